@@ -1,0 +1,161 @@
+"""The public class ``Cascade``: an attention algorithm as extended Einsums."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from . import ir
+from .errors import CascadeError
+from .library import builtin_source, is_file_name, read_source
+from .parse import parse_program
+from .printer import program_text
+from .source import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+
+    from .analysis_report import RankPasses
+    from .rewrites import Derivation
+
+
+@dataclass(frozen=True)
+class Cascade:
+    """A cascade of extended Einsums. Two are equal when they say the same thing.
+
+    Attributes
+    ----------
+    program : ir.Program
+        The verified intermediate representation.
+    """
+
+    program: ir.Program
+
+    @classmethod
+    def load(cls, name: str | os.PathLike[str]) -> Cascade:
+        """Load a built-in cascade by name, or any cascade from a file.
+
+        A text with a slash, or ending in ``.yaml``, ``.yml`` or ``.json``, is a file.
+
+        Raises
+        ------
+        CascadeError
+            There is no such cascade, or it is wrong; names every problem.
+        """
+        text = os.fspath(name)
+        if isinstance(name, str) and not is_file_name(text):
+            return cls(parse_program(builtin_source("cascades", text, CascadeError)))
+        return cls(parse_program(read_source(text, CascadeError)))
+
+    @classmethod
+    def parse(cls, text: str, name: str = "<text>") -> Cascade:
+        """Parse the YAML text of a cascade; ``name`` stands in error messages.
+
+        Raises
+        ------
+        CascadeError
+            The text is wrong; names every problem.
+        """
+        return cls(parse_program(Source(name, text)))
+
+    @property
+    def name(self) -> str:
+        """The cascade's name."""
+        return self.program.name
+
+    def evaluate(
+        self,
+        inputs: Mapping[str, Any],
+        *,
+        dtype: Any = "float64",
+        keep: Literal["outputs", "all"] = "outputs",
+        **sizes_and_parameters: Any,
+    ) -> dict[str, np.ndarray[Any, Any]]:
+        """Run the cascade on numpy arrays; see ``einsum_cascade.reference.evaluate``.
+
+        Parameters
+        ----------
+        inputs : mapping
+            An array per input, ``parallel`` ranks first, then the declared ranks.
+        dtype : dtype
+            The type everything is computed in.
+        keep : {"outputs", "all"}
+            What to return: the outputs, or every tensor.
+        **sizes_and_parameters
+            Shapes that inputs do not fix (partition sizes), and scalar parameters.
+
+        Raises
+        ------
+        EvaluationError
+            The inputs, sizes or parameters do not fit the cascade.
+        """
+        from .reference import evaluate
+
+        return evaluate(self.program, inputs, dtype=dtype, keep=keep, **sizes_and_parameters)
+
+    def passes(self, rank: str) -> RankPasses:
+        """The passes over one rank: count, barriers, the pass of every Einsum.
+
+        Raises
+        ------
+        CascadeError
+            The cascade has no such rank; or a reduction is not associative.
+        """
+        from .pass_analysis import analyze_passes
+
+        return analyze_passes(self.program).of(rank)
+
+    def analyze(self) -> Any:
+        """Passes, operations, traffic and footprints as expressions in the shapes."""
+        from .symbolic import analyze
+
+        return analyze(self.program)
+
+    def rewrite(self, *rules: Any, seed: int = 0) -> Derivation:
+        """Apply rewrite rules in order; see ``einsum_cascade.rewrites.rewrite``.
+
+        Parameters
+        ----------
+        *rules : str or Rewrite
+            Such as ``"partition:M=M1,M0"`` and ``"reduce_passes"``.
+        seed : int
+            Of the random inputs the result is checked on.
+
+        Raises
+        ------
+        RewriteError
+            A rule is unknown or does not apply; says which condition fails.
+        """
+        from .rewrites import rewrite
+
+        return rewrite(self.program, *rules, seed=seed)
+
+    def text(self) -> str:
+        """The canonical YAML text; parsing it gives an equal cascade."""
+        return program_text(self.program)
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def latex(self) -> str:
+        """The equations in LaTeX."""
+        from .render import program_latex
+
+        return program_latex(self.program)
+
+    def dot(self) -> str:
+        """The dependency graph in Graphviz' DOT language."""
+        from .render import program_dot
+
+        return program_dot(self.program)
+
+    def _repr_latex_(self) -> str:
+        return f"$${self.latex()}$$"
+
+    def _repr_html_(self) -> str:
+        from .render import program_html
+
+        return program_html(self.program)

@@ -1,0 +1,133 @@
+"""What an Einsum computes at one point of its iteration space, by kind of operation.
+
+A sum of products counts one ``mac`` per point (the last multiplication and the addition
+of the reduction are one operation); every other operation counts by its own name.
+Subtraction is ``sub``, apart from ``add``, so that ``exp(x - m)`` is one ``sub`` and one
+``exp``. An expression free of tensors and rank variables (``1 / N``) is a constant and
+costs nothing; an Einsum without any operation moves data and counts one ``copy``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from .ir import (
+    Access,
+    Binary,
+    Call,
+    Comparison,
+    Condition,
+    Einsum,
+    Expression,
+    Logical,
+    Name,
+    Number,
+    Program,
+    Unary,
+    walk,
+)
+
+Operations = tuple[tuple[str, int], ...]
+"""Pairs of an operation kind and how often it happens per point, sorted by kind."""
+
+_BINARY = {"+": "add", "-": "sub", "*": "mul", "/": "div", "**": "pow"}
+_REDUCTION = {"+": "add", "prod": "mul", "max": "max", "min": "min"}
+_SELECT = "where"
+
+
+def einsum_operations(program: Program, einsum: Einsum) -> Operations:
+    """Operations of ``einsum`` per point of its iteration space.
+
+    Parameters
+    ----------
+    program : Program
+        Where user functions and reductions are declared.
+    einsum : Einsum
+        The Einsum to count.
+
+    Returns
+    -------
+    Operations
+        ``(kind, count)`` pairs with positive counts, never empty.
+    """
+    count = _expression(program, einsum.expression)
+    if einsum.select is not None:
+        count["compare"] += 1
+    elif einsum.over:
+        count += _reduction(program, einsum.reduction)
+        if einsum.reduction == "+" and _is_product(einsum.expression):
+            count -= Counter({"mul": 1, "add": 1})
+            count["mac"] += 1
+    found = tuple(sorted((kind, n) for kind, n in count.items() if n > 0))
+    return found or (("copy", 1),)
+
+
+def is_constant(expression: Expression | Condition) -> bool:
+    """Whether an expression is the same at every point: no tensor, no rank variable."""
+    return not any(
+        isinstance(n, Access) or (isinstance(n, Name) and n.kind == "variable")
+        for n in walk(expression)
+    )
+
+
+def _is_product(expression: Expression) -> bool:
+    return isinstance(expression, Binary) and expression.operator == "*"
+
+
+def _reduction(program: Program, operator: str) -> Counter[str]:
+    if operator in _REDUCTION:
+        return Counter({_REDUCTION[operator]: 1})
+    declared = {r.name: r for r in program.reductions}[operator]
+    return _body(program, declared.body, declared.arguments)
+
+
+def _body(program: Program, body: Expression, arguments: tuple[str, ...]) -> Counter[str]:
+    """Operations of a declared body; its arguments stand for tensor elements."""
+    return _expression(program, body, frozenset(arguments))
+
+
+def _expression(
+    program: Program, node: Expression | Condition, bound: frozenset[str] = frozenset()
+) -> Counter[str]:
+    if _constant(node, bound):
+        return Counter()
+    match node:
+        case Number() | Name() | Access():
+            return Counter()
+        case Unary(operand=operand):
+            return Counter({"neg": 1}) + _expression(program, operand, bound)
+        case Binary(operator=operator, left=left, right=right):
+            inner = _expression(program, left, bound) + _expression(program, right, bound)
+            return inner + _binary(operator, right)
+        case Comparison(left=left, right=right):
+            inner = _expression(program, left, bound) + _expression(program, right, bound)
+            return inner + Counter({"compare": 1})
+        case Logical(operands=operands):
+            return sum((_expression(program, o, bound) for o in operands), Counter())
+        case Call():
+            return _call(program, node, bound)
+
+
+def _constant(node: Expression | Condition, bound: frozenset[str]) -> bool:
+    return is_constant(node) and not any(
+        isinstance(n, Name) and n.name in bound for n in walk(node)
+    )
+
+
+def _binary(operator: str, right: Expression) -> Counter[str]:
+    if operator == "**" and isinstance(right, Number) and right.value in (2, 3):
+        return Counter({"mul": int(right.value) - 1})
+    return Counter({_BINARY[operator]: 1})
+
+
+def _call(program: Program, call: Call, bound: frozenset[str]) -> Counter[str]:
+    inner = sum((_expression(program, a, bound) for a in call.arguments), Counter[str]())
+    declared = {f.name: f for f in program.functions}
+    if call.function in declared:
+        function = declared[call.function]
+        return inner + _body(program, function.body, function.arguments)
+    if call.function in ("max", "min"):
+        return inner + Counter({call.function: len(call.arguments) - 1})
+    if call.function == _SELECT:
+        return inner + Counter({"select": 1})
+    return inner + Counter({call.function: 1})

@@ -1,0 +1,159 @@
+"""Order of evaluation: which Einsum needs which, and cycles no iteration can break.
+
+An Einsum that reads an iterative tensor at ``v`` while it walks ``v`` itself needs the
+value of the iteration before: that dependence is *delayed* and may point backwards in
+the file. Every other read needs its tensor written earlier. A cycle is legal only when
+one iterative rank is walked in step by all its Einsums and delays part of it, and what
+is left without the delayed reads is legal again (the classic test for loop-carried
+dependences).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from . import ir
+
+
+@dataclass(frozen=True)
+class Dependence:
+    """``reader`` needs ``writer`` through ``access``.
+
+    ``in_step`` are the rank variables at which both stand at the same iteration (or the
+    reader one later); ``delayed`` those of them where the reader is one later.
+    """
+
+    reader: str
+    writer: str
+    access: ir.Access
+    in_step: frozenset[str]
+    delayed: frozenset[str]
+
+
+def dependences(program: ir.Program) -> tuple[Dependence, ...]:
+    """Every dependence between Einsums, by reader in written order."""
+    return tuple(
+        _dependence(program, einsum, access)
+        for einsum in program.einsums
+        for access in einsum.reads
+        if access.tensor in program.einsum_of
+    )
+
+
+def _dependence(program: ir.Program, einsum: ir.Einsum, access: ir.Access) -> Dependence:
+    writer = program.einsum_of[access.tensor]
+    walked = frozenset(einsum.target.variables)
+    in_step: set[str] = set()
+    delayed: set[str] = set()
+    for written, read in zip(writer.target.indices, access.indices, strict=False):
+        if not isinstance(written, ir.Affine) or not isinstance(read, ir.Affine):
+            continue
+        to, at = written.offset, read.offset
+        if to is None or at is None or written.variables != read.variables:
+            continue
+        variable = read.variables[0]
+        if variable in walked and at <= to:
+            in_step.add(variable)
+            if at < to == 1:
+                delayed.add(variable)
+    return Dependence(einsum.name, writer.name, access, frozenset(in_step), frozenset(delayed))
+
+
+def cycles(
+    edges: tuple[Dependence, ...],
+) -> Iterator[tuple[frozenset[str], tuple[Dependence, ...]]]:
+    """Groups of Einsums that no iteration orders, each with a short chain that shows why."""
+    for group in _groups(edges):
+        inside = tuple(e for e in edges if e.reader in group and e.writer in group)
+        common = frozenset.intersection(*(e.in_step for e in inside))
+        delays = [v for v in sorted(common) if any(v in e.delayed for e in inside)]
+        if not delays:
+            yield group, _chain(inside)
+            continue
+        rest = tuple(e for e in inside if delays[0] not in e.delayed)
+        yield from cycles(rest)
+
+
+def too_early(program: ir.Program, edges: tuple[Dependence, ...]) -> Iterator[Dependence]:
+    """Reads of what is written later in the file, where no iteration delays them.
+
+    A read of a whole tensor is too early, too, while an iteration that computes the
+    tensor still has Einsums to come: for each iterative variable, a tensor is complete
+    where the last Einsum it depends on in step stands.
+    """
+    position = {e.name: i for i, e in enumerate(program.einsums)}
+    found: dict[Dependence, None] = {}
+    for edge in edges:
+        if not edge.delayed and position[edge.writer] >= position[edge.reader]:
+            found.setdefault(edge)
+    for variable in sorted({v for e in edges for v in e.delayed}):
+        complete = dict(position)
+        changed = True
+        while changed:
+            changed = False
+            for edge in edges:
+                last = complete[edge.writer]
+                if variable in edge.in_step and last > complete[edge.reader]:
+                    complete[edge.reader] = last
+                    changed = True
+        for edge in edges:
+            late = complete[edge.writer] > position[edge.reader]
+            if variable not in edge.in_step and late:
+                found.setdefault(edge)
+    yield from found
+
+
+def _groups(edges: tuple[Dependence, ...]) -> list[frozenset[str]]:
+    """Strongly connected groups that hold a cycle, by reachability."""
+    successors: dict[str, set[str]] = {}
+    for edge in edges:
+        successors.setdefault(edge.reader, set()).add(edge.writer)
+    reach = {name: _reachable(name, successors) for name in successors}
+    found: dict[str, frozenset[str]] = {}
+    for name in successors:
+        if name in reach[name]:
+            group = frozenset(n for n in reach[name] if name in reach.get(n, ()))
+            found.setdefault(min(group), group)
+    return list(found.values())
+
+
+def _reachable(start: str, successors: dict[str, set[str]]) -> frozenset[str]:
+    seen: set[str] = set()
+    stack = [start]
+    while stack:
+        for name in successors.get(stack.pop(), ()):
+            if name not in seen:
+                seen.add(name)
+                stack.append(name)
+    return frozenset(seen)
+
+
+def _chain(inside: tuple[Dependence, ...]) -> tuple[Dependence, ...]:
+    """A shortest cycle among dependences known to hold one, illegal by itself if possible."""
+    found = [(edge, *_path(edge.writer, edge.reader, inside)) for edge in inside]
+    found.sort(key=lambda chain: (_is_legal(chain), len(chain)))
+    return found[0]
+
+
+def _path(start: str, end: str, edges: tuple[Dependence, ...]) -> tuple[Dependence, ...]:
+    """A shortest path of dependences from one Einsum to another that it is known to reach."""
+    paths: dict[str, tuple[Dependence, ...]] = {start: ()}
+    queue = [start]
+    while end not in paths:
+        name = queue.pop(0)
+        for edge in edges:
+            if edge.reader == name and edge.writer not in paths:
+                paths[edge.writer] = (*paths[name], edge)
+                queue.append(edge.writer)
+    return paths[end]
+
+
+def _is_legal(chain: tuple[Dependence, ...]) -> bool:
+    common = frozenset.intersection(*(e.in_step for e in chain))
+    return any(common & e.delayed for e in chain)
+
+
+def chain_text(chain: tuple[Dependence, ...]) -> str:
+    """A cycle as text: ``A <- B <- A``, each needing the next."""
+    return " <- ".join([*(e.reader for e in chain), chain[0].reader])
