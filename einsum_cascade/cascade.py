@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from .analysis_report import RankPasses
     from .rewrites import Derivation
+    from .symbolic import Analysis
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ class Cascade:
 
         return analyze_passes(self.program).of(rank)
 
-    def analyze(self) -> Any:
+    def analyze(self) -> Analysis:
         """Passes, operations, traffic and footprints as expressions in the shapes."""
         from .symbolic import analyze
 

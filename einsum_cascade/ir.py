@@ -327,6 +327,16 @@ class Program(Node):
         """Rank name by rank variable."""
         return {r.variable: r.name for r in self.ranks}
 
+    def alike(self, one: str, other: str) -> bool:
+        """Whether two ranks are declared to have the same shape (see ``Rank.like``)."""
+        pairs: set[tuple[str, str]] = set()
+        for rank in self.ranks:
+            if rank.like in self.rank_of:
+                model = self.rank_of[rank.like]
+                pairs.add((rank.name, model.name))
+                pairs.update(zip(rank.partition, model.partition, strict=False))
+        return (one, other) in pairs or (other, one) in pairs
+
     @cached_property
     def einsum_of(self) -> dict[str, Einsum]:
         """Einsums (not init statements) by the tensor they write."""

@@ -268,7 +268,7 @@ def _affine(place: _Place, index: ir.Affine) -> Iterator[Problem]:
     found = place.program.rank_of_variable.get(index.variables[0])
     if found is None:
         return
-    if found != place.rank:
+    if found != place.rank and not place.program.alike(found, place.rank):
         yield place.problem(
             f"'{index.variables[0]}' walks rank '{found}', but '{place.tensor}' has "
             f"'{place.rank}' here",

@@ -1,0 +1,142 @@
+"""What an analysis of a cascade says: frozen results that show and save themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from typing import Any, Literal
+
+from .errors import CascadeError, Problem, did_you_mean
+
+Grain = Literal["rank", "family", "member"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Barrier:
+    """Why one Einsum has to wait for the end of a pass.
+
+    ``einsum`` opens pass ``opens``. ``because`` is the reason step by step in words,
+    ``chain`` the same as ``QK -> GM (max over m) -> SN``, and ``revisits`` the tensors
+    whose elements it needs although an earlier pass has been over them.
+    """
+
+    rank: str
+    einsum: str
+    opens: int
+    because: tuple[str, ...]
+    chain: str
+    revisits: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "einsum": self.einsum,
+            "opens_pass": self.opens,
+            "because": list(self.because),
+            "chain": self.chain,
+            "revisits": list(self.revisits),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorPasses:
+    """In which passes over a rank a tensor is written and read."""
+
+    tensor: str
+    written: int | None
+    read: tuple[int, ...]
+
+    @property
+    def reread(self) -> tuple[int, ...]:
+        """The passes that read it after an earlier pass has written or read it."""
+        first = min(p for p in (self.written, *self.read) if p is not None)
+        return tuple(p for p in self.read if p > first)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankPasses:
+    """Passes over one rank.
+
+    ``count`` is the number of passes: one, and one more for each time that elements of a
+    fiber have to be revisited after all of the fiber has been seen. ``sweeps`` counts the
+    loops over the rank that no mapping can fuse; it is larger when an Einsum has to wait
+    for a whole fiber but then reads other tensors than those seen before.
+    """
+
+    rank: str
+    grain: Grain
+    count: int
+    sweeps: int
+    pass_of: tuple[tuple[str, int], ...]
+    sweep_of: tuple[tuple[str, int], ...]
+    barriers: tuple[Barrier, ...] = ()
+    tensors: tuple[TensorPasses, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "passes": self.count,
+            "grain": self.grain,
+            "sweeps": self.sweeps,
+            "barriers": [b.to_dict() for b in self.barriers],
+            "einsums": dict(self.pass_of),
+            "einsum_sweeps": dict(self.sweep_of),
+            "reread": {t.tensor: list(t.reread) for t in self.tensors if t.reread},
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassAnalysis:
+    """Passes over every rank that the Einsums of a cascade touch.
+
+    ``others`` are the ranks an analysis has nothing to say of: ``parallel`` ranks (one pass,
+    every Einsum) and declared ranks that no Einsum touches (none).
+    """
+
+    cascade: str
+    ranks: tuple[RankPasses, ...]
+    others: tuple[RankPasses, ...] = ()
+
+    def of(self, rank: str) -> RankPasses:
+        """The passes over one rank: a plain rank, a family, or a member of one.
+
+        Raises
+        ------
+        CascadeError
+            The cascade has no such rank; names the nearest.
+        """
+        found = {r.rank: r for r in (*self.others, *self.ranks)}
+        if rank not in found:
+            text = f"cascade '{self.cascade}' has no rank '{rank}'"
+            raise CascadeError(Problem(text, hint=did_you_mean(rank, found)))
+        return found[rank]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: a report per rank."""
+        return {r.rank: r.to_dict() for r in self.ranks}
+
+    def _repr_html_(self) -> str:
+        return html_table(PASS_HEADINGS, pass_rows(self))
+
+
+PASS_HEADINGS = ("rank", "passes", "sweeps", "Einsums by pass", "barriers")
+
+
+def pass_rows(analysis: PassAnalysis) -> tuple[tuple[str, ...], ...]:
+    """The table a person reads: a row per rank, texts as under ``PASS_HEADINGS``."""
+    rows = []
+    for r in analysis.ranks:
+        groups = [
+            f"{number}: {' '.join(e for e, p in r.pass_of if p == number)}"
+            for number in range(1, r.count + 1)
+        ]
+        chains = "; ".join(b.chain for b in r.barriers) or "none"
+        rows.append((r.rank, str(r.count), str(r.sweeps), " | ".join(groups), chains))
+    return tuple(rows)
+
+
+def html_table(headings: tuple[str, ...], rows: tuple[tuple[str, ...], ...]) -> str:
+    """An HTML table of texts, escaped."""
+    head = "".join(f"<th>{escape(h)}</th>" for h in headings)
+    body = "".join("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

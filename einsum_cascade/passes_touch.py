@@ -1,0 +1,228 @@
+"""Which Einsums touch a rank, and what separates two of them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+
+from . import ir
+from .passes_forms import Families, Node
+from .passes_lineage import Lineages
+from .passes_relations import SINCE, Dependences, Interval, Step, dependences_of, relation
+
+
+class Order(Enum):
+    """How two Einsums that depend on each other can share a traversal."""
+
+    ANY = "in any order of the elements"
+    UP = "when elements come in ascending order"
+    DOWN = "when elements come in descending order"
+    NEVER = "not at all: the later one needs every element of the earlier one"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """``later`` depends on ``earlier``, with the same coordinates of all other ranks.
+
+    ``shared``: both touch fibers of one tensor.
+    """
+
+    earlier: str
+    later: str
+    order: Order
+    shared: bool
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Touching:
+    """What the analysis of one rank needs to know of a cascade."""
+
+    program: ir.Program
+    dependences: Dependences
+
+    @classmethod
+    def of(cls, program: ir.Program, nodes: tuple[Node, ...]) -> Touching:
+        """Connect the nodes of a program."""
+        return cls(program, dependences_of(nodes, Families.of(program)))
+
+    @property
+    def families(self) -> Families:
+        """The partitioned ranks."""
+        return self.dependences.families
+
+    @cached_property
+    def reached(self) -> dict[str, dict[str, tuple[Step, ...]]]:
+        """Per node, what depends on it."""
+        return {n.name: self.dependences.reached(n) for n in self.dependences.nodes}
+
+    # ------------------------------------------------------------ who touches a rank
+
+    def coordinates(self, node: Node, rank: str) -> tuple[str, ...]:
+        """The variables of ``node`` that stand for a position along ``rank``."""
+        family = self.program.rank_of[rank].family if rank in self.program.rank_of else None
+        picked = tuple(v for v, of in node.picked if of in (rank, family))
+        own = rank.lower()
+        return ((own,) if own in node.variables else ()) + picked
+
+    def touching(self, rank: str) -> dict[str, tuple[str, ...]]:
+        """The nodes that touch ``rank`` and their coordinates along it.
+
+        A rank whose variable no Einsum uses is followed through the tensors that carry it.
+        """
+        nodes = [n for n in self.dependences.nodes if n.kind != "init"]
+        found = {n.name: self.coordinates(n, rank) for n in nodes}
+        if not any(found.values()):
+            found = {n.name: self._carried(n, rank) for n in nodes}
+        return {name: coordinates for name, coordinates in found.items() if coordinates}
+
+    def _carried(self, node: Node, rank: str) -> tuple[str, ...]:
+        ranks = self.program.tensor_ranks
+        return tuple(
+            dict.fromkeys(
+                v
+                for read in node.reads
+                for form, of in zip(read.forms, ranks.get(read.tensor, ()), strict=False)
+                if of == rank
+                for v in form.variables
+                if form.coefficient(v) in (1, -1)
+            )
+        )
+
+    @cached_property
+    def lineages(self) -> Lineages:
+        """Which fibers every node touches."""
+        return Lineages(self.dependences.nodes, self.families)
+
+    # ------------------------------------------------------------ what separates two
+
+    def pairs(self, rank: str, touching: dict[str, tuple[str, ...]]) -> tuple[Pair, ...]:
+        """Every dependence between two nodes that touch ``rank``."""
+        found = []
+        directions = self.directions(touching)
+        for earlier in touching:
+            for later, steps in self.reached[earlier].items():
+                if later in touching:
+                    pair = self._pair(rank, (earlier, later), directions, steps)
+                    if pair is not None:
+                        found.append(pair)
+        return tuple(found)
+
+    def _pair(
+        self,
+        rank: str,
+        names: tuple[str, str],
+        directions: dict[tuple[str, str], int],
+        steps: tuple[Step, ...],
+    ) -> Pair | None:
+        source, reader = (self.dependences.node_of[name] for name in names)
+        starts, ends = (tuple(v for n, v in directions if n == name) for name in names)
+        outer = self._outer(rank, reader, (*starts, *ends))
+        steps = tuple(s for s in steps if all(_same_possible(s, v, starts) for v in outer))
+        if not steps:
+            return None
+        order, shared = Order.ANY, False
+        for a, b in itertools.product(starts, ends):
+            signs = directions[source.name, a], directions[reader.name, b]
+            order = _stricter(order, self._order(rank, steps, (a, b), signs))
+            shared |= bool(self.lineages.of(source, a).keys() & self.lineages.of(reader, b).keys())
+        return Pair(source.name, reader.name, order, shared, steps)
+
+    def directions(self, touching: dict[str, tuple[str, ...]]) -> dict[tuple[str, str], int]:
+        """Whether each loop goes up or down the fibers, of those that are connected.
+
+        A loop that reads ``X[T-1-t]`` goes down the fibers that one reading ``X[t]`` goes up.
+        """
+        loops = [(name, v) for name, coordinates in touching.items() for v in coordinates]
+        lineages = {at: self.lineages.of(self.dependences.node_of[at[0]], at[1]) for at in loops}
+        found: dict[tuple[str, str], int] = {}
+        for start in loops:
+            queue = [start] if start not in found else []
+            found.setdefault(start, 1)
+            while queue:
+                at = queue.pop()
+                for other in loops:
+                    common = lineages[at].keys() & lineages[other].keys()
+                    if common and other not in found:
+                        place = min(common)
+                        turn = lineages[at][place] * lineages[other][place]
+                        found[other] = found[at] * turn
+                        queue.append(other)
+        return found
+
+    def _outer(self, rank: str, reader: Node, own: tuple[str, ...]) -> tuple[str, ...]:
+        """Variables of other ranks, which stand still while a fiber is traversed."""
+        inner = {*own, rank.lower()}
+        known = self.program.rank_of.get(rank)
+        if known is not None and known.partition:
+            inner |= {m.lower() for m in known.partition}
+        elif known is not None and known.family:
+            members = self.program.rank_of[known.family].partition
+            inner |= {known.family.lower()}
+            inner |= {m.lower() for m in members[members.index(rank) :]}
+        return tuple(v for v in reader.variables if v not in inner)
+
+    def loses(self, rank: str, step: Step, a: str, b: str) -> bool:
+        """Whether one chain of reads makes a reader at ``b`` need every ``a``."""
+        return self._order(rank, (step,), (a, b)) is Order.NEVER
+
+    def _order(
+        self,
+        rank: str,
+        steps: tuple[Step, ...],
+        ends: tuple[str, str],
+        signs: tuple[int, int] = (1, 1),
+    ) -> Order:
+        """The order a dependence allows, in the direction of a shared tensor's fibers."""
+        a, b = ends
+        found = _order([_turned(relation(s.state, a, b), *signs) for s in steps])
+        members = self.program.rank_of[rank].partition if rank in self.program.rank_of else ()
+        if found is Order.NEVER and members and a == b == rank.lower():
+            for m in (x.lower() for x in members):  # held as long as one member is tied
+                inner = _order([relation(s.state, m, m) for s in steps])
+                if inner is not Order.NEVER:
+                    return Order.ANY
+        return found
+
+
+def _same_possible(step: Step, variable: str, starts: tuple[str, ...]) -> bool:
+    """Whether a state allows the same coordinate of another rank on both sides.
+
+    A chain that came to the rank while it went along a fiber must not have moved on along
+    it either: what an earlier step of an outer loop did to the fiber lies behind all
+    passes of this step.
+    """
+    for u in (variable, *(SINCE + a for a in starts)):
+        known = relation(step.state, u, variable)
+        if known is not None and known.sign > 0 and not known.low <= 0 <= known.high:
+            return False
+    return True
+
+
+def _turned(known: Interval | None, sign_a: int, sign_b: int) -> Interval | None:
+    """A relation of loop variables as one of positions in a tensor; None: everything."""
+    if known is None or known.sign * sign_a * sign_b < 0:
+        return None
+    if sign_a > 0:
+        return Interval(known.low, known.high)
+    return Interval(-known.high, -known.low)
+
+
+def _order(intervals: list[Interval | None]) -> Order:
+    low, high = math.inf, -math.inf
+    for i in intervals:
+        if i is None or i.sign < 0:
+            return Order.NEVER
+        low, high = min(low, i.low), max(high, i.high)
+    if low == -math.inf:
+        return Order.NEVER if high == math.inf else Order.UP
+    return Order.DOWN if high == math.inf else Order.ANY
+
+
+def _stricter(a: Order, b: Order) -> Order:
+    if a is Order.ANY or a is b:
+        return b
+    return a if b is Order.ANY else Order.NEVER

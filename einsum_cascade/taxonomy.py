@@ -1,0 +1,120 @@
+"""The taxonomy of attention by passes over the keys, computed from the built-in cascades.
+
+``python -m einsum_cascade.taxonomy`` prints the Markdown of ``docs/taxonomy.md``. Which
+system runs which cascade is data (``specs/taxonomy.yaml``); everything else is analysed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+
+from .analysis_report import RankPasses
+from .cascade import Cascade
+from .errors import SpecError
+from .library import builtin_names
+from .source import Source
+from .symbolic import Analysis
+from .yaml_source import read_yaml
+
+COMMAND = "python -m einsum_cascade.taxonomy > docs/taxonomy.md"
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A published system and the built-in cascade it runs."""
+
+    name: str
+    cascade: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Taxonomy:
+    """Systems, and the rank whose passes they are told apart by."""
+
+    rank: str
+    systems: tuple[System, ...]
+
+
+def load_taxonomy() -> Taxonomy:
+    """The built-in list of systems.
+
+    Raises
+    ------
+    SpecError
+        The file does not have the expected form.
+    """
+    name = "taxonomy.yaml"
+    text = files("specs").joinpath(name).read_text(encoding="utf-8")
+    data = read_yaml(Source(f"specs/{name}", text)).plain()
+    try:
+        systems = tuple(System(**s) for s in data["systems"])
+        return Taxonomy(str(data["rank"]), systems)
+    except (KeyError, TypeError) as wrong:
+        raise SpecError(f"specs/{name}: expected rank and systems, {wrong}") from None
+
+
+def taxonomy_markdown() -> str:
+    """The document: systems by passes, then every built-in cascade."""
+    taxonomy = load_taxonomy()
+    names = builtin_names("cascades")
+    analyses = {n: Cascade.load(n).analyze() for n in names}
+    parts = (
+        "# Attention by passes over the keys",
+        f"Computed by `{COMMAND}`; a test compares. What a pass is stands in `passes.md`.",
+        _systems(taxonomy, analyses),
+        "## Every built-in cascade",
+        "Ranks that one pass is enough for are left out, members of partitioned ranks too "
+        "(`archsim analyze NAME` shows them all).",
+        _cascades(analyses),
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def _systems(taxonomy: Taxonomy, analyses: dict[str, Analysis]) -> str:
+    rows = []
+    for cascade in dict.fromkeys(s.cascade for s in taxonomy.systems):
+        analysis = analyses[cascade]
+        passes = analysis.passes.of(taxonomy.rank)
+        held = next(f.needed for f in analysis.footprint if f.rank == taxonomy.rank)
+        systems = ", ".join(
+            f"{s.name} ({s.kind})" for s in taxonomy.systems if s.cascade == cascade
+        )
+        extra = next((x.cheapest for x in analysis.extra if x.rank == taxonomy.rank), 0)
+        cells = (str(passes.count), systems, f"`{cascade}`", f"`{held}`", f"`{extra}`")
+        rows.append((-passes.count, (*cells, _chains(passes))))
+    heading = (
+        "passes",
+        "systems",
+        "cascade",
+        "held between passes, per query",
+        "traffic added when it is not held",
+        "barriers",
+    )
+    return _table(heading, [cells for _, cells in sorted(rows)])
+
+
+def _cascades(analyses: dict[str, Analysis]) -> str:
+    rows = []
+    for name, analysis in analyses.items():
+        several = [r for r in analysis.passes.ranks if r.count > 1 and r.grain != "member"]
+        counts = ", ".join(f"{r.rank}: {r.count}" for r in several) or "one over every rank"
+        chains = "; ".join(_chains(r) for r in several) or "none"
+        rows.append((f"`{name}`", counts, chains))
+    return _table(("cascade", "passes", "barriers"), rows)
+
+
+def _chains(passes: RankPasses) -> str:
+    return "; ".join(f"`{b.chain}`" for b in passes.barriers) or "none"
+
+
+def _table(heading: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [heading, tuple("---" for _ in heading), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(taxonomy_markdown())
