@@ -1,0 +1,319 @@
+"""The analytical engine, end to end: from a workload and a machine to a result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fractions import Fraction
+
+from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem
+from einsum_cascade.ir import Einsum, Program
+
+from .arch import Architecture
+from .billing import charges
+from .counts import EinsumCount, count_einsum
+from .estimators import areas
+from .footprint import Requirement, requirements
+from .legality import illegalities
+from .lower import Lowered, lower
+from .mapping import Mapping
+from .results import (
+    ArrayUse,
+    Bounds,
+    EinsumUse,
+    LevelBuffer,
+    LevelTraffic,
+    Result,
+    ScheduleReport,
+)
+from .schedule import Timing, time_mapping
+from .tasks import busy_cycles
+from .tiling import Tiling, build_tiling, tile_size
+
+
+def bind(
+    program: Program, mapping: Mapping, architecture: Architecture, shapes: dict[str, int]
+) -> Lowered:
+    """Lower a mapping with its tiles fitted, and refuse it if it is not legal.
+
+    Raises
+    ------
+    SpecError
+        The mapping or the shapes name something that does not exist.
+    MappingError
+        The mapping breaks a dependency, loses a tensor, or needs more than a level holds.
+    NoLegalMappingError
+        No size of a tile written ``fit`` makes the mapping fit.
+    """
+    sizes: dict[str, int] = {}
+    open_tiles: list[str] = []
+    for tile in mapping.tiles:
+        size = tile_size(tile, architecture)
+        sizes[tile.member] = 1 if size is None else size
+        if size is None:
+            open_tiles.append(tile.member)
+    lowered = lower(program, mapping, architecture, build_tiling(program, mapping, shapes, sizes))
+    problems = illegalities(lowered)
+    if problems:
+        raise MappingError(problems)
+    _check_capacity(lowered, NoLegalMappingError if open_tiles else MappingError)
+    for member in open_tiles:
+        lowered = _fit(lowered, shapes, sizes, member)
+    return lowered
+
+
+def _check_capacity(lowered: Lowered, error: type[MappingError]) -> None:
+    short = [r for r in requirements(lowered) if not r.fits]
+    if short:
+        raise error([Problem(str(r), hint="use smaller tiles") for r in short])
+
+
+def _fit(lowered: Lowered, shapes: dict[str, int], sizes: dict[str, int], member: str) -> Lowered:
+    """The lowering with the largest divisor of a tile's count that fits, by bisection."""
+    tile = next(t for t in lowered.mapping.tiles if t.member == member)
+    outermost = lowered.tiling.of_rank(tile.rank)[0]
+    count = lowered.tiling.bound(outermost)
+    choices = divisors(count)
+    best = lowered
+    low, high = 1, len(choices) - 1
+    while low <= high:
+        middle = (low + high) // 2
+        trial = _with_tile(lowered, shapes, {**sizes, member: choices[middle]})
+        if all(r.fits for r in requirements(trial)):
+            best, low = trial, middle + 1
+        else:
+            high = middle - 1
+        if best is trial:
+            sizes[member] = choices[middle]
+    return best
+
+
+def _with_tile(lowered: Lowered, shapes: dict[str, int], sizes: dict[str, int]) -> Lowered:
+    tiling: Tiling = build_tiling(lowered.program, lowered.mapping, shapes, sizes)
+    return lower(lowered.program, lowered.mapping, lowered.architecture, tiling)
+
+
+def divisors(number: int) -> list[int]:
+    """All divisors in ascending order, by trial division of the prime factors."""
+    found = [1]
+    rest, prime = number, 2
+    while prime * prime <= rest:
+        power = 0
+        while rest % prime == 0:
+            rest //= prime
+            power += 1
+        if power:
+            found = [d * prime**k for d in found for k in range(power + 1)]
+        prime += 1
+    if rest > 1:
+        found = [d * p for d in found for p in (1, rest)]
+    return sorted(found)
+
+
+def evaluate_mapping(
+    program: Program,
+    mapping: Mapping,
+    architecture: Architecture,
+    shapes: dict[str, int],
+    *,
+    workload: str = "",
+) -> Result:
+    """Counts, latency, energy, area and bounds of a mapping. Raises as ``bind`` does."""
+    _refuse_unmodelled(program)
+    lowered = bind(program, mapping, architecture, shapes)
+    counts = tuple(count_einsum(lowered, e) for e in lowered.einsums)
+    timing = time_mapping(lowered, counts)
+    return _result(lowered, counts, timing, workload)
+
+
+def _refuse_unmodelled(program: Program) -> None:
+    problems = [
+        Problem(
+            f"{e.name}: the engine does not count {what} yet, so it will not guess",
+            e.span,
+            "'archsim validate' and 'archsim analyze' work on this cascade",
+        )
+        for e in program.einsums
+        if (what := _unmodelled(e))
+    ]
+    if problems:
+        raise MappingError(problems)
+
+
+def _unmodelled(einsum: Einsum) -> str:
+    return "selections" if einsum.select is not None else ""
+
+
+def _result(
+    lowered: Lowered, counts: tuple[EinsumCount, ...], timing: Timing, workload: str
+) -> Result:
+    architecture = lowered.architecture
+    bill = charges(architecture, counts)
+    cycles = float(timing.cycles)
+    return Result(
+        workload=workload,
+        architecture=architecture.name,
+        mapping=lowered.mapping.name,
+        engine="analytical",
+        shape=lowered.shapes,
+        latency_s=float(timing.cycles / architecture.clock_hz),
+        cycles=cycles,
+        bound_by=timing.bound_by,
+        arrays=_arrays(lowered, counts, timing),
+        traffic=_traffic(lowered, counts),
+        buffers=_buffers(requirements(lowered)),
+        energy_by_component=_summed((c.component, c.energy_pj) for c in bill),
+        energy_by_einsum=_summed((c.einsum, c.energy_pj) for c in bill),
+        area_by_component=areas(architecture),
+        bounds=_bounds(lowered, counts),
+        einsums=_einsums(lowered, counts, timing),
+        schedule=ScheduleReport(
+            kind=lowered.mapping.schedule.kind,
+            steps=timing.steps,
+            period_cycles=float(timing.period),
+            fill_drain_cycles=float(timing.fill_drain),
+            critical=timing.critical,
+            lookahead=timing.lookahead,
+        ),
+        tiles=tuple((m.name, lowered.tiling.bound(m)) for m in lowered.tiling.members.values()),
+        notes=_notes(lowered),
+        charges=tuple((c.einsum, c.component, c.energy_pj) for c in bill),
+    )
+
+
+def _summed(pairs: Iterable[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
+    found: dict[str, float] = {}
+    for name, value in pairs:
+        found[name] = found.get(name, 0.0) + value
+    return tuple(found.items())
+
+
+def _busy_share(lowered: Lowered, count: EinsumCount) -> Fraction:
+    """Points over what the array's elements could do in the iterations taken."""
+    array = lowered.architecture.array(count.array)
+    assert array is not None, "arrays are checked when lowering"
+    return Fraction(count.points, count.iterations * array.elements)
+
+
+def _arrays(
+    lowered: Lowered, counts: tuple[EinsumCount, ...], timing: Timing
+) -> tuple[ArrayUse, ...]:
+    found: list[ArrayUse] = []
+    for array in lowered.architecture.arrays:
+        occupied = busy = Fraction(0)
+        for e, count in zip(lowered.einsums, counts, strict=True):
+            if e.array is array:
+                cycles = busy_cycles(lowered, e)
+                occupied += cycles
+                busy += cycles * _busy_share(lowered, count)
+        found.append(
+            ArrayUse(
+                array=array.name,
+                occupied_cycles=float(occupied),
+                busy_cycles=float(busy),
+                utilization=float(busy / timing.cycles),
+            )
+        )
+    return tuple(found)
+
+
+def _einsums(
+    lowered: Lowered, counts: tuple[EinsumCount, ...], timing: Timing
+) -> tuple[EinsumUse, ...]:
+    found: list[EinsumUse] = []
+    for e, count in zip(lowered.einsums, counts, strict=True):
+        cycles = busy_cycles(lowered, e)
+        found.append(
+            EinsumUse(
+                name=e.name,
+                array=e.array.name,
+                cycles=float(cycles),
+                operations=count.operations,
+                utilization=float(cycles * _busy_share(lowered, count) / timing.cycles),
+                traffic=_traffic(lowered, (count,)),
+            )
+        )
+    return tuple(found)
+
+
+def _traffic(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> tuple[LevelTraffic, ...]:
+    word = lowered.architecture.word_bytes
+    found: list[LevelTraffic] = []
+    for memory in lowered.architecture.memories:
+        here = [a for c in counts for a in c.accesses if a.place == memory.name]
+        found.append(
+            LevelTraffic(
+                level=memory.name,
+                read_bytes=_number(sum(a.reads for a in here) * word),
+                write_bytes=_number(sum(a.writes for a in here) * word),
+            )
+        )
+    return tuple(found)
+
+
+def _number(value: Fraction) -> float:
+    """An exact integer where the value is one, so that JSON shows it exactly."""
+    return int(value) if value.denominator == 1 else float(value)
+
+
+def _buffers(found: tuple[Requirement, ...]) -> tuple[LevelBuffer, ...]:
+    return tuple(
+        LevelBuffer(
+            level=r.level,
+            required_bytes=_number(r.required_bytes),
+            capacity_bytes=r.capacity_bytes,
+        )
+        for r in found
+        if r.capacity_bytes is not None
+    )
+
+
+def _bounds(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> Bounds:
+    """Array work alone, traffic alone at full bandwidth, and compulsory traffic."""
+    architecture = lowered.architecture
+    work: dict[str, Fraction] = {}
+    for e in lowered.einsums:
+        work[e.array.name] = work.get(e.array.name, Fraction(0)) + busy_cycles(lowered, e)
+    transfers = [Fraction(0)]
+    for memory, traffic in zip(architecture.memories, _traffic(lowered, counts), strict=True):
+        if memory.bandwidth_bytes_per_s is not None:
+            transfers.append(Fraction(traffic.total_bytes) / memory.bandwidth_bytes_per_s)
+    return Bounds(
+        compute_s=float(max(work.values()) / architecture.clock_hz),
+        bandwidth_s=float(max(transfers)),
+        traffic_bytes=_number(compulsory_elements(lowered) * architecture.word_bytes),
+    )
+
+
+def compulsory_elements(lowered: Lowered) -> int:
+    """Elements of all inputs and outputs: each moved once at the least."""
+    sizes: dict[str, int] = {}
+    ends = {*(t.name for t in lowered.program.inputs), *lowered.program.outputs}
+    for e in lowered.einsums:
+        for footing in (*e.reads, e.write):
+            name = footing.access.tensor
+            if name in ends:
+                sizes[name] = max(sizes.get(name, 0), footing.size(e.extents))
+    return sum(sizes.values())
+
+
+def _notes(lowered: Lowered) -> tuple[str, ...]:
+    """What the machine's data and the mapping leave unbilled, in sentences."""
+    architecture = lowered.architecture
+    found: list[str] = []
+    masked = [e.name for e in lowered.einsums if e.einsum.where is not None]
+    if masked:
+        found.append(
+            f"{', '.join(masked)}: operations are those the mask lets through; cycles and traffic "
+            "are of whole tiles, none is skipped"
+        )
+    for array in architecture.arrays:
+        if array.registers.billed == "one":
+            found.append(
+                f"{array.name}: register accesses of its own Einsums are billed for one element "
+                f"of {array.elements}"
+            )
+    for memory in architecture.memories:
+        if memory.bandwidth_bytes_per_s is None:
+            found.append(f"{memory.name}: bandwidth is taken as unlimited")
+    found.append("leakage, clock and on-chip network energy are not billed")
+    return tuple(found)

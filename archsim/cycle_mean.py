@@ -1,0 +1,88 @@
+"""The maximum cycle mean of a timed event graph, exactly, with the cycle that attains it.
+
+The steady state of a (max,+) linear system advances by the largest ratio of weight to
+tokens over all cycles per period (Baccelli et al., *Synchronization and Linearity*,
+section 2.5). Starting from a lower bound, a cycle that beats it is found as a positive
+cycle of reduced weights and becomes the new bound, until none is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from .event_graph import Edge
+
+
+@dataclass(frozen=True, slots=True)
+class CriticalCycle:
+    """The ratio (units of time per period) and the edges of a cycle that attains it."""
+
+    mean: Fraction
+    edges: tuple[Edge, ...]
+
+
+class DeadlockError(ValueError):
+    """A cycle without tokens: each of its tasks waits for itself."""
+
+    def __init__(self, edges: tuple[Edge, ...]) -> None:
+        super().__init__("a cycle of dependencies within one step")
+        self.edges = edges
+
+
+def maximum_cycle_mean(nodes: int, edges: Sequence[Edge]) -> CriticalCycle:
+    """The largest weight per token over all cycles of a graph.
+
+    Raises
+    ------
+    DeadlockError
+        A cycle of positive weight carries no token.
+    """
+    best = CriticalCycle(Fraction(0), ())
+    while cycle := _positive_cycle(nodes, edges, best.mean):
+        tokens = sum(e.tokens for e in cycle)
+        if tokens <= 0:
+            raise DeadlockError(cycle)
+        best = CriticalCycle(Fraction(sum(e.weight for e in cycle), tokens), cycle)
+    return best
+
+
+def _positive_cycle(nodes: int, edges: Sequence[Edge], mean: Fraction) -> tuple[Edge, ...]:
+    """A cycle whose weight exceeds ``mean`` per token, or nothing (Bellman-Ford)."""
+    longest = [0] * nodes
+    through: list[Edge | None] = [None] * nodes
+    reduced = [
+        (e.before, e.after, e.weight * mean.denominator - mean.numerator * e.tokens, e)
+        for e in edges
+    ]
+    touched: int | None = None
+    for _ in range(nodes + 1):
+        touched = None
+        for before, after, weight, edge in reduced:
+            reach = longest[before] + weight
+            if reach > longest[after]:
+                longest[after] = reach
+                through[after] = edge
+                touched = after
+        if touched is None:
+            return ()
+    return _trace(through, touched, nodes)
+
+
+def _trace(through: list[Edge | None], start: int | None, nodes: int) -> tuple[Edge, ...]:
+    """Walk back from a node that still improves into the cycle that feeds it."""
+    node = start
+    for _ in range(nodes):
+        edge = through[node] if node is not None else None
+        assert edge is not None, "an improving node has a predecessor"
+        node = edge.before
+    cycle: list[Edge] = []
+    at = node
+    while True:
+        edge = through[at] if at is not None else None
+        assert edge is not None, "a cycle closes"
+        cycle.append(edge)
+        at = edge.before
+        if at == node:
+            return tuple(reversed(cycle))

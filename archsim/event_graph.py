@@ -1,0 +1,135 @@
+"""The schedule as a timed event graph: tasks, dependencies, and the order of issue.
+
+One *step* is one iteration of the shared nest. Every task happens once a step: an Einsum
+on its array, or a memory moving a step's share of its traffic. A dependency of distance d
+makes a task of step k wait for another of step k - d. Each resource issues its tasks in a
+fixed cyclic order, task ``i`` for the step ``stage[i]`` behind the newest one, so that the
+graph is (max,+) linear. Times are exact: fractions of a cycle as written, whole numbers of
+a common unit where they are computed with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
+from math import lcm
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What a resource does once a step.
+
+    ``occupancy`` is how long the resource is busy; ``latency`` how long after its start
+    the result can be used (at least the occupancy). Both in cycles.
+    """
+
+    name: str
+    resource: str
+    occupancy: Fraction
+    latency: Fraction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dependency:
+    """``after`` (step k) starts ``delay`` cycles or more after ``before`` (step k - distance).
+
+    ``room`` marks a limit on tiles in flight, apart from the flow of data.
+    """
+
+    before: int
+    after: int
+    distance: int
+    delay: Fraction
+    why: str = ""
+    room: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """A constraint between periods: ``weight`` units of time, ``tokens`` periods later."""
+
+    before: int
+    after: int
+    weight: int
+    tokens: int
+    why: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventGraph:
+    """Tasks with their dependencies, and how many steps they run for."""
+
+    tasks: tuple[Task, ...]
+    dependencies: tuple[Dependency, ...]
+    steps: int
+
+    @cached_property
+    def members(self) -> dict[str, tuple[int, ...]]:
+        """Task numbers by resource, in written order."""
+        found: dict[str, tuple[int, ...]] = {}
+        for number, task in enumerate(self.tasks):
+            found[task.resource] = (*found.get(task.resource, ()), number)
+        return found
+
+    @cached_property
+    def unit(self) -> int:
+        """Units of time per cycle that make every time a whole number."""
+        times = [d.delay for d in self.dependencies]
+        times += [x for t in self.tasks for x in (t.occupancy, t.latency)]
+        return lcm(*(t.denominator for t in times))
+
+    @cached_property
+    def occupancy(self) -> tuple[int, ...]:
+        """Occupancy of every task in units."""
+        return tuple(int(t.occupancy * self.unit) for t in self.tasks)
+
+    @cached_property
+    def latency(self) -> tuple[int, ...]:
+        """Latency of every task in units."""
+        return tuple(int(t.latency * self.unit) for t in self.tasks)
+
+    @cached_property
+    def edges(self) -> tuple[Edge, ...]:
+        """Dependencies in units; tokens are distances in steps."""
+        return tuple(
+            Edge(d.before, d.after, int(d.delay * self.unit), d.distance, d.why)
+            for d in self.dependencies
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issue:
+    """The fixed order of issue.
+
+    ``stage[i]`` says how many steps behind the newest one task ``i`` runs; ``position[i]``
+    orders the tasks of one period, on one resource and across resources.
+    """
+
+    stage: tuple[int, ...]
+    position: tuple[int, ...]
+
+
+def period_edges(graph: EventGraph, issue: Issue) -> tuple[Edge, ...]:
+    """All constraints of a graph under an order of issue, in periods.
+
+    Period j runs task i on step j - stage[i]; a dependency of distance d then spans
+    ``d + stage[after] - stage[before]`` periods. The order of a resource adds an edge from
+    each task to the next, and from the last to the first of the next period.
+    """
+    edges = [
+        Edge(
+            e.before,
+            e.after,
+            e.weight,
+            e.tokens + issue.stage[e.after] - issue.stage[e.before],
+            e.why,
+        )
+        for e in graph.edges
+    ]
+    for resource, members in graph.members.items():
+        order = sorted(members, key=lambda i: (issue.position[i], i))
+        for first, then in zip(order, order[1:] + order[:1], strict=True):
+            wraps = int(then == order[0])
+            edges.append(Edge(first, then, graph.occupancy[first], wraps, resource))
+    return tuple(edges)

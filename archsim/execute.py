@@ -1,0 +1,361 @@
+"""Running a mapped cascade on numbers: the loop nest that is costed is the one that runs.
+
+The shared nest is walked step by step, in the mapping's order. In each step every Einsum
+walks its own temporal loops, and all lanes of its array compute at once: each lane has one
+point of the iteration space, reads its operands, and updates its result. Partial results
+stay in the working type until an Einsum reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from einsum_cascade import ir
+from einsum_cascade.errors import EvaluationError, MappingError, Problem
+from einsum_cascade.numeric.binding import Binding, bind
+from einsum_cascade.numeric.dtypes import Array, cast
+from einsum_cascade.numeric.expressions import Evaluator
+from einsum_cascade.numeric.lanes import Excluded, Lane, Space
+from einsum_cascade.numeric.reductions import identity_of
+from einsum_cascade.numeric.targets import tensor_shape
+
+from .footing import coefficient
+from .lattice import Loop, iterations
+from .lower import Lowered, LoweredEinsum
+from .tasks import outside_einsums
+
+MOST_ITERATIONS = 2_000_000
+"""Temporal iterations one execution may take."""
+
+_UPDATES = {"+": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum}
+
+_Coordinates = dict[str, Array]
+"""Per rank variable its value in every lane."""
+
+
+def execute_mapped(
+    lowered: Lowered, inputs: Mapping[str, Any], *, dtype: Any = "float64", **parameters: float
+) -> dict[str, Array]:
+    """Run a mapped cascade.
+
+    Parameters
+    ----------
+    lowered : Lowered
+        The mapping bound to shapes and a machine (``archsim.analytical.bind``).
+    inputs : mapping
+        An array per input, the parallel ranks first: ``Q`` of shape (B, H, P, E).
+    dtype : str or numpy type
+        The type tensors are stored in.
+    **parameters
+        Scalar parameters of the cascade.
+
+    Returns
+    -------
+    dict
+        The outputs by name.
+
+    Raises
+    ------
+    EvaluationError
+        The inputs do not fit, or the run would take too long.
+    MappingError
+        The mapped program cannot be run (selections, undefined reads).
+    """
+    total = sum(e.iterations for e in lowered.einsums)
+    if total > MOST_ITERATIONS:
+        what = f"running this mapping takes {total:,} array steps, more than {MOST_ITERATIONS:,}"
+        raise EvaluationError(Problem(what, hint="use smaller shapes"))
+    sizes = {k: v for k, v in lowered.shapes if k not in lowered.program.parallel}
+    binding = bind(lowered.program, inputs, dtype, sizes, parameters)
+    with np.errstate(all="ignore"):
+        return _Run(lowered, binding).outputs()
+
+
+@dataclass
+class _Tensor:
+    """A tensor being computed: values in the working type, and which elements are there."""
+
+    values: Array
+    there: Array
+
+
+@dataclass(frozen=True)
+class _Lanes(Space):
+    """One point of the iteration space per lane of an array."""
+
+    coordinates: Mapping[str, Array] | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """One axis: the lanes."""
+        return next(iter((self.coordinates or {}).values())).shape
+
+    @property
+    def ndim(self) -> int:
+        """One axis: the lanes."""
+        return 1
+
+    def values(self, variable: str) -> Array:
+        """The value of a variable in every lane."""
+        assert self.coordinates is not None, "lanes have coordinates"
+        return self.coordinates[variable]
+
+
+@dataclass(frozen=True)
+class _LaneEvaluator(Evaluator):
+    """Evaluates expressions lane by lane, reading tensors at the lanes' coordinates."""
+
+    run: _Run | None = None
+
+    def value(self, node: ir.Expression | ir.Condition) -> Lane:
+        """The value of an expression in every lane."""
+        if isinstance(node, ir.Access):
+            assert self.run is not None, "a lane belongs to a run"
+            assert isinstance(self.space, _Lanes), "lanes are evaluated on lanes"
+            lane = self.run.fetch(node, dict(self.space.coordinates or {}))
+            return lane.with_values(cast(lane.values, self.working))
+        return super().value(node)
+
+
+class _Run:
+    """The tensors of one execution."""
+
+    def __init__(self, lowered: Lowered, binding: Binding) -> None:
+        self.lowered = lowered
+        self.program = lowered.program
+        self.binding = binding
+        self.shapes = dict(lowered.shapes)
+        self.before, self.after = outside_einsums(lowered)
+        self.tensors = {
+            name: _Tensor(a, np.ones(a.shape, bool)) for name, a in binding.inputs.items()
+        }
+        for e in lowered.einsums:
+            self._allocate(e)
+
+    def outputs(self) -> dict[str, Array]:
+        """Walk the nest and return the outputs in the storage type."""
+        for indices, last in self._steps():
+            for e in self.lowered.einsums:
+                if self._runs(e, indices, last):
+                    self._einsum(e, indices)
+        found: dict[str, Array] = {}
+        for name in self.program.outputs:
+            tensor = self.tensors[name]
+            values = np.where(tensor.there, tensor.values, np.zeros((), tensor.values.dtype))
+            found[name] = cast(values, self.binding.precision.storage)
+        return found
+
+    def _allocate(self, e: LoweredEinsum) -> None:
+        einsum = e.einsum
+        if einsum.select is not None:
+            raise MappingError(
+                Problem(f"{e.name} selects; a mapped selection cannot be run", einsum.span)
+            )
+        shape = tuple(self.shapes[r] for r in self.binding.parallel)
+        shape += tensor_shape(self.program, einsum, self.shapes)
+        start = identity_of(self.program, einsum.reduction) if einsum.over else 0.0
+        working = self.binding.precision.working(e.name)
+        tensor = _Tensor(np.full(shape, start, working), np.zeros(shape, bool))
+        self.tensors[e.name] = tensor
+        for statement in self.program.init:
+            if statement.name == e.name:
+                self._initialise(statement, tensor)
+
+    def _initialise(self, statement: ir.Einsum, tensor: _Tensor) -> None:
+        sizes = {r.lower(): self.shapes[r] for r in self.binding.parallel}
+        for v in statement.variables:
+            sizes[v] = self.shapes[self.program.rank_of_variable[v]]
+        grids = np.indices(tuple(sizes.values())).reshape(len(sizes), -1)
+        lanes = dict(zip(sizes, grids, strict=True)) if sizes else {"": np.zeros(1, np.int64)}
+        self._update(statement, tensor, lanes)
+
+    # --------------------------------------------------------------- the shared nest
+
+    def _steps(self) -> Iterator[tuple[dict[str, int], dict[str, bool]]]:
+        """Iterations of the shared nest: loop indices, and which loops are at their end."""
+        nest = self.lowered.nest
+        extents = {rank: self.shapes[rank] for rank in {loop.rank for loop in nest}}
+
+        def walk(
+            depth: int, left: dict[str, int]
+        ) -> Iterator[tuple[dict[str, int], dict[str, bool]]]:
+            if depth == len(nest):
+                yield {}, {}
+                return
+            loop = nest[depth]
+            stride = self.lowered.tiling.members[loop.member].stride
+            count = iterations(left[loop.rank], stride)
+            for index in range(count):
+                rest = min(stride, left[loop.rank] - index * stride)
+                for indices, last in walk(depth + 1, {**left, loop.rank: rest}):
+                    yield (
+                        {loop.member: index, **indices},
+                        {loop.member: index == count - 1, **last},
+                    )
+
+        return walk(0, extents)
+
+    def _runs(self, e: LoweredEinsum, indices: dict[str, int], last: dict[str, bool]) -> bool:
+        """Einsums outside a loop run at its first iteration, or at its last if they wait."""
+        if e.name in self.after:
+            return all(last[m] for m in e.outside)
+        return all(indices[m] == 0 for m in e.outside)
+
+    # --------------------------------------------------------------- one Einsum
+
+    def _einsum(self, e: LoweredEinsum, indices: dict[str, int]) -> None:
+        """Walk an Einsum's own temporal loops; all lanes compute at once."""
+        start = [0] * len(e.axes)
+        left = [a.extent for a in e.axes]
+        for loop in e.shared:
+            start[loop.axis] += indices[loop.member] * loop.stride
+            left[loop.axis] = min(loop.stride, left[loop.axis] - indices[loop.member] * loop.stride)
+            if left[loop.axis] <= 0:
+                return
+        for begin, extents in _own_tiles(e.own, tuple(start), tuple(left)):
+            lanes = self._lanes(e, begin, extents)
+            self._update(e.einsum, self.tensors[e.name], lanes)
+
+    def _lanes(
+        self, e: LoweredEinsum, begin: tuple[int, ...], extents: tuple[int, ...]
+    ) -> _Coordinates:
+        """Coordinates of every lane that has a point of the iteration space."""
+        counts = [iterations(_before(e, i, extents), x.stride) for i, x in enumerate(e.spatial)]
+        grid = np.indices(tuple(counts)).reshape(len(counts), -1) if counts else None
+        width = grid.shape[1] if grid is not None else 1
+        places = [np.full(width, b, np.int64) for b in begin]
+        there = np.ones(width, bool)
+        for i, loop in enumerate(e.spatial):
+            assert grid is not None, "spatial loops have a grid"
+            places[loop.axis] = places[loop.axis] + grid[i] * loop.stride
+        for axis, place in enumerate(places):
+            there &= place - begin[axis] < extents[axis]
+        found: _Coordinates = {}
+        for along, place in zip(e.axes, places, strict=True):
+            rest = place[there]
+            for variable, stride in along.variables:
+                found[variable], rest = np.divmod(rest, stride)
+        return found or {"": np.zeros(1, np.int64)}
+
+    def _update(self, einsum: ir.Einsum, tensor: _Tensor, lanes: _Coordinates) -> None:
+        """Compute an expression in every lane and store or accumulate it."""
+        space = _Lanes(
+            parallel=(),
+            variables=(),
+            fixed={},
+            shapes=self.shapes,
+            ranks=self.program.rank_of_variable,
+            coordinates=lanes,
+        )
+        evaluator = _LaneEvaluator(
+            self.program,
+            space,
+            {},
+            self.binding.parameters,
+            self.binding.precision.working(einsum.name),
+            run=self,
+        )
+        lane = evaluator.value(einsum.expression)
+        width = space.shape
+        allowed = np.ones(width, bool)
+        for flags in lane.unknown:
+            allowed &= ~flags
+        if einsum.where is not None:
+            condition = evaluator.condition(einsum.where)
+            allowed &= condition.values & np.ones(width, bool)
+        at = self._at(einsum.target, lanes)
+        where = tuple(np.broadcast_to(i, width)[allowed] for i in at)
+        values = np.broadcast_to(cast(lane.values, tensor.values.dtype), width)[allowed]
+        self._store(einsum, tensor, where, values)
+
+    def _store(
+        self, einsum: ir.Einsum, tensor: _Tensor, where: tuple[Array, ...], values: Array
+    ) -> None:
+        if not einsum.over:
+            tensor.values[where] = values
+        elif einsum.reduction in _UPDATES:
+            _UPDATES[einsum.reduction].at(tensor.values, where, values)
+        else:
+            self._fold(einsum, tensor, where, values)
+        tensor.there[where] = True
+
+    def _fold(
+        self, einsum: ir.Einsum, tensor: _Tensor, where: tuple[Array, ...], values: Array
+    ) -> None:
+        """A user's reduction, one lane after the other."""
+        declared = next(r for r in self.program.reductions if r.name == einsum.reduction)
+        first, second = declared.arguments
+        working = tensor.values.dtype
+        space = Space((), ("",), {}, {"": 1}, {"": ""})
+        for *place, value in zip(*where, values, strict=True):
+            now = tensor.values[tuple(place)]
+            arguments = {first: np.array([now]), second: np.array([value])}
+            evaluator = Evaluator(
+                self.program, space, {}, self.binding.parameters, working, arguments
+            )
+            tensor.values[tuple(place)] = evaluator.value(declared.body).values.reshape(-1)[0]
+
+    # --------------------------------------------------------------- reading
+
+    def fetch(self, access: ir.Access, lanes: _Coordinates) -> Lane:
+        """The elements of a tensor that the lanes read; absent ones are excluded."""
+        tensor = self.tensors[access.tensor]
+        at = self._at(access, lanes)
+        inside = np.ones(next(iter(lanes.values())).shape, bool)
+        clipped: list[Array] = []
+        for index, extent in zip(at, tensor.values.shape, strict=True):
+            inside &= (index >= 0) & (index < extent)
+            clipped.append(np.clip(index, 0, extent - 1))
+        values = tensor.values[tuple(clipped)]
+        if np.issubdtype(values.dtype, np.floating):
+            values = cast(values, self.binding.precision.storage)
+        there = tensor.there[tuple(clipped)] & inside
+        excluded = () if there.all() else (Excluded(frozenset(access.variables), ~there),)
+        return Lane(values, excluded)
+
+    def _at(self, access: ir.Access, lanes: _Coordinates) -> list[Array]:
+        width = next(iter(lanes.values())).shape
+        carried = [lanes[r.lower()] for r in self.binding.parallel]
+        return carried + [np.broadcast_to(self._index(i, lanes), width) for i in access.indices]
+
+    def _index(self, index: ir.Index, lanes: _Coordinates) -> Array:
+        if isinstance(index, ir.Gather):
+            return self.fetch(index.access, lanes).values.astype(np.int64)
+        found = np.zeros((), np.int64)
+        for term in index.terms:
+            scale = coefficient(term, self.shapes)
+            found = found + scale * (lanes[term.variable] if term.variable else 1)
+        return found
+
+
+def _before(e: LoweredEinsum, number: int, extents: tuple[int, ...]) -> int:
+    """What is left of a spatial loop's axis where it begins."""
+    loop = e.spatial[number]
+    extent = extents[loop.axis]
+    for outer in e.spatial[:number]:
+        if outer.axis == loop.axis:
+            extent = min(extent, outer.stride)
+    return extent
+
+
+def _own_tiles(
+    loops: tuple[Loop, ...], start: tuple[int, ...], extents: tuple[int, ...]
+) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Begin and extent of every axis for each iteration of some loops, in order."""
+    if not loops:
+        yield start, extents
+        return
+    loop, rest = loops[0], loops[1:]
+    axis = loop.axis
+    for index in range(iterations(extents[axis], loop.stride)):
+        begin = start[axis] + index * loop.stride
+        left = min(loop.stride, extents[axis] - index * loop.stride)
+        yield from _own_tiles(
+            rest,
+            (*start[:axis], begin, *start[axis + 1 :]),
+            (*extents[:axis], left, *extents[axis + 1 :]),
+        )

@@ -1,0 +1,91 @@
+"""What each level must hold at once, and whether it can."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from .counts import largest_tile
+from .lower import Lowered, LoweredEinsum
+from .quantities import byte_size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requirement:
+    """Bytes of live tiles at one memory level, tensor by tensor."""
+
+    level: str
+    tensors: tuple[tuple[str, Fraction], ...]
+    capacity_bytes: int | None
+
+    @property
+    def required_bytes(self) -> Fraction:
+        """All live tiles together."""
+        return sum((size for _, size in self.tensors), Fraction(0))
+
+    @property
+    def fits(self) -> bool:
+        """Whether the level can hold what it must."""
+        return self.capacity_bytes is None or self.required_bytes <= self.capacity_bytes
+
+    def __str__(self) -> str:
+        largest = sorted(self.tensors, key=lambda t: -t[1])[:4]
+        parts = ", ".join(f"{name} {byte_size(float(size))}" for name, size in largest)
+        capacity = "" if self.capacity_bytes is None else byte_size(float(self.capacity_bytes))
+        return (
+            f"{self.level} needs {byte_size(float(self.required_bytes))} ({parts}), has {capacity}"
+        )
+
+
+def requirements(lowered: Lowered) -> tuple[Requirement, ...]:
+    """Live tiles per memory, one copy each (double buffering is not charged).
+
+    Einsums that share a nest hold their tiles together. Where Einsums run one after the
+    other, a level holds the tiles of one Einsum at a time, beside intermediates that wait
+    there for a later Einsum.
+    """
+    found: list[Requirement] = []
+    for level, memory in enumerate(lowered.architecture.memories):
+        sizes = [_tiles(lowered, e, level) for e in lowered.einsums]
+        if lowered.mapping.schedule.kind == "sequential":
+            live = _sequential(lowered, sizes, level)
+        else:
+            live = _together(sizes)
+        tensors = tuple((t, n * lowered.architecture.word_bytes) for t, n in live.items())
+        found.append(
+            Requirement(level=memory.name, tensors=tensors, capacity_bytes=memory.capacity_bytes)
+        )
+    return tuple(found)
+
+
+def _tiles(lowered: Lowered, e: LoweredEinsum, level: int) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for footing in (*e.reads, e.write):
+        tensor = footing.access.tensor
+        if level in lowered.residency.memories(tensor):
+            found[tensor] = max(found.get(tensor, 0), largest_tile(e, footing, level))
+    return found
+
+
+def _together(sizes: list[dict[str, int]]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for tiles in sizes:
+        for tensor, size in tiles.items():
+            found[tensor] = max(found.get(tensor, 0), size)
+    return found
+
+
+def _sequential(lowered: Lowered, sizes: list[dict[str, int]], level: int) -> dict[str, int]:
+    """The largest of the moments at which one Einsum runs."""
+    names = [e.name for e in lowered.einsums]
+    last_use = {f.access.tensor: i for i, e in enumerate(lowered.einsums) for f in e.reads}
+    worst: dict[str, int] = {}
+    for now, tiles in enumerate(sizes):
+        moment = dict(tiles)
+        for i, name in enumerate(names[:now]):
+            homes = lowered.residency.memories(name)
+            if level in homes and level == homes[0] and last_use.get(name, i) > now:
+                moment[name] = max(moment.get(name, 0), sizes[i][name])
+        if sum(moment.values()) > sum(worst.values()):
+            worst = moment
+    return worst

@@ -1,0 +1,160 @@
+"""Iteration spaces cut into tiles, counted exactly even where tiles do not divide shapes.
+
+An *axis* is one independent direction of an Einsum's iteration space: a rank, or a
+partitioned family (M1, M0) whose variables address one range of elements. A *loop* steps
+through an axis by its stride. What remains of every axis inside a loop is its *extent*;
+only the last iteration of a loop can leave a shorter one, so a walk over distinct extents
+visits few states however large the shapes are. All arithmetic is in Python integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+Extents = tuple[int, ...]
+"""What remains of each axis, in elements."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axis:
+    """A direction of the iteration space.
+
+    ``variables`` pairs each rank variable with its stride in elements, outermost first:
+    ``(("m1", 256), ("m0", 1))``.
+    """
+
+    name: str
+    extent: int
+    variables: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loop:
+    """A loop over one axis: each iteration covers ``stride`` elements of what remains.
+
+    ``level`` is the index of the memory whose tiles it steps through; a spatial loop has
+    the array dimension it is laid out along.
+    """
+
+    member: str
+    axis: int
+    stride: int
+    level: int
+    variable: str
+    dimension: str | None = None
+
+
+def iterations(extent: int, stride: int) -> int:
+    """How many tiles of ``stride`` elements cover ``extent``."""
+    return -(-extent // stride)
+
+
+def split(extent: int, stride: int) -> tuple[tuple[int, int], ...]:
+    """Iterations of a loop as (how many, extent inside), the ragged last one apart."""
+    count = iterations(extent, stride)
+    last = extent - (count - 1) * stride
+    if last == stride:
+        return ((count, stride),)
+    return ((count - 1, stride), (1, last)) if count > 1 else ((1, last),)
+
+
+def inside(extents: Extents, loop: Loop, extent: int) -> Extents:
+    """The extents with the loop's axis set to what one iteration leaves."""
+    return (*extents[: loop.axis], extent, *extents[loop.axis + 1 :])
+
+
+def first_tile(extents: Extents, loops: tuple[Loop, ...]) -> Extents:
+    """What remains inside the first iteration of all loops: the largest tile."""
+    for loop in loops:
+        extents = inside(extents, loop, min(extents[loop.axis], loop.stride))
+    return extents
+
+
+def count_points(loops: tuple[Loop, ...], extents: Extents) -> int:
+    """Iterations of a loop nest, ragged edges exact."""
+    memo: dict[tuple[int, Extents], int] = {}
+
+    def visit(depth: int, now: Extents) -> int:
+        if depth == len(loops):
+            return 1
+        key = (depth, now)
+        if key not in memo:
+            loop = loops[depth]
+            memo[key] = sum(
+                count * visit(depth + 1, inside(now, loop, extent))
+                for count, extent in split(now[loop.axis], loop.stride)
+            )
+        return memo[key]
+
+    return visit(0, extents)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    """Deliveries of one sub-nest: their total size, the first one's, and whether only one."""
+
+    total: int
+    first: int
+    single: bool
+
+
+def count_deliveries(
+    loops: tuple[Loop, ...],
+    relevant: tuple[bool, ...],
+    extents: Extents,
+    size: Callable[[Extents], int],
+) -> int:
+    """Total size of all tiles delivered into a level under the loops outside it.
+
+    A tile is delivered when the iteration of a *relevant* loop differs from the step
+    before; a tile that does not change over an irrelevant loop stays (Timeloop's rule).
+
+    Parameters
+    ----------
+    loops : tuple of Loop
+        Temporal loops outside the level, outermost first.
+    relevant : tuple of bool
+        Whether each loop moves the tensor.
+    extents : Extents
+        Extents outside all loops.
+    size : callable
+        Size of the tile given what the loops leave of each axis.
+    """
+    memo: dict[tuple[int, Extents], _Stream] = {}
+
+    def visit(depth: int, now: Extents) -> _Stream:
+        if depth == len(loops):
+            tile = size(now)
+            return _Stream(tile, tile, True)
+        key = (depth, now)
+        if key not in memo:
+            loop = loops[depth]
+            runs = [
+                (count, visit(depth + 1, inside(now, loop, extent)))
+                for count, extent in split(now[loop.axis], loop.stride)
+            ]
+            memo[key] = _moving(runs) if relevant[depth] else _staying(runs)
+        return memo[key]
+
+    return visit(0, extents).total
+
+
+def _moving(runs: list[tuple[int, _Stream]]) -> _Stream:
+    total = sum(count * stream.total for count, stream in runs)
+    once = sum(count for count, _ in runs) == 1
+    return _Stream(total, runs[0][1].first, once and runs[0][1].single)
+
+
+def _staying(runs: list[tuple[int, _Stream]]) -> _Stream:
+    """Repetitions of a stream: a single tile is not delivered again."""
+    total = 0
+    before: _Stream | None = None
+    for count, stream in runs:
+        total += count * stream.total
+        repeats = count - 1 if stream.single else 0
+        if before is not None and before.single:
+            repeats += 1
+        total -= repeats * stream.first
+        before = stream
+    return _Stream(total, runs[0][1].first, all(s.single for _, s in runs))

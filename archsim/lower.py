@@ -1,0 +1,393 @@
+"""Binding a mapping to a cascade, shapes and a machine: names become loops with sizes.
+
+The result is what every model reads: per Einsum the axes of its iteration space, its
+loops outermost first, what its accesses address, and the array it runs on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from einsum_cascade.errors import MappingError, Problem, SpecError, did_you_mean
+from einsum_cascade.ir import Access, Einsum, Program
+from einsum_cascade.operations import Operations, einsum_operations
+
+from .arch import Architecture, ProcessingArray
+from .footing import Footing, footing
+from .lattice import Axis, Extents, Loop, count_points, iterations
+from .mapping import EinsumMapping, Mapping
+from .residency import Residency, residency
+from .tiling import Member, Tiling
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedLoop:
+    """A temporal loop of the shared nest: ``bound`` iterations of the first tile."""
+
+    member: str
+    rank: str
+    level: int
+    bound: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoweredEinsum:
+    """One Einsum with its loops: ``shared`` and ``own`` temporal, then ``spatial``."""
+
+    einsum: Einsum
+    array: ProcessingArray
+    axes: tuple[Axis, ...]
+    shared: tuple[Loop, ...]
+    own: tuple[Loop, ...]
+    spatial: tuple[Loop, ...]
+    outside: tuple[str, ...]
+    """Members of the shared nest the Einsum stays out of."""
+    operations: Operations
+    reads: tuple[Footing, ...]
+    write: Footing
+
+    @property
+    def name(self) -> str:
+        """The tensor it writes."""
+        return self.einsum.name
+
+    @property
+    def temporal(self) -> tuple[Loop, ...]:
+        """All temporal loops, outermost first."""
+        return (*self.shared, *self.own)
+
+    @property
+    def extents(self) -> Extents:
+        """The whole iteration space."""
+        return tuple(a.extent for a in self.axes)
+
+    def outer(self, level: int) -> tuple[Loop, ...]:
+        """Temporal loops outside the tiles that ``level`` holds."""
+        return tuple(loop for loop in self.temporal if loop.level < level)
+
+    @property
+    def points(self) -> int:
+        """Points of the iteration space (masks aside)."""
+        return prod(self.extents)
+
+    @property
+    def iterations(self) -> int:
+        """Temporal iterations: what one processing element runs through."""
+        return count_points(self.temporal, self.extents)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lowered:
+    """A mapping bound to everything it needs, structurally legal."""
+
+    program: Program
+    mapping: Mapping
+    architecture: Architecture
+    shapes: tuple[tuple[str, int], ...]
+    tiling: Tiling
+    nest: tuple[SharedLoop, ...]
+    steps: int
+    einsums: tuple[LoweredEinsum, ...]
+    residency: Residency
+
+    @property
+    def register_level(self) -> int:
+        """The level index of the arrays' registers: below every memory."""
+        return len(self.architecture.memories)
+
+    def inner_bound(self, member: str) -> int:
+        """Steps between two neighbouring iterations of a shared loop."""
+        names = [loop.member for loop in self.nest]
+        return prod(loop.bound for loop in self.nest[names.index(member) + 1 :])
+
+
+def lower(
+    program: Program, mapping: Mapping, architecture: Architecture, tiling: Tiling
+) -> Lowered:
+    """Bind ``mapping`` with the tile sizes of ``tiling``.
+
+    Raises
+    ------
+    SpecError
+        The mapping names something that does not exist.
+    MappingError
+        A loop is missing, out of order or twice; a tile does not fit an array dimension;
+        an array cannot do an operation; a tensor is kept nowhere.
+    """
+    builder = _Lowering(program, mapping, architecture, tiling)
+    einsums = builder.einsums()
+    places = residency(program, mapping, architecture, builder.problems)
+    if builder.problems:
+        raise MappingError(builder.problems)
+    nest = builder.nest()
+    return Lowered(
+        program=program,
+        mapping=mapping,
+        architecture=architecture,
+        shapes=tuple(tiling.shapes.items()),
+        tiling=tiling,
+        nest=nest,
+        steps=builder.steps(),
+        einsums=einsums,
+        residency=places,
+    )
+
+
+class _Lowering:
+    """Collects every problem of a mapping before giving up."""
+
+    def __init__(
+        self, program: Program, mapping: Mapping, architecture: Architecture, tiling: Tiling
+    ) -> None:
+        self.program = program
+        self.mapping = mapping
+        self.architecture = architecture
+        self.tiling = tiling
+        self.problems: list[Problem] = []
+        self.levels = {m.name: i for i, m in enumerate(architecture.memories)}
+        self._check_names()
+
+    def _check_names(self) -> None:
+        """Names that exist nowhere are the file's mistake, told before anything else."""
+        wrong: list[Problem] = []
+        known = [e.name for e in self.program.einsums]
+        for e in self.mapping.einsums:
+            if e.einsum not in known:
+                hint = did_you_mean(e.einsum, known)
+                wrong.append(Problem(f"the cascade has no Einsum '{e.einsum}'", e.span, hint))
+            if self.architecture.array(e.array) is None:
+                names = [a.name for a in self.architecture.arrays]
+                hint = did_you_mean(e.array, names)
+                wrong.append(Problem(f"the machine has no array '{e.array}'", e.span, hint))
+        own = [level for e in self.mapping.einsums for level in e.nest]
+        for level in (*self.mapping.nest, *own):
+            if level.level and level.level not in self.levels:
+                hint = did_you_mean(level.level, self.levels)
+                wrong.append(
+                    Problem(f"the machine has no memory '{level.level}'", level.span, hint)
+                )
+            for name in level.loops:
+                if name not in self.tiling.members:
+                    hint = did_you_mean(name, self.tiling.members)
+                    wrong.append(Problem(f"no rank or tile is called '{name}'", level.span, hint))
+        if wrong:
+            raise SpecError(wrong)
+
+    def nest(self) -> tuple[SharedLoop, ...]:
+        extents = {rank: self.tiling.shapes[rank] for rank in self.tiling.ranks}
+        found: list[SharedLoop] = []
+        for member, level in self._shared():
+            count = iterations(extents[member.rank], member.stride)
+            extents[member.rank] = min(extents[member.rank], member.stride)
+            found.append(SharedLoop(member=member.name, rank=member.rank, level=level, bound=count))
+        return tuple(found)
+
+    def steps(self) -> int:
+        ranks = list(dict.fromkeys(m.rank for m, _ in self._shared()))
+        loops = tuple(
+            Loop(
+                member=m.name,
+                axis=ranks.index(m.rank),
+                stride=m.stride,
+                level=level,
+                variable=m.rank.lower(),
+            )
+            for m, level in self._shared()
+        )
+        return count_points(loops, tuple(self.tiling.shapes[r] for r in ranks))
+
+    def _shared(self) -> list[tuple[Member, int]]:
+        return [
+            (self.tiling.members[name], self.levels[level.level])
+            for level in self.mapping.nest
+            for name in level.loops
+        ]
+
+    def einsums(self) -> tuple[LoweredEinsum, ...]:
+        found: list[LoweredEinsum] = []
+        for einsum in self.program.einsums:
+            how = self.mapping.einsum(einsum.name)
+            if how is None:
+                self.problems.append(
+                    Problem(
+                        f"the mapping '{self.mapping.name}' says nothing about Einsum "
+                        f"'{einsum.name}'",
+                        hint=f"add '{einsum.name}: {{array: ..., spatial: ..., loops: [...]}}' "
+                        "under 'einsums'",
+                    )
+                )
+                continue
+            array = self.architecture.array(how.array)
+            assert array is not None, "array names are checked first"
+            found.append(self._einsum(einsum, how, array))
+        return tuple(found)
+
+    def _einsum(self, einsum: Einsum, how: EinsumMapping, array: ProcessingArray) -> LoweredEinsum:
+        variables = (*(r.lower() for r in self.program.parallel), *einsum.variables)
+        axes = self.tiling.axes(variables)
+        shared, outside = self._shared_loops(axes, variables, how)
+        own = tuple(
+            self._loop(axes, self.tiling.members[name], self._own_level(level.level), None)
+            for level in how.nest
+            for name in level.loops
+            if self._iterates(name, variables, einsum, how)
+        )
+        spatial = self._spatial(axes, variables, einsum, how, array)
+        loops = (*shared, *own, *spatial)
+        self._check_cover(einsum, how, axes, loops)
+        operations = einsum_operations(self.program, einsum)
+        self._check_operations(einsum, how, array, operations)
+        return LoweredEinsum(
+            einsum=einsum,
+            array=array,
+            axes=axes,
+            shared=shared,
+            own=own,
+            spatial=spatial,
+            outside=outside,
+            operations=operations,
+            reads=tuple(self._footing(a, axes) for a in einsum.reads),
+            write=self._footing(einsum.target, axes),
+        )
+
+    def _own_level(self, level: str) -> int:
+        return self.levels[level] if level else len(self.levels) - 1
+
+    def _footing(self, access: Access, axes: tuple[Axis, ...]) -> Footing:
+        iterative = frozenset(r.lower() for r in self.program.iterative.get(access.tensor, ()))
+        carried = tuple(r.lower() for r in self.program.parallel)
+        return footing(access, axes, self.tiling.shapes, iterative, carried)
+
+    def _loop(
+        self, axes: tuple[Axis, ...], member: Member, level: int, dimension: str | None
+    ) -> Loop:
+        variable = member.rank.lower()
+        for number, axis in enumerate(axes):
+            stride = dict(axis.variables).get(variable)
+            if stride is not None:
+                return Loop(
+                    member=member.name,
+                    axis=number,
+                    stride=member.stride * stride,
+                    level=level,
+                    variable=variable,
+                    dimension=dimension,
+                )
+        raise AssertionError(f"{member.name} is no axis of the Einsum")
+
+    def _shared_loops(
+        self, axes: tuple[Axis, ...], variables: tuple[str, ...], how: EinsumMapping
+    ) -> tuple[tuple[Loop, ...], tuple[str, ...]]:
+        inside: list[Loop] = []
+        outside: list[str] = []
+        for member, level in self._shared():
+            if member.rank.lower() not in variables:
+                outside.append(member.name)
+            else:
+                inside.append(self._loop(axes, member, level, None))
+        for name in how.outside:
+            ranks = [m.name for m, _ in self._shared()]
+            if name not in ranks:
+                hint = did_you_mean(name, ranks)
+                self.problems.append(Problem(f"'{name}' is no shared loop", how.span, hint))
+            elif name not in outside:
+                self.problems.append(
+                    Problem(
+                        f"{how.einsum} cannot stay outside {name}: it iterates over "
+                        f"{self.tiling.members[name].rank.lower()}",
+                        how.span,
+                    )
+                )
+        return tuple(inside), tuple(outside)
+
+    def _iterates(
+        self, name: str, variables: tuple[str, ...], einsum: Einsum, how: EinsumMapping
+    ) -> bool:
+        member = self.tiling.members.get(name)
+        if member is None:
+            hint = did_you_mean(name, self.tiling.members)
+            self.problems.append(Problem(f"no rank or tile is called '{name}'", how.span, hint))
+            return False
+        if member.rank.lower() not in variables:
+            self.problems.append(
+                Problem(
+                    f"{einsum.name} has no rank {member.rank}, but its mapping loops over {name}",
+                    how.span,
+                    f"its ranks are {', '.join(v.upper() for v in variables)}",
+                )
+            )
+            return False
+        return True
+
+    def _spatial(
+        self,
+        axes: tuple[Axis, ...],
+        variables: tuple[str, ...],
+        einsum: Einsum,
+        how: EinsumMapping,
+        array: ProcessingArray,
+    ) -> tuple[Loop, ...]:
+        found: list[Loop] = []
+        for dimension, names in how.spatial:
+            axis = array.dimension(dimension)
+            if axis is None:
+                hint = did_you_mean(dimension, [d.name for d in array.dimensions])
+                text = f"{array.name} has no dimension '{dimension}'"
+                self.problems.append(Problem(text, how.span, hint))
+                continue
+            wide = 1
+            for name in names:
+                if self._iterates(name, variables, einsum, how):
+                    member = self.tiling.members[name]
+                    wide *= self.tiling.bound(member)
+                    found.append(self._loop(axes, member, len(self.levels), dimension))
+            if wide > axis.size:
+                text = (
+                    f"{einsum.name}: {' x '.join(names)} = {wide} does not fit "
+                    f"{array.name}.{dimension} = {axis.size}"
+                )
+                self.problems.append(Problem(text, how.span))
+        return tuple(found)
+
+    def _check_cover(
+        self, einsum: Einsum, how: EinsumMapping, axes: tuple[Axis, ...], loops: tuple[Loop, ...]
+    ) -> None:
+        names = [loop.member for loop in loops]
+        for name in {n for n in names if names.count(n) > 1}:
+            self.problems.append(Problem(f"{einsum.name} loops over {name} twice", how.span))
+        for number, axis in enumerate(axes):
+            on = [loop for loop in loops if loop.axis == number]
+            strides = [loop.stride for loop in on]
+            if strides != sorted(strides, reverse=True):
+                order = " inside ".join(loop.member for loop in reversed(on))
+                text = f"{einsum.name}: {order} is out of order, outer tiles come first"
+                self.problems.append(Problem(text, how.span))
+            for variable, _ in axis.variables:
+                missing = [
+                    m.name
+                    for m in self.tiling.of_rank(variable.upper())
+                    if m.name not in names and self.tiling.bound(m) > 1
+                ]
+                if missing:
+                    self.problems.append(
+                        Problem(
+                            f"{einsum.name} iterates over {variable}, but no loop covers "
+                            f"{', '.join(missing)}",
+                            how.span,
+                            f"add {missing[0]} to 'loops' or 'spatial' of {einsum.name}",
+                        )
+                    )
+
+    def _check_operations(
+        self,
+        einsum: Einsum,
+        how: EinsumMapping,
+        array: ProcessingArray,
+        operations: Operations,
+    ) -> None:
+        for kind, _ in operations:
+            if array.operation(kind) is None:
+                known = ", ".join(o.kind for o in array.operations)
+                text = f"{array.name} cannot do '{kind}', which {einsum.name} needs"
+                self.problems.append(Problem(text, how.span, f"it does: {known}"))

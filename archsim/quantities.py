@@ -1,0 +1,101 @@
+"""Numbers for people: four significant digits and an engineering unit.
+
+Exact values are in the JSON of a result; here a number is rounded to be read. Bytes use
+binary prefixes (1 MiB is 1,048,576 bytes), everything else decimal ones.
+"""
+
+from __future__ import annotations
+
+import math
+
+_PREFIXES = ("", "k", "M", "G", "T", "P", "E")
+_SMALL = ("", "m", "µ", "n", "p", "f", "a")
+_BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+_UM2_PER_MM2 = 1e6
+_PJ_PER_J = 1e12
+
+
+def engineering(value: float, unit: str, *, digits: int = 4) -> str:
+    """``value`` with a decimal prefix: ``engineering(0.00262, "s")`` is ``2.620 ms``.
+
+    Parameters
+    ----------
+    value : float
+        A finite number in ``unit``.
+    unit : str
+        The unit's symbol without a prefix; empty for a bare count.
+    digits : int
+        Significant digits.
+    """
+    if value == 0:
+        return f"0 {unit}".rstrip()
+    power = _power_of_thousand(value, digits)
+    power = max(1 - len(_SMALL), min(power, len(_PREFIXES) - 1))
+    prefix = _PREFIXES[power] if power >= 0 else _SMALL[-power]
+    return f"{_significant(value / 1000.0**power, digits)} {prefix}{unit}".rstrip()
+
+
+def byte_size(value: float, *, digits: int = 4) -> str:
+    """``value`` bytes with a binary prefix: ``byte_size(16777216)`` is ``16 MiB``."""
+    power = 0
+    while abs(value) / 1024.0**power >= 1024 and power < len(_BINARY) - 1:
+        power += 1
+    scaled = value / 1024.0**power
+    text = f"{scaled:.0f}" if scaled == int(scaled) else _significant(scaled, digits)
+    return f"{text} {_BINARY[power]}"
+
+
+def count(value: float) -> str:
+    """A count with thousands separators; below 100,000 a fraction keeps four decimals."""
+    if abs(value) >= 1e15:
+        return f"{value:.6e}"
+    if value == int(value) or abs(value) >= 1e5:
+        return f"{value:,.0f}"
+    return f"{value:,.4f}".rstrip("0").rstrip(".")
+
+
+def percent(share: float) -> str:
+    """A share of one as a percentage: ``percent(0.8895)`` is ``89.0 %``."""
+    return f"{100 * share:.1f} %"
+
+
+def ratio(value: float) -> str:
+    """A ratio: ``1.04x``."""
+    return f"{_significant(value, 3)}x"
+
+
+def energy(picojoules: float) -> str:
+    """Picojoules in the nearest unit: ``energy(2.5e9)`` is ``2.500 mJ``."""
+    return engineering(picojoules / _PJ_PER_J, "J")
+
+
+def area(square_micrometres: float) -> str:
+    """Square micrometres as ``mm²`` (``µm²`` below a thousandth of one)."""
+    if 0 < square_micrometres < _UM2_PER_MM2 / 1000:
+        return f"{_significant(square_micrometres, 4)} µm²"
+    return f"{_significant(square_micrometres / _UM2_PER_MM2, 4)} mm²"
+
+
+def seconds(value: float) -> str:
+    """Seconds in the nearest unit."""
+    return engineering(value, "s")
+
+
+def bar(share: float, width: int = 20) -> str:
+    """A share of one as a bar of ``width`` cells."""
+    full = round(max(0.0, min(1.0, share)) * width)
+    return "█" * full + "░" * (width - full)
+
+
+def _power_of_thousand(value: float, digits: int) -> int:
+    """The prefix's power of 1000 once the value is rounded to ``digits``."""
+    exponent = int(f"{abs(value):.{digits - 1}e}".split("e")[1])
+    return math.floor(exponent / 3)
+
+
+def _significant(value: float, digits: int) -> str:
+    """``value`` in fixed notation with ``digits`` significant digits."""
+    if value == 0:
+        return "0"
+    exponent = int(f"{abs(value):.{digits - 1}e}".split("e")[1])
+    return f"{value:,.{max(0, digits - 1 - exponent)}f}"

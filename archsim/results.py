@@ -1,0 +1,214 @@
+"""What a simulation returns: frozen, exact where counting is exact, with its proof.
+
+Units are in the field names: cycles of the machine's clock, seconds, bytes, picojoules,
+square micrometres. ``Result.to_dict`` is the JSON of the command line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .document import Document
+    from .plots import Picture
+
+SCHEMA_VERSION = 1
+
+Named = tuple[tuple[str, float], ...]
+"""Pairs of a component's or Einsum's name and a number."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelTraffic:
+    """Bytes read from and written to one memory level over the whole run."""
+
+    level: str
+    read_bytes: float
+    write_bytes: float
+
+    @property
+    def total_bytes(self) -> float:
+        """Reads and writes together."""
+        return self.read_bytes + self.write_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelBuffer:
+    """Bytes of live tiles a level must hold, and what it has (None: unlimited)."""
+
+    level: str
+    required_bytes: float
+    capacity_bytes: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArrayUse:
+    """How long one array works.
+
+    ``occupied_cycles`` counts cycles in which any element works; ``busy_cycles`` weighs
+    them by the share of elements at work; ``utilization`` is busy over elapsed.
+    """
+
+    array: str
+    occupied_cycles: float
+    busy_cycles: float
+    utilization: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EinsumUse:
+    """One Einsum over the whole run: cycles on its array, operations, utilization."""
+
+    name: str
+    array: str
+    cycles: float
+    operations: tuple[tuple[str, int], ...]
+    utilization: float
+    traffic: tuple[LevelTraffic, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What no schedule of this mapping on this machine can beat."""
+
+    compute_s: float
+    bandwidth_s: float
+    traffic_bytes: float
+    """Each input read once, each output written once, in bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleReport:
+    """How the latency came about: ``(steps - 1) * period + fill and drain``."""
+
+    kind: str
+    steps: int
+    period_cycles: float
+    """Maximum cycle mean of the event graph: cycles per step in the steady state."""
+    fill_drain_cycles: float
+    critical: tuple[str, ...]
+    """The critical cycle, task by task, or the binding phase or transfer."""
+    lookahead: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """Everything a simulation found out."""
+
+    workload: str
+    architecture: str
+    mapping: str
+    engine: str
+    shape: tuple[tuple[str, int], ...]
+    latency_s: float
+    cycles: float
+    bound_by: str
+    arrays: tuple[ArrayUse, ...]
+    traffic: tuple[LevelTraffic, ...]
+    buffers: tuple[LevelBuffer, ...]
+    energy_by_component: Named
+    energy_by_einsum: Named
+    area_by_component: Named
+    bounds: Bounds
+    einsums: tuple[EinsumUse, ...]
+    schedule: ScheduleReport
+    tiles: tuple[tuple[str, int], ...] = ()
+    notes: tuple[str, ...] = field(default=())
+    """What was billed and what was not, in sentences."""
+    charges: tuple[tuple[str, str, float], ...] = ()
+    """Energy by (Einsum, component) in picojoules."""
+
+    @property
+    def utilization(self) -> dict[str, float]:
+        """Busy over elapsed cycles, per array."""
+        return {a.array: a.utilization for a in self.arrays}
+
+    @property
+    def energy_pj(self) -> float:
+        """Total energy in picojoules."""
+        return sum(v for _, v in self.energy_by_component)
+
+    @property
+    def area_um2(self) -> float:
+        """Total area in square micrometres."""
+        return sum(v for _, v in self.area_by_component)
+
+    @property
+    def traffic_bytes(self) -> float:
+        """Bytes to and from the outermost memory."""
+        return self.traffic[0].total_bytes
+
+    def table(self) -> Document:
+        """The one-screen report; prints as text and shows as HTML in Jupyter."""
+        from .report import report
+
+        return report(self)
+
+    def explain(self) -> Document:
+        """Where each cycle, each byte and each picojoule came from."""
+        from .report import explain
+
+        return explain(self)
+
+    def plot_waterfall(self) -> Picture:
+        """How each array spends the run, Einsum by Einsum (a matplotlib figure)."""
+        from .plots import plot_waterfall
+
+        return plot_waterfall(self)
+
+    def plot_energy(self) -> Picture:
+        """Energy by component and by Einsum (a matplotlib figure)."""
+        from .plots import plot_energy
+
+        return plot_energy(self)
+
+    def _repr_html_(self) -> str:
+        from .document import to_html
+
+        return to_html(self.table())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object of ``simulate --json`` (plus ``schedule``, ``tiles``, ``notes``)."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "workload": self.workload,
+            "architecture": self.architecture,
+            "mapping": self.mapping,
+            "engine": self.engine,
+            "shape": dict(self.shape),
+            "latency_s": self.latency_s,
+            "cycles": self.cycles,
+            "bound_by": self.bound_by,
+            "utilization": self.utilization,
+            "busy_cycles": {a.array: a.busy_cycles for a in self.arrays},
+            "occupied_cycles": {a.array: a.occupied_cycles for a in self.arrays},
+            "traffic_bytes": {
+                t.level: {"read": t.read_bytes, "write": t.write_bytes, "total": t.total_bytes}
+                for t in self.traffic
+            },
+            "buffer_bytes": {
+                b.level: {"required": b.required_bytes, "capacity": b.capacity_bytes}
+                for b in self.buffers
+            },
+            "energy_pj": {
+                "total": self.energy_pj,
+                "by_component": dict(self.energy_by_component),
+                "by_einsum": dict(self.energy_by_einsum),
+            },
+            "area_um2": {"total": self.area_um2, "by_component": dict(self.area_by_component)},
+            "bounds": asdict(self.bounds),
+            "einsums": [
+                {
+                    "name": e.name,
+                    "array": e.array,
+                    "cycles": e.cycles,
+                    "operations": dict(e.operations),
+                    "utilization": e.utilization,
+                }
+                for e in self.einsums
+            ],
+            "schedule": asdict(self.schedule),
+            "tiles": dict(self.tiles),
+            "notes": list(self.notes),
+        }

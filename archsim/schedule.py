@@ -1,0 +1,262 @@
+"""Latency of a mapping under its schedule.
+
+Latency runs from the first transfer to the arrival of the last output in the outermost
+memory. All three kinds read the same tasks: ``sequential`` runs one Einsum after the
+other, each the longest of compute and transfers; ``phases`` puts a barrier between groups
+of Einsums; ``pipelined`` lets everything overlap that dependencies, resources and the
+number of tiles in flight allow. What a memory moves is spread evenly over the steps, and
+so is an Einsum that stays outside inner loops.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from einsum_cascade.errors import MappingError, Problem, SpecError, did_you_mean
+
+from .counts import EinsumCount
+from .cycle_mean import CriticalCycle, DeadlockError, maximum_cycle_mean
+from .event_graph import EventGraph, Task, period_edges
+from .issue import modulo_schedule
+from .lower import Lowered
+from .makespan import makespan
+from .mapping import FIT, PhaseTask
+from .tasks import (
+    StepGraph,
+    alone,
+    busy_cycles,
+    first_fill,
+    fitted_lookahead,
+    last_drain,
+    memory_bytes,
+    reduction_latency,
+    step_graph,
+    transfer_cycles,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Cycles of a whole run and what they are made of."""
+
+    cycles: Fraction
+    steps: int
+    period: Fraction
+    """Cycles per step in the steady state."""
+    bound_by: str
+    critical: tuple[str, ...]
+    lookahead: int | None = None
+
+    @property
+    def fill_drain(self) -> Fraction:
+        """What is not steady state."""
+        return self.cycles - self.period * self.steps
+
+
+def time_mapping(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> Timing:
+    """Latency of a lowered mapping in cycles.
+
+    Raises
+    ------
+    MappingError
+        The schedule contradicts the cascade's dependencies.
+    """
+    kinds = {"sequential": _sequential, "phases": _phases, "pipelined": _pipelined}
+    return kinds[lowered.mapping.schedule.kind](lowered, counts)
+
+
+# ------------------------------------------------------------------ sequential
+
+
+def _sequential(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> Timing:
+    total = Fraction(0)
+    slowest = (Fraction(-1), "", "")
+    for e, count in zip(lowered.einsums, counts, strict=True):
+        parts = {e.array.name: busy_cycles(lowered, e) + reduction_latency(e)}
+        for memory in lowered.architecture.memories:
+            moved = memory_bytes(lowered, (count,), memory)
+            parts[memory.name] = transfer_cycles(lowered, memory, moved)
+        what, longest = max(parts.items(), key=lambda p: p[1])
+        total += longest
+        slowest = max(slowest, (longest, what, e.name))
+    return Timing(
+        cycles=total,
+        steps=1,
+        period=total,
+        bound_by=slowest[1],
+        critical=(f"{slowest[2]} on {slowest[1]}",),
+    )
+
+
+# ------------------------------------------------------------------ phases
+
+
+def _phases(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> Timing:
+    step = step_graph(lowered, counts, lookahead=1)
+    tasks = {t.name: t for t in step.graph.tasks}
+    _check_groups(lowered, step)
+    groups = lowered.mapping.schedule.groups
+    lengths: list[tuple[Fraction, str]] = []
+    for group in groups:
+        load: dict[str, Fraction] = {}
+        for member in group:
+            task = tasks[member.einsum]
+            load[task.resource] = load.get(task.resource, Fraction(0)) + task.occupancy
+        lengths.append(max((cycles, resource) for resource, cycles in load.items()))
+    waits = [_exposed(lowered, step, index, lengths) for index in range(len(groups))]
+    period = sum((cycles for cycles, _ in lengths), Fraction(0)) + sum(waits, Fraction(0))
+    memory = max(
+        (t for t in step.graph.tasks if t.resource not in _array_names(lowered)),
+        key=lambda t: t.occupancy,
+        default=None,
+    )
+    bound, critical = _phase_bound(lengths, waits, groups)
+    if memory is not None and memory.occupancy > period:
+        period, bound, critical = memory.occupancy, memory.name, (f"transfers of {memory.name}",)
+    inside = _inside(lowered, step)
+    fill = first_fill(lowered, inside) + _alone(lowered, step.prologue)
+    drain = _trailing(tasks, groups) + _alone(lowered, step.epilogue) + last_drain(lowered)
+    return Timing(
+        cycles=period * lowered.steps + fill + drain,
+        steps=lowered.steps,
+        period=period,
+        bound_by=bound,
+        critical=critical,
+    )
+
+
+def _array_names(lowered: Lowered) -> set[str]:
+    return {a.name for a in lowered.architecture.arrays}
+
+
+def _phase_bound(
+    lengths: list[tuple[Fraction, str]],
+    waits: list[Fraction],
+    groups: tuple[tuple[PhaseTask, ...], ...],
+) -> tuple[str, tuple[str, ...]]:
+    """The array the phases spend most of their time on, or the exposed latency."""
+    share: dict[str, Fraction] = {}
+    for cycles, resource in lengths:
+        share[resource] = share.get(resource, Fraction(0)) + cycles
+    share["reduction latency"] = sum(waits, Fraction(0))
+    bound = max(share, key=lambda k: share[k])
+    index = max(range(len(groups)), key=lambda i: lengths[i][0] + waits[i])
+    names = ", ".join(t.einsum for t in groups[index])
+    critical: tuple[str, ...] = (f"phase {index + 1} of {len(groups)} ({names})",)
+    if waits[index]:
+        critical = (*critical, f"{float(waits[index]):g} cycles of exposed reduction latency")
+    return bound, critical
+
+
+def _trailing(tasks: dict[str, Task], groups: tuple[tuple[PhaseTask, ...], ...]) -> Fraction:
+    """Work on the last tile that its own step leaves to the next."""
+    return sum(
+        (
+            max((tasks[t.einsum].occupancy for t in group if t.shift < 0), default=Fraction(0))
+            for group in groups
+        ),
+        Fraction(0),
+    )
+
+
+def _check_groups(lowered: Lowered, step: StepGraph) -> None:
+    """Every Einsum once, and nothing before what it needs."""
+    schedule = lowered.mapping.schedule
+    place = {t.einsum: (i, t.shift) for i, g in enumerate(schedule.groups) for t in g}
+    names = [e.name for e in lowered.einsums]
+    problems = [
+        Problem(f"a phase names '{n}'", schedule.span, did_you_mean(n, names))
+        for n in (*place, *(schedule.exposes or ()))
+        if n not in names
+    ]
+    if problems:
+        raise SpecError(problems)
+    problems = [Problem(f"no phase runs {n}", schedule.span) for n in names if n not in place]
+    tasks = step.graph.tasks
+    for d in step.graph.dependencies:
+        before, after = tasks[d.before].name, tasks[d.after].name
+        if before in place and after in place and not d.room:
+            (group, shift), (then, later) = place[before], place[after]
+            if (group - shift * len(schedule.groups)) > (
+                then - later * len(schedule.groups) + d.distance * len(schedule.groups)
+            ):
+                text = f"{after} runs in an earlier phase than {before}, which it needs"
+                problems.append(Problem(text, schedule.span))
+    if problems:
+        raise MappingError(problems)
+
+
+def _exposed(
+    lowered: Lowered, step: StepGraph, index: int, lengths: list[tuple[Fraction, str]]
+) -> Fraction:
+    """Cycles the barrier after a phase waits for reductions that started in it."""
+    schedule = lowered.mapping.schedule
+    groups = schedule.groups
+    place = {t.einsum: (i, t.shift) for i, g in enumerate(groups) for t in g}
+    tasks = step.graph.tasks
+    worst = Fraction(0)
+    for d in step.graph.dependencies:
+        before, after = tasks[d.before], tasks[d.after]
+        late = before.latency - before.occupancy
+        if not late or before.name not in place or after.name not in place:
+            continue
+        if schedule.exposes is not None and before.name not in schedule.exposes:
+            continue
+        (group, shift), (then, later) = place[before.name], place[after.name]
+        ahead = then - group + (shift - later + d.distance) * len(groups)
+        if group == index and ahead > 0:
+            between = sum(
+                (lengths[k % len(groups)][0] for k in range(group + 1, group + ahead)), Fraction(0)
+            )
+            worst = max(worst, late - between)
+    return worst
+
+
+# ------------------------------------------------------------------ pipelined
+
+
+def _pipelined(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> Timing:
+    wanted = lowered.mapping.schedule.lookahead
+    lookahead = fitted_lookahead(lowered) if wanted == FIT else int(wanted)
+    step = step_graph(lowered, counts, lookahead)
+    graph = step.graph
+    try:
+        issue = modulo_schedule(graph)
+        cycle = maximum_cycle_mean(len(graph.tasks), period_edges(graph, issue))
+    except DeadlockError as error:
+        names = " -> ".join(graph.tasks[e.before].name for e in error.edges)
+        text = f"these Einsums wait for one another within one step: {names}"
+        raise MappingError(Problem(text, lowered.mapping.schedule.span)) from None
+    run = makespan(graph, issue)
+    before = first_fill(lowered, _inside(lowered, step)) + _alone(lowered, step.prologue)
+    after = _alone(lowered, step.epilogue) + last_drain(lowered)
+    bound, critical = _pipelined_bound(graph, cycle)
+    return Timing(
+        cycles=run.cycles + before + after,
+        steps=lowered.steps,
+        period=cycle.mean / graph.unit,
+        bound_by=bound,
+        critical=critical,
+        lookahead=lookahead,
+    )
+
+
+def _pipelined_bound(graph: EventGraph, cycle: CriticalCycle) -> tuple[str, tuple[str, ...]]:
+    resources = {graph.tasks[e.after].resource for e in cycle.edges}
+    whys = [e.why for e in cycle.edges]
+    if len(resources) == 1 and all(w in resources for w in whys):
+        names = tuple(graph.tasks[e.after].name for e in cycle.edges)
+        return next(iter(resources)), names
+    return "dependencies", tuple(whys)
+
+
+def _inside(lowered: Lowered, step: StepGraph) -> tuple[str, ...]:
+    out = (*step.prologue, *step.epilogue)
+    return tuple(e.name for e in lowered.einsums if e.name not in out)
+
+
+def _alone(lowered: Lowered, names: tuple[str, ...]) -> Fraction:
+    """Cycles of one run of each of some Einsums, one after another."""
+    runs = (alone(lowered, e) + reduction_latency(e) for e in lowered.einsums if e.name in names)
+    return sum(runs, Fraction(0))

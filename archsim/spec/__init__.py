@@ -1,0 +1,1 @@
+"""Specifications of machines, technologies and mappings: YAML in, frozen types out."""

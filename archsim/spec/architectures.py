@@ -1,0 +1,250 @@
+"""Architecture files: memories, arrays, what their elements can do and what it bills."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from einsum_cascade.errors import Problem, SpecError, did_you_mean
+from einsum_cascade.ir import FUNCTIONS
+from einsum_cascade.yaml_schema import Count, Fields, parse_count, section, validate
+from einsum_cascade.yaml_source import Path, YamlNode, YamlScalar
+
+from ..arch import Architecture, Dimension, Memory, Operation, ProcessingArray, Registers
+from ..technology import Technology
+from .fields import (
+    Bandwidth,
+    Bits,
+    Bytes,
+    Frequency,
+    Name,
+    Number,
+    SquareMicrometres,
+    Title,
+    Words,
+)
+
+KEY = "architecture"
+
+OPERATION_KINDS: tuple[str, ...] = (
+    *("mac", "add", "sub", "mul", "div", "pow", "neg", "compare", "select", "copy"),
+    *(name for name in FUNCTIONS if name != "where"),
+)
+"""Every kind of operation that ``einsum_cascade.operations`` counts."""
+
+
+def _latency(value: Any) -> int | str:
+    """Cycles, or the name of a dimension: one hop per element along it."""
+    if isinstance(value, str) and not value[:1].isdigit():
+        return value
+    return parse_count(value, least=0)
+
+
+class _Memory(Fields):
+    name: Name
+    energy: str
+    line: Bits
+    capacity: Bytes | None = None
+    billed_capacity: Bytes | None = None
+    bandwidth: Bandwidth | None = None
+
+
+class _Registers(Fields):
+    depth: Count
+    energy: str = "register_file"
+    width: Bits | None = None
+    billed: Literal["all", "one"] = "all"
+
+
+class _Operation(Fields):
+    cycles: Number
+    bill: dict[str, Number]
+
+
+class _Reduction(Fields):
+    latency: Annotated[int | str, BeforeValidator(_latency)]
+
+
+class _Array(Fields):
+    name: Name
+    shape: Annotated[dict[Name, Count], Field(min_length=1)]
+    registers: _Registers
+    operations: Annotated[dict[str, _Operation], Field(min_length=1)]
+    reduction: dict[str, _Reduction] = Field(default_factory=dict)
+    units: tuple[str, ...] = ()
+    operands: Literal["broadcast", "systolic"] = "broadcast"
+    overlap: bool = True
+    overhead_area: SquareMicrometres = 0.0
+
+
+class _Architecture(Fields):
+    name: Title
+    title: Words = ""
+    source: Words = ""
+    technology: str
+    clock: Frequency
+    word: Bits
+    memories: Annotated[tuple[_Memory, ...], Field(min_length=1)]
+    arrays: Annotated[tuple[_Array, ...], Field(min_length=1)]
+
+
+def technology_name(root: YamlNode) -> YamlScalar | None:
+    """Where an architecture names its technology, if it does."""
+    node = root.at((KEY, "technology"))
+    return node if isinstance(node, YamlScalar) and isinstance(node.value, str) else None
+
+
+def check_architecture(root: YamlNode) -> _Architecture:
+    """The fields of an architecture file, each right by itself.
+
+    Raises
+    ------
+    SpecError
+        They are not; every problem with its place.
+    """
+    return validate(_Architecture, root, section(root, KEY))
+
+
+def build_architecture(spec: _Architecture, root: YamlNode, technology: Technology) -> Architecture:
+    """The machine of checked fields, with its technology.
+
+    Raises
+    ------
+    SpecError
+        Names clash, or refer to what the machine or the technology does not have.
+    """
+    problems = [*_names(spec, root), *_memories(spec, root, technology)]
+    for at, array in enumerate(spec.arrays):
+        problems += _array_problems(array, root, (KEY, "arrays", at), technology)
+    if problems:
+        raise SpecError(problems)
+    return Architecture(
+        name=spec.name,
+        technology=technology,
+        clock_hz=spec.clock,
+        word_bits=spec.word,
+        memories=tuple(
+            Memory(
+                name=m.name,
+                energy=m.energy,
+                line_bits=m.line,
+                capacity_bytes=m.capacity,
+                billed_bytes=m.billed_capacity,
+                bandwidth_bytes_per_s=m.bandwidth,
+            )
+            for m in spec.memories
+        ),
+        arrays=tuple(_array(a) for a in spec.arrays),
+        source=root.span.source.name,
+    )
+
+
+def _array(spec: _Array) -> ProcessingArray:
+    return ProcessingArray(
+        name=spec.name,
+        dimensions=tuple(
+            Dimension(name=n, size=size, reduction_latency_cycles=_late(spec, n))
+            for n, size in spec.shape.items()
+        ),
+        registers=Registers(
+            depth=spec.registers.depth,
+            energy=spec.registers.energy,
+            width_bits=spec.registers.width,
+            billed=spec.registers.billed,
+        ),
+        operations=tuple(
+            Operation(kind=kind, cycles=o.cycles, bill=tuple(o.bill.items()))
+            for kind, o in spec.operations.items()
+        ),
+        units=spec.units,
+        operands=spec.operands,
+        overlap=spec.overlap,
+        overhead_area_um2=spec.overhead_area,
+    )
+
+
+def _late(spec: _Array, dimension: str) -> int:
+    reduction = spec.reduction.get(dimension)
+    if reduction is None:
+        return 0
+    if isinstance(reduction.latency, str):
+        return spec.shape[reduction.latency]
+    return reduction.latency
+
+
+def _names(spec: _Architecture, root: YamlNode) -> Iterator[Problem]:
+    """Memories and arrays share one set of names: mappings speak of both as levels."""
+    first: dict[str, str] = {}
+    members = [("memories", at, m.name, "memory") for at, m in enumerate(spec.memories)]
+    members += [("arrays", at, a.name, "array") for at, a in enumerate(spec.arrays)]
+    for group, at, name, what in members:
+        if name in first:
+            span = root.span_of((KEY, group, at, "name"))
+            yield Problem(f"'{name}' is already the name of a {first[name]}", span)
+        first.setdefault(name, what)
+
+
+def _memories(spec: _Architecture, root: YamlNode, technology: Technology) -> Iterator[Problem]:
+    for at, memory in enumerate(spec.memories):
+        path: Path = (KEY, "memories", at)
+        yield from _class_problem(
+            memory.energy, ("dram", "sram"), root, (*path, "energy"), technology
+        )
+        kind = technology.memory(memory.energy)
+        if kind and kind.kind == "sram" and memory.capacity is None:
+            text = f"'{memory.name}' is billed as {memory.energy} and needs a 'capacity'"
+            yield Problem(text, root.span_of(path))
+        if memory.capacity is not None and 8 * memory.capacity < memory.line:
+            text = f"'{memory.name}' does not hold one line of {memory.line} bit"
+            yield Problem(text, root.span_of((*path, "capacity")))
+
+
+def _array_problems(
+    spec: _Array, root: YamlNode, path: Path, technology: Technology
+) -> Iterator[Problem]:
+    where = (*path, "registers", "energy")
+    yield from _class_problem(spec.registers.energy, ("registers",), root, where, technology)
+    for name, reduction in spec.reduction.items():
+        if name not in spec.shape:
+            yield _unknown("dimension", name, spec.shape, root, (*path, "reduction", name))
+        elif isinstance(reduction.latency, str) and reduction.latency not in spec.shape:
+            here = (*path, "reduction", name, "latency")
+            yield _unknown("dimension", reduction.latency, spec.shape, root, here)
+    known = [a.name for a in technology.actions]
+    for at, unit in enumerate(spec.units):
+        if unit not in known:
+            yield _unknown("action", unit, known, root, (*path, "units", at))
+    for kind, operation in spec.operations.items():
+        here = (*path, "operations", kind)
+        if kind not in OPERATION_KINDS:
+            yield _unknown("kind of operation", kind, OPERATION_KINDS, root, here)
+        for action in operation.bill:
+            there = (*here, "bill", action)
+            if action not in known:
+                yield _unknown("action", action, known, root, there)
+            elif spec.units and action not in spec.units:
+                text = f"'{action}' is billed, but is not one of the array's units"
+                yield Problem(text, root.key_span(there), f"units: {', '.join(spec.units)}")
+
+
+def _class_problem(
+    name: str, kinds: tuple[str, ...], root: YamlNode, path: Path, technology: Technology
+) -> Iterator[Problem]:
+    found = technology.memory(name)
+    known = [m.name for m in technology.memories if m.kind in kinds]
+    if found is None:
+        what = f"memory class in technology '{technology.name}'"
+        yield _unknown(what, name, known, root, path)
+    elif found.kind not in kinds:
+        text = f"'{name}' is of kind {found.kind}, expected {' or '.join(kinds)}"
+        yield Problem(text, root.span_of(path), did_you_mean(name, known))
+
+
+def _unknown(what: str, name: str, known: Any, root: YamlNode, path: Path) -> Problem:
+    at = root.at(path)
+    names_value = isinstance(at, YamlScalar) and at.text == name
+    span = root.span_of(path) if names_value else root.key_span(path)
+    article = "an" if what[0] in "aeiou" else "a"
+    return Problem(f"'{name}' is not {article} {what}", span, did_you_mean(name, known))

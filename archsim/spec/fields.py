@@ -1,0 +1,68 @@
+"""Types of single fields in specification files: names, counts, quantities with units."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, PlainValidator
+
+from einsum_cascade.yaml_schema import expected
+from einsum_cascade.yaml_source import shorten
+
+from . import units
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_TITLE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+ -]*")
+_LONGEST = 80
+
+
+def _name(text: str) -> str:
+    if not _NAME.fullmatch(text) or len(text) > _LONGEST:
+        raise expected(f"expected a name of letters, digits, '_' and '-', got '{shorten(text)}'")
+    return text
+
+
+def _title(text: str) -> str:
+    if not _TITLE.fullmatch(text) or len(text) > _LONGEST:
+        raise expected(f"expected a name, got '{shorten(text)}'")
+    return text
+
+
+def _quantity(measure: units.Measure) -> Callable[[Any], Fraction]:
+    return lambda value: units.parse_quantity(value, measure)
+
+
+def _whole(measure: units.Measure, unit: str) -> Callable[[Any], int]:
+    def parse(value: Any) -> int:
+        quantity = units.parse_quantity(value, measure)
+        if quantity.denominator != 1:
+            raise expected(f"expected whole {unit}, got '{value}'")
+        return int(quantity)
+
+    return parse
+
+
+def _float(measure: units.Measure) -> Callable[[Any], float]:
+    return lambda value: float(units.parse_quantity(value, measure))
+
+
+Name = Annotated[str, AfterValidator(_name)]
+"""A member's name: what overrides and mappings refer to."""
+Title = Annotated[str, AfterValidator(_title)]
+"""The name of a whole specification."""
+Words = str
+
+Frequency = Annotated[Fraction, PlainValidator(_quantity(units.FREQUENCY))]
+Bandwidth = Annotated[Fraction, PlainValidator(_quantity(units.BANDWIDTH))]
+Bytes = Annotated[int, PlainValidator(_whole(units.CAPACITY, "bytes"))]
+Bits = Annotated[int, PlainValidator(_whole(units.WIDTH, "bits"))]
+Picojoules = Annotated[float, PlainValidator(_float(units.ENERGY))]
+PicojoulesPerBit = Annotated[float, PlainValidator(_float(units.ENERGY_PER_BIT))]
+SquareMicrometres = Annotated[float, PlainValidator(_float(units.AREA))]
+Nanometres = Annotated[int, PlainValidator(_whole(units.NODE, "nanometres"))]
+
+Number = Annotated[Fraction, PlainValidator(units.parse_number)]
+"""A finite number, zero or more."""

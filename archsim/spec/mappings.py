@@ -1,0 +1,280 @@
+"""Mapping files: partition, nest, binding, residency and schedule.
+
+What a file can get wrong by itself is found here; whether it suits a cascade and a
+machine is for the lowering to say.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, PlainValidator
+
+from einsum_cascade.errors import Problem, SpecError, did_you_mean, nearest
+from einsum_cascade.spec_files import referred
+from einsum_cascade.yaml_schema import Fields, Rank, expected, parse_count, section, validate
+from einsum_cascade.yaml_source import Path, YamlNode, shorten
+
+from ..mapping import (
+    FIT,
+    DimensionRef,
+    EinsumMapping,
+    Keep,
+    Mapping,
+    NestLevel,
+    PhaseTask,
+    Schedule,
+    Tile,
+    TileSize,
+)
+from .fields import Name, Title, Words
+
+KEY = "mapping"
+
+_DIMENSION = re.compile(r"([A-Za-z_][A-Za-z0-9_-]*)\.([A-Za-z_][A-Za-z0-9_-]*)")
+_TASK = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?:@([-+]?[0-9]{1,4}))?")
+
+
+def _tile_size(value: Any) -> TileSize:
+    if value == FIT:
+        return FIT
+    if isinstance(value, str):
+        if found := _DIMENSION.fullmatch(value):
+            return DimensionRef(array=found[1], dimension=found[2])
+        if not value[:1].isdigit():
+            wanted = "a number, an array dimension such as array_2d.rows, or fit"
+            hint = did_you_mean(value, [FIT]) if nearest(value, [FIT]) else ""
+            raise expected(f"expected {wanted}, got '{shorten(value)}'", hint)
+    return parse_count(value)
+
+
+def _lookahead(value: Any) -> int | Literal["fit"]:
+    return FIT if value == FIT else parse_count(value)
+
+
+def _one_or_more(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+def _loops(value: Any) -> Any:
+    """A plain list is the loops of no named level."""
+    return {"": _one_or_more(value)} if isinstance(value, str | tuple) else value
+
+
+def _task(value: Any) -> PhaseTask:
+    found = _TASK.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        got = shorten(value) if isinstance(value, str) else type(value).__name__
+        raise expected(f"expected an Einsum, perhaps of another tile (RD@-1), got '{got}'")
+    return PhaseTask(einsum=found[1], shift=int(found[2] or 0))
+
+
+Ranks = Annotated[tuple[Rank, ...], BeforeValidator(_one_or_more)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_one_or_more)]
+Size = Annotated[Any, PlainValidator(_tile_size)]
+Task = Annotated[PhaseTask, PlainValidator(_task)]
+
+
+class _Level(Fields):
+    level: Name
+    loops: Ranks
+
+
+class _Einsum(Fields):
+    array: Name
+    spatial: dict[Name, Ranks] = Field(default_factory=dict)
+    loops: Annotated[dict[str, Ranks], BeforeValidator(_loops)] = Field(default_factory=dict)
+    outside: Ranks = ()
+
+
+class _Schedule(Fields):
+    kind: Literal["sequential", "phases", "pipelined"]
+    lookahead: Annotated[int | Literal["fit"] | None, PlainValidator(_lookahead)] = None
+    groups: Annotated[tuple[tuple[Task, ...], ...] | None, Field(min_length=1)] = None
+    exposes: Names | None = None
+
+
+class _Mapping(Fields):
+    name: Title
+    title: Words = ""
+    source: Words = ""
+    cascade: str
+    partition: dict[Rank, dict[Rank, Size]] = Field(default_factory=dict)
+    nest: tuple[_Level, ...] = ()
+    einsums: Annotated[dict[str, _Einsum], Field(min_length=1)]
+    keep: dict[Name, Names] = Field(default_factory=dict)
+    schedule: _Schedule = _Schedule(kind="pipelined")
+
+
+def build_mapping(root: YamlNode) -> Mapping:
+    """The mapping of a checked tree.
+
+    Raises
+    ------
+    SpecError
+        The tree does not describe one; every problem with its place.
+    """
+    path = section(root, KEY)
+    spec = validate(_Mapping, root, path)
+    problems = [
+        *_partition(spec, root),
+        *_nest(spec, root),
+        *_einsums(spec, root),
+        *_keep(spec, root),
+        *_schedule(spec, root),
+    ]
+    if problems:
+        raise SpecError(problems)
+    return Mapping(
+        name=spec.name,
+        cascade=referred("cascades", spec.cascade, root.span_of((*path, "cascade"))),
+        tiles=tuple(
+            Tile(
+                rank=rank,
+                member=member,
+                size=size,
+                span=root.span_of((KEY, "partition", rank, member)),
+            )
+            for rank, members in spec.partition.items()
+            for member, size in members.items()
+        ),
+        nest=tuple(
+            NestLevel(level=n.level, loops=n.loops, span=root.span_of((KEY, "nest", at)))
+            for at, n in enumerate(spec.nest)
+        ),
+        einsums=tuple(_einsum(name, e, root) for name, e in spec.einsums.items()),
+        keep=tuple(
+            Keep(level=level, tensors=tensors, span=root.key_span((KEY, "keep", level)))
+            for level, tensors in spec.keep.items()
+        ),
+        schedule=_built_schedule(spec.schedule, root),
+        source=root.span.source.name,
+    )
+
+
+def _einsum(name: str, spec: _Einsum, root: YamlNode) -> EinsumMapping:
+    path: Path = (KEY, "einsums", name)
+    return EinsumMapping(
+        einsum=name,
+        array=spec.array,
+        spatial=tuple(spec.spatial.items()),
+        nest=tuple(
+            NestLevel(level=level, loops=loops, span=root.span_of((*path, "loops", level)))
+            for level, loops in spec.loops.items()
+            if loops
+        ),
+        outside=spec.outside,
+        span=root.key_span(path),
+    )
+
+
+def _built_schedule(spec: _Schedule, root: YamlNode) -> Schedule:
+    return Schedule(
+        kind=spec.kind,
+        lookahead=FIT if spec.lookahead is None else spec.lookahead,
+        groups=spec.groups or (),
+        exposes=spec.exposes,
+        span=root.key_span((KEY, "schedule")),
+    )
+
+
+# ------------------------------------------------------------------------------ checks
+
+
+def _partition(spec: _Mapping, root: YamlNode) -> Iterator[Problem]:
+    first: dict[str, str] = {}
+    for rank, members in spec.partition.items():
+        path: Path = (KEY, "partition", rank)
+        if not members:
+            yield Problem(f"no tile of {rank} is named", root.key_span(path))
+        for member in members:
+            here = root.key_span((*path, member))
+            if member in spec.partition:
+                yield Problem(f"a tile of {rank} cannot be called {member} itself", here)
+            elif member in first:
+                yield Problem(f"'{member}' is already a tile of {first[member]}", here)
+            first.setdefault(member, rank)
+
+
+def _nest(spec: _Mapping, root: YamlNode) -> Iterator[Problem]:
+    loops = [
+        (name, (KEY, "nest", at, "loops", i))
+        for at, level in enumerate(spec.nest)
+        for i, name in enumerate(level.loops)
+    ]
+    yield from _twice(loops, root, "is already a loop of the nest")
+    levels = [(level.level, (KEY, "nest", at, "level")) for at, level in enumerate(spec.nest)]
+    yield from _twice(levels, root, "already has its loops; give them in one list")
+
+
+def _einsums(spec: _Mapping, root: YamlNode) -> Iterator[Problem]:
+    shared = [name for level in spec.nest for name in level.loops]
+    for einsum, how in spec.einsums.items():
+        path: Path = (KEY, "einsums", einsum)
+        placed: list[tuple[str, Path]] = [
+            (rank, (*path, "spatial", dimension, i))
+            for dimension, ranks in how.spatial.items()
+            for i, rank in enumerate(ranks)
+        ]
+        for level, ranks in how.loops.items():
+            below: Path = (*path, "loops", level) if level else (*path, "loops")
+            placed += ((rank, (*below, i)) for i, rank in enumerate(ranks))
+        yield from _twice(placed, root, f"is already laid out or looped over by {einsum}")
+        for rank, where in placed:
+            if rank in shared and rank not in how.outside:
+                text = f"'{rank}' is a loop of the shared nest, so {einsum} cannot place it again"
+                yield Problem(text, root.span_of(where), f"'outside: {rank}' takes it out of it")
+        for i, rank in enumerate(how.outside):
+            if rank not in shared:
+                text = f"'{rank}' is no loop of the shared nest that {einsum} could be outside of"
+                where = (*path, "outside", i)
+                yield Problem(text, root.span_of(where), did_you_mean(rank, shared))
+
+
+def _keep(spec: _Mapping, root: YamlNode) -> Iterator[Problem]:
+    for level, tensors in spec.keep.items():
+        placed = [(t, (KEY, "keep", level, i)) for i, t in enumerate(tensors)]
+        yield from _twice(placed, root, f"is already kept in {level}")
+
+
+def _schedule(spec: _Mapping, root: YamlNode) -> Iterator[Problem]:
+    schedule, path = spec.schedule, (KEY, "schedule")
+    owners = (("groups", "phases"), ("exposes", "phases"), ("lookahead", "pipelined"))
+    for field, kind in owners:
+        if getattr(schedule, field) is not None and schedule.kind != kind:
+            text = f"a {schedule.kind} schedule has no '{field}'"
+            yield Problem(text, root.key_span((*path, field)), f"that belongs to kind {kind}")
+    if schedule.kind != "phases":
+        return
+    if schedule.groups is None:
+        yield Problem("a schedule of phases needs 'groups'", root.key_span(path))
+        return
+    tasks = [
+        (task.einsum, (*path, "groups", at, i))
+        for at, group in enumerate(schedule.groups)
+        for i, task in enumerate(group)
+    ]
+    yield from _twice(tasks, root, "is already in a group")
+    for name, where in tasks:
+        if name not in spec.einsums:
+            hint = did_you_mean(name, spec.einsums)
+            yield Problem(f"no Einsum '{name}' is mapped", root.span_of(where), hint)
+    absent = [name for name in spec.einsums if name not in dict(tasks)]
+    if absent:
+        text = f"every Einsum is in one group; missing: {', '.join(absent)}"
+        yield Problem(text, root.key_span((*path, "groups")))
+    for i, name in enumerate(schedule.exposes or ()):
+        if name not in spec.einsums:
+            hint = did_you_mean(name, spec.einsums)
+            span = root.span_of((*path, "exposes", i))
+            yield Problem(f"no Einsum '{name}' is mapped", span, hint)
+
+
+def _twice(placed: Iterable[tuple[str, Path]], root: YamlNode, what: str) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for name, path in placed:
+        if name in seen:
+            yield Problem(f"'{name}' {what}", root.span_of(path))
+        seen.add(name)

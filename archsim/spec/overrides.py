@@ -1,0 +1,111 @@
+"""``--set FIELD=VALUE``: which specification a setting is for.
+
+``architecture.``, ``mapping.``, ``technology.`` and ``workload.`` say it; a field without
+one of these is the workload's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from einsum_cascade.errors import Problem, SpecError, did_you_mean
+from einsum_cascade.yaml_edit import Setting, parse_setting
+from einsum_cascade.yaml_source import YamlScalar
+
+Part = Literal["workload", "architecture", "mapping", "technology"]
+PARTS: tuple[str, ...] = get_args(Part)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overrides:
+    """Settings by specification, each from the first field below its section."""
+
+    workload: tuple[Setting, ...] = ()
+    architecture: tuple[Setting, ...] = ()
+    mapping: tuple[Setting, ...] = ()
+    technology: tuple[Setting, ...] = ()
+
+    def rooted(self, part: Part) -> tuple[Setting, ...]:
+        """The settings of one specification, from the root of its file."""
+        found: tuple[Setting, ...] = getattr(self, part)
+        return tuple(
+            Setting(path=(_key(part, setting), *setting.path), value=setting.value)
+            for setting in found
+        )
+
+    @classmethod
+    def of_part(cls, part: Part, texts: Iterable[str]) -> Overrides:
+        """Settings given where only one specification is meant.
+
+        An architecture's may also start with ``technology.``.
+
+        Raises
+        ------
+        SpecError
+            A text is no setting.
+        """
+        own: list[Setting] = []
+        technology: list[Setting] = []
+        for text in _texts(texts):
+            setting = parse_setting(text, prefix="")
+            first = setting.path[0].text
+            deep = len(setting.path) > 1
+            if part == "architecture" and first == "technology" and deep:
+                technology.append(setting.below(1))
+            else:
+                own.append(setting.below(1) if first == part and deep else setting)
+        if part == "technology":
+            return cls(technology=tuple(own))
+        if part == "architecture":
+            return cls(architecture=tuple(own), technology=tuple(technology))
+        return cls(mapping=tuple(own)) if part == "mapping" else cls(workload=tuple(own))
+
+
+Overriding = Overrides | Iterable[str]
+"""Settings as parsed, or as texts."""
+
+
+def parse_overrides(texts: Iterable[str]) -> Overrides:
+    """Read what follows every ``--set``.
+
+    Raises
+    ------
+    SpecError
+        Naming every text that is no setting, or is for no specification.
+    """
+    problems: list[Problem] = []
+    found: dict[str, list[Setting]] = {part: [] for part in PARTS}
+    for text in _texts(texts):
+        try:
+            setting = parse_setting(text)
+        except SpecError as wrong:
+            problems.extend(wrong.problems)
+            continue
+        first = setting.path[0].text
+        if first in PARTS:
+            if len(setting.path) > 1:
+                found[first].append(setting.below(1))
+            else:
+                what = f"a field of the {first} is expected: {first}.FIELD=VALUE"
+                problems.append(Problem(what, setting.span))
+        elif len(setting.path) > 1:
+            hint = did_you_mean(first, PARTS)
+            what = f"'{first}' is none of {', '.join(PARTS)}"
+            problems.append(Problem(what, setting.span, hint))
+        else:
+            found["workload"].append(setting)
+    if problems:
+        raise SpecError(problems)
+    return Overrides(**{part: tuple(settings) for part, settings in found.items()})
+
+
+def _texts(texts: Iterable[str]) -> Iterable[str]:
+    if isinstance(texts, str):
+        raise TypeError("overrides are a list of texts, not one text")
+    return texts
+
+
+def _key(part: str, setting: Setting) -> YamlScalar:
+    return YamlScalar(span=setting.span, value=part, text=part)

@@ -1,0 +1,195 @@
+"""Technology files: what every action costs, how memories are billed, and where it is from."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from einsum_cascade.errors import Problem, SpecError
+from einsum_cascade.source import Span
+from einsum_cascade.yaml_schema import Count, Fields, section, validate
+from einsum_cascade.yaml_source import Path, YamlNode
+
+from ..technology import Action, AddressAdder, MemoryClass, SramPoint, Technology
+from .fields import (
+    Bits,
+    Name,
+    Nanometres,
+    Picojoules,
+    PicojoulesPerBit,
+    SquareMicrometres,
+    Title,
+    Words,
+)
+
+KEY = "technology"
+
+
+class _Action(Fields):
+    energy: Picojoules
+    area: SquareMicrometres = 0.0
+    source: Words
+
+
+class _Address(Fields):
+    energy: Picojoules
+    energy_per_bit: Picojoules
+    area_per_bit: SquareMicrometres
+    generators: Count = 1
+
+    def build(self) -> AddressAdder:
+        return AddressAdder(
+            energy_fixed_pj=self.energy,
+            energy_per_bit_pj=self.energy_per_bit,
+            area_per_bit_um2=self.area_per_bit,
+            generators=self.generators,
+        )
+
+
+class _Point(Fields):
+    rows: Count
+    width: Bits
+    area: SquareMicrometres
+    read: Picojoules | None = None
+    write: Picojoules | None = None
+
+
+class _Memory(Fields):
+    kind: Literal["dram", "sram", "registers"]
+    source: Words
+    energy: PicojoulesPerBit | None = None
+    points: Annotated[tuple[_Point, ...] | None, Field(min_length=1)] = None
+    address: _Address | None = None
+    read_per_bit: PicojoulesPerBit | None = None
+    write_per_bit: PicojoulesPerBit | None = None
+    access_per_entry: Picojoules | None = None
+    area_per_bit: SquareMicrometres | None = None
+    area_per_entry: SquareMicrometres | None = None
+    least_depth: Count | None = None
+    least_width: Bits | None = None
+
+
+class _Technology(Fields):
+    name: Title
+    title: Words = ""
+    source: Words = ""
+    node: Nanometres
+    actions: dict[Name, _Action]
+    memories: dict[Name, _Memory]
+
+
+_ALWAYS = ("kind", "source")
+_NEEDS = MappingProxyType(
+    {
+        "dram": ("energy",),
+        "sram": ("points",),
+        "registers": (
+            *("read_per_bit", "write_per_bit", "access_per_entry"),
+            *("area_per_bit", "area_per_entry"),
+        ),
+    }
+)
+_MAY = MappingProxyType(
+    {"dram": (), "sram": ("address",), "registers": ("address", "least_depth", "least_width")}
+)
+
+
+def build_technology(root: YamlNode) -> Technology:
+    """The technology of a checked tree.
+
+    Raises
+    ------
+    SpecError
+        The tree does not describe one; every problem with its place.
+    """
+    path = section(root, KEY)
+    spec = validate(_Technology, root, path)
+    problems = [
+        problem
+        for name, memory in spec.memories.items()
+        for problem in _misfits(memory, root, (*path, "memories", name))
+    ]
+    if problems:
+        raise SpecError(problems)
+    return Technology(
+        name=spec.name,
+        node_nm=spec.node,
+        actions=tuple(
+            Action(name=n, energy_pj=a.energy, area_um2=a.area, source=a.source)
+            for n, a in spec.actions.items()
+        ),
+        memories=tuple(_memory(n, m) for n, m in spec.memories.items()),
+        source=root.span.source.name,
+    )
+
+
+def _memory(name: str, spec: _Memory) -> MemoryClass:
+    return MemoryClass(
+        name=name,
+        kind=spec.kind,
+        source=spec.source,
+        energy_per_bit_pj=spec.energy or 0.0,
+        points=tuple(
+            SramPoint(
+                rows=p.rows,
+                width_bits=p.width,
+                area_um2=p.area,
+                read_pj=p.read,
+                write_pj=p.write,
+            )
+            for p in spec.points or ()
+        ),
+        adder=spec.address.build() if spec.address else None,
+        least_depth=spec.least_depth or 1,
+        least_width_bits=spec.least_width or 1,
+        read_per_bit_pj=spec.read_per_bit or 0.0,
+        write_per_bit_pj=spec.write_per_bit or 0.0,
+        access_per_entry_pj=spec.access_per_entry or 0.0,
+        area_per_bit_um2=spec.area_per_bit or 0.0,
+        area_per_entry_um2=spec.area_per_entry or 0.0,
+    )
+
+
+def _misfits(spec: _Memory, root: YamlNode, path: Path) -> list[Problem]:
+    """Fields that the kind of memory needs, or has no use for."""
+    needs, may = _NEEDS[spec.kind], _MAY[spec.kind]
+    span = root.key_span(path)
+    found = [
+        Problem(f"'{path[-1]}' is of kind {spec.kind} and needs the field '{field}'", span)
+        for field in needs
+        if getattr(spec, field) is None
+    ]
+    found += [
+        Problem(
+            f"a memory of kind {spec.kind} has no '{field}'",
+            root.key_span((*path, field)),
+            f"its fields are {', '.join((*_ALWAYS, *needs, *may))}",
+        )
+        for field in type(spec).model_fields
+        if getattr(spec, field) is not None and field not in (*_ALWAYS, *needs, *may)
+    ]
+    return [*found, *_points(spec.points, root, (*path, "points"), span)]
+
+
+def _points(
+    points: tuple[_Point, ...] | None, root: YamlNode, path: Path, span: Span
+) -> list[Problem]:
+    if points is None:
+        return []
+    found: list[Problem] = []
+    seen: set[tuple[int, int]] = set()
+    for at, point in enumerate(points):
+        here = root.span_of((*path, at))
+        if (point.rows, point.width) in seen:
+            text = f"the point of {point.rows} rows of {point.width} bit is given twice"
+            found.append(Problem(text, here))
+        seen.add((point.rows, point.width))
+        if point.area <= 0:
+            found.append(Problem("a compiled memory has an area above zero", here))
+        if (point.read is None) != (point.write is None):
+            found.append(Problem("a point has both 'read' and 'write', or neither", here))
+    if all(p.read is None for p in points):
+        found.append(Problem("at least one point needs 'read' and 'write'", span))
+    return found

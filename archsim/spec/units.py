@@ -1,0 +1,201 @@
+"""Quantities with units, as users write them: ``400 GiB/s``, ``16 MiB``, ``3.9 pJ/bit``.
+
+pint knows the units and checks the dimension; the number stays an exact ``Fraction``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from math import isfinite
+from typing import Any
+
+from einsum_cascade.errors import nearest
+from einsum_cascade.yaml_schema import expected
+from einsum_cascade.yaml_source import shorten
+
+# The few definitions a machine needs. pint's own list takes a tenth of a second to read.
+_DEFINITIONS = (
+    "kibi- = 1024 = Ki-",
+    "mebi- = 1048576 = Mi-",
+    "gibi- = 1073741824 = Gi-",
+    "tebi- = 1099511627776 = Ti-",
+    "kilo- = 1000 = k-",
+    "mega- = 1000000 = M-",
+    "giga- = 1000000000 = G-",
+    "tera- = 1000000000000 = T-",
+    "milli- = 1 / 1000 = m-",
+    "micro- = 1 / 1000000 = u- = µ- = μ-",
+    "nano- = 1 / 1000000000 = n-",
+    "pico- = 1 / 1000000000000 = p-",
+    "femto- = 1 / 1000000000000000 = f-",
+    "bit = [information] = b",
+    "byte = 8 * bit = B",
+    "second = [time] = s",
+    "hertz = 1 / second = Hz",
+    "joule = [energy] = J",
+    "meter = [length] = m",
+)
+
+_LARGEST_EXPONENT = 30
+_NUMBER = re.compile(r"([-+]?)([0-9][0-9_]*\.?[0-9]*|\.[0-9]+)(?:[eE]([-+]?[0-9]+))?")
+_NOT_A_NUMBER = re.compile(r"[-+]?\.?(inf|infinity|nan)\b", re.IGNORECASE)
+_WORD = r"[A-Za-zµμ]+(?:\s*(?:\^|\*\*)\s*[1-9]|[²])?"
+_UNIT = re.compile(rf"{_WORD}(?:\s*[/*]\s*{_WORD})*")
+_MOST_CHARACTERS = 60
+
+_SPELLINGS = (
+    *("bit", "B", "kB", "MB", "GB", "TB", "KiB", "MiB", "GiB", "TiB"),
+    *("Hz", "kHz", "MHz", "GHz", "s", "J", "pJ", "fJ", "nJ", "m", "nm", "um", "mm"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A kind of quantity: what it is called, its pint unit here, and an example."""
+
+    what: str
+    unit: str
+    example: str
+    zero: bool = False
+    """Whether nothing of it makes sense."""
+    limit: Fraction = Fraction(10) ** 30
+
+
+FREQUENCY = Measure("a frequency", "Hz", "940 MHz")
+CAPACITY = Measure("a size in bytes", "byte", "16 MiB")
+WIDTH = Measure("a width in bits", "bit", "16 bit")
+BANDWIDTH = Measure("a bandwidth", "byte/s", "400 GiB/s")
+ENERGY = Measure("an energy", "pJ", "17.1645 pJ", zero=True)
+ENERGY_PER_BIT = Measure("an energy per bit", "pJ/bit", "3.9 pJ/bit", zero=True)
+AREA = Measure("an area", "um**2", "1545 um^2", zero=True)
+NODE = Measure("a length", "nm", "45 nm")
+
+
+def parse_quantity(value: Any, measure: Measure) -> Fraction:
+    """The number of ``measure.unit`` in a written quantity.
+
+    Parameters
+    ----------
+    value : str
+        A number and a unit, ``16 MiB`` or ``16MiB``.
+    measure : Measure
+        What is expected.
+
+    Raises
+    ------
+    PydanticCustomError
+        Not a quantity of that dimension, or not a finite (positive) one.
+    """
+    wanted = f"expected {measure.what} such as '{measure.example}'"
+    if isinstance(value, bool) or value is None or not isinstance(value, str | int | float):
+        raise expected(f"{wanted}, got {_shown(value)}")
+    if not isinstance(value, str):
+        if isinstance(value, float) and not isfinite(value):
+            raise expected(f"{wanted}, got {_shown(value)}, which is not finite")
+        unit = measure.example.rpartition(" ")[2]
+        raise expected(f"{wanted}, got a number without a unit", f"write '{value:g} {unit}'")
+    text = value.strip()
+    if _NOT_A_NUMBER.match(text):
+        raise expected(f"{wanted}, got '{shorten(text)}', which is not finite")
+    found = _NUMBER.match(text)
+    if found is None or len(text) > _MOST_CHARACTERS:
+        raise expected(f"{wanted}, got '{shorten(text)}'")
+    number, unit = _number(found, wanted), text[found.end() :].strip()
+    if not unit:
+        example = measure.example.rpartition(" ")[2]
+        raise expected(f"{wanted}, got a number without a unit", f"write '{text} {example}'")
+    quantity = number * _factor(unit, measure, wanted)
+    return _in_range(quantity, text, measure, wanted)
+
+
+def parse_number(value: Any, *, zero: bool = True) -> Fraction:
+    """A finite number that is not negative, exactly as written in decimal.
+
+    Raises
+    ------
+    PydanticCustomError
+        It is something else.
+    """
+    wanted = "expected a number, zero or more" if zero else "expected a number above zero"
+    if isinstance(value, str) and (found := _NUMBER.fullmatch(value.strip())):
+        number = _number(found, wanted)
+    elif isinstance(value, bool) or not isinstance(value, int | float):
+        raise expected(f"{wanted}, got {_shown(value)}")
+    elif not isfinite(value) or abs(value) > 10**_LARGEST_EXPONENT:
+        raise expected(f"{wanted}, got {_shown(value)}, which is no size for it")
+    else:
+        number = Fraction(repr(value))
+    if number < 0 or (number == 0 and not zero):
+        raise expected(f"{wanted}, got {_shown(value)}")
+    return number
+
+
+def _number(found: re.Match[str], wanted: str) -> Fraction:
+    sign, digits, exponent = found.groups()
+    if exponent and (len(exponent) > 4 or abs(int(exponent)) > _LARGEST_EXPONENT):
+        raise expected(f"{wanted}, got '{shorten(found[0])}', which is no size for it")
+    scale = Fraction(10) ** int(exponent or 0)
+    return Fraction(f"{sign}{digits.replace('_', '').rstrip('.')}") * scale
+
+
+def _in_range(quantity: Fraction, text: str, measure: Measure, wanted: str) -> Fraction:
+    if quantity < 0:
+        raise expected(f"{wanted}, got '{text}', which is negative")
+    if quantity == 0 and not measure.zero:
+        raise expected(f"{wanted}, got '{text}', which is nothing")
+    if quantity > measure.limit or (quantity and quantity < 1 / measure.limit):
+        raise expected(f"{wanted}, got '{text}', which is no size for it")
+    return quantity
+
+
+def _factor(unit: str, measure: Measure, wanted: str) -> Fraction:
+    """How many of the measure's unit one ``unit`` is, exactly."""
+    import pint
+
+    if not _UNIT.fullmatch(unit):
+        raise expected(f"{wanted}, '{shorten(unit)}' is not a unit")
+    registry = _registry()
+    try:
+        one = registry.Quantity(Fraction(1), unit.replace("²", "**2").replace("^", "**"))
+        factor = one.to(measure.unit).magnitude
+    except pint.UndefinedUnitError:
+        raise expected(f"{wanted}, '{unit}' is not a unit", _nearest_unit(unit)) from None
+    except pint.DimensionalityError:
+        raise expected(f"{wanted}, '{unit}' is no unit of that") from None
+    return Fraction(factor)
+
+
+def _nearest_unit(unit: str) -> str:
+    words = re.split(r"\s*([/*])\s*", unit)
+    right = [w if w in "/*" else nearest(w, _SPELLINGS) or w for w in words]
+    close = "".join(right)
+    return f"did you mean '{close}'?" if close != unit else ""
+
+
+def _shown(value: Any) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case None:
+            return "nothing"
+        case str():
+            return f"'{shorten(value)}'"
+        case int() | float():
+            return shorten(str(value))
+        case dict():
+            return "a mapping"
+        case _:
+            return "a list"
+
+
+@cache
+def _registry() -> Any:
+    import pint
+
+    registry: Any = pint.UnitRegistry(None, non_int_type=Fraction, autoconvert_to_preferred=False)
+    for definition in _DEFINITIONS:
+        registry.define(definition)
+    return registry

@@ -1,0 +1,328 @@
+"""From a lowered mapping to the tasks of its event graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from math import prod
+
+from einsum_cascade.errors import MappingError, Problem
+from einsum_cascade.ir import Access, Affine
+
+from .arch import Memory
+from .counts import EinsumCount, register_changes
+from .event_graph import Dependency, EventGraph, Task
+from .lattice import first_tile
+from .lower import Lowered, LoweredEinsum
+
+
+def busy_cycles(lowered: Lowered, e: LoweredEinsum) -> Fraction:
+    """Cycles in which an Einsum occupies its array over the whole run."""
+    per_point = Fraction(0)
+    for kind, count in e.operations:
+        operation = e.array.operation(kind)
+        assert operation is not None, "operations are checked when lowering"
+        per_point += count * operation.cycles
+    return e.iterations * per_point + _skew(lowered, e)
+
+
+def _skew(lowered: Lowered, e: LoweredEinsum) -> Fraction:
+    """Fill, drain and stationary-operand load of a systolic array.
+
+    A fold is what runs while the stationary tensor (the one that changes least often)
+    stays. Each fold pays one skew per axis, and the load of a stationary *operand* along
+    the first axis of the array; folds are not trimmed at ragged edges. With ``overlap``
+    only the first fold pays. (SCALE-Sim's closed forms, its report + 1.)
+    """
+    array = e.array
+    if array.operands == "broadcast" or len(e.reads) < 2 or not e.spatial:
+        return Fraction(0)
+    alone = _per_element(lowered, e)
+    stationary = min(alone)
+    if stationary[0] == e.iterations:
+        return Fraction(0)
+    sizes = [d.size for d in array.dimensions]
+    fold = sum(s - 1 for s in sizes)
+    if stationary[1]:
+        fold += next((d.size for d in array.dimensions if d.name == "rows"), sizes[0])
+    return Fraction(fold * (1 if array.overlap else stationary[0]))
+
+
+def _per_element(lowered: Lowered, e: LoweredEinsum) -> list[tuple[int, bool]]:
+    """Per tensor how often it changes in one element, and whether it is an operand."""
+    result = [(register_changes(lowered, e, e.write), False)]
+    return result + [(register_changes(lowered, e, f), True) for f in e.reads]
+
+
+def reduction_latency(e: LoweredEinsum) -> int:
+    """Cycles by which a spatial reduction is late: the sum over the axes it crosses."""
+    axes = {loop.dimension for loop in e.spatial if loop.variable in e.einsum.over}
+    return sum(d.reduction_latency_cycles for d in e.array.dimensions if d.name in axes)
+
+
+def transfer_cycles(lowered: Lowered, memory: Memory, moved_bytes: Fraction) -> Fraction:
+    """Cycles a memory needs to move some bytes; zero when its bandwidth is unlimited."""
+    if memory.bandwidth_bytes_per_s is None:
+        return Fraction(0)
+    return moved_bytes * lowered.architecture.clock_hz / memory.bandwidth_bytes_per_s
+
+
+def memory_bytes(lowered: Lowered, counts: tuple[EinsumCount, ...], memory: Memory) -> Fraction:
+    """Bytes a memory moves, reads and writes, for some Einsums."""
+    moved = sum(a.reads + a.writes for c in counts for a in c.accesses if a.place == memory.name)
+    return moved * lowered.architecture.word_bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepGraph:
+    """The event graph of a fused mapping, and what happens once before and after it."""
+
+    graph: EventGraph
+    prologue: tuple[str, ...]
+    """Einsums outside inner loops whose results the loops need."""
+    epilogue: tuple[str, ...]
+    """Einsums outside inner loops that wait for the loops."""
+
+
+def outside_einsums(lowered: Lowered) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Einsums that stay out of some shared loop: (before, after) the steps they serve.
+
+    Their work is cut into equal slices, one a step of the loops they stay out of.
+    """
+    out = {e.name for e in lowered.einsums if any(_turns(lowered, m) > 1 for m in e.outside)}
+    needed = {a.tensor for e in lowered.einsums if e.name not in out for a in e.einsum.reads}
+    before = tuple(e.name for e in lowered.einsums if e.name in out & needed)
+    after = tuple(e.name for e in lowered.einsums if e.name in out - needed)
+    return before, after
+
+
+def _turns(lowered: Lowered, member: str) -> int:
+    return next(loop.bound for loop in lowered.nest if loop.member == member)
+
+
+def step_graph(lowered: Lowered, counts: tuple[EinsumCount, ...], lookahead: int) -> StepGraph:
+    """Tasks, dependencies and in-flight limits of one step of the shared nest.
+
+    Parameters
+    ----------
+    lookahead : int
+        Tiles in flight on an array, and between a producer and a consumer on two arrays.
+
+    Raises
+    ------
+    MappingError
+        Two Einsums feed one another along a rank that is no shared loop.
+    """
+    before, after = outside_einsums(lowered)
+    tasks = [_memory_task(lowered, counts, m) for m in lowered.architecture.memories]
+    tasks = [t for t in tasks if t.occupancy > 0]
+    memories = len(tasks)
+    tasks += [_einsum_task(lowered, e, e.name in (*before, *after)) for e in lowered.einsums]
+    inside = [e for e in lowered.einsums if e.name not in (*before, *after)]
+    number = {t.name: i for i, t in enumerate(tasks)}
+    found: list[Dependency] = []
+    for e in inside:
+        for access in e.einsum.reads:
+            if access.tensor in {p.name for p in inside}:
+                found += _flow(lowered, tasks, number, e, access, lookahead)
+        for m in range(memories):
+            found += _feed(counts, tasks, m, number[e.name], e, lookahead)
+    found += _in_flight(tasks, [number[e.name] for e in inside], lookahead)
+    graph = EventGraph(tasks=tuple(tasks), dependencies=tuple(found), steps=lowered.steps)
+    return StepGraph(graph=graph, prologue=before, epilogue=after)
+
+
+def _memory_task(lowered: Lowered, counts: tuple[EinsumCount, ...], memory: Memory) -> Task:
+    cycles = transfer_cycles(lowered, memory, memory_bytes(lowered, counts, memory))
+    share = cycles / lowered.steps
+    return Task(name=memory.name, resource=memory.name, occupancy=share, latency=share)
+
+
+def _einsum_task(lowered: Lowered, e: LoweredEinsum, outside: bool) -> Task:
+    share = busy_cycles(lowered, e)
+    if outside:
+        share -= alone(lowered, e)
+    share /= lowered.steps
+    return Task(
+        name=e.name,
+        resource=e.array.name,
+        occupancy=share,
+        latency=share + reduction_latency(e),
+    )
+
+
+def alone(lowered: Lowered, e: LoweredEinsum) -> Fraction:
+    """Cycles of one run of an Einsum that stays outside inner loops.
+
+    The first run of what the steps need, and the last of what needs them, have no steps
+    beside them to hide in; the others are cut into slices.
+    """
+    runs = prod(loop.bound for loop in lowered.nest if loop.member not in e.outside)
+    return busy_cycles(lowered, e) / runs
+
+
+def _flow(
+    lowered: Lowered,
+    tasks: list[Task],
+    number: dict[str, int],
+    e: LoweredEinsum,
+    access: Access,
+    lookahead: int,
+) -> list[Dependency]:
+    """A consumer waits for its producer; a producer for room if they run on two arrays."""
+    before, after = number[access.tensor], number[e.name]
+    distance = read_distance(lowered, access)
+    producer = tasks[before]
+    found = [
+        Dependency(
+            before=before,
+            after=after,
+            distance=distance,
+            delay=producer.latency,
+            why=f"{access.tensor} -> {e.name}",
+        )
+    ]
+    if distance == 0 and before == after:
+        raise MappingError(Problem(f"{e.name} needs itself within one step", e.einsum.span))
+    if producer.resource != tasks[after].resource:
+        found.append(
+            Dependency(
+                before=after,
+                after=before,
+                distance=distance + lookahead,
+                delay=tasks[after].occupancy,
+                why=f"room for {access.tensor} ({lookahead} tiles in flight)",
+                room=True,
+            )
+        )
+    return found
+
+
+def read_distance(lowered: Lowered, access: Access) -> int:
+    """Steps between the writing of an element and its reading by ``access``."""
+    writer = lowered.program.einsum_of[access.tensor]
+    names = {loop.rank.lower(): loop.member for loop in lowered.nest}
+    distance = 0
+    for written, read in zip(writer.target.indices, access.indices, strict=True):
+        if not isinstance(written, Affine) or not isinstance(read, Affine):
+            continue
+        if written.offset is None or read.offset is None:
+            continue
+        shift = written.offset - read.offset
+        variable = written.variables[0]
+        if shift > 0 and read.variables == (variable,):
+            if variable not in names:
+                raise MappingError(
+                    Problem(
+                        f"{access.tensor} is carried along {variable.upper()}, which must be a "
+                        "shared loop",
+                        access.span,
+                        f"add {variable.upper()} to 'nest'",
+                    )
+                )
+            distance += shift * lowered.inner_bound(names[variable])
+    return distance
+
+
+def _feed(
+    counts: tuple[EinsumCount, ...],
+    tasks: list[Task],
+    memory: int,
+    consumer: int,
+    e: LoweredEinsum,
+    lookahead: int,
+) -> list[Dependency]:
+    """An Einsum waits for this step's share of a memory it reads; prefetch is bounded."""
+    name = tasks[memory].name
+    count = next(c for c in counts if c.einsum == e.name)
+    if not any(a.place == name and a.reads for a in count.accesses):
+        return []
+    return [
+        Dependency(
+            before=memory,
+            after=consumer,
+            distance=0,
+            delay=tasks[memory].latency,
+            why=f"{name} -> {e.name}",
+        ),
+        Dependency(
+            before=consumer,
+            after=memory,
+            distance=lookahead + 1,
+            delay=tasks[consumer].occupancy,
+            why=f"room to prefetch from {name}",
+            room=True,
+        ),
+    ]
+
+
+def _in_flight(tasks: list[Task], inside: list[int], lookahead: int) -> list[Dependency]:
+    """A tile enters an array when the one ``lookahead`` steps before has left it."""
+    found: list[Dependency] = []
+    for resource in dict.fromkeys(tasks[i].resource for i in inside):
+        members = [i for i in inside if tasks[i].resource == resource]
+        first, last = members[0], members[-1]
+        found.append(
+            Dependency(
+                before=last,
+                after=first,
+                distance=lookahead,
+                delay=tasks[last].occupancy,
+                why=f"{lookahead} tiles in flight on {resource}",
+                room=True,
+            )
+        )
+    return found
+
+
+def fitted_lookahead(lowered: Lowered) -> int:
+    """The most tiles whose values the registers of every array hold at once.
+
+    Two registers stream operands; a tile needs as many as it has values alive in an
+    element at once, a result taking the place of an operand that dies with it.
+    """
+    room = [
+        (array.registers.depth - 2) // max(1, _alive(lowered, array.name))
+        for array in lowered.architecture.arrays
+        if any(e.array is array for e in lowered.einsums)
+    ]
+    return max(1, min(room))
+
+
+def _alive(lowered: Lowered, array: str) -> int:
+    """The most values of one tile alive in an element's registers at once."""
+    last = {a.tensor: i for i, e in enumerate(lowered.einsums) for a in e.einsum.reads}
+    alive: set[str] = set()
+    most = 0
+    for i, e in enumerate(lowered.einsums):
+        alive -= {t for t in alive if last.get(t, -1) <= i}
+        if array in lowered.residency.registers(e.name) and last.get(e.name, -1) > i:
+            alive.add(e.name)
+        most = max(most, len(alive))
+    return most
+
+
+def first_fill(lowered: Lowered, inside: tuple[str, ...]) -> Fraction:
+    """Cycles until the first step's operands have come from the outermost memory."""
+    needed: dict[str, int] = {}
+    for e in lowered.einsums:
+        waits = any(a.tensor in inside for a in e.einsum.reads)
+        if e.name in inside and not waits:
+            tile = first_tile(e.extents, e.shared)
+            for f in e.reads:
+                if lowered.residency.memories(f.access.tensor)[:1] == (0,):
+                    needed[f.access.tensor] = max(needed.get(f.access.tensor, 0), f.size(tile))
+    return _outermost_cycles(lowered, sum(needed.values()))
+
+
+def last_drain(lowered: Lowered) -> Fraction:
+    """Cycles until the last step's outputs have reached the outermost memory."""
+    outputs = [e for e in lowered.einsums if e.name in lowered.program.outputs]
+    return _outermost_cycles(
+        lowered, sum(e.write.size(first_tile(e.extents, e.shared)) for e in outputs)
+    )
+
+
+def _outermost_cycles(lowered: Lowered, elements: int) -> Fraction:
+    memory = lowered.architecture.memories[0]
+    return transfer_cycles(lowered, memory, elements * lowered.architecture.word_bytes)

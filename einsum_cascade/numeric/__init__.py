@@ -1,0 +1,1 @@
+"""Running a cascade on numpy arrays: the parts of ``einsum_cascade.reference``."""

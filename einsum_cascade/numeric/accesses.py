@@ -1,0 +1,200 @@
+"""Reading tensors: an access becomes an array aligned on the iteration space."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+from math import prod
+
+import numpy as np
+
+from .. import ir
+from ..errors import EvaluationError, Problem
+from .dtypes import Array
+from .lanes import Buffer, Excluded, Lane, Outside, Space
+
+Store = Mapping[str, Buffer]
+
+_LARGEST = 2**62
+
+
+@dataclass(frozen=True)
+class _Linear:
+    """An affine index with the shapes put in: ``constant + sum of coefficient * variable``."""
+
+    constant: int
+    terms: tuple[tuple[int, str], ...]
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        return tuple(v for _, v in self.terms)
+
+
+def read(space: Space, store: Store, access: ir.Access) -> Lane:
+    """The elements an access reads, aligned.
+
+    Elements that are absent exclude their points; coordinates beyond the tensor, and
+    elements nothing has set, are ``outside``.
+    """
+    free = [v for i in access.indices if isinstance(i, ir.Affine) for v in _free(i, space)]
+    gathers = any(isinstance(i, ir.Gather) for i in access.indices)
+    if gathers or len(set(free)) < len(free):
+        return _scattered(space, store, access)
+    return _sliced(space, store[access.tensor], access)
+
+
+def _free(index: ir.Affine, space: Space) -> tuple[str, ...]:
+    return tuple(v for v in index.variables if v not in space.fixed)
+
+
+def _linear(index: ir.Affine, space: Space) -> _Linear:
+    constant = 0
+    found: dict[str, int] = {}
+    for term in index.terms:
+        coefficient = term.coefficient * prod(space.shapes[s] for s in term.shapes)
+        if term.variable is None:
+            constant += coefficient
+        elif term.variable in space.fixed:
+            constant += coefficient * space.fixed[term.variable]
+        else:
+            found[term.variable] = found.get(term.variable, 0) + coefficient
+    linear = _Linear(constant, tuple((c, v) for v, c in found.items() if c))
+    if max(abs(x) for x in _interval(linear, space)) > _LARGEST:
+        raise EvaluationError(Problem("this index grows beyond 2**62", index.span))
+    return linear
+
+
+def _interval(linear: _Linear, space: Space) -> tuple[int, int]:
+    ends = [(c * (space.size(v) - 1)) for c, v in linear.terms]
+    low = linear.constant + sum(min(0, e) for e in ends)
+    return low, linear.constant + sum(max(0, e) for e in ends)
+
+
+def _aligned(linear: _Linear, space: Space) -> Array:
+    start = np.full((1,) * space.ndim, linear.constant, np.int64)
+    return reduce(lambda sum_, t: sum_ + t[0] * space.values(t[1]), linear.terms, start)
+
+
+def _beyond(index: Array, extent: int) -> Array:
+    return (index < 0) | (index >= extent)
+
+
+def _sliced(space: Space, buffer: Buffer, access: ir.Access) -> Lane:
+    """Every index is affine and no variable occurs in two: slices where possible."""
+    leading = len(space.parallel)
+    selectors: list[slice | int | Array] = []
+    labels: list[str] = list(space.parallel)
+    outside: list[Outside] = []
+    for index, extent in zip(access.indices, buffer.values.shape[leading:], strict=True):
+        assert isinstance(index, ir.Affine)
+        linear = _linear(index, space)
+        low, high = _interval(linear, space)
+        if low < 0 or high >= extent:
+            flags = _beyond(_aligned(linear, space), extent)
+            outside.append(Outside(flags, access))
+        labels.extend(linear.variables)
+        selectors.append(_selector(linear, space, extent))
+    where = frozenset(access.variables)
+    values = _take(buffer.values, selectors, leading)
+    lane = Lane(_placed(values, labels, space), (), tuple(outside))
+    return _flagged(
+        lane,
+        where,
+        None
+        if buffer.absent is None
+        else _placed(_take(buffer.absent, selectors, leading), labels, space),
+        None
+        if buffer.unset is None
+        else _placed(_take(buffer.unset, selectors, leading), labels, space),
+        access,
+    )
+
+
+def _flagged(
+    lane: Lane,
+    variables: frozenset[str],
+    absent: Array | None,
+    unset: Array | None,
+    access: ir.Access,
+) -> Lane:
+    """Add what the elements read say themselves; beyond the tensor they say nothing."""
+    excluded, outside = list(lane.excluded), list(lane.outside)
+    for flags in (o.flags for o in lane.outside):
+        absent = None if absent is None else absent & ~flags
+    if absent is not None and absent.any():
+        excluded.append(Excluded(variables, absent))
+    if unset is not None and unset.any():
+        outside.append(Outside(unset, access))
+    return Lane(lane.values, tuple(excluded), tuple(outside))
+
+
+def _selector(linear: _Linear, space: Space, extent: int) -> slice | int | Array:
+    if not linear.terms:
+        return min(max(linear.constant, 0), extent - 1)
+    low, high = _interval(linear, space)
+    if len(linear.terms) == 1 and linear.terms[0][0] == 1 and low >= 0 and high < extent:
+        return slice(low, high + 1)
+    sizes = tuple(space.size(v) for v in linear.variables)
+    index = np.full(sizes, linear.constant, np.int64)
+    for axis, (coefficient, variable) in enumerate(linear.terms):
+        along = [1] * len(sizes)
+        along[axis] = -1
+        index += coefficient * np.arange(space.size(variable), dtype=np.int64).reshape(along)
+    return np.clip(index, 0, extent - 1)
+
+
+def _take(array: Array, selectors: list[slice | int | Array], leading: int) -> Array:
+    # From the last axis to the first, so that the axes still to come keep their places.
+    for axis in reversed(range(len(selectors))):
+        selector = selectors[axis]
+        if isinstance(selector, np.ndarray):
+            array = np.take(array, selector, axis=leading + axis)
+        else:
+            array = array[(slice(None),) * (leading + axis) + (selector,)]
+    return array
+
+
+def _placed(array: Array, labels: list[str], space: Space) -> Array:
+    """Bring axes named by ``labels`` to their places in the space."""
+    names = (*space.parallel, *space.variables)
+    order = [labels.index(n) for n in names if n in labels]
+    present = tuple(slice(None) if n in labels else None for n in names)
+    return np.asarray(array.transpose(order)[present])
+
+
+def _scattered(space: Space, store: Store, access: ir.Access) -> Lane:
+    """The general case: one aligned index array per axis."""
+    buffer = store[access.tensor]
+    leading = len(space.parallel)
+    where = frozenset(access.variables)
+    indices: list[Array] = []
+    for axis, rank in enumerate(space.parallel):
+        along = [1] * space.ndim
+        along[axis] = -1
+        indices.append(np.arange(space.shapes[rank]).reshape(along))
+    excluded: list[Excluded] = []
+    outside: list[Outside] = []
+    for index, extent in zip(access.indices, buffer.values.shape[leading:], strict=True):
+        if isinstance(index, ir.Gather):
+            inner = read(space, store, index.access)
+            at = inner.values
+            beyond = _beyond(at, extent)
+            for flags in inner.unknown:
+                beyond = beyond & ~flags
+            excluded.extend(Excluded(where, e.flags) for e in inner.excluded)
+            outside.extend(inner.outside)
+        else:
+            at = _aligned(_linear(index, space), space)
+            beyond = _beyond(at, extent)
+        if beyond.any():
+            outside.append(Outside(beyond, access))
+        indices.append(np.clip(at, 0, extent - 1))
+    chosen = tuple(indices)
+    for known in excluded:
+        # What an absent gathered index points to must not be taken for an unset element.
+        outside = [Outside(o.flags & ~known.flags, o.access) for o in outside]
+    lane = Lane(np.asarray(buffer.values[chosen]), tuple(excluded), tuple(outside))
+    absent = None if buffer.absent is None else np.asarray(buffer.absent[chosen])
+    unset = None if buffer.unset is None else np.asarray(buffer.unset[chosen])
+    return _flagged(lane, where, absent, unset, access)

@@ -1,0 +1,68 @@
+"""Sums of products by opt_einsum, without building the whole iteration space."""
+
+from __future__ import annotations
+
+from functools import reduce
+
+import numpy as np
+
+from .. import ir
+from .dtypes import Array, DType, cast
+from .lanes import Lane, Space
+
+
+def factors(expression: ir.Expression) -> tuple[tuple[ir.Expression, ...], int]:
+    """The factors of a product and its sign; a single factor when it is none."""
+    match expression:
+        case ir.Unary(operand=operand):
+            found, sign = factors(operand)
+            return found, -sign
+        case ir.Binary(operator="*", left=left, right=right):
+            first, one = factors(left)
+            second, two = factors(right)
+            return first + second, one * two
+        case _:
+            return (expression,), 1
+
+
+def contract(
+    lanes: tuple[Lane, ...], sign: int, excluded: tuple[Array, ...], space: Space, kept: int
+) -> Array | None:
+    """The sum of the product of ``lanes`` over all axes from ``kept`` on.
+
+    Excluded points take part with a factor 0, so every operand has to be finite.
+
+    Returns
+    -------
+    array or None
+        With ``kept`` axes, broadcastable to them; None when the sum has to be taken point
+        by point: a value is infinite, or the product could not be held.
+    """
+    working = lanes[0].values.dtype
+    arrays = [lane.values for lane in lanes] + [cast(~flags, working) for flags in excluded]
+    if not all(np.isfinite(a).all() for a in arrays):
+        return None
+    shape = space.shape
+    covered = reduce(np.maximum, [np.array(a.shape) for a in arrays])
+    if any(covered[axis] < shape[axis] for axis in range(kept, len(shape))):
+        return None
+    result = _einsum(arrays, kept, working)
+    result = result if sign > 0 else -result
+    return result if np.isfinite(result).all() else None
+
+
+def _einsum(arrays: list[Array], kept: int, working: DType) -> Array:
+    import opt_einsum
+
+    operands: list[object] = []
+    present: set[int] = set()
+    for array in arrays:
+        axes = [axis for axis, size in enumerate(array.shape) if size > 1]
+        operands += [array.reshape([array.shape[axis] for axis in axes]), axes]
+        present.update(axes)
+    output = [axis for axis in range(kept) if axis in present]
+    result = np.asarray(opt_einsum.contract(*operands, output), working)
+    shape = [1] * kept
+    for axis, size in zip(output, result.shape, strict=True):
+        shape[axis] = size
+    return result.reshape(shape)

@@ -1,0 +1,257 @@
+"""One Einsum on arrays: its iteration space, its map, its reduction, its result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from math import prod
+
+import numpy as np
+
+from .. import ir
+from ..errors import EvaluationError, Problem
+from .accesses import Store
+from .binding import Binding
+from .contraction import contract, factors
+from .dtypes import Array, cast
+from .expressions import Evaluator
+from .lanes import Excluded, Lane, Outside, Space, union
+from .reductions import Operator, identity_of, reduce_axes
+from .selection import topk
+
+
+@dataclass(frozen=True)
+class Result:
+    """Elements of a tensor and, unless None, which of them are absent.
+
+    Axes: the parallel ranks, then the free variables of the target; both broadcast.
+    """
+
+    values: Array
+    absent: Array | None
+
+
+def compute(
+    program: ir.Program,
+    einsum: ir.Einsum,
+    binding: Binding,
+    store: Store,
+    fixed: Mapping[str, int],
+) -> Result:
+    """Evaluate one Einsum at the given values of the loop variables.
+
+    Raises
+    ------
+    EvaluationError
+        It reads beyond a tensor, or gives what is not a number.
+    """
+    target = tuple(v for v in einsum.target.variables if v not in fixed)
+    space = Space(
+        parallel=binding.parallel,
+        variables=target + einsum.over,
+        fixed={v: fixed[v] for v in einsum.variables if v in fixed},
+        shapes=binding.shapes,
+        ranks=program.rank_of_variable,
+    )
+    evaluator = Evaluator(
+        program, space, store, binding.parameters, binding.precision.working(einsum.name)
+    )
+    with np.errstate(all="ignore"):
+        return _Einsum(einsum, evaluator, binding).result()
+
+
+@dataclass(frozen=True)
+class _Einsum:
+    """An Einsum with everything it needs."""
+
+    einsum: ir.Einsum
+    evaluator: Evaluator
+    binding: Binding
+
+    @property
+    def kept(self) -> int:
+        """How many axes the result has."""
+        return self.evaluator.space.ndim - len(self.einsum.over)
+
+    def result(self) -> Result:
+        if self.einsum.select is not None:
+            return self._selected()
+        restriction = self._restriction()
+        product, sign = factors(self.einsum.expression)
+        if self._contractible(product):
+            working = self.evaluator.working
+            lanes = [self.evaluator.value(f) for f in product]
+            lanes = [lane.with_values(cast(lane.values, working)) for lane in lanes]
+            masks, absent = self._masks((*restriction, *lanes))
+            found = contract(tuple(lanes), sign, masks, self.evaluator.space, self.kept)
+            if found is not None:
+                return self._finished(found, absent)
+        lane = self.evaluator.value(self.einsum.expression)
+        masks, absent = self._masks((*restriction, lane))
+        values = cast(lane.values, self.evaluator.working)
+        return self._finished(self._reduced(values, masks), absent)
+
+    def _contractible(self, product: tuple[ir.Expression, ...]) -> bool:
+        einsum = self.einsum
+        narrow = self.binding.precision.accumulator(einsum.name) is not None
+        return bool(einsum.over) and einsum.reduction == "+" and len(product) > 1 and not narrow
+
+    # --------------------------------------------------------------- what takes part
+
+    def _restriction(self) -> tuple[Lane, ...]:
+        """The ends of partitioned fibers and the parts of ``where``, as exclusions."""
+        found = [Lane(self.evaluator.space.scalar(0), (e,)) for e in self._ends()]
+        for part in _conjuncts(self.einsum.where):
+            lane = self.evaluator.condition(part)
+            excluded = ~lane.values
+            for flags in lane.unknown:
+                excluded = excluded & ~flags
+            own = Excluded(frozenset(ir.variables_of(part)), excluded)
+            found.append(replace(lane, excluded=(*lane.excluded, own)))
+        return tuple(found)
+
+    def _ends(self) -> Iterator[Excluded]:
+        """Coordinates of a partitioned rank beyond its shape, where tiles do not divide it."""
+        space, program = self.evaluator.space, self.evaluator.program
+        for rank in program.ranks:
+            for names in (self.einsum.target.variables, self.einsum.variables):
+                members = [m for m in rank.partition if m.lower() in names]
+                if not members:
+                    continue
+                strides = {
+                    m: prod(space.shapes[n] for n in rank.partition[i + 1 :])
+                    for i, m in enumerate(rank.partition)
+                }
+                at = sum(strides[m] * space.values(m.lower()) for m in members)
+                beyond = np.asarray(at >= space.shapes[rank.name])
+                if beyond.any():
+                    yield Excluded(frozenset(m.lower() for m in members), beyond)
+
+    def _masks(self, lanes: tuple[Lane, ...]) -> tuple[tuple[Array, ...], Array | None]:
+        """Points that do not take part, and elements of the result that are absent.
+
+        An element is absent when it is excluded by what does not depend on the reduced
+        variables; other excluded points only leave a reduction without an operand.
+        """
+        space = self.evaluator.space
+        excluded = [e for lane in lanes for e in lane.excluded if e.flags.any()]
+        flags = tuple(e.flags for e in excluded)
+        self._check_inside(tuple(o for lane in lanes for o in lane.outside), flags)
+        over = frozenset(self.einsum.over)
+        absent = union(tuple(e.flags for e in excluded if not e.variables & over), space.ndim)
+        if absent is not None:
+            absent = absent.reshape(absent.shape[: self.kept])
+        return flags, absent
+
+    def _check_inside(self, outside: tuple[Outside, ...], excluded: tuple[Array, ...]) -> None:
+        space = self.evaluator.space
+        for one in outside:
+            if not one.flags.any():
+                continue
+            bad = one.flags
+            for flags in excluded:
+                bad = bad & ~flags
+            if bad.any():
+                what = (
+                    f"'{self.einsum.name}' reads '{one.access.tensor}' beyond its coordinates, or "
+                    f"where nothing sets it,{space.point(bad)}"
+                )
+                hint = "restrict the equation by 'where', or check the index tensor"
+                raise EvaluationError(Problem(what, one.access.span, hint))
+
+    # --------------------------------------------------------------- reduction, selection
+
+    def _reduced(self, values: Array, masks: tuple[Array, ...]) -> Array:
+        einsum, space = self.einsum, self.evaluator.space
+        axes = len(einsum.over)
+        if not axes:
+            return values
+        excluded = union(masks, space.ndim)
+        kept = values.shape[: self.kept]
+        if excluded is not None:
+            kept = np.broadcast_shapes(kept, excluded.shape[: self.kept])
+        full = np.broadcast_to(values, kept + space.shape[self.kept :])
+        return reduce_axes(
+            full,
+            axes,
+            einsum.reduction,
+            excluded=excluded,
+            identity=identity_of(self.evaluator.program, einsum.reduction),
+            accumulator=self.binding.precision.accumulator(einsum.name),
+            operator=self._operator(),
+        )
+
+    def _operator(self) -> Operator | None:
+        """A user's reduction operator on arrays, or None for a built-in one."""
+        found = [r for r in self.evaluator.program.reductions if r.name == self.einsum.reduction]
+        if not found:
+            return None
+        (first, second), body = found[0].arguments, found[0].body
+        inside = replace(self.evaluator, space=self._kept_space())
+
+        def apply(a: Array, b: Array) -> Array:
+            value = replace(inside, arguments={first: a, second: b}).value(body)
+            return cast(value.values, inside.working)
+
+        return apply
+
+    def _selected(self) -> Result:
+        """``I[j, p] << topk(S[m, p], j)``: m is the last axis, j among those before it."""
+        einsum, space = self.einsum, self.evaluator.space
+        assert isinstance(einsum.expression, ir.Access)
+        rank = next(v for v in einsum.target.variables if v not in einsum.expression.variables)
+        axis = space.axis(rank)
+        if space.size(rank) > space.shape[-1]:
+            over = space.ranks[einsum.over[0]]
+            what = f"'{einsum.name}' selects {space.size(rank)} of {space.shape[-1]} elements"
+            hint = f"{space.ranks[rank]} must not be larger than {over}"
+            raise EvaluationError(Problem(what, einsum.target.span, hint))
+        for part in _conjuncts(einsum.where):
+            if {rank, *einsum.over} <= set(ir.variables_of(part)):
+                what = f"a condition on '{rank}' and on '{einsum.over[0]}' cannot select"
+                raise EvaluationError(Problem(what, part.span))
+        lane = self.evaluator.value(einsum.expression)
+        masks, absent = self._masks((*self._restriction(), lane))
+        candidates = tuple(m for m in masks if m.shape[axis] == 1)
+        excluded = union(candidates, space.ndim)
+        shape = list(space.shape)
+        shape[axis] = 1
+        positions, missing = topk(
+            np.broadcast_to(lane.values, shape).squeeze(axis),
+            None if excluded is None else np.broadcast_to(excluded, shape).squeeze(axis),
+            space.size(rank),
+        )
+        missing = np.moveaxis(missing, -1, axis)
+        absent = missing if absent is None else missing | absent
+        return self._finished(np.moveaxis(positions, -1, axis), absent if absent.any() else None)
+
+    def _kept_space(self) -> Space:
+        """The space without the reduced variables."""
+        space = self.evaluator.space
+        return replace(space, variables=space.variables[: self.kept - len(space.parallel)])
+
+    def _finished(self, values: Array, absent: Array | None) -> Result:
+        """Absent elements are 0; what is not a number is refused."""
+        values = values.reshape(values.shape[: self.kept])
+        if absent is not None:
+            values = np.where(absent, np.zeros((), values.dtype), values)
+        broken = np.isnan(values)
+        if broken.any():
+            point = self._kept_space().point(broken)
+            what = f"'{self.einsum.name}' is not a number{point}"
+            hint = (
+                "such as 0 * inf, inf - inf, inf / inf or the logarithm of a negative number; "
+                f"computed in {self.evaluator.working.name}, "
+                f"stored in {self.binding.precision.storage.name}"
+            )
+            raise EvaluationError(Problem(what, self.einsum.target.span, hint))
+        return Result(values, absent)
+
+
+def _conjuncts(condition: ir.Condition | None) -> tuple[ir.Condition, ...]:
+    """The parts of a condition that all have to hold."""
+    if condition is None:
+        return ()
+    if isinstance(condition, ir.Logical) and condition.operator == "and":
+        return tuple(p for o in condition.operands for p in _conjuncts(o))
+    return (condition,)

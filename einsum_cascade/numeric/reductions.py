@@ -1,0 +1,91 @@
+"""Reducing aligned arrays over their trailing axes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import numpy as np
+
+from .. import ir
+from .dtypes import Array, DType, cast
+
+Operator = Callable[[Array, Array], Array]
+
+_UFUNC: Mapping[str, np.ufunc] = MappingProxyType(
+    {"+": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum}
+)
+_IDENTITY: Mapping[str, float] = MappingProxyType(
+    {"+": 0.0, "prod": 1.0, "max": -math.inf, "min": math.inf}
+)
+
+
+def identity_of(program: ir.Program, reduction: str) -> float:
+    """What a reduction of no elements gives."""
+    if reduction in _IDENTITY:
+        return _IDENTITY[reduction]
+    return float(next(r.identity for r in program.reductions if r.name == reduction))
+
+
+def reduce_axes(
+    values: Array,
+    axes: int,
+    reduction: str,
+    *,
+    excluded: Array | None,
+    identity: float,
+    accumulator: DType | None,
+    operator: Operator | None,
+) -> Array:
+    """Reduce the last ``axes`` axes.
+
+    Parameters
+    ----------
+    values : array
+        Full along the reduced axes.
+    axes : int
+        How many trailing axes to reduce; positive.
+    reduction : str
+        The operator's name.
+    excluded : array, optional
+        Points that do not take part, broadcast to ``values``.
+    identity : float
+        The operator's identity element.
+    accumulator : dtype, optional
+        A 16-bit type the running result is rounded to.
+    operator : callable, optional
+        A user's operator; None for a built-in one.
+    """
+    trailing = tuple(range(values.ndim - axes, values.ndim))
+    ufunc = _UFUNC.get(reduction)
+    if ufunc is not None and (accumulator is None or reduction in ("max", "min")):
+        if excluded is not None:
+            values = np.where(excluded, np.asarray(identity, values.dtype), values)
+        return np.asarray(ufunc.reduce(values, axis=trailing, dtype=values.dtype))
+    apply = ufunc if operator is None else operator
+    assert apply is not None
+    return _fold(values, axes, apply, excluded, identity, accumulator)
+
+
+def _fold(
+    values: Array,
+    axes: int,
+    apply: Operator,
+    excluded: Array | None,
+    identity: float,
+    accumulator: DType | None,
+) -> Array:
+    """One point after the other, from the identity; an excluded point changes nothing."""
+    kept = values.shape[: values.ndim - axes]
+    points = values.reshape((*kept, -1))
+    skip = None
+    if excluded is not None:
+        skip = np.broadcast_to(excluded, values.shape).reshape(points.shape)
+    total = np.full(kept, identity, values.dtype)
+    for at in range(points.shape[-1]):
+        after = np.asarray(apply(total, points[..., at]))
+        if accumulator is not None:
+            after = cast(cast(after, accumulator), values.dtype)
+        total = after if skip is None else np.where(skip[..., at], total, after)
+    return total

@@ -1,0 +1,121 @@
+"""Writing tensors: how large they are, and where an Einsum's result goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+
+import numpy as np
+
+from .. import ir
+from .binding import Binding
+from .dtypes import Array
+from .evaluation import Result
+from .lanes import Buffer
+
+
+def tensor_shape(
+    program: ir.Program, einsum: ir.Einsum, shapes: Mapping[str, int]
+) -> tuple[int, ...]:
+    """The shape of the tensor an Einsum writes, without the parallel ranks.
+
+    An index ``v + 1`` makes the rank one longer: coordinate 0 is the state before.
+    """
+    return tuple(_extent(program, i, shapes) for i in einsum.target.indices)
+
+
+def _extent(program: ir.Program, index: ir.Index, shapes: Mapping[str, int]) -> int:
+    assert isinstance(index, ir.Affine)
+    ranks = [program.rank_of_variable[v] for v in index.variables]
+    if len(ranks) == 1:
+        return shapes[ranks[0]] + (index.offset == 1)
+    family = program.rank_of[ranks[0]].family
+    return shapes[family] if family else prod(shapes[r] for r in ranks)
+
+
+def allocate(program: ir.Program, einsum: ir.Einsum, binding: Binding) -> Buffer:
+    """An empty buffer for the tensor an Einsum writes."""
+    leading = tuple(binding.shapes[r] for r in binding.parallel)
+    shape = leading + tensor_shape(program, einsum, binding.shapes)
+    dtype = np.dtype(np.int64) if einsum.select else binding.precision.storage
+    iterative = [
+        axis
+        for axis, index in enumerate(einsum.target.indices)
+        if isinstance(index, ir.Affine) and index.offset == 1
+    ]
+    started = any(e.name == einsum.name for e in program.init)
+    whole = not iterative or (len(iterative) == 1 and started)
+    return Buffer(
+        np.zeros(shape, dtype),
+        unset=None if whole else np.ones(shape, bool),
+        carry=len(leading) + iterative[0] if len(iterative) == 1 else None,
+    )
+
+
+def store_result(
+    program: ir.Program,
+    einsum: ir.Einsum,
+    binding: Binding,
+    buffer: Buffer,
+    result: Result,
+    fixed: Mapping[str, int],
+) -> None:
+    """Write a result to its place, rounded to the type of the buffer."""
+    sizes = {v: binding.shapes[program.rank_of_variable[v]] for v in einsum.target.variables}
+    free = [v for v in einsum.target.variables if v not in fixed]
+    leading = tuple(binding.shapes[r] for r in binding.parallel)
+    full = leading + tuple(sizes[v] for v in free)
+    values = np.broadcast_to(result.values, full)
+    absent = None if result.absent is None else np.broadcast_to(result.absent, full)
+    where: list[slice] = [slice(None)] * len(leading)
+    for axis, index in enumerate(einsum.target.indices, start=len(leading)):
+        assert isinstance(index, ir.Affine)
+        at = _coordinates(index, sizes, fixed, binding.shapes)
+        inside = np.flatnonzero(at < buffer.values.shape[axis])
+        order = inside[np.argsort(at[inside], kind="stable")]
+        where.append(_as_slice(at[order]))
+        values = _merged(values, axis, index, fixed, order)
+        absent = None if absent is None else _merged(absent, axis, index, fixed, order)
+    with np.errstate(all="ignore"):
+        buffer.write(tuple(where), values, absent)
+    if buffer.carry is not None:
+        span = range(buffer.values.shape[buffer.carry])[where[buffer.carry]]
+        if span and span[0] > 0:
+            buffer.carry_forward(span[0], span[-1])
+
+
+def _coordinates(
+    index: ir.Affine, sizes: Mapping[str, int], fixed: Mapping[str, int], shapes: Mapping[str, int]
+) -> Array:
+    """The coordinates an index takes, its free variables walked in order of appearance."""
+    found = np.zeros((), np.int64)
+    for variable in index.variables:
+        along = np.array([fixed[variable]]) if variable in fixed else np.arange(sizes[variable])
+        found = found[..., None] + _stride(index, variable, shapes) * along
+    constant = sum(t.coefficient * prod(shapes[s] for s in t.shapes) for t in _constants(index))
+    return found.reshape(-1) + constant
+
+
+def _constants(index: ir.Affine) -> tuple[ir.AffineTerm, ...]:
+    return tuple(t for t in index.terms if t.variable is None)
+
+
+def _stride(index: ir.Affine, variable: str, shapes: Mapping[str, int]) -> int:
+    terms = (t for t in index.terms if t.variable == variable)
+    return sum(t.coefficient * prod(shapes[s] for s in t.shapes) for t in terms)
+
+
+def _as_slice(at: Array) -> slice:
+    first, last = int(at[0]), int(at[-1])
+    step = int(at[1]) - first if len(at) > 1 else 1
+    return slice(first, last + 1, step)
+
+
+def _merged(
+    array: Array, axis: int, index: ir.Affine, fixed: Mapping[str, int], order: Array
+) -> Array:
+    """The axes of an index's free variables as one axis, in the order of the coordinates."""
+    count = sum(v not in fixed for v in index.variables)
+    shape = array.shape
+    array = array.reshape((*shape[:axis], -1, *shape[axis + count :]))
+    return np.take(array, order, axis=axis)

@@ -1,0 +1,67 @@
+"""Specification files by name: reading one, and names in one that mean another."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from .errors import InputError, Problem, SpecError, did_you_mean
+from .library import Kind, builtin_names, builtin_source, is_file_name, read_source
+from .source import Span
+from .yaml_edit import Setting, SettingSpan, apply_settings
+from .yaml_source import YamlNode, read_yaml, shorten
+
+
+def spec_tree(
+    kind: Kind,
+    name: str | os.PathLike[str],
+    settings: Iterable[Setting] = (),
+    error: type[InputError] = SpecError,
+) -> YamlNode:
+    """The tree of a built-in specification or a file, with settings made.
+
+    Parameters
+    ----------
+    kind : str
+        The folder of the built-in ones.
+    name : str or path
+        A text with a slash or a ``.yaml``/``.json`` suffix is a file, as is any path
+        object; every other text is a built-in name.
+    settings : iterable of Setting
+        Applied from the root of the file.
+
+    Raises
+    ------
+    InputError
+        (as ``error``) There is none, it is not YAML, or a setting has no place in it.
+    """
+    if isinstance(name, str) and not is_file_name(name):
+        source = builtin_source(kind, name, error)
+    else:
+        source = read_source(name, error)
+    return apply_settings(read_yaml(source, error), settings, error)
+
+
+def referred(kind: Kind, name: str, span: Span, error: type[InputError] = SpecError) -> str:
+    """A built-in name, or a file's path seen from here, that was written at ``span``.
+
+    A path is relative to the file that holds it; in a setting, to where the user is.
+
+    Raises
+    ------
+    InputError
+        (as ``error``) There is none; says the nearest built-in name.
+    """
+    if is_file_name(name):
+        beside = "" if isinstance(span, SettingSpan) else Path(span.source.name).parent
+        path = beside / Path(name)
+        if not path.is_file():
+            raise error(Problem(f"there is no file '{path}'", span))
+        return str(path)
+    names = builtin_names(kind)
+    if name not in names:
+        what = "technology" if kind == "technology" else kind.removesuffix("s")
+        text = f"there is no built-in {what} '{shorten(name)}'"
+        raise error(Problem(text, span, did_you_mean(name, names)))
+    return name

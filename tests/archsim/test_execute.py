@@ -1,0 +1,137 @@
+"""The mapped nest, run on numbers, gives what the equations give."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from archsim import Architecture, Mapping
+from archsim.analytical import bind
+from archsim.execute import execute_mapped
+from einsum_cascade import Cascade
+from einsum_cascade.errors import EvaluationError, MappingError
+
+SMALL = (
+    "arrays.array_2d.shape.rows=8",
+    "arrays.array_2d.shape.columns=4",
+    "arrays.array_1d.shape.lanes=4",
+)
+
+
+def attention(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Softmax attention, written without a cascade."""
+    scores = q @ k.swapaxes(-1, -2)
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    return weights / weights.sum(-1, keepdims=True) @ v
+
+
+def inputs(shapes: dict[str, int], seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    ranks = {"Q": "BHPE", "K": "BHME", "V": "BHMF"}
+    return {t: rng.standard_normal([shapes[r] for r in rs]) for t, rs in ranks.items()}
+
+
+@pytest.mark.parametrize("mapping", ["fusemax-binding", "fusemax-arch"])
+@pytest.mark.parametrize(
+    ("p", "m"), [(4, 8), (8, 16), (16, 8), (5, 9), (11, 23), (1, 1), (13, 64), (40, 7)]
+)
+def test_attention_as_mapped(mapping: str, p: int, m: int) -> None:
+    shapes = {"B": 2, "H": 3, "E": 5, "F": 3, "P": p, "M": m}
+    machine = Architecture.load("fusemax", SMALL)
+    program = Cascade.load("attention-1pass").program
+    lowered = bind(program, Mapping.load(mapping), machine, shapes)
+    given = inputs(shapes)
+    out = execute_mapped(lowered, given)
+    assert list(out) == ["AV"]
+    np.testing.assert_allclose(
+        out["AV"], attention(**{k.lower(): v for k, v in given.items()}), rtol=1e-12, atol=1e-13
+    )
+
+
+def test_half_precision_is_rounded_but_right() -> None:
+    shapes = {"B": 1, "H": 1, "E": 4, "F": 4, "P": 6, "M": 20}
+    machine = Architecture.load("fusemax", SMALL)
+    program = Cascade.load("attention-1pass").program
+    lowered = bind(program, Mapping.load("fusemax-binding"), machine, shapes)
+    given = inputs(shapes)
+    out = execute_mapped(lowered, given, dtype="float16")["AV"]
+    exact = attention(given["Q"], given["K"], given["V"])
+    assert out.dtype == np.float16
+    assert 0 < np.abs(out - exact).max() < 2e-2
+
+
+GEMM = """
+cascade: gemm
+ranks: [M, N, K]
+inputs: {A: [M, K], B: [K, N]}
+output: Z
+einsums: "Z[m, n] = A[m, k] * B[k, n]"
+"""
+GEMM_MAPPING = """
+mapping:
+  name: outer
+  cascade: gemm.yaml
+  partition: {M: {M0: 3}, N: {N0: 2}, K: {K0: 4}}
+  nest: [{level: DRAM, loops: [K1, M1]}]
+  einsums:
+    Z: {array: array_2d, spatial: {rows: M0, columns: N0}, loops: [N1, K0]}
+  keep: {DRAM: [A, B, Z]}
+  schedule: {kind: pipelined, lookahead: 2}
+"""
+
+
+def test_a_reduction_split_over_the_shared_nest(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """Partial sums come back for every outer tile of k; no shape divides."""
+    path = tmp_path / "outer.yaml"
+    path.write_text(GEMM_MAPPING)
+    (tmp_path / "gemm.yaml").write_text(GEMM)
+    program = Cascade.parse(GEMM).program
+    shapes = {"M": 7, "N": 5, "K": 10}
+    lowered = bind(program, Mapping.load(path), Architecture.load("fusemax", SMALL), shapes)
+    rng = np.random.default_rng(1)
+    a, b = rng.standard_normal((7, 10)), rng.standard_normal((10, 5))
+    np.testing.assert_allclose(execute_mapped(lowered, {"A": a, "B": b})["Z"], a @ b, rtol=1e-12)
+
+
+def test_a_wrong_order_would_be_seen(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """Dropping the last key tile changes the output: the test can fail."""
+    shapes = {"B": 1, "H": 1, "E": 2, "F": 2, "P": 3, "M": 9}
+    lowered = bind(
+        Cascade.load("attention-1pass").program,
+        Mapping.load("fusemax-binding"),
+        Architecture.load("fusemax", SMALL),
+        shapes,
+    )
+    given = inputs(shapes)
+    whole = execute_mapped(lowered, given)["AV"]
+    short = attention(given["Q"], given["K"][..., :8, :], given["V"][..., :8, :])
+    assert np.abs(whole - short).max() > 1e-3
+
+
+def test_too_long_a_run_is_refused() -> None:
+    shapes = {"B": 64, "H": 12, "E": 64, "F": 64, "P": 4096, "M": 4096}
+    lowered = bind(
+        Cascade.load("attention-1pass").program,
+        Mapping.load("fusemax-binding"),
+        Architecture.load("fusemax"),
+        shapes,
+    )
+    with pytest.raises(EvaluationError, match=r"takes [\d,]+ array steps"):
+        execute_mapped(lowered, {})
+
+
+def test_a_selection_is_refused(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "pick-cascade.yaml").write_text(
+        "cascade: pick\nranks: [M, J]\ninputs: {S: [M]}\noutput: I\n"
+        "einsums: 'I[j] << topk(S[m], j)'\n"
+    )
+    program = Cascade.load(tmp_path / "pick-cascade.yaml").program
+    path = tmp_path / "pick.yaml"
+    path.write_text(
+        "mapping:\n  name: pick\n  cascade: pick-cascade.yaml\n  einsums:\n"
+        "    I: {array: array_1d, spatial: {}, loops: [J, M]}\n"
+        "  keep: {DRAM: [S, I]}\n  schedule: {kind: sequential}\n"
+    )
+    lowered = bind(program, Mapping.load(path), Architecture.load("fusemax"), {"M": 4, "J": 2})
+    with pytest.raises(MappingError, match="selection cannot be run"):
+        execute_mapped(lowered, {"S": np.arange(4.0)})

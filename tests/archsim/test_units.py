@@ -1,0 +1,123 @@
+"""Quantities: exact, of the right dimension, and nothing that is no size."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic_core import PydanticCustomError
+
+from archsim.spec import units
+from archsim.spec.units import parse_number, parse_quantity
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("text", "measure", "value"),
+    [
+        ("400 GiB/s", units.BANDWIDTH, 400 * GIB),
+        ("8 TB/s", units.BANDWIDTH, 8 * 10**12),
+        ("8 Tb/s", units.BANDWIDTH, 10**12),
+        ("16 MiB", units.CAPACITY, 2**24),
+        ("16MiB", units.CAPACITY, 2**24),
+        ("1.5 KiB", units.CAPACITY, 1536),
+        ("131072 bit", units.CAPACITY, 2**14),
+        ("64 bit", units.WIDTH, 64),
+        ("8 B", units.WIDTH, 64),
+        ("940 MHz", units.FREQUENCY, 940_000_000),
+        ("0.94 GHz", units.FREQUENCY, 940_000_000),
+        ("1e3 kHz", units.FREQUENCY, 10**6),
+        ("3.9 pJ/bit", units.ENERGY_PER_BIT, Fraction(39, 10)),
+        ("31.2 pJ/B", units.ENERGY_PER_BIT, Fraction(39, 10)),
+        ("0 pJ", units.ENERGY, 0),
+        ("17.1645 pJ", units.ENERGY, Fraction("17.1645")),
+        ("1.2 nJ", units.ENERGY, 1200),
+        ("1545 um^2", units.AREA, 1545),
+        ("1.545e-3 mm²", units.AREA, 1545),
+        ("1545 µm**2", units.AREA, 1545),
+        ("45 nm", units.NODE, 45),
+    ],
+)
+def test_a_quantity_is_exact(text: str, measure: units.Measure, value: Fraction | int) -> None:
+    found = parse_quantity(text, measure)
+    assert isinstance(found, Fraction)
+    assert found == value
+
+
+@given(st.integers(1, 10**9), st.integers(0, 6), st.sampled_from([("KiB", 10), ("GiB", 30)]))
+def test_decimals_keep_every_digit(number: int, places: int, unit: tuple[str, int]) -> None:
+    text = f"{number // 10**places}.{number % 10**places:0{places}d}" if places else str(number)
+    expected = Fraction(number, 10**places) * 2 ** unit[1]
+    assert parse_quantity(f"{text} {unit[0]}", units.CAPACITY) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("16 MiB", "expected a frequency such as '940 MHz', 'MiB' is no unit of that"),
+        ("MHz", "got 'MHz'"),
+        ("fast", "got 'fast'"),
+        ("", "got ''"),
+        ("-1 MHz", "which is negative"),
+        ("0 MHz", "which is nothing"),
+        ("1e-40 MHz", "which is no size for it"),
+        ("1e400 MHz", "which is no size for it"),
+        ("1e999999999999 MHz", "which is no size for it"),
+        ("9" * 80 + " MHz", "got '9999"),
+        ("nan MHz", "which is not finite"),
+        ("inf Hz", "which is not finite"),
+        ("-Infinity Hz", "which is not finite"),
+        ("940 MHz MHz", "is not a unit"),
+        ("940 MHz^99", "is not a unit"),
+        ("940 __import__('os')", "is not a unit"),
+        ("٩٤٠ MHz", "got"),
+        (float("nan"), "which is not finite"),
+        (float("inf"), "which is not finite"),
+        (True, "got true"),
+        (None, "got nothing"),
+        ([1], "got a list"),
+        ({}, "got a mapping"),
+    ],
+)
+def test_what_is_no_frequency_is_refused(value: object, reason: str) -> None:
+    with pytest.raises(PydanticCustomError) as caught:
+        parse_quantity(value, units.FREQUENCY)
+    assert reason in caught.value.message()
+    assert "a frequency" in caught.value.message()
+
+
+@pytest.mark.parametrize(
+    ("value", "measure", "hint"),
+    [
+        ("940", units.FREQUENCY, "write '940 MHz'"),
+        (940, units.FREQUENCY, "write '940 MHz'"),
+        (16.5, units.CAPACITY, "write '16.5 MiB'"),
+        ("16 mib", units.CAPACITY, "did you mean 'MiB'?"),
+        ("16 KB", units.CAPACITY, "did you mean 'kB'?"),
+        ("8 TB/sec", units.BANDWIDTH, "did you mean 'TB/s'?"),
+        ("940 mhz", units.FREQUENCY, "did you mean 'MHz'?"),
+    ],
+)
+def test_the_right_spelling_is_named(value: object, measure: units.Measure, hint: str) -> None:
+    with pytest.raises(PydanticCustomError) as caught:
+        parse_quantity(value, measure)
+    assert caught.value.context is not None
+    assert caught.value.context["hint"] == hint
+
+
+@pytest.mark.parametrize(
+    ("value", "number"), [(6, 6), (0, 0), (0.1, Fraction(1, 10)), ("2.50", Fraction(5, 2))]
+)
+def test_a_number_is_exact(value: object, number: Fraction | int) -> None:
+    assert parse_number(value) == number
+
+
+@pytest.mark.parametrize(
+    "value", [-1, -0.5, "-1", float("nan"), float("inf"), 1e300, "1e400", "x", "", True, None, []]
+)
+def test_what_is_no_number_is_refused(value: object) -> None:
+    with pytest.raises(PydanticCustomError, match="expected a number, zero or more"):
+        parse_number(value)

@@ -1,0 +1,499 @@
+"""What a cascade means, point by point, in plain Python: the oracle of the language.
+
+``element(tensor, coordinates)`` finds the equation that defines an element, walks every
+point of its reduction, and asks for the elements read there in the same way. There is no
+order of execution, no array arithmetic and no loop over iterative ranks: an element is
+what its equation says. Nothing here is shared with ``einsum_cascade.reference``.
+
+A point carries its *causes*: why it is not part of the iteration space, each as the set of
+rank variables that decide it. An element is absent when a cause does not depend on the
+reduced variables.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from einsum_cascade import ir
+
+Environment = dict[str, int]
+Element = tuple[str, tuple[int, ...]]
+
+
+class Refused(Exception):
+    """The cascade has no value: a read beyond a tensor, or what is not a number."""
+
+
+class _Marker:
+    """An element without a value."""
+
+
+ABSENT = _Marker()
+BEYOND = _Marker()
+
+
+@dataclass(frozen=True)
+class Value:
+    """A number, or None where the point is excluded or reads beyond a tensor."""
+
+    number: float | None
+    causes: tuple[frozenset[str], ...] = ()
+    beyond: bool = False
+
+
+def combined(parts: Sequence[Value], function: Callable[..., float]) -> Value:
+    """``function`` of the numbers, if all are there."""
+    causes = tuple(c for p in parts for c in p.causes)
+    beyond = any(p.beyond for p in parts)
+    if any(p.number is None for p in parts):
+        return Value(None, causes, beyond)
+    return Value(function(*(p.number for p in parts)), causes, beyond)
+
+
+# --------------------------------------------------------------------- real numbers
+
+
+def _subtract(a: float, b: float) -> float:
+    return -math.inf if a == b == -math.inf else a - b
+
+
+def _multiply(a: float, b: float) -> float:
+    return a * b
+
+
+def _divide(a: float, b: float) -> float:
+    if b != 0:
+        return a / b
+    if a == 0:
+        return 0.0
+    return math.copysign(math.inf, a) * math.copysign(1.0, b)
+
+
+def _power(a: float, b: float) -> float:
+    if a == 0 and b < 0:
+        return math.inf
+    try:
+        result = a**b
+    except OverflowError:
+        return math.inf if a > 0 or b % 2 == 0 else -math.inf
+    return math.nan if isinstance(result, complex) else float(result)
+
+
+def _exp(x: float) -> float:
+    try:
+        return math.exp(x)
+    except OverflowError:
+        return math.inf
+
+
+def _log(x: float) -> float:
+    if x == 0:
+        return -math.inf
+    return math.log(x) if x > 0 else math.nan
+
+
+def _sqrt(x: float) -> float:
+    return math.sqrt(x) if x >= 0 else math.nan
+
+
+def _rsqrt(x: float) -> float:
+    return math.inf if x == 0 else 1 / _sqrt(x)
+
+
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + _exp(-x)) if x >= 0 else _exp(x) / (1 + _exp(x))
+
+
+def _max(*values: float) -> float:
+    return math.nan if any(math.isnan(v) for v in values) else max(values)
+
+
+def _min(*values: float) -> float:
+    return math.nan if any(math.isnan(v) for v in values) else min(values)
+
+
+def _softplus(x: float) -> float:
+    return max(x, 0.0) + math.log1p(_exp(-abs(x)))
+
+
+def _floor(x: float) -> float:
+    return x if math.isinf(x) else float(math.floor(x))
+
+
+def _silu(x: float) -> float:
+    return 0.0 if x == -math.inf else x * _sigmoid(x)
+
+
+def _gelu(x: float) -> float:
+    return 0.0 if x == -math.inf else x * math.erfc(-x / math.sqrt(2)) / 2
+
+
+BINARY: Mapping[str, Callable[[float, float], float]] = {
+    "+": lambda a, b: a + b,
+    "-": _subtract,
+    "*": _multiply,
+    "/": _divide,
+    "**": _power,
+}
+FUNCTIONS: Mapping[str, Callable[..., float]] = {
+    "exp": _exp,
+    "log": _log,
+    "sqrt": _sqrt,
+    "rsqrt": _rsqrt,
+    "abs": abs,
+    "sign": lambda x: float((x > 0) - (x < 0)),
+    "max": _max,
+    "min": _min,
+    "relu": lambda x: max(x, 0.0),
+    "elu": lambda x: x if x > 0 else math.expm1(x),
+    "sigmoid": _sigmoid,
+    "tanh": math.tanh,
+    "silu": _silu,
+    "gelu": _gelu,
+    "softplus": _softplus,
+    "erf": math.erf,
+    "floor": _floor,
+}
+COMPARE: Mapping[str, Callable[[float, float], bool]] = {
+    "<": lambda a, b: a < b,
+    "<=": lambda a, b: a <= b,
+    ">": lambda a, b: a > b,
+    ">=": lambda a, b: a >= b,
+    "==": lambda a, b: a == b,
+    "!=": lambda a, b: a != b,
+}
+REDUCE: Mapping[str, tuple[float, Callable[[float, float], float]]] = {
+    "+": (0.0, lambda a, b: a + b),
+    "prod": (1.0, _multiply),
+    "max": (-math.inf, _max),
+    "min": (math.inf, _min),
+}
+
+
+# --------------------------------------------------------------------- elements
+
+
+@dataclass
+class Pointwise:
+    """A cascade with inputs (without parallel ranks), shapes and parameters."""
+
+    program: ir.Program
+    inputs: Mapping[str, np.ndarray[Any, Any]]
+    shapes: Mapping[str, int]
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    known: dict[Element, float | _Marker] = field(default_factory=dict)
+    asked: set[Element] = field(default_factory=set)
+
+    def size(self, variable: str) -> int:
+        """How many values a rank variable takes."""
+        return self.shapes[variable.upper()]
+
+    def element(self, tensor: str, at: tuple[int, ...]) -> float | _Marker:
+        """An element of a tensor, ABSENT, or BEYOND the tensor."""
+        key = (tensor, at)
+        if key not in self.known:
+            if key in self.asked:
+                raise Refused(f"{key} depends on itself")
+            self.asked.add(key)
+            self.known[key] = self._element(tensor, at)
+        return self.known[key]
+
+    def _element(self, tensor: str, at: tuple[int, ...]) -> float | _Marker:
+        if tensor in self.inputs:
+            array = self.inputs[tensor]
+            inside = all(0 <= x < size for x, size in zip(at, array.shape, strict=True))
+            return float(array[at]) if inside else BEYOND
+        einsum = next(e for e in self.program.einsums if e.name == tensor)
+        point = self._matched(einsum.target, at)
+        if point is not None:
+            value = self._evaluated(einsum, point)
+            if value is ABSENT and (before := self._step_before(einsum, at)) is not None:
+                return self.element(tensor, before)
+            return value
+        for statement in self.program.init:
+            if statement.name == tensor:
+                point = self._matched(statement.target, at)
+                if point is not None:
+                    return self._evaluated(statement, point)
+        return BEYOND
+
+    def _matched(self, target: ir.Access, at: tuple[int, ...]) -> Environment | None:
+        """The values of the target's variables at which it writes ``at``, found by trying."""
+        variables = target.variables
+        for values in itertools.product(*(range(self.size(v)) for v in variables)):
+            point = dict(zip(variables, values, strict=True))
+            written = tuple(self.affine(i, point) for i in target.indices)
+            if written == at and self._within(target, point):
+                return point
+        return None
+
+    def _within(self, target: ir.Access, point: Environment) -> bool:
+        """An index over several members of a family writes inside the family only."""
+        for index in target.indices:
+            if len(index.variables) > 1:
+                rank = next(r for r in self.program.ranks if r.variable == index.variables[0])
+                if self.affine(index, point) >= self.shapes[str(rank.family)]:
+                    return False
+        return True
+
+    def _step_before(self, einsum: ir.Einsum, at: tuple[int, ...]) -> tuple[int, ...] | None:
+        """The coordinates one iteration earlier, for a tensor iterative along one rank."""
+        steps = [i for i, index in enumerate(einsum.target.indices) if _offset(index) == 1]
+        if len(steps) != 1:
+            return None
+        return tuple(x - (i == steps[0]) for i, x in enumerate(at))
+
+    def affine(self, index: ir.Index, point: Environment) -> int:
+        """The value of an affine index."""
+        assert isinstance(index, ir.Affine)
+        total = 0
+        for term in index.terms:
+            value = term.coefficient
+            for shape in term.shapes:
+                value *= self.shapes[shape]
+            total += value * (point[term.variable] if term.variable else 1)
+        return total
+
+    # ----------------------------------------------------------------- equations
+
+    def _evaluated(self, einsum: ir.Einsum, point: Environment) -> float | _Marker:
+        if einsum.select:
+            return self._selected(einsum, point)
+        identity, operator = self._operator(einsum.reduction)
+        total, is_absent = identity, False
+        for inner in self._reduced_points(einsum, point):
+            value = self._at(einsum, inner)
+            is_absent |= any(not cause & set(einsum.over) for cause in value.causes)
+            if value.number is not None and not value.causes:
+                total = operator(total, value.number) if einsum.over else value.number
+        if is_absent:
+            return ABSENT
+        if math.isnan(total):
+            raise Refused(f"{einsum.name} is not a number at {point}")
+        return total
+
+    def _reduced_points(self, einsum: ir.Einsum, point: Environment) -> Iterator[Environment]:
+        for values in itertools.product(*(range(self.size(v)) for v in einsum.over)):
+            yield {**point, **dict(zip(einsum.over, values, strict=True))}
+
+    def _at(self, einsum: ir.Einsum, point: Environment) -> Value:
+        """The map at one point; refused where it reads beyond and nothing excludes it."""
+        causes = tuple(self._beyond_the_end(einsum, point))
+        beyond = False
+        for part in _conjuncts(einsum.where):
+            held = self.condition(part, point)
+            causes += held.causes
+            beyond |= held.beyond
+            if held.number == 0:
+                causes += (frozenset(ir.variables_of(part)),)
+        value = self.value(einsum.expression, point)
+        causes += value.causes
+        if (beyond or value.beyond) and not causes:
+            raise Refused(f"{einsum.name} reads beyond a tensor at {point}")
+        return Value(value.number, causes)
+
+    def _beyond_the_end(self, einsum: ir.Einsum, point: Environment) -> Iterator[frozenset[str]]:
+        for rank in self.program.ranks:
+            for names in (einsum.target.variables, einsum.variables):
+                at, members = 0, set()
+                for position, member in enumerate(rank.partition):
+                    if member.lower() in names:
+                        stride = math.prod(self.shapes[m] for m in rank.partition[position + 1 :])
+                        at += stride * point[member.lower()]
+                        members.add(member.lower())
+                if members and at >= self.shapes[rank.name]:
+                    yield frozenset(members)
+
+    def _operator(self, name: str) -> tuple[float, Callable[[float, float], float]]:
+        if name in REDUCE:
+            return REDUCE[name]
+        declared = next(r for r in self.program.reductions if r.name == name)
+
+        def apply(a: float, b: float) -> float:
+            bound = dict(zip(declared.arguments, (a, b), strict=True))
+            number = self.value(declared.body, {}, bound).number
+            assert number is not None
+            return number
+
+        return float(declared.identity), apply
+
+    def _selected(self, einsum: ir.Einsum, point: Environment) -> float | _Marker:
+        position = next(
+            v for v in einsum.target.variables if v not in ir.variables_of(einsum.expression)
+        )
+        if self.size(position) > self.size(einsum.over[0]):
+            raise Refused(f"{einsum.name} selects more than there are")
+        found: list[tuple[float, int]] = []
+        for inner in self._reduced_points(einsum, point):
+            value = self._at(einsum, inner)
+            if any(not cause & set(einsum.over) for cause in value.causes):
+                return ABSENT
+            if value.number is not None and not value.causes:
+                found.append((-value.number, inner[einsum.over[0]]))
+        found.sort()
+        rank = point[position]
+        return float(found[rank][1]) if rank < len(found) else ABSENT
+
+    # ----------------------------------------------------------------- expressions
+
+    def value(
+        self,
+        node: ir.Expression | ir.Condition,
+        point: Environment,
+        bound: Mapping[str, float] | None = None,
+    ) -> Value:
+        """The value of an expression at a point."""
+        match node:
+            case ir.Number(value=value):
+                return Value(float(value))
+            case ir.Name():
+                return Value(float(self._named(node, point, bound or {})))
+            case ir.Access():
+                return self._access(node, point)
+            case ir.Unary(operand=operand):
+                return combined([self.value(operand, point, bound)], lambda x: -x)
+            case ir.Binary(operator=operator, left=left, right=right):
+                sides = [self.value(left, point, bound), self.value(right, point, bound)]
+                return combined(sides, BINARY[operator])
+            case ir.Call(function="where", arguments=(condition, yes, no)):
+                return self._chosen(condition, yes, no, point, bound)
+            case ir.Call(function=function, arguments=arguments):
+                parts = [self.value(a, point, bound) for a in arguments]
+                return combined(parts, self._function(function))
+            case _:
+                raise AssertionError(node)
+
+    def _named(self, node: ir.Name, point: Environment, bound: Mapping[str, float]) -> float:
+        pools: dict[str, Mapping[str, float]] = {
+            "variable": point,
+            "shape": self.shapes,
+            "parameter": self.parameters,
+            "argument": bound,
+        }
+        return pools[node.kind][node.name]
+
+    def _function(self, name: str) -> Callable[..., float]:
+        declared = {f.name: f for f in self.program.functions}
+        if name not in declared:
+            return FUNCTIONS[name]
+        arguments, body = declared[name].arguments, declared[name].body
+
+        def apply(*values: float) -> float:
+            number = self.value(body, {}, dict(zip(arguments, values, strict=True))).number
+            assert number is not None
+            return number
+
+        return apply
+
+    def _access(self, access: ir.Access, point: Environment) -> Value:
+        mine = frozenset(access.variables)
+        at: list[int] = []
+        causes: tuple[frozenset[str], ...] = ()
+        beyond = False
+        for index in access.indices:
+            if isinstance(index, ir.Gather):
+                inner = self._access(index.access, point)
+                causes += tuple(mine for _ in inner.causes)
+                beyond |= inner.beyond
+                at.append(-1 if inner.number is None else int(inner.number))
+            else:
+                at.append(self.affine(index, point))
+        if causes or beyond:
+            return Value(None, causes, beyond)
+        found = self.element(access.tensor, tuple(at))
+        if isinstance(found, float):
+            return Value(found)
+        return Value(None, (mine,)) if found is ABSENT else Value(None, (), True)
+
+    def _chosen(self, condition: Any, yes: Any, no: Any, point: Environment, bound: Any) -> Value:
+        held = self.condition(condition, point, bound)
+        if held.number is None:
+            return held
+        mine = frozenset(ir.variables_of(condition))
+        chosen = self.value(yes if held.number else no, point, bound)
+        causes = held.causes + tuple(c | mine for c in chosen.causes)
+        return Value(chosen.number, causes, held.beyond or chosen.beyond)
+
+    def condition(
+        self, node: Any, point: Environment, bound: Mapping[str, float] | None = None
+    ) -> Value:
+        """1 where a condition holds, 0 where it does not."""
+        match node:
+            case ir.Comparison(operator=operator, left=left, right=right):
+                sides = [self.value(left, point, bound), self.value(right, point, bound)]
+                return combined(sides, lambda a, b: float(COMPARE[operator](a, b)))
+            case ir.Logical(operator="not", operands=(operand,)):
+                return combined([self.condition(operand, point, bound)], lambda x: 1.0 - x)
+            case ir.Logical(operator=operator, operands=operands):
+                return self._chain(operator, operands, point, bound)
+            case _:
+                raise AssertionError(node)
+
+    def _chain(self, operator: str, operands: Any, point: Environment, bound: Any) -> Value:
+        """``and``/``or``: the first operand that decides, or has no value, ends it."""
+        before: frozenset[str] = frozenset()
+        for operand in operands:
+            held = self.condition(operand, point, bound)
+            if held.number is None:
+                return Value(None, tuple(c | before for c in held.causes), held.beyond)
+            if held.number == (operator == "or"):
+                return held
+            before |= frozenset(ir.variables_of(operand))
+        return held
+
+
+def _offset(index: ir.Index) -> int | None:
+    return index.offset if isinstance(index, ir.Affine) else None
+
+
+def _conjuncts(condition: ir.Condition | None) -> tuple[ir.Condition, ...]:
+    if isinstance(condition, ir.Logical) and condition.operator == "and":
+        return tuple(p for o in condition.operands for p in _conjuncts(o))
+    return () if condition is None else (condition,)
+
+
+# --------------------------------------------------------------------- whole tensors
+
+
+def tensor_shape(program: ir.Program, tensor: str, shapes: Mapping[str, int]) -> tuple[int, ...]:
+    """The shape of a tensor an Einsum writes."""
+    einsum = next(e for e in program.einsums if e.name == tensor)
+    found = []
+    for index in einsum.target.indices:
+        rank = next(r for r in program.ranks if r.variable == index.variables[0])
+        if len(index.variables) > 1:
+            found.append(shapes[str(rank.family)])
+        else:
+            found.append(shapes[rank.name] + (_offset(index) == 1))
+    return tuple(found)
+
+
+def evaluate_pointwise(
+    program: ir.Program,
+    inputs: Mapping[str, Any],
+    shapes: Mapping[str, int],
+    parameters: Mapping[str, float] | None = None,
+) -> dict[str, np.ndarray[Any, Any]]:
+    """Every tensor of a cascade; absent elements, and those nothing sets, are 0.
+
+    ``inputs`` carry the parallel ranks if ``shapes`` has them. ``parameters`` are complete.
+    """
+    leading = tuple(shapes[r] for r in program.parallel if r in shapes)
+    arrays = {n: np.asarray(a) for n, a in inputs.items()}
+    results = {
+        e.name: np.zeros(leading + tensor_shape(program, e.name, shapes)) for e in program.einsums
+    }
+    for outer in itertools.product(*(range(size) for size in leading)):
+        inner = {n: a[outer] if outer else a for n, a in arrays.items()}
+        oracle = Pointwise(program, inner, shapes, parameters or {})
+        for name, result in results.items():
+            for at in itertools.product(*(range(s) for s in result.shape[len(leading) :])):
+                found = oracle.element(name, at)
+                result[(*outer, *at)] = found if isinstance(found, float) else 0.0
+    return results

@@ -1,0 +1,245 @@
+"""Workload files: a model's shapes, a batch, a sequence length, and what to compute."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from os import PathLike
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, PlainValidator
+
+from einsum_cascade.errors import Problem, SpecError, did_you_mean
+from einsum_cascade.source import Span
+from einsum_cascade.spec_files import referred, spec_tree
+from einsum_cascade.yaml_edit import Setting, apply_settings, python_setting
+from einsum_cascade.yaml_schema import Count, Fields, Rank, expected, is_rank, section, validate
+from einsum_cascade.yaml_source import YamlMapping, YamlNode, YamlScalar
+
+KEY = "workload"
+SCOPES = ("attention", "block", "model")
+_MOST_LAYERS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """What to compute, and on what shapes.
+
+    ``shapes`` are the model's and the user's, by rank, in elements; a cascade may have
+    fewer ranks than a model.
+    """
+
+    name: str
+    cascade: str
+    """A built-in name or a file."""
+    shapes: tuple[tuple[str, int], ...]
+    scope: Literal["attention"] = "attention"
+    model_width: int | None = None
+    """Width of the residual stream."""
+    ffn_width: int | None = None
+    """Width inside the feed-forward network."""
+    source: str = field(default="", compare=False)
+    stated: tuple[tuple[str, Span], ...] = field(default=(), compare=False, repr=False)
+    """Ranks given together with the cascade or after it, and where: it must have them."""
+
+    @property
+    def batch(self) -> int | None:
+        """Sequences computed at once: the shape of B."""
+        return self.shape("B")
+
+    @property
+    def seq_len(self) -> int | None:
+        """Keys a query sees: the shape of M."""
+        return self.shape("M")
+
+    def shape(self, rank: str) -> int | None:
+        """The shape of a rank, or None."""
+        return dict(self.shapes).get(rank)
+
+    def shapes_for(self, ranks: Collection[str]) -> dict[str, int]:
+        """The shapes of those ranks of a cascade that are given here.
+
+        Raises
+        ------
+        SpecError
+            A rank that was given for the cascade is none of ``ranks``.
+        """
+        problems = [
+            Problem(
+                f"cascade '{self.cascade}' has no rank '{rank}'", span, did_you_mean(rank, ranks)
+            )
+            for rank, span in self.stated
+            if rank not in ranks
+        ]
+        if problems:
+            raise SpecError(problems)
+        return {rank: size for rank, size in self.shapes if rank in ranks}
+
+
+def _scope(value: Any) -> str:
+    if value == "attention":
+        return "attention"
+    if value in SCOPES:
+        hint = "'attention' simulates the attention of the model alone"
+        raise expected(f"'{value}' is not there yet, expected 'attention'", hint)
+    raise expected(f"expected one of {', '.join(SCOPES)}")
+
+
+class _Workload(Fields):
+    also_known: ClassVar[tuple[str, ...]] = ("B", "H", "E", "F", "P", "M")
+
+    name: str | None = None
+    title: str = ""
+    source: str = ""
+    model: str | None = None
+    cascade: str | None = None
+    scope: Annotated[str, PlainValidator(_scope)] = "attention"
+    batch: Count | None = None
+    seq_len: Count | None = None
+    model_width: Count | None = None
+    ffn_width: Count | None = None
+    shape: dict[Rank, Count] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """What one file, or the settings together, say."""
+
+    spec: _Workload
+    cascade: str | None
+    places: tuple[tuple[str, Span], ...]
+    """Where each rank's shape was written."""
+
+
+def load(
+    name: str | PathLike[str], settings: Iterable[Setting] = (), **fields: int | str
+) -> Workload:
+    """The built-in workload of a name, or the one in a file.
+
+    Parameters
+    ----------
+    name : str or path
+        A built-in name; anything with a slash or ending in ``.yaml`` is a file.
+    settings : iterable of Setting
+        Fields set on the command line.
+    **fields
+        Fields by keyword: ``seq_len="64K"``, ``batch=1``, or shapes by rank, ``E=32``.
+        They win over the file, and a rank wins over ``batch`` and ``seq_len``.
+
+    Raises
+    ------
+    SpecError
+        There is none, or it is wrong.
+
+    Examples
+    --------
+    >>> load("bert-base", seq_len="1K").shape("P")
+    1024
+    """
+    top = _settings_layer([*settings, *(python_setting(k, v) for k, v in fields.items())])
+    layers = [top, _layer(_folded(spec_tree("workloads", name)))]
+    model = top.spec.model or layers[-1].spec.model
+    while model is not None:
+        layers.append(_layer(_folded(spec_tree("workloads", model))))
+        model = layers[-1].spec.model
+        if len(layers) > _MOST_LAYERS:
+            raise SpecError(f"{name}: its models name one another without end")
+    return _merged(layers[::-1], os.fspath(name))
+
+
+def _settings_layer(settings: Iterable[Setting]) -> _Layer:
+    """Settings as a file of their own that lies over the others."""
+    made = [
+        Setting(path=(_key(KEY, setting.span), *setting.path), value=setting.value)
+        for setting in settings
+    ]
+    if not made:
+        return _Layer(_Workload(), None, ())
+    empty = YamlMapping(span=made[0].span, entries=())
+    return _layer(_folded(apply_settings(empty, made)))
+
+
+def _folded(root: YamlNode) -> YamlNode:
+    """The tree as the schema wants it: one section, ranks together below ``shape``."""
+    if not isinstance(root, YamlMapping):
+        raise SpecError(Problem(f"expected '{KEY}:' and its fields, got {root.kind}", root.span))
+    fields = root.child(KEY)
+    beside: tuple[tuple[YamlScalar, YamlNode], ...] = ()
+    if isinstance(fields, YamlScalar) and fields.value is not None and root.child("name") is None:
+        # `workload: NAME` beside its fields.
+        entries = tuple((_key("name", k.span) if k.text == KEY else k, v) for k, v in root.entries)
+        fields = YamlMapping(span=root.span, entries=entries)
+    else:
+        beside = tuple((k, v) for k, v in root.entries if k.text != KEY)
+    if isinstance(fields, YamlMapping):
+        fields = _ranks_together(fields)
+    own = () if fields is None else ((_key(KEY, root.span), fields),)
+    return YamlMapping(span=root.span, entries=(*own, *beside))
+
+
+def _ranks_together(fields: YamlMapping) -> YamlMapping:
+    ranks = [(k, v) for k, v in fields.entries if is_rank(k.text)]
+    others = [(k, v) for k, v in fields.entries if not is_rank(k.text)]
+    if not ranks:
+        return fields
+    written = fields.child("shape")
+    if isinstance(written, YamlMapping):
+        ranks += written.entries
+        others = [(k, v) for k, v in others if k.text != "shape"]
+    names = [k.text for k, _ in ranks]
+    for key, _ in ranks:
+        if names.count(key.text) > 1:
+            raise SpecError(Problem(f"'{key.text}' is given twice", key.span))
+    shape = YamlMapping(span=ranks[0][0].span, entries=tuple(ranks))
+    entries = (*others, (_key("shape", shape.span), shape))
+    return YamlMapping(span=fields.span, entries=entries)
+
+
+def _layer(root: YamlNode) -> _Layer:
+    """Check one file, or the settings, and resolve the names in it."""
+    path = section(root, KEY)
+    spec = validate(_Workload, root, path)
+    cascade = model = None
+    if spec.cascade is not None:
+        cascade = referred("cascades", spec.cascade, root.span_of((*path, "cascade")))
+    if spec.model is not None:
+        model = referred("workloads", spec.model, root.span_of((*path, "model")))
+    places = tuple((rank, root.key_span((*path, "shape", rank))) for rank in spec.shape)
+    return _Layer(spec.model_copy(update={"model": model}), cascade, places)
+
+
+def _key(text: str, span: Span) -> YamlScalar:
+    return YamlScalar(span=span, value=text, text=text)
+
+
+def _merged(layers: list[_Layer], name: str) -> Workload:
+    """Later layers win; in one layer ranks win over ``batch`` and ``seq_len``."""
+    shapes: dict[str, int] = {}
+    chosen: dict[str, Any] = {}
+    stated: dict[str, Span] = {}
+    for layer in layers:
+        spec = layer.spec
+        if spec.batch is not None:
+            shapes["B"] = spec.batch
+        if spec.seq_len is not None:
+            shapes["P"] = shapes["M"] = spec.seq_len
+        shapes.update(spec.shape)
+        if layer.cascade is not None:
+            chosen["cascade"] = layer.cascade
+            stated.clear()
+        stated.update(layer.places)
+        for key in ("name", "model_width", "ffn_width", "source"):
+            if (value := getattr(spec, key)) not in (None, ""):
+                chosen[key] = value
+    if "cascade" not in chosen:
+        raise SpecError(f"{name}: the workload names no cascade, for example 'attention-1pass'")
+    return Workload(
+        name=chosen.get("name", name),
+        cascade=chosen["cascade"],
+        shapes=tuple(sorted(shapes.items())),
+        model_width=chosen.get("model_width"),
+        ffn_width=chosen.get("ffn_width"),
+        source=chosen.get("source", ""),
+        stated=tuple(stated.items()),
+    )
