@@ -64,7 +64,8 @@ def bind(
 def _check_capacity(lowered: Lowered, error: type[MappingError]) -> None:
     short = [r for r in requirements(lowered) if not r.fits]
     if short:
-        raise error([Problem(str(r), hint="use smaller tiles") for r in short])
+        spans = {k.level: k.span for k in lowered.mapping.keep}
+        raise error([Problem(str(r), spans.get(r.level), "use smaller tiles") for r in short])
 
 
 def _fit(lowered: Lowered, shapes: dict[str, int], sizes: dict[str, int], member: str) -> Lowered:

@@ -213,6 +213,7 @@ class _Lowering:
                     Problem(
                         f"the mapping '{self.mapping.name}' says nothing about Einsum "
                         f"'{einsum.name}'",
+                        self.mapping.span,
                         hint=f"add '{einsum.name}: {{array: ..., spatial: ..., loops: [...]}}' "
                         "under 'einsums'",
                     )

@@ -138,3 +138,8 @@ class Mapping:
     def einsum(self, name: str) -> EinsumMapping | None:
         """How Einsum ``name`` is mapped, or None."""
         return next((e for e in self.einsums if e.einsum == name), None)
+
+    @property
+    def span(self) -> Span | None:
+        """Where the mapping's Einsums begin, for what is missing there."""
+        return self.einsums[0].span if self.einsums else None

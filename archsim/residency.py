@@ -67,6 +67,7 @@ def residency(
     if wrong:
         raise SpecError(wrong)
     outermost = architecture.memories[0].name
+    span = mapping.keep[0].span if mapping.keep else mapping.span
     for tensor, places in found.items():
         places.sort(key=lambda p: len(memories) if p.memory is None else p.memory)
         ends = tensor in program.outputs or tensor in {t.name for t in program.inputs}
@@ -75,6 +76,7 @@ def residency(
                 Problem(
                     f"{tensor} is an {'output' if tensor in program.outputs else 'input'} of the "
                     f"cascade: {outermost} must keep it",
+                    span,
                     hint=f"add {tensor} to 'keep: {{{outermost}: [...]}}'",
                 )
             )
@@ -82,6 +84,7 @@ def residency(
             problems.append(
                 Problem(
                     f"no level keeps {tensor}",
+                    span,
                     hint=f"add {tensor} to a level under 'keep'",
                 )
             )

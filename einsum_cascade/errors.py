@@ -54,6 +54,10 @@ class EvaluationError(InputError):
     """A cascade cannot be run on the inputs it was given."""
 
 
+class NotANumberError(EvaluationError):
+    """Running a cascade gave what is not a number: it overflows, or has no value there."""
+
+
 class SpecError(InputError):
     """An architecture, technology, workload or mapping file is wrong."""
 

@@ -91,7 +91,8 @@ def evaluate(
     ------
     EvaluationError
         The inputs do not fit the cascade, a tensor is read beyond its coordinates, a
-        result is not a number, or the evaluation needs too much memory.
+        result is not a number (``NotANumberError``), or the evaluation needs too much
+        memory.
     """
     if keep not in ("outputs", "all"):
         raise EvaluationError(Problem(f"keep is 'outputs' or 'all', not {keep!r}"))

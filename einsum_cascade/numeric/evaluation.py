@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 
 from .. import ir
-from ..errors import EvaluationError, Problem
+from ..errors import EvaluationError, NotANumberError, Problem
 from .accesses import Store
 from .binding import Binding
 from .contraction import contract, factors
@@ -43,7 +43,7 @@ def compute(
     Raises
     ------
     EvaluationError
-        It reads beyond a tensor, or gives what is not a number.
+        It reads beyond a tensor, or (``NotANumberError``) gives what is not a number.
     """
     target = tuple(v for v in einsum.target.variables if v not in fixed)
     space = Space(
@@ -244,7 +244,7 @@ class _Einsum:
                 f"computed in {self.evaluator.working.name}, "
                 f"stored in {self.binding.precision.storage.name}"
             )
-            raise EvaluationError(Problem(what, self.einsum.target.span, hint))
+            raise NotANumberError(Problem(what, self.einsum.target.span, hint))
         return Result(values, absent)
 
 
