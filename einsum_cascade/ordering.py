@@ -99,7 +99,7 @@ def too_early(program: ir.Program, edges: tuple[Dependence, ...]) -> Iterator[De
                     changed = True
         for edge in edges:
             late = complete[edge.writer] > position[edge.reader]
-            if variable not in edge.in_step and late:
+            if variable not in edge.in_step and late and not edge.delayed:
                 found.setdefault(edge)
     yield from found
 

@@ -81,7 +81,8 @@ def _relu(x: Array) -> Array:
 
 
 def _rsqrt(x: Array) -> Array:
-    return np.asarray(1 / np.sqrt(x))
+    # Adding 0 makes -0 positive: the inverse root of nothing is +inf.
+    return np.asarray(1 / (np.sqrt(x) + 0))
 
 
 UNARY: Mapping[str, Callable[[Array], Array]] = MappingProxyType(

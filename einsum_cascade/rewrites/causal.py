@@ -1,0 +1,173 @@
+"""Causal sums: which reductions a chunk can split, and how their weights decay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sympy
+
+from ..ir import (
+    Access,
+    Binary,
+    Call,
+    Comparison,
+    Condition,
+    Einsum,
+    Expression,
+    Logical,
+    Name,
+    Number,
+    Program,
+)
+from ..printer import expression_text
+from .algebra import Bridge, tidy
+from .base import refuse
+from .masks import Masks
+from .products import Part, product
+from .reassociate import flat, summed
+from .terms import accesses_of, at_access, substitute_variables, variables_of
+
+_RULE = "chunk"
+
+
+@dataclass(frozen=True)
+class CausalSum:
+    """A sum over the keys before a query: ``w(p - m) * queries(p) * keys(m)``.
+
+    Attributes
+    ----------
+    einsum : Einsum
+        The reduction.
+    queries, keys : tuple of Part
+        Factors with the query variable, and with the key variable.
+    inner : tuple of str
+        Variables summed inside the scores (``e``).
+    decay : Expression or None
+        What the weight is multiplied by per position; None without decay.
+    """
+
+    einsum: Einsum
+    queries: tuple[Part, ...]
+    keys: tuple[Part, ...]
+    inner: tuple[str, ...]
+    decay: Expression | None
+
+
+def mask_ranks(program: Program, einsum: Einsum) -> tuple[str, str] | None:
+    """The (query, key) variables of a causal mask on a reduction, or None."""
+    for condition in sorted(Masks(program).skipped(einsum), key=expression_text):
+        found = causal(condition)
+        if found is not None and found[1] in einsum.over:
+            return found
+    return None
+
+
+def causal(condition: Condition) -> tuple[str, str] | None:
+    """``(p, m)`` if a condition is ``m <= p``, ``m < p`` or one of these turned around."""
+    if not isinstance(condition, Comparison):
+        return None
+    left, right = condition.left, condition.right
+    if condition.operator in (">=", ">"):
+        left, right = right, left
+    elif condition.operator not in ("<=", "<"):
+        return None
+    if not (isinstance(left, Name) and isinstance(right, Name)):
+        return None
+    return (right.name, left.name) if left.kind == right.kind == "variable" else None
+
+
+def causal_sum(program: Program, einsum: Einsum, query: str, key: str) -> CausalSum:
+    """A reduction over the keys as a causal sum.
+
+    Raises
+    ------
+    RewriteError
+        When it is not one; says which condition fails.
+    """
+    if einsum.select is not None or einsum.reduction != "+":
+        raise refuse(_RULE, f"it is a {einsum.select or einsum.reduction}, not a sum", einsum)
+    mask = tuple(Masks(program).skipped(einsum))
+    if len(mask) != 1 or causal(mask[0]) != (query, key):
+        raise refuse(_RULE, f"its mask is not {key} <= {query} alone", einsum)
+    factors, inner = _factors(program, einsum)
+    queries, keys, weights = [], [], []
+    for part in factors:
+        used = variables_of(part.value) & {query, key}
+        if used == {key}:
+            keys.append(part)
+        elif used != {query, key}:
+            queries.append(part)
+        elif variables_of(*accesses_of(part.value)) & {query, key}:
+            raise refuse(_RULE, _tied(program, part, query, key), einsum)
+        else:
+            weights.append(part)
+    if not keys or any(p.count < 0 for p in keys):
+        raise refuse(_RULE, f"no factor of its term carries '{key}' alone", einsum)
+    decay, scale = _decay(program, einsum, product(weights), query, key)
+    lacking = variables_of(decay) - variables_of(*(p.value for p in keys))
+    if lacking:
+        raise refuse(_RULE, f"its decay depends on '{min(lacking)}', its keys do not", einsum)
+    if scale is not None:
+        queries.append(Part(scale))
+    return CausalSum(einsum, tuple(queries), tuple(keys), inner, decay)
+
+
+def _tied(program: Program, part: Part, query: str, key: str) -> str:
+    for access in accesses_of(part.value):
+        source = program.einsum_of.get(access.tensor)
+        if source is not None and {query, key} <= set(source.target.variables):
+            return (
+                f"'{source.name}' is not linear in what it reads, so it cannot be taken apart "
+                f"into a factor of '{query}' and a factor of '{key}'"
+            )
+    return f"a factor of its term carries both '{query}' and '{key}'"
+
+
+def _factors(program: Program, einsum: Einsum) -> tuple[list[Part], tuple[str, ...]]:
+    """Factors of the term, the scores written out."""
+    found: list[Part] = []
+    inner: tuple[str, ...] = ()
+    for part in flat(program, einsum, einsum.expression, 1):
+        source = summed(program, part)
+        shared = source is not None and set(source.over) & set(einsum.variables)
+        if source is None or inner or shared or not isinstance(part.value, Access):
+            found.append(part)
+            continue
+        values = at_access(source, part.value)
+        body = substitute_variables(source.expression, values)
+        found.extend(flat(program, source, body, 1))
+        inner = source.over
+    return found, inner
+
+
+def _decay(
+    program: Program, einsum: Einsum, weight: Expression, query: str, key: str
+) -> tuple[Expression | None, Expression | None]:
+    """The factor a weight takes per position, and the weight at distance zero."""
+    bridge = Bridge(program)
+    value = bridge.to_sympy(weight)
+    p = bridge.symbol(Name(name=query, kind="variable"))
+    m = bridge.symbol(Name(name=key, kind="variable"))
+    decay = tidy(value.subs(p, p + 1) / value)
+    back = tidy(value.subs(m, m + 1) / value)
+    if decay.has(p, m) or back.has(p, m) or sympy.simplify(decay * back - 1) != 0:
+        raise refuse(
+            _RULE,
+            f"its weight is not a constant to the power {query} - {key}: one step changes it "
+            f"by {sympy.sstr(decay)}",
+            einsum,
+        )
+    scale = sympy.simplify(value.subs(m, p))
+    return tuple(None if v == 1 else bridge.from_sympy(v) for v in (decay, scale))  # type: ignore[return-value]
+
+
+def decay_power(decay: Expression, steps: Expression) -> Expression:
+    """``decay ** steps``; an exponential takes the steps inside, one step is the decay."""
+    if steps == Number(value=1):
+        return decay
+    if isinstance(decay, Call) and decay.function == "exp":
+        inside = decay.arguments[0]
+        assert not isinstance(inside, Comparison | Logical)
+        whole = Binary(operator="*", left=inside, right=steps)
+        return Call(function="exp", arguments=(whole,))
+    return Binary(operator="**", left=decay, right=steps)

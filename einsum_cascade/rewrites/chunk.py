@@ -1,0 +1,400 @@
+"""``chunk``: a causal sum of products as chunks with one carried state."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, TypeVar
+
+from ..errors import Problem, RewriteError, did_you_mean
+from ..ir import (
+    Access,
+    Affine,
+    Binary,
+    Comparison,
+    Einsum,
+    Expression,
+    Index,
+    Name,
+    Node,
+    Program,
+    Rank,
+)
+from ..printer import expression_text
+from .base import Rewrite, Step, refuse, step
+from .causal import CausalSum, causal, causal_sum, decay_power, mask_ranks
+from .partition import member_index
+from .products import Part, product
+from .terms import (
+    Names,
+    add_affine,
+    affine_value,
+    conjunction,
+    drop_unread,
+    number,
+    product_name,
+    rebuild,
+    scale_affine,
+    settled,
+    substitute_variables,
+    variable,
+    variables_of,
+    zero,
+)
+
+_RULE = "chunk"
+
+
+_N = TypeVar("_N", bound=Node)
+
+
+@dataclass(frozen=True)
+class Chunk(Rewrite):
+    """Split causal sums into the own chunk and a state carried over the chunks before.
+
+    Precondition: queries and keys are one sequence (from here on declared alike); every
+    reduction over the keys is a sum with the mask ``m <= p`` whose term is a product of
+    factors of the query, factors of the key, and a weight that is a constant to the power
+    ``p - m`` (or no weight).
+
+    Before -> after (``lam ** (p - m)``): ``O[p,f] = QK[p,m] * lam ** (p - m) * V[m,f]
+    where m <= p`` becomes, with chunk ``p1``, query ``p0`` and key ``m0``: the same inside
+    the chunk ``where m0 <= p0``, plus ``Q * lam ** (p0 + 1)`` times the state
+    ``RKV[p1]``; ``RKV[p1+1] = RKV[p1] * lam ** M0 + sum of K * lam ** (M0 - 1 - m0) * V``.
+    Every exponent is at least zero, so nothing overflows.
+
+    Source: Lightning Attention-2, arXiv 2401.04658; chunkwise linear attention.
+    """
+
+    queries: str | None = None
+    keys: str | None = None
+    name: ClassVar[str] = _RULE
+
+    def __str__(self) -> str:
+        return f"{_RULE}:{self.queries},{self.keys}" if self.queries else _RULE
+
+    def derive(self, program: Program) -> tuple[Step, ...]:
+        """One step."""
+        query, key = self._ranks(program)
+        _check_flow(program, query, key)
+        sums = {
+            e.name: causal_sum(program, e, query.variable, key.variable)
+            for e in program.einsums
+            if key.variable in e.over
+        }
+        writer = _Writer(program, _Chunks.of(program, query, key), Names(program))
+        einsums = [new for e in program.einsums for new in writer.rewritten(e, sums.get(e.name))]
+        after = replace(
+            program,
+            ranks=writer.chunks.ranks(program),
+            einsums=tuple(einsums),
+            init=(*program.init, *writer.init),
+        )
+        after = drop_unread(after)
+        return (step(f"{_RULE}:{query.name},{key.name}", program, after, *writer.because),)
+
+    def _ranks(self, program: Program) -> tuple[Rank, Rank]:
+        if self.queries is None:
+            for einsum in program.einsums:
+                found = mask_ranks(program, einsum)
+                if found is not None:
+                    names = [program.rank_of_variable[v] for v in found]
+                    return program.rank_of[names[0]], program.rank_of[names[1]]
+            raise refuse(_RULE, "no reduction has a causal mask such as 'where m <= p'")
+        found_ranks = []
+        for name in (self.queries, self.keys or ""):
+            if name not in program.rank_of:
+                hint = did_you_mean(name, program.rank_of)
+                raise RewriteError(Problem(f"{_RULE}: there is no rank '{name}'", None, hint))
+            found_ranks.append(program.rank_of[name])
+        return found_ranks[0], found_ranks[1]
+
+
+def _check_flow(program: Program, query: Rank, key: Rank) -> None:
+    for rank in (query, key):
+        if rank.partition or rank.family:
+            raise RewriteError(
+                Problem(f"{_RULE} does not apply: '{rank.name}' is partitioned", rank.span)
+            )
+    if query is key:
+        raise RewriteError(Problem(f"{_RULE} needs two ranks, queries and keys", query.span))
+    if not any(key.variable in e.over for e in program.einsums):
+        raise refuse(_RULE, f"no reduction over '{key.name}' has a causal mask")
+    for einsum in program.einsums:
+        if query.variable in einsum.over:
+            raise refuse(_RULE, f"it reduces over the queries '{query.name}'", einsum)
+        if {query.name, key.name} & set(program.iterative.get(einsum.name, ())):
+            raise refuse(_RULE, "it is iterative along the sequence", einsum)
+        if key.variable in einsum.target.variables and einsum.name in program.outputs:
+            raise refuse(_RULE, f"it is an output along the keys '{key.name}'", einsum)
+
+
+@dataclass(frozen=True)
+class _Chunks:
+    """The variables of a chunked sequence: chunk, query in chunk, key in chunk."""
+
+    query: Rank
+    key: Rank
+    outer: str
+    inner: str
+    key_inner: str
+
+    @classmethod
+    def of(cls, program: Program, query: Rank, key: Rank) -> _Chunks:
+        """Named after their ranks: P1, P0 and M0."""
+        names = [f"{query.name}1", f"{query.name}0", f"{key.name}0"]
+        taken = {r.name for r in program.ranks} | set(program.parallel)
+        for name in names:
+            if name in taken:
+                raise refuse(_RULE, f"the rank '{name}' exists already")
+        return cls(query, key, *names)
+
+    def ranks(self, program: Program) -> tuple[Rank, ...]:
+        """The program's ranks with the members; keys are declared like queries."""
+        new: list[Rank] = []
+        for rank in program.ranks:
+            if rank.name == self.query.name:
+                members = (self.outer, self.inner)
+                new.append(replace(rank, partition=members))
+                new.extend(Rank(name=m, family=rank.name, span=rank.span) for m in members)
+            elif rank.name == self.key.name:
+                new.append(replace(rank, like=self.query.name))
+                meaning = f"{rank.meaning} in a chunk" if rank.meaning else ""
+                new.append(
+                    Rank(name=self.key_inner, meaning=meaning, like=self.inner, span=rank.span)
+                )
+            else:
+                new.append(rank)
+        return tuple(new)
+
+    @property
+    def chunk(self) -> Affine:
+        """The chunk's index."""
+        return variable(self.outer.lower())
+
+    @property
+    def size(self) -> Name:
+        """How many keys a chunk has."""
+        return Name(name=self.key_inner, kind="shape")
+
+    def position(self, kind: str) -> tuple[Affine, Affine]:
+        """The index inside the chunk, and the index in the whole sequence."""
+        if kind == self.query.variable:
+            inside = variable(self.inner.lower())
+            return inside, member_index((self.outer, self.inner))
+        inside = variable(self.key_inner.lower())
+        return inside, add_affine(scale_affine(self.chunk, 1, (self.key_inner,)), inside)
+
+
+@dataclass
+class _Writer:
+    program: Program
+    chunks: _Chunks
+    names: Names
+    init: list[Einsum] = field(default_factory=list)
+    because: list[str] = field(default_factory=list)
+    shared: dict[Expression, Access] = field(default_factory=dict)
+    ended: set[str] = field(default_factory=set)
+
+    def rewritten(self, einsum: Einsum, causal_: CausalSum | None) -> Iterator[Einsum]:
+        """What stands in the place of an Einsum."""
+        if causal_ is None:
+            where = self.node(einsum.where) if einsum.where is not None else None
+            target = self.target(einsum)
+            body = self.node(einsum.expression)
+            new = replace(einsum, target=target, expression=body, where=where)
+            yield self._ended(settled(new) if einsum.select is None else new)
+        else:
+            yield from self._split(causal_)
+
+    def _split(self, found: CausalSum) -> Iterator[Einsum]:
+        einsum = found.einsum
+        self._explain(found)
+        indices = self.indices(einsum.target.indices, computed=True)
+        own = Access(tensor=self.names.fresh(f"I{einsum.name}"), indices=indices)
+        where = self.node(einsum.where) if einsum.where is not None else None
+        body = self.node(einsum.expression)
+        yield settled(replace(einsum, target=own, expression=body, where=where))
+        state, kept = self._state_access(found)
+        queries = list(found.queries)
+        inside = self.chunks.position(self.chunks.query.variable)[0]
+        steps = Binary(
+            operator="+", left=Name(name=inside.variables[0], kind="variable"), right=number(1)
+        )
+        decayed = yield from self._decayed("D", queries, found.decay, steps)
+        before = Access(tensor=self.names.fresh(f"X{einsum.name}"), indices=indices)
+        now = Access(tensor=state, indices=(self.chunks.chunk, *kept))
+        whole = now if decayed is None else Binary(operator="*", left=decayed, right=now)
+        yield settled(Einsum(target=before, expression=whole, span=einsum.span))
+        joined = Binary(operator="+", left=own, right=before)
+        yield Einsum(target=self.target(einsum), expression=joined, span=einsum.span)
+        yield from self._carried(found, state, kept)
+
+    def _carried(self, found: CausalSum, state: str, kept: tuple[Affine, ...]) -> Iterator[Einsum]:
+        """The state: what it was, decayed over one chunk, plus what the chunk adds."""
+        chunk, einsum = self.chunks.chunk, found.einsum
+        key = self.chunks.position(self.chunks.key.variable)[0].variables[0]
+        last = Binary(operator="-", left=self.chunks.size, right=number(1))
+        steps = Binary(operator="-", left=last, right=Name(name=key, kind="variable"))
+        added = yield from self._decayed("D", list(found.keys), found.decay, steps)
+        assert added is not None
+        local = Access(tensor=self.names.fresh(f"L{state[1:]}"), indices=(chunk, *kept))
+        yield self._ended(settled(Einsum(target=local, expression=added, span=einsum.span)))
+        previous: Expression = Access(tensor=state, indices=(chunk, *kept))
+        if found.decay is not None:
+            faded = Access(tensor=self.names.fresh(f"P{state[1:]}"), indices=(chunk, *kept))
+            factor = decay_power(found.decay, self.chunks.size)
+            yield Einsum(
+                target=faded,
+                expression=Binary(operator="*", left=previous, right=factor),
+                span=einsum.span,
+            )
+            previous = faded
+        after = variable(self.chunks.outer.lower(), 1)
+        total = Binary(operator="+", left=previous, right=local)
+        yield Einsum(
+            target=Access(tensor=state, indices=(after, *kept)), expression=total, span=einsum.span
+        )
+        first = Access(tensor=state, indices=(zero(), *kept))
+        self.init.append(Einsum(target=first, expression=number(0), span=einsum.span))
+
+    def _state_access(self, found: CausalSum) -> tuple[str, tuple[Affine, ...]]:
+        """The state's name and its indices besides the chunk."""
+        key = self.chunks.key.variable
+        used: dict[str, None] = {}
+        for part in found.keys:
+            for name in _ordered(part.value):
+                used.setdefault(name)
+        kept = tuple(variable(v) for v in used if v != key)
+        values = [p.value for p in found.keys]
+        base = product_name(values) or found.einsum.name
+        if len(values) == 1 and isinstance(values[0], Access):
+            base = values[0].tensor
+        return self.names.fresh(f"R{base}"), kept
+
+    def _decayed(
+        self, prefix: str, parts: list[Part], decay: Expression | None, steps: Expression
+    ) -> Generator[Einsum, None, Expression | None]:
+        """A product of factors with the decay of ``steps`` positions; None when it is 1."""
+        whole = self.node(product(parts)) if parts else None
+        if decay is None:
+            return whole
+        factor = decay_power(decay, steps)
+        if whole is None:
+            return factor
+        first, *rest = [self.node(p.value) for p in parts]
+        if not isinstance(first, Access) or any(p.count != 1 for p in parts):
+            return Binary(operator="*", left=whole, right=factor)
+        expression = Binary(operator="*", left=first, right=factor)
+        if expression not in self.shared:
+            target = Access(
+                tensor=self.names.fresh(prefix + first.tensor),
+                indices=tuple(variable(v) for v in _ordered(expression)),
+            )
+            self.shared[expression] = target
+            yield self._ended(Einsum(target=target, expression=expression))
+        total: Expression = self.shared[expression]
+        for part in rest:
+            total = Binary(operator="*", left=total, right=part)
+        return total
+
+    def _ended(self, einsum: Einsum) -> Einsum:
+        """Keys of the last chunk that are beyond the sequence are not there.
+
+        Said only where keys are read from an input without their query: a query that is
+        there has no key beyond it, and what is computed from an absent key is absent.
+        """
+        inside, whole = self.chunks.position(self.chunks.key.variable)
+        used = variables_of(einsum.expression)
+        queries = self.chunks.position(self.chunks.query.variable)[0].variables
+        reads = (i for a in einsum.reads for i in a.indices)
+        if used & set(queries) or not used & set(inside.variables) or whole not in reads:
+            return einsum
+        if any(a.tensor in self.ended for a in einsum.reads):
+            return einsum
+        self.ended.add(einsum.name)
+        end = Name(name=self.chunks.key.name, kind="shape")
+        there = Comparison(operator="<", left=affine_value(whole), right=end)
+        return replace(einsum, where=conjunction(einsum.where, there))
+
+    # ---------------------------------------------------------------------- indices
+
+    def target(self, einsum: Einsum) -> Access:
+        """The target in chunks; an output keeps its place in the whole sequence."""
+        computed = einsum.name not in self.program.outputs
+        return replace(
+            einsum.target, indices=self.indices(einsum.target.indices, computed=computed)
+        )
+
+    def indices(self, indices: tuple[Index, ...], *, computed: bool) -> tuple[Index, ...]:
+        """Sequence indices as (chunk, position) for what is computed, else as one index."""
+        new: list[Index] = []
+        for index in indices:
+            name = index.as_variable if isinstance(index, Affine) else None
+            if name not in (self.chunks.query.variable, self.chunks.key.variable):
+                new.append(index)
+                continue
+            inside, whole = self.chunks.position(name)
+            if not computed:
+                new.append(whole)
+                continue
+            if self.chunks.chunk not in new:
+                new.append(self.chunks.chunk)
+            new.append(inside)
+        return tuple(new)
+
+    def node(self, node: _N) -> _N:
+        """An expression or condition on the own chunk."""
+        query, key = self.chunks.query.variable, self.chunks.key.variable
+        own = {name: self.chunks.position(name)[0] for name in (query, key)}
+        computed = set(self.program.einsum_of) - set(self.program.outputs)
+
+        def change(part: Node) -> Node:
+            if isinstance(part, Comparison) and causal(part) == (query, key):
+                return substitute_variables(part, own)
+            if isinstance(part, Binary) and _is_distance(part, query, key):
+                return substitute_variables(part, own)
+            if isinstance(part, Access):
+                changed = self.indices(part.indices, computed=part.tensor in computed)
+                return replace(part, indices=changed)
+            return part
+
+        whole = {name: self.chunks.position(name)[1] for name in (query, key)}
+        return substitute_variables(rebuild(node, change), whole)
+
+    def _explain(self, found: CausalSum) -> None:
+        chunks = self.chunks
+        p, m = chunks.query.variable, chunks.key.variable
+        p1, p0 = chunks.outer.lower(), chunks.inner.lower()
+        m1, m0 = f"{m}1", chunks.key_inner.lower()
+        size = chunks.key_inner
+        lines = [
+            f"with {p} = {p1}*{size} + {p0} and {m} = {m1}*{size} + {m0}: {m} <= {p} when "
+            f"{m1} = {p1} and {m0} <= {p0}, or {m1} < {p1}"
+        ]
+        if found.decay is not None:
+            decay = expression_text(found.decay)
+            base = decay if decay.isidentifier() else f"({decay})"
+            lines.append(
+                f"{base} ** ({p} - {m}) = {base} ** ({p0} + 1) * {base} ** "
+                f"(({p1} - 1 - {m1})*{size}) * {base} ** ({size} - 1 - {m0})"
+            )
+        keys = ", ".join(expression_text(k.value) for k in found.keys)
+        lines.append(
+            f"{found.einsum.name}: over earlier chunks only {keys} depend on {m}, so their "
+            "product is summed first and carried from chunk to chunk"
+        )
+        self.because.extend(line for line in lines if line not in self.because)
+
+
+def _is_distance(part: Binary, query: str, key: str) -> bool:
+    """Whether an expression is ``p - m``."""
+    ends = (part.left, part.right)
+    names = [e.name if isinstance(e, Name) and e.kind == "variable" else None for e in ends]
+    return part.operator == "-" and sorted(filter(None, names)) == sorted((query, key))
+
+
+def _ordered(node: Node) -> tuple[str, ...]:
+    from ..ir import variables_of as ordered
+
+    return ordered(node)

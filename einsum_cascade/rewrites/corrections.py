@@ -1,0 +1,272 @@
+"""Corrections: what a change of a final value does to everything computed from it.
+
+A value ``f(x, d)`` that depends on a reduction result ``d`` is *correctable* when
+``f(x, d2) = c(d1, d2) (.) f(x, d1)`` with ``c`` free of ``x``: then a running sum of
+``f`` that was built with the old ``d`` is repaired by one ``c`` per step. Corrections
+compose: the factor of a map follows from the factors of what it reads, and a reduction
+keeps the factor of its term when ``(.)`` distributes over the reduction's operator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import sympy
+
+from ..ir import Access, Einsum, Expression, Name, UserReduction
+from .algebra import (
+    Bridge,
+    Operator,
+    free_factor,
+    index_text,
+    positive_tensors,
+    render,
+)
+from .terms import (
+    accesses_of,
+    at_access,
+    is_builtin_reduction,
+    substitute_variables,
+    target_variables,
+    variables_of,
+)
+from .view import View, gathers_through
+
+OLD, NEW = "'", "''"
+"""Marks on a final tensor's name: its value before and after one more step."""
+
+_NONE = "no correction exists"
+_INVERSE: dict[Operator, str] = {
+    "*": "f(x, d2) / f(x, d1)",
+    "+": "f(x, d2) - f(x, d1)",
+    "**": "log f(x, d2) / log f(x, d1)",
+}
+_DISTRIBUTES: dict[str, tuple[Operator, ...]] = {
+    "+": ("*",),
+    "max": ("+", "*"),
+    "min": ("+", "*"),
+    "prod": ("**",),
+}
+
+
+class Blocked(Exception):
+    """No correction: why, and at which Einsum."""
+
+    def __init__(self, einsum: Einsum, condition: str) -> None:
+        super().__init__(condition)
+        self.einsum = einsum
+        self.condition = condition
+
+
+@dataclass(frozen=True)
+class Correction:
+    """``new = old (operator) factor``; the factor reads final tensors marked OLD, NEW."""
+
+    operator: Operator
+    factor: Expression
+    identity: str
+
+
+def marked(access: Access, mark: str) -> Access:
+    """A final value before or after a step, named so that no tensor has that name."""
+    return replace(access, tensor=access.tensor + mark)
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """The corrections of a program along a grain, worked out on demand."""
+
+    view: View
+
+    @cached_property
+    def _positive(self) -> frozenset[str]:
+        return positive_tensors(self.view.program)
+
+    @cached_property
+    def _found(self) -> dict[str, Correction | Blocked]:
+        return {}
+
+    def of(self, einsum: Einsum) -> Correction:
+        """The correction of a stale Einsum's value.
+
+        Raises
+        ------
+        Blocked
+            When there is none.
+        """
+        if einsum.name not in self._found:
+            try:
+                self._found[einsum.name] = self._work_out(einsum)
+            except Blocked as blocked:
+                self._found[einsum.name] = blocked
+        found = self._found[einsum.name]
+        if isinstance(found, Blocked):
+            raise found
+        return found
+
+    def _work_out(self, einsum: Einsum) -> Correction:
+        self._check_form(einsum)
+        bridge = Bridge(self.view.program, self._positive)
+        value = bridge.to_sympy(einsum.expression)
+        old, new = {}, {}
+        for access in dict.fromkeys(accesses_of(einsum.expression)):
+            symbol = bridge.symbol(access)
+            if self.view.is_final(access):
+                old[symbol] = bridge.symbol(marked(access, OLD))
+                new[symbol] = bridge.symbol(marked(access, NEW))
+            elif access.tensor in self.view.stale:
+                new[symbol] = self._corrected(bridge, access)
+        before, after = value.subs(old), value.subs(new, simultaneous=True)
+        reasons = []
+        for operator in self._operators(einsum):
+            factor = free_factor(after, before, operator)
+            reason = self._objection(einsum, bridge, factor, operator)
+            if reason is None:
+                text = _identity(bridge, factor, operator, before, after)
+                return Correction(operator, bridge.from_sympy(factor), text)
+            reasons.append(reason)
+        reasons.sort(key=lambda r: r.startswith(_NONE))
+        raise Blocked(einsum, reasons[0] if reasons else self._no_operator(einsum))
+
+    def _check_form(self, einsum: Einsum) -> None:
+        view = self.view
+        if einsum.select is not None:
+            raise Blocked(einsum, f"{einsum.select} is a selection, not a reduction: "
+                          "what it picked cannot be corrected afterwards")  # fmt: skip
+        if einsum.where is not None and view.depends(einsum.where):
+            raise Blocked(einsum, "its 'where' condition needs the end of the sweep")
+        for access in view.final_reads(einsum):
+            if gathers_through(einsum.expression, access.tensor):
+                raise Blocked(
+                    einsum,
+                    f"it is read at positions that '{access.tensor}' gives only after the "
+                    "whole sweep: there is no value to correct",
+                )
+
+    def _corrected(self, bridge: Bridge, access: Access) -> Any:
+        """What a stale operand becomes when the final values move on."""
+        source = self.view.program.einsum_of[access.tensor]
+        if self.view.is_iterative(access.tensor):
+            raise Blocked(source, "it is a recurrence that needs the end of its own sweep")
+        if target_variables(source) is None:
+            raise Blocked(source, "its target is not indexed by bare rank variables")
+        correction = self.of(source)
+        factor = substitute_variables(correction.factor, at_access(source, access))
+        moved = bridge.to_sympy(factor)
+        return acted(bridge.symbol(access), correction.operator, moved)
+
+    def _operators(self, einsum: Einsum) -> tuple[Operator, ...]:
+        if not einsum.over:
+            return ("*", "+", "**")
+        if einsum.reduction in _DISTRIBUTES:
+            return _DISTRIBUTES[einsum.reduction]
+        declared = next(r for r in self.view.program.reductions if r.name == einsum.reduction)
+        bridge = Bridge(self.view.program)
+        operators: tuple[Operator, ...] = ("+", "*")
+        return tuple(o for o in operators if distributes(bridge, declared, o))
+
+    def _no_operator(self, einsum: Einsum) -> str:
+        return f"no correction distributes over the reduction '{einsum.reduction}'"
+
+    def _objection(
+        self, einsum: Einsum, bridge: Bridge, factor: Any, operator: Operator
+    ) -> str | None:
+        """Why ``factor`` is not a correction of the Einsum, or None when it is one."""
+        if factor.has(sympy.nan, sympy.zoo, sympy.oo, sympy.I):
+            return "the change has no finite correction"
+        bound = self.view.grain.variables | set(einsum.over)
+        local = sorted(index_text(n) for n in bridge.nodes(factor) if not self._is_free(n, bound))
+        if local:
+            return (
+                f"{_NONE}: when {_finals_text(bridge, factor)} moves on, {_INVERSE[operator]} = "
+                f"{render(bridge, factor)} still depends on {', '.join(local)}"
+            )
+        ordered = einsum.reduction in ("max", "min") and einsum.over
+        if ordered and operator == "*" and not factor.is_positive:
+            text = render(bridge, factor)
+            return f"the correction {text} may be negative, which swaps max and min"
+        for divisor in _divisors(factor):
+            marks = _finals_of(bridge, divisor)
+            if marks and not divisor.is_positive:
+                return (
+                    f"the correction {render(bridge, factor)} divides by "
+                    f"{', '.join(marks)} as known on the way, which can be zero"
+                )
+        try:
+            bridge.from_sympy(factor)
+        except ValueError as error:
+            return f"no correction the language can write: {error}"
+        return None
+
+    def _is_free(self, node: Access | Name, bound: Iterable[str]) -> bool:
+        if isinstance(node, Access) and node.tensor in self.view.stale:
+            return False
+        return not variables_of(node) & set(bound)
+
+
+def acted(value: Any, operator: Operator, factor: Any) -> Any:
+    """``value (operator) factor``."""
+    match operator:
+        case "*":
+            return value * factor
+        case "+":
+            return value + factor
+    return value**factor
+
+
+def distributes(bridge: Bridge, reduction: UserReduction, operator: Operator) -> bool:
+    """Whether ``c (operator) .`` may be moved into both sides of a declared reduction."""
+    a, b, c = sympy.symbols("a b c", real=True)
+
+    def merged(left: Any, right: Any) -> Any:
+        first, second = (bridge.symbol(Name(name=n, kind="argument")) for n in reduction.arguments)
+        body = bridge.to_sympy(reduction.body)
+        return body.subs({first: left, second: right}, simultaneous=True)
+
+    outside = acted(merged(a, b), operator, c)
+    inside = merged(acted(a, operator, c), acted(b, operator, c))
+    return bool(sympy.simplify(outside - inside) == 0)
+
+
+def is_associative(bridge: Bridge, reduction: UserReduction) -> bool:
+    """Whether sympy proves a declared reduction associative."""
+    first, second = (bridge.symbol(Name(name=n, kind="argument")) for n in reduction.arguments)
+    body = bridge.to_sympy(reduction.body)
+    a, b, c = sympy.symbols("a b c", real=True)
+
+    def merged(left: Any, right: Any) -> Any:
+        return body.subs({first: left, second: right}, simultaneous=True)
+
+    return bool(sympy.simplify(merged(merged(a, b), c) - merged(a, merged(b, c))) == 0)
+
+
+def known_reduction(view: View, einsum: Einsum) -> bool:
+    """Whether an Einsum's reduction may be taken apart: built in, or proved associative."""
+    if einsum.select is not None:
+        return False
+    if is_builtin_reduction(einsum.reduction):
+        return True
+    declared = next(r for r in view.program.reductions if r.name == einsum.reduction)
+    return is_associative(Bridge(view.program), declared)
+
+
+def _identity(bridge: Bridge, factor: Any, operator: Operator, before: Any, after: Any) -> str:
+    parts = (render(bridge, v) for v in (after, factor, before))
+    return "{} = {} {op} {}".format(*parts, op=operator)
+
+
+def _divisors(factor: Any) -> tuple[Any, ...]:
+    return tuple(p.base for p in factor.atoms(sympy.Pow) if p.exp.could_extract_minus_sign())
+
+
+def _finals_of(bridge: Bridge, value: Any) -> tuple[str, ...]:
+    """Names of the final values a sympy expression holds before or after a step."""
+    nodes = (n for n in bridge.nodes(value) if isinstance(n, Access))
+    return tuple(sorted({n.tensor.rstrip("'") for n in nodes if n.tensor.endswith("'")}))
+
+
+def _finals_text(bridge: Bridge, value: Any) -> str:
+    return ", ".join(_finals_of(bridge, value)) or "it"

@@ -1,0 +1,156 @@
+"""``rewrite``: a chain of rules applied to a cascade, told as a derivation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from html import escape
+from typing import TYPE_CHECKING
+
+from ..errors import Problem, RewriteError
+from ..ir import Einsum, Program
+from ..printer import statement_text
+from ..verify import check
+from .base import Rewrite, Step
+from .proof import Proof, prove
+from .rules import parse_rule
+
+if TYPE_CHECKING:
+    from ..cascade import Cascade
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """How one cascade became another, and the proof that they are equal.
+
+    Attributes
+    ----------
+    start : Program
+        The cascade as given.
+    steps : tuple of Step
+        Every rule applied, helper rules included.
+    proof : Proof or None
+        Passes and operations counted, both cascades run; None when not asked for.
+    """
+
+    start: Program
+    steps: tuple[Step, ...]
+    proof: Proof | None = None
+
+    @property
+    def program(self) -> Program:
+        """The rewritten program."""
+        return self.steps[-1].after
+
+    @property
+    def result(self) -> Cascade:
+        """The rewritten cascade."""
+        from ..cascade import Cascade
+
+        return Cascade(self.program)
+
+    def text(self) -> str:
+        """The derivation: each rule, the identity it used, the equations it changed."""
+        return "\n".join(self._lines())
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(self.text())}</pre>"
+
+    def _lines(self) -> Iterator[str]:
+        yield f"{self.start.name}:"
+        yield from _changes((), _statements(self.start), sign=" ")
+        for number, step in enumerate(self.steps, 1):
+            yield ""
+            yield f"{number}. {step.rule}"
+            yield from (f"   because {line}" for line in step.because)
+            yield from _changes(_statements(step.before), _statements(step.after))
+        if self.proof is not None:
+            yield ""
+            yield "proof"
+            yield from (f"   {line}" for line in self.proof.text().splitlines())
+
+
+def rewrite(
+    cascade: Cascade | Program,
+    *rules: str | Rewrite | Iterable[str | Rewrite],
+    prove_it: bool = True,
+    seed: int = 0,
+) -> Derivation:
+    """Apply rules one after the other and prove the result equal to the original.
+
+    Parameters
+    ----------
+    cascade : Cascade or Program
+        What to rewrite.
+    *rules : str or Rewrite, or lists of them
+        Such as ``"partition:M=M1,M0"`` and ``"reduce_passes"``.
+    prove_it : bool
+        Whether to count passes and operations and to run both cascades.
+    seed : int
+        Of the random inputs of the proof.
+
+    Raises
+    ------
+    RewriteError
+        A rule is unknown or does not apply; or the result does not compute the same.
+    """
+    program = cascade if isinstance(cascade, Program) else cascade.program
+    check(program)
+    chosen = list(_chosen(rules))
+    if not chosen:
+        raise RewriteError("no rule is given; name at least one, such as reduce_passes")
+    steps: list[Step] = []
+    now = program
+    for rule in chosen:
+        steps.extend(rule.derive(now))
+        now = steps[-1].after
+    steps[-1] = replace(steps[-1], after=_named(now, program, chosen))
+    proof = prove(program, now, seed) if prove_it else None
+    if proof is not None and not proof.holds:
+        raise RewriteError(
+            Problem(
+                f"the rewritten cascade does not compute what '{program.name}' computes: the "
+                f"float64 results differ by {proof.error_float64:.1e}",
+                program.span,
+            )
+        )
+    return Derivation(program, tuple(steps), proof)
+
+
+def _chosen(rules: Iterable[str | Rewrite | Iterable[str | Rewrite]]) -> Iterator[Rewrite]:
+    for rule in rules:
+        if isinstance(rule, Rewrite):
+            yield rule
+        elif isinstance(rule, str):
+            yield parse_rule(rule)
+        else:
+            yield from _chosen(rule)
+
+
+def _named(program: Program, start: Program, rules: list[Rewrite]) -> Program:
+    """The result under a name and a title of its own; its source stays the original's."""
+    applied = ", ".join(str(r) for r in rules)
+    return replace(program, name=f"{start.name}-rewritten", title=f"{start.name} after {applied}")
+
+
+def _statements(program: Program) -> tuple[str, ...]:
+    return tuple(_statement(e) for e in (*program.init, *program.einsums))
+
+
+def _statement(einsum: Einsum) -> str:
+    return statement_text(einsum)
+
+
+def _changes(
+    before: tuple[str, ...], after: tuple[str, ...], sign: str | None = None
+) -> Iterator[str]:
+    """Equations that left, and equations that came."""
+    for line in before:
+        if line not in after:
+            yield f"   - {line}"
+    for line in after:
+        if line not in before:
+            yield f"   {sign or '+'} {line}"

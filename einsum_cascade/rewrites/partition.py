@@ -1,0 +1,302 @@
+"""``partition`` and its inverse ``fuse_partition``: one rank as nested members."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import ClassVar, TypeVar
+
+from ..errors import Problem, RewriteError, did_you_mean
+from ..ir import Access, Affine, AffineTerm, Einsum, Index, Node, Program, Rank
+from .base import Rewrite, Step, refuse, step
+from .terms import (
+    Names,
+    accesses_of,
+    add_affine,
+    readers,
+    rebuild,
+    scale_affine,
+    settled,
+    stop_rank,
+    substitute_variables,
+    variable,
+    variables_of,
+)
+
+_RULE = "partition"
+_N = TypeVar("_N", bound=Node)
+
+
+@dataclass(frozen=True)
+class Partition(Rewrite):
+    """Cut a rank into members, outermost first.
+
+    Precondition: the rank is declared, has no members yet, nothing is iterative along it,
+    and the members' names are free.
+
+    Before -> after (``M=M1,M0``): what reads an input at ``m`` reads it at
+    ``m1*M0 + m0``; what the cascade computes is indexed by ``m1, m0`` instead of ``m``;
+    a reduction over ``m`` reduces over ``m1, m0``. With ``split`` a reduction
+    ``X[p] = f :: max[m]`` becomes a local and a global one:
+    ``LX[m1, p] = f :: max[m0]``, ``X[p] = LX[m1, p] :: max[m1]``.
+
+    Source: fibertree partitioning as in Nayak et al., MICRO 2024, Cascade 5.
+    """
+
+    rank: str
+    members: tuple[str, ...]
+    split: bool = False
+    name: ClassVar[str] = _RULE
+
+    def __str__(self) -> str:
+        rule = "split_partition" if self.split else self.name
+        return f"{rule}:{self.rank}={','.join(self.members)}"
+
+    def derive(self, program: Program) -> tuple[Step, ...]:
+        """One step."""
+        family = self._checked(program)
+        variables = tuple(m.lower() for m in self.members)
+        index = member_index(self.members)
+        change = _Change(family.variable, variables, index, self._held(program, family))
+        einsums = [e for old in program.einsums for e in self._parts(program, change, old)]
+        after = replace(
+            program,
+            ranks=_with_members(program, family, self.members),
+            einsums=tuple(einsums),
+            init=tuple(change.of(e) for e in program.init),
+            accumulate=tuple((dict(change.held).get(n, n), t) for n, t in program.accumulate),
+        )
+        text = f"{family.variable} = {_text(index)}"
+        return (step(str(self), program, after, text),)
+
+    def _held(self, program: Program, family: Rank) -> tuple[tuple[str, str], ...]:
+        """Computed tensors, and what each is called in members.
+
+        An output keeps its name and its place in the whole rank; what others read of it
+        is a tensor in members (``BA``).
+        """
+        names = Names(program)
+        held = []
+        for einsum in program.einsums:
+            name = einsum.name
+            is_kept = name in program.outputs and family.variable in einsum.target.variables
+            if is_kept and readers(program, name):
+                held.append((name, names.fresh(f"B{name}")))
+            elif not is_kept:
+                held.append((name, name))
+        return tuple(held)
+
+    def _parts(self, program: Program, change: _Change, old: Einsum) -> Iterator[Einsum]:
+        einsum = change.of(old)
+        if einsum.name != old.name:
+            yield einsum
+            whole = substitute_variables(old.target, {change.family: change.index})
+            yield Einsum(target=whole, expression=einsum.target, span=old.span)
+            return
+        outer, inner = self.members[0].lower(), {m.lower() for m in self.members[1:]}
+        if not self.split or einsum.select or not {outer, *inner} <= set(einsum.over):
+            yield einsum
+            return
+        local = Access(
+            tensor=Names(program).fresh(f"L{einsum.name}"),
+            indices=(variable(outer), *einsum.target.indices),
+        )
+        yield settled(replace(einsum, target=local))
+        yield settled(replace(einsum, expression=local, where=None))
+
+    def _checked(self, program: Program) -> Rank:
+        family = program.rank_of.get(self.rank)
+        if family is None:
+            hint = did_you_mean(self.rank, program.rank_of)
+            raise RewriteError(
+                Problem(f"{self.name}: '{program.name}' has no rank '{self.rank}'", None, hint)
+            )
+        if family.partition:
+            listed = ", ".join(family.partition)
+            raise _refuse(family, f"'{self.rank}' is already cut into {listed}")
+        if family.family:
+            raise _refuse(family, f"'{self.rank}' is itself a member of '{family.family}'")
+        if len(self.members) < 2:
+            raise _refuse(family, "a partition has at least two members, outermost first")
+        taken = {r.name for r in program.ranks} | set(program.parallel)
+        for member in self.members:
+            if member in taken or self.members.count(member) > 1:
+                raise _refuse(family, f"the rank '{member}' exists already")
+            if not (member.isupper() and member.isidentifier()):
+                raise _refuse(family, f"'{member}' cannot be a rank, which is upper-case")
+        for einsum in (*program.einsums, *program.init):
+            if self.rank in program.iterative.get(einsum.name, ()):
+                raise refuse(_RULE, f"it is iterative along '{self.rank}'", einsum)
+            for access in accesses_of(einsum.expression, einsum.where):
+                if any(stop_rank(i) == self.rank for i in access.indices):
+                    raise refuse(
+                        _RULE, f"it reads '{access.tensor}' at the stop '{self.rank}'", einsum
+                    )
+        return family
+
+
+@dataclass(frozen=True)
+class FusePartition(Rewrite):
+    """Undo a partition: the members become the rank again.
+
+    Precondition: the rank has members, every tensor the cascade computes carries all of
+    them or none, they are only reduced together, and inputs are read at the whole index.
+
+    Before -> after (``M``): ``m1*M0 + m0`` becomes ``m``; ``X[m1, m0]`` becomes ``X[m]``;
+    a reduction over ``m1, m0`` becomes one over ``m``.
+
+    Source: the inverse of ``partition``.
+    """
+
+    rank: str
+    name: ClassVar[str] = "fuse_partition"
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.rank}"
+
+    def derive(self, program: Program) -> tuple[Step, ...]:
+        """One step."""
+        family = program.rank_of.get(self.rank)
+        if family is None or not family.partition:
+            hint = did_you_mean(self.rank, (r.name for r in program.ranks if r.partition))
+            raise RewriteError(Problem(f"{self.name}: '{self.rank}' has no members", None, hint))
+        members = tuple(m.lower() for m in family.partition)
+        einsums = tuple(self._fused(e, family, members) for e in program.einsums)
+        init = tuple(self._fused(e, family, members) for e in program.init)
+        ranks = tuple(
+            replace(r, partition=()) if r.name == family.name else r
+            for r in program.ranks
+            if r.name not in family.partition
+        )
+        after = replace(program, ranks=ranks, einsums=einsums, init=init)
+        text = f"{_text(member_index(family.partition))} = {family.variable}"
+        return (step(str(self), program, after, text),)
+
+    def _fused(self, einsum: Einsum, family: Rank, members: tuple[str, ...]) -> Einsum:
+        whole = member_index(family.partition)
+
+        def change(part: Node) -> Node:
+            if isinstance(part, Affine):
+                return family_index(part, whole, family.variable)
+            return _whole_name(part, whole, family.variable)
+
+        def fuse(part: _N) -> _N:
+            return rebuild(rebuild(part, change), lambda n: _joined(n, members, family.variable))
+
+        target = fuse(einsum.target)
+        expression = fuse(einsum.expression)
+        where = fuse(einsum.where) if einsum.where is not None else None
+        left = variables_of(target, expression, where) & set(members)
+        if left:
+            raise refuse(
+                self.name,
+                f"it uses {', '.join(sorted(left))} apart from the rest of '{family.name}'",
+                einsum,
+            )
+        new = replace(einsum, target=target, expression=expression, where=where)
+        return settled(new) if einsum.select is None else new
+
+
+@dataclass(frozen=True)
+class _Change:
+    """Writes one Einsum in the members' variables."""
+
+    family: str
+    members: tuple[str, ...]
+    index: Affine
+    held: tuple[tuple[str, str], ...]
+
+    def of(self, einsum: Einsum) -> Einsum:
+        target = self._node(einsum.target)
+        expression = self._node(einsum.expression)
+        where = self._node(einsum.where) if einsum.where is not None else None
+        new = replace(einsum, target=target, expression=expression, where=where)
+        if einsum.select is None:
+            return settled(new)
+        over = tuple(m for v in einsum.over for m in self._of_variable(v))
+        return replace(new, over=over)
+
+    def _of_variable(self, name: str) -> tuple[str, ...]:
+        return self.members if name == self.family else (name,)
+
+    def _node(self, node: _N) -> _N:
+        marked = rebuild(node, lambda n: self._access(n) if isinstance(n, Access) else n)
+        return substitute_variables(marked, {self.family: self.index})
+
+    def _access(self, access: Access) -> Access:
+        """Indices of what the cascade computes become the members, one each."""
+        held = dict(self.held)
+        if access.tensor not in held:
+            return access
+        indices: list[Index] = []
+        for index in access.indices:
+            if isinstance(index, Affine) and index.as_variable == self.family:
+                indices.extend(variable(m) for m in self.members)
+            else:
+                indices.append(index)
+        return replace(access, tensor=held[access.tensor], indices=tuple(indices))
+
+
+def member_index(members: tuple[str, ...]) -> Affine:
+    """The index of a family in its members: ``m2*M1*M0 + m1*M0 + m0``."""
+    parts = [scale_affine(variable(m.lower()), 1, members[k + 1 :]) for k, m in enumerate(members)]
+    return add_affine(*parts)
+
+
+def family_index(index: Affine, whole: Affine, name: str) -> Affine:
+    """``index`` with the members' combination inside it replaced by the family's variable."""
+    terms = {(t.variable, t.shapes): t.coefficient for t in index.terms}
+    wanted = {(t.variable, t.shapes): t.coefficient for t in whole.terms}
+    factors = {terms.get(k, 0) // c for k, c in wanted.items()}
+    if len(factors) != 1 or 0 in factors:
+        return index
+    factor = factors.pop()
+    if any(terms[k] != factor * c for k, c in wanted.items()):
+        return index
+    rest = [t for t in index.terms if (t.variable, t.shapes) not in wanted]
+    return add_affine(Affine(terms=(AffineTerm(coefficient=factor, variable=name), *rest)))
+
+
+def _whole_name(part: Node, whole: Affine, name: str) -> Node:
+    from ..ir import Binary, Name
+    from .terms import affine_value
+
+    if isinstance(part, Binary) and part == affine_value(whole):
+        return Name(name=name, kind="variable")
+    return part
+
+
+def _joined(part: Node, members: tuple[str, ...], name: str) -> Node:
+    """``X[m1, m0, p]`` as ``X[m, p]``."""
+    if not isinstance(part, Access):
+        return part
+    names = [i.as_variable if isinstance(i, Affine) else None for i in part.indices]
+    for at in range(len(names) - len(members) + 1):
+        if tuple(names[at : at + len(members)]) == members:
+            rest = part.indices[at + len(members) :]
+            return replace(part, indices=(*part.indices[:at], variable(name), *rest))
+    return part
+
+
+def _with_members(program: Program, family: Rank, members: tuple[str, ...]) -> tuple[Rank, ...]:
+    ranks: list[Rank] = []
+    for rank in program.ranks:
+        if rank.name != family.name:
+            ranks.append(rank)
+            continue
+        ranks.append(replace(rank, partition=members))
+        ranks.extend(Rank(name=m, family=family.name, span=rank.span) for m in members)
+    return tuple(ranks)
+
+
+def _refuse(rank: Rank, condition: str) -> RewriteError:
+    return RewriteError(Problem(f"{_RULE} does not apply: {condition}", rank.span))
+
+
+def _text(index: Affine) -> str:
+    from .algebra import index_text
+
+    return index_text(Access(tensor="", indices=(index,)))[1:-1]
+
+
+__all__ = ["FusePartition", "Partition", "family_index", "member_index"]

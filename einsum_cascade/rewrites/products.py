@@ -1,0 +1,137 @@
+"""Terms as products and as sums: the factors of an expression, through the maps it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from ..ir import (
+    Access,
+    Binary,
+    Einsum,
+    Expression,
+    Name,
+    Number,
+    Program,
+    Unary,
+)
+from .terms import Sign, number
+from .view import readable_map
+
+_MINUS = Number(value=-1)
+
+Free = Callable[[Expression], bool]
+
+
+@dataclass(frozen=True)
+class Part:
+    """``value ** count`` in a product, ``count * value`` in a sum."""
+
+    value: Expression
+    count: int = 1
+
+
+def parts_of(program: Program, einsum: Einsum, free: Free, *, additive: bool) -> tuple[Part, ...]:
+    """The parts of an Einsum's term; a map it reads is opened where a free part is inside."""
+    opener = _Opener(program, einsum, free, additive)
+    return tuple(opener.parts(einsum.expression, 1))
+
+
+@dataclass(frozen=True)
+class _Opener:
+    program: Program
+    einsum: Einsum
+    free: Free
+    additive: bool
+
+    def parts(self, expression: Expression, count: int) -> list[Part]:
+        match expression:
+            case Access():
+                return self._opened(expression, count)
+            case Unary(operand=operand):
+                if self.additive:
+                    return self.parts(operand, -count)
+                sign = [Part(number(-1))] if count % 2 else []
+                return [*sign, *self.parts(operand, count)]
+            case Binary(operator=operator, left=left, right=right):
+                return self._binary(expression, operator, left, right, count)
+            case _:
+                return [Part(expression, count)]
+
+    def _binary(
+        self, whole: Expression, operator: str, left: Expression, right: Expression, count: int
+    ) -> list[Part]:
+        joins, parts_ = ("+", "-") if self.additive else ("*", "/")
+        if operator == joins:
+            return [*self.parts(left, count), *self.parts(right, count)]
+        if operator == parts_:
+            return [*self.parts(left, count), *self.parts(right, -count)]
+        is_power = isinstance(right, Number) and isinstance(right.value, int)
+        if not self.additive and operator == "**" and is_power:
+            assert isinstance(right, Number)
+            return self.parts(left, count * int(right.value))
+        return [Part(whole, count)]
+
+    def _opened(self, access: Access, count: int) -> list[Part]:
+        if self.free(access):
+            return [Part(access, count)]
+        body = readable_map(self.program, access, self.einsum)
+        if body is not None:
+            inner = self.parts(body, count)
+            if any(self.free(p.value) for p in inner):
+                return inner
+        return [Part(access, count)]
+
+
+def product(parts: Iterable[Part], first: Expression | None = None) -> Expression:
+    """``first * a * b**2 / c``; an empty product is 1."""
+    parts = tuple(parts)
+    signs = sum(1 for p in parts if p.value == _MINUS)
+    parts = tuple(p for p in parts if p.value != _MINUS)
+    if signs % 2:
+        return Unary(operator="-", operand=product(parts, first))
+    total = first
+    for part in parts:
+        if part.count > 0:
+            factor = _power(part.value, part.count)
+            total = factor if total is None else Binary(operator="*", left=total, right=factor)
+    below: Expression | None = None
+    for part in parts:
+        if part.count < 0:
+            factor = _power(part.value, -part.count)
+            below = factor if below is None else Binary(operator="*", left=below, right=factor)
+    total = total if total is not None else number(1)
+    return total if below is None else Binary(operator="/", left=total, right=below)
+
+
+def total(parts: Iterable[Part], first: Expression | None = None) -> Expression:
+    """``first + a - b``; an empty sum is 0."""
+    parts = tuple(parts)
+    result = first
+    for part in (*(p for p in parts if p.count > 0), *(p for p in parts if p.count < 0)):
+        term = part.value
+        if abs(part.count) != 1:
+            term = Binary(operator="*", left=number(abs(part.count)), right=term)
+        if result is None:
+            result = term if part.count > 0 else Unary(operator="-", operand=term)
+        else:
+            operator: Sign = "+" if part.count > 0 else "-"
+            result = Binary(operator=operator, left=result, right=term)
+    return result if result is not None else number(0)
+
+
+def size_of(program: Program, variables: Iterable[str]) -> Expression:
+    """The number of points the variables run over, as a product of shapes."""
+    names = [Name(name=program.rank_of_variable[v], kind="shape") for v in variables]
+    families = [program.rank_of[n.name].family for n in names]
+    if families and families[0] and len(set(families)) == 1:
+        family = program.rank_of[families[0]]
+        if set(family.partition) == {n.name for n in names}:
+            return Name(name=family.name, kind="shape")
+    return product(Part(n) for n in names)
+
+
+def _power(value: Expression, count: int) -> Expression:
+    if count == 1:
+        return value
+    return Binary(operator="**", left=value, right=number(count))

@@ -1,0 +1,283 @@
+"""Proof of a rewrite by counting and by running: passes, operations, errors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..errors import EvaluationError
+from ..ir import Einsum, Gather, Program
+from ..operations import einsum_operations
+from .terms import variables_of
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_SWEPT = 12
+_MEMBERS = {2: (3, 4), 3: (3, 2, 2), 4: (3, 2, 2, 1)}
+_OTHER = (3, 4, 5, 2)
+_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """What a derivation changed, counted, and what it left, measured.
+
+    Attributes
+    ----------
+    passes : tuple of (rank, before, after)
+        Passes over every rank that both cascades have.
+    operations : tuple of (kind, before, after)
+        Operations as text in the shapes; masks are not taken off.
+    error_float64 : float
+        Largest difference of any output over the largest value of that output, in float64
+        on random inputs.
+    error_float16_before, error_float16_after : float
+        The same for the original and the rewritten cascade run in float16, against the
+        original in float64 on the same (float16) inputs.
+    shapes : tuple of (rank, size)
+        The shapes it was run with.
+    """
+
+    passes: tuple[tuple[str, int, int], ...]
+    operations: tuple[tuple[str, str, str], ...]
+    error_float64: float
+    error_float16_before: float
+    error_float16_after: float
+    shapes: tuple[tuple[str, int], ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether the two cascades computed the same in float64."""
+        return self.error_float64 <= _TOLERANCE
+
+    def text(self) -> str:
+        """A table a person reads."""
+        rows = [("", "before", "after")]
+        rows += [(f"passes over {r}", str(b), str(a)) for r, b, a in self.passes]
+        rows += [(kind, before, after) for kind, before, after in self.operations]
+        rows += [
+            ("float64 error", "", f"{self.error_float64:.1e}"),
+            (
+                "float16 error",
+                f"{self.error_float16_before:.1e}",
+                f"{self.error_float16_after:.1e}",
+            ),
+        ]
+        widths = [max(len(row[k]) for row in rows) for k in range(3)]
+        lines = ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)) for r in rows]
+        shapes = ", ".join(f"{r}={n}" for r, n in self.shapes)
+        return "\n".join([*(line.rstrip() for line in lines), f"(run with {shapes})"])
+
+
+def prove(before: Program, after: Program, seed: int = 0) -> Proof:
+    """Count and run two cascades that ought to be equal.
+
+    Parameters
+    ----------
+    before, after : Program
+        The same inputs and outputs; ``after`` may have more ranks.
+    seed : int
+        Of the random inputs.
+    """
+    shapes = proof_shapes(after)
+    errors = _errors(before, after, shapes, seed)
+    return Proof(
+        passes=_passes(before, after),
+        operations=_operations(before, after),
+        error_float64=errors[0],
+        error_float16_before=errors[1],
+        error_float16_after=errors[2],
+        shapes=tuple(shapes.items()),
+    )
+
+
+def proof_shapes(program: Program) -> dict[str, int]:
+    """Small shapes: uneven where nothing asks for more, a dozen where a rank is swept."""
+    shapes: dict[str, int] = dict.fromkeys(program.parallel, 2)
+    swept = {r for ranks in program.iterative.values() for r in ranks}
+    plain = 0
+    for rank in program.ranks:
+        if rank.partition:
+            members = _MEMBERS.get(len(rank.partition), (2,) * len(rank.partition))
+            shapes[rank.name] = 1
+            for member, size in zip(rank.partition, members, strict=True):
+                shapes[member] = size
+                shapes[rank.name] *= size
+        elif rank.family is None:
+            shapes[rank.name] = _SWEPT if rank.name in swept else _OTHER[plain % len(_OTHER)]
+            plain += 1
+    for rank in program.ranks:
+        if rank.like is not None:
+            shapes[rank.name] = shapes[rank.like]
+    for einsum in program.einsums:
+        if einsum.select is not None:
+            # No more can be selected than there is.
+            kept = {program.rank_of_variable[v] for v in einsum.target.variables}
+            kept -= {program.rank_of_variable[v] for v in variables_of(einsum.expression)}
+            chosen = program.rank_of_variable[einsum.over[0]]
+            shapes[chosen] = max(shapes[chosen], *(shapes[r] for r in kept))
+    return shapes
+
+
+# --------------------------------------------------------------------------- running
+
+
+def random_inputs(
+    program: Program, shapes: dict[str, int], seed: int, *, positive: bool = False
+) -> dict[str, np.ndarray[Any, Any]]:
+    """Random inputs; index tensors get coordinates of the rank they index."""
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    coordinates = _index_tensors(program, shapes)
+    inputs = {}
+    for tensor in program.inputs:
+        size = tuple(shapes[r] for r in (*program.parallel, *tensor.ranks) if r in shapes)
+        if tensor.name in coordinates:
+            inputs[tensor.name] = rng.integers(0, coordinates[tensor.name], size)
+        elif positive:
+            inputs[tensor.name] = rng.uniform(0.5, 1.5, size).astype(np.float16)
+        else:
+            inputs[tensor.name] = rng.normal(size=size).astype(np.float16)
+    return inputs
+
+
+def _index_tensors(program: Program, shapes: dict[str, int]) -> dict[str, int]:
+    """Input tensors read as an index, with the size of what they index."""
+    found: dict[str, int] = {}
+    for einsum in program.einsums:
+        for access in einsum.reads:
+            ranks = program.tensor_ranks.get(access.tensor, ())
+            for rank, index in zip(ranks, access.indices, strict=False):
+                if isinstance(index, Gather):
+                    found[index.access.tensor] = shapes[rank]
+    return found
+
+
+def _errors(
+    before: Program, after: Program, shapes: dict[str, int], seed: int
+) -> tuple[float, float, float]:
+    import numpy as np
+
+    for positive in (False, True):
+        inputs = random_inputs(before, shapes, seed, positive=positive)
+        wide = {k: v.astype("float64") if v.dtype.kind == "f" else v for k, v in inputs.items()}
+        try:
+            truth = _run(before, wide, shapes, "float64")
+        except EvaluationError:
+            # Not a number on inputs of both signs, such as the root of a negative one.
+            if positive:
+                raise
+            continue
+        if all(np.isfinite(v).all() for v in truth.values()):
+            break
+    return (
+        _error(truth, after, wide, shapes, "float64"),
+        _error(truth, before, inputs, shapes, "float16"),
+        _error(truth, after, inputs, shapes, "float16"),
+    )
+
+
+def _error(
+    truth: dict[str, Any],
+    program: Program,
+    inputs: dict[str, Any],
+    shapes: dict[str, int],
+    dtype: str,
+) -> float:
+    """The error in a type; infinite where that ends in what is not a number."""
+    try:
+        return _difference(truth, _run(program, inputs, shapes, dtype))
+    except EvaluationError:
+        return math.inf
+
+
+def _run(
+    program: Program, inputs: dict[str, Any], shapes: dict[str, int], dtype: str
+) -> dict[str, np.ndarray[Any, Any]]:
+    import numpy as np
+
+    from ..reference import evaluate
+
+    own = {r.name for r in program.ranks} | set(program.parallel)
+    sizes: dict[str, Any] = {k: v for k, v in shapes.items() if k in own}
+    parameters = {p.name: 0.75 if p.default is None else p.default for p in program.parameters}
+    with np.errstate(all="ignore"):
+        return evaluate(program, inputs, dtype=dtype, sizes=sizes, parameters=parameters)
+
+
+def _difference(truth: dict[str, Any], other: dict[str, Any]) -> float:
+    """The largest difference of an output over that output's largest value."""
+    import numpy as np
+
+    worst = 0.0
+    for name, value in truth.items():
+        right = value.astype("float64")
+        wrong = other[name].astype("float64").reshape(right.shape)
+        same = (right == wrong) | (np.isnan(right) & np.isnan(wrong))
+        with np.errstate(invalid="ignore"):
+            gap = np.where(same, 0.0, np.abs(right - wrong))
+        gap = np.where(np.isnan(gap), np.inf, gap)
+        scale = max(float(np.max(np.abs(right[np.isfinite(right)]), initial=0.0)), 1e-300)
+        worst = max(worst, float(np.max(gap, initial=0.0)) / scale)
+    return worst
+
+
+# -------------------------------------------------------------------------- counting
+
+
+def _passes(before: Program, after: Program) -> tuple[tuple[str, int, int], ...]:
+    from ..pass_analysis import analyze_passes
+
+    counts = {r.rank: r.count for r in analyze_passes(after).ranks}
+    old = analyze_passes(before).ranks
+    return tuple((r.rank, r.count, counts[r.rank]) for r in old if r.rank in counts)
+
+
+def _operations(before: Program, after: Program) -> tuple[tuple[str, str, str], ...]:
+    import sympy
+
+    families = {
+        sympy.Symbol(r.name, positive=True): sympy.prod(
+            sympy.Symbol(m, positive=True) for m in r.partition
+        )
+        for r in after.ranks
+        if r.partition
+    }
+    old = {k: v.subs(families) for k, v in count_operations(before)}
+    new = {k: v.subs(families) for k, v in count_operations(after)}
+    zero = sympy.Integer(0)
+    return tuple(
+        (kind, _text(old.get(kind, zero)), _text(new.get(kind, zero)))
+        for kind in sorted({*old, *new})
+    )
+
+
+def count_operations(program: Program) -> Iterable[tuple[str, Any]]:
+    """Operations by kind as polynomials in the shapes, whole iteration spaces counted."""
+    import sympy
+
+    totals: dict[str, Any] = {}
+    for einsum in program.einsums:
+        points = sympy.prod(
+            sympy.Symbol(program.rank_of_variable[v], positive=True) for v in _space(einsum)
+        )
+        for kind, count in einsum_operations(program, einsum):
+            totals[kind] = totals.get(kind, sympy.Integer(0)) + count * points
+    return totals.items()
+
+
+def _space(einsum: Einsum) -> tuple[str, ...]:
+    return einsum.variables
+
+
+def _text(value: Any) -> str:
+    import sympy
+
+    return str(sympy.factor_terms(sympy.expand(value)))
+
+
+__all__ = ["Proof", "count_operations", "proof_shapes", "prove", "random_inputs"]

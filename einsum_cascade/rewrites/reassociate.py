@@ -1,0 +1,227 @@
+"""``reassociate``: in a chain of products, another sum first: (QK)V as Q(KV)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from ..errors import RewriteError
+from ..ir import Access, Binary, Call, Einsum, Expression, Node, Number, Program, Unary
+from .algebra import index_text
+from .base import Rewrite, Step, einsum_named, refuse, step
+from .masks import Masks
+from .products import Part, product
+from .terms import (
+    Names,
+    accesses_of,
+    at_access,
+    drop_unread,
+    product_name,
+    replace_einsum,
+    settled,
+    substitute_variables,
+    target_variables,
+    variable,
+    variables_of,
+)
+from .view import readable_map
+
+
+@dataclass(frozen=True)
+class Reassociate(Rewrite):
+    """Sum over the outer rank before the inner one.
+
+    Precondition: the Einsum is a sum of products and reads, as a factor (through product
+    maps, nothing non-linear between), another sum of products; the factors that carry the
+    outer reduced variables can be summed over them without the rest; no mask ties the two.
+
+    Before -> after: ``QK[p,m] = Q[p,e] * K[m,e]; O[p,f] = QK[p,m] * V[m,f]`` becomes
+    ``KV[e,f] = K[m,e] * V[m,f]; O[p,f] = Q[p,e] * KV[e,f]``.
+
+    Source: associativity of the matrix product; linear attention, Katharopoulos et al.,
+    arXiv 2006.16236.
+    """
+
+    einsum: str | None = None
+    name: ClassVar[str] = "reassociate"
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.einsum}" if self.einsum else self.name
+
+    def derive(self, program: Program) -> tuple[Step, ...]:
+        """One step, at the named Einsum or at the first that allows it."""
+        if self.einsum is not None:
+            einsum = einsum_named(program, self.einsum, self.name)
+            found = attempt(program, einsum)
+            if isinstance(found, Objection):
+                raise found.error(einsum)
+            return (found,)
+        refusals: list[tuple[Einsum, Objection]] = []
+        for einsum in program.einsums:
+            found = attempt(program, einsum)
+            if isinstance(found, Step):
+                return (found,)
+            refusals.append((einsum, found))
+        close = [r for r in refusals if r[1].is_chain] or [r for r in refusals if r[1].is_near]
+        if close:
+            einsum, objection = close[-1]
+            raise objection.error(einsum)
+        raise refuse(self.name, "no Einsum sums over a sum of products it reads as a factor")
+
+
+@dataclass(frozen=True)
+class Objection:
+    """Why an Einsum is not reassociated.
+
+    ``is_chain``: it is a chain of products; ``is_near``: only a map in between forbids it.
+    """
+
+    condition: str
+    hint: str | None = None
+    is_chain: bool = True
+    is_near: bool = False
+
+    def error(self, einsum: Einsum) -> RewriteError:
+        """The error that says so."""
+        return refuse(Reassociate.name, self.condition, einsum, self.hint)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A sum over ``outer`` of products, one of whose factors was a sum over ``inner``."""
+
+    factors: tuple[Part, ...]
+    outer: tuple[str, ...]
+    inner: tuple[str, ...]
+    through: str
+
+
+def chain_of(program: Program, einsum: Einsum) -> tuple[Chain | None, str]:
+    """The chain of products an Einsum sums, or None and why it is none."""
+    if einsum.reduction != "+" or not einsum.over or einsum.select:
+        return None, "it is not a sum"
+    found: list[Part] = []
+    inner: tuple[str, ...] = ()
+    through = ""
+    for part in flat(program, einsum, einsum.expression, 1):
+        source = summed(program, part)
+        if source is None or inner or set(source.over) & set(einsum.variables):
+            found.append(part)
+            continue
+        assert isinstance(part.value, Access)
+        body = substitute_variables(source.expression, at_access(source, part.value))
+        found.extend(flat(program, source, body, 1))
+        inner, through = source.over, source.name
+    if not inner:
+        return None, _why_not(program, found)
+    return Chain(tuple(found), einsum.over, inner, through), ""
+
+
+def attempt(program: Program, einsum: Einsum) -> Step | Objection:
+    """The step that sums over the outer variables first, or why there is none."""
+    chain, reason = chain_of(program, einsum)
+    if chain is None:
+        return Objection(reason, is_chain=False, is_near="linear" in reason)
+    outer = frozenset(chain.outer)
+    masks = Masks(program)
+    for einsum_ in (einsum, program.einsum_of[chain.through]):
+        if masks.skipped(einsum_):
+            return Objection(
+                f"a mask ties {', '.join(sorted(outer))} to other ranks, so what is summed "
+                "first is not the same for all of them",
+                "for a causal mask m <= p the rule 'chunk' splits the mask first",
+            )
+    first = [p for p in chain.factors if variables_of(p.value) & outer]
+    rest = [p for p in chain.factors if not variables_of(p.value) & outer]
+    if not variables_of(*(p.value for p in rest)) & set(chain.inner):
+        return Objection(
+            f"every factor carries {', '.join(sorted(outer))}: there is nothing to sum later"
+        )
+    read, new = inner_sum(program, einsum, first, outer)
+    whole = Binary(operator="*", left=product(rest), right=read)
+    after = drop_unread(
+        replace_einsum(program, einsum.name, (new, settled(replace(einsum, expression=whole))))
+    )
+    names = ", ".join(_text(p.value) for p in first)
+    reason = (
+        f"the sums over {', '.join(chain.inner)} and {', '.join(chain.outer)} commute, and "
+        f"only {names} carry {', '.join(chain.outer)}"
+    )
+    return step(f"{Reassociate.name}:{einsum.name}", program, after, reason)
+
+
+def inner_sum(
+    program: Program, einsum: Einsum, factors: Iterable[Part], over: frozenset[str]
+) -> tuple[Access, Einsum]:
+    """An Einsum that sums the product of ``factors`` over some variables."""
+    factors = tuple(factors)
+    term = product(factors)
+    order = [v for p in factors for v in _ordered(p.value)]
+    kept = [v for v in dict.fromkeys(order) if v not in over]
+    name = product_name(p.value for p in factors) or f"N{einsum.name}"
+    target = Access(tensor=Names(program).fresh(name), indices=tuple(variable(v) for v in kept))
+    return target, settled(Einsum(target=target, expression=term, span=einsum.span))
+
+
+def _ordered(node: Node) -> tuple[str, ...]:
+    from ..ir import variables_of as ordered
+
+    return ordered(node)
+
+
+def flat(program: Program, einsum: Einsum, expression: Expression, count: int) -> list[Part]:
+    """Factors of a product, product maps opened."""
+    match expression:
+        case Binary(operator="*", left=left, right=right):
+            return [
+                *flat(program, einsum, left, count),
+                *flat(program, einsum, right, count),
+            ]
+        case Binary(operator="/", left=left, right=right):
+            return [
+                *flat(program, einsum, left, count),
+                *flat(program, einsum, right, -count),
+            ]
+        case Access():
+            source = program.einsum_of.get(expression.tensor)
+            if source is not None and isinstance(source.expression, Binary | Access):
+                body = readable_map(program, expression, einsum)
+                is_product = isinstance(body, Access) or (
+                    isinstance(body, Binary) and body.operator in ("*", "/")
+                )
+                if body is not None and is_product:
+                    return flat(program, einsum, body, count)
+    return [Part(expression, count)]
+
+
+def summed(program: Program, part: Part) -> Einsum | None:
+    """The sum of products a factor reads, or None."""
+    if part.count != 1 or not isinstance(part.value, Access):
+        return None
+    source = program.einsum_of.get(part.value.tensor)
+    if source is None or source.name in program.iterative or not source.over:
+        return None
+    is_product = isinstance(source.expression, Binary) and source.expression.operator in "*/"
+    if source.reduction != "+" or source.select or not is_product:
+        return None
+    return source if target_variables(source) is not None else None
+
+
+def _why_not(program: Program, factors: Iterable[Part]) -> str:
+    """Names the non-linear map that stands between, if one does."""
+    for part in factors:
+        for access in accesses_of(part.value):
+            source = program.einsum_of.get(access.tensor)
+            if source is not None and not isinstance(source.expression, Access):
+                kind = source.expression
+                word = kind.function if isinstance(kind, Call) else "its expression"
+                if not source.over:
+                    return f"'{source.name}' is not linear in what it reads ({word})"
+    return "no factor of its term is a sum of products"
+
+
+def _text(value: Expression) -> str:
+    if isinstance(value, Access):
+        return index_text(value)
+    return "a factor" if not isinstance(value, Number | Unary) else "a number"

@@ -1,0 +1,237 @@
+"""``reduce_passes``: sums that wait for the end of a sweep run along with it instead."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..errors import Problem, RewriteError
+from ..ir import Einsum, Gather, Program, walk
+from ..printer import expression_text
+from .algebra import Bridge, render
+from .base import Rewrite, Step, refuse, step
+from .corrections import NEW, OLD, Blocked, Corrections, marked
+from .factor import factor_out
+from .plan import Plan, plan_of
+from .running import write
+from .separate import separated
+from .terms import accesses_of, tensors_of
+from .view import Grain, View, grain_of
+
+_MOST_STEPS = 200
+
+
+@dataclass(frozen=True)
+class ReducePasses(Rewrite):
+    """Merge the sweeps over a rank that a correction can merge.
+
+    Precondition: every reduction that needs the end of a sweep of the same rank can give
+    up what it needs (``defer_division``), or separate it (``separate``), or has a
+    correction: ``f(x, d2) = c(d1, d2) (.) f(x, d1)`` with ``c`` free of ``x`` and ``(.)``
+    distributing over the reduction. Sympy decides.
+
+    Before -> after: ``GM[p] = QK[m,p] :: max[m]; SN[m,p] = exp(QK[m,p] - GM[p]);
+    SD[p] = SN[m,p]`` becomes ``RGM[m+1,p] = max(RGM[m,p], QK[m,p]);
+    SN[m,p] = exp(QK[m,p] - RGM[m+1,p]); CGM[m,p] = exp(RGM[m,p] - RGM[m+1,p]);
+    PSD[m,p] = RSD[m,p] * CGM[m,p]; RSD[m+1,p] = SN[m,p] + PSD[m,p]``, and ``SD`` is
+    ``RSD[M,p]``. On a partitioned rank it works tile by tile, with local reductions.
+
+    Source: the online softmax of Milakov and Gimelshein (arXiv 1805.02867) and Cascade 5
+    of Nayak et al. (MICRO 2024), generalised.
+    """
+
+    rank: str | None = None
+    name: ClassVar[str] = "reduce_passes"
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.rank}" if self.rank else self.name
+
+    def derive(self, program: Program) -> tuple[Step, ...]:
+        """The helper rewrites that are needed, then the merge; rank after rank."""
+        if self.rank is not None:
+            return reduce_rank(program, grain_of(program, self.rank))
+        grains = [grain_of(program, r.name) for r in program.ranks if r.family is None]
+        waiting = [g for g in grains if not nothing_to_reduce(View(program, g))]
+        if not waiting:
+            raise _of_all(program, [_idle(View(program, g)) for g in grains])
+        # A selection is the plainest reason there is: let it speak first.
+        waiting.sort(key=lambda g: _selection(View(program, g)) is None)
+        found = [reduce_rank(program, grain) for grain in waiting]
+        steps = list(found[0])
+        for grain in waiting[1:]:
+            # A sum over two ranks that now runs along the first may have no running form
+            # along the second; one pass over the first was what could be had.
+            with suppress(RewriteError):
+                steps.extend(reduce_rank(steps[-1].after, grain))
+        return tuple(steps)
+
+
+def reduce_rank(program: Program, grain: Grain) -> tuple[Step, ...]:
+    """The derivation along one grain.
+
+    Raises
+    ------
+    RewriteError
+        When a reduction has no correction, or nothing waits for the end of a sweep.
+    """
+    steps: list[Step] = []
+    while len(steps) < _MOST_STEPS:
+        view = View(program, grain)
+        if nothing_to_reduce(view):
+            break
+        found = _next(view)
+        steps.append(found)
+        program = found.after
+    if not steps:
+        raise _idle(View(program, grain))
+    return tuple(steps)
+
+
+def nothing_to_reduce(view: View) -> bool:
+    """Whether no reduction waits for the end of a sweep, and nothing selects from one."""
+    return not view.stale_reductions and _selection(view) is None
+
+
+def _next(view: View) -> Step:
+    program = view.program
+    selection = _selection(view)
+    if selection is not None:
+        raise refuse(_RULE, _SELECTION.format(kind=selection.select), selection)
+    for einsum in _held_or_swept(view):
+        if (found := factor_out(program, einsum, view.depends)) is not None:
+            return found
+    corrections = Corrections(view)
+    for einsum in view.stale_reductions:
+        try:
+            corrections.of(einsum)
+        except Blocked as blocked:
+            for part in _held_or_swept(view):
+                if (found := _separated(view, part)) is not None:
+                    return found
+            raise _refusal(view, blocked) from None
+    try:
+        plan = plan_of(view, corrections)
+    except Blocked as blocked:
+        raise _refusal(view, blocked) from None
+    after = write(view, plan, corrections)
+    because = _reasons(view, plan, corrections)
+    return step(f"{_RULE}:{view.grain.rank}", program, after, *because)
+
+
+_RULE = ReducePasses.name
+_SELECTION = (
+    "{kind} is a selection, not a reduction: no correction exists, what is selected at the "
+    "end may be nothing that was selected on the way"
+)
+
+
+def _held_or_swept(view: View) -> tuple[Einsum, ...]:
+    """Stale reductions, with the local ones inside a step that feed them."""
+    names = {e.name for e in view.stale_reductions}
+    grown = True
+    while grown:
+        before = len(names)
+        for einsum in view.program.einsums:
+            if einsum.name in names:
+                names |= {a.tensor for a in einsum.reads} & view.stale
+        grown = len(names) > before
+    return tuple(e for e in view.program.einsums if e.name in names and e.over)
+
+
+def _separated(view: View, einsum: Einsum) -> Step | None:
+    """The separation of a stale sum, if what it leaves can be kept running."""
+    found = separated(
+        view.program, einsum, lambda source: view.depends(source.expression), apart=True
+    )
+    if found is None:
+        return None
+    after = View(found.after, view.grain)
+    known = {e.name for e in view.stale_reductions}
+    corrections = Corrections(after)
+    for new in after.stale_reductions:
+        if new.name in known:
+            continue
+        try:
+            corrections.of(new)
+        except Blocked:
+            return None
+    return found
+
+
+def _selection(view: View) -> Einsum | None:
+    """A selection over the grain whose result says where to read the grain again."""
+    for einsum in view.program.einsums:
+        if einsum.select is None or not view.reduces(einsum):
+            continue
+        for reader in view.program.einsums:
+            for node in walk(reader.expression):
+                if isinstance(node, Gather) and einsum.name in tensors_of(node.access):
+                    return einsum
+    return None
+
+
+def _refusal(view: View, blocked: Blocked) -> RewriteError:
+    einsum = blocked.einsum
+    hint = None
+    reads = [a.tensor for a in view.final_reads(einsum)]
+    if reads:
+        hint = (
+            f"'{einsum.name}' needs {', '.join(dict.fromkeys(reads))} at the end of a sweep "
+            f"of {view.grain.family}; that pass cannot be merged with the next"
+        )
+    return refuse(f"{_RULE}:{view.grain.rank}", blocked.condition, einsum, hint)
+
+
+def _idle(view: View) -> RewriteError:
+    """Why there is nothing to reduce: one pass already, or only results wait."""
+    family = view.grain.family
+    waiting = [view.program.einsum_of[n] for n in sorted(view.stale)]
+    if not waiting:
+        return refuse(f"{_RULE}:{family}", f"nothing waits for the end of a sweep of {family}")
+    first = next((e for e in view.program.einsums if e.name in view.stale), waiting[0])
+    return refuse(
+        f"{_RULE}:{family}",
+        f"it is computed for every element of {family} from the end of a sweep, and no "
+        "reduction follows that a correction could repair",
+        first,
+    )
+
+
+def _of_all(program: Program, idle: list[RewriteError]) -> RewriteError:
+    problems = [p for error in idle for p in error.problems if p.span is not None]
+    if problems:
+        return RewriteError(problems)
+    return RewriteError(
+        Problem(
+            f"{_RULE} does not apply: no reduction of '{program.name}' waits for the end of a "
+            "sweep, every rank is passed over once",
+            program.span,
+        )
+    )
+
+
+def _reasons(view: View, plan: Plan, corrections: Corrections) -> tuple[str, ...]:
+    """The identity behind each corrected reduction, its maps written out."""
+    lines: list[str] = []
+    for name in plan.targets:
+        einsum = view.program.einsum_of[name]
+        expression = view.inlined(einsum)
+        bridge = Bridge(view.program)
+        value = bridge.to_sympy(expression)
+        old, new = {}, {}
+        for access in accesses_of(expression):
+            if view.is_final(access):
+                symbol = bridge.symbol(access)
+                old[symbol] = bridge.symbol(marked(access, OLD))
+                new[symbol] = bridge.symbol(marked(access, NEW))
+        correction = corrections.of(einsum)
+        factor = expression_text(correction.factor)
+        lines.append(
+            f"{name}: {render(bridge, value.subs(new))} = {factor} {correction.operator} "
+            f"{render(bridge, value.subs(old))}"
+        )
+    return tuple(lines)
+
+
+__all__ = ["ReducePasses", "nothing_to_reduce", "reduce_rank"]

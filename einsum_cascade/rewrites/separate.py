@@ -1,0 +1,149 @@
+"""``separate``: a sum of ``f(x, d)`` as sums of functions of x alone, combined with d."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import sympy
+
+from ..ir import Access, Binary, Einsum, Expression, Program, Unary
+from ..printer import expression_text
+from .algebra import Bridge, expand_products, render
+from .base import Rewrite, Step, einsum_named, refuse, step
+from .factor import reduction_of
+from .masks import Masks
+from .products import size_of
+from .terms import drop_unread, replace_accesses, replace_einsum, variables_of
+from .view import readable_map
+
+
+@dataclass(frozen=True)
+class Separate(Rewrite):
+    """Split a sum whose term is a finite sum of products ``g_k(x) h_k(d)``.
+
+    Precondition: the Einsum is a sum, and its term (with the maps it reads written out)
+    expands to two products or more with factors free of the reduced variables.
+
+    Before -> after: ``C[d] = X[d] - MU; VAR = C[d] * C[d]`` becomes
+    ``XX = X[d] * X[d]; VAR = XX - 2 * MU * S + D * MU**2``, with ``S`` the sum of X that
+    is there already. Exponentials are never split.
+
+    Source: the two-moment form of a variance; expansion by sympy.
+    """
+
+    einsum: str
+    name: ClassVar[str] = "separate"
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.einsum}"
+
+    def derive(self, program: Program) -> tuple[Step, ...]:
+        """One step."""
+        einsum = einsum_named(program, self.einsum, self.name)
+        if not einsum.over or einsum.reduction != "+" or einsum.select:
+            raise refuse(self.name, "it is not a sum", einsum)
+        over = frozenset(einsum.over)
+
+        def opened(source: Einsum) -> bool:
+            reads = source.reads
+            return any(not set(a.variables) & over for a in reads)
+
+        found = separated(program, einsum, opened)
+        if found is None:
+            raise refuse(
+                self.name,
+                "its term is not a finite sum of two or more products with a factor free of "
+                f"{', '.join(einsum.over)}",
+                einsum,
+            )
+        return (found,)
+
+
+def separated(
+    program: Program, einsum: Einsum, opened: Callable[[Einsum], bool], *, apart: bool = False
+) -> Step | None:
+    """The step that separates one sum, or None when its term does not expand.
+
+    ``opened`` says which maps may be written out; with ``apart`` a sum of terms is split
+    even where no factor leaves a sum.
+    """
+    if einsum.reduction != "+" or not einsum.over or einsum.select:
+        return None
+    bridge = Bridge(program)
+    expression = _written_out(program, einsum, einsum.expression, opened)
+    terms = expand_products(bridge.to_sympy(expression))
+    groups = _grouped(bridge, terms, frozenset(einsum.over))
+    if len(groups) < 2 or not (apart or any(h != 1 for _, h in groups)):
+        return None
+    before = program
+    new: list[Einsum] = []
+    whole: Any = sympy.Integer(0)
+    for inside, outside in groups:
+        read = _reduced(bridge, program, einsum, inside)
+        if read is None:
+            return None
+        value, added = read
+        new.extend(added)
+        if added:
+            program = replace(program, einsums=(*program.einsums, *added))
+        whole += bridge.to_sympy(value) * outside
+    try:
+        combined = bridge.from_sympy(sympy.expand(whole))
+    except ValueError:
+        return None
+    outer = replace(einsum, expression=combined, over=(), reduction="+", where=None)
+    after = drop_unread(replace_einsum(before, einsum.name, (*new, outer)))
+    text = f"{expression_text(expression)} = {render(bridge, sympy.Add(*terms))}"
+    return step(f"{Separate.name}:{einsum.name}", before, after, text)
+
+
+def _written_out(
+    program: Program,
+    einsum: Einsum,
+    expression: Expression,
+    opened: Callable[[Einsum], bool],
+) -> Expression:
+    """The term with arithmetic maps written out; a bare function call stays a tensor."""
+
+    def change(access: Access) -> Expression | None:
+        source = program.einsum_of.get(access.tensor)
+        if source is None or not isinstance(source.expression, Binary | Unary):
+            return None
+        body = readable_map(program, access, einsum) if opened(source) else None
+        return None if body is None else _written_out(program, einsum, body, opened)
+
+    return replace_accesses(expression, change)
+
+
+def _grouped(bridge: Bridge, terms: tuple[Any, ...], over: frozenset[str]) -> list[tuple[Any, Any]]:
+    """Pairs (what is summed, what multiplies the sum), one for each distinct summand."""
+    groups: dict[Any, Any] = {}
+    for term in terms:
+        inside, outside = sympy.Integer(1), sympy.Integer(1)
+        for factor in sympy.Mul.make_args(term):
+            if any(variables_of(n) & over for n in bridge.nodes(factor)):
+                inside *= factor
+            else:
+                outside *= factor
+        groups[inside] = groups.get(inside, sympy.Integer(0)) + outside
+    return [(g, h) for g, h in groups.items() if h != 0]
+
+
+def _reduced(
+    bridge: Bridge, program: Program, einsum: Einsum, inside: Any
+) -> tuple[Expression, tuple[Einsum, ...]] | None:
+    masks = Masks(program)
+    if inside == 1:
+        return None if masks.skipped(einsum) else (size_of(program, einsum.over), ())
+    try:
+        term = bridge.from_sympy(inside)
+    except ValueError:
+        return None
+    if set(einsum.over) - variables_of(term):
+        # A rank that only the condition or another term has is counted, not summed.
+        return None
+    if not masks.keeps_points(einsum, replace(einsum, expression=term)):
+        return None
+    return reduction_of(program, einsum, term)

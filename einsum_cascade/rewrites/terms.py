@@ -1,0 +1,424 @@
+"""Tools on the IR that every rewrite needs: building, substituting, naming, ordering."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Literal, TypeVar, cast
+
+from ..ir import (
+    Access,
+    Affine,
+    AffineTerm,
+    Binary,
+    Call,
+    Comparison,
+    Condition,
+    Einsum,
+    Expression,
+    Gather,
+    Index,
+    Logical,
+    Name,
+    Node,
+    Number,
+    Program,
+    Unary,
+    walk,
+)
+from ..ir import variables_of as ordered_variables
+
+_N = TypeVar("_N", bound=Node)
+
+Sign = Literal["+", "-"]
+_BUILTIN_REDUCTIONS = ("+", "prod", "max", "min")
+
+# ------------------------------------------------------------------------- building
+
+
+def variable(name: str, offset: int = 0) -> Affine:
+    """The index ``name + offset``."""
+    terms = [AffineTerm(variable=name)]
+    if offset:
+        terms.append(AffineTerm(coefficient=offset))
+    return Affine(terms=tuple(terms))
+
+
+def shape(rank: str) -> Affine:
+    """The constant index that is the shape of ``rank``: the stop of an iterative tensor."""
+    return Affine(terms=(AffineTerm(shapes=(rank,)),))
+
+
+def zero() -> Affine:
+    """The constant index 0, as a parser reads it."""
+    return Affine()
+
+
+def number(value: int | float) -> Expression:
+    """A literal."""
+    return Number(value=value)
+
+
+def affine_value(index: Affine) -> Expression:
+    """An affine index as a number in an expression: ``m1*M0 + m0``."""
+    total: Expression | None = None
+    for term in index.terms:
+        factors: list[Expression] = []
+        if term.variable is not None:
+            factors.append(Name(name=term.variable, kind="variable"))
+        factors.extend(Name(name=s, kind="shape") for s in term.shapes)
+        size = abs(term.coefficient)
+        if size != 1 or not factors:
+            factors.insert(0, Number(value=size))
+        product = factors[0]
+        for factor in factors[1:]:
+            product = Binary(operator="*", left=product, right=factor)
+        if total is None:
+            total = Unary(operator="-", operand=product) if term.coefficient < 0 else product
+        else:
+            operator: Sign = "-" if term.coefficient < 0 else "+"
+            total = Binary(operator=operator, left=total, right=product)
+    return total if total is not None else Number(value=0)
+
+
+def add_affine(*parts: Affine) -> Affine:
+    """The sum of affine indices, like terms collected in order of appearance."""
+    sums: dict[tuple[str | None, tuple[str, ...]], int] = {}
+    for part in parts:
+        for term in part.terms:
+            key = (term.variable, tuple(sorted(term.shapes)))
+            sums[key] = sums.get(key, 0) + term.coefficient
+    kept = [
+        AffineTerm(coefficient=c, shapes=shapes, variable=name)
+        for (name, shapes), c in sums.items()
+        if c
+    ]
+    return Affine(terms=tuple(kept))
+
+
+def scale_affine(index: Affine, coefficient: int, shapes: tuple[str, ...]) -> Affine:
+    """``coefficient * shapes... * index``."""
+    return Affine(
+        terms=tuple(
+            AffineTerm(
+                coefficient=t.coefficient * coefficient,
+                shapes=tuple(sorted((*t.shapes, *shapes))),
+                variable=t.variable,
+            )
+            for t in index.terms
+        )
+    )
+
+
+# --------------------------------------------------------------------- substituting
+
+
+def rebuild(node: _N, change: Callable[[Node], Node]) -> _N:
+    """The tree with ``change`` applied to every node, children before parents.
+
+    What comes back is of the kind of ``node``: ``change`` keeps expressions expressions,
+    conditions conditions and indices indices.
+    """
+    return cast(_N, _rebuilt(node, change))
+
+
+def _rebuilt(node: Any, change: Callable[[Node], Node]) -> Any:
+    match node:
+        case Access(indices=indices):
+            node = replace(node, indices=tuple(_rebuilt(i, change) for i in indices))
+        case Gather(access=access):
+            node = replace(node, access=_rebuilt(access, change))
+        case Unary(operand=operand):
+            node = replace(node, operand=_rebuilt(operand, change))
+        case Binary(left=left, right=right) | Comparison(left=left, right=right):
+            node = replace(node, left=_rebuilt(left, change), right=_rebuilt(right, change))
+        case Call(arguments=arguments):
+            node = replace(node, arguments=tuple(_rebuilt(a, change) for a in arguments))
+        case Logical(operands=operands):
+            node = replace(node, operands=tuple(_rebuilt(o, change) for o in operands))
+        case _:
+            pass
+    return change(node)
+
+
+def substitute_variables(node: _N, values: Mapping[str, Index]) -> _N:
+    """Replace rank variables by indices, in accesses and where they stand as numbers.
+
+    A variable replaced by a gather must be an index by itself; inside arithmetic only
+    affine values can stand (``ValueError`` otherwise).
+    """
+
+    def change(part: Node) -> Node:
+        if isinstance(part, Affine):
+            return _substitute_affine(part, values)
+        if isinstance(part, Name) and part.kind == "variable" and part.name in values:
+            value = values[part.name]
+            return value.access if isinstance(value, Gather) else affine_value(value)
+        return part
+
+    return rebuild(node, change)
+
+
+def _substitute_affine(index: Affine, values: Mapping[str, Index]) -> Index:
+    if (name := index.as_variable) is not None and name in values:
+        return values[name]
+    if not any(v in values for v in index.variables):
+        return index
+    parts = []
+    for term in index.terms:
+        value = values.get(term.variable) if term.variable else None
+        if value is None:
+            parts.append(Affine(terms=(term,)))
+        elif isinstance(value, Gather):
+            raise ValueError("a gathered index cannot stand inside index arithmetic")
+        else:
+            parts.append(scale_affine(value, term.coefficient, term.shapes))
+    return add_affine(*parts)
+
+
+def replace_accesses(node: _N, change: Callable[[Access], Expression | None]) -> _N:
+    """Replace accesses (also those inside gathers) for which ``change`` returns one."""
+
+    def step(part: Node) -> Node:
+        if isinstance(part, Access):
+            return change(part) or part
+        return part
+
+    return rebuild(node, step)
+
+
+def settled(einsum: Einsum) -> Einsum:
+    """``einsum`` with ``over`` as the language defines it: what the right has and the left
+    has not, in order of appearance."""
+    kept = einsum.target.variables
+    over = tuple(v for v in ordered_variables(einsum.expression) if v not in kept)
+    return replace(einsum, over=over, reduction=einsum.reduction if over else "+")
+
+
+def map_einsum(einsum: Einsum, change: Callable[[Node], Any]) -> Einsum:
+    """``einsum`` with ``change`` applied to its expression and its condition."""
+    where = change(einsum.where) if einsum.where is not None else None
+    return replace(einsum, expression=change(einsum.expression), where=where)
+
+
+def conjunction(*conditions: Condition | None) -> Condition | None:
+    """All conditions together, each once; None when there are none."""
+    kept: list[Condition] = []
+    for condition in conditions:
+        if isinstance(condition, Logical) and condition.operator == "and":
+            kept.extend(condition.operands)
+        elif condition is not None:
+            kept.append(condition)
+    kept = list(dict.fromkeys(kept))
+    if not kept:
+        return None
+    return kept[0] if len(kept) == 1 else Logical(operator="and", operands=tuple(kept))
+
+
+# -------------------------------------------------------------------------- reading
+
+
+def variables_of(*nodes: Node | None) -> frozenset[str]:
+    """Every rank variable below the nodes, in indices or as a number."""
+    found: set[str] = set()
+    for root in nodes:
+        for node in walk(root) if root is not None else ():
+            if isinstance(node, Affine):
+                found.update(node.variables)
+            elif isinstance(node, Name) and node.kind == "variable":
+                found.add(node.name)
+    return frozenset(found)
+
+
+def accesses_of(*nodes: Node | None) -> tuple[Access, ...]:
+    """Every access below the nodes, in written order, repetitions kept."""
+    return tuple(
+        n for root in nodes if root is not None for n in walk(root) if isinstance(n, Access)
+    )
+
+
+def tensors_of(*nodes: Node | None) -> frozenset[str]:
+    """Names of the tensors read below the nodes."""
+    return frozenset(a.tensor for a in accesses_of(*nodes))
+
+
+def readers(program: Program, tensor: str) -> tuple[Einsum, ...]:
+    """Einsums that read ``tensor``, without the one that writes it."""
+    return tuple(
+        e
+        for e in program.einsums
+        if e.name != tensor and tensor in tensors_of(e.expression, e.where)
+    )
+
+
+def target_variables(einsum: Einsum) -> tuple[str, ...] | None:
+    """The target's variables when every index is one bare variable, else None."""
+    names = [i.as_variable if isinstance(i, Affine) else None for i in einsum.target.indices]
+    if any(n is None for n in names):
+        return None
+    return tuple(n for n in names if n is not None)
+
+
+def bare(access: Access) -> Access:
+    """The access with every variable an index of its own: ``Y[m1, m0]`` for
+    ``Y[m1*M0 + m0]``."""
+    return replace(access, indices=tuple(variable(v) for v in access.variables))
+
+
+def at_access(einsum: Einsum, access: Access) -> dict[str, Index]:
+    """What the target's variables are when the tensor is read as ``access``."""
+    names = target_variables(einsum) or ()
+    return dict(zip(names, access.indices, strict=True))
+
+
+def combine(program: Program, reduction: str, left: Expression, right: Expression) -> Expression:
+    """``left`` and ``right`` merged by a reduction operator, as an expression."""
+    match reduction:
+        case "+":
+            return Binary(operator="+", left=left, right=right)
+        case "prod":
+            return Binary(operator="*", left=left, right=right)
+        case "max" | "min":
+            return Call(function=reduction, arguments=(left, right))
+    declared = next(r for r in program.reductions if r.name == reduction)
+    first, second = declared.arguments
+
+    def change(part: Node) -> Node:
+        if isinstance(part, Name) and part.name == first:
+            return left
+        return right if isinstance(part, Name) and part.name == second else part
+
+    return rebuild(declared.body, change)
+
+
+def identity_of(program: Program, reduction: str) -> int | float:
+    """The identity element of a reduction operator."""
+    match reduction:
+        case "+":
+            return 0
+        case "prod":
+            return 1
+        case "max":
+            return float("-inf")
+        case "min":
+            return float("inf")
+    return next(r.identity for r in program.reductions if r.name == reduction)
+
+
+# --------------------------------------------------------------------------- naming
+
+
+class Names:
+    """Hands out tensor names no other thing in the program has."""
+
+    def __init__(self, program: Program) -> None:
+        self._taken = {t.name for t in program.inputs} | {e.name for e in program.einsums}
+        self._taken |= {p.name for p in program.parameters} | set(program.parallel)
+        self._taken |= {r.name for r in program.ranks} | {f.name for f in program.functions}
+        self._taken |= {r.name for r in program.reductions} | {e.name for e in program.init}
+
+    def fresh(self, base: str) -> str:
+        """``base``, or ``base_2``, ``base_3`` ... when it is taken."""
+        name, count = base, 2
+        while name in self._taken:
+            name, count = f"{base}_{count}", count + 1
+        self._taken.add(name)
+        return name
+
+
+def product_name(factors: Iterable[Expression]) -> str | None:
+    """``SNV`` for ``SN * V``: the factors' names together, None when too long to read."""
+    parts = []
+    for factor in factors:
+        if not isinstance(factor, Access):
+            return None
+        parts.append(factor.tensor)
+    text = "".join(parts)
+    return text if len(parts) > 1 and len(text) <= 7 else None
+
+
+# ------------------------------------------------------------------------- ordering
+
+
+def drop_unread(program: Program) -> Program:
+    """Without the Einsums nothing reads any more (outputs and their sources stay)."""
+    needed = set(program.outputs)
+    grown = True
+    while grown:
+        before = len(needed)
+        for einsum in (*program.einsums, *program.init):
+            if einsum.name in needed:
+                needed |= tensors_of(einsum.expression, einsum.where, einsum.target)
+        grown = len(needed) > before
+    return replace(
+        program,
+        einsums=tuple(e for e in program.einsums if e.name in needed),
+        init=tuple(e for e in program.init if e.name in needed),
+        accumulate=tuple(a for a in program.accumulate if a[0] in needed),
+    )
+
+
+def in_order(program: Program, late: frozenset[str] = frozenset()) -> Program:
+    """Einsums reordered so that each stands after those it reads, else as written.
+
+    A tensor carried along an iterative rank may be read before it is written (its
+    previous coordinate), so an Einsum that reads itself or a later carried value stays.
+    Those that are ``late`` wait for all others that can go first.
+    """
+    left = list(program.einsums)
+    iterative = set(program.iterative)
+    done: list[Einsum] = []
+    written: set[str] = set()
+    own = {e.name for e in left}
+    while left:
+        ready = [e for e in left if _ready(e, own, written, iterative)] or left[:1]
+        chosen = next((e for e in ready if e.name not in late), ready[0])
+        left.remove(chosen)
+        done.append(chosen)
+        written.add(chosen.name)
+    return replace(program, einsums=tuple(done))
+
+
+def _ready(einsum: Einsum, own: set[str], written: set[str], iterative: set[str]) -> bool:
+    for access in accesses_of(einsum.expression, einsum.where):
+        name = access.tensor
+        if name not in own or name in written or name == einsum.name:
+            continue
+        if name in iterative and not _is_shifted(access):
+            continue
+        return False
+    return True
+
+
+def _is_shifted(access: Access) -> bool:
+    """Whether an iterative tensor is read at ``v + 1`` or at its stop."""
+    return any(
+        isinstance(i, Affine) and ((i.variables and i.offset == 1) or _is_stop(i))
+        for i in access.indices
+    )
+
+
+def _is_stop(index: Affine) -> bool:
+    return not index.variables and any(t.shapes for t in index.terms)
+
+
+def stop_rank(index: Index) -> str | None:
+    """The rank whose shape this index is (``M1`` in ``RD[M1, p]``), else None."""
+    if isinstance(index, Affine) and len(index.terms) == 1:
+        term = index.terms[0]
+        if term.variable is None and term.coefficient == 1 and len(term.shapes) == 1:
+            return term.shapes[0]
+    return None
+
+
+def replace_einsum(program: Program, name: str, new: Iterable[Einsum]) -> Program:
+    """The program with the Einsum that writes ``name`` replaced by ``new``, in place."""
+    einsums: list[Einsum] = []
+    for einsum in program.einsums:
+        einsums.extend(new if einsum.name == name else (einsum,))
+    return replace(program, einsums=tuple(einsums))
+
+
+def is_builtin_reduction(name: str) -> bool:
+    """Whether a reduction operator is part of the language."""
+    return name in _BUILTIN_REDUCTIONS
