@@ -1,0 +1,108 @@
+"""Random shapes, inputs and parameters on which a cascade is validated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from einsum_cascade import ir
+from einsum_cascade.errors import EvaluationError
+from einsum_cascade.shapes import resolve_shapes
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_SHAPES = (1, 2, 3, 4, 5, 7, 8, 11, 13, 16)
+_TILES = (1, 2, 3, 4, 5)
+_PARALLEL = (1, 2, 3)
+
+
+def random_shapes(
+    program: ir.Program, given: Mapping[str, int], rng: np.random.Generator
+) -> dict[str, int]:
+    """Small shapes of every rank; even and odd ones, tiles that may not divide their rank.
+
+    Raises
+    ------
+    EvaluationError
+        A shape in ``given`` is wrong, or contradicts another.
+    """
+    picked: dict[str, Any] = dict(given)
+    followers = {r.name for r in program.ranks if r.like is not None}
+    for name in program.parallel:
+        picked.setdefault(name, int(rng.choice(_PARALLEL)))
+    for rank in program.ranks:
+        alike = {r.name for r in program.ranks if r.like == rank.name}
+        if rank.family is not None or rank.name in followers or alike & set(given):
+            continue
+        if not rank.partition:
+            picked.setdefault(rank.name, int(rng.choice(_SHAPES)))
+            continue
+        # Any n of a family and its n members fix the last one.
+        names = (*rank.partition[1:], rank.name, rank.partition[0])
+        for name in names:
+            pool = _SHAPES if name == rank.name else _TILES
+            size = int(rng.choice(pool))
+            if sum(n in picked for n in names) < len(rank.partition):
+                picked.setdefault(name, size)
+    for einsum in program.einsums:
+        if einsum.select is not None:
+            _limit_selection(program, einsum, given, picked)
+    return resolve_shapes(program, picked, EvaluationError)
+
+
+def _limit_selection(
+    program: ir.Program, einsum: ir.Einsum, given: Mapping[str, int], picked: dict[str, Any]
+) -> None:
+    """No more is selected than there is."""
+    selected = ir.variables_of(einsum.expression)
+    for variable in einsum.target.variables:
+        rank = program.rank_of_variable[variable]
+        over = [program.rank_of_variable[v] for v in einsum.over]
+        if variable not in selected and rank not in given and rank in picked:
+            picked[rank] = min([picked[rank], *(picked[r] for r in over if r in picked)])
+
+
+def random_parameters(
+    program: ir.Program, given: Mapping[str, float], rng: np.random.Generator
+) -> dict[str, float]:
+    """The parameters given, the defaults, and numbers between 0.5 and 1 for the rest."""
+    found: dict[str, float] = dict(given)
+    for parameter in program.parameters:
+        size = float(rng.uniform(0.5, 1.0))
+        found.setdefault(parameter.name, size if parameter.default is None else parameter.default)
+    return found
+
+
+def random_inputs(
+    program: ir.Program, shapes: Mapping[str, int], rng: np.random.Generator
+) -> dict[str, Any]:
+    """Normal inputs, whole numbers for tensors that hold coordinates.
+
+    The deviation is the last rank's shape to the power -1/4, so that a product of two
+    inputs summed over it has deviation 1 and its exponential fits every number type.
+    """
+    coordinates = _coordinates(program, shapes)
+    inputs: dict[str, Any] = {}
+    for tensor in program.inputs:
+        size = tuple(shapes[r] for r in (*program.parallel, *tensor.ranks))
+        if tensor.name in coordinates:
+            inputs[tensor.name] = rng.integers(0, coordinates[tensor.name], size)
+        else:
+            last = shapes[tensor.ranks[-1]] if tensor.ranks else 1
+            inputs[tensor.name] = rng.normal(scale=last**-0.25, size=size)
+    return inputs
+
+
+def _coordinates(program: ir.Program, shapes: Mapping[str, int]) -> dict[str, int]:
+    """Tensors that index others, and below what their elements have to stay."""
+    found: dict[str, int] = {}
+    for einsum in (*program.init, *program.einsums):
+        for access in einsum.reads:
+            for rank, index in zip(
+                program.tensor_ranks[access.tensor], access.indices, strict=True
+            ):
+                if isinstance(index, ir.Gather):
+                    name = index.access.tensor
+                    found[name] = min(found.get(name, shapes[rank]), shapes[rank])
+    return found

@@ -1,0 +1,63 @@
+"""What the built-in cascades ought to compute, in plain numpy and independent of them.
+
+Each function takes the inputs of a cascade by name, in the cascade's index order (``Q`` is
+[P, E], ``K`` [M, E], ``V`` [M, F]), with any parallel ranks in front, and its parameters;
+it returns the outputs by name. A cascade file names its function under ``reference:``.
+Nothing here knows the cascade language.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import attention, linear, normalization
+
+Array = npt.NDArray[np.float64]
+
+__all__ = ["REFERENCES", "Reference", "find_reference"]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A named function of arrays that returns arrays by name."""
+
+    name: str
+    function: Callable[..., dict[str, Array]]
+
+    def __call__(self, **arguments: Any) -> dict[str, Array]:
+        """Evaluate on inputs and parameters by keyword."""
+        return self.function(**arguments)
+
+
+REFERENCES: tuple[Reference, ...] = tuple(
+    Reference(function.__name__, function)
+    for function in (
+        attention.softmax_attention,
+        attention.softmax_attention_causal,
+        attention.sliding_window_attention,
+        attention.softmax_attention_temperature,
+        attention.softmax_attention_sink,
+        attention.squared_softmax_attention,
+        linear.linear_attention,
+        linear.linear_attention_causal,
+        linear.lightning_attention,
+        linear.lightning_attention_backward,
+        normalization.softmax,
+        normalization.log_softmax,
+        normalization.cross_entropy,
+        normalization.layer_norm,
+        normalization.rms_norm,
+        normalization.rms_norm_projection,
+    )
+)
+"""Every reference, by its function's name."""
+
+
+def find_reference(name: str) -> Reference | None:
+    """The reference called ``name``, or None."""
+    return next((r for r in REFERENCES if r.name == name), None)
