@@ -5,7 +5,8 @@ it moves; its parent is read once for all array elements that share a value. Out
 level is updated by whatever arrives from below; an arrival that is not the first for its
 element reads the partial result back (``reads = updates - distinct elements``) and hands
 it down again. The first touch only writes, and handing a finished tile outwards reads
-nothing below. Every operand passes through the registers of the array that uses it.
+nothing below. Every operand passes through the registers of the array that uses it, and
+the registers count as one more level.
 """
 
 from __future__ import annotations
@@ -17,7 +18,15 @@ from math import prod
 from einsum_cascade.errors import MappingError, Problem
 
 from .footing import Footing
-from .lattice import Extents, Loop, count_deliveries, count_points, first_tile
+from .handover import found_at, moving_variables
+from .lattice import (
+    Extents,
+    Loop,
+    count_deliveries,
+    count_distinct,
+    count_points,
+    first_tile,
+)
 from .lower import Lowered, LoweredEinsum
 
 
@@ -61,13 +70,17 @@ def count_einsum(lowered: Lowered, e: LoweredEinsum) -> EinsumCount:
     single = _Registers()
     for footing in e.reads:
         accesses.extend(_input(lowered, e, footing))
-        own = e.array.name in lowered.residency.registers(footing.access.tensor)
-        totals.operand(points, 0 if own else _register_fills(lowered, e, footing))
-        single.operand(e.iterations, 0 if own else register_changes(lowered, e, footing))
-    moved = _output(lowered, e)
-    accesses.extend(moved)
-    totals.result(points, _register_fills(lowered, e, e.write))
-    single.result(e.iterations, register_changes(lowered, e, e.write))
+        left = _left_in_registers(lowered, e, footing)
+        totals.operand(points, 0 if left else _register_fills(lowered, e, footing))
+        single.operand(e.iterations, 0 if left else register_changes(lowered, e, footing))
+    accesses.extend(_output(lowered, e))
+    moved = _relevant(e.temporal, lowered, e.write)
+    everywhere = count_distinct(
+        (*e.temporal, *e.spatial), (*moved, *(True for _ in e.spatial)), e.extents
+    )
+    totals.result(points, _register_fills(lowered, e, e.write), everywhere)
+    in_one = count_distinct(e.temporal, moved, e.extents)
+    single.result(e.iterations, register_changes(lowered, e, e.write), in_one)
     return EinsumCount(
         einsum=e.name,
         array=e.array.name,
@@ -114,10 +127,13 @@ class _Registers:
         self.reads += uses
         self.writes += fills
 
-    def result(self, updates: int, starts: int) -> None:
-        """A result is written at every update and read back at all but the first."""
-        self.reads += updates - starts
-        self.writes += updates
+    def result(self, updates: int, arrivals: int, elements: int) -> None:
+        """A result is written at every update and read back at all but an element's first.
+
+        A partial result that comes back from outside is written once more.
+        """
+        self.reads += updates - elements
+        self.writes += updates + arrivals - elements
 
     def count(self, e: LoweredEinsum) -> AccessCount:
         return AccessCount(
@@ -129,10 +145,8 @@ class _Registers:
         )
 
 
-def _relevant(
-    loops: tuple[Loop, ...], footing: Footing, carried: tuple[str, ...]
-) -> tuple[bool, ...]:
-    moving = {*footing.access.variables, *carried}
+def _relevant(loops: tuple[Loop, ...], lowered: Lowered, footing: Footing) -> tuple[bool, ...]:
+    moving = moving_variables(lowered, footing.access)
     return tuple(loop.variable in moving for loop in loops)
 
 
@@ -143,8 +157,7 @@ def deliveries(lowered: Lowered, e: LoweredEinsum, footing: Footing, level: int)
     values once.
     """
     loops = e.outer(level)
-    carried = tuple(r.lower() for r in lowered.program.parallel)
-    return count_deliveries(loops, _relevant(loops, footing, carried), e.extents, footing.size)
+    return count_deliveries(loops, _relevant(loops, lowered, footing), e.extents, footing.size)
 
 
 def register_changes(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> int:
@@ -160,77 +173,78 @@ def _register_fills(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> int
 def _changes(
     lowered: Lowered, e: LoweredEinsum, footing: Footing, size: Callable[[Extents], int]
 ) -> int:
-    carried = tuple(r.lower() for r in lowered.program.parallel)
-    loops = e.temporal
-    return count_deliveries(loops, _relevant(loops, footing, carried), e.extents, size)
+    relevant = _relevant(e.temporal, lowered, footing)
+    return count_deliveries(e.temporal, relevant, e.extents, size)
 
 
-def _chain(lowered: Lowered, e: LoweredEinsum, tensor: str) -> list[tuple[str, int]]:
-    """Places that hold a tensor for an Einsum, outermost first, its own registers last.
+def _memories(lowered: Lowered, tensor: str) -> list[tuple[str, int]]:
+    """Memories that keep a tensor, with their level, outermost first."""
+    memories = lowered.architecture.memories
+    return [(memories[i].name, i) for i in lowered.residency.memories(tensor)]
 
-    Registers of another array stand where the innermost memory would: they feed, or
-    collect from, the Einsum's own registers.
-    """
-    level = lowered.register_level
-    own = e.array.name
-    places = lowered.residency.of(tensor)
-    memories = [(p.name, p.memory) for p in places if p.memory is not None]
-    others = [(p.name, level) for p in places if p.memory is None and p.name != own]
-    return [*((n, m) for n, m in memories if m is not None), *others[:1]]
+
+def _other_registers(lowered: Lowered, e: LoweredEinsum, tensor: str) -> list[str]:
+    """Arrays but the Einsum's own whose registers keep a tensor."""
+    return [a for a in lowered.residency.registers(tensor) if a != e.array.name]
+
+
+def _in_registers(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> bool:
+    """Whether registers, somewhere, still hold an intermediate when an Einsum reads it."""
+    tensor = footing.access.tensor
+    if tensor not in lowered.program.einsum_of:
+        return False
+    return not lowered.residency.memories(tensor) or found_at(
+        lowered, e, footing, lowered.register_level
+    )
+
+
+def _left_in_registers(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> bool:
+    """Whether an operand waits in the Einsum's own registers; nothing is fetched then."""
+    own = e.array.name in lowered.residency.registers(footing.access.tensor)
+    return own and _in_registers(lowered, e, footing)
 
 
 def _input(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> list[AccessCount]:
-    tensor = footing.access.tensor
-    if e.array.name in lowered.residency.registers(tensor):
+    """Reads of an operand: from where it is still found, level by level inwards."""
+    if _left_in_registers(lowered, e, footing):
         return []
-    chain = _chain(lowered, e, tensor)
-    found: list[AccessCount] = []
-    arriving = 0
-    for position, (place, _) in enumerate(chain):
-        below = chain[position + 1][1] if position + 1 < len(chain) else lowered.register_level
-        taken = deliveries(lowered, e, footing, below)
-        writes = arriving if position else 0
-        found.append(
-            AccessCount(einsum=e.name, tensor=tensor, place=place, reads=taken, writes=writes)
-        )
-        arriving = taken
-    return _without_handover(lowered, e, tensor, found)
-
-
-def _without_handover(
-    lowered: Lowered, e: LoweredEinsum, tensor: str, counts: list[AccessCount]
-) -> list[AccessCount]:
-    """An intermediate whose tile is still at its inner place is not fetched again."""
-    producer = next((p for p in lowered.einsums if p.name == tensor), None)
-    chain = _chain(lowered, e, tensor)
-    if producer is None or len(chain) < 2:
-        return counts
-    level = chain[-1][1]
-    if not (_fused(e, level) and _fused(producer, level)):
-        return counts
-    inner = counts[-1]
+    tensor = footing.access.tensor
+    chain = _memories(lowered, tensor)
+    others = _other_registers(lowered, e, tensor)
+    if others and _in_registers(lowered, e, footing):
+        chain = [(others[0], lowered.register_level)]
+    found_in = [i for i, (_, level) in enumerate(chain) if found_at(lowered, e, footing, level)]
+    chain = chain[max(found_in, default=0) :]
+    below = [*(level for _, level in chain[1:]), lowered.register_level]
+    taken = [deliveries(lowered, e, footing, level) for level in below]
+    arriving = [0, *taken]
     return [
-        AccessCount(einsum=e.name, tensor=tensor, place=inner.place, reads=inner.reads, writes=0)
+        AccessCount(einsum=e.name, tensor=tensor, place=place, reads=reads, writes=writes)
+        for (place, _), reads, writes in zip(chain, taken, arriving, strict=False)
     ]
 
 
-def _fused(e: LoweredEinsum, level: int) -> bool:
-    """Whether only shared loops move the tiles that ``level`` holds for an Einsum."""
-    return all(loop in e.shared for loop in e.outer(level))
-
-
 def _output(lowered: Lowered, e: LoweredEinsum) -> list[AccessCount]:
-    chain = _chain(lowered, e, e.name)
+    """Writes of a result on its way out, and partial results on their way back."""
+    memories = _memories(lowered, e.name)
+    others = _other_registers(lowered, e, e.name)
+    level = lowered.register_level
+    below = [*(level for _, level in memories[1:]), level]
+    updates = [deliveries(lowered, e, e.write, i) for i in below]
     distinct = e.write.size(e.extents)
-    below = [level for _, level in chain[1:]] + [lowered.register_level]
-    updates = [deliveries(lowered, e, e.write, level) for level in below]
     again = [u - distinct for u in updates]
     handed_down = [0, *again]
-    return [
+    found = [
         AccessCount(einsum=e.name, tensor=e.name, place=place, reads=back, writes=arriving + refill)
         for (place, _), arriving, back, refill in zip(
-            chain, updates, again, handed_down, strict=False
+            memories, updates, again, handed_down, strict=False
         )
+    ]
+    arriving, back = updates[-1], again[-1]
+    refill = back if memories else 0
+    return found + [
+        AccessCount(einsum=e.name, tensor=e.name, place=a, reads=back, writes=arriving + refill)
+        for a in others
     ]
 
 

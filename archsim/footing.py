@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from math import prod
 
 from einsum_cascade.errors import MappingError, Problem
-from einsum_cascade.ir import Access, Affine, AffineTerm, Gather
+from einsum_cascade.ir import Access, AffineTerm, Gather, Index
 from einsum_cascade.source import Span
 
 from .lattice import Axis, Extents, iterations
@@ -16,38 +16,73 @@ from .lattice import Axis, Extents, iterations
 _LARGEST_SET = 200_000
 """Irregular index images are enumerated up to this many points."""
 
+_Name = tuple[int, int]
+"""A rank variable: its axis, and its place among the variables of the axis."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
-    """A group of variables that address one run of an axis: ``m1*M0 + m0``, or ``p``.
+class Digits:
+    """The variables of one axis that an access tells apart: ``m1*M0 + m0``, or ``m1``.
 
-    Covers the variables ``first .. last`` of the axis (both included).
+    The variables of an axis are the digits of one mixed-radix number that runs over the
+    extent. ``strides`` holds every variable's stride, outermost first, and whether it is
+    told apart.
     """
 
     axis: int
-    above: int | None
-    """Stride of the variable just outside the run; None when the run starts the axis."""
-    stride: int
-    """Stride of the innermost variable of the run."""
+    strides: tuple[tuple[int, bool], ...]
 
     def size(self, extents: Extents) -> int:
-        """Distinct coordinates of the run."""
-        extent = extents[self.axis]
-        return iterations(extent if self.above is None else min(extent, self.above), self.stride)
+        """Distinct tuples of the digits told apart."""
+        return _distinct(extents[self.axis], self.strides)
+
+    def tuples(self, extents: Extents) -> Iterator[tuple[int, ...]]:
+        """The distinct tuples themselves."""
+        return _tuples(extents[self.axis], self.strides)
+
+
+def _distinct(extent: int, strides: tuple[tuple[int, bool], ...]) -> int:
+    if not any(kept for _, kept in strides):
+        return 1
+    (stride, kept), rest = strides[0], strides[1:]
+    if not kept:
+        # The first iteration is the fullest: what the others hold, it holds too.
+        return _distinct(min(extent, stride), rest)
+    full, last = divmod(extent, stride)
+    return (full * _distinct(stride, rest) if full else 0) + (_distinct(last, rest) if last else 0)
+
+
+def _tuples(extent: int, strides: tuple[tuple[int, bool], ...]) -> Iterator[tuple[int, ...]]:
+    if not any(kept for _, kept in strides):
+        yield ()
+        return
+    (stride, kept), rest = strides[0], strides[1:]
+    if not kept:
+        yield from _tuples(min(extent, stride), rest)
+        return
+    for digit in range(iterations(extent, stride)):
+        for below in _tuples(min(stride, extent - digit * stride), rest):
+            yield (digit, *below)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
-    """An index that adds several axes (``p + r``): terms of (coefficient, block)."""
+class Sum:
+    """An index that adds several axes (``p + r``): terms of (coefficient, digits).
 
-    terms: tuple[tuple[int, Block], ...]
+    Each term's digits run over neighbouring variables, so that it takes the values
+    ``0, c, 2c, ...``.
+    """
+
+    terms: tuple[tuple[int, Digits], ...]
     span: Span | None
 
     def size(self, extents: Extents) -> int:
         """Distinct values of the sum."""
-        terms = sorted((abs(c), b.size(extents)) for c, b in self.terms)
-        unit = terms[0][0]
-        run = terms[0][1]
+        terms = sorted((abs(c), d.size(extents)) for c, d in self.terms)
+        terms = [(c, n) for c, n in terms if c and n > 1]
+        if not terms:
+            return 1
+        unit, run = terms[0]
         for coefficient, extent in terms[1:]:
             if coefficient % unit or coefficient // unit > run:
                 return self._enumerate(terms)
@@ -55,24 +90,53 @@ class Image:
         return run
 
     def _enumerate(self, terms: list[tuple[int, int]]) -> int:
-        if prod(n for _, n in terms) > _LARGEST_SET:
-            raise MappingError(
-                Problem("this index is too irregular to count its elements exactly", self.span)
-            )
+        _check_size((n for _, n in terms), self.span)
         ranges = [range(0, c * n, c) for c, n in terms]
         return len({sum(values) for values in product(*ranges)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knot:
+    """Indices that share axes (``X[p + r, p + s]``): counted by enumeration.
+
+    ``sums`` weigh the digits of all ``axes`` in turn; a digit told apart by itself is a
+    sum of one.
+    """
+
+    axes: tuple[Digits, ...]
+    sums: tuple[tuple[int, ...], ...]
+    span: Span | None
+
+    def size(self, extents: Extents) -> int:
+        """Distinct tuples of the sums' values."""
+        _check_size((d.size(extents) for d in self.axes), self.span)
+        found: set[tuple[int, ...]] = set()
+        for parts in product(*(tuple(d.tuples(extents)) for d in self.axes)):
+            digits = [digit for part in parts for digit in part]
+            found.add(tuple(sum(map(int.__mul__, s, digits)) for s in self.sums))
+        return len(found)
+
+
+def _check_size(sizes: Iterable[int], span: Span | None) -> None:
+    if prod(sizes) > _LARGEST_SET:
+        raise MappingError(
+            Problem("this index is too irregular to count its elements exactly", span)
+        )
+
+
+_Parts = tuple[Digits | Sum | Knot, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footing:
     """What an access addresses: a product of independent parts.
 
-    ``iterative`` are blocks of ranks along which the tensor is kept in one copy only.
+    ``one_copy`` leaves out the ranks along which the tensor is kept in one copy only.
     """
 
     access: Access
-    parts: tuple[Block | Image, ...]
-    iterative: tuple[Block, ...] = ()
+    parts: _Parts
+    one_copy: _Parts
 
     def size(self, extents: Extents) -> int:
         """Distinct elements touched inside ``extents``."""
@@ -80,7 +144,7 @@ class Footing:
 
     def live(self, extents: Extents) -> int:
         """Elements that must be held at once: one copy along iterative ranks."""
-        return prod(p.size(extents) for p in self.parts if p not in self.iterative)
+        return prod(p.size(extents) for p in self.one_copy)
 
 
 def footing(
@@ -105,17 +169,13 @@ def footing(
     carried : tuple of str
         Variables of the parallel ranks, which every tensor carries.
     """
-    runs: set[str] = set(carried)
-    images: list[Image] = []
-    for index in access.indices:
-        simple = _positional(index, axes, shapes)
-        if simple is None:
-            images.append(_image(index, axes, shapes))
-        else:
-            runs.update(simple)
-    blocks = _blocks(runs, axes)
-    once = _blocks(runs & iterative, axes)
-    return Footing(access=access, parts=(*blocks, *images), iterative=once)
+    builder = _Builder(axes, shapes)
+    lasting = [i for i in access.indices if not i.variables or not iterative >= {*i.variables}]
+    return Footing(
+        access=access,
+        parts=builder.parts(access.indices, carried),
+        one_copy=builder.parts(lasting, carried),
+    )
 
 
 def coefficient(term: AffineTerm, shapes: Mapping[str, int]) -> int:
@@ -123,47 +183,120 @@ def coefficient(term: AffineTerm, shapes: Mapping[str, int]) -> int:
     return term.coefficient * prod(shapes[s] for s in term.shapes)
 
 
-def _positional(
-    index: Affine | Gather, axes: tuple[Axis, ...], shapes: Mapping[str, int]
-) -> tuple[str, ...] | None:
-    """Variables of an index whose distinct values are its variables' distinct tuples."""
-    if isinstance(index, Gather):
-        return index.variables
-    moving = [t for t in index.terms if t.variable]
-    if len(moving) <= 1:
-        return index.variables
-    for axis in axes:
-        strides = dict(axis.variables)
-        if all(t.variable in strides for t in moving):
-            ratios = {coefficient(t, shapes) / strides[t.variable] for t in moving if t.variable}
-            return index.variables if len(ratios) == 1 else None
-    return None
+@dataclass(frozen=True, slots=True)
+class _Weights:
+    """An index as a weighted sum of variables."""
+
+    by_name: tuple[tuple[_Name, int], ...]
+    span: Span | None
 
 
-def _blocks(names: set[str] | frozenset[str], axes: tuple[Axis, ...]) -> tuple[Block, ...]:
-    """Maximal runs of neighbouring variables on each axis."""
-    found: list[Block] = []
-    for number, axis in enumerate(axes):
-        above: int | None = None
-        last: int | None = None
-        for variable, stride in axis.variables:
-            if variable in names:
-                last = stride
-                continue
-            if last is not None:
-                found.append(Block(axis=number, above=above, stride=last))
-                last = None
-            above = stride
-        if last is not None:
-            found.append(Block(axis=number, above=above, stride=last))
-    return tuple(found)
+class _Builder:
+    """Splits the indices of an access into independent parts."""
 
+    def __init__(self, axes: tuple[Axis, ...], shapes: Mapping[str, int]) -> None:
+        self.axes = axes
+        self.shapes = shapes
+        self.names: dict[str, _Name] = {
+            variable: (number, place)
+            for number, axis in enumerate(axes)
+            for place, (variable, _) in enumerate(axis.variables)
+        }
 
-def _image(index: Affine | Gather, axes: tuple[Axis, ...], shapes: Mapping[str, int]) -> Image:
-    assert isinstance(index, Affine)
-    terms: list[tuple[int, Block]] = []
-    for term in index.terms:
-        if term.variable:
-            (block,) = _blocks({term.variable}, axes)
-            terms.append((coefficient(term, shapes), block))
-    return Image(terms=tuple(terms), span=index.span)
+    def parts(self, indices: Iterable[Index], carried: tuple[str, ...]) -> _Parts:
+        """Independent parts whose sizes multiply to the number of distinct elements."""
+        apart = {self.names[v] for v in carried}
+        sums: list[_Weights] = []
+        for index in indices:
+            weights = self._weights(index)
+            alone = self._told_apart(weights)
+            if alone is None:
+                sums.append(weights)
+            else:
+                apart |= alone
+        # What is told apart by itself only moves a sum as a whole.
+        rest = [self._without(s, apart) for s in sums]
+        rest = [s for s in rest if s.by_name]
+        found: list[Digits | Sum | Knot] = []
+        tied: set[int] = set()
+        for group in self._groups(rest):
+            axes = {axis for s in group for (axis, _), _ in s.by_name}
+            plain = len(group) == 1 and not axes & {axis for axis, _ in apart}
+            simple = self._sum(group[0]) if plain else None
+            found.append(simple or self._knot(group, apart, axes))
+            tied |= axes
+        free = {axis for axis, _ in apart} - tied
+        return (*(self._digits(axis, apart) for axis in sorted(free)), *found)
+
+    def _weights(self, index: Index) -> _Weights:
+        if isinstance(index, Gather):
+            # Which element it is depends on data: one for each element of the inner access.
+            return _Weights(tuple((self.names[v], 0) for v in index.variables), index.span)
+        found: dict[_Name, int] = {}
+        for term in index.terms:
+            if term.variable:
+                name = self.names[term.variable]
+                found[name] = found.get(name, 0) + coefficient(term, self.shapes)
+        return _Weights(tuple((n, c) for n, c in found.items() if c), index.span)
+
+    def _told_apart(self, weights: _Weights) -> set[_Name] | None:
+        """Variables of an index whose values are as many as its variables' tuples."""
+        names = [name for name, _ in weights.by_name]
+        if len(names) <= 1 or not any(c for _, c in weights.by_name):
+            return set(names)
+        if len({axis for axis, _ in names}) > 1:
+            return None
+        ratios = {(c, self._stride(n)) for n, c in weights.by_name}
+        first = next(iter(ratios))
+        return set(names) if all(c * first[1] == first[0] * s for c, s in ratios) else None
+
+    def _stride(self, name: _Name) -> int:
+        return self.axes[name[0]].variables[name[1]][1]
+
+    def _without(self, weights: _Weights, apart: set[_Name]) -> _Weights:
+        kept = tuple((n, c) for n, c in weights.by_name if n not in apart)
+        return _Weights(kept, weights.span)
+
+    def _groups(self, sums: list[_Weights]) -> list[list[_Weights]]:
+        """Sums that share an axis belong together."""
+        groups: list[tuple[set[int], list[_Weights]]] = []
+        for s in sums:
+            axes = {axis for (axis, _), _ in s.by_name}
+            members = [s]
+            apart = []
+            for other, theirs in groups:
+                if other & axes:
+                    axes |= other
+                    members = [*theirs, *members]
+                else:
+                    apart.append((other, theirs))
+            groups = [*apart, (axes, members)]
+        return [members for _, members in groups]
+
+    def _digits(self, axis: int, names: Iterable[_Name]) -> Digits:
+        kept = {place for number, place in names if number == axis}
+        strides = enumerate(self.axes[axis].variables)
+        return Digits(axis=axis, strides=tuple((s, i in kept) for i, (_, s) in strides))
+
+    def _sum(self, weights: _Weights) -> Sum | None:
+        """A sum whose terms on each axis are one run of digits, or None."""
+        terms: list[tuple[int, Digits]] = []
+        for axis in dict.fromkeys(n[0] for n, _ in weights.by_name):
+            mine = sorted((n, c) for n, c in weights.by_name if n[0] == axis)
+            places = [place for (_, place), _ in mine]
+            (last, unit) = mine[-1]
+            even = all(c * self._stride(last) == unit * self._stride(n) for n, c in mine)
+            if not even or places != list(range(places[0], places[-1] + 1)):
+                return None
+            terms.append((unit, self._digits(axis, [n for n, _ in mine])))
+        return Sum(terms=tuple(terms), span=weights.span)
+
+    def _knot(self, group: list[_Weights], apart: set[_Name], axes: set[int]) -> Knot:
+        alone = [n for n in sorted(apart) if n[0] in axes]
+        names = sorted({*alone, *(n for s in group for n, _ in s.by_name)})
+        rows = [{n: 1} for n in alone] + [dict(s.by_name) for s in group]
+        return Knot(
+            axes=tuple(self._digits(axis, names) for axis in sorted(axes)),
+            sums=tuple(tuple(row.get(n, 0) for n in names) for row in rows),
+            span=group[0].span,
+        )

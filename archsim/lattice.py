@@ -73,6 +73,14 @@ def first_tile(extents: Extents, loops: tuple[Loop, ...]) -> Extents:
 
 def count_points(loops: tuple[Loop, ...], extents: Extents) -> int:
     """Iterations of a loop nest, ragged edges exact."""
+    return count_distinct(loops, (True,) * len(loops), extents)
+
+
+def count_distinct(loops: tuple[Loop, ...], counted: tuple[bool, ...], extents: Extents) -> int:
+    """Distinct indices of the ``counted`` loops of a nest, ragged edges exact.
+
+    Any other loop is entered once: its first iteration is the fullest.
+    """
     memo: dict[tuple[int, Extents], int] = {}
 
     def visit(depth: int, now: Extents) -> int:
@@ -81,9 +89,11 @@ def count_points(loops: tuple[Loop, ...], extents: Extents) -> int:
         key = (depth, now)
         if key not in memo:
             loop = loops[depth]
+            parts = split(now[loop.axis], loop.stride)
+            if not counted[depth]:
+                parts = ((1, parts[0][1]),)
             memo[key] = sum(
-                count * visit(depth + 1, inside(now, loop, extent))
-                for count, extent in split(now[loop.axis], loop.stride)
+                count * visit(depth + 1, inside(now, loop, extent)) for count, extent in parts
             )
         return memo[key]
 
@@ -92,11 +102,12 @@ def count_points(loops: tuple[Loop, ...], extents: Extents) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Stream:
-    """Deliveries of one sub-nest: their total size, the first one's, and whether only one."""
+    """Deliveries of one sub-nest: their total size, the first one's, and how they end."""
 
     total: int
     first: int
-    single: bool
+    returns: bool
+    """Whether the last tile is the first: one that stays when the sub-nest is repeated."""
 
 
 def count_deliveries(
@@ -143,18 +154,18 @@ def count_deliveries(
 def _moving(runs: list[tuple[int, _Stream]]) -> _Stream:
     total = sum(count * stream.total for count, stream in runs)
     once = sum(count for count, _ in runs) == 1
-    return _Stream(total, runs[0][1].first, once and runs[0][1].single)
+    return _Stream(total, runs[0][1].first, once and runs[0][1].returns)
 
 
 def _staying(runs: list[tuple[int, _Stream]]) -> _Stream:
-    """Repetitions of a stream: a single tile is not delivered again."""
+    """Repetitions of a stream: a tile that is still there is not delivered again."""
     total = 0
     before: _Stream | None = None
     for count, stream in runs:
         total += count * stream.total
-        repeats = count - 1 if stream.single else 0
-        if before is not None and before.single:
+        repeats = count - 1 if stream.returns else 0
+        if before is not None and before.returns:
             repeats += 1
         total -= repeats * stream.first
         before = stream
-    return _Stream(total, runs[0][1].first, all(s.single for _, s in runs))
+    return _Stream(total, runs[0][1].first, runs[-1][1].returns)

@@ -184,18 +184,12 @@ class _Lowering:
         return tuple(found)
 
     def steps(self) -> int:
-        ranks = list(dict.fromkeys(m.rank for m, _ in self._shared()))
-        loops = tuple(
-            Loop(
-                member=m.name,
-                axis=ranks.index(m.rank),
-                stride=m.stride,
-                level=level,
-                variable=m.rank.lower(),
-            )
-            for m, level in self._shared()
-        )
-        return count_points(loops, tuple(self.tiling.shapes[r] for r in ranks))
+        shared = self._shared()
+        axes = self.tiling.axes(tuple(dict.fromkeys(m.rank.lower() for m, _ in shared)))
+        loops = [self._loop(axes, member, level, None) for member, level in shared]
+        # Iterations are as many in any order; outer tiles first is the order to count in.
+        loops.sort(key=lambda loop: -loop.stride)
+        return count_points(tuple(loops), tuple(a.extent for a in axes))
 
     def _shared(self) -> list[tuple[Member, int]]:
         return [
@@ -270,7 +264,8 @@ class _Lowering:
                 return Loop(
                     member=member.name,
                     axis=number,
-                    stride=member.stride * stride,
+                    # A tile larger than its rank is the whole rank.
+                    stride=min(member.stride, self.tiling.shapes[member.rank]) * stride,
                     level=level,
                     variable=variable,
                     dimension=dimension,

@@ -77,8 +77,8 @@ def area(square_micrometres: float) -> str:
 
 
 def seconds(value: float) -> str:
-    """Seconds in the nearest unit."""
-    return engineering(value, "s")
+    """Seconds in the nearest unit, but never kiloseconds."""
+    return f"{_significant(value, 4)} s" if value >= 1000 else engineering(value, "s")
 
 
 def bar(share: float, width: int = 20) -> str:

@@ -1,0 +1,22 @@
+"""The command line: ``archsim simulate``, ``archsim analyze`` and the rest."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+from .application import archsim
+
+
+def main() -> None:
+    """Run the command line on ``sys.argv`` and exit with its code.
+
+    A character that the terminal's encoding does not have is shown as ``?``.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    archsim(prog_name="archsim")
+
+
+__all__ = ["archsim", "main"]

@@ -1,0 +1,5 @@
+"""``python -m archsim.cli``."""
+
+from . import main
+
+main()

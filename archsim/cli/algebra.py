@@ -1,0 +1,54 @@
+"""``archsim analyze`` and ``archsim rewrite``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from einsum_cascade import Cascade
+
+from .console import show, show_json
+from .files import write_text
+from .options import json_option, numbers_of, settings_option
+
+
+@click.command("analyze")
+@click.argument("cascade")
+@click.option("--rank", metavar="RANK", help="Report this rank alone.")
+@settings_option
+@json_option
+def analyze_command(
+    cascade: str, rank: str | None, settings: tuple[str, ...], as_json: bool
+) -> None:
+    """Analyse a CASCADE: passes over each rank and why, footprints, operations, traffic.
+
+    --set M=64K puts a number for a shape; without it results are expressions in the shapes.
+    """
+    from archsim.cascade_report import analysis_dict, analysis_report
+
+    analysis = Cascade.load(cascade).analyze()
+    if settings:
+        analysis = analysis.subs(numbers_of(settings))
+    if as_json:
+        show_json(analysis_dict(analysis, rank))
+    else:
+        show(analysis_report(analysis, rank))
+
+
+@click.command("rewrite")
+@click.argument("cascade")
+@click.argument("rules", metavar="RULE...", nargs=-1, required=True)
+@click.option("--out", metavar="FILE", type=Path, help="Write the derived cascade.")
+def rewrite_command(cascade: str, rules: tuple[str, ...], out: Path | None) -> None:
+    """Rewrite a CASCADE by one RULE after another; print the derivation and its proof.
+
+    A rule is written with its arguments: partition:M=M1,M0 or reduce_passes.
+    """
+    from einsum_cascade.rewrites import rewrite
+
+    derivation = rewrite(Cascade.load(cascade), *rules)
+    text = derivation.result.text().rstrip("\n")
+    click.echo(f"{derivation.text()}\n\nderived cascade\n\n{text}")
+    if out:
+        click.echo(f"\nwrote {write_text(out, text)}")

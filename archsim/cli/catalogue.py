@@ -1,0 +1,79 @@
+"""``archsim list`` and ``archsim show``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from archsim.catalogue import KINDS, Entry, entries, find
+from einsum_cascade.errors import InputError
+
+from .console import console, show, show_json
+from .options import Known, json_option
+
+if TYPE_CHECKING:
+    from archsim.document import Document
+
+
+@click.command("list")
+@click.argument("kind", metavar="KIND", type=Known([k.plural for k in KINDS]))
+@json_option
+def list_command(kind: str, as_json: bool) -> None:
+    """List what is built in, by KIND.
+
+    KIND is cascades, architectures, mappings, workloads or technologies.
+    """
+    found = entries(kind)
+    if as_json:
+        show_json([{"name": e.name, "description": e.description} for e in found])
+    else:
+        show(_listing(kind, found))
+
+
+@click.command("show")
+@click.argument("name")
+@click.option("--format", "form", type=Known(["yaml", "latex", "dot"]), default="yaml")
+def show_command(name: str, form: str) -> None:
+    """Print a specification: a built-in, KIND/NAME, or a file.
+
+    A name that several kinds share prints them all. A cascade can also be printed as
+    LaTeX equations and as a graph for Graphviz (dot).
+    """
+    for entry in find(name):
+        if form == "yaml":
+            click.echo(f"# {entry.kind} {entry.name}")
+            _show_text(entry)
+        else:
+            click.echo(_cascade(entry, form))
+
+
+def _listing(kind: str, found: tuple[Entry, ...]) -> Document:
+    from archsim.document import Column, Document, Table
+
+    table = Table(
+        title="",
+        columns=(Column("name", "name"), Column("what it is", "text")),
+        rows=tuple((e.name, e.description) for e in found),
+    )
+    return Document(title=f"{kind} ({len(found)})", tables=((table,),))
+
+
+def _cascade(entry: Entry, form: str) -> str:
+    if entry.kind != "cascade":
+        raise InputError(f"--format {form} is for cascades, '{entry.name}' is of kind {entry.kind}")
+    from einsum_cascade import Cascade
+
+    cascade = Cascade.parse(entry.source.text, entry.source.name)
+    return cascade.latex() if form == "latex" else cascade.dot()
+
+
+def _show_text(entry: Entry) -> None:
+    """The text of a file, coloured on a terminal and verbatim in a pipe."""
+    terminal = console()
+    if not terminal.is_terminal:
+        click.echo(entry.source.text.rstrip("\n"))
+        return
+    from rich.syntax import Syntax
+
+    terminal.print(Syntax(entry.source.text, "yaml", background_color="default", word_wrap=True))

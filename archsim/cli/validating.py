@@ -1,0 +1,118 @@
+"""``archsim validate``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from einsum_cascade import Cascade
+from einsum_cascade.errors import CascadeError, did_you_mean
+from einsum_cascade.ir import DTYPES
+from einsum_cascade.library import builtin_names
+
+from .console import show, show_json
+from .options import Known, json_option
+
+if TYPE_CHECKING:
+    from archsim import Architecture, Mapping
+    from archsim.validation import ValidationReport
+    from workloads.references import Reference
+
+ALL = "all"
+_CHECK_FAILED = 1
+
+
+@dataclass(frozen=True)
+class Check:
+    """One cascade run and compared; ``mapping`` where its mapped nest was what ran."""
+
+    report: ValidationReport
+    mapping: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object of ``validate --json``."""
+        return self.report.to_dict() | {"mapping": self.mapping}
+
+
+@click.command("validate")
+@click.argument("cascades", metavar="[CASCADE...|all]", nargs=-1)
+@click.option("--mapping", metavar="NAME|FILE", help="Run the mapped loop nest as well.")
+@click.option("--arch", metavar="ARCH", default="fusemax", help="The machine of --mapping.")
+@click.option("--dtype", type=Known(DTYPES), default="float64", show_default=True)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random inputs."
+)
+@json_option
+@click.pass_context
+def validate_command(
+    context: click.Context,
+    cascades: tuple[str, ...],
+    mapping: str | None,
+    arch: str,
+    dtype: str,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Run cascades on random numbers and compare them with independent references.
+
+    Without a CASCADE: the one of --mapping, else all built-in ones. Exit code 1 if one fails.
+    """
+    from archsim import Architecture, Mapping
+    from archsim.cascade_report import validation_report
+    from archsim.validation_mapped import check_mapping_fits
+
+    chosen = Mapping.load(mapping) if mapping else None
+    machine = Architecture.load(arch)
+    found = [Cascade.load(name) for name in _names(cascades, chosen)]
+    if chosen and ALL not in cascades:
+        check_mapping_fits(chosen, found)
+    checks = [c for cascade in found for c in _checks(cascade, chosen, machine, dtype, seed)]
+    if as_json:
+        show_json([c.to_dict() for c in checks])
+    else:
+        show(validation_report([(c.report, c.mapping) for c in checks]))
+    context.exit(0 if all(c.report.ok for c in checks) else _CHECK_FAILED)
+
+
+def _names(given: tuple[str, ...], mapping: Mapping | None) -> tuple[str, ...]:
+    """What to validate: as given, else the mapping's cascade, else everything built in."""
+    if given and ALL not in given:
+        return given
+    if mapping is not None and not given:
+        return (mapping.cascade,)
+    return builtin_names("cascades")
+
+
+def _checks(
+    cascade: Cascade, mapping: Mapping | None, machine: Architecture, dtype: str, seed: int
+) -> Iterator[Check]:
+    """The equations, and the mapped nest where the mapping is for this cascade."""
+    from archsim.validation import validate_cascade
+    from archsim.validation_mapped import mapped_run, mapped_shapes, mapping_fits
+
+    reference = _reference(cascade)
+    yield Check(validate_cascade(cascade, reference=reference, dtype=dtype, seed=seed))
+    if mapping is not None and mapping_fits(mapping, cascade):
+        run = mapped_run(cascade, mapping, machine)
+        shapes = mapped_shapes(cascade, mapping, machine)
+        report = validate_cascade(
+            cascade, reference=reference, shapes=shapes, dtype=dtype, seed=seed, trials=1, run=run
+        )
+        yield Check(report, mapping.name)
+
+
+def _reference(cascade: Cascade) -> Reference | None:
+    """The reference the cascade's file names, or None where it names none."""
+    from workloads.references import REFERENCES, find_reference
+
+    name = cascade.program.reference
+    if not name:
+        return None
+    reference = find_reference(name)
+    if reference is None:
+        hint = did_you_mean(name, [r.name for r in REFERENCES])
+        raise CascadeError(f"{cascade.name}: there is no reference '{name}'; {hint}")
+    return reference

@@ -1,0 +1,206 @@
+"""A report before it has a form: facts, tables and notes as plain strings.
+
+The same document is shown on a terminal (``rich``), written as Markdown, and shown in
+Jupyter as HTML, so that all three say the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from io import StringIO
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table as RichTable
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A table's column. Numbers stand right; ``kind`` says how a cell is to be shown."""
+
+    title: str
+    kind: Literal["name", "text", "number", "bar"] = "number"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Rows of cells under columns."""
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One headline: ``latency   14.2 ms   bound by array_1d``."""
+
+    label: str
+    value: str
+    remark: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A title, facts, rows of tables that may stand side by side, and notes."""
+
+    title: str
+    subtitle: str = ""
+    facts: tuple[Fact, ...] = ()
+    tables: tuple[tuple[Table, ...], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __rich__(self) -> RenderableType:
+        return to_rich(self)
+
+    def __str__(self) -> str:
+        return to_text(self)
+
+    def _repr_html_(self) -> str:
+        return to_html(self)
+
+
+# ------------------------------------------------------------------------- Markdown
+
+
+def to_markdown(document: Document) -> str:
+    """The document as GitHub-flavoured Markdown."""
+    parts = [f"# {document.title}"]
+    if document.subtitle:
+        parts.append(document.subtitle)
+    if document.facts:
+        parts.append("\n".join(_markdown_fact(f) for f in document.facts))
+    parts += [_markdown_table(t) for row in document.tables for t in row]
+    if document.notes:
+        parts.append("\n".join(f"* {n}" for n in document.notes))
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown_fact(fact: Fact) -> str:
+    remark = f" ({fact.remark})" if fact.remark else ""
+    return f"* **{fact.label}**: {fact.value}{remark}"
+
+
+def _markdown_table(table: Table) -> str:
+    rule = ["---:" if c.kind == "number" else "---" for c in table.columns]
+    head = [c.title for c in table.columns]
+    lines = [head, rule, *table.rows]
+    body = "\n".join("| " + " | ".join(_markdown_cell(c) for c in row) + " |" for row in lines)
+    return f"## {table.title}\n\n{body}" if table.title else body
+
+
+def _markdown_cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", "<br>")
+
+
+# ----------------------------------------------------------------------------- HTML
+
+
+def to_html(document: Document) -> str:
+    """The document as an HTML fragment, every text escaped."""
+    parts = [f"<h4>{escape(document.title)}</h4>"]
+    if document.subtitle:
+        parts.append(f"<p>{escape(document.subtitle)}</p>")
+    if document.facts:
+        parts.append(f"<table>{''.join(_html_fact(f) for f in document.facts)}</table>")
+    parts += [_html_table(t) for row in document.tables for t in row]
+    parts += [f"<p><small>{escape(n)}</small></p>" for n in document.notes]
+    return f"<div>{''.join(parts)}</div>"
+
+
+def _html_fact(fact: Fact) -> str:
+    cells = (f"<b>{escape(fact.label)}</b>", escape(fact.value), escape(fact.remark))
+    return "<tr>" + "".join(f"<td style='text-align:left'>{c}</td>" for c in cells) + "</tr>"
+
+
+def _html_table(table: Table) -> str:
+    align = ["right" if c.kind == "number" else "left" for c in table.columns]
+    head = "".join(f"<th>{escape(c.title)}</th>" for c in table.columns)
+    rows = "".join(
+        "<tr>"
+        + "".join(
+            f"<td style='text-align:{a}'>{escape(c)}</td>" for a, c in zip(align, row, strict=True)
+        )
+        + "</tr>"
+        for row in table.rows
+    )
+    caption = f"<caption>{escape(table.title)}</caption>" if table.title else ""
+    return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+# ----------------------------------------------------------------------------- rich
+
+_STYLES = {"name": "cyan", "text": "", "number": "", "bar": "green"}
+
+
+def to_rich(document: Document) -> RenderableType:
+    """The document as a ``rich`` renderable; users' texts are never read as markup."""
+    from rich.console import Group
+    from rich.text import Text
+
+    parts: list[RenderableType] = [Text(document.title, style="bold")]
+    if document.subtitle:
+        parts.append(Text(document.subtitle, style="dim"))
+    if document.facts:
+        parts += ["", _rich_facts(document.facts)]
+    for row in document.tables:
+        parts += ["", _side_by_side([_rich_table(t) for t in row])]
+    if document.notes:
+        parts += ["", *(Text(n, style="dim") for n in document.notes)]
+    return Group(*parts)
+
+
+def to_text(document: Document, width: int = 110) -> str:
+    """The document as plain text of at most ``width`` columns, without trailing blanks."""
+    from rich.console import Console
+
+    console = Console(file=StringIO(), width=width, highlight=False, markup=False, emoji=False)
+    with console.capture() as captured:
+        console.print(document)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+
+def _side_by_side(tables: list[RenderableType]) -> RenderableType:
+    if len(tables) == 1:
+        return tables[0]
+    from rich.columns import Columns
+
+    return Columns(tables, padding=(0, 4))
+
+
+def _rich_facts(facts: tuple[Fact, ...]) -> RichTable:
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    grid = Grid.grid(padding=(0, 2))
+    for fact in facts:
+        grid.add_row(Text(fact.label), Text(fact.value, style="bold"), Text(fact.remark))
+    return grid
+
+
+def _rich_table(table: Table) -> RenderableType:
+    """The title on a line of its own: rich would wrap it to the width of the table."""
+    from rich import box
+    from rich.console import Group
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    grid = Grid(
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1),
+        pad_edge=False,
+        show_edge=False,
+    )
+    for column in table.columns:
+        grid.add_column(
+            column.title,
+            justify="right" if column.kind == "number" else "left",
+            style=_STYLES[column.kind],
+            no_wrap=column.kind != "text",
+            overflow="fold",
+        )
+    for row in table.rows:
+        grid.add_row(*(Text(cell) for cell in row))
+    return Group(Text(table.title, style="bold"), grid) if table.title else grid

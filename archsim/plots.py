@@ -1,0 +1,119 @@
+"""Pictures of results. This module imports matplotlib: load it only to draw.
+
+Figures are made without pyplot, so that nothing global is touched and no window opens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from .quantities import energy, percent, seconds
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from .results import Named, Result
+
+_IDLE = "#e6e6e6"
+_PALETTE = (
+    *("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#ee8866"),
+    *("#44bb99", "#99ddff", "#bbcc33", "#ffaabb", "#999933", "#882255", "#ddaa33"),
+)
+"""Colours that stay apart for most colour-blind readers."""
+
+_LABEL_SHARE = 0.045
+"""A segment narrower than this share of the axis gets no label."""
+
+
+class Picture(Figure):
+    """A figure that Jupyter shows without a backend."""
+
+    def _repr_png_(self) -> bytes:
+        stream = BytesIO()
+        self.savefig(stream, format="png", dpi=110, bbox_inches="tight")
+        return stream.getvalue()
+
+
+def plot_waterfall(result: Result) -> Picture:
+    """How each array spends the run: one bar per array, one segment per Einsum.
+
+    A segment's width is the Einsum's cycles on the array over the elapsed cycles.
+    """
+    figure = Picture(figsize=(9, 0.7 + 0.75 * max(1, len(result.arrays))), layout="constrained")
+    draw_array_time(figure.subplots(), result)
+    return figure
+
+
+def plot_energy(result: Result) -> Picture:
+    """Energy by component and by Einsum, as two bars of shares."""
+    figure = Picture(figsize=(9, 2.4), layout="constrained")
+    draw_energy(figure.subplots(), result)
+    return figure
+
+
+def draw_array_time(axes: Axes, result: Result) -> None:
+    """Draw one bar per array into ``axes``: its Einsums, then the time it waits."""
+    colours = _colours([e.name for e in result.einsums])
+    for row, use in enumerate(result.arrays):
+        parts = [(e.name, e.cycles) for e in result.einsums if e.array == use.array and e.cycles]
+        idle = max(0.0, 1 - sum(c for _, c in parts) / result.cycles)
+        _stack(axes, row, parts, result.cycles, colours)
+        axes.barh(row, idle, left=1 - idle, color=_IDLE)
+    _rows(axes, [a.array for a in result.arrays])
+    axes.set_title(
+        f"time of each array in {seconds(result.latency_s)}, bound by {result.bound_by}",
+        loc="left",
+    )
+
+
+def draw_energy(axes: Axes, result: Result) -> None:
+    """Draw energy by component and by Einsum into ``axes``."""
+    parts = (result.energy_by_component, result.energy_by_einsum)
+    for row, named in enumerate(parts):
+        _stack(axes, row, named, result.energy_pj, _colours([name for name, _ in named]))
+    _rows(axes, ["by component", "by Einsum"])
+    axes.set_title(f"energy: {energy(result.energy_pj)}", loc="left")
+
+
+def _stack(
+    axes: Axes, row: int, parts: Named | list[tuple[str, float]], whole: float, colours: _Colours
+) -> None:
+    """A stacked bar; what is too narrow for a label inside it has none."""
+    left = 0.0
+    for name, value in parts:
+        share = value / whole if whole else 0.0
+        axes.barh(row, share, left=left, color=colours[name], edgecolor="white", linewidth=0.5)
+        if share >= _LABEL_SHARE:
+            text = f"{name}\n{percent(share)}"
+            ink = _ink(colours[name])
+            axes.text(left + share / 2, row, text, ha="center", va="center", fontsize=7, color=ink)
+        left += share
+
+
+def _ink(colour: str) -> str:
+    """Black or white, whichever is read better on a colour."""
+    red, green, blue = to_rgb(colour)
+    return "black" if 0.30 * red + 0.59 * green + 0.11 * blue > 0.5 else "white"
+
+
+def _rows(axes: Axes, names: list[str]) -> None:
+    """Name the bars, first on top, and make the axis a percentage."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlim(0, 1)
+    axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(left=False)
+
+
+_Colours = dict[str, str]
+
+
+def _colours(names: Sequence[str]) -> _Colours:
+    unique = list(dict.fromkeys(names))
+    return {name: _PALETTE[i % len(_PALETTE)] for i, name in enumerate(unique)}

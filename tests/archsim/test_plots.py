@@ -1,0 +1,43 @@
+"""Pictures show the numbers of the result and leave nothing global behind."""
+
+from __future__ import annotations
+
+import pytest
+
+from archsim import Architecture, Result, simulate
+from archsim.plots import plot_energy, plot_waterfall
+from workloads import load
+
+
+@pytest.fixture(scope="module")
+def result() -> Result:
+    return simulate(load("bert-base", seq_len=1024), Architecture.load("fusemax"))
+
+
+def widths(axes: object, row: int) -> list[float]:
+    """Widths of the segments of one bar, in drawing order."""
+    patches = axes.patches  # type: ignore[attr-defined]
+    return [p.get_width() for p in patches if round(p.get_y() + p.get_height() / 2) == row]
+
+
+def test_a_waterfall_has_one_full_bar_per_array(result: Result) -> None:
+    (axes,) = plot_waterfall(result).axes
+    assert [t.get_text() for t in axes.get_yticklabels()] == [a.array for a in result.arrays]
+    for row, use in enumerate(result.arrays):
+        *busy, idle = widths(axes, row)
+        cycles = [e.cycles for e in result.einsums if e.array == use.array]
+        assert busy == pytest.approx([c / result.cycles for c in cycles])
+        assert idle == pytest.approx(1 - sum(busy), abs=1e-12)
+
+
+def test_energy_bars_are_shares_of_the_total(result: Result) -> None:
+    (axes,) = plot_energy(result).axes
+    for row, parts in enumerate((result.energy_by_component, result.energy_by_einsum)):
+        assert widths(axes, row) == pytest.approx([pj / result.energy_pj for _, pj in parts])
+        assert sum(widths(axes, row)) == pytest.approx(1)
+
+
+def test_a_result_shows_itself_in_jupyter(result: Result) -> None:
+    assert result.plot_waterfall()._repr_png_().startswith(b"\x89PNG")
+    assert "<td" in result._repr_html_()
+    assert str(result.table()).startswith("bert-base on fusemax")

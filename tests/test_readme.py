@@ -1,0 +1,81 @@
+"""What the README shows is what there is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from archsim import Architecture, simulate
+from archsim.cli.application import archsim
+from archsim.quantities import byte_size, energy, percent, seconds
+from einsum_cascade import Cascade
+from workloads import load
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_there_are_two_command_blocks() -> None:
+    run, test = blocks("sh")
+    assert "\npip install .\n" in run
+    assert run.rstrip().endswith("archsim simulate")
+    assert test.rstrip().endswith("pytest -n 2")
+    assert not blocks("bash")
+    assert not blocks("console")
+
+
+def test_the_cascade_shown_is_the_built_in_one() -> None:
+    (text,) = blocks("yaml")
+    assert Cascade.parse(text) == Cascade.load("attention-3pass")
+
+
+def test_the_python_shown_runs() -> None:
+    (text,) = blocks("python")
+    names: dict[str, object] = {}
+    exec(text, names)
+    assert names["cascade"] == Cascade.load("attention-1pass")
+    assert names["result"].latency_s > 0  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("command", re.findall(r"\| `archsim (.*?)` \|", README))
+def test_the_commands_shown_run(command: str) -> None:
+    result = CliRunner().invoke(archsim, command.split())
+    assert result.exit_code == 0, result.stderr
+
+
+def test_every_file_it_points_at_is_there() -> None:
+    targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", README)
+    assert "docs/engine.md" in targets
+    assert [t for t in targets if not (ROOT / t).exists()] == []
+
+
+@pytest.mark.parametrize("line", re.findall(r"^\| \d+[KM] \|.*$", README, flags=re.MULTILINE))
+def test_the_table_says_what_the_engine_says(line: str) -> None:
+    tokens, *shown = (cell.strip() for cell in line.strip("|").split("|"))
+    full, published = (
+        simulate(load("bert-base", seq_len=tokens), Architecture.load(machine))
+        for machine in ("fusemax", "fusemax-micro24")
+    )
+    assert shown == [
+        seconds(full.latency_s),
+        percent(full.utilization["array_2d"]),
+        percent(full.utilization["array_1d"]),
+        byte_size(full.traffic_bytes),
+        energy(full.energy_pj),
+        energy(published.energy_pj),
+    ]
+
+
+def test_the_table_has_every_length() -> None:
+    assert len(re.findall(r"^\| \d+[KM] \|", README, flags=re.MULTILINE)) == 6
+
+
+def test_the_picture_is_small() -> None:
+    assert (ROOT / "docs/images/overview.png").stat().st_size < 200_000
