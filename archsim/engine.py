@@ -82,7 +82,7 @@ def default_mapping(cascade: str) -> Mapping:
         raise SpecError(
             Problem(
                 f"no built-in mapping runs cascade '{cascade}'",
-                hint="write one and name it with --mapping FILE; archsim show fusemax-binding is one",
+                hint="name a file of yours with --mapping; built-in mappings show how",
             )
         )
     return min(found, key=lambda m: (m.schedule.kind != "pipelined", m.name))

@@ -7,8 +7,6 @@ same shared loops.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from einsum_cascade.ir import Access, Affine
 
 from .footing import Footing
@@ -50,60 +48,67 @@ def found_at(lowered: Lowered, e: LoweredEinsum, footing: Footing, level: int) -
 
     ``level`` is the index of a memory, or the register level for an intermediate.
     """
-    return any(
-        _alike(lowered, (giver, access), (e, footing.access), level)
-        for giver, access in _givers(lowered, e, footing.access)
+    taken = footing.access
+    writer = next((p for p in lowered.einsums if p.name == taken.tensor), None)
+    if writer is not None:
+        return hands_over(lowered, writer, e, taken, level)
+    before = lowered.einsums[: lowered.einsums.index(e)]
+    readers = [r for r in before if taken in r.einsum.reads]
+    return any(_step_alike(lowered, (r, taken), (e, taken), level) for r in readers)
+
+
+def hands_over(
+    lowered: Lowered, writer: LoweredEinsum, reader: LoweredEinsum, access: Access, level: int
+) -> bool:
+    """Whether what one Einsum writes is still at a level when another reads it."""
+    target = writer.einsum.target
+    return _step_alike(lowered, (writer, target), (reader, access), level) and _same_tile(
+        lowered, writer, reader, access, level
     )
 
 
-def _givers(
-    lowered: Lowered, e: LoweredEinsum, taken: Access
-) -> Iterator[tuple[LoweredEinsum, Access]]:
-    """Who may have left a tile: the Einsum that writes it, or one that read it before."""
-    writer = next((p for p in lowered.einsums if p.name == taken.tensor), None)
-    if writer is not None:
-        yield writer, writer.einsum.target
-        return
-    for earlier in lowered.einsums:
-        if earlier is e:
-            return
-        if taken in earlier.einsum.reads:
-            yield earlier, taken
-
-
-def _alike(
+def _step_alike(
     lowered: Lowered,
     given: tuple[LoweredEinsum, Access],
     taken: tuple[LoweredEinsum, Access],
     level: int,
 ) -> bool:
+    """Whether two Einsums step through the tiles of a level by the same loops.
+
+    Loops of their own keep step only where values stream from register to register.
+    """
     left = stepping(lowered, *given, level)
     right = stepping(lowered, *taken, level)
-    if lowered.mapping.schedule.kind == "sequential":
+    if lowered.mapping.schedule.kind == "sequential" and given[0] is not taken[0]:
         # The giver is done with all its tiles before the taker sees the first.
         return not left and not right
-    if level < lowered.register_level:
-        own = {*given[0].own, *taken[0].own}
-        if own & {*left, *right}:
-            return False
+    if level < lowered.register_level and {*given[0].own, *taken[0].own} & {*left, *right}:
+        return False
     remaining = [x.member for x in left if x.member not in taken[0].outside]
-    return remaining == [x.member for x in right] and _keeps_running_value(given, taken[1], right)
+    return remaining == [x.member for x in right]
 
 
-def _keeps_running_value(
-    given: tuple[LoweredEinsum, Access], taken: Access, loops: tuple[Loop, ...]
+def _same_tile(
+    lowered: Lowered, writer: LoweredEinsum, reader: LoweredEinsum, access: Access, level: int
 ) -> bool:
-    """Whether no other tile comes between a running value and its use an iteration later."""
-    writer, left = given
-    if left is not writer.einsum.target:
-        return True
-    variables = [x.variable for x in loops]
-    for wrote, read in zip(left.indices, taken.indices, strict=True):
-        if not isinstance(wrote, Affine) or not isinstance(read, Affine) or wrote.offset != 1:
+    """Whether an access stays inside the tile that was written, index by index.
+
+    A running value read an iteration later is there if no other tile came in between.
+    """
+    written = [x.variable for x in stepping(lowered, writer, writer.einsum.target, level)]
+    loops = [x.variable for x in stepping(lowered, reader, access, level)]
+    for wrote, read in zip(writer.einsum.target.indices, access.indices, strict=True):
+        if not {*wrote.variables, *read.variables} & {*written, *loops} or read == wrote:
             continue
+        if not isinstance(wrote, Affine) or not isinstance(read, Affine):
+            return False
+        if wrote.offset != 1:
+            return False
         (variable,) = wrote.variables
-        if read.offset == 0 and variable in variables:
-            inside = variables[variables.index(variable) :]
-            if set(inside) != {variable}:
-                return False
+        if not read.variables:
+            continue
+        if read.variables != (variable,) or read.offset != 0:
+            return False
+        if variable in loops and {*loops[loops.index(variable) :]} != {variable}:
+            return False
     return True

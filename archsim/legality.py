@@ -1,23 +1,32 @@
 """Whether a lowered mapping computes what its cascade says.
 
-Three ways to go wrong: a fused loop crosses the boundary between two passes (an Einsum
-inside the loop needs what is complete only after it); a tensor is gone when it is read
-(no level that keeps it spans the loops between producer and consumer); a running value is
-lost between two iterations of its rank.
+Four ways to go wrong: a fused loop crosses the boundary between two passes (an Einsum
+inside the loop needs what is complete only after it); Einsums that take turns do not share
+the loop; a tensor is gone when it is read (no level that keeps it spans the loops between
+producer and consumer); a running value is lost between two iterations of its rank.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from einsum_cascade.errors import Problem
 from einsum_cascade.ir import Access, Affine, Einsum
 
+from .handover import hands_over, moving_variables, stepping, width
 from .lattice import Loop
 from .lower import Lowered, LoweredEinsum
 
 
 def illegalities(lowered: Lowered) -> tuple[Problem, ...]:
     """Every reason why a mapping is not legal (capacity aside)."""
-    return (*_crossed_passes(lowered), *_lost_tensors(lowered), *_lost_state(lowered))
+    crossed = [] if lowered.mapping.schedule.kind == "sequential" else _crossed_passes(lowered)
+    return (
+        *crossed,
+        *_broken_recursions(lowered),
+        *_lost_tensors(lowered),
+        *_lost_state(lowered),
+    )
 
 
 def reads_stop(lowered: Lowered, access: Access, variable: str) -> bool:
@@ -50,6 +59,8 @@ def _producer(lowered: Lowered, access: Access) -> LoweredEinsum | None:
 def _crossed_passes(lowered: Lowered) -> list[Problem]:
     found: list[Problem] = []
     for shared in lowered.nest:
+        if shared.bound == 1:
+            continue
         after: dict[str, str] = {}
         for e in lowered.einsums:
             loop = next((x for x in e.shared if x.member == shared.member), None)
@@ -93,21 +104,16 @@ def _crossing(lowered: Lowered, e: LoweredEinsum, after: dict[str, str], member:
 
 
 def _lost_tensors(lowered: Lowered) -> list[Problem]:
+    """An intermediate must outlive, where it is kept, the loops between its two ends."""
     found: list[Problem] = []
     for consumer in lowered.einsums:
         for footing in consumer.reads:
             producer = _producer(lowered, footing.access)
-            if producer is None or producer is consumer:
+            if producer is None:
                 continue
             level = _outermost(lowered, producer.name)
-            wrote = _moving(producer, producer.einsum.target, level)
-            reads = _moving(consumer, footing.access, level)
-            if [x.member for x in wrote] == [x.member for x in reads]:
-                continue
-            wrote = tuple(x for x in wrote if not reads_stop(lowered, footing.access, x.variable))
-            if [x.member for x in wrote] == [x.member for x in reads]:
-                continue
-            found.append(_gone(lowered, producer, consumer, wrote, reads))
+            if not hands_over(lowered, producer, consumer, footing.access, level):
+                found.append(_gone(lowered, producer, consumer, footing.access, level))
     return found
 
 
@@ -116,43 +122,38 @@ def _outermost(lowered: Lowered, tensor: str) -> int:
     return memories[0] if memories else lowered.register_level
 
 
-def _moving(e: LoweredEinsum, access: Access, level: int) -> tuple[Loop, ...]:
-    """Loops of more than one iteration that move a tensor outside the tiles of a level."""
-    carried = {v for a in e.axes for v, _ in a.variables} & {
-        x.variable for x in e.shared if x.variable not in e.einsum.variables
-    }
-    moving = {*access.variables, *carried}
-    return tuple(x for x in e.outer(level) if x.variable in moving and _bound(e, x) > 1)
-
-
-def _bound(e: LoweredEinsum, loop: Loop) -> int:
-    extent = e.axes[loop.axis].extent
-    for outer in e.temporal:
-        if outer is loop:
-            break
-        if outer.axis == loop.axis:
-            extent = min(extent, outer.stride)
-    return -(-extent // loop.stride)
-
-
 def _gone(
     lowered: Lowered,
     producer: LoweredEinsum,
     consumer: LoweredEinsum,
-    wrote: tuple[Loop, ...],
-    reads: tuple[Loop, ...],
+    access: Access,
+    level: int,
 ) -> Problem:
     places = ", ".join(p.name for p in lowered.residency.of(producer.name))
-    differing = [x.member for x in (*wrote, *reads)]
-    only = [m for m in dict.fromkeys(differing) if differing.count(m) == 1] or differing
+    wrote = [x.member for x in stepping(lowered, producer, producer.einsum.target, level)]
+    reads = [x.member for x in stepping(lowered, consumer, access, level)]
     how = lowered.mapping.einsum(consumer.name)
+    if lowered.mapping.schedule.kind == "sequential":
+        why = f"{producer.name} has run over {_listed((*wrote, *reads))} by then"
+    elif differing := [m for m in (*wrote, *reads) if (m in wrote) != (m in reads)]:
+        why = f"they do not share the loop over {_listed(differing)}"
+    elif wrote != reads:
+        why = f"their loops over {_listed(wrote)} are not in the same order"
+    elif any(x.member in wrote for x in (*producer.own, *consumer.own)):
+        why = f"the loop over {_listed(wrote)} is not in the nest they share"
+    else:
+        why = f"it reads beyond the tile of {_listed(wrote)}"
     return Problem(
         f"{producer.name} is kept in {places} only, one tile at a time, and is gone when "
-        f"{consumer.name} reads it: they do not share the loop over {', '.join(only)}",
+        f"{consumer.name} reads it: {why}",
         how.span if how else None,
-        f"keep {producer.name} in {lowered.architecture.memories[0].name}, or put "
-        f"{only[0]} into the shared nest of both",
+        f"keep {producer.name} in {lowered.architecture.memories[0].name}, or in a memory "
+        "outside these loops",
     )
+
+
+def _listed(members: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(members))
 
 
 def _lost_state(lowered: Lowered) -> list[Problem]:
@@ -161,17 +162,16 @@ def _lost_state(lowered: Lowered) -> list[Problem]:
     for e in lowered.einsums:
         ranks = {r.lower() for r in lowered.program.iterative.get(e.name, ())}
         returning = ranks | set(_reduced(e.einsum))
+        moving = moving_variables(lowered, e.einsum.target) - ranks
         level = _outermost(lowered, e.name)
-        for number, loop in enumerate(e.shared):
-            if loop.variable not in returning or _bound(e, loop) == 1:
+        how = lowered.mapping.einsum(e.name)
+        for number, loop in enumerate(e.temporal):
+            if loop.variable not in returning or width(e, loop) == 1:
                 continue
             between = [
                 x
                 for x in e.temporal[number + 1 :]
-                if x.level < level
-                and x.variable in e.einsum.target.variables
-                and x.variable not in ranks
-                and _bound(e, x) > 1
+                if x.level < level and x.variable in moving and width(e, x) > 1
             ]
             if between:
                 places = ", ".join(p.name for p in lowered.residency.of(e.name))
@@ -179,10 +179,53 @@ def _lost_state(lowered: Lowered) -> list[Problem]:
                     Problem(
                         f"{e.name} is carried from one {loop.member} to the next, but {places} "
                         f"cannot hold it over the loop {between[0].member} in between",
-                        hint=f"keep {e.name} in a memory outside {between[0].member}",
+                        how.span if how else None,
+                        f"keep {e.name} in a memory outside {between[0].member}",
                     )
                 )
+                break
     return found
+
+
+def _broken_recursions(lowered: Lowered) -> list[Problem]:
+    """Einsums that feed one another from iteration to iteration must run in step."""
+    position = {e.name: i for i, e in enumerate(lowered.einsums)}
+    return [
+        _out_of_step(lowered, e, access.tensor, loop)
+        for e in lowered.einsums
+        for access in e.einsum.reads
+        if position.get(access.tensor, -1) >= position[e.name]
+        for loop in _apart(lowered, e, access.tensor)[:1]
+    ]
+
+
+def _apart(lowered: Lowered, e: LoweredEinsum, tensor: str) -> list[Loop]:
+    """Loops over which an Einsum cannot take turns with the one that writes a tensor."""
+    ranks = {r.lower() for r in lowered.program.iterative.get(tensor, ())}
+    loops = e.spatial
+    if tensor != e.name:
+        alone = lowered.mapping.schedule.kind == "sequential"
+        loops = (*(e.temporal if alone else e.own), *loops)
+    return [x for x in loops if x.variable in ranks and width(e, x) > 1]
+
+
+def _out_of_step(lowered: Lowered, e: LoweredEinsum, tensor: str, loop: Loop) -> Problem:
+    how = lowered.mapping.einsum(e.name)
+    span = how.span if how else None
+    member = loop.member
+    if loop.dimension is not None:
+        return Problem(
+            f"{e.name} needs {tensor} of the {member} before, but {member} is laid out along "
+            f"{loop.dimension}, where all run at the same time",
+            span,
+            f"make {member} a loop",
+        )
+    text = f"{e.name} needs {tensor} of the {member} before, and {tensor} needs {e.name}: "
+    if lowered.mapping.schedule.kind == "sequential":
+        text += f"they take turns at every {member} and cannot run one after the other"
+        return Problem(text, span, "choose another 'schedule'")
+    text += f"they take turns at every {member}, which must be a loop they share"
+    return Problem(text, span, f"add {member} to 'nest'")
 
 
 def _reduced(einsum: Einsum) -> tuple[str, ...]:

@@ -80,7 +80,7 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleReport:
-    """How the latency came about: ``(steps - 1) * period + fill and drain``."""
+    """How the latency came about: ``steps * period + fill and drain``."""
 
     kind: str
     steps: int

@@ -180,8 +180,6 @@ def _scattered(space: Space, store: Store, access: ir.Access) -> Lane:
             inner = read(space, store, index.access)
             at = inner.values
             beyond = _beyond(at, extent)
-            for flags in inner.unknown:
-                beyond = beyond & ~flags
             excluded.extend(Excluded(where, e.flags) for e in inner.excluded)
             outside.extend(inner.outside)
         else:
@@ -191,9 +189,6 @@ def _scattered(space: Space, store: Store, access: ir.Access) -> Lane:
             outside.append(Outside(beyond, access))
         indices.append(np.clip(at, 0, extent - 1))
     chosen = tuple(indices)
-    for known in excluded:
-        # What an absent gathered index points to must not be taken for an unset element.
-        outside = [Outside(o.flags & ~known.flags, o.access) for o in outside]
     lane = Lane(np.asarray(buffer.values[chosen]), tuple(excluded), tuple(outside))
     absent = None if buffer.absent is None else np.asarray(buffer.absent[chosen])
     unset = None if buffer.unset is None else np.asarray(buffer.unset[chosen])

@@ -30,18 +30,16 @@ def contract(
 ) -> Array | None:
     """The sum of the product of ``lanes`` over all axes from ``kept`` on.
 
-    Excluded points take part with a factor 0, so every operand has to be finite.
+    Excluded points take part with a factor 0, and factors are multiplied in any order.
 
     Returns
     -------
     array or None
         With ``kept`` axes, broadcastable to them; None when the sum has to be taken point
-        by point: a value is infinite, or the product could not be held.
+        by point: it is not finite, perhaps only because of an excluded point or the order.
     """
     working = lanes[0].values.dtype
     arrays = [lane.values for lane in lanes] + [cast(~flags, working) for flags in excluded]
-    if not all(np.isfinite(a).all() for a in arrays):
-        return None
     shape = space.shape
     covered = reduce(np.maximum, [np.array(a.shape) for a in arrays])
     if any(covered[axis] < shape[axis] for axis in range(kept, len(shape))):

@@ -11,6 +11,7 @@ from ..ir import Einsum, Gather, Program, walk
 from ..printer import expression_text
 from .algebra import Bridge, render
 from .base import Rewrite, Step, refuse, step
+from .chunk import Chunk
 from .corrections import NEW, OLD, Blocked, Corrections, marked
 from .factor import factor_out
 from .plan import Plan, plan_of
@@ -29,7 +30,8 @@ class ReducePasses(Rewrite):
     Precondition: every reduction that needs the end of a sweep of the same rank can give
     up what it needs (``defer_division``), or separate it (``separate``), or has a
     correction: ``f(x, d2) = c(d1, d2) (.) f(x, d1)`` with ``c`` free of ``x`` and ``(.)``
-    distributing over the reduction. Sympy decides.
+    distributing over the reduction. Sympy decides. Where nothing waits but a causal sum
+    sweeps the keys anew for every query, the sums become chunks with one state (``chunk``).
 
     Before -> after: ``GM[p] = QK[m,p] :: max[m]; SN[m,p] = exp(QK[m,p] - GM[p]);
     SD[p] = SN[m,p]`` becomes ``RGM[m+1,p] = max(RGM[m,p], QK[m,p]);
@@ -54,7 +56,7 @@ class ReducePasses(Rewrite):
         grains = [grain_of(program, r.name) for r in program.ranks if r.family is None]
         waiting = [g for g in grains if not nothing_to_reduce(View(program, g))]
         if not waiting:
-            raise _of_all(program, [_idle(View(program, g)) for g in grains])
+            return _one_state(program, _of_all(program, [_idle(View(program, g)) for g in grains]))
         # A selection is the plainest reason there is: let it speak first.
         waiting.sort(key=lambda g: _selection(View(program, g)) is None)
         found = [reduce_rank(program, grain) for grain in waiting]
@@ -65,6 +67,17 @@ class ReducePasses(Rewrite):
             with suppress(RewriteError):
                 steps.extend(reduce_rank(steps[-1].after, grain))
         return tuple(steps)
+
+
+def _one_state(program: Program, idle: RewriteError) -> tuple[Step, ...]:
+    """Nothing waits, but a causal sum sweeps the keys once for every query.
+
+    A state carried from chunk to chunk makes that one sweep for all queries together.
+    """
+    try:
+        return Chunk().derive(program)
+    except RewriteError:
+        raise idle from None
 
 
 def reduce_rank(program: Program, grain: Grain) -> tuple[Step, ...]:

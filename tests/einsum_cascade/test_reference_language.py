@@ -45,6 +45,80 @@ def test_absent_elements_are_absent_wherever_they_are_read() -> None:
     assert out["D"].tolist() == [2, -5, 4]
 
 
+def test_a_choice_excludes_only_where_it_is_made() -> None:
+    cascade = small(
+        "Y[a] = X[a] where a != 1\nZ[a] = where(b > 0, Y[a], 5 + 0 * W[b])", "X: [A], W: [B]"
+    )
+    out = cascade.evaluate({"X": [2.0, 3.0], "W": [0.0, 0.0, 0.0]})
+    assert out["Z"].tolist() == [9, 5]
+
+
+def test_conditions_stop_where_they_are_decided() -> None:
+    x = {"X": [1.0, -2.0, 3.0]}
+    chosen = small("Z[a] = where(a >= 1 and X[a-1] > 0, 1, 2)", "X: [A]")
+    assert chosen.evaluate(x)["Z"].tolist() == [2, 1, 2]
+    either = small("Z[a] = 1 + 0 * X[a] where not (a < 1 or X[a-1] > 0)", "X: [A]")
+    assert either.evaluate(x)["Z"].tolist() == [0, 0, 1]
+    with pytest.raises(EvaluationError, match="beyond .* at a = 0"):
+        small("Z[a] = where(X[a-1] > 0 and a >= 1, 1, 2)", "X: [A]").evaluate(x)
+
+
+def test_beyond_is_not_mistaken_for_absent() -> None:
+    """The first element is absent, but the one before it does not exist."""
+    cascade = small("Y[a] = X[a] where a >= 1\nZ[a] = Y[a-1] where a < 9", "X: [A]")
+    with pytest.raises(EvaluationError, match="'Z' reads 'Y' beyond .* at a = 0"):
+        cascade.evaluate({"X": [1.0, 2.0]})
+
+
+def test_what_nothing_sets_is_not_read() -> None:
+    text = """
+cascade: border
+ranks: [I, J]
+inputs: {X: [I, J]}
+output: D
+init: "D[0, j] = 0"
+einsums: |
+  D[i+1, j+1] = D[i, j] + X[i, j]
+"""
+    with pytest.raises(EvaluationError, match="where nothing sets it, at i = 1, j = 0"):
+        Cascade.parse(text).evaluate({"X": [[1.0, 2.0], [3.0, 4.0]]})
+    whole = Cascade.parse(text.replace('= 0"', '= 0 ; D[i, 0] = 10"'))
+    out = whole.evaluate({"X": [[1.0, 2.0], [3.0, 4.0]]})
+    assert out["D"].tolist() == [[10, 0, 0], [10, 11, 2], [0, 13, 15]]
+
+
+def test_tiles_of_tiles() -> None:
+    """Five elements in two by two by two: the last inner tile holds nothing at all."""
+    cascade = Cascade.parse(
+        """
+cascade: tiles
+ranks: {M: {is: keys, partition: [M2, M1, M0]}}
+inputs: {X: [M]}
+output: [Z, T]
+einsums: |
+  S[m2, m1] = X[m2*M1*M0 + m1*M0 + m0]
+  Z[m2, m1] = S[m2, m1] + 100
+  C[m2*M1*M0 + m1*M0 + m0] = S[m2, m1] + m0
+  T[m] = C[m]
+"""
+    )
+    out = cascade.evaluate({"X": [1.0, 2, 3, 4, 5]}, M1=2, M0=2)
+    assert out["Z"].tolist() == [[103, 107], [105, 0]]
+    assert out["T"].tolist() == [3, 4, 7, 8, 5]
+
+
+def test_products_with_a_sign_and_with_infinity() -> None:
+    inf = math.inf
+    signed = small("Z = -X[a] * -Y[a] * -2", "X: [A], Y: [A]")
+    assert signed.evaluate({"X": [1.0, 2], "Y": [3.0, 4]})["Z"] == -22
+    masked = small("Z = X[a] * Y[a] where a < 1", "X: [A], Y: [A]")
+    assert masked.evaluate({"X": [2.0, 0], "Y": [3.0, inf]})["Z"] == 6
+    assert masked.evaluate({"X": [2.0, 0], "Y": [inf, 0]})["Z"] == inf
+    ordered = small("Z = X[a] * Y[b] * W[a]", "X: [A], Y: [B], W: [A]")
+    out = ordered.evaluate({"X": [1e200], "W": [1e200], "Y": [1e-200]})["Z"]
+    assert out == pytest.approx(1e200)
+
+
 def test_topk_takes_the_lower_position_of_equals() -> None:
     cascade = small("I[j, b] << topk(X[m, b], j)\nZ[j, b] = X[I[j, b], b]", "X: [M, B]", "[I, Z]")
     x = np.array([[3.0, 1], [7, 1], [3, 5], [7, 1], [-math.inf, 0]])
