@@ -81,8 +81,13 @@ class _Run:
         self.end += time
 
 
-def makespan(graph: EventGraph, issue: Issue) -> Makespan:
-    """Run all steps of a graph, jumping over the repeated part.
+def makespan(graph: EventGraph, issue: Issue, *, jump: bool = True) -> Makespan:
+    """Run all steps of a graph.
+
+    Parameters
+    ----------
+    jump : bool
+        Jump over the repeated part; without it every step is fired.
 
     Returns
     -------
@@ -94,7 +99,7 @@ def makespan(graph: EventGraph, issue: Issue) -> Makespan:
     last = graph.steps - 1 + max(flat.stage)
     period = 0
     simulated = 0
-    jumped = False
+    jumped = not jump
     while period <= last:
         run.fire(period)
         simulated += 1

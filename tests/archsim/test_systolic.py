@@ -60,7 +60,8 @@ def cycles(
     mapping = folder / "mapping.yaml"
     mapping.write_text(
         "mapping:\n  name: gemm\n  cascade: gemm.yaml\n"
-        f"  partition: {{{down}: {{{down}0: array.rows}}, {across}: {{{across}0: array.columns}}}}\n"
+        f"  partition: {{{down}: {{{down}0: array.rows}}, "
+        f"{across}: {{{across}0: array.columns}}}}\n"
         "  einsums:\n"
         f"    Z: {{array: array, spatial: {{rows: {down}0, columns: {across}0}}, loops: {loops}}}\n"
         "  keep: {DRAM: [A, B, Z]}\n  schedule: {kind: sequential}\n"
