@@ -8,7 +8,7 @@ from fractions import Fraction
 from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem
 from einsum_cascade.ir import Einsum, Program
 
-from .arch import Architecture
+from .arch import Architecture, ProcessingArray
 from .billing import charges
 from .counts import EinsumCount, count_einsum
 from .estimators import areas
@@ -297,6 +297,21 @@ def compulsory_elements(lowered: Lowered) -> int:
     return sum(sizes.values())
 
 
+def _stand_ins(lowered: Lowered, array: ProcessingArray) -> str:
+    """Which operations the array's table lacks, and what is done and billed instead."""
+    needed = {
+        kind for e in lowered.einsums if e.array.name == array.name for kind, _ in e.operations
+    }
+    found: list[str] = []
+    for kind in sorted(needed):
+        if array.listed(kind) is None:
+            operation = array.operation(kind)
+            assert operation is not None, "operations are checked when lowering"
+            how = "a cycle, unbilled" if kind == "copy" else f"done as {operation.kind}"
+            found.append(f"{kind} is not listed ({how})")
+    return "; ".join(found)
+
+
 def _notes(lowered: Lowered) -> tuple[str, ...]:
     """What the machine's data and the mapping leave unbilled, in sentences."""
     architecture = lowered.architecture
@@ -308,6 +323,9 @@ def _notes(lowered: Lowered) -> tuple[str, ...]:
             "are of whole tiles, none is skipped"
         )
     for array in architecture.arrays:
+        stood_in = _stand_ins(lowered, array)
+        if stood_in:
+            found.append(f"{array.name}: {stood_in}")
         if array.registers.billed == "one":
             found.append(
                 f"{array.name}: register accesses of its own Einsums are billed for one element "

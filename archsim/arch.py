@@ -6,10 +6,12 @@ exact (``int`` or ``Fraction``), so that cycle counts derived from them are exac
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import prod
 from os import PathLike
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from .technology import Technology
@@ -42,6 +44,14 @@ class Operation:
     """Cycles the element is busy with one operation."""
     bill: tuple[tuple[str, Fraction], ...]
     """Actions of the technology billed per operation, and how often."""
+
+
+STAND_INS: Mapping[str, str] = MappingProxyType(
+    {"sub": "add", "mul": "mac", "add": "mac", "min": "max", "neg": "sub"}
+)
+"""What an element does for an operation its table lacks: a subtractor is an adder, a
+multiplier or adder is half of a multiply-accumulate, and so on along the table (``neg`` is
+``sub`` from zero, hence ``add``, hence ``mac``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +104,21 @@ class ProcessingArray:
         return next((d for d in self.dimensions if d.name == name), None)
 
     def operation(self, kind: str) -> Operation | None:
-        """What an element does for ``kind``, or None if it cannot do it."""
+        """What an element does for ``kind``, or None if it cannot do it.
+
+        An operation the table lacks is done by its stand-in (``STAND_INS``), whose kind the
+        result then has. A ``copy`` that is not listed takes a cycle and bills nothing: it
+        moves a value between registers, which are billed on their own.
+        """
+        listed = self.listed(kind)
+        if listed is not None:
+            return listed
+        if kind == "copy":
+            return Operation(kind="copy", cycles=Fraction(1), bill=())
+        return self.operation(STAND_INS[kind]) if kind in STAND_INS else None
+
+    def listed(self, kind: str) -> Operation | None:
+        """The entry for ``kind`` in the operations table itself, or None."""
         return next((o for o in self.operations if o.kind == kind), None)
 
 

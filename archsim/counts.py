@@ -248,6 +248,10 @@ def _output(lowered: Lowered, e: LoweredEinsum) -> list[AccessCount]:
     ]
 
 
-def largest_tile(e: LoweredEinsum, footing: Footing, level: int) -> int:
-    """Elements of a tensor live at ``level`` while one Einsum runs."""
-    return footing.live(first_tile(e.extents, e.outer(level)))
+def largest_tile(e: LoweredEinsum, footing: Footing, level: int, *, one_copy: bool = True) -> int:
+    """Elements of a tensor live at ``level`` while one Einsum runs.
+
+    With ``one_copy``, only one of them along a rank the tensor is iterative in.
+    """
+    extents = first_tile(e.extents, e.outer(level))
+    return footing.live(extents) if one_copy else footing.size(extents)

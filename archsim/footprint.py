@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from .counts import largest_tile
+from .handover import width
 from .lower import Lowered, LoweredEinsum
 from .quantities import byte_size
 
@@ -63,8 +64,36 @@ def _tiles(lowered: Lowered, e: LoweredEinsum, level: int) -> dict[str, int]:
     for footing in (*e.reads, e.write):
         tensor = footing.access.tensor
         if level in lowered.residency.memories(tensor):
-            found[tensor] = max(found.get(tensor, 0), largest_tile(e, footing, level))
+            one_copy = _in_step(lowered, tensor, level)
+            size = largest_tile(e, footing, level, one_copy=one_copy)
+            found[tensor] = max(found.get(tensor, 0), size)
     return found
+
+
+def _in_step(lowered: Lowered, tensor: str, level: int) -> bool:
+    """Whether all who touch a running value go along its rank together.
+
+    One copy is enough then; else whoever comes later finds only the last value.
+    """
+    ranks = {r.lower() for r in lowered.program.iterative.get(tensor, ())}
+    writer = next((e for e in lowered.einsums if e.name == tensor), None)
+    if writer is None or not ranks:
+        return True
+    readers = [
+        e
+        for e in lowered.einsums
+        if e is not writer
+        and any(a.tensor == tensor and ranks & {*a.variables} for a in e.einsum.reads)
+    ]
+    if lowered.mapping.schedule.kind == "sequential":
+        return not readers
+    apart = [
+        loop
+        for e in (writer, *readers)
+        for loop in (*e.own, *e.spatial)
+        if loop.variable in ranks and loop.level >= level and width(e, loop) > 1
+    ]
+    return not readers or not apart
 
 
 def _together(sizes: list[dict[str, int]]) -> dict[str, int]:

@@ -1,8 +1,9 @@
 """Tiles handed from one Einsum to another: what is still there need not be fetched again.
 
-An Einsum leaves the tiles it writes, or reads from outside, at every level that keeps the
-tensor. A later one finds them there if both step through the tiles of that level by the
-same shared loops.
+An Einsum leaves the tile it writes, or reads from outside, at every level that keeps the
+tensor. A later one finds it there, whole or in parts, if the loops that step through the
+tiles of that level are shared by both. Registers hold one value: there, loops of an
+Einsum's own may go along too, so that one streams what the other takes.
 """
 
 from __future__ import annotations
@@ -73,19 +74,34 @@ def _step_alike(
     taken: tuple[LoweredEinsum, Access],
     level: int,
 ) -> bool:
-    """Whether two Einsums step through the tiles of a level by the same loops.
-
-    Loops of their own keep step only where values stream from register to register.
-    """
-    left = stepping(lowered, *given, level)
-    right = stepping(lowered, *taken, level)
-    if lowered.mapping.schedule.kind == "sequential" and given[0] is not taken[0]:
+    """Whether the tile one Einsum leaves at a level is there when another comes for it."""
+    giver, taker = given[0], taken[0]
+    ended = _ended(*given, taken[1])
+    left = [x for x in stepping(lowered, *given, level) if x.variable not in ended]
+    if lowered.mapping.schedule.kind == "sequential" and giver is not taker and left:
         # The giver is done with all its tiles before the taker sees the first.
-        return not left and not right
-    if level < lowered.register_level and {*given[0].own, *taken[0].own} & {*left, *right}:
         return False
-    remaining = [x.member for x in left if x.member not in taken[0].outside]
+    remaining = [x.member for x in left if x.member not in taker.outside]
+    if level == lowered.register_level:
+        return remaining == [x.member for x in stepping(lowered, *taken, level)]
+    if {*giver.own} & {*left}:
+        return False
+    moving = {x.variable for x in left} & moving_variables(lowered, given[1])
+    right = [x for x in taker.shared if x.level < level and width(taker, x) > 1]
+    while right and right[-1].variable not in moving:
+        right.pop()
     return remaining == [x.member for x in right]
+
+
+def _ended(giver: LoweredEinsum, given: Access, taken: Access) -> frozenset[str]:
+    """Variables at whose end a running value is taken: the last one stays."""
+    if given is not giver.einsum.target:
+        return frozenset()
+    return frozenset(
+        wrote.variables[0]
+        for wrote, read in zip(given.indices, taken.indices, strict=True)
+        if isinstance(wrote, Affine) and wrote.offset == 1 and not read.variables
+    )
 
 
 def _same_tile(
@@ -95,20 +111,20 @@ def _same_tile(
 
     A running value read an iteration later is there if no other tile came in between.
     """
-    written = [x.variable for x in stepping(lowered, writer, writer.einsum.target, level)]
-    loops = [x.variable for x in stepping(lowered, reader, access, level)]
+    outside = [x.variable for x in stepping(lowered, writer, writer.einsum.target, level)]
+    stepped = {*outside}
+    if level == lowered.register_level:
+        stepped |= {x.variable for x in stepping(lowered, reader, access, level)}
     for wrote, read in zip(writer.einsum.target.indices, access.indices, strict=True):
-        if not {*wrote.variables, *read.variables} & {*written, *loops} or read == wrote:
+        if read == wrote or not stepped & {*wrote.variables, *read.variables}:
             continue
-        if not isinstance(wrote, Affine) or not isinstance(read, Affine):
-            return False
-        if wrote.offset != 1:
+        if not isinstance(wrote, Affine) or not isinstance(read, Affine) or wrote.offset != 1:
             return False
         (variable,) = wrote.variables
         if not read.variables:
             continue
         if read.variables != (variable,) or read.offset != 0:
             return False
-        if variable in loops and {*loops[loops.index(variable) :]} != {variable}:
+        if variable in outside and {*outside[outside.index(variable) :]} != {variable}:
             return False
     return True

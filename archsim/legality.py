@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from einsum_cascade.errors import Problem
-from einsum_cascade.ir import Access, Affine, Einsum
+from einsum_cascade.ir import Access, Affine, Einsum, Index
 
 from .handover import hands_over, moving_variables, stepping, width
 from .lattice import Loop
@@ -23,7 +23,9 @@ def illegalities(lowered: Lowered) -> tuple[Problem, ...]:
     crossed = [] if lowered.mapping.schedule.kind == "sequential" else _crossed_passes(lowered)
     return (
         *crossed,
+        *_read_ahead(lowered),
         *_broken_recursions(lowered),
+        *_split_recursions(lowered),
         *_lost_tensors(lowered),
         *_lost_state(lowered),
     )
@@ -48,8 +50,19 @@ def complete_after(lowered: Lowered, e: LoweredEinsum, access: Access, loop: Loo
     producer = _producer(lowered, access)
     if producer is None or producer is e:
         return False
-    inside = any(p.member == loop.member for p in producer.shared)
-    return inside and loop.variable in producer.einsum.over
+    if loop.variable not in producer.einsum.over:
+        return False
+    mine = next((x for x in producer.shared if x.member == loop.member), None)
+    return mine is not None and not (
+        _earlier(lowered, access) and _inside_its_rank(lowered, producer, mine)
+    )
+
+
+def _inside_its_rank(lowered: Lowered, e: LoweredEinsum, loop: Loop) -> bool:
+    """Whether a loop is inside all loops over the ranks a running value goes along."""
+    ranks = {r.lower() for r in lowered.program.iterative.get(e.name, ())}
+    within = e.temporal[e.temporal.index(loop) :]
+    return not any(x.variable in ranks and width(e, x) > 1 for x in within)
 
 
 def _producer(lowered: Lowered, access: Access) -> LoweredEinsum | None:
@@ -81,10 +94,14 @@ def _loop_like(lowered: Lowered, member: str) -> Loop | None:
 
 def _earlier(lowered: Lowered, access: Access) -> bool:
     """Whether an access reads a running value from before this iteration."""
-    return (
-        access.tensor in lowered.program.iterative
-        and lowered.program.einsum_of[access.tensor].target != access
-        and bool(access.variables)
+    target = lowered.program.einsum_of[access.tensor].target
+    return any(
+        isinstance(wrote, Affine)
+        and isinstance(read, Affine)
+        and wrote.offset == 1
+        and read.offset == 0
+        and read.variables == wrote.variables
+        for wrote, read in zip(target.indices, access.indices, strict=True)
     )
 
 
@@ -103,18 +120,74 @@ def _crossing(lowered: Lowered, e: LoweredEinsum, after: dict[str, str], member:
     )
 
 
+def _read_ahead(lowered: Lowered) -> list[Problem]:
+    """Inside a shared loop nothing may be read that a later iteration writes."""
+    if lowered.mapping.schedule.kind == "sequential":
+        return []
+    found: list[Problem] = []
+    for e in lowered.einsums:
+        for access in e.einsum.reads:
+            producer = _producer(lowered, access)
+            if producer is None or producer is e:
+                continue
+            members = {x.member for x in e.shared if width(e, x) > 1}
+            loops = [x for x in producer.shared if x.member in members and width(producer, x) > 1]
+            pairs = zip(producer.einsum.target.indices, access.indices, strict=True)
+            ahead = [
+                x.member
+                for wrote, read in pairs
+                for x in loops
+                if x.variable in wrote.variables and not _written_by_now(wrote, read)
+            ]
+            if ahead:
+                how = lowered.mapping.einsum(e.name)
+                text = (
+                    f"{e.name} reads {producer.name} where a later iteration of {ahead[0]} writes "
+                    f"it, but shares the loop over {ahead[0]}"
+                )
+                hint = f"take {ahead[0]} out of 'nest'"
+                found.append(Problem(text, how.span if how else None, hint))
+    return found
+
+
+def _written_by_now(wrote: Index, read: Index) -> bool:
+    """Whether a read stays at the coordinate just written, or behind it."""
+    if read == wrote:
+        return True
+    if not isinstance(wrote, Affine) or not isinstance(read, Affine):
+        return False
+    if not read.variables:
+        # The start of a rank is written first; what lies beyond the end is another matter.
+        return not read.terms or wrote.offset == 1
+    if wrote.offset is None or read.offset is None:
+        return False
+    return read.variables == wrote.variables and read.offset <= wrote.offset
+
+
 def _lost_tensors(lowered: Lowered) -> list[Problem]:
     """An intermediate must outlive, where it is kept, the loops between its two ends."""
     found: list[Problem] = []
     for consumer in lowered.einsums:
         for footing in consumer.reads:
             producer = _producer(lowered, footing.access)
-            if producer is None:
+            if producer is None or _reads_init(lowered, producer, footing.access):
                 continue
             level = _outermost(lowered, producer.name)
             if not hands_over(lowered, producer, consumer, footing.access, level):
                 found.append(_gone(lowered, producer, consumer, footing.access, level))
     return found
+
+
+def _reads_init(lowered: Lowered, producer: LoweredEinsum, access: Access) -> bool:
+    """Whether an access reads coordinate 0 of an iterative tensor and nothing else."""
+    shapes = dict(lowered.shapes)
+    return any(
+        isinstance(wrote, Affine)
+        and isinstance(read, Affine)
+        and wrote.offset == 1
+        and (not read.terms or (read.offset == 0 and shapes[wrote.variables[0].upper()] == 1))
+        for wrote, read in zip(producer.einsum.target.indices, access.indices, strict=True)
+    )
 
 
 def _outermost(lowered: Lowered, tensor: str) -> int:
@@ -197,6 +270,31 @@ def _broken_recursions(lowered: Lowered) -> list[Problem]:
         if position.get(access.tensor, -1) >= position[e.name]
         for loop in _apart(lowered, e, access.tensor)[:1]
     ]
+
+
+def _split_recursions(lowered: Lowered) -> list[Problem]:
+    """A running value must be complete before the next iteration: no partial sums outside."""
+    found: list[Problem] = []
+    position = {e.name: i for i, e in enumerate(lowered.einsums)}
+    for e in lowered.einsums:
+        ranks = {r.lower() for r in lowered.program.iterative.get(e.name, ())}
+        readers = [r for r in lowered.einsums if any(a.tensor == e.name for a in r.einsum.reads)]
+        if not any(position[r.name] <= position[e.name] for r in readers):
+            continue
+        loops = [x for x in e.temporal if width(e, x) > 1]
+        inner = [i for i, x in enumerate(loops) if x.variable in ranks]
+        before = loops[: inner[-1]] if inner else []
+        sums = [x.member for x in before if x.variable in _reduced(e.einsum)]
+        if sums:
+            how = lowered.mapping.einsum(e.name)
+            member = loops[inner[-1]].member
+            text = (
+                f"{e.name} is complete only after {sums[0]}, but every {member} inside that loop "
+                "needs the one before"
+            )
+            span = how.span if how else None
+            found.append(Problem(text, span, f"put {sums[0]} inside {member}"))
+    return found
 
 
 def _apart(lowered: Lowered, e: LoweredEinsum, tensor: str) -> list[Loop]:

@@ -17,6 +17,13 @@ from .arch import Architecture, ProcessingArray
 from .footing import Footing, footing
 from .lattice import Axis, Extents, Loop, count_points, iterations
 from .mapping import EinsumMapping, Mapping
+from .mapping_checks import (
+    cover_problems,
+    level_problems,
+    name_problems,
+    nest_problems,
+    operation_problems,
+)
 from .residency import Residency, residency
 from .tiling import Member, Tiling
 
@@ -146,31 +153,7 @@ class _Lowering:
         self.tiling = tiling
         self.problems: list[Problem] = []
         self.levels = {m.name: i for i, m in enumerate(architecture.memories)}
-        self._check_names()
-
-    def _check_names(self) -> None:
-        """Names that exist nowhere are the file's mistake, told before anything else."""
-        wrong: list[Problem] = []
-        known = [e.name for e in self.program.einsums]
-        for e in self.mapping.einsums:
-            if e.einsum not in known:
-                hint = did_you_mean(e.einsum, known)
-                wrong.append(Problem(f"the cascade has no Einsum '{e.einsum}'", e.span, hint))
-            if self.architecture.array(e.array) is None:
-                names = [a.name for a in self.architecture.arrays]
-                hint = did_you_mean(e.array, names)
-                wrong.append(Problem(f"the machine has no array '{e.array}'", e.span, hint))
-        own = [level for e in self.mapping.einsums for level in e.nest]
-        for level in (*self.mapping.nest, *own):
-            if level.level and level.level not in self.levels:
-                hint = did_you_mean(level.level, self.levels)
-                wrong.append(
-                    Problem(f"the machine has no memory '{level.level}'", level.span, hint)
-                )
-            for name in level.loops:
-                if name not in self.tiling.members:
-                    hint = did_you_mean(name, self.tiling.members)
-                    wrong.append(Problem(f"no rank or tile is called '{name}'", level.span, hint))
+        wrong = tuple(name_problems(program, mapping, architecture, tiling))
         if wrong:
             raise SpecError(wrong)
 
@@ -200,6 +183,7 @@ class _Lowering:
 
     def einsums(self) -> tuple[LoweredEinsum, ...]:
         found: list[LoweredEinsum] = []
+        self.problems.extend(nest_problems(self.program, self.mapping, self.tiling))
         for einsum in self.program.einsums:
             how = self.mapping.einsum(einsum.name)
             if how is None:
@@ -230,9 +214,10 @@ class _Lowering:
         )
         spatial = self._spatial(axes, variables, einsum, how, array)
         loops = (*shared, *own, *spatial)
-        self._check_cover(einsum, how, axes, loops)
+        self.problems.extend(cover_problems(how, axes, loops, self.tiling))
+        self.problems.extend(level_problems(how, (*shared, *own), self.architecture))
         operations = einsum_operations(self.program, einsum)
-        self._check_operations(einsum, how, array, operations)
+        self.problems.extend(operation_problems(how, array, operations))
         return LoweredEinsum(
             einsum=einsum,
             array=array,
@@ -343,47 +328,6 @@ class _Lowering:
                     f"{einsum.name}: {' x '.join(names)} = {wide} does not fit "
                     f"{array.name}.{dimension} = {axis.size}"
                 )
-                self.problems.append(Problem(text, how.span))
+                hint = f"cut {names[-1]} to {axis.size} or less, or loop over a part of it"
+                self.problems.append(Problem(text, how.span, hint))
         return tuple(found)
-
-    def _check_cover(
-        self, einsum: Einsum, how: EinsumMapping, axes: tuple[Axis, ...], loops: tuple[Loop, ...]
-    ) -> None:
-        names = [loop.member for loop in loops]
-        for name in {n for n in names if names.count(n) > 1}:
-            self.problems.append(Problem(f"{einsum.name} loops over {name} twice", how.span))
-        for number, axis in enumerate(axes):
-            on = [loop for loop in loops if loop.axis == number]
-            strides = [loop.stride for loop in on]
-            if strides != sorted(strides, reverse=True):
-                order = " inside ".join(loop.member for loop in reversed(on))
-                text = f"{einsum.name}: {order} is out of order, outer tiles come first"
-                self.problems.append(Problem(text, how.span))
-            for variable, _ in axis.variables:
-                missing = [
-                    m.name
-                    for m in self.tiling.of_rank(variable.upper())
-                    if m.name not in names and self.tiling.bound(m) > 1
-                ]
-                if missing:
-                    self.problems.append(
-                        Problem(
-                            f"{einsum.name} iterates over {variable}, but no loop covers "
-                            f"{', '.join(missing)}",
-                            how.span,
-                            f"add {missing[0]} to 'loops' or 'spatial' of {einsum.name}",
-                        )
-                    )
-
-    def _check_operations(
-        self,
-        einsum: Einsum,
-        how: EinsumMapping,
-        array: ProcessingArray,
-        operations: Operations,
-    ) -> None:
-        for kind, _ in operations:
-            if array.operation(kind) is None:
-                known = ", ".join(o.kind for o in array.operations)
-                text = f"{array.name} cannot do '{kind}', which {einsum.name} needs"
-                self.problems.append(Problem(text, how.span, f"it does: {known}"))

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
 
-from einsum_cascade.errors import MappingError, Problem
 from einsum_cascade.ir import Access, Affine
 
 from .arch import Memory
 from .counts import EinsumCount, register_changes
 from .event_graph import Dependency, EventGraph, Task
+from .handover import width
 from .lattice import first_tile
 from .lower import Lowered, LoweredEinsum
 
@@ -107,11 +107,6 @@ def step_graph(lowered: Lowered, counts: tuple[EinsumCount, ...], lookahead: int
     ----------
     lookahead : int
         Tiles in flight on an array, and between a producer and a consumer on two arrays.
-
-    Raises
-    ------
-    MappingError
-        Two Einsums feed one another along a rank that is no shared loop.
     """
     before, after = outside_einsums(lowered)
     tasks = [_memory_task(lowered, counts, m) for m in lowered.architecture.memories]
@@ -171,7 +166,9 @@ def _flow(
 ) -> list[Dependency]:
     """A consumer waits for its producer; a producer for room if they run on two arrays."""
     before, after = number[access.tensor], number[e.name]
-    distance = read_distance(lowered, access)
+    distance = read_distance(lowered, e, access)
+    if distance is None:
+        return []
     producer = tasks[before]
     found = [
         Dependency(
@@ -182,8 +179,6 @@ def _flow(
             why=f"{access.tensor} -> {e.name}",
         )
     ]
-    if distance == 0 and before == after:
-        raise MappingError(Problem(f"{e.name} needs itself within one step", e.einsum.span))
     if producer.resource != tasks[after].resource:
         found.append(
             Dependency(
@@ -198,29 +193,32 @@ def _flow(
     return found
 
 
-def read_distance(lowered: Lowered, access: Access) -> int:
-    """Steps between the writing of an element and its reading by ``access``."""
-    writer = lowered.program.einsum_of[access.tensor]
-    names = {loop.rank.lower(): loop.member for loop in lowered.nest}
+def read_distance(lowered: Lowered, reader: LoweredEinsum, access: Access) -> int | None:
+    """Steps between the writing of an element and its reading by ``access``.
+
+    None where no step waits for another: an Einsum that goes along the whole rank within
+    one step hands its running value on by itself.
+    """
+    writer = next(e for e in lowered.einsums if e.name == access.tensor)
     distance = 0
-    for written, read in zip(writer.target.indices, access.indices, strict=True):
+    for written, read in zip(writer.einsum.target.indices, access.indices, strict=True):
         if not isinstance(written, Affine) or not isinstance(read, Affine):
             continue
-        if written.offset is None or read.offset is None:
+        if written.offset is None or read.offset is None or read.variables != written.variables:
             continue
-        shift = written.offset - read.offset
         variable = written.variables[0]
-        if shift > 0 and read.variables == (variable,):
-            if variable not in names:
-                raise MappingError(
-                    Problem(
-                        f"{access.tensor} is carried along {variable.upper()}, which must be a "
-                        "shared loop",
-                        access.span,
-                        f"add {variable.upper()} to 'nest'",
-                    )
-                )
-            distance += shift * lowered.inner_bound(names[variable])
+        inner = [loop.member for loop in lowered.nest if loop.rank.lower() == variable][-1:]
+        apart = [
+            x
+            for e in (writer, reader)
+            for x in (*e.own, *e.spatial)
+            if x.variable == variable and width(e, x) > 1
+        ]
+        shift = written.offset - read.offset
+        if shift > 0 and (reader is writer or not apart):
+            if not inner:
+                return None
+            distance += shift * lowered.inner_bound(inner[0])
     return distance
 
 

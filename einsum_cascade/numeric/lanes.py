@@ -164,17 +164,14 @@ class Buffer:
     carry: int | None = None
 
     def write(self, where: tuple[slice | int, ...], values: Array, absent: Array | None) -> None:
-        """Store a slab; ``values`` and ``absent`` broadcast to it."""
+        """Store a slab; where two ``init`` statements set an element, the later one counts."""
         self.values[where] = values
         if self.unset is not None:
             self.unset[where] = False
-        if absent is None:
-            if self.absent is not None:
-                self.absent[where] = False
-            return
-        if self.absent is None:
+        if absent is not None and self.absent is None:
             self.absent = np.zeros(self.values.shape, bool)
-        self.absent[where] = absent
+        if self.absent is not None:
+            self.absent[where] = False if absent is None else absent
 
     def carry_forward(self, first: int, last: int) -> None:
         """Let absent elements ``first`` to ``last`` along the iterative axis keep the state."""

@@ -1,0 +1,107 @@
+"""What a mapping must get right before its loops make sense: names, cover, order, operations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from einsum_cascade.errors import Problem, did_you_mean
+from einsum_cascade.ir import Program
+from einsum_cascade.operations import Operations
+
+from .arch import Architecture, ProcessingArray
+from .lattice import Axis, Loop
+from .mapping import EinsumMapping, Mapping
+from .tiling import Tiling
+
+
+def name_problems(
+    program: Program, mapping: Mapping, architecture: Architecture, tiling: Tiling
+) -> Iterator[Problem]:
+    """Names that exist nowhere."""
+    known = [e.name for e in program.einsums]
+    arrays = [a.name for a in architecture.arrays]
+    levels = [m.name for m in architecture.memories]
+    for e in mapping.einsums:
+        if e.einsum not in known:
+            hint = did_you_mean(e.einsum, known)
+            yield Problem(f"the cascade has no Einsum '{e.einsum}'", e.span, hint)
+        if e.array not in arrays:
+            hint = did_you_mean(e.array, arrays)
+            yield Problem(f"the machine has no array '{e.array}'", e.span, hint)
+    own = [level for e in mapping.einsums for level in e.nest]
+    for level in (*mapping.nest, *own):
+        if level.level and level.level not in levels:
+            hint = did_you_mean(level.level, levels)
+            yield Problem(f"the machine has no memory '{level.level}'", level.span, hint)
+        for name in level.loops:
+            if name not in tiling.members:
+                hint = did_you_mean(name, tiling.members)
+                yield Problem(f"no rank or tile is called '{name}'", level.span, hint)
+
+
+def nest_problems(program: Program, mapping: Mapping, tiling: Tiling) -> Iterator[Problem]:
+    """Shared loops that no Einsum runs in."""
+    walked = {r.lower() for r in program.parallel}
+    walked |= {v for e in program.einsums for v in e.variables}
+    for level in mapping.nest:
+        for name in level.loops:
+            rank = tiling.members[name].rank
+            if rank.lower() not in walked:
+                text = f"no Einsum iterates over {rank}, so none runs in the loop {name}"
+                yield Problem(text, level.span)
+
+
+def cover_problems(
+    how: EinsumMapping, axes: tuple[Axis, ...], loops: tuple[Loop, ...], tiling: Tiling
+) -> Iterator[Problem]:
+    """Loops that come twice, out of order, or not at all."""
+    names = [loop.member for loop in loops]
+    for name in dict.fromkeys(n for n in names if names.count(n) > 1):
+        yield Problem(f"{how.einsum} loops over {name} twice", how.span)
+    for number, axis in enumerate(axes):
+        on = [loop for loop in loops if loop.axis == number]
+        strides = [loop.stride for loop in on]
+        if strides != sorted(strides, reverse=True):
+            order = " inside ".join(loop.member for loop in reversed(on))
+            text = f"{how.einsum}: {order} is out of order, outer tiles come first"
+            yield Problem(text, how.span)
+        for variable, _ in axis.variables:
+            missing = [
+                m.name
+                for m in tiling.of_rank(variable.upper())
+                if m.name not in names and tiling.bound(m) > 1
+            ]
+            if missing:
+                yield Problem(
+                    f"{how.einsum} iterates over {variable}, but no loop covers "
+                    f"{', '.join(missing)}",
+                    how.span,
+                    f"add {missing[0]} to 'loops' or 'spatial' of {how.einsum}",
+                )
+
+
+def level_problems(
+    how: EinsumMapping, loops: tuple[Loop, ...], architecture: Architecture
+) -> Iterator[Problem]:
+    """The first loop at an outer level that lies inside one at an inner level."""
+    names = [m.name for m in architecture.memories]
+    for outer, inner in pairwise(loops):
+        if inner.level < outer.level:
+            yield Problem(
+                f"{how.einsum}: {inner.member} at level {names[inner.level]} is inside "
+                f"{outer.member} at level {names[outer.level]}, outer levels come first",
+                how.span,
+            )
+            return
+
+
+def operation_problems(
+    how: EinsumMapping, array: ProcessingArray, operations: Operations
+) -> Iterator[Problem]:
+    """Operations that an array cannot do."""
+    for kind, _ in operations:
+        if array.operation(kind) is None:
+            known = ", ".join(o.kind for o in array.operations)
+            text = f"{array.name} cannot do '{kind}', which {how.einsum} needs"
+            yield Problem(text, how.span, f"it does: {known}")
