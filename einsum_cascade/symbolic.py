@@ -140,7 +140,7 @@ class Analysis:
         values = _values(self.program, shapes)
 
         def put(expression: Any) -> Any:
-            found = sympy.sympify(expression).subs(values)
+            found = (sympy.Integer(0) + expression).subs(values)
             return found.doit() if found.has(sympy.Sum) else found
 
         return replace(
