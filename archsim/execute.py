@@ -267,10 +267,23 @@ class _Run:
         if einsum.where is not None:
             condition = evaluator.condition(einsum.where)
             allowed &= condition.values & np.ones(width, bool)
-        at = self._at(einsum.target, lanes)
-        where = tuple(np.broadcast_to(i, width)[allowed] for i in at)
+        at = [np.broadcast_to(i, width) for i in self._at(einsum.target, lanes)]
+        self._carry(einsum, tensor, tuple(i[~allowed] for i in at))
+        where = tuple(i[allowed] for i in at)
         values = np.broadcast_to(cast(lane.values, tensor.values.dtype), width)[allowed]
         self._store(einsum, tensor, where, values)
+
+    def _carry(self, einsum: ir.Einsum, tensor: _Tensor, where: tuple[Array, ...]) -> None:
+        """A step of an iterative rank that is masked out leaves the state as it was."""
+        axes = [
+            axis
+            for axis, index in enumerate(einsum.target.indices, len(self.binding.parallel))
+            if isinstance(index, ir.Affine) and index.offset == 1
+        ]
+        if len(axes) == 1 and where[axes[0]].size:
+            before = tuple(i - (axis == axes[0]) for axis, i in enumerate(where))
+            tensor.values[where] = tensor.values[before]
+            tensor.there[where] = tensor.there[before]
 
     def _store(
         self, einsum: ir.Einsum, tensor: _Tensor, where: tuple[Array, ...], values: Array

@@ -135,3 +135,53 @@ def test_a_selection_is_refused(tmp_path) -> None:  # type: ignore[no-untyped-de
     lowered = bind(program, Mapping.load(path), Architecture.load("fusemax"), {"M": 4, "J": 2})
     with pytest.raises(MappingError, match="selection cannot be run"):
         execute_mapped(lowered, {"S": np.arange(4.0)})
+
+
+RUNNING = """
+cascade: running-causal
+ranks: {P: queries, M: {is: keys, partition: [M1, M0]}}
+inputs: {S: [M, P]}
+output: D
+init: "RM[0, p] = -inf ; RD[0, p] = 0"
+einsums: |
+  T[m1, m0, p] = S[m1*M0 + m0, p] where m1*M0 + m0 <= p
+  LM[m1, p]    = T[m1, m0, p] :: max[m0]
+  RM[m1+1, p]  = max(RM[m1, p], LM[m1, p])
+  N[m1, m0, p] = exp(T[m1, m0, p] - RM[m1+1, p])
+  LD[m1, p]    = N[m1, m0, p]
+  RD[m1+1, p]  = RD[m1, p] * exp(RM[m1, p] - RM[m1+1, p]) + LD[m1, p]
+  D[p]         = RM[M1, p] + log(RD[M1, p])
+"""
+RUNNING_MAPPING = """
+mapping:
+  name: running
+  cascade: running.yaml
+  partition: {M: {M0: array_2d.rows}, P: {P0: array_2d.columns}}
+  nest: [{level: DRAM, loops: [P1, M1]}]
+  einsums:
+    T:  {array: array_2d, spatial: {columns: P0, rows: M0}}
+    LM: {array: array_2d, spatial: {columns: P0, rows: M0}}
+    N:  {array: array_2d, spatial: {columns: P0, rows: M0}}
+    LD: {array: array_2d, spatial: {columns: P0, rows: M0}}
+    RM: {array: array_1d, spatial: {lanes: P0}}
+    RD: {array: array_1d, spatial: {lanes: P0}}
+    D:  {array: array_1d, spatial: {lanes: P0}}
+  keep: {DRAM: [S, D], global_buffer: [RM, RD], array_2d: [T, N], array_1d: [LM, LD]}
+"""
+
+
+def test_a_masked_tile_leaves_the_running_state_as_it_was(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """Causal log-sum-exp: most queries see whole tiles of keys masked out."""
+    (tmp_path / "running.yaml").write_text(RUNNING)
+    (tmp_path / "mapping.yaml").write_text(RUNNING_MAPPING)
+    n = 29
+    lowered = bind(
+        Cascade.load(tmp_path / "running.yaml").program,
+        Mapping.load(tmp_path / "mapping.yaml"),
+        Architecture.load("fusemax", SMALL),
+        {"P": n, "M": n},
+    )
+    scores = np.random.default_rng(2).standard_normal((n, n))
+    found = execute_mapped(lowered, {"S": scores})["D"]
+    wanted = [np.log(np.exp(scores[: p + 1, p]).sum()) for p in range(n)]
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)
