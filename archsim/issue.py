@@ -52,9 +52,9 @@ def _in_order(graph: EventGraph, orders: _Orders) -> Issue:
     """No step overtakes another on any resource: every task in the stage of its step."""
     position = [2 * i for i in range(len(graph.tasks))]
     for order in orders.values():
-        latest = -1
+        latest = max(position)
         for i in reversed(order):
-            if 0 <= latest < position[i]:
+            if latest < position[i]:
                 position[i] = latest - 1
             latest = position[i]
     return Issue(stage=(0,) * len(graph.tasks), position=tuple(position))

@@ -1,8 +1,9 @@
 """How long a timed event graph takes for a given number of steps, exactly.
 
 Every task starts as early as its dependencies and the order of issue allow. After a
-transient the starts of all tasks advance by the same amount every few periods; as the
-system is (max,+) linear they go on doing so, and the repeated part is jumped over.
+transient the starts of all tasks that hang together advance by the same amount every few
+periods; as the system is (max,+) linear they go on doing so, and the repeated part is
+jumped over.
 """
 
 from __future__ import annotations
@@ -11,9 +12,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from .event_graph import EventGraph, Issue, period_edges
-
-_LONGEST_CYCLE = 12
-"""Periods after which a steady state may repeat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,20 +24,19 @@ class Makespan:
 
 @dataclass(frozen=True, slots=True)
 class _Flat:
-    """A graph in integers: tasks in firing order, times in ``1 / unit`` cycles.
+    """Tasks that hang together, in firing order; times are in units of the graph.
 
-    Dependencies that the order of their common resource implies are left out.
+    ``incoming`` holds each task's dependencies as (before, delay, periods ago), without
+    those that the order of a common resource implies. Tasks are numbered by firing order.
     """
 
-    order: tuple[int, ...]
     stage: tuple[int, ...]
     resource: tuple[int, ...]
     occupancy: tuple[int, ...]
     latency: tuple[int, ...]
     incoming: tuple[tuple[tuple[int, int, int], ...], ...]
-    """Per task its dependencies as (before, delay, periods ago)."""
     window: int
-    unit: int
+    """Periods that the next one depends on."""
 
 
 _Row = list[int | None]
@@ -47,92 +44,182 @@ _Row = list[int | None]
 
 
 class _Run:
-    """The state of a run: when each resource is free, and the last periods' starts."""
+    """The state of a run: when each resource is free, and the starts so far."""
 
     def __init__(self, flat: _Flat, steps: int) -> None:
         self.flat = flat
         self.steps = steps
         self.free = [0] * (max(flat.resource) + 1)
         self.history: list[_Row] = []
-        self.end = 0
+        self.last: list[int] = [0] * len(flat.stage)
 
     def fire(self, period: int) -> None:
         """Run one period's tasks in the order of issue."""
-        flat = self.flat
+        flat, history, free = self.flat, self.history, self.free
         row: _Row = [None] * len(flat.stage)
-        self.history.append(row)
-        for i in flat.order:
-            if not 0 <= period - flat.stage[i] < self.steps:
+        history.append(row)
+        known = len(history)
+        for i, stage in enumerate(flat.stage):
+            if not 0 <= period - stage < self.steps:
                 continue
-            start = self.free[flat.resource[i]]
+            start = free[flat.resource[i]]
             for before, delay, ago in flat.incoming[i]:
-                earlier = self.history[-1 - ago][before] if ago < len(self.history) else None
+                earlier = history[-1 - ago][before] if ago < known else None
                 if earlier is not None and earlier + delay > start:
                     start = earlier + delay
             row[i] = start
-            self.free[flat.resource[i]] = start + flat.occupancy[i]
-            self.end = max(self.end, start + flat.latency[i])
-        del self.history[: -(flat.window + _LONGEST_CYCLE + 1)]
+            self.last[i] = start
+            free[flat.resource[i]] = start + flat.occupancy[i]
 
     def jump(self, time: int) -> None:
         """Move everything that happened ``time`` later."""
         self.free = [f + time for f in self.free]
-        self.history = [[None if s is None else s + time for s in row] for row in self.history]
-        self.end += time
+        self.last = [s + time for s in self.last]
+        recent = self.history[-self.flat.window :]
+        self.history = [[None if s is None else s + time for s in row] for row in recent]
+
+    @property
+    def end(self) -> int:
+        """When the last result can be used; a task's starts never decrease."""
+        return max(s + x for s, x in zip(self.last, self.flat.latency, strict=True))
 
 
-def makespan(graph: EventGraph, issue: Issue, *, jump: bool = True) -> Makespan:
-    """Run all steps of a graph.
+_MODULUS = (1 << 61) - 1
+_BASE = 1_000_003
 
-    Parameters
-    ----------
-    jump : bool
-        Jump over the repeated part; without it every step is fired.
+
+class _Repetition:
+    """Looks for a steady state: periods whose starts repeat earlier ones', later.
+
+    What the next period depends on, its *window* of recent periods, is compared with that
+    of a mark that moves on by powers of two (Brent's method), so that a repetition of any
+    length is found. A rolling hash of the steps between periods spares the comparison.
+    """
+
+    def __init__(self, window: int) -> None:
+        self.window = window
+        self.mark = 0
+        self.reach = 1
+        self.length = 0
+        self.advance = 0
+        self.shapes: list[int] = []
+        self.hash = 0
+        self.marked = -1
+        self.lost = pow(_BASE, window, _MODULUS)
+
+    def found(self, history: list[_Row]) -> bool:
+        """Whether the last periods repeat earlier ones."""
+        now = len(history) - 1
+        self._roll(history)
+        if self.hash == self.marked and self._repeats(history, now):
+            return True
+        if now - self.mark >= self.reach:
+            self.mark, self.marked, self.reach = now, self.hash, 2 * self.reach
+        return False
+
+    def _roll(self, history: list[_Row]) -> None:
+        before = history[-2][0] if len(history) > 1 else None
+        base = history[-1][0]
+        step = None if base is None or before is None else base - before
+        shape = hash(
+            (step, *(None if s is None or base is None else s - base for s in history[-1]))
+        )
+        self.shapes.append(shape)
+        value = self.hash * _BASE + shape
+        if len(self.shapes) > self.window:
+            value -= self.lost * self.shapes[-1 - self.window]
+        self.hash = value % _MODULUS
+
+    def _repeats(self, history: list[_Row], now: int) -> bool:
+        self.length = now - self.mark
+        if self.mark + 1 < self.window:
+            return False
+        advance = _advance(history[now], history[self.mark])
+        if advance is None:
+            return False
+        self.advance = advance
+        return all(
+            _advance(history[now - i], history[self.mark - i]) == advance
+            for i in range(1, self.window)
+        )
+
+
+def makespan(graph: EventGraph, issue: Issue) -> Makespan:
+    """Run all steps of a graph, jumping over the repeated part.
 
     Returns
     -------
     Makespan
         Time from the start of the first task to the availability of the last result.
     """
-    flat = _flatten(graph, issue)
-    run = _Run(flat, graph.steps)
-    last = graph.steps - 1 + max(flat.stage)
-    period = 0
+    end = simulated = 0
+    for flat in _flatten(graph, issue):
+        run, periods = _run(flat, graph.steps)
+        end = max(end, run.end)
+        simulated += periods
+    return Makespan(Fraction(end, graph.unit), simulated)
+
+
+def _run(flat: _Flat, steps: int) -> tuple[_Run, int]:
+    """Run tasks that hang together; also says how many periods it took."""
+    run = _Run(flat, steps)
+    repetition: _Repetition | None = _Repetition(flat.window)
+    period, last = min(flat.stage), steps - 1 + max(flat.stage)
     simulated = 0
-    jumped = not jump
     while period <= last:
         run.fire(period)
         simulated += 1
-        if not jumped and period < graph.steps:
-            found = _repeats(run.history, flat.window)
-            if found is not None:
-                rounds = (graph.steps - 1 - period) // found[0]
-                run.jump(rounds * found[1])
-                period += rounds * found[0]
-                jumped = True
+        if repetition is not None and period < steps and repetition.found(run.history):
+            rounds = (steps - 1 - period) // repetition.length
+            run.jump(rounds * repetition.advance)
+            period += rounds * repetition.length
+            repetition = None
         period += 1
-    return Makespan(Fraction(run.end, flat.unit), simulated)
+    return run, simulated
 
 
-def _flatten(graph: EventGraph, issue: Issue) -> _Flat:
+def _flatten(graph: EventGraph, issue: Issue) -> list[_Flat]:
+    """The parts of a graph that share neither a resource nor a dependency."""
     names = list(graph.members)
     incoming: list[list[tuple[int, int, int]]] = [[] for _ in graph.tasks]
     for e in graph.edges:
         ago = e.tokens + issue.stage[e.after] - issue.stage[e.before]
         assert ago >= 0, "an order of issue respects dependencies"
         same = graph.tasks[e.before].resource == graph.tasks[e.after].resource
-        if not (same and e.weight <= graph.occupancy[e.before]):
+        # On one resource all turns of the first in between come before the second.
+        turns = max(1, min(e.tokens, ago))
+        if not (same and e.weight <= turns * graph.occupancy[e.before]):
             incoming[e.after].append((e.before, e.weight, ago))
-    return _Flat(
-        order=_firing_order(graph, issue),
-        stage=issue.stage,
-        resource=tuple(names.index(t.resource) for t in graph.tasks),
-        occupancy=graph.occupancy,
-        latency=graph.latency,
-        incoming=tuple(tuple(i) for i in incoming),
-        window=max((ago for i in incoming for _, _, ago in i), default=0) + 1,
-        unit=graph.unit,
-    )
+    order = _firing_order(graph, issue)
+    parts: list[_Flat] = []
+    for part in _parts(graph):
+        tasks = [i for i in order if i in part]
+        place = {i: n for n, i in enumerate(tasks)}
+        waits = tuple(
+            tuple((place[before], delay, ago) for before, delay, ago in incoming[i]) for i in tasks
+        )
+        parts.append(
+            _Flat(
+                stage=tuple(issue.stage[i] for i in tasks),
+                resource=tuple(names.index(graph.tasks[i].resource) for i in tasks),
+                occupancy=tuple(graph.occupancy[i] for i in tasks),
+                latency=tuple(graph.latency[i] for i in tasks),
+                incoming=waits,
+                window=max((ago for w in waits for _, _, ago in w), default=0) + 1,
+            )
+        )
+    return parts
+
+
+def _parts(graph: EventGraph) -> list[frozenset[int]]:
+    """Tasks that hang together by dependencies or a common resource."""
+    parts = [frozenset(members) for members in graph.members.values()]
+    for e in graph.edges:
+        touched = [p for p in parts if e.before in p or e.after in p]
+        if len(touched) > 1:
+            rest = [p for p in parts if p not in touched]
+            parts = [*rest, frozenset().union(*touched)]
+    return parts
 
 
 def _firing_order(graph: EventGraph, issue: Issue) -> tuple[int, ...]:
@@ -149,21 +236,12 @@ def _firing_order(graph: EventGraph, issue: Issue) -> tuple[int, ...]:
     return tuple(done)
 
 
-def _repeats(history: list[_Row], window: int) -> tuple[int, int] | None:
-    """(periods, advance) of a steady state that the last periods show, or None."""
-    for length in range(1, _LONGEST_CYCLE + 1):
-        if len(history) < window + length:
-            return None
-        advance = _advance(history[-1], history[-1 - length])
-        if advance is not None and all(
-            _advance(history[-back], history[-back - length]) == advance
-            for back in range(2, window + 1)
-        ):
-            return length, advance
-    return None
-
-
 def _advance(now: _Row, before: _Row) -> int | None:
     """By how much all tasks of a period start later than in an earlier one, if alike."""
-    advances = {None if a is None or b is None else a - b for a, b in zip(now, before, strict=True)}
-    return advances.pop() if len(advances) == 1 else None
+    if now[0] is None or before[0] is None:
+        return None
+    advance = now[0] - before[0]
+    for a, b in zip(now, before, strict=True):
+        if a is None or b is None or a - b != advance:
+            return None
+    return advance

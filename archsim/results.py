@@ -6,7 +6,8 @@ square micrometres. ``Result.to_dict`` is the JSON of the command line.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -169,46 +170,20 @@ class Result:
         return to_html(self.table())
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON object of ``simulate --json`` (plus ``schedule``, ``tiles``, ``notes``)."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "workload": self.workload,
-            "architecture": self.architecture,
-            "mapping": self.mapping,
-            "engine": self.engine,
-            "shape": dict(self.shape),
-            "latency_s": self.latency_s,
-            "cycles": self.cycles,
-            "bound_by": self.bound_by,
-            "utilization": self.utilization,
-            "busy_cycles": {a.array: a.busy_cycles for a in self.arrays},
-            "occupied_cycles": {a.array: a.occupied_cycles for a in self.arrays},
-            "traffic_bytes": {
-                t.level: {"read": t.read_bytes, "write": t.write_bytes, "total": t.total_bytes}
-                for t in self.traffic
-            },
-            "buffer_bytes": {
-                b.level: {"required": b.required_bytes, "capacity": b.capacity_bytes}
-                for b in self.buffers
-            },
-            "energy_pj": {
-                "total": self.energy_pj,
-                "by_component": dict(self.energy_by_component),
-                "by_einsum": dict(self.energy_by_einsum),
-            },
-            "area_um2": {"total": self.area_um2, "by_component": dict(self.area_by_component)},
-            "bounds": asdict(self.bounds),
-            "einsums": [
-                {
-                    "name": e.name,
-                    "array": e.array,
-                    "cycles": e.cycles,
-                    "operations": dict(e.operations),
-                    "utilization": e.utilization,
-                }
-                for e in self.einsums
-            ],
-            "schedule": asdict(self.schedule),
-            "tiles": dict(self.tiles),
-            "notes": list(self.notes),
-        }
+        """The JSON object of ``simulate --json``; ``from_dict`` reads it."""
+        from .result_json import result_to_dict
+
+        return result_to_dict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Result:
+        """The result that ``data``, from ``to_dict`` or its JSON, was made of.
+
+        Raises
+        ------
+        InputError
+            It is not such an object.
+        """
+        from .result_json import result_from_dict
+
+        return result_from_dict(data)

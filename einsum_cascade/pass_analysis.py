@@ -123,9 +123,8 @@ class _Rank:
             constraints.append(Constraint(p.earlier, p.later, order))
         if not sharing:
             return Level(names, (frozenset(names),), tuple(constraints))
-        common = (
-            (a, b) for a, b in itertools.combinations(names, 2) if self._places(a) & self._places(b)
-        )
+        places = {name: self._places(name) for name in names}
+        common = ((a, b) for a, b in itertools.combinations(names, 2) if places[a] & places[b])
         return Level(names, grouped(names, common), tuple(constraints))
 
     def _places(self, name: str) -> frozenset[tuple[str, int]]:
@@ -146,8 +145,12 @@ class _Rank:
     def _barriers(self, pairs: tuple[Pair, ...], numbers: dict[str, int]) -> tuple[Barrier, ...]:
         """One for every node that opens a pass: nothing it depends on is in that pass."""
         found: list[Barrier] = []
+        waits: dict[str, list[Pair]] = {}
+        for p in pairs:
+            if p.earlier != p.later:
+                waits.setdefault(p.later, []).append(p)
         for later, number in numbers.items():
-            before = [p for p in pairs if p.later == later and p.earlier != later]
+            before = waits.get(later, [])
             if number == 1 or any(numbers[p.earlier] == number for p in before):
                 continue
             forcing = [

@@ -12,6 +12,21 @@ Place = tuple[str, int]
 """A tensor and one of its dimensions: the fibers along it."""
 
 
+Steps = Iterator["Steps"]
+"""A traversal that hands out the deeper ones, so that its depth is not Python's."""
+
+
+def _run(steps: Steps) -> None:
+    """Run a traversal, and what it hands out, depth first."""
+    stack = [steps]
+    while stack:
+        deeper = next(stack[-1], None)
+        if deeper is None:
+            stack.pop()
+        else:
+            stack.append(deeper)
+
+
 @dataclass(frozen=True, eq=False)
 class Lineages:
     """Follows tensors back, element by element, to the inputs."""
@@ -23,6 +38,13 @@ class Lineages:
     def _known(self) -> dict[tuple[str, str], dict[Place, int]]:
         return {}
 
+    @cached_property
+    def _writers(self) -> dict[str, tuple[Node, ...]]:
+        found: dict[str, tuple[Node, ...]] = {}
+        for node in self.nodes:
+            found[node.tensor] = (*found.get(node.tensor, ()), node)
+        return found
+
     def of(self, node: Node, variable: str) -> dict[Place, int]:
         """The fibers that ``node`` touches along ``variable``, each with its direction.
 
@@ -32,7 +54,7 @@ class Lineages:
         key = (node.name, variable)
         if key not in self._known:
             found: dict[Place, int] = {}
-            self._collect(node, variable, 1, found, set())
+            _run(self._collect(node, variable, 1, found, set()))
             self._known[key] = found
         return self._known[key]
 
@@ -41,7 +63,7 @@ class Lineages:
         found: dict[Place, int] = {}
         for read in node.reads:
             if read.tensor == tensor:
-                self._follow(read, variable, 1, found, set())
+                _run(self._follow(read, variable, 1, found, set()))
         return frozenset(found)
 
     def own_tensors(self, node: Node, variable: str) -> tuple[tuple[str, bool], ...]:
@@ -62,7 +84,7 @@ class Lineages:
         sign: int,
         found: dict[Place, int],
         seen: set[tuple[str, str]],
-    ) -> None:
+    ) -> Steps:
         if (node.name, variable) in seen:
             return
         seen.add((node.name, variable))
@@ -70,7 +92,7 @@ class Lineages:
             for dimension, s in self._along(Read(node.tensor, node.target), variable):
                 found.setdefault((node.tensor, dimension), sign * s)
         for read in node.reads:
-            self._follow(read, variable, sign, found, seen)
+            yield self._follow(read, variable, sign, found, seen)
 
     def _follow(
         self,
@@ -79,14 +101,14 @@ class Lineages:
         sign: int,
         found: dict[Place, int],
         seen: set[tuple[str, str]],
-    ) -> None:
+    ) -> Steps:
         for dimension, s in self._along(read, variable):
             found.setdefault((read.tensor, dimension), sign * s)
-            for writer in self.nodes:
-                if writer.tensor == read.tensor and dimension < len(writer.target):
+            for writer in self._writers.get(read.tensor, ()):
+                if dimension < len(writer.target):
                     v = self._inside(writer.target[dimension], variable)
                     if v is not None:
-                        self._collect(writer, v, sign * s, found, seen)
+                        yield self._collect(writer, v, sign * s, found, seen)
 
     def _along(self, read: Read, variable: str) -> Iterator[tuple[int, int]]:
         """Dimensions of ``read`` that move with ``variable``, and in which direction."""

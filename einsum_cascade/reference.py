@@ -96,6 +96,11 @@ def evaluate(
     """
     if keep not in ("outputs", "all"):
         raise EvaluationError(Problem(f"keep is 'outputs' or 'all', not {keep!r}"))
+    mappings: dict[str, Any] = {"inputs": inputs, "sizes": sizes, "parameters": parameters}
+    for name, mapping in mappings.items():
+        if not isinstance(mapping, Mapping):
+            what = f"{name} is a mapping from names, not {type(mapping).__name__}"
+            raise EvaluationError(Problem(what))
     given = {**sizes, **parameters, **named}
     shapes, scalars = split_named(program, given, ("dtype", "keep", "sizes", "parameters"))
     binding = bind(program, inputs, dtype, shapes, scalars)

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from archsim import Architecture, simulate
 from archsim.cli.application import archsim
 from archsim.quantities import byte_size, energy, percent, seconds
+from archsim.validation import validate_cascade
 from einsum_cascade import Cascade
 from workloads import load
 
@@ -79,3 +80,11 @@ def test_the_table_has_every_length() -> None:
 
 def test_the_picture_is_small() -> None:
     assert (ROOT / "docs/images/overview.png").stat().st_size < 200_000
+
+
+def test_the_cascade_of_the_language_page_runs() -> None:
+    page = (ROOT / "docs" / "cascades.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"^```yaml\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    cascade = Cascade.parse(text)
+    assert Cascade.parse(cascade.text()) == cascade
+    assert validate_cascade(cascade).ok

@@ -93,6 +93,8 @@ class Commands(click.Group):
             raise NoLegalMapping(_readable(error)) from None
         except InputError as error:
             raise Refused(_readable(error)) from None
+        except RecursionError:
+            raise Refused("error: this is nested or chained too deeply to work on") from None
         except KeyboardInterrupt:
             raise Interrupted("interrupted") from None
         except BrokenPipeError:

@@ -206,3 +206,22 @@ def test_tolerance_follows_its_formula() -> None:
     inside = 3 * results + 2 * 4 + 3 + 5 * 4
     expected = 4 * (results**0.5 + inside**0.5) * 2.0**-53
     assert tolerance(looped, shapes, "float64") == pytest.approx(expected)
+
+
+def test_shapes_that_hang_together_are_drawn_together() -> None:
+    text = """
+cascade: windows
+ranks: {P: outputs, S: taps, N: {is: all, like: L}, L: length, Z: values, J: picked}
+inputs: {X: [Z], W: [S], Y: [N], U: [L]}
+outputs: [A, I, T]
+einsums: |
+  A[p] = X[2*p + s + 1] * W[s]
+  I[j] << topk(Y[n], j)
+  T = U[l]
+"""
+    cascade = Cascade.parse(text)
+    for seed in range(20):
+        shapes = random_shapes(cascade.program, {}, np.random.default_rng(seed))
+        assert shapes["J"] <= shapes["N"]
+        assert shapes["Z"] >= 2 * shapes["P"] + shapes["S"] - 1
+    assert validate_cascade(cascade).ok

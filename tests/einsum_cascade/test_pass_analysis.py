@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import random
+import sys
 from dataclasses import replace
 
 import pytest
@@ -235,3 +237,18 @@ def test_html_shows_every_rank() -> None:
     table = analyze_passes(program("three-pass"))._repr_html_()
     assert table.count("<tr>") == 5
     assert "QK -&gt; GM (max over m) -&gt; SN" in table
+
+
+def test_a_long_chain_of_einsums_does_not_exhaust_the_stack() -> None:
+    links = 150
+    chain = "".join(f"  T{i}[m] = 2 * T{i - 1}[m]\n" for i in range(1, links))
+    cascade = Cascade.parse(
+        "cascade: chain\nranks: [M]\ninputs: {X: [M]}\noutput: Y\n"
+        f"einsums: |\n  T0[m] = X[m]\n{chain}  Y = T{links - 1}[m]\n"
+    )
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + links)
+    try:
+        assert cascade.passes("M").count == 1
+    finally:
+        sys.setrecursionlimit(limit)

@@ -96,6 +96,14 @@ def test_sizes_and_parameters_as_mappings() -> None:
     assert (norm.evaluate(x, eps=10)["Y"] != default).any()
 
 
+def test_mappings_are_mappings() -> None:
+    cascade = small("Z[a] = X[a]", "X: [A]")
+    with pytest.raises(EvaluationError, match="inputs is a mapping from names, not list"):
+        cascade.evaluate([np.ones(3)])  # type: ignore[arg-type]
+    with pytest.raises(EvaluationError, match="sizes is a mapping from names, not int"):
+        cascade.evaluate({"X": np.ones(3)}, sizes=3)
+
+
 def test_inputs_of_every_kind_of_number() -> None:
     cascade = small("Z[a] = 2 * X[a]", "X: [A]")
     for given in (

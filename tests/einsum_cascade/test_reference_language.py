@@ -59,14 +59,21 @@ def test_conditions_stop_where_they_are_decided() -> None:
     assert chosen.evaluate(x)["Z"].tolist() == [2, 1, 2]
     either = small("Z[a] = 1 + 0 * X[a] where not (a < 1 or X[a-1] > 0)", "X: [A]")
     assert either.evaluate(x)["Z"].tolist() == [0, 0, 1]
-    with pytest.raises(EvaluationError, match="beyond .* at a = 0"):
+    with pytest.raises(EvaluationError, match=r"beyond .* at a = 0"):
         small("Z[a] = where(X[a-1] > 0 and a >= 1, 1, 2)", "X: [A]").evaluate(x)
+
+
+def test_a_condition_that_reads_beyond_decides_nothing() -> None:
+    cascade = small("Z[a] = X[a] where X[a-1] > 0", "X: [A]")
+    for first in (-1.0, 1.0):
+        with pytest.raises(EvaluationError, match=r"'Z' reads 'X' beyond .* at a = 0"):
+            cascade.evaluate({"X": [first, 1.0]})
 
 
 def test_beyond_is_not_mistaken_for_absent() -> None:
     """The first element is absent, but the one before it does not exist."""
     cascade = small("Y[a] = X[a] where a >= 1\nZ[a] = Y[a-1] where a < 9", "X: [A]")
-    with pytest.raises(EvaluationError, match="'Z' reads 'Y' beyond .* at a = 0"):
+    with pytest.raises(EvaluationError, match=r"'Z' reads 'Y' beyond .* at a = 0"):
         cascade.evaluate({"X": [1.0, 2.0]})
 
 
@@ -82,9 +89,12 @@ einsums: |
 """
     with pytest.raises(EvaluationError, match="where nothing sets it, at i = 1, j = 0"):
         Cascade.parse(text).evaluate({"X": [[1.0, 2.0], [3.0, 4.0]]})
-    whole = Cascade.parse(text.replace('= 0"', '= 0 ; D[i, 0] = 10"'))
-    out = whole.evaluate({"X": [[1.0, 2.0], [3.0, 4.0]]})
-    assert out["D"].tolist() == [[10, 0, 0], [10, 11, 2], [0, 13, 15]]
+    for first in ("= 0", "= 0 where j > 0"):
+        # The corner is set twice; what is set last counts.
+        init = f'{first} ; D[i, 0] = 10"'
+        whole = Cascade.parse(text.replace('= 0"', init))
+        out = whole.evaluate({"X": [[1.0, 2.0], [3.0, 4.0]]})
+        assert out["D"].tolist() == [[10, 0, 0], [10, 11, 2], [0, 13, 15]]
 
 
 def test_tiles_of_tiles() -> None:
@@ -94,8 +104,9 @@ def test_tiles_of_tiles() -> None:
 cascade: tiles
 ranks: {M: {is: keys, partition: [M2, M1, M0]}}
 inputs: {X: [M]}
-output: [Z, T]
+output: [Z, T, H]
 einsums: |
+  H[m2, m1] = X[m2*M1*M0 + m1*M0 + m0] :: max[m0]
   S[m2, m1] = X[m2*M1*M0 + m1*M0 + m0]
   Z[m2, m1] = S[m2, m1] + 100
   C[m2*M1*M0 + m1*M0 + m0] = S[m2, m1] + m0
@@ -105,12 +116,14 @@ einsums: |
     out = cascade.evaluate({"X": [1.0, 2, 3, 4, 5]}, M1=2, M0=2)
     assert out["Z"].tolist() == [[103, 107], [105, 0]]
     assert out["T"].tolist() == [3, 4, 7, 8, 5]
+    assert out["H"].tolist() == [[2, 4], [5, 0]]
 
 
 def test_products_with_a_sign_and_with_infinity() -> None:
     inf = math.inf
     signed = small("Z = -X[a] * -Y[a] * -2", "X: [A], Y: [A]")
     assert signed.evaluate({"X": [1.0, 2], "Y": [3.0, 4]})["Z"] == -22
+    assert small("Z = X[a] * -Y[a]", "X: [A], Y: [A]").evaluate({"X": [1.0], "Y": [3.0]})["Z"] == -3
     masked = small("Z = X[a] * Y[a] where a < 1", "X: [A], Y: [A]")
     assert masked.evaluate({"X": [2.0, 0], "Y": [3.0, inf]})["Z"] == 6
     assert masked.evaluate({"X": [2.0, 0], "Y": [inf, 0]})["Z"] == inf

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from fractions import Fraction
 from random import Random
@@ -187,6 +188,9 @@ def _intermediate(draft: _Draft, name: str) -> tuple[str, set[str]]:
         if index.endswith("+1"):
             rank = index[:-2].upper()
             indices.append(random.choice((index, index[:-2], rank)))
+        elif random.random() < 0.08:
+            other = random.choice(draft.variables)
+            indices.append(random.choice((f"{index} + {other}", f"2*{index}", "0")))
         else:
             indices.append(index)
     return _access(name, indices)
@@ -197,7 +201,7 @@ def _again(draft: _Draft, name: str) -> tuple[str, set[str]]:
 
 
 def _access(name: str, indices: list[str]) -> tuple[str, set[str]]:
-    words = " ".join(indices).replace("*", " ").replace("+", " ").split()
+    words = re.sub(r"[^A-Za-z0-9]", " ", " ".join(indices)).split()
     found = {w for w in words if w.islower()}
     return (f"{name}[{', '.join(indices)}]" if indices else name), found
 
@@ -226,8 +230,12 @@ def _input(draft: _Draft, picked: list[str]) -> tuple[str, set[str]]:
             )
             if random.random() < 0.6:
                 rest.pop(0)
-        elif style > 0.75:
+        elif style > 0.76:
             indices.append(f"2*{variable} + 1")
+        elif style > 0.72:
+            gathered = f"G{len(draft.inputs)}"
+            draft.inputs[gathered] = [variable]
+            indices.append(f"{gathered}[{variable}]")
         else:
             indices.append(variable)
     name = f"I{len(draft.inputs)}"
@@ -339,7 +347,8 @@ def random_mapping(
     """Cuts, a shared nest, loops and bindings; outer tiles outside inner ones."""
     tiles, chains, sizes = _cuts(random, program, shapes)
     levels = [m.name for m in architecture.memories]
-    shared = _shared(random, program, chains)
+    walked = {v.upper() for e in program.einsums for v in e.variables} | {*program.parallel}
+    shared = _shared(random, [[m for m in c if m[1] in walked] for c in chains])
     nest = _levelled(random, shared, levels, 0)
     last = max((levels.index(n.level) for n in nest), default=0)
     einsums = []
@@ -411,7 +420,7 @@ def _chain(
     return found[::-1]
 
 
-def _shared(random: Random, program: Program, chains: list[list[_Member]]) -> list[str]:
+def _shared(random: Random, chains: list[list[_Member]]) -> list[str]:
     picked = [m for c in chains for m in c[: random.choice((0, 0, 1, 1, 2, 3))]]
     return _shuffled(random, picked, chains)
 

@@ -16,7 +16,7 @@ shapes are skipped one by one, and tiles are sets of elements. The rules it coun
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import product
 
@@ -59,7 +59,9 @@ class EinsumWalk:
     registers: Counter[str] = field(default_factory=Counter)
     registers_of_one: Counter[str] = field(default_factory=Counter)
     live: dict[tuple[str, int], int] = field(default_factory=dict)
-    """Elements held at once by (tensor, memory index)."""
+    """Elements held at once by (tensor, memory index), running values in one copy."""
+    whole: dict[tuple[str, int], int] = field(default_factory=dict)
+    """The same with all coordinates of running values."""
 
 
 class NestWalker:
@@ -190,17 +192,18 @@ class NestWalker:
             self.turns[einsum.name] = most
         return self.turns[einsum.name]
 
-    def shared_steps(self) -> int:
-        """Iterations of the shared nest."""
+    def shared_indices(self) -> list[Tag]:
+        """Every iteration of the shared nest."""
         named = [(n, self.levels[x.level], True) for x in self.mapping.nest for n in x.loops]
         loops = self._sized(named, {})
-        count = 0
+        found: list[Tag] = []
         for index in product(*(range(x.width) for x in loops)):
             at = dict.fromkeys((x.variable for x in loops), 0)
             for loop, i in zip(loops, index, strict=True):
                 at[loop.variable] += i * loop.stride
-            count += self.exists(at)
-        return count
+            if self.exists(at):
+                found.append(index)
+        return found
 
     # ------------------------------------------------------------------ elements
 
@@ -250,12 +253,12 @@ class NestWalker:
             k.level for k in self.mapping.keep if k.level not in self.levels and tensor in k.tensors
         ]
 
-    def _moving(self, access: ir.Access) -> set[str]:
+    def moving(self, access: ir.Access) -> set[str]:
         return {*access.variables, *(r.lower() for r in self.program.parallel)}
 
-    def _stepping(self, einsum: ir.Einsum, access: ir.Access, level: int) -> list[WalkedLoop]:
+    def stepping(self, einsum: ir.Einsum, access: ir.Access, level: int) -> list[WalkedLoop]:
         """Loops that step through the tiles of a level: none inside the last that moves it."""
-        moving = self._moving(access)
+        moving = self.moving(access)
         turns = self._turns(einsum)
         loops = [x for x in self.temporal(einsum) if x.level < level and turns[x.name] > 1]
         while loops and loops[-1].variable not in moving:
@@ -268,31 +271,67 @@ class NestWalker:
         taken: tuple[ir.Einsum, ir.Access],
         level: int,
     ) -> bool:
-        """Whether the tile one Einsum leaves at a level is the one another takes."""
-        first, second = self._stepping(*left, level), self._stepping(*taken, level)
-        if self.mapping.schedule.kind == "sequential":
-            return not first and not second
-        if level < self.registers and not all(x.shared for x in (*first, *second)):
+        """Whether what one Einsum leaves at a level is all there when another takes it."""
+        ended = self._ended(*left, taken[1])
+        first = [x for x in self.stepping(*left, level) if x.variable not in ended]
+        if self.mapping.schedule.kind == "sequential" and left[0] is not taken[0] and first:
             return False
+        if level < self.registers:
+            if not all(x.shared for x in first):
+                return False
+            turns = self._turns(taken[0])
+            second = [x for x in self.temporal(taken[0]) if x.shared and x.level < level]
+            second = [x for x in second if turns[x.name] > 1]
+            moved = {x.variable for x in first} & self.moving(left[1])
+            while second and second[-1].variable not in moved:
+                second.pop()
+        else:
+            second = self.stepping(*taken, level)
         inside = {x.name for x in self.temporal(taken[0]) if x.shared}
         shared = {n for x in self.mapping.nest for n in x.loops}
-        first = [x for x in first if x.name in inside or x.name not in shared]
-        if [x.name for x in first] != [x.name for x in second]:
+        together = [x.name for x in first if x.name in inside or x.name not in shared]
+        if together != [x.name for x in second]:
             return False
-        late = self._delayed(*left, taken[1])
-        names = [x.variable for x in second]
-        return all(v not in names or set(names[names.index(v) :]) == {v} for v in late)
+        return left[1] is not left[0].target or self._stays(left, taken, first, second)
 
-    def _delayed(self, writer: ir.Einsum, left: ir.Access, taken: ir.Access) -> set[str]:
-        """Variables along which a running value is read from an iteration before."""
-        if left is not writer.target:
+    def _ended(self, einsum: ir.Einsum, left: ir.Access, taken: ir.Access) -> set[str]:
+        """Variables along which a running value is taken at its end."""
+        if left is not einsum.target:
             return set()
-        found: set[str] = set()
-        for wrote, read in zip(left.indices, taken.indices, strict=True):
-            assert isinstance(wrote, ir.Affine)
-            if wrote.offset == 1 and isinstance(read, ir.Affine) and read.offset == 0:
-                found.update(wrote.variables)
-        return found
+        pairs = zip(left.indices, taken.indices, strict=True)
+        return {
+            wrote.variables[0]
+            for wrote, read in pairs
+            if isinstance(wrote, ir.Affine) and wrote.offset == 1 and not read.variables
+        }
+
+    def _stays(
+        self,
+        left: tuple[ir.Einsum, ir.Access],
+        taken: tuple[ir.Einsum, ir.Access],
+        first: list[WalkedLoop],
+        second: list[WalkedLoop],
+    ) -> bool:
+        """Whether a read addresses the tile just written: by the same index, or a running
+        value one iteration later with no other tile in between, or at its end."""
+        names = [x.variable for x in first]
+        stepped = {*names}
+        if any(not x.shared for x in (*first, *second)):
+            stepped |= {x.variable for x in second}
+        for wrote, read in zip(left[1].indices, taken[1].indices, strict=True):
+            if read == wrote or not stepped & {*wrote.variables, *read.variables}:
+                continue
+            running = isinstance(wrote, ir.Affine) and wrote.offset == 1
+            if not running or not isinstance(read, ir.Affine):
+                return False
+            if not read.variables:
+                continue
+            if read.as_variable not in wrote.variables:
+                return False
+            v = read.as_variable
+            if v in names and set(names[names.index(v) :]) != {v}:
+                return False
+        return True
 
     def _left_by(self, einsum: ir.Einsum, access: ir.Access) -> list[tuple[ir.Einsum, ir.Access]]:
         """Who may have left a tile that an access takes: the writer, or an earlier reader."""
@@ -324,10 +363,58 @@ class NestWalker:
         self._result(einsum, steps, found)
         for access in (*einsum.reads, einsum.target):
             for level in self.memories(access.tensor):
-                size = self._largest(einsum, access, steps, level)
                 key = (access.tensor, level)
-                found.live[key] = max(found.live.get(key, 0), size)
+                one = self._largest(einsum, access, steps, level, self._one_copy)
+                found.live[key] = max(found.live.get(key, 0), one)
+                all_copies = self._largest(einsum, access, steps, level, self.element)
+                found.whole[key] = max(found.whole.get(key, 0), all_copies)
         return found
+
+    # ------------------------------------------------------------------ capacity
+
+    def required(self, level: int) -> int:
+        """Elements a memory must hold at once."""
+        walks = [(e, self.walk(e)) for e in self.program.einsums]
+        moments: list[dict[str, int]] = []
+        for number, (_, walk) in enumerate(walks):
+            held = {t: self._held(walk, t, at) for t, at in walk.live if at == level}
+            for earlier, before in walks[:number]:
+                later = [e for e, _ in walks[number + 1 :]]
+                needed = any(a.tensor == earlier.name for e in later for a in e.reads)
+                if needed and self.memories(earlier.name)[:1] == [level]:
+                    size = self._held(before, earlier.name, level)
+                    held[earlier.name] = max(held.get(earlier.name, 0), size)
+            moments.append(held)
+        if self.mapping.schedule.kind == "sequential":
+            return max(sum(held.values()) for held in moments)
+        tensors = {t for held in moments for t in held}
+        return sum(max(held.get(t, 0) for held in moments) for t in tensors)
+
+    def _held(self, walk: EinsumWalk, tensor: str, level: int) -> int:
+        walked_alike = self._goes_along(tensor, level)
+        return (walk.live if walked_alike else walk.whole)[tensor, level]
+
+    def _goes_along(self, tensor: str, level: int) -> bool:
+        """Whether all who touch a running value take its iterations in turn, so that one
+        copy is enough for them."""
+        ranks = {r.lower() for r in self.program.iterative.get(tensor, ())}
+        touching = [
+            e
+            for e in self.program.einsums
+            if e.name == tensor or any(a.tensor == tensor and ranks & {*a.variables} for a in e.reads)
+        ]
+        if not ranks or len(touching) < 2:
+            return True
+        if self.mapping.schedule.kind == "sequential":
+            return False
+        for e in touching:
+            if any(x.variable in ranks and x.width > 1 for x in self.spatial(e)):
+                return False
+            turns = self._turns(e)
+            own = [x for x in self.temporal(e) if not x.shared and x.level >= level]
+            if any(x.variable in ranks and turns[x.name] > 1 for x in own):
+                return False
+        return True
 
     def _allowed(self, einsum: ir.Einsum, at: dict[str, int]) -> bool:
         return einsum.where is None or bool(self._holds(einsum.where, at))
@@ -353,7 +440,7 @@ class NestWalker:
 
     def _tags(self, einsum: ir.Einsum, access: ir.Access, level: int) -> list[int]:
         """Positions of the loops whose indices name the tile at a level."""
-        moving = self._moving(access)
+        moving = self.moving(access)
         loops = enumerate(self.temporal(einsum))
         return [i for i, x in loops if x.level < level and x.variable in moving]
 
@@ -387,7 +474,7 @@ class NestWalker:
         held: dict[Tag, set[Element]] = {}
         for step in steps:
             tile = held.setdefault(tuple(step.index[i] for i in outer), set())
-            tile.update(self._one_copy(access, at) for _, at in step.lanes)
+            tile.update(name(access, at) for _, at in step.lanes)
         return max(len(tile) for tile in held.values())
 
     def _operand(

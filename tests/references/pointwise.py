@@ -216,7 +216,7 @@ class Pointwise:
             if value is ABSENT and (before := self._step_before(einsum, at)) is not None:
                 return self.element(tensor, before)
             return value
-        for statement in self.program.init:
+        for statement in reversed(self.program.init):
             if statement.name == tensor:
                 point = self._matched(statement.target, at)
                 if point is not None:

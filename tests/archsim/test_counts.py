@@ -1,0 +1,102 @@
+"""Counts against a walk over every iteration and every array element."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from archsim.counts import EinsumCount, count_einsum
+from archsim.lower import Lowered, lower
+from archsim.tiling import build_tiling
+from nest_cases import Case, random_case
+from nest_walker import EinsumWalk, NestWalker
+
+CASES = 400
+BATCH = 20
+
+
+def bound(case: Case) -> Lowered:
+    tiling = build_tiling(case.program, case.mapping, case.given, case.sizes)
+    return lower(case.program, case.mapping, case.architecture, tiling)
+
+
+def walker(case: Case) -> NestWalker:
+    return NestWalker(case.program, case.mapping, case.architecture, case.shapes, case.sizes)
+
+
+def counted(count: EinsumCount) -> dict[str, object]:
+    accesses: Counter[tuple[str, str, str]] = Counter()
+    for a in count.accesses:
+        accesses[a.tensor, a.place, "read"] += a.reads
+        accesses[a.tensor, a.place, "write"] += a.writes
+    return {
+        "points": count.points,
+        "allowed": count.allowed,
+        "iterations": count.iterations,
+        "accesses": +accesses,
+        "registers": (count.registers.reads, count.registers.writes),
+        "one element": (count.registers_of_one.reads, count.registers_of_one.writes),
+    }
+
+
+def walked(walk: EinsumWalk) -> dict[str, object]:
+    return {
+        "points": walk.points,
+        "allowed": walk.allowed,
+        "iterations": walk.iterations,
+        "accesses": +walk.accesses,
+        "registers": (walk.registers["read"], walk.registers["write"]),
+        "one element": (walk.registers_of_one["read"], walk.registers_of_one["write"]),
+    }
+
+
+@pytest.mark.parametrize("first", range(0, CASES, BATCH))
+def test_counts_equal_the_walk(first: int) -> None:
+    for seed in range(first, first + BATCH):
+        case = random_case(seed)
+        lowered, walk = bound(case), walker(case)
+        assert lowered.steps == len(walk.shared_indices()), f"seed {seed}"
+        for e in lowered.einsums:
+            found = count_einsum(lowered, e)
+            assert counted(found) == walked(walk.walk(e.einsum)), f"seed {seed}, {e.name}"
+            assert found.operations == tuple((k, n * found.allowed) for k, n in e.operations)
+
+
+def test_the_cases_cover_what_they_should() -> None:
+    """The generator reaches every kind of cascade, mapping and machine."""
+    cases = [random_case(seed) for seed in range(CASES)]
+    text = [str(c.program.einsums) for c in cases]
+    seen = Counter[str]()
+    for case, written in zip(cases, text, strict=True):
+        mapping = case.mapping
+        seen["iterative"] += bool(case.program.iterative)
+        seen["gather"] += "Gather" in written
+        seen["mask"] += any(e.where for e in case.program.einsums)
+        seen["sum of variables"] += "+" in written and any(
+            len(i.variables) > 1 for e in case.program.einsums for a in e.reads for i in a.indices
+        )
+        seen["rank zero"] += any(not e.target.indices for e in case.program.einsums)
+        seen["family"] += any(r.partition for r in case.program.ranks)
+        seen["cut"] += any(t.rank not in ("M", "N") for t in mapping.tiles)
+        seen["parallel"] += bool(case.program.parallel)
+        seen["shared"] += bool(mapping.nest)
+        seen["outside"] += any(e.outside for e in mapping.einsums)
+        seen["ragged"] += any(
+            case.shapes[t.rank] % case.sizes[t.member] for t in mapping.tiles
+        )
+        seen[f"{len(case.architecture.memories)} memories"] += 1
+        seen[f"{len(case.program.einsums)} einsums"] += 1
+        for array in case.architecture.arrays:
+            seen[f"{len(array.dimensions)} dimensions"] += 1
+        seen[mapping.schedule.kind] += 1
+        seen["registers of another array"] += any(
+            k.level.startswith("A") and e.array != k.level and e.einsum in k.tensors
+            for k in mapping.keep
+            for e in mapping.einsums
+        )
+    wanted = ["iterative", "gather", "mask", "sum of variables", "rank zero", "family", "cut"]
+    wanted += ["parallel", "shared", "outside", "ragged", "registers of another array"]
+    wanted += [f"{n} memories" for n in (1, 2, 3, 4)] + [f"{n} einsums" for n in (1, 2, 3, 4, 5)]
+    wanted += [f"{n} dimensions" for n in (0, 1, 2, 3)] + ["sequential", "pipelined"]
+    assert {name: seen[name] for name in wanted if seen[name] < 15} == {}

@@ -1,0 +1,19 @@
+"""What a level must hold, against sets of elements."""
+
+from __future__ import annotations
+
+import pytest
+
+from archsim.footprint import requirements
+from nest_cases import random_case
+from test_counts import bound, walker
+
+
+@pytest.mark.parametrize("first", range(1000, 1120, 20))
+def test_required_bytes_equal_the_walk(first: int) -> None:
+    for seed in range(first, first + 20):
+        case = random_case(seed)
+        walk = walker(case)
+        for level, found in enumerate(requirements(bound(case))):
+            expected = walk.required(level) * case.architecture.word_bytes
+            assert found.required_bytes == expected, f"seed {seed}, {found.level}"

@@ -1,0 +1,152 @@
+"""The makespan of event graphs against a discrete-event simulation without shortcuts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from math import lcm
+from random import Random
+
+import pytest
+from event_queue import run_events
+
+from archsim.cycle_mean import maximum_cycle_mean
+from archsim.event_graph import Dependency, EventGraph, Issue, Task, period_edges
+from archsim.issue import modulo_schedule
+from archsim.makespan import makespan
+
+
+def random_graph(random: Random) -> EventGraph:
+    """Tasks on a few resources; data flows forward within a step, anywhere across steps."""
+    resources = [f"r{i}" for i in range(random.randint(1, 3))]
+    tasks = []
+    for i in range(random.randint(1, 7)):
+        occupancy = Fraction(random.randint(0, 6), random.choice((1, 1, 2, 3)))
+        late = random.choice((0, 0, random.randint(1, 40)))
+        tasks.append(
+            Task(
+                name=f"t{i}",
+                resource=random.choice(resources),
+                occupancy=occupancy,
+                latency=occupancy + late,
+            )
+        )
+    dependencies = []
+    for _ in range(random.randint(0, 10)):
+        before, after = random.randrange(len(tasks)), random.randrange(len(tasks))
+        distance = random.choice((0, 1, 1, 2, 5, 17)) if before < after else random.randint(1, 9)
+        delay = random.choice((tasks[before].latency, tasks[before].occupancy, Fraction(3, 2)))
+        dependencies.append(Dependency(before=before, after=after, distance=distance, delay=delay))
+    return EventGraph(
+        tasks=tuple(tasks), dependencies=tuple(dependencies), steps=random.randint(1, 60)
+    )
+
+
+def random_issue(random: Random, graph: EventGraph) -> Issue:
+    """Any order that respects the dependencies: stages grow along them."""
+    stage = [random.choice((0, 0, 1, 2)) for _ in graph.tasks]
+    for _ in graph.tasks:
+        for d in graph.dependencies:
+            backwards = int(d.after <= d.before)
+            stage[d.after] = max(stage[d.after], stage[d.before] - d.distance + backwards)
+    return Issue(stage=tuple(stage), position=tuple(range(len(graph.tasks))))
+
+
+@pytest.mark.parametrize("seed", range(250))
+def test_equals_the_event_queue(seed: int) -> None:
+    random = Random(seed)
+    graph = random_graph(random)
+    for issue in (modulo_schedule(graph), random_issue(random, graph)):
+        expected, _ = run_events(graph, issue)
+        assert makespan(graph, issue).cycles == expected
+
+
+def bounded(random: Random, graph: EventGraph) -> EventGraph:
+    """The graph with room between every two resources that hang together, as mappings have."""
+    room = [
+        Dependency(
+            before=d.after,
+            after=d.before,
+            distance=d.distance + random.randint(1, 4),
+            delay=graph.tasks[d.after].occupancy,
+            room=True,
+        )
+        for d in graph.dependencies
+    ]
+    return replace(graph, dependencies=(*graph.dependencies, *room))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_advances_by_the_maximum_cycle_mean(seed: int) -> None:
+    """Twice as many steps take longer by the cycle mean each, once the start is over."""
+    random = Random(1000 + seed)
+    graph = bounded(random, random_graph(random))
+    issue = modulo_schedule(graph)
+    mean = maximum_cycle_mean(len(graph.tasks), period_edges(graph, issue)).mean / graph.unit
+    # A multiple of every number of tokens a critical cycle can have here.
+    steps = lcm(*range(1, 41))
+    short = makespan(replace(graph, steps=steps), issue)
+    long = makespan(replace(graph, steps=2 * steps), issue)
+    assert (long.cycles - short.cycles) / steps == mean
+    assert long.simulated_periods < 3000
+
+
+def _two(lookahead: int, steps: int, late: int = 1000) -> EventGraph:
+    """A fast producer and consumer with a late result and a window between them."""
+    tasks = (
+        Task(name="a", resource="x", occupancy=Fraction(1), latency=Fraction(1 + late)),
+        Task(name="b", resource="y", occupancy=Fraction(1), latency=Fraction(1)),
+    )
+    flow = Dependency(before=0, after=1, distance=0, delay=Fraction(1 + late))
+    room = Dependency(before=1, after=0, distance=lookahead, delay=Fraction(1), room=True)
+    return EventGraph(tasks=tasks, dependencies=(flow, room), steps=steps)
+
+
+@pytest.mark.parametrize("lookahead", [1, 2, 3, 13, 37, 100])
+def test_bursts_of_any_length_are_jumped_over(lookahead: int) -> None:
+    """A window of w tiles gives bursts of w; 10^9 steps take as many periods as 10^4."""
+    issue = Issue(stage=(0, 0), position=(0, 1))
+    expected, _ = run_events(_two(lookahead, 500), issue)
+    assert makespan(_two(lookahead, 500), issue).cycles == expected
+    # A burst: w starts in a row, then the wait for the first result to come back.
+    steps = 10**9
+    bursts, rest = divmod(steps - 1, lookahead)
+    last = bursts * max(1002, lookahead) + rest
+    found = makespan(_two(lookahead, steps), issue)
+    assert found.cycles == last + 1001 + 1
+    assert found.simulated_periods < 5000
+
+
+def test_parts_without_a_link_do_not_wait_for_one_another() -> None:
+    """Two rates never repeat together; apart they do, and the longer one decides."""
+    tasks = tuple(
+        Task(name=n, resource=n, occupancy=Fraction(c), latency=Fraction(c))
+        for n, c in (("fast", 2), ("slow", 3))
+    )
+    graph = EventGraph(tasks=tasks, dependencies=(), steps=10**12)
+    found = makespan(graph, Issue(stage=(0, 0), position=(0, 1)))
+    assert found.cycles == 3 * 10**12
+    assert found.simulated_periods < 100
+
+
+def test_a_wide_window_on_one_resource_costs_nothing() -> None:
+    """What a value of 10^6 steps ago allows, the order of its resource implies."""
+    task = Task(name="a", resource="x", occupancy=Fraction(2), latency=Fraction(2000))
+    carried = Dependency(before=0, after=0, distance=10**6, delay=Fraction(2000))
+    graph = EventGraph(tasks=(task,), dependencies=(carried,), steps=10**9)
+    found = makespan(graph, Issue(stage=(0,), position=(0,)))
+    assert found.cycles == 2 * (10**9 - 1) + 2000
+    assert found.simulated_periods < 100
+
+
+def test_times_stay_exact_beyond_64_bits() -> None:
+    third = Fraction(10**18 + 1, 3)
+    task = Task(name="a", resource="x", occupancy=third, latency=third)
+    graph = EventGraph(tasks=(task,), dependencies=(), steps=10**12)
+    found = makespan(graph, Issue(stage=(0,), position=(0,)))
+    assert found.cycles == third * 10**12
+
+
+def test_a_single_step_is_the_longest_path() -> None:
+    graph = replace(_two(3, 1), steps=1)
+    assert makespan(graph, Issue(stage=(0, 0), position=(0, 1))).cycles == 1002

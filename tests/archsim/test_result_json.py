@@ -1,0 +1,72 @@
+"""Results survive JSON, whole."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from archsim import Architecture, Mapping, simulate
+from archsim.results import Result
+from einsum_cascade.errors import InputError
+from workloads import load
+
+CONTRACT = {
+    *("schema_version", "workload", "architecture", "mapping", "engine", "shape", "latency_s"),
+    *("cycles", "bound_by", "utilization", "busy_cycles", "traffic_bytes", "buffer_bytes"),
+    *("energy_pj", "area_um2", "bounds", "einsums"),
+}
+
+
+def result(mapping: str, architecture: str = "fusemax") -> Result:
+    work = load("bert-base", seq_len=777, batch=3)
+    return simulate(work, Architecture.load(architecture), Mapping.load(mapping))
+
+
+@pytest.mark.parametrize(
+    ("mapping", "architecture"),
+    [
+        ("fusemax-binding", "fusemax"),
+        ("fusemax-arch", "fusemax-micro24"),
+        ("linear-attention-by-head", "fusemax"),
+    ],
+)
+def test_round_trip(mapping: str, architecture: str) -> None:
+    first = result(mapping, architecture)
+    text = json.dumps(first.to_dict(), allow_nan=False)
+    again = Result.from_dict(json.loads(text))
+    assert again == first
+    assert json.dumps(again.to_dict()) == text
+    assert str(again.explain()) == str(first.explain())
+
+
+def test_the_keys_of_the_contract() -> None:
+    found = result("fusemax-binding").to_dict()
+    assert found.keys() >= CONTRACT
+    assert found["energy_pj"].keys() == {"total", "by_component", "by_einsum"}
+    einsum = {"name", "array", "cycles", "operations", "utilization"}
+    assert all(e.keys() == einsum for e in found["einsums"])
+    for level in found["traffic_bytes"].values():
+        assert level["total"] == level["read"] + level["write"]
+    assert found["buffer_bytes"]["global_buffer"].keys() == {"required", "capacity"}
+
+
+def without(key: str) -> dict[str, Any]:
+    return {k: v for k, v in result("fusemax-binding").to_dict().items() if k != key}
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({}, "schema_version 1, got something else"),
+        ([], "schema_version 1, got something else"),
+        ({"schema_version": 2}, "got version 2"),
+        (without("tiles"), "has no 'tiles'"),
+        ({**without(""), "shape": 3}, "is wrong"),
+        ({**without(""), "bounds": {"seconds": 3}}, "is wrong"),
+    ],
+)
+def test_what_is_no_result(data: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Result.from_dict(data)
