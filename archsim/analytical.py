@@ -123,6 +123,9 @@ def evaluate_mapping(
     lowered = bind(program, mapping, architecture, shapes)
     counts = tuple(count_einsum(lowered, e) for e in lowered.einsums)
     timing = time_mapping(lowered, counts)
+    if not timing.cycles:
+        text = "nothing takes time: every operation takes 0 cycles and no memory has a bandwidth"
+        raise MappingError(Problem(text, mapping.span))
     return _result(lowered, counts, timing, workload)
 
 

@@ -8,7 +8,7 @@ from itertools import product
 from math import prod
 
 from einsum_cascade.errors import MappingError, Problem
-from einsum_cascade.ir import Access, AffineTerm, Gather, Index
+from einsum_cascade.ir import Access, Affine, AffineTerm, Gather, Index
 from einsum_cascade.source import Span
 
 from .lattice import Axis, Extents, iterations
@@ -191,6 +191,16 @@ class _Weights:
     span: Span | None
 
 
+def _unwound(indices: Iterable[Index]) -> Iterator[Affine]:
+    """Indices with gathers replaced by their own: which element one addresses depends on
+    data, so it is taken for a different one at each element of the inner access."""
+    for index in indices:
+        if isinstance(index, Gather):
+            yield from _unwound(index.access.indices)
+        else:
+            yield index
+
+
 class _Builder:
     """Splits the indices of an access into independent parts."""
 
@@ -207,7 +217,7 @@ class _Builder:
         """Independent parts whose sizes multiply to the number of distinct elements."""
         apart = {self.names[v] for v in carried}
         sums: list[_Weights] = []
-        for index in indices:
+        for index in _unwound(indices):
             weights = self._weights(index)
             alone = self._told_apart(weights)
             if alone is None:
@@ -228,10 +238,7 @@ class _Builder:
         free = {axis for axis, _ in apart} - tied
         return (*(self._digits(axis, apart) for axis in sorted(free)), *found)
 
-    def _weights(self, index: Index) -> _Weights:
-        if isinstance(index, Gather):
-            # Which element it is depends on data: one for each element of the inner access.
-            return _Weights(tuple((self.names[v], 0) for v in index.variables), index.span)
+    def _weights(self, index: Affine) -> _Weights:
         found: dict[_Name, int] = {}
         for term in index.terms:
             if term.variable:
@@ -242,7 +249,7 @@ class _Builder:
     def _told_apart(self, weights: _Weights) -> set[_Name] | None:
         """Variables of an index whose values are as many as its variables' tuples."""
         names = [name for name, _ in weights.by_name]
-        if len(names) <= 1 or not any(c for _, c in weights.by_name):
+        if len(names) <= 1:
             return set(names)
         if len({axis for axis, _ in names}) > 1:
             return None

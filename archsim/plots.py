@@ -26,8 +26,14 @@ _PALETTE = (
 )
 """Colours that stay apart for most colour-blind readers."""
 
-_LABEL_SHARE = 0.045
-"""A segment narrower than this share of the axis gets no label."""
+_LABEL_SHARE = 0.055
+"""A segment narrower than this share of the axis has its label below the bar."""
+
+_LEAST_SHARE = 0.0005
+"""Below this a share shows as 0.0 % and is not named at all."""
+
+_HEIGHT = 0.62
+"""Of a bar; the rest of a row is for the labels below it."""
 
 
 class Picture(Figure):
@@ -63,10 +69,14 @@ def draw_array_time(axes: Axes, result: Result) -> None:
         parts = [(e.name, e.cycles) for e in result.einsums if e.array == use.array and e.cycles]
         idle = max(0.0, 1 - sum(c for _, c in parts) / result.cycles)
         _stack(axes, row, parts, result.cycles, colours)
-        axes.barh(row, idle, left=1 - idle, color=_IDLE)
+        axes.barh(row, idle, _HEIGHT, left=1 - idle, color=_IDLE)
+        if idle >= _LABEL_SHARE:
+            text = f"waiting\n{percent(idle)}"
+            axes.text(1 - idle / 2, row, text, ha="center", va="center", fontsize=7)
     _rows(axes, [a.array for a in result.arrays])
     axes.set_title(
-        f"time of each array in {seconds(result.latency_s)}, bound by {result.bound_by}",
+        f"time of each array in {seconds(result.latency_s)} (grey: waiting), "
+        f"bound by {result.bound_by}",
         loc="left",
     )
 
@@ -83,16 +93,23 @@ def draw_energy(axes: Axes, result: Result) -> None:
 def _stack(
     axes: Axes, row: int, parts: Named | list[tuple[str, float]], whole: float, colours: _Colours
 ) -> None:
-    """A stacked bar; what is too narrow for a label inside it has none."""
+    """A stacked bar; what is too narrow for a label inside it is named below, in order."""
     left = 0.0
+    narrow: list[str] = []
     for name, value in parts:
         share = value / whole if whole else 0.0
-        axes.barh(row, share, left=left, color=colours[name], edgecolor="white", linewidth=0.5)
+        colour = colours[name]
+        axes.barh(row, share, _HEIGHT, left=left, color=colour, edgecolor="white", linewidth=0.5)
         if share >= _LABEL_SHARE:
             text = f"{name}\n{percent(share)}"
-            ink = _ink(colours[name])
+            ink = _ink(colour)
             axes.text(left + share / 2, row, text, ha="center", va="center", fontsize=7, color=ink)
+        elif share >= _LEAST_SHARE:
+            narrow.append(f"{name} {percent(share)}")
         left += share
+    if narrow:
+        text = f"narrow ones, left to right: {', '.join(narrow)}"
+        axes.text(0, row + _HEIGHT / 2 + 0.03, text, ha="left", va="top", fontsize=7)
 
 
 def _ink(colour: str) -> str:

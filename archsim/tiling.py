@@ -149,7 +149,14 @@ def build_tiling(
                 )
             )
         if tile.member in own:
-            fixed[tile.member] = sizes[tile.member]
+            size = sizes[tile.member]
+            if given.get(tile.member, size) != size:
+                text = (
+                    f"the workload sets {tile.member} = {given[tile.member]}, this makes it {size}"
+                )
+                hint = f"change it in the mapping: mapping.partition.{tile.rank}.{tile.member}"
+                raise SpecError(Problem(text, tile.span, hint))
+            fixed[tile.member] = size
         else:
             cuts.setdefault(tile.rank, []).append(tile)
     try:

@@ -70,7 +70,7 @@ def draw_lengths(axes: Axes) -> None:
 def main() -> None:
     """Draw the overview: time, energy, and how both mappings scale."""
     result = run(4096)
-    figure = Picture(figsize=(11, 5.2), layout="constrained")
+    figure = Picture(figsize=(11, 5.6), layout="constrained")
     axes = figure.subplot_mosaic([["time", "lengths"], ["energy", "lengths"]], width_ratios=(2, 1))
     draw_array_time(axes["time"], result)
     draw_energy(axes["energy"], result)

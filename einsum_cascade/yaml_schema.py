@@ -129,8 +129,17 @@ def validate(
     try:
         return model.model_validate(_lists_as_tuples(node.plain()))
     except ValidationError as wrong:
-        problems = [_problem(model, root, path, e) for e in wrong.errors(include_url=False)]
+        found = wrong.errors(include_url=False)
+        problems = [_problem(model, root, path, e) for e in found if not _follows(e, found)]
     raise error(_in_order(problems))
+
+
+def _follows(error: ErrorDetails, errors: list[ErrorDetails]) -> bool:
+    """Whether a list is only too short because its entries are wrong."""
+    at = error["loc"]
+    return error["type"] == "too_short" and any(
+        e["loc"][: len(at)] == at and len(e["loc"]) > len(at) for e in errors
+    )
 
 
 def section(root: YamlNode, key: str, error: type[InputError] = SpecError) -> Path:

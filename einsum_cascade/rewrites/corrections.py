@@ -51,6 +51,9 @@ _DISTRIBUTES: dict[str, tuple[Operator, ...]] = {
     "prod": ("**",),
 }
 
+_LONGEST_SHOWN = 200
+"""Characters; a longer formula in a message explains nothing."""
+
 
 class Blocked(Exception):
     """No correction: why, and at which Einsum."""
@@ -180,9 +183,11 @@ class Corrections:
         bound = self.view.grain.variables | set(einsum.over)
         local = sorted(index_text(n) for n in bridge.nodes(factor) if not self._is_free(n, bound))
         if local:
+            change = render(bridge, factor)
+            shown = f" = {change}" if len(change) <= _LONGEST_SHOWN else ""
             return (
-                f"{_NONE}: when {_finals_text(bridge, factor)} moves on, {_INVERSE[operator]} = "
-                f"{render(bridge, factor)} still depends on {', '.join(local)}"
+                f"{_NONE}: when {_finals_text(bridge, factor)} moves on, {_INVERSE[operator]}"
+                f"{shown} still depends on {', '.join(local)}"
             )
         ordered = einsum.reduction in ("max", "min") and einsum.over
         if ordered and operator == "*" and not factor.is_positive:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from nest_cases import Case, random_case
+from nest_walker import EinsumWalk, NestWalker
 
 from archsim.counts import EinsumCount, count_einsum
 from archsim.lower import Lowered, lower
 from archsim.tiling import build_tiling
-from nest_cases import Case, random_case
-from nest_walker import EinsumWalk, NestWalker
 
 CASES = 400
 BATCH = 20
@@ -82,9 +82,7 @@ def test_the_cases_cover_what_they_should() -> None:
         seen["parallel"] += bool(case.program.parallel)
         seen["shared"] += bool(mapping.nest)
         seen["outside"] += any(e.outside for e in mapping.einsums)
-        seen["ragged"] += any(
-            case.shapes[t.rank] % case.sizes[t.member] for t in mapping.tiles
-        )
+        seen["ragged"] += any(case.shapes[t.rank] % case.sizes[t.member] for t in mapping.tiles)
         seen[f"{len(case.architecture.memories)} memories"] += 1
         seen[f"{len(case.program.einsums)} einsums"] += 1
         for array in case.architecture.arrays:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-
-from archsim.footprint import requirements
 from nest_cases import random_case
 from test_counts import bound, walker
+
+from archsim.footprint import requirements
 
 
 @pytest.mark.parametrize("first", range(1000, 1120, 20))

@@ -41,3 +41,13 @@ def test_a_result_shows_itself_in_jupyter(result: Result) -> None:
     assert result.plot_waterfall()._repr_png_().startswith(b"\x89PNG")
     assert "<td" in result._repr_html_()
     assert str(result.table()).startswith("bert-base on fusemax")
+
+
+def test_every_einsum_is_named_in_its_bar_or_below_it(result: Result) -> None:
+    (axes,) = plot_waterfall(result).axes
+    texts = [t.get_text() for t in axes.texts]
+    below = [t for t in texts if t.startswith("narrow")]
+    assert len(below) == len(result.arrays)
+    for use in result.einsums:
+        inside = any(t.startswith(f"{use.name}\n") for t in texts)
+        assert inside != any(f"{use.name} " in t for t in below)

@@ -401,7 +401,8 @@ class NestWalker:
         touching = [
             e
             for e in self.program.einsums
-            if e.name == tensor or any(a.tensor == tensor and ranks & {*a.variables} for a in e.reads)
+            if e.name == tensor
+            or any(a.tensor == tensor and ranks & {*a.variables} for a in e.reads)
         ]
         if not ranks or len(touching) < 2:
             return True
@@ -469,7 +470,14 @@ class NestWalker:
                 held = tag
                 yield tiles[tuple(step.index[i] for i in outer)]
 
-    def _largest(self, einsum: ir.Einsum, access: ir.Access, steps: list[Step], level: int) -> int:
+    def _largest(
+        self,
+        einsum: ir.Einsum,
+        access: ir.Access,
+        steps: list[Step],
+        level: int,
+        name: Callable[[ir.Access, dict[str, int]], Element],
+    ) -> int:
         outer = [i for i, x in enumerate(self.temporal(einsum)) if x.level < level]
         held: dict[Tag, set[Element]] = {}
         for step in steps:
