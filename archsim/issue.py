@@ -77,10 +77,9 @@ def _orders(graph: EventGraph) -> Iterator[_Orders]:
     for resource, members in graph.members.items():
         tied = [i for i in members if i in bound]
         free = [i for i in members if i not in bound]
-        places = range(len(tied)) if free and tied else range(1)
-        choices.append(
-            [(resource, (*tied[: len(tied) - p], *free, *tied[len(tied) - p :])) for p in places]
-        )
+        places = range(len(tied) + 1) if free else range(1)
+        orders = [(*tied[: len(tied) - p], *free, *tied[len(tied) - p :]) for p in places]
+        choices.append([(resource, order) for order in dict.fromkeys([*orders, members])])
     for combination in product(*choices):
         yield dict(combination)
 

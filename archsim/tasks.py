@@ -274,30 +274,54 @@ def _in_flight(tasks: list[Task], inside: list[int], lookahead: int) -> list[Dep
 
 
 def fitted_lookahead(lowered: Lowered) -> int:
-    """The most tiles whose values the registers of every array hold at once.
+    """The most tiles whose waiting values the registers of every array hold at once.
 
-    Two registers stream operands; a tile needs as many as it has values alive in an
-    element at once, a result taking the place of an operand that dies with it.
+    A value waits where its consumer also needs something that another array makes of it:
+    scores stay in the 2D array while the 1D array turns their maximum into the running
+    one. Each tile in flight takes one register for each of them; every other value is used
+    as it comes, and streaming operands pass through latches of their own.
     """
-    room = [
-        (array.registers.depth - 2) // max(1, _alive(lowered, array.name))
-        for array in lowered.architecture.arrays
-        if any(e.array is array for e in lowered.einsums)
-    ]
-    return max(1, min(room))
+    used = [a for a in lowered.architecture.arrays if any(e.array is a for e in lowered.einsums)]
+    waiting = {a.name: len(_waiting(lowered, a.name)) for a in used}
+    return max(1, min(a.registers.depth // max(1, waiting[a.name]) for a in used))
 
 
-def _alive(lowered: Lowered, array: str) -> int:
-    """The most values of one tile alive in an element's registers at once."""
-    last = {a.tensor: i for i, e in enumerate(lowered.einsums) for a in e.einsum.reads}
-    alive: set[str] = set()
-    most = 0
-    for i, e in enumerate(lowered.einsums):
-        alive -= {t for t in alive if last.get(t, -1) <= i}
-        if array in lowered.residency.registers(e.name) and last.get(e.name, -1) > i:
-            alive.add(e.name)
-        most = max(most, len(alive))
-    return most
+def _waiting(lowered: Lowered, array: str) -> set[str]:
+    """Values in an array's registers that wait for what another array makes of them."""
+    operands = {
+        e.name: {a.tensor for a in e.einsum.reads if _of_this_step(lowered, e, a)}
+        for e in lowered.einsums
+    }
+    where = {e.name: e.array.name for e in lowered.einsums}
+    found: set[str] = set()
+    for value in operands:
+        if array not in lowered.residency.registers(value):
+            continue
+        abroad = _made_abroad(value, operands, where)
+        consumers = [n for n, needs in operands.items() if value in needs and where[n] == array]
+        if any(operands[n] & abroad for n in consumers):
+            found.add(value)
+    return found
+
+
+def _of_this_step(lowered: Lowered, reader: LoweredEinsum, access: Access) -> bool:
+    written = access.tensor in lowered.program.einsum_of
+    return written and read_distance(lowered, reader, access) == 0
+
+
+def _made_abroad(value: str, operands: dict[str, set[str]], where: dict[str, str]) -> set[str]:
+    """Einsums of the same step that follow from a value by way of another array."""
+    home = where[value]
+    reached: set[tuple[str, bool]] = {(value, False)}
+    pending = [(value, False)]
+    while pending:
+        name, left = pending.pop()
+        for follower, needs in operands.items():
+            state = (follower, left or where[follower] != home)
+            if name in needs and state not in reached:
+                reached.add(state)
+                pending.append(state)
+    return {name for name, left in reached if left}
 
 
 def first_fill(lowered: Lowered, inside: tuple[str, ...]) -> Fraction:

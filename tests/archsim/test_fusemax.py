@@ -245,13 +245,13 @@ def test_equal_widths_meet_the_formula_from_both_sides() -> None:
 
 
 def test_short_tiles_on_a_tall_array_wait_for_reductions() -> None:
-    """Seven tiles in flight of 42 cycles each cannot hide 512 cycles three times over; with
+    """Twelve tiles in flight of 42 cycles each cannot hide 512 cycles over and over; with
     registers for more of them the 1D array is busy all the time again."""
     attention = Attention(B=8, H=7, E=16, F=16, P=2**14, M=2**14)
     machine = Machine(columns=512, rows=512)
     found = run(attention, machine, "fusemax-binding")
     assert found.bound_by == "dependencies"
-    assert found.cycles > 1.5 * max(attention.work(machine))
+    assert found.cycles > 1.05 * max(attention.work(machine))
     deep = Architecture.load(
         "fusemax-micro24",
         [

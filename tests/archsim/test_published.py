@@ -106,7 +106,7 @@ def fill(ranks: dict[str, int], rows: int, columns: int) -> float:
 def machines(draw: st.DrawFn) -> tuple[dict[str, int], int, int, int]:
     """Shapes of no paper on machines of no paper, buffers from barely enough to plenty."""
     rows, columns = (draw(st.sampled_from([16, 32, 64, 128, 256, 512])) for _ in range(2))
-    # Narrow heads on tall arrays would wait for reductions: registers hold seven tiles.
+    # Narrow heads on tall arrays would wait for reductions: registers hold twelve tiles.
     e, f = (draw(st.integers(max(4, rows // 8), 160)) for _ in range(2))
     ranks = {
         "B": draw(st.sampled_from([1, 2, 3, 64])),
