@@ -69,7 +69,7 @@ def _check_capacity(lowered: Lowered, error: type[MappingError]) -> None:
 
 
 def _fit(lowered: Lowered, shapes: dict[str, int], sizes: dict[str, int], member: str) -> Lowered:
-    """The lowering with the largest divisor of a tile's count that fits, by bisection."""
+    """The lowering with the largest divisor of a tile's count that is legal, by bisection."""
     tile = next(t for t in lowered.mapping.tiles if t.member == member)
     outermost = lowered.tiling.of_rank(tile.rank)[0]
     count = lowered.tiling.bound(outermost)
@@ -79,18 +79,23 @@ def _fit(lowered: Lowered, shapes: dict[str, int], sizes: dict[str, int], member
     while low <= high:
         middle = (low + high) // 2
         trial = _with_tile(lowered, shapes, {**sizes, member: choices[middle]})
-        if all(r.fits for r in requirements(trial)):
+        if trial is not None:
             best, low = trial, middle + 1
+            sizes[member] = choices[middle]
         else:
             high = middle - 1
-        if best is trial:
-            sizes[member] = choices[middle]
     return best
 
 
-def _with_tile(lowered: Lowered, shapes: dict[str, int], sizes: dict[str, int]) -> Lowered:
+def _with_tile(lowered: Lowered, shapes: dict[str, int], sizes: dict[str, int]) -> Lowered | None:
+    """The mapping with other tile sizes, if that is legal."""
     tiling: Tiling = build_tiling(lowered.program, lowered.mapping, shapes, sizes)
-    return lower(lowered.program, lowered.mapping, lowered.architecture, tiling)
+    try:
+        trial = lower(lowered.program, lowered.mapping, lowered.architecture, tiling)
+    except MappingError:
+        return None
+    fits = all(r.fits for r in requirements(trial)) and not illegalities(trial)
+    return trial if fits else None
 
 
 def divisors(number: int) -> list[int]:

@@ -19,16 +19,19 @@ from .lower import Lowered, LoweredEinsum
 
 
 def illegalities(lowered: Lowered) -> tuple[Problem, ...]:
-    """Every reason why a mapping is not legal (capacity aside)."""
-    crossed = [] if lowered.mapping.schedule.kind == "sequential" else _crossed_passes(lowered)
-    return (
-        *crossed,
-        *_read_ahead(lowered),
-        *_broken_recursions(lowered),
-        *_split_recursions(lowered),
-        *_lost_tensors(lowered),
-        *_lost_state(lowered),
+    """Why a mapping is not legal (capacity aside): all problems of the first kind found.
+
+    An order that cannot be run loses tensors, too, but that is no news.
+    """
+    fused = lowered.mapping.schedule.kind != "sequential"
+    kinds = (
+        _crossed_passes(lowered) if fused else [],
+        _read_ahead(lowered) if fused else [],
+        _crossed_streams(lowered),
+        [*_broken_recursions(lowered), *_split_recursions(lowered)],
+        [*_lost_tensors(lowered), *_lost_state(lowered)],
     )
+    return next((tuple(dict.fromkeys(found)) for found in kinds if found), ())
 
 
 def reads_stop(lowered: Lowered, access: Access, variable: str) -> bool:
@@ -105,25 +108,68 @@ def _earlier(lowered: Lowered, access: Access) -> bool:
     )
 
 
-def _crossing(lowered: Lowered, e: LoweredEinsum, after: dict[str, str], member: str) -> Problem:
+def _crossing(
+    lowered: Lowered, e: LoweredEinsum, after: dict[str, str], member: str, what: str = ""
+) -> Problem:
     chain = [e.name]
     while chain[-1] in after and after[chain[-1]] not in chain:
         chain.append(after[chain[-1]])
     how = lowered.mapping.einsum(e.name)
     path = " -> ".join(reversed(chain))
+    begin = what or f"{e.name} runs inside the shared loop {member}"
+    hint = f"take {member} out of 'nest', or use a cascade that needs one pass less"
     return Problem(
-        f"{e.name} runs inside the shared loop {member}, but needs {chain[-1]}, which is "
-        f"complete only after {member} ({path}): a fused loop cannot cross the boundary "
-        "between two passes",
+        f"{begin}, but needs {chain[-1]}, which is complete only after {member} ({path}): a "
+        "fused loop cannot cross the boundary between two passes",
         how.span if how else None,
-        f"take {member} out of 'nest', or use a cascade that needs one pass less",
+        "keep it in a memory, or use a cascade that needs one pass less" if what else hint,
     )
+
+
+def _crossed_streams(lowered: Lowered) -> list[Problem]:
+    """What streams through registers cannot wait for the end of the loop it streams in."""
+    found: list[Problem] = []
+    for number, consumer in enumerate(lowered.einsums):
+        for access in consumer.einsum.reads:
+            producer = _producer(lowered, access)
+            if producer is None or lowered.residency.memories(access.tensor):
+                continue
+            loops = stepping(lowered, producer, producer.einsum.target, lowered.register_level)
+            between = lowered.einsums[lowered.einsums.index(producer) + 1 : number + 1]
+            for loop in (x for x in loops if x in producer.own):
+                if consumer.name in (after := _after(lowered, producer, between, loop)):
+                    what = (
+                        f"{consumer.name} takes {access.tensor} from registers as it comes, loop "
+                        f"{loop.member} by {loop.member}"
+                    )
+                    found.append(_crossing(lowered, consumer, after, loop.member, what))
+                    break
+    return found
+
+
+def _after(
+    lowered: Lowered, source: LoweredEinsum, between: tuple[LoweredEinsum, ...], loop: Loop
+) -> dict[str, str]:
+    """Einsums that wait for the end of a loop that one source streams in, and for what."""
+    fed = {source.name}
+    after: dict[str, str] = {}
+    for e in between:
+        for access in e.einsum.reads:
+            if access.tensor not in fed or _earlier(lowered, access):
+                continue
+            fed.add(e.name)
+            writer = _producer(lowered, access)
+            assert writer is not None, "what is fed is written"
+            turns = any(x.member == loop.member for x in writer.temporal)
+            ends = reads_stop(lowered, access, loop.variable)
+            summed = loop.variable in writer.einsum.over
+            if access.tensor in after or (turns and (ends or summed)):
+                after[e.name] = access.tensor
+    return after
 
 
 def _read_ahead(lowered: Lowered) -> list[Problem]:
     """Inside a shared loop nothing may be read that a later iteration writes."""
-    if lowered.mapping.schedule.kind == "sequential":
-        return []
     found: list[Problem] = []
     for e in lowered.einsums:
         for access in e.einsum.reads:

@@ -126,7 +126,7 @@ def lower(
     einsums = builder.einsums()
     places = residency(program, mapping, architecture, builder.problems)
     if builder.problems:
-        raise MappingError(builder.problems)
+        raise MappingError(_folded(builder.problems, [e.name for e in program.einsums]))
     nest = builder.nest()
     return Lowered(
         program=program,
@@ -139,6 +139,24 @@ def lower(
         einsums=einsums,
         residency=places,
     )
+
+
+def _folded(problems: list[Problem], einsums: list[str]) -> list[Problem]:
+    """Problems with one mistake told once where it meets many Einsums alike."""
+    found: dict[str, tuple[Problem, list[str]]] = {}
+    for problem in problems:
+        name = next((n for n in einsums if problem.message.startswith((f"{n}: ", f"{n} "))), "")
+        rest = problem.message.removeprefix(name)
+        found.setdefault(rest, (problem, []))[1].append(name)
+    folded: list[Problem] = []
+    for problem, names in found.values():
+        others = names[1:]
+        if others:
+            more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+            text = f"{problem.message}; likewise {', '.join(others[:3])}{more}"
+            problem = Problem(text, problem.span, problem.hint)
+        folded.append(problem)
+    return folded
 
 
 class _Lowering:

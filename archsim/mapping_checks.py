@@ -14,6 +14,8 @@ from .lattice import Axis, Loop
 from .mapping import EinsumMapping, Mapping
 from .tiling import Tiling
 
+_A_FEW = 3
+
 
 def name_problems(
     program: Program, mapping: Mapping, architecture: Architecture, tiling: Tiling
@@ -22,6 +24,13 @@ def name_problems(
     known = [e.name for e in program.einsums]
     arrays = [a.name for a in architecture.arrays]
     levels = [m.name for m in architecture.memories]
+    strange = [e for e in mapping.einsums if e.einsum not in known]
+    if len(strange) > _A_FEW:
+        # Not a slip of the pen: the mapping is for another cascade.
+        listed = ", ".join(e.einsum for e in strange)
+        text = f"the cascade '{program.name}' has no Einsums {listed}"
+        yield Problem(text, strange[0].span, f"it has {', '.join(known)}")
+        return
     for e in mapping.einsums:
         if e.einsum not in known:
             hint = did_you_mean(e.einsum, known)
@@ -61,8 +70,9 @@ def cover_problems(
         yield Problem(f"{how.einsum} loops over {name} twice", how.span)
     for number, axis in enumerate(axes):
         on = [loop for loop in loops if loop.axis == number]
-        strides = [loop.stride for loop in on]
-        if strides != sorted(strides, reverse=True):
+        members = [m.name for v, _ in axis.variables for m in tiling.of_rank(v.upper())]
+        places = [members.index(loop.member) for loop in on]
+        if places != sorted(places):
             order = " inside ".join(loop.member for loop in reversed(on))
             text = f"{how.einsum}: {order} is out of order, outer tiles come first"
             yield Problem(text, how.span)

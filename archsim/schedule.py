@@ -116,7 +116,7 @@ def _phases(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> Timing:
         period, bound, critical = memory.occupancy, memory.name, (f"transfers of {memory.name}",)
     inside = _inside(lowered, step)
     fill = first_fill(lowered, inside) + _alone(lowered, step.prologue)
-    drain = _trailing(tasks, groups) + _alone(lowered, step.epilogue) + last_drain(lowered)
+    drain = _partial_steps(tasks, groups) + _alone(lowered, step.epilogue) + last_drain(lowered)
     return Timing(
         cycles=period * lowered.steps + fill + drain,
         steps=lowered.steps,
@@ -149,15 +149,23 @@ def _phase_bound(
     return bound, critical
 
 
-def _trailing(tasks: dict[str, Task], groups: tuple[tuple[PhaseTask, ...], ...]) -> Fraction:
-    """Work on the last tile that its own step leaves to the next."""
-    return sum(
-        (
-            max((tasks[t.einsum].occupancy for t in group if t.shift < 0), default=Fraction(0))
-            for group in groups
-        ),
-        Fraction(0),
-    )
+def _partial_steps(tasks: dict[str, Task], groups: tuple[tuple[PhaseTask, ...], ...]) -> Fraction:
+    """Work on the first tiles before the first whole step, and on the last ones after it.
+
+    A task on the tile ``n`` steps before still has ``n`` of them to do when all others are
+    done; one that runs ahead begins as much earlier.
+    """
+    total = Fraction(0)
+    for sign in (-1, 1):
+        for step in range(1, max((sign * t.shift for g in groups for t in g), default=0) + 1):
+            for group in groups:
+                load: dict[str, Fraction] = {}
+                for member in group:
+                    if sign * member.shift >= step:
+                        task = tasks[member.einsum]
+                        load[task.resource] = load.get(task.resource, Fraction(0)) + task.occupancy
+                total += max(load.values(), default=Fraction(0))
+    return total
 
 
 def _check_groups(lowered: Lowered, step: StepGraph) -> None:
@@ -218,7 +226,12 @@ def _exposed(
 
 def _pipelined(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> Timing:
     wanted = lowered.mapping.schedule.lookahead
-    lookahead = fitted_lookahead(lowered) if wanted == FIT else int(wanted)
+    most = fitted_lookahead(lowered)
+    lookahead = most if wanted == FIT else int(wanted)
+    if lookahead > most:
+        text = f"{lookahead} tiles in flight do not fit into the registers: they hold {most}"
+        hint = "write fewer, or 'lookahead: fit'"
+        raise MappingError(Problem(text, lowered.mapping.schedule.span, hint))
     step = step_graph(lowered, counts, lookahead)
     graph = step.graph
     try:

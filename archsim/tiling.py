@@ -135,7 +135,7 @@ def build_tiling(
     SpecError
         A tile names no rank of the cascade, or shapes do not resolve.
     """
-    own = {m for r in program.ranks for m in r.partition}
+    own = {m: r.name for r in program.ranks for m in r.partition}
     known = {r.name for r in program.ranks} | set(program.parallel)
     fixed = dict(given)
     cuts: dict[str, list[Tile]] = {}
@@ -148,6 +148,9 @@ def build_tiling(
                     did_you_mean(tile.rank, known),
                 )
             )
+        if tile.member in known and own.get(tile.member) != tile.rank:
+            text = f"'{tile.member}' is a rank of the cascade, and no tile of {tile.rank}"
+            raise SpecError(Problem(text, tile.span))
         if tile.member in own:
             size = sizes[tile.member]
             if given.get(tile.member, size) != size:
@@ -163,6 +166,9 @@ def build_tiling(
         shapes = resolve_shapes(program, fixed)
     except CascadeError as error:
         raise SpecError(error.problems) from None
+    if missing := [f"'{r}'" for r in program.parallel if r not in shapes]:
+        what = "shapes are" if len(missing) > 1 else "shape is"
+        raise SpecError(f"{what} missing: {', '.join(missing)}")
     chains = tuple((rank, tuple(_chain(rank, tiles, sizes))) for rank, tiles in cuts.items())
     return Tiling(program=program, shapes=shapes, cuts=chains)
 

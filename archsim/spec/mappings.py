@@ -191,7 +191,7 @@ def _partition(spec: _Mapping, root: YamlNode) -> Iterator[Problem]:
             yield Problem(f"no tile of {rank} is named", root.key_span(path))
         for member in members:
             here = root.key_span((*path, member))
-            if member in spec.partition:
+            if member == rank:
                 yield Problem(f"a tile of {rank} cannot be called {member} itself", here)
             elif member in first:
                 yield Problem(f"'{member}' is already a tile of {first[member]}", here)

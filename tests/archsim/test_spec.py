@@ -381,7 +381,7 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
         ("P0: 4", "P0: 4.5", "whole number"),
         ("P0: 4", "P0: [4]", "P0: expected"),
         ("{P0: 4, P1: fit}", "{M0: 4}", "'M0' is already a tile of M"),
-        ("{P0: 4, P1: fit}", "{M: 4}", "a tile of P cannot be called M itself"),
+        ("{P0: 4, P1: fit}", "{P: 4}", "a tile of P cannot be called P itself"),
         ("{P0: 4, P1: fit}", "{}", "no tile of P is named"),
         ("[B, H, P2, M1]", "[B, h, P2, M1]", "hint: did you mean 'H'?"),
         ("[B, H, P2, M1]", "[B, H, P2, M1, B]", "'B' is already a loop of the nest"),

@@ -7,7 +7,9 @@ inside. The outermost level that keeps an intermediate holds one tile of it: wha
 written under the current iteration of the loops outside that level. Registers hold one
 value, so loops of an Einsum's own must stream in the order in which the values come.
 
-A read goes wrong when its element is not complete, or no longer where it is kept.
+A read goes wrong when its element is not complete, or no longer where it is kept. What
+streams must not wait for its own future: each value knows the last iteration of every
+Einsum it descends from.
 """
 
 from __future__ import annotations
@@ -56,6 +58,7 @@ class Lockstep:
         self.steps = {e.name: walker.walk_steps(e) for e in self.program.einsums}
         self.loops = {e.name: walker.temporal(e) for e in self.program.einsums}
         self.kept = {e.name: self._unwritten(e) for e in self.program.einsums}
+        self.origin: dict[tuple[str, Element], dict[str, Turn]] = {}
 
     def _unwritten(self, einsum: ir.Einsum) -> _Kept:
         total: Counter[Element] = Counter()
@@ -159,9 +162,33 @@ class Lockstep:
                     return f"{what}, which is not complete"
                 if element not in kept.elements:
                     return f"{what}, which is gone"
-                if not self._streams(einsum, access, step, kept.elements[element], moment):
+                copy = kept.elements[element]
+                if not self._streams(einsum, access, step, copy, moment):
                     return f"{what} out of step"
+                if copy.streamed and self._waits_ahead(einsum, access, element, at):
+                    return f"{what} as it comes, and waits for what comes later"
         return None
+
+    def _waits_ahead(
+        self, einsum: ir.Einsum, access: ir.Access, element: Element, at: dict[str, int]
+    ) -> bool:
+        """Whether another operand descends from a later iteration of the same writer."""
+        name = access.tensor
+        here = self.origin[name, element][name]
+        for other in einsum.reads:
+            found = self.origin.get((other.tensor, self.walker.element(other, at)), {})
+            if name in found and found[name] > here:
+                return True
+        return False
+
+    def _descend(self, einsum: ir.Einsum, at: dict[str, int], turn: Turn) -> None:
+        """Note whom a value descends from: its operands' ancestors, and its own iteration."""
+        mine = self.origin.setdefault((einsum.name, self.walker.element(einsum.target, at)), {})
+        for access in einsum.reads:
+            theirs = self.origin.get((access.tensor, self.walker.element(access, at)), {})
+            for name, last in theirs.items():
+                mine[name] = max(mine.get(name, last), last)
+        mine[einsum.name] = turn
 
     def _streams(
         self, einsum: ir.Einsum, access: ir.Access, step: Step, copy: _Copy, moment: int
@@ -214,5 +241,6 @@ class Lockstep:
                 return f"{einsum.name} updates {element}, which is gone"
             kept.due[element] -= 1
             kept.elements[element] = _Copy(moment, running, streamed)
+            self._descend(einsum, at, (("", moment), *streamed))
         kept.tile, kept.last = tile, whole
         return None
