@@ -136,7 +136,8 @@ def _crossed_streams(lowered: Lowered) -> list[Problem]:
                 continue
             loops = stepping(lowered, producer, producer.einsum.target, lowered.register_level)
             between = lowered.einsums[lowered.einsums.index(producer) + 1 : number + 1]
-            for loop in (x for x in loops if x in producer.own):
+            summed = producer.einsum.over
+            for loop in (x for x in loops if x in producer.own and x.variable not in summed):
                 if consumer.name in (after := _after(lowered, producer, between, loop)):
                     what = (
                         f"{consumer.name} takes {access.tensor} from registers as it comes, loop "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from nest_capacity import required
 from nest_cases import random_case
 from test_counts import bound, walker
 
@@ -15,5 +16,5 @@ def test_required_bytes_equal_the_walk(first: int) -> None:
         case = random_case(seed)
         walk = walker(case)
         for level, found in enumerate(requirements(bound(case))):
-            expected = walk.required(level) * case.architecture.word_bytes
+            expected = required(walk, level) * case.architecture.word_bytes
             assert found.required_bytes == expected, f"seed {seed}, {found.level}"

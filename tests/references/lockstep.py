@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from nest_walker import Element, NestWalker, Step, WalkedLoop
+from nest_loops import Element, Nest, Step, WalkedLoop
 
 from einsum_cascade import ir
 
@@ -51,7 +51,7 @@ class _Kept:
 class Lockstep:
     """One run of a mapping; ``run`` returns what went wrong first, or None."""
 
-    def __init__(self, walker: NestWalker) -> None:
+    def __init__(self, walker: Nest) -> None:
         self.walker = walker
         self.program = walker.program
         self.sequential = walker.mapping.schedule.kind == "sequential"

@@ -1,0 +1,98 @@
+"""What a memory must hold at once, as sets of elements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from nest_loops import Element, Nest, Tag
+
+from einsum_cascade import ir
+
+Tiles = dict[str, int]
+"""Elements held at once, by tensor."""
+
+
+def required(nest: Nest, level: int) -> int:
+    """Elements a memory must hold at once.
+
+    Einsums in a shared nest hold their tiles together. One after the other, each holds its
+    own beside what waits for a later one.
+    """
+    einsums = nest.program.einsums
+    tiles = [_tiles(nest, e, level) for e in einsums]
+    moments: list[Tiles] = []
+    for number, now in enumerate(tiles):
+        held = dict(now)
+        for earlier, before in zip(einsums[:number], tiles, strict=False):
+            waits = any(a.tensor == earlier.name for e in einsums[number + 1 :] for a in e.reads)
+            if waits and nest.memories(earlier.name)[:1] == [level]:
+                held[earlier.name] = max(held.get(earlier.name, 0), before[earlier.name])
+        moments.append(held)
+    if nest.mapping.schedule.kind == "sequential":
+        return max(sum(held.values()) for held in moments)
+    tensors = {t for held in moments for t in held}
+    return sum(max(held.get(t, 0) for held in moments) for t in tensors)
+
+
+def _tiles(nest: Nest, einsum: ir.Einsum, level: int) -> Tiles:
+    found: Tiles = {}
+    for access in (*einsum.reads, einsum.target):
+        tensor = access.tensor
+        if level in nest.memories(tensor):
+            one_copy = _goes_along(nest, tensor, level)
+            size = _largest(nest, einsum, access, level, _one_copy if one_copy else Nest.element)
+            found[tensor] = max(found.get(tensor, 0), size)
+    return found
+
+
+def _largest(
+    nest: Nest,
+    einsum: ir.Einsum,
+    access: ir.Access,
+    level: int,
+    name: Callable[[Nest, ir.Access, dict[str, int]], Element],
+) -> int:
+    outer = [i for i, x in enumerate(nest.temporal(einsum)) if x.level < level]
+    held: dict[Tag, set[Element]] = {}
+    for step in nest.walk_steps(einsum):
+        tile = held.setdefault(tuple(step.index[i] for i in outer), set())
+        tile.update(name(nest, access, at) for _, at in step.lanes)
+    return max(len(tile) for tile in held.values())
+
+
+def _one_copy(nest: Nest, access: ir.Access, at: dict[str, int]) -> Element:
+    """The element without its coordinates along ranks the tensor iterates over."""
+    whole = nest.element(access, at)
+    writer = nest.program.einsum_of.get(access.tensor)
+    if writer is None:
+        return whole
+    ranks = nest.program.iterative.get(access.tensor, ())
+    start = len(nest.program.parallel)
+    kept = list(whole[:start])
+    for index, value in zip(writer.target.indices, whole[start:], strict=True):
+        if not any(v.upper() in ranks for v in index.variables):
+            kept.append(value)
+    return tuple(kept)
+
+
+def _goes_along(nest: Nest, tensor: str, level: int) -> bool:
+    """Whether all who touch a running value take its iterations in turn, so that one copy
+    is enough for them."""
+    ranks = {r.lower() for r in nest.program.iterative.get(tensor, ())}
+    touching = [
+        e
+        for e in nest.program.einsums
+        if e.name == tensor or any(a.tensor == tensor and ranks & {*a.variables} for a in e.reads)
+    ]
+    if not ranks or len(touching) < 2:
+        return True
+    if nest.mapping.schedule.kind == "sequential":
+        return False
+    for e in touching:
+        if any(x.variable in ranks and x.width > 1 for x in nest.spatial(e)):
+            return False
+        turns = nest.turns_of(e)
+        own = [x for x in nest.temporal(e) if not x.shared and x.level >= level]
+        if any(x.variable in ranks and turns[x.name] > 1 for x in own):
+            return False
+    return True

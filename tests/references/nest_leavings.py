@@ -1,0 +1,95 @@
+"""What one Einsum leaves at a level for another: tiles that are not fetched again."""
+
+from __future__ import annotations
+
+from nest_loops import Nest, WalkedLoop
+
+from einsum_cascade import ir
+
+
+class Leavings(Nest):
+    """Whether the tile that an Einsum takes is where another one left it."""
+
+    def _alike(
+        self,
+        left: tuple[ir.Einsum, ir.Access],
+        taken: tuple[ir.Einsum, ir.Access],
+        level: int,
+    ) -> bool:
+        """Whether what one Einsum leaves at a level is all there when another takes it."""
+        ended = self._ended(*left, taken[1])
+        first = [x for x in self.stepping(*left, level) if x.variable not in ended]
+        if self.mapping.schedule.kind == "sequential" and left[0] is not taken[0] and first:
+            return False
+        if level < self.registers:
+            if not all(x.shared for x in first):
+                return False
+            turns = self.turns_of(taken[0])
+            second = [x for x in self.temporal(taken[0]) if x.shared and x.level < level]
+            second = [x for x in second if turns[x.name] > 1]
+            moved = {x.variable for x in first} & self.moving(left[1])
+            while second and second[-1].variable not in moved:
+                second.pop()
+        else:
+            second = self.stepping(*taken, level)
+        inside = {x.name for x in self.temporal(taken[0]) if x.shared}
+        shared = {n for x in self.mapping.nest for n in x.loops}
+        together = [x.name for x in first if x.name in inside or x.name not in shared]
+        if together != [x.name for x in second]:
+            return False
+        return left[1] is not left[0].target or self._stays(left, taken, first, second)
+
+    def _ended(self, einsum: ir.Einsum, left: ir.Access, taken: ir.Access) -> set[str]:
+        """Variables along which a running value is taken at its end."""
+        if left is not einsum.target:
+            return set()
+        pairs = zip(left.indices, taken.indices, strict=True)
+        return {
+            wrote.variables[0]
+            for wrote, read in pairs
+            if isinstance(wrote, ir.Affine) and wrote.offset == 1 and not read.variables
+        }
+
+    def _stays(
+        self,
+        left: tuple[ir.Einsum, ir.Access],
+        taken: tuple[ir.Einsum, ir.Access],
+        first: list[WalkedLoop],
+        second: list[WalkedLoop],
+    ) -> bool:
+        """Whether a read addresses the tile just written: by the same index, or a running
+        value one iteration later with no other tile in between, or at its end."""
+        names = [x.variable for x in first]
+        stepped = {*names}
+        if any(not x.shared for x in (*first, *second)):
+            stepped |= {x.variable for x in second}
+        for wrote, read in zip(left[1].indices, taken[1].indices, strict=True):
+            if read == wrote or not stepped & {*wrote.variables, *read.variables}:
+                continue
+            running = isinstance(wrote, ir.Affine) and wrote.offset == 1
+            if not running or not isinstance(read, ir.Affine):
+                return False
+            if not read.variables:
+                continue
+            if read.as_variable not in wrote.variables:
+                return False
+            v = read.as_variable
+            if v in names and set(names[names.index(v) :]) != {v}:
+                return False
+        return True
+
+    def _left_by(self, einsum: ir.Einsum, access: ir.Access) -> list[tuple[ir.Einsum, ir.Access]]:
+        """Who may have left a tile that an access takes: the writer, or an earlier reader."""
+        writer = self.program.einsum_of.get(access.tensor)
+        if writer is not None:
+            return [(writer, writer.target)]
+        earlier = self.program.einsums[: self.position[einsum.name]]
+        return [(e, a) for e in earlier for a in e.reads if a == access]
+
+    def _is_left(self, einsum: ir.Einsum, access: ir.Access, level: int) -> bool:
+        return any(
+            self._alike(left, (einsum, access), level) for left in self._left_by(einsum, access)
+        )
+
+    def _written(self, access: ir.Access) -> bool:
+        return access.tensor in self.program.einsum_of

@@ -1,0 +1,218 @@
+"""A mapped loop nest written out: loops from names and sizes, every iteration, every element.
+
+Nothing here knows a formula; coordinates outside the shapes are skipped one by one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+from archsim.arch import Architecture
+from archsim.mapping import EinsumMapping, Mapping
+from einsum_cascade import ir
+
+Element = tuple[object, ...]
+Tag = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class WalkedLoop:
+    """One loop as the walker sees it; ``level`` is a memory's index, ``width`` iterations."""
+
+    name: str
+    variable: str
+    stride: int
+    width: int
+    level: int
+    shared: bool
+
+
+@dataclass
+class Step:
+    """One temporal iteration: loop indices, and the array elements at work in it."""
+
+    index: Tag
+    lanes: list[tuple[Tag, dict[str, int]]]
+
+
+class Nest:
+    """The loops of a mapping's Einsums, and where its tensors are kept.
+
+    Parameters
+    ----------
+    shapes : dict
+        Of every rank: parallel ones, families and their members.
+    sizes : dict
+        Of every tile the mapping names.
+    """
+
+    def __init__(
+        self,
+        program: ir.Program,
+        mapping: Mapping,
+        architecture: Architecture,
+        shapes: dict[str, int],
+        sizes: dict[str, int],
+    ) -> None:
+        self.program = program
+        self.mapping = mapping
+        self.architecture = architecture
+        self.shapes = shapes
+        self.levels = {m.name: i for i, m in enumerate(architecture.memories)}
+        self.registers = len(self.levels)
+        self.strides = self._member_strides(sizes)
+        self.turns: dict[str, dict[str, int]] = {}
+        self.position = {e.name: i for i, e in enumerate(program.einsums)}
+
+    def _member_strides(self, sizes: dict[str, int]) -> dict[str, tuple[str, int]]:
+        """Rank and stride of everything a loop can be named after."""
+        own = {m for r in self.program.ranks for m in r.partition}
+        cut: dict[str, list[str]] = {}
+        for tile in self.mapping.tiles:
+            if tile.member not in own:
+                cut.setdefault(tile.rank, []).append(tile.member)
+        found = {rank: (rank, 1) for rank in self.shapes if rank not in cut}
+        for rank, members in cut.items():
+            stride = 1
+            for number in range(len(members)):
+                found[f"{rank}{number}"] = (rank, stride)
+                stride *= sizes[f"{rank}{number}"]
+            found[f"{rank}{len(members)}"] = (rank, stride)
+        return found
+
+    def _variables(self, einsum: ir.Einsum) -> tuple[str, ...]:
+        return (*(r.lower() for r in self.program.parallel), *einsum.variables)
+
+    def temporal(self, einsum: ir.Einsum) -> list[WalkedLoop]:
+        """Temporal loops of an Einsum, outermost first."""
+        how = self.how(einsum)
+        named = [
+            (name, self.levels[level.level], True)
+            for level in self.mapping.nest
+            for name in level.loops
+            if self.strides[name][0].lower() in self._variables(einsum)
+        ]
+        named += [
+            (name, self.levels.get(level.level, len(self.levels) - 1), False)
+            for level in how.nest
+            for name in level.loops
+        ]
+        return self._sized(named, {})
+
+    def spatial(self, einsum: ir.Einsum) -> list[WalkedLoop]:
+        """Loops laid out on the array."""
+        inner = {loop.variable: loop.stride for loop in self.temporal(einsum)}
+        names = [name for _, ranks in self.how(einsum).spatial for name in ranks]
+        return self._sized([(name, self.registers, False) for name in names], inner)
+
+    def _sized(self, named: list[tuple[str, int, bool]], inner: dict[str, int]) -> list[WalkedLoop]:
+        covers = dict(inner)
+        found: list[WalkedLoop] = []
+        for name, level, shared in named:
+            rank, stride = self.strides[name]
+            extent = min(self.shapes[rank], covers.get(rank.lower(), self.shapes[rank]))
+            width = -(-extent // stride)
+            covers[rank.lower()] = stride
+            found.append(WalkedLoop(name, rank.lower(), stride, width, level, shared))
+        return found
+
+    def how(self, einsum: ir.Einsum) -> EinsumMapping:
+        how = self.mapping.einsum(einsum.name)
+        assert how is not None
+        return how
+
+    def exists(self, at: dict[str, int]) -> bool:
+        """Whether coordinates lie inside the shapes, members of a family together."""
+        if any(c >= self.shapes[v.upper()] for v, c in at.items()):
+            return False
+        for rank in self.program.ranks:
+            present = [m for m in rank.partition if m.lower() in at]
+            if present and tuple(present) == rank.partition[: len(present)]:
+                place = 0
+                for member in rank.partition:
+                    place = place * self.shapes[member] + at.get(member.lower(), 0)
+                if place >= self.shapes[rank.name]:
+                    return False
+        return True
+
+    def walk_steps(self, einsum: ir.Einsum) -> list[Step]:
+        """Every temporal iteration with the array elements that work in it."""
+        outer, inner = self.temporal(einsum), self.spatial(einsum)
+        variables = self._variables(einsum)
+        steps: list[Step] = []
+        for index in product(*(range(x.width) for x in outer)):
+            lanes: list[tuple[Tag, dict[str, int]]] = []
+            for lane in product(*(range(x.width) for x in inner)):
+                at = dict.fromkeys(variables, 0)
+                for loop, i in zip([*outer, *inner], (*index, *lane), strict=True):
+                    at[loop.variable] += i * loop.stride
+                if self.exists(at):
+                    lanes.append((lane, at))
+            if lanes:
+                steps.append(Step(index, lanes))
+        return steps
+
+    def turns_of(self, einsum: ir.Einsum) -> dict[str, int]:
+        """How often each temporal loop really turns inside the loops around it."""
+        if einsum.name not in self.turns:
+            indices = [step.index for step in self.walk_steps(einsum)]
+            names = [x.name for x in self.temporal(einsum)]
+            most = {n: max(i[at] for i in indices) + 1 for at, n in enumerate(names)}
+            self.turns[einsum.name] = most
+        return self.turns[einsum.name]
+
+    def shared_indices(self) -> list[Tag]:
+        """Every iteration of the shared nest."""
+        named = [(n, self.levels[x.level], True) for x in self.mapping.nest for n in x.loops]
+        loops = self._sized(named, {})
+        found: list[Tag] = []
+        for index in product(*(range(x.width) for x in loops)):
+            at = dict.fromkeys((x.variable for x in loops), 0)
+            for loop, i in zip(loops, index, strict=True):
+                at[loop.variable] += i * loop.stride
+            if self.exists(at):
+                found.append(index)
+        return found
+
+    def element(self, access: ir.Access, at: dict[str, int]) -> Element:
+        """The element an access addresses, parallel coordinates first."""
+        carried = tuple(at[r.lower()] for r in self.program.parallel)
+        return (*carried, *(self._coordinate(i, at) for i in access.indices))
+
+    def _coordinate(self, index: ir.Index, at: dict[str, int]) -> object:
+        if isinstance(index, ir.Gather):
+            return self.element(index.access, at)
+        total = 0
+        for term in index.terms:
+            value = term.coefficient * (at[term.variable] if term.variable else 1)
+            for shape in term.shapes:
+                value *= self.shapes[shape]
+            total += value
+        return total
+
+    def memories(self, tensor: str) -> list[int]:
+        """Memories that keep a tensor, outermost first."""
+        return sorted(
+            self.levels[k.level]
+            for k in self.mapping.keep
+            if k.level in self.levels and tensor in k.tensors
+        )
+
+    def arrays(self, tensor: str) -> list[str]:
+        """Arrays whose registers keep a tensor."""
+        return [
+            k.level for k in self.mapping.keep if k.level not in self.levels and tensor in k.tensors
+        ]
+
+    def moving(self, access: ir.Access) -> set[str]:
+        return {*access.variables, *(r.lower() for r in self.program.parallel)}
+
+    def stepping(self, einsum: ir.Einsum, access: ir.Access, level: int) -> list[WalkedLoop]:
+        """Loops that step through the tiles of a level: none inside the last that moves it."""
+        moving = self.moving(access)
+        turns = self.turns_of(einsum)
+        loops = [x for x in self.temporal(einsum) if x.level < level and turns[x.name] > 1]
+        while loops and loops[-1].variable not in moving:
+            loops.pop()
+        return loops
