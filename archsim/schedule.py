@@ -114,16 +114,21 @@ def _phases(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> Timing:
     bound, critical = _phase_bound(lengths, waits, groups)
     if memory is not None and memory.occupancy > period:
         period, bound, critical = memory.occupancy, memory.name, (f"transfers of {memory.name}",)
-    inside = _inside(lowered, step)
-    fill = first_fill(lowered, inside) + _alone(lowered, step.prologue)
-    drain = _partial_steps(tasks, groups) + _alone(lowered, step.epilogue) + last_drain(lowered)
+    ends = first_fill(lowered, _inside(lowered, step)) + last_drain(lowered)
+    alone = _alone(lowered, (*step.prologue, *step.epilogue))
+    cycles = period * lowered.steps + _partial_steps(tasks, groups) + alone + ends
+    bound, critical = _unless_ends(lowered, cycles, ends, (bound, critical))
     return Timing(
-        cycles=period * lowered.steps + fill + drain,
-        steps=lowered.steps,
-        period=period,
-        bound_by=bound,
-        critical=critical,
+        cycles=cycles, steps=lowered.steps, period=period, bound_by=bound, critical=critical
     )
+
+
+def _unless_ends(
+    lowered: Lowered, cycles: Fraction, ends: Fraction, bound: tuple[str, tuple[str, ...]]
+) -> tuple[str, tuple[str, ...]]:
+    """What bounds a run: the outermost memory where first fill and last drain are most of it."""
+    name = lowered.architecture.memories[0].name
+    return (name, (f"first fill and last drain of {name}",)) if 2 * ends > cycles else bound
 
 
 def _array_names(lowered: Lowered) -> set[str]:
@@ -242,11 +247,11 @@ def _pipelined(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> Timing:
         text = f"these Einsums wait for one another within one step: {names}"
         raise MappingError(Problem(text, lowered.mapping.schedule.span)) from None
     run = makespan(graph, issue)
-    before = first_fill(lowered, _inside(lowered, step)) + _alone(lowered, step.prologue)
-    after = _alone(lowered, step.epilogue) + last_drain(lowered)
-    bound, critical = _pipelined_bound(graph, cycle)
+    ends = first_fill(lowered, _inside(lowered, step)) + last_drain(lowered)
+    cycles = run.cycles + _alone(lowered, (*step.prologue, *step.epilogue)) + ends
+    bound, critical = _unless_ends(lowered, cycles, ends, _pipelined_bound(graph, cycle))
     return Timing(
-        cycles=run.cycles + before + after,
+        cycles=cycles,
         steps=lowered.steps,
         period=cycle.mean / graph.unit,
         bound_by=bound,

@@ -109,11 +109,15 @@ def step_graph(lowered: Lowered, counts: tuple[EinsumCount, ...], lookahead: int
         Tiles in flight on an array, and between a producer and a consumer on two arrays.
     """
     before, after = outside_einsums(lowered)
-    tasks = [_memory_task(lowered, counts, m) for m in lowered.architecture.memories]
+    inside = [e for e in lowered.einsums if e.name not in (*before, *after)]
+    apart = first_fill(lowered, tuple(e.name for e in inside)) + last_drain(lowered)
+    tasks = [
+        _memory_task(lowered, counts, m, Fraction(0) if i else apart)
+        for i, m in enumerate(lowered.architecture.memories)
+    ]
     tasks = [t for t in tasks if t.occupancy > 0]
     memories = len(tasks)
     tasks += [_einsum_task(lowered, e, e.name in (*before, *after)) for e in lowered.einsums]
-    inside = [e for e in lowered.einsums if e.name not in (*before, *after)]
     number = {t.name: i for i, t in enumerate(tasks)}
     found: list[Dependency] = []
     for e in inside:
@@ -127,9 +131,12 @@ def step_graph(lowered: Lowered, counts: tuple[EinsumCount, ...], lookahead: int
     return StepGraph(graph=graph, prologue=before, epilogue=after)
 
 
-def _memory_task(lowered: Lowered, counts: tuple[EinsumCount, ...], memory: Memory) -> Task:
+def _memory_task(
+    lowered: Lowered, counts: tuple[EinsumCount, ...], memory: Memory, apart: Fraction
+) -> Task:
+    """A step's share of what a memory moves, less what it moves before and after all steps."""
     cycles = transfer_cycles(lowered, memory, memory_bytes(lowered, counts, memory))
-    share = cycles / lowered.steps
+    share = max(cycles - apart, Fraction(0)) / lowered.steps
     return Task(name=memory.name, resource=memory.name, occupancy=share, latency=share)
 
 

@@ -61,6 +61,22 @@ def test_bert_1k_by_tiles_in_flight(lookahead: int, cycles_a_tile: float, bound_
         assert found.bound_by == bound_by
 
 
+def test_a_single_step_is_a_chain() -> None:
+    """One tile: its operands come, every Einsum waits for the one before, the output goes.
+
+    BQK and the tile's maximum, 256 cycles late; the running one; exp; the tile's sum, 256
+    late; then the 1D array in written order: the sum of both (RD), SPNV, RNV, AV.
+    """
+    found = simulate(
+        workloads.load("bert-base", seq_len=256, batch=1, H=1),
+        Architecture.load("fusemax-micro24"),
+        Mapping.load("fusemax-binding"),
+    )
+    chain = 64 + (1 + 256) + 1 + 7 + (1 + 256) + 1 + 64 + 64 + 64
+    transfers = 4 * 256 * 64 * 2 / (400 * 2**30) * 940e6
+    assert found.cycles == pytest.approx(chain + transfers, rel=1e-12)
+
+
 # ------------------------------------------------------------------ random mappings
 
 
