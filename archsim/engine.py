@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Literal, Protocol
 
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, Problem, SpecError
+from einsum_cascade.ir import Program
 from einsum_cascade.library import builtin_names
+from einsum_cascade.rows import tells_apart
 
 from .arch import Architecture
 from .mapping import Mapping
@@ -29,6 +32,14 @@ class WorkloadLike(Protocol):
 
     def shapes_for(self, ranks: Collection[str]) -> dict[str, int]:
         """Shapes of those ranks that the workload gives."""
+        ...
+
+    def folded_for(self, ranks: Collection[str]) -> int:
+        """How many query heads that share keys are taken together as rows of P."""
+        ...
+
+    def notes_for(self, ranks: Collection[str]) -> tuple[str, ...]:
+        """What a cascade of those ranks leaves out of the workload, in sentences."""
         ...
 
 
@@ -68,9 +79,22 @@ def simulate(
         mapping = default_mapping(workload.cascade)
     program = Cascade.load(mapping.cascade).program
     ranks = (*program.parallel, *(r.name for r in program.ranks))
-    return evaluate_mapping(
+    _refuse_unlike_rows(program, workload.folded_for(ranks))
+    result = evaluate_mapping(
         program, mapping, architecture, workload.shapes_for(ranks), workload=workload.name
     )
+    return replace(result, notes=(*workload.notes_for(ranks), *result.notes))
+
+
+def _refuse_unlike_rows(program: Program, folded: int) -> None:
+    """Refuse to take query heads as more queries where the cascade tells queries apart."""
+    apart = tells_apart(program, "P") if folded > 1 else None
+    if apart is not None:
+        text = (
+            f"cascade '{program.name}' treats queries by their position (Einsum"
+            f" '{apart.name}'), and {folded} query heads that share keys cannot be its rows"
+        )
+        raise SpecError(Problem(text, hint="use a cascade with the rank G of such heads"))
 
 
 def default_mapping(cascade: str) -> Mapping:

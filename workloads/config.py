@@ -14,8 +14,23 @@ from einsum_cascade.errors import Problem, SpecError, did_you_mean
 from einsum_cascade.source import Span
 from einsum_cascade.spec_files import referred, spec_tree
 from einsum_cascade.yaml_edit import Setting, apply_settings, python_setting
-from einsum_cascade.yaml_schema import Count, Fields, Rank, expected, is_rank, section, validate
+from einsum_cascade.yaml_schema import (
+    Count,
+    Fields,
+    Rank,
+    expected,
+    is_rank,
+    parse_count,
+    section,
+    validate,
+)
 from einsum_cascade.yaml_source import YamlMapping, YamlNode, YamlScalar
+
+from .attention_layers import Phase
+from .huggingface import is_config
+from .model_files import CONFIG, config_over, config_tree
+from .model_workload import GROUP, Choice, ModelLayer, group_notes, model_layer, places_of
+from .models import ModelConfig
 
 KEY = "workload"
 SCOPES = ("attention", "block", "model")
@@ -39,6 +54,19 @@ class Workload:
     """Width of the residual stream."""
     ffn_width: int | None = None
     """Width inside the feed-forward network."""
+    phase: Phase = "prefill"
+    cached_len: int = 0
+    """Tokens of a sequence that came before the ones computed."""
+    model: ModelConfig | None = None
+    """The whole model, where the workload was read from one."""
+    layer: int | None = None
+    """Which of the model's layers this is the attention of, from 0."""
+    group: int = 1
+    """Query heads that share one head of keys and values."""
+    folds: bool = True
+    """The group joins the queries where a cascade has no rank G."""
+    notes: tuple[str, ...] = ()
+    """What the cascade leaves out of the layer, and what was taken by default."""
     source: str = field(default="", compare=False)
     stated: tuple[tuple[str, Span], ...] = field(default=(), compare=False, repr=False)
     """Ranks given together with the cascade or after it, and where: it must have them."""
@@ -60,6 +88,9 @@ class Workload:
     def shapes_for(self, ranks: Collection[str]) -> dict[str, int]:
         """The shapes of those ranks of a cascade that are given here.
 
+        Query heads that share keys and values are a rank G; in a cascade without it they
+        are more queries (P = G x P), which meet the same keys.
+
         Raises
         ------
         SpecError
@@ -74,7 +105,21 @@ class Workload:
         ]
         if problems:
             raise SpecError(problems)
-        return {rank: size for rank, size in self.shapes if rank in ranks}
+        shapes = {**dict(self.shapes), GROUP: self.group} if self.group > 1 else dict(self.shapes)
+        if "P" in shapes:
+            shapes["P"] *= self.folded_for(ranks)
+        return {rank: size for rank, size in shapes.items() if rank in ranks}
+
+    def folded_for(self, ranks: Collection[str]) -> int:
+        """How many query heads are taken together as rows of one: 1 where G is a rank."""
+        return 1 if GROUP in ranks or "P" not in ranks or not self.folds else self.group
+
+    def notes_for(self, ranks: Collection[str]) -> tuple[str, ...]:
+        """What is left out and how groups of query heads are computed, in sentences."""
+        return (
+            *self.notes,
+            *group_notes(self.group, self.folded_for(ranks), ranks, self.shape("P")),
+        )
 
 
 def _scope(value: Any) -> str:
@@ -84,6 +129,10 @@ def _scope(value: Any) -> str:
         hint = "'attention' simulates the attention of the model alone"
         raise expected(f"'{value}' is not there yet, expected 'attention'", hint)
     raise expected(f"expected one of {', '.join(SCOPES)}")
+
+
+def _count_or_zero(value: Any) -> int:
+    return parse_count(value, least=0)
 
 
 class _Workload(Fields):
@@ -97,6 +146,10 @@ class _Workload(Fields):
     scope: Annotated[str, PlainValidator(_scope)] = "attention"
     batch: Count | None = None
     seq_len: Count | None = None
+    phase: Phase | None = None
+    cached_len: Annotated[int | None, PlainValidator(_count_or_zero)] = None
+    config: Any = None
+    layer: Annotated[int | None, PlainValidator(_count_or_zero)] = None
     model_width: Count | None = None
     ffn_width: Count | None = None
     shape: dict[Rank, Count] = Field(default_factory=dict)
@@ -110,6 +163,9 @@ class _Layer:
     cascade: str | None
     places: tuple[tuple[str, Span], ...]
     """Where each rank's shape was written."""
+    fields: YamlNode | None = None
+    config: YamlNode | None = None
+    """The fields of a model, or some that change it."""
 
 
 def load(
@@ -165,6 +221,9 @@ def _folded(root: YamlNode) -> YamlNode:
     if not isinstance(root, YamlMapping):
         raise SpecError(Problem(f"expected '{KEY}:' and its fields, got {root.kind}", root.span))
     fields = root.child(KEY)
+    if fields is None and is_config(root):
+        # A model's own configuration is a workload of nothing else.
+        return _one(KEY, _one(CONFIG, root))
     beside: tuple[tuple[YamlScalar, YamlNode], ...] = ()
     if isinstance(fields, YamlScalar) and fields.value is not None and root.child("name") is None:
         # `workload: NAME` beside its fields.
@@ -206,40 +265,107 @@ def _layer(root: YamlNode) -> _Layer:
     if spec.model is not None:
         model = referred("workloads", spec.model, root.span_of((*path, "model")))
     places = tuple((rank, root.key_span((*path, "shape", rank))) for rank in spec.shape)
-    return _Layer(spec.model_copy(update={"model": model}), cascade, places)
+    fields = root.at(path)
+    config = config_tree(fields)
+    return _Layer(spec.model_copy(update={"model": model}), cascade, places, fields, config)
+
+
+def _one(key: str, node: YamlNode) -> YamlMapping:
+    return YamlMapping(span=node.span, entries=((_key(key, node.span), node),))
 
 
 def _key(text: str, span: Span) -> YamlScalar:
     return YamlScalar(span=span, value=text, text=text)
 
 
-def _merged(layers: list[_Layer], name: str) -> Workload:
-    """Later layers win; in one layer ranks win over ``batch`` and ``seq_len``."""
-    shapes: dict[str, int] = {}
-    chosen: dict[str, Any] = {}
-    stated: dict[str, Span] = {}
-    for layer in layers:
+@dataclass(slots=True)
+class _Merge:
+    """What the layers say together."""
+
+    chosen: dict[str, Any] = field(default_factory=dict)
+    ranks: dict[str, int] = field(default_factory=dict)
+    stated: dict[str, Span] = field(default_factory=dict)
+    config: YamlNode | None = None
+
+    def add(self, layer: _Layer) -> None:
+        """Lay a layer over the others; its ranks win over its batch and lengths."""
         spec = layer.spec
-        if spec.batch is not None:
-            shapes["B"] = spec.batch
-        if spec.seq_len is not None:
-            shapes["P"] = shapes["M"] = spec.seq_len
-        shapes.update(spec.shape)
+        if layer.config is not None:
+            self.config = config_over(self.config, layer.config)
+            if self.config is layer.config:
+                # Another model: what was said of the one below does not hold.
+                self.ranks.clear()
+                self.stated.clear()
+                self.chosen = {k: v for k, v in self.chosen.items() if k not in _OF_A_MODEL}
+        for rank in _replaced(spec):
+            self.ranks.pop(rank, None)
+        self.ranks.update(spec.shape)
         if layer.cascade is not None:
-            chosen["cascade"] = layer.cascade
-            stated.clear()
-        stated.update(layer.places)
-        for key in ("name", "model_width", "ffn_width", "source"):
+            self.chosen["cascade"] = layer.cascade
+            self.stated.clear()
+        self.stated.update(layer.places)
+        for key in _KEPT:
             if (value := getattr(spec, key)) not in (None, ""):
-                chosen[key] = value
-    if "cascade" not in chosen:
-        raise SpecError(f"{name}: the workload names no cascade, for example 'attention-1pass'")
+                self.chosen[key] = value
+
+
+_TOKENS = ("phase", "batch", "seq_len", "cached_len", "layer")
+_OWN = ("model_width", "ffn_width", "source")
+_KEPT = ("name", *_TOKENS, *_OWN)
+_OF_A_MODEL = ("cascade", "layer", *_OWN)
+
+
+def _replaced(spec: _Workload) -> tuple[str, ...]:
+    """Ranks of the layers below that this layer's other fields set anew."""
+    lengths = (spec.seq_len, spec.phase, spec.cached_len)
+    return (
+        *(("B",) if spec.batch is not None else ()),
+        *(("P", "M") if any(v is not None for v in lengths) else ()),
+    )
+
+
+def _merged(layers: list[_Layer], name: str) -> Workload:
+    """The workload of all layers, of which later ones win."""
+    merge = _Merge()
+    for layer in layers:
+        merge.add(layer)
+    said = {key: merge.chosen.pop(key) for key in _TOKENS if key in merge.chosen}
+    choice = Choice(**said, places=places_of([layer.fields for layer in layers])).checked()
+    chosen = {"name": name, **merge.chosen}
+    shapes = choice.shapes()
+    if merge.config is not None:
+        found = model_layer(merge.config, choice, merge.ranks)
+        chosen = {**_model_fields(found), **chosen, "folds": "P" not in merge.ranks}
+        shapes = dict(found.attention.shapes)
+    if chosen.get("cascade") is None:
+        raise SpecError(_no_cascade(name, choice, chosen.get("model"), chosen.get("layer")))
     return Workload(
-        name=chosen.get("name", name),
-        cascade=chosen["cascade"],
-        shapes=tuple(sorted(shapes.items())),
-        model_width=chosen.get("model_width"),
-        ffn_width=chosen.get("ffn_width"),
-        source=chosen.get("source", ""),
-        stated=tuple(stated.items()),
+        **chosen,
+        phase=choice.phase,
+        cached_len=choice.cached_len or 0,
+        shapes=tuple(sorted((shapes | merge.ranks).items())),
+        stated=tuple(merge.stated.items()),
+    )
+
+
+def _model_fields(found: ModelLayer) -> dict[str, Any]:
+    return {
+        "cascade": found.attention.cascade,
+        "model": found.model,
+        "layer": found.index,
+        "group": found.attention.group,
+        "notes": found.notes,
+        "model_width": found.model.width,
+        "ffn_width": found.ffn_width,
+        "source": found.model.source,
+    }
+
+
+def _no_cascade(name: str, choice: Choice, model: ModelConfig | None, layer: int | None) -> Problem:
+    if model is None or layer is None:
+        return Problem(f"{name}: the workload names no cascade, for example 'attention-1pass'")
+    kind = model.layer(layer).mixer.kind
+    return Problem(
+        f"{name}: no cascade ships for the {choice.phase} of {kind} layers (layer {layer})",
+        hint="name one of yours with cascade=FILE, or choose a layer of another kind with layer=N",
     )
