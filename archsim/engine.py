@@ -91,10 +91,11 @@ def _refuse_unlike_rows(program: Program, folded: int) -> None:
     apart = tells_apart(program, "P") if folded > 1 else None
     if apart is not None:
         text = (
-            f"cascade '{program.name}' treats queries by their position (Einsum"
-            f" '{apart.name}'), and {folded} query heads that share keys cannot be its rows"
+            f"cascade '{program.name}' tells queries apart by their position ({apart}), so"
+            f" {folded} query heads that share keys and values cannot be rows of one head"
         )
-        raise SpecError(Problem(text, hint="use a cascade with the rank G of such heads"))
+        hint = "use a cascade without a mask, or one with ranks for such heads (G groups of S)"
+        raise SpecError(Problem(text, hint=hint))
 
 
 def default_mapping(cascade: str) -> Mapping:

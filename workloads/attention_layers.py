@@ -1,11 +1,7 @@
 """One layer's attention in a phase: the cascade that computes it, its shapes, and notes.
 
-Query heads that share keys and values are a rank G beside the query tokens P: the rows of
-one head of keys are all pairs (g, p). A cascade without G computes the same with P = G x P
-rows, as long as it has no mask over p: every row meets every key either way, so operations
-and the traffic of Q, K, V and the output are the same. Latent attention in its absorbed form is
-such a group too: all heads share one key of ``kv_rank + rope_width`` and one value of
-``kv_rank`` elements a token (DeepSeek-V2, arXiv 2405.04434, section 2.1.2).
+Latent attention in its absorbed form shares one key of ``kv_rank + rope_width`` elements and
+one value of ``kv_rank`` a token among all heads (DeepSeek-V2, arXiv 2405.04434, section 2.1).
 """
 
 from __future__ import annotations
@@ -26,6 +22,7 @@ from .models import (
     SoftmaxAttention,
     StateSpaceDual,
 )
+from .shared_heads import Variant
 
 Phase = Literal["prefill", "decode", "chunked-prefill"]
 PHASES: tuple[str, ...] = get_args(Phase)
@@ -63,8 +60,10 @@ class LayerAttention:
     cascade: str | None
     """A built-in cascade, or None where none computes this."""
     shapes: tuple[tuple[str, int], ...]
-    group: int = 1
-    """Query heads that share one head of keys and values: the shape of G."""
+    """H are query heads, P query tokens."""
+    kv_heads: int | None = None
+    """Heads of keys and values; None: as many as of queries."""
+    variants: tuple[Variant, ...] = ()
     causal: bool = False
     """A query sees no later key, and the cascade has no mask that says so."""
     notes: tuple[str, ...] = ()
@@ -85,29 +84,25 @@ def _softmax(a: SoftmaxAttention, tokens: Tokens) -> LayerAttention:
     keys, notes = tokens.keys, []
     if a.window is not None and keys > a.window:
         if tokens.queries > 1:
-            raise SpecError(Problem(_window_text(a.window, tokens), None, _WINDOW_HINT))
+            raise SpecError(_beyond_window(a.window, tokens))
         notes.append(f"the window lets the query see {a.window} of {keys} keys")
         keys = a.window
     if a.softcap is not None:
         notes.append(f"the soft cap of scores at {a.softcap:g} (a tanh each) is not counted")
     return LayerAttention(
         cascade="attention-sink" if a.sinks else "attention-1pass",
-        shapes=_shapes(tokens, a.kv_heads, a.qk_width, a.v_width, keys),
-        group=a.group,
+        shapes=_shapes(tokens, a.heads, a.qk_width, a.v_width, keys),
+        kv_heads=a.kv_heads,
         causal=a.causal,
         notes=tuple(notes),
     )
 
 
-_WINDOW_HINT = (
-    "take seq_len no longer than the window, phase decode, or a layer without a window (layer=1)"
-)
-
-
-def _window_text(window: int, tokens: Tokens) -> str:
-    return (
-        f"this layer has a window of {window} keys and {tokens.keys} are given:"
-        " no cascade with a window ships yet"
+def _beyond_window(window: int, tokens: Tokens) -> Problem:
+    return Problem(
+        f"the layer has a window of {window} keys, and queries here would see {tokens.keys}:"
+        " no cascade with a window has a mapping yet",
+        hint="take no more tokens than the window, phase=decode, or a layer without a window",
     )
 
 
@@ -134,6 +129,7 @@ def _latent(a: LatentAttention, tokens: Tokens) -> LayerAttention:
         return LayerAttention(
             cascade="attention-1pass",
             shapes=_shapes(tokens, a.heads, width, a.v_width, tokens.keys),
+            variants=(_unfolding(a),),
             causal=a.causal,
             notes=(
                 "latent attention with keys and values unfolded to every head;"
@@ -143,8 +139,9 @@ def _latent(a: LatentAttention, tokens: Tokens) -> LayerAttention:
     cached = a.kv_rank + a.rope_width
     return LayerAttention(
         cascade="attention-1pass",
-        shapes=_shapes(tokens, 1, cached, a.kv_rank, tokens.keys),
-        group=a.heads,
+        shapes=_shapes(tokens, a.heads, cached, a.kv_rank, tokens.keys),
+        kv_heads=1,
+        variants=(_unfolding(a),),
         notes=(
             f"latent attention, absorbed: {a.heads} heads share one key of {cached} words a token;"
             " projections into and out of the latent are not counted",
@@ -152,6 +149,12 @@ def _latent(a: LatentAttention, tokens: Tokens) -> LayerAttention:
             f" tensor of their own, {cached + a.kv_rank} words a token instead of {cached}",
         ),
     )
+
+
+def _unfolding(a: LatentAttention) -> Variant:
+    """Shapes for a cascade that computes on the latent (rank L) itself."""
+    shapes = (("D", a.nope_width), ("F", a.v_width), ("L", a.kv_rank), ("R", a.rope_width))
+    return Variant(rank="L", shapes=shapes)
 
 
 def _decay(a: DecayAttention, tokens: Tokens) -> LayerAttention:

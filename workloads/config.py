@@ -29,8 +29,9 @@ from einsum_cascade.yaml_source import YamlMapping, YamlNode, YamlScalar
 from .attention_layers import Phase
 from .huggingface import is_config
 from .model_files import CONFIG, config_over, config_tree
-from .model_workload import GROUP, Choice, ModelLayer, group_notes, model_layer, places_of
+from .model_workload import Choice, ModelLayer, model_layer, places_of, shared_heads
 from .models import ModelConfig
+from .shared_heads import SharedHeads
 
 KEY = "workload"
 SCOPES = ("attention", "block", "model")
@@ -61,10 +62,8 @@ class Workload:
     """The whole model, where the workload was read from one."""
     layer: int | None = None
     """Which of the model's layers this is the attention of, from 0."""
-    group: int = 1
-    """Query heads that share one head of keys and values."""
-    folds: bool = True
-    """The group joins the queries where a cascade has no rank G."""
+    heads: SharedHeads = field(default=SharedHeads())
+    """How query heads share keys and values."""
     notes: tuple[str, ...] = ()
     """What the cascade leaves out of the layer, and what was taken by default."""
     source: str = field(default="", compare=False)
@@ -88,8 +87,8 @@ class Workload:
     def shapes_for(self, ranks: Collection[str]) -> dict[str, int]:
         """The shapes of those ranks of a cascade that are given here.
 
-        Query heads that share keys and values are a rank G; in a cascade without it they
-        are more queries (P = G x P), which meet the same keys.
+        H are query heads and P query tokens. Where heads share keys and values and the
+        cascade has no rank for it, they are rows of one head: see ``shared_heads``.
 
         Raises
         ------
@@ -105,21 +104,16 @@ class Workload:
         ]
         if problems:
             raise SpecError(problems)
-        shapes = {**dict(self.shapes), GROUP: self.group} if self.group > 1 else dict(self.shapes)
-        if "P" in shapes:
-            shapes["P"] *= self.folded_for(ranks)
+        shapes = self.heads.shapes(dict(self.shapes), ranks)
         return {rank: size for rank, size in shapes.items() if rank in ranks}
 
     def folded_for(self, ranks: Collection[str]) -> int:
-        """How many query heads are taken together as rows of one: 1 where G is a rank."""
-        return 1 if GROUP in ranks or "P" not in ranks or not self.folds else self.group
+        """How many query heads become rows of one head in a cascade of those ranks."""
+        return self.heads.folded(ranks)
 
     def notes_for(self, ranks: Collection[str]) -> tuple[str, ...]:
-        """What is left out and how groups of query heads are computed, in sentences."""
-        return (
-            *self.notes,
-            *group_notes(self.group, self.folded_for(ranks), ranks, self.shape("P")),
-        )
+        """What is left out and how shared heads are computed, in sentences."""
+        return (*self.notes, *self.heads.notes(dict(self.shapes), ranks))
 
 
 def _scope(value: Any) -> str:
@@ -299,6 +293,8 @@ class _Merge:
                 self.chosen = {k: v for k, v in self.chosen.items() if k not in _OF_A_MODEL}
         for rank in _replaced(spec):
             self.ranks.pop(rank, None)
+        for length in _LENGTHS.get(spec.phase or "", ()):
+            self.chosen.pop(length, None)
         self.ranks.update(spec.shape)
         if layer.cascade is not None:
             self.chosen["cascade"] = layer.cascade
@@ -310,6 +306,8 @@ class _Merge:
 
 
 _TOKENS = ("phase", "batch", "seq_len", "cached_len", "layer")
+_LENGTHS = {"prefill": ("cached_len",), "decode": ("seq_len", "cached_len")}
+"""What a phase makes of the lengths of the layers below: these no longer hold."""
 _OWN = ("model_width", "ffn_width", "source")
 _KEPT = ("name", *_TOKENS, *_OWN)
 _OF_A_MODEL = ("cascade", "layer", *_OWN)
@@ -335,8 +333,9 @@ def _merged(layers: list[_Layer], name: str) -> Workload:
     shapes = choice.shapes()
     if merge.config is not None:
         found = model_layer(merge.config, choice, merge.ranks)
-        chosen = {**_model_fields(found), **chosen, "folds": "P" not in merge.ranks}
-        shapes = dict(found.attention.shapes)
+        chosen = {**_model_fields(found), **chosen}
+        shapes = dict(found.attention.shapes) | merge.ranks
+        chosen["heads"] = shared_heads(found.attention, shapes, choice, merge.ranks)
     if chosen.get("cascade") is None:
         raise SpecError(_no_cascade(name, choice, chosen.get("model"), chosen.get("layer")))
     return Workload(
@@ -353,7 +352,6 @@ def _model_fields(found: ModelLayer) -> dict[str, Any]:
         "cascade": found.attention.cascade,
         "model": found.model,
         "layer": found.index,
-        "group": found.attention.group,
         "notes": found.notes,
         "model_width": found.model.width,
         "ffn_width": found.ffn_width,
@@ -364,8 +362,10 @@ def _model_fields(found: ModelLayer) -> dict[str, Any]:
 def _no_cascade(name: str, choice: Choice, model: ModelConfig | None, layer: int | None) -> Problem:
     if model is None or layer is None:
         return Problem(f"{name}: the workload names no cascade, for example 'attention-1pass'")
+    kinds = sorted({run.layer.mixer.kind for run in model.runs})
     kind = model.layer(layer).mixer.kind
-    return Problem(
-        f"{name}: no cascade ships for the {choice.phase} of {kind} layers (layer {layer})",
-        hint="name one of yours with cascade=FILE, or choose a layer of another kind with layer=N",
-    )
+    hint = "name one of yours with cascade=FILE"
+    if len(kinds) > 1:
+        hint += f", or choose another layer with layer=N (the model has {', '.join(kinds)})"
+    text = f"{name}: no cascade ships for the {choice.phase} of {kind} layers"
+    return Problem(text, choice.places.get("phase"), hint)

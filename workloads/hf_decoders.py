@@ -14,7 +14,7 @@ from einsum_cascade.yaml_source import YamlNode
 from .hf_fields import (
     ConfigFields,
     LayerCount,
-    LayerType,
+    LayerTypes,
     Positive,
     Size,
     SizeOrZero,
@@ -35,7 +35,7 @@ class _Decoder(ConfigFields):
     num_attention_heads: Size
     intermediate_size: Size
     head_dim: Size | None = None
-    layer_types: tuple[LayerType, ...] | None = None
+    layer_types: LayerTypes | None = None
 
 
 class _Llama(_Decoder):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, PlainValidator
 
-from einsum_cascade.errors import Problem, SpecError
+from einsum_cascade.errors import Problem, SpecError, nearest
 from einsum_cascade.yaml_schema import LARGEST_COUNT, Fields, expected
 from einsum_cascade.yaml_source import YamlNode, shorten
 
@@ -75,7 +75,26 @@ Size = Annotated[int, PlainValidator(_size)]
 SizeOrZero = Annotated[int, PlainValidator(_size_or_zero)]
 LayerCount = Annotated[int, PlainValidator(_layers)]
 Positive = Annotated[float, PlainValidator(_positive)]
-LayerType = Literal["full_attention", "sliding_attention"]
+
+
+def one_a_layer(*allowed: str | int) -> PlainValidator:
+    """A list with one of some words (or numbers) a layer; tells the first that is wrong."""
+
+    def read(value: Any) -> tuple[str | int, ...]:
+        if not isinstance(value, list | tuple):
+            raise expected(f"expected a list with an entry a layer, got {_shown(value)}")
+        for index, entry in enumerate(value):
+            if not any(type(entry) is type(word) and entry == word for word in allowed):
+                words = " or ".join(repr(word) for word in allowed)
+                close = nearest(str(entry), [str(word) for word in allowed])
+                hint = f"did you mean '{close}'?" if close else ""
+                raise expected(f"entry {index}: expected {words}, got {_shown(entry)}", hint)
+        return tuple(value)
+
+    return PlainValidator(read)
+
+
+LayerTypes = Annotated[tuple[str, ...], one_a_layer("full_attention", "sliding_attention")]
 
 ConfigFields.model_rebuild()
 

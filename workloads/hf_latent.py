@@ -6,7 +6,7 @@ MiniMax-Text-01's own configuration.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated
 
 from einsum_cascade.yaml_schema import validate
 from einsum_cascade.yaml_source import YamlNode
@@ -18,6 +18,7 @@ from .hf_fields import (
     SizeOrZero,
     grouped_heads,
     head_width,
+    one_a_layer,
     per_layer,
     routed,
 )
@@ -106,11 +107,13 @@ class _MiniMax(ConfigFields):
     head_dim: Size | None = None
     num_local_experts: Size = 8
     num_experts_per_tok: Size = 2
-    layer_types: tuple[Literal["full_attention", "linear_attention"], ...] | None = None
+    layer_types: (
+        Annotated[tuple[str, ...], one_a_layer("full_attention", "linear_attention")] | None
+    ) = None
 
 
 class _MiniMaxText01(_MiniMax):
-    attn_type_list: tuple[Literal[0, 1], ...]
+    attn_type_list: Annotated[tuple[int, ...], one_a_layer(0, 1)]
     """A 0 for each lightning layer, a 1 for each softmax layer."""
     shared_intermediate_size: SizeOrZero = 0
 

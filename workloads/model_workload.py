@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from einsum_cascade.errors import Problem, SpecError
@@ -20,9 +20,8 @@ from .attention_layers import (
 )
 from .huggingface import read_config
 from .models import ModelConfig
+from .shared_heads import SharedHeads
 
-GROUP = "G"
-"""The rank of query heads that share keys and values."""
 DEFAULT_LENGTH = 4096
 
 
@@ -48,7 +47,8 @@ class Choice:
         Raises
         ------
         SpecError
-            ``cached_len`` is missing, or stands beside a phase without a cache.
+            ``cached_len`` is missing, or stands beside a phase without a cache; or
+            ``seq_len`` beside one of a single token.
         """
         if self.phase == "prefill" and self.cached_len:
             hint = "phase=decode or phase=chunked-prefill have a cache"
@@ -56,6 +56,9 @@ class Choice:
         if self.phase != "prefill" and self.cached_len is None:
             what = "needs cached_len, the tokens of a sequence that came before"
             raise self.problem("phase", f"'{self.phase}' {what}", "for example cached_len=8191")
+        if self.phase == "decode" and self.seq_len is not None:
+            text = "decoding computes one token a sequence; cached_len says how many came before"
+            raise self.problem("seq_len", text)
         return self
 
     def shapes(self) -> dict[str, int]:
@@ -141,33 +144,36 @@ def _tokens(model: ModelConfig, choice: Choice) -> tuple[Tokens, tuple[str, ...]
 def _layer_notes(model: ModelConfig, index: int) -> tuple[str, ...]:
     mixer = model.layer(index).mixer
     alike = sum(run.count for run in model.runs if run.layer.mixer == mixer)
-    total = model.layer_count
-    note = f"one layer of {total}: number {index}, {mixer.kind}; {alike} of them mix tokens so"
-    return (note,)
-
-
-def group_notes(
-    group: int, folded: int, ranks: Collection[str], rows: int | None
-) -> tuple[str, ...]:
-    """How query heads that share keys and values are computed by a cascade of some ranks."""
-    if group == 1 or GROUP in ranks or "P" not in ranks:
-        return ()
-    if folded == 1:
-        return (
-            f"P is as given: the {group} query heads that share a head of keys are not"
-            " counted in it",
-        )
     return (
-        f"{group} query heads share a head of keys and values: they are rows of one head,"
-        f" P = {group} x {rows}",
+        f"attention of layer {index} ({mixer.kind}) alone: {alike} of the model's"
+        f" {model.layer_count} layers have it",
     )
 
 
-def places_of(trees: Sequence[YamlNode | None]) -> dict[str, Span]:
-    """Where each field was written; later trees win."""
-    return {
-        key.text: key.span
-        for tree in trees
-        if isinstance(tree, YamlMapping)
-        for key, _ in tree.entries
-    }
+def shared_heads(
+    attention: LayerAttention, shapes: Mapping[str, int], choice: Choice, ranks: Collection[str]
+) -> SharedHeads:
+    """How the query heads that are computed share keys and values.
+
+    Raises
+    ------
+    SpecError
+        H was given by hand and does not divide into groups as large as the model's.
+    """
+    kv_heads, heads = attention.kv_heads, shapes.get("H", 1)
+    group = dict(attention.shapes)["H"] // kv_heads if kv_heads else 1
+    group = heads if kv_heads == 1 else group
+    if heads % group:
+        text = f"{heads} query heads are not groups of {group}, which share keys and values"
+        raise choice.problem("H", text)
+    return SharedHeads(group=group, variants=attention.variants, given=tuple(ranks))
+
+
+def places_of(trees: Iterable[YamlNode | None]) -> dict[str, Span]:
+    """Where each field, and each rank below ``shape``, was written; later trees win."""
+    found: dict[str, Span] = {}
+    for tree in trees:
+        for part in (tree, tree.child("shape") if tree is not None else None):
+            if isinstance(part, YamlMapping):
+                found |= {key.text: key.span for key, _ in part.entries}
+    return found
