@@ -31,7 +31,7 @@ from .huggingface import is_config
 from .model_files import CONFIG, config_over, config_tree
 from .model_workload import Choice, ModelLayer, model_layer, places_of, shared_heads
 from .models import ModelConfig
-from .shared_heads import SharedHeads
+from .shared_heads import SharedHeads, bounded
 
 KEY = "workload"
 SCOPES = ("attention", "block", "model")
@@ -218,6 +218,9 @@ def _folded(root: YamlNode) -> YamlNode:
     if fields is None and is_config(root):
         # A model's own configuration is a workload of nothing else.
         return _one(KEY, _one(CONFIG, root))
+    if fields is None and root.span.source.name.lower().endswith(".json"):
+        text = "expected 'workload' and its fields, or a model's fields with its 'model_type'"
+        raise SpecError(Problem(text, root.span))
     beside: tuple[tuple[YamlScalar, YamlNode], ...] = ()
     if isinstance(fields, YamlScalar) and fields.value is not None and root.child("name") is None:
         # `workload: NAME` beside its fields.
@@ -342,7 +345,7 @@ def _merged(layers: list[_Layer], name: str) -> Workload:
         **chosen,
         phase=choice.phase,
         cached_len=choice.cached_len or 0,
-        shapes=tuple(sorted((shapes | merge.ranks).items())),
+        shapes=tuple((r, bounded(r, n)) for r, n in sorted((shapes | merge.ranks).items())),
         stated=tuple(merge.stated.items()),
     )
 

@@ -12,8 +12,24 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from einsum_cascade.errors import SpecError
+from einsum_cascade.yaml_schema import LARGEST_COUNT
+
 GROUPS, SHARING = "G", "S"
 """The ranks of groups, and of heads inside one."""
+
+
+def bounded(rank: str, size: int) -> int:
+    """A shape that was computed, as large as one that is written may be.
+
+    Raises
+    ------
+    SpecError
+        It is larger.
+    """
+    if size > LARGEST_COUNT:
+        raise SpecError(f"{rank}: these sizes together make {size:.3g}, more than 1e15")
+    return size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +59,13 @@ class SharedHeads:
         return 1 if apart or not {"H", "P"} <= set(ranks) else self.group
 
     def shapes(self, shapes: Mapping[str, int], ranks: Collection[str]) -> dict[str, int]:
-        """The shapes of a workload as a cascade of those ranks wants them."""
+        """The shapes of a workload as a cascade of those ranks wants them.
+
+        Raises
+        ------
+        SpecError
+            The heads of a group make more rows than anything may have.
+        """
         found = dict(shapes)
         if variant := self.variant(ranks):
             return found | {r: n for r, n in variant.shapes if r not in self.given}
@@ -51,7 +73,7 @@ class SharedHeads:
             return {SHARING: self.group} | found
         if (folded := self.folded(ranks)) > 1:
             found["H"] //= folded
-            found["P"] *= folded
+            found["P"] = bounded("P", folded * found["P"])
         return found
 
     def notes(self, shapes: Mapping[str, int], ranks: Collection[str]) -> tuple[str, ...]:

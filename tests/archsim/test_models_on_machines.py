@@ -110,7 +110,10 @@ def test_the_command_line(tmp_path: Path) -> None:
     assert "3 does not divide hidden_size, 64" in refused("simulate", str(path), "fusemax")
 
 
-def test_models_are_listed_and_shown() -> None:
+def test_models_are_listed_and_shown(tmp_path: Path) -> None:
     assert "deepseek-v3" in run("list", "workloads").stdout
     shown = run("show", "llama-3-8b")
     assert "num_key_value_heads: 8" in shown.stdout
+    path = tmp_path / "config.json"
+    path.write_text('{"model_type": "llama", "hidden_size": 64}', encoding="utf-8")
+    assert '"hidden_size": 64' in run("show", str(path)).stdout

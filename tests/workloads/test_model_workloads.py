@@ -285,3 +285,31 @@ def test_models_of_one_shape_everywhere() -> None:
     assert shipped is not None
     assert (shipped.runs, shipped.width) == (fields.runs, fields.width)
     assert model_of(MAMBA2).layer_count == 64
+
+
+def test_sizes_that_together_are_too_large(tmp_path: Path) -> None:
+    """Each of them may be as large, what they make may not."""
+    vit = {
+        "model_type": "vit",
+        "hidden_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "intermediate_size": 8,
+        "image_size": 10**15,
+        "patch_size": 1,
+    }
+    with pytest.raises(SpecError, match=r"M: these sizes together make 1e\+30, more than 1e15"):
+        load(write(tmp_path, vit))
+    with pytest.raises(SpecError, match=r"P: these sizes together make 4e\+15"):
+        shapes("llama-3-8b", seq_len=10**15)
+    assert load("llama-3-8b", phase="decode", cached_len=10**15 - 1).shape("M") == 10**15
+    with pytest.raises(SpecError, match="M: these sizes"):
+        load("llama-3-8b", phase="decode", cached_len=10**15)
+
+
+def test_a_json_file_that_is_no_workload(tmp_path: Path) -> None:
+    path = write(tmp_path, {"d_model": 2560, "n_layer": 64})
+    with pytest.raises(
+        SpecError, match=r"config\.json:1:1: .* a model's fields with its 'model_type'"
+    ):
+        load(path)
