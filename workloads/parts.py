@@ -138,7 +138,7 @@ def parts_of(work: Workload) -> tuple[Part, ...]:
         wanted = ("model_width", "ffn_width", *(("layers",) if layers is None else ()))
         absent = [name for name in wanted if getattr(work, name) is None]
         hint = f"add {absent[0]} to the workload, or --set {absent[0]}=..."
-        text = f"{work.name}: scope '{work.scope}' needs {' and '.join(absent)}"
+        text = f"{work.name}: scope '{work.scope}' needs {', '.join(absent)}"
         raise SpecError(Problem(text, hint=hint))
     return Layer(
         attention=attention,

@@ -135,6 +135,12 @@ def test_normalizations() -> None:
     close(call("rms_norm_projection", x, g, w, 1e-3), projected)
 
 
+def test_a_linear_layer() -> None:
+    x, w = draw(5, (4, 6), (6, 3))
+    expected = [[loops.dot(r, c) for c in w.T.tolist()] for r in x.tolist()]
+    np.testing.assert_allclose(call("linear_layer", x, w), expected)
+
+
 def test_cross_entropy_is_that_of_a_distribution() -> None:
     x, t = draw(4, (3, 5), (3, 5))
     target = np.exp(t) / np.exp(t).sum(-1, keepdims=True)
