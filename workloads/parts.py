@@ -65,7 +65,7 @@ class Layer:
     ``attention`` has shapes of B sequences, H heads of width E (queries and keys) and F
     (values), P queries and M keys a sequence. Projections and feed-forward network are
     matrix multiplications over the tokens of all sequences together. Normalisations,
-    biases, residual sums and activation functions are left out.
+    biases and residual sums are left out.
 
     Raises
     ------
@@ -82,8 +82,9 @@ class Layer:
     """Heads of keys and values; None: as many as of queries. Fewer share them (GQA, MQA)."""
     new_keys: int | None = None
     """Keys a sequence that are projected here; None: all. The others come from a cache."""
-    gated: bool = False
-    """Whether a third matrix multiplication gates the feed-forward network."""
+    ffn_up: str = LINEAR
+    """The cascade that widens a token inside the feed-forward network, its activation
+    function and gate included: a built-in name or a file; ranks as ``linear-layer``."""
     times: int = 1
     """How many such layers there are."""
 
@@ -100,21 +101,21 @@ class Layer:
         keys = b * (m if self.new_keys is None else self.new_keys)
         groups = h if self.key_heads is None else self.key_heads
         d, s = self.model_width, self.ffn_width
-        gate = (self._linear("ffn-gate", queries, d, s),) if self.gated else ()
         return (
             self._linear("query-projection", queries, d, h * e),
             self._linear("key-projection", keys, d, groups * e),
             self._linear("value-projection", keys, d, groups * f),
             replace(self.attention, times=self.attention.times * self.times),
             self._linear("output-projection", queries, h * f, d),
-            *gate,
-            self._linear("ffn-up", queries, d, s),
+            self._linear("ffn-up", queries, d, s, self.ffn_up),
             self._linear("ffn-down", queries, s, d),
         )
 
-    def _linear(self, name: str, tokens: int, features: int, projected: int) -> Part:
+    def _linear(
+        self, name: str, tokens: int, features: int, projected: int, cascade: str = LINEAR
+    ) -> Part:
         shapes = (("D", features), ("J", projected), ("N", tokens))
-        return Part(name=name, cascade=LINEAR, shapes=shapes, times=self.times)
+        return Part(name=name, cascade=cascade, shapes=shapes, times=self.times)
 
 
 def attention_of(work: Workload) -> Part:
@@ -144,6 +145,7 @@ def parts_of(work: Workload) -> tuple[Part, ...]:
         attention=attention,
         model_width=work.model_width,
         ffn_width=work.ffn_width,
+        ffn_up=work.ffn_up,
         times=layers,
     ).parts()
 
@@ -152,9 +154,10 @@ def left_out(work: Workload) -> tuple[str, ...]:
     """What the scope of a workload leaves out, in sentences."""
     if work.scope == "attention":
         return ()
+    activation = ", activation functions" if work.ffn_up == LINEAR else ""
     found = [
-        f"scope {work.scope}: matrix multiplications and attention; normalisations, biases, "
-        "residual sums and activation functions are not counted"
+        f"scope {work.scope}: linear layers and attention; normalisations, biases, "
+        f"residual sums{activation} are not counted"
     ]
     if work.scope == "model":
         found.append(f"{work.layers} layers alike; embeddings and output head are not counted")

@@ -49,12 +49,12 @@ def layer(**fields: int | bool) -> Layer:
 sizes = st.integers(1, 5)
 
 
-@given(b=sizes, h=sizes, e=sizes, f=sizes, p=sizes, m=sizes, d=sizes, s=sizes, gated=st.booleans())
+@given(b=sizes, h=sizes, e=sizes, f=sizes, p=sizes, m=sizes, d=sizes, s=sizes)
 def test_the_parts_compute_a_layer(
-    b: int, h: int, e: int, f: int, p: int, m: int, d: int, s: int, gated: bool
+    b: int, h: int, e: int, f: int, p: int, m: int, d: int, s: int
 ) -> None:
     """Arrays of the shapes of the parts go through a layer, from residual stream to stream."""
-    parts = layer(B=b, H=h, E=e, F=f, P=p, M=m, model_width=d, ffn_width=s, gated=gated).parts()
+    parts = layer(B=b, H=h, E=e, F=f, P=p, M=m, model_width=d, ffn_width=s).parts()
     rng = np.random.default_rng(0)
     queries, keys = rng.normal(size=(b, p, d)), rng.normal(size=(b, m, d))
     linear = {q.name: dict(q.shapes) for q in parts if q.cascade == "linear-layer"}
@@ -77,10 +77,22 @@ def test_the_parts_compute_a_layer(
     stream = project("output-projection", out.transpose(0, 2, 1, 3).reshape(b * p, h * f))
     assert stream.shape == (b * p, d)
     inner = project("ffn-up", stream)
-    if gated:
-        inner = inner * project("ffn-gate", stream)
     assert project("ffn-down", inner).shape == stream.shape
     assert not linear
+
+
+@pytest.mark.parametrize("cascade", ["linear-layer-gelu", "linear-layer-swiglu"])
+def test_the_feed_forward_network_may_have_an_activation(cascade: str) -> None:
+    work = load("bert-base", scope="block", ffn_up=cascade)
+    plain = load("bert-base", scope="block")
+    changed = [(a, b) for a, b in zip(work.parts, plain.parts, strict=True) if a != b]
+    assert [(a.name, a.cascade, a.shapes == b.shapes) for a, b in changed] == [
+        ("ffn-up", cascade, True)
+    ]
+    assert "activation" in plain.notes[0]
+    assert "activation" not in work.notes[0]
+    with pytest.raises(SpecError, match="did you mean 'linear-layer-gelu'"):
+        load("bert-base", ffn_up="linear-layer-gellu")
 
 
 def test_heads_that_share_keys_project_fewer() -> None:
