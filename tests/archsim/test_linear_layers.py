@@ -2,21 +2,23 @@
 
 Z[N, J] = X[N, D] W[D, J] on an R x C array, results resting in their elements while D goes by.
 Weights that fit beside R tokens are read once; else once per block of as many tokens as fit
-beside C columns of weights. So, with a = ceil(N/R), b = ceil(J/C), w the times W is read:
+beside C columns of weights. Features are cut only where one tile of each operand does not fit:
+partial sums p go to DRAM and come back. With a = ceil(N/R), b = ceil(J/C), W read w times:
 
-    traffic = 2 (ND + DJ w + NJ) bytes     time = max(traffic / bandwidth, abD / clock)
+    traffic = 2 (ND + DJ w + NJ + 2p) bytes     time = max(traffic / bandwidth, abD / clock)
     buffer reads = D (Nb + Ja), writes = ND + DJ w values
 """
 
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from commands import run as command
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from archsim import Architecture, Mapping, Result
@@ -75,24 +77,46 @@ class Case:
     def tiles(self) -> tuple[int, int]:
         return ceil(self.n / self.rows), ceil(self.j / self.columns)
 
-    def holds(self, tokens: int, outputs: int) -> bool:
-        return self.d * (min(tokens, self.n) + min(outputs, self.j)) <= self.buffer
+    def holds(self, tokens: int, outputs: int, features: int) -> bool:
+        return features * (min(tokens, self.n) + min(outputs, self.j)) <= self.buffer
+
+    @property
+    def features(self) -> int:
+        """The largest part of the features of which one tile of each operand fits."""
+        tile = (self.rows, self.columns)
+        parts = (f for f in range(1, self.d + 1) if self.d % f == 0)
+        return max((f for f in parts if self.holds(*tile, f)), default=0)
+
+    @property
+    def blocks(self) -> tuple[int, int]:
+        """Blocks of tokens, and of outputs, that the buffer takes one after the other."""
+        a, b = self.tiles
+        whole = self.holds(self.rows, self.j, self.features)
+        outputs = self.j if whole else self.columns
+        held = [
+            t
+            for t in range(1, a + 1)
+            if a % t == 0 and self.holds(t * self.rows, outputs, self.features)
+        ]
+        return a // max(held), 1 if whole else b
 
     @property
     def weight_reads(self) -> int:
-        """How often W is read, by trying every number of token tiles from the largest down."""
-        a, _ = self.tiles
-        if self.holds(self.rows, self.j):
-            return 1
-        for t in range(a, 0, -1):
-            if a % t == 0 and self.holds(t * self.rows, self.columns):
-                return a // t
-        raise AssertionError("no tile fits")
+        tokens, outputs = self.blocks
+        return tokens if outputs * (self.d // self.features) > 1 else 1
+
+    @property
+    def partial_sums(self) -> int:
+        """Results that come back from DRAM: all but a part of the features' first."""
+        tokens, _ = self.blocks
+        a, b = self.tiles
+        more = self.d // self.features - 1
+        return more * self.n * self.j if a // tokens * b > 1 else 0
 
     @property
     def traffic(self) -> int:
         n, d, j = self.n, self.d, self.j
-        return 2 * (n * d + d * j * self.weight_reads + n * j)
+        return 2 * (n * d + d * j * self.weight_reads + n * j + 2 * self.partial_sums)
 
     @property
     def cycles(self) -> int:
@@ -111,7 +135,7 @@ class Case:
         return read, self.n * self.d + self.d * self.j * self.weight_reads
 
 
-def run(case: Case, machine: str = "fusemax-micro24") -> Result:
+def run(case: Case, machine: str = "fusemax-micro24", mapping: str = LINEAR) -> Result:
     architecture = Architecture.load(
         machine,
         (
@@ -121,8 +145,8 @@ def run(case: Case, machine: str = "fusemax-micro24") -> Result:
         ),
     )
     shapes = {"N": case.n, "D": case.d, "J": case.j}
-    program = Cascade.load(LINEAR).program
-    return evaluate_mapping(program, Mapping.load(LINEAR), architecture, shapes)
+    program = Cascade.load(mapping).program
+    return evaluate_mapping(program, Mapping.load(mapping), architecture, shapes)
 
 
 def agrees(result: Result, case: Case) -> None:
@@ -174,17 +198,52 @@ def cases(draw: st.DrawFn) -> Case:
     rows, columns = (draw(st.sampled_from([1, 3, 16, 64, 256])) for _ in range(2))
     # A single feature would stay in the registers from one tile to the next.
     n, d, j = (draw(st.integers(least, most)) for least, most in ((1, 4000), (2, 600), (1, 1200)))
-    least = max(256, d * (min(rows, n) + min(columns, j)))
-    return Case(n, d, j, rows, columns, least + draw(st.integers(0, 3 * d * (n + j))))
+    tile = d * (min(rows, n) + min(columns, j))
+    return Case(n, d, j, rows, columns, max(256, draw(st.integers(tile // 4, 3 * d * (n + j)))))
 
 
 @settings(max_examples=200, deadline=None)
 @given(case=cases())
 def test_shapes_and_machines_of_no_paper(case: Case) -> None:
+    assume(case.features > 1)
     agrees(run(case), case)
 
 
+def test_features_are_cut_only_where_they_must_be() -> None:
+    case = Case(512, 100, 512, buffer=100 * 512)
+    assert dict(run(case).tiles)["D1"] == 1
+    cut = run(replace(case, buffer=100 * 512 - 1))
+    assert dict(cut.tiles)["D1"] == 2
+    # Every result waits in DRAM once.
+    assert next(t for t in cut.traffic if t.level == "DRAM").write_bytes == 2 * 2 * 512 * 512
+
+
 def test_a_buffer_that_holds_no_tile_is_refused() -> None:
-    case = Case(512, 100, 512, buffer=100 * 512 - 1)
-    with pytest.raises(NoLegalMappingError, match="global_buffer needs 100 KiB"):
-        run(case)
+    with pytest.raises(NoLegalMappingError, match="global_buffer needs 1 KiB"):
+        run(Case(512, 100, 512, buffer=511))
+
+
+@pytest.mark.parametrize(
+    ("activation", "cycles", "matmuls"), [("relu", 1, 1), ("gelu", 8, 1), ("swiglu", 15, 2)]
+)
+@pytest.mark.parametrize("sizes", [(65536, 768, 3072), (1000, 200, 700), (5, 3, 2)])
+def test_an_activation_follows_in_the_same_elements(
+    activation: str, cycles: int, matmuls: int, sizes: tuple[int, int, int]
+) -> None:
+    """Its cycles a tile beside D of each matmul, and no traffic of its own."""
+    case = Case(*sizes)
+    n, d, j = sizes
+    found = run(case, mapping=f"{LINEAR}-{activation}")
+    a, b = case.tiles
+    (occupied,) = (x.occupied_cycles for x in found.arrays if x.array == "array_2d")
+    assert occupied == a * b * (matmuls * d + cycles)
+    assert found.traffic_bytes == 2 * (n * d + matmuls * d * j + n * j)
+    rows, columns = min(256, n), min(256, j)
+    ends = 2 * (d * rows + d * matmuls * columns + rows * columns) / DRAM * CLOCK
+    longest = max(occupied, found.traffic_bytes / DRAM * CLOCK)
+    assert longest <= found.cycles <= longest + 2 * ends + matmuls * d + cycles
+
+
+@pytest.mark.parametrize("name", ["", "-relu", "-gelu", "-swiglu"])
+def test_every_mapping_computes_what_its_cascade_says(name: str) -> None:
+    assert command("validate", LINEAR + name, "--mapping", LINEAR + name).exit_code == 0
