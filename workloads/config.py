@@ -17,7 +17,7 @@ from einsum_cascade.yaml_edit import Setting, apply_settings, python_setting
 from einsum_cascade.yaml_schema import Count, Fields, Rank, expected, is_rank, section, validate
 from einsum_cascade.yaml_source import YamlMapping, YamlNode, YamlScalar, shorten
 
-from .parts import LINEAR, Part, attention_of, left_out, parts_of
+from .parts import LINEAR, Part, attention_part, left_out, parts_of
 
 KEY = "workload"
 Scope = Literal["attention", "block", "model"]
@@ -74,7 +74,7 @@ class Workload:
         SpecError
             A rank that was given for the cascade is none of ``ranks``.
         """
-        return attention_of(self).shapes_for(ranks)
+        return attention_part(self).shapes_for(ranks)
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -88,7 +88,7 @@ class Workload:
         return parts_of(self)
 
     @property
-    def notes(self) -> tuple[str, ...]:
+    def left_out(self) -> tuple[str, ...]:
         """What the scope leaves out, in sentences."""
         return left_out(self)
 

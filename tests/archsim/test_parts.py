@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archsim import Architecture, Mapping, Result, simulate
+from archsim.merge import merged
 from einsum_cascade.errors import MappingError, SpecError
 from workloads import load
 
@@ -115,6 +116,19 @@ def test_einsums_have_the_part_before_their_name_only_where_needed() -> None:
     assert len(set(names)) == len(names) == 18
 
 
+def test_parts_of_one_name_are_told_apart() -> None:
+    """As in a stack of two kinds of layers."""
+    parts = of_scope("block").parts
+    twice = merged((*parts, *parts), workload="w", mapping="m", shape=())
+    assert len({p.name for p in twice.parts}) == 14
+    assert twice.parts[7].name == "query-projection-2"
+    names = [e.name for e in twice.einsums]
+    assert len(set(names)) == 36
+    assert {"attention.BQK", "attention-2.BQK"} <= set(names)
+    assert twice.energy_pj == pytest.approx(2 * of_scope("block").energy_pj)
+    assert Result.from_dict(json.loads(json.dumps(twice.to_dict()))) == twice
+
+
 def test_what_bounds_a_workload_is_what_bounds_most_of_its_time() -> None:
     short, long = of_scope("block", seq_len="1K"), of_scope("block", seq_len="64K")
     assert (short.bound_by, short.schedule.critical) == ("array_2d", ("ffn-up",))
@@ -170,8 +184,8 @@ def test_a_mapping_of_another_cascade_is_the_attentions() -> None:
 
 
 def test_what_is_wrong_says_in_which_part() -> None:
-    small = Architecture.load(MACHINE, ["memories.global_buffer.capacity=300 KiB"])
-    with pytest.raises(MappingError, match=r"query-projection: global_buffer needs 768 KiB"):
+    small = Architecture.load(MACHINE, ["memories.global_buffer.capacity=512 B"])
+    with pytest.raises(MappingError, match=r"query-projection: global_buffer needs 1 KiB"):
         simulate(load("bert-base", scope="block"), small)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from einsum_cascade import Cascade
 from einsum_cascade.errors import SpecError
-from workloads import Layer, Part, load
+from workloads import Block, Part, load
 
 
 @pytest.mark.parametrize(
@@ -21,13 +21,13 @@ from workloads import Layer, Part, load
 def test_scopes(model: str, layers: int) -> None:
     work = load(model)
     assert [p.name for p in work.parts] == ["attention"]
-    assert work.notes == ()
+    assert work.left_out == ()
     block, whole = (load(model, scope=scope) for scope in ("block", "model"))
     assert len(block.parts) == 7
     assert {p.times for p in block.parts} == {1}
     assert whole.parts == tuple(replace(p, times=layers) for p in block.parts)
     assert block.parts[3] == work.parts[0]
-    assert any(f"{layers} layers" in note for note in whole.notes)
+    assert any(f"{layers} layers" in note for note in whole.left_out)
 
 
 def test_every_part_has_the_ranks_of_its_cascade() -> None:
@@ -37,24 +37,24 @@ def test_every_part_has_the_ranks_of_its_cascade() -> None:
         assert set(part.shapes_for(ranks)) == {name for name, _ in part.shapes} == ranks
 
 
-def layer(**fields: int | bool) -> Layer:
+def block(**fields: int | str) -> Block:
     shapes = {"B": 2, "H": 6, "E": 4, "F": 5, "P": 7, "M": 9}
     own = {k: fields.pop(k) for k in list(fields) if k in shapes}
     attention = Part(
         name="attention", cascade="attention-1pass", shapes=tuple({**shapes, **own}.items())
     )
-    return Layer(attention=attention, **{"model_width": 10, "ffn_width": 30, **fields})  # type: ignore[arg-type]
+    return Block(attention=attention, **{"model_width": 10, "ffn_width": 30, **fields})  # type: ignore[arg-type]
 
 
 sizes = st.integers(1, 5)
 
 
 @given(b=sizes, h=sizes, e=sizes, f=sizes, p=sizes, m=sizes, d=sizes, s=sizes)
-def test_the_parts_compute_a_layer(
+def test_the_parts_compute_a_block(
     b: int, h: int, e: int, f: int, p: int, m: int, d: int, s: int
 ) -> None:
     """Arrays of the shapes of the parts go through a layer, from residual stream to stream."""
-    parts = layer(B=b, H=h, E=e, F=f, P=p, M=m, model_width=d, ffn_width=s).parts()
+    parts = block(B=b, H=h, E=e, F=f, P=p, M=m, model_width=d, ffn_width=s).parts()
     rng = np.random.default_rng(0)
     queries, keys = rng.normal(size=(b, p, d)), rng.normal(size=(b, m, d))
     linear = {q.name: dict(q.shapes) for q in parts if q.cascade == "linear-layer"}
@@ -89,14 +89,14 @@ def test_the_feed_forward_network_may_have_an_activation(cascade: str) -> None:
     assert [(a.name, a.cascade, a.shapes == b.shapes) for a, b in changed] == [
         ("ffn-up", cascade, True)
     ]
-    assert "activation" in plain.notes[0]
-    assert "activation" not in work.notes[0]
+    assert "activation" in plain.left_out[0]
+    assert "activation" not in work.left_out[0]
     with pytest.raises(SpecError, match="did you mean 'linear-layer-gelu'"):
         load("bert-base", ffn_up="linear-layer-gellu")
 
 
 def test_heads_that_share_keys_project_fewer() -> None:
-    parts = {p.name: dict(p.shapes) for p in layer(key_heads=2).parts()}
+    parts = {p.name: dict(p.shapes) for p in block(key_heads=2).parts()}
     assert parts["query-projection"] == {"N": 14, "D": 10, "J": 24}
     assert parts["key-projection"] == {"N": 18, "D": 10, "J": 8}
     assert parts["value-projection"] == {"N": 18, "D": 10, "J": 10}
@@ -104,16 +104,20 @@ def test_heads_that_share_keys_project_fewer() -> None:
 
 
 def test_cached_keys_are_not_projected() -> None:
-    parts = {p.name: dict(p.shapes) for p in layer(P=1, M=4096, new_keys=1).parts()}
+    parts = {p.name: dict(p.shapes) for p in block(P=1, M=4096, new_keys=1).parts()}
     assert parts["key-projection"]["N"] == parts["value-projection"]["N"] == 2
     assert parts["attention"]["M"] == 4096
+    none = [p.name for p in block(new_keys=0).parts()]
+    assert none[:3] == ["query-projection", "attention", "output-projection"]
 
 
-def test_a_stack_of_two_kinds_of_layer() -> None:
+def test_a_stack_of_two_kinds_of_block() -> None:
     """Seven of one to one of another, as hybrid models have them."""
-    one, other = layer(times=7), layer(times=1)
+    one, other = block(times=7, name="lightning"), block(times=1, name="softmax")
     parts = (*one.parts(), *other.parts())
     assert [p.times for p in parts] == [7] * 7 + [1] * 7
+    assert len({p.name for p in parts}) == 14
+    assert parts[0].name == "lightning.query-projection"
 
 
 def test_the_fields_of_scopes_may_come_from_files(tmp_path: Path) -> None:
