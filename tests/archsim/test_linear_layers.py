@@ -21,7 +21,7 @@ from commands import run as command
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from archsim import Architecture, Mapping, Result
+from archsim import Architecture, Mapping, Result, simulate
 from archsim.analytical import evaluate_mapping
 from einsum_cascade import Cascade
 from einsum_cascade.errors import NoLegalMappingError
@@ -53,6 +53,23 @@ def test_bert_as_published(row: dict[str, str]) -> None:
     assert sum(r.latency_s for r in linear) == pytest.approx(float(row["latency_s"]), rel=1e-12)
     energy = float(row["energy_pj_without_overflow"])
     assert sum(r.energy_pj for r in linear) == pytest.approx(energy, rel=1e-11)
+
+
+@pytest.mark.skipif(not TABLE.exists(), reason="the published figures are not beside the project")
+@pytest.mark.parametrize("tokens", ["1K", "16K", "1M"])
+def test_end_to_end_as_published(tokens: str) -> None:
+    """A layer is the published attention and the published linear layers together."""
+    with TABLE.open() as file:
+        rows = [r for r in csv.DictReader(file) if r["seq_len"] == tokens]
+    pair = [r for r in rows if r["configuration"] in ("binding", "proposal")]
+    assert [r["table"] for r in pair] == ["attention", "linear_layers"]
+    work = load("bert-base", scope="block", seq_len=tokens)
+    whole = simulate(work, Architecture.load(MACHINES["proposal"]))
+    assert whole.traffic_bytes == sum(int(r["traffic_bytes"]) for r in pair)
+    latency = sum(float(r["latency_s"]) for r in pair)
+    assert whole.latency_s == pytest.approx(latency, rel=1e-4)
+    energy = sum(float(r["energy_pj_without_overflow"]) for r in pair)
+    assert whole.energy_pj == pytest.approx(energy, rel=1e-4)
 
 
 def linear_parts(work: Workload, machine: Architecture) -> list[Result]:
