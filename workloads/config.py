@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field, PlainValidator
 
@@ -24,17 +24,20 @@ from einsum_cascade.yaml_schema import (
     section,
     validate,
 )
-from einsum_cascade.yaml_source import YamlMapping, YamlNode, YamlScalar
+from einsum_cascade.yaml_source import YamlMapping, YamlNode, YamlScalar, shorten
 
 from .attention_layers import Phase
 from .huggingface import is_config
 from .model_files import CONFIG, config_over, config_tree
+from .model_parts import ffn_up_of
 from .model_workload import Choice, ModelLayer, model_layer, places_of, shared_heads
 from .models import ModelConfig
+from .parts import LINEAR, Part, attention_part, left_out, parts_of
 from .shared_heads import SharedHeads, bounded
 
 KEY = "workload"
-SCOPES = ("attention", "block", "model")
+Scope = Literal["attention", "block", "model"]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
 _MOST_LAYERS = 8
 
 
@@ -50,11 +53,16 @@ class Workload:
     cascade: str
     """A built-in name or a file."""
     shapes: tuple[tuple[str, int], ...]
-    scope: Literal["attention"] = "attention"
+    scope: Scope = "attention"
+    """Attention alone, one layer with projections and feed-forward network, or all layers."""
+    layers: int | None = None
+    """Layers of the model, all alike."""
     model_width: int | None = None
     """Width of the residual stream."""
     ffn_width: int | None = None
     """Width inside the feed-forward network."""
+    ffn_up: str = LINEAR
+    """The cascade that widens a token inside the feed-forward network."""
     phase: Phase = "prefill"
     cached_len: int = 0
     """Tokens of a sequence that came before the ones computed."""
@@ -95,34 +103,31 @@ class Workload:
         SpecError
             A rank that was given for the cascade is none of ``ranks``.
         """
-        problems = [
-            Problem(
-                f"cascade '{self.cascade}' has no rank '{rank}'", span, did_you_mean(rank, ranks)
-            )
-            for rank, span in self.stated
-            if rank not in ranks
-        ]
-        if problems:
-            raise SpecError(problems)
-        shapes = self.heads.shapes(dict(self.shapes), ranks)
-        return {rank: size for rank, size in shapes.items() if rank in ranks}
+        return attention_part(self).shapes_for(ranks)
 
-    def folded_for(self, ranks: Collection[str]) -> int:
-        """How many query heads become rows of one head in a cascade of those ranks."""
-        return self.heads.folded(ranks)
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What runs, in order: attention alone, or with the rest of its layer.
 
-    def notes_for(self, ranks: Collection[str]) -> tuple[str, ...]:
-        """What is left out and how shared heads are computed, in sentences."""
-        return (*self.notes, *self.heads.notes(dict(self.shapes), ranks))
+        Raises
+        ------
+        SpecError
+            The scope needs a width, a number of layers or a shape that is not given.
+        """
+        return parts_of(self)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What the scope leaves out, in sentences."""
+        return left_out(self)
 
 
-def _scope(value: Any) -> str:
-    if value == "attention":
-        return "attention"
-    if value in SCOPES:
-        hint = "'attention' simulates the attention of the model alone"
-        raise expected(f"'{value}' is not there yet, expected 'attention'", hint)
-    raise expected(f"expected one of {', '.join(SCOPES)}")
+def _scope(value: Any) -> Scope:
+    for scope in SCOPES:
+        if value == scope:
+            return scope
+    text = f"expected one of {', '.join(SCOPES)}, got '{shorten(str(value))}'"
+    raise expected(text, did_you_mean(str(value), SCOPES))
 
 
 def _count_or_zero(value: Any) -> int:
@@ -137,7 +142,7 @@ class _Workload(Fields):
     source: str = ""
     model: str | None = None
     cascade: str | None = None
-    scope: Annotated[str, PlainValidator(_scope)] = "attention"
+    scope: Annotated[Scope | None, PlainValidator(_scope)] = None
     batch: Count | None = None
     seq_len: Count | None = None
     phase: Phase | None = None
@@ -146,6 +151,8 @@ class _Workload(Fields):
     layer: Annotated[int | None, PlainValidator(_count_or_zero)] = None
     model_width: Count | None = None
     ffn_width: Count | None = None
+    ffn_up: str | None = None
+    layers: Count | None = None
     shape: dict[Rank, Count] = Field(default_factory=dict)
 
 
@@ -256,15 +263,18 @@ def _layer(root: YamlNode) -> _Layer:
     """Check one file, or the settings, and resolve the names in it."""
     path = section(root, KEY)
     spec = validate(_Workload, root, path)
-    cascade = model = None
+    cascade = model = ffn_up = None
     if spec.cascade is not None:
         cascade = referred("cascades", spec.cascade, root.span_of((*path, "cascade")))
+    if spec.ffn_up is not None:
+        ffn_up = referred("cascades", spec.ffn_up, root.span_of((*path, "ffn_up")))
     if spec.model is not None:
         model = referred("workloads", spec.model, root.span_of((*path, "model")))
     places = tuple((rank, root.key_span((*path, "shape", rank))) for rank in spec.shape)
     fields = root.at(path)
     config = config_tree(fields)
-    return _Layer(spec.model_copy(update={"model": model}), cascade, places, fields, config)
+    spec = spec.model_copy(update={"model": model, "ffn_up": ffn_up})
+    return _Layer(spec, cascade, places, fields, config)
 
 
 def _one(key: str, node: YamlNode) -> YamlMapping:
@@ -311,8 +321,8 @@ class _Merge:
 _TOKENS = ("phase", "batch", "seq_len", "cached_len", "layer")
 _LENGTHS = {"prefill": ("cached_len",), "decode": ("seq_len", "cached_len")}
 """What a phase makes of the lengths of the layers below: these no longer hold."""
-_OWN = ("model_width", "ffn_width", "source")
-_KEPT = ("name", *_TOKENS, *_OWN)
+_OWN = ("layers", "model_width", "ffn_width", "ffn_up", "source")
+_KEPT = ("name", "scope", *_TOKENS, *_OWN)
 _OF_A_MODEL = ("cascade", "layer", *_OWN)
 
 
@@ -335,6 +345,10 @@ def _merged(layers: list[_Layer], name: str) -> Workload:
     chosen = {"name": name, **merge.chosen}
     shapes = choice.shapes()
     if merge.config is not None:
+        for key in ("layers", "model_width", "ffn_width"):
+            if key in chosen:
+                hint = "change it there, for example config.num_hidden_layers=2"
+                raise choice.problem(key, "the model's configuration says this", hint)
         found = model_layer(merge.config, choice, merge.ranks)
         chosen = {**_model_fields(found), **chosen}
         shapes = dict(found.attention.shapes) | merge.ranks
@@ -358,6 +372,8 @@ def _model_fields(found: ModelLayer) -> dict[str, Any]:
         "notes": found.notes,
         "model_width": found.model.width,
         "ffn_width": found.ffn_width,
+        "ffn_up": ffn_up_of(found.model.layer(found.index)),
+        "layers": found.model.layer_count,
         "source": found.model.source,
     }
 

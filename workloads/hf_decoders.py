@@ -260,7 +260,7 @@ def _gemma_stack(
         )
         other = norms * d + (2 * mixer.qk_width if qk_norm else 0)
         other += attention_biases(mixer, d) if c.attention_bias else 0
-        ffn = FeedForward(inner=c.intermediate_size, gated=True)
+        ffn = FeedForward(inner=c.intermediate_size, gated=True, activation="gelu")
         layers.append(Layer(mixer=mixer, ffn=ffn, other_parameters=other))
     return _stack(c, family, layers, d)
 

@@ -89,7 +89,7 @@ def t5(root: YamlNode) -> ModelConfig:
     if len(words) > 2 or (len(words) == 2 and words[0] != "gated") or not words[-1]:
         message = f"expected an activation such as 'relu' or 'gated-gelu', got '{'-'.join(words)}'"
         raise refuse(root, "feed_forward_proj", message)
-    ffn = FeedForward(inner=c.d_ff, gated=words[0] == "gated")
+    ffn = FeedForward(inner=c.d_ff, gated=words[0] == "gated", activation=words[-1])
     encoder = Layer(
         mixer=_heads(c.num_heads, c.d_kv, causal=False), ffn=ffn, other_parameters=2 * d
     )

@@ -195,7 +195,7 @@ def transnormer(root: YamlNode) -> ModelConfig:
         v_width=width,
         decay="slopes as ALiBi's, weaker in later layers",
     )
-    ffn = FeedForward(inner=c.glu_dim, gated=True)
+    ffn = FeedForward(inner=c.glu_dim, gated=True, activation="no function")
     biases = 4 * c.hidden_dim + 2 * d + 2 * c.glu_dim if c.bias else 0
     layer = Layer(mixer=mixer, ffn=ffn, other_parameters=biases)
     return _stack(c, "transnormer", d, [layer] * c.decoder_layers, norm=False)

@@ -120,7 +120,6 @@ def model_layer(config: YamlNode, choice: Choice, ranks: Collection[str]) -> Mod
         index=index,
         attention=attention,
         notes=(
-            *_layer_notes(model, index),
             *(() if by_hand else assumed),
             *attention.notes,
             *(mask_notes(tokens, by_hand) if attention.causal else ()),
@@ -139,15 +138,6 @@ def _tokens(model: ModelConfig, choice: Choice) -> tuple[Tokens, tuple[str, ...]
         cached_len=choice.cached_len or 0,
     )
     return tokens, (f"seq_len was not given: {length} tokens are taken",) if assumed else ()
-
-
-def _layer_notes(model: ModelConfig, index: int) -> tuple[str, ...]:
-    mixer = model.layer(index).mixer
-    alike = sum(run.count for run in model.runs if run.layer.mixer == mixer)
-    return (
-        f"attention of layer {index} ({mixer.kind}) alone: {alike} of the model's"
-        f" {model.layer_count} layers have it",
-    )
 
 
 def shared_heads(

@@ -176,6 +176,13 @@ class FeedForward:
 
     inner: int
     gated: bool
+    activation: str = ""
+    """As its family has it; empty: SiLU of a gate, GELU without one."""
+
+    @property
+    def function(self) -> str:
+        """The activation function."""
+        return self.activation or ("silu" if self.gated else "gelu")
 
     @property
     def products(self) -> int:

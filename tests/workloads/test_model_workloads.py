@@ -167,7 +167,7 @@ def test_windows(tmp_path: Path) -> None:
 def test_heads_that_share_keys_are_rows_of_one() -> None:
     work = load("llama-3-8b", seq_len=100)
     assert work.shapes_for(RANKS) == {"B": 1, "H": 8, "E": 128, "F": 128, "P": 400, "M": 100}
-    (note,) = (n for n in work.notes_for(RANKS) if "share" in n)
+    (note,) = (n for n in work.parts[0].notes_for(RANKS) if "share" in n)
     assert "H = 32 / 4, P = 4 x 100" in note
     # A cascade with ranks for such heads is given them: H cut into G groups of S.
     assert work.shapes_for((*RANKS, "G", "S")) == {
@@ -179,12 +179,12 @@ def test_heads_that_share_keys_are_rows_of_one() -> None:
         "P": 100,
         "M": 100,
     }
-    assert work.folded_for((*RANKS, "G", "S")) == 1
+    assert work.parts[0].folded_for((*RANKS, "G", "S")) == 1
     # Part of the heads, as on one of several machines.
     assert shapes("llama-3-8b", H=8, P=3)["H"] == 2
     assert shapes("llama-3-8b", H=8, P=3)["P"] == 12
     assert shapes("bert-base")["H"] == 12
-    assert load("bert-base").notes_for(RANKS) == ()
+    assert load("bert-base").parts[0].notes_for(RANKS) == ()
 
 
 def test_folding_computes_the_same_numbers() -> None:
@@ -206,7 +206,7 @@ def test_latent_attention() -> None:
     assert prefill.shapes_for(RANKS) == {"B": 1, "H": 128, "E": 192, "F": 128, "P": 100, "M": 100}
     decode = load("deepseek-v3", phase="decode", cached_len=99, batch=2)
     assert decode.shapes_for(RANKS) == {"B": 2, "H": 1, "E": 576, "F": 512, "P": 128, "M": 100}
-    notes = " ".join(decode.notes_for(RANKS))
+    notes = " ".join(decode.parts[0].notes_for(RANKS))
     assert "1088 words a token instead of 576" in notes
     # A cascade on the latent itself takes every width as it is.
     latent = (*RANKS[:2], "D", "R", "L", "F", "P", "M")
@@ -313,3 +313,71 @@ def test_a_json_file_that_is_no_workload(tmp_path: Path) -> None:
         SpecError, match=r"config\.json:1:1: .* a model's fields with its 'model_type'"
     ):
         load(path)
+
+
+DENSE = ("llama-3-8b", "llama-3-70b", "qwen3-8b", "mistral-7b", "gemma-2-9b", "vit-b-16")
+
+
+@pytest.mark.parametrize("name", DENSE)
+@pytest.mark.parametrize("scope", ["block", "model"])
+def test_linear_layers_hold_the_weights_of_the_model(name: str, scope: str) -> None:
+    work = load(name, scope=scope)
+    assert work.model is not None
+    layers = [(work.model.layer(0), 1)] if scope == "block" else []
+    layers = layers or [(run.layer, run.count) for run in work.model.kinds()]
+    weights = sum(
+        times * (layer.parameters(work.model.width) - layer.other_parameters)
+        for layer, times in layers
+    )
+    found = 0
+    for part in work.parts:
+        shape = dict(part.shapes)
+        if "J" in shape:
+            products = 2 if part.cascade == "linear-layer-swiglu" else 1
+            found += part.times * products * shape["D"] * shape["J"]
+    assert found == weights
+
+
+def test_scopes_of_a_decoding_model() -> None:
+    work = load("llama-3-8b", scope="model", phase="decode", cached_len=99, batch=4)
+    parts = {part.name: part for part in work.parts}
+    assert {part.times for part in work.parts} == {32}
+    assert dict(parts["key-projection"].shapes) == {"N": 4, "D": 4096, "J": 1024}
+    assert parts["attention"].shapes_for(RANKS)["M"] == 100
+    assert parts["attention"].shapes_for(RANKS)["P"] == 4
+    assert parts["ffn-up"].cascade == "linear-layer-swiglu"
+    assert "all 32 layers; embeddings and output head are not counted" in work.left_out
+    assert not any("alone" in note for part in work.parts for note in part.notes)
+    assert any("alone: 32 of the model's 32 layers" in n for n in load("llama-3-8b").parts[0].notes)
+
+
+def test_a_stack_of_two_kinds_of_layers() -> None:
+    work = load("gemma-2-9b", scope="model", phase="decode", cached_len=9999)
+    keys = [(p.times, dict(p.shapes)["M"]) for p in work.parts if p.cascade == "attention-1pass"]
+    assert keys == [(21, 4096), (21, 10000)]
+    assert "the gate's activation function, gelu, is counted as SiLU" in work.left_out
+    with pytest.raises(SpecError, match="M: given by hand for one kind of layer"):
+        assert load("gemma-2-9b", scope="model", M=5).parts
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "wanted"),
+    [
+        ("deepseek-v3", {"scope": "block", "layer": 3}, "projections of MLA layers, a mixture"),
+        ("deepseek-v3", {"scope": "model"}, "does not have the projections of MLA layers, a"),
+        ("minimax-text-01", {"scope": "model"}, "does not have the projections of lightning"),
+        ("minimax-text-01", {"scope": "block", "layer": 7}, "does not have a mixture of experts"),
+        ("llama-3-8b", {"layers": 3}, "layers: the model's configuration says this"),
+        ("llama-3-8b", {"ffn_width": 3}, "ffn_width: the model's configuration says this"),
+    ],
+)
+def test_what_scopes_do_not_have(name: str, fields: dict[str, Any], wanted: str) -> None:
+    with pytest.raises(SpecError, match=re.escape(wanted)):
+        assert load(name, **fields).parts
+
+
+def test_a_decoder_that_attends_to_an_encoder_is_no_block(tmp_path: Path) -> None:
+    path = write(tmp_path, T5)
+    assert load(path, scope="block", seq_len=8).parts[-2].cascade == "linear-layer-relu"
+    with pytest.raises(SpecError, match="attention to an encoder"):
+        assert load(path, scope="block", seq_len=8, layer=6).parts
