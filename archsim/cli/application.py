@@ -24,6 +24,7 @@ _MODULES = MappingProxyType(
         "validate": "validating",
         "analyze": "algebra",
         "rewrite": "algebra",
+        "atlas": "atlas",
         "list": "catalogue",
         "show": "catalogue",
     }
