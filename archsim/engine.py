@@ -71,6 +71,10 @@ class WorkloadLike(Protocol):
         """What runs, one after the other."""
         ...
 
+    def shapes_for(self, ranks: Collection[str]) -> dict[str, int]:
+        """Shapes of those ranks that its attention has."""
+        ...
+
     @property
     def left_out(self) -> tuple[str, ...]:
         """What the parts leave out of the workload, in sentences."""

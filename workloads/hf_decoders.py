@@ -242,6 +242,12 @@ def gemma3(root: YamlNode) -> ModelConfig:
     return _gemma_stack(root, c, "gemma3", windows, norms=4, softcap=softcap, qk_norm=True)
 
 
+def gemma3_of_several_inputs(root: YamlNode) -> ModelConfig:
+    """``Gemma3Config``: the language model stands in ``text_config``."""
+    inner = root.child("text_config")
+    return gemma3(root if inner is None else inner)
+
+
 def _gemma_stack(
     root: YamlNode,
     c: _Gemma,

@@ -5,66 +5,50 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from importlib import import_module
 from types import MappingProxyType
 
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
 from einsum_cascade.yaml_source import YamlMapping, YamlNode, YamlScalar, YamlSequence, shorten
 
-from . import hf_decoders as decoders
-from . import hf_encoders as encoders
-from . import hf_latent as latent
-from . import hf_recurrent as recurrent
 from .models import ModelConfig
 
 Reader = Callable[[YamlNode], ModelConfig]
 
 TYPE, CLASSES = "model_type", "architectures"
-TEXT = "text_config"
 
 
-def _text(read: Reader) -> Reader:
-    """A reader of the language model inside a model of several kinds of input."""
-
-    def read_text(root: YamlNode) -> ModelConfig:
-        inner = root.child(TEXT)
-        if inner is None:
-            return read(root)
-        return read(inner)
-
-    return read_text
-
-
-READERS: Mapping[str, Reader] = MappingProxyType(
+READERS: Mapping[str, str] = MappingProxyType(
     {
-        "bert": encoders.bert,
-        "deepseek_v2": latent.deepseek_v2,
-        "deepseek_v3": latent.deepseek_v3,
-        "gemma": decoders.gemma,
-        "gemma2": decoders.gemma2,
-        "gemma3": _text(decoders.gemma3),
-        "gemma3_text": decoders.gemma3,
-        "gpt2": decoders.gpt2,
-        "gpt_neox": decoders.gpt_neox,
-        "gpt_oss": decoders.gpt_oss,
-        "llama": decoders.llama,
-        "mamba": recurrent.mamba,
-        "mamba2": recurrent.mamba2,
-        "minimax": latent.minimax,
-        "minimax_m1": latent.minimax_text_01,
-        "minimax_text_01": latent.minimax_text_01,
-        "mistral": decoders.mistral,
-        "mixtral": decoders.mixtral,
-        "phi": decoders.phi,
-        "phi3": decoders.phi3,
-        "qwen2": decoders.qwen2,
-        "qwen3": decoders.qwen3,
-        "retnet": recurrent.retnet,
-        "t5": encoders.t5,
-        "transnormer": recurrent.transnormer,
-        "vit": encoders.vit,
+        "bert": "hf_encoders.bert",
+        "deepseek_v2": "hf_latent.deepseek_v2",
+        "deepseek_v3": "hf_latent.deepseek_v3",
+        "gemma": "hf_decoders.gemma",
+        "gemma2": "hf_decoders.gemma2",
+        "gemma3": "hf_decoders.gemma3_of_several_inputs",
+        "gemma3_text": "hf_decoders.gemma3",
+        "gpt2": "hf_decoders.gpt2",
+        "gpt_neox": "hf_decoders.gpt_neox",
+        "gpt_oss": "hf_decoders.gpt_oss",
+        "llama": "hf_decoders.llama",
+        "mamba": "hf_recurrent.mamba",
+        "mamba2": "hf_recurrent.mamba2",
+        "minimax": "hf_latent.minimax",
+        "minimax_m1": "hf_latent.minimax_text_01",
+        "minimax_text_01": "hf_latent.minimax_text_01",
+        "mistral": "hf_decoders.mistral",
+        "mixtral": "hf_decoders.mixtral",
+        "phi": "hf_decoders.phi",
+        "phi3": "hf_decoders.phi3",
+        "qwen2": "hf_decoders.qwen2",
+        "qwen3": "hf_decoders.qwen3",
+        "retnet": "hf_recurrent.retnet",
+        "t5": "hf_encoders.t5",
+        "transnormer": "hf_recurrent.transnormer",
+        "vit": "hf_encoders.vit",
     }
 )
-"""By ``model_type``."""
+"""By ``model_type``, the module and function that read it; imported when one is read."""
 
 _CLASS = re.compile(r"For[A-Z]\w*|(LMHead|Double\w*)?Model")
 
@@ -93,7 +77,13 @@ def read_config(root: YamlNode) -> ModelConfig:
         raise SpecError(Problem(text, where.span, hint))
     source = root.child("source")
     text = source.text if isinstance(source, YamlScalar) else ""
-    return replace(reader(root), source=text)
+    return replace(_function(reader)(root), source=text)
+
+
+def _function(place: str) -> Reader:
+    module, _, name = place.partition(".")
+    found: Reader = getattr(import_module(f".{module}", __package__), name)
+    return found
 
 
 def _family(root: YamlNode) -> tuple[str, YamlNode]:
