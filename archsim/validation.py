@@ -247,7 +247,7 @@ class _Trial:
         rounded = {
             n: a if a.dtype.kind == "i" else a.astype(dtype_of(dtype)) for n, a in inputs.items()
         }
-        numbers = random_parameters(program, parameters, rng)
+        numbers = random_parameters(program, parameters, rng, sizes)
         return cls(cascade, dtype, sizes, numbers, rounded)
 
     def report(self, reference: Reference | None, run: Runner) -> ValidationReport:

@@ -30,8 +30,8 @@ def latent(seed: int, P: int = 3, M: int = 7) -> dict[str, Any]:
         QR=(2, H, P, R),
         C=(2, M, L),
         KR=(2, M, R),
-        WK=(2, H, D, L),
-        WV=(2, H, F, L),
+        WK=(H, D, L),
+        WV=(H, F, L),
     )
 
 
@@ -52,8 +52,8 @@ def test_absorbed_is_naive(M0: int, P: int) -> None:
 def test_latent_attention_without_latents_is_attention() -> None:
     """Identities for the up-projections: the latent is key and value."""
     inputs = latent(0)
-    inputs["WK"] = np.broadcast_to(np.eye(4, 5), (2, 3, 4, 5))
-    inputs["WV"] = np.broadcast_to(np.eye(5), (2, 3, 5, 5))
+    inputs["WK"] = np.broadcast_to(np.eye(4, 5), (3, 4, 5))
+    inputs["WV"] = np.broadcast_to(np.eye(5), (3, 5, 5))
     K = np.concatenate([inputs["C"][..., :4], inputs["KR"]], axis=-1)
     Q = np.concatenate([inputs["QN"], inputs["QR"]], axis=-1)
     close(
@@ -87,6 +87,10 @@ def test_the_latent_cache_is_read_once_for_all_heads() -> None:
     for name in ("mla-absorbed", "mla-naive"):
         grown = least_traffic(name, M=4097, **model) - least_traffic(name, M=4096, **model)
         assert grown == 576, name
+        # The up-projections are the same for every sequence of the batch.
+        two = least_traffic(name, M=4096, **{**model, "B": 2})
+        weights = 128 * (128 + 128) * 512
+        assert two - weights == 2 * (least_traffic(name, M=4096, **model) - weights), name
 
 
 def test_a_group_shares_its_cache() -> None:

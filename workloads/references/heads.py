@@ -53,12 +53,12 @@ def latent_attention(
     C, KR : array
         The cache: latents (..., M, L) and rotated keys (..., M, R), shared by all heads.
     WK, WV : array
-        Up-projections (..., H, D, L) and (..., H, F, L).
+        Up-projections (H, D, L) and (H, F, L), without ranks in front.
     """
     heads = []
     for h in range(QN.shape[-3]):
-        keys = np.concatenate([C @ np.swapaxes(WK[..., h, :, :], -1, -2), KR], axis=-1)
-        values = C @ np.swapaxes(WV[..., h, :, :], -1, -2)
+        keys = np.concatenate([C @ np.swapaxes(WK[h], -1, -2), KR], axis=-1)
+        values = C @ np.swapaxes(WV[h], -1, -2)
         queries = np.concatenate([QN[..., h, :, :], QR[..., h, :, :]], axis=-1)
         heads.append(_attend(queries, keys, values))
     return {"AV": np.stack(heads, axis=-3)}
