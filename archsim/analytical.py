@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from fractions import Fraction
 
 from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem
-from einsum_cascade.ir import Einsum, Program
+from einsum_cascade.ir import Einsum, Name, Parameter, Program, walk
 
 from .arch import Architecture, ProcessingArray
 from .billing import charges
@@ -16,6 +17,7 @@ from .footprint import Requirement, requirements
 from .legality import illegalities
 from .lower import Lowered, lower
 from .mapping import Mapping
+from .masking import leave_out_masked
 from .results import (
     ArrayUse,
     Bounds,
@@ -35,6 +37,8 @@ def bind(
 ) -> Lowered:
     """Lower a mapping with its tiles fitted, and refuse it if it is not legal.
 
+    ``shapes`` may name parameters of the cascade, too: a mask that needs them takes those.
+
     Raises
     ------
     SpecError
@@ -44,6 +48,7 @@ def bind(
     NoLegalMappingError
         No size of a tile written ``fit`` makes the mapping fit.
     """
+    program, shapes = _with_parameters(program, shapes)
     sizes: dict[str, int] = {}
     open_tiles: list[str] = []
     for tile in mapping.tiles:
@@ -58,7 +63,15 @@ def bind(
     _check_capacity(lowered, NoLegalMappingError if open_tiles else MappingError)
     for member in open_tiles:
         lowered = _fit(lowered, shapes, sizes, member)
-    return lowered
+    return leave_out_masked(lowered)
+
+
+def _with_parameters(program: Program, given: dict[str, int]) -> tuple[Program, dict[str, int]]:
+    """The program with the given parameters as defaults, and the shapes that are left."""
+    names = {p.name for p in program.parameters}
+    parameters = tuple(replace(p, default=given.get(p.name, p.default)) for p in program.parameters)
+    shapes = {name: value for name, value in given.items() if name not in names}
+    return replace(program, parameters=parameters), shapes
 
 
 def _check_capacity(lowered: Lowered, error: type[MappingError]) -> None:
@@ -320,15 +333,29 @@ def _stand_ins(lowered: Lowered, array: ProcessingArray) -> str:
     return "; ".join(found)
 
 
+def _mask_parameters(lowered: Lowered) -> list[Parameter]:
+    """Parameters on which masks, and so the counts, depend."""
+    used = {
+        node.name
+        for e in lowered.einsums
+        if e.einsum.where is not None
+        for node in walk(e.einsum.where)
+        if isinstance(node, Name)
+    }
+    return [p for p in lowered.program.parameters if p.name in used and p.default is not None]
+
+
 def _notes(lowered: Lowered) -> tuple[str, ...]:
     """What the machine's data and the mapping leave unbilled, in sentences."""
     architecture = lowered.architecture
     found: list[str] = []
-    masked = [e.name for e in lowered.einsums if e.einsum.where is not None]
+    found.extend(lowered.unskipped)
+    found += [f"{p.name} = {p.default:g}" for p in _mask_parameters(lowered)]
+    masked = [e.name for e in lowered.einsums if e.window is not None]
     if masked:
         found.append(
-            f"{', '.join(masked)}: operations are those the mask lets through; cycles and traffic "
-            "are of whole tiles, none is skipped"
+            f"{', '.join(masked)}: tiles that the mask leaves without a point are not run; the "
+            "others are run whole"
         )
     for array in architecture.arrays:
         stood_in = _stand_ins(lowered, array)

@@ -68,8 +68,9 @@ def simulate(
         mapping = default_mapping(workload.cascade)
     program = Cascade.load(mapping.cascade).program
     ranks = (*program.parallel, *(r.name for r in program.ranks))
+    names = (*ranks, *(p.name for p in program.parameters))
     return evaluate_mapping(
-        program, mapping, architecture, workload.shapes_for(ranks), workload=workload.name
+        program, mapping, architecture, workload.shapes_for(names), workload=workload.name
     )
 
 
