@@ -124,8 +124,9 @@ def _simulated(
 
     program = Cascade.load(mapping.cascade).program
     ranks = (*program.parallel, *(r.name for r in program.ranks))
+    names = (*ranks, *(p.name for p in program.parameters))
     return evaluate_mapping(
-        program, mapping, architecture, part.shapes_for(ranks), workload=workload
+        program, mapping, architecture, part.shapes_for(names), workload=workload
     )
 
 
