@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from fractions import Fraction
 
 from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem
-from einsum_cascade.ir import Einsum, Program
+from einsum_cascade.ir import Einsum, Name, Parameter, Program, walk
 
 from .arch import Architecture, ProcessingArray
 from .billing import charges
-from .counts import EinsumCount, count_einsum
+from .counts import EinsumCount, count_einsum, touched
 from .estimators import areas
 from .footprint import Requirement, requirements
 from .legality import illegalities
 from .lower import Lowered, lower
 from .mapping import WHOLE, Mapping
+from .masking import leave_out_masked
 from .results import (
     ArrayUse,
     Bounds,
@@ -35,6 +37,8 @@ def bind(
 ) -> Lowered:
     """Lower a mapping with its tiles fitted, and refuse it if it is not legal.
 
+    ``shapes`` may name parameters of the cascade, too: a mask that needs them takes those.
+
     Raises
     ------
     SpecError
@@ -44,6 +48,7 @@ def bind(
     NoLegalMappingError
         No size of a tile written ``fit`` or ``whole`` makes the mapping fit.
     """
+    program, shapes = _with_parameters(program, shapes)
     sizes: dict[str, int] = {}
     open_tiles: list[str] = []
     for tile in mapping.tiles:
@@ -58,7 +63,15 @@ def bind(
     _check_capacity(lowered, NoLegalMappingError if open_tiles else MappingError)
     for member in open_tiles:
         lowered = _fit(lowered, shapes, sizes, member)
-    return lowered
+    return leave_out_masked(lowered)
+
+
+def _with_parameters(program: Program, given: dict[str, int]) -> tuple[Program, dict[str, int]]:
+    """The program with the given parameters as defaults, and the shapes that are left."""
+    names = {p.name for p in program.parameters}
+    parameters = tuple(replace(p, default=given.get(p.name, p.default)) for p in program.parameters)
+    shapes = {name: value for name, value in given.items() if name not in names}
+    return replace(program, parameters=parameters), shapes
 
 
 def _check_capacity(lowered: Lowered, error: type[MappingError]) -> None:
@@ -203,6 +216,8 @@ def _busy_share(lowered: Lowered, count: EinsumCount) -> Fraction:
     """Points over what the array's elements could do in the iterations taken."""
     array = lowered.architecture.array(count.array)
     assert array is not None, "arrays are checked when lowering"
+    if not count.iterations:  # a mask that lets nothing through
+        return Fraction(0)
     return Fraction(count.points, count.iterations * array.elements)
 
 
@@ -297,14 +312,15 @@ def _bounds(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> Bounds:
 
 
 def compulsory_elements(lowered: Lowered) -> int:
-    """Elements of all inputs and outputs: each moved once at the least."""
+    """Elements of all inputs and outputs that are touched: each moved once at the least."""
     sizes: dict[str, int] = {}
     ends = {*(t.name for t in lowered.program.inputs), *lowered.program.outputs}
     for e in lowered.einsums:
         for footing in (*e.reads, e.write):
             name = footing.access.tensor
             if name in ends:
-                sizes[name] = max(sizes.get(name, 0), footing.size(e.extents))
+                elements = touched(lowered, e, footing, lowered.register_level)
+                sizes[name] = max(sizes.get(name, 0), elements)
     return sum(sizes.values())
 
 
@@ -323,15 +339,29 @@ def _stand_ins(lowered: Lowered, array: ProcessingArray) -> str:
     return "; ".join(found)
 
 
+def _mask_parameters(lowered: Lowered) -> list[Parameter]:
+    """Parameters on which masks, and so the counts, depend."""
+    used = {
+        node.name
+        for e in lowered.einsums
+        if e.einsum.where is not None
+        for node in walk(e.einsum.where)
+        if isinstance(node, Name)
+    }
+    return [p for p in lowered.program.parameters if p.name in used and p.default is not None]
+
+
 def _notes(lowered: Lowered) -> tuple[str, ...]:
     """What the machine's data and the mapping leave unbilled, in sentences."""
     architecture = lowered.architecture
     found: list[str] = []
-    masked = [e.name for e in lowered.einsums if e.einsum.where is not None]
+    found.extend(lowered.unskipped)
+    found += [f"{p.name} = {p.default:g}" for p in _mask_parameters(lowered)]
+    masked = [e.name for e in lowered.einsums if e.window is not None]
     if masked:
         found.append(
-            f"{', '.join(masked)}: operations are those the mask lets through; cycles and traffic "
-            "are of whole tiles, none is skipped"
+            f"{', '.join(masked)}: tiles that the mask leaves without a point are not run; the "
+            "others are run whole"
         )
     for array in architecture.arrays:
         stood_in = _stand_ins(lowered, array)

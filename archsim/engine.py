@@ -138,9 +138,10 @@ def _simulated(
 
     program = Cascade.load(mapping.cascade).program
     ranks = (*program.parallel, *(r.name for r in program.ranks))
+    names = (*ranks, *(p.name for p in program.parameters))
     _refuse_unlike_rows(program, part.folded_for(ranks))
     result = evaluate_mapping(
-        program, mapping, architecture, part.shapes_for(ranks), workload=workload
+        program, mapping, architecture, part.shapes_for(names), workload=workload
     )
     return replace(result, notes=(*part.notes_for(ranks), *result.notes))
 

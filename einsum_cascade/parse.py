@@ -91,6 +91,7 @@ class _Document(Declarations):
             init=tuple(self.convert(blocks["init"], scope)),
             einsums=tuple(self.convert(blocks["einsums"], scope)),
             accumulate=tuple(self.accumulate()),
+            domains=tuple(self.domains()),
             reference=self.text("reference"),
             places=tuple(self.places()),
             span=self.root.span,
