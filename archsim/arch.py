@@ -62,6 +62,8 @@ class Dimension:
     size: int
     reduction_latency_cycles: int = 0
     """A spatial reduction along this axis gives one result a cycle, this many cycles late."""
+    reduction_latency_axis: str | None = None
+    """The axis whose size that latency is (one hop per element); None: it is a number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

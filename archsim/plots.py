@@ -64,7 +64,7 @@ def plot_energy(result: Result) -> Picture:
 
 def draw_array_time(axes: Axes, result: Result) -> None:
     """Draw one bar per array into ``axes``: its Einsums, then the time it waits."""
-    colours = _colours([e.name for e in result.einsums])
+    colours = palette([e.name for e in result.einsums])
     for row, use in enumerate(result.arrays):
         parts = [(e.name, e.cycles) for e in result.einsums if e.array == use.array and e.cycles]
         idle = max(0.0, 1 - sum(c for _, c in parts) / result.cycles)
@@ -85,7 +85,7 @@ def draw_energy(axes: Axes, result: Result) -> None:
     """Draw energy by component and by Einsum into ``axes``."""
     parts = (result.energy_by_component, result.energy_by_einsum)
     for row, named in enumerate(parts):
-        _stack(axes, row, named, result.energy_pj, _colours([name for name, _ in named]))
+        _stack(axes, row, named, result.energy_pj, palette([name for name, _ in named]))
     _rows(axes, ["by component", "by Einsum"])
     axes.set_title(f"energy: {energy(result.energy_pj)}", loc="left")
 
@@ -131,6 +131,7 @@ def _rows(axes: Axes, names: list[str]) -> None:
 _Colours = dict[str, str]
 
 
-def _colours(names: Sequence[str]) -> _Colours:
+def palette(names: Sequence[str]) -> _Colours:
+    """A colour for every name, the same names in the same order alike in every picture."""
     unique = list(dict.fromkeys(names))
     return {name: _PALETTE[i % len(_PALETTE)] for i, name in enumerate(unique)}

@@ -145,7 +145,12 @@ def _array(spec: _Array) -> ProcessingArray:
     return ProcessingArray(
         name=spec.name,
         dimensions=tuple(
-            Dimension(name=n, size=size, reduction_latency_cycles=_late(spec, n))
+            Dimension(
+                name=n,
+                size=size,
+                reduction_latency_cycles=_late(spec, n),
+                reduction_latency_axis=_late_along(spec, n),
+            )
             for n, size in spec.shape.items()
         ),
         registers=Registers(
@@ -172,6 +177,11 @@ def _late(spec: _Array, dimension: str) -> int:
     if isinstance(reduction.latency, str):
         return spec.shape[reduction.latency]
     return reduction.latency
+
+
+def _late_along(spec: _Array, dimension: str) -> str | None:
+    reduction = spec.reduction.get(dimension)
+    return reduction.latency if reduction and isinstance(reduction.latency, str) else None
 
 
 def _names(spec: _Architecture, root: YamlNode) -> Iterator[Problem]:
