@@ -26,7 +26,8 @@ from .results import (
     ScheduleReport,
 )
 from .schedule import Timing, time_mapping
-from .tasks import busy_cycles
+from .skew import folds_of
+from .tasks import busy_cycles, work_cycles
 from .tiling import Tiling, build_tiling, tile_size
 
 
@@ -186,6 +187,7 @@ def _result(
         tiles=tuple((m.name, lowered.tiling.bound(m)) for m in lowered.tiling.members.values()),
         notes=_notes(lowered),
         charges=tuple((c.einsum, c.component, c.energy_pj) for c in bill),
+        folds=tuple(f for e in lowered.einsums if (f := folds_of(lowered, e)) is not None),
     )
 
 
@@ -213,7 +215,7 @@ def _arrays(
             if e.array is array:
                 cycles = busy_cycles(lowered, e)
                 occupied += cycles
-                busy += cycles * _busy_share(lowered, count)
+                busy += work_cycles(e) * _busy_share(lowered, count)
         found.append(
             ArrayUse(
                 array=array.name,
@@ -237,7 +239,7 @@ def _einsums(
                 array=e.array.name,
                 cycles=float(cycles),
                 operations=count.operations,
-                utilization=float(cycles * _busy_share(lowered, count) / timing.cycles),
+                utilization=float(work_cycles(e) * _busy_share(lowered, count) / timing.cycles),
                 traffic=_traffic(lowered, (count,)),
             )
         )

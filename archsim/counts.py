@@ -165,6 +165,11 @@ def register_changes(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> in
     return _changes(lowered, e, footing, lambda _: 1)
 
 
+def in_own_registers(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> bool:
+    """Whether an operand waits where an Einsum runs, so that nothing brings it there."""
+    return _left_in_registers(lowered, e, footing)
+
+
 def _register_fills(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> int:
     """Register writes as a tensor's value changes, in all elements together."""
     return _changes(lowered, e, footing, lambda extents: count_points(e.spatial, extents))

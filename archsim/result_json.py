@@ -13,6 +13,7 @@ from .results import (
     ArrayUse,
     Bounds,
     EinsumUse,
+    Folds,
     LevelBuffer,
     LevelTraffic,
     Result,
@@ -55,6 +56,7 @@ def result_to_dict(result: Result) -> dict[str, Any]:
         "tiles": dict(result.tiles),
         "notes": list(result.notes),
         "charges_pj": charges,
+        "folds": [asdict(f) | {"skew": dict(f.skew), "cycles": f.cycles} for f in result.folds],
         "einsum_traffic_bytes": {e.name: _traffic(e.traffic) for e in result.einsums},
     }
 
@@ -124,7 +126,13 @@ def _read(data: Mapping[str, Any]) -> Result:
             for einsum, found in data["charges_pj"].items()
             for component, pj in found.items()
         ),
+        folds=tuple(_read_folds(f) for f in data.get("folds", ())),
     )
+
+
+def _read_folds(data: Mapping[str, Any]) -> Folds:
+    fields = {k: v for k, v in data.items() if k != "cycles"}
+    return Folds(**fields | {"skew": tuple(data["skew"].items())})
 
 
 def _read_arrays(data: Mapping[str, Any]) -> tuple[ArrayUse, ...]:

@@ -47,8 +47,9 @@ class LevelBuffer:
 class ArrayUse:
     """How long one array works.
 
-    ``occupied_cycles`` counts cycles in which any element works; ``busy_cycles`` weighs
-    them by the share of elements at work; ``utilization`` is busy over elapsed.
+    ``occupied_cycles`` counts cycles in which the array is taken, fill and drain of a
+    systolic one included; ``busy_cycles`` weighs those in which it computes by the share of
+    elements at work; ``utilization`` is busy over elapsed.
     """
 
     array: str
@@ -67,6 +68,31 @@ class EinsumUse:
     operations: tuple[tuple[str, int], ...]
     utilization: float
     traffic: tuple[LevelTraffic, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folds:
+    """What skew costs one Einsum on a systolic array, over the whole run.
+
+    A fold is what runs between two fillings of the array. Every fold pays the skew and
+    every load its cycles; the first alone where fill and drain overlap with work.
+    """
+
+    einsum: str
+    array: str
+    folds: int
+    skew: tuple[tuple[str, int], ...]
+    """Axes along which values hop, and the cycles of it: elements less one."""
+    loads: int
+    """How often operands are loaded that every element has its own of."""
+    load_cycles: int
+    overlap: bool
+
+    @property
+    def cycles(self) -> int:
+        """Cycles beyond the work itself."""
+        folds, loads = (min(1, n) if self.overlap else n for n in (self.folds, self.loads))
+        return folds * sum(n for _, n in self.skew) + loads * self.load_cycles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +145,8 @@ class Result:
     """What was billed and what was not, in sentences."""
     charges: tuple[tuple[str, str, float], ...] = ()
     """Energy by (Einsum, component) in picojoules."""
+    folds: tuple[Folds, ...] = ()
+    """Skew of every Einsum that pays it, on systolic arrays."""
 
     @property
     def utilization(self) -> dict[str, float]:
