@@ -25,6 +25,7 @@ from .results import (
     Result,
     ScheduleReport,
 )
+from .roofs import roofs_of
 from .schedule import Timing, time_mapping
 from .skew import folds_of
 from .tasks import busy_cycles, work_cycles
@@ -187,6 +188,7 @@ def _result(
         tiles=tuple((m.name, lowered.tiling.bound(m)) for m in lowered.tiling.members.values()),
         notes=_notes(lowered),
         charges=tuple((c.einsum, c.component, c.energy_pj) for c in bill),
+        roofs=roofs_of(lowered),
         folds=tuple(f for e in lowered.einsums if (f := folds_of(lowered, e)) is not None),
     )
 

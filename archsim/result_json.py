@@ -10,13 +10,16 @@ from einsum_cascade.errors import InputError
 
 from .results import (
     SCHEMA_VERSION,
+    ArrayRoof,
     ArrayUse,
     Bounds,
     EinsumUse,
     Folds,
     LevelBuffer,
     LevelTraffic,
+    MemoryRoof,
     Result,
+    Roofs,
     ScheduleReport,
 )
 
@@ -56,6 +59,7 @@ def result_to_dict(result: Result) -> dict[str, Any]:
         "tiles": dict(result.tiles),
         "notes": list(result.notes),
         "charges_pj": charges,
+        "roofs": asdict(result.roofs),
         "folds": [asdict(f) | {"skew": dict(f.skew), "cycles": f.cycles} for f in result.folds],
         "einsum_traffic_bytes": {e.name: _traffic(e.traffic) for e in result.einsums},
     }
@@ -127,6 +131,15 @@ def _read(data: Mapping[str, Any]) -> Result:
             for component, pj in found.items()
         ),
         folds=tuple(_read_folds(f) for f in data.get("folds", ())),
+        roofs=_read_roofs(data.get("roofs", {})),
+    )
+
+
+def _read_roofs(data: Mapping[str, Any]) -> Roofs:
+    arrays = (a | {"untimed": tuple(a["untimed"])} for a in data.get("arrays", ()))
+    return Roofs(
+        arrays=tuple(ArrayRoof(**a) for a in arrays),
+        memories=tuple(MemoryRoof(**m) for m in data.get("memories", ())),
     )
 
 

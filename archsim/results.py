@@ -96,6 +96,33 @@ class Folds:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ArrayRoof:
+    """What an array does at the most, in operations a second."""
+
+    array: str
+    peak_ops_per_s: float
+    """Every element does its fastest operation all the time (a mac is one operation)."""
+    untimed: tuple[str, ...] = ()
+    """Kinds of operation that take no cycles on it, and so have no roof."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryRoof:
+    """What a memory moves at the most, in bytes a second; None: no limit is given."""
+
+    level: str
+    bytes_per_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roofs:
+    """The machine's limits, for a roofline."""
+
+    arrays: tuple[ArrayRoof, ...] = ()
+    memories: tuple[MemoryRoof, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
     """What no schedule of this mapping on this machine can beat."""
 
@@ -147,6 +174,8 @@ class Result:
     """Energy by (Einsum, component) in picojoules."""
     folds: tuple[Folds, ...] = ()
     """Skew of every Einsum that pays it, on systolic arrays."""
+    roofs: Roofs = Roofs()
+    """What the arrays and the memories do at the most."""
 
     @property
     def utilization(self) -> dict[str, float]:
@@ -185,6 +214,24 @@ class Result:
         from .plots import plot_waterfall
 
         return plot_waterfall(self)
+
+    def plot_utilization(self) -> Picture:
+        """Useful work of each array as shares of elapsed time, Einsum by Einsum."""
+        from .plot_utilization import plot_utilization
+
+        return plot_utilization(self)
+
+    def plot_roofline(self) -> Picture:
+        """Every Einsum and the run under the roofs of arrays and memories.
+
+        Raises
+        ------
+        InputError
+            The result does not say what the machine can do (it was made by hand).
+        """
+        from .plot_roofline import plot_roofline
+
+        return plot_roofline(self)
 
     def plot_energy(self) -> Picture:
         """Energy by component and by Einsum (a matplotlib figure)."""
