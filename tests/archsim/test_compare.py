@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import refused, run
+from commands import ROOT, refused, run
 
 from archsim import Architecture, Comparison, Mapping, compare, simulate
 from archsim.choice import interchangeable_mappings
@@ -153,6 +153,25 @@ def test_the_scaled_machine_is_the_one_that_settings_make() -> None:
     )
     assert scaled == made
     assert made.arrays[0].dimensions[1].reduction_latency_cycles == sizes["array_2d.rows"] != 256
+
+
+def test_what_the_readme_says_about_the_published_chips() -> None:
+    flat, fusemax = (Architecture.load(n) for n in PAIR)
+    arrays, by_arrays = scale_to_area(fusemax, total_area(flat))
+    buffer, by_buffer = scale_to_area(fusemax, total_area(flat), "global_buffer")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    said = re.search(
+        r"arrays of (\d+) instead of 256\s+elements a side FuseMax comes within ([\d.]+) %, "
+        r"with a buffer of ([\d.]+) instead of 16 MiB it is equal",
+        readme,
+    )
+    assert said is not None
+    assert int(said[1]) == arrays.arrays[1].elements
+    assert float(said[2]) == abs(round(100 * by_arrays.residual, 2))
+    capacity = buffer.memories[1].capacity_bytes
+    assert capacity is not None
+    assert float(said[3]) == round(capacity / 2**20, 1)
+    assert abs(by_buffer.residual) < 1e-5
 
 
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.97, 1.0, 1.5, 4.0])
