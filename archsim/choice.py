@@ -101,7 +101,7 @@ def _none_is_legal(
     if len(found) == 1 or len({str(e) for e in found}) == 1:
         return found[0]
     short = all(isinstance(e, NoLegalMappingError) for e in found)
-    lines = [f"no built-in mapping runs {workload.name} on {machine.name}:"]
+    lines = [f"no built-in mapping of {workload.name} is legal on {machine.name}:"]
     lines += [f"    {name}: {_reason(e)}" for name, e in errors.items()]
     lines.append("    hint: write one for this machine (archsim show NAME shows how)")
     return (NoLegalMappingError if short else MappingError)("\n".join(lines))

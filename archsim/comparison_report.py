@@ -29,12 +29,12 @@ def comparison_report(comparison: Comparison) -> Document:
 
 
 def _ratios(comparison: Comparison) -> Table:
-    numbers = ("latency", "speedup", "energy", "of first's", "area", "of first's")
+    numbers = ("latency", "speedup", "energy", "ratio", "area", "ratio")
     return Table(
         title="",
         columns=(
             Column("machine", "name"),
-            Column("mapping", "name"),
+            Column("mapping", "text"),
             *(Column(c) for c in numbers),
         ),
         rows=tuple(
@@ -120,7 +120,10 @@ def _scaling_lines(row: ComparedMachine) -> Iterator[tuple[str, ...]]:
 
 def _notes(comparison: Comparison) -> tuple[str, ...]:
     first = comparison.first.label
-    found = [f"speedup: latency of {first} over the machine's own; above 1x the machine is faster"]
+    found = [
+        f"speedup: latency of {first} over the machine's own, above 1x the machine is faster; "
+        f"ratios: the machine's over {first}'s"
+    ]
     for row in comparison.rows:
         if row.refused:
             tried = "; ".join(f"{r.mapping}: {r.reason}" for r in row.refused)

@@ -207,7 +207,7 @@ def _too_far(machine: Architecture, scaling: Scaling) -> Problem:
     return Problem(
         f"{machine.name} cannot be scaled to {show_area(scaling.target_um2)} by its "
         f"{scaling.scaled}: in whole {steps} it comes no closer than "
-        f"{show_area(scaling.after_um2)} ({100 * scaling.residual:+.1f} %), and "
-        f"{' and '.join(others) or 'the rest'}, {show_area(rest)} together, stay as they are",
+        f"{show_area(scaling.after_um2)} ({100 * scaling.residual:+.1f} %); what it keeps "
+        f"({', '.join(others) or 'nothing'}) has {show_area(rest)}",
         hint=f"try {' or '.join(hints)}" if hints else None,
     )

@@ -101,15 +101,22 @@ def _mappings(texts: tuple[str, ...], machines: tuple[str, ...]) -> dict[str, st
         # A file's name may contain '=', and one machine's name begin with another's.
         owners = [m for m in machines if text.startswith(f"{m}=") and len(text) > len(m) + 1]
         if not owners:
-            name = text.partition("=")[0]
-            hint = did_you_mean(name, machines) if "=" in text else f"as {machines[0]}={text}"
-            text = f"--mapping {text}: expected ARCH=NAME with one of the machines compared"
-            raise InputError(Problem(text, hint=hint))
+            raise InputError(_no_owner(text, machines))
         owner = max(owners, key=len)
         if owner in found:
             raise InputError(f"--mapping: {owner} is given two mappings")
         found[owner] = text[len(owner) + 1 :]
     return found
+
+
+def _no_owner(text: str, machines: tuple[str, ...]) -> Problem:
+    """What is wrong with a ``--mapping`` that is for none of the machines."""
+    name, equals, _ = text.partition("=")
+    if text[:-1] in machines and text.endswith("="):
+        return Problem(f"--mapping {text}: a mapping's name is expected after '='")
+    hint = did_you_mean(name, machines) if equals else f"write {machines[0]}={text}"
+    what = f"--mapping {text}: expected ARCH=NAME with one of the machines compared"
+    return Problem(what, hint=hint)
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> tuple[Path, ...]:

@@ -261,7 +261,7 @@ def test_a_machine_on_which_nothing_is_legal_is_told_why_for_each_mapping() -> N
     with pytest.raises(MappingError) as no:
         compare(load("bert-base"), ["fusemax", machine])
     lines = str(no.value).splitlines()
-    assert lines[0] == "idle: no built-in mapping runs bert-base on idle:"
+    assert lines[0] == "idle: no built-in mapping of bert-base is legal on idle:"
     assert sorted(line.strip().partition(":")[0] for line in lines[1:-1]) == sorted(names)
     assert lines[-1].strip().startswith("hint")
 
@@ -365,9 +365,9 @@ def test_the_same_machine_twice(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("--mapping", "fusemax-binding"), "as fusemax=fusemax-binding"),
+        (("--mapping", "fusemax-binding"), "write fusemax=fusemax-binding"),
         (("--mapping", "fusmax=fusemax-arch"), "did you mean 'fusemax'?"),
-        (("--mapping", "fusemax="), "expected ARCH=NAME"),
+        (("--mapping", "fusemax="), "a mapping's name is expected after '='"),
         (("--mapping", "fusemax=fusemax-arh"), "did you mean 'fusemax-arch'?"),
         (("--mapping", "fusemax=fusemax-arch") * 2, "fusemax is given two mappings"),
         (("--scale", "arrays"), "--iso-area"),
