@@ -14,9 +14,11 @@ from .plots import Picture, palette
 from .quantities import engineering
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from matplotlib.axes import Axes
 
-    from .results import EinsumUse, MemoryRoof, Result
+    from .results import EinsumUse, MemoryRoof, Result, Roofs
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,8 @@ def plot_roofline(result: Result) -> Picture:
     An Einsum's operations a second are its operations over the longer of the time it takes
     its array and the time the memory moves its bytes. The run has a point per array: the
     array's operations over the latency, over all bytes of the memory. A mac is one
-    operation; operations that take no cycles are not counted.
+    operation; operations that take no cycles are not counted. A workload in parts has a
+    point per part and array instead of one per Einsum.
     """
     if not result.roofs.arrays or not result.roofs.memories:
         raise InputError("this result does not say what its machine can do at the most")
@@ -71,23 +74,44 @@ def plot_roofline(result: Result) -> Picture:
 
 
 def spots(result: Result, memory: MemoryRoof) -> list[Spot]:
-    """Points of one panel: Einsums that use the memory, then the run on each array."""
-    untimed = {r.array: set(r.untimed) for r in result.roofs.arrays}
+    """Points of one panel: Einsums (or parts) that use the memory, then the run."""
+    if result.parts:
+        found = [
+            spot
+            for part in result.parts
+            for spot in _runs(part.result, memory, result.roofs, part.name, whole_run=False)
+        ]
+    else:
+        found = list(_einsums(result, memory))
+    return [*found, *_runs(result, memory, result.roofs, "run", whole_run=True)]
+
+
+def _einsums(result: Result, memory: MemoryRoof) -> Iterator[Spot]:
+    untimed = _untimed(result.roofs)
     clock = result.cycles / result.latency_s
-    found: list[Spot] = []
-    total_bytes = sum(t.total_bytes for t in result.traffic if t.level == memory.level)
     for e in result.einsums:
         moved = sum(t.total_bytes for t in e.traffic if t.level == memory.level)
         ops = _operations(e, untimed)
         time = max(e.cycles / clock, moved / memory.bytes_per_s if memory.bytes_per_s else 0.0)
         if moved and ops and time:
-            found.append(Spot(e.name, e.array, ops / moved, ops / time))
-    for roof in result.roofs.arrays:
+            yield Spot(e.name, e.array, ops / moved, ops / time)
+
+
+def _runs(
+    result: Result, memory: MemoryRoof, roofs: Roofs, name: str, *, whole_run: bool
+) -> Iterator[Spot]:
+    """A run, or a part of one, on each array."""
+    untimed = _untimed(roofs)
+    moved = sum(t.total_bytes for t in result.traffic if t.level == memory.level)
+    for roof in roofs.arrays:
         ops = sum(_operations(e, untimed) for e in result.einsums if e.array == roof.array)
-        if total_bytes and ops:
-            name = f"run ({roof.array})"
-            found.append(Spot(name, roof.array, ops / total_bytes, ops / result.latency_s, True))
-    return found
+        if moved and ops:
+            text = f"{name} ({roof.array})" if whole_run else name
+            yield Spot(text, roof.array, ops / moved, ops / result.latency_s, whole_run)
+
+
+def _untimed(roofs: Roofs) -> dict[str, set[str]]:
+    return {r.array: set(r.untimed) for r in roofs.arrays}
 
 
 def _operations(einsum: EinsumUse, untimed: dict[str, set[str]]) -> int:
@@ -138,7 +162,7 @@ def _describe(axes: Axes, result: Result, memory: MemoryRoof, found: list[Spot])
         limit = engineering(memory.bytes_per_s, "B/s")
     axes.set_title(f"{memory.level}: {limit}", loc="left", fontsize=10)
     used = {s.name for s in found}
-    quiet = [e.name for e in result.einsums if e.name not in used]
+    quiet = [u.name for u in result.parts or result.einsums if u.name not in used]
     below = f"\nno traffic here: {_wrapped(quiet)}" if quiet else ""
     axes.set_xlabel(f"operations a byte of {memory.level} traffic (op/B){below}", fontsize=9)
     axes.set_ylabel("operations a second (op/s)", fontsize=9)

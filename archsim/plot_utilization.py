@@ -31,16 +31,18 @@ def plot_utilization(result: Result) -> Picture:
     """One column per array: an Einsum's part is its useful work over the elapsed time.
 
     The parts add up to the array's utilization. Above them, hatched: the array is taken,
-    but elements idle (small or ragged tiles, fill and drain); the rest: it waits.
+    but elements idle (small or ragged tiles, fill and drain); the rest: it waits. A
+    workload in parts has a segment per part.
     """
-    named = max(sum(e.array == a.array for e in result.einsums) for a in result.arrays)
-    height = max(3.6, 1.1 + _LINE * (named + 3))
+    columns = [_parts(result, use) for use in result.arrays]
+    named = max(sum(share >= _LEAST_SHARE for _, share in c) for c in columns)
+    height = max(3.6, 1.1 + _LINE * (named + 1))
     figure = Picture(figsize=(1.0 + 2.6 * len(result.arrays), height), layout="constrained")
     axes = figure.subplots()
-    colours = palette([e.name for e in result.einsums])
+    colours = palette([name for column in columns for name, _ in column])
     gap = _LINE / (height - 1.0)
-    for at, use in enumerate(result.arrays):
-        _column(axes, at, _parts(result, use), colours, gap)
+    for at, column in enumerate(columns):
+        _column(axes, at, column, colours, gap)
     axes.set_xticks(
         range(len(result.arrays)),
         [f"{a.array}\n{percent(a.utilization)}" for a in result.arrays],
@@ -61,10 +63,17 @@ def plot_utilization(result: Result) -> Picture:
 
 def _parts(result: Result, use: ArrayUse) -> list[tuple[str, float]]:
     """Names and shares of one column from below, idle elements and waiting last."""
-    parts = [(e.name, e.utilization) for e in result.einsums if e.array == use.array]
+    if result.parts:
+        parts = [(p.name, p.times * _busy(p.result, use) / result.cycles) for p in result.parts]
+    else:
+        parts = [(e.name, e.utilization) for e in result.einsums if e.array == use.array]
     taken = use.occupied_cycles / result.cycles
     idle = max(0.0, taken - use.utilization)
     return [*parts, (_IDLE, idle), (_WAITING, max(0.0, 1 - taken))]
+
+
+def _busy(result: Result, use: ArrayUse) -> float:
+    return sum(a.busy_cycles for a in result.arrays if a.array == use.array)
 
 
 def _column(

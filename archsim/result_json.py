@@ -18,6 +18,7 @@ from .results import (
     LevelBuffer,
     LevelTraffic,
     MemoryRoof,
+    PartUse,
     Result,
     Roofs,
     ScheduleReport,
@@ -62,6 +63,10 @@ def result_to_dict(result: Result) -> dict[str, Any]:
         "roofs": asdict(result.roofs),
         "folds": [asdict(f) | {"skew": dict(f.skew), "cycles": f.cycles} for f in result.folds],
         "einsum_traffic_bytes": {e.name: _traffic(e.traffic) for e in result.einsums},
+        "parts": [
+            {"name": p.name, "times": p.times, "result": result_to_dict(p.result)}
+            for p in result.parts
+        ],
     }
 
 
@@ -132,6 +137,10 @@ def _read(data: Mapping[str, Any]) -> Result:
         ),
         folds=tuple(_read_folds(f) for f in data.get("folds", ())),
         roofs=_read_roofs(data.get("roofs", {})),
+        parts=tuple(
+            PartUse(name=p["name"], times=p["times"], result=result_from_dict(p["result"]))
+            for p in data.get("parts", ())
+        ),
     )
 
 

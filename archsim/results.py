@@ -87,12 +87,14 @@ class Folds:
     """How often operands are loaded that every element has its own of."""
     load_cycles: int
     overlap: bool
+    runs: int = 1
+    """How often all of this happens: the times a part of a workload runs."""
 
     @property
     def cycles(self) -> int:
-        """Cycles beyond the work itself."""
+        """Cycles beyond the work itself, of all runs."""
         folds, loads = (min(1, n) if self.overlap else n for n in (self.folds, self.loads))
-        return folds * sum(n for _, n in self.skew) + loads * self.load_cycles
+        return self.runs * (folds * sum(n for _, n in self.skew) + loads * self.load_cycles)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +149,38 @@ class ScheduleReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PartUse:
+    """One part of a workload: a simulation of its own, and how often it runs.
+
+    ``result`` is of a single run; the other figures are of all ``times`` runs together.
+    """
+
+    name: str
+    times: int
+    result: Result
+
+    @property
+    def latency_s(self) -> float:
+        """Seconds of all runs."""
+        return self.times * self.result.latency_s
+
+    @property
+    def cycles(self) -> float:
+        """Cycles of all runs."""
+        return self.times * self.result.cycles
+
+    @property
+    def traffic_bytes(self) -> float:
+        """Bytes to and from the outermost memory in all runs."""
+        return self.times * self.result.traffic_bytes
+
+    @property
+    def energy_pj(self) -> float:
+        """Picojoules of all runs."""
+        return self.times * self.result.energy_pj
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """Everything a simulation found out."""
 
@@ -176,6 +210,8 @@ class Result:
     """Skew of every Einsum that pays it, on systolic arrays."""
     roofs: Roofs = Roofs()
     """What the arrays and the memories do at the most."""
+    parts: tuple[PartUse, ...] = ()
+    """What ran one after the other, where that is more than one cascade once."""
 
     @property
     def utilization(self) -> dict[str, float]:
@@ -210,7 +246,7 @@ class Result:
         return explain(self)
 
     def plot_waterfall(self) -> Picture:
-        """How each array spends the run, Einsum by Einsum (a matplotlib figure)."""
+        """How each array spends the run, by Einsum or part (a matplotlib figure)."""
         from .plots import plot_waterfall
 
         return plot_waterfall(self)
@@ -234,7 +270,7 @@ class Result:
         return plot_roofline(self)
 
     def plot_energy(self) -> Picture:
-        """Energy by component and by Einsum (a matplotlib figure)."""
+        """Energy by component, and by Einsum or part (a matplotlib figure)."""
         from .plots import plot_energy
 
         return plot_energy(self)
