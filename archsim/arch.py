@@ -134,6 +134,8 @@ class Architecture:
     word_bits: int
     memories: tuple[Memory, ...]
     arrays: tuple[ProcessingArray, ...]
+    mapping: str | None = None
+    """The mapping it was designed for, where a workload's default one is not legal on it."""
     source: str = field(default="", compare=False)
 
     @classmethod

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from einsum_cascade.errors import InputError, Problem, did_you_mean
 
 from .arch import Architecture
-from .choice import Choice, Refusal, run_somehow
 from .engine import simulate
+from .machine_mapping import Choice, Refusal, run_somehow
 from .mapping import Mapping
 from .results import Result
 from .scaling import ARRAYS, Change, Scaling, check_areas, scale_to_area, total_area

@@ -8,6 +8,7 @@ from fractions import Fraction
 from .counts import largest_tile
 from .handover import width
 from .lower import Lowered, LoweredEinsum
+from .mapping import Spill
 from .quantities import byte_size
 
 
@@ -18,6 +19,8 @@ class Requirement:
     level: str
     tensors: tuple[tuple[str, Fraction], ...]
     capacity_bytes: int | None
+    spills: bool = False
+    """Whether the level may be asked to hold more than it can."""
 
     @property
     def required_bytes(self) -> Fraction:
@@ -26,6 +29,11 @@ class Requirement:
 
     @property
     def fits(self) -> bool:
+        """Whether the level can hold what it must, or may spill the rest."""
+        return self.spills or self.fits_whole
+
+    @property
+    def fits_whole(self) -> bool:
         """Whether the level can hold what it must."""
         return self.capacity_bytes is None or self.required_bytes <= self.capacity_bytes
 
@@ -39,26 +47,50 @@ class Requirement:
 
 
 def requirements(lowered: Lowered) -> tuple[Requirement, ...]:
-    """Live tiles per memory, one copy each (double buffering is not charged).
+    """Live tiles per memory, one copy each: double buffering is not charged, except where
+    a level spills and the mapping says how many copies it holds.
 
     Einsums that share a nest hold their tiles together. Where groups run one after the
     other, a level holds the tiles of one group at a time, beside intermediates that wait
     there for a later one.
     """
-    found: list[Requirement] = []
-    for level, memory in enumerate(lowered.architecture.memories):
-        sizes = [_tiles(lowered, e, level) for e in lowered.einsums]
-        live = _largest_moment(lowered, sizes, level)
-        tensors = tuple((t, n * lowered.architecture.word_bytes) for t, n in live.items())
-        found.append(
-            Requirement(level=memory.name, tensors=tensors, capacity_bytes=memory.capacity_bytes)
-        )
-    return tuple(found)
+    return tuple(requirement(lowered, i) for i in range(len(lowered.architecture.memories)))
+
+
+def requirement(lowered: Lowered, level: int) -> Requirement:
+    """Live tiles of one memory, by its index."""
+    memory = lowered.architecture.memories[level]
+    spill = lowered.mapping.spill
+    spills = spill is not None and spill.level == memory.name
+    sizes = [_tiles(lowered, e, level) for e in lowered.einsums]
+    if spill is not None and spills:
+        copies = dict(spill.copies)
+        sizes = [{t: n * copies.get(t, 1) for t, n in tiles.items()} for tiles in sizes]
+    live = _largest_moment(lowered, sizes, level)
+    if spill is not None and spills:
+        for tensor, amount in _passing(lowered, spill, level).items():
+            live[tensor] = live.get(tensor, 0) + amount
+    return Requirement(
+        level=memory.name,
+        tensors=tuple((t, n * lowered.architecture.word_bytes) for t, n in live.items()),
+        capacity_bytes=memory.capacity_bytes,
+        spills=spills,
+    )
+
+
+def _passing(lowered: Lowered, spill: Spill, level: int) -> dict[str, int]:
+    """Elements that a level stages of tensors which some Einsum passes by it."""
+    found: dict[str, int] = {}
+    for tensor, factors in spill.staged:
+        touching = [e for e in lowered.einsums if tensor in {f.access.tensor for f in e.touches}]
+        if any(level not in lowered.memories(e, tensor) for e in touching):
+            found[tensor] = lowered.tiling.elements(factors)
+    return found
 
 
 def _tiles(lowered: Lowered, e: LoweredEinsum, level: int) -> dict[str, int]:
     found: dict[str, int] = {}
-    for footing in (*e.reads, e.write):
+    for footing in e.touches:
         tensor = footing.access.tensor
         if level in lowered.memories(e, tensor):
             one_copy = _in_step(lowered, tensor, level)

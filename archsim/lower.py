@@ -27,6 +27,7 @@ from .mapping_checks import (
     placed,
 )
 from .residency import Residency, residency
+from .spill_checks import spill_problems
 from .tiling import Member, Tiling
 
 
@@ -62,6 +63,11 @@ class LoweredEinsum:
     def name(self) -> str:
         """The tensor it writes."""
         return self.einsum.name
+
+    @property
+    def touches(self) -> tuple[Footing, ...]:
+        """All its accesses."""
+        return (*self.reads, self.write)
 
     @property
     def temporal(self) -> tuple[Loop, ...]:
@@ -147,6 +153,9 @@ def lower(
     builder = _Lowering(program, mapping, architecture, tiling)
     einsums = builder.einsums()
     places = residency(program, mapping, architecture, builder.problems)
+    wrong = [*spill_problems(program, mapping, architecture, tiling)]
+    if wrong:
+        raise SpecError(wrong)
     builder.problems.extend(bypass_problems(program, mapping, places, architecture))
     groups = groups_of(program, mapping, builder.problems)
     if builder.problems:

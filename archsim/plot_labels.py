@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from math import cos, pi, sin
+from textwrap import fill
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -15,6 +16,9 @@ _SIZE = 8
 _MARKER = 5.0
 """Half the side of the square a point keeps free, in points."""
 
+
+_LONGEST = 28
+"""Characters of a line of text, where it can be broken."""
 
 _THICK = 1.0
 """Lines at least this thick, in points, are kept clear of."""
@@ -66,14 +70,20 @@ def place_labels(axes: Axes, labels: Sequence[Label]) -> None:
     scale = 72.0 / figure.dpi
     frame = axes.get_window_extent()
     inside = Box(*(v * scale for v in (frame.x0, frame.y0, frame.x1, frame.y1)))
-    merged = _merged(axes, labels, scale)
+    merged = [
+        (label._replace(text=_folded(label.text)), x, y)
+        for label, x, y in _merged(axes, labels, scale)
+    ]
     taken = [Box(x - _MARKER, y - _MARKER, x + _MARKER, y + _MARKER) for _, x, y in merged]
     taken += _drawn(axes, scale)
     for label, x, y in merged:
         box = _free(label.text, x, y, taken, inside)
         taken.append(box)
         middle = ((box.left + box.right) / 2 - x, (box.bottom + box.top) / 2 - y)
-        far = abs(middle[1]) > 14 or abs(middle[0]) > 14 + (box.right - box.left) / 2
+        far = (
+            abs(middle[1]) > 9 + (box.top - box.bottom) / 2
+            or abs(middle[0]) > 14 + (box.right - box.left) / 2
+        )
         axes.annotate(
             label.text,
             (label.x, label.y),
@@ -85,6 +95,10 @@ def place_labels(axes: Axes, labels: Sequence[Label]) -> None:
             zorder=4,
             arrowprops={"arrowstyle": "-", "color": "0.55", "linewidth": 0.6} if far else None,
         )
+
+
+def _folded(text: str) -> str:
+    return fill(text, _LONGEST, break_long_words=False, break_on_hyphens=False)
 
 
 def _drawn(axes: Axes, scale: float) -> list[Box]:
@@ -119,7 +133,8 @@ def _merged(axes: Axes, labels: Sequence[Label], scale: float) -> list[tuple[Lab
 
 def _free(text: str, x: float, y: float, taken: Sequence[Box], inside: Box) -> Box:
     """The nearest free place for a text, or the nearest inside the axes if none is free."""
-    width, height = 0.58 * _SIZE * len(text) + 2, 1.25 * _SIZE
+    lines = text.splitlines()
+    width, height = 0.58 * _SIZE * max(map(len, lines)) + 2, 1.25 * _SIZE * len(lines)
     fallback: Box | None = None
     for dx, dy in _offsets(width, height):
         box = Box(x + dx - width / 2, y + dy - height / 2, x + dx + width / 2, y + dy + height / 2)

@@ -13,7 +13,10 @@ from einsum_cascade.shapes import resolve_shapes
 
 from .arch import Architecture
 from .lattice import Axis, iterations
-from .mapping import DimensionRef, Mapping, Tile
+from .mapping import WHOLE, DimensionRef, Factors, Mapping, Tile
+
+WHOLE_RANK = 10**15
+"""More iterations than any rank has: a tile is cut to its rank."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,10 @@ class Tiling:
                 break
             extent = min(extent, other.stride)
         return iterations(extent, member.stride)
+
+    def elements(self, factors: Factors) -> int:
+        """A product of members' bounds and numbers."""
+        return prod(f if isinstance(f, int) else self.bound(self.members[f]) for f in factors)
 
     def axes(self, variables: tuple[str, ...]) -> tuple[Axis, ...]:
         """Axes of an iteration space: members of one family share an axis."""
@@ -152,6 +159,9 @@ def build_tiling(
             text = f"'{tile.member}' is a rank of the cascade, and no tile of {tile.rank}"
             raise SpecError(Problem(text, tile.span))
         if tile.member in own:
+            if tile.size == WHOLE:
+                text = f"{tile.member} is a rank of the cascade, which needs a number"
+                raise SpecError(Problem(text, tile.span))
             size = sizes[tile.member]
             if given.get(tile.member, size) != size:
                 text = (

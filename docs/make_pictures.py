@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from archsim import Architecture, Mapping, simulate
-from archsim.choice import interchangeable_mappings
+from archsim.machine_mapping import interchangeable_mappings
 from archsim.plots import Picture, draw_array_time, draw_energy
 from archsim.quantities import byte_size, energy, percent, ratio, seconds
 from einsum_cascade.errors import MappingError

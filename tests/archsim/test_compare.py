@@ -14,8 +14,8 @@ import pytest
 from commands import ROOT, refused, run
 
 from archsim import Architecture, Comparison, Mapping, compare, simulate
-from archsim.choice import interchangeable_mappings
 from archsim.comparison_report import comparison_csv
+from archsim.machine_mapping import interchangeable_mappings
 from archsim.quantities import area, ratio
 from archsim.scaling import scale_to_area, total_area
 from einsum_cascade import Cascade
@@ -45,6 +45,7 @@ mapping:
 """Every score of a row of tiles stays on chip; what a machine without 2D maximum can do."""
 
 PAIR = ("flat-micro24", "fusemax-micro24")
+PUBLISHED = ROOT.parent / "shared" / "data" / "fusemax_bert.csv"
 
 
 @pytest.fixture(scope="module")
@@ -252,6 +253,55 @@ def test_mappings_are_tried_pipelined_ones_first_then_by_name() -> None:
     assert {"fusemax-binding", "fusemax-arch"} <= {m.name for m in found}
     assert "linear-attention-by-head" not in {m.name for m in found}
     assert {Cascade.load(m.cascade).program.reference for m in found} == {"softmax_attention"}
+
+
+def test_a_machine_runs_the_mapping_it_was_designed_for() -> None:
+    """Where the default is not legal, before other built-in ones; refusals are shown."""
+    names = ("fusemax-micro24", "cascade-on-flat-micro24", "flat-micro24", "flat")
+    comparison = compare(load("bert-base", seq_len=1024), names)
+    assert [r.result.mapping for r in comparison.rows] == [
+        *("fusemax-binding", "fusemax-cascade", "flat", "flat")
+    ]
+    for row in comparison.rows[1:]:
+        (refusal,) = row.refused
+        assert refusal.mapping == "fusemax-binding"
+        assert refusal.reason == "array_2d cannot do 'max', which LM needs"
+    assert "flat-micro24 runs flat, since" in " ".join(str(comparison.table()).split())
+
+
+def test_the_mapping_a_machine_was_designed_for_must_compute_the_same() -> None:
+    """Linear attention on FLAT's machine is not answered with softmax attention."""
+    work = load("bert-base", cascade="linear-attention", seq_len=1024)
+    (first, _) = compare(work, ["flat", "flat-micro24"]).rows
+    assert first.result.mapping == "linear-attention-by-head"
+    idle = ["arrays.array_2d.operations={copy: {cycles: 1, bill: {mac: 1}}}"]
+    machine = replace(Architecture.load("flat", idle), name="idle")
+    with pytest.raises(InputError) as no:
+        compare(work, ["flat", machine])
+    assert "linear-attention-by-head" in str(no.value)
+    assert "  flat:" not in str(no.value)
+
+
+def test_a_machine_designed_for_a_mapping_that_is_not_there() -> None:
+    with pytest.raises(InputError, match=r"no built-in mapping 'falt'") as no:
+        Architecture.load("flat", ["mapping=falt"])
+    assert "did you mean 'flat'?" in str(no.value)
+
+
+@pytest.mark.skipif(not PUBLISHED.exists(), reason="the published table is not beside the project")
+@pytest.mark.parametrize("tokens", ["1K", "4K", "16K", "64K", "256K", "1M"])
+def test_speedup_and_energy_over_flat_as_published(tokens: str) -> None:
+    with PUBLISHED.open(encoding="utf-8") as file:
+        rows = [r for r in csv.DictReader(file) if r["table"] == "attention"]
+    flat, binding = (
+        next(r for r in rows if (r["configuration"], r["seq_len"]) == (name, tokens))
+        for name in ("flat", "binding")
+    )
+    (_, fusemax) = compare(load("bert-base", seq_len=tokens), PAIR).rows
+    speedup = float(flat["latency_s"]) / float(binding["latency_s"])
+    energies = [float(r["energy_pj_without_overflow"]) for r in (binding, flat)]
+    assert fusemax.speedup == pytest.approx(speedup, rel=1e-3)
+    assert fusemax.energy_ratio == pytest.approx(energies[0] / energies[1], rel=2e-3)
 
 
 def test_a_machine_on_which_nothing_is_legal_is_told_why_for_each_mapping() -> None:

@@ -9,7 +9,7 @@ from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError
 from einsum_cascade.library import builtin_names
 
-from .engine import simulate
+from .engine import default_mapping, simulate
 from .mapping import Mapping
 
 if TYPE_CHECKING:
@@ -37,8 +37,9 @@ class Choice:
 def run_somehow(workload: WorkloadLike, machine: Architecture) -> Choice:
     """Simulate by the workload's default mapping, else by the first that is legal.
 
-    The others are the built-in mappings of cascades that compute the same (they name the
-    same reference), pipelined ones first, then by name.
+    After the default come the mapping the machine was designed for, and all built-in
+    ones, pipelined ones first, then by name; but only those of cascades that compute the
+    same as the workload's (they name the same reference).
 
     Raises
     ------
@@ -51,8 +52,11 @@ def run_somehow(workload: WorkloadLike, machine: Architecture) -> Choice:
         return Choice(simulate(workload, machine))
     except InputError as wrong:
         first = wrong
-    errors: dict[str, InputError] = {}
-    for mapping in interchangeable_mappings(workload.cascade):
+    candidates = _candidates(workload.cascade, machine)
+    errors = _of_default(workload.cascade, candidates, first)
+    for mapping in candidates:
+        if mapping.name in errors:
+            continue
         try:
             result = simulate(workload, machine, mapping)
         except InputError as wrong:
@@ -61,6 +65,32 @@ def run_somehow(workload: WorkloadLike, machine: Architecture) -> Choice:
             refused = (Refusal(name, _reason(why)) for name, why in errors.items())
             return Choice(result, tuple(refused))
     raise _none_is_legal(workload, machine, errors) if errors else first
+
+
+def _of_default(
+    cascade: str, candidates: tuple[Mapping, ...], error: InputError
+) -> dict[str, InputError]:
+    """The error of the default mapping under its name, if the cascade has one."""
+    if not any(m.cascade == cascade for m in candidates):
+        return {}
+    return {default_mapping(cascade).name: error}
+
+
+def _candidates(cascade: str, machine: Architecture) -> tuple[Mapping, ...]:
+    found = interchangeable_mappings(cascade)
+    if machine.mapping is None:
+        return found
+    own = Mapping.load(machine.mapping)
+    if own in found or _compute_the_same(cascade, own.cascade):
+        return (own, *(m for m in found if m != own))
+    return found
+
+
+def _compute_the_same(cascade: str, other: str) -> bool:
+    """Whether two cascades name the same reference, or are one."""
+    reference = Cascade.load(cascade).program.reference
+    alike = bool(reference) and Cascade.load(other).program.reference == reference
+    return other == cascade or alike
 
 
 def interchangeable_mappings(cascade: str) -> tuple[Mapping, ...]:
@@ -76,14 +106,12 @@ def interchangeable_mappings(cascade: str) -> tuple[Mapping, ...]:
     InputError
         There is no such cascade, or it is wrong.
     """
-    reference = Cascade.load(cascade).program.reference
-    alike = {cascade: True}
+    alike: dict[str, bool] = {}
     found: list[Mapping] = []
     for name in builtin_names("mappings"):
         mapping = Mapping.load(name)
         if mapping.cascade not in alike:
-            other = Cascade.load(mapping.cascade).program.reference
-            alike[mapping.cascade] = bool(reference) and other == reference
+            alike[mapping.cascade] = _compute_the_same(cascade, mapping.cascade)
         if alike[mapping.cascade]:
             found.append(mapping)
     return tuple(sorted(found, key=lambda m: (m.schedule.kind != "pipelined", m.name)))
