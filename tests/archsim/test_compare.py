@@ -16,7 +16,7 @@ from commands import ROOT, refused, run
 from archsim import Architecture, Comparison, Mapping, compare, simulate
 from archsim.comparison_report import comparison_csv
 from archsim.machine_mapping import interchangeable_mappings
-from archsim.quantities import area, ratio
+from archsim.quantities import area, percent, ratio
 from archsim.scaling import scale_to_area, total_area
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, MappingError
@@ -173,6 +173,9 @@ def test_what_the_readme_says_about_the_published_chips() -> None:
     assert capacity is not None
     assert float(said[3]) == round(capacity / 2**20, 1)
     assert abs(by_buffer.residual) < 1e-5
+    (_, row) = compare(load("bert-base"), PAIR).rows
+    said = f"is {ratio(row.speedup)} as fast as `flat-micro24` at {percent(row.energy_ratio)} of"
+    assert said in " ".join(readme.split())
 
 
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.97, 1.0, 1.5, 4.0])
