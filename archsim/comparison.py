@@ -152,8 +152,9 @@ def compare(
         What is scaled then: ``"arrays"`` or the name of a memory (``scale_to_area``).
     mappings : dict of str to Mapping or str, optional
         The mapping of a machine, by the machine's name. A machine without one runs the
-        default mapping of the workload's cascade or, where that is not legal, the first
-        legal one of a cascade that computes the same; ``Comparison`` says which.
+        default mapping of the workload's cascade or, where that is not legal, the one it
+        was designed for or the first legal one of a cascade that computes the same;
+        ``Comparison`` says which.
 
     Raises
     ------
@@ -169,10 +170,9 @@ def compare(
             hint = did_you_mean(name, names)
             raise InputError(Problem(f"mappings: no machine here is called '{name}'", hint=hint))
     chosen = {n: m if isinstance(m, Mapping) else Mapping.load(m) for n, m in given.items()}
-    labels = [_label(m, names) for m in machines]
     contenders = [
         Contender(label=label, machine=m, mapping=chosen.get(m.name))
-        for label, m in zip(labels, machines, strict=True)
+        for label, m in zip(_labels(machines), machines, strict=True)
     ]
     return compare_contenders(workload, contenders, iso_area=iso_area, scale=scale)
 
@@ -220,9 +220,16 @@ def _check_contenders(contenders: Sequence[Contender]) -> None:
                 )
 
 
-def _label(machine: Architecture, names: list[str]) -> str:
-    """The machine's name, and its file where others are called the same."""
-    return machine.name if names.count(machine.name) == 1 else f"{machine.name} ({machine.source})"
+def _labels(machines: Sequence[Architecture]) -> list[str]:
+    """The machines' names, with their files or numbers where names are alike."""
+    names = [m.name for m in machines]
+    longer = [m.name if names.count(m.name) == 1 else f"{m.name} ({m.source})" for m in machines]
+    if len(set(longer)) == len(longer):
+        return longer
+    return [
+        name if names.count(name) == 1 else f"{name} #{names[: at + 1].count(name)}"
+        for at, name in enumerate(names)
+    ]
 
 
 def _area(contender: Contender) -> float:

@@ -30,7 +30,9 @@ def folds_of(lowered: Lowered, e: LoweredEinsum) -> Folds | None:
     tensors = (e.write, *e.reads)
     shared = {id(f): _shared_axes(lowered, e, f) for f in tensors}
     hopping = {axis for axes in shared.values() for axis in axes}
-    skew = tuple((d.name, d.size - 1) for d in e.array.dimensions if d.name in hopping)
+    skew = tuple(
+        (d.name, d.size - 1) for d in e.array.dimensions if d.name in hopping and d.size > 1
+    )
     least = min(len(axes) for axes in shared.values())
     own = [f for f in tensors if len(shared[id(f)]) == least]
     loaded = [f for f in own if f is not e.write and not in_own_registers(lowered, e, f)]

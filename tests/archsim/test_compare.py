@@ -112,6 +112,21 @@ def test_settings_are_for_every_machine() -> None:
     assert all(dict(r["shape"])["M"] == 1024 for r in found)
 
 
+def test_machines_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    variants = [
+        Architecture.load("fusemax", [f"arrays.array_1d.shape.lanes={n}"]) for n in (256, 512)
+    ]
+    work = load("bert-base", seq_len=1024)
+    assert [r.label for r in compare(work, variants).rows] == ["fusemax #1", "fusemax #2"]
+    path = tmp_path / "mine.yaml"
+    text = builtin_source("architectures", "fusemax").text
+    path.write_text(text.replace("940 MHz", "1 GHz"), encoding="utf-8")
+    labels = [r.label for r in compare(work, ["fusemax", str(path)]).rows]
+    assert labels == ["fusemax (specs/architectures/fusemax.yaml)", f"fusemax ({path})"]
+    with pytest.raises(InputError, match="is given twice"):
+        compare(work, ["fusemax", Architecture.load("fusemax")])
+
+
 # ------------------------------------------------------------------------------- equal area
 
 
