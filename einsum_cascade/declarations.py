@@ -16,7 +16,7 @@ from .source import Span
 from .yaml_source import YamlMapping, YamlNode, YamlScalar, YamlSequence, shorten
 
 KEYS = (
-    *("cascade", "title", "source", "reference", "parallel", "ranks", "inputs"),
+    *("cascade", "title", "source", "unverified", "reference", "parallel", "ranks", "inputs"),
     *("output", "outputs", "parameters", "functions", "reductions"),
     *("init", "einsums", "accumulate"),
 )

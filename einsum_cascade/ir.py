@@ -293,12 +293,14 @@ class Program(Node):
     ``init`` holds statements that set coordinate 0 of iterative tensors. A tensor is
     iterative along rank variable ``v`` when an Einsum writes it at ``v + 1``; its extent
     there is the rank's shape plus one. ``reference`` names the independent function
-    the cascade is checked against.
+    the cascade is checked against. ``unverified`` says what of it could not be compared
+    with its publication.
     """
 
     name: str
     title: str = ""
     origin: str = ""
+    unverified: str = ""
     parallel: tuple[str, ...] = ()
     ranks: tuple[Rank, ...] = ()
     inputs: tuple[Tensor, ...] = ()

@@ -80,6 +80,7 @@ class _Document(Declarations):
             name=self.title(),
             title=self.text("title"),
             origin=self.text("source"),
+            unverified=self.text("unverified"),
             parallel=parallel,
             ranks=ranks,
             inputs=inputs,

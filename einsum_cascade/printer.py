@@ -140,6 +140,7 @@ def _lines(program: ir.Program) -> Iterator[str]:
     for key, text in (
         ("title", program.title),
         ("source", program.origin),
+        ("unverified", program.unverified),
         ("reference", program.reference),
     ):
         if text:

@@ -25,6 +25,7 @@ _MODULES = MappingProxyType(
         "validate": "validating",
         "analyze": "algebra",
         "rewrite": "algebra",
+        "atlas": "atlas",
         "list": "catalogue",
         "show": "catalogue",
     }
