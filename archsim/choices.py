@@ -12,7 +12,7 @@ an Einsum does with a tensor is counted once for all that keep the tensor in the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import reduce
 from itertools import product
@@ -21,9 +21,9 @@ from typing import TypeVar
 from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem, SpecError
 from einsum_cascade.ir import Program
 
-from .arch import Architecture
-from .counts import AccessCount, accesses_of
-from .footprint import Requirement, requirement
+from .arch import Architecture, Memory
+from .counts import AccessCount, Amount, accesses_of
+from .footprint import requirement, tile_size
 from .lower import Lowered, LoweredEinsum
 from .mapping import (
     FIT,
@@ -38,7 +38,7 @@ from .mapping import (
 from .residency import residency
 from .spill import share_of, spilled_accesses
 from .spill_checks import einsum_problems, factor_problems, tensor_problems
-from .tasks import busy_cycles, transfer_cycles
+from .tasks import busy_cycles
 
 Binder = Callable[[Mapping], Lowered]
 """Lowers a mapping without choices. Raises ``MappingError`` where it is not legal."""
@@ -120,6 +120,28 @@ def choose(
     raise NoLegalMappingError(refused[-1].problems if found else refused[0].problems)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Loops:
+    """What candidates with the same loops have in common."""
+
+    lowered: Lowered
+    busy: dict[str, Fraction]
+    """Cycles of each Einsum on its array."""
+    runs: dict[str, int]
+    accesses: dict[tuple[object, ...], tuple[AccessCount, ...]] = field(default_factory=dict)
+    """By Einsum, position of the access, and where the tensor is kept."""
+    tiles: dict[tuple[str, int, int], int] = field(default_factory=dict)
+    """Elements of a tile by Einsum, position of the access, and level."""
+
+    @classmethod
+    def of(cls, lowered: Lowered) -> _Loops:
+        return cls(
+            lowered=lowered,
+            busy={e.name: busy_cycles(lowered, e) for e in lowered.einsums},
+            runs={e.name: _runs(lowered, e) for e in lowered.einsums},
+        )
+
+
 class _Prices:
     """What candidates cost, with what they have in common worked out once."""
 
@@ -130,71 +152,85 @@ class _Prices:
         self.architecture = architecture
         self.lower = lower
         self.bind = bind
-        self.lowered: dict[tuple[int, ...], Lowered] = {}
-        self.accesses: dict[tuple[object, ...], tuple[AccessCount, ...]] = {}
+        self.levels = {m.name: i for i, m in enumerate(architecture.memories)}
+        self.loops: dict[tuple[int, ...], _Loops] = {}
 
     def price(self, mapping: Mapping, candidate: Candidate) -> Fraction:
         """The objective of a candidate, in cycles."""
         objective = candidate.mapping.objective
         assert objective is not None, "a mapping with choices has an objective"
-        loops = tuple(n for n in candidate.active if _shapes_loops(mapping.cases[n]))
-        lowered = self._lowered(candidate, loops)
+        loops = self._loops(mapping, candidate)
+        lowered = self._kept(loops.lowered, candidate.mapping)
         _check(objective, self.program, lowered)
-        work: dict[str, Fraction] = {}
-        started = Fraction(0)
-        moved = dict.fromkeys((m.name for m in self.architecture.memories), Fraction(0))
-        share = self._spilled_share(lowered)
+        share = self._spilled_share(loops, lowered)
         start_cycles = dict(objective.start_cycles)
+        work: dict[str, Fraction] = {}
+        started = 0
+        moved: dict[str, Amount] = {}
         for e in lowered.einsums:
             if objective.latency_of and e.name not in objective.latency_of:
                 continue
-            work[e.array.name] = work.get(e.array.name, Fraction(0)) + busy_cycles(lowered, e)
-            started += start_cycles.get(e.name, 0) * _runs(lowered, e)
-            for access in self._of_einsum(lowered, loops, e, share):
-                if access.place in moved:
-                    moved[access.place] += access.reads + access.writes
-        word = self.architecture.word_bytes
+            work[e.array.name] = work.get(e.array.name, Fraction(0)) + loops.busy[e.name]
+            started += start_cycles.get(e.name, 0) * loops.runs[e.name]
+            for access in _of_einsum(loops, lowered, e, share):
+                before = moved.get(access.place, 0)
+                moved[access.place] = before + access.reads + access.writes
         first = sum(lowered.tiling.elements(factors) for _, factors in objective.first_tiles)
-        fill = transfer_cycles(lowered, self.architecture.memories[0], first * word)
-        transfers = [
-            transfer_cycles(lowered, m, moved[m.name] * word) for m in self.architecture.memories
-        ]
+        memories = self.architecture.memories
+        fill = self._cycles(memories[0], first)
+        transfers = [self._cycles(m, moved.get(m.name, 0)) for m in memories]
         return max(max(work.values()) + fill, *transfers) + started
 
-    def _lowered(self, candidate: Candidate, loops: tuple[int, ...]) -> Lowered:
-        mapping = candidate.mapping
-        if any(t.size == FIT for t in mapping.tiles):
-            return self.bind(mapping)
-        if loops not in self.lowered:
-            self.lowered[loops] = self.lower(mapping)
+    def _cycles(self, memory: Memory, amount: Amount) -> Fraction:
+        """Cycles a memory takes to move some elements."""
+        if memory.bandwidth_bytes_per_s is None:
+            return Fraction(0)
+        per_element = self.architecture.word_bytes * self.architecture.clock_hz
+        return amount * (per_element / memory.bandwidth_bytes_per_s)
+
+    def _loops(self, mapping: Mapping, candidate: Candidate) -> _Loops:
+        fitted = any(t.size == FIT for t in candidate.mapping.tiles)
+        key = tuple(n for n in candidate.active if fitted or _shapes_loops(mapping.cases[n]))
+        if key not in self.loops:
+            lowered = (self.bind if fitted else self.lower)(candidate.mapping)
+            self.loops[key] = _Loops.of(lowered)
+        return self.loops[key]
+
+    def _kept(self, lowered: Lowered, mapping: Mapping) -> Lowered:
+        """The same loops with a candidate's tensors on its levels."""
         problems: list[Problem] = []
         places = residency(self.program, mapping, self.architecture, problems)
         if problems:
             raise MappingError(problems)
-        return replace(self.lowered[loops], mapping=mapping, residency=places)
+        return replace(lowered, mapping=mapping, residency=places)
 
-    def _spilled_share(self, lowered: Lowered) -> Fraction:
+    def _spilled_share(self, loops: _Loops, lowered: Lowered) -> Fraction:
         spill = lowered.mapping.spill
         if spill is None:
             return Fraction(0)
-        names = [m.name for m in self.architecture.memories]
-        found: Requirement = requirement(lowered, names.index(spill.level))
-        return share_of(found)
 
-    def _of_einsum(
-        self, lowered: Lowered, loops: tuple[int, ...], e: LoweredEinsum, share: Fraction
-    ) -> Iterator[AccessCount]:
-        """Accesses of one Einsum, tensor by tensor."""
-        by_tensor: dict[str, tuple[AccessCount, ...]] = {}
-        for number, footing in enumerate(e.touches):
-            tensor = footing.access.tensor
-            fitted = lowered.tiling.cuts
-            key = (loops, fitted, e.name, number, lowered.residency.of(tensor))
-            if key not in self.accesses:
-                self.accesses[key] = tuple(accesses_of(lowered, e, footing))
-            by_tensor[tensor] = (*by_tensor.get(tensor, ()), *self.accesses[key])
-        for accesses in by_tensor.values():
-            yield from spilled_accesses(lowered, accesses, share) if share else accesses
+        def tile(e: LoweredEinsum, number: int, level: int) -> int:
+            key = (e.name, number, level)
+            if key not in loops.tiles:
+                loops.tiles[key] = tile_size(lowered, e, number, level)
+            return loops.tiles[key]
+
+        return share_of(requirement(lowered, self.levels[spill.level], tile))
+
+
+def _of_einsum(
+    loops: _Loops, lowered: Lowered, e: LoweredEinsum, share: Fraction
+) -> Iterator[AccessCount]:
+    """Accesses of one Einsum, tensor by tensor."""
+    by_tensor: dict[str, tuple[AccessCount, ...]] = {}
+    for number, footing in enumerate(e.touches):
+        tensor = footing.access.tensor
+        key = (e.name, number, lowered.residency.of(tensor))
+        if key not in loops.accesses:
+            loops.accesses[key] = tuple(accesses_of(lowered, e, footing))
+        by_tensor[tensor] = (*by_tensor.get(tensor, ()), *loops.accesses[key])
+    for accesses in by_tensor.values():
+        yield from spilled_accesses(lowered, accesses, share) if share else accesses
 
 
 def _runs(lowered: Lowered, e: LoweredEinsum) -> int:
@@ -230,23 +266,25 @@ def _patched(
     mapping: Mapping, chosen: tuple[tuple[str, str], ...], active: tuple[int, ...]
 ) -> Mapping:
     """The mapping with the cases that apply, one after the other."""
-    found = replace(mapping, choices=(), cases=(), chosen=chosen)
-    for number in active:
-        found = _with_case(found, mapping.cases[number])
-    return found
-
-
-def _with_case(mapping: Mapping, case: Case) -> Mapping:
-    named = {(t.rank, t.member) for t in case.tiles}
-    kept = tuple(t for t in mapping.tiles if (t.rank, t.member) not in named)
+    cases = [mapping.cases[n] for n in active]
+    nests = [c.nest for c in cases if c.nest]
+    spill, objective = mapping.spill, mapping.objective
+    for case in cases:
+        spill = _with_spill(spill, case.spill)
+        objective = _with_objective(objective, case.objective)
+    tiles = {(t.rank, t.member): t for t in mapping.tiles}
+    tiles |= {(t.rank, t.member): t for case in cases for t in case.tiles}
     return replace(
         mapping,
-        tiles=(*kept, *case.tiles),
-        nest=case.nest or mapping.nest,
-        einsums=_with_einsums(mapping.einsums, case.einsums),
-        keep=_with_keep(mapping.keep, case.keep),
-        spill=_with_spill(mapping.spill, case.spill),
-        objective=_with_objective(mapping.objective, case.objective),
+        tiles=tuple(tiles.values()),
+        nest=nests[-1] if nests else mapping.nest,
+        einsums=_with_einsums(mapping.einsums, tuple(p for c in cases for p in c.einsums)),
+        keep=_with_keep(mapping.keep, tuple(k for c in cases for k in c.keep)),
+        spill=spill,
+        objective=objective,
+        choices=(),
+        cases=(),
+        chosen=chosen,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -57,12 +58,16 @@ def requirements(lowered: Lowered) -> tuple[Requirement, ...]:
     return tuple(requirement(lowered, i) for i in range(len(lowered.architecture.memories)))
 
 
-def requirement(lowered: Lowered, level: int) -> Requirement:
-    """Live tiles of one memory, by its index."""
+def requirement(lowered: Lowered, level: int, tile: TileSizes | None = None) -> Requirement:
+    """Live tiles of one memory, by its index.
+
+    ``tile`` gives the elements of an Einsum's tile by the access's position and the level;
+    ``tile_size`` if left out.
+    """
     memory = lowered.architecture.memories[level]
     spill = lowered.mapping.spill
     spills = spill is not None and spill.level == memory.name
-    sizes = [_tiles(lowered, e, level) for e in lowered.einsums]
+    sizes = [_tiles(lowered, e, level, tile) for e in lowered.einsums]
     if spill is not None and spills:
         copies = dict(spill.copies)
         sizes = [{t: n * copies.get(t, 1) for t, n in tiles.items()} for tiles in sizes]
@@ -82,19 +87,30 @@ def _passing(lowered: Lowered, spill: Spill, level: int) -> dict[str, int]:
     """Elements that a level stages of tensors which some Einsum passes by it."""
     found: dict[str, int] = {}
     for tensor, factors in spill.staged:
-        touching = [e for e in lowered.einsums if tensor in {f.access.tensor for f in e.touches}]
-        if any(level not in lowered.memories(e, tensor) for e in touching):
+        kept = level in lowered.residency.memories(tensor)
+        if not kept or any((spill.level, tensor) in e.bypass for e in lowered.einsums):
             found[tensor] = lowered.tiling.elements(factors)
     return found
 
 
-def _tiles(lowered: Lowered, e: LoweredEinsum, level: int) -> dict[str, int]:
+TileSizes = Callable[[LoweredEinsum, int, int], int]
+
+
+def tile_size(lowered: Lowered, e: LoweredEinsum, number: int, level: int) -> int:
+    """Elements of the tile that an Einsum's access (by position) needs at a level."""
+    footing = e.touches[number]
+    one_copy = _in_step(lowered, footing.access.tensor, level)
+    return largest_tile(e, footing, level, one_copy=one_copy)
+
+
+def _tiles(
+    lowered: Lowered, e: LoweredEinsum, level: int, tile: TileSizes | None
+) -> dict[str, int]:
     found: dict[str, int] = {}
-    for footing in e.touches:
+    for number, footing in enumerate(e.touches):
         tensor = footing.access.tensor
         if level in lowered.memories(e, tensor):
-            one_copy = _in_step(lowered, tensor, level)
-            size = largest_tile(e, footing, level, one_copy=one_copy)
+            size = tile(e, number, level) if tile else tile_size(lowered, e, number, level)
             found[tensor] = max(found.get(tensor, 0), size)
     return found
 

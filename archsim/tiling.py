@@ -51,7 +51,11 @@ class Tiling:
 
     def of_rank(self, rank: str) -> tuple[Member, ...]:
         """Members of a rank, outermost first; an uncut rank is its own."""
-        return dict(self.cuts).get(rank, (Member(rank, rank, 1),))
+        return self._by_rank.get(rank) or (Member(rank, rank, 1),)
+
+    @cached_property
+    def _by_rank(self) -> dict[str, tuple[Member, ...]]:
+        return dict(self.cuts)
 
     def bound(self, member: Member) -> int:
         """Iterations of a member inside one iteration of the next outer one."""
@@ -64,7 +68,11 @@ class Tiling:
 
     def elements(self, factors: Factors) -> int:
         """A product of members' bounds and numbers."""
-        return prod(f if isinstance(f, int) else self.bound(self.members[f]) for f in factors)
+        return prod(f if isinstance(f, int) else self._bounds[f] for f in factors)
+
+    @cached_property
+    def _bounds(self) -> dict[str, int]:
+        return {name: self.bound(member) for name, member in self.members.items()}
 
     def axes(self, variables: tuple[str, ...]) -> tuple[Axis, ...]:
         """Axes of an iteration space: members of one family share an axis."""
