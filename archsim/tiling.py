@@ -15,7 +15,7 @@ from .arch import Architecture
 from .lattice import Axis, iterations
 from .mapping import WHOLE, DimensionRef, Factors, Mapping, Tile
 
-WHOLE_RANK = 10**15
+_WHOLE = 10**15
 """More iterations than any rank has: a tile is cut to its rank."""
 
 
@@ -116,6 +116,8 @@ def tile_size(tile: Tile, architecture: Architecture) -> int | None:
     """
     if isinstance(tile.size, int):
         return tile.size
+    if tile.size == WHOLE:
+        return _WHOLE
     if not isinstance(tile.size, DimensionRef):
         return None
     array = architecture.array(tile.size.array)
