@@ -41,12 +41,12 @@ def write_result(result: Result, folder: Path) -> tuple[Path, ...]:
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder that is a file.
+    """Refuse to write into something else than a folder, or a place for one.
 
     Raises
     ------
     InputError
-        It is.
+        It is there and no folder.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"cannot write into {folder}: it is not a folder")
