@@ -11,12 +11,12 @@ from einsum_cascade.ir import Einsum, Name, Parameter, Program, walk
 
 from .arch import Architecture, ProcessingArray
 from .billing import charges
-from .counts import EinsumCount, count_einsum, touched
+from .counts import EinsumCount, touched
 from .estimators import areas
 from .footprint import Requirement, requirements
 from .legality import illegalities
 from .lower import Lowered, lower
-from .mapping import WHOLE, Mapping
+from .mapping import WHOLE_OR_ONE, Mapping
 from .masking import leave_out_masked
 from .results import (
     ArrayUse,
@@ -27,8 +27,11 @@ from .results import (
     Result,
     ScheduleReport,
 )
+from .roofs import roofs_of
 from .schedule import Timing, time_mapping
-from .tasks import busy_cycles
+from .skew import folds_of
+from .spill import count_mapping, spill_note
+from .tasks import busy_cycles, work_cycles
 from .tiling import Tiling, build_tiling, tile_size
 
 
@@ -46,9 +49,27 @@ def bind(
     MappingError
         The mapping breaks a dependency, loses a tensor, or needs more than a level holds.
     NoLegalMappingError
-        No size of a tile written ``fit`` or ``whole`` makes the mapping fit.
+        No size of a tile written ``fit`` or ``whole or one`` makes the mapping fit,
+        or no combination of open choices is legal.
     """
     program, shapes = _with_parameters(program, shapes)
+    if not mapping.choices:
+        return _bind(program, mapping, architecture, shapes)
+    from .choices import choose
+
+    def lowered(candidate: Mapping) -> Lowered:
+        sizes, _ = _sizes(candidate, architecture)
+        tiling = build_tiling(program, candidate, shapes, sizes)
+        return lower(program, candidate, architecture, tiling)
+
+    def bound(candidate: Mapping) -> Lowered:
+        return _bind(program, candidate, architecture, shapes)
+
+    return choose(program, mapping, architecture, lowered, bound)
+
+
+def _sizes(mapping: Mapping, architecture: Architecture) -> tuple[dict[str, int], list[str]]:
+    """Sizes of all tiles, 1 for those to be fitted, and which ones these are."""
     sizes: dict[str, int] = {}
     open_tiles: list[str] = []
     for tile in mapping.tiles:
@@ -56,6 +77,14 @@ def bind(
         sizes[tile.member] = 1 if size is None else size
         if size is None:
             open_tiles.append(tile.member)
+    return sizes, open_tiles
+
+
+def _bind(
+    program: Program, mapping: Mapping, architecture: Architecture, shapes: dict[str, int]
+) -> Lowered:
+    """Bind a mapping without open choices."""
+    sizes, open_tiles = _sizes(mapping, architecture)
     lowered = lower(program, mapping, architecture, build_tiling(program, mapping, shapes, sizes))
     problems = illegalities(lowered)
     if problems:
@@ -84,12 +113,12 @@ def _check_capacity(lowered: Lowered, error: type[MappingError]) -> None:
 def _fit(lowered: Lowered, shapes: dict[str, int], sizes: dict[str, int], member: str) -> Lowered:
     """The lowering with the largest size of a tile that is legal, by bisection.
 
-    A size divides the tile's count; one written ``whole`` is all of it, or one.
+    A size divides the tile's count; one written ``whole or one`` is all of it, or one.
     """
     tile = next(t for t in lowered.mapping.tiles if t.member == member)
     outermost = lowered.tiling.of_rank(tile.rank)[0]
     count = lowered.tiling.bound(outermost)
-    choices = sorted({1, count}) if tile.size == WHOLE else divisors(count)
+    choices = sorted({1, count}) if tile.size == WHOLE_OR_ONE else divisors(count)
     best = lowered
     low, high = 1, len(choices) - 1
     while low <= high:
@@ -142,7 +171,7 @@ def evaluate_mapping(
     """Counts, latency, energy, area and bounds of a mapping. Raises as ``bind`` does."""
     _refuse_unmodelled(program)
     lowered = bind(program, mapping, architecture, shapes)
-    counts = tuple(count_einsum(lowered, e) for e in lowered.einsums)
+    counts = count_mapping(lowered)
     timing = time_mapping(lowered, counts)
     if not timing.cycles:
         text = "nothing takes time: every operation takes 0 cycles and no memory has a bandwidth"
@@ -202,6 +231,8 @@ def _result(
         tiles=tuple((m.name, lowered.tiling.bound(m)) for m in lowered.tiling.members.values()),
         notes=_notes(lowered),
         charges=tuple((c.einsum, c.component, c.energy_pj) for c in bill),
+        roofs=roofs_of(lowered),
+        folds=tuple(f for e in lowered.einsums if (f := folds_of(lowered, e)) is not None),
     )
 
 
@@ -231,7 +262,7 @@ def _arrays(
             if e.array is array:
                 cycles = busy_cycles(lowered, e)
                 occupied += cycles
-                busy += cycles * _busy_share(lowered, count)
+                busy += work_cycles(e) * _busy_share(lowered, count)
         found.append(
             ArrayUse(
                 array=array.name,
@@ -255,7 +286,7 @@ def _einsums(
                 array=e.array.name,
                 cycles=float(cycles),
                 operations=count.operations,
-                utilization=float(cycles * _busy_share(lowered, count) / timing.cycles),
+                utilization=float(work_cycles(e) * _busy_share(lowered, count) / timing.cycles),
                 traffic=_traffic(lowered, (count,)),
             )
         )
@@ -355,6 +386,11 @@ def _notes(lowered: Lowered) -> tuple[str, ...]:
     """What the machine's data and the mapping leave unbilled, in sentences."""
     architecture = lowered.architecture
     found: list[str] = []
+    if lowered.mapping.chosen:
+        picked = ", ".join(f"{name} {what}" for name, what in lowered.mapping.chosen)
+        found.append(f"chosen by the mapping's objective: {picked}")
+    if note := spill_note(lowered):
+        found.append(note)
     found.extend(lowered.unskipped)
     found += [f"{p.name} = {p.default:g}" for p in _mask_parameters(lowered)]
     masked = [e.name for e in lowered.einsums if e.window is not None]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from math import prod
 
 from einsum_cascade.errors import MappingError, Problem
@@ -30,6 +31,9 @@ from .lattice import (
 from .lower import Lowered, LoweredEinsum
 from .windowed import windowed_deliveries, windowed_distinct
 
+Amount = int | Fraction
+"""A number of elements; a fraction only where a share of a level spills."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessCount:
@@ -38,8 +42,8 @@ class AccessCount:
     einsum: str
     tensor: str
     place: str
-    reads: int
-    writes: int
+    reads: Amount
+    writes: Amount
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +201,11 @@ def register_changes(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> in
     return _changes(lowered, e, footing, lambda _: 1)
 
 
+def in_own_registers(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> bool:
+    """Whether an operand waits where an Einsum runs, so that nothing brings it there."""
+    return _left_in_registers(lowered, e, footing)
+
+
 def _register_fills(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> int:
     """Register writes as a tensor's value changes, in all elements together."""
     return _changes(lowered, e, footing, lambda extents: count_points(e.spatial, extents))
@@ -208,15 +217,15 @@ def _changes(
     return _delivered(e, e.temporal, _relevant(e.temporal, lowered, footing), size)
 
 
-def _memories(lowered: Lowered, tensor: str) -> list[tuple[str, int]]:
-    """Memories that keep a tensor, with their level, outermost first."""
+def _memories(lowered: Lowered, e: LoweredEinsum, tensor: str) -> list[tuple[str, int]]:
+    """Memories that hold a tensor for an Einsum, with their level, outermost first."""
     memories = lowered.architecture.memories
-    return [(memories[i].name, i) for i in lowered.residency.memories(tensor)]
+    return [(memories[i].name, i) for i in lowered.memories(e, tensor)]
 
 
 def _other_registers(lowered: Lowered, e: LoweredEinsum, tensor: str) -> list[str]:
     """Arrays but the Einsum's own whose registers keep a tensor."""
-    return [a for a in lowered.residency.registers(tensor) if a != e.array.name]
+    return [a for a in lowered.registers(e, tensor) if a != e.array.name]
 
 
 def _in_registers(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> bool:
@@ -224,14 +233,12 @@ def _in_registers(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> bool:
     tensor = footing.access.tensor
     if tensor not in lowered.program.einsum_of:
         return False
-    return not lowered.residency.memories(tensor) or found_at(
-        lowered, e, footing, lowered.register_level
-    )
+    return not lowered.memories(e, tensor) or found_at(lowered, e, footing, lowered.register_level)
 
 
 def _left_in_registers(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> bool:
     """Whether an operand waits in the Einsum's own registers; nothing is fetched then."""
-    own = e.array.name in lowered.residency.registers(footing.access.tensor)
+    own = e.array.name in lowered.registers(e, footing.access.tensor)
     return own and _in_registers(lowered, e, footing)
 
 
@@ -240,7 +247,7 @@ def _input(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> list[AccessC
     if _left_in_registers(lowered, e, footing):
         return []
     tensor = footing.access.tensor
-    chain = _memories(lowered, tensor)
+    chain = _memories(lowered, e, tensor)
     others = _other_registers(lowered, e, tensor)
     if others and _in_registers(lowered, e, footing):
         chain = [(others[0], lowered.register_level)]
@@ -255,9 +262,14 @@ def _input(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> list[AccessC
     ]
 
 
+def accesses_of(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> list[AccessCount]:
+    """What one operand, or the result, of an Einsum reads and writes where."""
+    return _output(lowered, e) if footing is e.write else _input(lowered, e, footing)
+
+
 def _output(lowered: Lowered, e: LoweredEinsum) -> list[AccessCount]:
     """Writes of a result on its way out, and partial results on their way back."""
-    memories = _memories(lowered, e.name)
+    memories = _memories(lowered, e, e.name)
     others = _other_registers(lowered, e, e.name)
     level = lowered.register_level
     below = [*(level for _, level in memories[1:]), level]
