@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import attention, flash, heads, linear, normalization
+from . import attention, flash, heads, linear, normalization, retrieval, vision
 
 Array = npt.NDArray[np.float64]
 
@@ -62,6 +62,14 @@ REFERENCES: tuple[Reference, ...] = tuple(
         heads.multi_query_attention,
         heads.grouped_query_attention,
         heads.latent_attention,
+        retrieval.recycled_attention_full,
+        retrieval.recycled_attention,
+        retrieval.hcam,
+        retrieval.mixture_of_heads,
+        retrieval.landmark_attention,
+        retrieval.landmark_retrieval,
+        vision.agent_attention,
+        vision.super_token_attention,
     )
 )
 """Every reference, by its function's name."""
