@@ -107,10 +107,15 @@ def _limit_selection(
 def random_parameters(
     program: ir.Program, given: Mapping[str, float], rng: np.random.Generator
 ) -> dict[str, float]:
-    """The parameters given, the defaults, and numbers between 0.5 and 1 for the rest."""
+    """The parameters given, the defaults, and for the rest numbers from their domains.
+
+    Without a domain they are between 0.5 and 1.
+    """
     found: dict[str, float] = dict(given)
     for parameter in program.parameters:
-        size = float(rng.uniform(0.5, 1.0))
+        domain = program.domain(parameter.name)
+        low, high = (domain.low, domain.high) if domain else (0.5, 1.0)
+        size = float(rng.uniform(low, high))
         found.setdefault(parameter.name, size if parameter.default is None else parameter.default)
     return found
 
@@ -118,7 +123,7 @@ def random_parameters(
 def random_inputs(
     program: ir.Program, shapes: Mapping[str, int], rng: np.random.Generator
 ) -> dict[str, Any]:
-    """Normal inputs, whole numbers for tensors that hold coordinates.
+    """Normal inputs, uniform ones where the cascade gives a domain, coordinates where it reads them.
 
     The deviation is the last rank's shape to the power -1/4, so that a product of two
     inputs summed over it has deviation 1 and its exponential fits every number type.
@@ -129,6 +134,8 @@ def random_inputs(
         size = tuple(shapes[r] for r in (*program.parallel, *tensor.ranks))
         if tensor.name in coordinates:
             inputs[tensor.name] = rng.integers(0, coordinates[tensor.name], size)
+        elif domain := program.domain(tensor.name):
+            inputs[tensor.name] = rng.uniform(domain.low, domain.high, size)
         else:
             last = shapes[tensor.ranks[-1]] if tensor.ranks else 1
             inputs[tensor.name] = rng.normal(scale=last**-0.25, size=size)

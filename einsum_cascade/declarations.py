@@ -17,7 +17,7 @@ from .yaml_source import YamlMapping, YamlNode, YamlScalar, YamlSequence, shorte
 
 KEYS = (
     *("cascade", "title", "source", "unverified", "reference", "parallel", "ranks", "inputs"),
-    *("output", "outputs", "parameters", "functions", "reductions"),
+    *("output", "outputs", "parameters", "domains", "functions", "reductions"),
     *("init", "einsums", "accumulate"),
 )
 """The keys of a cascade file."""
@@ -231,6 +231,17 @@ class Declarations(Reader):
                 default = self.number(value)
             if name:
                 yield ir.Parameter(name=name, default=default, span=key.span)
+
+    def domains(self) -> Iterator[ir.Domain]:
+        """Where inputs and parameters are meant to lie: pairs of numbers by name."""
+        for key, value in self.mapping("domains", "{G: [-1, 0]}"):
+            name = self.identifier(key, IDENTIFIER, "name an input or a parameter")
+            if not isinstance(value, YamlSequence) or len(value.items) != 2:
+                self.wrong(f"'{shorten(key.text)}' lies between two numbers", value.span, "[0, 1]")
+                continue
+            low, high = (self.number(item) for item in value.items)
+            if name:
+                yield ir.Domain(name=name, low=low, high=high, span=key.span)
 
     def number(self, node: YamlNode) -> int | float:
         """A finite or infinite number."""

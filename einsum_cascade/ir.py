@@ -267,6 +267,18 @@ class Parameter(Node):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Domain(Node):
+    """Where the values of an input or a parameter are meant to lie: ``low`` to ``high``.
+
+    What a cascade computes does not depend on it; random values are drawn from it.
+    """
+
+    name: str
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class UserFunction(Node):
     """A scalar function declared in the file: ``name(arguments) = body``."""
 
@@ -306,6 +318,7 @@ class Program(Node):
     inputs: tuple[Tensor, ...] = ()
     outputs: tuple[str, ...] = ()
     parameters: tuple[Parameter, ...] = ()
+    domains: tuple[Domain, ...] = ()
     functions: tuple[UserFunction, ...] = ()
     reductions: tuple[UserReduction, ...] = ()
     init: tuple[Einsum, ...] = ()
@@ -328,6 +341,10 @@ class Program(Node):
     def rank_of_variable(self) -> dict[str, str]:
         """Rank name by rank variable."""
         return {r.variable: r.name for r in self.ranks}
+
+    def domain(self, name: str) -> Domain | None:
+        """The domain of an input or a parameter, or None where it has none."""
+        return next((d for d in self.domains if d.name == name), None)
 
     def alike(self, one: str, other: str) -> bool:
         """Whether two ranks are declared to have the same shape (see ``Rank.like``)."""

@@ -158,6 +158,9 @@ def _lines(program: ir.Program) -> Iterator[str]:
     elif program.outputs:
         yield f"outputs: {_list(program.outputs)}"
     yield from _parameters(program)
+    if program.domains:
+        pairs = ((d.name, (number_text(d.low), number_text(d.high))) for d in program.domains)
+        yield from _mapping("domains", tuple((name, _list(pair)) for name, pair in pairs))
     yield from _functions(program)
     if program.accumulate:
         yield from _mapping("accumulate", program.accumulate)

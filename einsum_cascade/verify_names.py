@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator
 
@@ -29,6 +30,7 @@ def name_problems(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Prob
     yield from _callables(program, spoiled)
     yield from _partitions(program)
     yield from _accumulated(program)
+    yield from _domains(program, spoiled)
 
 
 def _ranks(program: ir.Program) -> Iterator[Declared]:
@@ -196,3 +198,14 @@ def _accumulated(program: ir.Program) -> Iterator[Problem]:
             hint = did_you_mean(name, program.einsum_of)
             what = f"'accumulate' names '{name}', which no Einsum writes"
             yield Problem(what, program.place("accumulate", name), hint)
+
+
+def _domains(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Problem]:
+    known = [*(t.name for t in program.inputs), *(p.name for p in program.parameters)]
+    for domain in program.domains:
+        if domain.name not in known and domain.name not in spoiled:
+            what = f"'domains' names '{domain.name}', which is no input and no parameter"
+            yield Problem(what, domain.span, did_you_mean(domain.name, known))
+        if not -math.inf < domain.low < domain.high < math.inf:
+            what = f"the domain of '{domain.name}' is empty or has no end"
+            yield Problem(what, domain.span, "two numbers, the smaller first, such as [0, 1]")

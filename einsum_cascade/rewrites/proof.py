@@ -138,6 +138,8 @@ def random_inputs(
         size = tuple(shapes[r] for r in (*program.parallel, *tensor.ranks) if r in shapes)
         if tensor.name in coordinates:
             inputs[tensor.name] = rng.integers(0, coordinates[tensor.name], size)
+        elif domain := program.domain(tensor.name):
+            inputs[tensor.name] = rng.uniform(domain.low, domain.high, size).astype(np.float16)
         elif positive:
             inputs[tensor.name] = rng.uniform(0.5, 1.5, size).astype(np.float16)
         else:
