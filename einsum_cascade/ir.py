@@ -270,15 +270,16 @@ class Parameter(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class Domain(Node):
-    """Which numbers an input or a parameter may hold; see ``domains``.
+    """Where the values of an input or a parameter are meant to lie: ``low`` to ``high``.
 
-    ``whole`` numbers go from ``low`` to ``high``, which is counted from the shape of
-    ``rank`` when there is one.
+    Random values are drawn from it. ``whole`` numbers (flags, labels) are all it may hold;
+    their ``high`` is counted from the shape of ``rank`` when there is one.
     """
 
-    kind: Literal["positive", "unit", "whole"]
-    low: int = 0
-    high: int = 0
+    name: str
+    low: float
+    high: float
+    whole: bool = False
     rank: str = ""
 
 
@@ -322,12 +323,12 @@ class Program(Node):
     inputs: tuple[Tensor, ...] = ()
     outputs: tuple[str, ...] = ()
     parameters: tuple[Parameter, ...] = ()
+    domains: tuple[Domain, ...] = ()
     functions: tuple[UserFunction, ...] = ()
     reductions: tuple[UserReduction, ...] = ()
     init: tuple[Einsum, ...] = ()
     einsums: tuple[Einsum, ...] = ()
     accumulate: tuple[tuple[str, str], ...] = ()
-    domains: tuple[tuple[str, Domain], ...] = ()
     reference: str = ""
     places: tuple[tuple[str, str, Span], ...] = field(default=(), compare=False, repr=False)
 
@@ -345,6 +346,10 @@ class Program(Node):
     def rank_of_variable(self) -> dict[str, str]:
         """Rank name by rank variable."""
         return {r.variable: r.name for r in self.ranks}
+
+    def domain(self, name: str) -> Domain | None:
+        """The domain of an input or a parameter, or None where it has none."""
+        return next((d for d in self.domains if d.name == name), None)
 
     def alike(self, one: str, other: str) -> bool:
         """Whether two ranks are declared to have the same shape (see ``Rank.like``)."""
