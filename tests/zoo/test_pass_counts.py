@@ -47,6 +47,19 @@ PASSES: list[tuple[str, str, int]] = [
     # A softmax inside a block needs no other block; the landmarks are weighed after.
     ("landmark-attention", "M", 1),
     ("landmark-attention", "N", 2),
+    # The log-sum-exp over receivers first, the weights after.
+    ("reversed-attention", "I", 2),
+    ("reversed-attention", "J", 1),
+    # Plain softmax over keys, examples, objects.
+    ("positional-attention", "J", 3),
+    ("bidirectional-causal-attention", "M", 3),
+    ("in-context-regression", "L", 3),
+    ("oat-pointer", "N", 3),
+    # With the division deferred.
+    ("isolation-attention", "M", 2),
+    ("isolation-attention", "L", 2),
+    # The share of the sinks needs the whole softmax row, and the new weights the share.
+    ("visual-attention-redistribution", "M", 4),
 ]
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import attention, flash, heads, linear, normalization, retrieval, vision
+from . import attention, flash, heads, linear, normalization, retrieval, sequences, vision
 
 Array = npt.NDArray[np.float64]
 
@@ -70,6 +70,13 @@ REFERENCES: tuple[Reference, ...] = tuple(
         retrieval.landmark_retrieval,
         vision.agent_attention,
         vision.super_token_attention,
+        vision.reversed_attention,
+        vision.visual_attention_redistribution,
+        vision.isolation_attention,
+        sequences.positional_attention,
+        sequences.bidirectional_causal_attention,
+        sequences.oat_pointer,
+        sequences.in_context_regression,
     )
 )
 """Every reference, by its function's name."""

@@ -1,6 +1,8 @@
-"""Attention over images: pooled agents and super tokens."""
+"""Attention over images: agents, super tokens, budgets, sinks, and isolated subjects."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import numpy.typing as npt
@@ -107,3 +109,127 @@ def super_token_attention(
             if 0 <= at[0] < rows and 0 <= at[1] < columns:
                 result[y, x] += share * cells[at]
     return {"Y": result}
+
+
+def reversed_attention(
+    X: Array,
+    Q: Array,
+    K: Array,
+    V: Array,
+    WP: Array,
+    W1: Array,
+    W2: Array,
+    ML: Array,
+    temperature: float,
+) -> dict[str, Array]:
+    """Reversed attention of DependencyViT (arXiv 2304.03282).
+
+    Parameters
+    ----------
+    X : array
+        Tokens (J, D), from which the gates are made.
+    Q, K, V : array
+        Shapes (H, J, E), (H, J, E) and (H, J, F).
+    WP, W1, W2 : array
+        Head selector (D, H); message controller (D, C) and (C,).
+    ML : array
+        The message controller of the layer before, (J,).
+    temperature : float
+        Of the head selector.
+    """
+    forward = _softmax(np.einsum("hje,hie->hji", Q, K) / np.sqrt(Q.shape[-1]))
+    selector = _softmax(X @ WP / temperature)
+    inner = X @ W1
+    gelu = inner * 0.5 * (1 + np.vectorize(math.erf)(inner / math.sqrt(2)))
+    message = ML / (1 + np.exp(-(gelu @ W2)))
+    gathered = np.zeros(V.shape)
+    for h, j, i in np.ndindex(forward.shape):
+        gathered[h, i] += forward[h, j, i] * selector[j, h] * message[j] * V[h, j]
+    return {"Y": gathered, "MN": message}
+
+
+def visual_attention_redistribution(
+    X: Array,
+    DIMS: npt.NDArray[np.int64],
+    IMAGE: Array,
+    Q: Array,
+    K: Array,
+    V: Array,
+    tau: float,
+    rho: float,
+    summ: float,
+    stay: float,
+    eps: float,
+) -> dict[str, Array]:
+    """Causal attention whose image-centric heads take weight off sinks (arXiv 2503.03321).
+
+    Parameters
+    ----------
+    X, DIMS : array
+        Hidden states (M, D) and the dimensions that show a sink (U,).
+    IMAGE : array
+        1 at image tokens, (M,).
+    Q, K, V : array
+        Shapes (H, P, E), (H, M, E) and (H, M, F).
+    tau, rho, summ, stay, eps : float
+        When a token is a sink; the largest share of sinks in the image's weight and the
+        least weight of the image; what a sink keeps; of the root mean square.
+    """
+    spread = np.sqrt(np.mean(X * X, axis=1) + eps)
+    sink = np.abs(X[:, DIMS] / spread[:, None]).max(axis=1) > tau
+    image = IMAGE == 1
+    result = np.zeros((*Q.shape[:2], V.shape[-1]))
+    for h, p in np.ndindex(Q.shape[:2]):
+        seen = max(p + 1 + K.shape[1] - Q.shape[1], 0)
+        if not seen:
+            continue
+        weights = np.zeros(K.shape[1])
+        weights[:seen] = _softmax(K[h, :seen] @ Q[h, p])
+        whole, lost = weights[image].sum(), weights[image & sink].sum()
+        if (sink & image).any() and lost <= rho * whole and whole >= summ:
+            budget = (1 - stay) * weights[sink].sum()
+            rest = image & ~sink
+            weights[rest] += budget * weights[rest] / weights[rest].sum()
+            weights[sink] *= stay
+        result[h, p] = weights @ V[h]
+    return {"AV": result}
+
+
+def isolation_attention(
+    Q: Array,
+    K: Array,
+    V: Array,
+    SUB: Array,
+    KR: Array,
+    VR: Array,
+    TO: npt.NDArray[np.int64],
+    IN: Array,
+) -> dict[str, Array]:
+    """Subjects that see the background and their own reference, but not one another.
+
+    Parameters
+    ----------
+    Q, K, V : array
+        The image, (..., P, E), (..., P, E) and (..., P, F).
+    SUB : array
+        The subject of every token, 0 for the background, (..., P).
+    KR, VR : array
+        References, one a subject, (..., S, N, E) and (..., S, N, F).
+    TO, IN : array
+        Which token of the reference of a subject is placed at a token of the image, and
+        whether one is: (..., S, P).
+    """
+    result = np.zeros((*Q.shape[:-1], V.shape[-1]))
+    for at in np.ndindex(Q.shape[:-2]):
+        subject, place, present = SUB[at], TO[at], IN[at]
+        for p, query in enumerate(Q[at]):
+            alike = (subject == subject[p]) | (subject == 0) | (subject[p] == 0)
+            keys, values = [K[at][alike]], [V[at][alike]]
+            if subject[p] > 0:
+                own = int(subject[p]) - 1
+                fetched = place[own][present[own] == 1]
+                keys.append(KR[at][own][fetched])
+                values.append(VR[at][own][fetched])
+            weights = _softmax(np.concatenate(keys) @ query)
+            result[at][p] = weights @ np.concatenate(values)
+    return {"O": result}
