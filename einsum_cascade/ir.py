@@ -353,13 +353,25 @@ class Program(Node):
 
     def alike(self, one: str, other: str) -> bool:
         """Whether two ranks are declared to have the same shape (see ``Rank.like``)."""
-        pairs: set[tuple[str, str]] = set()
-        for rank in self.ranks:
-            if rank.like in self.rank_of:
-                model = self.rank_of[rank.like]
-                pairs.add((rank.name, model.name))
-                pairs.update(zip(rank.partition, model.partition, strict=False))
-        return (one, other) in pairs or (other, one) in pairs
+        return one != other and self._model(one) == self._model(other)
+
+    def _model(self, name: str) -> str:
+        """The rank whose shape a rank has in the end; two may both be like a third."""
+        models = {
+            mine: model
+            for rank in self.ranks
+            if rank.like in self.rank_of
+            for other in (self.rank_of[rank.like],)
+            for mine, model in (
+                (rank.name, other.name),
+                *zip(rank.partition, other.partition, strict=False),
+            )
+        }
+        seen: set[str] = set()
+        while name in models and name not in seen:
+            seen.add(name)
+            name = models[name]
+        return name
 
     @cached_property
     def einsum_of(self) -> dict[str, Einsum]:

@@ -60,6 +60,16 @@ PASSES: list[tuple[str, str, int]] = [
     ("isolation-attention", "L", 2),
     # The share of the sinks needs the whole softmax row, and the new weights the share.
     ("visual-attention-redistribution", "M", 4),
+    # Clicks to scene: label, maximum, sum, weights; the scene to the clicks after all that.
+    ("click-attention", "N", 5),
+    ("click-attention", "V", 3),
+    # One sweep over time; a key is a frame, its maximum before its exponential.
+    ("look-once-to-hear-lstm", "T", 1),
+    ("look-once-to-hear-attention", "T", 1),
+    ("look-once-to-hear-attention", "L", 2),
+    # One pass over the tokens, the memory being carried from chunk to chunk.
+    ("titans-memory", "T", 1),
+    ("titans-memory", "N", 1),
 ]
 
 

@@ -16,7 +16,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import attention, flash, heads, linear, normalization, retrieval, sequences, vision
+from . import (
+    attention,
+    clicks,
+    flash,
+    heads,
+    linear,
+    memory,
+    normalization,
+    retrieval,
+    sequences,
+    streaming,
+    vision,
+)
 
 Array = npt.NDArray[np.float64]
 
@@ -77,6 +89,10 @@ REFERENCES: tuple[Reference, ...] = tuple(
         sequences.bidirectional_causal_attention,
         sequences.oat_pointer,
         sequences.in_context_regression,
+        streaming.look_once_to_hear_lstm,
+        streaming.look_once_to_hear_attention,
+        clicks.click_attention,
+        memory.titans_memory,
     )
 )
 """Every reference, by its function's name."""
