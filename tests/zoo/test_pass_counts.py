@@ -52,8 +52,6 @@ PASSES: list[tuple[str, str, int]] = [
     ("reversed-attention", "J", 1),
     # Plain softmax over keys, examples, objects.
     ("positional-attention", "J", 3),
-    ("bidirectional-causal-attention", "M", 3),
-    ("in-context-regression", "L", 3),
     ("oat-pointer", "N", 3),
     # With the division deferred.
     ("isolation-attention", "M", 2),
@@ -67,9 +65,6 @@ PASSES: list[tuple[str, str, int]] = [
     ("look-once-to-hear-lstm", "T", 1),
     ("look-once-to-hear-attention", "T", 1),
     ("look-once-to-hear-attention", "L", 2),
-    # One pass over the tokens, the memory being carried from chunk to chunk.
-    ("titans-memory", "T", 1),
-    ("titans-memory", "N", 1),
 ]
 
 

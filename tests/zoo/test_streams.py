@@ -1,4 +1,4 @@
-"""Memories, streams and clicks: what must not depend on how they are cut."""
+"""Streams and clicks: what must not depend on how they are cut."""
 
 from __future__ import annotations
 
@@ -24,50 +24,6 @@ def draw(seed: int, **shapes: tuple[int, ...]) -> dict[str, Any]:
 
 def close(found: Any, wanted: Any) -> None:
     np.testing.assert_allclose(found, wanted, rtol=1e-10, atol=1e-11)
-
-
-def memory(seed: int, T: int = 7) -> dict[str, Any]:
-    given = draw(seed, Q=(T, 3), K=(T, 3), V=(T, 2), M0=(3, 2), S0=(3, 2))
-    given["K"] /= np.linalg.norm(given["K"], axis=1, keepdims=True)
-    rng = np.random.default_rng(seed)
-    gates = {"AL": rng.uniform(0, 0.5, T), "ET": rng.uniform(0.3, 1, T)}
-    return given | gates | {"TH": rng.uniform(0.05, 0.3, T)}
-
-
-@pytest.mark.parametrize("C", [1, 2, 3, 7, 9])
-def test_a_memory_in_chunks_of_any_size(C: int) -> None:
-    """The closed form inside a chunk is the recurrence with gradients from its beginning."""
-    given = memory(C)
-    found = Cascade.load("titans-memory").evaluate(given, C=C)
-    wanted = reference("titans_memory", **given, C=C)
-    close(found["O"], wanted["O"])
-    close(found["MN"], wanted["MN"])
-
-
-def test_the_chunk_size_is_part_of_the_function() -> None:
-    given = memory(0)
-    cascade = Cascade.load("titans-memory")
-    apart = cascade.evaluate(given, C=1)["O"] - cascade.evaluate(given, C=4)["O"]
-    assert np.abs(apart).max() > 1e-3
-
-
-def test_a_memory_without_steps_forgets() -> None:
-    """No step, no momentum: what is left of the first memory is the product of what stays."""
-    given = memory(1) | {"TH": np.zeros(7), "S0": np.zeros((3, 2))}
-    left = np.cumprod(1 - given["AL"])[:, None]
-    found = Cascade.load("titans-memory").evaluate(given, C=3)
-    close(found["O"], left * (given["Q"] @ given["M0"]))
-
-
-def test_a_memory_learns_what_it_is_told() -> None:
-    """One key again and again: the memory comes to map it to its value."""
-    T = 60
-    key, value = np.array([[1.0, 0.0, 0.0]]), np.array([[2.0, -1.0]])
-    given: dict[str, Any] = {"K": np.repeat(key, T, 0), "V": np.repeat(value, T, 0)}
-    given |= {"Q": given["K"], "M0": np.zeros((3, 2)), "S0": np.zeros((3, 2))}
-    given |= {"AL": np.zeros(T), "ET": np.full(T, 0.3), "TH": np.full(T, 0.1)}
-    found = Cascade.load("titans-memory").evaluate(given, C=2)["O"]
-    np.testing.assert_allclose(found[-1], value[0], rtol=1e-3)
 
 
 def recurrent(seed: int, T: int) -> dict[str, Any]:

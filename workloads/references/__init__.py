@@ -22,7 +22,6 @@ from . import (
     flash,
     heads,
     linear,
-    memory,
     normalization,
     retrieval,
     sequences,
@@ -86,13 +85,10 @@ REFERENCES: tuple[Reference, ...] = tuple(
         vision.visual_attention_redistribution,
         vision.isolation_attention,
         sequences.positional_attention,
-        sequences.bidirectional_causal_attention,
         sequences.oat_pointer,
-        sequences.in_context_regression,
         streaming.look_once_to_hear_lstm,
         streaming.look_once_to_hear_attention,
         clicks.click_attention,
-        memory.titans_memory,
     )
 )
 """Every reference, by its function's name."""

@@ -1,4 +1,4 @@
-"""Attention over sequences whose weights are unusual: positions, turned keys, pointers."""
+"""Attention whose weights come from positions alone, and attention that only points."""
 
 from __future__ import annotations
 
@@ -43,35 +43,6 @@ def positional_attention(
     return {"Z": np.maximum(both @ np.concatenate([W1, W2]), 0) @ W3}
 
 
-def bidirectional_causal_attention(
-    Q: Array, K: Array, V: Array, TH: Array, KEEP: Array
-) -> dict[str, Array]:
-    """BICO attention (arXiv 2311.07468): scores ``q R(-|p - m|) k / sqrt(2 U)``.
-
-    Parameters
-    ----------
-    Q, K, V : array
-        Shapes (..., P, U, 2), (..., P, U, 2) and (..., P, F); pairs are complex numbers.
-    TH : array
-        Angle of every pair per position, (..., U).
-    KEEP : array
-        0 at keys that are masked, (..., P).
-    """
-    query, key = Q[..., 0] + 1j * Q[..., 1], K[..., 0] + 1j * K[..., 1]
-    length, pairs = query.shape[-2:]
-    result = np.zeros(V.shape)
-    for at in np.ndindex(Q.shape[:-3]):
-        kept = KEEP[at] == 1
-        for p in range(length):
-            if not kept.any():
-                continue
-            distance = np.abs(p - np.arange(length))[:, None]
-            turned = key[at] * np.exp(-1j * distance * TH[at])
-            scores = (query[at][p].conj() * turned).real.sum(axis=-1) / np.sqrt(2 * pairs)
-            result[at][p] = _softmax(scores[kept]) @ V[at][kept]
-    return {"O": result}
-
-
 def oat_pointer(
     X: Array, C: Array, WD: Array, WE: Array, W: Array, BIAS: Array
 ) -> dict[str, Array]:
@@ -98,18 +69,3 @@ def oat_pointer(
         logits += weight * ended / np.sqrt(WD.shape[-1])
     shares = _softmax(logits + BIAS)
     return {"A": shares[..., :-1], "AE": shares[..., -1]}
-
-
-def in_context_regression(X: Array, Y: Array, XQ: Array, OM: Array, MU: Array) -> dict[str, Array]:
-    """``sum_h MU_h sum_l Y_l softmax_l(OM_h x_l . x_q)`` (arXiv 2503.12734).
-
-    Parameters
-    ----------
-    X, Y, XQ : array
-        Examples (B, L, D), their labels (B, L), and queries (B, D).
-    OM, MU : array
-        Scale and weight of every head, (H,).
-    """
-    products = np.einsum("bld,bd->bl", X, XQ)
-    heads = [mu * (_softmax(om * products) * Y).sum(axis=-1) for om, mu in zip(OM, MU, strict=True)]
-    return {"YQ": np.sum(heads, axis=0)}
