@@ -348,13 +348,26 @@ class Program(Node):
 
     def alike(self, one: str, other: str) -> bool:
         """Whether two ranks are declared to have the same shape (see ``Rank.like``)."""
-        pairs: set[tuple[str, str]] = set()
+        return one != other and self.model_of(one) == self.model_of(other)
+
+    def model_of(self, name: str) -> str:
+        """The rank that a rank is declared to be like, in the end; itself if it is like none."""
+        seen: list[str] = []
+        while name not in seen:
+            seen.append(name)
+            name = self._models.get(name, name)
+        return name
+
+    @cached_property
+    def _models(self) -> dict[str, str]:
+        """Ranks declared to be like another, member by member where both have members."""
+        found: dict[str, str] = {}
         for rank in self.ranks:
             if rank.like in self.rank_of:
                 model = self.rank_of[rank.like]
-                pairs.add((rank.name, model.name))
-                pairs.update(zip(rank.partition, model.partition, strict=False))
-        return (one, other) in pairs or (other, one) in pairs
+                found[rank.name] = model.name
+                found |= dict(zip(rank.partition, model.partition, strict=False))
+        return found
 
     @cached_property
     def einsum_of(self) -> dict[str, Einsum]:

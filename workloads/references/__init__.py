@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import attention, linear, normalization
+from . import attention, decays, linear, normalization, recurrent
 
 Array = npt.NDArray[np.float64]
 
@@ -47,6 +47,18 @@ REFERENCES: tuple[Reference, ...] = tuple(
         linear.linear_attention_causal,
         linear.lightning_attention,
         linear.lightning_attention_backward,
+        decays.lightning_decay_paper,
+        decays.lightning_decay_code,
+        decays.lightning_decay_minimax,
+        recurrent.retention,
+        recurrent.gated_linear_attention,
+        recurrent.selective_scan,
+        recurrent.state_space_dual,
+        recurrent.delta_rule,
+        recurrent.gated_delta_rule,
+        recurrent.qlstm,
+        recurrent.qlstm_reversed,
+        recurrent.dynamical_system,
         normalization.softmax,
         normalization.log_softmax,
         normalization.cross_entropy,
