@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import attention, decays, linear, normalization, recurrent
+from . import attention, decays, linear, memory, normalization, recurrent
 
 Array = npt.NDArray[np.float64]
 
@@ -51,6 +51,7 @@ REFERENCES: tuple[Reference, ...] = tuple(
         decays.lightning_decay_code,
         decays.lightning_decay_minimax,
         recurrent.retention,
+        recurrent.retention_normalised,
         recurrent.gated_linear_attention,
         recurrent.selective_scan,
         recurrent.state_space_dual,
@@ -59,6 +60,9 @@ REFERENCES: tuple[Reference, ...] = tuple(
         recurrent.qlstm,
         recurrent.qlstm_reversed,
         recurrent.dynamical_system,
+        memory.titans_memory,
+        memory.in_context_regression,
+        memory.bico_attention,
         normalization.softmax,
         normalization.log_softmax,
         normalization.cross_entropy,
