@@ -229,12 +229,12 @@ def tolerance(program: ir.Program, shapes: Mapping[str, int], dtype: str) -> flo
 
 
 def _check_fits(program: ir.Program, reference: Reference) -> None:
-    """The reference takes exactly what the cascade has; of the shapes it takes what it needs."""
+    """The reference takes what the cascade has, and perhaps shapes of its ranks by name."""
     taken = inspect.signature(reference.function).parameters
     given = [t.name for t in program.inputs] + [p.name for p in program.parameters]
-    required = [n for n, p in taken.items() if p.default is p.empty]
-    known = {*given, *(r.name for r in program.ranks)}
-    if missing := [n for n in required if n not in known]:
+    shapes = [r.name for r in program.ranks]
+    required = [n for n, p in taken.items() if p.default is p.empty and n not in shapes]
+    if missing := [n for n in required if n not in given]:
         what = f"reference '{reference.name}' needs {', '.join(missing)}"
     elif extra := [n for n in given if n not in taken]:
         what = f"reference '{reference.name}' knows no {', '.join(extra)}"
@@ -317,8 +317,8 @@ class _Trial:
         wide = {n: a if a.dtype.kind == "i" else a.astype(float) for n, a in self.inputs.items()}
         if reference is None:
             return self._run(self.cascade.evaluate, wide, "float64")
-        asked = set(inspect.signature(reference.function).parameters)
-        sizes = {n: s for n, s in self.shapes.items() if n in asked - {*wide, *self.parameters}}
+        taken = inspect.signature(reference.function).parameters
+        sizes = {n: size for n, size in self.shapes.items() if n in taken and n not in wide}
         found = reference.function(**wide, **self.parameters, **sizes)
         if len(found) == len(program.outputs) == 1:
             # One output needs no name to be recognised.

@@ -130,7 +130,7 @@ def random_parameters(
 def random_inputs(
     program: ir.Program, shapes: Mapping[str, int], rng: np.random.Generator
 ) -> dict[str, Any]:
-    """Normal inputs, others where the cascade gives a domain, coordinates where it reads them.
+    """Normal inputs, uniform ones in domains, whole numbers for tensors that hold coordinates.
 
     The deviation is the last rank's shape to the power -1/4, so that a product of two
     inputs summed over it has deviation 1 and its exponential fits every number type.

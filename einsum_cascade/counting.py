@@ -31,29 +31,9 @@ def variable_symbol(name: str) -> Any:
     return sympy.Symbol(name, integer=True, nonnegative=True)
 
 
-def shared_name(program: ir.Program, rank: str) -> str:
-    """The rank whose symbol stands for a rank's shape: the one it is declared to be like."""
-    seen: list[str] = []
-    while rank not in seen:
-        seen.append(rank)
-        rank = next((model for one, model in _alike(program) if one == rank), rank)
-    return rank
-
-
-def _alike(program: ir.Program) -> list[tuple[str, str]]:
-    """Ranks declared alike, member by member: each with the one it is like."""
-    found: list[tuple[str, str]] = []
-    for rank in program.ranks:
-        if rank.like in program.rank_of:
-            model = program.rank_of[rank.like]
-            found.append((rank.name, model.name))
-            found.extend(zip(rank.partition, model.partition, strict=False))
-    return found
-
-
 def _shared_symbols(program: ir.Program) -> dict[Any, Any]:
     """What to write for shapes of ranks that are declared to be like others."""
-    pairs = ((r.name, shared_name(program, r.name)) for r in program.ranks)
+    pairs = ((r.name, program.model_of(r.name)) for r in program.ranks)
     return {rank_symbol(a): rank_symbol(b) for a, b in pairs if a != b}
 
 
@@ -89,7 +69,7 @@ def size_of(program: ir.Program, ranks: Iterable[str]) -> Any:
     """The product of shapes; all members of a family together count as the family."""
     import sympy
 
-    left = [shared_name(program, r) for r in ranks]
+    left = [program.model_of(r) for r in ranks]
     factors = []
     for rank in program.ranks:
         if rank.partition and set(rank.partition) <= set(left):

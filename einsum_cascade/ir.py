@@ -353,25 +353,26 @@ class Program(Node):
 
     def alike(self, one: str, other: str) -> bool:
         """Whether two ranks are declared to have the same shape (see ``Rank.like``)."""
-        return one != other and self._model(one) == self._model(other)
+        return one != other and self.model_of(one) == self.model_of(other)
 
-    def _model(self, name: str) -> str:
-        """The rank whose shape a rank has in the end; two may both be like a third."""
-        models = {
-            mine: model
-            for rank in self.ranks
-            if rank.like in self.rank_of
-            for other in (self.rank_of[rank.like],)
-            for mine, model in (
-                (rank.name, other.name),
-                *zip(rank.partition, other.partition, strict=False),
-            )
-        }
-        seen: set[str] = set()
-        while name in models and name not in seen:
-            seen.add(name)
-            name = models[name]
+    def model_of(self, name: str) -> str:
+        """The rank that a rank is declared to be like, in the end; itself if it is like none."""
+        seen: list[str] = []
+        while name not in seen:
+            seen.append(name)
+            name = self._models.get(name, name)
         return name
+
+    @cached_property
+    def _models(self) -> dict[str, str]:
+        """Ranks declared to be like another, member by member where both have members."""
+        found: dict[str, str] = {}
+        for rank in self.ranks:
+            if rank.like in self.rank_of:
+                model = self.rank_of[rank.like]
+                found[rank.name] = model.name
+                found |= dict(zip(rank.partition, model.partition, strict=False))
+        return found
 
     @cached_property
     def einsum_of(self) -> dict[str, Einsum]:

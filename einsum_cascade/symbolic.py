@@ -13,7 +13,7 @@ from typing import Any, SupportsIndex
 
 from . import ir
 from .analysis_report import PASS_HEADINGS, PassAnalysis, html_table, pass_rows
-from .counting import depends_on_data, points_of, rank_symbol, shared_name, size_of
+from .counting import depends_on_data, points_of, rank_symbol, size_of
 from .errors import CascadeError, Problem, did_you_mean
 from .footprint import (
     ExtraTraffic,
@@ -289,14 +289,14 @@ def _with_alike(
     """Shapes given, and those of ranks declared alike."""
     found = dict(given)
     for rank in program.ranks:
-        like = shared_name(program, rank.name)
+        like = program.model_of(rank.name)
         if rank.name in given:
             if given.get(like, given[rank.name]) != given[rank.name]:
                 text = f"{rank.name} and {like} are declared alike, but {rank.name} = "
                 raise CascadeError(f"{text}{given[rank.name]}, {like} = {given[like]}")
             found[like] = given[rank.name]
     for rank in program.ranks:
-        like = shared_name(program, rank.name)
+        like = program.model_of(rank.name)
         if like in found:
             found[rank.name] = found[like]
     return found
