@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from pass_search import passes_needed
 
 from archsim.validation_inputs import random_inputs, random_parameters
 from einsum_cascade import Cascade
@@ -235,3 +237,21 @@ def test_a_decay_that_underflows_leaves_only_the_chunk() -> None:
     (found,) = evaluated("lightning-attention-2", inputs, lam=1e-200, P0=4).values()
     alone = (inputs["Q"] * inputs["K"]).sum(-1, keepdims=True) * inputs["V"]
     np.testing.assert_allclose(found, alone, rtol=1e-12, atol=1e-14)
+
+
+SEARCHED = (*(n for forms in list(FORMS.values())[:5] for n in forms[1:]), "mamba-s6", "qlstm")
+
+
+@pytest.mark.parametrize("name", SEARCHED)
+def test_some_order_of_elements_needs_one_pass(name: str) -> None:
+    """The search over every order, on the sequence and, where it has chunks, on those."""
+    program = replace(Cascade.load(name).program, parallel=())
+    free = [r.name for r in program.ranks if not (r.family or r.like or r.partition)]
+    given = dict.fromkeys(free, 1)
+    if "P1" not in program.rank_of:
+        assert passes_needed(program, "P", resolve_shapes(program, {**given, "P": 4})) == 1
+        return
+    shapes = resolve_shapes(program, {**given, "P": 4, "P0": 2})
+    assert passes_needed(program, "P", shapes) == 1
+    shapes = resolve_shapes(program, {**given, "P": 3, "P0": 1})
+    assert passes_needed(program, "P1", shapes) == 1

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from archsim.validation_inputs import random_inputs
 from einsum_cascade import Cascade
+from einsum_cascade.shapes import resolve_shapes
 from workloads.references import find_reference
 
 Array = np.ndarray[Any, Any]
@@ -178,3 +181,92 @@ def test_the_norm_takes_out_what_the_rows_were_scaled_by() -> None:
     assert np.abs(found["O"] - plain).max() > 0.1
     size = np.sqrt((plain * plain).mean(axis=-1, keepdims=True))
     np.testing.assert_allclose(found["Y"], plain / size, rtol=1e-11)
+
+
+# ------------------------------------------------------------------ how Titans are wired
+
+
+def titans_inputs(name: str, length: int = P) -> dict[str, Array]:
+    """Random inputs of a cascade of Titans, as ``archsim validate`` draws them."""
+    program = Cascade.load(name).program
+    free = {r.name: 4 for r in program.ranks if not (r.family or r.like or r.partition)}
+    chunk = {"P0": 3} if "P0" in program.rank_of else {}
+    shapes = resolve_shapes(replace(program, parallel=()), {**free, "P": length, **chunk})
+    return random_inputs(replace(program, parallel=()), shapes, np.random.default_rng(14))
+
+
+def test_memory_as_gate_is_window_attention_where_nothing_is_learnt() -> None:
+    """A memory of zeros opens every gate half."""
+    inputs = titans_inputs("titans-mag")
+    inputs["TH"] = np.zeros(P)
+    found = Cascade.load("titans-mag").evaluate(inputs, window=4, persistent=0)["O"]
+    scaled = {"Q": inputs["Q"] / 2, "K": inputs["K"], "V": inputs["V"]}
+    expected = reference("sliding_window_attention", **scaled, W=4) / 2
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_persistent_tokens_are_always_seen() -> None:
+    """With as many as there are positions the window does not matter."""
+    inputs = titans_inputs("titans-mag")
+    cascade = Cascade.load("titans-mag")
+    everything = cascade.evaluate(inputs, window=P, persistent=0)["O"]
+    np.testing.assert_allclose(
+        cascade.evaluate(inputs, window=1, persistent=P)["O"], everything, rtol=1e-13
+    )
+    assert np.abs(cascade.evaluate(inputs, window=1, persistent=2)["O"] - everything).max() > 1e-3
+
+
+def test_memory_as_layer_attends_to_what_the_memory_reads() -> None:
+    inputs = titans_inputs("titans-mal")
+    memory = {n.removesuffix("M"): inputs[n] for n in ("QM", "KM", "VM")}
+    memory |= {n: inputs[n] for n in ("AL", "ET", "TH")}
+    y = Cascade.load("titans-recurrent").evaluate(memory)["Y"]
+    q, k, v = (y @ inputs[n] for n in ("WQ", "WK", "WV"))
+    found = Cascade.load("titans-mal").evaluate(inputs, window=3, persistent=0)["O"]
+    expected = reference("sliding_window_attention", Q=q / 2, K=k, V=v, W=3)
+    np.testing.assert_allclose(found, expected, rtol=1e-11)
+
+
+@pytest.mark.parametrize("segment", [1, 3, 4, 10, 12])
+def test_memory_as_context_segment_by_segment(segment: int) -> None:
+    """Segments that divide the length, that do not, and one that is longer."""
+    inputs = titans_inputs("titans-mac")
+    found = Cascade.load("titans-mac").evaluate(inputs, P0=segment)["O"]
+    expected = reference("titans_mac", **inputs, P0=segment)
+    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-13)
+
+
+def test_memory_as_context_reaches_beyond_its_segment() -> None:
+    """A token before the segment is felt through the memory, and not where it learns nothing."""
+    inputs = titans_inputs("titans-mac")
+    moved = {**inputs, "X": inputs["X"].copy()}
+    moved["X"][0] += 1.0
+    cascade = Cascade.load("titans-mac")
+    apart = cascade.evaluate(moved, P0=5)["O"] - cascade.evaluate(inputs, P0=5)["O"]
+    assert np.abs(apart[5:]).max() > 1e-6
+    frozen = {"TH": np.zeros(P)}
+    still = (cascade.evaluate({**i, **frozen}, P0=5)["O"] for i in (inputs, moved))
+    np.testing.assert_array_equal(*(o[5:] for o in still))
+
+
+# ------------------------------------------------------------------ TransNormerLLM
+
+
+def test_transnormer_is_lightning_attention_between_its_projections() -> None:
+    rng = np.random.default_rng(15)
+    heads, width = 3, 5
+    x = rng.normal(size=(P, width))
+    weights = {n: rng.normal(size=(width, heads, 4)) for n in ("WQ", "WK", "WV", "WU")}
+    decays = np.array([0.6, 0.8, 1.0])
+    q, k, v, u = (np.einsum("pd,dhe->hpe", x, w) for w in weights.values())
+    q, k = (a / (1 + np.exp(-a)) for a in (q, k))
+    chunked = Cascade.load("lightning-attention-2")
+    one = [
+        chunked.evaluate({"Q": q[h], "K": k[h], "V": v[h]}, lam=decays[h], P0=4)["O"]
+        for h in range(heads)
+    ]
+    attended = np.stack(one)
+    length = np.linalg.norm(attended.transpose(1, 0, 2).reshape(P, -1), axis=1)
+    expected = attended * (math.sqrt(heads * 4) / length)[None, :, None] * u
+    found = Cascade.load("transnormer-attention").evaluate({"X": x, **weights, "LAM": decays})["O"]
+    np.testing.assert_allclose(found, expected, rtol=1e-11)

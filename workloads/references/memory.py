@@ -93,3 +93,101 @@ def bico_attention(
         weights = np.exp(scores - np.logaddexp.reduce(scores, axis=-1, keepdims=True))
         rows.append((weights[..., None] * V).sum(axis=-2))
     return {"AV": np.stack(rows, axis=-2)}
+
+
+def _window_attention(Q: Array, K: Array, V: Array, window: float, persistent: float) -> Array:
+    """Softmax attention over the last ``window`` keys and the first ``persistent`` ones."""
+    rows = []
+    for p in range(Q.shape[-2]):
+        seen = [m for m in range(p + 1) if p - window < m or m < persistent]
+        scores = (Q[..., p, None, :] * K[..., seen, :]).sum(axis=-1) / np.sqrt(Q.shape[-1])
+        weights = np.exp(scores - np.logaddexp.reduce(scores, axis=-1, keepdims=True))
+        rows.append((weights[..., None] * V[..., seen, :]).sum(axis=-2))
+    return np.stack(rows, axis=-2)
+
+
+def _sigmoid(x: Array) -> Array:
+    return np.asarray(1 / (1 + np.exp(-x)))
+
+
+def titans_mag(
+    Q: Array,
+    K: Array,
+    V: Array,
+    QM: Array,
+    KM: Array,
+    VM: Array,
+    AL: Array,
+    ET: Array,
+    TH: Array,
+    window: float,
+    persistent: float,
+) -> dict[str, Array]:
+    """Titans, memory as gate: window attention times the sigmoid of what the memory reads."""
+    attended = _window_attention(Q, K, V, window, persistent)
+    return {"O": attended * _sigmoid(titans_memory(QM, KM, VM, AL, ET, TH)["Y"])}
+
+
+def titans_mal(
+    QM: Array,
+    KM: Array,
+    VM: Array,
+    AL: Array,
+    ET: Array,
+    TH: Array,
+    WQ: Array,
+    WK: Array,
+    WV: Array,
+    window: float,
+    persistent: float,
+) -> dict[str, Array]:
+    """Titans, memory as layer: window attention over projections of what the memory reads."""
+    y = titans_memory(QM, KM, VM, AL, ET, TH)["Y"]
+    return {"O": _window_attention(y @ WQ, y @ WK, y @ WV, window, persistent)}
+
+
+def titans_mac(
+    X: Array,
+    PT: Array,
+    WQ: Array,
+    WK: Array,
+    WV: Array,
+    WQM: Array,
+    WKM: Array,
+    WVM: Array,
+    AL: Array,
+    ET: Array,
+    TH: Array,
+    P0: int,
+) -> dict[str, Array]:
+    """Titans, memory as context: segments of ``P0`` tokens, one after the other.
+
+    A segment attends to persistent tokens and to what the memory reads for it in full, and
+    to itself causally. Its outputs y then train the memory, which gates them:
+    ``y * sigmoid(M(y WQM))``.
+    """
+    memory = np.zeros((*X.shape[:-2], X.shape[-1], X.shape[-1]))
+    surprise = np.zeros_like(memory)
+    segments = []
+    for begin in range(0, X.shape[-2], P0):
+        x = X[..., begin : begin + P0, :]
+        context = np.concatenate([PT, x @ WQM @ memory, x], axis=-2)
+        fixed = context.shape[-2] - x.shape[-2]
+        keys, values = context @ WK, context @ WV
+        rows = []
+        for t in range(x.shape[-2]):
+            seen = slice(0, fixed + t + 1)
+            query = x[..., t, None, :] @ WQ
+            scores = (query * keys[..., seen, :]).sum(axis=-1) / np.sqrt(X.shape[-1])
+            weights = np.exp(scores - np.logaddexp.reduce(scores, axis=-1, keepdims=True))
+            rows.append((weights[..., None] * values[..., seen, :]).sum(axis=-2))
+        y = np.stack(rows, axis=-2)
+        k, v, start = y @ WKM, y @ WVM, memory
+        for t in range(x.shape[-2]):
+            momentum, step, kept = (a[..., begin + t, None, None] for a in (ET, TH, 1 - AL))
+            key = k[..., t, :, None]
+            error = (key * start).sum(axis=-2) - v[..., t, :]
+            surprise = momentum * surprise - step * 2 * key * error[..., None, :]
+            memory = kept * memory + surprise
+        segments.append(y * _sigmoid(y @ WQM @ memory))
+    return {"O": np.concatenate(segments, axis=-2)}
