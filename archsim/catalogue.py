@@ -106,6 +106,8 @@ def _kind_of(source: Source) -> str:
     for kind in reversed(KINDS):
         if kind.singular in keys:
             return kind.singular
+    if "model_type" in keys:
+        return "workload"  # a model's own configuration
     expected = ", ".join(f"'{k.singular}'" for k in KINDS)
     raise SpecError(
         Problem(f"expected one of the keys {expected}, got {root.kind} without", root.span)

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from . import ir
+from .domains import whole_domain
 from .errors import Problem, did_you_mean, nearest
 from .source import Span
 from .yaml_source import YamlMapping, YamlNode, YamlScalar, YamlSequence, shorten
 
 KEYS = (
     *("cascade", "title", "source", "unverified", "reference", "parallel", "ranks", "inputs"),
-    *("output", "outputs", "parameters", "functions", "reductions"),
+    *("output", "outputs", "parameters", "domains", "functions", "reductions"),
     *("init", "einsums", "accumulate"),
 )
 """The keys of a cascade file."""
@@ -132,20 +133,34 @@ class Declarations(Reader):
         meaning = ""
         members: tuple[YamlScalar, ...] = ()
         like: str | None = None
+        shape: int | None = None
         if isinstance(value, YamlScalar):
             meaning = _written(value)
         elif isinstance(value, YamlMapping):
-            self.only(value, ("is", "partition", "like"))
+            self.only(value, ("is", "partition", "like", "shape"))
             meaning = self.meaning(value)
             members = tuple(self.members(value))
             if (other := value.child("like")) is not None:
                 like = self.identifier(other, _RANK, "name a rank of the same shape") or None
+            if (fixed := value.child("shape")) is not None:
+                shape = self.shape(fixed)
         else:
             self.wrong("a rank has a meaning, or {is: .., partition: [..]}", value.span)
         found = tuple(m.text for m in members)
-        yield ir.Rank(name=name, meaning=meaning, partition=found, like=like, span=key.span)
+        yield ir.Rank(
+            name=name, meaning=meaning, partition=found, like=like, shape=shape, span=key.span
+        )
         for member in members:
             yield ir.Rank(name=member.text, family=name, span=member.span)
+
+    def shape(self, node: YamlNode) -> int | None:
+        """The shape of a rank that can have no other."""
+        value = node.value if isinstance(node, YamlScalar) else None
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value
+        what = node.text if isinstance(node, YamlScalar) else node.kind
+        self.wrong(f"'shape' is a positive whole number, not {shorten(what)}", node.span)
+        return None
 
     def meaning(self, value: YamlMapping) -> str:
         """The text under ``is``."""
@@ -231,6 +246,21 @@ class Declarations(Reader):
                 default = self.number(value)
             if name:
                 yield ir.Parameter(name=name, default=default, span=key.span)
+
+    def domains(self) -> Iterator[ir.Domain]:
+        """Where inputs and parameters are meant to lie: pairs of numbers by name."""
+        for key, value in self.mapping("domains", "{G: [-1, 0], MASK: 0..1}"):
+            name = self.identifier(key, IDENTIFIER, "name an input or a parameter")
+            if isinstance(value, YamlScalar) and (whole := whole_domain(name, value.text)):
+                yield replace(whole, span=key.span)
+                continue
+            if not isinstance(value, YamlSequence) or len(value.items) != 2:
+                what = f"'{shorten(key.text)}' lies between two numbers"
+                self.wrong(what, value.span, "[0, 1], or whole numbers such as 0..N-1")
+                continue
+            low, high = (self.number(item) for item in value.items)
+            if name:
+                yield ir.Domain(name=name, low=low, high=high, span=key.span)
 
     def number(self, node: YamlNode) -> int | float:
         """A finite or infinite number."""

@@ -86,6 +86,7 @@ class _Document(Declarations):
             inputs=inputs,
             outputs=tuple(self.outputs()),
             parameters=parameters,
+            domains=tuple(self.domains()),
             functions=functions,
             reductions=reductions,
             init=tuple(self.convert(blocks["init"], scope)),

@@ -108,7 +108,7 @@ def _sized(
     for scenario in scenarios:
         mapped = (r.result.shape for r in runs if r.result and r.length == scenario.label)
         try:
-            given = dict(next(mapped, ())) or scenario.workload.shapes_for(ranks)
+            given = dict(next(mapped, ())) or dict(scenario.workload.shapes)
             found = analysis.subs({rank: size for rank, size in given.items() if rank in ranks})
         except InputError:
             continue

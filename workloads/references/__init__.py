@@ -2,8 +2,9 @@
 
 Each function takes the inputs of a cascade by name, in the cascade's index order (``Q`` is
 [P, E], ``K`` [M, E], ``V`` [M, F]), with any parallel ranks in front, and its parameters;
-it returns the outputs by name. A cascade file names its function under ``reference:``.
-Nothing here knows the cascade language.
+it returns the outputs by name. Where the result depends on the shape of a rank that no input
+carries (the size of a block), it takes that shape by the rank's name. A cascade file
+names its function under ``reference:``. Nothing here knows the cascade language.
 """
 
 from __future__ import annotations
@@ -15,7 +16,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import attention, linear, normalization
+from . import (
+    attention,
+    clicks,
+    decays,
+    flash,
+    heads,
+    layers,
+    linear,
+    memory,
+    normalization,
+    recurrent,
+    retrieval,
+    sequences,
+    streaming,
+    vision,
+)
 
 Array = npt.NDArray[np.float64]
 
@@ -47,12 +63,63 @@ REFERENCES: tuple[Reference, ...] = tuple(
         linear.linear_attention_causal,
         linear.lightning_attention,
         linear.lightning_attention_backward,
+        layers.linear_layer,
+        layers.linear_layer_relu,
+        layers.linear_layer_gelu,
+        layers.linear_layer_swiglu,
+        layers.projections,
+        layers.output_projection,
+        layers.feed_forward,
+        linear.transnormer_attention,
+        decays.lightning_decay_paper,
+        decays.lightning_decay_code,
+        decays.lightning_decay_minimax,
+        recurrent.retention,
+        recurrent.retention_normalised,
+        recurrent.gated_linear_attention,
+        recurrent.selective_scan,
+        recurrent.state_space_dual,
+        recurrent.delta_rule,
+        recurrent.gated_delta_rule,
+        recurrent.qlstm,
+        recurrent.qlstm_reversed,
+        recurrent.dynamical_system,
+        memory.titans_memory,
+        memory.titans_mag,
+        memory.titans_mal,
+        memory.titans_mac,
+        memory.in_context_regression,
+        memory.bico_attention,
         normalization.softmax,
         normalization.log_softmax,
         normalization.cross_entropy,
         normalization.layer_norm,
         normalization.rms_norm,
         normalization.rms_norm_projection,
+        attention.causal_attention,
+        attention.window_attention,
+        flash.flash_attention,
+        flash.flash_attention_causal,
+        flash.flash_attention_backward,
+        heads.multi_query_attention,
+        heads.grouped_query_attention,
+        heads.latent_attention,
+        retrieval.recycled_attention_full,
+        retrieval.recycled_attention,
+        retrieval.hcam,
+        retrieval.mixture_of_heads,
+        retrieval.landmark_attention,
+        retrieval.landmark_retrieval,
+        vision.agent_attention,
+        vision.super_token_attention,
+        vision.reversed_attention,
+        vision.visual_attention_redistribution,
+        vision.isolation_attention,
+        sequences.positional_attention,
+        sequences.oat_pointer,
+        streaming.look_once_to_hear_lstm,
+        streaming.look_once_to_hear_attention,
+        clicks.click_attention,
     )
 )
 """Every reference, by its function's name."""
