@@ -161,6 +161,8 @@ def draw_cost_per_token(times: Axes, buffers: Axes) -> None:
         axes.set_xlabel("tokens")
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
+    buffers.set_yticks([0.25, 0.5, 1, 2, 4, 8], ["0.25", "0.5", "1", "2", "4", "8"])
+    buffers.minorticks_off()
     times.set_title("latency per token, ns", loc="left", fontsize=10)
     buffers.set_title("held in the global buffer, MiB", loc="left", fontsize=10)
     times.legend(frameon=False, fontsize=8)
