@@ -5,7 +5,8 @@ chosen. Combinations are tried in the order in which they are written, the first
 changing slowest; of equally cheap ones the first is taken. The price is the objective's: a
 roofline of some Einsums, which needs no schedule.
 
-Most combinations differ in little: loops are lowered once for all that share them, and what
+Combinations wait in order of what they cost at the least, and are priced when it is their
+turn. Most differ in little: loops are lowered once for all that share them, and what
 an Einsum does with a tensor is counted once for all that keep the tensor in the same places.
 """
 
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import reduce
+from heapq import heapify, heappop, heappush
 from itertools import product
 from typing import TypeVar
 
@@ -70,11 +72,10 @@ def candidates(mapping: Mapping) -> Iterator[Candidate]:
         )
         if active not in seen:
             seen.add(active)
-            yield Candidate(
-                chosen=tuple(chosen.items()),
-                active=active,
-                mapping=_patched(mapping, tuple(chosen.items()), active),
-            )
+            # What no case that applies asks about makes no difference.
+            asked = {name for number in active for name, _ in mapping.cases[number].when}
+            picks = tuple((n, a) for n, a in chosen.items() if n in asked)
+            yield Candidate(chosen=picks, active=active, mapping=_patched(mapping, picks, active))
 
 
 def choose(
@@ -105,19 +106,23 @@ def choose(
         text = f"{size} combinations of choices are more than the {_MOST} that are tried"
         raise SpecError(Problem(text, mapping.choices[0].span, "pin some of them"))
     prices = _Prices(program, architecture, lower, bind)
-    found: list[tuple[Fraction, int, Candidate]] = []
+    waiting: list[tuple[Fraction, int, bool, Candidate]] = []
     refused: list[MappingError] = []
     for number, candidate in enumerate(candidates(mapping)):
         try:
-            found.append((prices.price(mapping, candidate), number, candidate))
+            waiting.append((prices.least(mapping, candidate), number, False, candidate))
         except MappingError as error:
             refused.append(error)
-    for _, _, candidate in sorted(found, key=lambda f: f[:2]):
+    heapify(waiting)
+    while waiting:
+        _, number, priced, candidate = heappop(waiting)
         try:
-            return bind(candidate.mapping)
+            if priced:
+                return bind(candidate.mapping)
+            heappush(waiting, (prices.price(mapping, candidate), number, True, candidate))
         except MappingError as error:
             refused.append(error)
-    raise NoLegalMappingError(refused[-1].problems if found else refused[0].problems)
+    raise NoLegalMappingError(refused[0].problems)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,29 +162,39 @@ class _Prices:
 
     def price(self, mapping: Mapping, candidate: Candidate) -> Fraction:
         """The objective of a candidate, in cycles."""
-        objective = candidate.mapping.objective
-        assert objective is not None, "a mapping with choices has an objective"
+        objective = _objective(candidate)
         loops = self._loops(mapping, candidate)
         lowered = self._kept(loops.lowered, candidate.mapping)
-        _check(objective, self.program, lowered)
         share = self._spilled_share(loops, lowered)
-        start_cycles = dict(objective.start_cycles)
-        work: dict[str, Fraction] = {}
-        started = 0
         moved: dict[str, Amount] = {}
-        for e in lowered.einsums:
-            if objective.latency_of and e.name not in objective.latency_of:
-                continue
-            work[e.array.name] = work.get(e.array.name, Fraction(0)) + loops.busy[e.name]
-            started += start_cycles.get(e.name, 0) * loops.runs[e.name]
+        for e in _priced(objective, lowered):
             for access in _of_einsum(loops, lowered, e, share):
                 before = moved.get(access.place, 0)
                 moved[access.place] = before + access.reads + access.writes
-        first = sum(lowered.tiling.elements(factors) for _, factors in objective.first_tiles)
-        memories = self.architecture.memories
-        fill = self._cycles(memories[0], first)
-        transfers = [self._cycles(m, moved.get(m.name, 0)) for m in memories]
-        return max(max(work.values()) + fill, *transfers) + started
+        transfers = [self._cycles(m, moved.get(m.name, 0)) for m in self.architecture.memories]
+        work, started = self._work(objective, loops)
+        return max(work, *transfers) + started
+
+    def least(self, mapping: Mapping, candidate: Candidate) -> Fraction:
+        """What a candidate costs even if its transfers cost nothing."""
+        objective = _objective(candidate)
+        loops = self._loops(mapping, candidate)
+        _check(objective, self.program, loops.lowered)
+        work, started = self._work(objective, loops)
+        return work + started
+
+    def _work(self, objective: Objective, loops: _Loops) -> tuple[Fraction, Fraction]:
+        """Cycles of the busiest array from the first transfer on, and of all starts."""
+        start_cycles = dict(objective.start_cycles)
+        work: dict[str, Fraction] = {}
+        started = Fraction(0)
+        for e in _priced(objective, loops.lowered):
+            work[e.array.name] = work.get(e.array.name, Fraction(0)) + loops.busy[e.name]
+            started += start_cycles.get(e.name, 0) * loops.runs[e.name]
+        tiling = loops.lowered.tiling
+        first = sum(tiling.elements(factors) for _, factors in objective.first_tiles)
+        fill = self._cycles(self.architecture.memories[0], first)
+        return max(work.values()) + fill, started
 
     def _cycles(self, memory: Memory, amount: Amount) -> Fraction:
         """Cycles a memory takes to move some elements."""
@@ -216,6 +231,18 @@ class _Prices:
             return loops.tiles[key]
 
         return share_of(requirement(lowered, self.levels[spill.level], tile))
+
+
+def _objective(candidate: Candidate) -> Objective:
+    objective = candidate.mapping.objective
+    assert objective is not None, "a mapping with choices has an objective"
+    return objective
+
+
+def _priced(objective: Objective, lowered: Lowered) -> Iterator[LoweredEinsum]:
+    """Einsums that the objective is about."""
+    wanted = objective.latency_of
+    return (e for e in lowered.einsums if not wanted or e.name in wanted)
 
 
 def _of_einsum(
