@@ -150,6 +150,14 @@ WRONG = {
         edited(UNFUSED, (GROUPS, "groups: [[GM, SN, SD, A], [QK], [AV]]")),
         r"GM runs in an earlier group than QK, which it needs",
     ),
+    "an empty group": (
+        edited(UNFUSED, (GROUPS, "groups: [[QK], [], [GM, SN, SD, A], [AV]]")),
+        r"a group without Einsums",
+    ),
+    "cases without choices": (
+        edited(UNFUSED, ("  schedule:", "  cases: [{when: {Q: here}}]\n  schedule:")),
+        r"'cases' are for 'choices', and there are none",
+    ),
     "another tile in a group": (
         edited(UNFUSED, (GROUPS, "groups: [[QK@-1], [GM, SN, SD, A], [AV]]")),
         r"a sequential schedule runs QK on no other tile",
