@@ -40,7 +40,12 @@ from .mapping import (
 )
 from .residency import residency
 from .spill import share_of, spilled_accesses
-from .spill_checks import einsum_problems, factor_problems, tensor_problems
+from .spill_checks import (
+    einsum_problems,
+    factor_problems,
+    spill_problems,
+    tensor_problems,
+)
 from .tasks import busy_cycles
 
 Binder = Callable[[Mapping], Lowered]
@@ -256,6 +261,10 @@ class _Prices:
 
     def _kept(self, lowered: Lowered, mapping: Mapping) -> Lowered:
         """The same loops with a candidate's tensors on its levels."""
+        tiling = lowered.tiling
+        wrong = [*spill_problems(self.program, mapping, self.architecture, tiling)]
+        if wrong:
+            raise SpecError(wrong)
         problems: list[Problem] = []
         places = residency(self.program, mapping, self.architecture, problems)
         if problems:
