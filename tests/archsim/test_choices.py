@@ -10,7 +10,7 @@ import pytest
 
 from archsim import Architecture, Mapping, simulate
 from archsim.analytical import bind
-from archsim.choices import candidates
+from archsim.combinations import candidates
 from archsim.lower import Lowered
 from archsim.spill import count_mapping
 from archsim.tasks import busy_cycles
