@@ -24,9 +24,9 @@ from einsum_cascade.ir import Program
 from .arch import Architecture, Memory
 from .combinations import Candidate, candidates
 from .counts import AccessCount, Amount, accesses_of
-from .footprint import requirement, tile_size
+from .footprint import largest_tile_size, requirement
 from .lower import Lowered, LoweredEinsum
-from .mapping import FIT, Case, Factors, Mapping, Objective
+from .mapping import Case, Factors, Mapping, Objective
 from .residency import residency
 from .spill import share_of, spilled_accesses
 from .spill_checks import (
@@ -36,6 +36,7 @@ from .spill_checks import (
     tensor_problems,
 )
 from .tasks import busy_cycles
+from .tiling import tile_size
 
 Binder = Callable[[Mapping], Lowered]
 """Lowers a mapping without choices. Raises ``MappingError`` where it is not legal."""
@@ -138,7 +139,7 @@ class _Prices:
     ) -> None:
         self.program = program
         tiles = (*mapping.tiles, *(t for case in mapping.cases for t in case.tiles))
-        self.fitted = any(t.size == FIT for t in tiles)
+        self.fitted = any(tile_size(t, architecture) is None for t in tiles)
         shaping = [n for n, case in enumerate(mapping.cases) if _shapes_loops(case)]
         self.shaping = frozenset(range(len(mapping.cases)) if self.fitted else shaping)
         self.architecture = architecture
@@ -215,7 +216,7 @@ class _Prices:
         def tile(e: LoweredEinsum, number: int, level: int) -> int:
             key = (e.name, number, level)
             if key not in loops.tiles:
-                loops.tiles[key] = tile_size(lowered, e, number, level)
+                loops.tiles[key] = largest_tile_size(lowered, e, number, level)
             return loops.tiles[key]
 
         return share_of(requirement(lowered, self.levels[spill.level], tile))

@@ -276,6 +276,12 @@ def _pipelined_bound(graph: EventGraph, cycle: CriticalCycle) -> tuple[str, tupl
     if len(resources) == 1 and all(w in resources for w in whys):
         names = tuple(graph.tasks[e.after].name for e in cycle.edges)
         return next(iter(resources)), names
+    period = cycle.mean / graph.unit
+    for resource in dict.fromkeys(t.resource for t in graph.tasks):
+        here = [t for t in graph.tasks if t.resource == resource]
+        if sum(t.occupancy for t in here) == period:
+            # The cycle of dependencies found is no longer than this resource is busy.
+            return resource, tuple(t.name for t in here if t.occupancy)
     return "dependencies", tuple(whys)
 
 
