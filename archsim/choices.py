@@ -5,7 +5,8 @@ chosen. Combinations are tried in the order in which they are written, the first
 changing slowest; of equally cheap ones the first is taken. The price is the objective's: a
 roofline of some Einsums, which needs no schedule.
 
-Most combinations differ in little: loops are lowered once for all that share them, and what
+Combinations wait in order of what they cost at the least, and are priced when it is their
+turn. Most differ in little: loops are lowered once for all that share them, and what
 an Einsum does with a tensor is counted once for all that keep the tensor in the same places.
 """
 
@@ -15,66 +16,33 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import reduce
-from itertools import product
-from typing import TypeVar
+from heapq import heapify, heappop, heappush
 
 from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem, SpecError
 from einsum_cascade.ir import Program
 
 from .arch import Architecture, Memory
+from .combinations import Candidate, candidates
 from .counts import AccessCount, Amount, accesses_of
-from .footprint import requirement, tile_size
+from .footprint import largest_tile_size, requirement
 from .lower import Lowered, LoweredEinsum
-from .mapping import (
-    FIT,
-    Case,
-    EinsumMapping,
-    EinsumPatch,
-    Keep,
-    Mapping,
-    Objective,
-    Spill,
-)
+from .mapping import Case, Factors, Mapping, Objective
 from .residency import residency
 from .spill import share_of, spilled_accesses
-from .spill_checks import einsum_problems, factor_problems, tensor_problems
+from .spill_checks import (
+    einsum_problems,
+    factor_problems,
+    spill_problems,
+    tensor_problems,
+)
 from .tasks import busy_cycles
+from .tiling import tile_size
 
 Binder = Callable[[Mapping], Lowered]
 """Lowers a mapping without choices. Raises ``MappingError`` where it is not legal."""
 
 _MOST = 20_000
 """Combinations that are tried at most."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Candidate:
-    """One combination of alternatives, and the mapping it makes."""
-
-    chosen: tuple[tuple[str, str], ...]
-    active: tuple[int, ...]
-    """Positions of the cases that apply."""
-    mapping: Mapping
-
-
-def candidates(mapping: Mapping) -> Iterator[Candidate]:
-    """Combinations that make different mappings, in order."""
-    names = [c.name for c in mapping.choices]
-    seen: set[tuple[int, ...]] = set()
-    for picked in product(*(c.alternatives for c in mapping.choices)):
-        chosen = dict(zip(names, picked, strict=True))
-        active = tuple(
-            number
-            for number, case in enumerate(mapping.cases)
-            if all(chosen.get(name) in wanted for name, wanted in case.when)
-        )
-        if active not in seen:
-            seen.add(active)
-            yield Candidate(
-                chosen=tuple(chosen.items()),
-                active=active,
-                mapping=_patched(mapping, tuple(chosen.items()), active),
-            )
 
 
 def choose(
@@ -104,20 +72,25 @@ def choose(
     if size > _MOST:
         text = f"{size} combinations of choices are more than the {_MOST} that are tried"
         raise SpecError(Problem(text, mapping.choices[0].span, "pin some of them"))
-    prices = _Prices(program, architecture, lower, bind)
-    found: list[tuple[Fraction, int, Candidate]] = []
+    _check(program, mapping)
+    prices = _Prices(program, mapping, architecture, lower, bind)
+    waiting: list[tuple[Fraction, int, bool, Candidate]] = []
     refused: list[MappingError] = []
     for number, candidate in enumerate(candidates(mapping)):
         try:
-            found.append((prices.price(mapping, candidate), number, candidate))
+            waiting.append((prices.least(candidate), number, False, candidate))
         except MappingError as error:
             refused.append(error)
-    for _, _, candidate in sorted(found, key=lambda f: f[:2]):
+    heapify(waiting)
+    while waiting:
+        _, number, priced, candidate = heappop(waiting)
         try:
-            return bind(candidate.mapping)
+            if priced:
+                return bind(candidate.mapping)
+            heappush(waiting, (prices.price(candidate), number, True, candidate))
         except MappingError as error:
             refused.append(error)
-    raise NoLegalMappingError(refused[-1].problems if found else refused[0].problems)
+    raise NoLegalMappingError(refused[0].problems)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +105,17 @@ class _Loops:
     """By Einsum, position of the access, and where the tensor is kept."""
     tiles: dict[tuple[str, int, int], int] = field(default_factory=dict)
     """Elements of a tile by Einsum, position of the access, and level."""
+    products: dict[Factors, int] = field(default_factory=dict)
+
+    def elements(self, objective: Objective, factors: Factors) -> int:
+        """A product of an objective's factors. Raises ``SpecError`` where one is unknown."""
+        if factors not in self.products:
+            tiling = self.lowered.tiling
+            wrong = [*factor_problems(tiling, objective.span, [("", factors)])]
+            if wrong:
+                raise SpecError(wrong)
+            self.products[factors] = tiling.elements(factors)
+        return self.products[factors]
 
     @classmethod
     def of(cls, lowered: Lowered) -> _Loops:
@@ -146,40 +130,57 @@ class _Prices:
     """What candidates cost, with what they have in common worked out once."""
 
     def __init__(
-        self, program: Program, architecture: Architecture, lower: Binder, bind: Binder
+        self,
+        program: Program,
+        mapping: Mapping,
+        architecture: Architecture,
+        lower: Binder,
+        bind: Binder,
     ) -> None:
         self.program = program
+        tiles = (*mapping.tiles, *(t for case in mapping.cases for t in case.tiles))
+        self.fitted = any(tile_size(t, architecture) is None for t in tiles)
+        shaping = [n for n, case in enumerate(mapping.cases) if _shapes_loops(case)]
+        self.shaping = frozenset(range(len(mapping.cases)) if self.fitted else shaping)
         self.architecture = architecture
         self.lower = lower
         self.bind = bind
         self.levels = {m.name: i for i, m in enumerate(architecture.memories)}
         self.loops: dict[tuple[int, ...], _Loops] = {}
 
-    def price(self, mapping: Mapping, candidate: Candidate) -> Fraction:
+    def price(self, candidate: Candidate) -> Fraction:
         """The objective of a candidate, in cycles."""
-        objective = candidate.mapping.objective
-        assert objective is not None, "a mapping with choices has an objective"
-        loops = self._loops(mapping, candidate)
+        objective = candidate.objective
+        loops = self._loops(candidate)
         lowered = self._kept(loops.lowered, candidate.mapping)
-        _check(objective, self.program, lowered)
         share = self._spilled_share(loops, lowered)
-        start_cycles = dict(objective.start_cycles)
-        work: dict[str, Fraction] = {}
-        started = 0
         moved: dict[str, Amount] = {}
-        for e in lowered.einsums:
-            if objective.latency_of and e.name not in objective.latency_of:
-                continue
-            work[e.array.name] = work.get(e.array.name, Fraction(0)) + loops.busy[e.name]
-            started += start_cycles.get(e.name, 0) * loops.runs[e.name]
+        for e in _priced(objective, lowered):
             for access in _of_einsum(loops, lowered, e, share):
                 before = moved.get(access.place, 0)
                 moved[access.place] = before + access.reads + access.writes
-        first = sum(lowered.tiling.elements(factors) for _, factors in objective.first_tiles)
-        memories = self.architecture.memories
-        fill = self._cycles(memories[0], first)
-        transfers = [self._cycles(m, moved.get(m.name, 0)) for m in memories]
-        return max(max(work.values()) + fill, *transfers) + started
+        transfers = [self._cycles(m, moved.get(m.name, 0)) for m in self.architecture.memories]
+        work, started = self._work(objective, loops)
+        return max(work, *transfers) + started
+
+    def least(self, candidate: Candidate) -> Fraction:
+        """What a candidate costs even if its transfers cost nothing."""
+        objective = candidate.objective
+        loops = self._loops(candidate)
+        work, started = self._work(objective, loops)
+        return work + started
+
+    def _work(self, objective: Objective, loops: _Loops) -> tuple[Fraction, Fraction]:
+        """Cycles of the busiest array from the first transfer on, and of all starts."""
+        start_cycles = dict(objective.start_cycles)
+        work: dict[str, Fraction] = {}
+        started = Fraction(0)
+        for e in _priced(objective, loops.lowered):
+            work[e.array.name] = work.get(e.array.name, Fraction(0)) + loops.busy[e.name]
+            started += start_cycles.get(e.name, 0) * loops.runs[e.name]
+        first = sum(loops.elements(objective, factors) for _, factors in objective.first_tiles)
+        fill = self._cycles(self.architecture.memories[0], first)
+        return max(work.values()) + fill, started
 
     def _cycles(self, memory: Memory, amount: Amount) -> Fraction:
         """Cycles a memory takes to move some elements."""
@@ -188,16 +189,19 @@ class _Prices:
         per_element = self.architecture.word_bytes * self.architecture.clock_hz
         return amount * (per_element / memory.bandwidth_bytes_per_s)
 
-    def _loops(self, mapping: Mapping, candidate: Candidate) -> _Loops:
-        fitted = any(t.size == FIT for t in candidate.mapping.tiles)
-        key = tuple(n for n in candidate.active if fitted or _shapes_loops(mapping.cases[n]))
+    def _loops(self, candidate: Candidate) -> _Loops:
+        key = tuple(n for n in candidate.active if n in self.shaping)
         if key not in self.loops:
-            lowered = (self.bind if fitted else self.lower)(candidate.mapping)
+            lowered = (self.bind if self.fitted else self.lower)(candidate.mapping)
             self.loops[key] = _Loops.of(lowered)
         return self.loops[key]
 
     def _kept(self, lowered: Lowered, mapping: Mapping) -> Lowered:
         """The same loops with a candidate's tensors on its levels."""
+        tiling = lowered.tiling
+        wrong = [*spill_problems(self.program, mapping, self.architecture, tiling)]
+        if wrong:
+            raise SpecError(wrong)
         problems: list[Problem] = []
         places = residency(self.program, mapping, self.architecture, problems)
         if problems:
@@ -212,10 +216,16 @@ class _Prices:
         def tile(e: LoweredEinsum, number: int, level: int) -> int:
             key = (e.name, number, level)
             if key not in loops.tiles:
-                loops.tiles[key] = tile_size(lowered, e, number, level)
+                loops.tiles[key] = largest_tile_size(lowered, e, number, level)
             return loops.tiles[key]
 
         return share_of(requirement(lowered, self.levels[spill.level], tile))
+
+
+def _priced(objective: Objective, lowered: Lowered) -> Iterator[LoweredEinsum]:
+    """Einsums that the objective is about."""
+    wanted = objective.latency_of
+    return (e for e in lowered.einsums if not wanted or e.name in wanted)
 
 
 def _of_einsum(
@@ -243,105 +253,17 @@ def _runs(lowered: Lowered, e: LoweredEinsum) -> int:
     return found
 
 
-def _check(objective: Objective, program: Program, lowered: Lowered) -> None:
-    """Names in an objective that exist nowhere."""
-    named = (*objective.latency_of, *(n for n, _ in objective.start_cycles))
-    wrong = [
-        *einsum_problems(program, objective.span, named),
-        *tensor_problems(program, objective.span, (t for t, _ in objective.first_tiles)),
-        *factor_problems(lowered.tiling, objective.span, objective.first_tiles),
-    ]
+def _check(program: Program, mapping: Mapping) -> None:
+    """Names in an objective, or a part of one, that exist nowhere."""
+    wrong: list[Problem] = []
+    for part in (mapping.objective, *(case.objective for case in mapping.cases)):
+        if part is not None:
+            named = (*part.latency_of, *(n for n, _ in part.start_cycles))
+            wrong += einsum_problems(program, part.span, named)
+            wrong += tensor_problems(program, part.span, (t for t, _ in part.first_tiles))
     if wrong:
         raise SpecError(wrong)
 
 
-# ------------------------------------------------------------------ patching
-
-
 def _shapes_loops(case: Case) -> bool:
     return bool(case.tiles or case.nest or case.einsums)
-
-
-def _patched(
-    mapping: Mapping, chosen: tuple[tuple[str, str], ...], active: tuple[int, ...]
-) -> Mapping:
-    """The mapping with the cases that apply, one after the other."""
-    cases = [mapping.cases[n] for n in active]
-    nests = [c.nest for c in cases if c.nest]
-    spill, objective = mapping.spill, mapping.objective
-    for case in cases:
-        spill = _with_spill(spill, case.spill)
-        objective = _with_objective(objective, case.objective)
-    tiles = {(t.rank, t.member): t for t in mapping.tiles}
-    tiles |= {(t.rank, t.member): t for case in cases for t in case.tiles}
-    return replace(
-        mapping,
-        tiles=tuple(tiles.values()),
-        nest=nests[-1] if nests else mapping.nest,
-        einsums=_with_einsums(mapping.einsums, tuple(p for c in cases for p in c.einsums)),
-        keep=_with_keep(mapping.keep, tuple(k for c in cases for k in c.keep)),
-        spill=spill,
-        objective=objective,
-        choices=(),
-        cases=(),
-        chosen=chosen,
-    )
-
-
-def _with_einsums(
-    einsums: tuple[EinsumMapping, ...], patches: tuple[EinsumPatch, ...]
-) -> tuple[EinsumMapping, ...]:
-    found = {e.einsum: e for e in einsums}
-    for patch in patches:
-        name = patch.mapping.einsum
-        if name not in found:
-            found[name] = patch.mapping
-            continue
-        changes = {
-            field: getattr(patch.mapping, "nest" if field == "loops" else field)
-            for field in patch.given
-        }
-        if "loops" in changes:
-            changes["nest"] = changes.pop("loops")
-        found[name] = replace(found[name], **changes)
-    return tuple(found.values())
-
-
-def _with_keep(keep: tuple[Keep, ...], more: tuple[Keep, ...]) -> tuple[Keep, ...]:
-    found = {k.level: k for k in keep}
-    for k in more:
-        before = found.get(k.level, replace(k, tensors=()))
-        tensors = tuple(dict.fromkeys((*before.tensors, *k.tensors)))
-        found[k.level] = replace(before, tensors=tensors)
-    return tuple(found.values())
-
-
-def _with_spill(spill: Spill | None, more: Spill | None) -> Spill | None:
-    if spill is None or more is None:
-        return more or spill
-    return replace(
-        spill,
-        level=more.level or spill.level,
-        copies=_merged(spill.copies, more.copies),
-        staged=_merged(spill.staged, more.staged),
-    )
-
-
-def _with_objective(objective: Objective | None, more: Objective | None) -> Objective | None:
-    if objective is None or more is None:
-        return more or objective
-    return replace(
-        objective,
-        latency_of=more.latency_of or objective.latency_of,
-        start_cycles=_merged(objective.start_cycles, more.start_cycles),
-        first_tiles=_merged(objective.first_tiles, more.first_tiles),
-    )
-
-
-_V = TypeVar("_V")
-
-
-def _merged(
-    before: tuple[tuple[str, _V], ...], more: tuple[tuple[str, _V], ...]
-) -> tuple[tuple[str, _V], ...]:
-    return tuple({**dict(before), **dict(more)}.items())

@@ -76,10 +76,14 @@ def _sequential(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> Timing:
     by_name = {c.einsum: c for c in counts}
     for group in lowered.groups:
         parts: dict[str, Fraction] = {}
+        late: dict[str, int] = {}
         for e in lowered.einsums:
             if e.name in group:
-                busy = busy_cycles(lowered, e) + reduction_latency(e)
-                parts[e.array.name] = parts.get(e.array.name, Fraction(0)) + busy
+                name = e.array.name
+                parts[name] = parts.get(name, Fraction(0)) + busy_cycles(lowered, e)
+                late[name] = max(late.get(name, 0), reduction_latency(e))
+        for name, cycles in late.items():
+            parts[name] += cycles
         for memory in lowered.architecture.memories:
             moved = memory_bytes(lowered, tuple(by_name[n] for n in group), memory)
             parts[memory.name] = transfer_cycles(lowered, memory, moved)

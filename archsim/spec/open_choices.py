@@ -91,6 +91,11 @@ def choice_problems(
 ) -> Iterator[Problem]:
     """Choices nobody tests, alternatives without a case, cases of no choice."""
     tested: dict[str, list[str]] = {}
+    conditions = tuple(conditions)
+    if conditions and not choices:
+        text = "'cases' are for 'choices', and there are none"
+        yield Problem(text, root.key_span((KEY, "cases")))
+        return
     for at, when in enumerate(conditions):
         for name, alternatives in when.items():
             tested.setdefault(name, []).extend(alternatives)
@@ -101,25 +106,32 @@ def choice_problems(
         span = root.span_of((KEY, "choices", name))
         if not alternatives:
             yield Problem(f"choice '{name}' has no alternatives", span)
-        known = list(dict.fromkeys(tested.get(name, ())))
+        if name not in tested:
+            hint = did_you_mean(name, tested)
+            yield Problem(f"no case asks about a choice '{name}'", span, hint)
+            continue
+        known = list(dict.fromkeys(tested[name]))
         for alternative in alternatives:
             if alternative not in known:
                 text = f"no case says what '{alternative}' of choice '{name}' is"
-                listed = f"cases know {', '.join(known)}" if known else "no case tests it"
-                yield Problem(text, span, did_you_mean(alternative, known) or listed)
+                yield Problem(text, span, did_you_mean(alternative, known))
             elif alternatives.count(alternative) > 1:
                 yield Problem(f"'{alternative}' stands twice in choice '{name}'", span)
                 break
 
 
 def objective_problems(
-    choices: Mapping[str, tuple[str, ...]], objective: ObjectiveFields | None, root: YamlNode
+    choices: Mapping[str, tuple[str, ...]],
+    objective: ObjectiveFields | None,
+    root: YamlNode,
+    *,
+    cases: bool,
 ) -> Iterator[Problem]:
     """Open choices need something to be chosen by."""
     if choices and objective is None:
         text = "a mapping with 'choices' needs an 'objective'"
         hint = "such as 'objective: {latency_of: [QK, AV]}'"
         yield Problem(text, root.key_span((KEY, "choices")), hint)
-    if not choices and objective is not None:
+    if not choices and objective is not None and not cases:
         text = "an 'objective' is for 'choices', and there are none"
         yield Problem(text, root.key_span((KEY, "objective")))

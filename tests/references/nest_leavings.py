@@ -6,6 +6,19 @@ from nest_loops import Nest, WalkedLoop
 
 from einsum_cascade import ir
 
+_Turns = dict[tuple[int, ...], tuple[int, ...]]
+"""Iterations of a writer's own loops, by the iteration of the loops it shares."""
+
+
+def _latest(found: list[_Turns]) -> _Turns:
+    shared = {key for turns in found for key in turns}
+    return {key: max(turns[key] for turns in found if key in turns) for key in shared}
+
+
+def _later(turns: _Turns, others: _Turns) -> bool:
+    """Whether some come later than others in the same shared iteration."""
+    return any(key in others and own > others[key] for key, own in turns.items())
+
 
 class Leavings(Nest):
     """Whether the tile that an Einsum takes is where another one left it."""
@@ -119,10 +132,59 @@ class Leavings(Nest):
         ]
 
     def _is_left(self, einsum: ir.Einsum, access: ir.Access, level: int) -> bool:
+        if level == self.registers and self._waits(einsum, access):
+            return False
         return any(
             self._alike(left, (einsum, access), level)
             for left in self._left_by(einsum, access, level)
         )
+
+    def _waits(self, einsum: ir.Einsum, access: ir.Access) -> bool:
+        """Whether some operand of a reader comes of later values than the one it takes as
+        they stream by: followed from value to value."""
+        writer = self.program.einsum_of[access.tensor]
+        order = self.running_order()
+        if writer not in order[: order.index(einsum)]:
+            return False
+        loops = self.stepping(writer, writer.target, self.registers)
+        names = {x.name: x.shared for x in loops}
+        if all(names.values()):
+            return False
+        temporal = enumerate(self.temporal(writer))
+        places = [(i, x.shared) for i, x in temporal if x.name in names]
+        # By element, the last own iteration it comes of in each shared one.
+        last: dict[tuple[str, object], _Turns] = {}
+        for e in order[order.index(writer) : order.index(einsum) + 1]:
+            for step in self.walk_steps(e):
+                for _, at in step.lanes:
+                    read = {a: last.get((a.tensor, self.element(a, at)), {}) for a in e.reads}
+                    if e is einsum:
+                        beside = last.get((access.tensor, self._beside(access, at)), {})
+                        by_then = _latest([beside, read[access]])
+                        if any(_later(turns, by_then) for turns in read.values()):
+                            return True
+                    mine = (e.name, self.element(e.target, at))
+                    turns = [last.get(mine, {}), *read.values()]
+                    if e is writer:
+                        shared = tuple(step.index[i] for i, is_shared in places if is_shared)
+                        own = tuple(step.index[i] for i, is_shared in places if not is_shared)
+                        turns.append({shared: own})
+                    last[mine] = _latest(turns)
+        return False
+
+    def _beside(self, access: ir.Access, at: dict[str, int]) -> object:
+        """The element that is written in the iteration in which an access takes its own: of
+        a running value, perhaps the next one."""
+        target = self.program.einsum_of[access.tensor].target
+        found = list(self.element(access, at))
+        start = len(self.program.parallel)
+        for number, (wrote, read) in enumerate(zip(target.indices, access.indices, strict=True)):
+            affine = isinstance(wrote, ir.Affine) and isinstance(read, ir.Affine)
+            if affine and wrote.offset == 1 and read.variables == wrote.variables:
+                value = found[start + number]
+                assert isinstance(value, int)
+                found[start + number] = value + 1 - (read.offset or 0)
+        return tuple(found)
 
     def _written(self, access: ir.Access) -> bool:
         return access.tensor in self.program.einsum_of
