@@ -248,6 +248,14 @@ def _output(lowered: Lowered, e: LoweredEinsum) -> list[AccessCount]:
     ]
 
 
+def accesses_by_footing(
+    lowered: Lowered, e: LoweredEinsum
+) -> tuple[tuple[Footing, tuple[AccessCount, ...]], ...]:
+    """What each operand of an Einsum, and last its result, reads and writes where."""
+    inputs = ((f, tuple(_input(lowered, e, f))) for f in e.reads)
+    return (*inputs, (e.write, tuple(_output(lowered, e))))
+
+
 def largest_tile(e: LoweredEinsum, footing: Footing, level: int, *, one_copy: bool = True) -> int:
     """Elements of a tensor live at ``level`` while one Einsum runs.
 

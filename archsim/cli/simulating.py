@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 @click.argument("workload", default="bert-base")
 @click.argument("architecture", metavar="[ARCH]", default="fusemax")
 @click.option("--mapping", metavar="NAME|FILE", help="Default: the workload's own.")
-@click.option("--engine", type=Known(["analytical", "event"]), default="analytical")
+@click.option(
+    "--engine",
+    type=Known(["analytical", "event"]),
+    help="How latency is found: an average step (the default), or every tile.",
+)
 @settings_option
 @json_option
 @click.option("--out", metavar="DIR", type=Path, help="Write result, report and pictures.")
@@ -31,7 +35,7 @@ def simulate_command(
     workload: str,
     architecture: str,
     mapping: str | None,
-    engine: str,
+    engine: Literal["analytical", "event"] | None,
     settings: tuple[str, ...],
     as_json: bool,
     out: Path | None,
@@ -39,11 +43,19 @@ def simulate_command(
     explain: bool,
 ) -> None:
     """Simulate a WORKLOAD on an ARCH; by default BERT at 4K tokens on fusemax."""
-    _refuse_what_is_not_there(mapping, engine, trace)
+    _refuse_what_is_not_there(mapping)
     if as_json and explain:
         raise click.UsageError("--explain is for people; --json prints the exact numbers")
-    result = _simulate(workload, architecture, mapping, settings)
+    if trace and engine == "analytical":
+        raise click.UsageError("--trace is of the event engine; leave out --engine analytical")
+    engine = engine or ("event" if trace else "analytical")
+    result = _simulate(workload, architecture, mapping, engine, settings)
     written = write_result(result, out) if out else ()
+    if trace:
+        _trace(
+            workload, architecture, result.mapping if mapping is None else mapping, settings, trace
+        )
+        written = (*written, trace)
     if as_json:
         show_json(result.to_dict())
     else:
@@ -51,7 +63,11 @@ def simulate_command(
 
 
 def _simulate(
-    workload: str, architecture: str, mapping: str | None, settings: tuple[str, ...]
+    workload: str,
+    architecture: str,
+    mapping: str | None,
+    engine: Literal["analytical", "event"],
+    settings: tuple[str, ...],
 ) -> Result:
     from archsim import Architecture, Mapping, simulate
     from archsim.engine import default_mapping
@@ -62,7 +78,20 @@ def _simulate(
     work = load(workload, given.workload)
     machine = Architecture.load(architecture, given)
     name = mapping or default_mapping(work.cascade).name
-    return simulate(work, machine, Mapping.load(name, given))
+    return simulate(work, machine, Mapping.load(name, given), engine=engine)
+
+
+def _trace(
+    workload: str, architecture: str, mapping: str, settings: tuple[str, ...], path: Path
+) -> None:
+    from archsim import Architecture, Mapping
+    from archsim.spec.overrides import parse_overrides
+    from archsim.trace import trace
+    from workloads import load
+
+    given = parse_overrides(settings)
+    machine = Architecture.load(architecture, given)
+    trace(load(workload, given.workload), machine, Mapping.load(mapping, given)).save(path)
 
 
 def _show_result(result: Result, explained: bool, written: tuple[Path, ...]) -> None:
@@ -76,11 +105,7 @@ def _show_result(result: Result, explained: bool, written: tuple[Path, ...]) -> 
         click.echo(f"wrote {path}", err=True)
 
 
-def _refuse_what_is_not_there(mapping: str | None, engine: str, trace: Path | None) -> None:
-    if engine == "event":
-        raise InputError("--engine event: there is no event engine yet; use --engine analytical")
-    if trace is not None:
-        raise InputError("--trace: a timeline needs the event engine, which is not there yet")
+def _refuse_what_is_not_there(mapping: str | None) -> None:
     if mapping == "auto":
         raise InputError(
             "--mapping auto: there is no search for mappings yet; "
