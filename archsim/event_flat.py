@@ -35,8 +35,8 @@ _CHUNK = 20_000_000
 _FARTHEST = 4096
 """Periods that a dependency may reach back; farther ones wait for this one."""
 
-_LOG_HEAD = 6000
-_LOG_TAIL = 6000
+_LOG_HEAD = 8000
+_LOG_TAIL = 8000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -345,7 +345,7 @@ def _shown(
 
 def _gaps(slices: list[Slice], breaks: list[tuple[int, int | None]]) -> Iterator[Gap]:
     """Times between the last slice before a break and the first one after it."""
-    ends = [place for place, _ in breaks[1:]] + [len(slices)]
+    ends = [*(place for place, _ in breaks[1:]), len(slices)][: len(breaks)]
     for (place, steps), end in zip(breaks, ends, strict=True):
         before = max((s.end for s in slices[:place]), default=Fraction(0))
         after = min((s.start for s in slices[place:end]), default=before)
