@@ -216,12 +216,13 @@ def _data(draft: Draft, lookahead: int) -> None:
 
 
 def _average(draft: Draft, program: EventProgram, pick: object) -> EventGraph:
-    """The inner tasks of a unit with the average step's occupancies, for the order of issue."""
+    """The average step of a unit, for the order of issue.
+
+    Einsums outside loops take the time of their slice, but wait for nothing.
+    """
     steps = length(program.word)
     turns = tally(program.word)
-    inner = [
-        i for i, t in enumerate(program.tasks) if t.name not in draft.outside and t.role != "drain"
-    ]
+    inner = [i for i, t in enumerate(program.tasks) if t.role != "drain"]
     place = {i: n for n, i in enumerate(inner)}
     tasks = []
     for i in inner:
@@ -236,7 +237,8 @@ def _average(draft: Draft, program: EventProgram, pick: object) -> EventGraph:
     found: list[Dependency] = []
     for d in program.dependencies:
         distances = [x for x in d.distance if x is not None]
-        if d.before in place and d.after in place and distances:
+        names = {program.tasks[d.before].name, program.tasks[d.after].name}
+        if d.before in place and d.after in place and distances and not names & draft.outside:
             before = tasks[place[d.before]]
             found.append(
                 Dependency(
@@ -281,7 +283,7 @@ def _staged(
 
     Tasks inside take theirs from the issue of the average step. An Einsum that stays
     outside loops goes where its operands are there (or right before its first consumer);
-    what is written leaves in the period after it is there.
+    what is written leaves in the period after it is there, behind what is read.
     """
     unit = graph.unit
     when: dict[str, Fraction] = {}
@@ -292,7 +294,7 @@ def _staged(
     data = [d for d in program.dependencies if not d.room]
     for p in draft.unit.parts:
         if p.e.name in draft.outside:
-            when[p.e.name], rank[p.e.name] = _apart(program, data, p, when, unit)
+            when[p.e.name], rank[p.e.name] = _apart(program, data, p, when, unit, period)
     stages: dict[str, tuple[int, tuple[Fraction, int]]] = {}
     for t in program.tasks:
         if t.name in when:
@@ -304,9 +306,19 @@ def _staged(
                 program.tasks[d.before] for d in data if program.tasks[d.after].name == t.name
             ]
             ready = max(when[m.name] + _longest(m) * unit for m in makers)
-            stages[t.name] = (int(ready // period) + 1, (Fraction(0), 0))
+            loads = [
+                stages[o.name] for o in program.tasks if o.resource == t.resource and o is not t
+            ]
+            early = max((priority for _, (priority, _) in loads), default=Fraction(0))
+            stages[t.name] = (int(ready // period) + 1, (early, 2))
     tasks = tuple(
-        replace(t, stage=stages[t.name][0], priority=stages[t.name][1]) for t in program.tasks
+        replace(
+            t,
+            stage=stages[t.name][0],
+            priority=stages[t.name][1],
+            settled=rank.get(t.name) == 1,
+        )
+        for t in program.tasks
     )
     return _roomy(draft, replace(program, tasks=tasks), lookahead)
 
@@ -321,20 +333,23 @@ def _apart(
     part: Part,
     when: dict[str, Fraction],
     unit: int,
+    period: int,
 ) -> tuple[Fraction, int]:
-    """When an Einsum outside loops goes, from the times of those it hangs on."""
+    """When an Einsum outside loops goes: at its place in the first period it can.
+
+    One whose result others need goes right before them where its place comes too late.
+    """
     names = [t.name for t in program.tasks]
     made = [program.tasks[d.before] for d in data if names[d.after] == part.e.name]
-    ready = [
-        when[m.name] + (m.late * unit if m.resource == part.e.array.name else _longest(m) * unit)
-        for m in made
-        if m.name in when
-    ]
+    ready = max((when[m.name] + _longest(m) * unit for m in made if m.name in when), default=None)
+    place = when[part.e.name] % period
+    if ready is not None:
+        place += period * ceil((ready - place) / period)
     takers = [names[d.after] for d in data if names[d.before] == part.e.name]
-    due = [when[n] for n in takers if n in when]
-    if part.early and due:
-        return min(due), 0
-    return max(ready, default=Fraction(0)), 2
+    due = min((when[n] for n in takers if n in when), default=None)
+    if part.early and due is not None and due <= place:
+        return due, 0
+    return place, 1
 
 
 def _roomy(draft: Draft, program: EventProgram, lookahead: int) -> EventProgram:
@@ -390,7 +405,8 @@ def phased(
         draft.wait(memory, producer, _DOUBLE, f"room for what goes to {memory}", True)
     for name, task in draft.tasks.items():
         stage, priority = _turn(draft, name, place, groups, ahead)
-        draft.tasks[name] = replace(task, stage=stage, priority=priority)
+        settled = name in place
+        draft.tasks[name] = replace(task, stage=stage, priority=priority, settled=settled)
     try:
         return ordered(draft.program(start, ends))
     except IssueError as error:
@@ -455,6 +471,6 @@ def _turn(
     if task.role == "drain":
         # One period after the results are there, so that it does not keep operands waiting.
         makers = [place[e][1] for memory, e in draft.feeds(drains=True) if memory == name]
-        return ahead - min(makers) + 1, (Fraction(0), 0)
+        return ahead - min(makers) + 1, (Fraction(-1), 2)
     readers = [place[e][1] for memory, e in draft.feeds(drains=False) if memory == name]
     return ahead - max(readers), (Fraction(-1), 0)

@@ -8,10 +8,11 @@ when its resource is free and all it waits for has happened.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from heapq import heapify, heappop, heappush
+from itertools import pairwise
 from typing import Literal
 
 from einsum_cascade.errors import MappingError, Problem
@@ -35,6 +36,8 @@ class EventTask:
     stage: int = 0
     priority: tuple[Fraction, int] = (Fraction(0), 0)
     """Where it goes among the tasks of a period, as far as dependencies leave a choice."""
+    settled: bool = False
+    """Whether its priority is its place on the resource among others that are settled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +101,9 @@ def ordered(program: EventProgram) -> EventProgram:
     count = len(program.tasks)
     after: list[set[int]] = [set() for _ in range(count)]
     waits: list[set[int]] = [set() for _ in range(count)]
+    for first, then in _kept(program):
+        after[first].add(then)
+        waits[then].add(first)
     for d in program.dependencies:
         agos = [a for k in range(len(d.distance)) if (a := program.ago(d, k)) is not None]
         if agos and min(agos) < 0:
@@ -120,6 +126,17 @@ def ordered(program: EventProgram) -> EventProgram:
     if len(order) < count:
         raise IssueError(_cycle(program, waits))
     return _renumbered(program, order)
+
+
+def _kept(program: EventProgram) -> Iterator[tuple[int, int]]:
+    """Neighbours on a resource whose order is settled: by priority, then as written."""
+    for resource in program.resources:
+        settled = [
+            (t.priority, i)
+            for i, t in enumerate(program.tasks)
+            if t.resource == resource and t.settled
+        ]
+        yield from pairwise(i for _, i in sorted(settled))
 
 
 def _cycle(program: EventProgram, waits: list[set[int]]) -> tuple[str, ...]:

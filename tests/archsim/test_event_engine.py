@@ -177,10 +177,9 @@ def test_utilization_is_busy_over_elapsed() -> None:
 
 
 def test_one_tile_is_a_chain() -> None:
-    """As in the analytical engine's worked example, but for how the operands come.
+    """The operands of the only tile come, every Einsum waits for its own, the output goes.
 
-    BQK and LM, late; RM, SLN, SLD, late; then the 1D array in order, AV last. The operands of
-    the only tile come before, and its output goes out at the end.
+    BQK and LM, late; RM, SLN, SLD; SLNV, late; RNV, AV. The 1D array does the rest meanwhile.
     """
     found = simulate(
         workloads.load("bert-base", seq_len=256, batch=1, H=1),
@@ -188,7 +187,7 @@ def test_one_tile_is_a_chain() -> None:
         Mapping.load("fusemax-binding"),
         engine="event",
     )
-    chain = 64 + (1 + 256) + 1 + 7 + (1 + 256) + 1 + 64 + 64 + 64
+    chain = 64 + (1 + 256) + 1 + 7 + 1 + (64 + 256) + 64 + 64
     transfers = 4 * 256 * 64 * 2 / (400 * 2**30) * 940e6
     assert found.cycles == pytest.approx(chain + transfers, rel=1e-12)
 
@@ -201,7 +200,8 @@ def test_tiles_in_flight(lookahead: int) -> None:
     how = Mapping.load("fusemax-binding", [f"schedule.lookahead={lookahead}"])
     average = simulate(work, machine, how)
     found = simulate(work, machine, how, engine="event")
-    assert found.cycles == pytest.approx(average.cycles, rel=2e-2)
+    # With two, AV's sixty-four cycles at a head's end do not all find an idle array.
+    assert found.cycles == pytest.approx(average.cycles, rel=2e-3)
     assert found.cycles >= average.bounds.compute_s * 940e6
 
 
