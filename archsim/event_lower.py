@@ -262,7 +262,9 @@ def _issue(lowered: Lowered, graph: EventGraph) -> tuple[Issue, int]:
         mean = maximum_cycle_mean(len(graph.tasks), period_edges(graph, issue)).mean
     except DeadlockError as error:
         names = " -> ".join(graph.tasks[e.before].name for e in error.edges)
-        text = f"these Einsums wait for one another within one step: {names}"
+        held = [d.why for d in graph.dependencies if d.room and d.distance <= 0]
+        what = f"; there is no {held[0]}" if held else ""
+        text = f"these wait for one another within one step: {names}{what}"
         raise MappingError(Problem(text, lowered.mapping.schedule.span)) from None
     return issue, max(1, ceil(mean), max(issue.position) + 1)
 
