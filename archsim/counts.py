@@ -224,6 +224,11 @@ def _input(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> list[AccessC
     ]
 
 
+def accesses_of(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> list[AccessCount]:
+    """What one operand, or the result, of an Einsum reads and writes where."""
+    return _output(lowered, e) if footing is e.write else _input(lowered, e, footing)
+
+
 def _output(lowered: Lowered, e: LoweredEinsum) -> list[AccessCount]:
     """Writes of a result on its way out, and partial results on their way back."""
     memories = _memories(lowered, e.name)
@@ -246,14 +251,6 @@ def _output(lowered: Lowered, e: LoweredEinsum) -> list[AccessCount]:
         AccessCount(einsum=e.name, tensor=e.name, place=a, reads=back, writes=arriving + refill)
         for a in others
     ]
-
-
-def accesses_by_footing(
-    lowered: Lowered, e: LoweredEinsum
-) -> tuple[tuple[Footing, tuple[AccessCount, ...]], ...]:
-    """What each operand of an Einsum, and last its result, reads and writes where."""
-    inputs = ((f, tuple(_input(lowered, e, f))) for f in e.reads)
-    return (*inputs, (e.write, tuple(_output(lowered, e))))
 
 
 def largest_tile(e: LoweredEinsum, footing: Footing, level: int, *, one_copy: bool = True) -> int:

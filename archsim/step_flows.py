@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from .counts import EinsumCount, accesses_by_footing
+from .counts import EinsumCount, accesses_of
 from .footing import Footing
 from .handover import moving_variables
 from .lattice import (
@@ -145,14 +145,15 @@ def einsum_flows(
 ) -> EinsumFlows:
     """Flows of an Einsum whose ``steps`` loops make steps, scaled to what is counted."""
     builder = _Flows(lowered, e, steps)
-    for number, (footing, entries) in enumerate(accesses_by_footing(lowered, e)):
+    for footing in (*e.reads, e.write):
+        entries = accesses_of(lowered, e, footing)
         places = [(lowered.architecture.memory(a.place), a.place) for a in entries]
         levels = [
             lowered.architecture.memories.index(m) if m else lowered.register_level
             for m, _ in places
         ]
         below = [*levels[1:], lowered.register_level][: len(levels)]
-        builder.footing(footing, number == len(e.reads), levels, below)
+        builder.footing(footing, footing is e.write, levels, below)
     return builder.scaled(count)
 
 
