@@ -202,17 +202,29 @@ def _data(draft: Draft, lookahead: int) -> None:
             far = max((d for d in distance if d is not None), default=0) + lookahead
             draft.wait(after, before, far, f"room for {before} ({lookahead} tiles in flight)", True)
     for memory, consumer in draft.feeds(drains=False):
-        draft.wait(memory, consumer, 0, f"{memory} -> {consumer}")
         if consumer not in outside:
+            draft.wait(memory, consumer, 0, f"{memory} -> {consumer}")
             draft.wait(consumer, memory, lookahead + 1, f"room to prefetch: {memory}", True)
     for memory, producer in draft.feeds(drains=True):
-        draft.wait(producer, memory, 0, f"{producer} -> {memory}")
+        if producer not in outside:
+            draft.wait(producer, memory, 0, f"{producer} -> {memory}")
+    _paced(draft, lookahead)
     members: dict[str, list[str]] = {}
     for p in draft.unit.parts:
         if p.e.name not in outside:
             members.setdefault(p.e.array.name, []).append(p.e.name)
     for array, names in members.items():
         draft.wait(names[-1], names[0], lookahead, f"{lookahead} tiles in flight on {array}", True)
+
+
+def _paced(draft: Draft, lookahead: int) -> None:
+    """Memories that serve Einsums outside loops alone keep pace with those inside."""
+    inside = [p.e.name for p in draft.unit.parts if p.e.name not in draft.outside]
+    tied = {x for before, after, *_ in draft.dependencies for x in (before, after)}
+    for name, task in draft.tasks.items():
+        if task.role != "work" and name not in tied and inside:
+            draft.wait(name, inside[0], lookahead + 1, f"pace of {name}", True)
+            draft.wait(inside[-1], name, lookahead + 1, f"pace of {name}", True)
 
 
 def _average(draft: Draft, program: EventProgram, pick: object) -> EventGraph:
@@ -283,9 +295,8 @@ def _staged(
 ) -> EventProgram:
     """The program with a stage and a priority for every task, and the rest of its room.
 
-    Tasks inside take theirs from the issue of the average step. An Einsum that stays
-    outside loops goes where its operands are there (or right before its first consumer);
-    what is written leaves in the period after it is there, behind what is read.
+    Tasks inside take theirs from the issue of the average step; what is written leaves in
+    the period after it is there, behind what is read.
     """
     unit = graph.unit
     when: dict[str, Fraction] = {}
@@ -296,7 +307,7 @@ def _staged(
     data = [d for d in program.dependencies if not d.room]
     for p in draft.unit.parts:
         if p.e.name in draft.outside:
-            when[p.e.name], rank[p.e.name] = _apart(program, data, p, when, unit, period)
+            when[p.e.name] = _apart(draft, program, p, when, unit, period)
     stages: dict[str, tuple[int, tuple[Fraction, int]]] = {}
     for t in program.tasks:
         if t.name in when:
@@ -307,7 +318,7 @@ def _staged(
             makers = [
                 program.tasks[d.before] for d in data if program.tasks[d.after].name == t.name
             ]
-            ready = max(when[m.name] + _longest(m) * unit for m in makers)
+            ready = max((when[m.name] + _longest(m) * unit for m in makers), default=Fraction(0))
             loads = [
                 stages[o.name] for o in program.tasks if o.resource == t.resource and o is not t
             ]
@@ -330,41 +341,48 @@ def _longest(task: EventTask) -> Fraction:
 
 
 def _apart(
+    draft: Draft,
     program: EventProgram,
-    data: list[EventDependency],
     part: Part,
     when: dict[str, Fraction],
     unit: int,
     period: int,
-) -> tuple[Fraction, int]:
-    """When an Einsum outside loops goes: at its place in the first period it can.
+) -> Fraction:
+    """When an Einsum outside loops goes, at its place in some period.
 
-    One whose result others need goes right before them where its place comes too late.
+    One that needs what the loops make goes in the first period in which that is there. One
+    whose result the loops need goes so early that it is done in time, but not before the
+    round before has begun.
     """
     names = [t.name for t in program.tasks]
-    made = [program.tasks[d.before] for d in data if names[d.after] == part.e.name]
+    data = [d for d in program.dependencies if not d.room]
+    task = program.tasks[names.index(part.e.name)]
+    made = [program.tasks[d.before] for d in data if names[d.after] == task.name]
     ready = max((when[m.name] + _longest(m) * unit for m in made if m.name in when), default=None)
-    place = when[part.e.name] % period
-    if ready is not None:
-        place += period * ceil((ready - place) / period)
-    takers = [names[d.after] for d in data if names[d.before] == part.e.name]
+    place = when[task.name] % period
+    takers = [names[d.after] for d in data if names[d.before] == task.name]
     due = min((when[n] for n in takers if n in when), default=None)
-    if part.early and due is not None and due <= place:
-        return due, 0
-    return place, 1
+    if part.early and due is not None:
+        early = due - _longest(task) * unit
+        early = place + period * ((early - place) // period)
+        early = max(early, due - period * draft.unit.round(part))
+        if ready is None or early >= ready:
+            return early
+    return place if ready is None else place + period * ceil((ready - place) / period)
 
 
 def _roomy(draft: Draft, program: EventProgram, lookahead: int) -> EventProgram:
     """Adds what holds back producers of tasks that lag: as far as they lag, at the least."""
     names = [t.name for t in program.tasks]
     kinds = len(draft.steps.classes)
+    rounds = {p.e.name: draft.unit.round(p) + 1 for p in draft.unit.parts}
     found: list[EventDependency] = []
     for d in program.dependencies:
         before, after = program.tasks[d.before], program.tasks[d.after]
-        lagging = after.role == "drain" or {names[d.after], names[d.before]} & draft.outside
-        if d.room or not lagging or before.resource == after.resource:
+        apart = {names[d.after], names[d.before]} & draft.outside
+        if d.room or before.resource == after.resource or not (apart or after.role == "drain"):
             continue
-        far = max(lookahead + 1, after.stage - before.stage + 1)
+        far = max(lookahead + 1, after.stage - before.stage + 1, *(rounds[n] for n in apart))
         found.append(
             EventDependency(
                 before=d.after,
@@ -400,11 +418,14 @@ def phased(
     _barriers(draft, place, groups)
     _across(draft, place, groups)
     for memory, consumer in draft.feeds(drains=False):
-        draft.wait(memory, consumer, 0, f"{memory} -> {consumer}")
-        draft.wait(consumer, memory, _DOUBLE, f"room to prefetch: {memory}", True)
+        if consumer not in draft.outside:
+            draft.wait(memory, consumer, 0, f"{memory} -> {consumer}")
+            draft.wait(consumer, memory, _DOUBLE, f"room to prefetch: {memory}", True)
     for memory, producer in draft.feeds(drains=True):
-        draft.wait(producer, memory, 0, f"{producer} -> {memory}")
-        draft.wait(memory, producer, _DOUBLE, f"room for what goes to {memory}", True)
+        if producer not in draft.outside:
+            draft.wait(producer, memory, 0, f"{producer} -> {memory}")
+            draft.wait(memory, producer, _DOUBLE, f"room for what goes to {memory}", True)
+    _paced(draft, _DOUBLE - 1)
     for name, task in draft.tasks.items():
         stage, priority = _turn(draft, name, place, groups, ahead)
         settled = name in place

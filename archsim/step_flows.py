@@ -65,8 +65,8 @@ class Flow:
         again = arrives - (self.footing.size(extents) if first else 0)
         return Slice(Fraction(arrives, fires), Fraction(again, fires))
 
-    def total(self, extents: Extents) -> Slice:
-        """What all steps move together."""
+    def total(self, extents: Extents, outer: int = 0, fresh: bool = True) -> Slice:
+        """What all steps inside the first ``outer`` loops move together."""
         memo: dict[tuple[int, Extents, bool], Slice] = {}
 
         def visit(depth: int, now: Extents, first: bool) -> Slice:
@@ -93,7 +93,7 @@ class Flow:
                 new = False
             return total
 
-        return visit(0, extents, True)
+        return visit(outer, extents, fresh)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class Slice:
     arrives: Fraction
     again: Fraction
 
-    def times(self, count: int) -> Slice:
+    def times(self, count: int | Fraction) -> Slice:
         """So many slices together."""
         return Slice(self.arrives * count, self.again * count)
 

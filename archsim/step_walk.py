@@ -3,7 +3,8 @@
 A step is one iteration of the loops that the Einsums share. Its class tells which Einsums
 run and for how long (edge tiles are as small as they are), what they move, and how many
 steps ago a running value was written. An Einsum that stays outside a loop runs at the
-loop's first iteration if others inside need its result, else at the last.
+loop's first iteration if others inside need its result, else at the last. What it moves is
+spread evenly over the loop's steps: it is fetched ahead, and handed outwards meanwhile.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from fractions import Fraction
 from einsum_cascade.errors import MappingError, Problem
 
 from .counts import EinsumCount
-from .lattice import Axis, Extents, Loop, count_points, inside, iterations, split
+from .lattice import Axis, Extents, Loop, count_points, first_tile, inside, iterations, split
 from .lower import Lowered, LoweredEinsum
 from .step_flows import EinsumFlows, Move, Role, Slice, einsum_flows
 from .step_word import Step, Word, repeat, sequence
@@ -66,7 +67,19 @@ class Unit:
     @property
     def outside(self) -> tuple[str, ...]:
         """Einsums that do not run at every step."""
-        return tuple(p.e.name for p in self.parts if _apart(self, p.loops))
+        return tuple(p.e.name for p in self.parts if self.depth(p) is not None)
+
+    def depth(self, part: Part) -> int | None:
+        """The outermost loop of more than one iteration that an Einsum stays out of."""
+        return _apart(self, part.loops)
+
+    def round(self, part: Part) -> int:
+        """Steps of the loops from the first that an Einsum stays out of, inwards."""
+        depth = self.depth(part)
+        if depth is None:
+            return 1
+        extents = first_tile(tuple(a.extent for a in self.axes), self.loops[:depth])
+        return count_points(self.loops[depth:], extents)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,10 +125,13 @@ def shared_unit(
     )
     apart = [_apart(unit, v) for v in views]
     needed = {
-        a.tensor for e, out in zip(einsums, apart, strict=True) if not out for a in e.einsum.reads
+        a.tensor
+        for e, out in zip(einsums, apart, strict=True)
+        if out is None
+        for a in e.einsum.reads
     }
     parts = tuple(
-        _part(lowered, counts, e, view, e.own, out and e.name in needed)
+        _part(lowered, counts, e, view, e.own, out is not None and e.name in needed)
         for e, view, out in zip(einsums, views, apart, strict=True)
     )
     memories = len(lowered.architecture.memories)
@@ -164,14 +180,14 @@ def _unit_loop(lowered: Lowered, axes: tuple[Axis, ...], name: str) -> Loop:
     raise AssertionError(f"{name} is no axis of the nest")
 
 
-def _apart(unit: Unit, view: tuple[Loop | None, ...]) -> bool:
-    """Whether an Einsum is outside a loop of more than one iteration."""
+def _apart(unit: Unit, view: tuple[Loop | None, ...]) -> int | None:
+    """The first loop of more than one iteration that an Einsum stays out of."""
     extents = tuple(a.extent for a in unit.axes)
-    for loop, own in zip(unit.loops, view, strict=True):
+    for depth, (loop, own) in enumerate(zip(unit.loops, view, strict=True)):
         if own is None and extents[loop.axis] > loop.stride:
-            return True
+            return depth
         extents = inside(extents, loop, min(extents[loop.axis], loop.stride))
-    return False
+    return None
 
 
 # ------------------------------------------------------------------ the walk
@@ -226,6 +242,7 @@ class _Walker:
         self.wanted = wanted
         self.classes: dict[StepClass, int] = {}
         self.memo: dict[tuple[int, _State], Word] = {}
+        self.steps = count_points(unit.loops, tuple(a.extent for a in unit.axes))
         depths = range(len(unit.loops))
         out = [[p for p in unit.parts if p.loops[d] is None] for d in depths]
         asked = {x.variable for x in unit.loops if x.member in wanted}
@@ -239,6 +256,7 @@ class _Walker:
             [sum(x is not None for x in p.loops[:d]) for d in range(len(unit.loops) + 1)]
             for p in unit.parts
         ]
+        self.apart = [unit.depth(p) for p in unit.parts]
         self.ask_fresh = [frozenset(m.flow for m in p.flows.moves if m.again) for p in unit.parts]
 
     def start(self) -> _State:
@@ -329,13 +347,29 @@ class _Walker:
         for number, p in enumerate(self.unit.parts):
             now, place = state.extents[number], self.place[number][depth]
             known = list(state.slices[number])
+            out = self.apart[number]
             for i, flow in enumerate(p.flows.flows):
-                if now is None or known[i] is not None:
+                if now is None or (out is not None and depth > out):
                     continue
-                if place >= flow.stepped or flow.stays(place, now):
-                    known[i] = flow.slice(place, now, state.fresh[number][i])
+                fresh = state.fresh[number][i]
+                if known[i] is None and (place >= flow.stepped or flow.stays(place, now)):
+                    known[i] = flow.slice(place, now, fresh)
+                if depth == out:
+                    known[i] = self.spread(depth, state, number, i)
             slices.append(tuple(known))
         return replace(state, slices=tuple(slices))
+
+    def spread(self, depth: int, state: _State, number: int, flow: int) -> Slice:
+        """A step's share of what an Einsum moves that stays out of some loop from here on."""
+        p, now, place = self.unit.parts[number], state.extents[number], self.place[number][depth]
+        assert now is not None, "shares are of tiles that go along with the nest"
+        known = state.slices[number][flow]
+        if known is not None:
+            total = known.times(count_points(p.steps[place:], now))
+        else:
+            total = p.flows.flows[flow].total(now, place, state.fresh[number][flow])
+        steps = count_points(self.unit.loops[depth:], state.nest)
+        return total.times(Fraction(1, steps))
 
     def leaf(self, state: _State) -> Word:
         """One step."""
@@ -372,21 +406,27 @@ class _Walker:
     ) -> tuple[tuple[Fraction, ...], ...]:
         """Elements by Einsum and memory."""
         found: list[tuple[Fraction, ...]] = []
-        for p, here, slices in zip(self.unit.parts, runs, state.slices, strict=True):
+        for number, p in enumerate(self.unit.parts):
             sums = [Fraction(0)] * self.unit.memories
-            for m in p.flows.moves if here else ():
+            even = self.apart[number] is not None
+            for m in p.flows.moves if runs[number] or even else ():
                 if m.role == role:
-                    sums[m.memory] += m.scale * _share(m, slices)
+                    sums[m.memory] += m.scale * self.share(number, m, state)
             found.append(tuple(sums))
         return tuple(found)
 
-
-def _share(move: Move, slices: tuple[Slice | None, ...]) -> Fraction:
-    if move.flow is None:
-        return Fraction(1)
-    share = slices[move.flow]
-    assert share is not None, "every tile's share is known at a step"
-    return share.again if move.again else share.arrives
+    def share(self, number: int, move: Move, state: _State) -> Fraction:
+        """A step's share of a move, before it is scaled."""
+        depth = self.apart[number]
+        if move.flow is not None:
+            share = state.slices[number][move.flow]
+            if share is None:
+                return Fraction(0)
+            return share.again if move.again else share.arrives
+        if depth is None:
+            return Fraction(1)
+        steps = self.unit.parts[number].steps
+        return Fraction(count_points(steps, self.unit.parts[number].e.extents), self.steps)
 
 
 def _within(extents: Extents, loop: Loop, last: bool) -> Extents:
