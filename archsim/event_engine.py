@@ -12,8 +12,10 @@ from fractions import Fraction
 from einsum_cascade.errors import MappingError, Problem
 
 from .counts import EinsumCount
+from .event_draft import unit_walk
 from .event_flat import EventRun, run_program
-from .event_lower import overlapped, phased, unit_walk
+from .event_lower import overlapped
+from .event_phases import phased
 from .event_program import EventProgram
 from .lower import Lowered, LoweredEinsum
 from .schedule import Timing, check_groups, settled_lookahead, time_mapping

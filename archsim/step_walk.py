@@ -124,18 +124,22 @@ def shared_unit(
         name=" ".join(e.name for e in einsums), axes=axes, loops=loops, parts=(), memories=0
     )
     apart = [_apart(unit, v) for v in views]
-    needed = {
-        a.tensor
-        for e, out in zip(einsums, apart, strict=True)
-        if out is None
-        for a in e.einsum.reads
-    }
+    needed = _needed(einsums, [out is None for out in apart])
     parts = tuple(
         _part(lowered, counts, e, view, e.own, out is not None and e.name in needed)
         for e, view, out in zip(einsums, views, apart, strict=True)
     )
     memories = len(lowered.architecture.memories)
     return Unit(name=unit.name, axes=axes, loops=loops, parts=parts, memories=memories)
+
+
+def _needed(einsums: tuple[LoweredEinsum, ...], inside: list[bool]) -> set[str]:
+    """What Einsums inside all loops read, and what that is made of."""
+    found: set[str] = set()
+    for e, within in reversed(list(zip(einsums, inside, strict=True))):
+        if within or e.name in found:
+            found |= {a.tensor for a in e.einsum.reads}
+    return found
 
 
 def single_unit(lowered: Lowered, counts: tuple[EinsumCount, ...], e: LoweredEinsum) -> Unit:

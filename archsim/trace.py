@@ -122,7 +122,10 @@ def trace(workload: WorkloadLike, architecture: Architecture, mapping: Mapping) 
 
 def timeline(title: str, architecture: Architecture, runs: tuple[UnitRun, ...]) -> Trace:
     """The timeline of runs whose slices were logged."""
-    spans = tuple(s for run in runs for s in (*_spans(run), *_gaps(run)))
+    outermost = architecture.memories[0].name
+    spans = tuple(
+        s for run in runs for s in (*_spans(run), *_gaps(run), *_last_drain(run, outermost))
+    )
     known = [a.name for a in architecture.arrays] + [m.name for m in architecture.memories]
     used = {s.track for s in spans}
     others = sorted(used - {*known, _SKIPPED})
@@ -154,3 +157,14 @@ def _gaps(run: UnitRun) -> Iterator[Span]:
             start=run.start + gap.start,
             cycles=gap.end - gap.start,
         )
+
+
+def _last_drain(run: UnitRun, memory: str) -> Iterator[Span]:
+    """The way out of the last output tile, where nothing else is on the way any more."""
+    busy = max((s.end for s in run.run.slices if s.resource == memory), default=Fraction(0))
+    for task, cycles in run.program.ends:
+        made = max((s.end for s in run.run.slices if s.task == task), default=Fraction(0))
+        if made >= busy and made + cycles == run.run.cycles:
+            start = run.start + made
+            yield Span(name="last drain", track=memory, start=start, cycles=cycles)
+            return

