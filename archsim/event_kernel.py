@@ -164,9 +164,12 @@ def _shift(p: Program, s: State, m: Marks, slot: int, reach: int, period: int) -
     for q in range(reach):
         if s.kind[(period - q) & mask] != m.kind[slot, q]:
             return -1
-    for i in range(p.need.shape[0]):
-        for q in range(p.need[i]):
-            row = (period - q) & mask
+    # The newest periods first: where states differ, they mostly differ there.
+    for q in range(m.kind.shape[1]):
+        row = (period - q) & mask
+        for i in range(p.need.shape[0]):
+            if q >= p.need[i]:
+                continue
             now, was = s.result[row, i], m.result[slot, q, i]
             if now < 0 or was < 0:
                 if now != was:
@@ -186,15 +189,17 @@ def _shift(p: Program, s: State, m: Marks, slot: int, reach: int, period: int) -
 
 
 @_compiled
-def _mark(s: State, m: Marks, slot: int, period: int) -> None:
+def _mark(p: Program, s: State, m: Marks, slot: int, reach: int, period: int) -> None:
     """Keep the state to compare later ones with."""
     mask = s.kind.shape[0] - 1
+    for q in range(reach):
+        m.kind[slot, q] = s.kind[(period - q) & mask]
     for q in range(m.kind.shape[1]):
         row = (period - q) & mask
-        m.kind[slot, q] = s.kind[row]
-        for i in range(s.result.shape[1]):
-            m.result[slot, q, i] = s.result[row, i]
-            m.leave[slot, q, i] = s.leave[row, i]
+        for i in range(p.need.shape[0]):
+            if q < p.need[i]:
+                m.result[slot, q, i] = s.result[row, i]
+                m.leave[slot, q, i] = s.leave[row, i]
     for r in range(s.free.shape[0]):
         m.free[slot, r] = s.free[r]
         m.used[slot, r] = s.used[r]
@@ -250,7 +255,7 @@ def _iterated(p: Program, s: State, m: Marks, log: Log, slot: int, reach: int, s
         loop[PHASE] = 1
         loop[REACH] = 1
     loop[SINCE] = 0
-    _mark(s, m, slot, period)
+    _mark(p, s, m, slot, reach, period)
     return True
 
 

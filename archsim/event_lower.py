@@ -177,7 +177,8 @@ def _staged(
         )
         for t in program.tasks
     )
-    return _roomy(draft, replace(program, tasks=tasks), lookahead)
+    periods = {t.name: ceil(_longest(t) * unit / period) for t in tasks}
+    return _roomy(draft, replace(program, tasks=tasks), lookahead, periods)
 
 
 def _ready(
@@ -228,8 +229,15 @@ def _apart(
     return place if ready is None else place + period * ceil((ready - place) / period)
 
 
-def _roomy(draft: Draft, program: EventProgram, lookahead: int) -> EventProgram:
-    """Adds what holds back producers of tasks that lag: as far as they lag, at the least."""
+def _roomy(
+    draft: Draft, program: EventProgram, lookahead: int, periods: dict[str, int]
+) -> EventProgram:
+    """Adds what holds back producers of tasks that lag.
+
+    What is written may lag as far as its place in the order of issue. An Einsum outside
+    loops and those it hangs on may be apart twice as long as the order and its ``periods``
+    ask for, but no longer than a round of the loops: one tile is made, one is used.
+    """
     names = [t.name for t in program.tasks]
     kinds = len(draft.steps.classes)
     rounds = {p.e.name: draft.unit.round(p) + 1 for p in draft.unit.parts}
@@ -239,12 +247,13 @@ def _roomy(draft: Draft, program: EventProgram, lookahead: int) -> EventProgram:
         apart = {names[d.after], names[d.before]} & draft.outside
         if d.room or before.resource == after.resource or not (apart or after.role == "drain"):
             continue
-        far = max(lookahead + 1, after.stage - before.stage + 1, *(rounds[n] for n in apart))
+        lag = after.stage - before.stage
+        loose = (min(rounds[n], 2 * (abs(lag) + periods[n]) + lookahead + 1) for n in sorted(apart))
         found.append(
             EventDependency(
                 before=d.after,
                 after=d.before,
-                distance=(far,) * kinds,
+                distance=(max(lookahead + 1, lag + 1, *loose),) * kinds,
                 room=True,
                 why=f"room for what goes to {names[d.after]}",
             )

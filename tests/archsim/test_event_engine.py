@@ -13,17 +13,19 @@ from test_counts import bound
 
 import workloads
 from archsim import Architecture, Mapping, Result, simulate
+from archsim.analytical import bind
 from archsim.counts import count_einsum
 from archsim.event_engine import event_programs, time_events
 from archsim.event_flat import run_program
 from archsim.event_program import EventProgram
 from archsim.legality import illegalities
 from archsim.lower import Lowered
-from archsim.mapping import PhaseTask, Schedule
+from archsim.mapping import EinsumMapping, Keep, NestLevel, PhaseTask, Schedule
 from archsim.schedule import time_mapping
 from archsim.step_word import length, tally
 from archsim.tasks import busy_cycles, memory_bytes, transfer_cycles
-from einsum_cascade.errors import MappingError
+from einsum_cascade import Cascade
+from einsum_cascade.errors import InputError, MappingError
 
 BATCH = 25
 
@@ -218,3 +220,118 @@ def test_a_million_tokens_are_some_thousand_tasks() -> None:
     assert length(run.program.word) == lowered.steps
     exact = time_mapping(lowered, counts).cycles
     assert abs(found.timing.cycles / exact - 1) < Fraction(1, 10**6)
+
+
+# ------------------------------------------------------------------ refusals
+
+
+def fusemax(**schedule: object) -> Lowered:
+    from test_step_walk import bert
+
+    found = bert(1024)
+    changed = replace(found.mapping.schedule, **schedule)
+    return replace(found, mapping=replace(found.mapping, schedule=changed))
+
+
+def test_no_room_at_all_is_a_deadlock() -> None:
+    lowered = fusemax(lookahead=0)
+    counts = tuple(count_einsum(lowered, e) for e in lowered.einsums)
+    with pytest.raises(MappingError, match=r"wait for one another.* -> .*0 tiles in flight"):
+        time_events(lowered, counts)
+
+
+def test_more_tiles_than_registers_hold() -> None:
+    lowered = fusemax(lookahead=50)
+    counts = tuple(count_einsum(lowered, e) for e in lowered.einsums)
+    with pytest.raises(MappingError, match="do not fit into the registers: they hold 12"):
+        time_events(lowered, counts)
+
+
+def test_a_phase_before_what_it_needs() -> None:
+    names = ("SLNV", "SPNV", "RNV", "BQK", "LM", "RM", "SLN", "SLD", "PRM", "SPD", "RD", "AV")
+    groups = tuple((PhaseTask(einsum=n),) for n in names)
+    lowered = fusemax(kind="phases", groups=groups)
+    counts = tuple(count_einsum(lowered, e) for e in lowered.einsums)
+    with pytest.raises(MappingError, match="SLNV runs in an earlier phase than SLN"):
+        time_events(lowered, counts)
+
+
+def test_a_run_too_long_for_the_engine() -> None:
+    with pytest.raises(InputError, match="too long for the whole numbers of the event engine"):
+        simulate(
+            workloads.load("bert-base", seq_len=2**40),
+            Architecture.load("fusemax"),
+            Mapping.load("fusemax-binding"),
+            engine="event",
+        )
+
+
+def test_rounded_times_are_noted() -> None:
+    work = workloads.load("bert-base", seq_len=2**20)
+    found = simulate(
+        work, Architecture.load("fusemax"), Mapping.load("fusemax-binding"), engine="event"
+    )
+    assert any("rounded up to whole multiples of 7.63e-06 cycles" in n for n in found.notes)
+
+
+# ------------------------------------------------------------------ Einsums outside loops
+
+WEIGHTED = """
+cascade: weighted
+parallel: [B]
+ranks: {E: x, P: x}
+inputs: {W: [E], X: [P, E]}
+output: [Y, S]
+einsums: |
+  U[e] = W[e] * W[e]
+  V[e] = exp(U[e])
+  Y[p, e] = X[p, e] * V[e]
+  S[e] = Y[p, e]
+  T[e] = S[e] + S[e]
+"""
+
+
+def weighted() -> Lowered:
+    """U and V are made before the loop over P, one from the other; T after it."""
+    program = Cascade.parse(WEIGHTED.replace("[Y, S]", "[Y, T]")).program
+    loops = {"U": "B", "V": "B", "T": "B", "Y": "BP", "S": "BP"}
+    mapping = Mapping(
+        name="weighted",
+        cascade="weighted",
+        nest=(NestLevel(level="DRAM", loops=("B", "P")),),
+        einsums=tuple(
+            EinsumMapping(
+                einsum=n,
+                array="array_1d" if n in "UVT" else "array_2d",
+                spatial=(),
+                nest=(NestLevel(level="global_buffer", loops=("E",)),),
+            )
+            for n in loops
+        ),
+        keep=(
+            Keep(level="DRAM", tensors=("W", "X", "Y", "T")),
+            Keep(level="global_buffer", tensors=("U", "V", "S")),
+        ),
+    )
+    return bind(program, mapping, Architecture.load("fusemax"), {"B": 20, "E": 32, "P": 50})
+
+
+def test_einsums_before_and_after_a_loop() -> None:
+    lowered = weighted()
+    counts = tuple(count_einsum(lowered, e) for e in lowered.einsums)
+    ((unit, program),) = event_programs(lowered, counts)
+    assert unit.outside == ("U", "V", "T")
+    cycles, turns = run_unrolled(program)
+    assert run_program(program).cycles == cycles
+    number = {t.name: i for i, t in enumerate(program.tasks)}
+    for b in range(20):
+        first, last = 50 * b, 50 * b + 49
+        at = {n: turns[number[n], first if n in "UV" else last] for n in "UVT"}
+        assert at["U"][1] <= at["V"][0]
+        assert at["V"][1] <= turns[number["Y"], first][0]
+        assert turns[number["S"], last][1] <= at["T"][0]
+        if b:
+            # Made while the head before is still at work, so that nobody waits for it.
+            assert at["V"][1] <= turns[number["Y"], first - 1][0]
+    busy = sum(busy_cycles(lowered, e) for e in lowered.einsums if e.array.name == "array_2d")
+    assert busy <= cycles <= busy * Fraction(105, 100)
