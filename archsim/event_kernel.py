@@ -28,10 +28,10 @@ R = TypeVar("R")
 
 STEP, LOOP, END = 0, 1, 2
 
-PC, PERIOD, FIRED, SKIPPED, LOGGED, TOP_SHIFT, TOP_STEPS = range(7)
-"""Places in ``regs``: next instruction, period, tasks fired, steps skipped, log entries,
-and the last jump of an outermost loop: its shift and steps a round."""
-REGISTERS = 7
+PC, PERIOD, FIRED, SKIPPED, LOGGED, TOP_SHIFT, TOP_STEPS, TOP_LENGTH = range(8)
+"""Places in ``regs``: next instruction, period, tasks fired, steps skipped, log entries, and
+of the longest outermost loop that repeats: the shift and steps of a round, and all steps."""
+REGISTERS = 8
 
 REMAINING, SINCE, REACH, PHASE = range(4)
 """Places in a row of ``loops``; the phase is 0 before the first mark, 1, or 2 once done."""
@@ -235,7 +235,9 @@ def _iterated(p: Program, s: State, m: Marks, log: Log, slot: int, reach: int, s
         if shift >= 0:
             loop[PHASE] = 2
             rounds = loop[REMAINING] // loop[SINCE] - 1
-            if slot == 0:
+            length = p.code[s.regs[PC] - 1, 1] * steps
+            if slot == 0 and length > s.regs[TOP_LENGTH]:
+                s.regs[TOP_LENGTH] = length
                 s.regs[TOP_SHIFT] = shift
                 s.regs[TOP_STEPS] = loop[SINCE] * steps
             if rounds <= 0:

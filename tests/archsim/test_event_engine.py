@@ -178,6 +178,20 @@ def test_utilization_is_busy_over_elapsed() -> None:
     )
 
 
+def test_the_period_is_that_of_most_steps() -> None:
+    """One head: 4032 steps without AV and 64 with it; the period is of the former."""
+    found = simulate(
+        workloads.load("bert-base", seq_len=16384, batch=1, H=1),
+        Architecture.load("fusemax"),
+        Mapping.load("fusemax-binding"),
+        engine="event",
+    )
+    assert found.schedule.steps == 4096
+    assert found.schedule.period_cycles == 138
+    assert found.schedule.fill_drain_cycles == pytest.approx(found.cycles - 4096 * 138)
+    assert 64 * 64 < found.schedule.fill_drain_cycles < 64 * 64 + 1000
+
+
 def test_one_tile_is_a_chain() -> None:
     """The operands of the only tile come, every Einsum waits for its own, the output goes.
 

@@ -13,9 +13,10 @@ import workloads
 from archsim import Architecture, Mapping
 from archsim.analytical import bind
 from archsim.counts import EinsumCount, count_einsum
+from archsim.lattice import count_points
 from archsim.legality import illegalities
 from archsim.lower import Lowered
-from archsim.step_walk import Unit, Walk, shared_unit, single_unit, walk
+from archsim.step_walk import Part, Unit, Walk, shared_unit, single_unit, walk
 from archsim.step_word import length, spelled, tally, unrolled
 from archsim.tasks import busy_cycles
 from einsum_cascade import Cascade
@@ -98,6 +99,67 @@ def test_indices_are_those_of_the_walk(first: int) -> None:
             found = [tuple(i for _, i in unit.indices(k)) for k in range(lowered.steps)]
             assert len(set(found)) == len(expected) == lowered.steps
             assert found == sorted(found)
+
+
+def tile(part: Part, unit: Unit, where: dict[str, int]) -> tuple[int, ...]:
+    """What one iteration of the shared loops leaves of an Einsum's axes."""
+    extents = list(part.e.extents)
+    for shared, own in zip(unit.loops, part.loops, strict=True):
+        if own is not None:
+            rest = extents[own.axis] - where[shared.member] * own.stride
+            extents[own.axis] = min(own.stride, rest)
+    return tuple(extents)
+
+
+@pytest.mark.parametrize("first", range(600, 700, BATCH))
+def test_classes_are_what_each_step_does(first: int) -> None:
+    """Step by step, from its indices: which Einsums run, and for how long."""
+    seen = 0
+    for seed in range(first, first + BATCH):
+        lowered = bound(random_case(seed))
+        unit = shared_unit(lowered, counted(lowered), lowered.einsums)
+        steps = walked(lowered, unit)
+        if steps is None or length(steps.word) > 3000:
+            continue
+        seen += 1
+        places = [dict(unit.indices(k)) for k in range(length(steps.word))]
+        # Of the steps that differ only in loops an Einsum stays out of, one runs it.
+        for i, part in enumerate(unit.parts):
+            groups: dict[tuple[int, ...], list[int]] = {}
+            for k, where in enumerate(places):
+                inside = zip(unit.loops, part.loops, strict=True)
+                key = tuple(where[x.member] for x, own in inside if own is not None)
+                groups.setdefault(key, []).append(k)
+            chosen = {ks[0] if part.early else ks[-1] for ks in groups.values()}
+            for k, kind in enumerate(unrolled(steps.word)):
+                found = steps.classes[kind]
+                assert found.runs[i] == (k in chosen)
+                work = count_points(part.own, tile(part, unit, places[k])) * part.busy
+                assert found.busy[i] == (work if k in chosen else 0)
+    assert seen > BATCH / 2
+
+
+@pytest.mark.parametrize("first", range(700, 800, BATCH))
+def test_steps_since_the_previous_coordinate(first: int) -> None:
+    """Never more than there are; just as many where its loop itself stepped on."""
+    for seed in range(first, first + BATCH):
+        lowered = bound(random_case(seed))
+        unit = shared_unit(lowered, counted(lowered), lowered.einsums)
+        steps = walked(lowered, unit)
+        if steps is None or length(steps.word) > 1000:
+            continue
+        number = {tuple(i for _, i in unit.indices(k)): k for k in range(length(steps.word))}
+        kinds = list(unrolled(steps.word))
+        for depth, loop in enumerate(unit.loops):
+            inner = [x for x in unit.loops[depth + 1 :] if x.axis == loop.axis]
+            for where, k in number.items():
+                back = steps.classes[kinds[k]].back[depth]
+                if where[depth] and not inner:
+                    before = (*where[:depth], where[depth] - 1, *where[depth + 1 :])
+                    assert back == k - number[before]
+                elif back is None:
+                    same = [x.variable == loop.variable for x in unit.loops[: depth + 1]]
+                    assert not any(i for i, alike in zip(where, same, strict=False) if alike)
 
 
 def bert(seq_len: int, mapping: str = "fusemax-binding") -> Lowered:
