@@ -2,16 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Literal, Protocol
 
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, Problem, SpecError
+from einsum_cascade.ir import Program
 from einsum_cascade.library import builtin_names
+from einsum_cascade.rows import tells_apart
 
 from .arch import Architecture
 from .mapping import Mapping
-from .results import Result
+from .results import PartUse, Result
+
+
+class PartLike(Protocol):
+    """What ``simulate`` needs of a part of a workload (``workloads.Part`` is one)."""
+
+    @property
+    def name(self) -> str:
+        """Shown in the result."""
+        ...
+
+    @property
+    def cascade(self) -> str:
+        """The cascade, by built-in name or file."""
+        ...
+
+    @property
+    def times(self) -> int:
+        """How often the part runs."""
+        ...
+
+    def shapes_for(self, ranks: Collection[str]) -> dict[str, int]:
+        """Shapes of those ranks that are given."""
+        ...
+
+    def folded_for(self, ranks: Collection[str]) -> int:
+        """How many query heads that share keys are taken together as rows of P."""
+        ...
+
+    def notes_for(self, ranks: Collection[str]) -> tuple[str, ...]:
+        """What a cascade of those ranks leaves out of the part, in sentences."""
+        ...
 
 
 class WorkloadLike(Protocol):
@@ -24,32 +58,51 @@ class WorkloadLike(Protocol):
 
     @property
     def cascade(self) -> str:
-        """The cascade, by built-in name or file."""
+        """The cascade of its attention, by built-in name or file."""
+        ...
+
+    @property
+    def shapes(self) -> tuple[tuple[str, int], ...]:
+        """Shapes by rank, shown where parts have shapes of their own."""
+        ...
+
+    @property
+    def parts(self) -> Sequence[PartLike]:
+        """What runs, one after the other."""
         ...
 
     def shapes_for(self, ranks: Collection[str]) -> dict[str, int]:
-        """Shapes of those ranks that the workload gives."""
+        """Shapes of those ranks that its attention has."""
+        ...
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What the parts leave out of the workload, in sentences."""
         ...
 
 
 def simulate(
     workload: WorkloadLike,
     architecture: Architecture,
-    mapping: Mapping | None = None,
+    mapping: Mapping | Sequence[Mapping] | None = None,
     *,
     engine: Literal["analytical", "event"] = "analytical",
 ) -> Result:
     """Counts, latency, energy, area and bounds of a workload on a machine.
 
+    Parts of a workload (attention, projections, ...) run one after the other, each as its
+    own mapping says; the result adds them up and keeps each in ``Result.parts``.
+
     Parameters
     ----------
     workload : WorkloadLike
-        Shapes, and the cascade to run where no mapping says another.
+        Shapes, and the cascades to run where no mapping says another.
     architecture : Architecture
         The machine.
-    mapping : Mapping, optional
-        How to run it. A mapping names its cascade; without one, the built-in mapping of
-        the workload's cascade that overlaps most is taken.
+    mapping : Mapping or sequence of Mapping, optional
+        How to run it. A mapping is for the parts whose cascade it names; one that names
+        another cascade makes the workload's attention run that. Every other part takes the
+        built-in mapping of its cascade that overlaps most.
     engine : str
         ``"analytical"`` times an average step in closed form; ``"event"`` runs the real
         tiles. Counts, traffic and energy are the same.
@@ -61,29 +114,114 @@ def simulate(
     MappingError
         The mapping is not legal on this machine; says why, with the numbers.
     """
-    from .analytical import evaluate_mapping
-
     if engine not in ("analytical", "event"):
         raise InputError(f"there is no engine '{engine}'; use 'analytical' or 'event'")
-    if mapping is None:
-        mapping = default_mapping(workload.cascade)
+    parts, chosen = planned(workload, mapping)
+    if len(parts) == 1 and parts[0].times == 1:
+        return _simulated(parts[0], chosen[0], architecture, workload.name, engine)
+    from .merge import merged
+
+    return merged(
+        tuple(_run(p, m, architecture, engine) for p, m in zip(parts, chosen, strict=True)),
+        workload=workload.name,
+        mapping=" + ".join(dict.fromkeys(m.name for m in _own_first(workload, parts, chosen))),
+        shape=workload.shapes,
+        notes=workload.left_out,
+    )
+
+
+def planned(
+    workload: WorkloadLike, mapping: Mapping | Sequence[Mapping] | None
+) -> tuple[tuple[PartLike, ...], tuple[Mapping, ...]]:
+    """The parts of a workload, and how each is run. Raises SpecError as ``simulate``."""
+    given = (mapping,) if isinstance(mapping, Mapping) else tuple(mapping or ())
+    parts = tuple(workload.parts)
+    return parts, _mappings(workload.cascade, parts, given)
+
+
+def _simulated(
+    part: PartLike, mapping: Mapping, architecture: Architecture, workload: str, engine: str
+) -> Result:
+    from .analytical import evaluate_mapping
+
     program = Cascade.load(mapping.cascade).program
     ranks = (*program.parallel, *(r.name for r in program.ranks))
-    return evaluate_mapping(
+    names = (*ranks, *(p.name for p in program.parameters))
+    _refuse_unlike_rows(program, part.folded_for(ranks))
+    result = evaluate_mapping(
         program,
         mapping,
         architecture,
-        workload.shapes_for(ranks),
-        workload=workload.name,
+        part.shapes_for(names),
+        workload=workload,
         engine=engine,
     )
+    return replace(result, notes=(*part.notes_for(ranks), *result.notes))
+
+
+def _refuse_unlike_rows(program: Program, folded: int) -> None:
+    """Refuse to take query heads as more queries where the cascade tells queries apart."""
+    apart = tells_apart(program, "P") if folded > 1 else None
+    if apart is not None:
+        text = (
+            f"cascade '{program.name}' tells queries apart by their position ({apart}), so"
+            f" {folded} query heads that share keys and values cannot be rows of one head"
+        )
+        hint = "use a cascade without a mask, or one with ranks for such heads (G groups of S)"
+        raise SpecError(Problem(text, hint=hint))
+
+
+def _run(part: PartLike, mapping: Mapping, architecture: Architecture, engine: str) -> PartUse:
+    """One part simulated; what is wrong with it says which part it is."""
+    try:
+        found = _simulated(part, mapping, architecture, part.name, engine)
+    except InputError as wrong:
+        problems = [replace(p, message=f"{part.name}: {p.message}") for p in wrong.problems]
+        raise type(wrong)(problems) from None
+    return PartUse(name=part.name, times=part.times, result=found)
+
+
+def _own_first(
+    workload: WorkloadLike, parts: tuple[PartLike, ...], mappings: tuple[Mapping, ...]
+) -> list[Mapping]:
+    """Mappings of the parts, that of the workload's own cascade first."""
+    pairs = sorted(
+        zip(parts, mappings, strict=True), key=lambda p: p[0].cascade != workload.cascade
+    )
+    return [mapping for _, mapping in pairs]
+
+
+def _mappings(
+    own: str, parts: tuple[PartLike, ...], given: tuple[Mapping, ...]
+) -> tuple[Mapping, ...]:
+    """The mapping of every part: the one given for its cascade, else the default."""
+    chosen: dict[str, Mapping] = {}
+    cascades = {part.cascade for part in parts}
+    for mapping in given:
+        cascade = mapping.cascade if mapping.cascade in cascades else own
+        if cascade in chosen:
+            text = f"mappings '{chosen[cascade].name}' and '{mapping.name}' are for the same parts"
+            hint = f"parts run {', '.join(sorted(cascades))}; give one mapping for each"
+            raise SpecError(Problem(text, hint=hint))
+        chosen[cascade] = mapping
+    if cascades - chosen.keys():
+        built_in = _built_in_mappings()
+        for cascade in sorted(cascades - chosen.keys()):
+            chosen[cascade] = _default(cascade, built_in)
+    return tuple(chosen[part.cascade] for part in parts)
 
 
 def default_mapping(cascade: str) -> Mapping:
     """The built-in mapping of a cascade: a pipelined one if there is one, else the first."""
-    found = [
-        m for name in builtin_names("mappings") if (m := Mapping.load(name)).cascade == cascade
-    ]
+    return _default(cascade, _built_in_mappings())
+
+
+def _built_in_mappings() -> tuple[Mapping, ...]:
+    return tuple(Mapping.load(name) for name in builtin_names("mappings"))
+
+
+def _default(cascade: str, mappings: tuple[Mapping, ...]) -> Mapping:
+    found = [m for m in mappings if m.cascade == cascade]
     if not found:
         raise SpecError(
             Problem(

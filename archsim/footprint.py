@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
 from .counts import largest_tile
 from .handover import width
 from .lower import Lowered, LoweredEinsum
+from .mapping import Spill
 from .quantities import byte_size
 
 
@@ -18,6 +20,8 @@ class Requirement:
     level: str
     tensors: tuple[tuple[str, Fraction], ...]
     capacity_bytes: int | None
+    spills: bool = False
+    """Whether the level may be asked to hold more than it can."""
 
     @property
     def required_bytes(self) -> Fraction:
@@ -26,6 +30,11 @@ class Requirement:
 
     @property
     def fits(self) -> bool:
+        """Whether the level can hold what it must, or may spill the rest."""
+        return self.spills or self.fits_whole
+
+    @property
+    def fits_whole(self) -> bool:
         """Whether the level can hold what it must."""
         return self.capacity_bytes is None or self.required_bytes <= self.capacity_bytes
 
@@ -39,33 +48,69 @@ class Requirement:
 
 
 def requirements(lowered: Lowered) -> tuple[Requirement, ...]:
-    """Live tiles per memory, one copy each (double buffering is not charged).
+    """Live tiles per memory, one copy each: double buffering is not charged, except where
+    a level spills and the mapping says how many copies it holds.
 
-    Einsums that share a nest hold their tiles together. Where Einsums run one after the
-    other, a level holds the tiles of one Einsum at a time, beside intermediates that wait
-    there for a later Einsum.
+    Einsums that share a nest hold their tiles together. Where groups run one after the
+    other, a level holds the tiles of one group at a time, beside intermediates that wait
+    there for a later one.
     """
-    found: list[Requirement] = []
-    for level, memory in enumerate(lowered.architecture.memories):
-        sizes = [_tiles(lowered, e, level) for e in lowered.einsums]
-        if lowered.mapping.schedule.kind == "sequential":
-            live = _sequential(lowered, sizes, level)
-        else:
-            live = _together(sizes)
-        tensors = tuple((t, n * lowered.architecture.word_bytes) for t, n in live.items())
-        found.append(
-            Requirement(level=memory.name, tensors=tensors, capacity_bytes=memory.capacity_bytes)
-        )
-    return tuple(found)
+    return tuple(requirement(lowered, i) for i in range(len(lowered.architecture.memories)))
 
 
-def _tiles(lowered: Lowered, e: LoweredEinsum, level: int) -> dict[str, int]:
+def requirement(lowered: Lowered, level: int, tile: TileSizes | None = None) -> Requirement:
+    """Live tiles of one memory, by its index.
+
+    ``tile`` gives the elements of an Einsum's tile by the access's position and the level;
+    ``tile_size`` if left out.
+    """
+    memory = lowered.architecture.memories[level]
+    spill = lowered.mapping.spill
+    spills = spill is not None and spill.level == memory.name
+    sizes = [_tiles(lowered, e, level, tile) for e in lowered.einsums]
+    if spill is not None and spills:
+        copies = dict(spill.copies)
+        sizes = [{t: n * copies.get(t, 1) for t, n in tiles.items()} for tiles in sizes]
+    live = _largest_moment(lowered, sizes, level)
+    if spill is not None and spills:
+        for tensor, amount in _passing(lowered, spill, level).items():
+            live[tensor] = live.get(tensor, 0) + amount
+    return Requirement(
+        level=memory.name,
+        tensors=tuple((t, n * lowered.architecture.word_bytes) for t, n in live.items()),
+        capacity_bytes=memory.capacity_bytes,
+        spills=spills,
+    )
+
+
+def _passing(lowered: Lowered, spill: Spill, level: int) -> dict[str, int]:
+    """Elements that a level stages of tensors which some Einsum passes by it."""
     found: dict[str, int] = {}
-    for footing in (*e.reads, e.write):
+    for tensor, factors in spill.staged:
+        kept = level in lowered.residency.memories(tensor)
+        if not kept or any((spill.level, tensor) in e.bypass for e in lowered.einsums):
+            found[tensor] = lowered.tiling.elements(factors)
+    return found
+
+
+TileSizes = Callable[[LoweredEinsum, int, int], int]
+
+
+def tile_size(lowered: Lowered, e: LoweredEinsum, number: int, level: int) -> int:
+    """Elements of the tile that an Einsum's access (by position) needs at a level."""
+    footing = e.touches[number]
+    one_copy = _in_step(lowered, footing.access.tensor, level)
+    return largest_tile(e, footing, level, one_copy=one_copy)
+
+
+def _tiles(
+    lowered: Lowered, e: LoweredEinsum, level: int, tile: TileSizes | None
+) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for number, footing in enumerate(e.touches):
         tensor = footing.access.tensor
-        if level in lowered.residency.memories(tensor):
-            one_copy = _in_step(lowered, tensor, level)
-            size = largest_tile(e, footing, level, one_copy=one_copy)
+        if level in lowered.memories(e, tensor):
+            size = tile(e, number, level) if tile else tile_size(lowered, e, number, level)
             found[tensor] = max(found.get(tensor, 0), size)
     return found
 
@@ -85,8 +130,8 @@ def _in_step(lowered: Lowered, tensor: str, level: int) -> bool:
         if e is not writer
         and any(a.tensor == tensor and ranks & {*a.variables} for a in e.einsum.reads)
     ]
-    if lowered.mapping.schedule.kind == "sequential":
-        return not readers
+    if any(lowered.apart(e.name, tensor) for e in readers):
+        return False
     apart = [
         loop
         for e in (writer, *readers)
@@ -104,17 +149,20 @@ def _together(sizes: list[dict[str, int]]) -> dict[str, int]:
     return found
 
 
-def _sequential(lowered: Lowered, sizes: list[dict[str, int]], level: int) -> dict[str, int]:
-    """The largest of the moments at which one Einsum runs."""
+def _largest_moment(lowered: Lowered, sizes: list[dict[str, int]], level: int) -> dict[str, int]:
+    """The largest of the moments at which one group runs."""
     names = [e.name for e in lowered.einsums]
-    last_use = {f.access.tensor: i for i, e in enumerate(lowered.einsums) for f in e.reads}
+    tiles = dict(zip(names, sizes, strict=True))
+    number = {name: i for i, group in enumerate(lowered.groups) for name in group}
+    last_use = {f.access.tensor: number[e.name] for e in lowered.einsums for f in e.reads}
     worst: dict[str, int] = {}
-    for now, tiles in enumerate(sizes):
-        moment = dict(tiles)
-        for i, name in enumerate(names[:now]):
+    for now, group in enumerate(lowered.groups):
+        moment = _together([tiles[name] for name in group])
+        for name in names:
             homes = lowered.residency.memories(name)
-            if level in homes and level == homes[0] and last_use.get(name, i) > now:
-                moment[name] = max(moment.get(name, 0), sizes[i][name])
+            waits = number[name] < now < last_use.get(name, -1)
+            if waits and homes and level == homes[0]:
+                moment[name] = max(moment.get(name, 0), tiles[name][name])
         if sum(moment.values()) > sum(worst.values()):
             worst = moment
     return worst

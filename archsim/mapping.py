@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 FIT: Final = "fit"
 """A tile size (or lookahead) written ``fit``: the largest that fits."""
+WHOLE: Final = "whole"
+"""A tile size written ``whole``: one tile is the whole rank."""
+WHOLE_OR_ONE: Final = "whole or one"
+"""A tile size written ``whole or one``: the whole rank where that fits, else one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +34,7 @@ class DimensionRef:
         return f"{self.array}.{self.dimension}"
 
 
-TileSize = int | DimensionRef | Literal["fit"]
+TileSize = int | DimensionRef | Literal["fit", "whole", "whole or one"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +71,9 @@ class EinsumMapping:
     """The Einsum's own temporal loops, outermost first, below the shared nest. Loops
     given as a plain list belong to the innermost memory."""
     outside: tuple[str, ...] = ()
-    """Shared loops this Einsum does not run in (it runs once they are done)."""
+    """Shared loops this Einsum does not run in: it runs before or after all of them."""
+    bypass: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Pairs of a level and the tensors that this Einsum passes by it."""
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
@@ -87,7 +93,8 @@ class Schedule:
     lookahead: int | Literal["fit"] = "fit"
     """Pipelined: tiles in flight on an array at once."""
     groups: tuple[tuple[PhaseTask, ...], ...] = ()
-    """Phases: groups with a barrier between them."""
+    """Phases: groups with a barrier between them. Sequential: Einsums that share loops
+    and overlap; without groups each is its own."""
     exposes: tuple[str, ...] | None = None
     """Phases: Einsums whose reduction latency the next barrier waits for; None: all."""
     span: Span | None = field(default=None, compare=False, repr=False)
@@ -102,6 +109,69 @@ class Keep:
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
+Factors = tuple[str | int, ...]
+"""A number of elements as a product of tile members (their bounds) and numbers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spill:
+    """A level that may be asked to hold more than it can: what does not fit goes outwards."""
+
+    level: str
+    copies: tuple[tuple[str, int], ...] = ()
+    """How often a kept tensor's tile is held: 2 double-buffered, 0 in another's place."""
+    staged: tuple[tuple[str, Factors], ...] = ()
+    """Elements held of a tensor that only passes by the level."""
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    """What open choices minimise: a roofline of some Einsums, in cycles.
+
+    The longest of the arrays' busy cycles (after the first tiles have come) and of the
+    memories' transfers, and cycles to start each of an Einsum's runs.
+    """
+
+    latency_of: tuple[str, ...] = ()
+    start_cycles: tuple[tuple[str, int], ...] = ()
+    """Per Einsum, cycles each iteration of its loops at the outermost memory costs."""
+    first_tiles: tuple[tuple[str, Factors], ...] = ()
+    """Per tensor, elements that cross the outermost memory's port before work begins."""
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """A named open decision and its alternatives, the preferred ones first."""
+
+    name: str
+    alternatives: tuple[str, ...]
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EinsumPatch:
+    """Fields of one Einsum's mapping: those named in ``given`` replace the others."""
+
+    mapping: EinsumMapping
+    given: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """What a mapping gains or replaces when certain alternatives are chosen."""
+
+    when: tuple[tuple[str, tuple[str, ...]], ...]
+    tiles: tuple[Tile, ...] = ()
+    nest: tuple[NestLevel, ...] = ()
+    einsums: tuple[EinsumPatch, ...] = ()
+    keep: tuple[Keep, ...] = ()
+    spill: Spill | None = None
+    objective: Objective | None = None
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mapping:
     """A whole mapping file."""
@@ -113,6 +183,13 @@ class Mapping:
     einsums: tuple[EinsumMapping, ...] = ()
     keep: tuple[Keep, ...] = ()
     schedule: Schedule = Schedule()
+    spill: Spill | None = None
+    choices: tuple[Choice, ...] = ()
+    """Open decisions, the one that changes slowest first; binding resolves them."""
+    cases: tuple[Case, ...] = ()
+    objective: Objective | None = None
+    chosen: tuple[tuple[str, str], ...] = ()
+    """What binding chose."""
     source: str = field(default="", compare=False)
 
     @classmethod

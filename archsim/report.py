@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 from .document import Column, Document, Fact, Table
 from .quantities import area, bar, byte_size, count, energy, engineering, percent, ratio, seconds
+from .report_parts import part_schedules, parts_schedule, parts_table
 from .results import EinsumUse, LevelBuffer, LevelTraffic, Named, Result
 
 _NAME: Final[Literal["name"]] = "name"
@@ -33,6 +34,7 @@ def report(result: Result) -> Document:
         subtitle=_shape(result),
         facts=_facts(result),
         tables=(
+            *(((parts_table(result),),) if result.parts else ()),
             (_arrays(result),),
             (_memories(result),),
             (_einsums(result),),
@@ -48,13 +50,15 @@ def report(result: Result) -> Document:
 def explain(result: Result) -> Document:
     """Where each cycle, each byte and each picojoule came from."""
     tables = (
+        part_schedules(result),
         _energy_matrix(result),
         _traffic_by_einsum(result),
         _operations(result),
+        _folds(result),
     )
     return Document(
         title="where the cycles, bytes and picojoules come from",
-        subtitle="loops: " + "  ".join(f"{name}={n:,}" for name, n in result.tiles),
+        subtitle=_loops(result),
         facts=_latency_parts(result),
         tables=tuple((t,) for t in tables if t.rows),
         notes=("what latency includes and what it leaves out: docs/engine.md",),
@@ -87,11 +91,12 @@ def _facts(result: Result) -> tuple[Fact, ...]:
         ),
     ]
     if outer is not None:
+        once = "each part's inputs" if result.parts else "each input"
         facts.append(
             Fact(
                 f"{outer.level} traffic",
                 byte_size(outer.total_bytes),
-                f"each input once, each output once: {byte_size(bounds.traffic_bytes)} "
+                f"{once} once, each output once: {byte_size(bounds.traffic_bytes)} "
                 f"({_over(outer.total_bytes, bounds.traffic_bytes)})",
             )
         )
@@ -99,7 +104,7 @@ def _facts(result: Result) -> tuple[Fact, ...]:
         *facts,
         Fact("energy", energy(result.energy_pj), f"{_power(result)} on average"),
         Fact("area", area(result.area_um2)),
-        _schedule(result),
+        parts_schedule(result) if result.parts else _schedule(result),
     )
 
 
@@ -123,8 +128,19 @@ def _schedule(result: Result) -> Fact:
     )
 
 
+def _loops(result: Result) -> str:
+    return "loops: " + "  ".join(f"{k}={n:,}" for k, n in result.tiles) if result.tiles else ""
+
+
 def _latency_parts(result: Result) -> tuple[Fact, ...]:
     s = result.schedule
+    if result.parts:
+        sums = f"sum over {len(result.parts)} parts, each as often as it runs"
+        return (
+            Fact("cycles", count(result.cycles), sums),
+            Fact("fill and drain", count(s.fill_drain_cycles), "of all runs"),
+            Fact("bound by", result.bound_by, f"in most of the time; longest: {s.critical[0]}"),
+        )
     steady = s.steps * s.period_cycles
     return (
         Fact("cycles", count(result.cycles), "steady state + fill and drain"),
@@ -288,6 +304,35 @@ def _traffic_by_einsum(result: Result) -> Table:
 
 def _level_total(result: Result, level: str) -> float:
     return sum(t.total_bytes for t in result.traffic if t.level == level)
+
+
+def _folds(result: Result) -> Table:
+    """Terms of every fold on a systolic array, and what they come to."""
+    cycles = {e.name: e.cycles for e in result.einsums}
+    return Table(
+        title="systolic arrays, cycles: folds x (work + skew) + loads x load",
+        columns=(
+            Column("Einsum", _NAME),
+            *(Column(c) for c in ("folds", "work")),
+            Column("skew", _NAME),
+            *(Column(c) for c in ("loads", "load", "skew, loads", "share")),
+            Column("paid", _NAME),
+        ),
+        rows=tuple(
+            (
+                f.einsum,
+                count(f.runs * f.folds),
+                count((cycles[f.einsum] - f.cycles) / (f.runs * f.folds)),
+                " + ".join(f"{n:,} {axis}" for axis, n in f.skew) or "-",
+                count(f.runs * f.loads),
+                count(f.load_cycles),
+                count(f.cycles),
+                _share(f.cycles, cycles[f.einsum]),
+                "once" if f.overlap else "each time",
+            )
+            for f in result.folds
+        ),
+    )
 
 
 def _operations(result: Result) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
 from einsum_cascade.ir import Program
@@ -27,7 +28,11 @@ class Residency:
 
     def of(self, tensor: str) -> tuple[Place, ...]:
         """Where a tensor is kept."""
-        return dict(self.places)[tensor]
+        return self._by_tensor[tensor]
+
+    @cached_property
+    def _by_tensor(self) -> dict[str, tuple[Place, ...]]:
+        return dict(self.places)
 
     def memories(self, tensor: str) -> tuple[int, ...]:
         """Indices of the memories that keep a tensor, outermost first."""

@@ -7,8 +7,8 @@ What was skipped in between is marked on a track of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from os import PathLike
 from pathlib import Path
@@ -18,7 +18,7 @@ from .arch import Architecture
 from .mapping import Mapping
 
 if TYPE_CHECKING:
-    from .engine import WorkloadLike
+    from .engine import PartLike, WorkloadLike
     from .event_engine import UnitRun
 
 _SKIPPED = "not shown"
@@ -96,35 +96,60 @@ def _meta(what: str, track: int, value: str | int) -> dict[str, Any]:
     return {"name": what, "ph": "M", "pid": 1, "tid": track, "args": {key: value}}
 
 
-def trace(workload: WorkloadLike, architecture: Architecture, mapping: Mapping) -> Trace:
-    """The timeline of a workload on a machine under a mapping, by the event engine.
+def trace(
+    workload: WorkloadLike,
+    architecture: Architecture,
+    mapping: Mapping | Sequence[Mapping] | None = None,
+) -> Trace:
+    """The timeline of a workload on a machine, by the event engine.
+
+    Parts of a workload follow one another, each shown once.
 
     Raises
     ------
     SpecError, MappingError, InputError
         As ``simulate``.
     """
+    from .engine import planned
+
+    parts, mappings = planned(workload, mapping)
+    at = Fraction(0)
+    found: list[tuple[str, UnitRun]] = []
+    for part, how in zip(parts, mappings, strict=True):
+        prefix = f"{part.name}: " if len(parts) > 1 else ""
+        runs = _runs(part, architecture, how)
+        found += [(prefix, replace(r, start=r.start + at)) for r in runs]
+        at = found[-1][1].start + runs[-1].run.cycles
+    names = " + ".join(dict.fromkeys(m.name for m in mappings))
+    title = f"{workload.name} on {architecture.name}, mapped by {names}"
+    return timeline(title, architecture, tuple(found))
+
+
+def _runs(part: PartLike, architecture: Architecture, mapping: Mapping) -> tuple[UnitRun, ...]:
+    """What a part runs, with its turns logged."""
     from einsum_cascade import Cascade
 
     from .analytical import bind, refuse_unmodelled
-    from .counts import count_einsum
     from .event_engine import time_events
+    from .spill import count_mapping
 
     program = Cascade.load(mapping.cascade).program
     refuse_unmodelled(program)
     ranks = (*program.parallel, *(r.name for r in program.ranks))
-    lowered = bind(program, mapping, architecture, workload.shapes_for(ranks))
-    counts = tuple(count_einsum(lowered, e) for e in lowered.einsums)
-    runs = time_events(lowered, counts, logged=True).runs
-    title = f"{workload.name} on {architecture.name}, mapped by {mapping.name}"
-    return timeline(title, architecture, runs)
+    names = (*ranks, *(p.name for p in program.parameters))
+    lowered = bind(program, mapping, architecture, part.shapes_for(names))
+    return time_events(lowered, count_mapping(lowered), logged=True).runs
 
 
-def timeline(title: str, architecture: Architecture, runs: tuple[UnitRun, ...]) -> Trace:
-    """The timeline of runs whose slices were logged."""
+def timeline(
+    title: str, architecture: Architecture, runs: tuple[tuple[str, UnitRun], ...]
+) -> Trace:
+    """The timeline of runs whose slices were logged, each with what its names begin with."""
     outermost = architecture.memories[0].name
     spans = tuple(
-        s for run in runs for s in (*_spans(run), *_gaps(run), *_last_drain(run, outermost))
+        replace(s, name=prefix + s.name)
+        for prefix, run in runs
+        for s in (*_spans(run), *_gaps(run), *_last_drain(run, outermost))
     )
     known = [a.name for a in architecture.arrays] + [m.name for m in architecture.memories]
     used = {s.track for s in spans}

@@ -14,13 +14,21 @@ from .files import write_result
 from .options import Known, json_option, settings_option
 
 if TYPE_CHECKING:
+    from archsim import Architecture, Mapping
     from archsim.results import Result
+    from workloads import Workload
 
 
 @click.command("simulate")
 @click.argument("workload", default="bert-base")
 @click.argument("architecture", metavar="[ARCH]", default="fusemax")
-@click.option("--mapping", metavar="NAME|FILE", help="Default: the workload's own.")
+@click.option(
+    "--mapping",
+    "mappings",
+    multiple=True,
+    metavar="NAME|FILE",
+    help="Default: of each part's cascade. May be given for several parts.",
+)
 @click.option(
     "--engine",
     type=Known(["analytical", "event"]),
@@ -34,7 +42,7 @@ if TYPE_CHECKING:
 def simulate_command(
     workload: str,
     architecture: str,
-    mapping: str | None,
+    mappings: tuple[str, ...],
     engine: Literal["analytical", "event"] | None,
     settings: tuple[str, ...],
     as_json: bool,
@@ -43,18 +51,18 @@ def simulate_command(
     explain: bool,
 ) -> None:
     """Simulate a WORKLOAD on an ARCH; by default BERT at 4K tokens on fusemax."""
-    _refuse_what_is_not_there(mapping)
+    _refuse_what_is_not_there(mappings)
     if as_json and explain:
         raise click.UsageError("--explain is for people; --json prints the exact numbers")
     if trace and engine == "analytical":
         raise click.UsageError("--trace is of the event engine; leave out --engine analytical")
-    engine = engine or ("event" if trace else "analytical")
-    result = _simulate(workload, architecture, mapping, engine, settings)
+    asked = _asked(workload, architecture, mappings, settings)
+    result = _simulate(asked, engine or ("event" if trace else "analytical"))
     written = write_result(result, out) if out else ()
     if trace:
-        _trace(
-            workload, architecture, result.mapping if mapping is None else mapping, settings, trace
-        )
+        from archsim.trace import trace as timeline
+
+        timeline(*asked).save(trace)
         written = (*written, trace)
     if as_json:
         show_json(result.to_dict())
@@ -62,14 +70,11 @@ def simulate_command(
         _show_result(result, explain, written)
 
 
-def _simulate(
-    workload: str,
-    architecture: str,
-    mapping: str | None,
-    engine: Literal["analytical", "event"],
-    settings: tuple[str, ...],
-) -> Result:
-    from archsim import Architecture, Mapping, simulate
+def _asked(
+    workload: str, architecture: str, mappings: tuple[str, ...], settings: tuple[str, ...]
+) -> tuple[Workload, Architecture, list[Mapping]]:
+    """What is simulated: read from the names, with the settings."""
+    from archsim import Architecture, Mapping
     from archsim.engine import default_mapping
     from archsim.spec.overrides import parse_overrides
     from workloads import load
@@ -77,21 +82,21 @@ def _simulate(
     given = parse_overrides(settings)
     work = load(workload, given.workload)
     machine = Architecture.load(architecture, given)
-    name = mapping or default_mapping(work.cascade).name
-    return simulate(work, machine, Mapping.load(name, given), engine=engine)
+    names = mappings or (default_mapping(work.cascade).name,)
+    if len(names) > 1 and given.mapping:
+        raise InputError(
+            f"--set mapping.{given.mapping[0].field} is for one mapping, but {len(names)} are "
+            "given: change it in its file"
+        )
+    return work, machine, [Mapping.load(name, given) for name in names]
 
 
-def _trace(
-    workload: str, architecture: str, mapping: str, settings: tuple[str, ...], path: Path
-) -> None:
-    from archsim import Architecture, Mapping
-    from archsim.spec.overrides import parse_overrides
-    from archsim.trace import trace
-    from workloads import load
+def _simulate(
+    asked: tuple[Workload, Architecture, list[Mapping]], engine: Literal["analytical", "event"]
+) -> Result:
+    from archsim import simulate
 
-    given = parse_overrides(settings)
-    machine = Architecture.load(architecture, given)
-    trace(load(workload, given.workload), machine, Mapping.load(mapping, given)).save(path)
+    return simulate(*asked, engine=engine)
 
 
 def _show_result(result: Result, explained: bool, written: tuple[Path, ...]) -> None:
@@ -105,8 +110,8 @@ def _show_result(result: Result, explained: bool, written: tuple[Path, ...]) -> 
         click.echo(f"wrote {path}", err=True)
 
 
-def _refuse_what_is_not_there(mapping: str | None) -> None:
-    if mapping == "auto":
+def _refuse_what_is_not_there(mappings: tuple[str, ...]) -> None:
+    if "auto" in mappings:
         raise InputError(
             "--mapping auto: there is no search for mappings yet; "
             "name a built-in mapping (archsim list mappings) or a file"

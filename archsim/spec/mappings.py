@@ -19,8 +19,12 @@ from einsum_cascade.yaml_source import Path, YamlNode, shorten
 
 from ..mapping import (
     FIT,
+    WHOLE,
+    WHOLE_OR_ONE,
+    Case,
     DimensionRef,
     EinsumMapping,
+    EinsumPatch,
     Keep,
     Mapping,
     NestLevel,
@@ -29,7 +33,16 @@ from ..mapping import (
     Tile,
     TileSize,
 )
-from .fields import Name, Title, Words
+from .fields import Name, Names, Title, Words, one_or_more
+from .open_choices import (
+    ObjectiveFields,
+    SpillFields,
+    built_choices,
+    built_objective,
+    built_spill,
+    choice_problems,
+    objective_problems,
+)
 
 KEY = "mapping"
 
@@ -40,12 +53,19 @@ _TASK = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?:@([-+]?[0-9]{1,4}))?")
 def _tile_size(value: Any) -> TileSize:
     if value == FIT:
         return FIT
+    if value == WHOLE:
+        return WHOLE
+    if value == WHOLE_OR_ONE:
+        return WHOLE_OR_ONE
     if isinstance(value, str):
         if found := _DIMENSION.fullmatch(value):
             return DimensionRef(array=found[1], dimension=found[2])
         if not value[:1].isdigit():
-            wanted = "a number, an array dimension such as array_2d.rows, or fit"
-            hint = did_you_mean(value, [FIT]) if nearest(value, [FIT]) else ""
+            wanted = (
+                "a number, an array dimension such as array_2d.rows, fit, whole, or whole or one"
+            )
+            words = [FIT, WHOLE, WHOLE_OR_ONE]
+            hint = did_you_mean(value, words) if nearest(value, words) else ""
             raise expected(f"expected {wanted}, got '{shorten(value)}'", hint)
     return parse_count(value)
 
@@ -54,13 +74,9 @@ def _lookahead(value: Any) -> int | Literal["fit"]:
     return FIT if value == FIT else parse_count(value)
 
 
-def _one_or_more(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
-
-
 def _loops(value: Any) -> Any:
     """A plain list is the loops of no named level."""
-    return {"": _one_or_more(value)} if isinstance(value, str | tuple) else value
+    return {"": one_or_more(value)} if isinstance(value, str | tuple) else value
 
 
 def _task(value: Any) -> PhaseTask:
@@ -71,8 +87,7 @@ def _task(value: Any) -> PhaseTask:
     return PhaseTask(einsum=found[1], shift=int(found[2] or 0))
 
 
-Ranks = Annotated[tuple[Rank, ...], BeforeValidator(_one_or_more)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_one_or_more)]
+Ranks = Annotated[tuple[Rank, ...], BeforeValidator(one_or_more)]
 Size = Annotated[Any, PlainValidator(_tile_size)]
 Task = Annotated[PhaseTask, PlainValidator(_task)]
 
@@ -87,6 +102,11 @@ class _Einsum(Fields):
     spatial: dict[Name, Ranks] = Field(default_factory=dict)
     loops: Annotated[dict[str, Ranks], BeforeValidator(_loops)] = Field(default_factory=dict)
     outside: Ranks = ()
+    bypass: dict[Name, Names] = Field(default_factory=dict)
+
+
+class _PatchedEinsum(_Einsum):
+    array: Name = ""
 
 
 class _Schedule(Fields):
@@ -94,6 +114,16 @@ class _Schedule(Fields):
     lookahead: Annotated[int | Literal["fit"] | None, PlainValidator(_lookahead)] = None
     groups: Annotated[tuple[tuple[Task, ...], ...] | None, Field(min_length=1)] = None
     exposes: Names | None = None
+
+
+class _Case(Fields):
+    when: Annotated[dict[Name, Names], Field(min_length=1)]
+    partition: dict[Rank, dict[Rank, Size]] = Field(default_factory=dict)
+    nest: tuple[_Level, ...] = ()
+    einsums: dict[str, _PatchedEinsum] = Field(default_factory=dict)
+    keep: dict[Name, Names] = Field(default_factory=dict)
+    spill: SpillFields | None = None
+    objective: ObjectiveFields | None = None
 
 
 class _Mapping(Fields):
@@ -106,6 +136,10 @@ class _Mapping(Fields):
     einsums: Annotated[dict[str, _Einsum], Field(min_length=1)]
     keep: dict[Name, Names] = Field(default_factory=dict)
     schedule: _Schedule = _Schedule(kind="pipelined")
+    spill: SpillFields | None = None
+    choices: dict[Name, Names] = Field(default_factory=dict)
+    cases: tuple[_Case, ...] = ()
+    objective: ObjectiveFields | None = None
 
 
 def build_mapping(root: YamlNode) -> Mapping:
@@ -123,6 +157,8 @@ def build_mapping(root: YamlNode) -> Mapping:
         *_nest(spec, root),
         *_einsums(spec, root),
         *_keep(spec, root),
+        *choice_problems(spec.choices, [c.when for c in spec.cases], root),
+        *objective_problems(spec.choices, spec.objective, root),
         *_schedule(spec, root),
     ]
     if problems:
@@ -130,32 +166,64 @@ def build_mapping(root: YamlNode) -> Mapping:
     return Mapping(
         name=spec.name,
         cascade=referred("cascades", spec.cascade, root.span_of((*path, "cascade"))),
-        tiles=tuple(
-            Tile(
-                rank=rank,
-                member=member,
-                size=size,
-                span=root.span_of((KEY, "partition", rank, member)),
-            )
-            for rank, members in spec.partition.items()
-            for member, size in members.items()
-        ),
-        nest=tuple(
-            NestLevel(level=n.level, loops=n.loops, span=root.span_of((KEY, "nest", at)))
-            for at, n in enumerate(spec.nest)
-        ),
-        einsums=tuple(_einsum(name, e, root) for name, e in spec.einsums.items()),
-        keep=tuple(
-            Keep(level=level, tensors=tensors, span=root.key_span((KEY, "keep", level)))
-            for level, tensors in spec.keep.items()
-        ),
+        tiles=_tiles(spec.partition, root, (KEY,)),
+        nest=_nest_levels(spec.nest, root, (KEY,)),
+        einsums=tuple(_einsum(name, e, root, (KEY,)) for name, e in spec.einsums.items()),
+        keep=_kept(spec.keep, root, (KEY,)),
         schedule=_built_schedule(spec.schedule, root),
+        spill=built_spill(spec.spill, root, (KEY, "spill")),
+        choices=built_choices(spec.choices, root),
+        cases=tuple(_case(c, root, (KEY, "cases", at)) for at, c in enumerate(spec.cases)),
+        objective=built_objective(spec.objective, root, (KEY, "objective")),
         source=root.span.source.name,
     )
 
 
-def _einsum(name: str, spec: _Einsum, root: YamlNode) -> EinsumMapping:
-    path: Path = (KEY, "einsums", name)
+def _case(spec: _Case, root: YamlNode, path: Path) -> Case:
+    return Case(
+        when=tuple(spec.when.items()),
+        tiles=_tiles(spec.partition, root, path),
+        nest=_nest_levels(spec.nest, root, path),
+        einsums=tuple(
+            EinsumPatch(mapping=_einsum(n, e, root, path), given=frozenset(e.model_fields_set))
+            for n, e in spec.einsums.items()
+        ),
+        keep=_kept(spec.keep, root, path),
+        spill=built_spill(spec.spill, root, (*path, "spill")),
+        objective=built_objective(spec.objective, root, (*path, "objective")),
+        span=root.span_of(path),
+    )
+
+
+def _tiles(partition: dict[str, dict[str, Any]], root: YamlNode, path: Path) -> tuple[Tile, ...]:
+    return tuple(
+        Tile(
+            rank=rank,
+            member=member,
+            size=size,
+            span=root.span_of((*path, "partition", rank, member)),
+        )
+        for rank, members in partition.items()
+        for member, size in members.items()
+    )
+
+
+def _nest_levels(nest: tuple[_Level, ...], root: YamlNode, path: Path) -> tuple[NestLevel, ...]:
+    return tuple(
+        NestLevel(level=n.level, loops=n.loops, span=root.span_of((*path, "nest", at)))
+        for at, n in enumerate(nest)
+    )
+
+
+def _kept(keep: dict[str, tuple[str, ...]], root: YamlNode, path: Path) -> tuple[Keep, ...]:
+    return tuple(
+        Keep(level=level, tensors=tensors, span=root.key_span((*path, "keep", level)))
+        for level, tensors in keep.items()
+    )
+
+
+def _einsum(name: str, spec: _Einsum, root: YamlNode, above: Path) -> EinsumMapping:
+    path: Path = (*above, "einsums", name)
     return EinsumMapping(
         einsum=name,
         array=spec.array,
@@ -166,6 +234,7 @@ def _einsum(name: str, spec: _Einsum, root: YamlNode) -> EinsumMapping:
             if loops
         ),
         outside=spec.outside,
+        bypass=tuple(spec.bypass.items()),
         span=root.key_span(path),
     )
 
@@ -241,16 +310,21 @@ def _keep(spec: _Mapping, root: YamlNode) -> Iterator[Problem]:
 
 def _schedule(spec: _Mapping, root: YamlNode) -> Iterator[Problem]:
     schedule, path = spec.schedule, (KEY, "schedule")
-    owners = (("groups", "phases"), ("exposes", "phases"), ("lookahead", "pipelined"))
-    for field, kind in owners:
-        if getattr(schedule, field) is not None and schedule.kind != kind:
+    owners = (
+        ("groups", ("phases", "sequential")),
+        ("exposes", ("phases",)),
+        ("lookahead", ("pipelined",)),
+    )
+    for field, kinds in owners:
+        if getattr(schedule, field) is not None and schedule.kind not in kinds:
             text = f"a {schedule.kind} schedule has no '{field}'"
-            yield Problem(text, root.key_span((*path, field)), f"that belongs to kind {kind}")
-    if schedule.kind != "phases":
-        return
-    if schedule.groups is None:
+            hint = f"that belongs to kind {' or '.join(kinds)}"
+            yield Problem(text, root.key_span((*path, field)), hint)
+    if schedule.kind == "phases" and schedule.groups is None:
         yield Problem("a schedule of phases needs 'groups'", root.key_span(path))
+    if schedule.groups is None or schedule.kind == "pipelined":
         return
+    yield from _shifted(schedule, root)
     tasks = [
         (task.einsum, (*path, "groups", at, i))
         for at, group in enumerate(schedule.groups)
@@ -270,6 +344,18 @@ def _schedule(spec: _Mapping, root: YamlNode) -> Iterator[Problem]:
             hint = did_you_mean(name, spec.einsums)
             span = root.span_of((*path, "exposes", i))
             yield Problem(f"no Einsum '{name}' is mapped", span, hint)
+
+
+def _shifted(schedule: _Schedule, root: YamlNode) -> Iterator[Problem]:
+    """Only phases run an Einsum on another tile than the others of its group."""
+    if schedule.kind == "phases" or schedule.groups is None:
+        return
+    for at, group in enumerate(schedule.groups):
+        for i, task in enumerate(group):
+            if task.shift:
+                text = f"a sequential schedule runs {task.einsum} on no other tile"
+                where = root.span_of((KEY, "schedule", "groups", at, i))
+                yield Problem(text, where, f"write '{task.einsum}'")
 
 
 def _twice(placed: Iterable[tuple[str, Path]], root: YamlNode, what: str) -> Iterator[Problem]:

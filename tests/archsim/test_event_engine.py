@@ -134,6 +134,9 @@ RUNS = [
     ("fusemax-arch", "bert-base", (4096, 65536, 2**20)),
     ("fusemax-arch", "t5-small", (4096, 12345)),
     ("linear-attention-by-head", "bert-base", (4096, 8192)),
+    ("fusemax-cascade", "bert-base", (4096, 65536)),
+    ("unfused", "bert-base", (4096, 2**20)),
+    ("flat", "bert-base", (4096, 65536, 2**20)),
 ]
 
 
