@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from einsum_cascade.errors import MappingError, Problem
 from einsum_cascade.ir import Access
 
 from .arch import Memory
@@ -11,16 +12,36 @@ from .event_program import EventDependency, EventProgram, EventTask
 from .lower import Lowered
 from .step_flows import Role
 from .step_walk import Part, Unit, Walk, walk
-from .tasks import read_shifts, reduction_latency, transfer_cycles
+from .step_word import tally
+from .tasks import busy_cycles, read_shifts, reduction_latency, transfer_cycles
 
 DOUBLE = 2
 """Tiles in flight where a schedule says nothing of them: one used, one on its way."""
 
 
 def unit_walk(lowered: Lowered, unit: Unit) -> Walk:
-    """The steps of a unit, with the distances its running values ask for."""
+    """The steps of a unit, with the distances its running values ask for.
+
+    Raises
+    ------
+    MappingError
+        The steps are not the work that is counted: tiles are left out.
+    """
     wanted = {m for p in unit.parts for _, shifts in _reads(lowered, unit, p) for m, _ in shifts}
-    return walk(unit, frozenset(wanted))
+    found = walk(unit, frozenset(wanted))
+    turns = tally(found.word)
+    odd = [
+        p.e.name
+        for i, p in enumerate(unit.parts)
+        if sum(n * found.classes[k].busy[i] for k, n in turns.items()) != busy_cycles(lowered, p.e)
+    ]
+    if odd:
+        text = (
+            f"the event engine runs every tile, but tiles that hold no point are left out of "
+            f"{', '.join(odd)}"
+        )
+        raise MappingError(Problem(text, lowered.mapping.span, "use --engine analytical"))
+    return found
 
 
 Shifts = tuple[tuple[str, int], ...]
