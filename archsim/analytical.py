@@ -1,4 +1,4 @@
-"""The analytical engine, end to end: from a workload and a machine to a result."""
+"""From a mapping, shapes and a machine to a result, by either engine."""
 
 from __future__ import annotations
 
@@ -167,19 +167,26 @@ def evaluate_mapping(
     shapes: dict[str, int],
     *,
     workload: str = "",
+    engine: str = "analytical",
 ) -> Result:
     """Counts, latency, energy, area and bounds of a mapping. Raises as ``bind`` does."""
-    _refuse_unmodelled(program)
+    refuse_unmodelled(program)
     lowered = bind(program, mapping, architecture, shapes)
     counts = count_mapping(lowered)
-    timing = time_mapping(lowered, counts)
+    if engine == "event":
+        from .event_engine import time_events
+
+        timing = time_events(lowered, counts).timing
+    else:
+        timing = time_mapping(lowered, counts)
     if not timing.cycles:
         text = "nothing takes time: every operation takes 0 cycles and no memory has a bandwidth"
         raise MappingError(Problem(text, mapping.span))
-    return _result(lowered, counts, timing, workload)
+    return _result(lowered, counts, timing, workload, engine)
 
 
-def _refuse_unmodelled(program: Program) -> None:
+def refuse_unmodelled(program: Program) -> None:
+    """Refuse what the engines do not count. Raises MappingError."""
     problems = [
         Problem(
             f"{e.name}: the engine does not count {what} yet, so it will not guess",
@@ -198,7 +205,11 @@ def _unmodelled(einsum: Einsum) -> str:
 
 
 def _result(
-    lowered: Lowered, counts: tuple[EinsumCount, ...], timing: Timing, workload: str
+    lowered: Lowered,
+    counts: tuple[EinsumCount, ...],
+    timing: Timing,
+    workload: str,
+    engine: str,
 ) -> Result:
     architecture = lowered.architecture
     bill = charges(architecture, counts)
@@ -207,7 +218,7 @@ def _result(
         workload=workload,
         architecture=architecture.name,
         mapping=lowered.mapping.name,
-        engine="analytical",
+        engine=engine,
         shape=lowered.shapes,
         latency_s=float(timing.cycles / architecture.clock_hz),
         cycles=cycles,
@@ -227,9 +238,10 @@ def _result(
             fill_drain_cycles=float(timing.fill_drain),
             critical=timing.critical,
             lookahead=timing.lookahead,
+            simulated_events=timing.simulated,
         ),
         tiles=tuple((m.name, lowered.tiling.bound(m)) for m in lowered.tiling.members.values()),
-        notes=_notes(lowered),
+        notes=(*_notes(lowered), *timing.notes),
         charges=tuple((c.einsum, c.component, c.energy_pj) for c in bill),
         roofs=roofs_of(lowered),
         folds=tuple(f for e in lowered.einsums if (f := folds_of(lowered, e)) is not None),

@@ -146,6 +146,8 @@ class ScheduleReport:
     critical: tuple[str, ...]
     """The critical cycle, task by task, or the binding phase or transfer."""
     lookahead: int | None = None
+    simulated_events: int | None = None
+    """Task events that the event engine fired to know it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,6 +48,9 @@ class Timing:
     bound_by: str
     critical: tuple[str, ...]
     lookahead: int | None = None
+    simulated: int | None = None
+    """Task events fired to know it (event engine)."""
+    notes: tuple[str, ...] = ()
 
     @property
     def fill_drain(self) -> Fraction:
@@ -183,6 +186,19 @@ def _partial_steps(tasks: dict[str, Task], groups: tuple[tuple[PhaseTask, ...], 
     return total
 
 
+def check_groups(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> None:
+    """Refuse phases that leave an Einsum out, or run one before what it needs.
+
+    Raises
+    ------
+    SpecError
+        A phase names no Einsum of the cascade.
+    MappingError
+        The order of the phases contradicts the dependencies.
+    """
+    _check_groups(lowered, step_graph(lowered, counts, lookahead=1))
+
+
 def _check_groups(lowered: Lowered, step: StepGraph) -> None:
     """Every Einsum once, and nothing before what it needs."""
     schedule = lowered.mapping.schedule
@@ -239,7 +255,14 @@ def _exposed(
 # ------------------------------------------------------------------ pipelined
 
 
-def _pipelined(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> Timing:
+def settled_lookahead(lowered: Lowered) -> int:
+    """Tiles in flight of a pipelined schedule, ``fit`` worked out.
+
+    Raises
+    ------
+    MappingError
+        More than the registers hold.
+    """
     wanted = lowered.mapping.schedule.lookahead
     most = fitted_lookahead(lowered)
     lookahead = most if wanted == FIT else int(wanted)
@@ -247,6 +270,11 @@ def _pipelined(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> Timing:
         text = f"{lookahead} tiles in flight do not fit into the registers: they hold {most}"
         hint = "write fewer, or 'lookahead: fit'"
         raise MappingError(Problem(text, lowered.mapping.schedule.span, hint))
+    return lookahead
+
+
+def _pipelined(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> Timing:
+    lookahead = settled_lookahead(lowered)
     step = step_graph(lowered, counts, lookahead)
     graph = step.graph
     try:

@@ -197,8 +197,21 @@ def read_distance(lowered: Lowered, reader: LoweredEinsum, access: Access) -> in
     None where no step waits for another: an Einsum that goes along the whole rank within
     one step hands its running value on by itself.
     """
+    shifts = read_shifts(lowered, reader, access)
+    if shifts is None:
+        return None
+    return sum(shift * lowered.inner_bound(member) for member, shift in shifts)
+
+
+def read_shifts(
+    lowered: Lowered, reader: LoweredEinsum, access: Access
+) -> tuple[tuple[str, int], ...] | None:
+    """How many iterations of which shared loops ago an element was written.
+
+    None as in ``read_distance``.
+    """
     writer = next(e for e in lowered.einsums if e.name == access.tensor)
-    distance = 0
+    found: list[tuple[str, int]] = []
     for written, read in zip(writer.einsum.target.indices, access.indices, strict=True):
         if not isinstance(written, Affine) or not isinstance(read, Affine):
             continue
@@ -216,8 +229,8 @@ def read_distance(lowered: Lowered, reader: LoweredEinsum, access: Access) -> in
         if shift > 0 and (reader is writer or not apart):
             if not inner:
                 return None
-            distance += shift * lowered.inner_bound(inner[0])
-    return distance
+            found.append((inner[0], shift))
+    return tuple(found)
 
 
 def _feed(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -14,7 +14,9 @@ from .files import write_result
 from .options import Known, json_option, settings_option
 
 if TYPE_CHECKING:
+    from archsim import Architecture, Mapping
     from archsim.results import Result
+    from workloads import Workload
 
 
 @click.command("simulate")
@@ -27,7 +29,11 @@ if TYPE_CHECKING:
     metavar="NAME|FILE",
     help="Default: of each part's cascade. May be given for several parts.",
 )
-@click.option("--engine", type=Known(["analytical", "event"]), default="analytical")
+@click.option(
+    "--engine",
+    type=Known(["analytical", "event"]),
+    help="How latency is found: an average step (the default), or every tile.",
+)
 @settings_option
 @json_option
 @click.option("--out", metavar="DIR", type=Path, help="Write result, report and pictures.")
@@ -37,7 +43,7 @@ def simulate_command(
     workload: str,
     architecture: str,
     mappings: tuple[str, ...],
-    engine: str,
+    engine: Literal["analytical", "event"] | None,
     settings: tuple[str, ...],
     as_json: bool,
     out: Path | None,
@@ -45,21 +51,30 @@ def simulate_command(
     explain: bool,
 ) -> None:
     """Simulate a WORKLOAD on an ARCH; by default BERT at 4K tokens on fusemax."""
-    _refuse_what_is_not_there(mappings, engine, trace)
+    _refuse_what_is_not_there(mappings)
     if as_json and explain:
         raise click.UsageError("--explain is for people; --json prints the exact numbers")
-    result = _simulate(workload, architecture, mappings, settings)
+    if trace and engine == "analytical":
+        raise click.UsageError("--trace is of the event engine; leave out --engine analytical")
+    asked = _asked(workload, architecture, mappings, settings)
+    result = _simulate(asked, engine or ("event" if trace else "analytical"))
     written = write_result(result, out) if out else ()
+    if trace:
+        from archsim.trace import trace as timeline
+
+        timeline(*asked).save(trace)
+        written = (*written, trace)
     if as_json:
         show_json(result.to_dict())
     else:
         _show_result(result, explain, written)
 
 
-def _simulate(
+def _asked(
     workload: str, architecture: str, mappings: tuple[str, ...], settings: tuple[str, ...]
-) -> Result:
-    from archsim import Architecture, Mapping, simulate
+) -> tuple[Workload, Architecture, list[Mapping]]:
+    """What is simulated: read from the names, with the settings."""
+    from archsim import Architecture, Mapping
     from archsim.engine import default_mapping
     from archsim.spec.overrides import parse_overrides
     from workloads import load
@@ -73,7 +88,15 @@ def _simulate(
             f"--set mapping.{given.mapping[0].field} is for one mapping, but {len(names)} are "
             "given: change it in its file"
         )
-    return simulate(work, machine, [Mapping.load(name, given) for name in names])
+    return work, machine, [Mapping.load(name, given) for name in names]
+
+
+def _simulate(
+    asked: tuple[Workload, Architecture, list[Mapping]], engine: Literal["analytical", "event"]
+) -> Result:
+    from archsim import simulate
+
+    return simulate(*asked, engine=engine)
 
 
 def _show_result(result: Result, explained: bool, written: tuple[Path, ...]) -> None:
@@ -87,11 +110,7 @@ def _show_result(result: Result, explained: bool, written: tuple[Path, ...]) -> 
         click.echo(f"wrote {path}", err=True)
 
 
-def _refuse_what_is_not_there(mappings: tuple[str, ...], engine: str, trace: Path | None) -> None:
-    if engine == "event":
-        raise InputError("--engine event: there is no event engine yet; use --engine analytical")
-    if trace is not None:
-        raise InputError("--trace: a timeline needs the event engine, which is not there yet")
+def _refuse_what_is_not_there(mappings: tuple[str, ...]) -> None:
     if "auto" in mappings:
         raise InputError(
             "--mapping auto: there is no search for mappings yet; "

@@ -1,0 +1,439 @@
+"""Walks the shared nest of some Einsums and classes its steps by what they do, exactly.
+
+A step is one iteration of the loops that the Einsums share. Its class tells which Einsums
+run and for how long (edge tiles are as small as they are), what they move, and how many
+steps ago a running value was written. An Einsum that stays outside a loop runs at the
+loop's first iteration if others inside need its result, else at the last. What it moves is
+spread evenly over the loop's steps: it is fetched ahead, and handed outwards meanwhile.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from einsum_cascade.errors import MappingError, Problem
+
+from .counts import EinsumCount
+from .lattice import Axis, Extents, Loop, count_points, first_tile, inside, iterations, split
+from .lower import Lowered, LoweredEinsum
+from .step_flows import EinsumFlows, Move, Role, Slice, einsum_flows
+from .step_word import Step, Word, repeat, sequence
+from .tasks import busy_cycles
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """An Einsum of a unit: ``loops`` are its own view of the unit's loops, None outside."""
+
+    e: LoweredEinsum
+    loops: tuple[Loop | None, ...]
+    own: tuple[Loop, ...]
+    busy: Fraction
+    """Cycles of one temporal iteration."""
+    flows: EinsumFlows
+    early: bool
+    """Whether it runs at the first iteration of the loops it stays outside of."""
+
+    @property
+    def steps(self) -> tuple[Loop, ...]:
+        """The loops that make steps and that it runs in."""
+        return tuple(loop for loop in self.loops if loop is not None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unit:
+    """Einsums that run together, step by step."""
+
+    name: str
+    axes: tuple[Axis, ...]
+    loops: tuple[Loop, ...]
+    parts: tuple[Part, ...]
+    memories: int
+
+    def indices(self, step: int) -> tuple[tuple[str, int], ...]:
+        """Where a step is: the iteration of every loop, by member."""
+        extents = tuple(a.extent for a in self.axes)
+        found: list[tuple[str, int]] = []
+        for depth, loop in enumerate(self.loops):
+            total = iterations(extents[loop.axis], loop.stride)
+            body = count_points(self.loops[depth + 1 :], _within(extents, loop, total == 1))
+            index = min(step // body, total - 1)
+            step -= index * body
+            found.append((loop.member, index))
+            extents = _within(extents, loop, index == total - 1)
+        return tuple(found)
+
+    @property
+    def outside(self) -> tuple[str, ...]:
+        """Einsums that do not run at every step."""
+        return tuple(p.e.name for p in self.parts if self.depth(p) is not None)
+
+    def depth(self, part: Part) -> int | None:
+        """The outermost loop of more than one iteration that an Einsum stays out of."""
+        return _apart(self, part.loops)
+
+    def round(self, part: Part) -> int:
+        """Steps of the loops from the first that an Einsum stays out of, inwards."""
+        depth = self.depth(part)
+        if depth is None:
+            return 1
+        extents = first_tile(tuple(a.extent for a in self.axes), self.loops[:depth])
+        return count_points(self.loops[depth:], extents)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepClass:
+    """What happens in a step, Einsum by Einsum and memory by memory.
+
+    ``loads`` and ``drains`` are elements by Einsum and memory; ``back`` holds, by loop, the
+    steps since its previous iteration (None at its first).
+    """
+
+    runs: tuple[bool, ...]
+    busy: tuple[Fraction, ...]
+    loads: tuple[tuple[Fraction, ...], ...]
+    drains: tuple[tuple[Fraction, ...], ...]
+    back: tuple[int | None, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Walk:
+    """A unit's run: the word of its steps and what each class of them does."""
+
+    unit: Unit
+    word: Word
+    classes: tuple[StepClass, ...]
+
+
+# ------------------------------------------------------------------ units
+
+
+def shared_unit(
+    lowered: Lowered, counts: tuple[EinsumCount, ...], einsums: tuple[LoweredEinsum, ...]
+) -> Unit:
+    """Einsums in the loops of the shared nest; a step is one iteration of them."""
+    members = [s.member for s in lowered.nest]
+    inside_of = {x.member for e in einsums for x in e.shared}
+    members = [m for m in members if m in inside_of]
+    variables = tuple(dict.fromkeys(lowered.tiling.members[m].rank.lower() for m in members))
+    axes = lowered.tiling.axes(variables)
+    loops = tuple(_unit_loop(lowered, axes, m) for m in members)
+    views = [tuple(_view(e.shared, m) for m in members) for e in einsums]
+    unit = Unit(
+        name=" ".join(e.name for e in einsums), axes=axes, loops=loops, parts=(), memories=0
+    )
+    apart = [_apart(unit, v) for v in views]
+    needed = _needed(einsums, [out is None for out in apart])
+    parts = tuple(
+        _part(lowered, counts, e, view, e.own, out is not None and e.name in needed)
+        for e, view, out in zip(einsums, views, apart, strict=True)
+    )
+    memories = len(lowered.architecture.memories)
+    return Unit(name=unit.name, axes=axes, loops=loops, parts=parts, memories=memories)
+
+
+def _needed(einsums: tuple[LoweredEinsum, ...], inside: list[bool]) -> set[str]:
+    """What Einsums inside all loops read, and what that is made of."""
+    found: set[str] = set()
+    for e, within in reversed(list(zip(einsums, inside, strict=True))):
+        if within or e.name in found:
+            found |= {a.tensor for a in e.einsum.reads}
+    return found
+
+
+def single_unit(lowered: Lowered, counts: tuple[EinsumCount, ...], e: LoweredEinsum) -> Unit:
+    """One Einsum by itself; a step is one iteration of all its temporal loops."""
+    part = _part(lowered, counts, e, e.temporal, (), False)
+    memories = len(lowered.architecture.memories)
+    return Unit(name=e.name, axes=e.axes, loops=e.temporal, parts=(part,), memories=memories)
+
+
+def _part(
+    lowered: Lowered,
+    counts: tuple[EinsumCount, ...],
+    e: LoweredEinsum,
+    loops: tuple[Loop | None, ...],
+    own: tuple[Loop, ...],
+    early: bool,
+) -> Part:
+    count = next(c for c in counts if c.einsum == e.name)
+    steps = tuple(loop for loop in loops if loop is not None)
+    return Part(
+        e=e,
+        loops=loops,
+        own=own,
+        busy=busy_cycles(lowered, e) / e.iterations,
+        flows=einsum_flows(lowered, e, count, steps),
+        early=early,
+    )
+
+
+def _view(shared: tuple[Loop, ...], member: str) -> Loop | None:
+    return next((x for x in shared if x.member == member), None)
+
+
+def _unit_loop(lowered: Lowered, axes: tuple[Axis, ...], name: str) -> Loop:
+    member = lowered.tiling.members[name]
+    variable = member.rank.lower()
+    for number, axis in enumerate(axes):
+        stride = dict(axis.variables).get(variable)
+        if stride is not None:
+            size = min(member.stride, lowered.tiling.shapes[member.rank])
+            return Loop(member=name, axis=number, stride=size * stride, level=0, variable=variable)
+    raise AssertionError(f"{name} is no axis of the nest")
+
+
+def _apart(unit: Unit, view: tuple[Loop | None, ...]) -> int | None:
+    """The first loop of more than one iteration that an Einsum stays out of."""
+    extents = tuple(a.extent for a in unit.axes)
+    for depth, (loop, own) in enumerate(zip(unit.loops, view, strict=True)):
+        if own is None and extents[loop.axis] > loop.stride:
+            return depth
+        extents = inside(extents, loop, min(extents[loop.axis], loop.stride))
+    return None
+
+
+# ------------------------------------------------------------------ the walk
+
+
+@dataclass(frozen=True, slots=True)
+class _At:
+    """Where a step is in one loop, as far as anybody asks."""
+
+    first: bool
+    last: bool
+    back: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What the rest of a walk depends on, inside the loops walked so far.
+
+    ``extents`` is None for an Einsum whose iterations are not the nest's here; ``slices``
+    holds a flow's share once its tile stays to the end of the walk, ``fresh`` whether the
+    loops that do not move it were at their first iteration.
+    """
+
+    nest: Extents
+    extents: tuple[Extents | None, ...]
+    at: tuple[_At, ...]
+    slices: tuple[tuple[Slice | None, ...], ...]
+    fresh: tuple[tuple[bool, ...], ...]
+
+
+def walk(unit: Unit, wanted: frozenset[str] = frozenset()) -> Walk:
+    """Class all steps of a unit.
+
+    Parameters
+    ----------
+    wanted : frozenset of str
+        Members of loops whose previous iteration running values come from.
+
+    Raises
+    ------
+    MappingError
+        An Einsum's tiles do not go along with the nest's.
+    """
+    walker = _Walker(unit, wanted)
+    word = walker.visit(0, walker.start())
+    return Walk(unit=unit, word=word, classes=tuple(walker.classes))
+
+
+class _Walker:
+    def __init__(self, unit: Unit, wanted: frozenset[str]) -> None:
+        self.unit = unit
+        self.wanted = wanted
+        self.classes: dict[StepClass, int] = {}
+        self.memo: dict[tuple[int, _State], Word] = {}
+        self.steps = count_points(unit.loops, tuple(a.extent for a in unit.axes))
+        depths = range(len(unit.loops))
+        out = [[p for p in unit.parts if p.loops[d] is None] for d in depths]
+        asked = {x.variable for x in unit.loops if x.member in wanted}
+        self.ask_first = [
+            any(p.early for p in ps) or x.variable in asked
+            for x, ps in zip(unit.loops, out, strict=True)
+        ]
+        self.ask_last = [any(not p.early for p in ps) for ps in out]
+        # How many loops of an Einsum's own are among the first of the unit's.
+        self.place = [
+            [sum(x is not None for x in p.loops[:d]) for d in range(len(unit.loops) + 1)]
+            for p in unit.parts
+        ]
+        self.apart = [unit.depth(p) for p in unit.parts]
+        self.ask_fresh = [frozenset(m.flow for m in p.flows.moves if m.again) for p in unit.parts]
+
+    def start(self) -> _State:
+        """Outside all loops."""
+        parts = self.unit.parts
+        state = _State(
+            nest=tuple(a.extent for a in self.unit.axes),
+            extents=tuple(p.e.extents for p in parts),
+            at=(),
+            slices=tuple((None,) * len(p.flows.flows) for p in parts),
+            fresh=tuple((True,) * len(p.flows.flows) for p in parts),
+        )
+        return self.sliced(0, state)
+
+    def visit(self, depth: int, state: _State) -> Word:
+        """The word of what is inside the first ``depth`` loops."""
+        key = (depth, state)
+        if key not in self.memo:
+            last = depth == len(self.unit.loops)
+            self.memo[key] = self.leaf(state) if last else self.loop(depth, state)
+        return self.memo[key]
+
+    def loop(self, depth: int, state: _State) -> Word:
+        """All iterations of a loop: the first, those in the middle, the last."""
+        loop = self.unit.loops[depth]
+        total = iterations(state.nest[loop.axis], loop.stride)
+        runs = [(1, True, False), (total - 2, False, False), (1, False, True)]
+        words: list[Word] = []
+        for count, first, last in runs if total > 1 else [(1, True, True)]:
+            if count:
+                at = _At(
+                    first=first and self.ask_first[depth],
+                    last=last and self.ask_last[depth],
+                    back=self.back(depth, state, first) if loop.member in self.wanted else None,
+                )
+                word = self.visit(depth + 1, self.enter(depth, state, at, first, last))
+                words.append(repeat(count, word))
+        return sequence(words)
+
+    def back(self, depth: int, state: _State, first: bool) -> int | None:
+        """Steps since a rank's previous coordinate, at the least; None at its first.
+
+        Where an outer loop over the rank has moved on, the previous coordinate was in the
+        last iteration of this one, as long ago as one iteration takes or longer.
+        """
+        loop = self.unit.loops[depth]
+        outer = zip(self.unit.loops[:depth], state.at, strict=True)
+        if first and all(a.first for x, a in outer if x.variable == loop.variable):
+            return None
+        return count_points(self.unit.loops[depth + 1 :], _within(state.nest, loop, False))
+
+    def enter(self, depth: int, state: _State, at: _At, first: bool, last: bool) -> _State:
+        """The state inside an iteration of a loop."""
+        loop = self.unit.loops[depth]
+        total = iterations(state.nest[loop.axis], loop.stride)
+        extents: list[Extents | None] = []
+        fresh: list[tuple[bool, ...]] = []
+        for number, p in enumerate(self.unit.parts):
+            own, now, new = p.loops[depth], state.extents[number], state.fresh[number]
+            if own is not None and now is not None:
+                alike = iterations(now[own.axis], own.stride) == total
+                now = _within(now, own, last) if alike else None
+                if not first:
+                    new = self.seen(number, depth, new)
+            extents.append(now)
+            fresh.append(new)
+        inner = _State(
+            nest=_within(state.nest, loop, last),
+            extents=tuple(extents),
+            at=(*state.at, at),
+            slices=state.slices,
+            fresh=tuple(fresh),
+        )
+        return self.sliced(depth + 1, inner)
+
+    def seen(self, number: int, depth: int, fresh: tuple[bool, ...]) -> tuple[bool, ...]:
+        """What is fresh after the first iteration: tiles that the loop moves."""
+        flows, place = self.unit.parts[number].flows.flows, self.place[number][depth]
+        return tuple(
+            f
+            and (place >= len(flow.loops) or flow.moving[place] or i not in self.ask_fresh[number])
+            for i, (f, flow) in enumerate(zip(fresh, flows, strict=True))
+        )
+
+    def sliced(self, depth: int, state: _State) -> _State:
+        """The state with the shares of tiles that stay to the end of the walk."""
+        slices: list[tuple[Slice | None, ...]] = []
+        for number, p in enumerate(self.unit.parts):
+            now, place = state.extents[number], self.place[number][depth]
+            known = list(state.slices[number])
+            out = self.apart[number]
+            for i, flow in enumerate(p.flows.flows):
+                if now is None or (out is not None and depth > out):
+                    continue
+                fresh = state.fresh[number][i]
+                if known[i] is None and (place >= flow.stepped or flow.stays(place, now)):
+                    known[i] = flow.slice(place, now, fresh)
+                if depth == out:
+                    known[i] = self.spread(depth, state, number, i)
+            slices.append(tuple(known))
+        return replace(state, slices=tuple(slices))
+
+    def spread(self, depth: int, state: _State, number: int, flow: int) -> Slice:
+        """A step's share of what an Einsum moves that stays out of some loop from here on."""
+        p, now, place = self.unit.parts[number], state.extents[number], self.place[number][depth]
+        assert now is not None, "shares are of tiles that go along with the nest"
+        known = state.slices[number][flow]
+        if known is not None:
+            total = known.times(count_points(p.steps[place:], now))
+        else:
+            total = p.flows.flows[flow].total(now, place, state.fresh[number][flow])
+        steps = count_points(self.unit.loops[depth:], state.nest)
+        return total.times(Fraction(1, steps))
+
+    def leaf(self, state: _State) -> Word:
+        """One step."""
+        runs = tuple(self.runs(p, state) for p in self.unit.parts)
+        for p, runs_here, extents in zip(self.unit.parts, runs, state.extents, strict=True):
+            if runs_here and extents is None:
+                text = (
+                    f"{p.e.name}'s edge tiles do not go along with those of the Einsums beside it"
+                )
+                hint = "use --engine analytical, or tiles that divide the shapes"
+                raise MappingError(Problem(text, None, hint))
+        found = StepClass(
+            runs=runs,
+            busy=tuple(
+                p.busy * count_points(p.own, x) if r and x is not None else Fraction(0)
+                for p, r, x in zip(self.unit.parts, runs, state.extents, strict=True)
+            ),
+            loads=self.moved(state, runs, "load"),
+            drains=self.moved(state, runs, "drain"),
+            back=tuple(a.back for a in state.at),
+        )
+        return Step(self.classes.setdefault(found, len(self.classes)))
+
+    def runs(self, p: Part, state: _State) -> bool:
+        """Whether an Einsum runs at a step."""
+        return all(x is not None or self.alone(d, state, p.early) for d, x in enumerate(p.loops))
+
+    def alone(self, depth: int, state: _State, early: bool) -> bool:
+        """Whether a step is where an Einsum outside a loop runs."""
+        return state.at[depth].first if early else state.at[depth].last
+
+    def moved(
+        self, state: _State, runs: tuple[bool, ...], role: Role
+    ) -> tuple[tuple[Fraction, ...], ...]:
+        """Elements by Einsum and memory."""
+        found: list[tuple[Fraction, ...]] = []
+        for number, p in enumerate(self.unit.parts):
+            sums = [Fraction(0)] * self.unit.memories
+            even = self.apart[number] is not None
+            for m in p.flows.moves if runs[number] or even else ():
+                if m.role == role:
+                    sums[m.memory] += m.scale * self.share(number, m, state)
+            found.append(tuple(sums))
+        return tuple(found)
+
+    def share(self, number: int, move: Move, state: _State) -> Fraction:
+        """A step's share of a move, before it is scaled."""
+        depth = self.apart[number]
+        if move.flow is not None:
+            share = state.slices[number][move.flow]
+            if share is None:
+                return Fraction(0)
+            return share.again if move.again else share.arrives
+        if depth is None:
+            return Fraction(1)
+        steps = self.unit.parts[number].steps
+        return Fraction(count_points(steps, self.unit.parts[number].e.extents), self.steps)
+
+
+def _within(extents: Extents, loop: Loop, last: bool) -> Extents:
+    """Extents inside the last iteration of a loop, or inside one before it."""
+    parts = split(extents[loop.axis], loop.stride)
+    return inside(extents, loop, parts[-1 if last else 0][1])

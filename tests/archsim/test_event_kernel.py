@@ -1,0 +1,204 @@
+"""The event kernel against a simulation that writes out every turn and jumps over none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from itertools import pairwise
+from random import Random
+
+import pytest
+from event_unrolled import run_unrolled, written_out
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from random_programs_of_events import random_program, random_word
+
+from archsim.event_flat import run_program, time_unit
+from archsim.event_program import (
+    EventDependency,
+    EventProgram,
+    EventTask,
+    IssueError,
+    components,
+    ordered,
+)
+from archsim.step_word import (
+    EMPTY,
+    Repeat,
+    Seq,
+    Step,
+    Word,
+    length,
+    relabelled,
+    repeat,
+    sequence,
+    spelled,
+    tally,
+    unrolled,
+)
+from einsum_cascade.errors import InputError
+
+LOGGED = 15_000
+"""Turns of which a log loses none."""
+
+# ------------------------------------------------------------------ words
+
+
+@given(st.integers(0, 10**6))
+def test_a_word_says_what_was_put_in(seed: int) -> None:
+    random = Random(seed)
+    word = random_word(random, 3)
+    steps = written_out(word)
+    assert list(unrolled(word)) == steps
+    assert length(word) == len(steps)
+    assert tally(word) == {k: steps.count(k) for k in set(steps)}
+    again = sequence([word, Step(0), repeat(3, word), word])
+    assert written_out(again) == [*steps, 0, *steps * 4]
+    merged = relabelled(word, (0, 1, 1))
+    assert written_out(merged) == [min(k, 1) for k in steps]
+    for part in (word, again, merged):
+        assert is_merged(part)
+
+
+def is_merged(word: Word) -> bool:
+    """No repetition of a repetition, no equal neighbours, no sequence of one."""
+    if isinstance(word, Step):
+        return True
+    if isinstance(word, Repeat):
+        return word.count > 1 and not isinstance(word.body, Repeat) and is_merged(word.body)
+    bodies = [p.body if isinstance(p, Repeat) else p for p in word.parts]
+    alike = any(a == b for a, b in pairwise(bodies))
+    return len(word.parts) > 1 and not alike and all(is_merged(p) for p in word.parts)
+
+
+def test_words_are_spelled() -> None:
+    inner = sequence([repeat(240, Step(0)), repeat(16, Step(1))])
+    assert spelled(repeat(768, inner)) == "(a^240 b^16)^768"
+    assert spelled(sequence([inner, inner, Step(30)])) == "(a^240 b^16)^2 s30"
+    assert repeat(2, repeat(3, Step(1))) == Repeat(6, Step(1))
+    assert sequence([EMPTY, Step(2), Seq(())]) == Step(2)
+
+
+# ------------------------------------------------------------------ the kernel
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.integers(0, 10**9))
+def test_jumping_or_not_equals_the_unrolled_run(seed: int) -> None:
+    program = random_program(Random(seed))
+    expected, turns = run_unrolled(program)
+    for jumping in (False, True):
+        run = run_program(program, jumping=jumping, logged=True)
+        assert run.exact
+        assert run.cycles == expected
+        assert run.turns == len(turns)
+        names = [t.name for t in program.tasks]
+        for s in run.slices:
+            assert turns[names.index(s.task), s.step] == (s.start, s.end)
+        if run.fired < LOGGED:
+            assert run.fired == len(run.slices)
+            assert jumping or not run.gaps
+        if not jumping:
+            assert run.fired == len(turns)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_long_runs_are_jumped_over(seed: int) -> None:
+    """With room on every dependency the run settles: a thousand times as long is as soon done."""
+    random = Random(seed)
+    program = random_program(random)
+    room = tuple(
+        EventDependency(
+            before=d.after,
+            after=d.before,
+            distance=(max(x or 0 for x in d.distance) + lag + 2,) * len(d.distance),
+            room=True,
+        )
+        for d in program.dependencies
+        for lag in (abs(program.tasks[d.after].stage - program.tasks[d.before].stage),)
+    )
+    program = replace(program, dependencies=(*program.dependencies, *room))
+    program = ordered(replace(program, word=repeat(3000, program.word)))
+    if tally(program.word).keys() and length(program.word) < 60_000:
+        slow = run_program(program, jumping=False)
+        fast = run_program(program)
+        assert fast.cycles == slow.cycles
+        assert slow.fired == slow.turns == fast.turns
+        if slow.fired > 30_000:
+            assert fast.fired < slow.fired / 2
+
+
+def two(lookahead: int, count: int, late: int = 1000) -> EventProgram:
+    """A producer with a late result, and a consumer that lets it run ahead so far."""
+    one = (Fraction(1),)
+    return EventProgram(
+        tasks=(
+            EventTask(name="a", resource="x", occupancy=one, late=Fraction(late)),
+            EventTask(name="b", resource="y", occupancy=one),
+        ),
+        dependencies=(
+            EventDependency(before=0, after=1, distance=(0,)),
+            EventDependency(before=1, after=0, distance=(lookahead,), room=True),
+        ),
+        word=repeat(count, Step(0)),
+    )
+
+
+@pytest.mark.parametrize("lookahead", [1, 2, 3, 13, 37, 100])
+def test_bursts_of_any_length(lookahead: int) -> None:
+    assert run_program(two(lookahead, 500)).cycles == run_unrolled(two(lookahead, 500))[0]
+    # Bursts of ``lookahead`` results every 1002 cycles; the last one ends the run.
+    rounds = 10**12
+    long = run_program(two(lookahead, lookahead * rounds))
+    assert long.cycles == rounds * 1002 + lookahead - 1
+    assert long.fired < 2000
+    assert long.period == Fraction(1002, lookahead)
+
+
+def test_a_run_too_long_for_whole_cycles_is_refused() -> None:
+    with pytest.raises(InputError, match=r"too long for the whole numbers.*--engine analytical"):
+        run_program(two(1, 2**60))
+
+
+def test_the_finest_unit_that_holds() -> None:
+    """Odd fractions are exact while they fit, then powers of two, rounded up."""
+    occupancy = (Fraction(1000, 1001),)
+    short = two(1, 1000, late=0)
+    short = replace(short, tasks=tuple(replace(t, occupancy=occupancy) for t in short.tasks))
+    assert time_unit(short) == (1001, True)
+    assert run_program(short).cycles == 2000 * occupancy[0]
+    long = replace(short, word=repeat(2**54, Step(0)))
+    assert time_unit(long) == (32, False)
+    run = run_program(long)
+    assert not run.exact
+    assert 0 <= run.cycles - 2**55 * occupancy[0] <= Fraction(2**55, 32)
+
+
+def test_a_run_that_does_not_settle_is_given_up() -> None:
+    """A producer without room runs ahead of a slower consumer for ever."""
+    program = two(1, 10**9, late=0)
+    program = replace(
+        program,
+        tasks=(program.tasks[0], replace(program.tasks[1], occupancy=(Fraction(2),))),
+        dependencies=program.dependencies[:1],
+    )
+    with pytest.raises(InputError, match="has not settled after 100,000 task events"):
+        run_program(program, most=100_000)
+
+
+def test_parts_that_hang_together() -> None:
+    program = two(1, 10)
+    apart = replace(program, dependencies=())
+    assert len(components(program)) == 1
+    parts = components(apart)
+    assert [t.name for p in parts for t in p.tasks] == ["a", "b"]
+    assert run_program(apart).cycles == 10 + 1000
+
+
+def test_a_cycle_is_named() -> None:
+    program = two(0, 10)
+    with pytest.raises(IssueError, match=r"a -> b -> a|b -> a -> b"):
+        ordered(program)
+    itself = replace(program, dependencies=(EventDependency(before=1, after=1, distance=(0,)),))
+    with pytest.raises(IssueError, match="b -> b"):
+        ordered(itself)

@@ -1,0 +1,94 @@
+"""An event simulation of an event program without any shortcut: every turn of every task.
+
+The word is written out step by step, every turn gets a list of the turns it waits for, and
+a heap of events fires them: a turn starts when it is the next of its resource's queue, the
+resource is free, and all it waits for has happened. Times are fractions of a cycle.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from fractions import Fraction
+
+from archsim.event_program import EventProgram
+from archsim.step_word import Repeat, Seq, Word
+
+Turn = tuple[int, int]
+"""Task number and step."""
+
+
+def written_out(word: Word) -> list[int]:
+    """The class of every step."""
+    if isinstance(word, Repeat):
+        return written_out(word.body) * word.count
+    if isinstance(word, Seq):
+        return [kind for part in word.parts for kind in written_out(part)]
+    return [word.kind]
+
+
+def run_unrolled(program: EventProgram) -> tuple[Fraction, dict[Turn, tuple[Fraction, Fraction]]]:
+    """Cycles until the last result (and what follows it), and start and end of every turn."""
+    kinds = written_out(program.word)
+    runs = {
+        (i, k)
+        for k, kind in enumerate(kinds)
+        for i, task in enumerate(program.tasks)
+        if task.occupancy[kind] is not None
+    }
+    waits: dict[Turn, list[tuple[Turn, bool]]] = {turn: [] for turn in runs}
+    for d in program.dependencies:
+        for k, kind in enumerate(kinds):
+            distance = d.distance[kind]
+            if (d.after, k) in runs and distance is not None and (d.before, k - distance) in runs:
+                waits[d.after, k].append(((d.before, k - distance), d.room))
+    return _fire(program, kinds, waits)
+
+
+def _fire(
+    program: EventProgram, kinds: list[int], waits: dict[Turn, list[tuple[Turn, bool]]]
+) -> tuple[Fraction, dict[Turn, tuple[Fraction, Fraction]]]:
+    tasks = program.tasks
+    tells: dict[Turn, list[tuple[Turn, bool]]] = {turn: [] for turn in waits}
+    missing = {turn: len(found) for turn, found in waits.items()}
+    for turn, found in waits.items():
+        for before, room in found:
+            tells[before].append((turn, room))
+    queues: dict[str, deque[Turn]] = {r: deque() for r in program.resources}
+    for turn in sorted(waits, key=lambda t: (t[1] + tasks[t[0]].stage, t[0])):
+        queues[tasks[turn[0]].resource].append(turn)
+    held = dict(program.start)
+    busy = dict.fromkeys(queues, True)
+    done: dict[Turn, tuple[Fraction, Fraction]] = {}
+    finish = Fraction(0)
+    after = dict(program.ends)
+    events: list[tuple[Fraction, int, str, Turn | None]] = []
+    for resource in queues:
+        events.append((held.get(resource, Fraction(0)), len(events), resource, None))
+    heapq.heapify(events)
+    number = len(events)
+    while events:
+        now, _, resource, told = heapq.heappop(events)
+        if told is None:
+            busy[resource] = False
+        else:
+            missing[told] -= 1
+        if busy[resource] or not queues[resource] or missing[queues[resource][0]]:
+            continue
+        turn = queues[resource].popleft()
+        task = tasks[turn[0]]
+        occupancy = task.occupancy[kinds[turn[1]]]
+        assert occupancy is not None
+        end = now + occupancy
+        done[turn] = (now, end)
+        busy[resource] = True
+        finish = max(finish, end + task.late + after.get(task.name, Fraction(0)))
+        posts = [(end, resource, None)]
+        posts += [
+            (end if room else end + task.late, tasks[t[0]].resource, t) for t, room in tells[turn]
+        ]
+        for time, where, what in posts:
+            number += 1
+            heapq.heappush(events, (time, number, where, what))
+    assert not any(queues.values()), "some turn never starts"
+    return finish, done
