@@ -46,6 +46,10 @@ def _tidy(program: ir.Program, expression: Any) -> Any:
     import sympy
 
     found = expression
+    if not found.has(sympy.Min, sympy.Max) and not any(
+        _last_tile(r.name) in found.free_symbols for r in program.ranks
+    ):
+        return found
     for rank in (r for r in program.ranks if r.partition):
         whole, sizes = rank_symbol(rank.name), [rank_symbol(m) for m in rank.partition]
         last = _last_tile(rank.name)
