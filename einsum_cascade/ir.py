@@ -19,7 +19,7 @@ FUNCTIONS: Mapping[str, tuple[int, int | None]] = MappingProxyType(
     dict.fromkeys(
         (
             *("exp", "log", "sqrt", "rsqrt", "abs", "sign", "relu", "elu", "sigmoid"),
-            *("tanh", "silu", "gelu", "softplus", "erf", "floor", "sin", "cos"),
+            *("tanh", "silu", "gelu", "softplus", "erf", "floor"),
         ),
         (1, 1),
     )
