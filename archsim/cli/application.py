@@ -22,6 +22,7 @@ _MODULES = MappingProxyType(
     {
         "simulate": "simulating",
         "validate": "validating",
+        "reproduce": "reproducing",
         "analyze": "algebra",
         "rewrite": "algebra",
         "list": "catalogue",

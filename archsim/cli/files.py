@@ -21,8 +21,7 @@ def write_result(result: Result, folder: Path) -> tuple[Path, ...]:
     InputError
         The folder cannot be made or written.
     """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"cannot write into {folder}: it is not a folder")
+    check_folder(folder)
     from archsim.document import to_markdown
     from archsim.plots import plot_energy, plot_waterfall
     from archsim.report import explain, report
@@ -35,6 +34,18 @@ def write_result(result: Result, folder: Path) -> tuple[Path, ...]:
         write_file(folder / "waterfall.png", plot_waterfall(result).savefig),
         write_file(folder / "energy.png", plot_energy(result).savefig),
     )
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse to write into something else than a folder, or a place for one.
+
+    Raises
+    ------
+    InputError
+        It is there and no folder.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"cannot write into {folder}: it is not a folder")
 
 
 def write_text(path: Path, text: str) -> Path:

@@ -1,0 +1,25 @@
+"""What a study leaves in a folder: tables as CSV and Markdown, figures as SVG and PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from archsim.document import Document, to_markdown
+
+from .published import PublishedValue, beside_document, beside_sheet
+from .study import Study
+from .tables import figure_document, figure_sheet, headline, headline_sheet, runs_sheet, to_csv
+
+
+def texts(study: Study, published: tuple[PublishedValue, ...] = ()) -> Iterator[tuple[str, str]]:
+    """Names and contents of all text files."""
+    yield "headline.csv", to_csv(headline_sheet(study))
+    yield "runs.csv", to_csv(runs_sheet(study))
+    documents: list[Document] = [headline(study)]
+    if published:
+        yield "published.csv", to_csv(beside_sheet(study, published))
+        documents.append(beside_document(study, published))
+    for figure in study.plan.figures:
+        yield f"figure-{figure.number:02d}.csv", to_csv(figure_sheet(study, figure))
+        documents.append(figure_document(study, figure))
+    yield "report.md", "\n".join(to_markdown(d) for d in documents)
