@@ -91,7 +91,7 @@ def _with_tile(lowered: Lowered, shapes: dict[str, int], sizes: dict[str, int]) 
     """The mapping with other tile sizes, if that is legal."""
     tiling: Tiling = build_tiling(lowered.program, lowered.mapping, shapes, sizes)
     try:
-        trial = lower(lowered.program, lowered.mapping, lowered.architecture, tiling)
+        trial = lower(lowered.program, lowered.mapping, lowered.architecture, tiling, lowered)
     except MappingError:
         return None
     fits = all(r.fits for r in requirements(trial)) and not illegalities(trial)

@@ -17,7 +17,7 @@ from math import ceil
 
 from .cycle_mean import maximum_cycle_mean
 from .event_graph import EventGraph, Issue
-from .makespan import makespan
+from .makespan import shortest
 
 _GROWTH = 17 / 16
 _TRIES = 80
@@ -45,7 +45,7 @@ def modulo_schedule(graph: EventGraph) -> Issue:
             found.update(overlapped)
             break
         period = ceil(period * _GROWTH)
-    return min(found, key=lambda issue: makespan(trial, issue).cycles)
+    return shortest(trial, found)
 
 
 def _in_order(graph: EventGraph, orders: _Orders) -> Issue:

@@ -7,6 +7,7 @@ loops outermost first, what its accesses address, and the array it runs on.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 
 from einsum_cascade.errors import MappingError, Problem, SpecError, did_you_mean
@@ -54,17 +55,17 @@ class LoweredEinsum:
     reads: tuple[Footing, ...]
     write: Footing
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The tensor it writes."""
         return self.einsum.name
 
-    @property
+    @cached_property
     def temporal(self) -> tuple[Loop, ...]:
         """All temporal loops, outermost first."""
         return (*self.shared, *self.own)
 
-    @property
+    @cached_property
     def extents(self) -> Extents:
         """The whole iteration space."""
         return tuple(a.extent for a in self.axes)
@@ -73,12 +74,12 @@ class LoweredEinsum:
         """Temporal loops outside the tiles that ``level`` holds."""
         return tuple(loop for loop in self.temporal if loop.level < level)
 
-    @property
+    @cached_property
     def points(self) -> int:
         """Points of the iteration space (masks aside)."""
         return prod(self.extents)
 
-    @property
+    @cached_property
     def iterations(self) -> int:
         """Temporal iterations: what one processing element runs through."""
         return count_points(self.temporal, self.extents)
@@ -110,9 +111,16 @@ class Lowered:
 
 
 def lower(
-    program: Program, mapping: Mapping, architecture: Architecture, tiling: Tiling
+    program: Program,
+    mapping: Mapping,
+    architecture: Architecture,
+    tiling: Tiling,
+    like: Lowered | None = None,
 ) -> Lowered:
     """Bind ``mapping`` with the tile sizes of ``tiling``.
+
+    ``like`` is the same with other tile sizes: what the Einsums compute and address is
+    taken from there where their iteration spaces are the same.
 
     Raises
     ------
@@ -123,6 +131,8 @@ def lower(
         an array cannot do an operation; a tensor is kept nowhere.
     """
     builder = _Lowering(program, mapping, architecture, tiling)
+    if like is not None and like.shapes == tuple(tiling.shapes.items()):
+        builder.known = {e.name: e for e in like.einsums}
     einsums = builder.einsums()
     places = residency(program, mapping, architecture, builder.problems)
     if builder.problems:
@@ -170,6 +180,8 @@ class _Lowering:
         self.architecture = architecture
         self.tiling = tiling
         self.problems: list[Problem] = []
+        self.known: dict[str, LoweredEinsum] = {}
+        """Einsums on the same shapes, in other tiles."""
         self.levels = {m.name: i for i, m in enumerate(architecture.memories)}
         wrong = tuple(name_problems(program, mapping, architecture, tiling))
         if wrong:
@@ -234,7 +246,13 @@ class _Lowering:
         loops = (*shared, *own, *spatial)
         self.problems.extend(cover_problems(how, axes, loops, self.tiling))
         self.problems.extend(level_problems(how, (*shared, *own), self.architecture))
-        operations = einsum_operations(self.program, einsum)
+        known = self.known.get(einsum.name)
+        if known is None or known.axes != axes:
+            operations = einsum_operations(self.program, einsum)
+            reads = tuple(self._footing(a, axes) for a in einsum.reads)
+            write = self._footing(einsum.target, axes)
+        else:
+            operations, reads, write = known.operations, known.reads, known.write
         self.problems.extend(operation_problems(how, array, operations))
         return LoweredEinsum(
             einsum=einsum,
@@ -245,8 +263,8 @@ class _Lowering:
             spatial=spatial,
             outside=outside,
             operations=operations,
-            reads=tuple(self._footing(a, axes) for a in einsum.reads),
-            write=self._footing(einsum.target, axes),
+            reads=reads,
+            write=write,
         )
 
     def _own_level(self, level: str) -> int:
