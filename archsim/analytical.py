@@ -15,7 +15,7 @@ from .estimators import areas
 from .footprint import Requirement, requirements
 from .legality import illegalities
 from .lower import Lowered, lower
-from .mapping import Mapping
+from .mapping import WHOLE, Mapping
 from .results import (
     ArrayUse,
     Bounds,
@@ -42,7 +42,7 @@ def bind(
     MappingError
         The mapping breaks a dependency, loses a tensor, or needs more than a level holds.
     NoLegalMappingError
-        No size of a tile written ``fit`` makes the mapping fit.
+        No size of a tile written ``fit`` or ``whole`` makes the mapping fit.
     """
     sizes: dict[str, int] = {}
     open_tiles: list[str] = []
@@ -69,11 +69,14 @@ def _check_capacity(lowered: Lowered, error: type[MappingError]) -> None:
 
 
 def _fit(lowered: Lowered, shapes: dict[str, int], sizes: dict[str, int], member: str) -> Lowered:
-    """The lowering with the largest divisor of a tile's count that is legal, by bisection."""
+    """The lowering with the largest size of a tile that is legal, by bisection.
+
+    A size divides the tile's count; one written ``whole`` is all of it, or one.
+    """
     tile = next(t for t in lowered.mapping.tiles if t.member == member)
     outermost = lowered.tiling.of_rank(tile.rank)[0]
     count = lowered.tiling.bound(outermost)
-    choices = divisors(count)
+    choices = sorted({1, count}) if tile.size == WHOLE else divisors(count)
     best = lowered
     low, high = 1, len(choices) - 1
     while low <= high:

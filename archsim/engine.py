@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Literal, Protocol
 
 from einsum_cascade import Cascade
@@ -11,7 +12,30 @@ from einsum_cascade.library import builtin_names
 
 from .arch import Architecture
 from .mapping import Mapping
-from .results import Result
+from .results import PartUse, Result
+
+
+class PartLike(Protocol):
+    """What ``simulate`` needs of a part of a workload (``workloads.Part`` is one)."""
+
+    @property
+    def name(self) -> str:
+        """Shown in the result."""
+        ...
+
+    @property
+    def cascade(self) -> str:
+        """The cascade, by built-in name or file."""
+        ...
+
+    @property
+    def times(self) -> int:
+        """How often the part runs."""
+        ...
+
+    def shapes_for(self, ranks: Collection[str]) -> dict[str, int]:
+        """Shapes of those ranks that are given."""
+        ...
 
 
 class WorkloadLike(Protocol):
@@ -24,32 +48,47 @@ class WorkloadLike(Protocol):
 
     @property
     def cascade(self) -> str:
-        """The cascade, by built-in name or file."""
+        """The cascade of its attention, by built-in name or file."""
         ...
 
-    def shapes_for(self, ranks: Collection[str]) -> dict[str, int]:
-        """Shapes of those ranks that the workload gives."""
+    @property
+    def shapes(self) -> tuple[tuple[str, int], ...]:
+        """Shapes by rank, shown where parts have shapes of their own."""
+        ...
+
+    @property
+    def parts(self) -> Sequence[PartLike]:
+        """What runs, one after the other."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is left out, in sentences."""
         ...
 
 
 def simulate(
     workload: WorkloadLike,
     architecture: Architecture,
-    mapping: Mapping | None = None,
+    mapping: Mapping | Sequence[Mapping] | None = None,
     *,
     engine: Literal["analytical"] = "analytical",
 ) -> Result:
     """Counts, latency, energy, area and bounds of a workload on a machine.
 
+    Parts of a workload (attention, projections, ...) run one after the other, each as its
+    own mapping says; the result adds them up and keeps each in ``Result.parts``.
+
     Parameters
     ----------
     workload : WorkloadLike
-        Shapes, and the cascade to run where no mapping says another.
+        Shapes, and the cascades to run where no mapping says another.
     architecture : Architecture
         The machine.
-    mapping : Mapping, optional
-        How to run it. A mapping names its cascade; without one, the built-in mapping of
-        the workload's cascade that overlaps most is taken.
+    mapping : Mapping or sequence of Mapping, optional
+        How to run it. A mapping is for the parts whose cascade it names; one that names
+        another cascade makes the workload's attention run that. Every other part takes the
+        built-in mapping of its cascade that overlaps most.
     engine : str
         Only ``"analytical"``.
 
@@ -60,24 +99,87 @@ def simulate(
     MappingError
         The mapping is not legal on this machine; says why, with the numbers.
     """
-    from .analytical import evaluate_mapping
-
     if engine != "analytical":
         raise InputError(f"there is no engine '{engine}'; use 'analytical'")
-    if mapping is None:
-        mapping = default_mapping(workload.cascade)
+    given = (mapping,) if isinstance(mapping, Mapping) else tuple(mapping or ())
+    parts = tuple(workload.parts)
+    chosen = _mappings(workload.cascade, parts, given)
+    if len(parts) == 1 and parts[0].times == 1:
+        return _simulated(parts[0], chosen[0], architecture, workload.name)
+    from .merge import merged
+
+    return merged(
+        tuple(_run(p, m, architecture) for p, m in zip(parts, chosen, strict=True)),
+        workload=workload.name,
+        mapping=" + ".join(dict.fromkeys(m.name for m in _own_first(workload, parts, chosen))),
+        shape=workload.shapes,
+        notes=workload.notes,
+    )
+
+
+def _simulated(
+    part: PartLike, mapping: Mapping, architecture: Architecture, workload: str
+) -> Result:
+    from .analytical import evaluate_mapping
+
     program = Cascade.load(mapping.cascade).program
     ranks = (*program.parallel, *(r.name for r in program.ranks))
     return evaluate_mapping(
-        program, mapping, architecture, workload.shapes_for(ranks), workload=workload.name
+        program, mapping, architecture, part.shapes_for(ranks), workload=workload
     )
+
+
+def _run(part: PartLike, mapping: Mapping, architecture: Architecture) -> PartUse:
+    """One part simulated; what is wrong with it says which part it is."""
+    try:
+        found = _simulated(part, mapping, architecture, part.name)
+    except InputError as wrong:
+        problems = [replace(p, message=f"{part.name}: {p.message}") for p in wrong.problems]
+        raise type(wrong)(problems) from None
+    return PartUse(name=part.name, times=part.times, result=found)
+
+
+def _own_first(
+    workload: WorkloadLike, parts: tuple[PartLike, ...], mappings: tuple[Mapping, ...]
+) -> list[Mapping]:
+    """Mappings of the parts, that of the workload's own cascade first."""
+    pairs = sorted(
+        zip(parts, mappings, strict=True), key=lambda p: p[0].cascade != workload.cascade
+    )
+    return [mapping for _, mapping in pairs]
+
+
+def _mappings(
+    own: str, parts: tuple[PartLike, ...], given: tuple[Mapping, ...]
+) -> tuple[Mapping, ...]:
+    """The mapping of every part: the one given for its cascade, else the default."""
+    chosen: dict[str, Mapping] = {}
+    cascades = {part.cascade for part in parts}
+    for mapping in given:
+        cascade = mapping.cascade if mapping.cascade in cascades else own
+        if cascade in chosen:
+            text = f"mappings '{chosen[cascade].name}' and '{mapping.name}' are for the same parts"
+            hint = f"parts run {', '.join(sorted(cascades))}; give one mapping for each"
+            raise SpecError(Problem(text, hint=hint))
+        chosen[cascade] = mapping
+    if cascades - chosen.keys():
+        built_in = _built_in_mappings()
+        for cascade in sorted(cascades - chosen.keys()):
+            chosen[cascade] = _default(cascade, built_in)
+    return tuple(chosen[part.cascade] for part in parts)
 
 
 def default_mapping(cascade: str) -> Mapping:
     """The built-in mapping of a cascade: a pipelined one if there is one, else the first."""
-    found = [
-        m for name in builtin_names("mappings") if (m := Mapping.load(name)).cascade == cascade
-    ]
+    return _default(cascade, _built_in_mappings())
+
+
+def _built_in_mappings() -> tuple[Mapping, ...]:
+    return tuple(Mapping.load(name) for name in builtin_names("mappings"))
+
+
+def _default(cascade: str, mappings: tuple[Mapping, ...]) -> Mapping:
+    found = [m for m in mappings if m.cascade == cascade]
     if not found:
         raise SpecError(
             Problem(

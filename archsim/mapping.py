@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 FIT: Final = "fit"
 """A tile size (or lookahead) written ``fit``: the largest that fits."""
 
+WHOLE: Final = "whole"
+"""A tile size written ``whole``: the whole rank where that fits, else one."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DimensionRef:
@@ -30,7 +33,7 @@ class DimensionRef:
         return f"{self.array}.{self.dimension}"
 
 
-TileSize = int | DimensionRef | Literal["fit"]
+TileSize = int | DimensionRef | Literal["fit", "whole"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 from .document import Column, Document, Fact, Table
 from .quantities import area, bar, byte_size, count, energy, engineering, percent, ratio, seconds
+from .report_parts import part_schedules, parts_schedule, parts_table
 from .results import EinsumUse, LevelBuffer, LevelTraffic, Named, Result
 
 _NAME: Final[Literal["name"]] = "name"
@@ -33,6 +34,7 @@ def report(result: Result) -> Document:
         subtitle=_shape(result),
         facts=_facts(result),
         tables=(
+            *(((parts_table(result),),) if result.parts else ()),
             (_arrays(result),),
             (_memories(result),),
             (_einsums(result),),
@@ -48,13 +50,14 @@ def report(result: Result) -> Document:
 def explain(result: Result) -> Document:
     """Where each cycle, each byte and each picojoule came from."""
     tables = (
+        part_schedules(result),
         _energy_matrix(result),
         _traffic_by_einsum(result),
         _operations(result),
     )
     return Document(
         title="where the cycles, bytes and picojoules come from",
-        subtitle="loops: " + "  ".join(f"{name}={n:,}" for name, n in result.tiles),
+        subtitle=_loops(result),
         facts=_latency_parts(result),
         tables=tuple((t,) for t in tables if t.rows),
         notes=("what latency includes and what it leaves out: docs/engine.md",),
@@ -99,7 +102,7 @@ def _facts(result: Result) -> tuple[Fact, ...]:
         *facts,
         Fact("energy", energy(result.energy_pj), f"{_power(result)} on average"),
         Fact("area", area(result.area_um2)),
-        _schedule(result),
+        parts_schedule(result) if result.parts else _schedule(result),
     )
 
 
@@ -123,8 +126,19 @@ def _schedule(result: Result) -> Fact:
     )
 
 
+def _loops(result: Result) -> str:
+    return "loops: " + "  ".join(f"{k}={n:,}" for k, n in result.tiles) if result.tiles else ""
+
+
 def _latency_parts(result: Result) -> tuple[Fact, ...]:
     s = result.schedule
+    if result.parts:
+        sums = f"sum over {len(result.parts)} parts, each as often as it runs"
+        return (
+            Fact("cycles", count(result.cycles), sums),
+            Fact("fill and drain", count(s.fill_drain_cycles), "of all runs"),
+            Fact("bound by", result.bound_by, f"in most of the time; longest: {s.critical[0]}"),
+        )
     steady = s.steps * s.period_cycles
     return (
         Fact("cycles", count(result.cycles), "steady state + fill and drain"),

@@ -15,6 +15,7 @@ from .results import (
     EinsumUse,
     LevelBuffer,
     LevelTraffic,
+    PartUse,
     Result,
     ScheduleReport,
 )
@@ -56,6 +57,10 @@ def result_to_dict(result: Result) -> dict[str, Any]:
         "notes": list(result.notes),
         "charges_pj": charges,
         "einsum_traffic_bytes": {e.name: _traffic(e.traffic) for e in result.einsums},
+        "parts": [
+            {"name": p.name, "times": p.times, "result": result_to_dict(p.result)}
+            for p in result.parts
+        ],
     }
 
 
@@ -123,6 +128,10 @@ def _read(data: Mapping[str, Any]) -> Result:
             (einsum, component, pj)
             for einsum, found in data["charges_pj"].items()
             for component, pj in found.items()
+        ),
+        parts=tuple(
+            PartUse(name=p["name"], times=p["times"], result=result_from_dict(p["result"]))
+            for p in data["parts"]
         ),
     )
 

@@ -94,6 +94,38 @@ class ScheduleReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PartUse:
+    """One part of a workload: a simulation of its own, and how often it runs.
+
+    ``result`` is of a single run; the other figures are of all ``times`` runs together.
+    """
+
+    name: str
+    times: int
+    result: Result
+
+    @property
+    def latency_s(self) -> float:
+        """Seconds of all runs."""
+        return self.times * self.result.latency_s
+
+    @property
+    def cycles(self) -> float:
+        """Cycles of all runs."""
+        return self.times * self.result.cycles
+
+    @property
+    def traffic_bytes(self) -> float:
+        """Bytes to and from the outermost memory in all runs."""
+        return self.times * self.result.traffic_bytes
+
+    @property
+    def energy_pj(self) -> float:
+        """Picojoules of all runs."""
+        return self.times * self.result.energy_pj
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """Everything a simulation found out."""
 
@@ -119,6 +151,8 @@ class Result:
     """What was billed and what was not, in sentences."""
     charges: tuple[tuple[str, str, float], ...] = ()
     """Energy by (Einsum, component) in picojoules."""
+    parts: tuple[PartUse, ...] = ()
+    """What ran one after the other, where that is more than one cascade once."""
 
     @property
     def utilization(self) -> dict[str, float]:

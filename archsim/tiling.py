@@ -92,7 +92,7 @@ class Tiling:
 
 
 def tile_size(tile: Tile, architecture: Architecture) -> int | None:
-    """The size of a tile on a machine; None when it is to be fitted.
+    """The size of a tile on a machine; None when it depends on what fits.
 
     Raises
     ------

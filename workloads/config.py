@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field, PlainValidator
 
@@ -15,10 +15,14 @@ from einsum_cascade.source import Span
 from einsum_cascade.spec_files import referred, spec_tree
 from einsum_cascade.yaml_edit import Setting, apply_settings, python_setting
 from einsum_cascade.yaml_schema import Count, Fields, Rank, expected, is_rank, section, validate
-from einsum_cascade.yaml_source import YamlMapping, YamlNode, YamlScalar
+from einsum_cascade.yaml_source import YamlMapping, YamlNode, YamlScalar, shorten
+
+from .parts import Part, attention_of, left_out, parts_of
 
 KEY = "workload"
-SCOPES = ("attention", "block", "model")
+Scope = Literal["attention", "block", "model"]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+_FIELDS = ("scope", "layers", "model_width", "ffn_width")
 _MOST_LAYERS = 8
 
 
@@ -34,7 +38,10 @@ class Workload:
     cascade: str
     """A built-in name or a file."""
     shapes: tuple[tuple[str, int], ...]
-    scope: Literal["attention"] = "attention"
+    scope: Scope = "attention"
+    """Attention alone, one layer with projections and feed-forward network, or all layers."""
+    layers: int | None = None
+    """Layers of the model, all alike."""
     model_width: int | None = None
     """Width of the residual stream."""
     ffn_width: int | None = None
@@ -65,25 +72,31 @@ class Workload:
         SpecError
             A rank that was given for the cascade is none of ``ranks``.
         """
-        problems = [
-            Problem(
-                f"cascade '{self.cascade}' has no rank '{rank}'", span, did_you_mean(rank, ranks)
-            )
-            for rank, span in self.stated
-            if rank not in ranks
-        ]
-        if problems:
-            raise SpecError(problems)
-        return {rank: size for rank, size in self.shapes if rank in ranks}
+        return attention_of(self).shapes_for(ranks)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What runs, in order: attention alone, or with the rest of its layer.
+
+        Raises
+        ------
+        SpecError
+            The scope needs a width, a number of layers or a shape that is not given.
+        """
+        return parts_of(self)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the scope leaves out, in sentences."""
+        return left_out(self)
 
 
-def _scope(value: Any) -> str:
-    if value == "attention":
-        return "attention"
-    if value in SCOPES:
-        hint = "'attention' simulates the attention of the model alone"
-        raise expected(f"'{value}' is not there yet, expected 'attention'", hint)
-    raise expected(f"expected one of {', '.join(SCOPES)}")
+def _scope(value: Any) -> Scope:
+    for scope in SCOPES:
+        if value == scope:
+            return scope
+    text = f"expected one of {', '.join(SCOPES)}, got '{shorten(str(value))}'"
+    raise expected(text, did_you_mean(str(value), SCOPES))
 
 
 class _Workload(Fields):
@@ -94,11 +107,12 @@ class _Workload(Fields):
     source: str = ""
     model: str | None = None
     cascade: str | None = None
-    scope: Annotated[str, PlainValidator(_scope)] = "attention"
+    scope: Annotated[Scope | None, PlainValidator(_scope)] = None
     batch: Count | None = None
     seq_len: Count | None = None
     model_width: Count | None = None
     ffn_width: Count | None = None
+    layers: Count | None = None
     shape: dict[Rank, Count] = Field(default_factory=dict)
 
 
@@ -229,17 +243,13 @@ def _merged(layers: list[_Layer], name: str) -> Workload:
             chosen["cascade"] = layer.cascade
             stated.clear()
         stated.update(layer.places)
-        for key in ("name", "model_width", "ffn_width", "source"):
+        for key in ("name", "source", *_FIELDS):
             if (value := getattr(spec, key)) not in (None, ""):
                 chosen[key] = value
     if "cascade" not in chosen:
         raise SpecError(f"{name}: the workload names no cascade, for example 'attention-1pass'")
     return Workload(
-        name=chosen.get("name", name),
-        cascade=chosen["cascade"],
+        **{"name": name, **chosen},
         shapes=tuple(sorted(shapes.items())),
-        model_width=chosen.get("model_width"),
-        ffn_width=chosen.get("ffn_width"),
-        source=chosen.get("source", ""),
         stated=tuple(stated.items()),
     )

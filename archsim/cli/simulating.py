@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 @click.command("simulate")
 @click.argument("workload", default="bert-base")
 @click.argument("architecture", metavar="[ARCH]", default="fusemax")
-@click.option("--mapping", metavar="NAME|FILE", help="Default: the workload's own.")
+@click.option(
+    "--mapping",
+    "mappings",
+    multiple=True,
+    metavar="NAME|FILE",
+    help="Default: of each part's cascade. May be given for several parts.",
+)
 @click.option("--engine", type=Known(["analytical", "event"]), default="analytical")
 @settings_option
 @json_option
@@ -30,7 +36,7 @@ if TYPE_CHECKING:
 def simulate_command(
     workload: str,
     architecture: str,
-    mapping: str | None,
+    mappings: tuple[str, ...],
     engine: str,
     settings: tuple[str, ...],
     as_json: bool,
@@ -39,10 +45,10 @@ def simulate_command(
     explain: bool,
 ) -> None:
     """Simulate a WORKLOAD on an ARCH; by default BERT at 4K tokens on fusemax."""
-    _refuse_what_is_not_there(mapping, engine, trace)
+    _refuse_what_is_not_there(mappings, engine, trace)
     if as_json and explain:
         raise click.UsageError("--explain is for people; --json prints the exact numbers")
-    result = _simulate(workload, architecture, mapping, settings)
+    result = _simulate(workload, architecture, mappings, settings)
     written = write_result(result, out) if out else ()
     if as_json:
         show_json(result.to_dict())
@@ -51,7 +57,7 @@ def simulate_command(
 
 
 def _simulate(
-    workload: str, architecture: str, mapping: str | None, settings: tuple[str, ...]
+    workload: str, architecture: str, mappings: tuple[str, ...], settings: tuple[str, ...]
 ) -> Result:
     from archsim import Architecture, Mapping, simulate
     from archsim.engine import default_mapping
@@ -61,8 +67,13 @@ def _simulate(
     given = parse_overrides(settings)
     work = load(workload, given.workload)
     machine = Architecture.load(architecture, given)
-    name = mapping or default_mapping(work.cascade).name
-    return simulate(work, machine, Mapping.load(name, given))
+    names = mappings or (default_mapping(work.cascade).name,)
+    if len(names) > 1 and given.mapping:
+        raise InputError(
+            f"--set mapping.{given.mapping[0].field} is for one mapping, but {len(names)} are "
+            "given: change it in its file"
+        )
+    return simulate(work, machine, [Mapping.load(name, given) for name in names])
 
 
 def _show_result(result: Result, explained: bool, written: tuple[Path, ...]) -> None:
@@ -76,12 +87,12 @@ def _show_result(result: Result, explained: bool, written: tuple[Path, ...]) -> 
         click.echo(f"wrote {path}", err=True)
 
 
-def _refuse_what_is_not_there(mapping: str | None, engine: str, trace: Path | None) -> None:
+def _refuse_what_is_not_there(mappings: tuple[str, ...], engine: str, trace: Path | None) -> None:
     if engine == "event":
         raise InputError("--engine event: there is no event engine yet; use --engine analytical")
     if trace is not None:
         raise InputError("--trace: a timeline needs the event engine, which is not there yet")
-    if mapping == "auto":
+    if "auto" in mappings:
         raise InputError(
             "--mapping auto: there is no search for mappings yet; "
             "name a built-in mapping (archsim list mappings) or a file"

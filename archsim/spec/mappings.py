@@ -19,6 +19,7 @@ from einsum_cascade.yaml_source import Path, YamlNode, shorten
 
 from ..mapping import (
     FIT,
+    WHOLE,
     DimensionRef,
     EinsumMapping,
     Keep,
@@ -40,12 +41,15 @@ _TASK = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?:@([-+]?[0-9]{1,4}))?")
 def _tile_size(value: Any) -> TileSize:
     if value == FIT:
         return FIT
+    if value == WHOLE:
+        return WHOLE
     if isinstance(value, str):
         if found := _DIMENSION.fullmatch(value):
             return DimensionRef(array=found[1], dimension=found[2])
         if not value[:1].isdigit():
-            wanted = "a number, an array dimension such as array_2d.rows, or fit"
-            hint = did_you_mean(value, [FIT]) if nearest(value, [FIT]) else ""
+            wanted = "a number, an array dimension such as array_2d.rows, fit, or whole"
+            words = [FIT, WHOLE]
+            hint = did_you_mean(value, words) if nearest(value, words) else ""
             raise expected(f"expected {wanted}, got '{shorten(value)}'", hint)
     return parse_count(value)
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import attention, linear, normalization
+from . import attention, layers, linear, normalization
 
 Array = npt.NDArray[np.float64]
 
@@ -47,6 +47,7 @@ REFERENCES: tuple[Reference, ...] = tuple(
         linear.linear_attention_causal,
         linear.lightning_attention,
         linear.lightning_attention_backward,
+        layers.linear_layer,
         normalization.softmax,
         normalization.log_softmax,
         normalization.cross_entropy,
