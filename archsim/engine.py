@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, Problem, SpecError
+from einsum_cascade.ir import Program
 from einsum_cascade.library import builtin_names
 
 from .arch import Architecture
@@ -67,12 +68,29 @@ class WorkloadLike(Protocol):
         ...
 
 
+class Evaluate(Protocol):
+    """What simulates one part: ``analytical.evaluate_mapping``, or one that remembers."""
+
+    def __call__(
+        self,
+        program: Program,
+        mapping: Mapping,
+        architecture: Architecture,
+        shapes: dict[str, int],
+        *,
+        workload: str = "",
+    ) -> Result:
+        """The result of a mapping."""
+        ...
+
+
 def simulate(
     workload: WorkloadLike,
     architecture: Architecture,
     mapping: Mapping | Sequence[Mapping] | None = None,
     *,
     engine: Literal["analytical"] = "analytical",
+    evaluate: Evaluate | None = None,
 ) -> Result:
     """Counts, latency, energy, area and bounds of a workload on a machine.
 
@@ -91,6 +109,8 @@ def simulate(
         built-in mapping of its cascade that overlaps most.
     engine : str
         Only ``"analytical"``.
+    evaluate : callable, optional
+        What simulates each part in the engine's place, for example from memory.
 
     Raises
     ------
@@ -105,11 +125,11 @@ def simulate(
     parts = tuple(workload.parts)
     chosen = _mappings(workload.cascade, parts, given)
     if len(parts) == 1 and parts[0].times == 1:
-        return _simulated(parts[0], chosen[0], architecture, workload.name)
+        return _simulated(parts[0], chosen[0], architecture, workload.name, evaluate)
     from .merge import merged
 
     return merged(
-        tuple(_run(p, m, architecture) for p, m in zip(parts, chosen, strict=True)),
+        tuple(_run(p, m, architecture, evaluate) for p, m in zip(parts, chosen, strict=True)),
         workload=workload.name,
         mapping=" + ".join(dict.fromkeys(m.name for m in _own_first(workload, parts, chosen))),
         shape=workload.shapes,
@@ -118,21 +138,26 @@ def simulate(
 
 
 def _simulated(
-    part: PartLike, mapping: Mapping, architecture: Architecture, workload: str
+    part: PartLike,
+    mapping: Mapping,
+    architecture: Architecture,
+    workload: str,
+    evaluate: Evaluate | None,
 ) -> Result:
     from .analytical import evaluate_mapping
 
     program = Cascade.load(mapping.cascade).program
     ranks = (*program.parallel, *(r.name for r in program.ranks))
-    return evaluate_mapping(
-        program, mapping, architecture, part.shapes_for(ranks), workload=workload
-    )
+    shapes = part.shapes_for(ranks)
+    return (evaluate or evaluate_mapping)(program, mapping, architecture, shapes, workload=workload)
 
 
-def _run(part: PartLike, mapping: Mapping, architecture: Architecture) -> PartUse:
+def _run(
+    part: PartLike, mapping: Mapping, architecture: Architecture, evaluate: Evaluate | None
+) -> PartUse:
     """One part simulated; what is wrong with it says which part it is."""
     try:
-        found = _simulated(part, mapping, architecture, part.name)
+        found = _simulated(part, mapping, architecture, part.name, evaluate)
     except InputError as wrong:
         problems = [replace(p, message=f"{part.name}: {p.message}") for p in wrong.problems]
         raise type(wrong)(problems) from None

@@ -39,11 +39,15 @@ class Configuration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """How much of a model is computed: settings of the workload (``scope=block``)."""
+    """How much of a model is computed: settings of the workload (``scope=block``).
+
+    ``mappings`` are those of the parts beside attention.
+    """
 
     name: str
     title: str
     settings: tuple[str, ...] = ()
+    mappings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

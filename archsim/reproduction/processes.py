@@ -20,8 +20,11 @@ def shared_out(work: Sequence[Task], workers: int, finished: Finished) -> tuple[
     The others take groups of tasks from the front and this one from the back, so that
     nobody waits while they start.
     """
+    from .runs import Simulator
+
     groups = _groups(work)
     found: dict[int, Outcome] = {}
+    here = Simulator()
     # A fresh interpreter is started: forking one that has threads is not safe.
     with ProcessPoolExecutor(workers - 1, mp_context=get_context("spawn")) as pool:
         futures = [(g, pool.submit(_simulate_all, [work[i] for i in g])) for g in groups]
@@ -30,7 +33,7 @@ def shared_out(work: Sequence[Task], workers: int, finished: Finished) -> tuple[
         for group, future in reversed(futures):
             if future.cancel():
                 for i in group:
-                    found |= zip((i,), _simulate_all([work[i]]), strict=True)
+                    found[i] = here.outcome(work[i])
                     finished(1)
         for group, future in futures:
             if not future.cancelled():
@@ -39,10 +42,10 @@ def shared_out(work: Sequence[Task], workers: int, finished: Finished) -> tuple[
 
 
 def _groups(work: Sequence[Task]) -> list[_Group]:
-    """Tasks by mapping and machine: those that share what is read and worked out once."""
+    """Tasks by machine and model: those that have parts in common."""
     found: dict[tuple[str, str, str], list[int]] = {}
     for number, task in enumerate(work):
-        key = (task.run.scope, task.mapping, task.architecture)
+        key = (task.mappings[0], task.architecture, task.run.workload)
         found.setdefault(key, []).append(number)
     return [tuple(numbers) for numbers in found.values()]
 
@@ -56,6 +59,7 @@ def _reporter(count: int, finished: Finished) -> Callable[[Future[list[Outcome]]
 
 
 def _simulate_all(work: Sequence[Task]) -> list[Outcome]:
-    from .runs import simulated
+    from .runs import Simulator
 
-    return [simulated(task) for task in work]
+    simulator = Simulator()
+    return [simulator.outcome(task) for task in work]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from einsum_cascade.errors import InputError
@@ -15,6 +14,8 @@ from .plan import Plan
 if TYPE_CHECKING:
     from archsim.arch import Architecture
     from archsim.mapping import Mapping
+    from archsim.results import Result
+    from einsum_cascade.ir import Program
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +43,7 @@ class Task:
 
     run: Run
     architecture: str
-    mapping: str
+    mappings: tuple[str, ...]
     workload_settings: tuple[str, ...]
     architecture_settings: tuple[str, ...] = ()
 
@@ -92,12 +93,12 @@ def _sweep(plan: Plan) -> Iterator[Task]:
 
 
 def _task(plan: Plan, run: Run, settings: tuple[str, ...] = ()) -> Task:
-    configuration = plan.configuration(run.configuration)
+    configuration, scope = plan.configuration(run.configuration), plan.scope(run.scope)
     return Task(
         run=run,
         architecture=configuration.architecture(run.billing),
-        mapping=configuration.mapping,
-        workload_settings=(f"seq_len={run.seq_len}", *plan.scope(run.scope).settings),
+        mappings=(configuration.mapping, *scope.mappings),
+        workload_settings=(f"seq_len={run.seq_len}", *scope.settings),
         architecture_settings=settings,
     )
 
@@ -105,48 +106,78 @@ def _task(plan: Plan, run: Run, settings: tuple[str, ...] = ()) -> Task:
 def carry_out(
     work: Sequence[Task], workers: int = 1, finished: Finished = lambda _: None
 ) -> tuple[Outcome, ...]:
-    """Simulate every task, in their order however many processes share them.
+    """Simulate every task; outcomes in their order, however many processes share them."""
+    if workers > 1 and len(work) > 1:
+        from .processes import shared_out
 
-    Runs of one mapping on one machine stay in one process, which then reads and lowers
-    them once.
-    """
-    if workers <= 1 or len(work) <= 1:
-        return tuple(_counted(work, finished))
-    from .processes import shared_out
-
-    return shared_out(work, workers, finished)
-
-
-def _counted(work: Iterable[Task], finished: Finished) -> Iterator[Outcome]:
+        return shared_out(work, workers, finished)
+    found: list[Outcome] = []
+    simulator = Simulator()
     for task in work:
-        yield simulated(task)
+        found.append(simulator.outcome(task))
         finished(1)
+    return tuple(found)
 
 
-def simulated(task: Task) -> Outcome:
-    """The measures of one task, or why there are none."""
-    from archsim.engine import simulate
-    from archsim.spec.overrides import parse_overrides
-    from workloads import load
+class Simulator:
+    """Simulates tasks, and remembers what they share: specifications, and whole parts.
 
-    try:
-        settings = parse_overrides(task.workload_settings).workload
-        workload = load(task.run.workload, settings)
-        machine = _architecture(task.architecture, task.architecture_settings)
-        return measure(simulate(workload, machine, _mapping(task.mapping)))
-    except InputError as error:
-        return Missing(reason=error.problems[0].message)
+    Attention by itself is also a part of a whole layer, and layers of several models have
+    projections alike.
+    """
+
+    def __init__(self) -> None:
+        self._architectures: dict[tuple[str, tuple[str, ...]], Architecture] = {}
+        self._mappings: dict[str, Mapping] = {}
+        self._results: dict[_PartKey, Result] = {}
+
+    def outcome(self, task: Task) -> Outcome:
+        """The measures of one task, or why there are none."""
+        from archsim.engine import simulate
+        from archsim.spec.overrides import parse_overrides
+        from workloads import load
+
+        try:
+            settings = parse_overrides(task.workload_settings).workload
+            workload = load(task.run.workload, settings)
+            machine = self._architecture(task.architecture, task.architecture_settings)
+            mappings = [self._mapping(name) for name in task.mappings]
+            return measure(simulate(workload, machine, mappings, evaluate=self._evaluate))
+        except InputError as error:
+            return Missing(reason=error.problems[0].message)
+
+    def _architecture(self, name: str, settings: tuple[str, ...]) -> Architecture:
+        from archsim.arch import Architecture
+
+        key = (name, settings)
+        if key not in self._architectures:
+            self._architectures[key] = Architecture.load(name, settings)
+        return self._architectures[key]
+
+    def _mapping(self, name: str) -> Mapping:
+        from archsim.mapping import Mapping
+
+        if name not in self._mappings:
+            self._mappings[name] = Mapping.load(name)
+        return self._mappings[name]
+
+    def _evaluate(
+        self,
+        program: Program,
+        mapping: Mapping,
+        architecture: Architecture,
+        shapes: dict[str, int],
+        *,
+        workload: str = "",
+    ) -> Result:
+        """As ``evaluate_mapping``; objects are told apart by identity, as all are kept."""
+        from archsim.analytical import evaluate_mapping
+
+        key = (id(mapping), id(architecture), tuple(sorted(shapes.items())))
+        if key not in self._results:
+            self._results[key] = evaluate_mapping(program, mapping, architecture, shapes)
+        return replace(self._results[key], workload=workload)
 
 
-@lru_cache(maxsize=64)
-def _architecture(name: str, settings: tuple[str, ...]) -> Architecture:
-    from archsim.arch import Architecture
-
-    return Architecture.load(name, settings)
-
-
-@lru_cache(maxsize=64)
-def _mapping(name: str) -> Mapping:
-    from archsim.mapping import Mapping
-
-    return Mapping.load(name)
+_PartKey = tuple[int, int, tuple[tuple[str, int], ...]]
+"""A part by mapping, machine and shapes; a mapping names its cascade."""

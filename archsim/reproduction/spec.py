@@ -75,6 +75,7 @@ class _Scope(Fields):
     name: Name
     title: Words
     settings: tuple[str, ...] = ()
+    mappings: tuple[str, ...] = ()
 
 
 class _Panel(Fields):
@@ -249,7 +250,10 @@ def _built(spec: _Plan) -> Plan:
             )
             for c in spec.configurations
         ),
-        scopes=tuple(Scope(name=s.name, title=s.title, settings=s.settings) for s in spec.scopes),
+        scopes=tuple(
+            Scope(name=s.name, title=s.title, settings=s.settings, mappings=s.mappings)
+            for s in spec.scopes
+        ),
         figures=tuple(_figure(f, everything) for f in spec.figures),
         headlines=tuple(_headline(h, spec) for h in spec.headline),
         sweep=None if spec.sweep is None else _sweep(spec.sweep),
