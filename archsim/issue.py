@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 from math import ceil
+from operator import add
 
 from .cycle_mean import maximum_cycle_mean
 from .event_graph import EventGraph, Issue
@@ -110,19 +111,19 @@ class _Pattern:
     def phased(self, orders: _Orders) -> list[int] | None:
         """Starts with the phases that end the first step soonest, or None."""
         slots: list[int | None] = [None] * len(self.graph.tasks)
-        first = True
+        starts: list[int] | None = None
         for order in orders.values():
-            best: tuple[int, int] | None = None
-            for phase in [0] if first else self._phases(slots, order):
-                starts = self.place(self._with(slots, order, phase))
-                if starts is not None:
-                    end = max(s + x for s, x in zip(starts, self.graph.latency, strict=True))
-                    best = min(best, (end, phase)) if best else (end, phase)
+            best: tuple[int, int, list[int]] | None = None
+            for phase in [0] if starts is None else self._phases(starts, order):
+                found = self.place(self._with(slots, order, phase))
+                if found is not None:
+                    end = max(map(add, found, self.graph.latency))
+                    if best is None or (end, phase) < best[:2]:
+                        best = (end, phase, found)
             if best is None:
                 return None
-            slots = self._with(slots, order, best[1])
-            first = False
-        return self.place(slots)
+            slots, starts = self._with(slots, order, best[1]), best[2]
+        return starts
 
     def _with(
         self, slots: list[int | None], order: tuple[int, ...], phase: int
@@ -133,11 +134,8 @@ class _Pattern:
             phase += self.graph.occupancy[i]
         return found
 
-    def _phases(self, slots: list[int | None], order: tuple[int, ...]) -> list[int]:
+    def _phases(self, ready: list[int], order: tuple[int, ...]) -> list[int]:
         """Phases at which some task of a resource starts just when its operands are there."""
-        ready = self.place(slots)
-        if ready is None:
-            return [0]
         found: set[int] = set()
         offset = 0
         for i in order:

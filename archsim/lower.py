@@ -119,8 +119,8 @@ def lower(
 ) -> Lowered:
     """Bind ``mapping`` with the tile sizes of ``tiling``.
 
-    ``like`` is the same with other tile sizes: what the Einsums compute and address is
-    taken from there where their iteration spaces are the same.
+    ``like`` is the same with other tile sizes: where all shapes are the same, what the
+    Einsums compute and address is taken from there.
 
     Raises
     ------
@@ -234,7 +234,8 @@ class _Lowering:
 
     def _einsum(self, einsum: Einsum, how: EinsumMapping, array: ProcessingArray) -> LoweredEinsum:
         variables = (*(r.lower() for r in self.program.parallel), *einsum.variables)
-        axes = self.tiling.axes(variables)
+        known = self.known.get(einsum.name)
+        axes = known.axes if known else self.tiling.axes(variables)
         shared, outside = self._shared_loops(axes, variables, how)
         own = tuple(
             self._loop(axes, self.tiling.members[name], self._own_level(level.level), None)
@@ -246,13 +247,12 @@ class _Lowering:
         loops = (*shared, *own, *spatial)
         self.problems.extend(cover_problems(how, axes, loops, self.tiling))
         self.problems.extend(level_problems(how, (*shared, *own), self.architecture))
-        known = self.known.get(einsum.name)
-        if known is None or known.axes != axes:
+        if known:
+            operations, reads, write = known.operations, known.reads, known.write
+        else:
             operations = einsum_operations(self.program, einsum)
             reads = tuple(self._footing(a, axes) for a in einsum.reads)
             write = self._footing(einsum.target, axes)
-        else:
-            operations, reads, write = known.operations, known.reads, known.write
         self.problems.extend(operation_problems(how, array, operations))
         return LoweredEinsum(
             einsum=einsum,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
 from einsum_cascade.ir import Program
@@ -25,9 +26,13 @@ class Residency:
 
     places: tuple[tuple[str, tuple[Place, ...]], ...]
 
+    @cached_property
+    def _places_of(self) -> dict[str, tuple[Place, ...]]:
+        return dict(self.places)
+
     def of(self, tensor: str) -> tuple[Place, ...]:
         """Where a tensor is kept."""
-        return dict(self.places)[tensor]
+        return self._places_of[tensor]
 
     def memories(self, tensor: str) -> tuple[int, ...]:
         """Indices of the memories that keep a tensor, outermost first."""

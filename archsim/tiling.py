@@ -46,9 +46,13 @@ class Tiling:
         """Every loopable name."""
         return {m.name: m for rank in self.ranks for m in self.of_rank(rank)}
 
+    @cached_property
+    def _cut(self) -> dict[str, tuple[Member, ...]]:
+        return dict(self.cuts)
+
     def of_rank(self, rank: str) -> tuple[Member, ...]:
         """Members of a rank, outermost first; an uncut rank is its own."""
-        return dict(self.cuts).get(rank, (Member(rank, rank, 1),))
+        return self._cut.get(rank) or (Member(rank, rank, 1),)
 
     def bound(self, member: Member) -> int:
         """Iterations of a member inside one iteration of the next outer one."""

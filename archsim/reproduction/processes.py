@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from functools import lru_cache
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .runs import Finished, Outcome, Task
+    from .runs import Finished, Outcome, Simulator, Task
 
 _Group = tuple[int, ...]
 """Numbers of tasks that belong together."""
@@ -59,7 +60,13 @@ def _reporter(count: int, finished: Finished) -> Callable[[Future[list[Outcome]]
 
 
 def _simulate_all(work: Sequence[Task]) -> list[Outcome]:
+    simulator = _simulator()
+    return [simulator.outcome(task) for task in work]
+
+
+@lru_cache(maxsize=1)
+def _simulator() -> Simulator:
+    """The simulator of a worker, which remembers between groups."""
     from .runs import Simulator
 
-    simulator = Simulator()
-    return [simulator.outcome(task) for task in work]
+    return Simulator()

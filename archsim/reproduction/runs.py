@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from archsim.mapping import Mapping
     from archsim.results import Result
     from einsum_cascade.ir import Program
+    from workloads import Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,23 +129,30 @@ class Simulator:
 
     def __init__(self) -> None:
         self._architectures: dict[tuple[str, tuple[str, ...]], Architecture] = {}
+        self._workloads: dict[tuple[str, tuple[str, ...]], Workload] = {}
         self._mappings: dict[str, Mapping] = {}
         self._results: dict[_PartKey, Result] = {}
 
     def outcome(self, task: Task) -> Outcome:
         """The measures of one task, or why there are none."""
         from archsim.engine import simulate
-        from archsim.spec.overrides import parse_overrides
-        from workloads import load
 
         try:
-            settings = parse_overrides(task.workload_settings).workload
-            workload = load(task.run.workload, settings)
+            workload = self._workload(task.run.workload, task.workload_settings)
             machine = self._architecture(task.architecture, task.architecture_settings)
             mappings = [self._mapping(name) for name in task.mappings]
             return measure(simulate(workload, machine, mappings, evaluate=self._evaluate))
         except InputError as error:
             return Missing(reason=error.problems[0].message)
+
+    def _workload(self, name: str, settings: tuple[str, ...]) -> Workload:
+        from archsim.spec.overrides import parse_overrides
+        from workloads import load
+
+        key = (name, settings)
+        if key not in self._workloads:
+            self._workloads[key] = load(name, parse_overrides(settings).workload)
+        return self._workloads[key]
 
     def _architecture(self, name: str, settings: tuple[str, ...]) -> Architecture:
         from archsim.arch import Architecture
