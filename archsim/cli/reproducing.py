@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from .console import show
-from .files import check_folder, write_text
+from .files import check_folder, write_file, write_text
 from .progress import progress
 
 if TYPE_CHECKING:
-    from archsim.reproduction import Study
+    from archsim.reproduction import Crew, Study
     from archsim.reproduction.published import PublishedValue
 
 _INCOMPLETE = 1
@@ -46,7 +47,7 @@ def reproduce_command(
     NAME is fusemax, or a file. Prints published, reproduced, and with everything billed.
     Exit code 1 if runs are missing.
     """
-    from archsim.reproduction import Plan, study
+    from archsim.reproduction import Crew, Plan, study
     from archsim.reproduction.published import read_published
     from archsim.reproduction.runs import tasks
 
@@ -54,11 +55,12 @@ def reproduce_command(
     if out is not None:
         check_folder(out)
     beside = read_published(plan, published) if published is not None else ()
-    with progress("simulating", len(tasks(plan))) as advance:
-        found = study(plan, workers=workers or os.cpu_count() or 1, finished=advance)
-    _show(found, figures, beside)
-    if out is not None:
-        _write(found, beside, out)
+    with Crew(workers or os.cpu_count() or 1) as crew:
+        with progress("simulating", len(tasks(plan))) as advance:
+            found = study(plan, crew=crew, finished=advance)
+        _show(found, figures, beside)
+        if out is not None:
+            _write(found, beside, out, crew)
     context.exit(_INCOMPLETE if found.missing else 0)
 
 
@@ -76,9 +78,16 @@ def _show(found: Study, figures: tuple[int, ...], beside: tuple[PublishedValue, 
         show(document)
 
 
-def _write(found: Study, beside: tuple[PublishedValue, ...], folder: Path) -> None:
+def _write(found: Study, beside: tuple[PublishedValue, ...], folder: Path, crew: Crew) -> None:
     """Tables as CSV and Markdown, figures as SVG and PNG."""
-    from archsim.reproduction.output import texts
+    from archsim.reproduction.output import drawn, texts
 
-    for name, text in texts(found, beside):
-        click.echo(f"wrote {write_text(folder / name, text)}", err=True)
+    written = [write_text(folder / name, text) for name, text in texts(found, beside)]
+    with progress("drawing", len(found.plan.figures)) as advance:
+        for name, data in drawn(found, crew, advance):
+            written.append(write_file(folder / name, partial(_write_bytes, data)))
+    click.echo(f"wrote {len(written)} files to {folder}", err=True)
+
+
+def _write_bytes(data: bytes, path: Path) -> int:
+    return path.write_bytes(data)

@@ -113,6 +113,9 @@ class Printed:
         return self.like(ratio) == self.text
 
 
+BLANK = re.compile(r"\{([^{}]*)\}")
+"""A name in braces, to be filled in."""
+
 PRINTED = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?[x%]")
 """Texts that are printed ratios."""
 
@@ -141,11 +144,21 @@ class PublishedTable:
     file: str
     workload: str
     scope: str | None
-    """None: the sweep, whose points the column ``key`` names."""
+    """None: the sweep."""
     where: tuple[tuple[str, str], ...]
     key: str
+    """The length, or the sweep's machine, made of columns: ``{pe_dim}x{pe_dim}``."""
     columns: tuple[tuple[str, str], ...]
     """Pairs of a column and a quantity."""
+
+    @property
+    def key_columns(self) -> tuple[str, ...]:
+        """Columns that ``key`` is made of."""
+        return tuple(dict.fromkeys(BLANK.findall(self.key)))
+
+    def filled(self, row: Mapping[str, str]) -> str:
+        """The key of a row."""
+        return BLANK.sub(lambda found: row[found[1]], self.key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

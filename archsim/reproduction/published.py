@@ -52,7 +52,12 @@ def _values(plan: Plan, table: PublishedTable, path: Path) -> Iterator[Published
         reader = csv.DictReader(file)
         names = reader.fieldnames or ()
         scoped = (SEVERAL,) if table.scope is not None else ()
-        for column in (table.key, *scoped, *(w for w, _ in table.where), *dict(table.columns)):
+        for column in (
+            *table.key_columns,
+            *scoped,
+            *(w for w, _ in table.where),
+            *dict(table.columns),
+        ):
             if column not in names:
                 raise InputError(
                     f"{path}: there is no column '{column}'; {did_you_mean(column, names)}"
@@ -83,18 +88,19 @@ def _run(plan: Plan, table: PublishedTable, row: dict[str, str]) -> Run | None:
             configuration=sweep.configuration,
             workload=table.workload,
             seq_len=sweep.seq_len,
-            label=row[table.key],
+            label=table.filled(row),
         )
     lengths = {text: n for n in plan.lengths for text in (tokens(n), str(n))}
     known = [c.name for c in plan.configurations]
-    if row[table.key] not in lengths or row[SEVERAL] not in known:
+    length = lengths.get(table.filled(row))
+    if length is None or row[SEVERAL] not in known:
         return None
     return Run(
         billing=billing,
         scope=table.scope,
         configuration=row[SEVERAL],
         workload=table.workload,
-        seq_len=lengths[row[table.key]],
+        seq_len=length,
     )
 
 

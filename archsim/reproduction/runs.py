@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from einsum_cascade.errors import InputError
 
+from .crew import Crew, Finished, nothing
 from .measures import Measures, measure
 from .plan import Plan
 
@@ -50,8 +53,6 @@ class Task:
 
 
 Outcome = Measures | Missing
-Finished = Callable[[int], None]
-"""Called with how many runs were finished since the last call."""
 
 
 def tasks(plan: Plan) -> tuple[Task, ...]:
@@ -105,19 +106,41 @@ def _task(plan: Plan, run: Run, settings: tuple[str, ...] = ()) -> Task:
 
 
 def carry_out(
-    work: Sequence[Task], workers: int = 1, finished: Finished = lambda _: None
+    work: Sequence[Task], crew: Crew, finished: Finished = nothing
 ) -> tuple[Outcome, ...]:
     """Simulate every task; outcomes in their order, however many processes share them."""
-    if workers > 1 and len(work) > 1:
-        from .processes import shared_out
-
-        return shared_out(work, workers, finished)
-    found: list[Outcome] = []
+    groups = _groups(work)
     simulator = Simulator()
-    for task in work:
-        found.append(simulator.outcome(task))
-        finished(1)
-    return tuple(found)
+    found = crew.share(
+        _simulated,
+        [tuple(work[i] for i in group) for group in groups],
+        here=simulator.outcomes,
+        size=len,
+        finished=finished,
+    )
+    numbers = (i for group in groups for i in group)
+    outcomes = dict(zip(numbers, chain.from_iterable(found), strict=True))
+    return tuple(outcomes[i] for i in range(len(work)))
+
+
+def _groups(work: Sequence[Task]) -> list[tuple[int, ...]]:
+    """Numbers of tasks by machine and model: those that have parts in common."""
+    found: dict[tuple[str, str, str], list[int]] = {}
+    for number, task in enumerate(work):
+        key = (task.mappings[0], task.architecture, task.run.workload)
+        found.setdefault(key, []).append(number)
+    return [tuple(numbers) for numbers in found.values()]
+
+
+def _simulated(work: tuple[Task, ...]) -> list[Outcome]:
+    """Outcomes in another process."""
+    return _simulator().outcomes(work)
+
+
+@lru_cache(maxsize=1)
+def _simulator() -> Simulator:
+    """The simulator of a process that works for another: it remembers between groups."""
+    return Simulator()
 
 
 class Simulator:
@@ -132,6 +155,10 @@ class Simulator:
         self._workloads: dict[tuple[str, tuple[str, ...]], Workload] = {}
         self._mappings: dict[str, Mapping] = {}
         self._results: dict[_PartKey, Result] = {}
+
+    def outcomes(self, work: Sequence[Task]) -> list[Outcome]:
+        """The outcome of every task."""
+        return [self.outcome(task) for task in work]
 
     def outcome(self, task: Task) -> Outcome:
         """The measures of one task, or why there are none."""

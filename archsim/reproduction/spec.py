@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from os import PathLike
 from typing import Annotated, Any, Literal
@@ -17,6 +16,7 @@ from einsum_cascade.yaml_source import Path, YamlNode, shorten
 
 from .measures import BY_NAME, PLAIN, RATIOS
 from .plan import (
+    BLANK,
     PRINTED,
     Configuration,
     DesignPoint,
@@ -31,8 +31,6 @@ from .plan import (
 )
 
 KEY = "reproduction"
-
-_FIELD = re.compile(r"\{([^{}]*)\}")
 
 
 def _printed(value: Any) -> Printed:
@@ -219,7 +217,7 @@ def _sweep_names(spec: _Plan, root: YamlNode) -> Iterator[Problem]:
         hint = did_you_mean(sweep.configuration, names)
         span = root.span_of((KEY, "sweep", "configuration"))
         yield Problem(f"there is no configuration '{sweep.configuration}'", span, hint)
-    wanted = [name for text in (sweep.label, *sweep.settings) for name in _FIELD.findall(text)]
+    wanted = [name for text in (sweep.label, *sweep.settings) for name in BLANK.findall(text)]
     for at, group in enumerate(sweep.groups):
         for i, point in enumerate(group.points):
             for name in dict.fromkeys(wanted):
@@ -321,4 +319,4 @@ def _all_filled(texts: Iterable[str], point: dict[str, str]) -> Iterator[str]:
 
 
 def _filled(text: str, point: dict[str, str]) -> str:
-    return _FIELD.sub(lambda found: point[found[1]], text)
+    return BLANK.sub(lambda found: point[found[1]], text)

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from .crew import Crew, Finished, nothing
 from .measures import RATIOS, Measures, ratio
 from .plan import MEANS, Figure, Headline, Plan
-from .runs import Finished, Missing, Outcome, Run, carry_out, tasks
+from .runs import Missing, Outcome, Run, carry_out, tasks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,17 +88,18 @@ class Study:
                 yield run, outcome
 
 
-def study(plan: Plan, *, workers: int = 1, finished: Finished = lambda _: None) -> Study:
+def study(plan: Plan, *, crew: Crew | None = None, finished: Finished = nothing) -> Study:
     """Carry out every run of a plan.
 
     Parameters
     ----------
-    workers : int
-        Processes. With more than one, a script must keep its own work behind
+    crew : Crew, optional
+        Processes that share the runs; by default this one does all of them. A script that
+        enters a crew of several must keep its own work behind
         ``if __name__ == "__main__":``, as fresh interpreters import it.
     finished : callable
         Told how many more runs are done, from any thread.
     """
     work = tasks(plan)
-    outcomes = carry_out(work, workers, finished)
+    outcomes = carry_out(work, crew or Crew(1), finished)
     return Study(plan=plan, outcomes=tuple((t.run, o) for t, o in zip(work, outcomes, strict=True)))

@@ -1,0 +1,333 @@
+"""Figures of a study. This module imports matplotlib: load it only to draw.
+
+A figure has a column for every model and a row for every panel and billing; bars of one
+length stand together, in the order of the plan's configurations. Bars are drawn as
+collections, which is many times faster than one rectangle at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+from matplotlib.collections import PolyCollection
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from archsim.plots import Picture
+
+from .plan import Figure, Headline, Panel
+from .study import Study
+from .tables import breakdown, breakdown_einsums, energy_parts, tokens
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FORMATS = ("svg", "png")
+
+_COLOURS = (
+    *("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb"),
+    *("#994455", "#004488", "#997700", "#44aa99", "#ddaa33"),
+)
+"""Colours that stay apart for most colour-blind readers."""
+
+_Bar = tuple[float, float, float]
+_GROUP = 0.84
+"""Width of the bars of one length together; lengths are one apart."""
+_COLUMN_INCHES = 3.0
+_ROW_INCHES = 1.9
+_HEAD_INCHES = 1.0
+_FOOT_INCHES = 0.45
+_LEFT_INCHES = 0.85
+_RIGHT_INCHES = 0.15
+_DPI = 130
+_REMARK = 8
+_INK = "#333333"
+
+
+def draw(study: Study, figure: Figure) -> Picture:
+    """The figure of a number, with what the study found."""
+    drawn = {
+        "bars": _draw_bars,
+        "stack": _draw_stack,
+        "breakdown": _draw_breakdown,
+        "scatter": _draw_scatter,
+    }
+    return drawn[figure.kind](study, figure)
+
+
+def rendered(picture: Picture, form: str) -> bytes:
+    """An ``svg`` (with text as text) or a ``png``; the same picture gives the same bytes."""
+    stream = BytesIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "archsim"}):
+        dates = {"Date": None} if form == "svg" else None
+        picture.savefig(stream, format=form, dpi=_DPI, metadata=dates)
+    return stream.getvalue()
+
+
+# ------------------------------------------------------------------------- the frame
+
+
+def _frame(study: Study, figure: Figure, rows: Sequence[str]) -> tuple[Picture, list[list[Axes]]]:
+    """A grid of axes: a row for each title, a column for each model."""
+    plan = study.plan
+    columns = len(plan.workloads)
+    width = _LEFT_INCHES + columns * _COLUMN_INCHES + _RIGHT_INCHES
+    height = _HEAD_INCHES + len(rows) * _ROW_INCHES + _FOOT_INCHES
+    picture = Picture(figsize=(width, height))
+    grid = picture.subplots(
+        len(rows),
+        columns,
+        sharex=True,
+        sharey="row",
+        squeeze=False,
+        gridspec_kw={
+            "left": _LEFT_INCHES / width,
+            "right": 1 - _RIGHT_INCHES / width,
+            "top": 1 - _HEAD_INCHES / height,
+            "bottom": _FOOT_INCHES / height,
+            "wspace": 0.06,
+            "hspace": 0.3,
+        },
+    )
+    for row, title in zip(grid, rows, strict=True):
+        row[0].set_title(title, loc="left", fontsize=9)
+        for axes in row:
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+            axes.set_axisbelow(True)
+            axes.tick_params(labelsize=8, length=2)
+    for axes, workload in zip(grid[0], plan.workloads, strict=True):
+        axes.set_title(workload, fontsize=9, fontweight="bold", pad=20)
+    for axes in grid[-1]:
+        axes.set_xticks(range(len(plan.lengths)), [tokens(n) for n in plan.lengths])
+        axes.set_xlim(-0.55, len(plan.lengths) - 0.45)
+    title = f"Figure {figure.number}: {figure.title}"
+    picture.text(_LEFT_INCHES / width, 1 - 0.2 / height, title, fontsize=11, va="center")
+    picture.text(0.5, 0.12 / height, "tokens", fontsize=9, ha="center", va="center")
+    return picture, [list(row) for row in grid]
+
+
+def _legend(picture: Picture, handles: Sequence[Patch | Line2D], remark: str = "") -> None:
+    """Handles in rows below the title, each with its name."""
+    width, height = picture.get_size_inches()
+    picture.legend(
+        handles=list(handles),
+        loc="upper left",
+        bbox_to_anchor=((_LEFT_INCHES - 0.1) / width, 1 - 0.3 / height),
+        ncols=min(len(handles), 8),
+        frameon=False,
+        fontsize=_REMARK,
+        columnspacing=1.2,
+        handlelength=1.4,
+    )
+    if remark:
+        right = 1 - _RIGHT_INCHES / width
+        picture.text(right, 1 - 0.2 / height, remark, fontsize=_REMARK, ha="right", va="center")
+
+
+def _bars(axes: Axes, bars: Sequence[_Bar], width: float, colour: str) -> None:
+    """Bars given as (left edge, bottom, top)."""
+    corners = [
+        ((x, low), (x + width, low), (x + width, high), (x, high))
+        for x, low, high in bars
+        if high > low
+    ]
+    axes.add_collection(PolyCollection(corners, facecolors=colour, linewidths=0))
+
+
+def _percent_axis(axes: Axes) -> None:
+    axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f}%")
+
+
+def _is_share(quantity: str) -> bool:
+    return quantity == "energy" or quantity.startswith("utilization.")
+
+
+# ------------------------------------------------------------------------- bars
+
+
+def _draw_bars(study: Study, figure: Figure) -> Picture:
+    """A bar for each configuration and length."""
+    plan = study.plan
+    rows = [(p, b, words) for p in figure.panels for b, words in plan.billings]
+    picture, grid = _frame(study, figure, [f"{p.title}, {words}" for p, _, words in rows])
+    width = _GROUP / len(figure.configurations)
+    lines: dict[str, Line2D] = {}
+    for row, (panel, billing, _) in zip(grid, rows, strict=True):
+        highest = 0.0
+        for axes, workload in zip(row, plan.workloads, strict=True):
+            for at, name in enumerate(figure.configurations):
+                found = [
+                    study.value(figure, panel.quantity, billing, name, workload, n)
+                    for n in plan.lengths
+                ]
+                left = at * width - _GROUP / 2
+                bars = [(i + left, 0.0, v) for i, v in enumerate(found) if v is not None]
+                _bars(axes, bars, width, _COLOURS[at])
+                highest = max([highest, *(high for _, _, high in bars)])
+        if _is_share(panel.quantity):
+            _percent_axis(row[0])
+        row[0].set_ylim(0, 1.06 * highest or 1)
+        lines |= _mean_lines(study, figure, panel, billing, row)
+    patches = [
+        Patch(color=_COLOURS[at], label=plan.configuration(name).title)
+        for at, name in enumerate(figure.configurations)
+    ]
+    _legend(picture, [*patches, *lines.values()])
+    return picture
+
+
+def _mean_lines(
+    study: Study, figure: Figure, panel: Panel, billing: str, row: Sequence[Axes]
+) -> dict[str, Line2D]:
+    """Published and reproduced means over all models, as lines across a row."""
+    found: dict[str, Line2D] = {}
+    for headline in _headlines(study, figure, panel):
+        title = study.plan.configuration(headline.of).title
+        mean = study.mean(headline, billing)
+        if mean is not None:
+            for axes in row:
+                axes.axhline(mean, color=_INK, linewidth=1.0, linestyle=":")
+            found["ours"] = Line2D(
+                [], [], color=_INK, linewidth=1.0, linestyle=":", label=f"mean of {title}, ours"
+            )
+            text = f"mean {headline.published.like(mean, more=1)}"
+            row[-1].annotate(
+                text,
+                (1, mean),
+                xycoords=("axes fraction", "data"),
+                xytext=(0, 2),
+                textcoords="offset points",
+                ha="right",
+                va="bottom",
+                fontsize=7,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
+            )
+        if billing == study.plan.billings[0][0]:
+            value = headline.published.value
+            for axes in row:
+                axes.axhline(value, color="black", linewidth=0.9, linestyle="--")
+            label = f"mean of {title}, published ({headline.published.text})"
+            found["published"] = Line2D(
+                [], [], color="black", linewidth=0.9, linestyle="--", label=label
+            )
+    return found
+
+
+def _headlines(study: Study, figure: Figure, panel: Panel) -> Iterator[Headline]:
+    """Means of what a panel shows."""
+    for h in study.plan.headlines:
+        if (h.scope, h.quantity, h.over) == (figure.scope, panel.quantity, figure.baseline):
+            yield h
+
+
+# ------------------------------------------------------------------------- stacks
+
+
+def _draw_stack(study: Study, figure: Figure) -> Picture:
+    """Energy by component: a stack for each configuration and length."""
+    plan = study.plan
+    panel = figure.panels[0]
+    picture, grid = _frame(study, figure, [f"{panel.title}, {words}" for _, words in plan.billings])
+    width = _GROUP / len(figure.configurations)
+    colours: dict[str, str] = {}
+    lines: dict[str, Line2D] = {}
+    for row, (billing, _) in zip(grid, plan.billings, strict=True):
+        highest = 0.0
+        for axes, workload in zip(row, plan.workloads, strict=True):
+            layers: dict[str, list[_Bar]] = {}
+            for at, name in enumerate(figure.configurations):
+                left = at * width - _GROUP / 2
+                for i, length in enumerate(plan.lengths):
+                    low = 0.0
+                    for part, share in energy_parts(study, figure, billing, name, workload, length):
+                        layers.setdefault(part, []).append((i + left, low, low + share))
+                        low += share
+                    highest = max(highest, low)
+            for part, bars in layers.items():
+                colours.setdefault(part, _COLOURS[len(colours) % len(_COLOURS)])
+                _bars(axes, bars, width, colours[part])
+        row[0].set_ylim(0, 1.06 * highest or 1)
+        _percent_axis(row[0])
+        lines |= _mean_lines(study, figure, panel, billing, row)
+    patches = [Patch(color=colour, label=part) for part, colour in colours.items()]
+    titles = ", ".join(plan.configuration(c).title for c in figure.configurations)
+    _legend(picture, [*patches, *lines.values()], f"bars from the left: {titles}")
+    return picture
+
+
+def _draw_breakdown(study: Study, figure: Figure) -> Picture:
+    """Time of one array by Einsum: a row for each configuration, as the publication bills."""
+    plan = study.plan
+    billing, words = plan.billings[0]
+    shown = [c for c in figure.configurations if breakdown_einsums(study, figure, c)]
+    shown = shown or list(figure.configurations)
+    picture, grid = _frame(study, figure, [plan.configuration(c).title for c in shown])
+    colours: dict[str, str] = {}
+    for row, name in zip(grid, shown, strict=True):
+        for axes, workload in zip(row, plan.workloads, strict=True):
+            layers: dict[str, list[_Bar]] = {}
+            for i, length in enumerate(plan.lengths):
+                low = 0.0
+                parts = breakdown(study, figure, billing, name, workload, length) or {}
+                for einsum, share in parts.items():
+                    layers.setdefault(einsum, []).append((i - _GROUP / 2, low, low + share))
+                    low += share
+            for einsum, bars in layers.items():
+                colours.setdefault(einsum, _COLOURS[len(colours) % len(_COLOURS)])
+                _bars(axes, bars, _GROUP, colours[einsum])
+        row[0].set_ylim(0, 1.02)
+        _percent_axis(row[0])
+    patches = [Patch(color=colour, label=einsum) for einsum, colour in colours.items()]
+    _legend(picture, patches, f"{figure.panels[0].title}, share of the elapsed time, {words}")
+    return picture
+
+
+# ------------------------------------------------------------------------- scatter
+
+
+def _draw_scatter(study: Study, figure: Figure) -> Picture:
+    """Area against latency: a line for each model, a point for each machine."""
+    plan = study.plan
+    picture = Picture(figsize=(7.2, 4.8))
+    axes = picture.subplots(gridspec_kw={"left": 0.11, "right": 0.97, "top": 0.9, "bottom": 0.12})
+    handles: list[Line2D] = []
+    styles: tuple[dict[str, Any], ...] = (
+        {"linestyle": "-", "marker": "o", "markersize": 4},
+        {"linestyle": ":", "marker": "s", "markersize": 9, "fillstyle": "none"},
+    )
+    for at, workload in enumerate(plan.workloads):
+        for style, (billing, _) in zip(styles, plan.billings, strict=False):
+            found = [m for r, m in study.points(figure, billing) if r.workload == workload]
+            x = [m.area_um2 / 1e6 for m in found]
+            y = [m.latency_s for m in found]
+            axes.plot(x, y, color=_COLOURS[at], linewidth=1.1, **style)
+        handles.append(Line2D([], [], color=_COLOURS[at], label=workload))
+    for style, (_, words) in zip(styles, plan.billings, strict=False):
+        handles.append(Line2D([], [], color=_INK, label=words, **style))
+    _label_points(study, figure, axes)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel("area (mm²)", fontsize=9)
+    axes.set_ylabel("latency (s)", fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.grid(color="#e6e6e6", linewidth=0.6, which="both")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(f"Figure {figure.number}: {figure.title}", loc="left", fontsize=11)
+    axes.legend(handles=handles, frameon=False, fontsize=_REMARK)
+    return picture
+
+
+def _label_points(study: Study, figure: Figure, axes: Axes) -> None:
+    """Name each machine once, beside its slowest model."""
+    slowest: dict[str, tuple[float, float]] = {}
+    for run, own in study.points(figure, study.plan.billings[0][0]):
+        here = (own.latency_s, own.area_um2 / 1e6)
+        slowest[run.label] = max(slowest.get(run.label, here), here)
+    for label, (latency, area) in slowest.items():
+        axes.annotate(
+            label, (area, latency), xytext=(5, 5), textcoords="offset points", fontsize=_REMARK
+        )
