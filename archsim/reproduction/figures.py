@@ -34,6 +34,8 @@ _COLOURS = (
 """Colours that stay apart for most colour-blind readers."""
 
 _Bar = tuple[float, float, float]
+_GAP = 0.1
+"""Between neighbouring bars, as a part of a bar."""
 _GROUP = 0.84
 """Width of the bars of one length together; lengths are one apart."""
 _COLUMN_INCHES = 3.0
@@ -100,7 +102,16 @@ def _frame(study: Study, figure: Figure, rows: Sequence[str]) -> tuple[Picture, 
             axes.set_axisbelow(True)
             axes.tick_params(labelsize=8, length=2)
     for axes, workload in zip(grid[0], plan.workloads, strict=True):
-        axes.set_title(workload, fontsize=9, fontweight="bold", pad=20)
+        axes.annotate(
+            workload,
+            (0.5, 1),
+            xycoords="axes fraction",
+            xytext=(0, 20),
+            textcoords="offset points",
+            ha="center",
+            fontsize=9,
+            fontweight="bold",
+        )
     for axes in grid[-1]:
         axes.set_xticks(range(len(plan.lengths)), [tokens(n) for n in plan.lengths])
         axes.set_xlim(-0.55, len(plan.lengths) - 0.45)
@@ -129,7 +140,8 @@ def _legend(picture: Picture, handles: Sequence[Patch | Line2D], remark: str = "
 
 
 def _bars(axes: Axes, bars: Sequence[_Bar], width: float, colour: str) -> None:
-    """Bars given as (left edge, bottom, top)."""
+    """Bars given as (left edge, bottom, top), with a gap after each."""
+    width *= 1 - _GAP
     corners = [
         ((x, low), (x + width, low), (x + width, high), (x, high))
         for x, low, high in bars
@@ -185,6 +197,7 @@ def _mean_lines(
 ) -> dict[str, Line2D]:
     """Published and reproduced means over all models, as lines across a row."""
     found: dict[str, Line2D] = {}
+    means: list[str] = []
     for headline in _headlines(study, figure, panel):
         title = study.plan.configuration(headline.of).title
         mean = study.mean(headline, billing)
@@ -194,18 +207,7 @@ def _mean_lines(
             found["ours"] = Line2D(
                 [], [], color=_INK, linewidth=1.0, linestyle=":", label=f"mean of {title}, ours"
             )
-            text = f"mean {headline.published.like(mean, more=1)}"
-            row[-1].annotate(
-                text,
-                (1, mean),
-                xycoords=("axes fraction", "data"),
-                xytext=(0, 2),
-                textcoords="offset points",
-                ha="right",
-                va="bottom",
-                fontsize=7,
-                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
-            )
+            means.append(f"mean of {title} {headline.published.like(mean, more=1)}")
         if billing == study.plan.billings[0][0]:
             value = headline.published.value
             for axes in row:
@@ -214,6 +216,10 @@ def _mean_lines(
             found["published"] = Line2D(
                 [], [], color="black", linewidth=0.9, linestyle="--", label=label
             )
+    if means:
+        row[0].set_title(
+            f"{row[0].get_title(loc='left')}: {', '.join(means)}", loc="left", fontsize=9
+        )
     return found
 
 
@@ -309,6 +315,7 @@ def _draw_scatter(study: Study, figure: Figure) -> Picture:
     for style, (_, words) in zip(styles, plan.billings, strict=False):
         handles.append(Line2D([], [], color=_INK, label=words, **style))
     _label_points(study, figure, axes)
+    axes.margins(x=0.13)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("area (mm²)", fontsize=9)
