@@ -316,8 +316,9 @@ def _draw_scatter(study: Study, figure: Figure) -> Picture:
         handles.append(Line2D([], [], color=_INK, label=words, **style))
     _label_points(study, figure, axes)
     axes.margins(x=0.13)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    if any(True for billing, _ in plan.billings for _ in study.points(figure, billing)):
+        axes.set_xscale("log")
+        axes.set_yscale("log")
     axes.set_xlabel("area (mm²)", fontsize=9)
     axes.set_ylabel("latency (s)", fontsize=9)
     axes.tick_params(labelsize=8)

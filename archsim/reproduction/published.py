@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import StringIO
 from math import isfinite
 from pathlib import Path
 
@@ -48,7 +49,13 @@ def read_published(plan: Plan, folder: Path) -> tuple[PublishedValue, ...]:
 
 
 def _values(plan: Plan, table: PublishedTable, path: Path) -> Iterator[PublishedValue]:
-    with path.open(encoding="utf-8", newline="") as file:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: the file is not UTF-8 text") from None
+    except OSError as wrong:
+        raise InputError(f"{path}: {(wrong.strerror or 'cannot be read').lower()}") from None
+    with StringIO(text, newline="") as file:
         reader = csv.DictReader(file)
         names = reader.fieldnames or ()
         scoped = (SEVERAL,) if table.scope is not None else ()
@@ -108,7 +115,7 @@ def _number(text: str | None, where: str) -> float:
     try:
         value = float(text or "")
     except ValueError:
-        raise InputError(f"{where}: expected a number, got '{text}'") from None
+        raise InputError(f"{where}: expected a number, got '{text or ''}'") from None
     if not isfinite(value):
         raise InputError(f"{where}: expected a finite number, got '{text}'")
     return value
