@@ -177,15 +177,15 @@ def _changes(
     return count_deliveries(e.temporal, relevant, e.extents, size)
 
 
-def _memories(lowered: Lowered, tensor: str) -> list[tuple[str, int]]:
-    """Memories that keep a tensor, with their level, outermost first."""
+def _memories(lowered: Lowered, e: LoweredEinsum, tensor: str) -> list[tuple[str, int]]:
+    """Memories that hold a tensor for an Einsum, with their level, outermost first."""
     memories = lowered.architecture.memories
-    return [(memories[i].name, i) for i in lowered.residency.memories(tensor)]
+    return [(memories[i].name, i) for i in lowered.memories(e, tensor)]
 
 
 def _other_registers(lowered: Lowered, e: LoweredEinsum, tensor: str) -> list[str]:
     """Arrays but the Einsum's own whose registers keep a tensor."""
-    return [a for a in lowered.residency.registers(tensor) if a != e.array.name]
+    return [a for a in lowered.registers(e, tensor) if a != e.array.name]
 
 
 def _in_registers(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> bool:
@@ -193,14 +193,12 @@ def _in_registers(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> bool:
     tensor = footing.access.tensor
     if tensor not in lowered.program.einsum_of:
         return False
-    return not lowered.residency.memories(tensor) or found_at(
-        lowered, e, footing, lowered.register_level
-    )
+    return not lowered.memories(e, tensor) or found_at(lowered, e, footing, lowered.register_level)
 
 
 def _left_in_registers(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> bool:
     """Whether an operand waits in the Einsum's own registers; nothing is fetched then."""
-    own = e.array.name in lowered.residency.registers(footing.access.tensor)
+    own = e.array.name in lowered.registers(e, footing.access.tensor)
     return own and _in_registers(lowered, e, footing)
 
 
@@ -209,7 +207,7 @@ def _input(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> list[AccessC
     if _left_in_registers(lowered, e, footing):
         return []
     tensor = footing.access.tensor
-    chain = _memories(lowered, tensor)
+    chain = _memories(lowered, e, tensor)
     others = _other_registers(lowered, e, tensor)
     if others and _in_registers(lowered, e, footing):
         chain = [(others[0], lowered.register_level)]
@@ -226,7 +224,7 @@ def _input(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> list[AccessC
 
 def _output(lowered: Lowered, e: LoweredEinsum) -> list[AccessCount]:
     """Writes of a result on its way out, and partial results on their way back."""
-    memories = _memories(lowered, e.name)
+    memories = _memories(lowered, e, e.name)
     others = _other_registers(lowered, e, e.name)
     level = lowered.register_level
     below = [*(level for _, level in memories[1:]), level]

@@ -138,10 +138,12 @@ class _Run:
 
     def outputs(self) -> dict[str, Array]:
         """Walk the nest and return the outputs in the storage type."""
-        for indices, last in self._steps():
-            for e in self.lowered.einsums:
-                if self._runs(e, indices, last):
-                    self._einsum(e, indices)
+        for group in self.lowered.groups:
+            einsums = [e for e in self.lowered.einsums if e.name in group]
+            for indices, last in self._steps():
+                for e in einsums:
+                    if self._runs(e, indices, last):
+                        self._einsum(e, indices)
         found: dict[str, Array] = {}
         for name in self.program.outputs:
             tensor = self.tensors[name]

@@ -41,17 +41,14 @@ class Requirement:
 def requirements(lowered: Lowered) -> tuple[Requirement, ...]:
     """Live tiles per memory, one copy each (double buffering is not charged).
 
-    Einsums that share a nest hold their tiles together. Where Einsums run one after the
-    other, a level holds the tiles of one Einsum at a time, beside intermediates that wait
-    there for a later Einsum.
+    Einsums that share a nest hold their tiles together. Where groups run one after the
+    other, a level holds the tiles of one group at a time, beside intermediates that wait
+    there for a later one.
     """
     found: list[Requirement] = []
     for level, memory in enumerate(lowered.architecture.memories):
         sizes = [_tiles(lowered, e, level) for e in lowered.einsums]
-        if lowered.mapping.schedule.kind == "sequential":
-            live = _sequential(lowered, sizes, level)
-        else:
-            live = _together(sizes)
+        live = _largest_moment(lowered, sizes, level)
         tensors = tuple((t, n * lowered.architecture.word_bytes) for t, n in live.items())
         found.append(
             Requirement(level=memory.name, tensors=tensors, capacity_bytes=memory.capacity_bytes)
@@ -63,7 +60,7 @@ def _tiles(lowered: Lowered, e: LoweredEinsum, level: int) -> dict[str, int]:
     found: dict[str, int] = {}
     for footing in (*e.reads, e.write):
         tensor = footing.access.tensor
-        if level in lowered.residency.memories(tensor):
+        if level in lowered.memories(e, tensor):
             one_copy = _in_step(lowered, tensor, level)
             size = largest_tile(e, footing, level, one_copy=one_copy)
             found[tensor] = max(found.get(tensor, 0), size)
@@ -85,8 +82,8 @@ def _in_step(lowered: Lowered, tensor: str, level: int) -> bool:
         if e is not writer
         and any(a.tensor == tensor and ranks & {*a.variables} for a in e.einsum.reads)
     ]
-    if lowered.mapping.schedule.kind == "sequential":
-        return not readers
+    if any(lowered.apart(e.name, tensor) for e in readers):
+        return False
     apart = [
         loop
         for e in (writer, *readers)
@@ -104,17 +101,20 @@ def _together(sizes: list[dict[str, int]]) -> dict[str, int]:
     return found
 
 
-def _sequential(lowered: Lowered, sizes: list[dict[str, int]], level: int) -> dict[str, int]:
-    """The largest of the moments at which one Einsum runs."""
+def _largest_moment(lowered: Lowered, sizes: list[dict[str, int]], level: int) -> dict[str, int]:
+    """The largest of the moments at which one group runs."""
     names = [e.name for e in lowered.einsums]
-    last_use = {f.access.tensor: i for i, e in enumerate(lowered.einsums) for f in e.reads}
+    tiles = dict(zip(names, sizes, strict=True))
+    number = {name: i for i, group in enumerate(lowered.groups) for name in group}
+    last_use = {f.access.tensor: number[e.name] for e in lowered.einsums for f in e.reads}
     worst: dict[str, int] = {}
-    for now, tiles in enumerate(sizes):
-        moment = dict(tiles)
-        for i, name in enumerate(names[:now]):
+    for now, group in enumerate(lowered.groups):
+        moment = _together([tiles[name] for name in group])
+        for name in names:
             homes = lowered.residency.memories(name)
-            if level in homes and level == homes[0] and last_use.get(name, i) > now:
-                moment[name] = max(moment.get(name, 0), sizes[i][name])
+            waits = number[name] < now < last_use.get(name, -1)
+            if waits and homes and level == homes[0]:
+                moment[name] = max(moment.get(name, 0), tiles[name][name])
         if sum(moment.values()) > sum(worst.values()):
             worst = moment
     return worst

@@ -3,7 +3,8 @@
 An Einsum leaves the tile it writes, or reads from outside, at every level that keeps the
 tensor. A later one finds it there, whole or in parts, if the loops that step through the
 tiles of that level are shared by both. Registers hold one value: there, loops of an
-Einsum's own may go along too, so that one streams what the other takes.
+Einsum's own may go along too, so that one streams what the other takes; and what one array
+holds, a value in each element, another array may go through value by value.
 """
 
 from __future__ import annotations
@@ -51,11 +52,22 @@ def found_at(lowered: Lowered, e: LoweredEinsum, footing: Footing, level: int) -
     """
     taken = footing.access
     writer = next((p for p in lowered.einsums if p.name == taken.tensor), None)
-    if writer is not None:
-        return hands_over(lowered, writer, e, taken, level)
     before = lowered.einsums[: lowered.einsums.index(e)]
-    readers = [r for r in before if taken in r.einsum.reads]
+    if writer is not None:
+        if hands_over(lowered, writer, e, taken, level):
+            return True
+        if level == lowered.register_level or taken.tensor in lowered.program.iterative:
+            return False
+        before = before[before.index(writer) + 1 :] if writer in before else ()
+    readers = [r for r in before if taken in r.einsum.reads and _holds(lowered, r, taken, level)]
     return any(_step_alike(lowered, (r, taken), (e, taken), level) for r in readers)
+
+
+def _holds(lowered: Lowered, e: LoweredEinsum, access: Access, level: int) -> bool:
+    """Whether a level holds a tensor for an Einsum."""
+    if level == lowered.register_level:
+        return True
+    return level in lowered.memories(e, access.tensor)
 
 
 def hands_over(
@@ -63,6 +75,8 @@ def hands_over(
 ) -> bool:
     """Whether what one Einsum writes is still at a level when another reads it."""
     target = writer.einsum.target
+    if not _holds(lowered, writer, target, level):
+        return False
     return _step_alike(lowered, (writer, target), (reader, access), level) and _same_tile(
         lowered, writer, reader, access, level
     )
@@ -78,12 +92,23 @@ def _step_alike(
     giver, taker = given[0], taken[0]
     ended = _ended(*given, taken[1])
     left = [x for x in stepping(lowered, *given, level) if x.variable not in ended]
-    if lowered.mapping.schedule.kind == "sequential" and giver is not taker and left:
+    if left and lowered.apart(giver.name, taker.name):
         # The giver is done with all its tiles before the taker sees the first.
         return False
-    remaining = [x.member for x in left if x.member not in taker.outside]
+    mine = {v for a in taker.axes for v, _ in a.variables}
+    kept = [x for x in left if x.member not in taker.outside or x.variable in mine]
+    if any(x in giver.shared and x.member in taker.outside for x in kept):
+        # They go over the same tiles, but not together.
+        return False
+    remaining = [x.member for x in kept]
     if level == lowered.register_level:
-        return remaining == [x.member for x in stepping(lowered, *taken, level)]
+        right = list(stepping(lowered, *taken, level))
+        while right and _gone_through(lowered, given, taker, right[-1]):
+            right.pop()
+        together = [x.member in taker.outside for x in right] == [
+            x.member in giver.outside for x in kept
+        ]
+        return together and remaining == [x.member for x in right]
     if {*giver.own} & {*left}:
         return False
     moving = {x.variable for x in left} & moving_variables(lowered, given[1])
@@ -91,6 +116,16 @@ def _step_alike(
     while right and right[-1].variable not in moving:
         right.pop()
     return remaining == [x.member for x in right]
+
+
+def _gone_through(
+    lowered: Lowered, given: tuple[LoweredEinsum, Access], taker: LoweredEinsum, loop: Loop
+) -> bool:
+    """Whether a loop goes through what the elements of another array hold side by side."""
+    giver, access = given
+    holds = giver.array.name in lowered.registers(giver, access.tensor)
+    side_by_side = {x.member for x in giver.spatial}
+    return holds and giver.array is not taker.array and loop.member in side_by_side
 
 
 def _ended(giver: LoweredEinsum, given: Access, taken: Access) -> frozenset[str]:

@@ -23,10 +23,9 @@ def illegalities(lowered: Lowered) -> tuple[Problem, ...]:
 
     An order that cannot be run loses tensors, too, but that is no news.
     """
-    fused = lowered.mapping.schedule.kind != "sequential"
     kinds = (
-        _crossed_passes(lowered) if fused else [],
-        _read_ahead(lowered) if fused else [],
+        _crossed_passes(lowered),
+        _read_ahead(lowered),
         _crossed_streams(lowered),
         [*_broken_recursions(lowered), *_split_recursions(lowered)],
         [*_lost_tensors(lowered), *_lost_state(lowered)],
@@ -48,14 +47,19 @@ def reads_stop(lowered: Lowered, access: Access, variable: str) -> bool:
 
 def complete_after(lowered: Lowered, e: LoweredEinsum, access: Access, loop: Loop) -> bool:
     """Whether what ``access`` reads is complete only when ``loop`` is over."""
+    producer = _producer(lowered, access)
+    if producer is not None and lowered.apart(producer.name, e.name):
+        return False
     if reads_stop(lowered, access, loop.variable):
         return True
-    producer = _producer(lowered, access)
     if producer is None or producer is e:
         return False
+    mine = next((x for x in producer.shared if x.member == loop.member), None)
+    if mine is not None and loop.member in e.outside and loop.variable in access.variables:
+        # It takes the whole rank while its producer goes along it.
+        return True
     if loop.variable not in producer.einsum.over:
         return False
-    mine = next((x for x in producer.shared if x.member == loop.member), None)
     return mine is not None and not (
         _earlier(lowered, access) and _inside_its_rank(lowered, producer, mine)
     )
@@ -79,6 +83,7 @@ def _crossed_passes(lowered: Lowered) -> list[Problem]:
             continue
         after: dict[str, str] = {}
         for e in lowered.einsums:
+            after = {n: t for n, t in after.items() if not lowered.apart(n, e.name)}
             loop = next((x for x in e.shared if x.member == shared.member), None)
             probe = loop or _loop_like(lowered, shared.member)
             for access in e.einsum.reads:
@@ -175,7 +180,7 @@ def _read_ahead(lowered: Lowered) -> list[Problem]:
     for e in lowered.einsums:
         for access in e.einsum.reads:
             producer = _producer(lowered, access)
-            if producer is None or producer is e:
+            if producer is None or producer is e or lowered.apart(producer.name, e.name):
                 continue
             members = {x.member for x in e.shared if width(e, x) > 1}
             loops = [x for x in producer.shared if x.member in members and width(producer, x) > 1]
@@ -253,7 +258,7 @@ def _gone(
     wrote = [x.member for x in stepping(lowered, producer, producer.einsum.target, level)]
     reads = [x.member for x in stepping(lowered, consumer, access, level)]
     how = lowered.mapping.einsum(consumer.name)
-    if lowered.mapping.schedule.kind == "sequential":
+    if lowered.apart(producer.name, consumer.name):
         why = f"{producer.name} has run over {_listed((*wrote, *reads))} by then"
     elif differing := [m for m in (*wrote, *reads) if (m in wrote) != (m in reads)]:
         why = f"they do not share the loop over {_listed(differing)}"
@@ -349,7 +354,7 @@ def _apart(lowered: Lowered, e: LoweredEinsum, tensor: str) -> list[Loop]:
     ranks = {r.lower() for r in lowered.program.iterative.get(tensor, ())}
     loops = e.spatial
     if tensor != e.name:
-        alone = lowered.mapping.schedule.kind == "sequential"
+        alone = lowered.apart(tensor, e.name)
         loops = (*(e.temporal if alone else e.own), *loops)
     return [x for x in loops if x.variable in ranks and width(e, x) > 1]
 
@@ -366,7 +371,7 @@ def _out_of_step(lowered: Lowered, e: LoweredEinsum, tensor: str, loop: Loop) ->
             f"make {member} a loop",
         )
     text = f"{e.name} needs {tensor} of the {member} before, and {tensor} needs {e.name}: "
-    if lowered.mapping.schedule.kind == "sequential":
+    if lowered.apart(tensor, e.name):
         text += f"they take turns at every {member} and cannot run one after the other"
         return Problem(text, span, "choose another 'schedule'")
     text += f"they take turns at every {member}, which must be a loop they share"

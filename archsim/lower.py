@@ -16,6 +16,7 @@ from einsum_cascade.operations import Operations, einsum_operations
 
 from .arch import Architecture, ProcessingArray
 from .footing import Footing, footing
+from .groups import bypass_problems, groups_of, in_order
 from .lattice import Axis, Extents, Loop, count_points, iterations
 from .mapping import EinsumMapping, Mapping
 from .mapping_checks import (
@@ -24,6 +25,7 @@ from .mapping_checks import (
     name_problems,
     nest_problems,
     operation_problems,
+    placed,
 )
 from .residency import Residency, residency
 from .tiling import Member, Tiling
@@ -51,6 +53,8 @@ class LoweredEinsum:
     spatial: tuple[Loop, ...]
     outside: tuple[str, ...]
     """Members of the shared nest the Einsum stays out of."""
+    bypass: frozenset[tuple[str, str]]
+    """Pairs of a level's name and a tensor that this Einsum passes by it."""
     operations: Operations
     reads: tuple[Footing, ...]
     write: Footing
@@ -97,7 +101,25 @@ class Lowered:
     nest: tuple[SharedLoop, ...]
     steps: int
     einsums: tuple[LoweredEinsum, ...]
+    """In the order in which they run."""
+    groups: tuple[tuple[str, ...], ...]
+    """Einsums that share loops; one group after another (a fused mapping has one)."""
     residency: Residency
+
+    def apart(self, one: str, other: str) -> bool:
+        """Whether two Einsums run one after the other, over all their loops each."""
+        return not any(one in group and other in group for group in self.groups)
+
+    def memories(self, e: LoweredEinsum, tensor: str) -> tuple[int, ...]:
+        """Indices of the memories that hold a tensor for an Einsum, outermost first."""
+        names = self.architecture.memories
+        kept = self.residency.memories(tensor)
+        return tuple(i for i in kept if (names[i].name, tensor) not in e.bypass)
+
+    def registers(self, e: LoweredEinsum, tensor: str) -> tuple[str, ...]:
+        """Arrays whose registers hold a tensor for an Einsum."""
+        kept = self.residency.registers(tensor)
+        return tuple(a for a in kept if (a, tensor) not in e.bypass)
 
     @property
     def register_level(self) -> int:
@@ -135,6 +157,8 @@ def lower(
         builder.known = {e.name: e for e in like.einsums}
     einsums = builder.einsums()
     places = residency(program, mapping, architecture, builder.problems)
+    builder.problems.extend(bypass_problems(program, mapping, places, architecture))
+    groups = groups_of(program, mapping, builder.problems)
     if builder.problems:
         raise MappingError(_folded(builder.problems, [e.name for e in program.einsums]))
     nest = builder.nest()
@@ -146,7 +170,8 @@ def lower(
         tiling=tiling,
         nest=nest,
         steps=builder.steps(),
-        einsums=einsums,
+        einsums=in_order(einsums, groups),
+        groups=groups,
         residency=places,
     )
 
@@ -262,6 +287,7 @@ class _Lowering:
             own=own,
             spatial=spatial,
             outside=outside,
+            bypass=frozenset((level, t) for level, tensors in how.bypass for t in tensors),
             operations=operations,
             reads=reads,
             write=write,
@@ -299,7 +325,7 @@ class _Lowering:
         inside: list[Loop] = []
         outside: list[str] = []
         for member, level in self._shared():
-            if member.rank.lower() not in variables:
+            if member.rank.lower() not in variables or member.name in how.outside:
                 outside.append(member.name)
             else:
                 inside.append(self._loop(axes, member, level, None))
@@ -308,14 +334,10 @@ class _Lowering:
             if name not in ranks:
                 hint = did_you_mean(name, ranks)
                 self.problems.append(Problem(f"'{name}' is no shared loop", how.span, hint))
-            elif name not in outside:
-                self.problems.append(
-                    Problem(
-                        f"{how.einsum} cannot stay outside {name}: it iterates over "
-                        f"{self.tiling.members[name].rank.lower()}",
-                        how.span,
-                    )
-                )
+            elif self.tiling.members[name].rank.lower() in variables and name not in placed(how):
+                text = f"{how.einsum} stays outside {name}, so it must go over {name} by itself"
+                hint = f"add {name} to its 'loops' or 'spatial'"
+                self.problems.append(Problem(text, how.span, hint))
         return tuple(inside), tuple(outside)
 
     def _iterates(

@@ -70,7 +70,9 @@ class EinsumMapping:
     """The Einsum's own temporal loops, outermost first, below the shared nest. Loops
     given as a plain list belong to the innermost memory."""
     outside: tuple[str, ...] = ()
-    """Shared loops this Einsum does not run in (it runs once they are done)."""
+    """Shared loops this Einsum does not run in: it runs before or after all of them."""
+    bypass: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Pairs of a level and the tensors that this Einsum passes by it."""
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
@@ -90,7 +92,8 @@ class Schedule:
     lookahead: int | Literal["fit"] = "fit"
     """Pipelined: tiles in flight on an array at once."""
     groups: tuple[tuple[PhaseTask, ...], ...] = ()
-    """Phases: groups with a barrier between them."""
+    """Phases: groups with a barrier between them. Sequential: Einsums that share loops
+    and overlap; without groups each is its own."""
     exposes: tuple[str, ...] | None = None
     """Phases: Einsums whose reduction latency the next barrier waits for; None: all."""
     span: Span | None = field(default=None, compare=False, repr=False)

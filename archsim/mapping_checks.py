@@ -61,6 +61,12 @@ def nest_problems(program: Program, mapping: Mapping, tiling: Tiling) -> Iterato
                 yield Problem(text, level.span)
 
 
+def placed(how: EinsumMapping) -> tuple[str, ...]:
+    """Members that an Einsum goes over by itself: its own loops and those laid out."""
+    own = tuple(name for level in how.nest for name in level.loops)
+    return (*own, *(name for _, names in how.spatial for name in names))
+
+
 def cover_problems(
     how: EinsumMapping, axes: tuple[Axis, ...], loops: tuple[Loop, ...], tiling: Tiling
 ) -> Iterator[Problem]:

@@ -1,8 +1,9 @@
 """Latency of a mapping under its schedule.
 
 Latency runs from the first transfer to the arrival of the last output in the outermost
-memory. All three kinds read the same tasks: ``sequential`` runs one Einsum after the
-other, each the longest of compute and transfers; ``phases`` puts a barrier between groups
+memory. All three kinds read the same tasks: ``sequential`` runs one group of Einsums
+after the other (each Einsum its own group if none are given), a group as long as its
+busiest array or its transfers; ``phases`` puts a barrier between groups
 of Einsums; ``pipelined`` lets everything overlap that dependencies, resources and the
 number of tiles in flight allow. What a memory moves is spread evenly over the steps, and
 so is an Einsum that stays outside inner loops.
@@ -72,14 +73,19 @@ def time_mapping(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> Timing:
 def _sequential(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> Timing:
     total = Fraction(0)
     slowest = (Fraction(-1), "", "")
-    for e, count in zip(lowered.einsums, counts, strict=True):
-        parts = {e.array.name: busy_cycles(lowered, e) + reduction_latency(e)}
+    by_name = {c.einsum: c for c in counts}
+    for group in lowered.groups:
+        parts: dict[str, Fraction] = {}
+        for e in lowered.einsums:
+            if e.name in group:
+                busy = busy_cycles(lowered, e) + reduction_latency(e)
+                parts[e.array.name] = parts.get(e.array.name, Fraction(0)) + busy
         for memory in lowered.architecture.memories:
-            moved = memory_bytes(lowered, (count,), memory)
+            moved = memory_bytes(lowered, tuple(by_name[n] for n in group), memory)
             parts[memory.name] = transfer_cycles(lowered, memory, moved)
         what, longest = max(parts.items(), key=lambda p: p[1])
         total += longest
-        slowest = max(slowest, (longest, what, e.name))
+        slowest = max(slowest, (longest, what, ", ".join(group)))
     return Timing(
         cycles=total,
         steps=1,

@@ -91,6 +91,7 @@ class _Einsum(Fields):
     spatial: dict[Name, Ranks] = Field(default_factory=dict)
     loops: Annotated[dict[str, Ranks], BeforeValidator(_loops)] = Field(default_factory=dict)
     outside: Ranks = ()
+    bypass: dict[Name, Names] = Field(default_factory=dict)
 
 
 class _Schedule(Fields):
@@ -170,6 +171,7 @@ def _einsum(name: str, spec: _Einsum, root: YamlNode) -> EinsumMapping:
             if loops
         ),
         outside=spec.outside,
+        bypass=tuple(spec.bypass.items()),
         span=root.key_span(path),
     )
 
@@ -245,16 +247,21 @@ def _keep(spec: _Mapping, root: YamlNode) -> Iterator[Problem]:
 
 def _schedule(spec: _Mapping, root: YamlNode) -> Iterator[Problem]:
     schedule, path = spec.schedule, (KEY, "schedule")
-    owners = (("groups", "phases"), ("exposes", "phases"), ("lookahead", "pipelined"))
-    for field, kind in owners:
-        if getattr(schedule, field) is not None and schedule.kind != kind:
+    owners = (
+        ("groups", ("phases", "sequential")),
+        ("exposes", ("phases",)),
+        ("lookahead", ("pipelined",)),
+    )
+    for field, kinds in owners:
+        if getattr(schedule, field) is not None and schedule.kind not in kinds:
             text = f"a {schedule.kind} schedule has no '{field}'"
-            yield Problem(text, root.key_span((*path, field)), f"that belongs to kind {kind}")
-    if schedule.kind != "phases":
-        return
-    if schedule.groups is None:
+            hint = f"that belongs to kind {' or '.join(kinds)}"
+            yield Problem(text, root.key_span((*path, field)), hint)
+    if schedule.kind == "phases" and schedule.groups is None:
         yield Problem("a schedule of phases needs 'groups'", root.key_span(path))
+    if schedule.groups is None or schedule.kind == "pipelined":
         return
+    yield from _shifted(schedule, root)
     tasks = [
         (task.einsum, (*path, "groups", at, i))
         for at, group in enumerate(schedule.groups)
@@ -274,6 +281,18 @@ def _schedule(spec: _Mapping, root: YamlNode) -> Iterator[Problem]:
             hint = did_you_mean(name, spec.einsums)
             span = root.span_of((*path, "exposes", i))
             yield Problem(f"no Einsum '{name}' is mapped", span, hint)
+
+
+def _shifted(schedule: _Schedule, root: YamlNode) -> Iterator[Problem]:
+    """Only phases run an Einsum on another tile than the others of its group."""
+    if schedule.kind == "phases" or schedule.groups is None:
+        return
+    for at, group in enumerate(schedule.groups):
+        for i, task in enumerate(group):
+            if task.shift:
+                text = f"a sequential schedule runs {task.einsum} on no other tile"
+                where = root.span_of((KEY, "schedule", "groups", at, i))
+                yield Problem(text, where, f"write '{task.einsum}'")
 
 
 def _twice(placed: Iterable[tuple[str, Path]], root: YamlNode, what: str) -> Iterator[Problem]:

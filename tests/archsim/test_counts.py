@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from nest_cases import Case, random_case
+from nest_capacity import required
+from nest_cases import Case, random_case, varied_case
 from nest_walker import EinsumWalk, NestWalker
 
 from archsim.counts import EinsumCount, count_einsum
+from archsim.footprint import requirements
 from archsim.lower import Lowered, lower
 from archsim.tiling import build_tiling
 
@@ -61,6 +63,25 @@ def test_counts_equal_the_walk(first: int) -> None:
             found = count_einsum(lowered, e)
             assert counted(found) == walked(walk.walk(e.einsum)), f"seed {seed}, {e.name}"
             assert found.operations == tuple((k, n * found.allowed) for k, n in e.operations)
+
+
+@pytest.mark.parametrize("first", range(0, CASES, 2 * BATCH))
+def test_groups_and_bypasses_equal_the_walk(first: int) -> None:
+    grouped = passing = 0
+    for seed in range(first, first + 2 * BATCH):
+        case = varied_case(seed)
+        lowered, walk = bound(case), walker(case)
+        assert [e.name for e in lowered.einsums] == [e.name for e in walk.running_order()]
+        for e in lowered.einsums:
+            found = counted(count_einsum(lowered, e))
+            assert found == walked(walk.walk(e.einsum)), f"seed {seed}, {e.name}"
+            passing += bool(e.bypass)
+        for level, found_at in enumerate(requirements(lowered)):
+            words = found_at.required_bytes / case.architecture.word_bytes
+            assert words == required(walk, level), f"seed {seed}, level {level}"
+        grouped += any(len(g) > 1 for g in lowered.groups) and len(lowered.groups) > 1
+    assert grouped > 1
+    assert passing > 10
 
 
 def test_the_cases_cover_what_they_should() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from lockstep import Lockstep
-from nest_cases import Case, random_case
+from nest_cases import Case, random_case, varied_case
 from test_counts import bound, walker
 
 import workloads
@@ -44,6 +44,24 @@ def test_every_legal_mapping_finds_what_it_reads(first: int) -> None:
         legal += not problems
     assert refused > 3
     assert legal > 10
+
+
+@pytest.mark.parametrize("first", range(0, 600, 100))
+def test_legal_groups_find_what_they_read(first: int) -> None:
+    """Groups of Einsums that share loops, one group after the other, and tensors that some
+    Einsums pass by a level."""
+    refused = legal = 0
+    for seed in range(first, first + 100):
+        case = varied_case(seed)
+        if not whole(case) or not case.mapping.schedule.groups:
+            continue
+        problems = illegalities(bound(case))
+        wrong = Lockstep(walker(case)).run()
+        assert problems or wrong is None, f"seed {seed}: {wrong}"
+        refused += bool(problems)
+        legal += not problems
+    assert refused > 2
+    assert legal > 5
 
 
 def test_few_refusals_are_not_confirmed_by_running() -> None:
@@ -322,7 +340,7 @@ REFUSED = {
     "staying outside a loop that is walked": (
         edited(BINDING, ("outside: M1", "outside: P1")),
         MappingError,
-        r"AV cannot stay outside P1: it iterates over p",
+        r"AV stays outside P1, so it must go over P1 by itself",
     ),
     "more tiles in flight than registers": (
         edited(BINDING, ("lookahead: fit", "lookahead: 1000000")),

@@ -1,6 +1,6 @@
 """The published FuseMax evaluation, and an independent closed-form model of it.
 
-``binding`` and ``arch`` rows of BERT come from the published tables (energy: the column
+Rows of BERT come from the published tables (energy: the column
 without the 64-bit overflow of the tool that made them). The closed forms restate the
 published counting by hand, for an R x C array with a C-lane vector unit: U = B H P / C
 query tiles, T = U M / R score tiles, per-tile cycles of each Einsum, and traffic with the
@@ -30,24 +30,36 @@ def published() -> list[dict[str, str]]:
         return []
     with TABLE.open() as file:
         rows = list(csv.DictReader(file))
-    return [r for r in rows if r["table"] == "attention" and r["configuration"] in CONFIGURATIONS]
+    return [r for r in rows if r["table"] == "attention" and r["configuration"] in LADDER]
 
 
 CONFIGURATIONS = ("binding", "arch")
+LADDER = {
+    "binding": ("fusemax-micro24", "fusemax-binding"),
+    "arch": ("fusemax-micro24", "fusemax-arch"),
+    "cascade": ("cascade-on-flat-micro24", "fusemax-cascade"),
+    "unfused": ("flat-micro24", "unfused"),
+}
+"""Configurations as machines and mappings."""
 
 
 @pytest.mark.skipif(not TABLE.exists(), reason="the published figures are not beside the project")
 @pytest.mark.parametrize("row", published(), ids=lambda r: f"{r['configuration']}-{r['seq_len']}")
 def test_bert_as_published(row: dict[str, str]) -> None:
+    machine, mapping = LADDER[row["configuration"]]
     result = simulate(
         load("bert-base", seq_len=row["seq_len"]),
-        Architecture.load("fusemax-micro24"),
-        Mapping.load(f"fusemax-{row['configuration']}"),
+        Architecture.load(machine),
+        Mapping.load(mapping),
     )
-    assert result.traffic_bytes == float(row["traffic_bytes"])
-    assert result.latency_s == pytest.approx(float(row["latency_s"]), rel=1e-3)
-    assert result.utilization["array_2d"] == pytest.approx(float(row["util_2d"]), rel=1e-3)
-    assert result.utilization["array_1d"] == pytest.approx(float(row["util_1d"]), rel=1e-3)
+    # The unfused mapper missed its own optimum at 256K.
+    near = 5e-3 if row["configuration"] == "unfused" else 1e-3
+    exact = row["configuration"] in ("binding", "arch", "cascade")
+    traffic = pytest.approx(float(row["traffic_bytes"]), rel=0 if exact else near)
+    assert result.traffic_bytes == traffic
+    assert result.latency_s == pytest.approx(float(row["latency_s"]), rel=near)
+    assert result.utilization["array_2d"] == pytest.approx(float(row["util_2d"]), rel=near)
+    assert result.utilization["array_1d"] == pytest.approx(float(row["util_1d"]), rel=near)
     energy = float(row["energy_pj_without_overflow"])
     assert result.energy_pj == pytest.approx(energy, rel=1e-2)
 

@@ -1,7 +1,7 @@
 """Whether a mapped nest finds every value it reads: by running it, value by value.
 
 All Einsums run through the shared nest together, step by step, in the order they are
-written (or one after the other where the schedule is sequential). An Einsum that stays
+written (group after group where the schedule is sequential). An Einsum that stays
 outside a loop runs in the loop's last turn, or in its first one if it waits for nothing
 inside. The outermost level that keeps an intermediate holds one tile of it: what was
 written under the current iteration of the loops outside that level. Registers hold one
@@ -17,7 +17,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from nest_loops import Element, Nest, Step, WalkedLoop
+from nest_leavings import Leavings
+from nest_loops import Element, Step, WalkedLoop
 
 from einsum_cascade import ir
 
@@ -51,10 +52,9 @@ class _Kept:
 class Lockstep:
     """One run of a mapping; ``run`` returns what went wrong first, or None."""
 
-    def __init__(self, walker: Nest) -> None:
+    def __init__(self, walker: Leavings) -> None:
         self.walker = walker
         self.program = walker.program
-        self.sequential = walker.mapping.schedule.kind == "sequential"
         self.steps = {e.name: walker.walk_steps(e) for e in self.program.einsums}
         self.loops = {e.name: walker.temporal(e) for e in self.program.einsums}
         self.kept = {e.name: self._unwritten(e) for e in self.program.einsums}
@@ -78,24 +78,28 @@ class Lockstep:
     # ------------------------------------------------------------------ order
 
     def _schedule(self) -> list[tuple[int, ir.Einsum, list[Step]]]:
-        if self.sequential:
-            order = enumerate(self.program.einsums)
-            return [(number, e, self.steps[e.name]) for number, e in order]
         names, nest = self._shared_indices()
-        grouped: dict[str, dict[Turn, list[Step]]] = {}
-        for e in self.program.einsums:
-            groups: dict[Turn, list[Step]] = defaultdict(list)
-            for step in self.steps[e.name]:
-                groups[self._shared_turn(e, step)].append(step)
-            grouped[e.name] = groups
-        turns = {e.name: self._turns(e, names, nest) for e in self.program.einsums}
         found: list[tuple[int, ir.Einsum, list[Step]]] = []
-        for number in range(len(nest)):
-            for e in self.program.einsums:
-                turn = turns[e.name].get(number)
-                if turn is not None and turn in grouped[e.name]:
-                    found.append((number, e, grouped[e.name][turn]))
+        for position, group in enumerate(self.walker.groups()):
+            begin = position * len(nest)
+            einsums = [self.program.einsum_of[n] for n in group]
+            if len(einsums) == 1 and self.walker.mapping.schedule.kind == "sequential":
+                found.append((begin, einsums[0], self.steps[group[0]]))
+                continue
+            grouped = {e.name: self._by_turn(e) for e in einsums}
+            turns = {e.name: self._turns(e, names, nest) for e in einsums}
+            for number in range(len(nest)):
+                for e in einsums:
+                    turn = turns[e.name].get(number)
+                    if turn is not None and turn in grouped[e.name]:
+                        found.append((begin + number, e, grouped[e.name][turn]))
         return found
+
+    def _by_turn(self, einsum: ir.Einsum) -> dict[Turn, list[Step]]:
+        groups: dict[Turn, list[Step]] = defaultdict(list)
+        for step in self.steps[einsum.name]:
+            groups[self._shared_turn(einsum, step)].append(step)
+        return groups
 
     def _shared_indices(self) -> tuple[list[str], list[tuple[int, ...]]]:
         """Loops of the shared nest, and every iteration in which some Einsum runs."""
@@ -129,6 +133,8 @@ class Lockstep:
         while stack:
             name = stack.pop()
             for e in self.program.einsums:
+                if self.walker.apart(einsum, e):
+                    continue
                 if e.name not in seen and any(a.tensor == name for a in e.reads):
                     seen.add(e.name)
                     stack.append(e.name)
@@ -145,8 +151,11 @@ class Lockstep:
         pairs = zip(loops, step.index, strict=True)
         return tuple((x.name, i) for x, i in pairs if x.name in keep)
 
-    def _own(self, loop: WalkedLoop) -> bool:
-        return self.sequential or not loop.shared
+    def _own(self, einsum: ir.Einsum, loop: WalkedLoop) -> bool:
+        """Whether nobody else goes along a loop."""
+        alone = all(self.walker.apart(einsum, e) for e in self.program.einsums if e is not einsum)
+        fused = self.walker.mapping.schedule.kind != "sequential"
+        return not loop.shared or (alone and not fused)
 
     def _reads(self, einsum: ir.Einsum, step: Step, moment: int) -> str | None:
         for access in einsum.reads:
@@ -201,14 +210,16 @@ class Lockstep:
         loops = self.loops[einsum.name]
         stepping = self.walker.stepping(einsum, access, level)
         writer = self.program.einsum_of[access.tensor]
+        while stepping and self.walker.unrolled((writer, writer.target), einsum, stepping[-1]):
+            stepping.pop()
         own = self._turn(loops, step, self._streaming(writer, stepping))
-        late = moment > copy.moment if not self.sequential else einsum is not writer
+        late = moment > copy.moment or self.walker.apart(einsum, writer)
         return own == copy.streamed and not (late and own)
 
     def _streaming(self, writer: ir.Einsum, loops: list[WalkedLoop]) -> set[str]:
         """Loops of its own in which a value streams; a running value lasts along its rank."""
         ranks = {r.lower() for r in self.program.iterative.get(writer.name, ())}
-        return {x.name for x in loops if self._own(x) and x.variable not in ranks}
+        return {x.name for x in loops if self._own(writer, x) and x.variable not in ranks}
 
     def _writes(self, einsum: ir.Einsum, step: Step, moment: int) -> str | None:
         kept = self.kept[einsum.name]
@@ -218,9 +229,11 @@ class Lockstep:
         outside = [x for x in loops if x.level < level]
         moving = [x for x in outside if x.variable in self.walker.moving(einsum.target) - ranks]
         registers = level == self.walker.registers
-        apart = {x.name for x in moving if registers and self._own(x)}
+        apart = {x.name for x in moving if registers and self._own(einsum, x)}
         tile = self._turn(loops, step, {x.name for x in moving} - apart)
-        along = [x for x in outside if x.variable in ranks and not (registers and self._own(x))]
+        along = [
+            x for x in outside if x.variable in ranks and not (registers and self._own(einsum, x))
+        ]
         running = self._turn(loops, step, {x.name for x in along})
         stepping = self.walker.stepping(einsum, einsum.target, level)
         streamed = self._turn(loops, step, self._streaming(einsum, stepping))

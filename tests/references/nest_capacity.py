@@ -15,30 +15,33 @@ Tiles = dict[str, int]
 def required(nest: Nest, level: int) -> int:
     """Elements a memory must hold at once.
 
-    Einsums in a shared nest hold their tiles together. One after the other, each holds its
-    own beside what waits for a later one.
+    Einsums of a group hold their tiles together, one group after the other, each beside
+    what waits for a later one.
     """
-    einsums = nest.program.einsums
-    tiles = [_tiles(nest, e, level) for e in einsums]
-    moments: list[Tiles] = []
-    for number, now in enumerate(tiles):
-        held = dict(now)
-        for earlier, before in zip(einsums[:number], tiles, strict=False):
-            waits = any(a.tensor == earlier.name for e in einsums[number + 1 :] for a in e.reads)
+    groups = [[nest.program.einsum_of[n] for n in group] for group in nest.groups()]
+    tiles = {e.name: _tiles(nest, e, level) for e in nest.program.einsums}
+    moments: list[int] = []
+    for number, group in enumerate(groups):
+        held: Tiles = {}
+        for e in group:
+            for tensor, size in tiles[e.name].items():
+                held[tensor] = max(held.get(tensor, 0), size)
+        for earlier in (e for g in groups[:number] for e in g):
+            later = [e for g in groups[number + 1 :] for e in g]
+            waits = any(a.tensor == earlier.name for e in later for a in e.reads)
             if waits and nest.memories(earlier.name)[:1] == [level]:
-                held[earlier.name] = max(held.get(earlier.name, 0), before[earlier.name])
-        moments.append(held)
-    if nest.mapping.schedule.kind == "sequential":
-        return max(sum(held.values()) for held in moments)
-    tensors = {t for held in moments for t in held}
-    return sum(max(held.get(t, 0) for held in moments) for t in tensors)
+                held[earlier.name] = max(
+                    held.get(earlier.name, 0), tiles[earlier.name][earlier.name]
+                )
+        moments.append(sum(held.values()))
+    return max(moments)
 
 
 def _tiles(nest: Nest, einsum: ir.Einsum, level: int) -> Tiles:
     found: Tiles = {}
     for access in (*einsum.reads, einsum.target):
         tensor = access.tensor
-        if level in nest.memories(tensor):
+        if level in nest.memories(tensor, einsum):
             one_copy = _goes_along(nest, tensor, level)
             size = _largest(nest, einsum, access, level, _one_copy if one_copy else Nest.element)
             found[tensor] = max(found.get(tensor, 0), size)
@@ -86,7 +89,7 @@ def _goes_along(nest: Nest, tensor: str, level: int) -> bool:
     ]
     if not ranks or len(touching) < 2:
         return True
-    if nest.mapping.schedule.kind == "sequential":
+    if any(nest.apart(one, other) for one in touching for other in touching):
         return False
     for e in touching:
         if any(x.variable in ranks and x.width > 1 for x in nest.spatial(e)):

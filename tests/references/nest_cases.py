@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
-from nest_mappings import random_machine, random_mapping
+from nest_mappings import random_machine, random_mapping, varied
 
 from archsim.arch import Architecture
 from archsim.mapping import Mapping
@@ -62,6 +62,13 @@ def random_case(seed: int) -> Case:
     architecture = random_machine(random)
     mapping, sizes = random_mapping(random, program, architecture, shapes)
     return Case(program, mapping, architecture, shapes, sizes)
+
+
+def varied_case(seed: int) -> Case:
+    """A random case whose sequential mappings have groups, and whose Einsums pass tensors by
+    levels that keep them."""
+    case = random_case(seed)
+    return replace(case, mapping=varied(Random(seed), case.program, case.mapping))
 
 
 def _names(program: Program) -> list[str]:

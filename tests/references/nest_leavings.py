@@ -19,7 +19,7 @@ class Leavings(Nest):
         """Whether what one Einsum leaves at a level is all there when another takes it."""
         ended = self._ended(*left, taken[1])
         first = [x for x in self.stepping(*left, level) if x.variable not in ended]
-        if self.mapping.schedule.kind == "sequential" and left[0] is not taken[0] and first:
+        if first and self.apart(left[0], taken[0]):
             return False
         if level < self.registers:
             if not all(x.shared for x in first):
@@ -32,12 +32,28 @@ class Leavings(Nest):
                 second.pop()
         else:
             second = self.stepping(*taken, level)
+            while second and self.unrolled(left, taken[0], second[-1]):
+                second.pop()
         inside = {x.name for x in self.temporal(taken[0]) if x.shared}
         shared = {n for x in self.mapping.nest for n in x.loops}
-        together = [x.name for x in first if x.name in inside or x.name not in shared]
-        if together != [x.name for x in second]:
+        mine = {x.variable for x in (*self.temporal(taken[0]), *self.spatial(taken[0]))}
+        together = [
+            x for x in first if x.name in inside or x.name not in shared or x.variable in mine
+        ]
+        if [x.name for x in together] != [x.name for x in second]:
+            return False
+        if not all(x.shared == y.shared for x, y in zip(together, second, strict=True)):
             return False
         return left[1] is not left[0].target or self._stays(left, taken, first, second)
+
+    def unrolled(
+        self, left: tuple[ir.Einsum, ir.Access], taker: ir.Einsum, loop: WalkedLoop
+    ) -> bool:
+        """Whether another array holds, element beside element, what a loop goes through."""
+        array = self.how(left[0]).array
+        if array == self.how(taker).array or array not in self.arrays(left[1].tensor, left[0]):
+            return False
+        return loop.name in {x.name for x in self.spatial(left[0])}
 
     def _ended(self, einsum: ir.Einsum, left: ir.Access, taken: ir.Access) -> set[str]:
         """Variables along which a running value is taken at its end."""
@@ -78,17 +94,34 @@ class Leavings(Nest):
                 return False
         return True
 
-    def _left_by(self, einsum: ir.Einsum, access: ir.Access) -> list[tuple[ir.Einsum, ir.Access]]:
-        """Who may have left a tile that an access takes: the writer, or an earlier reader."""
+    def _left_by(
+        self, einsum: ir.Einsum, access: ir.Access, level: int
+    ) -> list[tuple[ir.Einsum, ir.Access]]:
+        """Who may have left a tile that an access takes: the writer, or an earlier reader.
+
+        What a reader fetched after the writer was done with it is as good, except that of
+        a running value another coordinate may have come since.
+        """
+        order = self.running_order()
+        earlier = order[: order.index(einsum)]
         writer = self.program.einsum_of.get(access.tensor)
+        found: list[tuple[ir.Einsum, ir.Access]] = []
         if writer is not None:
-            return [(writer, writer.target)]
-        earlier = self.program.einsums[: self.position[einsum.name]]
-        return [(e, a) for e in earlier for a in e.reads if a == access]
+            found.append((writer, writer.target))
+            lasting = access.tensor not in self.program.iterative and level < self.registers
+            after = earlier[earlier.index(writer) + 1 :] if writer in earlier else []
+            earlier = after if lasting else []
+        found += [(e, a) for e in earlier for a in e.reads if a == access]
+        return [
+            (e, a)
+            for e, a in found
+            if level == self.registers or level in self.memories(access.tensor, e)
+        ]
 
     def _is_left(self, einsum: ir.Einsum, access: ir.Access, level: int) -> bool:
         return any(
-            self._alike(left, (einsum, access), level) for left in self._left_by(einsum, access)
+            self._alike(left, (einsum, access), level)
+            for left in self._left_by(einsum, access, level)
         )
 
     def _written(self, access: ir.Access) -> bool:

@@ -91,7 +91,7 @@ class Nest:
             (name, self.levels[level.level], True)
             for level in self.mapping.nest
             for name in level.loops
-            if self.strides[name][0].lower() in self._variables(einsum)
+            if self.strides[name][0].lower() in self._variables(einsum) and name not in how.outside
         ]
         named += [
             (name, self.levels.get(level.level, len(self.levels) - 1), False)
@@ -191,19 +191,49 @@ class Nest:
             total += value
         return total
 
-    def memories(self, tensor: str) -> list[int]:
-        """Memories that keep a tensor, outermost first."""
+    def memories(self, tensor: str, einsum: ir.Einsum | None = None) -> list[int]:
+        """Memories that keep a tensor (and are not passed by), outermost first."""
         return sorted(
             self.levels[k.level]
             for k in self.mapping.keep
-            if k.level in self.levels and tensor in k.tensors
+            if k.level in self.levels
+            and tensor in k.tensors
+            and not self._passed_by(einsum, k.level, tensor)
         )
 
-    def arrays(self, tensor: str) -> list[str]:
-        """Arrays whose registers keep a tensor."""
+    def arrays(self, tensor: str, einsum: ir.Einsum | None = None) -> list[str]:
+        """Arrays whose registers keep a tensor (and are not passed by)."""
         return [
-            k.level for k in self.mapping.keep if k.level not in self.levels and tensor in k.tensors
+            k.level
+            for k in self.mapping.keep
+            if k.level not in self.levels
+            and tensor in k.tensors
+            and not self._passed_by(einsum, k.level, tensor)
         ]
+
+    def _passed_by(self, einsum: ir.Einsum | None, level: str, tensor: str) -> bool:
+        passing = () if einsum is None else self.how(einsum).bypass
+        return any(place == level and tensor in tensors for place, tensors in passing)
+
+    def groups(self) -> list[list[str]]:
+        """Einsums that run side by side, in the order of the groups."""
+        names = [e.name for e in self.program.einsums]
+        schedule = self.mapping.schedule
+        if schedule.kind != "sequential":
+            return [names]
+        if not schedule.groups:
+            return [[n] for n in names]
+        return [[n for n in names if n in {t.einsum for t in g}] for g in schedule.groups]
+
+    def apart(self, one: ir.Einsum, other: ir.Einsum) -> bool:
+        """Whether one is all done before the other begins."""
+        groups = self.groups()
+        mine = [g for g in groups if one.name in g]
+        return other.name not in mine[0]
+
+    def running_order(self) -> list[ir.Einsum]:
+        """Einsums group by group."""
+        return [self.program.einsum_of[n] for group in self.groups() for n in group]
 
     def moving(self, access: ir.Access) -> set[str]:
         return {*access.variables, *(r.lower() for r in self.program.parallel)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from random import Random
 
@@ -13,10 +14,18 @@ from archsim.arch import (
     ProcessingArray,
     Registers,
 )
-from archsim.mapping import EinsumMapping, Keep, Mapping, NestLevel, Schedule, Tile
+from archsim.mapping import (
+    EinsumMapping,
+    Keep,
+    Mapping,
+    NestLevel,
+    PhaseTask,
+    Schedule,
+    Tile,
+)
 from archsim.spec.architectures import OPERATION_KINDS
 from archsim.technology import Technology
-from einsum_cascade.ir import Program
+from einsum_cascade.ir import Einsum, Program
 
 # ------------------------------------------------------------------ machines
 
@@ -94,16 +103,66 @@ def random_mapping(
                 outside=tuple(outside) if random.random() < 0.3 else (),
             )
         )
+    keep = _keep(random, program, architecture)
+    kind = random.choice(("sequential", "pipelined", "pipelined"))
     mapping = Mapping(
         name="random",
         cascade="random",
         tiles=tiles,
         nest=nest,
         einsums=tuple(einsums),
-        keep=_keep(random, program, architecture),
-        schedule=Schedule(kind=random.choice(("sequential", "pipelined", "pipelined"))),
+        keep=keep,
+        schedule=Schedule(kind=kind),
     )
     return mapping, sizes
+
+
+def varied(random: Random, program: Program, mapping: Mapping) -> Mapping:
+    """The mapping with groups if it is sequential, and tensors that pass by inner levels."""
+    schedule = mapping.schedule
+    if schedule.kind == "sequential":
+        schedule = replace(schedule, groups=_groups(random, program))
+    einsums = []
+    for how in mapping.einsums:
+        einsum = program.einsum_of[how.einsum]
+        touched = {a.tensor for a in (*einsum.reads, einsum.target)}
+        passed = []
+        for number, keep in enumerate(mapping.keep):
+            outer = {t for k in mapping.keep[:number] for t in k.tensors}
+            tensors = [t for t in keep.tensors if t in touched & outer and random.random() < 0.4]
+            if tensors:
+                passed.append((keep.level, tuple(tensors)))
+        how = _stepped_out(random, how, mapping, einsum, program)
+        einsums.append(replace(how, bypass=tuple(passed)))
+    return replace(mapping, einsums=tuple(einsums), schedule=schedule)
+
+
+def _stepped_out(
+    random: Random, how: EinsumMapping, mapping: Mapping, einsum: Einsum, program: Program
+) -> EinsumMapping:
+    """An Einsum that goes over the innermost shared loop by itself, here and there."""
+    variables = {*(r.lower() for r in program.parallel), *einsum.variables}
+    shared = [n for x in mapping.nest for n in x.loops]
+    ranks = {m: t.rank for t in mapping.tiles for m in (t.member,)}
+    last = shared[-1:]
+    mine = [n for n in last if ranks.get(n, n).lower() in variables]
+    if not mine or random.random() < 0.5 or not how.nest:
+        return how
+    own = (replace(how.nest[0], loops=(*mine, *how.nest[0].loops)), *how.nest[1:])
+    return replace(how, nest=own, outside=(*how.outside, *mine))
+
+
+def _groups(random: Random, program: Program) -> tuple[tuple[PhaseTask, ...], ...]:
+    """Einsums in groups of one and more, none before what it reads."""
+    groups: list[list[str]] = []
+    place: dict[str, int] = {}
+    for e in program.einsums:
+        first = max((place[a.tensor] for a in e.reads if a.tensor in place), default=0)
+        place[e.name] = at = random.randint(first, max(first, len(groups)))
+        while len(groups) <= at:
+            groups.append([])
+        groups[at].append(e.name)
+    return tuple(tuple(PhaseTask(einsum=n) for n in group) for group in groups if group)
 
 
 _Member = tuple[str, str, int]

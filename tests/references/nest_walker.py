@@ -86,8 +86,8 @@ class NestWalker(Leavings):
     ) -> None:
         array = self.how(einsum).array
         left = self._written(access) and self._is_left(einsum, access, self.registers)
-        memories = self.memories(access.tensor)
-        arrays = self.arrays(access.tensor)
+        memories = self.memories(access.tensor, einsum)
+        arrays = self.arrays(access.tensor, einsum)
         mine = self._written(access) and array in arrays and (left or not memories)
         self._operand_registers(einsum, access, steps, found, filled=not mine)
         if mine:
@@ -132,9 +132,9 @@ class NestWalker(Leavings):
         self._result_registers(einsum, steps, found)
         name = {i: n for n, i in self.levels.items()}
         array = self.how(einsum).array
-        memories = self.memories(access.tensor)
+        memories = self.memories(access.tensor, einsum)
         places = [(name[i], i) for i in memories]
-        inner = [(a, self.registers) for a in self.arrays(access.tensor) if a != array]
+        inner = [(a, self.registers) for a in self.arrays(access.tensor, einsum) if a != array]
         below = [*list(memories[1:]), self.registers]
         for number, ((place, _), level) in enumerate(zip(places, below, strict=False)):
             children = [places[number + 1]] if number + 1 < len(places) else inner
