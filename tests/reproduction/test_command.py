@@ -124,7 +124,7 @@ def test_missing_runs_are_said_and_end_with_code_1(tmp_path: Path) -> None:
     result = run(plan, "--out", tmp_path / "out")
     assert result.exit_code == 1
     said = " ".join(result.stdout.split())
-    assert "missing: 6 runs of fast (attention): there is no built-in mapping" in said
+    assert "missing: 8 runs of fast (attention): there is no built-in mapping" in said
     assert "missing: 4 runs of fast (layer): there is no built-in mapping" in said
     rows = table(tmp_path / "out" / "runs.csv")
     assert all(bool(r["missing"]) == (r["configuration"] == "fast") for r in rows)
