@@ -114,6 +114,20 @@ class EventGraph:
             for d in self.dependencies
         )
 
+    @cached_property
+    def arcs(self) -> tuple[tuple[int, int, int, int, bool], ...]:
+        """Edges as (before, after, weight, tokens, whether both are on one resource)."""
+        return tuple(
+            (
+                e.before,
+                e.after,
+                e.weight,
+                e.tokens,
+                self.resource[e.before] == self.resource[e.after],
+            )
+            for e in self.edges
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Issue:

@@ -222,15 +222,16 @@ def _flatten(graph: EventGraph, issue: Issue) -> list[_Flat]:
     """The parts of a graph that share neither a resource nor a dependency."""
     stage, occupancy, resource = issue.stage, graph.occupancy, graph.resource
     incoming: list[list[tuple[int, int, int]]] = [[] for _ in graph.tasks]
-    for e in graph.edges:
-        ago = e.tokens + stage[e.after] - stage[e.before]
+    first: list[set[int]] = [set() for _ in graph.tasks]
+    for before, after, weight, tokens, same in graph.arcs:
+        ago = tokens + stage[after] - stage[before]
+        if ago == 0:
+            first[after].add(before)
         assert ago >= 0, "an order of issue respects dependencies"
         # On one resource all turns of the first in between come before the second.
-        turns = max(1, min(e.tokens, ago))
-        same = resource[e.before] == resource[e.after]
-        if not (same and e.weight <= turns * occupancy[e.before]):
-            incoming[e.after].append((e.before, e.weight, ago))
-    order = _firing_order(graph, issue)
+        if not (same and weight <= max(1, min(tokens, ago)) * occupancy[before]):
+            incoming[after].append((before, weight, ago))
+    order = _firing_order(graph, issue, first)
     found: list[_Flat] = []
     for part in graph.parts:
         tasks = [i for i in order if i in part]
@@ -251,17 +252,14 @@ def _flatten(graph: EventGraph, issue: Issue) -> list[_Flat]:
     return found
 
 
-def _firing_order(graph: EventGraph, issue: Issue) -> tuple[int, ...]:
-    """Tasks of one period so that those waited for within it come first."""
-    stage, position = issue.stage, issue.position
-    waits: list[set[int]] = [set() for _ in graph.tasks]
-    for e in graph.edges:
-        if e.tokens + stage[e.after] - stage[e.before] == 0:
-            waits[e.after].add(e.before)
+def _firing_order(graph: EventGraph, issue: Issue, first: list[set[int]]) -> tuple[int, ...]:
+    """Tasks of one period so that those waited for within it, ``first``, come first."""
+    position = issue.position
+    waits = [set(w) for w in first]
     for members in graph.members.values():
         order = sorted(members, key=lambda i: (position[i], i))
-        for first, then in pairwise(order):
-            waits[then].add(first)
+        for before, then in pairwise(order):
+            waits[then].add(before)
     done: list[int] = []
     fired: set[int] = set()
     left = list(range(len(waits)))
