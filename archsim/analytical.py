@@ -12,7 +12,7 @@ from .arch import Architecture, ProcessingArray
 from .billing import charges
 from .counts import EinsumCount, count_einsum
 from .estimators import areas
-from .footprint import Requirement, requirements
+from .footprint import Requirement, all_fits, requirements
 from .legality import illegalities
 from .lower import Lowered, lower
 from .mapping import WHOLE, Mapping
@@ -62,8 +62,8 @@ def bind(
 
 
 def _check_capacity(lowered: Lowered, error: type[MappingError]) -> None:
-    short = [r for r in requirements(lowered) if not r.fits]
-    if short:
+    if not all_fits(lowered):
+        short = [r for r in requirements(lowered) if not r.fits]
         spans = {k.level: k.span for k in lowered.mapping.keep}
         raise error([Problem(str(r), spans.get(r.level), "use smaller tiles") for r in short])
 
@@ -97,8 +97,7 @@ def _with_tile(lowered: Lowered, shapes: dict[str, int], sizes: dict[str, int]) 
         trial = lower(lowered.program, lowered.mapping, lowered.architecture, tiling, lowered)
     except MappingError:
         return None
-    fits = all(r.fits for r in requirements(trial)) and not illegalities(trial)
-    return trial if fits else None
+    return trial if all_fits(trial) and not illegalities(trial) else None
 
 
 def divisors(number: int) -> list[int]:

@@ -45,15 +45,23 @@ def requirements(lowered: Lowered) -> tuple[Requirement, ...]:
     other, a level holds the tiles of one group at a time, beside intermediates that wait
     there for a later one.
     """
-    found: list[Requirement] = []
-    for level, memory in enumerate(lowered.architecture.memories):
-        sizes = [_tiles(lowered, e, level) for e in lowered.einsums]
-        live = _largest_moment(lowered, sizes, level)
-        tensors = tuple((t, n * lowered.architecture.word_bytes) for t, n in live.items())
-        found.append(
-            Requirement(level=memory.name, tensors=tensors, capacity_bytes=memory.capacity_bytes)
-        )
-    return tuple(found)
+    return tuple(_requirement(lowered, i) for i in range(len(lowered.architecture.memories)))
+
+
+def all_fits(lowered: Lowered) -> bool:
+    """Whether every memory holds what it must."""
+    limited = (
+        i for i, m in enumerate(lowered.architecture.memories) if m.capacity_bytes is not None
+    )
+    return all(_requirement(lowered, i).fits for i in limited)
+
+
+def _requirement(lowered: Lowered, level: int) -> Requirement:
+    memory = lowered.architecture.memories[level]
+    sizes = [_tiles(lowered, e, level) for e in lowered.einsums]
+    live = _largest_moment(lowered, sizes, level)
+    tensors = tuple((t, n * lowered.architecture.word_bytes) for t, n in live.items())
+    return Requirement(level=memory.name, tensors=tensors, capacity_bytes=memory.capacity_bytes)
 
 
 def _tiles(lowered: Lowered, e: LoweredEinsum, level: int) -> dict[str, int]:

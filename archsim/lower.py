@@ -74,6 +74,18 @@ class LoweredEinsum:
         """The whole iteration space."""
         return tuple(a.extent for a in self.axes)
 
+    @cached_property
+    def widths(self) -> dict[int, int]:
+        """Iterations of each loop, by its ``id``, inside the first tile of those around it."""
+        found: dict[int, int] = {}
+        rest = list(self.extents)
+        for loop in self.temporal:
+            found[id(loop)] = -(-rest[loop.axis] // loop.stride)
+            rest[loop.axis] = min(rest[loop.axis], loop.stride)
+        for loop in self.spatial:
+            found[id(loop)] = -(-rest[loop.axis] // loop.stride)
+        return found
+
     def outer(self, level: int) -> tuple[Loop, ...]:
         """Temporal loops outside the tiles that ``level`` holds."""
         return tuple(loop for loop in self.temporal if loop.level < level)
@@ -112,8 +124,10 @@ class Lowered:
 
     def memories(self, e: LoweredEinsum, tensor: str) -> tuple[int, ...]:
         """Indices of the memories that hold a tensor for an Einsum, outermost first."""
-        names = self.architecture.memories
         kept = self.residency.memories(tensor)
+        if not e.bypass:
+            return kept
+        names = self.architecture.memories
         return tuple(i for i in kept if (names[i].name, tensor) not in e.bypass)
 
     def registers(self, e: LoweredEinsum, tensor: str) -> tuple[str, ...]:
@@ -306,7 +320,7 @@ class _Lowering:
     ) -> Loop:
         variable = member.rank.lower()
         for number, axis in enumerate(axes):
-            stride = dict(axis.variables).get(variable)
+            stride = next((s for v, s in axis.variables if v == variable), None)
             if stride is not None:
                 return Loop(
                     member=member.name,
