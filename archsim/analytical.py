@@ -10,7 +10,7 @@ from einsum_cascade.ir import Einsum, Program
 
 from .arch import Architecture, ProcessingArray
 from .billing import charges
-from .counts import EinsumCount, count_einsum
+from .counts import EinsumCount
 from .estimators import areas
 from .footprint import Requirement, all_fits, requirements
 from .legality import illegalities
@@ -26,6 +26,7 @@ from .results import (
     ScheduleReport,
 )
 from .schedule import Timing, time_mapping
+from .spill import count_mapping, spill_note
 from .tasks import busy_cycles
 from .tiling import Tiling, build_tiling, tile_size
 
@@ -42,8 +43,26 @@ def bind(
     MappingError
         The mapping breaks a dependency, loses a tensor, or needs more than a level holds.
     NoLegalMappingError
-        No size of a tile written ``fit`` or ``whole`` makes the mapping fit.
+        No size of a tile written ``fit`` or ``whole`` makes the mapping fit, or no
+        combination of open choices is legal.
     """
+    if not mapping.choices:
+        return _bind(program, mapping, architecture, shapes)
+    from .choices import choose
+
+    def lowered(candidate: Mapping) -> Lowered:
+        sizes, _ = _sizes(candidate, architecture)
+        tiling = build_tiling(program, candidate, shapes, sizes)
+        return lower(program, candidate, architecture, tiling)
+
+    def bound(candidate: Mapping) -> Lowered:
+        return _bind(program, candidate, architecture, shapes)
+
+    return choose(program, mapping, architecture, lowered, bound)
+
+
+def _sizes(mapping: Mapping, architecture: Architecture) -> tuple[dict[str, int], list[str]]:
+    """Sizes of all tiles, 1 for those to be fitted, and which ones these are."""
     sizes: dict[str, int] = {}
     open_tiles: list[str] = []
     for tile in mapping.tiles:
@@ -51,6 +70,14 @@ def bind(
         sizes[tile.member] = 1 if size is None else size
         if size is None:
             open_tiles.append(tile.member)
+    return sizes, open_tiles
+
+
+def _bind(
+    program: Program, mapping: Mapping, architecture: Architecture, shapes: dict[str, int]
+) -> Lowered:
+    """Bind a mapping without open choices."""
+    sizes, open_tiles = _sizes(mapping, architecture)
     lowered = lower(program, mapping, architecture, build_tiling(program, mapping, shapes, sizes))
     problems = illegalities(lowered)
     if problems:
@@ -128,7 +155,7 @@ def evaluate_mapping(
     """Counts, latency, energy, area and bounds of a mapping. Raises as ``bind`` does."""
     _refuse_unmodelled(program)
     lowered = bind(program, mapping, architecture, shapes)
-    counts = tuple(count_einsum(lowered, e) for e in lowered.einsums)
+    counts = count_mapping(lowered)
     timing = time_mapping(lowered, counts)
     if not timing.cycles:
         text = "nothing takes time: every operation takes 0 cycles and no memory has a bandwidth"
@@ -326,6 +353,11 @@ def _notes(lowered: Lowered) -> tuple[str, ...]:
     """What the machine's data and the mapping leave unbilled, in sentences."""
     architecture = lowered.architecture
     found: list[str] = []
+    if lowered.mapping.chosen:
+        picked = ", ".join(f"{name} {what}" for name, what in lowered.mapping.chosen)
+        found.append(f"chosen by the mapping's objective: {picked}")
+    if note := spill_note(lowered):
+        found.append(note)
     masked = [e.name for e in lowered.einsums if e.einsum.where is not None]
     if masked:
         found.append(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from .arch import Architecture
-from .counts import EinsumCount
+from .counts import Amount, EinsumCount
 from .estimators import action_pj, memory_access, register_access
 
 
@@ -59,7 +59,7 @@ def _of_einsum(architecture: Architecture, count: EinsumCount) -> dict[str, floa
 
 
 def _registers(
-    architecture: Architecture, array: str, reads: int, writes: int
+    architecture: Architecture, array: str, reads: Amount, writes: Amount
 ) -> tuple[str, float]:
     where = architecture.array(array)
     assert where is not None, "places are checked when lowering"

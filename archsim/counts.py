@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from math import prod
 
 from einsum_cascade.errors import MappingError, Problem
@@ -29,6 +30,9 @@ from .lattice import (
 )
 from .lower import Lowered, LoweredEinsum
 
+Amount = int | Fraction
+"""A number of elements; a fraction only where a share of a level spills."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessCount:
@@ -37,8 +41,8 @@ class AccessCount:
     einsum: str
     tensor: str
     place: str
-    reads: int
-    writes: int
+    reads: Amount
+    writes: Amount
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,6 +224,11 @@ def _input(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> list[AccessC
         AccessCount(einsum=e.name, tensor=tensor, place=place, reads=reads, writes=writes)
         for (place, _), reads, writes in zip(chain, taken, arriving, strict=False)
     ]
+
+
+def accesses_of(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> list[AccessCount]:
+    """What one operand, or the result, of an Einsum reads and writes where."""
+    return _output(lowered, e) if footing is e.write else _input(lowered, e, footing)
 
 
 def _output(lowered: Lowered, e: LoweredEinsum) -> list[AccessCount]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
 from .counts import largest_tile
 from .handover import width
 from .lower import Lowered, LoweredEinsum
+from .mapping import Spill
 from .quantities import byte_size
 
 
@@ -18,6 +20,8 @@ class Requirement:
     level: str
     tensors: tuple[tuple[str, Fraction], ...]
     capacity_bytes: int | None
+    spills: bool = False
+    """Whether the level may be asked to hold more than it can."""
 
     @property
     def required_bytes(self) -> Fraction:
@@ -26,6 +30,11 @@ class Requirement:
 
     @property
     def fits(self) -> bool:
+        """Whether the level can hold what it must, or may spill the rest."""
+        return self.spills or self.fits_whole
+
+    @property
+    def fits_whole(self) -> bool:
         """Whether the level can hold what it must."""
         return self.capacity_bytes is None or self.required_bytes <= self.capacity_bytes
 
@@ -39,13 +48,14 @@ class Requirement:
 
 
 def requirements(lowered: Lowered) -> tuple[Requirement, ...]:
-    """Live tiles per memory, one copy each (double buffering is not charged).
+    """Live tiles per memory, one copy each: double buffering is not charged, except where
+    a level spills and the mapping says how many copies it holds.
 
     Einsums that share a nest hold their tiles together. Where groups run one after the
     other, a level holds the tiles of one group at a time, beside intermediates that wait
     there for a later one.
     """
-    return tuple(_requirement(lowered, i) for i in range(len(lowered.architecture.memories)))
+    return tuple(requirement(lowered, i) for i in range(len(lowered.architecture.memories)))
 
 
 def all_fits(lowered: Lowered) -> bool:
@@ -53,24 +63,62 @@ def all_fits(lowered: Lowered) -> bool:
     limited = (
         i for i, m in enumerate(lowered.architecture.memories) if m.capacity_bytes is not None
     )
-    return all(_requirement(lowered, i).fits for i in limited)
+    return all(requirement(lowered, i).fits for i in limited)
 
 
-def _requirement(lowered: Lowered, level: int) -> Requirement:
+def requirement(lowered: Lowered, level: int, tile: TileSizes | None = None) -> Requirement:
+    """Live tiles of one memory, by its index.
+
+    ``tile`` gives the elements of an Einsum's tile by the access's position and the level;
+    ``tile_size`` if left out.
+    """
     memory = lowered.architecture.memories[level]
-    sizes = [_tiles(lowered, e, level) for e in lowered.einsums]
+    spill = lowered.mapping.spill
+    spills = spill is not None and spill.level == memory.name
+    sizes = [_tiles(lowered, e, level, tile) for e in lowered.einsums]
+    if spill is not None and spills:
+        copies = dict(spill.copies)
+        sizes = [{t: n * copies.get(t, 1) for t, n in tiles.items()} for tiles in sizes]
     live = _largest_moment(lowered, sizes, level)
-    tensors = tuple((t, n * lowered.architecture.word_bytes) for t, n in live.items())
-    return Requirement(level=memory.name, tensors=tensors, capacity_bytes=memory.capacity_bytes)
+    if spill is not None and spills:
+        for tensor, amount in _passing(lowered, spill, level).items():
+            live[tensor] = live.get(tensor, 0) + amount
+    return Requirement(
+        level=memory.name,
+        tensors=tuple((t, n * lowered.architecture.word_bytes) for t, n in live.items()),
+        capacity_bytes=memory.capacity_bytes,
+        spills=spills,
+    )
 
 
-def _tiles(lowered: Lowered, e: LoweredEinsum, level: int) -> dict[str, int]:
+def _passing(lowered: Lowered, spill: Spill, level: int) -> dict[str, int]:
+    """Elements that a level stages of tensors which some Einsum passes by it."""
     found: dict[str, int] = {}
-    for footing in (*e.reads, e.write):
+    for tensor, factors in spill.staged:
+        kept = level in lowered.residency.memories(tensor)
+        if not kept or any((spill.level, tensor) in e.bypass for e in lowered.einsums):
+            found[tensor] = lowered.tiling.elements(factors)
+    return found
+
+
+TileSizes = Callable[[LoweredEinsum, int, int], int]
+
+
+def tile_size(lowered: Lowered, e: LoweredEinsum, number: int, level: int) -> int:
+    """Elements of the tile that an Einsum's access (by position) needs at a level."""
+    footing = e.touches[number]
+    one_copy = _in_step(lowered, footing.access.tensor, level)
+    return largest_tile(e, footing, level, one_copy=one_copy)
+
+
+def _tiles(
+    lowered: Lowered, e: LoweredEinsum, level: int, tile: TileSizes | None
+) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for number, footing in enumerate(e.touches):
         tensor = footing.access.tensor
         if level in lowered.memories(e, tensor):
-            one_copy = _in_step(lowered, tensor, level)
-            size = largest_tile(e, footing, level, one_copy=one_copy)
+            size = tile(e, number, level) if tile else tile_size(lowered, e, number, level)
             found[tensor] = max(found.get(tensor, 0), size)
     return found
 

@@ -28,6 +28,7 @@ from .mapping_checks import (
     placed,
 )
 from .residency import Residency, residency
+from .spill_checks import spill_problems
 from .tiling import Member, Tiling
 
 
@@ -63,6 +64,11 @@ class LoweredEinsum:
     def name(self) -> str:
         """The tensor it writes."""
         return self.einsum.name
+
+    @cached_property
+    def touches(self) -> tuple[Footing, ...]:
+        """All its accesses."""
+        return (*self.reads, self.write)
 
     @cached_property
     def temporal(self) -> tuple[Loop, ...]:
@@ -171,6 +177,9 @@ def lower(
         builder.known = {e.name: e for e in like.einsums}
     einsums = builder.einsums()
     places = residency(program, mapping, architecture, builder.problems)
+    wrong = [*spill_problems(program, mapping, architecture, tiling)]
+    if wrong:
+        raise SpecError(wrong)
     builder.problems.extend(bypass_problems(program, mapping, places, architecture))
     groups = groups_of(program, mapping, builder.problems)
     if builder.problems:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 FIT: Final = "fit"
 """A tile size (or lookahead) written ``fit``: the largest that fits."""
+WHOLE: Final = "whole"
+"""A tile size written ``whole``: one tile is the whole rank."""
 
 WHOLE: Final = "whole"
 """A tile size written ``whole``: the whole rank where that fits, else one."""
@@ -108,6 +110,69 @@ class Keep:
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
+Factors = tuple[str | int, ...]
+"""A number of elements as a product of tile members (their bounds) and numbers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spill:
+    """A level that may be asked to hold more than it can: what does not fit goes outwards."""
+
+    level: str
+    copies: tuple[tuple[str, int], ...] = ()
+    """How often a kept tensor's tile is held: 2 double-buffered, 0 in another's place."""
+    staged: tuple[tuple[str, Factors], ...] = ()
+    """Elements held of a tensor that only passes by the level."""
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    """What open choices minimise: a roofline of some Einsums, in cycles.
+
+    The longest of the arrays' busy cycles (after the first tiles have come) and of the
+    memories' transfers, and cycles to start each of an Einsum's runs.
+    """
+
+    latency_of: tuple[str, ...] = ()
+    start_cycles: tuple[tuple[str, int], ...] = ()
+    """Per Einsum, cycles each iteration of its loops at the outermost memory costs."""
+    first_tiles: tuple[tuple[str, Factors], ...] = ()
+    """Per tensor, elements that cross the outermost memory's port before work begins."""
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """A named open decision and its alternatives, the preferred ones first."""
+
+    name: str
+    alternatives: tuple[str, ...]
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EinsumPatch:
+    """Fields of one Einsum's mapping: those named in ``given`` replace the others."""
+
+    mapping: EinsumMapping
+    given: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """What a mapping gains or replaces when certain alternatives are chosen."""
+
+    when: tuple[tuple[str, tuple[str, ...]], ...]
+    tiles: tuple[Tile, ...] = ()
+    nest: tuple[NestLevel, ...] = ()
+    einsums: tuple[EinsumPatch, ...] = ()
+    keep: tuple[Keep, ...] = ()
+    spill: Spill | None = None
+    objective: Objective | None = None
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mapping:
     """A whole mapping file."""
@@ -119,6 +184,13 @@ class Mapping:
     einsums: tuple[EinsumMapping, ...] = ()
     keep: tuple[Keep, ...] = ()
     schedule: Schedule = Schedule()
+    spill: Spill | None = None
+    choices: tuple[Choice, ...] = ()
+    """Open decisions, the one that changes slowest first; binding resolves them."""
+    cases: tuple[Case, ...] = ()
+    objective: Objective | None = None
+    chosen: tuple[tuple[str, str], ...] = ()
+    """What binding chose."""
     source: str = field(default="", compare=False)
 
     @classmethod

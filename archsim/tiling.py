@@ -13,7 +13,10 @@ from einsum_cascade.shapes import resolve_shapes
 
 from .arch import Architecture
 from .lattice import Axis, iterations
-from .mapping import DimensionRef, Mapping, Tile
+from .mapping import WHOLE, DimensionRef, Factors, Mapping, Tile
+
+_WHOLE = 10**15
+"""More iterations than any rank has: a tile is cut to its rank."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +49,13 @@ class Tiling:
         """Every loopable name."""
         return {m.name: m for rank in self.ranks for m in self.of_rank(rank)}
 
-    @cached_property
-    def _cut(self) -> dict[str, tuple[Member, ...]]:
-        return dict(self.cuts)
-
     def of_rank(self, rank: str) -> tuple[Member, ...]:
         """Members of a rank, outermost first; an uncut rank is its own."""
-        return self._cut.get(rank) or (Member(rank, rank, 1),)
+        return self._by_rank.get(rank) or (Member(rank, rank, 1),)
+
+    @cached_property
+    def _by_rank(self) -> dict[str, tuple[Member, ...]]:
+        return dict(self.cuts)
 
     def bound(self, member: Member) -> int:
         """Iterations of a member inside one iteration of the next outer one."""
@@ -62,6 +65,14 @@ class Tiling:
                 break
             extent = min(extent, other.stride)
         return iterations(extent, member.stride)
+
+    def elements(self, factors: Factors) -> int:
+        """A product of members' bounds and numbers."""
+        return prod(f if isinstance(f, int) else self._bounds[f] for f in factors)
+
+    @cached_property
+    def _bounds(self) -> dict[str, int]:
+        return {name: self.bound(member) for name, member in self.members.items()}
 
     def axes(self, variables: tuple[str, ...]) -> tuple[Axis, ...]:
         """Axes of an iteration space: members of one family share an axis."""
@@ -105,6 +116,8 @@ def tile_size(tile: Tile, architecture: Architecture) -> int | None:
     """
     if isinstance(tile.size, int):
         return tile.size
+    if tile.size == WHOLE:
+        return _WHOLE
     if not isinstance(tile.size, DimensionRef):
         return None
     array = architecture.array(tile.size.array)
@@ -156,6 +169,9 @@ def build_tiling(
             text = f"'{tile.member}' is a rank of the cascade, and no tile of {tile.rank}"
             raise SpecError(Problem(text, tile.span))
         if tile.member in own:
+            if tile.size == WHOLE:
+                text = f"{tile.member} is a rank of the cascade, which needs a number"
+                raise SpecError(Problem(text, tile.span))
             size = sizes[tile.member]
             if given.get(tile.member, size) != size:
                 text = (

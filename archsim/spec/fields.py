@@ -7,7 +7,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, PlainValidator
+from pydantic import AfterValidator, BeforeValidator, PlainValidator
 
 from einsum_cascade.yaml_schema import expected
 from einsum_cascade.yaml_source import shorten
@@ -54,6 +54,15 @@ Name = Annotated[str, AfterValidator(_name)]
 Title = Annotated[str, AfterValidator(_title)]
 """The name of a whole specification."""
 Words = str
+
+
+def one_or_more(value: Any) -> Any:
+    """A single text as the only member of a list."""
+    return (value,) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(one_or_more)]
+"""A name, or a list of names."""
 
 Frequency = Annotated[Fraction, PlainValidator(_quantity(units.FREQUENCY))]
 Bandwidth = Annotated[Fraction, PlainValidator(_quantity(units.BANDWIDTH))]

@@ -20,8 +20,10 @@ from einsum_cascade.yaml_source import Path, YamlNode, shorten
 from ..mapping import (
     FIT,
     WHOLE,
+    Case,
     DimensionRef,
     EinsumMapping,
+    EinsumPatch,
     Keep,
     Mapping,
     NestLevel,
@@ -30,7 +32,16 @@ from ..mapping import (
     Tile,
     TileSize,
 )
-from .fields import Name, Title, Words
+from .fields import Name, Names, Title, Words, one_or_more
+from .open_choices import (
+    ObjectiveFields,
+    SpillFields,
+    built_choices,
+    built_objective,
+    built_spill,
+    choice_problems,
+    objective_problems,
+)
 
 KEY = "mapping"
 
@@ -47,9 +58,8 @@ def _tile_size(value: Any) -> TileSize:
         if found := _DIMENSION.fullmatch(value):
             return DimensionRef(array=found[1], dimension=found[2])
         if not value[:1].isdigit():
-            wanted = "a number, an array dimension such as array_2d.rows, fit, or whole"
-            words = [FIT, WHOLE]
-            hint = did_you_mean(value, words) if nearest(value, words) else ""
+            wanted = "a number, an array dimension such as array_2d.rows, fit or whole"
+            hint = did_you_mean(value, [FIT, WHOLE]) if nearest(value, [FIT, WHOLE]) else ""
             raise expected(f"expected {wanted}, got '{shorten(value)}'", hint)
     return parse_count(value)
 
@@ -58,13 +68,9 @@ def _lookahead(value: Any) -> int | Literal["fit"]:
     return FIT if value == FIT else parse_count(value)
 
 
-def _one_or_more(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
-
-
 def _loops(value: Any) -> Any:
     """A plain list is the loops of no named level."""
-    return {"": _one_or_more(value)} if isinstance(value, str | tuple) else value
+    return {"": one_or_more(value)} if isinstance(value, str | tuple) else value
 
 
 def _task(value: Any) -> PhaseTask:
@@ -75,8 +81,7 @@ def _task(value: Any) -> PhaseTask:
     return PhaseTask(einsum=found[1], shift=int(found[2] or 0))
 
 
-Ranks = Annotated[tuple[Rank, ...], BeforeValidator(_one_or_more)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_one_or_more)]
+Ranks = Annotated[tuple[Rank, ...], BeforeValidator(one_or_more)]
 Size = Annotated[Any, PlainValidator(_tile_size)]
 Task = Annotated[PhaseTask, PlainValidator(_task)]
 
@@ -94,11 +99,25 @@ class _Einsum(Fields):
     bypass: dict[Name, Names] = Field(default_factory=dict)
 
 
+class _PatchedEinsum(_Einsum):
+    array: Name = ""
+
+
 class _Schedule(Fields):
     kind: Literal["sequential", "phases", "pipelined"]
     lookahead: Annotated[int | Literal["fit"] | None, PlainValidator(_lookahead)] = None
     groups: Annotated[tuple[tuple[Task, ...], ...] | None, Field(min_length=1)] = None
     exposes: Names | None = None
+
+
+class _Case(Fields):
+    when: Annotated[dict[Name, Names], Field(min_length=1)]
+    partition: dict[Rank, dict[Rank, Size]] = Field(default_factory=dict)
+    nest: tuple[_Level, ...] = ()
+    einsums: dict[str, _PatchedEinsum] = Field(default_factory=dict)
+    keep: dict[Name, Names] = Field(default_factory=dict)
+    spill: SpillFields | None = None
+    objective: ObjectiveFields | None = None
 
 
 class _Mapping(Fields):
@@ -111,6 +130,10 @@ class _Mapping(Fields):
     einsums: Annotated[dict[str, _Einsum], Field(min_length=1)]
     keep: dict[Name, Names] = Field(default_factory=dict)
     schedule: _Schedule = _Schedule(kind="pipelined")
+    spill: SpillFields | None = None
+    choices: dict[Name, Names] = Field(default_factory=dict)
+    cases: tuple[_Case, ...] = ()
+    objective: ObjectiveFields | None = None
 
 
 def build_mapping(root: YamlNode) -> Mapping:
@@ -128,6 +151,8 @@ def build_mapping(root: YamlNode) -> Mapping:
         *_nest(spec, root),
         *_einsums(spec, root),
         *_keep(spec, root),
+        *choice_problems(spec.choices, [c.when for c in spec.cases], root),
+        *objective_problems(spec.choices, spec.objective, root),
         *_schedule(spec, root),
     ]
     if problems:
@@ -135,32 +160,64 @@ def build_mapping(root: YamlNode) -> Mapping:
     return Mapping(
         name=spec.name,
         cascade=referred("cascades", spec.cascade, root.span_of((*path, "cascade"))),
-        tiles=tuple(
-            Tile(
-                rank=rank,
-                member=member,
-                size=size,
-                span=root.span_of((KEY, "partition", rank, member)),
-            )
-            for rank, members in spec.partition.items()
-            for member, size in members.items()
-        ),
-        nest=tuple(
-            NestLevel(level=n.level, loops=n.loops, span=root.span_of((KEY, "nest", at)))
-            for at, n in enumerate(spec.nest)
-        ),
-        einsums=tuple(_einsum(name, e, root) for name, e in spec.einsums.items()),
-        keep=tuple(
-            Keep(level=level, tensors=tensors, span=root.key_span((KEY, "keep", level)))
-            for level, tensors in spec.keep.items()
-        ),
+        tiles=_tiles(spec.partition, root, (KEY,)),
+        nest=_nest_levels(spec.nest, root, (KEY,)),
+        einsums=tuple(_einsum(name, e, root, (KEY,)) for name, e in spec.einsums.items()),
+        keep=_kept(spec.keep, root, (KEY,)),
         schedule=_built_schedule(spec.schedule, root),
+        spill=built_spill(spec.spill, root, (KEY, "spill")),
+        choices=built_choices(spec.choices, root),
+        cases=tuple(_case(c, root, (KEY, "cases", at)) for at, c in enumerate(spec.cases)),
+        objective=built_objective(spec.objective, root, (KEY, "objective")),
         source=root.span.source.name,
     )
 
 
-def _einsum(name: str, spec: _Einsum, root: YamlNode) -> EinsumMapping:
-    path: Path = (KEY, "einsums", name)
+def _case(spec: _Case, root: YamlNode, path: Path) -> Case:
+    return Case(
+        when=tuple(spec.when.items()),
+        tiles=_tiles(spec.partition, root, path),
+        nest=_nest_levels(spec.nest, root, path),
+        einsums=tuple(
+            EinsumPatch(mapping=_einsum(n, e, root, path), given=frozenset(e.model_fields_set))
+            for n, e in spec.einsums.items()
+        ),
+        keep=_kept(spec.keep, root, path),
+        spill=built_spill(spec.spill, root, (*path, "spill")),
+        objective=built_objective(spec.objective, root, (*path, "objective")),
+        span=root.span_of(path),
+    )
+
+
+def _tiles(partition: dict[str, dict[str, Any]], root: YamlNode, path: Path) -> tuple[Tile, ...]:
+    return tuple(
+        Tile(
+            rank=rank,
+            member=member,
+            size=size,
+            span=root.span_of((*path, "partition", rank, member)),
+        )
+        for rank, members in partition.items()
+        for member, size in members.items()
+    )
+
+
+def _nest_levels(nest: tuple[_Level, ...], root: YamlNode, path: Path) -> tuple[NestLevel, ...]:
+    return tuple(
+        NestLevel(level=n.level, loops=n.loops, span=root.span_of((*path, "nest", at)))
+        for at, n in enumerate(nest)
+    )
+
+
+def _kept(keep: dict[str, tuple[str, ...]], root: YamlNode, path: Path) -> tuple[Keep, ...]:
+    return tuple(
+        Keep(level=level, tensors=tensors, span=root.key_span((*path, "keep", level)))
+        for level, tensors in keep.items()
+    )
+
+
+def _einsum(name: str, spec: _Einsum, root: YamlNode, above: Path) -> EinsumMapping:
+    path: Path = (*above, "einsums", name)
     return EinsumMapping(
         einsum=name,
         array=spec.array,

@@ -38,6 +38,7 @@ LADDER = {
     "binding": ("fusemax-micro24", "fusemax-binding"),
     "arch": ("fusemax-micro24", "fusemax-arch"),
     "cascade": ("cascade-on-flat-micro24", "fusemax-cascade"),
+    "flat": ("flat-micro24", "flat"),
     "unfused": ("flat-micro24", "unfused"),
 }
 """Configurations as machines and mappings."""
