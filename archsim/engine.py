@@ -63,8 +63,8 @@ class WorkloadLike(Protocol):
         ...
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """What is left out, in sentences."""
+    def left_out(self) -> tuple[str, ...]:
+        """What the parts leave out of the workload, in sentences."""
         ...
 
 
@@ -133,7 +133,7 @@ def simulate(
         workload=workload.name,
         mapping=" + ".join(dict.fromkeys(m.name for m in _own_first(workload, parts, chosen))),
         shape=workload.shapes,
-        notes=workload.notes,
+        notes=workload.left_out,
     )
 
 

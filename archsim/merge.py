@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import chain, count
 
 from .results import (
     ArrayUse,
@@ -41,6 +42,7 @@ def merged(
     notes : tuple of str
         What the workload itself leaves out, before the notes of the parts.
     """
+    parts = tuple(_told_apart(parts))
     first = parts[0].result
     cycles = sum(p.cycles for p in parts)
     names = _names(parts)
@@ -77,6 +79,16 @@ def merged(
         ),
         parts=parts,
     )
+
+
+def _told_apart(parts: tuple[PartUse, ...]) -> Iterator[PartUse]:
+    """The parts, those of a name already taken with a number behind it."""
+    taken: set[str] = set()
+    for part in parts:
+        names = chain((part.name,), (f"{part.name}-{n}" for n in count(2)))
+        name = next(name for name in names if name not in taken)
+        taken.add(name)
+        yield replace(part, name=name)
 
 
 def _names(parts: tuple[PartUse, ...]) -> dict[tuple[str, str], str]:

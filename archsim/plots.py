@@ -27,7 +27,10 @@ _PALETTE = (
 """Colours that stay apart for most colour-blind readers."""
 
 _LABEL_SHARE = 0.055
-"""A segment narrower than this share of the axis has its label below the bar."""
+"""A segment narrower than this share of the axis, or than its name, is named below the bar."""
+
+_CHARACTER_SHARE = 0.009
+"""What a character of a label takes of the axis, with a margin."""
 
 _LEAST_SHARE = 0.0005
 """Below this a share shows as 0.0 % and is not named at all."""
@@ -48,15 +51,18 @@ class Picture(Figure):
 def plot_waterfall(result: Result) -> Picture:
     """How each array spends the run: one bar per array, one segment per Einsum.
 
-    A segment's width is the Einsum's cycles on the array over the elapsed cycles.
+    A segment's width is the Einsum's cycles on the array over the elapsed cycles. A
+    workload in parts has a bar of its parts, in order, and below it what each array works
+    in the time of each part.
     """
-    figure = Picture(figsize=(9, 0.7 + 0.75 * max(1, len(result.arrays))), layout="constrained")
+    rows = len(result.arrays) + bool(result.parts)
+    figure = Picture(figsize=(9, 0.7 + 0.75 * max(1, rows)), layout="constrained")
     draw_array_time(figure.subplots(), result)
     return figure
 
 
 def plot_energy(result: Result) -> Picture:
-    """Energy by component and by Einsum, as two bars of shares."""
+    """Energy by component, and by Einsum or part, as two bars of shares."""
     figure = Picture(figsize=(9, 2.4), layout="constrained")
     draw_energy(figure.subplots(), result)
     return figure
@@ -64,6 +70,9 @@ def plot_energy(result: Result) -> Picture:
 
 def draw_array_time(axes: Axes, result: Result) -> None:
     """Draw one bar per array into ``axes``: its Einsums, then the time it waits."""
+    if result.parts:
+        _draw_part_time(axes, result)
+        return
     colours = _colours([e.name for e in result.einsums])
     for row, use in enumerate(result.arrays):
         parts = [(e.name, e.cycles) for e in result.einsums if e.array == use.array and e.cycles]
@@ -81,12 +90,41 @@ def draw_array_time(axes: Axes, result: Result) -> None:
     )
 
 
+def _draw_part_time(axes: Axes, result: Result) -> None:
+    """A bar of the parts, and one per array: in each part's time, work before waiting."""
+    colours = _colours([p.name for p in result.parts])
+    _stack(axes, 0, [(p.name, p.cycles) for p in result.parts], result.cycles, colours)
+    left = 0.0
+    for part in result.parts:
+        share = part.cycles / result.cycles
+        works = {a.array: a.occupied_cycles / part.result.cycles for a in part.result.arrays}
+        for row, use in enumerate(result.arrays, start=1):
+            busy = share * min(1.0, works[use.array])
+            colour = colours[part.name]
+            axes.barh(row, share, _HEIGHT, left=left, color=_IDLE)
+            axes.barh(row, busy, _HEIGHT, left=left, color=colour)
+            if busy >= _LABEL_SHARE:
+                text = percent(works[use.array])
+                at, ink = left + busy / 2, _ink(colour)
+                axes.text(at, row, text, ha="center", va="center", fontsize=7, color=ink)
+        left += share
+    _rows(axes, ["parts", *(a.array for a in result.arrays)])
+    axes.set_title(
+        f"time of each part in {seconds(result.latency_s)}, and the share of it that each "
+        f"array works (grey: waiting)",
+        loc="left",
+    )
+
+
 def draw_energy(axes: Axes, result: Result) -> None:
-    """Draw energy by component and by Einsum into ``axes``."""
-    parts = (result.energy_by_component, result.energy_by_einsum)
-    for row, named in enumerate(parts):
+    """Draw energy by component and by Einsum (or by part) into ``axes``."""
+    if result.parts:
+        what, shares = "by part", tuple((p.name, p.energy_pj) for p in result.parts)
+    else:
+        what, shares = "by Einsum", result.energy_by_einsum
+    for row, named in enumerate((result.energy_by_component, shares)):
         _stack(axes, row, named, result.energy_pj, _colours([name for name, _ in named]))
-    _rows(axes, ["by component", "by Einsum"])
+    _rows(axes, ["by component", what])
     axes.set_title(f"energy: {energy(result.energy_pj)}", loc="left")
 
 
@@ -100,7 +138,7 @@ def _stack(
         share = value / whole if whole else 0.0
         colour = colours[name]
         axes.barh(row, share, _HEIGHT, left=left, color=colour, edgecolor="white", linewidth=0.5)
-        if share >= _LABEL_SHARE:
+        if share >= max(_LABEL_SHARE, _CHARACTER_SHARE * len(name)):
             text = f"{name}\n{percent(share)}"
             ink = _ink(colour)
             axes.text(left + share / 2, row, text, ha="center", va="center", fontsize=7, color=ink)

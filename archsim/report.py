@@ -90,11 +90,12 @@ def _facts(result: Result) -> tuple[Fact, ...]:
         ),
     ]
     if outer is not None:
+        once = "each part's inputs" if result.parts else "each input"
         facts.append(
             Fact(
                 f"{outer.level} traffic",
                 byte_size(outer.total_bytes),
-                f"each input once, each output once: {byte_size(bounds.traffic_bytes)} "
+                f"{once} once, each output once: {byte_size(bounds.traffic_bytes)} "
                 f"({_over(outer.total_bytes, bounds.traffic_bytes)})",
             )
         )

@@ -131,7 +131,7 @@ def _read(data: Mapping[str, Any]) -> Result:
         ),
         parts=tuple(
             PartUse(name=p["name"], times=p["times"], result=result_from_dict(p["result"]))
-            for p in data["parts"]
+            for p in data.get("parts", ())
         ),
     )
 

@@ -187,13 +187,13 @@ class Result:
         return explain(self)
 
     def plot_waterfall(self) -> Picture:
-        """How each array spends the run, Einsum by Einsum (a matplotlib figure)."""
+        """How each array spends the run, by Einsum or part (a matplotlib figure)."""
         from .plots import plot_waterfall
 
         return plot_waterfall(self)
 
     def plot_energy(self) -> Picture:
-        """Energy by component and by Einsum (a matplotlib figure)."""
+        """Energy by component, and by Einsum or part (a matplotlib figure)."""
         from .plots import plot_energy
 
         return plot_energy(self)

@@ -74,6 +74,23 @@ def test_the_table_says_what_the_engine_says(line: str) -> None:
     ]
 
 
+@pytest.mark.parametrize("scope", ["attention", "block", "model"])
+def test_the_table_of_scopes_says_what_the_engine_says(scope: str) -> None:
+    (line,) = re.findall(rf"^\| `{scope}` \|(.*)\|$", README, flags=re.MULTILINE)
+    found = simulate(load("bert-base", scope=scope), Architecture.load("fusemax-micro24"))
+    assert [cell.strip() for cell in line.split("|")] == [
+        seconds(found.latency_s),
+        percent(found.utilization["array_2d"]),
+        percent(found.utilization["array_1d"]),
+        byte_size(found.traffic_bytes),
+        energy(found.energy_pj),
+    ]
+    if scope == "block":
+        linear = [p for p in found.parts if p.name != "attention"]
+        time, spent = sum(p.latency_s for p in linear), sum(p.energy_pj for p in linear)
+        assert f"({seconds(time)}, {energy(spent)} a layer)" in README
+
+
 def test_the_table_has_every_length() -> None:
     assert len(re.findall(r"^\| \d+[KM] \|", README, flags=re.MULTILINE)) == 6
 

@@ -1,5 +1,6 @@
 """Workloads: an attention cascade, its shapes, and the model they come from."""
 
 from .config import Workload, load
+from .parts import Block, Part
 
-__all__ = ["Workload", "load"]
+__all__ = ["Block", "Part", "Workload", "load"]

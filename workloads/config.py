@@ -17,12 +17,12 @@ from einsum_cascade.yaml_edit import Setting, apply_settings, python_setting
 from einsum_cascade.yaml_schema import Count, Fields, Rank, expected, is_rank, section, validate
 from einsum_cascade.yaml_source import YamlMapping, YamlNode, YamlScalar, shorten
 
-from .parts import Part, attention_of, left_out, parts_of
+from .parts import LINEAR, Part, attention_part, left_out, parts_of
 
 KEY = "workload"
 Scope = Literal["attention", "block", "model"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
-_FIELDS = ("scope", "layers", "model_width", "ffn_width")
+_FIELDS = ("scope", "layers", "model_width", "ffn_width", "ffn_up")
 _MOST_LAYERS = 8
 
 
@@ -46,6 +46,8 @@ class Workload:
     """Width of the residual stream."""
     ffn_width: int | None = None
     """Width inside the feed-forward network."""
+    ffn_up: str = LINEAR
+    """The cascade that widens a token inside the feed-forward network."""
     source: str = field(default="", compare=False)
     stated: tuple[tuple[str, Span], ...] = field(default=(), compare=False, repr=False)
     """Ranks given together with the cascade or after it, and where: it must have them."""
@@ -72,7 +74,7 @@ class Workload:
         SpecError
             A rank that was given for the cascade is none of ``ranks``.
         """
-        return attention_of(self).shapes_for(ranks)
+        return attention_part(self).shapes_for(ranks)
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -86,7 +88,7 @@ class Workload:
         return parts_of(self)
 
     @property
-    def notes(self) -> tuple[str, ...]:
+    def left_out(self) -> tuple[str, ...]:
         """What the scope leaves out, in sentences."""
         return left_out(self)
 
@@ -112,6 +114,7 @@ class _Workload(Fields):
     seq_len: Count | None = None
     model_width: Count | None = None
     ffn_width: Count | None = None
+    ffn_up: str | None = None
     layers: Count | None = None
     shape: dict[Rank, Count] = Field(default_factory=dict)
 
@@ -214,13 +217,15 @@ def _layer(root: YamlNode) -> _Layer:
     """Check one file, or the settings, and resolve the names in it."""
     path = section(root, KEY)
     spec = validate(_Workload, root, path)
-    cascade = model = None
+    cascade = model = ffn_up = None
     if spec.cascade is not None:
         cascade = referred("cascades", spec.cascade, root.span_of((*path, "cascade")))
+    if spec.ffn_up is not None:
+        ffn_up = referred("cascades", spec.ffn_up, root.span_of((*path, "ffn_up")))
     if spec.model is not None:
         model = referred("workloads", spec.model, root.span_of((*path, "model")))
     places = tuple((rank, root.key_span((*path, "shape", rank))) for rank in spec.shape)
-    return _Layer(spec.model_copy(update={"model": model}), cascade, places)
+    return _Layer(spec.model_copy(update={"model": model, "ffn_up": ffn_up}), cascade, places)
 
 
 def _key(text: str, span: Span) -> YamlScalar:

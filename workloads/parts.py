@@ -2,7 +2,7 @@
 
 Attention alone is one part. A layer is its attention between projections, and a
 feed-forward network; a model repeats its layers. A model whose layers differ (seven of
-linear attention to one of softmax, experts) is several ``Layer`` objects, each with the
+linear attention to one of softmax, experts) is several ``Block`` objects, each with the
 number of times it occurs.
 """
 
@@ -59,13 +59,13 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layer:
-    """One layer of a model: attention with its projections, and a feed-forward network.
+class Block:
+    """A layer of a model: attention with its projections, and a feed-forward network.
 
     ``attention`` has shapes of B sequences, H heads of width E (queries and keys) and F
     (values), P queries and M keys a sequence. Projections and feed-forward network are
     matrix multiplications over the tokens of all sequences together. Normalisations,
-    biases, residual sums and activation functions are left out.
+    biases and residual sums are left out.
 
     Raises
     ------
@@ -81,11 +81,15 @@ class Layer:
     key_heads: int | None = None
     """Heads of keys and values; None: as many as of queries. Fewer share them (GQA, MQA)."""
     new_keys: int | None = None
-    """Keys a sequence that are projected here; None: all. The others come from a cache."""
-    gated: bool = False
-    """Whether a third matrix multiplication gates the feed-forward network."""
+    """Keys a sequence that are projected here, perhaps none; None: all. The others come from
+    a cache."""
+    ffn_up: str = LINEAR
+    """The cascade that widens a token inside the feed-forward network, its activation
+    function and gate included: a built-in name or a file; ranks as ``linear-layer``."""
     times: int = 1
     """How many such layers there are."""
+    name: str = ""
+    """Put before the names of its parts where a model has several kinds of layers."""
 
     def __post_init__(self) -> None:
         given = dict(self.attention.shapes)
@@ -100,24 +104,28 @@ class Layer:
         keys = b * (m if self.new_keys is None else self.new_keys)
         groups = h if self.key_heads is None else self.key_heads
         d, s = self.model_width, self.ffn_width
-        gate = (self._linear("ffn-gate", queries, d, s),) if self.gated else ()
-        return (
+        parts = (
             self._linear("query-projection", queries, d, h * e),
             self._linear("key-projection", keys, d, groups * e),
             self._linear("value-projection", keys, d, groups * f),
             replace(self.attention, times=self.attention.times * self.times),
             self._linear("output-projection", queries, h * f, d),
-            *gate,
-            self._linear("ffn-up", queries, d, s),
+            self._linear("ffn-up", queries, d, s, self.ffn_up),
             self._linear("ffn-down", queries, s, d),
         )
+        return tuple(self._named(p) for p in parts if dict(p.shapes).get("N") != 0)
 
-    def _linear(self, name: str, tokens: int, features: int, projected: int) -> Part:
+    def _linear(
+        self, name: str, tokens: int, features: int, projected: int, cascade: str = LINEAR
+    ) -> Part:
         shapes = (("D", features), ("J", projected), ("N", tokens))
-        return Part(name=name, cascade=LINEAR, shapes=shapes, times=self.times)
+        return Part(name=name, cascade=cascade, shapes=shapes, times=self.times)
+
+    def _named(self, part: Part) -> Part:
+        return replace(part, name=f"{self.name}.{part.name}") if self.name else part
 
 
-def attention_of(work: Workload) -> Part:
+def attention_part(work: Workload) -> Part:
     """The attention of a workload by itself."""
     return Part(name="attention", cascade=work.cascade, shapes=work.shapes, stated=work.stated)
 
@@ -130,7 +138,7 @@ def parts_of(work: Workload) -> tuple[Part, ...]:
     SpecError
         The scope needs a width, a number of layers or a shape that is not given.
     """
-    attention = attention_of(work)
+    attention = attention_part(work)
     if work.scope == "attention":
         return (attention,)
     layers = 1 if work.scope == "block" else work.layers
@@ -138,12 +146,13 @@ def parts_of(work: Workload) -> tuple[Part, ...]:
         wanted = ("model_width", "ffn_width", *(("layers",) if layers is None else ()))
         absent = [name for name in wanted if getattr(work, name) is None]
         hint = f"add {absent[0]} to the workload, or --set {absent[0]}=..."
-        text = f"{work.name}: scope '{work.scope}' needs {' and '.join(absent)}"
+        text = f"{work.name}: scope '{work.scope}' needs {', '.join(absent)}"
         raise SpecError(Problem(text, hint=hint))
-    return Layer(
+    return Block(
         attention=attention,
         model_width=work.model_width,
         ffn_width=work.ffn_width,
+        ffn_up=work.ffn_up,
         times=layers,
     ).parts()
 
@@ -152,9 +161,10 @@ def left_out(work: Workload) -> tuple[str, ...]:
     """What the scope of a workload leaves out, in sentences."""
     if work.scope == "attention":
         return ()
+    activation = ", activation functions" if work.ffn_up == LINEAR else ""
     found = [
-        f"scope {work.scope}: matrix multiplications and attention; normalisations, biases, "
-        "residual sums and activation functions are not counted"
+        f"scope {work.scope}: linear layers and attention; normalisations, biases, "
+        f"residual sums{activation} are not counted"
     ]
     if work.scope == "model":
         found.append(f"{work.layers} layers alike; embeddings and output head are not counted")

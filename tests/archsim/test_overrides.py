@@ -163,7 +163,7 @@ def use(*settings: str) -> None:
         ("seqlen=1", "hint: did you mean 'seq_len'?"),
         ("h=3", "hint: did you mean 'H'?"),
         ("batch.x=1", "'batch' is none of workload, architecture"),
-        ("scope=block", "'block' is not there yet, expected 'attention'"),
+        ("scope=blok", "did you mean 'block'?"),
         ("cascade=attention-1", "there is no built-in cascade"),
         ("model=bert", "hint: did you mean 'bert-base'?"),
         ("seq_len", "expected FIELD=VALUE"),

@@ -37,6 +37,23 @@ def test_energy_bars_are_shares_of_the_total(result: Result) -> None:
         assert sum(widths(axes, row)) == pytest.approx(1)
 
 
+def test_parts_have_a_bar_of_their_own() -> None:
+    work = load("bert-base", scope="block", seq_len=1024)
+    whole = simulate(work, Architecture.load("fusemax"))
+    (axes,) = plot_waterfall(whole).axes
+    arrays = [a.array for a in whole.arrays]
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["parts", *arrays]
+    shares = [p.latency_s / whole.latency_s for p in whole.parts]
+    assert widths(axes, 0) == pytest.approx(shares)
+    for row, use in enumerate(whole.arrays, start=1):
+        drawn = widths(axes, row)
+        assert drawn[::2] == pytest.approx(shares)
+        assert sum(drawn[1::2]) == pytest.approx(use.occupied_cycles / whole.cycles)
+    (axes,) = plot_energy(whole).axes
+    assert widths(axes, 1) == pytest.approx([p.energy_pj / whole.energy_pj for p in whole.parts])
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["by component", "by part"]
+
+
 def test_a_result_shows_itself_in_jupyter(result: Result) -> None:
     assert result.plot_waterfall()._repr_png_().startswith(b"\x89PNG")
     assert "<td" in result._repr_html_()

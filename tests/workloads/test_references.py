@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -133,6 +134,53 @@ def test_normalizations() -> None:
     close(call("rms_norm", x, g, 1e-3), scaled)
     projected = [[loops.dot(r, c) for c in w.T.tolist()] for r in scaled]
     close(call("rms_norm_projection", x, g, w, 1e-3), projected)
+
+
+def gelu(u: float) -> float:
+    return u * (1 + math.erf(u / math.sqrt(2))) / 2
+
+
+def test_linear_layers() -> None:
+    x, w, v = draw(5, (4, 6), (6, 3), (6, 3))
+    close = np.testing.assert_allclose
+    rows, gate = ([[loops.dot(r, c) for c in a.T.tolist()] for r in x.tolist()] for a in (w, v))
+    close(call("linear_layer", x, w), rows)
+    close(call("linear_layer_relu", x, w), [[u if u > 0 else 0 for u in r] for r in rows])
+    close(call("linear_layer_gelu", x, w), [[gelu(u) for u in r] for r in rows])
+    gated = [
+        [g / (1 + math.exp(-g)) * u for g, u in zip(a, b, strict=True)]
+        for a, b in zip(gate, rows, strict=True)
+    ]
+    close(call("linear_layer_swiglu", x, v, w), gated)
+    (w2,) = draw(6, (3, 6))
+    inner = [[gelu(u) for u in r] for r in rows]
+    close(
+        call("feed_forward", x, w, w2),
+        [[loops.dot(r, c) for c in w2.T.tolist()] for r in inner],
+    )
+
+
+def test_large_arguments_do_not_overflow() -> None:
+    x, w = np.array([[1000.0]]), np.array([[-1.0, 1.0]])
+    assert call("linear_layer_swiglu", x, w, w).tolist() == [[0.0, 1e6]]
+    assert call("linear_layer_gelu", x, w).tolist() == [[0.0, 1000.0]]
+
+
+def test_projections_of_heads() -> None:
+    x, wq, wk, wv = draw(7, (4, 6), (6, 3, 2), (6, 3, 2), (6, 3, 5))
+    found = find_reference("projections")
+    assert found is not None
+    made = found(X=x, WQ=wq, WK=wk, WV=wv)
+    for name, weight in (("Q", wq), ("K", wk), ("V", wv)):
+        for h, n, e in np.ndindex(made[name].shape):
+            wanted = loops.dot(x[n].tolist(), weight[:, h, e].tolist())
+            assert made[name][h, n, e] == pytest.approx(wanted)
+    av, wo = draw(8, (3, 4, 5), (3, 5, 6))
+    out = call("output_projection", av, wo)
+    assert out.shape == (4, 6)
+    for n, d in np.ndindex(out.shape):
+        wanted = sum(loops.dot(av[h, n].tolist(), wo[h, :, d].tolist()) for h in range(3))
+        assert out[n, d] == pytest.approx(wanted)
 
 
 def test_cross_entropy_is_that_of_a_distribution() -> None:

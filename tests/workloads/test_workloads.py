@@ -138,7 +138,7 @@ def test_a_model_may_have_more_ranks_than_another_cascade() -> None:
         ("workload:\n  model: bert\n", "did you mean 'bert-base'?"),
         ("workload:\n  model: ./none.yaml\n", "there is no file"),
         ("workload:\n  model: bert-base\n  cascade: attn\n", "there is no built-in cascade"),
-        ("workload:\n  model: bert-base\n  scope: model\n", "expected 'attention'"),
+        ("workload:\n  model: bert-base\n  scope: modle\n", "did you mean 'model'?"),
         ("workload:\n  model: bert-base\n  scope: all\n", "attention, block, model"),
         ("workload:\n  model: bert-base\n  E: 1\n  E: 2\n", "'E' is given twice"),
         ("workload:\n  model: bert-base\n  E: 1\n  shape: {E: 2}\n", "'E' is given twice"),
