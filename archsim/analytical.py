@@ -15,7 +15,7 @@ from .estimators import areas
 from .footprint import Requirement, all_fits, requirements
 from .legality import illegalities
 from .lower import Lowered, lower
-from .mapping import WHOLE, Mapping
+from .mapping import WHOLE_OR_ONE, Mapping
 from .results import (
     ArrayUse,
     Bounds,
@@ -43,8 +43,8 @@ def bind(
     MappingError
         The mapping breaks a dependency, loses a tensor, or needs more than a level holds.
     NoLegalMappingError
-        No size of a tile written ``fit`` or ``whole`` makes the mapping fit, or no
-        combination of open choices is legal.
+        No size of a tile written ``fit`` or ``whole or one`` makes the mapping fit,
+        or no combination of open choices is legal.
     """
     if not mapping.choices:
         return _bind(program, mapping, architecture, shapes)
@@ -98,12 +98,12 @@ def _check_capacity(lowered: Lowered, error: type[MappingError]) -> None:
 def _fit(lowered: Lowered, shapes: dict[str, int], sizes: dict[str, int], member: str) -> Lowered:
     """The lowering with the largest size of a tile that is legal, by bisection.
 
-    A size divides the tile's count; one written ``whole`` is all of it, or one.
+    A size divides the tile's count; one written ``whole or one`` is all of it, or one.
     """
     tile = next(t for t in lowered.mapping.tiles if t.member == member)
     outermost = lowered.tiling.of_rank(tile.rank)[0]
     count = lowered.tiling.bound(outermost)
-    choices = sorted({1, count}) if tile.size == WHOLE else divisors(count)
+    choices = sorted({1, count}) if tile.size == WHOLE_OR_ONE else divisors(count)
     best = lowered
     low, high = 1, len(choices) - 1
     while low <= high:

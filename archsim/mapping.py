@@ -19,9 +19,8 @@ FIT: Final = "fit"
 """A tile size (or lookahead) written ``fit``: the largest that fits."""
 WHOLE: Final = "whole"
 """A tile size written ``whole``: one tile is the whole rank."""
-
-WHOLE: Final = "whole"
-"""A tile size written ``whole``: the whole rank where that fits, else one."""
+WHOLE_OR_ONE: Final = "whole or one"
+"""A tile size written ``whole or one``: the whole rank where that fits, else one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +34,7 @@ class DimensionRef:
         return f"{self.array}.{self.dimension}"
 
 
-TileSize = int | DimensionRef | Literal["fit", "whole"]
+TileSize = int | DimensionRef | Literal["fit", "whole", "whole or one"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from einsum_cascade.yaml_source import Path, YamlNode, shorten
 from ..mapping import (
     FIT,
     WHOLE,
+    WHOLE_OR_ONE,
     Case,
     DimensionRef,
     EinsumMapping,
@@ -54,12 +55,17 @@ def _tile_size(value: Any) -> TileSize:
         return FIT
     if value == WHOLE:
         return WHOLE
+    if value == WHOLE_OR_ONE:
+        return WHOLE_OR_ONE
     if isinstance(value, str):
         if found := _DIMENSION.fullmatch(value):
             return DimensionRef(array=found[1], dimension=found[2])
         if not value[:1].isdigit():
-            wanted = "a number, an array dimension such as array_2d.rows, fit or whole"
-            hint = did_you_mean(value, [FIT, WHOLE]) if nearest(value, [FIT, WHOLE]) else ""
+            wanted = (
+                "a number, an array dimension such as array_2d.rows, fit, whole, or whole or one"
+            )
+            words = [FIT, WHOLE, WHOLE_OR_ONE]
+            hint = did_you_mean(value, words) if nearest(value, words) else ""
             raise expected(f"expected {wanted}, got '{shorten(value)}'", hint)
     return parse_count(value)
 
