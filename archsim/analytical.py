@@ -50,10 +50,14 @@ def bind(
         return _bind(program, mapping, architecture, shapes)
     from .choices import choose
 
+    like: Lowered | None = None
+
     def lowered(candidate: Mapping) -> Lowered:
+        nonlocal like
         sizes, _ = _sizes(candidate, architecture)
         tiling = build_tiling(program, candidate, shapes, sizes)
-        return lower(program, candidate, architecture, tiling)
+        like = lower(program, candidate, architecture, tiling, like)
+        return like
 
     def bound(candidate: Mapping) -> Lowered:
         return _bind(program, candidate, architecture, shapes)
@@ -98,6 +102,7 @@ def _check_capacity(lowered: Lowered, error: type[MappingError]) -> None:
 def _fit(lowered: Lowered, shapes: dict[str, int], sizes: dict[str, int], member: str) -> Lowered:
     """The lowering with the largest size of a tile that is legal, by bisection.
 
+    All of the rank is tried first: it often fits.
     A size divides the tile's count; one written ``whole or one`` is all of it, or one.
     """
     tile = next(t for t in lowered.mapping.tiles if t.member == member)
@@ -106,14 +111,15 @@ def _fit(lowered: Lowered, shapes: dict[str, int], sizes: dict[str, int], member
     choices = sorted({1, count}) if tile.size == WHOLE_OR_ONE else divisors(count)
     best = lowered
     low, high = 1, len(choices) - 1
+    middle = high
     while low <= high:
-        middle = (low + high) // 2
         trial = _with_tile(lowered, shapes, {**sizes, member: choices[middle]})
         if trial is not None:
             best, low = trial, middle + 1
             sizes[member] = choices[middle]
         else:
             high = middle - 1
+        middle = (low + high) // 2
     return best
 
 

@@ -14,12 +14,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import reduce
+from functools import lru_cache, reduce
+from heapq import heapify, heappop, heappush
 from itertools import product
 from typing import TypeVar
 
 from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem, SpecError
 from einsum_cascade.ir import Program
+from einsum_cascade.source import Span
 
 from .arch import Architecture, Memory
 from .counts import AccessCount, Amount, accesses_of
@@ -57,8 +59,18 @@ class Candidate:
     mapping: Mapping
 
 
-def candidates(mapping: Mapping) -> Iterator[Candidate]:
+def candidates(mapping: Mapping) -> tuple[Candidate, ...]:
     """Combinations that make different mappings, in order."""
+    return _candidates(mapping, mapping.choices[0].span)
+
+
+@lru_cache(maxsize=8)
+def _candidates(mapping: Mapping, _: Span | None) -> tuple[Candidate, ...]:
+    """As ``candidates``; mappings alike of two files are told apart by a place in them."""
+    return tuple(_combinations(mapping))
+
+
+def _combinations(mapping: Mapping) -> Iterator[Candidate]:
     names = [c.name for c in mapping.choices]
     seen: set[tuple[int, ...]] = set()
     for picked in product(*(c.alternatives for c in mapping.choices)):
@@ -105,19 +117,29 @@ def choose(
         text = f"{size} combinations of choices are more than the {_MOST} that are tried"
         raise SpecError(Problem(text, mapping.choices[0].span, "pin some of them"))
     prices = _Prices(program, architecture, lower, bind)
-    found: list[tuple[Fraction, int, Candidate]] = []
-    refused: list[MappingError] = []
-    for number, candidate in enumerate(candidates(mapping)):
+    found = candidates(mapping)
+    refused: dict[int, MappingError] = {}
+    waiting: list[tuple[Fraction, int, bool]] = []
+    for number, candidate in enumerate(found):
         try:
-            found.append((prices.price(mapping, candidate), number, candidate))
+            waiting.append((prices.least(mapping, candidate), number, False))
         except MappingError as error:
-            refused.append(error)
-    for _, _, candidate in sorted(found, key=lambda f: f[:2]):
+            refused[number] = error
+    heapify(waiting)
+    illegal: MappingError | None = None
+    # The least is no more than the price: what is not cheapest is not priced at all.
+    while waiting:
+        _, number, priced = heappop(waiting)
+        candidate = found[number]
         try:
-            return bind(candidate.mapping)
+            if priced:
+                return bind(candidate.mapping)
+            heappush(waiting, (prices.price(mapping, candidate), number, True))
         except MappingError as error:
-            refused.append(error)
-    raise NoLegalMappingError(refused[-1].problems if found else refused[0].problems)
+            if priced:
+                illegal = error
+            refused[number] = error
+    raise NoLegalMappingError((illegal or refused[min(refused)]).problems)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,29 +179,38 @@ class _Prices:
 
     def price(self, mapping: Mapping, candidate: Candidate) -> Fraction:
         """The objective of a candidate, in cycles."""
-        objective = candidate.mapping.objective
-        assert objective is not None, "a mapping with choices has an objective"
         loops = self._loops(mapping, candidate)
         lowered = self._kept(loops.lowered, candidate.mapping)
-        _check(objective, self.program, lowered)
         share = self._spilled_share(loops, lowered)
-        start_cycles = dict(objective.start_cycles)
-        work: dict[str, Fraction] = {}
-        started = 0
         moved: dict[str, Amount] = {}
-        for e in lowered.einsums:
-            if objective.latency_of and e.name not in objective.latency_of:
-                continue
-            work[e.array.name] = work.get(e.array.name, Fraction(0)) + loops.busy[e.name]
-            started += start_cycles.get(e.name, 0) * loops.runs[e.name]
+        for e in _timed(_objective(candidate), lowered):
             for access in _of_einsum(loops, lowered, e, share):
                 before = moved.get(access.place, 0)
                 moved[access.place] = before + access.reads + access.writes
-        first = sum(lowered.tiling.elements(factors) for _, factors in objective.first_tiles)
-        memories = self.architecture.memories
-        fill = self._cycles(memories[0], first)
-        transfers = [self._cycles(m, moved.get(m.name, 0)) for m in memories]
-        return max(max(work.values()) + fill, *transfers) + started
+        transfers = [self._cycles(m, moved.get(m.name, 0)) for m in self.architecture.memories]
+        compute, started = self._computing(_objective(candidate), loops)
+        return max(compute, *transfers) + started
+
+    def least(self, mapping: Mapping, candidate: Candidate) -> Fraction:
+        """The price of a candidate if no memory keeps it waiting."""
+        objective = _objective(candidate)
+        loops = self._loops(mapping, candidate)
+        _check(objective, self.program, loops.lowered)
+        compute, started = self._computing(objective, loops)
+        return compute + started
+
+    def _computing(self, objective: Objective, loops: _Loops) -> tuple[Fraction, int]:
+        """Cycles of the busiest array from the first tiles on, and of all starts."""
+        start_cycles = dict(objective.start_cycles)
+        work: dict[str, Fraction] = {}
+        started = 0
+        for e in _timed(objective, loops.lowered):
+            work[e.array.name] = work.get(e.array.name, Fraction(0)) + loops.busy[e.name]
+            started += start_cycles.get(e.name, 0) * loops.runs[e.name]
+        tiling = loops.lowered.tiling
+        first = sum(tiling.elements(factors) for _, factors in objective.first_tiles)
+        fill = self._cycles(self.architecture.memories[0], first)
+        return max(work.values()) + fill, started
 
     def _cycles(self, memory: Memory, amount: Amount) -> Fraction:
         """Cycles a memory takes to move some elements."""
@@ -216,6 +247,19 @@ class _Prices:
             return loops.tiles[key]
 
         return share_of(requirement(lowered, self.levels[spill.level], tile))
+
+
+def _objective(candidate: Candidate) -> Objective:
+    objective = candidate.mapping.objective
+    assert objective is not None, "a mapping with choices has an objective"
+    return objective
+
+
+def _timed(objective: Objective, lowered: Lowered) -> Iterator[LoweredEinsum]:
+    """Einsums that an objective is about."""
+    return (
+        e for e in lowered.einsums if not objective.latency_of or e.name in objective.latency_of
+    )
 
 
 def _of_einsum(
