@@ -5,7 +5,8 @@ chosen. Combinations are tried in the order in which they are written, the first
 changing slowest; of equally cheap ones the first is taken. The price is the objective's: a
 roofline of some Einsums, which needs no schedule.
 
-Most combinations differ in little: loops are lowered once for all that share them, and what
+Combinations wait in order of what they cost at the least, and are priced when it is their
+turn. Most differ in little: loops are lowered once for all that share them, and what
 an Einsum does with a tensor is counted once for all that keep the tensor in the same places.
 """
 
@@ -82,11 +83,10 @@ def _combinations(mapping: Mapping) -> Iterator[Candidate]:
         )
         if active not in seen:
             seen.add(active)
-            yield Candidate(
-                chosen=tuple(chosen.items()),
-                active=active,
-                mapping=_patched(mapping, tuple(chosen.items()), active),
-            )
+            # What no case that applies asks about makes no difference.
+            asked = {name for number in active for name, _ in mapping.cases[number].when}
+            picks = tuple((n, a) for n, a in chosen.items() if n in asked)
+            yield Candidate(chosen=picks, active=active, mapping=_patched(mapping, picks, active))
 
 
 def choose(
@@ -117,29 +117,23 @@ def choose(
         text = f"{size} combinations of choices are more than the {_MOST} that are tried"
         raise SpecError(Problem(text, mapping.choices[0].span, "pin some of them"))
     prices = _Prices(program, architecture, lower, bind)
-    found = candidates(mapping)
-    refused: dict[int, MappingError] = {}
-    waiting: list[tuple[Fraction, int, bool]] = []
-    for number, candidate in enumerate(found):
+    waiting: list[tuple[Fraction, int, bool, Candidate]] = []
+    refused: list[MappingError] = []
+    for number, candidate in enumerate(candidates(mapping)):
         try:
-            waiting.append((prices.least(mapping, candidate), number, False))
+            waiting.append((prices.least(mapping, candidate), number, False, candidate))
         except MappingError as error:
-            refused[number] = error
+            refused.append(error)
     heapify(waiting)
-    illegal: MappingError | None = None
-    # The least is no more than the price: what is not cheapest is not priced at all.
     while waiting:
-        _, number, priced = heappop(waiting)
-        candidate = found[number]
+        _, number, priced, candidate = heappop(waiting)
         try:
             if priced:
                 return bind(candidate.mapping)
-            heappush(waiting, (prices.price(mapping, candidate), number, True))
+            heappush(waiting, (prices.price(mapping, candidate), number, True, candidate))
         except MappingError as error:
-            if priced:
-                illegal = error
-            refused[number] = error
-    raise NoLegalMappingError((illegal or refused[min(refused)]).problems)
+            refused.append(error)
+    raise NoLegalMappingError(refused[0].problems)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,32 +173,33 @@ class _Prices:
 
     def price(self, mapping: Mapping, candidate: Candidate) -> Fraction:
         """The objective of a candidate, in cycles."""
+        objective = _objective(candidate)
         loops = self._loops(mapping, candidate)
         lowered = self._kept(loops.lowered, candidate.mapping)
         share = self._spilled_share(loops, lowered)
         moved: dict[str, Amount] = {}
-        for e in _timed(_objective(candidate), lowered):
+        for e in _priced(objective, lowered):
             for access in _of_einsum(loops, lowered, e, share):
                 before = moved.get(access.place, 0)
                 moved[access.place] = before + access.reads + access.writes
         transfers = [self._cycles(m, moved.get(m.name, 0)) for m in self.architecture.memories]
-        compute, started = self._computing(_objective(candidate), loops)
-        return max(compute, *transfers) + started
+        work, started = self._work(objective, loops)
+        return max(work, *transfers) + started
 
     def least(self, mapping: Mapping, candidate: Candidate) -> Fraction:
-        """The price of a candidate if no memory keeps it waiting."""
+        """What a candidate costs even if its transfers cost nothing."""
         objective = _objective(candidate)
         loops = self._loops(mapping, candidate)
         _check(objective, self.program, loops.lowered)
-        compute, started = self._computing(objective, loops)
-        return compute + started
+        work, started = self._work(objective, loops)
+        return work + started
 
-    def _computing(self, objective: Objective, loops: _Loops) -> tuple[Fraction, int]:
-        """Cycles of the busiest array from the first tiles on, and of all starts."""
+    def _work(self, objective: Objective, loops: _Loops) -> tuple[Fraction, Fraction]:
+        """Cycles of the busiest array from the first transfer on, and of all starts."""
         start_cycles = dict(objective.start_cycles)
         work: dict[str, Fraction] = {}
-        started = 0
-        for e in _timed(objective, loops.lowered):
+        started = Fraction(0)
+        for e in _priced(objective, loops.lowered):
             work[e.array.name] = work.get(e.array.name, Fraction(0)) + loops.busy[e.name]
             started += start_cycles.get(e.name, 0) * loops.runs[e.name]
         tiling = loops.lowered.tiling
@@ -255,11 +250,10 @@ def _objective(candidate: Candidate) -> Objective:
     return objective
 
 
-def _timed(objective: Objective, lowered: Lowered) -> Iterator[LoweredEinsum]:
-    """Einsums that an objective is about."""
-    return (
-        e for e in lowered.einsums if not objective.latency_of or e.name in objective.latency_of
-    )
+def _priced(objective: Objective, lowered: Lowered) -> Iterator[LoweredEinsum]:
+    """Einsums that the objective is about."""
+    wanted = objective.latency_of
+    return (e for e in lowered.einsums if not wanted or e.name in wanted)
 
 
 def _of_einsum(

@@ -14,6 +14,7 @@ from einsum_cascade.ir import Access, Affine
 from .footing import Footing
 from .lattice import Loop
 from .lower import Lowered, LoweredEinsum
+from .waiting import streaming, up_to, waiting
 
 
 def width(e: LoweredEinsum, loop: Loop) -> int:
@@ -49,12 +50,24 @@ def found_at(lowered: Lowered, e: LoweredEinsum, footing: Footing, level: int) -
     before = lowered.einsums[: lowered.einsums.index(e)]
     if writer is not None:
         if hands_over(lowered, writer, e, taken, level):
-            return True
+            return level < lowered.register_level or not _waits(lowered, writer, e, taken)
         if level == lowered.register_level or taken.tensor in lowered.program.iterative:
             return False
         before = before[before.index(writer) + 1 :] if writer in before else ()
     readers = [r for r in before if taken in r.einsum.reads and _holds(lowered, r, taken, level)]
     return any(_step_alike(lowered, (r, taken), (e, taken), level) for r in readers)
+
+
+def _waits(lowered: Lowered, writer: LoweredEinsum, reader: LoweredEinsum, taken: Access) -> bool:
+    """Whether values have streamed by before an Einsum has what else it needs."""
+    between = up_to(lowered, writer, reader)
+    target = writer.einsum.target
+    ended = _ended(writer, target, taken)
+    loops = stepping(lowered, writer, target, lowered.register_level)
+    loops = tuple(x for x in loops if x.variable not in ended)
+    return any(
+        reader.name in waiting(lowered, writer, between, loop) for loop in streaming(writer, loops)
+    )
 
 
 def _holds(lowered: Lowered, e: LoweredEinsum, access: Access, level: int) -> bool:

@@ -16,6 +16,7 @@ from einsum_cascade.ir import Access, Affine, Einsum, Index
 from .handover import hands_over, moving_variables, stepping, width
 from .lattice import Loop
 from .lower import Lowered, LoweredEinsum
+from .waiting import producer_of, reads_earlier, reads_stop, streaming, up_to, waiting
 
 
 def illegalities(lowered: Lowered) -> tuple[Problem, ...]:
@@ -33,21 +34,9 @@ def illegalities(lowered: Lowered) -> tuple[Problem, ...]:
     return next((tuple(dict.fromkeys(found)) for found in kinds if found), ())
 
 
-def reads_stop(lowered: Lowered, access: Access, variable: str) -> bool:
-    """Whether an iterative tensor is read after its rank is done (``RD[M1, p]``)."""
-    ranks = lowered.program.iterative.get(access.tensor, ())
-    if variable.upper() not in ranks:
-        return False
-    writer = lowered.program.einsum_of[access.tensor]
-    for written, index in zip(writer.target.indices, access.indices, strict=True):
-        if variable in written.variables and isinstance(index, Affine):
-            return variable not in index.variables
-    return False
-
-
 def complete_after(lowered: Lowered, e: LoweredEinsum, access: Access, loop: Loop) -> bool:
     """Whether what ``access`` reads is complete only when ``loop`` is over."""
-    producer = _producer(lowered, access)
+    producer = producer_of(lowered, access)
     if producer is not None and lowered.apart(producer.name, e.name):
         return False
     if reads_stop(lowered, access, loop.variable):
@@ -61,7 +50,7 @@ def complete_after(lowered: Lowered, e: LoweredEinsum, access: Access, loop: Loo
     if loop.variable not in producer.einsum.over:
         return False
     return mine is not None and not (
-        _earlier(lowered, access) and _inside_its_rank(lowered, producer, mine)
+        reads_earlier(lowered, access) and _inside_its_rank(lowered, producer, mine)
     )
 
 
@@ -70,10 +59,6 @@ def _inside_its_rank(lowered: Lowered, e: LoweredEinsum, loop: Loop) -> bool:
     ranks = {r.lower() for r in lowered.program.iterative.get(e.name, ())}
     within = e.temporal[e.temporal.index(loop) :]
     return not any(x.variable in ranks and width(e, x) > 1 for x in within)
-
-
-def _producer(lowered: Lowered, access: Access) -> LoweredEinsum | None:
-    return next((p for p in lowered.einsums if p.name == access.tensor), None)
 
 
 def _crossed_passes(lowered: Lowered) -> list[Problem]:
@@ -88,7 +73,7 @@ def _crossed_passes(lowered: Lowered) -> list[Problem]:
             probe = loop or _loop_like(lowered, shared.member)
             for access in e.einsum.reads:
                 late = probe is not None and complete_after(lowered, e, access, probe)
-                if late or (access.tensor in after and not _earlier(lowered, access)):
+                if late or (access.tensor in after and not reads_earlier(lowered, access)):
                     after[e.name] = access.tensor
             if e.name in after and loop is not None:
                 found.append(_crossing(lowered, e, after, shared.member))
@@ -98,19 +83,6 @@ def _crossed_passes(lowered: Lowered) -> list[Problem]:
 
 def _loop_like(lowered: Lowered, member: str) -> Loop | None:
     return next((x for e in lowered.einsums for x in e.shared if x.member == member), None)
-
-
-def _earlier(lowered: Lowered, access: Access) -> bool:
-    """Whether an access reads a running value from before this iteration."""
-    target = lowered.program.einsum_of[access.tensor].target
-    return any(
-        isinstance(wrote, Affine)
-        and isinstance(read, Affine)
-        and wrote.offset == 1
-        and read.offset == 0
-        and read.variables == wrote.variables
-        for wrote, read in zip(target.indices, access.indices, strict=True)
-    )
 
 
 def _crossing(
@@ -134,16 +106,15 @@ def _crossing(
 def _crossed_streams(lowered: Lowered) -> list[Problem]:
     """What streams through registers cannot wait for the end of the loop it streams in."""
     found: list[Problem] = []
-    for number, consumer in enumerate(lowered.einsums):
+    for consumer in lowered.einsums:
         for access in consumer.einsum.reads:
-            producer = _producer(lowered, access)
+            producer = producer_of(lowered, access)
             if producer is None or lowered.residency.memories(access.tensor):
                 continue
             loops = stepping(lowered, producer, producer.einsum.target, lowered.register_level)
-            between = lowered.einsums[lowered.einsums.index(producer) + 1 : number + 1]
-            summed = producer.einsum.over
-            for loop in (x for x in loops if x in producer.own and x.variable not in summed):
-                if consumer.name in (after := _after(lowered, producer, between, loop)):
+            between = up_to(lowered, producer, consumer)
+            for loop in streaming(producer, loops):
+                if consumer.name in (after := waiting(lowered, producer, between, loop)):
                     what = (
                         f"{consumer.name} takes {access.tensor} from registers as it comes, loop "
                         f"{loop.member} by {loop.member}"
@@ -153,33 +124,12 @@ def _crossed_streams(lowered: Lowered) -> list[Problem]:
     return found
 
 
-def _after(
-    lowered: Lowered, source: LoweredEinsum, between: tuple[LoweredEinsum, ...], loop: Loop
-) -> dict[str, str]:
-    """Einsums that wait for the end of a loop that one source streams in, and for what."""
-    fed = {source.name}
-    after: dict[str, str] = {}
-    for e in between:
-        for access in e.einsum.reads:
-            if access.tensor not in fed or _earlier(lowered, access):
-                continue
-            fed.add(e.name)
-            writer = _producer(lowered, access)
-            assert writer is not None, "what is fed is written"
-            turns = any(x.member == loop.member for x in writer.temporal)
-            ends = reads_stop(lowered, access, loop.variable)
-            summed = loop.variable in writer.einsum.over
-            if access.tensor in after or (turns and (ends or summed)):
-                after[e.name] = access.tensor
-    return after
-
-
 def _read_ahead(lowered: Lowered) -> list[Problem]:
     """Inside a shared loop nothing may be read that a later iteration writes."""
     found: list[Problem] = []
     for e in lowered.einsums:
         for access in e.einsum.reads:
-            producer = _producer(lowered, access)
+            producer = producer_of(lowered, access)
             if producer is None or producer is e or lowered.apart(producer.name, e.name):
                 continue
             members = {x.member for x in e.shared if width(e, x) > 1}
@@ -221,7 +171,7 @@ def _lost_tensors(lowered: Lowered) -> list[Problem]:
     found: list[Problem] = []
     for consumer in lowered.einsums:
         for footing in consumer.reads:
-            producer = _producer(lowered, footing.access)
+            producer = producer_of(lowered, footing.access)
             if producer is None or _reads_init(lowered, producer, footing.access):
                 continue
             level = _outermost(lowered, producer.name)

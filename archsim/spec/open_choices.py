@@ -101,12 +101,15 @@ def choice_problems(
         span = root.span_of((KEY, "choices", name))
         if not alternatives:
             yield Problem(f"choice '{name}' has no alternatives", span)
-        known = list(dict.fromkeys(tested.get(name, ())))
+        if name not in tested:
+            hint = did_you_mean(name, tested)
+            yield Problem(f"no case asks about a choice '{name}'", span, hint)
+            continue
+        known = list(dict.fromkeys(tested[name]))
         for alternative in alternatives:
             if alternative not in known:
                 text = f"no case says what '{alternative}' of choice '{name}' is"
-                listed = f"cases know {', '.join(known)}" if known else "no case tests it"
-                yield Problem(text, span, did_you_mean(alternative, known) or listed)
+                yield Problem(text, span, did_you_mean(alternative, known))
             elif alternatives.count(alternative) > 1:
                 yield Problem(f"'{alternative}' stands twice in choice '{name}'", span)
                 break

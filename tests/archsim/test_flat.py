@@ -20,11 +20,11 @@ def taken(result: Result) -> Dataflow:
     """The dataflow that a result's notes name."""
     note = next(n for n in result.notes if n.startswith("chosen"))
     found = dict(re.findall(r"(\w+) (\w+)(?:,|$)", note.split(": ")[1]))
-    rows = {"one": 1, "two": 2, "four": 4}[found["rows"]]
+    rows = {"one": 1, "two": 2, "four": 4, "": 0}[found.get("rows", "")]
     return Dataflow(
         **{name.lower(): found[name] == "buffered" for name in ("Q", "K", "scores", "V", "AV")},
         output=found["stationarity"] == "output",
-        rows=0 if found["granularity"] == "head" else rows,
+        rows=rows,
     )
 
 

@@ -119,10 +119,54 @@ class Leavings(Nest):
         ]
 
     def _is_left(self, einsum: ir.Einsum, access: ir.Access, level: int) -> bool:
+        if level == self.registers and self._waits(einsum, access):
+            return False
         return any(
             self._alike(left, (einsum, access), level)
             for left in self._left_by(einsum, access, level)
         )
+
+    def _waits(self, einsum: ir.Einsum, access: ir.Access) -> bool:
+        """Whether some operand of a reader comes of later values than the one it takes as
+        they stream by: followed from value to value."""
+        writer = self.program.einsum_of[access.tensor]
+        order = self.running_order()
+        if writer not in order[: order.index(einsum)]:
+            return False
+        loops = self.stepping(writer, writer.target, self.registers)
+        own = {x.name for x in loops if not x.shared}
+        places = [i for i, x in enumerate(self.temporal(writer)) if x.name in own]
+        if not places:
+            return False
+        last: dict[tuple[str, object], tuple[int, ...]] = {}
+        for e in order[order.index(writer) : order.index(einsum) + 1]:
+            for step in self.walk_steps(e):
+                for _, at in step.lanes:
+                    read = {a: last.get((a.tensor, self.element(a, at)), ()) for a in e.reads}
+                    if e is einsum:
+                        by_then = last.get((access.tensor, self._beside(access, at)), ())
+                        if any(t > max(by_then, read[access]) for t in read.values()):
+                            return True
+                    mine = (e.name, self.element(e.target, at))
+                    turns = [last.get(mine, ()), *read.values()]
+                    if e is writer:
+                        turns.append(tuple(step.index[i] for i in places))
+                    last[mine] = max(turns)
+        return False
+
+    def _beside(self, access: ir.Access, at: dict[str, int]) -> object:
+        """The element that is written in the iteration in which an access takes its own: of
+        a running value, perhaps the next one."""
+        target = self.program.einsum_of[access.tensor].target
+        found = list(self.element(access, at))
+        start = len(self.program.parallel)
+        for number, (wrote, read) in enumerate(zip(target.indices, access.indices, strict=True)):
+            affine = isinstance(wrote, ir.Affine) and isinstance(read, ir.Affine)
+            if affine and wrote.offset == 1 and read.variables == wrote.variables:
+                value = found[start + number]
+                assert isinstance(value, int)
+                found[start + number] = value + 1 - (read.offset or 0)
+        return tuple(found)
 
     def _written(self, access: ir.Access) -> bool:
         return access.tensor in self.program.einsum_of
