@@ -1,13 +1,13 @@
 """Figures of a study. This module imports matplotlib: load it only to draw.
 
-A figure has a column for every model and a row for every panel and billing; bars of one
-length stand together, in the order of the plan's configurations. Bars are drawn as
+A figure has a row for every panel and billing; models stand side by side in it, and bars of
+one length together, in the order of the plan's configurations. Bars are drawn as
 collections, which is many times faster than one rectangle at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -34,11 +34,12 @@ _COLOURS = (
 """Colours that stay apart for most colour-blind readers."""
 
 _Bar = tuple[float, float, float]
+"""Left edge, bottom, top."""
 _GAP = 0.1
 """Between neighbouring bars, as a part of a bar."""
 _GROUP = 0.84
 """Width of the bars of one length together; lengths are one apart."""
-_COLUMN_INCHES = 3.0
+_MODEL_INCHES = 3.0
 _ROW_INCHES = 1.9
 _HEAD_INCHES = 1.0
 _FOOT_INCHES = 0.45
@@ -72,53 +73,63 @@ def rendered(picture: Picture, form: str) -> bytes:
 # ------------------------------------------------------------------------- the frame
 
 
-def _frame(study: Study, figure: Figure, rows: Sequence[str]) -> tuple[Picture, list[list[Axes]]]:
-    """A grid of axes: a row for each title, a column for each model."""
+def _frame(study: Study, figure: Figure, rows: Sequence[str]) -> tuple[Picture, list[Axes]]:
+    """An axes for each row; lengths stand one apart, models one further."""
     plan = study.plan
-    columns = len(plan.workloads)
-    width = _LEFT_INCHES + columns * _COLUMN_INCHES + _RIGHT_INCHES
+    models, lengths = len(plan.workloads), len(plan.lengths)
+    width = _LEFT_INCHES + models * _MODEL_INCHES + _RIGHT_INCHES
     height = _HEAD_INCHES + len(rows) * _ROW_INCHES + _FOOT_INCHES
     picture = Picture(figsize=(width, height))
     grid = picture.subplots(
         len(rows),
-        columns,
-        sharex=True,
-        sharey="row",
         squeeze=False,
         gridspec_kw={
             "left": _LEFT_INCHES / width,
             "right": 1 - _RIGHT_INCHES / width,
             "top": 1 - _HEAD_INCHES / height,
             "bottom": _FOOT_INCHES / height,
-            "wspace": 0.06,
-            "hspace": 0.3,
+            "hspace": 0.34,
         },
     )
-    for row, title in zip(grid, rows, strict=True):
-        row[0].set_title(title, loc="left", fontsize=9)
-        for axes in row:
-            axes.spines[["top", "right"]].set_visible(False)
-            axes.grid(axis="y", color="#dddddd", linewidth=0.6)
-            axes.set_axisbelow(True)
-            axes.tick_params(labelsize=8, length=2)
-    for axes, workload in zip(grid[0], plan.workloads, strict=True):
-        axes.annotate(
+    found = [row[0] for row in grid]
+    places = [_place(study, m, i) for m in range(models) for i in range(lengths)]
+    for axes, title in zip(found, rows, strict=True):
+        axes.set_title(title, loc="left", fontsize=9)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.tick_params(labelsize=8, length=2)
+        axes.set_xlim(-0.7, places[-1] + 0.7)
+        axes.set_xticks([])
+    found[-1].set_xticks(places, [tokens(n) for n in plan.lengths] * models)
+    for m, workload in enumerate(plan.workloads):
+        middle = _place(study, m, 0) + (lengths - 1) / 2
+        found[0].annotate(
             workload,
-            (0.5, 1),
-            xycoords="axes fraction",
+            (middle, 1),
+            xycoords=("data", "axes fraction"),
             xytext=(0, 20),
             textcoords="offset points",
             ha="center",
             fontsize=9,
             fontweight="bold",
         )
-    for axes in grid[-1]:
-        axes.set_xticks(range(len(plan.lengths)), [tokens(n) for n in plan.lengths])
-        axes.set_xlim(-0.55, len(plan.lengths) - 0.45)
     title = f"Figure {figure.number}: {figure.title}"
     picture.text(_LEFT_INCHES / width, 1 - 0.2 / height, title, fontsize=11, va="center")
     picture.text(0.5, 0.12 / height, "tokens", fontsize=9, ha="center", va="center")
-    return picture, [list(row) for row in grid]
+    return picture, found
+
+
+def _place(study: Study, model: int, length: int) -> float:
+    """Where the bars of a model and length, by their numbers, have their middle."""
+    return model * (len(study.plan.lengths) + 0.6) + length
+
+
+def _places(study: Study) -> Iterator[tuple[float, str, int]]:
+    """Middles of all bars of a configuration, with model and length."""
+    for m, workload in enumerate(study.plan.workloads):
+        for i, length in enumerate(study.plan.lengths):
+            yield _place(study, m, i), workload, length
 
 
 def _legend(picture: Picture, handles: Sequence[Patch | Line2D], remark: str = "") -> None:
@@ -150,12 +161,11 @@ def _bars(axes: Axes, bars: Sequence[_Bar], width: float, colour: str) -> None:
     axes.add_collection(PolyCollection(corners, facecolors=colour, linewidths=0))
 
 
-def _percent_axis(axes: Axes) -> None:
-    axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f}%")
-
-
-def _is_share(quantity: str) -> bool:
-    return quantity == "energy" or quantity.startswith("utilization.")
+def _heights(axes: Axes, quantity: str, highest: float) -> None:
+    """The axis of a quantity from nothing to a little above its largest value."""
+    axes.set_ylim(0, 1.06 * highest or 1)
+    if quantity == "energy" or quantity.startswith("utilization."):
+        axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f}%")
 
 
 # ------------------------------------------------------------------------- bars
@@ -168,22 +178,18 @@ def _draw_bars(study: Study, figure: Figure) -> Picture:
     picture, grid = _frame(study, figure, [f"{p.title}, {words}" for p, _, words in rows])
     width = _GROUP / len(figure.configurations)
     lines: dict[str, Line2D] = {}
-    for row, (panel, billing, _) in zip(grid, rows, strict=True):
+    for axes, (panel, billing, _) in zip(grid, rows, strict=True):
         highest = 0.0
-        for axes, workload in zip(row, plan.workloads, strict=True):
-            for at, name in enumerate(figure.configurations):
-                found = [
-                    study.value(figure, panel.quantity, billing, name, workload, n)
-                    for n in plan.lengths
-                ]
-                left = at * width - _GROUP / 2
-                bars = [(i + left, 0.0, v) for i, v in enumerate(found) if v is not None]
-                _bars(axes, bars, width, _COLOURS[at])
-                highest = max([highest, *(high for _, _, high in bars)])
-        if _is_share(panel.quantity):
-            _percent_axis(row[0])
-        row[0].set_ylim(0, 1.06 * highest or 1)
-        lines |= _mean_lines(study, figure, panel, billing, row)
+        for at, name in enumerate(figure.configurations):
+            bars: list[_Bar] = []
+            for middle, workload, length in _places(study):
+                value = study.value(figure, panel.quantity, billing, name, workload, length)
+                if value is not None:
+                    bars.append((middle + at * width - _GROUP / 2, 0.0, value))
+            _bars(axes, bars, width, _COLOURS[at])
+            highest = max([highest, *(high for _, _, high in bars)])
+        _heights(axes, panel.quantity, highest)
+        lines |= _mean_lines(study, figure, panel, billing, axes)
     patches = [
         Patch(color=_COLOURS[at], label=plan.configuration(name).title)
         for at, name in enumerate(figure.configurations)
@@ -193,7 +199,7 @@ def _draw_bars(study: Study, figure: Figure) -> Picture:
 
 
 def _mean_lines(
-    study: Study, figure: Figure, panel: Panel, billing: str, row: Sequence[Axes]
+    study: Study, figure: Figure, panel: Panel, billing: str, axes: Axes
 ) -> dict[str, Line2D]:
     """Published and reproduced means over all models, as lines across a row."""
     found: dict[str, Line2D] = {}
@@ -202,24 +208,21 @@ def _mean_lines(
         title = study.plan.configuration(headline.of).title
         mean = study.mean(headline, billing)
         if mean is not None:
-            for axes in row:
-                axes.axhline(mean, color=_INK, linewidth=1.0, linestyle=":")
+            axes.axhline(mean, color=_INK, linewidth=1.0, linestyle=":")
             found["ours"] = Line2D(
                 [], [], color=_INK, linewidth=1.0, linestyle=":", label=f"mean of {title}, ours"
             )
             means.append(f"mean of {title} {headline.published.like(mean, more=1)}")
         if billing == study.plan.billings[0][0]:
             value = headline.published.value
-            for axes in row:
-                axes.axhline(value, color="black", linewidth=0.9, linestyle="--")
+            axes.axhline(value, color="black", linewidth=0.9, linestyle="--")
             label = f"mean of {title}, published ({headline.published.text})"
             found["published"] = Line2D(
                 [], [], color="black", linewidth=0.9, linestyle="--", label=label
             )
     if means:
-        row[0].set_title(
-            f"{row[0].get_title(loc='left')}: {', '.join(means)}", loc="left", fontsize=9
-        )
+        title = f"{axes.get_title(loc='left')}: {', '.join(means)}"
+        axes.set_title(title, loc="left", fontsize=9)
     return found
 
 
@@ -233,35 +236,52 @@ def _headlines(study: Study, figure: Figure, panel: Panel) -> Iterator[Headline]
 # ------------------------------------------------------------------------- stacks
 
 
+class _Layers:
+    """Stacked bars, collected by what each part is; parts keep their colours."""
+
+    def __init__(self) -> None:
+        self.colours: dict[str, str] = {}
+        self.bars: dict[str, list[_Bar]] = {}
+        self.highest = 0.0
+
+    def add(self, left: float, parts: Iterable[tuple[str, float]]) -> None:
+        """One stack, its parts from below."""
+        low = 0.0
+        for part, share in parts:
+            self.bars.setdefault(part, []).append((left, low, low + share))
+            low += share
+        self.highest = max(self.highest, low)
+
+    def draw(self, axes: Axes, width: float) -> None:
+        """Draw what was collected, and forget it."""
+        for part, bars in self.bars.items():
+            self.colours.setdefault(part, _COLOURS[len(self.colours) % len(_COLOURS)])
+            _bars(axes, bars, width, self.colours[part])
+        self.bars, self.highest = {}, 0.0
+
+    def patches(self) -> list[Patch]:
+        """What the legend shows."""
+        return [Patch(color=colour, label=part) for part, colour in self.colours.items()]
+
+
 def _draw_stack(study: Study, figure: Figure) -> Picture:
     """Energy by component: a stack for each configuration and length."""
     plan = study.plan
     panel = figure.panels[0]
     picture, grid = _frame(study, figure, [f"{panel.title}, {words}" for _, words in plan.billings])
     width = _GROUP / len(figure.configurations)
-    colours: dict[str, str] = {}
+    layers = _Layers()
     lines: dict[str, Line2D] = {}
-    for row, (billing, _) in zip(grid, plan.billings, strict=True):
-        highest = 0.0
-        for axes, workload in zip(row, plan.workloads, strict=True):
-            layers: dict[str, list[_Bar]] = {}
-            for at, name in enumerate(figure.configurations):
-                left = at * width - _GROUP / 2
-                for i, length in enumerate(plan.lengths):
-                    low = 0.0
-                    for part, share in energy_parts(study, figure, billing, name, workload, length):
-                        layers.setdefault(part, []).append((i + left, low, low + share))
-                        low += share
-                    highest = max(highest, low)
-            for part, bars in layers.items():
-                colours.setdefault(part, _COLOURS[len(colours) % len(_COLOURS)])
-                _bars(axes, bars, width, colours[part])
-        row[0].set_ylim(0, 1.06 * highest or 1)
-        _percent_axis(row[0])
-        lines |= _mean_lines(study, figure, panel, billing, row)
-    patches = [Patch(color=colour, label=part) for part, colour in colours.items()]
+    for axes, (billing, _) in zip(grid, plan.billings, strict=True):
+        for at, name in enumerate(figure.configurations):
+            for middle, workload, length in _places(study):
+                parts = energy_parts(study, figure, billing, name, workload, length)
+                layers.add(middle + at * width - _GROUP / 2, parts)
+        _heights(axes, panel.quantity, layers.highest)
+        layers.draw(axes, width)
+        lines |= _mean_lines(study, figure, panel, billing, axes)
     titles = ", ".join(plan.configuration(c).title for c in figure.configurations)
-    _legend(picture, [*patches, *lines.values()], f"bars from the left: {titles}")
+    _legend(picture, [*layers.patches(), *lines.values()], f"bars from the left: {titles}")
     return picture
 
 
@@ -272,23 +292,15 @@ def _draw_breakdown(study: Study, figure: Figure) -> Picture:
     shown = [c for c in figure.configurations if breakdown_einsums(study, figure, c)]
     shown = shown or list(figure.configurations)
     picture, grid = _frame(study, figure, [plan.configuration(c).title for c in shown])
-    colours: dict[str, str] = {}
-    for row, name in zip(grid, shown, strict=True):
-        for axes, workload in zip(row, plan.workloads, strict=True):
-            layers: dict[str, list[_Bar]] = {}
-            for i, length in enumerate(plan.lengths):
-                low = 0.0
-                parts = breakdown(study, figure, billing, name, workload, length) or {}
-                for einsum, share in parts.items():
-                    layers.setdefault(einsum, []).append((i - _GROUP / 2, low, low + share))
-                    low += share
-            for einsum, bars in layers.items():
-                colours.setdefault(einsum, _COLOURS[len(colours) % len(_COLOURS)])
-                _bars(axes, bars, _GROUP, colours[einsum])
-        row[0].set_ylim(0, 1.02)
-        _percent_axis(row[0])
-    patches = [Patch(color=colour, label=einsum) for einsum, colour in colours.items()]
-    _legend(picture, patches, f"{figure.panels[0].title}, share of the elapsed time, {words}")
+    layers = _Layers()
+    for axes, name in zip(grid, shown, strict=True):
+        for middle, workload, length in _places(study):
+            parts = breakdown(study, figure, billing, name, workload, length) or {}
+            layers.add(middle - _GROUP / 2, parts.items())
+        _heights(axes, figure.panels[0].quantity, 0.96)
+        layers.draw(axes, _GROUP)
+    remark = f"{figure.panels[0].title}, share of the elapsed time, {words}"
+    _legend(picture, layers.patches(), remark)
     return picture
 
 
@@ -322,7 +334,7 @@ def _draw_scatter(study: Study, figure: Figure) -> Picture:
     axes.set_xlabel("area (mm²)", fontsize=9)
     axes.set_ylabel("latency (s)", fontsize=9)
     axes.tick_params(labelsize=8)
-    axes.grid(color="#e6e6e6", linewidth=0.6, which="both")
+    axes.grid(color="#e6e6e6", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(f"Figure {figure.number}: {figure.title}", loc="left", fontsize=11)
     axes.legend(handles=handles, frameon=False, fontsize=_REMARK)

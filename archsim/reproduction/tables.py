@@ -47,7 +47,7 @@ def headline(study: Study) -> Document:
         Column("published"),
         Column("corrected"),
         Column("reproduced"),
-        Column("same", "text"),
+        Column("same", "name"),
         *(Column(title) for _, title in others),
     )
     rows = tuple(_headline_row(study, h, first[0], [b for b, _ in others]) for h in plan.headlines)
@@ -81,7 +81,7 @@ def _same(h: Headline, mean: float | None) -> str:
     if h.published.agrees(mean):
         return "yes"
     if h.corrected is not None and h.corrected.agrees(mean):
-        return "yes, corrected"
+        return "corrected"
     return "no"
 
 
