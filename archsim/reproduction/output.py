@@ -11,7 +11,16 @@ from .crew import Crew, Finished, nothing
 from .plan import Figure
 from .published import PublishedValue, beside_document, beside_sheet
 from .study import Study
-from .tables import figure_document, figure_sheet, headline, headline_sheet, runs_sheet, to_csv
+from .tables import (
+    billings,
+    figure_document,
+    figure_sheet,
+    headline,
+    headline_sheet,
+    omissions,
+    runs_sheet,
+    to_csv,
+)
 
 
 def texts(study: Study, published: tuple[PublishedValue, ...] = ()) -> Iterator[tuple[str, str]]:
@@ -22,6 +31,7 @@ def texts(study: Study, published: tuple[PublishedValue, ...] = ()) -> Iterator[
     if published:
         yield "published.csv", to_csv(beside_sheet(study, published))
         documents.append(beside_document(study, published))
+    documents += [d for d in (billings(study), omissions(study)) if d is not None]
     for figure in study.plan.figures:
         yield f"figure-{figure.number:02d}.csv", to_csv(figure_sheet(study, figure))
         documents.append(figure_document(study, figure))

@@ -69,6 +69,25 @@ class Sweep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Omission:
+    """Something that the publication's billing leaves out, and the settings that put it in."""
+
+    title: str
+    configuration: str
+    settings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Omissions:
+    """Omissions put right one at a time, on one workload of one length."""
+
+    scope: str
+    workload: str
+    seq_len: int
+    cases: tuple[Omission, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Panel:
     """One quantity of a figure."""
 
@@ -180,6 +199,7 @@ class Plan:
     figures: tuple[Figure, ...]
     headlines: tuple[Headline, ...]
     sweep: Sweep | None = None
+    omissions: Omissions | None = None
     tables: tuple[PublishedTable, ...] = ()
 
     @classmethod
@@ -235,6 +255,7 @@ class Plan:
         return replace(
             self,
             figures=figures,
+            omissions=None,
             headlines=tuple(h for h in self.headlines if (h.scope, h.quantity) in shown),
         )
 

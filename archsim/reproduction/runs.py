@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One simulation. ``label`` names a point of the sweep, and is empty elsewhere."""
+    """One simulation.
+
+    ``label`` names a point of the sweep and ``omission`` what is put right; both are empty
+    elsewhere.
+    """
 
     billing: str
     scope: str
@@ -32,6 +36,7 @@ class Run:
     workload: str
     seq_len: int
     label: str = ""
+    omission: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +74,7 @@ def tasks(plan: Plan) -> tuple[Task, ...]:
         for w in plan.workloads
         for n in plan.lengths
     ]
-    return (*found, *_sweep(plan))
+    return (*found, *_sweep(plan), *_omissions(plan))
 
 
 def _sweep(plan: Plan) -> Iterator[Task]:
@@ -92,6 +97,23 @@ def _sweep(plan: Plan) -> Iterator[Task]:
                             label=point.label,
                         )
                         yield _task(plan, run, point.settings)
+
+
+def _omissions(plan: Plan) -> Iterator[Task]:
+    """What omissions are put right on, and runs with each of them put right."""
+    some = plan.omissions
+    if some is None:
+        return
+    for case in some.cases:
+        run = Run(
+            billing=plan.billings[0][0],
+            scope=some.scope,
+            configuration=case.configuration,
+            workload=some.workload,
+            seq_len=some.seq_len,
+            omission=case.title,
+        )
+        yield _task(plan, run, case.settings)
 
 
 def _task(plan: Plan, run: Run, settings: tuple[str, ...] = ()) -> Task:

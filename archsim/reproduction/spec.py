@@ -22,6 +22,8 @@ from .plan import (
     DesignPoint,
     Figure,
     Headline,
+    Omission,
+    Omissions,
     Panel,
     Plan,
     Printed,
@@ -116,6 +118,19 @@ class _Sweep(Fields):
     groups: Annotated[tuple[_Group, ...], Field(min_length=1)]
 
 
+class _Omission(Fields):
+    title: Words
+    configuration: Name
+    settings: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class _Omissions(Fields):
+    scope: Name
+    workload: Name
+    seq_len: Count
+    cases: tuple[_Omission, ...]
+
+
 class _Table(Fields):
     file: str
     workload: Name
@@ -137,6 +152,7 @@ class _Plan(Fields):
     figures: tuple[_Figure, ...] = ()
     headline: tuple[_Headline, ...] = ()
     sweep: _Sweep | None = None
+    omissions: _Omissions | None = None
     tables: tuple[_Table, ...] = ()
 
 
@@ -186,6 +202,12 @@ def _names(spec: _Plan, root: YamlNode) -> Iterator[Problem]:
         used.append((headline.scope, (*here, "scope"), scopes, "scope"))
         used.append((headline.of, (*here, "of"), configurations, "configuration"))
         used.append((headline.over, (*here, "over"), configurations, "configuration"))
+    if spec.omissions is not None:
+        here = (KEY, "omissions")
+        used.append((spec.omissions.scope, (*here, "scope"), scopes, "scope"))
+        for at, case in enumerate(spec.omissions.cases):
+            where = (*here, "cases", at, "configuration")
+            used.append((case.configuration, where, configurations, "configuration"))
     for at, table in enumerate(spec.tables):
         if table.scope is not None:
             used.append((table.scope, (KEY, "tables", at, "scope"), scopes, "scope"))
@@ -255,6 +277,7 @@ def _built(spec: _Plan) -> Plan:
         figures=tuple(_figure(f, everything) for f in spec.figures),
         headlines=tuple(_headline(h, spec) for h in spec.headline),
         sweep=None if spec.sweep is None else _sweep(spec.sweep),
+        omissions=None if spec.omissions is None else _omissions(spec.omissions),
         tables=tuple(
             PublishedTable(
                 file=t.file,
@@ -295,6 +318,18 @@ def _headline(spec: _Headline, plan: _Plan) -> Headline:
         source=spec.source,
         corrected=spec.corrected,
         because=spec.because,
+    )
+
+
+def _omissions(spec: _Omissions) -> Omissions:
+    return Omissions(
+        scope=spec.scope,
+        workload=spec.workload,
+        seq_len=spec.seq_len,
+        cases=tuple(
+            Omission(title=c.title, configuration=c.configuration, settings=c.settings)
+            for c in spec.cases
+        ),
     )
 
 

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from .crew import Crew, Finished, nothing
 from .measures import RATIOS, Measures, ratio
-from .plan import MEANS, Figure, Headline, Plan
+from .plan import MEANS, Figure, Headline, Omission, Plan
 from .runs import Missing, Outcome, Run, carry_out, tasks
 
 
@@ -30,7 +30,13 @@ class Study:
         return tuple((r, o.reason) for r, o in self.outcomes if isinstance(o, Missing))
 
     def measures(
-        self, billing: str, scope: str, configuration: str, workload: str, seq_len: int
+        self,
+        billing: str,
+        scope: str,
+        configuration: str,
+        workload: str,
+        seq_len: int,
+        omission: str = "",
     ) -> Measures | None:
         """What came of a run; None where there is nothing."""
         run = Run(
@@ -39,6 +45,7 @@ class Study:
             configuration=configuration,
             workload=workload,
             seq_len=seq_len,
+            omission=omission,
         )
         found = self.of_run.get(run)
         return found if isinstance(found, Measures) else None
@@ -79,6 +86,34 @@ class Study:
         """A mean over all workloads and lengths; None if a run is missing."""
         found = self.ratios(headline, billing)
         return None if found is None else MEANS[headline.mean](found)
+
+    def against(
+        self, first: str, other: str, scope: str, configuration: str, quantity: str
+    ) -> float | None:
+        """Mean ratio of a quantity in another billing to the first; None if a run is missing."""
+        found: list[float] = []
+        for workload in self.plan.workloads:
+            for length in self.plan.lengths:
+                base, own = (
+                    self.measures(b, scope, configuration, workload, length) for b in (first, other)
+                )
+                if base is None or own is None:
+                    return None
+                found.append(ratio(quantity, own, base))
+        return MEANS["arithmetic"](found)
+
+    def put_right(self) -> Iterator[tuple[Omission, Measures, Measures]]:
+        """Each omission that was simulated, without and with what is left out."""
+        some = self.plan.omissions
+        if some is None:
+            return
+        billing = self.plan.billings[0][0]
+        for case in some.cases:
+            own = (billing, some.scope, case.configuration, some.workload, some.seq_len)
+            before = self.measures(*own)
+            after = self.measures(*own, omission=case.title)
+            if before is not None and after is not None:
+                yield case, before, after
 
     def points(self, figure: Figure, billing: str) -> Iterator[tuple[Run, Measures]]:
         """The sweep's machines that were simulated."""

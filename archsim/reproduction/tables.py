@@ -106,6 +106,66 @@ def _missing_notes(study: Study) -> Iterator[str]:
         yield f"missing: {runs} of {configuration} ({scope}): {reason}"
 
 
+def omissions(study: Study) -> Document | None:
+    """What each omission does to energy and latency by itself; None where there are none."""
+    some = study.plan.omissions
+    if some is None:
+        return None
+    rows = tuple(
+        (
+            study.plan.configuration(case.configuration).title,
+            case.title,
+            f"{after.energy_pj / before.energy_pj:.3f}x",
+            f"{after.latency_s / before.latency_s:.3f}x",
+        )
+        for case, before, after in study.put_right()
+    )
+    columns = (
+        Column("configuration", "name"),
+        Column("put right", "text"),
+        Column("energy"),
+        Column("latency"),
+    )
+    scope = study.plan.scope(some.scope).title
+    return Document(
+        title="What is left out, put right one at a time",
+        subtitle=f"{scope} of {some.workload} at {tokens(some.seq_len)} tokens",
+        tables=((Table(title="", columns=columns, rows=rows),),),
+    )
+
+
+def billings(study: Study) -> Document | None:
+    """What the other billings make of energy and latency; None where there is one alone."""
+    first, *others = study.plan.billings
+    if not others:
+        return None
+    columns = (
+        Column("scope", "name"),
+        Column("configuration", "name"),
+        *(Column(f"{what}, {words}") for _, words in others for what in ("energy", "latency")),
+    )
+    rows = tuple(
+        (
+            scope.title,
+            configuration.title,
+            *(
+                ABSENT
+                if (m := study.against(first[0], b, scope.name, configuration.name, q)) is None
+                else f"{m:.3f}x"
+                for b, _ in others
+                for q in ("energy_pj", "latency_s")
+            ),
+        )
+        for scope in study.plan.scopes
+        for configuration in study.plan.configurations
+    )
+    return Document(
+        title=f"Relative to {first[1]}",
+        subtitle="arithmetic means over all models and lengths",
+        tables=((Table(title="", columns=columns, rows=rows),),),
+    )
+
+
 # ---------------------------------------------------------------------- figures
 
 
@@ -254,11 +314,12 @@ def runs_sheet(study: Study) -> Sheet:
     return Sheet(columns=columns, rows=rows)
 
 
-_KEYS = ("billing", "scope", "configuration", "workload", "seq_len", "machine")
+_KEYS = ("billing", "scope", "configuration", "workload", "seq_len", "machine", "put_right")
 
 
 def _keys(run: Run) -> tuple[str | int, ...]:
-    return (run.billing, run.scope, run.configuration, run.workload, run.seq_len, run.label)
+    names = (run.billing, run.scope, run.configuration, run.workload)
+    return (*names, run.seq_len, run.label, run.omission)
 
 
 def headline_sheet(study: Study) -> Sheet:
