@@ -17,8 +17,15 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize("name", SHAPES)
-@pytest.mark.parametrize("machine", ["fusemax", "cascade-on-flat-micro24"])
+@pytest.mark.parametrize(
+    ("name", "machine"),
+    [
+        ("fusemax-binding", "fusemax"),
+        ("fusemax-cascade", "cascade-on-flat-micro24"),
+        ("linear-layer", "fusemax"),
+        ("linear-layer", "flat"),
+    ],
+)
 def test_a_fitted_mapping_is_lowered_as_if_its_tiles_were_given(name: str, machine: str) -> None:
     mapping, architecture = Mapping.load(name), Architecture.load(machine)
     program = Cascade.load(mapping.cascade).program
