@@ -12,10 +12,10 @@ an Einsum does with a tensor is counted once for all that keep the tensor in the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import lru_cache, reduce
+from functools import cached_property, lru_cache, reduce
 from heapq import heapify, heappop, heappush
 from itertools import product
 from typing import TypeVar
@@ -33,6 +33,7 @@ from .mapping import (
     Case,
     EinsumMapping,
     EinsumPatch,
+    Factors,
     Keep,
     Mapping,
     Objective,
@@ -54,10 +55,28 @@ _MOST = 20_000
 class Candidate:
     """One combination of alternatives, and the mapping it makes."""
 
+    open: Mapping
+    """The mapping with its choices."""
     chosen: tuple[tuple[str, str], ...]
     active: tuple[int, ...]
     """Positions of the cases that apply."""
-    mapping: Mapping
+
+    @property
+    def cases(self) -> tuple[Case, ...]:
+        """The cases that apply."""
+        return tuple(self.open.cases[n] for n in self.active)
+
+    @cached_property
+    def mapping(self) -> Mapping:
+        """The mapping with the cases that apply, one after the other."""
+        return _patched(self.open, self.chosen, self.cases)
+
+    @cached_property
+    def objective(self) -> Objective:
+        """What the combination is priced by."""
+        found = _with_objectives(self.open.objective, self.cases)
+        assert found is not None, "a mapping with choices has an objective"
+        return found
 
 
 def candidates(mapping: Mapping) -> tuple[Candidate, ...]:
@@ -74,19 +93,25 @@ def _candidates(mapping: Mapping, _: Span | None) -> tuple[Candidate, ...]:
 def _combinations(mapping: Mapping) -> Iterator[Candidate]:
     names = [c.name for c in mapping.choices]
     seen: set[tuple[int, ...]] = set()
+    # Per alternative, the cases that it does not rule out.
+    allowed = {
+        (c.name, alternative): frozenset(
+            n
+            for n, case in enumerate(mapping.cases)
+            if alternative in dict(case.when).get(c.name, (alternative,))
+        )
+        for c in mapping.choices
+        for alternative in c.alternatives
+    }
     for picked in product(*(c.alternatives for c in mapping.choices)):
         chosen = dict(zip(names, picked, strict=True))
-        active = tuple(
-            number
-            for number, case in enumerate(mapping.cases)
-            if all(chosen.get(name) in wanted for name, wanted in case.when)
-        )
+        active = tuple(sorted(frozenset.intersection(*(allowed[p] for p in chosen.items()))))
         if active not in seen:
             seen.add(active)
             # What no case that applies asks about makes no difference.
             asked = {name for number in active for name, _ in mapping.cases[number].when}
             picks = tuple((n, a) for n, a in chosen.items() if n in asked)
-            yield Candidate(chosen=picks, active=active, mapping=_patched(mapping, picks, active))
+            yield Candidate(open=mapping, chosen=picks, active=active)
 
 
 def choose(
@@ -116,12 +141,13 @@ def choose(
     if size > _MOST:
         text = f"{size} combinations of choices are more than the {_MOST} that are tried"
         raise SpecError(Problem(text, mapping.choices[0].span, "pin some of them"))
-    prices = _Prices(program, architecture, lower, bind)
+    _check(program, mapping)
+    prices = _Prices(program, mapping, architecture, lower, bind)
     waiting: list[tuple[Fraction, int, bool, Candidate]] = []
     refused: list[MappingError] = []
     for number, candidate in enumerate(candidates(mapping)):
         try:
-            waiting.append((prices.least(mapping, candidate), number, False, candidate))
+            waiting.append((prices.least(candidate), number, False, candidate))
         except MappingError as error:
             refused.append(error)
     heapify(waiting)
@@ -130,7 +156,7 @@ def choose(
         try:
             if priced:
                 return bind(candidate.mapping)
-            heappush(waiting, (prices.price(mapping, candidate), number, True, candidate))
+            heappush(waiting, (prices.price(candidate), number, True, candidate))
         except MappingError as error:
             refused.append(error)
     raise NoLegalMappingError(refused[0].problems)
@@ -148,6 +174,17 @@ class _Loops:
     """By Einsum, position of the access, and where the tensor is kept."""
     tiles: dict[tuple[str, int, int], int] = field(default_factory=dict)
     """Elements of a tile by Einsum, position of the access, and level."""
+    products: dict[Factors, int] = field(default_factory=dict)
+
+    def elements(self, objective: Objective, factors: Factors) -> int:
+        """A product of an objective's factors. Raises ``SpecError`` where one is unknown."""
+        if factors not in self.products:
+            tiling = self.lowered.tiling
+            wrong = [*factor_problems(tiling, objective.span, [("", factors)])]
+            if wrong:
+                raise SpecError(wrong)
+            self.products[factors] = tiling.elements(factors)
+        return self.products[factors]
 
     @classmethod
     def of(cls, lowered: Lowered) -> _Loops:
@@ -162,19 +199,28 @@ class _Prices:
     """What candidates cost, with what they have in common worked out once."""
 
     def __init__(
-        self, program: Program, architecture: Architecture, lower: Binder, bind: Binder
+        self,
+        program: Program,
+        mapping: Mapping,
+        architecture: Architecture,
+        lower: Binder,
+        bind: Binder,
     ) -> None:
         self.program = program
+        tiles = (*mapping.tiles, *(t for case in mapping.cases for t in case.tiles))
+        self.fitted = any(t.size == FIT for t in tiles)
+        shaping = [n for n, case in enumerate(mapping.cases) if _shapes_loops(case)]
+        self.shaping = frozenset(range(len(mapping.cases)) if self.fitted else shaping)
         self.architecture = architecture
         self.lower = lower
         self.bind = bind
         self.levels = {m.name: i for i, m in enumerate(architecture.memories)}
         self.loops: dict[tuple[int, ...], _Loops] = {}
 
-    def price(self, mapping: Mapping, candidate: Candidate) -> Fraction:
+    def price(self, candidate: Candidate) -> Fraction:
         """The objective of a candidate, in cycles."""
-        objective = _objective(candidate)
-        loops = self._loops(mapping, candidate)
+        objective = candidate.objective
+        loops = self._loops(candidate)
         lowered = self._kept(loops.lowered, candidate.mapping)
         share = self._spilled_share(loops, lowered)
         moved: dict[str, Amount] = {}
@@ -186,11 +232,10 @@ class _Prices:
         work, started = self._work(objective, loops)
         return max(work, *transfers) + started
 
-    def least(self, mapping: Mapping, candidate: Candidate) -> Fraction:
+    def least(self, candidate: Candidate) -> Fraction:
         """What a candidate costs even if its transfers cost nothing."""
-        objective = _objective(candidate)
-        loops = self._loops(mapping, candidate)
-        _check(objective, self.program, loops.lowered)
+        objective = candidate.objective
+        loops = self._loops(candidate)
         work, started = self._work(objective, loops)
         return work + started
 
@@ -202,8 +247,7 @@ class _Prices:
         for e in _priced(objective, loops.lowered):
             work[e.array.name] = work.get(e.array.name, Fraction(0)) + loops.busy[e.name]
             started += start_cycles.get(e.name, 0) * loops.runs[e.name]
-        tiling = loops.lowered.tiling
-        first = sum(tiling.elements(factors) for _, factors in objective.first_tiles)
+        first = sum(loops.elements(objective, factors) for _, factors in objective.first_tiles)
         fill = self._cycles(self.architecture.memories[0], first)
         return max(work.values()) + fill, started
 
@@ -214,11 +258,10 @@ class _Prices:
         per_element = self.architecture.word_bytes * self.architecture.clock_hz
         return amount * (per_element / memory.bandwidth_bytes_per_s)
 
-    def _loops(self, mapping: Mapping, candidate: Candidate) -> _Loops:
-        fitted = any(t.size == FIT for t in candidate.mapping.tiles)
-        key = tuple(n for n in candidate.active if fitted or _shapes_loops(mapping.cases[n]))
+    def _loops(self, candidate: Candidate) -> _Loops:
+        key = tuple(n for n in candidate.active if n in self.shaping)
         if key not in self.loops:
-            lowered = (self.bind if fitted else self.lower)(candidate.mapping)
+            lowered = (self.bind if self.fitted else self.lower)(candidate.mapping)
             self.loops[key] = _Loops.of(lowered)
         return self.loops[key]
 
@@ -242,12 +285,6 @@ class _Prices:
             return loops.tiles[key]
 
         return share_of(requirement(lowered, self.levels[spill.level], tile))
-
-
-def _objective(candidate: Candidate) -> Objective:
-    objective = candidate.mapping.objective
-    assert objective is not None, "a mapping with choices has an objective"
-    return objective
 
 
 def _priced(objective: Objective, lowered: Lowered) -> Iterator[LoweredEinsum]:
@@ -281,14 +318,14 @@ def _runs(lowered: Lowered, e: LoweredEinsum) -> int:
     return found
 
 
-def _check(objective: Objective, program: Program, lowered: Lowered) -> None:
-    """Names in an objective that exist nowhere."""
-    named = (*objective.latency_of, *(n for n, _ in objective.start_cycles))
-    wrong = [
-        *einsum_problems(program, objective.span, named),
-        *tensor_problems(program, objective.span, (t for t, _ in objective.first_tiles)),
-        *factor_problems(lowered.tiling, objective.span, objective.first_tiles),
-    ]
+def _check(program: Program, mapping: Mapping) -> None:
+    """Names in an objective, or a part of one, that exist nowhere."""
+    wrong: list[Problem] = []
+    for part in (mapping.objective, *(case.objective for case in mapping.cases)):
+        if part is not None:
+            named = (*part.latency_of, *(n for n, _ in part.start_cycles))
+            wrong += einsum_problems(program, part.span, named)
+            wrong += tensor_problems(program, part.span, (t for t, _ in part.first_tiles))
     if wrong:
         raise SpecError(wrong)
 
@@ -301,15 +338,9 @@ def _shapes_loops(case: Case) -> bool:
 
 
 def _patched(
-    mapping: Mapping, chosen: tuple[tuple[str, str], ...], active: tuple[int, ...]
+    mapping: Mapping, chosen: tuple[tuple[str, str], ...], cases: tuple[Case, ...]
 ) -> Mapping:
-    """The mapping with the cases that apply, one after the other."""
-    cases = [mapping.cases[n] for n in active]
     nests = [c.nest for c in cases if c.nest]
-    spill, objective = mapping.spill, mapping.objective
-    for case in cases:
-        spill = _with_spill(spill, case.spill)
-        objective = _with_objective(objective, case.objective)
     tiles = {(t.rank, t.member): t for t in mapping.tiles}
     tiles |= {(t.rank, t.member): t for case in cases for t in case.tiles}
     return replace(
@@ -318,8 +349,8 @@ def _patched(
         nest=nests[-1] if nests else mapping.nest,
         einsums=_with_einsums(mapping.einsums, tuple(p for c in cases for p in c.einsums)),
         keep=_with_keep(mapping.keep, tuple(k for c in cases for k in c.keep)),
-        spill=spill,
-        objective=objective,
+        spill=_with_spills(mapping.spill, cases),
+        objective=_with_objectives(mapping.objective, cases),
         choices=(),
         cases=(),
         chosen=chosen,
@@ -354,32 +385,33 @@ def _with_keep(keep: tuple[Keep, ...], more: tuple[Keep, ...]) -> tuple[Keep, ..
     return tuple(found.values())
 
 
-def _with_spill(spill: Spill | None, more: Spill | None) -> Spill | None:
-    if spill is None or more is None:
-        return more or spill
-    return replace(
-        spill,
-        level=more.level or spill.level,
-        copies=_merged(spill.copies, more.copies),
-        staged=_merged(spill.staged, more.staged),
+def _with_spills(spill: Spill | None, cases: tuple[Case, ...]) -> Spill | None:
+    given = [s for s in (spill, *(c.spill for c in cases)) if s is not None]
+    if not given:
+        return None
+    return Spill(
+        level=next((s.level for s in reversed(given) if s.level), ""),
+        copies=_merged(s.copies for s in given),
+        staged=_merged(s.staged for s in given),
+        span=given[0].span,
     )
 
 
-def _with_objective(objective: Objective | None, more: Objective | None) -> Objective | None:
-    if objective is None or more is None:
-        return more or objective
-    return replace(
-        objective,
-        latency_of=more.latency_of or objective.latency_of,
-        start_cycles=_merged(objective.start_cycles, more.start_cycles),
-        first_tiles=_merged(objective.first_tiles, more.first_tiles),
+def _with_objectives(objective: Objective | None, cases: tuple[Case, ...]) -> Objective | None:
+    given = [o for o in (objective, *(c.objective for c in cases)) if o is not None]
+    if not given:
+        return None
+    return Objective(
+        latency_of=next((o.latency_of for o in reversed(given) if o.latency_of), ()),
+        start_cycles=_merged(o.start_cycles for o in given),
+        first_tiles=_merged(o.first_tiles for o in given),
+        span=given[0].span,
     )
 
 
 _V = TypeVar("_V")
 
 
-def _merged(
-    before: tuple[tuple[str, _V], ...], more: tuple[tuple[str, _V], ...]
-) -> tuple[tuple[str, _V], ...]:
-    return tuple({**dict(before), **dict(more)}.items())
+def _merged(parts: Iterable[tuple[tuple[str, _V], ...]]) -> tuple[tuple[str, _V], ...]:
+    """Pairs of all parts; later ones replace those of the same name."""
+    return tuple({name: value for part in parts for name, value in part}.items())

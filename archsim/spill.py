@@ -70,10 +70,10 @@ def spilled_accesses(
     here = [a for a in accesses if a.place == spill.level]
     if not here:
         return accesses
-    outer = [a for a in accesses if a.place in names[:level]]
-    kept = [i for i in lowered.residency.memories(here[0].tensor) if i < level]
-    home = names[kept[-1]] if kept else names[level - 1]
-    beyond = [a for a in outer if a.place == home]
+    e = next(e for e in lowered.einsums if e.name == here[0].einsum)
+    outside = [i for i in lowered.memories(e, here[0].tensor) if i < level]
+    home = names[outside[-1] if outside else level - 1]
+    beyond = [a for a in accesses if a.place == home]
     # What comes in from outside is written here too, but it is no update from below.
     filled = sum(a.reads for a in beyond)
     reads = share * sum(a.reads for a in here)

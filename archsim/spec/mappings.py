@@ -158,7 +158,7 @@ def build_mapping(root: YamlNode) -> Mapping:
         *_einsums(spec, root),
         *_keep(spec, root),
         *choice_problems(spec.choices, [c.when for c in spec.cases], root),
-        *objective_problems(spec.choices, spec.objective, root),
+        *objective_problems(spec.choices, spec.objective, root, cases=bool(spec.cases)),
         *_schedule(spec, root),
     ]
     if problems:
@@ -324,6 +324,9 @@ def _schedule(spec: _Mapping, root: YamlNode) -> Iterator[Problem]:
         yield Problem("a schedule of phases needs 'groups'", root.key_span(path))
     if schedule.groups is None or schedule.kind == "pipelined":
         return
+    for at, group in enumerate(schedule.groups):
+        if not group:
+            yield Problem("a group without Einsums", root.span_of((*path, "groups", at)))
     yield from _shifted(schedule, root)
     tasks = [
         (task.einsum, (*path, "groups", at, i))

@@ -91,6 +91,11 @@ def choice_problems(
 ) -> Iterator[Problem]:
     """Choices nobody tests, alternatives without a case, cases of no choice."""
     tested: dict[str, list[str]] = {}
+    conditions = tuple(conditions)
+    if conditions and not choices:
+        text = "'cases' are for 'choices', and there are none"
+        yield Problem(text, root.key_span((KEY, "cases")))
+        return
     for at, when in enumerate(conditions):
         for name, alternatives in when.items():
             tested.setdefault(name, []).extend(alternatives)
@@ -116,13 +121,17 @@ def choice_problems(
 
 
 def objective_problems(
-    choices: Mapping[str, tuple[str, ...]], objective: ObjectiveFields | None, root: YamlNode
+    choices: Mapping[str, tuple[str, ...]],
+    objective: ObjectiveFields | None,
+    root: YamlNode,
+    *,
+    cases: bool,
 ) -> Iterator[Problem]:
     """Open choices need something to be chosen by."""
     if choices and objective is None:
         text = "a mapping with 'choices' needs an 'objective'"
         hint = "such as 'objective: {latency_of: [QK, AV]}'"
         yield Problem(text, root.key_span((KEY, "choices")), hint)
-    if not choices and objective is not None:
+    if not choices and objective is not None and not cases:
         text = "an 'objective' is for 'choices', and there are none"
         yield Problem(text, root.key_span((KEY, "objective")))

@@ -6,7 +6,7 @@ import re
 
 import pytest
 from flat_tool import Dataflow, Shape, cycles, dataflows, needed, products, tool_choice, traffic
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from archsim import Architecture, Mapping, Result, simulate
@@ -53,7 +53,7 @@ def shapes(draw: st.DrawFn) -> Shape:
     return Shape(
         heads=draw(st.integers(1, 40)) * 16,
         # Narrower or shorter, a single tile would stay where it is.
-        width=draw(st.integers(2, array)),
+        width=draw(st.one_of(st.integers(2, array), st.sampled_from([2 * array, 3 * array]))),
         queries=4 * array * draw(st.integers(1, 12)),
         keys=array * draw(st.integers(2, 60)),
         array=array,
@@ -68,6 +68,8 @@ FLOWS = list(dataflows())
 @settings(max_examples=100, deadline=None)
 @given(shape=shapes(), flow=st.sampled_from(FLOWS))
 def test_pinned_dataflows_on_machines_of_no_paper(shape: Shape, flow: Dataflow) -> None:
+    # Partial sums of wide heads are not in the publication's formulas.
+    assume(flow.output or shape.widths == 1)
     result = simulate(workload(shape), machine(shape), Mapping.load("flat", pins(flow)))
     row = 4 * shape.keys  # of QK and of SN
     assert result.traffic_bytes == pytest.approx(float(traffic(shape, flow, row)), rel=1e-12)

@@ -147,11 +147,11 @@ def traffic(shape: Shape, flow: Dataflow, row: int = 0) -> Fraction:
         return size * ((1 - p) + p * times) if buffered else Fraction(size * times)
 
     total = operand(q, nm, flow.q) + operand(k, sweeps, flow.k) + operand(k, sweeps, flow.v)
-    # Scores: QK and A by the products; QK twice, SN out and in, A by the softmax.
+    # Scores: QK out and A in by the products; QK twice, SN out and in, A out by the softmax.
     if flow.scores:
-        total += p * (2 + 5) * s
+        total += p * (1 + shape.widths + 5) * s
     else:
-        total += 4 * s + (p * (2 * s + 2 * s) - p * s if row else 0)
+        total += (3 + shape.widths) * s + (p * (2 * s + 2 * s) - p * s if row else 0)
     if flow.output:
         return total + q
     partial = q * (2 * nm - 1)

@@ -31,6 +31,8 @@ class EinsumWalk:
     allowed: int = 0
     iterations: int = 0
     accesses: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    fills: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Writes of what comes from outside, by (tensor, place)."""
     registers: Counter[str] = field(default_factory=Counter)
     registers_of_one: Counter[str] = field(default_factory=Counter)
 
@@ -106,6 +108,7 @@ class NestWalker(Leavings):
             found.accesses[access.tensor, at, "read"] += moved
             if place + 1 < len(chain):
                 found.accesses[access.tensor, chain[place + 1][0], "write"] += moved
+                found.fills[access.tensor, chain[place + 1][0]] += moved
 
     def _operand_registers(
         self,
@@ -160,6 +163,7 @@ class NestWalker(Leavings):
                     found.accesses[einsum.name, place, "read"] += 1
                     for child in children:
                         found.accesses[einsum.name, child, "write"] += 1
+                        found.fills[einsum.name, child] += 1
                 seen.add(element)
 
     def _result_registers(self, einsum: ir.Einsum, steps: list[Step], found: EinsumWalk) -> None:
