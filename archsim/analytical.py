@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from fractions import Fraction
 
 from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem
@@ -160,13 +161,55 @@ def evaluate_mapping(
 ) -> Result:
     """Counts, latency, energy, area and bounds of a mapping. Raises as ``bind`` does."""
     _refuse_unmodelled(program)
-    lowered = bind(program, mapping, architecture, shapes)
+    return evaluate_bound(bind(program, mapping, architecture, shapes), workload=workload)
+
+
+def evaluate_bound(lowered: Lowered, *, workload: str = "") -> Result:
+    """Counts, latency, energy, area and bounds of a mapping that is bound.
+
+    Raises
+    ------
+    MappingError
+        The schedule contradicts the cascade's dependencies, nothing takes time, or the
+        engine does not count something yet.
+    """
+    _refuse_unmodelled(lowered.program)
     counts = count_mapping(lowered)
     timing = time_mapping(lowered, counts)
     if not timing.cycles:
         text = "nothing takes time: every operation takes 0 cycles and no memory has a bandwidth"
-        raise MappingError(Problem(text, mapping.span))
+        raise MappingError(Problem(text, lowered.mapping.span))
     return _result(lowered, counts, timing, workload)
+
+
+def layout(architecture: Architecture) -> tuple[object, ...]:
+    """What of a machine decides how a mapping without open choices is bound.
+
+    Speeds and prices do not.
+    """
+    return (
+        architecture.word_bits,
+        tuple((m.name, m.capacity_bytes) for m in architecture.memories),
+        tuple(
+            (
+                a.name,
+                tuple((d.name, d.size) for d in a.dimensions),
+                a.registers.depth,
+                frozenset(o.kind for o in a.operations),
+            )
+            for a in architecture.arrays
+        ),
+    )
+
+
+def rebind(lowered: Lowered, architecture: Architecture) -> Lowered:
+    """A bound mapping on another machine of the same ``layout``."""
+    arrays = {a.name: a for a in architecture.arrays}
+    return replace(
+        lowered,
+        architecture=architecture,
+        einsums=tuple(replace(e, array=arrays[e.array.name]) for e in lowered.einsums),
+    )
 
 
 def _refuse_unmodelled(program: Program) -> None:

@@ -16,6 +16,7 @@ from .plan import Plan
 
 if TYPE_CHECKING:
     from archsim.arch import Architecture
+    from archsim.lower import Lowered
     from archsim.mapping import Mapping
     from archsim.results import Result
     from einsum_cascade.ir import Program
@@ -146,10 +147,10 @@ def carry_out(
 
 
 def _groups(work: Sequence[Task]) -> list[tuple[int, ...]]:
-    """Numbers of tasks by machine and model: those that have parts in common."""
-    found: dict[tuple[str, str, str], list[int]] = {}
+    """Numbers of tasks by mapping and model: those that have most in common."""
+    found: dict[tuple[str, str], list[int]] = {}
     for number, task in enumerate(work):
-        key = (task.mappings[0], task.architecture, task.run.workload)
+        key = (task.mappings[0], task.run.workload)
         found.setdefault(key, []).append(number)
     return [tuple(numbers) for numbers in found.values()]
 
@@ -176,6 +177,7 @@ class Simulator:
         self._architectures: dict[tuple[str, tuple[str, ...]], Architecture] = {}
         self._workloads: dict[tuple[str, tuple[str, ...]], Workload] = {}
         self._mappings: dict[str, Mapping] = {}
+        self._bound: dict[tuple[object, ...], Lowered] = {}
         self._results: dict[_PartKey, Result] = {}
 
     def outcomes(self, work: Sequence[Task]) -> list[Outcome]:
@@ -227,12 +229,21 @@ class Simulator:
         *,
         workload: str = "",
     ) -> Result:
-        """As ``evaluate_mapping``; objects are told apart by identity, as all are kept."""
-        from archsim.analytical import evaluate_mapping
+        """As ``evaluate_mapping``; objects are told apart by identity, as all are kept.
 
-        key = (id(mapping), id(architecture), tuple(sorted(shapes.items())))
+        A mapping that chooses nothing by speed is bound once for machines of one layout.
+        """
+        from archsim.analytical import bind, evaluate_bound, layout, rebind
+
+        sizes = tuple(sorted(shapes.items()))
+        key = (id(mapping), id(architecture), sizes)
         if key not in self._results:
-            self._results[key] = evaluate_mapping(program, mapping, architecture, shapes)
+            alike = (id(mapping), id(architecture) if mapping.choices else layout(architecture))
+            known = self._bound.get((*alike, sizes))
+            if known is None:
+                known = bind(program, mapping, architecture, shapes)
+                self._bound[*alike, sizes] = known
+            self._results[key] = evaluate_bound(rebind(known, architecture))
         return replace(self._results[key], workload=workload)
 
 

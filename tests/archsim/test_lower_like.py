@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from archsim import Architecture, Mapping
-from archsim.analytical import bind
+from archsim.analytical import bind, layout, rebind
 from archsim.lower import lower
 from archsim.tiling import build_tiling
 from einsum_cascade import Cascade
@@ -47,3 +47,38 @@ def test_other_shapes_are_not_taken_from_an_earlier_lowering() -> None:
     assert lower(program, mapping, architecture, second, like) == lower(
         program, mapping, architecture, second
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "one", "other"),
+    [
+        ("fusemax-binding", "fusemax-micro24", "fusemax"),
+        ("fusemax-arch", "fusemax", "fusemax-micro24"),
+        ("unfused", "flat-micro24", "flat"),
+        ("linear-layer", "flat", "flat-micro24"),
+    ],
+)
+def test_a_mapping_is_bound_alike_on_machines_of_one_layout(
+    name: str, one: str, other: str
+) -> None:
+    mapping = Mapping.load(name)
+    program = Cascade.load(mapping.cascade).program
+    shapes = SHAPES.get(name, SHAPES["fusemax-binding"])
+    first, second = Architecture.load(one), Architecture.load(other)
+    assert layout(first) == layout(second)
+    assert rebind(bind(program, mapping, first, shapes), second) == bind(
+        program, mapping, second, shapes
+    )
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "memories.global_buffer.capacity=15 MiB",
+        "arrays.array_2d.shape.rows=128",
+        "arrays.array_1d.registers.depth=31",
+        "word=32 bit",
+    ],
+)
+def test_machines_of_other_sizes_are_of_another_layout(setting: str) -> None:
+    assert layout(Architecture.load("fusemax", [setting])) != layout(Architecture.load("fusemax"))
