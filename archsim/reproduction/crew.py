@@ -34,9 +34,10 @@ class Crew:
     def __enter__(self) -> Crew:
         if self.workers > 1:
             context = get_context("spawn")
-            self._pool = ProcessPoolExecutor(self.workers - 1, mp_context=context)
-            for _ in range(self.workers - 1):
-                self._pool.submit(_start)
+            others = self.workers - 1
+            self._pool = ProcessPoolExecutor(others, mp_context=context, initializer=_start)
+            for _ in range(others):
+                self._pool.submit(nothing, 0)
         return self
 
     def __exit__(
@@ -107,5 +108,8 @@ def _done(function: Callable[[T], R], piece: T, size: Callable[[T], int], finish
 
 
 def _start() -> None:
-    """Import what the work needs, while the first process reads its files."""
+    """Leave interrupts to the first process, and import what the work needs."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     from . import runs  # noqa: F401

@@ -15,6 +15,7 @@ import matplotlib as mpl
 from matplotlib.collections import PolyCollection
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import NullFormatter
 
 from archsim.plots import Picture
 
@@ -65,8 +66,10 @@ def rendered(picture: Picture, form: str) -> bytes:
     """An ``svg`` (with text as text) or a ``png``; the same picture gives the same bytes."""
     stream = BytesIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "archsim"}):
-        dates = {"Date": None} if form == "svg" else None
-        picture.savefig(stream, format=form, dpi=_DPI, metadata=dates)
+        own: dict[str, Any] = (
+            {"metadata": {"Date": None}} if form == "svg" else {"pil_kwargs": {"compress_level": 4}}
+        )
+        picture.savefig(stream, format=form, dpi=_DPI, **own)
     return stream.getvalue()
 
 
@@ -94,7 +97,7 @@ def _frame(study: Study, figure: Figure, rows: Sequence[str]) -> tuple[Picture, 
     found = [row[0] for row in grid]
     places = [_place(study, m, i) for m in range(models) for i in range(lengths)]
     for axes, title in zip(found, rows, strict=True):
-        axes.set_title(title, loc="left", fontsize=9)
+        _title(axes, title)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color="#dddddd", linewidth=0.6)
         axes.set_axisbelow(True)
@@ -108,7 +111,7 @@ def _frame(study: Study, figure: Figure, rows: Sequence[str]) -> tuple[Picture, 
             workload,
             (middle, 1),
             xycoords=("data", "axes fraction"),
-            xytext=(0, 20),
+            xytext=(0, 22),
             textcoords="offset points",
             ha="center",
             fontsize=9,
@@ -118,6 +121,11 @@ def _frame(study: Study, figure: Figure, rows: Sequence[str]) -> tuple[Picture, 
     picture.text(_LEFT_INCHES / width, 1 - 0.2 / height, title, fontsize=11, va="center")
     picture.text(0.5, 0.12 / height, "tokens", fontsize=9, ha="center", va="center")
     return picture, found
+
+
+def _title(axes: Axes, text: str) -> None:
+    """Name a row; a fixed height spares looking for what may be in the way."""
+    axes.set_title(text, loc="left", fontsize=9, y=1.02)
 
 
 def _place(study: Study, model: int, length: int) -> float:
@@ -222,7 +230,7 @@ def _mean_lines(
             )
     if means:
         title = f"{axes.get_title(loc='left')}: {', '.join(means)}"
-        axes.set_title(title, loc="left", fontsize=9)
+        _title(axes, title)
     return found
 
 
@@ -331,12 +339,15 @@ def _draw_scatter(study: Study, figure: Figure) -> Picture:
     if any(True for billing, _ in plan.billings for _ in study.points(figure, billing)):
         axes.set_xscale("log")
         axes.set_yscale("log")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(lambda value, _: f"{value:g}")
+            axis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("area (mm²)", fontsize=9)
     axes.set_ylabel("latency (s)", fontsize=9)
     axes.tick_params(labelsize=8)
     axes.grid(color="#e6e6e6", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title(f"Figure {figure.number}: {figure.title}", loc="left", fontsize=11)
+    axes.set_title(f"Figure {figure.number}: {figure.title}", loc="left", fontsize=11, y=1.02)
     axes.legend(handles=handles, frameon=False, fontsize=_REMARK)
     return picture
 

@@ -308,7 +308,7 @@ def _headline(spec: _Headline, plan: _Plan) -> Headline:
     titles = {c.name: c.title for c in plan.configurations}
     scope = next(s.title for s in plan.scopes if s.name == spec.scope)
     return Headline(
-        title=f"{spec.quantity} of {titles[spec.of]} over {titles[spec.over]}, {scope}",
+        title=f"{scope} {spec.quantity}, {titles[spec.of]} over {titles[spec.over]}",
         scope=spec.scope,
         quantity=spec.quantity,
         of=spec.of,

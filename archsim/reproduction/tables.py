@@ -43,7 +43,7 @@ def headline(study: Study) -> Document:
     plan = study.plan
     first, *others = plan.billings
     columns = (
-        Column("mean", "name"),
+        Column("mean", "text"),
         Column("published"),
         Column("corrected"),
         Column("reproduced"),

@@ -45,7 +45,7 @@ def table(path: Path) -> list[dict[str, str]]:
 def test_the_headline_is_printed(written: tuple[Path, Result]) -> None:
     _, result = written
     assert result.exit_code == 0
-    assert "speedup of Fast over Slow, attention" in result.stdout
+    assert "attention speedup, Fast over Slow" in result.stdout
     assert "3.1x" in result.stdout
     assert "corrected: they cannot count" in result.stdout
     assert "as we count" in result.stdout
@@ -116,7 +116,7 @@ def test_one_figure_is_printed_as_a_table(tmp_path: Path) -> None:
     assert "Fast: 1D, as they count" in result.stdout
     assert "SPNV" in result.stdout
     assert "Figure 3" not in result.stdout
-    assert "speedup of" not in result.stdout
+    assert "attention speedup" not in result.stdout
 
 
 def test_missing_runs_are_said_and_end_with_code_1(tmp_path: Path) -> None:

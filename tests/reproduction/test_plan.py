@@ -21,7 +21,7 @@ def test_a_plan_says_what_its_file_says(tmp_path: Path) -> None:
     assert plan.sweep is not None
     assert [p.label for p in plan.sweep.points] == ["64x64", "128x128"]
     assert plan.sweep.points[0].settings[0] == "arrays.array_2d.shape.rows=64"
-    assert plan.headlines[1].title == "energy of Fast over Slow, attention"
+    assert plan.headlines[1].title == "attention energy, Fast over Slow"
 
 
 @pytest.mark.parametrize("name", builtin_names("reproductions"))
