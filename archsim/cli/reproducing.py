@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from archsim.reproduction.published import PublishedValue
 
 _INCOMPLETE = 1
+_MOST_WORKERS = 8
+"""More would start for longer than they work."""
 
 
 @click.command("reproduce")
@@ -31,7 +33,9 @@ _INCOMPLETE = 1
     help="A folder of published figures in CSV files, to put beside ours.",
 )
 @click.option(
-    "--workers", type=click.IntRange(min=1), help="Processes; by default one for each core."
+    "--workers",
+    type=click.IntRange(1, 64),
+    help="Processes; by default one for each core, up to 8.",
 )
 @click.pass_context
 def reproduce_command(
@@ -55,13 +59,20 @@ def reproduce_command(
     if out is not None:
         check_folder(out)
     beside = read_published(plan, published) if published is not None else ()
-    with Crew(workers or os.cpu_count() or 1) as crew:
+    with Crew(workers or min(_cores(), _MOST_WORKERS)) as crew:
         with progress("simulating", len(tasks(plan))) as advance:
             found = study(plan, crew=crew, finished=advance)
         _show(found, figures, beside)
         if out is not None:
             _write(found, beside, out, crew)
     context.exit(_INCOMPLETE if found.missing else 0)
+
+
+def _cores() -> int:
+    """Cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _show(found: Study, figures: tuple[int, ...], beside: tuple[PublishedValue, ...]) -> None:
