@@ -6,18 +6,29 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .arch import Architecture
+    from .comparison import Comparison, compare
     from .engine import simulate
     from .mapping import Mapping
     from .results import Result
     from .technology import Technology
 
-__all__ = ["Architecture", "Mapping", "Result", "Technology", "simulate"]
+__all__ = [
+    "Architecture",
+    "Comparison",
+    "Mapping",
+    "Result",
+    "Technology",
+    "compare",
+    "simulate",
+]
 
 _HOMES = {
     "Architecture": "arch",
+    "Comparison": "comparison",
     "Mapping": "mapping",
     "Result": "results",
     "Technology": "technology",
+    "compare": "comparison",
     "simulate": "engine",
 }
 

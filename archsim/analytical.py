@@ -7,16 +7,17 @@ from dataclasses import replace
 from fractions import Fraction
 
 from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem
-from einsum_cascade.ir import Einsum, Program
+from einsum_cascade.ir import Einsum, Name, Parameter, Program, walk
 
 from .arch import Architecture, ProcessingArray
 from .billing import charges
-from .counts import EinsumCount
+from .counts import EinsumCount, touched
 from .estimators import areas
 from .footprint import Requirement, all_fits, requirements
 from .legality import illegalities
 from .lower import Lowered, lower
 from .mapping import WHOLE_OR_ONE, Mapping
+from .masking import leave_out_masked
 from .results import (
     ArrayUse,
     Bounds,
@@ -26,9 +27,11 @@ from .results import (
     Result,
     ScheduleReport,
 )
+from .roofs import roofs_of
 from .schedule import Timing, time_mapping
+from .skew import folds_of
 from .spill import count_mapping, spill_note
-from .tasks import busy_cycles
+from .tasks import busy_cycles, work_cycles
 from .tiling import Tiling, build_tiling, tile_size
 
 
@@ -36,6 +39,8 @@ def bind(
     program: Program, mapping: Mapping, architecture: Architecture, shapes: dict[str, int]
 ) -> Lowered:
     """Lower a mapping with its tiles fitted, and refuse it if it is not legal.
+
+    ``shapes`` may name parameters of the cascade, too: a mask that needs them takes those.
 
     Raises
     ------
@@ -47,6 +52,7 @@ def bind(
         No size of a tile written ``fit`` or ``whole or one`` makes the mapping fit,
         or no combination of open choices is legal.
     """
+    program, shapes = _with_parameters(program, shapes)
     if not mapping.choices:
         return _bind(program, mapping, architecture, shapes)
     from .choices import choose
@@ -90,7 +96,15 @@ def _bind(
     _check_capacity(lowered, NoLegalMappingError if open_tiles else MappingError)
     for member in open_tiles:
         lowered = _fit(lowered, shapes, sizes, member)
-    return lowered
+    return leave_out_masked(lowered)
+
+
+def _with_parameters(program: Program, given: dict[str, int]) -> tuple[Program, dict[str, int]]:
+    """The program with the given parameters as defaults, and the shapes that are left."""
+    names = {p.name for p in program.parameters}
+    parameters = tuple(replace(p, default=given.get(p.name, p.default)) for p in program.parameters)
+    shapes = {name: value for name, value in given.items() if name not in names}
+    return replace(program, parameters=parameters), shapes
 
 
 def _check_capacity(lowered: Lowered, error: type[MappingError]) -> None:
@@ -264,6 +278,8 @@ def _result(
         tiles=tuple((m.name, lowered.tiling.bound(m)) for m in lowered.tiling.members.values()),
         notes=_notes(lowered),
         charges=tuple((c.einsum, c.component, c.energy_pj) for c in bill),
+        roofs=roofs_of(lowered),
+        folds=tuple(f for e in lowered.einsums if (f := folds_of(lowered, e)) is not None),
     )
 
 
@@ -278,6 +294,8 @@ def _busy_share(lowered: Lowered, count: EinsumCount) -> Fraction:
     """Points over what the array's elements could do in the iterations taken."""
     array = lowered.architecture.array(count.array)
     assert array is not None, "arrays are checked when lowering"
+    if not count.iterations:  # a mask that lets nothing through
+        return Fraction(0)
     return Fraction(count.points, count.iterations * array.elements)
 
 
@@ -291,7 +309,7 @@ def _arrays(
             if e.array is array:
                 cycles = busy_cycles(lowered, e)
                 occupied += cycles
-                busy += cycles * _busy_share(lowered, count)
+                busy += work_cycles(e) * _busy_share(lowered, count)
         found.append(
             ArrayUse(
                 array=array.name,
@@ -315,7 +333,7 @@ def _einsums(
                 array=e.array.name,
                 cycles=float(cycles),
                 operations=count.operations,
-                utilization=float(cycles * _busy_share(lowered, count) / timing.cycles),
+                utilization=float(work_cycles(e) * _busy_share(lowered, count) / timing.cycles),
                 traffic=_traffic(lowered, (count,)),
             )
         )
@@ -372,14 +390,15 @@ def _bounds(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> Bounds:
 
 
 def compulsory_elements(lowered: Lowered) -> int:
-    """Elements of all inputs and outputs: each moved once at the least."""
+    """Elements of all inputs and outputs that are touched: each moved once at the least."""
     sizes: dict[str, int] = {}
     ends = {*(t.name for t in lowered.program.inputs), *lowered.program.outputs}
     for e in lowered.einsums:
         for footing in (*e.reads, e.write):
             name = footing.access.tensor
             if name in ends:
-                sizes[name] = max(sizes.get(name, 0), footing.size(e.extents))
+                elements = touched(lowered, e, footing, lowered.register_level)
+                sizes[name] = max(sizes.get(name, 0), elements)
     return sum(sizes.values())
 
 
@@ -398,6 +417,18 @@ def _stand_ins(lowered: Lowered, array: ProcessingArray) -> str:
     return "; ".join(found)
 
 
+def _mask_parameters(lowered: Lowered) -> list[Parameter]:
+    """Parameters on which masks, and so the counts, depend."""
+    used = {
+        node.name
+        for e in lowered.einsums
+        if e.einsum.where is not None
+        for node in walk(e.einsum.where)
+        if isinstance(node, Name)
+    }
+    return [p for p in lowered.program.parameters if p.name in used and p.default is not None]
+
+
 def _notes(lowered: Lowered) -> tuple[str, ...]:
     """What the machine's data and the mapping leave unbilled, in sentences."""
     architecture = lowered.architecture
@@ -407,11 +438,13 @@ def _notes(lowered: Lowered) -> tuple[str, ...]:
         found.append(f"chosen by the mapping's objective: {picked}")
     if note := spill_note(lowered):
         found.append(note)
-    masked = [e.name for e in lowered.einsums if e.einsum.where is not None]
+    found.extend(lowered.unskipped)
+    found += [f"{p.name} = {p.default:g}" for p in _mask_parameters(lowered)]
+    masked = [e.name for e in lowered.einsums if e.window is not None]
     if masked:
         found.append(
-            f"{', '.join(masked)}: operations are those the mask lets through; cycles and traffic "
-            "are of whole tiles, none is skipped"
+            f"{', '.join(masked)}: tiles that the mask leaves without a point are not run; the "
+            "others are run whole"
         )
     for array in architecture.arrays:
         stood_in = _stand_ins(lowered, array)

@@ -62,6 +62,8 @@ class Dimension:
     size: int
     reduction_latency_cycles: int = 0
     """A spatial reduction along this axis gives one result a cycle, this many cycles late."""
+    reduction_latency_axis: str | None = None
+    """The axis whose size that latency is (one hop per element); None: it is a number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +134,8 @@ class Architecture:
     word_bits: int
     memories: tuple[Memory, ...]
     arrays: tuple[ProcessingArray, ...]
+    mapping: str | None = None
+    """The mapping it was designed for, where a workload's default one is not legal on it."""
     source: str = field(default="", compare=False)
 
     @classmethod

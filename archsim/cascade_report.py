@@ -176,10 +176,12 @@ def _traffic(analysis: Analysis) -> Table:
 
 
 def _notes(analysis: Analysis) -> tuple[str, ...]:
-    masked = [e.einsum for e in analysis.by_einsum if e.at_most]
-    if not masked:
-        return ()
-    return (f"at most: a mask that reads data may leave out some of {', '.join(masked)}",)
+    notes = []
+    if analysis.program.unverified:
+        notes.append(f"unverified: {analysis.program.unverified}")
+    if masked := [e.einsum for e in analysis.by_einsum if e.at_most]:
+        notes.append(f"at most: a mask that reads data may leave out some of {', '.join(masked)}")
+    return tuple(notes)
 
 
 def _text(expression: Any) -> str:

@@ -40,11 +40,19 @@ class Entry:
     @property
     def description(self) -> str:
         """The file's ``title``, or an empty string."""
+        return self._text("title")
+
+    @property
+    def unverified(self) -> str:
+        """What the file says could not be compared with its source, or an empty string."""
+        return self._text("unverified")
+
+    def _text(self, key: str) -> str:
         root = read_yaml(self.source)
         for node in (root, root.child(self.kind)):
-            title = node.child("title") if node is not None else None
-            if isinstance(title, YamlScalar):
-                return " ".join(title.text.split())
+            text = node.child(key) if node is not None else None
+            if isinstance(text, YamlScalar):
+                return " ".join(text.text.split())
         return ""
 
 
@@ -98,6 +106,8 @@ def _kind_of(source: Source) -> str:
     for kind in reversed(KINDS):
         if kind.singular in keys:
             return kind.singular
+    if "model_type" in keys:
+        return "workload"  # a model's own configuration
     expected = ", ".join(f"'{k.singular}'" for k in KINDS)
     raise SpecError(
         Problem(f"expected one of the keys {expected}, got {root.kind} without", root.span)

@@ -29,6 +29,7 @@ from .lattice import (
     first_tile,
 )
 from .lower import Lowered, LoweredEinsum
+from .windowed import windowed_deliveries, windowed_distinct
 
 Amount = int | Fraction
 """A number of elements; a fraction only where a share of a level spills."""
@@ -79,11 +80,10 @@ def count_einsum(lowered: Lowered, e: LoweredEinsum) -> EinsumCount:
         single.operand(e.iterations, 0 if left else register_changes(lowered, e, footing))
     accesses.extend(_output(lowered, e))
     moved = _relevant(e.temporal, lowered, e.write)
-    everywhere = count_distinct(
-        (*e.temporal, *e.spatial), (*moved, *(True for _ in e.spatial)), e.extents
-    )
+    lanes = tuple(True for _ in e.spatial)
+    everywhere = _distinct(e, (*e.temporal, *e.spatial), (*moved, *lanes))
     totals.result(points, _register_fills(lowered, e, e.write), everywhere)
-    in_one = count_distinct(e.temporal, moved, e.extents)
+    in_one = _distinct(e, e.temporal, moved)
     single.result(e.iterations, register_changes(lowered, e, e.write), in_one)
     return EinsumCount(
         einsum=e.name,
@@ -114,8 +114,13 @@ def allowed_points(lowered: Lowered, e: LoweredEinsum) -> int:
         text = f"{e.name}: its mask depends on data, so its points cannot be counted"
         raise MappingError(Problem(text, e.einsum.where.span))
     shapes = dict(lowered.shapes)
+    numbers = {p.name: p.default for p in lowered.program.parameters} | shapes
     symbols = points_of(lowered.program, e.einsum)
-    value = symbols.subs({s: shapes[s.name] for s in symbols.free_symbols}).doit()
+    open_ones = [s.name for s in symbols.free_symbols if numbers.get(s.name) is None]
+    if open_ones:
+        text = f"{e.name}: its mask needs a number for {', '.join(sorted(open_ones))}"
+        raise MappingError(Problem(text, e.einsum.where.span, f"--set {open_ones[0]}=..."))
+    value = symbols.subs({s: numbers[s.name] for s in symbols.free_symbols}).doit()
     return int(value) * prod(shapes[r] for r in lowered.program.parallel)
 
 
@@ -161,12 +166,44 @@ def deliveries(lowered: Lowered, e: LoweredEinsum, footing: Footing, level: int)
     values once.
     """
     loops = e.outer(level)
-    return count_deliveries(loops, _relevant(loops, lowered, footing), e.extents, footing.size)
+    return _delivered(e, loops, _relevant(loops, lowered, footing), footing.size)
+
+
+def _delivered(
+    e: LoweredEinsum,
+    loops: tuple[Loop, ...],
+    relevant: tuple[bool, ...],
+    size: Callable[[Extents], int],
+) -> int:
+    if e.window is not None:
+        return windowed_deliveries(loops, relevant, e.extents, e.window, size)
+    return count_deliveries(loops, relevant, e.extents, size)
+
+
+def _distinct(e: LoweredEinsum, loops: tuple[Loop, ...], counted: tuple[bool, ...]) -> int:
+    if e.window is not None:
+        return windowed_distinct(loops, counted, e.extents, e.window, lambda _: 1)
+    return count_distinct(loops, counted, e.extents)
+
+
+def touched(lowered: Lowered, e: LoweredEinsum, footing: Footing, level: int) -> int:
+    """Distinct elements of a tensor in the tiles that ever come to ``level``."""
+    if e.window is None:
+        return footing.size(e.extents)
+    loops = e.outer(level)
+    moved = _relevant(loops, lowered, footing)
+    tiles = windowed_distinct(loops, moved, e.extents, e.window, footing.size)
+    return min(tiles, footing.size(e.extents))
 
 
 def register_changes(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> int:
     """How often a tensor's value changes in the registers of one array element."""
     return _changes(lowered, e, footing, lambda _: 1)
+
+
+def in_own_registers(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> bool:
+    """Whether an operand waits where an Einsum runs, so that nothing brings it there."""
+    return _left_in_registers(lowered, e, footing)
 
 
 def _register_fills(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> int:
@@ -177,8 +214,7 @@ def _register_fills(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> int
 def _changes(
     lowered: Lowered, e: LoweredEinsum, footing: Footing, size: Callable[[Extents], int]
 ) -> int:
-    relevant = _relevant(e.temporal, lowered, footing)
-    return count_deliveries(e.temporal, relevant, e.extents, size)
+    return _delivered(e, e.temporal, _relevant(e.temporal, lowered, footing), size)
 
 
 def _memories(lowered: Lowered, e: LoweredEinsum, tensor: str) -> list[tuple[str, int]]:
@@ -238,8 +274,7 @@ def _output(lowered: Lowered, e: LoweredEinsum) -> list[AccessCount]:
     level = lowered.register_level
     below = [*(level for _, level in memories[1:]), level]
     updates = [deliveries(lowered, e, e.write, i) for i in below]
-    distinct = e.write.size(e.extents)
-    again = [u - distinct for u in updates]
+    again = [u - touched(lowered, e, e.write, i) for u, i in zip(updates, below, strict=True)]
     handed_down = [0, *again]
     found = [
         AccessCount(einsum=e.name, tensor=e.name, place=place, reads=back, writes=arriving + refill)

@@ -10,6 +10,7 @@ from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, Problem, SpecError
 from einsum_cascade.ir import Program
 from einsum_cascade.library import builtin_names
+from einsum_cascade.rows import tells_apart
 
 from .arch import Architecture
 from .mapping import Mapping
@@ -38,6 +39,14 @@ class PartLike(Protocol):
         """Shapes of those ranks that are given."""
         ...
 
+    def folded_for(self, ranks: Collection[str]) -> int:
+        """How many query heads that share keys are taken together as rows of P."""
+        ...
+
+    def notes_for(self, ranks: Collection[str]) -> tuple[str, ...]:
+        """What a cascade of those ranks leaves out of the part, in sentences."""
+        ...
+
 
 class WorkloadLike(Protocol):
     """What ``simulate`` needs of a workload (``workloads.Workload`` is one)."""
@@ -60,6 +69,10 @@ class WorkloadLike(Protocol):
     @property
     def parts(self) -> Sequence[PartLike]:
         """What runs, one after the other."""
+        ...
+
+    def shapes_for(self, ranks: Collection[str]) -> dict[str, int]:
+        """Shapes of those ranks that its attention has."""
         ...
 
     @property
@@ -148,8 +161,25 @@ def _simulated(
 
     program = Cascade.load(mapping.cascade).program
     ranks = (*program.parallel, *(r.name for r in program.ranks))
-    shapes = part.shapes_for(ranks)
-    return (evaluate or evaluate_mapping)(program, mapping, architecture, shapes, workload=workload)
+    names = (*ranks, *(p.name for p in program.parameters))
+    _refuse_unlike_rows(program, part.folded_for(ranks))
+    shapes = part.shapes_for(names)
+    result = (evaluate or evaluate_mapping)(
+        program, mapping, architecture, shapes, workload=workload
+    )
+    return replace(result, notes=(*part.notes_for(ranks), *result.notes))
+
+
+def _refuse_unlike_rows(program: Program, folded: int) -> None:
+    """Refuse to take query heads as more queries where the cascade tells queries apart."""
+    apart = tells_apart(program, "P") if folded > 1 else None
+    if apart is not None:
+        text = (
+            f"cascade '{program.name}' tells queries apart by their position ({apart}), so"
+            f" {folded} query heads that share keys and values cannot be rows of one head"
+        )
+        hint = "use a cascade without a mask, or one with ranks for such heads (G groups of S)"
+        raise SpecError(Problem(text, hint=hint))
 
 
 def _run(

@@ -218,9 +218,15 @@ class _Run:
             left[loop.axis] = min(loop.stride, left[loop.axis] - indices[loop.member] * loop.stride)
             if left[loop.axis] <= 0:
                 return
-        for begin, extents in _own_tiles(e.own, tuple(start), tuple(left)):
+        begun, tensor = (tuple(start), tuple(left)), self.tensors[e.name]
+        idle = _left_out(e, len(e.shared), *begun)
+        for begin, extents in _own_tiles(e.own, *begun):
             lanes = self._lanes(e, begin, extents)
-            self._update(e.einsum, self.tensors[e.name], lanes)
+            if idle or _left_out(e, len(e.temporal), begin, extents):
+                at = np.broadcast_arrays(*self._at(e.einsum.target, lanes))
+                self._carry(e.einsum, tensor, tuple(at))
+            else:
+                self._update(e.einsum, tensor, lanes)
 
     def _lanes(
         self, e: LoweredEinsum, begin: tuple[int, ...], extents: tuple[int, ...]
@@ -345,6 +351,14 @@ class _Run:
             scale = coefficient(term, self.shapes)
             found = found + scale * (lanes[term.variable] if term.variable else 1)
         return found
+
+
+def _left_out(
+    e: LoweredEinsum, depth: int, begin: tuple[int, ...], extents: tuple[int, ...]
+) -> bool:
+    """Whether a tile inside ``depth`` loops is one that the Einsum's window leaves out."""
+    window = e.window
+    return window is not None and window.governed == depth and not window.holds(begin, extents)
 
 
 def _before(e: LoweredEinsum, number: int, extents: tuple[int, ...]) -> int:

@@ -70,7 +70,7 @@ def requirement(lowered: Lowered, level: int, tile: TileSizes | None = None) -> 
     """Live tiles of one memory, by its index.
 
     ``tile`` gives the elements of an Einsum's tile by the access's position and the level;
-    ``tile_size`` if left out.
+    ``largest_tile_size`` if left out.
     """
     memory = lowered.architecture.memories[level]
     spill = lowered.mapping.spill
@@ -104,7 +104,7 @@ def _passing(lowered: Lowered, spill: Spill, level: int) -> dict[str, int]:
 TileSizes = Callable[[LoweredEinsum, int, int], int]
 
 
-def tile_size(lowered: Lowered, e: LoweredEinsum, number: int, level: int) -> int:
+def largest_tile_size(lowered: Lowered, e: LoweredEinsum, number: int, level: int) -> int:
     """Elements of the tile that an Einsum's access (by position) needs at a level."""
     footing = e.touches[number]
     one_copy = _in_step(lowered, footing.access.tensor, level)
@@ -118,7 +118,7 @@ def _tiles(
     for number, footing in enumerate(e.touches):
         tensor = footing.access.tensor
         if level in lowered.memories(e, tensor):
-            size = tile(e, number, level) if tile else tile_size(lowered, e, number, level)
+            size = tile(e, number, level) if tile else largest_tile_size(lowered, e, number, level)
             found[tensor] = max(found.get(tensor, 0), size)
     return found
 

@@ -30,6 +30,8 @@ from .mapping_checks import (
 from .residency import Residency, residency
 from .spill_checks import spill_problems
 from .tiling import Member, Tiling
+from .window import Window
+from .windowed import windowed_points
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +61,8 @@ class LoweredEinsum:
     operations: Operations
     reads: tuple[Footing, ...]
     write: Footing
+    window: Window | None = None
+    """What the Einsum leaves out because of a mask; None: nothing."""
 
     @cached_property
     def name(self) -> str:
@@ -98,12 +102,16 @@ class LoweredEinsum:
 
     @cached_property
     def points(self) -> int:
-        """Points of the iteration space (masks aside)."""
+        """Points of the tiles that are run, those a mask takes out of a tile included."""
+        if self.window is not None:
+            return windowed_points(self.temporal, self.extents, self.window, prod)
         return prod(self.extents)
 
     @cached_property
     def iterations(self) -> int:
         """Temporal iterations: what one processing element runs through."""
+        if self.window is not None:
+            return windowed_points(self.temporal, self.extents, self.window, lambda _: 1)
         return count_points(self.temporal, self.extents)
 
 
@@ -123,6 +131,8 @@ class Lowered:
     groups: tuple[tuple[str, ...], ...]
     """Einsums that share loops; one group after another (a fused mapping has one)."""
     residency: Residency
+    unskipped: tuple[str, ...] = ()
+    """Why masked tiles are run all the same, where they are."""
 
     def apart(self, one: str, other: str) -> bool:
         """Whether two Einsums run one after the other, over all their loops each."""

@@ -12,6 +12,7 @@ from dataclasses import replace
 from itertools import chain, count
 
 from .results import (
+    ArrayRoof,
     ArrayUse,
     Bounds,
     EinsumUse,
@@ -19,6 +20,7 @@ from .results import (
     LevelTraffic,
     PartUse,
     Result,
+    Roofs,
     ScheduleReport,
 )
 
@@ -77,8 +79,24 @@ def merged(
         charges=tuple(
             (names[p.name, e], c, p.times * v) for p in parts for e, c, v in p.result.charges
         ),
+        folds=tuple(
+            replace(f, einsum=names[p.name, f.einsum], runs=p.times * f.runs)
+            for p in parts
+            for f in p.result.folds
+        ),
+        roofs=_roofs(parts),
         parts=parts,
     )
+
+
+def _roofs(parts: tuple[PartUse, ...]) -> Roofs:
+    """The roofs of all arrays that any part uses; they are of one machine."""
+    found: dict[str, ArrayRoof] = {}
+    for roof in (r for p in parts for r in p.result.roofs.arrays):
+        known = found.setdefault(roof.array, roof)
+        untimed = tuple(dict.fromkeys((*known.untimed, *roof.untimed)))
+        found[roof.array] = replace(known, untimed=untimed)
+    return Roofs(arrays=tuple(found.values()), memories=parts[0].result.roofs.memories)
 
 
 def _told_apart(parts: tuple[PartUse, ...]) -> Iterator[PartUse]:

@@ -73,7 +73,7 @@ def draw_array_time(axes: Axes, result: Result) -> None:
     if result.parts:
         _draw_part_time(axes, result)
         return
-    colours = _colours([e.name for e in result.einsums])
+    colours = palette([e.name for e in result.einsums])
     for row, use in enumerate(result.arrays):
         parts = [(e.name, e.cycles) for e in result.einsums if e.array == use.array and e.cycles]
         idle = max(0.0, 1 - sum(c for _, c in parts) / result.cycles)
@@ -92,7 +92,7 @@ def draw_array_time(axes: Axes, result: Result) -> None:
 
 def _draw_part_time(axes: Axes, result: Result) -> None:
     """A bar of the parts, and one per array: in each part's time, work before waiting."""
-    colours = _colours([p.name for p in result.parts])
+    colours = palette([p.name for p in result.parts])
     _stack(axes, 0, [(p.name, p.cycles) for p in result.parts], result.cycles, colours)
     left = 0.0
     for part in result.parts:
@@ -123,7 +123,7 @@ def draw_energy(axes: Axes, result: Result) -> None:
     else:
         what, shares = "by Einsum", result.energy_by_einsum
     for row, named in enumerate((result.energy_by_component, shares)):
-        _stack(axes, row, named, result.energy_pj, _colours([name for name, _ in named]))
+        _stack(axes, row, named, result.energy_pj, palette([name for name, _ in named]))
     _rows(axes, ["by component", what])
     axes.set_title(f"energy: {energy(result.energy_pj)}", loc="left")
 
@@ -169,6 +169,7 @@ def _rows(axes: Axes, names: list[str]) -> None:
 _Colours = dict[str, str]
 
 
-def _colours(names: Sequence[str]) -> _Colours:
+def palette(names: Sequence[str]) -> _Colours:
+    """A colour for every name, the same names in the same order alike in every picture."""
     unique = list(dict.fromkeys(names))
     return {name: _PALETTE[i % len(_PALETTE)] for i, name in enumerate(unique)}

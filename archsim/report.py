@@ -54,6 +54,7 @@ def explain(result: Result) -> Document:
         _energy_matrix(result),
         _traffic_by_einsum(result),
         _operations(result),
+        _folds(result),
     )
     return Document(
         title="where the cycles, bytes and picojoules come from",
@@ -303,6 +304,35 @@ def _traffic_by_einsum(result: Result) -> Table:
 
 def _level_total(result: Result, level: str) -> float:
     return sum(t.total_bytes for t in result.traffic if t.level == level)
+
+
+def _folds(result: Result) -> Table:
+    """Terms of every fold on a systolic array, and what they come to."""
+    cycles = {e.name: e.cycles for e in result.einsums}
+    return Table(
+        title="systolic arrays, cycles: folds x (work + skew) + loads x load",
+        columns=(
+            Column("Einsum", _NAME),
+            *(Column(c) for c in ("folds", "work")),
+            Column("skew", _NAME),
+            *(Column(c) for c in ("loads", "load", "skew, loads", "share")),
+            Column("paid", _NAME),
+        ),
+        rows=tuple(
+            (
+                f.einsum,
+                count(f.runs * f.folds),
+                count((cycles[f.einsum] - f.cycles) / (f.runs * f.folds)),
+                " + ".join(f"{n:,} {axis}" for axis, n in f.skew) or "-",
+                count(f.runs * f.loads),
+                count(f.load_cycles),
+                count(f.cycles),
+                _share(f.cycles, cycles[f.einsum]),
+                "once" if f.overlap else "each time",
+            )
+            for f in result.folds
+        ),
+    )
 
 
 def _operations(result: Result) -> Table:

@@ -10,13 +10,17 @@ from einsum_cascade.errors import InputError
 
 from .results import (
     SCHEMA_VERSION,
+    ArrayRoof,
     ArrayUse,
     Bounds,
     EinsumUse,
+    Folds,
     LevelBuffer,
     LevelTraffic,
+    MemoryRoof,
     PartUse,
     Result,
+    Roofs,
     ScheduleReport,
 )
 
@@ -56,6 +60,8 @@ def result_to_dict(result: Result) -> dict[str, Any]:
         "tiles": dict(result.tiles),
         "notes": list(result.notes),
         "charges_pj": charges,
+        "roofs": asdict(result.roofs),
+        "folds": [asdict(f) | {"skew": dict(f.skew), "cycles": f.cycles} for f in result.folds],
         "einsum_traffic_bytes": {e.name: _traffic(e.traffic) for e in result.einsums},
         "parts": [
             {"name": p.name, "times": p.times, "result": result_to_dict(p.result)}
@@ -129,11 +135,26 @@ def _read(data: Mapping[str, Any]) -> Result:
             for einsum, found in data["charges_pj"].items()
             for component, pj in found.items()
         ),
+        folds=tuple(_read_folds(f) for f in data.get("folds", ())),
+        roofs=_read_roofs(data.get("roofs", {})),
         parts=tuple(
             PartUse(name=p["name"], times=p["times"], result=result_from_dict(p["result"]))
             for p in data.get("parts", ())
         ),
     )
+
+
+def _read_roofs(data: Mapping[str, Any]) -> Roofs:
+    arrays = (a | {"untimed": tuple(a["untimed"])} for a in data.get("arrays", ()))
+    return Roofs(
+        arrays=tuple(ArrayRoof(**a) for a in arrays),
+        memories=tuple(MemoryRoof(**m) for m in data.get("memories", ())),
+    )
+
+
+def _read_folds(data: Mapping[str, Any]) -> Folds:
+    fields = {k: v for k, v in data.items() if k != "cycles"}
+    return Folds(**fields | {"skew": tuple(data["skew"].items())})
 
 
 def _read_arrays(data: Mapping[str, Any]) -> tuple[ArrayUse, ...]:

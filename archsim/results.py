@@ -47,8 +47,9 @@ class LevelBuffer:
 class ArrayUse:
     """How long one array works.
 
-    ``occupied_cycles`` counts cycles in which any element works; ``busy_cycles`` weighs
-    them by the share of elements at work; ``utilization`` is busy over elapsed.
+    ``occupied_cycles`` counts cycles in which the array is taken, fill and drain of a
+    systolic one included; ``busy_cycles`` weighs those in which it computes by the share of
+    elements at work; ``utilization`` is busy over elapsed.
     """
 
     array: str
@@ -67,6 +68,60 @@ class EinsumUse:
     operations: tuple[tuple[str, int], ...]
     utilization: float
     traffic: tuple[LevelTraffic, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folds:
+    """What skew costs one Einsum on a systolic array, over the whole run.
+
+    A fold is what runs between two fillings of the array. Every fold pays the skew and
+    every load its cycles; the first alone where fill and drain overlap with work.
+    """
+
+    einsum: str
+    array: str
+    folds: int
+    skew: tuple[tuple[str, int], ...]
+    """Axes along which values hop, and the cycles of it: elements less one."""
+    loads: int
+    """How often operands are loaded that every element has its own of."""
+    load_cycles: int
+    overlap: bool
+    runs: int = 1
+    """How often all of this happens: the times a part of a workload runs."""
+
+    @property
+    def cycles(self) -> int:
+        """Cycles beyond the work itself, of all runs."""
+        folds, loads = (min(1, n) if self.overlap else n for n in (self.folds, self.loads))
+        return self.runs * (folds * sum(n for _, n in self.skew) + loads * self.load_cycles)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArrayRoof:
+    """What an array does at the most, in operations a second."""
+
+    array: str
+    peak_ops_per_s: float
+    """Every element does its fastest operation all the time (a mac is one operation)."""
+    untimed: tuple[str, ...] = ()
+    """Kinds of operation that take no cycles on it, and so have no roof."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryRoof:
+    """What a memory moves at the most, in bytes a second; None: no limit is given."""
+
+    level: str
+    bytes_per_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roofs:
+    """The machine's limits, for a roofline."""
+
+    arrays: tuple[ArrayRoof, ...] = ()
+    memories: tuple[MemoryRoof, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +206,10 @@ class Result:
     """What was billed and what was not, in sentences."""
     charges: tuple[tuple[str, str, float], ...] = ()
     """Energy by (Einsum, component) in picojoules."""
+    folds: tuple[Folds, ...] = ()
+    """Skew of every Einsum that pays it, on systolic arrays."""
+    roofs: Roofs = Roofs()
+    """What the arrays and the memories do at the most."""
     parts: tuple[PartUse, ...] = ()
     """What ran one after the other, where that is more than one cascade once."""
 
@@ -191,6 +250,24 @@ class Result:
         from .plots import plot_waterfall
 
         return plot_waterfall(self)
+
+    def plot_utilization(self) -> Picture:
+        """Useful work of each array as shares of elapsed time, Einsum by Einsum."""
+        from .plot_utilization import plot_utilization
+
+        return plot_utilization(self)
+
+    def plot_roofline(self) -> Picture:
+        """Every Einsum and the run under the roofs of arrays and memories.
+
+        Raises
+        ------
+        InputError
+            The result does not say what the machine can do (it was made by hand).
+        """
+        from .plot_roofline import plot_roofline
+
+        return plot_roofline(self)
 
     def plot_energy(self) -> Picture:
         """Energy by component, and by Einsum or part (a matplotlib figure)."""

@@ -76,10 +76,14 @@ def _sequential(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> Timing:
     by_name = {c.einsum: c for c in counts}
     for group in lowered.groups:
         parts: dict[str, Fraction] = {}
+        late: dict[str, int] = {}
         for e in lowered.einsums:
             if e.name in group:
-                busy = busy_cycles(lowered, e) + reduction_latency(e)
-                parts[e.array.name] = parts.get(e.array.name, Fraction(0)) + busy
+                name = e.array.name
+                parts[name] = parts.get(name, Fraction(0)) + busy_cycles(lowered, e)
+                late[name] = max(late.get(name, 0), reduction_latency(e))
+        for name, cycles in late.items():
+            parts[name] += cycles
         for memory in lowered.architecture.memories:
             moved = memory_bytes(lowered, tuple(by_name[n] for n in group), memory)
             parts[memory.name] = transfer_cycles(lowered, memory, moved)
@@ -272,6 +276,12 @@ def _pipelined_bound(graph: EventGraph, cycle: CriticalCycle) -> tuple[str, tupl
     if len(resources) == 1 and all(w in resources for w in whys):
         names = tuple(graph.tasks[e.after].name for e in cycle.edges)
         return next(iter(resources)), names
+    period = cycle.mean / graph.unit
+    for resource in dict.fromkeys(t.resource for t in graph.tasks):
+        here = [t for t in graph.tasks if t.resource == resource]
+        if sum(t.occupancy for t in here) == period:
+            # The cycle of dependencies found is no longer than this resource is busy.
+            return resource, tuple(t.name for t in here if t.occupancy)
     return "dependencies", tuple(whys)
 
 

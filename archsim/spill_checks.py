@@ -21,7 +21,9 @@ def spill_problems(
     if spill is None:
         return
     inner = [m.name for m in architecture.memories[1:]]
-    if spill.level not in inner:
+    if not spill.level:
+        yield Problem("'spill' says at which level", spill.span, "add 'level: ...' to it")
+    elif spill.level not in inner:
         hint = did_you_mean(spill.level, inner) or f"such a level is {', '.join(inner)}"
         text = f"'{spill.level}' is no memory with another outside it, so nothing spills there"
         yield Problem(text, spill.span, hint if inner else "the machine has one memory only")

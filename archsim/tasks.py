@@ -9,55 +9,42 @@ from math import prod
 from einsum_cascade.ir import Access, Affine
 
 from .arch import Memory
-from .counts import EinsumCount, register_changes
+from .counts import EinsumCount
 from .event_graph import Dependency, EventGraph, Task
 from .handover import width
 from .lattice import first_tile
 from .lower import Lowered, LoweredEinsum
+from .skew import skew_cycles
 
 
 def busy_cycles(lowered: Lowered, e: LoweredEinsum) -> Fraction:
     """Cycles in which an Einsum occupies its array over the whole run."""
+    return work_cycles(e) + skew_cycles(lowered, e)
+
+
+def work_cycles(e: LoweredEinsum) -> Fraction:
+    """Cycles in which an element of the array computes, over the whole run."""
     per_point = Fraction(0)
     for kind, count in e.operations:
         operation = e.array.operation(kind)
         assert operation is not None, "operations are checked when lowering"
         per_point += count * operation.cycles
-    return e.iterations * per_point + _skew(lowered, e)
-
-
-def _skew(lowered: Lowered, e: LoweredEinsum) -> Fraction:
-    """Fill, drain and stationary-operand load of a systolic array.
-
-    A fold is what runs while the stationary tensor (the one that changes least often)
-    stays. Each fold pays one skew per axis, and the load of a stationary *operand* along
-    the first axis of the array; folds are not trimmed at ragged edges. With ``overlap``
-    only the first fold pays. (SCALE-Sim's closed forms, its report + 1.)
-    """
-    array = e.array
-    if array.operands == "broadcast" or len(e.reads) < 2 or not e.spatial:
-        return Fraction(0)
-    alone = _per_element(lowered, e)
-    stationary = min(alone)
-    if stationary[0] == e.iterations:
-        return Fraction(0)
-    sizes = [d.size for d in array.dimensions]
-    fold = sum(s - 1 for s in sizes)
-    if stationary[1]:
-        fold += next((d.size for d in array.dimensions if d.name == "rows"), sizes[0])
-    return Fraction(fold * (1 if array.overlap else stationary[0]))
-
-
-def _per_element(lowered: Lowered, e: LoweredEinsum) -> list[tuple[int, bool]]:
-    """Per tensor how often it changes in one element, and whether it is an operand."""
-    result = [(register_changes(lowered, e, e.write), False)]
-    return result + [(register_changes(lowered, e, f), True) for f in e.reads]
+    return e.iterations * per_point
 
 
 def reduction_latency(e: LoweredEinsum) -> int:
-    """Cycles by which a spatial reduction is late: the sum over the axes it crosses."""
+    """Cycles by which a spatial reduction is late: the sum over the axes it crosses.
+
+    Where a systolic array drains between folds, the hops along an axis are among the
+    cycles it is occupied, and only what is later than they are is left.
+    """
     axes = {loop.dimension for loop in e.spatial if loop.variable in e.einsum.over}
-    return sum(d.reduction_latency_cycles for d in e.array.dimensions if d.name in axes)
+    drained = e.array.operands == "systolic" and not e.array.overlap
+    return sum(
+        max(0, d.reduction_latency_cycles - (d.size - 1 if drained else 0))
+        for d in e.array.dimensions
+        if d.name in axes
+    )
 
 
 def transfer_cycles(lowered: Lowered, memory: Memory, moved_bytes: Fraction) -> Fraction:

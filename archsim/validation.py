@@ -44,7 +44,11 @@ class Reference(Protocol):
 
     @property
     def function(self) -> Callable[..., Arrays]:
-        """Takes arrays and scalars by keyword, gives arrays by output."""
+        """Takes arrays and scalars by keyword, gives arrays by output.
+
+        A keyword that is neither an input nor a parameter but a rank gets its shape: where
+        the result depends on it (the size of a block), not only how it is computed.
+        """
 
 
 Runner = Callable[..., "Arrays"]
@@ -199,11 +203,12 @@ def tolerance(program: ir.Program, shapes: Mapping[str, int], dtype: str) -> flo
 
 
 def _check_fits(program: ir.Program, reference: Reference) -> None:
-    """The reference takes exactly what the cascade has."""
+    """The reference takes exactly what the cascade has; of the shapes it takes what it needs."""
     taken = inspect.signature(reference.function).parameters
     given = [t.name for t in program.inputs] + [p.name for p in program.parameters]
     required = [n for n, p in taken.items() if p.default is p.empty]
-    if missing := [n for n in required if n not in given]:
+    known = {*given, *(r.name for r in program.ranks)}
+    if missing := [n for n in required if n not in known]:
         what = f"reference '{reference.name}' needs {', '.join(missing)}"
     elif extra := [n for n in given if n not in taken]:
         what = f"reference '{reference.name}' knows no {', '.join(extra)}"
@@ -242,7 +247,7 @@ class _Trial:
         rounded = {
             n: a if a.dtype.kind == "i" else a.astype(dtype_of(dtype)) for n, a in inputs.items()
         }
-        numbers = random_parameters(program, parameters, rng)
+        numbers = random_parameters(program, parameters, rng, sizes)
         return cls(cascade, dtype, sizes, numbers, rounded)
 
     def report(self, reference: Reference | None, run: Runner) -> ValidationReport:
@@ -281,7 +286,9 @@ class _Trial:
         wide = {n: a if a.dtype.kind == "i" else a.astype(float) for n, a in self.inputs.items()}
         if reference is None:
             return self._run(self.cascade.evaluate, wide, "float64")
-        found = reference.function(**wide, **self.parameters)
+        asked = set(inspect.signature(reference.function).parameters)
+        sizes = {n: s for n, s in self.shapes.items() if n in asked - {*wide, *self.parameters}}
+        found = reference.function(**wide, **self.parameters, **sizes)
         if len(found) == len(program.outputs) == 1:
             # One output needs no name to be recognised.
             return {program.outputs[0]: np.asarray(next(iter(found.values())))}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import prod
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from einsum_cascade import ir
+from einsum_cascade.domains import draw
 from einsum_cascade.errors import EvaluationError
 from einsum_cascade.shapes import resolve_shapes
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 _SHAPES = (4, 5, 7, 8, 11, 13, 16)
 _TILES = (1, 2, 3, 4, 5)
 _PARALLEL = (1, 2, 3)
+_NO_SHAPES: Mapping[str, int] = MappingProxyType({})
 
 
 def random_shapes(
@@ -34,6 +37,7 @@ def random_shapes(
     followers = {r.name for r in program.ranks if r.like is not None}
     for name in program.parallel:
         picked.setdefault(name, int(rng.choice(_PARALLEL)))
+    picked.update({r.name: r.shape for r in program.ranks if r.shape and r.name not in given})
     for rank in program.ranks:
         alike = {r.name for r in program.ranks if r.like == rank.name}
         if rank.family is not None or rank.name in followers or alike & set(given):
@@ -105,12 +109,21 @@ def _limit_selection(
 
 
 def random_parameters(
-    program: ir.Program, given: Mapping[str, float], rng: np.random.Generator
+    program: ir.Program,
+    given: Mapping[str, float],
+    rng: np.random.Generator,
+    shapes: Mapping[str, int] = _NO_SHAPES,
 ) -> dict[str, float]:
-    """The parameters given, the defaults, and numbers between 0.5 and 1 for the rest."""
+    """The parameters given, the defaults, and for the rest numbers of their domain.
+
+    Without a domain it is a number between 0.5 and 1.
+    """
     found: dict[str, float] = dict(given)
+    domains = dict(program.domains)
     for parameter in program.parameters:
         size = float(rng.uniform(0.5, 1.0))
+        if (domain := domains.get(parameter.name)) is not None:
+            size = float(draw(domain, rng, (), shapes))
         found.setdefault(parameter.name, size if parameter.default is None else parameter.default)
     return found
 
@@ -118,16 +131,19 @@ def random_parameters(
 def random_inputs(
     program: ir.Program, shapes: Mapping[str, int], rng: np.random.Generator
 ) -> dict[str, Any]:
-    """Normal inputs, whole numbers for tensors that hold coordinates.
+    """Normal inputs; numbers of the domain where one is declared, coordinates where they index.
 
     The deviation is the last rank's shape to the power -1/4, so that a product of two
     inputs summed over it has deviation 1 and its exponential fits every number type.
     """
     coordinates = _coordinates(program, shapes)
+    domains = dict(program.domains)
     inputs: dict[str, Any] = {}
     for tensor in program.inputs:
         size = tuple(shapes[r] for r in (*program.parallel, *tensor.ranks))
-        if tensor.name in coordinates:
+        if tensor.name in domains:
+            inputs[tensor.name] = draw(domains[tensor.name], rng, size, shapes)
+        elif tensor.name in coordinates:
             inputs[tensor.name] = rng.integers(0, coordinates[tensor.name], size)
         else:
             last = shapes[tensor.ranks[-1]] if tensor.ranks else 1

@@ -58,8 +58,8 @@ def mapped_run(cascade: Cascade, mapping: Mapping, architecture: Architecture) -
         for tensor in program.inputs:
             ranks = (*program.parallel, *tensor.ranks)
             shapes |= dict(zip(ranks, inputs[tensor.name].shape, strict=True))
-        lowered = bind(program, mapping, architecture, shapes)
         parameters = {n: v for n, v in numbers.items() if n in names}
+        lowered = bind(program, mapping, architecture, shapes | parameters)
         return execute_mapped(lowered, inputs, dtype=dtype, **parameters)
 
     return run

@@ -1,4 +1,4 @@
-"""Draw the README's picture (``images/overview.png``) and print its table, from real runs.
+"""Draw the pictures of the README and of ``engine.md``; print the README's table, from real runs.
 
 Run it from the project's folder: ``python docs/make_pictures.py``.
 """
@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from archsim import Architecture, Mapping, simulate
+from archsim.machine_mapping import interchangeable_mappings
 from archsim.plots import Picture, draw_array_time, draw_energy
-from archsim.quantities import byte_size, energy, percent, seconds
+from archsim.quantities import byte_size, energy, percent, ratio, seconds
+from einsum_cascade.errors import MappingError
 from workloads import load
 
 if TYPE_CHECKING:
@@ -67,8 +69,72 @@ def draw_lengths(axes: Axes) -> None:
     axes.legend(frameon=False)
 
 
+OPERANDS = {
+    "broadcast": ("operands=broadcast",),
+    "systolic, fill and drain overlapped": ("operands=systolic", "overlap=true"),
+    "systolic, not overlapped": ("operands=systolic", "overlap=false"),
+}
+"""Ways for operands to reach the elements of the 2D array, as settings of it."""
+
+SIDES = (16, 32, 64, 128, 256, 512)
+
+
+def skewed(mapping: Mapping, operands: tuple[str, ...], side: int = 256) -> Result | None:
+    """BERT's attention at 4K tokens on ``fusemax`` with arrays of another side or operands.
+
+    None where the mapping is not legal on that machine.
+    """
+    settings = [f"arrays.array_2d.{s}" for s in operands]
+    settings += [f"arrays.array_2d.shape.{axis}={side}" for axis in ("rows", "columns")]
+    machine = Architecture.load("fusemax", [*settings, f"arrays.array_1d.shape.lanes={side}"])
+    try:
+        return simulate(load("bert-base", seq_len=4096), machine, mapping)
+    except MappingError:
+        return None
+
+
+def draw_skew(bars: Axes, sides: Axes) -> None:
+    """What skew costs each shipped attention mapping: as bars, and against the side."""
+    shipped = interchangeable_mappings("attention-1pass")
+    mappings = [m for m in shipped if skewed(m, OPERANDS["broadcast"])]
+    height = 0.8 / len(OPERANDS)
+    for row, mapping in enumerate(mappings):
+        base = skewed(mapping, OPERANDS["broadcast"])
+        for at, (name, operands) in enumerate(OPERANDS.items()):
+            result = skewed(mapping, operands)
+            if base is None or result is None:
+                continue
+            slower = result.latency_s / base.latency_s
+            y = row + (at - 1) * height
+            label = name if row == 0 else None
+            bars.barh(y, slower, 0.9 * height, color=f"C{at}", label=label)
+            text = f" {ratio(slower)}  {seconds(result.latency_s)}"
+            bars.text(slower, y, text, va="center", fontsize=8)
+    bars.set_yticks(range(len(mappings)), [m.name for m in mappings])
+    bars.invert_yaxis()
+    bars.set_xlim(0, 1.3 * max(p.get_width() for p in bars.patches))
+    bars.xaxis.set_major_formatter(lambda x, _: f"{x:g}x")
+    bars.set_title("latency over that of broadcast operands, 256 x 256", loc="left", fontsize=10)
+    bars.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.4, -0.1), ncols=3)
+    for at, mapping in enumerate(mappings):
+        points = [(n, skewed(mapping, OPERANDS["broadcast"], n)) for n in SIDES]
+        slow = {n: skewed(mapping, OPERANDS["systolic, not overlapped"], n) for n in SIDES}
+        line = [(n, r.latency_s / b.latency_s) for n, b in points if b and (r := slow[n])]
+        # Lines that lie on one another show by their markers: each is smaller than the last.
+        size = 4 + 1.5 * (len(mappings) - at)
+        sides.plot(*zip(*line, strict=True), marker="o", markersize=size, label=mapping.name)
+    sides.set(xscale="log", yscale="log", xlabel="elements a side")
+    sides.set_xticks(SIDES, [str(n) for n in SIDES])
+    sides.set_yticks([1, 2, 5, 10, 20], ["1x", "2x", "5x", "10x", "20x"])
+    sides.minorticks_off()
+    sides.set_title("not overlapped, against the side", loc="left", fontsize=10)
+    sides.legend(frameon=False, fontsize=8)
+    for axes in (bars, sides):
+        axes.spines[["top", "right"]].set_visible(False)
+
+
 def main() -> None:
-    """Draw the overview: time, energy, and how both mappings scale."""
+    """Draw the overview (time, energy, how both mappings scale) and the cost of skew."""
     result = run(4096)
     figure = Picture(figsize=(11, 5.6), layout="constrained")
     axes = figure.subplot_mosaic([["time", "lengths"], ["energy", "lengths"]], width_ratios=(2, 1))
@@ -77,6 +143,9 @@ def main() -> None:
     draw_lengths(axes["lengths"])
     IMAGES.mkdir(exist_ok=True)
     figure.savefig(IMAGES / "overview.png", dpi=100)
+    figure = Picture(figsize=(11, 3.6), layout="constrained")
+    draw_skew(*figure.subplots(1, 2, width_ratios=(3, 2)))
+    figure.savefig(IMAGES / "skew.png", dpi=100)
     sys.stdout.write("".join(f"{row(n)}\n" for n in LENGTHS))
 
 

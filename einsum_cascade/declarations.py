@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from . import ir
+from .domains import parse_domain
 from .errors import Problem, did_you_mean, nearest
 from .source import Span
 from .yaml_source import YamlMapping, YamlNode, YamlScalar, YamlSequence, shorten
 
 KEYS = (
-    *("cascade", "title", "source", "reference", "parallel", "ranks", "inputs"),
-    *("output", "outputs", "parameters", "functions", "reductions"),
+    *("cascade", "title", "source", "unverified", "reference", "parallel", "ranks", "inputs"),
+    *("output", "outputs", "parameters", "domains", "functions", "reductions"),
     *("init", "einsums", "accumulate"),
 )
 """The keys of a cascade file."""
@@ -132,20 +133,34 @@ class Declarations(Reader):
         meaning = ""
         members: tuple[YamlScalar, ...] = ()
         like: str | None = None
+        shape: int | None = None
         if isinstance(value, YamlScalar):
             meaning = _written(value)
         elif isinstance(value, YamlMapping):
-            self.only(value, ("is", "partition", "like"))
+            self.only(value, ("is", "partition", "like", "shape"))
             meaning = self.meaning(value)
             members = tuple(self.members(value))
             if (other := value.child("like")) is not None:
                 like = self.identifier(other, _RANK, "name a rank of the same shape") or None
+            if (fixed := value.child("shape")) is not None:
+                shape = self.shape(fixed)
         else:
             self.wrong("a rank has a meaning, or {is: .., partition: [..]}", value.span)
         found = tuple(m.text for m in members)
-        yield ir.Rank(name=name, meaning=meaning, partition=found, like=like, span=key.span)
+        yield ir.Rank(
+            name=name, meaning=meaning, partition=found, like=like, shape=shape, span=key.span
+        )
         for member in members:
             yield ir.Rank(name=member.text, family=name, span=member.span)
+
+    def shape(self, node: YamlNode) -> int | None:
+        """The shape of a rank that can have no other."""
+        value = node.value if isinstance(node, YamlScalar) else None
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value
+        what = node.text if isinstance(node, YamlScalar) else node.kind
+        self.wrong(f"'shape' is a positive whole number, not {shorten(what)}", node.span)
+        return None
 
     def meaning(self, value: YamlMapping) -> str:
         """The text under ``is``."""
@@ -245,6 +260,18 @@ class Declarations(Reader):
                 return value  # type: ignore[return-value]
         self.wrong(f"a number is expected, not {node.kind}", node.span)
         return 0
+
+    def domains(self) -> Iterator[tuple[str, ir.Domain]]:
+        """Domains by input or parameter."""
+        example = "{MASK: 0..1, TAU: positive, GATE: unit, LABEL: 0..N-1}"
+        for key, value in self.mapping("domains", example):
+            text = value.text if isinstance(value, YamlScalar) else ""
+            domain = parse_domain(text)
+            if domain is None:
+                what = f"'{shorten(text)}' is not a domain" if text else "a domain is expected"
+                self.wrong(what, value.span, "positive, unit, or whole numbers such as 0..N-1")
+            else:
+                yield key.text, replace(domain, span=key.span)
 
     def accumulate(self) -> Iterator[tuple[str, str]]:
         """Accumulation types by tensor."""

@@ -235,7 +235,8 @@ class Rank(Node):
 
     Members are ranks too and appear in ``Cascade.ranks`` with ``family`` set. ``like``
     names a rank that must have the same shape, member by member where both have members
-    (the queries and keys of self-attention).
+    (the queries and keys of self-attention). ``shape`` is the shape of a rank that can have
+    no other (the three taps of a filter).
     """
 
     name: str
@@ -243,6 +244,7 @@ class Rank(Node):
     partition: tuple[str, ...] = ()
     family: str | None = None
     like: str | None = None
+    shape: int | None = None
 
     @property
     def variable(self) -> str:
@@ -264,6 +266,20 @@ class Parameter(Node):
 
     name: str
     default: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Domain(Node):
+    """Which numbers an input or a parameter may hold; see ``domains``.
+
+    ``whole`` numbers go from ``low`` to ``high``, which is counted from the shape of
+    ``rank`` when there is one.
+    """
+
+    kind: Literal["positive", "unit", "whole"]
+    low: int = 0
+    high: int = 0
+    rank: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -293,12 +309,14 @@ class Program(Node):
     ``init`` holds statements that set coordinate 0 of iterative tensors. A tensor is
     iterative along rank variable ``v`` when an Einsum writes it at ``v + 1``; its extent
     there is the rank's shape plus one. ``reference`` names the independent function
-    the cascade is checked against.
+    the cascade is checked against. ``unverified`` says what of it could not be compared
+    with its publication.
     """
 
     name: str
     title: str = ""
     origin: str = ""
+    unverified: str = ""
     parallel: tuple[str, ...] = ()
     ranks: tuple[Rank, ...] = ()
     inputs: tuple[Tensor, ...] = ()
@@ -309,6 +327,7 @@ class Program(Node):
     init: tuple[Einsum, ...] = ()
     einsums: tuple[Einsum, ...] = ()
     accumulate: tuple[tuple[str, str], ...] = ()
+    domains: tuple[tuple[str, Domain], ...] = ()
     reference: str = ""
     places: tuple[tuple[str, str, Span], ...] = field(default=(), compare=False, repr=False)
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 
 from . import ir
+from .domains import domain_text
 from .yaml_source import resolve
 
 _LEVEL = {"or": 1, "and": 2, "not": 3, "compare": 4, "+": 5, "-": 5, "*": 6, "/": 6, "**": 8}
@@ -140,13 +141,16 @@ def _lines(program: ir.Program) -> Iterator[str]:
     for key, text in (
         ("title", program.title),
         ("source", program.origin),
+        ("unverified", program.unverified),
         ("reference", program.reference),
     ):
         if text:
             yield f"{key}: {scalar_text(text)}"
     if program.parallel:
         yield f"parallel: {_list(program.parallel)}"
-    if program.ranks and not any(r.meaning or r.partition or r.like for r in program.ranks):
+    if program.ranks and not any(
+        r.meaning or r.partition or r.like or r.shape for r in program.ranks
+    ):
         yield f"ranks: {_list(tuple(r.name for r in program.ranks))}"
     elif program.ranks:
         yield from _mapping("ranks", tuple(_ranks(program)))
@@ -157,6 +161,8 @@ def _lines(program: ir.Program) -> Iterator[str]:
     elif program.outputs:
         yield f"outputs: {_list(program.outputs)}"
     yield from _parameters(program)
+    if program.domains:
+        yield from _mapping("domains", tuple((n, domain_text(d)) for n, d in program.domains))
     yield from _functions(program)
     if program.accumulate:
         yield from _mapping("accumulate", program.accumulate)
@@ -171,9 +177,10 @@ def _ranks(program: ir.Program) -> Iterator[tuple[str, str]]:
         if rank.family is not None:
             continue
         meaning = scalar_text(rank.meaning) if rank.meaning else _NOTHING
-        if rank.partition or rank.like:
+        if rank.partition or rank.like or rank.shape:
             parts = [f"is: {meaning}"] if meaning else []
             parts += [f"like: {rank.like}"] if rank.like else []
+            parts += [f"shape: {rank.shape}"] if rank.shape else []
             parts += [f"partition: {_list(rank.partition)}"] if rank.partition else []
             yield rank.name, f"{{{', '.join(parts)}}}"
         else:

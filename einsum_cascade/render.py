@@ -197,6 +197,8 @@ def program_html(program: ir.Program) -> str:
     lines = [*statements_text(program.init), *statements_text(program.einsums)]
     heading = f"<strong>{html.escape(program.name)}</strong>"
     title = f"<br>{html.escape(program.title)}" if program.title else ""
+    if program.unverified:
+        title += f"<br><em>unverified: {html.escape(program.unverified)}</em>"
     equations = html.escape(f"$${program_latex(program)}$$")
     text = html.escape("\n".join(lines))
     folded = f"<details><summary>as text</summary><pre>{text}</pre></details>"

@@ -18,6 +18,8 @@ def resolve_shapes(
 ) -> dict[str, int]:
     """The shape of every rank of a program.
 
+    A rank whose shape the cascade says has that one.
+
     A partitioned rank and its members fix one another: of a family and its n members any
     n are enough, and the outermost covers what is left, ``M1 = ceil(M / M0)``. When every
     member is given and the family is not, the family is their product.
@@ -45,6 +47,7 @@ def resolve_shapes(
     """
     problems: list[Problem] = []
     shapes = _checked(program, given, problems)
+    _fixed(program, shapes, problems)
     _alike(program, shapes, problems)
     families = {
         rank.name: _family(rank, shapes, problems, frozenset(given))
@@ -88,6 +91,16 @@ def _checked(
         else:
             shapes[name] = size
     return shapes
+
+
+def _fixed(program: ir.Program, shapes: dict[str, int], problems: list[Problem]) -> None:
+    """Put in the shapes that the cascade itself says, in place."""
+    for rank in program.ranks:
+        if rank.shape is None:
+            continue
+        if shapes.setdefault(rank.name, rank.shape) != rank.shape:
+            what = f"{rank.name} is {rank.shape} in '{program.name}', not {shapes[rank.name]}"
+            problems.append(Problem(what))
 
 
 def _alike(program: ir.Program, shapes: dict[str, int], problems: list[Problem]) -> None:

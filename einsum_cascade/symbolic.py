@@ -299,6 +299,8 @@ def _derived(program: ir.Program, given: Mapping[str, SupportsIndex]) -> dict[st
             continue
         names = (rank.name, *rank.partition)
         mine = {n: given[n] for n in names if n in given}
+        if rank.shape is not None:
+            mine.setdefault(rank.name, rank.shape)
         members = tuple(r for r in program.ranks if r.name in names)
         enough = len(mine) >= max(1, len(rank.partition))
         checked = (

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from . import ir
+from .domains import domain_problems
 from .errors import Problem, did_you_mean
 from .scalar import operator_problems
 from .source import Span
@@ -29,6 +30,7 @@ def name_problems(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Prob
     yield from _callables(program, spoiled)
     yield from _partitions(program)
     yield from _accumulated(program)
+    yield from domain_problems(program, spoiled)
 
 
 def _ranks(program: ir.Program) -> Iterator[Declared]:
@@ -166,6 +168,9 @@ def _partitions(program: ir.Program) -> Iterator[Problem]:
     for rank in program.ranks:
         if rank.like is not None:
             yield from _alike(program, rank)
+        if rank.shape is not None and (rank.partition or rank.like):
+            what = f"rank '{rank.name}' has a shape and takes it from elsewhere, too"
+            yield Problem(what, rank.span, "leave out 'shape', or 'partition' and 'like'")
         if rank.family is not None:
             family = program.rank_of.get(rank.family)
             if family is None or rank.name not in family.partition:

@@ -14,15 +14,30 @@ from einsum_cascade.errors import Problem, SpecError, did_you_mean
 from einsum_cascade.source import Span
 from einsum_cascade.spec_files import referred, spec_tree
 from einsum_cascade.yaml_edit import Setting, apply_settings, python_setting
-from einsum_cascade.yaml_schema import Count, Fields, Rank, expected, is_rank, section, validate
+from einsum_cascade.yaml_schema import (
+    Count,
+    Fields,
+    Rank,
+    expected,
+    is_rank,
+    parse_count,
+    section,
+    validate,
+)
 from einsum_cascade.yaml_source import YamlMapping, YamlNode, YamlScalar, shorten
 
+from .attention_layers import Phase
+from .huggingface import is_config
+from .model_files import CONFIG, config_over, config_tree
+from .model_parts import ffn_up_of
+from .model_workload import Choice, ModelLayer, model_layer, places_of, shared_heads
+from .models import ModelConfig
 from .parts import LINEAR, Part, attention_part, left_out, parts_of
+from .shared_heads import SharedHeads, bounded
 
 KEY = "workload"
 Scope = Literal["attention", "block", "model"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
-_FIELDS = ("scope", "layers", "model_width", "ffn_width", "ffn_up")
 _MOST_LAYERS = 8
 
 
@@ -48,6 +63,17 @@ class Workload:
     """Width inside the feed-forward network."""
     ffn_up: str = LINEAR
     """The cascade that widens a token inside the feed-forward network."""
+    phase: Phase = "prefill"
+    cached_len: int = 0
+    """Tokens of a sequence that came before the ones computed."""
+    model: ModelConfig | None = None
+    """The whole model, where the workload was read from one."""
+    layer: int | None = None
+    """Which of the model's layers this is the attention of, from 0."""
+    heads: SharedHeads = field(default=SharedHeads())
+    """How query heads share keys and values."""
+    notes: tuple[str, ...] = ()
+    """What the cascade leaves out of the layer, and what was taken by default."""
     source: str = field(default="", compare=False)
     stated: tuple[tuple[str, Span], ...] = field(default=(), compare=False, repr=False)
     """Ranks given together with the cascade or after it, and where: it must have them."""
@@ -68,6 +94,9 @@ class Workload:
 
     def shapes_for(self, ranks: Collection[str]) -> dict[str, int]:
         """The shapes of those ranks of a cascade that are given here.
+
+        H are query heads and P query tokens. Where heads share keys and values and the
+        cascade has no rank for it, they are rows of one head: see ``shared_heads``.
 
         Raises
         ------
@@ -101,6 +130,10 @@ def _scope(value: Any) -> Scope:
     raise expected(text, did_you_mean(str(value), SCOPES))
 
 
+def _count_or_zero(value: Any) -> int:
+    return parse_count(value, least=0)
+
+
 class _Workload(Fields):
     also_known: ClassVar[tuple[str, ...]] = ("B", "H", "E", "F", "P", "M")
 
@@ -112,6 +145,10 @@ class _Workload(Fields):
     scope: Annotated[Scope | None, PlainValidator(_scope)] = None
     batch: Count | None = None
     seq_len: Count | None = None
+    phase: Phase | None = None
+    cached_len: Annotated[int | None, PlainValidator(_count_or_zero)] = None
+    config: Any = None
+    layer: Annotated[int | None, PlainValidator(_count_or_zero)] = None
     model_width: Count | None = None
     ffn_width: Count | None = None
     ffn_up: str | None = None
@@ -127,6 +164,9 @@ class _Layer:
     cascade: str | None
     places: tuple[tuple[str, Span], ...]
     """Where each rank's shape was written."""
+    fields: YamlNode | None = None
+    config: YamlNode | None = None
+    """The fields of a model, or some that change it."""
 
 
 def load(
@@ -182,6 +222,12 @@ def _folded(root: YamlNode) -> YamlNode:
     if not isinstance(root, YamlMapping):
         raise SpecError(Problem(f"expected '{KEY}:' and its fields, got {root.kind}", root.span))
     fields = root.child(KEY)
+    if fields is None and is_config(root):
+        # A model's own configuration is a workload of nothing else.
+        return _one(KEY, _one(CONFIG, root))
+    if fields is None and root.span.source.name.lower().endswith(".json"):
+        text = "expected 'workload' and its fields, or a model's fields with its 'model_type'"
+        raise SpecError(Problem(text, root.span))
     beside: tuple[tuple[YamlScalar, YamlNode], ...] = ()
     if isinstance(fields, YamlScalar) and fields.value is not None and root.child("name") is None:
         # `workload: NAME` beside its fields.
@@ -225,36 +271,120 @@ def _layer(root: YamlNode) -> _Layer:
     if spec.model is not None:
         model = referred("workloads", spec.model, root.span_of((*path, "model")))
     places = tuple((rank, root.key_span((*path, "shape", rank))) for rank in spec.shape)
-    return _Layer(spec.model_copy(update={"model": model, "ffn_up": ffn_up}), cascade, places)
+    fields = root.at(path)
+    config = config_tree(fields)
+    spec = spec.model_copy(update={"model": model, "ffn_up": ffn_up})
+    return _Layer(spec, cascade, places, fields, config)
+
+
+def _one(key: str, node: YamlNode) -> YamlMapping:
+    return YamlMapping(span=node.span, entries=((_key(key, node.span), node),))
 
 
 def _key(text: str, span: Span) -> YamlScalar:
     return YamlScalar(span=span, value=text, text=text)
 
 
-def _merged(layers: list[_Layer], name: str) -> Workload:
-    """Later layers win; in one layer ranks win over ``batch`` and ``seq_len``."""
-    shapes: dict[str, int] = {}
-    chosen: dict[str, Any] = {}
-    stated: dict[str, Span] = {}
-    for layer in layers:
+@dataclass(slots=True)
+class _Merge:
+    """What the layers say together."""
+
+    chosen: dict[str, Any] = field(default_factory=dict)
+    ranks: dict[str, int] = field(default_factory=dict)
+    stated: dict[str, Span] = field(default_factory=dict)
+    config: YamlNode | None = None
+
+    def add(self, layer: _Layer) -> None:
+        """Lay a layer over the others; its ranks win over its batch and lengths."""
         spec = layer.spec
-        if spec.batch is not None:
-            shapes["B"] = spec.batch
-        if spec.seq_len is not None:
-            shapes["P"] = shapes["M"] = spec.seq_len
-        shapes.update(spec.shape)
+        if layer.config is not None:
+            self.config = config_over(self.config, layer.config)
+            if self.config is layer.config:
+                # Another model: what was said of the one below does not hold.
+                self.ranks.clear()
+                self.stated.clear()
+                self.chosen = {k: v for k, v in self.chosen.items() if k not in _OF_A_MODEL}
+        for rank in _replaced(spec):
+            self.ranks.pop(rank, None)
+        for length in _LENGTHS.get(spec.phase or "", ()):
+            self.chosen.pop(length, None)
+        self.ranks.update(spec.shape)
         if layer.cascade is not None:
-            chosen["cascade"] = layer.cascade
-            stated.clear()
-        stated.update(layer.places)
-        for key in ("name", "source", *_FIELDS):
+            self.chosen["cascade"] = layer.cascade
+            self.stated.clear()
+        self.stated.update(layer.places)
+        for key in _KEPT:
             if (value := getattr(spec, key)) not in (None, ""):
-                chosen[key] = value
-    if "cascade" not in chosen:
-        raise SpecError(f"{name}: the workload names no cascade, for example 'attention-1pass'")
-    return Workload(
-        **{"name": name, **chosen},
-        shapes=tuple(sorted(shapes.items())),
-        stated=tuple(stated.items()),
+                self.chosen[key] = value
+
+
+_TOKENS = ("phase", "batch", "seq_len", "cached_len", "layer")
+_LENGTHS = {"prefill": ("cached_len",), "decode": ("seq_len", "cached_len")}
+"""What a phase makes of the lengths of the layers below: these no longer hold."""
+_OWN = ("layers", "model_width", "ffn_width", "ffn_up", "source")
+_KEPT = ("name", "scope", *_TOKENS, *_OWN)
+_OF_A_MODEL = ("cascade", "layer", *_OWN)
+
+
+def _replaced(spec: _Workload) -> tuple[str, ...]:
+    """Ranks of the layers below that this layer's other fields set anew."""
+    lengths = (spec.seq_len, spec.phase, spec.cached_len)
+    return (
+        *(("B",) if spec.batch is not None else ()),
+        *(("P", "M") if any(v is not None for v in lengths) else ()),
     )
+
+
+def _merged(layers: list[_Layer], name: str) -> Workload:
+    """The workload of all layers, of which later ones win."""
+    merge = _Merge()
+    for layer in layers:
+        merge.add(layer)
+    said = {key: merge.chosen.pop(key) for key in _TOKENS if key in merge.chosen}
+    choice = Choice(**said, places=places_of([layer.fields for layer in layers])).checked()
+    chosen = {"name": name, **merge.chosen}
+    shapes = choice.shapes()
+    if merge.config is not None:
+        for key in ("layers", "model_width", "ffn_width"):
+            if key in chosen:
+                hint = "change it there, for example config.num_hidden_layers=2"
+                raise choice.problem(key, "the model's configuration says this", hint)
+        found = model_layer(merge.config, choice, merge.ranks)
+        chosen = {**_model_fields(found), **chosen}
+        shapes = dict(found.attention.shapes) | merge.ranks
+        chosen["heads"] = shared_heads(found.attention, shapes, choice, merge.ranks)
+    if chosen.get("cascade") is None:
+        raise SpecError(_no_cascade(name, choice, chosen.get("model"), chosen.get("layer")))
+    return Workload(
+        **chosen,
+        phase=choice.phase,
+        cached_len=choice.cached_len or 0,
+        shapes=tuple((r, bounded(r, n)) for r, n in sorted((shapes | merge.ranks).items())),
+        stated=tuple(merge.stated.items()),
+    )
+
+
+def _model_fields(found: ModelLayer) -> dict[str, Any]:
+    return {
+        "cascade": found.attention.cascade,
+        "model": found.model,
+        "layer": found.index,
+        "notes": found.notes,
+        "model_width": found.model.width,
+        "ffn_width": found.ffn_width,
+        "ffn_up": ffn_up_of(found.model.layer(found.index)),
+        "layers": found.model.layer_count,
+        "source": found.model.source,
+    }
+
+
+def _no_cascade(name: str, choice: Choice, model: ModelConfig | None, layer: int | None) -> Problem:
+    if model is None or layer is None:
+        return Problem(f"{name}: the workload names no cascade, for example 'attention-1pass'")
+    kinds = sorted({run.layer.mixer.kind for run in model.runs})
+    kind = model.layer(layer).mixer.kind
+    hint = "name one of yours with cascade=FILE"
+    if len(kinds) > 1:
+        hint += f", or choose another layer with layer=N (the model has {', '.join(kinds)})"
+    text = f"{name}: no cascade ships for the {choice.phase} of {kind} layers"
+    return Problem(text, choice.places.get("phase"), hint)

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
 from einsum_cascade.source import Span
 
+from .model_parts import gate_notes, layer_notes, model_blocks
+from .shared_heads import SharedHeads
+
 if TYPE_CHECKING:
     from .config import Workload
 
@@ -37,9 +40,16 @@ class Part:
     times: int = 1
     stated: tuple[tuple[str, Span], ...] = field(default=(), compare=False, repr=False)
     """Ranks given for this cascade, and where: it must have them."""
+    heads: SharedHeads = field(default=SharedHeads())
+    """How query heads share keys and values."""
+    notes: tuple[str, ...] = ()
+    """What the cascade leaves out of the part, in sentences."""
 
     def shapes_for(self, ranks: Collection[str]) -> dict[str, int]:
         """The shapes of those ranks of a cascade that are given here.
+
+        H are query heads and P query tokens. Where heads share keys and values and the
+        cascade has no rank for it, they are rows of one head: see ``shared_heads``.
 
         Raises
         ------
@@ -55,7 +65,16 @@ class Part:
         ]
         if problems:
             raise SpecError(problems)
-        return {rank: size for rank, size in self.shapes if rank in ranks}
+        shapes = self.heads.shapes(dict(self.shapes), ranks)
+        return {rank: size for rank, size in shapes.items() if rank in ranks}
+
+    def folded_for(self, ranks: Collection[str]) -> int:
+        """How many query heads become rows of one head in a cascade of those ranks."""
+        return self.heads.folded(ranks)
+
+    def notes_for(self, ranks: Collection[str]) -> tuple[str, ...]:
+        """What is left out and how shared heads are computed, in sentences."""
+        return (*self.notes, *self.heads.notes(dict(self.shapes), ranks))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +146,14 @@ class Block:
 
 def attention_part(work: Workload) -> Part:
     """The attention of a workload by itself."""
-    return Part(name="attention", cascade=work.cascade, shapes=work.shapes, stated=work.stated)
+    return Part(
+        name="attention",
+        cascade=work.cascade,
+        shapes=work.shapes,
+        stated=work.stated,
+        heads=work.heads,
+        notes=(*layer_notes(work), *work.notes),
+    )
 
 
 def parts_of(work: Workload) -> tuple[Part, ...]:
@@ -141,6 +167,9 @@ def parts_of(work: Workload) -> tuple[Part, ...]:
     attention = attention_part(work)
     if work.scope == "attention":
         return (attention,)
+    if work.model is not None:
+        blocks = model_blocks(work, attention, work.model)
+        return tuple(part for block in blocks for part in block.parts())
     layers = 1 if work.scope == "block" else work.layers
     if work.model_width is None or work.ffn_width is None or layers is None:
         wanted = ("model_width", "ffn_width", *(("layers",) if layers is None else ()))
@@ -166,6 +195,15 @@ def left_out(work: Workload) -> tuple[str, ...]:
         f"scope {work.scope}: linear layers and attention; normalisations, biases, "
         f"residual sums{activation} are not counted"
     ]
+    if work.model is not None:
+        own = (work.model.layer(work.layer or 0),)
+        kinds = own if work.scope == "block" else (r.layer for r in work.model.kinds())
+        found.extend(dict.fromkeys(note for layer in kinds for note in gate_notes(layer)))
+        if work.scope == "model":
+            found.append(
+                f"all {work.model.layer_count} layers; embeddings and output head are not counted"
+            )
+        return tuple(found)
     if work.scope == "model":
         found.append(f"{work.layers} layers alike; embeddings and output head are not counted")
     queries, keys = work.shape("P"), work.shape("M")

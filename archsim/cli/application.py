@@ -21,10 +21,12 @@ from einsum_cascade.errors import InputError, NoLegalMappingError, did_you_mean
 _MODULES = MappingProxyType(
     {
         "simulate": "simulating",
+        "compare": "comparing",
         "validate": "validating",
         "reproduce": "reproducing",
         "analyze": "algebra",
         "rewrite": "algebra",
+        "atlas": "atlas",
         "list": "catalogue",
         "show": "catalogue",
     }

@@ -26,7 +26,12 @@ def list_command(kind: str, as_json: bool) -> None:
     """
     found = entries(kind)
     if as_json:
-        show_json([{"name": e.name, "description": e.description} for e in found])
+        show_json(
+            [
+                {"name": e.name, "description": e.description, "unverified": e.unverified}
+                for e in found
+            ]
+        )
     else:
         show(_listing(kind, found))
 
@@ -54,9 +59,14 @@ def _listing(kind: str, found: tuple[Entry, ...]) -> Document:
     table = Table(
         title="",
         columns=(Column("name", "name"), Column("what it is", "text")),
-        rows=tuple((e.name, e.description) for e in found),
+        rows=tuple((e.name, _what_it_is(e)) for e in found),
     )
     return Document(title=f"{kind} ({len(found)})", tables=((table,),))
+
+
+def _what_it_is(entry: Entry) -> str:
+    note = f"unverified: {entry.unverified}" if entry.unverified else ""
+    return " - ".join(t for t in (entry.description, note) if t)
 
 
 def _cascade(entry: Entry, form: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -38,3 +40,38 @@ def show_json(value: Any) -> None:
         If a number is not finite, which JSON cannot say.
     """
     click.echo(json.dumps(value, indent=2, allow_nan=False))
+
+
+@contextmanager
+def progress(steps: int) -> Iterator[Callable[[str], None]]:
+    """A bar on standard error while ``steps`` steps are done; silent where nobody looks.
+
+    Yields a function that is called with a short text before each step.
+    """
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    screen = Console(stderr=True, markup=False, highlight=False, emoji=False)
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}", markup=False),
+    )
+    shown = Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal)
+    with shown:
+        task = shown.add_task("", total=steps)
+        begun = False
+
+        def advance(text: str) -> None:
+            nonlocal begun
+            shown.update(task, description=text, advance=1 if begun else 0)
+            begun = True
+
+        yield advance

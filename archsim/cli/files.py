@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def write_result(result: Result, folder: Path) -> tuple[Path, ...]:
-    """Write ``result.json``, ``report.md`` and two pictures; returns what was written.
+    """Write ``result.json``, ``report.md`` and four pictures; returns what was written.
 
     Raises
     ------
@@ -23,16 +23,20 @@ def write_result(result: Result, folder: Path) -> tuple[Path, ...]:
     """
     check_folder(folder)
     from archsim.document import to_markdown
-    from archsim.plots import plot_energy, plot_waterfall
     from archsim.report import explain, report
 
     exact = json.dumps(result.to_dict(), indent=2, allow_nan=False)
     words = to_markdown(report(result)) + "\n" + to_markdown(explain(result))
+    pictures = {
+        "waterfall": result.plot_waterfall,
+        "utilization": result.plot_utilization,
+        "roofline": result.plot_roofline,
+        "energy": result.plot_energy,
+    }
     return (
         write_text(folder / "result.json", exact),
         write_text(folder / "report.md", words),
-        write_file(folder / "waterfall.png", plot_waterfall(result).savefig),
-        write_file(folder / "energy.png", plot_energy(result).savefig),
+        *(write_file(folder / f"{name}.png", draw().savefig) for name, draw in pictures.items()),
     )
 
 

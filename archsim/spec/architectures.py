@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field
 
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
 from einsum_cascade.ir import FUNCTIONS
+from einsum_cascade.spec_files import referred
 from einsum_cascade.yaml_schema import Count, Fields, parse_count, section, validate
 from einsum_cascade.yaml_source import Path, YamlNode, YamlScalar
 
@@ -84,6 +85,7 @@ class _Architecture(Fields):
     title: Words = ""
     source: Words = ""
     technology: str
+    mapping: str | None = None
     clock: Frequency
     word: Bits
     memories: Annotated[tuple[_Memory, ...], Field(min_length=1)]
@@ -113,7 +115,7 @@ def build_architecture(spec: _Architecture, root: YamlNode, technology: Technolo
     Raises
     ------
     SpecError
-        Names clash, or refer to what the machine or the technology does not have.
+        Names clash, or refer to what the machine, the technology or the project lacks.
     """
     problems = [*_names(spec, root), *_memories(spec, root, technology)]
     for at, array in enumerate(spec.arrays):
@@ -137,6 +139,9 @@ def build_architecture(spec: _Architecture, root: YamlNode, technology: Technolo
             for m in spec.memories
         ),
         arrays=tuple(_array(a) for a in spec.arrays),
+        mapping=None
+        if spec.mapping is None
+        else referred("mappings", spec.mapping, root.span_of((KEY, "mapping"))),
         source=root.span.source.name,
     )
 
@@ -145,7 +150,12 @@ def _array(spec: _Array) -> ProcessingArray:
     return ProcessingArray(
         name=spec.name,
         dimensions=tuple(
-            Dimension(name=n, size=size, reduction_latency_cycles=_late(spec, n))
+            Dimension(
+                name=n,
+                size=size,
+                reduction_latency_cycles=_late(spec, n),
+                reduction_latency_axis=_late_along(spec, n),
+            )
             for n, size in spec.shape.items()
         ),
         registers=Registers(
@@ -172,6 +182,11 @@ def _late(spec: _Array, dimension: str) -> int:
     if isinstance(reduction.latency, str):
         return spec.shape[reduction.latency]
     return reduction.latency
+
+
+def _late_along(spec: _Array, dimension: str) -> str | None:
+    reduction = spec.reduction.get(dimension)
+    return reduction.latency if reduction and isinstance(reduction.latency, str) else None
 
 
 def _names(spec: _Architecture, root: YamlNode) -> Iterator[Problem]:

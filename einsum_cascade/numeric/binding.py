@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import ir
+from ..domains import outside
 from ..errors import EvaluationError, Problem, did_you_mean
 from ..shapes import resolve_shapes
 from .dtypes import Array, Precision, cast, common_dtype, is_floating, resolve_dtype
@@ -71,6 +72,7 @@ def bind(
         raise EvaluationError(problems)
     parallel = _parallel(program, arrays)
     shapes = _shapes(program, arrays, parallel, sizes)
+    _domains(program, {**values, **arrays}, shapes)
     wanted = common_dtype(arrays.values()) if dtype is None else resolve_dtype(dtype)
     precision = Precision(wanted, program.accumulate)
     stored = {n: _stored(n, a, precision, n in indices) for n, a in arrays.items()}
@@ -187,6 +189,17 @@ def _shapes(
     if problems:
         raise EvaluationError(problems)
     return resolve_shapes(program, given, EvaluationError)
+
+
+def _domains(program: ir.Program, given: Mapping[str, Any], shapes: Mapping[str, int]) -> None:
+    problems = []
+    parameters = {p.name for p in program.parameters}
+    for name, domain in program.domains:
+        if wrong := outside(domain, given[name], shapes):
+            kind = "parameter" if name in parameters else "input"
+            problems.append(Problem(f"{kind} '{name}' {wrong}"))
+    if problems:
+        raise EvaluationError(problems)
 
 
 def _stored(name: str, array: Array, precision: Precision, is_index: bool) -> Array:

@@ -102,7 +102,7 @@ class Bridge:
         """The sympy form of an expression."""
         match expression:
             case Number(value=value):
-                return _constant(value)
+                return constant(value)
             case Name() | Access():
                 return self.symbol(expression)
             case Unary(operand=operand):
@@ -330,7 +330,7 @@ def positive_tensors(program: Program) -> frozenset[str]:
     return found
 
 
-def _constant(value: int | float) -> Any:
+def constant(value: int | float) -> Any:
     if isinstance(value, int):
         return sympy.Integer(value)
     if math.isinf(value):

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..domains import draw
 from ..errors import EvaluationError
 from ..ir import Einsum, Gather, Program
 from ..operations import einsum_operations
@@ -106,6 +107,8 @@ def proof_shapes(program: Program) -> dict[str, int]:
             for member, size in zip(rank.partition, members, strict=True):
                 shapes[member] = size
                 shapes[rank.name] *= size
+        elif rank.shape is not None:
+            shapes[rank.name] = rank.shape
         elif rank.family is None:
             shapes[rank.name] = _SWEPT if rank.name in swept else _OTHER[plain % len(_OTHER)]
             plain += 1
@@ -133,10 +136,13 @@ def random_inputs(
 
     rng = np.random.default_rng(seed)
     coordinates = _index_tensors(program, shapes)
+    domains = dict(program.domains)
     inputs = {}
     for tensor in program.inputs:
         size = tuple(shapes[r] for r in (*program.parallel, *tensor.ranks) if r in shapes)
-        if tensor.name in coordinates:
+        if tensor.name in domains:
+            inputs[tensor.name] = draw(domains[tensor.name], rng, size, shapes)
+        elif tensor.name in coordinates:
             inputs[tensor.name] = rng.integers(0, coordinates[tensor.name], size)
         elif positive:
             inputs[tensor.name] = rng.uniform(0.5, 1.5, size).astype(np.float16)

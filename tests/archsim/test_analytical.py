@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nest_capacity import required
 from nest_cases import Case, random_case
+from nest_masks import MaskedWalker
 from nest_walker import NestWalker
 from test_counts import walker
 
@@ -81,7 +82,8 @@ def test_energy_is_what_was_walked_times_its_price() -> None:
     for case, found in results(3000, 60):
         machine = case.architecture
         expected: Counter[str] = Counter()
-        walk = walker(case)
+        lowered = bind(case.program, case.mapping, machine, case.given)
+        walk = MaskedWalker(case, lowered)
         for e in case.program.einsums:
             for component, energy in walked_energy(case, walk, e.name).items():
                 expected[component] += energy

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from pathlib import Path
 from random import Random
 
 import pytest
 
 from archsim import Architecture, Mapping, simulate
 from archsim.analytical import bind
-from archsim.choices import candidates
+from archsim.combinations import candidates
 from archsim.lower import Lowered
 from archsim.spill import count_mapping
 from archsim.tasks import busy_cycles
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError, NoLegalMappingError
+from einsum_cascade.library import builtin_source
 from workloads import load
 
 PROGRAM = Cascade.load("attention-3pass").program
@@ -97,6 +99,25 @@ def test_each_combination_that_differs_is_tried_once() -> None:
     assert len(found) == 2**5 * 2 * (1 + 3)
     assert len({c.active for c in found}) == len(found)
     assert all("rows" not in dict(c.chosen) for c in found if ("granularity", "head") in c.chosen)
+
+
+def test_choices_beside_tiles_that_are_fitted(tmp_path: Path) -> None:
+    """Where keys do not fit, as many query tiles as do fit read them least often."""
+    more = """  choices: {together: [one, most]}
+  objective: {latency_of: [QK, AV]}
+  cases:
+    - {when: {together: one}, partition: {P: {P1: 1}}}
+    - {when: {together: most}, partition: {P: {P1: fit}}}
+"""
+    file = tmp_path / "mapping.yaml"
+    file.write_text(builtin_source("mappings", "unfused").text + more)
+    work, machine = load("bert-base", seq_len=2**18), Architecture.load("flat-micro24")
+    result = simulate(work, machine, Mapping.load(file))
+    assert dict(result.tiles)["P1"] == 512
+    assert "chosen by the mapping's objective: together most" in result.notes
+    slow = simulate(work, machine, Mapping.load(file, ["choices.together=one"]))
+    assert dict(slow.tiles)["P1"] == 1
+    assert slow.traffic_bytes > result.traffic_bytes
 
 
 def test_no_legal_combination_says_why() -> None:

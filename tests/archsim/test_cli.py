@@ -12,7 +12,9 @@ import pytest
 from click.testing import CliRunner
 from commands import ROOT, python, refused, run
 
+from archsim.catalogue import find
 from archsim.cli.application import Commands
+from archsim.cli.catalogue import _listing
 from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError, Problem
 from einsum_cascade.source import Source, Span
 
@@ -131,6 +133,22 @@ def test_the_names_relied_on_are_there() -> None:
 
 def test_an_unknown_kind_names_the_nearest() -> None:
     assert "Did you mean 'cascades'?" in refused("list", "cascade")
+
+
+def test_what_could_not_be_verified_is_said_wherever_a_cascade_is_shown(tmp_path: Path) -> None:
+    body = "ranks: [K]\ninputs: {A: [K]}\noutput: Y\neinsums: 'Y = A[k]'\n"
+    text = f"cascade: sum\ntitle: A sum\nunverified: its sign, from memory\n{body}"
+    file = tmp_path / "sum.yaml"
+    file.write_text(text, encoding="utf-8")
+    (entry,) = find(str(file))
+    assert entry.unverified == "its sign, from memory"
+    rows = _listing("cascades", (entry,)).tables[0][0].rows
+    assert rows[0][1] == "A sum - unverified: its sign, from memory"
+    for command in ("show", "analyze"):
+        assert "unverified: its sign, from memory" in run(command, str(file)).stdout
+    plain = find("attention-1pass")[0]
+    assert plain.unverified == ""
+    assert _listing("cascades", (plain,)).tables[0][0].rows[0][1] == plain.description
 
 
 def test_show_prints_the_file_verbatim_in_a_pipe() -> None:

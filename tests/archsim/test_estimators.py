@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 from dataclasses import replace
 from math import ceil, log2
-from pathlib import Path
 
 import pytest
 
@@ -15,7 +13,6 @@ from archsim.arch import Architecture
 from archsim.technology import MemoryClass, SramPoint, Technology
 from einsum_cascade.errors import SpecError
 
-PARETO = Path(__file__).parents[3] / "shared" / "data" / "fusemax_pareto_bert.csv"
 ADDER_FIXED, ADDER_BIT, ADDER_AREA = 0.000276034, 0.004019719, 5.81742
 
 
@@ -115,10 +112,9 @@ def test_the_published_chips(name: str, total: float, array_2d: float) -> None:
     assert round(areas["array_2d"] / 1e6, 1) == array_2d
 
 
-def pareto_machine(elements: int, width: int = 64) -> Architecture:
-    """The publication's rule for buffer and registers of an array of ``elements`` squared."""
-    tiles = 2 * max(1, elements // width)
-    buffer = elements * 16 * width * (2 if elements == 512 else 1)
+def small_machine(elements: int) -> Architecture:
+    """A machine of the publication's sweep (``test_area_sweep``) of up to 64 elements a side."""
+    tiles, buffer = 2, elements * 16 * 64
     settings = {
         "arrays.array_2d.shape.columns": elements,
         "arrays.array_2d.shape.rows": elements,
@@ -132,19 +128,8 @@ def pareto_machine(elements: int, width: int = 64) -> Architecture:
     return Architecture.load("fusemax-micro24", [f"{k}={v}" for k, v in settings.items()])
 
 
-@pytest.mark.skipif(not PARETO.exists(), reason="the published table is not beside the project")
-def test_the_published_pareto_areas() -> None:
-    with PARETO.open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    assert [int(row["pe_dim"]) for row in rows] == [16, 32, 64, 128, 256, 512]
-    for row in rows:
-        areas = dict(estimators.areas(pareto_machine(int(row["pe_dim"]))))
-        assert areas["array_2d"] == pytest.approx(float(row["array_2d_area_um2"]), rel=1e-12)
-        assert sum(areas.values()) == pytest.approx(float(row["area_um2"]), rel=1e-12)
-
-
 def test_a_small_chip_by_hand() -> None:
-    machine = pareto_machine(16)
+    machine = small_machine(16)
     registers = 64 * (32 * 5.98 + 71)
     element = registers + 2 * ADDER_AREA * 2 + 49.28944 + 1545
     lane = registers + 2 * ADDER_AREA * 4 + 49.28944 + 1545 + 23740.9375

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
 
 import pytest
 from event_queue import run_events
-from nest_cases import Case, random_case
+from nest_cases import Case, random_case, varied_case
+from nest_walker import NestWalker
 from test_counts import bound, walker
 
 import workloads
@@ -122,25 +124,45 @@ def test_never_below_the_bounds(kind: str) -> None:
         assert timing.cycles == timing.period * timing.steps + timing.fill_drain
 
 
-def test_sequential_is_the_sum_of_the_longest_parts() -> None:
+def legal_groups(first: int, count: int) -> list[tuple[Case, Lowered]]:
+    """Lowered random cases with groups of Einsums, the illegal ones left out."""
+    cases = [varied_case(seed) for seed in range(first, first + count)]
+    found = [(c, bound(c)) for c in cases if c.mapping.schedule.groups]
+    return [(c, lowered) for c, lowered in found if not illegalities(lowered)]
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_sequential_is_the_sum_of_the_longest_parts(grouped: bool) -> None:
     """From the walker's counts: iterations times cycles, bytes over bandwidth."""
-    for case, lowered in legal_cases(500, 60, "sequential"):
-        machine = case.architecture
-        expected = Fraction(0)
-        for e in lowered.einsums:
-            walk = walker(case).walk(e.einsum)
-            cycles = {o.kind: o.cycles for o in e.array.operations}
-            late = {x.dimension for x in e.spatial if x.variable in e.einsum.over}
-            compute = walk.iterations * sum(n * cycles[k] for k, n in e.operations)
-            compute += sum(d.reduction_latency_cycles for d in e.array.dimensions if d.name in late)
-            parts = [Fraction(compute)]
-            for memory in machine.memories:
-                moved = sum(n for (_, place, _), n in walk.accesses.items() if place == memory.name)
-                if memory.bandwidth_bytes_per_s is not None:
-                    seconds = moved * machine.word_bytes / memory.bandwidth_bytes_per_s
-                    parts.append(seconds * machine.clock_hz)
-            expected += max(parts)
+    cases = legal_groups(500, 250) if grouped else legal_cases(500, 60, "sequential")
+    assert len(cases) > 20
+    assert not grouped or any(len(g) > 1 for _, lowered in cases for g in lowered.groups)
+    for case, lowered in cases:
+        walk = walker(case)
+        expected = sum(_longest_part(case, lowered, walk, group) for group in walk.groups())
         assert timed(lowered)[0].cycles == expected
+
+
+def _longest_part(case: Case, lowered: Lowered, walk: NestWalker, group: list[str]) -> Fraction:
+    machine = case.architecture
+    work: Counter[str] = Counter()
+    late: Counter[str] = Counter()
+    moved: Counter[str] = Counter()
+    for e in (e for e in lowered.einsums if e.name in group):
+        found = walk.walk(e.einsum)
+        cycles = {o.kind: o.cycles for o in e.array.operations}
+        work[e.array.name] += found.iterations * int(sum(n * cycles[k] for k, n in e.operations))
+        crossed = {x.dimension for x in e.spatial if x.variable in e.einsum.over}
+        wait = sum(d.reduction_latency_cycles for d in e.array.dimensions if d.name in crossed)
+        late[e.array.name] = max(late[e.array.name], wait)
+        for (_, place, _), n in found.accesses.items():
+            moved[place] += n
+    parts = [Fraction(work[a] + late[a]) for a in work]
+    for memory in machine.memories:
+        if memory.bandwidth_bytes_per_s is not None:
+            seconds = moved[memory.name] * machine.word_bytes / memory.bandwidth_bytes_per_s
+            parts.append(seconds * machine.clock_hz)
+    return max(parts)
 
 
 def test_pipelined_equals_the_event_queue() -> None:

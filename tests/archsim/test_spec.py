@@ -100,7 +100,7 @@ def test_every_built_in_architecture_loads(name: str) -> None:
     assert [d.size for a in machine.arrays for d in a.dimensions] == [256, 256, 256]
     assert machine.memories[0].bandwidth_bytes_per_s == 400 * 2**30
     assert machine.arrays[0].dimension("rows") == Dimension(
-        name="rows", size=256, reduction_latency_cycles=256
+        name="rows", size=256, reduction_latency_cycles=256, reduction_latency_axis="rows"
     )
 
 

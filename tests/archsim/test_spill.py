@@ -190,6 +190,18 @@ WRONG = {
         edited(FLAT, ("level: global_buffer\n    copies", "level: DRAM\n    copies")),
         r"'DRAM' is no memory with another outside it",
     ),
+    "a spill at no level": (
+        edited(FLAT, ("    level: global_buffer\n    copies", "    copies")),
+        r"'spill' says at which level",
+    ),
+    "a spill of a case at no memory": (
+        edited(FLAT, ("spill: {copies: {SN: 0, A: 0}}", "spill: {level: array_1d}")),
+        r"'array_1d' is no memory with another outside it",
+    ),
+    "a staged tile of nothing in a case": (
+        edited(FLAT, ("spill: {staged: {QK: [2, M0, P0],", "spill: {staged: {QK: [2, M0, P7],")),
+        r"no rank or tile is called 'P7'",
+    ),
     "copies of no tensor": (
         edited(FLAT, ("copies: {Q: 2,", "copies: {QQ: 2,")),
         r"the cascade has no tensor 'QQ'",

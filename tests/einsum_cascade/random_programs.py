@@ -239,6 +239,7 @@ def programs(draw: st.DrawFn) -> ir.Program:
         name=draw(st.sampled_from(["c", "a-b_1", "x.y+z", "007"])),
         title=draw(TEXTS),
         origin=draw(TEXTS),
+        unverified=draw(TEXTS),
         reference=draw(st.sampled_from(["", "softmax_attention"])),
         parallel=draw(st.sampled_from([(), ("B",), ("B", "H")])),
         ranks=RANKS,

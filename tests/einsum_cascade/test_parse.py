@@ -282,6 +282,7 @@ def test_a_whole_file_becomes_a_program() -> None:
 cascade: all-of-it
 title: Everything
 source: nowhere
+unverified: the sum, from memory
 reference: softmax_attention
 parallel: [B, H]
 ranks: {E: width, M: {is: keys, partition: [M1, M0]}, P: }
@@ -299,6 +300,7 @@ einsums: |
 """
     ).program
     assert (program.name, program.title, program.origin) == ("all-of-it", "Everything", "nowhere")
+    assert program.unverified == "the sum, from memory"
     assert program.reference == "softmax_attention"
     assert program.parallel == ("B", "H")
     assert [(r.name, r.meaning, r.family) for r in program.ranks] == [

@@ -6,6 +6,19 @@ from nest_loops import Nest, WalkedLoop
 
 from einsum_cascade import ir
 
+_Turns = dict[tuple[int, ...], tuple[int, ...]]
+"""Iterations of a writer's own loops, by the iteration of the loops it shares."""
+
+
+def _latest(found: list[_Turns]) -> _Turns:
+    shared = {key for turns in found for key in turns}
+    return {key: max(turns[key] for turns in found if key in turns) for key in shared}
+
+
+def _later(turns: _Turns, others: _Turns) -> bool:
+    """Whether some come later than others in the same shared iteration."""
+    return any(key in others and own > others[key] for key, own in turns.items())
+
 
 class Leavings(Nest):
     """Whether the tile that an Einsum takes is where another one left it."""
@@ -134,24 +147,29 @@ class Leavings(Nest):
         if writer not in order[: order.index(einsum)]:
             return False
         loops = self.stepping(writer, writer.target, self.registers)
-        own = {x.name for x in loops if not x.shared}
-        places = [i for i, x in enumerate(self.temporal(writer)) if x.name in own]
-        if not places:
+        names = {x.name: x.shared for x in loops}
+        if all(names.values()):
             return False
-        last: dict[tuple[str, object], tuple[int, ...]] = {}
+        temporal = enumerate(self.temporal(writer))
+        places = [(i, x.shared) for i, x in temporal if x.name in names]
+        # By element, the last own iteration it comes of in each shared one.
+        last: dict[tuple[str, object], _Turns] = {}
         for e in order[order.index(writer) : order.index(einsum) + 1]:
             for step in self.walk_steps(e):
                 for _, at in step.lanes:
-                    read = {a: last.get((a.tensor, self.element(a, at)), ()) for a in e.reads}
+                    read = {a: last.get((a.tensor, self.element(a, at)), {}) for a in e.reads}
                     if e is einsum:
-                        by_then = last.get((access.tensor, self._beside(access, at)), ())
-                        if any(t > max(by_then, read[access]) for t in read.values()):
+                        beside = last.get((access.tensor, self._beside(access, at)), {})
+                        by_then = _latest([beside, read[access]])
+                        if any(_later(turns, by_then) for turns in read.values()):
                             return True
                     mine = (e.name, self.element(e.target, at))
-                    turns = [last.get(mine, ()), *read.values()]
+                    turns = [last.get(mine, {}), *read.values()]
                     if e is writer:
-                        turns.append(tuple(step.index[i] for i in places))
-                    last[mine] = max(turns)
+                        shared = tuple(step.index[i] for i, is_shared in places if is_shared)
+                        own = tuple(step.index[i] for i, is_shared in places if not is_shared)
+                        turns.append({shared: own})
+                    last[mine] = _latest(turns)
         return False
 
     def _beside(self, access: ir.Access, at: dict[str, int]) -> object:

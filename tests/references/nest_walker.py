@@ -206,5 +206,7 @@ def value_of(
             return {"+": a + b, "-": a - b, "*": a * b}[operator]
         case ir.Comparison(operator=operator, left=left, right=right):
             a, b = value_of(left, at, shapes), value_of(right, at, shapes)
-            return {"<": a < b, "<=": a <= b, ">": a > b, ">=": a >= b}[operator]
+            return {"<": a < b, "<=": a <= b, ">": a > b, ">=": a >= b, "==": a == b}[operator]
+        case ir.Logical(operator="and", operands=operands):
+            return all(value_of(o, at, shapes) for o in operands)
     raise AssertionError(node)

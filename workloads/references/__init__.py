@@ -2,8 +2,9 @@
 
 Each function takes the inputs of a cascade by name, in the cascade's index order (``Q`` is
 [P, E], ``K`` [M, E], ``V`` [M, F]), with any parallel ranks in front, and its parameters;
-it returns the outputs by name. A cascade file names its function under ``reference:``.
-Nothing here knows the cascade language.
+it returns the outputs by name. Where the result depends on the shape of a rank that no input
+carries (the size of a block), it takes that shape by the rank's name. A cascade file
+names its function under ``reference:``. Nothing here knows the cascade language.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import attention, layers, linear, normalization
+from . import attention, flash, heads, layers, linear, normalization
 
 Array = npt.NDArray[np.float64]
 
@@ -60,6 +61,14 @@ REFERENCES: tuple[Reference, ...] = tuple(
         normalization.layer_norm,
         normalization.rms_norm,
         normalization.rms_norm_projection,
+        attention.causal_attention,
+        attention.window_attention,
+        flash.flash_attention,
+        flash.flash_attention_causal,
+        flash.flash_attention_backward,
+        heads.multi_query_attention,
+        heads.grouped_query_attention,
+        heads.latent_attention,
     )
 )
 """Every reference, by its function's name."""

@@ -67,3 +67,16 @@ def softmax_attention_sink(Q: Array, K: Array, V: Array, S: Array) -> dict[str, 
 def squared_softmax_attention(Q: Array, K: Array, V: Array) -> dict[str, Array]:
     """Attention weighted by the square of the softmax, not normalised again."""
     return {"AV": _weights(_scores(Q, K)) ** 2 @ V}
+
+
+def causal_attention(Q: Array, K: Array, V: Array) -> dict[str, Array]:
+    """Softmax attention of query p over the keys m <= p + M - P: the last query sees all."""
+    p, m = _positions(Q, K)
+    return {"AV": _weights(_scores(Q, K), m <= p + K.shape[-2] - Q.shape[-2]) @ V}
+
+
+def window_attention(Q: Array, K: Array, V: Array, W: float) -> dict[str, Array]:
+    """Softmax attention over the last ``W`` keys up to m = p + M - P, aligned as causal."""
+    p, m = _positions(Q, K)
+    last = p + K.shape[-2] - Q.shape[-2]
+    return {"AV": _weights(_scores(Q, K), (m <= last) & (m > last - W)) @ V}

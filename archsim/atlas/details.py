@@ -1,0 +1,109 @@
+"""One cascade of the atlas in full: equations, passes, footprints, operations, runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+from typing import Any
+
+from einsum_cascade.mathml import expression_mathml, program_mathml
+from einsum_cascade.symbolic import Analysis
+
+from ..quantities import byte_size, energy, percent, seconds
+from .survey import Entry, Run
+
+
+def details_html(entry: Entry) -> str:
+    """A ``<details>`` element that the table's names link to."""
+    program = entry.cascade.program
+    name = escape(program.name)
+    source = f'<p class="source">{escape(program.origin)}</p>' if program.origin else ""
+    doubt = (
+        f'<p><span class="unverified">unverified</span> {escape(program.unverified)}</p>'
+        if program.unverified
+        else ""
+    )
+    parts = (
+        f'<div class="box">{program_mathml(program)}</div>',
+        _passes(entry.analysis),
+        _footprints(entry.analysis),
+        _operations(entry.analysis),
+        _runs(entry.runs),
+    )
+    return (
+        f'<details class="cascade" id="cascade-{name}"><summary><h2>{name}</h2> '
+        f"{escape(program.title)}</summary>{source}{doubt}{''.join(parts)}</details>"
+    )
+
+
+def _table(title: str, heading: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """Cells are HTML already."""
+    found = list(rows)
+    if not found:
+        return ""
+    head = "".join(f"<th>{h}</th>" for h in heading)
+    body = "".join("<tr>" + "".join(f"<td>{c}</td>" for c in row) + "</tr>" for row in found)
+    return (
+        f'<h3>{title}</h3><div class="box"><table class="data"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _passes(analysis: Analysis) -> str:
+    rows = []
+    for r in analysis.passes.ranks:
+        groups = (
+            f"<b>{number}</b> {escape(' '.join(e for e, p in r.pass_of if p == number))}"
+            for number in range(1, r.count + 1)
+        )
+        chains = "\n".join(escape(b.chain) for b in r.barriers)
+        rows.append(
+            (
+                escape(r.rank),
+                str(r.count),
+                " &nbsp; ".join(groups),
+                f'<span class="because">{chains or "none"}</span>',
+            )
+        )
+    return _table("Passes", ("rank", "passes", "Einsums by pass", "barriers"), rows)
+
+
+def _footprints(analysis: Analysis) -> str:
+    rows = (
+        (
+            escape(f.rank),
+            escape(" ".join(f.per)),
+            expression_mathml(f.total),
+            expression_mathml(f.needed),
+        )
+        for f in analysis.footprint
+    )
+    heading = ("while traversing", "for each of", "elements held", "for later passes")
+    return _table("Live footprint", heading, rows)
+
+
+def _operations(analysis: Analysis) -> str:
+    rows: list[tuple[Any, ...]] = [
+        (escape(kind), expression_mathml(n)) for kind, n in analysis.operations.items()
+    ]
+    rows.append(("<i>least traffic, elements</i>", expression_mathml(analysis.traffic_min)))
+    return _table("Operations", ("kind", "count"), rows)
+
+
+def _runs(runs: tuple[Run, ...]) -> str:
+    heading = ("mapping", "machine", "length", "latency", "utilization", "traffic", "energy")
+    return _table("Simulated", heading, (_run(r) for r in runs))
+
+
+def _run(run: Run) -> tuple[str, ...]:
+    place = (escape(run.mapping), escape(run.machine), escape(run.length))
+    if run.result is None:
+        return (*place, f'<span class="none">{escape(run.refusal)}</span>', "", "", "")
+    used = ", ".join(f"{escape(a)} {percent(u)}" for a, u in run.result.utilization.items())
+    return (
+        *place,
+        f"{seconds(run.result.latency_s)}, bound by {escape(run.result.bound_by)}",
+        used,
+        byte_size(run.result.traffic_bytes),
+        energy(run.result.energy_pj),
+    )

@@ -1,0 +1,143 @@
+"""The atlas as one HTML file that needs no network: a sortable table, and every cascade."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from html import escape
+from importlib.resources import files
+from string import Template
+from typing import Any
+
+from ..results import Result
+from .details import details_html
+from .survey import Entry, Plan, Run
+from .words import (
+    LEGEND,
+    MEASURES,
+    SIZES,
+    Shown,
+    most_passes,
+    utilization,
+)
+
+
+def atlas_html(plan: Plan, entries: tuple[Entry, ...]) -> str:
+    """The whole page. Every text of a cascade, machine or mapping is escaped."""
+    arrays = tuple(dict.fromkeys(a.name for m in plan.machines for a in m.arrays))
+    template = Template(files("archsim.atlas").joinpath("atlas.html").read_text(encoding="utf-8"))
+    return template.substitute(
+        summary=_summary(plan, entries),
+        machines=_options(m.name for m in plan.machines),
+        lengths=_options(s.label for s in plan.scenarios),
+        headings=_headings(arrays),
+        rows="\n".join(_row(e, arrays) for e in entries),
+        legend=escape(LEGEND),
+        details="\n".join(details_html(e) for e in entries),
+        runs=_embedded(_data(entries, arrays)),
+    )
+
+
+def _summary(plan: Plan, entries: tuple[Entry, ...]) -> str:
+    done = sum(r.result is not None for e in entries for r in e.runs)
+    runs = sum(len(e.runs) for e in entries)
+    shapes = ", ".join(dict.fromkeys(s.workload.name for s in plan.scenarios))
+    return escape(
+        f"{len(entries)} cascades, analysed; {done} of {runs} combinations of mapping, machine and "
+        f"length run, on shapes of {shapes}. Click a heading to sort, a name to read on."
+    )
+
+
+def _options(names: Iterable[str]) -> str:
+    return "".join(f"<option>{escape(n)}</option>" for n in names)
+
+
+def _headings(arrays: tuple[str, ...]) -> str:
+    columns = [
+        ("cascade", ""),
+        ("passes", "number"),
+        ("over", ""),
+        *((label, "number") for _, label, _ in SIZES),
+        ("mapping", ""),
+        *((label, "number") for _, label, _ in MEASURES),
+        *((f"{a} busy", "number") for a in arrays),
+    ]
+    return "".join(
+        f'<th scope="col" class="{kind}"><button type="button">{escape(name)}</button></th>'
+        for name, kind in columns
+    )
+
+
+def _row(entry: Entry, arrays: tuple[str, ...]) -> str:
+    program = entry.cascade.program
+    most, over = most_passes(entry.analysis.passes.ranks)
+    name = escape(program.name)
+    fields = [
+        *((field, "number") for field, _, _ in SIZES),
+        ("mapping", ""),
+        *((field, "number") for field, _, _ in MEASURES),
+        *((utilization(a), "number") for a in arrays),
+    ]
+    cells = "".join(
+        f'<td class="{kind}" data-field="{escape(field)}"></td>' for field, kind in fields
+    )
+    words = escape(f"{program.name} {program.title}", quote=True)
+    return (
+        f'<tr data-name="{name}" data-find="{words}">'
+        f'<td data-sort="{name}"><a href="#cascade-{name}">{name}</a><br>'
+        f"<small>{escape(program.title)}</small>{_mark(program.unverified)}</td>"
+        f'<td class="number">{most}</td><td>{escape(over)}</td>'
+        f"{cells}</tr>"
+    )
+
+
+def _mark(unverified: str) -> str:
+    if not unverified:
+        return ""
+    return f' <span class="unverified" title="{escape(unverified)}">unverified</span>'
+
+
+def _data(entries: tuple[Entry, ...], arrays: tuple[str, ...]) -> dict[str, Any]:
+    """What the page's script fills in: per cascade, machine and length."""
+    runs: dict[str, Any] = {}
+    sized: dict[str, Any] = {}
+    for entry in entries:
+        name = entry.cascade.name
+        sized[name] = {
+            label: {field: measure(analysis) for field, _, measure in SIZES}
+            for label, analysis in entry.sized
+        }
+        for run in entry.runs:
+            by_length = runs.setdefault(name, {}).setdefault(run.machine, {})
+            best = by_length.get(run.length)
+            if best is None or _better(run, best):
+                by_length[run.length] = {"seconds": _seconds(run), **_shown(run, arrays)}
+    return {"sized": sized, "runs": runs}
+
+
+def _seconds(run: Run) -> float | None:
+    return run.result.latency_s if run.result else None
+
+
+def _better(run: Run, best: dict[str, Any]) -> bool:
+    """Whether a run is faster than what is shown so far; any run beats a refusal."""
+    seconds = _seconds(run)
+    if seconds is None:
+        return False
+    return best["seconds"] is None or seconds < best["seconds"]
+
+
+def _shown(run: Run, arrays: tuple[str, ...]) -> dict[str, Shown]:
+    if run.result is None:
+        return {"mapping": ("does not run", None, f"{run.mapping}: {run.refusal}")}
+    result: Result = run.result
+    found: dict[str, Shown] = {"mapping": (run.mapping, run.mapping, "")}
+    found |= {field: measure(result) for field, _, measure in MEASURES}
+    used = result.utilization
+    found |= {utilization(a): (f"{100 * used[a]:.1f} %", used[a], "") for a in arrays if a in used}
+    return found
+
+
+def _embedded(data: dict[str, Any]) -> str:
+    """JSON that can stand inside a script element."""
+    return json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")

@@ -1,0 +1,76 @@
+"""``archsim atlas``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from einsum_cascade.library import builtin_names
+
+from .console import progress
+from .files import write_text
+from .options import settings_option
+
+if TYPE_CHECKING:
+    from archsim.atlas.survey import Plan
+
+
+@click.command("atlas")
+@click.argument("cascades", metavar="[CASCADE...]", nargs=-1)
+@click.option("--out", metavar="DIR", type=Path, required=True, help="Where to write atlas.html.")
+@click.option(
+    "--arch", "machines", metavar="ARCH", multiple=True, default=("fusemax", "flat"),
+    show_default=True, help="A machine to simulate on. May be given often.",
+)  # fmt: skip
+@click.option(
+    "--length", "lengths", metavar="TOKENS", multiple=True, default=("1K", "64K", "1M"),
+    show_default=True, help="A sequence length. May be given often.",
+)  # fmt: skip
+@click.option("--workload", default="bert-base", show_default=True, help="Whose shapes to take.")
+@settings_option
+def atlas_command(
+    cascades: tuple[str, ...],
+    out: Path,
+    machines: tuple[str, ...],
+    lengths: tuple[str, ...],
+    workload: str,
+    settings: tuple[str, ...],
+) -> None:
+    """Write a page over the zoo: equations, passes, footprints, operations, simulated runs.
+
+    Without a CASCADE: all built-in ones. The page is one HTML file that needs no network.
+    """
+    from archsim.atlas.page import atlas_html
+    from archsim.atlas.survey import survey
+
+    plan = _plan(cascades or builtin_names("cascades"), machines, lengths, workload, settings)
+    with progress(plan.steps) as advance:
+        entries = survey(plan, advance)
+    path = write_text(out / "atlas.html", atlas_html(plan, entries))
+    click.echo(f"wrote {path} ({len(entries)} cascades)", err=True)
+
+
+def _plan(
+    cascades: tuple[str, ...],
+    machines: tuple[str, ...],
+    lengths: tuple[str, ...],
+    workload: str,
+    settings: tuple[str, ...],
+) -> Plan:
+    from archsim import Architecture, Mapping
+    from archsim.atlas.survey import Plan, Scenario
+    from archsim.spec.overrides import parse_overrides
+    from workloads import load
+
+    given = parse_overrides(settings)
+    return Plan(
+        cascades=tuple(dict.fromkeys(cascades)),
+        machines=tuple(Architecture.load(m, given) for m in dict.fromkeys(machines)),
+        mappings=tuple(Mapping.load(m) for m in builtin_names("mappings")),
+        scenarios=tuple(
+            Scenario(label=n, workload=load(workload, given.workload, seq_len=n))
+            for n in dict.fromkeys(lengths)
+        ),
+    )

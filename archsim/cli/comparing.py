@@ -1,0 +1,140 @@
+"""``archsim compare``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from einsum_cascade.errors import InputError, Problem, did_you_mean
+
+from .console import show, show_json
+from .files import check_folder, write_file, write_text
+from .options import json_option, settings_option
+
+if TYPE_CHECKING:
+    from archsim.comparison import Comparison
+
+
+@click.command("compare")
+@click.argument("workload")
+@click.argument("architectures", metavar="ARCH ARCH...", nargs=-1, required=True)
+@click.option("--iso-area", is_flag=True, help="Scale all machines to the area of the first.")
+@click.option(
+    "--scale",
+    metavar="WHAT",
+    help="With --iso-area: arrays (default), or a memory such as global_buffer.",
+)
+@click.option(
+    "--mapping",
+    "mappings",
+    metavar="ARCH=NAME|FILE",
+    multiple=True,
+    help="The mapping of one machine. May be given often.",
+)
+@settings_option
+@json_option
+@click.option("--out", metavar="DIR", type=Path, help="Write tables and pictures.")
+def compare_command(
+    workload: str,
+    architectures: tuple[str, ...],
+    iso_area: bool,
+    scale: str | None,
+    mappings: tuple[str, ...],
+    settings: tuple[str, ...],
+    as_json: bool,
+    out: Path | None,
+) -> None:
+    """Simulate a WORKLOAD on several machines; relate each ARCH to the first.
+
+    speedup is the first's latency over the machine's own; energy and area are the
+    machine's over the first's. --set architecture.FIELD=VALUE is for every machine.
+    """
+    if scale is not None and not iso_area:
+        raise InputError(f"--scale {scale} says what --iso-area scales; give both")
+    comparison = _compare(workload, architectures, mappings, settings, iso_area, scale or "arrays")
+    written = write_comparison(comparison, out) if out else ()
+    if as_json:
+        show_json(comparison.to_dict())
+    else:
+        show(comparison.table())
+        for path in written:
+            click.echo(f"wrote {path}", err=True)
+
+
+def _compare(
+    workload: str,
+    architectures: tuple[str, ...],
+    mappings: tuple[str, ...],
+    settings: tuple[str, ...],
+    iso_area: bool,
+    scale: str,
+) -> Comparison:
+    from archsim import Architecture, Mapping
+    from archsim.comparison import Contender, compare_contenders
+    from archsim.spec.overrides import parse_overrides
+    from workloads import load
+
+    given = parse_overrides(settings)
+    if given.mapping:
+        text = "compare: machines run mappings of their own, so --set mapping.FIELD is not taken"
+        raise InputError(Problem(text, given.mapping[0].span, "put it into a file of yours"))
+    chosen = _mappings(mappings, architectures)
+    contenders = [
+        Contender(
+            label=name,
+            machine=Architecture.load(name, given),
+            mapping=Mapping.load(chosen[name]) if name in chosen else None,
+        )
+        for name in architectures
+    ]
+    work = load(workload, given.workload)
+    return compare_contenders(work, contenders, iso_area=iso_area, scale=scale)
+
+
+def _mappings(texts: tuple[str, ...], machines: tuple[str, ...]) -> dict[str, str]:
+    """What follows each ``--mapping``, by machine."""
+    found: dict[str, str] = {}
+    for text in texts:
+        # A file's name may contain '=', and one machine's name begin with another's.
+        owners = [m for m in machines if text.startswith(f"{m}=") and len(text) > len(m) + 1]
+        if not owners:
+            raise InputError(_no_owner(text, machines))
+        owner = max(owners, key=len)
+        if owner in found:
+            raise InputError(f"--mapping: {owner} is given two mappings")
+        found[owner] = text[len(owner) + 1 :]
+    return found
+
+
+def _no_owner(text: str, machines: tuple[str, ...]) -> Problem:
+    """What is wrong with a ``--mapping`` that is for none of the machines."""
+    name, equals, _ = text.partition("=")
+    if text[:-1] in machines and text.endswith("="):
+        return Problem(f"--mapping {text}: a mapping's name is expected after '='")
+    hint = did_you_mean(name, machines) if equals else f"write {machines[0]}={text}"
+    what = f"--mapping {text}: expected ARCH=NAME with one of the machines compared"
+    return Problem(what, hint=hint)
+
+
+def write_comparison(comparison: Comparison, folder: Path) -> tuple[Path, ...]:
+    """Write ``compare.json``, ``table.csv`` and the picture as PNG and SVG.
+
+    Raises
+    ------
+    InputError
+        The folder cannot be made or written.
+    """
+    from archsim.comparison_report import comparison_csv
+
+    check_folder(folder)
+    exact = json.dumps(comparison.to_dict(), indent=2, allow_nan=False)
+    picture = comparison.plot()
+    return (
+        write_text(folder / "compare.json", exact),
+        write_text(folder / "table.csv", comparison_csv(comparison)),
+        write_file(folder / "compare.png", picture.savefig),
+        write_file(folder / "compare.svg", picture.savefig),
+    )

@@ -1,0 +1,135 @@
+"""Which built-in mapping a machine runs a workload by, where nobody says which."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from einsum_cascade import Cascade
+from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError
+from einsum_cascade.library import builtin_names
+
+from .engine import default_mapping, simulate
+from .mapping import Mapping
+
+if TYPE_CHECKING:
+    from .arch import Architecture
+    from .engine import WorkloadLike
+    from .results import Result
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A mapping that a machine cannot run, and the first reason why."""
+
+    mapping: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A run, and the mappings that were tried before its own."""
+
+    result: Result
+    refused: tuple[Refusal, ...] = ()
+
+
+def run_somehow(workload: WorkloadLike, machine: Architecture) -> Choice:
+    """Simulate by the workload's default mapping, else by the first that is legal.
+
+    After the default come the mapping the machine was designed for, and all built-in
+    ones, pipelined ones first, then by name; but only those of cascades that compute the
+    same as the workload's (they name the same reference).
+
+    Raises
+    ------
+    MappingError
+        None is legal; says why for each. ``NoLegalMappingError`` if each lacks room only.
+    InputError
+        Something named does not exist, or shapes are missing.
+    """
+    try:
+        return Choice(simulate(workload, machine))
+    except InputError as wrong:
+        first = wrong
+    candidates = _candidates(workload.cascade, machine)
+    errors = _of_default(workload.cascade, candidates, first)
+    for mapping in candidates:
+        if mapping.name in errors:
+            continue
+        try:
+            result = simulate(workload, machine, mapping)
+        except InputError as wrong:
+            errors[mapping.name] = wrong
+        else:
+            refused = (Refusal(name, _reason(why)) for name, why in errors.items())
+            return Choice(result, tuple(refused))
+    raise _none_is_legal(workload, machine, errors) if errors else first
+
+
+def _of_default(
+    cascade: str, candidates: tuple[Mapping, ...], error: InputError
+) -> dict[str, InputError]:
+    """The error of the default mapping under its name, if the cascade has one."""
+    if not any(m.cascade == cascade for m in candidates):
+        return {}
+    return {default_mapping(cascade).name: error}
+
+
+def _candidates(cascade: str, machine: Architecture) -> tuple[Mapping, ...]:
+    found = interchangeable_mappings(cascade)
+    if machine.mapping is None:
+        return found
+    own = Mapping.load(machine.mapping)
+    if own in found or _compute_the_same(cascade, own.cascade):
+        return (own, *(m for m in found if m != own))
+    return found
+
+
+def _compute_the_same(cascade: str, other: str) -> bool:
+    """Whether two cascades name the same reference, or are one."""
+    reference = Cascade.load(cascade).program.reference
+    alike = bool(reference) and Cascade.load(other).program.reference == reference
+    return other == cascade or alike
+
+
+def interchangeable_mappings(cascade: str) -> tuple[Mapping, ...]:
+    """Built-in mappings of cascades that compute what ``cascade`` does, in order of choice.
+
+    Parameters
+    ----------
+    cascade : str
+        A built-in name or a file.
+
+    Raises
+    ------
+    InputError
+        There is no such cascade, or it is wrong.
+    """
+    alike: dict[str, bool] = {}
+    found: list[Mapping] = []
+    for name in builtin_names("mappings"):
+        mapping = Mapping.load(name)
+        if mapping.cascade not in alike:
+            alike[mapping.cascade] = _compute_the_same(cascade, mapping.cascade)
+        if alike[mapping.cascade]:
+            found.append(mapping)
+    return tuple(sorted(found, key=lambda m: (m.schedule.kind != "pipelined", m.name)))
+
+
+def _reason(error: InputError) -> str:
+    return error.problems[0].message
+
+
+def _none_is_legal(
+    workload: WorkloadLike, machine: Architecture, errors: dict[str, InputError]
+) -> InputError:
+    """One error that says why each mapping is not legal; a common reason is said once."""
+    found = list(errors.values())
+    if len(found) == 1 or len({str(e) for e in found}) == 1:
+        return found[0]
+    short = all(isinstance(e, NoLegalMappingError) for e in found)
+    lines = [f"no built-in mapping of {workload.name} is legal on {machine.name}:"]
+    lines += [f"    {name}: {_reason(e)}" for name, e in errors.items()]
+    lines.append("    hint: write one for this machine (archsim show NAME shows how)")
+    return (NoLegalMappingError if short else MappingError)("\n".join(lines))

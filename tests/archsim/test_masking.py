@@ -1,0 +1,363 @@
+"""Tiles that a mask leaves without a point are not run: counts, steps, proof and execution."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+from random import Random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nest_cases import Case, random_case
+from nest_mappings import random_machine, random_mapping
+from nest_masks import MaskedWalker
+from test_counts import counted, walked
+
+from archsim import Architecture, Mapping, simulate
+from archsim.analytical import bind
+from archsim.counts import count_einsum
+from archsim.execute import execute_mapped
+from archsim.lattice import Loop
+from archsim.lower import Lowered, lower
+from archsim.masking import leave_out_masked
+from archsim.tiling import build_tiling
+from archsim.window import Box, Window, runs
+from archsim.windowed import windowed_deliveries, windowed_distinct
+from einsum_cascade import Cascade
+from einsum_cascade.errors import InputError
+from einsum_cascade.idle_steps import idle_problem
+from workloads import load
+
+ONE_PASS = """
+cascade: small
+parallel: [B]
+ranks: {E: width, P: queries, M: {is: keys, partition: [M1, M0]}}
+inputs: {Q: [P, E], K: [M, E], V: [M]}
+output: AV
+init: |
+  RM[0, p] = -inf ; RD[0, p] = 0 ; RNV[0, p] = 0
+einsums: |
+  BQK[m1, m0, p]  = Q[p, e] * K[m1*M0 + m0, e] where MASK
+  LM[m1, p]       = BQK[m1, m0, p] :: max[m0] where MASK
+  RM[m1+1, p]     = max(RM[m1, p], LM[m1, p])
+  SLN[m1, m0, p]  = exp(BQK[m1, m0, p] - RM[m1+1, p]) where MASK
+  SLD[m1, p]      = SLN[m1, m0, p] where MASK
+  SLNV[m1, p]     = SLN[m1, m0, p] * V[m1*M0 + m0] where MASK
+  PRM[m1, p]      = exp(RM[m1, p] - RM[m1+1, p])
+  SPD[m1, p]      = RD[m1, p] * PRM[m1, p]
+  RD[m1+1, p]     = SLD[m1, p] + SPD[m1, p]
+  RNV[m1+1, p]    = SLNV[m1, p] + RNV[m1, p] * PRM[m1, p]
+  AV[p]           = RNV[M1, p] / RD[M1, p]
+"""
+MASKS = (
+    "m1*M0 + m0 <= p + M - P",
+    "m1*M0 + m0 <= p",
+    "p - 3 <= m1*M0 + m0 and m1*M0 + m0 <= p",
+    "m1*M0 + m0 < p + 2 and p - 4 < m1*M0 + m0",
+    "m1*M0 + m0 == p",
+    "p < 3",
+)
+
+
+def one_pass(mask: str) -> Cascade:
+    return Cascade.parse(ONE_PASS.replace("MASK", mask))
+
+
+def bound(case: Case) -> Lowered:
+    tiling = build_tiling(case.program, case.mapping, case.given, case.sizes)
+    return leave_out_masked(lower(case.program, case.mapping, case.architecture, tiling))
+
+
+# ------------------------------------------------------------------ windows
+
+SIDES = st.integers(1, 12)
+
+
+@given(SIDES, SIDES, st.integers(-14, 14), st.integers(-2, 20), SIDES, st.booleans())
+@settings(max_examples=400)
+def test_runs_are_the_tiles_with_points(
+    wide: int, deep: int, low: int, spread: int, size: int, plus: bool
+) -> None:
+    box = Box(low, low + spread, wide, deep)
+    extent = wide if plus else deep
+    expected: dict[int, tuple[int, bool]] = {}
+    for number in range(-(-extent // size)):
+        places = range(number * size, min(extent, (number + 1) * size))
+        xs, ys = (places, range(deep)) if plus else (range(wide), places)
+        inside = [low <= x - y <= low + spread for x, y in product(xs, ys)]
+        if any(inside):
+            expected[number] = (len(places), all(inside))
+    found: dict[int, tuple[int, bool]] = {}
+    if not box.empty:
+        for run in runs(extent, size, None if box.full else box, (plus, 1)):
+            for number in range(run.first, run.first + run.count):
+                found[number] = (run.extent, run.box is None)
+    assert found == expected
+
+
+def random_nest(random: Random) -> tuple[tuple[Loop, ...], tuple[int, ...], tuple[bool, ...]]:
+    extents = (random.randint(1, 9), random.randint(1, 9), random.randint(1, 3))
+    strides = (
+        random.choice([(4, 2, 1), (3, 1), (2,), (1,)]),
+        random.choice([(4, 2, 1), (3,), (2, 1), (6, 2)]),
+        random.choice([(1,), ()]),
+    )
+    left = [[(axis, s) for s in strides[axis]] for axis in range(3)]
+    order: list[tuple[int, int]] = []
+    while any(left):
+        order.append(random.choice([pool for pool in left if pool]).pop(0))
+    loops = tuple(Loop(member="", axis=a, stride=s, level=0, variable="xyz"[a]) for a, s in order)
+    moves = [random.random() < 0.5 for _ in range(3)]
+    return loops, extents, tuple(moves)
+
+
+def brute(
+    loops: tuple[Loop, ...],
+    moves: tuple[bool, ...],
+    extents: tuple[int, ...],
+    window: Window,
+) -> tuple[int, int]:
+    """Deliveries and distinct tiles, iteration by iteration and point by point."""
+    held: tuple[int, ...] | None = None
+    seen: set[tuple[int, ...]] = set()
+    delivered = 0
+
+    def walk(depth: int, begin: list[int], left: list[int], index: tuple[int, ...]) -> None:
+        nonlocal held, delivered
+        if depth == window.governed and not any(
+            window.box.low <= (begin[0] + a) - (begin[1] + b) <= window.box.high
+            for a, b in product(range(left[0]), range(left[1]))
+        ):
+            return
+        if depth == len(loops):
+            tag = tuple(i for i, x in zip(index, loops, strict=True) if moves[x.axis])
+            delivered += tag != held
+            held = tag
+            seen.add(tag)
+            return
+        loop = loops[depth]
+        for number in range(-(-left[loop.axis] // loop.stride)):
+            there, rest = list(begin), list(left)
+            there[loop.axis] += number * loop.stride
+            rest[loop.axis] = min(loop.stride, left[loop.axis] - number * loop.stride)
+            walk(depth + 1, there, rest, (*index, number))
+
+    walk(0, [0, 0, 0], list(extents), ())
+    return delivered, len(seen)
+
+
+@pytest.mark.parametrize("first", range(0, 1000, 250))
+def test_windowed_counts_equal_a_walk(first: int) -> None:
+    for seed in range(first, first + 250):
+        random = Random(seed)
+        loops, extents, moves = random_nest(random)
+        low = random.choice((-(10**9), random.randint(-9, 5)))
+        high = random.randint(-9, 9)
+        box = Box(low, high, extents[0], extents[1])
+        window = Window(plus=0, minus=1, box=box, governed=random.randint(0, len(loops)))
+        relevant = tuple(moves[x.axis] for x in loops)
+        found = (
+            windowed_deliveries(loops, relevant, extents, window, lambda _: 1),
+            windowed_distinct(loops, relevant, extents, window, lambda _: 1),
+        )
+        assert found == brute(loops, moves, extents, window), f"seed {seed}"
+
+
+# ------------------------------------------------------------------ counts
+
+
+def masked_attention(seed: int) -> Case:
+    random = Random(seed)
+    program = one_pass(random.choice(MASKS)).program
+    shapes = {
+        "B": random.choice((1, 2)),
+        "E": random.choice((1, 3)),
+        "P": random.choice((1, 3, 5, 8, 11)),
+        "M": random.choice((1, 4, 7, 10)),
+        "M0": random.choice((1, 2, 3, 4)),
+    }
+    shapes["M1"] = -(-shapes["M"] // shapes["M0"])
+    machine = random_machine(random)
+    mapping, sizes = random_mapping(random, program, machine, shapes)
+    return Case(program, mapping, machine, shapes, sizes)
+
+
+@pytest.mark.parametrize("first", range(0, 120, 20))
+def test_counts_of_masked_attention_equal_the_walk(first: int) -> None:
+    idle = 0
+    for seed in range(first, first + 20):
+        case = masked_attention(seed)
+        lowered = bound(case)
+        walker = MaskedWalker(case, lowered)
+        for e in lowered.einsums:
+            found = counted(count_einsum(lowered, e))
+            assert found == walked(walker.walk(e.einsum)), f"seed {seed}, {e.name}"
+        idle += any(e.window and e.einsum.where is None for e in lowered.einsums)
+    assert idle >= 3
+
+
+def test_counts_of_random_masked_cascades_equal_the_walk() -> None:
+    windows = 0
+    for seed in range(600):
+        case = random_case(seed)
+        if all(e.where is None for e in case.program.einsums):
+            continue
+        lowered = bound(case)
+        windows += sum(e.window is not None for e in lowered.einsums)
+        walker = MaskedWalker(case, lowered)
+        for e in lowered.einsums:
+            found = counted(count_einsum(lowered, e))
+            assert found == walked(walker.walk(e.einsum)), f"seed {seed}, {e.name}"
+    assert windows > 80
+
+
+def test_steps_are_the_iterations_with_points() -> None:
+    fewer = 0
+    for seed in range(60):
+        case = masked_attention(seed)
+        lowered = bound(case)
+        walker = MaskedWalker(case, lowered)
+        steps = walker.shared_indices()
+        if any(e.window and e.einsum.where is None for e in lowered.einsums):
+            live = walker.live()
+            names = [loop.member for loop in lowered.nest]
+            indices = [dict(zip(names, step, strict=True)) for step in steps]
+            on = [at for at in indices if any(all(at[n] == i for n, i in key) for key in live)]
+            assert lowered.steps == len(on), f"seed {seed}"
+            fewer += len(on) < len(steps)
+    assert fewer > 5
+
+
+# ------------------------------------------------------------------ the proof
+
+
+def masked_names(cascade: Cascade) -> list[str]:
+    return [e.name for e in cascade.program.einsums if e.where is not None]
+
+
+def test_one_pass_attention_is_idle_where_the_mask_is_shut() -> None:
+    cascade = one_pass(MASKS[0])
+    assert idle_problem(cascade.program, masked_names(cascade), {"m1", "p"}) is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("RD[m1, p] * PRM[m1, p]", "RD[m1, p] * PRM[m1, p] * 0.5", "RD changes"),
+        ("SLD[m1, p] + SPD[m1, p]", "SLD[m1, p] + SPD[m1, p] + 1", "RD changes"),
+        ("max(RM[m1, p], LM[m1, p])", "max(RM[m1, p], LM[m1, p], 3)", "RM changes"),
+        (
+            "AV[p]           = RNV[M1, p] / RD[M1, p]",
+            "AV[p] = RNV[M1, p] / RD[M1, p] * PRM[0, p]",
+            "PRM later",
+        ),
+        ("  AV[p] ", "  N[p] = PRM[m1, p]\n  AV[p] ", "N adds something"),
+    ],
+)
+def test_a_step_that_does_something_is_not_left_out(old: str, new: str, reason: str) -> None:
+    text = ONE_PASS.replace("MASK", MASKS[0])
+    assert old in text
+    changed = text.replace(old, new)
+    if "N[p]" in changed:
+        changed = changed.replace("RNV[M1, p] / RD[M1, p]", "RNV[M1, p] / RD[M1, p] * N[p]")
+    cascade = Cascade.parse(changed)
+    problem = idle_problem(cascade.program, masked_names(cascade), {"m1", "p"})
+    assert problem is not None
+    assert reason in problem
+
+
+# ------------------------------------------------------------------ execution
+
+CAUSAL = "attention-causal-1pass"
+
+
+@pytest.mark.parametrize("mask", MASKS[:4])
+@pytest.mark.parametrize("shape", [(8, 8), (11, 7), (5, 12)])
+def test_the_nest_without_idle_tiles_gives_the_same(mask: str, shape: tuple[int, int]) -> None:
+    queries, keys = shape
+    text = Cascade.load(CAUSAL).text().replace("m1*M0 + m0 <= p + M - P", mask)
+    cascade = Cascade.parse(text)
+    rng = np.random.default_rng(queries)
+    sizes = {"Q": (2, 1, queries, 3), "K": (2, 1, keys, 3), "V": (2, 1, keys, 4)}
+    inputs = {name: rng.normal(size=size) for name, size in sizes.items()}
+    mapping = Mapping.load("fusemax-binding", ["partition.M.M0=2", "partition.P.P0=3"])
+    shapes = {"B": 2, "H": 1, "E": 3, "F": 4, "P": queries, "M": keys}
+    lowered = bind(cascade.program, mapping, Architecture.load("fusemax"), shapes)
+    whole = lower(cascade.program, mapping, Architecture.load("fusemax"), lowered.tiling)
+    assert lowered.steps < whole.steps
+    found = execute_mapped(lowered, inputs)["AV"]
+    expected = cascade.evaluate(inputs, M0=2)["AV"]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+# ------------------------------------------------------------------ what a user sees
+
+CAUSAL = "attention-causal-1pass"
+
+
+def masked_mapping(cascade: str) -> Mapping:
+    return replace(Mapping.load("fusemax-binding"), cascade=cascade, name="masked")
+
+
+def test_causal_attention_runs_the_lower_triangle_of_tiles() -> None:
+    machine = Architecture.load("fusemax")
+    for tiles in (4, 16, 64):
+        work = load("bert-base", seq_len=256 * tiles)
+        whole = simulate(work, machine, Mapping.load("fusemax-binding"))
+        result = simulate(work, machine, masked_mapping(CAUSAL))
+        assert result.schedule.steps == whole.schedule.steps * (tiles + 1) // (2 * tiles)
+        assert result.cycles < whole.cycles
+        assert any("are not run" in n for n in result.notes)
+
+
+def test_a_window_costs_the_same_per_token_at_any_length() -> None:
+    machine, mapping = (
+        Architecture.load("fusemax"),
+        masked_mapping("attention-sliding-window-1pass"),
+    )
+    per_token = []
+    for tokens in (2**14, 2**16):
+        work = load("bert-base", seq_len=tokens, W=1024)
+        result = simulate(work, machine, mapping)
+        assert "W = 1024" in result.notes
+        # A window of four tiles touches five; the first queries have less before them.
+        assert result.schedule.steps == 64 * 12 * (tokens // 256 * 5 - 10)
+        per_token.append(result.cycles / tokens)
+    assert per_token[0] == pytest.approx(per_token[1], rel=0.03)
+
+
+def test_a_mask_that_is_no_band_is_run_whole_and_says_so() -> None:
+    text = Cascade.load(CAUSAL).text().replace("<= p + M - P", "!= p")
+    cascade = Cascade.parse(text)
+    shapes = {"B": 1, "H": 1, "E": 4, "F": 4, "P": 512, "M": 512}
+    mapping = masked_mapping(cascade.name)
+    lowered = bind(cascade.program, mapping, Architecture.load("fusemax"), shapes)
+    assert lowered.steps == 4
+    assert all(e.window is None for e in lowered.einsums)
+    assert "no band" in lowered.unskipped[0]
+
+
+def test_masks_that_differ_leave_the_unmasked_einsums_alone() -> None:
+    text = Cascade.load(CAUSAL).text()
+    line = next(x for x in text.splitlines() if x.strip().startswith("SLNV"))
+    cascade = Cascade.parse(text.replace(line, line.replace("<= p + M - P", "<= p + M - P - 1")))
+    shapes = {"B": 1, "H": 1, "E": 4, "F": 4, "P": 1024, "M": 1024}
+    mapping = masked_mapping(cascade.name)
+    lowered = bind(cascade.program, mapping, Architecture.load("fusemax"), shapes)
+    assert lowered.steps == 16
+    assert "different masks" in lowered.unskipped[0]
+    count = {e.name: e.iterations for e in lowered.einsums}
+    assert count["LM"] == 10
+    assert count["RM"] == 16
+
+
+def test_a_mask_without_its_number_is_refused() -> None:
+    text = Cascade.load("attention-sliding-window-1pass").text()
+    cascade = Cascade.parse(text.replace("parameters: {W: 5}", "parameters: [W]"))
+    shapes = {"B": 1, "H": 1, "E": 4, "F": 4, "P": 512, "M": 512}
+    mapping = masked_mapping(cascade.name)
+    lowered = bind(cascade.program, mapping, Architecture.load("fusemax"), shapes)
+    with pytest.raises(InputError, match="needs a number for W"):
+        count_einsum(lowered, lowered.einsums[0])

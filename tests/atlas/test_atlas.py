@@ -1,0 +1,250 @@
+"""The atlas: what it surveys, that its page says it, and that the page works in a browser."""
+
+from __future__ import annotations
+
+import json
+import re
+from html import unescape
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from browser import chromium, document_after
+from click.testing import CliRunner
+
+from archsim import Architecture, Mapping, simulate
+from archsim.atlas.page import atlas_html
+from archsim.atlas.survey import Entry, Plan, Scenario, survey
+from archsim.cli import archsim
+from einsum_cascade import Cascade
+from einsum_cascade.library import builtin_names
+from einsum_cascade.mathml import expression_mathml, program_mathml
+from workloads import load
+
+CASCADES = ("attention-1pass", "attention-3pass", "layer-norm", "linear-attention")
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    mappings = ("fusemax-arch", "fusemax-binding", "linear-attention-by-head")
+    return Plan(
+        cascades=CASCADES,
+        machines=(Architecture.load("fusemax"), Architecture.load("flat")),
+        mappings=tuple(Mapping.load(m) for m in mappings),
+        scenarios=tuple(
+            Scenario(label=n, workload=load("bert-base", seq_len=n)) for n in ("1K", "64K")
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def entries(plan: Plan) -> tuple[Entry, ...]:
+    return survey(plan)
+
+
+@pytest.fixture(scope="module")
+def page(plan: Plan, entries: tuple[Entry, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("atlas") / "atlas.html"
+    path.write_text(atlas_html(plan, entries), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", builtin_names("cascades"))
+def test_equations_are_wellformed_and_complete(name: str) -> None:
+    program = Cascade.load(name).program
+    text = program_mathml(program).replace("&nbsp;", " ")
+    math = ElementTree.fromstring(text)
+    rows = math.findall("./mtable/mtr")
+    assert len(rows) == len(program.init) + len(program.einsums)
+    for row, einsum in zip(rows, (*program.init, *program.einsums), strict=True):
+        target, equals, value = row.findall("mtd")
+        assert "".join(target.itertext()).startswith(einsum.target.tensor)
+        assert "".join(equals.itertext()) == "="
+        said = "".join(value.itertext())
+        for access in einsum.reads:
+            assert access.tensor in said
+
+
+@pytest.mark.parametrize(
+    ("equation", "said"),
+    [
+        ("Y[m] = (A[m] + B[m]) * A[m]", "(Am+Bm)·Am"),
+        ("Y[m] = A[m] - (A[m] - B[m])", "Am-(Am-Bm)"),
+        ("Y[m] = A[m] / (A[m] + B[m])", "AmAm+Bm"),
+        ("Y[m] = (-A[m]) ** 2 + B[m]", "(-Am)2+Bm"),
+        ("Y[m] = abs(A[m]) + floor(B[m])", "|Am|+⌊Bm⌋"),
+        ("Y[m] = A[m] * B[m] where m <= 3 and not m == 1", "Am·Bmwhere m≤3∧(¬(m=1))"),
+        ("Y = A[m] + B[m] :: max[m]", "maxm(Am+Bm)"),
+        ("Y = A[m] * B[m]", "∑mAm·Bm"),
+    ],
+)
+def test_brackets_where_they_are_needed(equation: str, said: str) -> None:
+    text = f"""
+cascade: small
+ranks: {{M: things}}
+inputs: {{A: [M], B: [M]}}
+output: Y
+einsums: |
+  {equation}
+"""
+    math = program_mathml(Cascade.parse(text).program).replace("&nbsp;", " ")
+    value = ElementTree.fromstring(math).findall("./mtable/mtr/mtd")[2]
+    assert "".join(value.itertext()) == said
+
+
+def test_expressions_are_wellformed() -> None:
+    operations = Cascade.load("attention-1pass").analyze().operations
+    for expression in operations.values():
+        # The one entity sympy writes is HTML's, which XML does not know.
+        text = expression_mathml(expression).replace("&InvisibleTimes;", "")
+        assert ElementTree.fromstring(text).tag == "math"
+
+
+def test_every_run_is_what_simulate_says(plan: Plan, entries: tuple[Entry, ...]) -> None:
+    runs = [r for e in entries for r in e.runs]
+    assert len(runs) == 3 * 2 * 2
+    machines = {m.name: m for m in plan.machines}
+    mappings = {m.name: m for m in plan.mappings}
+    works = {s.label: s.workload for s in plan.scenarios}
+    for run in runs:
+        if run.machine == "flat" and run.mapping.startswith("fusemax"):
+            assert run.result is None
+            assert "array_2d cannot do" in run.refusal
+            continue
+        if run.mapping == "linear-attention-by-head" and run.length == "64K":
+            assert run.result is None
+            assert "needs 48.13 MiB" in run.refusal
+            continue
+        alone = simulate(works[run.length], machines[run.machine], mappings[run.mapping])
+        assert run.result == alone
+
+
+def test_progress_is_told_as_often_as_promised(plan: Plan) -> None:
+    told: list[str] = []
+    survey(plan, told.append)
+    assert len(told) == plan.steps
+    assert "fusemax-arch on flat at 64K" in told
+
+
+def embedded(page: Path) -> dict[str, dict[str, dict[str, object]]]:
+    found = re.search(r'id="runs">(.*?)</script>', page.read_text(encoding="utf-8"), re.DOTALL)
+    assert found
+    data: dict[str, dict[str, dict[str, object]]] = json.loads(found[1])
+    return data
+
+
+def test_the_fastest_mapping_is_shown(page: Path) -> None:
+    run = embedded(page)["runs"]["attention-1pass"]["fusemax"]["1K"]
+    assert isinstance(run, dict)
+    assert run["mapping"][0] == "fusemax-binding"
+    fastest = simulate(load("bert-base", seq_len="1K"), Architecture.load("fusemax"))
+    assert run["latency"][1] == fastest.latency_s
+    assert run["energy"][1] == fastest.energy_pj
+    assert run["use:array_1d"][1] == fastest.utilization["array_1d"]
+
+
+def test_what_does_not_run_says_why(page: Path) -> None:
+    run = embedded(page)["runs"]["attention-1pass"]["flat"]["1K"]
+    assert isinstance(run, dict)
+    assert run["mapping"][0] == "does not run"
+    assert "cannot do" in run["mapping"][2]
+
+
+def test_state_is_the_footprint_with_numbers(page: Path) -> None:
+    sized = embedded(page)["sized"]
+    assert sized["attention-3pass"]["64K"]["state"][1] == 65536  # type: ignore[index]
+    assert sized["linear-attention"]["64K"]["state"][1] == 0  # type: ignore[index]
+    assert sized["layer-norm"] == {}  # the workload has no such ranks
+
+
+def test_the_page_needs_no_network(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    outside = re.findall(r"""(?:src|href)\s*=\s*["'](?!#)[^"']*|@import|url\(""", text)
+    assert outside == []
+
+
+def test_users_texts_are_escaped() -> None:
+    text = """
+cascade: odd
+title: "<img src=x onerror=alert(1)> $rows & co"
+source: "</script><b>"
+ranks: {M: things}
+inputs: {A: [M]}
+output: Y
+einsums: |
+  Y = A[m]
+"""
+    cascade = Cascade.parse(text)
+    entry = Entry(cascade=cascade, analysis=cascade.analyze(), sized=(), runs=())
+    html = atlas_html(Plan(cascades=(), machines=(), mappings=(), scenarios=()), (entry,))
+    assert "<img" not in html
+    assert "<b>1</b>" in html
+    assert "</script><b>" not in html
+    assert "$rows & co" in unescape(html)
+
+
+def test_command_writes_the_page(tmp_path: Path) -> None:
+    arguments = ["atlas", "layer-norm", "--out", str(tmp_path / "a"), "--length", "2K"]
+    done = CliRunner().invoke(archsim, arguments)
+    assert done.exit_code == 0, done.output
+    assert 'id="cascade-layer-norm"' in (tmp_path / "a" / "atlas.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["layer-nrom", "--out", "x"], "layer-norm"),
+        (["--out", "x", "--length", "many"], "many"),
+        (["--out", "x", "--arch", "fusemaxx"], "fusemax"),
+        (["--out", "x", "--workload", "bert"], "bert-base"),
+        ([], "--out"),
+    ],
+)
+def test_mistakes(
+    arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(archsim, ["atlas", *arguments])
+    assert done.exit_code == 2
+    assert said in done.output
+    assert not Path("x").exists()
+
+
+needs_browser = pytest.mark.skipif(
+    chromium() is None, reason="no Chromium here (Debian: apt-get install chromium)"
+)
+
+
+@needs_browser
+def test_sorting_choosing_and_finding_in_a_browser(page: Path, tmp_path: Path) -> None:
+    script = """
+const heads = Array.from(table.tHead.rows[0].cells);
+const click = name => heads.find(h => h.textContent === name).querySelector("button").click();
+const order = () => Array.from(body.rows, r => r.dataset.name).join(" ");
+const cell = (name, field) => body.querySelector(
+    `tr[data-name=${name}] td[data-field=${field}]`).textContent;
+const said = [];
+click("passes"); said.push("up " + order());
+click("passes"); said.push("down " + order());
+click("latency"); said.push("latency " + order());
+said.push("before " + cell("attention-1pass", "latency"));
+length.value = "64K"; length.dispatchEvent(new Event("change"));
+said.push("after " + cell("attention-1pass", "latency"));
+machine.value = "flat"; machine.dispatchEvent(new Event("change"));
+said.push("flat " + cell("attention-1pass", "mapping"));
+find.value = "NORM"; find.dispatchEvent(new Event("input"));
+said.push("shown " + document.getElementById("shown").textContent);
+const out = document.createElement("pre"); out.id = "said"; out.textContent = said.join("\\n");
+document.body.append(out);
+"""
+    document = document_after(page, script, tmp_path)
+    found = re.search(r'<pre id="said">(.*?)</pre>', document, re.DOTALL)
+    assert found, document[-2000:]
+    said = dict(line.split(" ", 1) for line in unescape(found[1]).splitlines())
+    assert said["up"].split()[:2] == ["attention-1pass", "linear-attention"]
+    assert said["down"].split()[:2] == ["attention-3pass", "layer-norm"]
+    assert said["latency"].split()[:2] == ["attention-1pass", "linear-attention"]
+    assert said["before"] == "2.014 ms"
+    assert said["after"] == "7.403 s"
+    assert said["flat"] == "does not run"
+    assert said["shown"] == "1 of 4 cascades"

@@ -1,0 +1,66 @@
+"""Masked nests walked: what a mask leaves without a point is found point by point."""
+
+from __future__ import annotations
+
+from nest_cases import Case
+from nest_loops import Element, Step, Tag
+from nest_walker import EinsumWalk, NestWalker, allowed
+
+from archsim.lower import Lowered
+from einsum_cascade import ir
+
+
+class MaskedWalker(NestWalker):
+    """Leaves out the iterations that the Einsums of a lowering say they leave out.
+
+    A masked Einsum leaves out those in which its mask lets no point through. Any other with
+    a window leaves out the steps of the shared nest in which all masked ones are left out.
+    Tiles come whole, whatever part of them is used.
+    """
+
+    def __init__(self, case: Case, lowered: Lowered) -> None:
+        super().__init__(case.program, case.mapping, case.architecture, case.shapes, case.sizes)
+        self.windowed = {e.name for e in lowered.einsums if e.window is not None}
+
+    def walk(self, einsum: ir.Einsum) -> EinsumWalk:
+        steps = self.active(einsum)
+        found = EinsumWalk(iterations=len(steps))
+        for step in steps:
+            found.points += len(step.lanes)
+            found.allowed += sum(allowed(einsum, at, self.shapes) for _, at in step.lanes)
+        for access in einsum.reads:
+            self._operand(einsum, access, steps, found)
+        self._result(einsum, steps, found)
+        return found
+
+    def active(self, einsum: ir.Einsum) -> list[Step]:
+        """The iterations that are run."""
+        steps = self.walk_steps(einsum)
+        if einsum.name not in self.windowed:
+            return steps
+        if einsum.where is not None:
+            return [s for s in steps if any(allowed(einsum, at, self.shapes) for _, at in s.lanes)]
+        live = self.live()
+        return [s for s in steps if any(_agree(self._shared(einsum, s), key) for key in live)]
+
+    def live(self) -> set[tuple[tuple[str, int], ...]]:
+        """Shared iterations in which some masked Einsum has a point."""
+        return {
+            tuple(self._shared(e, step).items())
+            for e in self.program.einsums
+            if e.where is not None and e.name in self.windowed
+            for step in self.active(e)
+        }
+
+    def _shared(self, einsum: ir.Einsum, step: Step) -> dict[str, int]:
+        loops = zip(self.temporal(einsum), step.index, strict=True)
+        return {x.name: i for x, i in loops if x.shared}
+
+    def _tiles(
+        self, einsum: ir.Einsum, access: ir.Access, steps: list[Step], level: int
+    ) -> dict[Tag, set[Element]]:
+        return super()._tiles(einsum, access, self.walk_steps(einsum), level)
+
+
+def _agree(one: dict[str, int], other: tuple[tuple[str, int], ...]) -> bool:
+    return all(one.get(name, index) == index for name, index in other)

@@ -1,0 +1,240 @@
+"""Configurations of published models as their files write them, and their true sizes.
+
+``parameters`` are those of the published weights (the sum of the sizes of all tensors in
+the checkpoint; DeepSeek-V3 without its further-token layer, BERT with its pooler, ViT
+without its classifier).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from einsum_cascade.source import Source
+from einsum_cascade.yaml_source import read_yaml
+from workloads.huggingface import read_config
+from workloads.models import ModelConfig
+
+
+@dataclass(frozen=True)
+class Published:
+    """A model's fields and the number of its parameters."""
+
+    name: str
+    parameters: int
+    fields: dict[str, Any]
+
+
+def model_of(fields: dict[str, Any]) -> ModelConfig:
+    """The model of fields, through the text of a JSON file."""
+    return read_config(read_yaml(Source("config.json", json.dumps(fields, indent=1))))
+
+
+def _decoder(kind: str, width: int, inner: int, layers: int, heads: int, **more: Any) -> Any:
+    return {
+        "model_type": kind,
+        "hidden_size": width,
+        "intermediate_size": inner,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        **more,
+    }
+
+
+def _deepseek(kind: str, width: int, inner: int, layers: int, heads: int, **more: Any) -> Any:
+    latent = {
+        "kv_lora_rank": 512,
+        "qk_nope_head_dim": 128,
+        "qk_rope_head_dim": 64,
+        "v_head_dim": 128,
+    }
+    return _decoder(kind, width, inner, layers, heads, **latent, **more)
+
+
+LLAMA = _decoder("llama", 4096, 14336, 32, 32, num_key_value_heads=8, vocab_size=128256)
+MISTRAL = _decoder("mistral", 4096, 14336, 32, 32, num_key_value_heads=8, vocab_size=32000)
+GEMMA2 = _decoder(
+    "gemma2", 3584, 14336, 42, 16, num_key_value_heads=8, head_dim=256, vocab_size=256000
+)
+GPT_OSS = _decoder(
+    "gpt_oss",
+    2880,
+    2880,
+    24,
+    64,
+    num_key_value_heads=8,
+    head_dim=64,
+    num_local_experts=32,
+    vocab_size=201088,
+)
+DEEPSEEK_V3 = _deepseek(
+    "deepseek_v3",
+    7168,
+    18432,
+    61,
+    128,
+    q_lora_rank=1536,
+    moe_intermediate_size=2048,
+    n_routed_experts=256,
+    n_shared_experts=1,
+    num_experts_per_tok=8,
+    first_k_dense_replace=3,
+    vocab_size=129280,
+)
+MINIMAX = _decoder(
+    "minimax_text_01",
+    6144,
+    9216,
+    80,
+    64,
+    num_key_value_heads=8,
+    head_dim=128,
+    num_local_experts=32,
+    num_experts_per_tok=2,
+    attn_type_list=[0, 0, 0, 0, 0, 0, 0, 1] * 10,
+    vocab_size=200064,
+)
+MAMBA2 = {
+    "model_type": "mamba2",
+    "hidden_size": 2560,
+    "num_hidden_layers": 64,
+    "num_heads": 80,
+    "n_groups": 1,
+    "vocab_size": 50288,
+    "tie_word_embeddings": True,
+}
+T5 = {
+    "model_type": "t5",
+    "d_model": 512,
+    "d_kv": 64,
+    "d_ff": 2048,
+    "num_layers": 6,
+    "num_heads": 8,
+    "vocab_size": 32128,
+}
+
+PUBLISHED = (
+    Published("llama-3-8b", 8_030_261_248, LLAMA),
+    Published(
+        "llama-3-70b",
+        70_553_706_496,
+        _decoder("llama", 8192, 28672, 80, 64, num_key_value_heads=8, vocab_size=128256),
+    ),
+    Published(
+        "llama-2-7b", 6_738_415_616, _decoder("llama", 4096, 11008, 32, 32, vocab_size=32000)
+    ),
+    Published("mistral-7b", 7_241_732_096, MISTRAL),
+    Published(
+        "mixtral-8x7b",
+        46_702_792_704,
+        _decoder("mixtral", 4096, 14336, 32, 32, vocab_size=32000),
+    ),
+    Published(
+        "qwen2-7b",
+        7_615_616_512,
+        _decoder("qwen2", 3584, 18944, 28, 28, num_key_value_heads=4, vocab_size=152064),
+    ),
+    Published(
+        "qwen3-8b",
+        8_190_735_360,
+        _decoder("qwen3", 4096, 12288, 36, 32, num_key_value_heads=8, vocab_size=151936),
+    ),
+    Published("gemma-7b", 8_537_680_896, _decoder("gemma", 3072, 24576, 28, 16, vocab_size=256000)),
+    Published("gemma-2-9b", 9_241_705_984, GEMMA2),
+    Published(
+        "gemma-3-1b",
+        999_885_952,
+        _decoder(
+            "gemma3_text",
+            1152,
+            6912,
+            26,
+            4,
+            num_key_value_heads=1,
+            sliding_window=512,
+            vocab_size=262144,
+        ),
+    ),
+    Published("phi-2", 2_779_683_840, _decoder("phi", 2560, 10240, 32, 32, vocab_size=51200)),
+    Published("phi-3-mini", 3_821_079_552, _decoder("phi3", 3072, 8192, 32, 32, vocab_size=32064)),
+    Published("gpt-oss-20b", 20_914_757_184, GPT_OSS),
+    Published("pythia-70m", 70_426_624, _decoder("gpt_neox", 512, 2048, 6, 8, vocab_size=50304)),
+    Published(
+        "gpt-neox-20b",
+        20_554_567_680,
+        _decoder("gpt_neox", 6144, 24576, 44, 64, vocab_size=50432),
+    ),
+    Published(
+        "gpt2",
+        124_439_808,
+        {"model_type": "gpt2", "n_embd": 768, "n_layer": 12, "n_head": 12, "vocab_size": 50257},
+    ),
+    Published(
+        "bert-base-uncased", 109_482_240, _decoder("bert", 768, 3072, 12, 12, vocab_size=30522)
+    ),
+    Published("vit-base-patch16-224", 85_798_656, _decoder("vit", 768, 3072, 12, 12)),
+    Published("t5-small", 60_506_624, T5),
+    Published(
+        "flan-t5-small",
+        76_961_152,
+        T5
+        | {
+            "d_ff": 1024,
+            "num_layers": 8,
+            "num_heads": 6,
+            "feed_forward_proj": "gated-gelu",
+            "tie_word_embeddings": False,
+        },
+    ),
+    Published(
+        "deepseek-v2",
+        235_741_434_880,
+        _deepseek(
+            "deepseek_v2",
+            5120,
+            12288,
+            60,
+            128,
+            q_lora_rank=1536,
+            moe_intermediate_size=1536,
+            n_routed_experts=160,
+            n_shared_experts=2,
+            num_experts_per_tok=6,
+            first_k_dense_replace=1,
+            vocab_size=102400,
+        ),
+    ),
+    Published(
+        "deepseek-v2-lite",
+        15_706_484_224,
+        _deepseek(
+            "deepseek_v2",
+            2048,
+            10944,
+            27,
+            16,
+            q_lora_rank=None,
+            moe_intermediate_size=1408,
+            n_routed_experts=64,
+            n_shared_experts=2,
+            num_experts_per_tok=6,
+            first_k_dense_replace=1,
+            vocab_size=102400,
+        ),
+    ),
+    Published("deepseek-v3", 671_026_419_200, DEEPSEEK_V3),
+    Published("minimax-text-01", 456_089_655_296, MINIMAX),
+    Published(
+        "mamba-130m",
+        129_135_360,
+        {
+            "model_type": "mamba",
+            "hidden_size": 768,
+            "num_hidden_layers": 24,
+            "state_size": 16,
+            "vocab_size": 50280,
+        },
+    ),
+    Published("mamba2-2.7b", 2_702_599_680, MAMBA2),
+)

@@ -1,0 +1,389 @@
+"""Configurations of every family: their layers by hand, their sizes as published, bad ones."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from model_cases import (
+    DEEPSEEK_V3,
+    GEMMA2,
+    GPT_OSS,
+    LLAMA,
+    MAMBA2,
+    MINIMAX,
+    MISTRAL,
+    PUBLISHED,
+    T5,
+    Published,
+    model_of,
+)
+
+from einsum_cascade.errors import InputError, SpecError
+from einsum_cascade.source import Source
+from einsum_cascade.yaml_source import read_yaml
+from workloads import load
+from workloads.huggingface import READERS, read_config
+from workloads.models import (
+    DecayAttention,
+    Experts,
+    FeedForward,
+    LatentAttention,
+    SelectiveScan,
+    SoftmaxAttention,
+    StateSpaceDual,
+)
+
+
+@pytest.mark.parametrize("case", PUBLISHED, ids=lambda case: case.name)
+def test_parameters_are_those_of_the_published_weights(case: Published) -> None:
+    assert model_of(case.fields).parameters == case.parameters
+
+
+def test_every_reader_is_checked_against_a_published_model() -> None:
+    checked = {str(case.fields["model_type"]) for case in PUBLISHED}
+    apart = {"gemma3", "minimax", "minimax_m1", "retnet", "transnormer"}
+    assert checked | apart == set(READERS), "the others are checked by hand below"
+
+
+def test_llama() -> None:
+    model = model_of(LLAMA | {"rope_theta": 5e5, "torch_dtype": "bfloat16"})
+    assert (model.family, model.width, model.layer_count) == ("llama", 4096, 32)
+    (run,) = model.runs
+    assert run.layer.mixer == SoftmaxAttention(heads=32, kv_heads=8, qk_width=128, v_width=128)
+    assert run.layer.mixer.group == 4
+    assert run.layer.ffn == FeedForward(inner=14336, gated=True)
+    # Projections 4096 x (4096 + 1024 + 1024 + 4096), three products, two norms.
+    assert run.layer.parameters(4096) == 4096 * 10240 + 3 * 4096 * 14336 + 2 * 4096
+    # Without the field there are as many heads of keys as of queries.
+    mixer = model_of({k: v for k, v in LLAMA.items() if k != "num_key_value_heads"}).layer(0).mixer
+    assert isinstance(mixer, SoftmaxAttention)
+    assert (mixer.kv_heads, mixer.kind) == (32, "MHA")
+
+
+def test_biases_of_llama() -> None:
+    plain, biased = model_of(LLAMA), model_of(LLAMA | {"attention_bias": True, "mlp_bias": True})
+    more = (4096 + 2 * 1024 + 4096) + (2 * 14336 + 4096)
+    assert biased.layer_parameters - plain.layer_parameters == 32 * more
+
+
+def windows(fields: dict[str, Any]) -> list[int | None]:
+    model = model_of(fields)
+    mixers = [model.layer(i).mixer for i in range(model.layer_count)]
+    return [m.window for m in mixers if isinstance(m, SoftmaxAttention)]
+
+
+def test_windows_of_each_family() -> None:
+    assert windows(MISTRAL) == [4096] * 32, "the default of MistralConfig"
+    assert windows(MISTRAL | {"sliding_window": None}) == [None] * 32
+    assert windows(GEMMA2) == [4096, None] * 21
+    gemma3 = next(c.fields for c in PUBLISHED if c.name == "gemma-3-1b")
+    assert windows(gemma3) == ([512] * 5 + [None]) * 4 + [512] * 2
+    qwen = next(c.fields for c in PUBLISHED if c.name == "qwen2-7b")
+    assert windows(qwen) == [None] * 28
+    on = {"use_sliding_window": True, "sliding_window": 100, "max_window_layers": 20}
+    assert windows(qwen | on) == [None] * 20 + [100] * 8
+    assert windows(GPT_OSS) == [128, None] * 12
+    named = ["full_attention"] * 41 + ["sliding_attention"]
+    assert windows(GEMMA2 | {"layer_types": named}) == [None] * 41 + [4096]
+
+
+def test_runs_group_equal_layers() -> None:
+    model = model_of(GEMMA2)
+    assert len(model.runs) == 42
+    assert [run.count for run in model.kinds()] == [21, 21]
+    assert [run.count for run in model_of(DEEPSEEK_V3).runs] == [3, 58]
+    assert [run.count for run in model_of(MINIMAX).runs] == [7, 1] * 10
+
+
+def test_softcaps_sinks_and_norms_are_kept() -> None:
+    gemma, oss = model_of(GEMMA2).layer(0).mixer, model_of(GPT_OSS).layer(0).mixer
+    assert isinstance(gemma, SoftmaxAttention)
+    assert isinstance(oss, SoftmaxAttention)
+    assert (gemma.softcap, gemma.sinks, gemma.qk_norm) == (50.0, False, False)
+    assert (oss.softcap, oss.sinks) == (None, True)
+    qwen = model_of(next(c.fields for c in PUBLISHED if c.name == "qwen3-8b")).layer(0).mixer
+    assert isinstance(qwen, SoftmaxAttention)
+    assert qwen.qk_norm
+
+
+def test_text_inside_a_model_of_several_inputs() -> None:
+    """Gemma 3's own files leave out what equals the defaults of ``Gemma3TextConfig``."""
+    inner = {
+        "model_type": "gemma3_text",
+        "hidden_size": 2560,
+        "intermediate_size": 10240,
+        "num_hidden_layers": 34,
+        "sliding_window": 1024,
+    }
+    model = model_of({"model_type": "gemma3", "text_config": inner, "vision_config": {}})
+    assert model == model_of(inner | {"model_type": "gemma3"})
+    assert model.layer(5).mixer == SoftmaxAttention(
+        heads=8, kv_heads=4, qk_width=256, v_width=256, qk_norm=True
+    )
+
+
+def test_encoders_and_decoders() -> None:
+    model = model_of(T5 | {"num_decoder_layers": 4})
+    encoder, decoder = model.runs
+    assert (encoder.count, decoder.count) == (6, 4)
+    assert encoder.layer.cross is None
+    assert decoder.layer.cross == SoftmaxAttention(
+        heads=8, kv_heads=8, qk_width=64, v_width=64, causal=False
+    )
+    mixers = [run.layer.mixer for run in model.runs]
+    assert [m.causal for m in mixers if isinstance(m, SoftmaxAttention)] == [False, True]
+    vit = model_of(next(c.fields for c in PUBLISHED if c.name == "vit-base-patch16-224"))
+    assert vit.tokens == 197
+
+
+def test_deepseek() -> None:
+    model = model_of(DEEPSEEK_V3)
+    dense, sparse = model.layer(2), model.layer(3)
+    assert dense.ffn == FeedForward(inner=18432, gated=True)
+    assert sparse.ffn == Experts(experts=256, per_token=8, inner=2048, shared_inner=2048)
+    assert sparse.mixer == LatentAttention(
+        heads=128, q_rank=1536, kv_rank=512, nope_width=128, rope_width=64, v_width=128
+    )
+    # 37 billion parameters meet a token, of which 0.9 in the input embedding do not multiply.
+    idle = 58 * (256 - 8) * 3 * 7168 * 2048
+    assert model.parameters is not None
+    assert model.parameters - idle == 37_552_297_472
+    assert sparse.ffn.weights(7168) - sparse.ffn.active_weights(7168) == idle // 58
+
+
+def test_minimax() -> None:
+    model = model_of(MINIMAX)
+    assert isinstance(model.layer(0).mixer, DecayAttention)
+    assert model.layer(7).mixer == SoftmaxAttention(heads=64, kv_heads=8, qk_width=128, v_width=128)
+    native = {k: v for k, v in MINIMAX.items() if k != "attn_type_list"}
+    kinds = (["linear_attention"] * 7 + ["full_attention"]) * 10
+    again = model_of(native | {"model_type": "minimax", "layer_types": kinds})
+    assert again.runs == model.runs
+    assert model_of(MINIMAX | {"model_type": "minimax_m1"}) == model
+    alternating = model_of(native | {"model_type": "minimax", "num_hidden_layers": 4})
+    assert [run.layer.mixer.kind for run in alternating.runs] == ["GQA", "lightning"] * 2
+
+
+def test_state_spaces() -> None:
+    assert model_of(MAMBA2).layer(0).mixer == StateSpaceDual(
+        heads=80, head_width=64, state=128, groups=1, conv_width=4, chunk=256
+    )
+    mamba = next(c.fields for c in PUBLISHED if c.name == "mamba-130m")
+    assert model_of(mamba).layer(0).mixer == SelectiveScan(
+        inner=1536, state=16, dt_rank=48, conv_width=4
+    )
+    mixer = model_of(mamba | {"time_step_rank": 10}).layer(0).mixer
+    assert isinstance(mixer, SelectiveScan)
+    assert mixer.dt_rank == 10
+
+
+def test_retention_by_either_naming() -> None:
+    model = model_of(
+        {
+            "model_type": "retnet",
+            "hidden_size": 2048,
+            "num_hidden_layers": 24,
+            "num_heads": 8,
+            "vocab_size": 32000,
+        }
+    )
+    layer = model.layer(0)
+    assert isinstance(layer.mixer, DecayAttention)
+    assert (layer.mixer.qk_width, layer.mixer.v_width) == (256, 512)
+    assert layer.ffn == FeedForward(inner=2816, gated=True)
+    # Q, K, V, gate and output: (1 + 1 + 2 + 2 + 2) x 2048 x 2048.
+    assert layer.parameters(2048) == 8 * 2048**2 + 3 * 2048 * 2816 + 2 * 2048 + 512
+    other = model_of(
+        {
+            "model_type": "retnet",
+            "decoder_embed_dim": 2048,
+            "decoder_value_embed_dim": 4096,
+            "decoder_retention_heads": 8,
+            "decoder_ffn_embed_dim": 2816,
+            "decoder_layers": 24,
+        }
+    )
+    assert other.layer(0).mixer == layer.mixer
+    assert other.parameters is None, "the vocabulary is not given"
+
+
+def test_transnormer() -> None:
+    model = model_of(
+        {
+            "model_type": "transnormer",
+            "decoder_embed_dim": 40,
+            "decoder_layers": 3,
+            "decoder_attention_heads": 5,
+            "hidden_dim": 80,
+            "glu_dim": 70,
+            "vocab_size": 11,
+        }
+    )
+    mixer = model.layer(0).mixer
+    assert isinstance(mixer, DecayAttention)
+    assert (mixer.heads, mixer.qk_width, mixer.v_width) == (5, 16, 16)
+    assert model.parameters == 3 * (5 * 40 * 80 + 3 * 40 * 70) + 2 * 11 * 40
+
+
+def test_a_class_name_says_the_family_too() -> None:
+    fields = {k: v for k, v in LLAMA.items() if k != "model_type"}
+    assert model_of(fields | {"architectures": ["LlamaForCausalLM"]}) == model_of(LLAMA)
+    oss = {k: v for k, v in GPT_OSS.items() if k != "model_type"}
+    assert model_of(oss | {"architectures": ["GptOssForCausalLM"]}).family == "gpt_oss"
+    neox = next(c.fields for c in PUBLISHED if c.name == "pythia-70m")
+    plain = {k: v for k, v in neox.items() if k != "model_type"}
+    assert model_of(plain | {"architectures": ["GPTNeoXForCausalLM"]}) == model_of(neox)
+
+
+NOT_SIZES = (0, -1, 2.5, 4096.0, True, False, "32", "4K", None, [32], {}, 10**16)
+
+
+@pytest.mark.parametrize("wrong", NOT_SIZES, ids=str)
+@pytest.mark.parametrize("field", ["hidden_size", "num_attention_heads", "intermediate_size"])
+def test_what_is_no_size(tmp_path: Path, field: str, wrong: object) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(LLAMA | {field: wrong}, indent=1), encoding="utf-8")
+    with pytest.raises(SpecError) as caught:
+        load(str(path))
+    where = list(LLAMA).index(field) + 2
+    assert re.search(
+        rf"config\.json:{where}:\d+: {field}: expected a whole number", str(caught.value)
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        ({"num_attention_heads": 33}, "num_attention_heads: 33 does not divide hidden_size, 4096"),
+        (
+            {"num_key_value_heads": 5},
+            "num_key_value_heads: 5 does not divide num_attention_heads, 32",
+        ),
+        ({"num_hidden_layers": 10**6}, "num_hidden_layers: expected a whole number up to 100000"),
+        ({"model_type": "lama"}, "models of type 'lama' are not read"),
+        ({"model_type": "lama"}, "did you mean 'llama'? known: bert, deepseek_v2"),
+        ({"model_type": "zzz"}, "known: bert, deepseek_v2"),
+        ({"model_type": 3}, "model_type: expected a text, got the number 3"),
+        ({"model_type": None}, "model_type: expected a text, got nothing"),
+        ({"attention_bias": "yes"}, "attention_bias: expected true or false"),
+    ],
+)
+def test_fields_that_do_not_fit(change: dict[str, Any], wanted: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        model_of(LLAMA | change)
+    assert wanted in str(caught.value)
+    assert re.search(r"config\.json:\d+:\d+: ", str(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [
+        (MINIMAX | {"attn_type_list": [0, 1]}, "expected one entry for each of 80 layers"),
+        (MINIMAX | {"attn_type_list": [2] * 80}, "entry 0: expected 0 or 1, got 2"),
+        (MINIMAX | {"attn_type_list": [0, True] * 40}, "entry 1: expected 0 or 1, got true"),
+        (MINIMAX | {"attn_type_list": 0}, "expected a list with an entry a layer, got 0"),
+        (GEMMA2 | {"layer_types": ["full_attention"]}, "one entry for each of 42 layers"),
+        (GEMMA2 | {"layer_types": ["full_atention"] * 42}, "did you mean 'full_attention'?"),
+        (
+            MISTRAL | {"layer_types": ["sliding_attention"] * 32, "sliding_window": None},
+            "'sliding_attention' needs a sliding_window",
+        ),
+        (GEMMA2 | {"attn_logit_softcapping": -1}, "expected a number above 0"),
+        (GEMMA2 | {"attn_logit_softcapping": "50"}, "expected a number, got the text '50'"),
+        (DEEPSEEK_V3 | {"num_experts_per_tok": 257}, "goes to 257 experts, there are 256"),
+        (MAMBA2 | {"head_dim": 63}, "80 heads of head_dim 63 are not the expanded width"),
+        (MAMBA2 | {"n_groups": 3}, "n_groups: 3 does not divide num_heads, 80"),
+        (T5 | {"feed_forward_proj": "half-gelu"}, "such as 'relu' or 'gated-gelu'"),
+        (T5 | {"d_kv": -64}, "d_kv: expected a whole number, at least 1, got -64"),
+        (MAMBA2 | {"model_type": "vit"}, "'num_attention_heads' is missing"),
+        (
+            MAMBA2 | {"model_type": "mamba", "time_step_rank": "x"},
+            "time_step_rank: expected a whole number, got the text 'x'",
+        ),
+        ({"model_type": "gemma3", "text_config": 3}, "got the number 3"),
+        ({"hidden_size": 3}, "the field 'model_type' is missing"),
+        ({"architectures": []}, "the field 'model_type' is missing"),
+        ({"architectures": ["FalconForCausalLM"]}, "models of type 'FalconForCausalLM'"),
+    ],
+)
+def test_what_else_is_refused(fields: dict[str, Any], wanted: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        model_of(fields)
+    assert wanted in str(caught.value)
+
+
+@pytest.mark.parametrize("family", sorted(READERS))
+def test_missing_fields_are_all_named(family: str) -> None:
+    """An empty configuration of a family names several fields, never only the first."""
+    with pytest.raises(SpecError) as caught:
+        model_of({"model_type": family})
+    missing = re.findall(r"the field '(\w+)' is missing", str(caught.value))
+    assert len(missing) >= 2
+    assert len(set(missing)) == len(missing)
+
+
+def _junk() -> st.SearchStrategy[Any]:
+    scalar = (
+        st.none()
+        | st.booleans()
+        | st.integers(-3, 300)
+        | st.integers()
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.text(max_size=8)
+    )
+    return st.recursive(
+        scalar,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+        max_leaves=5,
+    )
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> dict[str, Any]:
+    """A published configuration with a few fields taken out or replaced."""
+    fields = dict(draw(st.sampled_from(PUBLISHED)).fields)
+    for name in draw(st.lists(st.sampled_from(sorted(fields)), max_size=3)):
+        if draw(st.booleans()):
+            fields.pop(name, None)
+        else:
+            fields[name] = draw(_junk())
+    if draw(st.booleans()):
+        fields["model_type"] = draw(st.sampled_from(sorted(READERS)))
+    return fields
+
+
+@settings(deadline=None, max_examples=300)
+@given(damaged())
+def test_only_our_errors_on_damaged_configurations(fields: dict[str, Any]) -> None:
+    try:
+        model = model_of(fields)
+    except InputError:
+        return
+    assert model.layer_parameters > 0
+    assert sum(run.count for run in model.kinds()) == model.layer_count
+
+
+@settings(
+    deadline=None,
+    max_examples=150,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(_junk(), st.sampled_from(["", "workload", "config"]))
+def test_only_our_errors_on_any_json(tmp_path: Path, value: Any, under: str) -> None:
+    path = tmp_path / "any.json"
+    path.write_text(json.dumps({under: value} if under else value), encoding="utf-8")
+    with pytest.raises(InputError):
+        load(str(path))
+
+
+def test_a_file_that_is_cut_off() -> None:
+    text = json.dumps(LLAMA, indent=1)
+    for end in range(1, len(text), 7):
+        with pytest.raises(InputError):
+            read_config(read_yaml(Source("config.json", text[:end])))

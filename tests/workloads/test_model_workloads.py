@@ -1,0 +1,383 @@
+"""Workloads from models: which layer, which tokens, how shared heads are computed."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from model_cases import DEEPSEEK_V3, GEMMA2, LLAMA, MAMBA2, MINIMAX, PUBLISHED, T5, model_of
+
+from einsum_cascade import Cascade
+from einsum_cascade.errors import SpecError
+from workloads import load
+
+RANKS = ("B", "H", "E", "F", "P", "M")
+MODELS = (
+    "llama-3-8b",
+    "llama-3-70b",
+    "qwen3-8b",
+    "mistral-7b",
+    "gemma-2-9b",
+    "deepseek-v3",
+    "minimax-text-01",
+    "mamba-2-2.7b",
+    "transnormerllm-15b",
+    "vit-b-16",
+)
+
+
+def write(folder: Path, fields: dict[str, Any], name: str = "config.json") -> str:
+    path = folder / name
+    path.write_text(json.dumps(fields, indent=1), encoding="utf-8")
+    return str(path)
+
+
+def shapes(name: str, ranks: tuple[str, ...] = RANKS, **fields: Any) -> dict[str, int]:
+    return load(name, **fields).shapes_for(ranks)
+
+
+@pytest.mark.parametrize("name", [n for n in MODELS if n != "mamba-2-2.7b"])
+def test_shipped_models_have_their_published_size_and_a_source(name: str) -> None:
+    work = load(name)
+    known = {case.name: case.parameters for case in PUBLISHED} | {"vit-b-16": 85_798_656}
+    assert work.model is not None
+    assert work.name == name
+    if name == "transnormerllm-15b":
+        assert work.model.parameters == pytest.approx(15e9, rel=0.01)
+        assert "unverified" in work.source
+    else:
+        assert work.model.parameters == known[name]
+        assert "arXiv" in work.source
+
+
+def test_a_model_without_a_cascade_is_refused_until_one_is_named() -> None:
+    with pytest.raises(SpecError, match="no cascade ships for the prefill of SSD layers"):
+        load("mamba-2-2.7b")
+    work = load("mamba-2-2.7b", cascade="lightning-attention", seq_len=100)
+    assert work.model is not None
+    assert work.model.parameters == 2_702_599_680
+    # C and B are queries and keys 128 wide, X the values, 64 wide.
+    assert work.shapes_for(RANKS) == {"B": 1, "H": 80, "E": 128, "F": 64, "P": 100, "M": 100}
+
+
+def test_a_configuration_is_a_workload(tmp_path: Path) -> None:
+    path = write(tmp_path, LLAMA)
+    work = load(path, batch=2, seq_len="1K")
+    assert (work.name, work.cascade, work.phase) == (path, "attention-1pass", "prefill")
+    assert (work.model_width, work.ffn_width) == (4096, 14336)
+    assert dict(work.shapes) == {"B": 2, "H": 32, "E": 128, "F": 128, "P": 1024, "M": 1024}
+    assert load(path).shape("P") == 4096
+    assert "seq_len was not given: 4096 tokens are taken" in load(path).notes
+    # The same text is YAML, may stand inside a workload, and may be named by one.
+    yaml = tmp_path / "same.yaml"
+    yaml.write_text((tmp_path / "config.json").read_text(encoding="utf-8"), encoding="utf-8")
+    assert load(str(yaml)).shapes == load(path).shapes
+    inside = write(tmp_path, {"workload": {"config": LLAMA, "seq_len": 7}}, "in.json")
+    assert load(inside).shape("M") == 7
+    beside = write(tmp_path, {"workload": {"config": "config.json", "seq_len": 7}}, "by.json")
+    assert load(beside).model == load(inside).model
+    over = write(tmp_path, {"workload": {"model": "./config.json", "seq_len": 7}}, "over.json")
+    assert load(over).model == load(inside).model
+
+
+def test_phases() -> None:
+    assert shapes("llama-3-70b", seq_len=100)["M"] == 100
+    decode = load("llama-3-70b", phase="decode", cached_len=8191, batch=3)
+    assert dict(decode.shapes) == {"B": 3, "H": 64, "E": 128, "F": 128, "P": 1, "M": 8192}
+    chunk = load("llama-3-70b", phase="chunked-prefill", cached_len=1000, seq_len=24)
+    assert (chunk.shape("P"), chunk.shape("M")) == (24, 1024)
+    start = load("llama-3-70b", phase="chunked-prefill", cached_len=0, seq_len=24)
+    assert (start.shape("P"), start.shape("M")) == (24, 24)
+    # Phases are not only for models.
+    bert = load("bert-base", phase="decode", cached_len=9)
+    assert (bert.shape("P"), bert.shape("M"), bert.shape("H")) == (1, 10, 12)
+    assert load("bert-base", phase="decode", cached_len=9, M=4).shape("M") == 4
+
+
+def test_a_phase_lies_over_the_lengths_of_a_file(tmp_path: Path) -> None:
+    fields = {"model": "llama-3-8b", "phase": "decode", "cached_len": 5}
+    path = write(tmp_path, {"workload": fields})
+    assert load(path).shape("M") == 6
+    assert load(path, cached_len=7).shape("M") == 8
+    again = load(path, phase="prefill", seq_len=3)
+    assert (again.shape("P"), again.shape("M")) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [
+        ({"phase": "decode"}, "phase: 'decode' needs cached_len"),
+        ({"phase": "chunked-prefill"}, "phase: 'chunked-prefill' needs cached_len"),
+        ({"cached_len": 3}, "cached_len: a prefill starts from an empty cache"),
+        ({"phase": "decode", "cached_len": 3, "seq_len": 3}, "seq_len: decoding computes one"),
+        ({"phase": "decoding", "cached_len": 3}, "did you mean 'decode'?"),
+        ({"phase": "decode", "cached_len": -1}, "at least 0, got -1"),
+        ({"phase": "decode", "cached_len": 2.5}, "expected a whole number, got 2.5"),
+        ({"phase": 3}, "phase: expected 'prefill'"),
+        ({"layer": 32}, "layer: the model's layers are 0 to 31, got 32"),
+        ({"layer": -1}, "layer: expected a whole number, at least 0"),
+        ({"H": 30}, "H: 30 query heads are not groups of 4"),
+    ],
+)
+def test_what_does_not_fit(fields: dict[str, Any], wanted: str) -> None:
+    with pytest.raises(SpecError, match=re.escape(wanted)):
+        load("llama-3-8b", **fields)
+
+
+def test_layers_are_chosen(tmp_path: Path) -> None:
+    path = write(tmp_path, MINIMAX)
+    assert (load(path).layer, load(path).cascade) == (0, "lightning-attention")
+    softmax = load(path, layer=7)
+    assert (softmax.cascade, softmax.shapes_for(RANKS)["H"]) == ("attention-1pass", 8)
+    assert load(write(tmp_path, T5)).layer == 0
+    mostly = MINIMAX | {"attn_type_list": [0] + [1] * 79}
+    assert load(write(tmp_path, mostly)).layer == 1
+
+
+def test_recurrent_layers_outside_a_prefill_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, MINIMAX)
+    with pytest.raises(SpecError, match="the decode of lightning layers") as caught:
+        load(path, phase="decode", cached_len=10)
+    assert "(the model has GQA, lightning)" in str(caught.value)
+    assert load(path, phase="decode", cached_len=10, layer=7).shape("M") == 11
+
+
+def test_windows(tmp_path: Path) -> None:
+    path = write(tmp_path, GEMMA2)
+    assert load(path, seq_len=4096).shape("M") == 4096
+    for phase in (
+        {"seq_len": 4097},
+        {"phase": "chunked-prefill", "cached_len": 1, "seq_len": 4096},
+    ):
+        with pytest.raises(SpecError, match="a window of 4096 keys") as caught:
+            load(path, **phase)
+        assert re.search(r"seq_len=409[67]: ", str(caught.value))
+    assert load(path, seq_len=4097, layer=1).shape("M") == 4097
+    assert load(path, phase="decode", cached_len=4095).shape("M") == 4096
+    long = load(path, phase="decode", cached_len=9999)
+    assert long.shape("M") == 4096
+    assert "the window lets the query see 4096 of 10000 keys" in long.notes
+    assert "the soft cap of scores at 50 (a tanh each) is not counted" in long.notes
+
+
+def test_heads_that_share_keys_are_rows_of_one() -> None:
+    work = load("llama-3-8b", seq_len=100)
+    assert work.shapes_for(RANKS) == {"B": 1, "H": 8, "E": 128, "F": 128, "P": 400, "M": 100}
+    (note,) = (n for n in work.parts[0].notes_for(RANKS) if "share" in n)
+    assert "H = 32 / 4, P = 4 x 100" in note
+    # A cascade with ranks for such heads is given them: H cut into G groups of S.
+    assert work.shapes_for((*RANKS, "G", "S")) == {
+        "B": 1,
+        "H": 32,
+        "S": 4,
+        "E": 128,
+        "F": 128,
+        "P": 100,
+        "M": 100,
+    }
+    assert work.parts[0].folded_for((*RANKS, "G", "S")) == 1
+    # Part of the heads, as on one of several machines.
+    assert shapes("llama-3-8b", H=8, P=3)["H"] == 2
+    assert shapes("llama-3-8b", H=8, P=3)["P"] == 12
+    assert shapes("bert-base")["H"] == 12
+    assert load("bert-base").parts[0].notes_for(RANKS) == ()
+
+
+def test_folding_computes_the_same_numbers() -> None:
+    """Against attention with keys and values repeated for every query head."""
+    batch, heads, kv_heads, tokens, keys, width = 2, 6, 2, 3, 8, 4
+    rng = np.random.default_rng(0)
+    q = rng.normal(size=(batch, heads, tokens, width))
+    k, v = rng.normal(size=(2, batch, kv_heads, keys, width))
+    attention, group = Cascade.load("attention-1pass"), heads // kv_heads
+    repeated = {"Q": q, "K": k.repeat(group, axis=1), "V": v.repeat(group, axis=1)}
+    whole = attention.evaluate(repeated, M0=4)["AV"]
+    rows = q.reshape(batch, kv_heads, group * tokens, width)
+    folded = attention.evaluate({"Q": rows, "K": k, "V": v}, M0=4)["AV"]
+    np.testing.assert_allclose(np.reshape(folded, whole.shape), whole, rtol=1e-13)
+
+
+def test_latent_attention() -> None:
+    prefill = load("deepseek-v3", seq_len=100)
+    assert prefill.shapes_for(RANKS) == {"B": 1, "H": 128, "E": 192, "F": 128, "P": 100, "M": 100}
+    decode = load("deepseek-v3", phase="decode", cached_len=99, batch=2)
+    assert decode.shapes_for(RANKS) == {"B": 2, "H": 1, "E": 576, "F": 512, "P": 128, "M": 100}
+    notes = " ".join(decode.parts[0].notes_for(RANKS))
+    assert "1088 words a token instead of 576" in notes
+    # A cascade on the latent itself takes every width as it is.
+    latent = (*RANKS[:2], "D", "R", "L", "F", "P", "M")
+    for work in (prefill, decode):
+        found = work.shapes_for(latent)
+        assert (found["D"], found["R"], found["L"], found["F"]) == (128, 64, 512, 128)
+        assert (found["H"], found["P"]) == (128, work.shape("P"))
+    # All heads share the one key, however many are computed here.
+    assert shapes("deepseek-v3", phase="decode", cached_len=99, H=16)["P"] == 16
+
+
+def test_what_the_mask_leaves_is_said() -> None:
+    """1 + 2 + ... + 100 pairs, and 50 x 1000 + 1 + ... + 50."""
+    full, chunk = (
+        load("llama-3-8b", seq_len=100),
+        load("llama-3-8b", phase="chunked-prefill", cached_len=1000, seq_len=50),
+    )
+    assert any("10000 scores a query head are computed, 5050 of them" in n for n in full.notes)
+    assert any("52500 scores a query head are computed, 51275 of" in n for n in chunk.notes)
+    for work in (load("llama-3-8b", phase="decode", cached_len=9), load("vit-b-16")):
+        assert not any("mask" in note for note in work.notes)
+    assert any("every query meets every key" in n for n in load("llama-3-8b", P=3).notes)
+
+
+def test_an_image_has_its_own_length() -> None:
+    assert (load("vit-b-16").shape("P"), load("vit-b-16").batch) == (197, 64)
+    larger = load("vit-b-16", seq_len=577)
+    assert larger.shape("M") == 577
+
+
+def test_fields_of_the_model_are_changed_by_a_setting() -> None:
+    from einsum_cascade.yaml_edit import parse_setting
+
+    def changed(*texts: str) -> Any:
+        return load("llama-3-8b", [parse_setting(text) for text in texts])
+
+    assert changed("config.num_key_value_heads=1").shapes_for(RANKS)["H"] == 1
+    assert changed("config.num_hidden_layers=3").model.layer_count == 3
+    with pytest.raises(SpecError, match=r"--set config.num_attention_heads=33: "):
+        changed("config.num_attention_heads=33")
+    with pytest.raises(SpecError, match="did you mean 'config'"):
+        changed("confg.num_hidden_layers=3")
+
+
+def test_another_model_takes_nothing_of_the_one_below(tmp_path: Path) -> None:
+    write(tmp_path, LLAMA)
+    path = write(tmp_path, {"workload": {"model": "bert-base", "config": "config.json"}}, "w.json")
+    work = load(path)
+    assert (work.shape("H"), work.shape("E"), work.model_width) == (32, 128, 4096)
+    assert work.batch == 64, "how much is computed is no part of a model"
+
+
+@pytest.mark.parametrize(
+    ("config", "wanted"),
+    [
+        ("none.json", "there is no file"),
+        ([1], "expected the fields of a model or a file, got a list"),
+        (3, "expected the fields of a model or a file, got the number 3"),
+        (None, "expected the fields of a model or a file, got nothing"),
+        ({}, "the field 'model_type' is missing"),
+        ("w.json", "is no model's configuration"),
+    ],
+)
+def test_a_wrong_configuration(tmp_path: Path, config: Any, wanted: str) -> None:
+    path = write(tmp_path, {"workload": {"config": config}}, "w.json")
+    with pytest.raises(SpecError, match=wanted) as caught:
+        load(path)
+    assert re.search(r"w\.json:\d+:\d+: ", str(caught.value))
+
+
+def test_models_of_one_shape_everywhere() -> None:
+    """The model in a workload is the one that its fields alone give."""
+    assert load("deepseek-v3").model is not None
+    fields = model_of(DEEPSEEK_V3)
+    shipped = load("deepseek-v3").model
+    assert shipped is not None
+    assert (shipped.runs, shipped.width) == (fields.runs, fields.width)
+    assert model_of(MAMBA2).layer_count == 64
+
+
+def test_sizes_that_together_are_too_large(tmp_path: Path) -> None:
+    """Each of them may be as large, what they make may not."""
+    vit = {
+        "model_type": "vit",
+        "hidden_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "intermediate_size": 8,
+        "image_size": 10**15,
+        "patch_size": 1,
+    }
+    with pytest.raises(SpecError, match=r"M: these sizes together make 1e\+30, more than 1e15"):
+        load(write(tmp_path, vit))
+    with pytest.raises(SpecError, match=r"P: these sizes together make 4e\+15"):
+        shapes("llama-3-8b", seq_len=10**15)
+    assert load("llama-3-8b", phase="decode", cached_len=10**15 - 1).shape("M") == 10**15
+    with pytest.raises(SpecError, match="M: these sizes"):
+        load("llama-3-8b", phase="decode", cached_len=10**15)
+
+
+def test_a_json_file_that_is_no_workload(tmp_path: Path) -> None:
+    path = write(tmp_path, {"d_model": 2560, "n_layer": 64})
+    with pytest.raises(
+        SpecError, match=r"config\.json:1:1: .* a model's fields with its 'model_type'"
+    ):
+        load(path)
+
+
+DENSE = ("llama-3-8b", "llama-3-70b", "qwen3-8b", "mistral-7b", "gemma-2-9b", "vit-b-16")
+
+
+@pytest.mark.parametrize("name", DENSE)
+@pytest.mark.parametrize("scope", ["block", "model"])
+def test_linear_layers_hold_the_weights_of_the_model(name: str, scope: str) -> None:
+    work = load(name, scope=scope)
+    assert work.model is not None
+    layers = [(work.model.layer(0), 1)] if scope == "block" else []
+    layers = layers or [(run.layer, run.count) for run in work.model.kinds()]
+    weights = sum(
+        times * (layer.parameters(work.model.width) - layer.other_parameters)
+        for layer, times in layers
+    )
+    found = 0
+    for part in work.parts:
+        shape = dict(part.shapes)
+        if "J" in shape:
+            products = 2 if part.cascade == "linear-layer-swiglu" else 1
+            found += part.times * products * shape["D"] * shape["J"]
+    assert found == weights
+
+
+def test_scopes_of_a_decoding_model() -> None:
+    work = load("llama-3-8b", scope="model", phase="decode", cached_len=99, batch=4)
+    parts = {part.name: part for part in work.parts}
+    assert {part.times for part in work.parts} == {32}
+    assert dict(parts["key-projection"].shapes) == {"N": 4, "D": 4096, "J": 1024}
+    assert parts["attention"].shapes_for(RANKS)["M"] == 100
+    assert parts["attention"].shapes_for(RANKS)["P"] == 4
+    assert parts["ffn-up"].cascade == "linear-layer-swiglu"
+    assert "all 32 layers; embeddings and output head are not counted" in work.left_out
+    assert not any("alone" in note for part in work.parts for note in part.notes)
+    assert any("alone: 32 of the model's 32 layers" in n for n in load("llama-3-8b").parts[0].notes)
+
+
+def test_a_stack_of_two_kinds_of_layers() -> None:
+    work = load("gemma-2-9b", scope="model", phase="decode", cached_len=9999)
+    keys = [(p.times, dict(p.shapes)["M"]) for p in work.parts if p.cascade == "attention-1pass"]
+    assert keys == [(21, 4096), (21, 10000)]
+    assert "the gate's activation function, gelu, is counted as SiLU" in work.left_out
+    with pytest.raises(SpecError, match="M: given by hand for one kind of layer"):
+        assert load("gemma-2-9b", scope="model", M=5).parts
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "wanted"),
+    [
+        ("deepseek-v3", {"scope": "block", "layer": 3}, "projections of MLA layers, a mixture"),
+        ("deepseek-v3", {"scope": "model"}, "does not have the projections of MLA layers, a"),
+        ("minimax-text-01", {"scope": "model"}, "does not have the projections of lightning"),
+        ("minimax-text-01", {"scope": "block", "layer": 7}, "does not have a mixture of experts"),
+        ("llama-3-8b", {"layers": 3}, "layers: the model's configuration says this"),
+        ("llama-3-8b", {"ffn_width": 3}, "ffn_width: the model's configuration says this"),
+    ],
+)
+def test_what_scopes_do_not_have(name: str, fields: dict[str, Any], wanted: str) -> None:
+    with pytest.raises(SpecError, match=re.escape(wanted)):
+        assert load(name, **fields).parts
+
+
+def test_a_decoder_that_attends_to_an_encoder_is_no_block(tmp_path: Path) -> None:
+    path = write(tmp_path, T5)
+    assert load(path, scope="block", seq_len=8).parts[-2].cascade == "linear-layer-relu"
+    with pytest.raises(SpecError, match="attention to an encoder"):
+        assert load(path, scope="block", seq_len=8, layer=6).parts

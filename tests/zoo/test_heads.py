@@ -1,0 +1,101 @@
+"""Heads that share keys and values: groups, one for all, and latents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from einsum_cascade import Cascade
+from workloads.references import find_reference
+
+
+def reference(name: str, **arguments: Any) -> Any:
+    found = find_reference(name)
+    assert found is not None
+    return found(**arguments)["AV"]
+
+
+def draw(seed: int, **shapes: tuple[int, ...]) -> dict[str, Any]:
+    rng = np.random.default_rng(seed)
+    return {name: rng.normal(size=shape) for name, shape in shapes.items()}
+
+
+def latent(seed: int, P: int = 3, M: int = 7) -> dict[str, Any]:
+    H, D, R, L, F = 3, 4, 2, 5, 6
+    return draw(
+        seed,
+        QN=(2, H, P, D),
+        QR=(2, H, P, R),
+        C=(2, M, L),
+        KR=(2, M, R),
+        WK=(H, D, L),
+        WV=(H, F, L),
+    )
+
+
+def close(found: Any, wanted: Any) -> None:
+    np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("M0", [1, 2, 3, 7, 9])
+@pytest.mark.parametrize("P", [1, 3])
+def test_absorbed_is_naive(M0: int, P: int) -> None:
+    inputs = latent(M0, P=P)
+    naive = Cascade.load("mla-naive").evaluate(inputs, M0=M0)["AV"]
+    absorbed = Cascade.load("mla-absorbed").evaluate(inputs, M0=3)["AV"]
+    close(naive, absorbed)
+    close(naive, reference("latent_attention", **inputs))
+
+
+def test_latent_attention_without_latents_is_attention() -> None:
+    """Identities for the up-projections: the latent is key and value."""
+    inputs = latent(0)
+    inputs["WK"] = np.broadcast_to(np.eye(4, 5), (3, 4, 5))
+    inputs["WV"] = np.broadcast_to(np.eye(5), (3, 5, 5))
+    K = np.concatenate([inputs["C"][..., :4], inputs["KR"]], axis=-1)
+    Q = np.concatenate([inputs["QN"], inputs["QR"]], axis=-1)
+    close(
+        reference("latent_attention", **inputs),
+        reference("multi_query_attention", Q=Q, K=K, V=inputs["C"]),
+    )
+
+
+@pytest.mark.parametrize(("H", "G"), [(4, 4), (4, 2), (6, 2), (4, 1)])
+@pytest.mark.parametrize("M0", [1, 3, 8])
+def test_groups(H: int, G: int, M0: int) -> None:
+    """Every head beside its own copy of its group's keys and values."""
+    inputs = draw(H, Q=(2, H, 3, 4), K=(2, G, 7, 4), V=(2, G, 7, 2))
+    found = Cascade.load("grouped-query-attention").evaluate(inputs, M0=M0)["AV"]
+    copied = {n: np.repeat(inputs[n], H // G, axis=1) for n in ("K", "V")}
+    close(found, reference("softmax_attention", Q=inputs["Q"], **copied))
+    close(found, reference("grouped_query_attention", **inputs, S=H // G))
+    if G == 1:
+        shared = {n: a if n == "Q" else a[:, 0] for n, a in inputs.items()}
+        close(Cascade.load("multi-query-attention").evaluate(shared, M0=2)["AV"], found)
+
+
+def least_traffic(name: str, **shapes: int) -> int:
+    traffic = Cascade.load(name).analyze().traffic(buffer=10**12)
+    return int(traffic.subs({s: shapes[s.name] for s in traffic.free_symbols}))
+
+
+def test_the_latent_cache_is_read_once_for_all_heads() -> None:
+    """576 words a token: 512 of the latent and 64 of the rotated key (DeepSeek-V3)."""
+    model = {"B": 1, "H": 128, "D": 128, "R": 64, "L": 512, "F": 128, "P": 1}
+    for name in ("mla-absorbed", "mla-naive"):
+        grown = least_traffic(name, M=4097, **model) - least_traffic(name, M=4096, **model)
+        assert grown == 576, name
+        # The up-projections are the same for every sequence of the batch.
+        two = least_traffic(name, M=4096, **{**model, "B": 2})
+        weights = 128 * (128 + 128) * 512
+        assert two - weights == 2 * (least_traffic(name, M=4096, **model) - weights), name
+
+
+def test_a_group_shares_its_cache() -> None:
+    """Llama-3-8B: 32 query heads on 8 key/value heads of 128, 2 * 8 * 128 words a token."""
+    model = {"B": 1, "H": 32, "G": 8, "E": 128, "F": 128, "P": 1}
+    name = "grouped-query-attention"
+    grown = least_traffic(name, M=4097, **model) - least_traffic(name, M=4096, **model)
+    assert grown == 2 * 8 * 128

@@ -1,0 +1,169 @@
+"""A workload from a model: the tokens of a phase, the layer, and what to say about them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from einsum_cascade.errors import Problem, SpecError
+from einsum_cascade.source import Span
+from einsum_cascade.yaml_source import YamlMapping, YamlNode
+
+from .attention_layers import (
+    LayerAttention,
+    Phase,
+    Tokens,
+    attention_of,
+    inner_width,
+    mask_notes,
+    usual_layer,
+)
+from .huggingface import read_config
+from .models import ModelConfig
+from .shared_heads import SharedHeads
+
+DEFAULT_LENGTH = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What a user chose, file by file, already merged; None where nothing was said."""
+
+    phase: Phase = "prefill"
+    batch: int | None = None
+    seq_len: int | None = None
+    cached_len: int | None = None
+    layer: int | None = None
+    places: Mapping[str, Span]
+    """Where each field was said last."""
+
+    def problem(self, name: str, message: str, hint: str | None = None) -> SpecError:
+        """An error about a field, where it was written."""
+        return SpecError(Problem(f"{name}: {message}", self.places.get(name), hint))
+
+    def checked(self) -> Choice:
+        """The same choice.
+
+        Raises
+        ------
+        SpecError
+            ``cached_len`` is missing, or stands beside a phase without a cache; or
+            ``seq_len`` beside one of a single token.
+        """
+        if self.phase == "prefill" and self.cached_len:
+            hint = "phase=decode or phase=chunked-prefill have a cache"
+            raise self.problem("cached_len", "a prefill starts from an empty cache", hint)
+        if self.phase != "prefill" and self.cached_len is None:
+            what = "needs cached_len, the tokens of a sequence that came before"
+            raise self.problem("phase", f"'{self.phase}' {what}", "for example cached_len=8191")
+        if self.phase == "decode" and self.seq_len is not None:
+            text = "decoding computes one token a sequence; cached_len says how many came before"
+            raise self.problem("seq_len", text)
+        return self
+
+    def shapes(self) -> dict[str, int]:
+        """B, P and M, as far as they are given."""
+        found = {} if self.batch is None else {"B": self.batch}
+        cached = self.cached_len or 0
+        queries = 1 if self.phase == "decode" else self.seq_len
+        if queries is not None:
+            found |= {"P": queries, "M": cached + queries}
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelLayer:
+    """One layer of a model as a workload."""
+
+    model: ModelConfig
+    index: int
+    attention: LayerAttention
+    notes: tuple[str, ...]
+
+    @property
+    def ffn_width(self) -> int | None:
+        """Width inside its feed-forward network (inside one expert), or None."""
+        return inner_width(self.model, self.index)
+
+
+def model_layer(config: YamlNode, choice: Choice, ranks: Collection[str]) -> ModelLayer:
+    """The attention of the layer that was chosen, else of the most frequent one.
+
+    Parameters
+    ----------
+    config : YamlNode
+        The fields of a Hugging Face configuration.
+    choice : Choice
+        Phase, lengths and layer.
+    ranks : collection of str
+        Ranks whose shapes are given by hand and win.
+
+    Raises
+    ------
+    SpecError
+        The configuration is wrong, there is no such layer, or nothing computes it.
+    """
+    model = read_config(config)
+    index = usual_layer(model) if choice.layer is None else choice.layer
+    if index >= model.layer_count:
+        last = model.layer_count - 1
+        raise choice.problem("layer", f"the model's layers are 0 to {last}, got {index}")
+    tokens, assumed = _tokens(model, choice)
+    try:
+        attention = attention_of(model.layer(index).mixer, tokens)
+    except SpecError as wrong:
+        place = choice.places.get("seq_len")
+        raise SpecError([Problem(p.message, place, p.hint) for p in wrong.problems]) from None
+    by_hand = not {"P", "M"}.isdisjoint(ranks)
+    return ModelLayer(
+        model=model,
+        index=index,
+        attention=attention,
+        notes=(
+            *(() if by_hand else assumed),
+            *attention.notes,
+            *(mask_notes(tokens, by_hand) if attention.causal else ()),
+        ),
+    )
+
+
+def _tokens(model: ModelConfig, choice: Choice) -> tuple[Tokens, tuple[str, ...]]:
+    """The tokens computed, and a note where their number was not given."""
+    length = choice.seq_len or model.tokens or DEFAULT_LENGTH
+    assumed = choice.seq_len is None and model.tokens is None and choice.phase != "decode"
+    tokens = Tokens(
+        phase=choice.phase,
+        batch=choice.batch or 1,
+        seq_len=length,
+        cached_len=choice.cached_len or 0,
+    )
+    return tokens, (f"seq_len was not given: {length} tokens are taken",) if assumed else ()
+
+
+def shared_heads(
+    attention: LayerAttention, shapes: Mapping[str, int], choice: Choice, ranks: Collection[str]
+) -> SharedHeads:
+    """How the query heads that are computed share keys and values.
+
+    Raises
+    ------
+    SpecError
+        H was given by hand and does not divide into groups as large as the model's.
+    """
+    kv_heads, heads = attention.kv_heads, shapes.get("H", 1)
+    group = dict(attention.shapes)["H"] // kv_heads if kv_heads else 1
+    group = heads if kv_heads == 1 else group
+    if heads % group:
+        text = f"{heads} query heads are not groups of {group}, which share keys and values"
+        raise choice.problem("H", text)
+    return SharedHeads(group=group, variants=attention.variants, given=tuple(ranks))
+
+
+def places_of(trees: Iterable[YamlNode | None]) -> dict[str, Span]:
+    """Where each field, and each rank below ``shape``, was written; later trees win."""
+    found: dict[str, Span] = {}
+    for tree in trees:
+        for part in (tree, tree.child("shape") if tree is not None else None):
+            if isinstance(part, YamlMapping):
+                found |= {key.text: key.span for key, _ in part.entries}
+    return found

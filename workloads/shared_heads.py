@@ -1,0 +1,88 @@
+"""Query heads that share keys and values, in cascades that know of them and in others.
+
+A workload says H query heads and P query tokens. Where ``group`` query heads share one head
+of keys and values, a cascade with the ranks G and S (H cut into G groups of S heads) is
+given S. Any other is given H / group heads of ``group`` x P query rows: every row of a group
+meets every key of its head either way, so operations and the traffic of Q, K, V and the
+output are the same numbers, as long as the cascade treats its queries alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from einsum_cascade.errors import SpecError
+from einsum_cascade.yaml_schema import LARGEST_COUNT
+
+GROUPS, SHARING = "G", "S"
+"""The ranks of groups, and of heads inside one."""
+
+
+def bounded(rank: str, size: int) -> int:
+    """A shape that was computed, as large as one that is written may be.
+
+    Raises
+    ------
+    SpecError
+        It is larger.
+    """
+    if size > LARGEST_COUNT:
+        raise SpecError(f"{rank}: these sizes together make {size:.3g}, more than 1e15")
+    return size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """Shapes of the same layer for cascades with a certain rank."""
+
+    rank: str
+    shapes: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedHeads:
+    """How the heads of a layer share keys and values."""
+
+    group: int = 1
+    variants: tuple[Variant, ...] = ()
+    given: tuple[str, ...] = ()
+    """Ranks whose shapes were given by hand: no variant changes them."""
+
+    def variant(self, ranks: Collection[str]) -> Variant | None:
+        """The variant for a cascade of those ranks, if there is one."""
+        return next((v for v in self.variants if v.rank in ranks), None)
+
+    def folded(self, ranks: Collection[str]) -> int:
+        """How many query heads become rows of one head in a cascade of those ranks."""
+        apart = {GROUPS, SHARING} <= set(ranks) or self.variant(ranks) is not None
+        return 1 if apart or not {"H", "P"} <= set(ranks) else self.group
+
+    def shapes(self, shapes: Mapping[str, int], ranks: Collection[str]) -> dict[str, int]:
+        """The shapes of a workload as a cascade of those ranks wants them.
+
+        Raises
+        ------
+        SpecError
+            The heads of a group make more rows than anything may have.
+        """
+        found = dict(shapes)
+        if variant := self.variant(ranks):
+            return found | {r: n for r, n in variant.shapes if r not in self.given}
+        if {GROUPS, SHARING} <= set(ranks):
+            return {SHARING: self.group} | found
+        if (folded := self.folded(ranks)) > 1:
+            found["H"] //= folded
+            found["P"] = bounded("P", folded * found["P"])
+        return found
+
+    def notes(self, shapes: Mapping[str, int], ranks: Collection[str]) -> tuple[str, ...]:
+        """What folding does to the shapes, in a sentence."""
+        folded = self.folded(ranks)
+        if folded == 1:
+            return ()
+        heads, rows = shapes["H"], shapes["P"]
+        return (
+            f"{folded} query heads share a head of keys and values and are computed as its rows:"
+            f" H = {heads} / {folded}, P = {folded} x {rows}",
+        )
