@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .document import Column, Document, Fact, Table
@@ -221,8 +221,19 @@ def validation_report(checks: Sequence[tuple[ValidationReport, str | None]]) -> 
     return Document(
         title=f"{good} of {len(checks)} as they should be, in {dtypes}",
         tables=((table,),),
-        notes=tuple(f"{check.cascade}: {check.failure}" for check, _ in checks if check.failure),
+        notes=tuple(note for check, _ in checks for note in _validation_notes(check)),
     )
+
+
+def _validation_notes(check: ValidationReport) -> Iterator[str]:
+    if check.failure:
+        yield f"{check.cascade}: {check.failure}"
+    if check.set_aside:
+        inputs = "input was" if check.set_aside == 1 else "inputs were"
+        yield (
+            f"{check.cascade}: {check.set_aside} random {inputs} drawn again, where rounding to "
+            f"{check.dtype} alone changes what is selected"
+        )
 
 
 def _validated(check: ValidationReport, mapping: str | None, mapped: bool) -> tuple[str, ...]:

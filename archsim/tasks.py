@@ -77,7 +77,11 @@ def outside_einsums(lowered: Lowered) -> tuple[tuple[str, ...], tuple[str, ...]]
     Their work is cut into equal slices, one a step of the loops they stay out of.
     """
     out = {e.name for e in lowered.einsums if any(_turns(lowered, m) > 1 for m in e.outside)}
-    needed = {a.tensor for e in lowered.einsums if e.name not in out for a in e.einsum.reads}
+    reads = {e.name: {a.tensor for a in e.einsum.reads} for e in lowered.einsums}
+    needed = {t for name, tensors in reads.items() if name not in out for t in tensors}
+    while more := {t for name in out & needed for t in reads[name]} - needed:
+        # What feeds an Einsum that the steps need is needed before them, too.
+        needed |= more
     before = tuple(e.name for e in lowered.einsums if e.name in out & needed)
     after = tuple(e.name for e in lowered.einsums if e.name in out - needed)
     return before, after

@@ -114,15 +114,14 @@ def random_parameters(
     rng: np.random.Generator,
     shapes: Mapping[str, int] = _NO_SHAPES,
 ) -> dict[str, float]:
-    """The parameters given, the defaults, and for the rest numbers of their domain.
+    """The parameters given, the defaults, and for the rest numbers from their domains.
 
-    Without a domain it is a number between 0.5 and 1.
+    Without a domain they are between 0.5 and 1.
     """
     found: dict[str, float] = dict(given)
-    domains = dict(program.domains)
     for parameter in program.parameters:
         size = float(rng.uniform(0.5, 1.0))
-        if (domain := domains.get(parameter.name)) is not None:
+        if (domain := program.domain(parameter.name)) is not None:
             size = float(draw(domain, rng, (), shapes))
         found.setdefault(parameter.name, size if parameter.default is None else parameter.default)
     return found
@@ -131,18 +130,17 @@ def random_parameters(
 def random_inputs(
     program: ir.Program, shapes: Mapping[str, int], rng: np.random.Generator
 ) -> dict[str, Any]:
-    """Normal inputs; numbers of the domain where one is declared, coordinates where they index.
+    """Normal inputs, uniform ones in domains, whole numbers for tensors that hold coordinates.
 
     The deviation is the last rank's shape to the power -1/4, so that a product of two
     inputs summed over it has deviation 1 and its exponential fits every number type.
     """
     coordinates = _coordinates(program, shapes)
-    domains = dict(program.domains)
     inputs: dict[str, Any] = {}
     for tensor in program.inputs:
         size = tuple(shapes[r] for r in (*program.parallel, *tensor.ranks))
-        if tensor.name in domains:
-            inputs[tensor.name] = draw(domains[tensor.name], rng, size, shapes)
+        if domain := program.domain(tensor.name):
+            inputs[tensor.name] = draw(domain, rng, size, shapes)
         elif tensor.name in coordinates:
             inputs[tensor.name] = rng.integers(0, coordinates[tensor.name], size)
         else:

@@ -74,7 +74,8 @@ def mapped_shapes(cascade: Cascade, mapping: Mapping, architecture: Architecture
     sizes = {t.member: tile_size(t, architecture) or 1 for t in mapping.tiles}
     shapes: dict[str, int] = dict.fromkeys(program.parallel, _PARALLEL)
     for rank in program.ranks:
-        if rank.family is not None:
+        if rank.family is not None or rank.like is not None:
+            # Members follow their family, and ranks declared alike the one they are like.
             continue
         tile = prod(sizes[t.member] for t in mapping.tiles if t.rank == rank.name)
         cut = any(t.rank == rank.name for t in mapping.tiles)

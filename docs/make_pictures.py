@@ -133,8 +133,41 @@ def draw_skew(bars: Axes, sides: Axes) -> None:
         axes.spines[["top", "right"]].set_visible(False)
 
 
+FAMILIES = {
+    "softmax, one pass (fusemax-binding)": ("fusemax-binding", {}),
+    "causal softmax (fusemax-causal)": ("fusemax-causal", {}),
+    "window of 4K keys (fusemax-window)": ("fusemax-window", {"W": 4096}),
+    "lightning attention 2": ("lightning-attention-2", {}),
+}
+"""Ways to attend to earlier tokens: mapping, and parameters of its cascade."""
+
+
+def draw_cost_per_token(times: Axes, buffers: Axes) -> None:
+    """Latency of a token, and what the buffer holds, against the length of its sequence."""
+    machine = Architecture.load("fusemax")
+    for number, (label, (name, parameters)) in enumerate(FAMILIES.items()):
+        mapping = Mapping.load(name)
+        works = [load("bert-base", seq_len=n, **parameters) for n in LENGTHS]
+        runs = [simulate(work, machine, mapping) for work in works]
+        style = {"marker": "osD^"[number], "color": f"C{number}", "label": label}
+        per_token = [1e9 * r.latency_s / n / 64 for r, n in zip(runs, LENGTHS, strict=True)]
+        times.plot(LENGTHS, per_token, **style)
+        held = [next(b for b in r.buffers if b.level == "global_buffer") for r in runs]
+        buffers.plot(LENGTHS, [b.required_bytes / 2**20 for b in held], **style)
+    for axes in (times, buffers):
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.set_xticks(LENGTHS, [tokens(n) for n in LENGTHS])
+        axes.set_xlabel("tokens")
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    times.set_title("latency per token, ns", loc="left", fontsize=10)
+    buffers.set_title("held in the global buffer, MiB", loc="left", fontsize=10)
+    times.legend(frameon=False, fontsize=8)
+
+
 def main() -> None:
-    """Draw the overview (time, energy, how both mappings scale) and the cost of skew."""
+    """Draw the overview (time, energy, how mappings scale), tokens, and the cost of skew."""
     result = run(4096)
     figure = Picture(figsize=(11, 5.6), layout="constrained")
     axes = figure.subplot_mosaic([["time", "lengths"], ["energy", "lengths"]], width_ratios=(2, 1))
@@ -143,6 +176,9 @@ def main() -> None:
     draw_lengths(axes["lengths"])
     IMAGES.mkdir(exist_ok=True)
     figure.savefig(IMAGES / "overview.png", dpi=100)
+    figure = Picture(figsize=(10, 3.4), layout="constrained")
+    draw_cost_per_token(*figure.subplots(1, 2))
+    figure.savefig(IMAGES / "tokens.png", dpi=100)
     figure = Picture(figsize=(11, 3.6), layout="constrained")
     draw_skew(*figure.subplots(1, 2, width_ratios=(3, 2)))
     figure.savefig(IMAGES / "skew.png", dpi=100)

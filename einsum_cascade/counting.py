@@ -3,7 +3,8 @@
 A rank split into members counts as the rank itself (``M``, not ``M1 * M0``), so that a
 last tile cut short is right. A mask is turned into linear inequalities, ``or`` and ``not``
 by inclusion and exclusion; what stays within a triangle or a band has a closed form, the
-rest is left as a sum over one variable or more. Symbols carry the names of the ranks.
+rest is left as a sum over one variable or more. Symbols carry the names of the ranks;
+ranks that are declared alike share the symbol of the one the others are like.
 """
 
 from __future__ import annotations
@@ -30,11 +31,49 @@ def variable_symbol(name: str) -> Any:
     return sympy.Symbol(name, integer=True, nonnegative=True)
 
 
+def _shared_symbols(program: ir.Program) -> dict[Any, Any]:
+    """What to write for shapes of ranks that are declared to be like others."""
+    pairs = ((r.name, program.model_of(r.name)) for r in program.ranks)
+    return {rank_symbol(a): rank_symbol(b) for a, b in pairs if a != b}
+
+
+def _tidy(program: ir.Program, expression: Any) -> Any:
+    """The expression without what tiles make trivial, in the shapes alone.
+
+    The tiles of a rank cover it, ``M <= M1 * M0``, and the last one is no longer than the
+    others.
+    """
+    import sympy
+
+    found = expression
+    if not found.has(sympy.Min, sympy.Max) and not any(
+        _last_tile(r.name) in found.free_symbols for r in program.ranks
+    ):
+        return found
+    for rank in (r for r in program.ranks if r.partition):
+        whole, sizes = rank_symbol(rank.name), [rank_symbol(m) for m in rank.partition]
+        last = _last_tile(rank.name)
+        found = found.xreplace(
+            {
+                sympy.Min(whole, sympy.Mul(*sizes)): whole,
+                sympy.Min(last, sizes[-1]): last,
+                sympy.Max(0, sizes[-1] - last): sizes[-1] - last,
+            }
+        )
+        found = found.xreplace({last: whole - (sizes[0] - 1) * sizes[-1]})
+    return found
+
+
+def _last_tile(family: str) -> Any:
+    """The length of the last tile of a family of two members."""
+    return rank_symbol(f"last tile of {family}")
+
+
 def size_of(program: ir.Program, ranks: Iterable[str]) -> Any:
     """The product of shapes; all members of a family together count as the family."""
     import sympy
 
-    left = list(ranks)
+    left = [program.model_of(r) for r in ranks]
     factors = []
     for rank in program.ranks:
         if rank.partition and set(rank.partition) <= set(left):
@@ -51,9 +90,11 @@ def points_of(program: ir.Program, einsum: ir.Einsum) -> Any:
     import sympy
 
     total = sympy.Integer(0)
+    shared = _shared_symbols(program)
     for sign, inequalities in _conjunctions(einsum.where):
-        total += sign * _Space.of(program, einsum.variables, inequalities).count()
-    return sympy.factor_terms(total)
+        for times, space in _spaces(program, einsum.variables, inequalities):
+            total += sign * times * space.with_symbols(shared).count()
+    return sympy.factor_terms(_tidy(program, total))
 
 
 def depends_on_data(condition: ir.Condition | None) -> bool:
@@ -196,6 +237,12 @@ def _plain_axis(name: str) -> _Axis:
     return _Axis(variable_symbol(name), size, 1, size)
 
 
+def _put(expression: Any, symbols: dict[Any, Any]) -> Any:
+    import sympy
+
+    return (sympy.Integer(0) + expression).xreplace(symbols)
+
+
 @dataclass(frozen=True)
 class _Space:
     """Axes and inequalities between them."""
@@ -203,19 +250,15 @@ class _Space:
     axes: tuple[_Axis, ...]
     inequalities: tuple[Any, ...]
 
-    @classmethod
-    def of(
-        cls, program: ir.Program, variables: tuple[str, ...], inequalities: tuple[Any, ...]
-    ) -> _Space:
-        """The space of some rank variables; families are folded as far as they can be."""
-        names = list(variables)
-        axes: list[_Axis] = []
-        for family, members in Families.of(program).members:
-            if members and set(members) <= set(names):
-                names = [n for n in names if n not in members and n != family]
-                new, inequalities = _folded(family, members, inequalities)
-                axes.extend(new)
-        return cls((*axes, *(_plain_axis(n) for n in names)), inequalities)
+    def with_symbols(self, shared: dict[Any, Any]) -> _Space:
+        """The same space with other symbols for some shapes."""
+        if not shared:
+            return self
+        axes = (
+            _Axis(a.symbol, *(_put(x, shared) for x in (a.size, a.tile, a.total)))
+            for a in self.axes
+        )
+        return _Space(tuple(axes), tuple(_put(i, shared) for i in self.inequalities))
 
     def count(self) -> Any:
         """The number of points: groups of connected axes are independent."""
@@ -239,6 +282,43 @@ class _Space:
 
     def _together(self, a: _Axis, b: _Axis) -> bool:
         return any({a.symbol, b.symbol} <= i.free_symbols for i in self.inequalities)
+
+
+def _spaces(
+    program: ir.Program, variables: tuple[str, ...], inequalities: tuple[Any, ...]
+) -> list[tuple[Any, _Space]]:
+    """The space of some rank variables; families are folded as far as they can be.
+
+    A family that conditions cut inside its tiles alone becomes its full tiles, as often as
+    there are, and the last one by itself.
+    """
+    names = list(variables)
+    found: list[tuple[Any, tuple[_Axis, ...]]] = [(1, ())]
+    for family, members in Families.of(program).members:
+        if members and set(members) <= set(names):
+            names = [n for n in names if n not in members and n != family]
+            if _cut_inside(members, inequalities):
+                tiles = _full_and_last(family, members)
+                found = [(n * t, (*axes, axis)) for n, axes in found for t, axis in tiles]
+                continue
+            new, inequalities = _folded(family, members, inequalities)
+            found = [(n, (*axes, *new)) for n, axes in found]
+    plain = tuple(_plain_axis(n) for n in names)
+    return [(n, _Space((*axes, *plain), inequalities)) for n, axes in found]
+
+
+def _cut_inside(members: tuple[str, ...], inequalities: tuple[Any, ...]) -> bool:
+    """Whether conditions of a two-member family name its inner member and not the outer."""
+    used: set[Any] = set().union(*(i.free_symbols for i in inequalities))
+    outer, inner = variable_symbol(members[0]), variable_symbol(members[-1])
+    return len(members) == 2 and inner in used and outer not in used
+
+
+def _full_and_last(family: str, members: tuple[str, ...]) -> list[tuple[Any, _Axis]]:
+    """The full tiles of a family and its last tile, each with how often it comes."""
+    count, size = (rank_symbol(m.upper()) for m in members)
+    symbol, last = variable_symbol(members[1]), _last_tile(family.upper())
+    return [(count - 1, _Axis(symbol, size, 1, size)), (1, _Axis(symbol, last, 1, last))]
 
 
 def _folded(
@@ -272,9 +352,26 @@ def _folded(
 def _group(axes: list[_Axis], inequalities: list[Any]) -> Any:
     if not inequalities:
         return axes[0].total
-    if len(axes) == 2 and (found := _band(axes[0], axes[1], inequalities)) is not None:
-        return found
+    if len(axes) == 2:
+        x, y = axes
+        for found in (_digits(x, y, inequalities), _digits(y, x, inequalities)):
+            if found is not None:
+                return found
+        if (band := _band(x, y, inequalities)) is not None:
+            return band
     return _summed(axes, inequalities)
+
+
+def _digits(x: _Axis, y: _Axis, inequalities: list[Any]) -> Any:
+    """Points with ``x * Y + y < end``, which count up to ``X * Y`` like a number's digits."""
+    import sympy
+
+    if len(inequalities) != 1 or x.tile != 1 or y.tile != 1:
+        return None
+    end = sympy.expand(1 - inequalities[0] + x.symbol * y.size + y.symbol)
+    if end.has(x.symbol) or end.has(y.symbol):
+        return None
+    return sympy.Min(sympy.Max(end, 0), x.size * y.size)
 
 
 def _limits(axis: _Axis, inequalities: list[Any]) -> tuple[Any, Any] | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from . import ir
-from .domains import parse_domain
+from .domains import whole_domain
 from .errors import Problem, did_you_mean, nearest
 from .source import Span
 from .yaml_source import YamlMapping, YamlNode, YamlScalar, YamlSequence, shorten
@@ -247,6 +247,21 @@ class Declarations(Reader):
             if name:
                 yield ir.Parameter(name=name, default=default, span=key.span)
 
+    def domains(self) -> Iterator[ir.Domain]:
+        """Where inputs and parameters are meant to lie: pairs of numbers by name."""
+        for key, value in self.mapping("domains", "{G: [-1, 0], MASK: 0..1}"):
+            name = self.identifier(key, IDENTIFIER, "name an input or a parameter")
+            if isinstance(value, YamlScalar) and (whole := whole_domain(name, value.text)):
+                yield replace(whole, span=key.span)
+                continue
+            if not isinstance(value, YamlSequence) or len(value.items) != 2:
+                what = f"'{shorten(key.text)}' lies between two numbers"
+                self.wrong(what, value.span, "[0, 1], or whole numbers such as 0..N-1")
+                continue
+            low, high = (self.number(item) for item in value.items)
+            if name:
+                yield ir.Domain(name=name, low=low, high=high, span=key.span)
+
     def number(self, node: YamlNode) -> int | float:
         """A finite or infinite number."""
         if isinstance(node, YamlScalar):
@@ -260,18 +275,6 @@ class Declarations(Reader):
                 return value  # type: ignore[return-value]
         self.wrong(f"a number is expected, not {node.kind}", node.span)
         return 0
-
-    def domains(self) -> Iterator[tuple[str, ir.Domain]]:
-        """Domains by input or parameter."""
-        example = "{MASK: 0..1, TAU: positive, GATE: unit, LABEL: 0..N-1}"
-        for key, value in self.mapping("domains", example):
-            text = value.text if isinstance(value, YamlScalar) else ""
-            domain = parse_domain(text)
-            if domain is None:
-                what = f"'{shorten(text)}' is not a domain" if text else "a domain is expected"
-                self.wrong(what, value.span, "positive, unit, or whole numbers such as 0..N-1")
-            else:
-                yield key.text, replace(domain, span=key.span)
 
     def accumulate(self) -> Iterator[tuple[str, str]]:
         """Accumulation types by tensor."""

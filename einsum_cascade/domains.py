@@ -1,16 +1,18 @@
-"""Domains: which numbers an input or a parameter may hold, as a cascade file says it.
+"""Domains: where the values of an input or a parameter lie, as a cascade file says it.
 
-========= ==============================================
+========= =========================================================================
 written   means
-========= ==============================================
-positive  larger than 0
-unit      larger than 0 and at most 1 (decays, gates)
-a..b      whole numbers from a to b; b may be ``G``, the shape of a rank, or ``G-1``
-========= ==============================================
+========= =========================================================================
+[a, b]    random values are drawn between a and b; what is computed does not depend
+          on it
+a..b      whole numbers from a to b, such as flags and labels; others are refused.
+          b may be ``G``, the shape of a rank, or ``G-1``
+========= =========================================================================
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -24,77 +26,69 @@ if TYPE_CHECKING:
 _WHOLE = re.compile(r"(\d{1,15})\.\.(?:(\d{1,15})|([A-Z][A-Z0-9_]*)(-1)?)")
 
 
-def parse_domain(text: str) -> ir.Domain | None:
-    """The domain a text says, or None."""
-    if text == "positive":
-        return ir.Domain(kind="positive")
-    if text == "unit":
-        return ir.Domain(kind="unit")
+def whole_domain(name: str, text: str) -> ir.Domain | None:
+    """The domain that ``a..b`` says, or None."""
     found = _WHOLE.fullmatch(text)
     if found is None:
         return None
     low, high, rank, below = found.groups()
     end = int(high) if high else -1 if below else 0
-    return ir.Domain(kind="whole", low=int(low), high=end, rank=rank or "")
+    return ir.Domain(name=name, low=int(low), high=end, whole=True, rank=rank or "")
 
 
-def domain_text(domain: ir.Domain) -> str:
-    """A domain as it is written."""
-    if domain.kind != "whole":
-        return domain.kind
+def whole_text(domain: ir.Domain) -> str:
+    """A domain of whole numbers as it is written."""
     end = f"{domain.rank}{domain.high or ''}" if domain.rank else str(domain.high)
     return f"{domain.low}..{end}"
 
 
-def bounds(domain: ir.Domain, shapes: Mapping[str, int]) -> tuple[int, int]:
-    """The least and the largest whole number of a domain of whole numbers."""
-    return domain.low, domain.high + (shapes[domain.rank] if domain.rank else 0)
+def _bounds(domain: ir.Domain, shapes: Mapping[str, int]) -> tuple[int, int]:
+    """The least and the largest whole number of a domain."""
+    return int(domain.low), int(domain.high) + (shapes[domain.rank] if domain.rank else 0)
 
 
 def domain_problems(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Problem]:
     """Names that are neither inputs nor parameters, unknown ranks, empty domains."""
-    known = [t.name for t in program.inputs] + [p.name for p in program.parameters]
-    for name, domain in program.domains:
-        if name not in known and name not in spoiled:
-            what = f"'domains' names '{name}', which is neither an input nor a parameter"
-            yield Problem(what, domain.span, did_you_mean(name, known))
+    known = [*(t.name for t in program.inputs), *(p.name for p in program.parameters)]
+    for domain in program.domains:
+        if domain.name not in known and domain.name not in spoiled:
+            what = f"'domains' names '{domain.name}', which is no input and no parameter"
+            yield Problem(what, domain.span, did_you_mean(domain.name, known))
         if domain.rank and domain.rank not in program.rank_of and domain.rank not in spoiled:
             hint = did_you_mean(domain.rank, program.rank_of)
             yield Problem(f"unknown rank '{domain.rank}' in a domain", domain.span, hint)
-        if domain.kind == "whole" and not domain.rank and domain.high < domain.low:
-            yield Problem(f"no whole number is in {domain_text(domain)}", domain.span)
+        if domain.whole and not domain.rank and domain.high < domain.low:
+            yield Problem(f"no whole number is in {whole_text(domain)}", domain.span)
+        if not domain.whole and not -math.inf < domain.low < domain.high < math.inf:
+            what = f"the domain of '{domain.name}' is empty or has no end"
+            yield Problem(what, domain.span, "two numbers, the smaller first, such as [0, 1]")
 
 
 def outside(
-    domain: ir.Domain, values: np.ndarray[Any, Any], shapes: Mapping[str, int]
+    domain: ir.Domain, values: np.ndarray[Any, Any] | float, shapes: Mapping[str, int]
 ) -> str | None:
-    """What is wrong with the first element that is not in a domain, in words; or None."""
+    """What is wrong with the first element that a domain refuses, in words; or None."""
     import numpy as np
 
+    if not domain.whole:
+        return None
     numbers = np.asarray(values, np.float64)
-    if domain.kind == "whole":
-        low, high = bounds(domain, shapes)
-        good = (numbers >= low) & (numbers <= high) & (numbers == np.floor(numbers))
-        wanted = f"a whole number from {low} to {high}"
-    elif domain.kind == "unit":
-        good, wanted = (numbers > 0) & (numbers <= 1), "larger than 0 and at most 1"
-    else:
-        good, wanted = numbers > 0, "larger than 0"
+    low, high = _bounds(domain, shapes)
+    good = (numbers >= low) & (numbers <= high) & (numbers == np.floor(numbers))
     if good.all():
         return None
     at = tuple(np.argwhere(~good)[0].tolist())
     place = f" at {list(at)}" if at else ""
-    return f"is {numbers[at]:g}{place}, but it must be {wanted}"
+    return f"is {numbers[at]:g}{place}, but it must be a whole number from {low} to {high}"
 
 
 def draw(
     domain: ir.Domain, rng: np.random.Generator, size: tuple[int, ...], shapes: Mapping[str, int]
 ) -> np.ndarray[Any, Any]:
-    """Random numbers of a domain, none of them near its open end."""
+    """Random numbers of a domain."""
     import numpy as np
 
-    if domain.kind == "whole":
-        low, high = bounds(domain, shapes)
+    if domain.whole:
+        low, high = _bounds(domain, shapes)
         return rng.integers(low, high, size, endpoint=True)
-    top = 1.0 if domain.kind == "unit" else 2.0
-    return np.asarray(rng.uniform(0.5, top, size))
+    return np.asarray(rng.uniform(domain.low, domain.high, size))

@@ -19,7 +19,7 @@ FUNCTIONS: Mapping[str, tuple[int, int | None]] = MappingProxyType(
     dict.fromkeys(
         (
             *("exp", "log", "sqrt", "rsqrt", "abs", "sign", "relu", "elu", "sigmoid"),
-            *("tanh", "silu", "gelu", "softplus", "erf", "floor"),
+            *("tanh", "silu", "gelu", "softplus", "erf", "floor", "sin", "cos"),
         ),
         (1, 1),
     )
@@ -270,15 +270,16 @@ class Parameter(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class Domain(Node):
-    """Which numbers an input or a parameter may hold; see ``domains``.
+    """Where the values of an input or a parameter are meant to lie: ``low`` to ``high``.
 
-    ``whole`` numbers go from ``low`` to ``high``, which is counted from the shape of
-    ``rank`` when there is one.
+    Random values are drawn from it. ``whole`` numbers (flags, labels) are all it may hold;
+    their ``high`` is counted from the shape of ``rank`` when there is one.
     """
 
-    kind: Literal["positive", "unit", "whole"]
-    low: int = 0
-    high: int = 0
+    name: str
+    low: float
+    high: float
+    whole: bool = False
     rank: str = ""
 
 
@@ -322,12 +323,12 @@ class Program(Node):
     inputs: tuple[Tensor, ...] = ()
     outputs: tuple[str, ...] = ()
     parameters: tuple[Parameter, ...] = ()
+    domains: tuple[Domain, ...] = ()
     functions: tuple[UserFunction, ...] = ()
     reductions: tuple[UserReduction, ...] = ()
     init: tuple[Einsum, ...] = ()
     einsums: tuple[Einsum, ...] = ()
     accumulate: tuple[tuple[str, str], ...] = ()
-    domains: tuple[tuple[str, Domain], ...] = ()
     reference: str = ""
     places: tuple[tuple[str, str, Span], ...] = field(default=(), compare=False, repr=False)
 
@@ -346,15 +347,32 @@ class Program(Node):
         """Rank name by rank variable."""
         return {r.variable: r.name for r in self.ranks}
 
+    def domain(self, name: str) -> Domain | None:
+        """The domain of an input or a parameter, or None where it has none."""
+        return next((d for d in self.domains if d.name == name), None)
+
     def alike(self, one: str, other: str) -> bool:
         """Whether two ranks are declared to have the same shape (see ``Rank.like``)."""
-        pairs: set[tuple[str, str]] = set()
+        return one != other and self.model_of(one) == self.model_of(other)
+
+    def model_of(self, name: str) -> str:
+        """The rank that a rank is declared to be like, in the end; itself if it is like none."""
+        seen: list[str] = []
+        while name not in seen:
+            seen.append(name)
+            name = self._models.get(name, name)
+        return name
+
+    @cached_property
+    def _models(self) -> dict[str, str]:
+        """Ranks declared to be like another, member by member where both have members."""
+        found: dict[str, str] = {}
         for rank in self.ranks:
             if rank.like in self.rank_of:
                 model = self.rank_of[rank.like]
-                pairs.add((rank.name, model.name))
-                pairs.update(zip(rank.partition, model.partition, strict=False))
-        return (one, other) in pairs or (other, one) in pairs
+                found[rank.name] = model.name
+                found |= dict(zip(rank.partition, model.partition, strict=False))
+        return found
 
     @cached_property
     def einsum_of(self) -> dict[str, Einsum]:

@@ -31,6 +31,8 @@ class Interval:
 
     def then(self, other: Interval) -> Interval:
         """``u`` to ``v`` by this interval, ``v`` to ``w`` by ``other``: ``u`` to ``w``."""
+        if other is EQUAL:  # the common case, not worth an addition
+            return self
         low, high = (other.low, other.high) if self.sign > 0 else (-other.high, -other.low)
         return Interval(_add(self.low, low), _add(self.high, high), self.sign * other.sign)
 
@@ -141,7 +143,7 @@ def _against(at: Form, w: str, to: Form, v: str) -> Interval | None:
             low, high = _add(low, -BOUNDED), _add(high, BOUNDED)
     if coefficient < 0:
         return Interval(low, high, -1) if turned else None
-    return Interval(low, high)
+    return Interval(low, high) if low or high else EQUAL
 
 
 # ------------------------------------------------------------------ inside a node
@@ -249,10 +251,11 @@ class Dependences:
 
 def _carried(state: State, edge: Edge) -> dict[tuple[str, str], Interval]:
     found = {pair: known for pair, known in state if pair[1] in (START, STOP)}
+    ties: dict[str, list[tuple[str, Interval]]] = {}
+    for (written, read), tie in edge.ties:
+        ties.setdefault(written, []).append((read, tie))
     for (u, v), known in state:
-        for (written, read), tie in edge.ties:
-            if written != v:
-                continue
+        for read, tie in ties.get(v, ()):
             new = _looped(known, tie) if edge.looping else known.then(tie)
             old = found.get((u, read))
             found[(u, read)] = new if old is None else old.meet(new)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 
 from . import ir
-from .domains import domain_text
+from .domains import whole_text
 from .yaml_source import resolve
 
 _LEVEL = {"or": 1, "and": 2, "not": 3, "compare": 4, "+": 5, "-": 5, "*": 6, "/": 6, "**": 8}
@@ -162,7 +162,7 @@ def _lines(program: ir.Program) -> Iterator[str]:
         yield f"outputs: {_list(program.outputs)}"
     yield from _parameters(program)
     if program.domains:
-        yield from _mapping("domains", tuple((n, domain_text(d)) for n, d in program.domains))
+        yield from _mapping("domains", tuple((d.name, _domain(d)) for d in program.domains))
     yield from _functions(program)
     if program.accumulate:
         yield from _mapping("accumulate", program.accumulate)
@@ -198,6 +198,12 @@ def _parameters(program: ir.Program) -> Iterator[str]:
         for p in program.parameters
     )
     yield from _mapping("parameters", entries)
+
+
+def _domain(domain: ir.Domain) -> str:
+    if domain.whole:
+        return whole_text(domain)
+    return _list((number_text(domain.low), number_text(domain.high)))
 
 
 def _functions(program: ir.Program) -> Iterator[str]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from . import ir
 from .printer import statements_text
 
-_FUNCTIONS = {"exp": r"\exp", "log": r"\log", "max": r"\max", "min": r"\min", "tanh": r"\tanh"}
+_FUNCTIONS = {name: rf"\{name}" for name in ("exp", "log", "max", "min", "tanh", "sin", "cos")}
 _REDUCTIONS = {"+": r"\sum", "max": r"\max", "min": r"\min", "prod": r"\prod"}
 _COMPARISONS = {"<=": r"\le", ">=": r"\ge", "==": "=", "!=": r"\ne", "<": "<", ">": ">"}
 _LOGIC = {"and": r" \land ", "or": r" \lor "}

@@ -41,6 +41,8 @@ _FUNCTIONS: Mapping[str, Callable[..., float]] = MappingProxyType(
         "gelu": lambda x: x * (1 + math.erf(x / math.sqrt(2))) / 2,
         "softplus": lambda x: math.log1p(math.exp(x)),
         "erf": math.erf,
+        "sin": math.sin,
+        "cos": math.cos,
         "floor": math.floor,
     }
 )

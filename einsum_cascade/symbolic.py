@@ -283,6 +283,25 @@ def _values(program: ir.Program, shapes: Mapping[str, SupportsIndex]) -> dict[An
     return found
 
 
+def _with_alike(
+    program: ir.Program, given: Mapping[str, SupportsIndex]
+) -> dict[str, SupportsIndex]:
+    """Shapes given, and those of ranks declared alike."""
+    found = dict(given)
+    for rank in program.ranks:
+        like = program.model_of(rank.name)
+        if rank.name in given:
+            if given.get(like, given[rank.name]) != given[rank.name]:
+                text = f"{rank.name} and {like} are declared alike, but {rank.name} = "
+                raise CascadeError(f"{text}{given[rank.name]}, {like} = {given[like]}")
+            found[like] = given[rank.name]
+    for rank in program.ranks:
+        like = program.model_of(rank.name)
+        if like in found:
+            found[rank.name] = found[like]
+    return found
+
+
 def _number(name: str, value: Any) -> Any:
     import sympy
 
@@ -294,6 +313,7 @@ def _number(name: str, value: Any) -> Any:
 def _derived(program: ir.Program, given: Mapping[str, SupportsIndex]) -> dict[str, int]:
     """Shapes given and shapes that follow, family by family; the rest may stay unknown."""
     found: dict[str, int] = {}
+    given = _with_alike(program, given)
     for rank in program.ranks:
         if rank.family is not None:
             continue

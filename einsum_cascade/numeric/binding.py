@@ -194,10 +194,10 @@ def _shapes(
 def _domains(program: ir.Program, given: Mapping[str, Any], shapes: Mapping[str, int]) -> None:
     problems = []
     parameters = {p.name for p in program.parameters}
-    for name, domain in program.domains:
-        if wrong := outside(domain, given[name], shapes):
-            kind = "parameter" if name in parameters else "input"
-            problems.append(Problem(f"{kind} '{name}' {wrong}"))
+    for domain in program.domains:
+        if wrong := outside(domain, given[domain.name], shapes):
+            kind = "parameter" if domain.name in parameters else "input"
+            problems.append(Problem(f"{kind} '{domain.name}' {wrong}"))
     if problems:
         raise EvaluationError(problems)
 

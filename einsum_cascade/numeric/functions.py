@@ -101,6 +101,8 @@ UNARY: Mapping[str, Callable[[Array], Array]] = MappingProxyType(
         "gelu": _gelu,
         "softplus": _softplus,
         "erf": _erf,
+        "sin": np.sin,
+        "cos": np.cos,
         "floor": np.floor,
     }
 )

@@ -136,12 +136,12 @@ def random_inputs(
 
     rng = np.random.default_rng(seed)
     coordinates = _index_tensors(program, shapes)
-    domains = dict(program.domains)
     inputs = {}
     for tensor in program.inputs:
         size = tuple(shapes[r] for r in (*program.parallel, *tensor.ranks) if r in shapes)
-        if tensor.name in domains:
-            inputs[tensor.name] = draw(domains[tensor.name], rng, size, shapes)
+        if domain := program.domain(tensor.name):
+            drawn = draw(domain, rng, size, shapes)
+            inputs[tensor.name] = drawn if domain.whole else drawn.astype(np.float16)
         elif tensor.name in coordinates:
             inputs[tensor.name] = rng.integers(0, coordinates[tensor.name], size)
         elif positive:

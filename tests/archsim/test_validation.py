@@ -225,3 +225,24 @@ einsums: |
         assert shapes["J"] <= shapes["N"]
         assert shapes["Z"] >= 2 * shapes["P"] + shapes["S"] - 1
     assert validate_cascade(cascade).ok
+
+
+def test_inputs_and_parameters_come_from_their_domains() -> None:
+    text = """
+cascade: decayed
+ranks: {M: keys}
+inputs: {G: [M], X: [M]}
+output: O
+parameters: [lam]
+domains: {G: [-2, -1], lam: [3, 4]}
+einsums: |
+  O = exp(G[m]) * X[m] * lam
+"""
+    program = Cascade.parse(text).program
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        inputs = random_inputs(program, {"M": 50}, rng)
+        assert -2 <= inputs["G"].min() < inputs["G"].max() <= -1
+        assert inputs["X"].min() < 0 < inputs["X"].max()
+        assert 3 <= random_parameters(program, {}, rng)["lam"] <= 4
+        assert random_parameters(program, {"lam": 0.0}, rng) == {"lam": 0.0}

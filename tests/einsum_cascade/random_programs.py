@@ -245,6 +245,7 @@ def programs(draw: st.DrawFn) -> ir.Program:
         ranks=RANKS,
         inputs=inputs,
         parameters=PARAMETERS,
+        domains=(ir.Domain(name="lam", low=-1, high=0.5), ir.Domain(name="W", low=1, high=2)),
         functions=FUNCTIONS,
         reductions=REDUCTIONS,
         init=tuple(init),
@@ -285,5 +286,6 @@ def _pruned(program: ir.Program, accumulate: bool) -> ir.Program:
         program,
         ranks=tuple(ranks),
         parameters=tuple(p for p in program.parameters if p.name in names),
+        domains=tuple(d for d in program.domains if d.name in names),
         accumulate=((outputs[0], "float32"),) if accumulate else (),
     )

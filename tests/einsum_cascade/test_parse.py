@@ -289,6 +289,7 @@ ranks: {E: width, M: {is: keys, partition: [M1, M0]}, P: }
 inputs: {K: [M, E], Q: [P, E], S: []}
 outputs: [Y, L]
 parameters: {lam: 0.5, mu: , nu: -inf}
+domains: {S: [0, 1], mu: [-2.5, 3]}
 functions: {"f(x, a)": "x * lam + a"}
 reductions: {"lae(a, b)": {is: "log(exp(a) + exp(b))", identity: -inf}}
 accumulate: {Y: float32}
@@ -302,6 +303,8 @@ einsums: |
     assert (program.name, program.title, program.origin) == ("all-of-it", "Everything", "nowhere")
     assert program.unverified == "the sum, from memory"
     assert program.reference == "softmax_attention"
+    assert [(d.name, d.low, d.high) for d in program.domains] == [("S", 0, 1), ("mu", -2.5, 3)]
+    assert program.domain("K") is None
     assert program.parallel == ("B", "H")
     assert [(r.name, r.meaning, r.family) for r in program.ranks] == [
         ("E", "width", None),

@@ -269,6 +269,17 @@ FUNCTIONS = (
 )
 
 
+@pytest.mark.parametrize("function", ["sin", "cos"])
+def test_circular_functions(function: str) -> None:
+    """Finite arguments, from the smallest to far beyond one turn; at infinity they are refused."""
+    points = [x * s for x in (0.0, 1e-300, 1e-9, 0.3, 1.0, 2.5, 30.0, 1e6) for s in (1, -1)]
+    cascade = small(f"Z[a] = {function}(X[a])", "X: [A]")
+    out = cascade.evaluate({"X": points})["Z"]
+    np.testing.assert_allclose(out, [SCALAR[function](x) for x in points], rtol=4e-15, atol=0)
+    with pytest.raises(EvaluationError, match="not a number"):
+        cascade.evaluate({"X": [math.inf]})
+
+
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_functions_far_out(function: str) -> None:
     """Against the math module, at the ends of every range and at infinity."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pointwise import Refused, evaluate_pointwise
 from random_cascades import cascades
 
+from archsim.validation_inputs import random_inputs, random_parameters
 from einsum_cascade import Cascade, EvaluationError
 from einsum_cascade.library import builtin_names
 from einsum_cascade.shapes import resolve_shapes
@@ -58,19 +59,18 @@ def test_builtin_cascades_mean_what_they_say(name: str) -> None:
     """Every tensor of every built-in cascade, tiles that divide their rank and that do not."""
     program = Cascade.load(name).program
     rng = np.random.default_rng(1)
+    chosen = {v.upper() for e in program.einsums if e.select for v in e.target.variables}
     for size in (4, 5):
         given_shapes: dict[str, int] = dict.fromkeys(program.parallel, 2)
         for rank in program.ranks:
             if rank.partition:
                 given_shapes |= dict.fromkeys(rank.partition[1:], 2) | {rank.name: size}
             elif rank.family is None and rank.like is None:
-                given_shapes[rank.name] = int(rng.integers(2, 5))
+                most = 3 if rank.name in chosen else 5  # no more is selected than there is
+                given_shapes[rank.name] = rank.shape or int(rng.integers(2, most))
         shapes = resolve_shapes(program, given_shapes)
-        inputs = {
-            t.name: rng.normal(size=[shapes[r] for r in (*program.parallel, *t.ranks)])
-            for t in program.inputs
-        }
-        parameters = {p.name: 0.75 if p.default is None else p.default for p in program.parameters}
+        inputs = random_inputs(program, shapes, rng)
+        parameters = random_parameters(program, {}, rng, shapes)
         carried = {r for t in program.inputs for r in t.ranks} | set(program.parallel)
         free = {r: n for r, n in given_shapes.items() if r not in carried}
         found = Cascade(program).evaluate(inputs, keep="all", **free, **parameters)

@@ -170,6 +170,46 @@ einsums: |
         assert found == true, shapes
 
 
+CHUNKS = "P: {is: p, partition: [P1, P0]}, M: {is: m, like: P}, M0: {is: chunk, like: P0}"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "O[p1, p0] = A[p1*M0 + m0] * B[p1*P0 + p0] where m0 <= p0",
+        "O[p1, p0] = A[p1*M0 + m0] * B[p1*P0 + p0] where m0 < p0",
+        "O[p1] = A[p1*M0 + m0] * P0 where p1*M0 + m0 < M",
+        "O[p1] = A[p1*M0 + m0] * P0 where p1*M0 + m0 < M - 2",
+    ],
+)
+def test_masks_inside_chunks_are_counted_exactly(body: str) -> None:
+    """Full chunks and a last one, which may be shorter; in closed form."""
+    text = f"""
+cascade: mask
+ranks: {{{CHUNKS}}}
+inputs: {{A: [M]{", B: [P]" * ("B" in body)}}}
+output: O
+einsums: |
+  {body}
+"""
+    cascade = Cascade.parse(text).program
+    assert not points_of(cascade, cascade.einsums[0]).has(sympy.Sum)
+    for p, p0 in itertools.product((1, 5, 6, 9), (1, 2, 3, 4)):
+        shapes = {"P": p, "P0": p0, "P1": -(-p // p0), "M": p, "M0": p0}
+        found, true = _counted(text, shapes)
+        assert found == true, shapes
+
+
+def test_ranks_declared_alike_have_one_symbol() -> None:
+    found = analyze(Cascade.load("lightning-attention-2").program)
+    names = {s.name for n in found.operations.values() for s in n.free_symbols}
+    assert names == {"B", "H", "E", "F", "P", "P0", "P1"}
+    shapes = {"B": 1, "H": 1, "E": 2, "F": 3, "M0": 4}
+    assert found.subs({**shapes, "M": 10}).operations == found.subs({**shapes, "P": 10}).operations
+    with pytest.raises(CascadeError, match="M and P are declared alike, but M = 10, P = 12"):
+        found.subs({"M": 10, "P": 12})
+
+
 def test_a_causal_mask_has_a_closed_form() -> None:
     found = analysis("linear-causal")
     assert not any(e.points.has(sympy.Sum) for e in found.by_einsum)

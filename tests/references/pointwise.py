@@ -158,6 +158,8 @@ FUNCTIONS: Mapping[str, Callable[..., float]] = {
     "gelu": _gelu,
     "softplus": _softplus,
     "erf": math.erf,
+    "sin": math.sin,
+    "cos": math.cos,
     "floor": _floor,
 }
 COMPARE: Mapping[str, Callable[[float, float], bool]] = {

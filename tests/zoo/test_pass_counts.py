@@ -29,6 +29,42 @@ PASSES: list[tuple[str, str, int]] = [
     # The splits are combined by their log-sum-exps: a second look at splits, not at keys.
     ("flash-decoding", "M", 1),
     ("flash-decoding", "M2", 2),
+    # A softmax over all keys for every agent; over the agents, a small second one.
+    ("agent-attention", "I", 3),
+    ("agent-attention", "UY", 3),
+    # The map is pooled and, by the same neighbours, spread: cells in between.
+    ("super-token-attention", "I", 2),
+    ("super-token-attention", "UI", 3),
+    # Maximum, sum, weights; only then is chosen, and the chosen fetched.
+    ("recycled-attention-full", "M", 4),
+    # The largest of the cache before its exponentials; a recurrence over the steps.
+    ("recycled-attention", "J", 2),
+    ("recycled-attention", "T", 1),
+    # All scores of chunks before the first chunk is fetched.
+    ("hcam", "J", 2),
+    ("landmark-retrieval", "N", 2),
+    ("mixture-of-heads", "M", 3),
+    # A softmax inside a block needs no other block; the landmarks are weighed after.
+    ("landmark-attention", "M", 1),
+    ("landmark-attention", "N", 2),
+    # The log-sum-exp over receivers first, the weights after.
+    ("reversed-attention", "I", 2),
+    ("reversed-attention", "J", 1),
+    # Plain softmax over keys, examples, objects.
+    ("positional-attention", "J", 3),
+    ("oat-pointer", "N", 3),
+    # With the division deferred.
+    ("isolation-attention", "M", 2),
+    ("isolation-attention", "L", 2),
+    # The share of the sinks needs the whole softmax row, and the new weights the share.
+    ("visual-attention-redistribution", "M", 4),
+    # Clicks to scene: label, maximum, sum, weights; the scene to the clicks after all that.
+    ("click-attention", "N", 5),
+    ("click-attention", "V", 3),
+    # One sweep over time; a key is a frame, its maximum before its exponential.
+    ("look-once-to-hear-lstm", "T", 1),
+    ("look-once-to-hear-attention", "T", 1),
+    ("look-once-to-hear-attention", "L", 2),
 ]
 
 

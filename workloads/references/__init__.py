@@ -16,7 +16,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import attention, flash, heads, layers, linear, normalization
+from . import (
+    attention,
+    clicks,
+    decays,
+    flash,
+    heads,
+    layers,
+    linear,
+    memory,
+    normalization,
+    recurrent,
+    retrieval,
+    sequences,
+    streaming,
+    vision,
+)
 
 Array = npt.NDArray[np.float64]
 
@@ -55,6 +70,26 @@ REFERENCES: tuple[Reference, ...] = tuple(
         layers.projections,
         layers.output_projection,
         layers.feed_forward,
+        linear.transnormer_attention,
+        decays.lightning_decay_paper,
+        decays.lightning_decay_code,
+        decays.lightning_decay_minimax,
+        recurrent.retention,
+        recurrent.retention_normalised,
+        recurrent.gated_linear_attention,
+        recurrent.selective_scan,
+        recurrent.state_space_dual,
+        recurrent.delta_rule,
+        recurrent.gated_delta_rule,
+        recurrent.qlstm,
+        recurrent.qlstm_reversed,
+        recurrent.dynamical_system,
+        memory.titans_memory,
+        memory.titans_mag,
+        memory.titans_mal,
+        memory.titans_mac,
+        memory.in_context_regression,
+        memory.bico_attention,
         normalization.softmax,
         normalization.log_softmax,
         normalization.cross_entropy,
@@ -69,6 +104,22 @@ REFERENCES: tuple[Reference, ...] = tuple(
         heads.multi_query_attention,
         heads.grouped_query_attention,
         heads.latent_attention,
+        retrieval.recycled_attention_full,
+        retrieval.recycled_attention,
+        retrieval.hcam,
+        retrieval.mixture_of_heads,
+        retrieval.landmark_attention,
+        retrieval.landmark_retrieval,
+        vision.agent_attention,
+        vision.super_token_attention,
+        vision.reversed_attention,
+        vision.visual_attention_redistribution,
+        vision.isolation_attention,
+        sequences.positional_attention,
+        sequences.oat_pointer,
+        streaming.look_once_to_hear_lstm,
+        streaming.look_once_to_hear_attention,
+        clicks.click_attention,
     )
 )
 """Every reference, by its function's name."""

@@ -80,3 +80,41 @@ def lightning_attention_backward(
         dk[..., t, :] = np.einsum("...ef,...f->...e", back, V[..., t, :])
         dv[..., t, :] = np.einsum("...ef,...e->...f", back, K[..., t, :])
     return {"DQ": dq, "DK": dk, "DV": dv}
+
+
+def transnormer_attention(
+    X: Array, WQ: Array, WK: Array, WV: Array, WU: Array, LAM: Array
+) -> dict[str, Array]:
+    """TransNormerLLM's token mixer: ``Norm(attention) * U`` over all heads (arXiv 2307.14995).
+
+    ``Q = silu(X WQ)``, ``K = silu(X WK)``, ``V = X WV``, ``U = X WU``; every head is
+    ``lightning_attention`` with its own decay; the norm divides a position by the root mean
+    square over all heads and channels.
+
+    Parameters
+    ----------
+    X : array, shape (..., P, D)
+    WQ, WK, WV, WU : array, shape (..., D, H, E) or (..., D, H, F)
+    LAM : array, shape (..., H)
+        Decays between 0 and 1.
+
+    Returns
+    -------
+    dict
+        ``O`` of shape (..., H, P, F).
+    """
+
+    def projected(weights: Array) -> Array:
+        return np.asarray(np.einsum("...pd,...dhe->...hpe", X, weights))
+
+    q, k = (x / (1 + np.exp(-x)) for x in (projected(WQ), projected(WK)))
+    v = projected(WV)
+    heads = np.zeros_like(v)
+    for h in range(LAM.shape[-1]):
+        state = np.zeros((*v.shape[:-3], q.shape[-1], v.shape[-1]))
+        for t in range(X.shape[-2]):
+            state = LAM[..., h, None, None] * state
+            state = state + k[..., h, t, :, None] * v[..., h, t, None, :]
+            heads[..., h, t, :] = np.einsum("...e,...ef->...f", q[..., h, t, :], state)
+    size = np.sqrt((heads * heads).mean(axis=(-3, -1), keepdims=True))
+    return {"O": heads / size * projected(WU)}

@@ -1,0 +1,58 @@
+"""What a cascade decides on numbers: selections, and comparisons that become 0 or 1.
+
+A result is not continuous in such a decision. Where rounding alone turns one over (two
+scores that nearly tie), the run in a narrow type is right about its own numbers and cannot
+be compared with a wide one; validation draws other inputs then, and says how often.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from einsum_cascade import ir
+from einsum_cascade.errors import NotANumberError
+
+if TYPE_CHECKING:
+    from einsum_cascade import Cascade
+
+
+def decisions(program: ir.Program) -> tuple[str, ...]:
+    """Tensors that hold positions or flags: ``<<``, and ``where(X > Y, 1, 0)`` of tensors."""
+    return tuple(e.name for e in program.einsums if e.select is not None or _is_flag(e))
+
+
+def _is_flag(einsum: ir.Einsum) -> bool:
+    match einsum.expression:
+        case ir.Call(function="where", arguments=(condition, ir.Number(), ir.Number())):
+            return not einsum.over and any(isinstance(n, ir.Access) for n in ir.walk(condition))
+        case _:
+            return False
+
+
+def decides_otherwise(
+    cascade: Cascade, inputs: Mapping[str, Any], dtype: str, numbers: Mapping[str, Any]
+) -> bool:
+    """Whether a run in ``dtype`` decides anything otherwise than one in float64.
+
+    Parameters
+    ----------
+    cascade : Cascade
+        What is run.
+    inputs, numbers : mapping
+        Arrays, rounded to ``dtype`` already; sizes and parameters.
+    dtype : str
+        One of ``ir.DTYPES``.
+    """
+    import numpy as np
+
+    names = decisions(cascade.program)
+    if not names or dtype == "float64":
+        return False
+    wide = {n: a if a.dtype.kind == "i" else a.astype(float) for n, a in inputs.items()}
+    try:
+        narrow = cascade.evaluate(inputs, dtype=dtype, keep="all", **numbers)
+    except NotANumberError:
+        return False  # to be reported, not drawn again
+    exact = cascade.evaluate(wide, dtype="float64", keep="all", **numbers)
+    return any(not np.array_equal(narrow[n].astype(float), exact[n]) for n in names)

@@ -1,0 +1,103 @@
+"""Decode with heads and sequences on the columns: traffic and occupation by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from archsim import Architecture, Mapping
+from archsim.analytical import evaluate_mapping
+from archsim.results import Result
+from archsim.validation import validate_cascade
+from archsim.validation_mapped import mapped_run, mapped_shapes
+from einsum_cascade import Cascade
+from einsum_cascade.errors import MappingError
+from workloads.references import find_reference
+
+WORD = 2  # bytes
+LLAMA = {"B": 64, "H": 32, "G": 8, "E": 128, "F": 128, "P": 1}
+DEEPSEEK = {"B": 64, "H": 128, "D": 128, "R": 64, "L": 512, "F": 128, "P": 1}
+
+
+def simulated(mapping: str, shapes: dict[str, int]) -> Result:
+    how = Mapping.load(mapping)
+    program = Cascade.load(how.cascade).program
+    return evaluate_mapping(program, how, Architecture.load("fusemax"), shapes)
+
+
+def read_and_written(result: Result) -> tuple[int, int]:
+    """Words that leave and enter the outermost memory."""
+    dram = result.traffic[0]
+    return dram.read_bytes // WORD, dram.write_bytes // WORD
+
+
+def per_cycle(result: Result, einsum: str) -> float:
+    """Multiplications of an Einsum in every cycle that it has the array."""
+    found = next(e for e in result.einsums if e.name == einsum)
+    return dict(found.operations)["mac"] / found.cycles
+
+
+@pytest.mark.parametrize("M", [256, 1000, 4096, 8192])
+def test_a_group_reads_its_cache_once(M: int) -> None:
+    """K and V of the 8 heads that have any; queries and results of all 32."""
+    result = simulated("gqa-decode", {**LLAMA, "M": M})
+    B, H, G, E, F = (LLAMA[r] for r in "BHGEF")
+    assert read_and_written(result) == (B * H * E + B * G * M * (E + F), B * H * F)
+    if M % 256 == 0:
+        # 8 sequences of 32 heads by 256 keys: every element of the array has work.
+        assert per_cycle(result, "BQK") == 256 * 256
+        assert per_cycle(result, "SLNV") == 256 * 256
+
+
+def test_four_times_the_groups_read_four_times_the_cache() -> None:
+    shared = simulated("gqa-decode", {**LLAMA, "G": 2, "M": 4096})
+    grouped = simulated("gqa-decode", {**LLAMA, "G": 8, "M": 4096})
+    cache = [read_and_written(r)[0] - 64 * 32 * 128 for r in (shared, grouped)]
+    assert cache[1] == 4 * cache[0]
+    assert grouped.latency_s > 3.9 * shared.latency_s
+
+
+def test_heads_of_their_own_do_not_fit() -> None:
+    """Keys and values of 8 sequences and 32 heads, a tile of 256 tokens: 16 MiB each."""
+    with pytest.raises(MappingError, match=r"K 16 MiB, V 16 MiB, .*has 16 MiB"):
+        simulated("gqa-decode", {**LLAMA, "G": 32, "M": 4096})
+
+
+@pytest.mark.parametrize("M", [256, 1000, 4096, 8192])
+def test_latents_are_read_once_for_all_heads(M: int) -> None:
+    """576 words a token and sequence; the up-projections once for every two sequences."""
+    result = simulated("mla-absorbed-decode", {**DEEPSEEK, "M": M})
+    B, H, D, R, L, F = (DEEPSEEK[r] for r in "BHDRLF")
+    assert L + R == 576
+    weights = (B // 2) * H * L * (D + F)
+    queries = B * H * (D + R)
+    assert read_and_written(result) == (queries + B * M * 576 + weights, B * H * F)
+    if M % 256 == 0:
+        for einsum in ("SC", "SR", "SLNV"):
+            assert per_cycle(result, einsum) == 256 * 256, einsum
+
+
+def test_one_more_token_is_576_words_more() -> None:
+    before, after = (
+        read_and_written(simulated("mla-absorbed-decode", {**DEEPSEEK, "B": 2, "M": m}))[0]
+        for m in (4000, 4001)
+    )
+    assert after - before == 2 * 576
+
+
+@pytest.mark.parametrize("mapping", ["gqa-decode", "mla-absorbed-decode"])
+def test_as_mapped_they_compute_what_they_should(mapping: str) -> None:
+    """On a machine of 6 by 8, tiles whole and ragged, and several queries at once."""
+    machine = Architecture.load(
+        "fusemax", ["arrays.array_2d.shape.rows=6", "arrays.array_2d.shape.columns=64"]
+    )
+    how = Mapping.load(mapping)
+    cascade = Cascade.load(how.cascade)
+    report = validate_cascade(
+        cascade,
+        reference=find_reference(cascade.program.reference),
+        shapes=mapped_shapes(cascade, how, machine) | {"H": 4},
+        run=mapped_run(cascade, how, machine),
+        trials=1,
+    )
+    assert report.independent
+    assert report.ok, report

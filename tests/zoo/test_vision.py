@@ -1,0 +1,163 @@
+"""Attention over images: what must hold whatever the numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from einsum_cascade import Cascade
+from workloads.references import find_reference
+
+
+def reference(name: str, **arguments: Any) -> dict[str, Any]:
+    found = find_reference(name)
+    assert found is not None
+    return found(**arguments)
+
+
+def draw(seed: int, **shapes: tuple[int, ...]) -> dict[str, Any]:
+    rng = np.random.default_rng(seed)
+    return {name: rng.normal(size=shape) for name, shape in shapes.items()}
+
+
+def close(found: Any, wanted: Any) -> None:
+    np.testing.assert_allclose(found, wanted, rtol=1e-11, atol=1e-12)
+
+
+def agents(seed: int, Y: int, X: int, AY: int, AX: int) -> dict[str, Any]:
+    return draw(
+        seed,
+        Q=(2, 2, Y, X, 3),
+        K=(2, 2, Y, X, 3),
+        V=(2, 2, Y, X, 2),
+        B1=(2, AY, AX, Y, X),
+        B2=(2, Y, X, AY, AX),
+        WD=(2, 2, 3, 3),
+    )
+
+
+@pytest.mark.parametrize(("CY", "CX"), [(1, 1), (2, 2), (2, 3), (3, 5), (4, 6)])
+def test_agents_of_any_cells(CY: int, CX: int) -> None:
+    given = agents(CY, 4, 6, -(-4 // CY), -(-6 // CX))
+    found = Cascade.load("agent-attention").evaluate(given, CY=CY, CX=CX)["O"]
+    close(found, reference("agent_attention", **given, CY=CY, CX=CX)["O"])
+
+
+def test_agents_hand_on_all_the_mass() -> None:
+    """The product of the two softmaxes sums to 1 along every row."""
+    given = agents(0, 4, 6, 2, 2)
+    given["V"], given["WD"] = np.ones_like(given["V"]), np.zeros_like(given["WD"])
+    close(Cascade.load("agent-attention").evaluate(given, CY=2, CX=3)["O"], given["V"])
+
+
+def tokens(seed: int, I: int, J: int) -> dict[str, Any]:  # noqa: E741
+    C, H, D, F = 4, 2, 3, 2
+    shapes = {"X": (I, J, C), "WQ": (H, C, D), "WK": (H, C, D), "WV": (H, C, F), "WO": (H, F, C)}
+    return draw(seed, **shapes)
+
+
+@pytest.mark.parametrize(("CI", "CJ"), [(1, 1), (2, 2), (3, 2), (4, 5), (7, 7)])
+def test_super_tokens_of_any_cells(CI: int, CJ: int) -> None:
+    given = tokens(CI, 6, 5)
+    found = Cascade.load("super-token-attention").evaluate(given, CI=CI, CJ=CJ)["Y"]
+    close(found, reference("super_token_attention", **given, CI=CI, CJ=CJ)["Y"])
+
+
+def test_at_the_border_some_mass_is_lost() -> None:
+    """Zero neighbours outside take exp(0) each: with zero pixels exactly 1/9 each."""
+    given = tokens(0, 6, 6)
+    given["X"] = np.zeros_like(given["X"])
+    shares = Cascade.load("super-token-attention").evaluate(given, CI=2, CJ=2, keep="all")["AF"]
+    close(shares, np.full_like(shares, 1 / 9))
+    given["X"] = 3.0 + np.abs(tokens(1, 6, 6)["X"])
+    kept = Cascade.load("super-token-attention").evaluate(given, CI=2, CJ=2, keep="all")
+    corner = kept["AF"][0, 0, 0, 0]
+    assert corner[0].sum() + corner[:, 0].sum() < 1e-3  # neighbours that are not there
+    close(kept["AF"].sum((-2, -1)), np.ones((3, 2, 3, 2)))
+
+
+def reversed_inputs(seed: int, J: int = 7) -> dict[str, Any]:
+    H, D, C = 2, 3, 4
+    given = draw(seed, X=(J, D), Q=(H, J, 3), K=(H, J, 3), V=(H, J, 2))
+    given |= draw(seed + 1, WP=(D, H), W1=(D, C), W2=(C,))
+    given["ML"] = np.random.default_rng(seed).uniform(0.1, 1, J)
+    return given
+
+
+@pytest.mark.parametrize("I0", [1, 2, 3, 7])
+def test_reversed_attention_of_any_tiles(I0: int) -> None:
+    given = reversed_inputs(I0)
+    found = Cascade.load("reversed-attention").evaluate(given, I0=I0, temperature=0.5)
+    wanted = reference("reversed_attention", **given, temperature=0.5)
+    close(found["Y"], wanted["Y"])
+    close(found["MN"], wanted["MN"])
+
+
+def test_a_sender_hands_out_its_message_and_no_more() -> None:
+    """Summed over heads and receivers, what token j gives is its message weight."""
+    given = reversed_inputs(0)
+    found = Cascade.load("reversed-attention").evaluate(given, I0=2, keep="all")
+    budgets = found["B"].sum(axis=0)  # senders, tiles, places
+    close(budgets.sum(axis=(-2, -1)), found["MN"])
+    assert (found["MN"] < given["ML"]).all()
+
+
+def redistributed(seed: int) -> dict[str, Any]:
+    H, M, P = 3, 9, 6
+    given = draw(seed, X=(M, 5), Q=(H, P, 4), K=(H, M, 4), V=(H, M, 2))
+    given["DIMS"] = np.array([1, 3])
+    given["IMAGE"] = np.array([0, 1, 1, 1, 1, 1, 1, 0, 0])
+    given["X"][[0, 2]] *= [1, 9, 1, 1, 1]  # one sink in the text, one in the image
+    return given
+
+
+def test_redistribution_keeps_every_row() -> None:
+    given = redistributed(0)
+    cascade = Cascade.load("visual-attention-redistribution")
+    found = cascade.evaluate(given, tau=1.6, rho=0.9, summ=0.05, keep="all")
+    assert 0 < found["ON"].sum() < found["ON"].size
+    assert found["SINK"].sum() >= 2
+    close(found["W"].sum(-1), np.ones((3, 6)))
+    changed = found["ON"] == 1
+    sinks = found["SINK"] == 1
+    close(found["W"][changed][:, sinks], 0.6 * found["A"][changed][:, sinks])
+    wanted = reference(
+        "visual_attention_redistribution", **given, tau=1.6, rho=0.9, summ=0.05, stay=0.6, eps=1e-5
+    )
+    close(found["AV"], wanted["AV"])
+
+
+def test_without_sinks_nothing_is_redistributed() -> None:
+    given = redistributed(1)
+    found = Cascade.load("visual-attention-redistribution").evaluate(given, tau=20.0)
+    wanted = reference("causal_attention", **{n: given[n] for n in ("Q", "K", "V")})
+    close(found["AV"], wanted["AV"])
+
+
+def test_subjects_do_not_see_one_another() -> None:
+    """What subject 2 and its reference hold does not reach subject 1, and does the background."""
+    P, N, S = 6, 4, 2
+    given = draw(0, Q=(P, 3), K=(P, 3), V=(P, 2), KR=(S, N, 3), VR=(S, N, 2))
+    given["SUB"] = np.array([0, 1, 1, 2, 2, 0])
+    given["TO"] = np.random.default_rng(0).integers(0, N, (S, P))
+    given["IN"] = np.ones((S, P), int)
+    cascade = Cascade.load("isolation-attention")
+    before = cascade.evaluate(given)["O"]
+    for name in ("V", "K"):
+        given[name] = given[name].copy()
+        given[name][given["SUB"] == 2] += 1.0
+    given["VR"] = given["VR"].copy()
+    given["VR"][1] += 1.0
+    after = cascade.evaluate(given)["O"]
+    close(after[given["SUB"] == 1], before[given["SUB"] == 1])
+    assert (np.abs(after - before)[given["SUB"] != 1].max(axis=1) > 1e-3).all()
+
+
+def test_no_subjects_is_plain_attention() -> None:
+    P, N, S = 5, 3, 1
+    given = draw(1, Q=(P, 3), K=(P, 3), V=(P, 2), KR=(S, N, 3), VR=(S, N, 2))
+    plain = reference("softmax_attention", **{n: given[n] for n in ("Q", "K", "V")})["AV"]
+    given |= {"SUB": np.zeros(P, int), "TO": np.zeros((S, P), int), "IN": np.ones((S, P), int)}
+    close(Cascade.load("isolation-attention").evaluate(given)["O"], plain)

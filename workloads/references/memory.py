@@ -1,0 +1,193 @@
+"""Memories that learn while they read, and attention of other kinds."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+
+def titans_memory(
+    Q: Array, K: Array, V: Array, AL: Array, ET: Array, TH: Array, P0: int = 1
+) -> dict[str, Array]:
+    """Titans' neural memory (arXiv 2501.00663, eqs. 12-14), a linear map, token by token.
+
+    ``S = eta S - theta grad``, ``M = (1 - alpha) M + S``, ``y = q M``, with the gradient
+    ``2 k^T (k M' - v)`` of ``|k M' - v|^2`` taken at the memory M' with which the token's
+    chunk began. With chunks of one token that is the memory before the token.
+
+    Parameters
+    ----------
+    Q, K, V : array
+        Shapes (..., P, E), (..., P, E) and (..., P, F).
+    AL, ET, TH : array, shape (..., P)
+        Forgetting, momentum and step.
+    P0 : int
+        Tokens of a chunk: a part of what is computed.
+    """
+    memory = np.zeros((*K.shape[:-2], K.shape[-1], V.shape[-1]))
+    surprise = np.zeros_like(memory)
+    start = memory
+    rows = []
+    for t in range(Q.shape[-2]):
+        if t % P0 == 0:
+            start = memory
+        key = K[..., t, :, None]
+        error = (key * start).sum(axis=-2) - V[..., t, :]
+        gradient = 2 * key * error[..., None, :]
+        surprise = ET[..., t, None, None] * surprise - TH[..., t, None, None] * gradient
+        memory = (1 - AL[..., t, None, None]) * memory + surprise
+        rows.append((Q[..., t, :, None] * memory).sum(axis=-2))
+    return {"Y": np.stack(rows, axis=-2)}
+
+
+def in_context_regression(X: Array, Y: Array, XQ: Array, OM: Array, MU: Array) -> dict[str, Array]:
+    """``sum_h mu_h sum_l y_l softmax_l(omega_h x_l . x_q)`` (arXiv 2503.12734).
+
+    Parameters
+    ----------
+    X, Y : array
+        Examples: covariates (..., M, E) and labels (..., M).
+    XQ : array, shape (..., P, E)
+        Covariates to predict a label for.
+    OM, MU : array, shape (..., H)
+        Scales of every head's scores and of its values.
+    """
+    total = np.zeros(XQ.shape[:-1])
+    for h in range(OM.shape[-1]):
+        scores = OM[..., h, None, None] * (XQ[..., :, None, :] * X[..., None, :, :]).sum(axis=-1)
+        weights = np.exp(scores - np.logaddexp.reduce(scores, axis=-1, keepdims=True))
+        total = total + MU[..., h, None] * (weights * Y[..., None, :]).sum(axis=-1)
+    return {"O": total}
+
+
+def bico_attention(
+    QA: Array, QB: Array, KA: Array, KB: Array, V: Array, COS: Array, SIN: Array
+) -> dict[str, Array]:
+    """BICO (arXiv 2311.07468): rotary attention over all keys, later ones rotated backwards.
+
+    Each pair of halves is a complex number, turned by the angle of its position: forwards
+    for keys up to the query, backwards for keys after it. Scores are divided by the root of
+    the width.
+
+    Parameters
+    ----------
+    QA, QB, KA, KB : array, shape (..., P, R)
+        First and second halves of queries and keys.
+    V : array, shape (..., P, F)
+    COS, SIN : array, shape (..., P, R)
+        Of the angle of every position and pair.
+    """
+    q, k, turn = QA + 1j * QB, KA + 1j * KB, COS + 1j * SIN
+    length, width = QA.shape[-2:]
+    rows = []
+    for i in range(length):
+        scores = np.zeros((*QA.shape[:-2], length))
+        for j in range(length):
+            a, b = (turn[..., i, :], turn[..., j, :])
+            if j > i:
+                a, b = a.conj(), b.conj()
+            product = q[..., i, :] * a * (k[..., j, :] * b).conj()
+            scores[..., j] = product.real.sum(axis=-1) / np.sqrt(2 * width)
+        weights = np.exp(scores - np.logaddexp.reduce(scores, axis=-1, keepdims=True))
+        rows.append((weights[..., None] * V).sum(axis=-2))
+    return {"AV": np.stack(rows, axis=-2)}
+
+
+def _window_attention(Q: Array, K: Array, V: Array, window: float, persistent: float) -> Array:
+    """Softmax attention over the last ``window`` keys and the first ``persistent`` ones."""
+    rows = []
+    for p in range(Q.shape[-2]):
+        seen = [m for m in range(p + 1) if p - window < m or m < persistent]
+        scores = (Q[..., p, None, :] * K[..., seen, :]).sum(axis=-1) / np.sqrt(Q.shape[-1])
+        weights = np.exp(scores - np.logaddexp.reduce(scores, axis=-1, keepdims=True))
+        rows.append((weights[..., None] * V[..., seen, :]).sum(axis=-2))
+    return np.stack(rows, axis=-2)
+
+
+def _sigmoid(x: Array) -> Array:
+    return np.asarray(1 / (1 + np.exp(-x)))
+
+
+def titans_mag(
+    Q: Array,
+    K: Array,
+    V: Array,
+    QM: Array,
+    KM: Array,
+    VM: Array,
+    AL: Array,
+    ET: Array,
+    TH: Array,
+    window: float,
+    persistent: float,
+) -> dict[str, Array]:
+    """Titans, memory as gate: window attention times the sigmoid of what the memory reads."""
+    attended = _window_attention(Q, K, V, window, persistent)
+    return {"O": attended * _sigmoid(titans_memory(QM, KM, VM, AL, ET, TH)["Y"])}
+
+
+def titans_mal(
+    QM: Array,
+    KM: Array,
+    VM: Array,
+    AL: Array,
+    ET: Array,
+    TH: Array,
+    WQ: Array,
+    WK: Array,
+    WV: Array,
+    window: float,
+    persistent: float,
+) -> dict[str, Array]:
+    """Titans, memory as layer: window attention over projections of what the memory reads."""
+    y = titans_memory(QM, KM, VM, AL, ET, TH)["Y"]
+    return {"O": _window_attention(y @ WQ, y @ WK, y @ WV, window, persistent)}
+
+
+def titans_mac(
+    X: Array,
+    PT: Array,
+    WQ: Array,
+    WK: Array,
+    WV: Array,
+    WQM: Array,
+    WKM: Array,
+    WVM: Array,
+    AL: Array,
+    ET: Array,
+    TH: Array,
+    P0: int,
+) -> dict[str, Array]:
+    """Titans, memory as context: segments of ``P0`` tokens, one after the other.
+
+    A segment attends to persistent tokens and to what the memory reads for it in full, and
+    to itself causally. Its outputs y then train the memory, which gates them:
+    ``y * sigmoid(M(y WQM))``.
+    """
+    memory = np.zeros((*X.shape[:-2], X.shape[-1], X.shape[-1]))
+    surprise = np.zeros_like(memory)
+    segments = []
+    for begin in range(0, X.shape[-2], P0):
+        x = X[..., begin : begin + P0, :]
+        context = np.concatenate([PT, x @ WQM @ memory, x], axis=-2)
+        fixed = context.shape[-2] - x.shape[-2]
+        keys, values = context @ WK, context @ WV
+        rows = []
+        for t in range(x.shape[-2]):
+            seen = slice(0, fixed + t + 1)
+            query = x[..., t, None, :] @ WQ
+            scores = (query * keys[..., seen, :]).sum(axis=-1) / np.sqrt(X.shape[-1])
+            weights = np.exp(scores - np.logaddexp.reduce(scores, axis=-1, keepdims=True))
+            rows.append((weights[..., None] * values[..., seen, :]).sum(axis=-2))
+        y = np.stack(rows, axis=-2)
+        k, v, start = y @ WKM, y @ WVM, memory
+        for t in range(x.shape[-2]):
+            momentum, step, kept = (a[..., begin + t, None, None] for a in (ET, TH, 1 - AL))
+            key = k[..., t, :, None]
+            error = (key * start).sum(axis=-2) - v[..., t, :]
+            surprise = momentum * surprise - step * 2 * key * error[..., None, :]
+            memory = kept * memory + surprise
+        segments.append(y * _sigmoid(y @ WQM @ memory))
+    return {"O": np.concatenate(segments, axis=-2)}

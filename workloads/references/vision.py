@@ -1,0 +1,235 @@
+"""Attention over images: agents, super tokens, budgets, sinks, and isolated subjects."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+
+def _softmax(scores: Array) -> Array:
+    raised = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return np.asarray(raised / raised.sum(axis=-1, keepdims=True))
+
+
+def _cell_means(image: Array, height: int, width: int) -> Array:
+    """Means over cells of an image (rows, columns, ...); the last cells may be smaller."""
+    rows = range(0, image.shape[0], height)
+    columns = range(0, image.shape[1], width)
+    means = [
+        [image[y : y + height, x : x + width].mean(axis=(0, 1)) for x in columns] for y in rows
+    ]
+    return np.asarray(means)
+
+
+def _depthwise(image: Array, weights: Array) -> Array:
+    """A 3 x 3 convolution of every channel by itself: (Y, X, F) with (F, 3, 3)."""
+    padded = np.pad(image, ((1, 1), (1, 1), (0, 0)))
+    height, width = image.shape[:2]
+    found = np.zeros_like(image)
+    for dy in range(3):
+        for dx in range(3):
+            found += padded[dy : dy + height, dx : dx + width] * weights[:, dy, dx]
+    return found
+
+
+def agent_attention(
+    Q: Array, K: Array, V: Array, B1: Array, B2: Array, WD: Array, CY: int, CX: int
+) -> dict[str, Array]:
+    """Agent attention (arXiv 2312.08874) over a map without a class token.
+
+    Parameters
+    ----------
+    Q, K, V : array
+        Shapes (B, H, Y, X, E), (B, H, Y, X, E) and (B, H, Y, X, F).
+    B1, B2 : array
+        Biases (H, AY, AX, Y, X) and (H, Y, X, AY, AX).
+    WD : array
+        Depthwise filters (H, F, 3, 3).
+    CY, CX : int
+        Rows and columns of the cell that one agent is pooled from.
+    """
+    batch, heads, height, width, channels = Q.shape
+    result = np.zeros((batch, heads, height, width, V.shape[-1]))
+    for b, h in np.ndindex(batch, heads):
+        agents = _cell_means(Q[b, h], CY, CX)
+        agents = agents.reshape(-1, channels)
+        queries, keys = Q[b, h].reshape(-1, channels), K[b, h].reshape(-1, channels)
+        values = V[b, h].reshape(height * width, -1)
+        first = agents @ keys.T / np.sqrt(channels) + B1[h].reshape(len(agents), -1)
+        gathered = _softmax(first) @ values
+        second = queries @ agents.T / np.sqrt(channels) + B2[h].reshape(-1, len(agents))
+        spread = _softmax(second) @ gathered
+        result[b, h] = spread.reshape(height, width, -1) + _depthwise(V[b, h], WD[h])
+    return {"O": result}
+
+
+def super_token_attention(
+    X: Array, WQ: Array, WK: Array, WV: Array, WO: Array, CI: int, CJ: int
+) -> dict[str, Array]:
+    """Super token attention (arXiv 2211.11167) with one iteration of association.
+
+    Parameters
+    ----------
+    X : array
+        Pixels (I, J, C).
+    WQ, WK, WV, WO : array
+        Projections (H, C, D), (H, C, D), (H, C, F) and (H, F, C).
+    CI, CJ : int
+        Rows and columns of a cell.
+    """
+    means = _cell_means(X, CI, CJ)
+    rows, columns, channels = means.shape
+    around = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
+    shares = np.zeros((*X.shape[:2], 9))
+    sums, masses = np.zeros_like(means), np.zeros((rows, columns, 1))
+    for y, x in np.ndindex(X.shape[:2]):
+        cell = [(y // CI + i, x // CJ + j) for i, j in around]
+        inside = [0 <= i < rows and 0 <= j < columns for i, j in cell]
+        # A neighbour outside of the grid is a zero vector, and takes its share.
+        scores = [X[y, x] @ means[s] if ok else 0.0 for s, ok in zip(cell, inside, strict=True)]
+        shares[y, x] = _softmax(np.asarray(scores) / np.sqrt(channels))
+        for share, at, ok in zip(shares[y, x], cell, inside, strict=True):
+            if ok:
+                sums[at] += share * X[y, x]
+                masses[at] += share
+    tokens = (sums / (masses + 1e-12)).reshape(-1, channels)
+    mixed: Array = np.zeros_like(tokens)
+    for h in range(len(WQ)):
+        scores_h = (tokens @ WQ[h]) @ (tokens @ WK[h]).T / np.sqrt(WQ.shape[2])
+        mixed += _softmax(scores_h) @ (tokens @ WV[h]) @ WO[h]
+    cells: Array = mixed.reshape(means.shape)
+    result = np.zeros_like(X)
+    for y, x in np.ndindex(X.shape[:2]):
+        for share, (i, j) in zip(shares[y, x], around, strict=True):
+            at = (y // CI + i, x // CJ + j)
+            if 0 <= at[0] < rows and 0 <= at[1] < columns:
+                result[y, x] += share * cells[at]
+    return {"Y": result}
+
+
+def reversed_attention(
+    X: Array,
+    Q: Array,
+    K: Array,
+    V: Array,
+    WP: Array,
+    W1: Array,
+    W2: Array,
+    ML: Array,
+    temperature: float,
+) -> dict[str, Array]:
+    """Reversed attention of DependencyViT (arXiv 2304.03282).
+
+    Parameters
+    ----------
+    X : array
+        Tokens (J, D), from which the gates are made.
+    Q, K, V : array
+        Shapes (H, J, E), (H, J, E) and (H, J, F).
+    WP, W1, W2 : array
+        Head selector (D, H); message controller (D, C) and (C,).
+    ML : array
+        The message controller of the layer before, (J,).
+    temperature : float
+        Of the head selector.
+    """
+    forward = _softmax(np.einsum("hje,hie->hji", Q, K) / np.sqrt(Q.shape[-1]))
+    selector = _softmax(X @ WP / temperature)
+    inner = X @ W1
+    gelu = inner * 0.5 * (1 + np.vectorize(math.erf)(inner / math.sqrt(2)))
+    message = ML / (1 + np.exp(-(gelu @ W2)))
+    gathered = np.zeros(V.shape)
+    for h, j, i in np.ndindex(forward.shape):
+        gathered[h, i] += forward[h, j, i] * selector[j, h] * message[j] * V[h, j]
+    return {"Y": gathered, "MN": message}
+
+
+def visual_attention_redistribution(
+    X: Array,
+    DIMS: npt.NDArray[np.int64],
+    IMAGE: Array,
+    Q: Array,
+    K: Array,
+    V: Array,
+    tau: float,
+    rho: float,
+    summ: float,
+    stay: float,
+    eps: float,
+) -> dict[str, Array]:
+    """Causal attention whose image-centric heads take weight off sinks (arXiv 2503.03321).
+
+    Parameters
+    ----------
+    X, DIMS : array
+        Hidden states (M, D) and the dimensions that show a sink (U,).
+    IMAGE : array
+        1 at image tokens, (M,).
+    Q, K, V : array
+        Shapes (H, P, E), (H, M, E) and (H, M, F).
+    tau, rho, summ, stay, eps : float
+        When a token is a sink; the largest share of sinks in the image's weight and the
+        least weight of the image; what a sink keeps; of the root mean square.
+    """
+    spread = np.sqrt(np.mean(X * X, axis=1) + eps)
+    sink = np.abs(X[:, DIMS] / spread[:, None]).max(axis=1) > tau
+    image = IMAGE == 1
+    result = np.zeros((*Q.shape[:2], V.shape[-1]))
+    for h, p in np.ndindex(Q.shape[:2]):
+        seen = max(p + 1 + K.shape[1] - Q.shape[1], 0)
+        if not seen:
+            continue
+        weights = np.zeros(K.shape[1])
+        weights[:seen] = _softmax(K[h, :seen] @ Q[h, p])
+        whole, lost = weights[image].sum(), weights[image & sink].sum()
+        if (sink & image).any() and lost <= rho * whole and whole >= summ:
+            budget = (1 - stay) * weights[sink].sum()
+            rest = image & ~sink
+            weights[rest] += budget * weights[rest] / weights[rest].sum()
+            weights[sink] *= stay
+        result[h, p] = weights @ V[h]
+    return {"AV": result}
+
+
+def isolation_attention(
+    Q: Array,
+    K: Array,
+    V: Array,
+    SUB: Array,
+    KR: Array,
+    VR: Array,
+    TO: npt.NDArray[np.int64],
+    IN: Array,
+) -> dict[str, Array]:
+    """Subjects that see the background and their own reference, but not one another.
+
+    Parameters
+    ----------
+    Q, K, V : array
+        The image, (..., P, E), (..., P, E) and (..., P, F).
+    SUB : array
+        The subject of every token, 0 for the background, (..., P).
+    KR, VR : array
+        References, one a subject, (..., S, N, E) and (..., S, N, F).
+    TO, IN : array
+        Which token of the reference of a subject is placed at a token of the image, and
+        whether one is: (..., S, P).
+    """
+    result = np.zeros((*Q.shape[:-1], V.shape[-1]))
+    for at in np.ndindex(Q.shape[:-2]):
+        subject, place, present = SUB[at], TO[at], IN[at]
+        for p, query in enumerate(Q[at]):
+            alike = (subject == subject[p]) | (subject == 0) | (subject[p] == 0)
+            keys, values = [K[at][alike]], [V[at][alike]]
+            if subject[p] > 0:
+                own = int(subject[p]) - 1
+                fetched = place[own][present[own] == 1]
+                keys.append(KR[at][own][fetched])
+                values.append(VR[at][own][fetched])
+            weights = _softmax(np.concatenate(keys) @ query)
+            result[at][p] = weights @ np.concatenate(values)
+    return {"O": result}
