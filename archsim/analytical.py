@@ -13,7 +13,7 @@ from .arch import Architecture, ProcessingArray
 from .billing import charges
 from .counts import EinsumCount, touched
 from .estimators import areas
-from .footprint import Requirement, requirements
+from .footprint import Requirement, all_fits, requirements
 from .legality import illegalities
 from .lower import Lowered, lower
 from .mapping import WHOLE_OR_ONE, Mapping
@@ -57,10 +57,14 @@ def bind(
         return _bind(program, mapping, architecture, shapes)
     from .choices import choose
 
+    like: Lowered | None = None
+
     def lowered(candidate: Mapping) -> Lowered:
+        nonlocal like
         sizes, _ = _sizes(candidate, architecture)
         tiling = build_tiling(program, candidate, shapes, sizes)
-        return lower(program, candidate, architecture, tiling)
+        like = lower(program, candidate, architecture, tiling, like)
+        return like
 
     def bound(candidate: Mapping) -> Lowered:
         return _bind(program, candidate, architecture, shapes)
@@ -104,8 +108,8 @@ def _with_parameters(program: Program, given: dict[str, int]) -> tuple[Program, 
 
 
 def _check_capacity(lowered: Lowered, error: type[MappingError]) -> None:
-    short = [r for r in requirements(lowered) if not r.fits]
-    if short:
+    if not all_fits(lowered):
+        short = [r for r in requirements(lowered) if not r.fits]
         spans = {k.level: k.span for k in lowered.mapping.keep}
         raise error([Problem(str(r), spans.get(r.level), "use smaller tiles") for r in short])
 
@@ -113,6 +117,7 @@ def _check_capacity(lowered: Lowered, error: type[MappingError]) -> None:
 def _fit(lowered: Lowered, shapes: dict[str, int], sizes: dict[str, int], member: str) -> Lowered:
     """The lowering with the largest size of a tile that is legal, by bisection.
 
+    All of the rank is tried first: it often fits.
     A size divides the tile's count; one written ``whole or one`` is all of it, or one.
     """
     tile = next(t for t in lowered.mapping.tiles if t.member == member)
@@ -121,14 +126,15 @@ def _fit(lowered: Lowered, shapes: dict[str, int], sizes: dict[str, int], member
     choices = sorted({1, count}) if tile.size == WHOLE_OR_ONE else divisors(count)
     best = lowered
     low, high = 1, len(choices) - 1
+    middle = high
     while low <= high:
-        middle = (low + high) // 2
         trial = _with_tile(lowered, shapes, {**sizes, member: choices[middle]})
         if trial is not None:
             best, low = trial, middle + 1
             sizes[member] = choices[middle]
         else:
             high = middle - 1
+        middle = (low + high) // 2
     return best
 
 
@@ -136,11 +142,10 @@ def _with_tile(lowered: Lowered, shapes: dict[str, int], sizes: dict[str, int]) 
     """The mapping with other tile sizes, if that is legal."""
     tiling: Tiling = build_tiling(lowered.program, lowered.mapping, shapes, sizes)
     try:
-        trial = lower(lowered.program, lowered.mapping, lowered.architecture, tiling)
+        trial = lower(lowered.program, lowered.mapping, lowered.architecture, tiling, lowered)
     except MappingError:
         return None
-    fits = all(r.fits for r in requirements(trial)) and not illegalities(trial)
-    return trial if fits else None
+    return trial if all_fits(trial) and not illegalities(trial) else None
 
 
 def divisors(number: int) -> list[int]:
@@ -172,6 +177,19 @@ def evaluate_mapping(
     """Counts, latency, energy, area and bounds of a mapping. Raises as ``bind`` does."""
     refuse_unmodelled(program)
     lowered = bind(program, mapping, architecture, shapes)
+    return evaluate_bound(lowered, workload=workload, engine=engine)
+
+
+def evaluate_bound(lowered: Lowered, *, workload: str = "", engine: str = "analytical") -> Result:
+    """Counts, latency, energy, area and bounds of a mapping that is bound.
+
+    Raises
+    ------
+    MappingError
+        The schedule contradicts the cascade's dependencies, nothing takes time, or the
+        engine does not count something yet.
+    """
+    refuse_unmodelled(lowered.program)
     counts = count_mapping(lowered)
     if engine == "event":
         from .event_engine import time_events
@@ -181,8 +199,38 @@ def evaluate_mapping(
         timing = time_mapping(lowered, counts)
     if not timing.cycles:
         text = "nothing takes time: every operation takes 0 cycles and no memory has a bandwidth"
-        raise MappingError(Problem(text, mapping.span))
+        raise MappingError(Problem(text, lowered.mapping.span))
     return _result(lowered, counts, timing, workload, engine)
+
+
+def layout(architecture: Architecture) -> tuple[object, ...]:
+    """What of a machine decides how a mapping without open choices is bound.
+
+    Speeds and prices do not.
+    """
+    return (
+        architecture.word_bits,
+        tuple((m.name, m.capacity_bytes) for m in architecture.memories),
+        tuple(
+            (
+                a.name,
+                tuple((d.name, d.size) for d in a.dimensions),
+                a.registers.depth,
+                frozenset(o.kind for o in a.operations),
+            )
+            for a in architecture.arrays
+        ),
+    )
+
+
+def rebind(lowered: Lowered, architecture: Architecture) -> Lowered:
+    """A bound mapping on another machine of the same ``layout``."""
+    arrays = {a.name: a for a in architecture.arrays}
+    return replace(
+        lowered,
+        architecture=architecture,
+        einsums=tuple(replace(e, array=arrays[e.array.name]) for e in lowered.einsums),
+    )
 
 
 def refuse_unmodelled(program: Program) -> None:

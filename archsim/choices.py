@@ -21,7 +21,7 @@ from heapq import heapify, heappop, heappush
 from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem, SpecError
 from einsum_cascade.ir import Program
 
-from .arch import Architecture, Memory
+from .arch import Architecture
 from .combinations import Candidate, candidates
 from .counts import AccessCount, Amount, accesses_of
 from .footprint import largest_tile_size, requirement
@@ -93,6 +93,10 @@ def choose(
     raise NoLegalMappingError(refused[0].problems)
 
 
+_Moved = tuple[str, int, int]
+"""Elements a level moves: if nothing spills, and if everything does."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Loops:
     """What candidates with the same loops have in common."""
@@ -105,7 +109,10 @@ class _Loops:
     """By Einsum, position of the access, and where the tensor is kept."""
     tiles: dict[tuple[str, int, int], int] = field(default_factory=dict)
     """Elements of a tile by Einsum, position of the access, and level."""
+    moved: dict[tuple[object, ...], tuple[_Moved, ...]] = field(default_factory=dict)
+    """By Einsum, tensor, and where that is kept."""
     products: dict[Factors, int] = field(default_factory=dict)
+    works: dict[tuple[object, ...], tuple[Fraction, int]] = field(default_factory=dict)
 
     def elements(self, objective: Objective, factors: Factors) -> int:
         """A product of an objective's factors. Raises ``SpecError`` where one is unknown."""
@@ -116,6 +123,19 @@ class _Loops:
                 raise SpecError(wrong)
             self.products[factors] = tiling.elements(factors)
         return self.products[factors]
+
+    def work(self, objective: Objective) -> tuple[Fraction, int]:
+        """Busy cycles of the busiest array, and of all starts."""
+        key = (objective.latency_of, objective.start_cycles)
+        if key not in self.works:
+            start_cycles = dict(objective.start_cycles)
+            work: dict[str, Fraction] = {}
+            started = 0
+            for e in _priced(objective, self.lowered):
+                work[e.array.name] = work.get(e.array.name, Fraction(0)) + self.busy[e.name]
+                started += start_cycles.get(e.name, 0) * self.runs[e.name]
+            self.works[key] = (max(work.values()), started)
+        return self.works[key]
 
     @classmethod
     def of(cls, lowered: Lowered) -> _Loops:
@@ -143,6 +163,12 @@ class _Prices:
         shaping = [n for n, case in enumerate(mapping.cases) if _shapes_loops(case)]
         self.shaping = frozenset(range(len(mapping.cases)) if self.fitted else shaping)
         self.architecture = architecture
+        cycles = architecture.word_bytes * architecture.clock_hz
+        self.per_element = {
+            m.name: cycles / m.bandwidth_bytes_per_s if m.bandwidth_bytes_per_s else Fraction(0)
+            for m in architecture.memories
+        }
+        """Cycles to move an element, by memory."""
         self.lower = lower
         self.bind = bind
         self.levels = {m.name: i for i, m in enumerate(architecture.memories)}
@@ -154,12 +180,15 @@ class _Prices:
         loops = self._loops(candidate)
         lowered = self._kept(loops.lowered, candidate.mapping)
         share = self._spilled_share(loops, lowered)
-        moved: dict[str, Amount] = {}
+        memories = [m.name for m in self.architecture.memories]
+        kept, spilled = dict.fromkeys(memories, 0), dict.fromkeys(memories, 0)
         for e in _priced(objective, lowered):
-            for access in _of_einsum(loops, lowered, e, share):
-                before = moved.get(access.place, 0)
-                moved[access.place] = before + access.reads + access.writes
-        transfers = [self._cycles(m, moved.get(m.name, 0)) for m in self.architecture.memories]
+            for place, least, most in _moved(loops, lowered, e):
+                if place in kept:
+                    kept[place] += least
+                    spilled[place] += most
+        # What a level moves is linear in the share that spills.
+        transfers = [self._cycles(m, kept[m] + share * (spilled[m] - kept[m])) for m in memories]
         work, started = self._work(objective, loops)
         return max(work, *transfers) + started
 
@@ -170,24 +199,15 @@ class _Prices:
         work, started = self._work(objective, loops)
         return work + started
 
-    def _work(self, objective: Objective, loops: _Loops) -> tuple[Fraction, Fraction]:
+    def _work(self, objective: Objective, loops: _Loops) -> tuple[Fraction, int]:
         """Cycles of the busiest array from the first transfer on, and of all starts."""
-        start_cycles = dict(objective.start_cycles)
-        work: dict[str, Fraction] = {}
-        started = Fraction(0)
-        for e in _priced(objective, loops.lowered):
-            work[e.array.name] = work.get(e.array.name, Fraction(0)) + loops.busy[e.name]
-            started += start_cycles.get(e.name, 0) * loops.runs[e.name]
+        busiest, started = loops.work(objective)
         first = sum(loops.elements(objective, factors) for _, factors in objective.first_tiles)
-        fill = self._cycles(self.architecture.memories[0], first)
-        return max(work.values()) + fill, started
+        return busiest + self._cycles(self.architecture.memories[0].name, first), started
 
-    def _cycles(self, memory: Memory, amount: Amount) -> Fraction:
+    def _cycles(self, memory: str, amount: Amount) -> Fraction:
         """Cycles a memory takes to move some elements."""
-        if memory.bandwidth_bytes_per_s is None:
-            return Fraction(0)
-        per_element = self.architecture.word_bytes * self.architecture.clock_hz
-        return amount * (per_element / memory.bandwidth_bytes_per_s)
+        return amount * self.per_element[memory]
 
     def _loops(self, candidate: Candidate) -> _Loops:
         key = tuple(n for n in candidate.active if n in self.shaping)
@@ -228,19 +248,38 @@ def _priced(objective: Objective, lowered: Lowered) -> Iterator[LoweredEinsum]:
     return (e for e in lowered.einsums if not wanted or e.name in wanted)
 
 
-def _of_einsum(
-    loops: _Loops, lowered: Lowered, e: LoweredEinsum, share: Fraction
+def _moved(loops: _Loops, lowered: Lowered, e: LoweredEinsum) -> Iterator[_Moved]:
+    """What one Einsum makes levels move, tensor by tensor."""
+    spill = lowered.mapping.spill
+    for tensor in dict.fromkeys(f.access.tensor for f in e.touches):
+        key = (e.name, tensor, lowered.residency.of(tensor), spill and spill.level)
+        if key not in loops.moved:
+            accesses = tuple(_accesses(loops, lowered, e, tensor))
+            spilled = spilled_accesses(lowered, accesses, Fraction(1)) if spill else accesses
+            loops.moved[key] = (
+                *((a.place, _whole(a), 0) for a in accesses),
+                *((a.place, 0, _whole(a)) for a in spilled),
+            )
+        yield from loops.moved[key]
+
+
+def _whole(access: AccessCount) -> int:
+    """Elements read and written, where nothing spills or everything does."""
+    amount = access.reads + access.writes
+    assert amount == int(amount), "shares come in later"
+    return int(amount)
+
+
+def _accesses(
+    loops: _Loops, lowered: Lowered, e: LoweredEinsum, tensor: str
 ) -> Iterator[AccessCount]:
-    """Accesses of one Einsum, tensor by tensor."""
-    by_tensor: dict[str, tuple[AccessCount, ...]] = {}
+    """Accesses of one Einsum to one tensor, where nothing spills."""
     for number, footing in enumerate(e.touches):
-        tensor = footing.access.tensor
-        key = (e.name, number, lowered.residency.of(tensor))
-        if key not in loops.accesses:
-            loops.accesses[key] = tuple(accesses_of(lowered, e, footing))
-        by_tensor[tensor] = (*by_tensor.get(tensor, ()), *loops.accesses[key])
-    for accesses in by_tensor.values():
-        yield from spilled_accesses(lowered, accesses, share) if share else accesses
+        if footing.access.tensor == tensor:
+            key = (e.name, number, lowered.residency.of(tensor))
+            if key not in loops.accesses:
+                loops.accesses[key] = tuple(accesses_of(lowered, e, footing))
+            yield from loops.accesses[key]
 
 
 def _runs(lowered: Lowered, e: LoweredEinsum) -> int:

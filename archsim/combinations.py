@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import product
 from typing import TypeVar
+
+from einsum_cascade.source import Span
 
 from .mapping import Case, EinsumMapping, EinsumPatch, Keep, Mapping, Objective, Spill
 
@@ -39,8 +41,18 @@ class Candidate:
         return found
 
 
-def candidates(mapping: Mapping) -> Iterator[Candidate]:
+def candidates(mapping: Mapping) -> tuple[Candidate, ...]:
     """Combinations that make different mappings, in order."""
+    return _candidates(mapping, mapping.choices[0].span if mapping.choices else None)
+
+
+@lru_cache(maxsize=8)
+def _candidates(mapping: Mapping, _: Span | None) -> tuple[Candidate, ...]:
+    """As ``candidates``; mappings alike of two files are told apart by a place in them."""
+    return tuple(_combinations(mapping))
+
+
+def _combinations(mapping: Mapping) -> Iterator[Candidate]:
     names = [c.name for c in mapping.choices]
     seen: set[tuple[int, ...]] = set()
     # Per alternative, the cases that it does not rule out.

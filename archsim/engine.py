@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Literal, Protocol
 
 from einsum_cascade import Cascade
@@ -81,12 +82,29 @@ class WorkloadLike(Protocol):
         ...
 
 
+class Evaluate(Protocol):
+    """What simulates one part: ``analytical.evaluate_mapping``, or one that remembers."""
+
+    def __call__(
+        self,
+        program: Program,
+        mapping: Mapping,
+        architecture: Architecture,
+        shapes: dict[str, int],
+        *,
+        workload: str = "",
+    ) -> Result:
+        """The result of a mapping."""
+        ...
+
+
 def simulate(
     workload: WorkloadLike,
     architecture: Architecture,
     mapping: Mapping | Sequence[Mapping] | None = None,
     *,
     engine: Literal["analytical", "event"] = "analytical",
+    evaluate: Evaluate | None = None,
 ) -> Result:
     """Counts, latency, energy, area and bounds of a workload on a machine.
 
@@ -106,6 +124,8 @@ def simulate(
     engine : str
         ``"analytical"`` times an average step in closed form; ``"event"`` runs the real
         tiles. Counts, traffic and energy are the same.
+    evaluate : callable, optional
+        What simulates each part in the engine's place, for example from memory.
 
     Raises
     ------
@@ -116,13 +136,16 @@ def simulate(
     """
     if engine not in ("analytical", "event"):
         raise InputError(f"there is no engine '{engine}'; use 'analytical' or 'event'")
+    from .analytical import evaluate_mapping
+
+    run = evaluate or partial(evaluate_mapping, engine=engine)
     parts, chosen = planned(workload, mapping)
     if len(parts) == 1 and parts[0].times == 1:
-        return _simulated(parts[0], chosen[0], architecture, workload.name, engine)
+        return _simulated(parts[0], chosen[0], architecture, workload.name, run)
     from .merge import merged
 
     return merged(
-        tuple(_run(p, m, architecture, engine) for p, m in zip(parts, chosen, strict=True)),
+        tuple(_run(p, m, architecture, run) for p, m in zip(parts, chosen, strict=True)),
         workload=workload.name,
         mapping=" + ".join(dict.fromkeys(m.name for m in _own_first(workload, parts, chosen))),
         shape=workload.shapes,
@@ -140,22 +163,13 @@ def planned(
 
 
 def _simulated(
-    part: PartLike, mapping: Mapping, architecture: Architecture, workload: str, engine: str
+    part: PartLike, mapping: Mapping, architecture: Architecture, workload: str, run: Evaluate
 ) -> Result:
-    from .analytical import evaluate_mapping
-
     program = Cascade.load(mapping.cascade).program
     ranks = (*program.parallel, *(r.name for r in program.ranks))
     names = (*ranks, *(p.name for p in program.parameters))
     _refuse_unlike_rows(program, part.folded_for(ranks))
-    result = evaluate_mapping(
-        program,
-        mapping,
-        architecture,
-        part.shapes_for(names),
-        workload=workload,
-        engine=engine,
-    )
+    result = run(program, mapping, architecture, part.shapes_for(names), workload=workload)
     return replace(result, notes=(*part.notes_for(ranks), *result.notes))
 
 
@@ -171,10 +185,10 @@ def _refuse_unlike_rows(program: Program, folded: int) -> None:
         raise SpecError(Problem(text, hint=hint))
 
 
-def _run(part: PartLike, mapping: Mapping, architecture: Architecture, engine: str) -> PartUse:
+def _run(part: PartLike, mapping: Mapping, architecture: Architecture, run: Evaluate) -> PartUse:
     """One part simulated; what is wrong with it says which part it is."""
     try:
-        found = _simulated(part, mapping, architecture, part.name, engine)
+        found = _simulated(part, mapping, architecture, part.name, run)
     except InputError as wrong:
         problems = [replace(p, message=f"{part.name}: {p.message}") for p in wrong.problems]
         raise type(wrong)(problems) from None

@@ -73,6 +73,23 @@ class EventGraph:
         return found
 
     @cached_property
+    def resource(self) -> tuple[int, ...]:
+        """The resource of every task, by number in the order of ``members``."""
+        number = {name: i for i, name in enumerate(self.members)}
+        return tuple(number[t.resource] for t in self.tasks)
+
+    @cached_property
+    def parts(self) -> tuple[frozenset[int], ...]:
+        """Tasks that hang together by dependencies or a common resource."""
+        parts = [frozenset(members) for members in self.members.values()]
+        for e in self.dependencies:
+            touched = [p for p in parts if e.before in p or e.after in p]
+            if len(touched) > 1:
+                rest = [p for p in parts if p not in touched]
+                parts = [*rest, frozenset().union(*touched)]
+        return tuple(parts)
+
+    @cached_property
     def unit(self) -> int:
         """Units of time per cycle that make every time a whole number."""
         times = [d.delay for d in self.dependencies]
@@ -95,6 +112,20 @@ class EventGraph:
         return tuple(
             Edge(d.before, d.after, int(d.delay * self.unit), d.distance, d.why)
             for d in self.dependencies
+        )
+
+    @cached_property
+    def arcs(self) -> tuple[tuple[int, int, int, int, bool], ...]:
+        """Edges as (before, after, weight, tokens, whether both are on one resource)."""
+        return tuple(
+            (
+                e.before,
+                e.after,
+                e.weight,
+                e.tokens,
+                self.resource[e.before] == self.resource[e.after],
+            )
+            for e in self.edges
         )
 
 

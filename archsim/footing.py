@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from math import prod
 
@@ -20,7 +21,7 @@ _Name = tuple[int, int]
 """A rank variable: its axis, and its place among the variables of the axis."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Digits:
     """The variables of one axis that an access tells apart: ``m1*M0 + m0``, or ``m1``.
 
@@ -32,8 +33,15 @@ class Digits:
     axis: int
     strides: tuple[tuple[int, bool], ...]
 
+    @cached_property
+    def _complete(self) -> bool:
+        """Whether every element has digits of its own."""
+        return self.strides[-1][0] == 1 and all(kept for _, kept in self.strides)
+
     def size(self, extents: Extents) -> int:
         """Distinct tuples of the digits told apart."""
+        if self._complete:
+            return extents[self.axis]
         return _distinct(extents[self.axis], self.strides)
 
     def tuples(self, extents: Extents) -> Iterator[tuple[int, ...]]:

@@ -58,6 +58,14 @@ def requirements(lowered: Lowered) -> tuple[Requirement, ...]:
     return tuple(requirement(lowered, i) for i in range(len(lowered.architecture.memories)))
 
 
+def all_fits(lowered: Lowered) -> bool:
+    """Whether every memory holds what it must."""
+    limited = (
+        i for i, m in enumerate(lowered.architecture.memories) if m.capacity_bytes is not None
+    )
+    return all(requirement(lowered, i).fits for i in limited)
+
+
 def requirement(lowered: Lowered, level: int, tile: TileSizes | None = None) -> Requirement:
     """Live tiles of one memory, by its index.
 

@@ -18,14 +18,8 @@ from .waiting import streaming, up_to, waiting
 
 
 def width(e: LoweredEinsum, loop: Loop) -> int:
-    """Iterations of a temporal loop inside the first tile of the loops around it."""
-    extent = e.axes[loop.axis].extent
-    for outer in e.temporal:
-        if outer is loop:
-            break
-        if outer.axis == loop.axis:
-            extent = min(extent, outer.stride)
-    return -(-extent // loop.stride)
+    """Iterations of an Einsum's own loop inside the first tile of the temporal ones around it."""
+    return e.widths[id(loop)]
 
 
 def moving_variables(lowered: Lowered, access: Access) -> frozenset[str]:

@@ -10,14 +10,16 @@ trial.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
 from math import ceil
+from operator import add
 
 from .cycle_mean import maximum_cycle_mean
 from .event_graph import EventGraph, Issue
-from .makespan import makespan
+from .makespan import shortest
 
 _GROWTH = 17 / 16
 _TRIES = 80
@@ -45,7 +47,7 @@ def modulo_schedule(graph: EventGraph) -> Issue:
             found.update(overlapped)
             break
         period = ceil(period * _GROWTH)
-    return min(found, key=lambda issue: makespan(trial, issue).cycles)
+    return shortest(trial, found)
 
 
 def _in_order(graph: EventGraph, orders: _Orders) -> Issue:
@@ -62,9 +64,9 @@ def _in_order(graph: EventGraph, orders: _Orders) -> Issue:
 
 def _candidates(graph: EventGraph, period: int) -> Iterator[Issue]:
     """Orders of issue that keep every dependency at a period."""
+    patterns = [_Pattern.build(graph, period, int(slack * period)) for slack in _SLACKS]
     for orders in _orders(graph):
-        for slack in _SLACKS:
-            pattern = _Pattern.build(graph, period, int(slack * period))
+        for pattern in patterns:
             starts = pattern.phased(orders)
             if starts is not None:
                 yield _issue(starts, period)
@@ -86,43 +88,46 @@ def _orders(graph: EventGraph) -> Iterator[_Orders]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Pattern:
-    """Dependencies at a period, in units: (before, after, weight less tokens' periods)."""
+    """Dependencies at a period, in units."""
 
     graph: EventGraph
     period: int
-    edges: tuple[tuple[int, int, int], ...]
+    followers: tuple[tuple[tuple[int, int], ...], ...]
+    """Per task, who waits for it: (after, weight less tokens' periods)."""
 
     @classmethod
     def build(cls, graph: EventGraph, period: int, slack: int) -> _Pattern:
-        resource = [t.resource for t in graph.tasks]
-        edges = tuple(
-            (
-                e.before,
-                e.after,
-                e.weight
-                - period * e.tokens
-                + (slack if resource[e.before] != resource[e.after] and not d.room else 0),
-            )
-            for e, d in zip(graph.edges, graph.dependencies, strict=True)
-        )
-        return cls(graph=graph, period=period, edges=edges)
+        followers: list[list[tuple[int, int]]] = [[] for _ in graph.tasks]
+        for e, d in zip(graph.edges, graph.dependencies, strict=True):
+            apart = graph.resource[e.before] != graph.resource[e.after] and not d.room
+            weight = e.weight - period * e.tokens + (slack if apart else 0)
+            followers[e.before].append((e.after, weight))
+        return cls(graph=graph, period=period, followers=tuple(map(tuple, followers)))
+
+    @cached_property
+    def ready(self) -> list[int] | None:
+        """Earliest starts as far as dependencies go, or None."""
+        everyone = range(len(self.graph.tasks))
+        return self._settle([0 for _ in everyone], [None for _ in everyone], everyone, None)
 
     def phased(self, orders: _Orders) -> list[int] | None:
         """Starts with the phases that end the first step soonest, or None."""
-        slots: list[int | None] = [None] * len(self.graph.tasks)
-        first = True
-        for order in orders.values():
-            best: tuple[int, int] | None = None
-            for phase in [0] if first else self._phases(slots, order):
-                starts = self.place(self._with(slots, order, phase))
-                if starts is not None:
-                    end = max(s + x for s, x in zip(starts, self.graph.latency, strict=True))
-                    best = min(best, (end, phase)) if best else (end, phase)
+        starts = self.ready
+        if starts is None:
+            return None
+        slots: list[int | None] = [None] * len(starts)
+        for number, order in enumerate(orders.values()):
+            best: tuple[list[int | None], list[int]] | None = None
+            end: int | None = None
+            for phase in self._phases(starts, order) if number else (0,):
+                trial = self._with(slots, order, phase)
+                found = self._place(starts, trial, order, end)
+                if found is not None:
+                    best, end = (trial, found), max(map(add, found, self.graph.latency))
             if best is None:
                 return None
-            slots = self._with(slots, order, best[1])
-            first = False
-        return self.place(slots)
+            slots, starts = best
+        return starts
 
     def _with(
         self, slots: list[int | None], order: tuple[int, ...], phase: int
@@ -133,11 +138,8 @@ class _Pattern:
             phase += self.graph.occupancy[i]
         return found
 
-    def _phases(self, slots: list[int | None], order: tuple[int, ...]) -> list[int]:
+    def _phases(self, ready: list[int], order: tuple[int, ...]) -> list[int]:
         """Phases at which some task of a resource starts just when its operands are there."""
-        ready = self.place(slots)
-        if ready is None:
-            return [0]
         found: set[int] = set()
         offset = 0
         for i in order:
@@ -145,20 +147,65 @@ class _Pattern:
             offset += self.graph.occupancy[i]
         return sorted(found)
 
-    def place(self, slots: list[int | None]) -> list[int] | None:
-        """Earliest starts on the slots of the pattern; tasks without a slot are free."""
-        starts = [0 if s is None else s for s in slots]
-        for _ in range(2 * len(starts) + 2):
-            changed = False
-            for before, after, weight in self.edges:
-                reach = starts[before] + weight
-                if reach > starts[after]:
-                    slot = slots[after]
-                    if slot is not None:
-                        reach = slot - self.period * ((slot - reach) // self.period)
-                    starts[after] = reach
-                    changed = True
-            if not changed:
+    def _place(
+        self,
+        ready: list[int],
+        slots: list[int | None],
+        order: tuple[int, ...],
+        limit: int | None,
+    ) -> list[int] | None:
+        """Earliest starts once the tasks of one more resource have slots of the pattern.
+
+        No task starts before it did without them. None where all is not done by ``limit``.
+        """
+        starts = list(ready)
+        late: list[int] = []
+        for i in order:
+            slot = slots[i]
+            assert slot is not None, "the tasks of an order have slots"
+            if slot < starts[i]:
+                slot -= self.period * ((slot - starts[i]) // self.period)
+            if slot > starts[i]:
+                starts[i] = slot
+                late.append(i)
+        return self._settle(starts, slots, late, limit)
+
+    def _settle(
+        self,
+        starts: list[int],
+        slots: list[int | None],
+        late: Iterable[int],
+        limit: int | None,
+    ) -> list[int] | None:
+        """Put off all who wait for late tasks, until nobody is; None where that never ends.
+
+        A task that has a slot starts there, this period or a later one. Starts only grow, so
+        that a task that ends at ``limit`` or later decides. A round settles one more task of
+        every chain: when there are more rounds than tasks, some wait for themselves.
+        """
+        latency, period = self.graph.latency, self.period
+        put_off = [False] * len(starts)
+        for i in late:
+            put_off[i] = True
+        for _ in range(len(starts) + 2):
+            again = False
+            for before, followers in enumerate(self.followers):
+                if not put_off[before]:
+                    continue
+                put_off[before] = False
+                start = starts[before]
+                if limit is not None and start + latency[before] >= limit:
+                    return None
+                for after, weight in followers:
+                    reach = start + weight
+                    if reach > starts[after]:
+                        slot = slots[after]
+                        if slot is not None:
+                            reach = slot - period * ((slot - reach) // period)
+                        starts[after] = reach
+                        put_off[after] = True
+                        again |= after <= before
+            if not again:
                 return starts
         return None
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 
 Extents = tuple[int, ...]
 """What remains of each axis, in elements."""
@@ -81,6 +82,9 @@ def count_distinct(loops: tuple[Loop, ...], counted: tuple[bool, ...], extents: 
 
     Any other loop is entered once: its first iteration is the fullest.
     """
+    even = _even(loops, extents)
+    if even is not None:
+        return prod(count for count, wanted in zip(even[0], counted, strict=True) if wanted)
     memo: dict[tuple[int, Extents], int] = {}
 
     def visit(depth: int, now: Extents) -> int:
@@ -98,6 +102,19 @@ def count_distinct(loops: tuple[Loop, ...], counted: tuple[bool, ...], extents: 
         return memo[key]
 
     return visit(0, extents)
+
+
+def _even(loops: tuple[Loop, ...], extents: Extents) -> tuple[list[int], Extents] | None:
+    """Iterations of each loop of a nest and the extents inside; None if an edge is ragged."""
+    rest = list(extents)
+    counts: list[int] = []
+    for loop in loops:
+        count, ragged = divmod(rest[loop.axis], loop.stride)
+        if ragged:
+            return None
+        counts.append(count)
+        rest[loop.axis] = loop.stride
+    return counts, tuple(rest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +149,9 @@ def count_deliveries(
     size : callable
         Size of the tile given what the loops leave of each axis.
     """
+    even = _even(loops, extents)
+    if even is not None:
+        return _even_deliveries(even[0], relevant) * size(even[1])
     memo: dict[tuple[int, Extents], _Stream] = {}
 
     def visit(depth: int, now: Extents) -> _Stream:
@@ -149,6 +169,17 @@ def count_deliveries(
         return memo[key]
 
     return visit(0, extents).total
+
+
+def _even_deliveries(counts: list[int], relevant: tuple[bool, ...]) -> int:
+    """How often a tile is delivered where all are of one size."""
+    total, returns = 1, True
+    for count, moves in zip(reversed(counts), reversed(relevant), strict=True):
+        if moves:
+            total, returns = total * count, returns and count == 1
+        else:
+            total = count * total - (count - 1 if returns else 0)
+    return total
 
 
 def _moving(runs: list[tuple[int, _Stream]]) -> _Stream:

@@ -64,25 +64,37 @@ class LoweredEinsum:
     window: Window | None = None
     """What the Einsum leaves out because of a mask; None: nothing."""
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The tensor it writes."""
         return self.einsum.name
 
-    @property
+    @cached_property
     def touches(self) -> tuple[Footing, ...]:
         """All its accesses."""
         return (*self.reads, self.write)
 
-    @property
+    @cached_property
     def temporal(self) -> tuple[Loop, ...]:
         """All temporal loops, outermost first."""
         return (*self.shared, *self.own)
 
-    @property
+    @cached_property
     def extents(self) -> Extents:
         """The whole iteration space."""
         return tuple(a.extent for a in self.axes)
+
+    @cached_property
+    def widths(self) -> dict[int, int]:
+        """Iterations of each loop, by its ``id``, inside the first tile of those around it."""
+        found: dict[int, int] = {}
+        rest = list(self.extents)
+        for loop in self.temporal:
+            found[id(loop)] = -(-rest[loop.axis] // loop.stride)
+            rest[loop.axis] = min(rest[loop.axis], loop.stride)
+        for loop in self.spatial:
+            found[id(loop)] = -(-rest[loop.axis] // loop.stride)
+        return found
 
     def outer(self, level: int) -> tuple[Loop, ...]:
         """Temporal loops outside the tiles that ``level`` holds."""
@@ -128,8 +140,10 @@ class Lowered:
 
     def memories(self, e: LoweredEinsum, tensor: str) -> tuple[int, ...]:
         """Indices of the memories that hold a tensor for an Einsum, outermost first."""
-        names = self.architecture.memories
         kept = self.residency.memories(tensor)
+        if not e.bypass:
+            return kept
+        names = self.architecture.memories
         return tuple(i for i in kept if (names[i].name, tensor) not in e.bypass)
 
     def registers(self, e: LoweredEinsum, tensor: str) -> tuple[str, ...]:
@@ -149,9 +163,16 @@ class Lowered:
 
 
 def lower(
-    program: Program, mapping: Mapping, architecture: Architecture, tiling: Tiling
+    program: Program,
+    mapping: Mapping,
+    architecture: Architecture,
+    tiling: Tiling,
+    like: Lowered | None = None,
 ) -> Lowered:
     """Bind ``mapping`` with the tile sizes of ``tiling``.
+
+    ``like`` is the same with other tile sizes: where all shapes are the same, what the
+    Einsums compute and address is taken from there.
 
     Raises
     ------
@@ -162,6 +183,8 @@ def lower(
         an array cannot do an operation; a tensor is kept nowhere.
     """
     builder = _Lowering(program, mapping, architecture, tiling)
+    if like is not None and like.shapes == tuple(tiling.shapes.items()):
+        builder.known = {e.name: e for e in like.einsums}
     einsums = builder.einsums()
     places = residency(program, mapping, architecture, builder.problems)
     wrong = [*spill_problems(program, mapping, architecture, tiling)]
@@ -215,6 +238,8 @@ class _Lowering:
         self.architecture = architecture
         self.tiling = tiling
         self.problems: list[Problem] = []
+        self.known: dict[str, LoweredEinsum] = {}
+        """Einsums on the same shapes, in other tiles."""
         self.levels = {m.name: i for i, m in enumerate(architecture.memories)}
         wrong = tuple(name_problems(program, mapping, architecture, tiling))
         if wrong:
@@ -267,7 +292,8 @@ class _Lowering:
 
     def _einsum(self, einsum: Einsum, how: EinsumMapping, array: ProcessingArray) -> LoweredEinsum:
         variables = (*(r.lower() for r in self.program.parallel), *einsum.variables)
-        axes = self.tiling.axes(variables)
+        known = self.known.get(einsum.name)
+        axes = known.axes if known else self.tiling.axes(variables)
         shared, outside = self._shared_loops(axes, variables, how)
         own = tuple(
             self._loop(axes, self.tiling.members[name], self._own_level(level.level), None)
@@ -279,7 +305,12 @@ class _Lowering:
         loops = (*shared, *own, *spatial)
         self.problems.extend(cover_problems(how, axes, loops, self.tiling))
         self.problems.extend(level_problems(how, (*shared, *own), self.architecture))
-        operations = einsum_operations(self.program, einsum)
+        if known:
+            operations, reads, write = known.operations, known.reads, known.write
+        else:
+            operations = einsum_operations(self.program, einsum)
+            reads = tuple(self._footing(a, axes) for a in einsum.reads)
+            write = self._footing(einsum.target, axes)
         self.problems.extend(operation_problems(how, array, operations))
         return LoweredEinsum(
             einsum=einsum,
@@ -291,8 +322,8 @@ class _Lowering:
             outside=outside,
             bypass=frozenset((level, t) for level, tensors in how.bypass for t in tensors),
             operations=operations,
-            reads=tuple(self._footing(a, axes) for a in einsum.reads),
-            write=self._footing(einsum.target, axes),
+            reads=reads,
+            write=write,
         )
 
     def _own_level(self, level: str) -> int:
@@ -308,7 +339,7 @@ class _Lowering:
     ) -> Loop:
         variable = member.rank.lower()
         for number, axis in enumerate(axes):
-            stride = dict(axis.variables).get(variable)
+            stride = next((s for v, s in axis.variables if v == variable), None)
             if stride is not None:
                 return Loop(
                     member=member.name,

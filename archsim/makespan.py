@@ -8,10 +8,12 @@ jumped over.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
-from .event_graph import EventGraph, Issue, period_edges
+from .event_graph import EventGraph, Issue
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +28,15 @@ class Makespan:
 class _Flat:
     """Tasks that hang together, in firing order; times are in units of the graph.
 
-    ``incoming`` holds each task's dependencies as (before, delay, periods ago), without
-    those that the order of a common resource implies. Tasks are numbered by firing order.
+    Tasks are numbered by firing order; ``tasks`` holds them as (number, stage, resource,
+    occupancy, dependencies), the dependencies as (before, delay, periods ago) without those
+    that the order of a common resource implies.
     """
 
     stage: tuple[int, ...]
     resource: tuple[int, ...]
-    occupancy: tuple[int, ...]
     latency: tuple[int, ...]
-    incoming: tuple[tuple[tuple[int, int, int], ...], ...]
+    tasks: tuple[tuple[int, int, int, int, tuple[tuple[int, int, int], ...]], ...]
     window: int
     """Periods that the next one depends on."""
 
@@ -55,21 +57,29 @@ class _Run:
 
     def fire(self, period: int) -> None:
         """Run one period's tasks in the order of issue."""
-        flat, history, free = self.flat, self.history, self.free
-        row: _Row = [None] * len(flat.stage)
+        free, history, last = self.free, self.history, self.last
+        row: _Row = [None] * len(last)
         history.append(row)
         known = len(history)
-        for i, stage in enumerate(flat.stage):
+        for i, stage, resource, occupancy, incoming in self.flat.tasks:
             if not 0 <= period - stage < self.steps:
                 continue
-            start = free[flat.resource[i]]
-            for before, delay, ago in flat.incoming[i]:
-                earlier = history[-1 - ago][before] if ago < known else None
-                if earlier is not None and earlier + delay > start:
-                    start = earlier + delay
-            row[i] = start
-            self.last[i] = start
-            free[flat.resource[i]] = start + flat.occupancy[i]
+            start = free[resource]
+            for before, delay, ago in incoming:
+                if ago < known:
+                    earlier = history[-1 - ago][before]
+                    if earlier is not None and earlier + delay > start:
+                        start = earlier + delay
+            row[i] = last[i] = start
+            free[resource] = start + occupancy
+
+    def least(self, period: int) -> int:
+        """What the run cannot end before: every resource still has its work to do."""
+        ahead = list(self.free)
+        for _, stage, resource, occupancy, _ in self.flat.tasks:
+            done = min(max(period - stage + 1, 0), self.steps)
+            ahead[resource] += (self.steps - done) * occupancy
+        return max(ahead)
 
     def jump(self, time: int) -> None:
         """Move everything that happened ``time`` later."""
@@ -83,6 +93,9 @@ class _Run:
         """When the last result can be used; a task's starts never decrease."""
         return max(s + x for s, x in zip(self.last, self.flat.latency, strict=True))
 
+
+_CHECK = 4
+"""Periods between two looks at whether a run can still win."""
 
 _MODULUS = (1 << 61) - 1
 _BASE = 1_000_003
@@ -160,6 +173,33 @@ def makespan(graph: EventGraph, issue: Issue) -> Makespan:
     return Makespan(Fraction(end, graph.unit), simulated)
 
 
+def shortest(graph: EventGraph, issues: Iterable[Issue]) -> Issue:
+    """The first of some orders of issue that ends a graph soonest, step by step.
+
+    An order is given up when the work that is left cannot be done in time.
+    """
+    best: tuple[int, Issue] | None = None
+    for issue in issues:
+        end = _end(graph, issue, None if best is None else best[0])
+        if end is not None:
+            best = (end, issue)
+    assert best is not None, "there is an order to choose"
+    return best[1]
+
+
+def _end(graph: EventGraph, issue: Issue, limit: int | None) -> int | None:
+    """When the last result is there, in units; None if not before ``limit``."""
+    end = 0
+    for flat in _flatten(graph, issue):
+        run = _Run(flat, graph.steps)
+        for period in range(min(flat.stage), graph.steps + max(flat.stage)):
+            run.fire(period)
+            if limit is not None and period % _CHECK == 0 and run.least(period) >= limit:
+                return None
+        end = max(end, run.end)
+    return end if limit is None or end < limit else None
+
+
 def _run(flat: _Flat, steps: int) -> tuple[_Run, int]:
     """Run tasks that hang together; also says how many periods it took."""
     run = _Run(flat, steps)
@@ -180,59 +220,55 @@ def _run(flat: _Flat, steps: int) -> tuple[_Run, int]:
 
 def _flatten(graph: EventGraph, issue: Issue) -> list[_Flat]:
     """The parts of a graph that share neither a resource nor a dependency."""
-    names = list(graph.members)
+    stage, occupancy, resource = issue.stage, graph.occupancy, graph.resource
     incoming: list[list[tuple[int, int, int]]] = [[] for _ in graph.tasks]
-    for e in graph.edges:
-        ago = e.tokens + issue.stage[e.after] - issue.stage[e.before]
+    first: list[set[int]] = [set() for _ in graph.tasks]
+    for before, after, weight, tokens, same in graph.arcs:
+        ago = tokens + stage[after] - stage[before]
+        if ago == 0:
+            first[after].add(before)
         assert ago >= 0, "an order of issue respects dependencies"
-        same = graph.tasks[e.before].resource == graph.tasks[e.after].resource
         # On one resource all turns of the first in between come before the second.
-        turns = max(1, min(e.tokens, ago))
-        if not (same and e.weight <= turns * graph.occupancy[e.before]):
-            incoming[e.after].append((e.before, e.weight, ago))
-    order = _firing_order(graph, issue)
-    parts: list[_Flat] = []
-    for part in _parts(graph):
+        if not (same and weight <= max(1, min(tokens, ago)) * occupancy[before]):
+            incoming[after].append((before, weight, ago))
+    order = _firing_order(graph, issue, first)
+    found: list[_Flat] = []
+    for part in graph.parts:
         tasks = [i for i in order if i in part]
         place = {i: n for n, i in enumerate(tasks)}
-        waits = tuple(
-            tuple((place[before], delay, ago) for before, delay, ago in incoming[i]) for i in tasks
-        )
-        parts.append(
+        waits = [tuple((place[b], delay, ago) for b, delay, ago in incoming[i]) for i in tasks]
+        found.append(
             _Flat(
-                stage=tuple(issue.stage[i] for i in tasks),
-                resource=tuple(names.index(graph.tasks[i].resource) for i in tasks),
-                occupancy=tuple(graph.occupancy[i] for i in tasks),
+                stage=tuple(stage[i] for i in tasks),
+                resource=tuple(resource[i] for i in tasks),
                 latency=tuple(graph.latency[i] for i in tasks),
-                incoming=waits,
+                tasks=tuple(
+                    (n, stage[i], resource[i], occupancy[i], wait)
+                    for n, (i, wait) in enumerate(zip(tasks, waits, strict=True))
+                ),
                 window=max((ago for w in waits for _, _, ago in w), default=0) + 1,
             )
         )
-    return parts
+    return found
 
 
-def _parts(graph: EventGraph) -> list[frozenset[int]]:
-    """Tasks that hang together by dependencies or a common resource."""
-    parts = [frozenset(members) for members in graph.members.values()]
-    for e in graph.edges:
-        touched = [p for p in parts if e.before in p or e.after in p]
-        if len(touched) > 1:
-            rest = [p for p in parts if p not in touched]
-            parts = [*rest, frozenset().union(*touched)]
-    return parts
-
-
-def _firing_order(graph: EventGraph, issue: Issue) -> tuple[int, ...]:
-    """Tasks of one period so that those waited for within it come first."""
-    waits: list[set[int]] = [set() for _ in graph.tasks]
-    for e in period_edges(graph, issue):
-        if e.tokens == 0:
-            waits[e.after].add(e.before)
+def _firing_order(graph: EventGraph, issue: Issue, first: list[set[int]]) -> tuple[int, ...]:
+    """Tasks of one period so that those waited for within it, ``first``, come first."""
+    position = issue.position
+    waits = [set(w) for w in first]
+    for members in graph.members.values():
+        order = sorted(members, key=lambda i: (position[i], i))
+        for before, then in pairwise(order):
+            waits[then].add(before)
     done: list[int] = []
-    while len(done) < len(waits):
-        ready = [i for i, w in enumerate(waits) if i not in done and w <= set(done)]
+    fired: set[int] = set()
+    left = list(range(len(waits)))
+    while left:
+        ready = [i for i in left if waits[i] <= fired]
         assert ready, "an order of issue has no cycle within a period"
         done.extend(ready)
+        fired.update(ready)
+        left = [i for i in left if i not in fired]
     return tuple(done)
 
 

@@ -72,7 +72,8 @@ def cover_problems(
 ) -> Iterator[Problem]:
     """Loops that come twice, out of order, or not at all."""
     names = [loop.member for loop in loops]
-    for name in dict.fromkeys(n for n in names if names.count(n) > 1):
+    twice = [n for n in names if names.count(n) > 1] if len({*names}) < len(names) else []
+    for name in dict.fromkeys(twice):
         yield Problem(f"{how.einsum} loops over {name} twice", how.span)
     for number, axis in enumerate(axes):
         on = [loop for loop in loops if loop.axis == number]

@@ -26,17 +26,21 @@ class Residency:
 
     places: tuple[tuple[str, tuple[Place, ...]], ...]
 
+    @cached_property
+    def _places_of(self) -> dict[str, tuple[Place, ...]]:
+        return dict(self.places)
+
     def of(self, tensor: str) -> tuple[Place, ...]:
         """Where a tensor is kept."""
-        return self._by_tensor[tensor]
+        return self._places_of[tensor]
 
     @cached_property
-    def _by_tensor(self) -> dict[str, tuple[Place, ...]]:
-        return dict(self.places)
+    def _memories_of(self) -> dict[str, tuple[int, ...]]:
+        return {t: tuple(p.memory for p in f if p.memory is not None) for t, f in self.places}
 
     def memories(self, tensor: str) -> tuple[int, ...]:
         """Indices of the memories that keep a tensor, outermost first."""
-        return tuple(p.memory for p in self.of(tensor) if p.memory is not None)
+        return self._memories_of[tensor]
 
     def registers(self, tensor: str) -> tuple[str, ...]:
         """Arrays whose registers keep a tensor."""

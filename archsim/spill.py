@@ -75,11 +75,11 @@ def spilled_accesses(
     home = names[outside[-1] if outside else level - 1]
     beyond = [a for a in accesses if a.place == home]
     # What comes in from outside is written here too, but it is no update from below.
-    filled = sum((a.reads for a in beyond), Fraction(0))
-    reads = share * sum((a.reads for a in here), Fraction(0))
-    updates = share * (sum((a.writes for a in here), Fraction(0)) - filled)
+    filled = sum(a.reads for a in beyond)
+    reads = share * sum(a.reads for a in here)
+    updates = share * (sum(a.writes for a in here) - filled)
     own_reads = (1 - share) * filled
-    own_writes = (1 - share) * sum((a.writes for a in beyond), Fraction(0))
+    own_writes = (1 - share) * sum(a.writes for a in beyond)
     moved = AccessCount(
         einsum=here[0].einsum,
         tensor=here[0].tensor,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import ir
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
     from .analysis_report import RankPasses
     from .rewrites import Derivation
     from .symbolic import Analysis
+
+
+@lru_cache(maxsize=64)
+def _parsed(source: Source) -> ir.Program:
+    """A text read before is the same program: it is frozen, so it can be shared."""
+    return parse_program(source)
 
 
 @dataclass(frozen=True)
@@ -48,8 +55,8 @@ class Cascade:
         """
         text = os.fspath(name)
         if isinstance(name, str) and not is_file_name(text):
-            return cls(parse_program(builtin_source("cascades", text, CascadeError)))
-        return cls(parse_program(read_source(text, CascadeError)))
+            return cls(_parsed(builtin_source("cascades", text, CascadeError)))
+        return cls(_parsed(read_source(text, CascadeError)))
 
     @classmethod
     def parse(cls, text: str, name: str = "<text>") -> Cascade:
@@ -60,7 +67,7 @@ class Cascade:
         CascadeError
             The text is wrong; names every problem.
         """
-        return cls(parse_program(Source(name, text)))
+        return cls(_parsed(Source(name, text)))
 
     @property
     def name(self) -> str:

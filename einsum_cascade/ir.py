@@ -66,7 +66,7 @@ class Affine(Node):
 
     terms: tuple[AffineTerm, ...] = ()
 
-    @property
+    @cached_property
     def variables(self) -> tuple[str, ...]:
         """Rank variables in order of appearance, each once."""
         return tuple(dict.fromkeys(t.variable for t in self.terms if t.variable))
@@ -80,7 +80,7 @@ class Affine(Node):
                 return t.variable
         return None
 
-    @property
+    @cached_property
     def offset(self) -> int | None:
         """``c`` if this index is exactly ``v + c`` (one variable, integer c), else None."""
         variables = [t for t in self.terms if t.variable]
@@ -98,7 +98,7 @@ class Gather(Node):
 
     access: Access
 
-    @property
+    @cached_property
     def variables(self) -> tuple[str, ...]:
         """Rank variables used inside the inner access."""
         return self.access.variables
@@ -134,7 +134,7 @@ class Access(Node):
     tensor: str
     indices: tuple[Index, ...] = ()
 
-    @property
+    @cached_property
     def variables(self) -> tuple[str, ...]:
         """Rank variables in order of appearance, each once."""
         return tuple(dict.fromkeys(v for i in self.indices for v in i.variables))

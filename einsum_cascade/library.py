@@ -11,7 +11,7 @@ from .errors import InputError, SpecError, did_you_mean
 from .source import Source
 from .yaml_source import MAX_CHARACTERS
 
-Kind = Literal["cascades", "architectures", "mappings", "workloads", "technology"]
+Kind = Literal["cascades", "architectures", "mappings", "workloads", "technology", "reproductions"]
 
 _SUFFIX = ".yaml"
 

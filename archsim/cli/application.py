@@ -23,6 +23,7 @@ _MODULES = MappingProxyType(
         "simulate": "simulating",
         "compare": "comparing",
         "validate": "validating",
+        "reproduce": "reproducing",
         "analyze": "algebra",
         "rewrite": "algebra",
         "atlas": "atlas",

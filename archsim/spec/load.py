@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from os import PathLike
 from typing import Literal
 
+from einsum_cascade.library import is_file_name
 from einsum_cascade.spec_files import referred, spec_tree
 
 from ..arch import Architecture
@@ -19,7 +21,14 @@ Name = str | PathLike[str]
 def load_technology(name: Name, overrides: Overriding = ()) -> Technology:
     """See ``Technology.load``."""
     given = _only("technology", overrides)
+    if isinstance(name, str) and not is_file_name(name) and not given.technology:
+        return _built_in_technology(name)
     return technologies.build_technology(spec_tree("technology", name, given.rooted("technology")))
+
+
+@lru_cache(maxsize=8)
+def _built_in_technology(name: str) -> Technology:
+    return technologies.build_technology(spec_tree("technology", name))
 
 
 def load_architecture(name: Name, overrides: Overriding = ()) -> Architecture:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 from math import isfinite
 from typing import Any
 
@@ -151,6 +151,7 @@ def _in_range(quantity: Fraction, text: str, measure: Measure, wanted: str) -> F
     return quantity
 
 
+@lru_cache(maxsize=1024)
 def _factor(unit: str, measure: Measure, wanted: str) -> Fraction:
     """How many of the measure's unit one ``unit`` is, exactly."""
     import pint

@@ -13,7 +13,7 @@ from event_queue import run_events
 from archsim.cycle_mean import maximum_cycle_mean
 from archsim.event_graph import Dependency, EventGraph, Issue, Task, period_edges
 from archsim.issue import modulo_schedule
-from archsim.makespan import makespan
+from archsim.makespan import makespan, shortest
 
 
 def random_graph(random: Random) -> EventGraph:
@@ -150,3 +150,13 @@ def test_times_stay_exact_beyond_64_bits() -> None:
 def test_a_single_step_is_the_longest_path() -> None:
     graph = replace(_two(3, 1), steps=1)
     assert makespan(graph, Issue(stage=(0, 0), position=(0, 1))).cycles == 1002
+
+
+@pytest.mark.parametrize("seed", range(120))
+def test_the_shortest_order_is_the_first_with_the_least_makespan(seed: int) -> None:
+    """Giving up orders that cannot win does not change which one wins."""
+    random = Random(seed)
+    graph = random_graph(random)
+    issues = [random_issue(random, graph) for _ in range(6)]
+    issues.insert(random.randrange(6), modulo_schedule(graph))
+    assert shortest(graph, issues) is min(issues, key=lambda i: makespan(graph, i).cycles)

@@ -1,0 +1,104 @@
+"""``archsim reproduce``."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .console import show
+from .files import check_folder, write_file, write_text
+from .progress import progress
+
+if TYPE_CHECKING:
+    from archsim.reproduction import Crew, Study
+    from archsim.reproduction.published import PublishedValue
+
+_INCOMPLETE = 1
+_MOST_WORKERS = 8
+"""More would start for longer than they work."""
+
+
+@click.command("reproduce")
+@click.argument("name", metavar="NAME|FILE")
+@click.option("--figure", "figures", type=int, multiple=True, help="This figure alone; repeatable.")
+@click.option("--out", metavar="DIR", type=Path, help="Write tables and figures.")
+@click.option(
+    "--published",
+    metavar="DIR",
+    type=Path,
+    help="A folder of published figures in CSV files, to put beside ours.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    help="Processes; by default one for each core, up to 8.",
+)
+@click.pass_context
+def reproduce_command(
+    context: click.Context,
+    name: str,
+    figures: tuple[int, ...],
+    out: Path | None,
+    published: Path | None,
+    workers: int | None,
+) -> None:
+    """Recompute a published evaluation: every figure, and the means it states.
+
+    NAME is fusemax, or a file. Prints published, reproduced, and with everything billed.
+    Exit code 1 if runs are missing.
+    """
+    from archsim.reproduction import Crew, Plan, study
+    from archsim.reproduction.published import read_published
+    from archsim.reproduction.runs import tasks
+
+    plan = Plan.load(name).only(figures)
+    if out is not None:
+        check_folder(out)
+    beside = read_published(plan, published) if published is not None else ()
+    with Crew(workers or min(_cores(), _MOST_WORKERS)) as crew:
+        with progress("simulating", len(tasks(plan))) as advance:
+            found = study(plan, crew=crew, finished=advance)
+        _show(found, figures, beside)
+        if out is not None:
+            _write(found, beside, out, crew)
+    context.exit(_INCOMPLETE if found.missing else 0)
+
+
+def _cores() -> int:
+    """Cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _show(found: Study, figures: tuple[int, ...], beside: tuple[PublishedValue, ...]) -> None:
+    from archsim.reproduction.published import beside_document
+    from archsim.reproduction.tables import figure_document, headline
+
+    documents = [headline(found)]
+    if beside:
+        documents.append(beside_document(found, beside))
+    documents += [figure_document(found, f) for f in found.plan.figures if figures]
+    for number, document in enumerate(documents):
+        if number:
+            click.echo()
+        show(document)
+
+
+def _write(found: Study, beside: tuple[PublishedValue, ...], folder: Path, crew: Crew) -> None:
+    """Tables as CSV and Markdown, figures as SVG and PNG."""
+    from archsim.reproduction.output import drawn, texts
+
+    written = [write_text(folder / name, text) for name, text in texts(found, beside)]
+    with progress("drawing", len(found.plan.figures)) as advance:
+        for name, data in drawn(found, crew, advance):
+            written.append(write_file(folder / name, partial(_write_bytes, data)))
+    click.echo(f"wrote {len(written)} files to {folder}", err=True)
+
+
+def _write_bytes(data: bytes, path: Path) -> int:
+    return path.write_bytes(data)

@@ -1,0 +1,186 @@
+"""Published figures that a reader has: read from CSV files, put beside ours."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import StringIO
+from math import isfinite
+from pathlib import Path
+
+from archsim.document import Column, Document, Table
+from einsum_cascade.errors import InputError, did_you_mean
+
+from .measures import Measures
+from .plan import Plan, PublishedTable
+from .runs import Run
+from .study import Study
+from .tables import Sheet, tokens
+
+SEVERAL = "configuration"
+"""The column of a published table that names a configuration of the plan."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedValue:
+    """One published number, and the run it is of."""
+
+    run: Run
+    quantity: str
+    value: float
+
+
+def read_published(plan: Plan, folder: Path) -> tuple[PublishedValue, ...]:
+    """Every number of the plan's published tables that a folder holds.
+
+    Raises
+    ------
+    InputError
+        The folder holds none of the files, or one cannot be read as the plan says.
+    """
+    if not folder.is_dir():
+        raise InputError(f"--published {folder}: there is no such folder")
+    there = [t for t in plan.tables if (folder / t.file).is_file()]
+    if not there:
+        files = ", ".join(dict.fromkeys(t.file for t in plan.tables)) or "no file"
+        raise InputError(f"--published {folder}: expected {files} there, found none")
+    return tuple(v for t in there for v in _values(plan, t, folder / t.file))
+
+
+def _values(plan: Plan, table: PublishedTable, path: Path) -> Iterator[PublishedValue]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: the file is not UTF-8 text") from None
+    except OSError as wrong:
+        raise InputError(f"{path}: {(wrong.strerror or 'cannot be read').lower()}") from None
+    with StringIO(text, newline="") as file:
+        reader = csv.DictReader(file)
+        names = reader.fieldnames or ()
+        scoped = (SEVERAL,) if table.scope is not None else ()
+        for column in (
+            *table.key_columns,
+            *scoped,
+            *(w for w, _ in table.where),
+            *dict(table.columns),
+        ):
+            if column not in names:
+                raise InputError(
+                    f"{path}: there is no column '{column}'; {did_you_mean(column, names)}"
+                )
+        for row in reader:
+            if all(row[column] == text for column, text in table.where):
+                run = _run(plan, table, row)
+                if run is None:
+                    continue
+                for column, quantity in table.columns:
+                    where = f"{path}:{reader.line_num}: {column}"
+                    yield PublishedValue(
+                        run=run, quantity=quantity, value=_number(row[column], where)
+                    )
+
+
+def _run(plan: Plan, table: PublishedTable, row: dict[str, str]) -> Run | None:
+    """The run that a row is of; None where the plan has no such run."""
+    billing = plan.billings[0][0]
+    if table.scope is None:
+        sweep = plan.sweep
+        scope = next((f.scope for f in plan.figures if f.kind == "scatter"), None)
+        if sweep is None or scope is None:
+            return None
+        return Run(
+            billing=billing,
+            scope=scope,
+            configuration=sweep.configuration,
+            workload=table.workload,
+            seq_len=sweep.seq_len,
+            label=table.filled(row),
+        )
+    lengths = {text: n for n in plan.lengths for text in (tokens(n), str(n))}
+    known = [c.name for c in plan.configurations]
+    length = lengths.get(table.filled(row))
+    if length is None or row[SEVERAL] not in known:
+        return None
+    return Run(
+        billing=billing,
+        scope=table.scope,
+        configuration=row[SEVERAL],
+        workload=table.workload,
+        seq_len=length,
+    )
+
+
+def _number(text: str | None, where: str) -> float:
+    try:
+        value = float(text or "")
+    except ValueError:
+        raise InputError(f"{where}: expected a number, got '{text or ''}'") from None
+    if not isfinite(value):
+        raise InputError(f"{where}: expected a finite number, got '{text}'")
+    return value
+
+
+# ------------------------------------------------------------------------ beside ours
+
+
+def beside_sheet(study: Study, published: tuple[PublishedValue, ...]) -> Sheet:
+    """Published and reproduced, number by number, with the relative difference."""
+    keys = ("scope", "configuration", "workload", "seq_len", "machine", "quantity")
+    rows = tuple(
+        (
+            *(v.run.scope, v.run.configuration, v.run.workload, v.run.seq_len, v.run.label),
+            v.quantity,
+            v.value,
+            ours,
+            None if ours is None else difference(ours, v.value),
+        )
+        for v, ours in _pairs(study, published)
+    )
+    return Sheet(columns=(*keys, "published", "reproduced", "relative_difference"), rows=rows)
+
+
+def beside_document(study: Study, published: tuple[PublishedValue, ...]) -> Document:
+    """The largest relative difference of every quantity and configuration."""
+    found: dict[tuple[str, str, str, bool], list[float | None]] = {}
+    for v, ours in _pairs(study, published):
+        key = (v.run.scope, v.run.configuration, v.quantity, bool(v.run.label))
+        gap = None if ours is None else difference(ours, v.value)
+        found.setdefault(key, []).append(gap)
+    rows = tuple(
+        (configuration, f"{scope}, sweep" if sweep else scope, quantity, *_gaps(gaps))
+        for (scope, configuration, quantity, sweep), gaps in found.items()
+    )
+    columns = (
+        Column("configuration", "name"),
+        Column("scope", "text"),
+        Column("quantity", "text"),
+        Column("numbers"),
+        Column("missing"),
+        Column("largest difference"),
+    )
+    return Document(
+        title="Beside the published figures",
+        tables=((Table(title="", columns=columns, rows=rows),),),
+    )
+
+
+def _gaps(gaps: list[float | None]) -> tuple[str, str, str]:
+    there = [abs(g) for g in gaps if g is not None]
+    missing = len(gaps) - len(there)
+    worst = f"{100 * max(there):.4f}%" if there else ""
+    return str(len(gaps)), str(missing) if missing else "", worst
+
+
+def _pairs(
+    study: Study, published: tuple[PublishedValue, ...]
+) -> Iterator[tuple[PublishedValue, float | None]]:
+    for v in published:
+        own = study.of_run.get(v.run)
+        if own is not None:
+            yield v, own.value(v.quantity) if isinstance(own, Measures) else None
+
+
+def difference(ours: float, theirs: float) -> float:
+    """Ours less theirs, relative to theirs."""
+    return (ours - theirs) / theirs if theirs else ours - theirs

@@ -1,0 +1,84 @@
+"""What is taken from an earlier lowering is what lowering afresh gives."""
+
+from __future__ import annotations
+
+import pytest
+
+from archsim import Architecture, Mapping
+from archsim.analytical import bind, layout, rebind
+from archsim.lower import lower
+from archsim.tiling import build_tiling
+from einsum_cascade import Cascade
+
+SHAPES = {
+    "fusemax-binding": {"B": 2, "H": 3, "E": 40, "F": 48, "P": 5000, "M": 3000},
+    "fusemax-cascade": {"B": 1, "H": 1, "E": 64, "F": 64, "P": 2**16, "M": 2**16},
+    "linear-layer": {"N": 70_000, "D": 3000, "J": 900},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "machine"),
+    [
+        ("fusemax-binding", "fusemax"),
+        ("fusemax-cascade", "cascade-on-flat-micro24"),
+        ("linear-layer", "fusemax"),
+        ("linear-layer", "flat"),
+    ],
+)
+def test_a_fitted_mapping_is_lowered_as_if_its_tiles_were_given(name: str, machine: str) -> None:
+    mapping, architecture = Mapping.load(name), Architecture.load(machine)
+    program = Cascade.load(mapping.cascade).program
+    bound = bind(program, mapping, architecture, SHAPES[name])
+    fresh = lower(program, mapping, architecture, bound.tiling)
+    assert fresh == bound
+    assert [e.reads for e in fresh.einsums] == [e.reads for e in bound.einsums]
+
+
+def test_other_shapes_are_not_taken_from_an_earlier_lowering() -> None:
+    mapping, architecture = Mapping.load("fusemax-binding"), Architecture.load("fusemax")
+    program = Cascade.load(mapping.cascade).program
+    sizes = {"M0": 256, "P0": 256, "P1": 1}
+    first, second = (
+        build_tiling(program, mapping, SHAPES["fusemax-binding"] | {"E": width}, sizes)
+        for width in (40, 56)
+    )
+    like = lower(program, mapping, architecture, first)
+    assert lower(program, mapping, architecture, second, like) == lower(
+        program, mapping, architecture, second
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "one", "other"),
+    [
+        ("fusemax-binding", "fusemax-micro24", "fusemax"),
+        ("fusemax-arch", "fusemax", "fusemax-micro24"),
+        ("unfused", "flat-micro24", "flat"),
+        ("linear-layer", "flat", "flat-micro24"),
+    ],
+)
+def test_a_mapping_is_bound_alike_on_machines_of_one_layout(
+    name: str, one: str, other: str
+) -> None:
+    mapping = Mapping.load(name)
+    program = Cascade.load(mapping.cascade).program
+    shapes = SHAPES.get(name, SHAPES["fusemax-binding"])
+    first, second = Architecture.load(one), Architecture.load(other)
+    assert layout(first) == layout(second)
+    assert rebind(bind(program, mapping, first, shapes), second) == bind(
+        program, mapping, second, shapes
+    )
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "memories.global_buffer.capacity=15 MiB",
+        "arrays.array_2d.shape.rows=128",
+        "arrays.array_1d.registers.depth=31",
+        "word=32 bit",
+    ],
+)
+def test_machines_of_other_sizes_are_of_another_layout(setting: str) -> None:
+    assert layout(Architecture.load("fusemax", [setting])) != layout(Architecture.load("fusemax"))

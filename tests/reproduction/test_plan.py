@@ -1,0 +1,85 @@
+"""Reproduction files: what is read, and what is refused with its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from small import write
+
+from archsim.reproduction import Plan
+from einsum_cascade.errors import InputError, SpecError
+from einsum_cascade.library import builtin_names
+
+
+def test_a_plan_says_what_its_file_says(tmp_path: Path) -> None:
+    plan = Plan.load(write(tmp_path))
+    assert plan.lengths == (1024, 4096)
+    assert plan.configuration("fast").architecture("ours") == "fusemax"
+    assert [f.number for f in plan.figures] == [3, 4, 5, 6, 7]
+    assert all(f.configurations == ("slow", "fast") for f in plan.figures)
+    assert plan.sweep is not None
+    assert [p.label for p in plan.sweep.points] == ["64x64", "128x128"]
+    assert plan.sweep.points[0].settings[0] == "arrays.array_2d.shape.rows=64"
+    assert plan.headlines[1].title == "attention energy, Fast over Slow"
+
+
+@pytest.mark.parametrize("name", builtin_names("reproductions"))
+def test_what_is_built_in_names_what_is_built_in(name: str) -> None:
+    plan = Plan.load(name)
+    assert plan.name == name
+    for configuration in plan.configurations:
+        for _, architecture in configuration.architectures:
+            assert architecture in builtin_names("architectures")
+    assert set(plan.workloads) <= set(builtin_names("workloads"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("  title: A small study\n", "", "'title' is missing"),
+        ("title: A small study", "titel: A small study", "did you mean 'title'?"),
+        ("of: fast, over: slow", "of: fas, over: slow", "did you mean 'fast'?"),
+        ("mean: geometric", "mean: geometrical", "did you mean 'geometric'?"),
+        ("published: 3.1x", "published: 3.1", "such as 6.7x or 79%"),
+        ("published: 3.1x", "published: 3.1y", "such as 6.7x or 79%"),
+        ("kind: stack", "kind: stak", "did you mean 'stack'?"),
+        ("quantity: area_um2", "quantity: area_mm2", "did you mean 'area_um2'?"),
+        ("{n: 64}", "{m: 64}", "the point gives no 'n'"),
+        ("    configuration: fast\n", "    configuration: fats\n", "did you mean 'fast'?"),
+        ("    - number: 4\n", "    - number: 3\n", "two figures called '3'"),
+        ("seq_len: [1K, 4K]", "seq_len: [1K, 0]", "at least 1"),
+        ("seq_len: [1K, 4K]", "seq_len: []", "at least one entry"),
+        ("theirs: as they count, ours", "theirs: as they count, hers", "no billing 'ours'"),
+        ("      scope: layer\n", "      scope: layers\n", "did you mean 'layer'?"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_its_place(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    path = write(tmp_path, (old, new))
+    with pytest.raises(SpecError) as refused:
+        Plan.load(path)
+    assert said in str(refused.value)
+    assert f"{path}:" in str(refused.value)
+
+
+def test_a_scatter_needs_a_sweep(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    text = path.read_text(encoding="utf-8")
+    head, _, rest = text.partition("  sweep:\n")
+    path.write_text(head + rest[rest.index("  tables:") :], encoding="utf-8")
+    with pytest.raises(SpecError, match="figure 7 is of a sweep, but there is none"):
+        Plan.load(path)
+
+
+def test_an_unknown_name_is_answered_with_the_nearest() -> None:
+    with pytest.raises(
+        SpecError, match="no built-in reproduction 'fusmax'; did you mean 'fusemax'"
+    ):
+        Plan.load("fusmax")
+
+
+def test_an_unknown_figure_is_answered_with_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no figure 13; known: 3, 4, 5, 6, 7"):
+        Plan.load(write(tmp_path)).only([13])
