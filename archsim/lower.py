@@ -30,7 +30,7 @@ from .mapping_checks import (
 from .residency import Residency, residency
 from .spill_checks import spill_problems
 from .tiling import Member, Tiling
-from .window import Window
+from .window import Band, Window
 from .windowed import windowed_points
 
 
@@ -133,6 +133,8 @@ class Lowered:
     residency: Residency
     unskipped: tuple[str, ...] = ()
     """Why masked tiles are run all the same, where they are."""
+    idle: Band | None = None
+    """A band outside of which whole steps of the nest are left out."""
 
     def apart(self, one: str, other: str) -> bool:
         """Whether two Einsums run one after the other, over all their loops each."""

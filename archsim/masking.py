@@ -16,21 +16,11 @@ from einsum_cascade import ir
 from .lattice import Axis, Loop
 from .lower import Lowered, LoweredEinsum
 from .tiling import Tiling
-from .window import Box, Window
+from .window import Band, Box, Window
 from .windowed import windowed_points
 
 _FAR = 1 << 80
 """Farther than any two coordinates are apart."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Band:
-    """``low <= plus - minus <= high`` between two ranks' coordinates (or of one)."""
-
-    plus: str
-    minus: str | None
-    low: int
-    high: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +30,8 @@ class Masking:
     windows: tuple[tuple[str, Window], ...]
     steps: int
     notes: tuple[str, ...]
+    idle: Band | None = None
+    """Outside of it whole steps are left out."""
 
 
 def leave_out_masked(lowered: Lowered) -> Lowered:
@@ -53,7 +45,9 @@ def leave_out_masked(lowered: Lowered) -> Lowered:
     found = _masking(lowered)
     windows = dict(found.windows)
     einsums = tuple(replace(e, window=windows.get(e.name)) for e in lowered.einsums)
-    return replace(lowered, einsums=einsums, steps=found.steps, unskipped=found.notes)
+    return replace(
+        lowered, einsums=einsums, steps=found.steps, unskipped=found.notes, idle=found.idle
+    )
 
 
 def _masking(lowered: Lowered) -> Masking:
@@ -80,7 +74,8 @@ def _masking(lowered: Lowered) -> Masking:
         return Masking(windows=tuple(windows.items()), steps=lowered.steps, notes=tuple(notes))
     for e in idle.others:
         windows[e.name] = _window(lowered.tiling, e, idle.band, len(e.shared))
-    return Masking(windows=tuple(windows.items()), steps=_steps(lowered, idle.band), notes=())
+    steps = _steps(lowered, idle.band)
+    return Masking(windows=tuple(windows.items()), steps=steps, notes=(), idle=idle.band)
 
 
 def _numbers(lowered: Lowered) -> dict[str, int]:
@@ -150,7 +145,7 @@ def _steps(lowered: Lowered, band: Band) -> int:
                 variable=loop.rank.lower(),
             )
         )
-    window = _over(lowered.tiling, axes, band, len(loops))
+    window = window_over(lowered.tiling, axes, band, len(loops))
     extents = tuple(a.extent for a in axes)
     return max(1, windowed_points(tuple(loops), extents, window, lambda _: 1))
 
@@ -159,10 +154,10 @@ def _steps(lowered: Lowered, band: Band) -> int:
 
 
 def _window(tiling: Tiling, e: LoweredEinsum, band: Band, governed: int) -> Window:
-    return _over(tiling, e.axes, band, governed)
+    return window_over(tiling, e.axes, band, governed)
 
 
-def _over(tiling: Tiling, axes: tuple[Axis, ...], band: Band, governed: int) -> Window:
+def window_over(tiling: Tiling, axes: tuple[Axis, ...], band: Band, governed: int) -> Window:
     """A band over the axes of an iteration space, in elements of the ranks."""
     places = {a.name: (number, _scale(tiling, a)) for number, a in enumerate(axes)}
     plus, plus_scale = places.get(band.plus, (None, 1))

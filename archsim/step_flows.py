@@ -135,6 +135,8 @@ class EinsumFlows:
 
     flows: tuple[Flow, ...]
     moves: tuple[Move, ...]
+    counted: tuple[Fraction, ...]
+    """Elements that all steps together move, by memory."""
 
 
 def einsum_flows(
@@ -204,10 +206,12 @@ class _Flows:
         totals = [f.total(self.e.extents) for f in flows]
         fires = count_points(self.steps, self.e.extents)
         moves: list[Move] = []
+        every: list[Fraction] = []
         for index, memory in enumerate(self.lowered.architecture.memories):
             here = [m for m in self.moves if m.memory == index]
             counted = sum(a.reads + a.writes for a in count.accesses if a.place == memory.name)
             found = sum((_amount(totals, m) for m in here), Fraction(0))
+            every.append(Fraction(counted))
             if found:
                 moves += [
                     Move(memory=m.memory, role=m.role, flow=m.flow, again=m.again, scale=scale)
@@ -217,7 +221,7 @@ class _Flows:
             elif counted:
                 share = Fraction(counted, fires)
                 moves.append(Move(memory=index, role="load", flow=None, again=False, scale=share))
-        return EinsumFlows(flows=flows, moves=tuple(moves))
+        return EinsumFlows(flows=flows, moves=tuple(moves), counted=tuple(every))
 
 
 def _amount(totals: list[Slice], move: Move) -> Fraction:

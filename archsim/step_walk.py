@@ -9,6 +9,7 @@ spread evenly over the loop's steps: it is fetched ahead, and handed outwards me
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -18,8 +19,10 @@ from .counts import EinsumCount
 from .lattice import Axis, Extents, Loop, count_points, first_tile, inside, iterations, split
 from .lower import Lowered, LoweredEinsum
 from .step_flows import EinsumFlows, Move, Role, Slice, einsum_flows
-from .step_word import Step, Word, repeat, sequence
+from .step_nest import StepNest, nest_window
+from .step_word import Step, Word, repeat, sequence, tally
 from .tasks import busy_cycles
+from .window import Box, Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,23 +49,18 @@ class Unit:
     """Einsums that run together, step by step."""
 
     name: str
-    axes: tuple[Axis, ...]
-    loops: tuple[Loop, ...]
+    nest: StepNest
     parts: tuple[Part, ...]
     memories: int
 
+    @property
+    def loops(self) -> tuple[Loop, ...]:
+        """The loops whose iterations are steps."""
+        return self.nest.loops
+
     def indices(self, step: int) -> tuple[tuple[str, int], ...]:
         """Where a step is: the iteration of every loop, by member."""
-        extents = tuple(a.extent for a in self.axes)
-        found: list[tuple[str, int]] = []
-        for depth, loop in enumerate(self.loops):
-            total = iterations(extents[loop.axis], loop.stride)
-            body = count_points(self.loops[depth + 1 :], _within(extents, loop, total == 1))
-            index = min(step // body, total - 1)
-            step -= index * body
-            found.append((loop.member, index))
-            extents = _within(extents, loop, index == total - 1)
-        return tuple(found)
+        return self.nest.indices(step)
 
     @property
     def outside(self) -> tuple[str, ...]:
@@ -71,14 +69,14 @@ class Unit:
 
     def depth(self, part: Part) -> int | None:
         """The outermost loop of more than one iteration that an Einsum stays out of."""
-        return _apart(self, part.loops)
+        return _apart(self.nest, part.loops)
 
     def round(self, part: Part) -> int:
         """Steps of the loops from the first that an Einsum stays out of, inwards."""
         depth = self.depth(part)
         if depth is None:
             return 1
-        extents = first_tile(tuple(a.extent for a in self.axes), self.loops[:depth])
+        extents = first_tile(self.nest.extents, self.loops[:depth])
         return count_points(self.loops[depth:], extents)
 
 
@@ -120,17 +118,16 @@ def shared_unit(
     axes = lowered.tiling.axes(variables)
     loops = tuple(_unit_loop(lowered, axes, m) for m in members)
     views = [tuple(_view(e.shared, m) for m in members) for e in einsums]
-    unit = Unit(
-        name=" ".join(e.name for e in einsums), axes=axes, loops=loops, parts=(), memories=0
-    )
-    apart = [_apart(unit, v) for v in views]
+    nest = StepNest(axes=axes, loops=loops, window=nest_window(lowered, axes, loops, einsums))
+    apart = [_apart(nest, v) for v in views]
     needed = _needed(einsums, [out is None for out in apart])
     parts = tuple(
         _part(lowered, counts, e, view, e.own, out is not None and e.name in needed)
         for e, view, out in zip(einsums, views, apart, strict=True)
     )
     memories = len(lowered.architecture.memories)
-    return Unit(name=unit.name, axes=axes, loops=loops, parts=parts, memories=memories)
+    name = " ".join(e.name for e in einsums)
+    return Unit(name=name, nest=nest, parts=parts, memories=memories)
 
 
 def _needed(einsums: tuple[LoweredEinsum, ...], inside: list[bool]) -> set[str]:
@@ -146,7 +143,9 @@ def single_unit(lowered: Lowered, counts: tuple[EinsumCount, ...], e: LoweredEin
     """One Einsum by itself; a step is one iteration of all its temporal loops."""
     part = _part(lowered, counts, e, e.temporal, (), False)
     memories = len(lowered.architecture.memories)
-    return Unit(name=e.name, axes=e.axes, loops=e.temporal, parts=(part,), memories=memories)
+    window = None if e.window is None or e.window.box.empty else e.window
+    nest = StepNest(axes=e.axes, loops=e.temporal, window=window)
+    return Unit(name=e.name, nest=nest, parts=(part,), memories=memories)
 
 
 def _part(
@@ -184,10 +183,10 @@ def _unit_loop(lowered: Lowered, axes: tuple[Axis, ...], name: str) -> Loop:
     raise AssertionError(f"{name} is no axis of the nest")
 
 
-def _apart(unit: Unit, view: tuple[Loop | None, ...]) -> int | None:
+def _apart(nest: StepNest, view: tuple[Loop | None, ...]) -> int | None:
     """The first loop of more than one iteration that an Einsum stays out of."""
-    extents = tuple(a.extent for a in unit.axes)
-    for depth, (loop, own) in enumerate(zip(unit.loops, view, strict=True)):
+    extents = nest.extents
+    for depth, (loop, own) in enumerate(zip(nest.loops, view, strict=True)):
         if own is None and extents[loop.axis] > loop.stride:
             return depth
         extents = inside(extents, loop, min(extents[loop.axis], loop.stride))
@@ -195,6 +194,58 @@ def _apart(unit: Unit, view: tuple[Loop | None, ...]) -> int | None:
 
 
 # ------------------------------------------------------------------ the walk
+
+
+def fitted(walk: Walk) -> Walk:
+    """A walk over masked tiles, its shares scaled so that they add up to what is counted.
+
+    Where iterations inside a step are left out, or an Einsum outside a loop runs at the
+    loop's end for all tiles at once, a class by itself does not say how much is done.
+    """
+    turns = tally(walk.word)
+    classes = list(walk.classes)
+    for number, part in enumerate(walk.unit.parts):
+        busy = sum((n * classes[k].busy[number] for k, n in turns.items()), Fraction(0))
+        work = _Scale(number, None, part.busy * part.e.iterations, busy)
+        scales = [work]
+        for memory, counted in enumerate(part.flows.counted):
+            moved = sum(
+                (
+                    n * (classes[k].loads[number][memory] + classes[k].drains[number][memory])
+                    for k, n in turns.items()
+                ),
+                Fraction(0),
+            )
+            scales.append(_Scale(number, memory, counted, moved))
+        classes = [_scaled(c, scales) for c in classes]
+    return replace(walk, classes=tuple(classes))
+
+
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """What an Einsum should do in all steps (``memory`` None: work), and what it does."""
+
+    part: int
+    memory: int | None
+    wanted: Fraction
+    found: Fraction
+
+    @property
+    def factor(self) -> Fraction:
+        return self.wanted / self.found if self.found else Fraction(0)
+
+
+def _scaled(step: StepClass, scales: list[_Scale]) -> StepClass:
+    busy, loads, drains = list(step.busy), list(step.loads), list(step.drains)
+    for scale in scales:
+        if scale.memory is None:
+            busy[scale.part] *= scale.factor
+        else:
+            for moved in (loads, drains):
+                row = list(moved[scale.part])
+                row[scale.memory] *= scale.factor
+                moved[scale.part] = tuple(row)
+    return replace(step, busy=tuple(busy), loads=tuple(loads), drains=tuple(drains))
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +267,7 @@ class _State:
     """
 
     nest: Extents
+    box: Box | None
     extents: tuple[Extents | None, ...]
     at: tuple[_At, ...]
     slices: tuple[tuple[Slice | None, ...], ...]
@@ -237,7 +289,9 @@ def walk(unit: Unit, wanted: frozenset[str] = frozenset()) -> Walk:
     """
     walker = _Walker(unit, wanted)
     word = walker.visit(0, walker.start())
-    return Walk(unit=unit, word=word, classes=tuple(walker.classes))
+    found = Walk(unit=unit, word=word, classes=tuple(walker.classes))
+    masked = any(p.e.window is not None for p in unit.parts)
+    return fitted(found) if masked else found
 
 
 class _Walker:
@@ -246,7 +300,7 @@ class _Walker:
         self.wanted = wanted
         self.classes: dict[StepClass, int] = {}
         self.memo: dict[tuple[int, _State], Word] = {}
-        self.steps = count_points(unit.loops, tuple(a.extent for a in unit.axes))
+        self.steps = unit.nest.steps(0, unit.nest.extents, unit.nest.box)
         depths = range(len(unit.loops))
         out = [[p for p in unit.parts if p.loops[d] is None] for d in depths]
         asked = {x.variable for x in unit.loops if x.member in wanted}
@@ -267,7 +321,8 @@ class _Walker:
         """Outside all loops."""
         parts = self.unit.parts
         state = _State(
-            nest=tuple(a.extent for a in self.unit.axes),
+            nest=self.unit.nest.extents,
+            box=self.unit.nest.box,
             extents=tuple(p.e.extents for p in parts),
             at=(),
             slices=tuple((None,) * len(p.flows.flows) for p in parts),
@@ -286,21 +341,22 @@ class _Walker:
     def loop(self, depth: int, state: _State) -> Word:
         """All iterations of a loop: the first, those in the middle, the last."""
         loop = self.unit.loops[depth]
-        total = iterations(state.nest[loop.axis], loop.stride)
-        runs = [(1, True, False), (total - 2, False, False), (1, False, True)]
+        turns = list(_ends_apart(self.unit.nest.turns(depth, state.nest, state.box)))
         words: list[Word] = []
-        for count, first, last in runs if total > 1 else [(1, True, True)]:
-            if count:
-                at = _At(
-                    first=first and self.ask_first[depth],
-                    last=last and self.ask_last[depth],
-                    back=self.back(depth, state, first) if loop.member in self.wanted else None,
-                )
-                word = self.visit(depth + 1, self.enter(depth, state, at, first, last))
-                words.append(repeat(count, word))
+        for number, run in enumerate(turns):
+            first, last = number == 0, number == len(turns) - 1
+            inner = inside(state.nest, loop, run.extent)
+            asked = loop.member in self.wanted
+            at = _At(
+                first=first and self.ask_first[depth],
+                last=last and self.ask_last[depth],
+                back=self.back(depth, state, first, run, inner) if asked else None,
+            )
+            word = self.visit(depth + 1, self.enter(depth, state, at, first, run))
+            words.append(repeat(run.count, word))
         return sequence(words)
 
-    def back(self, depth: int, state: _State, first: bool) -> int | None:
+    def back(self, depth: int, state: _State, first: bool, run: Run, inner: Extents) -> int | None:
         """Steps since a rank's previous coordinate, at the least; None at its first.
 
         Where an outer loop over the rank has moved on, the previous coordinate was in the
@@ -310,25 +366,29 @@ class _Walker:
         outer = zip(self.unit.loops[:depth], state.at, strict=True)
         if first and all(a.first for x, a in outer if x.variable == loop.variable):
             return None
-        return count_points(self.unit.loops[depth + 1 :], _within(state.nest, loop, False))
+        if run.box is None:
+            inner = _within(state.nest, loop, False)
+        return self.unit.nest.steps(depth + 1, inner, run.box)
 
-    def enter(self, depth: int, state: _State, at: _At, first: bool, last: bool) -> _State:
+    def enter(self, depth: int, state: _State, at: _At, first: bool, run: Run) -> _State:
         """The state inside an iteration of a loop."""
         loop = self.unit.loops[depth]
         total = iterations(state.nest[loop.axis], loop.stride)
+        edge = run.first + run.count == total
         extents: list[Extents | None] = []
         fresh: list[tuple[bool, ...]] = []
         for number, p in enumerate(self.unit.parts):
             own, now, new = p.loops[depth], state.extents[number], state.fresh[number]
             if own is not None and now is not None:
                 alike = iterations(now[own.axis], own.stride) == total
-                now = _within(now, own, last) if alike else None
+                now = _within(now, own, edge) if alike else None
                 if not first:
                     new = self.seen(number, depth, new)
             extents.append(now)
             fresh.append(new)
         inner = _State(
-            nest=_within(state.nest, loop, last),
+            nest=inside(state.nest, loop, run.extent),
+            box=run.box,
             extents=tuple(extents),
             at=(*state.at, at),
             slices=state.slices,
@@ -357,7 +417,7 @@ class _Walker:
                     continue
                 fresh = state.fresh[number][i]
                 if known[i] is None and (place >= flow.stepped or flow.stays(place, now)):
-                    known[i] = flow.slice(place, now, fresh)
+                    known[i] = flow.slice(place, now, fresh).times(self.fuller(depth, state))
                 if depth == out:
                     known[i] = self.spread(depth, state, number, i)
             slices.append(tuple(known))
@@ -372,8 +432,21 @@ class _Walker:
             total = known.times(count_points(p.steps[place:], now))
         else:
             total = p.flows.flows[flow].total(now, place, state.fresh[number][flow])
-        steps = count_points(self.unit.loops[depth:], state.nest)
+        nest = self.unit.nest
+        steps = nest.steps(depth, state.nest, state.box if nest.settled(depth) else None)
         return total.times(Fraction(1, steps))
+
+    def fuller(self, depth: int, state: _State) -> Fraction:
+        """How much more a step takes of a tile's stay where other steps are left out.
+
+        Outside the loops that settle which are, an average is as good (``fitted``).
+        """
+        nest = self.unit.nest
+        if state.box is None or not nest.settled(depth):
+            return Fraction(1)
+        return Fraction(
+            nest.steps(depth, state.nest, None), nest.steps(depth, state.nest, state.box)
+        )
 
     def leaf(self, state: _State) -> Word:
         """One step."""
@@ -431,6 +504,19 @@ class _Walker:
             return Fraction(1)
         steps = self.unit.parts[number].steps
         return Fraction(count_points(steps, self.unit.parts[number].e.extents), self.steps)
+
+
+def _ends_apart(groups: tuple[Run, ...]) -> Iterator[Run]:
+    """Groups of iterations with the very first and the very last on their own."""
+    for number, run in enumerate(groups):
+        count, first = run.count, run.first
+        if number == 0 and count > 1:
+            yield replace(run, count=1)
+            count, first = count - 1, first + 1
+        if number == len(groups) - 1 and count > 1:
+            yield replace(run, count=count - 1, first=first)
+            count, first = 1, first + count - 1
+        yield replace(run, count=count, first=first)
 
 
 def _within(extents: Extents, loop: Loop, last: bool) -> Extents:

@@ -15,6 +15,16 @@ from functools import lru_cache
 from .lattice import iterations
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Band:
+    """``low <= plus - minus <= high`` between two ranks' coordinates (or of one)."""
+
+    plus: str
+    minus: str | None
+    low: int
+    high: int
+
+
 @dataclass(frozen=True, slots=True)
 class Box:
     """``low <= x - y <= high`` for x in ``[0, plus)`` and y in ``[0, minus)``, in elements."""

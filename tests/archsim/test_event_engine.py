@@ -273,13 +273,6 @@ def test_a_phase_before_what_it_needs() -> None:
         time_events(lowered, counts)
 
 
-@pytest.mark.parametrize("mapping", ["fusemax-causal", "fusemax-window"])
-def test_tiles_left_out_are_refused(mapping: str) -> None:
-    work = workloads.load("bert-base", seq_len=4096)
-    with pytest.raises(MappingError, match="runs every tile, but tiles that hold no point"):
-        simulate(work, Architecture.load("fusemax"), Mapping.load(mapping), engine="event")
-
-
 def test_a_run_too_long_for_the_engine() -> None:
     with pytest.raises(InputError, match="too long for the whole numbers of the event engine"):
         simulate(
