@@ -11,7 +11,8 @@ from .arch import Memory
 from .event_program import EventDependency, EventProgram, EventTask
 from .lower import Lowered
 from .step_flows import Role
-from .step_walk import Part, Unit, Walk, walk
+from .step_units import Part, Unit, Walk
+from .step_walk import walk
 from .step_word import tally
 from .tasks import busy_cycles, read_shifts, reduction_latency, transfer_cycles
 

@@ -19,7 +19,7 @@ from .event_phases import phased
 from .event_program import EventProgram
 from .lower import Lowered, LoweredEinsum
 from .schedule import Timing, check_groups, settled_lookahead, time_mapping
-from .step_walk import Unit, shared_unit, single_unit
+from .step_units import Unit, shared_unit, single_unit
 from .step_word import tally
 from .tasks import first_fill, last_drain
 

@@ -14,7 +14,7 @@ from .event_graph import Dependency, EventGraph, Issue, Task, period_edges
 from .event_program import EventDependency, EventProgram, EventTask, IssueError, ordered
 from .issue import modulo_schedule
 from .lower import Lowered
-from .step_walk import Part, Walk
+from .step_units import Part, Walk
 from .step_word import length, tally
 
 

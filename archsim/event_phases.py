@@ -10,7 +10,7 @@ from einsum_cascade.errors import MappingError, Problem
 from .event_draft import DOUBLE, Draft
 from .event_program import EventProgram, EventTask, IssueError, ordered
 from .lower import Lowered
-from .step_walk import Walk
+from .step_units import Walk
 
 
 def phased(

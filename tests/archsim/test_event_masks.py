@@ -22,7 +22,7 @@ from archsim.legality import illegalities
 from archsim.lower import Lowered
 from archsim.mapping import Schedule
 from archsim.spill import count_mapping
-from archsim.step_walk import Walk, shared_unit
+from archsim.step_units import Walk, shared_unit
 from archsim.step_word import length, tally
 from archsim.tasks import busy_cycles
 from einsum_cascade import Cascade

@@ -16,7 +16,8 @@ from archsim.counts import EinsumCount, count_einsum
 from archsim.lattice import count_points
 from archsim.legality import illegalities
 from archsim.lower import Lowered
-from archsim.step_walk import Part, Unit, Walk, shared_unit, single_unit, walk
+from archsim.step_units import Part, Unit, Walk, shared_unit, single_unit
+from archsim.step_walk import walk
 from archsim.step_word import length, spelled, tally, unrolled
 from archsim.tasks import busy_cycles
 from einsum_cascade import Cascade
