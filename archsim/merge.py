@@ -66,11 +66,7 @@ def merged(
             (names[p.name, e], p.times * v) for p in parts for e, v in p.result.energy_by_einsum
         ),
         area_by_component=first.area_by_component,
-        bounds=Bounds(
-            compute_s=_total(parts, lambda r: r.bounds.compute_s),
-            bandwidth_s=_total(parts, lambda r: r.bounds.bandwidth_s),
-            traffic_bytes=_total(parts, lambda r: r.bounds.traffic_bytes),
-        ),
+        bounds=_bounds(parts),
         einsums=tuple(
             _einsum(e, names[p.name, e.name], p, cycles) for p in parts for e in p.result.einsums
         ),
@@ -86,6 +82,15 @@ def merged(
         ),
         roofs=_roofs(parts),
         parts=parts,
+    )
+
+
+def _bounds(parts: tuple[PartUse, ...]) -> Bounds:
+    """Parts run one after the other: what none of them can beat adds up."""
+    return Bounds(
+        compute_s=_total(parts, lambda r: r.bounds.compute_s),
+        bandwidth_s=_total(parts, lambda r: r.bounds.bandwidth_s),
+        traffic_bytes=_total(parts, lambda r: r.bounds.traffic_bytes),
     )
 
 

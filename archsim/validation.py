@@ -165,10 +165,7 @@ def validate_cascade(
     from einsum_cascade.numeric.dtypes import resolve_dtype
 
     name = resolve_dtype(dtype).name
-    known = {p.name for p in cascade.program.parameters}
-    unknown = [Problem(f"'{n}' is not a parameter") for n in parameters if n not in known]
-    if unknown or trials < 1:
-        raise EvaluationError(unknown or Problem("at least one trial is needed"))
+    _check_asked(cascade, parameters, trials)
     if reference is not None:
         _check_fits(cascade.program, reference)
     rng = np.random.default_rng(seed)
@@ -180,6 +177,14 @@ def validate_cascade(
         done.append(trial.report(reference, run or cascade.evaluate))
     worst = max(done, key=lambda r: (not r.ok, r.max_rel_error / r.tolerance))
     return replace(worst, set_aside=set_aside)
+
+
+def _check_asked(cascade: Cascade, parameters: Mapping[str, float], trials: int) -> None:
+    """Refuse parameters that the cascade has not, and no trials at all."""
+    known = {p.name for p in cascade.program.parameters}
+    unknown = [Problem(f"'{n}' is not a parameter") for n in parameters if n not in known]
+    if unknown or trials < 1:
+        raise EvaluationError(unknown or Problem("at least one trial is needed"))
 
 
 def _settled(

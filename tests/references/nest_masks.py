@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nest_cases import Case
 from nest_loops import Element, Step, Tag
-from nest_walker import EinsumWalk, NestWalker, allowed
+from nest_walker import NestWalker, allowed
 
 from archsim.lower import Lowered
 from einsum_cascade import ir
@@ -21,17 +21,6 @@ class MaskedWalker(NestWalker):
     def __init__(self, case: Case, lowered: Lowered) -> None:
         super().__init__(case.program, case.mapping, case.architecture, case.shapes, case.sizes)
         self.windowed = {e.name for e in lowered.einsums if e.window is not None}
-
-    def walk(self, einsum: ir.Einsum) -> EinsumWalk:
-        steps = self.active(einsum)
-        found = EinsumWalk(iterations=len(steps))
-        for step in steps:
-            found.points += len(step.lanes)
-            found.allowed += sum(allowed(einsum, at, self.shapes) for _, at in step.lanes)
-        for access in einsum.reads:
-            self._operand(einsum, access, steps, found)
-        self._result(einsum, steps, found)
-        return found
 
     def active(self, einsum: ir.Einsum) -> list[Step]:
         """The iterations that are run."""

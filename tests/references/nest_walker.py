@@ -42,7 +42,7 @@ class NestWalker(Leavings):
 
     def walk(self, einsum: ir.Einsum) -> EinsumWalk:
         """Everything one Einsum does."""
-        steps = self.walk_steps(einsum)
+        steps = self.active(einsum)
         found = EinsumWalk(iterations=len(steps))
         for step in steps:
             found.points += len(step.lanes)
@@ -51,6 +51,10 @@ class NestWalker(Leavings):
             self._operand(einsum, access, steps, found)
         self._result(einsum, steps, found)
         return found
+
+    def active(self, einsum: ir.Einsum) -> list[Step]:
+        """The iterations that are run: all of them."""
+        return self.walk_steps(einsum)
 
     def _tags(self, einsum: ir.Einsum, access: ir.Access, level: int) -> list[int]:
         """Positions of the loops whose indices name the tile at a level."""

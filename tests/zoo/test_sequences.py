@@ -5,24 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from zoo_checks import close, draw, reference
 
 from einsum_cascade import Cascade
-from workloads.references import find_reference
-
-
-def reference(name: str, **arguments: Any) -> dict[str, Any]:
-    found = find_reference(name)
-    assert found is not None
-    return found(**arguments)
-
-
-def draw(seed: int, **shapes: tuple[int, ...]) -> dict[str, Any]:
-    rng = np.random.default_rng(seed)
-    return {name: rng.normal(size=shape) for name, shape in shapes.items()}
-
-
-def close(found: Any, wanted: Any) -> None:
-    np.testing.assert_allclose(found, wanted, rtol=1e-11, atol=1e-12)
 
 
 def positional(seed: int) -> dict[str, Any]:

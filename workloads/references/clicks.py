@@ -31,6 +31,14 @@ def _attend(
     return result
 
 
+def _object_scores(mask: Array, owners: Array, objects: int) -> Array:
+    """The best score of every object's clicks, for every point."""
+    scores = np.full((len(mask), objects), -np.inf)
+    for u, owner in enumerate(owners.astype(int)):
+        scores[:, owner] = np.maximum(scores[:, owner], mask[:, u])
+    return scores
+
+
 def click_attention(
     X: Array,
     PX: Array,
@@ -81,12 +89,8 @@ def click_attention(
     dict
         Clicks ``Q3`` (U, D), scene ``Y`` (N, D), and scores of the objects ``OBJ`` (N, O).
     """
-    mask = X @ (np.maximum(_norm(Q, eps) @ WM1, 0) @ WM2).T
-    scores = np.full((len(X), O), -np.inf)
-    for u, owner in enumerate(OF.astype(int)):
-        scores[:, owner] = np.maximum(scores[:, owner], mask[:, u])
-    label = scores.argmax(axis=1)
-    allowed = label[None, :] == OF[:, None]
+    scores = _object_scores(X @ (np.maximum(_norm(Q, eps) @ WM1, 0) @ WM2).T, OF, O)
+    allowed = scores.argmax(axis=1)[None, :] == OF[:, None]
     allowed[~allowed.any(axis=1)] = True
     clicks = _norm(Q + _attend(Q + PQ, X + PX, X, (WAQ, WAK, WAV, WAO), allowed), eps)
     every = np.ones((len(Q), len(Q)), bool)
