@@ -101,8 +101,13 @@ def _sized(
 ) -> Iterator[tuple[str, Analysis]]:
     """The analysis with numbers, for every length at which none of its counts stays open.
 
-    Tile sizes that a cascade leaves to its mapping are those of the first run.
+    Tile sizes that a cascade leaves to its mapping are those of the first run. Counts
+    without a closed form are left out: they would be added up term by term.
     """
+    import sympy
+
+    if any(n.has(sympy.Sum) for n in (analysis.total_operations, analysis.traffic_min)):
+        return
     program = analysis.program
     ranks = (*program.parallel, *(r.name for r in program.ranks))
     for scenario in scenarios:
