@@ -120,7 +120,8 @@ def simulate(
     mapping : Mapping or sequence of Mapping, optional
         How to run it. A mapping is for the parts whose cascade it names; one that names
         another cascade makes the workload's attention run that. Every other part takes the
-        built-in mapping of its cascade that overlaps most.
+        mapping the machine was designed for if that computes the same, else the built-in
+        mapping of its cascade that overlaps most.
     engine : str
         ``"analytical"`` times an average step in closed form; ``"event"`` runs the real
         tiles. Counts, traffic and energy are the same.
@@ -139,7 +140,7 @@ def simulate(
     from .analytical import evaluate_mapping
 
     run = evaluate or partial(evaluate_mapping, engine=engine)
-    parts, chosen = planned(workload, mapping)
+    parts, chosen = planned(workload, mapping, architecture)
     if len(parts) == 1 and parts[0].times == 1:
         return _simulated(parts[0], chosen[0], architecture, workload.name, run)
     from .merge import merged
@@ -154,12 +155,14 @@ def simulate(
 
 
 def planned(
-    workload: WorkloadLike, mapping: Mapping | Sequence[Mapping] | None
+    workload: WorkloadLike,
+    mapping: Mapping | Sequence[Mapping] | None,
+    architecture: Architecture,
 ) -> tuple[tuple[PartLike, ...], tuple[Mapping, ...]]:
     """The parts of a workload, and how each is run. Raises SpecError as ``simulate``."""
     given = (mapping,) if isinstance(mapping, Mapping) else tuple(mapping or ())
     parts = tuple(workload.parts)
-    return parts, _mappings(workload.cascade, parts, given)
+    return parts, _mappings(workload.cascade, parts, given, architecture)
 
 
 def _simulated(
@@ -206,7 +209,10 @@ def _own_first(
 
 
 def _mappings(
-    own: str, parts: tuple[PartLike, ...], given: tuple[Mapping, ...]
+    own: str,
+    parts: tuple[PartLike, ...],
+    given: tuple[Mapping, ...],
+    architecture: Architecture,
 ) -> tuple[Mapping, ...]:
     """The mapping of every part: the one given for its cascade, else the default."""
     chosen: dict[str, Mapping] = {}
@@ -221,8 +227,23 @@ def _mappings(
     if cascades - chosen.keys():
         built_in = _built_in_mappings()
         for cascade in sorted(cascades - chosen.keys()):
-            chosen[cascade] = _default(cascade, built_in)
+            chosen[cascade] = machines_own(cascade, architecture) or _default(cascade, built_in)
     return tuple(chosen[part.cascade] for part in parts)
+
+
+def machines_own(cascade: str, architecture: Architecture) -> Mapping | None:
+    """The mapping a machine was designed for, if it computes what ``cascade`` does."""
+    if architecture.mapping is None:
+        return None
+    mapping = Mapping.load(architecture.mapping)
+    return mapping if compute_the_same(cascade, mapping.cascade) else None
+
+
+def compute_the_same(cascade: str, other: str) -> bool:
+    """Whether two cascades name the same reference, or are one."""
+    reference = Cascade.load(cascade).program.reference
+    alike = bool(reference) and Cascade.load(other).program.reference == reference
+    return other == cascade or alike
 
 
 def default_mapping(cascade: str) -> Mapping:

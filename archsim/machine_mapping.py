@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError
 from einsum_cascade.library import builtin_names
 
-from .engine import default_mapping, simulate
+from .engine import compute_the_same, default_mapping, machines_own, simulate
 from .mapping import Mapping
 
 if TYPE_CHECKING:
@@ -35,11 +34,11 @@ class Choice:
 
 
 def run_somehow(workload: WorkloadLike, machine: Architecture) -> Choice:
-    """Simulate by the workload's default mapping, else by the first that is legal.
+    """Simulate by the default mapping (``simulate``), else by the first that is legal.
 
-    After the default come the mapping the machine was designed for, and all built-in
-    ones, pipelined ones first, then by name; but only those of cascades that compute the
-    same as the workload's (they name the same reference).
+    After the default come all built-in ones, pipelined ones first, then by name; but only
+    those of cascades that compute the same as the workload's (they name the same
+    reference).
 
     Raises
     ------
@@ -53,7 +52,7 @@ def run_somehow(workload: WorkloadLike, machine: Architecture) -> Choice:
     except InputError as wrong:
         first = wrong
     candidates = _candidates(workload.cascade, machine)
-    errors = _of_default(workload.cascade, candidates, first)
+    errors = _of_default(workload.cascade, machine, candidates, first)
     for mapping in candidates:
         if mapping.name in errors:
             continue
@@ -68,9 +67,12 @@ def run_somehow(workload: WorkloadLike, machine: Architecture) -> Choice:
 
 
 def _of_default(
-    cascade: str, candidates: tuple[Mapping, ...], error: InputError
+    cascade: str, machine: Architecture, candidates: tuple[Mapping, ...], error: InputError
 ) -> dict[str, InputError]:
-    """The error of the default mapping under its name, if the cascade has one."""
+    """The error of the default mapping under its name, if there is one."""
+    own = machines_own(cascade, machine)
+    if own is not None:
+        return {own.name: error}
     if not any(m.cascade == cascade for m in candidates):
         return {}
     return {default_mapping(cascade).name: error}
@@ -78,19 +80,8 @@ def _of_default(
 
 def _candidates(cascade: str, machine: Architecture) -> tuple[Mapping, ...]:
     found = interchangeable_mappings(cascade)
-    if machine.mapping is None:
-        return found
-    own = Mapping.load(machine.mapping)
-    if own in found or _compute_the_same(cascade, own.cascade):
-        return (own, *(m for m in found if m != own))
-    return found
-
-
-def _compute_the_same(cascade: str, other: str) -> bool:
-    """Whether two cascades name the same reference, or are one."""
-    reference = Cascade.load(cascade).program.reference
-    alike = bool(reference) and Cascade.load(other).program.reference == reference
-    return other == cascade or alike
+    own = machines_own(cascade, machine)
+    return (own, *(m for m in found if m != own)) if own else found
 
 
 def interchangeable_mappings(cascade: str) -> tuple[Mapping, ...]:
@@ -111,7 +102,7 @@ def interchangeable_mappings(cascade: str) -> tuple[Mapping, ...]:
     for name in builtin_names("mappings"):
         mapping = Mapping.load(name)
         if mapping.cascade not in alike:
-            alike[mapping.cascade] = _compute_the_same(cascade, mapping.cascade)
+            alike[mapping.cascade] = compute_the_same(cascade, mapping.cascade)
         if alike[mapping.cascade]:
             found.append(mapping)
     return tuple(sorted(found, key=lambda m: (m.schedule.kind != "pipelined", m.name)))

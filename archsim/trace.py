@@ -112,7 +112,7 @@ def trace(
     """
     from .engine import planned
 
-    parts, mappings = planned(workload, mapping)
+    parts, mappings = planned(workload, mapping, architecture)
     at = Fraction(0)
     found: list[tuple[str, UnitRun]] = []
     for part, how in zip(parts, mappings, strict=True):
