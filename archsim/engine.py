@@ -180,7 +180,7 @@ def _simulated(
     program = Cascade.load(mapping.cascade).program
     ranks = (*program.parallel, *(r.name for r in program.ranks))
     _refuse_unlike_rows(program, part.folded_for(ranks))
-    given = part.shapes_for(_settable(program))
+    given = part.shapes_for(program.settable)
     result = run(program, mapping, architecture, given, workload=workload)
     derived = (_DERIVED,) if mapping.name == EINSUM_BY_EINSUM else ()
     return replace(result, notes=(*part.notes_for(ranks), *derived, *result.notes))
@@ -247,7 +247,7 @@ def derived_mapping(part: PartLike, architecture: Architecture) -> Mapping:
     from .einsum_by_einsum import einsum_by_einsum
 
     program = Cascade.load(part.cascade).program
-    return einsum_by_einsum(program, architecture, part.shapes_for(_settable(program)))
+    return einsum_by_einsum(program, architecture, part.shapes_for(program.settable))
 
 
 def mapping_called(
@@ -295,9 +295,3 @@ def _built_in_mappings() -> tuple[Mapping, ...]:
 def _default(cascade: str, mappings: tuple[Mapping, ...]) -> Mapping | None:
     found = (m for m in mappings if m.cascade == cascade)
     return min(found, key=lambda m: (m.schedule.kind != "pipelined", m.name), default=None)
-
-
-def _settable(program: Program) -> tuple[str, ...]:
-    """Names of a cascade that a workload may give numbers for."""
-    ranks = (*program.parallel, *(r.name for r in program.ranks))
-    return (*ranks, *(p.name for p in program.parameters))

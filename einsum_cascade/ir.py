@@ -374,6 +374,12 @@ class Program(Node):
                 found |= dict(zip(rank.partition, model.partition, strict=False))
         return found
 
+    @property
+    def settable(self) -> tuple[str, ...]:
+        """Names that numbers may be given for: all ranks, the parallel ones first, parameters."""
+        ranks = (*self.parallel, *(r.name for r in self.ranks))
+        return (*ranks, *(p.name for p in self.parameters))
+
     @cached_property
     def einsum_of(self) -> dict[str, Einsum]:
         """Einsums (not init statements) by the tensor they write."""

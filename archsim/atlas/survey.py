@@ -11,8 +11,9 @@ from einsum_cascade.errors import InputError
 from einsum_cascade.symbolic import Analysis
 
 from ..arch import Architecture
+from ..einsum_by_einsum import einsum_by_einsum
 from ..engine import WorkloadLike, simulate
-from ..mapping import Mapping
+from ..mapping import EINSUM_BY_EINSUM, Mapping
 from ..results import Result
 
 
@@ -63,7 +64,7 @@ class Plan:
     def steps(self) -> int:
         """Analyses and simulations, for a progress bar."""
         per_mapping = len(self.machines) * len(self.scenarios)
-        return sum(1 + per_mapping * len(self.mappings_of(c)) for c in self.cascades)
+        return sum(1 + per_mapping * max(1, len(self.mappings_of(c))) for c in self.cascades)
 
 
 def survey(plan: Plan, advance: Callable[[str], Any] = lambda _: None) -> tuple[Entry, ...]:
@@ -87,7 +88,7 @@ def _entry(plan: Plan, name: str, advance: Callable[[str], Any]) -> Entry:
     advance(name)
     cascade = Cascade.load(name)
     analysis = cascade.analyze()
-    runs = tuple(_runs(plan, plan.mappings_of(name), advance))
+    runs = tuple(_runs(plan, cascade, plan.mappings_of(name), advance))
     return Entry(
         cascade=cascade,
         analysis=analysis,
@@ -122,24 +123,31 @@ def _sized(
 
 
 def _runs(
-    plan: Plan, mappings: tuple[Mapping, ...], advance: Callable[[str], Any]
+    plan: Plan, cascade: Cascade, mappings: tuple[Mapping, ...], advance: Callable[[str], Any]
 ) -> Iterator[Run]:
-    for mapping in mappings:
+    for mapping in mappings or (None,):
         for machine in plan.machines:
             for scenario in plan.scenarios:
-                advance(f"{mapping.name} on {machine.name} at {scenario.label}")
-                yield _run(mapping, machine, scenario)
+                name = mapping.name if mapping else EINSUM_BY_EINSUM
+                advance(f"{cascade.name} by {name} on {machine.name} at {scenario.label}")
+                yield _run(cascade, mapping, machine, scenario)
 
 
-def _run(mapping: Mapping, machine: Architecture, scenario: Scenario) -> Run:
+def _run(
+    cascade: Cascade, mapping: Mapping | None, machine: Architecture, scenario: Scenario
+) -> Run:
+    """One run; where no mapping is written, by the one that is made for any cascade."""
     result, refusal = None, ""
     try:
-        result = simulate(scenario.workload, machine, mapping)
+        if mapping is None:
+            given = scenario.workload.shapes_for(cascade.program.settable)
+            made = einsum_by_einsum(cascade.program, machine, given)
+        result = simulate(scenario.workload, machine, mapping or made)
     except InputError as error:
         refusal = "; ".join(p.message for p in error.problems)
     return Run(
         machine=machine.name,
-        mapping=mapping.name,
+        mapping=mapping.name if mapping else EINSUM_BY_EINSUM,
         length=scenario.label,
         result=result,
         refusal=refusal,
