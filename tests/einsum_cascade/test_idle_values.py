@@ -85,6 +85,7 @@ def test_unknown_values_are_equal_to_nothing_else() -> None:
         "grouped-query-attention-causal",
         "grouped-query-attention-window",
         "grouped-query-attention-sink",
+        "grouped-query-attention-sink-window",
     ],
 )
 def test_one_pass_attention_needs_no_algebra(name: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,7 +115,15 @@ def test_one_more_token_is_576_words_more() -> None:
 
 
 @pytest.mark.parametrize(
-    "mapping", ["gqa-decode", "gqa-causal", "gqa-window", "gqa-sink", "mla-absorbed-decode"]
+    "mapping",
+    [
+        "gqa-decode",
+        "gqa-causal",
+        "gqa-window",
+        "gqa-sink",
+        "gqa-sink-window",
+        "mla-absorbed-decode",
+    ],
 )
 def test_as_mapped_they_compute_what_they_should(mapping: str) -> None:
     """On a machine of 6 by 16, tiles whole and ragged, and several queries at once."""

@@ -111,17 +111,22 @@ def test_sinks_of_groups(P: int, M: int, M0: int) -> None:
     """A sink is one more key, seen by all, whose value is zero."""
     inputs = draw(P, Q=(2, 2, 3, P, 4), K=(2, 2, M, 4), V=(2, 2, M, 2), Z=(2, 2, 3))
     name = "grouped-query-attention-sink"
+    whole = reference("grouped_query_attention_sink", **inputs)
+    close(Cascade.load(name).evaluate(inputs, M0=M0)["AV"], whole)
     for W in (1, 3, 100):
-        found = Cascade.load(name).evaluate(inputs, M0=M0, W=W)["AV"]
-        close(found, reference("grouped_query_attention_sink", **inputs, W=W))
+        found = Cascade.load(f"{name}-window").evaluate(inputs, M0=M0, W=W)["AV"]
+        wanted = reference("grouped_query_attention_sink_window", **inputs, W=W)
+        close(found, wanted)
+        if W == 100:
+            close(wanted, whole)
     # A sink that is never reached is none; the first queries of M < P have nothing else.
     no_sink = {k: v for k, v in inputs.items() if k != "Z"}
-    deep = reference("grouped_query_attention_sink", **inputs | {"Z": inputs["Z"] - 1e3}, W=3)
+    low = inputs | {"Z": inputs["Z"] - 1e3}
+    deep = reference("grouped_query_attention_sink_window", **low, W=3)
     close(deep, reference("grouped_query_attention_window", **no_sink, W=3))
-    # Without a mask it is the sink of single heads.
+    # The last query sees all keys, as without a mask.
     one = {**copied(no_sink), "Q": inputs["Q"][..., -1:, :], "S": inputs["Z"]}
-    last = reference("grouped_query_attention_sink", **inputs, W=100)[..., -1:, :]
-    close(last, reference("softmax_attention_sink", **one))
+    close(whole[..., -1:, :], reference("softmax_attention_sink", **one))
 
 
 def least_traffic(name: str, **shapes: int) -> int:

@@ -106,6 +106,7 @@ REFERENCES: tuple[Reference, ...] = tuple(
         heads.grouped_query_attention_causal,
         heads.grouped_query_attention_window,
         heads.grouped_query_attention_sink,
+        heads.grouped_query_attention_sink_window,
         heads.latent_attention,
         retrieval.recycled_attention_full,
         retrieval.recycled_attention,

@@ -77,10 +77,15 @@ def grouped_query_attention_window(Q: Array, K: Array, V: Array, W: float) -> di
     return _grouped_rows(Q, K, V, W)
 
 
-def grouped_query_attention_sink(
+def grouped_query_attention_sink(Q: Array, K: Array, V: Array, Z: Array) -> dict[str, Array]:
+    """As causal, and one more score a head, ``Z`` of shape (..., G, S), which has no value."""
+    return _grouped_rows(Q, K, V, np.inf, Z)
+
+
+def grouped_query_attention_sink_window(
     Q: Array, K: Array, V: Array, Z: Array, W: float
 ) -> dict[str, Array]:
-    """As with a window, and one more score a head, ``Z`` (..., G, S), which has no value."""
+    """As with a window, and one more score a head, ``Z`` of shape (..., G, S)."""
     return _grouped_rows(Q, K, V, W, Z)
 
 
