@@ -50,6 +50,8 @@ class Part:
     """What other cascades than its own may leave out."""
     stand_ins: tuple[str, ...] = ()
     """Cascades that compute the part on the same shapes, but for their omissions."""
+    unless_given: tuple[tuple[str, int], ...] = ()
+    """Parameters of other cascades than its own, in elements."""
 
     def shapes_for(self, ranks: Collection[str]) -> dict[str, int]:
         """The shapes of those ranks of a cascade that are given here.
@@ -71,7 +73,7 @@ class Part:
         ]
         if problems:
             raise SpecError(problems)
-        shapes = self.heads.shapes(dict(self.shapes), ranks)
+        shapes = self.heads.shapes(dict(self.unless_given) | dict(self.shapes), ranks)
         return {rank: size for rank, size in shapes.items() if rank in ranks}
 
     def folded_for(self, ranks: Collection[str]) -> int:
@@ -165,6 +167,7 @@ def attention_part(work: Workload) -> Part:
         notes=(*layer_notes(work), *work.notes),
         omissions=work.omissions,
         stand_ins=work.stand_ins,
+        unless_given=work.unless_given,
     )
 
 

@@ -193,6 +193,18 @@ def test_a_mapping_without_a_mask_says_so() -> None:
         assert any("the causal mask is not applied: 65536 scores" in n for n in result.notes)
 
 
+def test_a_window_as_long_as_the_keys_is_none() -> None:
+    """The window of a cascade is the layer's, not the one its file has for examples."""
+    whole = by_default("llama-3-8b", seq_len=1000)
+    for mapping in ("gqa-window", "gqa-sink-window"):
+        result = on_fusemax("llama-3-8b", mapping, seq_len=1000)
+        assert "W = 1000" in result.notes
+        assert operations(result, "BQK", "mac") == operations(whole, "BQK", "mac")
+        assert result.schedule.steps == whole.schedule.steps
+    given = on_fusemax("llama-3-8b", "gqa-window", seq_len=1000, W=10)
+    assert operations(given, "BQK", "mac") == 32 * (55 + 990 * 10) * 128
+
+
 def test_a_machine_that_cannot_run_the_mask() -> None:
     """FLAT's own mapping knows none: it is named and not taken in silence."""
     work, flat = load("llama-3-8b", seq_len=256), Architecture.load("flat")
