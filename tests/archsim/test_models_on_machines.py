@@ -174,8 +174,9 @@ def test_sinks_by_default(tmp_path: Path) -> None:
     window = by_default(str(path), seq_len=1024, layer=0)
     assert window.mapping == "gqa-sink-window"
     assert operations(window, "BQK", "mac") == 64 * (128 * 129 // 2 + 896 * 128) * 64
-    # Of 4 x 4 tiles a head those on the diagonal and right below it.
-    assert window.schedule.steps == 64 * 7
+    # Tiles of 32 queries of the 8 heads of a group: 8 meet the 256 keys that they are of, and the
+    # first half of these the keys before, but where there are none.
+    assert window.schedule.steps == 8 * (4 * 8 + 3 * 4)
     decode = by_default(str(path), phase="decode", cached_len=4095, batch=4, layer=0)
     assert decode.mapping == "gqa-sink"
     # 4 sequences of 64 heads are the columns, and the window half of the rows.

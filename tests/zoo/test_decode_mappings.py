@@ -69,9 +69,9 @@ def columns(result: Result, *ranks: str) -> list[int]:
         (64, 8, 8, [4, 8, 8]),  # Llama 3 70B
         (1, 8, 8, [1, 8, 8]),
         (64, 1, 300, [1, 1, 150]),  # more heads than columns take turns
-        (9, 8, 4, [3, 8, 4]),
+        (9, 8, 4, [5, 8, 4]),  # 5 and 4
         # Keys and values of 32 heads, 256 tokens of 128: 4 MiB for a sequence, of 16 MiB.
-        (64, 32, 1, [2, 32, 1]),
+        (64, 32, 1, [3, 32, 1]),
         (64, 128, 1, [1, 64, 1]),
     ],
 )
@@ -85,7 +85,8 @@ def test_columns_are_filled_as_far_as_there_is_room(
 
 
 @pytest.mark.parametrize(
-    ("B", "H", "wanted"), [(64, 128, [2, 128]), (64, 16, [16, 16]), (1, 512, [1, 256])]
+    ("B", "H", "wanted"),
+    [(64, 128, [2, 128]), (7, 128, [2, 128]), (64, 16, [16, 16]), (1, 512, [1, 256])],
 )
 def test_heads_on_latents_fill_the_columns(B: int, H: int, wanted: list[int]) -> None:
     result = simulated("mla-absorbed-decode", {**DEEPSEEK, "B": B, "H": H, "M": 2048})
