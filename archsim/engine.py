@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, MappingError, Problem, SpecError
@@ -14,8 +14,16 @@ from einsum_cascade.library import builtin_names
 from einsum_cascade.rows import tells_apart
 
 from .arch import Architecture
-from .mapping import Mapping
+from .mapping import EINSUM_BY_EINSUM, Mapping
 from .results import PartUse, Result
+
+if TYPE_CHECKING:
+    from .spec.overrides import Overriding
+
+_DERIVED = (
+    "a mapping made for any cascade: one Einsum after the other, every tensor through memory; "
+    "one written for this cascade may do better"
+)
 
 
 class PartLike(Protocol):
@@ -131,7 +139,8 @@ def simulate(
         another cascade makes the parts run that for which it can stand in, if there are
         none the workload's attention. Every other part takes the
         mapping the machine was designed for if that computes the same, else the built-in
-        mapping of its cascade that overlaps most.
+        mapping of its cascade that overlaps most, else runs one Einsum after the other
+        (``einsum_by_einsum``).
     engine : str
         ``"analytical"`` times an average step in closed form; ``"event"`` runs the real
         tiles. Counts, traffic and energy are the same.
@@ -184,11 +193,12 @@ def _simulated(
 ) -> Result:
     program = Cascade.load(mapping.cascade).program
     ranks = (*program.parallel, *(r.name for r in program.ranks))
-    names = (*ranks, *(p.name for p in program.parameters))
     _refuse_unlike_rows(program, part.folded_for(ranks))
-    result = run(program, mapping, architecture, part.shapes_for(names), workload=workload)
-    lacking = part.left_out_by(program)
-    return replace(result, notes=(*part.notes_for(ranks), *lacking, *result.notes))
+    given = part.shapes_for(_settable(program))
+    result = run(program, mapping, architecture, given, workload=workload)
+    derived = (_DERIVED,) if mapping.name == EINSUM_BY_EINSUM else ()
+    notes = (*part.notes_for(ranks), *part.left_out_by(program), *derived)
+    return replace(result, notes=(*notes, *result.notes))
 
 
 def _refuse_unlike_rows(program: Program, folded: int) -> None:
@@ -239,13 +249,38 @@ def _mappings(
                 hint = f"parts run {', '.join(sorted(cascades))}; give one mapping for each"
                 raise SpecError(Problem(f"mappings {both} are for the same parts", hint=hint))
             chosen[cascade] = mapping
-    if cascades - chosen.keys():
-        built_in = _built_in_mappings()
-        for part in parts:
-            if part.cascade not in chosen:
-                own_mapping = machines_own(part, architecture)
-                chosen[part.cascade] = own_mapping or _default(part.cascade, built_in)
-    return tuple(chosen[part.cascade] for part in parts)
+    built_in = _built_in_mappings() if cascades - chosen.keys() else ()
+    for part in parts:
+        if part.cascade not in chosen:
+            found = machines_own(part, architecture) or _default(part.cascade, built_in)
+            if found is not None:
+                chosen[part.cascade] = found
+    return tuple(chosen.get(p.cascade) or derived_mapping(p, architecture) for p in parts)
+
+
+def derived_mapping(part: PartLike, architecture: Architecture) -> Mapping:
+    """``einsum_by_einsum`` of a part: how it runs where nobody says how. Raises as that does."""
+    from .einsum_by_einsum import einsum_by_einsum
+
+    program = Cascade.load(part.cascade).program
+    return einsum_by_einsum(program, architecture, part.shapes_for(_settable(program)))
+
+
+def mapping_called(
+    name: str, workload: WorkloadLike, architecture: Architecture, overrides: Overriding = ()
+) -> Mapping:
+    """The mapping of a name or file; ``einsum-by-einsum`` is made for the workload's attention.
+
+    Raises
+    ------
+    SpecError
+        There is no such mapping, or it is wrong.
+    MappingError
+        The machine cannot do what an Einsum needs.
+    """
+    if name != EINSUM_BY_EINSUM:
+        return Mapping.load(name, overrides)
+    return derived_mapping(own_part(workload), architecture)
 
 
 def _meant(own: str, parts: tuple[PartLike, ...], mapping: Mapping) -> tuple[str, ...]:
@@ -260,8 +295,8 @@ def _stands_in(part: PartLike, cascade: str) -> bool:
     return any(compute_the_same(other, cascade) for other in part.stand_ins)
 
 
-def usual_mapping(workload: WorkloadLike, architecture: Architecture) -> Mapping:
-    """How the attention of a workload runs where nobody says how. Raises SpecError: no way."""
+def usual_mapping(workload: WorkloadLike, architecture: Architecture) -> Mapping | None:
+    """The written mapping by which the attention of a workload runs where nobody says how."""
     part = own_part(workload)
     return machines_own(part, architecture) or default_mapping(part.cascade)
 
@@ -326,7 +361,7 @@ def compute_the_same(cascade: str, other: str) -> bool:
     return other == cascade or alike
 
 
-def default_mapping(cascade: str) -> Mapping:
+def default_mapping(cascade: str) -> Mapping | None:
     """The built-in mapping of a cascade: a pipelined one if there is one, else the first."""
     return _default(cascade, _built_in_mappings())
 
@@ -335,13 +370,12 @@ def _built_in_mappings() -> tuple[Mapping, ...]:
     return tuple(Mapping.load(name) for name in builtin_names("mappings"))
 
 
-def _default(cascade: str, mappings: tuple[Mapping, ...]) -> Mapping:
-    found = [m for m in mappings if m.cascade == cascade]
-    if not found:
-        raise SpecError(
-            Problem(
-                f"no built-in mapping runs cascade '{cascade}'",
-                hint="name a file of yours with --mapping; built-in mappings show how",
-            )
-        )
-    return min(found, key=lambda m: (m.schedule.kind != "pipelined", m.name))
+def _default(cascade: str, mappings: tuple[Mapping, ...]) -> Mapping | None:
+    found = (m for m in mappings if m.cascade == cascade)
+    return min(found, key=lambda m: (m.schedule.kind != "pipelined", m.name), default=None)
+
+
+def _settable(program: Program) -> tuple[str, ...]:
+    """Names of a cascade that a workload may give numbers for."""
+    ranks = (*program.parallel, *(r.name for r in program.ranks))
+    return (*ranks, *(p.name for p in program.parameters))

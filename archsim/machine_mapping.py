@@ -9,7 +9,7 @@ from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError
 from einsum_cascade.library import builtin_names
 
 from .engine import compute_the_same, left_out, own_part, simulate, usual_mapping
-from .mapping import Mapping
+from .mapping import EINSUM_BY_EINSUM, Mapping
 
 if TYPE_CHECKING:
     from .arch import Architecture
@@ -45,8 +45,8 @@ def run_somehow(workload: WorkloadLike, machine: Architecture) -> Choice:
 
     After the default come all built-in ones, pipelined ones first, then by name; but only
     those of cascades that compute the same as the workload's (they name the same
-    reference). Last come those of cascades that stand in for it: what they leave out is in
-    ``Choice.left_out``.
+    reference). Then come those of cascades that stand in for it: what they leave out is in
+    ``Choice.left_out``. Where there are none, it runs one Einsum after the other.
 
     Raises
     ------
@@ -55,12 +55,14 @@ def run_somehow(workload: WorkloadLike, machine: Architecture) -> Choice:
     InputError
         Something named does not exist, or shapes are missing.
     """
-    try:
-        return run_by(workload, machine, None)
-    except InputError as wrong:
-        first = wrong
     candidates = _candidates(workload, machine)
-    errors = _of_default(workload, machine, first)
+    default = usual_mapping(workload, machine)
+    errors: dict[str, InputError] = {}
+    if default is not None or not candidates:
+        try:
+            return run_by(workload, machine, None)
+        except InputError as wrong:
+            errors[EINSUM_BY_EINSUM if default is None else default.name] = wrong
     for mapping in candidates:
         if mapping.name in errors:
             continue
@@ -71,17 +73,7 @@ def run_somehow(workload: WorkloadLike, machine: Architecture) -> Choice:
         else:
             refused = (Refusal(name, _reason(why)) for name, why in errors.items())
             return replace(found, refused=tuple(refused))
-    raise _none_is_legal(workload, machine, errors) if errors else first
-
-
-def _of_default(
-    workload: WorkloadLike, machine: Architecture, error: InputError
-) -> dict[str, InputError]:
-    """The error of the default mapping under its name, if there is one."""
-    try:
-        return {usual_mapping(workload, machine).name: error}
-    except InputError:
-        return {}
+    raise _none_is_legal(workload, machine, errors)
 
 
 def _candidates(workload: WorkloadLike, machine: Architecture) -> tuple[Mapping, ...]:
