@@ -31,7 +31,8 @@ from .lattice import (
 )
 from .lower import Lowered, LoweredEinsum
 from .random_access import words_in_lines
-from .windowed import windowed_deliveries, windowed_distinct
+from .window import Window
+from .windowed import one, windowed_deliveries, windowed_distinct
 
 Amount = int | Fraction
 """A number of elements; a fraction only where a share of a level spills."""
@@ -112,6 +113,8 @@ def allowed_points(lowered: Lowered, e: LoweredEinsum) -> int:
     """
     if e.einsum.where is None:
         return e.points
+    if e.window is not None:
+        return _inside(e, e.window)
     from einsum_cascade.point_counts import count_points
 
     shapes = dict(lowered.shapes)
@@ -122,6 +125,12 @@ def allowed_points(lowered: Lowered, e: LoweredEinsum) -> int:
         raise MappingError(Problem(text, e.einsum.where.span, f"--set {absent[0]}=..."))
     points = count_points(lowered.program, e.einsum, given | shapes)
     return points * prod(shapes[r] for r in lowered.program.parallel)
+
+
+def _inside(e: LoweredEinsum, window: Window) -> int:
+    """Points inside the band that an Einsum's mask is: those of its two ranks, times the rest."""
+    across = prod(n for axis, n in enumerate(e.extents) if window.side(axis) is None)
+    return across * window.box.points
 
 
 class _Registers:
@@ -182,7 +191,7 @@ def _delivered(
 
 def _distinct(e: LoweredEinsum, loops: tuple[Loop, ...], counted: tuple[bool, ...]) -> int:
     if e.window is not None:
-        return windowed_distinct(loops, counted, e.extents, e.window, lambda _: 1)
+        return windowed_distinct(loops, counted, e.extents, e.window, one)
     return count_distinct(loops, counted, e.extents)
 
 
@@ -198,7 +207,7 @@ def touched(lowered: Lowered, e: LoweredEinsum, footing: Footing, level: int) ->
 
 def register_changes(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> int:
     """How often a tensor's value changes in the registers of one array element."""
-    return _changes(lowered, e, footing, lambda _: 1)
+    return _changes(lowered, e, footing, one)
 
 
 def in_own_registers(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> bool:

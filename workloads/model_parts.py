@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from einsum_cascade.errors import Problem, SpecError
 
-from .attention_layers import Tokens, attention_of, mask_notes
+from .attention_layers import Tokens, attention_of
 from .models import FeedForward, Layer, ModelConfig, Run, SoftmaxAttention
 from .shared_heads import SharedHeads
 
@@ -80,14 +80,16 @@ def _other_attention(work: Workload, attention: Part, layer: Layer) -> Part:
     if found.cascade is None:
         raise SpecError(f"{work.name}: no cascade ships for {layer.mixer.kind} layers")
     heads = dict(found.shapes)["H"]
-    notes = (*found.notes, *(mask_notes(tokens) if found.causal else ()))
     group = heads // (found.kv_heads or heads)
     return replace(
         attention,
         cascade=found.cascade,
         shapes=found.shapes,
         heads=SharedHeads(group=group, variants=found.variants),
-        notes=notes,
+        notes=found.notes,
+        omissions=found.omissions,
+        stand_ins=found.stand_ins,
+        unless_given=found.unless_given,
     )
 
 

@@ -13,10 +13,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
+from einsum_cascade.ir import Program
 from einsum_cascade.source import Span
 
 from .model_parts import gate_notes, layer_notes, model_blocks
-from .shared_heads import SharedHeads
+from .omissions import Omission
+from .shared_heads import GROUPS, SHARING, SharedHeads
 
 if TYPE_CHECKING:
     from .config import Workload
@@ -43,7 +45,13 @@ class Part:
     heads: SharedHeads = field(default=SharedHeads())
     """How query heads share keys and values."""
     notes: tuple[str, ...] = ()
-    """What the cascade leaves out of the part, in sentences."""
+    """What any cascade leaves out of the part, in sentences."""
+    omissions: tuple[Omission, ...] = ()
+    """What other cascades than its own may leave out."""
+    stand_ins: tuple[str, ...] = ()
+    """Cascades that compute the part on the same shapes, but for their omissions."""
+    unless_given: tuple[tuple[str, int], ...] = ()
+    """Parameters of other cascades than its own, in elements."""
 
     def shapes_for(self, ranks: Collection[str]) -> dict[str, int]:
         """The shapes of those ranks of a cascade that are given here.
@@ -61,11 +69,11 @@ class Part:
                 f"cascade '{self.cascade}' has no rank '{rank}'", span, did_you_mean(rank, ranks)
             )
             for rank, span in self.stated
-            if rank not in ranks
+            if rank not in ranks and not (rank == "H" and {GROUPS, SHARING} <= {*ranks})
         ]
         if problems:
             raise SpecError(problems)
-        shapes = self.heads.shapes(dict(self.shapes), ranks)
+        shapes = self.heads.shapes(dict(self.unless_given) | dict(self.shapes), ranks)
         return {rank: size for rank, size in shapes.items() if rank in ranks}
 
     def folded_for(self, ranks: Collection[str]) -> int:
@@ -75,6 +83,10 @@ class Part:
     def notes_for(self, ranks: Collection[str]) -> tuple[str, ...]:
         """What is left out and how shared heads are computed, in sentences."""
         return (*self.notes, *self.heads.notes(dict(self.shapes), ranks))
+
+    def left_out_by(self, program: Program) -> tuple[str, ...]:
+        """What a cascade leaves out of this part, in sentences."""
+        return tuple(o.note for o in self.omissions if o.in_program(program))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +165,9 @@ def attention_part(work: Workload) -> Part:
         stated=work.stated,
         heads=work.heads,
         notes=(*layer_notes(work), *work.notes),
+        omissions=work.omissions,
+        stand_ins=work.stand_ins,
+        unless_given=work.unless_given,
     )
 
 

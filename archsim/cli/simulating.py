@@ -83,7 +83,7 @@ def _asked(
     given = parse_overrides(settings)
     work = load(workload, given.workload)
     machine = Architecture.load(architecture, given)
-    names = mappings or (_set_by_default(work.cascade, machine) if given.mapping else ())
+    names = mappings or (_set_by_default(work, machine) if given.mapping else ())
     if given.mapping and (len(names) != 1 or EINSUM_BY_EINSUM in names):
         text = f"mapping.{given.mapping[0].field}"
         if len(names) > 1:
@@ -94,11 +94,11 @@ def _asked(
     return work, machine, [mapping_called(name, work, machine, given) for name in names]
 
 
-def _set_by_default(cascade: str, machine: Architecture) -> tuple[str, ...]:
+def _set_by_default(work: Workload, machine: Architecture) -> tuple[str, ...]:
     """The name of the mapping that runs where none is given, if it is a written one."""
-    from archsim.engine import default_mapping, machines_own
+    from archsim.engine import usual_mapping
 
-    found = machines_own(cascade, machine) or default_mapping(cascade)
+    found = usual_mapping(work, machine)
     return (found.name,) if found else ()
 
 
