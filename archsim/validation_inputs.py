@@ -61,6 +61,18 @@ def random_shapes(
     return resolve_shapes(program, picked, EvaluationError)
 
 
+def windowed_ranks(program: ir.Program) -> set[str]:
+    """Ranks of inputs that are read at sums (``p + t``): as long as these indices need."""
+    inputs = {t.name: t for t in program.inputs}
+    found = set()
+    for access in (a for e in program.einsums for a in e.reads if a.tensor in inputs):
+        for rank, index in zip(inputs[access.tensor].ranks, access.indices, strict=True):
+            sums = isinstance(index, ir.Affine) and len(index.terms) > 1
+            if sums and not program.rank_of[rank].partition:
+                found.add(rank)
+    return found
+
+
 def _cover_windows(
     program: ir.Program,
     einsum: ir.Einsum,
