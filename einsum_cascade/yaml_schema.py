@@ -189,10 +189,11 @@ def _in_order(problems: Iterable[Problem]) -> list[Problem]:
 
 
 def _problem(model: type[Fields], root: YamlNode, path: Path, error: ErrorDetails) -> Problem:
-    is_key = error["loc"][-1:] == ("[key]",)
-    loc = tuple(s for s in error["loc"] if s != "[key]")
-    where = (*path, *loc)
     kind, context = error["type"], error.get("ctx", {})
+    # pydantic's word for a mapping's key; a field that a user wrote may be called that, too.
+    is_key = error["loc"][-1:] == ("[key]",) and kind != "extra_forbidden"
+    loc = error["loc"][:-1] if is_key else error["loc"]
+    where = (*path, *loc)
     node = root.at(where)
     if kind == "extra_forbidden":
         known = _fields_at(model, loc[:-1])
