@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from einsum_cascade.errors import InputError, Problem, did_you_mean
 
 from .arch import Architecture
-from .engine import simulate
-from .machine_mapping import Choice, Refusal, run_somehow
+from .machine_mapping import Choice, Refusal, run_by, run_somehow
 from .mapping import Mapping
 from .results import Result
 from .scaling import ARRAYS, Change, Scaling, check_areas, scale_to_area, total_area
@@ -49,6 +48,8 @@ class ComparedMachine:
     """What was done to bring its area close to the first's; None: nothing."""
     refused: tuple[Refusal, ...] = ()
     """Mappings that were tried before the one that ran, and why they are not legal."""
+    left_out: tuple[str, ...] = ()
+    """What the workload has and the cascades that ran lack (a mask), in sentences."""
 
     def to_dict(self) -> dict[str, Any]:
         """A row of ``compare --json``: the result's object and the ratios."""
@@ -63,6 +64,7 @@ class ComparedMachine:
             "area_ratio": self.area_ratio,
             "scaling": scaled,
             "refused_mappings": [asdict(r) for r in self.refused],
+            "left_out": list(self.left_out),
         }
 
 
@@ -127,6 +129,7 @@ def _read_row(data: MappingOf[str, Any]) -> ComparedMachine:
         area_ratio=data["area_ratio"],
         scaling=scaling,
         refused=tuple(Refusal(**r) for r in data["refused_mappings"]),
+        left_out=tuple(data["left_out"]),
     )
 
 
@@ -253,7 +256,7 @@ def _run(workload: WorkloadLike, contender: Contender) -> Choice:
         if contender.mapping is None:
             choice = run_somehow(workload, contender.machine)
         else:
-            choice = Choice(simulate(workload, contender.machine, contender.mapping))
+            choice = run_by(workload, contender.machine, contender.mapping)
     except InputError as wrong:
         problems = [
             Problem(f"{contender.label}: {p.message}", p.span, p.hint) for p in wrong.problems
@@ -274,4 +277,5 @@ def _row(base: Result, label: str, scaling: Scaling | None, choice: Choice) -> C
         area_ratio=result.area_um2 / base.area_um2,
         scaling=scaling,
         refused=choice.refused,
+        left_out=choice.left_out,
     )

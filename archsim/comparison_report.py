@@ -130,6 +130,7 @@ def _notes(comparison: Comparison) -> tuple[str, ...]:
             found.append(
                 f"{row.label} runs {row.result.mapping}, since others are refused: {tried}"
             )
+        found += [f"{row.label}: {note}" for note in row.left_out]
         missing = [name for name, size in row.result.area_by_component if not size]
         if missing:
             found.append(f"{row.label}: no area is given for {', '.join(missing)}")

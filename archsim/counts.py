@@ -29,7 +29,8 @@ from .lattice import (
     first_tile,
 )
 from .lower import Lowered, LoweredEinsum
-from .windowed import windowed_deliveries, windowed_distinct
+from .window import Window
+from .windowed import one, windowed_deliveries, windowed_distinct
 
 Amount = int | Fraction
 """A number of elements; a fraction only where a share of a level spills."""
@@ -108,6 +109,8 @@ def allowed_points(lowered: Lowered, e: LoweredEinsum) -> int:
     """
     if e.einsum.where is None:
         return e.points
+    if e.window is not None:
+        return _inside(e, e.window)
     from einsum_cascade.counting import depends_on_data, points_of
 
     if depends_on_data(e.einsum.where):
@@ -122,6 +125,12 @@ def allowed_points(lowered: Lowered, e: LoweredEinsum) -> int:
         raise MappingError(Problem(text, e.einsum.where.span, f"--set {open_ones[0]}=..."))
     value = symbols.subs({s: numbers[s.name] for s in symbols.free_symbols}).doit()
     return int(value) * prod(shapes[r] for r in lowered.program.parallel)
+
+
+def _inside(e: LoweredEinsum, window: Window) -> int:
+    """Points inside the band that an Einsum's mask is: those of its two ranks, times the rest."""
+    across = prod(n for axis, n in enumerate(e.extents) if window.side(axis) is None)
+    return across * window.box.points
 
 
 class _Registers:
@@ -182,7 +191,7 @@ def _delivered(
 
 def _distinct(e: LoweredEinsum, loops: tuple[Loop, ...], counted: tuple[bool, ...]) -> int:
     if e.window is not None:
-        return windowed_distinct(loops, counted, e.extents, e.window, lambda _: 1)
+        return windowed_distinct(loops, counted, e.extents, e.window, one)
     return count_distinct(loops, counted, e.extents)
 
 
@@ -198,7 +207,7 @@ def touched(lowered: Lowered, e: LoweredEinsum, footing: Footing, level: int) ->
 
 def register_changes(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> int:
     """How often a tensor's value changes in the registers of one array element."""
-    return _changes(lowered, e, footing, lambda _: 1)
+    return _changes(lowered, e, footing, one)
 
 
 def in_own_registers(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> bool:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Literal, Protocol
 
 from einsum_cascade import Cascade
-from einsum_cascade.errors import InputError, Problem, SpecError
+from einsum_cascade.errors import InputError, MappingError, Problem, SpecError
 from einsum_cascade.ir import Program
 from einsum_cascade.library import builtin_names
 from einsum_cascade.rows import tells_apart
@@ -46,6 +46,15 @@ class PartLike(Protocol):
 
     def notes_for(self, ranks: Collection[str]) -> tuple[str, ...]:
         """What a cascade of those ranks leaves out of the part, in sentences."""
+        ...
+
+    def left_out_by(self, program: Program) -> tuple[str, ...]:
+        """What the part has and a cascade lacks (a mask, a window), in sentences."""
+        ...
+
+    @property
+    def stand_ins(self) -> Sequence[str]:
+        """Cascades that compute the part, but for what ``left_out_by`` says of them."""
         ...
 
 
@@ -119,7 +128,8 @@ def simulate(
         The machine.
     mapping : Mapping or sequence of Mapping, optional
         How to run it. A mapping is for the parts whose cascade it names; one that names
-        another cascade makes the workload's attention run that. Every other part takes the
+        another cascade makes the parts run that for which it can stand in, if there are
+        none the workload's attention. Every other part takes the
         mapping the machine was designed for if that computes the same, else the built-in
         mapping of its cascade that overlaps most.
     engine : str
@@ -141,12 +151,16 @@ def simulate(
 
     run = evaluate or partial(evaluate_mapping, engine=engine)
     parts, chosen = planned(workload, mapping, architecture)
-    if len(parts) == 1 and parts[0].times == 1:
-        return _simulated(parts[0], chosen[0], architecture, workload.name, run)
+    try:
+        if len(parts) == 1 and parts[0].times == 1:
+            return _simulated(parts[0], chosen[0], architecture, workload.name, run)
+        runs = tuple(_run(p, m, architecture, run) for p, m in zip(parts, chosen, strict=True))
+    except MappingError as wrong:
+        raise type(wrong)([*wrong.problems, *_advice(parts, chosen, architecture)]) from None
     from .merge import merged
 
     return merged(
-        tuple(_run(p, m, architecture, run) for p, m in zip(parts, chosen, strict=True)),
+        runs,
         workload=workload.name,
         mapping=" + ".join(dict.fromkeys(m.name for m in _own_first(workload, parts, chosen))),
         shape=workload.shapes,
@@ -173,7 +187,8 @@ def _simulated(
     names = (*ranks, *(p.name for p in program.parameters))
     _refuse_unlike_rows(program, part.folded_for(ranks))
     result = run(program, mapping, architecture, part.shapes_for(names), workload=workload)
-    return replace(result, notes=(*part.notes_for(ranks), *result.notes))
+    lacking = part.left_out_by(program)
+    return replace(result, notes=(*part.notes_for(ranks), *lacking, *result.notes))
 
 
 def _refuse_unlike_rows(program: Program, folded: int) -> None:
@@ -218,25 +233,90 @@ def _mappings(
     chosen: dict[str, Mapping] = {}
     cascades = {part.cascade for part in parts}
     for mapping in given:
-        cascade = mapping.cascade if mapping.cascade in cascades else own
-        if cascade in chosen:
-            text = f"mappings '{chosen[cascade].name}' and '{mapping.name}' are for the same parts"
-            hint = f"parts run {', '.join(sorted(cascades))}; give one mapping for each"
-            raise SpecError(Problem(text, hint=hint))
-        chosen[cascade] = mapping
+        for cascade in _meant(own, parts, mapping):
+            if cascade in chosen:
+                both = f"'{chosen[cascade].name}' and '{mapping.name}'"
+                hint = f"parts run {', '.join(sorted(cascades))}; give one mapping for each"
+                raise SpecError(Problem(f"mappings {both} are for the same parts", hint=hint))
+            chosen[cascade] = mapping
     if cascades - chosen.keys():
         built_in = _built_in_mappings()
-        for cascade in sorted(cascades - chosen.keys()):
-            chosen[cascade] = machines_own(cascade, architecture) or _default(cascade, built_in)
+        for part in parts:
+            if part.cascade not in chosen:
+                own_mapping = machines_own(part, architecture)
+                chosen[part.cascade] = own_mapping or _default(part.cascade, built_in)
     return tuple(chosen[part.cascade] for part in parts)
 
 
-def machines_own(cascade: str, architecture: Architecture) -> Mapping | None:
-    """The mapping a machine was designed for, if it computes what ``cascade`` does."""
+def _meant(own: str, parts: tuple[PartLike, ...], mapping: Mapping) -> tuple[str, ...]:
+    """The cascades of a workload that a mapping is for."""
+    if any(part.cascade == mapping.cascade for part in parts):
+        return (mapping.cascade,)
+    able = (part.cascade for part in parts if _stands_in(part, mapping.cascade))
+    return tuple(dict.fromkeys(able)) or (own,)
+
+
+def _stands_in(part: PartLike, cascade: str) -> bool:
+    return any(compute_the_same(other, cascade) for other in part.stand_ins)
+
+
+def usual_mapping(workload: WorkloadLike, architecture: Architecture) -> Mapping:
+    """How the attention of a workload runs where nobody says how. Raises SpecError: no way."""
+    part = own_part(workload)
+    return machines_own(part, architecture) or default_mapping(part.cascade)
+
+
+def own_part(workload: WorkloadLike) -> PartLike:
+    """The part that runs the cascade of the workload's attention."""
+    return next(part for part in workload.parts if part.cascade == workload.cascade)
+
+
+def left_out(
+    workload: WorkloadLike, mapping: Mapping | None, architecture: Architecture
+) -> tuple[str, ...]:
+    """What a workload has and the cascades it is run by lack, in sentences."""
+    found = (
+        part.left_out_by(Cascade.load(how.cascade).program)
+        for part, how in zip(*planned(workload, mapping, architecture), strict=True)
+    )
+    return tuple(dict.fromkeys(note for notes in found for note in notes))
+
+
+def _advice(
+    parts: tuple[PartLike, ...], chosen: tuple[Mapping, ...], architecture: Architecture
+) -> tuple[Problem, ...]:
+    """What a machine's own mapping would leave out of a part that runs by another."""
+    if architecture.mapping is None:
+        return ()
+    own = Mapping.load(architecture.mapping)
+    lacking = dict.fromkeys(
+        note
+        for part, mapping in zip(parts, chosen, strict=True)
+        if mapping.name != own.name and _stands_in(part, own.cascade)
+        for note in part.left_out_by(Cascade.load(own.cascade).program)
+    )
+    if not lacking:
+        return ()
+    text = (
+        f"{architecture.name} was designed for mapping '{own.name}'; with it {'; '.join(lacking)}"
+    )
+    return (Problem(text, hint=f"--mapping {own.name}"),)
+
+
+def machines_own(part: PartLike, architecture: Architecture) -> Mapping | None:
+    """The mapping a machine was designed for, if it computes what the part's cascade does.
+
+    One of a cascade that stands in for it does where nothing is left out: attention of heads
+    that share nothing, for one token a sequence, but not for a causal layer's prefill.
+    """
     if architecture.mapping is None:
         return None
     mapping = Mapping.load(architecture.mapping)
-    return mapping if compute_the_same(cascade, mapping.cascade) else None
+    if compute_the_same(part.cascade, mapping.cascade):
+        return mapping
+    if not _stands_in(part, mapping.cascade):
+        return None
+    return None if part.left_out_by(Cascade.load(mapping.cascade).program) else mapping
 
 
 def compute_the_same(cascade: str, other: str) -> bool:

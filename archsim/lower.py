@@ -31,7 +31,7 @@ from .residency import Residency, residency
 from .spill_checks import spill_problems
 from .tiling import Member, Tiling
 from .window import Band, Window
-from .windowed import windowed_points
+from .windowed import one, windowed_points
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +111,7 @@ class LoweredEinsum:
     def iterations(self) -> int:
         """Temporal iterations: what one processing element runs through."""
         if self.window is not None:
-            return windowed_points(self.temporal, self.extents, self.window, lambda _: 1)
+            return windowed_points(self.temporal, self.extents, self.window, one)
         return count_points(self.temporal, self.extents)
 
 

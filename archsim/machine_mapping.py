@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError
 from einsum_cascade.library import builtin_names
 
-from .engine import compute_the_same, default_mapping, machines_own, simulate
+from .engine import compute_the_same, left_out, own_part, simulate, usual_mapping
 from .mapping import Mapping
 
 if TYPE_CHECKING:
@@ -27,10 +27,17 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A run, and the mappings that were tried before its own."""
+    """A run, the mappings that were tried before its own, and what its cascades lack."""
 
     result: Result
     refused: tuple[Refusal, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+
+def run_by(workload: WorkloadLike, machine: Architecture, mapping: Mapping | None) -> Choice:
+    """Simulate by a mapping, or by the default one. Raises as ``simulate``."""
+    result = simulate(workload, machine, mapping)
+    return Choice(result, left_out=left_out(workload, mapping, machine))
 
 
 def run_somehow(workload: WorkloadLike, machine: Architecture) -> Choice:
@@ -38,7 +45,8 @@ def run_somehow(workload: WorkloadLike, machine: Architecture) -> Choice:
 
     After the default come all built-in ones, pipelined ones first, then by name; but only
     those of cascades that compute the same as the workload's (they name the same
-    reference).
+    reference). Last come those of cascades that stand in for it: what they leave out is in
+    ``Choice.left_out``.
 
     Raises
     ------
@@ -48,40 +56,44 @@ def run_somehow(workload: WorkloadLike, machine: Architecture) -> Choice:
         Something named does not exist, or shapes are missing.
     """
     try:
-        return Choice(simulate(workload, machine))
+        return run_by(workload, machine, None)
     except InputError as wrong:
         first = wrong
-    candidates = _candidates(workload.cascade, machine)
-    errors = _of_default(workload.cascade, machine, candidates, first)
+    candidates = _candidates(workload, machine)
+    errors = _of_default(workload, machine, first)
     for mapping in candidates:
         if mapping.name in errors:
             continue
         try:
-            result = simulate(workload, machine, mapping)
+            found = run_by(workload, machine, mapping)
         except InputError as wrong:
             errors[mapping.name] = wrong
         else:
             refused = (Refusal(name, _reason(why)) for name, why in errors.items())
-            return Choice(result, tuple(refused))
+            return replace(found, refused=tuple(refused))
     raise _none_is_legal(workload, machine, errors) if errors else first
 
 
 def _of_default(
-    cascade: str, machine: Architecture, candidates: tuple[Mapping, ...], error: InputError
+    workload: WorkloadLike, machine: Architecture, error: InputError
 ) -> dict[str, InputError]:
     """The error of the default mapping under its name, if there is one."""
-    own = machines_own(cascade, machine)
-    if own is not None:
-        return {own.name: error}
-    if not any(m.cascade == cascade for m in candidates):
+    try:
+        return {usual_mapping(workload, machine).name: error}
+    except InputError:
         return {}
-    return {default_mapping(cascade).name: error}
 
 
-def _candidates(cascade: str, machine: Architecture) -> tuple[Mapping, ...]:
-    found = interchangeable_mappings(cascade)
-    own = machines_own(cascade, machine)
-    return (own, *(m for m in found if m != own)) if own else found
+def _candidates(workload: WorkloadLike, machine: Architecture) -> tuple[Mapping, ...]:
+    """Mappings in the order in which they are tried, the machine's own first of its kind."""
+    designed = None if machine.mapping is None else Mapping.load(machine.mapping)
+    found: dict[str, Mapping] = {}
+    for cascade in (workload.cascade, *own_part(workload).stand_ins):
+        if designed is not None and compute_the_same(cascade, designed.cascade):
+            found.setdefault(designed.name, designed)
+        for mapping in interchangeable_mappings(cascade):
+            found.setdefault(mapping.name, mapping)
+    return tuple(found.values())
 
 
 def interchangeable_mappings(cascade: str) -> tuple[Mapping, ...]:

@@ -17,7 +17,7 @@ from .lattice import Axis, Loop
 from .lower import Lowered, LoweredEinsum
 from .tiling import Tiling
 from .window import Band, Box, Window
-from .windowed import windowed_points
+from .windowed import one, windowed_points
 
 _FAR = 1 << 80
 """Farther than any two coordinates are apart."""
@@ -147,7 +147,7 @@ def _steps(lowered: Lowered, band: Band) -> int:
         )
     window = window_over(lowered.tiling, axes, band, len(loops))
     extents = tuple(a.extent for a in axes)
-    return max(1, windowed_points(tuple(loops), extents, window, lambda _: 1))
+    return max(1, windowed_points(tuple(loops), extents, window, one))
 
 
 # ------------------------------------------------------------------ bands

@@ -8,7 +8,7 @@ from .lattice import Axis, Extents, Loop, count_points, inside
 from .lower import Lowered, LoweredEinsum
 from .masking import window_over
 from .window import Box, Run, Window, runs
-from .windowed import windowed_points
+from .windowed import one, windowed_points
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class StepNest:
             return count_points(loops, extents)
         governed = max(0, self.window.governed - depth)
         window = replace(self.window, box=box, governed=governed)
-        return windowed_points(loops, extents, window, lambda _: 1)
+        return windowed_points(loops, extents, window, one)
 
     def settled(self, depth: int) -> bool:
         """Whether the first ``depth`` loops go along every rank of the window.

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from .lattice import iterations
 
@@ -25,9 +26,11 @@ class Band:
     high: int
 
 
-@dataclass(frozen=True, slots=True)
-class Box:
-    """``low <= x - y <= high`` for x in ``[0, plus)`` and y in ``[0, minus)``, in elements."""
+class Box(NamedTuple):
+    """``low <= x - y <= high`` for x in ``[0, plus)`` and y in ``[0, minus)``, in elements.
+
+    A tuple, since walks over tiles look up millions of them.
+    """
 
     low: int
     high: int
@@ -43,6 +46,17 @@ class Box:
     def full(self) -> bool:
         """Whether every point is inside the band."""
         return self.low <= 1 - self.minus and self.high >= self.plus - 1
+
+    @property
+    def points(self) -> int:
+        """How many points are inside the band, in closed form."""
+        if self.low > self.high:
+            return 0
+        return self._up_to(self.high) - self._up_to(self.low - 1)
+
+    def _up_to(self, bound: int) -> int:
+        """Points with ``x - y <= bound``: for each y, ``bound + y + 1`` of x, cut to the box."""
+        return _staircase(bound + 1 + self.minus, self.plus) - _staircase(bound + 1, self.plus)
 
     def trimmed(self) -> Box:
         """The same points, with bounds no wider than the box."""
@@ -69,6 +83,12 @@ class Box:
         if plus:
             return _ceil(self.low + self.minus - 1, size), (self.high - size + 1) // size
         return _ceil(self.plus - 1 - self.high, size), (1 - size - self.low) // size
+
+
+def _staircase(end: int, width: int) -> int:
+    """The sum of ``j`` cut to ``[0, width]`` over all whole ``j < end``."""
+    top = min(max(end, 0), width)
+    return top * (top - 1) // 2 + width * max(end - width, 0)
 
 
 def _ceil(number: int, divisor: int) -> int:

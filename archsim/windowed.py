@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from .lattice import Extents, Loop, inside
 from .window import Box, Window, runs
 
 _Key = tuple[int, ...]
+
+
+def one(_: Extents) -> int:
+    """The size of a tile where tiles are counted."""
+    return 1
 
 
 def windowed_points(
@@ -29,6 +35,7 @@ class _Stream:
     last: _Key
 
 
+@lru_cache(maxsize=1 << 8)
 def windowed_deliveries(
     loops: tuple[Loop, ...],
     relevant: tuple[bool, ...],
@@ -39,25 +46,28 @@ def windowed_deliveries(
     """``lattice.count_deliveries`` over the iterations that hold any point.
 
     A tile is told from the one before by the iterations of its relevant loops; what is
-    left out in between does not matter.
+    left out in between does not matter. Many Einsums of a nest ask for the same.
     """
     memo: dict[tuple[int, Extents, Box | None], _Stream] = {}
 
     def visit(depth: int, now: Extents, box: Box | None) -> _Stream:
         if depth == window.governed:
             box = None
+        key = (depth, now, box)
+        if (known := memo.get(key)) is not None:
+            return known
         if depth == len(loops):
             tile = size(now)
-            return _Stream(tile, tile, (), ())
-        key = (depth, now, box)
-        if key not in memo:
+            found = _Stream(tile, tile, (), ())
+        else:
             loop = loops[depth]
             parts = [
                 (run.count, run.first, visit(depth + 1, inside(now, loop, run.extent), run.box))
                 for run in runs(now[loop.axis], loop.stride, box, window.side(loop.axis))
             ]
-            memo[key] = _moving(parts) if relevant[depth] else _staying(parts)
-        return memo[key]
+            found = _moving(parts) if relevant[depth] else _staying(parts)
+        memo[key] = found
+        return found
 
     if window.box.empty:
         return 0
@@ -83,6 +93,7 @@ def _staying(parts: list[tuple[int, int, _Stream]]) -> _Stream:
     return _Stream(total, parts[0][2].size, parts[0][2].first, parts[-1][2].last)
 
 
+@lru_cache(maxsize=1 << 8)
 def windowed_distinct(
     loops: tuple[Loop, ...],
     counted: tuple[bool, ...],
@@ -104,16 +115,17 @@ def windowed_distinct(
         if depth == len(loops):
             return size(now)
         key = (depth, now, box)
-        if key not in memo:
-            loop = loops[depth]
-            found = [
-                (run.count, visit(depth + 1, inside(now, loop, run.extent), run.box))
-                for run in runs(now[loop.axis], loop.stride, box, window.side(loop.axis))
-            ]
-            if counted[depth]:
-                memo[key] = sum(count * value for count, value in found)
-            else:
-                memo[key] = max(value for _, value in found)
+        if (known := memo.get(key)) is not None:
+            return known
+        loop = loops[depth]
+        found = [
+            (run.count, visit(depth + 1, inside(now, loop, run.extent), run.box))
+            for run in runs(now[loop.axis], loop.stride, box, window.side(loop.axis))
+        ]
+        if counted[depth]:
+            memo[key] = sum(count * value for count, value in found)
+        else:
+            memo[key] = max(value for _, value in found)
         return memo[key]
 
     if window.box.empty:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from . import ir
+from .idle_values import PlainValues, SympyValues, Values
+from .operations import identity_of
 
 _ABSENT = object()
 """The value of what has no element in such a step."""
@@ -36,11 +38,17 @@ def idle_problem(
         The reason, naming an Einsum; None where the step leaves everything as it was.
     """
     inside = [e for e in program.einsums if set(stepping) <= {*e.variables}]
-    proof = _Proof(program, frozenset(masked), frozenset(stepping))
-    for einsum in inside:
-        if problem := proof.add(einsum):
-            return problem
-    return _read_later(program, inside, frozenset(stepping))
+    sets = frozenset(masked), frozenset(stepping)
+    # What the plain rules prove is proved; what they do not is for sympy to say.
+    plain = _Proof(program, *sets, PlainValues(program))
+    problem = _first_problem(plain, inside)
+    if problem is not None:
+        problem = _first_problem(_Proof(program, *sets, SympyValues(program)), inside)
+    return problem or _read_later(program, inside, frozenset(stepping))
+
+
+def _first_problem(proof: _Proof, inside: list[ir.Einsum]) -> str | None:
+    return next((p for e in inside if (p := proof.add(e))), None)
 
 
 def _read_later(
@@ -79,13 +87,9 @@ class _Proof:
     program: ir.Program
     masked: frozenset[str]
     stepping: frozenset[str]
+    algebra: Values
     values: dict[ir.Access, Any] = field(default_factory=dict)
     """By the access that names what an Einsum writes."""
-
-    def __post_init__(self) -> None:
-        from .rewrites.algebra import Bridge
-
-        self.bridge = Bridge(self.program)
 
     def add(self, einsum: ir.Einsum) -> str | None:
         """Work out one Einsum; the reason why the step is not idle, if it is not."""
@@ -94,7 +98,7 @@ class _Proof:
         running = _iterative(self.program, einsum) & self.stepping
         value = _ABSENT if einsum.name in self.masked else self._value(einsum)
         if running:
-            before = self.bridge.symbol(_before(einsum.target, running))
+            before = self.algebra.symbol(_before(einsum.target, running))
             if value is not _ABSENT and value != before:
                 return f"{einsum.name} changes even so"
             self.values[einsum.target] = before
@@ -109,10 +113,7 @@ class _Proof:
 
     def _reduced(self, einsum: ir.Einsum, value: Any) -> Any:
         """The identity, for a reduction of nothing or of identities; None: who knows."""
-        from .rewrites.algebra import constant
-        from .rewrites.terms import identity_of
-
-        identity = constant(identity_of(self.program, einsum.reduction))
+        identity = self.algebra.constant(identity_of(self.program, einsum.reduction))
         return identity if value is _ABSENT or value == identity else None
 
     def _value(self, einsum: ir.Einsum) -> Any:
@@ -120,9 +121,7 @@ class _Proof:
         known = {a: self.values[a] for a in einsum.reads if a in self.values}
         if any(v is _ABSENT for v in known.values()):
             return _ABSENT
-        value = self.bridge.to_sympy(einsum.expression)
-        put = {self.bridge.symbol(access): found for access, found in known.items()}
-        return value.subs(put, simultaneous=True)
+        return self.algebra.evaluate(einsum.expression, known)
 
 
 def _before(access: ir.Access, running: set[str]) -> ir.Access:

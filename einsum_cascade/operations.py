@@ -131,3 +131,17 @@ def _call(program: Program, call: Call, bound: frozenset[str]) -> Counter[str]:
     if call.function == _SELECT:
         return inner + Counter({"select": 1})
     return inner + Counter({call.function: 1})
+
+
+def identity_of(program: Program, reduction: str) -> int | float:
+    """The identity element of a reduction operator."""
+    match reduction:
+        case "+":
+            return 0
+        case "prod":
+            return 1
+        case "max":
+            return float("-inf")
+        case "min":
+            return float("inf")
+    return next(r.identity for r in program.reductions if r.name == reduction)

@@ -23,10 +23,17 @@ from .models import (
     SoftmaxAttention,
     StateSpaceDual,
 )
+from .omissions import WINDOW, Omission
 from .shared_heads import Variant
 
 Phase = Literal["prefill", "decode", "chunked-prefill"]
 PHASES: tuple[str, ...] = get_args(Phase)
+
+
+GROUPED = "grouped-query-attention"
+"""The cascade of one query token a sequence; its name begins those with masks."""
+ONE_HEAD = "attention-1pass"
+"""The cascade of heads that share nothing and see everything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,21 +44,39 @@ class Tokens:
     batch: int
     seq_len: int
     cached_len: int
+    given_queries: int | None = None
+    """Queries of a sequence given by hand, which win."""
+    given_keys: int | None = None
+    """Keys given by hand, which win."""
 
     @property
     def queries(self) -> int:
         """Tokens computed a sequence: P."""
+        if self.given_queries is not None:
+            return self.given_queries
         return 1 if self.phase == "decode" else self.seq_len
 
     @property
     def keys(self) -> int:
         """Tokens the last of them sees, itself included: M."""
-        return self.cached_len + self.queries
+        if self.given_keys is not None:
+            return self.given_keys
+        return self.cached_len + (1 if self.phase == "decode" else self.seq_len)
 
-    @property
-    def causal_pairs(self) -> int:
-        """Pairs of a query and a key no later than it."""
-        return self.queries * self.cached_len + self.queries * (self.queries + 1) // 2
+    def seen(self, window: int | None = None) -> int:
+        """Pairs of a query and a key no later than it and inside its window.
+
+        The last query is at the last key. Query after query sees one key more, until its
+        window is full.
+        """
+        widest = self.keys if window is None else window
+
+        def up_to(end: int) -> int:
+            """Pairs of the queries at the first ``end`` keys."""
+            growing = min(end, widest)
+            return growing * (growing + 1) // 2 + (end - growing) * widest
+
+        return up_to(self.keys) - up_to(self.keys - self.queries)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,9 +90,11 @@ class LayerAttention:
     kv_heads: int | None = None
     """Heads of keys and values; None: as many as of queries."""
     variants: tuple[Variant, ...] = ()
-    causal: bool = False
-    """A query sees no later key, and the cascade has no mask that says so."""
     notes: tuple[str, ...] = ()
+    omissions: tuple[Omission, ...] = ()
+    """What other cascades may leave out."""
+    stand_ins: tuple[str, ...] = ()
+    """Cascades that compute it on the same shapes, but for their omissions."""
 
 
 def attention_of(mixer: Mixer, tokens: Tokens) -> LayerAttention:
@@ -76,75 +103,117 @@ def attention_of(mixer: Mixer, tokens: Tokens) -> LayerAttention:
     Raises
     ------
     SpecError
-        No cascade here computes it: a window shorter than the keys in a prefill.
+        No cascade here computes it: a window that looks both ways and is shorter than the
+        keys; or a causal layer has fewer keys than queries.
     """
     return _BY_MIXER[type(mixer)](mixer, tokens)
 
 
 def _softmax(a: SoftmaxAttention, tokens: Tokens) -> LayerAttention:
+    """A causal layer by groups of query heads; one token a sequence needs no mask."""
+    _check_causal(a, tokens)
+    window = a.window if a.window is not None and a.window < tokens.keys else None
+    alone = tokens.queries == 1
     keys, notes = tokens.keys, []
-    if a.window is not None and keys > a.window:
-        if tokens.queries > 1:
-            raise SpecError(_beyond_window(a.window, tokens))
-        notes.append(f"the window lets the query see {a.window} of {keys} keys")
-        keys = a.window
+    if window is not None and alone and tokens.given_keys is None:
+        notes.append(f"the window lets the query see {window} of {keys} keys")
+        keys = window
     if a.softcap is not None:
         notes.append(f"the soft cap of scores at {a.softcap:g} (a tanh each) is not counted")
+    shapes = _shapes(tokens, a.heads, a.qk_width, a.v_width, keys)
+    masked = a.causal and not alone
     return LayerAttention(
-        cascade="attention-sink" if a.sinks else "attention-1pass",
-        shapes=_shapes(tokens, a.heads, a.qk_width, a.v_width, keys),
+        cascade=_softmax_cascade(a, alone, window),
+        shapes=(*shapes, (WINDOW, window)) if masked and window is not None else shapes,
         kv_heads=a.kv_heads,
-        causal=a.causal,
         notes=tuple(notes),
+        omissions=(*(_of_mask(tokens, window) if masked else ()), *_of_sinks(a)),
+        stand_ins=(ONE_HEAD,),
     )
 
 
-def _beyond_window(window: int, tokens: Tokens) -> Problem:
-    return Problem(
-        f"the layer has a window of {window} keys, and queries here would see {tokens.keys}:"
-        " no cascade with a window has a mapping yet",
-        hint="take no more tokens than the window, phase=decode, or a layer without a window",
-    )
+def _softmax_cascade(a: SoftmaxAttention, alone: bool, window: int | None) -> str:
+    """The cascade with the sinks, the mask and the window of a layer."""
+    if not a.causal:
+        return "attention-sink" if a.sinks else ONE_HEAD
+    if a.sinks:
+        return f"{GROUPED}-sink" if alone or window is None else f"{GROUPED}-sink-window"
+    if alone:
+        return GROUPED
+    return f"{GROUPED}-causal" if window is None else f"{GROUPED}-window"
 
 
-def mask_notes(tokens: Tokens, by_hand: bool = False) -> tuple[str, ...]:
-    """What leaving the causal mask out means, in a sentence; nothing for one query.
+def _check_causal(a: SoftmaxAttention | LatentAttention, tokens: Tokens) -> None:
+    """Refuse what no cascade computes."""
+    if a.causal and tokens.keys < tokens.queries:
+        raise SpecError(
+            f"the layer is causal: its {tokens.queries} queries are the last of the keys, and"
+            f" there are {tokens.keys} of these"
+        )
+    window = a.window if isinstance(a, SoftmaxAttention) else None
+    if not a.causal and window is not None and window < tokens.keys and tokens.queries > 1:
+        raise SpecError(
+            Problem(
+                f"the layer has a window of {window} keys that looks both ways, and queries here"
+                f" would see {tokens.keys}: no cascade has such a window",
+                hint="take no more tokens than the window, or a layer without a window",
+            )
+        )
 
-    ``by_hand``: other shapes than those of ``tokens`` are computed.
-    """
-    if by_hand:
-        return ("the causal mask is not applied: every query meets every key",)
-    pairs = tokens.queries * tokens.keys
-    if tokens.causal_pairs == pairs:
-        return ()
+
+def _of_mask(tokens: Tokens, window: int | None = None) -> tuple[Omission, ...]:
+    """What leaving the mask out means, or the window alone."""
+    pairs, seen = tokens.queries * tokens.keys, tokens.seen(window)
+
+    def note(what: str, computed: int) -> str:
+        counts = f"{computed} scores a query head are computed, {seen} of them count"
+        return f"{what} not applied: {counts}"
+
+    if window is None:
+        return (Omission(feature="mask", note=note("the causal mask is", pairs)),)
+    both = f"the causal mask and the window of {window} keys are"
     return (
-        f"the causal mask is not applied: {pairs} scores a query head are computed,"
-        f" {tokens.causal_pairs} of them count",
+        Omission(feature="mask", note=note(both, pairs)),
+        Omission(feature="window", note=note(f"the window of {window} keys is", tokens.seen())),
     )
+
+
+def _of_sinks(a: SoftmaxAttention) -> tuple[Omission, ...]:
+    note = "the sink of every head, one more score a query, is not counted"
+    return (Omission(feature="sinks", note=note),) if a.sinks else ()
 
 
 def _latent(a: LatentAttention, tokens: Tokens) -> LayerAttention:
     """Unfolded keys and values in a prefill; the cache itself, absorbed, in decoding."""
+    _check_causal(a, tokens)
+    mask = _of_mask(tokens) if a.causal and tokens.queries > 1 else ()
     if tokens.phase != "decode":
+        alone = tokens.queries == 1
         width = a.nope_width + a.rope_width
         return LayerAttention(
-            cascade="attention-1pass",
+            cascade=(GROUPED if alone else f"{GROUPED}-causal") if a.causal else ONE_HEAD,
             shapes=_shapes(tokens, a.heads, width, a.v_width, tokens.keys),
             variants=(_unfolding(a),),
-            causal=a.causal,
             notes=("latent attention with keys and values unfolded to every head",),
+            omissions=mask,
+            stand_ins=(ONE_HEAD,),
         )
     cached = a.kv_rank + a.rope_width
+    both = (
+        f"values are {a.kv_rank} of the key's {cached} words: this cascade reads them as a"
+        f" tensor of their own, {cached + a.kv_rank} words a token instead of {cached};"
+        " projections into and out of the latent are not counted"
+    )
     return LayerAttention(
-        cascade="attention-1pass",
+        cascade="mla-absorbed",
         shapes=_shapes(tokens, a.heads, cached, a.kv_rank, tokens.keys),
         kv_heads=1,
         variants=(_unfolding(a),),
         notes=(
             f"latent attention, absorbed: {a.heads} heads share one key of {cached} words a token",
-            f"values are {a.kv_rank} of the key's {cached} words: this cascade reads them as a"
-            f" tensor of their own, {cached + a.kv_rank} words a token instead of {cached}",
         ),
+        omissions=(*mask, Omission(feature="latent", note=both)),
+        stand_ins=(ONE_HEAD,),
     )
 
 

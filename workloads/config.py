@@ -32,6 +32,7 @@ from .model_files import CONFIG, config_over, config_tree
 from .model_parts import ffn_up_of
 from .model_workload import Choice, ModelLayer, model_layer, places_of, shared_heads
 from .models import ModelConfig
+from .omissions import Omission
 from .part import LINEAR, Part
 from .parts import attention_part, left_out, parts_of
 from .shared_heads import SharedHeads, bounded
@@ -75,6 +76,10 @@ class Workload:
     """How query heads share keys and values."""
     notes: tuple[str, ...] = ()
     """What the cascade leaves out of the layer, and what was taken by default."""
+    omissions: tuple[Omission, ...] = ()
+    """What other cascades than its own may leave out of the layer."""
+    stand_ins: tuple[str, ...] = ()
+    """Cascades that compute its attention on the same shapes, but for their omissions."""
     source: str = field(default="", compare=False)
     stated: tuple[tuple[str, Span], ...] = field(default=(), compare=False, repr=False)
     """Ranks given together with the cascade or after it, and where: it must have them."""
@@ -412,6 +417,8 @@ def _model_fields(found: ModelLayer) -> dict[str, Any]:
         "model": found.model,
         "layer": found.index,
         "notes": found.notes,
+        "omissions": found.attention.omissions,
+        "stand_ins": found.attention.stand_ins,
         "model_width": found.model.width,
         "ffn_width": found.ffn_width,
         "ffn_up": ffn_up_of(found.model.layer(found.index)),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from einsum_cascade.errors import Problem, SpecError
 
-from .attention_layers import Tokens, attention_of, mask_notes, running
+from .attention_layers import Tokens, attention_of, running
 from .layer_parts import LayerRun, spread, unfolds
 from .models import (
     Experts,
@@ -96,17 +96,17 @@ def _other_attention(work: Workload, attention: Part, mixer: Mixer) -> Part:
         ranks = ", ".join(sorted(work.heads.given))
         text = f"{ranks}: given by hand for one kind of layer, and the model has others"
         raise SpecError(Problem(text, hint="scope=attention, or a single layer with scope=block"))
-    tokens = _tokens(work)
-    found = attention_of(mixer, tokens)
+    found = attention_of(mixer, _tokens(work))
     heads = dict(found.shapes).get("H", 1)
-    notes = (*found.notes, *(mask_notes(tokens) if found.causal else ()))
     group = heads // (found.kv_heads or heads)
     return replace(
         attention,
         cascade=found.cascade,
         shapes=found.shapes,
         heads=SharedHeads(group=group, variants=found.variants),
-        notes=notes,
+        notes=found.notes,
+        omissions=found.omissions,
+        stand_ins=found.stand_ins,
     )
 
 

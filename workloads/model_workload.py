@@ -15,7 +15,6 @@ from .attention_layers import (
     Tokens,
     attention_of,
     inner_width,
-    mask_notes,
     usual_layer,
 )
 from .huggingface import read_config
@@ -86,7 +85,7 @@ class ModelLayer:
         return inner_width(self.model, self.index)
 
 
-def model_layer(config: YamlNode, choice: Choice, ranks: Collection[str]) -> ModelLayer:
+def model_layer(config: YamlNode, choice: Choice, ranks: Mapping[str, int]) -> ModelLayer:
     """The attention of the layer that was chosen, else of the most frequent one.
 
     Parameters
@@ -95,8 +94,8 @@ def model_layer(config: YamlNode, choice: Choice, ranks: Collection[str]) -> Mod
         The fields of a Hugging Face configuration.
     choice : Choice
         Phase, lengths and layer.
-    ranks : collection of str
-        Ranks whose shapes are given by hand and win.
+    ranks : dict of str to int
+        Shapes that are given by hand and win.
 
     Raises
     ------
@@ -108,26 +107,24 @@ def model_layer(config: YamlNode, choice: Choice, ranks: Collection[str]) -> Mod
     if index >= model.layer_count:
         last = model.layer_count - 1
         raise choice.problem("layer", f"the model's layers are 0 to {last}, got {index}")
-    tokens, assumed = _tokens(model, choice)
+    tokens, assumed = _tokens(model, choice, ranks)
     try:
         attention = attention_of(model.layer(index).mixer, tokens)
     except SpecError as wrong:
-        place = choice.places.get("seq_len")
+        place = next((choice.places[n] for n in ("M", "P", "seq_len") if n in choice.places), None)
         raise SpecError([Problem(p.message, place, p.hint) for p in wrong.problems]) from None
     by_hand = not {"P", "M"}.isdisjoint(ranks)
     return ModelLayer(
         model=model,
         index=index,
         attention=attention,
-        notes=(
-            *(() if by_hand else assumed),
-            *attention.notes,
-            *(mask_notes(tokens, by_hand) if attention.causal else ()),
-        ),
+        notes=(*(() if by_hand else assumed), *attention.notes),
     )
 
 
-def _tokens(model: ModelConfig, choice: Choice) -> tuple[Tokens, tuple[str, ...]]:
+def _tokens(
+    model: ModelConfig, choice: Choice, ranks: Mapping[str, int]
+) -> tuple[Tokens, tuple[str, ...]]:
     """The tokens computed, and a note where their number was not given."""
     length = choice.seq_len or model.tokens or DEFAULT_LENGTH
     assumed = choice.seq_len is None and model.tokens is None and choice.phase != "decode"
@@ -136,6 +133,8 @@ def _tokens(model: ModelConfig, choice: Choice) -> tuple[Tokens, tuple[str, ...]
         batch=choice.batch or 1,
         seq_len=length,
         cached_len=choice.cached_len or 0,
+        given_queries=ranks.get("P"),
+        given_keys=ranks.get("M"),
     )
     return tokens, (f"seq_len was not given: {length} tokens are taken",) if assumed else ()
 

@@ -6,9 +6,11 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
+from einsum_cascade.ir import Program
 from einsum_cascade.source import Span
 
-from .shared_heads import SharedHeads
+from .omissions import Omission
+from .shared_heads import GROUPS, SHARING, SharedHeads
 
 LINEAR = "linear-layer"
 """The cascade of a projection: ranks N tokens, D features, J projected features."""
@@ -30,7 +32,11 @@ class Part:
     heads: SharedHeads = field(default=SharedHeads())
     """How query heads share keys and values."""
     notes: tuple[str, ...] = ()
-    """What the cascade leaves out of the part, in sentences."""
+    """What any cascade leaves out of the part, in sentences."""
+    omissions: tuple[Omission, ...] = ()
+    """What other cascades than its own may leave out."""
+    stand_ins: tuple[str, ...] = ()
+    """Cascades that compute the part on the same shapes, but for their omissions."""
 
     def shapes_for(self, ranks: Collection[str]) -> dict[str, int]:
         """The shapes of those ranks of a cascade that are given here.
@@ -48,7 +54,7 @@ class Part:
                 f"cascade '{self.cascade}' has no rank '{rank}'", span, did_you_mean(rank, ranks)
             )
             for rank, span in self.stated
-            if rank not in ranks
+            if rank not in ranks and not (rank == "H" and {GROUPS, SHARING} <= {*ranks})
         ]
         if problems:
             raise SpecError(problems)
@@ -62,6 +68,10 @@ class Part:
     def notes_for(self, ranks: Collection[str]) -> tuple[str, ...]:
         """What is left out and how shared heads are computed, in sentences."""
         return (*self.notes, *self.heads.notes(dict(self.shapes), ranks))
+
+    def left_out_by(self, program: Program) -> tuple[str, ...]:
+        """What a cascade leaves out of this part, in sentences."""
+        return tuple(o.note for o in self.omissions if o.in_program(program))
 
 
 def linear(

@@ -85,6 +85,8 @@ def attention_part(work: Workload) -> Part:
         stated=work.stated,
         heads=work.heads,
         notes=(*layer_notes(work), *work.notes),
+        omissions=work.omissions,
+        stand_ins=work.stand_ins,
     )
 
 

@@ -1,10 +1,10 @@
 """Query heads that share keys and values, in cascades that know of them and in others.
 
 A workload says H query heads and P query tokens. Where ``group`` query heads share one head
-of keys and values, a cascade with the ranks G and S (H cut into G groups of S heads) is
-given S. Any other is given H / group heads of ``group`` x P query rows: every row of a group
-meets every key of its head either way, so operations and the traffic of Q, K, V and the
-output are the same numbers, as long as the cascade treats its queries alike.
+of keys and values, a cascade with the ranks G and S (G groups of S heads, which may cut a
+rank H) is given these. Any other is given H / group heads of ``group`` x P query rows: every
+row of a group meets every key of its head either way, so operations and the traffic of Q, K, V
+and the output are the same numbers, as long as the cascade treats its queries alike.
 """
 
 from __future__ import annotations
@@ -64,17 +64,31 @@ class SharedHeads:
         Raises
         ------
         SpecError
-            The heads of a group make more rows than anything may have.
+            The heads of a group make more rows than anything may have, or groups given by
+            hand do not make up the heads.
         """
         found = dict(shapes)
         if variant := self.variant(ranks):
             return found | {r: n for r, n in variant.shapes if r not in self.given}
         if {GROUPS, SHARING} <= set(ranks):
-            return {SHARING: self.group} | found
+            return self._grouped(found, whole="H" in ranks)
         if (folded := self.folded(ranks)) > 1:
             found["H"] //= folded
             found["P"] = bounded("P", folded * found["P"])
         return found
+
+    def _grouped(self, found: dict[str, int], *, whole: bool) -> dict[str, int]:
+        """With groups and the heads of each; ``whole``: the cascade says how they make up H."""
+        heads = found.get("H")
+        if whole or heads is None:
+            return {SHARING: self.group} | found
+        groups = found.get(GROUPS) or heads // found.get(SHARING, self.group)
+        sharing = found.get(SHARING) or heads // max(groups, 1)
+        if groups * sharing != heads:
+            given = ", ".join(f"{r} = {found[r]}" for r in (GROUPS, SHARING) if r in found)
+            text = f"{given}: groups of so many do not make up H = {heads} query heads"
+            raise SpecError(text)
+        return found | {GROUPS: groups, SHARING: sharing}
 
     def notes(self, shapes: Mapping[str, int], ranks: Collection[str]) -> tuple[str, ...]:
         """What folding does to the shapes, in a sentence."""

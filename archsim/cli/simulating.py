@@ -75,16 +75,14 @@ def _asked(
 ) -> tuple[Workload, Architecture, list[Mapping]]:
     """What is simulated: read from the names, with the settings."""
     from archsim import Architecture, Mapping
-    from archsim.engine import default_mapping, machines_own
+    from archsim.engine import usual_mapping
     from archsim.spec.overrides import parse_overrides
     from workloads import load
 
     given = parse_overrides(settings)
     work = load(workload, given.workload)
     machine = Architecture.load(architecture, given)
-    names = mappings or (
-        (machines_own(work.cascade, machine) or default_mapping(work.cascade)).name,
-    )
+    names = mappings or (usual_mapping(work, machine).name,)
     if len(names) > 1 and given.mapping:
         raise InputError(
             f"--set mapping.{given.mapping[0].field} is for one mapping, but {len(names)} are "

@@ -7,13 +7,14 @@ from typing import ClassVar
 
 from ..errors import Problem, RewriteError
 from ..ir import Einsum, Program
+from ..operations import identity_of
 from .base import Rewrite, Step, einsum_named, refuse, step
 from .causal import mask_ranks
 from .corrections import Corrections, known_reduction
 from .plan import Plan
 from .recurrence import prefix_step
 from .running import write
-from .terms import identity_of, target_variables
+from .terms import target_variables
 from .view import View, grain_of
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ..ir import Access, Binary, Comparison, Einsum, Expression, Program
+from ..operations import identity_of
 from ..printer import expression_text
 from .base import Step, refuse, step
 from .causal import causal, causal_sum, decay_power
@@ -14,7 +15,6 @@ from .terms import (
     Names,
     combine,
     drop_unread,
-    identity_of,
     number,
     product_name,
     replace_einsum,

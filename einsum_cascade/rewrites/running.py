@@ -22,6 +22,7 @@ from ..ir import (
     Name,
     Program,
 )
+from ..operations import identity_of
 from ..printer import expression_text
 from .corrections import OLD, Correction, Corrections
 from .masks import Masks
@@ -34,7 +35,6 @@ from .terms import (
     combine,
     conjunction,
     drop_unread,
-    identity_of,
     in_order,
     map_einsum,
     number,

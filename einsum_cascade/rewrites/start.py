@@ -20,8 +20,9 @@ from ..ir import (
     Number,
     Unary,
 )
+from ..operations import identity_of
 from .corrections import NEW, OLD, Correction, acted
-from .terms import accesses_of, at_access, identity_of, replace_accesses, substitute_variables
+from .terms import accesses_of, at_access, replace_accesses, substitute_variables
 from .view import View
 
 _NUMERIC: Mapping[str, Callable[..., Any]] = MappingProxyType(

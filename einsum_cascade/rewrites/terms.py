@@ -291,20 +291,6 @@ def combine(program: Program, reduction: str, left: Expression, right: Expressio
     return rebuild(declared.body, change)
 
 
-def identity_of(program: Program, reduction: str) -> int | float:
-    """The identity element of a reduction operator."""
-    match reduction:
-        case "+":
-            return 0
-        case "prod":
-            return 1
-        case "max":
-            return float("-inf")
-        case "min":
-            return float("inf")
-    return next(r.identity for r in program.reductions if r.name == reduction)
-
-
 # --------------------------------------------------------------------------- naming
 
 

@@ -97,6 +97,14 @@ def test_runs_are_the_tiles_with_points(
     assert found == expected
 
 
+@given(SIDES, SIDES, st.integers(-14, 14), st.integers(-3, 20))
+@settings(max_examples=300)
+def test_points_of_a_band_are_those_one_by_one(wide: int, deep: int, low: int, spread: int) -> None:
+    box = Box(low, low + spread, wide, deep)
+    inside = [low <= x - y <= low + spread for x, y in product(range(wide), range(deep))]
+    assert box.points == sum(inside)
+
+
 def random_nest(random: Random) -> tuple[tuple[Loop, ...], tuple[int, ...], tuple[bool, ...]]:
     extents = (random.randint(1, 9), random.randint(1, 9), random.randint(1, 3))
     strides = (

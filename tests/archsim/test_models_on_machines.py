@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from commands import refused, run
 
-from archsim import Architecture, Mapping, Result, simulate
-from einsum_cascade.errors import SpecError
+from archsim import Architecture, Mapping, Result, compare, simulate
+from einsum_cascade.errors import MappingError, SpecError
 from workloads import load
 
 WORD = 2
@@ -37,6 +37,221 @@ def test_grouped_heads_read_their_keys_once() -> None:
     assert dram(result)["write"] == WORD * queries
     assert operations(result, "BQK", "mac") == batch * 32 * keys * width
     assert any("32 / 4" in note for note in result.notes)
+
+
+def by_default(name: str, settings: tuple[str, ...] = (), **fields: int | str) -> Result:
+    """On FuseMax, as nobody says how."""
+    return simulate(load(name, **fields), Architecture.load("fusemax", settings))
+
+
+def sizes(result: Result) -> dict[str, int]:
+    return dict(result.shape)
+
+
+def tiles(result: Result) -> dict[str, int]:
+    return dict(result.tiles)
+
+
+@pytest.mark.parametrize("tokens", [64, 1000, 4096])
+def test_a_causal_prefill_computes_the_pairs_up_to_each_query(tokens: int) -> None:
+    """n (n + 1) / 2 scores a head: those alone are counted; tiles of 256 keys are run whole."""
+    result = by_default("llama-3-8b", seq_len=tokens)
+    assert result.mapping == "gqa-causal"
+    pairs = 32 * tokens * (tokens + 1) // 2
+    assert operations(result, "BQK", "mac") == pairs * 128
+    assert operations(result, "SLNV", "mac") == pairs * 128
+    assert operations(result, "SLN", "exp") == pairs
+    words = tokens * 128
+    assert dram(result)["read"] == WORD * words * (32 + 2 * 8)
+    assert dram(result)["write"] == WORD * words * 32
+    if tokens == 4096:
+        # 16 x 16 tiles of scores, of which 16 x 17 / 2 hold any; a step is one of them.
+        assert result.schedule.steps == 32 * 16 * 17 // 2
+        assert min(result.utilization.values()) > 0.9
+    elif tokens == 64:
+        # 64 queries of the 4 heads of a group fill the 256 columns.
+        assert (tiles(result)["S0"], result.schedule.steps) == (4, 8)
+    assert not any("mask is not" in note for note in result.notes)
+
+
+def test_a_chunk_of_a_prompt_sees_the_cache_and_itself() -> None:
+    """512 queries after 1536 keys: 512 x 1536 pairs and 512 x 513 / 2 among themselves."""
+    fields = {"phase": "chunked-prefill", "cached_len": 1536, "seq_len": 512}
+    result = by_default("llama-3-8b", **fields)
+    assert result.mapping == "gqa-causal"
+    pairs = 32 * (512 * 1536 + 512 * 513 // 2)
+    assert operations(result, "BQK", "mac") == pairs * 128
+    # Of 2 x 8 tiles a head the one above the diagonal is left out.
+    assert result.schedule.steps == 32 * 15
+    words = 2 * 8 * 2048 * 128 + 32 * 512 * 128
+    assert dram(result)["read"] == WORD * words
+
+
+def test_a_window_in_a_prefill() -> None:
+    """Queries 0 to 4095 see 1 to 4096 keys, every later one 4096."""
+    tokens, window = 8192, 4096
+    result = by_default("mistral-7b", seq_len=tokens)
+    assert result.mapping == "gqa-window"
+    pairs = 32 * (window * (window + 1) // 2 + (tokens - window) * window)
+    assert operations(result, "BQK", "mac") == pairs * 128
+    # Of 32 tiles of queries the first 16 meet 1 to 16 tiles of keys, the others 17.
+    assert result.schedule.steps == 32 * (16 * 17 // 2 + 16 * 17)
+    gemma = by_default("gemma-2-9b", seq_len=tokens)
+    assert gemma.mapping == "gqa-window"
+    assert operations(gemma, "BQK", "mac") == pairs // 2 * 256
+    assert by_default("gemma-2-9b", seq_len=tokens, layer=1).mapping == "gqa-causal"
+
+
+def test_a_window_in_a_chunk_reads_no_key_before_it() -> None:
+    """256 queries see the tile of their own 256 keys and the 16 before, of 64 in the cache."""
+    fields = {"phase": "chunked-prefill", "cached_len": 63 * 256, "seq_len": 256}
+    result = by_default("mistral-7b", **fields)
+    assert result.schedule.steps == 32 * 17
+    assert operations(result, "BQK", "mac") == 32 * 256 * 4096 * 128
+    assert dram(result)["read"] == WORD * (2 * 8 * 17 * 256 * 128 + 32 * 256 * 128)
+
+
+def test_a_window_in_decoding_is_the_cache() -> None:
+    batch = 8
+    result = by_default("mistral-7b", phase="decode", cached_len=9999, batch=batch)
+    assert (result.mapping, sizes(result)["M"]) == ("gqa-decode", 4096)
+    assert operations(result, "BQK", "mac") == batch * 32 * 4096 * 128
+    assert dram(result)["read"] == WORD * batch * (2 * 8 * 4096 * 128 + 32 * 128)
+
+
+@pytest.mark.parametrize(("name", "heads", "side_by_side"), [("8b", 32, 8), ("70b", 64, 4)])
+def test_decoding_reads_the_cache_of_a_group_once(name: str, heads: int, side_by_side: int) -> None:
+    batch, keys = 16, 8192
+    fields = {"phase": "decode", "cached_len": keys - 1, "batch": batch}
+    result = by_default(f"llama-3-{name}", **fields)
+    assert result.mapping == "gqa-decode"
+    assert dram(result)["read"] == WORD * batch * (2 * 8 * keys * 128 + heads * 128)
+    assert operations(result, "BQK", "mac") == batch * heads * keys * 128
+    # All 256 columns have a head: a step per tile of keys and so many sequences.
+    assert (tiles(result)["B0"], tiles(result)["G0"]) == (side_by_side, 8)
+    assert result.schedule.steps == batch // side_by_side * keys // 256
+    # One row of queries at a time took as many steps as there are sequences and groups.
+    assert on_fusemax(f"llama-3-{name}", **fields).schedule.steps == batch * 8 * keys // 256
+
+
+def test_latent_attention_by_default() -> None:
+    """A prefill of 128 heads with keys of their own; 576 words a token in decoding."""
+    prefill = by_default("deepseek-v3", seq_len=1024)
+    assert prefill.mapping == "gqa-causal"
+    pairs = 128 * 1024 * 1025 // 2
+    assert operations(prefill, "BQK", "mac") == pairs * 192
+    assert operations(prefill, "SLNV", "mac") == pairs * 128
+    assert prefill.schedule.steps == 128 * 10
+    before, after = (
+        by_default("deepseek-v3", phase="decode", cached_len=n, batch=2) for n in (4095, 4096)
+    )
+    assert before.mapping == "mla-absorbed-decode"
+    assert dram(after)["read"] - dram(before)["read"] == WORD * 2 * 576
+    assert operations(before, "SC", "mac") == 2 * 128 * 4096 * 512
+    assert operations(before, "SR", "mac") == 2 * 128 * 4096 * 64
+    assert operations(before, "SLNV", "mac") == 2 * 128 * 4096 * 512
+    assert not any("1088" in note for note in before.notes)
+
+
+def test_sinks_by_default(tmp_path: Path) -> None:
+    config = {
+        "model_type": "gpt_oss",
+        "hidden_size": 2880,
+        "intermediate_size": 2880,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 64,
+        "num_key_value_heads": 8,
+        "head_dim": 64,
+        "sliding_window": 128,
+        "num_local_experts": 32,
+        "num_experts_per_tok": 4,
+    }
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config), encoding="utf-8")
+    whole = by_default(str(path), seq_len=1024, layer=1)
+    assert whole.mapping == "gqa-sink"
+    assert operations(whole, "BQK", "mac") == 64 * 1024 * 1025 // 2 * 64
+    window = by_default(str(path), seq_len=1024, layer=0)
+    assert window.mapping == "gqa-sink-window"
+    assert operations(window, "BQK", "mac") == 64 * (128 * 129 // 2 + 896 * 128) * 64
+    # Of 4 x 4 tiles a head those on the diagonal and right below it.
+    assert window.schedule.steps == 64 * 7
+    decode = by_default(str(path), phase="decode", cached_len=4095, batch=4, layer=0)
+    assert decode.mapping == "gqa-sink"
+    # 4 sequences of 64 heads are the columns, and the window half of the rows.
+    assert decode.schedule.steps == 1
+    assert operations(decode, "BQK", "mac") == 4 * 64 * 128 * 64
+    assert dram(decode)["read"] == WORD * 4 * (2 * 8 * 128 * 64 + 64 * 64)
+
+
+def test_a_mapping_without_a_mask_says_so() -> None:
+    for mapping in ("fusemax-binding", "unfused", "gqa-decode"):
+        result = on_fusemax("llama-3-8b", mapping, seq_len=256)
+        assert (
+            operations(result, "QK" if mapping == "unfused" else "BQK", "mac") == 32 * 256**2 * 128
+        )
+        assert any("the causal mask is not applied: 65536 scores" in n for n in result.notes)
+
+
+def test_a_machine_that_cannot_run_the_mask() -> None:
+    """FLAT's own mapping knows none: it is named and not taken in silence."""
+    work, flat = load("llama-3-8b", seq_len=256), Architecture.load("flat")
+    with pytest.raises(MappingError, match="cannot do 'max'") as caught:
+        simulate(work, flat)
+    assert "flat was designed for mapping 'flat'; with it the causal mask is" in str(caught.value)
+    assert str(caught.value).endswith("hint: --mapping flat")
+    asked = simulate(work, flat, Mapping.load("flat"))
+    assert any("the causal mask is not applied" in note for note in asked.notes)
+    first, second = compare(work, ["fusemax", flat]).rows
+    assert (first.result.mapping, first.left_out) == ("gqa-causal", ())
+    assert (second.result.mapping, second.refused[0].mapping) == ("flat", "gqa-causal")
+    assert second.left_out[0].startswith("the causal mask is not applied: 65536 scores")
+    shown = run("compare", "llama-3-8b", "fusemax", "flat", "--set", "seq_len=256")
+    assert "flat: the causal mask is not applied" in shown.stdout
+    # One token sees every key: there is no mask to leave out, and its heads are rows.
+    token = load("llama-3-8b", phase="decode", cached_len=255)
+    assert simulate(token, flat).mapping == "flat"
+
+
+def test_a_machines_own_mapping_does_not_drop_a_mask() -> None:
+    own = ("mapping=fusemax-binding",)
+    assert by_default("llama-3-8b", own, seq_len=256).mapping == "gqa-causal"
+    assert by_default("bert-base", own, seq_len=256).mapping == "fusemax-binding"
+    decode = {"phase": "decode", "cached_len": 255}
+    assert by_default("llama-3-8b", own, **decode).mapping == "fusemax-binding"
+    # It reads a latent twice, which its cascade's mapping does not.
+    assert by_default("deepseek-v3", own, **decode).mapping == "mla-absorbed-decode"
+
+
+def test_one_mapping_is_for_every_kind_of_layer_it_can_run() -> None:
+    work = load("gemma-2-9b", scope="model", seq_len=8192)
+    machine = Architecture.load("fusemax")
+    default = simulate(work, machine)
+    assert [p.result.mapping for p in default.parts if "attention" in p.name] == [
+        "gqa-window",
+        "gqa-causal",
+    ]
+    named = simulate(work, machine, Mapping.load("fusemax-binding"))
+    attention = [p.result for p in named.parts if "attention" in p.name]
+    assert [r.mapping for r in attention] == ["fusemax-binding"] * 2
+    assert ["the window of 4096" in " ".join(r.notes) for r in attention] == [True, False]
+    one = simulate(work, machine, Mapping.load("gqa-causal"))
+    assert [p.result.mapping for p in one.parts if "attention" in p.name] == [
+        "gqa-window",
+        "gqa-causal",
+    ]
+
+
+def test_a_million_tokens() -> None:
+    """Closed forms: 2^20 (2^20 + 1) / 2 pairs, and those of a window of 4096."""
+    tokens = 2**20
+    llama = by_default("llama-3-8b", seq_len="1M")
+    assert operations(llama, "BQK", "mac") == 32 * 128 * tokens * (tokens + 1) // 2
+    assert llama.schedule.steps == 32 * 4096 * 4097 // 2
+    gemma = by_default("gemma-2-9b", seq_len="1M")
+    pairs = 4096 * 4097 // 2 + (tokens - 4096) * 4096
+    assert operations(gemma, "BQK", "mac") == 16 * 256 * pairs
+    assert gemma.schedule.steps == 16 * (16 * 17 // 2 + (4096 - 16) * 17)
 
 
 def test_one_key_for_all_heads_of_absorbed_latent_attention() -> None:
@@ -101,10 +316,15 @@ def test_the_command_line(tmp_path: Path) -> None:
     path.write_text(json.dumps(config), encoding="utf-8")
     shown = run("simulate", str(path), "fusemax", "--set", "seq_len=1K", "--json")
     assert shown.exit_code == 0
-    assert json.loads(shown.stdout)["shape"]["H"] == 2
-    person = run("simulate", "llama-3-8b", "fusemax", "--set", "seq_len=1K")
+    shape = json.loads(shown.stdout)["shape"]
+    assert (shape["G"], shape["S"]) == (2, 2)
+    person_asks = ("simulate", "llama-3-8b", "fusemax", "--set", "seq_len=1K")
+    person = run(*person_asks)
     assert person.exit_code == 0
-    assert "4 query heads share a head of keys and values" in person.stdout
+    assert "mapped by gqa-causal" in person.stdout
+    assert "mask is not applied" not in person.stdout
+    folded = run(*person_asks, "--mapping", "fusemax-binding")
+    assert "4 query heads share a head of keys and values" in folded.stdout
     config["num_attention_heads"] = 3
     path.write_text(json.dumps(config), encoding="utf-8")
     assert "3 does not divide hidden_size, 64" in refused("simulate", str(path), "fusemax")

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from model_cases import DEEPSEEK_V3, GEMMA2, LLAMA, MAMBA2, MINIMAX, PUBLISHED, T5, model_of
+from model_cases import DEEPSEEK_V3, LLAMA, MAMBA2, MINIMAX, PUBLISHED, T5, model_of
 
 from einsum_cascade import Cascade
 from einsum_cascade.errors import SpecError
 from workloads import load
 
+CAUSAL = "grouped-query-attention-causal"
 RANKS = ("B", "H", "E", "F", "P", "M")
 MODELS = (
     "llama-3-8b",
@@ -66,7 +67,7 @@ def test_another_cascade_may_be_named() -> None:
 def test_a_configuration_is_a_workload(tmp_path: Path) -> None:
     path = write(tmp_path, LLAMA)
     work = load(path, batch=2, seq_len="1K")
-    assert (work.name, work.cascade, work.phase) == (path, "attention-1pass", "prefill")
+    assert (work.name, work.cascade, work.phase) == (path, CAUSAL, "prefill")
     assert (work.model_width, work.ffn_width) == (4096, 14336)
     assert dict(work.shapes) == {"B": 2, "H": 32, "E": 128, "F": 128, "P": 1024, "M": 1024}
     assert load(path).shape("P") == 4096
@@ -131,7 +132,7 @@ def test_layers_are_chosen(tmp_path: Path) -> None:
     path = write(tmp_path, MINIMAX)
     assert (load(path).layer, load(path).cascade) == (0, "lightning-attention-2")
     softmax = load(path, layer=7)
-    assert (softmax.cascade, softmax.shapes_for(RANKS)["H"]) == ("attention-1pass", 8)
+    assert (softmax.cascade, softmax.shapes_for(RANKS)["H"]) == (CAUSAL, 8)
     assert load(write(tmp_path, T5)).layer == 0
     mostly = MINIMAX | {"attn_type_list": [0] + [1] * 79}
     assert load(write(tmp_path, mostly)).layer == 1
@@ -186,24 +187,6 @@ def test_heads_of_a_group_share_b_and_c_in_one_token() -> None:
     assert any("B and C, which 80 heads share" in note for note in load("mamba-2-2.7b").notes)
 
 
-def test_windows(tmp_path: Path) -> None:
-    path = write(tmp_path, GEMMA2)
-    assert load(path, seq_len=4096).shape("M") == 4096
-    for phase in (
-        {"seq_len": 4097},
-        {"phase": "chunked-prefill", "cached_len": 1, "seq_len": 4096},
-    ):
-        with pytest.raises(SpecError, match="a window of 4096 keys") as caught:
-            load(path, **phase)
-        assert re.search(r"seq_len=409[67]: ", str(caught.value))
-    assert load(path, seq_len=4097, layer=1).shape("M") == 4097
-    assert load(path, phase="decode", cached_len=4095).shape("M") == 4096
-    long = load(path, phase="decode", cached_len=9999)
-    assert long.shape("M") == 4096
-    assert "the window lets the query see 4096 of 10000 keys" in long.notes
-    assert "the soft cap of scores at 50 (a tanh each) is not counted" in long.notes
-
-
 def test_heads_that_share_keys_are_rows_of_one() -> None:
     work = load("llama-3-8b", seq_len=100)
     assert work.shapes_for(RANKS) == {"B": 1, "H": 8, "E": 128, "F": 128, "P": 400, "M": 100}
@@ -220,6 +203,17 @@ def test_heads_that_share_keys_are_rows_of_one() -> None:
         "M": 100,
     }
     assert work.parts[0].folded_for((*RANKS, "G", "S")) == 1
+    # Without a rank for all of them together, it is given both.
+    apart = ("B", "G", "S", "E", "F", "P", "M")
+    found = work.shapes_for(apart)
+    assert (found["G"], found["S"], found["P"]) == (8, 4, 100)
+    assert [load("llama-3-8b", H=8).shapes_for(apart)[r] for r in "GS"] == [2, 4]
+    assert [load("bert-base").shapes_for(apart)[r] for r in "GS"] == [12, 1]
+    assert [load("bert-base", G=3).shapes_for(apart)[r] for r in "GS"] == [3, 4]
+    assert [load("bert-base", S=3).shapes_for(apart)[r] for r in "GS"] == [4, 3]
+    for wrong in ({"G": 5}, {"S": 5}, {"G": 4, "S": 4}, {"S": 13}):
+        with pytest.raises(SpecError, match="do not make up H = 12 query heads"):
+            load("bert-base", **wrong).shapes_for(apart)
     # Part of the heads, as on one of several machines.
     assert shapes("llama-3-8b", H=8, P=3)["H"] == 2
     assert shapes("llama-3-8b", H=8, P=3)["P"] == 12
@@ -239,36 +233,6 @@ def test_folding_computes_the_same_numbers() -> None:
     rows = q.reshape(batch, kv_heads, group * tokens, width)
     folded = attention.evaluate({"Q": rows, "K": k, "V": v}, M0=4)["AV"]
     np.testing.assert_allclose(np.reshape(folded, whole.shape), whole, rtol=1e-13)
-
-
-def test_latent_attention() -> None:
-    prefill = load("deepseek-v3", seq_len=100)
-    assert prefill.shapes_for(RANKS) == {"B": 1, "H": 128, "E": 192, "F": 128, "P": 100, "M": 100}
-    decode = load("deepseek-v3", phase="decode", cached_len=99, batch=2)
-    assert decode.shapes_for(RANKS) == {"B": 2, "H": 1, "E": 576, "F": 512, "P": 128, "M": 100}
-    notes = " ".join(decode.parts[0].notes_for(RANKS))
-    assert "1088 words a token instead of 576" in notes
-    # A cascade on the latent itself takes every width as it is.
-    latent = (*RANKS[:2], "D", "R", "L", "F", "P", "M")
-    for work in (prefill, decode):
-        found = work.shapes_for(latent)
-        assert (found["D"], found["R"], found["L"], found["F"]) == (128, 64, 512, 128)
-        assert (found["H"], found["P"]) == (128, work.shape("P"))
-    # All heads share the one key, however many are computed here.
-    assert shapes("deepseek-v3", phase="decode", cached_len=99, H=16)["P"] == 16
-
-
-def test_what_the_mask_leaves_is_said() -> None:
-    """1 + 2 + ... + 100 pairs, and 50 x 1000 + 1 + ... + 50."""
-    full, chunk = (
-        load("llama-3-8b", seq_len=100),
-        load("llama-3-8b", phase="chunked-prefill", cached_len=1000, seq_len=50),
-    )
-    assert any("10000 scores a query head are computed, 5050 of them" in n for n in full.notes)
-    assert any("52500 scores a query head are computed, 51275 of" in n for n in chunk.notes)
-    for work in (load("llama-3-8b", phase="decode", cached_len=9), load("vit-b-16")):
-        assert not any("mask" in note for note in work.notes)
-    assert any("every query meets every key" in n for n in load("llama-3-8b", P=3).notes)
 
 
 def test_an_image_has_its_own_length() -> None:
@@ -370,11 +334,17 @@ def test_scopes_of_a_decoding_model() -> None:
 
 def test_a_stack_of_two_kinds_of_layers() -> None:
     work = load("gemma-2-9b", scope="model", phase="decode", cached_len=9999)
-    keys = [(p.times, dict(p.shapes)["M"]) for p in work.parts if p.cascade == "attention-1pass"]
+    grouped = "grouped-query-attention"
+    keys = [(p.times, dict(p.shapes)["M"]) for p in work.parts if p.cascade == grouped]
     assert keys == [(21, 4096), (21, 10000)]
+    prefill = load("gemma-2-9b", scope="model", seq_len=9999).parts
+    masked = [(p.cascade, dict(p.shapes).get("W")) for p in prefill if "grouped" in p.cascade]
+    assert masked == [(f"{grouped}-window", 4096), (f"{grouped}-causal", None)]
+    notes = [p.left_out_by(Cascade.load("attention-1pass").program) for p in prefill]
+    assert [len(n) for n in notes if n] == [1, 1]
     assert "the gate's activation function, gelu, is counted as SiLU" in work.left_out
     with pytest.raises(SpecError, match="M: given by hand for one kind of layer"):
-        assert load("gemma-2-9b", scope="model", M=5).parts
+        assert load("gemma-2-9b", scope="model", M=5000).parts
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,10 @@ PASSES: list[tuple[str, str, int]] = [
     ("attention-sink-1pass", "M", 1),
     ("multi-query-attention", "M", 1),
     ("grouped-query-attention", "M", 1),
+    ("grouped-query-attention-causal", "M", 1),
+    ("grouped-query-attention-window", "M", 1),
+    ("grouped-query-attention-sink", "M", 1),
+    ("grouped-query-attention-sink-window", "M", 1),
     ("mla-naive", "M", 1),
     ("mla-absorbed", "M", 1),
     # Maximum, sum, weighted sum. A mask shortens the passes and does not make them fewer.

@@ -24,21 +24,69 @@ def multi_query_attention(Q: Array, K: Array, V: Array) -> dict[str, Array]:
     return {"AV": np.stack(heads, axis=-3)}
 
 
-def grouped_query_attention(Q: Array, K: Array, V: Array, S: int) -> dict[str, Array]:
-    """Head h of ``Q`` attends key/value head h // S (Ainslie et al., arXiv 2305.13245).
+def grouped_query_attention(Q: Array, K: Array, V: Array) -> dict[str, Array]:
+    """The S query heads of a group attend the same keys (Ainslie et al., arXiv 2305.13245).
 
     Parameters
     ----------
     Q, K, V : array
-        Shapes (..., H, P, E), (..., G, M, E) and (..., G, M, F).
-    S : int
-        Query heads that share a key/value head.
+        Shapes (..., G, S, P, E), (..., G, M, E) and (..., G, M, F).
     """
-    heads = [
-        _attend(Q[..., h, :, :], K[..., h // S, :, :], V[..., h // S, :, :])
-        for h in range(Q.shape[-3])
-    ]
+    heads = [_attend(Q[..., s, :, :], K, V) for s in range(Q.shape[-3])]
     return {"AV": np.stack(heads, axis=-3)}
+
+
+def _seen(Q: Array, K: Array, W: float) -> list[list[int]]:
+    """For every query the keys it sees: the last ``W`` up to its own, the last query's the last."""
+    queries, keys = Q.shape[-2], K.shape[-2]
+    ends = [p + keys - queries for p in range(queries)]
+    return [[m for m in range(keys) if end - W < m <= end] for end in ends]
+
+
+def _row(q: Array, k: Array, v: Array, sink: Array | None) -> Array:
+    """One query of one head, (E), over the keys that it sees; zero where it sees none."""
+    scores = k @ q
+    if sink is not None:
+        scores = np.append(scores, sink)
+    if not len(scores):
+        return np.zeros(v.shape[-1])
+    return np.asarray(_softmax(scores)[: len(v)] @ v)
+
+
+def _grouped_rows(
+    Q: Array, K: Array, V: Array, W: float, Z: Array | None = None
+) -> dict[str, Array]:
+    """Query by query of each head."""
+    found = np.zeros((*Q.shape[:-1], V.shape[-1]))
+    seen = _seen(Q, K, W)
+    for *ahead, g, s, p in np.ndindex(Q.shape[:-1]):
+        group = (*ahead, g)
+        keys = seen[p]
+        sink = None if Z is None else Z[(*group, s)]
+        found[(*group, s, p)] = _row(Q[(*group, s, p)], K[group][keys], V[group][keys], sink)
+    return {"AV": found}
+
+
+def grouped_query_attention_causal(Q: Array, K: Array, V: Array) -> dict[str, Array]:
+    """``grouped_query_attention`` of query p over the keys m <= p + M - P."""
+    return _grouped_rows(Q, K, V, np.inf)
+
+
+def grouped_query_attention_window(Q: Array, K: Array, V: Array, W: float) -> dict[str, Array]:
+    """``grouped_query_attention`` over the last ``W`` keys up to m = p + M - P."""
+    return _grouped_rows(Q, K, V, W)
+
+
+def grouped_query_attention_sink(Q: Array, K: Array, V: Array, Z: Array) -> dict[str, Array]:
+    """As causal, and one more score a head, ``Z`` of shape (..., G, S), which has no value."""
+    return _grouped_rows(Q, K, V, np.inf, Z)
+
+
+def grouped_query_attention_sink_window(
+    Q: Array, K: Array, V: Array, Z: Array, W: float
+) -> dict[str, Array]:
+    """As with a window, and one more score a head, ``Z`` of shape (..., G, S)."""
+    return _grouped_rows(Q, K, V, W, Z)
 
 
 def latent_attention(

@@ -1,0 +1,39 @@
+"""What a layer's attention has and a cascade may lack, and what to say of it then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from einsum_cascade.ir import Program
+from einsum_cascade.rows import tells_apart
+
+WINDOW = "W"
+"""The parameter that says how many keys a query sees."""
+_OF_HEADS = frozenset("HGS")
+
+Feature = Literal["mask", "window", "sinks", "latent"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Omission:
+    """A feature of a layer, and a sentence for cascades without it."""
+
+    feature: Feature
+    note: str
+
+    def in_program(self, program: Program) -> bool:
+        """Whether a cascade lacks the feature.
+
+        One without any mask lacks that, and no window is missed beside it.
+        """
+        masked = tells_apart(program, "P") is not None
+        match self.feature:
+            case "mask":
+                return not masked
+            case "window":
+                return masked and all(p.name != WINDOW for p in program.parameters)
+            case "sinks":
+                return not any({*t.ranks} <= _OF_HEADS for t in program.inputs)
+            case "latent":
+                return all(r.name != "L" for r in program.ranks)
