@@ -32,6 +32,23 @@ class Fields(BaseModel):
 M = TypeVar("M", bound=Fields)
 
 
+def shown(value: Any) -> str:
+    """A value that is not what was expected, for a message."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case None:
+            return "nothing"
+        case str():
+            return f"'{shorten(value)}'"
+        case int() | float():
+            return shorten(str(value))
+        case dict():
+            return "a mapping"
+        case _:
+            return "a list"
+
+
 def expected(message: str, hint: str = "") -> PydanticCustomError:
     """The error a validator raises: what was expected, and what to write instead."""
     return PydanticCustomError("expected", "{text}", {"text": message, "hint": hint})
