@@ -26,7 +26,7 @@ from .models import (
     StateSpaceDual,
 )
 from .part import Part, linear
-from .shared_heads import SharedHeads
+from .shared_heads import SharedHeads, bounded
 
 CONVOLUTION = "depthwise-convolution"
 _HEAD_RANKS = ("B", "H", "E", "F", "P", "M")
@@ -215,7 +215,7 @@ def _convolution(run: LayerRun, channels: int, taps: int) -> Part:
     """The tokens computed, and the taps before them: of a cache, or zeros."""
     shapes = dict(run.attention.shapes)
     b, p = shapes["B"], shapes["P"]
-    sizes = (("B", b), ("C", channels), ("M", p + taps - 1), ("P", p), ("T", taps))
+    sizes = (("B", b), ("C", channels), ("M", bounded("M", p + taps - 1)), ("P", p), ("T", taps))
     return Part(name="convolution", cascade=CONVOLUTION, shapes=sizes)
 
 

@@ -10,7 +10,7 @@ from einsum_cascade.ir import Program
 from einsum_cascade.source import Span
 
 from .omissions import Omission
-from .shared_heads import GROUPS, SHARING, SharedHeads
+from .shared_heads import GROUPS, SHARING, SharedHeads, bounded
 
 LINEAR = "linear-layer"
 """The cascade of a projection: ranks N tokens, D features, J projected features."""
@@ -77,6 +77,13 @@ class Part:
 def linear(
     name: str, tokens: int, features: int, projected: int, *, cascade: str = LINEAR, times: int = 1
 ) -> Part:
-    """A matrix of ``features`` by ``projected`` weights, met by so many tokens."""
-    shapes = (("D", features), ("J", projected), ("N", tokens))
+    """A matrix of ``features`` by ``projected`` weights, met by so many tokens.
+
+    Raises
+    ------
+    SpecError
+        There are more tokens than anything may have.
+    """
+    sizes = (("D", features), ("J", projected), ("N", tokens))
+    shapes = tuple((rank, bounded(rank, size)) for rank, size in sizes)
     return Part(name=name, cascade=cascade, shapes=shapes, times=times)

@@ -282,3 +282,9 @@ def test_shapes_by_hand_that_projections_do_not_follow(
 ) -> None:
     with pytest.raises(SpecError, match=re.escape(wanted)):
         assert load(name, **fields).parts
+
+
+@pytest.mark.parametrize("name", ["llama-3-8b", "deepseek-v3", "mamba-2-2.7b", "minimax-text-01"])
+def test_tokens_of_all_sequences_that_are_too_many(name: str) -> None:
+    with pytest.raises(SpecError, match=r"N: these sizes together make 1e\+16, more than 1e15"):
+        assert load(name, scope="model", batch=10**8, seq_len=10**8).parts

@@ -182,3 +182,13 @@ def test_every_column_has_work_in_a_step() -> None:
     for einsum in result.einsums:
         per_point = 2 if einsum.name == "SO" else 1
         assert dict(einsum.operations).popitem()[1] * per_point / einsum.cycles == 256 * 128
+
+
+@pytest.mark.parametrize(("batch", "tokens"), [(1, 1), (64, 1), (2, 256), (3, 1000)])
+def test_a_convolution_reads_its_tokens_once_but_at_edges(batch: int, tokens: int) -> None:
+    channels, taps = 5376, 4
+    shapes = {"B": batch, "C": channels, "T": taps, "P": tokens, "M": tokens + taps - 1}
+    result = simulated("depthwise-convolution", shapes)
+    tiles = -(-tokens // 256)
+    inputs = batch * (tokens + tiles * (taps - 1)) * channels + taps * channels
+    assert words(result) == (inputs, batch * tokens * channels)
