@@ -255,15 +255,14 @@ def _recurrent(kind: str, tokens: Tokens, state: str) -> tuple[str, tuple[str, .
 def _decay(a: DecayAttention, tokens: Tokens) -> LayerAttention:
     state = f"{a.qk_width} x {a.v_width} words a head"
     cascade, notes = _recurrent(a.kind, tokens, state)
-    # A state stands for the tokens before: M are the keys of the tokens computed.
-    shapes = _shapes(tokens, a.heads, a.qk_width, a.v_width, tokens.queries)
+    shapes = _shapes(tokens, a.heads, a.qk_width, a.v_width, tokens.keys)
     return LayerAttention(cascade=cascade, shapes=shapes, notes=notes)
 
 
 def _dual(a: StateSpaceDual, tokens: Tokens) -> LayerAttention:
     """One token shares B and C among the heads of a group; chunks have them for every head."""
     cascade, notes = _recurrent(a.kind, tokens, f"{a.state} x {a.head_width} words a head")
-    shapes = _shapes(tokens, a.heads, a.state, a.head_width, tokens.queries)
+    shapes = _shapes(tokens, a.heads, a.state, a.head_width, tokens.keys)
     if tokens.phase == "decode":
         return LayerAttention(cascade=cascade, shapes=shapes, kv_heads=a.groups, notes=notes)
     if a.groups < a.heads:
@@ -277,7 +276,7 @@ def _scan(a: SelectiveScan, tokens: Tokens) -> LayerAttention:
     shapes = (
         ("B", tokens.batch),
         ("C", a.inner),
-        ("M", tokens.queries),
+        ("M", tokens.keys),
         ("N", a.state),
         ("P", tokens.queries),
     )

@@ -71,16 +71,19 @@ def _layer(work: Workload, attention: Part, model: ModelConfig, layer: Layer) ->
     mine = layer.mixer == own.mixer
     part = attention if mine else _other_attention(work, attention, layer.mixer)
     cross = None if layer.cross is None else _other_attention(work, attention, layer.cross)
-    # Said by the user, it is for every layer.
-    said = work.ffn_up != ffn_up_of(own)
     return LayerRun(
         layer=layer,
         width=model.width,
         attention=part,
-        ffn_up=work.ffn_up if said else ffn_up_of(layer),
+        ffn_up=work.ffn_up if _said(work, model) else ffn_up_of(layer),
         cross=cross,
         encoder_tokens=_tokens(work).queries if cross and work.phase == "prefill" else 0,
     )
+
+
+def _said(work: Workload, model: ModelConfig) -> bool:
+    """Whether a user chose the first feed-forward layer; then it is for every kind of layer."""
+    return work.ffn_up != ffn_up_of(model.layer(work.layer or 0))
 
 
 def _tokens(work: Workload) -> Tokens:
@@ -169,6 +172,9 @@ def model_notes(work: Workload, model: ModelConfig) -> tuple[str, ...]:
 
 def _layer_notes(work: Workload, layer: Layer) -> Iterable[str]:
     ffn, tokens = layer.ffn, _tokens(work)
+    usual = ffn_up_of(layer)
+    if ffn is not None and work.model is not None and _said(work, work.model):
+        yield f"the first feed-forward layer is '{work.ffn_up}', the model's is '{usual}'"
     if isinstance(ffn, FeedForward) and ffn.gated and ffn.function != "silu":
         yield f"the gate's activation function, {ffn.function}, is counted as SiLU"
     if isinstance(ffn, FeedForward) and not ffn.gated and ffn.function not in _PLAIN:

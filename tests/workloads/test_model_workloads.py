@@ -167,8 +167,9 @@ def test_recurrent_layers_by_phase(
     assert step.cascade == decode
     assert any("is read and written" in note for note in step.notes)
     piece = load(path, phase="chunked-prefill", cached_len=1000, seq_len=24)
-    # The state stands for the thousand tokens before.
-    assert (piece.cascade, piece.shape("M")) == (f"{prefill}-resumed", 24)
+    # The state stands for the thousand tokens before; other cascades would see their keys.
+    assert (piece.cascade, piece.shape("M")) == (f"{prefill}-resumed", 1024)
+    assert "M" not in {r.name for r in Cascade.load(piece.cascade).program.ranks}
     for work in (whole, step, piece):
         program = Cascade.load(work.cascade).program
         own = {r.name for r in program.ranks if r.family is None and r.like is None}

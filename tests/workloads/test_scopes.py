@@ -164,6 +164,9 @@ def test_another_activation_is_for_every_layer_of_a_model() -> None:
     work = load("deepseek-v3", scope="model", ffn_up="linear-layer-relu", seq_len=8)
     ups = {p.cascade for p in work.parts if p.name.endswith("-up")}
     assert ups == {"linear-layer-relu"}
+    said = "the first feed-forward layer is 'linear-layer-relu', the model's is"
+    assert f"{said} 'linear-layer-swiglu'" in work.left_out
+    assert not any("the model's is" in n for n in load("deepseek-v3", scope="model").left_out)
 
 
 def test_a_model_that_changes_nothing_is_refused(tmp_path: Path) -> None:
