@@ -237,6 +237,10 @@ def _refuse_without_effect(
         hint = "add scope=block or scope=model"
         text = f"{unused[0]}: scope 'attention' runs attention alone, this changes nothing"
         raise SpecError(Problem(text, places.get(unused[0]), hint))
+    without_ffn = found.model and all(run.layer.ffn is None for run in found.model.runs)
+    if settings.spec.ffn_up is not None and without_ffn:
+        text = "ffn_up: the model's layers have no feed-forward network"
+        raise SpecError(Problem(text, places.get("ffn_up")))
     if settings.spec.model is None:
         return
     bare = replace(settings, spec=settings.spec.model_copy(update={"model": None}))

@@ -160,6 +160,11 @@ def test_fields_of_layers_mean_nothing_to_attention_alone(field: str) -> None:
     assert load("bert-base", **{field: value, "scope": "model"}) != load("bert-base")
 
 
+def test_layers_without_a_feed_forward_network_take_no_activation() -> None:
+    with pytest.raises(SpecError, match="the model's layers have no feed-forward network"):
+        load("mamba-2-2.7b", scope="block", ffn_up="linear-layer-relu")
+
+
 def test_another_activation_is_for_every_layer_of_a_model() -> None:
     work = load("deepseek-v3", scope="model", ffn_up="linear-layer-relu", seq_len=8)
     ups = {p.cascade for p in work.parts if p.name.endswith("-up")}
