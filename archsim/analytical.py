@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem
 from einsum_cascade.ir import Einsum, Name, Parameter, Program, walk
@@ -16,7 +17,7 @@ from .estimators import areas
 from .footprint import Requirement, all_fits, requirements
 from .legality import illegalities
 from .lower import Lowered, lower
-from .mapping import WHOLE_OR_ONE, Mapping
+from .mapping import EVEN, WHOLE_OR_ONE, Mapping, TileSize
 from .masking import leave_out_masked
 from .results import (
     ArrayUse,
@@ -49,7 +50,7 @@ def bind(
     MappingError
         The mapping breaks a dependency, loses a tensor, or needs more than a level holds.
     NoLegalMappingError
-        No size of a tile written ``fit`` or ``whole or one`` makes the mapping fit,
+        No size of a tile written ``fit``, ``even`` or ``whole or one`` makes the mapping fit,
         or no combination of open choices is legal.
     """
     program, shapes = _with_parameters(program, shapes)
@@ -118,12 +119,13 @@ def _fit(lowered: Lowered, shapes: dict[str, int], sizes: dict[str, int], member
     """The lowering with the largest size of a tile that is legal, by bisection.
 
     All of the rank is tried first: it often fits.
-    A size divides the tile's count; one written ``whole or one`` is all of it, or one.
+    A size divides the tile's count; one written ``even`` is that of so many tiles as equal
+    as they can be; one written ``whole or one`` is all of it, or one.
     """
     tile = next(t for t in lowered.mapping.tiles if t.member == member)
     outermost = lowered.tiling.of_rank(tile.rank)[0]
     count = lowered.tiling.bound(outermost)
-    choices = sorted({1, count}) if tile.size == WHOLE_OR_ONE else divisors(count)
+    choices = _choices(tile.size, count)
     best = lowered
     low, high = 1, len(choices) - 1
     middle = high
@@ -136,6 +138,26 @@ def _fit(lowered: Lowered, shapes: dict[str, int], sizes: dict[str, int], member
             high = middle - 1
         middle = (low + high) // 2
     return best
+
+
+def _choices(size: TileSize, count: int) -> Sequence[int]:
+    """Sizes of a tile that is to be fitted, in ascending order."""
+    if size == WHOLE_OR_ONE:
+        return sorted({1, count})
+    return _Even(count) if size == EVEN else divisors(count)
+
+
+class _Even(Sequence[int]):
+    """The sizes of the largest of 1, 2, ... ``count`` equal tiles, the smallest first."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: Any) -> Any:
+        return -(-self._count // (self._count - index))
 
 
 def _with_tile(lowered: Lowered, shapes: dict[str, int], sizes: dict[str, int]) -> Lowered | None:

@@ -129,7 +129,7 @@ def _read_row(data: MappingOf[str, Any]) -> ComparedMachine:
         area_ratio=data["area_ratio"],
         scaling=scaling,
         refused=tuple(Refusal(**r) for r in data["refused_mappings"]),
-        left_out=tuple(data["left_out"]),
+        left_out=tuple(data.get("left_out", ())),
     )
 
 

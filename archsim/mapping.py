@@ -21,6 +21,8 @@ WHOLE: Final = "whole"
 """A tile size written ``whole``: one tile is the whole rank."""
 WHOLE_OR_ONE: Final = "whole or one"
 """A tile size written ``whole or one``: the whole rank where that fits, else one."""
+EVEN: Final = "even"
+"""A tile size written ``even``: as few tiles as fit, as equal as they can be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +36,7 @@ class DimensionRef:
         return f"{self.array}.{self.dimension}"
 
 
-TileSize = int | DimensionRef | Literal["fit", "whole", "whole or one"]
+TileSize = int | DimensionRef | Literal["fit", "whole", "whole or one", "even"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

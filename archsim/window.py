@@ -160,11 +160,35 @@ class Run:
     box: Box | None
 
 
+@dataclass(frozen=True, slots=True)
+class Ramp:
+    """Iterations of a loop in which the band moves by as much every time.
+
+    ``count`` of them from the one numbered ``first``; ``extent`` is what each leaves of the
+    loop's axis. ``box`` is the first one's, its bounds as they come; None: all points are in.
+    """
+
+    count: int
+    first: int
+    extent: int
+    box: Box | None
+    moved: int = 0
+
+    def at(self, number: int) -> Box | None:
+        """What the iteration of a number, from 0, has left of the band; None: all points."""
+        if self.box is None:
+            return None
+        low, high, plus, minus = self.box
+        by = number * self.moved
+        inner = Box(low + by, high + by, plus, minus).trimmed()
+        return None if inner.full else inner
+
+
 @lru_cache(maxsize=1 << 14)
-def runs(
+def ramps(
     extent: int, stride: int, box: Box | None, side: tuple[bool, int] | None
-) -> tuple[Run, ...]:
-    """Iterations of a loop that hold any point, as few groups of like ones as there are.
+) -> tuple[Ramp, ...]:
+    """Iterations of a loop that hold any point, in as few ramps as there are.
 
     Parameters
     ----------
@@ -189,30 +213,56 @@ def runs(
     if begin > end:
         begin, end = last + 1, last
     return (
-        *_single(extent, stride, box, size, plus, range(first, begin)),
+        *_moving(extent, stride, box, size, plus, range(first, begin)),
         *_whole(extent, stride, begin, end, None),
-        *_single(extent, stride, box, size, plus, range(max(begin, end + 1), last + 1)),
+        *_moving(extent, stride, box, size, plus, range(max(begin, end + 1), last + 1)),
     )
 
 
-def _whole(extent: int, stride: int, first: int, last: int, box: Box | None) -> Iterator[Run]:
+def runs(
+    extent: int, stride: int, box: Box | None, side: tuple[bool, int] | None
+) -> tuple[Run, ...]:
+    """``ramps``, with every iteration that differs from its neighbours by itself."""
+    found: list[Run] = []
+    for ramp in ramps(extent, stride, box, side):
+        if not ramp.moved:
+            found.append(Run(ramp.count, ramp.first, ramp.extent, ramp.at(0)))
+            continue
+        numbers = range(ramp.count)
+        found += [Run(1, ramp.first + n, ramp.extent, ramp.at(n)) for n in numbers]
+    return tuple(found)
+
+
+def _whole(extent: int, stride: int, first: int, last: int, box: Box | None) -> Iterator[Ramp]:
     """Iterations that are alike but for a ragged last one."""
     if first > last:
         return
     rest = extent - last * stride
     if rest >= stride:
-        yield Run(last - first + 1, first, stride, box)
+        yield Ramp(last - first + 1, first, stride, box)
         return
     if last > first:
-        yield Run(last - first, first, stride, box)
-    yield Run(1, last, rest, box)
+        yield Ramp(last - first, first, stride, box)
+    yield Ramp(1, last, rest, box)
 
 
-def _single(
+def _moving(
     extent: int, stride: int, box: Box, size: int, plus: bool, numbers: range
-) -> Iterator[Run]:
-    for number in numbers:
-        inner = box.tile(number, size, plus=plus)
+) -> Iterator[Ramp]:
+    """Iterations on the edges of the band, a ragged last one apart."""
+    if not numbers:
+        return
+    end = (numbers[-1] + 1) * size
+    ragged = end > (box.plus if plus else box.minus)
+    whole = len(numbers) - ragged
+    if whole:
+        moved = -size if plus else size
+        by = numbers[0] * moved
+        wide, deep = (size, box.minus) if plus else (box.plus, size)
+        raw = Box(box.low + by, box.high + by, wide, deep)
+        yield Ramp(whole, numbers[0], stride, raw, moved if whole > 1 else 0)
+    if ragged:
+        inner = box.tile(numbers[-1], size, plus=plus)
         if not inner.empty:
-            left = min(stride, extent - number * stride)
-            yield Run(1, number, left, None if inner.full else inner)
+            left = min(stride, extent - numbers[-1] * stride)
+            yield Ramp(1, numbers[-1], left, None if inner.full else inner)

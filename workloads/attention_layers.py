@@ -95,6 +95,8 @@ class LayerAttention:
     """What other cascades may leave out."""
     stand_ins: tuple[str, ...] = ()
     """Cascades that compute it on the same shapes, but for their omissions."""
+    unless_given: tuple[tuple[str, int], ...] = ()
+    """Parameters of other cascades: a window as long as the keys is none."""
 
 
 def attention_of(mixer: Mixer, tokens: Tokens) -> LayerAttention:
@@ -129,6 +131,7 @@ def _softmax(a: SoftmaxAttention, tokens: Tokens) -> LayerAttention:
         notes=tuple(notes),
         omissions=(*(_of_mask(tokens, window) if masked else ()), *_of_sinks(a)),
         stand_ins=(ONE_HEAD,),
+        unless_given=((WINDOW, keys),) if a.causal else (),
     )
 
 
@@ -197,6 +200,7 @@ def _latent(a: LatentAttention, tokens: Tokens) -> LayerAttention:
             notes=("latent attention with keys and values unfolded to every head",),
             omissions=mask,
             stand_ins=(ONE_HEAD,),
+            unless_given=((WINDOW, tokens.keys),) if a.causal else (),
         )
     cached = a.kv_rank + a.rope_width
     both = (
@@ -214,6 +218,7 @@ def _latent(a: LatentAttention, tokens: Tokens) -> LayerAttention:
         ),
         omissions=(*mask, Omission(feature="latent", note=both)),
         stand_ins=(ONE_HEAD,),
+        unless_given=((WINDOW, tokens.keys),) if a.causal else (),
     )
 
 

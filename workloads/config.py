@@ -80,6 +80,8 @@ class Workload:
     """What other cascades than its own may leave out of the layer."""
     stand_ins: tuple[str, ...] = ()
     """Cascades that compute its attention on the same shapes, but for their omissions."""
+    unless_given: tuple[tuple[str, int], ...] = ()
+    """Parameters of other cascades than its own, in elements."""
     source: str = field(default="", compare=False)
     stated: tuple[tuple[str, Span], ...] = field(default=(), compare=False, repr=False)
     """Ranks given together with the cascade or after it, and where: it must have them."""
@@ -423,6 +425,7 @@ def _model_fields(found: ModelLayer) -> dict[str, Any]:
         "notes": found.notes,
         "omissions": found.attention.omissions,
         "stand_ins": found.attention.stand_ins,
+        "unless_given": found.attention.unless_given,
         "model_width": found.model.width,
         "ffn_width": found.ffn_width,
         "ffn_up": ffn_up_of(found.model.layer(found.index)),

@@ -110,6 +110,7 @@ def _other_attention(work: Workload, attention: Part, mixer: Mixer) -> Part:
         notes=found.notes,
         omissions=found.omissions,
         stand_ins=found.stand_ins,
+        unless_given=found.unless_given,
     )
 
 

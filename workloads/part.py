@@ -37,6 +37,8 @@ class Part:
     """What other cascades than its own may leave out."""
     stand_ins: tuple[str, ...] = ()
     """Cascades that compute the part on the same shapes, but for their omissions."""
+    unless_given: tuple[tuple[str, int], ...] = ()
+    """Parameters of other cascades than its own, in elements."""
 
     def shapes_for(self, ranks: Collection[str]) -> dict[str, int]:
         """The shapes of those ranks of a cascade that are given here.
@@ -58,7 +60,7 @@ class Part:
         ]
         if problems:
             raise SpecError(problems)
-        shapes = self.heads.shapes(dict(self.shapes), ranks)
+        shapes = self.heads.shapes(dict(self.unless_given) | dict(self.shapes), ranks)
         return {rank: size for rank, size in shapes.items() if rank in ranks}
 
     def folded_for(self, ranks: Collection[str]) -> int:

@@ -87,6 +87,7 @@ def attention_part(work: Workload) -> Part:
         notes=(*layer_notes(work), *work.notes),
         omissions=work.omissions,
         stand_ins=work.stand_ins,
+        unless_given=work.unless_given,
     )
 
 

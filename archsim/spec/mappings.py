@@ -18,6 +18,7 @@ from einsum_cascade.yaml_schema import Fields, Rank, expected, parse_count, sect
 from einsum_cascade.yaml_source import Path, YamlNode, shorten
 
 from ..mapping import (
+    EVEN,
     FIT,
     WHOLE,
     WHOLE_OR_ONE,
@@ -57,14 +58,17 @@ def _tile_size(value: Any) -> TileSize:
         return WHOLE
     if value == WHOLE_OR_ONE:
         return WHOLE_OR_ONE
+    if value == EVEN:
+        return EVEN
     if isinstance(value, str):
         if found := _DIMENSION.fullmatch(value):
             return DimensionRef(array=found[1], dimension=found[2])
         if not value[:1].isdigit():
             wanted = (
-                "a number, an array dimension such as array_2d.rows, fit, whole, or whole or one"
+                "a number, an array dimension such as array_2d.rows, fit, even, whole, or"
+                " whole or one"
             )
-            words = [FIT, WHOLE, WHOLE_OR_ONE]
+            words = [FIT, EVEN, WHOLE, WHOLE_OR_ONE]
             hint = did_you_mean(value, words) if nearest(value, words) else ""
             raise expected(f"expected {wanted}, got '{shorten(value)}'", hint)
     return parse_count(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import product
+from math import prod
 from random import Random
 
 import numpy as np
@@ -22,9 +23,10 @@ from archsim.execute import execute_mapped
 from archsim.lattice import Loop
 from archsim.lower import Lowered, lower
 from archsim.masking import leave_out_masked
+from archsim.ramps import Beat, stretches
 from archsim.tiling import build_tiling
-from archsim.window import Box, Window, runs
-from archsim.windowed import windowed_deliveries, windowed_distinct
+from archsim.window import Box, Ramp, Window, runs
+from archsim.windowed import one, windowed_deliveries, windowed_distinct
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError
 from einsum_cascade.idle_steps import idle_problem
@@ -134,11 +136,11 @@ def brute(
 
     def walk(depth: int, begin: list[int], left: list[int], index: tuple[int, ...]) -> None:
         nonlocal held, delivered
-        if depth == window.governed and not any(
-            window.box.low <= (begin[0] + a) - (begin[1] + b) <= window.box.high
-            for a, b in product(range(left[0]), range(left[1]))
-        ):
-            return
+        if depth == window.governed:
+            # Differences of the tile's coordinates are all whole numbers between two.
+            least, most = begin[0] - (begin[1] + left[1] - 1), begin[0] + left[0] - 1 - begin[1]
+            if max(least, window.box.low) > min(most, window.box.high):
+                return
         if depth == len(loops):
             tag = tuple(i for i, x in zip(index, loops, strict=True) if moves[x.axis])
             delivered += tag != held
@@ -171,6 +173,81 @@ def test_windowed_counts_equal_a_walk(first: int) -> None:
             windowed_distinct(loops, relevant, extents, window, lambda _: 1),
         )
         assert found == brute(loops, moves, extents, window), f"seed {seed}"
+
+
+def long_nest(random: Random) -> tuple[tuple[Loop, ...], tuple[int, ...], tuple[bool, ...]]:
+    """Two or three loops over each of two long axes."""
+    extents = (random.randint(20, 90), random.randint(20, 90), random.randint(1, 2))
+    strides = (
+        random.choice([(4, 2, 1), (3, 1), (6, 2), (1,), (16, 4)]),
+        random.choice([(4, 2, 1), (3,), (2, 1), (6, 2), (5, 1)]),
+        random.choice([(1,), ()]),
+    )
+    left = [[(axis, s) for s in strides[axis]] for axis in range(3)]
+    order: list[tuple[int, int]] = []
+    while any(left):
+        order.append(random.choice([pool for pool in left if pool]).pop(0))
+    loops = tuple(Loop(member="", axis=a, stride=s, level=0, variable="xyz"[a]) for a, s in order)
+    moves = [random.random() < 0.5 for _ in range(3)]
+    return loops, extents, tuple(moves)
+
+
+@pytest.mark.parametrize("first", range(0, 240, 60))
+def test_long_bands_equal_a_walk(first: int) -> None:
+    """Long enough that most tiles are added up by a few of them."""
+    for seed in range(first, first + 60):
+        random = Random(seed)
+        loops, extents, moves = long_nest(random)
+        low = random.choice((-(10**9), random.randint(-90, 40)))
+        high = low + random.randint(0, 40) if low > -(10**9) else random.randint(-60, 60)
+        box = Box(low, high, extents[0], extents[1])
+        window = Window(plus=0, minus=1, box=box, governed=random.randint(0, len(loops)))
+        relevant = tuple(moves[x.axis] for x in loops)
+        found = (
+            windowed_deliveries(loops, relevant, extents, window, one),
+            windowed_distinct(loops, relevant, extents, window, one),
+        )
+        assert found == brute(loops, moves, extents, window), f"seed {seed}"
+
+
+def far_nest(random: Random) -> tuple[tuple[Loop, ...], tuple[int, ...], tuple[bool, ...]]:
+    loops, extents, moves = long_nest(random)
+    wide = tuple(replace(x, stride=7 * x.stride) if random.random() < 0.3 else x for x in loops)
+    # Tiles of an axis become smaller from loop to loop.
+    fine = all(
+        a.stride >= b.stride
+        for at, a in enumerate(wide)
+        for b in wide[at + 1 :]
+        if a.axis == b.axis
+    )
+    return wide if fine else loops, (9 * extents[0], 8 * extents[1], extents[2]), moves
+
+
+def test_tiles_added_up_are_those_taken_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sizes of tiles and counts of both kinds, with and without what long ramps save."""
+    asked = []
+    for seed in range(120):
+        random = Random(seed)
+        loops, extents, moves = far_nest(random)
+        low = random.choice((-(10**9), random.randint(-500, 300)))
+        high = low + random.randint(0, 300) if low > -(10**9) else random.randint(-300, 500)
+        box = Box(low, high, extents[0], extents[1])
+        window = Window(plus=0, minus=1, box=box, governed=len(loops))
+        relevant = tuple(moves[x.axis] for x in loops)
+        asked.append((loops, relevant, extents, window, prod))
+    counts = (windowed_deliveries, windowed_distinct)
+    saved = [[count(*ask) for count in counts] for ask in asked]
+    left: list[tuple[int, int]] = []
+
+    def none_of_them(ramp: Ramp, beat: Beat) -> tuple[tuple[int, int], ...]:
+        left.extend(stretches(ramp, beat))
+        return ()
+
+    monkeypatch.setattr("archsim.windowed.stretches", none_of_them)
+    for count in counts:
+        count.cache_clear()
+    assert saved == [[count(*ask) for count in counts] for ask in asked]
+    assert sum(end - begin for begin, end in left) > 20 * len(asked)
 
 
 # ------------------------------------------------------------------ counts

@@ -174,8 +174,9 @@ def test_sinks_by_default(tmp_path: Path) -> None:
     window = by_default(str(path), seq_len=1024, layer=0)
     assert window.mapping == "gqa-sink-window"
     assert operations(window, "BQK", "mac") == 64 * (128 * 129 // 2 + 896 * 128) * 64
-    # Of 4 x 4 tiles a head those on the diagonal and right below it.
-    assert window.schedule.steps == 64 * 7
+    # Tiles of 32 queries of the 8 heads of a group: 8 meet the 256 keys that they are of, and the
+    # first half of these the keys before, but where there are none.
+    assert window.schedule.steps == 8 * (4 * 8 + 3 * 4)
     decode = by_default(str(path), phase="decode", cached_len=4095, batch=4, layer=0)
     assert decode.mapping == "gqa-sink"
     # 4 sequences of 64 heads are the columns, and the window half of the rows.
@@ -191,6 +192,18 @@ def test_a_mapping_without_a_mask_says_so() -> None:
             operations(result, "QK" if mapping == "unfused" else "BQK", "mac") == 32 * 256**2 * 128
         )
         assert any("the causal mask is not applied: 65536 scores" in n for n in result.notes)
+
+
+def test_a_window_as_long_as_the_keys_is_none() -> None:
+    """The window of a cascade is the layer's, not the one its file has for examples."""
+    whole = by_default("llama-3-8b", seq_len=1000)
+    for mapping in ("gqa-window", "gqa-sink-window"):
+        result = on_fusemax("llama-3-8b", mapping, seq_len=1000)
+        assert "W = 1000" in result.notes
+        assert operations(result, "BQK", "mac") == operations(whole, "BQK", "mac")
+        assert result.schedule.steps == whole.schedule.steps
+    given = on_fusemax("llama-3-8b", "gqa-window", seq_len=1000, W=10)
+    assert operations(given, "BQK", "mac") == 32 * (55 + 990 * 10) * 128
 
 
 def test_a_machine_that_cannot_run_the_mask() -> None:

@@ -377,6 +377,7 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
     ("old", "new", "wanted"),
     [
         ("P1: fit", "P1: fitt", "hint: did you mean 'fit'?"),
+        ("P1: fit", "P1: evn", "hint: did you mean 'even'?"),
         ("P0: 4", "P0: 0", "P0: expected a whole number, at least 1, got 0"),
         ("P0: 4", "P0: 4.5", "whole number"),
         ("P0: 4", "P0: [4]", "P0: expected"),

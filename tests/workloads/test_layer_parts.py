@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_cases import DEEPSEEK_V3, PUBLISHED, T5
 
@@ -121,6 +121,7 @@ def test_every_family_reads_the_weights_of_its_layers(
     assert weights_read(work) == expected
 
 
+@settings(deadline=None)
 @given(
     experts=st.integers(1, 300),
     per_token=st.integers(1, 300),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from einsum_cascade import Cascade
@@ -49,6 +49,7 @@ def block(**fields: int | str) -> Block:
 sizes = st.integers(1, 5)
 
 
+@settings(deadline=None)
 @given(b=sizes, h=sizes, e=sizes, f=sizes, p=sizes, m=sizes, d=sizes, s=sizes)
 def test_the_parts_compute_a_block(
     b: int, h: int, e: int, f: int, p: int, m: int, d: int, s: int
