@@ -186,7 +186,7 @@ def _layer_notes(work: Workload, layer: Layer) -> Iterable[str]:
         sizes = " or ".join(str(size) for _, _, size in groups)
         yield (
             f"tokens are spread evenly: {touched} of {ffn.experts} experts run, {sizes}"
-            f" token{'s' * (sizes != '1')} each, and their weights are read once"
+            f" token{'s' * (sizes != '1')} each; no others are read"
         )
     if layer.cross is not None:
         cached = "" if work.phase == "prefill" else ", its keys and values in a cache"
