@@ -61,6 +61,20 @@ def random_shapes(
     return resolve_shapes(program, picked, EvaluationError)
 
 
+def windowed_ranks(program: ir.Program) -> set[str]:
+    """Ranks of inputs that are read at sums (``p + t``): as long as these indices need."""
+    inputs = {t.name: t for t in program.inputs}
+    found = set()
+    reads = (a for e in program.einsums if e.where is None for a in e.reads)
+    for access in (a for a in reads if a.tensor in inputs):
+        for name, index in zip(inputs[access.tensor].ranks, access.indices, strict=True):
+            rank = program.rank_of[name]
+            sums = isinstance(index, ir.Affine) and len(index.terms) > 1
+            if sums and not rank.partition and rank.like is None:
+                found.add(name)
+    return found
+
+
 def _cover_windows(
     program: ir.Program,
     einsum: ir.Einsum,

@@ -11,6 +11,7 @@ from einsum_cascade.errors import Problem, SpecError
 from .arch import Architecture
 from .mapping import Mapping
 from .tiling import tile_size
+from .validation_inputs import windowed_ranks
 
 if TYPE_CHECKING:
     from einsum_cascade import Cascade
@@ -78,9 +79,11 @@ def mapped_shapes(cascade: Cascade, mapping: Mapping, architecture: Architecture
     program = cascade.program
     sizes = {t.member: tile_size(t, architecture) or 1 for t in mapping.tiles}
     shapes: dict[str, int] = dict.fromkeys(program.parallel, _PARALLEL)
+    windowed = windowed_ranks(program)
     for rank in program.ranks:
-        if rank.family is not None or rank.like is not None:
+        if rank.family is not None or rank.like is not None or rank.name in windowed:
             # Members follow their family, and ranks declared alike the one they are like.
+            # How long a rank read at sums has to be follows from the others.
             continue
         tile = prod(sizes[t.member] for t in mapping.tiles if t.rank == rank.name)
         cut = any(t.rank == rank.name for t in mapping.tiles)

@@ -32,6 +32,23 @@ class Fields(BaseModel):
 M = TypeVar("M", bound=Fields)
 
 
+def shown(value: Any) -> str:
+    """A value that is not what was expected, for a message."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case None:
+            return "nothing"
+        case str():
+            return f"'{shorten(value)}'"
+        case int() | float():
+            return shorten(str(value))
+        case dict():
+            return "a mapping"
+        case _:
+            return "a list"
+
+
 def expected(message: str, hint: str = "") -> PydanticCustomError:
     """The error a validator raises: what was expected, and what to write instead."""
     return PydanticCustomError("expected", "{text}", {"text": message, "hint": hint})
@@ -189,10 +206,11 @@ def _in_order(problems: Iterable[Problem]) -> list[Problem]:
 
 
 def _problem(model: type[Fields], root: YamlNode, path: Path, error: ErrorDetails) -> Problem:
-    is_key = error["loc"][-1:] == ("[key]",)
-    loc = tuple(s for s in error["loc"] if s != "[key]")
-    where = (*path, *loc)
     kind, context = error["type"], error.get("ctx", {})
+    # pydantic's word for a mapping's key; a field that a user wrote may be called that, too.
+    is_key = error["loc"][-1:] == ("[key]",) and kind != "extra_forbidden"
+    loc = error["loc"][:-1] if is_key else error["loc"]
+    where = (*path, *loc)
     node = root.at(where)
     if kind == "extra_forbidden":
         known = _fields_at(model, loc[:-1])

@@ -18,6 +18,7 @@ from .models import (
     LatentAttention,
     Mixer,
     ModelConfig,
+    Run,
     SelectiveScan,
     SoftmaxAttention,
     StateSpaceDual,
@@ -82,8 +83,8 @@ class Tokens:
 class LayerAttention:
     """What a cascade needs to know of one layer's attention."""
 
-    cascade: str | None
-    """A built-in cascade, or None where none computes this."""
+    cascade: str
+    """A built-in cascade."""
     shapes: tuple[tuple[str, int], ...]
     """H are query heads, P query tokens."""
     kv_heads: int | None = None
@@ -196,10 +197,7 @@ def _latent(a: LatentAttention, tokens: Tokens) -> LayerAttention:
             cascade=(GROUPED if alone else f"{GROUPED}-causal") if a.causal else ONE_HEAD,
             shapes=_shapes(tokens, a.heads, width, a.v_width, tokens.keys),
             variants=(_unfolding(a),),
-            notes=(
-                "latent attention with keys and values unfolded to every head;"
-                " unfolding them is not counted",
-            ),
+            notes=("latent attention with keys and values unfolded to every head",),
             omissions=mask,
             stand_ins=(ONE_HEAD,),
             unless_given=((WINDOW, tokens.keys),) if a.causal else (),
@@ -230,23 +228,64 @@ def _unfolding(a: LatentAttention) -> Variant:
     return Variant(rank="L", shapes=shapes)
 
 
+_RECURRENT: Mapping[str, str] = MappingProxyType(
+    {
+        "lightning": "lightning-attention-2",
+        "retention": "retnet-chunked",
+        "SSD": "ssd-chunked",
+        "S6": "mamba-s6",
+    }
+)
+"""By kind of mixer, the cascade of a whole sequence. ``-resumed`` begins from a state."""
+_STEPS: Mapping[str, str] = MappingProxyType(
+    {
+        "lightning": "lightning-attention-step",
+        "retention": "retnet-step",
+        "SSD": "ssd-step",
+        "S6": "mamba-s6-step",
+    }
+)
+"""By kind of mixer, the cascade of one token."""
+
+
+def _recurrent(kind: str, tokens: Tokens, state: str) -> tuple[str, tuple[str, ...]]:
+    """The cascade of a recurrent mixer, and what becomes of its state."""
+    if tokens.phase == "decode":
+        return _STEPS[kind], (f"the state, {state}, is read and written",)
+    if tokens.phase == "prefill":
+        return _RECURRENT[kind], (f"the state after the last token, {state}, is not written",)
+    return f"{_RECURRENT[kind]}-resumed", (f"the state, {state}, is read once and written once",)
+
+
 def _decay(a: DecayAttention, tokens: Tokens) -> LayerAttention:
-    whole = tokens.phase == "prefill"
-    return LayerAttention(
-        cascade="lightning-attention" if whole else None,
-        shapes=_shapes(tokens, a.heads, a.qk_width, a.v_width, tokens.keys),
-    )
+    state = f"{a.qk_width} x {a.v_width} words a head"
+    cascade, notes = _recurrent(a.kind, tokens, state)
+    shapes = _shapes(tokens, a.heads, a.qk_width, a.v_width, tokens.keys)
+    return LayerAttention(cascade=cascade, shapes=shapes, notes=notes)
 
 
 def _dual(a: StateSpaceDual, tokens: Tokens) -> LayerAttention:
-    return LayerAttention(
-        cascade=None, shapes=_shapes(tokens, a.heads, a.state, a.head_width, tokens.keys)
+    """One token shares B and C among the heads of a group; chunks have them for every head."""
+    cascade, notes = _recurrent(a.kind, tokens, f"{a.state} x {a.head_width} words a head")
+    shapes = _shapes(tokens, a.heads, a.state, a.head_width, tokens.keys)
+    if tokens.phase == "decode":
+        return LayerAttention(cascade=cascade, shapes=shapes, kv_heads=a.groups, notes=notes)
+    if a.groups < a.heads:
+        shared = f"B and C, which {a.heads // a.groups} heads share, are read and multiplied"
+        notes = (*notes, f"{shared} for each of them")
+    return LayerAttention(cascade=cascade, shapes=shapes, notes=notes)
+
+
+def _scan(a: SelectiveScan, tokens: Tokens) -> LayerAttention:
+    cascade, notes = _recurrent(a.kind, tokens, f"{a.state} words a channel")
+    shapes = (
+        ("B", tokens.batch),
+        ("C", a.inner),
+        ("M", tokens.keys),
+        ("N", a.state),
+        ("P", tokens.queries),
     )
-
-
-def _scan(_: SelectiveScan, tokens: Tokens) -> LayerAttention:
-    shapes = (("B", tokens.batch), ("M", tokens.keys), ("P", tokens.queries))
-    return LayerAttention(cascade=None, shapes=shapes)
+    return LayerAttention(cascade=cascade, shapes=shapes, notes=notes)
 
 
 def _shapes(
@@ -279,12 +318,21 @@ def inner_width(model: ModelConfig, index: int) -> int | None:
     return None if ffn is None else ffn.inner
 
 
-def usual_layer(model: ModelConfig) -> int:
-    """The index of the first of the most frequent layers, by their mixers."""
+def running(model: ModelConfig, phase: Phase) -> tuple[Run, ...]:
+    """The layers that run in a phase: an encoder has run before a decoder has a cache."""
+    if phase != "prefill" and any(run.layer.cross is not None for run in model.runs):
+        return tuple(run for run in model.runs if run.layer.cross is not None)
+    return model.runs
+
+
+def usual_layer(model: ModelConfig, phase: Phase) -> int:
+    """The index of the first of the most frequent layers that run, by their mixers."""
     counts: dict[Mixer, int] = {}
     first: dict[Mixer, int] = {}
-    at = 0
-    for run in model.runs:
+    runs = running(model, phase)
+    # Those that do not run come first.
+    at = model.layer_count - sum(run.count for run in runs)
+    for run in runs:
         mixer = run.layer.mixer
         counts[mixer] = counts.get(mixer, 0) + run.count
         first.setdefault(mixer, at)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
@@ -33,7 +33,8 @@ from .model_parts import ffn_up_of
 from .model_workload import Choice, ModelLayer, model_layer, places_of, shared_heads
 from .models import ModelConfig
 from .omissions import Omission
-from .parts import LINEAR, Part, attention_part, left_out, parts_of
+from .part import LINEAR, Part
+from .parts import attention_part, left_out, parts_of
 from .shared_heads import SharedHeads, bounded
 
 KEY = "workload"
@@ -203,13 +204,56 @@ def load(
     """
     top = _settings_layer([*settings, *(python_setting(k, v) for k, v in fields.items())])
     layers = [top, _layer(_folded(spec_tree("workloads", name)))]
-    model = top.spec.model or layers[-1].spec.model
+    found = _merged(_with_models(layers, name), os.fspath(name))
+    _refuse_without_effect(found, layers, name)
+    return found
+
+
+def _with_models(layers: list[_Layer], name: str | PathLike[str]) -> list[_Layer]:
+    """Settings, their file, and the workloads it starts from; lowest first."""
+    found = list(layers)
+    model = layers[0].spec.model or layers[1].spec.model
     while model is not None:
-        layers.append(_layer(_folded(spec_tree("workloads", model))))
-        model = layers[-1].spec.model
-        if len(layers) > _MOST_LAYERS:
+        found.append(_layer(_folded(spec_tree("workloads", model))))
+        model = found[-1].spec.model
+        if len(found) > _MOST_LAYERS:
             raise SpecError(f"{name}: its models name one another without end")
-    return _merged(layers[::-1], os.fspath(name))
+    return found[::-1]
+
+
+def _refuse_without_effect(
+    found: Workload, layers: list[_Layer], name: str | PathLike[str]
+) -> None:
+    """Refuse settings that the result does not depend on.
+
+    Raises
+    ------
+    SpecError
+        A field of layers beside a scope of attention alone, or a model of which a workload
+        that is complete by itself takes nothing.
+    """
+    settings, file = layers
+    places = places_of([settings.fields])
+    unused = [key for key in _OF_LAYERS if getattr(settings.spec, key) is not None]
+    if found.scope == "attention" and unused:
+        hint = "add scope=block or scope=model"
+        text = f"{unused[0]}: scope 'attention' runs attention alone, this changes nothing"
+        raise SpecError(Problem(text, places.get(unused[0]), hint))
+    without_ffn = found.model and all(run.layer.ffn is None for run in found.model.runs)
+    if settings.spec.ffn_up is not None and without_ffn:
+        text = "ffn_up: the model's layers have no feed-forward network"
+        raise SpecError(Problem(text, places.get("ffn_up")))
+    if settings.spec.model is None:
+        return
+    bare = replace(settings, spec=settings.spec.model_copy(update={"model": None}))
+    try:
+        without = _merged(_with_models([bare, file], name), os.fspath(name))
+    except SpecError:
+        return
+    if without == found:
+        text = f"model: '{os.fspath(name)}' says all of it itself, another model changes nothing"
+        hint = f"simulate '{settings.spec.model}' in its place"
+        raise SpecError(Problem(text, places.get("model"), hint))
 
 
 def _settings_layer(settings: Iterable[Setting]) -> _Layer:
@@ -325,6 +369,7 @@ class _Merge:
                 self.chosen[key] = value
 
 
+_OF_LAYERS = ("layers", "model_width", "ffn_width", "ffn_up")
 _TOKENS = ("phase", "batch", "seq_len", "cached_len", "layer")
 _LENGTHS = {"prefill": ("cached_len",), "decode": ("seq_len", "cached_len")}
 """What a phase makes of the lengths of the layers below: these no longer hold."""
@@ -361,7 +406,8 @@ def _merged(layers: list[_Layer], name: str) -> Workload:
         shapes = dict(found.attention.shapes) | merge.ranks
         chosen["heads"] = shared_heads(found.attention, shapes, choice, merge.ranks)
     if chosen.get("cascade") is None:
-        raise SpecError(_no_cascade(name, choice, chosen.get("model"), chosen.get("layer")))
+        text = f"{name}: the workload names no cascade, for example 'attention-1pass'"
+        raise SpecError(text)
     return Workload(
         **chosen,
         phase=choice.phase,
@@ -386,15 +432,3 @@ def _model_fields(found: ModelLayer) -> dict[str, Any]:
         "layers": found.model.layer_count,
         "source": found.model.source,
     }
-
-
-def _no_cascade(name: str, choice: Choice, model: ModelConfig | None, layer: int | None) -> Problem:
-    if model is None or layer is None:
-        return Problem(f"{name}: the workload names no cascade, for example 'attention-1pass'")
-    kinds = sorted({run.layer.mixer.kind for run in model.runs})
-    kind = model.layer(layer).mixer.kind
-    hint = "name one of yours with cascade=FILE"
-    if len(kinds) > 1:
-        hint += f", or choose another layer with layer=N (the model has {', '.join(kinds)})"
-    text = f"{name}: no cascade ships for the {choice.phase} of {kind} layers"
-    return Problem(text, choice.places.get("phase"), hint)

@@ -25,8 +25,9 @@ from .hf_fields import (
     per_layer,
     refuse,
     routed,
+    stack,
 )
-from .models import Experts, FeedForward, Layer, ModelConfig, SoftmaxAttention, runs_of
+from .models import Experts, FeedForward, Layer, ModelConfig, SoftmaxAttention
 
 
 class _Decoder(ConfigFields):
@@ -131,17 +132,6 @@ def _windows(
     return [window if slide else None for slide in slides]
 
 
-def _stack(c: _Decoder, family: str, layers: Sequence[Layer], other: int) -> ModelConfig:
-    return ModelConfig(
-        family=family,
-        width=c.hidden_size,
-        runs=runs_of(layers),
-        vocab_size=c.vocab_size,
-        tied_embeddings=c.tie_word_embeddings,
-        other_parameters=other,
-    )
-
-
 def llama(root: YamlNode) -> ModelConfig:
     """``LlamaConfig``."""
     c = validate(_Llama, root)
@@ -154,7 +144,7 @@ def llama(root: YamlNode) -> ModelConfig:
         other += 2 * c.intermediate_size + d
     ffn = FeedForward(inner=c.intermediate_size, gated=True)
     layer = Layer(mixer=mixer, ffn=ffn, other_parameters=other)
-    return _stack(c, "llama", [layer] * c.num_hidden_layers, d)
+    return stack(c, "llama", c.hidden_size, [layer] * c.num_hidden_layers, d)
 
 
 def mistral(root: YamlNode) -> ModelConfig:
@@ -170,7 +160,7 @@ def mistral(root: YamlNode) -> ModelConfig:
         )
         for window in _windows(root, c, c.sliding_window, slides)
     ]
-    return _stack(c, "mistral", layers, c.hidden_size)
+    return stack(c, "mistral", c.hidden_size, layers, c.hidden_size)
 
 
 def mixtral(root: YamlNode) -> ModelConfig:
@@ -183,7 +173,7 @@ def mixtral(root: YamlNode) -> ModelConfig:
     )
     mixer = _attention(root, c, c.num_key_value_heads, window=c.sliding_window)
     layer = Layer(mixer=mixer, ffn=experts, other_parameters=2 * c.hidden_size)
-    return _stack(c, "mixtral", [layer] * c.num_hidden_layers, c.hidden_size)
+    return stack(c, "mixtral", c.hidden_size, [layer] * c.num_hidden_layers, c.hidden_size)
 
 
 def _qwen_windows(root: YamlNode, c: _Qwen2) -> list[int | None]:
@@ -202,7 +192,7 @@ def qwen2(root: YamlNode) -> ModelConfig:
         other = 2 * d + attention_biases(mixer, d, output=False)
         ffn = FeedForward(inner=c.intermediate_size, gated=True)
         layers.append(Layer(mixer=mixer, ffn=ffn, other_parameters=other))
-    return _stack(c, "qwen2", layers, d)
+    return stack(c, "qwen2", d, layers, d)
 
 
 def qwen3(root: YamlNode) -> ModelConfig:
@@ -216,7 +206,7 @@ def qwen3(root: YamlNode) -> ModelConfig:
         other += attention_biases(mixer, d) if c.attention_bias else 0
         ffn = FeedForward(inner=c.intermediate_size, gated=True)
         layers.append(Layer(mixer=mixer, ffn=ffn, other_parameters=other))
-    return _stack(c, "qwen3", layers, d)
+    return stack(c, "qwen3", d, layers, d)
 
 
 def gemma(root: YamlNode) -> ModelConfig:
@@ -268,7 +258,7 @@ def _gemma_stack(
         other += attention_biases(mixer, d) if c.attention_bias else 0
         ffn = FeedForward(inner=c.intermediate_size, gated=True, activation="gelu")
         layers.append(Layer(mixer=mixer, ffn=ffn, other_parameters=other))
-    return _stack(c, family, layers, d)
+    return stack(c, family, d, layers, d)
 
 
 def gpt_oss(root: YamlNode) -> ModelConfig:
@@ -287,7 +277,7 @@ def gpt_oss(root: YamlNode) -> ModelConfig:
         other = 2 * d + attention_biases(mixer, d) + mixer.heads
         other += experts * (1 + 2 * c.intermediate_size + d)
         layers.append(Layer(mixer=mixer, ffn=ffn, other_parameters=other))
-    return _stack(c, "gpt_oss", layers, d)
+    return stack(c, "gpt_oss", d, layers, d)
 
 
 class _Phi(_Decoder):
@@ -314,7 +304,9 @@ def phi(root: YamlNode) -> ModelConfig:
     ffn = FeedForward(inner=c.intermediate_size, gated=False)
     layer = Layer(mixer=mixer, ffn=ffn, other_parameters=other)
     # The output embedding has a bias.
-    return _stack(c, "phi", [layer] * c.num_hidden_layers, 2 * d + (c.vocab_size or 0))
+    return stack(
+        c, "phi", c.hidden_size, [layer] * c.num_hidden_layers, 2 * d + (c.vocab_size or 0)
+    )
 
 
 def phi3(root: YamlNode) -> ModelConfig:
@@ -324,7 +316,7 @@ def phi3(root: YamlNode) -> ModelConfig:
     mixer = _attention(root, c, c.num_key_value_heads, window=c.sliding_window)
     ffn = FeedForward(inner=c.intermediate_size, gated=True)
     layer = Layer(mixer=mixer, ffn=ffn, other_parameters=2 * d)
-    return _stack(c, "phi3", [layer] * c.num_hidden_layers, d)
+    return stack(c, "phi3", c.hidden_size, [layer] * c.num_hidden_layers, d)
 
 
 def gpt_neox(root: YamlNode) -> ModelConfig:
@@ -336,7 +328,7 @@ def gpt_neox(root: YamlNode) -> ModelConfig:
     other += attention_biases(mixer, d) if c.attention_bias else 0
     ffn = FeedForward(inner=c.intermediate_size, gated=False)
     layer = Layer(mixer=mixer, ffn=ffn, other_parameters=other)
-    return _stack(c, "gpt_neox", [layer] * c.num_hidden_layers, 2 * d)
+    return stack(c, "gpt_neox", c.hidden_size, [layer] * c.num_hidden_layers, 2 * d)
 
 
 class _Gpt2(ConfigFields):
@@ -359,11 +351,4 @@ def gpt2(root: YamlNode) -> ModelConfig:
         ffn=FeedForward(inner=inner, gated=False),
         other_parameters=4 * d + attention_biases(mixer, d) + inner + d,
     )
-    return ModelConfig(
-        family="gpt2",
-        width=d,
-        runs=runs_of([layer] * c.n_layer),
-        vocab_size=c.vocab_size,
-        tied_embeddings=c.tie_word_embeddings,
-        other_parameters=c.n_positions * d + 2 * d,
-    )
+    return stack(c, "gpt2", d, [layer] * c.n_layer, c.n_positions * d + 2 * d)

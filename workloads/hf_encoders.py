@@ -10,7 +10,7 @@ from pydantic import Field
 from einsum_cascade.yaml_schema import validate
 from einsum_cascade.yaml_source import YamlNode
 
-from .hf_fields import ConfigFields, LayerCount, Size, attention_biases, divided, refuse
+from .hf_fields import ConfigFields, LayerCount, Size, attention_biases, divided, refuse, stack
 from .models import FeedForward, Layer, ModelConfig, SoftmaxAttention, runs_of
 
 
@@ -71,14 +71,7 @@ def bert(root: YamlNode) -> ModelConfig:
         other_parameters=other,
     )
     tables = (c.max_position_embeddings + c.type_vocab_size) * d + 2 * d
-    return ModelConfig(
-        family="bert",
-        width=d,
-        runs=runs_of([layer] * c.num_hidden_layers),
-        vocab_size=c.vocab_size,
-        tied_embeddings=c.tie_word_embeddings,
-        other_parameters=tables + d * d + d,
-    )
+    return stack(c, "bert", d, [layer] * c.num_hidden_layers, tables + d * d + d)
 
 
 def t5(root: YamlNode) -> ModelConfig:
@@ -100,14 +93,9 @@ def t5(root: YamlNode) -> ModelConfig:
         other_parameters=3 * d,
     )
     decoders = c.num_decoder_layers or c.num_layers
-    return ModelConfig(
-        family="t5",
-        width=d,
-        runs=runs_of([encoder] * c.num_layers + [decoder] * decoders),
-        vocab_size=c.vocab_size,
-        tied_embeddings=c.tie_word_embeddings,
-        other_parameters=2 * d + 2 * c.relative_attention_num_buckets * c.num_heads,
-    )
+    layers = [encoder] * c.num_layers + [decoder] * decoders
+    other = 2 * d + 2 * c.relative_attention_num_buckets * c.num_heads
+    return stack(c, "t5", d, layers, other)
 
 
 def vit(root: YamlNode) -> ModelConfig:

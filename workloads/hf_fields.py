@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, PlainValidator
 
 from einsum_cascade.errors import Problem, SpecError, nearest
-from einsum_cascade.yaml_schema import LARGEST_COUNT, Fields, expected
-from einsum_cascade.yaml_source import YamlNode, shorten
+from einsum_cascade.yaml_schema import LARGEST_COUNT, Fields, expected, shown
+from einsum_cascade.yaml_source import YamlNode
 
-from .models import SoftmaxAttention
+from .models import Layer, ModelConfig, SoftmaxAttention, runs_of
 
 MOST_LAYERS = 100_000
 
@@ -35,19 +36,7 @@ def _whole(value: Any, least: int, most: int) -> int:
 
 
 def _shown(value: Any) -> str:
-    match value:
-        case None:
-            return "nothing"
-        case bool():
-            return "true" if value else "false"
-        case str():
-            return f"the text '{shorten(value)}'"
-        case int() | float():
-            return shorten(str(value))
-        case dict():
-            return "a mapping"
-        case _:
-            return "a list"
+    return f"the text {shown(value)}" if isinstance(value, str) else shown(value)
 
 
 def _size(value: Any) -> int:
@@ -148,3 +137,17 @@ def attention_biases(attention: SoftmaxAttention, width: int, output: bool = Tru
     a = attention
     inputs = a.heads * a.qk_width + a.kv_heads * (a.qk_width + a.v_width)
     return inputs + (width if output else 0)
+
+
+def stack(
+    c: ConfigFields, family: str, width: int, layers: Iterable[Layer], other: int
+) -> ModelConfig:
+    """The model of some layers, with ``other`` parameters beside them and the embeddings."""
+    return ModelConfig(
+        family=family,
+        width=width,
+        runs=runs_of(layers),
+        vocab_size=c.vocab_size,
+        tied_embeddings=c.tie_word_embeddings,
+        other_parameters=other,
+    )

@@ -21,6 +21,7 @@ from .hf_fields import (
     one_a_layer,
     per_layer,
     routed,
+    stack,
 )
 from .models import (
     DecayAttention,
@@ -30,7 +31,6 @@ from .models import (
     Layer,
     ModelConfig,
     SoftmaxAttention,
-    runs_of,
 )
 
 
@@ -88,14 +88,7 @@ def _deepseek(root: YamlNode, family: str, router_biases: bool) -> ModelConfig:
         for index in range(c.first_k_dense_replace, c.num_hidden_layers):
             if index % c.moe_layer_freq == 0:
                 layers[index] = sparse
-    return ModelConfig(
-        family=family,
-        width=d,
-        runs=runs_of(layers),
-        vocab_size=c.vocab_size,
-        tied_embeddings=c.tie_word_embeddings,
-        other_parameters=d,
-    )
+    return stack(c, family, d, layers, d)
 
 
 class _MiniMax(ConfigFields):
@@ -165,11 +158,5 @@ def _minimax_stack(
         ffn=ffn,
         other_parameters=2 * d + heads * width,
     )
-    return ModelConfig(
-        family=family,
-        width=d,
-        runs=runs_of(full if is_softmax else lightning for is_softmax in softmax),
-        vocab_size=c.vocab_size,
-        tied_embeddings=c.tie_word_embeddings,
-        other_parameters=d,
-    )
+    layers = [full if is_softmax else lightning for is_softmax in softmax]
+    return stack(c, family, d, layers, d)

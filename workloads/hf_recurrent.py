@@ -15,7 +15,7 @@ from pydantic import Field
 from einsum_cascade.yaml_schema import validate
 from einsum_cascade.yaml_source import YamlMapping, YamlNode
 
-from .hf_fields import ConfigFields, LayerCount, Positive, Size, divided, refuse
+from .hf_fields import ConfigFields, LayerCount, Positive, Size, divided, refuse, stack
 from .models import (
     DecayAttention,
     FeedForward,
@@ -23,7 +23,6 @@ from .models import (
     ModelConfig,
     SelectiveScan,
     StateSpaceDual,
-    runs_of,
 )
 
 
@@ -69,7 +68,7 @@ def mamba(root: YamlNode) -> ModelConfig:
     other = d + 2 * inner + (inner if c.use_conv_bias else 0)
     other += 2 * inner + d if c.use_bias else 0
     layer = Layer(mixer=mixer, ffn=None, other_parameters=other)
-    return _stack(c, "mamba", d, [layer] * c.num_hidden_layers)
+    return stack(c, "mamba", d, [layer] * c.num_hidden_layers, d)
 
 
 def mamba2(root: YamlNode) -> ModelConfig:
@@ -96,7 +95,7 @@ def mamba2(root: YamlNode) -> ModelConfig:
     other = d + mixer.inner + 3 * c.num_heads + (mixer.convolved if c.use_conv_bias else 0)
     other += mixer.inner + mixer.convolved + c.num_heads + d if c.use_bias else 0
     layer = Layer(mixer=mixer, ffn=None, other_parameters=other)
-    return _stack(c, "mamba2", d, [layer] * c.num_hidden_layers)
+    return stack(c, "mamba2", d, [layer] * c.num_hidden_layers, d)
 
 
 class _TorchscaleRetNet(ConfigFields):
@@ -134,7 +133,7 @@ def _torchscale_retnet(root: YamlNode) -> ModelConfig:
     )
     ffn = FeedForward(inner=c.decoder_ffn_embed_dim, gated=True)
     layer = Layer(mixer=mixer, ffn=ffn, other_parameters=2 * d)
-    return _stack(c, "retnet", d, [layer] * c.decoder_layers)
+    return stack(c, "retnet", d, [layer] * c.decoder_layers, d)
 
 
 def _fla_retnet(root: YamlNode) -> ModelConfig:
@@ -154,7 +153,7 @@ def _fla_retnet(root: YamlNode) -> ModelConfig:
     )
     ffn = FeedForward(inner=inner, gated=True)
     layer = Layer(mixer=mixer, ffn=ffn, other_parameters=2 * d + mixer.v_width)
-    return _stack(c, "retnet", d, [layer] * c.num_hidden_layers)
+    return stack(c, "retnet", d, [layer] * c.num_hidden_layers, d)
 
 
 def _expanded(root: YamlNode, field: str, width: int, factor: float) -> int:
@@ -198,17 +197,4 @@ def transnormer(root: YamlNode) -> ModelConfig:
     ffn = FeedForward(inner=c.glu_dim, gated=True, activation="no function")
     biases = 4 * c.hidden_dim + 2 * d + 2 * c.glu_dim if c.bias else 0
     layer = Layer(mixer=mixer, ffn=ffn, other_parameters=biases)
-    return _stack(c, "transnormer", d, [layer] * c.decoder_layers, norm=False)
-
-
-def _stack(
-    c: ConfigFields, family: str, width: int, layers: list[Layer], norm: bool = True
-) -> ModelConfig:
-    return ModelConfig(
-        family=family,
-        width=width,
-        runs=runs_of(layers),
-        vocab_size=c.vocab_size,
-        tied_embeddings=c.tie_word_embeddings,
-        other_parameters=width if norm else 0,
-    )
+    return stack(c, "transnormer", d, [layer] * c.decoder_layers, 0)

@@ -2,84 +2,105 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from einsum_cascade.errors import Problem, SpecError
 
-from .attention_layers import Tokens, attention_of
-from .models import FeedForward, Layer, ModelConfig, Run, SoftmaxAttention
+from .attention_layers import Tokens, attention_of, running
+from .layer_parts import LayerRun, spread, unfolds
+from .models import (
+    Experts,
+    FeedForward,
+    LatentAttention,
+    Layer,
+    Mixer,
+    ModelConfig,
+    Run,
+    SoftmaxAttention,
+)
+from .part import Part
 from .shared_heads import SharedHeads
 
 if TYPE_CHECKING:
     from .config import Workload
-    from .parts import Block, Part
 
-_UP = {("silu", True): "linear-layer-swiglu"} | {
-    (function, False): f"linear-layer-{function}" for function in ("gelu", "relu")
-}
-"""The cascade of the first feed-forward layer, by activation function and gate."""
+_GATED = "linear-layer-swiglu"
+_PLAIN = MappingProxyType({"gelu": "linear-layer-gelu", "relu": "linear-layer-relu"})
+"""The cascade of the first feed-forward layer, with a gate and, by activation, without."""
 
 
 def ffn_up_of(layer: Layer) -> str:
-    """The cascade of a layer's first feed-forward layer; gates count as SiLU's."""
+    """The cascade of a layer's first feed-forward layer.
+
+    Gates count as SiLU's, and functions that have no cascade as GELU.
+    """
     ffn = layer.ffn
-    gated = not isinstance(ffn, FeedForward) or ffn.gated
-    function = "silu" if not isinstance(ffn, FeedForward) or gated else ffn.function
-    return _UP[function, gated]
+    if not isinstance(ffn, FeedForward) or ffn.gated:
+        return _GATED
+    return _PLAIN.get(ffn.function, _PLAIN["gelu"])
 
 
-def model_blocks(work: Workload, attention: Part, model: ModelConfig) -> tuple[Block, ...]:
-    """The layers that a scope runs: the chosen one, or every kind of the model's.
+def model_parts(work: Workload, attention: Part, model: ModelConfig) -> tuple[Part, ...]:
+    """The parts of the layers that a scope runs: the chosen one, or every kind of the model's.
 
     Raises
     ------
     SpecError
-        A layer has what is not modelled beyond its attention.
+        A shape was given by hand that other layers, or projections, do not follow.
     """
-    own = model.layer(work.layer or 0)
-    runs = (Run(count=1, layer=own),) if work.scope == "block" else model.kinds()
-    for run in runs:
-        _refuse_unmodelled(work, run.layer)
-    several = len(runs) > 1
+    runs = _runs(work, model)
+    names = _names([run.layer for run in runs])
     return tuple(
-        _block(work, attention, model, run, f"kind-{at}" if several else "")
-        for at, run in enumerate(runs, start=1)
+        replace(part, name=name + part.name, times=part.times * run.count)
+        for name, run in zip(names, runs, strict=True)
+        for part in _layer(work, attention, model, run.layer).parts()
     )
 
 
-def _block(work: Workload, attention: Part, model: ModelConfig, run: Run, name: str) -> Block:
-    from .parts import Block
+def _runs(work: Workload, model: ModelConfig) -> tuple[Run, ...]:
+    if work.scope == "block":
+        return (Run(count=1, layer=model.layer(work.layer or 0)),)
+    return replace(model, runs=running(model, work.phase)).kinds()
 
-    layer, own = run.layer, model.layer(work.layer or 0)
-    assert isinstance(layer.ffn, FeedForward), "others are refused"
-    part = attention if layer.mixer == own.mixer else _other_attention(work, attention, layer)
-    return Block(
+
+def _layer(work: Workload, attention: Part, model: ModelConfig, layer: Layer) -> LayerRun:
+    own = model.layer(work.layer or 0)
+    mine = layer.mixer == own.mixer
+    part = attention if mine else _other_attention(work, attention, layer.mixer)
+    cross = None if layer.cross is None else _other_attention(work, attention, layer.cross)
+    return LayerRun(
+        layer=layer,
+        width=model.width,
         attention=part,
-        model_width=model.width,
-        ffn_width=layer.ffn.inner,
-        key_heads=dict(part.shapes)["H"] // part.heads.group,
-        new_keys=dict(part.shapes)["P"],
-        ffn_up=work.ffn_up if layer.ffn == own.ffn else ffn_up_of(layer),
-        times=run.count,
-        name=name,
+        ffn_up=work.ffn_up if _said(work, model) else ffn_up_of(layer),
+        cross=cross,
+        encoder_tokens=_tokens(work).queries if cross and work.phase == "prefill" else 0,
     )
 
 
-def _other_attention(work: Workload, attention: Part, layer: Layer) -> Part:
+def _said(work: Workload, model: ModelConfig) -> bool:
+    """Whether a user chose the first feed-forward layer; then it is for every kind of layer."""
+    return work.ffn_up != ffn_up_of(model.layer(work.layer or 0))
+
+
+def _tokens(work: Workload) -> Tokens:
+    shapes = dict(work.shapes)
+    return Tokens(
+        phase=work.phase, batch=shapes["B"], seq_len=shapes["P"], cached_len=work.cached_len
+    )
+
+
+def _other_attention(work: Workload, attention: Part, mixer: Mixer) -> Part:
     """The attention of another kind of layer, for the same tokens."""
     if work.heads.given:
         ranks = ", ".join(sorted(work.heads.given))
         text = f"{ranks}: given by hand for one kind of layer, and the model has others"
         raise SpecError(Problem(text, hint="scope=attention, or a single layer with scope=block"))
-    shapes = dict(attention.shapes)
-    tokens = Tokens(
-        phase=work.phase, batch=shapes["B"], seq_len=shapes["P"], cached_len=work.cached_len
-    )
-    found = attention_of(layer.mixer, tokens)
-    if found.cascade is None:
-        raise SpecError(f"{work.name}: no cascade ships for {layer.mixer.kind} layers")
-    heads = dict(found.shapes)["H"]
+    found = attention_of(mixer, _tokens(work))
+    heads = dict(found.shapes).get("H", 1)
     group = heads // (found.kv_heads or heads)
     return replace(
         attention,
@@ -93,17 +114,30 @@ def _other_attention(work: Workload, attention: Part, layer: Layer) -> Part:
     )
 
 
-def _refuse_unmodelled(work: Workload, layer: Layer) -> None:
-    missing = []
-    if not isinstance(layer.mixer, SoftmaxAttention):
-        missing.append(f"the projections of {layer.mixer.kind} layers")
-    if layer.cross is not None:
-        missing.append("attention to an encoder")
-    if not isinstance(layer.ffn, FeedForward):
-        missing.append("a mixture of experts" if layer.ffn else "a layer without feed-forward")
-    if missing:
-        text = f"{work.name}: scope '{work.scope}' does not have {', '.join(missing)} yet"
-        raise SpecError(Problem(text, hint="scope=attention simulates the attention of a layer"))
+def _names(layers: Sequence[Layer]) -> list[str]:
+    """What to put before the names of parts: in what layers differ; nothing if there is one."""
+    if len(layers) == 1:
+        return [""]
+    aspects = [[aspect(layer) for layer in layers] for aspect in _ASPECTS]
+    telling = [words for words in aspects if len(set(words)) > 1]
+    names = ["-".join(words) for words in zip(*telling, strict=True)] or ["layer"] * len(layers)
+    return [
+        f"{name}-{names[: at + 1].count(name)}." if names.count(name) > 1 else f"{name}."
+        for at, name in enumerate(names)
+    ]
+
+
+def _window(layer: Layer) -> str:
+    window = layer.mixer.window if isinstance(layer.mixer, SoftmaxAttention) else None
+    return "full" if window is None else f"window-{window}"
+
+
+_ASPECTS = (
+    lambda layer: "encoder" if layer.cross is None else "decoder",
+    lambda layer: layer.mixer.kind,
+    _window,
+    lambda layer: "sparse" if isinstance(layer.ffn, Experts) else "dense",
+)
 
 
 def layer_notes(work: Workload) -> tuple[str, ...]:
@@ -112,15 +146,48 @@ def layer_notes(work: Workload) -> tuple[str, ...]:
         return ()
     mixer = work.model.layer(work.layer).mixer
     alike = sum(run.count for run in work.model.runs if run.layer.mixer == mixer)
-    return (
+    alone = (
         f"attention of layer {work.layer} ({mixer.kind}) alone: {alike} of the model's"
-        f" {work.model.layer_count} layers have it",
+        f" {work.model.layer_count} layers have it"
     )
+    if isinstance(mixer, LatentAttention) and not unfolds(work.cascade, work.heads):
+        return (alone, "projections into and out of the latent are not counted")
+    return (alone,)
 
 
-def gate_notes(layer: Layer) -> tuple[str, ...]:
-    """A sentence where a gate's activation function is counted as another."""
-    ffn = layer.ffn
+def model_notes(work: Workload, model: ModelConfig) -> tuple[str, ...]:
+    """What the parts of a model's layers leave out or assume, in sentences."""
+    runs = _runs(work, model)
+    found = [note for run in runs for note in _layer_notes(work, run.layer)]
+    if work.scope == "model":
+        count = sum(run.count for run in runs)
+        if count == model.layer_count:
+            found.append(f"all {count} layers; embeddings and output head are not counted")
+        else:
+            found.append(
+                f"the {count} decoder layers, of {model.layer_count}: the encoder ran before;"
+                " embeddings and output head are not counted"
+            )
+    return tuple(dict.fromkeys(found))
+
+
+def _layer_notes(work: Workload, layer: Layer) -> Iterable[str]:
+    ffn, tokens = layer.ffn, _tokens(work)
+    usual = ffn_up_of(layer)
+    if ffn is not None and work.model is not None and _said(work, work.model):
+        yield f"the first feed-forward layer is '{work.ffn_up}', the model's is '{usual}'"
     if isinstance(ffn, FeedForward) and ffn.gated and ffn.function != "silu":
-        return (f"the gate's activation function, {ffn.function}, is counted as SiLU",)
-    return ()
+        yield f"the gate's activation function, {ffn.function}, is counted as SiLU"
+    if isinstance(ffn, FeedForward) and not ffn.gated and ffn.function not in _PLAIN:
+        yield f"the activation function, {ffn.function}, is counted as GELU"
+    if isinstance(ffn, Experts):
+        groups = spread(ffn, tokens.batch * tokens.seq_len)
+        touched = sum(count for _, count, _ in groups)
+        sizes = " or ".join(str(size) for _, _, size in groups)
+        yield (
+            f"tokens are spread evenly: {touched} of {ffn.experts} experts run, {sizes}"
+            f" token{'s' * (sizes != '1')} each; no others are read"
+        )
+    if layer.cross is not None:
+        cached = "" if work.phase == "prefill" else ", its keys and values in a cache"
+        yield f"the encoder's output is taken to be {tokens.keys} tokens long{cached}"

@@ -103,7 +103,7 @@ def model_layer(config: YamlNode, choice: Choice, ranks: Mapping[str, int]) -> M
         The configuration is wrong, there is no such layer, or nothing computes it.
     """
     model = read_config(config)
-    index = usual_layer(model) if choice.layer is None else choice.layer
+    index = usual_layer(model, choice.phase) if choice.layer is None else choice.layer
     if index >= model.layer_count:
         last = model.layer_count - 1
         raise choice.problem("layer", f"the model's layers are 0 to {last}, got {index}")

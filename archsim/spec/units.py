@@ -13,7 +13,7 @@ from math import isfinite
 from typing import Any
 
 from einsum_cascade.errors import nearest
-from einsum_cascade.yaml_schema import expected
+from einsum_cascade.yaml_schema import expected, shown
 from einsum_cascade.yaml_source import shorten
 
 # The few definitions a machine needs. pint's own list takes a tenth of a second to read.
@@ -91,10 +91,10 @@ def parse_quantity(value: Any, measure: Measure) -> Fraction:
     """
     wanted = f"expected {measure.what} such as '{measure.example}'"
     if isinstance(value, bool) or value is None or not isinstance(value, str | int | float):
-        raise expected(f"{wanted}, got {_shown(value)}")
+        raise expected(f"{wanted}, got {shown(value)}")
     if not isinstance(value, str):
         if isinstance(value, float) and not isfinite(value):
-            raise expected(f"{wanted}, got {_shown(value)}, which is not finite")
+            raise expected(f"{wanted}, got {shown(value)}, which is not finite")
         unit = measure.example.rpartition(" ")[2]
         raise expected(f"{wanted}, got a number without a unit", f"write '{value:g} {unit}'")
     text = value.strip()
@@ -123,13 +123,13 @@ def parse_number(value: Any, *, zero: bool = True) -> Fraction:
     if isinstance(value, str) and (found := _NUMBER.fullmatch(value.strip())):
         number = _number(found, wanted)
     elif isinstance(value, bool) or not isinstance(value, int | float):
-        raise expected(f"{wanted}, got {_shown(value)}")
+        raise expected(f"{wanted}, got {shown(value)}")
     elif not isfinite(value) or abs(value) > 10**_LARGEST_EXPONENT:
-        raise expected(f"{wanted}, got {_shown(value)}, which is no size for it")
+        raise expected(f"{wanted}, got {shown(value)}, which is no size for it")
     else:
         number = Fraction(repr(value))
     if number < 0 or (number == 0 and not zero):
-        raise expected(f"{wanted}, got {_shown(value)}")
+        raise expected(f"{wanted}, got {shown(value)}")
     return number
 
 
@@ -174,22 +174,6 @@ def _nearest_unit(unit: str) -> str:
     right = [w if w in "/*" else nearest(w, _SPELLINGS) or w for w in words]
     close = "".join(right)
     return f"did you mean '{close}'?" if close != unit else ""
-
-
-def _shown(value: Any) -> str:
-    match value:
-        case bool():
-            return str(value).lower()
-        case None:
-            return "nothing"
-        case str():
-            return f"'{shorten(value)}'"
-        case int() | float():
-            return shorten(str(value))
-        case dict():
-            return "a mapping"
-        case _:
-            return "a list"
 
 
 @cache

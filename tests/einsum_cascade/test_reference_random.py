@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pointwise import Refused, evaluate_pointwise
 from random_cascades import cascades
 
-from archsim.validation_inputs import random_inputs, random_parameters
+from archsim.validation_inputs import random_inputs, random_parameters, windowed_ranks
 from einsum_cascade import Cascade, EvaluationError
 from einsum_cascade.library import builtin_names
 from einsum_cascade.shapes import resolve_shapes
@@ -68,6 +68,8 @@ def test_builtin_cascades_mean_what_they_say(name: str) -> None:
             elif rank.family is None and rank.like is None:
                 most = 3 if rank.name in chosen else 5  # no more is selected than there is
                 given_shapes[rank.name] = rank.shape or int(rng.integers(2, most))
+        # Read at sums of others, each of at most 5.
+        given_shapes |= dict.fromkeys(windowed_ranks(program), 10)
         shapes = resolve_shapes(program, given_shapes)
         inputs = random_inputs(program, shapes, rng)
         parameters = random_parameters(program, {}, rng, shapes)

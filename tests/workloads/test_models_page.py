@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from model_cases import DEEPSEEK_V3, GEMMA2, GPT_OSS, LLAMA, MAMBA2, MINIMAX
 
+from archsim import Architecture
+from archsim.engine import usual_mapping
 from einsum_cascade.library import builtin_names, builtin_source
 from einsum_cascade.yaml_source import read_yaml
+from workloads import load
 from workloads.huggingface import READERS, read_config
 from workloads.models import (
     DecayAttention,
@@ -88,3 +94,69 @@ def test_a_row_of_the_table(name: str) -> None:
 def test_the_page_names_every_configuration_and_model() -> None:
     assert not [kind for kind in READERS if f"`{kind}`" not in PAGE]
     assert not [name for name in builtin_names("workloads") if f"`{name}`" not in PAGE]
+
+
+RECURRENT: dict[str, dict[str, Any]] = {
+    "lightning": MINIMAX,
+    "retention (RetNet)": {
+        "model_type": "retnet",
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "num_heads": 2,
+    },
+    "SSD (Mamba-2)": MAMBA2,
+    "S6 (Mamba)": {"model_type": "mamba", "hidden_size": 64, "num_hidden_layers": 2},
+}
+SOFTMAX: dict[str, dict[str, Any]] = {
+    "causal, MHA, GQA or MQA": LLAMA,
+    "with a window shorter than the keys": GEMMA2,
+    "with sinks and a window": GPT_OSS,
+    "with sinks": GPT_OSS | {"layer_types": ["full_attention"] * 24},
+    "latent (MLA)": DEEPSEEK_V3,
+    "encoder": {
+        "model_type": "vit",
+        "hidden_size": 64,
+        "intermediate_size": 64,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    },
+}
+
+
+def runs_by(folder: Path, fields: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """The cascade and the mapping of a model's usual layer in each phase, on FuseMax."""
+    path, found = folder / "config.json", {}
+    path.write_text(json.dumps(fields), encoding="utf-8")
+    machine = Architecture.load("fusemax")
+    for phase, lengths in {
+        "prefill": {"seq_len": 9999},
+        "chunked-prefill": {"seq_len": 9, "cached_len": 9999},
+        "decode": {"cached_len": 9999},
+    }.items():
+        work = load(str(path), phase=phase, **lengths)
+        found[phase] = (work.cascade, usual_mapping(work, machine).name)
+    return found
+
+
+def row(label: str) -> list[str]:
+    """The cells of a row behind its label."""
+    (line,) = (line for line in PAGE.splitlines() if line.startswith(f"| {label} |"))
+    return [cell.strip() for cell in line.strip("|").split("|")[1:]]
+
+
+@pytest.mark.parametrize("label", RECURRENT)
+def test_how_a_layer_with_a_state_runs(tmp_path: Path, label: str) -> None:
+    found = runs_by(tmp_path, RECURRENT[label])
+    assert all(cascade == mapping for cascade, mapping in found.values())
+    prefill, piece, decode = (found[p][0] for p in ("prefill", "chunked-prefill", "decode"))
+    assert row(label) == [f"`{prefill}`; `{piece}`", f"`{decode}`"]
+
+
+@pytest.mark.parametrize("label", SOFTMAX)
+def test_how_a_layer_with_keys_runs(tmp_path: Path, label: str) -> None:
+    """Every name in the row is a cascade or mapping that is run, in its phase."""
+    found = runs_by(tmp_path, SOFTMAX[label])
+    assert found["prefill"] == found["chunked-prefill"]
+    assert f"`{found['prefill'][1]}`" in row(label)[0]
+    for cell, phase in zip(row(label), ("prefill", "decode"), strict=True):
+        assert set(re.findall(r"`([^`]+)`", cell)) <= set(found[phase]), (cell, found)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from einsum_cascade import Cascade
@@ -49,6 +49,7 @@ def block(**fields: int | str) -> Block:
 sizes = st.integers(1, 5)
 
 
+@settings(deadline=None)
 @given(b=sizes, h=sizes, e=sizes, f=sizes, p=sizes, m=sizes, d=sizes, s=sizes)
 def test_the_parts_compute_a_block(
     b: int, h: int, e: int, f: int, p: int, m: int, d: int, s: int
@@ -150,3 +151,48 @@ def test_what_a_scope_needs(tmp_path: Path, text: str, said: str) -> None:
     path.write_text(f"workload: {{name: w, cascade: attention-1pass, {shapes}, {text}}}\n")
     with pytest.raises(SpecError, match=said):
         _ = load(path).parts
+
+
+@pytest.mark.parametrize("field", ["layers", "model_width", "ffn_width", "ffn_up"])
+def test_fields_of_layers_mean_nothing_to_attention_alone(field: str) -> None:
+    value = "linear-layer-gelu" if field == "ffn_up" else 3
+    with pytest.raises(SpecError, match=f"{field}: scope 'attention' runs attention alone"):
+        load("bert-base", **{field: value})
+    assert load("bert-base", **{field: value, "scope": "model"}) != load("bert-base")
+
+
+def test_layers_without_a_feed_forward_network_take_no_activation() -> None:
+    with pytest.raises(SpecError, match="the model's layers have no feed-forward network"):
+        load("mamba-2-2.7b", scope="block", ffn_up="linear-layer-relu")
+
+
+def test_another_activation_is_for_every_layer_of_a_model() -> None:
+    work = load("deepseek-v3", scope="model", ffn_up="linear-layer-relu", seq_len=8)
+    ups = {p.cascade for p in work.parts if p.name.endswith("-up")}
+    assert ups == {"linear-layer-relu"}
+    said = "the first feed-forward layer is 'linear-layer-relu', the model's is"
+    assert f"{said} 'linear-layer-swiglu'" in work.left_out
+    assert not any("the model's is" in n for n in load("deepseek-v3", scope="model").left_out)
+
+
+def test_a_model_that_changes_nothing_is_refused(tmp_path: Path) -> None:
+    for name in ("bert-base", "llama-3-8b"):
+        with pytest.raises(SpecError, match=f"model: '{name}' says all of it itself"):
+            load(name, model="xlm", batch=2)
+    # One that a file leaves something to has an effect.
+    path = tmp_path / "w.yaml"
+    path.write_text("workload: {name: w, seq_len: 7}\n")
+    assert load(path, model="xlm").shape("E") == 128
+    path.write_text("workload: {name: w, model: bert-base, seq_len: 7}\n")
+    assert load(path, model="xlm").shape("E") == 128
+
+
+def test_an_activation_without_a_cascade_counts_as_another(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(
+        '{"model_type": "t5", "d_model": 8, "d_kv": 4, "d_ff": 16, "num_heads": 2,'
+        ' "num_layers": 1, "feed_forward_proj": "gelu_new"}'
+    )
+    work = load(path, scope="block", seq_len=4)
+    assert "linear-layer-gelu" in [part.cascade for part in work.parts]
+    assert "the activation function, gelu_new, is counted as GELU" in work.left_out

@@ -194,3 +194,10 @@ def test_names_that_mean_nothing() -> None:
         load("bert")
     with pytest.raises(SpecError, match="no such file"):
         load("./bert")
+
+
+def test_a_field_that_is_called_as_pydantic_calls_keys(tmp_path: Path) -> None:
+    path = tmp_path / "w.yaml"
+    path.write_text("workload: {name: w, '[key]': 3}\n")
+    with pytest.raises(SpecError, match=r"unknown field '\[key\]'"):
+        load(path)

@@ -92,7 +92,7 @@ def selective_scan(
         Shared by all channels.
     BD, DS : array, shape (..., C)
     """
-    state = np.zeros(A.shape)
+    state = np.zeros((*U.shape[:-2], *A.shape[-2:]))
     rows = []
     for t in range(U.shape[-2]):
         delta = _softplus(DT[..., t, :] + BD)

@@ -1,0 +1,115 @@
+"""Every shipped model, and every family that is read, on FuseMax in each phase and scope."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import pytest
+from model_cases import PUBLISHED
+
+from archsim import Architecture, Mapping, Result, simulate
+from archsim.analytical import evaluate_mapping
+from einsum_cascade.ir import Program
+from einsum_cascade.library import builtin_names
+from workloads import Workload, load
+
+PHASES: dict[str, dict[str, int]] = {
+    "prefill": {},
+    "decode": {"cached_len": 4095},
+    "chunked-prefill": {"cached_len": 2048, "seq_len": 512},
+}
+SCOPES = ("attention", "block", "model")
+OTHERS: tuple[dict[str, Any], ...] = (
+    {"model_type": "retnet", "hidden_size": 2048, "num_hidden_layers": 24, "num_heads": 8},
+    {
+        "model_type": "bert",
+        "hidden_size": 768,
+        "intermediate_size": 3072,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "is_decoder": True,
+        "add_cross_attention": True,
+    },
+)
+FAMILIES: dict[str, dict[str, Any]] = {case.name: case.fields for case in PUBLISHED}
+FAMILIES |= {f"a {fields['model_type']}": fields for fields in OTHERS}
+
+
+@cache
+def fusemax() -> Architecture:
+    return Architecture.load("fusemax")
+
+
+def run_all(work: dict[str, Workload]) -> dict[str, Result]:
+    """Each scope; a part that several of them have is simulated once."""
+    known: dict[object, Result] = {}
+
+    def evaluate(
+        program: Program,
+        mapping: Mapping,
+        architecture: Architecture,
+        shapes: dict[str, int],
+        *,
+        workload: str = "",
+    ) -> Result:
+        key = (program.name, mapping.name, tuple(sorted(shapes.items())))
+        if key not in known:
+            known[key] = evaluate_mapping(program, mapping, architecture, shapes, workload=workload)
+        return known[key]
+
+    return {scope: simulate(w, fusemax(), evaluate=evaluate) for scope, w in work.items()}
+
+
+def check(work: dict[str, Workload]) -> None:
+    found = run_all(work)
+    for result in found.values():
+        assert isfinite(result.latency_s)
+        assert 0 < result.bounds.compute_s <= result.latency_s
+        assert result.bounds.traffic_bytes <= result.traffic[0].total_bytes
+    assert found["attention"].latency_s < found["block"].latency_s <= found["model"].latency_s
+    parts = zip(work["model"].parts, found["model"].parts, strict=True)
+    total = 0.0
+    for part, use in parts:
+        assert (part.name, part.times) == (use.name, use.times)
+        total += use.times * use.result.latency_s
+        shape = dict(part.shapes)
+        if "J" in shape:
+            products = 2 if part.cascade == "linear-layer-swiglu" else 1
+            macs = sum(dict(e.operations).get("mac", 0) for e in use.result.einsums)
+            assert macs == products * shape["N"] * shape["D"] * shape["J"], part.name
+    assert found["model"].latency_s == pytest.approx(total)
+
+
+@pytest.mark.parametrize("name", builtin_names("workloads"))
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_shipped_model_runs(name: str, phase: str) -> None:
+    check({s: load(name, scope=s, phase=phase, **PHASES[phase]) for s in SCOPES})
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("phase", PHASES)
+def test_every_family_that_is_read_runs(tmp_path: Path, name: str, phase: str) -> None:
+    """Lengths that no tile divides."""
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(FAMILIES[name]), encoding="utf-8")
+    lengths = {
+        "prefill": {"seq_len": 300},
+        "decode": {"cached_len": 300},
+        "chunked-prefill": {"cached_len": 300, "seq_len": 50},
+    }[phase]
+    check({s: load(str(path), scope=s, phase=phase, **lengths) for s in SCOPES})
+
+
+def test_every_family_that_is_read_is_among_them() -> None:
+    from workloads.huggingface import READERS
+
+    read = {fields["model_type"] for fields in FAMILIES.values()}
+    shipped = (load(name).model for name in builtin_names("workloads"))
+    read |= {model.family for model in shipped if model is not None}
+    # Other names of the same fields.
+    same = {"gemma3": "gemma3_text", "minimax_m1": "minimax_text_01", "minimax": "minimax_text_01"}
+    assert {same.get(family, family) for family in READERS} <= read

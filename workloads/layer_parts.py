@@ -1,0 +1,240 @@
+"""What one layer of a model runs: its mixer between projections, its feed-forward network.
+
+Widths are those of ``models``; N tokens are B sequences of P. Normalisations, biases, residual
+sums, rotary embeddings, and products with a gate are no parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+from einsum_cascade import Cascade
+from einsum_cascade.errors import Problem, SpecError
+
+from .models import (
+    DecayAttention,
+    Experts,
+    FeedForward,
+    LatentAttention,
+    Layer,
+    Mixer,
+    SelectiveScan,
+    SoftmaxAttention,
+    StateSpaceDual,
+)
+from .part import Part, linear
+from .shared_heads import SharedHeads, bounded
+
+CONVOLUTION = "depthwise-convolution"
+_HEAD_RANKS = ("B", "H", "E", "F", "P", "M")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerRun:
+    """A layer, and for what it is run."""
+
+    layer: Layer
+    width: int
+    """Of the residual stream."""
+    attention: Part
+    """Its mixer, with the shapes of the tokens computed."""
+    ffn_up: str
+    """The cascade of a feed-forward network's first products."""
+    cross: Part | None = None
+    """Attention to an encoder's output, where the layer has it."""
+    encoder_tokens: int = 0
+    """Tokens a sequence whose keys and values that attention projects now."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all sequences: N."""
+        shapes = dict(self.attention.shapes)
+        return shapes["B"] * shapes["P"]
+
+    def parts(self) -> tuple[Part, ...]:
+        """The parts of the layer in the order they run.
+
+        Raises
+        ------
+        SpecError
+            A rank that the projections follow was given by hand.
+        """
+        mixer = self.layer.mixer
+        return tuple(
+            part
+            for found in (_BY_MIXER[type(mixer)](self, mixer), self._cross(), self._feed_forward())
+            for part in found
+            if dict(part.shapes).get("N") != 0
+        )
+
+    def _cross(self) -> Iterator[Part]:
+        if self.cross is None:
+            return
+        heads = dict(self.cross.shapes)["H"] // self.cross.heads.group
+        parts = around_heads(self.cross, self.width, heads, self.encoder_tokens)
+        yield from (replace(part, name=f"cross-{part.name}") for part in parts)
+
+    def _feed_forward(self) -> Iterator[Part]:
+        ffn = self.layer.ffn
+        if isinstance(ffn, FeedForward):
+            yield from self._products("ffn", self.tokens, ffn.inner)
+        elif isinstance(ffn, Experts):
+            yield linear("router", self.tokens, self.width, ffn.experts)
+            if ffn.shared_inner:
+                yield from self._products("shared-expert", self.tokens, ffn.shared_inner)
+            for name, count, tokens in spread(ffn, self.tokens):
+                yield from self._products(name, tokens, ffn.inner, count)
+
+    def _products(self, name: str, tokens: int, inner: int, times: int = 1) -> Iterator[Part]:
+        up, width = self.ffn_up, self.width
+        yield linear(f"{name}-up", tokens, width, inner, cascade=up, times=times)
+        yield linear(f"{name}-down", tokens, inner, width, times=times)
+
+
+def spread(ffn: Experts, tokens: int) -> tuple[tuple[str, int, int], ...]:
+    """Names, numbers of experts, and tokens of each, if a router spreads tokens evenly.
+
+    Tokens times ``per_token`` assignments go to as many experts as there are, or as
+    assignments; where they do not divide, some experts have one more.
+    """
+    each, more = divmod(tokens * ffn.per_token, ffn.experts)
+    found = (("fuller-expert", more, each + 1), ("expert", ffn.experts - more, each))
+    some = [(name, count, size) for name, count, size in found if count and size]
+    return (("expert", *some[0][1:]),) if len(some) == 1 else tuple(some)
+
+
+def around_heads(
+    attention: Part, width: int, key_heads: int | None = None, new_keys: int | None = None
+) -> tuple[Part, ...]:
+    """Attention of heads between the four projections of its stream.
+
+    Parameters
+    ----------
+    attention : Part
+        With shapes of B, H, E, F, P and M.
+    width : int
+        Of the residual stream.
+    key_heads, new_keys : int, optional
+        Heads of keys and values (as many as of queries), and keys a sequence that are
+        projected here (all M).
+    """
+    b, h, e, f, p, m = (dict(attention.shapes)[rank] for rank in _HEAD_RANKS)
+    keys = b * (m if new_keys is None else new_keys)
+    groups = h if key_heads is None else key_heads
+    found = (
+        linear("query-projection", b * p, width, h * e),
+        linear("key-projection", keys, width, groups * e),
+        linear("value-projection", keys, width, groups * f),
+        attention,
+        linear("output-projection", b * p, h * f, width),
+    )
+    return tuple(part for part in found if dict(part.shapes).get("N") != 0)
+
+
+def _softmax(run: LayerRun, _: SoftmaxAttention) -> Iterator[Part]:
+    shapes = dict(run.attention.shapes)
+    heads = shapes["H"] // run.attention.heads.group
+    yield from around_heads(run.attention, run.width, heads, shapes["P"])
+
+
+def _latent(run: LayerRun, a: LatentAttention) -> Iterator[Part]:
+    _refuse_by_hand(run, a.kind)
+    n, queries = run.tokens, a.heads * (a.nope_width + a.rope_width)
+    if a.q_rank is None:
+        yield linear("query-projection", n, run.width, queries)
+    else:
+        yield linear("query-down-projection", n, run.width, a.q_rank)
+        yield linear("query-up-projection", n, a.q_rank, queries)
+    yield linear("latent-projection", n, run.width, a.kv_rank + a.rope_width)
+    before, after = _unfolding(run, a)
+    yield from before
+    yield run.attention
+    yield from after
+    yield linear("output-projection", n, a.heads * a.v_width, run.width)
+
+
+def unfolds(cascade: str, heads: SharedHeads) -> bool:
+    """Whether a cascade computes on the latent, and unfolds it itself."""
+    return heads.variant([rank.name for rank in Cascade.load(cascade).program.ranks]) is not None
+
+
+def _unfolding(run: LayerRun, a: LatentAttention) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
+    """What unfolds keys and values, before and after attention; nothing if attention does."""
+    if unfolds(run.attention.cascade, run.attention.heads):
+        return (), ()
+    shapes = dict(run.attention.shapes)
+    if shapes["E"] == a.kv_rank + a.rope_width and shapes["F"] == a.kv_rank:
+        # Absorbed: each head's queries go into the latent, its results come out of it.
+        absorb = linear("query-absorption", run.tokens, a.nope_width, a.kv_rank, times=a.heads)
+        unfold = linear("value-unfolding", run.tokens, a.kv_rank, a.v_width, times=a.heads)
+        return (absorb,), (unfold,)
+    # The cache holds latents: those of earlier tokens are unfolded again.
+    keys = shapes["B"] * shapes["M"]
+    return (
+        linear("key-unfolding", keys, a.kv_rank, a.heads * a.nope_width),
+        linear("value-unfolding", keys, a.kv_rank, a.heads * a.v_width),
+    ), ()
+
+
+def _decay(run: LayerRun, a: DecayAttention) -> Iterator[Part]:
+    _refuse_by_hand(run, a.kind)
+    n, values = run.tokens, a.heads * a.v_width
+    for name in ("query", "key"):
+        yield linear(f"{name}-projection", n, run.width, a.heads * a.qk_width)
+    yield linear("value-projection", n, run.width, values)
+    if a.gated:
+        yield linear("gate-projection", n, run.width, values)
+    yield run.attention
+    yield linear("output-projection", n, values, run.width)
+
+
+def _dual(run: LayerRun, a: StateSpaceDual) -> Iterator[Part]:
+    _refuse_by_hand(run, a.kind)
+    n = run.tokens
+    yield linear("input-projection", n, run.width, a.inner + a.convolved + a.heads)
+    yield _convolution(run, a.convolved, a.conv_width)
+    yield run.attention
+    yield linear("output-projection", n, a.inner, run.width)
+
+
+def _scan(run: LayerRun, a: SelectiveScan) -> Iterator[Part]:
+    _refuse_by_hand(run, a.kind)
+    n = run.tokens
+    yield linear("input-projection", n, run.width, 2 * a.inner)
+    yield _convolution(run, a.inner, a.conv_width)
+    yield linear("selection-projection", n, a.inner, a.dt_rank + 2 * a.state)
+    yield linear("step-projection", n, a.dt_rank, a.inner)
+    yield run.attention
+    yield linear("output-projection", n, a.inner, run.width)
+
+
+def _convolution(run: LayerRun, channels: int, taps: int) -> Part:
+    """The tokens computed, and the taps before them: of a cache, or zeros."""
+    shapes = dict(run.attention.shapes)
+    b, p = shapes["B"], shapes["P"]
+    sizes = (("B", b), ("C", channels), ("M", bounded("M", p + taps - 1)), ("P", p), ("T", taps))
+    return Part(name="convolution", cascade=CONVOLUTION, shapes=sizes)
+
+
+def _refuse_by_hand(run: LayerRun, kind: str) -> None:
+    """Projections follow the model, and a width given by hand would not go with them."""
+    given = sorted(set(run.attention.heads.given) - {"B", "P", "M"})
+    if given:
+        text = (
+            f"{', '.join(given)}: given by hand, and projections of {kind} layers are the model's"
+        )
+        raise SpecError(Problem(text, hint="change config, or take scope=attention"))
+
+
+_BY_MIXER: Mapping[type[Mixer], Callable[[LayerRun, Any], Iterator[Part]]] = MappingProxyType(
+    {
+        SoftmaxAttention: _softmax,
+        LatentAttention: _latent,
+        DecayAttention: _decay,
+        StateSpaceDual: _dual,
+        SelectiveScan: _scan,
+    }
+)

@@ -1,0 +1,91 @@
+"""A part of a workload: a cascade on shapes of its own, so and so often."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from einsum_cascade.errors import Problem, SpecError, did_you_mean
+from einsum_cascade.ir import Program
+from einsum_cascade.source import Span
+
+from .omissions import Omission
+from .shared_heads import GROUPS, SHARING, SharedHeads, bounded
+
+LINEAR = "linear-layer"
+"""The cascade of a projection: ranks N tokens, D features, J projected features."""
+
+Shapes = tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A cascade, its shapes in elements by rank, and how often it runs."""
+
+    name: str
+    cascade: str
+    """A built-in name or a file."""
+    shapes: Shapes
+    times: int = 1
+    stated: tuple[tuple[str, Span], ...] = field(default=(), compare=False, repr=False)
+    """Ranks given for this cascade, and where: it must have them."""
+    heads: SharedHeads = field(default=SharedHeads())
+    """How query heads share keys and values."""
+    notes: tuple[str, ...] = ()
+    """What any cascade leaves out of the part, in sentences."""
+    omissions: tuple[Omission, ...] = ()
+    """What other cascades than its own may leave out."""
+    stand_ins: tuple[str, ...] = ()
+    """Cascades that compute the part on the same shapes, but for their omissions."""
+    unless_given: tuple[tuple[str, int], ...] = ()
+    """Parameters of other cascades than its own, in elements."""
+
+    def shapes_for(self, ranks: Collection[str]) -> dict[str, int]:
+        """The shapes of those ranks of a cascade that are given here.
+
+        H are query heads and P query tokens. Where heads share keys and values and the
+        cascade has no rank for it, they are rows of one head: see ``shared_heads``.
+
+        Raises
+        ------
+        SpecError
+            A rank that was given for the cascade is none of ``ranks``.
+        """
+        problems = [
+            Problem(
+                f"cascade '{self.cascade}' has no rank '{rank}'", span, did_you_mean(rank, ranks)
+            )
+            for rank, span in self.stated
+            if rank not in ranks and not (rank == "H" and {GROUPS, SHARING} <= {*ranks})
+        ]
+        if problems:
+            raise SpecError(problems)
+        shapes = self.heads.shapes(dict(self.unless_given) | dict(self.shapes), ranks)
+        return {rank: size for rank, size in shapes.items() if rank in ranks}
+
+    def folded_for(self, ranks: Collection[str]) -> int:
+        """How many query heads become rows of one head in a cascade of those ranks."""
+        return self.heads.folded(ranks)
+
+    def notes_for(self, ranks: Collection[str]) -> tuple[str, ...]:
+        """What is left out and how shared heads are computed, in sentences."""
+        return (*self.notes, *self.heads.notes(dict(self.shapes), ranks))
+
+    def left_out_by(self, program: Program) -> tuple[str, ...]:
+        """What a cascade leaves out of this part, in sentences."""
+        return tuple(o.note for o in self.omissions if o.in_program(program))
+
+
+def linear(
+    name: str, tokens: int, features: int, projected: int, *, cascade: str = LINEAR, times: int = 1
+) -> Part:
+    """A matrix of ``features`` by ``projected`` weights, met by so many tokens.
+
+    Raises
+    ------
+    SpecError
+        There are more tokens than anything may have.
+    """
+    sizes = (("D", features), ("J", projected), ("N", tokens))
+    shapes = tuple((rank, bounded(rank, size)) for rank, size in sizes)
+    return Part(name=name, cascade=cascade, shapes=shapes, times=times)

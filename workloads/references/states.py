@@ -1,0 +1,154 @@
+"""Recurrences from a state on: of one token (decode), and of several (a chunk of a prefill).
+
+Shapes are in the cascade's index order with any parallel ranks in front (``...``). ``SI`` is
+the state before the first token, ``SO`` that after the last. All go token by token.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+
+def _sigmoid(x: Array) -> Array:
+    return np.asarray(1 / (1 + np.exp(-x)))
+
+
+def lightning_attention_step(
+    Q: Array, K: Array, V: Array, SI: Array, lam: float | Array
+) -> dict[str, Array]:
+    """One token: ``S = lam S + k v^T``, ``o = q S`` (arXiv 2405.17381).
+
+    Parameters
+    ----------
+    Q, K, V : array
+        Shapes (..., E), (..., E) and (..., F).
+    SI : array, shape (..., E, F)
+    """
+    state = lam * SI + K[..., :, None] * V[..., None, :]
+    return {"O": np.einsum("...e,...ef->...f", Q, state), "SO": state}
+
+
+def lightning_attention_resumed(
+    Q: Array, K: Array, V: Array, SI: Array, lam: float | Array
+) -> dict[str, Array]:
+    """``lightning_attention_step`` for every position of Q, K and V of shapes (..., P, .)."""
+    state, rows = SI, []
+    for t in range(Q.shape[-2]):
+        found = lightning_attention_step(Q[..., t, :], K[..., t, :], V[..., t, :], state, lam)
+        state = found["SO"]
+        rows.append(found["O"])
+    return {"O": np.stack(rows, axis=-2), "SO": state}
+
+
+def _retention_decays(heads: int) -> Array:
+    return np.array([1 - 2.0 ** (-5 - h) for h in range(heads)])[:, None, None]
+
+
+def retention_step(Q: Array, K: Array, V: Array, SI: Array) -> dict[str, Array]:
+    """``lightning_attention_step`` with RetNet's decays, ``1 - 2^(-5-h)`` (arXiv 2307.08621).
+
+    Shapes (..., H, E), (..., H, E), (..., H, F) and (..., H, E, F): the heads are a rank.
+    """
+    return lightning_attention_step(Q, K, V, SI, _retention_decays(SI.shape[-3]))
+
+
+def retention_resumed(Q: Array, K: Array, V: Array, SI: Array) -> dict[str, Array]:
+    """``retention_step`` for every position of Q, K and V of shapes (..., H, P, .)."""
+    return lightning_attention_resumed(Q, K, V, SI, _retention_decays(SI.shape[-3]))
+
+
+def state_space_dual_step(
+    X: Array, A: Array, BT: Array, CT: Array, SI: Array, S: int
+) -> dict[str, Array]:
+    """One token of Mamba-2 (arXiv 2405.21060): ``h = exp(a) h + B^T x``, ``y = C h``.
+
+    Parameters
+    ----------
+    X, A : array, shapes (..., H, F) and (..., H)
+    BT, CT : array, shape (..., G, N)
+        Head h has those of group ``h // S``.
+    SI : array, shape (..., H, N, F)
+    S : int
+        Heads of a group.
+    """
+    of = np.arange(X.shape[-2]) // S
+    b, c = BT[..., of, :], CT[..., of, :]
+    state = np.exp(A)[..., None, None] * SI + b[..., :, None] * X[..., None, :]
+    return {"Y": (c[..., :, None] * state).sum(axis=-2), "SO": state}
+
+
+def state_space_dual_resumed(
+    X: Array, A: Array, BT: Array, CT: Array, SI: Array
+) -> dict[str, Array]:
+    """One head of Mamba-2 over all positions of X (..., P, F), A (..., P), BT and CT."""
+    state, rows = SI, []
+    for t in range(X.shape[-2]):
+        decay = np.exp(A[..., t])[..., None, None]
+        state = decay * state + BT[..., t, :, None] * X[..., t, None, :]
+        rows.append((CT[..., t, :, None] * state).sum(axis=-2))
+    return {"Y": np.stack(rows, axis=-2), "SO": state}
+
+
+def selective_scan_step(
+    U: Array,
+    DT: Array,
+    BD: Array,
+    A: Array,
+    BT: Array,
+    CT: Array,
+    DS: Array,
+    Z: Array,
+    SI: Array,
+) -> dict[str, Array]:
+    """One token of Mamba's S6 (arXiv 2312.00752), as ``selective_scan`` of ``recurrent``.
+
+    Parameters
+    ----------
+    U, DT, BD, DS, Z : array, shape (..., C)
+    A, SI : array, shape (..., C, N)
+    BT, CT : array, shape (..., N)
+    """
+    delta = np.logaddexp(0, DT + BD)
+    state = np.exp(delta[..., None] * A) * SI + (delta * U)[..., None] * BT[..., None, :]
+    y = (state * CT[..., None, :]).sum(axis=-1) + DS * U
+    return {"O": y * Z * _sigmoid(Z), "SO": state}
+
+
+def selective_scan_resumed(
+    U: Array,
+    DT: Array,
+    BD: Array,
+    A: Array,
+    BT: Array,
+    CT: Array,
+    DS: Array,
+    Z: Array,
+    SI: Array,
+) -> dict[str, Array]:
+    """``selective_scan_step`` for every position of U, DT, Z (..., P, C), BT, CT (..., P, N)."""
+    state, rows = SI, []
+    for t in range(U.shape[-2]):
+        u, dt, b, c, z = (x[..., t, :] for x in (U, DT, BT, CT, Z))
+        found = selective_scan_step(u, dt, BD, A, b, c, DS, z, state)
+        state = found["SO"]
+        rows.append(found["O"])
+    return {"O": np.stack(rows, axis=-2), "SO": state}
+
+
+def depthwise_convolution(X: Array, W: Array, P: int) -> dict[str, Array]:
+    """A causal convolution of each channel, then SiLU: ``silu(sum_t X[p + t] W[t])``.
+
+    Parameters
+    ----------
+    X : array, shape (..., M, C)
+        T - 1 tokens of before, then P that are computed.
+    W : array, shape (..., T, C)
+    P : int
+    """
+    taps = W.shape[-2]
+    rows = [(X[..., p : p + taps, :] * W).sum(axis=-2) for p in range(P)]
+    y = np.stack(rows, axis=-2)
+    return {"Y": y * _sigmoid(y)}
