@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from . import ir
 from .analysis_report import Barrier, Grain, PassAnalysis, RankPasses, TensorPasses
 from .errors import CascadeError
-from .passes_forms import nodes_of
 from .passes_levels import Constraint, Level, grouped
+from .passes_nodes import nodes_of
 from .passes_touch import Order, Pair, Touching
 from .passes_words import explain
 from .scalar import operator_problems

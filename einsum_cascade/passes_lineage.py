@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from .passes_forms import Families, Form, Node, Read
+from .passes_forms import Families, Form
+from .passes_nodes import Node, Read
 
 Place = tuple[str, int]
 """A tensor and one of its dimensions: the fibers along it."""

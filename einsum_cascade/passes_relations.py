@@ -9,13 +9,15 @@ reader needs *every* ``u``. Relations are composed along reads until nothing new
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from .passes_forms import Families, Form, Node, Read
+from .passes_forms import Families, Form
+from .passes_nodes import Node, Read
 
 BOUNDED = 1e9
 MAX_STATES = 24
@@ -150,17 +152,49 @@ def _against(at: Form, w: str, to: Form, v: str) -> Interval | None:
 
 
 def closed(known: dict[tuple[str, str], Interval], node: Node, families: Families) -> State:
-    """Add what the make-up of families implies, and where the chain meets new ranks.
-
-    Masks add nothing: they shorten a fiber, the same for all that traverses it.
-    """
+    """Add what masks and the make-up of families imply, and where the chain meets new ranks."""
     found = dict(known)
     tied = {u for u, v in known if v not in (START, STOP) and not u.startswith(SINCE)}
     for u in tied:
         for v in node.variables:
             found.setdefault((SINCE + u, v), EQUAL)
     _families(found, node, families)
+    if node.masks:
+        _masked(found, node, families)
     return tuple(sorted((k, i) for k, i in found.items() if not i.everything))
+
+
+def _masked(found: dict[tuple[str, str], Interval], node: Node, families: Families) -> None:
+    """A source coordinate tied to one side of ``m <= p`` is tied to the other from there on.
+
+    True of every point a mask lets through, so of every chain of reads over this node. The
+    orders may follow from one another (``m <= p and p <= q``), hence once for each.
+    """
+    _alike_families(found, node, families)
+    for _ in node.masks:
+        for mask in node.masks:
+            for u in {u for u, _ in found if not u.startswith(SINCE)}:
+                _tie(found, (u, mask.first), Interval(-math.inf, -mask.gap), mask.second)
+                _tie(found, (u, mask.second), Interval(mask.gap, math.inf), mask.first)
+    _families(found, node, families)
+
+
+def _tie(
+    found: dict[tuple[str, str], Interval], known: tuple[str, str], step: Interval, v: str
+) -> None:
+    """Go on from a known relation by one step to ``v``."""
+    if known in found and not (new := found[known].then(step)).everything:
+        old = found.get((known[0], v))
+        found[known[0], v] = new if old is None else old.meet(new)
+
+
+def _alike_families(found: dict[tuple[str, str], Interval], node: Node, families: Families) -> None:
+    """Two families whose members are equal, one by one, stand at the same position."""
+    for (whole, members), (other, others) in itertools.product(families.members, repeat=2):
+        pairs = tuple(zip(members, others, strict=False))
+        alike = other in node.variables and len(members) == len(others) > 0
+        if alike and all(found.get(pair) == EQUAL for pair in pairs):
+            found.setdefault((whole, other), EQUAL)
 
 
 def _families(found: dict[tuple[str, str], Interval], node: Node, families: Families) -> None:

@@ -9,8 +9,9 @@ from enum import Enum
 from functools import cached_property
 
 from . import ir
-from .passes_forms import Families, Node
+from .passes_forms import Families
 from .passes_lineage import Lineages
+from .passes_nodes import Node
 from .passes_relations import SINCE, Dependences, Interval, Step, dependences_of, relation
 
 
