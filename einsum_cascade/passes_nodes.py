@@ -41,6 +41,12 @@ class Node:
     masks: tuple[Before, ...] = ()
     compared: tuple[Compared, ...] = ()
 
+    def same_as(self, variable: str) -> tuple[str, ...]:
+        """Variables the mask holds equal to ``variable``, itself first."""
+        orders = {(m.first, m.second) for m in self.masks}
+        equal = (b for a, b in orders if a == variable and (b, a) in orders)
+        return (variable, *sorted(equal))
+
 
 def nodes_of(program: ir.Program) -> tuple[Node, ...]:
     """Every statement of a program as nodes, init first, picks before their Einsum."""

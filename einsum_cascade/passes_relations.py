@@ -13,7 +13,7 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from .passes_forms import Families, Form
@@ -80,6 +80,15 @@ START, STOP = "#start", "#stop"
 SINCE = "since "
 """Before a source coordinate: the values other variables had when a chain of reads that
 still knew this coordinate first came to them."""
+
+
+def since(u: str, v: str) -> str:
+    """What stands for the value ``v`` had when a chain first came to it that knew ``u``.
+
+    Of a ``v`` that is not itself a position along the fiber of ``u``.
+    """
+    return f"{SINCE}{u}: {v}"
+
 
 State = tuple[tuple[tuple[str, str], Interval], ...]
 """What is known of pairs (source variable, reader variable), sorted; absent: nothing."""
@@ -151,16 +160,21 @@ def _against(at: Form, w: str, to: Form, v: str) -> Interval | None:
 # ------------------------------------------------------------------ inside a node
 
 
-def closed(known: dict[tuple[str, str], Interval], node: Node, families: Families) -> State:
+def closed(
+    known: dict[tuple[str, str], Interval], node: Node, families: Families, hopeful: bool = False
+) -> State:
     """Add what masks and the make-up of families imply, and where the chain meets new ranks."""
     found = dict(known)
     tied = {u for u, v in known if v not in (START, STOP) and not u.startswith(SINCE)}
     for u in tied:
         for v in node.variables:
-            found.setdefault((SINCE + u, v), EQUAL)
+            if (u, v) not in known:
+                found.setdefault((since(u, v), v), EQUAL)
     _families(found, node, families)
     if node.masks:
         _masked(found, node, families)
+    if hopeful:
+        _hoped(found, node)
     return tuple(sorted((k, i) for k, i in found.items() if not i.everything))
 
 
@@ -177,6 +191,19 @@ def _masked(found: dict[tuple[str, str], Interval], node: Node, families: Famili
                 _tie(found, (u, mask.first), Interval(-math.inf, -mask.gap), mask.second)
                 _tie(found, (u, mask.second), Interval(mask.gap, math.inf), mask.first)
     _families(found, node, families)
+
+
+def _hoped(found: dict[tuple[str, str], Interval], node: Node) -> None:
+    """The most a mask can say that no order follows from: what it compares is close together.
+
+    Not where the other position belongs to the source too: then the mask bounds the fiber.
+    """
+    for c in node.compared:
+        for one, other in ((c.one, c.other), (c.other, c.one)):
+            tied = {u for u, v in found if v == other and not u.startswith(SINCE)}
+            for u in {u for u, v in found if v == one and not u.startswith(SINCE)}:
+                if not tied - {u}:
+                    _tie(found, (u, one), Interval(-BOUNDED, BOUNDED, c.sign), other)
 
 
 def _tie(
@@ -259,6 +286,8 @@ class Dependences:
     nodes: tuple[Node, ...]
     families: Families
     edges: tuple[Edge, ...]
+    hopeful: bool = False
+    """Take from masks the most they can say, right or wrong: a bound on what was missed."""
 
     @cached_property
     def node_of(self) -> dict[str, Node]:
@@ -269,16 +298,30 @@ class Dependences:
     def _leaving(self) -> dict[str, tuple[Edge, ...]]:
         return {n.name: tuple(e for e in self.edges if e.writer == n.name) for n in self.nodes}
 
-    def reached(self, source: Node) -> dict[str, tuple[Step, ...]]:
+    @cached_property
+    def reached(self) -> dict[str, dict[str, tuple[Step, ...]]]:
+        """Per node, what depends on it."""
+        return {n.name: self._reached(n) for n in self.nodes}
+
+    @cached_property
+    def hoped(self) -> Dependences:
+        """The same with the most that masks can say; itself where that is nothing new."""
+        if not any(n.compared for n in self.nodes):
+            return self
+        return replace(self, hopeful=True)
+
+    def _reached(self, source: Node) -> dict[str, tuple[Step, ...]]:
         """Every node that depends on ``source``, with the states it may be in."""
-        start = closed({(v, v): EQUAL for v in source.variables}, source, self.families)
+        start = closed(
+            {(v, v): EQUAL for v in source.variables}, source, self.families, self.hopeful
+        )
         steps: dict[str, list[Step]] = {}
         queue = deque([Step(source.name, start, None)])
         while queue:
             step = queue.popleft()
             for edge in self._leaving[step.node]:
                 reader = self.node_of[edge.reader]
-                state = closed(_carried(step.state, edge), reader, self.families)
+                state = closed(_carried(step.state, edge), reader, self.families, self.hopeful)
                 _visit(steps.setdefault(edge.reader, []), queue, Step(edge.reader, state, step))
         return {name: tuple(found) for name, found in steps.items()}
 
