@@ -9,8 +9,9 @@ ranks that are declared alike share the symbol of the one the others are like.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from . import ir
@@ -274,7 +275,7 @@ class _Space:
                 group.extend(more)
                 left = [a for a in left if a not in more]
             mine = [i for i in self.inequalities if self._used(i) & {a.symbol for a in group}]
-            total *= _group(group, mine)
+            total *= _group(tuple(group), tuple(mine))
         return total
 
     def _used(self, inequality: Any) -> set[Any]:
@@ -349,7 +350,9 @@ def _folded(
     return axes, (*inequalities, place - whole.size + 1)
 
 
-def _group(axes: list[_Axis], inequalities: list[Any]) -> Any:
+@lru_cache(maxsize=512)
+def _group(axes: tuple[_Axis, ...], inequalities: tuple[Any, ...]) -> Any:
+    """Points of connected axes; the Einsums of a cascade often share their masks."""
     if not inequalities:
         return axes[0].total
     if len(axes) == 2:
@@ -362,7 +365,7 @@ def _group(axes: list[_Axis], inequalities: list[Any]) -> Any:
     return _summed(axes, inequalities)
 
 
-def _digits(x: _Axis, y: _Axis, inequalities: list[Any]) -> Any:
+def _digits(x: _Axis, y: _Axis, inequalities: tuple[Any, ...]) -> Any:
     """Points with ``x * Y + y < end``, which count up to ``X * Y`` like a number's digits."""
     import sympy
 
@@ -374,7 +377,7 @@ def _digits(x: _Axis, y: _Axis, inequalities: list[Any]) -> Any:
     return sympy.Min(sympy.Max(end, 0), x.size * y.size)
 
 
-def _limits(axis: _Axis, inequalities: list[Any]) -> tuple[Any, Any] | None:
+def _limits(axis: _Axis, inequalities: Sequence[Any]) -> tuple[Any, Any] | None:
     """``low <= symbol < high`` from inequalities linear in it, or None when one is not."""
     import sympy
 
@@ -392,7 +395,7 @@ def _limits(axis: _Axis, inequalities: list[Any]) -> tuple[Any, Any] | None:
     return low, high
 
 
-def _band(x: _Axis, y: _Axis, inequalities: list[Any]) -> Any:
+def _band(x: _Axis, y: _Axis, inequalities: tuple[Any, ...]) -> Any:
     """Points with ``y + low <= x < y + high``: a triangle or a band, in closed form."""
     import sympy
 
@@ -435,7 +438,7 @@ def _staircase(end: Any, width: Any) -> Any:
     return top * (top - 1) / 2 + width * sympy.Max(end - width, 0)
 
 
-def _summed(axes: list[_Axis], inequalities: list[Any]) -> Any:
+def _summed(axes: Sequence[_Axis], inequalities: Sequence[Any]) -> Any:
     """One axis counted, the others summed over; conditions left over become indicators."""
     import sympy
 

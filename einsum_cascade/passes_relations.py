@@ -74,6 +74,7 @@ def _add(a: float, b: float) -> float:
 
 
 EQUAL = Interval(0, 0)
+_AFTER, _UNTIL = Interval(-math.inf, 0), Interval(0, math.inf)
 START, STOP = "#start", "#stop"
 """Where coordinate 0 and the last coordinate of a source's own rank stand."""
 
@@ -268,6 +269,16 @@ class Step:
     state: State
     before: Step | None
 
+    @cached_property
+    def known(self) -> dict[tuple[str, str], Interval]:
+        """The state by pairs; no pair of which nothing is known."""
+        return dict(self.state)
+
+    @cached_property
+    def ends(self) -> bool:
+        """Whether the state says anything of the start or the stop of a rank."""
+        return any(v in (START, STOP) for _, v in self.known)
+
 
 @dataclass(frozen=True)
 class Edge:
@@ -277,6 +288,14 @@ class Edge:
     reader: str
     ties: tuple[tuple[tuple[str, str], Interval], ...]
     looping: bool
+
+    @cached_property
+    def onward(self) -> dict[str, list[tuple[str, Interval]]]:
+        """From a written variable to those that read it."""
+        found: dict[str, list[tuple[str, Interval]]] = {}
+        for (written, read), tie in self.ties:
+            found.setdefault(written, []).append((read, tie))
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -328,12 +347,12 @@ class Dependences:
 
 def _carried(state: State, edge: Edge) -> dict[tuple[str, str], Interval]:
     found = {pair: known for pair, known in state if pair[1] in (START, STOP)}
-    ties: dict[str, list[tuple[str, Interval]]] = {}
-    for (written, read), tie in edge.ties:
-        ties.setdefault(written, []).append((read, tie))
     for (u, v), known in state:
-        for read, tie in ties.get(v, ()):
-            new = _looped(known, tie) if edge.looping else known.then(tie)
+        for read, tie in edge.onward.get(v, ()):
+            if tie is EQUAL:
+                new = known
+            else:
+                new = _looped(known, tie) if edge.looping else known.then(tie)
             old = found.get((u, read))
             found[(u, read)] = new if old is None else old.meet(new)
     return found
@@ -346,33 +365,23 @@ def _looped(known: Interval, tie: Interval) -> Interval:
     return Interval(-math.inf if low < 0 else new.low, math.inf if high > 0 else new.high, new.sign)
 
 
-def relation(state: State, u: str, v: str) -> Interval | None:
+def relation(step: Step, u: str, v: str) -> Interval | None:
     """What a state says of a source coordinate ``u`` and a coordinate ``v`` of a rank.
 
     Returns None when it says nothing: ``v`` needs every ``u``.
     """
-    known = dict(state)
-    found = [
-        known[(u, at)].then(step)
-        for at, step in (
-            (v, EQUAL),
-            (START, Interval(-math.inf, 0)),
-            (STOP, Interval(0, math.inf)),
-        )
-        if (u, at) in known
-    ]
-    useful = [i for i in found if not i.everything]
-    if not useful:
-        return None
-    result = useful[0]
-    for other in useful[1:]:
-        result = result.meet(other)
+    known = step.known
+    result = known.get((u, v))
+    if step.ends:
+        for at, way in ((START, _AFTER), (STOP, _UNTIL)):
+            if (u, at) in known and not (end := known[u, at].then(way)).everything:
+                result = end if result is None else result.meet(end)
     return result
 
 
 def _visit(found: list[Step], queue: deque[Step], step: Step) -> None:
     """Keep a state unless one that allows more is there; join when there are too many."""
-    if any(_implied(step.state, old.state) for old in found):
+    if any(_implied(step.known, old) for old in found):
         return
     if len(found) >= MAX_STATES:
         joined = step.state
@@ -384,9 +393,8 @@ def _visit(found: list[Step], queue: deque[Step], step: Step) -> None:
     queue.append(step)
 
 
-def _implied(state: State, other: State) -> bool:
-    mine = dict(state)
-    return all(k in mine and mine[k].inside(i) for k, i in other)
+def _implied(mine: Mapping[tuple[str, str], Interval], other: Step) -> bool:
+    return all(k in mine and mine[k].inside(i) for k, i in other.state)
 
 
 def _joined(a: State, b: State) -> State:

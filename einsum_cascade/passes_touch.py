@@ -187,11 +187,11 @@ class Touching:
     ) -> Order:
         """The order a dependence allows, in the direction of a shared tensor's fibers."""
         a, b = ends
-        found = _order([_turned(relation(s.state, a, b), *signs) for s in steps])
+        found = _order([_turned(relation(s, a, b), *signs) for s in steps])
         members = self.program.rank_of[rank].partition if rank in self.program.rank_of else ()
         if found is Order.NEVER and members and a == b == rank.lower():
             for m in (x.lower() for x in members):  # held as long as one member is tied
-                inner = _order([relation(s.state, m, m) for s in steps])
+                inner = _order([relation(s, m, m) for s in steps])
                 if inner is not Order.NEVER:
                     return Order.ANY
         return found
@@ -205,7 +205,7 @@ def _same_possible(step: Step, variable: str, starts: tuple[str, ...]) -> bool:
     passes of this step.
     """
     for u in (variable, *(since(a, variable) for a in starts)):
-        known = relation(step.state, u, variable)
+        known = relation(step, u, variable)
         if known is not None and known.sign > 0 and not known.low <= 0 <= known.high:
             return False
     return True
@@ -220,7 +220,7 @@ def _pinned(
     """
     at_reader = [(ends[0], v) for v in still[1]]
     at_source = [(u, ends[1]) for u in still[0]]
-    known = [relation(step.state, u, v) for u, v in (*at_reader, *at_source)]
+    known = [relation(step, u, v) for u, v in (*at_reader, *at_source)]
     return any(k is not None and k.low > -BOUNDED and k.high < BOUNDED for k in known)
 
 
