@@ -75,12 +75,14 @@ def super_token_attention(
     Parameters
     ----------
     X : array
-        Pixels (I, J, C).
+        Pixels (I, J, C); zeros are put after the last where cells do not divide them.
     WQ, WK, WV, WO : array
         Projections (H, C, D), (H, C, D), (H, C, F) and (H, F, C).
     CI, CJ : int
         Rows and columns of a cell.
     """
+    height, width = X.shape[:2]
+    X = np.pad(X, ((0, -height % CI), (0, -width % CJ), (0, 0)))
     means = _cell_means(X, CI, CJ)
     rows, columns, channels = means.shape
     around = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
@@ -108,7 +110,7 @@ def super_token_attention(
             at = (y // CI + i, x // CJ + j)
             if 0 <= at[0] < rows and 0 <= at[1] < columns:
                 result[y, x] += share * cells[at]
-    return {"Y": result}
+    return {"Y": result[:height, :width]}
 
 
 def reversed_attention(
