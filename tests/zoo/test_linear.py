@@ -254,3 +254,19 @@ def test_some_order_of_elements_needs_one_pass(name: str) -> None:
     assert passes_needed(program, "P", shapes) == 1
     shapes = resolve_shapes(program, {**given, "P": 3, "P0": 1})
     assert passes_needed(program, "P1", shapes) == 1
+
+
+@pytest.mark.parametrize("length", [1, 2, 11])
+def test_a_learned_normaliser_of_one_is_linear_attention_without_decay(length: int) -> None:
+    rng = np.random.default_rng(length)
+    given = {n: rng.normal(size=(3, length, 4)) for n in ("Q", "K", "V", "X")}
+    plain = {n: given[n] for n in ("Q", "K", "V")}
+    wanted = Cascade.load("lightning-attention").evaluate(
+        {n: x[None] for n, x in plain.items()}, lam=1
+    )["O"][0]
+    for name in ("normalised-attention", "normalised-attention-recurrent"):
+        found = Cascade.load(name).evaluate({**given, "WN": np.zeros((3, 4))})["O"]
+        np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-13)
+        found = Cascade.load(name).evaluate({**given, "WN": np.ones((3, 4))})["O"]
+        scale = np.exp(given["X"].sum(-1))[..., None]
+        np.testing.assert_allclose(found * scale, wanted, rtol=1e-11, atol=1e-12)

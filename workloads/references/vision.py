@@ -235,3 +235,22 @@ def isolation_attention(
             weights = _softmax(np.concatenate(keys) @ query)
             result[at][p] = weights @ np.concatenate(values)
     return {"O": result}
+
+
+def channel_spatial_gate(X: Array, W1: Array, W2: Array, WS: Array) -> dict[str, Array]:
+    """A gate for every channel, from its mean, and one for every place, from a 3 x 3 filter.
+
+    Parameters
+    ----------
+    X : array
+        Feature map (..., I, J, C).
+    W1, W2, WS : array
+        Network of the channel gate (..., C, R) and (..., R, C), filter (..., 3, 3).
+    """
+    hidden = np.maximum(np.einsum("...ijc,...cr->...r", X, W1) / np.prod(X.shape[-3:-1]), 0)
+    channels = np.einsum("...r,...rc->...c", hidden, W2)
+    means = np.pad(X.mean(axis=-1), [(0, 0)] * (X.ndim - 3) + [(1, 1), (1, 1)])
+    windows = np.lib.stride_tricks.sliding_window_view(means, (3, 3), axis=(-2, -1))
+    places = np.einsum("...ijyx,...yx->...ij", windows, WS)
+    gates = [1 / (1 + np.exp(-g)) for g in (channels[..., None, None, :], places[..., None])]
+    return {"Y": X * gates[0] * gates[1]}
