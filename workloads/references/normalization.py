@@ -61,9 +61,8 @@ def deit_lt_loss(
     DIST: Array,
     LB: Array,
     TB: Array,
-    SIZE: Array,
+    EN: Array,
     alpha: float = 0.5,
-    beta: float = 0.9999,
 ) -> dict[str, Array]:
     """DeiT-LT's loss of every image (arXiv 2404.02900).
 
@@ -73,12 +72,12 @@ def deit_lt_loss(
         Logits (N, C) of the class token and of the distillation token.
     LB, TB : array
         Labels (N,) and the classes (N,) a teacher gives.
-    SIZE : array
-        Images of each class (C,).
-    alpha, beta : float
-        The share of the distillation, and the base of the effective numbers.
+    EN : array
+        Effective number of images of each class (C,).
+    alpha : float
+        The share of the distillation.
     """
-    weights = (1 - beta) / (1 - np.power(beta, np.asarray(SIZE, float)))
+    weights = 1 / EN
     weights = weights * len(weights) / weights.sum()
     labels, taught = np.asarray(LB, int), np.asarray(TB, int)
     rows = np.arange(len(labels))
