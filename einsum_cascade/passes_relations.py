@@ -162,14 +162,21 @@ def _against(at: Form, w: str, to: Form, v: str) -> Interval | None:
 
 
 def closed(
-    known: dict[tuple[str, str], Interval], node: Node, families: Families, hopeful: bool = False
+    known: dict[tuple[str, str], Interval],
+    node: Node,
+    families: Families,
+    moving: frozenset[str],
+    hopeful: bool = False,
 ) -> State:
-    """Add what masks and the make-up of families imply, and where the chain meets new ranks."""
+    """Add what masks and the make-up of families imply, and where the chain meets new ranks.
+
+    A rank along which nothing is shifted (not in ``moving``) cannot have moved on since then.
+    """
     found = dict(known)
     tied = {u for u, v in known if v not in (START, STOP) and not u.startswith(SINCE)}
     for u in tied:
         for v in node.variables:
-            if (u, v) not in known:
+            if v in moving and (u, v) not in known:
                 found.setdefault((since(u, v), v), EQUAL)
     _families(found, node, families)
     if node.masks:
@@ -323,6 +330,17 @@ class Dependences:
         return {n.name: self._reached(n) for n in self.nodes}
 
     @cached_property
+    def moving(self) -> frozenset[str]:
+        """Variables that a read shifts, or others they are tied to; a family as one."""
+        import networkx
+
+        graph = networkx.Graph(pair for e in self.edges for pair, _ in e.ties)
+        graph.add_edges_from((f, m) for f, members in self.families.members for m in members)
+        shifted = {v for e in self.edges for pair, tie in e.ties if tie != EQUAL for v in pair}
+        parts = networkx.connected_components(graph)
+        return frozenset(v for part in parts if part & shifted for v in part)
+
+    @cached_property
     def hoped(self) -> Dependences:
         """The same with the most that masks can say; itself where that is nothing new."""
         if not any(n.compared for n in self.nodes):
@@ -332,7 +350,11 @@ class Dependences:
     def _reached(self, source: Node) -> dict[str, tuple[Step, ...]]:
         """Every node that depends on ``source``, with the states it may be in."""
         start = closed(
-            {(v, v): EQUAL for v in source.variables}, source, self.families, self.hopeful
+            {(v, v): EQUAL for v in source.variables},
+            source,
+            self.families,
+            self.moving,
+            self.hopeful,
         )
         steps: dict[str, list[Step]] = {}
         queue = deque([Step(source.name, start, None)])
@@ -340,7 +362,9 @@ class Dependences:
             step = queue.popleft()
             for edge in self._leaving[step.node]:
                 reader = self.node_of[edge.reader]
-                state = closed(_carried(step.state, edge), reader, self.families, self.hopeful)
+                state = closed(
+                    _carried(step.state, edge), reader, self.families, self.moving, self.hopeful
+                )
                 _visit(steps.setdefault(edge.reader, []), queue, Step(edge.reader, state, step))
         return {name: tuple(found) for name, found in steps.items()}
 
