@@ -74,11 +74,11 @@ def _meanings(analysis: Analysis, names: list[str]) -> str:
 
 
 def _facts(analysis: Analysis, ranks: tuple[RankPasses, ...]) -> tuple[Fact, ...]:
-    most = max(ranks, key=lambda r: r.count)
+    most = max(ranks, key=lambda r: (r.count, not r.at_most))
     often = [r.rank for r in ranks if r.count == most.count and r.grain != "member"]
     over = ", ".join(often) if often else most.rank
     return (
-        Fact("passes", str(most.count), f"over {over}"),
+        Fact("passes", most.counted, f"over {over}"),
         Fact(
             "least traffic", f"{_text(analysis.traffic_min)} elements", "inputs and outputs, once"
         ),
@@ -90,7 +90,7 @@ def _passes(ranks: tuple[RankPasses, ...]) -> Table:
     return Table(
         title="passes over each rank",
         columns=(Column("rank", "name"), Column("passes"), Column("Einsums by pass", "text")),
-        rows=tuple((_grain(r), str(r.count), _by_pass(r)) for r in ranks),
+        rows=tuple((_grain(r), r.counted, _by_pass(r)) for r in ranks),
     )
 
 

@@ -26,6 +26,7 @@ KINDS = (
     SpecKind("mappings", "mapping", "mappings"),
     SpecKind("workloads", "workload", "workloads"),
     SpecKind("technologies", "technology", "technology"),
+    SpecKind("reproductions", "reproduction", "reproductions"),
 )
 
 
@@ -65,7 +66,8 @@ def entries(plural: str) -> tuple[Entry, ...]:
 def find(name: str) -> tuple[Entry, ...]:
     """Every specification a name may mean: a built-in of any kind, or one file.
 
-    ``architecture/flat`` (or ``architectures/flat``) is the built-in of that kind alone.
+    ``architecture/flat`` (or ``architectures/flat``) is the built-in of that kind alone. A
+    reproduction, called after what it reproduces, gives way to anything else of its name.
 
     Raises
     ------
@@ -79,6 +81,7 @@ def find(name: str) -> tuple[Entry, ...]:
     if is_file_name(name):
         return (_file(Path(name)),)
     found = tuple(_builtin(k, name) for k in KINDS if name in builtin_names(k.folder))
+    found = tuple(e for e in found if e.kind != "reproduction") or found
     if not found:
         known = sorted({n for k in KINDS for n in builtin_names(k.folder)})
         raise SpecError(f"nothing built in is called '{name}'; {did_you_mean(name, known)}")

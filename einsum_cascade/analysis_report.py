@@ -58,7 +58,9 @@ class RankPasses:
     """Passes over one rank.
 
     ``count`` is the number of passes: one, and one more for each time that elements of a
-    fiber have to be revisited after all of the fiber has been seen. ``sweeps`` counts the
+    fiber have to be revisited after all of the fiber has been seen. ``at_most``: some order
+    of the elements may need fewer, which a mask or a position read elsewhere leaves open
+    (``docs/passes.md``). ``sweeps`` counts the
     loops over the rank that no mapping can fuse; it is larger when an Einsum has to wait
     for a whole fiber but then reads other tensors than those seen before.
     """
@@ -71,11 +73,18 @@ class RankPasses:
     sweep_of: tuple[tuple[str, int], ...]
     barriers: tuple[Barrier, ...] = ()
     tensors: tuple[TensorPasses, ...] = ()
+    at_most: bool = False
+
+    @property
+    def counted(self) -> str:
+        """The count as a person reads it."""
+        return f"at most {self.count}" if self.at_most else str(self.count)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
             "passes": self.count,
+            "at_most": self.at_most,
             "grain": self.grain,
             "sweeps": self.sweeps,
             "barriers": [b.to_dict() for b in self.barriers],
@@ -131,7 +140,7 @@ def pass_rows(analysis: PassAnalysis) -> tuple[tuple[str, ...], ...]:
             for number in range(1, r.count + 1)
         ]
         chains = "; ".join(b.chain for b in r.barriers) or "none"
-        rows.append((r.rank, str(r.count), str(r.sweeps), " | ".join(groups), chains))
+        rows.append((r.rank, r.counted, str(r.sweeps), " | ".join(groups), chains))
     return tuple(rows)
 
 

@@ -9,8 +9,9 @@ ranks that are declared alike share the symbol of the one the others are like.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from . import ir
@@ -273,7 +274,7 @@ class Space:
                 group.extend(more)
                 left = [a for a in left if a not in more]
             mine = [i for i in self.inequalities if self._used(i) & {a.symbol for a in group}]
-            total *= _group(group, mine)
+            total *= _group(tuple(group), tuple(mine))
         return total
 
     def _used(self, inequality: Any) -> set[Any]:
@@ -348,7 +349,9 @@ def _folded(
     return axes, (*inequalities, place - whole.size + 1)
 
 
-def _group(axes: list[Axis], inequalities: list[Any]) -> Any:
+@lru_cache(maxsize=512)
+def _group(axes: tuple[Axis, ...], inequalities: tuple[Any, ...]) -> Any:
+    """Points of connected axes; the Einsums of a cascade often share their masks."""
     if not inequalities:
         return axes[0].total
     if len(axes) == 2:
@@ -361,7 +364,7 @@ def _group(axes: list[Axis], inequalities: list[Any]) -> Any:
     return _summed(axes, inequalities)
 
 
-def _digits(x: Axis, y: Axis, inequalities: list[Any]) -> Any:
+def _digits(x: Axis, y: Axis, inequalities: tuple[Any, ...]) -> Any:
     """Points with ``x * Y + y < end``, which count up to ``X * Y`` like a number's digits."""
     import sympy
 
@@ -373,7 +376,7 @@ def _digits(x: Axis, y: Axis, inequalities: list[Any]) -> Any:
     return sympy.Min(sympy.Max(end, 0), x.size * y.size)
 
 
-def _limits(axis: Axis, inequalities: list[Any]) -> tuple[Any, Any] | None:
+def _limits(axis: Axis, inequalities: Sequence[Any]) -> tuple[Any, Any] | None:
     """``low <= symbol < high`` from inequalities linear in it, or None when one is not."""
     import sympy
 
@@ -391,7 +394,7 @@ def _limits(axis: Axis, inequalities: list[Any]) -> tuple[Any, Any] | None:
     return low, high
 
 
-def _band(x: Axis, y: Axis, inequalities: list[Any]) -> Any:
+def _band(x: Axis, y: Axis, inequalities: tuple[Any, ...]) -> Any:
     """Points with ``y + low <= x < y + high``: a triangle or a band, in closed form."""
     import sympy
 
@@ -434,7 +437,7 @@ def _staircase(end: Any, width: Any) -> Any:
     return top * (top - 1) / 2 + width * sympy.Max(end - width, 0)
 
 
-def _summed(axes: list[Axis], inequalities: list[Any]) -> Any:
+def _summed(axes: Sequence[Axis], inequalities: Sequence[Any]) -> Any:
     """One axis counted, the others summed over; conditions left over become indicators."""
     import sympy
 

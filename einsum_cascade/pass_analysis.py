@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from . import ir
 from .analysis_report import Barrier, Grain, PassAnalysis, RankPasses, TensorPasses
 from .errors import CascadeError
-from .passes_forms import nodes_of
 from .passes_levels import Constraint, Level, grouped
+from .passes_nodes import nodes_of
 from .passes_touch import Order, Pair, Touching
 from .passes_words import explain
 from .scalar import operator_problems
@@ -93,18 +93,27 @@ class _Rank:
         sweep = self._level(pairs, tied, sharing=False)
         numbers, sweeps = strict.numbers, sweep.numbers
         count, loops = max(numbers.values()), max(sweeps.values())
+        at_most = count > 1 and self._hoped < count
         if count == loops:  # the same number: prefer the assignment that no loop contradicts
             numbers = sweeps
         return RankPasses(
             rank=self.name,
             grain=self._grain,
             count=count,
+            at_most=at_most,
             sweeps=loops,
             pass_of=self._by_einsum(numbers),
             sweep_of=self._by_einsum(sweeps),
             barriers=self._barriers(pairs, numbers),
             tensors=self._tensors(numbers),
         )
+
+    @property
+    def _hoped(self) -> int:
+        """Passes if all were true that could not be shown; what is shown is no less."""
+        pairs = self.touching.hoped.pairs(self.name, self.touched)
+        tied = {(p.earlier, p.later) for p in pairs}
+        return max(self._level(pairs, tied, sharing=True).numbers.values())
 
     @property
     def _grain(self) -> Grain:

@@ -1,9 +1,6 @@
-"""Indices as linear forms, and a cascade as nodes that read and write.
+"""Indices as linear forms: a sum of rank variables, shapes and a constant.
 
-This is the view the pass analysis works on. An index is a sum of rank variables, shapes
-and a constant. ``m1*M0 + m0`` over all members of a partition is the family's own
-variable ``m``. A gather becomes a node of its own, which *picks* elements, so that the
-position it needs and the value it brings can be ready at different times.
+``m1*M0 + m0`` over all members of a partition is the family's own variable ``m``.
 """
 
 from __future__ import annotations
@@ -61,10 +58,11 @@ class Form:
     def minus(self, other: Form) -> Form:
         """The difference of two forms."""
         flipped = tuple(Term(-t.coefficient, t.shapes, t.variable) for t in other.terms)
-        return _collected((*self.terms, *flipped))
+        return collected((*self.terms, *flipped))
 
 
-def _collected(terms: tuple[Term, ...]) -> Form:
+def collected(terms: tuple[Term, ...]) -> Form:
+    """The sum of terms, each variable and shape once."""
     sums: dict[tuple[tuple[str, ...], str | None], int] = {}
     for t in terms:
         key = (tuple(sorted(t.shapes)), t.variable)
@@ -74,10 +72,21 @@ def _collected(terms: tuple[Term, ...]) -> Form:
 
 def linear(index: ir.Affine) -> Form:
     """The form an index says."""
-    return _collected(tuple(Term(t.coefficient, t.shapes, t.variable) for t in index.terms))
+    return collected(tuple(Term(t.coefficient, t.shapes, t.variable) for t in index.terms))
 
 
 # ------------------------------------------------------------------ families
+
+
+def _whole(form: Form, members: tuple[str, ...]) -> int:
+    """1 where ``form`` holds every member at its place, -1 where it subtracts them; else 0."""
+    own = [t for t in form.terms if t.variable in members]
+    signs = {t.coefficient for t in own}
+    if not members or len(own) != len(members) or len(signs) != 1 or not signs <= {1, -1}:
+        return 0
+    place = {t.variable: len(t.shapes) for t in own}
+    right = all(place[m] == inner for inner, m in enumerate(reversed(members)))
+    return signs.pop() if right else 0
 
 
 @dataclass(frozen=True)
@@ -108,9 +117,10 @@ class Families:
     def fold(self, form: Form) -> Form:
         """Replace a full mixed-radix sum of members by the family's variable."""
         for family, members in self.members:
-            if members and set(members) <= set(form.variables):
+            sign = _whole(form, members)
+            if sign:
                 rest = tuple(t for t in form.terms if t.variable not in members)
-                form = _collected((*rest, Term(1, (), family)))
+                form = collected((*rest, Term(sign, (), family)))
         return form
 
     def close(self, variables: tuple[str, ...]) -> tuple[str, ...]:
@@ -120,103 +130,3 @@ class Families:
             if family in found or (members and set(members) <= set(found)):
                 found.update(dict.fromkeys((family, *members)))
         return tuple(found)
-
-
-# ------------------------------------------------------------------ nodes
-
-
-@dataclass(frozen=True)
-class Read:
-    """One tensor read: a form per dimension."""
-
-    tensor: str
-    forms: tuple[Form, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Node:
-    """An Einsum, an init statement or a pick, as the pass analysis sees it.
-
-    ``picked`` holds ``(variable, rank)`` of the positions a gather chooses.
-    """
-
-    name: str
-    owner: str
-    tensor: str
-    target: tuple[Form, ...]
-    variables: tuple[str, ...]
-    reads: tuple[Read, ...]
-    kind: str = "einsum"
-    picked: tuple[tuple[str, str], ...] = ()
-
-
-def nodes_of(program: ir.Program) -> tuple[Node, ...]:
-    """Every statement of a program as nodes, init first, picks before their Einsum."""
-    families = Families.of(program)
-    found: list[Node] = []
-    for kind, statements in (("init", program.init), ("einsum", program.einsums)):
-        for position, einsum in enumerate(statements):
-            found.extend(_statement(program, families, einsum, kind, position))
-    return tuple(found)
-
-
-def _statement(
-    program: ir.Program, families: Families, einsum: ir.Einsum, kind: str, position: int
-) -> list[Node]:
-    picks: list[Node] = []
-    reads: list[Read] = []
-    inner = {i.access for a in einsum.reads for i in a.indices if isinstance(i, ir.Gather)}
-    for access in einsum.reads:
-        if any(isinstance(i, ir.Gather) for i in access.indices):
-            name = f"{einsum.name}<{kind}{position}.{len(picks)}"
-            pick = _pick(program, families, einsum, access, name)
-            picks.append(pick)
-            reads.append(Read(pick.tensor, pick.target))
-        elif access not in inner:
-            reads.append(Read(access.tensor, _forms(families, access)))
-    node = Node(
-        name=einsum.name if kind == "einsum" else f"{einsum.name} (init {position})",
-        owner=einsum.name,
-        tensor=einsum.target.tensor,
-        target=_forms(families, einsum.target),
-        variables=families.close(einsum.variables),
-        reads=tuple(reads),
-        kind=kind,
-    )
-    return [*picks, node]
-
-
-def _pick(
-    program: ir.Program, families: Families, einsum: ir.Einsum, access: ir.Access, name: str
-) -> Node:
-    """The node that fetches ``access``: it stands where its position tensors say."""
-    forms: list[Form] = []
-    reads: list[Read] = []
-    picked: list[tuple[str, str]] = []
-    ranks = program.tensor_ranks.get(access.tensor, ())
-    for dimension, index in enumerate(access.indices):
-        if isinstance(index, ir.Gather):
-            variable = f"{name}@{dimension}"
-            picked.append((variable, ranks[dimension] if dimension < len(ranks) else ""))
-            forms.append(Form((Term(1, (), variable),)))
-            reads.append(Read(index.access.tensor, _forms(families, index.access)))
-        else:
-            forms.append(families.fold(linear(index)))
-    variables = access.variables
-    return Node(
-        name=name,
-        owner=einsum.name,
-        tensor=name,
-        target=tuple(Form((Term(1, (), v),)) for v in variables),
-        variables=(*families.close(variables), *(v for v, _ in picked)),
-        reads=(Read(access.tensor, tuple(forms)), *reads),
-        kind="pick",
-        picked=tuple(picked),
-    )
-
-
-def _forms(families: Families, access: ir.Access) -> tuple[Form, ...]:
-    """A form per index; a gather inside a gather says nothing about its position."""
-    return tuple(
-        families.fold(linear(i)) if isinstance(i, ir.Affine) else Form() for i in access.indices
-    )

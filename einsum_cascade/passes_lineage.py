@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from .passes_forms import Families, Form, Node, Read
+from .passes_forms import Families, Form
+from .passes_nodes import Node, Read
 
 Place = tuple[str, int]
 """A tensor and one of its dimensions: the fibers along it."""
@@ -88,11 +89,12 @@ class Lineages:
         if (node.name, variable) in seen:
             return
         seen.add((node.name, variable))
-        if node.kind != "pick":
-            for dimension, s in self._along(Read(node.tensor, node.target), variable):
-                found.setdefault((node.tensor, dimension), sign * s)
-        for read in node.reads:
-            yield self._follow(read, variable, sign, found, seen)
+        for v in node.same_as(variable):
+            if node.kind != "pick":
+                for dimension, s in self._along(Read(node.tensor, node.target), v):
+                    found.setdefault((node.tensor, dimension), sign * s)
+            for read in node.reads:
+                yield self._follow(read, v, sign, found, seen)
 
     def _follow(
         self,

@@ -9,13 +9,15 @@ reader needs *every* ``u``. Relations are composed along reads until nothing new
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
-from .passes_forms import Families, Form, Node, Read
+from .passes_forms import Families, Form
+from .passes_nodes import Node, Read
 
 BOUNDED = 1e9
 MAX_STATES = 24
@@ -72,12 +74,22 @@ def _add(a: float, b: float) -> float:
 
 
 EQUAL = Interval(0, 0)
+_AFTER, _UNTIL = Interval(-math.inf, 0), Interval(0, math.inf)
 START, STOP = "#start", "#stop"
 """Where coordinate 0 and the last coordinate of a source's own rank stand."""
 
 SINCE = "since "
 """Before a source coordinate: the values other variables had when a chain of reads that
 still knew this coordinate first came to them."""
+
+
+def since(u: str, v: str) -> str:
+    """What stands for the value ``v`` had when a chain first came to it that knew ``u``.
+
+    Of a ``v`` that is not itself a position along the fiber of ``u``.
+    """
+    return f"{SINCE}{u}: {v}"
+
 
 State = tuple[tuple[tuple[str, str], Interval], ...]
 """What is known of pairs (source variable, reader variable), sorted; absent: nothing."""
@@ -149,18 +161,75 @@ def _against(at: Form, w: str, to: Form, v: str) -> Interval | None:
 # ------------------------------------------------------------------ inside a node
 
 
-def closed(known: dict[tuple[str, str], Interval], node: Node, families: Families) -> State:
-    """Add what the make-up of families implies, and where the chain meets new ranks.
+def closed(
+    known: dict[tuple[str, str], Interval],
+    node: Node,
+    families: Families,
+    moving: frozenset[str],
+    hopeful: bool = False,
+) -> State:
+    """Add what masks and the make-up of families imply, and where the chain meets new ranks.
 
-    Masks add nothing: they shorten a fiber, the same for all that traverses it.
+    A rank along which nothing is shifted (not in ``moving``) cannot have moved on since then.
     """
     found = dict(known)
     tied = {u for u, v in known if v not in (START, STOP) and not u.startswith(SINCE)}
     for u in tied:
         for v in node.variables:
-            found.setdefault((SINCE + u, v), EQUAL)
+            if v in moving and (u, v) not in known:
+                found.setdefault((since(u, v), v), EQUAL)
     _families(found, node, families)
+    if node.masks:
+        _masked(found, node, families)
+    if hopeful:
+        _hoped(found, node)
     return tuple(sorted((k, i) for k, i in found.items() if not i.everything))
+
+
+def _masked(found: dict[tuple[str, str], Interval], node: Node, families: Families) -> None:
+    """A source coordinate tied to one side of ``m <= p`` is tied to the other from there on.
+
+    True of every point a mask lets through, so of every chain of reads over this node. The
+    orders may follow from one another (``m <= p and p <= q``), hence once for each.
+    """
+    _alike_families(found, node, families)
+    for _ in node.masks:
+        for mask in node.masks:
+            for u in {u for u, _ in found if not u.startswith(SINCE)}:
+                _tie(found, (u, mask.first), Interval(-math.inf, -mask.gap), mask.second)
+                _tie(found, (u, mask.second), Interval(mask.gap, math.inf), mask.first)
+    _families(found, node, families)
+
+
+def _hoped(found: dict[tuple[str, str], Interval], node: Node) -> None:
+    """The most a mask can say that no order follows from: what it compares is close together.
+
+    Not where the other position belongs to the source too: then the mask bounds the fiber.
+    """
+    for c in node.compared:
+        for one, other in ((c.one, c.other), (c.other, c.one)):
+            tied = {u for u, v in found if v == other and not u.startswith(SINCE)}
+            for u in {u for u, v in found if v == one and not u.startswith(SINCE)}:
+                if not tied - {u}:
+                    _tie(found, (u, one), Interval(-BOUNDED, BOUNDED, c.sign), other)
+
+
+def _tie(
+    found: dict[tuple[str, str], Interval], known: tuple[str, str], step: Interval, v: str
+) -> None:
+    """Go on from a known relation by one step to ``v``."""
+    if known in found and not (new := found[known].then(step)).everything:
+        old = found.get((known[0], v))
+        found[known[0], v] = new if old is None else old.meet(new)
+
+
+def _alike_families(found: dict[tuple[str, str], Interval], node: Node, families: Families) -> None:
+    """Two families whose members are equal, one by one, stand at the same position."""
+    for (whole, members), (other, others) in itertools.product(families.members, repeat=2):
+        pairs = tuple(zip(members, others, strict=False))
+        alike = other in node.variables and len(members) == len(others) > 0
+        if alike and all(found.get(pair) == EQUAL for pair in pairs):
+            found.setdefault((whole, other), EQUAL)
 
 
 def _families(found: dict[tuple[str, str], Interval], node: Node, families: Families) -> None:
@@ -207,6 +276,16 @@ class Step:
     state: State
     before: Step | None
 
+    @cached_property
+    def known(self) -> dict[tuple[str, str], Interval]:
+        """The state by pairs; no pair of which nothing is known."""
+        return dict(self.state)
+
+    @cached_property
+    def ends(self) -> bool:
+        """Whether the state says anything of the start or the stop of a rank."""
+        return any(v in (START, STOP) for _, v in self.known)
+
 
 @dataclass(frozen=True)
 class Edge:
@@ -217,6 +296,14 @@ class Edge:
     ties: tuple[tuple[tuple[str, str], Interval], ...]
     looping: bool
 
+    @cached_property
+    def onward(self) -> dict[str, list[tuple[str, Interval]]]:
+        """From a written variable to those that read it."""
+        found: dict[str, list[tuple[str, Interval]]] = {}
+        for (written, read), tie in self.ties:
+            found.setdefault(written, []).append((read, tie))
+        return found
+
 
 @dataclass(frozen=True, eq=False)
 class Dependences:
@@ -225,6 +312,8 @@ class Dependences:
     nodes: tuple[Node, ...]
     families: Families
     edges: tuple[Edge, ...]
+    hopeful: bool = False
+    """Take from masks the most they can say, right or wrong: a bound on what was missed."""
 
     @cached_property
     def node_of(self) -> dict[str, Node]:
@@ -235,28 +324,59 @@ class Dependences:
     def _leaving(self) -> dict[str, tuple[Edge, ...]]:
         return {n.name: tuple(e for e in self.edges if e.writer == n.name) for n in self.nodes}
 
-    def reached(self, source: Node) -> dict[str, tuple[Step, ...]]:
+    @cached_property
+    def reached(self) -> dict[str, dict[str, tuple[Step, ...]]]:
+        """Per node, what depends on it."""
+        return {n.name: self._reached(n) for n in self.nodes}
+
+    @cached_property
+    def moving(self) -> frozenset[str]:
+        """Variables that a read shifts, or others they are tied to; a family as one."""
+        import networkx
+
+        graph = networkx.Graph(pair for e in self.edges for pair, _ in e.ties)
+        graph.add_edges_from((f, m) for f, members in self.families.members for m in members)
+        shifted = {v for e in self.edges for pair, tie in e.ties if tie != EQUAL for v in pair}
+        parts = networkx.connected_components(graph)
+        return frozenset(v for part in parts if part & shifted for v in part)
+
+    @cached_property
+    def hoped(self) -> Dependences:
+        """The same with the most that masks can say; itself where that is nothing new."""
+        if not any(n.compared for n in self.nodes):
+            return self
+        return replace(self, hopeful=True)
+
+    def _reached(self, source: Node) -> dict[str, tuple[Step, ...]]:
         """Every node that depends on ``source``, with the states it may be in."""
-        start = closed({(v, v): EQUAL for v in source.variables}, source, self.families)
+        start = closed(
+            {(v, v): EQUAL for v in source.variables},
+            source,
+            self.families,
+            self.moving,
+            self.hopeful,
+        )
         steps: dict[str, list[Step]] = {}
         queue = deque([Step(source.name, start, None)])
         while queue:
             step = queue.popleft()
             for edge in self._leaving[step.node]:
                 reader = self.node_of[edge.reader]
-                state = closed(_carried(step.state, edge), reader, self.families)
+                state = closed(
+                    _carried(step.state, edge), reader, self.families, self.moving, self.hopeful
+                )
                 _visit(steps.setdefault(edge.reader, []), queue, Step(edge.reader, state, step))
         return {name: tuple(found) for name, found in steps.items()}
 
 
 def _carried(state: State, edge: Edge) -> dict[tuple[str, str], Interval]:
     found = {pair: known for pair, known in state if pair[1] in (START, STOP)}
-    ties: dict[str, list[tuple[str, Interval]]] = {}
-    for (written, read), tie in edge.ties:
-        ties.setdefault(written, []).append((read, tie))
     for (u, v), known in state:
-        for read, tie in ties.get(v, ()):
-            new = _looped(known, tie) if edge.looping else known.then(tie)
+        for read, tie in edge.onward.get(v, ()):
+            if tie is EQUAL:
+                new = known
+            else:
+                new = _looped(known, tie) if edge.looping else known.then(tie)
             old = found.get((u, read))
             found[(u, read)] = new if old is None else old.meet(new)
     return found
@@ -269,33 +389,23 @@ def _looped(known: Interval, tie: Interval) -> Interval:
     return Interval(-math.inf if low < 0 else new.low, math.inf if high > 0 else new.high, new.sign)
 
 
-def relation(state: State, u: str, v: str) -> Interval | None:
+def relation(step: Step, u: str, v: str) -> Interval | None:
     """What a state says of a source coordinate ``u`` and a coordinate ``v`` of a rank.
 
     Returns None when it says nothing: ``v`` needs every ``u``.
     """
-    known = dict(state)
-    found = [
-        known[(u, at)].then(step)
-        for at, step in (
-            (v, EQUAL),
-            (START, Interval(-math.inf, 0)),
-            (STOP, Interval(0, math.inf)),
-        )
-        if (u, at) in known
-    ]
-    useful = [i for i in found if not i.everything]
-    if not useful:
-        return None
-    result = useful[0]
-    for other in useful[1:]:
-        result = result.meet(other)
+    known = step.known
+    result = known.get((u, v))
+    if step.ends:
+        for at, way in ((START, _AFTER), (STOP, _UNTIL)):
+            if (u, at) in known and not (end := known[u, at].then(way)).everything:
+                result = end if result is None else result.meet(end)
     return result
 
 
 def _visit(found: list[Step], queue: deque[Step], step: Step) -> None:
     """Keep a state unless one that allows more is there; join when there are too many."""
-    if any(_implied(step.state, old.state) for old in found):
+    if any(_implied(step.known, old) for old in found):
         return
     if len(found) >= MAX_STATES:
         joined = step.state
@@ -307,9 +417,8 @@ def _visit(found: list[Step], queue: deque[Step], step: Step) -> None:
     queue.append(step)
 
 
-def _implied(state: State, other: State) -> bool:
-    mine = dict(state)
-    return all(k in mine and mine[k].inside(i) for k, i in other)
+def _implied(mine: Mapping[tuple[str, str], Interval], other: Step) -> bool:
+    return all(k in mine and mine[k].inside(i) for k, i in other.state)
 
 
 def _joined(a: State, b: State) -> State:

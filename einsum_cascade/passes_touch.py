@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
 
 from . import ir
-from .passes_forms import Families, Node
+from .passes_forms import Families
 from .passes_lineage import Lineages
-from .passes_relations import SINCE, Dependences, Interval, Step, dependences_of, relation
+from .passes_masks import Before
+from .passes_nodes import Node
+from .passes_relations import BOUNDED, Dependences, Interval, Step, dependences_of, relation, since
 
 
 class Order(Enum):
@@ -43,6 +46,7 @@ class Touching:
 
     program: ir.Program
     dependences: Dependences
+    hopeful: bool = False
 
     @classmethod
     def of(cls, program: ir.Program, nodes: tuple[Node, ...]) -> Touching:
@@ -55,9 +59,9 @@ class Touching:
         return self.dependences.families
 
     @cached_property
-    def reached(self) -> dict[str, dict[str, tuple[Step, ...]]]:
-        """Per node, what depends on it."""
-        return {n.name: self.dependences.reached(n) for n in self.dependences.nodes}
+    def hoped(self) -> Touching:
+        """The same, taking for true all that would make passes fewer and could not be shown."""
+        return replace(self, dependences=self.dependences.hoped, hopeful=True)
 
     # ------------------------------------------------------------ who touches a rank
 
@@ -104,7 +108,7 @@ class Touching:
         found = []
         directions = self.directions(touching)
         for earlier in touching:
-            for later, steps in self.reached[earlier].items():
+            for later, steps in self.dependences.reached[earlier].items():
                 if later in touching:
                     pair = self._pair(rank, (earlier, later), directions, steps)
                     if pair is not None:
@@ -124,10 +128,15 @@ class Touching:
         steps = tuple(s for s in steps if all(_same_possible(s, v, starts) for v in outer))
         if not steps:
             return None
+        still = (self._outer(rank, source, (*starts, *ends)), outer)
         order, shared = Order.ANY, False
         for a, b in itertools.product(starts, ends):
             signs = directions[source.name, a], directions[reader.name, b]
-            order = _stricter(order, self._order(rank, steps, (a, b), signs))
+            moving = steps
+            if self.hopeful:
+                apart = _apart(source.masks, reader.masks, (a, b), outer)
+                moving = tuple(s for s in steps if not apart and not _pinned(s, (a, b), still))
+            order = _stricter(order, self._order(rank, moving, (a, b), signs))
             shared |= bool(self.lineages.of(source, a).keys() & self.lineages.of(reader, b).keys())
         return Pair(source.name, reader.name, order, shared, steps)
 
@@ -172,17 +181,17 @@ class Touching:
     def _order(
         self,
         rank: str,
-        steps: tuple[Step, ...],
+        steps: Sequence[Step],
         ends: tuple[str, str],
         signs: tuple[int, int] = (1, 1),
     ) -> Order:
         """The order a dependence allows, in the direction of a shared tensor's fibers."""
         a, b = ends
-        found = _order([_turned(relation(s.state, a, b), *signs) for s in steps])
+        found = _order([_turned(relation(s, a, b), *signs) for s in steps])
         members = self.program.rank_of[rank].partition if rank in self.program.rank_of else ()
         if found is Order.NEVER and members and a == b == rank.lower():
             for m in (x.lower() for x in members):  # held as long as one member is tied
-                inner = _order([relation(s.state, m, m) for s in steps])
+                inner = _order([relation(s, m, m) for s in steps])
                 if inner is not Order.NEVER:
                     return Order.ANY
         return found
@@ -195,11 +204,45 @@ def _same_possible(step: Step, variable: str, starts: tuple[str, ...]) -> bool:
     it either: what an earlier step of an outer loop did to the fiber lies behind all
     passes of this step.
     """
-    for u in (variable, *(SINCE + a for a in starts)):
-        known = relation(step.state, u, variable)
+    for u in (variable, *(since(a, variable) for a in starts)):
+        known = relation(step, u, variable)
         if known is not None and known.sign > 0 and not known.low <= 0 <= known.high:
             return False
     return True
+
+
+def _pinned(
+    step: Step, ends: tuple[str, str], still: tuple[tuple[str, ...], tuple[str, ...]]
+) -> bool:
+    """Whether coordinates that stand still fix an end: what is needed could come first.
+
+    Or the only one that needs it last. A bounded distance pins nothing: it bounds the fiber.
+    """
+    at_reader = [(ends[0], v) for v in still[1]]
+    at_source = [(u, ends[1]) for u in still[0]]
+    known = [relation(step, u, v) for u, v in (*at_reader, *at_source)]
+    return any(k is not None and k.low > -BOUNDED and k.high < BOUNDED for k in known)
+
+
+def _apart(
+    earlier: tuple[Before, ...],
+    later: tuple[Before, ...],
+    ends: tuple[str, str],
+    outer: tuple[str, ...],
+) -> bool:
+    """Whether masks put all the one touches on one side of a coordinate, the other beyond.
+
+    Or leave one of them a single element.
+    """
+    a, b = ends
+    mine, theirs = ({(m.first, m.second) for m in masks} for masks in (earlier, later))
+    return any(
+        ((a, o) in mine and (o, b) in theirs)
+        or ((o, a) in mine and (b, o) in theirs)
+        or {(a, o), (o, a)} <= mine
+        or {(b, o), (o, b)} <= theirs
+        for o in outer
+    )
 
 
 def _turned(known: Interval | None, sign_a: int, sign_b: int) -> Interval | None:
@@ -212,6 +255,8 @@ def _turned(known: Interval | None, sign_a: int, sign_b: int) -> Interval | None
 
 
 def _order(intervals: list[Interval | None]) -> Order:
+    if not intervals:
+        return Order.ANY
     low, high = math.inf, -math.inf
     for i in intervals:
         if i is None or i.sign < 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import ir
 from .analysis_report import Barrier
-from .passes_forms import Node
+from .passes_nodes import Node
 from .passes_relations import Step
 from .passes_touch import Pair, Touching
 

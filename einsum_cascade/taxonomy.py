@@ -84,7 +84,7 @@ def _systems(taxonomy: Taxonomy, analyses: dict[str, Analysis]) -> str:
             f"{s.name} ({s.kind})" for s in taxonomy.systems if s.cascade == cascade
         )
         extra = next((x.cheapest for x in analysis.extra if x.rank == taxonomy.rank), 0)
-        cells = (str(passes.count), systems, f"`{cascade}`", f"`{held}`", f"`{extra}`")
+        cells = (passes.counted, systems, f"`{cascade}`", f"`{held}`", f"`{extra}`")
         rows.append((-passes.count, (*cells, _chains(passes))))
     heading = (
         "passes",
@@ -101,7 +101,7 @@ def _cascades(analyses: dict[str, Analysis]) -> str:
     rows = []
     for name, analysis in analyses.items():
         several = [r for r in analysis.passes.ranks if r.count > 1 and r.grain != "member"]
-        counts = ", ".join(f"{r.rank}: {r.count}" for r in several) or "one over every rank"
+        counts = ", ".join(f"{r.rank}: {r.counted}" for r in several) or "one over every rank"
         chains = "; ".join(_chains(r) for r in several) or "none"
         rows.append((f"`{name}`", counts, chains))
     return _table(("cascade", "passes", "barriers"), rows)

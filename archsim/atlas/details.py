@@ -60,7 +60,7 @@ def _passes(analysis: Analysis) -> str:
         rows.append(
             (
                 escape(r.rank),
-                str(r.count),
+                r.counted,
                 " &nbsp; ".join(groups),
                 f'<span class="because">{chains or "none"}</span>',
             )

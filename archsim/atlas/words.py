@@ -65,8 +65,9 @@ def most_passes(ranks: Sequence[RankPasses]) -> tuple[str, str]:
     """The largest number of passes as text, and the ranks that need as many."""
     whole = [r for r in ranks if r.grain != "member"]
     most = max((r.count for r in whole), default=0)
-    names = " ".join(r.rank for r in whole if r.count == most)
-    return str(most), names if most > 1 else "every rank"
+    often = [r for r in whole if r.count == most]
+    told = min(often, key=lambda r: r.at_most).counted if often else "0"
+    return told, " ".join(r.rank for r in often) if most > 1 else "every rank"
 
 
 def utilization(array: str) -> str:

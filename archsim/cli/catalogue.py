@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def list_command(kind: str, as_json: bool) -> None:
     """List what is built in, by KIND.
 
-    KIND is cascades, architectures, mappings, workloads or technologies.
+    KIND is cascades, architectures, mappings, workloads, technologies or reproductions.
     """
     found = entries(kind)
     if as_json:

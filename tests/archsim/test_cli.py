@@ -18,7 +18,7 @@ from archsim.cli.catalogue import _listing
 from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError, Problem
 from einsum_cascade.source import Source, Span
 
-KINDS = ("cascades", "architectures", "mappings", "workloads", "technologies")
+KINDS = ("cascades", "architectures", "mappings", "workloads", "technologies", "reproductions")
 
 
 def test_help_names_every_command() -> None:
@@ -108,6 +108,12 @@ def test_a_full_disk_is_no_fault() -> None:
 
 
 # ------------------------------------------------------------ list and show
+
+
+def test_a_reproduction_gives_way_to_what_it_is_called_after() -> None:
+    assert run("show", "fusemax").stdout.startswith("# architecture fusemax")
+    assert "# reproduction" not in run("show", "fusemax").stdout
+    assert run("show", "reproduction/fusemax").stdout.startswith("# reproduction fusemax")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -8,11 +8,12 @@ import random
 import sys
 from dataclasses import replace
 
+import pass_cascades
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pass_cascades import CASES, PASSES, TURNED
-from pass_random import random_cascade
+from pass_random import random_cascade, random_masked_cascade
 from pass_search import passes_needed, sweeps_needed
 
 from einsum_cascade import Cascade, ir
@@ -117,6 +118,103 @@ def _agrees(
     for rank in bound:
         assert found.of(rank).count <= passes_needed(cascade, rank, shapes), text
         assert found.of(rank).sweeps <= sweeps_needed(cascade, rank, shapes), text
+
+
+# ------------------------------------------------------------------ masks
+
+
+LIKE = "M: keys, P: {is: queries, like: M}, W: window"
+RUNNING = """B[p] = 2 * X[p]
+S[p] = B[m] where {mask}
+Y[p] = B[p] / S[p]"""
+
+
+@pytest.mark.parametrize(
+    ("mask", "count", "at_most"),
+    [
+        ("m <= p", 1, False),
+        ("m < p", 1, False),
+        ("not m > p", 1, False),
+        ("p <= m", 1, False),  # from the end to the start
+        ("m == p", 1, False),
+        ("m <= p and p - W < m", 1, False),
+        ("m < P", 2, False),  # all of them
+        ("p != m", 2, False),
+        ("m <= p + W", 2, True),  # a window ahead is a line buffer, if it is short
+        ("m <= p or m < W", 2, True),
+        ("G[m] <= G[p]", 2, True),  # data may let no later one through
+    ],
+)
+def test_a_mask_ties_a_reader_to_the_elements_before_it(
+    mask: str, count: int, at_most: bool
+) -> None:
+    inputs = "X: [P], G: [P], V: [W]" if "G" in mask else "X: [P], V: [W]"
+    body = RUNNING.format(mask=mask) + "\nU = V[w]"
+    text = pass_cascades.cascade(body, LIKE, inputs, "[Y, U]")
+    found = Cascade.parse(text).passes("P")
+    assert (found.count, found.at_most) == (count, at_most)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.randoms(use_true_random=False))
+def test_no_masked_cascade_needs_more_passes_than_counted(source: random.Random) -> None:
+    text = random_masked_cascade(source, ("k <= p", "p <= k", "k < p"))
+    for count, _, needed in _searched(text):
+        assert count >= needed, text
+
+
+@pytest.mark.parametrize("seed", range(0, 400, 40))
+def test_passes_of_masked_cascades_are_exact_or_said_to_be_a_bound(seed: int) -> None:
+    found = []
+    for number in range(seed, seed + 40):
+        text = random_masked_cascade(random.Random(number), ("k <= p", "p <= k"))
+        for count, at_most, needed in _searched(text):
+            assert count == needed or at_most, text
+            found.append(count == needed > 1)
+    assert sum(found) > 1
+
+
+def _searched(text: str) -> list[tuple[int, bool, int]]:
+    """Passes counted, whether as a bound, and needed, over each rank an Einsum runs over."""
+    try:
+        cascade = Cascade.parse(text).program
+    except CascadeError:
+        return []  # a rank or an input that the draw did not use
+    used = {v for e in cascade.einsums for v in e.variables}
+    found = analyze_passes(cascade)
+    shapes = {"K": 4, "P": 4}
+    return [
+        (at.count, at.at_most, passes_needed(cascade, at.rank, shapes))
+        for at in found.ranks
+        if at.rank.lower() in used
+    ]
+
+
+def test_a_window_shortens_a_fiber_and_saves_no_pass() -> None:
+    """However it is written: what a mask allows as a distance is the length of the fiber."""
+    for window in ("p - W < m", "p < m + W", "p - m < W", "p - 3 < m"):
+        text = CASES["three-pass-window"].replace("p - W < m", window)
+        found = Cascade.parse(text).passes("M")
+        assert (found.count, found.at_most) == (3, False)
+
+
+def test_a_mask_on_an_operand_reaches_what_reads_it() -> None:
+    once = """Z[p] = 2 * X[p]
+    T[m, p] = Z[m] * C[p] where m <= p
+    S[p] = T[m, p] * Z[m]
+    Y[p] = Z[p] / S[p]"""
+    text = pass_cascades.cascade(once, LIKE[: LIKE.index(", W")], "X: [P], C: [P]", "Y")
+    assert Cascade.parse(text).passes("P").count == 1
+
+
+@pytest.mark.parametrize("name", ["gla-chunked", "delta-rule-chunked", "gated-delta-rule-chunked"])
+def test_chunks_are_one_pass_in_which_an_order_exists(name: str) -> None:
+    cascade = Cascade.load(name).program
+    shapes = dict.fromkeys((r.name for r in cascade.ranks), 1) | dict.fromkeys("PM", 3)
+    shapes |= {"P0": 3, "M0": 3, "S0": 3}
+    assert analyze_passes(cascade).of("P0").count == 1
+    assert analyze_passes(cascade).of("P0").sweeps == 1
+    assert passes_needed(cascade, "P0", shapes) == sweeps_needed(cascade, "P0", shapes) == 1
 
 
 # ------------------------------------------------------------------ what is reported
@@ -224,6 +322,7 @@ def test_json_holds_the_contract() -> None:
     assert all(isinstance(line, str) for b in found["M"]["barriers"] for line in b["because"])
     assert found["E"] == {
         "passes": 1,
+        "at_most": False,
         "grain": "rank",
         "sweeps": 1,
         "barriers": [],

@@ -88,3 +88,80 @@ def random_cascade(source: random.Random, variables: tuple[str, ...], ranks: str
 def _read(line: str) -> set[str]:
     left, right = line.split(" = ", 1)
     return set(re.findall(r"\b(?:T\d+|[ABC])\b", right)) - {left.split("[")[0]}
+
+
+# ------------------------------------------------------------------ masks
+
+
+@dataclass
+class MaskedDrawer:
+    """Statements over two like ranks ``k`` and ``p``, read crosswise and through masks.
+
+    A mask stands at every statement that reads what it left out, for the search knows no
+    absent elements; ``masks`` holds what each tensor's first and second coordinate obey.
+    """
+
+    random: random.Random
+    conditions: tuple[str, ...]
+    tensors: dict[str, int] = field(default_factory=lambda: {"A": 2, "B": 1, "C": 1})
+    running: set[str] = field(default_factory=set)
+    masks: dict[str, set[str]] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+    starts: list[str] = field(default_factory=list)
+
+    def statement(self, name: str) -> None:
+        """One map, reduction or running sum of one or two tensors drawn before."""
+        reads = [self.access(self.random.choice(list(self.tensors)[-5:])) for _ in range(2)]
+        right = f"{reads[0][0]} * {reads[1][0]}"
+        needed = set().union(*(r[1] for r in reads))
+        space = [v for v in "kp" if re.search(rf"\b{v}\b", right)]
+        if len(space) == 2 and self.random.random() < 0.6:
+            needed.add(self.random.choice(self.conditions))
+        kind = self.random.choice(("map", "reduce", "reduce", "run"))
+        where = f" where {' and '.join(sorted(needed))}" if needed else ""
+        if kind == "run" and space and not needed:
+            v = self.random.choice(space)
+            if len(space) == 1:
+                self.starts.append(f"{name}[0] = 0")
+                self.lines.append(f"{name}[{v}+1] = {name}[{v}] + {right}")
+                self.running.add(name)
+                self.tensors[name] = 1
+                return
+        over = self.random.sample(space, 1) if kind == "reduce" and space else []
+        target = [v for v in space if v not in over]
+        reduced = f" :: max[{over[0]}]" if over else ""
+        self.lines.append(f"{_at(name, tuple(target))} = {right}{reduced}{where}")
+        self.tensors[name] = len(target)
+        if len(target) == 2:
+            self.masks[name] = {self.renamed(c, "k", "p", "first", "second") for c in needed}
+
+    def access(self, tensor: str) -> tuple[str, set[str]]:
+        """A read at ``k`` and ``p`` or crosswise, and the mask that comes with it."""
+        at = self.random.choice((("k", "p"), ("k", "p"), ("p", "k")))[: self.tensors[tensor]]
+        if tensor in self.running:
+            at = (self.random.choice((at[0], f"{at[0]}+1", f"{at[0]}+1", "K")),)
+        masks = self.masks.get(tensor, set())
+        return _at(tensor, at), {self.renamed(c, "first", "second", *at) for c in masks}
+
+    @staticmethod
+    def renamed(condition: str, a: str, b: str, to_a: str, to_b: str) -> str:
+        """A condition with two names replaced at once."""
+        return re.sub(rf"\b({a}|{b})\b", lambda m: to_a if m[1] == a else to_b, condition)
+
+
+def random_masked_cascade(source: random.Random, conditions: tuple[str, ...]) -> str:
+    """A cascade over like ranks K and P whose masks are drawn from ``conditions``."""
+    drawer = MaskedDrawer(source, conditions)
+    for number in range(source.randint(2, 5)):
+        drawer.statement(f"T{number}")
+    read = {n for line in drawer.lines for n in _read(line)}
+    written = [line.split("=")[0].split("[")[0].strip() for line in drawer.lines]
+    ranks = {"A": "[K, P]", "B": "[K]", "C": "[P]"}
+    used = ", ".join(f"{n}: {r}" for n, r in ranks.items() if n in read)
+    outputs = ", ".join(n for n in written if n not in read)
+    starts = "init: |\n  " + "\n  ".join(drawer.starts) + "\n" if drawer.starts else ""
+    text = "\n  ".join(drawer.lines)
+    return (
+        "cascade: random\nranks: {K: elements, P: {is: the same, like: K}}\n"
+        f"inputs: {{{used}}}\noutput: [{outputs}]\n{starts}einsums: |\n  {text}\n"
+    )

@@ -132,3 +132,11 @@ def test_a_masked_cascade_counts_what_its_mask_lets_through() -> None:
         at = {"W": W, **sizes}
         exponentials = counted["exp"].subs({s: at[s.name] for s in counted["exp"].free_symbols})
         assert exponentials == kept, name
+
+
+@pytest.mark.parametrize("M0", [1, 2, 3, 5, 11, 16])
+def test_an_output_divided_in_every_tile_is_the_same(M0: int) -> None:
+    inputs = arrays(M0, P=7, M=11)
+    found = Cascade.load("flash-attention").evaluate(inputs, M0=M0)
+    agree(found, reference("softmax_attention", **inputs))
+    assert Cascade.load("flash-attention").passes("M").count == 1

@@ -121,11 +121,10 @@ def test_one_pass_over_the_sequence(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["delta-rule-chunked", "gated-delta-rule-chunked"])
-def test_delta_rule_chunks_are_one_pass_with_a_solve_inside(name: str) -> None:
-    """The sequence and its chunks once; the solver goes along each chunk before what follows."""
+def test_delta_rule_chunks_are_one_pass_with_their_solve(name: str) -> None:
+    """A correction needs those before it only: the solver runs along with the outputs."""
     passes = Cascade.load(name).analyze().passes
-    assert passes.of("P").count == passes.of("P1").count == 1
-    assert passes.of("P0").count > 1
+    assert [passes.of(r).count for r in ("P", "P1", "P0", "S0")] == [1, 1, 1, 1]
 
 
 def test_the_backward_sweeps_up_and_down() -> None:
@@ -255,3 +254,19 @@ def test_some_order_of_elements_needs_one_pass(name: str) -> None:
     assert passes_needed(program, "P", shapes) == 1
     shapes = resolve_shapes(program, {**given, "P": 3, "P0": 1})
     assert passes_needed(program, "P1", shapes) == 1
+
+
+@pytest.mark.parametrize("length", [1, 2, 11])
+def test_a_learned_normaliser_of_one_is_linear_attention_without_decay(length: int) -> None:
+    rng = np.random.default_rng(length)
+    given = {n: rng.normal(size=(3, length, 4)) for n in ("Q", "K", "V", "X")}
+    plain = {n: given[n] for n in ("Q", "K", "V")}
+    wanted = Cascade.load("lightning-attention").evaluate(
+        {n: x[None] for n, x in plain.items()}, lam=1
+    )["O"][0]
+    for name in ("normalised-attention", "normalised-attention-recurrent"):
+        found = Cascade.load(name).evaluate({**given, "WN": np.zeros((3, 4))})["O"]
+        np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-13)
+        found = Cascade.load(name).evaluate({**given, "WN": np.ones((3, 4))})["O"]
+        scale = np.exp(given["X"].sum(-1))[..., None]
+        np.testing.assert_allclose(found * scale, wanted, rtol=1e-11, atol=1e-12)

@@ -13,6 +13,7 @@ PASSES: list[tuple[str, str, int]] = [
     ("flash-attention-2", "M0", 2),
     ("flash-attention-2", "P", 1),
     ("flash-attention-2-causal", "M", 1),
+    ("flash-attention", "M", 1),
     ("attention-causal-1pass", "M", 1),
     ("attention-sliding-window-1pass", "M", 1),
     ("attention-sink-1pass", "M", 1),

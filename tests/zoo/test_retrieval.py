@@ -103,6 +103,15 @@ def test_gates_of_the_routed_heads_sum_to_their_number(J: int) -> None:
     assert ((gates[..., shared:] > 0).sum(-1) == J).all()
 
 
+def test_more_heads_cannot_be_chosen_than_are_routed() -> None:
+    """The gates of all that are there sum to their number, whatever number was asked for."""
+    given = draw(8, X=(1, 2, 3), Q=(1, 4, 2, 2), K=(1, 4, 5, 2), V=(1, 4, 5, 2), WO=(4, 2, 3))
+    given |= draw(9, WG=(3, 4), WU=(3, 2))
+    cascade = Cascade.load("mixture-of-heads")
+    two, three = (cascade.evaluate(given, J=J, shared=2)["O"] for J in (2, 3))
+    close(three, two)
+
+
 @pytest.mark.parametrize("S", [1, 2, 3, 4, 7, 20])
 def test_landmark_blocks(S: int) -> None:
     given = draw(S, Q=(2, 1, 9, 4), K=(2, 1, 9, 4), V=(2, 1, 9, 3))

@@ -146,3 +146,29 @@ def test_no_subjects_is_plain_attention() -> None:
     plain = reference("softmax_attention", **{n: given[n] for n in ("Q", "K", "V")})["AV"]
     given |= {"SUB": np.zeros(P, int), "TO": np.zeros((S, P), int), "IN": np.ones((S, P), int)}
     close(Cascade.load("isolation-attention").evaluate(given)["O"], plain)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 5), (4, 3)])
+def test_gates_of_zero_let_a_quarter_through(height: int, width: int) -> None:
+    rng = np.random.default_rng(height)
+    X = rng.normal(size=(height, width, 3))
+    given = {"X": X, "W1": np.ones((3, 2)), "W2": np.zeros((2, 3)), "WS": np.zeros((3, 3))}
+    close(Cascade.load("channel-spatial-gate").evaluate(given)["Y"], X / 4)
+    given["WS"][1, 1] = 1  # the mean over channels of the place itself
+    mean = X.mean(-1, keepdims=True)
+    found = Cascade.load("channel-spatial-gate").evaluate(given)["Y"]
+    close(found, X / 2 / (1 + np.exp(-mean)))
+
+
+@pytest.mark.parametrize(("height", "width"), [(5, 7), (3, 2), (4, 6)])
+def test_super_tokens_of_a_padded_map_are_those_of_the_map(height: int, width: int) -> None:
+    """Zeros that fill the last cells, given or not, change no pixel of the map."""
+    rng = np.random.default_rng(1)
+    weights = {n: rng.normal(size=(2, 4, 3)) for n in ("WQ", "WK", "WV")}
+    weights["WO"] = rng.normal(size=(2, 3, 4))
+    X = rng.normal(size=(height, width, 4))
+    whole = np.pad(X, ((0, -height % 2), (0, -width % 3), (0, 0)))
+    cascade = Cascade.load("super-token-attention")
+    found = cascade.evaluate({"X": X, **weights}, CI=2, CJ=3)["Y"]
+    padded = cascade.evaluate({"X": whole, **weights}, CI=2, CJ=3)["Y"]
+    close(found, padded[:height, :width])

@@ -118,3 +118,17 @@ def transnormer_attention(
             heads[..., h, t, :] = np.einsum("...e,...ef->...f", q[..., h, t, :], state)
     size = np.sqrt((heads * heads).mean(axis=(-3, -1), keepdims=True))
     return {"O": heads / size * projected(WU)}
+
+
+def normalised_attention(X: Array, WN: Array, Q: Array, K: Array, V: Array) -> dict[str, Array]:
+    """Causal linear attention over ``exp(WN . x)``, a learned normaliser (arXiv 2405.15731).
+
+    Parameters
+    ----------
+    X, WN : array
+        Tokens (..., P, D) and what makes normalisers of them (..., D).
+    Q, K, V : array
+        Shapes (..., P, E), (..., P, E) and (..., P, F).
+    """
+    weights = np.tril(Q @ np.swapaxes(K, -1, -2))
+    return {"O": weights @ V * np.exp(-np.einsum("...pd,...d->...p", X, WN))[..., None]}

@@ -54,3 +54,33 @@ def rms_norm(X: Array, G: Array, eps: float) -> dict[str, Array]:
 def rms_norm_projection(X: Array, G: Array, W: Array, eps: float) -> dict[str, Array]:
     """``rms_norm`` followed by a linear layer ``W`` of shape (..., D, J)."""
     return {"O": rms_norm(X, G, eps)["Y"] @ W}
+
+
+def deit_lt_loss(
+    CLS: Array,
+    DIST: Array,
+    LB: Array,
+    TB: Array,
+    EN: Array,
+    alpha: float = 0.5,
+) -> dict[str, Array]:
+    """DeiT-LT's loss of every image (arXiv 2404.02900).
+
+    Parameters
+    ----------
+    CLS, DIST : array
+        Logits (N, C) of the class token and of the distillation token.
+    LB, TB : array
+        Labels (N,) and the classes (N,) a teacher gives.
+    EN : array
+        Effective number of images of each class (C,).
+    alpha : float
+        The share of the distillation.
+    """
+    weights = 1 / EN
+    weights = weights * len(weights) / weights.sum()
+    labels, taught = np.asarray(LB, int), np.asarray(TB, int)
+    rows = np.arange(len(labels))
+    own = -log_softmax(CLS)["Y"][rows, labels]
+    teacher = -log_softmax(DIST)["Y"][rows, taught]
+    return {"LOSS": (1 - alpha) * own + alpha * weights[taught] * teacher}

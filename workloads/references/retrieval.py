@@ -166,7 +166,7 @@ def mixture_of_heads(
     shared : float
         How many heads, the first, are always on.
     J : int
-        How many of the other heads are on.
+        How many of the other heads are on; all of them where there are no more.
     """
     always = int(shared)
     heads = _softmax(Q @ np.swapaxes(K, -1, -2)) @ V
@@ -178,7 +178,7 @@ def mixture_of_heads(
         gates[:always] = balance[0] * always * _softmax(logits[:always])
         routed = _softmax(logits[always:])
         chosen = _largest(routed, J)
-        gates[always + chosen] = balance[1] * J * routed[chosen] / routed[chosen].sum()
+        gates[always + chosen] = balance[1] * len(chosen) * routed[chosen] / routed[chosen].sum()
         for h, gate in enumerate(gates):
             result[b, p] += gate * heads[b, h, p] @ WO[h]
     return {"O": result}

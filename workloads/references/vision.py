@@ -75,12 +75,14 @@ def super_token_attention(
     Parameters
     ----------
     X : array
-        Pixels (I, J, C).
+        Pixels (I, J, C); zeros are put after the last where cells do not divide them.
     WQ, WK, WV, WO : array
         Projections (H, C, D), (H, C, D), (H, C, F) and (H, F, C).
     CI, CJ : int
         Rows and columns of a cell.
     """
+    height, width = X.shape[:2]
+    X = np.pad(X, ((0, -height % CI), (0, -width % CJ), (0, 0)))
     means = _cell_means(X, CI, CJ)
     rows, columns, channels = means.shape
     around = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
@@ -108,7 +110,7 @@ def super_token_attention(
             at = (y // CI + i, x // CJ + j)
             if 0 <= at[0] < rows and 0 <= at[1] < columns:
                 result[y, x] += share * cells[at]
-    return {"Y": result}
+    return {"Y": result[:height, :width]}
 
 
 def reversed_attention(
@@ -233,3 +235,22 @@ def isolation_attention(
             weights = _softmax(np.concatenate(keys) @ query)
             result[at][p] = weights @ np.concatenate(values)
     return {"O": result}
+
+
+def channel_spatial_gate(X: Array, W1: Array, W2: Array, WS: Array) -> dict[str, Array]:
+    """A gate for every channel, from its mean, and one for every place, from a 3 x 3 filter.
+
+    Parameters
+    ----------
+    X : array
+        Feature map (..., I, J, C).
+    W1, W2, WS : array
+        Network of the channel gate (..., C, R) and (..., R, C), filter (..., 3, 3).
+    """
+    hidden = np.maximum(np.einsum("...ijc,...cr->...r", X, W1) / np.prod(X.shape[-3:-1]), 0)
+    channels = np.einsum("...r,...rc->...c", hidden, W2)
+    means = np.pad(X.mean(axis=-1), [(0, 0)] * (X.ndim - 3) + [(1, 1), (1, 1)])
+    windows = np.lib.stride_tricks.sliding_window_view(means, (3, 3), axis=(-2, -1))
+    places = np.einsum("...ijyx,...yx->...ij", windows, WS)
+    gates = [1 / (1 + np.exp(-g)) for g in (channels[..., None, None, :], places[..., None])]
+    return {"Y": X * gates[0] * gates[1]}
