@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem
 from einsum_cascade.ir import Einsum, Name, Parameter, Program, walk
@@ -34,13 +35,22 @@ from .spill import count_mapping, spill_note
 from .tasks import busy_cycles, work_cycles
 from .tiling import Tiling, build_tiling, tile_size
 
+if TYPE_CHECKING:
+    from .choices import Known
+
 
 def bind(
-    program: Program, mapping: Mapping, architecture: Architecture, shapes: dict[str, int]
+    program: Program,
+    mapping: Mapping,
+    architecture: Architecture,
+    shapes: dict[str, int],
+    *,
+    known: Known | None = None,
 ) -> Lowered:
     """Lower a mapping with its tiles fitted, and refuse it if it is not legal.
 
     ``shapes`` may name parameters of the cascade, too: a mask that needs them takes those.
+    ``known`` remembers what open choices do from one machine to the next of one layout.
 
     Raises
     ------
@@ -69,7 +79,7 @@ def bind(
     def bound(candidate: Mapping) -> Lowered:
         return _bind(program, candidate, architecture, shapes)
 
-    return choose(program, mapping, architecture, lowered, bound)
+    return choose(program, mapping, architecture, lowered, bound, known)
 
 
 def _sizes(mapping: Mapping, architecture: Architecture) -> tuple[dict[str, int], list[str]]:
@@ -180,8 +190,16 @@ def evaluate_mapping(
     return evaluate_bound(lowered, workload=workload, engine=engine)
 
 
-def evaluate_bound(lowered: Lowered, *, workload: str = "", engine: str = "analytical") -> Result:
+def evaluate_bound(
+    lowered: Lowered,
+    *,
+    workload: str = "",
+    engine: str = "analytical",
+    counts: tuple[EinsumCount, ...] = (),
+) -> Result:
     """Counts, latency, energy, area and bounds of a mapping that is bound.
+
+    ``counts`` are those of ``count_mapping`` on a machine of the same layout, if known.
 
     Raises
     ------
@@ -190,7 +208,7 @@ def evaluate_bound(lowered: Lowered, *, workload: str = "", engine: str = "analy
         engine does not count something yet.
     """
     refuse_unmodelled(lowered.program)
-    counts = count_mapping(lowered)
+    counts = counts or count_mapping(lowered)
     if engine == "event":
         from .event_engine import time_events
 
@@ -201,36 +219,6 @@ def evaluate_bound(lowered: Lowered, *, workload: str = "", engine: str = "analy
         text = "nothing takes time: every operation takes 0 cycles and no memory has a bandwidth"
         raise MappingError(Problem(text, lowered.mapping.span))
     return _result(lowered, counts, timing, workload, engine)
-
-
-def layout(architecture: Architecture) -> tuple[object, ...]:
-    """What of a machine decides how a mapping without open choices is bound.
-
-    Speeds and prices do not.
-    """
-    return (
-        architecture.word_bits,
-        tuple((m.name, m.capacity_bytes) for m in architecture.memories),
-        tuple(
-            (
-                a.name,
-                tuple((d.name, d.size) for d in a.dimensions),
-                a.registers.depth,
-                frozenset(o.kind for o in a.operations),
-            )
-            for a in architecture.arrays
-        ),
-    )
-
-
-def rebind(lowered: Lowered, architecture: Architecture) -> Lowered:
-    """A bound mapping on another machine of the same ``layout``."""
-    arrays = {a.name: a for a in architecture.arrays}
-    return replace(
-        lowered,
-        architecture=architecture,
-        einsums=tuple(replace(e, array=arrays[e.array.name]) for e in lowered.einsums),
-    )
 
 
 def refuse_unmodelled(program: Program) -> None:
