@@ -38,6 +38,9 @@ from .tiling import Tiling, build_tiling, tile_size
 if TYPE_CHECKING:
     from .choices import Known
 
+_TRIED = 1 << 17
+"""Primes below this are found by trial division."""
+
 
 def bind(
     program: Program,
@@ -159,20 +162,29 @@ def _with_tile(lowered: Lowered, shapes: dict[str, int], sizes: dict[str, int]) 
 
 
 def divisors(number: int) -> list[int]:
-    """All divisors in ascending order, by trial division of the prime factors."""
+    """All divisors in ascending order.
+
+    Trial division finds small primes sooner than sympy, which factors what is left of a
+    number that has large ones, is imported.
+    """
     found = [1]
     rest, prime = number, 2
-    while prime * prime <= rest:
+    while prime * prime <= rest and prime < _TRIED:
         power = 0
         while rest % prime == 0:
             rest //= prime
             power += 1
-        if power:
-            found = [d * prime**k for d in found for k in range(power + 1)]
+        found = [d * prime**k for d in found for k in range(power + 1)] if power else found
         prime += 1
-    if rest > 1:
-        found = [d * p for d in found for p in (1, rest)]
-    return sorted(found)
+    left = _divisors(rest) if prime * prime <= rest else {1, rest}
+    return sorted(d * other for d in found for other in left)
+
+
+def _divisors(number: int) -> tuple[int, ...]:
+    """Divisors of a number without small primes."""
+    import sympy
+
+    return tuple(int(d) for d in sympy.divisors(number))
 
 
 def evaluate_mapping(
