@@ -64,13 +64,43 @@ def test_legal_groups_find_what_they_read(first: int) -> None:
     assert legal > 5
 
 
-def test_few_refusals_are_not_confirmed_by_running() -> None:
-    """What is refused goes wrong; the rest reads from ``init`` only, or needs a value from
-    registers that have held another meanwhile, which the run is lenient about."""
-    cases = [c for c in map(random_case, range(600)) if whole(c)]
-    refused = [c for c in cases if illegalities(bound(c))]
-    fine = [c for c in refused if Lockstep(walker(c)).run() is None]
-    assert len(fine) < len(refused) / 20
+LOST = re.compile(
+    r"(?P<reader>\w+) takes (?P<tensor>\w+) from registers"
+    r"|(?P<early>\w+) reads (?P<later>\w+) where a later"
+    r"|(?P<gone>\w+) is kept in .* when (?P<last>\w+) reads it"
+)
+
+
+def run_is_lenient(case: Case, run: Lockstep, message: str) -> bool:
+    """Whether a run cannot see what a message is about: a read of nothing but ``init``, or of
+    a running value whose registers have held another meanwhile."""
+    found = LOST.match(message)
+    if found is None:
+        return False
+    tensor = found["tensor"] or found["later"] or found["gone"]
+    reader = found["reader"] or found["early"] or found["last"]
+    if case.program.iterative.get(tensor) and not run.walker.memories(tensor):
+        return True
+    taken = [a for a in case.program.einsum_of[reader].reads if a.tensor == tensor]
+    lanes = [at for step in run.steps[reader] for _, at in step.lanes]
+    written = run.kept[tensor].total
+    return not any(run.walker.element(a, at) in written for a in taken for at in lanes)
+
+
+def test_nearly_all_refusals_are_confirmed_by_running() -> None:
+    """What is refused goes wrong, or it is one of two things that a run does not see. The rest
+    is refused whatever the shapes are, and happens to go well with some: ``T[2*k]`` is written
+    by now where ``K`` is 1, or where the second element is beyond the end. Of 3000 cases that
+    is one refusal in 66."""
+    refused = unconfirmed = 0
+    for case in filter(whole, map(random_case, range(600))):
+        problems = illegalities(bound(case))
+        run = Lockstep(walker(case))
+        refused += bool(problems)
+        if problems and run.run() is None:
+            unconfirmed += not all(run_is_lenient(case, run, p.message) for p in problems)
+    assert refused > 100
+    assert unconfirmed < refused / 33
 
 
 # ------------------------------------------------------------------ from files
