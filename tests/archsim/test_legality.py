@@ -107,6 +107,7 @@ def test_nearly_all_refusals_are_confirmed_by_running() -> None:
 
 BINDING = builtin_source("mappings", "fusemax-binding").text
 ARCH = builtin_source("mappings", "fusemax-arch").text
+P0 = 'P0: "min(array_2d.columns, array_1d.lanes)"'
 
 THREE_PASSES = """
 mapping:
@@ -173,7 +174,7 @@ def run(
 
 REFUSED = {
     "a tile wider than the array": (
-        edited(BINDING, ("P0: array_2d.columns", "P0: 512")),
+        edited(BINDING, (P0, "P0: 512")),
         MappingError,
         r"BQK: P0 = 512 does not fit array_2d.columns = 256; likewise LM, SLN, SLD and 1 more",
     ),
@@ -323,7 +324,7 @@ REFUSED = {
         r"the machine has no array 'array2d'",
     ),
     "an unknown dimension": (
-        edited(BINDING, ("P0: array_2d.columns", "P0: array_2d.column")),
+        edited(BINDING, (P0, "P0: array_2d.column")),
         SpecError,
         r"array_2d has no dimension 'column'",
     ),
@@ -348,12 +349,12 @@ REFUSED = {
         r"the machine has no level 'array_3d'",
     ),
     "a rank the cascade has not": (
-        edited(BINDING, ("P: {P0", "R: {R0: 4}, P: {P0")),
+        edited(BINDING, ("P: {P0", "R: {R0: 4}\n    P: {P0")),
         SpecError,
         r"the cascade has no rank 'R'",
     ),
     "a tile that is a rank": (
-        edited(BINDING, ("P: {P0: array_2d.columns,", "P: {M1: 4, P0: array_2d.columns,")),
+        edited(BINDING, (P0, f"M1: 4, {P0}")),
         SpecError,
         r"'M1' is a rank of the cascade, and no tile of P",
     ),
@@ -457,7 +458,7 @@ def test_a_tile_is_fitted_to_what_is_legal(tmp_path: Path) -> None:
 
 def test_a_tile_is_fitted_to_the_array(tmp_path: Path) -> None:
     """``fit`` on a rank that is laid out is no wider than the array."""
-    text = edited(BINDING, ("P0: array_2d.columns", "P0: fit"))
+    text = edited(BINDING, (P0, "P0: fit"))
     assert dict(run(tmp_path, text, seq_len=6 * 100).tiles)["P0"] == 200
 
 
