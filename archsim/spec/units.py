@@ -76,7 +76,9 @@ def parse_quantity(value: Any, measure: Measure) -> Fraction:
         if isinstance(value, float) and not isfinite(value):
             raise expected(f"{wanted}, got {_shown(value)}, which is not finite")
         unit = measure.example.rpartition(" ")[2]
-        raise expected(f"{wanted}, got a number without a unit", f"write '{value:g} {unit}'")
+        shown = f"{value:g}" if isinstance(value, float) else shorten(str(value))
+        _check_sign(Fraction(value), shown, measure, wanted)
+        raise expected(f"{wanted}, got a number without a unit", f"write '{shown} {unit}'")
     text = value.strip()
     if _NOT_A_NUMBER.match(text):
         raise expected(f"{wanted}, got '{shorten(text)}', which is not finite")
@@ -86,6 +88,7 @@ def parse_quantity(value: Any, measure: Measure) -> Fraction:
     number, unit = _number(found, wanted), text[found.end() :].strip()
     if not unit:
         example = measure.example.rpartition(" ")[2]
+        _check_sign(number, text, measure, wanted)
         raise expected(f"{wanted}, got a number without a unit", f"write '{text} {example}'")
     quantity = number * _factor(unit, measure, wanted)
     return _in_range(quantity, text, measure, wanted)
@@ -104,7 +107,7 @@ def parse_number(value: Any, *, zero: bool = True) -> Fraction:
         number = _number(found, wanted)
     elif isinstance(value, bool) or not isinstance(value, int | float):
         raise expected(f"{wanted}, got {_shown(value)}")
-    elif not isfinite(value) or abs(value) > 10**_LARGEST_EXPONENT:
+    elif abs(value) > 10**_LARGEST_EXPONENT or not isfinite(value):
         raise expected(f"{wanted}, got {_shown(value)}, which is no size for it")
     else:
         number = Fraction(repr(value))
@@ -121,11 +124,15 @@ def _number(found: re.Match[str], wanted: str) -> Fraction:
     return Fraction(f"{sign}{digits.replace('_', '').rstrip('.')}") * scale
 
 
-def _in_range(quantity: Fraction, text: str, measure: Measure, wanted: str) -> Fraction:
+def _check_sign(quantity: Fraction, text: str, measure: Measure, wanted: str) -> None:
     if quantity < 0:
         raise expected(f"{wanted}, got '{text}', which is negative")
     if quantity == 0 and not measure.zero:
         raise expected(f"{wanted}, got '{text}', which is nothing")
+
+
+def _in_range(quantity: Fraction, text: str, measure: Measure, wanted: str) -> Fraction:
+    _check_sign(quantity, text, measure, wanted)
     if quantity > measure.limit or (quantity and quantity < 1 / measure.limit):
         raise expected(f"{wanted}, got '{text}', which is no size for it")
     return quantity

@@ -77,6 +77,12 @@ def test_decimals_keep_every_digit(number: int, places: int, unit: tuple[str, in
         ("٩٤٠ MHz", "got"),
         (float("nan"), "which is not finite"),
         (float("inf"), "which is not finite"),
+        (0, "got '0', which is nothing"),
+        ("0", "got '0', which is nothing"),
+        (-3, "got '-3', which is negative"),
+        ("-3", "got '-3', which is negative"),
+        (10**400, "without a unit"),
+        (-(10**400), "which is negative"),
         (True, "got true"),
         (None, "got nothing"),
         ([1], "got a list"),
@@ -117,7 +123,23 @@ def test_a_number_is_exact(value: object, number: Fraction | int) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [-1, -0.5, "-1", float("nan"), float("inf"), 1e300, "1e400", "x", "", True, None, []]
+    "value",
+    [
+        -1,
+        -0.5,
+        "-1",
+        float("nan"),
+        float("inf"),
+        1e300,
+        10**400,
+        -(10**400),
+        "1e400",
+        "x",
+        "",
+        True,
+        None,
+        [],
+    ],
 )
 def test_what_is_no_number_is_refused(value: object) -> None:
     with pytest.raises(PydanticCustomError, match="expected a number, zero or more"):
