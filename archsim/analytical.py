@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem
-from einsum_cascade.ir import Einsum, Name, Parameter, Program, walk
+from einsum_cascade.ir import Name, Parameter, Program, walk
 
 from .arch import Architecture, ProcessingArray
 from .billing import charges
@@ -197,7 +197,6 @@ def evaluate_mapping(
     engine: str = "analytical",
 ) -> Result:
     """Counts, latency, energy, area and bounds of a mapping. Raises as ``bind`` does."""
-    refuse_unmodelled(program)
     lowered = bind(program, mapping, architecture, shapes)
     return evaluate_bound(lowered, workload=workload, engine=engine)
 
@@ -219,7 +218,6 @@ def evaluate_bound(
         The schedule contradicts the cascade's dependencies, nothing takes time, or the
         engine does not count something yet.
     """
-    refuse_unmodelled(lowered.program)
     counts = counts or count_mapping(lowered)
     if engine == "event":
         from .event_engine import time_events
@@ -231,25 +229,6 @@ def evaluate_bound(
         text = "nothing takes time: every operation takes 0 cycles and no memory has a bandwidth"
         raise MappingError(Problem(text, lowered.mapping.span))
     return _result(lowered, counts, timing, workload, engine)
-
-
-def refuse_unmodelled(program: Program) -> None:
-    """Refuse what the engines do not count. Raises MappingError."""
-    problems = [
-        Problem(
-            f"{e.name}: the engine does not count {what} yet, so it will not guess",
-            e.span,
-            "'archsim validate' and 'archsim analyze' work on this cascade",
-        )
-        for e in program.einsums
-        if (what := _unmodelled(e))
-    ]
-    if problems:
-        raise MappingError(problems)
-
-
-def _unmodelled(einsum: Einsum) -> str:
-    return "selections" if einsum.select is not None else ""
 
 
 def _result(

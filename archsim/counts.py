@@ -17,6 +17,7 @@ from fractions import Fraction
 from math import prod
 
 from einsum_cascade.errors import MappingError, Problem
+from einsum_cascade.ir import Name, walk
 
 from .footing import Footing
 from .handover import found_at, moving_variables
@@ -29,6 +30,7 @@ from .lattice import (
     first_tile,
 )
 from .lower import Lowered, LoweredEinsum
+from .random_access import words_in_lines
 from .windowed import windowed_deliveries, windowed_distinct
 
 Amount = int | Fraction
@@ -101,27 +103,25 @@ def count_einsum(lowered: Lowered, e: LoweredEinsum) -> EinsumCount:
 def allowed_points(lowered: Lowered, e: LoweredEinsum) -> int:
     """Points of the iteration space that the mask lets through.
 
+    What depends on data is taken to let everything through: nobody can count it beforehand.
+
     Raises
     ------
     MappingError
-        The mask depends on data, so that nobody can count it beforehand.
+        The mask needs a parameter that has no value.
     """
     if e.einsum.where is None:
         return e.points
-    from einsum_cascade.counting import depends_on_data, points_of
+    from einsum_cascade.point_counts import count_points
 
-    if depends_on_data(e.einsum.where):
-        text = f"{e.name}: its mask depends on data, so its points cannot be counted"
-        raise MappingError(Problem(text, e.einsum.where.span))
     shapes = dict(lowered.shapes)
-    numbers = {p.name: p.default for p in lowered.program.parameters} | shapes
-    symbols = points_of(lowered.program, e.einsum)
-    open_ones = [s.name for s in symbols.free_symbols if numbers.get(s.name) is None]
-    if open_ones:
-        text = f"{e.name}: its mask needs a number for {', '.join(sorted(open_ones))}"
-        raise MappingError(Problem(text, e.einsum.where.span, f"--set {open_ones[0]}=..."))
-    value = symbols.subs({s: numbers[s.name] for s in symbols.free_symbols}).doit()
-    return int(value) * prod(shapes[r] for r in lowered.program.parallel)
+    given = {p.name: p.default for p in lowered.program.parameters if p.default is not None}
+    used = {n.name for n in walk(e.einsum.where) if isinstance(n, Name) and n.kind == "parameter"}
+    if absent := sorted(used - given.keys()):
+        text = f"{e.name}: its mask needs a number for {', '.join(absent)}"
+        raise MappingError(Problem(text, e.einsum.where.span, f"--set {absent[0]}=..."))
+    points = count_points(lowered.program, e.einsum, given | shapes)
+    return points * prod(shapes[r] for r in lowered.program.parallel)
 
 
 class _Registers:
@@ -254,12 +254,27 @@ def _input(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> list[AccessC
     found_in = [i for i, (_, level) in enumerate(chain) if found_at(lowered, e, footing, level)]
     chain = chain[max(found_in, default=0) :]
     below = [*(level for _, level in chain[1:]), lowered.register_level]
-    taken = [deliveries(lowered, e, footing, level) for level in below]
-    arriving = [0, *taken]
+    arriving = [0, *(deliveries(lowered, e, footing, level) for level in below)]
     return [
-        AccessCount(einsum=e.name, tensor=tensor, place=place, reads=reads, writes=writes)
-        for (place, _), reads, writes in zip(chain, taken, arriving, strict=False)
+        AccessCount(
+            einsum=e.name,
+            tensor=tensor,
+            place=place,
+            reads=_read(lowered, e, footing, level, inside),
+            writes=writes,
+        )
+        for (place, level), inside, writes in zip(chain, below, arriving, strict=False)
     ]
+
+
+def _read(lowered: Lowered, e: LoweredEinsum, footing: Footing, level: int, inside: int) -> int:
+    """Elements that one level reads for the tiles of another inside it."""
+    machine = lowered.architecture
+    if level == lowered.register_level:
+        return deliveries(lowered, e, footing, inside)
+    size = words_in_lines(e, footing, machine.memories[level], machine.word_bits)
+    loops = e.outer(inside)
+    return _delivered(e, loops, _relevant(loops, lowered, footing), size)
 
 
 def accesses_of(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> list[AccessCount]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, Problem, SpecError
@@ -14,8 +14,16 @@ from einsum_cascade.library import builtin_names
 from einsum_cascade.rows import tells_apart
 
 from .arch import Architecture
-from .mapping import Mapping
+from .mapping import EINSUM_BY_EINSUM, Mapping
 from .results import PartUse, Result
+
+if TYPE_CHECKING:
+    from .spec.overrides import Overriding
+
+_DERIVED = (
+    "a mapping made for any cascade: one Einsum after the other, every tensor through memory; "
+    "one written for this cascade may do better"
+)
 
 
 class PartLike(Protocol):
@@ -121,7 +129,8 @@ def simulate(
         How to run it. A mapping is for the parts whose cascade it names; one that names
         another cascade makes the workload's attention run that. Every other part takes the
         mapping the machine was designed for if that computes the same, else the built-in
-        mapping of its cascade that overlaps most.
+        mapping of its cascade that overlaps most, else runs one Einsum after the other
+        (``einsum_by_einsum``).
     engine : str
         ``"analytical"`` times an average step in closed form; ``"event"`` runs the real
         tiles. Counts, traffic and energy are the same.
@@ -170,10 +179,11 @@ def _simulated(
 ) -> Result:
     program = Cascade.load(mapping.cascade).program
     ranks = (*program.parallel, *(r.name for r in program.ranks))
-    names = (*ranks, *(p.name for p in program.parameters))
     _refuse_unlike_rows(program, part.folded_for(ranks))
-    result = run(program, mapping, architecture, part.shapes_for(names), workload=workload)
-    return replace(result, notes=(*part.notes_for(ranks), *result.notes))
+    given = part.shapes_for(_settable(program))
+    result = run(program, mapping, architecture, given, workload=workload)
+    derived = (_DERIVED,) if mapping.name == EINSUM_BY_EINSUM else ()
+    return replace(result, notes=(*part.notes_for(ranks), *derived, *result.notes))
 
 
 def _refuse_unlike_rows(program: Program, folded: int) -> None:
@@ -224,11 +234,38 @@ def _mappings(
             hint = f"parts run {', '.join(sorted(cascades))}; give one mapping for each"
             raise SpecError(Problem(text, hint=hint))
         chosen[cascade] = mapping
-    if cascades - chosen.keys():
-        built_in = _built_in_mappings()
-        for cascade in sorted(cascades - chosen.keys()):
-            chosen[cascade] = machines_own(cascade, architecture) or _default(cascade, built_in)
-    return tuple(chosen[part.cascade] for part in parts)
+    built_in = _built_in_mappings() if cascades - chosen.keys() else ()
+    for cascade in sorted(cascades - chosen.keys()):
+        found = machines_own(cascade, architecture) or _default(cascade, built_in)
+        if found is not None:
+            chosen[cascade] = found
+    return tuple(chosen.get(p.cascade) or derived_mapping(p, architecture) for p in parts)
+
+
+def derived_mapping(part: PartLike, architecture: Architecture) -> Mapping:
+    """``einsum_by_einsum`` of a part: how it runs where nobody says how. Raises as that does."""
+    from .einsum_by_einsum import einsum_by_einsum
+
+    program = Cascade.load(part.cascade).program
+    return einsum_by_einsum(program, architecture, part.shapes_for(_settable(program)))
+
+
+def mapping_called(
+    name: str, workload: WorkloadLike, architecture: Architecture, overrides: Overriding = ()
+) -> Mapping:
+    """The mapping of a name or file; ``einsum-by-einsum`` is made for the workload's attention.
+
+    Raises
+    ------
+    SpecError
+        There is no such mapping, or it is wrong.
+    MappingError
+        The machine cannot do what an Einsum needs.
+    """
+    if name != EINSUM_BY_EINSUM:
+        return Mapping.load(name, overrides)
+    own = next(p for p in workload.parts if p.cascade == workload.cascade)
+    return derived_mapping(own, architecture)
 
 
 def machines_own(cascade: str, architecture: Architecture) -> Mapping | None:
@@ -246,7 +283,7 @@ def compute_the_same(cascade: str, other: str) -> bool:
     return other == cascade or alike
 
 
-def default_mapping(cascade: str) -> Mapping:
+def default_mapping(cascade: str) -> Mapping | None:
     """The built-in mapping of a cascade: a pipelined one if there is one, else the first."""
     return _default(cascade, _built_in_mappings())
 
@@ -255,13 +292,12 @@ def _built_in_mappings() -> tuple[Mapping, ...]:
     return tuple(Mapping.load(name) for name in builtin_names("mappings"))
 
 
-def _default(cascade: str, mappings: tuple[Mapping, ...]) -> Mapping:
-    found = [m for m in mappings if m.cascade == cascade]
-    if not found:
-        raise SpecError(
-            Problem(
-                f"no built-in mapping runs cascade '{cascade}'",
-                hint="name a file of yours with --mapping; built-in mappings show how",
-            )
-        )
-    return min(found, key=lambda m: (m.schedule.kind != "pipelined", m.name))
+def _default(cascade: str, mappings: tuple[Mapping, ...]) -> Mapping | None:
+    found = (m for m in mappings if m.cascade == cascade)
+    return min(found, key=lambda m: (m.schedule.kind != "pipelined", m.name), default=None)
+
+
+def _settable(program: Program) -> tuple[str, ...]:
+    """Names of a cascade that a workload may give numbers for."""
+    ranks = (*program.parallel, *(r.name for r in program.ranks))
+    return (*ranks, *(p.name for p in program.parameters))

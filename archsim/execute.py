@@ -15,18 +15,20 @@ from typing import Any
 import numpy as np
 
 from einsum_cascade import ir
-from einsum_cascade.errors import EvaluationError, MappingError, Problem
+from einsum_cascade.errors import EvaluationError, Problem
 from einsum_cascade.numeric.binding import Binding, bind
 from einsum_cascade.numeric.dtypes import Array, cast
+from einsum_cascade.numeric.evaluation import conjuncts
 from einsum_cascade.numeric.expressions import Evaluator
 from einsum_cascade.numeric.lanes import Excluded, Lane, Space
 from einsum_cascade.numeric.reductions import identity_of
 from einsum_cascade.numeric.targets import tensor_shape
 
+from .execute_select import Selection
 from .footing import coefficient
 from .lattice import Loop, iterations
 from .lower import Lowered, LoweredEinsum
-from .tasks import outside_einsums
+from .tasks import outside_einsums, stays_out_of
 
 MOST_ITERATIONS = 2_000_000
 """Temporal iterations one execution may take."""
@@ -63,7 +65,7 @@ def execute_mapped(
     EvaluationError
         The inputs do not fit, or the run would take too long.
     MappingError
-        The mapped program cannot be run (selections, undefined reads).
+        The mapped program cannot be run (undefined reads).
     """
     total = sum(e.iterations for e in lowered.einsums)
     if total > MOST_ITERATIONS:
@@ -130,6 +132,7 @@ class _Run:
         self.binding = binding
         self.shapes = dict(lowered.shapes)
         self.before, self.after = outside_einsums(lowered)
+        self.selections: dict[str, Selection] = {}
         self.tensors = {
             name: _Tensor(a, np.ones(a.shape, bool)) for name, a in binding.inputs.items()
         }
@@ -154,9 +157,7 @@ class _Run:
     def _allocate(self, e: LoweredEinsum) -> None:
         einsum = e.einsum
         if einsum.select is not None:
-            raise MappingError(
-                Problem(f"{e.name} selects; a mapped selection cannot be run", einsum.span)
-            )
+            self.selections[e.name] = self._selection(einsum)
         shape = tuple(self.shapes[r] for r in self.binding.parallel)
         shape += tensor_shape(self.program, einsum, self.shapes)
         start = identity_of(self.program, einsum.reduction) if einsum.over else 0.0
@@ -166,6 +167,12 @@ class _Run:
         for statement in self.program.init:
             if statement.name == e.name:
                 self._initialise(statement, tensor)
+
+    def _selection(self, einsum: ir.Einsum) -> Selection:
+        parallel = [r.lower() for r in self.binding.parallel]
+        sizes = {v: self.shapes[self.program.rank_of_variable[v]] for v in einsum.variables}
+        sizes |= {v: self.shapes[v.upper()] for v in parallel}
+        return Selection.of(einsum, parallel, sizes)
 
     def _initialise(self, statement: ir.Einsum, tensor: _Tensor) -> None:
         sizes = {r.lower(): self.shapes[r] for r in self.binding.parallel}
@@ -203,9 +210,11 @@ class _Run:
 
     def _runs(self, e: LoweredEinsum, indices: dict[str, int], last: dict[str, bool]) -> bool:
         """Einsums outside a loop run at its first iteration, or at its last if they wait."""
-        if e.name in self.after:
-            return all(last[m] for m in e.outside)
-        return all(indices[m] == 0 for m in e.outside)
+        around = stays_out_of(self.lowered, e)
+        if e.name in self.after and not all(last[m] for m in around):
+            return False
+        rest = e.outside if e.name not in self.after else {*e.outside} - {*around}
+        return all(indices[m] == 0 for m in rest)
 
     # --------------------------------------------------------------- one Einsum
 
@@ -269,17 +278,42 @@ class _Run:
         )
         lane = evaluator.value(einsum.expression)
         width = space.shape
-        allowed = np.ones(width, bool)
-        for flags in lane.unknown:
-            allowed &= ~flags
-        if einsum.where is not None:
-            condition = evaluator.condition(einsum.where)
-            allowed &= condition.values & np.ones(width, bool)
+        skipped, absent = self._excluded(einsum, evaluator, lane, width)
         at = [np.broadcast_to(i, width) for i in self._at(einsum.target, lanes)]
-        self._carry(einsum, tensor, tuple(i[~allowed] for i in at))
+        self._carry(einsum, tensor, tuple(i[absent] for i in at))
+        tensor.there[tuple(i[~absent] for i in at)] = True
+        allowed = ~skipped
         where = tuple(i[allowed] for i in at)
+        if einsum.name in self.selections:
+            values = np.broadcast_to(lane.values, width)
+            lanes = {v: np.broadcast_to(c, width) for v, c in lanes.items()}
+            chosen, there = self.selections[einsum.name].meet(lanes, values, allowed)
+            tensor.values[where], tensor.there[where] = chosen, there
+            return
         values = np.broadcast_to(cast(lane.values, tensor.values.dtype), width)[allowed]
         self._store(einsum, tensor, where, values)
+
+    def _excluded(
+        self, einsum: ir.Einsum, evaluator: Evaluator, lane: Lane, width: tuple[int, ...]
+    ) -> tuple[Array, Array]:
+        """Lanes without a point, and those whose element of the result is absent for that.
+
+        What depends on the reduced variables only leaves a reduction without an operand.
+        """
+        over = frozenset(einsum.over)
+        lanes = [lane]
+        excluded = list(lane.excluded)
+        if einsum.where is not None:
+            for part in conjuncts(einsum.where):
+                lanes.append(evaluator.condition(part))
+                own = Excluded(frozenset(ir.variables_of(part)), ~lanes[-1].values)
+                excluded += [*lanes[-1].excluded, own]
+        skipped, absent = np.zeros(width, bool), np.zeros(width, bool)
+        for flags in (*(e.flags for e in excluded), *(o.flags for x in lanes for o in x.outside)):
+            skipped = skipped | flags
+        for e in excluded:
+            absent = absent | (e.flags if not e.variables & over else False)
+        return skipped, absent
 
     def _carry(self, einsum: ir.Einsum, tensor: _Tensor, where: tuple[Array, ...]) -> None:
         """A step of an iterative rank that is masked out leaves the state as it was."""
@@ -296,13 +330,16 @@ class _Run:
     def _store(
         self, einsum: ir.Einsum, tensor: _Tensor, where: tuple[Array, ...], values: Array
     ) -> None:
+        if not where:
+            # A tensor without ranks has one element, at which all lanes meet.
+            where = (np.zeros(len(values), np.int64),)
+            tensor = _Tensor(tensor.values.reshape(1), tensor.there.reshape(1))
         if not einsum.over:
             tensor.values[where] = values
         elif einsum.reduction in _UPDATES:
             _UPDATES[einsum.reduction].at(tensor.values, where, values)
         else:
             self._fold(einsum, tensor, where, values)
-        tensor.there[where] = True
 
     def _fold(
         self, einsum: ir.Einsum, tensor: _Tensor, where: tuple[Array, ...], values: Array
@@ -331,12 +368,24 @@ class _Run:
         for index, extent in zip(at, tensor.values.shape, strict=True):
             inside &= (index >= 0) & (index < extent)
             clipped.append(np.clip(index, 0, extent - 1))
+        self._walk_back(access, tensor, clipped)
         values = tensor.values[tuple(clipped)]
         if np.issubdtype(values.dtype, np.floating):
             values = cast(values, self.binding.precision.storage)
         there = tensor.there[tuple(clipped)] & inside
         excluded = () if there.all() else (Excluded(frozenset(access.variables), ~there),)
         return Lane(values, excluded)
+
+    def _walk_back(self, access: ir.Access, tensor: _Tensor, at: list[Array]) -> None:
+        """Read the end of a rank where it was left: a last part may have fewer steps."""
+        producer = self.program.einsum_of.get(access.tensor)
+        if producer is None:
+            return
+        pairs = zip(producer.target.indices, access.indices, strict=True)
+        for axis, (wrote, read) in enumerate(pairs, len(self.binding.parallel)):
+            if isinstance(wrote, ir.Affine) and wrote.offset == 1 and not read.variables:
+                while (late := ~tensor.there[tuple(at)] & (at[axis] > 0)).any():
+                    at[axis] = at[axis] - late
 
     def _at(self, access: ir.Access, lanes: _Coordinates) -> list[Array]:
         width = next(iter(lanes.values())).shape

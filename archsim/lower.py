@@ -27,6 +27,7 @@ from .mapping_checks import (
     nest_problems,
     operation_problems,
     placed,
+    selection_problems,
 )
 from .residency import Residency, residency
 from .spill_checks import spill_problems
@@ -200,7 +201,10 @@ def lower(
         builder.known = {e.name: e for e in like.einsums}
     einsums = builder.einsums()
     places = residency(program, mapping, architecture, builder.problems)
-    wrong = [*spill_problems(program, mapping, architecture, tiling)]
+    wrong = [
+        *selection_problems(program, tiling),
+        *spill_problems(program, mapping, architecture, tiling),
+    ]
     if wrong:
         raise SpecError(wrong)
     builder.problems.extend(bypass_problems(program, mapping, places, architecture))

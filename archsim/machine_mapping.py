@@ -9,7 +9,7 @@ from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError
 from einsum_cascade.library import builtin_names
 
 from .engine import compute_the_same, default_mapping, machines_own, simulate
-from .mapping import Mapping
+from .mapping import EINSUM_BY_EINSUM, Mapping
 
 if TYPE_CHECKING:
     from .arch import Architecture
@@ -38,7 +38,7 @@ def run_somehow(workload: WorkloadLike, machine: Architecture) -> Choice:
 
     After the default come all built-in ones, pipelined ones first, then by name; but only
     those of cascades that compute the same as the workload's (they name the same
-    reference).
+    reference). Where there are none, it runs one Einsum after the other.
 
     Raises
     ------
@@ -47,12 +47,14 @@ def run_somehow(workload: WorkloadLike, machine: Architecture) -> Choice:
     InputError
         Something named does not exist, or shapes are missing.
     """
-    try:
-        return Choice(simulate(workload, machine))
-    except InputError as wrong:
-        first = wrong
     candidates = _candidates(workload.cascade, machine)
-    errors = _of_default(workload.cascade, machine, candidates, first)
+    default = machines_own(workload.cascade, machine) or default_mapping(workload.cascade)
+    errors: dict[str, InputError] = {}
+    if default is not None or not candidates:
+        try:
+            return Choice(simulate(workload, machine))
+        except InputError as wrong:
+            errors[EINSUM_BY_EINSUM if default is None else default.name] = wrong
     for mapping in candidates:
         if mapping.name in errors:
             continue
@@ -63,19 +65,7 @@ def run_somehow(workload: WorkloadLike, machine: Architecture) -> Choice:
         else:
             refused = (Refusal(name, _reason(why)) for name, why in errors.items())
             return Choice(result, tuple(refused))
-    raise _none_is_legal(workload, machine, errors) if errors else first
-
-
-def _of_default(
-    cascade: str, machine: Architecture, candidates: tuple[Mapping, ...], error: InputError
-) -> dict[str, InputError]:
-    """The error of the default mapping under its name, if there is one."""
-    own = machines_own(cascade, machine)
-    if own is not None:
-        return {own.name: error}
-    if not any(m.cascade == cascade for m in candidates):
-        return {}
-    return {default_mapping(cascade).name: error}
+    raise _none_is_legal(workload, machine, errors)
 
 
 def _candidates(cascade: str, machine: Architecture) -> tuple[Mapping, ...]:

@@ -15,6 +15,8 @@ from einsum_cascade.source import Span
 if TYPE_CHECKING:
     from .spec.overrides import Overriding
 
+EINSUM_BY_EINSUM: Final = "einsum-by-einsum"
+"""The name of every mapping that is made from its cascade (``archsim.einsum_by_einsum``)."""
 FIT: Final = "fit"
 """A tile size (or lookahead) written ``fit``: the largest that fits."""
 WHOLE: Final = "whole"

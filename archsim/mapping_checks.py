@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from einsum_cascade.errors import Problem, did_you_mean
-from einsum_cascade.ir import Program
+from einsum_cascade.ir import Program, variables_of
 from einsum_cascade.operations import Operations
 
 from .arch import Architecture, ProcessingArray
@@ -15,6 +15,19 @@ from .mapping import EinsumMapping, Mapping
 from .tiling import Tiling
 
 _A_FEW = 3
+
+
+def selection_problems(program: Program, tiling: Tiling) -> Iterator[Problem]:
+    """Selections of more than there is."""
+    for e in program.einsums:
+        if e.select is None:
+            continue
+        taken = next(v for v in e.target.variables if v not in variables_of(e.expression))
+        size, of = (tiling.shapes[program.rank_of_variable[v]] for v in (taken, *e.over))
+        if size > of:
+            text = f"{e.name} selects {size} of {of} elements"
+            hint = f"{taken.upper()} must not be larger than {e.over[0].upper()}"
+            yield Problem(text, e.target.span, hint)
 
 
 def name_problems(

@@ -61,7 +61,7 @@ def _masking(lowered: Lowered) -> Masking:
         if band is not None and _told_apart(e, band):
             bands[e.name] = band
         else:
-            notes.append(f"{e.name}: its mask is no band of two ranks; masked tiles are run")
+            notes.append(f"{e.name}: {_no_band(e.einsum.where)}")
     windows = {
         e.name: _window(lowered.tiling, e, bands[e.name], len(e.temporal))
         for e in lowered.einsums
@@ -76,6 +76,15 @@ def _masking(lowered: Lowered) -> Masking:
         windows[e.name] = _window(lowered.tiling, e, idle.band, len(e.shared))
     steps = _steps(lowered, idle.band)
     return Masking(windows=tuple(windows.items()), steps=steps, notes=(), idle=idle.band)
+
+
+def _no_band(mask: ir.Condition) -> str:
+    """What is done with a mask that leaves no tiles out, in words."""
+    from einsum_cascade.counting import depends_on_data
+
+    if depends_on_data(mask):
+        return "its mask depends on data; every point that it might let through is counted"
+    return "its mask is no band of two ranks; masked tiles are run"
 
 
 def _numbers(lowered: Lowered) -> dict[str, int]:

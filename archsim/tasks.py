@@ -15,6 +15,7 @@ from .handover import width
 from .lattice import first_tile
 from .lower import Lowered, LoweredEinsum
 from .skew import skew_cycles
+from .waiting import producer_of, reads_earlier
 
 
 def busy_cycles(lowered: Lowered, e: LoweredEinsum) -> Fraction:
@@ -71,8 +72,15 @@ def outside_einsums(lowered: Lowered) -> tuple[tuple[str, ...], tuple[str, ...]]
 
     Their work is cut into equal slices, one a step of the loops they stay out of.
     """
-    out = {e.name for e in lowered.einsums if any(_turns(lowered, m) > 1 for m in e.outside)}
-    reads = {e.name: {a.tensor for a in e.einsum.reads} for e in lowered.einsums}
+    out = {
+        e.name
+        for e in lowered.einsums
+        if any(_turns(lowered, m) > 1 for m in stays_out_of(lowered, e))
+    }
+    reads = {
+        e.name: {a.tensor for a in e.einsum.reads if not _of_before(lowered, a)}
+        for e in lowered.einsums
+    }
     needed = {t for name, tensors in reads.items() if name not in out for t in tensors}
     while more := {t for name in out & needed for t in reads[name]} - needed:
         # What feeds an Einsum that the steps need is needed before them, too.
@@ -80,6 +88,19 @@ def outside_einsums(lowered: Lowered) -> tuple[tuple[str, ...], tuple[str, ...]]
     before = tuple(e.name for e in lowered.einsums if e.name in out & needed)
     after = tuple(e.name for e in lowered.einsums if e.name in out - needed)
     return before, after
+
+
+def stays_out_of(lowered: Lowered, e: LoweredEinsum) -> tuple[str, ...]:
+    """Shared loops that an Einsum is outside of while others that run with it are inside."""
+    if not e.outside:
+        return ()
+    others = [x for x in lowered.einsums if not lowered.apart(x.name, e.name)]
+    return tuple(m for m in e.outside if any(m not in x.outside for x in others))
+
+
+def _of_before(lowered: Lowered, access: Access) -> bool:
+    """Whether an access reads what an earlier iteration of a shared loop has left."""
+    return producer_of(lowered, access) is not None and reads_earlier(lowered, access)
 
 
 def _turns(lowered: Lowered, member: str) -> int:

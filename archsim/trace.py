@@ -129,12 +129,11 @@ def _runs(part: PartLike, architecture: Architecture, mapping: Mapping) -> tuple
     """What a part runs, with its turns logged."""
     from einsum_cascade import Cascade
 
-    from .analytical import bind, refuse_unmodelled
+    from .analytical import bind
     from .event_engine import time_events
     from .spill import count_mapping
 
     program = Cascade.load(mapping.cascade).program
-    refuse_unmodelled(program)
     ranks = (*program.parallel, *(r.name for r in program.ranks))
     names = (*ranks, *(p.name for p in program.parameters))
     lowered = bind(program, mapping, architecture, part.shapes_for(names))

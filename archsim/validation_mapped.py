@@ -45,9 +45,13 @@ def check_mapping_fits(mapping: Mapping, cascades: Iterable[Cascade]) -> None:
         raise SpecError(problems)
 
 
-def mapped_run(cascade: Cascade, mapping: Mapping, architecture: Architecture) -> Runner:
-    """A runner for ``validate_cascade`` that executes the mapped nest."""
+def mapped_run(cascade: Cascade, mapping: Mapping | None, architecture: Architecture) -> Runner:
+    """A runner for ``validate_cascade`` that executes the mapped nest.
+
+    Without a mapping it is the one made for the shapes (``einsum_by_einsum``).
+    """
     from .analytical import bind
+    from .einsum_by_einsum import einsum_by_einsum
     from .execute import execute_mapped
 
     program = cascade.program
@@ -59,7 +63,8 @@ def mapped_run(cascade: Cascade, mapping: Mapping, architecture: Architecture) -
             ranks = (*program.parallel, *tensor.ranks)
             shapes |= dict(zip(ranks, inputs[tensor.name].shape, strict=True))
         parameters = {n: v for n, v in numbers.items() if n in names}
-        lowered = bind(program, mapping, architecture, shapes | parameters)
+        how = mapping or einsum_by_einsum(program, architecture, shapes)
+        lowered = bind(program, how, architecture, shapes | parameters)
         return execute_mapped(lowered, inputs, dtype=dtype, **parameters)
 
     return run

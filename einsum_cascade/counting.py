@@ -47,12 +47,12 @@ def _tidy(program: ir.Program, expression: Any) -> Any:
 
     found = expression
     if not found.has(sympy.Min, sympy.Max) and not any(
-        _last_tile(r.name) in found.free_symbols for r in program.ranks
+        last_tile(r.name) in found.free_symbols for r in program.ranks
     ):
         return found
     for rank in (r for r in program.ranks if r.partition):
         whole, sizes = rank_symbol(rank.name), [rank_symbol(m) for m in rank.partition]
-        last = _last_tile(rank.name)
+        last = last_tile(rank.name)
         found = found.xreplace(
             {
                 sympy.Min(whole, sympy.Mul(*sizes)): whole,
@@ -64,7 +64,7 @@ def _tidy(program: ir.Program, expression: Any) -> Any:
     return found
 
 
-def _last_tile(family: str) -> Any:
+def last_tile(family: str) -> Any:
     """The length of the last tile of a family of two members."""
     return rank_symbol(f"last tile of {family}")
 
@@ -91,8 +91,8 @@ def points_of(program: ir.Program, einsum: ir.Einsum) -> Any:
 
     total = sympy.Integer(0)
     shared = _shared_symbols(program)
-    for sign, inequalities in _conjunctions(einsum.where):
-        for times, space in _spaces(program, einsum.variables, inequalities):
+    for sign, inequalities in conjunctions(einsum.where):
+        for times, space in spaces(program, einsum.variables, inequalities):
             total += sign * times * space.with_symbols(shared).count()
     return sympy.factor_terms(_tidy(program, total))
 
@@ -109,24 +109,24 @@ Signed = tuple[int, tuple[Any, ...]]
 """A sign and expressions all of which are at most zero."""
 
 
-def _conjunctions(condition: ir.Condition | None) -> list[Signed]:
+def conjunctions(condition: ir.Condition | None) -> list[Signed]:
     """A condition's indicator as a sum of signed products of inequalities."""
     everything: list[Signed] = [(1, ())]
     match condition:
         case ir.Logical(operator="and", operands=operands):
             found = everything
             for operand in operands:
-                found = _times(found, _conjunctions(operand))
+                found = _times(found, conjunctions(operand))
             return found
         case ir.Logical(operator="or", operands=operands):
             none = everything
             for operand in operands:
-                none = _times(none, _inverted(_conjunctions(operand)))
+                none = _times(none, _inverted(conjunctions(operand)))
             return _inverted(none)
         case ir.Logical(operands=(operand,)):
             if depends_on_data(operand):
                 return everything
-            return _inverted(_conjunctions(operand))
+            return _inverted(conjunctions(operand))
         case ir.Comparison() if not depends_on_data(condition):
             return _comparison(condition)
         case _:
@@ -207,7 +207,7 @@ def _binary(operator: str, a: Any, b: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class _Axis:
+class Axis:
     """A variable from 0 to ``size - 1``; each stands for ``tile`` points, ``total`` in all."""
 
     symbol: Any
@@ -232,9 +232,9 @@ class _Axis:
         return sympy.Min(self.tile, self.total - self.symbol * self.tile) if self.tile != 1 else 1
 
 
-def _plain_axis(name: str) -> _Axis:
+def _plain_axis(name: str) -> Axis:
     size = rank_symbol(name.upper())
-    return _Axis(variable_symbol(name), size, 1, size)
+    return Axis(variable_symbol(name), size, 1, size)
 
 
 def _put(expression: Any, symbols: dict[Any, Any]) -> Any:
@@ -244,21 +244,20 @@ def _put(expression: Any, symbols: dict[Any, Any]) -> Any:
 
 
 @dataclass(frozen=True)
-class _Space:
+class Space:
     """Axes and inequalities between them."""
 
-    axes: tuple[_Axis, ...]
+    axes: tuple[Axis, ...]
     inequalities: tuple[Any, ...]
 
-    def with_symbols(self, shared: dict[Any, Any]) -> _Space:
+    def with_symbols(self, shared: dict[Any, Any]) -> Space:
         """The same space with other symbols for some shapes."""
         if not shared:
             return self
         axes = (
-            _Axis(a.symbol, *(_put(x, shared) for x in (a.size, a.tile, a.total)))
-            for a in self.axes
+            Axis(a.symbol, *(_put(x, shared) for x in (a.size, a.tile, a.total))) for a in self.axes
         )
-        return _Space(tuple(axes), tuple(_put(i, shared) for i in self.inequalities))
+        return Space(tuple(axes), tuple(_put(i, shared) for i in self.inequalities))
 
     def count(self) -> Any:
         """The number of points: groups of connected axes are independent."""
@@ -280,20 +279,20 @@ class _Space:
     def _used(self, inequality: Any) -> set[Any]:
         return {a.symbol for a in self.axes if a.symbol in inequality.free_symbols}
 
-    def _together(self, a: _Axis, b: _Axis) -> bool:
+    def _together(self, a: Axis, b: Axis) -> bool:
         return any({a.symbol, b.symbol} <= i.free_symbols for i in self.inequalities)
 
 
-def _spaces(
+def spaces(
     program: ir.Program, variables: tuple[str, ...], inequalities: tuple[Any, ...]
-) -> list[tuple[Any, _Space]]:
+) -> list[tuple[Any, Space]]:
     """The space of some rank variables; families are folded as far as they can be.
 
     A family that conditions cut inside its tiles alone becomes its full tiles, as often as
     there are, and the last one by itself.
     """
     names = list(variables)
-    found: list[tuple[Any, tuple[_Axis, ...]]] = [(1, ())]
+    found: list[tuple[Any, tuple[Axis, ...]]] = [(1, ())]
     for family, members in Families.of(program).members:
         if members and set(members) <= set(names):
             names = [n for n in names if n not in members and n != family]
@@ -304,7 +303,7 @@ def _spaces(
             new, inequalities = _folded(family, members, inequalities)
             found = [(n, (*axes, *new)) for n, axes in found]
     plain = tuple(_plain_axis(n) for n in names)
-    return [(n, _Space((*axes, *plain), inequalities)) for n, axes in found]
+    return [(n, Space((*axes, *plain), inequalities)) for n, axes in found]
 
 
 def _cut_inside(members: tuple[str, ...], inequalities: tuple[Any, ...]) -> bool:
@@ -314,16 +313,16 @@ def _cut_inside(members: tuple[str, ...], inequalities: tuple[Any, ...]) -> bool
     return len(members) == 2 and inner in used and outer not in used
 
 
-def _full_and_last(family: str, members: tuple[str, ...]) -> list[tuple[Any, _Axis]]:
+def _full_and_last(family: str, members: tuple[str, ...]) -> list[tuple[Any, Axis]]:
     """The full tiles of a family and its last tile, each with how often it comes."""
     count, size = (rank_symbol(m.upper()) for m in members)
-    symbol, last = variable_symbol(members[1]), _last_tile(family.upper())
-    return [(count - 1, _Axis(symbol, size, 1, size)), (1, _Axis(symbol, last, 1, last))]
+    symbol, last = variable_symbol(members[1]), last_tile(family.upper())
+    return [(count - 1, Axis(symbol, size, 1, size)), (1, Axis(symbol, last, 1, last))]
 
 
 def _folded(
     family: str, members: tuple[str, ...], inequalities: tuple[Any, ...]
-) -> tuple[list[_Axis], tuple[Any, ...]]:
+) -> tuple[list[Axis], tuple[Any, ...]]:
     """All members of a family as one axis, or as tiles, or each by itself."""
     import sympy
 
@@ -343,13 +342,13 @@ def _folded(
         return [whole], tuple(rewritten)
     inner = set(symbols[1:])
     if not any(i.free_symbols & inner for i in inequalities):
-        return [_Axis(symbols[0], sizes[0], strides[0], whole.size)], inequalities
+        return [Axis(symbols[0], sizes[0], strides[0], whole.size)], inequalities
     place = sum(s * x for s, x in zip(strides, symbols, strict=True))
     axes = [_plain_axis(m) for m in members]
     return axes, (*inequalities, place - whole.size + 1)
 
 
-def _group(axes: list[_Axis], inequalities: list[Any]) -> Any:
+def _group(axes: list[Axis], inequalities: list[Any]) -> Any:
     if not inequalities:
         return axes[0].total
     if len(axes) == 2:
@@ -362,7 +361,7 @@ def _group(axes: list[_Axis], inequalities: list[Any]) -> Any:
     return _summed(axes, inequalities)
 
 
-def _digits(x: _Axis, y: _Axis, inequalities: list[Any]) -> Any:
+def _digits(x: Axis, y: Axis, inequalities: list[Any]) -> Any:
     """Points with ``x * Y + y < end``, which count up to ``X * Y`` like a number's digits."""
     import sympy
 
@@ -374,7 +373,7 @@ def _digits(x: _Axis, y: _Axis, inequalities: list[Any]) -> Any:
     return sympy.Min(sympy.Max(end, 0), x.size * y.size)
 
 
-def _limits(axis: _Axis, inequalities: list[Any]) -> tuple[Any, Any] | None:
+def _limits(axis: Axis, inequalities: list[Any]) -> tuple[Any, Any] | None:
     """``low <= symbol < high`` from inequalities linear in it, or None when one is not."""
     import sympy
 
@@ -392,7 +391,7 @@ def _limits(axis: _Axis, inequalities: list[Any]) -> tuple[Any, Any] | None:
     return low, high
 
 
-def _band(x: _Axis, y: _Axis, inequalities: list[Any]) -> Any:
+def _band(x: Axis, y: Axis, inequalities: list[Any]) -> Any:
     """Points with ``y + low <= x < y + high``: a triangle or a band, in closed form."""
     import sympy
 
@@ -422,7 +421,7 @@ def _band(x: _Axis, y: _Axis, inequalities: list[Any]) -> Any:
     return None
 
 
-def _under(x: _Axis, y: _Axis, shift: Any) -> Any:
+def _under(x: Axis, y: Axis, shift: Any) -> Any:
     """Points with ``x < y + shift``."""
     return _staircase(y.size + shift, x.size) - _staircase(shift, x.size)
 
@@ -435,7 +434,7 @@ def _staircase(end: Any, width: Any) -> Any:
     return top * (top - 1) / 2 + width * sympy.Max(end - width, 0)
 
 
-def _summed(axes: list[_Axis], inequalities: list[Any]) -> Any:
+def _summed(axes: list[Axis], inequalities: list[Any]) -> Any:
     """One axis counted, the others summed over; conditions left over become indicators."""
     import sympy
 
@@ -450,7 +449,8 @@ def _summed(axes: list[_Axis], inequalities: list[Any]) -> Any:
             left.remove(axis)
             break
     for i in rest:
-        body *= sympy.Piecewise((1, i <= 0), (0, True))
+        # No Piecewise: sympy takes its condition out of a sum over what the condition names.
+        body *= sympy.Max(0, sympy.Min(1, 1 - sympy.ceiling(i)))
     for axis in left:
         body = sympy.Sum(body * axis.weight, (axis.symbol, 0, axis.size - 1))
     return body

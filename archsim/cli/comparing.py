@@ -72,8 +72,9 @@ def _compare(
     iso_area: bool,
     scale: str,
 ) -> Comparison:
-    from archsim import Architecture, Mapping
+    from archsim import Architecture
     from archsim.comparison import Contender, compare_contenders
+    from archsim.engine import mapping_called
     from archsim.spec.overrides import parse_overrides
     from workloads import load
 
@@ -82,15 +83,16 @@ def _compare(
         text = "compare: machines run mappings of their own, so --set mapping.FIELD is not taken"
         raise InputError(Problem(text, given.mapping[0].span, "put it into a file of yours"))
     chosen = _mappings(mappings, architectures)
+    work = load(workload, given.workload)
+    machines = {name: Architecture.load(name, given) for name in architectures}
     contenders = [
         Contender(
             label=name,
-            machine=Architecture.load(name, given),
-            mapping=Mapping.load(chosen[name]) if name in chosen else None,
+            machine=machine,
+            mapping=mapping_called(chosen[name], work, machine) if name in chosen else None,
         )
-        for name in architectures
+        for name, machine in ((name, machines[name]) for name in architectures)
     ]
-    work = load(workload, given.workload)
     return compare_contenders(work, contenders, iso_area=iso_area, scale=scale)
 
 

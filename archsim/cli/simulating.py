@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from einsum_cascade.errors import InputError
+from einsum_cascade.errors import InputError, Problem
 
 from .console import show, show_json
 from .files import write_result
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     "mappings",
     multiple=True,
     metavar="NAME|FILE",
-    help="Default: of each part's cascade. May be given for several parts.",
+    help="Default: of each part's cascade, or einsum-by-einsum. May be given for several parts.",
 )
 @click.option(
     "--engine",
@@ -74,23 +74,32 @@ def _asked(
     workload: str, architecture: str, mappings: tuple[str, ...], settings: tuple[str, ...]
 ) -> tuple[Workload, Architecture, list[Mapping]]:
     """What is simulated: read from the names, with the settings."""
-    from archsim import Architecture, Mapping
-    from archsim.engine import default_mapping, machines_own
+    from archsim import Architecture
+    from archsim.engine import mapping_called
+    from archsim.mapping import EINSUM_BY_EINSUM
     from archsim.spec.overrides import parse_overrides
     from workloads import load
 
     given = parse_overrides(settings)
     work = load(workload, given.workload)
     machine = Architecture.load(architecture, given)
-    names = mappings or (
-        (machines_own(work.cascade, machine) or default_mapping(work.cascade)).name,
-    )
-    if len(names) > 1 and given.mapping:
-        raise InputError(
-            f"--set mapping.{given.mapping[0].field} is for one mapping, but {len(names)} are "
-            "given: change it in its file"
-        )
-    return work, machine, [Mapping.load(name, given) for name in names]
+    names = mappings or (_set_by_default(work.cascade, machine) if given.mapping else ())
+    if given.mapping and (len(names) != 1 or EINSUM_BY_EINSUM in names):
+        text = f"mapping.{given.mapping[0].field}"
+        if len(names) > 1:
+            text += f" is for one mapping, but {len(names)} are given: change it in its file"
+        else:
+            text += f": {EINSUM_BY_EINSUM} is made from the cascade and takes no settings"
+        raise InputError(Problem(text, given.mapping[0].span))
+    return work, machine, [mapping_called(name, work, machine, given) for name in names]
+
+
+def _set_by_default(cascade: str, machine: Architecture) -> tuple[str, ...]:
+    """The name of the mapping that runs where none is given, if it is a written one."""
+    from archsim.engine import default_mapping, machines_own
+
+    found = machines_own(cascade, machine) or default_mapping(cascade)
+    return (found.name,) if found else ()
 
 
 def _simulate(

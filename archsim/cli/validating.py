@@ -62,14 +62,19 @@ def validate_command(
     """
     from archsim import Architecture, Mapping
     from archsim.cascade_report import validation_report
+    from archsim.mapping import EINSUM_BY_EINSUM
     from archsim.validation_mapped import check_mapping_fits
 
-    chosen = Mapping.load(mapping) if mapping else None
+    derived = mapping == EINSUM_BY_EINSUM
+    chosen = Mapping.load(mapping) if mapping and not derived else None
     machine = Architecture.load(arch)
     found = [Cascade.load(name) for name in _names(cascades, chosen)]
     if chosen and ALL not in cascades:
         check_mapping_fits(chosen, found)
-    checks = [c for cascade in found for c in _checks(cascade, chosen, machine, dtype, seed)]
+    checks: list[Check] = []
+    for cascade in found:
+        checks += _checks(cascade, chosen, machine, dtype, seed)
+        checks += _derived_check(cascade, machine, dtype, seed) if derived else ()
     if as_json:
         show_json([c.to_dict() for c in checks])
     else:
@@ -102,6 +107,19 @@ def _checks(
             cascade, reference=reference, shapes=shapes, dtype=dtype, seed=seed, trials=1, run=run
         )
         yield Check(report, mapping.name)
+
+
+def _derived_check(
+    cascade: Cascade, machine: Architecture, dtype: str, seed: int
+) -> Iterator[Check]:
+    """The nest of the mapping that is made for the cascade."""
+    from archsim.mapping import EINSUM_BY_EINSUM
+    from archsim.validation import validate_cascade
+    from archsim.validation_mapped import mapped_run
+
+    run, reference = mapped_run(cascade, None, machine), _reference(cascade)
+    report = validate_cascade(cascade, reference=reference, dtype=dtype, seed=seed, run=run)
+    yield Check(report, EINSUM_BY_EINSUM)
 
 
 def _reference(cascade: Cascade) -> Reference | None:

@@ -257,11 +257,10 @@ class Simulator:
         alike: tuple[object, ...],
     ) -> tuple[Lowered, tuple[EinsumCount, ...]]:
         """A mapping bound and counted, from memory where another machine bound it alike."""
-        from archsim.analytical import bind, refuse_unmodelled
+        from archsim.analytical import bind
         from archsim.choices import Known
         from archsim.spill import count_mapping
 
-        refuse_unmodelled(program)
         if mapping.choices:
             known = self._known.setdefault(alike, Known())
             lowered = bind(program, mapping, architecture, shapes, known=known)

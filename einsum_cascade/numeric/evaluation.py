@@ -101,7 +101,7 @@ class _Einsum:
     def _restriction(self) -> tuple[Lane, ...]:
         """The ends of partitioned fibers and the parts of ``where``, as exclusions."""
         found = [Lane(self.evaluator.space.scalar(0), (e,)) for e in self._ends()]
-        for part in _conjuncts(self.einsum.where):
+        for part in conjuncts(self.einsum.where):
             lane = self.evaluator.condition(part)
             excluded = ~lane.values
             for flags in lane.unknown:
@@ -206,7 +206,7 @@ class _Einsum:
             what = f"'{einsum.name}' selects {space.size(rank)} of {space.shape[-1]} elements"
             hint = f"{space.ranks[rank]} must not be larger than {over}"
             raise EvaluationError(Problem(what, einsum.target.span, hint))
-        for part in _conjuncts(einsum.where):
+        for part in conjuncts(einsum.where):
             if {rank, *einsum.over} <= set(ir.variables_of(part)):
                 what = f"a condition on '{rank}' and on '{einsum.over[0]}' cannot select"
                 raise EvaluationError(Problem(what, part.span))
@@ -248,10 +248,10 @@ class _Einsum:
         return Result(values, absent)
 
 
-def _conjuncts(condition: ir.Condition | None) -> tuple[ir.Condition, ...]:
+def conjuncts(condition: ir.Condition | None) -> tuple[ir.Condition, ...]:
     """The parts of a condition that all have to hold."""
     if condition is None:
         return ()
     if isinstance(condition, ir.Logical) and condition.operator == "and":
-        return tuple(p for o in condition.operands for p in _conjuncts(o))
+        return tuple(p for o in condition.operands for p in conjuncts(o))
     return (condition,)

@@ -21,9 +21,10 @@ from test_counts import walker
 import workloads
 from archsim import Architecture, Mapping, Result, Technology, simulate
 from archsim.analytical import bind, divisors, evaluate_mapping
+from archsim.einsum_by_einsum import einsum_by_einsum
 from archsim.estimators import action_pj, memory_access, register_access
 from einsum_cascade import Cascade
-from einsum_cascade.errors import InputError, MappingError, SpecError
+from einsum_cascade.errors import MappingError, SpecError
 
 
 @given(st.integers(1, 3000))
@@ -190,6 +191,14 @@ def test_missing_shapes_are_named() -> None:
         bind(program, mapping, machine, dict.fromkeys("BHEFM", 8) | {"P": 0})
 
 
+MASKED_BY_DATA = """
+cascade: groups
+ranks: {P: a, M: b}
+inputs: {A: [P], B: [M], GROUP: [P]}
+output: S
+einsums: |
+  S[p] = A[p] * B[m] where m <= p and GROUP[p] == 1
+"""
 SELECTING = """
 cascade: select
 ranks: {P: a, M: a, J: a}
@@ -200,11 +209,23 @@ einsums: |
 """
 
 
-def test_what_is_not_modelled_is_refused() -> None:
+def test_a_selection_compares_every_candidate_with_all_that_are_kept() -> None:
     program = Cascade.parse(SELECTING).program
-    machine, mapping = Architecture.load("fusemax"), Mapping.load("fusemax-binding")
-    with pytest.raises(InputError, match="does not count selections yet"):
-        evaluate_mapping(program, mapping, machine, {"P": 4, "M": 4, "J": 2})
+    machine, given = Architecture.load("fusemax"), {"P": 5, "M": 40, "J": 3}
+    found = evaluate_mapping(program, einsum_by_einsum(program, machine, given), machine, given)
+    assert dict(found.einsums[0].operations) == {"compare": 5 * 40 * 3}
+    # Read once and written once, in words of two bytes.
+    assert found.traffic[0].read_bytes == 5 * 40 * 2
+    assert found.traffic[0].write_bytes == 3 * 5 * 2
+
+
+def test_a_mask_on_data_is_counted_as_if_it_let_everything_through() -> None:
+    program = Cascade.parse(MASKED_BY_DATA).program
+    machine, given = Architecture.load("fusemax"), {"P": 6, "M": 7}
+    found = evaluate_mapping(program, einsum_by_einsum(program, machine, given), machine, given)
+    # Half of the plane below the diagonal, the diagonal included, whatever GROUP says.
+    assert dict(found.einsums[0].operations) == {"mac": 6 * 7 // 2}
+    assert any("S: its mask depends on data" in note for note in found.notes)
 
 
 # ------------------------------------------------------------------ odd but legal

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from archsim import Architecture, Mapping
 from archsim.analytical import bind
 from archsim.execute import execute_mapped
+from archsim.spill import count_mapping
 from einsum_cascade import Cascade
-from einsum_cascade.errors import EvaluationError, MappingError
+from einsum_cascade.errors import EvaluationError
 
 SMALL = (
     "arrays.array_2d.shape.rows=8",
@@ -120,21 +123,31 @@ def test_too_long_a_run_is_refused() -> None:
         execute_mapped(lowered, {})
 
 
-def test_a_selection_is_refused(tmp_path) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("loops", ["[J, M]", "[M, J]", "[M1, J, M0]"])
+@pytest.mark.parametrize(
+    "given", [[3.0, 1.0, 3.0, -5.0, 2.0], [0.0] * 5, [-1.0, 9.0, 8.0, 7.0, 9.0]]
+)
+def test_a_selection_takes_its_candidates_as_they_come(
+    tmp_path: Path, loops: str, given: list[float]
+) -> None:
+    """The largest first, equal ones in the order of their positions, in any order of loops."""
     (tmp_path / "pick-cascade.yaml").write_text(
         "cascade: pick\nranks: [M, J]\ninputs: {S: [M]}\noutput: I\n"
         "einsums: 'I[j] << topk(S[m], j)'\n"
     )
     program = Cascade.load(tmp_path / "pick-cascade.yaml").program
     path = tmp_path / "pick.yaml"
+    cut = "  partition: {M: {M0: 2}}\n" if "M1" in loops else ""
     path.write_text(
-        "mapping:\n  name: pick\n  cascade: pick-cascade.yaml\n  einsums:\n"
-        "    I: {array: array_1d, spatial: {}, loops: [J, M]}\n"
+        f"mapping:\n  name: pick\n  cascade: pick-cascade.yaml\n{cut}  einsums:\n"
+        f"    I: {{array: array_1d, spatial: {{}}, loops: {loops}}}\n"
         "  keep: {DRAM: [S, I]}\n  schedule: {kind: sequential}\n"
     )
-    lowered = bind(program, Mapping.load(path), Architecture.load("fusemax"), {"M": 4, "J": 2})
-    with pytest.raises(MappingError, match="selection cannot be run"):
-        execute_mapped(lowered, {"S": np.arange(4.0)})
+    lowered = bind(program, Mapping.load(path), Architecture.load("fusemax"), {"M": 5, "J": 3})
+    found = execute_mapped(lowered, {"S": np.array(given)})["I"]
+    assert found.tolist() == sorted(range(5), key=lambda m: -given[m])[:3]
+    (count,) = count_mapping(lowered)
+    assert count.operations == (("compare", 5 * 3),)
 
 
 RUNNING = """

@@ -17,6 +17,7 @@ from einsum_cascade import Cascade
 from einsum_cascade.analysis_report import pass_rows
 from einsum_cascade.counting import points_of, rank_symbol
 from einsum_cascade.errors import CascadeError
+from einsum_cascade.point_counts import count_points
 from einsum_cascade.symbolic import Analysis, analyze, footprint_rows
 
 B, E, F, H = (rank_symbol(n) for n in "BEFH")
@@ -128,6 +129,8 @@ TILE_MASKS = [
     "m0 <= p0",
     "m1*M0 + m0 <= p1",
     "m1 < p1 or m1 == p1 and m0 <= p0",
+    "m1 < p1 and m0 < M0 - 1",
+    "m1 + p1 < 2 and m0 <= p0 and m0 < M0 - 1",
 ]
 
 
@@ -135,6 +138,7 @@ def _counted(text: str, shapes: dict[str, int]) -> tuple[object, int]:
     cascade = Cascade.parse(text).program
     values = {rank_symbol(n): v for n, v in shapes.items()}
     found = points_of(cascade, cascade.einsums[0]).subs(values).doit()
+    assert count_points(cascade, cascade.einsums[0], shapes) == found, shapes
     return found, sum(1 for e in unroll(cascade, shapes).events if e.einsum == "O")
 
 

@@ -16,6 +16,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import pairwise
+from math import ceil
 
 from nest_leavings import Leavings
 from nest_loops import Element, Step, Tag
@@ -108,11 +111,49 @@ class NestWalker(Leavings):
             chain = [(name[i], i) for i in memories if i >= start]
         below = [level for _, level in chain[1:]] + [self.registers]
         for place, ((at, _), level) in enumerate(zip(chain, below, strict=True)):
-            moved = sum(len(t) for t in self.arrivals(einsum, access, steps, level))
-            found.accesses[access.tensor, at, "read"] += moved
+            tiles = list(self.arrivals(einsum, access, steps, level))
+            moved = sum(len(t) for t in tiles)
+            read = sum(self._fetched(einsum, access, t, at) for t in tiles)
+            found.accesses[access.tensor, at, "read"] += read
             if place + 1 < len(chain):
                 found.accesses[access.tensor, chain[place + 1][0], "write"] += moved
                 found.fills[access.tensor, chain[place + 1][0]] += moved
+
+    def _fetched(self, einsum: ir.Einsum, access: ir.Access, tile: set[Element], at: str) -> int:
+        """Words that a memory reads for a tile; every run of gathered words in whole lines."""
+        memory = next((m for m in self.architecture.memories if m.name == at), None)
+        if memory is None or not any(isinstance(i, ir.Gather) for i in access.indices):
+            return len(tile)
+        line = Fraction(memory.line_bits, self.architecture.word_bits)
+        if line <= 1:
+            return len(tile)
+        behind = self._plain_behind(einsum, access)
+        runs: dict[Element, list[int]] = {}
+        for element in tile:
+            address = 0
+            for value, size in zip(element[len(element) - len(behind) :], behind, strict=True):
+                address = address * size + value
+            runs.setdefault(element[: len(element) - len(behind)], []).append(address)
+        words = 0
+        for addresses in runs.values():
+            ordered = sorted(addresses)
+            breaks = [i for i, (a, b) in enumerate(pairwise(ordered), 1) if b != a + 1]
+            for first, last in pairwise([0, *breaks, len(ordered)]):
+                words += ceil(ceil((last - first) / line) * line)
+        return words
+
+    def _plain_behind(self, einsum: ir.Einsum, access: ir.Access) -> list[int]:
+        """Shapes of the ranks behind the last gather, as far as each has a variable of its own."""
+        sizes: list[int] = []
+        families = [{m.lower() for m in r.partition} for r in self.program.ranks if r.partition]
+        walked = {*einsum.variables}
+        for index in reversed(access.indices):
+            variable = index.as_variable if isinstance(index, ir.Affine) else None
+            mine = next((f for f in families if variable in f), {variable})
+            if variable is None or len(mine & walked) > 1:
+                break
+            sizes.insert(0, self.shapes[variable.upper()])
+        return sizes
 
     def _operand_registers(
         self,

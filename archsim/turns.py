@@ -1,0 +1,28 @@
+"""Which Einsums feed one another from iteration to iteration, and so take turns."""
+
+from __future__ import annotations
+
+from einsum_cascade.ir import Program
+
+
+def groups_in_turn(program: Program) -> tuple[tuple[str, ...], ...]:
+    """Einsums in the smallest groups that can run one after the other.
+
+    The Einsums of a group need one another (a running value and what it is made from);
+    everything else a group needs is in the groups before it. Inside a group, and between
+    groups that do not need each other, the order of the cascade stays.
+    """
+    import networkx as nx
+
+    place = {e.name: number for number, e in enumerate(program.einsums)}
+    needs = nx.DiGraph()
+    needs.add_nodes_from(place)
+    for e in program.einsums:
+        needs.add_edges_from((a.tensor, e.name) for a in e.reads if a.tensor in place)
+    together = nx.condensation(needs)
+    members = {
+        node: sorted(data["members"], key=place.__getitem__)
+        for node, data in together.nodes.items()
+    }
+    order = nx.lexicographical_topological_sort(together, key=lambda node: place[members[node][0]])
+    return tuple(tuple(members[node]) for node in order)

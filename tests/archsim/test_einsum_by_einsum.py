@@ -1,0 +1,162 @@
+"""The mapping made for any cascade: always legal, computes the same, counted by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+import pytest
+from commands import refused, run
+from nest_cases import random_case
+from nest_mappings import random_machine
+
+from archsim import Architecture, simulate
+from archsim.analytical import bind, evaluate_mapping
+from archsim.arch import ProcessingArray
+from archsim.einsum_by_einsum import einsum_by_einsum
+from archsim.turns import groups_in_turn
+from archsim.validation import validate_cascade
+from archsim.validation_mapped import mapped_run
+from einsum_cascade import Cascade
+from einsum_cascade.errors import InputError, MappingError
+from einsum_cascade.ir import Einsum, Program
+from einsum_cascade.library import builtin_names
+from einsum_cascade.operations import einsum_operations
+from workloads import load
+from workloads.references import find_reference
+
+CASES = 400
+
+
+def small(sides: tuple[int, ...], lanes: int) -> Architecture:
+    """fusemax with few elements: small shapes are cut into tiles, and leave ragged ones."""
+    machine = Architecture.load("fusemax")
+    sizes = {"array_2d": sides, "array_1d": (lanes,)}
+    arrays = tuple(
+        replace(
+            a,
+            dimensions=tuple(
+                replace(d, size=size, reduction_latency_cycles=0)
+                for d, size in zip(a.dimensions, sizes[a.name], strict=True)
+            ),
+        )
+        for a in machine.arrays
+    )
+    return replace(machine, arrays=arrays)
+
+
+@pytest.mark.parametrize("name", builtin_names("cascades"))
+def test_every_cascade_computes_the_same(name: str) -> None:
+    """The mapped nest of every cascade agrees with its independent reference."""
+    cascade = Cascade.load(name)
+    reference = find_reference(cascade.program.reference)
+    how = mapped_run(cascade, None, small((4, 8), 6))
+    random, ranks = Random(name), cascade.program.ranks
+    taken = {e.target.indices[-1].variables[0].upper() for e in cascade.program.einsums if e.select}
+    tied = [r.name for r in ranks if r.partition or r.family or r.like or r.shape]
+    alone = [r.name for r in ranks if r.name not in {*tied, *taken}]
+    shapes = {r: random.choice((2, 3, 5)) for r in alone} if len(ranks) > 7 else {}
+    report = validate_cascade(cascade, reference=reference, shapes=shapes, trials=1, run=how)
+    assert report.ok, report
+
+
+def can_do(array: ProcessingArray, program: Program, einsum: Einsum) -> bool:
+    return all(array.operation(kind) for kind, _ in einsum_operations(program, einsum))
+
+
+@pytest.mark.parametrize("first", range(0, CASES, 50))
+def test_it_is_legal_for_any_cascade_on_any_machine_that_can_do_it(first: int) -> None:
+    """Legality is checked by ``bind``; a machine may have no array for an operation."""
+    legal = 0
+    for seed in range(first, first + 50):
+        case = random_case(seed)
+        machine = random_machine(Random(seed))
+        if not all(
+            any(can_do(a, case.program, e) for a in machine.arrays) for e in case.program.einsums
+        ):
+            with pytest.raises(MappingError, match="no array of machine can do all of"):
+                einsum_by_einsum(case.program, machine, case.given)
+            continue
+        how = einsum_by_einsum(case.program, machine, case.given)
+        bind(case.program, how, machine, dict(case.given))
+        legal += 1
+    assert legal > 20
+
+
+def test_tiles_fit_a_buffer_of_any_size() -> None:
+    cascade, given = Cascade.load("attention-3pass"), {"B": 2, "H": 2, "E": 64, "F": 64}
+    given |= {"P": 1000, "M": 777}
+    for capacity in ("512 KiB", "1 MiB", "4 MiB", "64 MiB"):
+        machine = Architecture.load("fusemax", [f"memories.global_buffer.capacity={capacity}"])
+        how = einsum_by_einsum(cascade.program, machine, given)
+        found = evaluate_mapping(cascade.program, how, machine, given)
+        buffer = found.buffers[-1]
+        assert buffer.required_bytes <= (buffer.capacity_bytes or 0)
+
+
+def test_softmax_attention_by_hand() -> None:
+    """Everything is written to DRAM; read from there is only what is not in the buffer."""
+    machine = Architecture.load("fusemax")
+    work = load("bert-base", cascade="attention-3pass", B=1, H=1, seq_len=256)
+    found = simulate(work, machine, einsum_by_einsum_of(work, machine))
+    head, scores, row = 256 * 64, 256 * 256, 256
+    assert found.traffic[0].read_bytes == 2 * 3 * head
+    assert found.traffic[0].write_bytes == 2 * (scores + row + scores + row + scores + head)
+    longer = load("bert-base", cascade="attention-3pass", B=1, H=1, seq_len=4096)
+    moved = simulate(longer, machine, einsum_by_einsum_of(longer, machine)).traffic[0]
+    head, scores, row = 4096 * 64, 4096 * 4096, 4096
+    assert moved.write_bytes == 2 * (scores + row + scores + row + scores + head)
+    # Five reads of scores that do not fit; keys come again for every 256 queries, from the
+    # buffer, where they do.
+    assert moved.read_bytes >= 2 * (5 * scores + 3 * head)
+
+
+def einsum_by_einsum_of(work, machine):  # type: ignore[no-untyped-def]
+    program = Cascade.load(work.cascade).program
+    return einsum_by_einsum(program, machine, work.shapes_for(("B", "H", "E", "F", "P", "M")))
+
+
+def test_more_cannot_be_selected_than_there_is() -> None:
+    program = Cascade.load("recycled-attention-full").program
+    machine, given = Architecture.load("fusemax"), {"B": 1, "H": 1, "E": 8, "F": 8, "M": 16}
+    how = einsum_by_einsum(program, machine, given | {"J": 17})
+    with pytest.raises(InputError, match=r"IX selects 17 of 16 elements\n.*\n.*\n.*J must not be"):
+        evaluate_mapping(program, how, machine, given | {"J": 17})
+
+
+def test_what_feeds_itself_takes_turns_and_all_else_does_not() -> None:
+    groups = groups_in_turn(Cascade.load("attention-1pass").program)
+    assert groups[:2] == (("BQK",), ("LM",))
+    assert [g for g in groups if len(g) > 1] == [("SPD", "RD"), ("SPNV", "RNV")]
+    solver = groups_in_turn(Cascade.load("delta-rule-chunked").program)
+    assert ("KS", "R", "U", "RS", "SU", "S") in solver
+
+
+def test_a_cascade_without_a_mapping_runs_and_says_how() -> None:
+    said = run("simulate", "bert-base", "fusemax", "--set", "cascade=attention-naive").stdout
+    assert "mapped by einsum-by-einsum" in said
+    assert "one Einsum after the other, every tensor through memory" in " ".join(said.split())
+
+
+def test_it_can_be_asked_for_by_name() -> None:
+    machine, work = Architecture.load("fusemax"), load("bert-base")
+    said = run("compare", "bert-base", "fusemax", "flat", "--mapping", "fusemax=einsum-by-einsum")
+    assert "einsum-by-einsum" in said.stdout
+    fused = simulate(work, machine)
+    assert einsum_by_einsum_of(work, machine).cascade == "attention-1pass"
+    assert simulate(work, machine, einsum_by_einsum_of(work, machine)).latency_s > fused.latency_s
+
+
+def test_it_takes_no_settings() -> None:
+    said = refused(
+        *("simulate", "bert-base", "fusemax", "--mapping", "einsum-by-einsum"),
+        *("--set", "mapping.schedule.lookahead=2"),
+    )
+    assert "is made from the cascade and takes no settings" in said
+
+
+def test_a_machine_that_cannot_do_it_is_named() -> None:
+    only_copies = "arrays.array_1d.operations={copy: {cycles: 1, bill: {mac: 1}}}"
+    machine = replace(Architecture.load("flat", [only_copies]), mapping=None)
+    with pytest.raises(InputError, match="SN: no array of flat can do all of exp"):
+        simulate(load("bert-base", cascade="attention-naive-deferred", seq_len=64), machine)

@@ -1,0 +1,50 @@
+"""Gathers are billed in lines of the memory they are read from: by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from archsim import Architecture
+from archsim.analytical import evaluate_mapping
+from archsim.einsum_by_einsum import einsum_by_einsum
+from einsum_cascade import Cascade
+
+GATHERING = """
+cascade: gathering
+ranks: {M: rows, S: slots, E: width, J: kept}
+inputs: {K: [M, S, E], I: [J]}
+domains: {I: 0..M}
+output: C
+einsums: |
+  C[j, s, e] = K[I[j], s, e]
+"""
+
+
+def dram_words(text: str, line: str, shapes: dict[str, int], buffer: str = "16 MiB") -> float:
+    """Words of two bytes read from DRAM."""
+    program = Cascade.parse(text).program
+    settings = [f"memories.DRAM.line={line}", f"memories.global_buffer.capacity={buffer}"]
+    machine = Architecture.load("fusemax", settings)
+    how = einsum_by_einsum(program, machine, shapes)
+    return evaluate_mapping(program, how, machine, shapes).traffic[0].read_bytes / 2
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [("16 bit", 10 * 6), ("64 bit", 10 * 8), ("128 bit", 10 * 8), ("512 bit", 10 * 32)],
+)
+def test_a_gathered_row_comes_in_lines(line: str, words: int) -> None:
+    """Ten rows of six words; the positions themselves are read in order."""
+    shapes = {"M": 1000, "S": 1, "E": 6, "J": 10}
+    assert dram_words(GATHERING, line, shapes) == words + 10
+
+
+def test_slots_side_by_side_share_lines() -> None:
+    """Five slots of six words make a run of thirty: eight lines of four words."""
+    shapes = {"M": 1000, "S": 5, "E": 6, "J": 10}
+    assert dram_words(GATHERING, "64 bit", shapes) == 10 * 32 + 10
+
+
+def test_single_words_cost_a_line_each() -> None:
+    shapes = {"M": 1000, "S": 1, "E": 1, "J": 300}
+    assert dram_words(GATHERING, "64 bit", shapes) == 300 * 4 + 300
