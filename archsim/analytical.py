@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem
 from einsum_cascade.ir import Name, Parameter, Program, walk
@@ -35,13 +35,25 @@ from .spill import count_mapping, spill_note
 from .tasks import busy_cycles, work_cycles
 from .tiling import Tiling, build_tiling, tile_size
 
+if TYPE_CHECKING:
+    from .choices import Known
+
+_TRIED = 1 << 17
+"""Primes below this are found by trial division."""
+
 
 def bind(
-    program: Program, mapping: Mapping, architecture: Architecture, shapes: dict[str, int]
+    program: Program,
+    mapping: Mapping,
+    architecture: Architecture,
+    shapes: dict[str, int],
+    *,
+    known: Known | None = None,
 ) -> Lowered:
     """Lower a mapping with its tiles fitted, and refuse it if it is not legal.
 
     ``shapes`` may name parameters of the cascade, too: a mask that needs them takes those.
+    ``known`` remembers what open choices do from one machine to the next of one layout.
 
     Raises
     ------
@@ -70,7 +82,7 @@ def bind(
     def bound(candidate: Mapping) -> Lowered:
         return _bind(program, candidate, architecture, shapes)
 
-    return choose(program, mapping, architecture, lowered, bound)
+    return choose(program, mapping, architecture, lowered, bound, known)
 
 
 def _sizes(mapping: Mapping, architecture: Architecture) -> tuple[dict[str, int], list[str]]:
@@ -171,20 +183,29 @@ def _with_tile(lowered: Lowered, shapes: dict[str, int], sizes: dict[str, int]) 
 
 
 def divisors(number: int) -> list[int]:
-    """All divisors in ascending order, by trial division of the prime factors."""
+    """All divisors in ascending order.
+
+    Trial division finds small primes sooner than sympy, which factors what is left of a
+    number that has large ones, is imported.
+    """
     found = [1]
     rest, prime = number, 2
-    while prime * prime <= rest:
+    while prime * prime <= rest and prime < _TRIED:
         power = 0
         while rest % prime == 0:
             rest //= prime
             power += 1
-        if power:
-            found = [d * prime**k for d in found for k in range(power + 1)]
+        found = [d * prime**k for d in found for k in range(power + 1)] if power else found
         prime += 1
-    if rest > 1:
-        found = [d * p for d in found for p in (1, rest)]
-    return sorted(found)
+    left = _divisors(rest) if prime * prime <= rest else {1, rest}
+    return sorted(d * other for d in found for other in left)
+
+
+def _divisors(number: int) -> tuple[int, ...]:
+    """Divisors of a number without small primes."""
+    import sympy
+
+    return tuple(int(d) for d in sympy.divisors(number))
 
 
 def evaluate_mapping(
@@ -201,8 +222,16 @@ def evaluate_mapping(
     return evaluate_bound(lowered, workload=workload, engine=engine)
 
 
-def evaluate_bound(lowered: Lowered, *, workload: str = "", engine: str = "analytical") -> Result:
+def evaluate_bound(
+    lowered: Lowered,
+    *,
+    workload: str = "",
+    engine: str = "analytical",
+    counts: tuple[EinsumCount, ...] = (),
+) -> Result:
     """Counts, latency, energy, area and bounds of a mapping that is bound.
+
+    ``counts`` are those of ``count_mapping`` on a machine of the same layout, if known.
 
     Raises
     ------
@@ -210,7 +239,7 @@ def evaluate_bound(lowered: Lowered, *, workload: str = "", engine: str = "analy
         The schedule contradicts the cascade's dependencies, nothing takes time, or the
         engine does not count something yet.
     """
-    counts = count_mapping(lowered)
+    counts = counts or count_mapping(lowered)
     if engine == "event":
         from .event_engine import time_events
 
@@ -221,36 +250,6 @@ def evaluate_bound(lowered: Lowered, *, workload: str = "", engine: str = "analy
         text = "nothing takes time: every operation takes 0 cycles and no memory has a bandwidth"
         raise MappingError(Problem(text, lowered.mapping.span))
     return _result(lowered, counts, timing, workload, engine)
-
-
-def layout(architecture: Architecture) -> tuple[object, ...]:
-    """What of a machine decides how a mapping without open choices is bound.
-
-    Speeds and prices do not.
-    """
-    return (
-        architecture.word_bits,
-        tuple((m.name, m.capacity_bytes) for m in architecture.memories),
-        tuple(
-            (
-                a.name,
-                tuple((d.name, d.size) for d in a.dimensions),
-                a.registers.depth,
-                frozenset(o.kind for o in a.operations),
-            )
-            for a in architecture.arrays
-        ),
-    )
-
-
-def rebind(lowered: Lowered, architecture: Architecture) -> Lowered:
-    """A bound mapping on another machine of the same ``layout``."""
-    arrays = {a.name: a for a in architecture.arrays}
-    return replace(
-        lowered,
-        architecture=architecture,
-        einsums=tuple(replace(e, array=arrays[e.array.name]) for e in lowered.einsums),
-    )
 
 
 def _result(

@@ -25,6 +25,7 @@ from .arch import Architecture
 from .combinations import Candidate, candidates
 from .counts import AccessCount, Amount, accesses_of
 from .footprint import largest_tile_size, requirement
+from .layout import rebind
 from .lower import Lowered, LoweredEinsum
 from .mapping import Case, Factors, Mapping, Objective
 from .residency import residency
@@ -51,6 +52,7 @@ def choose(
     architecture: Architecture,
     lower: Binder,
     bind: Binder,
+    known: Known | None = None,
 ) -> Lowered:
     """The cheapest legal combination of a mapping's open choices, bound.
 
@@ -60,6 +62,8 @@ def choose(
         Binds without asking whether the result is legal (no tile may be ``fit``).
     bind : Binder
         Binds and refuses what is not legal.
+    known : Known, optional
+        Remembers from one machine to the next of the same layout.
 
     Raises
     ------
@@ -73,7 +77,7 @@ def choose(
         text = f"{size} combinations of choices are more than the {_MOST} that are tried"
         raise SpecError(Problem(text, mapping.choices[0].span, "pin some of them"))
     _check(program, mapping)
-    prices = _Prices(program, mapping, architecture, lower, bind)
+    prices = _Prices(program, mapping, architecture, lower, bind, known or Known())
     waiting: list[tuple[Fraction, int, bool, Candidate]] = []
     refused: list[MappingError] = []
     for number, candidate in enumerate(candidates(mapping)):
@@ -145,6 +149,25 @@ class _Loops:
             runs={e.name: _runs(lowered, e) for e in lowered.einsums},
         )
 
+    def on(self, architecture: Architecture) -> _Loops:
+        """The same on another machine of the same layout."""
+        lowered = rebind(self.lowered, architecture)
+        busy = {e.name: busy_cycles(lowered, e) for e in lowered.einsums}
+        return replace(self, lowered=lowered, busy=busy, works={})
+
+
+_Active = tuple[int, ...]
+"""Positions of the cases that apply."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What candidates do on every machine of one layout, whatever its speeds."""
+
+    loops: dict[_Active, _Loops] = field(default_factory=dict)
+    elements: dict[_Active, tuple[tuple[str, Amount], ...]] = field(default_factory=dict)
+    """What each memory moves for the Einsums of the objective."""
+
 
 class _Prices:
     """What candidates cost, with what they have in common worked out once."""
@@ -156,6 +179,7 @@ class _Prices:
         architecture: Architecture,
         lower: Binder,
         bind: Binder,
+        known: Known,
     ) -> None:
         self.program = program
         tiles = (*mapping.tiles, *(t for case in mapping.cases for t in case.tiles))
@@ -172,25 +196,32 @@ class _Prices:
         self.lower = lower
         self.bind = bind
         self.levels = {m.name: i for i, m in enumerate(architecture.memories)}
-        self.loops: dict[tuple[int, ...], _Loops] = {}
+        self.loops: dict[_Active, _Loops] = {}
+        self.known = known
 
     def price(self, candidate: Candidate) -> Fraction:
         """The objective of a candidate, in cycles."""
-        objective = candidate.objective
+        active = candidate.active
+        if active not in self.known.elements:
+            self.known.elements[active] = tuple(self._elements(candidate))
+        transfers = [self._cycles(m, amount) for m, amount in self.known.elements[active]]
+        work, started = self._work(candidate.objective, self._loops(candidate))
+        return max(work, *transfers) + started
+
+    def _elements(self, candidate: Candidate) -> Iterator[tuple[str, Amount]]:
+        """What each memory moves for the Einsums of a candidate's objective."""
         loops = self._loops(candidate)
         lowered = self._kept(loops.lowered, candidate.mapping)
         share = self._spilled_share(loops, lowered)
         memories = [m.name for m in self.architecture.memories]
         kept, spilled = dict.fromkeys(memories, 0), dict.fromkeys(memories, 0)
-        for e in _priced(objective, lowered):
+        for e in _priced(candidate.objective, lowered):
             for place, least, most in _moved(loops, lowered, e):
                 if place in kept:
                     kept[place] += least
                     spilled[place] += most
         # What a level moves is linear in the share that spills.
-        transfers = [self._cycles(m, kept[m] + share * (spilled[m] - kept[m])) for m in memories]
-        work, started = self._work(objective, loops)
-        return max(work, *transfers) + started
+        return ((m, kept[m] + share * (spilled[m] - kept[m])) for m in memories)
 
     def least(self, candidate: Candidate) -> Fraction:
         """What a candidate costs even if its transfers cost nothing."""
@@ -212,8 +243,11 @@ class _Prices:
     def _loops(self, candidate: Candidate) -> _Loops:
         key = tuple(n for n in candidate.active if n in self.shaping)
         if key not in self.loops:
-            lowered = (self.bind if self.fitted else self.lower)(candidate.mapping)
-            self.loops[key] = _Loops.of(lowered)
+            if key in self.known.loops:
+                self.loops[key] = self.known.loops[key].on(self.architecture)
+            else:
+                lowered = (self.bind if self.fitted else self.lower)(candidate.mapping)
+                self.loops[key] = self.known.loops[key] = _Loops.of(lowered)
         return self.loops[key]
 
     def _kept(self, lowered: Lowered, mapping: Mapping) -> Lowered:

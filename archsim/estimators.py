@@ -128,11 +128,11 @@ def sram_area(points: tuple[SramPoint, ...], rows: int, width_bits: int) -> floa
     squares, neither coefficient negative), times a correction that makes it exact at
     every point and fades away from them: an exponential kernel in the logarithms.
     """
-    import numpy as np
-
     for point in points:
         if (point.rows, point.width_bits) == (rows, width_bits):
             return point.area_um2
+    import numpy as np
+
     base = _area_base(points)
     places = [(log(p.rows), log(p.width_bits)) for p in points]
     misses = [log(p.area_um2 / base(p.rows, p.width_bits)) for p in points]

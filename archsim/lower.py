@@ -7,6 +7,7 @@ loops outermost first, what its accesses address, and the array it runs on.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from math import prod
 
@@ -107,6 +108,16 @@ class LoweredEinsum:
         if self.window is not None:
             return windowed_points(self.temporal, self.extents, self.window, prod)
         return prod(self.extents)
+
+    @cached_property
+    def cycles_of_point(self) -> Fraction:
+        """Cycles in which an element of the array computes one point."""
+        total = Fraction(0)
+        for kind, count in self.operations:
+            operation = self.array.operation(kind)
+            assert operation is not None, "operations are checked when lowering"
+            total += count * operation.cycles
+        return total
 
     @cached_property
     def iterations(self) -> int:
@@ -254,26 +265,27 @@ class _Lowering:
     def nest(self) -> tuple[SharedLoop, ...]:
         extents = {rank: self.tiling.shapes[rank] for rank in self.tiling.ranks}
         found: list[SharedLoop] = []
-        for member, level in self._shared():
+        for member, level in self._shared:
             count = iterations(extents[member.rank], member.stride)
             extents[member.rank] = min(extents[member.rank], member.stride)
             found.append(SharedLoop(member=member.name, rank=member.rank, level=level, bound=count))
         return tuple(found)
 
     def steps(self) -> int:
-        shared = self._shared()
+        shared = self._shared
         axes = self.tiling.axes(tuple(dict.fromkeys(m.rank.lower() for m, _ in shared)))
         loops = [self._loop(axes, member, level, None) for member, level in shared]
         # Iterations are as many in any order; outer tiles first is the order to count in.
         loops.sort(key=lambda loop: -loop.stride)
         return count_points(tuple(loops), tuple(a.extent for a in axes))
 
-    def _shared(self) -> list[tuple[Member, int]]:
-        return [
+    @cached_property
+    def _shared(self) -> tuple[tuple[Member, int], ...]:
+        return tuple(
             (self.tiling.members[name], self.levels[level.level])
             for level in self.mapping.nest
             for name in level.loops
-        ]
+        )
 
     def einsums(self) -> tuple[LoweredEinsum, ...]:
         found: list[LoweredEinsum] = []
@@ -345,17 +357,17 @@ class _Lowering:
     ) -> Loop:
         variable = member.rank.lower()
         for number, axis in enumerate(axes):
-            stride = next((s for v, s in axis.variables if v == variable), None)
-            if stride is not None:
-                return Loop(
-                    member=member.name,
-                    axis=number,
-                    # A tile larger than its rank is the whole rank.
-                    stride=min(member.stride, self.tiling.shapes[member.rank]) * stride,
-                    level=level,
-                    variable=variable,
-                    dimension=dimension,
-                )
+            for name, stride in axis.variables:
+                if name == variable:
+                    return Loop(
+                        member=member.name,
+                        axis=number,
+                        # A tile larger than its rank is the whole rank.
+                        stride=min(member.stride, self.tiling.shapes[member.rank]) * stride,
+                        level=level,
+                        variable=variable,
+                        dimension=dimension,
+                    )
         raise AssertionError(f"{member.name} is no axis of the Einsum")
 
     def _shared_loops(
@@ -363,13 +375,13 @@ class _Lowering:
     ) -> tuple[tuple[Loop, ...], tuple[str, ...]]:
         inside: list[Loop] = []
         outside: list[str] = []
-        for member, level in self._shared():
+        for member, level in self._shared:
             if member.rank.lower() not in variables or member.name in how.outside:
                 outside.append(member.name)
             else:
                 inside.append(self._loop(axes, member, level, None))
+        ranks = [m.name for m, _ in self._shared]
         for name in how.outside:
-            ranks = [m.name for m, _ in self._shared()]
             if name not in ranks:
                 hint = did_you_mean(name, ranks)
                 self.problems.append(Problem(f"'{name}' is no shared loop", how.span, hint))

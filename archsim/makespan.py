@@ -176,11 +176,13 @@ def makespan(graph: EventGraph, issue: Issue) -> Makespan:
 def shortest(graph: EventGraph, issues: Iterable[Issue]) -> Issue:
     """The first of some orders of issue that ends a graph soonest, step by step.
 
-    An order is given up when the work that is left cannot be done in time.
+    An order is given up when the work that is left cannot be done in time. The last ones are
+    tried first: patience often wins, and the sooner a good one is known, the sooner others
+    are given up.
     """
     best: tuple[int, Issue] | None = None
-    for issue in issues:
-        end = _end(graph, issue, None if best is None else best[0])
+    for issue in reversed([*issues]):
+        end = _end(graph, issue, None if best is None else best[0] + 1)
         if end is not None:
             best = (end, issue)
     assert best is not None, "there is an order to choose"
@@ -255,6 +257,10 @@ def _flatten(graph: EventGraph, issue: Issue) -> list[_Flat]:
 def _firing_order(graph: EventGraph, issue: Issue, first: list[set[int]]) -> tuple[int, ...]:
     """Tasks of one period so that those waited for within it, ``first``, come first."""
     position = issue.position
+    by_position = sorted(range(len(first)), key=lambda i: (position[i], i))
+    place = {i: n for n, i in enumerate(by_position)}
+    if all(place[b] < place[a] for a, before in enumerate(first) for b in before):
+        return tuple(by_position)
     waits = [set(w) for w in first]
     for members in graph.members.values():
         order = sorted(members, key=lambda i: (position[i], i))

@@ -38,7 +38,17 @@ class DimensionRef:
         return f"{self.array}.{self.dimension}"
 
 
-TileSize = int | DimensionRef | Literal["fit", "whole", "whole or one", "even"]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Least:
+    """``min(array_2d.columns, array_1d.lanes)``: what fits the narrowest of some axes."""
+
+    sizes: tuple[int | DimensionRef, ...]
+
+    def __str__(self) -> str:
+        return f"min({', '.join(map(str, self.sizes))})"
+
+
+TileSize = int | DimensionRef | Least | Literal["fit", "whole", "whole or one", "even"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

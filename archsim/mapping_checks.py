@@ -89,19 +89,18 @@ def cover_problems(
     for name in dict.fromkeys(twice):
         yield Problem(f"{how.einsum} loops over {name} twice", how.span)
     for number, axis in enumerate(axes):
-        on = [loop for loop in loops if loop.axis == number]
-        members = [m.name for v, _ in axis.variables for m in tiling.of_rank(v.upper())]
-        places = [members.index(loop.member) for loop in on]
+        on = [loop.member for loop in loops if loop.axis == number]
+        ranks = [tiling.of_rank(variable.upper()) for variable, _ in axis.variables]
+        members = [m.name for rank in ranks for m in rank]
+        if on == members:
+            continue
+        places = [members.index(name) for name in on]
         if places != sorted(places):
-            order = " inside ".join(loop.member for loop in reversed(on))
+            order = " inside ".join(reversed(on))
             text = f"{how.einsum}: {order} is out of order, outer tiles come first"
             yield Problem(text, how.span)
-        for variable, _ in axis.variables:
-            missing = [
-                m.name
-                for m in tiling.of_rank(variable.upper())
-                if m.name not in names and tiling.bound(m) > 1
-            ]
+        for (variable, _), rank in zip(axis.variables, ranks, strict=True):
+            missing = [m.name for m in rank if m.name not in names and tiling.bound(m) > 1]
             if missing:
                 yield Problem(
                     f"{how.einsum} iterates over {variable}, but no loop covers "

@@ -25,12 +25,7 @@ def busy_cycles(lowered: Lowered, e: LoweredEinsum) -> Fraction:
 
 def work_cycles(e: LoweredEinsum) -> Fraction:
     """Cycles in which an element of the array computes, over the whole run."""
-    per_point = Fraction(0)
-    for kind, count in e.operations:
-        operation = e.array.operation(kind)
-        assert operation is not None, "operations are checked when lowering"
-        per_point += count * operation.cycles
-    return e.iterations * per_point
+    return e.iterations * e.cycles_of_point
 
 
 def reduction_latency(e: LoweredEinsum) -> int:

@@ -13,7 +13,7 @@ from einsum_cascade.shapes import resolve_shapes
 
 from .arch import Architecture
 from .lattice import Axis, iterations
-from .mapping import WHOLE, DimensionRef, Factors, Mapping, Tile
+from .mapping import WHOLE, DimensionRef, Factors, Least, Mapping, Tile
 
 _WHOLE = 10**15
 """More iterations than any rank has: a tile is cut to its rank."""
@@ -114,20 +114,27 @@ def tile_size(tile: Tile, architecture: Architecture) -> int | None:
     SpecError
         The machine has no such array or dimension.
     """
-    if isinstance(tile.size, int):
-        return tile.size
     if tile.size == WHOLE:
         return _WHOLE
-    if not isinstance(tile.size, DimensionRef):
-        return None
-    array = architecture.array(tile.size.array)
+    if isinstance(tile.size, Least):
+        return min(_extent(size, tile, architecture) for size in tile.size.sizes)
+    if isinstance(tile.size, int | DimensionRef):
+        return _extent(tile.size, tile, architecture)
+    return None
+
+
+def _extent(size: int | DimensionRef, tile: Tile, architecture: Architecture) -> int:
+    """A number, or the size of an array's axis."""
+    if isinstance(size, int):
+        return size
+    array = architecture.array(size.array)
     if array is None:
-        hint = did_you_mean(tile.size.array, [a.name for a in architecture.arrays])
-        raise SpecError(Problem(f"no array is called '{tile.size.array}'", tile.span, hint))
-    axis = array.dimension(tile.size.dimension)
+        hint = did_you_mean(size.array, [a.name for a in architecture.arrays])
+        raise SpecError(Problem(f"no array is called '{size.array}'", tile.span, hint))
+    axis = array.dimension(size.dimension)
     if axis is None:
-        hint = did_you_mean(tile.size.dimension, [d.name for d in array.dimensions])
-        text = f"{array.name} has no dimension '{tile.size.dimension}'"
+        hint = did_you_mean(size.dimension, [d.name for d in array.dimensions])
+        text = f"{array.name} has no dimension '{size.dimension}'"
         raise SpecError(Problem(text, tile.span, hint))
     return axis.size
 

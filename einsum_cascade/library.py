@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal
@@ -16,8 +17,9 @@ Kind = Literal["cascades", "architectures", "mappings", "workloads", "technology
 _SUFFIX = ".yaml"
 
 
+@lru_cache(maxsize=16)
 def builtin_names(kind: Kind) -> tuple[str, ...]:
-    """Names of the built-in specifications of a kind, sorted."""
+    """Names of the built-in specifications of a kind, sorted; they ship with the project."""
     folder = files("specs").joinpath(kind)
     if not folder.is_dir():
         return ()
@@ -37,6 +39,11 @@ def builtin_source(kind: Kind, name: str, error: type[InputError] = SpecError) -
     if name not in names:
         what = "technology" if kind == "technology" else kind.removesuffix("s")
         raise error(f"there is no built-in {what} '{name}'; {did_you_mean(name, names)}")
+    return _builtin(kind, name)
+
+
+@lru_cache(maxsize=256)
+def _builtin(kind: Kind, name: str) -> Source:
     entry = files("specs").joinpath(kind, name + _SUFFIX)
     return Source(f"specs/{kind}/{name}{_SUFFIX}", entry.read_text(encoding="utf-8"))
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import sys
 
 from .application import archsim
+
+_COLLECT_AFTER = 50_000
+"""Objects made between two looks for garbage: a command keeps most of what it makes."""
 
 
 def main() -> None:
@@ -13,6 +17,7 @@ def main() -> None:
 
     A character that the terminal's encoding does not have is shown as ``?``.
     """
+    gc.set_threshold(_COLLECT_AFTER)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

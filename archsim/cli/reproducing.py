@@ -52,6 +52,7 @@ def reproduce_command(
     Exit code 1 if runs are missing.
     """
     from archsim.reproduction import Crew, Plan, study
+    from archsim.reproduction.crew import DRAWING, SIMULATING
     from archsim.reproduction.published import read_published
     from archsim.reproduction.runs import tasks
 
@@ -59,7 +60,8 @@ def reproduce_command(
     if out is not None:
         check_folder(out)
     beside = read_published(plan, published) if published is not None else ()
-    with Crew(workers or min(_cores(), _MOST_WORKERS)) as crew:
+    modules = SIMULATING if out is None else (*SIMULATING, *DRAWING)
+    with Crew(workers or min(_cores(), _MOST_WORKERS), modules) as crew:
         with progress("simulating", len(tasks(plan))) as advance:
             found = study(plan, crew=crew, finished=advance)
         _show(found, figures, beside)

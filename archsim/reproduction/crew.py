@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from importlib import import_module
 from multiprocessing import get_context
 from types import TracebackType
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+SIMULATING = (
+    "archsim.engine",
+    "archsim.analytical",
+    "archsim.choices",
+    "archsim.spec.load",
+    "archsim.spec.mappings",
+    "workloads",
+)
+"""What simulating imports."""
+DRAWING = ("archsim.reproduction.figures",)
+"""What drawing imports."""
 
 Finished = Callable[[int], None]
 """Called with how much was finished since the last call, from any thread."""
@@ -22,20 +38,36 @@ def nothing(_: int) -> None:
 class Crew:
     """``workers`` processes, of which this one is one.
 
-    The others are fresh interpreters: forking a process that has threads is not safe. They
-    start when the crew is entered and take work from the front, this process takes it from
-    the back, so that nobody waits while they start.
+    The others take work from the front, this process takes it from the back, so that nobody
+    waits while they start. On Linux they are forks of this process, with what it has
+    imported; elsewhere, and where it has threads, with which forking is not safe, they are
+    fresh interpreters.
+
+    Parameters
+    ----------
+    workers : int
+        How many processes.
+    modules : tuple of str
+        What the work imports: before this process forks, or as the others start.
     """
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, modules: tuple[str, ...] = SIMULATING) -> None:
         self.workers = workers
+        self.modules = modules
         self._pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> Crew:
         if self.workers > 1:
-            context = get_context("spawn")
+            method = _method()
+            if method == "fork":
+                _import(self.modules)
             others = self.workers - 1
-            self._pool = ProcessPoolExecutor(others, mp_context=context, initializer=_start)
+            self._pool = ProcessPoolExecutor(
+                others,
+                mp_context=get_context(method),
+                initializer=_start,
+                initargs=(self.modules,),
+            )
             for _ in range(others):
                 self._pool.submit(nothing, 0)
         return self
@@ -107,9 +139,17 @@ def _done(function: Callable[[T], R], piece: T, size: Callable[[T], int], finish
     return result
 
 
-def _start() -> None:
-    """Leave interrupts to the first process, and import what the work needs."""
-    import signal
+def _method() -> str:
+    """How to start other processes."""
+    return "fork" if sys.platform == "linux" and threading.active_count() == 1 else "spawn"
 
+
+def _import(modules: tuple[str, ...]) -> None:
+    for name in modules:
+        import_module(name)
+
+
+def _start(modules: tuple[str, ...]) -> None:
+    """Leave interrupts to the first process, and import what the work needs."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    from . import runs  # noqa: F401
+    _import(modules)

@@ -1,8 +1,8 @@
 """Figures of a study. This module imports matplotlib: load it only to draw.
 
 A figure has a row for every panel and billing; models stand side by side in it, and bars of
-one length together, in the order of the plan's configurations. Bars are drawn as
-collections, which is many times faster than one rectangle at a time.
+one length together, in the order of the plan's configurations. Bars of one
+colour are one path, which is many times faster than one rectangle at a time.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
-from matplotlib.collections import PolyCollection
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, PathPatch
+from matplotlib.path import Path
 from matplotlib.ticker import NullFormatter
 
 from archsim.plots import Picture
@@ -36,6 +36,7 @@ _COLOURS = (
 
 _Bar = tuple[float, float, float]
 """Left edge, bottom, top."""
+_OUTLINE = (Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY)
 _GAP = 0.1
 """Between neighbouring bars, as a part of a bar."""
 _GROUP = 0.84
@@ -162,11 +163,14 @@ def _bars(axes: Axes, bars: Sequence[_Bar], width: float, colour: str) -> None:
     """Bars given as (left edge, bottom, top), with a gap after each."""
     width *= 1 - _GAP
     corners = [
-        ((x, low), (x + width, low), (x + width, high), (x, high))
+        corner
         for x, low, high in bars
         if high > low
+        for corner in ((x, low), (x + width, low), (x + width, high), (x, high), (x, low))
     ]
-    axes.add_collection(PolyCollection(corners, facecolors=colour, linewidths=0))
+    if corners:
+        codes = _OUTLINE * (len(corners) // len(_OUTLINE))
+        axes.add_artist(PathPatch(Path(corners, codes), facecolor=colour, linewidth=0))
 
 
 def _heights(axes: Axes, quantity: str, highest: float) -> None:

@@ -16,6 +16,8 @@ from .plan import Plan
 
 if TYPE_CHECKING:
     from archsim.arch import Architecture
+    from archsim.choices import Known
+    from archsim.counts import EinsumCount
     from archsim.lower import Lowered
     from archsim.mapping import Mapping
     from archsim.results import Result
@@ -177,7 +179,8 @@ class Simulator:
         self._architectures: dict[tuple[str, tuple[str, ...]], Architecture] = {}
         self._workloads: dict[tuple[str, tuple[str, ...]], Workload] = {}
         self._mappings: dict[str, Mapping] = {}
-        self._bound: dict[tuple[object, ...], Lowered] = {}
+        self._bound: dict[tuple[object, ...], tuple[Lowered, tuple[EinsumCount, ...]]] = {}
+        self._known: dict[tuple[object, ...], Known] = {}
         self._results: dict[_PartKey, Result] = {}
 
     def outcomes(self, work: Sequence[Task]) -> list[Outcome]:
@@ -231,20 +234,41 @@ class Simulator:
     ) -> Result:
         """As ``evaluate_mapping``; objects are told apart by identity, as all are kept.
 
-        A mapping that chooses nothing by speed is bound once for machines of one layout.
+        A mapping that chooses nothing by speed is bound and counted once for machines of one
+        layout; one that does remembers what its choices do.
         """
-        from archsim.analytical import bind, evaluate_bound, layout, rebind
+        from archsim.analytical import evaluate_bound
+        from archsim.layout import layout, rebind
 
         sizes = tuple(sorted(shapes.items()))
         key = (id(mapping), id(architecture), sizes)
         if key not in self._results:
-            alike = (id(mapping), id(architecture) if mapping.choices else layout(architecture))
-            known = self._bound.get((*alike, sizes))
-            if known is None:
-                known = bind(program, mapping, architecture, shapes)
-                self._bound[*alike, sizes] = known
-            self._results[key] = evaluate_bound(rebind(known, architecture))
+            alike = (id(mapping), layout(architecture), sizes)
+            lowered, counts = self._bind(program, mapping, architecture, shapes, alike)
+            self._results[key] = evaluate_bound(rebind(lowered, architecture), counts=counts)
         return replace(self._results[key], workload=workload)
+
+    def _bind(
+        self,
+        program: Program,
+        mapping: Mapping,
+        architecture: Architecture,
+        shapes: dict[str, int],
+        alike: tuple[object, ...],
+    ) -> tuple[Lowered, tuple[EinsumCount, ...]]:
+        """A mapping bound and counted, from memory where another machine bound it alike."""
+        from archsim.analytical import bind
+        from archsim.choices import Known
+        from archsim.spill import count_mapping
+
+        if mapping.choices:
+            known = self._known.setdefault(alike, Known())
+            lowered = bind(program, mapping, architecture, shapes, known=known)
+            return lowered, count_mapping(lowered)
+        if alike not in self._bound:
+            lowered = bind(program, mapping, architecture, shapes)
+            self._bound[alike] = lowered, count_mapping(lowered)
+        return self._bound[alike]
 
 
 _PartKey = tuple[int, int, tuple[tuple[str, int], ...]]

@@ -27,6 +27,7 @@ from ..mapping import (
     EinsumMapping,
     EinsumPatch,
     Keep,
+    Least,
     Mapping,
     NestLevel,
     PhaseTask,
@@ -48,6 +49,7 @@ from .open_choices import (
 KEY = "mapping"
 
 _DIMENSION = re.compile(r"([A-Za-z_][A-Za-z0-9_-]*)\.([A-Za-z_][A-Za-z0-9_-]*)")
+_LEAST = re.compile(r"min\((.*)\)")
 _TASK = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?:@([-+]?[0-9]{1,4}))?")
 
 
@@ -63,15 +65,27 @@ def _tile_size(value: Any) -> TileSize:
     if isinstance(value, str):
         if found := _DIMENSION.fullmatch(value):
             return DimensionRef(array=found[1], dimension=found[2])
+        if found := _LEAST.fullmatch(value):
+            return Least(sizes=tuple(_extent(part.strip()) for part in found[1].split(",")))
         if not value[:1].isdigit():
             wanted = (
-                "a number, an array dimension such as array_2d.rows, fit, even, whole, or"
-                " whole or one"
+                "a number, an array dimension such as array_2d.rows, the least of some such as "
+                "min(array_2d.columns, array_1d.lanes), fit, even, whole, or whole or one"
             )
             words = [FIT, EVEN, WHOLE, WHOLE_OR_ONE]
             hint = did_you_mean(value, words) if nearest(value, words) else ""
             raise expected(f"expected {wanted}, got '{shorten(value)}'", hint)
     return parse_count(value)
+
+
+def _extent(text: str) -> int | DimensionRef:
+    """One of the sizes that ``min`` takes the least of."""
+    if found := _DIMENSION.fullmatch(text):
+        return DimensionRef(array=found[1], dimension=found[2])
+    if text[:1].isdigit():
+        return parse_count(text)
+    wanted = "numbers or array dimensions such as array_2d.rows inside min(...)"
+    raise expected(f"expected {wanted}, got '{shorten(text)}'")
 
 
 def _lookahead(value: Any) -> int | Literal["fit"]:

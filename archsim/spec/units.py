@@ -1,6 +1,7 @@
 """Quantities with units, as users write them: ``400 GiB/s``, ``16 MiB``, ``3.9 pJ/bit``.
 
-pint knows the units and checks the dimension; the number stays an exact ``Fraction``.
+pint knows the units and checks the dimension, where they are not written in the usual way;
+the number stays an exact ``Fraction``.
 """
 
 from __future__ import annotations
@@ -16,28 +17,7 @@ from einsum_cascade.errors import nearest
 from einsum_cascade.yaml_schema import expected, shown
 from einsum_cascade.yaml_source import shorten
 
-# The few definitions a machine needs. pint's own list takes a tenth of a second to read.
-_DEFINITIONS = (
-    "kibi- = 1024 = Ki-",
-    "mebi- = 1048576 = Mi-",
-    "gibi- = 1073741824 = Gi-",
-    "tebi- = 1099511627776 = Ti-",
-    "kilo- = 1000 = k-",
-    "mega- = 1000000 = M-",
-    "giga- = 1000000000 = G-",
-    "tera- = 1000000000000 = T-",
-    "milli- = 1 / 1000 = m-",
-    "micro- = 1 / 1000000 = u- = µ- = μ-",
-    "nano- = 1 / 1000000000 = n-",
-    "pico- = 1 / 1000000000000 = p-",
-    "femto- = 1 / 1000000000000000 = f-",
-    "bit = [information] = b",
-    "byte = 8 * bit = B",
-    "second = [time] = s",
-    "hertz = 1 / second = Hz",
-    "joule = [energy] = J",
-    "meter = [length] = m",
-)
+from .plain_units import definitions, plain_factor
 
 _LARGEST_EXPONENT = 30
 _NUMBER = re.compile(r"([-+]?)([0-9][0-9_]*\.?[0-9]*|\.[0-9]+)(?:[eE]([-+]?[0-9]+))?")
@@ -96,7 +76,9 @@ def parse_quantity(value: Any, measure: Measure) -> Fraction:
         if isinstance(value, float) and not isfinite(value):
             raise expected(f"{wanted}, got {shown(value)}, which is not finite")
         unit = measure.example.rpartition(" ")[2]
-        raise expected(f"{wanted}, got a number without a unit", f"write '{value:g} {unit}'")
+        given = f"{value:g}" if isinstance(value, float) else shorten(str(value))
+        _check_sign(Fraction(value), given, measure, wanted)
+        raise expected(f"{wanted}, got a number without a unit", f"write '{given} {unit}'")
     text = value.strip()
     if _NOT_A_NUMBER.match(text):
         raise expected(f"{wanted}, got '{shorten(text)}', which is not finite")
@@ -106,6 +88,7 @@ def parse_quantity(value: Any, measure: Measure) -> Fraction:
     number, unit = _number(found, wanted), text[found.end() :].strip()
     if not unit:
         example = measure.example.rpartition(" ")[2]
+        _check_sign(number, text, measure, wanted)
         raise expected(f"{wanted}, got a number without a unit", f"write '{text} {example}'")
     quantity = number * _factor(unit, measure, wanted)
     return _in_range(quantity, text, measure, wanted)
@@ -124,7 +107,7 @@ def parse_number(value: Any, *, zero: bool = True) -> Fraction:
         number = _number(found, wanted)
     elif isinstance(value, bool) or not isinstance(value, int | float):
         raise expected(f"{wanted}, got {shown(value)}")
-    elif not isfinite(value) or abs(value) > 10**_LARGEST_EXPONENT:
+    elif abs(value) > 10**_LARGEST_EXPONENT or not isfinite(value):
         raise expected(f"{wanted}, got {shown(value)}, which is no size for it")
     else:
         number = Fraction(repr(value))
@@ -141,11 +124,15 @@ def _number(found: re.Match[str], wanted: str) -> Fraction:
     return Fraction(f"{sign}{digits.replace('_', '').rstrip('.')}") * scale
 
 
-def _in_range(quantity: Fraction, text: str, measure: Measure, wanted: str) -> Fraction:
+def _check_sign(quantity: Fraction, text: str, measure: Measure, wanted: str) -> None:
     if quantity < 0:
         raise expected(f"{wanted}, got '{text}', which is negative")
     if quantity == 0 and not measure.zero:
         raise expected(f"{wanted}, got '{text}', which is nothing")
+
+
+def _in_range(quantity: Fraction, text: str, measure: Measure, wanted: str) -> Fraction:
+    _check_sign(quantity, text, measure, wanted)
     if quantity > measure.limit or (quantity and quantity < 1 / measure.limit):
         raise expected(f"{wanted}, got '{text}', which is no size for it")
     return quantity
@@ -154,10 +141,13 @@ def _in_range(quantity: Fraction, text: str, measure: Measure, wanted: str) -> F
 @lru_cache(maxsize=1024)
 def _factor(unit: str, measure: Measure, wanted: str) -> Fraction:
     """How many of the measure's unit one ``unit`` is, exactly."""
-    import pint
-
     if not _UNIT.fullmatch(unit):
         raise expected(f"{wanted}, '{shorten(unit)}' is not a unit")
+    plain = plain_factor(unit, measure.unit)
+    if plain is not None:
+        return plain
+    import pint
+
     registry = _registry()
     try:
         one = registry.Quantity(Fraction(1), unit.replace("²", "**2").replace("^", "**"))
@@ -181,6 +171,6 @@ def _registry() -> Any:
     import pint
 
     registry: Any = pint.UnitRegistry(None, non_int_type=Fraction, autoconvert_to_preferred=False)
-    for definition in _DEFINITIONS:
+    for definition in definitions():
         registry.define(definition)
     return registry

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
+from itertools import product
+from math import prod
 from random import Random
 
 import pytest
@@ -33,6 +35,14 @@ def test_divisors(number: int) -> None:
 def test_divisors_of_large_numbers() -> None:
     assert len(divisors(2**40 * 3**5)) == 41 * 6
     assert divisors(999_999_937) == [1, 999_999_937]
+
+
+@pytest.mark.parametrize(
+    "primes", [(131_071, 131_071), (2, 131_101, 131_101), (3, 131_071, 999_983), (2**89 - 1,)]
+)
+def test_divisors_of_numbers_with_large_primes(primes: tuple[int, ...]) -> None:
+    choices = product(*((1, p) for p in primes))
+    assert divisors(prod(primes)) == sorted({prod(c) for c in choices})
 
 
 # ------------------------------------------------------------------ random runs

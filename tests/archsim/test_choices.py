@@ -124,4 +124,4 @@ def test_no_legal_combination_says_why() -> None:
     """Lanes that are too few for a row's tile are too few in every combination."""
     machine = Architecture.load("flat-micro24", ["arrays.array_1d.shape.lanes=8"])
     with pytest.raises(NoLegalMappingError, match=r"does not fit array_1d.lanes = 8"):
-        simulate(load("bert-base"), machine, Mapping.load("flat"))
+        simulate(load("bert-base"), machine, Mapping.load("flat", ["partition.M.M0=16"]))

@@ -64,19 +64,50 @@ def test_legal_groups_find_what_they_read(first: int) -> None:
     assert legal > 5
 
 
-def test_few_refusals_are_not_confirmed_by_running() -> None:
-    """What is refused goes wrong; the rest reads from ``init`` only, or needs a value from
-    registers that have held another meanwhile, which the run is lenient about."""
-    cases = [c for c in map(random_case, range(600)) if whole(c)]
-    refused = [c for c in cases if illegalities(bound(c))]
-    fine = [c for c in refused if Lockstep(walker(c)).run() is None]
-    assert len(fine) < len(refused) / 20
+LOST = re.compile(
+    r"(?P<reader>\w+) takes (?P<tensor>\w+) from registers"
+    r"|(?P<early>\w+) reads (?P<later>\w+) where a later"
+    r"|(?P<gone>\w+) is kept in .* when (?P<last>\w+) reads it"
+)
+
+
+def run_is_lenient(case: Case, run: Lockstep, message: str) -> bool:
+    """Whether a run cannot see what a message is about: a read of nothing but ``init``, or of
+    a running value whose registers have held another meanwhile."""
+    found = LOST.match(message)
+    if found is None:
+        return False
+    tensor = found["tensor"] or found["later"] or found["gone"]
+    reader = found["reader"] or found["early"] or found["last"]
+    if case.program.iterative.get(tensor) and not run.walker.memories(tensor):
+        return True
+    taken = [a for a in case.program.einsum_of[reader].reads if a.tensor == tensor]
+    lanes = [at for step in run.steps[reader] for _, at in step.lanes]
+    written = run.kept[tensor].total
+    return not any(run.walker.element(a, at) in written for a in taken for at in lanes)
+
+
+def test_nearly_all_refusals_are_confirmed_by_running() -> None:
+    """What is refused goes wrong, or it is one of two things that a run does not see. The rest
+    is refused whatever the shapes are, and happens to go well with some: ``T[2*k]`` is written
+    by now where ``K`` is 1, or where the second element is beyond the end. Of 3000 cases that
+    is one refusal in 66."""
+    refused = unconfirmed = 0
+    for case in filter(whole, map(random_case, range(600))):
+        problems = illegalities(bound(case))
+        run = Lockstep(walker(case))
+        refused += bool(problems)
+        if problems and run.run() is None:
+            unconfirmed += not all(run_is_lenient(case, run, p.message) for p in problems)
+    assert refused > 100
+    assert unconfirmed < refused / 33
 
 
 # ------------------------------------------------------------------ from files
 
 BINDING = builtin_source("mappings", "fusemax-binding").text
 ARCH = builtin_source("mappings", "fusemax-arch").text
+P0 = 'P0: "min(array_2d.columns, array_1d.lanes)"'
 
 THREE_PASSES = """
 mapping:
@@ -143,7 +174,7 @@ def run(
 
 REFUSED = {
     "a tile wider than the array": (
-        edited(BINDING, ("P0: array_2d.columns", "P0: 512")),
+        edited(BINDING, (P0, "P0: 512")),
         MappingError,
         r"BQK: P0 = 512 does not fit array_2d.columns = 256; likewise LM, SLN, SLD and 1 more",
     ),
@@ -293,7 +324,7 @@ REFUSED = {
         r"the machine has no array 'array2d'",
     ),
     "an unknown dimension": (
-        edited(BINDING, ("P0: array_2d.columns", "P0: array_2d.column")),
+        edited(BINDING, (P0, "P0: array_2d.column")),
         SpecError,
         r"array_2d has no dimension 'column'",
     ),
@@ -318,12 +349,12 @@ REFUSED = {
         r"the machine has no level 'array_3d'",
     ),
     "a rank the cascade has not": (
-        edited(BINDING, ("P: {P0", "R: {R0: 4}, P: {P0")),
+        edited(BINDING, ("P: {P0", "R: {R0: 4}\n    P: {P0")),
         SpecError,
         r"the cascade has no rank 'R'",
     ),
     "a tile that is a rank": (
-        edited(BINDING, ("P: {P0: array_2d.columns,", "P: {M1: 4, P0: array_2d.columns,")),
+        edited(BINDING, (P0, f"M1: 4, {P0}")),
         SpecError,
         r"'M1' is a rank of the cascade, and no tile of P",
     ),
@@ -427,7 +458,7 @@ def test_a_tile_is_fitted_to_what_is_legal(tmp_path: Path) -> None:
 
 def test_a_tile_is_fitted_to_the_array(tmp_path: Path) -> None:
     """``fit`` on a rank that is laid out is no wider than the array."""
-    text = edited(BINDING, ("P0: array_2d.columns", "P0: fit"))
+    text = edited(BINDING, (P0, "P0: fit"))
     assert dict(run(tmp_path, text, seq_len=6 * 100).tiles)["P0"] == 200
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from archsim import Architecture, Mapping
-from archsim.analytical import bind, layout, rebind
+from archsim.analytical import bind, evaluate_bound
+from archsim.choices import Known
+from archsim.layout import layout, rebind
 from archsim.lower import lower
+from archsim.spill import count_mapping
 from archsim.tiling import build_tiling
 from einsum_cascade import Cascade
 
@@ -82,3 +85,33 @@ def test_a_mapping_is_bound_alike_on_machines_of_one_layout(
 )
 def test_machines_of_other_sizes_are_of_another_layout(setting: str) -> None:
     assert layout(Architecture.load("fusemax", [setting])) != layout(Architecture.load("fusemax"))
+
+
+@pytest.mark.parametrize("tokens", [1024, 5000, 2**18])
+@pytest.mark.parametrize(("one", "other"), [("flat-micro24", "flat"), ("flat", "flat-micro24")])
+def test_choices_remembered_from_another_machine_are_those_made_afresh(
+    one: str, other: str, tokens: int
+) -> None:
+    mapping, known = Mapping.load("flat"), Known()
+    program = Cascade.load(mapping.cascade).program
+    shapes = {"B": 8, "H": 12, "E": 64, "F": 64, "P": tokens, "M": tokens}
+    first, second = Architecture.load(one), Architecture.load(other)
+    assert layout(first) == layout(second)
+    bind(program, mapping, first, shapes, known=known)
+    loops = dict(known.loops)
+    again = bind(program, mapping, second, shapes, known=known)
+    assert all(known.loops[key] is kept for key, kept in loops.items())
+    fresh = bind(program, mapping, second, shapes)
+    assert again == fresh
+    assert count_mapping(again) == count_mapping(fresh)
+
+
+def test_counts_are_the_same_on_machines_of_one_layout() -> None:
+    mapping = Mapping.load("fusemax-arch")
+    program = Cascade.load(mapping.cascade).program
+    first, second = Architecture.load("fusemax-micro24"), Architecture.load("fusemax")
+    bound = bind(program, mapping, first, SHAPES["fusemax-binding"])
+    moved = rebind(bound, second)
+    counts = count_mapping(bound)
+    assert counts == count_mapping(moved)
+    assert evaluate_bound(moved, counts=counts) == evaluate_bound(moved)

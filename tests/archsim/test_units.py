@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic_core import PydanticCustomError
 
 from archsim.spec import units
+from archsim.spec.plain_units import plain_factor
 from archsim.spec.units import parse_number, parse_quantity
 
 GIB = 2**30
@@ -76,6 +77,12 @@ def test_decimals_keep_every_digit(number: int, places: int, unit: tuple[str, in
         ("٩٤٠ MHz", "got"),
         (float("nan"), "which is not finite"),
         (float("inf"), "which is not finite"),
+        (0, "got '0', which is nothing"),
+        ("0", "got '0', which is nothing"),
+        (-3, "got '-3', which is negative"),
+        ("-3", "got '-3', which is negative"),
+        (10**400, "without a unit"),
+        (-(10**400), "which is negative"),
         (True, "got true"),
         (None, "got nothing"),
         ([1], "got a list"),
@@ -116,8 +123,70 @@ def test_a_number_is_exact(value: object, number: Fraction | int) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [-1, -0.5, "-1", float("nan"), float("inf"), 1e300, "1e400", "x", "", True, None, []]
+    "value",
+    [
+        -1,
+        -0.5,
+        "-1",
+        float("nan"),
+        float("inf"),
+        1e300,
+        10**400,
+        -(10**400),
+        "1e400",
+        "x",
+        "",
+        True,
+        None,
+        [],
+    ],
 )
 def test_what_is_no_number_is_refused(value: object) -> None:
     with pytest.raises(PydanticCustomError, match="expected a number, zero or more"):
         parse_number(value)
+
+
+_PLAIN = tuple(
+    prefix + name
+    for prefixes, names in (
+        (("", "Ki", "Mi", "Gi", "Ti", "k", "M", "G", "T", "m", "u", "µ", "μ", "n", "p", "f"), 0),
+        (("", "kibi", "tebi", "kilo", "mega", "giga", "milli", "micro", "pico", "femto"), 1),
+    )
+    for prefix in prefixes
+    for name in (("b", "B", "s", "Hz", "J", "m"), ("bit", "byte", "second", "hertz", "meter"))[
+        names
+    ]
+)
+_POWERS = ("", "^2", "**3", " ^ 1", "²")
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("*/"), st.sampled_from(_PLAIN), st.sampled_from(_POWERS)),
+        min_size=1,
+        max_size=4,
+    ),
+    st.sampled_from(["byte/s", "pJ/bit", "um**2", "nm", "Hz", "bit", "byte"]),
+)
+def test_usual_spellings_are_what_pint_makes_of_them(
+    words: list[tuple[str, str, str]], target: str
+) -> None:
+    text = "".join(f"{sign}{word}{power}" for sign, word, power in words)[1:]
+    one = units._registry().Quantity(Fraction(1), text.replace("²", "**2").replace("^", "**"))
+    there = units._registry().Quantity(Fraction(1), target)
+    if one.dimensionality == there.dimensionality:
+        assert plain_factor(text, target) == one.to(target).magnitude
+    else:
+        assert plain_factor(text, target) is None
+
+
+@pytest.mark.parametrize("word", _PLAIN)
+def test_every_usual_spelling_is_read_without_pint(word: str) -> None:
+    one = units._registry().Quantity(Fraction(1), word)
+    target = next(t for t in ("bit", "s", "Hz", "J", "m") if one.is_compatible_with(t))
+    assert plain_factor(word, target) == one.to(target).magnitude
+
+
+@pytest.mark.parametrize("text", ["MiBs", "mebiB", "MiB/", "/s", "", "MiB s", "MiB//s", "mm^0"])
+def test_other_spellings_are_left_to_pint(text: str) -> None:
+    assert plain_factor(text, "byte") is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from math import prod
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from small import write
 
 from archsim import Architecture, Mapping, simulate
 from archsim.reproduction import Crew, Plan, Study, study
+from archsim.reproduction import crew as crew_module
 from archsim.reproduction.measures import Measures, measure, ratio
 from archsim.reproduction.plan import MEANS, Printed
 from archsim.reproduction.runs import Missing, tasks
@@ -57,12 +59,27 @@ def test_the_sweep_is_what_simulate_says(found: Study) -> None:
         assert outcome == measure(result)
 
 
-def test_two_processes_find_the_same_in_the_same_order(found: Study) -> None:
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_two_processes_find_the_same_in_the_same_order(
+    found: Study, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew_module, "_method", lambda: method)
     reported: list[int] = []
     with Crew(2) as crew:
         shared = study(found.plan, crew=crew, finished=reported.append)
     assert shared == found
     assert sum(reported) == len(found.outcomes)
+
+
+def test_a_process_with_threads_does_not_fork() -> None:
+    done = threading.Event()
+    thread = threading.Thread(target=done.wait)
+    thread.start()
+    try:
+        assert crew_module._method() == "spawn"
+    finally:
+        done.set()
+        thread.join()
 
 
 def test_means_are_of_the_ratios_of_all_runs(found: Study) -> None:
