@@ -74,11 +74,13 @@ def spilled_accesses(
     outside = [i for i in lowered.memories(e, here[0].tensor) if i < level]
     home = names[outside[-1] if outside else level - 1]
     beyond = [a for a in accesses if a.place == home]
-    # What comes in from outside is written here too, but it is no update from below.
-    filled = sum(a.reads for a in beyond)
+    # What comes in from outside is written here too, but it is no update from below: all of
+    # an operand (read in whole lines where it is gathered), of a result what was read back.
+    result = here[0].tensor == e.name
+    updates = share * sum(a.writes for a in here) if result else Fraction(0)
+    updates -= share * sum(a.reads for a in beyond) if result else 0
     reads = share * sum(a.reads for a in here)
-    updates = share * (sum(a.writes for a in here) - filled)
-    own_reads = (1 - share) * filled
+    own_reads = (1 - share) * sum(a.reads for a in beyond)
     own_writes = (1 - share) * sum(a.writes for a in beyond)
     moved = AccessCount(
         einsum=here[0].einsum,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from xml.etree import ElementTree
@@ -16,6 +17,8 @@ from archsim import Architecture, Mapping, simulate
 from archsim.atlas.page import atlas_html
 from archsim.atlas.survey import Entry, Plan, Scenario, survey
 from archsim.cli import archsim
+from archsim.engine import mapping_called
+from archsim.mapping import EINSUM_BY_EINSUM
 from einsum_cascade import Cascade
 from einsum_cascade.library import builtin_names
 from einsum_cascade.mathml import expression_mathml, program_mathml
@@ -102,11 +105,14 @@ def test_expressions_are_wellformed() -> None:
 
 def test_every_run_is_what_simulate_says(plan: Plan, entries: tuple[Entry, ...]) -> None:
     runs = [r for e in entries for r in e.runs]
-    assert len(runs) == 3 * 2 * 2
+    # Three written mappings, and one made for each of the two cascades without.
+    assert len(runs) == (3 + 2) * 2 * 2
     machines = {m.name: m for m in plan.machines}
     mappings = {m.name: m for m in plan.mappings}
     works = {s.label: s.workload for s in plan.scenarios}
     for run in runs:
+        if run.mapping == EINSUM_BY_EINSUM:
+            continue
         if run.machine == "flat" and run.mapping.startswith("fusemax"):
             assert run.result is None
             assert "array_2d cannot do" in run.refusal
@@ -119,11 +125,26 @@ def test_every_run_is_what_simulate_says(plan: Plan, entries: tuple[Entry, ...])
         assert run.result == alone
 
 
+def test_a_cascade_without_a_mapping_runs_einsum_by_einsum(
+    plan: Plan, entries: tuple[Entry, ...]
+) -> None:
+    by_name = {e.cascade.name: e for e in entries}
+    for run in by_name["attention-3pass"].runs:
+        assert run.mapping == EINSUM_BY_EINSUM
+        work = load("bert-base", cascade="attention-3pass", seq_len=run.length)
+        machine = Architecture.load(run.machine)
+        made = mapping_called(EINSUM_BY_EINSUM, work, machine)
+        assert run.result == replace(simulate(work, machine, made), workload="bert-base")
+    for run in by_name["layer-norm"].runs:
+        assert run.result is None
+        assert "shapes are missing" in run.refusal
+
+
 def test_progress_is_told_as_often_as_promised(plan: Plan) -> None:
     told: list[str] = []
     survey(plan, told.append)
     assert len(told) == plan.steps
-    assert "fusemax-arch on flat at 64K" in told
+    assert "attention-1pass by fusemax-arch on flat at 64K" in told
 
 
 def embedded(page: Path) -> dict[str, dict[str, dict[str, object]]]:
