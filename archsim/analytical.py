@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem
 from einsum_cascade.ir import Name, Parameter, Program, walk
 
+from .alike import time_closely
 from .arch import Architecture, ProcessingArray
 from .billing import charges
 from .counts import EinsumCount, touched
@@ -29,7 +30,7 @@ from .results import (
     ScheduleReport,
 )
 from .roofs import roofs_of
-from .schedule import Timing, time_mapping
+from .schedule import Timing
 from .skew import folds_of
 from .spill import count_mapping, spill_note
 from .tasks import busy_cycles, work_cycles
@@ -245,7 +246,7 @@ def evaluate_bound(
 
         timing = time_events(lowered, counts).timing
     else:
-        timing = time_mapping(lowered, counts)
+        timing = time_closely(lowered, counts)
     if not timing.cycles:
         text = "nothing takes time: every operation takes 0 cycles and no memory has a bandwidth"
         raise MappingError(Problem(text, lowered.mapping.span))

@@ -17,9 +17,9 @@ from .event_flat import EventRun, run_program
 from .event_lower import overlapped
 from .event_phases import phased
 from .event_program import EventProgram
-from .lower import Lowered, LoweredEinsum
+from .lower import Lowered
 from .schedule import Timing, check_groups, settled_lookahead, time_mapping
-from .step_units import Unit, shared_unit, single_unit
+from .step_units import Unit, Walk, run_together
 from .step_word import tally
 from .tasks import first_fill, last_drain
 
@@ -48,9 +48,11 @@ class EventTiming:
 
 
 def event_programs(
-    lowered: Lowered, counts: tuple[EinsumCount, ...]
+    lowered: Lowered, counts: tuple[EinsumCount, ...], walks: tuple[Walk, ...] = ()
 ) -> tuple[tuple[Unit, EventProgram], ...]:
     """The programs of a mapping, one after the other, with what they run.
+
+    ``walks`` are those of what runs together, if known.
 
     Raises
     ------
@@ -58,10 +60,11 @@ def event_programs(
         The schedule contradicts the cascade's dependencies, or deadlocks.
     """
     kind = lowered.mapping.schedule.kind
+    walks = walks or tuple(unit_walk(lowered, u) for u in run_together(lowered, counts))
     if kind == "sequential":
-        return tuple(_sequential(lowered, counts, g) for g in _units(lowered))
-    unit = shared_unit(lowered, counts, lowered.einsums)
-    walk = unit_walk(lowered, unit)
+        return tuple((walk.unit, overlapped(lowered, walk)) for walk in walks)
+    (walk,) = walks
+    unit = walk.unit
     inside = tuple(e.name for e in lowered.einsums if e.name not in unit.outside)
     fill = first_fill(lowered, inside)
     start = tuple((a.name, fill) for a in lowered.architecture.arrays if fill)
@@ -74,33 +77,17 @@ def event_programs(
     return ((unit, overlapped(lowered, walk, lookahead, start, ends)),)
 
 
-def _units(lowered: Lowered) -> tuple[tuple[LoweredEinsum, ...], ...]:
-    """Einsums that a sequential schedule runs together, in the order of the runs."""
-    groups = lowered.mapping.schedule.groups
-    if not groups:
-        return tuple((e,) for e in lowered.einsums)
-    named = {e.name: e for e in lowered.einsums}
-    return tuple(tuple(named[t.einsum] for t in group) for group in groups)
-
-
-def _sequential(
-    lowered: Lowered, counts: tuple[EinsumCount, ...], einsums: tuple[LoweredEinsum, ...]
-) -> tuple[Unit, EventProgram]:
-    if len(einsums) == 1:
-        unit = single_unit(lowered, counts, einsums[0])
-    else:
-        unit = shared_unit(lowered, counts, einsums)
-    return unit, overlapped(lowered, unit_walk(lowered, unit))
-
-
 def time_events(
     lowered: Lowered,
     counts: tuple[EinsumCount, ...],
     *,
     jumping: bool = True,
     logged: bool = False,
+    walks: tuple[Walk, ...] = (),
 ) -> EventTiming:
     """Latency of a lowered mapping by running its tiles.
+
+    ``walks`` are as in ``event_programs``.
 
     Raises
     ------
@@ -109,7 +96,7 @@ def time_events(
     InputError
         The run is too long for the engine.
     """
-    programs = event_programs(lowered, counts)
+    programs = event_programs(lowered, counts, walks)
     runs: list[UnitRun] = []
     at = Fraction(0)
     for unit, program in programs:

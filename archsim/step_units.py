@@ -93,6 +93,21 @@ class Walk:
     classes: tuple[StepClass, ...]
 
 
+def run_together(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> tuple[Unit, ...]:
+    """The runs of a mapping, one after the other: several only where it is ``sequential``."""
+    schedule = lowered.mapping.schedule
+    if schedule.kind != "sequential":
+        return (shared_unit(lowered, counts, lowered.einsums),)
+    named = {e.name: e for e in lowered.einsums}
+    groups = [tuple(named[t.einsum] for t in group) for group in schedule.groups]
+    return tuple(
+        single_unit(lowered, counts, group[0])
+        if len(group) == 1
+        else shared_unit(lowered, counts, group)
+        for group in groups or [(e,) for e in lowered.einsums]
+    )
+
+
 def shared_unit(
     lowered: Lowered, counts: tuple[EinsumCount, ...], einsums: tuple[LoweredEinsum, ...]
 ) -> Unit:
@@ -148,7 +163,7 @@ def _part(
         e=e,
         loops=loops,
         own=own,
-        busy=busy_cycles(lowered, e) / e.iterations,
+        busy=busy_cycles(lowered, e) / max(e.iterations, 1),  # a mask may let nothing through
         flows=einsum_flows(lowered, e, count, steps),
         early=early,
     )
