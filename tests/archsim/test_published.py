@@ -158,7 +158,9 @@ def test_shapes_and_machines_of_no_paper(
     assert dict(result.tiles)["P1"] == held
     assert result.traffic_bytes == traffic
     assert result.latency_s >= max(result.bounds.compute_s, result.bounds.bandwidth_s) * (1 - 1e-12)
-    assert cycles * (1 - 1e-2) - ranks["F"] <= result.cycles <= cycles + fill(ranks, rows, columns)
+    # A run of a few tiles saves some of the waits that the formulas charge for every tile.
+    few = ranks["F"] if result.schedule.steps >= 1000 else fill(ranks, rows, columns)
+    assert cycles * (1 - 1e-2) - few <= result.cycles <= cycles + fill(ranks, rows, columns)
     occupied = {a.array: a.occupied_cycles for a in result.arrays}
     u = ranks["B"] * ranks["H"] * ranks["P"] // columns
     t = u * (ranks["M"] // rows)
