@@ -158,9 +158,11 @@ def test_shapes_and_machines_of_no_paper(
     assert dict(result.tiles)["P1"] == held
     assert result.traffic_bytes == traffic
     assert result.latency_s >= max(result.bounds.compute_s, result.bounds.bandwidth_s) * (1 - 1e-12)
-    # A run of a few tiles saves some of the waits that the formulas charge for every tile.
-    few = ranks["F"] if result.schedule.steps >= 1000 else fill(ranks, rows, columns)
-    assert cycles * (1 - 1e-2) - few <= result.cycles <= cycles + fill(ranks, rows, columns)
+    # Runs of few tiles are no average ones: one key tile a head has no earlier one to wait for,
+    # and AV of the last one finds the 1D array busy.
+    close = 1e-2 if result.schedule.steps >= 1000 else 1e-1
+    longest = cycles * (1 + (close if close > 1e-2 else 0)) + fill(ranks, rows, columns)
+    assert cycles * (1 - close) - ranks["F"] <= result.cycles <= longest
     occupied = {a.array: a.occupied_cycles for a in result.arrays}
     u = ranks["B"] * ranks["H"] * ranks["P"] // columns
     t = u * (ranks["M"] // rows)
