@@ -142,8 +142,8 @@ def simulate(
         mapping of its cascade that overlaps most, else runs one Einsum after the other
         (``einsum_by_einsum``).
     engine : str
-        ``"analytical"`` times an average step in closed form; ``"event"`` runs the real
-        tiles. Counts, traffic and energy are the same.
+        ``"analytical"`` times an average step in closed form where steps are alike enough;
+        ``"event"`` always runs the real tiles. Counts, traffic and energy are the same.
     evaluate : callable, optional
         What simulates each part in the engine's place, for example from memory.
 
