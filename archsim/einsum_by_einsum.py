@@ -299,8 +299,9 @@ def _levels(
 ) -> Iterator[NestLevel]:
     """Loops by memory, outermost first: each memory is given as many as its tiles allow.
 
-    Half of a memory is left to what others keep there.
+    Half of a memory is left to what others keep there; those that take turns share the rest.
     """
+    users = 2 * len(next(g for g in site.groups if e.name in g))
     outermost, *inner = site.architecture.memories
     levels: list[tuple[str, list[_Part]]] = []
     end = len(loops)
@@ -310,7 +311,7 @@ def _levels(
             part = loops[start - 1]
             grown = inside | {part.rank: inside[part.rank] * part.count}
             capacity = memory.capacity_bytes
-            if capacity is not None and 2 * _tile_bytes(site, e, grown) > capacity:
+            if capacity is not None and users * _tile_bytes(site, e, grown) > capacity:
                 break
             inside, start = grown, start - 1
         levels.append((memory.name, loops[start:end]))

@@ -12,6 +12,7 @@ from einsum_cascade.errors import InputError, MappingError, Problem, SpecError
 from einsum_cascade.ir import Program
 from einsum_cascade.library import builtin_names
 from einsum_cascade.rows import tells_apart
+from einsum_cascade.shapes import with_usual
 
 from .arch import Architecture
 from .mapping import EINSUM_BY_EINSUM, Mapping
@@ -194,10 +195,13 @@ def _simulated(
     program = Cascade.load(mapping.cascade).program
     ranks = (*program.parallel, *(r.name for r in program.ranks))
     _refuse_unlike_rows(program, part.folded_for(ranks))
-    given = part.shapes_for(program.settable)
+    own = [t.member for t in mapping.tiles]
+    given, usual = with_usual(program, part.shapes_for(program.settable), fixed=own)
     result = run(program, mapping, architecture, given, workload=workload)
     derived = (_DERIVED,) if mapping.name == EINSUM_BY_EINSUM else ()
-    notes = (*part.notes_for(ranks), *part.left_out_by(program), *derived)
+    sizes = ", ".join(f"{rank} = {size}" for rank, size in usual.items())
+    said = (f"{sizes}: usual for {program.name}; the workload gives none",) if usual else ()
+    notes = (*part.notes_for(ranks), *part.left_out_by(program), *said, *derived)
     return replace(result, notes=(*notes, *result.notes))
 
 
@@ -263,7 +267,8 @@ def derived_mapping(part: PartLike, architecture: Architecture) -> Mapping:
     from .einsum_by_einsum import einsum_by_einsum
 
     program = Cascade.load(part.cascade).program
-    return einsum_by_einsum(program, architecture, part.shapes_for(program.settable))
+    given, _ = with_usual(program, part.shapes_for(program.settable))
+    return einsum_by_einsum(program, architecture, given)
 
 
 def mapping_called(

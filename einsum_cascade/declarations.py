@@ -18,7 +18,7 @@ from .yaml_source import YamlMapping, YamlNode, YamlScalar, YamlSequence, shorte
 
 KEYS = (
     *("cascade", "title", "source", "unverified", "reference", "parallel", "ranks", "inputs"),
-    *("output", "outputs", "parameters", "domains", "functions", "reductions"),
+    *("output", "outputs", "parameters", "domains", "usual", "functions", "reductions"),
     *("init", "einsums", "accumulate"),
 )
 """The keys of a cascade file."""
@@ -153,13 +153,21 @@ class Declarations(Reader):
         for member in members:
             yield ir.Rank(name=member.text, family=name, span=member.span)
 
-    def shape(self, node: YamlNode) -> int | None:
-        """The shape of a rank that can have no other."""
+    def usual(self) -> Iterator[ir.Usual]:
+        """Sizes that are usual for some ranks, numbers for some parameters."""
+        for key, value in self.mapping("usual", "{Y: 14, X: 14}"):
+            name = self.identifier(key, IDENTIFIER, "name a rank or a parameter")
+            size = self.shape(value, "a usual size")
+            if name and size is not None:
+                yield ir.Usual(name=name, size=size, span=key.span)
+
+    def shape(self, node: YamlNode, called: str = "'shape'") -> int | None:
+        """The shape of a rank."""
         value = node.value if isinstance(node, YamlScalar) else None
         if isinstance(value, int) and not isinstance(value, bool) and value > 0:
             return value
         what = node.text if isinstance(node, YamlScalar) else node.kind
-        self.wrong(f"'shape' is a positive whole number, not {shorten(what)}", node.span)
+        self.wrong(f"{called} is a positive whole number, not {shorten(what)}", node.span)
         return None
 
     def meaning(self, value: YamlMapping) -> str:

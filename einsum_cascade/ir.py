@@ -303,6 +303,14 @@ class UserReduction(Node):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Usual(Node):
+    """A size that is usual for a rank (or parameter), taken where nobody gives one."""
+
+    name: str
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Program(Node):
     """A whole cascade as written: what ``Cascade`` (the public class) wraps.
 
@@ -324,6 +332,7 @@ class Program(Node):
     outputs: tuple[str, ...] = ()
     parameters: tuple[Parameter, ...] = ()
     domains: tuple[Domain, ...] = ()
+    usual: tuple[Usual, ...] = ()
     functions: tuple[UserFunction, ...] = ()
     reductions: tuple[UserReduction, ...] = ()
     init: tuple[Einsum, ...] = ()

@@ -87,6 +87,7 @@ class _Document(Declarations):
             outputs=tuple(self.outputs()),
             parameters=parameters,
             domains=tuple(self.domains()),
+            usual=tuple(self.usual()),
             functions=functions,
             reductions=reductions,
             init=tuple(self.convert(blocks["init"], scope)),

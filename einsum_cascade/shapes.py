@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from math import prod
 from typing import SupportsIndex
 
@@ -68,6 +68,33 @@ def resolve_shapes(
         raise error(problems)
     order = dict.fromkeys((*program.parallel, *(r.name for r in program.ranks)))
     return {name: shapes[name] for name in order if name in shapes}
+
+
+def with_usual(
+    program: ir.Program, given: Mapping[str, int], fixed: Collection[str] = ()
+) -> tuple[dict[str, int], dict[str, int]]:
+    """The given shapes with usual ones where nothing else fixes a rank.
+
+    Parameters
+    ----------
+    fixed : collection of str
+        Ranks whose shapes come from elsewhere (the tiles of a mapping).
+
+    Returns
+    -------
+    tuple of dict
+        All shapes that are now given, and those that were not before.
+    """
+    found, added = dict(given), dict[str, int]()
+    for usual in program.usual:
+        rank = program.rank_of.get(usual.name)
+        names = {usual.name, *(r.name for r in program.ranks if r.like == usual.name)}
+        family = program.rank_of.get(rank.family or "") if rank else None
+        alike = [f for f in program.ranks if family and family.name in (f.name, f.like)]
+        names |= {m for f in alike for m in f.partition}
+        if not names & {*given, *fixed}:
+            found[usual.name] = added[usual.name] = usual.size
+    return found, added
 
 
 def _checked(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import prod
 from typing import Any, SupportsIndex
 
 from . import ir
@@ -160,6 +161,39 @@ class Analysis:
                 for x in self.extra
             ),
         )
+
+    def at(self, shapes: Mapping[str, int]) -> Analysis:
+        """The same analysis with numbers for all shapes, counted without symbols.
+
+        ``subs`` would add up what has no closed form term by term.
+
+        Parameters
+        ----------
+        shapes : mapping
+            Every rank, the parallel ones and all members included. Parameters on which masks
+            depend have their defaults, or what is usual.
+
+        Raises
+        ------
+        CascadeError
+            As ``subs``.
+        MappingError
+            A mask ties too many points together to count them.
+        """
+        from .point_counts import count_points
+
+        given: dict[str, float] = {u.name: u.size for u in self.program.usual}
+        given |= {p.name: p.default for p in self.program.parameters if p.default is not None}
+        outer = prod(shapes[r] for r in self.program.parallel)
+
+        def counted(e: EinsumOperations) -> EinsumOperations:
+            einsum = self.program.einsum_of[e.einsum]
+            points = outer * count_points(self.program, einsum, given | dict(shapes))
+            each = einsum_operations(self.program, einsum)
+            return replace(e, points=points, operations=tuple((k, n * points) for k, n in each))
+
+        found = replace(self, by_einsum=()).subs(shapes)
+        return replace(found, by_einsum=tuple(counted(e) for e in self.by_einsum))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; expressions as text."""

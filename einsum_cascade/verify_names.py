@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from . import ir
 from .domains import domain_problems
@@ -31,6 +31,24 @@ def name_problems(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Prob
     yield from _partitions(program)
     yield from _accumulated(program)
     yield from domain_problems(program, spoiled)
+    yield from _usual(program, spoiled)
+
+
+def _usual(program: ir.Program, spoiled: Collection[str]) -> Iterator[Problem]:
+    """Usual sizes of what is no rank and no parameter, or of a rank that has its size already."""
+    known = program.settable
+    for usual in program.usual:
+        rank = program.rank_of.get(usual.name)
+        if usual.name not in known and usual.name not in spoiled:
+            hint = did_you_mean(usual.name, known)
+            yield Problem(
+                f"'usual' names '{usual.name}', which is no rank and no parameter", usual.span, hint
+            )
+        elif rank is not None and rank.like:
+            text = f"{rank.name} is as long as {rank.like}, so its size cannot be given"
+            yield Problem(text, usual.span, f"give the usual size of {rank.like}")
+        elif rank is not None and rank.shape:
+            yield Problem(f"{rank.name} is always {rank.shape}", usual.span)
 
 
 def _ranks(program: ir.Program) -> Iterator[Declared]:

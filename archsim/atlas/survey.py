@@ -8,8 +8,11 @@ from typing import Any
 
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError
+from einsum_cascade.ir import Program
+from einsum_cascade.shapes import resolve_shapes, with_usual
 from einsum_cascade.symbolic import Analysis
 
+from ..analytical import evaluate_mapping
 from ..arch import Architecture
 from ..einsum_by_einsum import einsum_by_einsum
 from ..engine import WorkloadLike, simulate
@@ -100,26 +103,21 @@ def _entry(plan: Plan, name: str, advance: Callable[[str], Any]) -> Entry:
 def _sized(
     analysis: Analysis, scenarios: Sequence[Scenario], runs: Sequence[Run]
 ) -> Iterator[tuple[str, Analysis]]:
-    """The analysis with numbers, for every length at which none of its counts stays open.
-
-    Tile sizes that a cascade leaves to its mapping are those of the first run. Counts
-    without a closed form are left out: they would be added up term by term.
-    """
-    import sympy
-
-    if any(n.has(sympy.Sum) for n in (analysis.total_operations, analysis.traffic_min)):
-        return
-    program = analysis.program
-    ranks = (*program.parallel, *(r.name for r in program.ranks))
+    """The analysis with numbers, for every length, in the shapes of its first run there or,
+    where it does not run, in those of the workload."""
     for scenario in scenarios:
-        mapped = (r.result.shape for r in runs if r.result and r.length == scenario.label)
+        ran = (r.result.shape for r in runs if r.result and r.length == scenario.label)
         try:
-            given = dict(next(mapped, ())) or dict(scenario.workload.shapes)
-            found = analysis.subs({rank: size for rank, size in given.items() if rank in ranks})
+            shapes = dict(next(ran, ())) or _shapes(analysis.program, scenario)
         except InputError:
             continue
-        if not found.total_operations.free_symbols and not found.traffic_min.free_symbols:
-            yield scenario.label, found
+        yield scenario.label, analysis.at(shapes)
+
+
+def _shapes(program: Program, scenario: Scenario) -> dict[str, int]:
+    """All shapes of a cascade, from the workload's and usual ones. Raises InputError."""
+    given = {r: n for r, n in scenario.workload.shapes if r in program.settable}
+    return resolve_shapes(program, with_usual(program, given)[0])
 
 
 def _runs(
@@ -136,13 +134,22 @@ def _runs(
 def _run(
     cascade: Cascade, mapping: Mapping | None, machine: Architecture, scenario: Scenario
 ) -> Run:
-    """One run; where no mapping is written, by the one that is made for any cascade."""
-    result, refusal = None, ""
+    """One run; where no mapping is written, by the one that is made for any cascade.
+
+    A cascade that lacks ranks of the workload (a linear layer has no heads) takes the shapes
+    that it has, and usual ones.
+    """
+    result, refusal, work = None, "", scenario.workload
+    program = cascade.program
+    fixed = [t.member for t in mapping.tiles] if mapping else []
+    shapes = {r: n for r, n in work.shapes if r in program.settable}
+    given, _ = with_usual(program, shapes, fixed)
     try:
-        if mapping is None:
-            given = scenario.workload.shapes_for(cascade.program.settable)
-            made = einsum_by_einsum(cascade.program, machine, given)
-        result = simulate(scenario.workload, machine, mapping or made)
+        made = mapping or einsum_by_einsum(program, machine, given)
+        if len(shapes) == len(work.shapes):
+            result = simulate(work, machine, made)
+        else:
+            result = evaluate_mapping(program, made, machine, given, workload=work.name)
     except InputError as error:
         refusal = "; ".join(p.message for p in error.problems)
     return Run(

@@ -136,8 +136,9 @@ def test_a_cascade_without_a_mapping_runs_einsum_by_einsum(
         made = mapping_called(EINSUM_BY_EINSUM, work, machine)
         assert run.result == replace(simulate(work, machine, made), workload="bert-base")
     for run in by_name["layer-norm"].runs:
-        assert run.result is None
-        assert "shapes are missing" in run.refusal
+        assert run.result is not None
+        # BERT has no rank of tokens: the sizes that are usual for layer-norm.
+        assert dict(run.result.shape) == {"N": 4096, "D": 768}
 
 
 def test_progress_is_told_as_often_as_promised(plan: Plan) -> None:
@@ -175,7 +176,8 @@ def test_state_is_the_footprint_with_numbers(page: Path) -> None:
     sized = embedded(page)["sized"]
     assert sized["attention-3pass"]["64K"]["state"][1] == 65536  # type: ignore[index]
     assert sized["linear-attention"]["64K"]["state"][1] == 0  # type: ignore[index]
-    assert sized["layer-norm"] == {}  # the workload has no such ranks
+    # Three moments' passes over a row of 768 features, whatever the workload is.
+    assert sized["layer-norm"]["64K"]["state"][1] == 768  # type: ignore[index]
 
 
 def test_the_page_needs_no_network(page: Path) -> None:
@@ -264,7 +266,7 @@ document.body.append(out);
     said = dict(line.split(" ", 1) for line in unescape(found[1]).splitlines())
     assert said["up"].split()[:2] == ["attention-1pass", "linear-attention"]
     assert said["down"].split()[:2] == ["attention-3pass", "layer-norm"]
-    assert said["latency"].split()[:2] == ["attention-1pass", "linear-attention"]
+    assert said["latency"].split()[:2] == ["layer-norm", "attention-1pass"]
     assert said["before"] == "2.014 ms"
     assert said["after"] == "7.403 s"
     assert said["flat"] == "does not run"
