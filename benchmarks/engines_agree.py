@@ -1,0 +1,61 @@
+"""Both engines on every part of every shipped model: how far apart they are, and how long they take.
+
+Run as ``python benchmarks/engines_agree.py [TOKENS ...]``; by default 4096, 4099 and 65536.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from time import perf_counter
+
+import workloads
+from archsim import Architecture, Mapping
+from archsim.alike import time_closely
+from archsim.analytical import bind
+from archsim.engine import planned
+from archsim.event_engine import time_events
+from archsim.schedule import time_mapping
+from archsim.spill import count_mapping
+from einsum_cascade import Cascade
+from einsum_cascade.library import builtin_names
+
+Case = tuple[Mapping, tuple[tuple[str, int], ...]]
+
+
+def cases(tokens: int, machine: Architecture) -> Iterator[tuple[str, Case]]:
+    """Parts of the shipped models in prefill and decode, with what maps them."""
+    for name in builtin_names("workloads"):
+        for phase, length in (("prefill", "seq_len"), ("decode", "cached_len")):
+            work = workloads.load(name, scope="model", phase=phase, batch=1, **{length: tokens})
+            for part, mapping in zip(*planned(work, None, machine), strict=True):
+                shapes = part.shapes_for(Cascade.load(mapping.cascade).program.settable)
+                yield f"{name} {phase} {part.name}", (mapping, tuple(sorted(shapes.items())))
+
+
+def main() -> None:
+    """Print a line for every different part."""
+    machine = Architecture.load("fusemax")
+    lengths = [int(text) for text in sys.argv[1:]] or [4096, 4099, 65536]
+    seen: set[tuple[str, tuple[tuple[str, int], ...]]] = set()
+    print(f"{'average':>10} {'told':>10} {'told s':>8} {'event s':>8}  part")
+    for tokens in lengths:
+        for label, (mapping, shapes) in cases(tokens, machine):
+            if (mapping.name, shapes) in seen:
+                continue
+            seen.add((mapping.name, shapes))
+            program = Cascade.load(mapping.cascade).program
+            lowered = bind(program, mapping, machine, dict(shapes))
+            counts = count_mapping(lowered)
+            average = time_mapping(lowered, counts).cycles
+            begin = perf_counter()
+            told = time_closely(lowered, counts).cycles
+            middle = perf_counter()
+            event = time_events(lowered, counts).timing.cycles
+            times = f"{middle - begin:8.3f} {perf_counter() - middle:8.3f}"
+            apart = f"{float(event / average - 1):+10.1e} {float(event / told - 1):+10.1e}"
+            print(f"{apart} {times}  {mapping.name}: {label}, {tokens} tokens")
+
+
+if __name__ == "__main__":
+    main()
