@@ -1,4 +1,4 @@
-"""Both engines on every part of every shipped model: how far apart they are, and how long they take.
+"""Both engines on every part of every shipped model: how far apart, and how long they take.
 
 Run as ``python benchmarks/engines_agree.py [TOKENS ...]``; by default 4096, 4099 and 65536.
 """
@@ -26,8 +26,9 @@ Case = tuple[Mapping, tuple[tuple[str, int], ...]]
 def cases(tokens: int, machine: Architecture) -> Iterator[tuple[str, Case]]:
     """Parts of the shipped models in prefill and decode, with what maps them."""
     for name in builtin_names("workloads"):
-        for phase, length in (("prefill", "seq_len"), ("decode", "cached_len")):
-            work = workloads.load(name, scope="model", phase=phase, batch=1, **{length: tokens})
+        for phase in ("prefill", "decode"):
+            length = {"seq_len" if phase == "prefill" else "cached_len": tokens}
+            work = workloads.load(name, (), scope="model", phase=phase, batch=1, **length)
             for part, mapping in zip(*planned(work, None, machine), strict=True):
                 shapes = part.shapes_for(Cascade.load(mapping.cascade).program.settable)
                 yield f"{name} {phase} {part.name}", (mapping, tuple(sorted(shapes.items())))
