@@ -186,7 +186,8 @@ def check(attention: Attention, machine: Machine) -> None:
         assert found.utilization["array_1d"] == pytest.approx(work[1] / found.cycles)
         assert found.latency_s == pytest.approx(found.cycles / CLOCK)
     # In a short run of few key tiles the bursts of AV find the 1D array busy.
-    close = 1e-3 if binding.schedule.steps >= 1000 else 5e-2
+    real = any("each was run as it is" in n for found in (arch, binding) for n in found.notes)
+    close = 5e-2 if real else 1e-3
     assert arch.cycles == pytest.approx(attention.arch_cycles(machine), rel=close)
     least = max(*work, attention.memory_cycles(machine))
     assert least <= binding.cycles <= (1 + close) * attention.binding_cycles(machine)
