@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .plots import Picture, palette
+from .plots import Picture, run_colours
 from .quantities import percent, seconds
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def plot_utilization(result: Result) -> Picture:
     height = max(3.6, 1.1 + _LINE * (named + 1))
     figure = Picture(figsize=(1.0 + 2.6 * len(result.arrays), height), layout="constrained")
     axes = figure.subplots()
-    colours = palette([name for column in columns for name, _ in column])
+    colours = run_colours(result)
     gap = _LINE / (height - 1.0)
     for at, column in enumerate(columns):
         _column(axes, at, column, colours, gap)

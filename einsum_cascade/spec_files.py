@@ -58,7 +58,8 @@ def referred(kind: Kind, name: str, span: Span, error: type[InputError] = SpecEr
         path = beside / Path(name)
         if not path.is_file():
             raise error(Problem(f"there is no file '{path}'", span))
-        return str(path)
+        found = str(path)
+        return found if is_file_name(found) else f"./{found}"
     names = builtin_names(kind)
     if name not in names:
         what = "technology" if kind == "technology" else kind.removesuffix("s")

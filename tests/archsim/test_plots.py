@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from archsim import Architecture, Result, simulate
+from archsim.plot_utilization import plot_utilization
 from archsim.plots import plot_energy, plot_waterfall
 from workloads import load
 
@@ -52,6 +53,34 @@ def test_parts_have_a_bar_of_their_own() -> None:
     (axes,) = plot_energy(whole).axes
     assert widths(axes, 1) == pytest.approx([p.energy_pj / whole.energy_pj for p in whole.parts])
     assert [t.get_text() for t in axes.get_yticklabels()] == ["by component", "by part"]
+
+
+def colours(axes: object, along: str) -> list[tuple[float, ...]]:
+    """Colours of the segments that have any (grey and white are waiting), in drawing order."""
+    patches = axes.patches  # type: ignore[attr-defined]
+    drawn = [p.get_facecolor() for p in patches if getattr(p, f"get_{along}")() > 0]
+    return [c for c in drawn if len(set(c[:3])) > 1]
+
+
+@pytest.mark.parametrize("scope", ["attention", "block"])
+def test_an_einsum_or_part_has_one_colour_in_all_pictures(scope: str) -> None:
+    work = load("bert-base", scope=scope, seq_len=1024)
+    found = simulate(work, Architecture.load("fusemax"))
+    (time,) = plot_waterfall(found).axes
+    (busy,) = plot_utilization(found).axes
+    (joules,) = plot_energy(found).axes
+    columns, rows = colours(busy, "height"), colours(time, "width")
+    spent = colours(joules, "width")[len(found.energy_by_component) :]
+    if found.parts:
+        assert rows[: len(found.parts)] == spent
+        assert set(columns) <= set(rows)
+        assert columns[: len(found.parts)] == spent
+    else:
+        assert columns == rows
+        by_name = dict(zip([n for n, _ in found.energy_by_einsum], spent, strict=True))
+        order = [e.name for a in found.arrays for e in found.einsums if e.array == a.array]
+        assert [by_name[name] for name in order] == rows
+        assert len(set(rows)) == len(found.einsums)
 
 
 def test_a_result_shows_itself_in_jupyter(result: Result) -> None:
