@@ -32,6 +32,9 @@ _LABEL_SHARE = 0.055
 _CHARACTER_SHARE = 0.009
 """What a character of a label takes of the axis, with a margin."""
 
+_LINE_CHARACTERS = 115
+"""Of the names below a bar; those of an overlong list are in the plot of utilization."""
+
 _LEAST_SHARE = 0.0005
 """Below this a share shows as 0.0 % and is not named at all."""
 
@@ -147,8 +150,18 @@ def _stack(
             narrow.append(f"{name} {percent(share)}")
         left += share
     if narrow:
-        text = f"narrow ones, left to right: {', '.join(narrow)}"
+        text = f"narrow ones, left to right: {_one_line(narrow)}"
         axes.text(0, row + _HEIGHT / 2 + 0.03, text, ha="left", va="top", fontsize=7)
+
+
+def _one_line(names: list[str]) -> str:
+    """As many names as there is room for below a bar, and how many more there are."""
+    text = ", ".join(names)
+    shown = len(names)
+    while shown > 1 and len(text) > _LINE_CHARACTERS:
+        shown -= 1
+        text = f"{', '.join(names[:shown])}, and {len(names) - shown} more"
+    return text
 
 
 def _ink(colour: str) -> str:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import pytest
+from matplotlib.text import Text
 
 from archsim import Architecture, Result, simulate
+from archsim.plot_roofline import plot_roofline
 from archsim.plot_utilization import plot_utilization
 from archsim.plots import plot_energy, plot_waterfall
 from workloads import load
@@ -97,3 +101,25 @@ def test_every_einsum_is_named_in_its_bar_or_below_it(result: Result) -> None:
     for use in result.einsums:
         inside = any(t.startswith(f"{use.name}\n") for t in texts)
         assert inside != any(f"{use.name} " in t for t in below)
+
+
+def test_many_parts_are_named_where_there_is_room() -> None:
+    """All inside the picture; none over another."""
+    whole = simulate(load("deepseek-v3", scope="model"), Architecture.load("fusemax"))
+    time = plot_waterfall(whole)
+    time.draw_without_rendering()
+    (axes,) = time.axes
+    edge = time.bbox.x1
+    assert all(t.get_window_extent().x1 <= edge for t in axes.texts)
+    assert any(t.get_text().endswith(" more") for t in axes.texts)
+    roofs = plot_roofline(whole)
+    roofs.draw_without_rendering()
+    for panel in roofs.axes:
+        boxes = [Text.get_window_extent(t) for t in panel.texts]
+        assert not [1 for a, b in combinations(boxes, 2) if a.overlaps(b)]
+        assert "parts of less than 3 % of the time" in panel.get_xlabel()
+    columns = plot_utilization(whole)
+    columns.draw_without_rendering()
+    (axes,) = columns.axes
+    bars = [p.get_window_extent() for p in axes.patches]
+    assert not any(t.get_window_extent().overlaps(b) for t in axes.texts for b in bars)
