@@ -137,6 +137,7 @@ def test_a_cascade_without_a_mapping_runs_and_says_how() -> None:
     said = run("simulate", "bert-base", "fusemax", "--set", "cascade=attention-naive").stdout
     assert "mapped by einsum-by-einsum" in said
     assert "one Einsum after the other, every tensor through memory" in " ".join(said.split())
+    assert " 1 step of " in said
 
 
 @pytest.mark.parametrize("called", ["mine", "attention-2pass"])
