@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 from . import ir
+from .arithmetic import combined
 from .passes_forms import Families
 
 
@@ -181,27 +182,13 @@ def _value(node: ir.Expression) -> Any:
         case ir.Unary(operand=operand):
             return -_value(operand)
         case ir.Binary(operator=operator, left=left, right=right):
-            return _binary(operator, _value(left), _value(right))
+            return combined(operator, _value(left), _value(right))
         case ir.Call(function=function, arguments=arguments):
             values = [_value(a) for a in arguments if not isinstance(a, ir.Comparison | ir.Logical)]
             known = {"floor": sympy.floor, "abs": sympy.Abs, "max": sympy.Max, "min": sympy.Min}
             return known.get(function, sympy.Function(function))(*values)
         case _:
             raise TypeError(f"{node} has no value without data")
-
-
-def _binary(operator: str, a: Any, b: Any) -> Any:
-    match operator:
-        case "+":
-            return a + b
-        case "-":
-            return a - b
-        case "*":
-            return a * b
-        case "/":
-            return a / b
-        case _:
-            return a**b
 
 
 # ------------------------------------------------------------------ lattice points

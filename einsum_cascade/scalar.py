@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
 from . import ir
+from .arithmetic import combined
 from .errors import Problem
 
 _SAMPLES = (-1.5, -0.25, 0.0, 0.5, 1.0, 3.0)
@@ -106,20 +107,10 @@ def _call(
 
 
 def _binary(operator: str, left: float, right: float) -> float:
-    match operator:
-        case "+":
-            return left + right
-        case "-":
-            return left - right
-        case "*":
-            return left * right
-        case "/":
-            return left / right
-        case _:
-            power = left**right
-            if isinstance(power, complex):
-                raise ValueError("a root of a negative number")
-            return float(power)
+    found = combined(operator, left, right)
+    if isinstance(found, complex):
+        raise ValueError("a root of a negative number")
+    return float(found)
 
 
 def _holds(

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import sympy
 
+from ..arithmetic import combined
 from ..ir import (
     Access,
     Affine,
@@ -108,7 +109,7 @@ class Bridge:
             case Unary(operand=operand):
                 return -self.to_sympy(operand)
             case Binary(operator=operator, left=left, right=right):
-                return _binary(operator, self.to_sympy(left), self.to_sympy(right))
+                return combined(operator, self.to_sympy(left), self.to_sympy(right))
             case Call():
                 return self._call(expression)
 
@@ -346,19 +347,6 @@ def _literal(value: Any) -> Expression:
     if not value.is_finite:
         raise ValueError(f"'{value}' has no form in the language")
     return number(float(value))
-
-
-def _binary(operator: str, left: Any, right: Any) -> Any:
-    match operator:
-        case "+":
-            return left + right
-        case "-":
-            return left - right
-        case "*":
-            return left * right
-        case "/":
-            return left / right
-    return left**right
 
 
 def _value(node: Expression | Condition) -> Expression:

@@ -79,10 +79,8 @@ def click_attention(
     WAQ, ..., WCO : array
         Clicks to scene (A), clicks to clicks (B), scene to clicks (C): heads (H, D, E) and,
         for the last letter O, (H, E, D).
-    eps : float
-        Of the norms.
-    O : int
-        Objects.
+    eps, O : float, int
+        Of the norms; objects.
 
     Returns
     -------
