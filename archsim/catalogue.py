@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from einsum_cascade.errors import Problem, SpecError, did_you_mean
+from einsum_cascade.errors import Problem, SpecError, nearest
 from einsum_cascade.library import Kind, builtin_names, builtin_source, is_file_name
 from einsum_cascade.source import Source
 from einsum_cascade.yaml_source import YamlMapping, YamlScalar, read_yaml
@@ -83,8 +83,10 @@ def find(name: str) -> tuple[Entry, ...]:
     found = tuple(_builtin(k, name) for k in KINDS if name in builtin_names(k.folder))
     found = tuple(e for e in found if e.kind != "reproduction") or found
     if not found:
-        known = sorted({n for k in KINDS for n in builtin_names(k.folder)})
-        raise SpecError(f"nothing built in is called '{name}'; {did_you_mean(name, known)}")
+        close = nearest(name, sorted({n for k in KINDS for n in builtin_names(k.folder)}))
+        kinds = ", ".join(k.plural for k in KINDS)
+        hint = f"did you mean '{close}'?" if close else f"'archsim list KIND' names all: {kinds}"
+        raise SpecError(f"nothing built in is called '{name}'; {hint}")
     return found
 
 

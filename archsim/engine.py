@@ -268,7 +268,9 @@ def derived_mapping(part: PartLike, architecture: Architecture) -> Mapping:
 
     program = Cascade.load(part.cascade).program
     given, _ = with_usual(program, part.shapes_for(program.settable))
-    return einsum_by_einsum(program, architecture, given)
+    made = einsum_by_einsum(program, architecture, given)
+    # The part may name a file, whose cascade can be called anything, like a built-in one too.
+    return replace(made, cascade=part.cascade)
 
 
 def mapping_called(

@@ -208,8 +208,10 @@ def _gone(
     wrote = [x.member for x in stepping(lowered, producer, producer.einsum.target, level)]
     reads = [x.member for x in stepping(lowered, consumer, access, level)]
     how = lowered.mapping.einsum(consumer.name)
+    fused = ""
     if lowered.apart(producer.name, consumer.name):
         why = f"{producer.name} has run over {_listed((*wrote, *reads))} by then"
+        fused = "; or fuse the two: in one group of the schedule they share the nest"
     elif differing := [m for m in (*wrote, *reads) if (m in wrote) != (m in reads)]:
         why = f"they do not share the loop over {_listed(differing)}"
     elif wrote != reads:
@@ -223,7 +225,7 @@ def _gone(
         f"{consumer.name} reads it: {why}",
         how.span if how else None,
         f"keep {producer.name} in {lowered.architecture.memories[0].name}, or in a memory "
-        "outside these loops",
+        f"outside these loops{fused}",
     )
 
 

@@ -126,5 +126,6 @@ def _none_is_legal(
     short = all(isinstance(e, NoLegalMappingError) for e in found)
     lines = [f"no built-in mapping of {workload.name} is legal on {machine.name}:"]
     lines += [f"    {name}: {_reason(e)}" for name, e in errors.items()]
-    lines.append("    hint: write one for this machine (archsim show NAME shows how)")
+    hint = f"write one for this machine, or take --mapping ARCH={EINSUM_BY_EINSUM}"
+    lines.append(f"    hint: {hint}")
     return (NoLegalMappingError if short else MappingError)("\n".join(lines))

@@ -1,17 +1,28 @@
-"""Names of points in a picture, placed so that they do not cover one another."""
+"""Names of points in a picture, placed so that they do not cover one another.
+
+This module imports matplotlib: load it only to draw.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from math import cos, pi, sin
+from collections.abc import Sequence
+from math import cos, hypot, pi, sin
 from textwrap import fill
 from typing import TYPE_CHECKING, NamedTuple
+
+from matplotlib.textpath import TextPath
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _SIZE = 8
 """Of the font, in points."""
+
+_LINE = 1.25 * _SIZE
+"""Height of a line of text, in points."""
+
+_RINGS = 20
+"""Distances at which a text is tried, a line apart."""
 
 _MARKER = 5.0
 """Half the side of the square a point keeps free, in points."""
@@ -134,7 +145,7 @@ def _merged(axes: Axes, labels: Sequence[Label], scale: float) -> list[tuple[Lab
 def _free(text: str, x: float, y: float, taken: Sequence[Box], inside: Box) -> Box:
     """The nearest free place for a text, or the nearest inside the axes if none is free."""
     lines = text.splitlines()
-    width, height = 0.58 * _SIZE * max(map(len, lines)) + 2, 1.25 * _SIZE * len(lines)
+    width, height = max(map(_width, lines)) + 4, _LINE * len(lines)
     fallback: Box | None = None
     for dx, dy in _offsets(width, height):
         box = Box(x + dx - width / 2, y + dy - height / 2, x + dx + width / 2, y + dy + height / 2)
@@ -146,10 +157,18 @@ def _free(text: str, x: float, y: float, taken: Sequence[Box], inside: Box) -> B
     return fallback or Box(x - width / 2, y + _MARKER, x + width / 2, y + _MARKER + height)
 
 
-def _offsets(width: float, height: float) -> Iterator[tuple[float, float]]:
-    """Middles of a text around its point, near ones first: above, below, beside, aslant."""
-    for ring in range(7):
-        away = _MARKER + 1 + ring * height
+def _width(line: str) -> float:
+    """Of a line of text, in points."""
+    return float(TextPath((0, 0), line, size=_SIZE).get_extents().width)
+
+
+def _offsets(width: float, height: float) -> list[tuple[float, float]]:
+    """Middles of a text around its point (above, below, beside, aslant), near ones first."""
+    found = []
+    for ring in range(_RINGS):
+        away = _MARKER + 1 + ring * _LINE
         for turn in (0.5, 1.5, 0.0, 1.0, 0.25, 0.75, 1.25, 1.75):
             across, up = cos(turn * pi), sin(turn * pi)
-            yield across * (away + width / 2), up * (away + height / 2)
+            found.append((across * (away + width / 2), up * (away + height / 2)))
+    # A line to a text far to the side runs along a roof and looks like a part of it.
+    return sorted(found, key=lambda at: hypot(2 * at[0], at[1]))

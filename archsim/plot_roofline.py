@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from .results import EinsumUse, MemoryRoof, Result, Roofs
 
 
+_FEW_PARTS = 10
+"""So many parts are all named."""
+
+_LEAST_TIME = 0.03
+"""Of the run's; what takes less is not named where there are more parts."""
+
+
 @dataclass(frozen=True, slots=True)
 class Spot:
     """A point under the roofs: operations a byte, operations a second."""
@@ -69,7 +76,7 @@ def plot_roofline(result: Result) -> Picture:
     # Constrained layout moves the axes; labels need their final places.
     figure.draw_without_rendering()
     for axes, memory in zip(panels, levels, strict=False):
-        _name_spots(axes, spots(result, memory))
+        _name_spots(axes, spots(result, memory), _nameless(result))
     return figure
 
 
@@ -164,6 +171,8 @@ def _describe(axes: Axes, result: Result, memory: MemoryRoof, found: list[Spot])
     used = {s.name for s in found}
     quiet = [u.name for u in result.parts or result.einsums if u.name not in used]
     below = f"\nno traffic here: {_wrapped(quiet)}" if quiet else ""
+    if _nameless(result):
+        below += f"\nwithout a name: parts of less than {100 * _LEAST_TIME:.0f} % of the time each"
     axes.set_xlabel(f"operations a byte of {memory.level} traffic (op/B){below}", fontsize=9)
     axes.set_ylabel("operations a second (op/s)", fontsize=9)
     axes.yaxis.set_major_formatter(EngFormatter(sep=" "))
@@ -184,7 +193,16 @@ def _range(values: list[float]) -> tuple[float, float]:
     return low / room, high * room
 
 
-def _name_spots(axes: Axes, found: list[Spot]) -> None:
+def _nameless(result: Result) -> frozenset[str]:
+    """Of many parts those that take hardly any time: there is no room for all their names."""
+    if len(result.parts) <= _FEW_PARTS:
+        return frozenset()
+    least = _LEAST_TIME * result.latency_s
+    return frozenset(p.name for p in result.parts if p.latency_s < least)
+
+
+def _name_spots(axes: Axes, found: list[Spot], nameless: frozenset[str]) -> None:
     """Name the points; the run's first, since they are larger."""
     order = sorted(found, key=lambda s: not s.whole_run)
-    place_labels(axes, [Label(s.name, s.intensity, s.ops_per_s) for s in order])
+    named = [s for s in order if s.name not in nameless]
+    place_labels(axes, [Label(s.name, s.intensity, s.ops_per_s) for s in named])

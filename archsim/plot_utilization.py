@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .plots import Picture, palette
+from .plots import Picture, run_colours
 from .quantities import percent, seconds
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ _LEAST_SHARE = 0.0005
 _IDLE, _WAITING = "(elements idle)", "(waiting)"
 """Parts that are no Einsum's."""
 
+_CHARACTER = 0.12
+"""Inches of a column for each character of the longest name beside it."""
+
 _LINE = 0.17
 """Height of a line of text, in inches."""
 
@@ -37,9 +40,11 @@ def plot_utilization(result: Result) -> Picture:
     columns = [_parts(result, use) for use in result.arrays]
     named = max(sum(share >= _LEAST_SHARE for _, share in c) for c in columns)
     height = max(3.6, 1.1 + _LINE * (named + 1))
-    figure = Picture(figsize=(1.0 + 2.6 * len(result.arrays), height), layout="constrained")
+    longest = max(len(n) for c in columns for n, share in c if share >= _LEAST_SHARE)
+    width = max(2.6, _CHARACTER * longest)
+    figure = Picture(figsize=(1.0 + width * len(result.arrays), height), layout="constrained")
     axes = figure.subplots()
-    colours = palette([name for column in columns for name, _ in column])
+    colours = run_colours(result)
     gap = _LINE / (height - 1.0)
     for at, column in enumerate(columns):
         _column(axes, at, column, colours, gap)

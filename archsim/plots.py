@@ -32,6 +32,9 @@ _LABEL_SHARE = 0.055
 _CHARACTER_SHARE = 0.009
 """What a character of a label takes of the axis, with a margin."""
 
+_LINE_CHARACTERS = 115
+"""Of the names below a bar; those of an overlong list are in the plot of utilization."""
+
 _LEAST_SHARE = 0.0005
 """Below this a share shows as 0.0 % and is not named at all."""
 
@@ -73,7 +76,7 @@ def draw_array_time(axes: Axes, result: Result) -> None:
     if result.parts:
         _draw_part_time(axes, result)
         return
-    colours = palette([e.name for e in result.einsums])
+    colours = run_colours(result)
     for row, use in enumerate(result.arrays):
         parts = [(e.name, e.cycles) for e in result.einsums if e.array == use.array and e.cycles]
         idle = max(0.0, 1 - sum(c for _, c in parts) / result.cycles)
@@ -92,7 +95,7 @@ def draw_array_time(axes: Axes, result: Result) -> None:
 
 def _draw_part_time(axes: Axes, result: Result) -> None:
     """A bar of the parts, and one per array: in each part's time, work before waiting."""
-    colours = palette([p.name for p in result.parts])
+    colours = run_colours(result)
     _stack(axes, 0, [(p.name, p.cycles) for p in result.parts], result.cycles, colours)
     left = 0.0
     for part in result.parts:
@@ -122,8 +125,9 @@ def draw_energy(axes: Axes, result: Result) -> None:
         what, shares = "by part", tuple((p.name, p.energy_pj) for p in result.parts)
     else:
         what, shares = "by Einsum", result.energy_by_einsum
-    for row, named in enumerate((result.energy_by_component, shares)):
-        _stack(axes, row, named, result.energy_pj, palette([name for name, _ in named]))
+    components = palette([name for name, _ in result.energy_by_component])
+    _stack(axes, 0, result.energy_by_component, result.energy_pj, components)
+    _stack(axes, 1, shares, result.energy_pj, run_colours(result))
     _rows(axes, ["by component", what])
     axes.set_title(f"energy: {energy(result.energy_pj)}", loc="left")
 
@@ -146,8 +150,18 @@ def _stack(
             narrow.append(f"{name} {percent(share)}")
         left += share
     if narrow:
-        text = f"narrow ones, left to right: {', '.join(narrow)}"
+        text = f"narrow ones, left to right: {_one_line(narrow)}"
         axes.text(0, row + _HEIGHT / 2 + 0.03, text, ha="left", va="top", fontsize=7)
+
+
+def _one_line(names: list[str]) -> str:
+    """As many names as there is room for below a bar, and how many more there are."""
+    text = ", ".join(names)
+    shown = len(names)
+    while shown > 1 and len(text) > _LINE_CHARACTERS:
+        shown -= 1
+        text = f"{', '.join(names[:shown])}, and {len(names) - shown} more"
+    return text
 
 
 def _ink(colour: str) -> str:
@@ -173,3 +187,8 @@ def palette(names: Sequence[str]) -> _Colours:
     """A colour for every name, the same names in the same order alike in every picture."""
     unique = list(dict.fromkeys(names))
     return {name: _PALETTE[i % len(_PALETTE)] for i, name in enumerate(unique)}
+
+
+def run_colours(result: Result) -> _Colours:
+    """A colour for every part of a run, else for every Einsum: alike in all its pictures."""
+    return palette([piece.name for piece in result.parts or result.einsums])

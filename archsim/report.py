@@ -8,7 +8,7 @@ from typing import Final, Literal
 from .document import Column, Document, Fact, Table
 from .quantities import area, bar, byte_size, count, energy, engineering, percent, ratio, seconds
 from .report_parts import part_schedules, parts_schedule, parts_table
-from .results import EinsumUse, LevelBuffer, LevelTraffic, Named, Result
+from .results import EinsumUse, LevelBuffer, LevelTraffic, Named, Result, ScheduleReport
 
 _NAME: Final[Literal["name"]] = "name"
 _TEXT: Final[Literal["text"]] = "text"
@@ -123,9 +123,13 @@ def _schedule(result: Result) -> Fact:
     return Fact(
         "schedule",
         s.kind,
-        f"{ahead}{count(s.steps)} steps of {count(s.period_cycles)} cycles, "
-        f"{count(s.fill_drain_cycles)} of fill and drain",
+        f"{ahead}{_steps(s)}, {count(s.fill_drain_cycles)} of fill and drain",
     )
+
+
+def _steps(schedule: ScheduleReport) -> str:
+    steps = "step" if schedule.steps == 1 else "steps"
+    return f"{count(schedule.steps)} {steps} of {count(schedule.period_cycles)} cycles"
 
 
 def _loops(result: Result) -> str:
@@ -147,7 +151,7 @@ def _latency_parts(result: Result) -> tuple[Fact, ...]:
         Fact(
             "steady state",
             count(steady),
-            f"{count(s.steps)} steps of {count(s.period_cycles)} cycles",
+            _steps(s),
         ),
         Fact("fill and drain", count(s.fill_drain_cycles)),
         Fact("bound by", result.bound_by, " -> ".join(s.critical)),

@@ -7,13 +7,21 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
-from einsum_cascade.errors import CascadeError, Problem, SpecError, did_you_mean
+from einsum_cascade.errors import CascadeError, Problem, SpecError, did_you_mean, nearest
 from einsum_cascade.ir import Program
 from einsum_cascade.shapes import resolve_shapes
 
 from .arch import Architecture
 from .lattice import Axis, iterations
-from .mapping import WHOLE, DimensionRef, Factors, Least, Mapping, Tile
+from .mapping import (
+    EINSUM_BY_EINSUM,
+    WHOLE,
+    DimensionRef,
+    Factors,
+    Least,
+    Mapping,
+    Tile,
+)
 
 _WHOLE = 10**15
 """More iterations than any rank has: a tile is cut to its rank."""
@@ -129,7 +137,10 @@ def _extent(size: int | DimensionRef, tile: Tile, architecture: Architecture) ->
         return size
     array = architecture.array(size.array)
     if array is None:
-        hint = did_you_mean(size.array, [a.name for a in architecture.arrays])
+        names = [a.name for a in architecture.arrays]
+        hint = did_you_mean(size.array, names)
+        if nearest(size.array, names) is None:
+            hint += f"; --mapping {EINSUM_BY_EINSUM} is made for any machine"
         raise SpecError(Problem(f"no array is called '{size.array}'", tile.span, hint))
     axis = array.dimension(size.dimension)
     if axis is None:

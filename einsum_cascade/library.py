@@ -6,15 +6,18 @@ import os
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
-from .errors import InputError, SpecError, did_you_mean
+from .errors import InputError, SpecError, did_you_mean, nearest
 from .source import Source
-from .yaml_source import MAX_CHARACTERS
+from .yaml_source import MAX_CHARACTERS, shorten
 
 Kind = Literal["cascades", "architectures", "mappings", "workloads", "technology", "reproductions"]
 
 _SUFFIX = ".yaml"
+
+_MOST_LISTED = 20
+"""More names than these are not told one by one."""
 
 
 @lru_cache(maxsize=16)
@@ -35,11 +38,31 @@ def builtin_source(kind: Kind, name: str, error: type[InputError] = SpecError) -
     InputError
         (as ``error``) There is none of that name; says the nearest.
     """
-    names = builtin_names(kind)
-    if name not in names:
-        what = "technology" if kind == "technology" else kind.removesuffix("s")
-        raise error(f"there is no built-in {what} '{name}'; {did_you_mean(name, names)}")
+    if name not in builtin_names(kind):
+        raise error(f"{no_builtin(kind, name)}; {builtin_hint(kind, name)}")
     return _builtin(kind, name)
+
+
+def no_builtin(kind: Kind, name: str) -> str:
+    """That there is no built-in specification of a kind and name, in words."""
+    return f"there is no built-in {_word(kind)} '{shorten(name)}'"
+
+
+def builtin_hint(kind: Kind, name: str) -> str:
+    """What a wrong name may have meant: the nearest, one of another kind, or where they are."""
+    names = builtin_names(kind)
+    others = [_word(k) for k in get_args(Kind) if k != kind and name in builtin_names(k)]
+    if not others and (nearest(name, names) is not None or len(names) <= _MOST_LISTED):
+        return did_you_mean(name, names)
+    listed = "technologies" if kind == "technology" else kind
+    where = f"'archsim list {listed}' names all {len(names)}"
+    if not others:
+        return where
+    return f"that is the name of {'an' if others[0][0] in 'aeiou' else 'a'} {others[0]}; {where}"
+
+
+def _word(kind: Kind) -> str:
+    return "technology" if kind == "technology" else kind.removesuffix("s")
 
 
 @lru_cache(maxsize=256)

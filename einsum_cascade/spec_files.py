@@ -6,11 +6,19 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from .errors import InputError, Problem, SpecError, did_you_mean
-from .library import Kind, builtin_names, builtin_source, is_file_name, read_source
+from .errors import InputError, Problem, SpecError
+from .library import (
+    Kind,
+    builtin_hint,
+    builtin_names,
+    builtin_source,
+    is_file_name,
+    no_builtin,
+    read_source,
+)
 from .source import Span
 from .yaml_edit import Setting, SettingSpan, apply_settings
-from .yaml_source import YamlNode, read_yaml, shorten
+from .yaml_source import YamlNode, read_yaml
 
 
 def spec_tree(
@@ -58,10 +66,8 @@ def referred(kind: Kind, name: str, span: Span, error: type[InputError] = SpecEr
         path = beside / Path(name)
         if not path.is_file():
             raise error(Problem(f"there is no file '{path}'", span))
-        return str(path)
-    names = builtin_names(kind)
-    if name not in names:
-        what = "technology" if kind == "technology" else kind.removesuffix("s")
-        text = f"there is no built-in {what} '{shorten(name)}'"
-        raise error(Problem(text, span, did_you_mean(name, names)))
+        found = str(path)
+        return found if is_file_name(found) else f"./{found}"
+    if name not in builtin_names(kind):
+        raise error(Problem(no_builtin(kind, name), span, builtin_hint(kind, name)))
     return name

@@ -169,7 +169,7 @@ def _of_mask(tokens: Tokens, window: int | None = None) -> tuple[Omission, ...]:
     pairs, seen = tokens.queries * tokens.keys, tokens.seen(window)
 
     def note(what: str, computed: int) -> str:
-        counts = f"{computed} scores a query head are computed, {seen} of them count"
+        counts = f"{computed:,} scores a query head are computed, {seen:,} of them count"
         return f"{what} not applied: {counts}"
 
     if window is None:

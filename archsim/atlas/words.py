@@ -55,7 +55,8 @@ MEASURES: Final[tuple[tuple[str, str, Callable[[Result], Shown]], ...]] = (
 """What the simulation says: field, heading, measure."""
 
 LEGEND: Final = (
-    "Passes: traversals of a whole fiber that no mapping can avoid. Held for later passes: "
+    "Passes: traversals of a whole fiber that no mapping can avoid; those inside a tile of a "
+    "partitioned rank are told below, cascade by cascade. Held for later passes: "
     "elements per fiber that cost traffic when the buffer cannot hold them. The mapping shown is "
     "the fastest built-in one that is legal; hover over a number for what bounds it."
 )

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from einsum_cascade.errors import InputError, Problem
 from einsum_cascade.library import builtin_names
 
 from .console import progress
-from .files import write_text
-from .options import settings_option
+from .files import check_folder, write_text
+from .options import refuse_mapping_settings, settings_option
 
 if TYPE_CHECKING:
     from archsim.atlas.survey import Plan
@@ -45,6 +46,7 @@ def atlas_command(
     from archsim.atlas.page import atlas_html
     from archsim.atlas.survey import survey
 
+    check_folder(out)
     plan = _plan(cascades or builtin_names("cascades"), machines, lengths, workload, settings)
     with progress(plan.steps) as advance:
         entries = survey(plan, advance)
@@ -65,12 +67,20 @@ def _plan(
     from workloads import load
 
     given = parse_overrides(settings)
+    refuse_mapping_settings("atlas", given)
+    for setting in given.workload:
+        if setting.field == "seq_len":
+            text = "atlas: --length says how many tokens there are"
+            raise InputError(Problem(text, setting.span, "--length 4K --length 64K"))
+    scenarios = [
+        Scenario(label=n, workload=load(workload, given.workload, seq_len=n))
+        for n in dict.fromkeys(lengths)
+    ]
+    if any(len(scenario.workload.parts) > 1 for scenario in scenarios):
+        raise InputError("atlas: cascades run in the shapes of attention alone; scope=attention")
     return Plan(
         cascades=tuple(dict.fromkeys(cascades)),
         machines=tuple(Architecture.load(m, given) for m in dict.fromkeys(machines)),
         mappings=tuple(Mapping.load(m) for m in builtin_names("mappings")),
-        scenarios=tuple(
-            Scenario(label=n, workload=load(workload, given.workload, seq_len=n))
-            for n in dict.fromkeys(lengths)
-        ),
+        scenarios=tuple(scenarios),
     )

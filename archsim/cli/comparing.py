@@ -12,7 +12,7 @@ from einsum_cascade.errors import InputError, Problem, did_you_mean
 
 from .console import show, show_json
 from .files import check_folder, write_file, write_text
-from .options import json_option, settings_option
+from .options import json_option, refuse_mapping_settings, settings_option
 
 if TYPE_CHECKING:
     from archsim.comparison import Comparison
@@ -79,9 +79,7 @@ def _compare(
     from workloads import load
 
     given = parse_overrides(settings)
-    if given.mapping:
-        text = "compare: machines run mappings of their own, so --set mapping.FIELD is not taken"
-        raise InputError(Problem(text, given.mapping[0].span, "put it into a file of yours"))
+    refuse_mapping_settings("compare", given)
     chosen = _mappings(mappings, architectures)
     work = load(workload, given.workload)
     machines = {name: Architecture.load(name, given) for name in architectures}

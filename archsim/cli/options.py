@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from einsum_cascade.errors import CascadeError, Problem, nearest
+from einsum_cascade.errors import CascadeError, InputError, Problem, nearest
 
 if TYPE_CHECKING:
+    from archsim.spec.overrides import Overrides
     from einsum_cascade.yaml_edit import Setting
 
 
@@ -32,6 +33,19 @@ settings_option = click.option(
     metavar="FIELD=VALUE",
     help="Set a field; K, M, G are binary (seq_len=64K). May be given often.",
 )
+
+
+def refuse_mapping_settings(command: str, given: Overrides) -> None:
+    """Refuse ``--set mapping.FIELD`` where several mappings run.
+
+    Raises
+    ------
+    InputError
+        A setting is a mapping's.
+    """
+    if given.mapping:
+        text = f"{command}: machines run mappings of their own, so --set mapping.FIELD is not taken"
+        raise InputError(Problem(text, given.mapping[0].span, "put it into a file of yours"))
 
 
 def numbers_of(settings: tuple[str, ...]) -> dict[str, Any]:

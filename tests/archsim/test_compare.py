@@ -330,6 +330,7 @@ def test_a_machine_on_which_nothing_is_legal_is_told_why_for_each_mapping() -> N
     assert lines[0] == "idle: no built-in mapping of bert-base is legal on idle:"
     assert sorted(line.strip().partition(":")[0] for line in lines[1:-1]) == sorted(names)
     assert lines[-1].strip().startswith("hint")
+    assert "--mapping ARCH=einsum-by-einsum" in lines[-1]
 
 
 def test_a_mapping_for_arrays_of_other_names() -> None:
@@ -342,8 +343,13 @@ def test_a_mapping_for_arrays_of_other_names() -> None:
     mappings = {"renamed": "fusemax-binding"}
     with pytest.raises(InputError, match="renamed: no array is called 'array_2d'"):
         compare(load("bert-base"), [machine, renamed], mappings=mappings)
-    with pytest.raises(InputError, match="no array is called 'array_2d'"):
+    with pytest.raises(InputError, match="no array is called 'array_2d'") as near:
         compare(load("bert-base"), [machine, renamed])
+    assert "einsum-by-einsum is made for any machine" not in str(near.value)
+    arrays = (replace(machine.arrays[0], name="mxu"), replace(machine.arrays[1], name="vpu"))
+    with pytest.raises(InputError, match="no array is called 'array_2d'") as far:
+        simulate(load("bert-base"), replace(machine, arrays=arrays))
+    assert "known: mxu, vpu; --mapping einsum-by-einsum is made for any" in str(far.value)
 
 
 def test_the_same_shapes_missing_for_every_mapping_are_said_once() -> None:

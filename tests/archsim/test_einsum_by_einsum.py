@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -20,7 +21,7 @@ from archsim.validation_mapped import mapped_run
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, MappingError
 from einsum_cascade.ir import Einsum, Program
-from einsum_cascade.library import builtin_names
+from einsum_cascade.library import builtin_names, builtin_source
 from einsum_cascade.operations import einsum_operations
 from workloads import load
 from workloads.references import find_reference
@@ -136,6 +137,24 @@ def test_a_cascade_without_a_mapping_runs_and_says_how() -> None:
     said = run("simulate", "bert-base", "fusemax", "--set", "cascade=attention-naive").stdout
     assert "mapped by einsum-by-einsum" in said
     assert "one Einsum after the other, every tensor through memory" in " ".join(said.split())
+    assert " 1 step of " in said
+
+
+@pytest.mark.parametrize("called", ["mine", "attention-2pass"])
+@pytest.mark.parametrize("file", ["mine.yaml", "attention-2pass"])
+def test_a_cascade_in_a_file_runs_whatever_it_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, called: str
+) -> None:
+    """Not the built-in one of its name, nor of the file's name."""
+    monkeypatch.chdir(tmp_path)
+    text = builtin_source("cascades", "attention-2pass").text
+    text = text.replace("cascade: attention-2pass", f"cascade: {called}").replace("exp(", "tanh(")
+    Path(file).write_text(text, encoding="utf-8")
+    for more in ([], ["--trace", "trace.json"]):
+        said = run("simulate", "--set", f"cascade=./{file}", "--set", "seq_len=1K", *more)
+        assert said.exit_code == 0, said.stderr
+        assert "mapped by einsum-by-einsum" in said.stdout
+        assert " tanh " in said.stdout
 
 
 def test_it_can_be_asked_for_by_name() -> None:

@@ -191,7 +191,7 @@ def test_a_mapping_without_a_mask_says_so() -> None:
         assert (
             operations(result, "QK" if mapping == "unfused" else "BQK", "mac") == 32 * 256**2 * 128
         )
-        assert any("the causal mask is not applied: 65536 scores" in n for n in result.notes)
+        assert any("the causal mask is not applied: 65,536 scores" in n for n in result.notes)
 
 
 def test_a_window_as_long_as_the_keys_is_none() -> None:
@@ -218,7 +218,7 @@ def test_a_machine_that_cannot_run_the_mask() -> None:
     first, second = compare(work, ["fusemax", flat]).rows
     assert (first.result.mapping, first.left_out) == ("gqa-causal", ())
     assert (second.result.mapping, second.refused[0].mapping) == ("flat", "gqa-causal")
-    assert second.left_out[0].startswith("the causal mask is not applied: 65536 scores")
+    assert second.left_out[0].startswith("the causal mask is not applied: 65,536 scores")
     shown = run("compare", "llama-3-8b", "fusemax", "flat", "--set", "seq_len=256")
     assert "flat: the causal mask is not applied" in shown.stdout
     # One token sees every key: there is no mask to leave out, and its heads are rows.

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import pytest
+from matplotlib.text import Text
 
 from archsim import Architecture, Result, simulate
+from archsim.plot_roofline import plot_roofline
+from archsim.plot_utilization import plot_utilization
 from archsim.plots import plot_energy, plot_waterfall
 from workloads import load
 
@@ -54,6 +59,34 @@ def test_parts_have_a_bar_of_their_own() -> None:
     assert [t.get_text() for t in axes.get_yticklabels()] == ["by component", "by part"]
 
 
+def colours(axes: object, along: str) -> list[tuple[float, ...]]:
+    """Colours of the segments that have any (grey and white are waiting), in drawing order."""
+    patches = axes.patches  # type: ignore[attr-defined]
+    drawn = [p.get_facecolor() for p in patches if getattr(p, f"get_{along}")() > 0]
+    return [c for c in drawn if len(set(c[:3])) > 1]
+
+
+@pytest.mark.parametrize("scope", ["attention", "block"])
+def test_an_einsum_or_part_has_one_colour_in_all_pictures(scope: str) -> None:
+    work = load("bert-base", scope=scope, seq_len=1024)
+    found = simulate(work, Architecture.load("fusemax"))
+    (time,) = plot_waterfall(found).axes
+    (busy,) = plot_utilization(found).axes
+    (joules,) = plot_energy(found).axes
+    columns, rows = colours(busy, "height"), colours(time, "width")
+    spent = colours(joules, "width")[len(found.energy_by_component) :]
+    if found.parts:
+        assert rows[: len(found.parts)] == spent
+        assert set(columns) <= set(rows)
+        assert columns[: len(found.parts)] == spent
+    else:
+        assert columns == rows
+        by_name = dict(zip([n for n, _ in found.energy_by_einsum], spent, strict=True))
+        order = [e.name for a in found.arrays for e in found.einsums if e.array == a.array]
+        assert [by_name[name] for name in order] == rows
+        assert len(set(rows)) == len(found.einsums)
+
+
 def test_a_result_shows_itself_in_jupyter(result: Result) -> None:
     assert result.plot_waterfall()._repr_png_().startswith(b"\x89PNG")
     assert "<td" in result._repr_html_()
@@ -68,3 +101,25 @@ def test_every_einsum_is_named_in_its_bar_or_below_it(result: Result) -> None:
     for use in result.einsums:
         inside = any(t.startswith(f"{use.name}\n") for t in texts)
         assert inside != any(f"{use.name} " in t for t in below)
+
+
+def test_many_parts_are_named_where_there_is_room() -> None:
+    """All inside the picture; none over another."""
+    whole = simulate(load("deepseek-v3", scope="model"), Architecture.load("fusemax"))
+    time = plot_waterfall(whole)
+    time.draw_without_rendering()
+    (axes,) = time.axes
+    edge = time.bbox.x1
+    assert all(t.get_window_extent().x1 <= edge for t in axes.texts)
+    assert any(t.get_text().endswith(" more") for t in axes.texts)
+    roofs = plot_roofline(whole)
+    roofs.draw_without_rendering()
+    for panel in roofs.axes:
+        boxes = [Text.get_window_extent(t) for t in panel.texts]
+        assert not [1 for a, b in combinations(boxes, 2) if a.overlaps(b)]
+        assert "parts of less than 3 % of the time" in panel.get_xlabel()
+    columns = plot_utilization(whole)
+    columns.draw_without_rendering()
+    (axes,) = columns.axes
+    bars = [p.get_window_extent() for p in axes.patches]
+    assert not any(t.get_window_extent().overlaps(b) for t in axes.texts for b in bars)

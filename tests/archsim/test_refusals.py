@@ -49,3 +49,27 @@ def test_a_wrong_entry_does_not_make_its_list_too_short(tmp_path: Path) -> None:
     path.write_text(text[: text.index("  arrays:")] + "  arrays: []\n")
     with pytest.raises(InputError, match="expected at least one entry, got a list"):
         Architecture.load(path)
+
+
+def test_einsums_that_end_before_the_next_are_told_how_to_fuse() -> None:
+    """A nest that is shared fuses nothing when Einsums run one after the other."""
+    machine, work = Architecture.load("flat"), load("bert-base")
+    apart = Mapping.load("flat", ["schedule={kind: sequential}"])
+    with pytest.raises(InputError, match=r"QK has run over B, H by then") as no:
+        simulate(work, machine, apart)
+    assert "or fuse the two: in one group of the schedule" in str(no.value)
+    group = "schedule={kind: sequential, groups: [[QK, GM, SN, SD, A, AV]]}"
+    assert simulate(work, machine, Mapping.load("flat", [group])).latency_s > 0
+
+
+def test_bytes_follow_the_word_and_operations_do_not() -> None:
+    wide, narrow = (
+        simulate(load("bert-base"), Architecture.load("fusemax", [f"word={bits} bit"]))
+        for bits in (16, 8)
+    )
+    assert narrow.traffic_bytes * 2 == wide.traffic_bytes
+    spent, less = dict(wide.energy_by_component), dict(narrow.energy_by_component)
+    assert less["DRAM"] * 2 == pytest.approx(spent["DRAM"])
+    for part in ("array_2d", "array_1d", "array_2d.registers"):
+        assert less[part] == spent[part]
+    assert narrow.area_by_component == wide.area_by_component

@@ -221,6 +221,10 @@ def test_command_writes_the_page(tmp_path: Path) -> None:
         (["--out", "x", "--arch", "fusemaxx"], "fusemax"),
         (["--out", "x", "--workload", "bert"], "bert-base"),
         ([], "--out"),
+        (["--out", "x", "--set", "scope=block"], "scope=attention"),
+        (["--out", "x", "--set", "seq_len=3"], "--length says how many tokens"),
+        (["--out", "x", "--set", "mapping.schedule.lookahead=2"], "mapping.FIELD is not taken"),
+        (["--out", "/dev/null"], "cannot write into /dev/null: it is not a folder"),
     ],
 )
 def test_mistakes(

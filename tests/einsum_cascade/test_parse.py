@@ -369,6 +369,8 @@ def test_a_path_is_a_file_and_a_name_is_built_in(tmp_path: Path) -> None:
     ("name", "message"),
     [
         ("attention-1pas", "there is no built-in cascade 'attention-1pas'; did you mean 'attent"),
+        ("nothing-like-it", "'nothing-like-it'; 'archsim list cascades' names all [0-9]+$"),
+        ("fusemax", "'fusemax'; that is the name of an architecture; 'archsim list cascades'"),
         ("../cascades/attention-1pass", "no such file"),
         ("nothing.yaml", "nothing.yaml: no such file"),
         ("/", "is a directory"),

@@ -153,13 +153,15 @@ def test_what_the_mask_leaves_is_said() -> None:
     """1 + 2 + ... + 100 pairs, and 50 x 1000 + 1 + ... + 50."""
     chunk = load("llama-3-8b", phase="chunked-prefill", cached_len=1000, seq_len=50)
     full = left_out(load("llama-3-8b", seq_len=100))
-    assert full.startswith("the causal mask is not applied: 10000 scores a query head are computed")
-    assert full.endswith(" 5050 of them count")
-    assert "52500 scores a query head are computed, 51275 of them" in left_out(chunk)
+    assert full.startswith(
+        "the causal mask is not applied: 10,000 scores a query head are computed"
+    )
+    assert full.endswith(" 5,050 of them count")
+    assert "52,500 scores a query head are computed, 51,275 of them" in left_out(chunk)
     for work in (load("llama-3-8b", phase="decode", cached_len=9), load("vit-b-16")):
         assert left_out(work) == ""
     # By hand: 3 queries see 4094, 4095 and 4096 keys.
-    assert "12288 scores a query head are computed, 12285 of them" in left_out(
+    assert "12,288 scores a query head are computed, 12,285 of them" in left_out(
         load("llama-3-8b", P=3)
     )
 
@@ -170,12 +172,12 @@ def test_what_a_window_leaves_is_said() -> None:
     seen = 4096 * 4097 // 2 + 904 * 4096
     both = left_out(work)
     assert both == (
-        "the causal mask and the window of 4096 keys are not applied: 25000000 scores a query"
-        f" head are computed, {seen} of them count"
+        "the causal mask and the window of 4096 keys are not applied: 25,000,000 scores a query"
+        f" head are computed, {seen:,} of them count"
     )
     assert left_out(work, CAUSAL) == (
-        f"the window of 4096 keys is not applied: {5000 * 5001 // 2} scores a query"
-        f" head are computed, {seen} of them count"
+        f"the window of 4096 keys is not applied: {5000 * 5001 // 2:,} scores a query"
+        f" head are computed, {seen:,} of them count"
     )
     assert left_out(work, "grouped-query-attention-window") == ""
 
