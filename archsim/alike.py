@@ -4,7 +4,8 @@ No run ends before its busiest resource has done its work, and none need last lo
 its steps one after the other, each as long as what is busiest in it. An average step is as
 good as the real ones where both are the same. Otherwise something is uneven: a ragged tile
 moves more than it computes, the busiest resource has steps so light that dependencies
-decide, or the run is so short that its fill and drain count. Then the real steps are run.
+decide, or the run is so short that its fill and drain count. Then the real steps are run;
+but not of a run that is short in every rank.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ from .tasks import busy_cycles, reduction_latency, transfer_cycles
 
 ALIKE = Fraction(1, 2000)
 """Share of a run by which an average step may be off before the real steps are run."""
+
+LONG = 4096
+"""Coordinates along some rank from which on steps are looked at. A shorter run has its average
+step, and its fill and drain: it is all ends, and the event engine is there for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +68,8 @@ def time_closely(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> Timing:
         As ``time_mapping``.
     """
     average = time_mapping(lowered, counts)
+    if max(extent for e in lowered.einsums for extent in e.extents) < LONG:
+        return average
     try:
         walks = tuple(unit_walk(lowered, u) for u in run_together(lowered, counts))
         if spread(lowered, walks, average).alike:

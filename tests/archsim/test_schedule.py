@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
@@ -23,7 +22,6 @@ from archsim.legality import illegalities
 from archsim.lower import Lowered
 from archsim.mapping import PhaseTask, Schedule
 from archsim.schedule import Timing, time_mapping
-from archsim.spill import count_mapping
 from archsim.tasks import (
     busy_cycles,
     first_fill,
@@ -36,15 +34,6 @@ from archsim.tasks import (
 from einsum_cascade import Cascade
 
 # ------------------------------------------------------------------ worked examples
-
-
-def averaged(tokens: int, batch: int, heads: int, overrides: Sequence[str] = ()) -> Timing:
-    """The average step of ``fusemax-binding``, however unlike the real ones are."""
-    mapping = Mapping.load("fusemax-binding", overrides)
-    shapes = {"B": batch, "H": heads, "E": 64, "F": 64, "M": tokens, "P": tokens}
-    program = Cascade.load(mapping.cascade).program
-    lowered = bind(program, mapping, Architecture.load("fusemax-micro24"), shapes)
-    return time_mapping(lowered, count_mapping(lowered))
 
 
 @pytest.mark.parametrize(
@@ -62,10 +51,14 @@ def averaged(tokens: int, batch: int, heads: int, overrides: Sequence[str] = ())
 )
 def test_bert_1k_by_tiles_in_flight(lookahead: int, cycles_a_tile: float, bound_by: str) -> None:
     """A head has 16 tiles; 2464 cycles a head are the published figure."""
-    found = averaged(1024, 64, 12, [f"schedule.lookahead={lookahead}"])
-    settled = found.period * 16
-    assert float(settled) == pytest.approx(16 * cycles_a_tile, rel=1e-4)
-    assert float(found.cycles) == pytest.approx(16 * 768 * cycles_a_tile, rel=1e-3)
+    found = simulate(
+        workloads.load("bert-base", seq_len=1024),
+        Architecture.load("fusemax-micro24"),
+        Mapping.load("fusemax-binding", [f"schedule.lookahead={lookahead}"]),
+    )
+    settled = found.schedule.period_cycles * 16
+    assert settled == pytest.approx(16 * cycles_a_tile, rel=1e-4)
+    assert found.cycles == pytest.approx(16 * 768 * cycles_a_tile, rel=1e-3)
     if lookahead != 3:
         assert found.bound_by == bound_by
 
@@ -76,10 +69,14 @@ def test_a_single_step_is_a_chain() -> None:
     BQK and the tile's maximum, 256 cycles late; the running one; exp; the tile's sum, 256
     late; then the 1D array in written order: the sum of both (RD), SPNV, RNV, AV.
     """
-    found = averaged(256, 1, 1)
+    found = simulate(
+        workloads.load("bert-base", seq_len=256, batch=1, H=1),
+        Architecture.load("fusemax-micro24"),
+        Mapping.load("fusemax-binding"),
+    )
     chain = 64 + (1 + 256) + 1 + 7 + (1 + 256) + 1 + 64 + 64 + 64
     transfers = 4 * 256 * 64 * 2 / (400 * 2**30) * 940e6
-    assert float(found.cycles) == pytest.approx(chain + transfers, rel=1e-12)
+    assert found.cycles == pytest.approx(chain + transfers, rel=1e-12)
 
 
 # ------------------------------------------------------------------ random mappings
