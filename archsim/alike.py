@@ -68,7 +68,7 @@ def time_closely(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> Timing:
         As ``time_mapping``.
     """
     average = time_mapping(lowered, counts)
-    if max(extent for e in lowered.einsums for extent in e.extents) < LONG:
+    if max(size for _, size in lowered.shapes) < LONG:
         return average
     try:
         walks = tuple(unit_walk(lowered, u) for u in run_together(lowered, counts))
