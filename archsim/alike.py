@@ -68,7 +68,7 @@ def time_closely(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> Timing:
         As ``time_mapping``.
     """
     average = time_mapping(lowered, counts)
-    if max(size for _, size in lowered.shapes) < LONG:
+    if max(size for _, size in lowered.shapes) < LONG or _many_windows(lowered):
         return average
     try:
         walks = tuple(unit_walk(lowered, u) for u in run_together(lowered, counts))
@@ -89,6 +89,13 @@ def time_closely(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> Timing:
         simulated=real.simulated,
         notes=(*average.notes, *real.notes, note),
     )
+
+
+def _many_windows(lowered: Lowered) -> bool:
+    """Whether masked Einsums run by themselves: their own loops have a step for every tile along
+    the mask, each unlike the others, which are too many to look at."""
+    alone = lowered.mapping.schedule.kind == "sequential"
+    return alone and any(e.window is not None for e in lowered.einsums)
 
 
 def spread(lowered: Lowered, walks: tuple[Walk, ...], average: Timing) -> Spread:
