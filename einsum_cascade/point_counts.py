@@ -71,7 +71,7 @@ class _Numbers:
     def _value(self, expression: Any, keep: frozenset[Any] = frozenset()) -> Any:
         import sympy
 
-        one = sympy.sympify(expression)
+        one = sympy.Integer(0) + expression
         return one.xreplace(
             {s: sympy.Rational(self.numbers[s.name]) for s in one.free_symbols - keep}
         )
