@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem
 from einsum_cascade.ir import Name, Parameter, Program, walk
 
-from .alike import time_closely
 from .arch import Architecture, ProcessingArray
-from .billing import charges
-from .counts import EinsumCount, touched
-from .estimators import areas
-from .footprint import Requirement, all_fits, requirements
-from .legality import illegalities
-from .lower import Lowered, lower
+from .counting.billing import charges
+from .counting.counts import EinsumCount, touched
+from .counting.estimators import areas
+from .counting.footprint import Requirement, all_fits, requirements
+from .counting.spill import count_mapping, spill_note
 from .mapping import EVEN, WHOLE_OR_ONE, Mapping, TileSize
-from .masking import leave_out_masked
+from .nest.legality import illegalities
+from .nest.lower import Lowered, lower
+from .nest.masking import leave_out_masked
+from .nest.tiling import Tiling, build_tiling, tile_size
 from .results import (
     ArrayUse,
     Bounds,
@@ -29,15 +30,14 @@ from .results import (
     Result,
     ScheduleReport,
 )
-from .roofs import roofs_of
-from .schedule import Timing
-from .skew import folds_of
-from .spill import count_mapping, spill_note
-from .tasks import busy_cycles, work_cycles
-from .tiling import Tiling, build_tiling, tile_size
+from .timing.alike import time_closely
+from .timing.roofs import roofs_of
+from .timing.schedule import Timing
+from .timing.skew import folds_of
+from .timing.tasks import busy_cycles, work_cycles
 
 if TYPE_CHECKING:
-    from .choices import Known
+    from .nest.choices import Known
 
 _TRIED = 1 << 17
 """Primes below this are found by trial division."""
@@ -69,7 +69,7 @@ def bind(
     program, shapes = _with_parameters(program, shapes)
     if not mapping.choices:
         return _bind(program, mapping, architecture, shapes)
-    from .choices import choose
+    from .nest.choices import choose
 
     like: Lowered | None = None
 
@@ -242,7 +242,7 @@ def evaluate_bound(
     """
     counts = counts or count_mapping(lowered)
     if engine == "event":
-        from .event_engine import time_events
+        from .events.event_engine import time_events
 
         timing = time_events(lowered, counts).timing
     else:

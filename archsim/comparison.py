@@ -16,9 +16,9 @@ from .results import Result
 from .scaling import ARRAYS, Change, Scaling, check_areas, scale_to_area, total_area
 
 if TYPE_CHECKING:
-    from .document import Document
     from .engine import WorkloadLike
-    from .plots import Picture
+    from .showing.document import Document
+    from .showing.plots import Picture
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,18 +82,18 @@ class Comparison:
 
     def table(self) -> Document:
         """The ratios, the areas by component and what was scaled; text, or HTML in Jupyter."""
-        from .comparison_report import comparison_report
+        from .showing.comparison_report import comparison_report
 
         return comparison_report(self)
 
     def plot(self) -> Picture:
         """Speedup, energy and area by component (a matplotlib figure)."""
-        from .comparison_plot import plot_comparison
+        from .showing.comparison_plot import plot_comparison
 
         return plot_comparison(self)
 
     def _repr_html_(self) -> str:
-        from .document import to_html
+        from .showing.document import to_html
 
         return to_html(self.table())
 

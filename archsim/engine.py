@@ -264,7 +264,7 @@ def _mappings(
 
 def derived_mapping(part: PartLike, architecture: Architecture) -> Mapping:
     """``einsum_by_einsum`` of a part: how it runs where nobody says how. Raises as that does."""
-    from .einsum_by_einsum import einsum_by_einsum
+    from .nest.einsum_by_einsum import einsum_by_einsum
 
     program = Cascade.load(part.cascade).program
     given, _ = with_usual(program, part.shapes_for(program.settable))

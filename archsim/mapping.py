@@ -1,7 +1,7 @@
 """The mapping as written: loop order, partition, binding, residency and schedule.
 
 A mapping names ranks and array dimensions; sizes come only when it is bound to a cascade,
-shapes and a machine (``archsim.lower``).
+shapes and a machine (``archsim.nest.lower``).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .spec.overrides import Overriding
 
 EINSUM_BY_EINSUM: Final = "einsum-by-einsum"
-"""The name of every mapping that is made from its cascade (``archsim.einsum_by_einsum``)."""
+"""The name of every mapping that is made from its cascade (``archsim.nest.einsum_by_einsum``)."""
 FIT: Final = "fit"
 """A tile size (or lookahead) written ``fit``: the largest that fits."""
 WHOLE: Final = "whole"

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .document import Document
-    from .plots import Picture
+    from .showing.document import Document
+    from .showing.plots import Picture
 
 SCHEMA_VERSION = 1
 
@@ -237,25 +237,25 @@ class Result:
 
     def table(self) -> Document:
         """The one-screen report; prints as text and shows as HTML in Jupyter."""
-        from .report import report
+        from .showing.report import report
 
         return report(self)
 
     def explain(self) -> Document:
         """Where each cycle, each byte and each picojoule came from."""
-        from .report import explain
+        from .showing.report import explain
 
         return explain(self)
 
     def plot_waterfall(self) -> Picture:
         """How each array spends the run, by Einsum or part (a matplotlib figure)."""
-        from .plots import plot_waterfall
+        from .showing.plots import plot_waterfall
 
         return plot_waterfall(self)
 
     def plot_utilization(self) -> Picture:
         """Useful work of each array as shares of elapsed time, Einsum by Einsum."""
-        from .plot_utilization import plot_utilization
+        from .showing.plot_utilization import plot_utilization
 
         return plot_utilization(self)
 
@@ -267,18 +267,18 @@ class Result:
         InputError
             The result does not say what the machine can do (it was made by hand).
         """
-        from .plot_roofline import plot_roofline
+        from .showing.plot_roofline import plot_roofline
 
         return plot_roofline(self)
 
     def plot_energy(self) -> Picture:
         """Energy by component, and by Einsum or part (a matplotlib figure)."""
-        from .plots import plot_energy
+        from .showing.plots import plot_energy
 
         return plot_energy(self)
 
     def _repr_html_(self) -> str:
-        from .document import to_html
+        from .showing.document import to_html
 
         return to_html(self.table())
 

@@ -9,8 +9,8 @@ from typing import Literal
 from einsum_cascade.errors import InputError, Problem, did_you_mean
 
 from .arch import Architecture, Dimension, Memory, ProcessingArray
-from .estimators import areas, memory_rows
-from .quantities import area as show_area
+from .counting.estimators import areas, memory_rows
+from .showing.quantities import area as show_area
 
 ARRAYS = "arrays"
 """Scale all axes of all arrays together; anything else is the name of a memory."""

@@ -15,11 +15,11 @@ from collections.abc import Callable
 
 from archsim import Architecture, Mapping
 from archsim.analytical import bind, evaluate_mapping
-from archsim.event_graph import EventGraph
-from archsim.execute import execute_mapped
-from archsim.issue import modulo_schedule
-from archsim.makespan import makespan, shortest
-from archsim.tasks import step_graph
+from archsim.checking.execute import execute_mapped
+from archsim.timing.event_graph import EventGraph
+from archsim.timing.issue import modulo_schedule
+from archsim.timing.makespan import makespan, shortest
+from archsim.timing.tasks import step_graph
 from einsum_cascade import Cascade
 
 ROUNDS = 5
@@ -48,7 +48,7 @@ def command(*arguments: str) -> Callable[[], object]:
 
 def graph_of(tokens: int) -> EventGraph:
     """The event graph of BERT's one-pass attention."""
-    from archsim.counts import count_einsum
+    from archsim.counting.counts import count_einsum
 
     shapes = {**BERT, "P": tokens, "M": tokens}
     lowered = bind(CASCADE, BINDING, FUSEMAX, shapes)

@@ -11,12 +11,12 @@ from time import perf_counter
 
 import workloads
 from archsim import Architecture, Mapping
-from archsim.alike import time_closely
 from archsim.analytical import bind
+from archsim.counting.spill import count_mapping
 from archsim.engine import planned
-from archsim.event_engine import time_events
-from archsim.schedule import time_mapping
-from archsim.spill import count_mapping
+from archsim.events.event_engine import time_events
+from archsim.timing.alike import time_closely
+from archsim.timing.schedule import time_mapping
 from einsum_cascade import Cascade
 from einsum_cascade.library import builtin_names
 

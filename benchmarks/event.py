@@ -13,12 +13,12 @@ from collections.abc import Callable
 
 from archsim import Architecture, Mapping
 from archsim.analytical import bind
-from archsim.counts import EinsumCount, count_einsum
-from archsim.event_engine import event_programs, time_events
-from archsim.event_flat import run_program
-from archsim.event_program import EventProgram
-from archsim.lower import Lowered
-from archsim.schedule import time_mapping
+from archsim.counting.counts import EinsumCount, count_einsum
+from archsim.events.event_engine import event_programs, time_events
+from archsim.events.event_flat import run_program
+from archsim.events.event_program import EventProgram
+from archsim.nest.lower import Lowered
+from archsim.timing.schedule import time_mapping
 from einsum_cascade import Cascade
 
 ROUNDS = 5

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from archsim import Architecture, Mapping, simulate
 from archsim.machine_mapping import interchangeable_mappings
-from archsim.plots import Picture, draw_array_time, draw_energy
-from archsim.quantities import byte_size, energy, percent, ratio, seconds
+from archsim.showing.plots import Picture, draw_array_time, draw_energy
+from archsim.showing.quantities import byte_size, energy, percent, ratio, seconds
 from einsum_cascade.errors import MappingError
 from workloads import load
 

@@ -9,7 +9,7 @@ from typing import Any
 from einsum_cascade.mathml import expression_mathml, program_mathml
 from einsum_cascade.symbolic import Analysis
 
-from ..quantities import byte_size, energy, percent, seconds
+from ..showing.quantities import byte_size, energy, percent, seconds
 from .survey import Entry, Run
 
 

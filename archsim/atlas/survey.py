@@ -14,9 +14,9 @@ from einsum_cascade.symbolic import Analysis
 
 from ..analytical import evaluate_mapping
 from ..arch import Architecture
-from ..einsum_by_einsum import einsum_by_einsum
 from ..engine import WorkloadLike, simulate
 from ..mapping import EINSUM_BY_EINSUM, Mapping
+from ..nest.einsum_by_einsum import einsum_by_einsum
 from ..results import Result
 
 

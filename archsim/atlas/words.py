@@ -8,8 +8,8 @@ from typing import Any, Final
 from einsum_cascade.analysis_report import RankPasses
 from einsum_cascade.symbolic import Analysis
 
-from ..quantities import byte_size, energy, engineering, seconds
 from ..results import Result
+from ..showing.quantities import byte_size, energy, engineering, seconds
 
 Shown = tuple[str, float | str | None, str]
 """A text, the value to sort by (None: there is none), and a remark to hover over."""

@@ -127,7 +127,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> tuple[Path, ...]:
     InputError
         The folder cannot be made or written.
     """
-    from archsim.comparison_report import comparison_csv
+    from archsim.showing.comparison_report import comparison_csv
 
     check_folder(folder)
     exact = json.dumps(comparison.to_dict(), indent=2, allow_nan=False)

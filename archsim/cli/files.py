@@ -22,8 +22,8 @@ def write_result(result: Result, folder: Path) -> tuple[Path, ...]:
         The folder cannot be made or written.
     """
     check_folder(folder)
-    from archsim.document import to_markdown
-    from archsim.report import explain, report
+    from archsim.showing.document import to_markdown
+    from archsim.showing.report import explain, report
 
     exact = json.dumps(result.to_dict(), indent=2, allow_nan=False)
     words = to_markdown(report(result)) + "\n" + to_markdown(explain(result))

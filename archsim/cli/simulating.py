@@ -60,7 +60,7 @@ def simulate_command(
     result = _simulate(asked, engine or ("event" if trace else "analytical"))
     written = write_result(result, out) if out else ()
     if trace:
-        from archsim.trace import trace as timeline
+        from archsim.events.trace import trace as timeline
 
         timeline(*asked).save(trace)
         written = (*written, trace)
@@ -111,7 +111,7 @@ def _simulate(
 
 
 def _show_result(result: Result, explained: bool, written: tuple[Path, ...]) -> None:
-    from archsim.report import explain, report
+    from archsim.showing.report import explain, report
 
     show(report(result))
     if explained:

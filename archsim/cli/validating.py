@@ -18,7 +18,7 @@ from .options import Known, json_option
 
 if TYPE_CHECKING:
     from archsim import Architecture, Mapping
-    from archsim.validation import ValidationReport
+    from archsim.checking.validation import ValidationReport
     from workloads.references import Reference
 
 ALL = "all"
@@ -61,9 +61,9 @@ def validate_command(
     Without a CASCADE: the one of --mapping, else all built-in ones. Exit code 1 if one fails.
     """
     from archsim import Architecture, Mapping
-    from archsim.cascade_report import validation_report
+    from archsim.checking.validation_mapped import check_mapping_fits
     from archsim.mapping import EINSUM_BY_EINSUM
-    from archsim.validation_mapped import check_mapping_fits
+    from archsim.showing.cascade_report import validation_report
 
     derived = mapping == EINSUM_BY_EINSUM
     chosen = Mapping.load(mapping) if mapping and not derived else None
@@ -95,8 +95,8 @@ def _checks(
     cascade: Cascade, mapping: Mapping | None, machine: Architecture, dtype: str, seed: int
 ) -> Iterator[Check]:
     """The equations, and the mapped nest where the mapping is for this cascade."""
-    from archsim.validation import validate_cascade
-    from archsim.validation_mapped import mapped_run, mapped_shapes, mapping_fits
+    from archsim.checking.validation import validate_cascade
+    from archsim.checking.validation_mapped import mapped_run, mapped_shapes, mapping_fits
 
     reference = _reference(cascade)
     yield Check(validate_cascade(cascade, reference=reference, dtype=dtype, seed=seed))
@@ -113,9 +113,9 @@ def _derived_check(
     cascade: Cascade, machine: Architecture, dtype: str, seed: int
 ) -> Iterator[Check]:
     """The nest of the mapping that is made for the cascade."""
+    from archsim.checking.validation import validate_cascade
+    from archsim.checking.validation_mapped import mapped_run
     from archsim.mapping import EINSUM_BY_EINSUM
-    from archsim.validation import validate_cascade
-    from archsim.validation_mapped import mapped_run
 
     run, reference = mapped_run(cascade, None, machine), _reference(cascade)
     report = validate_cascade(cascade, reference=reference, dtype=dtype, seed=seed, run=run)

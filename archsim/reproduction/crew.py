@@ -18,7 +18,7 @@ R = TypeVar("R")
 SIMULATING = (
     "archsim.engine",
     "archsim.analytical",
-    "archsim.choices",
+    "archsim.nest.choices",
     "archsim.spec.load",
     "archsim.spec.mappings",
     "workloads",

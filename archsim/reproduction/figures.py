@@ -17,7 +17,7 @@ from matplotlib.patches import Patch, PathPatch
 from matplotlib.path import Path
 from matplotlib.ticker import NullFormatter
 
-from archsim.plots import Picture
+from archsim.showing.plots import Picture
 
 from .plan import Figure, Headline, Panel
 from .study import Study

@@ -9,7 +9,7 @@ from io import StringIO
 from math import isfinite
 from pathlib import Path
 
-from archsim.document import Column, Document, Table
+from archsim.showing.document import Column, Document, Table
 from einsum_cascade.errors import InputError, did_you_mean
 
 from .measures import Measures

@@ -16,10 +16,10 @@ from .plan import Plan
 
 if TYPE_CHECKING:
     from archsim.arch import Architecture
-    from archsim.choices import Known
-    from archsim.counts import EinsumCount
-    from archsim.lower import Lowered
+    from archsim.counting.counts import EinsumCount
     from archsim.mapping import Mapping
+    from archsim.nest.choices import Known
+    from archsim.nest.lower import Lowered
     from archsim.results import Result
     from einsum_cascade.ir import Program
     from workloads import Workload
@@ -238,7 +238,7 @@ class Simulator:
         layout; one that does remembers what its choices do.
         """
         from archsim.analytical import evaluate_bound
-        from archsim.layout import layout, rebind
+        from archsim.nest.layout import layout, rebind
 
         sizes = tuple(sorted(shapes.items()))
         key = (id(mapping), id(architecture), sizes)
@@ -258,8 +258,8 @@ class Simulator:
     ) -> tuple[Lowered, tuple[EinsumCount, ...]]:
         """A mapping bound and counted, from memory where another machine bound it alike."""
         from archsim.analytical import bind
-        from archsim.choices import Known
-        from archsim.spill import count_mapping
+        from archsim.counting.spill import count_mapping
+        from archsim.nest.choices import Known
 
         if mapping.choices:
             known = self._known.setdefault(alike, Known())

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from archsim.document import Column, Document, Table
-from archsim.quantities import seconds
+from archsim.showing.document import Column, Document, Table
+from archsim.showing.quantities import seconds
 
 from .measures import PLAIN, Measures
 from .plan import Figure, Headline, Plan

@@ -21,8 +21,8 @@ from test_counts import walker
 import workloads
 from archsim import Architecture, Mapping, Result, Technology, simulate
 from archsim.analytical import bind, divisors, evaluate_mapping
-from archsim.einsum_by_einsum import einsum_by_einsum
-from archsim.estimators import action_pj, memory_access, register_access
+from archsim.counting.estimators import action_pj, memory_access, register_access
+from archsim.nest.einsum_by_einsum import einsum_by_einsum
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError, SpecError
 

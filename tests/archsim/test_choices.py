@@ -10,10 +10,10 @@ import pytest
 
 from archsim import Architecture, Mapping, simulate
 from archsim.analytical import bind
-from archsim.combinations import candidates
-from archsim.lower import Lowered
-from archsim.spill import count_mapping
-from archsim.tasks import busy_cycles
+from archsim.counting.spill import count_mapping
+from archsim.nest.combinations import candidates
+from archsim.nest.lower import Lowered
+from archsim.timing.tasks import busy_cycles
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError, NoLegalMappingError
 from einsum_cascade.library import builtin_source

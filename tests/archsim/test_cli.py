@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner
 from commands import ROOT, python, refused, run
 
-from archsim.catalogue import find
 from archsim.cli.application import Commands
 from archsim.cli.catalogue import _listing
+from archsim.showing.catalogue import find
 from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError, Problem
 from einsum_cascade.source import Source, Span
 

@@ -9,10 +9,10 @@ from nest_capacity import required
 from nest_cases import Case, random_case, varied_case
 from nest_walker import EinsumWalk, NestWalker
 
-from archsim.counts import EinsumCount, count_einsum
-from archsim.footprint import requirements
-from archsim.lower import Lowered, lower
-from archsim.tiling import build_tiling
+from archsim.counting.counts import EinsumCount, count_einsum
+from archsim.counting.footprint import requirements
+from archsim.nest.lower import Lowered, lower
+from archsim.nest.tiling import build_tiling
 
 CASES = 400
 BATCH = 20

@@ -14,10 +14,10 @@ from nest_mappings import random_machine
 from archsim import Architecture, simulate
 from archsim.analytical import bind, evaluate_mapping
 from archsim.arch import ProcessingArray
-from archsim.einsum_by_einsum import einsum_by_einsum
-from archsim.turns import groups_in_turn
-from archsim.validation import validate_cascade
-from archsim.validation_mapped import mapped_run
+from archsim.checking.validation import validate_cascade
+from archsim.checking.validation_mapped import mapped_run
+from archsim.nest.einsum_by_einsum import einsum_by_einsum
+from archsim.nest.turns import groups_in_turn
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, MappingError
 from einsum_cascade.ir import Einsum, Program

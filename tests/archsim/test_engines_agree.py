@@ -9,15 +9,15 @@ import pytest
 from test_event_engine import untimed
 
 from archsim import Architecture, Mapping, Result
-from archsim.alike import ALIKE, LONG, spread, time_closely
 from archsim.analytical import bind, evaluate_mapping
-from archsim.einsum_by_einsum import einsum_by_einsum
-from archsim.event_draft import unit_walk
-from archsim.event_engine import time_events
-from archsim.lower import Lowered
-from archsim.schedule import time_mapping
-from archsim.spill import count_mapping
-from archsim.step_units import run_together
+from archsim.counting.spill import count_mapping
+from archsim.events.event_draft import unit_walk
+from archsim.events.event_engine import time_events
+from archsim.events.step_units import run_together
+from archsim.nest.einsum_by_einsum import einsum_by_einsum
+from archsim.nest.lower import Lowered
+from archsim.timing.alike import ALIKE, LONG, spread, time_closely
+from archsim.timing.schedule import time_mapping
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError, SpecError
 from einsum_cascade.ir import Program

@@ -8,8 +8,8 @@ from math import ceil, log2
 
 import pytest
 
-from archsim import estimators
 from archsim.arch import Architecture
+from archsim.counting import estimators
 from archsim.technology import MemoryClass, SramPoint, Technology
 from einsum_cascade.errors import SpecError
 

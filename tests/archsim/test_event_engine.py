@@ -14,16 +14,16 @@ from test_counts import bound
 import workloads
 from archsim import Architecture, Mapping, Result, simulate
 from archsim.analytical import bind
-from archsim.counts import count_einsum
-from archsim.event_engine import event_programs, time_events
-from archsim.event_flat import run_program
-from archsim.event_program import EventProgram
-from archsim.legality import illegalities
-from archsim.lower import Lowered
+from archsim.counting.counts import count_einsum
+from archsim.events.event_engine import event_programs, time_events
+from archsim.events.event_flat import run_program
+from archsim.events.event_program import EventProgram
+from archsim.events.step_word import length, tally
 from archsim.mapping import EinsumMapping, Keep, NestLevel, PhaseTask, Schedule
-from archsim.schedule import time_mapping
-from archsim.step_word import length, tally
-from archsim.tasks import busy_cycles, memory_bytes, transfer_cycles
+from archsim.nest.legality import illegalities
+from archsim.nest.lower import Lowered
+from archsim.timing.schedule import time_mapping
+from archsim.timing.tasks import busy_cycles, memory_bytes, transfer_cycles
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, MappingError
 

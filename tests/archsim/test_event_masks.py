@@ -15,16 +15,16 @@ from test_masking import bound as masked
 import workloads
 from archsim import Architecture, Mapping, simulate
 from archsim.analytical import bind
-from archsim.event_draft import unit_walk
-from archsim.event_engine import event_programs
-from archsim.event_flat import run_program
-from archsim.legality import illegalities
-from archsim.lower import Lowered
+from archsim.counting.spill import count_mapping
+from archsim.events.event_draft import unit_walk
+from archsim.events.event_engine import event_programs
+from archsim.events.event_flat import run_program
+from archsim.events.step_units import Walk, shared_unit
+from archsim.events.step_word import length, tally
 from archsim.mapping import Schedule
-from archsim.spill import count_mapping
-from archsim.step_units import Walk, shared_unit
-from archsim.step_word import length, tally
-from archsim.tasks import busy_cycles
+from archsim.nest.legality import illegalities
+from archsim.nest.lower import Lowered
+from archsim.timing.tasks import busy_cycles
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError
 

@@ -9,8 +9,8 @@ import pytest
 
 from archsim import Architecture, Mapping
 from archsim.analytical import bind
-from archsim.execute import execute_mapped
-from archsim.spill import count_mapping
+from archsim.checking.execute import execute_mapped
+from archsim.counting.spill import count_mapping
 from einsum_cascade import Cascade
 from einsum_cascade.errors import EvaluationError
 

@@ -11,10 +11,10 @@ import pytest
 from event_queue import run_events
 from test_makespan import bounded, random_graph
 
-from archsim.cycle_mean import maximum_cycle_mean
-from archsim.event_graph import Dependency, EventGraph, Issue, Task, period_edges
-from archsim.issue import modulo_schedule
-from archsim.makespan import makespan
+from archsim.timing.cycle_mean import maximum_cycle_mean
+from archsim.timing.event_graph import Dependency, EventGraph, Issue, Task, period_edges
+from archsim.timing.issue import modulo_schedule
+from archsim.timing.makespan import makespan
 
 
 @pytest.mark.parametrize("seed", range(120))

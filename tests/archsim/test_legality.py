@@ -14,7 +14,7 @@ from test_counts import bound, walker
 
 import workloads
 from archsim import Architecture, Mapping, Result, simulate
-from archsim.legality import illegalities
+from archsim.nest.legality import illegalities
 from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError, SpecError
 from einsum_cascade.library import builtin_source
 

@@ -6,11 +6,11 @@ import pytest
 
 from archsim import Architecture, Mapping
 from archsim.analytical import bind, evaluate_bound
-from archsim.choices import Known
-from archsim.layout import layout, rebind
-from archsim.lower import lower
-from archsim.spill import count_mapping
-from archsim.tiling import build_tiling
+from archsim.counting.spill import count_mapping
+from archsim.nest.choices import Known
+from archsim.nest.layout import layout, rebind
+from archsim.nest.lower import lower
+from archsim.nest.tiling import build_tiling
 from einsum_cascade import Cascade
 
 SHAPES = {

@@ -10,10 +10,10 @@ from random import Random
 import pytest
 from event_queue import run_events
 
-from archsim.cycle_mean import maximum_cycle_mean
-from archsim.event_graph import Dependency, EventGraph, Issue, Task, period_edges
-from archsim.issue import modulo_schedule
-from archsim.makespan import makespan, shortest
+from archsim.timing.cycle_mean import maximum_cycle_mean
+from archsim.timing.event_graph import Dependency, EventGraph, Issue, Task, period_edges
+from archsim.timing.issue import modulo_schedule
+from archsim.timing.makespan import makespan, shortest
 
 
 def random_graph(random: Random) -> EventGraph:

@@ -18,15 +18,15 @@ from test_counts import counted, walked
 
 from archsim import Architecture, Mapping, simulate
 from archsim.analytical import bind
-from archsim.counts import count_einsum
-from archsim.execute import execute_mapped
-from archsim.lattice import Loop
-from archsim.lower import Lowered, lower
-from archsim.masking import leave_out_masked
-from archsim.ramps import Beat, stretches
-from archsim.tiling import build_tiling
-from archsim.window import Box, Ramp, Window, runs
-from archsim.windowed import one, windowed_deliveries, windowed_distinct
+from archsim.checking.execute import execute_mapped
+from archsim.counting.counts import count_einsum
+from archsim.nest.lattice import Loop
+from archsim.nest.lower import Lowered, lower
+from archsim.nest.masking import leave_out_masked
+from archsim.nest.ramps import Beat, stretches
+from archsim.nest.tiling import build_tiling
+from archsim.nest.window import Box, Ramp, Window, runs
+from archsim.nest.windowed import one, windowed_deliveries, windowed_distinct
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError
 from einsum_cascade.idle_steps import idle_problem
@@ -243,7 +243,7 @@ def test_tiles_added_up_are_those_taken_one_by_one(monkeypatch: pytest.MonkeyPat
         left.extend(stretches(ramp, beat))
         return ()
 
-    monkeypatch.setattr("archsim.windowed.stretches", none_of_them)
+    monkeypatch.setattr("archsim.nest.windowed.stretches", none_of_them)
     for count in counts:
         count.cache_clear()
     assert saved == [[count(*ask) for count in counts] for ask in asked]

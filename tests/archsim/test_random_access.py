@@ -6,7 +6,7 @@ import pytest
 
 from archsim import Architecture
 from archsim.analytical import evaluate_mapping
-from archsim.einsum_by_einsum import einsum_by_einsum
+from archsim.nest.einsum_by_einsum import einsum_by_einsum
 from einsum_cascade import Cascade
 
 GATHERING = """

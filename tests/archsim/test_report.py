@@ -8,8 +8,17 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from archsim.document import Column, Document, Fact, Table, to_html, to_markdown
-from archsim.quantities import (
+from archsim.results import (
+    ArrayUse,
+    Bounds,
+    EinsumUse,
+    LevelBuffer,
+    LevelTraffic,
+    Result,
+    ScheduleReport,
+)
+from archsim.showing.document import Column, Document, Fact, Table, to_html, to_markdown
+from archsim.showing.quantities import (
     area,
     bar,
     byte_size,
@@ -20,16 +29,7 @@ from archsim.quantities import (
     ratio,
     seconds,
 )
-from archsim.report import explain, report
-from archsim.results import (
-    ArrayUse,
-    Bounds,
-    EinsumUse,
-    LevelBuffer,
-    LevelTraffic,
-    Result,
-    ScheduleReport,
-)
+from archsim.showing.report import explain, report
 
 
 @pytest.fixture

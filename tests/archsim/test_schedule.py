@@ -16,13 +16,13 @@ import workloads
 from archsim import Architecture, Mapping, simulate
 from archsim.analytical import bind
 from archsim.arch import Memory
-from archsim.counts import EinsumCount, count_einsum
-from archsim.issue import modulo_schedule
-from archsim.legality import illegalities
-from archsim.lower import Lowered
+from archsim.counting.counts import EinsumCount, count_einsum
 from archsim.mapping import PhaseTask, Schedule
-from archsim.schedule import Timing, time_mapping
-from archsim.tasks import (
+from archsim.nest.legality import illegalities
+from archsim.nest.lower import Lowered
+from archsim.timing.issue import modulo_schedule
+from archsim.timing.schedule import Timing, time_mapping
+from archsim.timing.tasks import (
     busy_cycles,
     first_fill,
     last_drain,

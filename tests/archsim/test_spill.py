@@ -15,9 +15,9 @@ from nest_walker import NestWalker
 from test_counts import bound, walker
 
 from archsim import Architecture, Mapping, simulate
-from archsim.footprint import requirements
+from archsim.counting.footprint import requirements
+from archsim.counting.spill import count_mapping, spill_note, spilled_share
 from archsim.mapping import Spill
-from archsim.spill import count_mapping, spill_note, spilled_share
 from einsum_cascade import ir
 from einsum_cascade.errors import InputError, MappingError
 from einsum_cascade.library import builtin_source

@@ -12,14 +12,14 @@ from test_counts import bound, walker
 import workloads
 from archsim import Architecture, Mapping
 from archsim.analytical import bind
-from archsim.counts import EinsumCount, count_einsum
-from archsim.lattice import count_points
-from archsim.legality import illegalities
-from archsim.lower import Lowered
-from archsim.step_units import Part, Unit, Walk, shared_unit, single_unit
-from archsim.step_walk import walk
-from archsim.step_word import length, spelled, tally, unrolled
-from archsim.tasks import busy_cycles
+from archsim.counting.counts import EinsumCount, count_einsum
+from archsim.events.step_units import Part, Unit, Walk, shared_unit, single_unit
+from archsim.events.step_walk import walk
+from archsim.events.step_word import length, spelled, tally, unrolled
+from archsim.nest.lattice import count_points
+from archsim.nest.legality import illegalities
+from archsim.nest.lower import Lowered
+from archsim.timing.tasks import busy_cycles
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError
 from einsum_cascade.ir import Gather

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from archsim import Architecture, Mapping, Result, simulate
 from archsim.analytical import bind, evaluate_mapping
 from archsim.arch import ProcessingArray
-from archsim.tasks import busy_cycles
+from archsim.timing.tasks import busy_cycles
 from einsum_cascade import Cascade
 from workloads import load
 

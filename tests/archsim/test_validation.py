@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from archsim.validation import ValidationReport, tolerance, validate_cascade
-from archsim.validation_inputs import random_inputs, random_parameters, random_shapes
+from archsim.checking.validation import ValidationReport, tolerance, validate_cascade
+from archsim.checking.validation_inputs import random_inputs, random_parameters, random_shapes
 from einsum_cascade import Cascade
 from einsum_cascade.errors import EvaluationError
 from einsum_cascade.library import builtin_names

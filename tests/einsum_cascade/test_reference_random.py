@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pointwise import Refused, evaluate_pointwise
 from random_cascades import cascades
 
-from archsim.validation_inputs import random_inputs, random_parameters, windowed_ranks
+from archsim.checking.validation_inputs import random_inputs, random_parameters, windowed_ranks
 from einsum_cascade import Cascade, EvaluationError
 from einsum_cascade.library import builtin_names
 from einsum_cascade.shapes import resolve_shapes

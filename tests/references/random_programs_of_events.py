@@ -5,8 +5,14 @@ from __future__ import annotations
 from fractions import Fraction
 from random import Random
 
-from archsim.event_program import EventDependency, EventProgram, EventTask, IssueError, ordered
-from archsim.step_word import Step, Word, repeat, sequence
+from archsim.events.event_program import (
+    EventDependency,
+    EventProgram,
+    EventTask,
+    IssueError,
+    ordered,
+)
+from archsim.events.step_word import Step, Word, repeat, sequence
 
 
 def random_word(random: Random, kinds: int, depth: int = 0) -> Word:

@@ -6,10 +6,10 @@ import pytest
 
 from archsim import Architecture, Mapping
 from archsim.analytical import bind, evaluate_mapping
+from archsim.checking.validation import validate_cascade
+from archsim.checking.validation_mapped import mapped_run, mapped_shapes
 from archsim.results import Result
-from archsim.tasks import outside_einsums
-from archsim.validation import validate_cascade
-from archsim.validation_mapped import mapped_run, mapped_shapes
+from archsim.timing.tasks import outside_einsums
 from einsum_cascade import Cascade
 from workloads.references import find_reference
 

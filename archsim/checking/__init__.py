@@ -1,0 +1,1 @@
+"""Running mapped cascades on numbers, and comparing them with references."""

@@ -1,0 +1,1 @@
+"""How often everything is read, written and computed, and what that costs."""

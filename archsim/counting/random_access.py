@@ -1,0 +1,50 @@
+"""Gathers fetch whole lines: what is read at positions that data says lies anywhere.
+
+Tensors are stored with their last rank innermost. A tile read in order shares its lines with
+the tiles beside it, and is billed for its own words alone; around a gathered position nothing
+else is wanted, and every run of neighbouring words is fetched in lines of the memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from math import ceil
+
+from einsum_cascade.ir import Affine, Gather
+
+from ..arch import Memory
+from ..nest.footing import Footing
+from ..nest.lattice import Extents
+from ..nest.lower import LoweredEinsum
+
+
+def words_in_lines(
+    e: LoweredEinsum, footing: Footing, memory: Memory, word_bits: int
+) -> Callable[[Extents], int]:
+    """Words that a memory reads for a tile of some extents, whole lines where it is gathered."""
+    gathered = any(isinstance(i, Gather) for i in footing.access.indices)
+    line = Fraction(memory.line_bits, word_bits)
+    if not gathered or line <= 1:
+        return footing.size
+
+    def size(extents: Extents) -> int:
+        run = _run(e, footing, extents)
+        return footing.size(extents) // run * ceil(ceil(run / line) * line)
+
+    return size
+
+
+def _run(e: LoweredEinsum, footing: Footing, extents: Extents) -> int:
+    """Neighbouring words at one gathered position: the ranks after it, as far as all is read."""
+    axes = {a.variables[0][0]: n for n, a in enumerate(e.axes) if len(a.variables) == 1}
+    found = 1
+    for index in reversed(footing.access.indices):
+        variable = index.as_variable if isinstance(index, Affine) else None
+        if variable not in axes:
+            break
+        number = axes[variable]
+        found *= extents[number]
+        if extents[number] < e.extents[number]:
+            break
+    return found

@@ -1,0 +1,1 @@
+"""Results, cascades and comparisons as text, tables and pictures."""

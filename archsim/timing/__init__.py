@@ -1,0 +1,1 @@
+"""When everything happens: tasks, dependencies, and the average step."""
