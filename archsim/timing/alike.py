@@ -68,7 +68,8 @@ def time_closely(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> Timing:
         As ``time_mapping``.
     """
     average = time_mapping(lowered, counts)
-    if max(size for _, size in lowered.shapes) < LONG or _many_windows(lowered):
+    longest = max((size for _, size in lowered.shapes), default=0)
+    if longest < LONG or lowered.mapping.schedule.kind == "phases" or _many_windows(lowered):
         return average
     try:
         walks = tuple(unit_walk(lowered, u) for u in run_together(lowered, counts))
