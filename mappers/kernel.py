@@ -21,7 +21,7 @@ _DEEPEST = 64
 @compiled
 def _stride(f: Flat, loop: int, strides: Ints) -> int:
     member, unit = f.loops[loop, 1], f.loops[loop, 2]
-    return unit if member < 0 else unit * min(strides[member], f.loops[loop, 3])
+    return int(unit if member < 0 else unit * min(strides[member], f.loops[loop, 3]))
 
 
 @compiled
@@ -34,10 +34,10 @@ def _digits_of(f: Flat, term: int, extent: int) -> int:
             found += extent // stride * f.digits[row, 2]
             extent %= stride
             if extent == 0:
-                return found
+                return int(found)
         elif extent > stride:
             extent = stride
-    return found + 1
+    return int(found + 1)
 
 
 @compiled
@@ -167,7 +167,7 @@ def _turned(p: FlatProducts, measure: int, turns: Ints) -> bool:
     for place in range(begin, end):
         if turns[p.turning[place]] > 0:
             return True
-    return begin == end
+    return bool(begin == end)
 
 
 @compiled
