@@ -21,7 +21,7 @@ from archsim.nest.lower import LoweredEinsum
 from archsim.nest.tiling import Tiling
 from archsim.nest.windowed import one
 
-Number = int | Fraction
+Number = int | float | Fraction
 
 STAYS, MOVES, ONCE = range(3)
 """What a loop does to a tile: leaves it, brings another one, or is entered once only."""
