@@ -27,6 +27,11 @@ from .unit_search import Found, UnitSearch
 TOLERANCE = 1e-3
 """As far as the two engines agree: a better mapping could not be told apart."""
 
+
+class IrregularSpaceError(MappingError):
+    """A space whose mappings cannot be priced in batches."""
+
+
 Advance = Callable[[int], None]
 
 
@@ -50,7 +55,7 @@ def exhaustive(
     ------
     NoLegalMappingError
         No mapping of the space is legal; says why the first ones are not.
-    MappingError
+    IrregularSpaceError
         Counts of the cascade are no sums of measures: it has a mask, or gathers.
     """
     return _Exhaustive(space, objective, tolerance).run(advance)
@@ -79,11 +84,11 @@ class _Exhaustive:
         lost = 0
         search = UnitSearch(space=self.space, objective=self.objective.code)
         for unit in units:
-            tables = self._tabulated(unit)
-            if tables is None:
+            try:
+                self._search(search, unit, tabulate(self.space, unit))
+            except UnitRefusedError as why:
+                self._refuse(why)
                 lost += len(unit.sizes) * of_unit
-            else:
-                self._search(search, unit, tables)
             advance(1)
         if self.best is None:
             raise self._nothing()
@@ -101,16 +106,13 @@ class _Exhaustive:
         )
         return Searched(mapping=mapping, result=result, certificate=certificate)
 
-    def _tabulated(self, unit: Unit) -> Tables | None:
-        try:
-            return tabulate(self.space, unit)
-        except UnitRefusedError as why:
-            if why.irregular:
-                text = f"no exhaustive search: {why}"
-                hint = "--strategy anneal runs mappings one by one"
-                raise MappingError(Problem(text, hint=hint)) from None
-            self.refused.append(str(why))
-            return None
+    def _refuse(self, why: UnitRefusedError) -> None:
+        """Go on without a unit whose loops are not legal."""
+        if why.irregular:
+            text = f"no exhaustive search: {why}"
+            hint = "--strategy anneal runs mappings one by one"
+            raise IrregularSpaceError(Problem(text, hint=hint)) from None
+        self.refused.append(str(why))
 
     def _search(self, search: UnitSearch, unit: Unit, tables: Tables) -> None:
         """Run what a unit has that may be better than the best by more than the tolerance."""

@@ -22,7 +22,7 @@ from .descent import (
     search,
 )
 from .mapspace import Mapspace, Unit
-from .tables import Tables
+from .tables import Tables, UnitRefusedError
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -60,12 +60,20 @@ class UnitSearch:
         self.tally = np.zeros(5)
 
     def search(self, unit: Unit, tables: Tables) -> Iterator[Found]:
-        """The best choices of every tiling of a unit that may beat the limit."""
+        """The best choices of every tiling of a unit that may beat the limit.
+
+        Raises
+        ------
+        UnitRefusedError
+            The size of some tile cannot be worked out in a batch.
+        """
         choices = _choices(tables)
         strides = strides_of(self.space, unit)
         for start in range(0, len(strides), _BATCH):
             rows = strides[start : start + _BATCH]
             amounts = measured(tables.measures, rows)
+            if np.isnan(amounts).any():
+                raise UnitRefusedError("an index is too irregular", irregular=True)
             shape = (len(rows), tables.legal.size, tables.columns)
             cost = (amounts @ tables.coefficients.T + tables.constants).reshape(shape)
             tile = amounts @ tables.tile_coefficients.T + tables.tile_constants
@@ -135,7 +143,7 @@ def strides_of(space: Mapspace, unit: Unit) -> Ints:
             inner.append(stride)
             stride = stride * unit.sizes[:, place[member]]
         columns += [stride, *reversed(inner)]
-    return np.stack(columns, axis=1)
+    return np.stack(columns, axis=1) if columns else np.zeros((len(one), 0), dtype=np.int64)
 
 
 def _choices(tables: Tables) -> Choices:
