@@ -176,12 +176,13 @@ def test_what_does_not_run_says_why(page: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("attention-1pass", ("1", "every whole rank; in a tile M0 2")),
+        ("attention-1pass", ("1", "every whole rank; members: M0 2")),
+        ("flash-decoding", ("1", "every whole rank; members: M2 2, M0 2")),
         ("attention-3pass", ("3", "M")),
         ("linear-attention", ("1", "every rank")),
     ],
 )
-def test_passes_inside_a_tile_are_told_apart(name: str, told: tuple[str, str]) -> None:
+def test_passes_over_members_are_told_apart(name: str, told: tuple[str, str]) -> None:
     assert most_passes(Cascade.load(name).analyze().passes.ranks) == told
 
 
