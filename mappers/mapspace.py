@@ -91,6 +91,13 @@ class Mapspace:
         fixed, shapes = family_tiles(program, architecture, given)
         return cls(program=program, architecture=architecture, shapes=shapes, fixed=fixed)
 
+    @property
+    def given(self) -> dict[str, int]:
+        """Shapes of the ranks that are not cut by a mapping's tiles."""
+        fixed = {tile.member for tile in self.fixed}
+        follows = {m for r in self.program.ranks for m in r.partition[:1] if {*r.partition} & fixed}
+        return {r: size for r, size in self.shapes.items() if r not in fixed | follows}
+
     @cached_property
     def cuts(self) -> tuple[Cut, ...]:
         """How each rank is cut."""

@@ -9,7 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .batch import measured
-from .descent import EINSUM, TENSOR, Choices, Search, search
+from .descent import (
+    BOUND,
+    CAPACITY,
+    EINSUM,
+    ILLEGAL,
+    LEAVES,
+    TENSOR,
+    WORSE,
+    Choices,
+    Search,
+    search,
+)
 from .mapspace import Mapspace, Unit
 from .tables import Tables
 
@@ -38,13 +49,11 @@ class Found:
 class UnitSearch:
     """Searches units one after the other and remembers how much was looked at.
 
-    ``limit`` is the value that is to be beaten; where values are ``exact``, those found
-    lower it.
+    ``limit`` is the value that is to be beaten.
     """
 
     space: Mapspace
     objective: int
-    exact: bool
     limit: float = np.inf
 
     def __post_init__(self) -> None:
@@ -65,12 +74,25 @@ class UnitSearch:
                 chosen=np.empty((len(rows), choices.decisions.shape[0]), np.int64),
                 tally=self.tally,
             )
-            found = search(choices, self.objective, self.limit, self.exact, cost, tile, state)
-            if self.exact:
-                self.limit = found
+            search(choices, self.objective, self.limit, cost, tile, state)
             for row in range(len(rows)):
                 if state.chosen[row, 0] >= 0:
                     yield self._found(unit, tables, choices, start + row, row, state)
+
+    @property
+    def leaves(self) -> int:
+        """Mappings that were priced."""
+        return int(self.tally[LEAVES])
+
+    def pruned(self) -> tuple[tuple[str, int], ...]:
+        """Mappings that were left out, by reason."""
+        reasons = {
+            "no better": BOUND,
+            "over capacity": CAPACITY,
+            "tensor lost": ILLEGAL,
+            "worse places": WORSE,
+        }
+        return tuple((why, int(self.tally[place])) for why, place in reasons.items())
 
     def _found(
         self, unit: Unit, tables: Tables, choices: Choices, tiling: int, row: int, state: Search
