@@ -67,7 +67,7 @@ def bind(
         No size of a tile written ``fit``, ``even`` or ``whole or one`` makes the mapping fit,
         or no combination of open choices is legal.
     """
-    program, shapes = _with_parameters(program, shapes)
+    program, shapes = with_parameters(program, shapes)
     if not mapping.choices:
         return _bind(program, mapping, architecture, shapes)
     from .nest.choices import choose
@@ -114,7 +114,7 @@ def _bind(
     return leave_out_masked(lowered)
 
 
-def _with_parameters(program: Program, given: dict[str, int]) -> tuple[Program, dict[str, int]]:
+def with_parameters(program: Program, given: dict[str, int]) -> tuple[Program, dict[str, int]]:
     """The program with the given parameters as defaults, and the shapes that are left."""
     names = {p.name for p in program.parameters}
     parameters = tuple(replace(p, default=given.get(p.name, p.default)) for p in program.parameters)

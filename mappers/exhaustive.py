@@ -5,20 +5,26 @@ goes through the choices of each of their tilings. Energy is worked out exactly 
 latency it works out a bound, the busiest array or memory; what promises to be better than
 the best is run by the engine, and the gap between the best run and the least bound is
 reported.
+
+Masks and gathers make tiles unlike, and cannot be worked out in batches. They are left aside
+by the branch and bound, and what it finds best is run as it is: a good mapping, but no
+proven optimum.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import inf
 
 from archsim.analytical import bind, evaluate_bound
 from archsim.mapping import Mapping
+from archsim.nest.lower import Lowered
 from archsim.results import Result
 from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem
 
 from .certificate import Certificate, Searched
+from .floors import floor
 from .mapspace import Mapspace, Unit
 from .objectives import Objective
 from .tables import Tables, UnitRefusedError, tabulate
@@ -28,8 +34,12 @@ TOLERANCE = 1e-3
 """As far as the two engines agree: a better mapping could not be told apart."""
 
 
-class IrregularSpaceError(MappingError):
-    """A space whose mappings cannot be priced in batches."""
+_RUNS = 24
+"""Engine runs of a space whose mappings cannot be priced in batches."""
+
+
+class _IrregularError(Exception):
+    """A space whose mappings cannot be priced in batches as they are."""
 
 
 Advance = Callable[[int], None]
@@ -55,10 +65,13 @@ def exhaustive(
     ------
     NoLegalMappingError
         No mapping of the space is legal; says why the first ones are not.
-    IrregularSpaceError
-        Counts of the cascade are no sums of measures: it has a mask, or gathers.
+    MappingError
+        Indices of the cascade are too irregular to be priced in batches.
     """
-    return _Exhaustive(space, objective, tolerance).run(advance)
+    try:
+        return _Exhaustive(space, objective, tolerance).run(advance)
+    except _IrregularError:
+        return _Exhaustive(space, objective, tolerance, relaxed=True).run(advance)
 
 
 def units_of(space: Mapspace) -> tuple[Unit, ...]:
@@ -66,15 +79,33 @@ def units_of(space: Mapspace) -> tuple[Unit, ...]:
     return tuple(u for shared in space.shared_choices() for u in space.units(shared))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """A mapping that the engine has run."""
+
+    value: float
+    mapping: Mapping
+    lowered: Lowered
+    result: Result
+
+
+def _promise(found: Found) -> tuple[float, float]:
+    return found.value, found.tie
+
+
 class _Exhaustive:
-    def __init__(self, space: Mapspace, objective: Objective, tolerance: float) -> None:
+    def __init__(
+        self, space: Mapspace, objective: Objective, tolerance: float, *, relaxed: bool = False
+    ) -> None:
+        self.relaxed = relaxed
         self.space = space
         self.objective = objective
         self.tolerance = tolerance
         self.runs = 0
         self.bound = inf
         """The least bound of any tiling that was not pruned."""
-        self.best: tuple[float, Mapping, Result] | None = None
+        self.best: _Run | None = None
+        self.waiting: list[Found] = []
         self.refused: list[str] = []
         self.failed: list[MappingError] = []
 
@@ -85,43 +116,52 @@ class _Exhaustive:
         search = UnitSearch(space=self.space, objective=self.objective.code)
         for unit in units:
             try:
-                self._search(search, unit, tabulate(self.space, unit))
+                self._search(search, unit, tabulate(self.space, unit, relaxed=self.relaxed))
             except UnitRefusedError as why:
                 self._refuse(why)
                 lost += len(unit.sizes) * of_unit
             advance(1)
+        self._run_waiting()
         if self.best is None:
             raise self._nothing()
-        value, mapping, result = self.best
-        candidates = sum(len(unit.sizes) for unit in units) * of_unit
         certificate = Certificate(
-            strategy="exhaustive",
+            strategy="exhaustive, masks and gathers aside" if self.relaxed else "exhaustive",
             objective=self.objective.name,
-            candidates=candidates,
+            candidates=sum(len(unit.sizes) for unit in units) * of_unit,
             evaluated=search.leaves,
             reasons=(("loops not legal", lost), *search.pruned()),
             runs=self.runs,
-            gap=max(0.0, 1 - self.bound / value),
+            gap=self._gap(self.best),
             tolerance=self.tolerance,
         )
-        return Searched(mapping=mapping, result=result, certificate=certificate)
+        return Searched(mapping=self.best.mapping, result=self.best.result, certificate=certificate)
 
     def _refuse(self, why: UnitRefusedError) -> None:
         """Go on without a unit whose loops are not legal."""
         if why.irregular:
-            text = f"no exhaustive search: {why}"
-            hint = "--strategy anneal runs mappings one by one"
-            raise IrregularSpaceError(Problem(text, hint=hint)) from None
+            if not self.relaxed:
+                raise _IrregularError
+            raise MappingError(Problem(f"the cascade cannot be searched: {why}"))
         self.refused.append(str(why))
 
     def _search(self, search: UnitSearch, unit: Unit, tables: Tables) -> None:
         """Run what a unit has that may be better than the best by more than the tolerance."""
-        for found in sorted(search.search(unit, tables), key=lambda f: (f.value, f.tie)):
+        for found in sorted(search.search(unit, tables), key=_promise):
+            if self.relaxed:
+                self.waiting.append(found)
+                continue
             self.bound = min(self.bound, found.value)
-            if self.best is None or found.value < self.best[0] * (1 - self.tolerance):
+            if self.best is None or found.value < self.best.value * (1 - self.tolerance):
                 self._run(found)
         if self.best is not None:
-            search.limit = self.best[0]
+            search.limit = self.best.value
+
+    def _run_waiting(self) -> None:
+        """Run the most promising mappings of a space whose values are estimates."""
+        for found in sorted(self.waiting, key=_promise):
+            if self.runs == _RUNS:
+                break
+            self._run(found)
 
     def _run(self, found: Found) -> None:
         mapping = self.space.mapping(found.unit.skeleton, found.sizes, found.arrays, found.places)
@@ -135,8 +175,12 @@ class _Exhaustive:
             self.failed.append(error)
             return
         value = self.objective.of(result)
-        if self.best is None or value < self.best[0]:
-            self.best = (value, mapping, result)
+        if self.best is None or value < self.best.value:
+            self.best = _Run(value=value, mapping=mapping, lowered=lowered, result=result)
+
+    def _gap(self, best: _Run) -> float:
+        bound = floor(self.objective, best.lowered, best.result) if self.relaxed else self.bound
+        return max(0.0, 1 - bound / best.value)
 
     def _nothing(self) -> MappingError:
         """Why there is no mapping: nothing fits, or nothing is legal."""

@@ -86,8 +86,8 @@ class UnitRefusedError(Exception):
         self.irregular = irregular
 
 
-def tabulate(space: Mapspace, unit: Unit) -> Tables:
-    """The tables of a unit.
+def tabulate(space: Mapspace, unit: Unit, *, relaxed: bool = False) -> Tables:
+    """The tables of a unit; ``relaxed`` as for ``OpenMeter``.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def tabulate(space: Mapspace, unit: Unit) -> Tables:
         No mapping of the unit is legal, or its counts are no sums of measures.
     """
     try:
-        return _Tabulator(space, unit).tables()
+        return _Tabulator(space, unit, relaxed=relaxed).tables()
     except MappingError as error:
         raise UnitRefusedError(error.problems[0].message) from None
     except IrregularError as error:
@@ -105,7 +105,7 @@ def tabulate(space: Mapspace, unit: Unit) -> Tables:
 class _Tabulator:
     """Builds the tables of one unit."""
 
-    def __init__(self, space: Mapspace, unit: Unit) -> None:
+    def __init__(self, space: Mapspace, unit: Unit, *, relaxed: bool) -> None:
         self.space = space
         self.program = space.program
         self.machine = space.architecture
@@ -116,7 +116,7 @@ class _Tabulator:
         problems = illegalities(self.base)
         if problems:
             raise MappingError(problems)
-        self.meter = OpenMeter(self.base.tiling)
+        self.meter = OpenMeter(self.base.tiling, relaxed=relaxed)
         self.memories = [m for m in self.machine.memories if m.bandwidth_bytes_per_s]
         self.column = {a.name: n for n, a in enumerate(self.machine.arrays, start=1)}
         first = 1 + len(self.column)
