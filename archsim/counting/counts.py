@@ -21,6 +21,7 @@ from einsum_cascade.ir import Name, walk
 
 from ..nest.footing import Footing
 from ..nest.handover import found_at, moving_variables
+from ..nest.initial import initial_einsums
 from ..nest.lattice import (
     Extents,
     Loop,
@@ -70,7 +71,10 @@ class EinsumCount:
 
 
 def count_einsum(lowered: Lowered, e: LoweredEinsum) -> EinsumCount:
-    """Count one Einsum's operations and accesses."""
+    """Count one Einsum's operations and accesses.
+
+    Where what it writes begins with an input, bringing that is among its accesses.
+    """
     points = e.points
     allowed = allowed_points(lowered, e)
     accesses: list[AccessCount] = []
@@ -88,6 +92,11 @@ def count_einsum(lowered: Lowered, e: LoweredEinsum) -> EinsumCount:
     totals.result(points, _register_fills(lowered, e, e.write), everywhere)
     in_one = _distinct(e, e.temporal, moved)
     single.result(e.iterations, register_changes(lowered, e, e.write), in_one)
+    for start in initial_einsums(lowered, e):
+        moves = count_einsum(lowered, start)
+        accesses.extend(moves.accesses)
+        totals.add(moves.registers)
+        single.add(moves.registers_of_one)
     return EinsumCount(
         einsum=e.name,
         array=e.array.name,
@@ -152,6 +161,11 @@ class _Registers:
         """
         self.reads += updates - elements
         self.writes += updates + arrivals - elements
+
+    def add(self, other: AccessCount) -> None:
+        """The accesses of another Einsum."""
+        self.reads += int(other.reads)
+        self.writes += int(other.writes)
 
     def count(self, e: LoweredEinsum) -> AccessCount:
         return AccessCount(
