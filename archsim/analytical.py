@@ -17,6 +17,7 @@ from .counting.estimators import areas
 from .counting.footprint import Requirement, all_fits, requirements
 from .counting.spill import count_mapping, spill_note
 from .mapping import EVEN, WHOLE_OR_ONE, Mapping, TileSize
+from .nest.initial import with_starts
 from .nest.legality import illegalities
 from .nest.lower import Lowered, lower
 from .nest.masking import leave_out_masked
@@ -412,7 +413,7 @@ def compulsory_elements(lowered: Lowered) -> int:
     """Elements of all inputs and outputs that are touched: each moved once at the least."""
     sizes: dict[str, int] = {}
     ends = {*(t.name for t in lowered.program.inputs), *lowered.program.outputs}
-    for e in lowered.einsums:
+    for e in with_starts(lowered):
         for footing in (*e.reads, e.write):
             name = footing.access.tensor
             if name in ends:
