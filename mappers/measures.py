@@ -112,7 +112,8 @@ class OpenMeter(Meter):
     What it returns stands for the whole numbers that counting expects; the rules of
     counting only add, subtract and multiply. It holds for tilings with the same loops of one
     iteration: such loops do not exist, for the rules of counting, too. A ``relaxed`` meter
-    takes no notice of masks, nor of the lines that gathers fetch.
+    takes no notice of masks, of the lines that gathers fetch, nor of elements that an index
+    addresses twice.
     """
 
     def __init__(self, tiling: Tiling, *, relaxed: bool = False) -> None:
@@ -171,7 +172,9 @@ class OpenMeter(Meter):
     ) -> int:
         """The size of the largest tile under ``loops``."""
         parts = footing.one_copy if one_copy else footing.parts
-        return self._form(e, loops, (ONCE for _ in loops), tuple(_footing_parts(parts)))
+        return self._form(
+            e, loops, (ONCE for _ in loops), tuple(_footing_parts(parts, relaxed=self._relaxed))
+        )
 
     def _form(
         self, e: LoweredEinsum, loops: tuple[Loop, ...], modes: Iterable[int], parts: _Parts
@@ -194,11 +197,18 @@ class OpenMeter(Meter):
 
     def _sized(self, size: Size) -> _Parts:
         """The parts of a size."""
+        if size is one:
+            return ()
+        if isinstance(size, Lanes):
+            axes = dict.fromkeys(loop.axis for loop in size.spatial)
+            # All that temporal loops leave of an axis is laid out along it.
+            return tuple(((1, OpenDigits(axis, ((1, True, 1),))),) for axis in axes)
         if isinstance(size, InLines):
             if not self._relaxed:
                 raise IrregularError("gathered lines make reads uneven")
             size = Elements(size.footing)
-        return _parts(size)
+        assert isinstance(size, Elements), "counting measures nothing else"
+        return tuple(_footing_parts(size.footing.parts, relaxed=self._relaxed))
 
     def _open(self, loop: Loop, mode: int) -> OpenLoop:
         if loop.member not in self._strides:
@@ -224,25 +234,25 @@ def _identity(size: Size) -> tuple[object, ...]:
     return ("lanes",) if isinstance(size, Lanes) else (size,)
 
 
-def _parts(size: Size) -> _Parts:
-    if size is one:
-        return ()
-    if isinstance(size, Elements):
-        return tuple(_footing_parts(size.footing.parts))
-    assert isinstance(size, Lanes), "counting measures nothing else"
-    axes = dict.fromkeys(loop.axis for loop in size.spatial)
-    # All that temporal loops leave of an axis is laid out along it.
-    return tuple(((1, OpenDigits(axis, ((1, True, 1),))),) for axis in axes)
-
-
 def _footing_parts(
-    parts: tuple[Digits | Sum | Knot, ...],
+    parts: tuple[Digits | Sum | Knot, ...], *, relaxed: bool
 ) -> Iterator[tuple[tuple[int, OpenDigits], ...]]:
     for part in parts:
-        if isinstance(part, Knot):
+        if isinstance(part, Digits):
+            yield ((1, _digits(part)),)
+        elif isinstance(part, Sum) and not (relaxed and _uneven(part)):
+            terms = ((abs(c), _digits(d)) for c, d in part.terms if c)
+            yield tuple(sorted(terms, key=lambda t: t[0]))
+        elif not relaxed:
             raise IrregularError("indices that share axes are counted one by one")
-        terms = part.terms if isinstance(part, Sum) else ((1, part),)
-        yield tuple(sorted(((abs(c), _digits(d)) for c, d in terms if c), key=lambda t: t[0]))
+        else:
+            apart = part.axes if isinstance(part, Knot) else tuple(d for _, d in part.terms)
+            yield from (((1, _digits(d)),) for d in apart)
+
+
+def _uneven(part: Sum) -> bool:
+    """Whether values of a sum may have gaps."""
+    return len(part.terms) > 1 and any(abs(c) != 1 for c, _ in part.terms)
 
 
 def _digits(digits: Digits) -> OpenDigits:
