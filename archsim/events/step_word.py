@@ -84,14 +84,16 @@ def length(word: Word) -> int:
 
 def tally(word: Word) -> dict[int, int]:
     """How often each class occurs."""
-    if isinstance(word, Step):
-        return {word.kind: 1}
-    if isinstance(word, Repeat):
-        return {k: word.count * n for k, n in tally(word.body).items()}
     found: dict[int, int] = {}
-    for part in word.parts:
-        for kind, count in tally(part).items():
-            found[kind] = found.get(kind, 0) + count
+    queue: list[tuple[int, Word]] = [(1, word)]
+    while queue:
+        times, part = queue.pop()
+        if isinstance(part, Repeat):
+            times, part = times * part.count, part.body
+        if isinstance(part, Step):
+            found[part.kind] = found.get(part.kind, 0) + times
+        else:
+            queue.extend((times, p) for p in reversed(part.parts))
     return found
 
 

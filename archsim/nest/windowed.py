@@ -190,11 +190,15 @@ def windowed_distinct(
         if (known := memo.get(key)) is not None:
             return known
         loop = loops[depth]
-        found = [
-            part
-            for ramp in ramps(now[loop.axis], loop.stride, box, window.side(loop.axis))
-            for part in climbed(depth, inside(now, loop, ramp.extent), ramp)
-        ]
+        ways = ramps(now[loop.axis], loop.stride, box, window.side(loop.axis))
+        inner = [inside(now, loop, ramp.extent) for ramp in ways]
+        if not counted[depth] and box is not None:
+            # No iteration is fuller than the fullest without a window, often one of the first.
+            limit = visit(depth, now, None)
+            if any(visit(depth + 1, x, r.at(0)) == limit for x, r in zip(inner, ways, strict=True)):
+                memo[key] = limit
+                return limit
+        found = [part for x, r in zip(inner, ways, strict=True) for part in climbed(depth, x, r)]
         summed = counted[depth]
         memo[key] = sum(total for total, _ in found) if summed else max(most for _, most in found)
         return memo[key]
@@ -236,10 +240,10 @@ def _sum_and_most(
 def _postponed(
     loops: tuple[Loop, ...], counted: tuple[bool, ...], window: Window
 ) -> tuple[tuple[Loop, ...], tuple[bool, ...]]:
-    """Loops along the window's ranks that are not counted, behind the other governed ones."""
+    """Loops along the window's ranks behind the other governed ones, those not counted last."""
     pairs = list(zip(loops, counted, strict=True))
     governed, rest = pairs[: window.governed], pairs[window.governed :]
-    late = [(x, c) for x, c in governed if not c and window.side(x.axis) is not None]
-    early = [(x, c) for x, c in governed if c or window.side(x.axis) is None]
-    order = [*early, *late, *rest]
+    free = [(x, c) for x, c in governed if window.side(x.axis) is None]
+    along = [(x, c) for x, c in governed if window.side(x.axis) is not None]
+    order = [*free, *sorted(along, key=lambda pair: not pair[1]), *rest]
     return tuple(x for x, _ in order), tuple(c for _, c in order)
