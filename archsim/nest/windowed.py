@@ -175,11 +175,24 @@ def windowed_distinct(
     """The sum of ``size`` over the distinct indices of the ``counted`` loops of a nest.
 
     Any other loop is entered once, in its fullest iteration. Along the window's ranks that
-    is found last, among those that hold a point for the indices counted.
+    is found last, among those that hold a point for the indices counted. ``size`` is no
+    less for a larger tile.
     """
     loops, counted = _postponed(loops, counted, window)
     memo: dict[tuple[int, Extents, Box | None], int] = {}
     beat = beats(loops, window)
+    along = [window.side(loop.axis) is not None for loop in loops]
+    late = max((d + 1 for d, c in enumerate(counted) if c and along[d]), default=0)
+    entered = {loop.axis for loop, a in zip(loops[late:], along[late:], strict=True) if a}
+
+    def anywhere(depth: int, now: Extents) -> int | None:
+        """What loops inside that are entered once come to, wherever they are in the window.
+
+        The largest tile holds as much as the smallest, so all do; None: it does not.
+        """
+        least = tuple(1 if axis in entered else x for axis, x in enumerate(now))
+        value = visit(depth, now, None)
+        return value if value == visit(depth, least, None) else None
 
     def visit(depth: int, now: Extents, box: Box | None) -> int:
         if depth == window.governed:
@@ -190,15 +203,11 @@ def windowed_distinct(
         if (known := memo.get(key)) is not None:
             return known
         loop = loops[depth]
-        ways = ramps(now[loop.axis], loop.stride, box, window.side(loop.axis))
-        inner = [inside(now, loop, ramp.extent) for ramp in ways]
-        if not counted[depth] and box is not None:
-            # No iteration is fuller than the fullest without a window, often one of the first.
-            limit = visit(depth, now, None)
-            if any(visit(depth + 1, x, r.at(0)) == limit for x, r in zip(inner, ways, strict=True)):
-                memo[key] = limit
-                return limit
-        found = [part for x, r in zip(inner, ways, strict=True) for part in climbed(depth, x, r)]
+        found = [
+            part
+            for ramp in ramps(now[loop.axis], loop.stride, box, window.side(loop.axis))
+            for part in climbed(depth, inside(now, loop, ramp.extent), ramp)
+        ]
         summed = counted[depth]
         memo[key] = sum(total for total, _ in found) if summed else max(most for _, most in found)
         return memo[key]
@@ -212,6 +221,9 @@ def windowed_distinct(
         if not ramp.moved:
             value = at(0)
             yield ramp.count * value, value
+            return
+        if depth + 1 >= late and (same := anywhere(depth + 1, now)) is not None:
+            yield ramp.count * same, same
             return
         done = 0
         for begin, end in stretches(ramp, beat[depth]):
