@@ -139,7 +139,9 @@ class Shares:
         """Shares that are held, and those that arrive so many times."""
         known = list(self.held.values[held])
         for number, i, share in arriving:
-            scaled = self.slices.number(self.slices.values[share].times(times))
+            scaled = share
+            if times != 1:
+                scaled = self.slices.number(self.slices.values[share].times(times))
             known[number] = (*known[number][:i], scaled, *known[number][i + 1 :])
         return self.held.number(tuple(known))
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from einsum_cascade.errors import MappingError, Problem
 
 from ..nest.lattice import Extents, inside, iterations
-from ..nest.window import Box, Run
+from ..nest.window import Box, Ramp, Run
 from .step_fit import fitted
 from .step_shares import Numbered, Shares, within
 from .step_units import StepClass, Unit, Walk
@@ -72,6 +72,11 @@ _Turn = tuple[int, bool, bool, bool, int, Box | None]
 the first, the last, and at the edge; what it leaves of the axis, and of the band."""
 
 
+_Ramp = tuple[int, tuple[bool, bool], bool, int, int, int, tuple[Box | None, Box | None]]
+"""A ramp of a loop: its place as above; whether it has the first and the last iteration, and the
+edge; extent, count, by how much the band moves, and the band at both ends."""
+
+
 class _Walker:
     def __init__(self, unit: Unit, wanted: frozenset[str]) -> None:
         self.unit = unit
@@ -81,6 +86,7 @@ class _Walker:
         self.memo: dict[tuple[int, _State], Word] = {}
         self.places: Numbered[tuple[int, _State]] = Numbered()
         self.entered: dict[_Turn, Word] = {}
+        self.ramps: dict[_Ramp, list[Word]] = {}
         depths = range(len(unit.loops))
         out = [[p for p in unit.parts if p.loops[d] is None] for d in depths]
         asked = {x.variable for x in unit.loops if x.member in wanted}
@@ -107,21 +113,37 @@ class _Walker:
 
     def loop(self, depth: int, state: _State) -> Word:
         """All iterations of a loop: the first, those in the middle, the last."""
-        loop = self.unit.loops[depth]
-        turns = list(_ends_apart(self.unit.nest.turns(depth, state.nest, state.box)))
-        total = iterations(state.nest[loop.axis], loop.stride)
+        ramps = self.unit.nest.ramps(depth, state.nest, state.box)
         # A band looks the same in many places: what is inside is found by its turn alone.
         place = self.places.number((depth, replace(state, box=None)))
         words: list[Word] = []
-        for number, run in enumerate(turns):
-            first, last = number == 0, number == len(turns) - 1
-            edge = run.first + run.count == total
-            turn = (place, first, last, edge, run.extent, run.box)
+        for number, ramp in enumerate(ramps):
+            ends = (number == 0, number == len(ramps) - 1)
+            words += self.ramp(depth, state, place, ramp, ends)
+        return sequence(words)
+
+    def ramp(
+        self, depth: int, state: _State, place: int, ramp: Ramp, ends: tuple[bool, bool]
+    ) -> list[Word]:
+        """Iterations of a ramp, which may hold a loop's very first or very last."""
+        axis, stride = self.unit.loops[depth].axis, self.unit.loops[depth].stride
+        edge = ramp.first + ramp.count == iterations(state.nest[axis], stride)
+        whole = (ramp.at(0), ramp.at(ramp.count - 1))
+        key = (place, ends, edge, ramp.extent, ramp.count, ramp.moved, whole)
+        # Bands that look alike at both ends of a ramp do in between; None says too little.
+        known = self.ramps.get(key) if ramp.moved and None not in whole else None
+        if known is not None:
+            return known
+        words: list[Word] = []
+        for run, first, last in _turns(ramp, *ends):
+            at_edge = edge and run.first + run.count == ramp.first + ramp.count
+            turn = (place, first, last, at_edge, run.extent, run.box)
             if turn not in self.entered:
-                inner = self.enter(depth, state, (first, last, edge), run)
+                inner = self.enter(depth, state, (first, last, at_edge), run)
                 self.entered[turn] = self.visit(depth + 1, inner)
             words.append(repeat(run.count, self.entered[turn]))
-        return sequence(words)
+        self.ramps[key] = words
+        return words
 
     def enter(self, depth: int, state: _State, ends: tuple[bool, bool, bool], run: Run) -> _State:
         """The state inside an iteration of a loop: its first, its last, at the axis' edge."""
@@ -225,14 +247,18 @@ class _Walker:
         return found
 
 
-def _ends_apart(groups: tuple[Run, ...]) -> Iterator[Run]:
-    """Groups of iterations with the very first and the very last on their own."""
-    for number, run in enumerate(groups):
-        count, first = run.count, run.first
-        if number == 0 and count > 1:
-            yield replace(run, count=1)
-            count, first = count - 1, first + 1
-        if number == len(groups) - 1 and count > 1:
-            yield replace(run, count=count - 1, first=first)
-            count, first = 1, first + count - 1
-        yield replace(run, count=count, first=first)
+def _turns(ramp: Ramp, first: bool, last: bool) -> Iterator[tuple[Run, bool, bool]]:
+    """Iterations in groups of like ones, a loop's very first and very last on their own."""
+    if ramp.moved:
+        for n in range(ramp.count):
+            run = Run(1, ramp.first + n, ramp.extent, ramp.at(n))
+            yield run, first and n == 0, last and n == ramp.count - 1
+        return
+    count, begin, extent, box = ramp.count, ramp.first, ramp.extent, ramp.at(0)
+    if first and count > 1:
+        yield Run(1, begin, extent, box), True, False
+        count, begin, first = count - 1, begin + 1, False
+    if last and count > 1:
+        yield Run(count - 1, begin, extent, box), first, False
+        count, begin, first = 1, begin + count - 1, False
+    yield Run(count, begin, extent, box), first, last
