@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
 from ..arch import Architecture
-from .counts import Amount, EinsumCount
+from .counts import AccessCount, EinsumCount
 from .estimators import action_pj, memory_access, register_access
 
 
@@ -33,35 +34,37 @@ def charges(architecture: Architecture, counts: tuple[EinsumCount, ...]) -> tupl
 
 def _of_einsum(architecture: Architecture, count: EinsumCount) -> dict[str, float]:
     found: dict[str, float] = {}
-
-    def add(component: str, energy: float) -> None:
-        found[component] = found.get(component, 0.0) + energy
-
-    for access in count.accesses:
-        memory = architecture.memory(access.place)
-        if memory is not None:
-            price = memory_access(architecture, memory)
-            lines = Fraction(architecture.word_bits, memory.line_bits)
-            energy = float(access.reads * lines) * price.read_pj
-            add(memory.name, energy + float(access.writes * lines) * price.write_pj)
-        else:
-            add(*_registers(architecture, access.place, access.reads, access.writes))
     array = architecture.array(count.array)
     assert array is not None, "arrays are checked when lowering"
     own = count.registers_of_one if array.registers.billed == "one" else count.registers
-    add(*_registers(architecture, array.name, own.reads, own.writes))
+    charged = [access_pj(architecture, access) for access in (*count.accesses, own)]
+    charged += [(array.name, energy) for energy in operations_pj(architecture, count)]
+    for component, energy in charged:
+        found[component] = found.get(component, 0.0) + energy
+    return found
+
+
+def access_pj(architecture: Architecture, access: AccessCount) -> tuple[str, float]:
+    """What is charged for the accesses to one place: a component, and its energy in pJ."""
+    memory = architecture.memory(access.place)
+    if memory is None:
+        array = architecture.array(access.place)
+        assert array is not None, "places are checked when lowering"
+        price = register_access(architecture, array)
+        component, words = f"{array.name}.registers", Fraction(1)
+    else:
+        price = memory_access(architecture, memory)
+        component, words = memory.name, Fraction(architecture.word_bits, memory.line_bits)
+    energy = access.reads * words * price.read_pj
+    return component, energy + access.writes * words * price.write_pj
+
+
+def operations_pj(architecture: Architecture, count: EinsumCount) -> Iterator[float]:
+    """What is charged for an Einsum's operations in pJ, action by action."""
+    array = architecture.array(count.array)
+    assert array is not None, "arrays are checked when lowering"
     for kind, times in count.operations:
         operation = array.operation(kind)
         assert operation is not None, "operations are checked when lowering"
         for action, uses in operation.bill:
-            add(array.name, float(times * uses) * action_pj(architecture.technology, action))
-    return found
-
-
-def _registers(
-    architecture: Architecture, array: str, reads: Amount, writes: Amount
-) -> tuple[str, float]:
-    where = architecture.array(array)
-    assert where is not None, "places are checked when lowering"
-    price = register_access(architecture, where)
-    return f"{array}.registers", float(reads) * price.read_pj + float(writes) * price.write_pj
+            yield float(times * uses) * action_pj(architecture.technology, action)

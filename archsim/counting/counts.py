@@ -11,7 +11,6 @@ the registers count as one more level.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
@@ -21,17 +20,11 @@ from einsum_cascade.ir import Name, walk
 
 from ..nest.footing import Footing
 from ..nest.handover import found_at, moving_variables
-from ..nest.lattice import (
-    Extents,
-    Loop,
-    count_deliveries,
-    count_distinct,
-    count_points,
-    first_tile,
-)
+from ..nest.lattice import Loop, first_tile
 from ..nest.lower import Lowered, LoweredEinsum
 from ..nest.window import Window
-from ..nest.windowed import one, windowed_deliveries, windowed_distinct
+from ..nest.windowed import one
+from .meter import EXACT, Elements, Lanes, Meter, Size
 from .random_access import words_in_lines
 
 Amount = int | Fraction
@@ -69,39 +62,35 @@ class EinsumCount:
     registers_of_one: AccessCount
 
 
-def count_einsum(lowered: Lowered, e: LoweredEinsum) -> EinsumCount:
+def count_einsum(lowered: Lowered, e: LoweredEinsum, meter: Meter = EXACT) -> EinsumCount:
     """Count one Einsum's operations and accesses."""
-    points = e.points
-    allowed = allowed_points(lowered, e)
-    accesses: list[AccessCount] = []
-    totals = _Registers()
-    single = _Registers()
-    for footing in e.reads:
-        accesses.extend(_input(lowered, e, footing))
-        left = _left_in_registers(lowered, e, footing)
-        totals.operand(points, 0 if left else _register_fills(lowered, e, footing))
-        single.operand(e.iterations, 0 if left else register_changes(lowered, e, footing))
-    accesses.extend(_output(lowered, e))
-    moved = _relevant(e.temporal, lowered, e.write)
-    lanes = tuple(True for _ in e.spatial)
-    everywhere = _distinct(e, (*e.temporal, *e.spatial), (*moved, *lanes))
-    totals.result(points, _register_fills(lowered, e, e.write), everywhere)
-    in_one = _distinct(e, e.temporal, moved)
-    single.result(e.iterations, register_changes(lowered, e, e.write), in_one)
+    allowed = allowed_points(lowered, e, meter)
+    touches = [(f, accesses_of(lowered, e, f, meter)) for f in e.touches]
+    used = [registers_of(lowered, e, f, meter) for f in e.touches]
     return EinsumCount(
         einsum=e.name,
         array=e.array.name,
-        points=points,
+        points=meter.points(e),
         allowed=allowed,
-        iterations=e.iterations,
+        iterations=meter.iterations(e),
         operations=tuple((kind, n * allowed) for kind, n in e.operations),
-        accesses=tuple(accesses),
-        registers=totals.count(e),
-        registers_of_one=single.count(e),
+        accesses=tuple(access for _, accesses in touches for access in accesses),
+        registers=_in_registers_of(e, [of_all for of_all, _ in used]),
+        registers_of_one=_in_registers_of(e, [of_one for _, of_one in used]),
     )
 
 
-def allowed_points(lowered: Lowered, e: LoweredEinsum) -> int:
+def _in_registers_of(e: LoweredEinsum, used: list[Uses]) -> AccessCount:
+    return AccessCount(
+        einsum=e.name,
+        tensor="",
+        place=e.array.name,
+        reads=sum(reads for reads, _ in used),
+        writes=sum(writes for _, writes in used),
+    )
+
+
+def allowed_points(lowered: Lowered, e: LoweredEinsum, meter: Meter = EXACT) -> int:
     """Points of the iteration space that the mask lets through.
 
     What depends on data is taken to let everything through: nobody can count it beforehand.
@@ -112,7 +101,7 @@ def allowed_points(lowered: Lowered, e: LoweredEinsum) -> int:
         The mask needs a parameter that has no value.
     """
     if e.einsum.where is None:
-        return e.points
+        return meter.points(e)
     if e.window is not None:
         return _inside(e, e.window)
     from einsum_cascade.point_counts import count_points
@@ -133,34 +122,35 @@ def _inside(e: LoweredEinsum, window: Window) -> int:
     return across * window.box.points
 
 
-class _Registers:
-    """Adds up register accesses of one Einsum."""
+Uses = tuple[int, int]
+"""Reads and writes of registers."""
 
-    def __init__(self) -> None:
-        self.reads = 0
-        self.writes = 0
 
-    def operand(self, uses: int, fills: int) -> None:
-        """An operand is read at every use and written when it changes."""
-        self.reads += uses
-        self.writes += fills
+def registers_of(
+    lowered: Lowered, e: LoweredEinsum, footing: Footing, meter: Meter = EXACT
+) -> tuple[Uses, Uses]:
+    """Accesses of an Einsum to its own array's registers for one tensor: of all, of one.
 
-    def result(self, updates: int, arrivals: int, elements: int) -> None:
-        """A result is written at every update and read back at all but an element's first.
+    An operand is read at every use and written when it changes. A result is written at
+    every update and read back at all but an element's first; a partial result that comes
+    back from outside is written once more.
+    """
+    moved = _relevant(e.temporal, lowered, footing)
+    fills = meter.delivered(e, e.temporal, moved, Lanes(e.spatial))
+    changes = meter.delivered(e, e.temporal, moved, one)
+    points, iterations = meter.points(e), meter.iterations(e)
+    if footing is e.write:
+        lanes = tuple(True for _ in e.spatial)
+        everywhere = meter.distinct(e, (*e.temporal, *e.spatial), (*moved, *lanes))
+        in_one = meter.distinct(e, e.temporal, moved)
+        return _updated(points, fills, everywhere), _updated(iterations, changes, in_one)
+    if _left_in_registers(lowered, e, footing):
+        fills = changes = 0
+    return (points, fills), (iterations, changes)
 
-        A partial result that comes back from outside is written once more.
-        """
-        self.reads += updates - elements
-        self.writes += updates + arrivals - elements
 
-    def count(self, e: LoweredEinsum) -> AccessCount:
-        return AccessCount(
-            einsum=e.name,
-            tensor="",
-            place=e.array.name,
-            reads=self.reads,
-            writes=self.writes,
-        )
+def _updated(updates: int, arrivals: int, elements: int) -> Uses:
+    return updates - elements, updates + arrivals - elements
 
 
 def _relevant(loops: tuple[Loop, ...], lowered: Lowered, footing: Footing) -> tuple[bool, ...]:
@@ -168,62 +158,40 @@ def _relevant(loops: tuple[Loop, ...], lowered: Lowered, footing: Footing) -> tu
     return tuple(loop.variable in moving for loop in loops)
 
 
-def deliveries(lowered: Lowered, e: LoweredEinsum, footing: Footing, level: int) -> int:
+def deliveries(
+    lowered: Lowered, e: LoweredEinsum, footing: Footing, level: int, meter: Meter = EXACT
+) -> int:
     """Elements of a tensor that arrive at ``level`` under the loops outside it.
 
     For the register level the tile is what all array elements take together, shared
     values once.
     """
-    loops = e.outer(level)
-    return _delivered(e, loops, _relevant(loops, lowered, footing), footing.size)
+    return _arriving(lowered, e, footing, level, Elements(footing), meter)
 
 
-def _delivered(
-    e: LoweredEinsum,
-    loops: tuple[Loop, ...],
-    relevant: tuple[bool, ...],
-    size: Callable[[Extents], int],
+def _arriving(
+    lowered: Lowered, e: LoweredEinsum, footing: Footing, level: int, size: Size, meter: Meter
 ) -> int:
-    if e.window is not None:
-        return windowed_deliveries(loops, relevant, e.extents, e.window, size)
-    return count_deliveries(loops, relevant, e.extents, size)
-
-
-def _distinct(e: LoweredEinsum, loops: tuple[Loop, ...], counted: tuple[bool, ...]) -> int:
-    if e.window is not None:
-        return windowed_distinct(loops, counted, e.extents, e.window, one)
-    return count_distinct(loops, counted, e.extents)
-
-
-def touched(lowered: Lowered, e: LoweredEinsum, footing: Footing, level: int) -> int:
-    """Distinct elements of a tensor in the tiles that ever come to ``level``."""
-    if e.window is None:
-        return footing.size(e.extents)
     loops = e.outer(level)
-    moved = _relevant(loops, lowered, footing)
-    tiles = windowed_distinct(loops, moved, e.extents, e.window, footing.size)
-    return min(tiles, footing.size(e.extents))
+    return meter.delivered(e, loops, _relevant(loops, lowered, footing), size)
+
+
+def touched(
+    lowered: Lowered, e: LoweredEinsum, footing: Footing, level: int, meter: Meter = EXACT
+) -> int:
+    """Distinct elements of a tensor in the tiles that ever come to ``level``."""
+    loops = e.outer(level)
+    return meter.touched(e, loops, _relevant(loops, lowered, footing), footing)
 
 
 def register_changes(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> int:
     """How often a tensor's value changes in the registers of one array element."""
-    return _changes(lowered, e, footing, one)
+    return EXACT.delivered(e, e.temporal, _relevant(e.temporal, lowered, footing), one)
 
 
 def in_own_registers(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> bool:
     """Whether an operand waits where an Einsum runs, so that nothing brings it there."""
     return _left_in_registers(lowered, e, footing)
-
-
-def _register_fills(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> int:
-    """Register writes as a tensor's value changes, in all elements together."""
-    return _changes(lowered, e, footing, lambda extents: count_points(e.spatial, extents))
-
-
-def _changes(
-    lowered: Lowered, e: LoweredEinsum, footing: Footing, size: Callable[[Extents], int]
-) -> int:
-    return _delivered(e, e.temporal, _relevant(e.temporal, lowered, footing), size)
 
 
 def _memories(lowered: Lowered, e: LoweredEinsum, tensor: str) -> list[tuple[str, int]]:
@@ -251,7 +219,7 @@ def _left_in_registers(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> 
     return own and _in_registers(lowered, e, footing)
 
 
-def _input(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> list[AccessCount]:
+def _input(lowered: Lowered, e: LoweredEinsum, footing: Footing, meter: Meter) -> list[AccessCount]:
     """Reads of an operand: from where it is still found, level by level inwards."""
     if _left_in_registers(lowered, e, footing):
         return []
@@ -263,42 +231,47 @@ def _input(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> list[AccessC
     found_in = [i for i, (_, level) in enumerate(chain) if found_at(lowered, e, footing, level)]
     chain = chain[max(found_in, default=0) :]
     below = [*(level for _, level in chain[1:]), lowered.register_level]
-    arriving = [0, *(deliveries(lowered, e, footing, level) for level in below)]
+    arriving = [0, *(deliveries(lowered, e, footing, level, meter) for level in below)]
     return [
         AccessCount(
             einsum=e.name,
             tensor=tensor,
             place=place,
-            reads=_read(lowered, e, footing, level, inside),
+            reads=_read(lowered, e, footing, level, inside, meter),
             writes=writes,
         )
         for (place, level), inside, writes in zip(chain, below, arriving, strict=False)
     ]
 
 
-def _read(lowered: Lowered, e: LoweredEinsum, footing: Footing, level: int, inside: int) -> int:
+def _read(
+    lowered: Lowered, e: LoweredEinsum, footing: Footing, level: int, inside: int, meter: Meter
+) -> int:
     """Elements that one level reads for the tiles of another inside it."""
     machine = lowered.architecture
     if level == lowered.register_level:
-        return deliveries(lowered, e, footing, inside)
+        return deliveries(lowered, e, footing, inside, meter)
     size = words_in_lines(e, footing, machine.memories[level], machine.word_bits)
-    loops = e.outer(inside)
-    return _delivered(e, loops, _relevant(loops, lowered, footing), size)
+    return _arriving(lowered, e, footing, inside, size, meter)
 
 
-def accesses_of(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> list[AccessCount]:
+def accesses_of(
+    lowered: Lowered, e: LoweredEinsum, footing: Footing, meter: Meter = EXACT
+) -> list[AccessCount]:
     """What one operand, or the result, of an Einsum reads and writes where."""
-    return _output(lowered, e) if footing is e.write else _input(lowered, e, footing)
+    return _output(lowered, e, meter) if footing is e.write else _input(lowered, e, footing, meter)
 
 
-def _output(lowered: Lowered, e: LoweredEinsum) -> list[AccessCount]:
+def _output(lowered: Lowered, e: LoweredEinsum, meter: Meter) -> list[AccessCount]:
     """Writes of a result on its way out, and partial results on their way back."""
     memories = _memories(lowered, e, e.name)
     others = _other_registers(lowered, e, e.name)
     level = lowered.register_level
     below = [*(level for _, level in memories[1:]), level]
-    updates = [deliveries(lowered, e, e.write, i) for i in below]
-    again = [u - touched(lowered, e, e.write, i) for u, i in zip(updates, below, strict=True)]
+    updates = [deliveries(lowered, e, e.write, i, meter) for i in below]
+    again = [
+        u - touched(lowered, e, e.write, i, meter) for u, i in zip(updates, below, strict=True)
+    ]
     handed_down = [0, *again]
     found = [
         AccessCount(einsum=e.name, tensor=e.name, place=place, reads=back, writes=arriving + refill)

@@ -7,7 +7,6 @@ else is wanted, and every run of neighbouring words is fetched in lines of the m
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from fractions import Fraction
 from math import ceil
 
@@ -17,16 +16,15 @@ from ..arch import Memory
 from ..nest.footing import Footing
 from ..nest.lattice import Extents
 from ..nest.lower import LoweredEinsum
+from .meter import Elements, Size
 
 
-def words_in_lines(
-    e: LoweredEinsum, footing: Footing, memory: Memory, word_bits: int
-) -> Callable[[Extents], int]:
+def words_in_lines(e: LoweredEinsum, footing: Footing, memory: Memory, word_bits: int) -> Size:
     """Words that a memory reads for a tile of some extents, whole lines where it is gathered."""
     gathered = any(isinstance(i, Gather) for i in footing.access.indices)
     line = Fraction(memory.line_bits, word_bits)
     if not gathered or line <= 1:
-        return footing.size
+        return Elements(footing)
 
     def size(extents: Extents) -> int:
         run = _run(e, footing, extents)

@@ -14,17 +14,14 @@ shift in time, whole multiples of what lies between are skipped, exactly: the gr
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple, ParamSpec, TypeVar, cast
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-Ints = NDArray[np.int64]
+from ..compiled import compiled
 
-P = ParamSpec("P")
-R = TypeVar("R")
+Ints = NDArray[np.int64]
 
 STEP, LOOP, END = 0, 1, 2
 
@@ -100,19 +97,7 @@ class Log(NamedTuple):
     tail: int
 
 
-def _compiled(function: Callable[P, R]) -> Callable[P, R]:
-    """The function compiled, and kept on disk where that can be done.
-
-    Numba keeps it beside the module or, if that cannot be written, in the user's cache
-    directory; without either it compiles anew.
-    """
-    try:
-        return cast("Callable[P, R]", njit(nogil=True, cache=True)(function))
-    except RuntimeError:
-        return cast("Callable[P, R]", njit(nogil=True)(function))
-
-
-@_compiled
+@compiled
 def _note(s: State, log: Log, task: int, step: int, start: int, end: int) -> None:
     """Write a turn down."""
     at = s.regs[LOGGED]
@@ -126,7 +111,7 @@ def _note(s: State, log: Log, task: int, step: int, start: int, end: int) -> Non
     s.regs[LOGGED] += 1
 
 
-@_compiled
+@compiled
 def _fire(p: Program, s: State, log: Log, period: int) -> None:
     """Issue one period's tasks in order."""
     mask = s.kind.shape[0] - 1
@@ -156,7 +141,7 @@ def _fire(p: Program, s: State, log: Log, period: int) -> None:
             _note(s, log, i, period - p.stage[i] + s.regs[SKIPPED], start, end)
 
 
-@_compiled
+@compiled
 def _shift(p: Program, s: State, m: Marks, slot: int, reach: int, period: int) -> int:
     """By how much the state is later than a mark's; -1 where it is another."""
     mask = s.kind.shape[0] - 1
@@ -188,7 +173,7 @@ def _shift(p: Program, s: State, m: Marks, slot: int, reach: int, period: int) -
     return max(shift, 0)
 
 
-@_compiled
+@compiled
 def _mark(p: Program, s: State, m: Marks, slot: int, reach: int, period: int) -> None:
     """Keep the state to compare later ones with."""
     mask = s.kind.shape[0] - 1
@@ -205,7 +190,7 @@ def _mark(p: Program, s: State, m: Marks, slot: int, reach: int, period: int) ->
         m.used[slot, r] = s.used[r]
 
 
-@_compiled
+@compiled
 def _advance(s: State, m: Marks, slot: int, time: int) -> bool:
     """Let everything have happened later; resources that stood still stand still."""
     for row in range(s.result.shape[0]):
@@ -221,7 +206,7 @@ def _advance(s: State, m: Marks, slot: int, time: int) -> bool:
     return True
 
 
-@_compiled
+@compiled
 def _iterated(p: Program, s: State, m: Marks, log: Log, slot: int, reach: int, steps: int) -> bool:
     """After an iteration of a loop: skip what repeats, or move the mark on.
 
@@ -261,7 +246,7 @@ def _iterated(p: Program, s: State, m: Marks, log: Log, slot: int, reach: int, s
     return True
 
 
-@_compiled
+@compiled
 def run(p: Program, s: State, m: Marks, log: Log, reach: int, budget: int, jumping: bool) -> int:
     """Run a program, or go on with it, until it ends or ``budget`` tasks have been fired.
 
