@@ -29,6 +29,7 @@ from .results import (
     LevelTraffic,
     Result,
     ScheduleReport,
+    in_machine_order,
 )
 from .timing.alike import time_closely
 from .timing.roofs import roofs_of
@@ -275,7 +276,11 @@ def _result(
         arrays=_arrays(lowered, counts, timing),
         traffic=_traffic(lowered, counts),
         buffers=_buffers(requirements(lowered)),
-        energy_by_component=_summed((c.component, c.energy_pj) for c in bill),
+        energy_by_component=in_machine_order(
+            _summed((c.component, c.energy_pj) for c in bill),
+            (m.name for m in architecture.memories),
+            (a.name for a in architecture.arrays),
+        ),
         energy_by_einsum=_summed((c.einsum, c.energy_pj) for c in bill),
         area_by_component=areas(architecture),
         bounds=_bounds(lowered, counts),

@@ -21,7 +21,7 @@ from archsim.nest.lower import LoweredEinsum
 from archsim.nest.tiling import Tiling
 from archsim.nest.windowed import one
 
-Number = int | Fraction
+Number = int | float | Fraction
 
 STAYS, MOVES, ONCE = range(3)
 """What a loop does to a tile: leaves it, brings another one, or is entered once only."""
@@ -119,6 +119,8 @@ class OpenMeter(Meter):
         self._limits = {m.name: tiling.shapes[m.rank] for m in cut}
         self._strides = {m.name: min(m.stride, self._limits[m.name]) for m in cut}
         self._places: dict[Measure, int] = {}
+        self._known: dict[tuple[object, ...], int] = {}
+        """Answers by the identities of what was asked about, which outlives the meter."""
 
     @property
     def measures(self) -> tuple[Measure, ...]:
@@ -138,8 +140,11 @@ class OpenMeter(Meter):
         self, e: LoweredEinsum, loops: tuple[Loop, ...], relevant: tuple[bool, ...], size: Size
     ) -> int:
         """Total size of the tiles that come under ``loops``."""
-        modes = (MOVES if moves else STAYS for moves in relevant)
-        return self._form(e, loops, modes, _parts(size))
+        key = (id(e), *map(id, loops), *relevant, *_identity(size))
+        if key not in self._known:
+            modes = (MOVES if moves else STAYS for moves in relevant)
+            self._known[key] = self._form(e, loops, modes, _parts(size))
+        return self._known[key]
 
     def distinct(self, e: LoweredEinsum, loops: tuple[Loop, ...], counted: tuple[bool, ...]) -> int:
         """Distinct indices of the counted loops."""
@@ -200,6 +205,13 @@ _Parts = tuple[tuple[tuple[int, OpenDigits], ...], ...]
 def _refuse_masks(e: LoweredEinsum) -> None:
     if e.einsum.where is not None:
         raise IrregularError(f"{e.name}: a mask makes tiles unlike")
+
+
+def _identity(size: Size) -> tuple[object, ...]:
+    """What tells sizes apart."""
+    if isinstance(size, Elements):
+        return ("elements", id(size.footing))
+    return ("lanes",) if isinstance(size, Lanes) else (size,)
 
 
 def _parts(size: Size) -> _Parts:

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from ..arch import Architecture
+from einsum_cascade.operations import Operations
+
+from ..arch import Architecture, ProcessingArray
 from .counts import AccessCount, EinsumCount
 from .estimators import action_pj, memory_access, register_access
 
@@ -38,7 +40,9 @@ def _of_einsum(architecture: Architecture, count: EinsumCount) -> dict[str, floa
     assert array is not None, "arrays are checked when lowering"
     own = count.registers_of_one if array.registers.billed == "one" else count.registers
     charged = [access_pj(architecture, access) for access in (*count.accesses, own)]
-    charged += [(array.name, energy) for energy in operations_pj(architecture, count)]
+    charged += [
+        (array.name, energy) for energy in operations_pj(architecture, array, count.operations)
+    ]
     for component, energy in charged:
         found[component] = found.get(component, 0.0) + energy
     return found
@@ -59,11 +63,11 @@ def access_pj(architecture: Architecture, access: AccessCount) -> tuple[str, flo
     return component, energy + access.writes * words * price.write_pj
 
 
-def operations_pj(architecture: Architecture, count: EinsumCount) -> Iterator[float]:
-    """What is charged for an Einsum's operations in pJ, action by action."""
-    array = architecture.array(count.array)
-    assert array is not None, "arrays are checked when lowering"
-    for kind, times in count.operations:
+def operations_pj(
+    architecture: Architecture, array: ProcessingArray, operations: Operations
+) -> Iterator[float]:
+    """What is charged for so many operations on an array in pJ, action by action."""
+    for kind, times in operations:
         operation = array.operation(kind)
         assert operation is not None, "operations are checked when lowering"
         for action, uses in operation.bill:

@@ -107,7 +107,7 @@ TileSizes = Callable[[LoweredEinsum, int, int], int]
 def largest_tile_size(lowered: Lowered, e: LoweredEinsum, number: int, level: int) -> int:
     """Elements of the tile that an Einsum's access (by position) needs at a level."""
     footing = e.touches[number]
-    one_copy = _in_step(lowered, footing.access.tensor, level)
+    one_copy = in_step(lowered, footing.access.tensor, level)
     return largest_tile(e, footing, level, one_copy=one_copy)
 
 
@@ -123,7 +123,7 @@ def _tiles(
     return found
 
 
-def _in_step(lowered: Lowered, tensor: str, level: int) -> bool:
+def in_step(lowered: Lowered, tensor: str, level: int) -> bool:
     """Whether all who touch a running value go along its rank together.
 
     One copy is enough then; else whoever comes later finds only the last value.

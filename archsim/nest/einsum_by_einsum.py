@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
-from math import isqrt, prod
+from math import prod
 
-from einsum_cascade.errors import MappingError, Problem, SpecError
+from einsum_cascade.errors import MappingError, Problem
 from einsum_cascade.ir import Einsum, Program
 from einsum_cascade.operations import einsum_operations
-from einsum_cascade.shapes import resolve_shapes
 
 from ..arch import Architecture, ProcessingArray
 from ..mapping import (
@@ -33,6 +32,7 @@ from ..mapping import (
     Schedule,
     Tile,
 )
+from .array_tiles import array_strides, family_tiles
 from .turns import groups_in_turn
 
 
@@ -56,7 +56,7 @@ def einsum_by_einsum(
     MappingError
         No array of the machine can do all operations of an Einsum.
     """
-    tiles, shapes = _own_tiles(program, architecture, given)
+    tiles, shapes = family_tiles(program, architecture, given)
     site = _Site(program=program, architecture=architecture, shapes=shapes)
     tensors = (*(t.name for t in program.inputs), *(e.name for e in program.einsums))
     groups = (tuple(PhaseTask(einsum=n) for n in group) for group in site.groups)
@@ -69,30 +69,6 @@ def einsum_by_einsum(
         keep=tuple(Keep(level=m.name, tensors=tensors) for m in architecture.memories),
         schedule=Schedule(kind="sequential", groups=tuple(groups)),
     )
-
-
-def _own_tiles(
-    program: Program, architecture: Architecture, given: Sizes[str, int]
-) -> tuple[tuple[Tile, ...], dict[str, int]]:
-    """Tiles for ranks that the cascade itself cuts, and all shapes.
-
-    The innermost part is as long as an array is wide; where there are three, the two outer
-    ones are about equally many.
-    """
-    ranks = {*program.parallel, *(r.name for r in program.ranks)}
-    known = {rank: size for rank, size in given.items() if rank in ranks}
-    widest = max((d.size for a in architecture.arrays for d in a.dimensions), default=1)
-    tiles: list[Tile] = []
-    for rank in program.ranks:
-        size = known.get(rank.name, known.get(rank.like or "", 0))
-        if not size or any(m in known for m in rank.partition):
-            continue
-        for member in reversed(rank.partition[1:]):
-            chosen = min(size, widest) if member == rank.partition[-1] else isqrt(size)
-            size = -(-size // chosen)
-            tiles.append(Tile(rank=rank.name, member=member, size=chosen))
-    fixed = known | {t.member: t.size for t in tiles if isinstance(t.size, int)}
-    return tuple(tiles), resolve_shapes(program, fixed, SpecError)
 
 
 # ------------------------------------------------------------------------------ tiles
@@ -123,13 +99,8 @@ class _Site:
 
     @cached_property
     def strides(self) -> tuple[int, ...]:
-        """Coordinates that array dimensions take at a time, each a multiple of the last."""
-        found: list[int] = []
-        for size in sorted({d.size for a in self.architecture.arrays for d in a.dimensions}):
-            below = found[-1] if found else 1
-            if size // below > 1:
-                found.append(size // below * below)
-        return tuple(found)
+        """Coordinates that array dimensions take at a time."""
+        return array_strides(self.architecture)
 
     def parts(self, rank: str) -> tuple[_Part, ...]:
         """The parts that a rank is cut into, outermost first."""

@@ -108,20 +108,30 @@ def _crossed_streams(lowered: Lowered) -> list[Problem]:
     found: list[Problem] = []
     for consumer in lowered.einsums:
         for access in consumer.einsum.reads:
-            producer = producer_of(lowered, access)
-            if producer is None or lowered.residency.memories(access.tensor):
-                continue
-            loops = stepping(lowered, producer, producer.einsum.target, lowered.register_level)
-            between = up_to(lowered, producer, consumer)
-            for loop in streaming(producer, loops):
-                if consumer.name in (after := waiting(lowered, producer, between, loop)):
-                    what = (
-                        f"{consumer.name} takes {access.tensor} from registers as it comes, loop "
-                        f"{loop.member} by {loop.member}"
-                    )
-                    found.append(_crossing(lowered, consumer, after, loop.member, what))
-                    break
+            if (stream := crossed_stream(lowered, consumer, access)) is not None:
+                loop, after = stream
+                what = (
+                    f"{consumer.name} takes {access.tensor} from registers as it comes, loop "
+                    f"{loop.member} by {loop.member}"
+                )
+                found.append(_crossing(lowered, consumer, after, loop.member, what))
     return found
+
+
+def crossed_stream(
+    lowered: Lowered, consumer: LoweredEinsum, access: Access
+) -> tuple[Loop, dict[str, str]] | None:
+    """The loop that an operand streams in and that its consumer waits for the end of, and
+    what waits for what there. None: nothing streams, or nothing waits."""
+    producer = producer_of(lowered, access)
+    if producer is None or lowered.residency.memories(access.tensor):
+        return None
+    loops = stepping(lowered, producer, producer.einsum.target, lowered.register_level)
+    between = up_to(lowered, producer, consumer)
+    for loop in streaming(producer, loops):
+        if consumer.name in (after := waiting(lowered, producer, between, loop)):
+            return loop, after
+    return None
 
 
 def _read_ahead(lowered: Lowered) -> list[Problem]:
@@ -168,16 +178,21 @@ def _written_by_now(wrote: Index, read: Index) -> bool:
 
 def _lost_tensors(lowered: Lowered) -> list[Problem]:
     """An intermediate must outlive, where it is kept, the loops between its two ends."""
-    found: list[Problem] = []
-    for consumer in lowered.einsums:
-        for footing in consumer.reads:
-            producer = producer_of(lowered, footing.access)
-            if producer is None or _reads_init(lowered, producer, footing.access):
-                continue
-            level = _outermost(lowered, producer.name)
-            if not hands_over(lowered, producer, consumer, footing.access, level):
-                found.append(_gone(lowered, producer, consumer, footing.access, level))
-    return found
+    return [
+        _gone(lowered, consumer, footing.access)
+        for consumer in lowered.einsums
+        for footing in consumer.reads
+        if not is_there(lowered, consumer, footing.access)
+    ]
+
+
+def is_there(lowered: Lowered, consumer: LoweredEinsum, access: Access) -> bool:
+    """Whether what an Einsum reads is still kept anywhere when it does."""
+    producer = producer_of(lowered, access)
+    if producer is None or _reads_init(lowered, producer, access):
+        return True
+    level = _outermost(lowered, producer.name)
+    return hands_over(lowered, producer, consumer, access, level)
 
 
 def _reads_init(lowered: Lowered, producer: LoweredEinsum, access: Access) -> bool:
@@ -197,13 +212,10 @@ def _outermost(lowered: Lowered, tensor: str) -> int:
     return memories[0] if memories else lowered.register_level
 
 
-def _gone(
-    lowered: Lowered,
-    producer: LoweredEinsum,
-    consumer: LoweredEinsum,
-    access: Access,
-    level: int,
-) -> Problem:
+def _gone(lowered: Lowered, consumer: LoweredEinsum, access: Access) -> Problem:
+    producer = producer_of(lowered, access)
+    assert producer is not None, "what comes from outside is never gone"
+    level = _outermost(lowered, producer.name)
     places = ", ".join(p.name for p in lowered.residency.of(producer.name))
     wrote = [x.member for x in stepping(lowered, producer, producer.einsum.target, level)]
     reads = [x.member for x in stepping(lowered, consumer, access, level)]
@@ -237,31 +249,34 @@ def _lost_state(lowered: Lowered) -> list[Problem]:
     """Running values and partial sums must outlive the loops between their updates."""
     found: list[Problem] = []
     for e in lowered.einsums:
-        ranks = {r.lower() for r in lowered.program.iterative.get(e.name, ())}
-        returning = ranks | set(_reduced(e.einsum))
-        moving = moving_variables(lowered, e.einsum.target) - ranks
-        level = _outermost(lowered, e.name)
-        how = lowered.mapping.einsum(e.name)
-        for number, loop in enumerate(e.temporal):
-            if loop.variable not in returning or width(e, loop) == 1:
-                continue
-            between = [
-                x
-                for x in e.temporal[number + 1 :]
-                if x.level < level and x.variable in moving and width(e, x) > 1
-            ]
-            if between:
-                places = ", ".join(p.name for p in lowered.residency.of(e.name))
-                found.append(
-                    Problem(
-                        f"{e.name} is carried from one {loop.member} to the next, but {places} "
-                        f"cannot hold it over the loop {between[0].member} in between",
-                        how.span if how else None,
-                        f"keep {e.name} in a memory outside {between[0].member}",
-                    )
+        if (between := interruption(lowered, e)) is not None:
+            over, inside = between
+            how = lowered.mapping.einsum(e.name)
+            places = ", ".join(p.name for p in lowered.residency.of(e.name))
+            found.append(
+                Problem(
+                    f"{e.name} is carried from one {over.member} to the next, but {places} "
+                    f"cannot hold it over the loop {inside.member} in between",
+                    how.span if how else None,
+                    f"keep {e.name} in a memory outside {inside.member}",
                 )
-                break
+            )
     return found
+
+
+def interruption(lowered: Lowered, e: LoweredEinsum) -> tuple[Loop, Loop] | None:
+    """The loops between which a running value or partial sum is lost: the one over whose
+    iterations it is carried, and one inside that brings other tiles. None: it is not lost."""
+    ranks = {r.lower() for r in lowered.program.iterative.get(e.name, ())}
+    returning = ranks | set(_reduced(e.einsum))
+    moving = moving_variables(lowered, e.einsum.target) - ranks
+    level = _outermost(lowered, e.name)
+    for number, loop in enumerate(e.temporal):
+        if loop.variable in returning and width(e, loop) > 1:
+            for x in e.temporal[number + 1 :]:
+                if x.level < level and x.variable in moving and width(e, x) > 1:
+                    return loop, x
+    return None
 
 
 def _broken_recursions(lowered: Lowered) -> list[Problem]:

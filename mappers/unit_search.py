@@ -1,0 +1,173 @@
+"""A unit searched: its tables flattened, its tilings priced in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .batch import measured
+from .descent import (
+    BOUND,
+    CAPACITY,
+    EINSUM,
+    ILLEGAL,
+    LEAVES,
+    TENSOR,
+    WORSE,
+    Choices,
+    Search,
+    search,
+)
+from .mapspace import Mapspace, Unit
+from .tables import Tables, UnitRefusedError
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+_BATCH = 256
+"""Tilings whose costs are laid out at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """The best choices of one tiling of a unit."""
+
+    value: float
+    """The objective, or less: latency is that of the busiest array or memory."""
+    tie: float
+    """What decides between equals: latency in cycles, or energy in pJ."""
+    unit: Unit
+    sizes: Ints
+    arrays: dict[str, str]
+    places: dict[str, tuple[str, ...]]
+
+
+@dataclass(kw_only=True)
+class UnitSearch:
+    """Searches units one after the other and remembers how much was looked at.
+
+    ``limit`` is the value that is to be beaten.
+    """
+
+    space: Mapspace
+    objective: int
+    limit: float = np.inf
+
+    def __post_init__(self) -> None:
+        self.tally = np.zeros(5)
+
+    def search(self, unit: Unit, tables: Tables) -> Iterator[Found]:
+        """The best choices of every tiling of a unit that may beat the limit.
+
+        Raises
+        ------
+        UnitRefusedError
+            The size of some tile cannot be worked out in a batch.
+        """
+        choices = _choices(tables)
+        strides = strides_of(self.space, unit)
+        for start in range(0, len(strides), _BATCH):
+            rows = strides[start : start + _BATCH]
+            amounts = measured(tables.measures, rows)
+            if np.isnan(amounts).any():
+                raise UnitRefusedError("an index is too irregular", irregular=True)
+            shape = (len(rows), tables.legal.size, tables.columns)
+            cost = (amounts @ tables.coefficients.T + tables.constants).reshape(shape)
+            tile = amounts @ tables.tile_coefficients.T + tables.tile_constants
+            state = Search(
+                values=np.empty((len(rows), 2)),
+                chosen=np.empty((len(rows), choices.decisions.shape[0]), np.int64),
+                tally=self.tally,
+            )
+            search(choices, self.objective, self.limit, cost, tile, state)
+            for row in range(len(rows)):
+                if state.chosen[row, 0] >= 0:
+                    yield self._found(unit, tables, choices, start + row, row, state)
+
+    @property
+    def leaves(self) -> int:
+        """Mappings that were priced."""
+        return int(self.tally[LEAVES])
+
+    def pruned(self) -> tuple[tuple[str, int], ...]:
+        """Mappings that were left out, by reason."""
+        reasons = {
+            "no better": BOUND,
+            "over capacity": CAPACITY,
+            "tensor lost": ILLEGAL,
+            "worse places": WORSE,
+        }
+        return tuple((why, int(self.tally[place])) for why, place in reasons.items())
+
+    def _found(
+        self, unit: Unit, tables: Tables, choices: Choices, tiling: int, row: int, state: Search
+    ) -> Found:
+        arrays: dict[str, str] = {}
+        places: dict[str, tuple[str, ...]] = {}
+        for (kind, number, _), chosen in zip(choices.decisions, state.chosen[row], strict=True):
+            if kind == EINSUM:
+                name = tables.einsums[number]
+                arrays[name] = self.space.arrays[name][chosen]
+            else:
+                tensor = tables.tensors[number]
+                places[tensor] = self.space.places[tensor][chosen]
+        return Found(
+            value=float(state.values[row, 0]),
+            tie=float(state.values[row, 1]),
+            unit=unit,
+            sizes=unit.sizes[tiling],
+            arrays=arrays,
+            places=places,
+        )
+
+
+def strides_of(space: Mapspace, unit: Unit) -> Ints:
+    """Strides of all members, in the order of a tiling, by row of the unit's sizes."""
+    columns: list[Ints] = []
+    one = np.ones(len(unit.sizes), dtype=np.int64)
+    place = {member: n for n, (_, member) in enumerate(space.tiles)}
+    for rank in space.tiled_ranks:
+        cut = space.cut_of.get(rank)
+        if cut is None or not cut.levelled:
+            columns.append(one)
+            continue
+        stride = one
+        inner: list[Ints] = []
+        for _, count in cut.fine:
+            inner.append(stride)
+            stride = stride * count
+        for member in cut.held:
+            inner.append(stride)
+            stride = stride * unit.sizes[:, place[member]]
+        columns += [stride, *reversed(inner)]
+    return np.stack(columns, axis=1) if columns else np.zeros((len(one), 0), dtype=np.int64)
+
+
+def _choices(tables: Tables) -> Choices:
+    """A unit's decisions in the order they are taken."""
+    order: list[tuple[int, int, int]] = []
+    touching = [
+        {a.einsum for a in tables.accesses if a.tensor == t} for t in range(len(tables.tensors))
+    ]
+    for number, alternatives in enumerate(tables.arrays):
+        order.append((EINSUM, number, alternatives))
+        ready = (t for t, einsums in enumerate(touching) if max(einsums, default=0) == number)
+        order += [(TENSOR, t, tables.places[t]) for t in ready]
+    rows = sorted(tables.accesses, key=lambda a: a.tensor)
+    counts = [len([a for a in rows if a.tensor == t]) for t in range(len(tables.tensors))]
+    tiles = list(zip(tables.tile_tensors, tables.tile_memories, strict=True))
+    return Choices(
+        decisions=np.array(order, dtype=np.int64),
+        works=np.array(tables.works, dtype=np.int64),
+        writers=np.array(tables.writers, dtype=np.int64),
+        alternatives=np.array(tables.arrays, dtype=np.int64),
+        accesses=np.array([(a.einsum, a.first) for a in rows], dtype=np.int64).reshape(-1, 2),
+        first=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        legal=tables.legal,
+        kept=tables.kept,
+        tiles=np.array(tiles, dtype=np.int64).reshape(-1, 2),
+        capacities=tables.capacities,
+    )
