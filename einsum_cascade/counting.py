@@ -53,17 +53,24 @@ def _tidy(program: ir.Program, expression: Any) -> Any:
     ):
         return found
     for rank in (r for r in program.ranks if r.partition):
-        whole, sizes = rank_symbol(rank.name), [rank_symbol(m) for m in rank.partition]
-        last = last_tile(rank.name)
-        found = found.xreplace(
-            {
-                sympy.Min(whole, sympy.Mul(*sizes)): whole,
-                sympy.Min(last, sizes[-1]): last,
-                sympy.Max(0, sizes[-1] - last): sizes[-1] - last,
-            }
-        )
-        found = found.xreplace({last: whole - (sizes[0] - 1) * sizes[-1]})
+        for trivial in _trivial(rank.name, rank.partition):
+            found = found.xreplace(trivial)
     return found
+
+
+@lru_cache(maxsize=64)
+def _trivial(family: str, members: tuple[str, ...]) -> tuple[dict[Any, Any], ...]:
+    """What to write for expressions that the tiles of a family make trivial, in turn."""
+    import sympy
+
+    whole, sizes = rank_symbol(family), [rank_symbol(m) for m in members]
+    last = last_tile(family)
+    covered = {
+        sympy.Min(whole, sympy.Mul(*sizes)): whole,
+        sympy.Min(last, sizes[-1]): last,
+        sympy.Max(0, sizes[-1] - last): sizes[-1] - last,
+    }
+    return covered, {last: whole - (sizes[0] - 1) * sizes[-1]}
 
 
 def last_tile(family: str) -> Any:
@@ -428,6 +435,8 @@ def _summed(axes: Sequence[Axis], inequalities: Sequence[Any]) -> Any:
     """One axis counted, the others summed over; conditions left over become indicators."""
     import sympy
 
+    from .sums import Sum
+
     left = list(axes)
     body, rest = sympy.Integer(1), inequalities
     for axis in sorted(axes, key=lambda a: (a.tile != 1, str(a.symbol))):
@@ -442,5 +451,5 @@ def _summed(axes: Sequence[Axis], inequalities: Sequence[Any]) -> Any:
         # No Piecewise: sympy takes its condition out of a sum over what the condition names.
         body *= sympy.Max(0, sympy.Min(1, 1 - sympy.ceiling(i)))
     for axis in left:
-        body = sympy.Sum(body * axis.weight, (axis.symbol, 0, axis.size - 1))
+        body = Sum(body * axis.weight, (axis.symbol, 0, axis.size - 1))
     return body

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from . import ir
 from .analysis_report import Barrier, Grain, PassAnalysis, RankPasses, TensorPasses
 from .errors import CascadeError
-from .passes_levels import Constraint, Level, grouped
+from .graphs import connected
+from .passes_levels import Constraint, Level
 from .passes_nodes import nodes_of
 from .passes_touch import Order, Pair, Touching
 from .passes_words import explain
@@ -134,7 +135,7 @@ class _Rank:
             return Level(names, (frozenset(names),), tuple(constraints))
         places = {name: self._places(name) for name in names}
         common = ((a, b) for a, b in itertools.combinations(names, 2) if places[a] & places[b])
-        return Level(names, grouped(names, common), tuple(constraints))
+        return Level(names, connected(names, common), tuple(constraints))
 
     def _places(self, name: str) -> frozenset[tuple[str, int]]:
         node = self.touching.dependences.node_of[name]

@@ -106,13 +106,17 @@ class Families:
             )
         )
 
+    @cached_property
+    def _members_of(self) -> dict[str, tuple[str, ...]]:
+        return dict(self.members)
+
     def family_of(self, variable: str) -> str | None:
         """The family variable a member belongs to."""
         return next((f for f, members in self.members if variable in members), None)
 
     def members_of(self, variable: str) -> tuple[str, ...]:
         """The member variables of a family variable; empty for any other variable."""
-        return dict(self.members).get(variable, ())
+        return self._members_of.get(variable, ())
 
     def fold(self, form: Form) -> Form:
         """Replace a full mixed-radix sum of members by the family's variable."""

@@ -8,7 +8,7 @@ traversal of a tensor, so the order of every traversal is searched for the fewes
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .passes_touch import Order
@@ -96,15 +96,3 @@ def _earliest(
         if c.earlier != c.later:
             break
     return here
-
-
-def grouped(
-    names: Iterable[str], together: Iterable[tuple[str, str]]
-) -> tuple[frozenset[str], ...]:
-    """The connected groups of ``names``."""
-    import networkx
-
-    graph = networkx.Graph()
-    graph.add_nodes_from(names)
-    graph.add_edges_from(together)
-    return tuple(frozenset(c) for c in networkx.connected_components(graph))

@@ -117,8 +117,10 @@ class Lineages:
         members = self.families.members_of(variable)
         used = {v for form in read.forms for v in form.variables}
         whole = not members or variable in used or set(members) <= used
+        names = {variable, self.families.family_of(variable), *(members if whole else ())}
+        if used.isdisjoint(names):
+            return
         for dimension, form in enumerate(read.forms):
-            names = {variable, self.families.family_of(variable), *(members if whole else ())}
             for v in form.variables:
                 if v in names:
                     yield dimension, -1 if (form.coefficient(v) or 1) < 0 else 1

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from .graphs import connected, on_cycles
 from .passes_forms import Families, Form
 from .passes_nodes import Node, Read
 
@@ -286,6 +287,13 @@ class Step:
         """Whether the state says anything of the start or the stop of a rank."""
         return any(v in (START, STOP) for _, v in self.known)
 
+    @cached_property
+    def still(self) -> bool:
+        """Whether the state lets any two coordinates be the same."""
+        return not self.ends and all(
+            i.sign <= 0 or i.low <= 0 <= i.high for i in self.known.values()
+        )
+
 
 @dataclass(frozen=True)
 class Edge:
@@ -332,13 +340,10 @@ class Dependences:
     @cached_property
     def moving(self) -> frozenset[str]:
         """Variables that a read shifts, or others they are tied to; a family as one."""
-        import networkx
-
-        graph = networkx.Graph(pair for e in self.edges for pair, _ in e.ties)
-        graph.add_edges_from((f, m) for f, members in self.families.members for m in members)
+        pairs = [pair for e in self.edges for pair, _ in e.ties]
+        pairs.extend((f, m) for f, members in self.families.members for m in members)
         shifted = {v for e in self.edges for pair, tie in e.ties if tie != EQUAL for v in pair}
-        parts = networkx.connected_components(graph)
-        return frozenset(v for part in parts if part & shifted for v in part)
+        return frozenset(v for part in connected((), pairs) if part & shifted for v in part)
 
     @cached_property
     def hoped(self) -> Dependences:
@@ -436,17 +441,6 @@ def dependences_of(nodes: tuple[Node, ...], families: Families) -> Dependences:
         for writer in nodes
         if writer.tensor == read.tensor
     ]
-    cycles = _cycles([(w.name, r.name) for w, r, _ in plain])
+    cycles = on_cycles((w.name, r.name) for w, r, _ in plain)
     edges = tuple(Edge(w.name, r.name, ties, (w.name, r.name) in cycles) for w, r, ties in plain)
     return Dependences(nodes, families, tuple(dict.fromkeys(edges)))
-
-
-def _cycles(pairs: list[tuple[str, str]]) -> frozenset[tuple[str, str]]:
-    """The edges that lie on a cycle."""
-    import networkx
-
-    graph = networkx.DiGraph(pairs)
-    group: dict[str, int] = {}
-    for number, component in enumerate(networkx.strongly_connected_components(graph)):
-        group.update(dict.fromkeys(component, number))
-    return frozenset((a, b) for a, b in pairs if group[a] == group[b])

@@ -46,12 +46,15 @@ class Touching:
 
     program: ir.Program
     dependences: Dependences
+    lineages: Lineages
+    """Which fibers every node touches."""
     hopeful: bool = False
 
     @classmethod
     def of(cls, program: ir.Program, nodes: tuple[Node, ...]) -> Touching:
         """Connect the nodes of a program."""
-        return cls(program, dependences_of(nodes, Families.of(program)))
+        families = Families.of(program)
+        return cls(program, dependences_of(nodes, families), Lineages(nodes, families))
 
     @property
     def families(self) -> Families:
@@ -96,11 +99,6 @@ class Touching:
             )
         )
 
-    @cached_property
-    def lineages(self) -> Lineages:
-        """Which fibers every node touches."""
-        return Lineages(self.dependences.nodes, self.families)
-
     # ------------------------------------------------------------ what separates two
 
     def pairs(self, rank: str, touching: dict[str, tuple[str, ...]]) -> tuple[Pair, ...]:
@@ -110,7 +108,8 @@ class Touching:
         for earlier in touching:
             for later, steps in self.dependences.reached[earlier].items():
                 if later in touching:
-                    pair = self._pair(rank, (earlier, later), directions, steps)
+                    ends = (touching[earlier], touching[later])
+                    pair = self._pair(rank, (earlier, later), ends, directions, steps)
                     if pair is not None:
                         found.append(pair)
         return tuple(found)
@@ -119,13 +118,16 @@ class Touching:
         self,
         rank: str,
         names: tuple[str, str],
+        coordinates: tuple[tuple[str, ...], tuple[str, ...]],
         directions: dict[tuple[str, str], int],
         steps: tuple[Step, ...],
     ) -> Pair | None:
         source, reader = (self.dependences.node_of[name] for name in names)
-        starts, ends = (tuple(v for n, v in directions if n == name) for name in names)
+        starts, ends = coordinates
         outer = self._outer(rank, reader, (*starts, *ends))
-        steps = tuple(s for s in steps if all(_same_possible(s, v, starts) for v in outer))
+        steps = tuple(
+            s for s in steps if s.still or all(_same_possible(s, v, starts) for v in outer)
+        )
         if not steps:
             return None
         still = (self._outer(rank, source, (*starts, *ends)), outer)

@@ -14,7 +14,6 @@ from .event_program import EventDependency, EventProgram, EventTask
 from .step_flows import Role
 from .step_units import Part, Unit, Walk
 from .step_walk import walk
-from .step_word import tally
 
 DOUBLE = 2
 """Tiles in flight where a schedule says nothing of them: one used, one on its way."""
@@ -30,11 +29,11 @@ def unit_walk(lowered: Lowered, unit: Unit) -> Walk:
     """
     wanted = {m for p in unit.parts for _, shifts in _reads(lowered, unit, p) for m, _ in shifts}
     found = walk(unit, frozenset(wanted))
-    turns = tally(found.word)
     odd = [
         p.e.name
         for i, p in enumerate(unit.parts)
-        if sum(n * found.classes[k].busy[i] for k, n in turns.items()) != busy_cycles(lowered, p.e)
+        if sum(n * found.classes[k].busy[i] for k, n in found.turns.items())
+        != busy_cycles(lowered, p.e)
     ]
     if odd:
         text = (

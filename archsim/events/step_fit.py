@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 from .step_units import StepClass, Walk
-from .step_word import tally
 
 
 def fitted(walk: Walk) -> Walk:
@@ -15,47 +15,46 @@ def fitted(walk: Walk) -> Walk:
     Where iterations inside a step are left out, or an Einsum outside a loop runs at the
     loop's end for all tiles at once, a class by itself does not say how much is done.
     """
-    turns = tally(walk.word)
-    classes = list(walk.classes)
+    classes = [(walk.turns[k], c) for k, c in enumerate(walk.classes)]
+    work: list[Fraction] = []
+    moved: list[tuple[Fraction, ...]] = []
     for number, part in enumerate(walk.unit.parts):
-        busy = sum((n * classes[k].busy[number] for k, n in turns.items()), Fraction(0))
-        work = _Scale(number, None, part.busy * part.e.iterations, busy)
-        scales = [work]
-        for memory, counted in enumerate(part.flows.counted):
-            moved = sum(
-                (
-                    n * (classes[k].loads[number][memory] + classes[k].drains[number][memory])
-                    for k, n in turns.items()
-                ),
-                Fraction(0),
+        wanted = part.busy * part.e.iterations
+        work.append(_factor(wanted, (n * c.busy[number] for n, c in classes)))
+        moved.append(
+            tuple(
+                _factor(
+                    counted,
+                    (n * x for n, c in classes for x in _moved(c, number, memory) if x),
+                )
+                for memory, counted in enumerate(part.flows.counted)
             )
-            scales.append(_Scale(number, memory, counted, moved))
-        classes = [_scaled(c, scales) for c in classes]
-    return replace(walk, classes=tuple(classes))
+        )
+    return replace(walk, classes=tuple(_scaled(c, work, moved) for c in walk.classes))
 
 
-@dataclass(frozen=True, slots=True)
-class _Scale:
-    """What an Einsum should do in all steps (``memory`` None: work), and what it does."""
-
-    part: int
-    memory: int | None
-    wanted: Fraction
-    found: Fraction
-
-    @property
-    def factor(self) -> Fraction:
-        return self.wanted / self.found if self.found else Fraction(0)
+def _factor(wanted: Fraction, found: Iterable[Fraction]) -> Fraction:
+    """What to multiply shares by that add up to what is ``found``."""
+    total = sum(found, Fraction(0))
+    return wanted / total if total else Fraction(0)
 
 
-def _scaled(step: StepClass, scales: list[_Scale]) -> StepClass:
-    busy, loads, drains = list(step.busy), list(step.loads), list(step.drains)
-    for scale in scales:
-        if scale.memory is None:
-            busy[scale.part] *= scale.factor
-        else:
-            for moved in (loads, drains):
-                row = list(moved[scale.part])
-                row[scale.memory] *= scale.factor
-                moved[scale.part] = tuple(row)
-    return replace(step, busy=tuple(busy), loads=tuple(loads), drains=tuple(drains))
+def _moved(step: StepClass, part: int, memory: int) -> tuple[Fraction, Fraction]:
+    return step.loads[part][memory], step.drains[part][memory]
+
+
+def _scaled(
+    step: StepClass, work: Sequence[Fraction], moved: Sequence[tuple[Fraction, ...]]
+) -> StepClass:
+    loads, drains = (
+        tuple(_product(row, by) for row, by in zip(rows, moved, strict=True))
+        for rows in (step.loads, step.drains)
+    )
+    return replace(step, busy=_product(step.busy, work), loads=loads, drains=drains)
+
+
+def _product(row: tuple[Fraction, ...], factors: Sequence[Fraction]) -> tuple[Fraction, ...]:
+    """One by one; nothing is nothing whatever it is scaled by, and most are right as they are."""
+    if all(by == 1 or not x for x, by in zip(row, factors, strict=True)):
+        return row
+    return tuple(x * by for x, by in zip(row, factors, strict=True))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from ..nest.lattice import Axis, Extents, Loop, count_points, inside
 from ..nest.lower import Lowered, LoweredEinsum
 from ..nest.masking import window_over
-from ..nest.window import Box, Run, Window, runs
+from ..nest.window import Box, Ramp, Run, Window, ramps, runs
 from ..nest.windowed import one, windowed_points
 
 
@@ -31,12 +31,22 @@ class StepNest:
             return None
         return self.window.box.trimmed()
 
+    def ramps(self, depth: int, extents: Extents, box: Box | None) -> tuple[Ramp, ...]:
+        """Iterations of a loop inside the ones around it, in as few ramps as there are."""
+        return ramps(*self._cut(depth, extents, box))
+
     def turns(self, depth: int, extents: Extents, box: Box | None) -> tuple[Run, ...]:
         """Iterations of a loop inside the ones around it, in groups of like ones."""
+        return runs(*self._cut(depth, extents, box))
+
+    def _cut(
+        self, depth: int, extents: Extents, box: Box | None
+    ) -> tuple[int, int, Box | None, tuple[bool, int] | None]:
+        """What ``ramps`` wants to know of a loop."""
         loop = self.loops[depth]
         if self.window is None or depth >= self.window.governed:
-            return runs(extents[loop.axis], loop.stride, None, None)
-        return runs(extents[loop.axis], loop.stride, box, self.window.side(loop.axis))
+            return extents[loop.axis], loop.stride, None, None
+        return extents[loop.axis], loop.stride, box, self.window.side(loop.axis)
 
     def steps(self, depth: int, extents: Extents, box: Box | None) -> int:
         """Steps inside the first ``depth`` loops."""

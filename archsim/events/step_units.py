@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
 from ..counting.counts import EinsumCount
 from ..nest.lattice import Axis, Loop, count_points, first_tile, inside
@@ -11,7 +12,7 @@ from ..nest.lower import Lowered, LoweredEinsum
 from ..timing.tasks import busy_cycles
 from .step_flows import EinsumFlows, einsum_flows
 from .step_nest import StepNest, nest_window
-from .step_word import Word
+from .step_word import Word, tally
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +92,11 @@ class Walk:
     unit: Unit
     word: Word
     classes: tuple[StepClass, ...]
+
+    @cached_property
+    def turns(self) -> dict[int, int]:
+        """How many steps each class has."""
+        return tally(self.word)
 
 
 def run_together(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> tuple[Unit, ...]:

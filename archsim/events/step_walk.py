@@ -12,19 +12,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import NamedTuple
 
 from einsum_cascade.errors import MappingError, Problem
 
-from ..nest.lattice import Extents, Loop, count_points, inside, iterations, split
-from ..nest.window import Box, Run
+from ..nest.lattice import Extents, inside, iterations
+from ..nest.window import Box, Ramp, Run
 from .step_fit import fitted
-from .step_flows import Move, Role, Slice
-from .step_units import Part, StepClass, Unit, Walk
+from .step_shares import Numbered, Shares, within
+from .step_units import StepClass, Unit, Walk
 from .step_word import Step, Word, repeat, sequence
 
 
-@dataclass(frozen=True, slots=True)
-class _At:
+class _At(NamedTuple):
     """Where a step is in one loop, as far as anybody asks."""
 
     first: bool
@@ -36,17 +36,15 @@ class _At:
 class _State:
     """What the rest of a walk depends on, inside the loops walked so far.
 
-    ``extents`` is None for an Einsum whose iterations are not the nest's here; ``slices``
-    holds a flow's share once its tile stays to the end of the walk, ``fresh`` whether the
-    loops that do not move it were at their first iteration.
+    ``view`` and ``held`` are numbers of ``Shares``: what is left of every Einsum, and the
+    shares of tiles that stay to the end of the walk.
     """
 
     nest: Extents
     box: Box | None
-    extents: tuple[Extents | None, ...]
     at: tuple[_At, ...]
-    slices: tuple[tuple[Slice | None, ...], ...]
-    fresh: tuple[tuple[bool, ...], ...]
+    view: int
+    held: int
 
 
 def walk(unit: Unit, wanted: frozenset[str] = frozenset()) -> Walk:
@@ -64,18 +62,31 @@ def walk(unit: Unit, wanted: frozenset[str] = frozenset()) -> Walk:
     """
     walker = _Walker(unit, wanted)
     word = walker.visit(0, walker.start())
-    found = Walk(unit=unit, word=word, classes=tuple(walker.classes))
+    found = Walk(unit=unit, word=word, classes=tuple(walker.classes.values))
     masked = any(p.e.window is not None for p in unit.parts)
     return fitted(found) if masked else found
+
+
+_Turn = tuple[int, bool, bool, bool, int, Box | None]
+"""An iteration of a loop: the number of its place, outside it, but for the band; whether it is
+the first, the last, and at the edge; what it leaves of the axis, and of the band."""
+
+
+_Ramp = tuple[int, tuple[bool, bool], bool, int, int, int, tuple[Box | None, Box | None]]
+"""A ramp of a loop: its place as above; whether it has the first and the last iteration, and the
+edge; extent, count, by how much the band moves, and the band at both ends."""
 
 
 class _Walker:
     def __init__(self, unit: Unit, wanted: frozenset[str]) -> None:
         self.unit = unit
         self.wanted = wanted
-        self.classes: dict[StepClass, int] = {}
+        self.shares = Shares(unit)
+        self.classes: Numbered[StepClass] = Numbered()
         self.memo: dict[tuple[int, _State], Word] = {}
-        self.steps = unit.nest.steps(0, unit.nest.extents, unit.nest.box)
+        self.places: Numbered[tuple[int, _State]] = Numbered()
+        self.entered: dict[_Turn, Word] = {}
+        self.ramps: dict[_Ramp, list[Word]] = {}
         depths = range(len(unit.loops))
         out = [[p for p in unit.parts if p.loops[d] is None] for d in depths]
         asked = {x.variable for x in unit.loops if x.member in wanted}
@@ -84,26 +95,13 @@ class _Walker:
             for x, ps in zip(unit.loops, out, strict=True)
         ]
         self.ask_last = [any(not p.early for p in ps) for ps in out]
-        # How many loops of an Einsum's own are among the first of the unit's.
-        self.place = [
-            [sum(x is not None for x in p.loops[:d]) for d in range(len(unit.loops) + 1)]
-            for p in unit.parts
-        ]
-        self.apart = [unit.depth(p) for p in unit.parts]
-        self.ask_fresh = [frozenset(m.flow for m in p.flows.moves if m.again) for p in unit.parts]
+        self.outside = [[d for d in depths if p.loops[d] is None] for p in unit.parts]
 
     def start(self) -> _State:
         """Outside all loops."""
-        parts = self.unit.parts
-        state = _State(
-            nest=self.unit.nest.extents,
-            box=self.unit.nest.box,
-            extents=tuple(p.e.extents for p in parts),
-            at=(),
-            slices=tuple((None,) * len(p.flows.flows) for p in parts),
-            fresh=tuple((True,) * len(p.flows.flows) for p in parts),
-        )
-        return self.sliced(0, state)
+        nest = self.unit.nest
+        view, held = self.shares.start()
+        return self.sliced(0, _State(nest.extents, nest.box, (), view, held))
 
     def visit(self, depth: int, state: _State) -> Word:
         """The word of what is inside the first ``depth`` loops."""
@@ -115,21 +113,53 @@ class _Walker:
 
     def loop(self, depth: int, state: _State) -> Word:
         """All iterations of a loop: the first, those in the middle, the last."""
-        loop = self.unit.loops[depth]
-        turns = list(_ends_apart(self.unit.nest.turns(depth, state.nest, state.box)))
+        ramps = self.unit.nest.ramps(depth, state.nest, state.box)
+        # A band looks the same in many places: what is inside is found by its turn alone.
+        place = self.places.number((depth, replace(state, box=None)))
         words: list[Word] = []
-        for number, run in enumerate(turns):
-            first, last = number == 0, number == len(turns) - 1
-            inner = inside(state.nest, loop, run.extent)
-            asked = loop.member in self.wanted
-            at = _At(
-                first=first and self.ask_first[depth],
-                last=last and self.ask_last[depth],
-                back=self.back(depth, state, first, run, inner) if asked else None,
-            )
-            word = self.visit(depth + 1, self.enter(depth, state, at, first, run))
-            words.append(repeat(run.count, word))
+        for number, ramp in enumerate(ramps):
+            ends = (number == 0, number == len(ramps) - 1)
+            words += self.ramp(depth, state, place, ramp, ends)
         return sequence(words)
+
+    def ramp(
+        self, depth: int, state: _State, place: int, ramp: Ramp, ends: tuple[bool, bool]
+    ) -> list[Word]:
+        """Iterations of a ramp, which may hold a loop's very first or very last."""
+        axis, stride = self.unit.loops[depth].axis, self.unit.loops[depth].stride
+        edge = ramp.first + ramp.count == iterations(state.nest[axis], stride)
+        whole = (ramp.at(0), ramp.at(ramp.count - 1))
+        key = (place, ends, edge, ramp.extent, ramp.count, ramp.moved, whole)
+        # Bands that look alike at both ends of a ramp do in between; None says too little.
+        known = self.ramps.get(key) if ramp.moved and None not in whole else None
+        if known is not None:
+            return known
+        words: list[Word] = []
+        for run, first, last in _turns(ramp, *ends):
+            at_edge = edge and run.first + run.count == ramp.first + ramp.count
+            turn = (place, first, last, at_edge, run.extent, run.box)
+            if turn not in self.entered:
+                inner = self.enter(depth, state, (first, last, at_edge), run)
+                self.entered[turn] = self.visit(depth + 1, inner)
+            words.append(repeat(run.count, self.entered[turn]))
+        self.ramps[key] = words
+        return words
+
+    def enter(self, depth: int, state: _State, ends: tuple[bool, bool, bool], run: Run) -> _State:
+        """The state inside an iteration of a loop: its first, its last, at the axis' edge."""
+        loop = self.unit.loops[depth]
+        first, last, edge = ends
+        total = iterations(state.nest[loop.axis], loop.stride)
+        nest = inside(state.nest, loop, run.extent)
+        asked = loop.member in self.wanted
+        at = _At(
+            first=first and self.ask_first[depth],
+            last=last and self.ask_last[depth],
+            back=self.back(depth, state, first, run, nest) if asked else None,
+        )
+        shares = self.shares
+        view = shares.once(shares.entered, depth, state.view, total, edge, first)
+        return self.sliced(depth + 1, _State(nest, run.box, (*state.at, at), view, state.held))
 
     def back(self, depth: int, state: _State, first: bool, run: Run, inner: Extents) -> int | None:
         """Steps since a rank's previous coordinate, at the least; None at its first.
@@ -142,159 +172,93 @@ class _Walker:
         if first and all(a.first for x, a in outer if x.variable == loop.variable):
             return None
         if run.box is None:
-            inner = _within(state.nest, loop, False)
-        return self.unit.nest.steps(depth + 1, inner, run.box)
+            inner = within(state.nest, loop, False)
+        return self.steps(depth + 1, inner, run.box)
 
-    def enter(self, depth: int, state: _State, at: _At, first: bool, run: Run) -> _State:
-        """The state inside an iteration of a loop."""
-        loop = self.unit.loops[depth]
-        total = iterations(state.nest[loop.axis], loop.stride)
-        edge = run.first + run.count == total
-        extents: list[Extents | None] = []
-        fresh: list[tuple[bool, ...]] = []
-        for number, p in enumerate(self.unit.parts):
-            own, now, new = p.loops[depth], state.extents[number], state.fresh[number]
-            if own is not None and now is not None:
-                alike = iterations(now[own.axis], own.stride) == total
-                now = _within(now, own, edge) if alike else None
-                if not first:
-                    new = self.seen(number, depth, new)
-            extents.append(now)
-            fresh.append(new)
-        inner = _State(
-            nest=inside(state.nest, loop, run.extent),
-            box=run.box,
-            extents=tuple(extents),
-            at=(*state.at, at),
-            slices=state.slices,
-            fresh=tuple(fresh),
-        )
-        return self.sliced(depth + 1, inner)
-
-    def seen(self, number: int, depth: int, fresh: tuple[bool, ...]) -> tuple[bool, ...]:
-        """What is fresh after the first iteration: tiles that the loop moves."""
-        flows, place = self.unit.parts[number].flows.flows, self.place[number][depth]
-        return tuple(
-            f
-            and (place >= len(flow.loops) or flow.moving[place] or i not in self.ask_fresh[number])
-            for i, (f, flow) in enumerate(zip(fresh, flows, strict=True))
-        )
+    def steps(self, depth: int, extents: Extents, box: Box | None) -> int:
+        """Steps inside the first ``depth`` loops."""
+        return self.shares.once(self.unit.nest.steps, depth, extents, box)
 
     def sliced(self, depth: int, state: _State) -> _State:
         """The state with the shares of tiles that stay to the end of the walk."""
-        slices: list[tuple[Slice | None, ...]] = []
-        for number, p in enumerate(self.unit.parts):
-            now, place = state.extents[number], self.place[number][depth]
-            known = list(state.slices[number])
-            out = self.apart[number]
-            for i, flow in enumerate(p.flows.flows):
-                if now is None or (out is not None and depth > out):
-                    continue
-                fresh = state.fresh[number][i]
-                if known[i] is None and (place >= flow.stepped or flow.stays(place, now)):
-                    known[i] = flow.slice(place, now, fresh).times(self.fuller(depth, state))
-                if depth == out:
-                    known[i] = self.spread(depth, state, number, i)
-            slices.append(tuple(known))
-        return replace(state, slices=tuple(slices))
-
-    def spread(self, depth: int, state: _State, number: int, flow: int) -> Slice:
-        """A step's share of what an Einsum moves that stays out of some loop from here on."""
-        p, now, place = self.unit.parts[number], state.extents[number], self.place[number][depth]
-        assert now is not None, "shares are of tiles that go along with the nest"
-        known = state.slices[number][flow]
-        if known is not None:
-            total = known.times(count_points(p.steps[place:], now))
-        else:
-            total = p.flows.flows[flow].total(now, place, state.fresh[number][flow])
-        nest = self.unit.nest
-        steps = nest.steps(depth, state.nest, state.box if nest.settled(depth) else None)
-        return total.times(Fraction(1, steps))
+        shares, held = self.shares, state.held
+        arriving = shares.once(shares.arriving, depth, state.view, held)
+        if arriving:
+            held = shares.once(shares.keep, held, arriving, self.fuller(depth, state))
+        if depth in shares.apart:
+            box = state.box if self.unit.nest.settled(depth) else None
+            steps = self.steps(depth, state.nest, box)
+            held = shares.once(shares.spread, depth, state.view, state.held, held, steps)
+        return replace(state, held=held) if held != state.held else state
 
     def fuller(self, depth: int, state: _State) -> Fraction:
         """How much more a step takes of a tile's stay where other steps are left out.
 
         Outside the loops that settle which are, an average is as good (``fitted``).
         """
-        nest = self.unit.nest
-        if state.box is None or not nest.settled(depth):
+        if state.box is None or not self.unit.nest.settled(depth):
             return Fraction(1)
         return Fraction(
-            nest.steps(depth, state.nest, None), nest.steps(depth, state.nest, state.box)
+            self.steps(depth, state.nest, None), self.steps(depth, state.nest, state.box)
         )
 
     def leaf(self, state: _State) -> Word:
         """One step."""
-        runs = tuple(self.runs(p, state) for p in self.unit.parts)
-        for p, runs_here, extents in zip(self.unit.parts, runs, state.extents, strict=True):
-            if runs_here and extents is None:
+        shares = self.shares
+        ends = tuple((a.first, a.last) for a in state.at)
+        runs = shares.once(self.runs, ends, state.view)
+        busy = shares.once(shares.busy, runs, state.view)
+        loads = shares.once(shares.moved, "load", runs, state.held)
+        drains = shares.once(shares.moved, "drain", runs, state.held)
+        back = tuple(a.back for a in state.at)
+
+        def found() -> StepClass:
+            rows = shares.rows.values
+            return StepClass(
+                runs=runs,
+                busy=rows[busy],
+                loads=tuple(rows[n] for n in loads),
+                drains=tuple(rows[n] for n in drains),
+                back=back,
+            )
+
+        return Step(self.classes.of((runs, busy, loads, drains, back), found))
+
+    def runs(self, ends: tuple[tuple[bool, bool], ...], view: int) -> tuple[bool, ...]:
+        """By Einsum, whether it runs in a step: outside a loop at its first or last iteration.
+
+        Raises
+        ------
+        MappingError
+            It runs where its iterations are not the nest's.
+        """
+        found = tuple(
+            all(ends[d][0 if p.early else 1] for d in outside)
+            for p, outside in zip(self.unit.parts, self.outside, strict=True)
+        )
+        extents = self.shares.views.values[view].extents
+        for p, here, now in zip(self.unit.parts, found, extents, strict=True):
+            if here and now is None:
                 text = (
                     f"{p.e.name}'s edge tiles do not go along with those of the Einsums beside it"
                 )
                 hint = "use --engine analytical, or tiles that divide the shapes"
                 raise MappingError(Problem(text, None, hint))
-        found = StepClass(
-            runs=runs,
-            busy=tuple(
-                p.busy * count_points(p.own, x) if r and x is not None else Fraction(0)
-                for p, r, x in zip(self.unit.parts, runs, state.extents, strict=True)
-            ),
-            loads=self.moved(state, runs, "load"),
-            drains=self.moved(state, runs, "drain"),
-            back=tuple(a.back for a in state.at),
-        )
-        return Step(self.classes.setdefault(found, len(self.classes)))
-
-    def runs(self, p: Part, state: _State) -> bool:
-        """Whether an Einsum runs at a step."""
-        return all(x is not None or self.alone(d, state, p.early) for d, x in enumerate(p.loops))
-
-    def alone(self, depth: int, state: _State, early: bool) -> bool:
-        """Whether a step is where an Einsum outside a loop runs."""
-        return state.at[depth].first if early else state.at[depth].last
-
-    def moved(
-        self, state: _State, runs: tuple[bool, ...], role: Role
-    ) -> tuple[tuple[Fraction, ...], ...]:
-        """Elements by Einsum and memory."""
-        found: list[tuple[Fraction, ...]] = []
-        for number, p in enumerate(self.unit.parts):
-            sums = [Fraction(0)] * self.unit.memories
-            even = self.apart[number] is not None
-            for m in p.flows.moves if runs[number] or even else ():
-                if m.role == role:
-                    sums[m.memory] += m.scale * self.share(number, m, state)
-            found.append(tuple(sums))
-        return tuple(found)
-
-    def share(self, number: int, move: Move, state: _State) -> Fraction:
-        """A step's share of a move, before it is scaled."""
-        depth = self.apart[number]
-        if move.flow is not None:
-            share = state.slices[number][move.flow]
-            if share is None:
-                return Fraction(0)
-            return share.again if move.again else share.arrives
-        if depth is None:
-            return Fraction(1)
-        steps = self.unit.parts[number].steps
-        return Fraction(count_points(steps, self.unit.parts[number].e.extents), self.steps)
+        return found
 
 
-def _ends_apart(groups: tuple[Run, ...]) -> Iterator[Run]:
-    """Groups of iterations with the very first and the very last on their own."""
-    for number, run in enumerate(groups):
-        count, first = run.count, run.first
-        if number == 0 and count > 1:
-            yield replace(run, count=1)
-            count, first = count - 1, first + 1
-        if number == len(groups) - 1 and count > 1:
-            yield replace(run, count=count - 1, first=first)
-            count, first = 1, first + count - 1
-        yield replace(run, count=count, first=first)
-
-
-def _within(extents: Extents, loop: Loop, last: bool) -> Extents:
-    """Extents inside the last iteration of a loop, or inside one before it."""
-    parts = split(extents[loop.axis], loop.stride)
-    return inside(extents, loop, parts[-1 if last else 0][1])
+def _turns(ramp: Ramp, first: bool, last: bool) -> Iterator[tuple[Run, bool, bool]]:
+    """Iterations in groups of like ones, a loop's very first and very last on their own."""
+    if ramp.moved:
+        for n in range(ramp.count):
+            run = Run(1, ramp.first + n, ramp.extent, ramp.at(n))
+            yield run, first and n == 0, last and n == ramp.count - 1
+        return
+    count, begin, extent, box = ramp.count, ramp.first, ramp.extent, ramp.at(0)
+    if first and count > 1:
+        yield Run(1, begin, extent, box), True, False
+        count, begin, first = count - 1, begin + 1, False
+    if last and count > 1:
+        yield Run(count - 1, begin, extent, box), first, False
+        count, begin, first = 1, begin + count - 1, False
+    yield Run(count, begin, extent, box), first, last

@@ -39,13 +39,17 @@ EMPTY = Seq(())
 
 def repeat(count: int, body: Word) -> Word:
     """``body`` so many times; a repetition of a repetition is one."""
-    if count == 0 or body == EMPTY:
-        return EMPTY
     if count == 1:
         return body
+    if count == 0 or _empty(body):
+        return EMPTY
     if isinstance(body, Repeat):
         return Repeat(count * body.count, body.body)
     return Repeat(count, body)
+
+
+def _empty(word: Word) -> bool:
+    return isinstance(word, Seq) and not word.parts
 
 
 def sequence(words: Iterable[Word]) -> Word:
@@ -57,7 +61,7 @@ def sequence(words: Iterable[Word]) -> Word:
             flat += [(p.count, p.body) if isinstance(p, Repeat) else (1, p) for p in body.parts]
         else:
             flat.append((count, body))
-    parts = [repeat(count, body) for count, body in _merged(flat)]
+    parts = [body if count == 1 else repeat(count, body) for count, body in _merged(flat)]
     if len(parts) == 1:
         return parts[0]
     return Seq(tuple(p for p in parts if not isinstance(p, Seq)))
@@ -68,7 +72,7 @@ def _merged(words: Iterable[tuple[int, Step | Seq]]) -> list[tuple[int, Step | S
     for count, body in words:
         if found and found[-1][1] == body:
             found[-1] = (found[-1][0] + count, body)
-        elif body != EMPTY:
+        elif not _empty(body):
             found.append((count, body))
     return found
 
@@ -84,14 +88,16 @@ def length(word: Word) -> int:
 
 def tally(word: Word) -> dict[int, int]:
     """How often each class occurs."""
-    if isinstance(word, Step):
-        return {word.kind: 1}
-    if isinstance(word, Repeat):
-        return {k: word.count * n for k, n in tally(word.body).items()}
     found: dict[int, int] = {}
-    for part in word.parts:
-        for kind, count in tally(part).items():
-            found[kind] = found.get(kind, 0) + count
+    queue: list[tuple[int, Word]] = [(1, word)]
+    while queue:
+        times, part = queue.pop()
+        if isinstance(part, Repeat):
+            times, part = times * part.count, part.body
+        if isinstance(part, Step):
+            found[part.kind] = found.get(part.kind, 0) + times
+        else:
+            queue.extend((times, p) for p in reversed(part.parts))
     return found
 
 

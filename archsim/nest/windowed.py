@@ -175,11 +175,24 @@ def windowed_distinct(
     """The sum of ``size`` over the distinct indices of the ``counted`` loops of a nest.
 
     Any other loop is entered once, in its fullest iteration. Along the window's ranks that
-    is found last, among those that hold a point for the indices counted.
+    is found last, among those that hold a point for the indices counted. ``size`` is no
+    less for a larger tile.
     """
     loops, counted = _postponed(loops, counted, window)
     memo: dict[tuple[int, Extents, Box | None], int] = {}
     beat = beats(loops, window)
+    along = [window.side(loop.axis) is not None for loop in loops]
+    late = max((d + 1 for d, c in enumerate(counted) if c and along[d]), default=0)
+    entered = {loop.axis for loop, a in zip(loops[late:], along[late:], strict=True) if a}
+
+    def anywhere(depth: int, now: Extents) -> int | None:
+        """What loops inside that are entered once come to, wherever they are in the window.
+
+        The largest tile holds as much as the smallest, so all do; None: it does not.
+        """
+        least = tuple(1 if axis in entered else x for axis, x in enumerate(now))
+        value = visit(depth, now, None)
+        return value if value == visit(depth, least, None) else None
 
     def visit(depth: int, now: Extents, box: Box | None) -> int:
         if depth == window.governed:
@@ -209,6 +222,9 @@ def windowed_distinct(
             value = at(0)
             yield ramp.count * value, value
             return
+        if depth + 1 >= late and (same := anywhere(depth + 1, now)) is not None:
+            yield ramp.count * same, same
+            return
         done = 0
         for begin, end in stretches(ramp, beat[depth]):
             if long := _sum_and_most(begin, end, beat[depth].period, at):
@@ -236,10 +252,10 @@ def _sum_and_most(
 def _postponed(
     loops: tuple[Loop, ...], counted: tuple[bool, ...], window: Window
 ) -> tuple[tuple[Loop, ...], tuple[bool, ...]]:
-    """Loops along the window's ranks that are not counted, behind the other governed ones."""
+    """Loops along the window's ranks behind the other governed ones, those not counted last."""
     pairs = list(zip(loops, counted, strict=True))
     governed, rest = pairs[: window.governed], pairs[window.governed :]
-    late = [(x, c) for x, c in governed if not c and window.side(x.axis) is not None]
-    early = [(x, c) for x, c in governed if c or window.side(x.axis) is None]
-    order = [*early, *late, *rest]
+    free = [(x, c) for x, c in governed if window.side(x.axis) is None]
+    along = [(x, c) for x, c in governed if window.side(x.axis) is not None]
+    order = [*free, *sorted(along, key=lambda pair: not pair[1]), *rest]
     return tuple(x for x, _ in order), tuple(c for _, c in order)

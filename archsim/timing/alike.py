@@ -18,7 +18,6 @@ from einsum_cascade.errors import InputError, MappingError
 from ..counting.counts import EinsumCount
 from ..events.event_draft import unit_walk
 from ..events.step_units import Unit, Walk, run_together
-from ..events.step_word import tally
 from ..nest.lower import Lowered
 from .schedule import Timing, time_mapping
 from .tasks import busy_cycles, reduction_latency, transfer_cycles
@@ -135,9 +134,12 @@ def _loads(lowered: Lowered, walk: Walk) -> tuple[_Loads, _Loads]:
     memories: _Loads = {}
     word = lowered.architecture.word_bytes
     for m, memory in enumerate(lowered.architecture.memories):
-        moved = (sum((row[m] for row in (*c.loads, *c.drains)), Fraction(0)) for c in walk.classes)
+        moved = (
+            sum((row[m] for row in (*c.loads, *c.drains) if row[m]), Fraction(0))
+            for c in walk.classes
+        )
         memories[memory.name] = tuple(transfer_cycles(lowered, memory, x * word) for x in moved)
-    count = sum(tally(walk.word).values())
+    count = sum(walk.turns.values())
     means: dict[str, Fraction] = {}
     for p in unit.parts:
         mean = busy_cycles(lowered, p.e) / count
@@ -158,7 +160,7 @@ def _loads(lowered: Lowered, walk: Walk) -> tuple[_Loads, _Loads]:
 
 
 def _unevenness(walk: Walk, bursts: _Loads, smooth: _Loads) -> Spread:
-    turns = tally(walk.word)
+    turns = walk.turns
     work = {
         r: sum((n * load[k] for k, n in turns.items()), Fraction(0)) for r, load in smooth.items()
     }

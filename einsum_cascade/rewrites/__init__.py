@@ -1,16 +1,21 @@
 """Rewrites: rules that take a cascade to an equal one, and prove it."""
 
-from .base import Rewrite, Step
-from .chunk import Chunk
-from .derivation import Derivation, rewrite
-from .factor import Factor
-from .iterative import MakeIterative
-from .partition import FusePartition, Partition
-from .proof import Proof, prove
-from .reassociate import Reassociate
-from .reduce_passes import ReducePasses
-from .rules import RULES, Rule, parse_rule
-from .separate import Separate
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .base import Rewrite, Step
+    from .chunk import Chunk
+    from .derivation import Derivation, rewrite
+    from .factor import Factor
+    from .iterative import MakeIterative
+    from .partition import FusePartition, Partition
+    from .proof import Proof, prove
+    from .reassociate import Reassociate
+    from .reduce_passes import ReducePasses
+    from .rules import RULES, Rule, parse_rule
+    from .separate import Separate
 
 __all__ = [
     "RULES",
@@ -31,3 +36,32 @@ __all__ = [
     "prove",
     "rewrite",
 ]
+
+_HOMES = {
+    "RULES": "rules",
+    "Chunk": "chunk",
+    "Derivation": "derivation",
+    "Factor": "factor",
+    "FusePartition": "partition",
+    "MakeIterative": "iterative",
+    "Partition": "partition",
+    "Proof": "proof",
+    "Reassociate": "reassociate",
+    "ReducePasses": "reduce_passes",
+    "Rewrite": "base",
+    "Rule": "rules",
+    "Separate": "separate",
+    "Step": "base",
+    "parse_rule": "rules",
+    "prove": "proof",
+    "rewrite": "derivation",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used: an analysis needs the masks alone."""
+    if name in _HOMES:
+        from importlib import import_module
+
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

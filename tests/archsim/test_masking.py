@@ -250,6 +250,40 @@ def test_tiles_added_up_are_those_taken_one_by_one(monkeypatch: pytest.MonkeyPat
     assert sum(end - begin for begin, end in left) > 20 * len(asked)
 
 
+@given(seed=st.integers(0, 10**6), sized=st.sets(st.integers(0, 2)))
+def test_distinct_tiles_have_the_size_of_the_fullest(seed: int, sized: set[int]) -> None:
+    """Tiles whose size depends on some axes, of the window or not, against all iterations."""
+    random = Random(seed)
+    loops, extents, moves = random_nest(random)
+    low, high = random.choice((-(10**9), random.randint(-9, 5))), random.randint(-9, 9)
+    box = Box(low, high, extents[0], extents[1])
+    window = Window(plus=0, minus=1, box=box, governed=random.randint(0, len(loops)))
+    relevant = tuple(moves[x.axis] for x in loops)
+
+    def size(left: tuple[int, ...]) -> int:
+        return 1 + prod(left[axis] for axis in sized)
+
+    fullest: dict[tuple[int, ...], int] = {}
+
+    def walk(depth: int, begin: list[int], left: list[int], index: tuple[int, ...]) -> None:
+        if depth == window.governed and not window.holds(tuple(begin), tuple(left)):
+            return
+        if depth == len(loops):
+            tag = tuple(i for i, wanted in zip(index, relevant, strict=True) if wanted)
+            fullest[tag] = max(fullest.get(tag, 0), size(tuple(left)))
+            return
+        loop = loops[depth]
+        for number in range(-(-left[loop.axis] // loop.stride)):
+            there, rest = list(begin), list(left)
+            there[loop.axis] += number * loop.stride
+            rest[loop.axis] = min(loop.stride, left[loop.axis] - number * loop.stride)
+            walk(depth + 1, there, rest, (*index, number))
+
+    walk(0, [0, 0, 0], list(extents), ())
+    found = windowed_distinct(loops, relevant, extents, window, size)
+    assert found == sum(fullest.values())
+
+
 # ------------------------------------------------------------------ counts
 
 

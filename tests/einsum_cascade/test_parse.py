@@ -420,10 +420,20 @@ def test_a_damaged_file_is_a_cascade_or_a_message(name: str, data: st.DataObject
             assert problem.span.column >= 1
 
 
-def test_loading_a_cascade_needs_no_heavy_library() -> None:
+@pytest.mark.parametrize(
+    ("used", "heavy"),
+    [
+        ("text()", ("numpy", "sympy", "networkx", "matplotlib", "numba")),
+        (
+            "analyze().to_dict()",
+            ("numpy", "networkx", "matplotlib", "numba", "einsum_cascade.rewrites.rules"),
+        ),
+    ],
+)
+def test_a_cascade_loads_no_library_that_it_does_not_need(used: str, heavy: tuple[str]) -> None:
     code = (
-        "import sys; from einsum_cascade import Cascade; Cascade.load('attention-1pass').text();"
-        "print(sorted({'numpy', 'sympy', 'networkx', 'matplotlib', 'numba'} & set(sys.modules)))"
+        f"import sys; from einsum_cascade import Cascade; Cascade.load('attention-1pass').{used};"
+        f"print(sorted({set(heavy)} & set(sys.modules)))"
     )
     root = str(Path(ir.__file__).parents[1])
     done = subprocess.run(
