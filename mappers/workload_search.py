@@ -8,9 +8,10 @@ from typing import Any
 
 from archsim.analytical import evaluate_mapping, with_parameters
 from archsim.arch import Architecture
-from archsim.engine import PartLike, WorkloadLike, run_parts
+from archsim.engine import PartLike, WorkloadLike, planned, run_parts
 from archsim.mapping import Mapping
 from archsim.results import Result
+from archsim.spec.mapping_text import mapping_dict
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError
 from einsum_cascade.shapes import with_usual
@@ -49,6 +50,19 @@ class WorkloadSearched:
     def mappings(self) -> tuple[Mapping, ...]:
         """The mappings found."""
         return tuple(part.found.mapping for part in self.parts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What ``archsim map --json`` prints: the result, a certificate and the mapping.
+
+        ``mapping_spec`` is what a mapping file holds; a list of such where several parts
+        have mappings of their own.
+        """
+        specs = [mapping_dict(mapping) for mapping in self.mappings]
+        return {
+            **self.result.to_dict(),
+            "certificate": self.certificate(),
+            "mapping_spec": specs[0] if len(specs) == 1 else specs,
+        }
 
     def certificate(self) -> dict[str, Any]:
         """How all spaces were covered: sums, and the largest gap.
@@ -102,23 +116,41 @@ def search_workload(
     MappingError
         No mapping of a part is legal, or its cascade cannot be searched.
     """
-    parts = tuple(workload.parts)
+    parts, written = planned(workload, None, architecture)
     known: dict[tuple[str, tuple[tuple[str, int], ...]], Searched] = {}
     found: list[PartSearched] = []
     chosen: list[Mapping] = []
-    for part in parts:
+    for part, mapping in zip(parts, written, strict=True):
         space = space_of(part, architecture)
         key = (part.cascade, tuple(space.shapes.items()))
         if key not in known:
             advance = progress(part.name, len(units_of(space)))
-            searched = _named(
-                part, exhaustive(space, objective, tolerance=tolerance, advance=advance)
-            )
-            known[key] = searched
-            found.append(PartSearched(name=part.name, found=searched))
+            searched = exhaustive(space, objective, tolerance=tolerance, advance=advance)
+            known[key] = _better(_named(part, searched), mapping, space, objective)
+            found.append(PartSearched(name=part.name, found=known[key]))
         chosen.append(known[key].mapping)
     result = run_parts(workload, architecture, parts, tuple(chosen), evaluate_mapping)
     return WorkloadSearched(result=result, parts=tuple(found))
+
+
+def _better(
+    searched: Searched, written: Mapping, space: Mapspace, objective: Objective
+) -> Searched:
+    """The written mapping, if it is of the same cascade and better: it need not be in the space."""
+    if written.cascade != searched.mapping.cascade:
+        return searched
+    own = {tile.member for tile in written.tiles}
+    given = {rank: size for rank, size in space.given.items() if rank not in own}
+    try:
+        result = evaluate_mapping(space.program, written, space.architecture, given)
+    except InputError:
+        return searched
+    value, found = objective.of(result), objective.of(searched.result)
+    if value >= found:
+        return searched
+    certificate = searched.certificate
+    gap = max(0.0, 1 - (1 - certificate.gap) * found / value)
+    return Searched(mapping=written, result=result, certificate=replace(certificate, gap=gap))
 
 
 def _named(part: PartLike, searched: Searched) -> Searched:

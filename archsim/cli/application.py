@@ -21,6 +21,7 @@ from einsum_cascade.errors import InputError, NoLegalMappingError, did_you_mean
 _MODULES = MappingProxyType(
     {
         "simulate": "simulating",
+        "map": "mapping",
         "compare": "comparing",
         "validate": "validating",
         "reproduce": "reproducing",

@@ -1,0 +1,111 @@
+"""``archsim map``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .console import show, show_json
+from .files import Place, check_folder, write_result, write_text
+from .options import Known, json_option, refuse_mapping_settings, settings_option
+from .progress import progress
+
+if TYPE_CHECKING:
+    from archsim.mapping import Mapping
+    from archsim.results import Result
+    from mappers.workload_search import WorkloadSearched
+
+OBJECTIVES = ("energy", "latency", "edp")
+
+
+@click.command("map")
+@click.argument("workload")
+@click.argument("architecture", metavar="ARCH")
+@click.option(
+    "--objective",
+    type=Known(OBJECTIVES),
+    default="latency",
+    show_default=True,
+    help="What is to be small; edp is energy times latency.",
+)
+@click.option(
+    "--strategy",
+    type=Known(["exhaustive"]),
+    default="exhaustive",
+    show_default=True,
+    help="How the mapspace is searched.",
+)
+@settings_option
+@json_option
+@click.option("--out", metavar="DIR", type=Place(), help="Write mappings, result and pictures.")
+def map_command(
+    workload: str,
+    architecture: str,
+    objective: str,
+    strategy: str,
+    settings: tuple[str, ...],
+    as_json: bool,
+    out: Path | None,
+) -> None:
+    """Find the best mapping of a WORKLOAD on an ARCH, and say how sure that is."""
+    del strategy
+    if out:
+        check_folder(out)
+    found, usual = _searched(workload, architecture, objective, settings)
+    written = (*write_result(found.result, out), *_write_mappings(found, out)) if out else ()
+    if as_json:
+        show_json(found.to_dict())
+        return
+    from archsim.showing.report import report
+    from mappers.report import search_report
+
+    show(report(found.result))
+    click.echo()
+    show(search_report(found, usual))
+    if not written:
+        click.echo("--out DIR writes the mapping, to be run by simulate --mapping FILE", err=True)
+    for path in written:
+        click.echo(f"wrote {path}", err=True)
+
+
+def _searched(
+    workload: str, architecture: str, objective: str, settings: tuple[str, ...]
+) -> tuple[WorkloadSearched, Result | None]:
+    """What is found, and what the usual mappings do."""
+    from archsim import Architecture, simulate
+    from archsim.spec.overrides import parse_overrides
+    from einsum_cascade.errors import InputError
+    from mappers.objectives import objective_called
+    from mappers.workload_search import search_workload
+    from workloads import load
+
+    given = parse_overrides(settings)
+    refuse_mapping_settings("map", given)
+    work = load(workload, given.workload)
+    machine = Architecture.load(architecture, given)
+    with ExitStack() as stack:
+
+        def start(what: str, total: int) -> Callable[[int], None]:
+            stack.pop_all().close()
+            return stack.enter_context(progress(f"mapping {what}", total))
+
+        found = search_workload(work, machine, objective_called(objective), progress=start)
+    try:
+        usual = simulate(work, machine)
+    except InputError:
+        usual = None
+    return found, usual
+
+
+def _write_mappings(found: WorkloadSearched, folder: Path) -> tuple[Path, ...]:
+    from archsim.spec.mapping_text import mapping_text
+
+    mappings: dict[str, Mapping] = {}
+    for part in found.parts:
+        name = "mapping" if len(found.parts) == 1 else f"mapping-{part.name}"
+        mappings[name] = part.found.mapping
+    return tuple(write_text(folder / f"{n}.yaml", mapping_text(m)) for n, m in mappings.items())

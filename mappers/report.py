@@ -1,0 +1,88 @@
+"""What a search says to a person."""
+
+from __future__ import annotations
+
+from archsim.results import Result
+from archsim.showing.document import Column, Document, Fact, Table
+from archsim.showing.quantities import count, energy, percent, seconds
+
+from .certificate import Certificate
+from .workload_search import WorkloadSearched
+
+
+def search_report(found: WorkloadSearched, usual: Result | None = None) -> Document:
+    """How good the mappings found are, and how much was looked at to know.
+
+    Parameters
+    ----------
+    usual : Result, optional
+        What the workload does under its usual mappings, to compare with.
+    """
+    first = found.parts[0].found.certificate
+    return Document(
+        title=f"the least {first.objective} of {found.result.workload} "
+        f"on {found.result.architecture}",
+        facts=(
+            *_compared(found.result, usual),
+            *(_proof(p.name, p.found.certificate) for p in found.parts),
+        ),
+        tables=((_coverage(found),),),
+    )
+
+
+def _compared(result: Result, usual: Result | None) -> tuple[Fact, ...]:
+    """Latency and energy, and how they differ from those of the usual mappings."""
+
+    def against(mine: float, other: float | None) -> str:
+        if not other or usual is None:
+            return ""
+        change = mine / other - 1
+        word = "more" if change > 0 else "less"
+        return f"{percent(abs(change))} {word} than under {usual.mapping}"
+
+    return (
+        Fact(
+            "latency",
+            seconds(result.latency_s),
+            against(result.latency_s, usual and usual.latency_s),
+        ),
+        Fact(
+            "energy", energy(result.energy_pj), against(result.energy_pj, usual and usual.energy_pj)
+        ),
+    )
+
+
+def _proof(part: str, certificate: Certificate) -> Fact:
+    """What the certificate proves, in a sentence."""
+    if certificate.gap == 0 or (certificate.optimal and certificate.gap < 1e-9):
+        return Fact(part, "optimal", "no mapping of the space is better")
+    if certificate.optimal:
+        text = f"no mapping of the space is better by more than {_share(certificate.gap)}"
+        return Fact(part, "optimal", text)
+    text = f"no mapping can be better by more than {_share(certificate.gap)}"
+    return Fact(part, "not proven", f"{text}; searched {certificate.strategy}")
+
+
+def _share(gap: float) -> str:
+    return f"{100 * gap:.2g} %"
+
+
+def _coverage(found: WorkloadSearched) -> Table:
+    """Candidates of every part, evaluated and pruned."""
+    names = [p.name for p in found.parts]
+    certificates = [p.found.certificate for p in found.parts]
+    reasons = dict.fromkeys(why for c in certificates for why, _ in c.reasons)
+    rows = [
+        ("candidates", *(count(c.candidates) for c in certificates)),
+        ("evaluated", *(count(c.evaluated) for c in certificates)),
+        ("run by the engine", *(count(c.runs) for c in certificates)),
+        *(
+            (f"pruned: {why}", *(count(dict(c.reasons).get(why, 0)) for c in certificates))
+            for why in reasons
+        ),
+    ]
+    return Table(
+        title="how the space was covered",
+        columns=(Column("mappings", "name"), *(Column(name) for name in names)),
+        rows=tuple(rows),
+    )
