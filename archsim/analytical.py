@@ -17,6 +17,7 @@ from .counting.estimators import areas
 from .counting.footprint import Requirement, all_fits, requirements
 from .counting.spill import count_mapping, spill_note
 from .mapping import EVEN, WHOLE_OR_ONE, Mapping, TileSize
+from .nest.initial import with_starts
 from .nest.legality import illegalities
 from .nest.lower import Lowered, lower
 from .nest.masking import leave_out_masked
@@ -29,6 +30,7 @@ from .results import (
     LevelTraffic,
     Result,
     ScheduleReport,
+    in_machine_order,
 )
 from .timing.alike import time_closely
 from .timing.roofs import roofs_of
@@ -66,7 +68,7 @@ def bind(
         No size of a tile written ``fit``, ``even`` or ``whole or one`` makes the mapping fit,
         or no combination of open choices is legal.
     """
-    program, shapes = _with_parameters(program, shapes)
+    program, shapes = with_parameters(program, shapes)
     if not mapping.choices:
         return _bind(program, mapping, architecture, shapes)
     from .nest.choices import choose
@@ -113,7 +115,7 @@ def _bind(
     return leave_out_masked(lowered)
 
 
-def _with_parameters(program: Program, given: dict[str, int]) -> tuple[Program, dict[str, int]]:
+def with_parameters(program: Program, given: dict[str, int]) -> tuple[Program, dict[str, int]]:
     """The program with the given parameters as defaults, and the shapes that are left."""
     names = {p.name for p in program.parameters}
     parameters = tuple(replace(p, default=given.get(p.name, p.default)) for p in program.parameters)
@@ -275,7 +277,11 @@ def _result(
         arrays=_arrays(lowered, counts, timing),
         traffic=_traffic(lowered, counts),
         buffers=_buffers(requirements(lowered)),
-        energy_by_component=_summed((c.component, c.energy_pj) for c in bill),
+        energy_by_component=in_machine_order(
+            _summed((c.component, c.energy_pj) for c in bill),
+            (m.name for m in architecture.memories),
+            (a.name for a in architecture.arrays),
+        ),
         energy_by_einsum=_summed((c.einsum, c.energy_pj) for c in bill),
         area_by_component=areas(architecture),
         bounds=_bounds(lowered, counts),
@@ -407,7 +413,7 @@ def compulsory_elements(lowered: Lowered) -> int:
     """Elements of all inputs and outputs that are touched: each moved once at the least."""
     sizes: dict[str, int] = {}
     ends = {*(t.name for t in lowered.program.inputs), *lowered.program.outputs}
-    for e in lowered.einsums:
+    for e in with_starts(lowered):
         for footing in (*e.reads, e.write):
             name = footing.access.tensor
             if name in ends:

@@ -161,6 +161,17 @@ def simulate(
 
     run = evaluate or partial(evaluate_mapping, engine=engine)
     parts, chosen = planned(workload, mapping, architecture)
+    return run_parts(workload, architecture, parts, chosen, run)
+
+
+def run_parts(
+    workload: WorkloadLike,
+    architecture: Architecture,
+    parts: tuple[PartLike, ...],
+    chosen: tuple[Mapping, ...],
+    run: Evaluate,
+) -> Result:
+    """The result of a workload, each of its parts run by a mapping. Raises as ``simulate``."""
     try:
         if len(parts) == 1 and parts[0].times == 1:
             return _simulated(parts[0], chosen[0], architecture, workload.name, run)

@@ -22,6 +22,7 @@ from .results import (
     Result,
     Roofs,
     ScheduleReport,
+    in_machine_order,
 )
 
 
@@ -61,7 +62,9 @@ def merged(
         arrays=tuple(_array(parts, a.array, cycles) for a in first.arrays),
         traffic=tuple(_level(parts, t.level) for t in first.traffic),
         buffers=tuple(_buffer(parts, b.level) for b in first.buffers),
-        energy_by_component=energy,
+        energy_by_component=in_machine_order(
+            energy, (t.level for t in first.traffic), (a.array for a in first.arrays)
+        ),
         energy_by_einsum=tuple(
             (names[p.name, e], p.times * v) for p in parts for e, v in p.result.energy_by_einsum
         ),

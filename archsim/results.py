@@ -6,7 +6,7 @@ square micrometres. ``Result.to_dict`` is the JSON of the command line.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,18 @@ SCHEMA_VERSION = 1
 
 Named = tuple[tuple[str, float], ...]
 """Pairs of a component's or Einsum's name and a number."""
+
+
+def in_machine_order(
+    components: Iterable[tuple[str, float]], levels: Iterable[str], arrays: Iterable[str]
+) -> Named:
+    """Components as every table and picture has them.
+
+    Memories outermost first, then each array after its registers, then what else there is.
+    """
+    order = [*levels, *(part for array in arrays for part in (f"{array}.registers", array))]
+    place = {name: at for at, name in enumerate(order)}
+    return tuple(sorted(components, key=lambda found: place.get(found[0], len(place))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from . import ir
+from .counts import LARGEST_COUNT, exact_number
 from .domains import whole_domain
 from .errors import Problem, did_you_mean, nearest
 from .source import Span
@@ -162,10 +163,12 @@ class Declarations(Reader):
                 yield ir.Usual(name=name, size=size, span=key.span)
 
     def shape(self, node: YamlNode, called: str = "'shape'") -> int | None:
-        """The shape of a rank."""
+        """The shape of a rank; ``4K`` is 4096, as everywhere."""
         value = node.value if isinstance(node, YamlScalar) else None
-        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-            return value
+        if value is not None and not isinstance(value, bool):
+            number = exact_number(value)
+            if number is not None and number == int(number) and 0 < number <= LARGEST_COUNT:
+                return int(number)
         what = node.text if isinstance(node, YamlScalar) else node.kind
         self.wrong(f"{called} is a positive whole number, not {shorten(what)}", node.span)
         return None

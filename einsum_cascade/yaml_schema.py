@@ -9,12 +9,12 @@ import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from fractions import Fraction
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, PlainValidator, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from .counts import LARGEST_COUNT, exact_number
 from .errors import InputError, Problem, SpecError, did_you_mean, nearest
 from .yaml_edit import SettingSpan
 from .yaml_source import Path, YamlMapping, YamlNode, YamlScalar, shorten
@@ -54,12 +54,7 @@ def expected(message: str, hint: str = "") -> PydanticCustomError:
     return PydanticCustomError("expected", "{text}", {"text": message, "hint": hint})
 
 
-LARGEST_COUNT = 10**15
-"""More of anything than this is a slip of the pen."""
-
-_COUNT = re.compile(r"([-+]?)([0-9][0-9_]*(?:\.[0-9]+)?)\s*([KMG]?)")
 _RANK = re.compile(r"[A-Z][A-Z0-9_]*")
-_BINARY = types.MappingProxyType({"": 1, "K": 2**10, "M": 2**20, "G": 2**30})
 
 
 def parse_count(value: Any, least: int = 1) -> int:
@@ -74,19 +69,11 @@ def parse_count(value: Any, least: int = 1) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise expected(f"{wanted} such as 4096 or '4K', got {_kind(value)}")
     shown = shorten(str(value))
-    number: int | Fraction
-    if isinstance(value, str):
-        found = _COUNT.fullmatch(value.strip())
-        if found is None or len(value) > 40:
-            raise expected(f"{wanted} such as 4096 or '4K', got '{shown}'")
-        sign, digits, suffix = found.groups()
-        number = Fraction(f"{sign}{digits.replace('_', '')}") * _BINARY[suffix]
-    elif isinstance(value, float):
-        if value - value != 0:
-            raise expected(f"{wanted}, got {shown}, which is not finite")
-        number = Fraction(value)
-    else:
-        number = value
+    number = exact_number(value)
+    if number is None and isinstance(value, str):
+        raise expected(f"{wanted} such as 4096 or '4K', got '{shown}'")
+    if number is None:
+        raise expected(f"{wanted}, got {shown}, which is not finite")
     if number != int(number):
         raise expected(f"{wanted}, got {shown}")
     if number < least:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import isinf
 from typing import Any
 
 import yaml
@@ -323,6 +324,8 @@ class _Builder:
             if len(text) > _MAX_DIGITS and _INT.fullmatch(text):
                 self.fail(f"a number of {len(text)} digits is too long", event)
             value = resolve(text)
+            if isinstance(value, float) and isinf(value) and not _SPECIAL.fullmatch(text):
+                self.fail(f"'{shorten(text)}' is too large for a float64", event)
         end = event.end_mark
         return YamlScalar(
             span=self._span(event),

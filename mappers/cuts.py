@@ -96,8 +96,9 @@ def cut_ranks(
     for rank in (r.name for r in program.ranks if r.name in walked):
         size = shapes[rank]
         steps = [] if rank in stepped else [s for s in array_strides(architecture) if s < size]
-        names = [f"{rank}{n}" for n in range(len(steps) + levels)]
-        if size == 1 or not (steps or rank in stepped) or {*names} & {*shapes}:
+        pieces = len(steps) + levels
+        names = [f"{rank}{n}" for n in range(pieces)] if pieces > 1 else [rank]
+        if size == 1 or not (steps or rank in stepped) or {*names} & {*shapes} - {rank}:
             found.append(Cut(rank=rank, fine=((rank, size),)))
             continue
         counts = tuple(b // a for a, b in zip([1, *steps], steps, strict=False))

@@ -197,22 +197,15 @@ def _order(options: Floats, usable: Ints, alternatives: int, order: Ints) -> int
 
 
 @compiled
-def search(
-    c: Choices, objective: int, limit: float, exact: bool, cost: Floats, tile: Floats, s: Search
-) -> float:
+def search(c: Choices, objective: int, limit: float, cost: Floats, tile: Floats, s: Search) -> None:
     """The best choices of every tiling whose objective is below ``limit``.
 
     Parameters
     ----------
     limit : float
-        Nothing that is as high is looked for. With ``exact``, values found lower it.
+        Nothing that is as high is looked for.
     cost : array, (tilings, entries, columns)
     tile : array, (tilings, tiles)
-
-    Returns
-    -------
-    float
-        The limit at the end.
     """
     end, columns = c.decisions.shape[0], cost.shape[2]
     memories = c.capacities.shape[0]
@@ -284,6 +277,3 @@ def search(
                 s.values[tiling, 0], s.values[tiling, 1] = value, tie
                 for step in range(end):
                     s.chosen[tiling, step] = order[step, at[step]]
-        if exact:
-            limit = min(limit, best)
-    return limit

@@ -91,6 +91,13 @@ class Mapspace:
         fixed, shapes = family_tiles(program, architecture, given)
         return cls(program=program, architecture=architecture, shapes=shapes, fixed=fixed)
 
+    @property
+    def given(self) -> dict[str, int]:
+        """Shapes of the ranks that are not cut by a mapping's tiles."""
+        fixed = {tile.member for tile in self.fixed}
+        follows = {m for r in self.program.ranks for m in r.partition[:1] if {*r.partition} & fixed}
+        return {r: size for r, size in self.shapes.items() if r not in fixed | follows}
+
     @cached_property
     def cuts(self) -> tuple[Cut, ...]:
         """How each rank is cut."""
@@ -185,14 +192,16 @@ class Mapspace:
 
     def units(self, shared: tuple[str, ...]) -> Iterator[Unit]:
         """All mappings that share the loops of some ranks."""
-        turns = np.concatenate(
-            [cut.turns(self.tilings[:, columns]) for cut, columns in self._columns()], axis=1
-        )
         members = [m for cut in self.open_cuts for m in cut.levelled]
-        patterns, which = np.unique(turns, axis=0, return_inverse=True)
+        turns = np.zeros((len(self.tilings), len(members)), dtype=np.bool_)
+        column = 0
+        for cut, columns in self._columns():
+            turns[:, column : column + len(cut.levelled)] = cut.turns(self.tilings[:, columns])
+            column += len(cut.levelled)
+        patterns, which = _patterns(turns)
         for number, pattern in enumerate(patterns):
             going = {m for m, goes in zip(members, pattern, strict=True) if goes}
-            sizes = self.tilings[which.reshape(-1) == number]
+            sizes = self.tilings[which == number]
             own = frozenset(m for m in going if self._rank_of[m] not in shared)
             if self._nested(going, own):
                 for order in product(*(permutations(x) for x in self._loops(shared, going))):
@@ -299,3 +308,11 @@ class Mapspace:
                 if found
             ),
         )
+
+
+def _patterns(turns: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], Ints]:
+    """Distinct rows, and which one each row is."""
+    if not turns.shape[1]:
+        return turns[:1], np.zeros(len(turns), dtype=np.int64)
+    patterns, which = np.unique(turns, axis=0, return_inverse=True)
+    return patterns, which.reshape(-1)

@@ -15,6 +15,7 @@ from math import prod
 from typing import cast
 
 from archsim.counting.meter import Elements, Lanes, Meter, Size
+from archsim.counting.random_access import InLines
 from archsim.nest.footing import Digits, Footing, Knot, Sum
 from archsim.nest.lattice import Loop
 from archsim.nest.lower import LoweredEinsum
@@ -110,15 +111,19 @@ class OpenMeter(Meter):
 
     What it returns stands for the whole numbers that counting expects; the rules of
     counting only add, subtract and multiply. It holds for tilings with the same loops of one
-    iteration: such loops do not exist, for the rules of counting, too.
+    iteration: such loops do not exist, for the rules of counting, too. A ``relaxed`` meter
+    takes no notice of masks, nor of the lines that gathers fetch.
     """
 
-    def __init__(self, tiling: Tiling) -> None:
+    def __init__(self, tiling: Tiling, *, relaxed: bool = False) -> None:
+        self._relaxed = relaxed
         cut = [m for _, members in tiling.cuts for m in members]
         self._number = {name: n for n, name in enumerate(tiling.members)}
         self._limits = {m.name: tiling.shapes[m.rank] for m in cut}
         self._strides = {m.name: min(m.stride, self._limits[m.name]) for m in cut}
         self._places: dict[Measure, int] = {}
+        self._known: dict[tuple[object, ...], int] = {}
+        """Answers by the identities of what was asked about, which outlives the meter."""
 
     @property
     def measures(self) -> tuple[Measure, ...]:
@@ -127,7 +132,7 @@ class OpenMeter(Meter):
 
     def points(self, e: LoweredEinsum) -> int:
         """A number: all points are run, whatever the tiles."""
-        _refuse_masks(e)
+        self._refuse_masks(e)
         return e.points
 
     def iterations(self, e: LoweredEinsum) -> int:
@@ -138,8 +143,11 @@ class OpenMeter(Meter):
         self, e: LoweredEinsum, loops: tuple[Loop, ...], relevant: tuple[bool, ...], size: Size
     ) -> int:
         """Total size of the tiles that come under ``loops``."""
-        modes = (MOVES if moves else STAYS for moves in relevant)
-        return self._form(e, loops, modes, _parts(size))
+        key = (id(e), *map(id, loops), *relevant, *_identity(size))
+        if key not in self._known:
+            modes = (MOVES if moves else STAYS for moves in relevant)
+            self._known[key] = self._form(e, loops, modes, self._sized(size))
+        return self._known[key]
 
     def distinct(self, e: LoweredEinsum, loops: tuple[Loop, ...], counted: tuple[bool, ...]) -> int:
         """Distinct indices of the counted loops."""
@@ -155,7 +163,7 @@ class OpenMeter(Meter):
     ) -> int:
         """A number: everything is touched, whatever the tiles."""
         del loops, relevant
-        _refuse_masks(e)
+        self._refuse_masks(e)
         return footing.size(e.extents)
 
     def first_tile(
@@ -168,7 +176,7 @@ class OpenMeter(Meter):
     def _form(
         self, e: LoweredEinsum, loops: tuple[Loop, ...], modes: Iterable[int], parts: _Parts
     ) -> int:
-        _refuse_masks(e)
+        self._refuse_masks(e)
         opened = tuple(
             self._open(loop, mode)
             for loop, mode in zip(loops, modes, strict=True)
@@ -179,6 +187,18 @@ class OpenMeter(Meter):
             return prod(_closed(part, measure.extents) for part in measure.parts)
         place = self._places.setdefault(measure, len(self._places))
         return cast("int", Linear(0, {place: 1}))
+
+    def _refuse_masks(self, e: LoweredEinsum) -> None:
+        if e.einsum.where is not None and not self._relaxed:
+            raise IrregularError(f"{e.name}: a mask makes tiles unlike")
+
+    def _sized(self, size: Size) -> _Parts:
+        """The parts of a size."""
+        if isinstance(size, InLines):
+            if not self._relaxed:
+                raise IrregularError("gathered lines make reads uneven")
+            size = Elements(size.footing)
+        return _parts(size)
 
     def _open(self, loop: Loop, mode: int) -> OpenLoop:
         if loop.member not in self._strides:
@@ -197,9 +217,11 @@ class OpenMeter(Meter):
 _Parts = tuple[tuple[tuple[int, OpenDigits], ...], ...]
 
 
-def _refuse_masks(e: LoweredEinsum) -> None:
-    if e.einsum.where is not None:
-        raise IrregularError(f"{e.name}: a mask makes tiles unlike")
+def _identity(size: Size) -> tuple[object, ...]:
+    """What tells sizes apart."""
+    if isinstance(size, Elements | InLines):
+        return (type(size), id(size.footing))
+    return ("lanes",) if isinstance(size, Lanes) else (size,)
 
 
 def _parts(size: Size) -> _Parts:
@@ -207,11 +229,10 @@ def _parts(size: Size) -> _Parts:
         return ()
     if isinstance(size, Elements):
         return tuple(_footing_parts(size.footing.parts))
-    if isinstance(size, Lanes):
-        axes = dict.fromkeys(loop.axis for loop in size.spatial)
-        # All that temporal loops leave of an axis is laid out along it.
-        return tuple(((1, OpenDigits(axis, ((1, True, 1),))),) for axis in axes)
-    raise IrregularError("gathered lines make reads uneven")
+    assert isinstance(size, Lanes), "counting measures nothing else"
+    axes = dict.fromkeys(loop.axis for loop in size.spatial)
+    # All that temporal loops leave of an axis is laid out along it.
+    return tuple(((1, OpenDigits(axis, ((1, True, 1),))),) for axis in axes)
 
 
 def _footing_parts(

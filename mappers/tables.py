@@ -86,8 +86,8 @@ class UnitRefusedError(Exception):
         self.irregular = irregular
 
 
-def tabulate(space: Mapspace, unit: Unit) -> Tables:
-    """The tables of a unit.
+def tabulate(space: Mapspace, unit: Unit, *, relaxed: bool = False) -> Tables:
+    """The tables of a unit; ``relaxed`` as for ``OpenMeter``.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def tabulate(space: Mapspace, unit: Unit) -> Tables:
         No mapping of the unit is legal, or its counts are no sums of measures.
     """
     try:
-        return _Tabulator(space, unit).tables()
+        return _Tabulator(space, unit, relaxed=relaxed).tables()
     except MappingError as error:
         raise UnitRefusedError(error.problems[0].message) from None
     except IrregularError as error:
@@ -105,7 +105,7 @@ def tabulate(space: Mapspace, unit: Unit) -> Tables:
 class _Tabulator:
     """Builds the tables of one unit."""
 
-    def __init__(self, space: Mapspace, unit: Unit) -> None:
+    def __init__(self, space: Mapspace, unit: Unit, *, relaxed: bool) -> None:
         self.space = space
         self.program = space.program
         self.machine = space.architecture
@@ -116,7 +116,7 @@ class _Tabulator:
         problems = illegalities(self.base)
         if problems:
             raise MappingError(problems)
-        self.meter = OpenMeter(self.base.tiling)
+        self.meter = OpenMeter(self.base.tiling, relaxed=relaxed)
         self.memories = [m for m in self.machine.memories if m.bandwidth_bytes_per_s]
         self.column = {a.name: n for n, a in enumerate(self.machine.arrays, start=1)}
         first = 1 + len(self.column)
@@ -124,6 +124,8 @@ class _Tabulator:
         self.columns = 1 + len(self.column)
         self.costs: list[list[Linear]] = []
         self.legal: list[bool] = []
+        self._prices: dict[str, tuple[float, float, float]] = {}
+        self._kept_in: dict[str, list[Residency]] = {}
 
     def _variants(self, unit: Unit) -> dict[str, tuple[LoweredEinsum, ...]]:
         """Every Einsum on each of its arrays; also sets the mapping they come from."""
@@ -216,13 +218,16 @@ class _Tabulator:
         return len(self.variants.get(tensor, ("",)))
 
     def _residencies(self, tensor: str) -> list[Residency]:
-        levels = {m.name: n for n, m in enumerate(self.machine.memories)}
-        found = []
-        for places in self.space.places[tensor]:
-            here = tuple(Place(name, levels.get(name)) for name in places)
-            kept = ((t, here if t == tensor else p) for t, p in self.base.residency.places)
-            found.append(Residency(places=tuple(kept)))
-        return found
+        """The places of all tensors, with each of one's alternatives."""
+        if tensor not in self._kept_in:
+            levels = {m.name: n for n, m in enumerate(self.machine.memories)}
+            kept = dict(self.base.residency.places)
+            found: list[Residency] = []
+            for places in self.space.places[tensor]:
+                kept[tensor] = tuple(Place(name, levels.get(name)) for name in places)
+                found.append(Residency(places=tuple(kept.items())))
+            self._kept_in[tensor] = found
+        return self._kept_in[tensor]
 
     def _mixed(
         self, own: LoweredEinsum, writer: LoweredEinsum | None, residency: Residency
@@ -243,19 +248,30 @@ class _Tabulator:
             return None
         costs = [Linear()] * self.columns
         of_all, of_one = registers_of(lowered, e, footing, self.meter)
-        reads, writes = of_one if e.array.registers.billed == "one" else of_all
-        own = AccessCount(einsum=e.name, tensor="", place=e.array.name, reads=reads, writes=writes)
+        own = of_one if e.array.registers.billed == "one" else of_all
         accesses = accesses_of(lowered, e, footing, self.meter)
-        for access in (own, *accesses):
-            costs[0] = costs[0] + linear(access_pj(self.machine, access)[1])
-        for access in accesses:
-            memory = self.machine.memory(access.place)
-            if memory is not None and memory.bandwidth_bytes_per_s:
-                moved = linear(access.reads) + linear(access.writes)
-                cycles = self.machine.word_bytes * self.machine.clock_hz
-                column = self.column[memory.name]
-                costs[column] = costs[column] + moved * (cycles / memory.bandwidth_bytes_per_s)
+        moved = [(a.place, a.reads, a.writes) for a in accesses]
+        for place, reads, writes in ((e.array.name, *own), *moved):
+            read, write, cycles = self._price(place)
+            costs[0] = costs[0] + linear(reads) * read + linear(writes) * write
+            if cycles:
+                column = self.column[place]
+                costs[column] = costs[column] + (linear(reads) + linear(writes)) * cycles
         return costs
+
+    def _price(self, place: str) -> tuple[float, float, float]:
+        """Energy of reading and of writing an element in pJ, and cycles to move it."""
+        if place not in self._prices:
+            one = AccessCount(einsum="", tensor="", place=place, reads=1, writes=0)
+            read = access_pj(self.machine, one)[1]
+            write = access_pj(self.machine, replace(one, reads=0, writes=1))[1]
+            memory = self.machine.memory(place)
+            cycles = 0.0
+            if memory is not None and memory.bandwidth_bytes_per_s:
+                clock = self.machine.word_bytes * self.machine.clock_hz
+                cycles = float(clock / memory.bandwidth_bytes_per_s)
+            self._prices[place] = (read, write, cycles)
+        return self._prices[place]
 
     @property
     def _limited(self) -> list[int]:

@@ -9,9 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .batch import measured
-from .descent import EINSUM, TENSOR, Choices, Search, search
+from .descent import (
+    BOUND,
+    CAPACITY,
+    EINSUM,
+    ILLEGAL,
+    LEAVES,
+    TENSOR,
+    WORSE,
+    Choices,
+    Search,
+    search,
+)
 from .mapspace import Mapspace, Unit
-from .tables import Tables
+from .tables import Tables, UnitRefusedError
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -38,25 +49,31 @@ class Found:
 class UnitSearch:
     """Searches units one after the other and remembers how much was looked at.
 
-    ``limit`` is the value that is to be beaten; where values are ``exact``, those found
-    lower it.
+    ``limit`` is the value that is to be beaten.
     """
 
     space: Mapspace
     objective: int
-    exact: bool
     limit: float = np.inf
 
     def __post_init__(self) -> None:
         self.tally = np.zeros(5)
 
     def search(self, unit: Unit, tables: Tables) -> Iterator[Found]:
-        """The best choices of every tiling of a unit that may beat the limit."""
+        """The best choices of every tiling of a unit that may beat the limit.
+
+        Raises
+        ------
+        UnitRefusedError
+            The size of some tile cannot be worked out in a batch.
+        """
         choices = _choices(tables)
         strides = strides_of(self.space, unit)
         for start in range(0, len(strides), _BATCH):
             rows = strides[start : start + _BATCH]
             amounts = measured(tables.measures, rows)
+            if np.isnan(amounts).any():
+                raise UnitRefusedError("an index is too irregular", irregular=True)
             shape = (len(rows), tables.legal.size, tables.columns)
             cost = (amounts @ tables.coefficients.T + tables.constants).reshape(shape)
             tile = amounts @ tables.tile_coefficients.T + tables.tile_constants
@@ -65,12 +82,25 @@ class UnitSearch:
                 chosen=np.empty((len(rows), choices.decisions.shape[0]), np.int64),
                 tally=self.tally,
             )
-            found = search(choices, self.objective, self.limit, self.exact, cost, tile, state)
-            if self.exact:
-                self.limit = found
+            search(choices, self.objective, self.limit, cost, tile, state)
             for row in range(len(rows)):
                 if state.chosen[row, 0] >= 0:
                     yield self._found(unit, tables, choices, start + row, row, state)
+
+    @property
+    def leaves(self) -> int:
+        """Mappings that were priced."""
+        return int(self.tally[LEAVES])
+
+    def pruned(self) -> tuple[tuple[str, int], ...]:
+        """Mappings that were left out, by reason."""
+        reasons = {
+            "no better": BOUND,
+            "over capacity": CAPACITY,
+            "tensor lost": ILLEGAL,
+            "worse places": WORSE,
+        }
+        return tuple((why, int(self.tally[place])) for why, place in reasons.items())
 
     def _found(
         self, unit: Unit, tables: Tables, choices: Choices, tiling: int, row: int, state: Search
@@ -113,7 +143,7 @@ def strides_of(space: Mapspace, unit: Unit) -> Ints:
             inner.append(stride)
             stride = stride * unit.sizes[:, place[member]]
         columns += [stride, *reversed(inner)]
-    return np.stack(columns, axis=1)
+    return np.stack(columns, axis=1) if columns else np.zeros((len(one), 0), dtype=np.int64)
 
 
 def _choices(tables: Tables) -> Choices:

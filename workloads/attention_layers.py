@@ -89,6 +89,8 @@ class LayerAttention:
     """H are query heads, P query tokens."""
     kv_heads: int | None = None
     """Heads of keys and values; None: as many as of queries."""
+    own_values: bool = False
+    """Whether heads that share keys (and queries) have values of their own."""
     variants: tuple[Variant, ...] = ()
     notes: tuple[str, ...] = ()
     omissions: tuple[Omission, ...] = ()
@@ -228,7 +230,7 @@ def _unfolding(a: LatentAttention) -> Variant:
     return Variant(rank="L", shapes=shapes)
 
 
-_RECURRENT: Mapping[str, str] = MappingProxyType(
+_CHUNKS: Mapping[str, str] = MappingProxyType(
     {
         "lightning": "lightning-attention-2",
         "retention": "retnet-chunked",
@@ -236,7 +238,8 @@ _RECURRENT: Mapping[str, str] = MappingProxyType(
         "S6": "mamba-s6",
     }
 )
-"""By kind of mixer, the cascade of a whole sequence. ``-resumed`` begins from a state."""
+"""By kind of mixer, the cascade of a sequence in chunks, or positions. ``-prefill`` leaves its
+state behind, ``-resumed`` also begins from one."""
 _STEPS: Mapping[str, str] = MappingProxyType(
     {
         "lightning": "lightning-attention-step",
@@ -246,38 +249,59 @@ _STEPS: Mapping[str, str] = MappingProxyType(
     }
 )
 """By kind of mixer, the cascade of one token."""
+_OF_STATE: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "prefill": ("prefill", "not written at the end"),
+        "chunked-prefill": ("resumed", "neither read nor written"),
+    }
+)
+"""By phase the end of a cascade's name, and what becomes of the state in other cascades."""
 
 
-def _recurrent(kind: str, tokens: Tokens, state: str) -> tuple[str, tuple[str, ...]]:
-    """The cascade of a recurrent mixer, and what becomes of its state."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Recurrence:
+    """The cascade of a recurrent mixer, which moves its state, and what others leave out."""
+
+    cascade: str
+    notes: tuple[str, ...] = ()
+    omissions: tuple[Omission, ...] = ()
+
+
+def _recurrent(kind: str, tokens: Tokens, state: str) -> _Recurrence:
     if tokens.phase == "decode":
-        return _STEPS[kind], (f"the state, {state}, is read and written",)
-    if tokens.phase == "prefill":
-        return _RECURRENT[kind], (f"the state after the last token, {state}, is not written",)
-    return f"{_RECURRENT[kind]}-resumed", (f"the state, {state}, is read once and written once",)
+        return _Recurrence(
+            cascade=_STEPS[kind], notes=(f"the state, {state}, is read and written",)
+        )
+    form, not_done = _OF_STATE[tokens.phase]
+    omission = Omission(feature="state", note=f"the state, {state}, is {not_done}")
+    return _Recurrence(cascade=f"{_CHUNKS[kind]}-{form}", omissions=(omission,))
 
 
 def _decay(a: DecayAttention, tokens: Tokens) -> LayerAttention:
-    state = f"{a.qk_width} x {a.v_width} words a head"
-    cascade, notes = _recurrent(a.kind, tokens, state)
-    shapes = _shapes(tokens, a.heads, a.qk_width, a.v_width, tokens.keys)
-    return LayerAttention(cascade=cascade, shapes=shapes, notes=notes)
+    found = _recurrent(a.kind, tokens, f"{a.qk_width} x {a.v_width} words a head")
+    return LayerAttention(
+        cascade=found.cascade,
+        shapes=_shapes(tokens, a.heads, a.qk_width, a.v_width, tokens.keys),
+        notes=found.notes,
+        omissions=found.omissions,
+    )
 
 
 def _dual(a: StateSpaceDual, tokens: Tokens) -> LayerAttention:
-    """One token shares B and C among the heads of a group; chunks have them for every head."""
-    cascade, notes = _recurrent(a.kind, tokens, f"{a.state} x {a.head_width} words a head")
-    shapes = _shapes(tokens, a.heads, a.state, a.head_width, tokens.keys)
-    if tokens.phase == "decode":
-        return LayerAttention(cascade=cascade, shapes=shapes, kv_heads=a.groups, notes=notes)
-    if a.groups < a.heads:
-        shared = f"B and C, which {a.heads // a.groups} heads share, are read and multiplied"
-        notes = (*notes, f"{shared} for each of them")
-    return LayerAttention(cascade=cascade, shapes=shapes, notes=notes)
+    """The heads of a group share B and C, and have X, values in attention's terms, apart."""
+    found = _recurrent(a.kind, tokens, f"{a.state} x {a.head_width} words a head")
+    return LayerAttention(
+        cascade=found.cascade,
+        shapes=_shapes(tokens, a.heads, a.state, a.head_width, tokens.keys),
+        kv_heads=a.groups,
+        own_values=True,
+        notes=found.notes,
+        omissions=found.omissions,
+    )
 
 
 def _scan(a: SelectiveScan, tokens: Tokens) -> LayerAttention:
-    cascade, notes = _recurrent(a.kind, tokens, f"{a.state} words a channel")
+    found = _recurrent(a.kind, tokens, f"{a.state} words a channel")
     shapes = (
         ("B", tokens.batch),
         ("C", a.inner),
@@ -285,7 +309,9 @@ def _scan(a: SelectiveScan, tokens: Tokens) -> LayerAttention:
         ("N", a.state),
         ("P", tokens.queries),
     )
-    return LayerAttention(cascade=cascade, shapes=shapes, notes=notes)
+    return LayerAttention(
+        cascade=found.cascade, shapes=shapes, notes=found.notes, omissions=found.omissions
+    )
 
 
 def _shapes(

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, PlainValidator
 
+from einsum_cascade.counts import LARGEST_COUNT
 from einsum_cascade.errors import Problem, SpecError, nearest
-from einsum_cascade.yaml_schema import LARGEST_COUNT, Fields, expected, shown
+from einsum_cascade.yaml_schema import Fields, expected, shown
 from einsum_cascade.yaml_source import YamlNode
 
 from .models import Layer, ModelConfig, SoftmaxAttention, runs_of

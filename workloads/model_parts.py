@@ -106,7 +106,7 @@ def _other_attention(work: Workload, attention: Part, mixer: Mixer) -> Part:
         attention,
         cascade=found.cascade,
         shapes=found.shapes,
-        heads=SharedHeads(group=group, variants=found.variants),
+        heads=SharedHeads(group=group, variants=found.variants, own_values=found.own_values),
         notes=found.notes,
         omissions=found.omissions,
         stand_ins=found.stand_ins,

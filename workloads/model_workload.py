@@ -155,7 +155,12 @@ def shared_heads(
     if heads % group:
         text = f"{heads} query heads are not groups of {group}, which share keys and values"
         raise choice.problem("H", text)
-    return SharedHeads(group=group, variants=attention.variants, given=tuple(ranks))
+    return SharedHeads(
+        group=group,
+        variants=attention.variants,
+        given=tuple(ranks),
+        own_values=attention.own_values,
+    )
 
 
 def places_of(trees: Iterable[YamlNode | None]) -> dict[str, Span]:

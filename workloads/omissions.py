@@ -12,7 +12,7 @@ WINDOW = "W"
 """The parameter that says how many keys a query sees."""
 _OF_HEADS = frozenset("HGS")
 
-Feature = Literal["mask", "window", "sinks", "latent"]
+Feature = Literal["mask", "window", "sinks", "latent", "state"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,8 @@ class Omission:
     def in_program(self, program: Program) -> bool:
         """Whether a cascade lacks the feature.
 
-        One without any mask lacks that, and no window is missed beside it.
+        One without any mask lacks that, and no window is missed beside it. One that leaves a
+        state behind has an output that is not of a position.
         """
         masked = tells_apart(program, "P") is not None
         match self.feature:
@@ -35,5 +36,7 @@ class Omission:
                 return masked and all(p.name != WINDOW for p in program.parameters)
             case "sinks":
                 return not any({*t.ranks} <= _OF_HEADS for t in program.inputs)
+            case "state":
+                return all("P" in program.tensor_ranks[name] for name in program.outputs)
             case "latent":
                 return all(r.name != "L" for r in program.ranks)

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from einsum_cascade.counts import LARGEST_COUNT
 from einsum_cascade.errors import SpecError
-from einsum_cascade.yaml_schema import LARGEST_COUNT
 
 GROUPS, SHARING = "G", "S"
 """The ranks of groups, and of heads inside one."""
@@ -48,6 +48,8 @@ class SharedHeads:
     variants: tuple[Variant, ...] = ()
     given: tuple[str, ...] = ()
     """Ranks whose shapes were given by hand: no variant changes them."""
+    own_values: bool = False
+    """Whether heads that share keys have values of their own: they are no rows of one head."""
 
     def variant(self, ranks: Collection[str]) -> Variant | None:
         """The variant for a cascade of those ranks, if there is one."""
@@ -56,6 +58,7 @@ class SharedHeads:
     def folded(self, ranks: Collection[str]) -> int:
         """How many query heads become rows of one head in a cascade of those ranks."""
         apart = {GROUPS, SHARING} <= set(ranks) or self.variant(ranks) is not None
+        apart = apart or self.own_values
         return 1 if apart or not {"H", "P"} <= set(ranks) else self.group
 
     def shapes(self, shapes: Mapping[str, int], ranks: Collection[str]) -> dict[str, int]:

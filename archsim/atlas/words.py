@@ -63,12 +63,18 @@ LEGEND: Final = (
 
 
 def most_passes(ranks: Sequence[RankPasses]) -> tuple[str, str]:
-    """The largest number of passes as text, and the ranks that need as many."""
+    """The largest number of passes as text, and the ranks that need as many.
+
+    Where no whole fiber needs a second pass, the members of a partition that do are told.
+    """
     whole = [r for r in ranks if r.grain != "member"]
     most = max((r.count for r in whole), default=0)
     often = [r for r in whole if r.count == most]
     told = min(often, key=lambda r: r.at_most).counted if often else "0"
-    return told, " ".join(r.rank for r in often) if most > 1 else "every rank"
+    if most > 1:
+        return told, " ".join(r.rank for r in often)
+    members = ", ".join(f"{r.rank} {r.counted}" for r in ranks if r.count > 1)
+    return told, f"every whole rank; members: {members}" if members else "every rank"
 
 
 def utilization(array: str) -> str:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _SHAPES = (4, 5, 7, 8, 11, 13, 16)
 _TILES = (1, 2, 3, 4, 5)
 _PARALLEL = (1, 2, 3)
+_MOST_ELEMENTS = 2**26
+"""Of an input: 512 MiB in float64."""
 _NO_SHAPES: Mapping[str, int] = MappingProxyType({})
 
 
@@ -148,11 +150,23 @@ def random_inputs(
 
     The deviation is the last rank's shape to the power -1/4, so that a product of two
     inputs summed over it has deviation 1 and its exponential fits every number type.
+
+    Raises
+    ------
+    EvaluationError
+        An input would be too large to make up.
     """
     coordinates = _coordinates(program, shapes)
     inputs: dict[str, Any] = {}
     for tensor in program.inputs:
         size = tuple(shapes[r] for r in (*program.parallel, *tensor.ranks))
+        if prod(size) > _MOST_ELEMENTS:
+            # Shapes are small but for those that a constant coordinate asks for.
+            raise EvaluationError(
+                f"'{tensor.name}' of '{program.name}' has {prod(size)} elements, more than the"
+                f" {_MOST_ELEMENTS} that are made up to run it; its equations read a coordinate"
+                " far out"
+            )
         if domain := program.domain(tensor.name):
             inputs[tensor.name] = draw(domain, rng, size, shapes)
         elif tensor.name in coordinates:

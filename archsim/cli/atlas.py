@@ -11,7 +11,7 @@ from einsum_cascade.errors import InputError, Problem
 from einsum_cascade.library import builtin_names
 
 from .console import progress
-from .files import check_folder, write_text
+from .files import Place, check_folder, write_text
 from .options import refuse_mapping_settings, settings_option
 
 if TYPE_CHECKING:
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 @click.command("atlas")
 @click.argument("cascades", metavar="[CASCADE...]", nargs=-1)
-@click.option("--out", metavar="DIR", type=Path, required=True, help="Where to write atlas.html.")
+@click.option(
+    "--out", metavar="DIR", type=Place(), required=True, help="Where to write atlas.html."
+)
 @click.option(
     "--arch", "machines", metavar="ARCH", multiple=True, default=("fusemax", "flat"),
     show_default=True, help="A machine to simulate on. May be given often.",

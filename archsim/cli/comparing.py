@@ -11,7 +11,7 @@ import click
 from einsum_cascade.errors import InputError, Problem, did_you_mean
 
 from .console import show, show_json
-from .files import check_folder, write_file, write_text
+from .files import Place, check_folder, write_file, write_text
 from .options import json_option, refuse_mapping_settings, settings_option
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 )
 @settings_option
 @json_option
-@click.option("--out", metavar="DIR", type=Path, help="Write tables and pictures.")
+@click.option("--out", metavar="DIR", type=Place(), help="Write tables and pictures.")
 def compare_command(
     workload: str,
     architectures: tuple[str, ...],
@@ -54,6 +54,8 @@ def compare_command(
     """
     if scale is not None and not iso_area:
         raise InputError(f"--scale {scale} says what --iso-area scales; give both")
+    if out:
+        check_folder(out)
     comparison = _compare(workload, architectures, mappings, settings, iso_area, scale or "arrays")
     written = write_comparison(comparison, out) if out else ()
     if as_json:
@@ -129,7 +131,6 @@ def write_comparison(comparison: Comparison, folder: Path) -> tuple[Path, ...]:
     """
     from archsim.showing.comparison_report import comparison_csv
 
-    check_folder(folder)
     exact = json.dumps(comparison.to_dict(), indent=2, allow_nan=False)
     picture = comparison.plot()
     return (

@@ -1,11 +1,19 @@
-"""What ``--out DIR`` writes: the exact result, the report, and pictures."""
+"""Where commands write, and what ``simulate --out DIR`` writes.
+
+One rule for all commands: a folder (``--out DIR``) is made, with those it lies in; a file
+(``--trace FILE``, ``rewrite --out FILE``) goes into a folder that is there. Both are checked
+before the work begins.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from pathlib import Path
+from stat import S_ISDIR
 from typing import TYPE_CHECKING
+
+import click
 
 from einsum_cascade.errors import InputError
 
@@ -21,7 +29,6 @@ def write_result(result: Result, folder: Path) -> tuple[Path, ...]:
     InputError
         The folder cannot be made or written.
     """
-    check_folder(folder)
     from archsim.showing.document import to_markdown
     from archsim.showing.report import explain, report
 
@@ -40,16 +47,57 @@ def write_result(result: Result, folder: Path) -> tuple[Path, ...]:
     )
 
 
+class Place(click.ParamType[Path]):
+    """A path that is given with a name: an empty one is not the working folder."""
+
+    name = "path"
+
+    def convert(
+        self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Path:
+        """The path."""
+        if isinstance(value, str) and not value.strip():
+            self.fail("the name is empty; the working folder is '.'", param, ctx)
+        return Path(value)
+
+
 def check_folder(folder: Path) -> None:
     """Refuse to write into something else than a folder, or a place for one.
 
     Raises
     ------
     InputError
-        It is there and no folder.
+        It, or what it would lie in, is there and no folder.
     """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"cannot write into {folder}: it is not a folder")
+    for place in (folder, *folder.parents):
+        if (is_folder := _is_folder(place)) is not None:
+            if is_folder:
+                return
+            what = "it" if place == folder else place
+            raise InputError(f"cannot write into {folder}: {what} is not a folder")
+
+
+def check_file(path: Path) -> None:
+    """Refuse to write a file where none can be.
+
+    Raises
+    ------
+    InputError
+        It is a folder, or the folder it would lie in is not there.
+    """
+    if _is_folder(path):
+        raise InputError(f"cannot write {path}: it is a folder")
+    if not (there := _is_folder(path.parent)):
+        what = "not there" if there is None else "not a folder"
+        raise InputError(f"cannot write {path}: the folder {path.parent} is {what}")
+
+
+def _is_folder(path: Path) -> bool | None:
+    """Whether it is one; None if nothing can be found there."""
+    try:
+        return S_ISDIR(path.stat().st_mode)
+    except OSError:
+        return None
 
 
 def write_text(path: Path, text: str) -> Path:

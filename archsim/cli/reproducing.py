@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .console import show
-from .files import check_folder, write_file, write_text
+from .files import Place, check_folder, write_file, write_text
 from .progress import progress
 
 if TYPE_CHECKING:
@@ -25,11 +25,11 @@ _MOST_WORKERS = 8
 @click.command("reproduce")
 @click.argument("name", metavar="NAME|FILE")
 @click.option("--figure", "figures", type=int, multiple=True, help="This figure alone; repeatable.")
-@click.option("--out", metavar="DIR", type=Path, help="Write tables and figures.")
+@click.option("--out", metavar="DIR", type=Place(), help="Write tables and figures.")
 @click.option(
     "--published",
     metavar="DIR",
-    type=Path,
+    type=Place(),
     help="A folder of published figures in CSV files, to put beside ours.",
 )
 @click.option(

@@ -10,7 +10,7 @@ import click
 from einsum_cascade.errors import InputError, Problem
 
 from .console import show, show_json
-from .files import write_result
+from .files import Place, check_file, check_folder, write_result
 from .options import Known, json_option, settings_option
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 )
 @settings_option
 @json_option
-@click.option("--out", metavar="DIR", type=Path, help="Write result, report and pictures.")
-@click.option("--trace", metavar="FILE", type=Path, help="Write the timeline (event engine).")
+@click.option("--out", metavar="DIR", type=Place(), help="Write result, report and pictures.")
+@click.option("--trace", metavar="FILE", type=Place(), help="Write the timeline (event engine).")
 @click.option("--explain", is_flag=True, help="Say where each cycle and picojoule came from.")
 def simulate_command(
     workload: str,
@@ -56,6 +56,10 @@ def simulate_command(
         raise click.UsageError("--explain is for people; --json prints the exact numbers")
     if trace and engine == "analytical":
         raise click.UsageError("--trace is of the event engine; leave out --engine analytical")
+    if out:
+        check_folder(out)
+    if trace:
+        check_file(trace)
     asked = _asked(workload, architecture, mappings, settings)
     result = _simulate(asked, engine or ("event" if trace else "analytical"))
     written = write_result(result, out) if out else ()

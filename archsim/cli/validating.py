@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from einsum_cascade import Cascade
-from einsum_cascade.errors import CascadeError, did_you_mean
+from einsum_cascade.errors import CascadeError, InputError, did_you_mean
 from einsum_cascade.ir import DTYPES
 from einsum_cascade.library import builtin_names
 
@@ -84,7 +84,11 @@ def validate_command(
 
 def _names(given: tuple[str, ...], mapping: Mapping | None) -> tuple[str, ...]:
     """What to validate: as given, else the mapping's cascade, else everything built in."""
-    if given and ALL not in given:
+    if ALL in given:
+        for name in given:
+            if name != ALL:
+                raise InputError(f"'{ALL}' stands for every built-in cascade; leave out '{name}'")
+    elif given:
         return given
     if mapping is not None and not given:
         return (mapping.cascade,)

@@ -20,6 +20,7 @@ from einsum_cascade.ir import Name, walk
 
 from ..nest.footing import Footing
 from ..nest.handover import found_at, moving_variables
+from ..nest.initial import initial_einsums
 from ..nest.lattice import Loop, first_tile
 from ..nest.lower import Lowered, LoweredEinsum
 from ..nest.window import Window
@@ -63,10 +64,14 @@ class EinsumCount:
 
 
 def count_einsum(lowered: Lowered, e: LoweredEinsum, meter: Meter = EXACT) -> EinsumCount:
-    """Count one Einsum's operations and accesses."""
+    """Count one Einsum's operations and accesses.
+
+    Where what it writes begins with inputs, bringing these is among its accesses.
+    """
     allowed = allowed_points(lowered, e, meter)
-    touches = [(f, accesses_of(lowered, e, f, meter)) for f in e.touches]
-    used = [registers_of(lowered, e, f, meter) for f in e.touches]
+    touches = [(part, f) for part in (e, *initial_einsums(lowered, e)) for f in part.touches]
+    accesses = [a for part, f in touches for a in accesses_of(lowered, part, f, meter)]
+    used = [registers_of(lowered, part, f, meter) for part, f in touches]
     return EinsumCount(
         einsum=e.name,
         array=e.array.name,
@@ -74,7 +79,7 @@ def count_einsum(lowered: Lowered, e: LoweredEinsum, meter: Meter = EXACT) -> Ei
         allowed=allowed,
         iterations=meter.iterations(e),
         operations=tuple((kind, n * allowed) for kind, n in e.operations),
-        accesses=tuple(access for _, accesses in touches for access in accesses),
+        accesses=tuple(accesses),
         registers=_in_registers_of(e, [of_all for of_all, _ in used]),
         registers_of_one=_in_registers_of(e, [of_one for _, of_one in used]),
     )

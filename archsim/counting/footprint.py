@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from ..mapping import Spill
 from ..nest.handover import width
+from ..nest.initial import initial_einsums
 from ..nest.lower import Lowered, LoweredEinsum
 from ..showing.quantities import byte_size
 from .counts import largest_tile
@@ -120,6 +121,11 @@ def _tiles(
         if level in lowered.memories(e, tensor):
             size = tile(e, number, level) if tile else largest_tile_size(lowered, e, number, level)
             found[tensor] = max(found.get(tensor, 0), size)
+    for start in initial_einsums(lowered, e):
+        for footing in start.reads:
+            tensor = footing.access.tensor
+            if level in lowered.memories(e, tensor):
+                found[tensor] = max(found.get(tensor, 0), largest_tile(start, footing, level))
     return found
 
 

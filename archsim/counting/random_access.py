@@ -7,6 +7,7 @@ else is wanted, and every run of neighbouring words is fetched in lines of the m
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
 
@@ -25,12 +26,20 @@ def words_in_lines(e: LoweredEinsum, footing: Footing, memory: Memory, word_bits
     line = Fraction(memory.line_bits, word_bits)
     if not gathered or line <= 1:
         return Elements(footing)
+    return InLines(e, footing, line)
 
-    def size(extents: Extents) -> int:
-        run = _run(e, footing, extents)
-        return footing.size(extents) // run * ceil(ceil(run / line) * line)
 
-    return size
+@dataclass(frozen=True, slots=True)
+class InLines:
+    """Words of the lines, of ``line`` words each, that hold a gathered tile."""
+
+    e: LoweredEinsum
+    footing: Footing
+    line: Fraction
+
+    def __call__(self, extents: Extents) -> int:
+        run = _run(self.e, self.footing, extents)
+        return self.footing.size(extents) // run * ceil(ceil(run / self.line) * self.line)
 
 
 def _run(e: LoweredEinsum, footing: Footing, extents: Extents) -> int:

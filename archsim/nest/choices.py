@@ -34,6 +34,7 @@ from ..counting.spill_checks import (
 from ..mapping import Case, Factors, Mapping, Objective
 from ..timing.tasks import busy_cycles
 from .combinations import Candidate, candidates
+from .initial import initial_einsums
 from .layout import rebind
 from .lower import Lowered, LoweredEinsum
 from .residency import residency
@@ -110,7 +111,7 @@ class _Loops:
     """Cycles of each Einsum on its array."""
     runs: dict[str, int]
     accesses: dict[tuple[object, ...], tuple[AccessCount, ...]] = field(default_factory=dict)
-    """By Einsum, position of the access, and where the tensor is kept."""
+    """By Einsum, position of its start, of the access, and where the tensor is kept."""
     tiles: dict[tuple[str, int, int], int] = field(default_factory=dict)
     """Elements of a tile by Einsum, position of the access, and level."""
     moved: dict[tuple[object, ...], tuple[_Moved, ...]] = field(default_factory=dict)
@@ -285,10 +286,15 @@ def _priced(objective: Objective, lowered: Lowered) -> Iterator[LoweredEinsum]:
 def _moved(loops: _Loops, lowered: Lowered, e: LoweredEinsum) -> Iterator[_Moved]:
     """What one Einsum makes levels move, tensor by tensor."""
     spill = lowered.mapping.spill
-    for tensor in dict.fromkeys(f.access.tensor for f in e.touches):
+    parts = (e, *initial_einsums(lowered, e))
+    for tensor in dict.fromkeys(f.access.tensor for part in parts for f in part.touches):
         key = (e.name, tensor, lowered.residency.of(tensor), spill and spill.level)
         if key not in loops.moved:
-            accesses = tuple(_accesses(loops, lowered, e, tensor))
+            accesses = tuple(
+                a
+                for place, part in enumerate(parts)
+                for a in _accesses(loops, lowered, part, place, tensor)
+            )
             spilled = spilled_accesses(lowered, accesses, Fraction(1)) if spill else accesses
             loops.moved[key] = (
                 *((a.place, _whole(a), 0) for a in accesses),
@@ -305,12 +311,12 @@ def _whole(access: AccessCount) -> int:
 
 
 def _accesses(
-    loops: _Loops, lowered: Lowered, e: LoweredEinsum, tensor: str
+    loops: _Loops, lowered: Lowered, e: LoweredEinsum, place: int, tensor: str
 ) -> Iterator[AccessCount]:
-    """Accesses of one Einsum to one tensor, where nothing spills."""
+    """Accesses of one Einsum (0) or one of those it starts with to one tensor, without spill."""
     for number, footing in enumerate(e.touches):
         if footing.access.tensor == tensor:
-            key = (e.name, number, lowered.residency.of(tensor))
+            key = (e.name, place, number, lowered.residency.of(tensor))
             if key not in loops.accesses:
                 loops.accesses[key] = tuple(accesses_of(lowered, e, footing))
             yield from loops.accesses[key]

@@ -45,6 +45,8 @@ def found_at(lowered: Lowered, e: LoweredEinsum, footing: Footing, level: int) -
 
     ``level`` is the index of a memory, or the register level for an intermediate.
     """
+    if e.starts:
+        return False
     taken = footing.access
     writer = next((p for p in lowered.einsums if p.name == taken.tensor), None)
     before = lowered.einsums[: lowered.einsums.index(e)]

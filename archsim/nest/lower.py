@@ -65,6 +65,8 @@ class LoweredEinsum:
     write: Footing
     window: Window | None = None
     """What the Einsum leaves out because of a mask; None: nothing."""
+    starts: bool = False
+    """Whether it is a statement of ``init``, which runs before all Einsums of its tile."""
 
     @cached_property
     def name(self) -> str:

@@ -26,7 +26,8 @@ _FIRST = "#bbbbbb"
 def plot_comparison(comparison: Comparison) -> Picture:
     """Speedup, energy and area of every machine, a row of bars each.
 
-    Energy and area are relative to the first machine and divided by component.
+    Energy and area are relative to the first machine and divided by component. Components have
+    the order and the colours of the first machine's picture of energy.
     """
     rows = comparison.rows
     figure = Picture(figsize=(11, 1.9 + 0.62 * len(rows)), layout="constrained")
@@ -36,7 +37,7 @@ def plot_comparison(comparison: Comparison) -> Picture:
         dict.fromkeys(
             name
             for row in rows
-            for name, _ in (*row.result.area_by_component, *row.result.energy_by_component)
+            for name, _ in (*row.result.energy_by_component, *row.result.area_by_component)
         )
     )
     colours = palette(components)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from matplotlib.ticker import EngFormatter
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 
 
 _FEW_PARTS = 10
-"""So many parts are all named."""
+"""So many parts all have a number."""
 
 _LEAST_TIME = 0.03
-"""Of the run's; what takes less is not named where there are more parts."""
+"""Of the run's; what takes less has no number where there are more parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,8 @@ def plot_roofline(result: Result) -> Picture:
     its array and the time the memory moves its bytes. The run has a point per array: the
     array's operations over the latency, over all bytes of the memory. A mac is one
     operation; operations that take no cycles are not counted. A workload in parts has a
-    point per part and array instead of one per Einsum.
+    point per part and array instead of one per Einsum, with a number: below the panels is
+    whose it is.
     """
     if not result.roofs.arrays or not result.roofs.memories:
         raise InputError("this result does not say what its machine can do at the most")
@@ -73,11 +75,31 @@ def plot_roofline(result: Result) -> Picture:
         ha="left",
         fontsize=11,
     )
+    numbers = _part_numbers(result) if result.parts else None
+    if numbers:
+        figure.supxlabel(_key(numbers, len(levels)), x=0.01, ha="left", fontsize=8)
     # Constrained layout moves the axes; labels need their final places.
     figure.draw_without_rendering()
     for axes, memory in zip(panels, levels, strict=False):
-        _name_spots(axes, spots(result, memory), _nameless(result))
+        _name_spots(axes, spots(result, memory), numbers)
     return figure
+
+
+def _part_numbers(result: Result) -> dict[str, str]:
+    """A number for each part, in the order they run: there is no room for names.
+
+    Of many parts those that take hardly any time have none.
+    """
+    quick = _nameless(result)
+    named = [p.name for p in result.parts if p.name not in quick]
+    return {name: str(at) for at, name in enumerate(dict.fromkeys(named), start=1)}
+
+
+def _key(numbers: dict[str, str], panels: int) -> str:
+    """What the numbers stand for; a number stays with its name when lines are broken."""
+    hard_blank = "\u00a0"
+    entries = [f"{number}{hard_blank}{name}" for name, number in numbers.items()]
+    return fill((2 * hard_blank + " ").join(entries), 95 * max(1, panels), break_on_hyphens=False)
 
 
 def spots(result: Result, memory: MemoryRoof) -> list[Spot]:
@@ -172,7 +194,9 @@ def _describe(axes: Axes, result: Result, memory: MemoryRoof, found: list[Spot])
     quiet = [u.name for u in result.parts or result.einsums if u.name not in used]
     below = f"\nno traffic here: {_wrapped(quiet)}" if quiet else ""
     if _nameless(result):
-        below += f"\nwithout a name: parts of less than {100 * _LEAST_TIME:.0f} % of the time each"
+        below += (
+            f"\nwithout a number: parts of less than {100 * _LEAST_TIME:.0f} % of the time each"
+        )
     axes.set_xlabel(f"operations a byte of {memory.level} traffic (op/B){below}", fontsize=9)
     axes.set_ylabel("operations a second (op/s)", fontsize=9)
     axes.yaxis.set_major_formatter(EngFormatter(sep=" "))
@@ -181,8 +205,6 @@ def _describe(axes: Axes, result: Result, memory: MemoryRoof, found: list[Spot])
 
 
 def _wrapped(names: list[str], width: int = 62) -> str:
-    from textwrap import fill
-
     return fill(", ".join(names), width)
 
 
@@ -194,15 +216,15 @@ def _range(values: list[float]) -> tuple[float, float]:
 
 
 def _nameless(result: Result) -> frozenset[str]:
-    """Of many parts those that take hardly any time: there is no room for all their names."""
+    """Of many parts those that take hardly any time: there is no room for all of them."""
     if len(result.parts) <= _FEW_PARTS:
         return frozenset()
     least = _LEAST_TIME * result.latency_s
     return frozenset(p.name for p in result.parts if p.latency_s < least)
 
 
-def _name_spots(axes: Axes, found: list[Spot], nameless: frozenset[str]) -> None:
-    """Name the points; the run's first, since they are larger."""
+def _name_spots(axes: Axes, found: list[Spot], numbers: dict[str, str] | None) -> None:
+    """Name the points, or number them; the run's first, since they are larger."""
     order = sorted(found, key=lambda s: not s.whole_run)
-    named = [s for s in order if s.name not in nameless]
-    place_labels(axes, [Label(s.name, s.intensity, s.ops_per_s) for s in named])
+    names = [(s, s.name if s.whole_run or numbers is None else numbers.get(s.name)) for s in order]
+    place_labels(axes, [Label(name, s.intensity, s.ops_per_s) for s, name in names if name])

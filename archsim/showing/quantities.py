@@ -23,12 +23,15 @@ def engineering(value: float, unit: str, *, digits: int = 4) -> str:
     value : float
         A finite number in ``unit``.
     unit : str
-        The unit's symbol without a prefix; empty for a bare count.
+        The unit's symbol without a prefix; empty for a bare count, of which a whole number
+        below 1000 is written as it is.
     digits : int
         Significant digits.
     """
     if value == 0:
         return f"0 {unit}".rstrip()
+    if not unit and value == int(value) and abs(value) < 1000:
+        return f"{value:.0f}"
     power = _power_of_thousand(value, digits)
     power = max(1 - len(_SMALL), min(power, len(_PREFIXES) - 1))
     prefix = _PREFIXES[power] if power >= 0 else _SMALL[-power]

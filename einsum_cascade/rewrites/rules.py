@@ -16,7 +16,7 @@ from .reassociate import Reassociate
 from .reduce_passes import ReducePasses
 from .separate import Separate
 
-_RULE = re.compile(r"\s*([A-Za-z_]\w*)\s*(?:[:(]\s*(.*?)\s*\)?\s*)?")
+_RULE = re.compile(r"\s*([A-Za-z_]\w*)\s*(?::(.*)|\((.*)\)\s*)?")
 _MEMBERS = tuple(range(3, 9))
 _NAME = re.compile(r"[A-Za-z_]\w*")
 
@@ -68,7 +68,12 @@ def parse_rule(text: str) -> Rewrite:
         hint = f"{hint} (rules: {listed})" if "?" in hint else f"rules: {listed}"
         raise RewriteError(Problem(f"there is no rewrite rule '{name[:60]}'", None, hint))
     rule = known[name]
-    arguments = [a for a in re.split(r"\s*[=,]\s*", found[2]) if a] if found and found[2] else []
+    inside = (found[2] or found[3] or "").strip() if found else ""
+    arguments = re.split(r"\s*[=,]\s*", inside) if inside else []
+    if not all(arguments):
+        raise RewriteError(
+            Problem(f"an argument is empty in '{text[:80]}'", None, f"write {rule.usage}")
+        )
     wrong = [a for a in arguments if not _NAME.fullmatch(a)]
     if wrong:
         raise RewriteError(

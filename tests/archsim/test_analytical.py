@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
-from fractions import Fraction
 from itertools import product
 from math import prod
-from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nest_capacity import required
-from nest_cases import Case, random_case
+from nest_cases import Case, billed_case
 from nest_masks import MaskedWalker
 from nest_walker import NestWalker
 from test_counts import walker
 
 import workloads
-from archsim import Architecture, Mapping, Result, Technology, simulate
+from archsim import Architecture, Mapping, Result, simulate
 from archsim.analytical import bind, divisors, evaluate_mapping
 from archsim.counting.estimators import action_pj, memory_access, register_access
 from archsim.nest.einsum_by_einsum import einsum_by_einsum
@@ -46,32 +43,6 @@ def test_divisors_of_numbers_with_large_primes(primes: tuple[int, ...]) -> None:
 
 
 # ------------------------------------------------------------------ random runs
-
-
-def billed_case(seed: int) -> Case:
-    """A random case on a machine whose accesses and operations cost something."""
-    case = random_case(seed)
-    random = Random(seed)
-    technology = Technology.load("accelergy-45nm")
-    memories = tuple(
-        replace(m, energy="sram", capacity_bytes=2**20, line_bits=64)
-        if i
-        else replace(m, energy="dram_hbm2")
-        for i, m in enumerate(case.architecture.memories)
-    )
-    arrays = tuple(
-        replace(
-            a,
-            registers=replace(a.registers, billed=random.choice(("all", "one"))),
-            operations=tuple(
-                replace(o, bill=(("mac", Fraction(1)), ("max", Fraction(1, 2))))
-                for o in a.operations
-            ),
-        )
-        for a in case.architecture.arrays
-    )
-    machine = replace(case.architecture, technology=technology, memories=memories, arrays=arrays)
-    return replace(case, architecture=machine)
 
 
 def run(case: Case) -> Result | None:

@@ -98,8 +98,50 @@ def test_out_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("here already", encoding="utf-8")
     assert "it is not a folder" in refused("simulate", "--out", str(path))
-    assert "cannot write" in refused("simulate", "--out", str(path / "below"))
+    below = refused("simulate", "--out", str(path / "below" / "more"))
+    assert f"cannot write into {path / 'below' / 'more'}: {path} is not a folder" in below
+    long = refused("simulate", "--out", str(tmp_path / ("long" * 500)))
+    assert "file name too long" in long
     assert path.read_text(encoding="utf-8") == "here already"
+
+
+OUTPUTS = [
+    ["simulate", "--out"],
+    ["simulate", "--trace"],
+    ["compare", "bert-base", "fusemax", "flat", "--out"],
+    ["rewrite", "attention-3pass", "reduce_passes", "--out"],
+    ["reproduce", "fusemax", "--out"],
+    ["atlas", "layer-norm", "--out"],
+]
+"""What takes a name to write to."""
+
+
+@pytest.mark.parametrize("command", OUTPUTS, ids=" ".join)
+def test_an_empty_name_is_not_the_working_folder(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for empty in ("", " "):
+        assert "the name is empty; the working folder is '.'" in refused(*command, empty)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", OUTPUTS, ids=" ".join)
+def test_a_folder_is_made_and_a_file_goes_into_one_that_is_there(
+    command: list[str], tmp_path: Path
+) -> None:
+    """Files are refused before the work begins, and no folder is made for them."""
+    file = tmp_path / "file"
+    file.touch()
+    if command[-1] == "--trace" or command[0] == "rewrite":
+        said = refused(*command, str(tmp_path / "new" / "x"))
+        assert f"the folder {tmp_path / 'new'} is not there" in said
+        assert f"the folder {file} is not a folder" in refused(*command, str(file / "x"))
+        assert "it is a folder" in refused(*command, str(tmp_path))
+    else:
+        assert f"{file} is not a folder" in refused(*command, str(file / "x"))
+        assert "it is not a folder" in refused(*command, str(file))
+    assert list(tmp_path.iterdir()) == [file]
 
 
 @pytest.mark.parametrize(

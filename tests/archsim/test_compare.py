@@ -402,6 +402,22 @@ def test_the_picture_has_a_bar_per_machine_and_measure(at_equal_area: Comparison
             assert sum(parts) == pytest.approx(getattr(row, name))
 
 
+def test_pictures_and_tables_have_components_in_one_order() -> None:
+    """The machine's: memories outermost first, each array after its registers."""
+    order = ["DRAM", "global_buffer", "array_2d.registers", "array_2d", "array_1d.registers"]
+    order.append("array_1d")
+    found = compare(load("bert-base", seq_len=1024, scope="block"), ["fusemax", "flat"])
+    (legend,) = found.plot().legends
+    assert [t.get_text() for t in legend.get_texts()] == order
+    for row in found.rows:
+        for result in (row.result, *(part.result for part in row.result.parts)):
+            names = [name for name, _ in result.energy_by_component]
+            assert names == [name for name in order if name in names]
+            sizes = [name for name, _ in result.area_by_component]
+            assert sizes == [name for name in order if name in sizes]
+        assert [name for name, _ in row.result.energy_by_component] == order
+
+
 def test_out_writes_tables_and_pictures(tmp_path: Path) -> None:
     folder = tmp_path / "new"
     line = ("bert-base", "fusemax", "fusemax-micro24", "--set", "seq_len=1K")

@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 from nest_capacity import required
 from nest_cases import Case, random_case, varied_case
+from nest_starts import StartWalker, started_case
 from nest_walker import EinsumWalk, NestWalker
 
 from archsim.counting.counts import EinsumCount, count_einsum
@@ -82,6 +83,33 @@ def test_groups_and_bypasses_equal_the_walk(first: int) -> None:
         grouped += any(len(g) > 1 for g in lowered.groups) and len(lowered.groups) > 1
     assert grouped > 1
     assert passing > 10
+
+
+def test_what_running_values_begin_with_equals_the_walk() -> None:
+    """Inputs that only ``init`` reads come once for every tile that begins, by the same rules."""
+    seen = Counter[str]()
+    for seed in range(CASES):
+        case = started_case(seed)
+        if case is None:
+            continue
+        lowered, walk = bound(case), walker(case)
+        starts = StartWalker.of(walk)
+        for level, found_at in enumerate(requirements(lowered)):
+            words = found_at.required_bytes / case.architecture.word_bytes
+            assert words == required(walk, level), f"seed {seed}, level {level}"
+        for e in lowered.einsums:
+            statements = [s for s in case.program.init if s.name == e.name]
+            expected = walk.walk(e.einsum)
+            for statement in statements:
+                start = starts.walk(statement)
+                expected.accesses += start.accesses
+                expected.registers += start.registers
+                expected.registers_of_one += start.registers_of_one
+                seen["summed"] += bool(statement.over)
+            assert counted(count_einsum(lowered, e)) == walked(expected), f"seed {seed}, {e.name}"
+            seen["started"] += bool(statements)
+    assert seen["started"] > 100
+    assert seen["summed"] > 20
 
 
 def test_the_cases_cover_what_they_should() -> None:

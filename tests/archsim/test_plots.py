@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import combinations
 
 import pytest
@@ -101,6 +102,24 @@ def test_every_einsum_is_named_in_its_bar_or_below_it(result: Result) -> None:
     for use in result.einsums:
         inside = any(t.startswith(f"{use.name}\n") for t in texts)
         assert inside != any(f"{use.name} " in t for t in below)
+
+
+@pytest.mark.parametrize("model", ["bert-base", "minimax-text-01", "deepseek-v3"])
+def test_parts_are_numbered_under_the_roofs(model: str) -> None:
+    """Every number is at a point of its part and stands for it below; none covers another."""
+    whole = simulate(load(model, scope="model"), Architecture.load("fusemax"))
+    figure = plot_roofline(whole)
+    figure.draw_without_rendering()
+    key = dict(entry.split("\u00a0", 1) for entry in re.split(r"[ \n]+", figure.get_supxlabel()))
+    slow = [p.name for p in whole.parts if p.latency_s >= 0.03 * whole.latency_s]
+    expected = slow if len(whole.parts) > 10 else [p.name for p in whole.parts]
+    assert list(key) == [str(n + 1) for n in range(len(expected))]
+    assert [name.rstrip("\u00a0") for name in key.values()] == expected
+    for panel in figure.axes:
+        boxes = [Text.get_window_extent(t) for t in panel.texts]
+        assert not [1 for a, b in combinations(boxes, 2) if a.overlaps(b)]
+        words = " ".join(t.get_text() for t in panel.texts).replace(",", " ").split()
+        assert {w for w in words if w.isdigit()} == set(key)
 
 
 def test_many_parts_are_named_where_there_is_room() -> None:

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from archsim import Architecture, Mapping, simulate
 from archsim.atlas.page import atlas_html
 from archsim.atlas.survey import Entry, Plan, Scenario, survey
+from archsim.atlas.words import most_passes
 from archsim.cli import archsim
 from archsim.engine import mapping_called
 from archsim.mapping import EINSUM_BY_EINSUM
@@ -172,12 +173,25 @@ def test_what_does_not_run_says_why(page: Path) -> None:
     assert "cannot do" in run["mapping"][2]
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("attention-1pass", ("1", "every whole rank; members: M0 2")),
+        ("flash-decoding", ("1", "every whole rank; members: M2 2, M0 2")),
+        ("attention-3pass", ("3", "M")),
+        ("linear-attention", ("1", "every rank")),
+    ],
+)
+def test_passes_over_members_are_told_apart(name: str, told: tuple[str, str]) -> None:
+    assert most_passes(Cascade.load(name).analyze().passes.ranks) == told
+
+
 def test_state_is_the_footprint_with_numbers(page: Path) -> None:
     sized = embedded(page)["sized"]
     assert sized["attention-3pass"]["64K"]["state"][1] == 65536  # type: ignore[index]
     assert sized["linear-attention"]["64K"]["state"][1] == 0  # type: ignore[index]
     # Three moments' passes over a row of 768 features, whatever the workload is.
-    assert sized["layer-norm"]["64K"]["state"][1] == 768  # type: ignore[index]
+    assert sized["layer-norm"]["64K"]["state"][:2] == ["768", 768]  # type: ignore[index]
 
 
 def test_the_page_needs_no_network(page: Path) -> None:

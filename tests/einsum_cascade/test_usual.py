@@ -32,6 +32,13 @@ def test_they_are_read_and_printed() -> None:
     assert Cascade.parse(found.text()).program == found.program
 
 
+def test_k_is_binary_here_too() -> None:
+    text = TEXT.replace("shape: 3", "shape: 2K").replace("USUAL", "{M: 1K, M0: 0.5K, window: 1e3}")
+    found = Cascade.parse(text).program
+    assert [u.size for u in found.usual] == [1024, 512, 1000]
+    assert found.rank_of["T"].shape == 2048
+
+
 @pytest.mark.parametrize(
     ("given", "added"),
     [
@@ -64,6 +71,12 @@ def test_they_give_way_to_tiles() -> None:
         ("{T: 4}", "T is always 3"),
         ("{M: 0}", "a usual size is a positive whole number, not 0"),
         ("{M: 1.5}", "a usual size is a positive whole number, not 1.5"),
+        ("{M: 0.3K}", "a usual size is a positive whole number, not 0.3K"),
+        ("{M: -1K}", "a usual size is a positive whole number, not -1K"),
+        ("{M: 1T}", "a usual size is a positive whole number, not 1T"),
+        ("{M: true}", "a usual size is a positive whole number, not true"),
+        ("{M: .inf}", "a usual size is a positive whole number, not .inf"),
+        ("{M: 9999999G}", "a usual size is a positive whole number, not 9999999G"),
         ("[M]", "usual"),
     ],
 )

@@ -158,6 +158,8 @@ BOMB = "a0: &a0 [x]\n" + "".join(
         ("a: b\nc: \x07\n", r"f.yaml:2:4: this is not YAML: the character U\+0007"),
         ("a: \ud800\n", r"f.yaml:1:4: this is not YAML: the character U\+D800"),
         ("a: " + "7" * 500, r"f.yaml:1:4: a number of 500 digits is too long"),
+        ("a: 1e400", r"f.yaml:1:4: '1e400' is too large for a float64"),
+        ("a: [1, -1e999]", r"f.yaml:1:8: '-1e999' is too large for a float64"),
         ("a: " + "[" * 60 + "]" * 60, r"nested more than 48 deep"),
         ("a: " + "[" * 100_000, r"f.yaml:1:\d+: "),
         ("a: " + "x" * 4_000_001, r"f.yaml: 4000004 characters are more than"),

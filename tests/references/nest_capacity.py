@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from nest_loops import Element, Nest, Tag
+from nest_starts import StartWalker
 
 from einsum_cascade import ir
 
@@ -45,6 +46,12 @@ def _tiles(nest: Nest, einsum: ir.Einsum, level: int) -> Tiles:
             one_copy = _goes_along(nest, tensor, level)
             size = _largest(nest, einsum, access, level, _one_copy if one_copy else Nest.element)
             found[tensor] = max(found.get(tensor, 0), size)
+    starts = StartWalker.of(nest)
+    for statement in (s for s in nest.program.init if s.name == einsum.name):
+        for access in statement.reads:
+            if level in nest.memories(access.tensor, einsum):
+                size = _largest(starts, statement, access, level, Nest.element)
+                found[access.tensor] = max(found.get(access.tensor, 0), size)
     return found
 
 

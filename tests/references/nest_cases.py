@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from random import Random
 
 from nest_mappings import random_machine, random_mapping, varied
 
 from archsim.arch import Architecture
 from archsim.mapping import Mapping
+from archsim.technology import Technology
 from einsum_cascade import Cascade
 from einsum_cascade.ir import Program
 
@@ -69,6 +71,32 @@ def varied_case(seed: int) -> Case:
     levels that keep them."""
     case = random_case(seed)
     return replace(case, mapping=varied(Random(seed), case.program, case.mapping))
+
+
+def billed_case(seed: int) -> Case:
+    """A random case on a machine whose accesses and operations cost something."""
+    case = random_case(seed)
+    random = Random(seed)
+    technology = Technology.load("accelergy-45nm")
+    memories = tuple(
+        replace(m, energy="sram", capacity_bytes=2**20, line_bits=64)
+        if i
+        else replace(m, energy="dram_hbm2")
+        for i, m in enumerate(case.architecture.memories)
+    )
+    arrays = tuple(
+        replace(
+            a,
+            registers=replace(a.registers, billed=random.choice(("all", "one"))),
+            operations=tuple(
+                replace(o, bill=(("mac", Fraction(1)), ("max", Fraction(1, 2))))
+                for o in a.operations
+            ),
+        )
+        for a in case.architecture.arrays
+    )
+    machine = replace(case.architecture, technology=technology, memories=memories, arrays=arrays)
+    return replace(case, architecture=machine)
 
 
 def _names(program: Program) -> list[str]:

@@ -59,6 +59,7 @@ class Nest:
         self.mapping = mapping
         self.architecture = architecture
         self.shapes = shapes
+        self.sizes = sizes
         self.levels = {m.name: i for i, m in enumerate(architecture.memories)}
         self.registers = len(self.levels)
         self.strides = self._member_strides(sizes)

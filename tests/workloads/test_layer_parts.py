@@ -207,7 +207,7 @@ def test_a_cascade_on_the_latent_unfolds_by_itself() -> None:
 def test_recurrent_layers() -> None:
     lightning = named(load("minimax-text-01", scope="block", seq_len=10, batch=2))
     assert dict(lightning["gate-projection"].shapes) == {"N": 20, "D": 6144, "J": 8192}
-    assert lightning["attention"].cascade == "lightning-attention-2"
+    assert lightning["attention"].cascade == "lightning-attention-2-prefill"
     dual = named(load("mamba-2-2.7b", scope="block", seq_len=10, batch=2))
     # Z and X of 5120, B and C of 128, and 80 steps.
     assert dict(dual["input-projection"].shapes) == {"N": 20, "D": 2560, "J": 10240 + 256 + 80}

@@ -56,7 +56,7 @@ def test_shipped_models_have_their_published_size_and_a_source(name: str) -> Non
 
 
 def test_another_cascade_may_be_named() -> None:
-    assert load("mamba-2-2.7b").cascade == "ssd-chunked"
+    assert load("mamba-2-2.7b").cascade == "ssd-chunked-prefill"
     work = load("mamba-2-2.7b", cascade="lightning-attention", seq_len=100)
     assert work.model is not None
     assert work.model.parameters == 2_702_599_680
@@ -130,7 +130,7 @@ def test_what_does_not_fit(fields: dict[str, Any], wanted: str) -> None:
 
 def test_layers_are_chosen(tmp_path: Path) -> None:
     path = write(tmp_path, MINIMAX)
-    assert (load(path).layer, load(path).cascade) == (0, "lightning-attention-2")
+    assert (load(path).layer, load(path).cascade) == (0, "lightning-attention-2-prefill")
     softmax = load(path, layer=7)
     assert (softmax.cascade, softmax.shapes_for(RANKS)["H"]) == (CAUSAL, 8)
     assert load(write(tmp_path, T5)).layer == 0
@@ -148,7 +148,7 @@ MAMBA = {"model_type": "mamba", "hidden_size": 64, "num_hidden_layers": 2}
 
 
 @pytest.mark.parametrize(
-    ("fields", "prefill", "decode"),
+    ("fields", "chunks", "decode"),
     [
         (MINIMAX, "lightning-attention-2", "lightning-attention-step"),
         (RETNET, "retnet-chunked", "retnet-step"),
@@ -157,18 +157,23 @@ MAMBA = {"model_type": "mamba", "hidden_size": 64, "num_hidden_layers": 2}
     ],
 )
 def test_recurrent_layers_by_phase(
-    tmp_path: Path, fields: dict[str, Any], prefill: str, decode: str
+    tmp_path: Path, fields: dict[str, Any], chunks: str, decode: str
 ) -> None:
     path = write(tmp_path, fields)
     whole = load(path, seq_len=24)
-    assert (whole.cascade, whole.shape("P")) == (prefill, 24)
-    assert any("is not written" in note for note in whole.notes)
+    assert (whole.cascade, whole.shape("P")) == (f"{chunks}-prefill", 24)
     step = load(path, phase="decode", cached_len=1000)
     assert step.cascade == decode
     assert any("is read and written" in note for note in step.notes)
     piece = load(path, phase="chunked-prefill", cached_len=1000, seq_len=24)
     # The state stands for the thousand tokens before; other cascades would see their keys.
-    assert (piece.cascade, piece.shape("M")) == (f"{prefill}-resumed", 1024)
+    assert (piece.cascade, piece.shape("M")) == (f"{chunks}-resumed", 1024)
+    # Chunks that leave no state behind say so, and those that do have nothing to say.
+    for work, said in ((whole, "is not written at the end"), (piece, "is neither read nor")):
+        (part,) = work.parts
+        assert part.left_out_by(Cascade.load(work.cascade).program) == ()
+        (note,) = part.left_out_by(Cascade.load(chunks).program)
+        assert said in note
     assert "M" not in {r.name for r in Cascade.load(piece.cascade).program.ranks}
     for work in (whole, step, piece):
         program = Cascade.load(work.cascade).program
@@ -176,16 +181,14 @@ def test_recurrent_layers_by_phase(
         assert own | set(program.parallel) == set(work.shapes_for([*own, *program.parallel]))
 
 
-def test_heads_of_a_group_share_b_and_c_in_one_token() -> None:
-    step = load("mamba-2-2.7b", phase="decode", cached_len=9)
-    assert step.shapes_for(("B", "H", "G", "S", "E", "F")) == {
-        "B": 1,
-        "H": 80,
-        "S": 80,
-        "E": 128,
-        "F": 64,
-    }
-    assert any("B and C, which 80 heads share" in note for note in load("mamba-2-2.7b").notes)
+@pytest.mark.parametrize("phase", ["prefill", "chunked-prefill", "decode"])
+def test_heads_of_a_group_share_b_and_c(phase: str) -> None:
+    work = load("mamba-2-2.7b", phase=phase, cached_len=0 if phase == "prefill" else 9)
+    wanted = {"B": 1, "H": 80, "S": 80, "E": 128, "F": 64}
+    assert work.shapes_for(("B", "H", "G", "S", "E", "F")) == wanted
+    # Their values are their own: in a cascade without groups they are heads, and no rows.
+    assert work.shapes_for(RANKS)["H"] == 80
+    assert work.parts[0].folded_for(RANKS) == 1
 
 
 def test_heads_that_share_keys_are_rows_of_one() -> None:

@@ -1,4 +1,4 @@
-"""Recurrences from a state on: of one token (decode), and of several (a chunk of a prefill).
+"""Recurrences from a state on: of one token (decode), and of several (a prefill, a chunk of one).
 
 Shapes are in the cascade's index order with any parallel ranks in front (``...``). ``SI`` is
 the state before the first token, ``SO`` that after the last. All go token by token.
@@ -43,6 +43,18 @@ def lightning_attention_resumed(
     return {"O": np.stack(rows, axis=-2), "SO": state}
 
 
+def lightning_attention_prefill(
+    Q: Array, K: Array, V: Array, lam: float | Array
+) -> dict[str, Array]:
+    """``lightning_attention_resumed`` from a state of zeros."""
+    return lightning_attention_resumed(Q, K, V, _zeros(K, V), lam)
+
+
+def _zeros(keys: Array, values: Array) -> Array:
+    """The state before keys (..., P, E) and values (..., P, F): shape (..., E, F)."""
+    return np.zeros((*values.shape[:-2], keys.shape[-1], values.shape[-1]))
+
+
 def _retention_decays(heads: int) -> Array:
     return np.array([1 - 2.0 ** (-5 - h) for h in range(heads)])[:, None, None]
 
@@ -58,6 +70,11 @@ def retention_step(Q: Array, K: Array, V: Array, SI: Array) -> dict[str, Array]:
 def retention_resumed(Q: Array, K: Array, V: Array, SI: Array) -> dict[str, Array]:
     """``retention_step`` for every position of Q, K and V of shapes (..., H, P, .)."""
     return lightning_attention_resumed(Q, K, V, SI, _retention_decays(SI.shape[-3]))
+
+
+def retention_prefill(Q: Array, K: Array, V: Array) -> dict[str, Array]:
+    """``retention_resumed`` from a state of zeros."""
+    return retention_resumed(Q, K, V, _zeros(K, V))
 
 
 def state_space_dual_step(
@@ -81,15 +98,21 @@ def state_space_dual_step(
 
 
 def state_space_dual_resumed(
-    X: Array, A: Array, BT: Array, CT: Array, SI: Array
+    X: Array, A: Array, BT: Array, CT: Array, SI: Array, S: int
 ) -> dict[str, Array]:
-    """One head of Mamba-2 over all positions of X (..., P, F), A (..., P), BT and CT."""
+    """``state_space_dual_step`` for every position of X, BT and CT (..., P, .) and A (..., P)."""
     state, rows = SI, []
     for t in range(X.shape[-2]):
-        decay = np.exp(A[..., t])[..., None, None]
-        state = decay * state + BT[..., t, :, None] * X[..., t, None, :]
-        rows.append((CT[..., t, :, None] * state).sum(axis=-2))
+        x, b, c = (v[..., t, :] for v in (X, BT, CT))
+        found = state_space_dual_step(x, A[..., t], b, c, state, S)
+        state = found["SO"]
+        rows.append(found["Y"])
     return {"Y": np.stack(rows, axis=-2), "SO": state}
+
+
+def state_space_dual_prefill(X: Array, A: Array, BT: Array, CT: Array, S: int) -> dict[str, Array]:
+    """``state_space_dual_resumed`` from a state of zeros."""
+    return state_space_dual_resumed(X, A, BT, CT, _zeros(BT, X), S)
 
 
 def selective_scan_step(
@@ -136,6 +159,14 @@ def selective_scan_resumed(
         state = found["SO"]
         rows.append(found["O"])
     return {"O": np.stack(rows, axis=-2), "SO": state}
+
+
+def selective_scan_prefill(
+    U: Array, DT: Array, BD: Array, A: Array, BT: Array, CT: Array, DS: Array, Z: Array
+) -> dict[str, Array]:
+    """``selective_scan_resumed`` from a state of zeros."""
+    state = np.zeros((*U.shape[:-2], *A.shape[-2:]))
+    return selective_scan_resumed(U, DT, BD, A, BT, CT, DS, Z, state)
 
 
 def depthwise_convolution(X: Array, W: Array, P: int) -> dict[str, Array]:

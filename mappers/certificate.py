@@ -1,0 +1,66 @@
+"""What a search found, and how much it looked at to be sure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from archsim.mapping import Mapping
+from archsim.results import Result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """How the mappings of a space were covered.
+
+    Every candidate is either *evaluated* or *pruned*: left out together with others, for a
+    reason that holds for all of them.
+    """
+
+    strategy: str
+    objective: str
+    candidates: int
+    evaluated: int
+    """Candidates whose objective, or a bound of it, was worked out."""
+    reasons: tuple[tuple[str, int], ...]
+    """Why the others were pruned, and how many each time, to sixteen digits."""
+    runs: int
+    """Candidates that the engine ran."""
+    gap: float
+    """How much better than the mapping found any other could be, as a share of it."""
+    tolerance: float
+    """The gap up to which a mapping counts as optimal."""
+
+    @property
+    def pruned(self) -> int:
+        """Candidates that were not evaluated."""
+        return self.candidates - self.evaluated
+
+    @property
+    def optimal(self) -> bool:
+        """Whether no mapping of the space is better by more than the tolerance."""
+        return self.gap <= self.tolerance
+
+    def to_dict(self) -> dict[str, Any]:
+        """What ``archsim map --json`` says."""
+        return {
+            "strategy": self.strategy,
+            "objective": self.objective,
+            "candidates": self.candidates,
+            "evaluated": self.evaluated,
+            "pruned": self.pruned,
+            "pruned_because": dict(self.reasons),
+            "engine_runs": self.runs,
+            "optimal": self.optimal,
+            "gap": self.gap,
+            "tolerance": self.tolerance,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Searched:
+    """The best mapping that a search found."""
+
+    mapping: Mapping
+    result: Result
+    certificate: Certificate

@@ -1,0 +1,192 @@
+"""Exhaustive search: every mapping of a space is priced, or shown to be no better.
+
+Units (mappings with the same loops) are tabulated one by one; a compiled branch and bound
+goes through the choices of each of their tilings. Energy is worked out exactly there. Of
+latency it works out a bound, the busiest array or memory; what promises to be better than
+the best is run by the engine, and the gap between the best run and the least bound is
+reported.
+
+Masks and gathers make tiles unlike, and cannot be worked out in batches. They are left aside
+by the branch and bound, and what it finds best is run as it is: a good mapping, but no
+proven optimum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import inf
+
+from archsim.analytical import bind, evaluate_bound
+from archsim.mapping import Mapping
+from archsim.nest.lower import Lowered
+from archsim.results import Result
+from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem
+
+from .certificate import Certificate, Searched
+from .floors import floor
+from .mapspace import Mapspace, Unit
+from .objectives import Objective
+from .tables import Tables, UnitRefusedError, tabulate
+from .unit_search import Found, UnitSearch
+
+TOLERANCE = 1e-3
+"""As far as the two engines agree: a better mapping could not be told apart."""
+
+
+_RUNS = 24
+"""Engine runs of a space whose mappings cannot be priced in batches."""
+
+
+class _IrregularError(Exception):
+    """A space whose mappings cannot be priced in batches as they are."""
+
+
+Advance = Callable[[int], None]
+
+
+def exhaustive(
+    space: Mapspace,
+    objective: Objective,
+    *,
+    tolerance: float = TOLERANCE,
+    advance: Advance = lambda _: None,
+) -> Searched:
+    """The best mapping of a space, with its certificate.
+
+    Parameters
+    ----------
+    tolerance : float
+        Mappings that could be better by less than this share are not run.
+    advance : callable
+        Called with 1 for every unit that is done.
+
+    Raises
+    ------
+    NoLegalMappingError
+        No mapping of the space is legal; says why the first ones are not.
+    MappingError
+        Indices of the cascade are too irregular to be priced in batches.
+    """
+    try:
+        return _Exhaustive(space, objective, tolerance).run(advance)
+    except _IrregularError:
+        return _Exhaustive(space, objective, tolerance, relaxed=True).run(advance)
+
+
+def units_of(space: Mapspace) -> tuple[Unit, ...]:
+    """All units of a space, those with the most shared loops first."""
+    return tuple(u for shared in space.shared_choices() for u in space.units(shared))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """A mapping that the engine has run."""
+
+    value: float
+    mapping: Mapping
+    lowered: Lowered
+    result: Result
+
+
+def _promise(found: Found) -> tuple[float, float]:
+    return found.value, found.tie
+
+
+class _Exhaustive:
+    def __init__(
+        self, space: Mapspace, objective: Objective, tolerance: float, *, relaxed: bool = False
+    ) -> None:
+        self.relaxed = relaxed
+        self.space = space
+        self.objective = objective
+        self.tolerance = tolerance
+        self.runs = 0
+        self.bound = inf
+        """The least bound of any tiling that was not pruned."""
+        self.best: _Run | None = None
+        self.waiting: list[Found] = []
+        self.refused: list[str] = []
+        self.failed: list[MappingError] = []
+
+    def run(self, advance: Advance) -> Searched:
+        units = units_of(self.space)
+        of_unit = self.space.bindings * self.space.residencies
+        lost = 0
+        search = UnitSearch(space=self.space, objective=self.objective.code)
+        for unit in units:
+            try:
+                self._search(search, unit, tabulate(self.space, unit, relaxed=self.relaxed))
+            except UnitRefusedError as why:
+                self._refuse(why)
+                lost += len(unit.sizes) * of_unit
+            advance(1)
+        self._run_waiting()
+        if self.best is None:
+            raise self._nothing()
+        certificate = Certificate(
+            strategy="exhaustive, masks and gathers aside" if self.relaxed else "exhaustive",
+            objective=self.objective.name,
+            candidates=sum(len(unit.sizes) for unit in units) * of_unit,
+            evaluated=search.leaves,
+            reasons=(("loops not legal", lost), *search.pruned()),
+            runs=self.runs,
+            gap=self._gap(self.best),
+            tolerance=self.tolerance,
+        )
+        return Searched(mapping=self.best.mapping, result=self.best.result, certificate=certificate)
+
+    def _refuse(self, why: UnitRefusedError) -> None:
+        """Go on without a unit whose loops are not legal."""
+        if why.irregular:
+            if not self.relaxed:
+                raise _IrregularError
+            raise MappingError(Problem(f"the cascade cannot be searched: {why}"))
+        self.refused.append(str(why))
+
+    def _search(self, search: UnitSearch, unit: Unit, tables: Tables) -> None:
+        """Run what a unit has that may be better than the best by more than the tolerance."""
+        for found in sorted(search.search(unit, tables), key=_promise):
+            if self.relaxed:
+                self.waiting.append(found)
+                continue
+            self.bound = min(self.bound, found.value)
+            if self.best is None or found.value < self.best.value * (1 - self.tolerance):
+                self._run(found)
+        if self.best is not None:
+            search.limit = self.best.value
+
+    def _run_waiting(self) -> None:
+        """Run the most promising mappings of a space whose values are estimates."""
+        for found in sorted(self.waiting, key=_promise):
+            if self.runs == _RUNS:
+                break
+            self._run(found)
+
+    def _run(self, found: Found) -> None:
+        mapping = self.space.mapping(found.unit.skeleton, found.sizes, found.arrays, found.places)
+        mapping = replace(mapping, name=f"best-{self.objective.name}")
+        self.runs += 1
+        space = self.space
+        try:
+            lowered = bind(space.program, mapping, space.architecture, space.given)
+            result = evaluate_bound(lowered)
+        except MappingError as error:
+            self.failed.append(error)
+            return
+        value = self.objective.of(result)
+        if self.best is None or value < self.best.value:
+            self.best = _Run(value=value, mapping=mapping, lowered=lowered, result=result)
+
+    def _gap(self, best: _Run) -> float:
+        bound = floor(self.objective, best.lowered, best.result) if self.relaxed else self.bound
+        return max(0.0, 1 - bound / best.value)
+
+    def _nothing(self) -> MappingError:
+        """Why there is no mapping: nothing fits, or nothing is legal."""
+        if self.failed:
+            return NoLegalMappingError(self.failed[0].problems)
+        text = "no mapping of the space is legal"
+        reasons = dict.fromkeys(self.refused)
+        hints = "; ".join([*reasons][:3]) or "no tiles fit into the memories"
+        return NoLegalMappingError(Problem(f"{text}: {hints}"))

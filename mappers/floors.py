@@ -1,0 +1,69 @@
+"""What no mapping of a cascade on a machine can do with less of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+from archsim.counting.billing import operations_pj
+from archsim.counting.counts import allowed_points
+from archsim.counting.estimators import memory_access
+from archsim.nest.lower import Lowered, LoweredEinsum
+from archsim.results import Result
+
+from .descent import EDP, ENERGY
+from .objectives import Objective
+
+
+def floor(objective: Objective, lowered: Lowered, result: Result) -> float:
+    """A bound below the objective of any mapping.
+
+    All operations are done where they cost least, spread over all arrays; every input and
+    output crosses the outermost memory once.
+
+    Parameters
+    ----------
+    lowered : Lowered
+        Any legal mapping of the cascade.
+    result : Result
+        What it does.
+    """
+    if objective.code == ENERGY:
+        return _energy(lowered, result)
+    if objective.code == EDP:
+        return _energy(lowered, result) * _cycles(lowered, result)
+    return _cycles(lowered, result)
+
+
+def _energy(lowered: Lowered, result: Result) -> float:
+    machine = lowered.architecture
+    outermost = machine.memories[0]
+    price = memory_access(machine, outermost)
+    lines = result.bounds.traffic_bytes * 8 / outermost.line_bits
+    found = lines * min(price.read_pj, price.write_pj)
+    for e in lowered.einsums:
+        points = allowed_points(lowered, e)
+        operations = tuple((kind, n * points) for kind, n in e.operations)
+        able = (a for a in machine.arrays if all(a.operation(k) for k, _ in operations))
+        found += min(sum(operations_pj(machine, array, operations)) for array in able)
+    return found
+
+
+def _cycles(lowered: Lowered, result: Result) -> float:
+    machine = lowered.architecture
+    work = sum(min(_each(lowered, e)) for e in lowered.einsums) / len(machine.arrays)
+    bandwidth = machine.memories[0].bandwidth_bytes_per_s
+    if bandwidth is None:
+        return float(work)
+    transfer = Fraction(result.bounds.traffic_bytes) * machine.clock_hz / bandwidth
+    return float(max(work, transfer))
+
+
+def _each(lowered: Lowered, e: LoweredEinsum) -> Iterator[Fraction]:
+    """Cycles of an Einsum on every array that can do it, all elements at work."""
+    points = allowed_points(lowered, e)
+    for array in lowered.architecture.arrays:
+        found = [(array.operation(kind), n) for kind, n in e.operations]
+        if all(operation for operation, _ in found):
+            per_point = sum(operation.cycles * n for operation, n in found if operation)
+            yield points * Fraction(per_point) / array.elements

@@ -1,0 +1,54 @@
+"""What a search looks for the least of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from archsim.results import Result
+from einsum_cascade.errors import SpecError, did_you_mean
+
+from .descent import EDP, ENERGY, LATENCY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    """A number of a result to be made small.
+
+    ``exact`` says that batches work out the number itself; else they work out a bound, as
+    no mapping is faster than its busiest array or memory.
+    """
+
+    name: str
+    unit: str
+    code: int
+    exact: bool
+    of: Callable[[Result], float]
+
+
+def _energy(result: Result) -> float:
+    return sum(energy for _, energy in result.energy_by_component)
+
+
+OBJECTIVES = {
+    o.name: o
+    for o in (
+        Objective(name="energy", unit="pJ", code=ENERGY, exact=True, of=_energy),
+        Objective(name="latency", unit="cycles", code=LATENCY, exact=False, of=lambda r: r.cycles),
+        Objective(
+            name="edp",
+            unit="pJ cycles",
+            code=EDP,
+            exact=False,
+            of=lambda r: _energy(r) * r.cycles,
+        ),
+    )
+}
+"""Objectives by name."""
+
+
+def objective_called(name: str) -> Objective:
+    """The objective of a name. Raises SpecError where there is none."""
+    if name not in OBJECTIVES:
+        raise SpecError(f"there is no objective '{name}'; {did_you_mean(name, OBJECTIVES)}")
+    return OBJECTIVES[name]

@@ -1,0 +1,94 @@
+"""Exhaustive search against running every mapping of a space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import product
+from random import Random
+
+import pytest
+from nest_cases import billed_case
+
+from archsim.analytical import bind, evaluate_bound
+from archsim.mapping import Mapping
+from archsim.results import Result
+from einsum_cascade.errors import InputError, MappingError
+from mappers.exhaustive import exhaustive, units_of
+from mappers.mapspace import Mapspace
+from mappers.objectives import OBJECTIVES
+
+SEEDS = 1200
+BATCH = 100
+MOST = 300
+"""Mappings of a space that is gone through one by one."""
+
+
+def small_space(seed: int) -> Mapspace | None:
+    """A random space of a random cascade; None where it is too large, or masked."""
+    case, random = billed_case(seed), Random(seed)
+    if any(e.where is not None for e in case.program.einsums):
+        return None
+    outermost, *inner = case.architecture.memories[:2]
+    memories = (
+        outermost,
+        *(replace(m, capacity_bytes=random.choice((16, 64, 999))) for m in inner),
+    )
+    machine = replace(case.architecture, memories=memories)
+    try:
+        space = Mapspace.of(case.program, machine, case.given)
+        size = space.bindings * space.residencies
+    except InputError:
+        return None
+    if size > MOST or sum(len(u.sizes) for u in units_of(space)) * size > MOST:
+        return None
+    return space
+
+
+def mappings(space: Mapspace) -> Iterator[Mapping]:
+    """All mappings of a space, one by one."""
+    arrays = [[(e, a) for a in found] for e, found in space.arrays.items()]
+    places = [[(t, p) for p in found] for t, found in space.places.items()]
+    for unit in units_of(space):
+        for sizes in unit.sizes:
+            for binding in product(*arrays):
+                for residency in product(*places):
+                    yield space.mapping(unit.skeleton, sizes, dict(binding), dict(residency))
+
+
+def results(space: Mapspace) -> list[Result]:
+    found: list[Result] = []
+    for mapping in mappings(space):
+        try:
+            lowered = bind(space.program, mapping, space.architecture, space.given)
+            found.append(evaluate_bound(lowered))
+        except MappingError:
+            continue
+    return found
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, BATCH))
+def test_nothing_is_better_than_what_is_found(first: int) -> None:
+    compared = 0
+    for seed in range(first, first + BATCH):
+        space = small_space(seed)
+        if space is None:
+            continue
+        runs = results(space)
+        for name, objective in OBJECTIVES.items():
+            try:
+                found = exhaustive(space, objective, tolerance=0.0)
+            except MappingError:
+                assert not runs, f"seed {seed}"
+                continue
+            best, mine = min(map(objective.of, runs)), objective.of(found.result)
+            certificate = found.certificate
+            if certificate.strategy != "exhaustive":
+                break
+            assert mine >= best * (1 - 1e-12), f"seed {seed}, {name}"
+            assert mine * (1 - certificate.gap) <= best * (1 + 1e-12), f"seed {seed}, {name}"
+            if objective.exact:
+                assert mine == pytest.approx(best, rel=1e-12), f"seed {seed}, {name}"
+                assert certificate.gap < 1e-12
+            compared += 1
+    assert compared > BATCH / 2
