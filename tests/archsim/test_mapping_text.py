@@ -128,6 +128,16 @@ def test_random_mappings_of_random_cascades(seed: int) -> None:
     written(replace(varied_case(seed).mapping, cascade="attention-3pass"))
 
 
+def test_a_cascade_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its path is from the working folder, where the text belongs; an absolute one is the same."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "my cascades"
+    folder.mkdir()
+    (folder / "on.yaml").write_text(Cascade.load("attention-1pass").text(), encoding="utf-8")
+    for path in ("my cascades/on.yaml", str(folder / "on.yaml")):
+        written(replace(Mapping.load("fusemax-binding"), cascade=path))
+
+
 # -------------------------------------------------------------------- whatever a field can hold
 
 MISREAD = ("on", "No", "null", "~", "true", "1e3", "1_0", "0x1f", "12", "1.5", ".inf", "2020-01-01")
