@@ -32,24 +32,22 @@ def search_report(found: WorkloadSearched, usual: Result | None = None) -> Docum
 
 def _compared(result: Result, usual: Result | None) -> tuple[Fact, ...]:
     """Latency and energy, and how they differ from those of the usual mappings."""
-
-    def against(mine: float, other: float | None) -> str:
-        if not other or usual is None:
-            return ""
-        change = mine / other - 1
-        word = "more" if change > 0 else "less"
-        return f"{percent(abs(change))} {word} than under {usual.mapping}"
-
-    return (
-        Fact(
-            "latency",
-            seconds(result.latency_s),
-            against(result.latency_s, usual and usual.latency_s),
-        ),
-        Fact(
-            "energy", energy(result.energy_pj), against(result.energy_pj, usual and usual.energy_pj)
-        ),
+    pairs = (
+        ("latency", seconds, result.latency_s, usual.latency_s if usual else 0.0),
+        ("energy", energy, result.energy_pj, usual.energy_pj if usual else 0.0),
     )
+    name = usual.mapping if usual else ""
+    return tuple(
+        Fact(what, shown(mine), _against(mine, its, name)) for what, shown, mine, its in pairs
+    )
+
+
+def _against(mine: float, other: float, name: str) -> str:
+    """How a number differs from that of other mappings; nothing where there are none."""
+    if not other:
+        return ""
+    change = mine / other - 1
+    return f"{percent(abs(change))} {'more' if change > 0 else 'less'} than under {name}"
 
 
 def _proof(part: str, certificate: Certificate) -> Fact:

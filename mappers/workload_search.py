@@ -57,7 +57,7 @@ class WorkloadSearched:
         ``mapping_spec`` is what a mapping file holds; a list of such where several parts
         have mappings of their own.
         """
-        specs = [mapping_dict(mapping) for mapping in self.mappings]
+        specs = [{"mapping": mapping_dict(mapping)} for mapping in self.mappings]
         return {
             **self.result.to_dict(),
             "certificate": self.certificate(),

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from einsum_cascade.source import Span
 
-from ..mapping import Case, EinsumMapping, EinsumPatch, Keep, Mapping, Objective, Spill
+from ..mapping import Case, EinsumMapping, EinsumPatch, Keep, Mapping, Objective, Spill, Tile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,20 +80,26 @@ def _patched(
     mapping: Mapping, chosen: tuple[tuple[str, str], ...], cases: tuple[Case, ...]
 ) -> Mapping:
     nests = [c.nest for c in cases if c.nest]
-    tiles = {(t.rank, t.member): t for t in mapping.tiles}
-    tiles |= {(t.rank, t.member): t for case in cases for t in case.tiles}
     return replace(
         mapping,
-        tiles=tuple(tiles.values()),
+        tiles=_with_tiles(mapping.tiles, (t for case in cases for t in case.tiles)),
         nest=nests[-1] if nests else mapping.nest,
         einsums=_with_einsums(mapping.einsums, tuple(p for c in cases for p in c.einsums)),
         keep=_with_keep(mapping.keep, tuple(k for c in cases for k in c.keep)),
         spill=_with_spills(mapping.spill, cases),
-        objective=_with_objectives(mapping.objective, cases),
+        objective=None,
         choices=(),
         cases=(),
         chosen=chosen,
     )
+
+
+def _with_tiles(tiles: Iterable[Tile], more: Iterable[Tile]) -> tuple[Tile, ...]:
+    """Tiles of a rank stand together, as a file would have them."""
+    found: dict[str, dict[str, Tile]] = {}
+    for tile in (*tiles, *more):
+        found.setdefault(tile.rank, {})[tile.member] = tile
+    return tuple(tile for members in found.values() for tile in members.values())
 
 
 def _with_einsums(
