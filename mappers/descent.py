@@ -2,9 +2,8 @@
 
 Decisions are taken one after the other: Einsums choose arrays in the order of the cascade,
 and a tensor chooses its places when all that touch it have theirs. What is decided costs
-what its entries say; what is not costs, column by column, the least of its entries. A
-branch is left where that is no better than the best found, or needs more than a memory
-holds.
+what its entries say, what is not at least what ``togo`` says. A branch is left where that is
+no better than the best found, or needs more than a memory holds.
 """
 
 from __future__ import annotations
@@ -12,42 +11,19 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from archsim.compiled import compiled
 
 from .batch import Floats, Ints
+from .togo import EINSUM, TENSOR, Choices, least_to_go, state_of
 
 ENERGY, LATENCY, EDP = range(3)
 """Objectives: energy in pJ; latency in cycles; their product."""
-
-EINSUM, TENSOR = range(2)
 
 LEAVES, BOUND, CAPACITY, ILLEGAL, WORSE = range(5)
 """Places in ``Search.tally``: combinations tried, and left out because of the bound, of a
 memory's capacity, because a tensor is lost, or for another alternative that is better in
 every way."""
-
-
-class Choices(NamedTuple):
-    """The decisions of a unit, flat.
-
-    Rows of ``decisions``: kind, number of the Einsum or tensor, alternatives. ``works`` is by
-    Einsum. Accesses of tensor t, rows (Einsum, first entry), are those from ``first[t]`` on.
-    Tiles (rows of ``tiles``: tensor, memory) are bytes given by tiling.
-    """
-
-    decisions: Ints
-    works: Ints
-    writers: Ints
-    alternatives: Ints
-    """Of every Einsum."""
-    accesses: Ints
-    first: Ints
-    legal: NDArray[np.bool_]
-    kept: NDArray[np.bool_]
-    tiles: Ints
-    capacities: Floats
 
 
 class Search(NamedTuple):
@@ -61,14 +37,20 @@ class Search(NamedTuple):
 
 
 @compiled
-def _value(objective: int, costs: Floats, rest: Floats) -> float:
-    """The objective of costs, those to come included."""
-    energy = costs[0] + rest[0]
+def _value(objective: int, costs: Floats, weights: Floats, togo: Floats, state: int) -> float:
+    """The least objective of what has cost so much and is in a state of the frontier.
+
+    The first row of weights is energy; the others add up columns of cycles.
+    """
+    energy = costs[0] + togo[0, state]
     if objective == ENERGY:
         return float(energy)
     cycles = 0.0
-    for column in range(1, costs.shape[0]):
-        cycles = max(cycles, costs[column] + rest[column])
+    for g in range(1, weights.shape[0]):
+        total = togo[g, state]
+        for column in range(1, costs.shape[0]):
+            total += weights[g, column] * costs[column]
+        cycles = max(cycles, total)
     return float(cycles if objective == LATENCY else cycles * energy)
 
 
@@ -97,56 +79,12 @@ def _add_tensor(
 
 
 @compiled
-def _least(c: Choices, cost: Floats, decision: int, least: Floats) -> None:
-    """The least that a decision costs, column by column."""
-    kind, number, alternatives = c.decisions[decision]
-    columns = least.shape[0]
-    least[:] = np.inf
-    if kind == EINSUM:
-        for choice in range(alternatives):
-            for column in range(columns):
-                least[column] = min(least[column], cost[c.works[number] + choice, column])
-        return
-    total = np.empty(columns)
-    one = np.empty(columns)
-    writer = c.writers[number]
-    writers = c.alternatives[writer] if writer >= 0 else 1
-    for places in range(alternatives):
-        total[:] = 0.0
-        for row in range(c.first[number], c.first[number + 1]):
-            one[:] = np.inf
-            for pair in range(c.alternatives[c.accesses[row, 0]] * writers):
-                entry = c.accesses[row, 1] + pair * alternatives + places
-                if c.legal[entry]:
-                    for column in range(columns):
-                        one[column] = min(one[column], cost[entry, column])
-            total += one
-        for column in range(columns):
-            least[column] = min(least[column], total[column])
-
-
-@compiled
 def _sizes(c: Choices, tile: Floats, size: Floats) -> None:
     """Bytes of each tensor's largest tile at each memory."""
     size[:] = 0.0
     for row in range(tile.shape[0]):
         tensor, memory = c.tiles[row]
         size[tensor, memory] = max(size[tensor, memory], tile[row])
-
-
-@compiled
-def _remaining(c: Choices, cost: Floats, size: Floats, rest: Floats, room: Floats) -> None:
-    """The least that the decisions from each on cost, and the bytes they need at the least."""
-    end = c.decisions.shape[0]
-    for depth in range(end - 1, -1, -1):
-        _least(c, cost, depth, rest[depth])
-        rest[depth] += rest[depth + 1]
-        room[depth] = room[depth + 1]
-        if c.decisions[depth, 0] == TENSOR:
-            tensor = c.decisions[depth, 1]
-            for memory in range(room.shape[1]):
-                if np.all(c.kept[tensor, : c.decisions[depth, 2], memory]):
-                    room[depth, memory] += size[tensor, memory]
 
 
 @compiled
@@ -182,41 +120,97 @@ def _alternatives(
 
 
 @compiled
-def _order(options: Floats, usable: Ints, alternatives: int, order: Ints) -> int:
-    """The usable alternatives, those of least energy first; how many there are."""
+def _always(c: Choices, size: Floats, room: Floats) -> None:
+    """Bytes that the decisions from each on need whatever is chosen."""
+    end = c.decisions.shape[0]
+    room[end] = 0.0
+    for depth in range(end - 1, -1, -1):
+        room[depth] = room[depth + 1]
+        if c.decisions[depth, 0] == TENSOR:
+            tensor = c.decisions[depth, 1]
+            for memory in range(room.shape[1]):
+                if np.all(c.kept[tensor, : c.decisions[depth, 2], memory]):
+                    room[depth, memory] += size[tensor, memory]
+
+
+@compiled
+def _bounds(c: Choices, cost: Floats, weights: Floats, togo: Floats) -> None:
+    """The least weighted costs to go, for every row of weights."""
+    weighted = np.empty(cost.shape[0])
+    for g in range(weights.shape[0]):
+        weighted[:] = 0.0
+        for column in range(cost.shape[1]):
+            if weights[g, column] != 0.0:
+                weighted += weights[g, column] * cost[:, column]
+        least_to_go(c, weighted, togo[g])
+
+
+@compiled
+def _promising(
+    c: Choices,
+    objective: int,
+    depth: int,
+    costs: Floats,
+    options: Floats,
+    usable: Ints,
+    picked: Ints,
+    weights: Floats,
+    togo: Floats,
+    order: Ints,
+    values: Floats,
+) -> int:
+    """The usable alternatives of a decision, the most promising first; how many there are."""
     count = 0
+    number, alternatives = c.decisions[depth, 1], c.decisions[depth, 2]
     for choice in range(alternatives):
-        if usable[choice] == 1:
-            place = count
-            while place > 0 and options[order[place - 1], 0] > options[choice, 0]:
-                order[place] = order[place - 1]
-                place -= 1
-            order[place] = choice
-            count += 1
+        if usable[choice] != 1:
+            continue
+        if c.decisions[depth, 0] == EINSUM:
+            picked[number] = choice
+        state = state_of(c, depth + 1, picked)
+        values[choice] = _value(objective, costs + options[choice], weights, togo, state)
+        place = count
+        while place > 0 and values[order[place - 1]] > values[choice]:
+            order[place] = order[place - 1]
+            place -= 1
+        order[place] = choice
+        count += 1
     return count
 
 
 @compiled
-def search(c: Choices, objective: int, limit: float, cost: Floats, tile: Floats, s: Search) -> None:
+def search(
+    c: Choices,
+    objective: int,
+    limit: float,
+    weights: Floats,
+    cost: Floats,
+    tile: Floats,
+    s: Search,
+) -> None:
     """The best choices of every tiling whose objective is below ``limit``.
 
     Parameters
     ----------
     limit : float
         Nothing that is as high is looked for.
+    weights : array, (sums, columns)
+        Sums of columns to bound by: energy alone, then cycles.
     cost : array, (tilings, entries, columns)
     tile : array, (tilings, tiles)
     """
     end, columns = c.decisions.shape[0], cost.shape[2]
     memories = c.capacities.shape[0]
     widest = int(c.decisions[:, 2].max())
-    rest = np.zeros((end + 1, columns))
+    other = ENERGY if objective == LATENCY else LATENCY
+    togo = np.empty((weights.shape[0], c.first_state[end] + 1))
     below = np.ones(end + 1)
     room = np.zeros((end + 1, memories))
     so_far = np.zeros((end + 1, columns))
     used = np.zeros((end + 1, memories))
     options = np.empty((end, widest, columns))
     order = np.empty((end, widest), np.int64)
+    values = np.empty((end, widest))
     usable = np.empty(widest, np.int64)
     count = np.zeros(end, np.int64)
     at = np.zeros(end, np.int64)
@@ -227,11 +221,12 @@ def search(c: Choices, objective: int, limit: float, cost: Floats, tile: Floats,
     for tiling in range(cost.shape[0]):
         here = cost[tiling]
         _sizes(c, tile[tiling], size)
-        _remaining(c, here, size, rest, room)
+        _always(c, size, room)
+        _bounds(c, here, weights, togo)
         best, second = limit, np.inf
         s.chosen[tiling] = -1
         s.values[tiling] = np.inf
-        if _value(objective, so_far[0], rest[0]) >= best:
+        if _value(objective, so_far[0], weights, togo, 0) >= best:
             s.tally[BOUND] += below[0]
             continue
         if np.any(room[0] > c.capacities):
@@ -242,7 +237,19 @@ def search(c: Choices, objective: int, limit: float, cost: Floats, tile: Floats,
             number, alternatives = c.decisions[depth, 1], c.decisions[depth, 2]
             if entered:
                 lost = _alternatives(c, here, depth, picked, options[depth], usable)
-                count[depth] = _order(options[depth], usable, alternatives, order[depth])
+                count[depth] = _promising(
+                    c,
+                    objective,
+                    depth,
+                    so_far[depth],
+                    options[depth],
+                    usable,
+                    picked,
+                    weights,
+                    togo,
+                    order[depth],
+                    values[depth],
+                )
                 s.tally[ILLEGAL] += lost * below[depth + 1]
                 s.tally[WORSE] += (alternatives - lost - count[depth]) * below[depth + 1]
                 at[depth] = -1
@@ -252,6 +259,10 @@ def search(c: Choices, objective: int, limit: float, cost: Floats, tile: Floats,
                 depth -= 1
                 continue
             choice = order[depth, at[depth]]
+            if values[depth, choice] > best:
+                s.tally[BOUND] += (count[depth] - at[depth]) * below[depth + 1]
+                depth -= 1
+                continue
             so_far[depth + 1] = so_far[depth] + options[depth, choice]
             used[depth + 1] = used[depth]
             if c.decisions[depth, 0] == EINSUM:
@@ -263,17 +274,16 @@ def search(c: Choices, objective: int, limit: float, cost: Floats, tile: Floats,
                 if np.any(used[depth + 1] + room[depth + 1] > c.capacities):
                     s.tally[CAPACITY] += below[depth + 1]
                     continue
-            value = _value(objective, so_far[depth + 1], rest[depth + 1])
-            other = ENERGY if objective == LATENCY else LATENCY
-            tie = _value(other, so_far[depth + 1], rest[depth + 1])
-            if value > best or (value == best and tie >= second):
+            state = state_of(c, depth + 1, picked)
+            tie = _value(other, so_far[depth + 1], weights, togo, state)
+            if values[depth, choice] == best and tie >= second:
                 s.tally[BOUND] += below[depth + 1]
             elif depth + 1 < end:
                 depth += 1
                 entered = True
             else:
                 s.tally[LEAVES] += 1
-                best, second = value, tie
-                s.values[tiling, 0], s.values[tiling, 1] = value, tie
+                best, second = values[depth, choice], tie
+                s.values[tiling, 0], s.values[tiling, 1] = best, tie
                 for step in range(end):
                     s.chosen[tiling, step] = order[step, at[step]]

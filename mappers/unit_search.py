@@ -4,28 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import combinations
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .batch import measured
-from .descent import (
-    BOUND,
-    CAPACITY,
-    EINSUM,
-    ILLEGAL,
-    LEAVES,
-    TENSOR,
-    WORSE,
-    Choices,
-    Search,
-    search,
-)
+from .descent import BOUND, CAPACITY, ILLEGAL, LEAVES, WORSE, Search, search
 from .mapspace import Mapspace, Unit
 from .tables import Tables, UnitRefusedError
+from .togo import EINSUM, TENSOR, Choices
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+
+_STATES = 1 << 10
+"""States of a frontier at the most."""
+
+_SHARES = (0.02, 0.2, 0.4, 0.5, 0.6, 0.8, 0.98)
 
 _BATCH = 256
 """Tilings whose costs are laid out at a time."""
@@ -68,6 +65,7 @@ class UnitSearch:
             The size of some tile cannot be worked out in a batch.
         """
         choices = _choices(tables)
+        weights = _weights(len(self.space.architecture.arrays), tables.columns)
         strides = strides_of(self.space, unit)
         for start in range(0, len(strides), _BATCH):
             rows = strides[start : start + _BATCH]
@@ -82,7 +80,7 @@ class UnitSearch:
                 chosen=np.empty((len(rows), choices.decisions.shape[0]), np.int64),
                 tally=self.tally,
             )
-            search(choices, self.objective, self.limit, cost, tile, state)
+            search(choices, self.objective, self.limit, weights, cost, tile, state)
             for row in range(len(rows)):
                 if state.chosen[row, 0] >= 0:
                     yield self._found(unit, tables, choices, start + row, row, state)
@@ -159,15 +157,64 @@ def _choices(tables: Tables) -> Choices:
     rows = sorted(tables.accesses, key=lambda a: a.tensor)
     counts = [len([a for a in rows if a.tensor == t]) for t in range(len(tables.tensors))]
     tiles = list(zip(tables.tile_tensors, tables.tile_memories, strict=True))
+    frontier = _frontiers(tables, order, touching)
+    states = [prod(tables.arrays[e] for e in before) for before in frontier]
     return Choices(
         decisions=np.array(order, dtype=np.int64),
         works=np.array(tables.works, dtype=np.int64),
         writers=np.array(tables.writers, dtype=np.int64),
         alternatives=np.array(tables.arrays, dtype=np.int64),
         accesses=np.array([(a.einsum, a.first) for a in rows], dtype=np.int64).reshape(-1, 2),
-        first=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        first=_begins(counts),
         legal=tables.legal,
         kept=tables.kept,
         tiles=np.array(tiles, dtype=np.int64).reshape(-1, 2),
         capacities=tables.capacities,
+        frontier=np.array(
+            [row for before in frontier for row in _factors(tables, before)], dtype=np.int64
+        ).reshape(-1, 2),
+        first_frontier=_begins([len(before) for before in frontier]),
+        first_state=_begins(states),
     )
+
+
+def _begins(lengths: list[int]) -> Ints:
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+def _frontiers(
+    tables: Tables, order: list[tuple[int, int, int]], touching: list[set[int]]
+) -> list[list[int]]:
+    """Before each decision, and after all, Einsums with an array whose tensors wait for places.
+
+    Where there are too many, the first ones are forgotten for good: bounds are lower then.
+    """
+    found: list[list[int]] = []
+    forgotten: set[int] = set()
+    for depth in range(len(order) + 1):
+        decided = [number for kind, number, _ in order[:depth] if kind == EINSUM]
+        wanted = {e for kind, t, _ in order[depth:] if kind == TENSOR for e in touching[t]}
+        now = [e for e in decided if e in wanted - forgotten]
+        while prod(tables.arrays[e] for e in now) > _STATES:
+            forgotten.add(now.pop(0))
+        found.append(now)
+    return found
+
+
+def _factors(tables: Tables, einsums: list[int]) -> Iterator[tuple[int, int]]:
+    """Einsums of a frontier with their factors in the number of a state."""
+    factor = 1
+    for number in einsums:
+        yield number, factor
+        factor *= tables.arrays[number]
+
+
+def _weights(arrays: int, columns: int) -> Floats:
+    """Sums of columns that bound: energy, cycles of each place, and mixtures of two arrays."""
+    rows = [np.eye(columns)[column] for column in range(columns)]
+    for one, other in combinations(range(1, 1 + arrays), 2):
+        for share in _SHARES:
+            row = np.zeros(columns)
+            row[one], row[other] = share, 1 - share
+            rows.append(row)
+    return np.array(rows)

@@ -1,0 +1,121 @@
+"""What the decisions still to be taken cost at the least, worked out backwards.
+
+A weighted sum of columns is additive: what is still to come then depends only on the arrays
+of those Einsums whose tensors have no places yet, the *frontier*. Few Einsums are in it at
+a time, so that the least cost to go is worked out for every state of the frontier. With a
+weight on energy alone it is exact but for the capacities of memories; with weights on
+cycles that add up to one it is below the largest column, and so below latency.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archsim.compiled import compiled
+
+from .batch import Floats, Ints
+
+EINSUM, TENSOR = range(2)
+
+
+class Choices(NamedTuple):
+    """The decisions of a unit, flat.
+
+    Rows of ``decisions``: kind, number of the Einsum or tensor, alternatives. ``works`` is by
+    Einsum. Accesses of tensor t, rows (Einsum, first entry), are those from ``first[t]`` on.
+    Tiles (rows of ``tiles``: tensor, memory) are bytes given by tiling. Before decision d the
+    frontier are the rows (Einsum, its factor in the number of a state) of ``frontier`` from
+    ``first_frontier[d]`` on, and states are numbered from ``first_state[d]``.
+    """
+
+    decisions: Ints
+    works: Ints
+    writers: Ints
+    alternatives: Ints
+    """Of every Einsum."""
+    accesses: Ints
+    first: Ints
+    legal: NDArray[np.bool_]
+    kept: NDArray[np.bool_]
+    tiles: Ints
+    capacities: Floats
+    frontier: Ints
+    first_frontier: Ints
+    first_state: Ints
+
+
+@compiled
+def state_of(c: Choices, decision: int, picked: Ints) -> int:
+    """The number of the frontier's state before a decision."""
+    state = c.first_state[decision]
+    for row in range(c.first_frontier[decision], c.first_frontier[decision + 1]):
+        state += picked[c.frontier[row, 0]] * c.frontier[row, 1]
+    return int(state)
+
+
+@compiled
+def _unpack(c: Choices, decision: int, state: int, picked: Ints) -> None:
+    """Set the arrays of the frontier's Einsums; -1 for all others."""
+    picked[:] = -1
+    for row in range(c.first_frontier[decision], c.first_frontier[decision + 1]):
+        number = c.frontier[row, 0]
+        picked[number] = state // c.frontier[row, 1] % c.alternatives[number]
+
+
+@compiled
+def _least_of_access(
+    c: Choices, cost: Floats, row: int, writer: int, places: int, alternatives: int, picked: Ints
+) -> float:
+    """The least cost of an access, its Einsum and the writer on any array that is not picked."""
+    own = c.accesses[row, 0]
+    writers = c.alternatives[writer] if writer >= 0 else 1
+    least = np.inf
+    for k in range(c.alternatives[own]):
+        if picked[own] >= 0 and picked[own] != k:
+            continue
+        for w in range(writers):
+            if writer >= 0 and picked[writer] >= 0 and picked[writer] != w:
+                continue
+            if writer == own and w != k:
+                continue
+            entry = c.accesses[row, 1] + (k * writers + w) * alternatives + places
+            if c.legal[entry]:
+                least = min(least, cost[entry])
+    return float(least)
+
+
+@compiled
+def least_to_go(c: Choices, cost: Floats, togo: Floats) -> None:
+    """The least weighted cost from every state of every frontier on.
+
+    Parameters
+    ----------
+    cost : array, (entries,)
+        Weighted costs.
+    togo : array, (states,)
+    """
+    end = c.decisions.shape[0]
+    picked = np.empty(c.works.shape[0], np.int64)
+    togo[c.first_state[end]] = 0.0
+    for decision in range(end - 1, -1, -1):
+        kind, number, alternatives = c.decisions[decision]
+        first = c.first_state[decision]
+        for state in range(c.first_state[decision + 1] - first):
+            _unpack(c, decision, state, picked)
+            best = np.inf
+            for choice in range(alternatives):
+                if kind == EINSUM:
+                    picked[number] = choice
+                    value = cost[c.works[number] + choice]
+                else:
+                    value = 0.0
+                    for row in range(c.first[number], c.first[number + 1]):
+                        value += _least_of_access(
+                            c, cost, row, c.writers[number], choice, alternatives, picked
+                        )
+                value += togo[state_of(c, decision + 1, picked)]
+                best = min(best, value)
+            togo[first + state] = best
