@@ -20,17 +20,21 @@ from .togo import EINSUM, TENSOR, Choices, least_to_go, state_of
 ENERGY, LATENCY, EDP = range(3)
 """Objectives: energy in pJ; latency in cycles; their product."""
 
-LEAVES, BOUND, CAPACITY, ILLEGAL, WORSE = range(5)
+LEAVES, BOUND, CAPACITY, ILLEGAL, WORSE, UNSEEN = range(6)
 """Places in ``Search.tally``: combinations tried, and left out because of the bound, of a
-memory's capacity, because a tensor is lost, or for another alternative that is better in
-every way."""
+memory's capacity, because a tensor is lost, for another alternative that is better in every
+way, or because a tiling took too long."""
+
+VALUE, TIE, LEAST = range(3)
+"""Places in a row of ``Search.values``: the best value, what decides between equals, and
+what no choice of the tiling is below."""
 
 
 class Search(NamedTuple):
     """State of a search and what it found: per tiling the value, what it ties by, choices."""
 
     values: Floats
-    """(tilings, 2)"""
+    """(tilings, 3)"""
     chosen: Ints
     """(tilings, decisions), -1 where nothing is better than the limit."""
     tally: Floats
@@ -183,6 +187,8 @@ def search(
     c: Choices,
     objective: int,
     limit: float,
+    slack: float,
+    nodes: int,
     weights: Floats,
     cost: Floats,
     tile: Floats,
@@ -194,6 +200,10 @@ def search(
     ----------
     limit : float
         Nothing that is as high is looked for.
+    slack : float
+        Nor what could be better than the best by less than this share.
+    nodes : int
+        Decisions looked at for one tiling at the most.
     weights : array, (sums, columns)
         Sums of columns to bound by: energy alone, then cycles.
     cost : array, (tilings, entries, columns)
@@ -226,14 +236,17 @@ def search(
         best, second = limit, np.inf
         s.chosen[tiling] = -1
         s.values[tiling] = np.inf
-        if _value(objective, so_far[0], weights, togo, 0) >= best:
+        least = _value(objective, so_far[0], weights, togo, 0)
+        before, looked = s.tally.sum(), 0
+        if least >= best * (1 - slack):
             s.tally[BOUND] += below[0]
             continue
         if np.any(room[0] > c.capacities):
             s.tally[CAPACITY] += below[0]
             continue
         depth, entered = 0, True
-        while depth >= 0:
+        while depth >= 0 and looked < nodes:
+            looked += 1
             number, alternatives = c.decisions[depth, 1], c.decisions[depth, 2]
             if entered:
                 lost = _alternatives(c, here, depth, picked, options[depth], usable)
@@ -259,7 +272,7 @@ def search(
                 depth -= 1
                 continue
             choice = order[depth, at[depth]]
-            if values[depth, choice] > best:
+            if values[depth, choice] > best * (1 - slack):
                 s.tally[BOUND] += (count[depth] - at[depth]) * below[depth + 1]
                 depth -= 1
                 continue
@@ -276,7 +289,7 @@ def search(
                     continue
             state = state_of(c, depth + 1, picked)
             tie = _value(other, so_far[depth + 1], weights, togo, state)
-            if values[depth, choice] == best and tie >= second:
+            if values[depth, choice] >= best and tie >= second:
                 s.tally[BOUND] += below[depth + 1]
             elif depth + 1 < end:
                 depth += 1
@@ -284,6 +297,11 @@ def search(
             else:
                 s.tally[LEAVES] += 1
                 best, second = values[depth, choice], tie
-                s.values[tiling, 0], s.values[tiling, 1] = best, tie
+                s.values[tiling, VALUE], s.values[tiling, TIE] = best, tie
                 for step in range(end):
                     s.chosen[tiling, step] = order[step, at[step]]
+        if looked == nodes:
+            s.tally[UNSEEN] += below[0] - (s.tally.sum() - before)
+            s.values[tiling, LEAST] = least
+        else:
+            s.values[tiling, LEAST] = max(least, best * (1 - slack))

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import inf
 
 from archsim.analytical import bind, evaluate_bound
 from archsim.mapping import Mapping
@@ -102,8 +101,6 @@ class _Exhaustive:
         self.objective = objective
         self.tolerance = tolerance
         self.runs = 0
-        self.bound = inf
-        """The least bound of any tiling that was not pruned."""
         self.best: _Run | None = None
         self.waiting: list[Found] = []
         self.refused: list[str] = []
@@ -113,7 +110,8 @@ class _Exhaustive:
         units = units_of(self.space)
         of_unit = self.space.bindings * self.space.residencies
         lost = 0
-        search = UnitSearch(space=self.space, objective=self.objective.code)
+        slack = 0.0 if self.objective.exact else self.tolerance / 10
+        search = UnitSearch(space=self.space, objective=self.objective.code, slack=slack)
         for unit in units:
             try:
                 self._search(search, unit, tabulate(self.space, unit, relaxed=self.relaxed))
@@ -131,7 +129,7 @@ class _Exhaustive:
             evaluated=search.leaves,
             reasons=(("loops not legal", lost), *search.pruned()),
             runs=self.runs,
-            gap=self._gap(self.best),
+            gap=self._gap(self.best, search.least),
             tolerance=self.tolerance,
         )
         return Searched(mapping=self.best.mapping, result=self.best.result, certificate=certificate)
@@ -150,7 +148,6 @@ class _Exhaustive:
             if self.relaxed:
                 self.waiting.append(found)
                 continue
-            self.bound = min(self.bound, found.value)
             if self.best is None or found.value < self.best.value * (1 - self.tolerance):
                 self._run(found)
         if self.best is not None:
@@ -178,9 +175,11 @@ class _Exhaustive:
         if self.best is None or value < self.best.value:
             self.best = _Run(value=value, mapping=mapping, lowered=lowered, result=result)
 
-    def _gap(self, best: _Run) -> float:
-        bound = floor(self.objective, best.lowered, best.result) if self.relaxed else self.bound
-        return max(0.0, 1 - bound / best.value)
+    def _gap(self, best: _Run, least: float) -> float:
+        """How much better than the best another mapping could be."""
+        if self.relaxed:
+            least = floor(self.objective, best.lowered, best.result)
+        return max(0.0, 1 - least / best.value)
 
     def _nothing(self) -> MappingError:
         """Why there is no mapping: nothing fits, or nothing is legal."""

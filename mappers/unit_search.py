@@ -11,7 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .batch import measured
-from .descent import BOUND, CAPACITY, ILLEGAL, LEAVES, WORSE, Search, search
+from .descent import (
+    BOUND,
+    CAPACITY,
+    ILLEGAL,
+    LEAST,
+    LEAVES,
+    TIE,
+    UNSEEN,
+    VALUE,
+    WORSE,
+    Search,
+    search,
+)
 from .mapspace import Mapspace, Unit
 from .tables import Tables, UnitRefusedError
 from .togo import EINSUM, TENSOR, Choices
@@ -22,7 +34,11 @@ Floats = NDArray[np.float64]
 _STATES = 1 << 10
 """States of a frontier at the most."""
 
-_SHARES = (0.02, 0.2, 0.4, 0.5, 0.6, 0.8, 0.98)
+_MIXTURES = 12
+"""Mixtures of two arrays at the most."""
+
+_NODES = 50_000
+"""Decisions looked at for one tiling at the most."""
 
 _BATCH = 256
 """Tilings whose costs are laid out at a time."""
@@ -46,15 +62,18 @@ class Found:
 class UnitSearch:
     """Searches units one after the other and remembers how much was looked at.
 
-    ``limit`` is the value that is to be beaten.
+    ``limit`` is the value that is to be beaten, by the share ``slack`` at the least. No value
+    of any tiling is below ``least``.
     """
 
     space: Mapspace
     objective: int
+    slack: float = 0.0
     limit: float = np.inf
+    least: float = np.inf
 
     def __post_init__(self) -> None:
-        self.tally = np.zeros(5)
+        self.tally = np.zeros(6)
 
     def search(self, unit: Unit, tables: Tables) -> Iterator[Found]:
         """The best choices of every tiling of a unit that may beat the limit.
@@ -65,7 +84,6 @@ class UnitSearch:
             The size of some tile cannot be worked out in a batch.
         """
         choices = _choices(tables)
-        weights = _weights(len(self.space.architecture.arrays), tables.columns)
         strides = strides_of(self.space, unit)
         for start in range(0, len(strides), _BATCH):
             rows = strides[start : start + _BATCH]
@@ -76,11 +94,14 @@ class UnitSearch:
             cost = (amounts @ tables.coefficients.T + tables.constants).reshape(shape)
             tile = amounts @ tables.tile_coefficients.T + tables.tile_constants
             state = Search(
-                values=np.empty((len(rows), 2)),
+                values=np.empty((len(rows), 3)),
                 chosen=np.empty((len(rows), choices.decisions.shape[0]), np.int64),
                 tally=self.tally,
             )
-            search(choices, self.objective, self.limit, weights, cost, tile, state)
+            weights = _weights(tables, choices, cost[0], len(self.space.architecture.arrays))
+            limits = (self.limit, self.slack, _NODES)
+            search(choices, self.objective, *limits, weights, cost, tile, state)
+            self.least = min(self.least, float(state.values[:, LEAST].min()))
             for row in range(len(rows)):
                 if state.chosen[row, 0] >= 0:
                     yield self._found(unit, tables, choices, start + row, row, state)
@@ -97,6 +118,7 @@ class UnitSearch:
             "over capacity": CAPACITY,
             "tensor lost": ILLEGAL,
             "worse places": WORSE,
+            "too many to look at": UNSEEN,
         }
         return tuple((why, int(self.tally[place])) for why, place in reasons.items())
 
@@ -113,8 +135,8 @@ class UnitSearch:
                 tensor = tables.tensors[number]
                 places[tensor] = self.space.places[tensor][chosen]
         return Found(
-            value=float(state.values[row, 0]),
-            tie=float(state.values[row, 1]),
+            value=float(state.values[row, VALUE]),
+            tie=float(state.values[row, TIE]),
             unit=unit,
             sizes=unit.sizes[tiling],
             arrays=arrays,
@@ -209,12 +231,31 @@ def _factors(tables: Tables, einsums: list[int]) -> Iterator[tuple[int, int]]:
         factor *= tables.arrays[number]
 
 
-def _weights(arrays: int, columns: int) -> Floats:
-    """Sums of columns that bound: energy, cycles of each place, and mixtures of two arrays."""
-    rows = [np.eye(columns)[column] for column in range(columns)]
+def _weights(tables: Tables, choices: Choices, cost: Floats, arrays: int) -> Floats:
+    """Sums of columns that bound: energy, cycles of each place, and mixtures of two arrays.
+
+    The best mixture (the largest least sum) is one in which some Einsum costs as much on one
+    array as on the other: between those the least sum is linear in the shares.
+    """
+    rows = [np.eye(tables.columns)[column] for column in range(tables.columns)]
     for one, other in combinations(range(1, 1 + arrays), 2):
-        for share in _SHARES:
-            row = np.zeros(columns)
+        for share in _shares(tables, choices, cost, one, other):
+            row = np.zeros(tables.columns)
             row[one], row[other] = share, 1 - share
             rows.append(row)
     return np.array(rows)
+
+
+def _shares(
+    tables: Tables, choices: Choices, cost: Floats, one: int, other: int
+) -> tuple[float, ...]:
+    """Shares of the first of two arrays in the mixtures of both."""
+    found: set[float] = set()
+    for number, alternatives in enumerate(tables.arrays):
+        first = choices.works[number]
+        works = cost[first : first + alternatives]
+        here, there = works[:, one].max(), works[:, other].max()
+        if here > 0 and there > 0:
+            found.add(round(float(there / (here + there)), 6))
+    spread = sorted(found)
+    return tuple(spread[:: max(1, -(-len(spread) // _MIXTURES))])
