@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -100,6 +100,13 @@ class WorkloadLike(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class ByPart:
+    """A mapping for each part of a workload, in the order of the parts."""
+
+    mappings: tuple[Mapping, ...]
+
+
 class Evaluate(Protocol):
     """What simulates one part: ``analytical.evaluate_mapping``, or one that remembers."""
 
@@ -119,7 +126,7 @@ class Evaluate(Protocol):
 def simulate(
     workload: WorkloadLike,
     architecture: Architecture,
-    mapping: Mapping | Sequence[Mapping] | None = None,
+    mapping: Mapping | Sequence[Mapping] | ByPart | None = None,
     *,
     engine: Literal["analytical", "event"] = "analytical",
     evaluate: Evaluate | None = None,
@@ -135,7 +142,7 @@ def simulate(
         Shapes, and the cascades to run where no mapping says another.
     architecture : Architecture
         The machine.
-    mapping : Mapping or sequence of Mapping, optional
+    mapping : Mapping, sequence of Mapping, or ByPart, optional
         How to run it. A mapping is for the parts whose cascade it names; one that names
         another cascade makes the parts run that for which it can stand in, if there are
         none the workload's attention. Every other part takes the
@@ -161,17 +168,6 @@ def simulate(
 
     run = evaluate or partial(evaluate_mapping, engine=engine)
     parts, chosen = planned(workload, mapping, architecture)
-    return run_parts(workload, architecture, parts, chosen, run)
-
-
-def run_parts(
-    workload: WorkloadLike,
-    architecture: Architecture,
-    parts: tuple[PartLike, ...],
-    chosen: tuple[Mapping, ...],
-    run: Evaluate,
-) -> Result:
-    """The result of a workload, each of its parts run by a mapping. Raises as ``simulate``."""
     try:
         if len(parts) == 1 and parts[0].times == 1:
             return _simulated(parts[0], chosen[0], architecture, workload.name, run)
@@ -191,12 +187,14 @@ def run_parts(
 
 def planned(
     workload: WorkloadLike,
-    mapping: Mapping | Sequence[Mapping] | None,
+    mapping: Mapping | Sequence[Mapping] | ByPart | None,
     architecture: Architecture,
 ) -> tuple[tuple[PartLike, ...], tuple[Mapping, ...]]:
     """The parts of a workload, and how each is run. Raises SpecError as ``simulate``."""
-    given = (mapping,) if isinstance(mapping, Mapping) else tuple(mapping or ())
     parts = tuple(workload.parts)
+    if isinstance(mapping, ByPart):
+        return parts, mapping.mappings
+    given = (mapping,) if isinstance(mapping, Mapping) else tuple(mapping or ())
     return parts, _mappings(workload.cascade, parts, given, architecture)
 
 

@@ -33,8 +33,8 @@ TOLERANCE = 1e-3
 """As far as the two engines agree: a better mapping could not be told apart."""
 
 
-_RUNS = 24
-"""Engine runs of a space whose mappings cannot be priced in batches."""
+_RUNS = 288
+"""Engine runs, times Einsums, of a space whose mappings cannot be priced in batches."""
 
 
 class _IrregularError(Exception):
@@ -103,6 +103,7 @@ class _Exhaustive:
         self.runs = 0
         self.best: _Run | None = None
         self.waiting: list[Found] = []
+        self.legal: list[Unit] = []
         self.refused: list[str] = []
         self.failed: list[MappingError] = []
 
@@ -115,6 +116,7 @@ class _Exhaustive:
         for unit in units:
             try:
                 self._search(search, unit, tabulate(self.space, unit, relaxed=self.relaxed))
+                self.legal.append(unit)
             except UnitRefusedError as why:
                 self._refuse(why)
                 lost += len(unit.sizes) * of_unit
@@ -155,9 +157,8 @@ class _Exhaustive:
 
     def _run_waiting(self) -> None:
         """Run the most promising mappings of a space whose values are estimates."""
-        for found in sorted(self.waiting, key=_promise):
-            if self.runs == _RUNS:
-                break
+        runs = max(3, _RUNS // len(self.space.program.einsums))
+        for found in sorted(self.waiting, key=_promise)[:runs]:
             self._run(found)
 
     def _run(self, found: Found) -> None:
@@ -185,7 +186,15 @@ class _Exhaustive:
         """Why there is no mapping: nothing fits, or nothing is legal."""
         if self.failed:
             return NoLegalMappingError(self.failed[0].problems)
-        text = "no mapping of the space is legal"
-        reasons = dict.fromkeys(self.refused)
-        hints = "; ".join([*reasons][:3]) or "no tiles fit into the memories"
-        return NoLegalMappingError(Problem(f"{text}: {hints}"))
+        for unit in self.legal[:1]:
+            arrays = {e: found[0] for e, found in self.space.arrays.items()}
+            places = {t: found[-1][:1] for t, found in self.space.places.items()}
+            mapping = self.space.mapping(unit.skeleton, unit.sizes[0], arrays, places)
+            try:
+                bind(self.space.program, mapping, self.space.architecture, self.space.given)
+            except MappingError as error:
+                hint = "with the smallest tiles, and every tensor in the outermost memory only"
+                problems = [replace(p, hint=hint, span=None) for p in error.problems]
+                return NoLegalMappingError(problems)
+        reasons = "; ".join([*dict.fromkeys(self.refused)][:2])
+        return NoLegalMappingError(Problem(f"no mapping of the space is legal: {reasons}"))

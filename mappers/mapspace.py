@@ -33,6 +33,7 @@ from einsum_cascade.ir import Program
 from einsum_cascade.operations import einsum_operations
 
 from .cuts import Cut, cut_ranks
+from .fusion import shareable_ranks
 from .layout import Layouts
 
 Ints = NDArray[np.int64]
@@ -174,8 +175,8 @@ class Mapspace:
 
     @cached_property
     def shareable(self) -> tuple[str, ...]:
-        """Ranks whose loops may be shared."""
-        return tuple(cut.rank for cut in self.open_cuts if cut.rank not in self.program.parallel)
+        """Ranks whose loops may be shared: no pass boundary crosses them."""
+        return shareable_ranks(self)
 
     def shared_choices(self) -> Iterator[tuple[str, ...]]:
         """Sets of ranks to share, the largest first."""

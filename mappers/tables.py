@@ -21,12 +21,12 @@ from archsim.counting.counts import AccessCount, accesses_of, registers_of
 from archsim.counting.footprint import in_step
 from archsim.nest.footing import Footing
 from archsim.nest.legality import crossed_stream, illegalities, interruption, is_there
-from archsim.nest.lower import Lowered, LoweredEinsum, lower
+from archsim.nest.lower import Lowered, LoweredEinsum
 from archsim.nest.residency import Place, Residency
-from archsim.nest.tiling import build_tiling
 from einsum_cascade.errors import MappingError
 
 from .batch import matrix
+from .fusion import lowered_unit
 from .mapspace import Mapspace, Unit
 from .measures import IrregularError, Linear, Measure, OpenMeter, linear
 
@@ -112,7 +112,6 @@ class _Tabulator:
         self.names = [e.name for e in self.program.einsums]
         self.tensors = list(space.places)
         self.variants = self._variants(unit)
-        self.base = self._base
         problems = illegalities(self.base)
         if problems:
             raise MappingError(problems)
@@ -130,23 +129,13 @@ class _Tabulator:
     def _variants(self, unit: Unit) -> dict[str, tuple[LoweredEinsum, ...]]:
         """Every Einsum on each of its arrays; also sets the mapping they come from."""
         arrays = self.space.arrays
-        rounds = max(len(found) for found in arrays.values())
-        everywhere = {t: found[-1] for t, found in self.space.places.items()}
         found: dict[str, list[LoweredEinsum]] = {name: [] for name in self.names}
-        like: Lowered | None = None
-        for number in range(rounds):
-            binding = {n: found[min(number, len(found) - 1)] for n, found in arrays.items()}
-            mapping = self.space.mapping(unit.skeleton, unit.sizes[0], binding, everywhere)
-            sizes = {t.member: t.size for t in mapping.tiles if isinstance(t.size, int)}
-            given = {r: n for r, n in self.space.shapes.items() if r not in sizes}
-            tiling = build_tiling(self.program, mapping, given, sizes)
-            lowered = lower(self.program, mapping, self.machine, tiling, like)
-            like = like or lowered
+        self.base = lowered_unit(self.space, unit)
+        for number in range(max(len(able) for able in arrays.values())):
+            lowered = lowered_unit(self.space, unit, self.base, number) if number else self.base
             for e in lowered.einsums:
                 if number < len(arrays[e.name]):
                     found[e.name].append(e)
-        assert like is not None, "a cascade has Einsums"
-        self._base = like
         return {name: tuple(variants) for name, variants in found.items()}
 
     def tables(self) -> Tables:

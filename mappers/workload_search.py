@@ -8,7 +8,7 @@ from typing import Any
 
 from archsim.analytical import evaluate_mapping, with_parameters
 from archsim.arch import Architecture
-from archsim.engine import PartLike, WorkloadLike, planned, run_parts
+from archsim.engine import ByPart, PartLike, WorkloadLike, planned, simulate
 from archsim.mapping import Mapping
 from archsim.results import Result
 from archsim.spec.mapping_text import mapping_dict
@@ -45,6 +45,8 @@ class WorkloadSearched:
     result: Result
     parts: tuple[PartSearched, ...]
     """Parts that differ, in the order they run."""
+    by_part: ByPart
+    """The mapping of every part, for ``simulate``."""
 
     @property
     def mappings(self) -> tuple[Mapping, ...]:
@@ -129,8 +131,9 @@ def search_workload(
             known[key] = _better(_named(part, searched), mapping, space, objective)
             found.append(PartSearched(name=part.name, found=known[key]))
         chosen.append(known[key].mapping)
-    result = run_parts(workload, architecture, parts, tuple(chosen), evaluate_mapping)
-    return WorkloadSearched(result=result, parts=tuple(found))
+    by_part = ByPart(tuple(chosen))
+    result = simulate(workload, architecture, by_part)
+    return WorkloadSearched(result=result, parts=tuple(found), by_part=by_part)
 
 
 def _better(

@@ -15,9 +15,11 @@ from .options import Known, json_option, refuse_mapping_settings, settings_optio
 from .progress import progress
 
 if TYPE_CHECKING:
+    from archsim import Architecture
     from archsim.mapping import Mapping
     from archsim.results import Result
     from mappers.workload_search import WorkloadSearched
+    from workloads import Workload
 
 OBJECTIVES = ("energy", "latency", "edp")
 
@@ -79,26 +81,32 @@ def _searched(
     from archsim import Architecture, simulate
     from archsim.spec.overrides import parse_overrides
     from einsum_cascade.errors import InputError
-    from mappers.objectives import objective_called
-    from mappers.workload_search import search_workload
     from workloads import load
 
     given = parse_overrides(settings)
     refuse_mapping_settings("map", given)
     work = load(workload, given.workload)
     machine = Architecture.load(architecture, given)
+    found = searched(work, machine, objective)
+    try:
+        usual = simulate(work, machine)
+    except InputError:
+        usual = None
+    return found, usual
+
+
+def searched(work: Workload, machine: Architecture, objective: str) -> WorkloadSearched:
+    """The best mappings of a workload, with a progress bar for each part."""
+    from mappers.objectives import objective_called
+    from mappers.workload_search import search_workload
+
     with ExitStack() as stack:
 
         def start(what: str, total: int) -> Callable[[int], None]:
             stack.pop_all().close()
             return stack.enter_context(progress(f"mapping {what}", total))
 
-        found = search_workload(work, machine, objective_called(objective), progress=start)
-    try:
-        usual = simulate(work, machine)
-    except InputError:
-        usual = None
-    return found, usual
+        return search_workload(work, machine, objective_called(objective), progress=start)
 
 
 def _write_mappings(found: WorkloadSearched, folder: Path) -> tuple[Path, ...]:

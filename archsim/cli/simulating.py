@@ -15,8 +15,13 @@ from .options import Known, json_option, settings_option
 
 if TYPE_CHECKING:
     from archsim import Architecture, Mapping
+    from archsim.engine import ByPart
     from archsim.results import Result
     from workloads import Workload
+
+
+AUTO = "auto"
+"""The name of the mapping that is searched for."""
 
 
 @click.command("simulate")
@@ -26,8 +31,9 @@ if TYPE_CHECKING:
     "--mapping",
     "mappings",
     multiple=True,
-    metavar="NAME|FILE",
-    help="Default: of each part's cascade, or einsum-by-einsum. May be given for several parts.",
+    metavar="NAME|FILE|auto",
+    help="Default: of each part's cascade, or einsum-by-einsum. May be given for several parts. "
+    "auto searches for the fastest.",
 )
 @click.option(
     "--engine",
@@ -51,7 +57,6 @@ def simulate_command(
     explain: bool,
 ) -> None:
     """Simulate a WORKLOAD on an ARCH; by default BERT at 4K tokens on fusemax."""
-    _refuse_what_is_not_there(mappings)
     if as_json and explain:
         raise click.UsageError("--explain is for people; --json prints the exact numbers")
     if trace and engine == "analytical":
@@ -76,7 +81,7 @@ def simulate_command(
 
 def _asked(
     workload: str, architecture: str, mappings: tuple[str, ...], settings: tuple[str, ...]
-) -> tuple[Workload, Architecture, list[Mapping]]:
+) -> tuple[Workload, Architecture, list[Mapping] | ByPart]:
     """What is simulated: read from the names, with the settings."""
     from archsim import Architecture
     from archsim.engine import mapping_called
@@ -87,6 +92,15 @@ def _asked(
     given = parse_overrides(settings)
     work = load(workload, given.workload)
     machine = Architecture.load(architecture, given)
+    if AUTO in mappings:
+        if len(mappings) > 1 or given.mapping:
+            text = (
+                f"--mapping {AUTO} searches for every part's mapping: give no other, and no field"
+            )
+            raise InputError(text)
+        from .mapping import searched
+
+        return work, machine, searched(work, machine, "latency").by_part
     names = mappings or (_set_by_default(work, machine) if given.mapping else ())
     if given.mapping and (len(names) != 1 or EINSUM_BY_EINSUM in names):
         text = f"mapping.{given.mapping[0].field}"
@@ -107,7 +121,8 @@ def _set_by_default(work: Workload, machine: Architecture) -> tuple[str, ...]:
 
 
 def _simulate(
-    asked: tuple[Workload, Architecture, list[Mapping]], engine: Literal["analytical", "event"]
+    asked: tuple[Workload, Architecture, list[Mapping] | ByPart],
+    engine: Literal["analytical", "event"],
 ) -> Result:
     from archsim import simulate
 
@@ -123,11 +138,3 @@ def _show_result(result: Result, explained: bool, written: tuple[Path, ...]) -> 
         show(explain(result))
     for path in written:
         click.echo(f"wrote {path}", err=True)
-
-
-def _refuse_what_is_not_there(mappings: tuple[str, ...]) -> None:
-    if "auto" in mappings:
-        raise InputError(
-            "--mapping auto: there is no search for mappings yet; "
-            "name a built-in mapping (archsim list mappings) or a file"
-        )

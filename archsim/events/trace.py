@@ -18,7 +18,7 @@ from ..arch import Architecture
 from ..mapping import Mapping
 
 if TYPE_CHECKING:
-    from ..engine import PartLike, WorkloadLike
+    from ..engine import ByPart, PartLike, WorkloadLike
     from .event_engine import UnitRun
 
 _SKIPPED = "not shown"
@@ -99,7 +99,7 @@ def _meta(what: str, track: int, value: str | int) -> dict[str, Any]:
 def trace(
     workload: WorkloadLike,
     architecture: Architecture,
-    mapping: Mapping | Sequence[Mapping] | None = None,
+    mapping: Mapping | Sequence[Mapping] | ByPart | None = None,
 ) -> Trace:
     """The timeline of a workload on a machine, by the event engine.
 

@@ -25,7 +25,7 @@ def illegalities(lowered: Lowered) -> tuple[Problem, ...]:
     An order that cannot be run loses tensors, too, but that is no news.
     """
     kinds = (
-        _crossed_passes(lowered),
+        crossed_passes(lowered),
         _read_ahead(lowered),
         _crossed_streams(lowered),
         [*_broken_recursions(lowered), *_split_recursions(lowered)],
@@ -61,7 +61,8 @@ def _inside_its_rank(lowered: Lowered, e: LoweredEinsum, loop: Loop) -> bool:
     return not any(x.variable in ranks and width(e, x) > 1 for x in within)
 
 
-def _crossed_passes(lowered: Lowered) -> list[Problem]:
+def crossed_passes(lowered: Lowered) -> list[Problem]:
+    """Shared loops that the boundary between two passes crosses."""
     found: list[Problem] = []
     for shared in lowered.nest:
         if shared.bound == 1:

@@ -158,7 +158,6 @@ def test_a_folder_is_made_and_a_file_goes_into_one_that_is_there(
         (["--engine", "evnt"], "Did you mean 'event'?"),
         (["--engine", "analytical", "--trace", "t.json"], "--trace is of the event engine"),
         (["--trace", "/nowhere/t.json"], "cannot write /nowhere/t.json"),
-        (["--mapping", "auto"], "no search for mappings yet"),
         (["bert-base", "fusemax", "third"], "unexpected extra argument"),
     ],
 )

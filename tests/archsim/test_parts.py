@@ -220,7 +220,6 @@ def test_the_command_line_says_the_same() -> None:
             ],
             "is for one mapping, but 2 are given",
         ),
-        (["--set", "scope=block", "--mapping", "auto"], "no search for mappings yet"),
     ],
 )
 def test_what_is_refused(arguments: list[str], said: str) -> None:

@@ -1,0 +1,102 @@
+"""How fast the search for mappings is: mappings priced a second, and searches from end to end.
+
+Run ``python benchmarks/mapper.py``. Times are of one core of the machine at hand; the ratio
+compares the batch with counting the same mappings one by one in the same run.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from archsim import Architecture
+from archsim.counting.counts import count_einsum
+from archsim.nest.lower import lower
+from archsim.nest.tiling import build_tiling
+from einsum_cascade import Cascade
+from mappers.batch import measured
+from mappers.exhaustive import exhaustive, units_of
+from mappers.mapspace import Mapspace, Unit
+from mappers.objectives import OBJECTIVES
+from mappers.tables import tabulate
+from mappers.unit_search import strides_of
+
+BERT = {"B": 64, "H": 12, "E": 64, "F": 64}
+BATCH = 200_000
+ONE_BY_ONE = 200
+
+
+def space_of(cascade: str, tokens: int) -> Mapspace:
+    """The mapspace of BERT's attention on FuseMax."""
+    program = Cascade.load(cascade).program
+    return Mapspace.of(program, Architecture.load("fusemax"), {**BERT, "P": tokens, "M": tokens})
+
+
+def largest_unit(space: Mapspace) -> Unit:
+    """The unit with the most tilings."""
+    return max(units_of(space), key=lambda u: len(u.sizes))
+
+
+def rate(cascade: str, tokens: int) -> None:
+    """Mappings a second: counts of all Einsums, priced for one binding and residency."""
+    space = space_of(cascade, tokens)
+    unit = largest_unit(space)
+    tables = tabulate(space, unit)
+    strides = np.resize(strides_of(space, unit), (BATCH, strides_of(space, unit).shape[1]))
+    entries = [0, 1, *(access.first for access in tables.accesses)]
+    energy = tables.coefficients.reshape(len(tables.legal), tables.columns, -1)[entries, 0].sum(0)
+    used = np.flatnonzero(energy)
+    chosen = [tables.measures[n] for n in used]
+    measured(chosen, strides[:1])  # compiled
+    start = time.perf_counter()
+    found = measured(chosen, strides) @ energy[used]
+    batch = len(found) / (time.perf_counter() - start)
+    one = one_by_one(space, unit)
+    print(
+        f"{cascade}, {tokens:,} tokens: {batch:.3g} mappings/s in a batch "
+        f"({len(chosen)} measures each), {one:.3g} one by one: {batch / one:.0f}x"
+    )
+
+
+def one_by_one(space: Mapspace, unit: Unit) -> float:
+    """Mappings a second, lowered and counted each."""
+    arrays = {e: found[0] for e, found in space.arrays.items()}
+    places = {t: found[-1] for t, found in space.places.items()}
+    mapping = space.mapping(unit.skeleton, unit.sizes[0], arrays, places)
+    sizes = {t.member: t.size for t in mapping.tiles if isinstance(t.size, int)}
+    like = None
+    start = time.perf_counter()
+    for _ in range(ONE_BY_ONE):
+        tiling = build_tiling(space.program, mapping, space.given, sizes)
+        like = lower(space.program, mapping, space.architecture, tiling, like)
+        for e in like.einsums:
+            count_einsum(like, e)
+    return ONE_BY_ONE / (time.perf_counter() - start)
+
+
+def searches(cascade: str, tokens: int) -> None:
+    """Whole searches for each objective."""
+    for name, objective in OBJECTIVES.items():
+        space = space_of(cascade, tokens)
+        start = time.perf_counter()
+        certificate = exhaustive(space, objective).certificate
+        took = time.perf_counter() - start
+        print(
+            f"{cascade}, {tokens:,} tokens, least {name}: {took:.2f} s for "
+            f"{certificate.candidates:,} mappings, gap {certificate.gap:.2g}"
+        )
+
+
+def main() -> None:
+    """Print everything."""
+    for cascade in ("attention-3pass", "attention-1pass"):
+        for tokens in (4096, 4099):
+            rate(cascade, tokens)
+    for cascade in ("attention-naive", "attention-3pass", "attention-1pass"):
+        for tokens in (1024, 65_536):
+            searches(cascade, tokens)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""Which ranks the Einsums of a cascade may go round together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from archsim.nest.legality import crossed_passes
+from archsim.nest.lower import Lowered, lower
+from archsim.nest.tiling import build_tiling
+from einsum_cascade.errors import MappingError
+
+if TYPE_CHECKING:
+    from .mapspace import Mapspace, Unit
+
+
+def shareable_ranks(space: Mapspace) -> tuple[str, ...]:
+    """Ranks whose loops can be shared: none of which the boundary of a pass crosses.
+
+    Whether a boundary crosses a loop does not depend on what other loops there are, so that
+    each rank is asked about by itself. A loop that one Einsum of many goes round is its own.
+    """
+    einsums = space.program.einsums
+    often = {r: sum(r.lower() in e.variables for e in einsums) for r in space.cut_of}
+    ranks = (c.rank for c in space.open_cuts if often[c.rank] > 1 or len(einsums) == 1)
+    return tuple(r for r in ranks if not _crossed(space, r))
+
+
+def _crossed(space: Mapspace, rank: str) -> bool:
+    """Whether the loops of a rank, shared and all going round, cross a boundary."""
+
+    def going(unit: Unit) -> int:
+        return sum(map(len, unit.skeleton.order))
+
+    unit = max(space.units((rank,)), key=going)
+    try:
+        return bool(going(unit) and crossed_passes(lowered_unit(space, unit)))
+    except MappingError:
+        return False
+
+
+def lowered_unit(
+    space: Mapspace, unit: Unit, like: Lowered | None = None, alternative: int = 0
+) -> Lowered:
+    """One mapping of a unit, lowered: everything kept everywhere.
+
+    Parameters
+    ----------
+    like : Lowered, optional
+        The same with other arrays.
+    alternative : int
+        Which of its arrays each Einsum takes; the last one where there are fewer.
+
+    Raises
+    ------
+    MappingError
+        Loops are out of order or missing.
+    """
+    everywhere = {t: found[-1] for t, found in space.places.items()}
+    binding = {n: found[min(alternative, len(found) - 1)] for n, found in space.arrays.items()}
+    mapping = space.mapping(unit.skeleton, unit.sizes[0], binding, everywhere)
+    sizes = {t.member: t.size for t in mapping.tiles if isinstance(t.size, int)}
+    given = {r: n for r, n in space.shapes.items() if r not in sizes}
+    tiling = build_tiling(space.program, mapping, given, sizes)
+    return lower(space.program, mapping, space.architecture, tiling, like)

@@ -1,0 +1,121 @@
+"""``archsim map`` and ``--mapping auto``: the contract of their output, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import refused, run
+
+SMALL = ("--set", "batch=2", "--set", "H=2", "--set", "seq_len=512")
+CERTIFICATE = {"strategy", "candidates", "evaluated", "pruned", "optimal", "gap"}
+
+
+def mapped(*arguments: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(run("map", *arguments, "--json").stdout)
+    return found
+
+
+def simulated(*arguments: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(run("simulate", *arguments, "--json").stdout)
+    return found
+
+
+@pytest.fixture(scope="module")
+def fastest() -> dict[str, Any]:
+    return mapped("bert-base", "fusemax", *SMALL)
+
+
+def test_json_is_a_simulation_with_a_certificate_and_a_mapping(fastest: dict[str, Any]) -> None:
+    usual = simulated("bert-base", "fusemax", *SMALL)
+    assert fastest.keys() == usual.keys() | {"certificate", "mapping_spec"}
+    certificate = fastest["certificate"]
+    assert certificate.keys() >= CERTIFICATE
+    assert certificate["evaluated"] + certificate["pruned"] == certificate["candidates"]
+    assert sum(certificate["pruned_because"].values()) == certificate["pruned"]
+    assert 0 <= certificate["gap"] < 1
+    assert fastest["cycles"] <= usual["cycles"]
+
+
+@pytest.mark.parametrize("ending", ["json", "yaml"])
+def test_the_mapping_can_be_simulated(fastest: dict[str, Any], ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"mine.{ending}"
+    path.write_text(json.dumps(fastest["mapping_spec"]), encoding="utf-8")
+    again = simulated("bert-base", "fusemax", *SMALL, "--mapping", str(path))
+    assert again == {k: v for k, v in fastest.items() if k not in ("certificate", "mapping_spec")}
+
+
+def test_what_is_written_can_be_simulated_and_validated(tmp_path: Path) -> None:
+    few = ("--set", "B=1", "--set", "H=1", "--set", "P=300", "--set", "M=520")
+    run("map", "bert-base", "fusemax", *few, "--objective", "energy", "--out", str(tmp_path))
+    path = str(tmp_path / "mapping.yaml")
+    result = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
+    again = simulated("bert-base", "fusemax", *few, "--mapping", path)
+    assert again["energy_pj"] == result["energy_pj"]
+    run("validate", "attention-1pass", "--mapping", path)
+
+
+def test_auto_is_the_fastest(fastest: dict[str, Any]) -> None:
+    assert (
+        simulated("bert-base", "fusemax", *SMALL, "--mapping", "auto")["cycles"]
+        == (fastest["cycles"])
+    )
+
+
+def test_objectives_are_what_they_say() -> None:
+    found = {
+        o: mapped("bert-base", "fusemax", *SMALL, "--objective", o)
+        for o in ("energy", "latency", "edp")
+    }
+    energy = {o: r["energy_pj"]["total"] for o, r in found.items()}
+    cycles = {o: r["cycles"] for o, r in found.items()}
+    near = 1 + 1e-3
+    assert energy["energy"] == min(energy.values())
+    assert cycles["latency"] <= min(cycles.values()) * near
+    products = {o: energy[o] * cycles[o] for o in found}
+    gap = found["edp"]["certificate"]["gap"]
+    assert products["edp"] * (1 - gap) <= min(products.values()) * near
+
+
+def test_parts_of_a_block_have_mappings_of_their_own() -> None:
+    found = mapped("bert-base", "fusemax", *SMALL, "--set", "scope=block")
+    parts = found["certificate"]["parts"]
+    assert len(parts) == len(found["mapping_spec"]) > 1
+    assert sum(p["candidates"] for p in parts) == found["certificate"]["candidates"]
+    usual = simulated("bert-base", "fusemax", *SMALL, "--set", "scope=block")
+    assert found["cycles"] <= usual["cycles"]
+
+
+def test_a_mask_is_searched_aside_and_run_as_it_is() -> None:
+    few = ("--set", "batch=1", "--set", "seq_len=1K")
+    found = mapped("llama-3-8b", "fusemax", *few)
+    assert "aside" in found["certificate"]["strategy"]
+    assert not found["certificate"]["optimal"]
+    assert found["cycles"] <= simulated("llama-3-8b", "fusemax", *few)["cycles"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("map", "bert-base", "fusemax", "--objective", "enery"), 2, "Did you mean 'energy'?"),
+        (("map", "bert-bse", "fusemax"), 2, "bert-base"),
+        (("map", "bert-base", "fusemax", "--set", "mapping.name=x"), 2, "mapping.FIELD"),
+        (
+            ("simulate", "bert-base", "fusemax", "--mapping", "auto", "--mapping", "flat"),
+            2,
+            "give no other",
+        ),
+        (
+            (
+                *("map", "bert-base", "fusemax", *SMALL, "--set"),
+                "architecture.memories.DRAM.capacity=1KiB",
+            ),
+            3,
+            "DRAM",
+        ),
+    ],
+)
+def test_what_is_refused(arguments: tuple[str, ...], code: int, says: str) -> None:
+    assert says in refused(*arguments, code=code)

@@ -1,0 +1,120 @@
+"""What a mapspace holds, and what it leaves out."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from nest_cases import billed_case
+
+from archsim import Architecture
+from einsum_cascade import Cascade
+from einsum_cascade.errors import InputError
+from mappers.batch import strides_of as strides_of_tiling
+from mappers.cuts import tile_sizes
+from mappers.exhaustive import units_of
+from mappers.fusion import lowered_unit
+from mappers.mapspace import Mapspace
+from mappers.tables import UnitRefusedError, tabulate
+from mappers.unit_search import strides_of
+
+BERT = {"B": 64, "H": 12, "E": 64, "F": 64, "P": 4096, "M": 4096}
+
+
+def space_of(cascade: str, **shapes: int) -> Mapspace:
+    program = Cascade.load(cascade).program
+    return Mapspace.of(program, Architecture.load("fusemax"), BERT | shapes)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 16, 64])
+def test_few_tiles_are_cut_into_any_number_of_even_ones(count: int) -> None:
+    sizes = tile_sizes(count)
+    assert {-(-count // size) for size in sizes} == {
+        -(-count // size) for size in range(1, count + 1)
+    }
+    # No smaller tile makes as few of them.
+    assert all(-(-count // (size - 1)) > -(-count // size) for size in sizes if size > 1)
+
+
+def test_many_tiles_are_cut_by_divisors_and_halves() -> None:
+    assert tile_sizes(4096) == tuple(1 << n for n in range(13))
+    assert {1, 3, 5, 67, 201, 335, 1005} <= {*tile_sizes(1005)}
+    assert {503, 252, 126, 63, 32, 16, 8, 4, 2} <= {*tile_sizes(1005)}
+
+
+def test_a_prime_length_is_searched_too() -> None:
+    assert len(space_of("attention-1pass", P=4099, M=4099).tilings) > 49
+
+
+def test_softmax_in_one_pass_shares_keys_and_in_three_passes_only_queries() -> None:
+    assert space_of("attention-1pass").shareable == ("P", "M1")
+    assert space_of("attention-2pass").shareable == ("P",)
+    assert space_of("attention-3pass").shareable == ("P",)
+    assert space_of("attention-naive").shareable == ("P",)
+    assert space_of("attention-naive-deferred").shareable == ("P", "M")
+
+
+def test_units_are_all_different_and_hold_every_tiling() -> None:
+    space = space_of("attention-1pass")
+    units = units_of(space)
+    keys = [(u.skeleton, tuple(row)) for u in units for row in u.sizes.tolist()]
+    assert len({*keys}) == len(keys)
+    together = [u for u in units if u.skeleton.shared == ("P", "M1")]
+    rows = {tuple(row) for u in together for row in u.sizes.tolist()}
+    assert rows == {tuple(row) for row in space.tilings.tolist()}
+
+
+def test_strides_are_those_of_the_tilings() -> None:
+    compared = 0
+    for seed in range(150):
+        case = billed_case(seed)
+        try:
+            space = Mapspace.of(case.program, case.architecture, case.given)
+            units = units_of(space)
+        except InputError:
+            continue
+        for unit in units[:3]:
+            try:
+                tiling = lowered_unit(space, unit).tiling
+            except InputError:
+                continue
+            assert np.array_equal(strides_of(space, unit)[0], strides_of_tiling(tiling))
+            compared += 1
+    assert compared > 100
+
+
+def test_no_mapping_shares_what_a_pass_boundary_crosses() -> None:
+    refused = 0
+    for seed in range(400):
+        case = billed_case(seed)
+        try:
+            space = Mapspace.of(case.program, case.architecture, case.given)
+            crossed = crossed_ranks(space)
+        except InputError:
+            continue
+        ranks = [c.rank for c in space.open_cuts]
+        for shared in (s for n in range(1, 3) for s in combinations(ranks, n)):
+            if not {*shared} & {*crossed}:
+                continue
+            for unit in [*space.units(shared)][:6]:
+                if not any(
+                    m in loops
+                    for r in {*shared} & {*crossed}
+                    for m in space.cut_of[r].levelled
+                    for loops in unit.skeleton.order
+                ):
+                    continue
+                with pytest.raises(UnitRefusedError):
+                    tabulate(space, unit, relaxed=True)
+                refused += 1
+    assert refused > 20
+
+
+def crossed_ranks(space: Mapspace) -> list[str]:
+    """Ranks of several Einsums that are not shared."""
+    often = {
+        cut.rank: sum(cut.rank.lower() in e.variables for e in space.program.einsums)
+        for cut in space.open_cuts
+    }
+    return [r for r, n in often.items() if n > 1 and r not in space.shareable]
