@@ -36,6 +36,16 @@ def shown(result: Result) -> list[str]:
     return [cycles, time, *occupied, byte_size(result.traffic_bytes), energy(result.energy_pj)]
 
 
+def tilings_of(space: Mapspace) -> int:
+    """Tilings of all units."""
+    return sum(len(unit.sizes) for unit in units_of(space))
+
+
+def size(space: Mapspace) -> int:
+    """Mappings of a space."""
+    return tilings_of(space) * space.bindings * space.residencies
+
+
 def bert_space() -> Mapspace:
     work, machine = load("bert-base"), Architecture.load("fusemax")
     (part,) = work.parts
@@ -46,8 +56,10 @@ def test_the_python_shown_runs_and_finds_what_the_example_says(tmp_path: Path) -
     names: dict[str, object] = {}
     for text in blocks("python"):
         exec(text, names)
-    found = names["found"]
+    found, space = names["found"], names["space"]
     assert isinstance(found, WorkloadSearched)
+    assert isinstance(space, Mapspace)
+    assert f"residencies   # {size(space)}\n" in PAGE
     (mapping,) = blocks("yaml")
     file = tmp_path / "mapping.yaml"
     file.write_text(mapping, encoding="utf-8")
@@ -74,8 +86,6 @@ def test_the_space_of_the_example_is_as_large_as_it_says() -> None:
     for shared, title in ((("P", "M1"), "P, M1"), (("P",), "P"), (("M1",), "M1"), ((), "none")):
         units = [*space.units(shared)]
         assert row(title) == [str(len(units)), str(sum(len(u.sizes) for u in units))]
-    tilings = sum(len(u.sizes) for u in units_of(space))
-    product = (tilings, space.bindings, space.residencies)
-    text = " · ".join(count(n) for n in product)
-    total = tilings * space.bindings * space.residencies
-    assert f"{text} = {count(total)} candidates" in PAGE
+    factors = (tilings_of(space), space.bindings, space.residencies)
+    text = " · ".join(map(count, factors))
+    assert f"{text} = {count(size(space))} candidates" in PAGE
