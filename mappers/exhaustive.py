@@ -73,19 +73,50 @@ def exhaustive(
         return _Exhaustive(space, objective, tolerance, relaxed=True).run(advance)
 
 
+def nothing_legal(
+    space: Mapspace, objective: Objective, gap: float, tolerance: float
+) -> Certificate:
+    """What is known of a space without a legal mapping, next to one from elsewhere."""
+    candidates = candidates_of(space, units_of(space))
+    return Certificate(
+        strategy="exhaustive",
+        objective=objective.name,
+        candidates=candidates,
+        evaluated=0,
+        reasons=(("not legal", candidates),),
+        runs=0,
+        gap=gap,
+        tolerance=tolerance,
+    )
+
+
+def candidates_of(space: Mapspace, units: tuple[Unit, ...]) -> int:
+    """How many mappings some units of a space have."""
+    return sum(len(u.sizes) for u in units) * space.bindings * space.residencies
+
+
 def units_of(space: Mapspace) -> tuple[Unit, ...]:
     """All units of a space, those with the most shared loops first."""
     return tuple(u for shared in space.shared_choices() for u in space.units(shared))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Run:
+class Run:
     """A mapping that the engine has run."""
 
     value: float
     mapping: Mapping
     lowered: Lowered
     result: Result
+
+
+def run_mapping(space: Mapspace, mapping: Mapping, objective: Objective) -> Run:
+    """A mapping of a space's cascade run by the engine. Raises as ``evaluate_mapping``."""
+    own = {tile.member for tile in mapping.tiles}
+    given = {rank: size for rank, size in space.given.items() if rank not in own}
+    lowered = bind(space.program, mapping, space.architecture, given)
+    result = evaluate_bound(lowered)
+    return Run(value=objective.of(result), mapping=mapping, lowered=lowered, result=result)
 
 
 def _promise(found: Found) -> tuple[float, float]:
@@ -101,7 +132,7 @@ class _Exhaustive:
         self.objective = objective
         self.tolerance = tolerance
         self.runs = 0
-        self.best: _Run | None = None
+        self.best: Run | None = None
         self.waiting: list[Found] = []
         self.legal: list[Unit] = []
         self.refused: list[str] = []
@@ -127,7 +158,7 @@ class _Exhaustive:
         certificate = Certificate(
             strategy="exhaustive, masks and gathers aside" if self.relaxed else "exhaustive",
             objective=self.objective.name,
-            candidates=sum(len(unit.sizes) for unit in units) * of_unit,
+            candidates=candidates_of(self.space, units),
             evaluated=search.leaves,
             reasons=(("loops not legal", lost), *search.pruned()),
             runs=self.runs,
@@ -163,20 +194,18 @@ class _Exhaustive:
 
     def _run(self, found: Found) -> None:
         mapping = self.space.mapping(found.unit.skeleton, found.sizes, found.arrays, found.places)
-        mapping = replace(mapping, name=f"best-{self.objective.name}")
         self.runs += 1
-        space = self.space
         try:
-            lowered = bind(space.program, mapping, space.architecture, space.given)
-            result = evaluate_bound(lowered)
+            run = run_mapping(
+                self.space, replace(mapping, name=f"best-{self.objective.name}"), self.objective
+            )
         except MappingError as error:
             self.failed.append(error)
             return
-        value = self.objective.of(result)
-        if self.best is None or value < self.best.value:
-            self.best = _Run(value=value, mapping=mapping, lowered=lowered, result=result)
+        if self.best is None or run.value < self.best.value:
+            self.best = run
 
-    def _gap(self, best: _Run, least: float) -> float:
+    def _gap(self, best: Run, least: float) -> float:
         """How much better than the best another mapping could be."""
         if self.relaxed:
             least = floor(self.objective, best.lowered, best.result)

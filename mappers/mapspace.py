@@ -281,22 +281,29 @@ class Mapspace:
         )
 
     def _nest(self, skeleton: Skeleton) -> list[list[str]]:
-        """All shared loops by memory; those of one iteration are at the outermost."""
+        """All shared loops by memory; those of one iteration are at the outermost, each behind
+        the outer loop of its rank."""
         going = {m for loops in skeleton.order for m in loops}
-        members = [m for rank in skeleton.shared for m in self.cut_of[rank].levelled]
-        still = [m for m in members if m not in going]
         outermost, *inner = (list(loops) for loops in skeleton.order)
-        return [[*self.program.parallel, *outermost, *still], *inner]
+        for rank in reversed(skeleton.shared):
+            place = 0
+            for member in self.cut_of[rank].levelled:
+                if member not in going:
+                    outermost.insert(place, member)
+                if member in outermost:
+                    place = outermost.index(member) + 1
+        return [[*self.program.parallel, *outermost], *inner]
 
     def _einsum(self, skeleton: Skeleton, name: str, array: str) -> EinsumMapping:
         along = self.layouts.of(name, array)
         laid = {m for _, members in along for m in members}
         loops: list[list[str]] = [[] for _ in self.architecture.memories]
+        deepest = max((n for n, going in enumerate(skeleton.order) if going), default=0)
         for rank in self.layouts.own_order(name):
             cut = self.cut_of[rank]
             if rank not in skeleton.shared and rank not in self.program.parallel:
                 for level, member in enumerate(cut.levelled):
-                    loops[level if member in skeleton.own else -1].append(member)
+                    loops[level if member in skeleton.own else deepest].append(member)
             loops[-1] += [m for m, _ in reversed(cut.fine) if m not in laid]
         levels = [m.name for m in self.architecture.memories]
         return EinsumMapping(

@@ -6,18 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from archsim.analytical import evaluate_mapping, with_parameters
+from archsim.analytical import with_parameters
 from archsim.arch import Architecture
 from archsim.engine import ByPart, PartLike, WorkloadLike, planned, simulate
 from archsim.mapping import Mapping
 from archsim.results import Result
 from archsim.spec.mapping_text import mapping_dict
 from einsum_cascade import Cascade
-from einsum_cascade.errors import InputError
+from einsum_cascade.errors import InputError, NoLegalMappingError
 from einsum_cascade.shapes import with_usual
 
 from .certificate import Certificate, Searched
-from .exhaustive import TOLERANCE, exhaustive, units_of
+from .exhaustive import TOLERANCE, exhaustive, nothing_legal, run_mapping, units_of
+from .floors import floor
 from .mapspace import Mapspace
 from .objectives import Objective
 
@@ -127,8 +128,7 @@ def search_workload(
         key = (part.cascade, tuple(space.shapes.items()))
         if key not in known:
             advance = progress(part.name, len(units_of(space)))
-            searched = exhaustive(space, objective, tolerance=tolerance, advance=advance)
-            known[key] = _better(_named(part, searched), mapping, space, objective)
+            known[key] = _searched(part, space, mapping, objective, tolerance, advance)
             found.append(PartSearched(name=part.name, found=known[key]))
         chosen.append(known[key].mapping)
     by_part = ByPart(tuple(chosen))
@@ -136,29 +136,37 @@ def search_workload(
     return WorkloadSearched(result=result, parts=tuple(found), by_part=by_part)
 
 
-def _better(
-    searched: Searched, written: Mapping, space: Mapspace, objective: Objective
+def _searched(
+    part: PartLike,
+    space: Mapspace,
+    written: Mapping,
+    objective: Objective,
+    tolerance: float,
+    advance: Callable[[int], None],
 ) -> Searched:
-    """The written mapping, if it is of the same cascade and better: it need not be in the space."""
-    if written.cascade != searched.mapping.cascade:
-        return searched
-    own = {tile.member for tile in written.tiles}
-    given = {rank: size for rank, size in space.given.items() if rank not in own}
+    """The best mapping of a part: of its space, or the written one, which need not be in it."""
     try:
-        result = evaluate_mapping(space.program, written, space.architecture, given)
+        other = run_mapping(space, written, objective) if written.cascade == part.cascade else None
     except InputError:
-        return searched
-    value, found = objective.of(result), objective.of(searched.result)
-    if value >= found:
-        return searched
-    certificate = searched.certificate
-    gap = max(0.0, 1 - (1 - certificate.gap) * found / value)
-    return Searched(mapping=written, result=result, certificate=replace(certificate, gap=gap))
-
-
-def _named(part: PartLike, searched: Searched) -> Searched:
-    """The cascade by the name or file that the part gives."""
-    return replace(searched, mapping=replace(searched.mapping, cascade=part.cascade))
+        other = None
+    try:
+        found = exhaustive(space, objective, tolerance=tolerance, advance=advance)
+    except NoLegalMappingError:
+        if other is None:
+            raise
+        gap = 1 - floor(objective, other.lowered, other.result) / other.value
+        return Searched(
+            mapping=written,
+            result=other.result,
+            certificate=nothing_legal(space, objective, gap, tolerance),
+        )
+    value = objective.of(found.result)
+    if other is not None and other.value < value:
+        gap = max(0.0, 1 - (1 - found.certificate.gap) * value / other.value)
+        certificate = replace(found.certificate, gap=gap)
+        return Searched(mapping=written, result=other.result, certificate=certificate)
+    # The cascade by the name or file that the part gives.
+    return replace(found, mapping=replace(found.mapping, cascade=part.cascade))
 
 
 def space_of(part: PartLike, architecture: Architecture) -> Mapspace:

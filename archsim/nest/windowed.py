@@ -178,64 +178,83 @@ def windowed_distinct(
     is found last, among those that hold a point for the indices counted. ``size`` is no
     less for a larger tile.
     """
-    loops, counted = _postponed(loops, counted, window)
-    memo: dict[tuple[int, Extents, Box | None], int] = {}
-    beat = beats(loops, window)
-    along = [window.side(loop.axis) is not None for loop in loops]
-    late = max((d + 1 for d, c in enumerate(counted) if c and along[d]), default=0)
-    entered = {loop.axis for loop, a in zip(loops[late:], along[late:], strict=True) if a}
+    if window.box.empty:
+        return 0
+    walk = _Distinct(*_postponed(loops, counted, window), window, size)
+    return walk.visit(0, extents, None if window.box.full else window.box.trimmed())
 
-    def anywhere(depth: int, now: Extents) -> int | None:
+
+class _Distinct:
+    """The walk of ``windowed_distinct``."""
+
+    def __init__(
+        self,
+        loops: tuple[Loop, ...],
+        counted: tuple[bool, ...],
+        window: Window,
+        size: Callable[[Extents], int],
+    ) -> None:
+        self.loops = loops
+        self.counted = counted
+        self.window = window
+        self.size = size
+        self.memo: dict[tuple[int, Extents, Box | None], int] = {}
+        self.beat = beats(loops, window)
+        along = [window.side(loop.axis) is not None for loop in loops]
+        self.late = max((d + 1 for d, c in enumerate(counted) if c and along[d]), default=0)
+        inner = zip(loops[self.late :], along[self.late :], strict=True)
+        self.entered = {loop.axis for loop, a in inner if a}
+
+    def anywhere(self, depth: int, now: Extents) -> int | None:
         """What loops inside that are entered once come to, wherever they are in the window.
 
         The largest tile holds as much as the smallest, so all do; None: it does not.
         """
-        least = tuple(1 if axis in entered else x for axis, x in enumerate(now))
-        value = visit(depth, now, None)
-        return value if value == visit(depth, least, None) else None
+        least = tuple(1 if axis in self.entered else x for axis, x in enumerate(now))
+        value = self.visit(depth, now, None)
+        return value if value == self.visit(depth, least, None) else None
 
-    def visit(depth: int, now: Extents, box: Box | None) -> int:
-        if depth == window.governed:
+    def visit(self, depth: int, now: Extents, box: Box | None) -> int:
+        """The sum over the loops from one on."""
+        if depth == self.window.governed:
             box = None
-        if depth == len(loops):
-            return size(now)
+        if depth == len(self.loops):
+            return self.size(now)
         key = (depth, now, box)
-        if (known := memo.get(key)) is not None:
+        if (known := self.memo.get(key)) is not None:
             return known
-        loop = loops[depth]
+        loop = self.loops[depth]
         found = [
             part
-            for ramp in ramps(now[loop.axis], loop.stride, box, window.side(loop.axis))
-            for part in climbed(depth, inside(now, loop, ramp.extent), ramp)
+            for ramp in ramps(now[loop.axis], loop.stride, box, self.window.side(loop.axis))
+            for part in self.climbed(depth, inside(now, loop, ramp.extent), ramp)
         ]
-        summed = counted[depth]
-        memo[key] = sum(total for total, _ in found) if summed else max(most for _, most in found)
-        return memo[key]
+        if self.counted[depth]:
+            self.memo[key] = sum(total for total, _ in found)
+        else:
+            self.memo[key] = max(most for _, most in found)
+        return self.memo[key]
 
-    def climbed(depth: int, now: Extents, ramp: Ramp) -> Iterator[tuple[int, int]]:
+    def climbed(self, depth: int, now: Extents, ramp: Ramp) -> Iterator[tuple[int, int]]:
         """Sums and the largest values of iterations, together all of a ramp."""
 
         def at(number: int) -> int:
-            return visit(depth + 1, now, ramp.at(number))
+            return self.visit(depth + 1, now, ramp.at(number))
 
         if not ramp.moved:
             value = at(0)
             yield ramp.count * value, value
             return
-        if depth + 1 >= late and (same := anywhere(depth + 1, now)) is not None:
+        if depth + 1 >= self.late and (same := self.anywhere(depth + 1, now)) is not None:
             yield ramp.count * same, same
             return
         done = 0
-        for begin, end in stretches(ramp, beat[depth]):
-            if long := _sum_and_most(begin, end, beat[depth].period, at):
+        for begin, end in stretches(ramp, self.beat[depth]):
+            if long := _sum_and_most(begin, end, self.beat[depth].period, at):
                 yield from ((at(n), at(n)) for n in range(done, begin))
                 yield long
                 done = end
         yield from ((at(n), at(n)) for n in range(done, ramp.count))
-
-    if window.box.empty:
-        return 0
-    return visit(0, extents, None if window.box.full else window.box.trimmed())
 
 
 def _sum_and_most(

@@ -468,40 +468,6 @@ def test_wrong_options(arguments: tuple[str, ...], says: str) -> None:
     assert says in refused("compare", "bert-base", "fusemax", "fusemax-micro24", *arguments)
 
 
-def without_areas(folder: Path, *, buffer: bool) -> str:
-    """``fusemax`` by a technology that gives areas to compiled memories alone."""
-    source = builtin_source("technology", "accelergy-45nm").text
-    source = re.sub(r"(energy: [\d.]+ pJ, +)area: [\d.]+ um\^2", r"\1area: 0 um^2", source)
-    source = re.sub(r"(area_per_\w+): [\d.]+ um\^2", r"\1: 0 um^2", source)
-    (folder / "bare.yaml").write_text(source, encoding="utf-8")
-    text = builtin_source("architectures", "fusemax").text
-    text = text.replace("accelergy-45nm", "bare.yaml")
-    text = re.sub(r"overhead_area: [\d.]+ um\^2", "overhead_area: 0 um^2", text)
-    if not buffer:
-        text = "".join(x for x in text.splitlines(True) if "name: global_buffer" not in x)
-    path = folder / "machine.yaml"
-    path.write_text(text, encoding="utf-8")
-    return str(path)
-
-
-@pytest.mark.parametrize("options", [(), ("--iso-area",)])
-@pytest.mark.parametrize("order", [1, -1])
-def test_a_machine_without_area(tmp_path: Path, options: tuple[str, ...], order: int) -> None:
-    machines = ("fusemax", without_areas(tmp_path, buffer=False))[::order]
-    text = refused("compare", "bert-base", *machines, *options)
-    assert "machine.yaml has no area: technology 'accelergy-45nm' gives none" in text
-
-
-@pytest.mark.parametrize("order", [1, -1])
-def test_components_without_area(tmp_path: Path, order: int) -> None:
-    """Equal areas would mean nothing; a plain comparison says what its ratio leaves out."""
-    machines = ("fusemax-micro24", without_areas(tmp_path, buffer=True))[::order]
-    text = refused("compare", "bert-base", *machines, "--iso-area")
-    assert "machine.yaml: technology 'accelergy-45nm' gives no area for array_2d, array_1d" in text
-    shown = run("compare", "bert-base", *machines).stdout
-    assert "machine.yaml: no area is given for array_2d, array_1d" in " ".join(shown.split())
-
-
 def test_python_refuses_a_mapping_for_nobody() -> None:
     with pytest.raises(InputError, match="no machine here is called 'fusemx'"):
         compare(

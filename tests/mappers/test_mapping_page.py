@@ -1,0 +1,91 @@
+"""What docs/mapping.md shows is what there is."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from archsim import Architecture, Mapping, simulate
+from archsim.results import Result
+from archsim.showing.quantities import byte_size, count, energy, seconds
+from mappers.exhaustive import TOLERANCE, units_of
+from mappers.mapspace import Mapspace
+from mappers.workload_search import WorkloadSearched, space_of
+from workloads import load
+
+PAGE = (Path(__file__).parents[2] / "docs" / "mapping.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
+
+
+def row(title: str) -> list[str]:
+    """The cells of a row of a table of the page, without its title."""
+    (line,) = re.findall(rf"^\| {re.escape(title)} \|(.*)\|$", PAGE, flags=re.MULTILINE)
+    return [cell.strip() for cell in line.split("|")]
+
+
+def shown(result: Result) -> list[str]:
+    """A result as the page's table has it."""
+    occupied = [f"{array.occupied_cycles:,.0f}" for array in result.arrays]
+    cycles, time = f"{result.cycles:,.0f}", seconds(result.latency_s)
+    return [cycles, time, *occupied, byte_size(result.traffic_bytes), energy(result.energy_pj)]
+
+
+def tilings_of(space: Mapspace) -> int:
+    """Tilings of all units."""
+    return sum(len(unit.sizes) for unit in units_of(space))
+
+
+def size(space: Mapspace) -> int:
+    """Mappings of a space."""
+    return tilings_of(space) * space.bindings * space.residencies
+
+
+def bert_space() -> Mapspace:
+    work, machine = load("bert-base"), Architecture.load("fusemax")
+    (part,) = work.parts
+    return space_of(part, machine)
+
+
+def test_the_python_shown_runs_and_finds_what_the_example_says(tmp_path: Path) -> None:
+    names: dict[str, object] = {}
+    for text in blocks("python"):
+        exec(text, names)
+    found, space = names["found"], names["space"]
+    assert isinstance(found, WorkloadSearched)
+    assert isinstance(space, Mapspace)
+    assert f"residencies   # {size(space)}\n" in PAGE
+    (mapping,) = blocks("yaml")
+    file = tmp_path / "mapping.yaml"
+    file.write_text(mapping, encoding="utf-8")
+    machine = Architecture.load("fusemax")
+    example = simulate(load("bert-base"), machine, Mapping.load(file))
+    assert shown(example) == row("least latency")
+    # Which of mappings that are as good is found is left to the search.
+    assert found.result.cycles == pytest.approx(example.cycles, rel=TOLERANCE)
+    assert found.parts[0].found.certificate.optimal
+    (certificate,) = map(json.loads, blocks("json"))
+    assert certificate.keys() == found.certificate().keys()
+    assert certificate["pruned_because"].keys() == found.certificate()["pruned_because"].keys()
+    assert certificate["candidates"] == found.certificate()["candidates"]
+    assert certificate["evaluated"] + certificate["pruned"] == certificate["candidates"]
+
+
+def test_the_example_begins_with_the_published_mapping() -> None:
+    result = simulate(load("bert-base"), Architecture.load("fusemax"))
+    assert shown(result) == row("`fusemax-binding`")
+
+
+def test_the_space_of_the_example_is_as_large_as_it_says() -> None:
+    space = bert_space()
+    for shared, title in ((("P", "M1"), "P, M1"), (("P",), "P"), (("M1",), "M1"), ((), "none")):
+        units = [*space.units(shared)]
+        assert row(title) == [str(len(units)), str(sum(len(u.sizes) for u in units))]
+    factors = (tilings_of(space), space.bindings, space.residencies)
+    text = " · ".join(map(count, factors))
+    assert f"{text} = {count(size(space))} candidates" in PAGE
