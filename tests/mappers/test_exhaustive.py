@@ -47,11 +47,11 @@ def small_space(seed: int) -> Mapspace | None:
 
 def mappings(space: Mapspace) -> Iterator[Mapping]:
     """All mappings of a space, one by one."""
-    arrays = [[(e, a) for a in found] for e, found in space.arrays.items()]
+    ways = [[(e, w) for w in found] for e, found in space.ways.items()]
     places = [[(t, p) for p in found] for t, found in space.places.items()]
     for unit in units_of(space):
         for sizes in unit.sizes:
-            for binding in product(*arrays):
+            for binding in product(*ways):
                 for residency in product(*places):
                     yield space.mapping(unit.skeleton, sizes, dict(binding), dict(residency))
 
