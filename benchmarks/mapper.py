@@ -61,9 +61,9 @@ def rate(cascade: str, tokens: int) -> None:
 
 def one_by_one(space: Mapspace, unit: Unit) -> float:
     """Mappings a second, lowered and counted each."""
-    arrays = {e: found[0] for e, found in space.arrays.items()}
+    ways = {e: found[0] for e, found in space.ways.items()}
     places = {t: found[-1] for t, found in space.places.items()}
-    mapping = space.mapping(unit.skeleton, unit.sizes[0], arrays, places)
+    mapping = space.mapping(unit.skeleton, unit.sizes[0], ways, places)
     sizes = {t.member: t.size for t in mapping.tiles if isinstance(t.size, int)}
     like = None
     start = time.perf_counter()

@@ -238,6 +238,7 @@ def search(
         s.values[tiling] = np.inf
         least = _value(objective, so_far[0], weights, togo, 0)
         before, looked = s.tally.sum(), 0
+        s.values[tiling, LEAST] = least
         if least >= best * (1 - slack):
             s.tally[BOUND] += below[0]
             continue
@@ -272,7 +273,7 @@ def search(
                 depth -= 1
                 continue
             choice = order[depth, at[depth]]
-            if values[depth, choice] > best * (1 - slack):
+            if values[depth, choice] > best:
                 s.tally[BOUND] += (count[depth] - at[depth]) * below[depth + 1]
                 depth -= 1
                 continue
@@ -289,14 +290,15 @@ def search(
                     continue
             state = state_of(c, depth + 1, picked)
             tie = _value(other, so_far[depth + 1], weights, togo, state)
-            if values[depth, choice] >= best and tie >= second:
+            close = values[depth, choice] >= best * (1 - slack)
+            if close and tie >= second * (1 - slack):
                 s.tally[BOUND] += below[depth + 1]
             elif depth + 1 < end:
                 depth += 1
                 entered = True
             else:
                 s.tally[LEAVES] += 1
-                best, second = values[depth, choice], tie
+                best, second = min(best, values[depth, choice]), tie
                 s.values[tiling, VALUE], s.values[tiling, TIE] = best, tie
                 for step in range(end):
                     s.chosen[tiling, step] = order[step, at[step]]

@@ -37,6 +37,10 @@ _RUNS = 288
 """Engine runs, times Einsums, of a space whose mappings cannot be priced in batches."""
 
 
+_OF_UNIT = 4
+"""Engine runs of one unit; what it has beside is as good or worse, so far as bounds tell."""
+
+
 class _IrregularError(Exception):
     """A space whose mappings cannot be priced in batches as they are."""
 
@@ -49,6 +53,7 @@ def exhaustive(
     objective: Objective,
     *,
     tolerance: float = TOLERANCE,
+    known: Run | None = None,
     advance: Advance = lambda _: None,
 ) -> Searched:
     """The best mapping of a space, with its certificate.
@@ -57,37 +62,23 @@ def exhaustive(
     ----------
     tolerance : float
         Mappings that could be better by less than this share are not run.
+    known : Run, optional
+        A mapping to begin with, that need not be of the space. It is what is found where
+        nothing of the space is better.
     advance : callable
         Called with 1 for every unit that is done.
 
     Raises
     ------
     NoLegalMappingError
-        No mapping of the space is legal; says why the first ones are not.
+        No mapping is known, and none of the space is legal; says why the first ones are not.
     MappingError
         Indices of the cascade are too irregular to be priced in batches.
     """
     try:
-        return _Exhaustive(space, objective, tolerance).run(advance)
+        return _Exhaustive(space, objective, tolerance, known).run(advance)
     except _IrregularError:
-        return _Exhaustive(space, objective, tolerance, relaxed=True).run(advance)
-
-
-def nothing_legal(
-    space: Mapspace, objective: Objective, gap: float, tolerance: float
-) -> Certificate:
-    """What is known of a space without a legal mapping, next to one from elsewhere."""
-    candidates = candidates_of(space, units_of(space))
-    return Certificate(
-        strategy="exhaustive",
-        objective=objective.name,
-        candidates=candidates,
-        evaluated=0,
-        reasons=(("not legal", candidates),),
-        runs=0,
-        gap=gap,
-        tolerance=tolerance,
-    )
+        return _Exhaustive(space, objective, tolerance, known, relaxed=True).run(advance)
 
 
 def candidates_of(space: Mapspace, units: tuple[Unit, ...]) -> int:
@@ -125,14 +116,20 @@ def _promise(found: Found) -> tuple[float, float]:
 
 class _Exhaustive:
     def __init__(
-        self, space: Mapspace, objective: Objective, tolerance: float, *, relaxed: bool = False
+        self,
+        space: Mapspace,
+        objective: Objective,
+        tolerance: float,
+        known: Run | None,
+        *,
+        relaxed: bool = False,
     ) -> None:
         self.relaxed = relaxed
         self.space = space
         self.objective = objective
         self.tolerance = tolerance
         self.runs = 0
-        self.best: Run | None = None
+        self.best = known
         self.waiting: list[Found] = []
         self.legal: list[Unit] = []
         self.refused: list[str] = []
@@ -140,17 +137,21 @@ class _Exhaustive:
 
     def run(self, advance: Advance) -> Searched:
         units = units_of(self.space)
-        of_unit = self.space.bindings * self.space.residencies
-        lost = 0
+        of_tiling = self.space.bindings * self.space.residencies
+        lost = alike = 0
         slack = 0.0 if self.objective.exact else self.tolerance / 10
         search = UnitSearch(space=self.space, objective=self.objective.code, slack=slack)
+        if self.best is not None and not self.relaxed:
+            search.limit = self.best.value
         for unit in units:
             try:
-                self._search(search, unit, tabulate(self.space, unit, relaxed=self.relaxed))
+                tables = tabulate(self.space, unit, relaxed=self.relaxed)
+                self._search(search, unit, tables)
                 self.legal.append(unit)
+                alike += len(unit.sizes) * (of_tiling - tables.combinations)
             except UnitRefusedError as why:
                 self._refuse(why)
-                lost += len(unit.sizes) * of_unit
+                lost += len(unit.sizes) * of_tiling
             advance(1)
         self._run_waiting()
         if self.best is None:
@@ -160,7 +161,7 @@ class _Exhaustive:
             objective=self.objective.name,
             candidates=candidates_of(self.space, units),
             evaluated=search.leaves,
-            reasons=(("loops not legal", lost), *search.pruned()),
+            reasons=(("loops not legal", lost), ("the same loops", alike), *search.pruned()),
             runs=self.runs,
             gap=self._gap(self.best, search.least),
             tolerance=self.tolerance,
@@ -177,10 +178,13 @@ class _Exhaustive:
 
     def _search(self, search: UnitSearch, unit: Unit, tables: Tables) -> None:
         """Run what a unit has that may be better than the best by more than the tolerance."""
-        for found in sorted(search.search(unit, tables), key=_promise):
-            if self.relaxed:
-                self.waiting.append(found)
-                continue
+        promising = sorted(search.search(unit, tables), key=_promise)
+        if self.relaxed:
+            self.waiting += promising
+            return
+        # The first tiles are waited for: of equals, smaller ones are faster if anything.
+        others = sorted(promising[1:], key=lambda f: (f.value, f.sizes.prod()))
+        for found in (*promising[:1], *others[: _OF_UNIT - 1]):
             if self.best is None or found.value < self.best.value * (1 - self.tolerance):
                 self._run(found)
         if self.best is not None:
@@ -193,7 +197,7 @@ class _Exhaustive:
             self._run(found)
 
     def _run(self, found: Found) -> None:
-        mapping = self.space.mapping(found.unit.skeleton, found.sizes, found.arrays, found.places)
+        mapping = self.space.mapping(found.unit.skeleton, found.sizes, found.ways, found.places)
         self.runs += 1
         try:
             run = run_mapping(
@@ -207,7 +211,7 @@ class _Exhaustive:
 
     def _gap(self, best: Run, least: float) -> float:
         """How much better than the best another mapping could be."""
-        if self.relaxed:
+        if self.relaxed or not self.legal:
             least = floor(self.objective, best.lowered, best.result)
         return max(0.0, 1 - least / best.value)
 
@@ -216,9 +220,9 @@ class _Exhaustive:
         if self.failed:
             return NoLegalMappingError(self.failed[0].problems)
         for unit in self.legal[:1]:
-            arrays = {e: found[0] for e, found in self.space.arrays.items()}
+            ways = {e: found[0] for e, found in self.space.ways.items()}
             places = {t: found[-1][:1] for t, found in self.space.places.items()}
-            mapping = self.space.mapping(unit.skeleton, unit.sizes[0], arrays, places)
+            mapping = self.space.mapping(unit.skeleton, unit.sizes[0], ways, places)
             try:
                 bind(self.space.program, mapping, self.space.architecture, self.space.given)
             except MappingError as error:

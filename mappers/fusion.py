@@ -46,9 +46,9 @@ def lowered_unit(
     Parameters
     ----------
     like : Lowered, optional
-        The same with other arrays.
+        The same with other ways.
     alternative : int
-        Which of its arrays each Einsum takes; the last one where there are fewer.
+        Which of its ways each Einsum takes; the last one where there are fewer.
 
     Raises
     ------
@@ -56,8 +56,8 @@ def lowered_unit(
         Loops are out of order or missing.
     """
     everywhere = {t: found[-1] for t, found in space.places.items()}
-    binding = {n: found[min(alternative, len(found) - 1)] for n, found in space.arrays.items()}
-    mapping = space.mapping(unit.skeleton, unit.sizes[0], binding, everywhere)
+    ways = {n: found[min(alternative, len(found) - 1)] for n, found in space.ways.items()}
+    mapping = space.mapping(unit.skeleton, unit.sizes[0], ways, everywhere)
     sizes = {t.member: t.size for t in mapping.tiles if isinstance(t.size, int)}
     given = {r: n for r, n in space.shapes.items() if r not in sizes}
     tiling = build_tiling(space.program, mapping, given, sizes)

@@ -40,11 +40,12 @@ class Layouts:
         variables = self.program.einsum_of[name].variables
         return tuple(cut.rank for cut in self.cuts if cut.rank.lower() in variables)
 
-    def own_order(self, name: str) -> tuple[str, ...]:
-        """Ranks of an Einsum as it loops over them: those of its result outermost."""
+    def own_order(self, name: str, *, sums_outside: bool) -> tuple[str, ...]:
+        """Ranks of an Einsum as it loops over them: those of its result outermost, or those
+        that it sums over."""
         e = self.program.einsum_of[name]
         results = {v.upper() for v in e.target.variables}
-        found = sorted(self.ranks(name), key=lambda r: r not in results)
+        found = sorted(self.ranks(name), key=lambda r: (r not in results) != sums_outside)
         for rank in self.program.ranks:
             present = [m for m in rank.partition if m in found]
             places = sorted(found.index(m) for m in present)

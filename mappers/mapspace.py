@@ -8,7 +8,8 @@ A mapping of the space is one fused nest. Open are, in this order:
 * the *tiles*: how many coordinates of a rank each memory holds. Ranks that are longer than
   an array is wide, and those along which values run, are cut so; the innermost part of a
   rank is as long as an array dimension.
-* the *binding*: the array each Einsum runs on, if several can;
+* the *ways*: the array each Einsum runs on, if several can, and whether its own loops over
+  what it sums over are outside of those over its result's ranks, or inside;
 * the *residency*: where every tensor is kept.
 
 What is laid out along the dimensions of an array follows from the array (``layout``).
@@ -49,6 +50,15 @@ class Skeleton:
     """Shared loops of more than one iteration at each memory, outermost first."""
     own: frozenset[str]
     """Other loops at memories that go round more than once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How an Einsum runs: its array, and whether it goes over what it sums over outside of the
+    ranks of its result, where it goes over both by itself."""
+
+    array: str
+    sums_outside: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +210,8 @@ class Mapspace:
             turns[:, column : column + len(cut.levelled)] = cut.turns(self.tilings[:, columns])
             column += len(cut.levelled)
         patterns, which = _patterns(turns)
-        for number, pattern in enumerate(patterns):
+        # Those with the most loops first: their tiles are small, and soon there.
+        for number, pattern in reversed([*enumerate(patterns)]):
             going = {m for m, goes in zip(members, pattern, strict=True) if goes}
             sizes = self.tilings[which == number]
             own = frozenset(m for m in going if self._rank_of[m] not in shared)
@@ -230,10 +241,19 @@ class Mapspace:
         cuts = [self.cut_of[rank] for rank in shared]
         return [[cut.levelled[n] for cut in cuts if cut.levelled[n] in going] for n in range(depth)]
 
+    @cached_property
+    def ways(self) -> dict[str, tuple[Way, ...]]:
+        """How each Einsum may run. In a unit some of its ways may be the same."""
+        found: dict[str, tuple[Way, ...]] = {}
+        for e in self.program.einsums:
+            orders = (False, True) if {*e.over} - {*e.target.variables} else (False,)
+            found[e.name] = tuple(Way(a, o) for o in orders for a in self.arrays[e.name])
+        return found
+
     @property
     def bindings(self) -> int:
-        """Ways to give Einsums to arrays."""
-        return prod(len(arrays) for arrays in self.arrays.values())
+        """Ways of all Einsums together."""
+        return prod(len(ways) for ways in self.ways.values())
 
     @property
     def residencies(self) -> int:
@@ -244,7 +264,7 @@ class Mapspace:
         self,
         skeleton: Skeleton,
         sizes: Ints,
-        arrays: dict[str, str],
+        ways: dict[str, Way],
         places: dict[str, tuple[str, ...]],
     ) -> Mapping:
         """One mapping of the space.
@@ -252,8 +272,8 @@ class Mapspace:
         Parameters
         ----------
         sizes : array of int64, (tiles,)
-        arrays : dict
-            The array of every Einsum.
+        ways : dict
+            How every Einsum runs.
         places : dict
             The levels that keep each tensor.
         """
@@ -274,7 +294,7 @@ class Mapspace:
                 if loops
             ),
             einsums=tuple(
-                self._einsum(skeleton, e.name, arrays[e.name]) for e in self.program.einsums
+                self._einsum(skeleton, e.name, ways[e.name]) for e in self.program.einsums
             ),
             keep=tuple(Keep(level=level, tensors=found) for level, found in keep if found),
             schedule=Schedule(kind="pipelined"),
@@ -294,12 +314,12 @@ class Mapspace:
                     place = outermost.index(member) + 1
         return [[*self.program.parallel, *outermost], *inner]
 
-    def _einsum(self, skeleton: Skeleton, name: str, array: str) -> EinsumMapping:
-        along = self.layouts.of(name, array)
+    def _einsum(self, skeleton: Skeleton, name: str, way: Way) -> EinsumMapping:
+        along = self.layouts.of(name, way.array)
         laid = {m for _, members in along for m in members}
         loops: list[list[str]] = [[] for _ in self.architecture.memories]
         deepest = max((n for n, going in enumerate(skeleton.order) if going), default=0)
-        for rank in self.layouts.own_order(name):
+        for rank in self.layouts.own_order(name, sums_outside=way.sums_outside):
             cut = self.cut_of[rank]
             if rank not in skeleton.shared and rank not in self.program.parallel:
                 for level, member in enumerate(cut.levelled):
@@ -308,7 +328,7 @@ class Mapspace:
         levels = [m.name for m in self.architecture.memories]
         return EinsumMapping(
             einsum=name,
-            array=array,
+            array=way.array,
             spatial=along,
             nest=tuple(
                 NestLevel(level=level, loops=tuple(found))

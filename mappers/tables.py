@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ from einsum_cascade.errors import MappingError
 
 from .batch import matrix
 from .fusion import lowered_unit
-from .mapspace import Mapspace, Unit
+from .mapspace import Mapspace, Unit, Way
 from .measures import IrregularError, Linear, Measure, OpenMeter, linear
 
 Floats = NDArray[np.float64]
@@ -36,7 +37,7 @@ Floats = NDArray[np.float64]
 @dataclass(frozen=True, kw_only=True)
 class Access:
     """Entries of one access: row ``(k * writers + w) * places + o`` from ``first`` on, for
-    array ``k`` of its Einsum, ``w`` of the tensor's writer, and places ``o``."""
+    way ``k`` of its Einsum, ``w`` of the tensor's writer, and places ``o``."""
 
     einsum: int
     tensor: int
@@ -53,7 +54,7 @@ class Tables:
 
     einsums: tuple[str, ...]
     tensors: tuple[str, ...]
-    arrays: tuple[int, ...]
+    ways: tuple[tuple[Way, ...], ...]
     """Alternatives of each Einsum; its entries begin at ``works``."""
     works: tuple[int, ...]
     writers: tuple[int, ...]
@@ -76,6 +77,11 @@ class Tables:
     tile_constants: Floats
     capacities: Floats
     measures: tuple[Measure, ...]
+
+    @property
+    def combinations(self) -> int:
+        """Ways and places of all Einsums and tensors together."""
+        return prod(map(len, self.ways)) * prod(self.places)
 
 
 class UnitRefusedError(Exception):
@@ -127,15 +133,20 @@ class _Tabulator:
         self._kept_in: dict[str, list[Residency]] = {}
 
     def _variants(self, unit: Unit) -> dict[str, tuple[LoweredEinsum, ...]]:
-        """Every Einsum on each of its arrays; also sets the mapping they come from."""
-        arrays = self.space.arrays
+        """Every Einsum in each of its ways that differ; also sets the mapping they come from."""
+        ways = self.space.ways
         found: dict[str, list[LoweredEinsum]] = {name: [] for name in self.names}
+        self.ways: dict[str, list[Way]] = {name: [] for name in self.names}
+        seen: set[tuple[object, ...]] = set()
         self.base = lowered_unit(self.space, unit)
-        for number in range(max(len(able) for able in arrays.values())):
+        for number in range(max(len(able) for able in ways.values())):
             lowered = lowered_unit(self.space, unit, self.base, number) if number else self.base
             for e in lowered.einsums:
-                if number < len(arrays[e.name]):
+                going = tuple((x.member, x.level) for x in e.temporal if e.widths[id(x)] > 1)
+                if number < len(ways[e.name]) and (e.name, e.array.name, going) not in seen:
+                    seen.add((e.name, e.array.name, going))
                     found[e.name].append(e)
+                    self.ways[e.name].append(ways[e.name][number])
         return {name: tuple(variants) for name, variants in found.items()}
 
     def tables(self) -> Tables:
@@ -158,7 +169,7 @@ class _Tabulator:
         return Tables(
             einsums=tuple(self.names),
             tensors=tuple(self.tensors),
-            arrays=tuple(len(self.variants[n]) for n in self.names),
+            ways=tuple(tuple(self.ways[n]) for n in self.names),
             works=tuple(works),
             writers=tuple(self.names.index(t) if t in self.names else -1 for t in self.tensors),
             places=tuple(len(self.space.places[t]) for t in self.tensors),

@@ -24,7 +24,7 @@ from .descent import (
     Search,
     search,
 )
-from .mapspace import Mapspace, Unit
+from .mapspace import Mapspace, Unit, Way
 from .tables import Tables, UnitRefusedError
 from .togo import EINSUM, TENSOR, Choices
 
@@ -54,7 +54,7 @@ class Found:
     """What decides between equals: latency in cycles, or energy in pJ."""
     unit: Unit
     sizes: Ints
-    arrays: dict[str, str]
+    ways: dict[str, Way]
     places: dict[str, tuple[str, ...]]
 
 
@@ -125,12 +125,11 @@ class UnitSearch:
     def _found(
         self, unit: Unit, tables: Tables, choices: Choices, tiling: int, row: int, state: Search
     ) -> Found:
-        arrays: dict[str, str] = {}
+        ways: dict[str, Way] = {}
         places: dict[str, tuple[str, ...]] = {}
         for (kind, number, _), chosen in zip(choices.decisions, state.chosen[row], strict=True):
             if kind == EINSUM:
-                name = tables.einsums[number]
-                arrays[name] = self.space.arrays[name][chosen]
+                ways[tables.einsums[number]] = tables.ways[number][chosen]
             else:
                 tensor = tables.tensors[number]
                 places[tensor] = self.space.places[tensor][chosen]
@@ -139,7 +138,7 @@ class UnitSearch:
             tie=float(state.values[row, TIE]),
             unit=unit,
             sizes=unit.sizes[tiling],
-            arrays=arrays,
+            ways=ways,
             places=places,
         )
 
@@ -172,7 +171,7 @@ def _choices(tables: Tables) -> Choices:
     touching = [
         {a.einsum for a in tables.accesses if a.tensor == t} for t in range(len(tables.tensors))
     ]
-    for number, alternatives in enumerate(tables.arrays):
+    for number, alternatives in enumerate(map(len, tables.ways)):
         order.append((EINSUM, number, alternatives))
         ready = (t for t, einsums in enumerate(touching) if max(einsums, default=0) == number)
         order += [(TENSOR, t, tables.places[t]) for t in ready]
@@ -180,12 +179,12 @@ def _choices(tables: Tables) -> Choices:
     counts = [len([a for a in rows if a.tensor == t]) for t in range(len(tables.tensors))]
     tiles = list(zip(tables.tile_tensors, tables.tile_memories, strict=True))
     frontier = _frontiers(tables, order, touching)
-    states = [prod(tables.arrays[e] for e in before) for before in frontier]
+    states = [prod(len(tables.ways[e]) for e in before) for before in frontier]
     return Choices(
         decisions=np.array(order, dtype=np.int64),
         works=np.array(tables.works, dtype=np.int64),
         writers=np.array(tables.writers, dtype=np.int64),
-        alternatives=np.array(tables.arrays, dtype=np.int64),
+        alternatives=np.array([len(w) for w in tables.ways], dtype=np.int64),
         accesses=np.array([(a.einsum, a.first) for a in rows], dtype=np.int64).reshape(-1, 2),
         first=_begins(counts),
         legal=tables.legal,
@@ -217,7 +216,7 @@ def _frontiers(
         decided = [number for kind, number, _ in order[:depth] if kind == EINSUM]
         wanted = {e for kind, t, _ in order[depth:] if kind == TENSOR for e in touching[t]}
         now = [e for e in decided if e in wanted - forgotten]
-        while prod(tables.arrays[e] for e in now) > _STATES:
+        while prod(len(tables.ways[e]) for e in now) > _STATES:
             forgotten.add(now.pop(0))
         found.append(now)
     return found
@@ -228,7 +227,7 @@ def _factors(tables: Tables, einsums: list[int]) -> Iterator[tuple[int, int]]:
     factor = 1
     for number in einsums:
         yield number, factor
-        factor *= tables.arrays[number]
+        factor *= len(tables.ways[number])
 
 
 def _weights(tables: Tables, choices: Choices, cost: Floats, arrays: int) -> Floats:
@@ -251,7 +250,7 @@ def _shares(
 ) -> tuple[float, ...]:
     """Shares of the first of two arrays in the mixtures of both."""
     found: set[float] = set()
-    for number, alternatives in enumerate(tables.arrays):
+    for number, alternatives in enumerate(map(len, tables.ways)):
         first = choices.works[number]
         works = cost[first : first + alternatives]
         here, there = works[:, one].max(), works[:, other].max()

@@ -13,12 +13,12 @@ from archsim.mapping import Mapping
 from archsim.results import Result
 from archsim.spec.mapping_text import mapping_dict
 from einsum_cascade import Cascade
-from einsum_cascade.errors import InputError, NoLegalMappingError
+from einsum_cascade.errors import InputError
 from einsum_cascade.shapes import with_usual
 
 from .certificate import Certificate, Searched
-from .exhaustive import TOLERANCE, exhaustive, nothing_legal, run_mapping, units_of
-from .floors import floor
+from .descent import EDP
+from .exhaustive import TOLERANCE, exhaustive, run_mapping, units_of
 from .mapspace import Mapspace
 from .objectives import Objective
 
@@ -37,6 +37,10 @@ class PartSearched:
 
     name: str
     found: Searched
+    value: float
+    """The objective, of one run."""
+    times: int = 1
+    """How often it runs, as it or as another part that is the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +50,7 @@ class WorkloadSearched:
     result: Result
     parts: tuple[PartSearched, ...]
     """Parts that differ, in the order they run."""
+    objective: Objective
     by_part: ByPart
     """The mapping of every part, for ``simulate``."""
 
@@ -68,23 +73,34 @@ class WorkloadSearched:
         }
 
     def certificate(self) -> dict[str, Any]:
-        """How all spaces were covered: sums, and the largest gap.
-
-        The parts run one after the other, so that the gap of the whole is no larger.
-        """
+        """How all spaces were covered: sums, and the gap of the whole."""
         all_of = [part.found.certificate for part in self.parts]
-        worst = max(all_of, key=lambda c: c.gap)
         total = replace(
-            worst,
+            max(all_of, key=lambda c: c.gap),
             candidates=sum(c.candidates for c in all_of),
             evaluated=sum(c.evaluated for c in all_of),
             reasons=_added(all_of),
             runs=sum(c.runs for c in all_of),
+            gap=self._gap(),
         )
         found = total.to_dict()
         if len(all_of) > 1:
             found["parts"] = [{"part": p.name, **p.found.certificate.to_dict()} for p in self.parts]
         return found
+
+    def _gap(self) -> float:
+        """How much better other mappings of all parts could be together.
+
+        Parts run one after the other, so that energies and latencies add up. A product of
+        two sums is no less than the square of the sum of the roots of products (Cauchy and
+        Schwarz), which bounds energy times latency.
+        """
+        if len(self.parts) == 1:
+            return self.parts[0].found.certificate.gap
+        power = 0.5 if self.objective.code == EDP else 1.0
+        least = [p.value * (1 - p.found.certificate.gap) for p in self.parts]
+        roots = sum(p.times * x**power for p, x in zip(self.parts, least, strict=True))
+        return float(max(0.0, 1 - roots ** (1 / power) / self.objective.of(self.result)))
 
 
 def _added(certificates: list[Certificate]) -> tuple[tuple[str, int], ...]:
@@ -120,20 +136,24 @@ def search_workload(
         No mapping of a part is legal, or its cascade cannot be searched.
     """
     parts, written = planned(workload, None, architecture)
-    known: dict[tuple[str, tuple[tuple[str, int], ...]], Searched] = {}
-    found: list[PartSearched] = []
+    found: dict[tuple[str, tuple[tuple[str, int], ...]], PartSearched] = {}
     chosen: list[Mapping] = []
     for part, mapping in zip(parts, written, strict=True):
         space = space_of(part, architecture)
         key = (part.cascade, tuple(space.shapes.items()))
-        if key not in known:
+        if key in found:
+            found[key] = replace(found[key], times=found[key].times + part.times)
+        else:
             advance = progress(part.name, len(units_of(space)))
-            known[key] = _searched(part, space, mapping, objective, tolerance, advance)
-            found.append(PartSearched(name=part.name, found=known[key]))
-        chosen.append(known[key].mapping)
+            best = _searched(part, space, mapping, objective, tolerance, advance)
+            value = objective.of(best.result)
+            found[key] = PartSearched(name=part.name, found=best, value=value, times=part.times)
+        chosen.append(found[key].found.mapping)
     by_part = ByPart(tuple(chosen))
     result = simulate(workload, architecture, by_part)
-    return WorkloadSearched(result=result, parts=tuple(found), by_part=by_part)
+    return WorkloadSearched(
+        result=result, parts=tuple(found.values()), objective=objective, by_part=by_part
+    )
 
 
 def _searched(
@@ -150,25 +170,12 @@ def _searched(
     """
     try:
         its_own = space_of(part, space.architecture, written.cascade)
-        other = run_mapping(its_own, written, objective)
+        known = run_mapping(its_own, written, objective)
     except InputError:
-        other = None
-    try:
-        found = exhaustive(space, objective, tolerance=tolerance, advance=advance)
-    except NoLegalMappingError:
-        if other is None:
-            raise
-        gap = 1 - floor(objective, other.lowered, other.result) / other.value
-        return Searched(
-            mapping=written,
-            result=other.result,
-            certificate=nothing_legal(space, objective, gap, tolerance),
-        )
-    value = objective.of(found.result)
-    if other is not None and other.value < value:
-        gap = max(0.0, 1 - (1 - found.certificate.gap) * value / other.value)
-        certificate = replace(found.certificate, gap=gap)
-        return Searched(mapping=written, result=other.result, certificate=certificate)
+        known = None
+    found = exhaustive(space, objective, tolerance=tolerance, known=known, advance=advance)
+    if known is not None and found.mapping is known.mapping:
+        return found
     # The cascade by the name or file that the part gives.
     return replace(found, mapping=replace(found.mapping, cascade=part.cascade))
 
