@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import inf, nextafter
 
 from archsim.analytical import bind, evaluate_bound
 from archsim.mapping import Mapping
@@ -180,7 +181,10 @@ class _Exhaustive:
         """Run what a unit has that may be better than the best by more than the tolerance."""
         promising = sorted(search.search(unit, tables), key=_promise)
         if self.relaxed:
-            self.waiting += promising
+            self.waiting = sorted((*self.waiting, *promising), key=_promise)[: self._most]
+            if len(self.waiting) == self._most:
+                # What is worse than all of these is not run; what is as good may tie better.
+                search.limit = nextafter(self.waiting[-1].value, inf)
             return
         # The first tiles are waited for: of equals, smaller ones are faster if anything.
         others = sorted(promising[1:], key=lambda f: (f.value, f.sizes.prod()))
@@ -192,9 +196,13 @@ class _Exhaustive:
 
     def _run_waiting(self) -> None:
         """Run the most promising mappings of a space whose values are estimates."""
-        runs = max(3, _RUNS // len(self.space.program.einsums))
-        for found in sorted(self.waiting, key=_promise)[:runs]:
+        for found in self.waiting:
             self._run(found)
+
+    @property
+    def _most(self) -> int:
+        """How many mappings are run where values are estimates."""
+        return max(3, _RUNS // len(self.space.program.einsums))
 
     def _run(self, found: Found) -> None:
         mapping = self.space.mapping(found.unit.skeleton, found.sizes, found.ways, found.places)
