@@ -47,6 +47,8 @@ def _against(mine: float, other: float, name: str) -> str:
     if not other:
         return ""
     change = mine / other - 1
+    if percent(abs(change)) == percent(0.0):
+        return f"as under {name}"
     return f"{percent(abs(change))} {'more' if change > 0 else 'less'} than under {name}"
 
 

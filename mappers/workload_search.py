@@ -164,9 +164,13 @@ def _searched(
     tolerance: float,
     advance: Callable[[int], None],
 ) -> Searched:
-    """The best mapping of a part: of its space, or the written one, which need not be in it."""
+    """The best mapping of a part: of its space, or the written one, which need not be in it.
+
+    Nor is that of the same cascade where a machine is designed for one that stands in for it.
+    """
     try:
-        known = run_mapping(space, written, objective) if written.cascade == part.cascade else None
+        its_own = space_of(part, space.architecture, written.cascade)
+        known = run_mapping(its_own, written, objective)
     except InputError:
         known = None
     found = exhaustive(space, objective, tolerance=tolerance, known=known, advance=advance)
@@ -176,9 +180,12 @@ def _searched(
     return replace(found, mapping=replace(found.mapping, cascade=part.cascade))
 
 
-def space_of(part: PartLike, architecture: Architecture) -> Mapspace:
-    """The mapspace of a part of a workload. Raises as ``Mapspace.of``."""
-    program = Cascade.load(part.cascade).program
+def space_of(part: PartLike, architecture: Architecture, cascade: str = "") -> Mapspace:
+    """The mapspace of a part of a workload, by its own cascade or another that computes it.
+
+    Raises as ``Mapspace.of``.
+    """
+    program = Cascade.load(cascade or part.cascade).program
     given, _ = with_usual(program, part.shapes_for(program.settable))
     try:
         program, shapes = with_parameters(program, given)

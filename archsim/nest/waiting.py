@@ -51,10 +51,9 @@ def waiting(
             fed.add(e.name)
             writer = producer_of(lowered, access)
             assert writer is not None, "what is fed is written"
-            turns = any(x.member == loop.member for x in writer.temporal)
             ends = reads_stop(lowered, access, loop.variable)
             summed = loop.variable in writer.einsum.over
-            if access.tensor in after or (turns and (ends or summed)):
+            if access.tensor in after or ends or summed:
                 after[e.name] = access.tensor
     return after
 

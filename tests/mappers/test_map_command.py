@@ -79,6 +79,13 @@ def test_objectives_are_what_they_say() -> None:
     assert products["edp"] * (1 - gap) <= min(products.values()) * near
 
 
+def test_nothing_is_worse_than_a_mapping_of_a_cascade_that_stands_in() -> None:
+    """FLAT's machine is made for a cascade of three passes, not for the layer's own."""
+    arguments = ("gemma-2-9b", "flat-micro24", "--set", "phase=decode", "--set", "cached_len=4096")
+    arguments = (*arguments, "--set", "scope=attention")
+    assert mapped(*arguments)["cycles"] <= simulated(*arguments)["cycles"]
+
+
 def test_parts_of_a_block_have_mappings_of_their_own() -> None:
     found = mapped("bert-base", "fusemax", *SMALL, "--set", "scope=block")
     parts = found["certificate"]["parts"]
