@@ -133,7 +133,7 @@ def measured(measures: Sequence[Measure], strides: Ints) -> Floats:
     array of float64, (tilings, measures)
         NaN where indices are too irregular to be counted in closed form.
     """
-    from .kernel import measure_all
+    from .kernels.measuring import measure_all
 
     found = np.empty((strides.shape[0], len(measures)))
     flat, factored = flatten(measures), flatten_products(measures)

@@ -3,7 +3,7 @@
 Loops over different axes do not mind one another, as long as every loop that leaves a tile
 in its place has one inside it that always brings another. Then a measure is a product of
 one factor per axis, and few different factors make up all measures of a mapping. What is no
-product, or not for some ragged tiling, is walked (``kernel``).
+product, or not for some ragged tiling, is walked (``kernels.measuring``).
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from archsim.counting.estimators import memory_access
 from archsim.nest.lower import Lowered, LoweredEinsum
 from archsim.results import Result
 
-from .descent import EDP, ENERGY
+from .kernels.descent import EDP, ENERGY
 from .objectives import Objective
 
 

@@ -210,8 +210,8 @@ class Mapspace:
             turns[:, column : column + len(cut.levelled)] = cut.turns(self.tilings[:, columns])
             column += len(cut.levelled)
         patterns, which = _patterns(turns)
-        # Those with the most loops first: their tiles are small, and soon there.
-        for number, pattern in reversed([*enumerate(patterns)]):
+        # Those with the fewest loops first: of mappings as good, theirs move least.
+        for number, pattern in enumerate(patterns):
             going = {m for m, goes in zip(members, pattern, strict=True) if goes}
             sizes = self.tilings[which == number]
             own = frozenset(m for m in going if self._rank_of[m] not in shared)

@@ -124,7 +124,9 @@ class OpenMeter(Meter):
         self._strides = {m.name: min(m.stride, self._limits[m.name]) for m in cut}
         self._places: dict[Measure, int] = {}
         self._known: dict[tuple[object, ...], int] = {}
-        """Answers by the identities of what was asked about, which outlives the meter."""
+        """Answers by the identities of what was asked about."""
+        self._asked: list[tuple[LoweredEinsum, tuple[Loop, ...], Size]] = []
+        """All that was, so that no identity is used again."""
 
     @property
     def measures(self) -> tuple[Measure, ...]:
@@ -148,6 +150,7 @@ class OpenMeter(Meter):
         if key not in self._known:
             modes = (MOVES if moves else STAYS for moves in relevant)
             self._known[key] = self._form(e, loops, modes, self._sized(size))
+            self._asked.append((e, loops, size))
         return self._known[key]
 
     def distinct(self, e: LoweredEinsum, loops: tuple[Loop, ...], counted: tuple[bool, ...]) -> int:

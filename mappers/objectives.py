@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from archsim.results import Result
 from einsum_cascade.errors import SpecError, did_you_mean
 
-from .descent import EDP, ENERGY, LATENCY
+from .kernels.descent import EDP, ENERGY, LATENCY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

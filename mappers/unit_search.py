@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .batch import measured
-from .descent import (
+from .kernels.descent import (
     BOUND,
     CAPACITY,
     ILLEGAL,
@@ -24,9 +24,9 @@ from .descent import (
     Search,
     search,
 )
+from .kernels.togo import EINSUM, TENSOR, Choices
 from .mapspace import Mapspace, Unit, Way
 from .tables import Tables, UnitRefusedError
-from .togo import EINSUM, TENSOR, Choices
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

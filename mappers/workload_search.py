@@ -17,8 +17,8 @@ from einsum_cascade.errors import InputError
 from einsum_cascade.shapes import with_usual
 
 from .certificate import Certificate, Searched
-from .descent import EDP
 from .exhaustive import TOLERANCE, exhaustive, run_mapping, units_of
+from .kernels.descent import EDP
 from .mapspace import Mapspace
 from .objectives import Objective
 

@@ -86,7 +86,7 @@ def test_strides_are_those_of_the_tilings() -> None:
 
 def test_no_mapping_shares_what_a_pass_boundary_crosses() -> None:
     refused = 0
-    for seed in range(400):
+    for seed in range(200):
         case = billed_case(seed)
         try:
             space = Mapspace.of(case.program, case.architecture, case.given)
@@ -108,7 +108,7 @@ def test_no_mapping_shares_what_a_pass_boundary_crosses() -> None:
                 with pytest.raises(UnitRefusedError):
                     tabulate(space, unit, relaxed=True)
                 refused += 1
-    assert refused > 20
+    assert refused > 10
 
 
 def crossed_ranks(space: Mapspace) -> list[str]:

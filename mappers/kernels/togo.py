@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from archsim.compiled import compiled
 
-from .batch import Floats, Ints
+from ..batch import Floats, Ints
 
 EINSUM, TENSOR = range(2)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from archsim.compiled import compiled
 
-from .batch import Flat, FlatProducts, Floats, Ints
+from ..batch import Flat, FlatProducts, Floats, Ints
 
 _STAYS, _MOVES = 0, 1
 _DEEPEST = 64

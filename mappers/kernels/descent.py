@@ -14,7 +14,7 @@ import numpy as np
 
 from archsim.compiled import compiled
 
-from .batch import Floats, Ints
+from ..batch import Floats, Ints
 from .togo import EINSUM, TENSOR, Choices, least_to_go, state_of
 
 ENERGY, LATENCY, EDP = range(3)
@@ -135,6 +135,15 @@ def _always(c: Choices, size: Floats, room: Floats) -> None:
             for memory in range(room.shape[1]):
                 if np.all(c.kept[tensor, : c.decisions[depth, 2], memory]):
                     room[depth, memory] += size[tensor, memory]
+
+
+@compiled
+def _fits(c: Choices, tensor: int, places: int, size: Floats, used: Floats, room: Floats) -> bool:
+    """Add the bytes of a tensor in some places; False where they are too many."""
+    for memory in range(used.shape[0]):
+        if c.kept[tensor, places, memory]:
+            used[memory] += size[tensor, memory]
+    return not np.any(used + room > c.capacities)
 
 
 @compiled
@@ -281,13 +290,9 @@ def search(
             used[depth + 1] = used[depth]
             if c.decisions[depth, 0] == EINSUM:
                 picked[number] = choice
-            else:
-                for memory in range(memories):
-                    if c.kept[number, choice, memory]:
-                        used[depth + 1, memory] += size[number, memory]
-                if np.any(used[depth + 1] + room[depth + 1] > c.capacities):
-                    s.tally[CAPACITY] += below[depth + 1]
-                    continue
+            elif not _fits(c, number, choice, size, used[depth + 1], room[depth + 1]):
+                s.tally[CAPACITY] += below[depth + 1]
+                continue
             state = state_of(c, depth + 1, picked)
             tie = _value(other, so_far[depth + 1], weights, togo, state)
             close = values[depth, choice] >= best * (1 - slack)
