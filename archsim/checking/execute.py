@@ -27,7 +27,8 @@ from einsum_cascade.numeric.targets import tensor_shape
 from ..nest.footing import coefficient
 from ..nest.lattice import Loop, iterations
 from ..nest.lower import Lowered, LoweredEinsum
-from ..timing.tasks import outside_einsums, stays_out_of
+from ..nest.waiting import producer_of, reads_earlier
+from ..timing.tasks import stays_out_of
 from .execute_select import Selection
 
 MOST_ITERATIONS = 2_000_000
@@ -131,7 +132,7 @@ class _Run:
         self.program = lowered.program
         self.binding = binding
         self.shapes = dict(lowered.shapes)
-        self.before, self.after = outside_einsums(lowered)
+        self.waits = _waits(lowered)
         self.selections: dict[str, Selection] = {}
         self.tensors = {
             name: _Tensor(a, np.ones(a.shape, bool)) for name, a in binding.inputs.items()
@@ -210,11 +211,10 @@ class _Run:
 
     def _runs(self, e: LoweredEinsum, indices: dict[str, int], last: dict[str, bool]) -> bool:
         """Einsums outside a loop run at its first iteration, or at its last if they wait."""
-        around = stays_out_of(self.lowered, e)
-        if e.name in self.after and not all(last[m] for m in around):
+        waits = self.waits[e.name]
+        if not all(last[m] for m in waits):
             return False
-        rest = e.outside if e.name not in self.after else {*e.outside} - {*around}
-        return all(indices[m] == 0 for m in rest)
+        return all(indices[m] == 0 for m in {*e.outside} - waits)
 
     # --------------------------------------------------------------- one Einsum
 
@@ -400,6 +400,20 @@ class _Run:
             scale = coefficient(term, self.shapes)
             found = found + scale * (lanes[term.variable] if term.variable else 1)
         return found
+
+
+def _waits(lowered: Lowered) -> dict[str, frozenset[str]]:
+    """Of every Einsum the shared loops outside of which it waits for what comes from inside."""
+    found: dict[str, frozenset[str]] = {}
+    for e in lowered.einsums:
+        late: set[str] = set()
+        for access in e.einsum.reads:
+            writer = producer_of(lowered, access)
+            if writer is not None and writer is not e and not reads_earlier(lowered, access):
+                inside = {loop.member for loop in writer.shared} - {*writer.outside}
+                late |= inside | found.get(writer.name, frozenset())
+        found[e.name] = frozenset(late & {*stays_out_of(lowered, e)})
+    return found
 
 
 def _left_out(

@@ -10,9 +10,12 @@ import pytest
 from archsim import Architecture, Mapping
 from archsim.analytical import bind
 from archsim.checking.execute import execute_mapped
+from archsim.checking.validation import validate_cascade
+from archsim.checking.validation_mapped import mapped_run
 from archsim.counting.spill import count_mapping
 from einsum_cascade import Cascade
 from einsum_cascade.errors import EvaluationError
+from workloads.references import find_reference
 
 SMALL = (
     "arrays.array_2d.shape.rows=8",
@@ -198,3 +201,31 @@ def test_a_masked_tile_leaves_the_running_state_as_it_was(tmp_path) -> None:  # 
     found = execute_mapped(lowered, {"S": scores})["D"]
     wanted = [np.log(np.exp(scores[: p + 1, p]).sum()) for p in range(n)]
     np.testing.assert_allclose(found, wanted, rtol=1e-12)
+
+
+def test_an_einsum_waits_for_one_loop_and_comes_before_another(tmp_path: Path) -> None:
+    """A sum over E is needed in every F: it runs at the end of E1, and at the start of F1."""
+    path = tmp_path / "two-loops.yaml"
+    path.write_text(
+        """
+mapping:
+  name: two-loops
+  cascade: linear-attention-causal
+  partition: {E: {E0: 2}, F: {F0: 2}}
+  nest: [{level: DRAM, loops: [B, H, E1, F1]}]
+  einsums:
+    PhiQ: {array: array_1d, loops: {global_buffer: [P, E0]}}
+    PhiK: {array: array_1d, loops: {global_buffer: [M, E0]}}
+    W: {array: array_1d, loops: {global_buffer: [P, M, E0]}}
+    D: {array: array_1d, loops: {global_buffer: [P, M]}}
+    NV: {array: array_1d, loops: {global_buffer: [P, F0, M]}}
+    O: {array: array_1d, loops: {global_buffer: [P, F0]}}
+  keep: {DRAM: [Q, K, V, PhiQ, PhiK, W, D, NV, O]}
+  schedule: {kind: pipelined, lookahead: 1}
+"""
+    )
+    cascade = Cascade.load("linear-attention-causal")
+    run = mapped_run(cascade, Mapping.load(path), Architecture.load("fusemax"))
+    shapes = {"B": 1, "H": 1, "E": 5, "F": 5, "P": 3, "M": 3}
+    reference = find_reference("linear_attention_causal")
+    assert validate_cascade(cascade, reference=reference, shapes=shapes, trials=1, run=run).ok
