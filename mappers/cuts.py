@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -17,6 +17,9 @@ from einsum_cascade.ir import Program
 
 _ALL = 64
 """Ranks of so many tiles are cut in every way."""
+
+_OPEN = 4
+"""Ranks of which a memory may hold more or less, at the most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,8 @@ class Cut:
     """How many tiles of the fine members there are."""
     levelled: tuple[str, ...] = ()
     """Members whose loops are at the memories, outermost first."""
+    whole: bool = False
+    """Whether the innermost memory always holds all of it."""
 
     @property
     def held(self) -> tuple[str, ...]:
@@ -41,6 +46,8 @@ class Cut:
 
     def sizes(self) -> tuple[tuple[int, ...], ...]:
         """Sizes that the held members may have, inner ones first."""
+        if self.whole and self.held:
+            return ((self.coarse, *(1 for _ in self.held[1:])),)
         return tuple(_chains(self.coarse, len(self.held)))
 
     def turns(self, sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -87,7 +94,9 @@ def cut_ranks(
 
     Parallel ranks are left whole: their loops are outside of all others, for every tensor has
     them. So are ranks that fit along the shortest array dimension, but for those along which
-    values run and the outer parts of what the cascade itself cuts.
+    values run and the outer parts of what the cascade itself cuts. Where arrays are so small
+    that more than four ranks are left, the four of most tiles are open, and of the others each
+    memory holds all.
     """
     walked = {v.upper() for e in program.einsums for v in e.variables}
     found = [Cut(rank=rank, fine=()) for rank in program.parallel]
@@ -110,7 +119,10 @@ def cut_ranks(
                 levelled=tuple(reversed(names[len(steps) :])),
             )
         )
-    return tuple(found)
+    open_ones = [c for c in found if c.levelled]
+    open_ones.sort(key=lambda c: (c.rank not in stepped, -c.coarse))
+    closed = {c.rank for c in open_ones[_OPEN:]}
+    return tuple(replace(c, whole=c.rank in closed) for c in found)
 
 
 def stepped_ranks(program: Program) -> frozenset[str]:

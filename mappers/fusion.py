@@ -9,8 +9,14 @@ from archsim.nest.lower import Lowered, lower
 from archsim.nest.tiling import build_tiling
 from einsum_cascade.errors import MappingError
 
+from .cuts import stepped_ranks
+
 if TYPE_CHECKING:
     from .mapspace import Mapspace, Unit
+
+
+_SHARED = 3
+"""Ranks whose loops are shared, at the most: their orders are all gone through."""
 
 
 def shareable_ranks(space: Mapspace) -> tuple[str, ...]:
@@ -18,11 +24,16 @@ def shareable_ranks(space: Mapspace) -> tuple[str, ...]:
 
     Whether a boundary crosses a loop does not depend on what other loops there are, so that
     each rank is asked about by itself. A loop that one Einsum of many goes round is its own.
+    Of more than three ranks, those along which values run and those of most tiles are taken.
     """
     einsums = space.program.einsums
     often = {r: sum(r.lower() in e.variables for e in einsums) for r in space.cut_of}
-    ranks = (c.rank for c in space.open_cuts if often[c.rank] > 1 or len(einsums) == 1)
-    return tuple(r for r in ranks if not _crossed(space, r))
+    open_cuts = (c for c in space.open_cuts if not c.whole)
+    ranks = [c for c in open_cuts if often[c.rank] > 1 or len(einsums) == 1]
+    found = [c for c in ranks if not _crossed(space, c.rank)]
+    stepped = stepped_ranks(space.program)
+    first = sorted(found, key=lambda c: (c.rank not in stepped, -c.coarse))[:_SHARED]
+    return tuple(c.rank for c in found if c in first)
 
 
 def _crossed(space: Mapspace, rank: str) -> bool:

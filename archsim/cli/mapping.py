@@ -84,7 +84,7 @@ def _searched(
     from workloads import load
 
     given = parse_overrides(settings)
-    refuse_mapping_settings("map", given)
+    refuse_mapping_settings("map", given, "the mapping is what is searched for")
     work = load(workload, given.workload)
     machine = Architecture.load(architecture, given)
     found = searched(work, machine, objective)

@@ -35,8 +35,10 @@ settings_option = click.option(
 )
 
 
-def refuse_mapping_settings(command: str, given: Overrides) -> None:
-    """Refuse ``--set mapping.FIELD`` where several mappings run.
+def refuse_mapping_settings(
+    command: str, given: Overrides, why: str = "machines run mappings of their own"
+) -> None:
+    """Refuse ``--set mapping.FIELD`` where several mappings run, or one is made.
 
     Raises
     ------
@@ -44,7 +46,7 @@ def refuse_mapping_settings(command: str, given: Overrides) -> None:
         A setting is a mapping's.
     """
     if given.mapping:
-        text = f"{command}: machines run mappings of their own, so --set mapping.FIELD is not taken"
+        text = f"{command}: {why}, so --set mapping.FIELD is not taken"
         raise InputError(Problem(text, given.mapping[0].span, "put it into a file of yours"))
 
 

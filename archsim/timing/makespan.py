@@ -8,6 +8,7 @@ jumped over.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -59,6 +60,9 @@ class _Run:
         """Run one period's tasks in the order of issue."""
         free, history, last = self.free, self.history, self.last
         row: _Row = [None] * len(last)
+        if len(history) > 2 * self.flat.window:
+            # Nothing waits for what is longer ago.
+            del history[: -self.flat.window]
         history.append(row)
         known = len(history)
         for i, stage, resource, occupancy, incoming in self.flat.tasks:
@@ -111,23 +115,27 @@ class _Repetition:
 
     def __init__(self, window: int) -> None:
         self.window = window
+        self.now = -1
         self.mark = 0
+        self.kept: list[_Row] = []
+        """The window at the mark."""
         self.reach = 1
         self.length = 0
         self.advance = 0
-        self.shapes: list[int] = []
+        self.shapes: deque[int] = deque()
         self.hash = 0
         self.marked = -1
         self.lost = pow(_BASE, window, _MODULUS)
 
     def found(self, history: list[_Row]) -> bool:
         """Whether the last periods repeat earlier ones."""
-        now = len(history) - 1
+        self.now += 1
         self._roll(history)
-        if self.hash == self.marked and self._repeats(history, now):
+        if self.hash == self.marked and self._repeats(history):
             return True
-        if now - self.mark >= self.reach:
-            self.mark, self.marked, self.reach = now, self.hash, 2 * self.reach
+        if self.now - self.mark >= self.reach:
+            self.mark, self.marked, self.reach = self.now, self.hash, 2 * self.reach
+            self.kept = history[-self.window :]
         return False
 
     def _roll(self, history: list[_Row]) -> None:
@@ -140,21 +148,19 @@ class _Repetition:
         self.shapes.append(shape)
         value = self.hash * _BASE + shape
         if len(self.shapes) > self.window:
-            value -= self.lost * self.shapes[-1 - self.window]
+            value -= self.lost * self.shapes.popleft()
         self.hash = value % _MODULUS
 
-    def _repeats(self, history: list[_Row], now: int) -> bool:
-        self.length = now - self.mark
-        if self.mark + 1 < self.window:
+    def _repeats(self, history: list[_Row]) -> bool:
+        self.length = self.now - self.mark
+        if len(self.kept) < self.window:
             return False
-        advance = _advance(history[now], history[self.mark])
+        advance = _advance(history[-1], self.kept[-1])
         if advance is None:
             return False
         self.advance = advance
-        return all(
-            _advance(history[now - i], history[self.mark - i]) == advance
-            for i in range(1, self.window)
-        )
+        earlier = zip(history[-self.window :], self.kept, strict=True)
+        return all(_advance(row, before) == advance for row, before in earlier)
 
 
 def makespan(graph: EventGraph, issue: Issue) -> Makespan:
