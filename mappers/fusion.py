@@ -30,13 +30,13 @@ def shareable_ranks(space: Mapspace) -> tuple[str, ...]:
     often = {r: sum(r.lower() in e.variables for e in einsums) for r in space.cut_of}
     open_cuts = (c for c in space.open_cuts if not c.whole)
     ranks = [c for c in open_cuts if often[c.rank] > 1 or len(einsums) == 1]
-    found = [c for c in ranks if not _crossed(space, c.rank)]
+    found = [c for c in ranks if not is_crossed(space, c.rank)]
     stepped = stepped_ranks(space.program)
     first = sorted(found, key=lambda c: (c.rank not in stepped, -c.coarse))[:_SHARED]
     return tuple(c.rank for c in found if c in first)
 
 
-def _crossed(space: Mapspace, rank: str) -> bool:
+def is_crossed(space: Mapspace, rank: str) -> bool:
     """Whether the loops of a rank, shared and all going round, cross a boundary."""
 
     def going(unit: Unit) -> int:

@@ -322,7 +322,7 @@ def mappings(draw: st.DrawFn) -> Mapping:
     )
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(mappings())
 def test_whatever_a_mapping_holds(mapping: Mapping) -> None:
     written(mapping)

@@ -19,7 +19,7 @@ from mappers.exhaustive import exhaustive, units_of
 from mappers.mapspace import Mapspace
 from mappers.objectives import OBJECTIVES
 
-SEEDS = 500
+SEEDS = 300
 BATCH = 100
 MOST = 300
 """Mappings of a space that is gone through one by one."""

@@ -16,7 +16,7 @@ from einsum_cascade.errors import InputError
 from mappers.batch import matrix, measured, strides_of
 from mappers.measures import IrregularError, OpenMeter, linear
 
-CASES = 300
+CASES = 200
 BATCH = 50
 
 
