@@ -136,11 +136,12 @@ def search_workload(
         No mapping of a part is legal, or its cascade cannot be searched.
     """
     parts, written = planned(workload, None, architecture)
-    found: dict[tuple[str, tuple[tuple[str, int], ...]], PartSearched] = {}
+    found: dict[tuple[object, ...], PartSearched] = {}
     chosen: list[Mapping] = []
     for part, mapping in zip(parts, written, strict=True):
         space = space_of(part, architecture)
-        key = (part.cascade, tuple(space.shapes.items()))
+        # A window's width is a parameter: layers that differ in it alone are searched apart.
+        key = (part.cascade, tuple(space.shapes.items()), space.program.parameters)
         if key in found:
             found[key] = replace(found[key], times=found[key].times + part.times)
         else:

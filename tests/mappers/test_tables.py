@@ -1,0 +1,114 @@
+"""What tables say of random choices against the engine: legality, energy, and a bound."""
+
+from __future__ import annotations
+
+from random import Random
+
+import numpy as np
+import pytest
+
+from archsim import Architecture
+from archsim.analytical import bind, evaluate_bound
+from archsim.mapping import Mapping
+from archsim.nest.lower import Lowered
+from einsum_cascade import Cascade
+from einsum_cascade.errors import MappingError
+from mappers.batch import Floats, measured
+from mappers.exhaustive import units_of
+from mappers.mapspace import Mapspace
+from mappers.tables import Tables, UnitRefusedError, tabulate
+from mappers.unit_search import strides_of
+
+SHAPES = {"B": 2, "H": 3, "E": 32, "F": 48, "P": 1100, "M": 1300}
+CHOICES = 24
+"""Random choices of a unit."""
+
+
+def entries(tables: Tables, ways: list[int], tensor: int, places: int) -> list[int]:
+    """Entries of a tensor in some places, one for each access."""
+    writer = tables.writers[tensor]
+    writers = len(tables.ways[writer]) if writer >= 0 else 1
+    written = ways[writer] if writer >= 0 else 0
+    return [
+        a.first + (ways[a.einsum] * writers + written) * tables.places[tensor] + places
+        for a in tables.accesses
+        if a.tensor == tensor
+    ]
+
+
+def picked(tables: Tables, random: Random, *, legal: bool) -> tuple[list[int], list[int]] | None:
+    """Random ways and places, of legal ones if that is asked; None where there are none."""
+    ways = [random.randrange(len(found)) for found in tables.ways]
+    places: list[int] = []
+    for tensor in range(len(tables.tensors)):
+        able = [
+            o
+            for o in range(tables.places[tensor])
+            if not legal or tables.legal[entries(tables, ways, tensor, o)].all()
+        ]
+        if not able:
+            return None
+        places.append(random.choice(able))
+    return ways, places
+
+
+def priced(tables: Tables, costs: Floats, ways: list[int], places: list[int]) -> Floats:
+    """Energy in pJ, and cycles of each array and memory."""
+    chosen = [first + way for first, way in zip(tables.works, ways, strict=True)]
+    chosen += [e for t, o in enumerate(places) for e in entries(tables, ways, t, o)]
+    total: Floats = costs[chosen].sum(axis=0)
+    return total
+
+
+def bound(space: Mapspace, mapping: Mapping) -> tuple[Lowered | None, str]:
+    """The mapping as the engine takes it, or why it does not."""
+    try:
+        return bind(space.program, mapping, space.architecture, space.given), ""
+    except MappingError as error:
+        return None, error.problems[0].message
+
+
+@pytest.mark.parametrize("machine", ["fusemax", "fusemax-micro24", "flat"])
+@pytest.mark.parametrize("cascade", ["attention-1pass", "attention-2pass", "attention-3pass"])
+def test_tables_say_what_the_engine_says(cascade: str, machine: str) -> None:
+    program, random = Cascade.load(cascade).program, Random(cascade + machine)
+    space = Mapspace.of(program, Architecture.load(machine), SHAPES)
+    agreed = refused = 0
+    for unit in random.sample(units_of(space), 5):
+        try:
+            tables = tabulate(space, unit)
+        except UnitRefusedError:
+            continue
+        amounts = measured(tables.measures, strides_of(space, unit))
+        for number in range(CHOICES):
+            choice = picked(tables, random, legal=number % 4 > 0)
+            if choice is None:
+                continue
+            ways, places = choice
+            row = random.randrange(len(unit.sizes))
+            flat = tables.coefficients @ amounts[row] + tables.constants
+            names = [w[n] for w, n in zip(tables.ways, ways, strict=True)]
+            kept = [space.places[t][o] for t, o in zip(tables.tensors, places, strict=True)]
+            mapping = space.mapping(
+                unit.skeleton,
+                unit.sizes[row],
+                dict(zip(tables.einsums, names, strict=True)),
+                dict(zip(tables.tensors, kept, strict=True)),
+            )
+            legal = all(
+                tables.legal[entries(tables, ways, t, o)].all() for t, o in enumerate(places)
+            )
+            lowered, why = bound(space, mapping)
+            if lowered is None:
+                # Whether tiles fit is not what entries say.
+                assert not legal or ", has " in why, why
+                refused += 1
+                continue
+            assert legal
+            result = evaluate_bound(lowered)
+            total = priced(tables, flat.reshape(-1, tables.columns), ways, places)
+            assert total[0] == pytest.approx(result.energy_pj, rel=1e-9)
+            assert np.max(total[1:]) <= result.cycles * (1 + 1e-9)
+            agreed += 1
+    assert agreed > 5
+    assert refused
