@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .arch import Architecture
-    from .comparison import Comparison, compare
-    from .engine import simulate
-    from .mapping import Mapping
-    from .results import Result
-    from .technology import Technology
+    from .comparison.compare import Comparison, compare
+    from .jobs.plan import simulate
+    from .result.record import Result
+    from .spec.arch import Architecture
+    from .spec.mapping import Mapping
+    from .spec.technology import Technology
 
 __all__ = [
     "Architecture",
@@ -23,13 +23,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Architecture": "arch",
-    "Comparison": "comparison",
-    "Mapping": "mapping",
-    "Result": "results",
-    "Technology": "technology",
-    "compare": "comparison",
-    "simulate": "engine",
+    "Architecture": "spec.arch",
+    "Comparison": "comparison.compare",
+    "Mapping": "spec.mapping",
+    "Result": "result.record",
+    "Technology": "spec.technology",
+    "compare": "comparison.compare",
+    "simulate": "jobs.plan",
 }
 
 

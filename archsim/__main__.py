@@ -1,5 +1,5 @@
 """``python -m archsim``."""
 
-from archsim.cli import main
+from .cli import main
 
 main()

@@ -14,12 +14,12 @@ import time
 from collections.abc import Callable
 
 from archsim import Architecture, Mapping
-from archsim.analytical import bind, evaluate_mapping
-from archsim.checking.execute import execute_mapped
-from archsim.timing.event_graph import EventGraph
-from archsim.timing.issue import modulo_schedule
-from archsim.timing.makespan import makespan, shortest
-from archsim.timing.tasks import step_graph
+from archsim.evaluate.evaluate import bind, evaluate_mapping
+from archsim.schedule.event_graph import EventGraph
+from archsim.schedule.makespan import makespan, shortest
+from archsim.schedule.modulo import modulo_schedule
+from archsim.schedule.tasks import step_graph
+from archsim.validation.execute import execute_mapped
 from einsum_cascade import Cascade
 
 ROUNDS = 5
@@ -48,7 +48,7 @@ def command(*arguments: str) -> Callable[[], object]:
 
 def graph_of(tokens: int) -> EventGraph:
     """The event graph of BERT's one-pass attention."""
-    from archsim.counting.counts import count_einsum
+    from archsim.cost.accesses import count_einsum
 
     shapes = {**BERT, "P": tokens, "M": tokens}
     lowered = bind(CASCADE, BINDING, FUSEMAX, shapes)

@@ -11,14 +11,14 @@ from time import perf_counter
 
 import workloads
 from archsim import Architecture, Mapping
-from archsim.analytical import bind
-from archsim.counting.spill import count_mapping
-from archsim.engine import planned
-from archsim.events.event_engine import time_events
-from archsim.timing.alike import time_closely
-from archsim.timing.schedule import time_mapping
+from archsim.cost.spill import count_mapping
+from archsim.evaluate.evaluate import bind
+from archsim.evaluate.steady_state import time_closely
+from archsim.events.engine import time_events
+from archsim.jobs.plan import planned
+from archsim.schedule.average import time_mapping
 from einsum_cascade import Cascade
-from einsum_cascade.library import builtin_names
+from einsum_cascade.yaml.library import builtin_names
 
 Case = tuple[Mapping, tuple[tuple[str, int], ...]]
 

@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable
 
 from archsim import Architecture, Mapping
-from archsim.analytical import bind
-from archsim.counting.counts import EinsumCount, count_einsum
-from archsim.events.event_engine import event_programs, time_events
-from archsim.events.event_flat import run_program
-from archsim.events.event_program import EventProgram
-from archsim.nest.lower import Lowered
-from archsim.timing.schedule import time_mapping
+from archsim.bound.lower import Lowered
+from archsim.cost.accesses import EinsumCount, count_einsum
+from archsim.evaluate.evaluate import bind
+from archsim.events.engine import event_programs, time_events
+from archsim.events.flat import run_program
+from archsim.schedule.average import time_mapping
+from archsim.schedule.program import EventProgram
 from einsum_cascade import Cascade
 
 ROUNDS = 5

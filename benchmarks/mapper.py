@@ -11,16 +11,16 @@ import time
 import numpy as np
 
 from archsim import Architecture
-from archsim.counting.counts import count_einsum
-from archsim.nest.lower import lower
-from archsim.nest.tiling import build_tiling
+from archsim.bound.lower import lower
+from archsim.bound.tiling import build_tiling
+from archsim.cost.accesses import count_einsum
 from einsum_cascade import Cascade
-from mappers.batch import measured
-from mappers.exhaustive import exhaustive, units_of
-from mappers.mapspace import Mapspace, Unit
+from mappers.exhaustive.batch import measured
+from mappers.exhaustive.search import exhaustive, units_of
+from mappers.exhaustive.tables import tabulate
+from mappers.exhaustive.units import strides_of
 from mappers.objectives import OBJECTIVES
-from mappers.tables import tabulate
-from mappers.unit_search import strides_of
+from mappers.space.mapspace import Mapspace, Unit
 
 BERT = {"B": 64, "H": 12, "E": 64, "F": 64}
 BATCH = 200_000

@@ -10,10 +10,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from archsim.document import Document, to_markdown
 from archsim.reproduction import Crew, Plan, Study, study
 from archsim.reproduction.output import drawn
 from archsim.reproduction.tables import billings, headline, omissions
-from archsim.showing.document import Document, to_markdown
 
 FOLDER = Path(__file__).parent
 PAGE = FOLDER / "fusemax.md"

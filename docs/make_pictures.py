@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from archsim import Architecture, Mapping, simulate
-from archsim.machine_mapping import interchangeable_mappings
-from archsim.showing.plots import Picture, draw_array_time, draw_energy
-from archsim.showing.quantities import byte_size, energy, percent, ratio, seconds
+from archsim.jobs.defaults import interchangeable_mappings
+from archsim.quantities import byte_size, energy, percent, ratio, seconds
+from archsim.result.plots.waterfall import Picture, draw_array_time, draw_energy
 from einsum_cascade.errors import MappingError
 from workloads import load
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from archsim.results import Result
+    from archsim.result.record import Result
 
 LENGTHS = tuple(2**k for k in range(10, 21, 2))
 """Sequence lengths: 1K, 4K, ... 1M tokens."""

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from . import ir
 from .errors import CascadeError
-from .library import builtin_source, is_file_name, read_source
-from .parse import parse_program
-from .printer import program_text
+from .notation.printer import program_text
 from .source import Source
+from .syntax.parse import parse_program
+from .yaml.library import builtin_source, is_file_name, read_source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from .analysis_report import RankPasses
+    from .counting.symbolic import Analysis
     from .rewrites import Derivation
-    from .symbolic import Analysis
 
 
 @lru_cache(maxsize=64)
@@ -82,7 +82,7 @@ class Cascade:
         keep: Literal["outputs", "all"] = "outputs",
         **sizes_and_parameters: Any,
     ) -> dict[str, np.ndarray[Any, Any]]:
-        """Run the cascade on numpy arrays; see ``einsum_cascade.reference.evaluate``.
+        """Run the cascade on numpy arrays; see ``einsum_cascade.numeric.reference.evaluate``.
 
         Parameters
         ----------
@@ -100,7 +100,7 @@ class Cascade:
         EvaluationError
             The inputs, sizes or parameters do not fit the cascade.
         """
-        from .reference import evaluate
+        from .numeric.reference import evaluate
 
         return evaluate(self.program, inputs, dtype=dtype, keep=keep, **sizes_and_parameters)
 
@@ -112,13 +112,13 @@ class Cascade:
         CascadeError
             The cascade has no such rank; or a reduction is not associative.
         """
-        from .pass_analysis import analyze_passes
+        from .passes.analysis import analyze_passes
 
         return analyze_passes(self.program).of(rank)
 
     def analyze(self) -> Analysis:
         """Passes, operations, traffic and footprints as expressions in the shapes."""
-        from .symbolic import analyze
+        from .counting.symbolic import analyze
 
         return analyze(self.program)
 
@@ -150,13 +150,13 @@ class Cascade:
 
     def latex(self) -> str:
         """The equations in LaTeX."""
-        from .render import program_latex
+        from .notation.render import program_latex
 
         return program_latex(self.program)
 
     def dot(self) -> str:
         """The dependency graph in Graphviz' DOT language."""
-        from .render import program_dot
+        from .notation.render import program_dot
 
         return program_dot(self.program)
 
@@ -164,6 +164,6 @@ class Cascade:
         return f"$${self.latex()}$$"
 
     def _repr_html_(self) -> str:
-        from .render import program_html
+        from .notation.render import program_html
 
         return program_html(self.program)

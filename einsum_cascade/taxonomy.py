@@ -13,11 +13,11 @@ from importlib.resources import files
 
 from .analysis_report import RankPasses
 from .cascade import Cascade
+from .counting.symbolic import Analysis
 from .errors import SpecError
-from .library import builtin_names
 from .source import Source
-from .symbolic import Analysis
-from .yaml_source import read_yaml
+from .yaml.library import builtin_names
+from .yaml.source import read_yaml
 
 COMMAND = "python -m einsum_cascade.taxonomy > docs/taxonomy.md"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from archsim.mapping import Mapping
-from archsim.results import Result
+from archsim.result.record import Result
+from archsim.spec.mapping import Mapping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from archsim.results import Result
+from archsim.result.record import Result
 from einsum_cascade.errors import SpecError, did_you_mean
 
-from .kernels.descent import EDP, ENERGY, LATENCY
+from .exhaustive.kernels.descent import EDP, ENERGY, LATENCY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

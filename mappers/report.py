@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from archsim.results import Result
-from archsim.showing.document import Column, Document, Fact, Table
-from archsim.showing.quantities import count, energy, percent, seconds
+from archsim.document import Column, Document, Fact, Table
+from archsim.quantities import count, energy, percent, seconds
+from archsim.result.record import Result
 
 from .certificate import Certificate
 from .workload_search import WorkloadSearched

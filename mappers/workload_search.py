@@ -6,21 +6,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from archsim.analytical import with_parameters
-from archsim.arch import Architecture
-from archsim.engine import ByPart, PartLike, WorkloadLike, planned, simulate
-from archsim.mapping import Mapping
-from archsim.results import Result
+from archsim.evaluate.evaluate import with_parameters
+from archsim.jobs.plan import ByPart, PartLike, WorkloadLike, planned, simulate
+from archsim.result.record import Result
+from archsim.spec.arch import Architecture
+from archsim.spec.mapping import Mapping
 from archsim.spec.mapping_text import mapping_dict
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError
 from einsum_cascade.shapes import with_usual
 
 from .certificate import Certificate, Searched
-from .exhaustive import TOLERANCE, exhaustive, run_mapping, units_of
-from .kernels.descent import EDP
-from .mapspace import Mapspace
+from .exhaustive.kernels.descent import EDP
+from .exhaustive.search import TOLERANCE, exhaustive, run_mapping, units_of
 from .objectives import Objective
+from .space.mapspace import Mapspace
 
 Progress = Callable[[str, int], Callable[[int], None]]
 """Told what is searched and how much there is to do; gives what to call with each amount."""

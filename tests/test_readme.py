@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 from archsim import Architecture, simulate
-from archsim.checking.validation import validate_cascade
 from archsim.cli.application import archsim
-from archsim.showing.quantities import byte_size, energy, percent, seconds
+from archsim.quantities import byte_size, energy, percent, seconds
+from archsim.validation.check import validate_cascade
 from einsum_cascade import Cascade
 from workloads import load
 

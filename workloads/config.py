@@ -12,9 +12,8 @@ from pydantic import Field, PlainValidator
 
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
 from einsum_cascade.source import Span
-from einsum_cascade.spec_files import referred, spec_tree
-from einsum_cascade.yaml_edit import Setting, apply_settings, python_setting
-from einsum_cascade.yaml_schema import (
+from einsum_cascade.yaml.edit import Setting, apply_settings, python_setting
+from einsum_cascade.yaml.schema import (
     Count,
     Fields,
     Rank,
@@ -24,10 +23,11 @@ from einsum_cascade.yaml_schema import (
     section,
     validate,
 )
-from einsum_cascade.yaml_source import YamlMapping, YamlNode, YamlScalar, shorten
+from einsum_cascade.yaml.source import YamlMapping, YamlNode, YamlScalar, shorten
+from einsum_cascade.yaml.spec_files import referred, spec_tree
 
 from .attention_layers import Phase
-from .huggingface import is_config
+from .huggingface.read import is_config
 from .model_files import CONFIG, config_over, config_tree
 from .model_parts import ffn_up_of
 from .model_workload import Choice, ModelLayer, model_layer, places_of, shared_heads

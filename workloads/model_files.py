@@ -6,11 +6,11 @@ import dataclasses
 from pathlib import Path
 
 from einsum_cascade.errors import Problem, SpecError
-from einsum_cascade.library import read_source
-from einsum_cascade.yaml_edit import SettingSpan
-from einsum_cascade.yaml_source import YamlMapping, YamlNode, YamlScalar, read_yaml
+from einsum_cascade.yaml.edit import SettingSpan
+from einsum_cascade.yaml.library import read_source
+from einsum_cascade.yaml.source import YamlMapping, YamlNode, YamlScalar, read_yaml
 
-from .huggingface import is_config
+from .huggingface.read import is_config
 
 CONFIG = "config"
 

@@ -7,17 +7,10 @@ from dataclasses import dataclass
 
 from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.source import Span
-from einsum_cascade.yaml_source import YamlMapping, YamlNode
+from einsum_cascade.yaml.source import YamlMapping, YamlNode
 
-from .attention_layers import (
-    LayerAttention,
-    Phase,
-    Tokens,
-    attention_of,
-    inner_width,
-    usual_layer,
-)
-from .huggingface import read_config
+from .attention_layers import LayerAttention, Phase, Tokens, attention_of, inner_width, usual_layer
+from .huggingface.read import read_config
 from .models import ModelConfig
 from .shared_heads import SharedHeads
 

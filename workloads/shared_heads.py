@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from einsum_cascade.counts import LARGEST_COUNT
 from einsum_cascade.errors import SpecError
+from einsum_cascade.yaml.numbers import LARGEST_COUNT
 
 GROUPS, SHARING = "G", "S"
 """The ranks of groups, and of heads inside one."""

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from html import escape
 from typing import Any
 
-from einsum_cascade.mathml import expression_mathml, program_mathml
-from einsum_cascade.symbolic import Analysis
+from einsum_cascade.counting.symbolic import Analysis
+from einsum_cascade.notation.mathml import expression_mathml, program_mathml
 
-from ..showing.quantities import byte_size, energy, percent, seconds
+from ..quantities import byte_size, energy, percent, seconds
 from .survey import Entry, Run
 
 

@@ -9,17 +9,10 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from ..results import Result
+from ..result.record import Result
 from .details import details_html
 from .survey import Entry, Plan, Run
-from .words import (
-    LEGEND,
-    MEASURES,
-    SIZES,
-    Shown,
-    most_passes,
-    utilization,
-)
+from .words import LEGEND, MEASURES, SIZES, Shown, most_passes, utilization
 
 
 def atlas_html(plan: Plan, entries: tuple[Entry, ...]) -> str:

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from einsum_cascade import Cascade
+from einsum_cascade.counting.symbolic import Analysis
 from einsum_cascade.errors import InputError
 from einsum_cascade.ir import Program
 from einsum_cascade.shapes import resolve_shapes, with_usual
-from einsum_cascade.symbolic import Analysis
+from mappers.einsum_by_einsum import einsum_by_einsum
 
-from ..analytical import evaluate_mapping
-from ..arch import Architecture
-from ..engine import WorkloadLike, simulate
-from ..mapping import EINSUM_BY_EINSUM, Mapping
-from ..nest.einsum_by_einsum import einsum_by_einsum
-from ..results import Result
+from ..evaluate.evaluate import evaluate_mapping
+from ..jobs.plan import WorkloadLike, simulate
+from ..result.record import Result
+from ..spec.arch import Architecture
+from ..spec.mapping import EINSUM_BY_EINSUM, Mapping
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from einsum_cascade.analysis_report import RankPasses
-from einsum_cascade.symbolic import Analysis
+from einsum_cascade.counting.symbolic import Analysis
 
-from ..results import Result
-from ..showing.quantities import byte_size, energy, engineering, seconds
+from ..quantities import byte_size, energy, engineering, seconds
+from ..result.record import Result
 
 Shown = tuple[str, float | str | None, str]
 """A text, the value to sort by (None: there is none), and a remark to hover over."""

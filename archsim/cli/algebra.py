@@ -25,7 +25,7 @@ def analyze_command(
 
     --set M=64K puts a number for a shape; without it results are expressions in the shapes.
     """
-    from archsim.showing.cascade_report import analysis_dict, analysis_report
+    from ..report.cascades import analysis_dict, analysis_report
 
     analysis = Cascade.load(cascade).analyze()
     if settings:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from einsum_cascade.errors import InputError, Problem
-from einsum_cascade.library import builtin_names
+from einsum_cascade.yaml.library import builtin_names
 
 from .console import progress
 from .files import Place, check_folder, write_text
 from .options import refuse_mapping_settings, settings_option
 
 if TYPE_CHECKING:
-    from archsim.atlas.survey import Plan
+    from ..atlas.survey import Plan
 
 
 @click.command("atlas")
@@ -45,8 +45,8 @@ def atlas_command(
 
     Without a CASCADE: all built-in ones. The page is one HTML file that needs no network.
     """
-    from archsim.atlas.page import atlas_html
-    from archsim.atlas.survey import survey
+    from ..atlas.page import atlas_html
+    from ..atlas.survey import survey
 
     check_folder(out)
     plan = _plan(cascades or builtin_names("cascades"), machines, lengths, workload, settings)
@@ -63,10 +63,11 @@ def _plan(
     workload: str,
     settings: tuple[str, ...],
 ) -> Plan:
-    from archsim import Architecture, Mapping
-    from archsim.atlas.survey import Plan, Scenario
-    from archsim.spec.overrides import parse_overrides
     from workloads import load
+
+    from .. import Architecture, Mapping
+    from ..atlas.survey import Plan, Scenario
+    from ..spec.overrides import parse_overrides
 
     given = parse_overrides(settings)
     refuse_mapping_settings("atlas", given)

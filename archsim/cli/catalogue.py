@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archsim.showing.catalogue import KINDS, Entry, entries, find
 from einsum_cascade.errors import InputError
 
+from ..report.catalogue import KINDS, Entry, entries, find
 from .console import console, show, show_json
 from .options import Known, json_option
 
 if TYPE_CHECKING:
-    from archsim.showing.document import Document
+    from ..document import Document
 
 
 @click.command("list")
@@ -54,7 +54,7 @@ def show_command(name: str, form: str) -> None:
 
 
 def _listing(kind: str, found: tuple[Entry, ...]) -> Document:
-    from archsim.showing.document import Column, Document, Table
+    from ..document import Column, Document, Table
 
     table = Table(
         title="",

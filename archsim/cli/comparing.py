@@ -15,7 +15,7 @@ from .files import Place, check_folder, write_file, write_text
 from .options import json_option, refuse_mapping_settings, settings_option
 
 if TYPE_CHECKING:
-    from archsim.comparison import Comparison
+    from ..comparison.compare import Comparison
 
 
 @click.command("compare")
@@ -74,11 +74,12 @@ def _compare(
     iso_area: bool,
     scale: str,
 ) -> Comparison:
-    from archsim import Architecture
-    from archsim.comparison import Contender, compare_contenders
-    from archsim.engine import mapping_called
-    from archsim.spec.overrides import parse_overrides
     from workloads import load
+
+    from .. import Architecture
+    from ..comparison.compare import Contender, compare_contenders
+    from ..jobs.plan import mapping_called
+    from ..spec.overrides import parse_overrides
 
     given = parse_overrides(settings)
     refuse_mapping_settings("compare", given)
@@ -129,7 +130,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> tuple[Path, ...]:
     InputError
         The folder cannot be made or written.
     """
-    from archsim.showing.comparison_report import comparison_csv
+    from ..comparison.report import comparison_csv
 
     exact = json.dumps(comparison.to_dict(), indent=2, allow_nan=False)
     picture = comparison.plot()

@@ -13,7 +13,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from archsim.showing.document import Document
+    from ..document import Document
 
 
 def console() -> Console:

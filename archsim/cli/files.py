@@ -18,7 +18,7 @@ import click
 from einsum_cascade.errors import InputError
 
 if TYPE_CHECKING:
-    from archsim.results import Result
+    from ..result.record import Result
 
 
 def write_result(result: Result, folder: Path) -> tuple[Path, ...]:
@@ -29,8 +29,8 @@ def write_result(result: Result, folder: Path) -> tuple[Path, ...]:
     InputError
         The folder cannot be made or written.
     """
-    from archsim.showing.document import to_markdown
-    from archsim.showing.report import explain, report
+    from ..document import to_markdown
+    from ..result.report import explain, report
 
     exact = json.dumps(result.to_dict(), indent=2, allow_nan=False)
     words = to_markdown(report(result)) + "\n" + to_markdown(explain(result))

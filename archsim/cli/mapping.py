@@ -15,11 +15,12 @@ from .options import Known, json_option, refuse_mapping_settings, settings_optio
 from .progress import progress
 
 if TYPE_CHECKING:
-    from archsim import Architecture
-    from archsim.mapping import Mapping
-    from archsim.results import Result
     from mappers.workload_search import WorkloadSearched
     from workloads import Workload
+
+    from .. import Architecture
+    from ..result.record import Result
+    from ..spec.mapping import Mapping
 
 OBJECTIVES = ("energy", "latency", "edp")
 
@@ -62,8 +63,9 @@ def map_command(
     if as_json:
         show_json(found.to_dict())
         return
-    from archsim.showing.report import report
     from mappers.report import search_report
+
+    from ..result.report import report
 
     show(report(found.result))
     click.echo()
@@ -78,10 +80,11 @@ def _searched(
     workload: str, architecture: str, objective: str, settings: tuple[str, ...]
 ) -> tuple[WorkloadSearched, Result | None]:
     """What is found, and what the usual mappings do."""
-    from archsim import Architecture, simulate
-    from archsim.spec.overrides import parse_overrides
     from einsum_cascade.errors import InputError
     from workloads import load
+
+    from .. import Architecture, simulate
+    from ..spec.overrides import parse_overrides
 
     given = parse_overrides(settings)
     refuse_mapping_settings("map", given, "the mapping is what is searched for")
@@ -110,7 +113,7 @@ def searched(work: Workload, machine: Architecture, objective: str) -> WorkloadS
 
 
 def _write_mappings(found: WorkloadSearched, folder: Path) -> tuple[Path, ...]:
-    from archsim.spec.mapping_text import mapping_text
+    from ..spec.mapping_text import mapping_text
 
     mappings: dict[str, Mapping] = {}
     for part in found.parts:

@@ -10,8 +10,9 @@ import click
 from einsum_cascade.errors import CascadeError, InputError, Problem, nearest
 
 if TYPE_CHECKING:
-    from archsim.spec.overrides import Overrides
-    from einsum_cascade.yaml_edit import Setting
+    from einsum_cascade.yaml.edit import Setting
+
+    from ..spec.overrides import Overrides
 
 
 class Known(click.Choice[str]):
@@ -58,7 +59,7 @@ def numbers_of(settings: tuple[str, ...]) -> dict[str, Any]:
     CascadeError
         One is not a name and a number.
     """
-    from einsum_cascade.yaml_edit import parse_setting
+    from einsum_cascade.yaml.edit import parse_setting
 
     parsed = [parse_setting(text, error=CascadeError) for text in settings]
     return {setting.field: _number(setting) for setting in parsed}
@@ -67,7 +68,7 @@ def numbers_of(settings: tuple[str, ...]) -> dict[str, Any]:
 def _number(setting: Setting) -> int | float:
     from pydantic_core import PydanticCustomError
 
-    from einsum_cascade.yaml_schema import parse_count
+    from einsum_cascade.yaml.schema import parse_count
 
     value = setting.value.plain()
     if isinstance(value, float) and isfinite(value):

@@ -14,8 +14,8 @@ from .files import Place, check_folder, write_file, write_text
 from .progress import progress
 
 if TYPE_CHECKING:
-    from archsim.reproduction import Crew, Study
-    from archsim.reproduction.published import PublishedValue
+    from ..reproduction import Crew, Study
+    from ..reproduction.published import PublishedValue
 
 _INCOMPLETE = 1
 _MOST_WORKERS = 8
@@ -51,10 +51,10 @@ def reproduce_command(
     NAME is fusemax, or a file. Prints published, reproduced, and with everything billed.
     Exit code 1 if runs are missing.
     """
-    from archsim.reproduction import Crew, Plan, study
-    from archsim.reproduction.crew import DRAWING, SIMULATING
-    from archsim.reproduction.published import read_published
-    from archsim.reproduction.runs import tasks
+    from ..reproduction import Crew, Plan, study
+    from ..reproduction.crew import DRAWING, SIMULATING
+    from ..reproduction.published import read_published
+    from ..reproduction.runs import tasks
 
     plan = Plan.load(name).only(figures)
     if out is not None:
@@ -78,8 +78,8 @@ def _cores() -> int:
 
 
 def _show(found: Study, figures: tuple[int, ...], beside: tuple[PublishedValue, ...]) -> None:
-    from archsim.reproduction.published import beside_document
-    from archsim.reproduction.tables import figure_document, headline
+    from ..reproduction.published import beside_document
+    from ..reproduction.tables import figure_document, headline
 
     documents = [headline(found)]
     if beside:
@@ -93,7 +93,7 @@ def _show(found: Study, figures: tuple[int, ...], beside: tuple[PublishedValue, 
 
 def _write(found: Study, beside: tuple[PublishedValue, ...], folder: Path, crew: Crew) -> None:
     """Tables as CSV and Markdown, figures as SVG and PNG."""
-    from archsim.reproduction.output import drawn, texts
+    from ..reproduction.output import drawn, texts
 
     written = [write_text(folder / name, text) for name, text in texts(found, beside)]
     with progress("drawing", len(found.plan.figures)) as advance:

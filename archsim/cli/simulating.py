@@ -14,10 +14,11 @@ from .files import Place, check_file, check_folder, write_result
 from .options import Known, json_option, settings_option
 
 if TYPE_CHECKING:
-    from archsim import Architecture, Mapping
-    from archsim.engine import ByPart
-    from archsim.results import Result
     from workloads import Workload
+
+    from .. import Architecture, Mapping
+    from ..jobs.plan import ByPart
+    from ..result.record import Result
 
 
 AUTO = "auto"
@@ -69,7 +70,7 @@ def simulate_command(
     result = _simulate(asked, engine or ("event" if trace else "analytical"))
     written = write_result(result, out) if out else ()
     if trace:
-        from archsim.events.trace import trace as timeline
+        from ..trace import trace as timeline
 
         timeline(*asked).save(trace)
         written = (*written, trace)
@@ -83,11 +84,12 @@ def _asked(
     workload: str, architecture: str, mappings: tuple[str, ...], settings: tuple[str, ...]
 ) -> tuple[Workload, Architecture, list[Mapping] | ByPart]:
     """What is simulated: read from the names, with the settings."""
-    from archsim import Architecture
-    from archsim.engine import mapping_called
-    from archsim.mapping import EINSUM_BY_EINSUM
-    from archsim.spec.overrides import parse_overrides
     from workloads import load
+
+    from .. import Architecture
+    from ..jobs.plan import mapping_called
+    from ..spec.mapping import EINSUM_BY_EINSUM
+    from ..spec.overrides import parse_overrides
 
     given = parse_overrides(settings)
     work = load(workload, given.workload)
@@ -114,7 +116,7 @@ def _asked(
 
 def _set_by_default(work: Workload, machine: Architecture) -> tuple[str, ...]:
     """The name of the mapping that runs where none is given, if it is a written one."""
-    from archsim.engine import usual_mapping
+    from ..jobs.plan import usual_mapping
 
     found = usual_mapping(work, machine)
     return (found.name,) if found else ()
@@ -124,13 +126,13 @@ def _simulate(
     asked: tuple[Workload, Architecture, list[Mapping] | ByPart],
     engine: Literal["analytical", "event"],
 ) -> Result:
-    from archsim import simulate
+    from .. import simulate
 
     return simulate(*asked, engine=engine)
 
 
 def _show_result(result: Result, explained: bool, written: tuple[Path, ...]) -> None:
-    from archsim.showing.report import explain, report
+    from ..result.report import explain, report
 
     show(report(result))
     if explained:

@@ -11,15 +11,16 @@ import click
 from einsum_cascade import Cascade
 from einsum_cascade.errors import CascadeError, InputError, did_you_mean
 from einsum_cascade.ir import DTYPES
-from einsum_cascade.library import builtin_names
+from einsum_cascade.yaml.library import builtin_names
 
 from .console import show, show_json
 from .options import Known, json_option
 
 if TYPE_CHECKING:
-    from archsim import Architecture, Mapping
-    from archsim.checking.validation import ValidationReport
     from workloads.references import Reference
+
+    from .. import Architecture, Mapping
+    from ..validation.check import ValidationReport
 
 ALL = "all"
 _CHECK_FAILED = 1
@@ -60,10 +61,10 @@ def validate_command(
 
     Without a CASCADE: the one of --mapping, else all built-in ones. Exit code 1 if one fails.
     """
-    from archsim import Architecture, Mapping
-    from archsim.checking.validation_mapped import check_mapping_fits
-    from archsim.mapping import EINSUM_BY_EINSUM
-    from archsim.showing.cascade_report import validation_report
+    from .. import Architecture, Mapping
+    from ..report.cascades import validation_report
+    from ..spec.mapping import EINSUM_BY_EINSUM
+    from ..validation.mapped import check_mapping_fits
 
     derived = mapping == EINSUM_BY_EINSUM
     chosen = Mapping.load(mapping) if mapping and not derived else None
@@ -99,8 +100,8 @@ def _checks(
     cascade: Cascade, mapping: Mapping | None, machine: Architecture, dtype: str, seed: int
 ) -> Iterator[Check]:
     """The equations, and the mapped nest where the mapping is for this cascade."""
-    from archsim.checking.validation import validate_cascade
-    from archsim.checking.validation_mapped import mapped_run, mapped_shapes, mapping_fits
+    from ..validation.check import validate_cascade
+    from ..validation.mapped import mapped_run, mapped_shapes, mapping_fits
 
     reference = _reference(cascade)
     yield Check(validate_cascade(cascade, reference=reference, dtype=dtype, seed=seed))
@@ -117,9 +118,9 @@ def _derived_check(
     cascade: Cascade, machine: Architecture, dtype: str, seed: int
 ) -> Iterator[Check]:
     """The nest of the mapping that is made for the cascade."""
-    from archsim.checking.validation import validate_cascade
-    from archsim.checking.validation_mapped import mapped_run
-    from archsim.mapping import EINSUM_BY_EINSUM
+    from ..spec.mapping import EINSUM_BY_EINSUM
+    from ..validation.check import validate_cascade
+    from ..validation.mapped import mapped_run
 
     run, reference = mapped_run(cascade, None, machine), _reference(cascade)
     report = validate_cascade(cascade, reference=reference, dtype=dtype, seed=seed, run=run)

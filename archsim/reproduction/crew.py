@@ -16,9 +16,9 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 SIMULATING = (
-    "archsim.engine",
-    "archsim.analytical",
-    "archsim.nest.choices",
+    "archsim.jobs.plan",
+    "archsim.evaluate.evaluate",
+    "mappers.choices.choose",
     "archsim.spec.load",
     "archsim.spec.mappings",
     "workloads",

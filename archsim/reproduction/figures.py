@@ -17,8 +17,7 @@ from matplotlib.patches import Patch, PathPatch
 from matplotlib.path import Path
 from matplotlib.ticker import NullFormatter
 
-from archsim.showing.plots import Picture
-
+from ..result.plots.waterfall import Picture
 from .plan import Figure, Headline, Panel
 from .study import Study
 from .tables import breakdown, breakdown_einsums, energy_parts, tokens

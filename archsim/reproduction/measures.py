@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from einsum_cascade.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
-    from archsim.results import Named, Result
+    from ..result.record import Named, Result
 
 PLAIN = ("latency_s", "energy_pj", "traffic_bytes", "area_um2")
 """Quantities that are one number of a run."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from archsim.showing.document import Document, to_markdown
-
+from ..document import Document, to_markdown
 from .crew import Crew, Finished, nothing
 from .plan import Figure
 from .published import PublishedValue, beside_document, beside_sheet

@@ -9,9 +9,9 @@ from io import StringIO
 from math import isfinite
 from pathlib import Path
 
-from archsim.showing.document import Column, Document, Table
 from einsum_cascade.errors import InputError, did_you_mean
 
+from ..document import Column, Document, Table
 from .measures import Measures
 from .plan import Plan, PublishedTable
 from .runs import Run

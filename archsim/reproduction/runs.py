@@ -15,14 +15,15 @@ from .measures import Measures, measure
 from .plan import Plan
 
 if TYPE_CHECKING:
-    from archsim.arch import Architecture
-    from archsim.counting.counts import EinsumCount
-    from archsim.mapping import Mapping
-    from archsim.nest.choices import Known
-    from archsim.nest.lower import Lowered
-    from archsim.results import Result
     from einsum_cascade.ir import Program
+    from mappers.choices.choose import Known
     from workloads import Workload
+
+    from ..bound.lower import Lowered
+    from ..cost.accesses import EinsumCount
+    from ..result.record import Result
+    from ..spec.arch import Architecture
+    from ..spec.mapping import Mapping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +190,7 @@ class Simulator:
 
     def outcome(self, task: Task) -> Outcome:
         """The measures of one task, or why there are none."""
-        from archsim.engine import simulate
+        from ..jobs.plan import simulate
 
         try:
             workload = self._workload(task.run.workload, task.workload_settings)
@@ -200,8 +201,9 @@ class Simulator:
             return Missing(reason=error.problems[0].message)
 
     def _workload(self, name: str, settings: tuple[str, ...]) -> Workload:
-        from archsim.spec.overrides import parse_overrides
         from workloads import load
+
+        from ..spec.overrides import parse_overrides
 
         key = (name, settings)
         if key not in self._workloads:
@@ -209,7 +211,7 @@ class Simulator:
         return self._workloads[key]
 
     def _architecture(self, name: str, settings: tuple[str, ...]) -> Architecture:
-        from archsim.arch import Architecture
+        from ..spec.arch import Architecture
 
         key = (name, settings)
         if key not in self._architectures:
@@ -217,7 +219,7 @@ class Simulator:
         return self._architectures[key]
 
     def _mapping(self, name: str) -> Mapping:
-        from archsim.mapping import Mapping
+        from ..spec.mapping import Mapping
 
         if name not in self._mappings:
             self._mappings[name] = Mapping.load(name)
@@ -237,8 +239,8 @@ class Simulator:
         A mapping that chooses nothing by speed is bound and counted once for machines of one
         layout; one that does remembers what its choices do.
         """
-        from archsim.analytical import evaluate_bound
-        from archsim.nest.layout import layout, rebind
+        from ..bound.layout import layout, rebind
+        from ..evaluate.evaluate import evaluate_bound
 
         sizes = tuple(sorted(shapes.items()))
         key = (id(mapping), id(architecture), sizes)
@@ -257,9 +259,10 @@ class Simulator:
         alike: tuple[object, ...],
     ) -> tuple[Lowered, tuple[EinsumCount, ...]]:
         """A mapping bound and counted, from memory where another machine bound it alike."""
-        from archsim.analytical import bind
-        from archsim.counting.spill import count_mapping
-        from archsim.nest.choices import Known
+        from mappers.choices.choose import Known
+
+        from ..cost.spill import count_mapping
+        from ..evaluate.evaluate import bind
 
         if mapping.choices:
             known = self._known.setdefault(alike, Known())

@@ -8,12 +8,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator
 
-from archsim.spec.fields import Name, Title, Words
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
-from einsum_cascade.spec_files import spec_tree
-from einsum_cascade.yaml_schema import Count, Fields, expected, section, validate
-from einsum_cascade.yaml_source import Path, YamlNode, shorten
+from einsum_cascade.yaml.schema import Count, Fields, expected, section, validate
+from einsum_cascade.yaml.source import Path, YamlNode, shorten
+from einsum_cascade.yaml.spec_files import spec_tree
 
+from ..spec.fields import Name, Title, Words
 from .measures import BY_NAME, PLAIN, RATIOS
 from .plan import (
     BLANK,

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from archsim.showing.document import Column, Document, Table
-from archsim.showing.quantities import seconds
-
+from ..document import Column, Document, Table
+from ..quantities import seconds
 from .measures import PLAIN, Measures
 from .plan import Figure, Headline, Plan
 from .runs import Missing, Run

@@ -9,23 +9,13 @@ from pydantic import BeforeValidator, Field
 
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
 from einsum_cascade.ir import FUNCTIONS
-from einsum_cascade.spec_files import referred
-from einsum_cascade.yaml_schema import Count, Fields, parse_count, section, validate
-from einsum_cascade.yaml_source import Path, YamlNode, YamlScalar
+from einsum_cascade.yaml.schema import Count, Fields, parse_count, section, validate
+from einsum_cascade.yaml.source import Path, YamlNode, YamlScalar
+from einsum_cascade.yaml.spec_files import referred
 
-from ..arch import Architecture, Dimension, Memory, Operation, ProcessingArray, Registers
-from ..technology import Technology
-from .fields import (
-    Bandwidth,
-    Bits,
-    Bytes,
-    Frequency,
-    Name,
-    Number,
-    SquareMicrometres,
-    Title,
-    Words,
-)
+from .arch import Architecture, Dimension, Memory, Operation, ProcessingArray, Registers
+from .fields import Bandwidth, Bits, Bytes, Frequency, Name, Number, SquareMicrometres, Title, Words
+from .technology import Technology
 
 KEY = "architecture"
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, PlainValidator
 
-from einsum_cascade.yaml_schema import expected
-from einsum_cascade.yaml_source import shorten
+from einsum_cascade.yaml.schema import expected
+from einsum_cascade.yaml.source import shorten
 
 from . import units
 

@@ -6,14 +6,14 @@ from functools import lru_cache
 from os import PathLike
 from typing import Literal
 
-from einsum_cascade.library import is_file_name
-from einsum_cascade.spec_files import referred, spec_tree
+from einsum_cascade.yaml.library import is_file_name
+from einsum_cascade.yaml.spec_files import referred, spec_tree
 
-from ..arch import Architecture
-from ..mapping import Mapping
-from ..technology import Technology
 from . import architectures, mappings, technologies
+from .arch import Architecture
+from .mapping import Mapping
 from .overrides import Overrides, Overriding
+from .technology import Technology
 
 Name = str | PathLike[str]
 

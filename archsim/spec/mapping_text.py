@@ -15,10 +15,10 @@ from typing import Any
 import yaml
 
 from einsum_cascade.errors import SpecError
-from einsum_cascade.printer import quoted
-from einsum_cascade.yaml_source import resolve
+from einsum_cascade.notation.printer import quoted
+from einsum_cascade.yaml.source import resolve
 
-from ..mapping import (
+from .mapping import (
     FIT,
     Case,
     EinsumMapping,

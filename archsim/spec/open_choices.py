@@ -8,11 +8,11 @@ from typing import Annotated, Any
 from pydantic import Field, PlainValidator
 
 from einsum_cascade.errors import Problem, did_you_mean
-from einsum_cascade.yaml_schema import Fields, expected, parse_count
-from einsum_cascade.yaml_source import Path, YamlNode
+from einsum_cascade.yaml.schema import Fields, expected, parse_count
+from einsum_cascade.yaml.source import Path, YamlNode
 
-from ..mapping import Choice, Factors, Objective, Spill
 from .fields import Name, Names, one_or_more
+from .mapping import Choice, Factors, Objective, Spill
 
 KEY = "mapping"
 _MOST = 1000

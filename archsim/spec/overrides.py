@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
-from einsum_cascade.yaml_edit import Setting, parse_setting
-from einsum_cascade.yaml_source import YamlScalar
+from einsum_cascade.yaml.edit import Setting, parse_setting
+from einsum_cascade.yaml.source import YamlScalar
 
 Part = Literal["workload", "architecture", "mapping", "technology"]
 PARTS: tuple[str, ...] = get_args(Part)

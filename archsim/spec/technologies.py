@@ -9,10 +9,9 @@ from pydantic import Field
 
 from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.source import Span
-from einsum_cascade.yaml_schema import Count, Fields, section, validate
-from einsum_cascade.yaml_source import Path, YamlNode
+from einsum_cascade.yaml.schema import Count, Fields, section, validate
+from einsum_cascade.yaml.source import Path, YamlNode
 
-from ..technology import Action, AddressAdder, MemoryClass, SramPoint, Technology
 from .fields import (
     Bits,
     Name,
@@ -23,6 +22,7 @@ from .fields import (
     Title,
     Words,
 )
+from .technology import Action, AddressAdder, MemoryClass, SramPoint, Technology
 
 KEY = "technology"
 

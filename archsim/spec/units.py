@@ -14,8 +14,8 @@ from math import isfinite
 from typing import Any
 
 from einsum_cascade.errors import nearest
-from einsum_cascade.yaml_schema import expected, shown
-from einsum_cascade.yaml_source import shorten
+from einsum_cascade.yaml.schema import expected, shown
+from einsum_cascade.yaml.source import shorten
 
 from .plain_units import definitions, plain_factor
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..algebra.terms import in_order
 from ..errors import Problem, RewriteError, did_you_mean
 from ..ir import Einsum, Program
-from ..verify import check
-from .terms import in_order
+from ..verify.program import check
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 import sympy
 
+from ..algebra.bridge import Bridge, tidy
+from ..algebra.conditions import Masks
+from ..algebra.terms import accesses_of, at_access, substitute_variables, variables_of
 from ..ir import (
     Access,
     Binary,
@@ -19,13 +22,10 @@ from ..ir import (
     Number,
     Program,
 )
-from ..printer import expression_text
-from .algebra import Bridge, tidy
+from ..notation.printer import expression_text
 from .base import refuse
-from .masks import Masks
 from .products import Part, product
 from .reassociate import flat, summed
-from .terms import accesses_of, at_access, substitute_variables, variables_of
 
 _RULE = "chunk"
 

@@ -6,26 +6,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, TypeVar
 
-from ..errors import Problem, RewriteError, did_you_mean
-from ..ir import (
-    Access,
-    Affine,
-    Binary,
-    Comparison,
-    Einsum,
-    Expression,
-    Index,
-    Name,
-    Node,
-    Program,
-    Rank,
-)
-from ..printer import expression_text
-from .base import Rewrite, Step, refuse, step
-from .causal import CausalSum, causal, causal_sum, decay_power, mask_ranks
-from .partition import member_index
-from .products import Part, product
-from .terms import (
+from ..algebra.terms import (
     Names,
     add_affine,
     affine_value,
@@ -41,6 +22,25 @@ from .terms import (
     variables_of,
     zero,
 )
+from ..errors import Problem, RewriteError, did_you_mean
+from ..ir import (
+    Access,
+    Affine,
+    Binary,
+    Comparison,
+    Einsum,
+    Expression,
+    Index,
+    Name,
+    Node,
+    Program,
+    Rank,
+)
+from ..notation.printer import expression_text
+from .base import Rewrite, Step, refuse, step
+from .causal import CausalSum, causal, causal_sum, decay_power, mask_ranks
+from .partition import member_index
+from .products import Part, product
 
 _RULE = "chunk"
 

@@ -16,16 +16,8 @@ from typing import Any
 
 import sympy
 
-from ..ir import Access, Einsum, Expression, Name, UserReduction
-from .algebra import (
-    Bridge,
-    Operator,
-    free_factor,
-    index_text,
-    positive_tensors,
-    render,
-)
-from .terms import (
+from ..algebra.bridge import Bridge, Operator, free_factor, index_text, positive_tensors, render
+from ..algebra.terms import (
     accesses_of,
     at_access,
     is_builtin_reduction,
@@ -33,7 +25,8 @@ from .terms import (
     target_variables,
     variables_of,
 )
-from .view import View, gathers_through
+from ..algebra.view import View, gathers_through
+from ..ir import Access, Einsum, Expression, Name, UserReduction
 
 OLD, NEW = "'", "''"
 """Marks on a final tensor's name: its value before and after one more step."""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import Problem, RewriteError
 from ..ir import Einsum, Program
-from ..printer import statement_text
-from ..verify import check
+from ..notation.printer import statement_text
+from ..verify.program import check
 from .base import Rewrite, Step
 from .proof import Proof, prove
 from .rules import parse_rule

@@ -6,20 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from ..algebra.bridge import Bridge, positive_tensors
+from ..algebra.conditions import Masks
+from ..algebra.terms import Names, drop_unread, product_name, replace_einsum, settled, variables_of
 from ..ir import Access, Einsum, Expression, Number, Program
-from ..printer import expression_text
-from .algebra import Bridge, positive_tensors
+from ..notation.printer import expression_text
 from .base import Rewrite, Step, einsum_named, refuse, step
-from .masks import Masks
 from .products import Part, parts_of, product, size_of, total
-from .terms import (
-    Names,
-    drop_unread,
-    product_name,
-    replace_einsum,
-    settled,
-    variables_of,
-)
 
 
 @dataclass(frozen=True)

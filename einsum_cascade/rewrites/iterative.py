@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..algebra.terms import target_variables
+from ..algebra.view import View, grain_of
 from ..errors import Problem, RewriteError
 from ..ir import Einsum, Program
 from ..operations import identity_of
@@ -14,8 +16,6 @@ from .corrections import Corrections, known_reduction
 from .plan import Plan
 from .recurrence import prefix_step
 from .running import write
-from .terms import target_variables
-from .view import View, grain_of
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar, TypeVar
 
-from ..errors import Problem, RewriteError, did_you_mean
-from ..ir import Access, Affine, AffineTerm, Einsum, Index, Node, Program, Rank
-from .base import Rewrite, Step, refuse, step
-from .terms import (
+from ..algebra.terms import (
     Names,
     accesses_of,
     add_affine,
@@ -22,6 +19,9 @@ from .terms import (
     variable,
     variables_of,
 )
+from ..errors import Problem, RewriteError, did_you_mean
+from ..ir import Access, Affine, AffineTerm, Einsum, Index, Node, Program, Rank
+from .base import Rewrite, Step, refuse, step
 
 _RULE = "partition"
 _N = TypeVar("_N", bound=Node)
@@ -258,8 +258,8 @@ def family_index(index: Affine, whole: Affine, name: str) -> Affine:
 
 
 def _whole_name(part: Node, whole: Affine, name: str) -> Node:
+    from ..algebra.terms import affine_value
     from ..ir import Binary, Name
-    from .terms import affine_value
 
     if isinstance(part, Binary) and part == affine_value(whole):
         return Name(name=name, kind="variable")
@@ -294,7 +294,7 @@ def _refuse(rank: Rank, condition: str) -> RewriteError:
 
 
 def _text(index: Affine) -> str:
-    from .algebra import index_text
+    from ..algebra.bridge import index_text
 
     return index_text(Access(tensor="", indices=(index,)))[1:-1]
 

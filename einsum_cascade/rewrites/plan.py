@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..algebra.conditions import Masks
+from ..algebra.terms import readers, target_variables
+from ..algebra.view import View, is_map
 from ..ir import Einsum
 from .corrections import Blocked, Corrections, known_reduction
-from .masks import Masks
-from .terms import readers, target_variables
-from .view import View, is_map
 
 
 @dataclass(frozen=True)

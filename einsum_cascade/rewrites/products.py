@@ -5,18 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from ..ir import (
-    Access,
-    Binary,
-    Einsum,
-    Expression,
-    Name,
-    Number,
-    Program,
-    Unary,
-)
-from .terms import Sign, number
-from .view import readable_map
+from ..algebra.terms import Sign, number
+from ..algebra.view import readable_map
+from ..ir import Access, Binary, Einsum, Expression, Name, Number, Program, Unary
 
 _MINUS = Number(value=-1)
 

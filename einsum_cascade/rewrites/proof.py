@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..algebra.terms import variables_of
 from ..domains import draw
 from ..errors import EvaluationError
 from ..ir import Einsum, Gather, Program
 from ..operations import einsum_operations
-from .terms import variables_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -206,7 +206,7 @@ def _run(
 ) -> dict[str, np.ndarray[Any, Any]]:
     import numpy as np
 
-    from ..reference import evaluate
+    from ..numeric.reference import evaluate
 
     own = {r.name for r in program.ranks} | set(program.parallel)
     sizes: dict[str, Any] = {k: v for k, v in shapes.items() if k in own}
@@ -236,7 +236,7 @@ def _difference(truth: dict[str, Any], other: dict[str, Any]) -> float:
 
 
 def _passes(before: Program, after: Program) -> tuple[tuple[str, int, int], ...]:
-    from ..pass_analysis import analyze_passes
+    from ..passes.analysis import analyze_passes
 
     counts = {r.rank: r.count for r in analyze_passes(after).ranks}
     old = analyze_passes(before).ranks

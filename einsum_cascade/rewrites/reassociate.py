@@ -6,13 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from ..errors import RewriteError
-from ..ir import Access, Binary, Call, Einsum, Expression, Node, Number, Program, Unary
-from .algebra import index_text
-from .base import Rewrite, Step, einsum_named, refuse, step
-from .masks import Masks
-from .products import Part, product
-from .terms import (
+from ..algebra.bridge import index_text
+from ..algebra.conditions import Masks
+from ..algebra.terms import (
     Names,
     accesses_of,
     at_access,
@@ -25,7 +21,11 @@ from .terms import (
     variable,
     variables_of,
 )
-from .view import readable_map
+from ..algebra.view import readable_map
+from ..errors import RewriteError
+from ..ir import Access, Binary, Call, Einsum, Expression, Node, Number, Program, Unary
+from .base import Rewrite, Step, einsum_named, refuse, step
+from .products import Part, product
 
 
 @dataclass(frozen=True)

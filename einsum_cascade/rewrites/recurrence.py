@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ..ir import Access, Binary, Comparison, Einsum, Expression, Program
-from ..operations import identity_of
-from ..printer import expression_text
-from .base import Step, refuse, step
-from .causal import causal, causal_sum, decay_power
-from .masks import Masks
-from .products import Part, product
-from .terms import (
+from ..algebra.conditions import Masks
+from ..algebra.terms import (
     Names,
     combine,
     drop_unread,
@@ -24,6 +18,12 @@ from .terms import (
     variables_of,
     zero,
 )
+from ..ir import Access, Binary, Comparison, Einsum, Expression, Program
+from ..notation.printer import expression_text
+from ..operations import identity_of
+from .base import Step, refuse, step
+from .causal import causal, causal_sum, decay_power
+from .products import Part, product
 
 _RULE = "make_iterative"
 

@@ -6,10 +6,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..algebra.bridge import Bridge, render
+from ..algebra.terms import accesses_of, tensors_of
+from ..algebra.view import Grain, View, grain_of
 from ..errors import Problem, RewriteError
 from ..ir import Einsum, Gather, Program, walk
-from ..printer import expression_text
-from .algebra import Bridge, render
+from ..notation.printer import expression_text
 from .base import Rewrite, Step, refuse, step
 from .chunk import Chunk
 from .corrections import NEW, OLD, Blocked, Corrections, marked
@@ -17,8 +19,6 @@ from .factor import factor_out
 from .plan import Plan, plan_of
 from .running import write
 from .separate import separated
-from .terms import accesses_of, tensors_of
-from .view import Grain, View, grain_of
 
 _MOST_STEPS = 200
 

@@ -11,24 +11,8 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
 
-from ..ir import (
-    Access,
-    Binary,
-    Call,
-    Comparison,
-    Condition,
-    Einsum,
-    Expression,
-    Name,
-    Program,
-)
-from ..operations import identity_of
-from ..printer import expression_text
-from .corrections import OLD, Correction, Corrections
-from .masks import Masks
-from .plan import Plan, bases_below
-from .start import leaves_identity
-from .terms import (
+from ..algebra.conditions import Masks
+from ..algebra.terms import (
     Names,
     accesses_of,
     bare,
@@ -43,8 +27,14 @@ from .terms import (
     variables_of,
     zero,
 )
+from ..algebra.view import View, conjuncts
+from ..ir import Access, Binary, Call, Comparison, Condition, Einsum, Expression, Name, Program
+from ..notation.printer import expression_text
+from ..operations import identity_of
+from .corrections import OLD, Correction, Corrections
+from .plan import Plan, bases_below
+from .start import leaves_identity
 from .values import Values
-from .view import View, conjuncts
 
 Part = Generator[Einsum, None, Expression]
 """Writes Einsums, and returns the expression that reads their result."""

@@ -8,15 +8,15 @@ from typing import Any, ClassVar
 
 import sympy
 
+from ..algebra.bridge import Bridge, expand_products, render
+from ..algebra.conditions import Masks
+from ..algebra.terms import drop_unread, replace_accesses, replace_einsum, variables_of
+from ..algebra.view import readable_map
 from ..ir import Access, Binary, Einsum, Expression, Program, Unary
-from ..printer import expression_text
-from .algebra import Bridge, expand_products, render
+from ..notation.printer import expression_text
 from .base import Rewrite, Step, einsum_named, refuse, step
 from .factor import reduction_of
-from .masks import Masks
 from .products import size_of
-from .terms import drop_unread, replace_accesses, replace_einsum, variables_of
-from .view import readable_map
 
 
 @dataclass(frozen=True)

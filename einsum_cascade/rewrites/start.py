@@ -9,21 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ..ir import (
-    Access,
-    Binary,
-    Call,
-    Condition,
-    Einsum,
-    Expression,
-    Name,
-    Number,
-    Unary,
-)
+from ..algebra.terms import accesses_of, at_access, replace_accesses, substitute_variables
+from ..algebra.view import View
+from ..ir import Access, Binary, Call, Condition, Einsum, Expression, Name, Number, Unary
 from ..operations import identity_of
 from .corrections import NEW, OLD, Correction, acted
-from .terms import accesses_of, at_access, replace_accesses, substitute_variables
-from .view import View
 
 _NUMERIC: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {

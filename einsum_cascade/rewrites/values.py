@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from ..ir import Access, Affine, Expression, Node
-from .corrections import NEW, OLD
-from .terms import (
+from ..algebra.terms import (
     at_access,
     replace_accesses,
     shape,
@@ -16,7 +14,9 @@ from .terms import (
     substitute_variables,
     variable,
 )
-from .view import View, non_stop_indices
+from ..algebra.view import View, non_stop_indices
+from ..ir import Access, Affine, Expression, Node
+from .corrections import NEW, OLD
 
 _N = TypeVar("_N", bound=Node)
 

@@ -17,11 +17,11 @@ from test_counts import walker
 
 import workloads
 from archsim import Architecture, Mapping, Result, simulate
-from archsim.analytical import bind, divisors, evaluate_mapping
-from archsim.counting.estimators import action_pj, memory_access, register_access
-from archsim.nest.einsum_by_einsum import einsum_by_einsum
+from archsim.cost.estimators import action_pj, memory_access, register_access
+from archsim.evaluate.evaluate import bind, divisors, evaluate_mapping
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError, SpecError
+from mappers.einsum_by_einsum import einsum_by_einsum
 
 
 @given(st.integers(1, 3000))

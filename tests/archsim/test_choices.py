@@ -9,15 +9,15 @@ from random import Random
 import pytest
 
 from archsim import Architecture, Mapping, simulate
-from archsim.analytical import bind
-from archsim.counting.spill import count_mapping
-from archsim.mapping import Objective
-from archsim.nest.combinations import candidates
-from archsim.nest.lower import Lowered
-from archsim.timing.tasks import busy_cycles
+from archsim.bound.lower import Lowered
+from archsim.cost.spill import count_mapping
+from archsim.evaluate.evaluate import bind
+from archsim.schedule.tasks import busy_cycles
+from archsim.spec.mapping import Objective
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError, NoLegalMappingError
-from einsum_cascade.library import builtin_source
+from einsum_cascade.yaml.library import builtin_source
+from mappers.choices.combinations import candidates
 from workloads import load
 
 PROGRAM = Cascade.load("attention-3pass").program

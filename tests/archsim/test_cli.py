@@ -14,7 +14,7 @@ from commands import ROOT, python, refused, run
 
 from archsim.cli.application import Commands
 from archsim.cli.catalogue import _listing
-from archsim.showing.catalogue import find
+from archsim.report.catalogue import find
 from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError, Problem
 from einsum_cascade.source import Source, Span
 

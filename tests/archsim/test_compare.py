@@ -14,13 +14,13 @@ import pytest
 from commands import ROOT, refused, run
 
 from archsim import Architecture, Comparison, Mapping, compare, simulate
-from archsim.machine_mapping import interchangeable_mappings
-from archsim.scaling import scale_to_area, total_area
-from archsim.showing.comparison_report import comparison_csv
-from archsim.showing.quantities import area, percent, ratio
+from archsim.comparison.report import comparison_csv
+from archsim.comparison.scaling import scale_to_area, total_area
+from archsim.jobs.defaults import interchangeable_mappings
+from archsim.quantities import area, percent, ratio
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, MappingError
-from einsum_cascade.library import builtin_names, builtin_source
+from einsum_cascade.yaml.library import builtin_names, builtin_source
 from workloads import load
 
 THREE_PASSES = """

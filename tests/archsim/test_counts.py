@@ -10,10 +10,10 @@ from nest_cases import Case, random_case, varied_case
 from nest_starts import StartWalker, started_case
 from nest_walker import EinsumWalk, NestWalker
 
-from archsim.counting.counts import EinsumCount, count_einsum
-from archsim.counting.footprint import requirements
-from archsim.nest.lower import Lowered, lower
-from archsim.nest.tiling import build_tiling
+from archsim.bound.lower import Lowered, lower
+from archsim.bound.tiling import build_tiling
+from archsim.cost.accesses import EinsumCount, count_einsum
+from archsim.cost.footprint import requirements
 
 CASES = 400
 BATCH = 20

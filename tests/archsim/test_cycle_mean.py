@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archsim.timing.cycle_mean import DeadlockError, maximum_cycle_mean
-from archsim.timing.event_graph import Edge
+from archsim.schedule.cycle_mean import DeadlockError, maximum_cycle_mean
+from archsim.schedule.event_graph import Edge
 
 
 def every_ratio(nodes: int, edges: list[Edge]) -> list[tuple[int, int]]:

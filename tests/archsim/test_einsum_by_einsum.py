@@ -12,17 +12,17 @@ from nest_cases import random_case
 from nest_mappings import random_machine
 
 from archsim import Architecture, simulate
-from archsim.analytical import bind, evaluate_mapping
-from archsim.arch import ProcessingArray
-from archsim.checking.validation import validate_cascade
-from archsim.checking.validation_mapped import mapped_run
-from archsim.nest.einsum_by_einsum import einsum_by_einsum
-from archsim.nest.turns import groups_in_turn
+from archsim.evaluate.evaluate import bind, evaluate_mapping
+from archsim.spec.arch import ProcessingArray
+from archsim.validation.check import validate_cascade
+from archsim.validation.mapped import mapped_run
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, MappingError
 from einsum_cascade.ir import Einsum, Program
-from einsum_cascade.library import builtin_names, builtin_source
 from einsum_cascade.operations import einsum_operations
+from einsum_cascade.yaml.library import builtin_names, builtin_source
+from mappers.components import groups_in_turn
+from mappers.einsum_by_einsum import einsum_by_einsum
 from workloads import load
 from workloads.references import find_reference
 

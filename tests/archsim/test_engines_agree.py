@@ -9,19 +9,19 @@ import pytest
 from test_event_engine import untimed
 
 from archsim import Architecture, Mapping, Result
-from archsim.analytical import bind, evaluate_mapping
-from archsim.counting.spill import count_mapping
-from archsim.events.event_draft import unit_walk
-from archsim.events.event_engine import time_events
-from archsim.events.step_units import run_together
-from archsim.nest.einsum_by_einsum import einsum_by_einsum
-from archsim.nest.lower import Lowered
-from archsim.timing.alike import ALIKE, LONG, spread, time_closely
-from archsim.timing.schedule import time_mapping
+from archsim.bound.lower import Lowered
+from archsim.cost.spill import count_mapping
+from archsim.evaluate.evaluate import bind, evaluate_mapping
+from archsim.evaluate.steady_state import ALIKE, LONG, spread, time_closely
+from archsim.events.engine import time_events
+from archsim.schedule.average import time_mapping
+from archsim.schedule.draft import unit_walk
+from archsim.steps.units import run_together
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError, SpecError
 from einsum_cascade.ir import Program
-from einsum_cascade.library import builtin_names
+from einsum_cascade.yaml.library import builtin_names
+from mappers.einsum_by_einsum import einsum_by_einsum
 
 CLOSE = 1e-3
 WIDTHS = {

@@ -8,9 +8,9 @@ from math import ceil, log2
 
 import pytest
 
-from archsim.arch import Architecture
-from archsim.counting import estimators
-from archsim.technology import MemoryClass, SramPoint, Technology
+from archsim.cost import estimators
+from archsim.spec.arch import Architecture
+from archsim.spec.technology import MemoryClass, SramPoint, Technology
 from einsum_cascade.errors import SpecError
 
 ADDER_FIXED, ADDER_BIT, ADDER_AREA = 0.000276034, 0.004019719, 5.81742

@@ -13,17 +13,17 @@ from test_counts import bound
 
 import workloads
 from archsim import Architecture, Mapping, Result, simulate
-from archsim.analytical import bind
-from archsim.counting.counts import count_einsum
-from archsim.events.event_engine import event_programs, time_events
-from archsim.events.event_flat import run_program
-from archsim.events.event_program import EventProgram
-from archsim.events.step_word import length, tally
-from archsim.mapping import EinsumMapping, Keep, NestLevel, PhaseTask, Schedule
-from archsim.nest.legality import illegalities
-from archsim.nest.lower import Lowered
-from archsim.timing.schedule import time_mapping
-from archsim.timing.tasks import busy_cycles, memory_bytes, transfer_cycles
+from archsim.bound.legality import illegalities
+from archsim.bound.lower import Lowered
+from archsim.cost.accesses import count_einsum
+from archsim.evaluate.evaluate import bind
+from archsim.events.engine import event_programs, time_events
+from archsim.events.flat import run_program
+from archsim.schedule.average import time_mapping
+from archsim.schedule.program import EventProgram
+from archsim.schedule.tasks import busy_cycles, memory_bytes, transfer_cycles
+from archsim.spec.mapping import EinsumMapping, Keep, NestLevel, PhaseTask, Schedule
+from archsim.steps.run_length import length, tally
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, MappingError
 

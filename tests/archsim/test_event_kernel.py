@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_programs_of_events import random_program, random_word
 
-from archsim.events.event_flat import run_program, time_unit
-from archsim.events.event_program import (
+from archsim.events.flat import run_program, time_unit
+from archsim.schedule.program import (
     EventDependency,
     EventProgram,
     EventTask,
@@ -22,7 +22,7 @@ from archsim.events.event_program import (
     components,
     ordered,
 )
-from archsim.events.step_word import (
+from archsim.steps.run_length import (
     EMPTY,
     Repeat,
     Seq,

@@ -14,17 +14,17 @@ from test_masking import bound as masked
 
 import workloads
 from archsim import Architecture, Mapping, simulate
-from archsim.analytical import bind
-from archsim.counting.spill import count_mapping
-from archsim.events.event_draft import unit_walk
-from archsim.events.event_engine import event_programs
-from archsim.events.event_flat import run_program
-from archsim.events.step_units import Walk, shared_unit
-from archsim.events.step_word import length, tally
-from archsim.mapping import Schedule
-from archsim.nest.legality import illegalities
-from archsim.nest.lower import Lowered
-from archsim.timing.tasks import busy_cycles
+from archsim.bound.legality import illegalities
+from archsim.bound.lower import Lowered
+from archsim.cost.spill import count_mapping
+from archsim.evaluate.evaluate import bind
+from archsim.events.engine import event_programs
+from archsim.events.flat import run_program
+from archsim.schedule.draft import unit_walk
+from archsim.schedule.tasks import busy_cycles
+from archsim.spec.mapping import Schedule
+from archsim.steps.run_length import length, tally
+from archsim.steps.units import Walk, shared_unit
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from archsim import Architecture, Mapping
-from archsim.analytical import bind
-from archsim.checking.execute import execute_mapped
-from archsim.checking.validation import validate_cascade
-from archsim.checking.validation_mapped import mapped_run
-from archsim.counting.spill import count_mapping
+from archsim.cost.spill import count_mapping
+from archsim.evaluate.evaluate import bind
+from archsim.validation.check import validate_cascade
+from archsim.validation.execute import execute_mapped
+from archsim.validation.mapped import mapped_run
 from einsum_cascade import Cascade
 from einsum_cascade.errors import EvaluationError
 from workloads.references import find_reference

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archsim.nest.footing import Footing, footing
-from archsim.nest.lattice import Axis, Extents
+from archsim.space.access_map import Footing, footing
+from archsim.space.iteration import Axis, Extents
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError
 from einsum_cascade.ir import Access, Affine, Gather

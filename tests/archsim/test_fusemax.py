@@ -18,7 +18,7 @@ import pytest
 
 import workloads
 from archsim import Architecture, Mapping, Result, simulate
-from archsim.counting.estimators import memory_access, register_access
+from archsim.cost.estimators import memory_access, register_access
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "data" / "fusemax_bert.csv"
 CLOCK = 940 * 10**6

@@ -11,10 +11,10 @@ import pytest
 from event_queue import run_events
 from test_makespan import bounded, random_graph
 
-from archsim.timing.cycle_mean import maximum_cycle_mean
-from archsim.timing.event_graph import Dependency, EventGraph, Issue, Task, period_edges
-from archsim.timing.issue import modulo_schedule
-from archsim.timing.makespan import makespan
+from archsim.schedule.cycle_mean import maximum_cycle_mean
+from archsim.schedule.event_graph import Dependency, EventGraph, Issue, Task, period_edges
+from archsim.schedule.makespan import makespan
+from archsim.schedule.modulo import modulo_schedule
 
 
 @pytest.mark.parametrize("seed", range(120))

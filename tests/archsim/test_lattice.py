@@ -8,7 +8,7 @@ from itertools import product
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archsim.nest.lattice import (
+from archsim.space.iteration import (
     Extents,
     Loop,
     count_deliveries,

@@ -14,9 +14,9 @@ from test_counts import bound, walker
 
 import workloads
 from archsim import Architecture, Mapping, Result, simulate
-from archsim.nest.legality import illegalities
+from archsim.bound.legality import illegalities
 from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError, SpecError
-from einsum_cascade.library import builtin_source
+from einsum_cascade.yaml.library import builtin_source
 
 # ------------------------------------------------------------------ by running it
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from archsim import Architecture, Mapping
-from archsim.analytical import bind, evaluate_bound
-from archsim.counting.spill import count_mapping
-from archsim.nest.choices import Known
-from archsim.nest.layout import layout, rebind
-from archsim.nest.lower import lower
-from archsim.nest.tiling import build_tiling
+from archsim.bound.layout import layout, rebind
+from archsim.bound.lower import lower
+from archsim.bound.tiling import build_tiling
+from archsim.cost.spill import count_mapping
+from archsim.evaluate.evaluate import bind, evaluate_bound
 from einsum_cascade import Cascade
+from mappers.choices.choose import Known
 
 SHAPES = {
     "fusemax-binding": {"B": 2, "H": 3, "E": 40, "F": 48, "P": 5000, "M": 3000},

@@ -10,10 +10,10 @@ from random import Random
 import pytest
 from event_queue import run_events
 
-from archsim.timing.cycle_mean import maximum_cycle_mean
-from archsim.timing.event_graph import Dependency, EventGraph, Issue, Task, period_edges
-from archsim.timing.issue import modulo_schedule
-from archsim.timing.makespan import makespan, shortest
+from archsim.schedule.cycle_mean import maximum_cycle_mean
+from archsim.schedule.event_graph import Dependency, EventGraph, Issue, Task, period_edges
+from archsim.schedule.makespan import makespan, shortest
+from archsim.schedule.modulo import modulo_schedule
 
 
 def random_graph(random: Random) -> EventGraph:

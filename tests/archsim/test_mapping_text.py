@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from nest_cases import varied_case
 
 from archsim import Architecture
-from archsim.analytical import bind
-from archsim.mapping import (
+from archsim.evaluate.evaluate import bind
+from archsim.spec.mapping import (
     Case,
     Choice,
     DimensionRef,
@@ -32,16 +32,16 @@ from archsim.mapping import (
     Spill,
     Tile,
 )
-from archsim.nest.combinations import candidates
-from archsim.nest.einsum_by_einsum import einsum_by_einsum
 from archsim.spec.mapping_text import mapping_dict, mapping_text
 from archsim.spec.mappings import build_mapping
 from einsum_cascade import Cascade
 from einsum_cascade.errors import SpecError
-from einsum_cascade.library import builtin_names
 from einsum_cascade.shapes import with_usual
 from einsum_cascade.source import Source
-from einsum_cascade.yaml_source import read_yaml
+from einsum_cascade.yaml.library import builtin_names
+from einsum_cascade.yaml.source import read_yaml
+from mappers.choices.combinations import candidates
+from mappers.einsum_by_einsum import einsum_by_einsum
 from workloads import load
 
 MACHINE = Architecture.load("fusemax")

@@ -17,19 +17,19 @@ from nest_masks import MaskedWalker
 from test_counts import counted, walked
 
 from archsim import Architecture, Mapping, simulate
-from archsim.analytical import bind
-from archsim.checking.execute import execute_mapped
-from archsim.counting.counts import count_einsum
-from archsim.nest.lattice import Loop
-from archsim.nest.lower import Lowered, lower
-from archsim.nest.masking import leave_out_masked
-from archsim.nest.ramps import Beat, stretches
-from archsim.nest.tiling import build_tiling
-from archsim.nest.window import Box, Ramp, Window, runs
-from archsim.nest.windowed import one, windowed_deliveries, windowed_distinct
+from archsim.bound.lower import Lowered, lower
+from archsim.bound.masking import leave_out_masked
+from archsim.bound.tiling import build_tiling
+from archsim.cost.accesses import count_einsum
+from archsim.evaluate.evaluate import bind
+from archsim.space.banded import one, windowed_deliveries, windowed_distinct
+from archsim.space.bands import Box, Ramp, Window, runs
+from archsim.space.iteration import Loop
+from archsim.space.progressions import Beat, stretches
+from archsim.validation.execute import execute_mapped
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError
-from einsum_cascade.idle_steps import idle_problem
+from einsum_cascade.idle.steps import idle_problem
 from workloads import load
 
 ONE_PASS = """
@@ -243,7 +243,7 @@ def test_tiles_added_up_are_those_taken_one_by_one(monkeypatch: pytest.MonkeyPat
         left.extend(stretches(ramp, beat))
         return ()
 
-    monkeypatch.setattr("archsim.nest.windowed.stretches", none_of_them)
+    monkeypatch.setattr("archsim.space.banded.stretches", none_of_them)
     for count in counts:
         count.cache_clear()
     assert saved == [[count(*ask) for count in counts] for ask in asked]

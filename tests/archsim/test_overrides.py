@@ -7,10 +7,10 @@ from fractions import Fraction
 
 import pytest
 
-from archsim.arch import Architecture
-from archsim.mapping import Mapping
+from archsim.spec.arch import Architecture
+from archsim.spec.mapping import Mapping
 from archsim.spec.overrides import Overrides, parse_overrides
-from archsim.technology import Technology
+from archsim.spec.technology import Technology
 from einsum_cascade.errors import SpecError
 from workloads import load
 

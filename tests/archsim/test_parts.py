@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archsim import Architecture, Mapping, Result, simulate
-from archsim.merge import merged
+from archsim.result.merge import merged
 from einsum_cascade.errors import MappingError, SpecError
 from workloads import load
 

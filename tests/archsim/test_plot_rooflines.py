@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from matplotlib.text import Text
 
 from archsim import Architecture, Result, simulate
-from archsim.results import MemoryRoof, Roofs
-from archsim.showing.plot_labels import Box
-from archsim.showing.plot_roofline import plot_roofline, spots
-from archsim.showing.plot_utilization import plot_utilization, spread
+from archsim.result.plots.labels import Box
+from archsim.result.plots.roofline import plot_roofline, spots
+from archsim.result.plots.utilization import plot_utilization, spread
+from archsim.result.record import MemoryRoof, Roofs
 from einsum_cascade.errors import InputError
 from workloads import load
 

@@ -9,9 +9,9 @@ import pytest
 from matplotlib.text import Text
 
 from archsim import Architecture, Result, simulate
-from archsim.showing.plot_roofline import plot_roofline
-from archsim.showing.plot_utilization import plot_utilization
-from archsim.showing.plots import plot_energy, plot_waterfall
+from archsim.result.plots.roofline import plot_roofline
+from archsim.result.plots.utilization import plot_utilization
+from archsim.result.plots.waterfall import plot_energy, plot_waterfall
 from workloads import load
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from archsim import Architecture
-from archsim.analytical import evaluate_mapping
-from archsim.nest.einsum_by_einsum import einsum_by_einsum
+from archsim.evaluate.evaluate import evaluate_mapping
 from einsum_cascade import Cascade
+from mappers.einsum_by_einsum import einsum_by_einsum
 
 GATHERING = """
 cascade: gathering

@@ -8,17 +8,8 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from archsim.results import (
-    ArrayUse,
-    Bounds,
-    EinsumUse,
-    LevelBuffer,
-    LevelTraffic,
-    Result,
-    ScheduleReport,
-)
-from archsim.showing.document import Column, Document, Fact, Table, to_html, to_markdown
-from archsim.showing.quantities import (
+from archsim.document import Column, Document, Fact, Table, to_html, to_markdown
+from archsim.quantities import (
     area,
     bar,
     byte_size,
@@ -29,7 +20,16 @@ from archsim.showing.quantities import (
     ratio,
     seconds,
 )
-from archsim.showing.report import explain, report
+from archsim.result.record import (
+    ArrayUse,
+    Bounds,
+    EinsumUse,
+    LevelBuffer,
+    LevelTraffic,
+    Result,
+    ScheduleReport,
+)
+from archsim.result.report import explain, report
 
 
 @pytest.fixture

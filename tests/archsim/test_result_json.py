@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from archsim import Architecture, Mapping, simulate
-from archsim.results import Result
+from archsim.result.record import Result
 from einsum_cascade.errors import InputError
 from workloads import load
 

@@ -14,15 +14,13 @@ from test_counts import bound, walker
 
 import workloads
 from archsim import Architecture, Mapping, simulate
-from archsim.analytical import bind
-from archsim.arch import Memory
-from archsim.counting.counts import EinsumCount, count_einsum
-from archsim.mapping import PhaseTask, Schedule
-from archsim.nest.legality import illegalities
-from archsim.nest.lower import Lowered
-from archsim.timing.issue import modulo_schedule
-from archsim.timing.schedule import Timing, time_mapping
-from archsim.timing.tasks import (
+from archsim.bound.legality import illegalities
+from archsim.bound.lower import Lowered
+from archsim.cost.accesses import EinsumCount, count_einsum
+from archsim.evaluate.evaluate import bind
+from archsim.schedule.average import Timing, time_mapping
+from archsim.schedule.modulo import modulo_schedule
+from archsim.schedule.tasks import (
     busy_cycles,
     first_fill,
     last_drain,
@@ -31,6 +29,8 @@ from archsim.timing.tasks import (
     step_graph,
     transfer_cycles,
 )
+from archsim.spec.arch import Memory
+from archsim.spec.mapping import PhaseTask, Schedule
 from einsum_cascade import Cascade
 
 # ------------------------------------------------------------------ worked examples

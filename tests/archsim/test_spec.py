@@ -9,14 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from archsim.arch import Architecture, Dimension, Memory, Operation, Registers
-from archsim.mapping import DimensionRef, EinsumMapping, Keep, Mapping, NestLevel, PhaseTask, Tile
+from archsim.spec.arch import Architecture, Dimension, Memory, Operation, Registers
 from archsim.spec.architectures import OPERATION_KINDS
-from archsim.technology import Technology
+from archsim.spec.mapping import (
+    DimensionRef,
+    EinsumMapping,
+    Keep,
+    Mapping,
+    NestLevel,
+    PhaseTask,
+    Tile,
+)
+from archsim.spec.technology import Technology
 from einsum_cascade import Cascade
 from einsum_cascade.errors import SpecError
-from einsum_cascade.library import builtin_names, builtin_source
 from einsum_cascade.operations import einsum_operations
+from einsum_cascade.yaml.library import builtin_names, builtin_source
 
 MACHINE = """\
 architecture:

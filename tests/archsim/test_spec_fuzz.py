@@ -9,17 +9,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from archsim.arch import Architecture
-from archsim.mapping import Mapping
+from archsim.spec.arch import Architecture
 from archsim.spec.architectures import build_architecture, check_architecture
+from archsim.spec.mapping import Mapping
 from archsim.spec.mappings import build_mapping
 from archsim.spec.overrides import parse_overrides
 from archsim.spec.technologies import build_technology
-from archsim.technology import Technology
+from archsim.spec.technology import Technology
 from einsum_cascade.errors import Problem, SpecError
-from einsum_cascade.library import builtin_source
 from einsum_cascade.source import Source
-from einsum_cascade.yaml_source import YamlNode, YamlSequence, read_yaml
+from einsum_cascade.yaml.library import builtin_source
+from einsum_cascade.yaml.source import YamlNode, YamlSequence, read_yaml
 from workloads import load
 
 ODD = (

@@ -15,12 +15,12 @@ from nest_walker import NestWalker
 from test_counts import bound, walker
 
 from archsim import Architecture, Mapping, simulate
-from archsim.counting.footprint import requirements
-from archsim.counting.spill import count_mapping, spill_note, spilled_share
-from archsim.mapping import Spill
+from archsim.cost.footprint import requirements
+from archsim.cost.spill import count_mapping, spill_note, spilled_share
+from archsim.spec.mapping import Spill
 from einsum_cascade import ir
 from einsum_cascade.errors import InputError, MappingError
-from einsum_cascade.library import builtin_source
+from einsum_cascade.yaml.library import builtin_source
 from workloads import load
 
 Weights = Counter[tuple[str, str, str]]

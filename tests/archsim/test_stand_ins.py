@@ -8,9 +8,9 @@ from fractions import Fraction
 import pytest
 
 from archsim import Architecture, Mapping
-from archsim.analytical import evaluate_mapping
-from archsim.arch import Operation, ProcessingArray
-from archsim.results import Result
+from archsim.evaluate.evaluate import evaluate_mapping
+from archsim.result.record import Result
+from archsim.spec.arch import Operation, ProcessingArray
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError
 

@@ -11,15 +11,15 @@ from test_counts import bound, walker
 
 import workloads
 from archsim import Architecture, Mapping
-from archsim.analytical import bind
-from archsim.counting.counts import EinsumCount, count_einsum
-from archsim.events.step_units import Part, Unit, Walk, shared_unit, single_unit
-from archsim.events.step_walk import walk
-from archsim.events.step_word import length, spelled, tally, unrolled
-from archsim.nest.lattice import count_points
-from archsim.nest.legality import illegalities
-from archsim.nest.lower import Lowered
-from archsim.timing.tasks import busy_cycles
+from archsim.bound.legality import illegalities
+from archsim.bound.lower import Lowered
+from archsim.cost.accesses import EinsumCount, count_einsum
+from archsim.evaluate.evaluate import bind
+from archsim.schedule.tasks import busy_cycles
+from archsim.space.iteration import count_points
+from archsim.steps.run_length import length, spelled, tally, unrolled
+from archsim.steps.units import Part, Unit, Walk, shared_unit, single_unit
+from archsim.steps.walk import walk
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError
 from einsum_cascade.ir import Gather

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from archsim import Architecture, Mapping
-from archsim.analytical import evaluate_mapping
+from archsim.evaluate.evaluate import evaluate_mapping
 from einsum_cascade import Cascade
 
 SHAPES = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from archsim import Architecture, Mapping
-from archsim.nest.tiling import tile_size
+from archsim.bound.tiling import tile_size
 from einsum_cascade.errors import InputError
 
 NARROWEST = "min(array_2d.rows, array_1d.lanes)"

@@ -14,7 +14,7 @@ from commands import python
 
 import workloads
 from archsim import Architecture, Mapping, simulate
-from archsim.events.trace import Trace, trace
+from archsim.trace import Trace, trace
 from einsum_cascade.errors import InputError
 
 FUSEMAX = Architecture.load("fusemax")

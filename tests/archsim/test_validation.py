@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from archsim.checking.validation import ValidationReport, tolerance, validate_cascade
-from archsim.checking.validation_inputs import random_inputs, random_parameters, random_shapes
+from archsim.validation.check import ValidationReport, tolerance, validate_cascade
+from archsim.validation.inputs import random_inputs, random_parameters, random_shapes
 from einsum_cascade import Cascade
 from einsum_cascade.errors import EvaluationError
-from einsum_cascade.library import builtin_names
+from einsum_cascade.yaml.library import builtin_names
 from workloads.references import Reference, find_reference
 
 DTYPES = ("float64", "float32", "float16", "bfloat16")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from commands import run
 
-from archsim.checking.validation import validate_cascade
-from archsim.checking.validation_decisions import decides_otherwise, decisions
+from archsim.validation.check import validate_cascade
+from archsim.validation.decisions import decides_otherwise, decisions
 from einsum_cascade import Cascade
 from workloads.references import Reference
 

@@ -14,11 +14,11 @@ from test_masking import MASKS, masked_attention
 from test_masking import bound as masked
 
 from archsim import Architecture, Mapping
-from archsim.analytical import bind
-from archsim.counting.spill import count_mapping
-from archsim.events.step_units import Unit, shared_unit, single_unit
-from archsim.events.step_walk import walk
-from archsim.nest.lower import Lowered
+from archsim.bound.lower import Lowered
+from archsim.cost.spill import count_mapping
+from archsim.evaluate.evaluate import bind
+from archsim.steps.units import Unit, shared_unit, single_unit
+from archsim.steps.walk import walk
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from commands import refused, run
 
-from einsum_cascade.library import builtin_source
+from einsum_cascade.yaml.library import builtin_source
 
 
 def without_areas(folder: Path, *, buffer: bool) -> str:

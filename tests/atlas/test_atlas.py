@@ -18,11 +18,11 @@ from archsim.atlas.page import atlas_html
 from archsim.atlas.survey import Entry, Plan, Scenario, survey
 from archsim.atlas.words import most_passes
 from archsim.cli import archsim
-from archsim.engine import mapping_called
-from archsim.mapping import EINSUM_BY_EINSUM
+from archsim.jobs.plan import mapping_called
+from archsim.spec.mapping import EINSUM_BY_EINSUM
 from einsum_cascade import Cascade
-from einsum_cascade.library import builtin_names
-from einsum_cascade.mathml import expression_mathml, program_mathml
+from einsum_cascade.notation.mathml import expression_mathml, program_mathml
+from einsum_cascade.yaml.library import builtin_names
 from workloads import load
 
 CASCADES = ("attention-1pass", "attention-3pass", "layer-norm", "linear-attention")

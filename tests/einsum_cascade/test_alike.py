@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from einsum_cascade import Cascade, CascadeError, EvaluationError
-from einsum_cascade.printer import program_text
+from einsum_cascade.notation.printer import program_text
 from einsum_cascade.shapes import resolve_shapes
 
 TEXT = """

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from archsim.checking.validation_inputs import random_inputs, random_parameters, random_shapes
+from archsim.validation.inputs import random_inputs, random_parameters, random_shapes
 from einsum_cascade import Cascade, CascadeError
 from einsum_cascade.errors import EvaluationError
 from einsum_cascade.rewrites.proof import proof_shapes

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from einsum_cascade import Cascade, ir
-from einsum_cascade.idle_steps import idle_problem
-from einsum_cascade.idle_values import PlainValues, SympyValues
+from einsum_cascade.idle.steps import idle_problem
+from einsum_cascade.idle.values import PlainValues, SympyValues
 
 PROGRAM = Cascade.load("attention-causal-1pass").program
 A, B = (ir.Access(tensor=name) for name in "AB")

@@ -26,8 +26,8 @@ from einsum_cascade.ir import (
     Number,
     Unary,
 )
-from einsum_cascade.library import builtin_names, builtin_source
 from einsum_cascade.source import Span
+from einsum_cascade.yaml.library import builtin_names, builtin_source
 
 DECLARED = """
 cascade: sample
@@ -41,9 +41,9 @@ parameters: {lam: 0.5, W: }
 
 def statement(text: str) -> ir.Einsum:
     """The last statement of a block, without asking whether the cascade is whole."""
-    from einsum_cascade.parse import _Document
     from einsum_cascade.source import Source
-    from einsum_cascade.yaml_source import YamlMapping, read_yaml
+    from einsum_cascade.syntax.parse import _Document
+    from einsum_cascade.yaml.source import YamlMapping, read_yaml
 
     body = "\n".join(f"  {line}" for line in text.splitlines())
     root = read_yaml(Source("t", f"{DECLARED}einsums: |\n{body}\n"), CascadeError)

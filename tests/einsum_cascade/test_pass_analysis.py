@@ -18,7 +18,7 @@ from pass_search import passes_needed, sweeps_needed
 
 from einsum_cascade import Cascade, ir
 from einsum_cascade.errors import CascadeError
-from einsum_cascade.pass_analysis import analyze_passes
+from einsum_cascade.passes.analysis import analyze_passes
 
 SIZES = dict.fromkeys("ACIJMPRSWDKTV", 3) | dict.fromkeys("DIKTV", 4)
 SIZES |= {"E": 2, "F": 1, "N": 2, "R": 2, "S": 2, "M2": 3, "M1": 3, "M0": 3}

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from random_programs import TEXTS, programs
 
 from einsum_cascade import Cascade, ir
-from einsum_cascade.library import builtin_names
-from einsum_cascade.printer import expression_text, scalar_text, statement_text
+from einsum_cascade.notation.printer import expression_text, scalar_text, statement_text
 from einsum_cascade.source import Source
-from einsum_cascade.verify import verify
-from einsum_cascade.yaml_source import read_yaml
+from einsum_cascade.verify.program import verify
+from einsum_cascade.yaml.library import builtin_names
+from einsum_cascade.yaml.source import read_yaml
 
 
 @pytest.mark.parametrize("name", builtin_names("cascades"))
@@ -85,8 +85,8 @@ inputs: {{A: [M], B: [M], C: []}}
 output: Y
 einsums: "Y = {text} + A[m1*M0 + m0] + B[m] + C"
 """
-    from einsum_cascade.declarations import YamlMapping
-    from einsum_cascade.parse import _Document
+    from einsum_cascade.syntax.declarations import YamlMapping
+    from einsum_cascade.syntax.parse import _Document
 
     root = read_yaml(Source("f", source))
     assert isinstance(root, YamlMapping)

@@ -9,7 +9,7 @@ import pytest
 from small_cascades import small
 
 from einsum_cascade import Cascade, EvaluationError
-from einsum_cascade.reference import evaluate
+from einsum_cascade.numeric.reference import evaluate
 
 Q, K, V = np.zeros((5, 3)), np.zeros((7, 3)), np.zeros((7, 2))
 GOOD: dict[str, Any] = {"Q": Q, "K": K, "V": V}

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from pointwise import Refused, evaluate_pointwise
 from random_cascades import cascades
 
-from archsim.checking.validation_inputs import random_inputs, random_parameters, windowed_ranks
+from archsim.validation.inputs import random_inputs, random_parameters, windowed_ranks
 from einsum_cascade import Cascade, EvaluationError
-from einsum_cascade.library import builtin_names
 from einsum_cascade.shapes import resolve_shapes
+from einsum_cascade.yaml.library import builtin_names
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 

@@ -12,14 +12,14 @@ from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
 from einsum_cascade import Cascade, RewriteError
+from einsum_cascade.algebra.bridge import Bridge
+from einsum_cascade.algebra.terms import variable
 from einsum_cascade.errors import NotANumberError
 from einsum_cascade.ir import Access, Binary, Call, Expression, Name, Number, Program
-from einsum_cascade.pass_analysis import analyze_passes
-from einsum_cascade.printer import program_text
+from einsum_cascade.notation.printer import program_text
+from einsum_cascade.passes.analysis import analyze_passes
 from einsum_cascade.rewrites import rewrite
-from einsum_cascade.rewrites.algebra import Bridge
 from einsum_cascade.rewrites.proof import random_inputs
-from einsum_cascade.rewrites.terms import variable
 
 SHAPES = {"P": 3, "M": 6, "M1": 3, "M0": 2, "F": 2, "E": 2}
 REDUCTIONS = ("+", "+", "max", "min", "prod")

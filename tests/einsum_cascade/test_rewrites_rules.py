@@ -10,7 +10,7 @@ from element_by_element import run
 
 from einsum_cascade import Cascade, RewriteError
 from einsum_cascade.ir import Program
-from einsum_cascade.printer import statement_text
+from einsum_cascade.notation.printer import statement_text
 from einsum_cascade.rewrites import parse_rule, rewrite
 from einsum_cascade.rewrites.proof import proof_shapes, random_inputs
 

@@ -7,8 +7,8 @@ import itertools
 import pytest
 
 from einsum_cascade import Cascade
-from einsum_cascade.passes_nodes import nodes_of
-from einsum_cascade.passes_touch import Touching, _same_possible
+from einsum_cascade.passes.nodes import nodes_of
+from einsum_cascade.passes.traversals import Touching, _same_possible
 
 NAMES = (
     "attention-sliding-window",

@@ -4,7 +4,7 @@ import sympy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from einsum_cascade.sums import Sum
+from einsum_cascade.counting.sums import Sum
 
 i, j = sympy.symbols("i j", integer=True, nonnegative=True)
 M, N = sympy.symbols("M N", integer=True, positive=True)

@@ -15,10 +15,10 @@ from pass_search import unroll
 
 from einsum_cascade import Cascade
 from einsum_cascade.analysis_report import pass_rows
-from einsum_cascade.counting import points_of, rank_symbol
+from einsum_cascade.counting.point_counts import count_points
+from einsum_cascade.counting.points import points_of, rank_symbol
+from einsum_cascade.counting.symbolic import Analysis, analyze, footprint_rows
 from einsum_cascade.errors import CascadeError
-from einsum_cascade.point_counts import count_points
-from einsum_cascade.symbolic import Analysis, analyze, footprint_rows
 
 B, E, F, H = (rank_symbol(n) for n in "BEFH")
 M, P, D, N = (rank_symbol(n) for n in "MPDN")

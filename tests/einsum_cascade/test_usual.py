@@ -6,8 +6,8 @@ import pytest
 
 from einsum_cascade import Cascade
 from einsum_cascade.errors import CascadeError
-from einsum_cascade.library import builtin_names
 from einsum_cascade.shapes import resolve_shapes, with_usual
+from einsum_cascade.yaml.library import builtin_names
 
 TEXT = """
 cascade: small

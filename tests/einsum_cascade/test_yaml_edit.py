@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from einsum_cascade.errors import SpecError
 from einsum_cascade.source import Source
-from einsum_cascade.yaml_edit import apply_settings, parse_setting, python_setting
-from einsum_cascade.yaml_source import YamlNode, read_yaml
+from einsum_cascade.yaml.edit import apply_settings, parse_setting, python_setting
+from einsum_cascade.yaml.source import YamlNode, read_yaml
 
 TEXT = "a: {b: 1, c: [{name: x, v: 2}, {level: y, v: 3}]}\nd: text\n"
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from einsum_cascade.errors import CascadeError, SpecError
 from einsum_cascade.source import Source
-from einsum_cascade.yaml_source import YamlMapping, YamlScalar, YamlSequence, read_yaml
+from einsum_cascade.yaml.source import YamlMapping, YamlScalar, YamlSequence, read_yaml
 
 
 @pytest.fixture(params=["libyaml", "python"], autouse=True)

@@ -10,14 +10,14 @@ from random import Random
 import pytest
 from nest_cases import billed_case
 
-from archsim.analytical import bind, evaluate_bound
-from archsim.arch import Architecture, Memory, Operation
-from archsim.mapping import Mapping
-from archsim.results import Result
+from archsim.evaluate.evaluate import bind, evaluate_bound
+from archsim.result.record import Result
+from archsim.spec.arch import Architecture, Memory, Operation
+from archsim.spec.mapping import Mapping
 from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError
-from mappers.exhaustive import exhaustive, units_of
-from mappers.mapspace import Mapspace
+from mappers.exhaustive.search import exhaustive, units_of
 from mappers.objectives import OBJECTIVES
+from mappers.space.mapspace import Mapspace
 
 SEEDS = 300
 BATCH = 100

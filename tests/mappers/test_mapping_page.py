@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from archsim import Architecture, Mapping, simulate
-from archsim.results import Result
-from archsim.showing.quantities import byte_size, count, energy, seconds
-from mappers.exhaustive import TOLERANCE, units_of
-from mappers.mapspace import Mapspace
+from archsim.quantities import byte_size, count, energy, seconds
+from archsim.result.record import Result
+from mappers.exhaustive.search import TOLERANCE, units_of
+from mappers.space.mapspace import Mapspace
 from mappers.workload_search import WorkloadSearched, space_of
 from workloads import load
 

@@ -11,13 +11,13 @@ from nest_cases import billed_case
 from archsim import Architecture
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError
-from mappers.batch import strides_of as strides_of_tiling
-from mappers.cuts import tile_sizes
-from mappers.exhaustive import units_of
-from mappers.fusion import is_crossed, lowered_unit
-from mappers.mapspace import Mapspace
-from mappers.tables import UnitRefusedError, tabulate
-from mappers.unit_search import strides_of
+from mappers.exhaustive.batch import strides_of as strides_of_tiling
+from mappers.exhaustive.search import units_of
+from mappers.exhaustive.tables import UnitRefusedError, tabulate
+from mappers.exhaustive.units import strides_of
+from mappers.space.factorisation import tile_sizes
+from mappers.space.fusion import is_crossed, lowered_unit
+from mappers.space.mapspace import Mapspace
 
 BERT = {"B": 64, "H": 12, "E": 64, "F": 64, "P": 4096, "M": 4096}
 

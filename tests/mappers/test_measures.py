@@ -9,12 +9,12 @@ import pytest
 from nest_cases import Case, varied_case
 from nest_starts import started_case
 
-from archsim.counting.counts import AccessCount, EinsumCount, count_einsum, largest_tile
-from archsim.nest.lower import Lowered, lower
-from archsim.nest.tiling import build_tiling
+from archsim.bound.lower import Lowered, lower
+from archsim.bound.tiling import build_tiling
+from archsim.cost.accesses import AccessCount, EinsumCount, count_einsum, largest_tile
 from einsum_cascade.errors import InputError
-from mappers.batch import matrix, measured, strides_of
-from mappers.measures import IrregularError, OpenMeter, linear
+from mappers.exhaustive.batch import matrix, measured, strides_of
+from mappers.exhaustive.measures import IrregularError, OpenMeter, linear
 
 CASES = 200
 BATCH = 50

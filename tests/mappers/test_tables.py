@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from archsim import Architecture
-from archsim.analytical import bind, evaluate_bound
-from archsim.mapping import Mapping
-from archsim.nest.lower import Lowered
+from archsim.bound.lower import Lowered
+from archsim.evaluate.evaluate import bind, evaluate_bound
+from archsim.spec.mapping import Mapping
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError
-from mappers.batch import Floats, measured
-from mappers.exhaustive import units_of
-from mappers.mapspace import Mapspace
-from mappers.tables import Tables, UnitRefusedError, tabulate
-from mappers.unit_search import strides_of
+from mappers.exhaustive.batch import Floats, measured
+from mappers.exhaustive.search import units_of
+from mappers.exhaustive.tables import Tables, UnitRefusedError, tabulate
+from mappers.exhaustive.units import strides_of
+from mappers.space.mapspace import Mapspace
 
 SHAPES = {"B": 2, "H": 3, "E": 32, "F": 48, "P": 1100, "M": 1300}
 CHOICES = 24

@@ -11,7 +11,7 @@ import heapq
 from collections import deque
 from fractions import Fraction
 
-from archsim.timing.event_graph import EventGraph, Issue
+from archsim.schedule.event_graph import EventGraph, Issue
 
 Turn = tuple[int, int]
 """Task number and step."""

@@ -11,8 +11,8 @@ import heapq
 from collections import deque
 from fractions import Fraction
 
-from archsim.events.event_program import EventProgram
-from archsim.events.step_word import Repeat, Seq, Word
+from archsim.schedule.program import EventProgram
+from archsim.steps.run_length import Repeat, Seq, Word
 
 Turn = tuple[int, int]
 """Task number and step."""

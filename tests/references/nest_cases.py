@@ -9,9 +9,9 @@ from random import Random
 
 from nest_mappings import random_machine, random_mapping, varied
 
-from archsim.arch import Architecture
-from archsim.mapping import Mapping
-from archsim.technology import Technology
+from archsim.spec.arch import Architecture
+from archsim.spec.mapping import Mapping
+from archsim.spec.technology import Technology
 from einsum_cascade import Cascade
 from einsum_cascade.ir import Program
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import product
 
-from archsim.arch import Architecture
-from archsim.mapping import EinsumMapping, Mapping
+from archsim.spec.arch import Architecture
+from archsim.spec.mapping import EinsumMapping, Mapping
 from einsum_cascade import ir
 
 Element = tuple[object, ...]

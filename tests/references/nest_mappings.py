@@ -6,25 +6,10 @@ from dataclasses import replace
 from fractions import Fraction
 from random import Random
 
-from archsim.arch import (
-    Architecture,
-    Dimension,
-    Memory,
-    Operation,
-    ProcessingArray,
-    Registers,
-)
-from archsim.mapping import (
-    EinsumMapping,
-    Keep,
-    Mapping,
-    NestLevel,
-    PhaseTask,
-    Schedule,
-    Tile,
-)
+from archsim.spec.arch import Architecture, Dimension, Memory, Operation, ProcessingArray, Registers
 from archsim.spec.architectures import OPERATION_KINDS
-from archsim.technology import Technology
+from archsim.spec.mapping import EinsumMapping, Keep, Mapping, NestLevel, PhaseTask, Schedule, Tile
+from archsim.spec.technology import Technology
 from einsum_cascade.ir import Einsum, Program
 
 # ------------------------------------------------------------------ machines

@@ -6,7 +6,7 @@ from nest_cases import Case
 from nest_loops import Element, Step, Tag
 from nest_walker import NestWalker, allowed
 
-from archsim.nest.lower import Lowered
+from archsim.bound.lower import Lowered
 from einsum_cascade import ir
 
 

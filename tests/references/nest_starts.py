@@ -14,7 +14,7 @@ from nest_cases import Case, random_case
 from nest_loops import Nest, WalkedLoop
 from nest_walker import NestWalker
 
-from archsim.mapping import Keep
+from archsim.spec.mapping import Keep
 from einsum_cascade import ir
 
 

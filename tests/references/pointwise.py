@@ -3,7 +3,7 @@
 ``element(tensor, coordinates)`` finds the equation that defines an element, walks every
 point of its reduction, and asks for the elements read there in the same way. There is no
 order of execution, no array arithmetic and no loop over iterative ranks: an element is
-what its equation says. Nothing here is shared with ``einsum_cascade.reference``.
+what its equation says. Nothing here is shared with ``einsum_cascade.numeric.reference``.
 
 A point carries its *causes*: why it is not part of the iteration space, each as the set of
 rank variables that decide it. An element is absent when a cause does not depend on the

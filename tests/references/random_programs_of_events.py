@@ -5,14 +5,8 @@ from __future__ import annotations
 from fractions import Fraction
 from random import Random
 
-from archsim.events.event_program import (
-    EventDependency,
-    EventProgram,
-    EventTask,
-    IssueError,
-    ordered,
-)
-from archsim.events.step_word import Step, Word, repeat, sequence
+from archsim.schedule.program import EventDependency, EventProgram, EventTask, IssueError, ordered
+from archsim.steps.run_length import Step, Word, repeat, sequence
 
 
 def random_word(random: Random, kinds: int, depth: int = 0) -> Word:

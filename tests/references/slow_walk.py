@@ -1,6 +1,6 @@
 """The walk over steps as it is easiest to follow: every state by itself, nothing numbered.
 
-What ``archsim.events.step_walk`` finds fast, this finds one state after the other, with shares
+What ``archsim.steps.walk`` finds fast, this finds one state after the other, with shares
 of tiles as fractions all along. Both must have the same classes and the same word.
 """
 
@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from archsim.events.step_flows import Move, Role, Slice
-from archsim.events.step_units import Part, StepClass, Unit, Walk
-from archsim.events.step_word import Step, Word, repeat, sequence, tally
-from archsim.nest.lattice import Extents, Loop, count_points, inside, iterations, split
-from archsim.nest.window import Box, Run
+from archsim.space.bands import Box, Run
+from archsim.space.iteration import Extents, Loop, count_points, inside, iterations, split
+from archsim.steps.flows import Move, Role, Slice
+from archsim.steps.run_length import Step, Word, repeat, sequence, tally
+from archsim.steps.units import Part, StepClass, Unit, Walk
 from einsum_cascade.errors import MappingError, Problem
 
 

@@ -9,7 +9,7 @@ from small import write
 
 from archsim.reproduction import Plan
 from einsum_cascade.errors import InputError, SpecError
-from einsum_cascade.library import builtin_names
+from einsum_cascade.yaml.library import builtin_names
 
 
 def test_a_plan_says_what_its_file_says(tmp_path: Path) -> None:

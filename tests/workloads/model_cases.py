@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from einsum_cascade.source import Source
-from einsum_cascade.yaml_source import read_yaml
-from workloads.huggingface import read_config
+from einsum_cascade.yaml.source import read_yaml
+from workloads.huggingface.read import read_config
 from workloads.models import ModelConfig
 
 

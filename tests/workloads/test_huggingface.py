@@ -26,9 +26,9 @@ from model_cases import (
 
 from einsum_cascade.errors import InputError, SpecError
 from einsum_cascade.source import Source
-from einsum_cascade.yaml_source import read_yaml
+from einsum_cascade.yaml.source import read_yaml
 from workloads import load
-from workloads.huggingface import READERS, read_config
+from workloads.huggingface.read import READERS, read_config
 from workloads.models import (
     DecayAttention,
     Experts,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from model_cases import DEEPSEEK_V3, PUBLISHED, T5
 
 from einsum_cascade.errors import SpecError
-from einsum_cascade.library import builtin_names
+from einsum_cascade.yaml.library import builtin_names
 from workloads import Part, Workload, load
 from workloads.layer_parts import spread
 from workloads.models import Experts, Layer, SelectiveScan

@@ -246,7 +246,7 @@ def test_an_image_has_its_own_length() -> None:
 
 
 def test_fields_of_the_model_are_changed_by_a_setting() -> None:
-    from einsum_cascade.yaml_edit import parse_setting
+    from einsum_cascade.yaml.edit import parse_setting
 
     def changed(*texts: str) -> Any:
         return load("llama-3-8b", [parse_setting(text) for text in texts])

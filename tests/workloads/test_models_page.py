@@ -13,11 +13,11 @@ import pytest
 from model_cases import DEEPSEEK_V3, GEMMA2, GPT_OSS, LLAMA, MAMBA2, MINIMAX
 
 from archsim import Architecture
-from archsim.engine import usual_mapping
-from einsum_cascade.library import builtin_names, builtin_source
-from einsum_cascade.yaml_source import read_yaml
+from archsim.jobs.plan import usual_mapping
+from einsum_cascade.yaml.library import builtin_names, builtin_source
+from einsum_cascade.yaml.source import read_yaml
 from workloads import load
-from workloads.huggingface import READERS, read_config
+from workloads.huggingface.read import READERS, read_config
 from workloads.models import (
     DecayAttention,
     Experts,

@@ -12,9 +12,9 @@ import pytest
 from model_cases import PUBLISHED
 
 from archsim import Architecture, Mapping, Result, simulate
-from archsim.analytical import evaluate_mapping
+from archsim.evaluate.evaluate import evaluate_mapping
 from einsum_cascade.ir import Program
-from einsum_cascade.library import builtin_names
+from einsum_cascade.yaml.library import builtin_names
 from workloads import Workload, load
 
 PHASES: dict[str, dict[str, int]] = {
@@ -105,7 +105,7 @@ def test_every_family_that_is_read_runs(tmp_path: Path, name: str, phase: str) -
 
 
 def test_every_family_that_is_read_is_among_them() -> None:
-    from workloads.huggingface import READERS
+    from workloads.huggingface.read import READERS
 
     read = {fields["model_type"] for fields in FAMILIES.values()}
     shipped = (load(name).model for name in builtin_names("workloads"))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from einsum_cascade import Cascade
-from einsum_cascade.library import builtin_names
+from einsum_cascade.yaml.library import builtin_names
 from workloads.references import REFERENCES, Reference, find_reference
 
 SHAPES = [(5, 7, 3, 4), (7, 5, 1, 2), (1, 1, 2, 1), (6, 6, 4, 3)]

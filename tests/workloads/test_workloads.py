@@ -10,7 +10,7 @@ import pytest
 
 from einsum_cascade import Cascade
 from einsum_cascade.errors import SpecError
-from einsum_cascade.library import builtin_names, builtin_source
+from einsum_cascade.yaml.library import builtin_names, builtin_source
 from workloads import Workload, load
 
 

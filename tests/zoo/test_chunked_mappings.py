@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from archsim import Architecture, Mapping
-from archsim.analytical import bind, evaluate_mapping
-from archsim.checking.validation import validate_cascade
-from archsim.checking.validation_mapped import mapped_run, mapped_shapes
-from archsim.results import Result
-from archsim.timing.tasks import outside_einsums
+from archsim.evaluate.evaluate import bind, evaluate_mapping
+from archsim.result.record import Result
+from archsim.schedule.tasks import outside_einsums
+from archsim.validation.check import validate_cascade
+from archsim.validation.mapped import mapped_run, mapped_shapes
 from einsum_cascade import Cascade
 from workloads.references import find_reference
 

@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 
 from archsim import Architecture, Mapping
-from archsim.analytical import bind, evaluate_bound, evaluate_mapping
-from archsim.counting.spill import count_mapping
-from archsim.nest.einsum_by_einsum import einsum_by_einsum
-from archsim.nest.lower import Lowered
+from archsim.bound.lower import Lowered
+from archsim.cost.spill import count_mapping
+from archsim.evaluate.evaluate import bind, evaluate_bound, evaluate_mapping
 from einsum_cascade import Cascade
 from einsum_cascade.ir import Number
+from mappers.einsum_by_einsum import einsum_by_einsum
 
 MACHINE = Architecture.load("fusemax")
 

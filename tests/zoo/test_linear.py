@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pass_search import passes_needed
 
-from archsim.checking.validation_inputs import random_inputs, random_parameters
+from archsim.validation.inputs import random_inputs, random_parameters
 from einsum_cascade import Cascade
 from einsum_cascade.errors import EvaluationError
 from einsum_cascade.shapes import resolve_shapes

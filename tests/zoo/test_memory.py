@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from archsim.checking.validation_inputs import random_inputs
+from archsim.validation.inputs import random_inputs
 from einsum_cascade import Cascade
 from einsum_cascade.shapes import resolve_shapes
 from workloads.references import find_reference

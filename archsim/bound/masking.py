@@ -1,0 +1,331 @@
+"""Which tiles of a mapped nest a mask leaves without a point, so that nobody runs them.
+
+A masked Einsum leaves out every iteration in which its mask lets nothing through. Where
+all masked Einsums of a step agree and the others provably do nothing then
+(``einsum_cascade.idle.steps``), the whole step is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from math import prod
+
+from einsum_cascade import ir
+
+from ..space.banded import one, windowed_points
+from ..space.bands import Band, Box, Window
+from ..space.iteration import Axis, Loop
+from .lower import Lowered, LoweredEinsum
+from .tiling import Tiling
+
+_FAR = 1 << 80
+"""Farther than any two coordinates are apart."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Masking:
+    """Windows by Einsum, the steps that are left, and what is not left out and why."""
+
+    windows: tuple[tuple[str, Window], ...]
+    steps: int
+    notes: tuple[str, ...]
+    idle: Band | None = None
+    """Outside of it whole steps are left out."""
+
+
+def leave_out_masked(lowered: Lowered) -> Lowered:
+    """The lowering with the windows of its masked Einsums, and of steps that are idle.
+
+    Where a mask is no band, or a step is not idle, nothing is left out; the lowering's
+    ``unskipped`` then says so.
+    """
+    if all(e.einsum.where is None for e in lowered.einsums):
+        return lowered
+    found = _masking(lowered)
+    windows = dict(found.windows)
+    einsums = tuple(replace(e, window=windows.get(e.name)) for e in lowered.einsums)
+    return replace(
+        lowered, einsums=einsums, steps=found.steps, unskipped=found.notes, idle=found.idle
+    )
+
+
+def _masking(lowered: Lowered) -> Masking:
+    numbers = _numbers(lowered)
+    bands: dict[str, Band] = {}
+    notes: list[str] = []
+    for e in lowered.einsums:
+        if e.einsum.where is None:
+            continue
+        band = _band(lowered.tiling, e, numbers)
+        if band is not None and _told_apart(e, band):
+            bands[e.name] = band
+        else:
+            notes.append(f"{e.name}: {_no_band(e.einsum.where)}")
+    windows = {
+        e.name: _window(lowered.tiling, e, bands[e.name], len(e.temporal))
+        for e in lowered.einsums
+        if e.name in bands
+    }
+    idle = None if notes else _idle(lowered, bands)
+    if isinstance(idle, str):
+        notes.append(f"{idle}, so that the other Einsums run in masked tiles too")
+    if not isinstance(idle, _Idle):
+        return Masking(windows=tuple(windows.items()), steps=lowered.steps, notes=tuple(notes))
+    for e in idle.others:
+        windows[e.name] = _window(lowered.tiling, e, idle.band, len(e.shared))
+    steps = _steps(lowered, idle.band)
+    return Masking(windows=tuple(windows.items()), steps=steps, notes=(), idle=idle.band)
+
+
+def _no_band(mask: ir.Condition) -> str:
+    """What is done with a mask that leaves no tiles out, in words."""
+    from einsum_cascade.counting.points import depends_on_data
+
+    if depends_on_data(mask):
+        return "its mask depends on data; every point that it might let through is counted"
+    return "its mask is no band of two ranks; masked tiles are run"
+
+
+def _numbers(lowered: Lowered) -> dict[str, int]:
+    """Whole numbers by name: shapes, and parameters that are whole."""
+    parameters = {
+        p.name: int(p.default)
+        for p in lowered.program.parameters
+        if p.default is not None and p.default == int(p.default)
+    }
+    return parameters | dict(lowered.shapes)
+
+
+# ------------------------------------------------------------------ idle steps
+
+
+@dataclass(frozen=True)
+class _Idle:
+    """A band outside of which whole steps are idle, and the unmasked Einsums of a step."""
+
+    band: Band
+    others: tuple[LoweredEinsum, ...]
+
+
+def _idle(lowered: Lowered, bands: dict[str, Band]) -> _Idle | str | None:
+    """The idle steps; or why there are none; or None where no step could be."""
+    ranks = {r for b in bands.values() for r in (b.plus, b.minus) if r}
+    stepping = {
+        loop.rank.lower() for loop in lowered.nest if _family(lowered.tiling, loop.rank) in ranks
+    }
+    inside = [e for e in lowered.einsums if stepping <= {*e.einsum.variables}]
+    masked = [e for e in inside if e.name in bands]
+    if not stepping or not masked:
+        return None
+    different = {bands[e.name] for e in masked}
+    if len(different) > 1:
+        return f"{masked[0].name} and others have different masks"
+    from einsum_cascade.idle.steps import idle_problem
+
+    problem = idle_problem(lowered.program, [e.name for e in masked], stepping)
+    if problem is not None:
+        return problem
+    others = tuple(e for e in inside if e.name not in bands)
+    return _Idle(different.pop(), others)
+
+
+def _family(tiling: Tiling, rank: str) -> str:
+    """The rank whose elements a rank goes along: its family, or itself."""
+    declared = tiling.program.rank_of.get(rank)
+    return declared.family if declared is not None and declared.family else rank
+
+
+def _steps(lowered: Lowered, band: Band) -> int:
+    """Steps of the shared nest that are not idle (one, if all are)."""
+    ranks = tuple(dict.fromkeys(loop.rank.lower() for loop in lowered.nest))
+    axes = lowered.tiling.axes(ranks)
+    places = {v: (number, stride) for number, a in enumerate(axes) for v, stride in a.variables}
+    loops: list[Loop] = []
+    for loop in lowered.nest:
+        member = lowered.tiling.members[loop.member]
+        number, stride = places[loop.rank.lower()]
+        loops.append(
+            Loop(
+                member=loop.member,
+                axis=number,
+                stride=min(member.stride, lowered.tiling.shapes[loop.rank]) * stride,
+                level=loop.level,
+                variable=loop.rank.lower(),
+            )
+        )
+    window = window_over(lowered.tiling, axes, band, len(loops))
+    extents = tuple(a.extent for a in axes)
+    return max(1, windowed_points(tuple(loops), extents, window, one))
+
+
+# ------------------------------------------------------------------ bands
+
+
+def _window(tiling: Tiling, e: LoweredEinsum, band: Band, governed: int) -> Window:
+    return window_over(tiling, e.axes, band, governed)
+
+
+def window_over(tiling: Tiling, axes: tuple[Axis, ...], band: Band, governed: int) -> Window:
+    """A band over the axes of an iteration space, in elements of the ranks."""
+    places = {a.name: (number, _scale(tiling, a)) for number, a in enumerate(axes)}
+    plus, plus_scale = places.get(band.plus, (None, 1))
+    minus, minus_scale = places.get(band.minus or "", (None, 1))
+    across = 1 if band.minus is None else tiling.shapes[band.minus]
+    return Window(
+        plus=plus,
+        minus=minus,
+        plus_scale=plus_scale,
+        minus_scale=minus_scale,
+        box=Box(band.low, band.high, tiling.shapes[band.plus], across),
+        governed=governed,
+    )
+
+
+def _scale(tiling: Tiling, axis: Axis) -> int:
+    """Elements of the rank per unit of an axis: the members that are not gone along."""
+    rank = tiling.program.rank_of.get(axis.name)
+    if rank is None or not rank.partition:
+        return 1
+    present = {v for v, _ in axis.variables}
+    return prod(tiling.shapes[m] for m in rank.partition if m.lower() not in present)
+
+
+def _told_apart(e: LoweredEinsum, band: Band) -> bool:
+    """Whether loops over one axis of a band all have one variable, outermost ones first.
+
+    An access that moves with an inner variable but not with an outer one would see tiles
+    come back that are told apart by nothing.
+    """
+    for number, axis in enumerate(e.axes):
+        if axis.name not in (band.plus, band.minus):
+            continue
+        order = [v for v, _ in axis.variables]
+        for footing in (*e.reads, e.write):
+            moving = [v in footing.access.variables for v in order]
+            if moving != sorted(moving, reverse=True):
+                return False
+        loops = [loop.variable for loop in e.temporal if loop.axis == number]
+        if [order.index(v) for v in loops] != sorted(order.index(v) for v in loops):
+            return False
+    return True
+
+
+def _band(tiling: Tiling, e: LoweredEinsum, numbers: dict[str, int]) -> Band | None:
+    """The band that an Einsum's mask is, or None."""
+    assert e.einsum.where is not None, "masked Einsums only"
+    found: Band | None = None
+    for comparison in _comparisons(e.einsum.where):
+        part = None if comparison is None else _half(tiling, e.axes, comparison, numbers)
+        if part is None:
+            return None
+        found = part if found is None else _both(found, part)
+        if found is None:
+            return None
+    return found
+
+
+def _comparisons(condition: ir.Condition) -> Iterator[ir.Comparison | None]:
+    """The comparisons that must all hold; None for what is none."""
+    if isinstance(condition, ir.Logical) and condition.operator == "and":
+        for operand in condition.operands:
+            yield from _comparisons(operand)
+    else:
+        yield condition if isinstance(condition, ir.Comparison) else None
+
+
+def _half(
+    tiling: Tiling, axes: Iterable[Axis], comparison: ir.Comparison, numbers: dict[str, int]
+) -> Band | None:
+    """One comparison as a band that is open on one side."""
+    form = _linear(comparison.left, numbers)
+    right = _linear(comparison.right, numbers)
+    if form is None or right is None:
+        return None
+    for name, value in right.items():
+        form[name] = form.get(name, 0) - value
+    constant = form.pop("", 0)
+    signs = _signs(tiling, axes, form)
+    if signs is None:
+        return None
+    plus, minus = signs
+    low, high = -_FAR, _FAR
+    match comparison.operator:
+        case "<=":
+            high = -constant
+        case "<":
+            high = -constant - 1
+        case ">=":
+            low = -constant
+        case ">":
+            low = -constant + 1
+        case "==":
+            low = high = -constant
+        case _:
+            return None
+    if plus is None:
+        assert minus is not None, "a comparison has a rank"
+        return Band(plus=minus, minus=None, low=-high, high=-low)
+    return Band(plus=plus, minus=minus, low=low, high=high)
+
+
+def _signs(
+    tiling: Tiling, axes: Iterable[Axis], form: dict[str, int]
+) -> tuple[str | None, str | None] | None:
+    """The rank that is added and the one subtracted; None if it is not so simple."""
+    found: dict[int, str] = {}
+    left = {v: c for v, c in form.items() if c}
+    for axis in axes:
+        given = [left.pop(v, 0) for v, _ in axis.variables]
+        if not any(given):
+            continue
+        sign = given[-1]
+        if abs(sign) != 1 or sign in found or _scale(tiling, axis) != 1:
+            return None
+        if any(g != sign * stride for g, (_, stride) in zip(given, axis.variables, strict=True)):
+            return None
+        found[sign] = axis.name
+    if left or not found:
+        return None
+    return found.get(1), found.get(-1)
+
+
+def _both(a: Band, b: Band) -> Band | None:
+    """Both bands at once, if they are between the same ranks."""
+    if (a.plus, a.minus) != (b.plus, b.minus):
+        if (a.plus, a.minus) != (b.minus, b.plus):
+            return None
+        b = Band(plus=a.plus, minus=a.minus, low=-b.high, high=-b.low)
+    return replace(a, low=max(a.low, b.low), high=min(a.high, b.high))
+
+
+def _linear(node: ir.Expression, numbers: dict[str, int]) -> dict[str, int] | None:
+    """An expression as whole numbers times rank variables; the name "" has the constant."""
+    match node:
+        case ir.Number(value=int(value)):
+            return {"": value}
+        case ir.Name(name=name, kind="variable"):
+            return {name: 1}
+        case ir.Name(name=name) if name in numbers:
+            return {"": numbers[name]}
+        case ir.Unary(operand=operand):
+            return _scaled(_linear(operand, numbers), -1)
+        case ir.Binary(operator="+" | "-", left=left, right=right):
+            a = _linear(left, numbers)
+            b = _scaled(_linear(right, numbers), 1 if node.operator == "+" else -1)
+            if a is None or b is None:
+                return None
+            return {n: a.get(n, 0) + b.get(n, 0) for n in {**a, **b}}
+        case ir.Binary(operator="*", left=left, right=right):
+            a, b = _linear(left, numbers), _linear(right, numbers)
+            if a is None or b is None:
+                return None
+            if set(a) <= {""}:
+                return _scaled(b, a.get("", 0))
+            return _scaled(a, b.get("", 0)) if set(b) <= {""} else None
+        case _:
+            return None
+
+
+def _scaled(form: dict[str, int] | None, factor: int) -> dict[str, int] | None:
+    return None if form is None else {n: factor * c for n, c in form.items()}

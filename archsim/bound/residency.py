@@ -1,0 +1,100 @@
+"""Residency: which level keeps which tensor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from einsum_cascade.errors import Problem, SpecError, did_you_mean
+from einsum_cascade.ir import Program
+
+from ..spec.arch import Architecture
+from ..spec.mapping import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A level that keeps a tensor: a memory by index, or an array's registers."""
+
+    name: str
+    memory: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Residency:
+    """Places of every tensor, outermost first; registers come last."""
+
+    places: tuple[tuple[str, tuple[Place, ...]], ...]
+
+    @cached_property
+    def _places_of(self) -> dict[str, tuple[Place, ...]]:
+        return dict(self.places)
+
+    def of(self, tensor: str) -> tuple[Place, ...]:
+        """Where a tensor is kept."""
+        return self._places_of[tensor]
+
+    @cached_property
+    def _memories_of(self) -> dict[str, tuple[int, ...]]:
+        return {t: tuple(p.memory for p in f if p.memory is not None) for t, f in self.places}
+
+    def memories(self, tensor: str) -> tuple[int, ...]:
+        """Indices of the memories that keep a tensor, outermost first."""
+        return self._memories_of[tensor]
+
+    def registers(self, tensor: str) -> tuple[str, ...]:
+        """Arrays whose registers keep a tensor."""
+        return tuple(p.name for p in self.of(tensor) if p.memory is None)
+
+
+def residency(
+    program: Program, mapping: Mapping, architecture: Architecture, problems: list[Problem]
+) -> Residency:
+    """Places of every tensor of a cascade; tensors kept nowhere join ``problems``.
+
+    Raises
+    ------
+    SpecError
+        ``keep`` names a level or a tensor that does not exist.
+    """
+    tensors = [*(t.name for t in program.inputs), *(e.name for e in program.einsums)]
+    memories = {m.name: i for i, m in enumerate(architecture.memories)}
+    arrays = [a.name for a in architecture.arrays]
+    wrong: list[Problem] = []
+    found: dict[str, list[Place]] = {t: [] for t in tensors}
+    for keep in mapping.keep:
+        if keep.level not in memories and keep.level not in arrays:
+            hint = did_you_mean(keep.level, [*memories, *arrays])
+            wrong.append(Problem(f"the machine has no level '{keep.level}'", keep.span, hint))
+            continue
+        for tensor in keep.tensors:
+            if tensor not in found:
+                hint = did_you_mean(tensor, tensors)
+                wrong.append(Problem(f"the cascade has no tensor '{tensor}'", keep.span, hint))
+            else:
+                found[tensor].append(Place(keep.level, memories.get(keep.level)))
+    if wrong:
+        raise SpecError(wrong)
+    outermost = architecture.memories[0].name
+    span = mapping.keep[0].span if mapping.keep else mapping.span
+    for tensor, places in found.items():
+        places.sort(key=lambda p: len(memories) if p.memory is None else p.memory)
+        ends = tensor in program.outputs or tensor in {t.name for t in program.inputs}
+        if ends and (not places or places[0].memory != 0):
+            problems.append(
+                Problem(
+                    f"{tensor} is an {'output' if tensor in program.outputs else 'input'} of the "
+                    f"cascade: {outermost} must keep it",
+                    span,
+                    hint=f"add {tensor} to 'keep: {{{outermost}: [...]}}'",
+                )
+            )
+        elif not places:
+            problems.append(
+                Problem(
+                    f"no level keeps {tensor}",
+                    span,
+                    hint=f"add {tensor} to a level under 'keep'",
+                )
+            )
+    return Residency(places=tuple((t, tuple(p)) for t, p in found.items()))

@@ -1,0 +1,174 @@
+"""Tiles handed from one Einsum to another: what is still there need not be fetched again.
+
+An Einsum leaves the tile it writes, or reads from outside, at every level that keeps the
+tensor. A later one finds it there, whole or in parts, if the loops that step through the
+tiles of that level are shared by both. Registers hold one value: there, loops of an
+Einsum's own may go along too, so that one streams what the other takes; and what one array
+holds, a value in each element, another array may go through value by value.
+"""
+
+from __future__ import annotations
+
+from einsum_cascade.ir import Access, Affine
+
+from ..space.access_map import Footing
+from ..space.iteration import Loop
+from .barriers import streaming, up_to, waiting
+from .lower import Lowered, LoweredEinsum
+
+
+def width(e: LoweredEinsum, loop: Loop) -> int:
+    """Iterations of an Einsum's own loop inside the first tile of the temporal ones around it."""
+    return e.widths[id(loop)]
+
+
+def moving_variables(lowered: Lowered, access: Access) -> frozenset[str]:
+    """Rank variables whose loops change the tile of an access."""
+    return frozenset({*access.variables, *(r.lower() for r in lowered.program.parallel)})
+
+
+def stepping(lowered: Lowered, e: LoweredEinsum, access: Access, level: int) -> tuple[Loop, ...]:
+    """Loops that step through the tiles a level holds, outermost first.
+
+    Inside the innermost loop that moves the tensor a tile stays; loops of one iteration
+    do not exist.
+    """
+    moving = moving_variables(lowered, access)
+    loops = [x for x in e.outer(level) if width(e, x) > 1]
+    while loops and loops[-1].variable not in moving:
+        loops.pop()
+    return tuple(loops)
+
+
+def found_at(lowered: Lowered, e: LoweredEinsum, footing: Footing, level: int) -> bool:
+    """Whether an Einsum finds the tiles of an operand already at a level.
+
+    ``level`` is the index of a memory, or the register level for an intermediate.
+    """
+    if e.starts:
+        return False
+    taken = footing.access
+    writer = next((p for p in lowered.einsums if p.name == taken.tensor), None)
+    before = lowered.einsums[: lowered.einsums.index(e)]
+    if writer is not None:
+        if hands_over(lowered, writer, e, taken, level):
+            return level < lowered.register_level or not _waits(lowered, writer, e, taken)
+        if level == lowered.register_level or taken.tensor in lowered.program.iterative:
+            return False
+        before = before[before.index(writer) + 1 :] if writer in before else ()
+    readers = [r for r in before if taken in r.einsum.reads and _holds(lowered, r, taken, level)]
+    return any(_step_alike(lowered, (r, taken), (e, taken), level) for r in readers)
+
+
+def _waits(lowered: Lowered, writer: LoweredEinsum, reader: LoweredEinsum, taken: Access) -> bool:
+    """Whether values have streamed by before an Einsum has what else it needs."""
+    between = up_to(lowered, writer, reader)
+    target = writer.einsum.target
+    ended = _ended(writer, target, taken)
+    loops = stepping(lowered, writer, target, lowered.register_level)
+    loops = tuple(x for x in loops if x.variable not in ended)
+    return any(
+        reader.name in waiting(lowered, writer, between, loop) for loop in streaming(writer, loops)
+    )
+
+
+def _holds(lowered: Lowered, e: LoweredEinsum, access: Access, level: int) -> bool:
+    """Whether a level holds a tensor for an Einsum."""
+    if level == lowered.register_level:
+        return True
+    return level in lowered.memories(e, access.tensor)
+
+
+def hands_over(
+    lowered: Lowered, writer: LoweredEinsum, reader: LoweredEinsum, access: Access, level: int
+) -> bool:
+    """Whether what one Einsum writes is still at a level when another reads it."""
+    target = writer.einsum.target
+    if not _holds(lowered, writer, target, level):
+        return False
+    return _step_alike(lowered, (writer, target), (reader, access), level) and _same_tile(
+        lowered, writer, reader, access, level
+    )
+
+
+def _step_alike(
+    lowered: Lowered,
+    given: tuple[LoweredEinsum, Access],
+    taken: tuple[LoweredEinsum, Access],
+    level: int,
+) -> bool:
+    """Whether the tile one Einsum leaves at a level is there when another comes for it."""
+    giver, taker = given[0], taken[0]
+    ended = _ended(*given, taken[1])
+    left = [x for x in stepping(lowered, *given, level) if x.variable not in ended]
+    if left and lowered.apart(giver.name, taker.name):
+        # The giver is done with all its tiles before the taker sees the first.
+        return False
+    mine = {v for a in taker.axes for v, _ in a.variables}
+    kept = [x for x in left if x.member not in taker.outside or x.variable in mine]
+    if any(x in giver.shared and x.member in taker.outside for x in kept):
+        # They go over the same tiles, but not together.
+        return False
+    remaining = [x.member for x in kept]
+    if level == lowered.register_level:
+        right = list(stepping(lowered, *taken, level))
+        while right and _gone_through(lowered, given, taker, right[-1]):
+            right.pop()
+        together = [x.member in taker.outside for x in right] == [
+            x.member in giver.outside for x in kept
+        ]
+        return together and remaining == [x.member for x in right]
+    if {*giver.own} & {*left}:
+        return False
+    moving = {x.variable for x in left} & moving_variables(lowered, given[1])
+    right = [x for x in taker.shared if x.level < level and width(taker, x) > 1]
+    while right and right[-1].variable not in moving:
+        right.pop()
+    return remaining == [x.member for x in right]
+
+
+def _gone_through(
+    lowered: Lowered, given: tuple[LoweredEinsum, Access], taker: LoweredEinsum, loop: Loop
+) -> bool:
+    """Whether a loop goes through what the elements of another array hold side by side."""
+    giver, access = given
+    holds = giver.array.name in lowered.registers(giver, access.tensor)
+    side_by_side = {x.member for x in giver.spatial}
+    return holds and giver.array is not taker.array and loop.member in side_by_side
+
+
+def _ended(giver: LoweredEinsum, given: Access, taken: Access) -> frozenset[str]:
+    """Variables at whose end a running value is taken: the last one stays."""
+    if given is not giver.einsum.target:
+        return frozenset()
+    return frozenset(
+        wrote.variables[0]
+        for wrote, read in zip(given.indices, taken.indices, strict=True)
+        if isinstance(wrote, Affine) and wrote.offset == 1 and not read.variables
+    )
+
+
+def _same_tile(
+    lowered: Lowered, writer: LoweredEinsum, reader: LoweredEinsum, access: Access, level: int
+) -> bool:
+    """Whether an access stays inside the tile that was written, index by index.
+
+    A running value read an iteration later is there if no other tile came in between.
+    """
+    outside = [x.variable for x in stepping(lowered, writer, writer.einsum.target, level)]
+    stepped = {*outside}
+    if level == lowered.register_level:
+        stepped |= {x.variable for x in stepping(lowered, reader, access, level)}
+    for wrote, read in zip(writer.einsum.target.indices, access.indices, strict=True):
+        if read == wrote or not stepped & {*wrote.variables, *read.variables}:
+            continue
+        if not isinstance(wrote, Affine) or not isinstance(read, Affine) or wrote.offset != 1:
+            return False
+        (variable,) = wrote.variables
+        if not read.variables:
+            continue
+        if read.variables != (variable,) or read.offset != 0:
+            return False
+        if variable in outside and {*outside[outside.index(variable) :]} != {variable}:
+            return False
+    return True

@@ -1,1 +1,0 @@
-"""Running mapped cascades on numbers, and comparing them with references."""

@@ -1,0 +1,1 @@
+"""Machines side by side, as they are or at equal area."""

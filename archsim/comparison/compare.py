@@ -1,0 +1,281 @@
+"""``compare``: one workload on several machines, as they are or at equal area."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as MappingOf
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from einsum_cascade.errors import InputError, Problem, did_you_mean
+
+from ..jobs.defaults import Choice, Refusal, run_by, run_somehow
+from ..result.record import Result
+from ..spec.arch import Architecture
+from ..spec.mapping import Mapping
+from .scaling import ARRAYS, Change, Scaling, check_areas, scale_to_area, total_area
+
+if TYPE_CHECKING:
+    from ..document import Document
+    from ..jobs.plan import WorkloadLike
+    from ..result.plots.waterfall import Picture
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contender:
+    """A machine that takes part, by a name of its own, and its mapping if it is given."""
+
+    label: str
+    machine: Architecture
+    mapping: Mapping | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparedMachine:
+    """One machine's run, relative to the first machine's.
+
+    ``speedup`` is the first's latency over this one's (above 1: this one is faster);
+    ``energy_ratio`` and ``area_ratio`` are this one's over the first's (below 1: it needs
+    less).
+    """
+
+    label: str
+    result: Result
+    speedup: float
+    energy_ratio: float
+    area_ratio: float
+    scaling: Scaling | None = None
+    """What was done to bring its area close to the first's; None: nothing."""
+    refused: tuple[Refusal, ...] = ()
+    """Mappings that were tried before the one that ran, and why they are not legal."""
+    left_out: tuple[str, ...] = ()
+    """What the workload has and the cascades that ran lack (a mask), in sentences."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """A row of ``compare --json``: the result's object and the ratios."""
+        scaled = None
+        if self.scaling is not None:
+            scaled = asdict(self.scaling) | {"residual": self.scaling.residual}
+            scaled["changes"] = list(scaled["changes"])
+        return self.result.to_dict() | {
+            "label": self.label,
+            "speedup": self.speedup,
+            "energy_ratio": self.energy_ratio,
+            "area_ratio": self.area_ratio,
+            "scaling": scaled,
+            "refused_mappings": [asdict(r) for r in self.refused],
+            "left_out": list(self.left_out),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Machines side by side; the first is what the others are measured by."""
+
+    iso_area: bool
+    rows: tuple[ComparedMachine, ...]
+
+    @property
+    def first(self) -> ComparedMachine:
+        """The machine that the others are measured by."""
+        return self.rows[0]
+
+    def table(self) -> Document:
+        """The ratios, the areas by component and what was scaled; text, or HTML in Jupyter."""
+        from .report import comparison_report
+
+        return comparison_report(self)
+
+    def plot(self) -> Picture:
+        """Speedup, energy and area by component (a matplotlib figure)."""
+        from .plot import plot_comparison
+
+        return plot_comparison(self)
+
+    def _repr_html_(self) -> str:
+        from ..document import to_html
+
+        return to_html(self.table())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object of ``compare --json``; ``from_dict`` reads it."""
+        return {"iso_area": self.iso_area, "rows": [row.to_dict() for row in self.rows]}
+
+    @classmethod
+    def from_dict(cls, data: MappingOf[str, Any]) -> Comparison:
+        """The comparison that ``data``, from ``to_dict`` or its JSON, was made of.
+
+        Raises
+        ------
+        InputError
+            It is not such an object.
+        """
+        try:
+            return cls(iso_area=data["iso_area"], rows=tuple(_read_row(r) for r in data["rows"]))
+        except (KeyError, TypeError, AttributeError) as wrong:
+            raise InputError(f"this is not the JSON object of a comparison: {wrong}") from None
+
+
+def _read_row(data: MappingOf[str, Any]) -> ComparedMachine:
+    scaling = data["scaling"]
+    if scaling is not None:
+        fields = {k: v for k, v in scaling.items() if k != "residual"}
+        scaling = Scaling(**fields | {"changes": tuple(Change(**c) for c in fields["changes"])})
+    return ComparedMachine(
+        label=data["label"],
+        result=Result.from_dict(data),
+        speedup=data["speedup"],
+        energy_ratio=data["energy_ratio"],
+        area_ratio=data["area_ratio"],
+        scaling=scaling,
+        refused=tuple(Refusal(**r) for r in data["refused_mappings"]),
+        left_out=tuple(data.get("left_out", ())),
+    )
+
+
+def compare(
+    workload: WorkloadLike,
+    architectures: Sequence[Architecture | str],
+    *,
+    iso_area: bool = False,
+    scale: str = ARRAYS,
+    mappings: MappingOf[str, Mapping | str] | None = None,
+) -> Comparison:
+    """Simulate a workload on several machines and relate each to the first.
+
+    Parameters
+    ----------
+    workload : WorkloadLike
+        Shapes and cascade, as for ``simulate``.
+    architectures : sequence of Architecture or str
+        Two machines or more, by value, built-in name or file.
+    iso_area : bool
+        Scale every machine but the first to the area of the first.
+    scale : str
+        What is scaled then: ``"arrays"`` or the name of a memory (``scale_to_area``).
+    mappings : dict of str to Mapping or str, optional
+        The mapping of a machine, by the machine's name. A machine without one runs the
+        default mapping of the workload's cascade or, where that is not legal, the one it
+        was designed for or the first legal one of a cascade that computes the same;
+        ``Comparison`` says which.
+
+    Raises
+    ------
+    InputError
+        Fewer than two machines, one twice, one without area or energy, one that cannot be
+        scaled close to the first, or a mapping that is not legal; says which machine.
+    """
+    machines = [a if isinstance(a, Architecture) else Architecture.load(a) for a in architectures]
+    given = dict(mappings or {})
+    names = [m.name for m in machines]
+    for name in given:
+        if name not in names:
+            hint = did_you_mean(name, names)
+            raise InputError(Problem(f"mappings: no machine here is called '{name}'", hint=hint))
+    chosen = {n: m if isinstance(m, Mapping) else Mapping.load(m) for n, m in given.items()}
+    contenders = [
+        Contender(label=label, machine=m, mapping=chosen.get(m.name))
+        for label, m in zip(_labels(machines), machines, strict=True)
+    ]
+    return compare_contenders(workload, contenders, iso_area=iso_area, scale=scale)
+
+
+def compare_contenders(
+    workload: WorkloadLike,
+    contenders: Sequence[Contender],
+    *,
+    iso_area: bool = False,
+    scale: str = ARRAYS,
+) -> Comparison:
+    """``compare`` for machines that have labels and mappings of their own. Raises as it does."""
+    _check_contenders(contenders)
+    first = contenders[0]
+    target = _area(first)
+    if iso_area:
+        check_areas(first.machine, first.label)
+    runs: list[tuple[str, Scaling | None, Choice]] = [(first.label, None, _run(workload, first))]
+    for contender in contenders[1:]:
+        scaling = None
+        _area(contender)
+        if iso_area:
+            check_areas(contender.machine, contender.label)
+            machine, scaling = scale_to_area(contender.machine, target, scale)
+            contender = replace(contender, machine=machine)
+        runs.append((contender.label, scaling, _run(workload, contender)))
+    base = runs[0][2].result
+    return Comparison(iso_area=iso_area, rows=tuple(_row(base, *run) for run in runs))
+
+
+def _check_contenders(contenders: Sequence[Contender]) -> None:
+    if len(contenders) < 2:
+        names = ", ".join(c.label for c in contenders) or "none"
+        text = f"a comparison needs two machines or more, got {names}"
+        raise InputError(Problem(text, hint="built in are those of 'archsim list architectures'"))
+    for at, contender in enumerate(contenders):
+        for other in contenders[:at]:
+            if contender.label == other.label or contender.machine == other.machine:
+                same = "" if contender.label == other.label else f" (as '{other.label}')"
+                raise InputError(
+                    Problem(
+                        f"'{contender.label}' is given twice{same}",
+                        hint="a variant is a file of its own: archsim show NAME > mine.yaml",
+                    )
+                )
+
+
+def _labels(machines: Sequence[Architecture]) -> list[str]:
+    """The machines' names, with their files or numbers where names are alike."""
+    names = [m.name for m in machines]
+    longer = [m.name if names.count(m.name) == 1 else f"{m.name} ({m.source})" for m in machines]
+    if len(set(longer)) == len(longer):
+        return longer
+    return [
+        name if names.count(name) == 1 else f"{name} #{names[: at + 1].count(name)}"
+        for at, name in enumerate(names)
+    ]
+
+
+def _area(contender: Contender) -> float:
+    """The machine's area in um^2, which ratios are made of."""
+    found = total_area(contender.machine)
+    if not found > 0:
+        technology = contender.machine.technology.name
+        raise InputError(
+            Problem(
+                f"{contender.label} has no area: technology '{technology}' gives none, so there is "
+                "no ratio of areas",
+                hint="give the technology's actions and memories an 'area'",
+            )
+        )
+    return found
+
+
+def _run(workload: WorkloadLike, contender: Contender) -> Choice:
+    """The machine's run; what is wrong with it says whose it is."""
+    try:
+        if contender.mapping is None:
+            choice = run_somehow(workload, contender.machine)
+        else:
+            choice = run_by(workload, contender.machine, contender.mapping)
+    except InputError as wrong:
+        problems = [
+            Problem(f"{contender.label}: {p.message}", p.span, p.hint) for p in wrong.problems
+        ]
+        raise type(wrong)(problems) from None
+    if not choice.result.energy_pj > 0:
+        raise InputError(f"{contender.label} needs no energy, so there is no ratio of energies")
+    return choice
+
+
+def _row(base: Result, label: str, scaling: Scaling | None, choice: Choice) -> ComparedMachine:
+    result = choice.result
+    return ComparedMachine(
+        label=label,
+        result=result,
+        speedup=base.latency_s / result.latency_s,
+        energy_ratio=result.energy_pj / base.energy_pj,
+        area_ratio=result.area_um2 / base.area_um2,
+        scaling=scaling,
+        refused=choice.refused,
+        left_out=choice.left_out,
+    )

@@ -1,0 +1,168 @@
+"""What a comparison says to a person, and its table for a spreadsheet."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from io import StringIO
+
+from ..document import Column, Document, Table
+from ..quantities import area, byte_size, count, energy, percent, ratio, seconds
+from .compare import ComparedMachine, Comparison
+
+
+def comparison_report(comparison: Comparison) -> Document:
+    """Ratios to the first machine, areas by component, and what was scaled."""
+    first = comparison.first.result
+    scaled = [r for r in comparison.rows if r.scaling is not None]
+    how = "at equal area" if comparison.iso_area else "as they are"
+    sizes = "  ".join(f"{rank}={size:,}" for rank, size in first.shape)
+    tables = [(_ratios(comparison),), (_runs(comparison),), (_areas(comparison),)]
+    if scaled:
+        tables.append((_scalings(scaled),))
+    return Document(
+        title=f"{first.workload} on {len(comparison.rows)} machines {how}",
+        subtitle=f"{sizes}  (relative to {comparison.first.label})",
+        tables=tuple(tables),
+        notes=_notes(comparison),
+    )
+
+
+def _ratios(comparison: Comparison) -> Table:
+    numbers = ("latency", "speedup", "energy", "ratio", "area", "ratio")
+    return Table(
+        title="",
+        columns=(
+            Column("machine", "name"),
+            Column("mapping", "text"),
+            *(Column(c) for c in numbers),
+        ),
+        rows=tuple(
+            (
+                row.label,
+                row.result.mapping,
+                seconds(row.result.latency_s),
+                ratio(row.speedup),
+                energy(row.result.energy_pj),
+                percent(row.energy_ratio),
+                area(row.result.area_um2),
+                percent(row.area_ratio),
+            )
+            for row in comparison.rows
+        ),
+    )
+
+
+def _runs(comparison: Comparison) -> Table:
+    return Table(
+        title="what each is busy with",
+        columns=(
+            Column("machine", "name"),
+            Column("bound by", "text"),
+            Column("busy", "text"),
+            Column("outermost traffic"),
+        ),
+        rows=tuple(
+            (
+                row.label,
+                row.result.bound_by,
+                ", ".join(f"{a} {percent(u)}" for a, u in row.result.utilization.items()),
+                byte_size(row.result.traffic_bytes),
+            )
+            for row in comparison.rows
+        ),
+    )
+
+
+def area_components(comparison: Comparison) -> tuple[str, ...]:
+    """Components of any of the machines, in the order of the first that has them."""
+    names = (n for row in comparison.rows for n, _ in row.result.area_by_component)
+    return tuple(dict.fromkeys(names))
+
+
+def _areas(comparison: Comparison) -> Table:
+    parts = [dict(row.result.area_by_component) for row in comparison.rows]
+    rows = [
+        (name, *(area(p[name]) if name in p else "-" for p in parts))
+        for name in area_components(comparison)
+    ]
+    rows.append(("total", *(area(row.result.area_um2) for row in comparison.rows)))
+    return Table(
+        title="area by component",
+        columns=(Column("component", "name"), *(Column(r.label) for r in comparison.rows)),
+        rows=tuple(rows),
+    )
+
+
+def _scalings(rows: list[ComparedMachine]) -> Table:
+    return Table(
+        title="what was scaled to the first machine's area",
+        columns=(
+            Column("machine", "name"),
+            Column("what", "text"),
+            *(Column(c) for c in ("before", "after", "still off by")),
+        ),
+        rows=tuple(line for row in rows for line in _scaling_lines(row)),
+    )
+
+
+def _scaling_lines(row: ComparedMachine) -> Iterator[tuple[str, ...]]:
+    scaling = row.scaling
+    if scaling is None:
+        return
+    for change in scaling.changes:
+        show = byte_size if change.unit == "bytes" else count
+        yield (row.label, change.field, show(change.before), show(change.after), "")
+    what = "area" if scaling.changes else "area (no other size is closer)"
+    off = f"{100 * scaling.residual:+.2f} %"
+    yield (row.label, what, area(scaling.before_um2), area(scaling.after_um2), off)
+
+
+def _notes(comparison: Comparison) -> tuple[str, ...]:
+    first = comparison.first.label
+    found = [
+        f"speedup: latency of {first} over the machine's own, above 1x the machine is faster; "
+        f"ratios: the machine's over {first}'s"
+    ]
+    for row in comparison.rows:
+        if row.refused:
+            tried = "; ".join(f"{r.mapping}: {r.reason}" for r in row.refused)
+            found.append(
+                f"{row.label} runs {row.result.mapping}, since others are refused: {tried}"
+            )
+        found += [f"{row.label}: {note}" for note in row.left_out]
+        missing = [name for name, size in row.result.area_by_component if not size]
+        if missing:
+            found.append(f"{row.label}: no area is given for {', '.join(missing)}")
+    if comparison.iso_area:
+        found.append("parts that were not scaled (register depth, lines, bandwidth) are as given")
+    return tuple(found)
+
+
+def comparison_csv(comparison: Comparison) -> str:
+    """One line per machine, units in the column names, numbers unrounded."""
+    arrays = dict.fromkeys(a for row in comparison.rows for a in row.result.utilization)
+    components = area_components(comparison)
+    stream = StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(
+        (
+            *("machine", "mapping", "latency_s", "speedup", "energy_pj", "energy_ratio"),
+            *("area_um2", "area_ratio", "area_residual", "outer_traffic_bytes", "bound_by"),
+            *(f"utilization_{a}" for a in arrays),
+            *(f"area_{c}_um2" for c in components),
+        )
+    )
+    for row in comparison.rows:
+        result, parts = row.result, dict(row.result.area_by_component)
+        writer.writerow(
+            (
+                *(row.label, result.mapping, result.latency_s, row.speedup, result.energy_pj),
+                *(row.energy_ratio, result.area_um2, row.area_ratio),
+                "" if row.scaling is None else row.scaling.residual,
+                *(result.traffic_bytes, result.bound_by),
+                *(result.utilization.get(a, "") for a in arrays),
+                *(parts.get(c, "") for c in components),
+            )
+        )
+    return stream.getvalue()

@@ -1,0 +1,213 @@
+"""A machine made as large as another: its arrays, or one memory, scaled to an area."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from einsum_cascade.errors import InputError, Problem, did_you_mean
+
+from ..cost.estimators import areas, memory_rows
+from ..quantities import area as show_area
+from ..spec.arch import Architecture, Dimension, Memory, ProcessingArray
+
+ARRAYS = "arrays"
+"""Scale all axes of all arrays together; anything else is the name of a memory."""
+
+_NEAR = 0.05
+"""A machine whose closest area is further off than this share is not comparable."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One number of a machine, before and after."""
+
+    field: str
+    before: int
+    after: int
+    unit: Literal["elements", "bytes"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scaling:
+    """What was done to a machine to give it an area (all areas in um^2)."""
+
+    scaled: str
+    """``arrays``, or the memory whose capacity changed."""
+    changes: tuple[Change, ...]
+    target_um2: float
+    before_um2: float
+    after_um2: float
+
+    @property
+    def residual(self) -> float:
+        """What the area still differs from the target by, as a share of the target."""
+        return self.after_um2 / self.target_um2 - 1
+
+
+def total_area(machine: Architecture) -> float:
+    """Area of everything on the chip, in um^2."""
+    return sum(size for _, size in areas(machine))
+
+
+def scale_to_area(
+    machine: Architecture, target_um2: float, scaled: str = ARRAYS
+) -> tuple[Architecture, Scaling]:
+    """The machine with the area closest to a target, and what was changed.
+
+    Parameters
+    ----------
+    machine : Architecture
+        Its other parts stay as they are.
+    target_um2 : float
+        The area to come close to.
+    scaled : str
+        ``"arrays"``: every axis of every array by one factor, rounded to whole elements, so
+        that axes of one size stay of one size, and a reduction latency that is the size of
+        an axis follows it. Else a memory, whose capacity changes by whole lines.
+
+    Raises
+    ------
+    InputError
+        It cannot come within 5 %, a component has no area, or there is no such memory.
+    """
+    check_areas(machine)
+    if scaled == ARRAYS:
+        make, now = _with_arrays(machine), _longest(machine)
+    else:
+        memory = _sized_memory(machine, scaled)
+        make, now = _with_memory(machine, memory), memory_rows(memory) or 1
+    closest = _closest(make, now, target_um2)
+    result = make(closest) if closest != now else machine
+    scaling = Scaling(
+        scaled=scaled,
+        changes=_changes(machine, result),
+        target_um2=target_um2,
+        before_um2=total_area(machine),
+        after_um2=total_area(result),
+    )
+    if abs(scaling.residual) > _NEAR:
+        raise InputError(_too_far(machine, scaling))
+    return result, scaling
+
+
+def check_areas(machine: Architecture, label: str = "") -> None:
+    """Refuse a machine with a component that has no area.
+
+    Raises
+    ------
+    InputError
+        Naming the components, and the machine by its label if it has one.
+    """
+    missing = [name for name, size in areas(machine) if size <= 0]
+    if missing:
+        raise InputError(
+            Problem(
+                f"{label or machine.name}: technology '{machine.technology.name}' gives no area "
+                f"for {', '.join(missing)}, so machines of equal area cannot be made",
+                hint="give its actions and memories an 'area'",
+            )
+        )
+
+
+def _longest(machine: Architecture) -> int:
+    return max(d.size for a in machine.arrays for d in a.dimensions)
+
+
+def _with_arrays(machine: Architecture) -> Callable[[int], Architecture]:
+    """Machines by the size of their longest axis; the others keep their ratio to it."""
+    longest = _longest(machine)
+
+    def resized(size: int, n: int) -> int:
+        return max(1, (2 * size * n + longest) // (2 * longest))
+
+    def array(a: ProcessingArray, n: int) -> ProcessingArray:
+        sizes = {d.name: resized(d.size, n) for d in a.dimensions}
+        return replace(a, dimensions=tuple(_resized(d, sizes) for d in a.dimensions))
+
+    return lambda n: replace(machine, arrays=tuple(array(a, n) for a in machine.arrays))
+
+
+def _resized(dimension: Dimension, sizes: dict[str, int]) -> Dimension:
+    along = dimension.reduction_latency_axis
+    late = dimension.reduction_latency_cycles if along is None else sizes[along]
+    return replace(dimension, size=sizes[dimension.name], reduction_latency_cycles=late)
+
+
+def _sized_memory(machine: Architecture, name: str) -> Memory:
+    """The memory of a name, if it has an area that depends on its capacity."""
+    sized = [m.name for m in machine.memories if m.name in dict(areas(machine))]
+    memory = machine.memory(name)
+    if memory is None or name not in sized:
+        what = "has no memory" if memory is None else "has no area on chip for"
+        hint = did_you_mean(name, [ARRAYS, *sized])
+        raise InputError(Problem(f"--scale: {machine.name} {what} '{name}'", hint=hint))
+    return memory
+
+
+def _with_memory(machine: Architecture, memory: Memory) -> Callable[[int], Architecture]:
+    """Machines by the lines of one memory. What is billed as another capacity stays so."""
+    rows_now = memory_rows(memory) or 1
+
+    def lines(size: int | None, rows: int) -> int | None:
+        if size is None:
+            return None
+        here = -(-8 * size // memory.line_bits)
+        return max(1, here * rows // rows_now) * memory.line_bits // 8
+
+    def resized(rows: int) -> Architecture:
+        made = replace(
+            memory,
+            capacity_bytes=lines(memory.capacity_bytes, rows),
+            billed_bytes=lines(memory.billed_bytes, rows),
+        )
+        return replace(
+            machine, memories=tuple(made if m is memory else m for m in machine.memories)
+        )
+
+    return resized
+
+
+def _closest(make: Callable[[int], Architecture], now: int, target: float) -> int:
+    """The size whose area is closest to the target, by bisection: areas grow with size."""
+    low, high = 1, max(2, now)
+    while total_area(make(high)) <= target:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        if total_area(make(middle)) <= target:
+            low = middle
+        else:
+            high = middle
+    return min((low, high), key=lambda n: abs(total_area(make(n)) - target))
+
+
+def _changes(before: Architecture, after: Architecture) -> tuple[Change, ...]:
+    found: list[Change] = []
+    for old, new in zip(before.arrays, after.arrays, strict=True):
+        for a, b in zip(old.dimensions, new.dimensions, strict=True):
+            field = f"{old.name}.{a.name}"
+            found.append(Change(field=field, before=a.size, after=b.size, unit="elements"))
+    for was, now in zip(before.memories, after.memories, strict=True):
+        if was.capacity_bytes is not None and now.capacity_bytes is not None:
+            field, sizes = f"{was.name}.capacity", (was.capacity_bytes, now.capacity_bytes)
+            found.append(Change(field=field, before=sizes[0], after=sizes[1], unit="bytes"))
+    return tuple(c for c in found if c.before != c.after)
+
+
+def _too_far(machine: Architecture, scaling: Scaling) -> Problem:
+    """Why no size will do: the parts that stay, or steps of whole elements."""
+    own = {a.name for a in machine.arrays} if scaling.scaled == ARRAYS else {scaling.scaled}
+    others = [name for name, _ in areas(machine) if name not in own]
+    rest = sum(size for name, size in areas(machine) if name not in own)
+    steps = "elements" if scaling.scaled == ARRAYS else "lines"
+    ways = (ARRAYS, *(n for n in others if machine.memory(n) is not None))
+    hints = [f"--scale {w}" for w in ways if w != scaling.scaled]
+    return Problem(
+        f"{machine.name} cannot be scaled to {show_area(scaling.target_um2)} by its "
+        f"{scaling.scaled}: in whole {steps} it comes no closer than "
+        f"{show_area(scaling.after_um2)} ({100 * scaling.residual:+.1f} %); what it keeps "
+        f"({', '.join(others) or 'nothing'}) has {show_area(rest)}",
+        hint=f"try {' or '.join(hints)}" if hints else None,
+    )

@@ -1,0 +1,1 @@
+"""What a bound mapping costs: accesses, footprint, energy, area, occupancy."""

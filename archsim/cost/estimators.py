@@ -1,0 +1,258 @@
+"""Energy per access and area per component, from a technology's numbers.
+
+``docs/energy.md`` derives every formula here and says how well it fits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from math import dist, exp, log
+
+from einsum_cascade.errors import SpecError, did_you_mean
+
+from ..spec.arch import Architecture, Memory, ProcessingArray
+from ..spec.technology import Action, AddressAdder, MemoryClass, SramPoint, Technology
+
+Named = tuple[tuple[str, float], ...]
+
+_AREA_BITS_EXPONENT = 1.05
+_AREA_WIDTH_EXPONENT = 3.5
+_AREA_CORRELATION = 1.0
+"""How far, in units of the natural logarithm, a compiled point corrects its neighbours."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccessEnergy:
+    """Energy of one access of ``bits``: one line of a memory, one value of a register."""
+
+    read_pj: float
+    write_pj: float
+    bits: int
+
+
+def address_bits(rows: int) -> int:
+    """Bits that number ``rows`` rows: the logarithm, rounded up."""
+    return (rows - 1).bit_length()
+
+
+def memory_rows(memory: Memory) -> int | None:
+    """Lines a memory is billed for, the last one perhaps in part; None: unlimited."""
+    capacity = memory.billed_bytes or memory.capacity_bytes
+    if capacity is None:
+        return None
+    return -(-8 * capacity // memory.line_bits)
+
+
+def memory_access(architecture: Architecture, memory: Memory) -> AccessEnergy:
+    """Energy of reading and writing one line of ``memory``.
+
+    Raises
+    ------
+    SpecError
+        The technology has no such memory class, or the class needs a capacity.
+    """
+    kind = _memory_class(architecture.technology, memory.energy, memory.name)
+    bits = memory.line_bits
+    if kind.kind == "dram":
+        energy = kind.energy_per_bit_pj * bits
+        return AccessEnergy(energy, energy, bits)
+    rows = _rows(memory, kind)
+    address = _adder_energy(kind.adder, rows)
+    read = _sram_energy(kind, rows, bits, lambda p: p.read_pj)
+    write = _sram_energy(kind, rows, bits, lambda p: p.write_pj)
+    return AccessEnergy(read + address, write + address, bits)
+
+
+def register_access(architecture: Architecture, array: ProcessingArray) -> AccessEnergy:
+    """Energy of reading and writing one value in the registers of one element.
+
+    Raises
+    ------
+    SpecError
+        The technology has no such memory class.
+    """
+    registers = array.registers
+    kind = _memory_class(architecture.technology, registers.energy, array.name)
+    bits = registers.width_bits or architecture.word_bits
+    width = max(bits, kind.least_width_bits)
+    entries = kind.access_per_entry_pj * max(registers.depth, kind.least_depth)
+    shared = entries + _adder_energy(kind.adder, registers.depth)
+    read = kind.read_per_bit_pj * width + shared
+    return AccessEnergy(read, kind.write_per_bit_pj * width + shared, bits)
+
+
+def action_pj(technology: Technology, name: str) -> float:
+    """Energy of one action in pJ.
+
+    Raises
+    ------
+    SpecError
+        The technology has no such action; says the nearest.
+    """
+    return _action(technology, name).energy_pj
+
+
+def areas(architecture: Architecture) -> Named:
+    """Area in um^2 of every component on the chip, memories first, outermost first.
+
+    Raises
+    ------
+    SpecError
+        The technology cannot size a component.
+    """
+    technology = architecture.technology
+    found: list[tuple[str, float]] = []
+    for memory in architecture.memories:
+        kind = _memory_class(technology, memory.energy, memory.name)
+        if kind.kind == "sram":
+            rows = _rows(memory, kind)
+            area = sram_area(kind.points, rows, memory.line_bits)
+            found.append((memory.name, area + _adder_area(kind.adder, rows)))
+    for array in architecture.arrays:
+        found.append((array.name, _array_area(architecture, array)))
+    return tuple(found)
+
+
+def functional_units(array: ProcessingArray) -> tuple[str, ...]:
+    """Actions whose units each element carries: as declared, or all it can bill."""
+    billed = (action for operation in array.operations for action, _ in operation.bill)
+    return array.units or tuple(dict.fromkeys(billed))
+
+
+def sram_area(points: tuple[SramPoint, ...], rows: int, width_bits: int) -> float:
+    """Area in um^2 of an SRAM of ``rows`` lines of ``width_bits``.
+
+    ``a * bits**1.05 + b * width**3.5`` fitted to the compiled ``points`` (relative least
+    squares, neither coefficient negative), times a correction that makes it exact at
+    every point and fades away from them: an exponential kernel in the logarithms.
+    """
+    for point in points:
+        if (point.rows, point.width_bits) == (rows, width_bits):
+            return point.area_um2
+    import numpy as np
+
+    base = _area_base(points)
+    places = [(log(p.rows), log(p.width_bits)) for p in points]
+    misses = [log(p.area_um2 / base(p.rows, p.width_bits)) for p in points]
+    kernel = [[_nearness(a, b) for b in places] for a in places]
+    weights = np.linalg.solve(np.array(kernel), np.array(misses))
+    here = (log(rows), log(width_bits))
+    correction = sum(
+        float(w) * _nearness(here, place) for w, place in zip(weights, places, strict=True)
+    )
+    return base(rows, width_bits) * exp(correction)
+
+
+def _area_base(points: tuple[SramPoint, ...]) -> Callable[[int, int], float]:
+    """The fitted two-term form, in rows and width."""
+
+    def terms(rows: int, width: int) -> tuple[float, float]:
+        return (float(rows * width) ** _AREA_BITS_EXPONENT, float(width) ** _AREA_WIDTH_EXPONENT)
+
+    relative = [tuple(t / p.area_um2 for t in terms(p.rows, p.width_bits)) for p in points]
+    xx = sum(x * x for x, _ in relative)
+    xy = sum(x * y for x, y in relative)
+    yy = sum(y * y for _, y in relative)
+    x, y = sum(x for x, _ in relative), sum(y for _, y in relative)
+    determinant = xx * yy - xy * xy
+    a, b = x / xx, 0.0
+    if determinant > 1e-9 * xx * yy:
+        both = (x * yy - y * xy) / determinant, (y * xx - x * xy) / determinant
+        if both[0] > 0 and both[1] >= 0:
+            a, b = both
+
+    def base(rows: int, width: int) -> float:
+        bits, across = terms(rows, width)
+        return a * bits + b * across
+
+    return base
+
+
+def _nearness(a: tuple[float, float], b: tuple[float, float]) -> float:
+    return exp(-dist(a, b) / _AREA_CORRELATION)
+
+
+def _sram_energy(
+    kind: MemoryClass, rows: int, width: int, energy: Callable[[SramPoint], float | None]
+) -> float:
+    """Energy per line: proportional to its width, piecewise linear in rows.
+
+    Outside the compiled points the nearest two are continued, but never to less than
+    in proportion to the rows; a single point is scaled in proportion.
+    """
+    known = [(p, e) for p in kind.points if (e := energy(p)) is not None]
+    for point, value in known:
+        if (point.rows, point.width_bits) == (rows, width):
+            return value
+    grouped: dict[int, list[float]] = {}
+    for point, value in known:
+        grouped.setdefault(point.rows, []).append(value / point.width_bits)
+    per_bit = [(r, sum(v) / len(v)) for r, v in sorted(grouped.items())]
+    return width * _along(per_bit, rows)
+
+
+def _along(points: list[tuple[int, float]], x: int) -> float:
+    """A piecewise linear function of ``x > 0`` through ``points``, continued outwards."""
+    for (x0, y0), (x1, y1) in pairwise(points):
+        if x0 <= x <= x1:
+            return y0 + (y1 - y0) * (x - x0) / (x1 - x0)
+    below = x < points[0][0]
+    at, value = points[0] if below else points[-1]
+    if len(points) == 1:
+        return value * x / at
+    (x0, y0), (x1, y1) = points[:2] if below else points[-2:]
+    slope = (y1 - y0) / (x1 - x0)
+    if below:
+        slope = min(slope, value / at)
+    return max(value + slope * (x - at), 0.0)
+
+
+def _array_area(architecture: Architecture, array: ProcessingArray) -> float:
+    technology = architecture.technology
+    units = sum(_action(technology, name).area_um2 for name in functional_units(array))
+    registers = array.registers
+    kind = _memory_class(technology, registers.energy, array.name)
+    width = max(registers.width_bits or architecture.word_bits, kind.least_width_bits)
+    entry = width * kind.area_per_bit_um2 + kind.area_per_entry_um2
+    file = max(registers.depth, kind.least_depth) * entry
+    element = units + file + _adder_area(kind.adder, registers.depth)
+    return array.elements * element + array.overhead_area_um2
+
+
+def _adder_energy(adder: AddressAdder | None, rows: int) -> float:
+    if adder is None:
+        return 0.0
+    return adder.energy_fixed_pj + adder.energy_per_bit_pj * address_bits(rows)
+
+
+def _adder_area(adder: AddressAdder | None, rows: int) -> float:
+    if adder is None:
+        return 0.0
+    return adder.generators * adder.area_per_bit_um2 * address_bits(rows)
+
+
+def _rows(memory: Memory, kind: MemoryClass) -> int:
+    rows = memory_rows(memory)
+    if rows is None:
+        raise SpecError(f"memory '{memory.name}' needs a capacity to be a '{kind.name}'")
+    return rows
+
+
+def _action(technology: Technology, name: str) -> Action:
+    action = technology.action(name)
+    if action is None:
+        known = did_you_mean(name, [a.name for a in technology.actions])
+        raise SpecError(f"technology '{technology.name}' has no action '{name}'; {known}")
+    return action
+
+
+def _memory_class(technology: Technology, name: str, owner: str) -> MemoryClass:
+    kind = technology.memory(name)
+    if kind is None:
+        known = did_you_mean(name, [m.name for m in technology.memories])
+        raise SpecError(
+            f"'{owner}': technology '{technology.name}' has no memory class '{name}'; {known}"
+        )
+    return kind

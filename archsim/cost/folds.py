@@ -1,0 +1,80 @@
+"""What hopping from element to element costs a systolic array.
+
+A value that several elements along an axis share (an operand that does not vary along
+it, or a result that is reduced along it) passes from one to the next, a cycle each: the
+last of ``size`` elements works ``size - 1`` cycles after the first. A *fold* is what runs
+while the tensor that every element has a part of its own of stays; between folds the
+array drains and fills again, and operands of that kind are loaded along an axis first.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from ..bound.lower import Lowered, LoweredEinsum
+from ..bound.reuse import moving_variables
+from ..result.record import Folds
+from ..space.access_map import Footing
+from .accesses import in_own_registers, register_changes
+
+
+def folds_of(lowered: Lowered, e: LoweredEinsum) -> Folds | None:
+    """What skew costs an Einsum; None where it costs nothing.
+
+    Folds are not trimmed at ragged edges. For a GEMM without overlap the cycles are
+    SCALE-Sim's (its report + 1): output-stationary ``K + R + C - 2`` a fold, weight- and
+    input-stationary ``T + 2 R + C - 2``.
+    """
+    if e.array.operands == "broadcast" or not e.spatial:
+        return None
+    tensors = (e.write, *e.reads)
+    shared = {id(f): _shared_axes(lowered, e, f) for f in tensors}
+    hopping = {axis for axes in shared.values() for axis in axes}
+    skew = tuple(
+        (d.name, d.size - 1) for d in e.array.dimensions if d.name in hopping and d.size > 1
+    )
+    least = min(len(axes) for axes in shared.values())
+    own = [f for f in tensors if len(shared[id(f)]) == least]
+    loaded = [f for f in own if f is not e.write and not in_own_registers(lowered, e, f)]
+    load_cycles = _load_cycles(e, shared[id(e.write)])
+    loads = max((register_changes(lowered, e, f) for f in loaded), default=0) if load_cycles else 0
+    if not skew and not loads:
+        return None
+    return Folds(
+        einsum=e.name,
+        array=e.array.name,
+        folds=min(register_changes(lowered, e, f) for f in own),
+        skew=skew,
+        loads=loads,
+        load_cycles=load_cycles if loads else 0,
+        overlap=e.array.overlap,
+    )
+
+
+def _shared_axes(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> frozenset[str]:
+    """Axes of the array in use along which a tensor does not vary."""
+    moving = moving_variables(lowered, footing.access)
+    used = {loop.dimension for loop in e.spatial}
+    return frozenset(
+        axis
+        for axis in used
+        if axis is not None
+        and not any(x.dimension == axis and x.variable in moving for x in e.spatial)
+    )
+
+
+def _load_cycles(e: LoweredEinsum, reduced: frozenset[str]) -> int:
+    """Loads come along the axis that partial sums leave by, else along the first axis.
+
+    In a row of elements each is at the edge, and nothing is loaded through others.
+    """
+    if len(e.array.dimensions) == 1:
+        return 0
+    sizes = {d.name: d.size for d in e.array.dimensions}
+    return next((n for axis, n in sizes.items() if axis in reduced), next(iter(sizes.values())))
+
+
+def skew_cycles(lowered: Lowered, e: LoweredEinsum) -> Fraction:
+    """Cycles that an Einsum occupies its array beyond its work, over the whole run."""
+    found = folds_of(lowered, e)
+    return Fraction(0 if found is None else found.cycles)

@@ -1,0 +1,182 @@
+"""What each level must hold at once, and whether it can."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+
+from ..bound.initial import initial_einsums
+from ..bound.lower import Lowered, LoweredEinsum
+from ..bound.reuse import width
+from ..quantities import byte_size
+from ..spec.mapping import Spill
+from .accesses import largest_tile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requirement:
+    """Bytes of live tiles at one memory level, tensor by tensor."""
+
+    level: str
+    tensors: tuple[tuple[str, Fraction], ...]
+    capacity_bytes: int | None
+    spills: bool = False
+    """Whether the level may be asked to hold more than it can."""
+
+    @property
+    def required_bytes(self) -> Fraction:
+        """All live tiles together."""
+        return sum((size for _, size in self.tensors), Fraction(0))
+
+    @property
+    def fits(self) -> bool:
+        """Whether the level can hold what it must, or may spill the rest."""
+        return self.spills or self.fits_whole
+
+    @property
+    def fits_whole(self) -> bool:
+        """Whether the level can hold what it must."""
+        return self.capacity_bytes is None or self.required_bytes <= self.capacity_bytes
+
+    def __str__(self) -> str:
+        largest = sorted(self.tensors, key=lambda t: -t[1])[:4]
+        parts = ", ".join(f"{name} {byte_size(float(size))}" for name, size in largest)
+        capacity = "" if self.capacity_bytes is None else byte_size(float(self.capacity_bytes))
+        return (
+            f"{self.level} needs {byte_size(float(self.required_bytes))} ({parts}), has {capacity}"
+        )
+
+
+def requirements(lowered: Lowered) -> tuple[Requirement, ...]:
+    """Live tiles per memory, one copy each: double buffering is not charged, except where
+    a level spills and the mapping says how many copies it holds.
+
+    Einsums that share a nest hold their tiles together. Where groups run one after the
+    other, a level holds the tiles of one group at a time, beside intermediates that wait
+    there for a later one.
+    """
+    return tuple(requirement(lowered, i) for i in range(len(lowered.architecture.memories)))
+
+
+def all_fits(lowered: Lowered) -> bool:
+    """Whether every memory holds what it must."""
+    limited = (
+        i for i, m in enumerate(lowered.architecture.memories) if m.capacity_bytes is not None
+    )
+    return all(requirement(lowered, i).fits for i in limited)
+
+
+def requirement(lowered: Lowered, level: int, tile: TileSizes | None = None) -> Requirement:
+    """Live tiles of one memory, by its index.
+
+    ``tile`` gives the elements of an Einsum's tile by the access's position and the level;
+    ``largest_tile_size`` if left out.
+    """
+    memory = lowered.architecture.memories[level]
+    spill = lowered.mapping.spill
+    spills = spill is not None and spill.level == memory.name
+    sizes = [_tiles(lowered, e, level, tile) for e in lowered.einsums]
+    if spill is not None and spills:
+        copies = dict(spill.copies)
+        sizes = [{t: n * copies.get(t, 1) for t, n in tiles.items()} for tiles in sizes]
+    live = _largest_moment(lowered, sizes, level)
+    if spill is not None and spills:
+        for tensor, amount in _passing(lowered, spill, level).items():
+            live[tensor] = live.get(tensor, 0) + amount
+    return Requirement(
+        level=memory.name,
+        tensors=tuple((t, n * lowered.architecture.word_bytes) for t, n in live.items()),
+        capacity_bytes=memory.capacity_bytes,
+        spills=spills,
+    )
+
+
+def _passing(lowered: Lowered, spill: Spill, level: int) -> dict[str, int]:
+    """Elements that a level stages of tensors which some Einsum passes by it."""
+    found: dict[str, int] = {}
+    for tensor, factors in spill.staged:
+        kept = level in lowered.residency.memories(tensor)
+        if not kept or any((spill.level, tensor) in e.bypass for e in lowered.einsums):
+            found[tensor] = lowered.tiling.elements(factors)
+    return found
+
+
+TileSizes = Callable[[LoweredEinsum, int, int], int]
+
+
+def largest_tile_size(lowered: Lowered, e: LoweredEinsum, number: int, level: int) -> int:
+    """Elements of the tile that an Einsum's access (by position) needs at a level."""
+    footing = e.touches[number]
+    one_copy = in_step(lowered, footing.access.tensor, level)
+    return largest_tile(e, footing, level, one_copy=one_copy)
+
+
+def _tiles(
+    lowered: Lowered, e: LoweredEinsum, level: int, tile: TileSizes | None
+) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for number, footing in enumerate(e.touches):
+        tensor = footing.access.tensor
+        if level in lowered.memories(e, tensor):
+            size = tile(e, number, level) if tile else largest_tile_size(lowered, e, number, level)
+            found[tensor] = max(found.get(tensor, 0), size)
+    for start in initial_einsums(lowered, e):
+        for footing in start.reads:
+            tensor = footing.access.tensor
+            if level in lowered.memories(e, tensor):
+                found[tensor] = max(found.get(tensor, 0), largest_tile(start, footing, level))
+    return found
+
+
+def in_step(lowered: Lowered, tensor: str, level: int) -> bool:
+    """Whether all who touch a running value go along its rank together.
+
+    One copy is enough then; else whoever comes later finds only the last value.
+    """
+    ranks = {r.lower() for r in lowered.program.iterative.get(tensor, ())}
+    writer = next((e for e in lowered.einsums if e.name == tensor), None)
+    if writer is None or not ranks:
+        return True
+    readers = [
+        e
+        for e in lowered.einsums
+        if e is not writer
+        and any(a.tensor == tensor and ranks & {*a.variables} for a in e.einsum.reads)
+    ]
+    if any(lowered.apart(e.name, tensor) for e in readers):
+        return False
+    apart = [
+        loop
+        for e in (writer, *readers)
+        for loop in (*e.own, *e.spatial)
+        if loop.variable in ranks and loop.level >= level and width(e, loop) > 1
+    ]
+    return not readers or not apart
+
+
+def _together(sizes: list[dict[str, int]]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for tiles in sizes:
+        for tensor, size in tiles.items():
+            found[tensor] = max(found.get(tensor, 0), size)
+    return found
+
+
+def _largest_moment(lowered: Lowered, sizes: list[dict[str, int]], level: int) -> dict[str, int]:
+    """The largest of the moments at which one group runs."""
+    names = [e.name for e in lowered.einsums]
+    tiles = dict(zip(names, sizes, strict=True))
+    number = {name: i for i, group in enumerate(lowered.groups) for name in group}
+    last_use = {f.access.tensor: number[e.name] for e in lowered.einsums for f in e.reads}
+    worst: dict[str, int] = {}
+    for now, group in enumerate(lowered.groups):
+        moment = _together([tiles[name] for name in group])
+        for name in names:
+            homes = lowered.residency.memories(name)
+            waits = number[name] < now < last_use.get(name, -1)
+            if waits and homes and level == homes[0]:
+                moment[name] = max(moment.get(name, 0), tiles[name][name])
+        if sum(moment.values()) > sum(worst.values()):
+            worst = moment
+    return worst

@@ -1,0 +1,57 @@
+"""Gathers fetch whole lines: what is read at positions that data says lies anywhere.
+
+Tensors are stored with their last rank innermost. A tile read in order shares its lines with
+the tiles beside it, and is billed for its own words alone; around a gathered position nothing
+else is wanted, and every run of neighbouring words is fetched in lines of the memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
+
+from einsum_cascade.ir import Affine, Gather
+
+from ..bound.lower import LoweredEinsum
+from ..space.access_map import Footing
+from ..space.iteration import Extents
+from ..spec.arch import Memory
+from .meter import Elements, Size
+
+
+def words_in_lines(e: LoweredEinsum, footing: Footing, memory: Memory, word_bits: int) -> Size:
+    """Words that a memory reads for a tile of some extents, whole lines where it is gathered."""
+    gathered = any(isinstance(i, Gather) for i in footing.access.indices)
+    line = Fraction(memory.line_bits, word_bits)
+    if not gathered or line <= 1:
+        return Elements(footing)
+    return InLines(e, footing, line)
+
+
+@dataclass(frozen=True, slots=True)
+class InLines:
+    """Words of the lines, of ``line`` words each, that hold a gathered tile."""
+
+    e: LoweredEinsum
+    footing: Footing
+    line: Fraction
+
+    def __call__(self, extents: Extents) -> int:
+        run = _run(self.e, self.footing, extents)
+        return self.footing.size(extents) // run * ceil(ceil(run / self.line) * self.line)
+
+
+def _run(e: LoweredEinsum, footing: Footing, extents: Extents) -> int:
+    """Neighbouring words at one gathered position: the ranks after it, as far as all is read."""
+    axes = {a.variables[0][0]: n for n, a in enumerate(e.axes) if len(a.variables) == 1}
+    found = 1
+    for index in reversed(footing.access.indices):
+        variable = index.as_variable if isinstance(index, Affine) else None
+        if variable not in axes:
+            break
+        number = axes[variable]
+        found *= extents[number]
+        if extents[number] < e.extents[number]:
+            break
+    return found

@@ -1,0 +1,113 @@
+"""A level that spills: what it is asked to hold beyond its capacity lives one level outwards.
+
+With ``p = 1 - min(1, capacity / required)``, a share ``p`` of whatever the level's tensors
+are read and updated there goes to the memory outside, and their own loads and stores
+between the two are ``1 - p`` of what they would be. Tensors that pass the level by are not
+touched, and the level's own accesses stay: spilled tiles come through it. Counts become
+fractions, exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+from ..bound.lower import Lowered
+from ..quantities import byte_size
+from .accesses import AccessCount, Amount, EinsumCount, count_einsum
+from .footprint import Requirement, requirements
+
+
+def count_mapping(lowered: Lowered) -> tuple[EinsumCount, ...]:
+    """Counts of every Einsum, with what spills."""
+    counts = tuple(count_einsum(lowered, e) for e in lowered.einsums)
+    return spilled(lowered, counts, spilled_share(lowered))
+
+
+def spilled_share(lowered: Lowered) -> Fraction:
+    """The share of the spilling level's tiles that does not fit; 0 where nothing may spill."""
+    spill = lowered.mapping.spill
+    if spill is None:
+        return Fraction(0)
+    return share_of(next(r for r in requirements(lowered) if r.level == spill.level))
+
+
+def share_of(required: Requirement) -> Fraction:
+    """How much of what a level must hold is more than it can."""
+    if required.capacity_bytes is None or required.fits_whole:
+        return Fraction(0)
+    return 1 - Fraction(required.capacity_bytes) / required.required_bytes
+
+
+def spilled(
+    lowered: Lowered, counts: tuple[EinsumCount, ...], share: Fraction
+) -> tuple[EinsumCount, ...]:
+    """Counts with a share of the spilling level's accesses sent to the memory outside."""
+    if not share:
+        return counts
+    found: list[EinsumCount] = []
+    for count in counts:
+        tensors = tuple(dict.fromkeys(a.tensor for a in count.accesses))
+        accesses = tuple(
+            a
+            for tensor in tensors
+            for a in spilled_accesses(
+                lowered, tuple(a for a in count.accesses if a.tensor == tensor), share
+            )
+        )
+        found.append(replace(count, accesses=accesses))
+    return tuple(found)
+
+
+def spilled_accesses(
+    lowered: Lowered, accesses: tuple[AccessCount, ...], share: Fraction
+) -> tuple[AccessCount, ...]:
+    """The accesses of one Einsum to one tensor when a share of a level spills."""
+    spill = lowered.mapping.spill
+    assert spill is not None, "something spills"
+    names = [m.name for m in lowered.architecture.memories]
+    level = names.index(spill.level)
+    here = [a for a in accesses if a.place == spill.level]
+    if not here:
+        return accesses
+    e = next(e for e in lowered.einsums if e.name == here[0].einsum)
+    outside = [i for i in lowered.memories(e, here[0].tensor) if i < level]
+    home = names[outside[-1] if outside else level - 1]
+    beyond = [a for a in accesses if a.place == home]
+    # What comes in from outside is written here too, but it is no update from below: all of
+    # an operand (read in whole lines where it is gathered), of a result what was read back.
+    result = here[0].tensor == e.name
+    updates = share * sum(a.writes for a in here) if result else Fraction(0)
+    updates -= share * sum(a.reads for a in beyond) if result else 0
+    reads = share * sum(a.reads for a in here)
+    own_reads = (1 - share) * sum(a.reads for a in beyond)
+    own_writes = (1 - share) * sum(a.writes for a in beyond)
+    moved = AccessCount(
+        einsum=here[0].einsum,
+        tensor=here[0].tensor,
+        place=home,
+        reads=_whole(own_reads + reads),
+        writes=_whole(own_writes + updates),
+    )
+    return (*(a for a in accesses if a.place != home), moved)
+
+
+def _whole(amount: Fraction) -> Amount:
+    return int(amount) if amount.denominator == 1 else amount
+
+
+def spill_note(lowered: Lowered) -> str:
+    """What spills where and how much of it, or nothing."""
+    spill = lowered.mapping.spill
+    share = spilled_share(lowered)
+    if spill is None or not share:
+        return ""
+    required = next(r for r in requirements(lowered) if r.level == spill.level)
+    names = [m.name for m in lowered.architecture.memories]
+    level = names.index(spill.level)
+    kept = [t for t, _ in lowered.residency.places if level in lowered.residency.memories(t)]
+    return (
+        f"{spill.level}: {float(share):.3%} of what it keeps ({', '.join(kept)}) spills to "
+        f"{names[level - 1]}: it needs {byte_size(float(required.required_bytes))} and has "
+        f"{byte_size(float(required.capacity_bytes or 0))}"
+    )

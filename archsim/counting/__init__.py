@@ -1,1 +1,0 @@
-"""How often everything is read, written and computed, and what that costs."""

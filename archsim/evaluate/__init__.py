@@ -1,0 +1,1 @@
+"""From a bound mapping to a result, by either engine."""

@@ -1,0 +1,177 @@
+"""Whether the steps of a run are alike enough for an average one to stand for them.
+
+No run ends before its busiest resource has done its work, and none need last longer than
+its steps one after the other, each as long as what is busiest in it. An average step is as
+good as the real ones where both are the same. Otherwise something is uneven: a ragged tile
+moves more than it computes, the busiest resource has steps so light that dependencies
+decide, or the run is so short that its fill and drain count. Then the real steps are run;
+but not of a run that is short in every rank.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from einsum_cascade.errors import InputError, MappingError
+
+from ..bound.lower import Lowered
+from ..cost.accesses import EinsumCount
+from ..schedule.average import Timing, time_mapping
+from ..schedule.draft import unit_walk
+from ..schedule.tasks import busy_cycles, reduction_latency, transfer_cycles
+from ..steps.units import Unit, Walk, run_together
+
+ALIKE = Fraction(1, 2000)
+"""Share of a run by which an average step may be off before the real steps are run."""
+
+LONG = 4096
+"""Coordinates along some rank from which on steps are looked at. A shorter run has its average
+step, and its fill and drain: it is all ends, and the event engine is there for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """What an average step hides, in cycles of a whole run."""
+
+    least: Fraction = Fraction(0)
+    """The busiest resource's work: no run is shorter."""
+    uneven: Fraction = Fraction(0)
+    """How much longer it is with every step as long as what is busiest in it."""
+    light: Fraction = Fraction(0)
+    """How far the busiest resource's work, step by step, is from its mean, in total."""
+    ends: Fraction = Fraction(0)
+    """What the run is longer than its work: fill, drain, and waits in between."""
+
+    @property
+    def alike(self) -> bool:
+        """Whether an average step stands for the real ones."""
+        return max(self.uneven, self.light, self.ends) <= ALIKE * self.least
+
+    def plus(self, other: Spread) -> Spread:
+        """Of two runs one after the other."""
+        return Spread(
+            least=self.least + other.least,
+            uneven=self.uneven + other.uneven,
+            light=self.light + other.light,
+            ends=self.ends + other.ends,
+        )
+
+
+def time_closely(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> Timing:
+    """Latency from an average step, or where steps are too unlike, from all of them.
+
+    Raises
+    ------
+    MappingError
+        As ``time_mapping``.
+    """
+    average = time_mapping(lowered, counts)
+    longest = max((size for _, size in lowered.shapes), default=0)
+    if longest < LONG or lowered.mapping.schedule.kind == "phases" or _many_windows(lowered):
+        return average
+    try:
+        walks = tuple(unit_walk(lowered, u) for u in run_together(lowered, counts))
+        if spread(lowered, walks, average).alike:
+            return average
+        from ..events.engine import time_events
+
+        real = time_events(lowered, counts, walks=walks).timing
+    except (MappingError, InputError) as refused:
+        why = refused.problems[0].message
+        note = f"an average step was timed, though the steps are not alike: {why}"
+        return replace(average, notes=(*average.notes, note))
+    note = "steps are too unlike, or too few, for an average one: each was run as it is"
+    return replace(
+        average,
+        cycles=real.cycles,
+        period=real.period if real.steps == average.steps else real.cycles / average.steps,
+        simulated=real.simulated,
+        notes=(*average.notes, *real.notes, note),
+    )
+
+
+def _many_windows(lowered: Lowered) -> bool:
+    """Whether masked Einsums run by themselves: their own loops have a step for every tile along
+    the mask, each unlike the others, which are too many to look at."""
+    alone = lowered.mapping.schedule.kind == "sequential"
+    return alone and any(e.window is not None for e in lowered.einsums)
+
+
+def spread(lowered: Lowered, walks: tuple[Walk, ...], average: Timing) -> Spread:
+    """What the average step of a mapping hides, from the walks of what runs together."""
+    kind = lowered.mapping.schedule.kind
+    total = Spread()
+    for walk in walks:
+        bursts, smooth = _loads(lowered, walk)
+        if kind == "phases":
+            # Arrays take turns: together they are busy for a period's length.
+            arrays = {a.name for a in lowered.architecture.arrays}
+            smooth = {name: load for name, load in smooth.items() if name not in arrays}
+            smooth["phases"] = (average.period,) * len(walk.classes)
+            bursts = smooth
+        found = _unevenness(walk, bursts, smooth)
+        if kind == "sequential":
+            ends = _chain(walk.unit, smooth)
+        else:
+            ends = max(average.cycles - found.least, Fraction(0))
+        total = total.plus(replace(found, ends=ends))
+    return total
+
+
+_Loads = dict[str, tuple[Fraction, ...]]
+"""Cycles a resource is busy in a step, by class."""
+
+
+def _loads(lowered: Lowered, walk: Walk) -> tuple[_Loads, _Loads]:
+    """What resources do in a step: with bursts, and with all of them smoothed.
+
+    An Einsum outside a loop works in bursts. Those that take longer than a step hold up the
+    others of their array; the rest are made up for by tiles in flight, as if spread over
+    all steps.
+    """
+    unit, kinds = walk.unit, range(len(walk.classes))
+    memories: _Loads = {}
+    word = lowered.architecture.word_bytes
+    for m, memory in enumerate(lowered.architecture.memories):
+        moved = (
+            sum((row[m] for row in (*c.loads, *c.drains) if row[m]), Fraction(0))
+            for c in walk.classes
+        )
+        memories[memory.name] = tuple(transfer_cycles(lowered, memory, x * word) for x in moved)
+    count = sum(walk.turns.values())
+    means: dict[str, Fraction] = {}
+    for p in unit.parts:
+        mean = busy_cycles(lowered, p.e) / count
+        means[p.e.array.name] = means.get(p.e.array.name, Fraction(0)) + mean
+    inside = {p.e.array.name for p in unit.parts if p.e.name not in unit.outside}
+    found = [{name: [Fraction(0)] * len(kinds) for name in means} for _ in range(2)]
+    for number, p in enumerate(unit.parts):
+        array, busy = p.e.array.name, [c.busy[number] for c in walk.classes]
+        even = [busy_cycles(lowered, p.e) / count] * len(kinds)
+        outside = p.e.name in unit.outside
+        held = array in inside and max(busy) > max(means.values())
+        for loads, apart in zip(found, (outside and not held, outside), strict=True):
+            loads[array] = [
+                a + b for a, b in zip(loads[array], even if apart else busy, strict=True)
+            ]
+    bursts, smooth = ({n: tuple(load) for n, load in loads.items()} for loads in found)
+    return bursts | memories, smooth | memories
+
+
+def _unevenness(walk: Walk, bursts: _Loads, smooth: _Loads) -> Spread:
+    turns = walk.turns
+    work = {
+        r: sum((n * load[k] for k, n in turns.items()), Fraction(0)) for r, load in smooth.items()
+    }
+    busiest = max(work, key=lambda r: work[r])
+    mean = work[busiest] / sum(turns.values())
+    longest = sum((n * max(o[k] for o in bursts.values()) for k, n in turns.items()), Fraction(0))
+    off = sum((n * abs(smooth[busiest][k] - mean) for k, n in turns.items()), Fraction(0))
+    return Spread(least=work[busiest], uneven=longest - work[busiest], light=off)
+
+
+def _chain(unit: Unit, loads: _Loads) -> Fraction:
+    """One step through every resource, one after the other."""
+    late = sum(reduction_latency(p.e) for p in unit.parts)
+    return late + sum((max(load) for load in loads.values()), Fraction(0))

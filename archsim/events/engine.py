@@ -1,0 +1,170 @@
+"""The event engine: the same counts and energy, latency from a run of the real tiles.
+
+A mapping is one run, or with a ``sequential`` schedule one run after the other. Each is
+lowered to an event program (``event_lower``) and fired task by task (``event_kernel``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from einsum_cascade.errors import MappingError, Problem
+
+from ..bound.lower import Lowered
+from ..cost.accesses import EinsumCount
+from ..schedule.average import Timing, check_groups, settled_lookahead, time_mapping
+from ..schedule.draft import unit_walk
+from ..schedule.phases import phased
+from ..schedule.pipelined import overlapped
+from ..schedule.program import EventProgram
+from ..schedule.tasks import first_fill, last_drain
+from ..steps.run_length import tally
+from ..steps.units import Unit, Walk, run_together
+from .flat import EventRun, run_program
+
+_MOSTLY = Fraction(9, 10)
+"""A resource that is busy for this share of a run bounds it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitRun:
+    """Einsums that ran together, from which cycle on, and how."""
+
+    unit: Unit
+    program: EventProgram
+    start: Fraction
+    run: EventRun
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventTiming:
+    """A run's timing, the task events it took to know it, and what was seen of them."""
+
+    timing: Timing
+    events: int
+    """Task events of the whole run."""
+    runs: tuple[UnitRun, ...]
+
+
+def event_programs(
+    lowered: Lowered, counts: tuple[EinsumCount, ...], walks: tuple[Walk, ...] = ()
+) -> tuple[tuple[Unit, EventProgram], ...]:
+    """The programs of a mapping, one after the other, with what they run.
+
+    ``walks`` are those of what runs together, if known.
+
+    Raises
+    ------
+    MappingError
+        The schedule contradicts the cascade's dependencies, or deadlocks.
+    """
+    kind = lowered.mapping.schedule.kind
+    walks = walks or tuple(unit_walk(lowered, u) for u in run_together(lowered, counts))
+    if kind == "sequential":
+        return tuple((walk.unit, overlapped(lowered, walk)) for walk in walks)
+    (walk,) = walks
+    unit = walk.unit
+    inside = tuple(e.name for e in lowered.einsums if e.name not in unit.outside)
+    fill = first_fill(lowered, inside)
+    start = tuple((a.name, fill) for a in lowered.architecture.arrays if fill)
+    drain = last_drain(lowered)
+    ends = tuple((name, drain) for name in lowered.program.outputs if drain)
+    if kind == "phases":
+        check_groups(lowered, counts)
+        return ((unit, phased(lowered, walk, start, ends)),)
+    lookahead = settled_lookahead(lowered)
+    return ((unit, overlapped(lowered, walk, lookahead, start, ends)),)
+
+
+def time_events(
+    lowered: Lowered,
+    counts: tuple[EinsumCount, ...],
+    *,
+    jumping: bool = True,
+    logged: bool = False,
+    walks: tuple[Walk, ...] = (),
+) -> EventTiming:
+    """Latency of a lowered mapping by running its tiles.
+
+    ``walks`` are as in ``event_programs``.
+
+    Raises
+    ------
+    MappingError
+        As ``event_programs``.
+    InputError
+        The run is too long for the engine.
+    """
+    programs = event_programs(lowered, counts, walks)
+    runs: list[UnitRun] = []
+    at = Fraction(0)
+    for unit, program in programs:
+        run = run_program(program, jumping=jumping, logged=logged)
+        runs.append(UnitRun(unit=unit, program=program, start=at, run=run))
+        at += run.cycles
+    if not at:
+        text = "nothing takes time: every operation takes 0 cycles and no memory has a bandwidth"
+        raise MappingError(Problem(text, lowered.mapping.span))
+    return EventTiming(
+        timing=_timing(lowered, counts, tuple(runs), at),
+        events=sum(r.run.turns for r in runs),
+        runs=tuple(runs),
+    )
+
+
+def _timing(
+    lowered: Lowered,
+    counts: tuple[EinsumCount, ...],
+    runs: tuple[UnitRun, ...],
+    cycles: Fraction,
+) -> Timing:
+    slowest = max(runs, key=lambda r: r.run.cycles)
+    found = _bound(slowest.program, slowest.run)
+    if found is None:
+        # Nothing works all the time: the average step tells what waits for what.
+        average = time_mapping(lowered, counts)
+        found = average.bound_by, average.critical
+    bound, critical = found
+    simulated = sum(r.run.fired for r in runs)
+    notes = tuple(
+        f"{r.unit.name}: times are rounded up to whole multiples of {1 / r.run.unit:.3g} cycles, "
+        "the finest that 64 bits hold"
+        for r in runs
+        if not r.run.exact
+    )
+    if len(runs) > 1:
+        return Timing(
+            cycles=cycles,
+            steps=1,
+            period=cycles,
+            bound_by=bound,
+            critical=(f"{slowest.unit.name} on {bound}",),
+            simulated=simulated,
+            notes=notes,
+        )
+    pipelined = lowered.mapping.schedule.kind == "pipelined"
+    return Timing(
+        cycles=cycles,
+        steps=lowered.steps,
+        period=slowest.run.period or cycles / lowered.steps,
+        bound_by=bound,
+        critical=critical,
+        lookahead=settled_lookahead(lowered) if pipelined else None,
+        simulated=simulated,
+        notes=notes,
+    )
+
+
+def _bound(program: EventProgram, run: EventRun) -> tuple[str, tuple[str, ...]] | None:
+    """The resource that is busy most of a run, and its tasks."""
+    turns = tally(program.word)
+    load: dict[str, Fraction] = {}
+    names: dict[str, list[str]] = {}
+    for t in program.tasks:
+        busy = sum((turns.get(k, 0) * x for k, x in enumerate(t.occupancy) if x), Fraction(0))
+        load[t.resource] = load.get(t.resource, Fraction(0)) + busy
+        names.setdefault(t.resource, []).append(t.name)
+    busiest = max(load, key=lambda r: load[r])
+    mostly = load[busiest] >= _MOSTLY * run.cycles
+    return (busiest, tuple(names[busiest])) if mostly else None

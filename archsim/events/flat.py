@@ -1,0 +1,353 @@
+"""Event programs as flat integer arrays, and running them.
+
+Times are whole numbers of a unit of a cycle. The unit is the common denominator of all
+times, so that the run is exact; where the run would then be too long for 64 bits it is the
+finest power of two that is not, and times that are no multiple of it are rounded up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil, lcm
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from einsum_cascade.errors import InputError
+
+from ..schedule.program import EventProgram, components
+from ..steps.run_length import Repeat, Step, Word, length, tally
+
+if TYPE_CHECKING:
+    from .kernel import Ints, Log, Marks, Program, State
+
+_LONGEST = 1 << 61
+"""Units a run may last."""
+
+EVENTS_AT_MOST = 2_000_000_000
+"""Task events a run may take before it is given up."""
+
+_CHUNK = 20_000_000
+"""Task events between two chances to interrupt."""
+
+_FARTHEST = 4096
+"""Periods that a dependency may reach back; farther ones wait for this one."""
+
+_LOG_HEAD = 8000
+_LOG_TAIL = 8000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice:
+    """One turn of a task on its resource, in cycles."""
+
+    task: str
+    resource: str
+    step: int
+    start: Fraction
+    end: Fraction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """A stretch of a run that no slice shows, in cycles.
+
+    ``steps`` were skipped because they repeat what came before; None: they were run, but
+    are too many to keep.
+    """
+
+    steps: int | None
+    start: Fraction
+    end: Fraction
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventRun:
+    """How a program ran: cycles to its last result, and the work of finding out."""
+
+    cycles: Fraction
+    fired: int
+    """Task events simulated."""
+    turns: int
+    """Task events of the whole run."""
+    period: Fraction | None
+    """Cycles per step of the outermost repetition, where one was found."""
+    unit: int
+    """Units of time per cycle."""
+    exact: bool
+    """Whether all times are whole numbers of the unit."""
+    slices: tuple[Slice, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+
+
+def run_program(
+    program: EventProgram, *, jumping: bool = True, logged: bool = False, most: int = EVENTS_AT_MOST
+) -> EventRun:
+    """Run a program to its end.
+
+    Parameters
+    ----------
+    jumping : bool
+        Whether repetitions are skipped (the result is the same).
+    logged : bool
+        Whether to return slices: the first and the last few thousand simulated turns.
+    most : int
+        Task events after which to give up.
+
+    Raises
+    ------
+    InputError
+        The run is too long for whole numbers, or does not settle in ``most`` events.
+    """
+    runs = [_run(p, jumping, logged, most) for p in components(program)]
+    slowest = max(runs, key=lambda r: r.cycles)
+    return EventRun(
+        cycles=slowest.cycles,
+        fired=sum(r.fired for r in runs),
+        turns=sum(r.turns for r in runs),
+        period=slowest.period,
+        unit=min(r.unit for r in runs),
+        exact=all(r.exact for r in runs),
+        slices=tuple(s for r in runs for s in r.slices),
+        gaps=slowest.gaps,
+    )
+
+
+def time_unit(program: EventProgram) -> tuple[int, bool]:
+    """Units per cycle, and whether every time is a whole number of them.
+
+    Raises
+    ------
+    InputError
+        Even whole cycles are too many.
+    """
+    times = [x for t in program.tasks for x in t.occupancy if x is not None]
+    times += [t.late for t in program.tasks]
+    times += [x for _, x in program.start]
+    exact = lcm(*(x.denominator for x in times))
+    turns = tally(program.word)
+    # One turn after the other, none beside another, is the longest a run can take.
+    longest = sum((x for _, x in program.start), Fraction(0))
+    count = 0
+    for t in program.tasks:
+        for kind, occupancy in enumerate(t.occupancy):
+            if occupancy is not None:
+                longest += turns.get(kind, 0) * (occupancy + t.late)
+                count += 2 * turns.get(kind, 0)
+    if longest * exact < _LONGEST:
+        return exact, True
+    unit = 1
+    if longest + count >= _LONGEST:
+        raise InputError(
+            f"the run has {count // 2:.3g} task events and may take {float(longest):.3g} cycles: "
+            "too long for the whole numbers of the event engine; use --engine analytical"
+        )
+    while longest * (2 * unit) + count < _LONGEST:
+        unit *= 2
+    return unit, False
+
+
+@dataclass(kw_only=True)
+class Flat:
+    """A program's arrays, those of its state, and how many classes its future depends on."""
+
+    program: Program
+    state: State
+    marks: Marks
+    log: Log
+    reach: int
+
+
+def flatten(program: EventProgram, unit: int, logged: bool = False) -> Flat:
+    """Arrays of a program whose tasks are in firing order, times in ``unit`` per cycle."""
+    from .kernel import LOOP_FIELDS, REGISTERS, Log, Marks, State
+
+    least = min(t.stage for t in program.tasks)
+    reach = max(t.stage for t in program.tasks) - least
+    code, depth = _code(program.word, reach)
+    p = _program(program, unit, code)
+    back = max(int(p.need.max()), reach, 1)
+    tasks, resources = len(program.tasks), len(program.resources)
+    rows = 1 << back.bit_length()
+    start = dict(program.start)
+    free = [_units(start.get(n, Fraction(0)), unit) for n in program.resources]
+    return Flat(
+        program=p,
+        state=State(
+            kind=np.full(rows, -1, np.int64),
+            result=np.full((rows, tasks), -1, np.int64),
+            leave=np.full((rows, tasks), -1, np.int64),
+            free=np.array(free, np.int64),
+            used=np.zeros(resources, np.int64),
+            last=np.full(tasks, -1, np.int64),
+            loops=np.zeros((depth, LOOP_FIELDS), np.int64),
+            regs=np.zeros(REGISTERS, np.int64),
+        ),
+        marks=Marks(
+            kind=np.zeros((depth, back), np.int64),
+            result=np.zeros((depth, back, tasks), np.int64),
+            leave=np.zeros((depth, back, tasks), np.int64),
+            free=np.zeros((depth, resources), np.int64),
+            used=np.zeros((depth, resources), np.int64),
+        ),
+        log=Log(
+            rows=np.zeros((_LOG_HEAD + _LOG_TAIL if logged else 1, 4), np.int64),
+            tail=_LOG_TAIL if logged else 0,
+        ),
+        reach=reach,
+    )
+
+
+def _program(program: EventProgram, unit: int, code: Ints) -> Program:
+    from .kernel import Program
+
+    tasks, names = program.tasks, program.resources
+    kinds = range(len(tasks[0].occupancy))
+    least = min(t.stage for t in tasks)
+    incoming = [[d for d in program.dependencies if d.after == i] for i in range(len(tasks))]
+    flat = [d for ds in incoming for d in ds]
+    ago = np.full((len(kinds), max(len(flat), 1)), -1, np.int64)
+    need = np.zeros(len(tasks), np.int64)
+    for n, d in enumerate(flat):
+        for k in kinds:
+            back = program.ago(d, k)
+            assert back is None or back >= 0, "an order of issue respects dependencies"
+            ago[k, n] = -1 if back is None else min(back, _FARTHEST)
+        need[d.before] = max(need[d.before], ago[:, n].max())
+    occupancy = [[-1 if x is None else _units(x, unit) for x in t.occupancy] for t in tasks]
+    return Program(
+        code=code,
+        occupancy=np.array(occupancy, np.int64).T.copy(),
+        late=np.array([_units(t.late, unit) for t in tasks], np.int64),
+        ago=ago,
+        stage=np.array([t.stage - least for t in tasks], np.int64),
+        resource=np.array([names.index(t.resource) for t in tasks], np.int64),
+        first=np.cumsum([0, *(len(ds) for ds in incoming)], dtype=np.int64),
+        before=np.array([d.before for d in flat] or [0], np.int64),
+        room=np.array([int(d.room) for d in flat] or [0], np.int64),
+        need=need,
+    )
+
+
+def _units(cycles: Fraction, unit: int) -> int:
+    return ceil(cycles * unit)
+
+
+def _code(word: Word, drain: int) -> tuple[Ints, int]:
+    """Instructions of a word, with ``drain`` empty periods after it, and its loops' depth."""
+    rows: list[tuple[int, int, int, int]] = []
+    deepest = 0
+
+    def emit(part: Word, depth: int) -> None:
+        nonlocal deepest
+        deepest = max(deepest, depth)
+        if isinstance(part, Step):
+            rows.append((0, part.kind, 0, 0))
+        elif isinstance(part, Repeat):
+            steps = length(part.body)
+            rows.append((1, part.count, depth, steps))
+            begin = len(rows)
+            emit(part.body, depth + 1)
+            rows.append((2, begin, depth, steps))
+        else:
+            for inner in part.parts:
+                emit(inner, depth)
+
+    emit(word, 0)
+    rows += [(0, -1, 0, 0)] * drain
+    return np.array(rows, np.int64), max(deepest, 1)
+
+
+def _run(program: EventProgram, jumping: bool, logged: bool, most: int) -> EventRun:
+    from . import kernel
+
+    unit, exact = time_unit(program)
+    flat = flatten(program, unit, logged)
+    regs = flat.state.regs
+    status = kernel.PAUSED
+    while status == kernel.PAUSED:
+        budget = min(_CHUNK, most - int(regs[kernel.FIRED]))
+        if budget <= 0:
+            raise InputError(
+                f"the run has not settled after {most:,} task events; use --engine analytical"
+            )
+        status = kernel.run(
+            flat.program, flat.state, flat.marks, flat.log, flat.reach, budget, jumping
+        )
+    if status == kernel.OVERFLOW:
+        raise InputError("the run is too long for whole numbers; use --engine analytical")
+    slices, gaps = _shown(program, flat, unit, int(regs[kernel.LOGGED])) if logged else ((), ())
+    return EventRun(
+        cycles=_end(program, flat, unit),
+        fired=int(regs[kernel.FIRED]),
+        turns=_turns(program),
+        period=_period(flat, unit),
+        unit=unit,
+        exact=exact,
+        slices=slices,
+        gaps=gaps,
+    )
+
+
+def _end(program: EventProgram, flat: Flat, unit: int) -> Fraction:
+    """Cycles to the last result, and to what follows it."""
+    extra = dict(program.ends)
+    ends = [
+        Fraction(int(end), unit) + extra.get(t.name, Fraction(0))
+        for t, end in zip(program.tasks, flat.state.last, strict=True)
+        if end >= 0
+    ]
+    return max(ends, default=Fraction(0))
+
+
+def _turns(program: EventProgram) -> int:
+    turns = tally(program.word)
+    runs = (
+        turns.get(k, 0) for t in program.tasks for k, x in enumerate(t.occupancy) if x is not None
+    )
+    return sum(runs)
+
+
+def _period(flat: Flat, unit: int) -> Fraction | None:
+    from .kernel import TOP_SHIFT, TOP_STEPS
+
+    steps = int(flat.state.regs[TOP_STEPS])
+    return Fraction(int(flat.state.regs[TOP_SHIFT]), unit * steps) if steps else None
+
+
+def _shown(
+    program: EventProgram, flat: Flat, unit: int, logged: int
+) -> tuple[tuple[Slice, ...], tuple[Gap, ...]]:
+    """Slices in the order they were fired, and what is missing between them."""
+    log, head, tail = flat.log.rows, _LOG_HEAD, flat.log.tail
+    stretches = [log[:logged]]
+    if logged > len(log):
+        turn = head + (logged - head) % tail
+        stretches = [log[:head], np.concatenate((log[turn:], log[head:turn]))]
+    slices: list[Slice] = []
+    breaks: list[tuple[int, int | None]] = []
+    for rows in stretches:
+        if slices:
+            breaks.append((len(slices), None))
+        for i, step, start, end in rows.tolist():
+            if i < 0:
+                breaks.append((len(slices), step))
+            else:
+                t = program.tasks[i]
+                times = Fraction(start, unit), Fraction(end, unit)
+                slices.append(
+                    Slice(task=t.name, resource=t.resource, step=step, start=times[0], end=times[1])
+                )
+    return tuple(slices), tuple(_gaps(slices, breaks))
+
+
+def _gaps(slices: list[Slice], breaks: list[tuple[int, int | None]]) -> Iterator[Gap]:
+    """Times between the last slice before a break and the first one after it."""
+    ends = [*(place for place, _ in breaks[1:]), len(slices)][: len(breaks)]
+    for (place, steps), end in zip(breaks, ends, strict=True):
+        before = max((s.end for s in slices[:place]), default=Fraction(0))
+        after = min((s.start for s in slices[place:end]), default=before)
+        if after > before:
+            yield Gap(steps=steps, start=before, end=after)

@@ -1,0 +1,1 @@
+"""Which mapping runs which part of a workload: the planner."""

@@ -1,0 +1,131 @@
+"""Which built-in mapping a machine runs a workload by, where nobody says which."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError
+from einsum_cascade.yaml.library import builtin_names
+
+from ..spec.mapping import EINSUM_BY_EINSUM, Mapping
+from .plan import compute_the_same, left_out, own_part, simulate, usual_mapping
+
+if TYPE_CHECKING:
+    from ..result.record import Result
+    from ..spec.arch import Architecture
+    from .plan import WorkloadLike
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A mapping that a machine cannot run, and the first reason why."""
+
+    mapping: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A run, the mappings that were tried before its own, and what its cascades lack."""
+
+    result: Result
+    refused: tuple[Refusal, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+
+def run_by(workload: WorkloadLike, machine: Architecture, mapping: Mapping | None) -> Choice:
+    """Simulate by a mapping, or by the default one. Raises as ``simulate``."""
+    result = simulate(workload, machine, mapping)
+    return Choice(result, left_out=left_out(workload, mapping, machine))
+
+
+def run_somehow(workload: WorkloadLike, machine: Architecture) -> Choice:
+    """Simulate by the default mapping (``simulate``), else by the first that is legal.
+
+    After the default come all built-in ones, pipelined ones first, then by name; but only
+    those of cascades that compute the same as the workload's (they name the same
+    reference). Then come those of cascades that stand in for it: what they leave out is in
+    ``Choice.left_out``. Where there are none, it runs one Einsum after the other.
+
+    Raises
+    ------
+    MappingError
+        None is legal; says why for each. ``NoLegalMappingError`` if each lacks room only.
+    InputError
+        Something named does not exist, or shapes are missing.
+    """
+    candidates = _candidates(workload, machine)
+    default = usual_mapping(workload, machine)
+    errors: dict[str, InputError] = {}
+    if default is not None or not candidates:
+        try:
+            return run_by(workload, machine, None)
+        except InputError as wrong:
+            errors[EINSUM_BY_EINSUM if default is None else default.name] = wrong
+    for mapping in candidates:
+        if mapping.name in errors:
+            continue
+        try:
+            found = run_by(workload, machine, mapping)
+        except InputError as wrong:
+            errors[mapping.name] = wrong
+        else:
+            refused = (Refusal(name, _reason(why)) for name, why in errors.items())
+            return replace(found, refused=tuple(refused))
+    raise _none_is_legal(workload, machine, errors)
+
+
+def _candidates(workload: WorkloadLike, machine: Architecture) -> tuple[Mapping, ...]:
+    """Mappings in the order in which they are tried, the machine's own first of its kind."""
+    designed = None if machine.mapping is None else Mapping.load(machine.mapping)
+    found: dict[str, Mapping] = {}
+    for cascade in (workload.cascade, *own_part(workload).stand_ins):
+        if designed is not None and compute_the_same(cascade, designed.cascade):
+            found.setdefault(designed.name, designed)
+        for mapping in interchangeable_mappings(cascade):
+            found.setdefault(mapping.name, mapping)
+    return tuple(found.values())
+
+
+def interchangeable_mappings(cascade: str) -> tuple[Mapping, ...]:
+    """Built-in mappings of cascades that compute what ``cascade`` does, in order of choice.
+
+    Parameters
+    ----------
+    cascade : str
+        A built-in name or a file.
+
+    Raises
+    ------
+    InputError
+        There is no such cascade, or it is wrong.
+    """
+    alike: dict[str, bool] = {}
+    found: list[Mapping] = []
+    for name in builtin_names("mappings"):
+        mapping = Mapping.load(name)
+        if mapping.cascade not in alike:
+            alike[mapping.cascade] = compute_the_same(cascade, mapping.cascade)
+        if alike[mapping.cascade]:
+            found.append(mapping)
+    return tuple(sorted(found, key=lambda m: (m.schedule.kind != "pipelined", m.name)))
+
+
+def _reason(error: InputError) -> str:
+    return error.problems[0].message
+
+
+def _none_is_legal(
+    workload: WorkloadLike, machine: Architecture, errors: dict[str, InputError]
+) -> InputError:
+    """One error that says why each mapping is not legal; a common reason is said once."""
+    found = list(errors.values())
+    if len(found) == 1 or len({str(e) for e in found}) == 1:
+        return found[0]
+    short = all(isinstance(e, NoLegalMappingError) for e in found)
+    lines = [f"no built-in mapping of {workload.name} is legal on {machine.name}:"]
+    lines += [f"    {name}: {_reason(e)}" for name, e in errors.items()]
+    hint = f"write one for this machine, or take --mapping ARCH={EINSUM_BY_EINSUM}"
+    lines.append(f"    hint: {hint}")
+    return (NoLegalMappingError if short else MappingError)("\n".join(lines))

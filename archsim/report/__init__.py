@@ -1,0 +1,1 @@
+"""What analyses, validations and lists say to a person."""

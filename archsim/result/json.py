@@ -1,0 +1,187 @@
+"""A result as the JSON object of ``simulate --json``, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from einsum_cascade.errors import InputError
+
+from .record import (
+    SCHEMA_VERSION,
+    ArrayRoof,
+    ArrayUse,
+    Bounds,
+    EinsumUse,
+    Folds,
+    LevelBuffer,
+    LevelTraffic,
+    MemoryRoof,
+    PartUse,
+    Result,
+    Roofs,
+    ScheduleReport,
+)
+
+
+def result_to_dict(result: Result) -> dict[str, Any]:
+    """The JSON object of a result; ``result_from_dict`` reads it."""
+    charges: dict[str, dict[str, float]] = {}
+    for einsum, component, energy in result.charges:
+        charges.setdefault(einsum, {})[component] = energy
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "workload": result.workload,
+        "architecture": result.architecture,
+        "mapping": result.mapping,
+        "engine": result.engine,
+        "shape": dict(result.shape),
+        "latency_s": result.latency_s,
+        "cycles": result.cycles,
+        "bound_by": result.bound_by,
+        "utilization": result.utilization,
+        "busy_cycles": {a.array: a.busy_cycles for a in result.arrays},
+        "occupied_cycles": {a.array: a.occupied_cycles for a in result.arrays},
+        "traffic_bytes": _traffic(result.traffic),
+        "buffer_bytes": {
+            b.level: {"required": b.required_bytes, "capacity": b.capacity_bytes}
+            for b in result.buffers
+        },
+        "energy_pj": {
+            "total": result.energy_pj,
+            "by_component": dict(result.energy_by_component),
+            "by_einsum": dict(result.energy_by_einsum),
+        },
+        "area_um2": {"total": result.area_um2, "by_component": dict(result.area_by_component)},
+        "bounds": asdict(result.bounds),
+        "einsums": [_einsum(e) for e in result.einsums],
+        "schedule": asdict(result.schedule),
+        "tiles": dict(result.tiles),
+        "notes": list(result.notes),
+        "charges_pj": charges,
+        "roofs": asdict(result.roofs),
+        "folds": [asdict(f) | {"skew": dict(f.skew), "cycles": f.cycles} for f in result.folds],
+        "einsum_traffic_bytes": {e.name: _traffic(e.traffic) for e in result.einsums},
+        "parts": [
+            {"name": p.name, "times": p.times, "result": result_to_dict(p.result)}
+            for p in result.parts
+        ],
+    }
+
+
+def _traffic(levels: tuple[LevelTraffic, ...]) -> dict[str, dict[str, float]]:
+    return {
+        t.level: {"read": t.read_bytes, "write": t.write_bytes, "total": t.total_bytes}
+        for t in levels
+    }
+
+
+def _einsum(einsum: EinsumUse) -> dict[str, Any]:
+    return {
+        "name": einsum.name,
+        "array": einsum.array,
+        "cycles": einsum.cycles,
+        "operations": dict(einsum.operations),
+        "utilization": einsum.utilization,
+    }
+
+
+def result_from_dict(data: Mapping[str, Any]) -> Result:
+    """The result an object of ``result_to_dict`` was made of.
+
+    Raises
+    ------
+    InputError
+        The object is not one, or is of another schema version.
+    """
+    version = data.get("schema_version") if isinstance(data, Mapping) else None
+    if version != SCHEMA_VERSION:
+        raise InputError(
+            f"expected the JSON object of a result with schema_version {SCHEMA_VERSION}, "
+            f"got {'version ' + repr(version) if version is not None else 'something else'}"
+        )
+    try:
+        return _read(data)
+    except KeyError as missing:
+        raise InputError(f"the JSON object of a result has no {missing}") from None
+    except (AttributeError, TypeError, ValueError) as wrong:
+        raise InputError(f"the JSON object of a result is wrong: {wrong}") from None
+
+
+def _read(data: Mapping[str, Any]) -> Result:
+    energy = data["energy_pj"]
+    schedule = data["schedule"]
+    return Result(
+        **{k: data[k] for k in ("workload", "architecture", "mapping", "engine")},
+        **{k: data[k] for k in ("latency_s", "cycles", "bound_by")},
+        shape=tuple(data["shape"].items()),
+        arrays=_read_arrays(data),
+        traffic=_read_traffic(data["traffic_bytes"]),
+        buffers=tuple(
+            LevelBuffer(level=k, required_bytes=b["required"], capacity_bytes=b["capacity"])
+            for k, b in data["buffer_bytes"].items()
+        ),
+        energy_by_component=tuple(energy["by_component"].items()),
+        energy_by_einsum=tuple(energy["by_einsum"].items()),
+        area_by_component=tuple(data["area_um2"]["by_component"].items()),
+        bounds=Bounds(**data["bounds"]),
+        einsums=tuple(_read_einsum(e, data["einsum_traffic_bytes"]) for e in data["einsums"]),
+        schedule=ScheduleReport(**{**schedule, "critical": tuple(schedule["critical"])}),
+        tiles=tuple(data["tiles"].items()),
+        notes=tuple(data["notes"]),
+        charges=tuple(
+            (einsum, component, pj)
+            for einsum, found in data["charges_pj"].items()
+            for component, pj in found.items()
+        ),
+        folds=tuple(_read_folds(f) for f in data.get("folds", ())),
+        roofs=_read_roofs(data.get("roofs", {})),
+        parts=tuple(
+            PartUse(name=p["name"], times=p["times"], result=result_from_dict(p["result"]))
+            for p in data.get("parts", ())
+        ),
+    )
+
+
+def _read_roofs(data: Mapping[str, Any]) -> Roofs:
+    arrays = (a | {"untimed": tuple(a["untimed"])} for a in data.get("arrays", ()))
+    return Roofs(
+        arrays=tuple(ArrayRoof(**a) for a in arrays),
+        memories=tuple(MemoryRoof(**m) for m in data.get("memories", ())),
+    )
+
+
+def _read_folds(data: Mapping[str, Any]) -> Folds:
+    fields = {k: v for k, v in data.items() if k != "cycles"}
+    return Folds(**fields | {"skew": tuple(data["skew"].items())})
+
+
+def _read_arrays(data: Mapping[str, Any]) -> tuple[ArrayUse, ...]:
+    return tuple(
+        ArrayUse(
+            array=name,
+            occupied_cycles=data["occupied_cycles"][name],
+            busy_cycles=data["busy_cycles"][name],
+            utilization=utilization,
+        )
+        for name, utilization in data["utilization"].items()
+    )
+
+
+def _read_traffic(levels: Mapping[str, Any]) -> tuple[LevelTraffic, ...]:
+    return tuple(
+        LevelTraffic(level=k, read_bytes=t["read"], write_bytes=t["write"])
+        for k, t in levels.items()
+    )
+
+
+def _read_einsum(data: Mapping[str, Any], traffic: Mapping[str, Any]) -> EinsumUse:
+    return EinsumUse(
+        name=data["name"],
+        array=data["array"],
+        cycles=data["cycles"],
+        operations=tuple(data["operations"].items()),
+        utilization=data["utilization"],
+        traffic=_read_traffic(traffic[data["name"]]),
+    )

@@ -1,0 +1,201 @@
+"""One result of several parts that run one after the other on the same machine.
+
+Latency, traffic, energy and operations add up over all runs of all parts; a utilization
+is busy over elapsed cycles of the whole; a buffer must hold what its largest part needs;
+the bounds of the parts add up to a bound of the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from itertools import chain, count
+
+from .record import (
+    ArrayRoof,
+    ArrayUse,
+    Bounds,
+    EinsumUse,
+    LevelBuffer,
+    LevelTraffic,
+    PartUse,
+    Result,
+    Roofs,
+    ScheduleReport,
+    in_machine_order,
+)
+
+
+def merged(
+    parts: tuple[PartUse, ...],
+    *,
+    workload: str,
+    mapping: str,
+    shape: tuple[tuple[str, int], ...],
+    notes: tuple[str, ...] = (),
+) -> Result:
+    """The result of a whole workload; its ``parts`` keep their own.
+
+    Parameters
+    ----------
+    parts : tuple of PartUse
+        At least one, in the order they run, all on the same machine.
+    shape : tuple
+        Shapes to show of the workload, by rank, in elements.
+    notes : tuple of str
+        What the workload itself leaves out, before the notes of the parts.
+    """
+    parts = tuple(_told_apart(parts))
+    first = parts[0].result
+    cycles = sum(p.cycles for p in parts)
+    names = _names(parts)
+    energy = _added((c, p.times * v) for p in parts for c, v in p.result.energy_by_component)
+    return Result(
+        workload=workload,
+        architecture=first.architecture,
+        mapping=mapping,
+        engine=first.engine,
+        shape=shape,
+        latency_s=sum(p.latency_s for p in parts),
+        cycles=cycles,
+        bound_by=_most((p.result.bound_by, p.cycles) for p in parts),
+        arrays=tuple(_array(parts, a.array, cycles) for a in first.arrays),
+        traffic=tuple(_level(parts, t.level) for t in first.traffic),
+        buffers=tuple(_buffer(parts, b.level) for b in first.buffers),
+        energy_by_component=in_machine_order(
+            energy, (t.level for t in first.traffic), (a.array for a in first.arrays)
+        ),
+        energy_by_einsum=tuple(
+            (names[p.name, e], p.times * v) for p in parts for e, v in p.result.energy_by_einsum
+        ),
+        area_by_component=first.area_by_component,
+        bounds=_bounds(parts),
+        einsums=tuple(
+            _einsum(e, names[p.name, e.name], p, cycles) for p in parts for e in p.result.einsums
+        ),
+        schedule=_schedule(parts, cycles),
+        notes=tuple(dict.fromkeys((*notes, *(n for p in parts for n in p.result.notes)))),
+        charges=tuple(
+            (names[p.name, e], c, p.times * v) for p in parts for e, c, v in p.result.charges
+        ),
+        folds=tuple(
+            replace(f, einsum=names[p.name, f.einsum], runs=p.times * f.runs)
+            for p in parts
+            for f in p.result.folds
+        ),
+        roofs=_roofs(parts),
+        parts=parts,
+    )
+
+
+def _bounds(parts: tuple[PartUse, ...]) -> Bounds:
+    """Parts run one after the other: what none of them can beat adds up."""
+    return Bounds(
+        compute_s=_total(parts, lambda r: r.bounds.compute_s),
+        bandwidth_s=_total(parts, lambda r: r.bounds.bandwidth_s),
+        traffic_bytes=_total(parts, lambda r: r.bounds.traffic_bytes),
+    )
+
+
+def _roofs(parts: tuple[PartUse, ...]) -> Roofs:
+    """The roofs of all arrays that any part uses; they are of one machine."""
+    found: dict[str, ArrayRoof] = {}
+    for roof in (r for p in parts for r in p.result.roofs.arrays):
+        known = found.setdefault(roof.array, roof)
+        untimed = tuple(dict.fromkeys((*known.untimed, *roof.untimed)))
+        found[roof.array] = replace(known, untimed=untimed)
+    return Roofs(arrays=tuple(found.values()), memories=parts[0].result.roofs.memories)
+
+
+def _told_apart(parts: tuple[PartUse, ...]) -> Iterator[PartUse]:
+    """The parts, those of a name already taken with a number behind it."""
+    taken: set[str] = set()
+    for part in parts:
+        names = chain((part.name,), (f"{part.name}-{n}" for n in count(2)))
+        name = next(name for name in names if name not in taken)
+        taken.add(name)
+        yield replace(part, name=name)
+
+
+def _names(parts: tuple[PartUse, ...]) -> dict[tuple[str, str], str]:
+    """A name for every Einsum: its own where only one part has such a one."""
+    own = [(p.name, e) for p in parts for e in dict.fromkeys(_einsum_names(p.result))]
+    alone = [e for _, e in own]
+    return {(p, e): e if alone.count(e) == 1 else f"{p}.{e}" for p, e in own}
+
+
+def _einsum_names(result: Result) -> Iterator[str]:
+    yield from (e.name for e in result.einsums)
+    yield from (name for name, _ in result.energy_by_einsum)
+
+
+def _total(parts: tuple[PartUse, ...], number: Callable[[Result], float]) -> float:
+    return sum(p.times * number(p.result) for p in parts)
+
+
+def _added(pairs: Iterable[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
+    found: dict[str, float] = {}
+    for name, value in pairs:
+        found[name] = found.get(name, 0) + value
+    return tuple(found.items())
+
+
+def _most(shares: Iterable[tuple[str, float]]) -> str:
+    """The name with the largest sum, the first of equals."""
+    return max(_added(shares), key=lambda share: share[1])[0]
+
+
+def _array(parts: tuple[PartUse, ...], name: str, cycles: float) -> ArrayUse:
+    uses = [(p.times, a) for p in parts for a in p.result.arrays if a.array == name]
+    busy = sum(times * a.busy_cycles for times, a in uses)
+    return ArrayUse(
+        array=name,
+        occupied_cycles=sum(times * a.occupied_cycles for times, a in uses),
+        busy_cycles=busy,
+        utilization=busy / cycles,
+    )
+
+
+def _level(parts: tuple[PartUse, ...], level: str) -> LevelTraffic:
+    moved = [(p.times, t) for p in parts for t in p.result.traffic if t.level == level]
+    return LevelTraffic(
+        level=level,
+        read_bytes=sum(times * t.read_bytes for times, t in moved),
+        write_bytes=sum(times * t.write_bytes for times, t in moved),
+    )
+
+
+def _buffer(parts: tuple[PartUse, ...], level: str) -> LevelBuffer:
+    held = [b for p in parts for b in p.result.buffers if b.level == level]
+    return replace(held[0], required_bytes=max(b.required_bytes for b in held))
+
+
+def _einsum(einsum: EinsumUse, name: str, part: PartUse, cycles: float) -> EinsumUse:
+    times = part.times
+    return EinsumUse(
+        name=name,
+        array=einsum.array,
+        cycles=times * einsum.cycles,
+        operations=tuple((kind, times * n) for kind, n in einsum.operations),
+        utilization=einsum.utilization * (part.cycles / cycles),
+        traffic=tuple(
+            LevelTraffic(
+                level=t.level,
+                read_bytes=times * t.read_bytes,
+                write_bytes=times * t.write_bytes,
+            )
+            for t in einsum.traffic
+        ),
+    )
+
+
+def _schedule(parts: tuple[PartUse, ...], cycles: float) -> ScheduleReport:
+    """All runs as one step; what bounds it is the part that takes longest."""
+    ends = _total(parts, lambda r: r.schedule.fill_drain_cycles)
+    return ScheduleReport(
+        kind="parts",
+        steps=1,
+        period_cycles=cycles - ends,
+        fill_drain_cycles=ends,
+        critical=(max(parts, key=lambda p: p.cycles).name,),
+    )

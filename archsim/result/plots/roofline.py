@@ -1,0 +1,230 @@
+"""Rooflines: one panel per memory. Imports matplotlib: load it only to draw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from textwrap import fill
+from typing import TYPE_CHECKING
+
+from matplotlib.ticker import EngFormatter
+
+from einsum_cascade.errors import InputError
+
+from ...quantities import engineering
+from .labels import Label, place_labels
+from .waterfall import Picture, palette
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from matplotlib.axes import Axes
+
+    from ..record import EinsumUse, MemoryRoof, Result, Roofs
+
+
+_FEW_PARTS = 10
+"""So many parts all have a number."""
+
+_LEAST_TIME = 0.03
+"""Of the run's; what takes less has no number where there are more parts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A point under the roofs: operations a byte, operations a second."""
+
+    name: str
+    array: str
+    intensity: float
+    ops_per_s: float
+    whole_run: bool = False
+
+
+def plot_roofline(result: Result) -> Picture:
+    """Log-log rooflines: a panel per memory, a roof per array, a point per Einsum.
+
+    Parameters
+    ----------
+    result : Result
+        A simulation's result.
+
+    Raises
+    ------
+    InputError
+        The result has no roofs.
+
+    Notes
+    -----
+    An Einsum's operations a second are its operations over the longer of the time it takes
+    its array and the time the memory moves its bytes. The run has a point per array: the
+    array's operations over the latency, over all bytes of the memory. A mac is one
+    operation; operations that take no cycles are not counted. A workload in parts has a
+    point per part and array instead of one per Einsum, with a number: below the panels is
+    whose it is.
+    """
+    if not result.roofs.arrays or not result.roofs.memories:
+        raise InputError("this result does not say what its machine can do at the most")
+    levels = [m for m in result.roofs.memories if spots(result, m)]
+    figure = Picture(figsize=(1.0 + 5.6 * max(1, len(levels)), 4.8), layout="constrained")
+    panels = figure.subplots(1, max(1, len(levels)), squeeze=False)[0]
+    for axes, memory in zip(panels, levels, strict=False):
+        _panel(axes, result, memory)
+    figure.suptitle(
+        f"{result.workload} on {result.architecture}, mapped by {result.mapping}",
+        x=0.01,
+        ha="left",
+        fontsize=11,
+    )
+    numbers = _part_numbers(result) if result.parts else None
+    if numbers:
+        figure.supxlabel(_key(numbers, len(levels)), x=0.01, ha="left", fontsize=8)
+    # Constrained layout moves the axes; labels need their final places.
+    figure.draw_without_rendering()
+    for axes, memory in zip(panels, levels, strict=False):
+        _name_spots(axes, spots(result, memory), numbers)
+    return figure
+
+
+def _part_numbers(result: Result) -> dict[str, str]:
+    """A number for each part, in the order they run: there is no room for names.
+
+    Of many parts those that take hardly any time have none.
+    """
+    quick = _nameless(result)
+    named = [p.name for p in result.parts if p.name not in quick]
+    return {name: str(at) for at, name in enumerate(dict.fromkeys(named), start=1)}
+
+
+def _key(numbers: dict[str, str], panels: int) -> str:
+    """What the numbers stand for; a number stays with its name when lines are broken."""
+    hard_blank = "\u00a0"
+    entries = [f"{number}{hard_blank}{name}" for name, number in numbers.items()]
+    return fill((2 * hard_blank + " ").join(entries), 95 * max(1, panels), break_on_hyphens=False)
+
+
+def spots(result: Result, memory: MemoryRoof) -> list[Spot]:
+    """Points of one panel: Einsums (or parts) that use the memory, then the run."""
+    if result.parts:
+        found = [
+            spot
+            for part in result.parts
+            for spot in _runs(part.result, memory, result.roofs, part.name, whole_run=False)
+        ]
+    else:
+        found = list(_einsums(result, memory))
+    return [*found, *_runs(result, memory, result.roofs, "run", whole_run=True)]
+
+
+def _einsums(result: Result, memory: MemoryRoof) -> Iterator[Spot]:
+    untimed = _untimed(result.roofs)
+    clock = result.cycles / result.latency_s
+    for e in result.einsums:
+        moved = sum(t.total_bytes for t in e.traffic if t.level == memory.level)
+        ops = _operations(e, untimed)
+        time = max(e.cycles / clock, moved / memory.bytes_per_s if memory.bytes_per_s else 0.0)
+        if moved and ops and time:
+            yield Spot(e.name, e.array, ops / moved, ops / time)
+
+
+def _runs(
+    result: Result, memory: MemoryRoof, roofs: Roofs, name: str, *, whole_run: bool
+) -> Iterator[Spot]:
+    """A run, or a part of one, on each array."""
+    untimed = _untimed(roofs)
+    moved = sum(t.total_bytes for t in result.traffic if t.level == memory.level)
+    for roof in roofs.arrays:
+        ops = sum(_operations(e, untimed) for e in result.einsums if e.array == roof.array)
+        if moved and ops:
+            text = f"{name} ({roof.array})" if whole_run else name
+            yield Spot(text, roof.array, ops / moved, ops / result.latency_s, whole_run)
+
+
+def _untimed(roofs: Roofs) -> dict[str, set[str]]:
+    return {r.array: set(r.untimed) for r in roofs.arrays}
+
+
+def _operations(einsum: EinsumUse, untimed: dict[str, set[str]]) -> int:
+    free = untimed.get(einsum.array, set())
+    return sum(n for kind, n in einsum.operations if kind not in free)
+
+
+def _panel(axes: Axes, result: Result, memory: MemoryRoof) -> None:
+    found = spots(result, memory)
+    peaks = {r.array: r.peak_ops_per_s for r in result.roofs.arrays}
+    colours = palette([a.array for a in result.arrays])
+    left, right = _range(
+        [s.intensity for s in found]
+        + [p / memory.bytes_per_s for p in peaks.values() if memory.bytes_per_s]
+    )
+    low, high = _range([s.ops_per_s for s in found] + list(peaks.values()))
+    axes.set(xscale="log", yscale="log", xlim=(left, right), ylim=(low, high))
+    for array, peak in peaks.items():
+        begin = left if memory.bytes_per_s is None else max(left, peak / memory.bytes_per_s)
+        axes.plot([begin, right], [peak, peak], color=colours[array], linewidth=1.6)
+    for peak in dict.fromkeys(peaks.values()):
+        names = "\n".join(a for a, p in peaks.items() if p == peak)
+        text = f" {names}\n {engineering(peak, 'op/s')}"
+        axes.text(right, peak, text, ha="left", va="center", fontsize=8, color="0.25")
+    if memory.bytes_per_s is not None:
+        top = max(peaks.values()) / memory.bytes_per_s
+        axes.plot([left, top], [left * memory.bytes_per_s, top * memory.bytes_per_s], color="0.35")
+        for peak in peaks.values():
+            axes.plot([peak / memory.bytes_per_s] * 2, [low, peak], color="0.8", linewidth=0.6)
+    for s in found:
+        axes.plot(
+            s.intensity,
+            s.ops_per_s,
+            marker="D" if s.whole_run else "o",
+            markersize=8 if s.whole_run else 5,
+            markeredgecolor="black" if s.whole_run else "white",
+            markeredgewidth=0.8,
+            color=colours[s.array],
+            linestyle="none",
+            zorder=3,
+        )
+    _describe(axes, result, memory, found)
+
+
+def _describe(axes: Axes, result: Result, memory: MemoryRoof, found: list[Spot]) -> None:
+    limit = "bandwidth without limit"
+    if memory.bytes_per_s is not None:
+        limit = engineering(memory.bytes_per_s, "B/s")
+    axes.set_title(f"{memory.level}: {limit}", loc="left", fontsize=10)
+    used = {s.name for s in found}
+    quiet = [u.name for u in result.parts or result.einsums if u.name not in used]
+    below = f"\nno traffic here: {_wrapped(quiet)}" if quiet else ""
+    if _nameless(result):
+        below += (
+            f"\nwithout a number: parts of less than {100 * _LEAST_TIME:.0f} % of the time each"
+        )
+    axes.set_xlabel(f"operations a byte of {memory.level} traffic (op/B){below}", fontsize=9)
+    axes.set_ylabel("operations a second (op/s)", fontsize=9)
+    axes.yaxis.set_major_formatter(EngFormatter(sep=" "))
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:,g}")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _wrapped(names: list[str], width: int = 62) -> str:
+    return fill(", ".join(names), width)
+
+
+def _range(values: list[float]) -> tuple[float, float]:
+    """Limits of a logarithmic axis with room around the values."""
+    low, high = min(values), max(values)
+    room = max(3.0, (high / low) ** 0.12)
+    return low / room, high * room
+
+
+def _nameless(result: Result) -> frozenset[str]:
+    """Of many parts those that take hardly any time: there is no room for all of them."""
+    if len(result.parts) <= _FEW_PARTS:
+        return frozenset()
+    least = _LEAST_TIME * result.latency_s
+    return frozenset(p.name for p in result.parts if p.latency_s < least)
+
+
+def _name_spots(axes: Axes, found: list[Spot], numbers: dict[str, str] | None) -> None:
+    """Name the points, or number them; the run's first, since they are larger."""
+    order = sorted(found, key=lambda s: not s.whole_run)
+    names = [(s, s.name if s.whole_run or numbers is None else numbers.get(s.name)) for s in order]
+    place_labels(axes, [Label(name, s.intensity, s.ops_per_s) for s, name in names if name])

@@ -1,0 +1,314 @@
+"""What a simulation returns: frozen, exact where counting is exact, with its proof.
+
+Units are in the field names: cycles of the machine's clock, seconds, bytes, picojoules,
+square micrometres. ``Result.to_dict`` is the JSON of the command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..document import Document
+    from .plots.waterfall import Picture
+
+SCHEMA_VERSION = 1
+
+Named = tuple[tuple[str, float], ...]
+"""Pairs of a component's or Einsum's name and a number."""
+
+
+def in_machine_order(
+    components: Iterable[tuple[str, float]], levels: Iterable[str], arrays: Iterable[str]
+) -> Named:
+    """Components as every table and picture has them.
+
+    Memories outermost first, then each array after its registers, then what else there is.
+    """
+    order = [*levels, *(part for array in arrays for part in (f"{array}.registers", array))]
+    place = {name: at for at, name in enumerate(order)}
+    return tuple(sorted(components, key=lambda found: place.get(found[0], len(place))))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelTraffic:
+    """Bytes read from and written to one memory level over the whole run."""
+
+    level: str
+    read_bytes: float
+    write_bytes: float
+
+    @property
+    def total_bytes(self) -> float:
+        """Reads and writes together."""
+        return self.read_bytes + self.write_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelBuffer:
+    """Bytes of live tiles a level must hold, and what it has (None: unlimited)."""
+
+    level: str
+    required_bytes: float
+    capacity_bytes: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArrayUse:
+    """How long one array works.
+
+    ``occupied_cycles`` counts cycles in which the array is taken, fill and drain of a
+    systolic one included; ``busy_cycles`` weighs those in which it computes by the share of
+    elements at work; ``utilization`` is busy over elapsed.
+    """
+
+    array: str
+    occupied_cycles: float
+    busy_cycles: float
+    utilization: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EinsumUse:
+    """One Einsum over the whole run: cycles on its array, operations, utilization."""
+
+    name: str
+    array: str
+    cycles: float
+    operations: tuple[tuple[str, int], ...]
+    utilization: float
+    traffic: tuple[LevelTraffic, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folds:
+    """What skew costs one Einsum on a systolic array, over the whole run.
+
+    A fold is what runs between two fillings of the array. Every fold pays the skew and
+    every load its cycles; the first alone where fill and drain overlap with work.
+    """
+
+    einsum: str
+    array: str
+    folds: int
+    skew: tuple[tuple[str, int], ...]
+    """Axes along which values hop, and the cycles of it: elements less one."""
+    loads: int
+    """How often operands are loaded that every element has its own of."""
+    load_cycles: int
+    overlap: bool
+    runs: int = 1
+    """How often all of this happens: the times a part of a workload runs."""
+
+    @property
+    def cycles(self) -> int:
+        """Cycles beyond the work itself, of all runs."""
+        folds, loads = (min(1, n) if self.overlap else n for n in (self.folds, self.loads))
+        return self.runs * (folds * sum(n for _, n in self.skew) + loads * self.load_cycles)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArrayRoof:
+    """What an array does at the most, in operations a second."""
+
+    array: str
+    peak_ops_per_s: float
+    """Every element does its fastest operation all the time (a mac is one operation)."""
+    untimed: tuple[str, ...] = ()
+    """Kinds of operation that take no cycles on it, and so have no roof."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryRoof:
+    """What a memory moves at the most, in bytes a second; None: no limit is given."""
+
+    level: str
+    bytes_per_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roofs:
+    """The machine's limits, for a roofline."""
+
+    arrays: tuple[ArrayRoof, ...] = ()
+    memories: tuple[MemoryRoof, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What no schedule of this mapping on this machine can beat."""
+
+    compute_s: float
+    bandwidth_s: float
+    traffic_bytes: float
+    """Each input read once, each output written once, in bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleReport:
+    """How the latency came about: ``steps * period + fill and drain``."""
+
+    kind: str
+    steps: int
+    period_cycles: float
+    """Maximum cycle mean of the event graph: cycles per step in the steady state."""
+    fill_drain_cycles: float
+    critical: tuple[str, ...]
+    """The critical cycle, task by task, or the binding phase or transfer."""
+    lookahead: int | None = None
+    simulated_events: int | None = None
+    """Task events that the event engine fired to know it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartUse:
+    """One part of a workload: a simulation of its own, and how often it runs.
+
+    ``result`` is of a single run; the other figures are of all ``times`` runs together.
+    """
+
+    name: str
+    times: int
+    result: Result
+
+    @property
+    def latency_s(self) -> float:
+        """Seconds of all runs."""
+        return self.times * self.result.latency_s
+
+    @property
+    def cycles(self) -> float:
+        """Cycles of all runs."""
+        return self.times * self.result.cycles
+
+    @property
+    def traffic_bytes(self) -> float:
+        """Bytes to and from the outermost memory in all runs."""
+        return self.times * self.result.traffic_bytes
+
+    @property
+    def energy_pj(self) -> float:
+        """Picojoules of all runs."""
+        return self.times * self.result.energy_pj
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """Everything a simulation found out."""
+
+    workload: str
+    architecture: str
+    mapping: str
+    engine: str
+    shape: tuple[tuple[str, int], ...]
+    latency_s: float
+    cycles: float
+    bound_by: str
+    arrays: tuple[ArrayUse, ...]
+    traffic: tuple[LevelTraffic, ...]
+    buffers: tuple[LevelBuffer, ...]
+    energy_by_component: Named
+    energy_by_einsum: Named
+    area_by_component: Named
+    bounds: Bounds
+    einsums: tuple[EinsumUse, ...]
+    schedule: ScheduleReport
+    tiles: tuple[tuple[str, int], ...] = ()
+    notes: tuple[str, ...] = field(default=())
+    """What was billed and what was not, in sentences."""
+    charges: tuple[tuple[str, str, float], ...] = ()
+    """Energy by (Einsum, component) in picojoules."""
+    folds: tuple[Folds, ...] = ()
+    """Skew of every Einsum that pays it, on systolic arrays."""
+    roofs: Roofs = Roofs()
+    """What the arrays and the memories do at the most."""
+    parts: tuple[PartUse, ...] = ()
+    """What ran one after the other, where that is more than one cascade once."""
+
+    @property
+    def utilization(self) -> dict[str, float]:
+        """Busy over elapsed cycles, per array."""
+        return {a.array: a.utilization for a in self.arrays}
+
+    @property
+    def energy_pj(self) -> float:
+        """Total energy in picojoules."""
+        return sum(v for _, v in self.energy_by_component)
+
+    @property
+    def area_um2(self) -> float:
+        """Total area in square micrometres."""
+        return sum(v for _, v in self.area_by_component)
+
+    @property
+    def traffic_bytes(self) -> float:
+        """Bytes to and from the outermost memory."""
+        return self.traffic[0].total_bytes
+
+    def table(self) -> Document:
+        """The one-screen report; prints as text and shows as HTML in Jupyter."""
+        from .report import report
+
+        return report(self)
+
+    def explain(self) -> Document:
+        """Where each cycle, each byte and each picojoule came from."""
+        from .report import explain
+
+        return explain(self)
+
+    def plot_waterfall(self) -> Picture:
+        """How each array spends the run, by Einsum or part (a matplotlib figure)."""
+        from .plots.waterfall import plot_waterfall
+
+        return plot_waterfall(self)
+
+    def plot_utilization(self) -> Picture:
+        """Useful work of each array as shares of elapsed time, Einsum by Einsum."""
+        from .plots.utilization import plot_utilization
+
+        return plot_utilization(self)
+
+    def plot_roofline(self) -> Picture:
+        """Every Einsum and the run under the roofs of arrays and memories.
+
+        Raises
+        ------
+        InputError
+            The result does not say what the machine can do (it was made by hand).
+        """
+        from .plots.roofline import plot_roofline
+
+        return plot_roofline(self)
+
+    def plot_energy(self) -> Picture:
+        """Energy by component, and by Einsum or part (a matplotlib figure)."""
+        from .plots.waterfall import plot_energy
+
+        return plot_energy(self)
+
+    def _repr_html_(self) -> str:
+        from ..document import to_html
+
+        return to_html(self.table())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object of ``simulate --json``; ``from_dict`` reads it."""
+        from .json import result_to_dict
+
+        return result_to_dict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Result:
+        """The result that ``data``, from ``to_dict`` or its JSON, was made of.
+
+        Raises
+        ------
+        InputError
+            It is not such an object.
+        """
+        from .json import result_from_dict
+
+        return result_from_dict(data)

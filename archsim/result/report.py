@@ -1,0 +1,351 @@
+"""What a result, an analysis or a validation says to a person: documents of tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Literal
+
+from ..document import Column, Document, Fact, Table
+from ..quantities import area, bar, byte_size, count, energy, engineering, percent, ratio, seconds
+from .record import EinsumUse, LevelBuffer, LevelTraffic, Named, Result, ScheduleReport
+from .report_parts import part_schedules, parts_schedule, parts_table
+
+_NAME: Final[Literal["name"]] = "name"
+_TEXT: Final[Literal["text"]] = "text"
+_BAR: Final[Literal["bar"]] = "bar"
+_EXACT_BELOW = 10_000
+
+
+def report(result: Result) -> Document:
+    """The one-screen report of a simulation.
+
+    Parameters
+    ----------
+    result : Result
+        What ``archsim.simulate`` returned.
+
+    Returns
+    -------
+    Document
+        Latency and what bounds it, utilization, traffic and buffers, energy, area, bounds.
+    """
+    return Document(
+        title=f"{result.workload} on {result.architecture}, mapped by {result.mapping}",
+        subtitle=_shape(result),
+        facts=_facts(result),
+        tables=(
+            *(((parts_table(result),),) if result.parts else ()),
+            (_arrays(result),),
+            (_memories(result),),
+            (_einsums(result),),
+            (
+                _shares("energy by component", "energy", energy, result.energy_by_component),
+                _shares("area by component", "area", area, result.area_by_component),
+            ),
+        ),
+        notes=result.notes,
+    )
+
+
+def explain(result: Result) -> Document:
+    """Where each cycle, each byte and each picojoule came from."""
+    tables = (
+        part_schedules(result),
+        _energy_matrix(result),
+        _traffic_by_einsum(result),
+        _operations(result),
+        _folds(result),
+    )
+    return Document(
+        title="where the cycles, bytes and picojoules come from",
+        subtitle=_loops(result),
+        facts=_latency_parts(result),
+        tables=tuple((t,) for t in tables if t.rows),
+        notes=("what latency includes and what it leaves out: docs/engine.md",),
+    )
+
+
+def _shape(result: Result) -> str:
+    sizes = "  ".join(f"{rank}={size:,}" for rank, size in result.shape)
+    return f"{sizes}  ({result.engine} engine)"
+
+
+def _facts(result: Result) -> tuple[Fact, ...]:
+    clock = result.cycles / result.latency_s if result.latency_s else 0.0
+    bounds = result.bounds
+    compute, bandwidth = seconds(bounds.compute_s), seconds(bounds.bandwidth_s)
+    least = max(bounds.compute_s, bounds.bandwidth_s)
+    outer = result.traffic[0] if result.traffic else None
+    facts = [
+        Fact(
+            "latency",
+            seconds(result.latency_s),
+            f"{count(result.cycles)} cycles at {engineering(clock, 'Hz')}, "
+            f"bound by {result.bound_by}",
+        ),
+        Fact(
+            "lower bound",
+            seconds(least),
+            f"compute {compute}, bandwidth {bandwidth}; "
+            f"latency is {_over(result.latency_s, least)}",
+        ),
+    ]
+    if outer is not None:
+        once = "each part's inputs" if result.parts else "each input"
+        facts.append(
+            Fact(
+                f"{outer.level} traffic",
+                byte_size(outer.total_bytes),
+                f"{once} once, each output once: {byte_size(bounds.traffic_bytes)} "
+                f"({_over(outer.total_bytes, bounds.traffic_bytes)})",
+            )
+        )
+    return (
+        *facts,
+        Fact("energy", energy(result.energy_pj), f"{_power(result)} on average"),
+        Fact("area", area(result.area_um2)),
+        parts_schedule(result) if result.parts else _schedule(result),
+    )
+
+
+def _power(result: Result) -> str:
+    watts = result.energy_pj / 1e12 / result.latency_s if result.latency_s else 0.0
+    return engineering(watts, "W")
+
+
+def _over(value: float, bound: float) -> str:
+    return f"{ratio(value / bound)} the bound" if bound else "the bound is zero"
+
+
+def _schedule(result: Result) -> Fact:
+    s = result.schedule
+    ahead = f"lookahead {s.lookahead}, " if s.lookahead is not None else ""
+    return Fact(
+        "schedule",
+        s.kind,
+        f"{ahead}{_steps(s)}, {count(s.fill_drain_cycles)} of fill and drain",
+    )
+
+
+def _steps(schedule: ScheduleReport) -> str:
+    steps = "step" if schedule.steps == 1 else "steps"
+    return f"{count(schedule.steps)} {steps} of {count(schedule.period_cycles)} cycles"
+
+
+def _loops(result: Result) -> str:
+    return "loops: " + "  ".join(f"{k}={n:,}" for k, n in result.tiles) if result.tiles else ""
+
+
+def _latency_parts(result: Result) -> tuple[Fact, ...]:
+    s = result.schedule
+    if result.parts:
+        sums = f"sum over {len(result.parts)} parts, each as often as it runs"
+        return (
+            Fact("cycles", count(result.cycles), sums),
+            Fact("fill and drain", count(s.fill_drain_cycles), "of all runs"),
+            Fact("bound by", result.bound_by, f"in most of the time; longest: {s.critical[0]}"),
+        )
+    steady = s.steps * s.period_cycles
+    return (
+        Fact("cycles", count(result.cycles), "steady state + fill and drain"),
+        Fact(
+            "steady state",
+            count(steady),
+            _steps(s),
+        ),
+        Fact("fill and drain", count(s.fill_drain_cycles)),
+        Fact("bound by", result.bound_by, " -> ".join(s.critical)),
+    )
+
+
+def _arrays(result: Result) -> Table:
+    return Table(
+        title="arrays",
+        columns=(
+            Column("array", _NAME),
+            Column("utilization"),
+            Column("", _BAR),
+            Column("busy cycles"),
+            Column("occupied cycles"),
+        ),
+        rows=tuple(
+            (
+                a.array,
+                percent(a.utilization),
+                bar(a.utilization),
+                count(a.busy_cycles),
+                count(a.occupied_cycles),
+            )
+            for a in result.arrays
+        ),
+    )
+
+
+def _memories(result: Result) -> Table:
+    buffers = {b.level: b for b in result.buffers}
+    traffic = {t.level: t for t in result.traffic}
+    levels = dict.fromkeys((*traffic, *buffers))
+    return Table(
+        title="memories and registers",
+        columns=(
+            Column("level", _NAME),
+            *(Column(c) for c in ("read", "written", "total", "holds", "capacity", "full")),
+        ),
+        rows=tuple(
+            (level, *_moved(traffic.get(level)), *_held(buffers.get(level))) for level in levels
+        ),
+    )
+
+
+def _moved(traffic: LevelTraffic | None) -> tuple[str, str, str]:
+    if traffic is None:
+        return ("-", "-", "-")
+    return (
+        byte_size(traffic.read_bytes),
+        byte_size(traffic.write_bytes),
+        byte_size(traffic.total_bytes),
+    )
+
+
+def _held(buffer: LevelBuffer | None) -> tuple[str, str, str]:
+    if buffer is None:
+        return ("-", "-", "-")
+    if buffer.capacity_bytes is None:
+        return (byte_size(buffer.required_bytes), "unlimited", "-")
+    full = percent(buffer.required_bytes / buffer.capacity_bytes) if buffer.capacity_bytes else "-"
+    return (byte_size(buffer.required_bytes), byte_size(buffer.capacity_bytes), full)
+
+
+def _einsums(result: Result) -> Table:
+    spent = dict(result.energy_by_einsum)
+    total = sum(spent.values())
+    used = {e.name for e in result.einsums}
+    others = tuple(
+        (name, "-", "-", "-", "-", energy(pj), _share(pj, total))
+        for name, pj in spent.items()
+        if name not in used
+    )
+    return Table(
+        title="Einsums",
+        columns=(
+            Column("Einsum", _NAME),
+            Column("array", _TEXT),
+            Column("operations", _TEXT),
+            *(Column(c) for c in ("cycles", "of array", "energy", "share")),
+        ),
+        rows=tuple(_einsum(e, spent, total) for e in result.einsums) + others,
+    )
+
+
+def _einsum(einsum: EinsumUse, spent: dict[str, float], total: float) -> tuple[str, ...]:
+    pj = spent.get(einsum.name)
+    return (
+        einsum.name,
+        einsum.array,
+        ", ".join(f"{_many(n)} {kind}" for kind, n in einsum.operations),
+        count(einsum.cycles),
+        percent(einsum.utilization),
+        "-" if pj is None else energy(pj),
+        "-" if pj is None else _share(pj, total),
+    )
+
+
+def _many(n: int) -> str:
+    return f"{n:,}" if n < _EXACT_BELOW else engineering(n, "")
+
+
+def _share(part: float, total: float) -> str:
+    return percent(part / total) if total else "-"
+
+
+def _shares(title: str, what: str, show: Callable[[float], str], parts: Named) -> Table:
+    total = sum(v for _, v in parts)
+    return Table(
+        title=title,
+        columns=(Column("component", _NAME), Column(what), Column("share")),
+        rows=tuple((name, show(v), _share(v, total)) for name, v in parts),
+    )
+
+
+def _energy_matrix(result: Result) -> Table:
+    """A row per Einsum, a column per component."""
+    components = tuple(dict.fromkeys(c for _, c, _ in result.charges))
+    spent: dict[tuple[str, str], float] = {}
+    for einsum, component, pj in result.charges:
+        spent[einsum, component] = spent.get((einsum, component), 0.0) + pj
+    return Table(
+        title="energy by Einsum and component",
+        columns=(Column("Einsum", _NAME), *(Column(c) for c in components)),
+        rows=tuple(
+            (e, *(energy(spent[e, c]) if (e, c) in spent else "-" for c in components))
+            for e in dict.fromkeys(e for e, _, _ in result.charges)
+        ),
+    )
+
+
+def _traffic_by_einsum(result: Result) -> Table:
+    return Table(
+        title="traffic by Einsum",
+        columns=(
+            Column("Einsum", _NAME),
+            Column("level", _TEXT),
+            *(Column(c) for c in ("read", "written", "share of level")),
+        ),
+        rows=tuple(
+            (
+                e.name,
+                t.level,
+                byte_size(t.read_bytes),
+                byte_size(t.write_bytes),
+                _share(t.total_bytes, _level_total(result, t.level)),
+            )
+            for e in result.einsums
+            for t in e.traffic
+            if t.total_bytes
+        ),
+    )
+
+
+def _level_total(result: Result, level: str) -> float:
+    return sum(t.total_bytes for t in result.traffic if t.level == level)
+
+
+def _folds(result: Result) -> Table:
+    """Terms of every fold on a systolic array, and what they come to."""
+    cycles = {e.name: e.cycles for e in result.einsums}
+    return Table(
+        title="systolic arrays, cycles: folds x (work + skew) + loads x load",
+        columns=(
+            Column("Einsum", _NAME),
+            *(Column(c) for c in ("folds", "work")),
+            Column("skew", _NAME),
+            *(Column(c) for c in ("loads", "load", "skew, loads", "share")),
+            Column("paid", _NAME),
+        ),
+        rows=tuple(
+            (
+                f.einsum,
+                count(f.runs * f.folds),
+                count((cycles[f.einsum] - f.cycles) / (f.runs * f.folds)),
+                " + ".join(f"{n:,} {axis}" for axis, n in f.skew) or "-",
+                count(f.runs * f.loads),
+                count(f.load_cycles),
+                count(f.cycles),
+                _share(f.cycles, cycles[f.einsum]),
+                "once" if f.overlap else "each time",
+            )
+            for f in result.folds
+        ),
+    )
+
+
+def _operations(result: Result) -> Table:
+    return Table(
+        title="operations, exactly",
+        columns=(
+            Column("Einsum", _NAME),
+            Column("operation", _TEXT),
+            Column("count"),
+        ),
+        rows=tuple((e.name, kind, f"{n:,}") for e in result.einsums for kind, n in e.operations),
+    )

@@ -1,0 +1,1 @@
+"""The step program: tasks, dependencies, and the order in which they are issued."""

@@ -1,0 +1,213 @@
+"""What the event engine runs: tasks by class of step, dependencies, and the order of issue.
+
+A run is a word of step classes; step ``k`` of class ``c`` issues every task that runs in
+``c``. A *period* issues task ``i`` for the step ``stage[i]`` behind the newest one, in the
+order in which the tasks are listed, which is the order on each resource too. A task starts
+when its resource is free and all it waits for has happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from heapq import heapify, heappop, heappush
+from itertools import pairwise
+from typing import Literal
+
+from einsum_cascade.errors import MappingError, Problem
+
+from ..steps.run_length import Word, relabelled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventTask:
+    """What a resource does in a step, by class of step.
+
+    ``occupancy`` (cycles) is None where the task does not run; its result can be used
+    ``late`` cycles after the resource is free again.
+    """
+
+    name: str
+    resource: str
+    occupancy: tuple[Fraction | None, ...]
+    role: Literal["load", "work", "drain", "barrier"] = "work"
+    late: Fraction = Fraction(0)
+    stage: int = 0
+    priority: tuple[Fraction, int] = (Fraction(0), 0)
+    """Where it goes among the tasks of a period, as far as dependencies leave a choice."""
+    settled: bool = False
+    """Whether its priority is its place on the resource among others that are settled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventDependency:
+    """``after`` at step k waits for ``before`` at step k - distance, if that ran then.
+
+    ``distance`` is by class of the step of ``after``; None where it waits for nothing.
+    ``room`` waits until the other has left its resource, else for its result.
+    """
+
+    before: int
+    after: int
+    distance: tuple[int | None, ...]
+    room: bool = False
+    why: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventProgram:
+    """Tasks in firing order, what they wait for, and the run they make.
+
+    ``start`` holds the cycle before which a resource does nothing; ``ends`` adds, by task,
+    what follows its last result.
+    """
+
+    tasks: tuple[EventTask, ...]
+    dependencies: tuple[EventDependency, ...]
+    word: Word
+    start: tuple[tuple[str, Fraction], ...] = ()
+    ends: tuple[tuple[str, Fraction], ...] = ()
+
+    @property
+    def resources(self) -> tuple[str, ...]:
+        """Resources in order of their first task."""
+        return tuple(dict.fromkeys(t.resource for t in self.tasks))
+
+    def ago(self, d: EventDependency, kind: int) -> int | None:
+        """Periods between the two turns of a dependency, for a class of step."""
+        distance = d.distance[kind]
+        if distance is None or self.tasks[d.after].occupancy[kind] is None:
+            return None
+        return distance + self.tasks[d.after].stage - self.tasks[d.before].stage
+
+
+class IssueError(ValueError):
+    """An order of issue in which a task waits for one that is issued after it."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        super().__init__(" -> ".join(names))
+        self.names = names
+
+
+def ordered(program: EventProgram) -> EventProgram:
+    """The program with its tasks in an order in which everything waited for comes first.
+
+    Raises
+    ------
+    IssueError
+        There is no such order; names a cycle of tasks.
+    """
+    count = len(program.tasks)
+    after: list[set[int]] = [set() for _ in range(count)]
+    waits: list[set[int]] = [set() for _ in range(count)]
+    for first, then in _kept(program):
+        after[first].add(then)
+        waits[then].add(first)
+    for d in program.dependencies:
+        agos = [a for k in range(len(d.distance)) if (a := program.ago(d, k)) is not None]
+        if agos and min(agos) < 0:
+            raise IssueError((program.tasks[d.before].name, program.tasks[d.after].name))
+        if agos and min(agos) == 0 and d.before == d.after:
+            raise IssueError((program.tasks[d.before].name,) * 2)
+        if agos and min(agos) == 0:
+            after[d.before].add(d.after)
+            waits[d.after].add(d.before)
+    ready = [(program.tasks[i].priority, i) for i in range(count) if not waits[i]]
+    heapify(ready)
+    order: list[int] = []
+    while ready:
+        _, i = heappop(ready)
+        order.append(i)
+        for j in after[i]:
+            waits[j].discard(i)
+            if not waits[j]:
+                heappush(ready, (program.tasks[j].priority, j))
+    if len(order) < count:
+        raise IssueError(_cycle(program, waits))
+    return _renumbered(program, order)
+
+
+def _kept(program: EventProgram) -> Iterator[tuple[int, int]]:
+    """Neighbours on a resource whose order is settled: by priority, then as written."""
+    for resource in program.resources:
+        settled = [
+            (t.priority, i)
+            for i, t in enumerate(program.tasks)
+            if t.resource == resource and t.settled
+        ]
+        yield from pairwise(i for _, i in sorted(settled))
+
+
+def _cycle(program: EventProgram, waits: list[set[int]]) -> tuple[str, ...]:
+    """Tasks that wait for one another, found by walking back until one comes again."""
+    at = next(i for i, w in enumerate(waits) if w)
+    seen: list[int] = []
+    while at not in seen:
+        seen.append(at)
+        at = min(i for i in waits[at] if waits[i])
+    cycle = [*seen[seen.index(at) :], at]
+    return tuple(program.tasks[i].name for i in reversed(cycle))
+
+
+def _renumbered(program: EventProgram, order: list[int]) -> EventProgram:
+    place = {i: n for n, i in enumerate(order)}
+    return replace(
+        program,
+        tasks=tuple(program.tasks[i] for i in order),
+        dependencies=tuple(
+            replace(d, before=place[d.before], after=place[d.after])
+            for d in program.dependencies
+            if d.before in place and d.after in place
+        ),
+    )
+
+
+def checked_order(program: EventProgram, what: str) -> EventProgram:
+    """``ordered``, with a cycle told as a mapping's mistake."""
+    try:
+        return ordered(program)
+    except IssueError as error:
+        text = f"{what} deadlocks, each of these waits for the next: {' -> '.join(error.names)}"
+        raise MappingError(Problem(text)) from None
+
+
+def components(program: EventProgram) -> tuple[EventProgram, ...]:
+    """The parts of a program that share neither a resource nor a dependency.
+
+    Each has a word of its own, in which classes that are the same to it are merged.
+    """
+    groups: list[set[int]] = []
+    links: list[Iterable[int]] = [
+        [i for i, t in enumerate(program.tasks) if t.resource == r] for r in program.resources
+    ]
+    links += [(d.before, d.after) for d in program.dependencies]
+    for link in links:
+        joined = set(link)
+        for group in [g for g in groups if g & joined]:
+            joined |= group
+            groups.remove(group)
+        groups.append(joined)
+    parts = (_renumbered(program, sorted(group)) for group in groups)
+    return tuple(_condensed(part) for part in parts)
+
+
+def _condensed(part: EventProgram) -> EventProgram:
+    """A part with its classes renumbered: those alike in every task are one."""
+    kinds: dict[tuple[object, ...], int] = {}
+    numbers: list[int] = []
+    for kind in range(len(part.tasks[0].occupancy)):
+        what = (
+            *(t.occupancy[kind] for t in part.tasks),
+            *(d.distance[kind] for d in part.dependencies),
+        )
+        numbers.append(kinds.setdefault(what, len(kinds)))
+    kept = [numbers.index(n) for n in range(len(kinds))]
+    return replace(
+        part,
+        tasks=tuple(replace(t, occupancy=tuple(t.occupancy[k] for k in kept)) for t in part.tasks),
+        dependencies=tuple(
+            replace(d, distance=tuple(d.distance[k] for k in kept)) for d in part.dependencies
+        ),
+        word=relabelled(part.word, tuple(numbers)),
+    )

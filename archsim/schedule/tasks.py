@@ -1,0 +1,377 @@
+"""From a lowered mapping to the tasks of its event graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from math import prod
+
+from einsum_cascade.ir import Access, Affine
+
+from ..bound.barriers import producer_of, reads_earlier
+from ..bound.lower import Lowered, LoweredEinsum
+from ..bound.reuse import width
+from ..cost.accesses import EinsumCount
+from ..cost.folds import skew_cycles
+from ..space.iteration import first_tile
+from ..spec.arch import Memory
+from .event_graph import Dependency, EventGraph, Task
+
+
+def busy_cycles(lowered: Lowered, e: LoweredEinsum) -> Fraction:
+    """Cycles in which an Einsum occupies its array over the whole run."""
+    return work_cycles(e) + skew_cycles(lowered, e)
+
+
+def work_cycles(e: LoweredEinsum) -> Fraction:
+    """Cycles in which an element of the array computes, over the whole run."""
+    return e.iterations * e.cycles_of_point
+
+
+def reduction_latency(e: LoweredEinsum) -> int:
+    """Cycles by which a spatial reduction is late: the sum over the axes it crosses.
+
+    Where a systolic array drains between folds, the hops along an axis are among the
+    cycles it is occupied, and only what is later than they are is left.
+    """
+    axes = {loop.dimension for loop in e.spatial if loop.variable in e.einsum.over}
+    drained = e.array.operands == "systolic" and not e.array.overlap
+    return sum(
+        max(0, d.reduction_latency_cycles - (d.size - 1 if drained else 0))
+        for d in e.array.dimensions
+        if d.name in axes
+    )
+
+
+def transfer_cycles(lowered: Lowered, memory: Memory, moved_bytes: Fraction) -> Fraction:
+    """Cycles a memory needs to move some bytes; zero when its bandwidth is unlimited."""
+    if memory.bandwidth_bytes_per_s is None:
+        return Fraction(0)
+    return moved_bytes * lowered.architecture.clock_hz / memory.bandwidth_bytes_per_s
+
+
+def memory_bytes(lowered: Lowered, counts: tuple[EinsumCount, ...], memory: Memory) -> Fraction:
+    """Bytes a memory moves, reads and writes, for some Einsums."""
+    moved = sum(a.reads + a.writes for c in counts for a in c.accesses if a.place == memory.name)
+    return moved * lowered.architecture.word_bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepGraph:
+    """The event graph of a fused mapping, and what happens once before and after it."""
+
+    graph: EventGraph
+    prologue: tuple[str, ...]
+    """Einsums outside inner loops whose results the loops need."""
+    epilogue: tuple[str, ...]
+    """Einsums outside inner loops that wait for the loops."""
+
+
+def outside_einsums(lowered: Lowered) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Einsums that stay out of some shared loop: (before, after) the steps they serve.
+
+    Their work is cut into equal slices, one a step of the loops they stay out of.
+    """
+    out = {
+        e.name
+        for e in lowered.einsums
+        if any(_turns(lowered, m) > 1 for m in stays_out_of(lowered, e))
+    }
+    reads = {
+        e.name: {a.tensor for a in e.einsum.reads if not _of_before(lowered, a)}
+        for e in lowered.einsums
+    }
+    needed = {t for name, tensors in reads.items() if name not in out for t in tensors}
+    while more := {t for name in out & needed for t in reads[name]} - needed:
+        # What feeds an Einsum that the steps need is needed before them, too.
+        needed |= more
+    before = tuple(e.name for e in lowered.einsums if e.name in out & needed)
+    after = tuple(e.name for e in lowered.einsums if e.name in out - needed)
+    return before, after
+
+
+def stays_out_of(lowered: Lowered, e: LoweredEinsum) -> tuple[str, ...]:
+    """Shared loops that an Einsum is outside of while others that run with it are inside."""
+    if not e.outside:
+        return ()
+    others = [x for x in lowered.einsums if not lowered.apart(x.name, e.name)]
+    return tuple(m for m in e.outside if any(m not in x.outside for x in others))
+
+
+def _of_before(lowered: Lowered, access: Access) -> bool:
+    """Whether an access reads what an earlier iteration of a shared loop has left."""
+    return producer_of(lowered, access) is not None and reads_earlier(lowered, access)
+
+
+def _turns(lowered: Lowered, member: str) -> int:
+    return next(loop.bound for loop in lowered.nest if loop.member == member)
+
+
+def step_graph(lowered: Lowered, counts: tuple[EinsumCount, ...], lookahead: int) -> StepGraph:
+    """Tasks, dependencies and in-flight limits of one step of the shared nest.
+
+    Parameters
+    ----------
+    lookahead : int
+        Tiles in flight on an array, and between a producer and a consumer on two arrays.
+    """
+    before, after = outside_einsums(lowered)
+    inside = [e for e in lowered.einsums if e.name not in (*before, *after)]
+    apart = first_fill(lowered, tuple(e.name for e in inside)) + last_drain(lowered)
+    tasks = [
+        _memory_task(lowered, counts, m, Fraction(0) if i else apart)
+        for i, m in enumerate(lowered.architecture.memories)
+    ]
+    tasks = [t for t in tasks if t.occupancy > 0]
+    memories = len(tasks)
+    tasks += [_einsum_task(lowered, e, e.name in (*before, *after)) for e in lowered.einsums]
+    number = {t.name: i for i, t in enumerate(tasks)}
+    found: list[Dependency] = []
+    for e in inside:
+        for access in e.einsum.reads:
+            if access.tensor in {p.name for p in inside}:
+                found += _flow(lowered, tasks, number, e, access, lookahead)
+        for m in range(memories):
+            found += _feed(counts, tasks, m, number[e.name], e, lookahead)
+    found += _in_flight(tasks, [number[e.name] for e in inside], lookahead)
+    graph = EventGraph(tasks=tuple(tasks), dependencies=tuple(found), steps=lowered.steps)
+    return StepGraph(graph=graph, prologue=before, epilogue=after)
+
+
+def _memory_task(
+    lowered: Lowered, counts: tuple[EinsumCount, ...], memory: Memory, apart: Fraction
+) -> Task:
+    """A step's share of what a memory moves, less what it moves before and after all steps."""
+    cycles = transfer_cycles(lowered, memory, memory_bytes(lowered, counts, memory))
+    share = max(cycles - apart, Fraction(0)) / lowered.steps
+    return Task(name=memory.name, resource=memory.name, occupancy=share, latency=share)
+
+
+def _einsum_task(lowered: Lowered, e: LoweredEinsum, outside: bool) -> Task:
+    share = busy_cycles(lowered, e)
+    if outside:
+        share -= alone(lowered, e)
+    share /= lowered.steps
+    return Task(
+        name=e.name,
+        resource=e.array.name,
+        occupancy=share,
+        latency=share + reduction_latency(e),
+    )
+
+
+def alone(lowered: Lowered, e: LoweredEinsum) -> Fraction:
+    """Cycles of one run of an Einsum that stays outside inner loops.
+
+    The first run of what the steps need, and the last of what needs them, have no steps
+    beside them to hide in; the others are cut into slices.
+    """
+    runs = prod(loop.bound for loop in lowered.nest if loop.member not in e.outside)
+    return busy_cycles(lowered, e) / runs
+
+
+def _flow(
+    lowered: Lowered,
+    tasks: list[Task],
+    number: dict[str, int],
+    e: LoweredEinsum,
+    access: Access,
+    lookahead: int,
+) -> list[Dependency]:
+    """A consumer waits for its producer; a producer for room if they run on two arrays."""
+    before, after = number[access.tensor], number[e.name]
+    distance = read_distance(lowered, e, access)
+    if distance is None:
+        return []
+    producer = tasks[before]
+    found = [
+        Dependency(
+            before=before,
+            after=after,
+            distance=distance,
+            delay=producer.latency,
+            why=f"{access.tensor} -> {e.name}",
+        )
+    ]
+    if producer.resource != tasks[after].resource:
+        found.append(
+            Dependency(
+                before=after,
+                after=before,
+                distance=distance + lookahead,
+                delay=tasks[after].occupancy,
+                why=f"room for {access.tensor} ({lookahead} tiles in flight)",
+                room=True,
+            )
+        )
+    return found
+
+
+def read_distance(lowered: Lowered, reader: LoweredEinsum, access: Access) -> int | None:
+    """Steps between the writing of an element and its reading by ``access``.
+
+    None where no step waits for another: an Einsum that goes along the whole rank within
+    one step hands its running value on by itself.
+    """
+    shifts = read_shifts(lowered, reader, access)
+    if shifts is None:
+        return None
+    return sum(shift * lowered.inner_bound(member) for member, shift in shifts)
+
+
+def read_shifts(
+    lowered: Lowered, reader: LoweredEinsum, access: Access
+) -> tuple[tuple[str, int], ...] | None:
+    """How many iterations of which shared loops ago an element was written.
+
+    None as in ``read_distance``.
+    """
+    writer = next(e for e in lowered.einsums if e.name == access.tensor)
+    found: list[tuple[str, int]] = []
+    for written, read in zip(writer.einsum.target.indices, access.indices, strict=True):
+        if not isinstance(written, Affine) or not isinstance(read, Affine):
+            continue
+        if written.offset is None or read.offset is None or read.variables != written.variables:
+            continue
+        variable = written.variables[0]
+        inner = [loop.member for loop in lowered.nest if loop.rank.lower() == variable][-1:]
+        apart = [
+            x
+            for e in (writer, reader)
+            for x in (*e.own, *e.spatial)
+            if x.variable == variable and width(e, x) > 1
+        ]
+        shift = written.offset - read.offset
+        if shift > 0 and (reader is writer or not apart):
+            if not inner:
+                return None
+            found.append((inner[0], shift))
+    return tuple(found)
+
+
+def _feed(
+    counts: tuple[EinsumCount, ...],
+    tasks: list[Task],
+    memory: int,
+    consumer: int,
+    e: LoweredEinsum,
+    lookahead: int,
+) -> list[Dependency]:
+    """An Einsum waits for this step's share of a memory it reads; prefetch is bounded."""
+    name = tasks[memory].name
+    count = next(c for c in counts if c.einsum == e.name)
+    if not any(a.place == name and a.reads for a in count.accesses):
+        return []
+    return [
+        Dependency(
+            before=memory,
+            after=consumer,
+            distance=0,
+            delay=tasks[memory].latency,
+            why=f"{name} -> {e.name}",
+        ),
+        Dependency(
+            before=consumer,
+            after=memory,
+            distance=lookahead + 1,
+            delay=tasks[consumer].occupancy,
+            why=f"room to prefetch from {name}",
+            room=True,
+        ),
+    ]
+
+
+def _in_flight(tasks: list[Task], inside: list[int], lookahead: int) -> list[Dependency]:
+    """A tile enters an array when the one ``lookahead`` steps before has left it."""
+    found: list[Dependency] = []
+    for resource in dict.fromkeys(tasks[i].resource for i in inside):
+        members = [i for i in inside if tasks[i].resource == resource]
+        first, last = members[0], members[-1]
+        found.append(
+            Dependency(
+                before=last,
+                after=first,
+                distance=lookahead,
+                delay=tasks[last].occupancy,
+                why=f"{lookahead} tiles in flight on {resource}",
+                room=True,
+            )
+        )
+    return found
+
+
+def fitted_lookahead(lowered: Lowered) -> int:
+    """The most tiles whose waiting values the registers of every array hold at once.
+
+    A value waits where its consumer also needs something that another array makes of it:
+    scores stay in the 2D array while the 1D array turns their maximum into the running
+    one. Each tile in flight takes one register for each of them; every other value is used
+    as it comes, and streaming operands pass through latches of their own.
+    """
+    used = [a for a in lowered.architecture.arrays if any(e.array is a for e in lowered.einsums)]
+    waiting = {a.name: len(_waiting(lowered, a.name)) for a in used}
+    return max(1, min(a.registers.depth // max(1, waiting[a.name]) for a in used))
+
+
+def _waiting(lowered: Lowered, array: str) -> set[str]:
+    """Values in an array's registers that wait for what another array makes of them."""
+    operands = {
+        e.name: {a.tensor for a in e.einsum.reads if _of_this_step(lowered, e, a)}
+        for e in lowered.einsums
+    }
+    where = {e.name: e.array.name for e in lowered.einsums}
+    found: set[str] = set()
+    for value in operands:
+        if array not in lowered.residency.registers(value):
+            continue
+        abroad = _made_abroad(value, operands, where)
+        consumers = [n for n, needs in operands.items() if value in needs and where[n] == array]
+        if any(operands[n] & abroad for n in consumers):
+            found.add(value)
+    return found
+
+
+def _of_this_step(lowered: Lowered, reader: LoweredEinsum, access: Access) -> bool:
+    written = access.tensor in lowered.program.einsum_of
+    return written and read_distance(lowered, reader, access) == 0
+
+
+def _made_abroad(value: str, operands: dict[str, set[str]], where: dict[str, str]) -> set[str]:
+    """Einsums of the same step that follow from a value by way of another array."""
+    home = where[value]
+    reached: set[tuple[str, bool]] = {(value, False)}
+    pending = [(value, False)]
+    while pending:
+        name, left = pending.pop()
+        for follower, needs in operands.items():
+            state = (follower, left or where[follower] != home)
+            if name in needs and state not in reached:
+                reached.add(state)
+                pending.append(state)
+    return {name for name, left in reached if left}
+
+
+def first_fill(lowered: Lowered, inside: tuple[str, ...]) -> Fraction:
+    """Cycles until the first step's operands have come from the outermost memory."""
+    needed: dict[str, int] = {}
+    for e in lowered.einsums:
+        waits = any(a.tensor in inside for a in e.einsum.reads)
+        if e.name in inside and not waits:
+            tile = first_tile(e.extents, e.shared)
+            for f in e.reads:
+                if lowered.residency.memories(f.access.tensor)[:1] == (0,):
+                    needed[f.access.tensor] = max(needed.get(f.access.tensor, 0), f.size(tile))
+    return _outermost_cycles(lowered, sum(needed.values()))
+
+
+def last_drain(lowered: Lowered) -> Fraction:
+    """Cycles until the last step's outputs have reached the outermost memory."""
+    outputs = [e for e in lowered.einsums if e.name in lowered.program.outputs]
+    return _outermost_cycles(
+        lowered, sum(e.write.size(first_tile(e.extents, e.shared)) for e in outputs)
+    )
+
+
+def _outermost_cycles(lowered: Lowered, elements: int) -> Fraction:
+    memory = lowered.architecture.memories[0]
+    return transfer_cycles(lowered, memory, elements * lowered.architecture.word_bytes)

@@ -1,1 +1,0 @@
-"""Results, cascades and comparisons as text, tables and pictures."""

@@ -1,0 +1,1 @@
+"""Iteration spaces, tiles and bands: whole numbers, and no machine."""

@@ -1,0 +1,317 @@
+"""How many elements of a tensor an access touches inside given extents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from math import prod
+
+from einsum_cascade.errors import MappingError, Problem
+from einsum_cascade.ir import Access, Affine, AffineTerm, Gather, Index
+from einsum_cascade.source import Span
+
+from .iteration import Axis, Extents, iterations
+
+_LARGEST_SET = 200_000
+"""Irregular index images are enumerated up to this many points."""
+
+_Name = tuple[int, int]
+"""A rank variable: its axis, and its place among the variables of the axis."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Digits:
+    """The variables of one axis that an access tells apart: ``m1*M0 + m0``, or ``m1``.
+
+    The variables of an axis are the digits of one mixed-radix number that runs over the
+    extent. ``strides`` holds every variable's stride, outermost first, and whether it is
+    told apart.
+    """
+
+    axis: int
+    strides: tuple[tuple[int, bool], ...]
+
+    @cached_property
+    def _complete(self) -> bool:
+        """Whether every element has digits of its own."""
+        return self.strides[-1][0] == 1 and all(kept for _, kept in self.strides)
+
+    def size(self, extents: Extents) -> int:
+        """Distinct tuples of the digits told apart."""
+        if self._complete:
+            return extents[self.axis]
+        return _distinct(extents[self.axis], self.strides)
+
+    def tuples(self, extents: Extents) -> Iterator[tuple[int, ...]]:
+        """The distinct tuples themselves."""
+        return _tuples(extents[self.axis], self.strides)
+
+
+def _distinct(extent: int, strides: tuple[tuple[int, bool], ...]) -> int:
+    if not any(kept for _, kept in strides):
+        return 1
+    (stride, kept), rest = strides[0], strides[1:]
+    if not kept:
+        # The first iteration is the fullest: what the others hold, it holds too.
+        return _distinct(min(extent, stride), rest)
+    full, last = divmod(extent, stride)
+    return (full * _distinct(stride, rest) if full else 0) + (_distinct(last, rest) if last else 0)
+
+
+def _tuples(extent: int, strides: tuple[tuple[int, bool], ...]) -> Iterator[tuple[int, ...]]:
+    if not any(kept for _, kept in strides):
+        yield ()
+        return
+    (stride, kept), rest = strides[0], strides[1:]
+    if not kept:
+        yield from _tuples(min(extent, stride), rest)
+        return
+    for digit in range(iterations(extent, stride)):
+        for below in _tuples(min(stride, extent - digit * stride), rest):
+            yield (digit, *below)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sum:
+    """An index that adds several axes (``p + r``): terms of (coefficient, digits).
+
+    Each term's digits run over neighbouring variables, so that it takes the values
+    ``0, c, 2c, ...``.
+    """
+
+    terms: tuple[tuple[int, Digits], ...]
+    span: Span | None
+
+    def size(self, extents: Extents) -> int:
+        """Distinct values of the sum."""
+        terms = sorted((abs(c), d.size(extents)) for c, d in self.terms)
+        terms = [(c, n) for c, n in terms if c and n > 1]
+        if not terms:
+            return 1
+        unit, run = terms[0]
+        for coefficient, extent in terms[1:]:
+            if coefficient % unit or coefficient // unit > run:
+                return self._enumerate(terms)
+            run += coefficient // unit * (extent - 1)
+        return run
+
+    def _enumerate(self, terms: list[tuple[int, int]]) -> int:
+        _check_size((n for _, n in terms), self.span)
+        ranges = [range(0, c * n, c) for c, n in terms]
+        return len({sum(values) for values in product(*ranges)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knot:
+    """Indices that share axes (``X[p + r, p + s]``): counted by enumeration.
+
+    ``sums`` weigh the digits of all ``axes`` in turn; a digit told apart by itself is a
+    sum of one.
+    """
+
+    axes: tuple[Digits, ...]
+    sums: tuple[tuple[int, ...], ...]
+    span: Span | None
+
+    def size(self, extents: Extents) -> int:
+        """Distinct tuples of the sums' values."""
+        _check_size((d.size(extents) for d in self.axes), self.span)
+        found: set[tuple[int, ...]] = set()
+        for parts in product(*(tuple(d.tuples(extents)) for d in self.axes)):
+            digits = [digit for part in parts for digit in part]
+            found.add(tuple(sum(map(int.__mul__, s, digits)) for s in self.sums))
+        return len(found)
+
+
+def _check_size(sizes: Iterable[int], span: Span | None) -> None:
+    if prod(sizes) > _LARGEST_SET:
+        raise MappingError(
+            Problem("this index is too irregular to count its elements exactly", span)
+        )
+
+
+_Parts = tuple[Digits | Sum | Knot, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footing:
+    """What an access addresses: a product of independent parts.
+
+    ``one_copy`` leaves out the ranks along which the tensor is kept in one copy only.
+    """
+
+    access: Access
+    parts: _Parts
+    one_copy: _Parts
+
+    def size(self, extents: Extents) -> int:
+        """Distinct elements touched inside ``extents``."""
+        return prod(p.size(extents) for p in self.parts)
+
+    def live(self, extents: Extents) -> int:
+        """Elements that must be held at once: one copy along iterative ranks."""
+        return prod(p.size(extents) for p in self.one_copy)
+
+
+def footing(
+    access: Access,
+    axes: tuple[Axis, ...],
+    shapes: Mapping[str, int],
+    iterative: frozenset[str],
+    carried: tuple[str, ...] = (),
+) -> Footing:
+    """Work out what ``access`` addresses on ``axes``.
+
+    Parameters
+    ----------
+    access : Access
+        The access, without the cascade's parallel ranks.
+    axes : tuple of Axis
+        Axes of the Einsum's iteration space.
+    shapes : mapping
+        Resolved shapes, for coefficients such as ``M0``.
+    iterative : frozenset of str
+        Rank variables along which this tensor is iterative.
+    carried : tuple of str
+        Variables of the parallel ranks, which every tensor carries.
+    """
+    builder = _Builder(axes, shapes)
+    lasting = [i for i in access.indices if not i.variables or not iterative >= {*i.variables}]
+    return Footing(
+        access=access,
+        parts=builder.parts(access.indices, carried),
+        one_copy=builder.parts(lasting, carried),
+    )
+
+
+def coefficient(term: AffineTerm, shapes: Mapping[str, int]) -> int:
+    """The number a term multiplies its variable by."""
+    return term.coefficient * prod(shapes[s] for s in term.shapes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Weights:
+    """An index as a weighted sum of variables."""
+
+    by_name: tuple[tuple[_Name, int], ...]
+    span: Span | None
+
+
+def _unwound(indices: Iterable[Index]) -> Iterator[Affine]:
+    """Indices with gathers replaced by their own: which element one addresses depends on
+    data, so it is taken for a different one at each element of the inner access."""
+    for index in indices:
+        if isinstance(index, Gather):
+            yield from _unwound(index.access.indices)
+        else:
+            yield index
+
+
+class _Builder:
+    """Splits the indices of an access into independent parts."""
+
+    def __init__(self, axes: tuple[Axis, ...], shapes: Mapping[str, int]) -> None:
+        self.axes = axes
+        self.shapes = shapes
+        self.names: dict[str, _Name] = {
+            variable: (number, place)
+            for number, axis in enumerate(axes)
+            for place, (variable, _) in enumerate(axis.variables)
+        }
+
+    def parts(self, indices: Iterable[Index], carried: tuple[str, ...]) -> _Parts:
+        """Independent parts whose sizes multiply to the number of distinct elements."""
+        apart = {self.names[v] for v in carried}
+        sums: list[_Weights] = []
+        for index in _unwound(indices):
+            weights = self._weights(index)
+            alone = self._told_apart(weights)
+            if alone is None:
+                sums.append(weights)
+            else:
+                apart |= alone
+        # What is told apart by itself only moves a sum as a whole.
+        rest = [self._without(s, apart) for s in sums]
+        rest = [s for s in rest if s.by_name]
+        found: list[Digits | Sum | Knot] = []
+        tied: set[int] = set()
+        for group in self._groups(rest):
+            axes = {axis for s in group for (axis, _), _ in s.by_name}
+            plain = len(group) == 1 and not axes & {axis for axis, _ in apart}
+            simple = self._sum(group[0]) if plain else None
+            found.append(simple or self._knot(group, apart, axes))
+            tied |= axes
+        free = {axis for axis, _ in apart} - tied
+        return (*(self._digits(axis, apart) for axis in sorted(free)), *found)
+
+    def _weights(self, index: Affine) -> _Weights:
+        found: dict[_Name, int] = {}
+        for term in index.terms:
+            if term.variable:
+                name = self.names[term.variable]
+                found[name] = found.get(name, 0) + coefficient(term, self.shapes)
+        return _Weights(tuple((n, c) for n, c in found.items() if c), index.span)
+
+    def _told_apart(self, weights: _Weights) -> set[_Name] | None:
+        """Variables of an index whose values are as many as its variables' tuples."""
+        names = [name for name, _ in weights.by_name]
+        if len(names) <= 1:
+            return set(names)
+        if len({axis for axis, _ in names}) > 1:
+            return None
+        ratios = {(c, self._stride(n)) for n, c in weights.by_name}
+        first = next(iter(ratios))
+        return set(names) if all(c * first[1] == first[0] * s for c, s in ratios) else None
+
+    def _stride(self, name: _Name) -> int:
+        return self.axes[name[0]].variables[name[1]][1]
+
+    def _without(self, weights: _Weights, apart: set[_Name]) -> _Weights:
+        kept = tuple((n, c) for n, c in weights.by_name if n not in apart)
+        return _Weights(kept, weights.span)
+
+    def _groups(self, sums: list[_Weights]) -> list[list[_Weights]]:
+        """Sums that share an axis belong together."""
+        groups: list[tuple[set[int], list[_Weights]]] = []
+        for s in sums:
+            axes = {axis for (axis, _), _ in s.by_name}
+            members = [s]
+            apart = []
+            for other, theirs in groups:
+                if other & axes:
+                    axes |= other
+                    members = [*theirs, *members]
+                else:
+                    apart.append((other, theirs))
+            groups = [*apart, (axes, members)]
+        return [members for _, members in groups]
+
+    def _digits(self, axis: int, names: Iterable[_Name]) -> Digits:
+        kept = {place for number, place in names if number == axis}
+        strides = enumerate(self.axes[axis].variables)
+        return Digits(axis=axis, strides=tuple((s, i in kept) for i, (_, s) in strides))
+
+    def _sum(self, weights: _Weights) -> Sum | None:
+        """A sum whose terms on each axis are one run of digits, or None."""
+        terms: list[tuple[int, Digits]] = []
+        for axis in dict.fromkeys(n[0] for n, _ in weights.by_name):
+            mine = sorted((n, c) for n, c in weights.by_name if n[0] == axis)
+            places = [place for (_, place), _ in mine]
+            (last, unit) = mine[-1]
+            even = all(c * self._stride(last) == unit * self._stride(n) for n, c in mine)
+            if not even or places != list(range(places[0], places[-1] + 1)):
+                return None
+            terms.append((unit, self._digits(axis, [n for n, _ in mine])))
+        return Sum(terms=tuple(terms), span=weights.span)
+
+    def _knot(self, group: list[_Weights], apart: set[_Name], axes: set[int]) -> Knot:
+        alone = [n for n in sorted(apart) if n[0] in axes]
+        names = sorted({*alone, *(n for s in group for n, _ in s.by_name)})
+        rows = [{n: 1} for n in alone] + [dict(s.by_name) for s in group]
+        return Knot(
+            axes=tuple(self._digits(axis, names) for axis in sorted(axes)),
+            sums=tuple(tuple(row.get(n, 0) for n in names) for row in rows),
+            span=group[0].span,
+        )

@@ -1,0 +1,280 @@
+"""Counts of loop nests whose window leaves tiles out (see ``archsim.space.iteration``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import TypeVar
+
+from .bands import Box, Ramp, Window, ramps
+from .iteration import Extents, Loop, inside
+from .progressions import beats, grown, stretches
+
+_Key = tuple[int, ...]
+_T = TypeVar("_T")
+
+
+def one(_: Extents) -> int:
+    """The size of a tile where tiles are counted."""
+    return 1
+
+
+def windowed_points(
+    loops: tuple[Loop, ...], extents: Extents, window: Window, size: Callable[[Extents], int]
+) -> int:
+    """The sum of ``size`` over all iterations of a nest that hold any point."""
+    everything = (True,) * len(loops)
+    return windowed_deliveries(loops, everything, extents, window, size)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    """Deliveries of one sub-nest: their total size, the first one's, and both ends' tiles."""
+
+    total: int
+    size: int
+    first: _Key
+    last: _Key
+
+
+@dataclass(frozen=True, slots=True)
+class _Streams:
+    """Streams of ``count`` iterations from the one numbered ``begin``.
+
+    ``again`` is the size of the tiles that are still there when an iteration begins, all
+    but the first iteration's together.
+    """
+
+    count: int
+    begin: int
+    total: int
+    again: int
+    head: _Stream
+    tail: _Stream
+
+
+def _alike(count: int, begin: int, stream: _Stream) -> _Streams:
+    again = (count - 1) * stream.size if stream.first == stream.last else 0
+    return _Streams(count, begin, count * stream.total, again, stream, stream)
+
+
+def _growing(begin: int, count: int, period: int, at: Callable[[int], _Stream]) -> _Streams | None:
+    """Streams that repeat but for how long they are; None where they do not."""
+    times = count // period
+    early = [at(n) for n in range(2 * period + 1)]
+    late = [at(count - period + n) for n in range(period + 1)]
+    pieces = early[:period], early[period : 2 * period], late[:period]
+    first, second, last = ([s.total for s in piece] for piece in pieces)
+    total = grown(first, second, last, times=times)
+    sizes = [[s.size for s in piece] for piece in pieces]
+    stay = [a.last == b.first for a, b in pairwise(early)]
+    staying = stay[:period], stay[period:], [a.last == b.first for a, b in pairwise(late)]
+    if total is None or any(x != y[0] for y in (sizes, staying) for x in y):
+        return None
+    again = sum(times * early[n + 1].size for n in range(period) if stay[n])
+    if stay[period - 1]:
+        again -= early[period].size
+    return _Streams(count, begin, total, again, early[0], late[period - 1])
+
+
+@lru_cache(maxsize=1 << 8)
+def windowed_deliveries(
+    loops: tuple[Loop, ...],
+    relevant: tuple[bool, ...],
+    extents: Extents,
+    window: Window,
+    size: Callable[[Extents], int],
+) -> int:
+    """``lattice.count_deliveries`` over the iterations that hold any point.
+
+    A tile is told from the one before by the iterations of its relevant loops; what is
+    left out in between does not matter. Many Einsums of a nest ask for the same.
+    """
+    memo: dict[tuple[int, Extents, Box | None], _Stream] = {}
+    beat = beats(loops, window)
+
+    def visit(depth: int, now: Extents, box: Box | None) -> _Stream:
+        if depth == window.governed:
+            box = None
+        key = (depth, now, box)
+        if (known := memo.get(key)) is not None:
+            return known
+        if depth == len(loops):
+            tile = size(now)
+            found = _Stream(tile, tile, (), ())
+        else:
+            loop = loops[depth]
+            parts = [
+                part
+                for ramp in ramps(now[loop.axis], loop.stride, box, window.side(loop.axis))
+                for part in climbed(depth, inside(now, loop, ramp.extent), ramp)
+            ]
+            found = _one_by_one(parts) if relevant[depth] else _staying(parts)
+        memo[key] = found
+        return found
+
+    def climbed(depth: int, now: Extents, ramp: Ramp) -> Iterator[_Streams]:
+        def at(number: int) -> _Stream:
+            return visit(depth + 1, now, ramp.at(number))
+
+        if not ramp.moved:
+            yield _alike(ramp.count, ramp.first, at(0))
+            return
+        done = 0
+        for begin, end in stretches(ramp, beat[depth]):
+            long = _growing(
+                ramp.first + begin, end - begin, beat[depth].period, _shifted(at, begin)
+            )
+            if long is not None:
+                yield from (_alike(1, ramp.first + n, at(n)) for n in range(done, begin))
+                yield long
+                done = end
+        yield from (_alike(1, ramp.first + n, at(n)) for n in range(done, ramp.count))
+
+    if window.box.empty:
+        return 0
+    return visit(0, extents, None if window.box.full else window.box.trimmed()).total
+
+
+def _shifted(at: Callable[[int], _T], by: int) -> Callable[[int], _T]:
+    """A function of a number counted from another one."""
+    return lambda number: at(by + number)
+
+
+def _one_by_one(parts: list[_Streams]) -> _Stream:
+    """Every iteration has a tile of its own."""
+    head, tail = parts[0], parts[-1]
+    first = (head.begin, *head.head.first)
+    last = (tail.begin + tail.count - 1, *tail.tail.last)
+    return _Stream(sum(p.total for p in parts), head.head.size, first, last)
+
+
+def _staying(parts: list[_Streams]) -> _Stream:
+    """Repetitions of a stream: a tile that is still there is not delivered again."""
+    total = 0
+    before: _Streams | None = None
+    for part in parts:
+        total += part.total - part.again
+        if before is not None and before.tail.last == part.head.first:
+            total -= part.head.size
+        before = part
+    head, tail = parts[0].head, parts[-1].tail
+    return _Stream(total, head.size, head.first, tail.last)
+
+
+@lru_cache(maxsize=1 << 8)
+def windowed_distinct(
+    loops: tuple[Loop, ...],
+    counted: tuple[bool, ...],
+    extents: Extents,
+    window: Window,
+    size: Callable[[Extents], int],
+) -> int:
+    """The sum of ``size`` over the distinct indices of the ``counted`` loops of a nest.
+
+    Any other loop is entered once, in its fullest iteration. Along the window's ranks that
+    is found last, among those that hold a point for the indices counted. ``size`` is no
+    less for a larger tile.
+    """
+    if window.box.empty:
+        return 0
+    walk = _Distinct(*_postponed(loops, counted, window), window, size)
+    return walk.visit(0, extents, None if window.box.full else window.box.trimmed())
+
+
+class _Distinct:
+    """The walk of ``windowed_distinct``."""
+
+    def __init__(
+        self,
+        loops: tuple[Loop, ...],
+        counted: tuple[bool, ...],
+        window: Window,
+        size: Callable[[Extents], int],
+    ) -> None:
+        self.loops = loops
+        self.counted = counted
+        self.window = window
+        self.size = size
+        self.memo: dict[tuple[int, Extents, Box | None], int] = {}
+        self.beat = beats(loops, window)
+        along = [window.side(loop.axis) is not None for loop in loops]
+        self.late = max((d + 1 for d, c in enumerate(counted) if c and along[d]), default=0)
+        inner = zip(loops[self.late :], along[self.late :], strict=True)
+        self.entered = {loop.axis for loop, a in inner if a}
+
+    def anywhere(self, depth: int, now: Extents) -> int | None:
+        """What loops inside that are entered once come to, wherever they are in the window.
+
+        The largest tile holds as much as the smallest, so all do; None: it does not.
+        """
+        least = tuple(1 if axis in self.entered else x for axis, x in enumerate(now))
+        value = self.visit(depth, now, None)
+        return value if value == self.visit(depth, least, None) else None
+
+    def visit(self, depth: int, now: Extents, box: Box | None) -> int:
+        """The sum over the loops from one on."""
+        if depth == self.window.governed:
+            box = None
+        if depth == len(self.loops):
+            return self.size(now)
+        key = (depth, now, box)
+        if (known := self.memo.get(key)) is not None:
+            return known
+        loop = self.loops[depth]
+        found = [
+            part
+            for ramp in ramps(now[loop.axis], loop.stride, box, self.window.side(loop.axis))
+            for part in self.climbed(depth, inside(now, loop, ramp.extent), ramp)
+        ]
+        if self.counted[depth]:
+            self.memo[key] = sum(total for total, _ in found)
+        else:
+            self.memo[key] = max(most for _, most in found)
+        return self.memo[key]
+
+    def climbed(self, depth: int, now: Extents, ramp: Ramp) -> Iterator[tuple[int, int]]:
+        """Sums and the largest values of iterations, together all of a ramp."""
+
+        def at(number: int) -> int:
+            return self.visit(depth + 1, now, ramp.at(number))
+
+        if not ramp.moved:
+            value = at(0)
+            yield ramp.count * value, value
+            return
+        if depth + 1 >= self.late and (same := self.anywhere(depth + 1, now)) is not None:
+            yield ramp.count * same, same
+            return
+        done = 0
+        for begin, end in stretches(ramp, self.beat[depth]):
+            if long := _sum_and_most(begin, end, self.beat[depth].period, at):
+                yield from ((at(n), at(n)) for n in range(done, begin))
+                yield long
+                done = end
+        yield from ((at(n), at(n)) for n in range(done, ramp.count))
+
+
+def _sum_and_most(
+    begin: int, end: int, period: int, at: Callable[[int], int]
+) -> tuple[int, int] | None:
+    """The sum and the largest of values that grow as much every period; None: they do not."""
+    first, second, last = (
+        [at(start + n) for n in range(period)] for start in (begin, begin + period, end - period)
+    )
+    total = grown(first, second, last, times=(end - begin) // period)
+    return None if total is None else (total, max(*first, *last))
+
+
+def _postponed(
+    loops: tuple[Loop, ...], counted: tuple[bool, ...], window: Window
+) -> tuple[tuple[Loop, ...], tuple[bool, ...]]:
+    """Loops along the window's ranks behind the other governed ones, those not counted last."""
+    pairs = list(zip(loops, counted, strict=True))
+    governed, rest = pairs[: window.governed], pairs[window.governed :]
+    free = [(x, c) for x, c in governed if window.side(x.axis) is None]
+    along = [(x, c) for x, c in governed if window.side(x.axis) is not None]
+    order = [*free, *sorted(along, key=lambda pair: not pair[1]), *rest]
+    return tuple(x for x, _ in order), tuple(c for _, c in order)

@@ -1,0 +1,268 @@
+"""Windows: which tiles of a masked iteration space hold any point, without listing them.
+
+A causal or sliding-window mask is a band ``low <= x - y <= high`` over two axes. Where a
+loop cuts an axis into tiles, the tiles that the band misses are nothing, those it covers
+are alike, and only those on its edge have to be told apart. A *box* is what loops have
+left of both axes, seen from its corner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+from .iteration import iterations
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Band:
+    """``low <= plus - minus <= high`` between two ranks' coordinates (or of one)."""
+
+    plus: str
+    minus: str | None
+    low: int
+    high: int
+
+
+class Box(NamedTuple):
+    """``low <= x - y <= high`` for x in ``[0, plus)`` and y in ``[0, minus)``, in elements.
+
+    A tuple, since walks over tiles look up millions of them.
+    """
+
+    low: int
+    high: int
+    plus: int
+    minus: int
+
+    @property
+    def empty(self) -> bool:
+        """Whether no point is inside the band."""
+        return self.low > min(self.high, self.plus - 1) or self.high < 1 - self.minus
+
+    @property
+    def full(self) -> bool:
+        """Whether every point is inside the band."""
+        return self.low <= 1 - self.minus and self.high >= self.plus - 1
+
+    @property
+    def points(self) -> int:
+        """How many points are inside the band, in closed form."""
+        if self.low > self.high:
+            return 0
+        return self._up_to(self.high) - self._up_to(self.low - 1)
+
+    def _up_to(self, bound: int) -> int:
+        """Points with ``x - y <= bound``: for each y, ``bound + y + 1`` of x, cut to the box."""
+        return _staircase(bound + 1 + self.minus, self.plus) - _staircase(bound + 1, self.plus)
+
+    def trimmed(self) -> Box:
+        """The same points, with bounds no wider than the box."""
+        low, high = max(self.low, 1 - self.minus), min(self.high, self.plus - 1)
+        return Box(low, high, self.plus, self.minus)
+
+    def tile(self, index: int, size: int, *, plus: bool) -> Box:
+        """The box that one iteration of a loop over an axis leaves."""
+        moved = index * size
+        if plus:
+            left = min(size, self.plus - moved)
+            return Box(self.low - moved, self.high - moved, left, self.minus).trimmed()
+        left = min(size, self.minus - moved)
+        return Box(self.low + moved, self.high + moved, self.plus, left).trimmed()
+
+    def touched(self, size: int, *, plus: bool) -> tuple[int, int]:
+        """First and last tile of a length that can hold a point (as if all were whole)."""
+        if plus:
+            return _ceil(self.low - size + 1, size), (self.high + self.minus - 1) // size
+        return _ceil(1 - size - self.high, size), (self.plus - 1 - self.low) // size
+
+    def covered(self, size: int, *, plus: bool) -> tuple[int, int]:
+        """First and last tile of a length that the band covers (as if all were whole)."""
+        if plus:
+            return _ceil(self.low + self.minus - 1, size), (self.high - size + 1) // size
+        return _ceil(self.plus - 1 - self.high, size), (1 - size - self.low) // size
+
+
+def _staircase(end: int, width: int) -> int:
+    """The sum of ``j`` cut to ``[0, width]`` over all whole ``j < end``."""
+    top = min(max(end, 0), width)
+    return top * (top - 1) // 2 + width * max(end - width, 0)
+
+
+def _ceil(number: int, divisor: int) -> int:
+    return -(-number // divisor)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """A band between two ranks, over the loops of an Einsum.
+
+    Parameters
+    ----------
+    plus, minus : int or None
+        Numbers of the axes whose coordinates are subtracted. None: the Einsum does not go
+        along that rank, and does what it does for all of it (or the band is of one rank).
+    plus_scale, minus_scale : int
+        Elements per unit of each axis (an Einsum may go along a rank tile by tile).
+    box : Box
+        The whole iteration space.
+    governed : int
+        How many of the temporal loops, from the outermost, leave out what is empty.
+    """
+
+    plus: int | None
+    minus: int | None
+    plus_scale: int = 1
+    minus_scale: int = 1
+    box: Box
+    governed: int
+
+    def side(self, axis: int) -> tuple[bool, int] | None:
+        """Whether an axis is added or subtracted, and its scale; None: it is neither."""
+        if axis == self.plus:
+            return True, self.plus_scale
+        return (False, self.minus_scale) if axis == self.minus else None
+
+    def holds(self, begin: tuple[int, ...], extents: tuple[int, ...]) -> bool:
+        """Whether a tile, given by begin and extent along every axis, holds any point."""
+        x, wide = self._elements(self.plus, self.plus_scale, self.box.plus, begin, extents)
+        y, deep = self._elements(self.minus, self.minus_scale, self.box.minus, begin, extents)
+        moved = x - y
+        return not Box(self.box.low - moved, self.box.high - moved, wide, deep).empty
+
+    def _elements(
+        self,
+        axis: int | None,
+        scale: int,
+        whole: int,
+        begin: tuple[int, ...],
+        extents: tuple[int, ...],
+    ) -> tuple[int, int]:
+        """First element of a tile along one of the ranks, and how many there are."""
+        if axis is None:
+            return 0, whole
+        first = begin[axis] * scale
+        return first, min(extents[axis] * scale, whole - first)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Iterations of a loop that are alike: ``count`` from the one numbered ``first``.
+
+    ``extent`` is what each leaves of the loop's axis; ``box`` None: all points are in.
+    """
+
+    count: int
+    first: int
+    extent: int
+    box: Box | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ramp:
+    """Iterations of a loop in which the band moves by as much every time.
+
+    ``count`` of them from the one numbered ``first``; ``extent`` is what each leaves of the
+    loop's axis. ``box`` is the first one's, its bounds as they come; None: all points are in.
+    """
+
+    count: int
+    first: int
+    extent: int
+    box: Box | None
+    moved: int = 0
+
+    def at(self, number: int) -> Box | None:
+        """What the iteration of a number, from 0, has left of the band; None: all points."""
+        if self.box is None:
+            return None
+        low, high, plus, minus = self.box
+        by = number * self.moved
+        inner = Box(low + by, high + by, plus, minus).trimmed()
+        return None if inner.full else inner
+
+
+@lru_cache(maxsize=1 << 14)
+def ramps(
+    extent: int, stride: int, box: Box | None, side: tuple[bool, int] | None
+) -> tuple[Ramp, ...]:
+    """Iterations of a loop that hold any point, in as few ramps as there are.
+
+    Parameters
+    ----------
+    extent, stride : int
+        What is left of the loop's axis, and what one iteration takes of it.
+    box : Box or None
+        What loops outside have left of the band; None: every point is in.
+    side : (bool, int) or None
+        As ``Window.side`` of the loop's axis.
+    """
+    if box is None or side is None:
+        return tuple(_whole(extent, stride, 0, iterations(extent, stride) - 1, box))
+    plus, scale = side
+    size = stride * scale
+    count = iterations(extent, stride)
+    first, last = box.touched(size, plus=plus)
+    first, last = max(first, 0), min(last, count - 1)
+    if last == count - 1 and first <= last and box.tile(last, size, plus=plus).empty:
+        last -= 1
+    begin, end = box.covered(size, plus=plus)
+    begin, end = max(begin, first), min(end, last)
+    if begin > end:
+        begin, end = last + 1, last
+    return (
+        *_moving(extent, stride, box, size, plus, range(first, begin)),
+        *_whole(extent, stride, begin, end, None),
+        *_moving(extent, stride, box, size, plus, range(max(begin, end + 1), last + 1)),
+    )
+
+
+def runs(
+    extent: int, stride: int, box: Box | None, side: tuple[bool, int] | None
+) -> tuple[Run, ...]:
+    """``ramps``, with every iteration that differs from its neighbours by itself."""
+    found: list[Run] = []
+    for ramp in ramps(extent, stride, box, side):
+        if not ramp.moved:
+            found.append(Run(ramp.count, ramp.first, ramp.extent, ramp.at(0)))
+            continue
+        numbers = range(ramp.count)
+        found += [Run(1, ramp.first + n, ramp.extent, ramp.at(n)) for n in numbers]
+    return tuple(found)
+
+
+def _whole(extent: int, stride: int, first: int, last: int, box: Box | None) -> Iterator[Ramp]:
+    """Iterations that are alike but for a ragged last one."""
+    if first > last:
+        return
+    rest = extent - last * stride
+    if rest >= stride:
+        yield Ramp(last - first + 1, first, stride, box)
+        return
+    if last > first:
+        yield Ramp(last - first, first, stride, box)
+    yield Ramp(1, last, rest, box)
+
+
+def _moving(
+    extent: int, stride: int, box: Box, size: int, plus: bool, numbers: range
+) -> Iterator[Ramp]:
+    """Iterations on the edges of the band, a ragged last one apart."""
+    if not numbers:
+        return
+    end = (numbers[-1] + 1) * size
+    ragged = end > (box.plus if plus else box.minus)
+    whole = len(numbers) - ragged
+    if whole:
+        moved = -size if plus else size
+        by = numbers[0] * moved
+        wide, deep = (size, box.minus) if plus else (box.plus, size)
+        raw = Box(box.low + by, box.high + by, wide, deep)
+        yield Ramp(whole, numbers[0], stride, raw, moved if whole > 1 else 0)
+    if ragged:
+        inner = box.tile(numbers[-1], size, plus=plus)
+        if not inner.empty:
+            left = min(stride, extent - numbers[-1] * stride)
+            yield Ramp(1, numbers[-1], left, None if inner.full else inner)

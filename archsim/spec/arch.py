@@ -1,0 +1,173 @@
+"""The machine: memories, arrays of processing elements, and the technology that bills them.
+
+Everything here is frozen data with its unit in the field name. Sizes and bandwidths are
+exact (``int`` or ``Fraction``), so that cycle counts derived from them are exact too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from math import prod
+from os import PathLike
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal
+
+from .technology import Technology
+
+if TYPE_CHECKING:
+    from .overrides import Overriding
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """One storage level. ``None`` for capacity or bandwidth means unlimited."""
+
+    name: str
+    energy: str
+    """Memory class of the technology that bills an access of one ``line_bits`` line."""
+    line_bits: int
+    capacity_bytes: int | None = None
+    bandwidth_bytes_per_s: Fraction | None = None
+    """Bytes per second, reads and writes together."""
+    billed_bytes: int | None = None
+    """Capacity whose energy and area are billed; None: its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """What one processing element does for one operation kind."""
+
+    kind: str
+    cycles: Fraction
+    """Cycles the element is busy with one operation."""
+    bill: tuple[tuple[str, Fraction], ...]
+    """Actions of the technology billed per operation, and how often."""
+
+
+STAND_INS: Mapping[str, str] = MappingProxyType(
+    {"sub": "add", "mul": "mac", "add": "mac", "min": "max", "neg": "sub"}
+)
+"""What an element does for an operation its table lacks: a subtractor is an adder, a
+multiplier or adder is half of a multiply-accumulate, and so on along the table (``neg`` is
+``sub`` from zero, hence ``add``, hence ``mac``)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dimension:
+    """One axis of an array and, where reductions along it are late, by how much."""
+
+    name: str
+    size: int
+    reduction_latency_cycles: int = 0
+    """A spatial reduction along this axis gives one result a cycle, this many cycles late."""
+    reduction_latency_axis: str | None = None
+    """The axis whose size that latency is (one hop per element); None: it is a number."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registers:
+    """The register file of one processing element."""
+
+    depth: int
+    energy: str = "register_file"
+    width_bits: int | None = None
+    """``None`` takes the word of the machine."""
+    billed: Literal["all", "one"] = "all"
+    """Whether an Einsum's accesses to its own array's registers are billed for every
+    element or for a single one (as the published evaluation did)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessingArray:
+    """A spatial array of identical processing elements."""
+
+    name: str
+    dimensions: tuple[Dimension, ...]
+    registers: Registers
+    operations: tuple[Operation, ...]
+    units: tuple[str, ...] = ()
+    """Functional units whose area each element carries; empty: every action it can bill."""
+    operands: Literal["broadcast", "systolic"] = "broadcast"
+    """How operands reach the elements: without skew, or systolically (row and column skew)."""
+    overlap: bool = True
+    """For ``systolic`` operands: whether fill and drain of one fold hide behind the next."""
+    overhead_area_um2: float = 0.0
+    """Area of the array's own network, beside its elements."""
+
+    @property
+    def elements(self) -> int:
+        """Number of processing elements."""
+        return prod(d.size for d in self.dimensions)
+
+    def dimension(self, name: str) -> Dimension | None:
+        """The axis called ``name``, or None."""
+        return next((d for d in self.dimensions if d.name == name), None)
+
+    def operation(self, kind: str) -> Operation | None:
+        """What an element does for ``kind``, or None if it cannot do it.
+
+        An operation the table lacks is done by its stand-in (``STAND_INS``), whose kind the
+        result then has. A ``copy`` that is not listed takes a cycle and bills nothing: it
+        moves a value between registers, which are billed on their own.
+        """
+        listed = self.listed(kind)
+        if listed is not None:
+            return listed
+        if kind == "copy":
+            return Operation(kind="copy", cycles=Fraction(1), bill=())
+        return self.operation(STAND_INS[kind]) if kind in STAND_INS else None
+
+    def listed(self, kind: str) -> Operation | None:
+        """The entry for ``kind`` in the operations table itself, or None."""
+        return next((o for o in self.operations if o.kind == kind), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Architecture:
+    """A machine: memories outermost first, and arrays that work side by side."""
+
+    name: str
+    technology: Technology
+    clock_hz: Fraction
+    word_bits: int
+    memories: tuple[Memory, ...]
+    arrays: tuple[ProcessingArray, ...]
+    mapping: str | None = None
+    """The mapping it was designed for, where a workload's default one is not legal on it."""
+    source: str = field(default="", compare=False)
+
+    @classmethod
+    def load(cls, name: str | PathLike[str], overrides: Overriding = ()) -> Architecture:
+        """The built-in architecture of a name, or the one in a file.
+
+        Parameters
+        ----------
+        name : str or path
+            A built-in name; anything with a slash or ending in ``.yaml`` is a file.
+        overrides : iterable of str
+            Settings such as ``arrays.array_2d.shape.rows=128``; those of its technology
+            begin with ``technology.``.
+
+        Raises
+        ------
+        SpecError
+            There is none, or it is wrong.
+        """
+        from .load import load_architecture
+
+        return load_architecture(name, overrides)
+
+    @property
+    def word_bytes(self) -> Fraction:
+        """Bytes of one tensor element."""
+        return Fraction(self.word_bits, 8)
+
+    def memory(self, name: str) -> Memory | None:
+        """The memory called ``name``, or None."""
+        return next((m for m in self.memories if m.name == name), None)
+
+    def array(self, name: str) -> ProcessingArray | None:
+        """The array called ``name``, or None."""
+        return next((a for a in self.arrays if a.name == name), None)

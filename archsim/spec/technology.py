@@ -1,0 +1,109 @@
+"""A technology: what each action costs and how large each component is, with sources."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from os import PathLike
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .overrides import Overriding
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """One functional unit's action: energy per use and area of the unit that does it."""
+
+    name: str
+    energy_pj: float
+    area_um2: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SramPoint:
+    """One memory compiled by CACTI: energy per line access and area."""
+
+    rows: int
+    width_bits: int
+    area_um2: float
+    read_pj: float | None = None
+    write_pj: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressAdder:
+    """The address generator of a memory of ``2**bits`` rows: linear in ``bits``."""
+
+    energy_fixed_pj: float
+    energy_per_bit_pj: float
+    area_per_bit_um2: float
+    generators: int = 1
+    """Generators whose area a memory carries; an access uses one of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryClass:
+    """How accesses of one kind of memory are billed.
+
+    ``kind`` is ``dram`` (energy per bit, no area on chip), ``sram`` (a table of compiled
+    points and a model between them) or ``registers`` (energy and area per entry and bit,
+    never for less than ``least_depth`` entries of ``least_width_bits``).
+    """
+
+    name: str
+    kind: str
+    source: str
+    energy_per_bit_pj: float = 0.0
+    """DRAM: of one bit read or written."""
+    points: tuple[SramPoint, ...] = ()
+    adder: AddressAdder | None = None
+    least_depth: int = 1
+    least_width_bits: int = 1
+    read_per_bit_pj: float = 0.0
+    """Registers: per bit of the width and read; ``write_per_bit_pj`` likewise."""
+    write_per_bit_pj: float = 0.0
+    access_per_entry_pj: float = 0.0
+    """Registers: per entry of the depth and access, read or write."""
+    area_per_bit_um2: float = 0.0
+    """Registers: of one bit of one entry."""
+    area_per_entry_um2: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Technology:
+    """A named set of actions and memory classes."""
+
+    name: str
+    node_nm: int
+    actions: tuple[Action, ...]
+    memories: tuple[MemoryClass, ...]
+    source: str = field(default="", compare=False)
+
+    @classmethod
+    def load(cls, name: str | PathLike[str], overrides: Overriding = ()) -> Technology:
+        """The built-in technology of a name, or the one in a file.
+
+        Parameters
+        ----------
+        name : str or path
+            A built-in name; anything with a slash or ending in ``.yaml`` is a file.
+        overrides : iterable of str
+            Settings such as ``actions.exp.energy=90 pJ``.
+
+        Raises
+        ------
+        SpecError
+            There is none, or it is wrong.
+        """
+        from .load import load_technology
+
+        return load_technology(name, overrides)
+
+    def action(self, name: str) -> Action | None:
+        """The action called ``name``, or None."""
+        return next((a for a in self.actions if a.name == name), None)
+
+    def memory(self, name: str) -> MemoryClass | None:
+        """The memory class called ``name``, or None."""
+        return next((m for m in self.memories if m.name == name), None)

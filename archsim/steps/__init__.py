@@ -1,0 +1,1 @@
+"""What every step of a run does, exactly, as run lengths of step classes."""

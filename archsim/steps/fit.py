@@ -1,0 +1,60 @@
+"""Shares of masked tiles, scaled so that all steps together do what is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from fractions import Fraction
+
+from .units import StepClass, Walk
+
+
+def fitted(walk: Walk) -> Walk:
+    """A walk over masked tiles, its shares scaled so that they add up to what is counted.
+
+    Where iterations inside a step are left out, or an Einsum outside a loop runs at the
+    loop's end for all tiles at once, a class by itself does not say how much is done.
+    """
+    classes = [(walk.turns[k], c) for k, c in enumerate(walk.classes)]
+    work: list[Fraction] = []
+    moved: list[tuple[Fraction, ...]] = []
+    for number, part in enumerate(walk.unit.parts):
+        wanted = part.busy * part.e.iterations
+        work.append(_factor(wanted, (n * c.busy[number] for n, c in classes)))
+        moved.append(
+            tuple(
+                _factor(
+                    counted,
+                    (n * x for n, c in classes for x in _moved(c, number, memory) if x),
+                )
+                for memory, counted in enumerate(part.flows.counted)
+            )
+        )
+    return replace(walk, classes=tuple(_scaled(c, work, moved) for c in walk.classes))
+
+
+def _factor(wanted: Fraction, found: Iterable[Fraction]) -> Fraction:
+    """What to multiply shares by that add up to what is ``found``."""
+    total = sum(found, Fraction(0))
+    return wanted / total if total else Fraction(0)
+
+
+def _moved(step: StepClass, part: int, memory: int) -> tuple[Fraction, Fraction]:
+    return step.loads[part][memory], step.drains[part][memory]
+
+
+def _scaled(
+    step: StepClass, work: Sequence[Fraction], moved: Sequence[tuple[Fraction, ...]]
+) -> StepClass:
+    loads, drains = (
+        tuple(_product(row, by) for row, by in zip(rows, moved, strict=True))
+        for rows in (step.loads, step.drains)
+    )
+    return replace(step, busy=_product(step.busy, work), loads=loads, drains=drains)
+
+
+def _product(row: tuple[Fraction, ...], factors: Sequence[Fraction]) -> tuple[Fraction, ...]:
+    """One by one; nothing is nothing whatever it is scaled by, and most are right as they are."""
+    if all(by == 1 or not x for x, by in zip(row, factors, strict=True)):
+        return row
+    return tuple(x * by for x, by in zip(row, factors, strict=True))

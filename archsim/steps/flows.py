@@ -1,0 +1,230 @@
+"""What one Einsum moves between levels, step by step: exact shares of the counted traffic.
+
+A tile that arrives stays until a loop that moves it steps on. Its bytes are moved in equal
+slices over the steps of its stay (the next tile takes its place piece by piece), so that
+what all steps move adds up to what ``counts`` counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+from ..bound.lower import Lowered, LoweredEinsum
+from ..bound.reuse import moving_variables
+from ..cost.accesses import EinsumCount, accesses_of
+from ..space.access_map import Footing
+from ..space.iteration import (
+    Extents,
+    Loop,
+    count_deliveries,
+    count_points,
+    first_tile,
+    inside,
+    iterations,
+    split,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flow:
+    """Tiles of one tensor that an Einsum takes or hands over at one level.
+
+    ``loops`` are those outside the level, ``stepped`` of them make steps (the rest are
+    walked within one); ``moving`` marks the ones that change the tile.
+    """
+
+    footing: Footing
+    loops: tuple[Loop, ...]
+    moving: tuple[bool, ...]
+    stepped: int
+    steps: tuple[Loop, ...]
+    """All loops that make steps, also those inside the level."""
+
+    def stays(self, depth: int, extents: Extents) -> bool:
+        """Whether one tile is all that comes inside the first ``depth`` loops."""
+        for loop, moves in zip(self.loops[depth:], self.moving[depth:], strict=True):
+            if moves and iterations(extents[loop.axis], loop.stride) > 1:
+                return False
+            extents = inside(extents, loop, min(extents[loop.axis], loop.stride))
+        return True
+
+    def slice(self, depth: int, extents: Extents, first: bool) -> Slice:
+        """A step's share of what arrives inside the first ``depth`` loops.
+
+        ``first`` tells that the loops outside which do not move the tile are at their
+        first iteration: what arrives is new, no partial result comes back.
+        """
+        if self.stays(depth, extents):
+            arrives = self.footing.size(first_tile(extents, self.loops[depth:]))
+        else:
+            loops, moving = self.loops[depth:], self.moving[depth:]
+            arrives = count_deliveries(loops, moving, extents, self.footing.size)
+        fires = count_points(self.steps[depth:], extents)
+        again = arrives - (self.footing.size(extents) if first else 0)
+        return Slice(Fraction(arrives, fires), Fraction(again, fires))
+
+    def total(self, extents: Extents, outer: int = 0, fresh: bool = True) -> Slice:
+        """What all steps inside the first ``outer`` loops move together."""
+        memo: dict[tuple[int, Extents, bool], Slice] = {}
+
+        def visit(depth: int, now: Extents, first: bool) -> Slice:
+            key = (depth, now, first)
+            if key not in memo:
+                if depth == self.stepped or self.stays(depth, now):
+                    share = self.slice(depth, now, first)
+                    memo[key] = share.times(count_points(self.steps[depth:], now))
+                else:
+                    memo[key] = below(depth, now, first)
+            return memo[key]
+
+        def below(depth: int, now: Extents, first: bool) -> Slice:
+            loop, moves = self.loops[depth], self.moving[depth]
+            total = Slice(Fraction(0), Fraction(0))
+            new = True
+            for count, extent in split(now[loop.axis], loop.stride):
+                within = inside(now, loop, extent)
+                once = 1 if new and not moves else 0
+                if once:
+                    total = total.plus(visit(depth + 1, within, first))
+                rest = visit(depth + 1, within, first and moves)
+                total = total.plus(rest.times(count - once))
+                new = False
+            return total
+
+        return visit(outer, extents, fresh)
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Elements that arrive in a step, and of those the ones that came before."""
+
+    arrives: Fraction
+    again: Fraction
+
+    def times(self, count: int | Fraction) -> Slice:
+        """So many slices together."""
+        return Slice(self.arrives * count, self.again * count)
+
+    def plus(self, other: Slice) -> Slice:
+        """Two slices together."""
+        return Slice(self.arrives + other.arrives, self.again + other.again)
+
+
+Role = Literal["load", "drain"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Move:
+    """Part of a memory's traffic: a flow's arrivals (or repeats), scaled.
+
+    ``flow`` is an index into the Einsum's flows; None: the same at every step.
+    """
+
+    memory: int
+    role: Role
+    flow: int | None
+    again: bool
+    scale: Fraction
+
+
+@dataclass(frozen=True, kw_only=True)
+class EinsumFlows:
+    """All that an Einsum moves, through memories with a bandwidth or without."""
+
+    flows: tuple[Flow, ...]
+    moves: tuple[Move, ...]
+    counted: tuple[Fraction, ...]
+    """Elements that all steps together move, by memory."""
+
+
+def einsum_flows(
+    lowered: Lowered,
+    e: LoweredEinsum,
+    count: EinsumCount,
+    steps: tuple[Loop, ...],
+) -> EinsumFlows:
+    """Flows of an Einsum whose ``steps`` loops make steps, scaled to what is counted."""
+    builder = _Flows(lowered, e, steps)
+    for footing in (*e.reads, e.write):
+        entries = accesses_of(lowered, e, footing)
+        places = [(lowered.architecture.memory(a.place), a.place) for a in entries]
+        levels = [
+            lowered.architecture.memories.index(m) if m else lowered.register_level
+            for m, _ in places
+        ]
+        below = [*levels[1:], lowered.register_level][: len(levels)]
+        builder.footing(footing, footing is e.write, levels, below)
+    return builder.scaled(count)
+
+
+class _Flows:
+    """Collects flows and moves of one Einsum."""
+
+    def __init__(self, lowered: Lowered, e: LoweredEinsum, steps: tuple[Loop, ...]) -> None:
+        self.lowered = lowered
+        self.e = e
+        self.steps = steps
+        self.flows: dict[tuple[int, int], Flow] = {}
+        self.moves: list[Move] = []
+
+    def footing(self, footing: Footing, result: bool, levels: list[int], below: list[int]) -> None:
+        """Moves of one operand, or of the result."""
+        for level, inner in zip(levels, below, strict=True):
+            if level == self.lowered.register_level:
+                continue
+            flow = self._flow(footing, inner)
+            if result:
+                self._move(level, "drain", flow, again=False)
+                self._move(level, "load", flow, again=True)
+            else:
+                self._move(level, "load", flow, again=False)
+            if level != levels[0]:
+                self._move(level, "load", self._flow(footing, level), again=result)
+
+    def _move(self, memory: int, role: Role, flow: int, *, again: bool) -> None:
+        self.moves.append(Move(memory=memory, role=role, flow=flow, again=again, scale=Fraction(1)))
+
+    def _flow(self, footing: Footing, level: int) -> int:
+        key = (id(footing), level)
+        if key not in self.flows:
+            loops = self.e.outer(level)
+            variables = moving_variables(self.lowered, footing.access)
+            self.flows[key] = Flow(
+                footing=footing,
+                loops=loops,
+                moving=tuple(loop.variable in variables for loop in loops),
+                stepped=min(len(loops), len(self.steps)),
+                steps=self.steps,
+            )
+        return list(self.flows).index(key)
+
+    def scaled(self, count: EinsumCount) -> EinsumFlows:
+        """Moves scaled to each memory's counted accesses (by one, but for odd corners)."""
+        flows = tuple(self.flows.values())
+        totals = [f.total(self.e.extents) for f in flows]
+        fires = count_points(self.steps, self.e.extents)
+        moves: list[Move] = []
+        every: list[Fraction] = []
+        for index, memory in enumerate(self.lowered.architecture.memories):
+            here = [m for m in self.moves if m.memory == index]
+            counted = sum(a.reads + a.writes for a in count.accesses if a.place == memory.name)
+            found = sum((_amount(totals, m) for m in here), Fraction(0))
+            every.append(Fraction(counted))
+            if found:
+                moves += [
+                    Move(memory=m.memory, role=m.role, flow=m.flow, again=m.again, scale=scale)
+                    for scale in (counted / found,)
+                    for m in here
+                ]
+            elif counted:
+                share = Fraction(counted, fires)
+                moves.append(Move(memory=index, role="load", flow=None, again=False, scale=share))
+        return EinsumFlows(flows=flows, moves=tuple(moves), counted=tuple(every))
+
+
+def _amount(totals: list[Slice], move: Move) -> Fraction:
+    assert move.flow is not None
+    total = totals[move.flow]
+    return total.again if move.again else total.arrives

@@ -1,0 +1,216 @@
+"""What Einsums do in a step, by number: values that are the same have the same one.
+
+A walk over the steps of masked tiles comes by a few values in many places. Numbers are told
+apart much faster than tuples of fractions are, and what follows from them is found once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Generic, TypeVar
+
+from ..space.iteration import Extents, Loop, count_points, inside, iterations, split
+from .flows import Move, Role, Slice
+from .units import Unit
+
+_T = TypeVar("_T")
+
+Row = tuple[Fraction, ...]
+Held = tuple[tuple[int | None, ...], ...]
+"""By Einsum and flow the number of its share; None while its tile does not stay."""
+
+
+class Numbered(Generic[_T]):
+    """Values, each once, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self.values: list[_T] = []
+        self._numbers: dict[Hashable, int] = {}
+
+    def number(self, value: _T) -> int:
+        """The number of a value, a new one where it is not known."""
+        return self.of(value, lambda: value)
+
+    def of(self, key: Hashable, make: Callable[[], _T]) -> int:
+        """The number of what ``key`` alone tells from other values."""
+        if key not in self._numbers:
+            self._numbers[key] = len(self.values)
+            self.values.append(make())
+        return self._numbers[key]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """By Einsum, what the loops outside have left of it.
+
+    ``extents`` is None for an Einsum whose iterations are not the nest's here; ``fresh``
+    tells by flow whether the loops that do not move it were at their first iteration.
+    """
+
+    extents: tuple[Extents | None, ...]
+    fresh: tuple[tuple[bool, ...], ...]
+
+
+class Shares:
+    """Views, shares of tiles, and rows of what is moved, of the Einsums of a unit."""
+
+    def __init__(self, unit: Unit) -> None:
+        self.parts = unit.parts
+        self.memories = unit.memories
+        self.views: Numbered[View] = Numbered()
+        self.slices: Numbered[Slice] = Numbered()
+        self.held: Numbered[Held] = Numbered()
+        self.rows: Numbered[Row] = Numbered()
+        self._known: dict[Hashable, Any] = {}
+        self.steps = unit.nest.steps(0, unit.nest.extents, unit.nest.box)
+        depths = range(len(unit.loops) + 1)
+        # How many loops of an Einsum's own are among the first of the unit's.
+        self.place = [[sum(x is not None for x in p.loops[:d]) for d in depths] for p in unit.parts]
+        self.apart = [unit.depth(p) for p in unit.parts]
+        self.ask_fresh = [frozenset(m.flow for m in p.flows.moves if m.again) for p in unit.parts]
+
+    def once(self, make: Callable[..., _T], *given: Hashable) -> _T:
+        """What a function of the unit gives, asked for once."""
+        key = (make.__qualname__, given)
+        if key not in self._known:
+            self._known[key] = make(*given)
+        found: _T = self._known[key]
+        return found
+
+    def start(self) -> tuple[int, int]:
+        """The view outside all loops, and that no tile stays."""
+        view = View(
+            extents=tuple(p.e.extents for p in self.parts),
+            fresh=tuple((True,) * len(p.flows.flows) for p in self.parts),
+        )
+        nothing = tuple((None,) * len(p.flows.flows) for p in self.parts)
+        return self.views.number(view), self.held.number(nothing)
+
+    def entered(self, depth: int, outer: int, total: int, edge: bool, first: bool) -> int:
+        """The view inside a loop of ``total`` iterations: the last, the first, or another."""
+        view = self.views.values[outer]
+        extents: list[Extents | None] = []
+        fresh: list[tuple[bool, ...]] = []
+        for number, p in enumerate(self.parts):
+            own, now, new = p.loops[depth], view.extents[number], view.fresh[number]
+            if own is not None and now is not None:
+                alike = iterations(now[own.axis], own.stride) == total
+                now = within(now, own, edge) if alike else None
+                if not first:
+                    new = self._seen(number, depth, new)
+            extents.append(now)
+            fresh.append(new)
+        return self.views.number(View(tuple(extents), tuple(fresh)))
+
+    def _seen(self, number: int, depth: int, fresh: tuple[bool, ...]) -> tuple[bool, ...]:
+        """What is fresh after the first iteration: tiles that the loop moves."""
+        flows, place = self.parts[number].flows.flows, self.place[number][depth]
+        return tuple(
+            f
+            and (place >= len(flow.loops) or flow.moving[place] or i not in self.ask_fresh[number])
+            for i, (f, flow) in enumerate(zip(fresh, flows, strict=True))
+        )
+
+    # ------------------------------------------------------------------ shares of tiles
+
+    def staying(self, depth: int, view: int) -> tuple[tuple[int, int, int], ...]:
+        """Einsum, flow and number of its share, of all whose tiles stay in the loops inside."""
+        now = self.views.values[view]
+        found: list[tuple[int, int, int]] = []
+        for number, (p, extents) in enumerate(zip(self.parts, now.extents, strict=True)):
+            place, out = self.place[number][depth], self.apart[number]
+            if extents is None or (out is not None and depth > out):
+                continue
+            for i, flow in enumerate(p.flows.flows):
+                if place >= flow.stepped or flow.stays(place, extents):
+                    share = flow.slice(place, extents, now.fresh[number][i])
+                    found.append((number, i, self.slices.number(share)))
+        return tuple(found)
+
+    def arriving(self, depth: int, view: int, held: int) -> tuple[tuple[int, int, int], ...]:
+        """Those that stay from here on, and did not outside."""
+        known = self.held.values[held]
+        staying = self.once(self.staying, depth, view)
+        return tuple((number, i, share) for number, i, share in staying if known[number][i] is None)
+
+    def keep(self, held: int, arriving: tuple[tuple[int, int, int], ...], times: Fraction) -> int:
+        """Shares that are held, and those that arrive so many times."""
+        known = list(self.held.values[held])
+        for number, i, share in arriving:
+            scaled = share
+            if times != 1:
+                scaled = self.slices.number(self.slices.values[share].times(times))
+            known[number] = (*known[number][:i], scaled, *known[number][i + 1 :])
+        return self.held.number(tuple(known))
+
+    def spread(self, depth: int, view: int, outer: int, held: int, steps: int) -> int:
+        """What is held, with what Einsums move that stay out of a loop from here on, by step."""
+        known = list(self.held.values[held])
+        for number, p in enumerate(self.parts):
+            if depth == self.apart[number] and self.views.values[view].extents[number] is not None:
+                totals = (
+                    self._total(depth, view, number, i, self.held.values[outer][number][i])
+                    for i in range(len(p.flows.flows))
+                )
+                known[number] = tuple(
+                    self.slices.number(t.times(Fraction(1, steps))) for t in totals
+                )
+        return self.held.number(tuple(known))
+
+    def _total(self, depth: int, view: int, number: int, flow: int, share: int | None) -> Slice:
+        """What a flow moves in all steps inside some loops."""
+        p, place = self.parts[number], self.place[number][depth]
+        now = self.views.values[view]
+        extents = now.extents[number]
+        assert extents is not None, "shares are of tiles that go along with the nest"
+        if share is not None:
+            return self.slices.values[share].times(count_points(p.steps[place:], extents))
+        return p.flows.flows[flow].total(extents, place, now.fresh[number][flow])
+
+    # ------------------------------------------------------------------ one step
+
+    def busy(self, runs: tuple[bool, ...], view: int) -> int:
+        """The number of the cycles that each Einsum works in a step."""
+        extents = self.views.values[view].extents
+        row = (
+            p.busy * count_points(p.own, x) if r and x is not None else Fraction(0)
+            for p, r, x in zip(self.parts, runs, extents, strict=True)
+        )
+        return self.rows.number(tuple(row))
+
+    def moved(self, role: Role, runs: tuple[bool, ...], held: int) -> tuple[int, ...]:
+        """By Einsum, the number of what it moves in a step."""
+        return tuple(
+            self.once(self._row, role, number, runs[number], slices)
+            for number, slices in enumerate(self.held.values[held])
+        )
+
+    def _row(self, role: Role, number: int, runs: bool, slices: tuple[int | None, ...]) -> int:
+        """The number of what an Einsum moves: elements by memory."""
+        sums = [Fraction(0)] * self.memories
+        even = self.apart[number] is not None
+        for m in self.parts[number].flows.moves if runs or even else ():
+            if m.role == role:
+                sums[m.memory] += m.scale * self._share(number, m, slices)
+        return self.rows.number(tuple(sums))
+
+    def _share(self, number: int, move: Move, slices: tuple[int | None, ...]) -> Fraction:
+        """A step's share of a move, before it is scaled."""
+        if move.flow is not None:
+            known = slices[move.flow]
+            if known is None:
+                return Fraction(0)
+            share = self.slices.values[known]
+            return share.again if move.again else share.arrives
+        if self.apart[number] is None:
+            return Fraction(1)
+        part = self.parts[number]
+        return Fraction(count_points(part.steps, part.e.extents), self.steps)
+
+
+def within(extents: Extents, loop: Loop, last: bool) -> Extents:
+    """Extents inside the last iteration of a loop, or inside one before it."""
+    parts = split(extents[loop.axis], loop.stride)
+    return inside(extents, loop, parts[-1 if last else 0][1])

@@ -1,0 +1,200 @@
+"""Einsums that run together step by step, and what each class of their steps does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+
+from ..bound.lower import Lowered, LoweredEinsum
+from ..cost.accesses import EinsumCount
+from ..schedule.tasks import busy_cycles
+from ..space.iteration import Axis, Loop, count_points, first_tile, inside
+from .flows import EinsumFlows, einsum_flows
+from .nest import StepNest, nest_window
+from .run_length import Word, tally
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """An Einsum of a unit: ``loops`` are its own view of the unit's loops, None outside."""
+
+    e: LoweredEinsum
+    loops: tuple[Loop | None, ...]
+    own: tuple[Loop, ...]
+    busy: Fraction
+    """Cycles of one temporal iteration."""
+    flows: EinsumFlows
+    early: bool
+    """Whether it runs at the first iteration of the loops it stays outside of."""
+
+    @property
+    def steps(self) -> tuple[Loop, ...]:
+        """The loops that make steps and that it runs in."""
+        return tuple(loop for loop in self.loops if loop is not None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unit:
+    """Einsums that run together, step by step."""
+
+    name: str
+    nest: StepNest
+    parts: tuple[Part, ...]
+    memories: int
+
+    @property
+    def loops(self) -> tuple[Loop, ...]:
+        """The loops whose iterations are steps."""
+        return self.nest.loops
+
+    def indices(self, step: int) -> tuple[tuple[str, int], ...]:
+        """Where a step is: the iteration of every loop, by member."""
+        return self.nest.indices(step)
+
+    @property
+    def outside(self) -> tuple[str, ...]:
+        """Einsums that do not run at every step."""
+        return tuple(p.e.name for p in self.parts if self.depth(p) is not None)
+
+    def depth(self, part: Part) -> int | None:
+        """The outermost loop of more than one iteration that an Einsum stays out of."""
+        return _apart(self.nest, part.loops)
+
+    def round(self, part: Part) -> int:
+        """Steps of the loops from the first that an Einsum stays out of, inwards."""
+        depth = self.depth(part)
+        if depth is None:
+            return 1
+        extents = first_tile(self.nest.extents, self.loops[:depth])
+        return count_points(self.loops[depth:], extents)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepClass:
+    """What happens in a step, Einsum by Einsum and memory by memory.
+
+    ``loads`` and ``drains`` are elements by Einsum and memory; ``back`` holds, by loop, the
+    steps since its previous iteration (None at its first).
+    """
+
+    runs: tuple[bool, ...]
+    busy: tuple[Fraction, ...]
+    loads: tuple[tuple[Fraction, ...], ...]
+    drains: tuple[tuple[Fraction, ...], ...]
+    back: tuple[int | None, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Walk:
+    """A unit's run: the word of its steps and what each class of them does."""
+
+    unit: Unit
+    word: Word
+    classes: tuple[StepClass, ...]
+
+    @cached_property
+    def turns(self) -> dict[int, int]:
+        """How many steps each class has."""
+        return tally(self.word)
+
+
+def run_together(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> tuple[Unit, ...]:
+    """The runs of a mapping, one after the other: several only where it is ``sequential``."""
+    schedule = lowered.mapping.schedule
+    if schedule.kind != "sequential":
+        return (shared_unit(lowered, counts, lowered.einsums),)
+    named = {e.name: e for e in lowered.einsums}
+    groups = [tuple(named[t.einsum] for t in group) for group in schedule.groups]
+    return tuple(
+        single_unit(lowered, counts, group[0])
+        if len(group) == 1
+        else shared_unit(lowered, counts, group)
+        for group in groups or [(e,) for e in lowered.einsums]
+    )
+
+
+def shared_unit(
+    lowered: Lowered, counts: tuple[EinsumCount, ...], einsums: tuple[LoweredEinsum, ...]
+) -> Unit:
+    """Einsums in the loops of the shared nest; a step is one iteration of them."""
+    members = [s.member for s in lowered.nest]
+    inside_of = {x.member for e in einsums for x in e.shared}
+    members = [m for m in members if m in inside_of]
+    variables = tuple(dict.fromkeys(lowered.tiling.members[m].rank.lower() for m in members))
+    axes = lowered.tiling.axes(variables)
+    loops = tuple(_unit_loop(lowered, axes, m) for m in members)
+    views = [tuple(_view(e.shared, m) for m in members) for e in einsums]
+    nest = StepNest(axes=axes, loops=loops, window=nest_window(lowered, axes, loops, einsums))
+    apart = [_apart(nest, v) for v in views]
+    needed = _needed(einsums, [out is None for out in apart])
+    parts = tuple(
+        _part(lowered, counts, e, view, e.own, out is not None and e.name in needed)
+        for e, view, out in zip(einsums, views, apart, strict=True)
+    )
+    memories = len(lowered.architecture.memories)
+    name = " ".join(e.name for e in einsums)
+    return Unit(name=name, nest=nest, parts=parts, memories=memories)
+
+
+def _needed(einsums: tuple[LoweredEinsum, ...], inside: list[bool]) -> set[str]:
+    """What Einsums inside all loops read, and what that is made of."""
+    found: set[str] = set()
+    for e, within in reversed(list(zip(einsums, inside, strict=True))):
+        if within or e.name in found:
+            found |= {a.tensor for a in e.einsum.reads}
+    return found
+
+
+def single_unit(lowered: Lowered, counts: tuple[EinsumCount, ...], e: LoweredEinsum) -> Unit:
+    """One Einsum by itself; a step is one iteration of all its temporal loops."""
+    part = _part(lowered, counts, e, e.temporal, (), False)
+    memories = len(lowered.architecture.memories)
+    window = None if e.window is None or e.window.box.empty else e.window
+    nest = StepNest(axes=e.axes, loops=e.temporal, window=window)
+    return Unit(name=e.name, nest=nest, parts=(part,), memories=memories)
+
+
+def _part(
+    lowered: Lowered,
+    counts: tuple[EinsumCount, ...],
+    e: LoweredEinsum,
+    loops: tuple[Loop | None, ...],
+    own: tuple[Loop, ...],
+    early: bool,
+) -> Part:
+    count = next(c for c in counts if c.einsum == e.name)
+    steps = tuple(loop for loop in loops if loop is not None)
+    return Part(
+        e=e,
+        loops=loops,
+        own=own,
+        busy=busy_cycles(lowered, e) / max(e.iterations, 1),  # a mask may let nothing through
+        flows=einsum_flows(lowered, e, count, steps),
+        early=early,
+    )
+
+
+def _view(shared: tuple[Loop, ...], member: str) -> Loop | None:
+    return next((x for x in shared if x.member == member), None)
+
+
+def _unit_loop(lowered: Lowered, axes: tuple[Axis, ...], name: str) -> Loop:
+    member = lowered.tiling.members[name]
+    variable = member.rank.lower()
+    for number, axis in enumerate(axes):
+        stride = dict(axis.variables).get(variable)
+        if stride is not None:
+            size = min(member.stride, lowered.tiling.shapes[member.rank])
+            return Loop(member=name, axis=number, stride=size * stride, level=0, variable=variable)
+    raise AssertionError(f"{name} is no axis of the nest")
+
+
+def _apart(nest: StepNest, view: tuple[Loop | None, ...]) -> int | None:
+    """The first loop of more than one iteration that an Einsum stays out of."""
+    extents = nest.extents
+    for depth, (loop, own) in enumerate(zip(nest.loops, view, strict=True)):
+        if own is None and extents[loop.axis] > loop.stride:
+            return depth
+        extents = inside(extents, loop, min(extents[loop.axis], loop.stride))
+    return None

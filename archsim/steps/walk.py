@@ -1,0 +1,264 @@
+"""Walks the shared nest of some Einsums and classes its steps by what they do, exactly.
+
+A step is one iteration of the loops that the Einsums share. Its class tells which Einsums
+run and for how long (edge tiles are as small as they are), what they move, and how many
+steps ago a running value was written. An Einsum that stays outside a loop runs at the
+loop's first iteration if others inside need its result, else at the last. What it moves is
+spread evenly over the loop's steps: it is fetched ahead, and handed outwards meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import NamedTuple
+
+from einsum_cascade.errors import MappingError, Problem
+
+from ..space.bands import Box, Ramp, Run
+from ..space.iteration import Extents, inside, iterations
+from .fit import fitted
+from .run_length import Step, Word, repeat, sequence
+from .shares import Numbered, Shares, within
+from .units import StepClass, Unit, Walk
+
+
+class _At(NamedTuple):
+    """Where a step is in one loop, as far as anybody asks."""
+
+    first: bool
+    last: bool
+    back: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What the rest of a walk depends on, inside the loops walked so far.
+
+    ``view`` and ``held`` are numbers of ``Shares``: what is left of every Einsum, and the
+    shares of tiles that stay to the end of the walk.
+    """
+
+    nest: Extents
+    box: Box | None
+    at: tuple[_At, ...]
+    view: int
+    held: int
+
+
+def walk(unit: Unit, wanted: frozenset[str] = frozenset()) -> Walk:
+    """Class all steps of a unit.
+
+    Parameters
+    ----------
+    wanted : frozenset of str
+        Members of loops whose previous iteration running values come from.
+
+    Raises
+    ------
+    MappingError
+        An Einsum's tiles do not go along with the nest's.
+    """
+    walker = _Walker(unit, wanted)
+    word = walker.visit(0, walker.start())
+    found = Walk(unit=unit, word=word, classes=tuple(walker.classes.values))
+    masked = any(p.e.window is not None for p in unit.parts)
+    return fitted(found) if masked else found
+
+
+_Turn = tuple[int, bool, bool, bool, int, Box | None]
+"""An iteration of a loop: the number of its place, outside it, but for the band; whether it is
+the first, the last, and at the edge; what it leaves of the axis, and of the band."""
+
+
+_Ramp = tuple[int, tuple[bool, bool], bool, int, int, int, tuple[Box | None, Box | None]]
+"""A ramp of a loop: its place as above; whether it has the first and the last iteration, and the
+edge; extent, count, by how much the band moves, and the band at both ends."""
+
+
+class _Walker:
+    def __init__(self, unit: Unit, wanted: frozenset[str]) -> None:
+        self.unit = unit
+        self.wanted = wanted
+        self.shares = Shares(unit)
+        self.classes: Numbered[StepClass] = Numbered()
+        self.memo: dict[tuple[int, _State], Word] = {}
+        self.places: Numbered[tuple[int, _State]] = Numbered()
+        self.entered: dict[_Turn, Word] = {}
+        self.ramps: dict[_Ramp, list[Word]] = {}
+        depths = range(len(unit.loops))
+        out = [[p for p in unit.parts if p.loops[d] is None] for d in depths]
+        asked = {x.variable for x in unit.loops if x.member in wanted}
+        self.ask_first = [
+            any(p.early for p in ps) or x.variable in asked
+            for x, ps in zip(unit.loops, out, strict=True)
+        ]
+        self.ask_last = [any(not p.early for p in ps) for ps in out]
+        self.outside = [[d for d in depths if p.loops[d] is None] for p in unit.parts]
+
+    def start(self) -> _State:
+        """Outside all loops."""
+        nest = self.unit.nest
+        view, held = self.shares.start()
+        return self.sliced(0, _State(nest.extents, nest.box, (), view, held))
+
+    def visit(self, depth: int, state: _State) -> Word:
+        """The word of what is inside the first ``depth`` loops."""
+        key = (depth, state)
+        if key not in self.memo:
+            last = depth == len(self.unit.loops)
+            self.memo[key] = self.leaf(state) if last else self.loop(depth, state)
+        return self.memo[key]
+
+    def loop(self, depth: int, state: _State) -> Word:
+        """All iterations of a loop: the first, those in the middle, the last."""
+        ramps = self.unit.nest.ramps(depth, state.nest, state.box)
+        # A band looks the same in many places: what is inside is found by its turn alone.
+        place = self.places.number((depth, replace(state, box=None)))
+        words: list[Word] = []
+        for number, ramp in enumerate(ramps):
+            ends = (number == 0, number == len(ramps) - 1)
+            words += self.ramp(depth, state, place, ramp, ends)
+        return sequence(words)
+
+    def ramp(
+        self, depth: int, state: _State, place: int, ramp: Ramp, ends: tuple[bool, bool]
+    ) -> list[Word]:
+        """Iterations of a ramp, which may hold a loop's very first or very last."""
+        axis, stride = self.unit.loops[depth].axis, self.unit.loops[depth].stride
+        edge = ramp.first + ramp.count == iterations(state.nest[axis], stride)
+        whole = (ramp.at(0), ramp.at(ramp.count - 1))
+        key = (place, ends, edge, ramp.extent, ramp.count, ramp.moved, whole)
+        # Bands that look alike at both ends of a ramp do in between; None says too little.
+        known = self.ramps.get(key) if ramp.moved and None not in whole else None
+        if known is not None:
+            return known
+        words: list[Word] = []
+        for run, first, last in _turns(ramp, *ends):
+            at_edge = edge and run.first + run.count == ramp.first + ramp.count
+            turn = (place, first, last, at_edge, run.extent, run.box)
+            if turn not in self.entered:
+                inner = self.enter(depth, state, (first, last, at_edge), run)
+                self.entered[turn] = self.visit(depth + 1, inner)
+            words.append(repeat(run.count, self.entered[turn]))
+        self.ramps[key] = words
+        return words
+
+    def enter(self, depth: int, state: _State, ends: tuple[bool, bool, bool], run: Run) -> _State:
+        """The state inside an iteration of a loop: its first, its last, at the axis' edge."""
+        loop = self.unit.loops[depth]
+        first, last, edge = ends
+        total = iterations(state.nest[loop.axis], loop.stride)
+        nest = inside(state.nest, loop, run.extent)
+        asked = loop.member in self.wanted
+        at = _At(
+            first=first and self.ask_first[depth],
+            last=last and self.ask_last[depth],
+            back=self.back(depth, state, first, run, nest) if asked else None,
+        )
+        shares = self.shares
+        view = shares.once(shares.entered, depth, state.view, total, edge, first)
+        return self.sliced(depth + 1, _State(nest, run.box, (*state.at, at), view, state.held))
+
+    def back(self, depth: int, state: _State, first: bool, run: Run, inner: Extents) -> int | None:
+        """Steps since a rank's previous coordinate, at the least; None at its first.
+
+        Where an outer loop over the rank has moved on, the previous coordinate was in the
+        last iteration of this one, as long ago as one iteration takes or longer.
+        """
+        loop = self.unit.loops[depth]
+        outer = zip(self.unit.loops[:depth], state.at, strict=True)
+        if first and all(a.first for x, a in outer if x.variable == loop.variable):
+            return None
+        if run.box is None:
+            inner = within(state.nest, loop, False)
+        return self.steps(depth + 1, inner, run.box)
+
+    def steps(self, depth: int, extents: Extents, box: Box | None) -> int:
+        """Steps inside the first ``depth`` loops."""
+        return self.shares.once(self.unit.nest.steps, depth, extents, box)
+
+    def sliced(self, depth: int, state: _State) -> _State:
+        """The state with the shares of tiles that stay to the end of the walk."""
+        shares, held = self.shares, state.held
+        arriving = shares.once(shares.arriving, depth, state.view, held)
+        if arriving:
+            held = shares.once(shares.keep, held, arriving, self.fuller(depth, state))
+        if depth in shares.apart:
+            box = state.box if self.unit.nest.settled(depth) else None
+            steps = self.steps(depth, state.nest, box)
+            held = shares.once(shares.spread, depth, state.view, state.held, held, steps)
+        return replace(state, held=held) if held != state.held else state
+
+    def fuller(self, depth: int, state: _State) -> Fraction:
+        """How much more a step takes of a tile's stay where other steps are left out.
+
+        Outside the loops that settle which are, an average is as good (``fitted``).
+        """
+        if state.box is None or not self.unit.nest.settled(depth):
+            return Fraction(1)
+        return Fraction(
+            self.steps(depth, state.nest, None), self.steps(depth, state.nest, state.box)
+        )
+
+    def leaf(self, state: _State) -> Word:
+        """One step."""
+        shares = self.shares
+        ends = tuple((a.first, a.last) for a in state.at)
+        runs = shares.once(self.runs, ends, state.view)
+        busy = shares.once(shares.busy, runs, state.view)
+        loads = shares.once(shares.moved, "load", runs, state.held)
+        drains = shares.once(shares.moved, "drain", runs, state.held)
+        back = tuple(a.back for a in state.at)
+
+        def found() -> StepClass:
+            rows = shares.rows.values
+            return StepClass(
+                runs=runs,
+                busy=rows[busy],
+                loads=tuple(rows[n] for n in loads),
+                drains=tuple(rows[n] for n in drains),
+                back=back,
+            )
+
+        return Step(self.classes.of((runs, busy, loads, drains, back), found))
+
+    def runs(self, ends: tuple[tuple[bool, bool], ...], view: int) -> tuple[bool, ...]:
+        """By Einsum, whether it runs in a step: outside a loop at its first or last iteration.
+
+        Raises
+        ------
+        MappingError
+            It runs where its iterations are not the nest's.
+        """
+        found = tuple(
+            all(ends[d][0 if p.early else 1] for d in outside)
+            for p, outside in zip(self.unit.parts, self.outside, strict=True)
+        )
+        extents = self.shares.views.values[view].extents
+        for p, here, now in zip(self.unit.parts, found, extents, strict=True):
+            if here and now is None:
+                text = (
+                    f"{p.e.name}'s edge tiles do not go along with those of the Einsums beside it"
+                )
+                hint = "use --engine analytical, or tiles that divide the shapes"
+                raise MappingError(Problem(text, None, hint))
+        return found
+
+
+def _turns(ramp: Ramp, first: bool, last: bool) -> Iterator[tuple[Run, bool, bool]]:
+    """Iterations in groups of like ones, a loop's very first and very last on their own."""
+    if ramp.moved:
+        for n in range(ramp.count):
+            run = Run(1, ramp.first + n, ramp.extent, ramp.at(n))
+            yield run, first and n == 0, last and n == ramp.count - 1
+        return
+    count, begin, extent, box = ramp.count, ramp.first, ramp.extent, ramp.at(0)
+    if first and count > 1:
+        yield Run(1, begin, extent, box), True, False
+        count, begin, first = count - 1, begin + 1, False
+    if last and count > 1:
+        yield Run(count - 1, begin, extent, box), first, False
+        count, begin, first = 1, begin + count - 1, False
+    yield Run(count, begin, extent, box), first, last

@@ -1,1 +1,0 @@
-"""When everything happens: tasks, dependencies, and the average step."""

@@ -1,0 +1,1 @@
+"""Running cascades and mapped nests on numbers, and comparing them with references."""

@@ -1,0 +1,94 @@
+"""Validating a mapping: the tiled, reordered loop nest run as ``Cascade.evaluate`` is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from einsum_cascade.errors import Problem, SpecError
+
+from ..bound.tiling import tile_size
+from ..spec.arch import Architecture
+from ..spec.mapping import Mapping
+from .inputs import windowed_ranks
+
+if TYPE_CHECKING:
+    from einsum_cascade import Cascade
+
+    from .check import Runner
+
+_TILES = 2
+_RAGGED = 5
+_REST = 3
+_PARALLEL = 2
+
+
+def mapping_fits(mapping: Mapping, cascade: Cascade) -> bool:
+    """Whether a mapping is for this very cascade."""
+    return type(cascade).load(mapping.cascade) == cascade
+
+
+def check_mapping_fits(mapping: Mapping, cascades: Iterable[Cascade]) -> None:
+    """Refuse cascades that a mapping is not for.
+
+    Raises
+    ------
+    SpecError
+        Naming each.
+    """
+    problems = [
+        Problem(f"mapping '{mapping.name}' is for cascade '{mapping.cascade}', not '{c.name}'")
+        for c in cascades
+        if not mapping_fits(mapping, c)
+    ]
+    if problems:
+        raise SpecError(problems)
+
+
+def mapped_run(cascade: Cascade, mapping: Mapping | None, architecture: Architecture) -> Runner:
+    """A runner for ``validate_cascade`` that executes the mapped nest.
+
+    Without a mapping it is the one made for the shapes (``einsum_by_einsum``).
+    """
+    from mappers.einsum_by_einsum import einsum_by_einsum
+
+    from ..evaluate.evaluate import bind
+    from .execute import execute_mapped
+
+    program = cascade.program
+    names = {p.name for p in program.parameters}
+
+    def run(inputs: dict[str, Any], *, dtype: Any, **numbers: Any) -> dict[str, Any]:
+        shapes = {n: v for n, v in numbers.items() if n not in names}
+        for tensor in program.inputs:
+            ranks = (*program.parallel, *tensor.ranks)
+            shapes |= dict(zip(ranks, inputs[tensor.name].shape, strict=True))
+        parameters = {n: v for n, v in numbers.items() if n in names}
+        how = mapping or einsum_by_einsum(program, architecture, shapes)
+        lowered = bind(program, how, architecture, shapes | parameters)
+        return execute_mapped(lowered, inputs, dtype=dtype, **parameters)
+
+    return run
+
+
+def mapped_shapes(cascade: Cascade, mapping: Mapping, architecture: Architecture) -> dict[str, int]:
+    """Shapes that put a mapping to the test: whole tiles and a ragged one of every rank.
+
+    Ranks that the mapping does not cut are small, so that a run is short.
+    """
+    program = cascade.program
+    sizes = {t.member: tile_size(t, architecture) or 1 for t in mapping.tiles}
+    shapes: dict[str, int] = dict.fromkeys(program.parallel, _PARALLEL)
+    windowed = windowed_ranks(program)
+    for rank in program.ranks:
+        if rank.family is not None or rank.like is not None or rank.name in windowed:
+            # Members follow their family, and ranks declared alike the one they are like.
+            # How long a rank read at sums has to be follows from the others.
+            continue
+        tile = prod(sizes[t.member] for t in mapping.tiles if t.rank == rank.name)
+        cut = any(t.rank == rank.name for t in mapping.tiles)
+        shapes[rank.name] = _TILES * tile + min(_RAGGED, tile - 1) if cut else _REST
+        inner = rank.partition[1:]
+        shapes |= {member: sizes[member] for member in inner if member in sizes}
+    return shapes

@@ -1,0 +1,1 @@
+"""Expressions of a cascade as algebra: terms, conditions, and what sympy says of them."""

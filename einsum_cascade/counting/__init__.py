@@ -1,0 +1,1 @@
+"""What a cascade costs: points, operations, footprints, traffic, in its shapes."""

@@ -1,0 +1,455 @@
+"""How many points an iteration space has, exactly, as a sympy expression in the shapes.
+
+A rank split into members counts as the rank itself (``M``, not ``M1 * M0``), so that a
+last tile cut short is right. A mask is turned into linear inequalities, ``or`` and ``not``
+by inclusion and exclusion; what stays within a triangle or a band has a closed form, the
+rest is left as a sum over one variable or more. Symbols carry the names of the ranks;
+ranks that are declared alike share the symbol of the one the others are like.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from .. import ir
+from ..affine import Families
+from ..arithmetic import combined
+
+
+def rank_symbol(name: str) -> Any:
+    """The symbol of a rank's shape: a positive whole number."""
+    import sympy
+
+    return sympy.Symbol(name, integer=True, positive=True)
+
+
+def variable_symbol(name: str) -> Any:
+    """The symbol of a rank variable: a whole number from zero."""
+    import sympy
+
+    return sympy.Symbol(name, integer=True, nonnegative=True)
+
+
+def _shared_symbols(program: ir.Program) -> dict[Any, Any]:
+    """What to write for shapes of ranks that are declared to be like others."""
+    pairs = ((r.name, program.model_of(r.name)) for r in program.ranks)
+    return {rank_symbol(a): rank_symbol(b) for a, b in pairs if a != b}
+
+
+def _tidy(program: ir.Program, expression: Any) -> Any:
+    """The expression without what tiles make trivial, in the shapes alone.
+
+    The tiles of a rank cover it, ``M <= M1 * M0``, and the last one is no longer than the
+    others.
+    """
+    import sympy
+
+    found = expression
+    if not found.has(sympy.Min, sympy.Max) and not any(
+        last_tile(r.name) in found.free_symbols for r in program.ranks
+    ):
+        return found
+    for rank in (r for r in program.ranks if r.partition):
+        for trivial in _trivial(rank.name, rank.partition):
+            found = found.xreplace(trivial)
+    return found
+
+
+@lru_cache(maxsize=64)
+def _trivial(family: str, members: tuple[str, ...]) -> tuple[dict[Any, Any], ...]:
+    """What to write for expressions that the tiles of a family make trivial, in turn."""
+    import sympy
+
+    whole, sizes = rank_symbol(family), [rank_symbol(m) for m in members]
+    last = last_tile(family)
+    covered = {
+        sympy.Min(whole, sympy.Mul(*sizes)): whole,
+        sympy.Min(last, sizes[-1]): last,
+        sympy.Max(0, sizes[-1] - last): sizes[-1] - last,
+    }
+    return covered, {last: whole - (sizes[0] - 1) * sizes[-1]}
+
+
+def last_tile(family: str) -> Any:
+    """The length of the last tile of a family of two members."""
+    return rank_symbol(f"last tile of {family}")
+
+
+def size_of(program: ir.Program, ranks: Iterable[str]) -> Any:
+    """The product of shapes; all members of a family together count as the family."""
+    import sympy
+
+    left = [program.model_of(r) for r in ranks]
+    factors = []
+    for rank in program.ranks:
+        if rank.partition and set(rank.partition) <= set(left):
+            left = [r for r in left if r not in rank.partition]
+            factors.append(rank_symbol(rank.name))
+    return sympy.Mul(*factors, *(rank_symbol(r) for r in left))
+
+
+def points_of(program: ir.Program, einsum: ir.Einsum) -> Any:
+    """The number of points of an Einsum's iteration space, without ``parallel`` ranks.
+
+    A mask that depends on data is counted as if it let everything through.
+    """
+    import sympy
+
+    total = sympy.Integer(0)
+    shared = _shared_symbols(program)
+    for sign, inequalities in conjunctions(einsum.where):
+        for times, space in spaces(program, einsum.variables, inequalities):
+            total += sign * times * space.with_symbols(shared).count()
+    return sympy.factor_terms(_tidy(program, total))
+
+
+def depends_on_data(condition: ir.Condition | None) -> bool:
+    """Whether a mask reads tensors, so that nobody can count it beforehand."""
+    return condition is not None and any(isinstance(n, ir.Access) for n in ir.walk(condition))
+
+
+# ------------------------------------------------------------------ masks
+
+
+Signed = tuple[int, tuple[Any, ...]]
+"""A sign and expressions all of which are at most zero."""
+
+
+def conjunctions(condition: ir.Condition | None) -> list[Signed]:
+    """A condition's indicator as a sum of signed products of inequalities."""
+    everything: list[Signed] = [(1, ())]
+    match condition:
+        case ir.Logical(operator="and", operands=operands):
+            found = everything
+            for operand in operands:
+                found = _times(found, conjunctions(operand))
+            return found
+        case ir.Logical(operator="or", operands=operands):
+            none = everything
+            for operand in operands:
+                none = _times(none, _inverted(conjunctions(operand)))
+            return _inverted(none)
+        case ir.Logical(operands=(operand,)):
+            if depends_on_data(operand):
+                return everything
+            return _inverted(conjunctions(operand))
+        case ir.Comparison() if not depends_on_data(condition):
+            return _comparison(condition)
+        case _:
+            return everything
+
+
+def _times(a: list[Signed], b: list[Signed]) -> list[Signed]:
+    return [(s * t, (*x, *y)) for s, x in a for t, y in b]
+
+
+def _inverted(terms: list[Signed]) -> list[Signed]:
+    return [(1, ()), *((-s, x) for s, x in terms)]
+
+
+def _comparison(node: ir.Comparison) -> list[Signed]:
+    difference = _value(node.left) - _value(node.right)
+    match node.operator:
+        case "<=":
+            return [(1, (difference,))]
+        case ">=":
+            return [(1, (-difference,))]
+        case "<":
+            return _below(difference)
+        case ">":
+            return _below(-difference)
+        case "==":
+            return [(1, (difference, -difference))]
+        case _:
+            return _inverted([(1, (difference, -difference))])
+
+
+def _below(difference: Any) -> list[Signed]:
+    """``difference < 0``; one less than zero where it is a whole number."""
+    if difference.is_integer:
+        return [(1, (difference + 1,))]
+    return _inverted([(1, (-difference,))])
+
+
+def _value(node: ir.Expression) -> Any:
+    import sympy
+
+    match node:
+        case ir.Number(value=value):
+            return sympy.Integer(value) if isinstance(value, int) else sympy.nsimplify(value)
+        case ir.Name(name=name, kind="variable"):
+            return variable_symbol(name)
+        case ir.Name(name=name, kind="shape"):
+            return rank_symbol(name)
+        case ir.Name(name=name):
+            return sympy.Symbol(name, real=True)
+        case ir.Unary(operand=operand):
+            return -_value(operand)
+        case ir.Binary(operator=operator, left=left, right=right):
+            return combined(operator, _value(left), _value(right))
+        case ir.Call(function=function, arguments=arguments):
+            values = [_value(a) for a in arguments if not isinstance(a, ir.Comparison | ir.Logical)]
+            known = {"floor": sympy.floor, "abs": sympy.Abs, "max": sympy.Max, "min": sympy.Min}
+            return known.get(function, sympy.Function(function))(*values)
+        case _:
+            raise TypeError(f"{node} has no value without data")
+
+
+# ------------------------------------------------------------------ lattice points
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A variable from 0 to ``size - 1``; each stands for ``tile`` points, ``total`` in all."""
+
+    symbol: Any
+    size: Any
+    tile: Any
+    total: Any
+
+    def between(self, low: Any, high: Any) -> Any:
+        """Points with ``low <= symbol < high``, clipped to the axis."""
+        import sympy
+
+        def below(bound: Any) -> Any:
+            return sympy.Min(sympy.Max(bound, 0) * self.tile, self.total)
+
+        return sympy.Max(below(high) - below(low), 0)
+
+    @property
+    def weight(self) -> Any:
+        """Points one value stands for."""
+        import sympy
+
+        return sympy.Min(self.tile, self.total - self.symbol * self.tile) if self.tile != 1 else 1
+
+
+def _plain_axis(name: str) -> Axis:
+    size = rank_symbol(name.upper())
+    return Axis(variable_symbol(name), size, 1, size)
+
+
+def _put(expression: Any, symbols: dict[Any, Any]) -> Any:
+    import sympy
+
+    return (sympy.Integer(0) + expression).xreplace(symbols)
+
+
+@dataclass(frozen=True)
+class Space:
+    """Axes and inequalities between them."""
+
+    axes: tuple[Axis, ...]
+    inequalities: tuple[Any, ...]
+
+    def with_symbols(self, shared: dict[Any, Any]) -> Space:
+        """The same space with other symbols for some shapes."""
+        if not shared:
+            return self
+        axes = (
+            Axis(a.symbol, *(_put(x, shared) for x in (a.size, a.tile, a.total))) for a in self.axes
+        )
+        return Space(tuple(axes), tuple(_put(i, shared) for i in self.inequalities))
+
+    def count(self) -> Any:
+        """The number of points: groups of connected axes are independent."""
+        import sympy
+
+        total = sympy.Integer(1)
+        left = list(self.axes)
+        for constant in (i for i in self.inequalities if not self._used(i)):
+            total *= sympy.Piecewise((1, constant <= 0), (0, True))
+        while left:
+            group = [left.pop(0)]
+            while more := [a for a in left if any(self._together(a, b) for b in group)]:
+                group.extend(more)
+                left = [a for a in left if a not in more]
+            mine = [i for i in self.inequalities if self._used(i) & {a.symbol for a in group}]
+            total *= _group(tuple(group), tuple(mine))
+        return total
+
+    def _used(self, inequality: Any) -> set[Any]:
+        return {a.symbol for a in self.axes if a.symbol in inequality.free_symbols}
+
+    def _together(self, a: Axis, b: Axis) -> bool:
+        return any({a.symbol, b.symbol} <= i.free_symbols for i in self.inequalities)
+
+
+def spaces(
+    program: ir.Program, variables: tuple[str, ...], inequalities: tuple[Any, ...]
+) -> list[tuple[Any, Space]]:
+    """The space of some rank variables; families are folded as far as they can be.
+
+    A family that conditions cut inside its tiles alone becomes its full tiles, as often as
+    there are, and the last one by itself.
+    """
+    names = list(variables)
+    found: list[tuple[Any, tuple[Axis, ...]]] = [(1, ())]
+    for family, members in Families.of(program).members:
+        if members and set(members) <= set(names):
+            names = [n for n in names if n not in members and n != family]
+            if _cut_inside(members, inequalities):
+                tiles = _full_and_last(family, members)
+                found = [(n * t, (*axes, axis)) for n, axes in found for t, axis in tiles]
+                continue
+            new, inequalities = _folded(family, members, inequalities)
+            found = [(n, (*axes, *new)) for n, axes in found]
+    plain = tuple(_plain_axis(n) for n in names)
+    return [(n, Space((*axes, *plain), inequalities)) for n, axes in found]
+
+
+def _cut_inside(members: tuple[str, ...], inequalities: tuple[Any, ...]) -> bool:
+    """Whether conditions of a two-member family name its inner member and not the outer."""
+    used: set[Any] = set().union(*(i.free_symbols for i in inequalities))
+    outer, inner = variable_symbol(members[0]), variable_symbol(members[-1])
+    return len(members) == 2 and inner in used and outer not in used
+
+
+def _full_and_last(family: str, members: tuple[str, ...]) -> list[tuple[Any, Axis]]:
+    """The full tiles of a family and its last tile, each with how often it comes."""
+    count, size = (rank_symbol(m.upper()) for m in members)
+    symbol, last = variable_symbol(members[1]), last_tile(family.upper())
+    return [(count - 1, Axis(symbol, size, 1, size)), (1, Axis(symbol, last, 1, last))]
+
+
+def _folded(
+    family: str, members: tuple[str, ...], inequalities: tuple[Any, ...]
+) -> tuple[list[Axis], tuple[Any, ...]]:
+    """All members of a family as one axis, or as tiles, or each by itself."""
+    import sympy
+
+    symbols = [variable_symbol(m) for m in members]
+    sizes = [rank_symbol(m.upper()) for m in members]
+    strides = [sympy.Mul(*sizes[k + 1 :]) for k in range(len(sizes))]
+    whole = _plain_axis(family)
+    rewritten = []
+    for i in inequalities:
+        one = sympy.expand(i)
+        c = one.coeff(symbols[-1])
+        rest = sympy.expand(one - c * sum(s * x for s, x in zip(strides, symbols, strict=True)))
+        if rest.free_symbols & set(symbols):
+            break
+        rewritten.append(rest + c * whole.symbol)
+    else:
+        return [whole], tuple(rewritten)
+    inner = set(symbols[1:])
+    if not any(i.free_symbols & inner for i in inequalities):
+        return [Axis(symbols[0], sizes[0], strides[0], whole.size)], inequalities
+    place = sum(s * x for s, x in zip(strides, symbols, strict=True))
+    axes = [_plain_axis(m) for m in members]
+    return axes, (*inequalities, place - whole.size + 1)
+
+
+@lru_cache(maxsize=512)
+def _group(axes: tuple[Axis, ...], inequalities: tuple[Any, ...]) -> Any:
+    """Points of connected axes; the Einsums of a cascade often share their masks."""
+    if not inequalities:
+        return axes[0].total
+    if len(axes) == 2:
+        x, y = axes
+        for found in (_digits(x, y, inequalities), _digits(y, x, inequalities)):
+            if found is not None:
+                return found
+        if (band := _band(x, y, inequalities)) is not None:
+            return band
+    return _summed(axes, inequalities)
+
+
+def _digits(x: Axis, y: Axis, inequalities: tuple[Any, ...]) -> Any:
+    """Points with ``x * Y + y < end``, which count up to ``X * Y`` like a number's digits."""
+    import sympy
+
+    if len(inequalities) != 1 or x.tile != 1 or y.tile != 1:
+        return None
+    end = sympy.expand(1 - inequalities[0] + x.symbol * y.size + y.symbol)
+    if end.has(x.symbol) or end.has(y.symbol):
+        return None
+    return sympy.Min(sympy.Max(end, 0), x.size * y.size)
+
+
+def _limits(axis: Axis, inequalities: Sequence[Any]) -> tuple[Any, Any] | None:
+    """``low <= symbol < high`` from inequalities linear in it, or None when one is not."""
+    import sympy
+
+    low, high = sympy.Integer(0), axis.size
+    for i in inequalities:
+        one = sympy.expand(i)
+        a = one.coeff(axis.symbol)
+        b = one - a * axis.symbol
+        if b.has(axis.symbol) or not (a.is_positive or a.is_negative):
+            return None
+        if a.is_positive:
+            high = sympy.Min(high, sympy.floor(-b / a) + 1)
+        else:
+            low = sympy.Max(low, sympy.ceiling(-b / a))
+    return low, high
+
+
+def _band(x: Axis, y: Axis, inequalities: tuple[Any, ...]) -> Any:
+    """Points with ``y + low <= x < y + high``: a triangle or a band, in closed form."""
+    import sympy
+
+    if x.tile != 1 or y.tile != 1:
+        return None
+    turned = [sympy.expand(i.subs(y.symbol, y.size - 1 - y.symbol)) for i in inequalities]
+    straight = [sympy.expand(i) for i in inequalities]
+    for form in (straight, turned):
+        lows: list[Any] = []
+        highs: list[Any] = []
+        for i in form:
+            a = i.coeff(x.symbol)
+            rest = i - a * (x.symbol - y.symbol)
+            if abs(a) != 1 or rest.has(x.symbol) or rest.has(y.symbol):
+                break
+            (highs if a == 1 else lows).append(
+                sympy.floor(-rest) + 1 if a == 1 else sympy.ceiling(rest)
+            )
+        else:
+            if highs and lows and sympy.Min(*highs) - sympy.Max(*lows) == 1:
+                shift = sympy.Max(*lows)
+                end = sympy.Min(y.size, x.size - shift)
+                return sympy.Max(end - sympy.Max(-shift, 0), 0)
+            top = _under(x, y, sympy.Min(*highs)) if highs else x.size * y.size
+            bottom = _under(x, y, sympy.Max(*lows)) if lows else 0
+            return sympy.Max(top - bottom, 0) if highs and lows else top - bottom
+    return None
+
+
+def _under(x: Axis, y: Axis, shift: Any) -> Any:
+    """Points with ``x < y + shift``."""
+    return _staircase(y.size + shift, x.size) - _staircase(shift, x.size)
+
+
+def _staircase(end: Any, width: Any) -> Any:
+    """The sum of ``clip(j, 0, width)`` over all whole ``j < end``."""
+    import sympy
+
+    top = sympy.Min(sympy.Max(end, 0), width)
+    return top * (top - 1) / 2 + width * sympy.Max(end - width, 0)
+
+
+def _summed(axes: Sequence[Axis], inequalities: Sequence[Any]) -> Any:
+    """One axis counted, the others summed over; conditions left over become indicators."""
+    import sympy
+
+    from .sums import Sum
+
+    left = list(axes)
+    body, rest = sympy.Integer(1), inequalities
+    for axis in sorted(axes, key=lambda a: (a.tile != 1, str(a.symbol))):
+        mine = [i for i in inequalities if i.has(axis.symbol)]
+        found = _limits(axis, mine)
+        if found is not None:
+            body = axis.between(*found)
+            rest = [i for i in inequalities if i not in mine]
+            left.remove(axis)
+            break
+    for i in rest:
+        # No Piecewise: sympy takes its condition out of a sum over what the condition names.
+        body *= sympy.Max(0, sympy.Min(1, 1 - sympy.ceiling(i)))
+    for axis in left:
+        body = Sum(body * axis.weight, (axis.symbol, 0, axis.size - 1))
+    return body

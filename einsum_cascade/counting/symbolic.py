@@ -1,0 +1,367 @@
+"""What a cascade costs, as sympy expressions in the shapes of its ranks.
+
+Shapes are symbols named like the ranks; traffic and footprints are in elements. Nothing
+here knows a machine or a mapping: these are counts that hold for every one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import prod
+from typing import Any, SupportsIndex
+
+from .. import ir
+from ..analysis_report import PASS_HEADINGS, PassAnalysis, html_table, pass_rows
+from ..errors import CascadeError, Problem, did_you_mean
+from ..operations import einsum_operations
+from ..passes.analysis import analyze_passes
+from ..shapes import resolve_shapes
+from .footprint import (
+    ExtraTraffic,
+    RankFootprint,
+    TensorFootprint,
+    extra_traffic,
+    footprints,
+    tensor_size,
+)
+from .points import depends_on_data, points_of, rank_symbol, size_of
+
+BUFFER = "buffer"
+"""The symbol of the elements a buffer holds per coordinate of the outer ranks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EinsumOperations:
+    """Operations of one Einsum. ``at_most``: a mask reads data, and may leave some out."""
+
+    einsum: str
+    points: Any
+    operations: tuple[tuple[str, Any], ...]
+    at_most: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Analysis:
+    """Passes, operations, traffic and footprints of a cascade.
+
+    Attributes
+    ----------
+    passes : PassAnalysis
+        How often every rank has to be traversed, and why.
+    by_einsum : tuple of EinsumOperations
+        Points and operations by kind, ``parallel`` ranks included. ``init`` is not counted.
+    footprint : tuple of RankFootprint
+        What is held while a rank is traversed, in elements.
+    traffic_min : expression
+        Every input read once and every output written once, in elements.
+    extra : tuple of ExtraTraffic
+        What the passes over a rank add when what they come back to is not held.
+    """
+
+    program: ir.Program
+    passes: PassAnalysis
+    by_einsum: tuple[EinsumOperations, ...]
+    footprint: tuple[RankFootprint, ...]
+    traffic_min: Any
+    extra: tuple[ExtraTraffic, ...]
+
+    @cached_property
+    def operations(self) -> dict[str, Any]:
+        """Operations by kind, over all Einsums."""
+        import sympy
+
+        kinds = sorted({k for e in self.by_einsum for k, _ in e.operations})
+        return {
+            kind: sympy.factor_terms(
+                sympy.Add(*(n for e in self.by_einsum for k, n in e.operations if k == kind))
+            )
+            for kind in kinds
+        }
+
+    @cached_property
+    def total_operations(self) -> Any:
+        """All operations; a mac counts once, moving data (copy) not at all."""
+        import sympy
+
+        return sympy.Add(*(n for kind, n in self.operations.items() if kind != "copy"))
+
+    @property
+    def intensity(self) -> Any:
+        """Operations per element of minimum traffic."""
+        import sympy
+
+        return sympy.factor_terms(self.total_operations) / self.traffic_min
+
+    def traffic(self, buffer: Any = None) -> Any:
+        """Least traffic in elements, when ``buffer`` elements can be held.
+
+        The buffer counts per coordinate of the ranks that can be outer loops (``per`` of
+        the footprint). A rank whose passes come back to more than that costs its
+        cheapest ``extra``; of several such ranks the dearest counts, because one second
+        reading may serve them all.
+
+        Parameters
+        ----------
+        buffer : int or expression, optional
+            Elements; left out, the result is a Piecewise in the symbol ``buffer``.
+
+        Returns
+        -------
+        expression
+        """
+        import sympy
+
+        have = sympy.Symbol(BUFFER, integer=True, nonnegative=True)
+        if buffer is not None:
+            have = buffer if isinstance(buffer, sympy.Basic) else _number(BUFFER, buffer)
+        costs = [sympy.Piecewise((0, have >= x.needed), (x.cheapest, True)) for x in self.extra]
+        if not costs:
+            return self.traffic_min
+        if len(costs) == 1:
+            added = self.traffic_min + self.extra[0].cheapest
+            return sympy.Piecewise((self.traffic_min, have >= self.extra[0].needed), (added, True))
+        return self.traffic_min + sympy.Max(*costs)
+
+    def subs(self, shapes: Mapping[str, SupportsIndex]) -> Analysis:
+        """The same analysis with numbers for shapes (and parameters).
+
+        Where the shapes given fix others (``M1`` by ``M`` and ``M0``), those are filled in.
+        Names left out stay symbols.
+
+        Raises
+        ------
+        CascadeError
+            A name is no rank of the cascade, or a shape is no positive whole number, or
+            shapes contradict each other.
+        """
+        import sympy
+
+        values = _values(self.program, shapes)
+
+        def put(expression: Any) -> Any:
+            found = (sympy.Integer(0) + expression).subs(values)
+            return found.doit() if found.has(sympy.Sum) else found
+
+        return replace(
+            self,
+            by_einsum=tuple(
+                replace(
+                    e,
+                    points=put(e.points),
+                    operations=tuple((k, put(n)) for k, n in e.operations),
+                )
+                for e in self.by_einsum
+            ),
+            footprint=tuple(_footprint_with(f, put) for f in self.footprint),
+            traffic_min=put(self.traffic_min),
+            extra=tuple(
+                replace(x, needed=put(x.needed), spilled=put(x.spilled), reread=put(x.reread))
+                for x in self.extra
+            ),
+        )
+
+    def at(self, shapes: Mapping[str, int]) -> Analysis:
+        """The same analysis with numbers for all shapes, counted without symbols.
+
+        ``subs`` would add up what has no closed form term by term.
+
+        Parameters
+        ----------
+        shapes : mapping
+            Every rank, the parallel ones and all members included. Parameters on which masks
+            depend have their defaults, or what is usual.
+
+        Raises
+        ------
+        CascadeError
+            As ``subs``.
+        MappingError
+            A mask ties too many points together to count them.
+        """
+        from .point_counts import count_points
+
+        given: dict[str, float] = {u.name: u.size for u in self.program.usual}
+        given |= {p.name: p.default for p in self.program.parameters if p.default is not None}
+        outer = prod(shapes[r] for r in self.program.parallel)
+
+        def counted(e: EinsumOperations) -> EinsumOperations:
+            einsum = self.program.einsum_of[e.einsum]
+            points = outer * count_points(self.program, einsum, given | dict(shapes))
+            each = einsum_operations(self.program, einsum)
+            return replace(e, points=points, operations=tuple((k, n * points) for k, n in each))
+
+        found = replace(self, by_einsum=()).subs(shapes)
+        return replace(found, by_einsum=tuple(counted(e) for e in self.by_einsum))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; expressions as text."""
+        return {
+            "cascade": self.program.name,
+            "ranks": self.passes.to_dict(),
+            "operations": {k: str(n) for k, n in self.operations.items()},
+            "operations_by_einsum": {
+                e.einsum: {k: str(n) for k, n in e.operations} for e in self.by_einsum
+            },
+            "at_most": [e.einsum for e in self.by_einsum if e.at_most],
+            "footprint": {
+                f.rank: {t.tensor: str(t.along) for t in f.tensors} for f in self.footprint
+            },
+            "footprint_elements": {
+                f.rank: {
+                    "per": list(f.per),
+                    "held": {t.tensor: str(t.held) for t in f.tensors},
+                    "total": str(f.total),
+                    "needed_between_passes": str(f.needed),
+                }
+                for f in self.footprint
+            },
+            "traffic_unit": "elements",
+            "traffic_min": str(self.traffic_min),
+            "traffic": str(self.traffic()),
+            "traffic_choices": {x.rank: x.choice for x in self.extra},
+            "intensity": str(self.intensity),
+        }
+
+    def _repr_html_(self) -> str:
+        operations = tuple((k, str(n)) for k, n in self.operations.items())
+        traffic = (("minimum traffic (elements)", str(self.traffic_min)),)
+        return (
+            html_table(PASS_HEADINGS, pass_rows(self.passes))
+            + html_table(("operation", "count"), (*operations, *traffic))
+            + html_table(FOOTPRINT_HEADINGS, footprint_rows(self))
+        )
+
+
+FOOTPRINT_HEADINGS = ("rank", "tensor", "along the rank", "held", "why")
+
+
+def footprint_rows(analysis: Analysis) -> tuple[tuple[str, ...], ...]:
+    """A row per rank and tensor that carries it and is held for longer than an element."""
+    return tuple(
+        (f.rank, t.tensor, str(t.along), str(t.held), t.reason)
+        for f in analysis.footprint
+        for t in f.tensors
+        if t.along != 1 or t.held != 1
+    )
+
+
+def analyze(program: ir.Program) -> Analysis:
+    """Analyse a cascade: passes, operations, traffic and footprints.
+
+    Parameters
+    ----------
+    program : Program
+        A verified cascade.
+
+    Returns
+    -------
+    Analysis
+
+    Raises
+    ------
+    CascadeError
+        A declared reduction is not associative.
+    """
+    import sympy
+
+    passes = analyze_passes(program)
+    outside = (*(t.name for t in program.inputs), *program.outputs)
+    minimum = sympy.Add(*(tensor_size(program, t) for t in outside))
+    return Analysis(
+        program=program,
+        passes=passes,
+        by_einsum=tuple(_operations(program, e) for e in program.einsums),
+        footprint=footprints(program, passes),
+        traffic_min=sympy.factor_terms(minimum),
+        extra=extra_traffic(program, passes),
+    )
+
+
+def _operations(program: ir.Program, einsum: ir.Einsum) -> EinsumOperations:
+    points = size_of(program, program.parallel) * points_of(program, einsum)
+    return EinsumOperations(
+        einsum=einsum.name,
+        points=points,
+        operations=tuple((kind, n * points) for kind, n in einsum_operations(program, einsum)),
+        at_most=depends_on_data(einsum.where),
+    )
+
+
+def _footprint_with(footprint: RankFootprint, put: Any) -> RankFootprint:
+    tensors = tuple(
+        TensorFootprint(tensor=t.tensor, along=put(t.along), held=put(t.held), reason=t.reason)
+        for t in footprint.tensors
+    )
+    return replace(footprint, tensors=tensors, needed=put(footprint.needed))
+
+
+def _values(program: ir.Program, shapes: Mapping[str, SupportsIndex]) -> dict[Any, Any]:
+    """Symbols and numbers, the shapes that follow from others included."""
+    import sympy
+
+    parameters = {p.name for p in program.parameters}
+    ranks = (*program.parallel, *(r.name for r in program.ranks))
+    given = {n: v for n, v in shapes.items() if n not in parameters and n != BUFFER}
+    for name in given:
+        if name not in ranks:
+            text = f"cascade '{program.name}' has no rank '{name}'"
+            raise CascadeError(Problem(text, hint=did_you_mean(name, (*ranks, *parameters))))
+    found = {rank_symbol(n): sympy.Integer(v) for n, v in _derived(program, given).items()}
+    for name, value in shapes.items():
+        if name in parameters:
+            found[sympy.Symbol(name, real=True)] = _number(name, value)
+        elif name == BUFFER:
+            found[sympy.Symbol(BUFFER, integer=True, nonnegative=True)] = _number(name, value)
+    return found
+
+
+def _with_alike(
+    program: ir.Program, given: Mapping[str, SupportsIndex]
+) -> dict[str, SupportsIndex]:
+    """Shapes given, and those of ranks declared alike."""
+    found = dict(given)
+    for rank in program.ranks:
+        like = program.model_of(rank.name)
+        if rank.name in given:
+            if given.get(like, given[rank.name]) != given[rank.name]:
+                text = f"{rank.name} and {like} are declared alike, but {rank.name} = "
+                raise CascadeError(f"{text}{given[rank.name]}, {like} = {given[like]}")
+            found[like] = given[rank.name]
+    for rank in program.ranks:
+        like = program.model_of(rank.name)
+        if like in found:
+            found[rank.name] = found[like]
+    return found
+
+
+def _number(name: str, value: Any) -> Any:
+    import sympy
+
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise CascadeError(f"{name} is a number, not {value!r}")
+    return sympy.Integer(value) if isinstance(value, int) else sympy.Float(value)
+
+
+def _derived(program: ir.Program, given: Mapping[str, SupportsIndex]) -> dict[str, int]:
+    """Shapes given and shapes that follow, family by family; the rest may stay unknown."""
+    found: dict[str, int] = {}
+    given = _with_alike(program, given)
+    for rank in program.ranks:
+        if rank.family is not None:
+            continue
+        names = (rank.name, *rank.partition)
+        mine = {n: given[n] for n in names if n in given}
+        if rank.shape is not None:
+            mine.setdefault(rank.name, rank.shape)
+        members = tuple(r for r in program.ranks if r.name in names)
+        enough = len(mine) >= max(1, len(rank.partition))
+        checked = (
+            members
+            if enough
+            else tuple(replace(r, partition=(), family=None) for r in members if r.name in mine)
+        )
+        found |= resolve_shapes(replace(program, ranks=checked, parallel=()), mine)
+    outer = {n: given[n] for n in program.parallel if n in given}
+    return found | resolve_shapes(replace(program, ranks=()), outer)

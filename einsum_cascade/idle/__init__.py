@@ -1,0 +1,1 @@
+"""What a step does where masks let nothing through."""

@@ -1,0 +1,135 @@
+"""What a step does where masks let nothing through: nothing, if that can be proved.
+
+A reduction of no elements gives its identity. If with it every running value stays what it
+was (``max(RM, -inf) = RM``, ``exp(RM - RM) = 1``, ``0 + RD * 1 = RD``), and nothing else of
+the step is ever read later, the step may be left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from .. import ir
+from ..operations import identity_of
+from .values import PlainValues, SympyValues, Values
+
+_ABSENT = object()
+"""The value of what has no element in such a step."""
+
+
+def idle_problem(
+    program: ir.Program, masked: Collection[str], stepping: Collection[str]
+) -> str | None:
+    """Why a step in which the ``masked`` Einsums have no points does something after all.
+
+    Parameters
+    ----------
+    program : Program
+    masked : collection of str
+        Einsums whose masks let nothing through in the step.
+    stepping : collection of str
+        Rank variables of the loops whose iteration is the step.
+
+    Returns
+    -------
+    str or None
+        The reason, naming an Einsum; None where the step leaves everything as it was.
+    """
+    inside = [e for e in program.einsums if set(stepping) <= {*e.variables}]
+    sets = frozenset(masked), frozenset(stepping)
+    # What the plain rules prove is proved; what they do not is for sympy to say.
+    plain = _Proof(program, *sets, PlainValues(program))
+    problem = _first_problem(plain, inside)
+    if problem is not None:
+        problem = _first_problem(_Proof(program, *sets, SympyValues(program)), inside)
+    return problem or _read_later(program, inside, frozenset(stepping))
+
+
+def _first_problem(proof: _Proof, inside: list[ir.Einsum]) -> str | None:
+    return next((p for e in inside if (p := proof.add(e))), None)
+
+
+def _read_later(
+    program: ir.Program, inside: list[ir.Einsum], stepping: frozenset[str]
+) -> str | None:
+    """A value of one step that something outside the step wants to have."""
+    names = {e.name for e in inside}
+    outside = [e for e in program.einsums if e.name not in names]
+    for einsum in inside:
+        running = _iterative(program, einsum) & stepping
+        summed = {*einsum.over} & stepping
+        certain = einsum.where is not None and not einsum.over
+        if running or summed or certain:
+            continue
+        if einsum.name in program.outputs:
+            return f"{einsum.name} is an output"
+        readers = [e.name for e in outside if any(a.tensor == einsum.name for a in e.reads)]
+        if readers:
+            return f"{readers[0]} reads {einsum.name} later"
+    return None
+
+
+def _iterative(program: ir.Program, einsum: ir.Einsum) -> set[str]:
+    return {
+        v
+        for rank in program.iterative.get(einsum.name, ())
+        for v, name in program.rank_of_variable.items()
+        if name == rank
+    }
+
+
+@dataclass
+class _Proof:
+    """Values of the Einsums of an empty step, one after the other."""
+
+    program: ir.Program
+    masked: frozenset[str]
+    stepping: frozenset[str]
+    algebra: Values
+    values: dict[ir.Access, Any] = field(default_factory=dict)
+    """By the access that names what an Einsum writes."""
+
+    def add(self, einsum: ir.Einsum) -> str | None:
+        """Work out one Einsum; the reason why the step is not idle, if it is not."""
+        if einsum.select is not None:
+            return f"{einsum.name} selects"
+        running = _iterative(self.program, einsum) & self.stepping
+        value = _ABSENT if einsum.name in self.masked else self._value(einsum)
+        if running:
+            before = self.algebra.symbol(_before(einsum.target, running))
+            if value is not _ABSENT and value != before:
+                return f"{einsum.name} changes even so"
+            self.values[einsum.target] = before
+            return None
+        if einsum.over:
+            value = self._reduced(einsum, value)
+            if {*einsum.over} & self.stepping and value is None:
+                return f"{einsum.name} adds something even so"
+        if value is not None:
+            self.values[einsum.target] = value
+        return None
+
+    def _reduced(self, einsum: ir.Einsum, value: Any) -> Any:
+        """The identity, for a reduction of nothing or of identities; None: who knows."""
+        identity = self.algebra.constant(identity_of(self.program, einsum.reduction))
+        return identity if value is _ABSENT or value == identity else None
+
+    def _value(self, einsum: ir.Einsum) -> Any:
+        """What an Einsum computes at one point, with what is known of the step put in."""
+        known = {a: self.values[a] for a in einsum.reads if a in self.values}
+        if any(v is _ABSENT for v in known.values()):
+            return _ABSENT
+        return self.algebra.evaluate(einsum.expression, known)
+
+
+def _before(access: ir.Access, running: set[str]) -> ir.Access:
+    """The access one step earlier: ``RM[m1, p]`` for ``RM[m1+1, p]``."""
+    indices = tuple(
+        replace(i, terms=tuple(t for t in i.terms if t.variable or t.shapes))
+        if isinstance(i, ir.Affine) and {*i.variables} & running
+        else i
+        for i in access.indices
+    )
+    return replace(access, indices=indices)

@@ -1,0 +1,1 @@
+"""The intermediate representation as text, LaTeX, MathML and graphs."""

@@ -1,0 +1,196 @@
+"""Reference execution: a cascade's equations, run on numpy arrays.
+
+What is computed
+----------------
+An Einsum is evaluated over its iteration space, all ranks at once; a sum of products goes
+through opt_einsum, so that its space is never built. Only Einsums that need one another
+through an iterative rank run in a loop over it (``numeric.schedule``).
+
+Points that are not there
+-------------------------
+* ``where`` removes points from the iteration space; a reduction gives its identity for
+  them. An element all of whose points a condition on the *kept* ranks removes is
+  **absent**, and so is every element computed from it point by point: a mask written once,
+  on the scores, reaches the maximum and the sums that follow. Absent elements of a
+  returned array are 0.
+* A point at which an absent element is read is removed likewise; ``where(c, a, b)`` reads
+  only what it chooses.
+* Where tiles do not divide a partitioned rank, the coordinates of the last tile beyond
+  its end (``m1*M0 + m0 >= M``) are not there.
+* A step of an iterative rank that is not there leaves the state as it was.
+* Any other read beyond a tensor is refused.
+
+Numbers
+-------
+See ``numeric.dtypes.Precision`` for types and rounding, and ``numeric.functions`` for
+``(-inf) - (-inf)`` and ``0 / 0``. A result that is not a number is refused with the point
+where it arose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+from types import MappingProxyType
+from typing import Any, Literal
+
+from .. import ir
+from ..errors import EvaluationError, Problem
+from .binding import Binding, bind, split_named
+from .contraction import factors
+from .dtypes import Array
+from .evaluation import compute
+from .lanes import Buffer
+from .schedule import Loop, Step, einsums_of, schedule
+from .targets import allocate, store_result, tensor_shape
+
+MEMORY_LIMIT_BYTES = 4 * 2**30
+"""The most memory the arrays of one evaluation may take."""
+
+_NONE: Mapping[str, Any] = MappingProxyType({})
+
+
+def evaluate(
+    program: ir.Program,
+    inputs: Mapping[str, Any],
+    *,
+    dtype: Any = "float64",
+    keep: Literal["outputs", "all"] = "outputs",
+    sizes: Mapping[str, int] = _NONE,
+    parameters: Mapping[str, float] = _NONE,
+    **named: Any,
+) -> dict[str, Array]:
+    """Run a cascade on arrays.
+
+    Parameters
+    ----------
+    program : ir.Program
+        The cascade.
+    inputs : mapping
+        An array per input: the parallel ranks first, then its own in order, such as
+        ``Q`` of shape (B, H, P, E); or, for all inputs alike, without the parallel ranks.
+    dtype : {"float64", "float32", "float16", "bfloat16"} or None
+        The type tensors are stored in, by name or as a numpy type; None takes the widest
+        floating type among the inputs.
+    keep : {"outputs", "all"}
+        Return the outputs, or every tensor an Einsum writes.
+    sizes : mapping
+        Shapes the inputs do not fix, such as ``{"M0": 64}``.
+    parameters : mapping
+        Values of the scalar parameters.
+    **named
+        Sizes and parameters by keyword.
+
+    Returns
+    -------
+    dict
+        New arrays by name, parallel ranks first if the inputs carry them. An iterative
+        tensor has one coordinate more than its rank.
+
+    Raises
+    ------
+    EvaluationError
+        The inputs do not fit the cascade, a tensor is read beyond its coordinates, a
+        result is not a number (``NotANumberError``), or the evaluation needs too much
+        memory.
+    """
+    if keep not in ("outputs", "all"):
+        raise EvaluationError(Problem(f"keep is 'outputs' or 'all', not {keep!r}"))
+    mappings: dict[str, Any] = {"inputs": inputs, "sizes": sizes, "parameters": parameters}
+    for name, mapping in mappings.items():
+        if not isinstance(mapping, Mapping):
+            what = f"{name} is a mapping from names, not {type(mapping).__name__}"
+            raise EvaluationError(Problem(what))
+    given = {**sizes, **parameters, **named}
+    shapes, scalars = split_named(program, given, ("dtype", "keep", "sizes", "parameters"))
+    binding = bind(program, inputs, dtype, shapes, scalars)
+    run = _Run(program, binding, keep == "all")
+    return run.outputs()
+
+
+class _Run:
+    """One evaluation: the steps in order and the tensors alive between them."""
+
+    def __init__(self, program: ir.Program, binding: Binding, keep_all: bool) -> None:
+        self.program = program
+        self.binding = binding
+        self.steps = schedule(program)
+        written = tuple(program.einsum_of)
+        self.wanted = written if keep_all else program.outputs
+        self.store = {name: Buffer(array) for name, array in binding.inputs.items()}
+
+    def outputs(self) -> dict[str, Array]:
+        self._check_memory()
+        for step in self.steps:
+            for einsum in einsums_of(step):
+                self._begin(einsum)
+            self._execute(step, {})
+            needed = self._needed_after(step)
+            self.store = {name: b for name, b in self.store.items() if name in needed}
+        return {name: self.store[name].values for name in self.wanted}
+
+    def _begin(self, einsum: ir.Einsum) -> None:
+        """Make room for a tensor and set what ``init`` says of it."""
+        buffer = self.store[einsum.name] = allocate(self.program, einsum, self.binding)
+        for statement in self.program.init:
+            if statement.name == einsum.name:
+                self._evaluate(statement, buffer, {})
+
+    def _execute(self, step: Step, fixed: Mapping[str, int]) -> None:
+        if isinstance(step, Loop):
+            rank = self.program.rank_of_variable[step.variable]
+            for value in range(self.binding.shapes[rank]):
+                for inner in step.steps:
+                    self._execute(inner, {**fixed, step.variable: value})
+        else:
+            self._evaluate(step, self.store[step.name], fixed)
+
+    def _evaluate(self, einsum: ir.Einsum, buffer: Buffer, fixed: Mapping[str, int]) -> None:
+        mine = {v: fixed[v] for v in einsum.target.variables if v in fixed}
+        result = compute(self.program, einsum, self.binding, self.store, mine)
+        store_result(self.program, einsum, self.binding, buffer, result, mine)
+
+    def _needed_after(self, step: Step) -> set[str]:
+        """Tensors something reads after a step, or that are wanted."""
+        later = self.steps[self.steps.index(step) + 1 :]
+        needed = set(self.wanted)
+        for einsum in (e for s in later for e in einsums_of(s)):
+            needed.update(a.tensor for a in einsum.reads)
+            for statement in self.program.init:
+                if statement.name == einsum.name:
+                    needed.update(a.tensor for a in statement.reads)
+        return needed
+
+    def _check_memory(self) -> None:
+        """Refuse what would take too much memory, before anything is computed."""
+        alive = {name: b.values.nbytes for name, b in self.store.items()}
+        worst, largest = 0, ""
+        for step in self.steps:
+            for einsum in einsums_of(step):
+                alive[einsum.name] = self._stored_bytes(einsum)
+            for einsum in einsums_of(step):
+                total = sum(alive.values()) + self._working_bytes(einsum)
+                if total > worst:
+                    worst, largest = total, einsum.name
+            needed = self._needed_after(step)
+            alive = {name: size for name, size in alive.items() if name in needed}
+        if worst > MEMORY_LIMIT_BYTES:
+            what = (
+                f"evaluating '{self.program.name}' needs about {worst / 2**30:.1f} GiB of arrays "
+                f"(at Einsum '{largest}'); the limit is {MEMORY_LIMIT_BYTES / 2**30:.0f} GiB"
+            )
+            raise EvaluationError(Problem(what, hint="use smaller shapes"))
+
+    def _stored_bytes(self, einsum: ir.Einsum) -> int:
+        leading = prod(self.binding.shapes[r] for r in self.binding.parallel)
+        shape = tensor_shape(self.program, einsum, self.binding.shapes)
+        return leading * prod(shape) * self.binding.precision.storage.itemsize
+
+    def _working_bytes(self, einsum: ir.Einsum) -> int:
+        """The iteration space in the working type, or the result where it is never built."""
+        product, _ = factors(einsum.expression)
+        contracted = einsum.over and einsum.reduction == "+" and len(product) > 1
+        names = einsum.target.variables if contracted else einsum.variables
+        leading = prod(self.binding.shapes[r] for r in self.binding.parallel)
+        points = prod(self.binding.shapes[self.program.rank_of_variable[v]] for v in names)
+        return leading * points * self.binding.precision.working(einsum.name).itemsize

@@ -1,0 +1,1 @@
+"""How often a cascade has to pass over a rank, and why."""

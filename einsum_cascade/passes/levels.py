@@ -1,0 +1,98 @@
+"""From what separates two Einsums to pass numbers: the longest chain of barriers.
+
+Inside one traversal elements come in one order. Einsums that need ascending order and
+Einsums that need descending order (a running sum and a reverse running sum) can share no
+traversal of a tensor, so the order of every traversal is searched for the fewest passes.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .traversals import Order
+
+MAX_SEARCHED = 7
+"""Traversals whose orders are searched exhaustively; past this all but the last are up."""
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """``later`` is in no earlier pass than ``earlier``; in a later one if order forbids.
+
+    ``order`` None: they share nothing, and only their sequence counts.
+    """
+
+    earlier: str
+    later: str
+    order: Order | None
+
+
+@dataclass(frozen=True)
+class Level:
+    """What passes are assigned to: Einsums, in groups that traverse common tensors."""
+
+    names: tuple[str, ...]
+    groups: tuple[frozenset[str], ...]
+    constraints: tuple[Constraint, ...]
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """The pass of every Einsum; as early as its dependences allow."""
+        orders: dict[str, tuple[Order, ...]] = {}
+        best = self._assigned(orders)
+        for group in self.groups:
+            if not self._conflicts(group):
+                continue
+            best, orders = self._searched(group, orders)
+        return best
+
+    def _conflicts(self, group: frozenset[str]) -> bool:
+        needs = {c.order for c in self.constraints if c.earlier in group and c.later in group}
+        return Order.UP in needs and Order.DOWN in needs
+
+    def _searched(
+        self, group: frozenset[str], orders: Mapping[str, tuple[Order, ...]]
+    ) -> tuple[dict[str, int], dict[str, tuple[Order, ...]]]:
+        length = min(max(self._assigned(orders).values()) + 3, MAX_SEARCHED)
+        found: list[tuple[int, int, int]] = []
+        for sequence in itertools.product((Order.UP, Order.DOWN), repeat=length):
+            tried = {**orders, **dict.fromkeys(group, sequence)}
+            numbers = self._assigned(tried)
+            found.append((max(numbers.values()), sum(numbers.values()), len(found)))
+            if found[-1] == min(found):
+                best, chosen = numbers, tried
+        return best, chosen
+
+    def _assigned(self, orders: Mapping[str, tuple[Order, ...]]) -> dict[str, int]:
+        numbers = dict.fromkeys(self.names, 1)
+        limit = len(self.names) + MAX_SEARCHED
+        changed = True
+        while changed:
+            changed = False
+            for c in self.constraints:
+                needed = _earliest(c, numbers, orders)
+                if needed > numbers[c.later] and needed <= limit:
+                    numbers[c.later] = needed
+                    changed = True
+        return numbers
+
+
+def _earliest(
+    c: Constraint, numbers: Mapping[str, int], orders: Mapping[str, tuple[Order, ...]]
+) -> int:
+    """The first pass ``later`` can be in, given where ``earlier`` is now."""
+    here = max(numbers[c.earlier], numbers[c.later])
+    if c.order is None or c.order is Order.ANY:
+        return here
+    if c.order is Order.NEVER:
+        return max(here, numbers[c.earlier] + 1) if c.earlier != c.later else here
+    sequence = orders.get(c.later)
+    if sequence is None or (c.earlier != c.later and here > numbers[c.earlier]):
+        return here
+    while here <= len(sequence) and sequence[here - 1] is not c.order:
+        here += 1
+        if c.earlier != c.later:
+            break
+    return here

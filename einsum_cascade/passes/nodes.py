@@ -1,0 +1,128 @@
+"""A cascade as nodes that read and write: the view the pass analysis works on.
+
+A gather becomes a node of its own, which *picks* elements, so that the position it needs
+and the value it brings can be ready at different times.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .. import ir
+from ..affine import Families, Form, Term, linear
+from ..algebra.conditions import Masks
+from .masks import Before, Compared, masks_of
+
+
+@dataclass(frozen=True)
+class Read:
+    """One tensor read: a form per dimension."""
+
+    tensor: str
+    forms: tuple[Form, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """An Einsum, an init statement or a pick, as the pass analysis sees it.
+
+    ``picked`` holds ``(variable, rank)`` of the positions a gather chooses, ``masks`` the
+    orders its mask imposes on its variables, ``compared`` what else the mask relates.
+    """
+
+    name: str
+    owner: str
+    tensor: str
+    target: tuple[Form, ...]
+    variables: tuple[str, ...]
+    reads: tuple[Read, ...]
+    kind: str = "einsum"
+    picked: tuple[tuple[str, str], ...] = ()
+    masks: tuple[Before, ...] = ()
+    compared: tuple[Compared, ...] = ()
+
+    def same_as(self, variable: str) -> tuple[str, ...]:
+        """Variables the mask holds equal to ``variable``, itself first."""
+        orders = {(m.first, m.second) for m in self.masks}
+        equal = (b for a, b in orders if a == variable and (b, a) in orders)
+        return (variable, *sorted(equal))
+
+
+def nodes_of(program: ir.Program) -> tuple[Node, ...]:
+    """Every statement of a program as nodes, init first, picks before their Einsum."""
+    families, masks = Families.of(program), Masks(program)
+    found: list[Node] = []
+    for kind, statements in (("init", program.init), ("einsum", program.einsums)):
+        for position, einsum in enumerate(statements):
+            found.extend(_statement(program, families, masks, einsum, kind, position))
+    return tuple(found)
+
+
+def _statement(
+    program: ir.Program,
+    families: Families,
+    masks: Masks,
+    einsum: ir.Einsum,
+    kind: str,
+    position: int,
+) -> list[Node]:
+    picks: list[Node] = []
+    reads: list[Read] = []
+    inner = {i.access for a in einsum.reads for i in a.indices if isinstance(i, ir.Gather)}
+    for access in einsum.reads:
+        if any(isinstance(i, ir.Gather) for i in access.indices):
+            name = f"{einsum.name}<{kind}{position}.{len(picks)}"
+            pick = _pick(program, families, einsum, access, name)
+            picks.append(pick)
+            reads.append(Read(pick.tensor, pick.target))
+        elif access not in inner:
+            reads.append(Read(access.tensor, _forms(families, access)))
+    before, compared = masks_of(masks.skipped(einsum), families)
+    node = Node(
+        name=einsum.name if kind == "einsum" else f"{einsum.name} (init {position})",
+        owner=einsum.name,
+        tensor=einsum.target.tensor,
+        target=_forms(families, einsum.target),
+        variables=families.close(einsum.variables),
+        reads=tuple(reads),
+        kind=kind,
+        masks=before,
+        compared=compared,
+    )
+    return [*picks, node]
+
+
+def _pick(
+    program: ir.Program, families: Families, einsum: ir.Einsum, access: ir.Access, name: str
+) -> Node:
+    """The node that fetches ``access``: it stands where its position tensors say."""
+    forms: list[Form] = []
+    reads: list[Read] = []
+    picked: list[tuple[str, str]] = []
+    ranks = program.tensor_ranks.get(access.tensor, ())
+    for dimension, index in enumerate(access.indices):
+        if isinstance(index, ir.Gather):
+            variable = f"{name}@{dimension}"
+            picked.append((variable, ranks[dimension] if dimension < len(ranks) else ""))
+            forms.append(Form((Term(1, (), variable),)))
+            reads.append(Read(index.access.tensor, _forms(families, index.access)))
+        else:
+            forms.append(families.fold(linear(index)))
+    variables = access.variables
+    return Node(
+        name=name,
+        owner=einsum.name,
+        tensor=name,
+        target=tuple(Form((Term(1, (), v),)) for v in variables),
+        variables=(*families.close(variables), *(v for v, _ in picked)),
+        reads=(Read(access.tensor, tuple(forms)), *reads),
+        kind="pick",
+        picked=tuple(picked),
+    )
+
+
+def _forms(families: Families, access: ir.Access) -> tuple[Form, ...]:
+    """A form per index; a gather inside a gather says nothing about its position."""
+    return tuple(
+        families.fold(linear(i)) if isinstance(i, ir.Affine) else Form() for i in access.indices
+    )

@@ -1,0 +1,275 @@
+"""Which Einsums touch a rank, and what separates two of them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from functools import cached_property
+
+from .. import ir
+from ..affine import Families
+from .masks import Before
+from .nodes import Node
+from .provenance import Lineages
+from .relations import BOUNDED, Dependences, Interval, Step, dependences_of, relation, since
+
+
+class Order(Enum):
+    """How two Einsums that depend on each other can share a traversal."""
+
+    ANY = "in any order of the elements"
+    UP = "when elements come in ascending order"
+    DOWN = "when elements come in descending order"
+    NEVER = "not at all: the later one needs every element of the earlier one"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """``later`` depends on ``earlier``, with the same coordinates of all other ranks.
+
+    ``shared``: both touch fibers of one tensor.
+    """
+
+    earlier: str
+    later: str
+    order: Order
+    shared: bool
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Touching:
+    """What the analysis of one rank needs to know of a cascade."""
+
+    program: ir.Program
+    dependences: Dependences
+    lineages: Lineages
+    """Which fibers every node touches."""
+    hopeful: bool = False
+
+    @classmethod
+    def of(cls, program: ir.Program, nodes: tuple[Node, ...]) -> Touching:
+        """Connect the nodes of a program."""
+        families = Families.of(program)
+        return cls(program, dependences_of(nodes, families), Lineages(nodes, families))
+
+    @property
+    def families(self) -> Families:
+        """The partitioned ranks."""
+        return self.dependences.families
+
+    @cached_property
+    def hoped(self) -> Touching:
+        """The same, taking for true all that would make passes fewer and could not be shown."""
+        return replace(self, dependences=self.dependences.hoped, hopeful=True)
+
+    # ------------------------------------------------------------ who touches a rank
+
+    def coordinates(self, node: Node, rank: str) -> tuple[str, ...]:
+        """The variables of ``node`` that stand for a position along ``rank``."""
+        family = self.program.rank_of[rank].family if rank in self.program.rank_of else None
+        picked = tuple(v for v, of in node.picked if of in (rank, family))
+        own = rank.lower()
+        return ((own,) if own in node.variables else ()) + picked
+
+    def touching(self, rank: str) -> dict[str, tuple[str, ...]]:
+        """The nodes that touch ``rank`` and their coordinates along it.
+
+        A rank whose variable no Einsum uses is followed through the tensors that carry it.
+        """
+        nodes = [n for n in self.dependences.nodes if n.kind != "init"]
+        found = {n.name: self.coordinates(n, rank) for n in nodes}
+        if not any(found.values()):
+            found = {n.name: self._carried(n, rank) for n in nodes}
+        return {name: coordinates for name, coordinates in found.items() if coordinates}
+
+    def _carried(self, node: Node, rank: str) -> tuple[str, ...]:
+        ranks = self.program.tensor_ranks
+        return tuple(
+            dict.fromkeys(
+                v
+                for read in node.reads
+                for form, of in zip(read.forms, ranks.get(read.tensor, ()), strict=False)
+                if of == rank
+                for v in form.variables
+                if form.coefficient(v) in (1, -1)
+            )
+        )
+
+    # ------------------------------------------------------------ what separates two
+
+    def pairs(self, rank: str, touching: dict[str, tuple[str, ...]]) -> tuple[Pair, ...]:
+        """Every dependence between two nodes that touch ``rank``."""
+        found = []
+        directions = self.directions(touching)
+        for earlier in touching:
+            for later, steps in self.dependences.reached[earlier].items():
+                if later in touching:
+                    ends = (touching[earlier], touching[later])
+                    pair = self._pair(rank, (earlier, later), ends, directions, steps)
+                    if pair is not None:
+                        found.append(pair)
+        return tuple(found)
+
+    def _pair(
+        self,
+        rank: str,
+        names: tuple[str, str],
+        coordinates: tuple[tuple[str, ...], tuple[str, ...]],
+        directions: dict[tuple[str, str], int],
+        steps: tuple[Step, ...],
+    ) -> Pair | None:
+        source, reader = (self.dependences.node_of[name] for name in names)
+        starts, ends = coordinates
+        outer = self._outer(rank, reader, (*starts, *ends))
+        steps = tuple(
+            s for s in steps if s.still or all(_same_possible(s, v, starts) for v in outer)
+        )
+        if not steps:
+            return None
+        still = (self._outer(rank, source, (*starts, *ends)), outer)
+        order, shared = Order.ANY, False
+        for a, b in itertools.product(starts, ends):
+            signs = directions[source.name, a], directions[reader.name, b]
+            moving = steps
+            if self.hopeful:
+                apart = _apart(source.masks, reader.masks, (a, b), outer)
+                moving = tuple(s for s in steps if not apart and not _pinned(s, (a, b), still))
+            order = _stricter(order, self._order(rank, moving, (a, b), signs))
+            shared |= bool(self.lineages.of(source, a).keys() & self.lineages.of(reader, b).keys())
+        return Pair(source.name, reader.name, order, shared, steps)
+
+    def directions(self, touching: dict[str, tuple[str, ...]]) -> dict[tuple[str, str], int]:
+        """Whether each loop goes up or down the fibers, of those that are connected.
+
+        A loop that reads ``X[T-1-t]`` goes down the fibers that one reading ``X[t]`` goes up.
+        """
+        loops = [(name, v) for name, coordinates in touching.items() for v in coordinates]
+        lineages = {at: self.lineages.of(self.dependences.node_of[at[0]], at[1]) for at in loops}
+        found: dict[tuple[str, str], int] = {}
+        for start in loops:
+            queue = [start] if start not in found else []
+            found.setdefault(start, 1)
+            while queue:
+                at = queue.pop()
+                for other in loops:
+                    common = lineages[at].keys() & lineages[other].keys()
+                    if common and other not in found:
+                        place = min(common)
+                        turn = lineages[at][place] * lineages[other][place]
+                        found[other] = found[at] * turn
+                        queue.append(other)
+        return found
+
+    def _outer(self, rank: str, reader: Node, own: tuple[str, ...]) -> tuple[str, ...]:
+        """Variables of other ranks, which stand still while a fiber is traversed."""
+        inner = {*own, rank.lower()}
+        known = self.program.rank_of.get(rank)
+        if known is not None and known.partition:
+            inner |= {m.lower() for m in known.partition}
+        elif known is not None and known.family:
+            members = self.program.rank_of[known.family].partition
+            inner |= {known.family.lower()}
+            inner |= {m.lower() for m in members[members.index(rank) :]}
+        return tuple(v for v in reader.variables if v not in inner)
+
+    def loses(self, rank: str, step: Step, a: str, b: str) -> bool:
+        """Whether one chain of reads makes a reader at ``b`` need every ``a``."""
+        return self._order(rank, (step,), (a, b)) is Order.NEVER
+
+    def _order(
+        self,
+        rank: str,
+        steps: Sequence[Step],
+        ends: tuple[str, str],
+        signs: tuple[int, int] = (1, 1),
+    ) -> Order:
+        """The order a dependence allows, in the direction of a shared tensor's fibers."""
+        a, b = ends
+        found = _order([_turned(relation(s, a, b), *signs) for s in steps])
+        members = self.program.rank_of[rank].partition if rank in self.program.rank_of else ()
+        if found is Order.NEVER and members and a == b == rank.lower():
+            for m in (x.lower() for x in members):  # held as long as one member is tied
+                inner = _order([relation(s, m, m) for s in steps])
+                if inner is not Order.NEVER:
+                    return Order.ANY
+        return found
+
+
+def _same_possible(step: Step, variable: str, starts: tuple[str, ...]) -> bool:
+    """Whether a state allows the same coordinate of another rank on both sides.
+
+    A chain that came to the rank while it went along a fiber must not have moved on along
+    it either: what an earlier step of an outer loop did to the fiber lies behind all
+    passes of this step.
+    """
+    for u in (variable, *(since(a, variable) for a in starts)):
+        known = relation(step, u, variable)
+        if known is not None and known.sign > 0 and not known.low <= 0 <= known.high:
+            return False
+    return True
+
+
+def _pinned(
+    step: Step, ends: tuple[str, str], still: tuple[tuple[str, ...], tuple[str, ...]]
+) -> bool:
+    """Whether coordinates that stand still fix an end: what is needed could come first.
+
+    Or the only one that needs it last. A bounded distance pins nothing: it bounds the fiber.
+    """
+    at_reader = [(ends[0], v) for v in still[1]]
+    at_source = [(u, ends[1]) for u in still[0]]
+    known = [relation(step, u, v) for u, v in (*at_reader, *at_source)]
+    return any(k is not None and k.low > -BOUNDED and k.high < BOUNDED for k in known)
+
+
+def _apart(
+    earlier: tuple[Before, ...],
+    later: tuple[Before, ...],
+    ends: tuple[str, str],
+    outer: tuple[str, ...],
+) -> bool:
+    """Whether masks put all the one touches on one side of a coordinate, the other beyond.
+
+    Or leave one of them a single element.
+    """
+    a, b = ends
+    mine, theirs = ({(m.first, m.second) for m in masks} for masks in (earlier, later))
+    return any(
+        ((a, o) in mine and (o, b) in theirs)
+        or ((o, a) in mine and (b, o) in theirs)
+        or {(a, o), (o, a)} <= mine
+        or {(b, o), (o, b)} <= theirs
+        for o in outer
+    )
+
+
+def _turned(known: Interval | None, sign_a: int, sign_b: int) -> Interval | None:
+    """A relation of loop variables as one of positions in a tensor; None: everything."""
+    if known is None or known.sign * sign_a * sign_b < 0:
+        return None
+    if sign_a > 0:
+        return Interval(known.low, known.high)
+    return Interval(-known.high, -known.low)
+
+
+def _order(intervals: list[Interval | None]) -> Order:
+    if not intervals:
+        return Order.ANY
+    low, high = math.inf, -math.inf
+    for i in intervals:
+        if i is None or i.sign < 0:
+            return Order.NEVER
+        low, high = min(low, i.low), max(high, i.high)
+    if low == -math.inf:
+        return Order.NEVER if high == math.inf else Order.UP
+    return Order.DOWN if high == math.inf else Order.ANY
+
+
+def _stricter(a: Order, b: Order) -> Order:
+    if a is Order.ANY or a is b:
+        return b
+    return a if b is Order.ANY else Order.NEVER

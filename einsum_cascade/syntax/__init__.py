@@ -1,0 +1,1 @@
+"""From the text of a cascade file to the intermediate representation."""

@@ -1,0 +1,304 @@
+"""Declarations: what a cascade file says before its equations.
+
+Everything that can still be read is read, so that all the mistakes of a file come out
+in one report; what a mistake made unreadable is not complained about a second time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from .. import ir
+from ..domains import whole_domain
+from ..errors import Problem, did_you_mean, nearest
+from ..source import Span
+from ..yaml.numbers import LARGEST_COUNT, exact_number
+from ..yaml.source import YamlMapping, YamlNode, YamlScalar, YamlSequence, shorten
+
+KEYS = (
+    *("cascade", "title", "source", "unverified", "reference", "parallel", "ranks", "inputs"),
+    *("output", "outputs", "parameters", "domains", "usual", "functions", "reductions"),
+    *("init", "einsums", "accumulate"),
+)
+"""The keys of a cascade file."""
+
+_CASCADE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_RANK = re.compile(r"[A-Z][A-Z0-9_]*")
+_TENSOR = re.compile(r"[A-Z][A-Za-z0-9_]*")
+IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+RESERVED = frozenset({"and", "or", "not", "where", "inf"})
+
+
+@dataclass
+class Reader:
+    """Reads values of one file. ``spoiled`` names are those a mistake left half declared."""
+
+    root: YamlMapping
+    problems: list[Problem] = field(default_factory=list)
+    spoiled: set[str] = field(default_factory=set)
+    unreadable: bool = False
+
+    def wrong(self, message: str, span: Span | None, hint: str | None = None) -> None:
+        """Record a problem."""
+        self.problems.append(Problem(message, span, hint))
+
+    def text(self, key: str) -> str:
+        """The text of an optional key."""
+        node = self.root.child(key)
+        if node is None:
+            return ""
+        if not isinstance(node, YamlScalar) or node.value is None:
+            self.wrong(f"'{key}' is a text, not {node.kind}", node.span)
+            return ""
+        return _written(node)
+
+    def title(self) -> str:
+        """The cascade's name."""
+        name = self.text("cascade")
+        if "cascade" not in self.root.keys:
+            self.wrong("the cascade has no name", self.root.span, "begin with 'cascade: name'")
+        elif name and not _CASCADE_NAME.fullmatch(name):
+            span = self.root.span_of(("cascade",))
+            self.wrong(
+                f"'{shorten(name)}' cannot be a name", span, "use letters, digits and - . _ +"
+            )
+        return name
+
+    def name_list(self, key: str, pattern: re.Pattern[str], hint: str) -> Iterator[str]:
+        """The names of a list (or of a single name)."""
+        node = self.root.child(key)
+        if node is None:
+            return
+        items = node.items if isinstance(node, YamlSequence) else (node,)
+        for item in items:
+            name = self.identifier(item, pattern, hint)
+            if name:
+                yield name
+
+    def identifier(self, node: YamlNode, pattern: re.Pattern[str], hint: str) -> str:
+        """The name a scalar holds, or an empty text and a problem."""
+        if not isinstance(node, YamlScalar) or not node.text:
+            self.wrong(f"a name is expected, not {node.kind}", node.span)
+            return ""
+        if not pattern.fullmatch(node.text) or node.text in RESERVED:
+            self.wrong(f"'{shorten(node.text)}' cannot be a name here", node.span, hint)
+            self.spoiled.add(node.text)
+            self.spoiled.add(node.text.lower())
+            return ""
+        return node.text
+
+    def mapping(self, key: str, example: str) -> tuple[tuple[YamlScalar, YamlNode], ...]:
+        """The entries of an optional mapping."""
+        node = self.root.child(key)
+        if node is None or (isinstance(node, YamlScalar) and node.value is None):
+            return ()
+        if not isinstance(node, YamlMapping):
+            self.wrong(f"'{key}' is a mapping, not {node.kind}", node.span, f"such as {example}")
+            self.unreadable = True
+            return ()
+        return node.entries
+
+
+class Declarations(Reader):
+    """Reads ranks, inputs, outputs, parameters and number types."""
+
+    def known_keys(self) -> None:
+        """Complain about unknown keys; a misspelt one hides what it would have said."""
+        for key, _ in self.root.entries:
+            if key.text not in KEYS:
+                hint = did_you_mean(key.text, KEYS)
+                self.wrong(f"unknown key '{shorten(key.text)}'", key.span, hint)
+                self.unreadable |= nearest(key.text, KEYS) not in (None, *self.root.keys)
+
+    def parallel(self) -> Iterator[str]:
+        """Ranks every tensor carries."""
+        return self.name_list("parallel", _RANK, "a rank is upper-case, such as B")
+
+    def ranks(self) -> Iterator[ir.Rank]:
+        """Declared ranks, the members of a partition right after their family."""
+        node = self.root.child("ranks")
+        hint = "a rank is upper-case, such as M or M1"
+        if isinstance(node, YamlSequence):
+            for item in node.items:
+                if name := self.identifier(item, _RANK, hint):
+                    yield ir.Rank(name=name, span=item.span)
+            return
+        for key, value in self.mapping("ranks", "{M: keys, E: width}"):
+            if name := self.identifier(key, _RANK, hint):
+                yield from self.rank(name, key, value)
+
+    def rank(self, name: str, key: YamlScalar, value: YamlNode) -> Iterator[ir.Rank]:
+        """One rank and its members."""
+        meaning = ""
+        members: tuple[YamlScalar, ...] = ()
+        like: str | None = None
+        shape: int | None = None
+        if isinstance(value, YamlScalar):
+            meaning = _written(value)
+        elif isinstance(value, YamlMapping):
+            self.only(value, ("is", "partition", "like", "shape"))
+            meaning = self.meaning(value)
+            members = tuple(self.members(value))
+            if (other := value.child("like")) is not None:
+                like = self.identifier(other, _RANK, "name a rank of the same shape") or None
+            if (fixed := value.child("shape")) is not None:
+                shape = self.shape(fixed)
+        else:
+            self.wrong("a rank has a meaning, or {is: .., partition: [..]}", value.span)
+        found = tuple(m.text for m in members)
+        yield ir.Rank(
+            name=name, meaning=meaning, partition=found, like=like, shape=shape, span=key.span
+        )
+        for member in members:
+            yield ir.Rank(name=member.text, family=name, span=member.span)
+
+    def usual(self) -> Iterator[ir.Usual]:
+        """Sizes that are usual for some ranks, numbers for some parameters."""
+        for key, value in self.mapping("usual", "{Y: 14, X: 14}"):
+            name = self.identifier(key, IDENTIFIER, "name a rank or a parameter")
+            size = self.shape(value, "a usual size")
+            if name and size is not None:
+                yield ir.Usual(name=name, size=size, span=key.span)
+
+    def shape(self, node: YamlNode, called: str = "'shape'") -> int | None:
+        """The shape of a rank; ``4K`` is 4096, as everywhere."""
+        value = node.value if isinstance(node, YamlScalar) else None
+        if value is not None and not isinstance(value, bool):
+            number = exact_number(value)
+            if number is not None and number == int(number) and 0 < number <= LARGEST_COUNT:
+                return int(number)
+        what = node.text if isinstance(node, YamlScalar) else node.kind
+        self.wrong(f"{called} is a positive whole number, not {shorten(what)}", node.span)
+        return None
+
+    def meaning(self, value: YamlMapping) -> str:
+        """The text under ``is``."""
+        node = value.child("is")
+        if node is None:
+            return ""
+        if not isinstance(node, YamlScalar):
+            self.wrong(f"'is' is a text, not {node.kind}", node.span)
+            return ""
+        return _written(node)
+
+    def members(self, value: YamlMapping) -> Iterator[YamlScalar]:
+        """The names under ``partition``."""
+        node = value.child("partition")
+        if node is None:
+            return
+        if not isinstance(node, YamlSequence) or len(node.items) < 2:
+            what = "'partition' lists at least two ranks, outermost first, such as [M1, M0]"
+            self.wrong(what, node.span)
+            self.unreadable = True
+            return
+        for item in node.items:
+            if self.identifier(item, _RANK, "a rank is upper-case, such as M1"):
+                assert isinstance(item, YamlScalar)
+                yield item
+
+    def only(self, value: YamlMapping, keys: tuple[str, ...]) -> None:
+        """Complain about keys that are not known."""
+        for key, _ in value.entries:
+            if key.text not in keys:
+                self.wrong(
+                    f"unknown key '{shorten(key.text)}'", key.span, did_you_mean(key.text, keys)
+                )
+
+    def inputs(self) -> Iterator[ir.Tensor]:
+        """Declared inputs."""
+        hint = "a tensor begins upper-case, such as Q"
+        for key, value in self.mapping("inputs", "{Q: [P, E]}"):
+            name = self.identifier(key, _TENSOR, hint)
+            if not isinstance(value, YamlSequence):
+                self.wrong(f"an input has a list of ranks, not {value.kind}", value.span)
+                self.spoiled.add(key.text)
+                continue
+            ranks = [self.identifier(i, _RANK, "a rank is upper-case") for i in value.items]
+            if not all(ranks):
+                self.spoiled.add(key.text)
+            elif name:
+                yield ir.Tensor(name=name, ranks=tuple(ranks), span=key.span)
+
+    def outputs(self) -> Iterator[str]:
+        """Names under ``output`` or ``outputs``."""
+        keys = [k for k, _ in self.root.entries if k.text in ("output", "outputs")]
+        if len(keys) == 2:
+            self.wrong("'output' and 'outputs' are the same key; give one", keys[1].span)
+        if keys:
+            yield from self.name_list(
+                keys[0].text, _TENSOR, "a tensor begins upper-case, such as AV"
+            )
+
+    def places(self) -> Iterator[tuple[str, str, Span]]:
+        """Where the names stand that are listed without a node of their own."""
+        for key, name in (("output", "output"), ("outputs", "output"), ("parallel", "parallel")):
+            node = self.root.child(key)
+            for item in node.items if isinstance(node, YamlSequence) else (node,):
+                if isinstance(item, YamlScalar):
+                    yield name, item.text, item.span
+        for item, _ in self.mapping("accumulate", ""):
+            yield "accumulate", item.text, item.span
+
+    def parameters(self) -> Iterator[ir.Parameter]:
+        """Scalar parameters: a list of names, or names with defaults."""
+        node = self.root.child("parameters")
+        hint = "a parameter is a name such as lam"
+        if isinstance(node, YamlSequence):
+            for item in node.items:
+                if name := self.identifier(item, IDENTIFIER, hint):
+                    yield ir.Parameter(name=name, span=item.span)
+            return
+        for key, value in self.mapping("parameters", "{lam: 0.9}"):
+            name = self.identifier(key, IDENTIFIER, hint)
+            default = None
+            if not (isinstance(value, YamlScalar) and value.value is None):
+                default = self.number(value)
+            if name:
+                yield ir.Parameter(name=name, default=default, span=key.span)
+
+    def domains(self) -> Iterator[ir.Domain]:
+        """Where inputs and parameters are meant to lie: pairs of numbers by name."""
+        for key, value in self.mapping("domains", "{G: [-1, 0], MASK: 0..1}"):
+            name = self.identifier(key, IDENTIFIER, "name an input or a parameter")
+            if isinstance(value, YamlScalar) and (whole := whole_domain(name, value.text)):
+                yield replace(whole, span=key.span)
+                continue
+            if not isinstance(value, YamlSequence) or len(value.items) != 2:
+                what = f"'{shorten(key.text)}' lies between two numbers"
+                self.wrong(what, value.span, "[0, 1], or whole numbers such as 0..N-1")
+                continue
+            low, high = (self.number(item) for item in value.items)
+            if name:
+                yield ir.Domain(name=name, low=low, high=high, span=key.span)
+
+    def number(self, node: YamlNode) -> int | float:
+        """A finite or infinite number."""
+        if isinstance(node, YamlScalar):
+            value = node.value
+            if node.text.lstrip("+-") == "inf":
+                return float(node.text)
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if is_number and value == value and abs(float(value)) < float("inf"):  # type: ignore[arg-type]
+                return value  # type: ignore[return-value]
+            if is_number and node.text.lstrip("+-.").lower() == "inf":
+                return value  # type: ignore[return-value]
+        self.wrong(f"a number is expected, not {node.kind}", node.span)
+        return 0
+
+    def accumulate(self) -> Iterator[tuple[str, str]]:
+        """Accumulation types by tensor."""
+        for key, value in self.mapping("accumulate", "{RNV: float32}"):
+            if not isinstance(value, YamlScalar) or value.text not in ir.DTYPES:
+                text = value.text if isinstance(value, YamlScalar) else ""
+                self.wrong("a number type is expected", value.span, did_you_mean(text, ir.DTYPES))
+            else:
+                yield key.text, value.text
+
+
+def _written(node: YamlScalar) -> str:
+    """A text as meant: nothing for ``~``, and a block without its last line break."""
+    if node.value is None:
+        return ""
+    return node.text.rstrip("\n") if node.style in ("|", ">") else node.text

@@ -1,0 +1,371 @@
+"""Trees to equations: lark's statements become IR, names resolved in a ``Scope``.
+
+Precedence of a bare name: an argument of the function being declared, a parameter, a
+rank variable, a tensor of rank zero, and last the shape of a rank.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from lark import Token
+
+from .. import ir
+from ..errors import Problem, did_you_mean
+from ..source import Span
+from .statements import Piece, Statement
+
+_MAX_LITERAL = 40
+_MAX_TERMS = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scope:
+    """The names an equation may use."""
+
+    variables: frozenset[str] = frozenset()
+    shapes: frozenset[str] = frozenset()
+    parallel: frozenset[str] = frozenset()
+    parameters: frozenset[str] = frozenset()
+    tensors: frozenset[str] = frozenset()
+    scalars: frozenset[str] = frozenset()
+    functions: frozenset[str] = frozenset()
+    arguments: frozenset[str] = frozenset()
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """Every name that may stand in an expression."""
+        names = self.variables | self.shapes | self.parameters | self.tensors | self.arguments
+        return tuple(sorted(names))
+
+
+class _Stop(Exception):
+    """Leaves the conversion of one statement; the problem is already recorded."""
+
+
+@dataclass
+class _Indices:
+    """Accesses, names and index expressions; where things stand; what goes wrong."""
+
+    scope: Scope
+    problems: list[Problem] = field(default_factory=list)
+    piece: Piece | None = None
+
+    def _span(self, node: Any) -> Span | None:
+        if self.piece is None:
+            return None
+        if isinstance(node, Token):
+            start = node.start_pos or 0
+            return self.piece.span(start, start + len(node))
+        return self.piece.span(node.meta.start_pos, node.meta.end_pos)
+
+    def _wrong(self, message: str, node: Any, hint: str | None = None) -> _Stop:
+        self.problems.append(Problem(message, self._span(node), hint))
+        return _Stop()
+
+    def _number(self, token: Token) -> ir.Number:
+        text = str(token)
+        if text == "inf":
+            return ir.Number(value=math.inf, span=self._span(token))
+        if len(text) > _MAX_LITERAL:
+            raise self._wrong(f"a number of {len(text)} characters is too long", token)
+        value = int(text) if text.isdigit() else float(text)
+        if value == math.inf:
+            raise self._wrong(
+                f"'{text}' is too large for a float64; infinity is written inf", token
+            )
+        return ir.Number(value=value, span=self._span(token))
+
+    def _access_or_name(self, tree: Any) -> ir.Access | ir.Name:
+        if len(tree.children) > 1:
+            return self._access(tree)
+        token = tree.children[0]
+        name, scope, span = str(token), self.scope, self._span(token)
+        if name in scope.arguments:
+            return ir.Name(name=name, kind="argument", span=span)
+        if name in scope.parameters:
+            return ir.Name(name=name, kind="parameter", span=span)
+        if name in scope.variables:
+            return ir.Name(name=name, kind="variable", span=span)
+        if name in scope.scalars:
+            return ir.Access(tensor=name, span=span)
+        if name in scope.shapes:
+            return ir.Name(name=name, kind="shape", span=span)
+        raise self._unknown(token)
+
+    def _unknown(self, token: Token) -> _Stop:
+        name = str(token)
+        if name in self.scope.tensors:
+            return self._wrong(f"tensor '{name}' has indices; write them in [ ]", token)
+        if name.upper() in self.scope.parallel:
+            why = f"'{name.upper()}' is a parallel rank: every tensor carries it"
+            return self._wrong(f"'{name}' is left out of the equations", token, why)
+        if name in ir.FUNCTIONS or name in self.scope.functions:
+            return self._wrong(f"function '{name}' needs its arguments in ( )", token)
+        return self._wrong(f"unknown name '{name}'", token, did_you_mean(name, self.scope.known))
+
+    def _access(self, tree: Any) -> ir.Access:
+        token, *indices = tree.children
+        name = str(token)
+        done = tuple(self._index(i) for i in indices)
+        return ir.Access(tensor=name, indices=done, span=self._span(tree))
+
+    def _index(self, tree: Any) -> ir.Index:
+        inner = tree
+        while inner.data == "group":
+            inner = inner.children[0]
+        if inner.data == "access":
+            name = str(inner.children[0])
+            if len(inner.children) > 1 or name in self.scope.scalars:
+                return ir.Gather(access=self._access(inner), span=self._span(tree))
+        terms = _collect(self._terms(inner))
+        return ir.Affine(terms=terms, span=self._span(tree))
+
+    def _terms(self, tree: Any) -> list[ir.AffineTerm]:
+        match tree.data:
+            case "group":
+                return self._terms(tree.children[0])
+            case "number":
+                number = self._number(tree.children[0])
+                if not isinstance(number.value, int):
+                    raise self._wrong("an index is a whole number", tree)
+                return [ir.AffineTerm(coefficient=number.value, span=number.span)]
+            case "negation":
+                return _negated(self._terms(tree.children[1]))
+            case "binary":
+                return self._combined(tree)
+            case "access" if len(tree.children) == 1:
+                return [self._index_name(tree.children[0])]
+            case "access":
+                raise self._wrong("a gathered index stands alone, without arithmetic", tree)
+            case _:
+                raise self._wrong(
+                    "an index is a sum of rank variables, shapes and whole numbers", tree
+                )
+
+    def _combined(self, tree: Any) -> list[ir.AffineTerm]:
+        left, right = self._terms(tree.children[0]), self._terms(tree.children[2])
+        match str(tree.children[1]):
+            case "+":
+                return left + right
+            case "-":
+                return left + _negated(right)
+            case "*" if len(left) * len(right) > _MAX_TERMS:
+                raise self._wrong("this index is too long", tree)
+            case "*":
+                return list(_collect([self._product(a, b, tree) for a in left for b in right]))
+            case operator:
+                raise self._wrong(f"'{operator}' cannot be used in an index", tree.children[1])
+
+    def _product(self, a: ir.AffineTerm, b: ir.AffineTerm, tree: Any) -> ir.AffineTerm:
+        if a.variable and b.variable:
+            raise self._wrong(f"{a.variable}*{b.variable} is not affine: one variable a term", tree)
+        return ir.AffineTerm(
+            coefficient=a.coefficient * b.coefficient,
+            shapes=tuple(sorted(a.shapes + b.shapes)),
+            variable=a.variable or b.variable,
+            span=a.span,
+        )
+
+    def _index_name(self, token: Token) -> ir.AffineTerm:
+        name, span = str(token), self._span(token)
+        if name in self.scope.variables:
+            return ir.AffineTerm(variable=name, span=span)
+        if name in self.scope.shapes:
+            return ir.AffineTerm(shapes=(name,), span=span)
+        if name in self.scope.parameters:
+            hint = "declare it in 'ranks' to use it as a whole number"
+            raise self._wrong(f"parameter '{name}' cannot be used in an index", token, hint)
+        if name.upper() in self.scope.parallel:
+            raise self._unknown(token)
+        known = sorted(self.scope.variables | self.scope.shapes)
+        raise self._wrong(f"unknown rank variable '{name}'", token, did_you_mean(name, known))
+
+
+class _Values(_Indices):
+    """Numbers, operators, calls and conditions."""
+
+    def _value(self, tree: Any) -> ir.Expression:
+        match tree.data:
+            case "group":
+                return self._value(tree.children[0])
+            case "number":
+                return self._number(tree.children[0])
+            case "negation":
+                return self._negation(tree)
+            case "binary":
+                left, operator, right = tree.children
+                return ir.Binary(
+                    operator=str(operator),  # type: ignore[arg-type]
+                    left=self._value(left),
+                    right=self._value(right),
+                    span=self._span(tree),
+                )
+            case "call":
+                return self._call(tree)
+            case "access":
+                return self._access_or_name(tree)
+            case _:
+                raise self._wrong("a condition stands where a number is expected", tree)
+
+    def _negation(self, tree: Any) -> ir.Expression:
+        operand = tree.children[1]
+        if operand.data == "number":
+            number = self._number(operand.children[0])
+            return ir.Number(value=-number.value, span=self._span(tree))
+        return ir.Unary(operator="-", operand=self._value(operand), span=self._span(tree))
+
+    def _call(self, tree: Any) -> ir.Call:
+        name = tree.children[0]
+        arguments = list(tree.children[1:])
+        known = {**ir.FUNCTIONS, **dict.fromkeys(self.scope.functions)}
+        if name not in known:
+            hint = did_you_mean(name, known)
+            if name in self.scope.tensors:
+                hint = f"'{name}' is a tensor; its indices stand in [ ]"
+            raise self._wrong(f"unknown function '{name}'", name, hint)
+        done: list[ir.Expression | ir.Condition] = []
+        for position, argument in enumerate(arguments):
+            is_condition = name == "where" and position == 0
+            done.append(self._condition(argument) if is_condition else self._value(argument))
+        return ir.Call(function=str(name), arguments=tuple(done), span=self._span(tree))
+
+    def _condition(self, tree: Any) -> ir.Condition:
+        match tree.data:
+            case "group":
+                return self._condition(tree.children[0])
+            case "comparison":
+                return self._comparison(tree)
+            case "conjunction" | "disjunction":
+                parts = tuple(self._condition(c) for c in tree.children[::2])
+                operator = "and" if tree.data == "conjunction" else "or"
+                return ir.Logical(operator=operator, operands=parts, span=self._span(tree))  # type: ignore[arg-type]
+            case "inversion":
+                part = self._condition(tree.children[1])
+                return ir.Logical(operator="not", operands=(part,), span=self._span(tree))
+            case _:
+                raise self._wrong("a comparison is expected here", tree, "such as m <= p")
+
+    def _comparison(self, tree: Any) -> ir.Condition:
+        values = [self._value(c) for c in tree.children[::2]]
+        operators = tree.children[1::2]
+        parts = tuple(
+            ir.Comparison(
+                operator=str(op),  # type: ignore[arg-type]
+                left=left,
+                right=right,
+                span=self._span(tree),
+            )
+            for left, op, right in zip(values, operators, values[1:], strict=False)
+        )
+        if len(parts) == 1:
+            return parts[0]
+        return ir.Logical(operator="and", operands=parts, span=self._span(tree))
+
+
+class Converter(_Values):
+    """Turns lark trees into IR inside a scope, recording problems as it meets them."""
+
+    def statement(self, statement: Statement) -> ir.Einsum | None:
+        """An Einsum, or None when it has problems (now recorded)."""
+        self.piece = statement.piece
+        before = len(self.problems)
+        found = None
+        with suppress(_Stop):
+            found = self._statement(statement.tree)
+        return found if len(self.problems) == before else None
+
+    def expression(self, piece: Piece, tree: Any) -> ir.Expression | None:
+        """An expression, or None when it has problems (now recorded)."""
+        self.piece = piece
+        before = len(self.problems)
+        found = None
+        with suppress(_Stop):
+            found = self._value(tree)
+        return found if len(self.problems) == before else None
+
+    def _statement(self, tree: Any) -> ir.Einsum:
+        target = self._access(tree.children[0])
+        if tree.data == "selection":
+            return self._selection(tree, target)
+        expression = self._value(tree.children[2])
+        over = _missing(target, expression)
+        einsum = ir.Einsum(target=target, expression=expression, over=over, span=target.span)
+        return self._clauses(einsum, tree.children[3:])
+
+    def _clauses(self, einsum: ir.Einsum, clauses: list[Any]) -> ir.Einsum:
+        seen: set[str] = set()
+        for clause in clauses:
+            if clause.data in seen:
+                raise self._wrong(
+                    f"a second '{clause.children[0]}' in one statement", clause.children[0]
+                )
+            seen.add(clause.data)
+            if clause.data == "restriction":
+                einsum = replace(einsum, where=self._condition(clause.children[1]))
+            else:
+                einsum = self._reduction(einsum, clause)
+        return einsum
+
+    def _reduction(self, einsum: ir.Einsum, clause: Any) -> ir.Einsum:
+        operator = clause.children[1].children[0]
+        names = clause.children[2:]
+        if einsum.select:
+            raise self._wrong("a selection reduces by itself; drop the '::'", clause.children[0])
+        written = [str(n) for n in names]
+        missing = [v for v in einsum.over if v not in written]
+        for name in names:
+            if written.count(str(name)) > 1:
+                raise self._wrong(f"'{name}' is reduced twice", name)
+            if name not in einsum.over:
+                raise self._not_reducible(einsum, name)
+        if missing:
+            listed = ", ".join(f"'{v}'" for v in missing)
+            raise self._wrong(f"{listed} is missing on the left but not reduced here", clause)
+        return replace(einsum, reduction=str(operator))
+
+    def _not_reducible(self, einsum: ir.Einsum, name: Token) -> _Stop:
+        if name in einsum.target.variables:
+            return self._wrong(f"'{name}' is on the left, so it is not reduced", name)
+        hint = did_you_mean(name, einsum.over) if einsum.over else "nothing is reduced here"
+        return self._wrong(f"'{name}' is not on the right, so it cannot be reduced", name, hint)
+
+    def _selection(self, tree: Any, target: ir.Access) -> ir.Einsum:
+        function, source, position = tree.children[2:5]
+        if function not in ir.SELECTIONS:
+            hint = did_you_mean(function, ir.SELECTIONS)
+            raise self._wrong(f"'{function}' is not a selection", function, hint)
+        selected = self._access(source)
+        free = [v for v in target.variables if v not in selected.variables]
+        if free != [str(position)]:
+            where = f"'{free[0]}'" if len(free) == 1 else "one new variable on the left"
+            raise self._wrong(f"the last argument must be {where}, not '{position}'", position)
+        over = _missing(target, selected)
+        einsum = ir.Einsum(
+            target=target, expression=selected, over=over, select=str(function), span=target.span
+        )
+        return self._clauses(einsum, tree.children[5:])
+
+
+def _missing(target: ir.Access, expression: ir.Expression) -> tuple[str, ...]:
+    return tuple(v for v in ir.variables_of(expression) if v not in target.variables)
+
+
+def _negated(terms: list[ir.AffineTerm]) -> list[ir.AffineTerm]:
+    return [replace(t, coefficient=-t.coefficient) for t in terms]
+
+
+def _collect(terms: list[ir.AffineTerm]) -> tuple[ir.AffineTerm, ...]:
+    """Add up like terms in order of appearance and drop those that vanish."""
+    found: dict[tuple[tuple[str, ...], str | None], ir.AffineTerm] = {}
+    for term in terms:
+        key = (term.shapes, term.variable)
+        if key in found:
+            total = found[key].coefficient + term.coefficient
+            found[key] = replace(found[key], coefficient=total)
+        else:
+            found[key] = term
+    return tuple(t for t in found.values() if t.coefficient)

@@ -1,0 +1,1 @@
+"""Is a program well formed? Every problem of a file, at once."""

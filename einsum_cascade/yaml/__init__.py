@@ -1,0 +1,1 @@
+"""Files that people write: YAML with positions, settings, schemas, and what ships."""

@@ -1,0 +1,223 @@
+"""Changing a specification before it is read: settings such as ``arrays.mac.shape.rows=8``.
+
+Settings edit the tree of YAML nodes, so that whatever checks a file checks them too, and
+an error points at the setting.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import InputError, Problem, SpecError, did_you_mean
+from ..source import Source, Span
+from .source import YamlMapping, YamlNode, YamlScalar, YamlSequence, read_yaml, shorten
+
+NAME_KEYS = ("name", "level")
+"""Keys by whose value a member of a list is found."""
+
+_STEP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
+_MAX_STEPS = 20
+_MAX_BITS = 1000
+
+
+class SettingSpan(Span):
+    """A place in a setting: shown as the whole setting, without line and column."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return self.source.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One field and its new value."""
+
+    path: tuple[YamlScalar, ...]
+    value: YamlNode
+
+    @property
+    def field(self) -> str:
+        """The path with dots."""
+        return ".".join(step.text for step in self.path)
+
+    @property
+    def span(self) -> Span:
+        """Where the path begins."""
+        return self.path[0].span
+
+    def below(self, steps: int) -> Setting:
+        """The same setting seen from ``steps`` further down."""
+        return Setting(path=self.path[steps:], value=self.value)
+
+
+def parse_setting(
+    text: str, prefix: str = "--set ", error: type[InputError] = SpecError
+) -> Setting:
+    """Read ``field.field=value``; the value is YAML (``64K``, ``32 MiB``, ``[Q, K]``).
+
+    Parameters
+    ----------
+    text : str
+        The setting.
+    prefix : str
+        What stands before it where the user wrote it, for messages.
+    error : type
+        The member of the error family to raise.
+
+    Raises
+    ------
+    InputError
+        (as ``error``) There is no ``=``, no field or no value, or the value is not YAML.
+    """
+    source = Source(prefix + shorten(text, 100), text)
+    left, equals, right = text.partition("=")
+    whole = SettingSpan(source, 1, 1, max(1, len(text)))
+    if not equals:
+        raise error(Problem("expected FIELD=VALUE, there is no '='", whole, "seq_len=64K"))
+    path = tuple(_steps(source, left, error))
+    if not right.strip():
+        end = SettingSpan(source, 1, len(left) + 1, 1)
+        raise error(Problem(f"no value is given for '{shorten(left.strip())}'", end))
+    try:
+        value = read_yaml(Source(source.name, right), error)
+    except InputError as wrong:
+        problems = [
+            Problem(p.message, _shift(p.span, source, len(left) + 1), p.hint)
+            for p in wrong.problems
+        ]
+        raise error(problems) from None
+    return Setting(path=path, value=_moved(value, source, len(left) + 1))
+
+
+def python_setting(field: str, value: Any, error: type[InputError] = SpecError) -> Setting:
+    """The setting of a keyword argument: ``seq_len=4096`` or ``seq_len="4K"``.
+
+    Raises
+    ------
+    InputError
+        (as ``error``) The value is neither text nor a number.
+    """
+    if hasattr(value, "__index__") and not isinstance(value, bool):
+        value = int(value)
+        if value.bit_length() > _MAX_BITS:
+            raise error(f"{field}: a number of {value.bit_length()} bits is too long")
+    if not isinstance(value, str | int | float):
+        raise error(f"{field}: expected a number or a text, got {type(value).__name__}")
+    text = value if isinstance(value, str) else repr(value)
+    source = Source(f"{field}={shorten(text)}", f"{field}={text}")
+    span = SettingSpan(source, 1, len(field) + 2, max(1, len(text)))
+    name = YamlScalar(span=SettingSpan(source, 1, 1, len(field)), value=field, text=field)
+    return Setting(path=(name,), value=YamlScalar(span=span, value=value, text=text))
+
+
+def apply_settings(
+    root: YamlNode, settings: Iterable[Setting], error: type[InputError] = SpecError
+) -> YamlNode:
+    """The tree with every setting made, in order.
+
+    A step names a key of a mapping, or a member of a list by its ``name`` (or ``level``)
+    or its position. A key that is not there yet is added; the schema judges it.
+
+    Raises
+    ------
+    InputError
+        (as ``error``) A step names no member of a list, or goes below a scalar.
+    """
+    for setting in settings:
+        root = _set(root, setting.path, setting, error)
+    return root
+
+
+def _steps(source: Source, left: str, error: type[InputError]) -> Iterable[YamlScalar]:
+    at = len(left) - len(left.lstrip())
+    steps = left.strip().split(".")
+    for step in steps:
+        span = SettingSpan(source, 1, at + 1, max(1, len(step)))
+        if not _STEP.fullmatch(step):
+            raise error(Problem(f"'{shorten(step)}' cannot be a field", span, "seq_len=64K"))
+        yield YamlScalar(span=span, value=step, text=step)
+        at += len(step) + 1
+    if len(steps) > _MAX_STEPS:
+        raise error(Problem(f"no field lies {len(steps)} deep", span))
+
+
+def _shift(span: Span | None, source: Source, offset: int) -> Span:
+    if span is None:
+        return SettingSpan(source, 1, offset + 1, 1)
+    if span.line > 1:
+        return SettingSpan(source, span.line, span.column, span.length)
+    return SettingSpan(source, 1, span.column + offset, span.length)
+
+
+def _moved(node: YamlNode, source: Source, offset: int) -> YamlNode:
+    """The same nodes with spans in the setting (the reader bounds the depth)."""
+    span = _shift(node.span, source, offset)
+    match node:
+        case YamlScalar():
+            return dataclasses.replace(node, span=span)
+        case YamlSequence(items=items):
+            moved = tuple(_moved(item, source, offset) for item in items)
+            return dataclasses.replace(node, span=span, items=moved)
+        case YamlMapping(entries=entries):
+            pairs = tuple(
+                (
+                    dataclasses.replace(key, span=_shift(key.span, source, offset)),
+                    _moved(value, source, offset),
+                )
+                for key, value in entries
+            )
+            return dataclasses.replace(node, span=span, entries=pairs)
+        case _:
+            raise TypeError(type(node).__name__)
+
+
+def _set(
+    node: YamlNode, path: tuple[YamlScalar, ...], setting: Setting, error: type[InputError]
+) -> YamlNode:
+    if not path:
+        return setting.value
+    step, rest = path[0], path[1:]
+    if isinstance(node, YamlSequence):
+        at = _position(node, step, error)
+        items = list(node.items)
+        items[at] = _set(items[at], rest, setting, error)
+        return dataclasses.replace(node, items=tuple(items))
+    if not isinstance(node, YamlMapping):
+        what = "a field below it" if node.kind == "nothing" else f"a field below {node.kind}"
+        raise error(Problem(f"'{step.text}' cannot be {what}", step.span))
+    entries = list(node.entries)
+    for at, (key, value) in enumerate(entries):
+        if key.text == step.text:
+            entries[at] = (key, _set(value, rest, setting, error))
+            break
+    else:
+        entries.append((step, _set(_nothing(step), rest, setting, error)))
+    return dataclasses.replace(node, entries=tuple(entries))
+
+
+def _nothing(step: YamlScalar) -> YamlMapping:
+    return YamlMapping(span=step.span, entries=())
+
+
+def _position(node: YamlSequence, step: YamlScalar, error: type[InputError]) -> int:
+    names = [_name_of(item) for item in node.items]
+    if step.text in names:
+        return names.index(step.text)
+    if step.text.isdecimal() and int(step.text[:9]) < len(names):
+        return int(step.text)
+    known = [n for n in names if n is not None]
+    what = f"the list has no member '{step.text}'"
+    raise error(Problem(what, step.span, did_you_mean(step.text, known)))
+
+
+def _name_of(item: YamlNode) -> str | None:
+    for key in NAME_KEYS:
+        name = item.child(key)
+        if isinstance(name, YamlScalar):
+            return name.text
+    return None

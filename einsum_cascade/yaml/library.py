@@ -1,0 +1,102 @@
+"""The specifications that ship with the project: what there is, and their texts."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal, get_args
+
+from ..errors import InputError, SpecError, did_you_mean, nearest
+from ..source import Source
+from .source import MAX_CHARACTERS, shorten
+
+Kind = Literal["cascades", "architectures", "mappings", "workloads", "technology", "reproductions"]
+
+_SUFFIX = ".yaml"
+
+_MOST_LISTED = 20
+"""More names than these are not told one by one."""
+
+
+@lru_cache(maxsize=16)
+def builtin_names(kind: Kind) -> tuple[str, ...]:
+    """Names of the built-in specifications of a kind, sorted; they ship with the project."""
+    folder = files("specs").joinpath(kind)
+    if not folder.is_dir():
+        return ()
+    names = (entry.name for entry in folder.iterdir() if entry.is_file())
+    return tuple(sorted(n.removesuffix(_SUFFIX) for n in names if n.endswith(_SUFFIX)))
+
+
+def builtin_source(kind: Kind, name: str, error: type[InputError] = SpecError) -> Source:
+    """The text of a built-in specification.
+
+    Raises
+    ------
+    InputError
+        (as ``error``) There is none of that name; says the nearest.
+    """
+    if name not in builtin_names(kind):
+        raise error(f"{no_builtin(kind, name)}; {builtin_hint(kind, name)}")
+    return _builtin(kind, name)
+
+
+def no_builtin(kind: Kind, name: str) -> str:
+    """That there is no built-in specification of a kind and name, in words."""
+    return f"there is no built-in {_word(kind)} '{shorten(name)}'"
+
+
+def builtin_hint(kind: Kind, name: str) -> str:
+    """What a wrong name may have meant: the nearest, one of another kind, or where they are."""
+    names = builtin_names(kind)
+    others = [_word(k) for k in get_args(Kind) if k != kind and name in builtin_names(k)]
+    if not others and (nearest(name, names) is not None or len(names) <= _MOST_LISTED):
+        return did_you_mean(name, names)
+    listed = "technologies" if kind == "technology" else kind
+    where = f"'archsim list {listed}' names all {len(names)}"
+    if not others:
+        return where
+    return f"that is the name of {'an' if others[0][0] in 'aeiou' else 'a'} {others[0]}; {where}"
+
+
+def _word(kind: Kind) -> str:
+    return "technology" if kind == "technology" else kind.removesuffix("s")
+
+
+@lru_cache(maxsize=256)
+def _builtin(kind: Kind, name: str) -> Source:
+    entry = files("specs").joinpath(kind, name + _SUFFIX)
+    return Source(f"specs/{kind}/{name}{_SUFFIX}", entry.read_text(encoding="utf-8"))
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a name given by a user means a file: it has a slash or a YAML/JSON suffix."""
+    return "/" in name or "\\" in name or name.lower().endswith((".yaml", ".yml", ".json"))
+
+
+def read_source(path: str | os.PathLike[str], error: type[InputError] = SpecError) -> Source:
+    """The text of a user's file.
+
+    Raises
+    ------
+    InputError
+        (as ``error``) The file cannot be read, is too large, or is not UTF-8 text.
+    """
+    name = os.fspath(path)
+    try:
+        # Reading a little more than is allowed finds out about endless files too.
+        with Path(name).open("rb") as file:
+            data = file.read(MAX_CHARACTERS + 1)
+    except OSError as wrong:
+        reason = wrong.strerror or "cannot be read"
+        raise error(f"{name}: {reason[0].lower()}{reason[1:]}") from None
+    except ValueError:
+        raise error(f"{name!a}: cannot be a file name") from None
+    if len(data) > MAX_CHARACTERS:
+        raise error(f"{name}: more than {MAX_CHARACTERS} bytes are too many for a specification")
+    try:
+        return Source(name, data.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise error(f"{name}: the file is not UTF-8 text") from None

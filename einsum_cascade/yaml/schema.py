@@ -1,0 +1,293 @@
+"""Checking a tree of YAML nodes against a pydantic model, with errors that point at the file.
+
+Only models of specification files import this; pydantic never goes further in.
+"""
+
+from __future__ import annotations
+
+import re
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, ClassVar, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, PlainValidator, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from ..errors import InputError, Problem, SpecError, did_you_mean, nearest
+from .edit import SettingSpan
+from .numbers import LARGEST_COUNT, exact_number
+from .source import Path, YamlMapping, YamlNode, YamlScalar, shorten
+
+
+class Fields(BaseModel):
+    """A mapping of known fields: frozen, and any other field is a mistake."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    also_known: ClassVar[tuple[str, ...]] = ()
+    """Keys that are taken out before the fields are checked: right names all the same."""
+
+
+M = TypeVar("M", bound=Fields)
+
+
+def shown(value: Any) -> str:
+    """A value that is not what was expected, for a message."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case None:
+            return "nothing"
+        case str():
+            return f"'{shorten(value)}'"
+        case int() | float():
+            return shorten(str(value))
+        case dict():
+            return "a mapping"
+        case _:
+            return "a list"
+
+
+def expected(message: str, hint: str = "") -> PydanticCustomError:
+    """The error a validator raises: what was expected, and what to write instead."""
+    return PydanticCustomError("expected", "{text}", {"text": message, "hint": hint})
+
+
+_RANK = re.compile(r"[A-Z][A-Z0-9_]*")
+
+
+def parse_count(value: Any, least: int = 1) -> int:
+    """A whole number from ``least`` to 1e15; ``64K`` is 65,536 (M and G likewise).
+
+    Raises
+    ------
+    PydanticCustomError
+        It is something else.
+    """
+    wanted = "expected a whole number"
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise expected(f"{wanted} such as 4096 or '4K', got {_kind(value)}")
+    shown = shorten(str(value))
+    number = exact_number(value)
+    if number is None and isinstance(value, str):
+        raise expected(f"{wanted} such as 4096 or '4K', got '{shown}'")
+    if number is None:
+        raise expected(f"{wanted}, got {shown}, which is not finite")
+    if number != int(number):
+        raise expected(f"{wanted}, got {shown}")
+    if number < least:
+        raise expected(f"{wanted}, at least {least}, got {shown}")
+    if number > LARGEST_COUNT:
+        raise expected(f"{wanted} up to 1e15, got {shown}")
+    return int(number)
+
+
+def is_rank(text: str) -> bool:
+    """Whether a text can be a rank's name: upper case."""
+    return _RANK.fullmatch(text) is not None
+
+
+def _rank(text: str) -> str:
+    if not is_rank(text):
+        hint = f"did you mean '{text.upper()}'?" if is_rank(text.upper()) else ""
+        raise expected(f"expected a rank (upper case), got '{shorten(text)}'", hint)
+    return text
+
+
+Rank = Annotated[str, AfterValidator(_rank)]
+"""The name of a rank or of a tile of one."""
+
+Count = Annotated[int, PlainValidator(parse_count)]
+"""A whole number above zero."""
+
+
+def _kind(value: Any) -> str:
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return "true" if value else "false"
+        case dict():
+            return "a mapping"
+        case _:
+            return "a list"
+
+
+def validate(
+    model: type[M],
+    root: YamlNode,
+    path: Path = (),
+    error: type[InputError] = SpecError,
+) -> M:
+    """The model of the node at ``path`` below ``root``.
+
+    Raises
+    ------
+    InputError
+        (as ``error``) With every problem: unknown and missing fields, wrong values.
+    """
+    node = root.at(path)
+    if node is None:
+        raise KeyError(path)
+    try:
+        return model.model_validate(_lists_as_tuples(node.plain()))
+    except ValidationError as wrong:
+        found = wrong.errors(include_url=False)
+        problems = [_problem(model, root, path, e) for e in found if not _follows(e, found)]
+    raise error(_in_order(problems))
+
+
+def _follows(error: ErrorDetails, errors: list[ErrorDetails]) -> bool:
+    """Whether a list is only too short because its entries are wrong."""
+    at = error["loc"]
+    return error["type"] == "too_short" and any(
+        e["loc"][: len(at)] == at and len(e["loc"]) > len(at) for e in errors
+    )
+
+
+def section(root: YamlNode, key: str, error: type[InputError] = SpecError) -> Path:
+    """The path of a file's one section, ``key``.
+
+    Raises
+    ------
+    InputError
+        (as ``error``) The file has no such section, or something beside it.
+    """
+    if not isinstance(root, YamlMapping):
+        raise error(Problem(f"expected '{key}:' and its fields, got {root.kind}", root.span))
+    if root.child(key) is None:
+        what = f"expected the section '{key}:'"
+        if root.entries:
+            what += f", got '{shorten(root.keys[0])}:'"
+        hint = f"such a file begins with '{key}:', its fields indented below"
+        raise error(Problem(what, root.span, hint))
+    others = [k for k, _ in root.entries if k.text != key]
+    if others:
+        raise error(
+            [
+                Problem(
+                    f"'{shorten(k.text)}' stands beside '{key}:'",
+                    k.span,
+                    f"fields are indented below '{key}:'",
+                )
+                for k in others
+            ]
+        )
+    return (key,)
+
+
+def _lists_as_tuples(value: Any) -> Any:
+    match value:
+        case list():
+            return tuple(_lists_as_tuples(v) for v in value)
+        case dict():
+            return {k: _lists_as_tuples(v) for k, v in value.items()}
+        case _:
+            return value
+
+
+def _in_order(problems: Iterable[Problem]) -> list[Problem]:
+    unique = dict.fromkeys(problems)
+    return sorted(unique, key=lambda p: (p.span.line, p.span.column) if p.span else (0, 0))
+
+
+def _problem(model: type[Fields], root: YamlNode, path: Path, error: ErrorDetails) -> Problem:
+    kind, context = error["type"], error.get("ctx", {})
+    # pydantic's word for a mapping's key; a field that a user wrote may be called that, too.
+    is_key = error["loc"][-1:] == ("[key]",) and kind != "extra_forbidden"
+    loc = error["loc"][:-1] if is_key else error["loc"]
+    where = (*path, *loc)
+    node = root.at(where)
+    if kind == "extra_forbidden":
+        known = _fields_at(model, loc[:-1])
+        text = f"unknown field '{shorten(str(loc[-1]))}'"
+        return Problem(text, root.key_span(where), did_you_mean(str(loc[-1]), known))
+    if kind == "missing":
+        return _missing(root, where)
+    name = next((str(s) for s in reversed(where) if isinstance(s, str)), "")
+    span = root.key_span(where) if is_key or node is None else node.span
+    if kind == "expected":
+        message = context["text"]
+    else:
+        got = node.kind if node is not None else "nothing"
+        message = f"expected {_wanted(kind, context, error)}, got {got}"
+        if kind == "literal_error" and isinstance(node, YamlScalar):
+            close = nearest(node.text, re.findall(r"'([^']*)'", context["expected"]))
+            context = {"hint": f"did you mean '{close}'?" if close else ""}
+    hint = context.get("hint") or None
+    return Problem(f"{name}: {message}" if name else message, span, hint)
+
+
+def _missing(root: YamlNode, where: Path) -> Problem:
+    parent = where[:-1]
+    span = root.key_span(parent) if parent else root.span
+    around = root.at(parent[:-1])
+    if isinstance(span, SettingSpan) and isinstance(around, YamlMapping) and len(parent) > 1:
+        # The setting made this mapping: it meant one that is there.
+        known = [k for k in around.keys if k != parent[-1]]
+        hint = did_you_mean(str(parent[-1]), known)
+        return Problem(f"there is no '{parent[-1]}' to set a field of", span, hint)
+    return Problem(f"the field '{where[-1]}' is missing{_of(parent)}", span)
+
+
+def _of(parent: Path) -> str:
+    names = [str(s) for s in parent if isinstance(s, str)]
+    return f" in '{names[-1]}'" if names else ""
+
+
+_WANTED: Mapping[str, str] = types.MappingProxyType(
+    {
+        "string_type": "a text",
+        "int_type": "a whole number",
+        "bool_type": "true or false",
+        "tuple_type": "a list",
+        "dict_type": "a mapping",
+        "model_type": "a mapping of fields",
+        "model_attributes_type": "a mapping of fields",
+        "too_short": "at least one entry",
+    }
+)
+
+
+def _wanted(kind: str, context: dict[str, Any], error: ErrorDetails) -> str:
+    if kind == "literal_error":
+        return str(context["expected"])
+    return _WANTED.get(kind, error["msg"])
+
+
+def _fields_at(model: type[Fields], loc: Path) -> tuple[str, ...]:
+    """The known fields of the model that stands at a location."""
+    annotation: Any = model
+    for step in loc:
+        annotation = _below(_bare(annotation), step)
+    annotation = _bare(annotation)
+    if not _is_model(annotation):
+        return ()
+    return (*annotation.model_fields, *getattr(annotation, "also_known", ()))
+
+
+def _below(annotation: Any, step: str | int) -> Any:
+    if _is_model(annotation):
+        field = annotation.model_fields.get(step)
+        return field.annotation if field else None
+    arguments = typing.get_args(annotation)
+    if typing.get_origin(annotation) is dict:
+        return arguments[1]
+    return arguments[0] if arguments else None
+
+
+def _bare(annotation: Any) -> Any:
+    """The annotation without ``Annotated`` and ``| None``."""
+    while True:
+        origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+        if origin is typing.Annotated:
+            annotation = arguments[0]
+        elif origin in (typing.Union, types.UnionType):
+            annotation = next(a for a in arguments if a is not type(None))
+        else:
+            return annotation
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

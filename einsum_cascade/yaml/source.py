@@ -1,0 +1,447 @@
+"""YAML (and JSON) texts as a tree of frozen nodes that know where they were written.
+
+The tree is built from parser events, never from constructed objects: no tag can run
+anything, deep nesting cannot exhaust the stack, and an alias shares its node, so a text
+that expands into billions of nodes is refused by counting. Scalars follow the YAML 1.2
+core schema (``1e3`` is a number; ``no`` and ``on`` are words).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import isinf
+from typing import Any
+
+import yaml
+
+from ..errors import InputError, Problem, SpecError
+from ..source import Source, Span
+
+MAX_CHARACTERS = 4_000_000
+MAX_NODES = 200_000
+MAX_DEPTH = 48
+
+Scalar = str | int | float | bool | None
+Path = tuple[str | int, ...]
+
+_NULL = re.compile(r"~|null|Null|NULL|")
+_BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
+_INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_SPECIAL = re.compile(r"([-+]?)\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_STR_TAG = "tag:yaml.org,2002:str"
+# Python converts at most 4300 digits between text and integer; no size needs so many.
+_MAX_DIGITS = 400
+
+
+@dataclass(frozen=True, kw_only=True)
+class YamlNode:
+    """A node of the tree. ``weight`` counts the nodes below it with aliases expanded."""
+
+    span: Span
+    weight: int = field(default=1, compare=False, repr=False)
+
+    @property
+    def kind(self) -> str:
+        """What the node is, in words for messages."""
+        raise NotImplementedError
+
+    def plain(self) -> Any:
+        """The value in plain Python: dict, list, str, int, float, bool or None."""
+        raise NotImplementedError
+
+    def child(self, step: str | int) -> YamlNode | None:  # noqa: ARG002
+        """The node one step down (a key or a position), or None."""
+        return None
+
+    def at(self, path: Path) -> YamlNode | None:
+        """The node at the end of a path of keys and positions, or None."""
+        node: YamlNode | None = self
+        for step in path:
+            if node is None:
+                return None
+            node = node.child(step)
+        return node
+
+    def span_of(self, path: Path) -> Span:
+        """The span of the deepest node that exists along a path."""
+        node = self
+        for step in path:
+            below = node.child(step)
+            if below is None:
+                return node.span
+            node = below
+        return node.span
+
+    def key_span(self, path: Path) -> Span:
+        """The span of the last key of a path (the node itself where it has no key)."""
+        parent = self.at(path[:-1])
+        if isinstance(parent, YamlMapping) and path:
+            for key, _ in parent.entries:
+                if key.text == path[-1]:
+                    return key.span
+        return self.span_of(path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class YamlScalar(YamlNode):
+    """A scalar: its ``value`` by the core schema and its ``text`` as written.
+
+    ``style`` is None (plain), ``'``, ``"``, ``|`` or ``>``; ``end`` is the 0-based line
+    and column just past the scalar.
+    """
+
+    value: Scalar
+    text: str
+    style: str | None = None
+    end: tuple[int, int] = (0, 0)
+
+    @property
+    def kind(self) -> str:
+        """What the node is, in words for messages."""
+        match self.value:
+            case None:
+                return "nothing"
+            case bool():
+                return f"'{self.text}'"
+            case int() | float():
+                return f"the number {shorten(self.text)}"
+            case _:
+                return f"the text '{shorten(self.text)}'"
+
+    def plain(self) -> Scalar:
+        """The value."""
+        return self.value
+
+    @cached_property
+    def _positions(self) -> tuple[tuple[int, int], ...]:
+        return tuple(_align(self))
+
+    def place(self, start: int, end: int | None = None) -> Span:
+        """The span in the file of ``text[start:end]``, clipped to its first line.
+
+        Blanks are placed at the next character that is not one.
+        """
+        if not self.text.strip():
+            return self.span
+        places = self._positions
+        start = max(0, min(start, len(places) - 1))
+        while start < len(places) - 1 and self.text[start].isspace():
+            start += 1
+        line, column = places[start]
+        last = max(start, (start + 1 if end is None else end) - 1)
+        length = 1
+        for at in range(min(last, len(places) - 1), start, -1):
+            if places[at][0] == line and not self.text[at].isspace():
+                length = places[at][1] - column + 1
+                break
+        return Span(self.span.source, line + 1, column + 1, length)
+
+
+@dataclass(frozen=True, kw_only=True)
+class YamlSequence(YamlNode):
+    """A list."""
+
+    items: tuple[YamlNode, ...]
+
+    @property
+    def kind(self) -> str:
+        """What the node is, in words for messages."""
+        return "a list"
+
+    def plain(self) -> list[Any]:
+        """A list of plain values."""
+        return [item.plain() for item in self.items]
+
+    def child(self, step: str | int) -> YamlNode | None:
+        """The item at a position, or None."""
+        if isinstance(step, int) and 0 <= step < len(self.items):
+            return self.items[step]
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class YamlMapping(YamlNode):
+    """A mapping. Keys are taken as text and appear once each, in written order."""
+
+    entries: tuple[tuple[YamlScalar, YamlNode], ...]
+
+    @property
+    def kind(self) -> str:
+        """What the node is, in words for messages."""
+        return "a mapping"
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys in written order."""
+        return tuple(key.text for key, _ in self.entries)
+
+    def plain(self) -> dict[str, Any]:
+        """A dict of plain values."""
+        return {key.text: value.plain() for key, value in self.entries}
+
+    def child(self, step: str | int) -> YamlNode | None:
+        """The value of a key, or None."""
+        for key, value in self.entries:
+            if key.text == step:
+                return value
+        return None
+
+
+def shorten(text: str, width: int = 40) -> str:
+    """A text on one line, cut to ``width`` characters."""
+    flat = " ".join(text.split())
+    return flat if len(flat) <= width else flat[: width - 3] + "..."
+
+
+def read_yaml(source: Source, error: type[InputError] = SpecError) -> YamlNode:
+    """Read one YAML or JSON document.
+
+    Parameters
+    ----------
+    source : Source
+        The text and its name.
+    error : type
+        The member of the error family to raise.
+
+    Raises
+    ------
+    InputError
+        (as ``error``) The text is not YAML, is empty, holds several documents, repeats a
+        key, uses tags or merge keys, or is too large, too deep or expands too far.
+    """
+    if len(source.text) > MAX_CHARACTERS:
+        raise error(
+            f"{source.name}: {len(source.text)} characters are more than a specification"
+            f" may have ({MAX_CHARACTERS})"
+        )
+    builder = _Builder(source, error)
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        for event in yaml.parse(source.text, Loader=loader):
+            builder.take(event)
+    except yaml.MarkedYAMLError as wrong:
+        raise error(_yaml_problem(source, wrong)) from None
+    except yaml.reader.ReaderError as wrong:
+        raise error(_reader_problem(source, wrong)) from None
+    except UnicodeEncodeError as wrong:
+        raise error(_reader_problem(source, wrong)) from None
+    if builder.root is None:
+        raise error(f"{source.name}: the file is empty")
+    return builder.root
+
+
+def _yaml_problem(source: Source, wrong: yaml.MarkedYAMLError) -> Problem:
+    mark = wrong.problem_mark or wrong.context_mark
+    span = Span(source, mark.line + 1, mark.column + 1) if mark else None
+    what = "; ".join(t for t in (wrong.problem, wrong.context) if t)
+    hint = None
+    if "mapping values" in what:
+        hint = "quote a text that holds ': ', or write it as a block after '|'"
+    elif "\\t" in what or (span and "\t" in source.line(span.line)[: span.column]):
+        hint = "indent with spaces, not tabs"
+    return Problem(f"this is not YAML: {what}", span, hint)
+
+
+def _reader_problem(source: Source, wrong: Exception) -> Problem:
+    at = next(
+        (i for i, c in enumerate(source.text) if not _printable(c)),
+        None,
+    )
+    if at is None:
+        return Problem(f"{source.name}: this is not YAML: {wrong}")
+    lines = source.text[:at].splitlines() or [""]
+    if source.text[:at].endswith("\n"):
+        lines.append("")
+    span = Span(source, len(lines), len(lines[-1]) + 1)
+    character = f"U+{ord(source.text[at]):04X}"
+    return Problem(f"this is not YAML: the character {character} is not allowed", span)
+
+
+def _printable(c: str) -> bool:
+    return c in "\t\n\r\x85" or " " <= c <= "~" or "\xa0" <= c <= "\ud7ff" or c >= "\ue000"
+
+
+@dataclass
+class _Open:
+    """A collection under construction."""
+
+    span: Span
+    is_mapping: bool
+    anchor: str | None
+    items: list[YamlNode] = field(default_factory=list)
+    weight: int = 1
+
+
+class _Builder:
+    """Turns parser events into nodes without recursion, counting as it goes."""
+
+    def __init__(self, source: Source, error: type[InputError]) -> None:
+        self.source = source
+        self.error = error
+        self.root: YamlNode | None = None
+        self.stack: list[_Open] = []
+        self.anchors: dict[str, YamlNode | None] = {}
+        self.documents = 0
+
+    def take(self, event: Any) -> None:
+        """Consume one event."""
+        match event:
+            case yaml.DocumentStartEvent():
+                self.documents += 1
+                if self.documents > 1:
+                    self.fail("one document is expected, a second one starts here", event)
+            case yaml.ScalarEvent():
+                self._tag(event, (_STR_TAG,))
+                self._add(self._scalar(event), event.anchor)
+            case yaml.SequenceStartEvent() | yaml.MappingStartEvent():
+                self._open(event)
+            case yaml.SequenceEndEvent() | yaml.MappingEndEvent():
+                self._close()
+            case yaml.AliasEvent():
+                self._alias(event)
+
+    def fail(self, message: str, event: Any, hint: str | None = None) -> None:
+        """Raise at an event."""
+        raise self.error(Problem(message, self._span(event), hint))
+
+    def _span(self, event: Any) -> Span:
+        start, end = event.start_mark, event.end_mark
+        length = end.column - start.column if end.line == start.line else 1
+        return Span(self.source, start.line + 1, start.column + 1, max(1, length))
+
+    def _tag(self, event: Any, allowed: tuple[str, ...]) -> None:
+        if event.tag is not None and event.tag not in allowed:
+            self.fail(f"tags such as '{shorten(event.tag)}' are not read here", event)
+
+    def _scalar(self, event: Any) -> YamlScalar:
+        text = event.value
+        value: Scalar = text
+        if not event.style and event.tag is None:
+            if len(text) > _MAX_DIGITS and _INT.fullmatch(text):
+                self.fail(f"a number of {len(text)} digits is too long", event)
+            value = resolve(text)
+            if isinstance(value, float) and isinf(value) and not _SPECIAL.fullmatch(text):
+                self.fail(f"'{shorten(text)}' is too large for a float64", event)
+        end = event.end_mark
+        return YamlScalar(
+            span=self._span(event),
+            value=value,
+            text=text,
+            style=event.style or None,
+            end=(end.line, end.column),
+        )
+
+    def _open(self, event: Any) -> None:
+        self._tag(event, ())
+        if len(self.stack) >= MAX_DEPTH:
+            self.fail(f"nested more than {MAX_DEPTH} deep", event)
+        if event.anchor:
+            self.anchors[event.anchor] = None
+        is_mapping = isinstance(event, yaml.MappingStartEvent)
+        self.stack.append(_Open(self._span(event), is_mapping, event.anchor))
+
+    def _close(self) -> None:
+        top = self.stack.pop()
+        node: YamlNode
+        if top.is_mapping:
+            node = YamlMapping(span=top.span, weight=top.weight, entries=tuple(self._pairs(top)))
+        else:
+            node = YamlSequence(span=top.span, weight=top.weight, items=tuple(top.items))
+        self._add(node, top.anchor)
+
+    def _pairs(self, top: _Open) -> Iterator[tuple[YamlScalar, YamlNode]]:
+        seen: dict[str, YamlScalar] = {}
+        for key, value in zip(top.items[::2], top.items[1::2], strict=True):
+            if not isinstance(key, YamlScalar):
+                raise self.error(Problem(f"a key must be a name, not {key.kind}", key.span))
+            if key.text == "<<" and key.style is None:
+                raise self.error(Problem("merge keys ('<<') are not read here", key.span))
+            if key.text in seen:
+                first = seen[key.text].span.line
+                raise self.error(
+                    Problem(
+                        f"'{shorten(key.text)}' is given twice (first on line {first})", key.span
+                    )
+                )
+            seen[key.text] = key
+            yield key, value
+
+    def _alias(self, event: Any) -> None:
+        if event.anchor not in self.anchors:
+            self.fail(f"no '&{event.anchor}' comes before this '*{event.anchor}'", event)
+        node = self.anchors[event.anchor]
+        if node is None:
+            self.fail(f"'*{event.anchor}' holds itself", event)
+            return
+        self._add(node, None)
+
+    def _add(self, node: YamlNode, anchor: str | None) -> None:
+        if anchor:
+            self.anchors[anchor] = node
+        if not self.stack:
+            self.root = node
+            return
+        top = self.stack[-1]
+        top.items.append(node)
+        top.weight += node.weight
+        if top.weight > MAX_NODES:
+            raise self.error(
+                Problem(f"this expands to more than {MAX_NODES} values; it is refused", node.span)
+            )
+
+
+def resolve(text: str) -> Scalar:
+    """The value of a plain scalar by the YAML 1.2 core schema."""
+    if _NULL.fullmatch(text):
+        return None
+    if _BOOL.fullmatch(text):
+        return text[0] in "tT"
+    if _INT.fullmatch(text):
+        bases = {"0o": 8, "0x": 16}
+        return int(text, bases.get(text[:2], 10))
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    if special := _SPECIAL.fullmatch(text):
+        if special[3]:
+            return float("nan")
+        return float("-inf") if special[1] == "-" else float("inf")
+    return text
+
+
+def _align(scalar: YamlScalar) -> Iterator[tuple[int, int]]:
+    """Place every character of a scalar's text in the file (0-based line and column).
+
+    Folding and indentation only touch blanks, so the characters that are not blank come
+    in the same order in the text and in the file; escapes are met at their first
+    plausible place, never past the scalar's end.
+    """
+    source = scalar.span.source
+    lines = source.text.splitlines()
+    line, column = scalar.span.line - 1, scalar.span.column - 1
+    last, last_column = scalar.end
+    if scalar.style in ("|", ">"):
+        line, column = line + 1, 0
+    elif scalar.style in ("'", '"'):
+        column += 1
+    place = (line, column)
+    for character in scalar.text:
+        if character.isspace():
+            yield place
+            continue
+        found = None
+        at_line, at_column = line, column
+        while at_line < len(lines) and at_line <= last:
+            stop = last_column if at_line == last else len(lines[at_line])
+            hit = lines[at_line].find(character, at_column, max(stop, 0))
+            if hit >= 0:
+                found = (at_line, hit)
+                break
+            at_line, at_column = at_line + 1, 0
+        if found is not None:
+            place = found
+            line, column = found[0], found[1] + 1
+        yield place

@@ -1,0 +1,73 @@
+"""Specification files by name: reading one, and names in one that mean another."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..errors import InputError, Problem, SpecError
+from ..source import Span
+from .edit import Setting, SettingSpan, apply_settings
+from .library import (
+    Kind,
+    builtin_hint,
+    builtin_names,
+    builtin_source,
+    is_file_name,
+    no_builtin,
+    read_source,
+)
+from .source import YamlNode, read_yaml
+
+
+def spec_tree(
+    kind: Kind,
+    name: str | os.PathLike[str],
+    settings: Iterable[Setting] = (),
+    error: type[InputError] = SpecError,
+) -> YamlNode:
+    """The tree of a built-in specification or a file, with settings made.
+
+    Parameters
+    ----------
+    kind : str
+        The folder of the built-in ones.
+    name : str or path
+        A text with a slash or a ``.yaml``/``.json`` suffix is a file, as is any path
+        object; every other text is a built-in name.
+    settings : iterable of Setting
+        Applied from the root of the file.
+
+    Raises
+    ------
+    InputError
+        (as ``error``) There is none, it is not YAML, or a setting has no place in it.
+    """
+    if isinstance(name, str) and not is_file_name(name):
+        source = builtin_source(kind, name, error)
+    else:
+        source = read_source(name, error)
+    return apply_settings(read_yaml(source, error), settings, error)
+
+
+def referred(kind: Kind, name: str, span: Span, error: type[InputError] = SpecError) -> str:
+    """A built-in name, or a file's path seen from here, that was written at ``span``.
+
+    A path is relative to the file that holds it; in a setting, to where the user is.
+
+    Raises
+    ------
+    InputError
+        (as ``error``) There is none; says the nearest built-in name.
+    """
+    if is_file_name(name):
+        beside = "" if isinstance(span, SettingSpan) else Path(span.source.name).parent
+        path = beside / Path(name)
+        if not path.is_file():
+            raise error(Problem(f"there is no file '{path}'", span))
+        found = str(path)
+        return found if is_file_name(found) else f"./{found}"
+    if name not in builtin_names(kind):
+        raise error(Problem(no_builtin(kind, name), span, builtin_hint(kind, name)))
+    return name

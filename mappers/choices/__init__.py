@@ -1,0 +1,1 @@
+"""Open choices of a mapping file: combinations, and the cheapest legal one."""

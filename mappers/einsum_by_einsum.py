@@ -1,0 +1,302 @@
+"""A mapping for any cascade: one Einsum after the other, every tensor through memory.
+
+What nobody has written a mapping for is run the plain way, so that every cascade has an
+answer to start from. Einsums that feed one another from iteration to iteration of a rank
+take turns along it; all others run by themselves, one after the other. Each goes to the
+array that is soonest done with it, lays out the ranks that fill the array, sums innermost,
+and keeps as many of its loops inside each memory as that can hold the tiles of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from collections.abc import Mapping as Sizes
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from itertools import pairwise
+from math import prod
+
+from archsim.spec.arch import Architecture, ProcessingArray
+from archsim.spec.mapping import (
+    EINSUM_BY_EINSUM,
+    EinsumMapping,
+    Keep,
+    Mapping,
+    NestLevel,
+    PhaseTask,
+    Schedule,
+    Tile,
+)
+from einsum_cascade.errors import MappingError, Problem
+from einsum_cascade.ir import Einsum, Program
+from einsum_cascade.operations import einsum_operations
+
+from .components import groups_in_turn
+from .space.array_tiles import array_strides, family_tiles
+
+
+def einsum_by_einsum(
+    program: Program, architecture: Architecture, given: Sizes[str, int]
+) -> Mapping:
+    """The mapping that takes one Einsum of a cascade after the other.
+
+    Parameters
+    ----------
+    program : Program
+    architecture : Architecture
+    given : mapping
+        Shapes in elements by rank; tiles that the cascade itself names are chosen where they
+        are absent. Names that are no rank of the cascade are passed over.
+
+    Raises
+    ------
+    SpecError
+        Shapes are missing or contradict one another.
+    MappingError
+        No array of the machine can do all operations of an Einsum.
+    """
+    tiles, shapes = family_tiles(program, architecture, given)
+    site = _Site(program=program, architecture=architecture, shapes=shapes)
+    tensors = (*(t.name for t in program.inputs), *(e.name for e in program.einsums))
+    groups = (tuple(PhaseTask(einsum=n) for n in group) for group in site.groups)
+    return Mapping(
+        name=EINSUM_BY_EINSUM,
+        cascade=program.name,
+        tiles=(*tiles, *_cut_tiles(site)),
+        nest=site.nest,
+        einsums=tuple(_einsum(site, e) for e in program.einsums),
+        keep=tuple(Keep(level=m.name, tensors=tensors) for m in architecture.memories),
+        schedule=Schedule(kind="sequential", groups=tuple(groups)),
+    )
+
+
+# ------------------------------------------------------------------------------ tiles
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """A loopable part of a rank: how often it goes round, inside one round of what is outside."""
+
+    name: str
+    rank: str
+    stride: int
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Site:
+    """A cascade with all its shapes, and the machine it is to be laid out on."""
+
+    program: Program
+    architecture: Architecture
+    shapes: dict[str, int]
+
+    @cached_property
+    def groups(self) -> tuple[tuple[str, ...], ...]:
+        """Einsums that take turns, in the order of what they need."""
+        return groups_in_turn(self.program)
+
+    @cached_property
+    def strides(self) -> tuple[int, ...]:
+        """Coordinates that array dimensions take at a time."""
+        return array_strides(self.architecture)
+
+    def parts(self, rank: str) -> tuple[_Part, ...]:
+        """The parts that a rank is cut into, outermost first."""
+        size = self.shapes[rank]
+        taken = {*self.shapes, *self.program.parallel}
+        steps = [1, *(s for s in self.strides if s < size)]
+        names = [f"{rank}{number}" for number in range(len(steps))]
+        if len(steps) == 1 or taken & {*names}:
+            return (_Part(name=rank, rank=rank, stride=1, count=size),)
+        upper = [*steps[1:], size]
+        cut = zip(names, steps, upper, strict=True)
+        return tuple(
+            _Part(name=name, rank=rank, stride=step, count=-(-above // step))
+            for name, step, above in reversed([*cut])
+        )
+
+    def ranks(self, e: Einsum) -> tuple[str, ...]:
+        """Ranks an Einsum goes over, those of its result first."""
+        return tuple(dict.fromkeys((*self.program.parallel, *(v.upper() for v in e.variables))))
+
+    def shared(self, name: str) -> tuple[str, ...]:
+        """Ranks of the loops that an Einsum shares with those it takes turns with."""
+        group = next(g for g in self.groups if name in g)
+        read = {a.tensor for n in group for a in self.program.einsum_of[n].reads}
+        running = [r for n in group if n in read for r in self.program.iterative.get(n, ())]
+        if not running:
+            return ()
+        mine = self.ranks(self.program.einsum_of[name])
+        return (
+            *self.program.parallel,
+            *(r for r in dict.fromkeys(self._outer_first(running)) if r in mine),
+        )
+
+    def _outer_first(self, ranks: Iterable[str]) -> Iterator[str]:
+        """Ranks, each after the outer parts of the rank that it is a part of."""
+        for name in ranks:
+            family = self.program.rank_of[name].family
+            members = self.program.rank_of[family].partition if family else (name,)
+            yield from members[: members.index(name) + 1]
+
+    @cached_property
+    def nest(self) -> tuple[NestLevel, ...]:
+        """The loops of everything that takes turns, at the outermost memory."""
+        ranks = dict.fromkeys(r for e in self.program.einsums for r in self.shared(e.name))
+        loops = tuple(p.name for r in self.nested(ranks) for p in self.parts(r))
+        return (NestLevel(level=self.architecture.memories[0].name, loops=loops),) if loops else ()
+
+    def nested(self, ranks: Iterable[str]) -> list[str]:
+        """Ranks with outer parts of one and the same rank before its inner ones."""
+        found = list(ranks)
+        for rank in self.program.ranks:
+            present = [m for m in rank.partition if m in found]
+            places = sorted(found.index(m) for m in present)
+            for place, member in zip(places, present, strict=True):
+                found[place] = member
+        return found
+
+
+def _cut_tiles(site: _Site) -> Iterator[Tile]:
+    used = dict.fromkeys(r for e in site.program.einsums for r in site.ranks(e))
+    for rank in used:
+        for outer, inner in pairwise(site.parts(rank)):
+            yield Tile(rank=rank, member=inner.name, size=outer.stride // inner.stride)
+
+
+# ------------------------------------------------------------------------------ arrays
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Layout:
+    """An array, what is laid out along its dimensions, and how long it is busy."""
+
+    array: ProcessingArray
+    along: tuple[tuple[str, tuple[str, ...]], ...]
+    cycles: Fraction
+
+
+def _soonest(site: _Site, e: Einsum) -> _Layout:
+    """The array that is soonest done with an Einsum; the first of equals."""
+    operations = einsum_operations(site.program, e)
+    able = [
+        a
+        for a in site.architecture.arrays
+        if all(a.operation(kind) is not None for kind, _ in operations)
+    ]
+    if not able:
+        kinds = ", ".join(kind for kind, _ in operations)
+        text = f"{e.name}: no array of {site.architecture.name} can do all of {kinds}"
+        raise MappingError(Problem(text, e.span, "give an array the operations that are missing"))
+    return min((_laid_out(site, e, a) for a in able), key=lambda layout: layout.cycles)
+
+
+def _laid_out(site: _Site, e: Einsum, array: ProcessingArray) -> _Layout:
+    """Fill each dimension with what fills it best; beside that, with ranks that fit whole."""
+    free = dict.fromkeys(r for r in site.ranks(e) if r in _layable(site, e))
+    along: list[tuple[str, tuple[str, ...]]] = []
+    laid: set[str] = set()
+    for dimension in array.dimensions:
+        room, found = dimension.size, list[_Part]()
+        while fitting := _fitting(site, free, room, whole=bool(found)):
+            best = max(fitting, key=lambda parts: prod(p.count for p in parts))
+            found += best
+            room //= prod(p.count for p in best)
+            free.pop(best[0].rank)
+        if found:
+            along.append((dimension.name, tuple(p.name for p in found)))
+            laid |= {p.name for p in found}
+    per_point = Fraction(0)
+    for kind, count in einsum_operations(site.program, e):
+        operation = array.operation(kind)
+        assert operation is not None, "only arrays that can do everything are asked"
+        per_point += count * operation.cycles
+    rounds = (p.count for r in site.ranks(e) for p in site.parts(r) if p.name not in laid)
+    return _Layout(array=array, along=tuple(along), cycles=per_point * prod(rounds))
+
+
+def _layable(site: _Site, e: Einsum) -> set[str]:
+    """Ranks that may run side by side: no running ones, none with an own part inside."""
+    mine = {*site.ranks(e)}
+    outer = {
+        member
+        for rank in site.program.ranks
+        for place, member in enumerate(rank.partition)
+        if mine & {*rank.partition[place + 1 :]}
+    }
+    return mine - outer - {*site.shared(e.name)}
+
+
+def _fitting(
+    site: _Site, ranks: Iterable[str], room: int, *, whole: bool
+) -> list[tuple[_Part, ...]]:
+    """Of every rank the parts that fit, if more than one coordinate does."""
+    found: list[tuple[_Part, ...]] = []
+    for rank in ranks:
+        parts = tuple(p for p in site.parts(rank) if p.stride * p.count <= room)
+        wide = prod(p.count for p in parts)
+        if 1 < wide <= room and (wide >= site.shapes[rank] or not whole):
+            found.append(parts)
+    return found
+
+
+# ------------------------------------------------------------------------------ loops
+
+
+def _einsum(site: _Site, e: Einsum) -> EinsumMapping:
+    layout = _soonest(site, e)
+    laid = {name for _, names in layout.along for name in names}
+    shared = site.shared(e.name)
+    mine = {p.name for r in shared for p in site.parts(r)}
+    everyones = [name for level in site.nest for name in level.loops]
+    own = [r for r in site.ranks(e) if r not in shared]
+    results = {*site.program.parallel, *(v.upper() for v in e.target.variables)}
+    ordered = site.nested(sorted(own, key=lambda r: r not in results))
+    loops = [p for r in ordered for p in site.parts(r) if p.name not in laid]
+    inside = {r: prod(p.count for p in site.parts(r) if p.name in laid) for r in site.ranks(e)}
+    return EinsumMapping(
+        einsum=e.name,
+        array=layout.array.name,
+        spatial=layout.along,
+        nest=tuple(_levels(site, e, loops, inside)),
+        outside=tuple(name for name in everyones if name not in mine),
+    )
+
+
+def _levels(
+    site: _Site, e: Einsum, loops: list[_Part], inside: dict[str, int]
+) -> Iterator[NestLevel]:
+    """Loops by memory, outermost first: each memory is given as many as its tiles allow.
+
+    Half of a memory is left to what others keep there; those that take turns share the rest.
+    """
+    users = 2 * len(next(g for g in site.groups if e.name in g))
+    outermost, *inner = site.architecture.memories
+    levels: list[tuple[str, list[_Part]]] = []
+    end = len(loops)
+    for memory in reversed(inner):
+        start = end
+        while start:
+            part = loops[start - 1]
+            grown = inside | {part.rank: inside[part.rank] * part.count}
+            capacity = memory.capacity_bytes
+            if capacity is not None and users * _tile_bytes(site, e, grown) > capacity:
+                break
+            inside, start = grown, start - 1
+        levels.append((memory.name, loops[start:end]))
+        end = start
+    levels.append((outermost.name, loops[:end]))
+    for level, found in reversed(levels):
+        if found:
+            yield NestLevel(level=level, loops=tuple(p.name for p in found))
+
+
+def _tile_bytes(site: _Site, e: Einsum, inside: dict[str, int]) -> Fraction:
+    """Bytes of the tiles of all tensors that an Einsum touches, at the most."""
+    tensors = dict.fromkeys((*e.reads, e.target))
+    return site.architecture.word_bytes * sum(
+        prod(inside[r] for r in {*site.program.parallel, *(v.upper() for v in a.variables)})
+        for a in tensors
+    )

@@ -1,0 +1,1 @@
+"""Exhaustive search: branch and bound over a mapspace, with a certificate."""

@@ -1,0 +1,314 @@
+"""The inner loop of an exhaustive search: the best choices of one tiling, by branch and bound.
+
+Decisions are taken one after the other: Einsums choose arrays in the order of the cascade,
+and a tensor chooses its places when all that touch it have theirs. What is decided costs
+what its entries say, what is not at least what ``togo`` says. A branch is left where that is
+no better than the best found, or needs more than a memory holds.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from archsim.compiled import compiled
+
+from ..batch import Floats, Ints
+from .cost_to_go import EINSUM, TENSOR, Choices, least_to_go, state_of
+
+ENERGY, LATENCY, EDP = range(3)
+"""Objectives: energy in pJ; latency in cycles; their product."""
+
+LEAVES, BOUND, CAPACITY, ILLEGAL, WORSE, UNSEEN = range(6)
+"""Places in ``Search.tally``: combinations tried, and left out because of the bound, of a
+memory's capacity, because a tensor is lost, for another alternative that is better in every
+way, or because a tiling took too long."""
+
+VALUE, TIE, LEAST = range(3)
+"""Places in a row of ``Search.values``: the best value, what decides between equals, and
+what no choice of the tiling is below."""
+
+
+class Search(NamedTuple):
+    """State of a search and what it found: per tiling the value, what it ties by, choices."""
+
+    values: Floats
+    """(tilings, 3)"""
+    chosen: Ints
+    """(tilings, decisions), -1 where nothing is better than the limit."""
+    tally: Floats
+
+
+@compiled
+def _value(objective: int, costs: Floats, weights: Floats, togo: Floats, state: int) -> float:
+    """The least objective of what has cost so much and is in a state of the frontier.
+
+    The first row of weights is energy; the others add up columns of cycles.
+    """
+    energy = costs[0] + togo[0, state]
+    if objective == ENERGY:
+        return float(energy)
+    cycles = 0.0
+    for g in range(1, weights.shape[0]):
+        total = togo[g, state]
+        for column in range(1, costs.shape[0]):
+            total += weights[g, column] * costs[column]
+        cycles = max(cycles, total)
+    return float(cycles if objective == LATENCY else cycles * energy)
+
+
+@compiled
+def _add_tensor(
+    c: Choices,
+    cost: Floats,
+    decision: int,
+    places: int,
+    picked: Ints,
+    total: Floats,
+) -> bool:
+    """Add what a tensor costs in some places; False where it would be lost."""
+    tensor, alternatives = c.decisions[decision, 1], c.decisions[decision, 2]
+    writer = c.writers[tensor]
+    written = picked[writer] if writer >= 0 else 0
+    writers = c.alternatives[writer] if writer >= 0 else 1
+    for row in range(c.first[tensor], c.first[tensor + 1]):
+        own = picked[c.accesses[row, 0]]
+        entry = c.accesses[row, 1] + (own * writers + written) * alternatives + places
+        if not c.legal[entry]:
+            return False
+        for column in range(total.shape[0]):
+            total[column] += cost[entry, column]
+    return True
+
+
+@compiled
+def _sizes(c: Choices, tile: Floats, size: Floats) -> None:
+    """Bytes of each tensor's largest tile at each memory."""
+    size[:] = 0.0
+    for row in range(tile.shape[0]):
+        tensor, memory = c.tiles[row]
+        size[tensor, memory] = max(size[tensor, memory], tile[row])
+
+
+@compiled
+def _alternatives(
+    c: Choices, cost: Floats, decision: int, picked: Ints, options: Floats, usable: Ints
+) -> int:
+    """Costs of the alternatives of a decision; how many of them are not legal.
+
+    Sets ``usable`` to 1, to 0 where a tensor is lost, and to -1 where another alternative
+    costs no more in any column and keeps the tensor in no other memory.
+    """
+    kind, number, alternatives = c.decisions[decision]
+    lost = 0
+    for choice in range(alternatives):
+        options[choice] = 0.0
+        usable[choice] = 1
+        if kind == EINSUM:
+            options[choice] += cost[c.works[number] + choice]
+        elif not _add_tensor(c, cost, decision, choice, picked, options[choice]):
+            usable[choice] = 0
+            lost += 1
+    if kind == TENSOR:
+        for choice in range(alternatives):
+            for other in range(alternatives):
+                if usable[choice] == 1 and usable[other] == 1 and choice != other:
+                    better = bool(np.all(options[other] <= options[choice]))
+                    for memory in range(c.kept.shape[2]):
+                        here, there = c.kept[number, choice, memory], c.kept[number, other, memory]
+                        better = better and (here or not there)
+                    if better:
+                        usable[choice] = -1
+    return lost
+
+
+@compiled
+def _always(c: Choices, size: Floats, room: Floats) -> None:
+    """Bytes that the decisions from each on need whatever is chosen."""
+    end = c.decisions.shape[0]
+    room[end] = 0.0
+    for depth in range(end - 1, -1, -1):
+        room[depth] = room[depth + 1]
+        if c.decisions[depth, 0] == TENSOR:
+            tensor = c.decisions[depth, 1]
+            for memory in range(room.shape[1]):
+                if np.all(c.kept[tensor, : c.decisions[depth, 2], memory]):
+                    room[depth, memory] += size[tensor, memory]
+
+
+@compiled
+def _fits(c: Choices, tensor: int, places: int, size: Floats, used: Floats, room: Floats) -> bool:
+    """Add the bytes of a tensor in some places; False where they are too many."""
+    for memory in range(used.shape[0]):
+        if c.kept[tensor, places, memory]:
+            used[memory] += size[tensor, memory]
+    return not np.any(used + room > c.capacities)
+
+
+@compiled
+def _bounds(c: Choices, cost: Floats, weights: Floats, togo: Floats) -> None:
+    """The least weighted costs to go, for every row of weights."""
+    weighted = np.empty(cost.shape[0])
+    for g in range(weights.shape[0]):
+        weighted[:] = 0.0
+        for column in range(cost.shape[1]):
+            if weights[g, column] != 0.0:
+                weighted += weights[g, column] * cost[:, column]
+        least_to_go(c, weighted, togo[g])
+
+
+@compiled
+def _promising(
+    c: Choices,
+    objective: int,
+    depth: int,
+    costs: Floats,
+    options: Floats,
+    usable: Ints,
+    picked: Ints,
+    weights: Floats,
+    togo: Floats,
+    order: Ints,
+    values: Floats,
+) -> int:
+    """The usable alternatives of a decision, the most promising first; how many there are."""
+    count = 0
+    number, alternatives = c.decisions[depth, 1], c.decisions[depth, 2]
+    for choice in range(alternatives):
+        if usable[choice] != 1:
+            continue
+        if c.decisions[depth, 0] == EINSUM:
+            picked[number] = choice
+        state = state_of(c, depth + 1, picked)
+        values[choice] = _value(objective, costs + options[choice], weights, togo, state)
+        place = count
+        while place > 0 and values[order[place - 1]] > values[choice]:
+            order[place] = order[place - 1]
+            place -= 1
+        order[place] = choice
+        count += 1
+    return count
+
+
+@compiled
+def search(
+    c: Choices,
+    objective: int,
+    limit: float,
+    slack: float,
+    nodes: int,
+    weights: Floats,
+    cost: Floats,
+    tile: Floats,
+    s: Search,
+) -> None:
+    """The best choices of every tiling whose objective is below ``limit``.
+
+    Parameters
+    ----------
+    limit : float
+        Nothing that is as high is looked for.
+    slack : float
+        Nor what could be better than the best by less than this share.
+    nodes : int
+        Decisions looked at for one tiling at the most.
+    weights : array, (sums, columns)
+        Sums of columns to bound by: energy alone, then cycles.
+    cost : array, (tilings, entries, columns)
+    tile : array, (tilings, tiles)
+    """
+    end, columns = c.decisions.shape[0], cost.shape[2]
+    memories = c.capacities.shape[0]
+    widest = int(c.decisions[:, 2].max())
+    other = ENERGY if objective == LATENCY else LATENCY
+    togo = np.empty((weights.shape[0], c.first_state[end] + 1))
+    below = np.ones(end + 1)
+    room = np.zeros((end + 1, memories))
+    so_far = np.zeros((end + 1, columns))
+    used = np.zeros((end + 1, memories))
+    options = np.empty((end, widest, columns))
+    order = np.empty((end, widest), np.int64)
+    values = np.empty((end, widest))
+    usable = np.empty(widest, np.int64)
+    count = np.zeros(end, np.int64)
+    at = np.zeros(end, np.int64)
+    size = np.zeros((c.writers.shape[0], memories))
+    picked = np.zeros(c.works.shape[0], np.int64)
+    for depth in range(end - 1, -1, -1):
+        below[depth] = below[depth + 1] * c.decisions[depth, 2]
+    for tiling in range(cost.shape[0]):
+        here = cost[tiling]
+        _sizes(c, tile[tiling], size)
+        _always(c, size, room)
+        _bounds(c, here, weights, togo)
+        best, second = limit, np.inf
+        s.chosen[tiling] = -1
+        s.values[tiling] = np.inf
+        least = _value(objective, so_far[0], weights, togo, 0)
+        before, looked = s.tally.sum(), 0
+        s.values[tiling, LEAST] = least
+        if least >= best * (1 - slack):
+            s.tally[BOUND] += below[0]
+            continue
+        if np.any(room[0] > c.capacities):
+            s.tally[CAPACITY] += below[0]
+            continue
+        depth, entered = 0, True
+        while depth >= 0 and looked < nodes:
+            looked += 1
+            number, alternatives = c.decisions[depth, 1], c.decisions[depth, 2]
+            if entered:
+                lost = _alternatives(c, here, depth, picked, options[depth], usable)
+                count[depth] = _promising(
+                    c,
+                    objective,
+                    depth,
+                    so_far[depth],
+                    options[depth],
+                    usable,
+                    picked,
+                    weights,
+                    togo,
+                    order[depth],
+                    values[depth],
+                )
+                s.tally[ILLEGAL] += lost * below[depth + 1]
+                s.tally[WORSE] += (alternatives - lost - count[depth]) * below[depth + 1]
+                at[depth] = -1
+                entered = False
+            at[depth] += 1
+            if at[depth] >= count[depth]:
+                depth -= 1
+                continue
+            choice = order[depth, at[depth]]
+            if values[depth, choice] > best:
+                s.tally[BOUND] += (count[depth] - at[depth]) * below[depth + 1]
+                depth -= 1
+                continue
+            so_far[depth + 1] = so_far[depth] + options[depth, choice]
+            used[depth + 1] = used[depth]
+            if c.decisions[depth, 0] == EINSUM:
+                picked[number] = choice
+            elif not _fits(c, number, choice, size, used[depth + 1], room[depth + 1]):
+                s.tally[CAPACITY] += below[depth + 1]
+                continue
+            state = state_of(c, depth + 1, picked)
+            tie = _value(other, so_far[depth + 1], weights, togo, state)
+            close = values[depth, choice] >= best * (1 - slack)
+            if close and tie >= second * (1 - slack):
+                s.tally[BOUND] += below[depth + 1]
+            elif depth + 1 < end:
+                depth += 1
+                entered = True
+            else:
+                s.tally[LEAVES] += 1
+                best, second = min(best, values[depth, choice]), tie
+                s.values[tiling, VALUE], s.values[tiling, TIE] = best, tie
+                for step in range(end):
+                    s.chosen[tiling, step] = order[step, at[step]]
+        if looked == nodes:
+            s.tally[UNSEEN] += below[0] - (s.tally.sum() - before)
+            s.values[tiling, LEAST] = least
+        else:
+            s.values[tiling, LEAST] = max(least, best * (1 - slack))

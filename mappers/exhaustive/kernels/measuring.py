@@ -1,0 +1,197 @@
+"""The inner loop of a search: measures of tilings, compiled.
+
+A nest with open strides is walked as in ``archsim.space.iteration``: of the iterations of a
+loop only the last can be shorter than the others, so each loop is gone through twice at
+most. Amounts are in floating point, exact up to 2**53 and never wrapped.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from archsim.compiled import compiled
+
+from ..batch import Flat, FlatProducts, Floats, Ints
+
+_STAYS, _MOVES = 0, 1
+_DEEPEST = 64
+"""Loops of a measure at the most; more are refused when it is made."""
+
+
+@compiled
+def _stride(f: Flat, loop: int, strides: Ints) -> int:
+    member, unit = f.loops[loop, 1], f.loops[loop, 2]
+    return int(unit if member < 0 else unit * min(strides[member], f.loops[loop, 3]))
+
+
+@compiled
+def _digits_of(f: Flat, term: int, extent: int) -> int:
+    """Distinct tuples of the digits told apart inside an extent."""
+    found = 0
+    for row in range(f.first_digit[term], f.first_digit[term + 1]):
+        stride = f.digits[row, 0]
+        if f.digits[row, 1]:
+            found += extent // stride * f.digits[row, 2]
+            extent %= stride
+            if extent == 0:
+                return int(found)
+        elif extent > stride:
+            extent = stride
+    return int(found + 1)
+
+
+@compiled
+def _size(f: Flat, measure: int, now: Ints) -> float:
+    """The size of a tile of some extents; NaN where it is irregular."""
+    size = 1.0
+    for part in range(f.first_part[measure], f.first_part[measure + 1]):
+        run, unit = 1, 0
+        for term in range(f.parts[part], f.parts[part + 1]):
+            coefficient = f.terms[term, 0]
+            values = _digits_of(f, term, now[f.terms[term, 1]])
+            if values <= 1:
+                continue
+            if unit == 0:
+                unit, run = coefficient, values
+            elif coefficient % unit != 0 or coefficient // unit > run:
+                return np.nan
+            else:
+                run += coefficient // unit * (values - 1)
+        size *= run
+    return size
+
+
+@compiled
+def _total(f: Flat, measure: int, strides: Ints, now: Ints, stack: Ints, first: Floats) -> float:
+    """One measure of one tiling.
+
+    ``stack`` holds per loop: what was left outside it, whole iterations, and the length of
+    a shorter last one (0: none; -1: it is being run). ``first`` holds, per loop, total and
+    first tile of the whole iterations, and whether the last tile is the first.
+    """
+    begin, end = f.first_loop[measure], f.first_loop[measure + 1]
+    for axis in range(f.first_extent[measure], f.first_extent[measure + 1]):
+        now[axis - f.first_extent[measure]] = f.extents[axis]
+    depth = begin
+    while True:
+        while depth < end:
+            axis, mode = f.loops[depth, 0], f.loops[depth, 4]
+            stride = _stride(f, depth, strides)
+            here = depth - begin
+            stack[here, 0] = now[axis]
+            whole, last = now[axis] // stride, now[axis] % stride
+            if whole == 0:
+                whole, last = 1, 0
+            else:
+                now[axis] = stride
+            if mode > _MOVES:
+                whole, last = 1, 0
+            stack[here, 1], stack[here, 2] = whole, last
+            depth += 1
+        tile = _size(f, measure, now)
+        total, head, returns = tile, tile, True
+        while depth > begin:
+            depth -= 1
+            here, axis, mode = depth - begin, f.loops[depth, 0], f.loops[depth, 4]
+            whole, last = stack[here, 1], stack[here, 2]
+            if last >= 0:
+                if mode == _STAYS:
+                    total = whole * total - ((whole - 1) * head if returns else 0.0)
+                elif whole > 1:
+                    total, returns = whole * total, False
+                if last > 0:
+                    first[here, 0], first[here, 1] = total, head
+                    first[here, 2] = 1.0 if returns else 0.0
+                    now[axis], stack[here, 2] = last, -1
+                    depth += 1
+                    break
+            else:
+                total += first[here, 0]
+                if mode == _STAYS:
+                    total -= head if first[here, 2] > 0 else 0.0
+                else:
+                    returns = False
+                head = first[here, 1]
+            now[axis] = stack[here, 0]
+        else:
+            return total
+
+
+@compiled
+def _factor(f: Flat, chain: int, strides: Ints, turns: Ints, whole: Floats) -> float:
+    """One chain of one tiling; NaN where whole tiles are not cut evenly.
+
+    Sets ``turns`` of its loops: whether a loop goes round more than once whenever it is run.
+    ``whole`` holds the factors inside the iterations of loops that are not cut short.
+    """
+    begin, end = f.first_loop[chain], f.first_loop[chain + 1]
+    sized = f.first_part[chain] < f.first_part[chain + 1]
+    term = f.parts[f.first_part[chain]]
+    rest = f.extents[f.first_extent[chain]]
+    inner = 1
+    for loop in range(end - 1, begin - 1, -1):
+        stride = _stride(f, loop, strides)
+        here = loop - begin
+        if loop == end - 1:
+            whole[here] = _digits_of(f, term, stride) if sized else 1.0
+        elif stride % inner != 0:
+            return np.nan
+        else:
+            times = stride // inner
+            whole[here] = whole[here + 1] * (1 if f.loops[loop + 1, 4] > _MOVES else times)
+            turns[loop + 1] = times > 1
+        inner = stride
+    total = 0.0
+    for loop in range(begin, end):
+        stride = _stride(f, loop, strides)
+        times = rest // stride
+        turns[loop] = (loop == begin or turns[loop] > 0) and rest > stride
+        if f.loops[loop, 4] > _MOVES:
+            if times > 0:
+                total += whole[loop - begin]
+                rest = 0
+        else:
+            total += times * whole[loop - begin]
+            rest -= times * stride
+        if rest == 0:
+            return total
+    return total + (_digits_of(f, term, rest) if sized else 1.0)
+
+
+@compiled
+def _turned(p: FlatProducts, measure: int, turns: Ints) -> bool:
+    """Whether a measure is the product of its chains."""
+    if p.walked[measure]:
+        return False
+    begin, end = p.first_turning[measure], p.first_turning[measure + 1]
+    for place in range(begin, end):
+        if turns[p.turning[place]] > 0:
+            return True
+    return bool(begin == end)
+
+
+@compiled
+def measure_all(f: Flat, p: FlatProducts, strides: Ints, found: Floats) -> None:
+    """All measures of all tilings: rows of ``strides`` (members) to rows of ``found``."""
+    now = np.empty(_DEEPEST, np.int64)
+    stack = np.empty((_DEEPEST, 3), np.int64)
+    first = np.empty((_DEEPEST, 3))
+    chains = p.chains.first_loop.shape[0] - 1
+    factors = np.empty(chains)
+    turns = np.empty(p.chains.loops.shape[0], np.int64)
+    whole = np.empty(_DEEPEST)
+    for row in range(strides.shape[0]):
+        mine = strides[row]
+        for chain in range(chains):
+            if row > 0 and p.fixed[chain] > 0:
+                continue
+            factors[chain] = _factor(p.chains, chain, mine, turns, whole)
+        for measure in range(found.shape[1]):
+            total = np.nan
+            if _turned(p, measure, turns):
+                total = 1.0
+                for place in range(p.first_factor[measure], p.first_factor[measure + 1]):
+                    total *= factors[p.factors[place]]
+            if np.isnan(total):
+                total = _total(f, measure, mine, now, stack, first)
+            found[row, measure] = total

@@ -1,0 +1,89 @@
+"""What no mapping of a cascade on a machine can do with less of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import combinations
+
+from archsim.bound.lower import Lowered, LoweredEinsum
+from archsim.cost.accesses import allowed_points
+from archsim.cost.energy import operations_pj
+from archsim.cost.estimators import memory_access
+from archsim.result.record import Result
+
+from ..objectives import Objective
+from .kernels.descent import EDP, ENERGY
+
+
+def floor(objective: Objective, lowered: Lowered, result: Result) -> float:
+    """A bound below the objective of any mapping.
+
+    All operations are done where they cost least, all elements of an array at work, arrays
+    side by side; every input and output crosses the outermost memory once.
+
+    Parameters
+    ----------
+    lowered : Lowered
+        Any legal mapping of the cascade.
+    result : Result
+        What it does.
+    """
+    if objective.code == ENERGY:
+        return _energy(lowered, result)
+    if objective.code == EDP:
+        return _energy(lowered, result) * _cycles(lowered, result)
+    return _cycles(lowered, result)
+
+
+def _energy(lowered: Lowered, result: Result) -> float:
+    machine = lowered.architecture
+    outermost = machine.memories[0]
+    price = memory_access(machine, outermost)
+    lines = result.bounds.traffic_bytes * 8 / outermost.line_bits
+    found = lines * min(price.read_pj, price.write_pj)
+    for e in lowered.einsums:
+        points = allowed_points(lowered, e)
+        operations = tuple((kind, n * points) for kind, n in e.operations)
+        able = (a for a in machine.arrays if all(a.operation(k) for k, _ in operations))
+        found += min(sum(operations_pj(machine, array, operations)) for array in able)
+    return found
+
+
+def _cycles(lowered: Lowered, result: Result) -> float:
+    machine = lowered.architecture
+    work = _work([dict(_each(lowered, e)) for e in lowered.einsums], len(machine.arrays))
+    bandwidth = machine.memories[0].bandwidth_bytes_per_s
+    if bandwidth is None:
+        return work
+    transfer = Fraction(result.bounds.traffic_bytes) * machine.clock_hz / bandwidth
+    return max(work, float(transfer))
+
+
+def _work(einsums: list[dict[int, float]], arrays: int) -> float:
+    """Cycles of the busiest array, however work is shared out.
+
+    With any shares that add up to one it is no less than the sum, over Einsums, of the least
+    of their cycles on an array times the array's share. Of the shares of two arrays those are
+    tried with which some Einsum costs as much on both.
+    """
+    shares = [dict.fromkeys(range(arrays), 1 / arrays), *({a: 1.0} for a in range(arrays))]
+    for one, other in combinations(range(arrays), 2):
+        for cycles in einsums:
+            here, there = cycles.get(one, 0.0), cycles.get(other, 0.0)
+            if here and there:
+                shares.append({one: there / (here + there), other: here / (here + there)})
+    return max(
+        sum(min(cycles[a] * share.get(a, 0.0) for a in cycles) for cycles in einsums)
+        for share in shares
+    )
+
+
+def _each(lowered: Lowered, e: LoweredEinsum) -> Iterator[tuple[int, float]]:
+    """Cycles of an Einsum on every array that can do it, all elements at work."""
+    points = allowed_points(lowered, e)
+    for number, array in enumerate(lowered.architecture.arrays):
+        found = [(array.operation(kind), n) for kind, n in e.operations]
+        if all(operation for operation, _ in found):
+            per_point = sum(operation.cycles * n for operation, n in found if operation)
+            yield number, float(points * Fraction(per_point) / array.elements)

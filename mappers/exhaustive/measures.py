@@ -1,0 +1,297 @@
+"""Counts of a mapping as functions of its tile sizes.
+
+A *measure* is one answer of ``archsim.cost.meter`` that is not yet a number: what is
+delivered under some loops whose strides are open. Counts are linear in measures, so that
+the rules of counting, run once with the meter of this module, give a sum for every
+mapping with the same loops. ``mappers.exhaustive.batch`` works the sums out for many tile sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from math import prod
+from typing import cast
+
+from archsim.bound.lower import LoweredEinsum
+from archsim.bound.tiling import Tiling
+from archsim.cost.meter import Elements, Lanes, Meter, Size
+from archsim.cost.random_access import InLines
+from archsim.space.access_map import Digits, Footing, Knot, Sum
+from archsim.space.banded import one
+from archsim.space.iteration import Loop
+
+Number = int | float | Fraction
+
+STAYS, MOVES, ONCE = range(3)
+"""What a loop does to a tile: leaves it, brings another one, or is entered once only."""
+
+FIXED = -1
+"""The member of a loop whose stride is the same in all tilings."""
+
+
+class IrregularError(Exception):
+    """A count that a batch cannot work out: a mask, or an index too irregular."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLoop:
+    """A loop whose stride is ``unit * min(stride of the member, limit)``, or ``unit`` where the
+    member is ``FIXED``."""
+
+    axis: int
+    member: int
+    unit: int
+    limit: int
+    mode: int
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class OpenDigits:
+    """Distinct digits on an axis: per variable the stride, whether it is told apart, and how
+    many tuples of the inner ones there are inside one stride."""
+
+    axis: int
+    digits: tuple[tuple[int, bool, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """Total size of what arrives under some loops: ``extents`` are those outside of all.
+
+    A tile's size is a product over ``parts``, each a sum of terms (coefficient, digits) in
+    ascending order of coefficients. Loops are those of more than one iteration.
+    """
+
+    extents: tuple[int, ...]
+    loops: tuple[OpenLoop, ...]
+    parts: tuple[tuple[tuple[int, OpenDigits], ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """A number plus multiples of measures, by their places in a list."""
+
+    constant: Number = 0
+    terms: dict[int, Number] = field(default_factory=dict)
+
+    def __add__(self, other: Linear | Number) -> Linear:
+        if not isinstance(other, Linear):
+            return Linear(self.constant + other, self.terms)
+        terms = dict(self.terms)
+        for place, factor in other.terms.items():
+            terms[place] = terms.get(place, 0) + factor
+        return Linear(self.constant + other.constant, terms)
+
+    __radd__ = __add__
+
+    def __mul__(self, factor: Number) -> Linear:
+        return Linear(self.constant * factor, {p: f * factor for p, f in self.terms.items()})
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Linear:
+        return self * -1
+
+    def __sub__(self, other: Linear | Number) -> Linear:
+        return self + -other
+
+    def __rsub__(self, other: Number) -> Linear:
+        return -self + other
+
+
+def linear(value: object) -> Linear:
+    """What a meter of this module made of a count, as what it is."""
+    return value if isinstance(value, Linear) else Linear(cast("Number", value))
+
+
+class OpenMeter(Meter):
+    """Measures loops with open strides: equal measures are the same one.
+
+    What it returns stands for the whole numbers that counting expects; the rules of
+    counting only add, subtract and multiply. It holds for tilings with the same loops of one
+    iteration: such loops do not exist, for the rules of counting, too. A ``relaxed`` meter
+    takes no notice of masks, of the lines that gathers fetch, nor of elements that an index
+    addresses twice.
+    """
+
+    def __init__(self, tiling: Tiling, *, relaxed: bool = False) -> None:
+        self._relaxed = relaxed
+        cut = [m for _, members in tiling.cuts for m in members]
+        self._number = {name: n for n, name in enumerate(tiling.members)}
+        self._limits = {m.name: tiling.shapes[m.rank] for m in cut}
+        self._strides = {m.name: min(m.stride, self._limits[m.name]) for m in cut}
+        self._places: dict[Measure, int] = {}
+        self._known: dict[tuple[object, ...], int] = {}
+        """Answers by the identities of what was asked about."""
+        self._asked: list[tuple[LoweredEinsum, tuple[Loop, ...], Size]] = []
+        """All that was, so that no identity is used again."""
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """All that were asked for, by their places."""
+        return tuple(self._places)
+
+    def points(self, e: LoweredEinsum) -> int:
+        """A number: all points are run, whatever the tiles."""
+        self._refuse_masks(e)
+        return e.points
+
+    def iterations(self, e: LoweredEinsum) -> int:
+        """Temporal iterations."""
+        return self.distinct(e, e.temporal, (True,) * len(e.temporal))
+
+    def delivered(
+        self, e: LoweredEinsum, loops: tuple[Loop, ...], relevant: tuple[bool, ...], size: Size
+    ) -> int:
+        """Total size of the tiles that come under ``loops``."""
+        key = (id(e), *map(id, loops), *relevant, *_identity(size))
+        if key not in self._known:
+            modes = (MOVES if moves else STAYS for moves in relevant)
+            self._known[key] = self._form(e, loops, modes, self._sized(size))
+            self._asked.append((e, loops, size))
+        return self._known[key]
+
+    def distinct(self, e: LoweredEinsum, loops: tuple[Loop, ...], counted: tuple[bool, ...]) -> int:
+        """Distinct indices of the counted loops."""
+        modes = (MOVES if wanted else ONCE for wanted in counted)
+        return self._form(e, loops, modes, ())
+
+    def touched(
+        self,
+        e: LoweredEinsum,
+        loops: tuple[Loop, ...],
+        relevant: tuple[bool, ...],
+        footing: Footing,
+    ) -> int:
+        """A number: everything is touched, whatever the tiles."""
+        del loops, relevant
+        self._refuse_masks(e)
+        return footing.size(e.extents)
+
+    def first_tile(
+        self, e: LoweredEinsum, loops: tuple[Loop, ...], footing: Footing, *, one_copy: bool
+    ) -> int:
+        """The size of the largest tile under ``loops``."""
+        parts = footing.one_copy if one_copy else footing.parts
+        return self._form(
+            e, loops, (ONCE for _ in loops), tuple(_footing_parts(parts, relaxed=self._relaxed))
+        )
+
+    def _form(
+        self, e: LoweredEinsum, loops: tuple[Loop, ...], modes: Iterable[int], parts: _Parts
+    ) -> int:
+        self._refuse_masks(e)
+        opened = tuple(
+            self._open(loop, mode)
+            for loop, mode in zip(loops, modes, strict=True)
+            if e.widths[id(loop)] > 1
+        )
+        measure = _normal(e.extents, opened, parts)
+        if not measure.loops:
+            return prod(_closed(part, measure.extents) for part in measure.parts)
+        place = self._places.setdefault(measure, len(self._places))
+        return cast("int", Linear(0, {place: 1}))
+
+    def _refuse_masks(self, e: LoweredEinsum) -> None:
+        if e.einsum.where is not None and not self._relaxed:
+            raise IrregularError(f"{e.name}: a mask makes tiles unlike")
+
+    def _sized(self, size: Size) -> _Parts:
+        """The parts of a size."""
+        if size is one:
+            return ()
+        if isinstance(size, Lanes):
+            axes = dict.fromkeys(loop.axis for loop in size.spatial)
+            # All that temporal loops leave of an axis is laid out along it.
+            return tuple(((1, OpenDigits(axis, ((1, True, 1),))),) for axis in axes)
+        if isinstance(size, InLines):
+            if not self._relaxed:
+                raise IrregularError("gathered lines make reads uneven")
+            size = Elements(size.footing)
+        assert isinstance(size, Elements), "counting measures nothing else"
+        return tuple(_footing_parts(size.footing.parts, relaxed=self._relaxed))
+
+    def _open(self, loop: Loop, mode: int) -> OpenLoop:
+        if loop.member not in self._strides:
+            return OpenLoop(axis=loop.axis, member=FIXED, unit=loop.stride, limit=0, mode=mode)
+        unit, rest = divmod(loop.stride, self._strides[loop.member])
+        assert not rest, "strides on an axis are multiples of those on the rank"
+        return OpenLoop(
+            axis=loop.axis,
+            member=self._number[loop.member],
+            unit=unit,
+            limit=self._limits[loop.member],
+            mode=mode,
+        )
+
+
+_Parts = tuple[tuple[tuple[int, OpenDigits], ...], ...]
+
+
+def _identity(size: Size) -> tuple[object, ...]:
+    """What tells sizes apart."""
+    if isinstance(size, Elements | InLines):
+        return (type(size), id(size.footing))
+    return ("lanes",) if isinstance(size, Lanes) else (size,)
+
+
+def _footing_parts(
+    parts: tuple[Digits | Sum | Knot, ...], *, relaxed: bool
+) -> Iterator[tuple[tuple[int, OpenDigits], ...]]:
+    for part in parts:
+        if isinstance(part, Digits):
+            yield ((1, _digits(part)),)
+        elif isinstance(part, Sum) and not (relaxed and _uneven(part)):
+            terms = ((abs(c), _digits(d)) for c, d in part.terms if c)
+            yield tuple(sorted(terms, key=lambda t: t[0]))
+        elif not relaxed:
+            raise IrregularError("indices that share axes are counted one by one")
+        else:
+            apart = part.axes if isinstance(part, Knot) else tuple(d for _, d in part.terms)
+            yield from (((1, _digits(d)),) for d in apart)
+
+
+def _uneven(part: Sum) -> bool:
+    """Whether values of a sum may have gaps."""
+    return len(part.terms) > 1 and any(abs(c) != 1 for c, _ in part.terms)
+
+
+def _digits(digits: Digits) -> OpenDigits:
+    """Digits with what each stride holds of the inner ones."""
+    found: list[tuple[int, bool, int]] = []
+    below = 1
+    inner: tuple[tuple[int, bool], ...] = ()
+    for stride, kept in reversed(digits.strides):
+        below = Digits(axis=0, strides=inner).size((stride,)) if inner else 1
+        found.append((stride, kept, below))
+        inner = ((stride, kept), *inner)
+    return OpenDigits(digits.axis, tuple(reversed(found)))
+
+
+def _normal(extents: tuple[int, ...], loops: tuple[OpenLoop, ...], parts: _Parts) -> Measure:
+    """The measure without what changes nothing, so that equal ones look alike."""
+    sized = {d.axis for part in parts for _, d in part}
+    while loops and loops[-1].mode != MOVES and loops[-1].axis not in sized:
+        loops = loops[:-1]
+    axes = sorted({*sized, *(loop.axis for loop in loops)})
+    place = {axis: n for n, axis in enumerate(axes)}
+    return Measure(
+        extents=tuple(extents[a] for a in axes),
+        loops=tuple(OpenLoop(place[x.axis], x.member, x.unit, x.limit, x.mode) for x in loops),
+        parts=tuple(
+            sorted(
+                tuple((c, OpenDigits(place[d.axis], d.digits)) for c, d in part) for part in parts
+            )
+        ),
+    )
+
+
+def _closed(part: tuple[tuple[int, OpenDigits], ...], extents: tuple[int, ...]) -> int:
+    """The size of a part where no loop is open."""
+    terms = tuple(
+        (c, Digits(axis=d.axis, strides=tuple((s, kept) for s, kept, _ in d.digits)))
+        for c, d in part
+    )
+    return Sum(terms=terms, span=None).size(extents)

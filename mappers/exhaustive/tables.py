@@ -1,0 +1,302 @@
+"""What every choice of a unit costs: tables of sums of measures.
+
+The mappings of a unit have the same loops. What is left to choose, the array of every
+Einsum and the places of every tensor, is a few alternatives each, and costs belong to few
+choices at once: an Einsum's work to its array, an access to the array of the Einsum, that
+of the tensor's writer, and the tensor's places. Each such combination is an *entry*; its
+costs are what the rules of counting and billing say of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archsim.bound.legality import crossed_stream, illegalities, interruption, is_there
+from archsim.bound.lower import Lowered, LoweredEinsum
+from archsim.bound.residency import Place, Residency
+from archsim.cost.accesses import AccessCount, accesses_of, registers_of
+from archsim.cost.energy import access_pj, operations_pj
+from archsim.cost.footprint import in_step
+from archsim.space.access_map import Footing
+from einsum_cascade.errors import MappingError
+
+from ..space.fusion import lowered_unit
+from ..space.mapspace import Mapspace, Unit, Way
+from .batch import matrix
+from .measures import IrregularError, Linear, Measure, OpenMeter, linear
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """Entries of one access: row ``(k * writers + w) * places + o`` from ``first`` on, for
+    way ``k`` of its Einsum, ``w`` of the tensor's writer, and places ``o``."""
+
+    einsum: int
+    tensor: int
+    first: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tables:
+    """The choices of a unit and what they cost.
+
+    Costs are columns: energy in pJ, then cycles of every array and every memory. Entries
+    that are not legal cost nothing and are marked.
+    """
+
+    einsums: tuple[str, ...]
+    tensors: tuple[str, ...]
+    ways: tuple[tuple[Way, ...], ...]
+    """Alternatives of each Einsum; its entries begin at ``works``."""
+    works: tuple[int, ...]
+    writers: tuple[int, ...]
+    """By tensor, the Einsum that writes it, or -1."""
+    places: tuple[int, ...]
+    """Alternatives of each tensor."""
+    accesses: tuple[Access, ...]
+    legal: NDArray[np.bool_]
+    coefficients: Floats
+    """(entries * columns, measures)"""
+    constants: Floats
+    columns: int
+    kept: NDArray[np.bool_]
+    """(tensors, places, memories): whether these places are in a memory of limited size."""
+    tile_tensors: tuple[int, ...]
+    tile_memories: tuple[int, ...]
+    tile_coefficients: Floats
+    """(tiles, measures): bytes of a tensor's tile; the largest of those of one tensor and
+    memory must fit."""
+    tile_constants: Floats
+    capacities: Floats
+    measures: tuple[Measure, ...]
+
+    @property
+    def combinations(self) -> int:
+        """Ways and places of all Einsums and tensors together."""
+        return prod(map(len, self.ways)) * prod(self.places)
+
+
+class UnitRefusedError(Exception):
+    """No mapping of a unit is legal, or none can be worked out in a batch."""
+
+    def __init__(self, why: str, *, irregular: bool = False) -> None:
+        super().__init__(why)
+        self.irregular = irregular
+
+
+def tabulate(space: Mapspace, unit: Unit, *, relaxed: bool = False) -> Tables:
+    """The tables of a unit; ``relaxed`` as for ``OpenMeter``.
+
+    Raises
+    ------
+    UnitRefusedError
+        No mapping of the unit is legal, or its counts are no sums of measures.
+    """
+    try:
+        return _Tabulator(space, unit, relaxed=relaxed).tables()
+    except MappingError as error:
+        raise UnitRefusedError(error.problems[0].message) from None
+    except IrregularError as error:
+        raise UnitRefusedError(str(error), irregular=True) from None
+
+
+class _Tabulator:
+    """Builds the tables of one unit."""
+
+    def __init__(self, space: Mapspace, unit: Unit, *, relaxed: bool) -> None:
+        self.space = space
+        self.program = space.program
+        self.machine = space.architecture
+        self.names = [e.name for e in self.program.einsums]
+        self.tensors = list(space.places)
+        self.variants = self._variants(unit)
+        problems = illegalities(self.base)
+        if problems:
+            raise MappingError(problems)
+        self.meter = OpenMeter(self.base.tiling, relaxed=relaxed)
+        self.memories = [m for m in self.machine.memories if m.bandwidth_bytes_per_s]
+        self.column = {a.name: n for n, a in enumerate(self.machine.arrays, start=1)}
+        first = 1 + len(self.column)
+        self.column |= {m.name: n for n, m in enumerate(self.memories, start=first)}
+        self.columns = 1 + len(self.column)
+        self.costs: list[list[Linear]] = []
+        self.legal: list[bool] = []
+        self._prices: dict[str, tuple[float, float, float]] = {}
+        self._kept_in: dict[str, list[Residency]] = {}
+
+    def _variants(self, unit: Unit) -> dict[str, tuple[LoweredEinsum, ...]]:
+        """Every Einsum in each of its ways that differ; also sets the mapping they come from."""
+        ways = self.space.ways
+        found: dict[str, list[LoweredEinsum]] = {name: [] for name in self.names}
+        self.ways: dict[str, list[Way]] = {name: [] for name in self.names}
+        seen: set[tuple[object, ...]] = set()
+        self.base = lowered_unit(self.space, unit)
+        for number in range(max(len(able) for able in ways.values())):
+            lowered = lowered_unit(self.space, unit, self.base, number) if number else self.base
+            for e in lowered.einsums:
+                going = tuple((x.member, x.level) for x in e.temporal if e.widths[id(x)] > 1)
+                if number < len(ways[e.name]) and (e.name, e.array.name, going) not in seen:
+                    seen.add((e.name, e.array.name, going))
+                    found[e.name].append(e)
+                    self.ways[e.name].append(ways[e.name][number])
+        return {name: tuple(variants) for name, variants in found.items()}
+
+    def tables(self) -> Tables:
+        """All of them."""
+        works = []
+        for name in self.names:
+            works.append(len(self.costs))
+            for variant in self.variants[name]:
+                self._enter(self._work(variant))
+        accesses = [
+            self._access(number, position, footing)
+            for number, name in enumerate(self.names)
+            for position, footing in enumerate(self.variants[name][0].touches)
+        ]
+        tiles = [*self._tiles()]
+        measures = self.meter.measures
+        coefficients, constants = matrix([x for row in self.costs for x in row], len(measures))
+        of_tiles, of_fixed_tiles = matrix([form for _, _, form in tiles], len(measures))
+        limited, memories = self._limited, self.machine.memories
+        return Tables(
+            einsums=tuple(self.names),
+            tensors=tuple(self.tensors),
+            ways=tuple(tuple(self.ways[n]) for n in self.names),
+            works=tuple(works),
+            writers=tuple(self.names.index(t) if t in self.names else -1 for t in self.tensors),
+            places=tuple(len(self.space.places[t]) for t in self.tensors),
+            accesses=tuple(accesses),
+            legal=np.array(self.legal),
+            coefficients=coefficients,
+            constants=constants,
+            columns=self.columns,
+            kept=self._kept(),
+            tile_tensors=tuple(t for t, _, _ in tiles),
+            tile_memories=tuple(m for _, m, _ in tiles),
+            tile_coefficients=of_tiles,
+            tile_constants=of_fixed_tiles,
+            capacities=np.array([float(memories[n].capacity_bytes or 0) for n in limited]),
+            measures=measures,
+        )
+
+    def _enter(self, costs: list[Linear] | None) -> None:
+        self.legal.append(costs is not None)
+        self.costs.append([Linear()] * self.columns if costs is None else costs)
+
+    def _work(self, e: LoweredEinsum) -> list[Linear]:
+        """What an Einsum costs by itself: operations, and cycles on its array."""
+        points = e.points
+        operations = tuple((kind, n * points) for kind, n in e.operations)
+        costs = [Linear()] * self.columns
+        costs[0] = Linear(sum(operations_pj(self.machine, e.array, operations)))
+        busy = linear(self.meter.iterations(e)) * e.cycles_of_point
+        costs[self.column[e.array.name]] = busy
+        return costs
+
+    def _access(self, number: int, position: int, footing: Footing) -> Access:
+        """Entries of one access of an Einsum."""
+        name, tensor = self.names[number], footing.access.tensor
+        first = len(self.costs)
+        writing = footing is self.variants[name][0].write
+        for own in self.variants[name]:
+            others = () if writing else self.variants.get(tensor, ())
+            for writer in others or (own if writing else None,) * self._writers(tensor):
+                for residency in self._residencies(tensor):
+                    mixed = self._mixed(own, writer, residency)
+                    self._enter(self._touching(mixed, own, own.touches[position]))
+        return Access(einsum=number, tensor=self.tensors.index(tensor), first=first)
+
+    def _writers(self, tensor: str) -> int:
+        return len(self.variants.get(tensor, ("",)))
+
+    def _residencies(self, tensor: str) -> list[Residency]:
+        """The places of all tensors, with each of one's alternatives."""
+        if tensor not in self._kept_in:
+            levels = {m.name: n for n, m in enumerate(self.machine.memories)}
+            kept = dict(self.base.residency.places)
+            found: list[Residency] = []
+            for places in self.space.places[tensor]:
+                kept[tensor] = tuple(Place(name, levels.get(name)) for name in places)
+                found.append(Residency(places=tuple(kept.items())))
+            self._kept_in[tensor] = found
+        return self._kept_in[tensor]
+
+    def _mixed(
+        self, own: LoweredEinsum, writer: LoweredEinsum | None, residency: Residency
+    ) -> Lowered:
+        """The mapping with one Einsum, and the writer of what it reads, on other arrays."""
+        put = {own.name: own} if writer is None else {writer.name: writer, own.name: own}
+        einsums = tuple(put.get(e.name, e) for e in self.base.einsums)
+        return replace(self.base, einsums=einsums, residency=residency)
+
+    def _touching(
+        self, lowered: Lowered, e: LoweredEinsum, footing: Footing
+    ) -> list[Linear] | None:
+        """What one access costs; None where the tensor would be lost."""
+        if footing is e.write:
+            if interruption(lowered, e) is not None:
+                return None
+        elif not is_there(lowered, e, footing.access) or crossed_stream(lowered, e, footing.access):
+            return None
+        costs = [Linear()] * self.columns
+        of_all, of_one = registers_of(lowered, e, footing, self.meter)
+        own = of_one if e.array.registers.billed == "one" else of_all
+        accesses = accesses_of(lowered, e, footing, self.meter)
+        moved = [(a.place, a.reads, a.writes) for a in accesses]
+        for place, reads, writes in ((e.array.name, *own), *moved):
+            read, write, cycles = self._price(place)
+            costs[0] = costs[0] + linear(reads) * read + linear(writes) * write
+            if cycles:
+                column = self.column[place]
+                costs[column] = costs[column] + (linear(reads) + linear(writes)) * cycles
+        return costs
+
+    def _price(self, place: str) -> tuple[float, float, float]:
+        """Energy of reading and of writing an element in pJ, and cycles to move it."""
+        if place not in self._prices:
+            one = AccessCount(einsum="", tensor="", place=place, reads=1, writes=0)
+            read = access_pj(self.machine, one)[1]
+            write = access_pj(self.machine, replace(one, reads=0, writes=1))[1]
+            memory = self.machine.memory(place)
+            cycles = 0.0
+            if memory is not None and memory.bandwidth_bytes_per_s:
+                clock = self.machine.word_bytes * self.machine.clock_hz
+                cycles = float(clock / memory.bandwidth_bytes_per_s)
+            self._prices[place] = (read, write, cycles)
+        return self._prices[place]
+
+    @property
+    def _limited(self) -> list[int]:
+        return [n for n, m in enumerate(self.machine.memories) if m.capacity_bytes is not None]
+
+    def _kept(self) -> NDArray[np.bool_]:
+        most = max(len(places) for places in self.space.places.values())
+        names = [self.machine.memories[n].name for n in self._limited]
+        found = np.zeros((len(self.tensors), most, len(names)), dtype=np.bool_)
+        for t, tensor in enumerate(self.tensors):
+            for o, places in enumerate(self.space.places[tensor]):
+                found[t, o] = [name in places for name in names]
+        return found
+
+    def _tiles(self) -> Iterator[tuple[int, int, Linear]]:
+        """Bytes of the tiles of each tensor at each memory of limited size."""
+        for number, level in enumerate(self._limited):
+            done = set[tuple[int, int, str]]()
+            for e in self.base.einsums:
+                for footing in e.touches:
+                    tensor = footing.access.tensor
+                    one_copy = in_step(self.base, tensor, level)
+                    size = self.meter.first_tile(e, e.outer(level), footing, one_copy=one_copy)
+                    form = linear(size) * Fraction(self.machine.word_bytes)
+                    key = (self.tensors.index(tensor), number, repr(form))
+                    if key not in done:
+                        done.add(key)
+                        yield key[0], number, form

@@ -1,0 +1,260 @@
+"""A unit searched: its tables flattened, its tilings priced in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..space.mapspace import Mapspace, Unit, Way
+from .batch import measured
+from .kernels.cost_to_go import EINSUM, TENSOR, Choices
+from .kernels.descent import (
+    BOUND,
+    CAPACITY,
+    ILLEGAL,
+    LEAST,
+    LEAVES,
+    TIE,
+    UNSEEN,
+    VALUE,
+    WORSE,
+    Search,
+    search,
+)
+from .tables import Tables, UnitRefusedError
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+_STATES = 1 << 10
+"""States of a frontier at the most."""
+
+_MIXTURES = 12
+"""Mixtures of two arrays at the most."""
+
+_NODES = 50_000
+"""Decisions looked at for one tiling at the most."""
+
+_BATCH = 256
+"""Tilings whose costs are laid out at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """The best choices of one tiling of a unit."""
+
+    value: float
+    """The objective, or less: latency is that of the busiest array or memory."""
+    tie: float
+    """What decides between equals: latency in cycles, or energy in pJ."""
+    unit: Unit
+    sizes: Ints
+    ways: dict[str, Way]
+    places: dict[str, tuple[str, ...]]
+
+
+@dataclass(kw_only=True)
+class UnitSearch:
+    """Searches units one after the other and remembers how much was looked at.
+
+    ``limit`` is the value that is to be beaten, by the share ``slack`` at the least. No value
+    of any tiling is below ``least``.
+    """
+
+    space: Mapspace
+    objective: int
+    slack: float = 0.0
+    limit: float = np.inf
+    least: float = np.inf
+
+    def __post_init__(self) -> None:
+        self.tally = np.zeros(6)
+
+    def search(self, unit: Unit, tables: Tables) -> Iterator[Found]:
+        """The best choices of every tiling of a unit that may beat the limit.
+
+        Raises
+        ------
+        UnitRefusedError
+            The size of some tile cannot be worked out in a batch.
+        """
+        choices = _choices(tables)
+        strides = strides_of(self.space, unit)
+        for start in range(0, len(strides), _BATCH):
+            rows = strides[start : start + _BATCH]
+            amounts = measured(tables.measures, rows)
+            if np.isnan(amounts).any():
+                raise UnitRefusedError("an index is too irregular", irregular=True)
+            shape = (len(rows), tables.legal.size, tables.columns)
+            cost = (amounts @ tables.coefficients.T + tables.constants).reshape(shape)
+            tile = amounts @ tables.tile_coefficients.T + tables.tile_constants
+            state = Search(
+                values=np.empty((len(rows), 3)),
+                chosen=np.empty((len(rows), choices.decisions.shape[0]), np.int64),
+                tally=self.tally,
+            )
+            weights = _weights(tables, choices, cost[0], len(self.space.architecture.arrays))
+            limits = (self.limit, self.slack, _NODES)
+            search(choices, self.objective, *limits, weights, cost, tile, state)
+            self.least = min(self.least, float(state.values[:, LEAST].min()))
+            for row in range(len(rows)):
+                if state.chosen[row, 0] >= 0:
+                    yield self._found(unit, tables, choices, start + row, row, state)
+
+    @property
+    def leaves(self) -> int:
+        """Mappings that were priced."""
+        return int(self.tally[LEAVES])
+
+    def pruned(self) -> tuple[tuple[str, int], ...]:
+        """Mappings that were left out, by reason."""
+        reasons = {
+            "no better": BOUND,
+            "over capacity": CAPACITY,
+            "tensor lost": ILLEGAL,
+            "worse places": WORSE,
+            "too many to look at": UNSEEN,
+        }
+        return tuple((why, int(self.tally[place])) for why, place in reasons.items())
+
+    def _found(
+        self, unit: Unit, tables: Tables, choices: Choices, tiling: int, row: int, state: Search
+    ) -> Found:
+        ways: dict[str, Way] = {}
+        places: dict[str, tuple[str, ...]] = {}
+        for (kind, number, _), chosen in zip(choices.decisions, state.chosen[row], strict=True):
+            if kind == EINSUM:
+                ways[tables.einsums[number]] = tables.ways[number][chosen]
+            else:
+                tensor = tables.tensors[number]
+                places[tensor] = self.space.places[tensor][chosen]
+        return Found(
+            value=float(state.values[row, VALUE]),
+            tie=float(state.values[row, TIE]),
+            unit=unit,
+            sizes=unit.sizes[tiling],
+            ways=ways,
+            places=places,
+        )
+
+
+def strides_of(space: Mapspace, unit: Unit) -> Ints:
+    """Strides of all members, in the order of a tiling, by row of the unit's sizes."""
+    columns: list[Ints] = []
+    one = np.ones(len(unit.sizes), dtype=np.int64)
+    place = {member: n for n, (_, member) in enumerate(space.tiles)}
+    for rank in space.tiled_ranks:
+        cut = space.cut_of.get(rank)
+        if cut is None or not cut.levelled:
+            columns.append(one)
+            continue
+        stride = one
+        inner: list[Ints] = []
+        for _, count in cut.fine:
+            inner.append(stride)
+            stride = stride * count
+        for member in cut.held:
+            inner.append(stride)
+            stride = stride * unit.sizes[:, place[member]]
+        columns += [stride, *reversed(inner)]
+    return np.stack(columns, axis=1) if columns else np.zeros((len(one), 0), dtype=np.int64)
+
+
+def _choices(tables: Tables) -> Choices:
+    """A unit's decisions in the order they are taken."""
+    order: list[tuple[int, int, int]] = []
+    touching = [
+        {a.einsum for a in tables.accesses if a.tensor == t} for t in range(len(tables.tensors))
+    ]
+    for number, alternatives in enumerate(map(len, tables.ways)):
+        order.append((EINSUM, number, alternatives))
+        ready = (t for t, einsums in enumerate(touching) if max(einsums, default=0) == number)
+        order += [(TENSOR, t, tables.places[t]) for t in ready]
+    rows = sorted(tables.accesses, key=lambda a: a.tensor)
+    counts = [len([a for a in rows if a.tensor == t]) for t in range(len(tables.tensors))]
+    tiles = list(zip(tables.tile_tensors, tables.tile_memories, strict=True))
+    frontier = _frontiers(tables, order, touching)
+    states = [prod(len(tables.ways[e]) for e in before) for before in frontier]
+    return Choices(
+        decisions=np.array(order, dtype=np.int64),
+        works=np.array(tables.works, dtype=np.int64),
+        writers=np.array(tables.writers, dtype=np.int64),
+        alternatives=np.array([len(w) for w in tables.ways], dtype=np.int64),
+        accesses=np.array([(a.einsum, a.first) for a in rows], dtype=np.int64).reshape(-1, 2),
+        first=_begins(counts),
+        legal=tables.legal,
+        kept=tables.kept,
+        tiles=np.array(tiles, dtype=np.int64).reshape(-1, 2),
+        capacities=tables.capacities,
+        frontier=np.array(
+            [row for before in frontier for row in _factors(tables, before)], dtype=np.int64
+        ).reshape(-1, 2),
+        first_frontier=_begins([len(before) for before in frontier]),
+        first_state=_begins(states),
+    )
+
+
+def _begins(lengths: list[int]) -> Ints:
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+def _frontiers(
+    tables: Tables, order: list[tuple[int, int, int]], touching: list[set[int]]
+) -> list[list[int]]:
+    """Before each decision, and after all, Einsums with an array whose tensors wait for places.
+
+    Where there are too many, the first ones are forgotten for good: bounds are lower then.
+    """
+    found: list[list[int]] = []
+    forgotten: set[int] = set()
+    for depth in range(len(order) + 1):
+        decided = [number for kind, number, _ in order[:depth] if kind == EINSUM]
+        wanted = {e for kind, t, _ in order[depth:] if kind == TENSOR for e in touching[t]}
+        now = [e for e in decided if e in wanted - forgotten]
+        while prod(len(tables.ways[e]) for e in now) > _STATES:
+            forgotten.add(now.pop(0))
+        found.append(now)
+    return found
+
+
+def _factors(tables: Tables, einsums: list[int]) -> Iterator[tuple[int, int]]:
+    """Einsums of a frontier with their factors in the number of a state."""
+    factor = 1
+    for number in einsums:
+        yield number, factor
+        factor *= len(tables.ways[number])
+
+
+def _weights(tables: Tables, choices: Choices, cost: Floats, arrays: int) -> Floats:
+    """Sums of columns that bound: energy, cycles of each place, and mixtures of two arrays.
+
+    The best mixture (the largest least sum) is one in which some Einsum costs as much on one
+    array as on the other: between those the least sum is linear in the shares.
+    """
+    rows = [np.eye(tables.columns)[column] for column in range(tables.columns)]
+    for one, other in combinations(range(1, 1 + arrays), 2):
+        for share in _shares(tables, choices, cost, one, other):
+            row = np.zeros(tables.columns)
+            row[one], row[other] = share, 1 - share
+            rows.append(row)
+    return np.array(rows)
+
+
+def _shares(
+    tables: Tables, choices: Choices, cost: Floats, one: int, other: int
+) -> tuple[float, ...]:
+    """Shares of the first of two arrays in the mixtures of both."""
+    found: set[float] = set()
+    for number, alternatives in enumerate(map(len, tables.ways)):
+        first = choices.works[number]
+        works = cost[first : first + alternatives]
+        here, there = works[:, one].max(), works[:, other].max()
+        if here > 0 and there > 0:
+            found.add(round(float(there / (here + there)), 6))
+    spread = sorted(found)
+    return tuple(spread[:: max(1, -(-len(spread) // _MIXTURES))])

@@ -1,0 +1,1 @@
+"""The space of mappings: factorisations, layouts, fusion."""

@@ -1,0 +1,51 @@
+"""Tiles as large as array dimensions: what a machine suggests where nobody says a size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isqrt
+
+from archsim.spec.arch import Architecture
+from archsim.spec.mapping import Tile
+from einsum_cascade.errors import SpecError
+from einsum_cascade.ir import Program
+from einsum_cascade.shapes import resolve_shapes
+
+
+def array_strides(architecture: Architecture) -> tuple[int, ...]:
+    """Coordinates that array dimensions take at a time, each a multiple of the last."""
+    found: list[int] = []
+    for size in sorted({d.size for a in architecture.arrays for d in a.dimensions}):
+        below = found[-1] if found else 1
+        if size // below > 1:
+            found.append(size // below * below)
+    return tuple(found)
+
+
+def family_tiles(
+    program: Program, architecture: Architecture, given: Mapping[str, int]
+) -> tuple[tuple[Tile, ...], dict[str, int]]:
+    """Tiles for ranks that the cascade itself cuts, and the shapes of all ranks.
+
+    The innermost part is as long as an array is wide; where there are three, the two outer
+    ones are about equally many. Parts that are given stay.
+
+    Raises
+    ------
+    SpecError
+        Shapes are missing or contradict one another.
+    """
+    ranks = {*program.parallel, *(r.name for r in program.ranks)}
+    known = {rank: size for rank, size in given.items() if rank in ranks}
+    widest = max((d.size for a in architecture.arrays for d in a.dimensions), default=1)
+    tiles: list[Tile] = []
+    for rank in program.ranks:
+        size = known.get(rank.name, known.get(rank.like or "", 0))
+        if not size or any(m in known for m in rank.partition):
+            continue
+        for member in reversed(rank.partition[1:]):
+            chosen = min(size, widest) if member == rank.partition[-1] else isqrt(size)
+            size = -(-size // chosen)
+            tiles.append(Tile(rank=rank.name, member=member, size=chosen))
+    fixed = known | {t.member: t.size for t in tiles if isinstance(t.size, int)}
+    return tuple(tiles), resolve_shapes(program, fixed, SpecError)

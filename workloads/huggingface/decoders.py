@@ -1,0 +1,354 @@
+"""Readers of decoders with softmax attention: llama, mistral, mixtral, qwen, gemma, phi, gpt.
+
+Field names and the defaults of fields that may be absent are those of the configuration
+classes of Hugging Face Transformers (``LlamaConfig``, ...).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from einsum_cascade.yaml.schema import validate
+from einsum_cascade.yaml.source import YamlNode
+
+from ..models import Experts, FeedForward, Layer, ModelConfig, SoftmaxAttention
+from .fields import (
+    ConfigFields,
+    LayerCount,
+    LayerTypes,
+    Positive,
+    Size,
+    SizeOrZero,
+    attention_biases,
+    divided,
+    grouped_heads,
+    head_width,
+    per_layer,
+    refuse,
+    routed,
+    stack,
+)
+
+
+class _Decoder(ConfigFields):
+    hidden_size: Size
+    num_hidden_layers: LayerCount
+    num_attention_heads: Size
+    intermediate_size: Size
+    head_dim: Size | None = None
+    layer_types: LayerTypes | None = None
+
+
+class _Llama(_Decoder):
+    num_key_value_heads: Size | None = None
+    attention_bias: bool = False
+    mlp_bias: bool = False
+
+
+class _Mistral(_Decoder):
+    num_key_value_heads: Size | None = 8
+    sliding_window: Size | None = 4096
+
+
+class _Mixtral(_Decoder):
+    num_key_value_heads: Size | None = 8
+    sliding_window: Size | None = None
+    num_local_experts: Size = 8
+    num_experts_per_tok: Size = 2
+
+
+class _Qwen2(_Decoder):
+    num_key_value_heads: Size | None = 32
+    use_sliding_window: bool = False
+    sliding_window: Size | None = 4096
+    max_window_layers: SizeOrZero = 28
+
+
+class _Qwen3(_Qwen2):
+    head_dim: Size | None = 128
+    attention_bias: bool = False
+
+
+class _Gemma(_Decoder):
+    num_key_value_heads: Size = 16
+    head_dim: Size = 256
+    tie_word_embeddings: bool = True
+    attention_bias: bool = False
+
+
+class _Gemma2(_Gemma):
+    num_attention_heads: Size = 8
+    num_key_value_heads: Size = 4
+    sliding_window: Size | None = 4096
+    attn_logit_softcapping: Positive | None = 50.0
+
+
+class _Gemma3(_Gemma2):
+    attn_logit_softcapping: Positive | None = None
+    sliding_window_pattern: Size = 6
+
+
+class _GptOss(_Decoder):
+    num_key_value_heads: Size = 8
+    head_dim: Size = 64
+    sliding_window: Size | None = 128
+    num_local_experts: Size = 128
+    num_experts_per_tok: Size = 4
+
+
+def _attention(
+    root: YamlNode,
+    c: _Decoder,
+    kv_heads: int | None,
+    *,
+    window: int | None = None,
+    softcap: float | None = None,
+    sinks: bool = False,
+    qk_norm: bool = False,
+) -> SoftmaxAttention:
+    heads = c.num_attention_heads
+    width = head_width(root, c.hidden_size, heads, c.head_dim)
+    return SoftmaxAttention(
+        heads=heads,
+        kv_heads=grouped_heads(root, heads, kv_heads or heads),
+        qk_width=width,
+        v_width=width,
+        window=window,
+        softcap=softcap,
+        sinks=sinks,
+        qk_norm=qk_norm,
+    )
+
+
+def _windows(
+    root: YamlNode, c: _Decoder, window: int | None, slides: Sequence[bool]
+) -> list[int | None]:
+    """The window of each layer: as ``layer_types`` says, else by the family's rule."""
+    if c.layer_types is not None:
+        per_layer(root, "layer_types", c.layer_types, c.num_hidden_layers)
+        slides = [kind == "sliding_attention" for kind in c.layer_types]
+        if any(slides) and window is None:
+            raise refuse(root, "layer_types", "'sliding_attention' needs a sliding_window")
+    return [window if slide else None for slide in slides]
+
+
+def llama(root: YamlNode) -> ModelConfig:
+    """``LlamaConfig``."""
+    c = validate(_Llama, root)
+    d = c.hidden_size
+    mixer = _attention(root, c, c.num_key_value_heads)
+    other = 2 * d
+    if c.attention_bias:
+        other += attention_biases(mixer, d)
+    if c.mlp_bias:
+        other += 2 * c.intermediate_size + d
+    ffn = FeedForward(inner=c.intermediate_size, gated=True)
+    layer = Layer(mixer=mixer, ffn=ffn, other_parameters=other)
+    return stack(c, "llama", c.hidden_size, [layer] * c.num_hidden_layers, d)
+
+
+def mistral(root: YamlNode) -> ModelConfig:
+    """``MistralConfig``: every layer has the window, where there is one."""
+    c = validate(_Mistral, root)
+    ffn = FeedForward(inner=c.intermediate_size, gated=True)
+    slides = [True] * c.num_hidden_layers
+    layers = [
+        Layer(
+            mixer=_attention(root, c, c.num_key_value_heads, window=window),
+            ffn=ffn,
+            other_parameters=2 * c.hidden_size,
+        )
+        for window in _windows(root, c, c.sliding_window, slides)
+    ]
+    return stack(c, "mistral", c.hidden_size, layers, c.hidden_size)
+
+
+def mixtral(root: YamlNode) -> ModelConfig:
+    """``MixtralConfig``."""
+    c = validate(_Mixtral, root)
+    experts = Experts(
+        experts=c.num_local_experts,
+        per_token=routed(root, "num_experts_per_tok", c.num_experts_per_tok, c.num_local_experts),
+        inner=c.intermediate_size,
+    )
+    mixer = _attention(root, c, c.num_key_value_heads, window=c.sliding_window)
+    layer = Layer(mixer=mixer, ffn=experts, other_parameters=2 * c.hidden_size)
+    return stack(c, "mixtral", c.hidden_size, [layer] * c.num_hidden_layers, c.hidden_size)
+
+
+def _qwen_windows(root: YamlNode, c: _Qwen2) -> list[int | None]:
+    window = c.sliding_window if c.use_sliding_window else None
+    slides = [index >= c.max_window_layers for index in range(c.num_hidden_layers)]
+    return _windows(root, c, window, slides)
+
+
+def qwen2(root: YamlNode) -> ModelConfig:
+    """``Qwen2Config``: queries, keys and values have biases."""
+    c = validate(_Qwen2, root)
+    d = c.hidden_size
+    layers = []
+    for window in _qwen_windows(root, c):
+        mixer = _attention(root, c, c.num_key_value_heads, window=window)
+        other = 2 * d + attention_biases(mixer, d, output=False)
+        ffn = FeedForward(inner=c.intermediate_size, gated=True)
+        layers.append(Layer(mixer=mixer, ffn=ffn, other_parameters=other))
+    return stack(c, "qwen2", d, layers, d)
+
+
+def qwen3(root: YamlNode) -> ModelConfig:
+    """``Qwen3Config``: queries and keys are normalised a head."""
+    c = validate(_Qwen3, root)
+    d = c.hidden_size
+    layers = []
+    for window in _qwen_windows(root, c):
+        mixer = _attention(root, c, c.num_key_value_heads, window=window, qk_norm=True)
+        other = 2 * d + 2 * mixer.qk_width
+        other += attention_biases(mixer, d) if c.attention_bias else 0
+        ffn = FeedForward(inner=c.intermediate_size, gated=True)
+        layers.append(Layer(mixer=mixer, ffn=ffn, other_parameters=other))
+    return stack(c, "qwen3", d, layers, d)
+
+
+def gemma(root: YamlNode) -> ModelConfig:
+    """``GemmaConfig``."""
+    c = validate(_Gemma, root)
+    return _gemma_stack(root, c, "gemma", [None] * c.num_hidden_layers, norms=2)
+
+
+def gemma2(root: YamlNode) -> ModelConfig:
+    """``Gemma2Config``: windowed and full layers alternate, the first has the window."""
+    c = validate(_Gemma2, root)
+    slides = [index % 2 == 0 for index in range(c.num_hidden_layers)]
+    windows = _windows(root, c, c.sliding_window, slides)
+    return _gemma_stack(root, c, "gemma2", windows, norms=4, softcap=c.attn_logit_softcapping)
+
+
+def gemma3(root: YamlNode) -> ModelConfig:
+    """``Gemma3TextConfig``: the last of every ``sliding_window_pattern`` layers is full."""
+    c = validate(_Gemma3, root)
+    slides = [(i + 1) % c.sliding_window_pattern != 0 for i in range(c.num_hidden_layers)]
+    windows = _windows(root, c, c.sliding_window, slides)
+    softcap = c.attn_logit_softcapping
+    return _gemma_stack(root, c, "gemma3", windows, norms=4, softcap=softcap, qk_norm=True)
+
+
+def gemma3_of_several_inputs(root: YamlNode) -> ModelConfig:
+    """``Gemma3Config``: the language model stands in ``text_config``."""
+    inner = root.child("text_config")
+    return gemma3(root if inner is None else inner)
+
+
+def _gemma_stack(
+    root: YamlNode,
+    c: _Gemma,
+    family: str,
+    windows: Sequence[int | None],
+    *,
+    norms: int,
+    softcap: float | None = None,
+    qk_norm: bool = False,
+) -> ModelConfig:
+    d = c.hidden_size
+    layers = []
+    for window in windows:
+        mixer = _attention(
+            root, c, c.num_key_value_heads, window=window, softcap=softcap, qk_norm=qk_norm
+        )
+        other = norms * d + (2 * mixer.qk_width if qk_norm else 0)
+        other += attention_biases(mixer, d) if c.attention_bias else 0
+        ffn = FeedForward(inner=c.intermediate_size, gated=True, activation="gelu")
+        layers.append(Layer(mixer=mixer, ffn=ffn, other_parameters=other))
+    return stack(c, family, d, layers, d)
+
+
+def gpt_oss(root: YamlNode) -> ModelConfig:
+    """``GptOssConfig``: sinks, windowed and full layers alternate, biases everywhere."""
+    c = validate(_GptOss, root)
+    d, experts = c.hidden_size, c.num_local_experts
+    ffn = Experts(
+        experts=experts,
+        per_token=routed(root, "num_experts_per_tok", c.num_experts_per_tok, experts),
+        inner=c.intermediate_size,
+    )
+    slides = [index % 2 == 0 for index in range(c.num_hidden_layers)]
+    layers = []
+    for window in _windows(root, c, c.sliding_window, slides):
+        mixer = _attention(root, c, c.num_key_value_heads, window=window, sinks=True)
+        other = 2 * d + attention_biases(mixer, d) + mixer.heads
+        other += experts * (1 + 2 * c.intermediate_size + d)
+        layers.append(Layer(mixer=mixer, ffn=ffn, other_parameters=other))
+    return stack(c, "gpt_oss", d, layers, d)
+
+
+class _Phi(_Decoder):
+    num_key_value_heads: Size | None = None
+    qk_layernorm: bool = False
+
+
+class _Phi3(_Decoder):
+    num_key_value_heads: Size | None = None
+    sliding_window: Size | None = None
+
+
+class _GptNeoX(_Decoder):
+    attention_bias: bool = True
+
+
+def phi(root: YamlNode) -> ModelConfig:
+    """``PhiConfig``: attention and feed-forward side by side behind one norm."""
+    c = validate(_Phi, root)
+    d = c.hidden_size
+    mixer = _attention(root, c, c.num_key_value_heads, qk_norm=c.qk_layernorm)
+    other = 2 * d + attention_biases(mixer, d) + c.intermediate_size + d
+    other += 4 * mixer.qk_width if c.qk_layernorm else 0
+    ffn = FeedForward(inner=c.intermediate_size, gated=False)
+    layer = Layer(mixer=mixer, ffn=ffn, other_parameters=other)
+    # The output embedding has a bias.
+    return stack(
+        c, "phi", c.hidden_size, [layer] * c.num_hidden_layers, 2 * d + (c.vocab_size or 0)
+    )
+
+
+def phi3(root: YamlNode) -> ModelConfig:
+    """``Phi3Config``."""
+    c = validate(_Phi3, root)
+    d = c.hidden_size
+    mixer = _attention(root, c, c.num_key_value_heads, window=c.sliding_window)
+    ffn = FeedForward(inner=c.intermediate_size, gated=True)
+    layer = Layer(mixer=mixer, ffn=ffn, other_parameters=2 * d)
+    return stack(c, "phi3", c.hidden_size, [layer] * c.num_hidden_layers, d)
+
+
+def gpt_neox(root: YamlNode) -> ModelConfig:
+    """``GPTNeoXConfig``."""
+    c = validate(_GptNeoX, root)
+    d = c.hidden_size
+    mixer = _attention(root, c, None)
+    other = 4 * d + c.intermediate_size + d
+    other += attention_biases(mixer, d) if c.attention_bias else 0
+    ffn = FeedForward(inner=c.intermediate_size, gated=False)
+    layer = Layer(mixer=mixer, ffn=ffn, other_parameters=other)
+    return stack(c, "gpt_neox", c.hidden_size, [layer] * c.num_hidden_layers, 2 * d)
+
+
+class _Gpt2(ConfigFields):
+    n_embd: Size
+    n_layer: LayerCount
+    n_head: Size
+    n_inner: Size | None = None
+    n_positions: Size = 1024
+    tie_word_embeddings: bool = True
+
+
+def gpt2(root: YamlNode) -> ModelConfig:
+    """``GPT2Config``."""
+    c = validate(_Gpt2, root)
+    d, inner = c.n_embd, c.n_inner or 4 * c.n_embd
+    width = divided(root, "n_embd", d, "n_head", c.n_head)
+    mixer = SoftmaxAttention(heads=c.n_head, kv_heads=c.n_head, qk_width=width, v_width=width)
+    layer = Layer(
+        mixer=mixer,
+        ffn=FeedForward(inner=inner, gated=False),
+        other_parameters=4 * d + attention_biases(mixer, d) + inner + d,
+    )
+    return stack(c, "gpt2", d, [layer] * c.n_layer, c.n_positions * d + 2 * d)

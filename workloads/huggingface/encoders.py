@@ -1,0 +1,123 @@
+"""Readers of encoders and encoder-decoders: bert, t5, vit.
+
+Field names and defaults are those of Hugging Face Transformers (``BertConfig``, ...).
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from einsum_cascade.yaml.schema import validate
+from einsum_cascade.yaml.source import YamlNode
+
+from ..models import FeedForward, Layer, ModelConfig, SoftmaxAttention, runs_of
+from .fields import ConfigFields, LayerCount, Size, attention_biases, divided, refuse, stack
+
+
+class _Bert(ConfigFields):
+    hidden_size: Size
+    num_hidden_layers: LayerCount
+    num_attention_heads: Size
+    intermediate_size: Size
+    max_position_embeddings: Size = 512
+    type_vocab_size: Size = 2
+    is_decoder: bool = False
+    add_cross_attention: bool = False
+    tie_word_embeddings: bool = True
+
+
+class _T5(ConfigFields):
+    d_model: Size
+    d_kv: Size
+    d_ff: Size
+    num_heads: Size
+    num_layers: LayerCount
+    num_decoder_layers: LayerCount | None = None
+    relative_attention_num_buckets: Size = 32
+    feed_forward_proj: str = Field(default="relu", max_length=40)
+    tie_word_embeddings: bool = True
+
+
+class _Vit(ConfigFields):
+    hidden_size: Size
+    num_hidden_layers: LayerCount
+    num_attention_heads: Size
+    intermediate_size: Size
+    image_size: Size = 224
+    patch_size: Size = 16
+    num_channels: Size = 3
+    qkv_bias: bool = True
+
+
+def _heads(heads: int, width: int, causal: bool) -> SoftmaxAttention:
+    return SoftmaxAttention(
+        heads=heads, kv_heads=heads, qk_width=width, v_width=width, causal=causal
+    )
+
+
+def bert(root: YamlNode) -> ModelConfig:
+    """``BertConfig``; parameters are those of the encoder with its pooler."""
+    c = validate(_Bert, root)
+    d, inner, heads = c.hidden_size, c.intermediate_size, c.num_attention_heads
+    width = divided(root, "hidden_size", d, "num_attention_heads", heads)
+    mixer = _heads(heads, width, causal=c.is_decoder)
+    cross = _heads(heads, width, causal=False) if c.add_cross_attention else None
+    other = 4 * d + attention_biases(mixer, d) + inner + d
+    other += attention_biases(cross, d) + 2 * d if cross else 0
+    layer = Layer(
+        mixer=mixer,
+        ffn=FeedForward(inner=inner, gated=False),
+        cross=cross,
+        other_parameters=other,
+    )
+    tables = (c.max_position_embeddings + c.type_vocab_size) * d + 2 * d
+    return stack(c, "bert", d, [layer] * c.num_hidden_layers, tables + d * d + d)
+
+
+def t5(root: YamlNode) -> ModelConfig:
+    """``T5Config``: encoder layers, then decoder layers, which attend to the encoder too."""
+    c = validate(_T5, root)
+    d = c.d_model
+    words = c.feed_forward_proj.split("-")
+    if len(words) > 2 or (len(words) == 2 and words[0] != "gated") or not words[-1]:
+        message = f"expected an activation such as 'relu' or 'gated-gelu', got '{'-'.join(words)}'"
+        raise refuse(root, "feed_forward_proj", message)
+    ffn = FeedForward(inner=c.d_ff, gated=words[0] == "gated", activation=words[-1])
+    encoder = Layer(
+        mixer=_heads(c.num_heads, c.d_kv, causal=False), ffn=ffn, other_parameters=2 * d
+    )
+    decoder = Layer(
+        mixer=_heads(c.num_heads, c.d_kv, causal=True),
+        ffn=ffn,
+        cross=_heads(c.num_heads, c.d_kv, causal=False),
+        other_parameters=3 * d,
+    )
+    decoders = c.num_decoder_layers or c.num_layers
+    layers = [encoder] * c.num_layers + [decoder] * decoders
+    other = 2 * d + 2 * c.relative_attention_num_buckets * c.num_heads
+    return stack(c, "t5", d, layers, other)
+
+
+def vit(root: YamlNode) -> ModelConfig:
+    """``ViTConfig``: a token a patch and one for the class; no pooler, no classifier."""
+    c = validate(_Vit, root)
+    d, inner, heads = c.hidden_size, c.intermediate_size, c.num_attention_heads
+    patches = divided(root, "image_size", c.image_size, "patch_size", c.patch_size) ** 2
+    width = divided(root, "hidden_size", d, "num_attention_heads", heads)
+    mixer = _heads(heads, width, causal=False)
+    inputs = 3 * d if c.qkv_bias else 0
+    layer = Layer(
+        mixer=mixer,
+        ffn=FeedForward(inner=inner, gated=False),
+        other_parameters=4 * d + inputs + d + inner + d,
+    )
+    tokens = patches + 1
+    embedding = c.num_channels * c.patch_size**2 * d + d
+    return ModelConfig(
+        family="vit",
+        width=d,
+        runs=runs_of([layer] * c.num_hidden_layers),
+        vocab_size=0,
+        other_parameters=d + tokens * d + embedding + 2 * d,
+        tokens=tokens,
+    )

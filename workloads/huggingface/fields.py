@@ -1,0 +1,154 @@
+"""Fields of a Hugging Face ``config.json``: their types, and checks of one against another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, PlainValidator
+
+from einsum_cascade.errors import Problem, SpecError, nearest
+from einsum_cascade.yaml.numbers import LARGEST_COUNT
+from einsum_cascade.yaml.schema import Fields, expected, shown
+from einsum_cascade.yaml.source import YamlNode
+
+from ..models import Layer, ModelConfig, SoftmaxAttention, runs_of
+
+MOST_LAYERS = 100_000
+
+
+class ConfigFields(Fields):
+    """Some fields of a configuration; there may be any others."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    vocab_size: Size | None = None
+    tie_word_embeddings: bool = False
+
+
+def _whole(value: Any, least: int, most: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise expected(f"expected a whole number, got {_shown(value)}")
+    if value < least:
+        raise expected(f"expected a whole number, at least {least}, got {_shown(value)}")
+    if value > most:
+        raise expected(f"expected a whole number up to {most}, got {_shown(value)}")
+    return value
+
+
+def _shown(value: Any) -> str:
+    return f"the text {shown(value)}" if isinstance(value, str) else shown(value)
+
+
+def _size(value: Any) -> int:
+    return _whole(value, 1, LARGEST_COUNT)
+
+
+def _size_or_zero(value: Any) -> int:
+    return _whole(value, 0, LARGEST_COUNT)
+
+
+def _layers(value: Any) -> int:
+    return _whole(value, 1, MOST_LAYERS)
+
+
+def _positive(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise expected(f"expected a number, got {_shown(value)}")
+    if not 0 < value <= LARGEST_COUNT:
+        raise expected(f"expected a number above 0 up to 1e15, got {_shown(value)}")
+    return float(value)
+
+
+Size = Annotated[int, PlainValidator(_size)]
+"""A whole number above zero, written as one: no text, no ``4096.0``, no ``true``."""
+SizeOrZero = Annotated[int, PlainValidator(_size_or_zero)]
+LayerCount = Annotated[int, PlainValidator(_layers)]
+Positive = Annotated[float, PlainValidator(_positive)]
+
+
+def one_a_layer(*allowed: str | int) -> PlainValidator:
+    """A list with one of some words (or numbers) a layer; tells the first that is wrong."""
+
+    def read(value: Any) -> tuple[str | int, ...]:
+        if not isinstance(value, list | tuple):
+            raise expected(f"expected a list with an entry a layer, got {_shown(value)}")
+        for index, entry in enumerate(value):
+            if not any(type(entry) is type(word) and entry == word for word in allowed):
+                words = " or ".join(repr(word) for word in allowed)
+                close = nearest(str(entry), [str(word) for word in allowed])
+                hint = f"did you mean '{close}'?" if close else ""
+                raise expected(f"entry {index}: expected {words}, got {_shown(entry)}", hint)
+        return tuple(value)
+
+    return PlainValidator(read)
+
+
+LayerTypes = Annotated[tuple[str, ...], one_a_layer("full_attention", "sliding_attention")]
+
+ConfigFields.model_rebuild()
+
+
+def refuse(root: YamlNode, field: str, message: str, hint: str = "") -> SpecError:
+    """The error of a field that does not go with others; points at it."""
+    return SpecError(Problem(f"{field}: {message}", root.span_of((field,)), hint or None))
+
+
+def divided(root: YamlNode, whole: str, width: int, part: str, count: int) -> int:
+    """``width / count``, where the one has to divide the other.
+
+    Raises
+    ------
+    SpecError
+        It does not; names both fields.
+    """
+    if width % count:
+        raise refuse(root, part, f"{count} does not divide {whole}, {width}")
+    return width // count
+
+
+def head_width(root: YamlNode, width: int, heads: int, given: int | None) -> int:
+    """``head_dim`` where it is given, else the width of the stream over the heads."""
+    if given is not None:
+        return given
+    return divided(root, "hidden_size", width, "num_attention_heads", heads)
+
+
+def grouped_heads(root: YamlNode, heads: int, kv_heads: int) -> int:
+    """The heads of keys and values, which share out the query heads evenly."""
+    divided(root, "num_attention_heads", heads, "num_key_value_heads", kv_heads)
+    return kv_heads
+
+
+def per_layer(root: YamlNode, field: str, written: tuple[Any, ...], layers: int) -> None:
+    """Refuse a list that does not have one entry a layer."""
+    if len(written) != layers:
+        raise refuse(root, field, f"expected one entry for each of {layers} layers", "")
+
+
+def routed(root: YamlNode, field: str, per_token: int, experts: int) -> int:
+    """Experts a token goes to, at most all of them."""
+    if per_token > experts:
+        raise refuse(root, field, f"a token goes to {per_token} experts, there are {experts}")
+    return per_token
+
+
+def attention_biases(attention: SoftmaxAttention, width: int, output: bool = True) -> int:
+    """Biases of the projections of queries, keys and values, and of the output."""
+    a = attention
+    inputs = a.heads * a.qk_width + a.kv_heads * (a.qk_width + a.v_width)
+    return inputs + (width if output else 0)
+
+
+def stack(
+    c: ConfigFields, family: str, width: int, layers: Iterable[Layer], other: int
+) -> ModelConfig:
+    """The model of some layers, with ``other`` parameters beside them and the embeddings."""
+    return ModelConfig(
+        family=family,
+        width=width,
+        runs=runs_of(layers),
+        vocab_size=c.vocab_size,
+        tied_embeddings=c.tie_word_embeddings,
+        other_parameters=other,
+    )

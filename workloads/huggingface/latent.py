@@ -1,0 +1,162 @@
+"""Readers of deepseek (latent attention, mixtures of experts) and minimax (hybrid stacks).
+
+Fields are those of ``DeepseekV2Config``, ``DeepseekV3Config``, ``MiniMaxConfig``, and of
+MiniMax-Text-01's own configuration.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from einsum_cascade.yaml.schema import validate
+from einsum_cascade.yaml.source import YamlNode
+
+from ..models import (
+    DecayAttention,
+    Experts,
+    FeedForward,
+    LatentAttention,
+    Layer,
+    ModelConfig,
+    SoftmaxAttention,
+)
+from .fields import (
+    ConfigFields,
+    LayerCount,
+    Size,
+    SizeOrZero,
+    grouped_heads,
+    head_width,
+    one_a_layer,
+    per_layer,
+    routed,
+    stack,
+)
+
+
+class _Deepseek(ConfigFields):
+    hidden_size: Size
+    num_hidden_layers: LayerCount
+    num_attention_heads: Size
+    intermediate_size: Size
+    q_lora_rank: Size | None
+    kv_lora_rank: Size
+    qk_nope_head_dim: Size
+    qk_rope_head_dim: Size
+    v_head_dim: Size
+    moe_intermediate_size: Size
+    n_routed_experts: Size | None
+    num_experts_per_tok: Size
+    n_shared_experts: SizeOrZero | None
+    first_k_dense_replace: SizeOrZero
+    moe_layer_freq: Size = 1
+
+
+def deepseek_v2(root: YamlNode) -> ModelConfig:
+    """``DeepseekV2Config``."""
+    return _deepseek(root, "deepseek_v2", router_biases=False)
+
+
+def deepseek_v3(root: YamlNode) -> ModelConfig:
+    """``DeepseekV3Config``; the layer that predicts further tokens is no part of it."""
+    return _deepseek(root, "deepseek_v3", router_biases=True)
+
+
+def _deepseek(root: YamlNode, family: str, router_biases: bool) -> ModelConfig:
+    c = validate(_Deepseek, root)
+    d, experts = c.hidden_size, c.n_routed_experts or 0
+    mixer = LatentAttention(
+        heads=c.num_attention_heads,
+        q_rank=c.q_lora_rank,
+        kv_rank=c.kv_lora_rank,
+        nope_width=c.qk_nope_head_dim,
+        rope_width=c.qk_rope_head_dim,
+        v_width=c.v_head_dim,
+    )
+    norms = 2 * d + (c.q_lora_rank or 0) + c.kv_lora_rank
+    ffn = FeedForward(inner=c.intermediate_size, gated=True)
+    layers = [Layer(mixer=mixer, ffn=ffn, other_parameters=norms)] * c.num_hidden_layers
+    if experts:
+        mixture = Experts(
+            experts=experts,
+            per_token=routed(root, "num_experts_per_tok", c.num_experts_per_tok, experts),
+            inner=c.moe_intermediate_size,
+            shared_inner=c.moe_intermediate_size * (c.n_shared_experts or 0),
+        )
+        biases = experts if router_biases else 0
+        sparse = Layer(mixer=mixer, ffn=mixture, other_parameters=norms + biases)
+        for index in range(c.first_k_dense_replace, c.num_hidden_layers):
+            if index % c.moe_layer_freq == 0:
+                layers[index] = sparse
+    return stack(c, family, d, layers, d)
+
+
+class _MiniMax(ConfigFields):
+    hidden_size: Size
+    num_hidden_layers: LayerCount
+    num_attention_heads: Size
+    intermediate_size: Size
+    num_key_value_heads: Size = 8
+    head_dim: Size | None = None
+    num_local_experts: Size = 8
+    num_experts_per_tok: Size = 2
+    layer_types: (
+        Annotated[tuple[str, ...], one_a_layer("full_attention", "linear_attention")] | None
+    ) = None
+
+
+class _MiniMaxText01(_MiniMax):
+    attn_type_list: Annotated[tuple[int, ...], one_a_layer(0, 1)]
+    """A 0 for each lightning layer, a 1 for each softmax layer."""
+    shared_intermediate_size: SizeOrZero = 0
+
+
+def minimax(root: YamlNode) -> ModelConfig:
+    """``MiniMaxConfig``: without ``layer_types`` every second layer is softmax."""
+    c = validate(_MiniMax, root)
+    softmax = [bool((index + 1) % 2) for index in range(c.num_hidden_layers)]
+    if c.layer_types is not None:
+        per_layer(root, "layer_types", c.layer_types, c.num_hidden_layers)
+        softmax = [kind == "full_attention" for kind in c.layer_types]
+    return _minimax_stack(root, c, "minimax", softmax, shared=0)
+
+
+def minimax_text_01(root: YamlNode) -> ModelConfig:
+    """MiniMax-Text-01's own configuration, which lists the kind of each layer."""
+    c = validate(_MiniMaxText01, root)
+    per_layer(root, "attn_type_list", c.attn_type_list, c.num_hidden_layers)
+    softmax = [kind == 1 for kind in c.attn_type_list]
+    shared = c.shared_intermediate_size
+    return _minimax_stack(root, c, "minimax_text_01", softmax, shared)
+
+
+def _minimax_stack(
+    root: YamlNode, c: _MiniMax, family: str, softmax: list[bool], shared: int
+) -> ModelConfig:
+    d, heads = c.hidden_size, c.num_attention_heads
+    width = head_width(root, d, heads, c.head_dim)
+    kv_heads = grouped_heads(root, heads, c.num_key_value_heads)
+    experts = c.num_local_experts
+    ffn = Experts(
+        experts=experts,
+        per_token=routed(root, "num_experts_per_tok", c.num_experts_per_tok, experts),
+        inner=c.intermediate_size,
+        shared_inner=shared,
+    )
+    full = Layer(
+        mixer=SoftmaxAttention(heads=heads, kv_heads=kv_heads, qk_width=width, v_width=width),
+        ffn=ffn,
+        other_parameters=2 * d,
+    )
+    lightning = Layer(
+        mixer=DecayAttention(
+            heads=heads,
+            qk_width=width,
+            v_width=width,
+            decay="slopes as ALiBi's, weaker in later layers",
+        ),
+        ffn=ffn,
+        other_parameters=2 * d + heads * width,
+    )
+    layers = [full if is_softmax else lightning for is_softmax in softmax]
+    return stack(c, family, d, layers, d)

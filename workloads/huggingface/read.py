@@ -1,0 +1,105 @@
+"""A Hugging Face ``config.json`` as a model: its ``model_type`` selects who reads it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from importlib import import_module
+from types import MappingProxyType
+
+from einsum_cascade.errors import Problem, SpecError, did_you_mean
+from einsum_cascade.yaml.source import YamlMapping, YamlNode, YamlScalar, YamlSequence, shorten
+
+from ..models import ModelConfig
+
+Reader = Callable[[YamlNode], ModelConfig]
+
+TYPE, CLASSES = "model_type", "architectures"
+
+
+READERS: Mapping[str, str] = MappingProxyType(
+    {
+        "bert": "encoders.bert",
+        "deepseek_v2": "latent.deepseek_v2",
+        "deepseek_v3": "latent.deepseek_v3",
+        "gemma": "decoders.gemma",
+        "gemma2": "decoders.gemma2",
+        "gemma3": "decoders.gemma3_of_several_inputs",
+        "gemma3_text": "decoders.gemma3",
+        "gpt2": "decoders.gpt2",
+        "gpt_neox": "decoders.gpt_neox",
+        "gpt_oss": "decoders.gpt_oss",
+        "llama": "decoders.llama",
+        "mamba": "recurrent.mamba",
+        "mamba2": "recurrent.mamba2",
+        "minimax": "latent.minimax",
+        "minimax_m1": "latent.minimax_text_01",
+        "minimax_text_01": "latent.minimax_text_01",
+        "mistral": "decoders.mistral",
+        "mixtral": "decoders.mixtral",
+        "phi": "decoders.phi",
+        "phi3": "decoders.phi3",
+        "qwen2": "decoders.qwen2",
+        "qwen3": "decoders.qwen3",
+        "retnet": "recurrent.retnet",
+        "t5": "encoders.t5",
+        "transnormer": "recurrent.transnormer",
+        "vit": "encoders.vit",
+    }
+)
+"""By ``model_type``, the module and function that read it; imported when one is read."""
+
+_CLASS = re.compile(r"For[A-Z]\w*|(LMHead|Double\w*)?Model")
+
+
+def is_config(node: YamlNode) -> bool:
+    """Whether a file is such a configuration, by its keys."""
+    return isinstance(node, YamlMapping) and (TYPE in node.keys or CLASSES in node.keys)
+
+
+def read_config(root: YamlNode) -> ModelConfig:
+    """The model of a configuration.
+
+    Raises
+    ------
+    SpecError
+        The family is not known (says the nearest), fields are missing or wrong (names all
+        of them), or one does not go with another.
+    """
+    family, where = _family(root)
+    reader = READERS.get(family)
+    if reader is None:
+        text = f"models of type '{shorten(family)}' are not read"
+        known = f"known: {', '.join(sorted(READERS))}"
+        close = did_you_mean(family, READERS)
+        hint = close if close.startswith("known") else f"{close} {known}"
+        raise SpecError(Problem(text, where.span, hint))
+    source = root.child("source")
+    text = source.text if isinstance(source, YamlScalar) else ""
+    return replace(_function(reader)(root), source=text)
+
+
+def _function(place: str) -> Reader:
+    module, _, name = place.partition(".")
+    found: Reader = getattr(import_module(f".{module}", __package__), name)
+    return found
+
+
+def _family(root: YamlNode) -> tuple[str, YamlNode]:
+    """The ``model_type``, or the one that the class in ``architectures`` means."""
+    if not isinstance(root, YamlMapping):
+        raise SpecError(Problem(f"expected a model's fields, got {root.kind}", root.span))
+    named = root.child(TYPE)
+    if isinstance(named, YamlScalar) and isinstance(named.value, str):
+        return named.text, named
+    if named is not None:
+        raise SpecError(Problem(f"{TYPE}: expected a text, got {named.kind}", named.span))
+    classes = root.child(CLASSES)
+    first = classes.child(0) if isinstance(classes, YamlSequence) else None
+    if isinstance(first, YamlScalar) and isinstance(first.value, str):
+        bare = _CLASS.sub("", first.text).lower()
+        plain = {name.replace("_", ""): name for name in READERS}
+        return plain.get(bare, first.text), first
+    text = f"the field '{TYPE}' is missing: it says how the others are read"
+    raise SpecError(Problem(text, root.span, f"known: {', '.join(sorted(READERS))}"))

@@ -1,0 +1,193 @@
+"""Readers of stacks without softmax: mamba, mamba2, retnet, transnormer.
+
+Field names and defaults are those of ``MambaConfig`` and ``Mamba2Config`` (Hugging Face
+Transformers), ``RetNetConfig`` (torchscale's, and flash-linear-attention's), and
+TransNormerLLM's own configuration.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+from pydantic import Field
+
+from einsum_cascade.yaml.schema import validate
+from einsum_cascade.yaml.source import YamlMapping, YamlNode
+
+from ..models import DecayAttention, FeedForward, Layer, ModelConfig, SelectiveScan, StateSpaceDual
+from .fields import ConfigFields, LayerCount, Positive, Size, divided, refuse, stack
+
+
+class _Mamba(ConfigFields):
+    hidden_size: Size
+    num_hidden_layers: LayerCount
+    state_size: Size = 16
+    expand: Size = 2
+    conv_kernel: Size = 4
+    time_step_rank: Any = "auto"
+    use_bias: bool = False
+    use_conv_bias: bool = True
+    tie_word_embeddings: bool = True
+
+
+class _Rank(ConfigFields):
+    time_step_rank: Size
+
+
+class _Mamba2(ConfigFields):
+    hidden_size: Size
+    num_hidden_layers: LayerCount
+    num_heads: Size = 128
+    head_dim: Size = 64
+    state_size: Size = 128
+    expand: Size = 2
+    conv_kernel: Size = 4
+    n_groups: Size = 8
+    chunk_size: Size = 256
+    use_bias: bool = False
+    use_conv_bias: bool = True
+
+
+def mamba(root: YamlNode) -> ModelConfig:
+    """``MambaConfig``."""
+    c = validate(_Mamba, root)
+    d, inner = c.hidden_size, c.expand * c.hidden_size
+    rank = -(-d // 16)
+    if c.time_step_rank != "auto":
+        rank = validate(_Rank, root).time_step_rank
+    mixer = SelectiveScan(inner=inner, state=c.state_size, dt_rank=rank, conv_width=c.conv_kernel)
+    # The norm, dt's bias, the skip; then biases that may be left out.
+    other = d + 2 * inner + (inner if c.use_conv_bias else 0)
+    other += 2 * inner + d if c.use_bias else 0
+    layer = Layer(mixer=mixer, ffn=None, other_parameters=other)
+    return stack(c, "mamba", d, [layer] * c.num_hidden_layers, d)
+
+
+def mamba2(root: YamlNode) -> ModelConfig:
+    """``Mamba2Config``."""
+    c = validate(_Mamba2, root)
+    d = c.hidden_size
+    if c.num_heads * c.head_dim != c.expand * d:
+        raise refuse(
+            root,
+            "num_heads",
+            f"{c.num_heads} heads of head_dim {c.head_dim} are not the expanded width,"
+            f" {c.expand} x {d}",
+        )
+    divided(root, "num_heads", c.num_heads, "n_groups", c.n_groups)
+    mixer = StateSpaceDual(
+        heads=c.num_heads,
+        head_width=c.head_dim,
+        state=c.state_size,
+        groups=c.n_groups,
+        conv_width=c.conv_kernel,
+        chunk=c.chunk_size,
+    )
+    # Two norms; A, dt's bias and the skip a head; then biases that may be left out.
+    other = d + mixer.inner + 3 * c.num_heads + (mixer.convolved if c.use_conv_bias else 0)
+    other += mixer.inner + mixer.convolved + c.num_heads + d if c.use_bias else 0
+    layer = Layer(mixer=mixer, ffn=None, other_parameters=other)
+    return stack(c, "mamba2", d, [layer] * c.num_hidden_layers, d)
+
+
+class _TorchscaleRetNet(ConfigFields):
+    decoder_embed_dim: Size
+    decoder_value_embed_dim: Size
+    decoder_retention_heads: Size
+    decoder_ffn_embed_dim: Size
+    decoder_layers: LayerCount
+
+
+class _FlaRetNet(ConfigFields):
+    hidden_size: Size
+    num_hidden_layers: LayerCount
+    num_heads: Size
+    expand_k: Positive = 1.0
+    expand_v: Positive = 2.0
+    hidden_ratio: Size | None = 2
+    intermediate_size: Size | None = None
+    use_output_gate: bool = True
+
+
+def retnet(root: YamlNode) -> ModelConfig:
+    """``RetNetConfig``: torchscale's fields (``decoder_embed_dim``) or fla's."""
+    own = isinstance(root, YamlMapping) and any(k.startswith("decoder_") for k in root.keys)
+    return _torchscale_retnet(root) if own else _fla_retnet(root)
+
+
+def _torchscale_retnet(root: YamlNode) -> ModelConfig:
+    c = validate(_TorchscaleRetNet, root)
+    d, heads, field = c.decoder_embed_dim, c.decoder_retention_heads, "decoder_retention_heads"
+    mixer = _retention(
+        heads,
+        divided(root, "decoder_embed_dim", d, field, heads),
+        divided(root, "decoder_value_embed_dim", c.decoder_value_embed_dim, field, heads),
+    )
+    ffn = FeedForward(inner=c.decoder_ffn_embed_dim, gated=True)
+    layer = Layer(mixer=mixer, ffn=ffn, other_parameters=2 * d)
+    return stack(c, "retnet", d, [layer] * c.decoder_layers, d)
+
+
+def _fla_retnet(root: YamlNode) -> ModelConfig:
+    c = validate(_FlaRetNet, root)
+    d, heads = c.hidden_size, c.num_heads
+    inner = c.intermediate_size
+    if inner is None:
+        # Two thirds of the ratio, rounded down, then up to a multiple of 256.
+        inner = -(-(2 * d * (c.hidden_ratio or 4) // 3) // 256) * 256
+    keys = _expanded(root, "expand_k", d, c.expand_k)
+    values = _expanded(root, "expand_v", d, c.expand_v)
+    mixer = _retention(
+        heads,
+        divided(root, "hidden_size x expand_k", keys, "num_heads", heads),
+        divided(root, "hidden_size x expand_v", values, "num_heads", heads),
+        gated=c.use_output_gate,
+    )
+    ffn = FeedForward(inner=inner, gated=True)
+    layer = Layer(mixer=mixer, ffn=ffn, other_parameters=2 * d + mixer.v_width)
+    return stack(c, "retnet", d, [layer] * c.num_hidden_layers, d)
+
+
+def _expanded(root: YamlNode, field: str, width: int, factor: float) -> int:
+    wide = Fraction(factor) * width
+    if wide.denominator != 1:
+        raise refuse(root, field, f"{factor} times hidden_size, {width}, is no whole number")
+    return int(wide)
+
+
+def _retention(heads: int, qk_width: int, v_width: int, gated: bool = True) -> DecayAttention:
+    return DecayAttention(
+        heads=heads,
+        qk_width=qk_width,
+        v_width=v_width,
+        decay="1 - 2^-(5 + head)",
+        kind="retention",
+        gated=gated,
+    )
+
+
+class _TransNormer(ConfigFields):
+    decoder_embed_dim: Size
+    decoder_layers: LayerCount
+    decoder_attention_heads: Size
+    hidden_dim: Size
+    glu_dim: Size
+    bias: bool = Field(default=False)
+
+
+def transnormer(root: YamlNode) -> ModelConfig:
+    """TransNormerLLM: lightning attention of ``hidden_dim``, norms without parameters."""
+    c = validate(_TransNormer, root)
+    d, heads = c.decoder_embed_dim, c.decoder_attention_heads
+    width = divided(root, "hidden_dim", c.hidden_dim, "decoder_attention_heads", heads)
+    mixer = DecayAttention(
+        heads=heads,
+        qk_width=width,
+        v_width=width,
+        decay="slopes as ALiBi's, weaker in later layers",
+    )
+    ffn = FeedForward(inner=c.glu_dim, gated=True, activation="no function")
+    biases = 4 * c.hidden_dim + 2 * d + 2 * c.glu_dim if c.bias else 0
+    layer = Layer(mixer=mixer, ffn=ffn, other_parameters=biases)
+    return stack(c, "transnormer", d, [layer] * c.decoder_layers, 0)
