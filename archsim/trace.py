@@ -136,8 +136,8 @@ def _runs(part: PartLike, architecture: Architecture, mapping: Mapping) -> tuple
     program = Cascade.load(mapping.cascade).program
     ranks = (*program.parallel, *(r.name for r in program.ranks))
     names = (*ranks, *(p.name for p in program.parameters))
-    lowered = bind(program, mapping, architecture, part.shapes_for(names))
-    return time_events(lowered, count_mapping(lowered), logged=True).runs
+    bound = bind(program, mapping, architecture, part.shapes_for(names))
+    return time_events(bound, count_mapping(bound), logged=True).runs
 
 
 def timeline(

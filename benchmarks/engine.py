@@ -51,9 +51,9 @@ def graph_of(tokens: int) -> EventGraph:
     from archsim.cost.accesses import count_einsum
 
     shapes = {**BERT, "P": tokens, "M": tokens}
-    lowered = bind(CASCADE, BINDING, FUSEMAX, shapes)
-    counts = tuple(count_einsum(lowered, e) for e in lowered.einsums)
-    return step_graph(lowered, counts, lookahead=7).graph
+    bound = bind(CASCADE, BINDING, FUSEMAX, shapes)
+    counts = tuple(count_einsum(bound, e) for e in bound.einsums)
+    return step_graph(bound, counts, lookahead=7).graph
 
 
 CASCADE = Cascade.load("attention-1pass").program
@@ -84,10 +84,10 @@ def main() -> None:
     )
 
     small = {"B": 1, "H": 1, "E": 8, "F": 8, "P": 600, "M": 600}
-    lowered = bind(CASCADE, BINDING, FUSEMAX, small)
+    bound = bind(CASCADE, BINDING, FUSEMAX, small)
     compare(
         "running the mapped nest on numbers / counting it (600 tokens)",
-        lambda: execute_mapped(lowered, _inputs(small)),
+        lambda: execute_mapped(bound, _inputs(small)),
         lambda: evaluate_mapping(CASCADE, BINDING, FUSEMAX, small),
     )
 

@@ -46,13 +46,13 @@ def main() -> None:
                 continue
             seen.add((mapping.name, shapes))
             program = Cascade.load(mapping.cascade).program
-            lowered = bind(program, mapping, machine, dict(shapes))
-            counts = count_mapping(lowered)
-            average = time_mapping(lowered, counts).cycles
+            bound = bind(program, mapping, machine, dict(shapes))
+            counts = count_mapping(bound)
+            average = time_mapping(bound, counts).cycles
             begin = perf_counter()
-            told = time_closely(lowered, counts).cycles
+            told = time_closely(bound, counts).cycles
             middle = perf_counter()
-            event = time_events(lowered, counts).timing.cycles
+            event = time_events(bound, counts).timing.cycles
             times = f"{middle - begin:8.3f} {perf_counter() - middle:8.3f}"
             apart = f"{float(event / average - 1):+10.1e} {float(event / told - 1):+10.1e}"
             print(f"{apart} {times}  {mapping.name}: {label}, {tokens} tokens")

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 from archsim import Architecture, Mapping
-from archsim.bound.lower import Lowered
+from archsim.bound.lower import Bound
 from archsim.cost.accesses import EinsumCount, count_einsum
 from archsim.evaluate.evaluate import bind
 from archsim.events.engine import event_programs, time_events
@@ -25,9 +25,7 @@ ROUNDS = 5
 BERT = {"B": 64, "H": 12, "E": 64, "F": 64}
 
 
-def lowered(
-    tokens: int, mapping: str = "fusemax-binding"
-) -> tuple[Lowered, tuple[EinsumCount, ...]]:
+def bound(tokens: int, mapping: str = "fusemax-binding") -> tuple[Bound, tuple[EinsumCount, ...]]:
     """BERT's attention, bound to FuseMax."""
     how = Mapping.load(mapping)
     program = Cascade.load(how.cascade).program
@@ -38,7 +36,7 @@ def lowered(
 
 def program_of(tokens: int, mapping: str = "fusemax-binding") -> EventProgram:
     """Its event program."""
-    ((_, program),) = event_programs(*lowered(tokens, mapping))
+    ((_, program),) = event_programs(*bound(tokens, mapping))
     return program
 
 
@@ -96,7 +94,7 @@ def main() -> None:
     for mapping in ("fusemax-binding", "fusemax-arch"):
         for tokens in (1024, 4096, 16384, 2**20):
             jumps(tokens, mapping)
-    found, counts = lowered(2**20)
+    found, counts = bound(2**20)
     event = seconds(lambda: time_events(found, counts))
     average = seconds(lambda: time_mapping(found, counts))
     print(f"timing 1M tokens: event {event * 1e3:.0f} ms, analytical {average * 1e3:.0f} ms")

@@ -60,7 +60,7 @@ def rate(cascade: str, tokens: int) -> None:
 
 
 def one_by_one(space: Mapspace, unit: Unit) -> float:
-    """Mappings a second, lowered and counted each."""
+    """Mappings a second, bound and counted each."""
     ways = {e: found[0] for e, found in space.ways.items()}
     places = {t: found[-1] for t, found in space.places.items()}
     mapping = space.mapping(unit.skeleton, unit.sizes[0], ways, places)

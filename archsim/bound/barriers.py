@@ -5,29 +5,29 @@ from __future__ import annotations
 from einsum_cascade.ir import Access, Affine
 
 from ..space.iteration import Loop
-from .lower import Lowered, LoweredEinsum
+from .lower import Bound, BoundEinsum
 
 
-def producer_of(lowered: Lowered, access: Access) -> LoweredEinsum | None:
+def producer_of(bound: Bound, access: Access) -> BoundEinsum | None:
     """The Einsum that writes what an access reads; None for inputs."""
-    return next((p for p in lowered.einsums if p.name == access.tensor), None)
+    return next((p for p in bound.einsums if p.name == access.tensor), None)
 
 
-def reads_stop(lowered: Lowered, access: Access, variable: str) -> bool:
+def reads_stop(bound: Bound, access: Access, variable: str) -> bool:
     """Whether an iterative tensor is read after its rank is done (``RD[M1, p]``)."""
-    ranks = lowered.program.iterative.get(access.tensor, ())
+    ranks = bound.program.iterative.get(access.tensor, ())
     if variable.upper() not in ranks:
         return False
-    writer = lowered.program.einsum_of[access.tensor]
+    writer = bound.program.einsum_of[access.tensor]
     for written, index in zip(writer.target.indices, access.indices, strict=True):
         if variable in written.variables and isinstance(index, Affine):
             return variable not in index.variables
     return False
 
 
-def reads_earlier(lowered: Lowered, access: Access) -> bool:
+def reads_earlier(bound: Bound, access: Access) -> bool:
     """Whether an access reads a running value from before this iteration."""
-    target = lowered.program.einsum_of[access.tensor].target
+    target = bound.program.einsum_of[access.tensor].target
     return any(
         isinstance(wrote, Affine)
         and isinstance(read, Affine)
@@ -39,33 +39,31 @@ def reads_earlier(lowered: Lowered, access: Access) -> bool:
 
 
 def waiting(
-    lowered: Lowered, source: LoweredEinsum, between: tuple[LoweredEinsum, ...], loop: Loop
+    bound: Bound, source: BoundEinsum, between: tuple[BoundEinsum, ...], loop: Loop
 ) -> dict[str, str]:
     """Einsums that wait for the end of a loop that one source streams in, and for what."""
     fed = {source.name}
     after: dict[str, str] = {}
     for e in between:
         for access in e.einsum.reads:
-            if access.tensor not in fed or reads_earlier(lowered, access):
+            if access.tensor not in fed or reads_earlier(bound, access):
                 continue
             fed.add(e.name)
-            writer = producer_of(lowered, access)
+            writer = producer_of(bound, access)
             assert writer is not None, "what is fed is written"
-            ends = reads_stop(lowered, access, loop.variable)
+            ends = reads_stop(bound, access, loop.variable)
             summed = loop.variable in writer.einsum.over
             if access.tensor in after or ends or summed:
                 after[e.name] = access.tensor
     return after
 
 
-def streaming(source: LoweredEinsum, loops: tuple[Loop, ...]) -> tuple[Loop, ...]:
+def streaming(source: BoundEinsum, loops: tuple[Loop, ...]) -> tuple[Loop, ...]:
     """Loops of its own in which an Einsum hands on value after value."""
     return tuple(x for x in loops if x in source.own and x.variable not in source.einsum.over)
 
 
-def up_to(
-    lowered: Lowered, source: LoweredEinsum, last: LoweredEinsum
-) -> tuple[LoweredEinsum, ...]:
+def up_to(bound: Bound, source: BoundEinsum, last: BoundEinsum) -> tuple[BoundEinsum, ...]:
     """Einsums that run after one, up to and with another."""
-    names = [e.name for e in lowered.einsums]
-    return lowered.einsums[names.index(source.name) + 1 : names.index(last.name) + 1]
+    names = [e.name for e in bound.einsums]
+    return bound.einsums[names.index(source.name) + 1 : names.index(last.name) + 1]

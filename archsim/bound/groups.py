@@ -17,7 +17,7 @@ from ..spec.mapping import Mapping
 from .residency import Residency
 
 if TYPE_CHECKING:
-    from .lower import LoweredEinsum
+    from .lower import BoundEinsum
 
 
 def groups_of(
@@ -77,8 +77,8 @@ def _disorder(
 
 
 def in_order(
-    einsums: tuple[LoweredEinsum, ...], groups: tuple[tuple[str, ...], ...]
-) -> tuple[LoweredEinsum, ...]:
+    einsums: tuple[BoundEinsum, ...], groups: tuple[tuple[str, ...], ...]
+) -> tuple[BoundEinsum, ...]:
     """Einsums as they run: group by group."""
     by_name = {e.name: e for e in einsums}
     return tuple(by_name[n] for group in groups for n in group)

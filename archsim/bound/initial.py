@@ -15,12 +15,12 @@ from dataclasses import replace
 
 from einsum_cascade.ir import Access, Einsum
 
-from ..space.access_map import Footing, footing
+from ..space.access_map import AccessMap, map_access
 from ..space.iteration import Axis, Loop
-from .lower import Lowered, LoweredEinsum
+from .lower import Bound, BoundEinsum
 
 
-def initial_einsums(lowered: Lowered, e: LoweredEinsum) -> tuple[LoweredEinsum, ...]:
+def initial_einsums(bound: Bound, e: BoundEinsum) -> tuple[BoundEinsum, ...]:
     """Statements of ``init`` that bring inputs into what an Einsum writes, as Einsums.
 
     They are named as the Einsum is. What they compute is neither timed nor billed, as ``init``
@@ -29,35 +29,35 @@ def initial_einsums(lowered: Lowered, e: LoweredEinsum) -> tuple[LoweredEinsum, 
     if e.starts:
         return ()
     return tuple(
-        _initial(lowered, e, statement)
-        for statement in lowered.program.init
+        _initial(bound, e, statement)
+        for statement in bound.program.init
         if statement.name == e.name and statement.reads
     )
 
 
-def with_starts(lowered: Lowered) -> Iterator[LoweredEinsum]:
+def with_starts(bound: Bound) -> Iterator[BoundEinsum]:
     """All Einsums of a mapping, each with the statements of ``init`` that it starts from."""
-    for e in lowered.einsums:
+    for e in bound.einsums:
         yield e
-        yield from initial_einsums(lowered, e)
+        yield from initial_einsums(bound, e)
 
 
-def _initial(lowered: Lowered, e: LoweredEinsum, statement: Einsum) -> LoweredEinsum:
-    carried = tuple(r.lower() for r in lowered.program.parallel)
+def _initial(bound: Bound, e: BoundEinsum, statement: Einsum) -> BoundEinsum:
+    carried = tuple(r.lower() for r in bound.program.parallel)
     variables = tuple(dict.fromkeys((*carried, *statement.variables)))
     looped = {x.variable for x in (*e.temporal, *e.spatial)}
-    axes = lowered.tiling.axes(tuple(v for v in variables if v in looped))
-    alone = tuple(a for v in variables if v not in looped for a in lowered.tiling.axes((v,)))
-    innermost = len(lowered.architecture.memories) - 1
+    axes = bound.tiling.axes(tuple(v for v in variables if v in looped))
+    alone = tuple(a for v in variables if v not in looped for a in bound.tiling.axes((v,)))
+    innermost = len(bound.architecture.memories) - 1
     summed = (
         Loop(member=a.name, axis=i, stride=1, level=innermost, variable=a.variables[0][0])
         for i, a in enumerate(alone, len(axes))
     )
 
-    def addressed(access: Access) -> Footing:
-        running = lowered.program.iterative.get(access.tensor, ())
+    def addressed(access: Access) -> AccessMap:
+        running = bound.program.iterative.get(access.tensor, ())
         along = frozenset(r.lower() for r in running)
-        return footing(access, (*axes, *alone), lowered.tiling.shapes, along, carried)
+        return map_access(access, (*axes, *alone), bound.tiling.shapes, along, carried)
 
     return replace(
         e,
@@ -74,7 +74,7 @@ def _initial(lowered: Lowered, e: LoweredEinsum, statement: Einsum) -> LoweredEi
     )
 
 
-def _kept(e: LoweredEinsum, loops: tuple[Loop, ...], axes: tuple[Axis, ...]) -> Iterator[Loop]:
+def _kept(e: BoundEinsum, loops: tuple[Loop, ...], axes: tuple[Axis, ...]) -> Iterator[Loop]:
     """Loops over variables that the axes have, on these axes."""
     before = {v: s for axis in e.axes for v, s in axis.variables}
     after = {v: (i, s) for i, axis in enumerate(axes) for v, s in axis.variables}

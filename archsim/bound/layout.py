@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..spec.arch import Architecture
-from .lower import Lowered
+from .lower import Bound
 
 
 def layout(architecture: Architecture) -> tuple[object, ...]:
@@ -28,11 +28,11 @@ def layout(architecture: Architecture) -> tuple[object, ...]:
     )
 
 
-def rebind(lowered: Lowered, architecture: Architecture) -> Lowered:
+def rebind(bound: Bound, architecture: Architecture) -> Bound:
     """A bound mapping on another machine of the same ``layout``."""
     arrays = {a.name: a for a in architecture.arrays}
     return replace(
-        lowered,
+        bound,
         architecture=architecture,
-        einsums=tuple(replace(e, array=arrays[e.array.name]) for e in lowered.einsums),
+        einsums=tuple(replace(e, array=arrays[e.array.name]) for e in bound.einsums),
     )

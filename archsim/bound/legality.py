@@ -1,4 +1,4 @@
-"""Whether a lowered mapping computes what its cascade says.
+"""Whether a bound mapping computes what its cascade says.
 
 Four ways to go wrong: a fused loop crosses the boundary between two passes (an Einsum
 inside the loop needs what is complete only after it); Einsums that take turns do not share
@@ -15,31 +15,31 @@ from einsum_cascade.ir import Access, Affine, Einsum, Index
 
 from ..space.iteration import Loop
 from .barriers import producer_of, reads_earlier, reads_stop, streaming, up_to, waiting
-from .lower import Lowered, LoweredEinsum
+from .lower import Bound, BoundEinsum
 from .reuse import hands_over, moving_variables, stepping, width
 
 
-def illegalities(lowered: Lowered) -> tuple[Problem, ...]:
+def illegalities(bound: Bound) -> tuple[Problem, ...]:
     """Why a mapping is not legal (capacity aside): all problems of the first kind found.
 
     An order that cannot be run loses tensors, too, but that is no news.
     """
     kinds = (
-        crossed_passes(lowered),
-        _read_ahead(lowered),
-        _crossed_streams(lowered),
-        [*_broken_recursions(lowered), *_split_recursions(lowered)],
-        [*_lost_tensors(lowered), *_lost_state(lowered)],
+        crossed_passes(bound),
+        _read_ahead(bound),
+        _crossed_streams(bound),
+        [*_broken_recursions(bound), *_split_recursions(bound)],
+        [*_lost_tensors(bound), *_lost_state(bound)],
     )
     return next((tuple(dict.fromkeys(found)) for found in kinds if found), ())
 
 
-def complete_after(lowered: Lowered, e: LoweredEinsum, access: Access, loop: Loop) -> bool:
+def complete_after(bound: Bound, e: BoundEinsum, access: Access, loop: Loop) -> bool:
     """Whether what ``access`` reads is complete only when ``loop`` is over."""
-    producer = producer_of(lowered, access)
-    if producer is not None and lowered.apart(producer.name, e.name):
+    producer = producer_of(bound, access)
+    if producer is not None and bound.apart(producer.name, e.name):
         return False
-    if reads_stop(lowered, access, loop.variable):
+    if reads_stop(bound, access, loop.variable):
         return True
     if producer is None or producer is e:
         return False
@@ -50,49 +50,49 @@ def complete_after(lowered: Lowered, e: LoweredEinsum, access: Access, loop: Loo
     if loop.variable not in producer.einsum.over:
         return False
     return mine is not None and not (
-        reads_earlier(lowered, access) and _inside_its_rank(lowered, producer, mine)
+        reads_earlier(bound, access) and _inside_its_rank(bound, producer, mine)
     )
 
 
-def _inside_its_rank(lowered: Lowered, e: LoweredEinsum, loop: Loop) -> bool:
+def _inside_its_rank(bound: Bound, e: BoundEinsum, loop: Loop) -> bool:
     """Whether a loop is inside all loops over the ranks a running value goes along."""
-    ranks = {r.lower() for r in lowered.program.iterative.get(e.name, ())}
+    ranks = {r.lower() for r in bound.program.iterative.get(e.name, ())}
     within = e.temporal[e.temporal.index(loop) :]
     return not any(x.variable in ranks and width(e, x) > 1 for x in within)
 
 
-def crossed_passes(lowered: Lowered) -> list[Problem]:
+def crossed_passes(bound: Bound) -> list[Problem]:
     """Shared loops that the boundary between two passes crosses."""
     found: list[Problem] = []
-    for shared in lowered.nest:
+    for shared in bound.nest:
         if shared.bound == 1:
             continue
         after: dict[str, str] = {}
-        for e in lowered.einsums:
-            after = {n: t for n, t in after.items() if not lowered.apart(n, e.name)}
+        for e in bound.einsums:
+            after = {n: t for n, t in after.items() if not bound.apart(n, e.name)}
             loop = next((x for x in e.shared if x.member == shared.member), None)
-            probe = loop or _loop_like(lowered, shared.member)
+            probe = loop or _loop_like(bound, shared.member)
             for access in e.einsum.reads:
-                late = probe is not None and complete_after(lowered, e, access, probe)
-                if late or (access.tensor in after and not reads_earlier(lowered, access)):
+                late = probe is not None and complete_after(bound, e, access, probe)
+                if late or (access.tensor in after and not reads_earlier(bound, access)):
                     after[e.name] = access.tensor
             if e.name in after and loop is not None:
-                found.append(_crossing(lowered, e, after, shared.member))
+                found.append(_crossing(bound, e, after, shared.member))
                 del after[e.name]
     return found
 
 
-def _loop_like(lowered: Lowered, member: str) -> Loop | None:
-    return next((x for e in lowered.einsums for x in e.shared if x.member == member), None)
+def _loop_like(bound: Bound, member: str) -> Loop | None:
+    return next((x for e in bound.einsums for x in e.shared if x.member == member), None)
 
 
 def _crossing(
-    lowered: Lowered, e: LoweredEinsum, after: dict[str, str], member: str, what: str = ""
+    bound: Bound, e: BoundEinsum, after: dict[str, str], member: str, what: str = ""
 ) -> Problem:
     chain = [e.name]
     while chain[-1] in after and after[chain[-1]] not in chain:
         chain.append(after[chain[-1]])
-    how = lowered.mapping.einsum(e.name)
+    how = bound.mapping.einsum(e.name)
     path = " -> ".join(reversed(chain))
     begin = what or f"{e.name} runs inside the shared loop {member}"
     hint = f"take {member} out of 'nest', or use a cascade that needs one pass less"
@@ -104,44 +104,44 @@ def _crossing(
     )
 
 
-def _crossed_streams(lowered: Lowered) -> list[Problem]:
+def _crossed_streams(bound: Bound) -> list[Problem]:
     """What streams through registers cannot wait for the end of the loop it streams in."""
     found: list[Problem] = []
-    for consumer in lowered.einsums:
+    for consumer in bound.einsums:
         for access in consumer.einsum.reads:
-            if (stream := crossed_stream(lowered, consumer, access)) is not None:
+            if (stream := crossed_stream(bound, consumer, access)) is not None:
                 loop, after = stream
                 what = (
                     f"{consumer.name} takes {access.tensor} from registers as it comes, loop "
                     f"{loop.member} by {loop.member}"
                 )
-                found.append(_crossing(lowered, consumer, after, loop.member, what))
+                found.append(_crossing(bound, consumer, after, loop.member, what))
     return found
 
 
 def crossed_stream(
-    lowered: Lowered, consumer: LoweredEinsum, access: Access
+    bound: Bound, consumer: BoundEinsum, access: Access
 ) -> tuple[Loop, dict[str, str]] | None:
     """The loop that an operand streams in and that its consumer waits for the end of, and
     what waits for what there. None: nothing streams, or nothing waits."""
-    producer = producer_of(lowered, access)
-    if producer is None or lowered.residency.memories(access.tensor):
+    producer = producer_of(bound, access)
+    if producer is None or bound.residency.memories(access.tensor):
         return None
-    loops = stepping(lowered, producer, producer.einsum.target, lowered.register_level)
-    between = up_to(lowered, producer, consumer)
+    loops = stepping(bound, producer, producer.einsum.target, bound.register_level)
+    between = up_to(bound, producer, consumer)
     for loop in streaming(producer, loops):
-        if consumer.name in (after := waiting(lowered, producer, between, loop)):
+        if consumer.name in (after := waiting(bound, producer, between, loop)):
             return loop, after
     return None
 
 
-def _read_ahead(lowered: Lowered) -> list[Problem]:
+def _read_ahead(bound: Bound) -> list[Problem]:
     """Inside a shared loop nothing may be read that a later iteration writes."""
     found: list[Problem] = []
-    for e in lowered.einsums:
+    for e in bound.einsums:
         for access in e.einsum.reads:
-            producer = producer_of(lowered, access)
-            if producer is None or producer is e or lowered.apart(producer.name, e.name):
+            producer = producer_of(bound, access)
+            if producer is None or producer is e or bound.apart(producer.name, e.name):
                 continue
             members = {x.member for x in e.shared if width(e, x) > 1}
             loops = [x for x in producer.shared if x.member in members and width(producer, x) > 1]
@@ -153,7 +153,7 @@ def _read_ahead(lowered: Lowered) -> list[Problem]:
                 if x.variable in wrote.variables and not _written_by_now(wrote, read)
             ]
             if ahead:
-                how = lowered.mapping.einsum(e.name)
+                how = bound.mapping.einsum(e.name)
                 text = (
                     f"{e.name} reads {producer.name} where a later iteration of {ahead[0]} writes "
                     f"it, but shares the loop over {ahead[0]}"
@@ -177,28 +177,28 @@ def _written_by_now(wrote: Index, read: Index) -> bool:
     return read.variables == wrote.variables and read.offset <= wrote.offset
 
 
-def _lost_tensors(lowered: Lowered) -> list[Problem]:
+def _lost_tensors(bound: Bound) -> list[Problem]:
     """An intermediate must outlive, where it is kept, the loops between its two ends."""
     return [
-        _gone(lowered, consumer, footing.access)
-        for consumer in lowered.einsums
-        for footing in consumer.reads
-        if not is_there(lowered, consumer, footing.access)
+        _gone(bound, consumer, access_map.access)
+        for consumer in bound.einsums
+        for access_map in consumer.reads
+        if not is_there(bound, consumer, access_map.access)
     ]
 
 
-def is_there(lowered: Lowered, consumer: LoweredEinsum, access: Access) -> bool:
+def is_there(bound: Bound, consumer: BoundEinsum, access: Access) -> bool:
     """Whether what an Einsum reads is still kept anywhere when it does."""
-    producer = producer_of(lowered, access)
-    if producer is None or _reads_init(lowered, producer, access):
+    producer = producer_of(bound, access)
+    if producer is None or _reads_init(bound, producer, access):
         return True
-    level = _outermost(lowered, producer.name)
-    return hands_over(lowered, producer, consumer, access, level)
+    level = _outermost(bound, producer.name)
+    return hands_over(bound, producer, consumer, access, level)
 
 
-def _reads_init(lowered: Lowered, producer: LoweredEinsum, access: Access) -> bool:
+def _reads_init(bound: Bound, producer: BoundEinsum, access: Access) -> bool:
     """Whether an access reads coordinate 0 of an iterative tensor and nothing else."""
-    shapes = dict(lowered.shapes)
+    shapes = dict(bound.shapes)
     return any(
         isinstance(wrote, Affine)
         and isinstance(read, Affine)
@@ -208,21 +208,21 @@ def _reads_init(lowered: Lowered, producer: LoweredEinsum, access: Access) -> bo
     )
 
 
-def _outermost(lowered: Lowered, tensor: str) -> int:
-    memories = lowered.residency.memories(tensor)
-    return memories[0] if memories else lowered.register_level
+def _outermost(bound: Bound, tensor: str) -> int:
+    memories = bound.residency.memories(tensor)
+    return memories[0] if memories else bound.register_level
 
 
-def _gone(lowered: Lowered, consumer: LoweredEinsum, access: Access) -> Problem:
-    producer = producer_of(lowered, access)
+def _gone(bound: Bound, consumer: BoundEinsum, access: Access) -> Problem:
+    producer = producer_of(bound, access)
     assert producer is not None, "what comes from outside is never gone"
-    level = _outermost(lowered, producer.name)
-    places = ", ".join(p.name for p in lowered.residency.of(producer.name))
-    wrote = [x.member for x in stepping(lowered, producer, producer.einsum.target, level)]
-    reads = [x.member for x in stepping(lowered, consumer, access, level)]
-    how = lowered.mapping.einsum(consumer.name)
+    level = _outermost(bound, producer.name)
+    places = ", ".join(p.name for p in bound.residency.of(producer.name))
+    wrote = [x.member for x in stepping(bound, producer, producer.einsum.target, level)]
+    reads = [x.member for x in stepping(bound, consumer, access, level)]
+    how = bound.mapping.einsum(consumer.name)
     fused = ""
-    if lowered.apart(producer.name, consumer.name):
+    if bound.apart(producer.name, consumer.name):
         why = f"{producer.name} has run over {_listed((*wrote, *reads))} by then"
         fused = "; or fuse the two: in one group of the schedule they share the nest"
     elif differing := [m for m in (*wrote, *reads) if (m in wrote) != (m in reads)]:
@@ -237,7 +237,7 @@ def _gone(lowered: Lowered, consumer: LoweredEinsum, access: Access) -> Problem:
         f"{producer.name} is kept in {places} only, one tile at a time, and is gone when "
         f"{consumer.name} reads it: {why}",
         how.span if how else None,
-        f"keep {producer.name} in {lowered.architecture.memories[0].name}, or in a memory "
+        f"keep {producer.name} in {bound.architecture.memories[0].name}, or in a memory "
         f"outside these loops{fused}",
     )
 
@@ -246,14 +246,14 @@ def _listed(members: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(members))
 
 
-def _lost_state(lowered: Lowered) -> list[Problem]:
+def _lost_state(bound: Bound) -> list[Problem]:
     """Running values and partial sums must outlive the loops between their updates."""
     found: list[Problem] = []
-    for e in lowered.einsums:
-        if (between := interruption(lowered, e)) is not None:
+    for e in bound.einsums:
+        if (between := interruption(bound, e)) is not None:
             over, inside = between
-            how = lowered.mapping.einsum(e.name)
-            places = ", ".join(p.name for p in lowered.residency.of(e.name))
+            how = bound.mapping.einsum(e.name)
+            places = ", ".join(p.name for p in bound.residency.of(e.name))
             found.append(
                 Problem(
                     f"{e.name} is carried from one {over.member} to the next, but {places} "
@@ -265,13 +265,13 @@ def _lost_state(lowered: Lowered) -> list[Problem]:
     return found
 
 
-def interruption(lowered: Lowered, e: LoweredEinsum) -> tuple[Loop, Loop] | None:
+def interruption(bound: Bound, e: BoundEinsum) -> tuple[Loop, Loop] | None:
     """The loops between which a running value or partial sum is lost: the one over whose
     iterations it is carried, and one inside that brings other tiles. None: it is not lost."""
-    ranks = {r.lower() for r in lowered.program.iterative.get(e.name, ())}
+    ranks = {r.lower() for r in bound.program.iterative.get(e.name, ())}
     returning = ranks | set(_reduced(e.einsum))
-    moving = moving_variables(lowered, e.einsum.target) - ranks
-    level = _outermost(lowered, e.name)
+    moving = moving_variables(bound, e.einsum.target) - ranks
+    level = _outermost(bound, e.name)
     for number, loop in enumerate(e.temporal):
         if loop.variable in returning and width(e, loop) > 1:
             for x in e.temporal[number + 1 :]:
@@ -280,25 +280,25 @@ def interruption(lowered: Lowered, e: LoweredEinsum) -> tuple[Loop, Loop] | None
     return None
 
 
-def _broken_recursions(lowered: Lowered) -> list[Problem]:
+def _broken_recursions(bound: Bound) -> list[Problem]:
     """Einsums that feed one another from iteration to iteration must run in step."""
-    position = {e.name: i for i, e in enumerate(lowered.einsums)}
+    position = {e.name: i for i, e in enumerate(bound.einsums)}
     return [
-        _out_of_step(lowered, e, access.tensor, loop)
-        for e in lowered.einsums
+        _out_of_step(bound, e, access.tensor, loop)
+        for e in bound.einsums
         for access in e.einsum.reads
         if position.get(access.tensor, -1) >= position[e.name]
-        for loop in _apart(lowered, e, access.tensor)[:1]
+        for loop in _apart(bound, e, access.tensor)[:1]
     ]
 
 
-def _split_recursions(lowered: Lowered) -> list[Problem]:
+def _split_recursions(bound: Bound) -> list[Problem]:
     """A running value must be complete before the next iteration: no partial sums outside."""
     found: list[Problem] = []
-    position = {e.name: i for i, e in enumerate(lowered.einsums)}
-    for e in lowered.einsums:
-        ranks = {r.lower() for r in lowered.program.iterative.get(e.name, ())}
-        readers = [r for r in lowered.einsums if any(a.tensor == e.name for a in r.einsum.reads)]
+    position = {e.name: i for i, e in enumerate(bound.einsums)}
+    for e in bound.einsums:
+        ranks = {r.lower() for r in bound.program.iterative.get(e.name, ())}
+        readers = [r for r in bound.einsums if any(a.tensor == e.name for a in r.einsum.reads)]
         if not any(position[r.name] <= position[e.name] for r in readers):
             continue
         loops = [x for x in e.temporal if width(e, x) > 1]
@@ -306,7 +306,7 @@ def _split_recursions(lowered: Lowered) -> list[Problem]:
         before = loops[: inner[-1]] if inner else []
         sums = [x.member for x in before if x.variable in _reduced(e.einsum)]
         if sums:
-            how = lowered.mapping.einsum(e.name)
+            how = bound.mapping.einsum(e.name)
             member = loops[inner[-1]].member
             text = (
                 f"{e.name} is complete only after {sums[0]}, but every {member} inside that loop "
@@ -317,18 +317,18 @@ def _split_recursions(lowered: Lowered) -> list[Problem]:
     return found
 
 
-def _apart(lowered: Lowered, e: LoweredEinsum, tensor: str) -> list[Loop]:
+def _apart(bound: Bound, e: BoundEinsum, tensor: str) -> list[Loop]:
     """Loops over which an Einsum cannot take turns with the one that writes a tensor."""
-    ranks = {r.lower() for r in lowered.program.iterative.get(tensor, ())}
+    ranks = {r.lower() for r in bound.program.iterative.get(tensor, ())}
     loops = e.spatial
     if tensor != e.name:
-        alone = lowered.apart(tensor, e.name)
+        alone = bound.apart(tensor, e.name)
         loops = (*(e.temporal if alone else e.own), *loops)
     return [x for x in loops if x.variable in ranks and width(e, x) > 1]
 
 
-def _out_of_step(lowered: Lowered, e: LoweredEinsum, tensor: str, loop: Loop) -> Problem:
-    how = lowered.mapping.einsum(e.name)
+def _out_of_step(bound: Bound, e: BoundEinsum, tensor: str, loop: Loop) -> Problem:
+    how = bound.mapping.einsum(e.name)
     span = how.span if how else None
     member = loop.member
     if loop.dimension is not None:
@@ -339,7 +339,7 @@ def _out_of_step(lowered: Lowered, e: LoweredEinsum, tensor: str, loop: Loop) ->
             f"make {member} a loop",
         )
     text = f"{e.name} needs {tensor} of the {member} before, and {tensor} needs {e.name}: "
-    if lowered.apart(tensor, e.name):
+    if bound.apart(tensor, e.name):
         text += f"they take turns at every {member} and cannot run one after the other"
         return Problem(text, span, "choose another 'schedule'")
     text += f"they take turns at every {member}, which must be a loop they share"

@@ -15,7 +15,7 @@ from einsum_cascade.errors import MappingError, Problem, SpecError, did_you_mean
 from einsum_cascade.ir import Access, Einsum, Program
 from einsum_cascade.operations import Operations, einsum_operations
 
-from ..space.access_map import Footing, footing
+from ..space.access_map import AccessMap, map_access
 from ..space.banded import one, windowed_points
 from ..space.bands import Band, Window
 from ..space.iteration import Axis, Extents, Loop, count_points, iterations
@@ -47,7 +47,7 @@ class SharedLoop:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoweredEinsum:
+class BoundEinsum:
     """One Einsum with its loops: ``shared`` and ``own`` temporal, then ``spatial``."""
 
     einsum: Einsum
@@ -61,8 +61,8 @@ class LoweredEinsum:
     bypass: frozenset[tuple[str, str]]
     """Pairs of a level's name and a tensor that this Einsum passes by it."""
     operations: Operations
-    reads: tuple[Footing, ...]
-    write: Footing
+    reads: tuple[AccessMap, ...]
+    write: AccessMap
     window: Window | None = None
     """What the Einsum leaves out because of a mask; None: nothing."""
     starts: bool = False
@@ -74,7 +74,7 @@ class LoweredEinsum:
         return self.einsum.name
 
     @cached_property
-    def touches(self) -> tuple[Footing, ...]:
+    def touches(self) -> tuple[AccessMap, ...]:
         """All its accesses."""
         return (*self.reads, self.write)
 
@@ -130,7 +130,7 @@ class LoweredEinsum:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lowered:
+class Bound:
     """A mapping bound to everything it needs, structurally legal."""
 
     program: Program
@@ -140,7 +140,7 @@ class Lowered:
     tiling: Tiling
     nest: tuple[SharedLoop, ...]
     steps: int
-    einsums: tuple[LoweredEinsum, ...]
+    einsums: tuple[BoundEinsum, ...]
     """In the order in which they run."""
     groups: tuple[tuple[str, ...], ...]
     """Einsums that share loops; one group after another (a fused mapping has one)."""
@@ -154,7 +154,7 @@ class Lowered:
         """Whether two Einsums run one after the other, over all their loops each."""
         return not any(one in group and other in group for group in self.groups)
 
-    def memories(self, e: LoweredEinsum, tensor: str) -> tuple[int, ...]:
+    def memories(self, e: BoundEinsum, tensor: str) -> tuple[int, ...]:
         """Indices of the memories that hold a tensor for an Einsum, outermost first."""
         kept = self.residency.memories(tensor)
         if not e.bypass:
@@ -162,7 +162,7 @@ class Lowered:
         names = self.architecture.memories
         return tuple(i for i in kept if (names[i].name, tensor) not in e.bypass)
 
-    def registers(self, e: LoweredEinsum, tensor: str) -> tuple[str, ...]:
+    def registers(self, e: BoundEinsum, tensor: str) -> tuple[str, ...]:
         """Arrays whose registers hold a tensor for an Einsum."""
         kept = self.residency.registers(tensor)
         return tuple(a for a in kept if (a, tensor) not in e.bypass)
@@ -183,8 +183,8 @@ def lower(
     mapping: Mapping,
     architecture: Architecture,
     tiling: Tiling,
-    like: Lowered | None = None,
-) -> Lowered:
+    like: Bound | None = None,
+) -> Bound:
     """Bind ``mapping`` with the tile sizes of ``tiling``.
 
     ``like`` is the same with other tile sizes: where all shapes are the same, what the
@@ -198,7 +198,7 @@ def lower(
         A loop is missing, out of order or twice; a tile does not fit an array dimension;
         an array cannot do an operation; a tensor is kept nowhere.
     """
-    builder = _Lowering(program, mapping, architecture, tiling)
+    builder = _Binder(program, mapping, architecture, tiling)
     if like is not None and like.shapes == tuple(tiling.shapes.items()):
         builder.known = {e.name: e for e in like.einsums}
     einsums = builder.einsums()
@@ -214,7 +214,7 @@ def lower(
     if builder.problems:
         raise MappingError(_folded(builder.problems, [e.name for e in program.einsums]))
     nest = builder.nest()
-    return Lowered(
+    return Bound(
         program=program,
         mapping=mapping,
         architecture=architecture,
@@ -246,7 +246,7 @@ def _folded(problems: list[Problem], einsums: list[str]) -> list[Problem]:
     return folded
 
 
-class _Lowering:
+class _Binder:
     """Collects every problem of a mapping before giving up."""
 
     def __init__(
@@ -257,7 +257,7 @@ class _Lowering:
         self.architecture = architecture
         self.tiling = tiling
         self.problems: list[Problem] = []
-        self.known: dict[str, LoweredEinsum] = {}
+        self.known: dict[str, BoundEinsum] = {}
         """Einsums on the same shapes, in other tiles."""
         self.levels = {m.name: i for i, m in enumerate(architecture.memories)}
         wrong = tuple(name_problems(program, mapping, architecture, tiling))
@@ -289,8 +289,8 @@ class _Lowering:
             for name in level.loops
         )
 
-    def einsums(self) -> tuple[LoweredEinsum, ...]:
-        found: list[LoweredEinsum] = []
+    def einsums(self) -> tuple[BoundEinsum, ...]:
+        found: list[BoundEinsum] = []
         self.problems.extend(nest_problems(self.program, self.mapping, self.tiling))
         for einsum in self.program.einsums:
             how = self.mapping.einsum(einsum.name)
@@ -310,7 +310,7 @@ class _Lowering:
             found.append(self._einsum(einsum, how, array))
         return tuple(found)
 
-    def _einsum(self, einsum: Einsum, how: EinsumMapping, array: ProcessingArray) -> LoweredEinsum:
+    def _einsum(self, einsum: Einsum, how: EinsumMapping, array: ProcessingArray) -> BoundEinsum:
         variables = (*(r.lower() for r in self.program.parallel), *einsum.variables)
         known = self.known.get(einsum.name)
         axes = known.axes if known else self.tiling.axes(variables)
@@ -329,10 +329,10 @@ class _Lowering:
             operations, reads, write = known.operations, known.reads, known.write
         else:
             operations = einsum_operations(self.program, einsum)
-            reads = tuple(self._footing(a, axes) for a in einsum.reads)
-            write = self._footing(einsum.target, axes)
+            reads = tuple(self._access_map(a, axes) for a in einsum.reads)
+            write = self._access_map(einsum.target, axes)
         self.problems.extend(operation_problems(how, array, operations))
-        return LoweredEinsum(
+        return BoundEinsum(
             einsum=einsum,
             array=array,
             axes=axes,
@@ -349,10 +349,10 @@ class _Lowering:
     def _own_level(self, level: str) -> int:
         return self.levels[level] if level else len(self.levels) - 1
 
-    def _footing(self, access: Access, axes: tuple[Axis, ...]) -> Footing:
+    def _access_map(self, access: Access, axes: tuple[Axis, ...]) -> AccessMap:
         iterative = frozenset(r.lower() for r in self.program.iterative.get(access.tensor, ()))
         carried = tuple(r.lower() for r in self.program.parallel)
-        return footing(access, axes, self.tiling.shapes, iterative, carried)
+        return map_access(access, axes, self.tiling.shapes, iterative, carried)
 
     def _loop(
         self, axes: tuple[Axis, ...], member: Member, level: int, dimension: str | None

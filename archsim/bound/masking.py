@@ -16,7 +16,7 @@ from einsum_cascade import ir
 from ..space.banded import one, windowed_points
 from ..space.bands import Band, Box, Window
 from ..space.iteration import Axis, Loop
-from .lower import Lowered, LoweredEinsum
+from .lower import Bound, BoundEinsum
 from .tiling import Tiling
 
 _FAR = 1 << 80
@@ -34,47 +34,47 @@ class Masking:
     """Outside of it whole steps are left out."""
 
 
-def leave_out_masked(lowered: Lowered) -> Lowered:
+def leave_out_masked(bound: Bound) -> Bound:
     """The lowering with the windows of its masked Einsums, and of steps that are idle.
 
     Where a mask is no band, or a step is not idle, nothing is left out; the lowering's
     ``unskipped`` then says so.
     """
-    if all(e.einsum.where is None for e in lowered.einsums):
-        return lowered
-    found = _masking(lowered)
+    if all(e.einsum.where is None for e in bound.einsums):
+        return bound
+    found = _masking(bound)
     windows = dict(found.windows)
-    einsums = tuple(replace(e, window=windows.get(e.name)) for e in lowered.einsums)
+    einsums = tuple(replace(e, window=windows.get(e.name)) for e in bound.einsums)
     return replace(
-        lowered, einsums=einsums, steps=found.steps, unskipped=found.notes, idle=found.idle
+        bound, einsums=einsums, steps=found.steps, unskipped=found.notes, idle=found.idle
     )
 
 
-def _masking(lowered: Lowered) -> Masking:
-    numbers = _numbers(lowered)
+def _masking(bound: Bound) -> Masking:
+    numbers = _numbers(bound)
     bands: dict[str, Band] = {}
     notes: list[str] = []
-    for e in lowered.einsums:
+    for e in bound.einsums:
         if e.einsum.where is None:
             continue
-        band = _band(lowered.tiling, e, numbers)
+        band = _band(bound.tiling, e, numbers)
         if band is not None and _told_apart(e, band):
             bands[e.name] = band
         else:
             notes.append(f"{e.name}: {_no_band(e.einsum.where)}")
     windows = {
-        e.name: _window(lowered.tiling, e, bands[e.name], len(e.temporal))
-        for e in lowered.einsums
+        e.name: _window(bound.tiling, e, bands[e.name], len(e.temporal))
+        for e in bound.einsums
         if e.name in bands
     }
-    idle = None if notes else _idle(lowered, bands)
+    idle = None if notes else _idle(bound, bands)
     if isinstance(idle, str):
         notes.append(f"{idle}, so that the other Einsums run in masked tiles too")
     if not isinstance(idle, _Idle):
-        return Masking(windows=tuple(windows.items()), steps=lowered.steps, notes=tuple(notes))
+        return Masking(windows=tuple(windows.items()), steps=bound.steps, notes=tuple(notes))
     for e in idle.others:
-        windows[e.name] = _window(lowered.tiling, e, idle.band, len(e.shared))
-    steps = _steps(lowered, idle.band)
+        windows[e.name] = _window(bound.tiling, e, idle.band, len(e.shared))
+    steps = _steps(bound, idle.band)
     return Masking(windows=tuple(windows.items()), steps=steps, notes=(), idle=idle.band)
 
 
@@ -87,14 +87,14 @@ def _no_band(mask: ir.Condition) -> str:
     return "its mask is no band of two ranks; masked tiles are run"
 
 
-def _numbers(lowered: Lowered) -> dict[str, int]:
+def _numbers(bound: Bound) -> dict[str, int]:
     """Whole numbers by name: shapes, and parameters that are whole."""
     parameters = {
         p.name: int(p.default)
-        for p in lowered.program.parameters
+        for p in bound.program.parameters
         if p.default is not None and p.default == int(p.default)
     }
-    return parameters | dict(lowered.shapes)
+    return parameters | dict(bound.shapes)
 
 
 # ------------------------------------------------------------------ idle steps
@@ -105,16 +105,16 @@ class _Idle:
     """A band outside of which whole steps are idle, and the unmasked Einsums of a step."""
 
     band: Band
-    others: tuple[LoweredEinsum, ...]
+    others: tuple[BoundEinsum, ...]
 
 
-def _idle(lowered: Lowered, bands: dict[str, Band]) -> _Idle | str | None:
+def _idle(bound: Bound, bands: dict[str, Band]) -> _Idle | str | None:
     """The idle steps; or why there are none; or None where no step could be."""
     ranks = {r for b in bands.values() for r in (b.plus, b.minus) if r}
     stepping = {
-        loop.rank.lower() for loop in lowered.nest if _family(lowered.tiling, loop.rank) in ranks
+        loop.rank.lower() for loop in bound.nest if _family(bound.tiling, loop.rank) in ranks
     }
-    inside = [e for e in lowered.einsums if stepping <= {*e.einsum.variables}]
+    inside = [e for e in bound.einsums if stepping <= {*e.einsum.variables}]
     masked = [e for e in inside if e.name in bands]
     if not stepping or not masked:
         return None
@@ -123,7 +123,7 @@ def _idle(lowered: Lowered, bands: dict[str, Band]) -> _Idle | str | None:
         return f"{masked[0].name} and others have different masks"
     from einsum_cascade.idle.steps import idle_problem
 
-    problem = idle_problem(lowered.program, [e.name for e in masked], stepping)
+    problem = idle_problem(bound.program, [e.name for e in masked], stepping)
     if problem is not None:
         return problem
     others = tuple(e for e in inside if e.name not in bands)
@@ -136,25 +136,25 @@ def _family(tiling: Tiling, rank: str) -> str:
     return declared.family if declared is not None and declared.family else rank
 
 
-def _steps(lowered: Lowered, band: Band) -> int:
+def _steps(bound: Bound, band: Band) -> int:
     """Steps of the shared nest that are not idle (one, if all are)."""
-    ranks = tuple(dict.fromkeys(loop.rank.lower() for loop in lowered.nest))
-    axes = lowered.tiling.axes(ranks)
+    ranks = tuple(dict.fromkeys(loop.rank.lower() for loop in bound.nest))
+    axes = bound.tiling.axes(ranks)
     places = {v: (number, stride) for number, a in enumerate(axes) for v, stride in a.variables}
     loops: list[Loop] = []
-    for loop in lowered.nest:
-        member = lowered.tiling.members[loop.member]
+    for loop in bound.nest:
+        member = bound.tiling.members[loop.member]
         number, stride = places[loop.rank.lower()]
         loops.append(
             Loop(
                 member=loop.member,
                 axis=number,
-                stride=min(member.stride, lowered.tiling.shapes[loop.rank]) * stride,
+                stride=min(member.stride, bound.tiling.shapes[loop.rank]) * stride,
                 level=loop.level,
                 variable=loop.rank.lower(),
             )
         )
-    window = window_over(lowered.tiling, axes, band, len(loops))
+    window = window_over(bound.tiling, axes, band, len(loops))
     extents = tuple(a.extent for a in axes)
     return max(1, windowed_points(tuple(loops), extents, window, one))
 
@@ -162,7 +162,7 @@ def _steps(lowered: Lowered, band: Band) -> int:
 # ------------------------------------------------------------------ bands
 
 
-def _window(tiling: Tiling, e: LoweredEinsum, band: Band, governed: int) -> Window:
+def _window(tiling: Tiling, e: BoundEinsum, band: Band, governed: int) -> Window:
     return window_over(tiling, e.axes, band, governed)
 
 
@@ -191,7 +191,7 @@ def _scale(tiling: Tiling, axis: Axis) -> int:
     return prod(tiling.shapes[m] for m in rank.partition if m.lower() not in present)
 
 
-def _told_apart(e: LoweredEinsum, band: Band) -> bool:
+def _told_apart(e: BoundEinsum, band: Band) -> bool:
     """Whether loops over one axis of a band all have one variable, outermost ones first.
 
     An access that moves with an inner variable but not with an outer one would see tiles
@@ -201,8 +201,8 @@ def _told_apart(e: LoweredEinsum, band: Band) -> bool:
         if axis.name not in (band.plus, band.minus):
             continue
         order = [v for v, _ in axis.variables]
-        for footing in (*e.reads, e.write):
-            moving = [v in footing.access.variables for v in order]
+        for access_map in (*e.reads, e.write):
+            moving = [v in access_map.access.variables for v in order]
             if moving != sorted(moving, reverse=True):
                 return False
         loops = [loop.variable for loop in e.temporal if loop.axis == number]
@@ -211,7 +211,7 @@ def _told_apart(e: LoweredEinsum, band: Band) -> bool:
     return True
 
 
-def _band(tiling: Tiling, e: LoweredEinsum, numbers: dict[str, int]) -> Band | None:
+def _band(tiling: Tiling, e: BoundEinsum, numbers: dict[str, int]) -> Band | None:
     """The band that an Einsum's mask is, or None."""
     assert e.einsum.where is not None, "masked Einsums only"
     found: Band | None = None

@@ -19,9 +19,9 @@ from einsum_cascade.errors import MappingError, Problem
 from einsum_cascade.ir import Name, walk
 
 from ..bound.initial import initial_einsums
-from ..bound.lower import Lowered, LoweredEinsum
+from ..bound.lower import Bound, BoundEinsum
 from ..bound.reuse import found_at, moving_variables
-from ..space.access_map import Footing
+from ..space.access_map import AccessMap
 from ..space.banded import one
 from ..space.bands import Window
 from ..space.iteration import Loop, first_tile
@@ -63,15 +63,15 @@ class EinsumCount:
     registers_of_one: AccessCount
 
 
-def count_einsum(lowered: Lowered, e: LoweredEinsum, meter: Meter = EXACT) -> EinsumCount:
+def count_einsum(bound: Bound, e: BoundEinsum, meter: Meter = EXACT) -> EinsumCount:
     """Count one Einsum's operations and accesses.
 
     Where what it writes begins with inputs, bringing these is among its accesses.
     """
-    allowed = allowed_points(lowered, e, meter)
-    touches = [(part, f) for part in (e, *initial_einsums(lowered, e)) for f in part.touches]
-    accesses = [a for part, f in touches for a in accesses_of(lowered, part, f, meter)]
-    used = [registers_of(lowered, part, f, meter) for part, f in touches]
+    allowed = allowed_points(bound, e, meter)
+    touches = [(part, f) for part in (e, *initial_einsums(bound, e)) for f in part.touches]
+    accesses = [a for part, f in touches for a in accesses_of(bound, part, f, meter)]
+    used = [registers_of(bound, part, f, meter) for part, f in touches]
     return EinsumCount(
         einsum=e.name,
         array=e.array.name,
@@ -85,7 +85,7 @@ def count_einsum(lowered: Lowered, e: LoweredEinsum, meter: Meter = EXACT) -> Ei
     )
 
 
-def _in_registers_of(e: LoweredEinsum, used: list[Uses]) -> AccessCount:
+def _in_registers_of(e: BoundEinsum, used: list[Uses]) -> AccessCount:
     return AccessCount(
         einsum=e.name,
         tensor="",
@@ -95,7 +95,7 @@ def _in_registers_of(e: LoweredEinsum, used: list[Uses]) -> AccessCount:
     )
 
 
-def allowed_points(lowered: Lowered, e: LoweredEinsum, meter: Meter = EXACT) -> int:
+def allowed_points(bound: Bound, e: BoundEinsum, meter: Meter = EXACT) -> int:
     """Points of the iteration space that the mask lets through.
 
     What depends on data is taken to let everything through: nobody can count it beforehand.
@@ -111,17 +111,17 @@ def allowed_points(lowered: Lowered, e: LoweredEinsum, meter: Meter = EXACT) -> 
         return _inside(e, e.window)
     from einsum_cascade.counting.point_counts import count_points
 
-    shapes = dict(lowered.shapes)
-    given = {p.name: p.default for p in lowered.program.parameters if p.default is not None}
+    shapes = dict(bound.shapes)
+    given = {p.name: p.default for p in bound.program.parameters if p.default is not None}
     used = {n.name for n in walk(e.einsum.where) if isinstance(n, Name) and n.kind == "parameter"}
     if absent := sorted(used - given.keys()):
         text = f"{e.name}: its mask needs a number for {', '.join(absent)}"
         raise MappingError(Problem(text, e.einsum.where.span, f"--set {absent[0]}=..."))
-    points = count_points(lowered.program, e.einsum, given | shapes)
-    return points * prod(shapes[r] for r in lowered.program.parallel)
+    points = count_points(bound.program, e.einsum, given | shapes)
+    return points * prod(shapes[r] for r in bound.program.parallel)
 
 
-def _inside(e: LoweredEinsum, window: Window) -> int:
+def _inside(e: BoundEinsum, window: Window) -> int:
     """Points inside the band that an Einsum's mask is: those of its two ranks, times the rest."""
     across = prod(n for axis, n in enumerate(e.extents) if window.side(axis) is None)
     return across * window.box.points
@@ -132,7 +132,7 @@ Uses = tuple[int, int]
 
 
 def registers_of(
-    lowered: Lowered, e: LoweredEinsum, footing: Footing, meter: Meter = EXACT
+    bound: Bound, e: BoundEinsum, access_map: AccessMap, meter: Meter = EXACT
 ) -> tuple[Uses, Uses]:
     """Accesses of an Einsum to its own array's registers for one tensor: of all, of one.
 
@@ -140,16 +140,16 @@ def registers_of(
     every update and read back at all but an element's first; a partial result that comes
     back from outside is written once more.
     """
-    moved = _relevant(e.temporal, lowered, footing)
+    moved = _relevant(e.temporal, bound, access_map)
     fills = meter.delivered(e, e.temporal, moved, Lanes(e.spatial))
     changes = meter.delivered(e, e.temporal, moved, one)
     points, iterations = meter.points(e), meter.iterations(e)
-    if footing is e.write:
+    if access_map is e.write:
         lanes = tuple(True for _ in e.spatial)
         everywhere = meter.distinct(e, (*e.temporal, *e.spatial), (*moved, *lanes))
         in_one = meter.distinct(e, e.temporal, moved)
         return _updated(points, fills, everywhere), _updated(iterations, changes, in_one)
-    if _left_in_registers(lowered, e, footing):
+    if _left_in_registers(bound, e, access_map):
         fills = changes = 0
     return (points, fills), (iterations, changes)
 
@@ -158,91 +158,91 @@ def _updated(updates: int, arrivals: int, elements: int) -> Uses:
     return updates - elements, updates + arrivals - elements
 
 
-def _relevant(loops: tuple[Loop, ...], lowered: Lowered, footing: Footing) -> tuple[bool, ...]:
-    moving = moving_variables(lowered, footing.access)
+def _relevant(loops: tuple[Loop, ...], bound: Bound, access_map: AccessMap) -> tuple[bool, ...]:
+    moving = moving_variables(bound, access_map.access)
     return tuple(loop.variable in moving for loop in loops)
 
 
 def deliveries(
-    lowered: Lowered, e: LoweredEinsum, footing: Footing, level: int, meter: Meter = EXACT
+    bound: Bound, e: BoundEinsum, access_map: AccessMap, level: int, meter: Meter = EXACT
 ) -> int:
     """Elements of a tensor that arrive at ``level`` under the loops outside it.
 
     For the register level the tile is what all array elements take together, shared
     values once.
     """
-    return _arriving(lowered, e, footing, level, Elements(footing), meter)
+    return _arriving(bound, e, access_map, level, Elements(access_map), meter)
 
 
 def _arriving(
-    lowered: Lowered, e: LoweredEinsum, footing: Footing, level: int, size: Size, meter: Meter
+    bound: Bound, e: BoundEinsum, access_map: AccessMap, level: int, size: Size, meter: Meter
 ) -> int:
     loops = e.outer(level)
-    return meter.delivered(e, loops, _relevant(loops, lowered, footing), size)
+    return meter.delivered(e, loops, _relevant(loops, bound, access_map), size)
 
 
 def touched(
-    lowered: Lowered, e: LoweredEinsum, footing: Footing, level: int, meter: Meter = EXACT
+    bound: Bound, e: BoundEinsum, access_map: AccessMap, level: int, meter: Meter = EXACT
 ) -> int:
     """Distinct elements of a tensor in the tiles that ever come to ``level``."""
     loops = e.outer(level)
-    return meter.touched(e, loops, _relevant(loops, lowered, footing), footing)
+    return meter.touched(e, loops, _relevant(loops, bound, access_map), access_map)
 
 
-def register_changes(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> int:
+def register_changes(bound: Bound, e: BoundEinsum, access_map: AccessMap) -> int:
     """How often a tensor's value changes in the registers of one array element."""
-    return EXACT.delivered(e, e.temporal, _relevant(e.temporal, lowered, footing), one)
+    return EXACT.delivered(e, e.temporal, _relevant(e.temporal, bound, access_map), one)
 
 
-def in_own_registers(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> bool:
+def in_own_registers(bound: Bound, e: BoundEinsum, access_map: AccessMap) -> bool:
     """Whether an operand waits where an Einsum runs, so that nothing brings it there."""
-    return _left_in_registers(lowered, e, footing)
+    return _left_in_registers(bound, e, access_map)
 
 
-def _memories(lowered: Lowered, e: LoweredEinsum, tensor: str) -> list[tuple[str, int]]:
+def _memories(bound: Bound, e: BoundEinsum, tensor: str) -> list[tuple[str, int]]:
     """Memories that hold a tensor for an Einsum, with their level, outermost first."""
-    memories = lowered.architecture.memories
-    return [(memories[i].name, i) for i in lowered.memories(e, tensor)]
+    memories = bound.architecture.memories
+    return [(memories[i].name, i) for i in bound.memories(e, tensor)]
 
 
-def _other_registers(lowered: Lowered, e: LoweredEinsum, tensor: str) -> list[str]:
+def _other_registers(bound: Bound, e: BoundEinsum, tensor: str) -> list[str]:
     """Arrays but the Einsum's own whose registers keep a tensor."""
-    return [a for a in lowered.registers(e, tensor) if a != e.array.name]
+    return [a for a in bound.registers(e, tensor) if a != e.array.name]
 
 
-def _in_registers(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> bool:
+def _in_registers(bound: Bound, e: BoundEinsum, access_map: AccessMap) -> bool:
     """Whether registers, somewhere, still hold an intermediate when an Einsum reads it."""
-    tensor = footing.access.tensor
-    if tensor not in lowered.program.einsum_of:
+    tensor = access_map.access.tensor
+    if tensor not in bound.program.einsum_of:
         return False
-    return not lowered.memories(e, tensor) or found_at(lowered, e, footing, lowered.register_level)
+    return not bound.memories(e, tensor) or found_at(bound, e, access_map, bound.register_level)
 
 
-def _left_in_registers(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> bool:
+def _left_in_registers(bound: Bound, e: BoundEinsum, access_map: AccessMap) -> bool:
     """Whether an operand waits in the Einsum's own registers; nothing is fetched then."""
-    own = e.array.name in lowered.registers(e, footing.access.tensor)
-    return own and _in_registers(lowered, e, footing)
+    own = e.array.name in bound.registers(e, access_map.access.tensor)
+    return own and _in_registers(bound, e, access_map)
 
 
-def _input(lowered: Lowered, e: LoweredEinsum, footing: Footing, meter: Meter) -> list[AccessCount]:
+def _input(bound: Bound, e: BoundEinsum, access_map: AccessMap, meter: Meter) -> list[AccessCount]:
     """Reads of an operand: from where it is still found, level by level inwards."""
-    if _left_in_registers(lowered, e, footing):
+    if _left_in_registers(bound, e, access_map):
         return []
-    tensor = footing.access.tensor
-    chain = _memories(lowered, e, tensor)
-    others = _other_registers(lowered, e, tensor)
-    if others and _in_registers(lowered, e, footing):
-        chain = [(others[0], lowered.register_level)]
-    found_in = [i for i, (_, level) in enumerate(chain) if found_at(lowered, e, footing, level)]
+    tensor = access_map.access.tensor
+    chain = _memories(bound, e, tensor)
+    others = _other_registers(bound, e, tensor)
+    if others and _in_registers(bound, e, access_map):
+        chain = [(others[0], bound.register_level)]
+    found_in = [i for i, (_, level) in enumerate(chain) if found_at(bound, e, access_map, level)]
     chain = chain[max(found_in, default=0) :]
-    below = [*(level for _, level in chain[1:]), lowered.register_level]
-    arriving = [0, *(deliveries(lowered, e, footing, level, meter) for level in below)]
+    below = [*(level for _, level in chain[1:]), bound.register_level]
+    arriving = [0, *(deliveries(bound, e, access_map, level, meter) for level in below)]
     return [
         AccessCount(
             einsum=e.name,
             tensor=tensor,
             place=place,
-            reads=_read(lowered, e, footing, level, inside, meter),
+            reads=_read(bound, e, access_map, level, inside, meter),
             writes=writes,
         )
         for (place, level), inside, writes in zip(chain, below, arriving, strict=False)
@@ -250,33 +250,33 @@ def _input(lowered: Lowered, e: LoweredEinsum, footing: Footing, meter: Meter) -
 
 
 def _read(
-    lowered: Lowered, e: LoweredEinsum, footing: Footing, level: int, inside: int, meter: Meter
+    bound: Bound, e: BoundEinsum, access_map: AccessMap, level: int, inside: int, meter: Meter
 ) -> int:
     """Elements that one level reads for the tiles of another inside it."""
-    machine = lowered.architecture
-    if level == lowered.register_level:
-        return deliveries(lowered, e, footing, inside, meter)
-    size = words_in_lines(e, footing, machine.memories[level], machine.word_bits)
-    return _arriving(lowered, e, footing, inside, size, meter)
+    machine = bound.architecture
+    if level == bound.register_level:
+        return deliveries(bound, e, access_map, inside, meter)
+    size = words_in_lines(e, access_map, machine.memories[level], machine.word_bits)
+    return _arriving(bound, e, access_map, inside, size, meter)
 
 
 def accesses_of(
-    lowered: Lowered, e: LoweredEinsum, footing: Footing, meter: Meter = EXACT
+    bound: Bound, e: BoundEinsum, access_map: AccessMap, meter: Meter = EXACT
 ) -> list[AccessCount]:
     """What one operand, or the result, of an Einsum reads and writes where."""
-    return _output(lowered, e, meter) if footing is e.write else _input(lowered, e, footing, meter)
+    return (
+        _output(bound, e, meter) if access_map is e.write else _input(bound, e, access_map, meter)
+    )
 
 
-def _output(lowered: Lowered, e: LoweredEinsum, meter: Meter) -> list[AccessCount]:
+def _output(bound: Bound, e: BoundEinsum, meter: Meter) -> list[AccessCount]:
     """Writes of a result on its way out, and partial results on their way back."""
-    memories = _memories(lowered, e, e.name)
-    others = _other_registers(lowered, e, e.name)
-    level = lowered.register_level
+    memories = _memories(bound, e, e.name)
+    others = _other_registers(bound, e, e.name)
+    level = bound.register_level
     below = [*(level for _, level in memories[1:]), level]
-    updates = [deliveries(lowered, e, e.write, i, meter) for i in below]
-    again = [
-        u - touched(lowered, e, e.write, i, meter) for u, i in zip(updates, below, strict=True)
-    ]
+    updates = [deliveries(bound, e, e.write, i, meter) for i in below]
+    again = [u - touched(bound, e, e.write, i, meter) for u, i in zip(updates, below, strict=True)]
     handed_down = [0, *again]
     found = [
         AccessCount(einsum=e.name, tensor=e.name, place=place, reads=back, writes=arriving + refill)
@@ -292,10 +292,12 @@ def _output(lowered: Lowered, e: LoweredEinsum, meter: Meter) -> list[AccessCoun
     ]
 
 
-def largest_tile(e: LoweredEinsum, footing: Footing, level: int, *, one_copy: bool = True) -> int:
+def largest_tile(
+    e: BoundEinsum, access_map: AccessMap, level: int, *, one_copy: bool = True
+) -> int:
     """Elements of a tensor live at ``level`` while one Einsum runs.
 
     With ``one_copy``, only one of them along a rank the tensor is iterative in.
     """
     extents = first_tile(e.extents, e.outer(level))
-    return footing.live(extents) if one_copy else footing.size(extents)
+    return access_map.live(extents) if one_copy else access_map.size(extents)

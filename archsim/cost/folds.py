@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from ..bound.lower import Lowered, LoweredEinsum
+from ..bound.lower import Bound, BoundEinsum
 from ..bound.reuse import moving_variables
 from ..result.record import Folds
-from ..space.access_map import Footing
+from ..space.access_map import AccessMap
 from .accesses import in_own_registers, register_changes
 
 
-def folds_of(lowered: Lowered, e: LoweredEinsum) -> Folds | None:
+def folds_of(bound: Bound, e: BoundEinsum) -> Folds | None:
     """What skew costs an Einsum; None where it costs nothing.
 
     Folds are not trimmed at ragged edges. For a GEMM without overlap the cycles are
@@ -28,22 +28,22 @@ def folds_of(lowered: Lowered, e: LoweredEinsum) -> Folds | None:
     if e.array.operands == "broadcast" or not e.spatial:
         return None
     tensors = (e.write, *e.reads)
-    shared = {id(f): _shared_axes(lowered, e, f) for f in tensors}
+    shared = {id(f): _shared_axes(bound, e, f) for f in tensors}
     hopping = {axis for axes in shared.values() for axis in axes}
     skew = tuple(
         (d.name, d.size - 1) for d in e.array.dimensions if d.name in hopping and d.size > 1
     )
     least = min(len(axes) for axes in shared.values())
     own = [f for f in tensors if len(shared[id(f)]) == least]
-    loaded = [f for f in own if f is not e.write and not in_own_registers(lowered, e, f)]
+    loaded = [f for f in own if f is not e.write and not in_own_registers(bound, e, f)]
     load_cycles = _load_cycles(e, shared[id(e.write)])
-    loads = max((register_changes(lowered, e, f) for f in loaded), default=0) if load_cycles else 0
+    loads = max((register_changes(bound, e, f) for f in loaded), default=0) if load_cycles else 0
     if not skew and not loads:
         return None
     return Folds(
         einsum=e.name,
         array=e.array.name,
-        folds=min(register_changes(lowered, e, f) for f in own),
+        folds=min(register_changes(bound, e, f) for f in own),
         skew=skew,
         loads=loads,
         load_cycles=load_cycles if loads else 0,
@@ -51,9 +51,9 @@ def folds_of(lowered: Lowered, e: LoweredEinsum) -> Folds | None:
     )
 
 
-def _shared_axes(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> frozenset[str]:
+def _shared_axes(bound: Bound, e: BoundEinsum, access_map: AccessMap) -> frozenset[str]:
     """Axes of the array in use along which a tensor does not vary."""
-    moving = moving_variables(lowered, footing.access)
+    moving = moving_variables(bound, access_map.access)
     used = {loop.dimension for loop in e.spatial}
     return frozenset(
         axis
@@ -63,7 +63,7 @@ def _shared_axes(lowered: Lowered, e: LoweredEinsum, footing: Footing) -> frozen
     )
 
 
-def _load_cycles(e: LoweredEinsum, reduced: frozenset[str]) -> int:
+def _load_cycles(e: BoundEinsum, reduced: frozenset[str]) -> int:
     """Loads come along the axis that partial sums leave by, else along the first axis.
 
     In a row of elements each is at the edge, and nothing is loaded through others.
@@ -74,7 +74,7 @@ def _load_cycles(e: LoweredEinsum, reduced: frozenset[str]) -> int:
     return next((n for axis, n in sizes.items() if axis in reduced), next(iter(sizes.values())))
 
 
-def skew_cycles(lowered: Lowered, e: LoweredEinsum) -> Fraction:
+def skew_cycles(bound: Bound, e: BoundEinsum) -> Fraction:
     """Cycles that an Einsum occupies its array beyond its work, over the whole run."""
-    found = folds_of(lowered, e)
+    found = folds_of(bound, e)
     return Fraction(0 if found is None else found.cycles)

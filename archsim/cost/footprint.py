@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from ..bound.initial import initial_einsums
-from ..bound.lower import Lowered, LoweredEinsum
+from ..bound.lower import Bound, BoundEinsum
 from ..bound.reuse import width
 from ..quantities import byte_size
 from ..spec.mapping import Spill
@@ -48,7 +48,7 @@ class Requirement:
         )
 
 
-def requirements(lowered: Lowered) -> tuple[Requirement, ...]:
+def requirements(bound: Bound) -> tuple[Requirement, ...]:
     """Live tiles per memory, one copy each: double buffering is not charged, except where
     a level spills and the mapping says how many copies it holds.
 
@@ -56,95 +56,91 @@ def requirements(lowered: Lowered) -> tuple[Requirement, ...]:
     other, a level holds the tiles of one group at a time, beside intermediates that wait
     there for a later one.
     """
-    return tuple(requirement(lowered, i) for i in range(len(lowered.architecture.memories)))
+    return tuple(requirement(bound, i) for i in range(len(bound.architecture.memories)))
 
 
-def all_fits(lowered: Lowered) -> bool:
+def all_fits(bound: Bound) -> bool:
     """Whether every memory holds what it must."""
-    limited = (
-        i for i, m in enumerate(lowered.architecture.memories) if m.capacity_bytes is not None
-    )
-    return all(requirement(lowered, i).fits for i in limited)
+    limited = (i for i, m in enumerate(bound.architecture.memories) if m.capacity_bytes is not None)
+    return all(requirement(bound, i).fits for i in limited)
 
 
-def requirement(lowered: Lowered, level: int, tile: TileSizes | None = None) -> Requirement:
+def requirement(bound: Bound, level: int, tile: TileSizes | None = None) -> Requirement:
     """Live tiles of one memory, by its index.
 
     ``tile`` gives the elements of an Einsum's tile by the access's position and the level;
     ``largest_tile_size`` if left out.
     """
-    memory = lowered.architecture.memories[level]
-    spill = lowered.mapping.spill
+    memory = bound.architecture.memories[level]
+    spill = bound.mapping.spill
     spills = spill is not None and spill.level == memory.name
-    sizes = [_tiles(lowered, e, level, tile) for e in lowered.einsums]
+    sizes = [_tiles(bound, e, level, tile) for e in bound.einsums]
     if spill is not None and spills:
         copies = dict(spill.copies)
         sizes = [{t: n * copies.get(t, 1) for t, n in tiles.items()} for tiles in sizes]
-    live = _largest_moment(lowered, sizes, level)
+    live = _largest_moment(bound, sizes, level)
     if spill is not None and spills:
-        for tensor, amount in _passing(lowered, spill, level).items():
+        for tensor, amount in _passing(bound, spill, level).items():
             live[tensor] = live.get(tensor, 0) + amount
     return Requirement(
         level=memory.name,
-        tensors=tuple((t, n * lowered.architecture.word_bytes) for t, n in live.items()),
+        tensors=tuple((t, n * bound.architecture.word_bytes) for t, n in live.items()),
         capacity_bytes=memory.capacity_bytes,
         spills=spills,
     )
 
 
-def _passing(lowered: Lowered, spill: Spill, level: int) -> dict[str, int]:
+def _passing(bound: Bound, spill: Spill, level: int) -> dict[str, int]:
     """Elements that a level stages of tensors which some Einsum passes by it."""
     found: dict[str, int] = {}
     for tensor, factors in spill.staged:
-        kept = level in lowered.residency.memories(tensor)
-        if not kept or any((spill.level, tensor) in e.bypass for e in lowered.einsums):
-            found[tensor] = lowered.tiling.elements(factors)
+        kept = level in bound.residency.memories(tensor)
+        if not kept or any((spill.level, tensor) in e.bypass for e in bound.einsums):
+            found[tensor] = bound.tiling.elements(factors)
     return found
 
 
-TileSizes = Callable[[LoweredEinsum, int, int], int]
+TileSizes = Callable[[BoundEinsum, int, int], int]
 
 
-def largest_tile_size(lowered: Lowered, e: LoweredEinsum, number: int, level: int) -> int:
+def largest_tile_size(bound: Bound, e: BoundEinsum, number: int, level: int) -> int:
     """Elements of the tile that an Einsum's access (by position) needs at a level."""
-    footing = e.touches[number]
-    one_copy = in_step(lowered, footing.access.tensor, level)
-    return largest_tile(e, footing, level, one_copy=one_copy)
+    access_map = e.touches[number]
+    one_copy = in_step(bound, access_map.access.tensor, level)
+    return largest_tile(e, access_map, level, one_copy=one_copy)
 
 
-def _tiles(
-    lowered: Lowered, e: LoweredEinsum, level: int, tile: TileSizes | None
-) -> dict[str, int]:
+def _tiles(bound: Bound, e: BoundEinsum, level: int, tile: TileSizes | None) -> dict[str, int]:
     found: dict[str, int] = {}
-    for number, footing in enumerate(e.touches):
-        tensor = footing.access.tensor
-        if level in lowered.memories(e, tensor):
-            size = tile(e, number, level) if tile else largest_tile_size(lowered, e, number, level)
+    for number, access_map in enumerate(e.touches):
+        tensor = access_map.access.tensor
+        if level in bound.memories(e, tensor):
+            size = tile(e, number, level) if tile else largest_tile_size(bound, e, number, level)
             found[tensor] = max(found.get(tensor, 0), size)
-    for start in initial_einsums(lowered, e):
-        for footing in start.reads:
-            tensor = footing.access.tensor
-            if level in lowered.memories(e, tensor):
-                found[tensor] = max(found.get(tensor, 0), largest_tile(start, footing, level))
+    for start in initial_einsums(bound, e):
+        for access_map in start.reads:
+            tensor = access_map.access.tensor
+            if level in bound.memories(e, tensor):
+                found[tensor] = max(found.get(tensor, 0), largest_tile(start, access_map, level))
     return found
 
 
-def in_step(lowered: Lowered, tensor: str, level: int) -> bool:
+def in_step(bound: Bound, tensor: str, level: int) -> bool:
     """Whether all who touch a running value go along its rank together.
 
     One copy is enough then; else whoever comes later finds only the last value.
     """
-    ranks = {r.lower() for r in lowered.program.iterative.get(tensor, ())}
-    writer = next((e for e in lowered.einsums if e.name == tensor), None)
+    ranks = {r.lower() for r in bound.program.iterative.get(tensor, ())}
+    writer = next((e for e in bound.einsums if e.name == tensor), None)
     if writer is None or not ranks:
         return True
     readers = [
         e
-        for e in lowered.einsums
+        for e in bound.einsums
         if e is not writer
         and any(a.tensor == tensor and ranks & {*a.variables} for a in e.einsum.reads)
     ]
-    if any(lowered.apart(e.name, tensor) for e in readers):
+    if any(bound.apart(e.name, tensor) for e in readers):
         return False
     apart = [
         loop
@@ -163,17 +159,17 @@ def _together(sizes: list[dict[str, int]]) -> dict[str, int]:
     return found
 
 
-def _largest_moment(lowered: Lowered, sizes: list[dict[str, int]], level: int) -> dict[str, int]:
+def _largest_moment(bound: Bound, sizes: list[dict[str, int]], level: int) -> dict[str, int]:
     """The largest of the moments at which one group runs."""
-    names = [e.name for e in lowered.einsums]
+    names = [e.name for e in bound.einsums]
     tiles = dict(zip(names, sizes, strict=True))
-    number = {name: i for i, group in enumerate(lowered.groups) for name in group}
-    last_use = {f.access.tensor: number[e.name] for e in lowered.einsums for f in e.reads}
+    number = {name: i for i, group in enumerate(bound.groups) for name in group}
+    last_use = {f.access.tensor: number[e.name] for e in bound.einsums for f in e.reads}
     worst: dict[str, int] = {}
-    for now, group in enumerate(lowered.groups):
+    for now, group in enumerate(bound.groups):
         moment = _together([tiles[name] for name in group])
         for name in names:
-            homes = lowered.residency.memories(name)
+            homes = bound.residency.memories(name)
             waits = number[name] < now < last_use.get(name, -1)
             if waits and homes and level == homes[0]:
                 moment[name] = max(moment.get(name, 0), tiles[name][name])

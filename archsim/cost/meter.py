@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..bound.lower import LoweredEinsum
-from ..space.access_map import Footing
+from ..bound.lower import BoundEinsum
+from ..space.access_map import AccessMap
 from ..space.banded import one, windowed_deliveries, windowed_distinct
 from ..space.iteration import Extents, Loop, count_deliveries, count_distinct, count_points
 
@@ -24,10 +24,10 @@ Size = Callable[[Extents], int]
 class Elements:
     """Elements of a tensor in a tile."""
 
-    footing: Footing
+    access_map: AccessMap
 
     def __call__(self, extents: Extents) -> int:
-        return self.footing.size(extents)
+        return self.access_map.size(extents)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,23 +43,23 @@ class Lanes:
 class Meter:
     """Measures in whole numbers, ragged edges and masks exact."""
 
-    def points(self, e: LoweredEinsum) -> int:
+    def points(self, e: BoundEinsum) -> int:
         """Points of the tiles that are run."""
         return e.points
 
-    def iterations(self, e: LoweredEinsum) -> int:
+    def iterations(self, e: BoundEinsum) -> int:
         """Temporal iterations."""
         return e.iterations
 
     def delivered(
-        self, e: LoweredEinsum, loops: tuple[Loop, ...], relevant: tuple[bool, ...], size: Size
+        self, e: BoundEinsum, loops: tuple[Loop, ...], relevant: tuple[bool, ...], size: Size
     ) -> int:
         """Total size of the tiles that come under ``loops``, moved by the relevant ones."""
         if e.window is not None:
             return windowed_deliveries(loops, relevant, e.extents, e.window, size)
         return count_deliveries(loops, relevant, e.extents, size)
 
-    def distinct(self, e: LoweredEinsum, loops: tuple[Loop, ...], counted: tuple[bool, ...]) -> int:
+    def distinct(self, e: BoundEinsum, loops: tuple[Loop, ...], counted: tuple[bool, ...]) -> int:
         """Distinct indices of the counted ones of ``loops``."""
         if e.window is not None:
             return windowed_distinct(loops, counted, e.extents, e.window, one)
@@ -67,16 +67,16 @@ class Meter:
 
     def touched(
         self,
-        e: LoweredEinsum,
+        e: BoundEinsum,
         loops: tuple[Loop, ...],
         relevant: tuple[bool, ...],
-        footing: Footing,
+        access_map: AccessMap,
     ) -> int:
         """Distinct elements of a tensor in all the tiles that ever come under ``loops``."""
         if e.window is None:
-            return footing.size(e.extents)
-        tiles = windowed_distinct(loops, relevant, e.extents, e.window, footing.size)
-        return min(tiles, footing.size(e.extents))
+            return access_map.size(e.extents)
+        tiles = windowed_distinct(loops, relevant, e.extents, e.window, access_map.size)
+        return min(tiles, access_map.size(e.extents))
 
 
 EXACT = Meter()

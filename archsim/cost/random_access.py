@@ -13,40 +13,40 @@ from math import ceil
 
 from einsum_cascade.ir import Affine, Gather
 
-from ..bound.lower import LoweredEinsum
-from ..space.access_map import Footing
+from ..bound.lower import BoundEinsum
+from ..space.access_map import AccessMap
 from ..space.iteration import Extents
 from ..spec.arch import Memory
 from .meter import Elements, Size
 
 
-def words_in_lines(e: LoweredEinsum, footing: Footing, memory: Memory, word_bits: int) -> Size:
+def words_in_lines(e: BoundEinsum, access_map: AccessMap, memory: Memory, word_bits: int) -> Size:
     """Words that a memory reads for a tile of some extents, whole lines where it is gathered."""
-    gathered = any(isinstance(i, Gather) for i in footing.access.indices)
+    gathered = any(isinstance(i, Gather) for i in access_map.access.indices)
     line = Fraction(memory.line_bits, word_bits)
     if not gathered or line <= 1:
-        return Elements(footing)
-    return InLines(e, footing, line)
+        return Elements(access_map)
+    return InLines(e, access_map, line)
 
 
 @dataclass(frozen=True, slots=True)
 class InLines:
     """Words of the lines, of ``line`` words each, that hold a gathered tile."""
 
-    e: LoweredEinsum
-    footing: Footing
+    e: BoundEinsum
+    access_map: AccessMap
     line: Fraction
 
     def __call__(self, extents: Extents) -> int:
-        run = _run(self.e, self.footing, extents)
-        return self.footing.size(extents) // run * ceil(ceil(run / self.line) * self.line)
+        run = _run(self.e, self.access_map, extents)
+        return self.access_map.size(extents) // run * ceil(ceil(run / self.line) * self.line)
 
 
-def _run(e: LoweredEinsum, footing: Footing, extents: Extents) -> int:
+def _run(e: BoundEinsum, access_map: AccessMap, extents: Extents) -> int:
     """Neighbouring words at one gathered position: the ranks after it, as far as all is read."""
     axes = {a.variables[0][0]: n for n, a in enumerate(e.axes) if len(a.variables) == 1}
     found = 1
-    for index in reversed(footing.access.indices):
+    for index in reversed(access_map.access.indices):
         variable = index.as_variable if isinstance(index, Affine) else None
         if variable not in axes:
             break

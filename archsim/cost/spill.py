@@ -12,24 +12,24 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 
-from ..bound.lower import Lowered
+from ..bound.lower import Bound
 from ..quantities import byte_size
 from .accesses import AccessCount, Amount, EinsumCount, count_einsum
 from .footprint import Requirement, requirements
 
 
-def count_mapping(lowered: Lowered) -> tuple[EinsumCount, ...]:
+def count_mapping(bound: Bound) -> tuple[EinsumCount, ...]:
     """Counts of every Einsum, with what spills."""
-    counts = tuple(count_einsum(lowered, e) for e in lowered.einsums)
-    return spilled(lowered, counts, spilled_share(lowered))
+    counts = tuple(count_einsum(bound, e) for e in bound.einsums)
+    return spilled(bound, counts, spilled_share(bound))
 
 
-def spilled_share(lowered: Lowered) -> Fraction:
+def spilled_share(bound: Bound) -> Fraction:
     """The share of the spilling level's tiles that does not fit; 0 where nothing may spill."""
-    spill = lowered.mapping.spill
+    spill = bound.mapping.spill
     if spill is None:
         return Fraction(0)
-    return share_of(next(r for r in requirements(lowered) if r.level == spill.level))
+    return share_of(next(r for r in requirements(bound) if r.level == spill.level))
 
 
 def share_of(required: Requirement) -> Fraction:
@@ -40,7 +40,7 @@ def share_of(required: Requirement) -> Fraction:
 
 
 def spilled(
-    lowered: Lowered, counts: tuple[EinsumCount, ...], share: Fraction
+    bound: Bound, counts: tuple[EinsumCount, ...], share: Fraction
 ) -> tuple[EinsumCount, ...]:
     """Counts with a share of the spilling level's accesses sent to the memory outside."""
     if not share:
@@ -52,7 +52,7 @@ def spilled(
             a
             for tensor in tensors
             for a in spilled_accesses(
-                lowered, tuple(a for a in count.accesses if a.tensor == tensor), share
+                bound, tuple(a for a in count.accesses if a.tensor == tensor), share
             )
         )
         found.append(replace(count, accesses=accesses))
@@ -60,18 +60,18 @@ def spilled(
 
 
 def spilled_accesses(
-    lowered: Lowered, accesses: tuple[AccessCount, ...], share: Fraction
+    bound: Bound, accesses: tuple[AccessCount, ...], share: Fraction
 ) -> tuple[AccessCount, ...]:
     """The accesses of one Einsum to one tensor when a share of a level spills."""
-    spill = lowered.mapping.spill
+    spill = bound.mapping.spill
     assert spill is not None, "something spills"
-    names = [m.name for m in lowered.architecture.memories]
+    names = [m.name for m in bound.architecture.memories]
     level = names.index(spill.level)
     here = [a for a in accesses if a.place == spill.level]
     if not here:
         return accesses
-    e = next(e for e in lowered.einsums if e.name == here[0].einsum)
-    outside = [i for i in lowered.memories(e, here[0].tensor) if i < level]
+    e = next(e for e in bound.einsums if e.name == here[0].einsum)
+    outside = [i for i in bound.memories(e, here[0].tensor) if i < level]
     home = names[outside[-1] if outside else level - 1]
     beyond = [a for a in accesses if a.place == home]
     # What comes in from outside is written here too, but it is no update from below: all of
@@ -96,16 +96,16 @@ def _whole(amount: Fraction) -> Amount:
     return int(amount) if amount.denominator == 1 else amount
 
 
-def spill_note(lowered: Lowered) -> str:
+def spill_note(bound: Bound) -> str:
     """What spills where and how much of it, or nothing."""
-    spill = lowered.mapping.spill
-    share = spilled_share(lowered)
+    spill = bound.mapping.spill
+    share = spilled_share(bound)
     if spill is None or not share:
         return ""
-    required = next(r for r in requirements(lowered) if r.level == spill.level)
-    names = [m.name for m in lowered.architecture.memories]
+    required = next(r for r in requirements(bound) if r.level == spill.level)
+    names = [m.name for m in bound.architecture.memories]
     level = names.index(spill.level)
-    kept = [t for t, _ in lowered.residency.places if level in lowered.residency.memories(t)]
+    kept = [t for t, _ in bound.residency.places if level in bound.residency.memories(t)]
     return (
         f"{spill.level}: {float(share):.3%} of what it keeps ({', '.join(kept)}) spills to "
         f"{names[level - 1]}: it needs {byte_size(float(required.required_bytes))} and has "

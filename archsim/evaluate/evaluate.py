@@ -12,7 +12,7 @@ from einsum_cascade.ir import Name, Parameter, Program, walk
 
 from ..bound.initial import with_starts
 from ..bound.legality import illegalities
-from ..bound.lower import Lowered, lower
+from ..bound.lower import Bound, lower
 from ..bound.masking import leave_out_masked
 from ..bound.tiling import Tiling, build_tiling, tile_size
 from ..cost.accesses import EinsumCount, touched
@@ -52,7 +52,7 @@ def bind(
     shapes: dict[str, int],
     *,
     known: Known | None = None,
-) -> Lowered:
+) -> Bound:
     """Lower a mapping with its tiles fitted, and refuse it if it is not legal.
 
     ``shapes`` may name parameters of the cascade, too: a mask that needs them takes those.
@@ -73,19 +73,19 @@ def bind(
         return _bind(program, mapping, architecture, shapes)
     from mappers.choices.choose import choose
 
-    like: Lowered | None = None
+    like: Bound | None = None
 
-    def lowered(candidate: Mapping) -> Lowered:
+    def bound(candidate: Mapping) -> Bound:
         nonlocal like
         sizes, _ = _sizes(candidate, architecture)
         tiling = build_tiling(program, candidate, shapes, sizes)
         like = lower(program, candidate, architecture, tiling, like)
         return like
 
-    def bound(candidate: Mapping) -> Lowered:
+    def closed(candidate: Mapping) -> Bound:
         return _bind(program, candidate, architecture, shapes)
 
-    return choose(program, mapping, architecture, lowered, bound, known)
+    return choose(program, mapping, architecture, bound, closed, known)
 
 
 def _sizes(mapping: Mapping, architecture: Architecture) -> tuple[dict[str, int], list[str]]:
@@ -102,17 +102,17 @@ def _sizes(mapping: Mapping, architecture: Architecture) -> tuple[dict[str, int]
 
 def _bind(
     program: Program, mapping: Mapping, architecture: Architecture, shapes: dict[str, int]
-) -> Lowered:
+) -> Bound:
     """Bind a mapping without open choices."""
     sizes, open_tiles = _sizes(mapping, architecture)
-    lowered = lower(program, mapping, architecture, build_tiling(program, mapping, shapes, sizes))
-    problems = illegalities(lowered)
+    bound = lower(program, mapping, architecture, build_tiling(program, mapping, shapes, sizes))
+    problems = illegalities(bound)
     if problems:
         raise MappingError(problems)
-    _check_capacity(lowered, NoLegalMappingError if open_tiles else MappingError)
+    _check_capacity(bound, NoLegalMappingError if open_tiles else MappingError)
     for member in open_tiles:
-        lowered = _fit(lowered, shapes, sizes, member)
-    return leave_out_masked(lowered)
+        bound = _fit(bound, shapes, sizes, member)
+    return leave_out_masked(bound)
 
 
 def with_parameters(program: Program, given: dict[str, int]) -> tuple[Program, dict[str, int]]:
@@ -123,29 +123,29 @@ def with_parameters(program: Program, given: dict[str, int]) -> tuple[Program, d
     return replace(program, parameters=parameters), shapes
 
 
-def _check_capacity(lowered: Lowered, error: type[MappingError]) -> None:
-    if not all_fits(lowered):
-        short = [r for r in requirements(lowered) if not r.fits]
-        spans = {k.level: k.span for k in lowered.mapping.keep}
+def _check_capacity(bound: Bound, error: type[MappingError]) -> None:
+    if not all_fits(bound):
+        short = [r for r in requirements(bound) if not r.fits]
+        spans = {k.level: k.span for k in bound.mapping.keep}
         raise error([Problem(str(r), spans.get(r.level), "use smaller tiles") for r in short])
 
 
-def _fit(lowered: Lowered, shapes: dict[str, int], sizes: dict[str, int], member: str) -> Lowered:
+def _fit(bound: Bound, shapes: dict[str, int], sizes: dict[str, int], member: str) -> Bound:
     """The lowering with the largest size of a tile that is legal, by bisection.
 
     All of the rank is tried first: it often fits.
     A size divides the tile's count; one written ``even`` is that of so many tiles as equal
     as they can be; one written ``whole or one`` is all of it, or one.
     """
-    tile = next(t for t in lowered.mapping.tiles if t.member == member)
-    outermost = lowered.tiling.of_rank(tile.rank)[0]
-    count = lowered.tiling.bound(outermost)
+    tile = next(t for t in bound.mapping.tiles if t.member == member)
+    outermost = bound.tiling.of_rank(tile.rank)[0]
+    count = bound.tiling.bound(outermost)
     choices = _choices(tile.size, count)
-    best = lowered
+    best = bound
     low, high = 1, len(choices) - 1
     middle = high
     while low <= high:
-        trial = _with_tile(lowered, shapes, {**sizes, member: choices[middle]})
+        trial = _with_tile(bound, shapes, {**sizes, member: choices[middle]})
         if trial is not None:
             best, low = trial, middle + 1
             sizes[member] = choices[middle]
@@ -175,11 +175,11 @@ class _Even(Sequence[int]):
         return -(-self._count // (self._count - index))
 
 
-def _with_tile(lowered: Lowered, shapes: dict[str, int], sizes: dict[str, int]) -> Lowered | None:
+def _with_tile(bound: Bound, shapes: dict[str, int], sizes: dict[str, int]) -> Bound | None:
     """The mapping with other tile sizes, if that is legal."""
-    tiling: Tiling = build_tiling(lowered.program, lowered.mapping, shapes, sizes)
+    tiling: Tiling = build_tiling(bound.program, bound.mapping, shapes, sizes)
     try:
-        trial = lower(lowered.program, lowered.mapping, lowered.architecture, tiling, lowered)
+        trial = lower(bound.program, bound.mapping, bound.architecture, tiling, bound)
     except MappingError:
         return None
     return trial if all_fits(trial) and not illegalities(trial) else None
@@ -221,12 +221,12 @@ def evaluate_mapping(
     engine: str = "analytical",
 ) -> Result:
     """Counts, latency, energy, area and bounds of a mapping. Raises as ``bind`` does."""
-    lowered = bind(program, mapping, architecture, shapes)
-    return evaluate_bound(lowered, workload=workload, engine=engine)
+    bound = bind(program, mapping, architecture, shapes)
+    return evaluate_bound(bound, workload=workload, engine=engine)
 
 
 def evaluate_bound(
-    lowered: Lowered,
+    bound: Bound,
     *,
     workload: str = "",
     engine: str = "analytical",
@@ -242,41 +242,41 @@ def evaluate_bound(
         The schedule contradicts the cascade's dependencies, nothing takes time, or the
         engine does not count something yet.
     """
-    counts = counts or count_mapping(lowered)
+    counts = counts or count_mapping(bound)
     if engine == "event":
         from ..events.engine import time_events
 
-        timing = time_events(lowered, counts).timing
+        timing = time_events(bound, counts).timing
     else:
-        timing = time_closely(lowered, counts)
+        timing = time_closely(bound, counts)
     if not timing.cycles:
         text = "nothing takes time: every operation takes 0 cycles and no memory has a bandwidth"
-        raise MappingError(Problem(text, lowered.mapping.span))
-    return _result(lowered, counts, timing, workload, engine)
+        raise MappingError(Problem(text, bound.mapping.span))
+    return _result(bound, counts, timing, workload, engine)
 
 
 def _result(
-    lowered: Lowered,
+    bound: Bound,
     counts: tuple[EinsumCount, ...],
     timing: Timing,
     workload: str,
     engine: str,
 ) -> Result:
-    architecture = lowered.architecture
+    architecture = bound.architecture
     bill = charges(architecture, counts)
     cycles = float(timing.cycles)
     return Result(
         workload=workload,
         architecture=architecture.name,
-        mapping=lowered.mapping.name,
+        mapping=bound.mapping.name,
         engine=engine,
-        shape=lowered.shapes,
+        shape=bound.shapes,
         latency_s=float(timing.cycles / architecture.clock_hz),
         cycles=cycles,
         bound_by=timing.bound_by,
-        arrays=_arrays(lowered, counts, timing),
-        traffic=_traffic(lowered, counts),
-        buffers=_buffers(requirements(lowered)),
+        arrays=_arrays(bound, counts, timing),
+        traffic=_traffic(bound, counts),
+        buffers=_buffers(requirements(bound)),
         energy_by_component=in_machine_order(
             _summed((c.component, c.energy_pj) for c in bill),
             (m.name for m in architecture.memories),
@@ -284,10 +284,10 @@ def _result(
         ),
         energy_by_einsum=_summed((c.einsum, c.energy_pj) for c in bill),
         area_by_component=areas(architecture),
-        bounds=_bounds(lowered, counts),
-        einsums=_einsums(lowered, counts, timing),
+        bounds=_bounds(bound, counts),
+        einsums=_einsums(bound, counts, timing),
         schedule=ScheduleReport(
-            kind=lowered.mapping.schedule.kind,
+            kind=bound.mapping.schedule.kind,
             steps=timing.steps,
             period_cycles=float(timing.period),
             fill_drain_cycles=float(timing.fill_drain),
@@ -295,11 +295,11 @@ def _result(
             lookahead=timing.lookahead,
             simulated_events=timing.simulated,
         ),
-        tiles=tuple((m.name, lowered.tiling.bound(m)) for m in lowered.tiling.members.values()),
-        notes=(*_notes(lowered), *timing.notes),
+        tiles=tuple((m.name, bound.tiling.bound(m)) for m in bound.tiling.members.values()),
+        notes=(*_notes(bound), *timing.notes),
         charges=tuple((c.einsum, c.component, c.energy_pj) for c in bill),
-        roofs=roofs_of(lowered),
-        folds=tuple(f for e in lowered.einsums if (f := folds_of(lowered, e)) is not None),
+        roofs=roofs_of(bound),
+        folds=tuple(f for e in bound.einsums if (f := folds_of(bound, e)) is not None),
     )
 
 
@@ -310,26 +310,24 @@ def _summed(pairs: Iterable[tuple[str, float]]) -> tuple[tuple[str, float], ...]
     return tuple(found.items())
 
 
-def _busy_share(lowered: Lowered, count: EinsumCount) -> Fraction:
+def _busy_share(bound: Bound, count: EinsumCount) -> Fraction:
     """Points over what the array's elements could do in the iterations taken."""
-    array = lowered.architecture.array(count.array)
+    array = bound.architecture.array(count.array)
     assert array is not None, "arrays are checked when lowering"
     if not count.iterations:  # a mask that lets nothing through
         return Fraction(0)
     return Fraction(count.points, count.iterations * array.elements)
 
 
-def _arrays(
-    lowered: Lowered, counts: tuple[EinsumCount, ...], timing: Timing
-) -> tuple[ArrayUse, ...]:
+def _arrays(bound: Bound, counts: tuple[EinsumCount, ...], timing: Timing) -> tuple[ArrayUse, ...]:
     found: list[ArrayUse] = []
-    for array in lowered.architecture.arrays:
+    for array in bound.architecture.arrays:
         occupied = busy = Fraction(0)
-        for e, count in zip(lowered.einsums, counts, strict=True):
+        for e, count in zip(bound.einsums, counts, strict=True):
             if e.array is array:
-                cycles = busy_cycles(lowered, e)
+                cycles = busy_cycles(bound, e)
                 occupied += cycles
-                busy += work_cycles(e) * _busy_share(lowered, count)
+                busy += work_cycles(e) * _busy_share(bound, count)
         found.append(
             ArrayUse(
                 array=array.name,
@@ -342,28 +340,28 @@ def _arrays(
 
 
 def _einsums(
-    lowered: Lowered, counts: tuple[EinsumCount, ...], timing: Timing
+    bound: Bound, counts: tuple[EinsumCount, ...], timing: Timing
 ) -> tuple[EinsumUse, ...]:
     found: list[EinsumUse] = []
-    for e, count in zip(lowered.einsums, counts, strict=True):
-        cycles = busy_cycles(lowered, e)
+    for e, count in zip(bound.einsums, counts, strict=True):
+        cycles = busy_cycles(bound, e)
         found.append(
             EinsumUse(
                 name=e.name,
                 array=e.array.name,
                 cycles=float(cycles),
                 operations=count.operations,
-                utilization=float(work_cycles(e) * _busy_share(lowered, count) / timing.cycles),
-                traffic=_traffic(lowered, (count,)),
+                utilization=float(work_cycles(e) * _busy_share(bound, count) / timing.cycles),
+                traffic=_traffic(bound, (count,)),
             )
         )
     return tuple(found)
 
 
-def _traffic(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> tuple[LevelTraffic, ...]:
-    word = lowered.architecture.word_bytes
+def _traffic(bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[LevelTraffic, ...]:
+    word = bound.architecture.word_bytes
     found: list[LevelTraffic] = []
-    for memory in lowered.architecture.memories:
+    for memory in bound.architecture.memories:
         here = [a for c in counts for a in c.accesses if a.place == memory.name]
         found.append(
             LevelTraffic(
@@ -392,41 +390,39 @@ def _buffers(found: tuple[Requirement, ...]) -> tuple[LevelBuffer, ...]:
     )
 
 
-def _bounds(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> Bounds:
+def _bounds(bound: Bound, counts: tuple[EinsumCount, ...]) -> Bounds:
     """Array work alone, traffic alone at full bandwidth, and compulsory traffic."""
-    architecture = lowered.architecture
+    architecture = bound.architecture
     work: dict[str, Fraction] = {}
-    for e in lowered.einsums:
-        work[e.array.name] = work.get(e.array.name, Fraction(0)) + busy_cycles(lowered, e)
+    for e in bound.einsums:
+        work[e.array.name] = work.get(e.array.name, Fraction(0)) + busy_cycles(bound, e)
     transfers = [Fraction(0)]
-    for memory, traffic in zip(architecture.memories, _traffic(lowered, counts), strict=True):
+    for memory, traffic in zip(architecture.memories, _traffic(bound, counts), strict=True):
         if memory.bandwidth_bytes_per_s is not None:
             transfers.append(Fraction(traffic.total_bytes) / memory.bandwidth_bytes_per_s)
     return Bounds(
         compute_s=float(max(work.values()) / architecture.clock_hz),
         bandwidth_s=float(max(transfers)),
-        traffic_bytes=_number(compulsory_elements(lowered) * architecture.word_bytes),
+        traffic_bytes=_number(compulsory_elements(bound) * architecture.word_bytes),
     )
 
 
-def compulsory_elements(lowered: Lowered) -> int:
+def compulsory_elements(bound: Bound) -> int:
     """Elements of all inputs and outputs that are touched: each moved once at the least."""
     sizes: dict[str, int] = {}
-    ends = {*(t.name for t in lowered.program.inputs), *lowered.program.outputs}
-    for e in with_starts(lowered):
-        for footing in (*e.reads, e.write):
-            name = footing.access.tensor
+    ends = {*(t.name for t in bound.program.inputs), *bound.program.outputs}
+    for e in with_starts(bound):
+        for access_map in (*e.reads, e.write):
+            name = access_map.access.tensor
             if name in ends:
-                elements = touched(lowered, e, footing, lowered.register_level)
+                elements = touched(bound, e, access_map, bound.register_level)
                 sizes[name] = max(sizes.get(name, 0), elements)
     return sum(sizes.values())
 
 
-def _stand_ins(lowered: Lowered, array: ProcessingArray) -> str:
+def _stand_ins(bound: Bound, array: ProcessingArray) -> str:
     """Which operations the array's table lacks, and what is done and billed instead."""
-    needed = {
-        kind for e in lowered.einsums if e.array.name == array.name for kind, _ in e.operations
-    }
+    needed = {kind for e in bound.einsums if e.array.name == array.name for kind, _ in e.operations}
     found: list[str] = []
     for kind in sorted(needed):
         if array.listed(kind) is None:
@@ -437,37 +433,37 @@ def _stand_ins(lowered: Lowered, array: ProcessingArray) -> str:
     return "; ".join(found)
 
 
-def _mask_parameters(lowered: Lowered) -> list[Parameter]:
+def _mask_parameters(bound: Bound) -> list[Parameter]:
     """Parameters on which masks, and so the counts, depend."""
     used = {
         node.name
-        for e in lowered.einsums
+        for e in bound.einsums
         if e.einsum.where is not None
         for node in walk(e.einsum.where)
         if isinstance(node, Name)
     }
-    return [p for p in lowered.program.parameters if p.name in used and p.default is not None]
+    return [p for p in bound.program.parameters if p.name in used and p.default is not None]
 
 
-def _notes(lowered: Lowered) -> tuple[str, ...]:
+def _notes(bound: Bound) -> tuple[str, ...]:
     """What the machine's data and the mapping leave unbilled, in sentences."""
-    architecture = lowered.architecture
+    architecture = bound.architecture
     found: list[str] = []
-    if lowered.mapping.chosen:
-        picked = ", ".join(f"{name} {what}" for name, what in lowered.mapping.chosen)
+    if bound.mapping.chosen:
+        picked = ", ".join(f"{name} {what}" for name, what in bound.mapping.chosen)
         found.append(f"chosen by the mapping's objective: {picked}")
-    if note := spill_note(lowered):
+    if note := spill_note(bound):
         found.append(note)
-    found.extend(lowered.unskipped)
-    found += [f"{p.name} = {p.default:g}" for p in _mask_parameters(lowered)]
-    masked = [e.name for e in lowered.einsums if e.window is not None]
+    found.extend(bound.unskipped)
+    found += [f"{p.name} = {p.default:g}" for p in _mask_parameters(bound)]
+    masked = [e.name for e in bound.einsums if e.window is not None]
     if masked:
         found.append(
             f"{', '.join(masked)}: tiles that the mask leaves without a point are not run; the "
             "others are run whole"
         )
     for array in architecture.arrays:
-        stood_in = _stand_ins(lowered, array)
+        stood_in = _stand_ins(bound, array)
         if stood_in:
             found.append(f"{array.name}: {stood_in}")
         if array.registers.billed == "one":

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from ..bound.lower import Lowered
+from ..bound.lower import Bound
 from ..result.record import ArrayRoof, MemoryRoof, Roofs
 from ..spec.arch import ProcessingArray
 
 
-def roofs_of(lowered: Lowered) -> Roofs:
+def roofs_of(bound: Bound) -> Roofs:
     """The roofs of the arrays that a mapping uses, and of all memories."""
-    used = {e.array.name for e in lowered.einsums}
+    used = {e.array.name for e in bound.einsums}
     return Roofs(
-        arrays=tuple(
-            _array_roof(lowered, a) for a in lowered.architecture.arrays if a.name in used
-        ),
+        arrays=tuple(_array_roof(bound, a) for a in bound.architecture.arrays if a.name in used),
         memories=tuple(
             MemoryRoof(
                 level=m.name,
@@ -23,18 +21,18 @@ def roofs_of(lowered: Lowered) -> Roofs:
                 if m.bandwidth_bytes_per_s is None
                 else float(m.bandwidth_bytes_per_s),
             )
-            for m in lowered.architecture.memories
+            for m in bound.architecture.memories
         ),
     )
 
 
-def _array_roof(lowered: Lowered, array: ProcessingArray) -> ArrayRoof:
-    kinds = [k for e in lowered.einsums if e.array is array for k, _ in e.operations]
+def _array_roof(bound: Bound, array: ProcessingArray) -> ArrayRoof:
+    kinds = [k for e in bound.einsums if e.array is array for k, _ in e.operations]
     cycles = {k: o.cycles for k in kinds if (o := array.operation(k)) is not None}
     listed = [o.cycles for o in array.operations if o.cycles > 0]
     fastest = min(listed, default=Fraction(1))
     return ArrayRoof(
         array=array.name,
-        peak_ops_per_s=float(array.elements * lowered.architecture.clock_hz / fastest),
+        peak_ops_per_s=float(array.elements * bound.architecture.clock_hz / fastest),
         untimed=tuple(k for k, n in cycles.items() if not n),
     )

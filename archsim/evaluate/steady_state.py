@@ -15,7 +15,7 @@ from fractions import Fraction
 
 from einsum_cascade.errors import InputError, MappingError
 
-from ..bound.lower import Lowered
+from ..bound.lower import Bound
 from ..cost.accesses import EinsumCount
 from ..schedule.average import Timing, time_mapping
 from ..schedule.draft import unit_walk
@@ -58,7 +58,7 @@ class Spread:
         )
 
 
-def time_closely(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> Timing:
+def time_closely(bound: Bound, counts: tuple[EinsumCount, ...]) -> Timing:
     """Latency from an average step, or where steps are too unlike, from all of them.
 
     Raises
@@ -66,17 +66,17 @@ def time_closely(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> Timing:
     MappingError
         As ``time_mapping``.
     """
-    average = time_mapping(lowered, counts)
-    longest = max((size for _, size in lowered.shapes), default=0)
-    if longest < LONG or lowered.mapping.schedule.kind == "phases" or _many_windows(lowered):
+    average = time_mapping(bound, counts)
+    longest = max((size for _, size in bound.shapes), default=0)
+    if longest < LONG or bound.mapping.schedule.kind == "phases" or _many_windows(bound):
         return average
     try:
-        walks = tuple(unit_walk(lowered, u) for u in run_together(lowered, counts))
-        if spread(lowered, walks, average).alike:
+        walks = tuple(unit_walk(bound, u) for u in run_together(bound, counts))
+        if spread(bound, walks, average).alike:
             return average
         from ..events.engine import time_events
 
-        real = time_events(lowered, counts, walks=walks).timing
+        real = time_events(bound, counts, walks=walks).timing
     except (MappingError, InputError) as refused:
         why = refused.problems[0].message
         note = f"an average step was timed, though the steps are not alike: {why}"
@@ -91,22 +91,22 @@ def time_closely(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> Timing:
     )
 
 
-def _many_windows(lowered: Lowered) -> bool:
+def _many_windows(bound: Bound) -> bool:
     """Whether masked Einsums run by themselves: their own loops have a step for every tile along
     the mask, each unlike the others, which are too many to look at."""
-    alone = lowered.mapping.schedule.kind == "sequential"
-    return alone and any(e.window is not None for e in lowered.einsums)
+    alone = bound.mapping.schedule.kind == "sequential"
+    return alone and any(e.window is not None for e in bound.einsums)
 
 
-def spread(lowered: Lowered, walks: tuple[Walk, ...], average: Timing) -> Spread:
+def spread(bound: Bound, walks: tuple[Walk, ...], average: Timing) -> Spread:
     """What the average step of a mapping hides, from the walks of what runs together."""
-    kind = lowered.mapping.schedule.kind
+    kind = bound.mapping.schedule.kind
     total = Spread()
     for walk in walks:
-        bursts, smooth = _loads(lowered, walk)
+        bursts, smooth = _loads(bound, walk)
         if kind == "phases":
             # Arrays take turns: together they are busy for a period's length.
-            arrays = {a.name for a in lowered.architecture.arrays}
+            arrays = {a.name for a in bound.architecture.arrays}
             smooth = {name: load for name, load in smooth.items() if name not in arrays}
             smooth["phases"] = (average.period,) * len(walk.classes)
             bursts = smooth
@@ -123,7 +123,7 @@ _Loads = dict[str, tuple[Fraction, ...]]
 """Cycles a resource is busy in a step, by class."""
 
 
-def _loads(lowered: Lowered, walk: Walk) -> tuple[_Loads, _Loads]:
+def _loads(bound: Bound, walk: Walk) -> tuple[_Loads, _Loads]:
     """What resources do in a step: with bursts, and with all of them smoothed.
 
     An Einsum outside a loop works in bursts. Those that take longer than a step hold up the
@@ -132,23 +132,23 @@ def _loads(lowered: Lowered, walk: Walk) -> tuple[_Loads, _Loads]:
     """
     unit, kinds = walk.unit, range(len(walk.classes))
     memories: _Loads = {}
-    word = lowered.architecture.word_bytes
-    for m, memory in enumerate(lowered.architecture.memories):
+    word = bound.architecture.word_bytes
+    for m, memory in enumerate(bound.architecture.memories):
         moved = (
             sum((row[m] for row in (*c.loads, *c.drains) if row[m]), Fraction(0))
             for c in walk.classes
         )
-        memories[memory.name] = tuple(transfer_cycles(lowered, memory, x * word) for x in moved)
+        memories[memory.name] = tuple(transfer_cycles(bound, memory, x * word) for x in moved)
     count = sum(walk.turns.values())
     means: dict[str, Fraction] = {}
     for p in unit.parts:
-        mean = busy_cycles(lowered, p.e) / count
+        mean = busy_cycles(bound, p.e) / count
         means[p.e.array.name] = means.get(p.e.array.name, Fraction(0)) + mean
     inside = {p.e.array.name for p in unit.parts if p.e.name not in unit.outside}
     found = [{name: [Fraction(0)] * len(kinds) for name in means} for _ in range(2)]
     for number, p in enumerate(unit.parts):
         array, busy = p.e.array.name, [c.busy[number] for c in walk.classes]
-        even = [busy_cycles(lowered, p.e) / count] * len(kinds)
+        even = [busy_cycles(bound, p.e) / count] * len(kinds)
         outside = p.e.name in unit.outside
         held = array in inside and max(busy) > max(means.values())
         for loads, apart in zip(found, (outside and not held, outside), strict=True):

@@ -1,7 +1,7 @@
 """The event engine: the same counts and energy, latency from a run of the real tiles.
 
 A mapping is one run, or with a ``sequential`` schedule one run after the other. Each is
-lowered to an event program (``event_lower``) and fired task by task (``event_kernel``).
+bound to an event program (``event_lower``) and fired task by task (``event_kernel``).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from einsum_cascade.errors import MappingError, Problem
 
-from ..bound.lower import Lowered
+from ..bound.lower import Bound
 from ..cost.accesses import EinsumCount
 from ..schedule.average import Timing, check_groups, settled_lookahead, time_mapping
 from ..schedule.draft import unit_walk
@@ -48,7 +48,7 @@ class EventTiming:
 
 
 def event_programs(
-    lowered: Lowered, counts: tuple[EinsumCount, ...], walks: tuple[Walk, ...] = ()
+    bound: Bound, counts: tuple[EinsumCount, ...], walks: tuple[Walk, ...] = ()
 ) -> tuple[tuple[Unit, EventProgram], ...]:
     """The programs of a mapping, one after the other, with what they run.
 
@@ -59,33 +59,33 @@ def event_programs(
     MappingError
         The schedule contradicts the cascade's dependencies, or deadlocks.
     """
-    kind = lowered.mapping.schedule.kind
-    walks = walks or tuple(unit_walk(lowered, u) for u in run_together(lowered, counts))
+    kind = bound.mapping.schedule.kind
+    walks = walks or tuple(unit_walk(bound, u) for u in run_together(bound, counts))
     if kind == "sequential":
-        return tuple((walk.unit, overlapped(lowered, walk)) for walk in walks)
+        return tuple((walk.unit, overlapped(bound, walk)) for walk in walks)
     (walk,) = walks
     unit = walk.unit
-    inside = tuple(e.name for e in lowered.einsums if e.name not in unit.outside)
-    fill = first_fill(lowered, inside)
-    start = tuple((a.name, fill) for a in lowered.architecture.arrays if fill)
-    drain = last_drain(lowered)
-    ends = tuple((name, drain) for name in lowered.program.outputs if drain)
+    inside = tuple(e.name for e in bound.einsums if e.name not in unit.outside)
+    fill = first_fill(bound, inside)
+    start = tuple((a.name, fill) for a in bound.architecture.arrays if fill)
+    drain = last_drain(bound)
+    ends = tuple((name, drain) for name in bound.program.outputs if drain)
     if kind == "phases":
-        check_groups(lowered, counts)
-        return ((unit, phased(lowered, walk, start, ends)),)
-    lookahead = settled_lookahead(lowered)
-    return ((unit, overlapped(lowered, walk, lookahead, start, ends)),)
+        check_groups(bound, counts)
+        return ((unit, phased(bound, walk, start, ends)),)
+    lookahead = settled_lookahead(bound)
+    return ((unit, overlapped(bound, walk, lookahead, start, ends)),)
 
 
 def time_events(
-    lowered: Lowered,
+    bound: Bound,
     counts: tuple[EinsumCount, ...],
     *,
     jumping: bool = True,
     logged: bool = False,
     walks: tuple[Walk, ...] = (),
 ) -> EventTiming:
-    """Latency of a lowered mapping by running its tiles.
+    """Latency of a bound mapping by running its tiles.
 
     ``walks`` are as in ``event_programs``.
 
@@ -96,7 +96,7 @@ def time_events(
     InputError
         The run is too long for the engine.
     """
-    programs = event_programs(lowered, counts, walks)
+    programs = event_programs(bound, counts, walks)
     runs: list[UnitRun] = []
     at = Fraction(0)
     for unit, program in programs:
@@ -105,16 +105,16 @@ def time_events(
         at += run.cycles
     if not at:
         text = "nothing takes time: every operation takes 0 cycles and no memory has a bandwidth"
-        raise MappingError(Problem(text, lowered.mapping.span))
+        raise MappingError(Problem(text, bound.mapping.span))
     return EventTiming(
-        timing=_timing(lowered, counts, tuple(runs), at),
+        timing=_timing(bound, counts, tuple(runs), at),
         events=sum(r.run.turns for r in runs),
         runs=tuple(runs),
     )
 
 
 def _timing(
-    lowered: Lowered,
+    bound: Bound,
     counts: tuple[EinsumCount, ...],
     runs: tuple[UnitRun, ...],
     cycles: Fraction,
@@ -123,9 +123,9 @@ def _timing(
     found = _bound(slowest.program, slowest.run)
     if found is None:
         # Nothing works all the time: the average step tells what waits for what.
-        average = time_mapping(lowered, counts)
+        average = time_mapping(bound, counts)
         found = average.bound_by, average.critical
-    bound, critical = found
+    limit, critical = found
     simulated = sum(r.run.fired for r in runs)
     notes = tuple(
         f"{r.unit.name}: times are rounded up to whole multiples of {1 / r.run.unit:.3g} cycles, "
@@ -138,19 +138,19 @@ def _timing(
             cycles=cycles,
             steps=1,
             period=cycles,
-            bound_by=bound,
-            critical=(f"{slowest.unit.name} on {bound}",),
+            bound_by=limit,
+            critical=(f"{slowest.unit.name} on {limit}",),
             simulated=simulated,
             notes=notes,
         )
-    pipelined = lowered.mapping.schedule.kind == "pipelined"
+    pipelined = bound.mapping.schedule.kind == "pipelined"
     return Timing(
         cycles=cycles,
-        steps=lowered.steps,
-        period=slowest.run.period or cycles / lowered.steps,
-        bound_by=bound,
+        steps=bound.steps,
+        period=slowest.run.period or cycles / bound.steps,
+        bound_by=limit,
         critical=critical,
-        lookahead=settled_lookahead(lowered) if pipelined else None,
+        lookahead=settled_lookahead(bound) if pipelined else None,
         simulated=simulated,
         notes=notes,
     )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mappers.choices.choose import Known
     from workloads import Workload
 
-    from ..bound.lower import Lowered
+    from ..bound.lower import Bound
     from ..cost.accesses import EinsumCount
     from ..result.record import Result
     from ..spec.arch import Architecture
@@ -180,7 +180,7 @@ class Simulator:
         self._architectures: dict[tuple[str, tuple[str, ...]], Architecture] = {}
         self._workloads: dict[tuple[str, tuple[str, ...]], Workload] = {}
         self._mappings: dict[str, Mapping] = {}
-        self._bound: dict[tuple[object, ...], tuple[Lowered, tuple[EinsumCount, ...]]] = {}
+        self._bound: dict[tuple[object, ...], tuple[Bound, tuple[EinsumCount, ...]]] = {}
         self._known: dict[tuple[object, ...], Known] = {}
         self._results: dict[_PartKey, Result] = {}
 
@@ -246,8 +246,8 @@ class Simulator:
         key = (id(mapping), id(architecture), sizes)
         if key not in self._results:
             alike = (id(mapping), layout(architecture), sizes)
-            lowered, counts = self._bind(program, mapping, architecture, shapes, alike)
-            self._results[key] = evaluate_bound(rebind(lowered, architecture), counts=counts)
+            bound, counts = self._bind(program, mapping, architecture, shapes, alike)
+            self._results[key] = evaluate_bound(rebind(bound, architecture), counts=counts)
         return replace(self._results[key], workload=workload)
 
     def _bind(
@@ -257,7 +257,7 @@ class Simulator:
         architecture: Architecture,
         shapes: dict[str, int],
         alike: tuple[object, ...],
-    ) -> tuple[Lowered, tuple[EinsumCount, ...]]:
+    ) -> tuple[Bound, tuple[EinsumCount, ...]]:
         """A mapping bound and counted, from memory where another machine bound it alike."""
         from mappers.choices.choose import Known
 
@@ -266,11 +266,11 @@ class Simulator:
 
         if mapping.choices:
             known = self._known.setdefault(alike, Known())
-            lowered = bind(program, mapping, architecture, shapes, known=known)
-            return lowered, count_mapping(lowered)
+            bound = bind(program, mapping, architecture, shapes, known=known)
+            return bound, count_mapping(bound)
         if alike not in self._bound:
-            lowered = bind(program, mapping, architecture, shapes)
-            self._bound[alike] = lowered, count_mapping(lowered)
+            bound = bind(program, mapping, architecture, shapes)
+            self._bound[alike] = bound, count_mapping(bound)
         return self._bound[alike]
 
 

@@ -16,7 +16,7 @@ from fractions import Fraction
 
 from einsum_cascade.errors import MappingError, Problem, SpecError, did_you_mean
 
-from ..bound.lower import Lowered
+from ..bound.lower import Bound
 from ..cost.accesses import EinsumCount
 from ..spec.mapping import FIT, PhaseTask
 from .cycle_mean import CriticalCycle, DeadlockError, maximum_cycle_mean
@@ -58,8 +58,8 @@ class Timing:
         return self.cycles - self.period * self.steps
 
 
-def time_mapping(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> Timing:
-    """Latency of a lowered mapping in cycles.
+def time_mapping(bound: Bound, counts: tuple[EinsumCount, ...]) -> Timing:
+    """Latency of a bound mapping in cycles.
 
     Raises
     ------
@@ -67,29 +67,29 @@ def time_mapping(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> Timing:
         The schedule contradicts the cascade's dependencies.
     """
     kinds = {"sequential": _sequential, "phases": _phases, "pipelined": _pipelined}
-    return kinds[lowered.mapping.schedule.kind](lowered, counts)
+    return kinds[bound.mapping.schedule.kind](bound, counts)
 
 
 # ------------------------------------------------------------------ sequential
 
 
-def _sequential(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> Timing:
+def _sequential(bound: Bound, counts: tuple[EinsumCount, ...]) -> Timing:
     total = Fraction(0)
     slowest = (Fraction(-1), "", "")
     by_name = {c.einsum: c for c in counts}
-    for group in lowered.groups:
+    for group in bound.groups:
         parts: dict[str, Fraction] = {}
         late: dict[str, int] = {}
-        for e in lowered.einsums:
+        for e in bound.einsums:
             if e.name in group:
                 name = e.array.name
-                parts[name] = parts.get(name, Fraction(0)) + busy_cycles(lowered, e)
+                parts[name] = parts.get(name, Fraction(0)) + busy_cycles(bound, e)
                 late[name] = max(late.get(name, 0), reduction_latency(e))
         for name, cycles in late.items():
             parts[name] += cycles
-        for memory in lowered.architecture.memories:
-            moved = memory_bytes(lowered, tuple(by_name[n] for n in group), memory)
-            parts[memory.name] = transfer_cycles(lowered, memory, moved)
+        for memory in bound.architecture.memories:
+            moved = memory_bytes(bound, tuple(by_name[n] for n in group), memory)
+            parts[memory.name] = transfer_cycles(bound, memory, moved)
         what, longest = max(parts.items(), key=lambda p: p[1])
         total += longest
         slowest = max(slowest, (longest, what, ", ".join(group)))
@@ -105,11 +105,11 @@ def _sequential(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> Timing:
 # ------------------------------------------------------------------ phases
 
 
-def _phases(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> Timing:
-    step = step_graph(lowered, counts, lookahead=1)
+def _phases(bound: Bound, counts: tuple[EinsumCount, ...]) -> Timing:
+    step = step_graph(bound, counts, lookahead=1)
     tasks = {t.name: t for t in step.graph.tasks}
-    _check_groups(lowered, step)
-    groups = lowered.mapping.schedule.groups
+    _check_groups(bound, step)
+    groups = bound.mapping.schedule.groups
     lengths: list[tuple[Fraction, str]] = []
     for group in groups:
         load: dict[str, Fraction] = {}
@@ -117,35 +117,35 @@ def _phases(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> Timing:
             task = tasks[member.einsum]
             load[task.resource] = load.get(task.resource, Fraction(0)) + task.occupancy
         lengths.append(max((cycles, resource) for resource, cycles in load.items()))
-    waits = [_exposed(lowered, step, index, lengths) for index in range(len(groups))]
+    waits = [_exposed(bound, step, index, lengths) for index in range(len(groups))]
     period = sum((cycles for cycles, _ in lengths), Fraction(0)) + sum(waits, Fraction(0))
     memory = max(
-        (t for t in step.graph.tasks if t.resource not in _array_names(lowered)),
+        (t for t in step.graph.tasks if t.resource not in _array_names(bound)),
         key=lambda t: t.occupancy,
         default=None,
     )
-    bound, critical = _phase_bound(lengths, waits, groups)
+    limit, critical = _phase_bound(lengths, waits, groups)
     if memory is not None and memory.occupancy > period:
-        period, bound, critical = memory.occupancy, memory.name, (f"transfers of {memory.name}",)
-    ends = first_fill(lowered, _inside(lowered, step)) + last_drain(lowered)
-    alone = _alone(lowered, (*step.prologue, *step.epilogue))
-    cycles = period * lowered.steps + _partial_steps(tasks, groups) + alone + ends
-    bound, critical = _unless_ends(lowered, cycles, ends, (bound, critical))
+        period, limit, critical = memory.occupancy, memory.name, (f"transfers of {memory.name}",)
+    ends = first_fill(bound, _inside(bound, step)) + last_drain(bound)
+    alone = _alone(bound, (*step.prologue, *step.epilogue))
+    cycles = period * bound.steps + _partial_steps(tasks, groups) + alone + ends
+    limit, critical = _unless_ends(bound, cycles, ends, (limit, critical))
     return Timing(
-        cycles=cycles, steps=lowered.steps, period=period, bound_by=bound, critical=critical
+        cycles=cycles, steps=bound.steps, period=period, bound_by=limit, critical=critical
     )
 
 
 def _unless_ends(
-    lowered: Lowered, cycles: Fraction, ends: Fraction, bound: tuple[str, tuple[str, ...]]
+    bound: Bound, cycles: Fraction, ends: Fraction, limit: tuple[str, tuple[str, ...]]
 ) -> tuple[str, tuple[str, ...]]:
     """What bounds a run: the outermost memory where first fill and last drain are most of it."""
-    name = lowered.architecture.memories[0].name
-    return (name, (f"first fill and last drain of {name}",)) if 2 * ends > cycles else bound
+    name = bound.architecture.memories[0].name
+    return (name, (f"first fill and last drain of {name}",)) if 2 * ends > cycles else limit
 
 
-def _array_names(lowered: Lowered) -> set[str]:
-    return {a.name for a in lowered.architecture.arrays}
+def _array_names(bound: Bound) -> set[str]:
+    return {a.name for a in bound.architecture.arrays}
 
 
 def _phase_bound(
@@ -158,13 +158,13 @@ def _phase_bound(
     for cycles, resource in lengths:
         share[resource] = share.get(resource, Fraction(0)) + cycles
     share["reduction latency"] = sum(waits, Fraction(0))
-    bound = max(share, key=lambda k: share[k])
+    limit = max(share, key=lambda k: share[k])
     index = max(range(len(groups)), key=lambda i: lengths[i][0] + waits[i])
     names = ", ".join(t.einsum for t in groups[index])
     critical: tuple[str, ...] = (f"phase {index + 1} of {len(groups)} ({names})",)
     if waits[index]:
         critical = (*critical, f"{float(waits[index]):g} cycles of exposed reduction latency")
-    return bound, critical
+    return limit, critical
 
 
 def _partial_steps(tasks: dict[str, Task], groups: tuple[tuple[PhaseTask, ...], ...]) -> Fraction:
@@ -186,7 +186,7 @@ def _partial_steps(tasks: dict[str, Task], groups: tuple[tuple[PhaseTask, ...], 
     return total
 
 
-def check_groups(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> None:
+def check_groups(bound: Bound, counts: tuple[EinsumCount, ...]) -> None:
     """Refuse phases that leave an Einsum out, or run one before what it needs.
 
     Raises
@@ -196,14 +196,14 @@ def check_groups(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> None:
     MappingError
         The order of the phases contradicts the dependencies.
     """
-    _check_groups(lowered, step_graph(lowered, counts, lookahead=1))
+    _check_groups(bound, step_graph(bound, counts, lookahead=1))
 
 
-def _check_groups(lowered: Lowered, step: StepGraph) -> None:
+def _check_groups(bound: Bound, step: StepGraph) -> None:
     """Every Einsum once, and nothing before what it needs."""
-    schedule = lowered.mapping.schedule
+    schedule = bound.mapping.schedule
     place = {t.einsum: (i, t.shift) for i, g in enumerate(schedule.groups) for t in g}
-    names = [e.name for e in lowered.einsums]
+    names = [e.name for e in bound.einsums]
     problems = [
         Problem(f"a phase names '{n}'", schedule.span, did_you_mean(n, names))
         for n in (*place, *(schedule.exposes or ()))
@@ -227,10 +227,10 @@ def _check_groups(lowered: Lowered, step: StepGraph) -> None:
 
 
 def _exposed(
-    lowered: Lowered, step: StepGraph, index: int, lengths: list[tuple[Fraction, str]]
+    bound: Bound, step: StepGraph, index: int, lengths: list[tuple[Fraction, str]]
 ) -> Fraction:
     """Cycles the barrier after a phase waits for reductions that started in it."""
-    schedule = lowered.mapping.schedule
+    schedule = bound.mapping.schedule
     groups = schedule.groups
     place = {t.einsum: (i, t.shift) for i, g in enumerate(groups) for t in g}
     tasks = step.graph.tasks
@@ -255,7 +255,7 @@ def _exposed(
 # ------------------------------------------------------------------ pipelined
 
 
-def settled_lookahead(lowered: Lowered) -> int:
+def settled_lookahead(bound: Bound) -> int:
     """Tiles in flight of a pipelined schedule, ``fit`` worked out.
 
     Raises
@@ -263,19 +263,19 @@ def settled_lookahead(lowered: Lowered) -> int:
     MappingError
         More than the registers hold.
     """
-    wanted = lowered.mapping.schedule.lookahead
-    most = fitted_lookahead(lowered)
+    wanted = bound.mapping.schedule.lookahead
+    most = fitted_lookahead(bound)
     lookahead = most if wanted == FIT else int(wanted)
     if lookahead > most:
         text = f"{lookahead} tiles in flight do not fit into the registers: they hold {most}"
         hint = "write fewer, or 'lookahead: fit'"
-        raise MappingError(Problem(text, lowered.mapping.schedule.span, hint))
+        raise MappingError(Problem(text, bound.mapping.schedule.span, hint))
     return lookahead
 
 
-def _pipelined(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> Timing:
-    lookahead = settled_lookahead(lowered)
-    step = step_graph(lowered, counts, lookahead)
+def _pipelined(bound: Bound, counts: tuple[EinsumCount, ...]) -> Timing:
+    lookahead = settled_lookahead(bound)
+    step = step_graph(bound, counts, lookahead)
     graph = step.graph
     try:
         issue = modulo_schedule(graph)
@@ -283,16 +283,16 @@ def _pipelined(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> Timing:
     except DeadlockError as error:
         names = " -> ".join(graph.tasks[e.before].name for e in error.edges)
         text = f"these Einsums wait for one another within one step: {names}"
-        raise MappingError(Problem(text, lowered.mapping.schedule.span)) from None
+        raise MappingError(Problem(text, bound.mapping.schedule.span)) from None
     run = makespan(graph, issue)
-    ends = first_fill(lowered, _inside(lowered, step)) + last_drain(lowered)
-    cycles = run.cycles + _alone(lowered, (*step.prologue, *step.epilogue)) + ends
-    bound, critical = _unless_ends(lowered, cycles, ends, _pipelined_bound(graph, cycle))
+    ends = first_fill(bound, _inside(bound, step)) + last_drain(bound)
+    cycles = run.cycles + _alone(bound, (*step.prologue, *step.epilogue)) + ends
+    limit, critical = _unless_ends(bound, cycles, ends, _pipelined_bound(graph, cycle))
     return Timing(
         cycles=cycles,
-        steps=lowered.steps,
+        steps=bound.steps,
         period=cycle.mean / graph.unit,
-        bound_by=bound,
+        bound_by=limit,
         critical=critical,
         lookahead=lookahead,
     )
@@ -313,12 +313,12 @@ def _pipelined_bound(graph: EventGraph, cycle: CriticalCycle) -> tuple[str, tupl
     return "dependencies", tuple(whys)
 
 
-def _inside(lowered: Lowered, step: StepGraph) -> tuple[str, ...]:
+def _inside(bound: Bound, step: StepGraph) -> tuple[str, ...]:
     out = (*step.prologue, *step.epilogue)
-    return tuple(e.name for e in lowered.einsums if e.name not in out)
+    return tuple(e.name for e in bound.einsums if e.name not in out)
 
 
-def _alone(lowered: Lowered, names: tuple[str, ...]) -> Fraction:
+def _alone(bound: Bound, names: tuple[str, ...]) -> Fraction:
     """Cycles of one run of each of some Einsums, one after another."""
-    runs = (alone(lowered, e) + reduction_latency(e) for e in lowered.einsums if e.name in names)
+    runs = (alone(bound, e) + reduction_latency(e) for e in bound.einsums if e.name in names)
     return sum(runs, Fraction(0))

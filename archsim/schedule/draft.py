@@ -7,7 +7,7 @@ from fractions import Fraction
 from einsum_cascade.errors import MappingError, Problem
 from einsum_cascade.ir import Access
 
-from ..bound.lower import Lowered
+from ..bound.lower import Bound
 from ..spec.arch import Memory
 from ..steps.flows import Role
 from ..steps.units import Part, Unit, Walk
@@ -19,7 +19,7 @@ DOUBLE = 2
 """Tiles in flight where a schedule says nothing of them: one used, one on its way."""
 
 
-def unit_walk(lowered: Lowered, unit: Unit) -> Walk:
+def unit_walk(bound: Bound, unit: Unit) -> Walk:
     """The steps of a unit, with the distances its running values ask for.
 
     Raises
@@ -27,33 +27,33 @@ def unit_walk(lowered: Lowered, unit: Unit) -> Walk:
     MappingError
         The steps are not the work that is counted: tiles are left out.
     """
-    wanted = {m for p in unit.parts for _, shifts in _reads(lowered, unit, p) for m, _ in shifts}
+    wanted = {m for p in unit.parts for _, shifts in _reads(bound, unit, p) for m, _ in shifts}
     found = walk(unit, frozenset(wanted))
     odd = [
         p.e.name
         for i, p in enumerate(unit.parts)
         if sum(n * found.classes[k].busy[i] for k, n in found.turns.items())
-        != busy_cycles(lowered, p.e)
+        != busy_cycles(bound, p.e)
     ]
     if odd:
         text = (
             f"the event engine runs every tile, but tiles that hold no point are left out of "
             f"{', '.join(odd)}"
         )
-        raise MappingError(Problem(text, lowered.mapping.span, "use --engine analytical"))
+        raise MappingError(Problem(text, bound.mapping.span, "use --engine analytical"))
     return found
 
 
 Shifts = tuple[tuple[str, int], ...]
 
 
-def _reads(lowered: Lowered, unit: Unit, part: Part) -> list[tuple[Access, Shifts]]:
+def _reads(bound: Bound, unit: Unit, part: Part) -> list[tuple[Access, Shifts]]:
     """Operands that other Einsums of the unit (or itself, earlier) make."""
     names = {p.e.name for p in unit.parts}
     found: list[tuple[Access, Shifts]] = []
     for access in part.e.einsum.reads:
         if access.tensor in names:
-            shifts = read_shifts(lowered, part.e, access)
+            shifts = read_shifts(bound, part.e, access)
             members = {x.member for x in unit.loops}
             if shifts is not None and all(m in members for m, _ in shifts):
                 found.append((access, shifts))
@@ -63,14 +63,14 @@ def _reads(lowered: Lowered, unit: Unit, part: Part) -> list[tuple[Access, Shift
 class Draft:
     """Tasks and dependencies of a unit, by name, before they are put in order."""
 
-    def __init__(self, lowered: Lowered, steps: Walk) -> None:
-        self.lowered = lowered
+    def __init__(self, bound: Bound, steps: Walk) -> None:
+        self.bound = bound
         self.steps = steps
         self.unit = steps.unit
         self.outside = frozenset(self.unit.outside)
         self.tasks: dict[str, EventTask] = {}
         self.dependencies: list[tuple[str, str, tuple[int | None, ...], bool, str]] = []
-        for memory in lowered.architecture.memories:
+        for memory in bound.architecture.memories:
             self._memory(memory, "load", [c.loads for c in steps.classes])
         for number, p in enumerate(self.unit.parts):
             self.add(
@@ -83,7 +83,7 @@ class Draft:
                     late=Fraction(reduction_latency(p.e)),
                 )
             )
-        for memory in lowered.architecture.memories:
+        for memory in bound.architecture.memories:
             self._memory(memory, "drain", [c.drains for c in steps.classes])
 
     def add(self, task: EventTask) -> None:
@@ -93,10 +93,10 @@ class Draft:
     def _memory(
         self, memory: Memory, role: Role, moved: list[tuple[tuple[Fraction, ...], ...]]
     ) -> None:
-        place = self.lowered.architecture.memories.index(memory)
-        word = self.lowered.architecture.word_bytes
+        place = self.bound.architecture.memories.index(memory)
+        word = self.bound.architecture.word_bytes
         cycles = [
-            transfer_cycles(self.lowered, memory, sum((e[place] for e in m), Fraction(0)) * word)
+            transfer_cycles(self.bound, memory, sum((e[place] for e in m), Fraction(0)) * word)
             for m in moved
         ]
         if any(cycles):
@@ -141,7 +141,7 @@ class Draft:
         return [
             (access.tensor, p.e.name, self.distances(shifts))
             for p in self.unit.parts
-            for access, shifts in _reads(self.lowered, self.unit, p)
+            for access, shifts in _reads(self.bound, self.unit, p)
         ]
 
     def feeds(self, drains: bool) -> list[tuple[str, str]]:
@@ -149,7 +149,7 @@ class Draft:
         way = "drain" if drains else "load"
         return [
             (f"{memory.name} {way}", p.e.name)
-            for m, memory in enumerate(self.lowered.architecture.memories)
+            for m, memory in enumerate(self.bound.architecture.memories)
             for i, p in enumerate(self.unit.parts)
             if f"{memory.name} {way}" in self.tasks and self.moves(i, m, drains)
         ]

@@ -7,14 +7,14 @@ from fractions import Fraction
 
 from einsum_cascade.errors import MappingError, Problem
 
-from ..bound.lower import Lowered
+from ..bound.lower import Bound
 from ..steps.units import Walk
 from .draft import DOUBLE, Draft
 from .program import EventProgram, EventTask, IssueError, ordered
 
 
 def phased(
-    lowered: Lowered,
+    bound: Bound,
     steps: Walk,
     start: tuple[tuple[str, Fraction], ...] = (),
     ends: tuple[tuple[str, Fraction], ...] = (),
@@ -25,9 +25,9 @@ def phased(
     its own group needs (those that the schedule exposes). Inside a group Einsums on two
     arrays go side by side, element by element.
     """
-    schedule = lowered.mapping.schedule
+    schedule = bound.mapping.schedule
     place = {t.einsum: (i, t.shift) for i, g in enumerate(schedule.groups) for t in g}
-    draft = Draft(lowered, steps)
+    draft = Draft(bound, steps)
     groups = len(schedule.groups)
     ahead = max(shift for _, shift in place.values())
     _barriers(draft, place, groups)
@@ -81,7 +81,7 @@ def _barriers(draft: Draft, place: _Place, groups: int) -> None:
 
 def _across(draft: Draft, place: _Place, groups: int) -> None:
     """Results of earlier phases: their consumer's barrier waits for them, and it itself."""
-    exposes = draft.lowered.mapping.schedule.exposes
+    exposes = draft.bound.mapping.schedule.exposes
     for before, after, distance in draft.flows():
         (group, shift), (then, later) = place[before], place[after]
         exposed = exposes is None or before in exposes

@@ -8,7 +8,7 @@ from math import ceil
 
 from einsum_cascade.errors import MappingError, Problem
 
-from ..bound.lower import Lowered
+from ..bound.lower import Bound
 from ..steps.run_length import length, tally
 from ..steps.units import Part, Walk
 from .cycle_mean import DeadlockError, maximum_cycle_mean
@@ -19,7 +19,7 @@ from .program import EventDependency, EventProgram, EventTask, IssueError, order
 
 
 def overlapped(
-    lowered: Lowered,
+    bound: Bound,
     steps: Walk,
     lookahead: int = DOUBLE,
     start: tuple[tuple[str, Fraction], ...] = (),
@@ -32,11 +32,11 @@ def overlapped(
     MappingError
         Tasks wait for one another in a circle, or for room that never comes.
     """
-    draft = Draft(lowered, steps)
+    draft = Draft(bound, steps)
     _data(draft, lookahead)
     program = draft.program(start, ends)
     for graph in (_average(draft, program, max), _average(draft, program, min)):
-        issue, period = _issue(lowered, graph)
+        issue, period = _issue(bound, graph)
         try:
             return ordered(_staged(draft, program, graph, issue, period, lookahead))
         except IssueError:
@@ -45,7 +45,7 @@ def overlapped(
         return ordered(_staged(draft, program, graph, _flat_issue(graph), period, lookahead))
     except IssueError as error:
         text = f"these wait for one another within one step: {' -> '.join(error.names)}"
-        raise MappingError(Problem(text, lowered.mapping.schedule.span)) from None
+        raise MappingError(Problem(text, bound.mapping.schedule.span)) from None
 
 
 def _data(draft: Draft, lookahead: int) -> None:
@@ -111,7 +111,7 @@ def _average(draft: Draft, program: EventProgram, pick: object) -> EventGraph:
     return EventGraph(tasks=tuple(tasks), dependencies=tuple(found), steps=steps)
 
 
-def _issue(lowered: Lowered, graph: EventGraph) -> tuple[Issue, int]:
+def _issue(bound: Bound, graph: EventGraph) -> tuple[Issue, int]:
     """The order of issue of the average step, and units between two steps."""
     if not graph.tasks:
         return Issue(stage=(), position=()), 1
@@ -123,7 +123,7 @@ def _issue(lowered: Lowered, graph: EventGraph) -> tuple[Issue, int]:
         held = [d.why for d in graph.dependencies if d.room and d.distance <= 0]
         what = f"; there is no {held[0]}" if held else ""
         text = f"these wait for one another within one step: {names}{what}"
-        raise MappingError(Problem(text, lowered.mapping.schedule.span)) from None
+        raise MappingError(Problem(text, bound.mapping.schedule.span)) from None
     return issue, max(1, ceil(mean), max(issue.position) + 1)
 
 

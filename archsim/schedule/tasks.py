@@ -1,4 +1,4 @@
-"""From a lowered mapping to the tasks of its event graph."""
+"""From a bound mapping to the tasks of its event graph."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from math import prod
 from einsum_cascade.ir import Access, Affine
 
 from ..bound.barriers import producer_of, reads_earlier
-from ..bound.lower import Lowered, LoweredEinsum
+from ..bound.lower import Bound, BoundEinsum
 from ..bound.reuse import width
 from ..cost.accesses import EinsumCount
 from ..cost.folds import skew_cycles
@@ -18,17 +18,17 @@ from ..spec.arch import Memory
 from .event_graph import Dependency, EventGraph, Task
 
 
-def busy_cycles(lowered: Lowered, e: LoweredEinsum) -> Fraction:
+def busy_cycles(bound: Bound, e: BoundEinsum) -> Fraction:
     """Cycles in which an Einsum occupies its array over the whole run."""
-    return work_cycles(e) + skew_cycles(lowered, e)
+    return work_cycles(e) + skew_cycles(bound, e)
 
 
-def work_cycles(e: LoweredEinsum) -> Fraction:
+def work_cycles(e: BoundEinsum) -> Fraction:
     """Cycles in which an element of the array computes, over the whole run."""
     return e.iterations * e.cycles_of_point
 
 
-def reduction_latency(e: LoweredEinsum) -> int:
+def reduction_latency(e: BoundEinsum) -> int:
     """Cycles by which a spatial reduction is late: the sum over the axes it crosses.
 
     Where a systolic array drains between folds, the hops along an axis are among the
@@ -43,17 +43,17 @@ def reduction_latency(e: LoweredEinsum) -> int:
     )
 
 
-def transfer_cycles(lowered: Lowered, memory: Memory, moved_bytes: Fraction) -> Fraction:
+def transfer_cycles(bound: Bound, memory: Memory, moved_bytes: Fraction) -> Fraction:
     """Cycles a memory needs to move some bytes; zero when its bandwidth is unlimited."""
     if memory.bandwidth_bytes_per_s is None:
         return Fraction(0)
-    return moved_bytes * lowered.architecture.clock_hz / memory.bandwidth_bytes_per_s
+    return moved_bytes * bound.architecture.clock_hz / memory.bandwidth_bytes_per_s
 
 
-def memory_bytes(lowered: Lowered, counts: tuple[EinsumCount, ...], memory: Memory) -> Fraction:
+def memory_bytes(bound: Bound, counts: tuple[EinsumCount, ...], memory: Memory) -> Fraction:
     """Bytes a memory moves, reads and writes, for some Einsums."""
     moved = sum(a.reads + a.writes for c in counts for a in c.accesses if a.place == memory.name)
-    return moved * lowered.architecture.word_bytes
+    return moved * bound.architecture.word_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,47 +67,45 @@ class StepGraph:
     """Einsums outside inner loops that wait for the loops."""
 
 
-def outside_einsums(lowered: Lowered) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def outside_einsums(bound: Bound) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Einsums that stay out of some shared loop: (before, after) the steps they serve.
 
     Their work is cut into equal slices, one a step of the loops they stay out of.
     """
     out = {
-        e.name
-        for e in lowered.einsums
-        if any(_turns(lowered, m) > 1 for m in stays_out_of(lowered, e))
+        e.name for e in bound.einsums if any(_turns(bound, m) > 1 for m in stays_out_of(bound, e))
     }
     reads = {
-        e.name: {a.tensor for a in e.einsum.reads if not _of_before(lowered, a)}
-        for e in lowered.einsums
+        e.name: {a.tensor for a in e.einsum.reads if not _of_before(bound, a)}
+        for e in bound.einsums
     }
     needed = {t for name, tensors in reads.items() if name not in out for t in tensors}
     while more := {t for name in out & needed for t in reads[name]} - needed:
         # What feeds an Einsum that the steps need is needed before them, too.
         needed |= more
-    before = tuple(e.name for e in lowered.einsums if e.name in out & needed)
-    after = tuple(e.name for e in lowered.einsums if e.name in out - needed)
+    before = tuple(e.name for e in bound.einsums if e.name in out & needed)
+    after = tuple(e.name for e in bound.einsums if e.name in out - needed)
     return before, after
 
 
-def stays_out_of(lowered: Lowered, e: LoweredEinsum) -> tuple[str, ...]:
+def stays_out_of(bound: Bound, e: BoundEinsum) -> tuple[str, ...]:
     """Shared loops that an Einsum is outside of while others that run with it are inside."""
     if not e.outside:
         return ()
-    others = [x for x in lowered.einsums if not lowered.apart(x.name, e.name)]
+    others = [x for x in bound.einsums if not bound.apart(x.name, e.name)]
     return tuple(m for m in e.outside if any(m not in x.outside for x in others))
 
 
-def _of_before(lowered: Lowered, access: Access) -> bool:
+def _of_before(bound: Bound, access: Access) -> bool:
     """Whether an access reads what an earlier iteration of a shared loop has left."""
-    return producer_of(lowered, access) is not None and reads_earlier(lowered, access)
+    return producer_of(bound, access) is not None and reads_earlier(bound, access)
 
 
-def _turns(lowered: Lowered, member: str) -> int:
-    return next(loop.bound for loop in lowered.nest if loop.member == member)
+def _turns(bound: Bound, member: str) -> int:
+    return next(loop.bound for loop in bound.nest if loop.member == member)
 
 
-def step_graph(lowered: Lowered, counts: tuple[EinsumCount, ...], lookahead: int) -> StepGraph:
+def step_graph(bound: Bound, counts: tuple[EinsumCount, ...], lookahead: int) -> StepGraph:
     """Tasks, dependencies and in-flight limits of one step of the shared nest.
 
     Parameters
@@ -115,43 +113,43 @@ def step_graph(lowered: Lowered, counts: tuple[EinsumCount, ...], lookahead: int
     lookahead : int
         Tiles in flight on an array, and between a producer and a consumer on two arrays.
     """
-    before, after = outside_einsums(lowered)
-    inside = [e for e in lowered.einsums if e.name not in (*before, *after)]
-    apart = first_fill(lowered, tuple(e.name for e in inside)) + last_drain(lowered)
+    before, after = outside_einsums(bound)
+    inside = [e for e in bound.einsums if e.name not in (*before, *after)]
+    apart = first_fill(bound, tuple(e.name for e in inside)) + last_drain(bound)
     tasks = [
-        _memory_task(lowered, counts, m, Fraction(0) if i else apart)
-        for i, m in enumerate(lowered.architecture.memories)
+        _memory_task(bound, counts, m, Fraction(0) if i else apart)
+        for i, m in enumerate(bound.architecture.memories)
     ]
     tasks = [t for t in tasks if t.occupancy > 0]
     memories = len(tasks)
-    tasks += [_einsum_task(lowered, e, e.name in (*before, *after)) for e in lowered.einsums]
+    tasks += [_einsum_task(bound, e, e.name in (*before, *after)) for e in bound.einsums]
     number = {t.name: i for i, t in enumerate(tasks)}
     found: list[Dependency] = []
     for e in inside:
         for access in e.einsum.reads:
             if access.tensor in {p.name for p in inside}:
-                found += _flow(lowered, tasks, number, e, access, lookahead)
+                found += _flow(bound, tasks, number, e, access, lookahead)
         for m in range(memories):
             found += _feed(counts, tasks, m, number[e.name], e, lookahead)
     found += _in_flight(tasks, [number[e.name] for e in inside], lookahead)
-    graph = EventGraph(tasks=tuple(tasks), dependencies=tuple(found), steps=lowered.steps)
+    graph = EventGraph(tasks=tuple(tasks), dependencies=tuple(found), steps=bound.steps)
     return StepGraph(graph=graph, prologue=before, epilogue=after)
 
 
 def _memory_task(
-    lowered: Lowered, counts: tuple[EinsumCount, ...], memory: Memory, apart: Fraction
+    bound: Bound, counts: tuple[EinsumCount, ...], memory: Memory, apart: Fraction
 ) -> Task:
     """A step's share of what a memory moves, less what it moves before and after all steps."""
-    cycles = transfer_cycles(lowered, memory, memory_bytes(lowered, counts, memory))
-    share = max(cycles - apart, Fraction(0)) / lowered.steps
+    cycles = transfer_cycles(bound, memory, memory_bytes(bound, counts, memory))
+    share = max(cycles - apart, Fraction(0)) / bound.steps
     return Task(name=memory.name, resource=memory.name, occupancy=share, latency=share)
 
 
-def _einsum_task(lowered: Lowered, e: LoweredEinsum, outside: bool) -> Task:
-    share = busy_cycles(lowered, e)
+def _einsum_task(bound: Bound, e: BoundEinsum, outside: bool) -> Task:
+    share = busy_cycles(bound, e)
     if outside:
-        share -= alone(lowered, e)
-    share /= lowered.steps
+        share -= alone(bound, e)
+    share /= bound.steps
     return Task(
         name=e.name,
         resource=e.array.name,
@@ -160,27 +158,27 @@ def _einsum_task(lowered: Lowered, e: LoweredEinsum, outside: bool) -> Task:
     )
 
 
-def alone(lowered: Lowered, e: LoweredEinsum) -> Fraction:
+def alone(bound: Bound, e: BoundEinsum) -> Fraction:
     """Cycles of one run of an Einsum that stays outside inner loops.
 
     The first run of what the steps need, and the last of what needs them, have no steps
     beside them to hide in; the others are cut into slices.
     """
-    runs = prod(loop.bound for loop in lowered.nest if loop.member not in e.outside)
-    return busy_cycles(lowered, e) / runs
+    runs = prod(loop.bound for loop in bound.nest if loop.member not in e.outside)
+    return busy_cycles(bound, e) / runs
 
 
 def _flow(
-    lowered: Lowered,
+    bound: Bound,
     tasks: list[Task],
     number: dict[str, int],
-    e: LoweredEinsum,
+    e: BoundEinsum,
     access: Access,
     lookahead: int,
 ) -> list[Dependency]:
     """A consumer waits for its producer; a producer for room if they run on two arrays."""
     before, after = number[access.tensor], number[e.name]
-    distance = read_distance(lowered, e, access)
+    distance = read_distance(bound, e, access)
     if distance is None:
         return []
     producer = tasks[before]
@@ -207,26 +205,26 @@ def _flow(
     return found
 
 
-def read_distance(lowered: Lowered, reader: LoweredEinsum, access: Access) -> int | None:
+def read_distance(bound: Bound, reader: BoundEinsum, access: Access) -> int | None:
     """Steps between the writing of an element and its reading by ``access``.
 
     None where no step waits for another: an Einsum that goes along the whole rank within
     one step hands its running value on by itself.
     """
-    shifts = read_shifts(lowered, reader, access)
+    shifts = read_shifts(bound, reader, access)
     if shifts is None:
         return None
-    return sum(shift * lowered.inner_bound(member) for member, shift in shifts)
+    return sum(shift * bound.inner_bound(member) for member, shift in shifts)
 
 
 def read_shifts(
-    lowered: Lowered, reader: LoweredEinsum, access: Access
+    bound: Bound, reader: BoundEinsum, access: Access
 ) -> tuple[tuple[str, int], ...] | None:
     """How many iterations of which shared loops ago an element was written.
 
     None as in ``read_distance``.
     """
-    writer = next(e for e in lowered.einsums if e.name == access.tensor)
+    writer = next(e for e in bound.einsums if e.name == access.tensor)
     found: list[tuple[str, int]] = []
     for written, read in zip(writer.einsum.target.indices, access.indices, strict=True):
         if not isinstance(written, Affine) or not isinstance(read, Affine):
@@ -234,7 +232,7 @@ def read_shifts(
         if written.offset is None or read.offset is None or read.variables != written.variables:
             continue
         variable = written.variables[0]
-        inner = [loop.member for loop in lowered.nest if loop.rank.lower() == variable][-1:]
+        inner = [loop.member for loop in bound.nest if loop.rank.lower() == variable][-1:]
         apart = [
             x
             for e in (writer, reader)
@@ -254,7 +252,7 @@ def _feed(
     tasks: list[Task],
     memory: int,
     consumer: int,
-    e: LoweredEinsum,
+    e: BoundEinsum,
     lookahead: int,
 ) -> list[Dependency]:
     """An Einsum waits for this step's share of a memory it reads; prefetch is bounded."""
@@ -300,7 +298,7 @@ def _in_flight(tasks: list[Task], inside: list[int], lookahead: int) -> list[Dep
     return found
 
 
-def fitted_lookahead(lowered: Lowered) -> int:
+def fitted_lookahead(bound: Bound) -> int:
     """The most tiles whose waiting values the registers of every array hold at once.
 
     A value waits where its consumer also needs something that another array makes of it:
@@ -308,21 +306,21 @@ def fitted_lookahead(lowered: Lowered) -> int:
     one. Each tile in flight takes one register for each of them; every other value is used
     as it comes, and streaming operands pass through latches of their own.
     """
-    used = [a for a in lowered.architecture.arrays if any(e.array is a for e in lowered.einsums)]
-    waiting = {a.name: len(_waiting(lowered, a.name)) for a in used}
+    used = [a for a in bound.architecture.arrays if any(e.array is a for e in bound.einsums)]
+    waiting = {a.name: len(_waiting(bound, a.name)) for a in used}
     return max(1, min(a.registers.depth // max(1, waiting[a.name]) for a in used))
 
 
-def _waiting(lowered: Lowered, array: str) -> set[str]:
+def _waiting(bound: Bound, array: str) -> set[str]:
     """Values in an array's registers that wait for what another array makes of them."""
     operands = {
-        e.name: {a.tensor for a in e.einsum.reads if _of_this_step(lowered, e, a)}
-        for e in lowered.einsums
+        e.name: {a.tensor for a in e.einsum.reads if _of_this_step(bound, e, a)}
+        for e in bound.einsums
     }
-    where = {e.name: e.array.name for e in lowered.einsums}
+    where = {e.name: e.array.name for e in bound.einsums}
     found: set[str] = set()
     for value in operands:
-        if array not in lowered.residency.registers(value):
+        if array not in bound.residency.registers(value):
             continue
         abroad = _made_abroad(value, operands, where)
         consumers = [n for n, needs in operands.items() if value in needs and where[n] == array]
@@ -331,9 +329,9 @@ def _waiting(lowered: Lowered, array: str) -> set[str]:
     return found
 
 
-def _of_this_step(lowered: Lowered, reader: LoweredEinsum, access: Access) -> bool:
-    written = access.tensor in lowered.program.einsum_of
-    return written and read_distance(lowered, reader, access) == 0
+def _of_this_step(bound: Bound, reader: BoundEinsum, access: Access) -> bool:
+    written = access.tensor in bound.program.einsum_of
+    return written and read_distance(bound, reader, access) == 0
 
 
 def _made_abroad(value: str, operands: dict[str, set[str]], where: dict[str, str]) -> set[str]:
@@ -351,27 +349,27 @@ def _made_abroad(value: str, operands: dict[str, set[str]], where: dict[str, str
     return {name for name, left in reached if left}
 
 
-def first_fill(lowered: Lowered, inside: tuple[str, ...]) -> Fraction:
+def first_fill(bound: Bound, inside: tuple[str, ...]) -> Fraction:
     """Cycles until the first step's operands have come from the outermost memory."""
     needed: dict[str, int] = {}
-    for e in lowered.einsums:
+    for e in bound.einsums:
         waits = any(a.tensor in inside for a in e.einsum.reads)
         if e.name in inside and not waits:
             tile = first_tile(e.extents, e.shared)
             for f in e.reads:
-                if lowered.residency.memories(f.access.tensor)[:1] == (0,):
+                if bound.residency.memories(f.access.tensor)[:1] == (0,):
                     needed[f.access.tensor] = max(needed.get(f.access.tensor, 0), f.size(tile))
-    return _outermost_cycles(lowered, sum(needed.values()))
+    return _outermost_cycles(bound, sum(needed.values()))
 
 
-def last_drain(lowered: Lowered) -> Fraction:
+def last_drain(bound: Bound) -> Fraction:
     """Cycles until the last step's outputs have reached the outermost memory."""
-    outputs = [e for e in lowered.einsums if e.name in lowered.program.outputs]
+    outputs = [e for e in bound.einsums if e.name in bound.program.outputs]
     return _outermost_cycles(
-        lowered, sum(e.write.size(first_tile(e.extents, e.shared)) for e in outputs)
+        bound, sum(e.write.size(first_tile(e.extents, e.shared)) for e in outputs)
     )
 
 
-def _outermost_cycles(lowered: Lowered, elements: int) -> Fraction:
-    memory = lowered.architecture.memories[0]
-    return transfer_cycles(lowered, memory, elements * lowered.architecture.word_bytes)
+def _outermost_cycles(bound: Bound, elements: int) -> Fraction:
+    memory = bound.architecture.memories[0]
+    return transfer_cycles(bound, memory, elements * bound.architecture.word_bytes)

@@ -104,7 +104,7 @@ class Sum:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Knot:
+class CoupledIndices:
     """Indices that share axes (``X[p + r, p + s]``): counted by enumeration.
 
     ``sums`` weigh the digits of all ``axes`` in turn; a digit told apart by itself is a
@@ -132,11 +132,11 @@ def _check_size(sizes: Iterable[int], span: Span | None) -> None:
         )
 
 
-_Parts = tuple[Digits | Sum | Knot, ...]
+_Parts = tuple[Digits | Sum | CoupledIndices, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Footing:
+class AccessMap:
     """What an access addresses: a product of independent parts.
 
     ``one_copy`` leaves out the ranks along which the tensor is kept in one copy only.
@@ -155,13 +155,13 @@ class Footing:
         return prod(p.size(extents) for p in self.one_copy)
 
 
-def footing(
+def map_access(
     access: Access,
     axes: tuple[Axis, ...],
     shapes: Mapping[str, int],
     iterative: frozenset[str],
     carried: tuple[str, ...] = (),
-) -> Footing:
+) -> AccessMap:
     """Work out what ``access`` addresses on ``axes``.
 
     Parameters
@@ -179,7 +179,7 @@ def footing(
     """
     builder = _Builder(axes, shapes)
     lasting = [i for i in access.indices if not i.variables or not iterative >= {*i.variables}]
-    return Footing(
+    return AccessMap(
         access=access,
         parts=builder.parts(access.indices, carried),
         one_copy=builder.parts(lasting, carried),
@@ -235,7 +235,7 @@ class _Builder:
         # What is told apart by itself only moves a sum as a whole.
         rest = [self._without(s, apart) for s in sums]
         rest = [s for s in rest if s.by_name]
-        found: list[Digits | Sum | Knot] = []
+        found: list[Digits | Sum | CoupledIndices] = []
         tied: set[int] = set()
         for group in self._groups(rest):
             axes = {axis for s in group for (axis, _), _ in s.by_name}
@@ -306,11 +306,11 @@ class _Builder:
             terms.append((unit, self._digits(axis, [n for n, _ in mine])))
         return Sum(terms=tuple(terms), span=weights.span)
 
-    def _knot(self, group: list[_Weights], apart: set[_Name], axes: set[int]) -> Knot:
+    def _knot(self, group: list[_Weights], apart: set[_Name], axes: set[int]) -> CoupledIndices:
         alone = [n for n in sorted(apart) if n[0] in axes]
         names = sorted({*alone, *(n for s in group for n, _ in s.by_name)})
         rows = [{n: 1} for n in alone] + [dict(s.by_name) for s in group]
-        return Knot(
+        return CoupledIndices(
             axes=tuple(self._digits(axis, names) for axis in sorted(axes)),
             sums=tuple(tuple(row.get(n, 0) for n in names) for row in rows),
             span=group[0].span,

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from ..bound.lower import Lowered, LoweredEinsum
+from ..bound.lower import Bound, BoundEinsum
 from ..bound.reuse import moving_variables
 from ..cost.accesses import EinsumCount, accesses_of
-from ..space.access_map import Footing
+from ..space.access_map import AccessMap
 from ..space.iteration import (
     Extents,
     Loop,
@@ -35,7 +35,7 @@ class Flow:
     walked within one); ``moving`` marks the ones that change the tile.
     """
 
-    footing: Footing
+    access_map: AccessMap
     loops: tuple[Loop, ...]
     moving: tuple[bool, ...]
     stepped: int
@@ -57,12 +57,12 @@ class Flow:
         first iteration: what arrives is new, no partial result comes back.
         """
         if self.stays(depth, extents):
-            arrives = self.footing.size(first_tile(extents, self.loops[depth:]))
+            arrives = self.access_map.size(first_tile(extents, self.loops[depth:]))
         else:
             loops, moving = self.loops[depth:], self.moving[depth:]
-            arrives = count_deliveries(loops, moving, extents, self.footing.size)
+            arrives = count_deliveries(loops, moving, extents, self.access_map.size)
         fires = count_points(self.steps[depth:], extents)
-        again = arrives - (self.footing.size(extents) if first else 0)
+        again = arrives - (self.access_map.size(extents) if first else 0)
         return Slice(Fraction(arrives, fires), Fraction(again, fires))
 
     def total(self, extents: Extents, outer: int = 0, fresh: bool = True) -> Slice:
@@ -140,59 +140,60 @@ class EinsumFlows:
 
 
 def einsum_flows(
-    lowered: Lowered,
-    e: LoweredEinsum,
+    bound: Bound,
+    e: BoundEinsum,
     count: EinsumCount,
     steps: tuple[Loop, ...],
 ) -> EinsumFlows:
     """Flows of an Einsum whose ``steps`` loops make steps, scaled to what is counted."""
-    builder = _Flows(lowered, e, steps)
-    for footing in (*e.reads, e.write):
-        entries = accesses_of(lowered, e, footing)
-        places = [(lowered.architecture.memory(a.place), a.place) for a in entries]
+    builder = _Flows(bound, e, steps)
+    for access_map in (*e.reads, e.write):
+        entries = accesses_of(bound, e, access_map)
+        places = [(bound.architecture.memory(a.place), a.place) for a in entries]
         levels = [
-            lowered.architecture.memories.index(m) if m else lowered.register_level
-            for m, _ in places
+            bound.architecture.memories.index(m) if m else bound.register_level for m, _ in places
         ]
-        below = [*levels[1:], lowered.register_level][: len(levels)]
-        builder.footing(footing, footing is e.write, levels, below)
+        below = [*levels[1:], bound.register_level][: len(levels)]
+        builder.access_map(access_map, access_map is e.write, levels, below)
     return builder.scaled(count)
 
 
 class _Flows:
     """Collects flows and moves of one Einsum."""
 
-    def __init__(self, lowered: Lowered, e: LoweredEinsum, steps: tuple[Loop, ...]) -> None:
-        self.lowered = lowered
+    def __init__(self, bound: Bound, e: BoundEinsum, steps: tuple[Loop, ...]) -> None:
+        self.bound = bound
         self.e = e
         self.steps = steps
         self.flows: dict[tuple[int, int], Flow] = {}
         self.moves: list[Move] = []
 
-    def footing(self, footing: Footing, result: bool, levels: list[int], below: list[int]) -> None:
+    def access_map(
+        self, access_map: AccessMap, result: bool, levels: list[int], below: list[int]
+    ) -> None:
         """Moves of one operand, or of the result."""
         for level, inner in zip(levels, below, strict=True):
-            if level == self.lowered.register_level:
+            if level == self.bound.register_level:
                 continue
-            flow = self._flow(footing, inner)
+            flow = self._flow(access_map, inner)
             if result:
                 self._move(level, "drain", flow, again=False)
                 self._move(level, "load", flow, again=True)
             else:
                 self._move(level, "load", flow, again=False)
             if level != levels[0]:
-                self._move(level, "load", self._flow(footing, level), again=result)
+                self._move(level, "load", self._flow(access_map, level), again=result)
 
     def _move(self, memory: int, role: Role, flow: int, *, again: bool) -> None:
         self.moves.append(Move(memory=memory, role=role, flow=flow, again=again, scale=Fraction(1)))
 
-    def _flow(self, footing: Footing, level: int) -> int:
-        key = (id(footing), level)
+    def _flow(self, access_map: AccessMap, level: int) -> int:
+        key = (id(access_map), level)
         if key not in self.flows:
             loops = self.e.outer(level)
-            variables = moving_variables(self.lowered, footing.access)
+            variables = moving_variables(self.bound, access_map.access)
             self.flows[key] = Flow(
-                footing=footing,
+                access_map=access_map,
                 loops=loops,
                 moving=tuple(loop.variable in variables for loop in loops),
                 stepped=min(len(loops), len(self.steps)),
@@ -207,7 +208,7 @@ class _Flows:
         fires = count_points(self.steps, self.e.extents)
         moves: list[Move] = []
         every: list[Fraction] = []
-        for index, memory in enumerate(self.lowered.architecture.memories):
+        for index, memory in enumerate(self.bound.architecture.memories):
             here = [m for m in self.moves if m.memory == index]
             counted = sum(a.reads + a.writes for a in count.accesses if a.place == memory.name)
             found = sum((_amount(totals, m) for m in here), Fraction(0))

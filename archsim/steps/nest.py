@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ..bound.lower import Lowered, LoweredEinsum
+from ..bound.lower import Bound, BoundEinsum
 from ..bound.masking import window_over
 from ..space.banded import one, windowed_points
 from ..space.bands import Box, Ramp, Run, Window, ramps, runs
@@ -87,19 +87,19 @@ class StepNest:
 
 
 def nest_window(
-    lowered: Lowered,
+    bound: Bound,
     axes: tuple[Axis, ...],
     loops: tuple[Loop, ...],
-    einsums: tuple[LoweredEinsum, ...],
+    einsums: tuple[BoundEinsum, ...],
 ) -> Window | None:
     """The window of the steps that some Einsums share; None where every step is run."""
-    if lowered.idle is None:
+    if bound.idle is None:
         return None
     ranks = {axes[loop.axis].name for loop in loops}
-    if not ranks & {lowered.idle.plus, lowered.idle.minus}:
+    if not ranks & {bound.idle.plus, bound.idle.minus}:
         return None
     whole = [e for e in einsums if not e.outside]
     if any(e.window is None for e in whole):
         return None
-    window = window_over(lowered.tiling, axes, lowered.idle, len(loops))
+    window = window_over(bound.tiling, axes, bound.idle, len(loops))
     return None if window.box.empty else window

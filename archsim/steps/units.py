@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 
-from ..bound.lower import Lowered, LoweredEinsum
+from ..bound.lower import Bound, BoundEinsum
 from ..cost.accesses import EinsumCount
 from ..schedule.tasks import busy_cycles
 from ..space.iteration import Axis, Loop, count_points, first_tile, inside
@@ -19,7 +19,7 @@ from .run_length import Word, tally
 class Part:
     """An Einsum of a unit: ``loops`` are its own view of the unit's loops, None outside."""
 
-    e: LoweredEinsum
+    e: BoundEinsum
     loops: tuple[Loop | None, ...]
     own: tuple[Loop, ...]
     busy: Fraction
@@ -99,45 +99,45 @@ class Walk:
         return tally(self.word)
 
 
-def run_together(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> tuple[Unit, ...]:
+def run_together(bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[Unit, ...]:
     """The runs of a mapping, one after the other: several only where it is ``sequential``."""
-    schedule = lowered.mapping.schedule
+    schedule = bound.mapping.schedule
     if schedule.kind != "sequential":
-        return (shared_unit(lowered, counts, lowered.einsums),)
-    named = {e.name: e for e in lowered.einsums}
+        return (shared_unit(bound, counts, bound.einsums),)
+    named = {e.name: e for e in bound.einsums}
     groups = [tuple(named[t.einsum] for t in group) for group in schedule.groups]
     return tuple(
-        single_unit(lowered, counts, group[0])
+        single_unit(bound, counts, group[0])
         if len(group) == 1
-        else shared_unit(lowered, counts, group)
-        for group in groups or [(e,) for e in lowered.einsums]
+        else shared_unit(bound, counts, group)
+        for group in groups or [(e,) for e in bound.einsums]
     )
 
 
 def shared_unit(
-    lowered: Lowered, counts: tuple[EinsumCount, ...], einsums: tuple[LoweredEinsum, ...]
+    bound: Bound, counts: tuple[EinsumCount, ...], einsums: tuple[BoundEinsum, ...]
 ) -> Unit:
     """Einsums in the loops of the shared nest; a step is one iteration of them."""
-    members = [s.member for s in lowered.nest]
+    members = [s.member for s in bound.nest]
     inside_of = {x.member for e in einsums for x in e.shared}
     members = [m for m in members if m in inside_of]
-    variables = tuple(dict.fromkeys(lowered.tiling.members[m].rank.lower() for m in members))
-    axes = lowered.tiling.axes(variables)
-    loops = tuple(_unit_loop(lowered, axes, m) for m in members)
+    variables = tuple(dict.fromkeys(bound.tiling.members[m].rank.lower() for m in members))
+    axes = bound.tiling.axes(variables)
+    loops = tuple(_unit_loop(bound, axes, m) for m in members)
     views = [tuple(_view(e.shared, m) for m in members) for e in einsums]
-    nest = StepNest(axes=axes, loops=loops, window=nest_window(lowered, axes, loops, einsums))
+    nest = StepNest(axes=axes, loops=loops, window=nest_window(bound, axes, loops, einsums))
     apart = [_apart(nest, v) for v in views]
     needed = _needed(einsums, [out is None for out in apart])
     parts = tuple(
-        _part(lowered, counts, e, view, e.own, out is not None and e.name in needed)
+        _part(bound, counts, e, view, e.own, out is not None and e.name in needed)
         for e, view, out in zip(einsums, views, apart, strict=True)
     )
-    memories = len(lowered.architecture.memories)
+    memories = len(bound.architecture.memories)
     name = " ".join(e.name for e in einsums)
     return Unit(name=name, nest=nest, parts=parts, memories=memories)
 
 
-def _needed(einsums: tuple[LoweredEinsum, ...], inside: list[bool]) -> set[str]:
+def _needed(einsums: tuple[BoundEinsum, ...], inside: list[bool]) -> set[str]:
     """What Einsums inside all loops read, and what that is made of."""
     found: set[str] = set()
     for e, within in reversed(list(zip(einsums, inside, strict=True))):
@@ -146,19 +146,19 @@ def _needed(einsums: tuple[LoweredEinsum, ...], inside: list[bool]) -> set[str]:
     return found
 
 
-def single_unit(lowered: Lowered, counts: tuple[EinsumCount, ...], e: LoweredEinsum) -> Unit:
+def single_unit(bound: Bound, counts: tuple[EinsumCount, ...], e: BoundEinsum) -> Unit:
     """One Einsum by itself; a step is one iteration of all its temporal loops."""
-    part = _part(lowered, counts, e, e.temporal, (), False)
-    memories = len(lowered.architecture.memories)
+    part = _part(bound, counts, e, e.temporal, (), False)
+    memories = len(bound.architecture.memories)
     window = None if e.window is None or e.window.box.empty else e.window
     nest = StepNest(axes=e.axes, loops=e.temporal, window=window)
     return Unit(name=e.name, nest=nest, parts=(part,), memories=memories)
 
 
 def _part(
-    lowered: Lowered,
+    bound: Bound,
     counts: tuple[EinsumCount, ...],
-    e: LoweredEinsum,
+    e: BoundEinsum,
     loops: tuple[Loop | None, ...],
     own: tuple[Loop, ...],
     early: bool,
@@ -169,8 +169,8 @@ def _part(
         e=e,
         loops=loops,
         own=own,
-        busy=busy_cycles(lowered, e) / max(e.iterations, 1),  # a mask may let nothing through
-        flows=einsum_flows(lowered, e, count, steps),
+        busy=busy_cycles(bound, e) / max(e.iterations, 1),  # a mask may let nothing through
+        flows=einsum_flows(bound, e, count, steps),
         early=early,
     )
 
@@ -179,13 +179,13 @@ def _view(shared: tuple[Loop, ...], member: str) -> Loop | None:
     return next((x for x in shared if x.member == member), None)
 
 
-def _unit_loop(lowered: Lowered, axes: tuple[Axis, ...], name: str) -> Loop:
-    member = lowered.tiling.members[name]
+def _unit_loop(bound: Bound, axes: tuple[Axis, ...], name: str) -> Loop:
+    member = bound.tiling.members[name]
     variable = member.rank.lower()
     for number, axis in enumerate(axes):
         stride = dict(axis.variables).get(variable)
         if stride is not None:
-            size = min(member.stride, lowered.tiling.shapes[member.rank])
+            size = min(member.stride, bound.tiling.shapes[member.rank])
             return Loop(member=name, axis=number, stride=size * stride, level=0, variable=variable)
     raise AssertionError(f"{name} is no axis of the nest")
 

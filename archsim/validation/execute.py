@@ -25,7 +25,7 @@ from einsum_cascade.numeric.reductions import identity_of
 from einsum_cascade.numeric.targets import tensor_shape
 
 from ..bound.barriers import producer_of, reads_earlier
-from ..bound.lower import Lowered, LoweredEinsum
+from ..bound.lower import Bound, BoundEinsum
 from ..schedule.tasks import stays_out_of
 from ..space.access_map import coefficient
 from ..space.iteration import Loop, iterations
@@ -41,13 +41,13 @@ _Coordinates = dict[str, Array]
 
 
 def execute_mapped(
-    lowered: Lowered, inputs: Mapping[str, Any], *, dtype: Any = "float64", **parameters: float
+    bound: Bound, inputs: Mapping[str, Any], *, dtype: Any = "float64", **parameters: float
 ) -> dict[str, Array]:
     """Run a mapped cascade.
 
     Parameters
     ----------
-    lowered : Lowered
+    bound : Bound
         The mapping bound to shapes and a machine (``archsim.evaluate.evaluate.bind``).
     inputs : mapping
         An array per input, the parallel ranks first: ``Q`` of shape (B, H, P, E).
@@ -68,14 +68,14 @@ def execute_mapped(
     MappingError
         The mapped program cannot be run (undefined reads).
     """
-    total = sum(e.iterations for e in lowered.einsums)
+    total = sum(e.iterations for e in bound.einsums)
     if total > MOST_ITERATIONS:
         what = f"running this mapping takes {total:,} array steps, more than {MOST_ITERATIONS:,}"
         raise EvaluationError(Problem(what, hint="use smaller shapes"))
-    sizes = {k: v for k, v in lowered.shapes if k not in lowered.program.parallel}
-    binding = bind(lowered.program, inputs, dtype, sizes, parameters)
+    sizes = {k: v for k, v in bound.shapes if k not in bound.program.parallel}
+    binding = bind(bound.program, inputs, dtype, sizes, parameters)
     with np.errstate(all="ignore"):
-        return _Run(lowered, binding).outputs()
+        return _Run(bound, binding).outputs()
 
 
 @dataclass
@@ -127,23 +127,23 @@ class _LaneEvaluator(Evaluator):
 class _Run:
     """The tensors of one execution."""
 
-    def __init__(self, lowered: Lowered, binding: Binding) -> None:
-        self.lowered = lowered
-        self.program = lowered.program
+    def __init__(self, bound: Bound, binding: Binding) -> None:
+        self.bound = bound
+        self.program = bound.program
         self.binding = binding
-        self.shapes = dict(lowered.shapes)
-        self.waits = _waits(lowered)
+        self.shapes = dict(bound.shapes)
+        self.waits = _waits(bound)
         self.selections: dict[str, Selection] = {}
         self.tensors = {
             name: _Tensor(a, np.ones(a.shape, bool)) for name, a in binding.inputs.items()
         }
-        for e in lowered.einsums:
+        for e in bound.einsums:
             self._allocate(e)
 
     def outputs(self) -> dict[str, Array]:
         """Walk the nest and return the outputs in the storage type."""
-        for group in self.lowered.groups:
-            einsums = [e for e in self.lowered.einsums if e.name in group]
+        for group in self.bound.groups:
+            einsums = [e for e in self.bound.einsums if e.name in group]
             for indices, last in self._steps():
                 for e in einsums:
                     if self._runs(e, indices, last):
@@ -155,7 +155,7 @@ class _Run:
             found[name] = cast(values, self.binding.precision.storage)
         return found
 
-    def _allocate(self, e: LoweredEinsum) -> None:
+    def _allocate(self, e: BoundEinsum) -> None:
         einsum = e.einsum
         if einsum.select is not None:
             self.selections[e.name] = self._selection(einsum)
@@ -187,7 +187,7 @@ class _Run:
 
     def _steps(self) -> Iterator[tuple[dict[str, int], dict[str, bool]]]:
         """Iterations of the shared nest: loop indices, and which loops are at their end."""
-        nest = self.lowered.nest
+        nest = self.bound.nest
         extents = {rank: self.shapes[rank] for rank in {loop.rank for loop in nest}}
 
         def walk(
@@ -197,7 +197,7 @@ class _Run:
                 yield {}, {}
                 return
             loop = nest[depth]
-            stride = self.lowered.tiling.members[loop.member].stride
+            stride = self.bound.tiling.members[loop.member].stride
             count = iterations(left[loop.rank], stride)
             for index in range(count):
                 rest = min(stride, left[loop.rank] - index * stride)
@@ -209,7 +209,7 @@ class _Run:
 
         return walk(0, extents)
 
-    def _runs(self, e: LoweredEinsum, indices: dict[str, int], last: dict[str, bool]) -> bool:
+    def _runs(self, e: BoundEinsum, indices: dict[str, int], last: dict[str, bool]) -> bool:
         """Einsums outside a loop run at its first iteration, or at its last if they wait."""
         waits = self.waits[e.name]
         if not all(last[m] for m in waits):
@@ -218,7 +218,7 @@ class _Run:
 
     # --------------------------------------------------------------- one Einsum
 
-    def _einsum(self, e: LoweredEinsum, indices: dict[str, int]) -> None:
+    def _einsum(self, e: BoundEinsum, indices: dict[str, int]) -> None:
         """Walk an Einsum's own temporal loops; all lanes compute at once."""
         start = [0] * len(e.axes)
         left = [a.extent for a in e.axes]
@@ -238,7 +238,7 @@ class _Run:
                 self._update(e.einsum, tensor, lanes)
 
     def _lanes(
-        self, e: LoweredEinsum, begin: tuple[int, ...], extents: tuple[int, ...]
+        self, e: BoundEinsum, begin: tuple[int, ...], extents: tuple[int, ...]
     ) -> _Coordinates:
         """Coordinates of every lane that has a point of the iteration space."""
         counts = [iterations(_before(e, i, extents), x.stride) for i, x in enumerate(e.spatial)]
@@ -402,29 +402,27 @@ class _Run:
         return found
 
 
-def _waits(lowered: Lowered) -> dict[str, frozenset[str]]:
+def _waits(bound: Bound) -> dict[str, frozenset[str]]:
     """Of every Einsum the shared loops outside of which it waits for what comes from inside."""
     found: dict[str, frozenset[str]] = {}
-    for e in lowered.einsums:
+    for e in bound.einsums:
         late: set[str] = set()
         for access in e.einsum.reads:
-            writer = producer_of(lowered, access)
-            if writer is not None and writer is not e and not reads_earlier(lowered, access):
+            writer = producer_of(bound, access)
+            if writer is not None and writer is not e and not reads_earlier(bound, access):
                 inside = {loop.member for loop in writer.shared} - {*writer.outside}
                 late |= inside | found.get(writer.name, frozenset())
-        found[e.name] = frozenset(late & {*stays_out_of(lowered, e)})
+        found[e.name] = frozenset(late & {*stays_out_of(bound, e)})
     return found
 
 
-def _left_out(
-    e: LoweredEinsum, depth: int, begin: tuple[int, ...], extents: tuple[int, ...]
-) -> bool:
+def _left_out(e: BoundEinsum, depth: int, begin: tuple[int, ...], extents: tuple[int, ...]) -> bool:
     """Whether a tile inside ``depth`` loops is one that the Einsum's window leaves out."""
     window = e.window
     return window is not None and window.governed == depth and not window.holds(begin, extents)
 
 
-def _before(e: LoweredEinsum, number: int, extents: tuple[int, ...]) -> int:
+def _before(e: BoundEinsum, number: int, extents: tuple[int, ...]) -> int:
     """What is left of a spatial loop's axis where it begins."""
     loop = e.spatial[number]
     extent = extents[loop.axis]

@@ -66,8 +66,8 @@ def mapped_run(cascade: Cascade, mapping: Mapping | None, architecture: Architec
             shapes |= dict(zip(ranks, inputs[tensor.name].shape, strict=True))
         parameters = {n: v for n, v in numbers.items() if n in names}
         how = mapping or einsum_by_einsum(program, architecture, shapes)
-        lowered = bind(program, how, architecture, shapes | parameters)
-        return execute_mapped(lowered, inputs, dtype=dtype, **parameters)
+        bound = bind(program, how, architecture, shapes | parameters)
+        return execute_mapped(bound, inputs, dtype=dtype, **parameters)
 
     return run
 

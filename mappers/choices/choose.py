@@ -6,7 +6,7 @@ changing slowest; of equally cheap ones the first is taken. The price is the obj
 roofline of some Einsums, which needs no schedule.
 
 Combinations wait in order of what they cost at the least, and are priced when it is their
-turn. Most differ in little: loops are lowered once for all that share them, and what
+turn. Most differ in little: loops are bound once for all that share them, and what
 an Einsum does with a tensor is counted once for all that keep the tensor in the same places.
 """
 
@@ -20,7 +20,7 @@ from heapq import heapify, heappop, heappush
 
 from archsim.bound.initial import initial_einsums
 from archsim.bound.layout import rebind
-from archsim.bound.lower import Lowered, LoweredEinsum
+from archsim.bound.lower import Bound, BoundEinsum
 from archsim.bound.residency import residency
 from archsim.bound.spill_checks import (
     einsum_problems,
@@ -40,7 +40,7 @@ from einsum_cascade.ir import Program
 
 from .combinations import Candidate, candidates
 
-Binder = Callable[[Mapping], Lowered]
+Binder = Callable[[Mapping], Bound]
 """Lowers a mapping without choices. Raises ``MappingError`` where it is not legal."""
 
 _MOST = 20_000
@@ -54,7 +54,7 @@ def choose(
     lower: Binder,
     bind: Binder,
     known: Known | None = None,
-) -> Lowered:
+) -> Bound:
     """The cheapest legal combination of a mapping's open choices, bound.
 
     Parameters
@@ -106,7 +106,7 @@ _Moved = tuple[str, int, int]
 class _Loops:
     """What candidates with the same loops have in common."""
 
-    lowered: Lowered
+    bound: Bound
     busy: dict[str, Fraction]
     """Cycles of each Einsum on its array."""
     runs: dict[str, int]
@@ -122,7 +122,7 @@ class _Loops:
     def elements(self, objective: Objective, factors: Factors) -> int:
         """A product of an objective's factors. Raises ``SpecError`` where one is unknown."""
         if factors not in self.products:
-            tiling = self.lowered.tiling
+            tiling = self.bound.tiling
             wrong = [*factor_problems(tiling, objective.span, [("", factors)])]
             if wrong:
                 raise SpecError(wrong)
@@ -136,25 +136,25 @@ class _Loops:
             start_cycles = dict(objective.start_cycles)
             work: dict[str, Fraction] = {}
             started = 0
-            for e in _priced(objective, self.lowered):
+            for e in _priced(objective, self.bound):
                 work[e.array.name] = work.get(e.array.name, Fraction(0)) + self.busy[e.name]
                 started += start_cycles.get(e.name, 0) * self.runs[e.name]
             self.works[key] = (max(work.values()), started)
         return self.works[key]
 
     @classmethod
-    def of(cls, lowered: Lowered) -> _Loops:
+    def of(cls, bound: Bound) -> _Loops:
         return cls(
-            lowered=lowered,
-            busy={e.name: busy_cycles(lowered, e) for e in lowered.einsums},
-            runs={e.name: _runs(lowered, e) for e in lowered.einsums},
+            bound=bound,
+            busy={e.name: busy_cycles(bound, e) for e in bound.einsums},
+            runs={e.name: _runs(bound, e) for e in bound.einsums},
         )
 
     def on(self, architecture: Architecture) -> _Loops:
         """The same on another machine of the same layout."""
-        lowered = rebind(self.lowered, architecture)
-        busy = {e.name: busy_cycles(lowered, e) for e in lowered.einsums}
-        return replace(self, lowered=lowered, busy=busy, works={})
+        bound = rebind(self.bound, architecture)
+        busy = {e.name: busy_cycles(bound, e) for e in bound.einsums}
+        return replace(self, bound=bound, busy=busy, works={})
 
 
 _Active = tuple[int, ...]
@@ -212,12 +212,12 @@ class _Prices:
     def _elements(self, candidate: Candidate) -> Iterator[tuple[str, Amount]]:
         """What each memory moves for the Einsums of a candidate's objective."""
         loops = self._loops(candidate)
-        lowered = self._kept(loops.lowered, candidate.mapping)
-        share = self._spilled_share(loops, lowered)
+        bound = self._kept(loops.bound, candidate.mapping)
+        share = self._spilled_share(loops, bound)
         memories = [m.name for m in self.architecture.memories]
         kept, spilled = dict.fromkeys(memories, 0), dict.fromkeys(memories, 0)
-        for e in _priced(candidate.objective, lowered):
-            for place, least, most in _moved(loops, lowered, e):
+        for e in _priced(candidate.objective, bound):
+            for place, least, most in _moved(loops, bound, e):
                 if place in kept:
                     kept[place] += least
                     spilled[place] += most
@@ -247,13 +247,13 @@ class _Prices:
             if key in self.known.loops:
                 self.loops[key] = self.known.loops[key].on(self.architecture)
             else:
-                lowered = (self.bind if self.fitted else self.lower)(candidate.mapping)
-                self.loops[key] = self.known.loops[key] = _Loops.of(lowered)
+                bound = (self.bind if self.fitted else self.lower)(candidate.mapping)
+                self.loops[key] = self.known.loops[key] = _Loops.of(bound)
         return self.loops[key]
 
-    def _kept(self, lowered: Lowered, mapping: Mapping) -> Lowered:
+    def _kept(self, bound: Bound, mapping: Mapping) -> Bound:
         """The same loops with a candidate's tensors on its levels."""
-        tiling = lowered.tiling
+        tiling = bound.tiling
         wrong = [*spill_problems(self.program, mapping, self.architecture, tiling)]
         if wrong:
             raise SpecError(wrong)
@@ -261,41 +261,41 @@ class _Prices:
         places = residency(self.program, mapping, self.architecture, problems)
         if problems:
             raise MappingError(problems)
-        return replace(lowered, mapping=mapping, residency=places)
+        return replace(bound, mapping=mapping, residency=places)
 
-    def _spilled_share(self, loops: _Loops, lowered: Lowered) -> Fraction:
-        spill = lowered.mapping.spill
+    def _spilled_share(self, loops: _Loops, bound: Bound) -> Fraction:
+        spill = bound.mapping.spill
         if spill is None:
             return Fraction(0)
 
-        def tile(e: LoweredEinsum, number: int, level: int) -> int:
+        def tile(e: BoundEinsum, number: int, level: int) -> int:
             key = (e.name, number, level)
             if key not in loops.tiles:
-                loops.tiles[key] = largest_tile_size(lowered, e, number, level)
+                loops.tiles[key] = largest_tile_size(bound, e, number, level)
             return loops.tiles[key]
 
-        return share_of(requirement(lowered, self.levels[spill.level], tile))
+        return share_of(requirement(bound, self.levels[spill.level], tile))
 
 
-def _priced(objective: Objective, lowered: Lowered) -> Iterator[LoweredEinsum]:
+def _priced(objective: Objective, bound: Bound) -> Iterator[BoundEinsum]:
     """Einsums that the objective is about."""
     wanted = objective.latency_of
-    return (e for e in lowered.einsums if not wanted or e.name in wanted)
+    return (e for e in bound.einsums if not wanted or e.name in wanted)
 
 
-def _moved(loops: _Loops, lowered: Lowered, e: LoweredEinsum) -> Iterator[_Moved]:
+def _moved(loops: _Loops, bound: Bound, e: BoundEinsum) -> Iterator[_Moved]:
     """What one Einsum makes levels move, tensor by tensor."""
-    spill = lowered.mapping.spill
-    parts = (e, *initial_einsums(lowered, e))
+    spill = bound.mapping.spill
+    parts = (e, *initial_einsums(bound, e))
     for tensor in dict.fromkeys(f.access.tensor for part in parts for f in part.touches):
-        key = (e.name, tensor, lowered.residency.of(tensor), spill and spill.level)
+        key = (e.name, tensor, bound.residency.of(tensor), spill and spill.level)
         if key not in loops.moved:
             accesses = tuple(
                 a
                 for place, part in enumerate(parts)
-                for a in _accesses(loops, lowered, part, place, tensor)
+                for a in _accesses(loops, bound, part, place, tensor)
             )
-            spilled = spilled_accesses(lowered, accesses, Fraction(1)) if spill else accesses
+            spilled = spilled_accesses(bound, accesses, Fraction(1)) if spill else accesses
             loops.moved[key] = (
                 *((a.place, _whole(a), 0) for a in accesses),
                 *((a.place, 0, _whole(a)) for a in spilled),
@@ -311,22 +311,22 @@ def _whole(access: AccessCount) -> int:
 
 
 def _accesses(
-    loops: _Loops, lowered: Lowered, e: LoweredEinsum, place: int, tensor: str
+    loops: _Loops, bound: Bound, e: BoundEinsum, place: int, tensor: str
 ) -> Iterator[AccessCount]:
     """Accesses of one Einsum (0) or one of those it starts with to one tensor, without spill."""
-    for number, footing in enumerate(e.touches):
-        if footing.access.tensor == tensor:
-            key = (e.name, place, number, lowered.residency.of(tensor))
+    for number, access_map in enumerate(e.touches):
+        if access_map.access.tensor == tensor:
+            key = (e.name, place, number, bound.residency.of(tensor))
             if key not in loops.accesses:
-                loops.accesses[key] = tuple(accesses_of(lowered, e, footing))
+                loops.accesses[key] = tuple(accesses_of(bound, e, access_map))
             yield from loops.accesses[key]
 
 
-def _runs(lowered: Lowered, e: LoweredEinsum) -> int:
+def _runs(bound: Bound, e: BoundEinsum) -> int:
     """Iterations of an Einsum's shared loops at the outermost memory."""
     found = 1
     mine = {x.member for x in e.shared if x.level == 0}
-    for loop in lowered.nest:
+    for loop in bound.nest:
         if loop.member in mine:
             found *= loop.bound
     return found

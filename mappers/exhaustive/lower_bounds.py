@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from itertools import combinations
 
-from archsim.bound.lower import Lowered, LoweredEinsum
+from archsim.bound.lower import Bound, BoundEinsum
 from archsim.cost.accesses import allowed_points
 from archsim.cost.energy import operations_pj
 from archsim.cost.estimators import memory_access
@@ -16,7 +16,7 @@ from ..objectives import Objective
 from .kernels.descent import EDP, ENERGY
 
 
-def floor(objective: Objective, lowered: Lowered, result: Result) -> float:
+def floor(objective: Objective, bound: Bound, result: Result) -> float:
     """A bound below the objective of any mapping.
 
     All operations are done where they cost least, all elements of an array at work, arrays
@@ -24,35 +24,35 @@ def floor(objective: Objective, lowered: Lowered, result: Result) -> float:
 
     Parameters
     ----------
-    lowered : Lowered
+    bound : Bound
         Any legal mapping of the cascade.
     result : Result
         What it does.
     """
     if objective.code == ENERGY:
-        return _energy(lowered, result)
+        return _energy(bound, result)
     if objective.code == EDP:
-        return _energy(lowered, result) * _cycles(lowered, result)
-    return _cycles(lowered, result)
+        return _energy(bound, result) * _cycles(bound, result)
+    return _cycles(bound, result)
 
 
-def _energy(lowered: Lowered, result: Result) -> float:
-    machine = lowered.architecture
+def _energy(bound: Bound, result: Result) -> float:
+    machine = bound.architecture
     outermost = machine.memories[0]
     price = memory_access(machine, outermost)
     lines = result.bounds.traffic_bytes * 8 / outermost.line_bits
     found = lines * min(price.read_pj, price.write_pj)
-    for e in lowered.einsums:
-        points = allowed_points(lowered, e)
+    for e in bound.einsums:
+        points = allowed_points(bound, e)
         operations = tuple((kind, n * points) for kind, n in e.operations)
         able = (a for a in machine.arrays if all(a.operation(k) for k, _ in operations))
         found += min(sum(operations_pj(machine, array, operations)) for array in able)
     return found
 
 
-def _cycles(lowered: Lowered, result: Result) -> float:
-    machine = lowered.architecture
-    work = _work([dict(_each(lowered, e)) for e in lowered.einsums], len(machine.arrays))
+def _cycles(bound: Bound, result: Result) -> float:
+    machine = bound.architecture
+    work = _work([dict(_each(bound, e)) for e in bound.einsums], len(machine.arrays))
     bandwidth = machine.memories[0].bandwidth_bytes_per_s
     if bandwidth is None:
         return work
@@ -79,10 +79,10 @@ def _work(einsums: list[dict[int, float]], arrays: int) -> float:
     )
 
 
-def _each(lowered: Lowered, e: LoweredEinsum) -> Iterator[tuple[int, float]]:
+def _each(bound: Bound, e: BoundEinsum) -> Iterator[tuple[int, float]]:
     """Cycles of an Einsum on every array that can do it, all elements at work."""
-    points = allowed_points(lowered, e)
-    for number, array in enumerate(lowered.architecture.arrays):
+    points = allowed_points(bound, e)
+    for number, array in enumerate(bound.architecture.arrays):
         found = [(array.operation(kind), n) for kind, n in e.operations]
         if all(operation for operation, _ in found):
             per_point = sum(operation.cycles * n for operation, n in found if operation)

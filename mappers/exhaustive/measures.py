@@ -14,11 +14,11 @@ from fractions import Fraction
 from math import prod
 from typing import cast
 
-from archsim.bound.lower import LoweredEinsum
+from archsim.bound.lower import BoundEinsum
 from archsim.bound.tiling import Tiling
 from archsim.cost.meter import Elements, Lanes, Meter, Size
 from archsim.cost.random_access import InLines
-from archsim.space.access_map import Digits, Footing, Knot, Sum
+from archsim.space.access_map import AccessMap, CoupledIndices, Digits, Sum
 from archsim.space.banded import one
 from archsim.space.iteration import Loop
 
@@ -125,7 +125,7 @@ class OpenMeter(Meter):
         self._places: dict[Measure, int] = {}
         self._known: dict[tuple[object, ...], int] = {}
         """Answers by the identities of what was asked about."""
-        self._asked: list[tuple[LoweredEinsum, tuple[Loop, ...], Size]] = []
+        self._asked: list[tuple[BoundEinsum, tuple[Loop, ...], Size]] = []
         """All that was, so that no identity is used again."""
 
     @property
@@ -133,17 +133,17 @@ class OpenMeter(Meter):
         """All that were asked for, by their places."""
         return tuple(self._places)
 
-    def points(self, e: LoweredEinsum) -> int:
+    def points(self, e: BoundEinsum) -> int:
         """A number: all points are run, whatever the tiles."""
         self._refuse_masks(e)
         return e.points
 
-    def iterations(self, e: LoweredEinsum) -> int:
+    def iterations(self, e: BoundEinsum) -> int:
         """Temporal iterations."""
         return self.distinct(e, e.temporal, (True,) * len(e.temporal))
 
     def delivered(
-        self, e: LoweredEinsum, loops: tuple[Loop, ...], relevant: tuple[bool, ...], size: Size
+        self, e: BoundEinsum, loops: tuple[Loop, ...], relevant: tuple[bool, ...], size: Size
     ) -> int:
         """Total size of the tiles that come under ``loops``."""
         key = (id(e), *map(id, loops), *relevant, *_identity(size))
@@ -153,34 +153,34 @@ class OpenMeter(Meter):
             self._asked.append((e, loops, size))
         return self._known[key]
 
-    def distinct(self, e: LoweredEinsum, loops: tuple[Loop, ...], counted: tuple[bool, ...]) -> int:
+    def distinct(self, e: BoundEinsum, loops: tuple[Loop, ...], counted: tuple[bool, ...]) -> int:
         """Distinct indices of the counted loops."""
         modes = (MOVES if wanted else ONCE for wanted in counted)
         return self._form(e, loops, modes, ())
 
     def touched(
         self,
-        e: LoweredEinsum,
+        e: BoundEinsum,
         loops: tuple[Loop, ...],
         relevant: tuple[bool, ...],
-        footing: Footing,
+        access_map: AccessMap,
     ) -> int:
         """A number: everything is touched, whatever the tiles."""
         del loops, relevant
         self._refuse_masks(e)
-        return footing.size(e.extents)
+        return access_map.size(e.extents)
 
     def first_tile(
-        self, e: LoweredEinsum, loops: tuple[Loop, ...], footing: Footing, *, one_copy: bool
+        self, e: BoundEinsum, loops: tuple[Loop, ...], access_map: AccessMap, *, one_copy: bool
     ) -> int:
         """The size of the largest tile under ``loops``."""
-        parts = footing.one_copy if one_copy else footing.parts
+        parts = access_map.one_copy if one_copy else access_map.parts
         return self._form(
-            e, loops, (ONCE for _ in loops), tuple(_footing_parts(parts, relaxed=self._relaxed))
+            e, loops, (ONCE for _ in loops), tuple(_access_map_parts(parts, relaxed=self._relaxed))
         )
 
     def _form(
-        self, e: LoweredEinsum, loops: tuple[Loop, ...], modes: Iterable[int], parts: _Parts
+        self, e: BoundEinsum, loops: tuple[Loop, ...], modes: Iterable[int], parts: _Parts
     ) -> int:
         self._refuse_masks(e)
         opened = tuple(
@@ -194,7 +194,7 @@ class OpenMeter(Meter):
         place = self._places.setdefault(measure, len(self._places))
         return cast("int", Linear(0, {place: 1}))
 
-    def _refuse_masks(self, e: LoweredEinsum) -> None:
+    def _refuse_masks(self, e: BoundEinsum) -> None:
         if e.einsum.where is not None and not self._relaxed:
             raise IrregularError(f"{e.name}: a mask makes tiles unlike")
 
@@ -209,9 +209,9 @@ class OpenMeter(Meter):
         if isinstance(size, InLines):
             if not self._relaxed:
                 raise IrregularError("gathered lines make reads uneven")
-            size = Elements(size.footing)
+            size = Elements(size.access_map)
         assert isinstance(size, Elements), "counting measures nothing else"
-        return tuple(_footing_parts(size.footing.parts, relaxed=self._relaxed))
+        return tuple(_access_map_parts(size.access_map.parts, relaxed=self._relaxed))
 
     def _open(self, loop: Loop, mode: int) -> OpenLoop:
         if loop.member not in self._strides:
@@ -233,12 +233,12 @@ _Parts = tuple[tuple[tuple[int, OpenDigits], ...], ...]
 def _identity(size: Size) -> tuple[object, ...]:
     """What tells sizes apart."""
     if isinstance(size, Elements | InLines):
-        return (type(size), id(size.footing))
+        return (type(size), id(size.access_map))
     return ("lanes",) if isinstance(size, Lanes) else (size,)
 
 
-def _footing_parts(
-    parts: tuple[Digits | Sum | Knot, ...], *, relaxed: bool
+def _access_map_parts(
+    parts: tuple[Digits | Sum | CoupledIndices, ...], *, relaxed: bool
 ) -> Iterator[tuple[tuple[int, OpenDigits], ...]]:
     for part in parts:
         if isinstance(part, Digits):
@@ -249,7 +249,9 @@ def _footing_parts(
         elif not relaxed:
             raise IrregularError("indices that share axes are counted one by one")
         else:
-            apart = part.axes if isinstance(part, Knot) else tuple(d for _, d in part.terms)
+            apart = (
+                part.axes if isinstance(part, CoupledIndices) else tuple(d for _, d in part.terms)
+            )
             yield from (((1, _digits(d)),) for d in apart)
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import inf, nextafter
 
-from archsim.bound.lower import Lowered
+from archsim.bound.lower import Bound
 from archsim.evaluate.evaluate import bind, evaluate_bound
 from archsim.result.record import Result
 from archsim.spec.mapping import Mapping
@@ -98,7 +98,7 @@ class Run:
 
     value: float
     mapping: Mapping
-    lowered: Lowered
+    bound: Bound
     result: Result
 
 
@@ -106,9 +106,9 @@ def run_mapping(space: Mapspace, mapping: Mapping, objective: Objective) -> Run:
     """A mapping of a space's cascade run by the engine. Raises as ``evaluate_mapping``."""
     own = {tile.member for tile in mapping.tiles}
     given = {rank: size for rank, size in space.given.items() if rank not in own}
-    lowered = bind(space.program, mapping, space.architecture, given)
-    result = evaluate_bound(lowered)
-    return Run(value=objective.of(result), mapping=mapping, lowered=lowered, result=result)
+    bound = bind(space.program, mapping, space.architecture, given)
+    result = evaluate_bound(bound)
+    return Run(value=objective.of(result), mapping=mapping, bound=bound, result=result)
 
 
 def _promise(found: Found) -> tuple[float, float]:
@@ -220,7 +220,7 @@ class _Exhaustive:
     def _gap(self, best: Run, least: float) -> float:
         """How much better than the best another mapping could be."""
         if self.relaxed or not self.legal:
-            least = floor(self.objective, best.lowered, best.result)
+            least = floor(self.objective, best.bound, best.result)
         return max(0.0, 1 - least / best.value)
 
     def _nothing(self) -> MappingError:

@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsim.bound.legality import crossed_stream, illegalities, interruption, is_there
-from archsim.bound.lower import Lowered, LoweredEinsum
+from archsim.bound.lower import Bound, BoundEinsum
 from archsim.bound.residency import Place, Residency
 from archsim.cost.accesses import AccessCount, accesses_of, registers_of
 from archsim.cost.energy import access_pj, operations_pj
 from archsim.cost.footprint import in_step
-from archsim.space.access_map import Footing
+from archsim.space.access_map import AccessMap
 from einsum_cascade.errors import MappingError
 
 from ..space.fusion import lowered_unit
@@ -132,16 +132,16 @@ class _Tabulator:
         self._prices: dict[str, tuple[float, float, float]] = {}
         self._kept_in: dict[str, list[Residency]] = {}
 
-    def _variants(self, unit: Unit) -> dict[str, tuple[LoweredEinsum, ...]]:
+    def _variants(self, unit: Unit) -> dict[str, tuple[BoundEinsum, ...]]:
         """Every Einsum in each of its ways that differ; also sets the mapping they come from."""
         ways = self.space.ways
-        found: dict[str, list[LoweredEinsum]] = {name: [] for name in self.names}
+        found: dict[str, list[BoundEinsum]] = {name: [] for name in self.names}
         self.ways: dict[str, list[Way]] = {name: [] for name in self.names}
         seen: set[tuple[object, ...]] = set()
         self.base = lowered_unit(self.space, unit)
         for number in range(max(len(able) for able in ways.values())):
-            lowered = lowered_unit(self.space, unit, self.base, number) if number else self.base
-            for e in lowered.einsums:
+            bound = lowered_unit(self.space, unit, self.base, number) if number else self.base
+            for e in bound.einsums:
                 going = tuple((x.member, x.level) for x in e.temporal if e.widths[id(x)] > 1)
                 if number < len(ways[e.name]) and (e.name, e.array.name, going) not in seen:
                     seen.add((e.name, e.array.name, going))
@@ -157,9 +157,9 @@ class _Tabulator:
             for variant in self.variants[name]:
                 self._enter(self._work(variant))
         accesses = [
-            self._access(number, position, footing)
+            self._access(number, position, access_map)
             for number, name in enumerate(self.names)
-            for position, footing in enumerate(self.variants[name][0].touches)
+            for position, access_map in enumerate(self.variants[name][0].touches)
         ]
         tiles = [*self._tiles()]
         measures = self.meter.measures
@@ -191,7 +191,7 @@ class _Tabulator:
         self.legal.append(costs is not None)
         self.costs.append([Linear()] * self.columns if costs is None else costs)
 
-    def _work(self, e: LoweredEinsum) -> list[Linear]:
+    def _work(self, e: BoundEinsum) -> list[Linear]:
         """What an Einsum costs by itself: operations, and cycles on its array."""
         points = e.points
         operations = tuple((kind, n * points) for kind, n in e.operations)
@@ -201,11 +201,11 @@ class _Tabulator:
         costs[self.column[e.array.name]] = busy
         return costs
 
-    def _access(self, number: int, position: int, footing: Footing) -> Access:
+    def _access(self, number: int, position: int, access_map: AccessMap) -> Access:
         """Entries of one access of an Einsum."""
-        name, tensor = self.names[number], footing.access.tensor
+        name, tensor = self.names[number], access_map.access.tensor
         first = len(self.costs)
-        writing = footing is self.variants[name][0].write
+        writing = access_map is self.variants[name][0].write
         for own in self.variants[name]:
             others = () if writing else self.variants.get(tensor, ())
             for writer in others or (own if writing else None,) * self._writers(tensor):
@@ -229,27 +229,25 @@ class _Tabulator:
             self._kept_in[tensor] = found
         return self._kept_in[tensor]
 
-    def _mixed(
-        self, own: LoweredEinsum, writer: LoweredEinsum | None, residency: Residency
-    ) -> Lowered:
+    def _mixed(self, own: BoundEinsum, writer: BoundEinsum | None, residency: Residency) -> Bound:
         """The mapping with one Einsum, and the writer of what it reads, on other arrays."""
         put = {own.name: own} if writer is None else {writer.name: writer, own.name: own}
         einsums = tuple(put.get(e.name, e) for e in self.base.einsums)
         return replace(self.base, einsums=einsums, residency=residency)
 
-    def _touching(
-        self, lowered: Lowered, e: LoweredEinsum, footing: Footing
-    ) -> list[Linear] | None:
+    def _touching(self, bound: Bound, e: BoundEinsum, access_map: AccessMap) -> list[Linear] | None:
         """What one access costs; None where the tensor would be lost."""
-        if footing is e.write:
-            if interruption(lowered, e) is not None:
+        if access_map is e.write:
+            if interruption(bound, e) is not None:
                 return None
-        elif not is_there(lowered, e, footing.access) or crossed_stream(lowered, e, footing.access):
+        elif not is_there(bound, e, access_map.access) or crossed_stream(
+            bound, e, access_map.access
+        ):
             return None
         costs = [Linear()] * self.columns
-        of_all, of_one = registers_of(lowered, e, footing, self.meter)
+        of_all, of_one = registers_of(bound, e, access_map, self.meter)
         own = of_one if e.array.registers.billed == "one" else of_all
-        accesses = accesses_of(lowered, e, footing, self.meter)
+        accesses = accesses_of(bound, e, access_map, self.meter)
         moved = [(a.place, a.reads, a.writes) for a in accesses]
         for place, reads, writes in ((e.array.name, *own), *moved):
             read, write, cycles = self._price(place)
@@ -291,10 +289,10 @@ class _Tabulator:
         for number, level in enumerate(self._limited):
             done = set[tuple[int, int, str]]()
             for e in self.base.einsums:
-                for footing in e.touches:
-                    tensor = footing.access.tensor
+                for access_map in e.touches:
+                    tensor = access_map.access.tensor
                     one_copy = in_step(self.base, tensor, level)
-                    size = self.meter.first_tile(e, e.outer(level), footing, one_copy=one_copy)
+                    size = self.meter.first_tile(e, e.outer(level), access_map, one_copy=one_copy)
                     form = linear(size) * Fraction(self.machine.word_bytes)
                     key = (self.tensors.index(tensor), number, repr(form))
                     if key not in done:

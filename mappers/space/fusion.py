@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from archsim.bound.legality import crossed_passes
-from archsim.bound.lower import Lowered, lower
+from archsim.bound.lower import Bound, lower
 from archsim.bound.tiling import build_tiling
 from einsum_cascade.errors import MappingError
 
@@ -50,13 +50,13 @@ def is_crossed(space: Mapspace, rank: str) -> bool:
 
 
 def lowered_unit(
-    space: Mapspace, unit: Unit, like: Lowered | None = None, alternative: int = 0
-) -> Lowered:
-    """One mapping of a unit, lowered: everything kept everywhere.
+    space: Mapspace, unit: Unit, like: Bound | None = None, alternative: int = 0
+) -> Bound:
+    """One mapping of a unit, bound: everything kept everywhere.
 
     Parameters
     ----------
-    like : Lowered, optional
+    like : Bound, optional
         The same with other ways.
     alternative : int
         Which of its ways each Einsum takes; the last one where there are fewer.

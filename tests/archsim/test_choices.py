@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from archsim import Architecture, Mapping, simulate
-from archsim.bound.lower import Lowered
+from archsim.bound.lower import Bound
 from archsim.cost.spill import count_mapping
 from archsim.evaluate.evaluate import bind
 from archsim.schedule.tasks import busy_cycles
@@ -23,7 +23,7 @@ from workloads import load
 PROGRAM = Cascade.load("attention-3pass").program
 
 
-def roofline(lowered: Lowered, objective: Objective) -> Fraction:
+def roofline(lowered: Bound, objective: Objective) -> Fraction:
     """The objective of FLAT's mapping, from the counts of the whole mapping."""
     machine = lowered.architecture
     counts = [c for c in count_mapping(lowered) if c.einsum in objective.latency_of]

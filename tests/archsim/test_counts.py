@@ -10,7 +10,7 @@ from nest_cases import Case, random_case, varied_case
 from nest_starts import StartWalker, started_case
 from nest_walker import EinsumWalk, NestWalker
 
-from archsim.bound.lower import Lowered, lower
+from archsim.bound.lower import Bound, lower
 from archsim.bound.tiling import build_tiling
 from archsim.cost.accesses import EinsumCount, count_einsum
 from archsim.cost.footprint import requirements
@@ -19,7 +19,7 @@ CASES = 400
 BATCH = 20
 
 
-def bound(case: Case) -> Lowered:
+def bound(case: Case) -> Bound:
     tiling = build_tiling(case.program, case.mapping, case.given, case.sizes)
     return lower(case.program, case.mapping, case.architecture, tiling)
 

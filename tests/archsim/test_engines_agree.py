@@ -9,7 +9,7 @@ import pytest
 from test_event_engine import untimed
 
 from archsim import Architecture, Mapping, Result
-from archsim.bound.lower import Lowered
+from archsim.bound.lower import Bound
 from archsim.cost.spill import count_mapping
 from archsim.evaluate.evaluate import bind, evaluate_mapping
 from archsim.evaluate.steady_state import ALIKE, LONG, spread, time_closely
@@ -102,7 +102,7 @@ def test_engines_agree_einsum_by_einsum(tokens: int, machine: str) -> None:
 # ------------------------------------------------------------------ when an average stands
 
 
-def bert(mapping: str, machine: str, tokens: int, **ranks: int) -> Lowered:
+def bert(mapping: str, machine: str, tokens: int, **ranks: int) -> Bound:
     how = Mapping.load(mapping)
     given = {"B": 64, "H": 12, "E": 64, "F": 64, "M": tokens, "P": tokens} | ranks
     return bind(Cascade.load(how.cascade).program, how, Architecture.load(machine), given)

@@ -14,7 +14,7 @@ from test_counts import bound
 import workloads
 from archsim import Architecture, Mapping, Result, simulate
 from archsim.bound.legality import illegalities
-from archsim.bound.lower import Lowered
+from archsim.bound.lower import Bound
 from archsim.cost.accesses import count_einsum
 from archsim.evaluate.evaluate import bind
 from archsim.events.engine import event_programs, time_events
@@ -44,9 +44,9 @@ def scheduled(case: Case, kind: str) -> Case:
     return replace(case, mapping=replace(case.mapping, schedule=schedule))
 
 
-def legal(first: int, count: int, kind: str) -> list[Lowered]:
-    """Lowered random cases under one kind of schedule, illegal ones left out."""
-    found: list[Lowered] = []
+def legal(first: int, count: int, kind: str) -> list[Bound]:
+    """Bound random cases under one kind of schedule, illegal ones left out."""
+    found: list[Bound] = []
     for seed in range(first, first + count):
         lowered = bound(scheduled(random_case(seed), kind))
         if not illegalities(lowered):
@@ -54,7 +54,7 @@ def legal(first: int, count: int, kind: str) -> list[Lowered]:
     return found
 
 
-def programs(lowered: Lowered) -> tuple[EventProgram, ...]:
+def programs(lowered: Bound) -> tuple[EventProgram, ...]:
     """The programs of a mapping, or none where it is refused."""
     counts = tuple(count_einsum(lowered, e) for e in lowered.einsums)
     with suppress(MappingError):
@@ -242,7 +242,7 @@ def test_a_million_tokens_are_some_thousand_tasks() -> None:
 # ------------------------------------------------------------------ refusals
 
 
-def fusemax(**schedule: object) -> Lowered:
+def fusemax(**schedule: object) -> Bound:
     from test_step_walk import bert
 
     found = bert(1024)
@@ -308,7 +308,7 @@ einsums: |
 """
 
 
-def weighted() -> Lowered:
+def weighted() -> Bound:
     """U and V are made before the loop over P, one from the other; T after it."""
     program = Cascade.parse(WEIGHTED.replace("[Y, S]", "[Y, T]")).program
     loops = {"U": "B", "V": "B", "T": "B", "Y": "BP", "S": "BP"}

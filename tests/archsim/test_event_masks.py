@@ -15,7 +15,7 @@ from test_masking import bound as masked
 import workloads
 from archsim import Architecture, Mapping, simulate
 from archsim.bound.legality import illegalities
-from archsim.bound.lower import Lowered
+from archsim.bound.lower import Bound
 from archsim.cost.spill import count_mapping
 from archsim.evaluate.evaluate import bind
 from archsim.events.engine import event_programs
@@ -29,7 +29,7 @@ from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError
 
 
-def small(mask: str, queries: int, keys: int, **schedule: object) -> Lowered:
+def small(mask: str, queries: int, keys: int, **schedule: object) -> Bound:
     """One-pass attention under a mask, in tiles of 2 keys and 3 queries."""
     text = Cascade.load("attention-causal-1pass").text().replace("m1*M0 + m0 <= p + M - P", mask)
     program = Cascade.parse(text).program
@@ -42,7 +42,7 @@ def small(mask: str, queries: int, keys: int, **schedule: object) -> Lowered:
     return bind(program, mapping, Architecture.load("fusemax"), shapes)
 
 
-def adds_up(lowered: Lowered, steps: Walk) -> None:
+def adds_up(lowered: Bound, steps: Walk) -> None:
     counts = count_mapping(lowered)
     turns = tally(steps.word)
     for i, part in enumerate(steps.unit.parts):
@@ -101,7 +101,7 @@ def test_random_nests_have_the_steps_of_the_walk() -> None:
     assert tried > 5
 
 
-def _live(case: object, lowered: Lowered) -> list[tuple[int, ...]]:
+def _live(case: object, lowered: Bound) -> list[tuple[int, ...]]:
     walker = MaskedWalker(case, lowered)  # type: ignore[arg-type]
     live = walker.live()
     names = [loop.member for loop in lowered.nest]
@@ -133,7 +133,7 @@ def test_runs_equal_the_unrolled_ones(mask: str, kind: str) -> None:
     assert ran >= 3
 
 
-def three_passes(queries: int, keys: int) -> Lowered:
+def three_passes(queries: int, keys: int) -> Bound:
     """Causal three-pass attention, unfused, on some tiles of 256."""
     program = Cascade.load("attention-causal").program
     shapes = {"B": 2, "H": 1, "E": 3, "F": 2, "P": 40 * queries, "M": 40 * keys}

@@ -17,7 +17,7 @@ from nest_masks import MaskedWalker
 from test_counts import counted, walked
 
 from archsim import Architecture, Mapping, simulate
-from archsim.bound.lower import Lowered, lower
+from archsim.bound.lower import Bound, lower
 from archsim.bound.masking import leave_out_masked
 from archsim.bound.tiling import build_tiling
 from archsim.cost.accesses import count_einsum
@@ -67,7 +67,7 @@ def one_pass(mask: str) -> Cascade:
     return Cascade.parse(ONE_PASS.replace("MASK", mask))
 
 
-def bound(case: Case) -> Lowered:
+def bound(case: Case) -> Bound:
     tiling = build_tiling(case.program, case.mapping, case.given, case.sizes)
     return leave_out_masked(lower(case.program, case.mapping, case.architecture, tiling))
 

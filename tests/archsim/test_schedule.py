@@ -15,7 +15,7 @@ from test_counts import bound, walker
 import workloads
 from archsim import Architecture, Mapping, simulate
 from archsim.bound.legality import illegalities
-from archsim.bound.lower import Lowered
+from archsim.bound.lower import Bound
 from archsim.cost.accesses import EinsumCount, count_einsum
 from archsim.evaluate.evaluate import bind
 from archsim.schedule.average import Timing, time_mapping
@@ -82,8 +82,8 @@ def test_a_single_step_is_a_chain() -> None:
 # ------------------------------------------------------------------ random mappings
 
 
-def legal_cases(first: int, count: int, kind: str) -> list[tuple[Case, Lowered]]:
-    """Lowered random cases under one kind of schedule, the illegal ones left out."""
+def legal_cases(first: int, count: int, kind: str) -> list[tuple[Case, Bound]]:
+    """Bound random cases under one kind of schedule, the illegal ones left out."""
     found = []
     for seed in range(first, first + count):
         case = random_case(seed)
@@ -98,12 +98,12 @@ def legal_cases(first: int, count: int, kind: str) -> list[tuple[Case, Lowered]]
     return found
 
 
-def timed(lowered: Lowered) -> tuple[Timing, tuple[EinsumCount, ...]]:
+def timed(lowered: Bound) -> tuple[Timing, tuple[EinsumCount, ...]]:
     counts = tuple(count_einsum(lowered, e) for e in lowered.einsums)
     return time_mapping(lowered, counts), counts
 
 
-def least(lowered: Lowered, counts: tuple[EinsumCount, ...]) -> Fraction:
+def least(lowered: Bound, counts: tuple[EinsumCount, ...]) -> Fraction:
     """The busiest array or memory, whatever the schedule."""
     work: dict[str, Fraction] = {}
     for e in lowered.einsums:
@@ -124,8 +124,8 @@ def test_never_below_the_bounds(kind: str) -> None:
         assert timing.cycles == timing.period * timing.steps + timing.fill_drain
 
 
-def legal_groups(first: int, count: int) -> list[tuple[Case, Lowered]]:
-    """Lowered random cases with groups of Einsums, the illegal ones left out."""
+def legal_groups(first: int, count: int) -> list[tuple[Case, Bound]]:
+    """Bound random cases with groups of Einsums, the illegal ones left out."""
     cases = [varied_case(seed) for seed in range(first, first + count)]
     found = [(c, bound(c)) for c in cases if c.mapping.schedule.groups]
     return [(c, lowered) for c, lowered in found if not illegalities(lowered)]
@@ -143,7 +143,7 @@ def test_sequential_is_the_sum_of_the_longest_parts(grouped: bool) -> None:
         assert timed(lowered)[0].cycles == expected
 
 
-def _longest_part(case: Case, lowered: Lowered, walk: NestWalker, group: list[str]) -> Fraction:
+def _longest_part(case: Case, lowered: Bound, walk: NestWalker, group: list[str]) -> Fraction:
     machine = case.architecture
     work: Counter[str] = Counter()
     late: Counter[str] = Counter()

@@ -12,7 +12,7 @@ from test_counts import bound, walker
 import workloads
 from archsim import Architecture, Mapping
 from archsim.bound.legality import illegalities
-from archsim.bound.lower import Lowered
+from archsim.bound.lower import Bound
 from archsim.cost.accesses import EinsumCount, count_einsum
 from archsim.evaluate.evaluate import bind
 from archsim.schedule.tasks import busy_cycles
@@ -27,11 +27,11 @@ from einsum_cascade.ir import Gather
 BATCH = 20
 
 
-def counted(lowered: Lowered) -> tuple[EinsumCount, ...]:
+def counted(lowered: Bound) -> tuple[EinsumCount, ...]:
     return tuple(count_einsum(lowered, e) for e in lowered.einsums)
 
 
-def adds_up(lowered: Lowered, counts: tuple[EinsumCount, ...], unit: Unit, steps: Walk) -> None:
+def adds_up(lowered: Bound, counts: tuple[EinsumCount, ...], unit: Unit, steps: Walk) -> None:
     """All steps together do an Einsum's work, and move what is counted."""
     turns = tally(steps.word)
     for i, part in enumerate(unit.parts):
@@ -50,7 +50,7 @@ def adds_up(lowered: Lowered, counts: tuple[EinsumCount, ...], unit: Unit, steps
                 assert drained <= sum(a.writes for a in here if a.tensor == part.e.name)
 
 
-def walked(lowered: Lowered, unit: Unit) -> Walk | None:
+def walked(lowered: Bound, unit: Unit) -> Walk | None:
     """The walk, or None where it is refused."""
     with suppress(MappingError):
         return walk(unit, frozenset(x.member for x in lowered.nest))
@@ -167,7 +167,7 @@ def test_steps_since_the_previous_coordinate(first: int) -> None:
                     assert not any(i for i, alike in zip(where, same, strict=False) if alike)
 
 
-def bert(seq_len: int, mapping: str = "fusemax-binding") -> Lowered:
+def bert(seq_len: int, mapping: str = "fusemax-binding") -> Bound:
     how = Mapping.load(mapping)
     program = Cascade.load(how.cascade).program
     ranks = (*program.parallel, *(r.name for r in program.ranks))

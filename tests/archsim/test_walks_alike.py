@@ -14,7 +14,7 @@ from test_masking import MASKS, masked_attention
 from test_masking import bound as masked
 
 from archsim import Architecture, Mapping
-from archsim.bound.lower import Lowered
+from archsim.bound.lower import Bound
 from archsim.cost.spill import count_mapping
 from archsim.evaluate.evaluate import bind
 from archsim.steps.units import Unit, shared_unit, single_unit
@@ -23,7 +23,7 @@ from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError
 
 
-def banded(mask: str, queries: int, keys: int, inner: int) -> Lowered:
+def banded(mask: str, queries: int, keys: int, inner: int) -> Bound:
     """One-pass attention under a mask, in tiles of 2 keys and of ``inner`` times 3 queries."""
     text = Cascade.load("attention-causal-1pass").text().replace("m1*M0 + m0 <= p + M - P", mask)
     parts = ["partition.M.M0=2", "partition.P.P0=3", f"partition.P.P1={inner}"]
@@ -32,7 +32,7 @@ def banded(mask: str, queries: int, keys: int, inner: int) -> Lowered:
     return bind(Cascade.parse(text).program, mapping, Architecture.load("fusemax"), shapes)
 
 
-def units(lowered: Lowered) -> list[Unit]:
+def units(lowered: Bound) -> list[Unit]:
     counts = count_mapping(lowered)
     alone = [single_unit(lowered, counts, e) for e in lowered.einsums]
     return [shared_unit(lowered, counts, lowered.einsums), *alone]

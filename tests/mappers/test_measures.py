@@ -9,7 +9,7 @@ import pytest
 from nest_cases import Case, varied_case
 from nest_starts import started_case
 
-from archsim.bound.lower import Lowered, lower
+from archsim.bound.lower import Bound, lower
 from archsim.bound.tiling import build_tiling
 from archsim.cost.accesses import AccessCount, EinsumCount, count_einsum, largest_tile
 from einsum_cascade.errors import InputError
@@ -20,7 +20,7 @@ CASES = 200
 BATCH = 50
 
 
-def bound(case: Case, sizes: dict[str, int]) -> Lowered:
+def bound(case: Case, sizes: dict[str, int]) -> Bound:
     tiling = build_tiling(case.program, case.mapping, case.given, sizes)
     return lower(case.program, case.mapping, case.architecture, tiling)
 
@@ -38,7 +38,7 @@ def amounts(count: EinsumCount) -> list[object]:
     return [count.points, count.iterations, *(x for a in entries for x in (a.reads, a.writes))]
 
 
-def tiles(lowered: Lowered, meter: OpenMeter | None) -> list[object]:
+def tiles(lowered: Bound, meter: OpenMeter | None) -> list[object]:
     return [
         meter.first_tile(e, e.outer(level), f, one_copy=one_copy)
         if meter
@@ -50,7 +50,7 @@ def tiles(lowered: Lowered, meter: OpenMeter | None) -> list[object]:
     ]
 
 
-def structure(lowered: Lowered) -> object:
+def structure(lowered: Bound) -> object:
     """What the rules of counting depend on beside measures: which loops go round."""
     return [[e.widths[id(x)] > 1 for x in (*e.temporal, *e.spatial)] for e in lowered.einsums]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from archsim import Architecture
-from archsim.bound.lower import Lowered
+from archsim.bound.lower import Bound
 from archsim.evaluate.evaluate import bind, evaluate_bound
 from archsim.spec.mapping import Mapping
 from einsum_cascade import Cascade
@@ -60,7 +60,7 @@ def priced(tables: Tables, costs: Floats, ways: list[int], places: list[int]) ->
     return total
 
 
-def bound(space: Mapspace, mapping: Mapping) -> tuple[Lowered | None, str]:
+def bound(space: Mapspace, mapping: Mapping) -> tuple[Bound | None, str]:
     """The mapping as the engine takes it, or why it does not."""
     try:
         return bind(space.program, mapping, space.architecture, space.given), ""

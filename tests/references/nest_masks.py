@@ -6,7 +6,7 @@ from nest_cases import Case
 from nest_loops import Element, Step, Tag
 from nest_walker import NestWalker, allowed
 
-from archsim.bound.lower import Lowered
+from archsim.bound.lower import Bound
 from einsum_cascade import ir
 
 
@@ -18,7 +18,7 @@ class MaskedWalker(NestWalker):
     Tiles come whole, whatever part of them is used.
     """
 
-    def __init__(self, case: Case, lowered: Lowered) -> None:
+    def __init__(self, case: Case, lowered: Bound) -> None:
         super().__init__(case.program, case.mapping, case.architecture, case.shapes, case.sizes)
         self.windowed = {e.name for e in lowered.einsums if e.window is not None}
 

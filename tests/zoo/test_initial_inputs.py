@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from archsim import Architecture, Mapping
-from archsim.bound.lower import Lowered
+from archsim.bound.lower import Bound
 from archsim.cost.spill import count_mapping
 from archsim.evaluate.evaluate import bind, evaluate_bound, evaluate_mapping
 from einsum_cascade import Cascade
@@ -18,7 +18,7 @@ from mappers.einsum_by_einsum import einsum_by_einsum
 MACHINE = Architecture.load("fusemax")
 
 
-def accesses(lowered: Lowered) -> Counter[tuple[str, str, str, str]]:
+def accesses(lowered: Bound) -> Counter[tuple[str, str, str, str]]:
     """Elements by Einsum, tensor, place, and whether they are read or written."""
     found: Counter[tuple[str, str, str, str]] = Counter()
     for count in count_mapping(lowered):

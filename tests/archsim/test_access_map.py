@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archsim.space.access_map import Footing, footing
+from archsim.space.access_map import AccessMap, map_access
 from archsim.space.iteration import Axis, Extents
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError
@@ -54,8 +54,8 @@ einsums: |
     return next(a for a in reads if a.tensor == "X")
 
 
-def build(*indices: str, iterative: frozenset[str] = frozenset()) -> Footing:
-    return footing(access(*indices), AXES, SHAPES, iterative, ("h",))
+def build(*indices: str, iterative: frozenset[str] = frozenset()) -> AccessMap:
+    return map_access(access(*indices), AXES, SHAPES, iterative, ("h",))
 
 
 def elements(read: Access, extents: Extents, drop: frozenset[str] = frozenset()) -> int:
