@@ -20,6 +20,7 @@ from ..cost.energy import charges
 from ..cost.estimators import areas
 from ..cost.folds import folds_of
 from ..cost.footprint import Requirement, all_fits, requirements
+from ..cost.occupancy import busy_cycles, work_cycles
 from ..cost.spill import count_mapping, spill_note
 from ..result.record import (
     ArrayUse,
@@ -32,7 +33,6 @@ from ..result.record import (
     in_machine_order,
 )
 from ..schedule.average import Timing
-from ..schedule.tasks import busy_cycles, work_cycles
 from ..spec.arch import Architecture, ProcessingArray
 from ..spec.mapping import EVEN, WHOLE_OR_ONE, Mapping, TileSize
 from .roofs import roofs_of

@@ -17,9 +17,9 @@ from einsum_cascade.errors import InputError, MappingError
 
 from ..bound.lower import Bound
 from ..cost.accesses import EinsumCount
+from ..cost.occupancy import busy_cycles, reduction_latency, transfer_cycles
 from ..schedule.average import Timing, time_mapping
 from ..schedule.draft import unit_walk
-from ..schedule.tasks import busy_cycles, reduction_latency, transfer_cycles
 from ..steps.units import Unit, Walk, run_together
 
 ALIKE = Fraction(1, 2000)

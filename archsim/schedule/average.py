@@ -18,23 +18,13 @@ from einsum_cascade.errors import MappingError, Problem, SpecError, did_you_mean
 
 from ..bound.lower import Bound
 from ..cost.accesses import EinsumCount
+from ..cost.occupancy import busy_cycles, memory_bytes, reduction_latency, transfer_cycles
 from ..spec.mapping import FIT, PhaseTask
 from .cycle_mean import CriticalCycle, DeadlockError, maximum_cycle_mean
 from .event_graph import EventGraph, Task, period_edges
 from .makespan import makespan
 from .modulo import modulo_schedule
-from .tasks import (
-    StepGraph,
-    alone,
-    busy_cycles,
-    first_fill,
-    fitted_lookahead,
-    last_drain,
-    memory_bytes,
-    reduction_latency,
-    step_graph,
-    transfer_cycles,
-)
+from .tasks import StepGraph, alone, first_fill, fitted_lookahead, last_drain, step_graph
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,12 +8,13 @@ from einsum_cascade.errors import MappingError, Problem
 from einsum_cascade.ir import Access
 
 from ..bound.lower import Bound
+from ..cost.occupancy import busy_cycles, reduction_latency, transfer_cycles
 from ..spec.arch import Memory
 from ..steps.flows import Role
 from ..steps.units import Part, Unit, Walk
 from ..steps.walk import walk
 from .program import EventDependency, EventProgram, EventTask
-from .tasks import busy_cycles, read_shifts, reduction_latency, transfer_cycles
+from .tasks import read_shifts
 
 DOUBLE = 2
 """Tiles in flight where a schedule says nothing of them: one used, one on its way."""

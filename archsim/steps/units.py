@@ -8,7 +8,7 @@ from functools import cached_property
 
 from ..bound.lower import Bound, BoundEinsum
 from ..cost.accesses import EinsumCount
-from ..schedule.tasks import busy_cycles
+from ..cost.occupancy import busy_cycles
 from ..space.iteration import Axis, Loop, count_points, first_tile, inside
 from .flows import EinsumFlows, einsum_flows
 from .nest import StepNest, nest_window

@@ -31,8 +31,8 @@ from archsim.bound.spill_checks import (
 from archsim.bound.tiling import tile_size
 from archsim.cost.accesses import AccessCount, Amount, accesses_of
 from archsim.cost.footprint import largest_tile_size, requirement
+from archsim.cost.occupancy import busy_cycles
 from archsim.cost.spill import share_of, spilled_accesses
-from archsim.schedule.tasks import busy_cycles
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Case, Factors, Mapping, Objective
 from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem, SpecError

@@ -10,9 +10,9 @@ import pytest
 
 from archsim import Architecture, Mapping, simulate
 from archsim.bound.lower import Bound
+from archsim.cost.occupancy import busy_cycles
 from archsim.cost.spill import count_mapping
 from archsim.evaluate.evaluate import bind
-from archsim.schedule.tasks import busy_cycles
 from archsim.spec.mapping import Objective
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError, NoLegalMappingError

@@ -16,12 +16,12 @@ from archsim import Architecture, Mapping, Result, simulate
 from archsim.bound.legality import illegalities
 from archsim.bound.lower import Bound
 from archsim.cost.accesses import count_einsum
+from archsim.cost.occupancy import busy_cycles, memory_bytes, transfer_cycles
 from archsim.evaluate.evaluate import bind
 from archsim.events.engine import event_programs, time_events
 from archsim.events.flat import run_program
 from archsim.schedule.average import time_mapping
 from archsim.schedule.program import EventProgram
-from archsim.schedule.tasks import busy_cycles, memory_bytes, transfer_cycles
 from archsim.spec.mapping import EinsumMapping, Keep, NestLevel, PhaseTask, Schedule
 from archsim.steps.run_length import length, tally
 from einsum_cascade import Cascade

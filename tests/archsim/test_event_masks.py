@@ -16,12 +16,12 @@ import workloads
 from archsim import Architecture, Mapping, simulate
 from archsim.bound.legality import illegalities
 from archsim.bound.lower import Bound
+from archsim.cost.occupancy import busy_cycles
 from archsim.cost.spill import count_mapping
 from archsim.evaluate.evaluate import bind
 from archsim.events.engine import event_programs
 from archsim.events.flat import run_program
 from archsim.schedule.draft import unit_walk
-from archsim.schedule.tasks import busy_cycles
 from archsim.spec.mapping import Schedule
 from archsim.steps.run_length import length, tally
 from archsim.steps.units import Walk, shared_unit

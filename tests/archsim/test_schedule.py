@@ -17,18 +17,11 @@ from archsim import Architecture, Mapping, simulate
 from archsim.bound.legality import illegalities
 from archsim.bound.lower import Bound
 from archsim.cost.accesses import EinsumCount, count_einsum
+from archsim.cost.occupancy import busy_cycles, memory_bytes, reduction_latency, transfer_cycles
 from archsim.evaluate.evaluate import bind
 from archsim.schedule.average import Timing, time_mapping
 from archsim.schedule.modulo import modulo_schedule
-from archsim.schedule.tasks import (
-    busy_cycles,
-    first_fill,
-    last_drain,
-    memory_bytes,
-    reduction_latency,
-    step_graph,
-    transfer_cycles,
-)
+from archsim.schedule.tasks import first_fill, last_drain, step_graph
 from archsim.spec.arch import Memory
 from archsim.spec.mapping import PhaseTask, Schedule
 from einsum_cascade import Cascade
