@@ -1,7 +1,8 @@
 """Workloads: an attention cascade, its shapes, and the model they come from."""
 
-from .config import Workload, load
-from .part import Part
-from .parts import Block
+from .files.load import load
+from .parts.block import Block
+from .parts.part import Part
+from .workload import Workload
 
 __all__ = ["Block", "Part", "Workload", "load"]

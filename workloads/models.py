@@ -232,7 +232,7 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class RepeatedLayer:
     """Equal layers, one after another."""
 
     count: int
@@ -247,7 +247,7 @@ class ModelConfig:
     """The ``model_type`` it was read from."""
     width: int
     """Of the residual stream."""
-    runs: tuple[Run, ...]
+    runs: tuple[RepeatedLayer, ...]
     vocab_size: int | None = None
     tied_embeddings: bool = False
     """Output and input embedding share their weights."""
@@ -276,12 +276,12 @@ class ModelConfig:
             index -= run.count
         raise IndexError(index)
 
-    def kinds(self) -> tuple[Run, ...]:
+    def kinds(self) -> tuple[RepeatedLayer, ...]:
         """Each different layer and how many there are, the most frequent first."""
         counts: Counter[Layer] = Counter()
         for run in self.runs:
             counts[run.layer] += run.count
-        return tuple(Run(count=n, layer=layer) for layer, n in counts.most_common())
+        return tuple(RepeatedLayer(count=n, layer=layer) for layer, n in counts.most_common())
 
     @property
     def layer_parameters(self) -> int:
@@ -304,6 +304,8 @@ class ModelConfig:
         return embedding + self.layer_parameters + self.other_parameters
 
 
-def runs_of(layers: Iterable[Layer]) -> tuple[Run, ...]:
+def runs_of(layers: Iterable[Layer]) -> tuple[RepeatedLayer, ...]:
     """Layers in order, grouped into runs of equal ones."""
-    return tuple(Run(count=len(list(same)), layer=layer) for layer, same in groupby(layers))
+    return tuple(
+        RepeatedLayer(count=len(list(same)), layer=layer) for layer, same in groupby(layers)
+    )

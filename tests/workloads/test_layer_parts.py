@@ -15,8 +15,8 @@ from model_cases import DEEPSEEK_V3, PUBLISHED, T5
 from einsum_cascade.errors import SpecError
 from einsum_cascade.yaml.library import builtin_names
 from workloads import Part, Workload, load
-from workloads.layer_parts import spread
 from workloads.models import Experts, Layer, SelectiveScan
+from workloads.parts.layer import spread
 
 SHIPPED = tuple(name for name in builtin_names("workloads") if load(name).model is not None)
 RETNET = {

@@ -14,7 +14,7 @@ from model_cases import GEMMA2
 from einsum_cascade import Cascade
 from einsum_cascade.errors import SpecError
 from workloads import load
-from workloads.attention_layers import Tokens
+from workloads.attention.phases import Tokens
 
 CAUSAL = "grouped-query-attention-causal"
 RANKS = ("B", "H", "E", "F", "P", "M")

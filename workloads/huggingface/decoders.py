@@ -30,7 +30,7 @@ from .fields import (
 )
 
 
-class _Decoder(ConfigFields):
+class _DecoderConfig(ConfigFields):
     hidden_size: Size
     num_hidden_layers: LayerCount
     num_attention_heads: Size
@@ -39,56 +39,56 @@ class _Decoder(ConfigFields):
     layer_types: LayerTypes | None = None
 
 
-class _Llama(_Decoder):
+class _LlamaConfig(_DecoderConfig):
     num_key_value_heads: Size | None = None
     attention_bias: bool = False
     mlp_bias: bool = False
 
 
-class _Mistral(_Decoder):
+class _MistralConfig(_DecoderConfig):
     num_key_value_heads: Size | None = 8
     sliding_window: Size | None = 4096
 
 
-class _Mixtral(_Decoder):
+class _MixtralConfig(_DecoderConfig):
     num_key_value_heads: Size | None = 8
     sliding_window: Size | None = None
     num_local_experts: Size = 8
     num_experts_per_tok: Size = 2
 
 
-class _Qwen2(_Decoder):
+class _Qwen2Config(_DecoderConfig):
     num_key_value_heads: Size | None = 32
     use_sliding_window: bool = False
     sliding_window: Size | None = 4096
     max_window_layers: SizeOrZero = 28
 
 
-class _Qwen3(_Qwen2):
+class _Qwen3Config(_Qwen2Config):
     head_dim: Size | None = 128
     attention_bias: bool = False
 
 
-class _Gemma(_Decoder):
+class _GemmaConfig(_DecoderConfig):
     num_key_value_heads: Size = 16
     head_dim: Size = 256
     tie_word_embeddings: bool = True
     attention_bias: bool = False
 
 
-class _Gemma2(_Gemma):
+class _Gemma2Config(_GemmaConfig):
     num_attention_heads: Size = 8
     num_key_value_heads: Size = 4
     sliding_window: Size | None = 4096
     attn_logit_softcapping: Positive | None = 50.0
 
 
-class _Gemma3(_Gemma2):
+class _Gemma3Config(_Gemma2Config):
     attn_logit_softcapping: Positive | None = None
     sliding_window_pattern: Size = 6
 
 
-class _GptOss(_Decoder):
+class _GptOssConfig(_DecoderConfig):
     num_key_value_heads: Size = 8
     head_dim: Size = 64
     sliding_window: Size | None = 128
@@ -98,7 +98,7 @@ class _GptOss(_Decoder):
 
 def _attention(
     root: YamlNode,
-    c: _Decoder,
+    c: _DecoderConfig,
     kv_heads: int | None,
     *,
     window: int | None = None,
@@ -121,7 +121,7 @@ def _attention(
 
 
 def _windows(
-    root: YamlNode, c: _Decoder, window: int | None, slides: Sequence[bool]
+    root: YamlNode, c: _DecoderConfig, window: int | None, slides: Sequence[bool]
 ) -> list[int | None]:
     """The window of each layer: as ``layer_types`` says, else by the family's rule."""
     if c.layer_types is not None:
@@ -134,7 +134,7 @@ def _windows(
 
 def llama(root: YamlNode) -> ModelConfig:
     """``LlamaConfig``."""
-    c = validate(_Llama, root)
+    c = validate(_LlamaConfig, root)
     d = c.hidden_size
     mixer = _attention(root, c, c.num_key_value_heads)
     other = 2 * d
@@ -149,7 +149,7 @@ def llama(root: YamlNode) -> ModelConfig:
 
 def mistral(root: YamlNode) -> ModelConfig:
     """``MistralConfig``: every layer has the window, where there is one."""
-    c = validate(_Mistral, root)
+    c = validate(_MistralConfig, root)
     ffn = FeedForward(inner=c.intermediate_size, gated=True)
     slides = [True] * c.num_hidden_layers
     layers = [
@@ -165,7 +165,7 @@ def mistral(root: YamlNode) -> ModelConfig:
 
 def mixtral(root: YamlNode) -> ModelConfig:
     """``MixtralConfig``."""
-    c = validate(_Mixtral, root)
+    c = validate(_MixtralConfig, root)
     experts = Experts(
         experts=c.num_local_experts,
         per_token=routed(root, "num_experts_per_tok", c.num_experts_per_tok, c.num_local_experts),
@@ -176,7 +176,7 @@ def mixtral(root: YamlNode) -> ModelConfig:
     return stack(c, "mixtral", c.hidden_size, [layer] * c.num_hidden_layers, c.hidden_size)
 
 
-def _qwen_windows(root: YamlNode, c: _Qwen2) -> list[int | None]:
+def _qwen_windows(root: YamlNode, c: _Qwen2Config) -> list[int | None]:
     window = c.sliding_window if c.use_sliding_window else None
     slides = [index >= c.max_window_layers for index in range(c.num_hidden_layers)]
     return _windows(root, c, window, slides)
@@ -184,7 +184,7 @@ def _qwen_windows(root: YamlNode, c: _Qwen2) -> list[int | None]:
 
 def qwen2(root: YamlNode) -> ModelConfig:
     """``Qwen2Config``: queries, keys and values have biases."""
-    c = validate(_Qwen2, root)
+    c = validate(_Qwen2Config, root)
     d = c.hidden_size
     layers = []
     for window in _qwen_windows(root, c):
@@ -197,7 +197,7 @@ def qwen2(root: YamlNode) -> ModelConfig:
 
 def qwen3(root: YamlNode) -> ModelConfig:
     """``Qwen3Config``: queries and keys are normalised a head."""
-    c = validate(_Qwen3, root)
+    c = validate(_Qwen3Config, root)
     d = c.hidden_size
     layers = []
     for window in _qwen_windows(root, c):
@@ -211,13 +211,13 @@ def qwen3(root: YamlNode) -> ModelConfig:
 
 def gemma(root: YamlNode) -> ModelConfig:
     """``GemmaConfig``."""
-    c = validate(_Gemma, root)
+    c = validate(_GemmaConfig, root)
     return _gemma_stack(root, c, "gemma", [None] * c.num_hidden_layers, norms=2)
 
 
 def gemma2(root: YamlNode) -> ModelConfig:
     """``Gemma2Config``: windowed and full layers alternate, the first has the window."""
-    c = validate(_Gemma2, root)
+    c = validate(_Gemma2Config, root)
     slides = [index % 2 == 0 for index in range(c.num_hidden_layers)]
     windows = _windows(root, c, c.sliding_window, slides)
     return _gemma_stack(root, c, "gemma2", windows, norms=4, softcap=c.attn_logit_softcapping)
@@ -225,7 +225,7 @@ def gemma2(root: YamlNode) -> ModelConfig:
 
 def gemma3(root: YamlNode) -> ModelConfig:
     """``Gemma3TextConfig``: the last of every ``sliding_window_pattern`` layers is full."""
-    c = validate(_Gemma3, root)
+    c = validate(_Gemma3Config, root)
     slides = [(i + 1) % c.sliding_window_pattern != 0 for i in range(c.num_hidden_layers)]
     windows = _windows(root, c, c.sliding_window, slides)
     softcap = c.attn_logit_softcapping
@@ -240,7 +240,7 @@ def gemma3_of_several_inputs(root: YamlNode) -> ModelConfig:
 
 def _gemma_stack(
     root: YamlNode,
-    c: _Gemma,
+    c: _GemmaConfig,
     family: str,
     windows: Sequence[int | None],
     *,
@@ -263,7 +263,7 @@ def _gemma_stack(
 
 def gpt_oss(root: YamlNode) -> ModelConfig:
     """``GptOssConfig``: sinks, windowed and full layers alternate, biases everywhere."""
-    c = validate(_GptOss, root)
+    c = validate(_GptOssConfig, root)
     d, experts = c.hidden_size, c.num_local_experts
     ffn = Experts(
         experts=experts,
@@ -280,23 +280,23 @@ def gpt_oss(root: YamlNode) -> ModelConfig:
     return stack(c, "gpt_oss", d, layers, d)
 
 
-class _Phi(_Decoder):
+class _PhiConfig(_DecoderConfig):
     num_key_value_heads: Size | None = None
     qk_layernorm: bool = False
 
 
-class _Phi3(_Decoder):
+class _Phi3Config(_DecoderConfig):
     num_key_value_heads: Size | None = None
     sliding_window: Size | None = None
 
 
-class _GptNeoX(_Decoder):
+class _GptNeoXConfig(_DecoderConfig):
     attention_bias: bool = True
 
 
 def phi(root: YamlNode) -> ModelConfig:
     """``PhiConfig``: attention and feed-forward side by side behind one norm."""
-    c = validate(_Phi, root)
+    c = validate(_PhiConfig, root)
     d = c.hidden_size
     mixer = _attention(root, c, c.num_key_value_heads, qk_norm=c.qk_layernorm)
     other = 2 * d + attention_biases(mixer, d) + c.intermediate_size + d
@@ -311,7 +311,7 @@ def phi(root: YamlNode) -> ModelConfig:
 
 def phi3(root: YamlNode) -> ModelConfig:
     """``Phi3Config``."""
-    c = validate(_Phi3, root)
+    c = validate(_Phi3Config, root)
     d = c.hidden_size
     mixer = _attention(root, c, c.num_key_value_heads, window=c.sliding_window)
     ffn = FeedForward(inner=c.intermediate_size, gated=True)
@@ -321,7 +321,7 @@ def phi3(root: YamlNode) -> ModelConfig:
 
 def gpt_neox(root: YamlNode) -> ModelConfig:
     """``GPTNeoXConfig``."""
-    c = validate(_GptNeoX, root)
+    c = validate(_GptNeoXConfig, root)
     d = c.hidden_size
     mixer = _attention(root, c, None)
     other = 4 * d + c.intermediate_size + d
@@ -331,7 +331,7 @@ def gpt_neox(root: YamlNode) -> ModelConfig:
     return stack(c, "gpt_neox", c.hidden_size, [layer] * c.num_hidden_layers, 2 * d)
 
 
-class _Gpt2(ConfigFields):
+class _Gpt2Config(ConfigFields):
     n_embd: Size
     n_layer: LayerCount
     n_head: Size
@@ -342,7 +342,7 @@ class _Gpt2(ConfigFields):
 
 def gpt2(root: YamlNode) -> ModelConfig:
     """``GPT2Config``."""
-    c = validate(_Gpt2, root)
+    c = validate(_Gpt2Config, root)
     d, inner = c.n_embd, c.n_inner or 4 * c.n_embd
     width = divided(root, "n_embd", d, "n_head", c.n_head)
     mixer = SoftmaxAttention(heads=c.n_head, kv_heads=c.n_head, qk_width=width, v_width=width)

@@ -14,7 +14,7 @@ from ..models import FeedForward, Layer, ModelConfig, SoftmaxAttention, runs_of
 from .fields import ConfigFields, LayerCount, Size, attention_biases, divided, refuse, stack
 
 
-class _Bert(ConfigFields):
+class _BertConfig(ConfigFields):
     hidden_size: Size
     num_hidden_layers: LayerCount
     num_attention_heads: Size
@@ -26,7 +26,7 @@ class _Bert(ConfigFields):
     tie_word_embeddings: bool = True
 
 
-class _T5(ConfigFields):
+class _T5Config(ConfigFields):
     d_model: Size
     d_kv: Size
     d_ff: Size
@@ -38,7 +38,7 @@ class _T5(ConfigFields):
     tie_word_embeddings: bool = True
 
 
-class _Vit(ConfigFields):
+class _VitConfig(ConfigFields):
     hidden_size: Size
     num_hidden_layers: LayerCount
     num_attention_heads: Size
@@ -57,7 +57,7 @@ def _heads(heads: int, width: int, causal: bool) -> SoftmaxAttention:
 
 def bert(root: YamlNode) -> ModelConfig:
     """``BertConfig``; parameters are those of the encoder with its pooler."""
-    c = validate(_Bert, root)
+    c = validate(_BertConfig, root)
     d, inner, heads = c.hidden_size, c.intermediate_size, c.num_attention_heads
     width = divided(root, "hidden_size", d, "num_attention_heads", heads)
     mixer = _heads(heads, width, causal=c.is_decoder)
@@ -76,7 +76,7 @@ def bert(root: YamlNode) -> ModelConfig:
 
 def t5(root: YamlNode) -> ModelConfig:
     """``T5Config``: encoder layers, then decoder layers, which attend to the encoder too."""
-    c = validate(_T5, root)
+    c = validate(_T5Config, root)
     d = c.d_model
     words = c.feed_forward_proj.split("-")
     if len(words) > 2 or (len(words) == 2 and words[0] != "gated") or not words[-1]:
@@ -100,7 +100,7 @@ def t5(root: YamlNode) -> ModelConfig:
 
 def vit(root: YamlNode) -> ModelConfig:
     """``ViTConfig``: a token a patch and one for the class; no pooler, no classifier."""
-    c = validate(_Vit, root)
+    c = validate(_VitConfig, root)
     d, inner, heads = c.hidden_size, c.intermediate_size, c.num_attention_heads
     patches = divided(root, "image_size", c.image_size, "patch_size", c.patch_size) ** 2
     width = divided(root, "hidden_size", d, "num_attention_heads", heads)

@@ -34,7 +34,7 @@ from .fields import (
 )
 
 
-class _Deepseek(ConfigFields):
+class _DeepseekConfig(ConfigFields):
     hidden_size: Size
     num_hidden_layers: LayerCount
     num_attention_heads: Size
@@ -63,7 +63,7 @@ def deepseek_v3(root: YamlNode) -> ModelConfig:
 
 
 def _deepseek(root: YamlNode, family: str, router_biases: bool) -> ModelConfig:
-    c = validate(_Deepseek, root)
+    c = validate(_DeepseekConfig, root)
     d, experts = c.hidden_size, c.n_routed_experts or 0
     mixer = LatentAttention(
         heads=c.num_attention_heads,
@@ -91,7 +91,7 @@ def _deepseek(root: YamlNode, family: str, router_biases: bool) -> ModelConfig:
     return stack(c, family, d, layers, d)
 
 
-class _MiniMax(ConfigFields):
+class _MiniMaxConfig(ConfigFields):
     hidden_size: Size
     num_hidden_layers: LayerCount
     num_attention_heads: Size
@@ -105,7 +105,7 @@ class _MiniMax(ConfigFields):
     ) = None
 
 
-class _MiniMaxText01(_MiniMax):
+class _MiniMaxText01Config(_MiniMaxConfig):
     attn_type_list: Annotated[tuple[int, ...], one_a_layer(0, 1)]
     """A 0 for each lightning layer, a 1 for each softmax layer."""
     shared_intermediate_size: SizeOrZero = 0
@@ -113,7 +113,7 @@ class _MiniMaxText01(_MiniMax):
 
 def minimax(root: YamlNode) -> ModelConfig:
     """``MiniMaxConfig``: without ``layer_types`` every second layer is softmax."""
-    c = validate(_MiniMax, root)
+    c = validate(_MiniMaxConfig, root)
     softmax = [bool((index + 1) % 2) for index in range(c.num_hidden_layers)]
     if c.layer_types is not None:
         per_layer(root, "layer_types", c.layer_types, c.num_hidden_layers)
@@ -123,7 +123,7 @@ def minimax(root: YamlNode) -> ModelConfig:
 
 def minimax_text_01(root: YamlNode) -> ModelConfig:
     """MiniMax-Text-01's own configuration, which lists the kind of each layer."""
-    c = validate(_MiniMaxText01, root)
+    c = validate(_MiniMaxText01Config, root)
     per_layer(root, "attn_type_list", c.attn_type_list, c.num_hidden_layers)
     softmax = [kind == 1 for kind in c.attn_type_list]
     shared = c.shared_intermediate_size
@@ -131,7 +131,7 @@ def minimax_text_01(root: YamlNode) -> ModelConfig:
 
 
 def _minimax_stack(
-    root: YamlNode, c: _MiniMax, family: str, softmax: list[bool], shared: int
+    root: YamlNode, c: _MiniMaxConfig, family: str, softmax: list[bool], shared: int
 ) -> ModelConfig:
     d, heads = c.hidden_size, c.num_attention_heads
     width = head_width(root, d, heads, c.head_dim)

@@ -19,7 +19,7 @@ from ..models import DecayAttention, FeedForward, Layer, ModelConfig, SelectiveS
 from .fields import ConfigFields, LayerCount, Positive, Size, divided, refuse, stack
 
 
-class _Mamba(ConfigFields):
+class _MambaConfig(ConfigFields):
     hidden_size: Size
     num_hidden_layers: LayerCount
     state_size: Size = 16
@@ -31,11 +31,11 @@ class _Mamba(ConfigFields):
     tie_word_embeddings: bool = True
 
 
-class _Rank(ConfigFields):
+class _TimeStepRankConfig(ConfigFields):
     time_step_rank: Size
 
 
-class _Mamba2(ConfigFields):
+class _Mamba2Config(ConfigFields):
     hidden_size: Size
     num_hidden_layers: LayerCount
     num_heads: Size = 128
@@ -51,11 +51,11 @@ class _Mamba2(ConfigFields):
 
 def mamba(root: YamlNode) -> ModelConfig:
     """``MambaConfig``."""
-    c = validate(_Mamba, root)
+    c = validate(_MambaConfig, root)
     d, inner = c.hidden_size, c.expand * c.hidden_size
     rank = -(-d // 16)
     if c.time_step_rank != "auto":
-        rank = validate(_Rank, root).time_step_rank
+        rank = validate(_TimeStepRankConfig, root).time_step_rank
     mixer = SelectiveScan(inner=inner, state=c.state_size, dt_rank=rank, conv_width=c.conv_kernel)
     # The norm, dt's bias, the skip; then biases that may be left out.
     other = d + 2 * inner + (inner if c.use_conv_bias else 0)
@@ -66,7 +66,7 @@ def mamba(root: YamlNode) -> ModelConfig:
 
 def mamba2(root: YamlNode) -> ModelConfig:
     """``Mamba2Config``."""
-    c = validate(_Mamba2, root)
+    c = validate(_Mamba2Config, root)
     d = c.hidden_size
     if c.num_heads * c.head_dim != c.expand * d:
         raise refuse(
@@ -91,7 +91,7 @@ def mamba2(root: YamlNode) -> ModelConfig:
     return stack(c, "mamba2", d, [layer] * c.num_hidden_layers, d)
 
 
-class _TorchscaleRetNet(ConfigFields):
+class _TorchscaleRetNetConfig(ConfigFields):
     decoder_embed_dim: Size
     decoder_value_embed_dim: Size
     decoder_retention_heads: Size
@@ -99,7 +99,7 @@ class _TorchscaleRetNet(ConfigFields):
     decoder_layers: LayerCount
 
 
-class _FlaRetNet(ConfigFields):
+class _FlaRetNetConfig(ConfigFields):
     hidden_size: Size
     num_hidden_layers: LayerCount
     num_heads: Size
@@ -117,7 +117,7 @@ def retnet(root: YamlNode) -> ModelConfig:
 
 
 def _torchscale_retnet(root: YamlNode) -> ModelConfig:
-    c = validate(_TorchscaleRetNet, root)
+    c = validate(_TorchscaleRetNetConfig, root)
     d, heads, field = c.decoder_embed_dim, c.decoder_retention_heads, "decoder_retention_heads"
     mixer = _retention(
         heads,
@@ -130,7 +130,7 @@ def _torchscale_retnet(root: YamlNode) -> ModelConfig:
 
 
 def _fla_retnet(root: YamlNode) -> ModelConfig:
-    c = validate(_FlaRetNet, root)
+    c = validate(_FlaRetNetConfig, root)
     d, heads = c.hidden_size, c.num_heads
     inner = c.intermediate_size
     if inner is None:
@@ -167,7 +167,7 @@ def _retention(heads: int, qk_width: int, v_width: int, gated: bool = True) -> D
     )
 
 
-class _TransNormer(ConfigFields):
+class _TransNormerConfig(ConfigFields):
     decoder_embed_dim: Size
     decoder_layers: LayerCount
     decoder_attention_heads: Size
@@ -178,7 +178,7 @@ class _TransNormer(ConfigFields):
 
 def transnormer(root: YamlNode) -> ModelConfig:
     """TransNormerLLM: lightning attention of ``hidden_dim``, norms without parameters."""
-    c = validate(_TransNormer, root)
+    c = validate(_TransNormerConfig, root)
     d, heads = c.decoder_embed_dim, c.decoder_attention_heads
     width = divided(root, "hidden_dim", c.hidden_dim, "decoder_attention_heads", heads)
     mixer = DecayAttention(

@@ -9,16 +9,17 @@ from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.source import Span
 from einsum_cascade.yaml.source import YamlMapping, YamlNode
 
-from .attention_layers import LayerAttention, Phase, Tokens, attention_of, inner_width, usual_layer
-from .huggingface.read import read_config
-from .models import ModelConfig
-from .shared_heads import SharedHeads
+from ..attention.mixers import LayerAttention, attention_of
+from ..attention.phases import Phase, Tokens, usual_layer
+from ..attention.shared_heads import SharedHeads
+from ..huggingface.read import read_config
+from ..models import ModelConfig
 
 DEFAULT_LENGTH = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class TokenChoice:
     """What a user chose, file by file, already merged; None where nothing was said."""
 
     phase: Phase = "prefill"
@@ -33,7 +34,7 @@ class Choice:
         """An error about a field, where it was written."""
         return SpecError(Problem(f"{name}: {message}", self.places.get(name), hint))
 
-    def checked(self) -> Choice:
+    def checked(self) -> TokenChoice:
         """The same choice.
 
         Raises
@@ -75,17 +76,18 @@ class ModelLayer:
     @property
     def ffn_width(self) -> int | None:
         """Width inside its feed-forward network (inside one expert), or None."""
-        return inner_width(self.model, self.index)
+        ffn = self.model.layer(self.index).ffn
+        return None if ffn is None else ffn.inner
 
 
-def model_layer(config: YamlNode, choice: Choice, ranks: Mapping[str, int]) -> ModelLayer:
+def model_layer(config: YamlNode, choice: TokenChoice, ranks: Mapping[str, int]) -> ModelLayer:
     """The attention of the layer that was chosen, else of the most frequent one.
 
     Parameters
     ----------
     config : YamlNode
         The fields of a Hugging Face configuration.
-    choice : Choice
+    choice : TokenChoice
         Phase, lengths and layer.
     ranks : dict of str to int
         Shapes that are given by hand and win.
@@ -116,7 +118,7 @@ def model_layer(config: YamlNode, choice: Choice, ranks: Mapping[str, int]) -> M
 
 
 def _tokens(
-    model: ModelConfig, choice: Choice, ranks: Mapping[str, int]
+    model: ModelConfig, choice: TokenChoice, ranks: Mapping[str, int]
 ) -> tuple[Tokens, tuple[str, ...]]:
     """The tokens computed, and a note where their number was not given."""
     length = choice.seq_len or model.tokens or DEFAULT_LENGTH
@@ -133,7 +135,10 @@ def _tokens(
 
 
 def shared_heads(
-    attention: LayerAttention, shapes: Mapping[str, int], choice: Choice, ranks: Collection[str]
+    attention: LayerAttention,
+    shapes: Mapping[str, int],
+    choice: TokenChoice,
+    ranks: Collection[str],
 ) -> SharedHeads:
     """How the query heads that are computed share keys and values.
 

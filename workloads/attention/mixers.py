@@ -9,74 +9,26 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any
 
 from einsum_cascade.errors import Problem, SpecError
 
-from .models import (
+from ..models import (
     DecayAttention,
     LatentAttention,
     Mixer,
-    ModelConfig,
-    Run,
     SelectiveScan,
     SoftmaxAttention,
     StateSpaceDual,
 )
-from .omissions import WINDOW, Omission
+from .omissions import WINDOW, LayerOmission
+from .phases import Tokens
 from .shared_heads import Variant
-
-Phase = Literal["prefill", "decode", "chunked-prefill"]
-PHASES: tuple[str, ...] = get_args(Phase)
-
 
 GROUPED = "grouped-query-attention"
 """The cascade of one query token a sequence; its name begins those with masks."""
 ONE_HEAD = "attention-1pass"
 """The cascade of heads that share nothing and see everything."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tokens:
-    """How many tokens are computed, and how many came before."""
-
-    phase: Phase
-    batch: int
-    seq_len: int
-    cached_len: int
-    given_queries: int | None = None
-    """Queries of a sequence given by hand, which win."""
-    given_keys: int | None = None
-    """Keys given by hand, which win."""
-
-    @property
-    def queries(self) -> int:
-        """Tokens computed a sequence: P."""
-        if self.given_queries is not None:
-            return self.given_queries
-        return 1 if self.phase == "decode" else self.seq_len
-
-    @property
-    def keys(self) -> int:
-        """Tokens the last of them sees, itself included: M."""
-        if self.given_keys is not None:
-            return self.given_keys
-        return self.cached_len + (1 if self.phase == "decode" else self.seq_len)
-
-    def seen(self, window: int | None = None) -> int:
-        """Pairs of a query and a key no later than it and inside its window.
-
-        The last query is at the last key. Query after query sees one key more, until its
-        window is full.
-        """
-        widest = self.keys if window is None else window
-
-        def up_to(end: int) -> int:
-            """Pairs of the queries at the first ``end`` keys."""
-            growing = min(end, widest)
-            return growing * (growing + 1) // 2 + (end - growing) * widest
-
-        return up_to(self.keys) - up_to(self.keys - self.queries)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +45,7 @@ class LayerAttention:
     """Whether heads that share keys (and queries) have values of their own."""
     variants: tuple[Variant, ...] = ()
     notes: tuple[str, ...] = ()
-    omissions: tuple[Omission, ...] = ()
+    omissions: tuple[LayerOmission, ...] = ()
     """What other cascades may leave out."""
     stand_ins: tuple[str, ...] = ()
     """Cascades that compute it on the same shapes, but for their omissions."""
@@ -166,7 +118,7 @@ def _check_causal(a: SoftmaxAttention | LatentAttention, tokens: Tokens) -> None
         )
 
 
-def _of_mask(tokens: Tokens, window: int | None = None) -> tuple[Omission, ...]:
+def _of_mask(tokens: Tokens, window: int | None = None) -> tuple[LayerOmission, ...]:
     """What leaving the mask out means, or the window alone."""
     pairs, seen = tokens.queries * tokens.keys, tokens.seen(window)
 
@@ -175,17 +127,19 @@ def _of_mask(tokens: Tokens, window: int | None = None) -> tuple[Omission, ...]:
         return f"{what} not applied: {counts}"
 
     if window is None:
-        return (Omission(feature="mask", note=note("the causal mask is", pairs)),)
+        return (LayerOmission(feature="mask", note=note("the causal mask is", pairs)),)
     both = f"the causal mask and the window of {window} keys are"
     return (
-        Omission(feature="mask", note=note(both, pairs)),
-        Omission(feature="window", note=note(f"the window of {window} keys is", tokens.seen())),
+        LayerOmission(feature="mask", note=note(both, pairs)),
+        LayerOmission(
+            feature="window", note=note(f"the window of {window} keys is", tokens.seen())
+        ),
     )
 
 
-def _of_sinks(a: SoftmaxAttention) -> tuple[Omission, ...]:
+def _of_sinks(a: SoftmaxAttention) -> tuple[LayerOmission, ...]:
     note = "the sink of every head, one more score a query, is not counted"
-    return (Omission(feature="sinks", note=note),) if a.sinks else ()
+    return (LayerOmission(feature="sinks", note=note),) if a.sinks else ()
 
 
 def _latent(a: LatentAttention, tokens: Tokens) -> LayerAttention:
@@ -218,7 +172,7 @@ def _latent(a: LatentAttention, tokens: Tokens) -> LayerAttention:
         notes=(
             f"latent attention, absorbed: {a.heads} heads share one key of {cached} words a token",
         ),
-        omissions=(*mask, Omission(feature="latent", note=both)),
+        omissions=(*mask, LayerOmission(feature="latent", note=both)),
         stand_ins=(ONE_HEAD,),
         unless_given=((WINDOW, tokens.keys),) if a.causal else (),
     )
@@ -264,7 +218,7 @@ class _Recurrence:
 
     cascade: str
     notes: tuple[str, ...] = ()
-    omissions: tuple[Omission, ...] = ()
+    omissions: tuple[LayerOmission, ...] = ()
 
 
 def _recurrent(kind: str, tokens: Tokens, state: str) -> _Recurrence:
@@ -273,7 +227,7 @@ def _recurrent(kind: str, tokens: Tokens, state: str) -> _Recurrence:
             cascade=_STEPS[kind], notes=(f"the state, {state}, is read and written",)
         )
     form, not_done = _OF_STATE[tokens.phase]
-    omission = Omission(feature="state", note=f"the state, {state}, is {not_done}")
+    omission = LayerOmission(feature="state", note=f"the state, {state}, is {not_done}")
     return _Recurrence(cascade=f"{_CHUNKS[kind]}-{form}", omissions=(omission,))
 
 
@@ -336,31 +290,3 @@ _BY_MIXER: Mapping[type[Mixer], Callable[[Any, Tokens], LayerAttention]] = Mappi
         SelectiveScan: _scan,
     }
 )
-
-
-def inner_width(model: ModelConfig, index: int) -> int | None:
-    """Width inside the feed-forward network of a layer (inside one expert), or None."""
-    ffn = model.layer(index).ffn
-    return None if ffn is None else ffn.inner
-
-
-def running(model: ModelConfig, phase: Phase) -> tuple[Run, ...]:
-    """The layers that run in a phase: an encoder has run before a decoder has a cache."""
-    if phase != "prefill" and any(run.layer.cross is not None for run in model.runs):
-        return tuple(run for run in model.runs if run.layer.cross is not None)
-    return model.runs
-
-
-def usual_layer(model: ModelConfig, phase: Phase) -> int:
-    """The index of the first of the most frequent layers that run, by their mixers."""
-    counts: dict[Mixer, int] = {}
-    first: dict[Mixer, int] = {}
-    runs = running(model, phase)
-    # Those that do not run come first.
-    at = model.layer_count - sum(run.count for run in runs)
-    for run in runs:
-        mixer = run.layer.mixer
-        counts[mixer] = counts.get(mixer, 0) + run.count
-        first.setdefault(mixer, at)
-        at += run.count
-    return first[max(counts, key=lambda m: counts[m])]

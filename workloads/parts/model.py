@@ -5,27 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from einsum_cascade.errors import Problem, SpecError
 
-from .attention_layers import Tokens, attention_of, running
-from .layer_parts import LayerRun, spread, unfolds
-from .models import (
+from ..attention.mixers import attention_of
+from ..attention.phases import Tokens, running
+from ..attention.shared_heads import SharedHeads
+from ..models import (
     Experts,
     FeedForward,
     LatentAttention,
     Layer,
     Mixer,
     ModelConfig,
-    Run,
+    RepeatedLayer,
     SoftmaxAttention,
 )
+from ..spec import WorkloadSpec
+from .layer import LayerRun, spread, unfolds
 from .part import Part
-from .shared_heads import SharedHeads
-
-if TYPE_CHECKING:
-    from .config import Workload
 
 _GATED = "linear-layer-swiglu"
 _PLAIN = MappingProxyType({"gelu": "linear-layer-gelu", "relu": "linear-layer-relu"})
@@ -43,7 +41,7 @@ def ffn_up_of(layer: Layer) -> str:
     return _PLAIN.get(ffn.function, _PLAIN["gelu"])
 
 
-def model_parts(work: Workload, attention: Part, model: ModelConfig) -> tuple[Part, ...]:
+def model_parts(work: WorkloadSpec, attention: Part, model: ModelConfig) -> tuple[Part, ...]:
     """The parts of the layers that a scope runs: the chosen one, or every kind of the model's.
 
     Raises
@@ -60,13 +58,13 @@ def model_parts(work: Workload, attention: Part, model: ModelConfig) -> tuple[Pa
     )
 
 
-def _runs(work: Workload, model: ModelConfig) -> tuple[Run, ...]:
+def _runs(work: WorkloadSpec, model: ModelConfig) -> tuple[RepeatedLayer, ...]:
     if work.scope == "block":
-        return (Run(count=1, layer=model.layer(work.layer or 0)),)
+        return (RepeatedLayer(count=1, layer=model.layer(work.layer or 0)),)
     return replace(model, runs=running(model, work.phase)).kinds()
 
 
-def _layer(work: Workload, attention: Part, model: ModelConfig, layer: Layer) -> LayerRun:
+def _layer(work: WorkloadSpec, attention: Part, model: ModelConfig, layer: Layer) -> LayerRun:
     own = model.layer(work.layer or 0)
     mine = layer.mixer == own.mixer
     part = attention if mine else _other_attention(work, attention, layer.mixer)
@@ -81,19 +79,19 @@ def _layer(work: Workload, attention: Part, model: ModelConfig, layer: Layer) ->
     )
 
 
-def _said(work: Workload, model: ModelConfig) -> bool:
+def _said(work: WorkloadSpec, model: ModelConfig) -> bool:
     """Whether a user chose the first feed-forward layer; then it is for every kind of layer."""
     return work.ffn_up != ffn_up_of(model.layer(work.layer or 0))
 
 
-def _tokens(work: Workload) -> Tokens:
+def _tokens(work: WorkloadSpec) -> Tokens:
     shapes = dict(work.shapes)
     return Tokens(
         phase=work.phase, batch=shapes["B"], seq_len=shapes["P"], cached_len=work.cached_len
     )
 
 
-def _other_attention(work: Workload, attention: Part, mixer: Mixer) -> Part:
+def _other_attention(work: WorkloadSpec, attention: Part, mixer: Mixer) -> Part:
     """The attention of another kind of layer, for the same tokens."""
     if work.heads.given:
         ranks = ", ".join(sorted(work.heads.given))
@@ -140,7 +138,7 @@ _ASPECTS = (
 )
 
 
-def layer_notes(work: Workload) -> tuple[str, ...]:
+def layer_notes(work: WorkloadSpec) -> tuple[str, ...]:
     """Which layer's attention is alone in a workload, and how many the model has of it."""
     if work.model is None or work.layer is None or work.scope != "attention":
         return ()
@@ -155,7 +153,7 @@ def layer_notes(work: Workload) -> tuple[str, ...]:
     return (alone,)
 
 
-def model_notes(work: Workload, model: ModelConfig) -> tuple[str, ...]:
+def model_notes(work: WorkloadSpec, model: ModelConfig) -> tuple[str, ...]:
     """What the parts of a model's layers leave out or assume, in sentences."""
     runs = _runs(work, model)
     found = [note for run in runs for note in _layer_notes(work, run.layer)]
@@ -171,7 +169,7 @@ def model_notes(work: Workload, model: ModelConfig) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _layer_notes(work: Workload, layer: Layer) -> Iterable[str]:
+def _layer_notes(work: WorkloadSpec, layer: Layer) -> Iterable[str]:
     ffn, tokens = layer.ffn, _tokens(work)
     usual = ffn_up_of(layer)
     if ffn is not None and work.model is not None and _said(work, work.model):

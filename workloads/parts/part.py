@@ -9,11 +9,9 @@ from einsum_cascade.errors import Problem, SpecError, did_you_mean
 from einsum_cascade.ir import Program
 from einsum_cascade.source import Span
 
-from .omissions import Omission
-from .shared_heads import GROUPS, SHARING, SharedHeads, bounded
-
-LINEAR = "linear-layer"
-"""The cascade of a projection: ranks N tokens, D features, J projected features."""
+from ..attention.omissions import LayerOmission
+from ..attention.shared_heads import GROUPS, SHARING, SharedHeads, bounded
+from ..spec import LINEAR
 
 Shapes = tuple[tuple[str, int], ...]
 
@@ -33,7 +31,7 @@ class Part:
     """How query heads share keys and values."""
     notes: tuple[str, ...] = ()
     """What any cascade leaves out of the part, in sentences."""
-    omissions: tuple[Omission, ...] = ()
+    omissions: tuple[LayerOmission, ...] = ()
     """What other cascades than its own may leave out."""
     stand_ins: tuple[str, ...] = ()
     """Cascades that compute the part on the same shapes, but for their omissions."""

@@ -14,7 +14,8 @@ from typing import Any
 from einsum_cascade import Cascade
 from einsum_cascade.errors import Problem, SpecError
 
-from .models import (
+from ..attention.shared_heads import SharedHeads, bounded
+from ..models import (
     DecayAttention,
     Experts,
     FeedForward,
@@ -26,7 +27,6 @@ from .models import (
     StateSpaceDual,
 )
 from .part import Part, linear
-from .shared_heads import SharedHeads, bounded
 
 CONVOLUTION = "depthwise-convolution"
 _HEAD_RANKS = ("B", "H", "E", "F", "P", "M")

@@ -16,7 +16,7 @@ Feature = Literal["mask", "window", "sinks", "latent", "state"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Omission:
+class LayerOmission:
     """A feature of a layer, and a sentence for cascades without it."""
 
     feature: Feature

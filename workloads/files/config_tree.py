@@ -10,7 +10,7 @@ from einsum_cascade.yaml.edit import SettingSpan
 from einsum_cascade.yaml.library import read_source
 from einsum_cascade.yaml.source import YamlMapping, YamlNode, YamlScalar, read_yaml
 
-from .huggingface.read import is_config
+from ..huggingface.read import is_config
 
 CONFIG = "config"
 

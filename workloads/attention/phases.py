@@ -1,0 +1,76 @@
+"""Which tokens a phase computes, how many came before, and which layers run then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from ..models import Mixer, ModelConfig, RepeatedLayer
+
+Phase = Literal["prefill", "decode", "chunked-prefill"]
+PHASES: tuple[str, ...] = get_args(Phase)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokens:
+    """How many tokens are computed, and how many came before."""
+
+    phase: Phase
+    batch: int
+    seq_len: int
+    cached_len: int
+    given_queries: int | None = None
+    """Queries of a sequence given by hand, which win."""
+    given_keys: int | None = None
+    """Keys given by hand, which win."""
+
+    @property
+    def queries(self) -> int:
+        """Tokens computed a sequence: P."""
+        if self.given_queries is not None:
+            return self.given_queries
+        return 1 if self.phase == "decode" else self.seq_len
+
+    @property
+    def keys(self) -> int:
+        """Tokens the last of them sees, itself included: M."""
+        if self.given_keys is not None:
+            return self.given_keys
+        return self.cached_len + (1 if self.phase == "decode" else self.seq_len)
+
+    def seen(self, window: int | None = None) -> int:
+        """Pairs of a query and a key no later than it and inside its window.
+
+        The last query is at the last key. Query after query sees one key more, until its
+        window is full.
+        """
+        widest = self.keys if window is None else window
+
+        def up_to(end: int) -> int:
+            """Pairs of the queries at the first ``end`` keys."""
+            growing = min(end, widest)
+            return growing * (growing + 1) // 2 + (end - growing) * widest
+
+        return up_to(self.keys) - up_to(self.keys - self.queries)
+
+
+def running(model: ModelConfig, phase: Phase) -> tuple[RepeatedLayer, ...]:
+    """The layers that run in a phase: an encoder has run before a decoder has a cache."""
+    if phase != "prefill" and any(run.layer.cross is not None for run in model.runs):
+        return tuple(run for run in model.runs if run.layer.cross is not None)
+    return model.runs
+
+
+def usual_layer(model: ModelConfig, phase: Phase) -> int:
+    """The index of the first of the most frequent layers that run, by their mixers."""
+    counts: dict[Mixer, int] = {}
+    first: dict[Mixer, int] = {}
+    runs = running(model, phase)
+    # Those that do not run come first.
+    at = model.layer_count - sum(run.count for run in runs)
+    for run in runs:
+        mixer = run.layer.mixer
+        counts[mixer] = counts.get(mixer, 0) + run.count
+        first.setdefault(mixer, at)
+        at += run.count
+    return first[max(counts, key=lambda m: counts[m])]

@@ -1,0 +1,1 @@
+"""Workload files and settings, read into a ``Workload``."""

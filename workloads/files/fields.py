@@ -1,0 +1,159 @@
+"""The fields of a workload file, and one file's (or the settings') as they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field, PlainValidator
+
+from einsum_cascade.errors import Problem, SpecError, did_you_mean
+from einsum_cascade.source import Span
+from einsum_cascade.yaml.edit import Setting, apply_settings
+from einsum_cascade.yaml.schema import (
+    Count,
+    Fields,
+    Rank,
+    expected,
+    is_rank,
+    parse_count,
+    section,
+    validate,
+)
+from einsum_cascade.yaml.source import YamlMapping, YamlNode, YamlScalar, shorten
+from einsum_cascade.yaml.spec_files import referred
+
+from ..attention.phases import Phase
+from ..huggingface.read import is_config
+from ..spec import SCOPES, Scope
+from .config_tree import CONFIG, config_tree
+
+KEY = "workload"
+
+
+def _scope(value: Any) -> Scope:
+    for scope in SCOPES:
+        if value == scope:
+            return scope
+    text = f"expected one of {', '.join(SCOPES)}, got '{shorten(str(value))}'"
+    raise expected(text, did_you_mean(str(value), SCOPES))
+
+
+def _count_or_zero(value: Any) -> int:
+    return parse_count(value, least=0)
+
+
+class WorkloadFields(Fields):
+    also_known: ClassVar[tuple[str, ...]] = ("B", "H", "E", "F", "P", "M")
+
+    name: str | None = None
+    title: str = ""
+    source: str = ""
+    model: str | None = None
+    cascade: str | None = None
+    scope: Annotated[Scope | None, PlainValidator(_scope)] = None
+    batch: Count | None = None
+    seq_len: Count | None = None
+    phase: Phase | None = None
+    cached_len: Annotated[int | None, PlainValidator(_count_or_zero)] = None
+    config: Any = None
+    layer: Annotated[int | None, PlainValidator(_count_or_zero)] = None
+    model_width: Count | None = None
+    ffn_width: Count | None = None
+    ffn_up: str | None = None
+    layers: Count | None = None
+    shape: dict[Rank, Count] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FileFields:
+    """What one file, or the settings together, say."""
+
+    spec: WorkloadFields
+    cascade: str | None
+    places: tuple[tuple[str, Span], ...]
+    """Where each rank's shape was written."""
+    fields: YamlNode | None = None
+    config: YamlNode | None = None
+    """The fields of a model, or some that change it."""
+
+
+def setting_fields(settings: Iterable[Setting]) -> FileFields:
+    """Settings as a file of their own that lies over the others."""
+    made = [
+        Setting(path=(_key(KEY, setting.span), *setting.path), value=setting.value)
+        for setting in settings
+    ]
+    if not made:
+        return FileFields(WorkloadFields(), None, ())
+    empty = YamlMapping(span=made[0].span, entries=())
+    return file_fields(workload_tree(apply_settings(empty, made)))
+
+
+def workload_tree(root: YamlNode) -> YamlNode:
+    """The tree as the schema wants it: one section, ranks together below ``shape``."""
+    if not isinstance(root, YamlMapping):
+        raise SpecError(Problem(f"expected '{KEY}:' and its fields, got {root.kind}", root.span))
+    fields = root.child(KEY)
+    if fields is None and is_config(root):
+        # A model's own configuration is a workload of nothing else.
+        return _one(KEY, _one(CONFIG, root))
+    if fields is None and root.span.source.name.lower().endswith(".json"):
+        text = "expected 'workload' and its fields, or a model's fields with its 'model_type'"
+        raise SpecError(Problem(text, root.span))
+    beside: tuple[tuple[YamlScalar, YamlNode], ...] = ()
+    if isinstance(fields, YamlScalar) and fields.value is not None and root.child("name") is None:
+        # `workload: NAME` beside its fields.
+        entries = tuple((_key("name", k.span) if k.text == KEY else k, v) for k, v in root.entries)
+        fields = YamlMapping(span=root.span, entries=entries)
+    else:
+        beside = tuple((k, v) for k, v in root.entries if k.text != KEY)
+    if isinstance(fields, YamlMapping):
+        fields = _ranks_together(fields)
+    own = () if fields is None else ((_key(KEY, root.span), fields),)
+    return YamlMapping(span=root.span, entries=(*own, *beside))
+
+
+def _ranks_together(fields: YamlMapping) -> YamlMapping:
+    ranks = [(k, v) for k, v in fields.entries if is_rank(k.text)]
+    others = [(k, v) for k, v in fields.entries if not is_rank(k.text)]
+    if not ranks:
+        return fields
+    written = fields.child("shape")
+    if isinstance(written, YamlMapping):
+        ranks += written.entries
+        others = [(k, v) for k, v in others if k.text != "shape"]
+    names = [k.text for k, _ in ranks]
+    for key, _ in ranks:
+        if names.count(key.text) > 1:
+            raise SpecError(Problem(f"'{key.text}' is given twice", key.span))
+    shape = YamlMapping(span=ranks[0][0].span, entries=tuple(ranks))
+    entries = (*others, (_key("shape", shape.span), shape))
+    return YamlMapping(span=fields.span, entries=entries)
+
+
+def file_fields(root: YamlNode) -> FileFields:
+    """Check one file, or the settings, and resolve the names in it."""
+    path = section(root, KEY)
+    spec = validate(WorkloadFields, root, path)
+    cascade = model = ffn_up = None
+    if spec.cascade is not None:
+        cascade = referred("cascades", spec.cascade, root.span_of((*path, "cascade")))
+    if spec.ffn_up is not None:
+        ffn_up = referred("cascades", spec.ffn_up, root.span_of((*path, "ffn_up")))
+    if spec.model is not None:
+        model = referred("workloads", spec.model, root.span_of((*path, "model")))
+    places = tuple((rank, root.key_span((*path, "shape", rank))) for rank in spec.shape)
+    fields = root.at(path)
+    config = config_tree(fields)
+    spec = spec.model_copy(update={"model": model, "ffn_up": ffn_up})
+    return FileFields(spec, cascade, places, fields, config)
+
+
+def _one(key: str, node: YamlNode) -> YamlMapping:
+    return YamlMapping(span=node.span, entries=((_key(key, node.span), node),))
+
+
+def _key(text: str, span: Span) -> YamlScalar:
+    return YamlScalar(span=span, value=text, text=text)

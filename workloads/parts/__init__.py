@@ -1,0 +1,1 @@
+"""What runs: attention, a layer or a model taken apart into cascades on shapes."""

@@ -1,0 +1,82 @@
+"""What a workload runs: parts, each a cascade on shapes of its own, so and so often.
+
+Attention alone is one part. A layer is its attention between projections, and a
+feed-forward network; a model repeats its layers. A model whose layers differ (seven of
+linear attention to one of softmax, experts) is several ``Block`` objects, each with the
+number of times it occurs; the layers of a ``ModelConfig`` are taken apart in ``layer``.
+"""
+
+from __future__ import annotations
+
+from einsum_cascade.errors import Problem, SpecError
+
+from ..spec import LINEAR, WorkloadSpec
+from .block import Block
+from .model import layer_notes, model_notes, model_parts
+from .part import Part
+
+
+def attention_part(work: WorkloadSpec) -> Part:
+    """The attention of a workload by itself."""
+    return Part(
+        name="attention",
+        cascade=work.cascade,
+        shapes=work.shapes,
+        stated=work.stated,
+        heads=work.heads,
+        notes=(*layer_notes(work), *work.notes),
+        omissions=work.omissions,
+        stand_ins=work.stand_ins,
+        unless_given=work.unless_given,
+    )
+
+
+def parts_of(work: WorkloadSpec) -> tuple[Part, ...]:
+    """What a workload runs, in order: attention alone, one layer, or all layers.
+
+    Raises
+    ------
+    SpecError
+        The scope needs a width, a number of layers or a shape that is not given.
+    """
+    attention = attention_part(work)
+    if work.scope == "attention":
+        return (attention,)
+    if work.model is not None:
+        return model_parts(work, attention, work.model)
+    layers = 1 if work.scope == "block" else work.layers
+    if work.model_width is None or work.ffn_width is None or layers is None:
+        wanted = ("model_width", "ffn_width", *(("layers",) if layers is None else ()))
+        absent = [name for name in wanted if getattr(work, name) is None]
+        hint = f"add {absent[0]} to the workload, or --set {absent[0]}=..."
+        text = f"{work.name}: scope '{work.scope}' needs {', '.join(absent)}"
+        raise SpecError(Problem(text, hint=hint))
+    return Block(
+        attention=attention,
+        model_width=work.model_width,
+        ffn_width=work.ffn_width,
+        ffn_up=work.ffn_up,
+        times=layers,
+    ).parts()
+
+
+def left_out(work: WorkloadSpec) -> tuple[str, ...]:
+    """What the scope of a workload leaves out, in sentences."""
+    if work.scope == "attention":
+        return ()
+    activation = ", activation functions" if work.ffn_up == LINEAR else ""
+    found = [
+        f"scope {work.scope}: linear layers and attention; normalisations, biases, "
+        f"residual sums{activation} are not counted"
+    ]
+    if work.model is not None:
+        return (*found, *model_notes(work, work.model))
+    if work.scope == "model":
+        found.append(f"{work.layers} layers alike; embeddings and output head are not counted")
+    queries, keys = work.shape("P"), work.shape("M")
+    if queries is not None and keys is not None and queries != keys:
+        found.append(
+            f"keys and values are projected for all M = {keys:,} keys beside P = {queries:,} "
+            "queries: none comes from a cache"
+        )
+    return tuple(found)
