@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable
 
 from archsim import Architecture, Mapping
-from archsim.evaluate.evaluate import bind, evaluate_mapping
+from archsim.bound.binding import bind
+from archsim.evaluate.evaluate import evaluate_mapping
 from archsim.schedule.event_graph import EventGraph
 from archsim.schedule.makespan import makespan, shortest
 from archsim.schedule.modulo import modulo_schedule

@@ -11,14 +11,15 @@ from time import perf_counter
 
 import workloads
 from archsim import Architecture, Mapping
+from archsim.bound.binding import bind
 from archsim.cost.spill import count_mapping
-from archsim.evaluate.evaluate import bind
 from archsim.evaluate.steady_state import time_closely
 from archsim.events.engine import time_events
 from archsim.jobs.plan import planned
 from archsim.schedule.average import time_mapping
 from einsum_cascade import Cascade
 from einsum_cascade.yaml.library import builtin_names
+from mappers.choices.choose import choose
 
 Case = tuple[Mapping, tuple[tuple[str, int], ...]]
 
@@ -46,7 +47,7 @@ def main() -> None:
                 continue
             seen.add((mapping.name, shapes))
             program = Cascade.load(mapping.cascade).program
-            bound = bind(program, mapping, machine, dict(shapes))
+            bound = bind(program, mapping, machine, dict(shapes), choose=choose)
             counts = count_mapping(bound)
             average = time_mapping(bound, counts).cycles
             begin = perf_counter()

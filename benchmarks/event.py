@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable
 
 from archsim import Architecture, Mapping
+from archsim.bound.binding import bind
 from archsim.bound.lower import Bound
 from archsim.cost.accesses import EinsumCount, count_einsum
-from archsim.evaluate.evaluate import bind
 from archsim.events.engine import event_programs, time_events
 from archsim.events.flat import run_program
 from archsim.schedule.average import time_mapping

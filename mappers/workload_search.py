@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from archsim.evaluate.evaluate import with_parameters
+from archsim.bound.binding import with_parameters
 from archsim.jobs.plan import ByPart, PartLike, WorkloadLike, planned, simulate
 from archsim.result.record import Result
 from archsim.spec.arch import Architecture

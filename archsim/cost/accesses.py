@@ -24,7 +24,7 @@ from ..bound.reuse import found_at, moving_variables
 from ..space.access_map import AccessMap
 from ..space.banded import one
 from ..space.bands import Window
-from ..space.iteration import Loop, first_tile
+from ..space.iteration import Loop
 from .meter import EXACT, Elements, Lanes, Meter, Size
 from .random_access import words_in_lines
 
@@ -290,14 +290,3 @@ def _output(bound: Bound, e: BoundEinsum, meter: Meter) -> list[AccessCount]:
         AccessCount(einsum=e.name, tensor=e.name, place=a, reads=back, writes=arriving + refill)
         for a in others
     ]
-
-
-def largest_tile(
-    e: BoundEinsum, access_map: AccessMap, level: int, *, one_copy: bool = True
-) -> int:
-    """Elements of a tensor live at ``level`` while one Einsum runs.
-
-    With ``one_copy``, only one of them along a rank the tensor is iterative in.
-    """
-    extents = first_tile(e.extents, e.outer(level))
-    return access_map.live(extents) if one_copy else access_map.size(extents)

@@ -12,10 +12,10 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 
+from ..bound.footprint import Requirement, requirements
 from ..bound.lower import Bound
 from ..quantities import byte_size
 from .accesses import AccessCount, Amount, EinsumCount, count_einsum
-from .footprint import Requirement, requirements
 
 
 def count_mapping(bound: Bound) -> tuple[EinsumCount, ...]:

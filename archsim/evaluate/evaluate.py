@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
-from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem
+from einsum_cascade.errors import MappingError, Problem
 from einsum_cascade.ir import Name, Parameter, Program, walk
 
+from ..bound.binding import bind as bind_closed
+from ..bound.footprint import Requirement, requirements
 from ..bound.initial import with_starts
-from ..bound.legality import illegalities
-from ..bound.lower import Bound, lower
-from ..bound.masking import leave_out_masked
-from ..bound.tiling import Tiling, build_tiling, tile_size
+from ..bound.lower import Bound
 from ..cost.accesses import EinsumCount, touched
 from ..cost.energy import charges
 from ..cost.estimators import areas
 from ..cost.folds import folds_of
-from ..cost.footprint import Requirement, all_fits, requirements
 from ..cost.occupancy import busy_cycles, work_cycles
 from ..cost.spill import count_mapping, spill_note
 from ..result.record import (
@@ -34,15 +32,12 @@ from ..result.record import (
 )
 from ..schedule.average import Timing
 from ..spec.arch import Architecture, ProcessingArray
-from ..spec.mapping import EVEN, WHOLE_OR_ONE, Mapping, TileSize
+from ..spec.mapping import Mapping
 from .roofs import roofs_of
 from .steady_state import time_closely
 
 if TYPE_CHECKING:
     from mappers.choices.choose import Known
-
-_TRIED = 1 << 17
-"""Primes below this are found by trial division."""
 
 
 def bind(
@@ -53,162 +48,17 @@ def bind(
     *,
     known: Known | None = None,
 ) -> Bound:
-    """Lower a mapping with its tiles fitted, and refuse it if it is not legal.
+    """``bound.binding.bind``, open choices made by ``mappers.choices``.
 
-    ``shapes`` may name parameters of the cascade, too: a mask that needs them takes those.
     ``known`` remembers what open choices do from one machine to the next of one layout.
-
-    Raises
-    ------
-    SpecError
-        The mapping or the shapes name something that does not exist.
-    MappingError
-        The mapping breaks a dependency, loses a tensor, or needs more than a level holds.
-    NoLegalMappingError
-        No size of a tile written ``fit``, ``even`` or ``whole or one`` makes the mapping fit,
-        or no combination of open choices is legal.
     """
-    program, shapes = with_parameters(program, shapes)
     if not mapping.choices:
-        return _bind(program, mapping, architecture, shapes)
-    from mappers.choices.choose import choose
+        return bind_closed(program, mapping, architecture, shapes)
+    from mappers.choices.choose import Known, choose
 
-    like: Bound | None = None
-
-    def bound(candidate: Mapping) -> Bound:
-        nonlocal like
-        sizes, _ = _sizes(candidate, architecture)
-        tiling = build_tiling(program, candidate, shapes, sizes)
-        like = lower(program, candidate, architecture, tiling, like)
-        return like
-
-    def closed(candidate: Mapping) -> Bound:
-        return _bind(program, candidate, architecture, shapes)
-
-    return choose(program, mapping, architecture, bound, closed, known)
-
-
-def _sizes(mapping: Mapping, architecture: Architecture) -> tuple[dict[str, int], list[str]]:
-    """Sizes of all tiles, 1 for those to be fitted, and which ones these are."""
-    sizes: dict[str, int] = {}
-    open_tiles: list[str] = []
-    for tile in mapping.tiles:
-        size = tile_size(tile, architecture)
-        sizes[tile.member] = 1 if size is None else size
-        if size is None:
-            open_tiles.append(tile.member)
-    return sizes, open_tiles
-
-
-def _bind(
-    program: Program, mapping: Mapping, architecture: Architecture, shapes: dict[str, int]
-) -> Bound:
-    """Bind a mapping without open choices."""
-    sizes, open_tiles = _sizes(mapping, architecture)
-    bound = lower(program, mapping, architecture, build_tiling(program, mapping, shapes, sizes))
-    problems = illegalities(bound)
-    if problems:
-        raise MappingError(problems)
-    _check_capacity(bound, NoLegalMappingError if open_tiles else MappingError)
-    for member in open_tiles:
-        bound = _fit(bound, shapes, sizes, member)
-    return leave_out_masked(bound)
-
-
-def with_parameters(program: Program, given: dict[str, int]) -> tuple[Program, dict[str, int]]:
-    """The program with the given parameters as defaults, and the shapes that are left."""
-    names = {p.name for p in program.parameters}
-    parameters = tuple(replace(p, default=given.get(p.name, p.default)) for p in program.parameters)
-    shapes = {name: value for name, value in given.items() if name not in names}
-    return replace(program, parameters=parameters), shapes
-
-
-def _check_capacity(bound: Bound, error: type[MappingError]) -> None:
-    if not all_fits(bound):
-        short = [r for r in requirements(bound) if not r.fits]
-        spans = {k.level: k.span for k in bound.mapping.keep}
-        raise error([Problem(str(r), spans.get(r.level), "use smaller tiles") for r in short])
-
-
-def _fit(bound: Bound, shapes: dict[str, int], sizes: dict[str, int], member: str) -> Bound:
-    """The lowering with the largest size of a tile that is legal, by bisection.
-
-    All of the rank is tried first: it often fits.
-    A size divides the tile's count; one written ``even`` is that of so many tiles as equal
-    as they can be; one written ``whole or one`` is all of it, or one.
-    """
-    tile = next(t for t in bound.mapping.tiles if t.member == member)
-    outermost = bound.tiling.of_rank(tile.rank)[0]
-    count = bound.tiling.bound(outermost)
-    choices = _choices(tile.size, count)
-    best = bound
-    low, high = 1, len(choices) - 1
-    middle = high
-    while low <= high:
-        trial = _with_tile(bound, shapes, {**sizes, member: choices[middle]})
-        if trial is not None:
-            best, low = trial, middle + 1
-            sizes[member] = choices[middle]
-        else:
-            high = middle - 1
-        middle = (low + high) // 2
-    return best
-
-
-def _choices(size: TileSize, count: int) -> Sequence[int]:
-    """Sizes of a tile that is to be fitted, in ascending order."""
-    if size == WHOLE_OR_ONE:
-        return sorted({1, count})
-    return _Even(count) if size == EVEN else divisors(count)
-
-
-class _Even(Sequence[int]):
-    """The sizes of the largest of 1, 2, ... ``count`` equal tiles, the smallest first."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, index: Any) -> Any:
-        return -(-self._count // (self._count - index))
-
-
-def _with_tile(bound: Bound, shapes: dict[str, int], sizes: dict[str, int]) -> Bound | None:
-    """The mapping with other tile sizes, if that is legal."""
-    tiling: Tiling = build_tiling(bound.program, bound.mapping, shapes, sizes)
-    try:
-        trial = lower(bound.program, bound.mapping, bound.architecture, tiling, bound)
-    except MappingError:
-        return None
-    return trial if all_fits(trial) and not illegalities(trial) else None
-
-
-def divisors(number: int) -> list[int]:
-    """All divisors in ascending order.
-
-    Trial division finds small primes sooner than sympy, which factors what is left of a
-    number that has large ones, is imported.
-    """
-    found = [1]
-    rest, prime = number, 2
-    while prime * prime <= rest and prime < _TRIED:
-        power = 0
-        while rest % prime == 0:
-            rest //= prime
-            power += 1
-        found = [d * prime**k for d in found for k in range(power + 1)] if power else found
-        prime += 1
-    left = _divisors(rest) if prime * prime <= rest else {1, rest}
-    return sorted(d * other for d in found for other in left)
-
-
-def _divisors(number: int) -> tuple[int, ...]:
-    """Divisors of a number without small primes."""
-    import sympy
-
-    return tuple(int(d) for d in sympy.divisors(number))
+    return bind_closed(
+        program, mapping, architecture, shapes, choose=partial(choose, known=known or Known())
+    )
 
 
 def evaluate_mapping(

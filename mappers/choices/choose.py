@@ -18,6 +18,7 @@ from fractions import Fraction
 from functools import reduce
 from heapq import heapify, heappop, heappush
 
+from archsim.bound.footprint import largest_tile_size, requirement
 from archsim.bound.initial import initial_einsums
 from archsim.bound.layout import rebind
 from archsim.bound.lower import Bound, BoundEinsum
@@ -30,7 +31,6 @@ from archsim.bound.spill_checks import (
 )
 from archsim.bound.tiling import tile_size
 from archsim.cost.accesses import AccessCount, Amount, accesses_of
-from archsim.cost.footprint import largest_tile_size, requirement
 from archsim.cost.occupancy import busy_cycles
 from archsim.cost.spill import share_of, spilled_accesses
 from archsim.spec.arch import Architecture

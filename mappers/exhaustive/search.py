@@ -17,8 +17,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import inf, nextafter
 
+from archsim.bound.binding import bind
 from archsim.bound.lower import Bound
-from archsim.evaluate.evaluate import bind, evaluate_bound
+from archsim.evaluate.evaluate import evaluate_bound
 from archsim.result.record import Result
 from archsim.spec.mapping import Mapping
 from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem

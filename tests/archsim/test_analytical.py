@@ -17,8 +17,10 @@ from test_counts import walker
 
 import workloads
 from archsim import Architecture, Mapping, Result, simulate
+from archsim.bound.binding import bind
+from archsim.bound.fit import divisors
 from archsim.cost.estimators import action_pj, memory_access, register_access
-from archsim.evaluate.evaluate import bind, divisors, evaluate_mapping
+from archsim.evaluate.evaluate import evaluate_mapping
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError, SpecError
 from mappers.einsum_by_einsum import einsum_by_einsum

@@ -10,10 +10,10 @@ from nest_cases import Case, random_case, varied_case
 from nest_starts import StartWalker, started_case
 from nest_walker import EinsumWalk, NestWalker
 
+from archsim.bound.footprint import requirements
 from archsim.bound.lower import Bound, lower
 from archsim.bound.tiling import build_tiling
 from archsim.cost.accesses import EinsumCount, count_einsum
-from archsim.cost.footprint import requirements
 
 CASES = 400
 BATCH = 20

@@ -12,7 +12,8 @@ from nest_cases import random_case
 from nest_mappings import random_machine
 
 from archsim import Architecture, simulate
-from archsim.evaluate.evaluate import bind, evaluate_mapping
+from archsim.bound.binding import bind
+from archsim.evaluate.evaluate import evaluate_mapping
 from archsim.spec.arch import ProcessingArray
 from archsim.validation.check import validate_cascade
 from archsim.validation.mapped import mapped_run

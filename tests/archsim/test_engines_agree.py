@@ -9,9 +9,10 @@ import pytest
 from test_event_engine import untimed
 
 from archsim import Architecture, Mapping, Result
+from archsim.bound.binding import bind
 from archsim.bound.lower import Bound
 from archsim.cost.spill import count_mapping
-from archsim.evaluate.evaluate import bind, evaluate_mapping
+from archsim.evaluate.evaluate import evaluate_mapping
 from archsim.evaluate.steady_state import ALIKE, LONG, spread, time_closely
 from archsim.events.engine import time_events
 from archsim.schedule.average import time_mapping
@@ -21,6 +22,7 @@ from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError, SpecError
 from einsum_cascade.ir import Program
 from einsum_cascade.yaml.library import builtin_names
+from mappers.choices.choose import choose
 from mappers.einsum_by_einsum import einsum_by_einsum
 
 CLOSE = 1e-3
@@ -105,7 +107,8 @@ def test_engines_agree_einsum_by_einsum(tokens: int, machine: str) -> None:
 def bert(mapping: str, machine: str, tokens: int, **ranks: int) -> Bound:
     how = Mapping.load(mapping)
     given = {"B": 64, "H": 12, "E": 64, "F": 64, "M": tokens, "P": tokens} | ranks
-    return bind(Cascade.load(how.cascade).program, how, Architecture.load(machine), given)
+    program = Cascade.load(how.cascade).program
+    return bind(program, how, Architecture.load(machine), given, choose=choose)
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,11 @@ from test_counts import bound
 
 import workloads
 from archsim import Architecture, Mapping, Result, simulate
+from archsim.bound.binding import bind
 from archsim.bound.legality import illegalities
 from archsim.bound.lower import Bound
 from archsim.cost.accesses import count_einsum
 from archsim.cost.occupancy import busy_cycles, memory_bytes, transfer_cycles
-from archsim.evaluate.evaluate import bind
 from archsim.events.engine import event_programs, time_events
 from archsim.events.flat import run_program
 from archsim.schedule.average import time_mapping

@@ -14,11 +14,11 @@ from test_masking import bound as masked
 
 import workloads
 from archsim import Architecture, Mapping, simulate
+from archsim.bound.binding import bind
 from archsim.bound.legality import illegalities
 from archsim.bound.lower import Bound
 from archsim.cost.occupancy import busy_cycles
 from archsim.cost.spill import count_mapping
-from archsim.evaluate.evaluate import bind
 from archsim.events.engine import event_programs
 from archsim.events.flat import run_program
 from archsim.schedule.draft import unit_walk

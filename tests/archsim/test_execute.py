@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from archsim import Architecture, Mapping
+from archsim.bound.binding import bind
 from archsim.cost.spill import count_mapping
-from archsim.evaluate.evaluate import bind
 from archsim.validation.check import validate_cascade
 from archsim.validation.execute import execute_mapped
 from archsim.validation.mapped import mapped_run

@@ -7,7 +7,7 @@ from nest_capacity import required
 from nest_cases import random_case
 from test_counts import bound, walker
 
-from archsim.cost.footprint import requirements
+from archsim.bound.footprint import requirements
 
 
 @pytest.mark.parametrize("first", range(1000, 1120, 20))

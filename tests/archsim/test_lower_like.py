@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from archsim import Architecture, Mapping
+from archsim.bound.binding import bind
 from archsim.bound.layout import layout, rebind
 from archsim.bound.lower import lower
 from archsim.bound.tiling import build_tiling
 from archsim.cost.spill import count_mapping
-from archsim.evaluate.evaluate import bind, evaluate_bound
+from archsim.evaluate.evaluate import evaluate_bound
 from einsum_cascade import Cascade
-from mappers.choices.choose import Known
+from mappers.choices.choose import Known, choose
 
 SHAPES = {
     "fusemax-binding": {"B": 2, "H": 3, "E": 40, "F": 48, "P": 5000, "M": 3000},
@@ -32,7 +35,7 @@ SHAPES = {
 def test_a_fitted_mapping_is_lowered_as_if_its_tiles_were_given(name: str, machine: str) -> None:
     mapping, architecture = Mapping.load(name), Architecture.load(machine)
     program = Cascade.load(mapping.cascade).program
-    bound = bind(program, mapping, architecture, SHAPES[name])
+    bound = bind(program, mapping, architecture, SHAPES[name], choose=choose)
     fresh = lower(program, mapping, architecture, bound.tiling)
     assert fresh == bound
     assert [e.reads for e in fresh.einsums] == [e.reads for e in bound.einsums]
@@ -97,11 +100,11 @@ def test_choices_remembered_from_another_machine_are_those_made_afresh(
     shapes = {"B": 8, "H": 12, "E": 64, "F": 64, "P": tokens, "M": tokens}
     first, second = Architecture.load(one), Architecture.load(other)
     assert layout(first) == layout(second)
-    bind(program, mapping, first, shapes, known=known)
+    bind(program, mapping, first, shapes, choose=partial(choose, known=known))
     loops = dict(known.loops)
-    again = bind(program, mapping, second, shapes, known=known)
+    again = bind(program, mapping, second, shapes, choose=partial(choose, known=known))
     assert all(known.loops[key] is kept for key, kept in loops.items())
-    fresh = bind(program, mapping, second, shapes)
+    fresh = bind(program, mapping, second, shapes, choose=choose)
     assert again == fresh
     assert count_mapping(again) == count_mapping(fresh)
 

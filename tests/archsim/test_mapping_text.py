@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from nest_cases import varied_case
 
 from archsim import Architecture
-from archsim.evaluate.evaluate import bind
+from archsim.bound.binding import bind
 from archsim.spec.mapping import (
     Case,
     Choice,
@@ -40,6 +40,7 @@ from einsum_cascade.shapes import with_usual
 from einsum_cascade.source import Source
 from einsum_cascade.yaml.library import builtin_names
 from einsum_cascade.yaml.source import read_yaml
+from mappers.choices.choose import choose
 from mappers.choices.combinations import candidates
 from mappers.einsum_by_einsum import einsum_by_einsum
 from workloads import load
@@ -100,7 +101,7 @@ def test_bound_mappings(name: str, on: str) -> None:
     program = Cascade.load(mapping.cascade).program
     ranks = (*program.parallel, *(r.name for r in program.ranks))
     shapes = load("bert-base", seq_len=1024).shapes_for(ranks)
-    lowered = bind(program, mapping, machine, shapes)
+    lowered = bind(program, mapping, machine, shapes, choose=choose)
     text = written(lowered.mapping)
     assert text.startswith("# Chosen by the objective: ") == bool(mapping.choices)
     assert all(f"{name} {what}" in text for name, what in lowered.mapping.chosen)

@@ -17,11 +17,11 @@ from nest_masks import MaskedWalker
 from test_counts import counted, walked
 
 from archsim import Architecture, Mapping, simulate
+from archsim.bound.binding import bind
 from archsim.bound.lower import Bound, lower
 from archsim.bound.masking import leave_out_masked
 from archsim.bound.tiling import build_tiling
 from archsim.cost.accesses import count_einsum
-from archsim.evaluate.evaluate import bind
 from archsim.space.banded import one, windowed_deliveries, windowed_distinct
 from archsim.space.bands import Box, Ramp, Window, runs
 from archsim.space.iteration import Loop

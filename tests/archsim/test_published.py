@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archsim import Architecture, Mapping, Result, simulate
+from archsim.bound.binding import bind
 from archsim.cost.spill import count_mapping
-from archsim.evaluate.evaluate import bind
 from archsim.schedule.average import time_mapping
 from einsum_cascade import Cascade
 from workloads import load

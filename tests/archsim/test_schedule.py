@@ -14,11 +14,11 @@ from test_counts import bound, walker
 
 import workloads
 from archsim import Architecture, Mapping, simulate
+from archsim.bound.binding import bind
 from archsim.bound.legality import illegalities
 from archsim.bound.lower import Bound
 from archsim.cost.accesses import EinsumCount, count_einsum
 from archsim.cost.occupancy import busy_cycles, memory_bytes, reduction_latency, transfer_cycles
-from archsim.evaluate.evaluate import bind
 from archsim.schedule.average import Timing, time_mapping
 from archsim.schedule.modulo import modulo_schedule
 from archsim.schedule.tasks import first_fill, last_drain, step_graph

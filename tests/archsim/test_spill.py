@@ -15,7 +15,7 @@ from nest_walker import NestWalker
 from test_counts import bound, walker
 
 from archsim import Architecture, Mapping, simulate
-from archsim.cost.footprint import requirements
+from archsim.bound.footprint import requirements
 from archsim.cost.spill import count_mapping, spill_note, spilled_share
 from archsim.spec.mapping import Spill
 from einsum_cascade import ir

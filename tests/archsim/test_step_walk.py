@@ -11,11 +11,11 @@ from test_counts import bound, walker
 
 import workloads
 from archsim import Architecture, Mapping
+from archsim.bound.binding import bind
 from archsim.bound.legality import illegalities
 from archsim.bound.lower import Bound
 from archsim.cost.accesses import EinsumCount, count_einsum
 from archsim.cost.occupancy import busy_cycles
-from archsim.evaluate.evaluate import bind
 from archsim.space.iteration import count_points
 from archsim.steps.run_length import length, spelled, tally, unrolled
 from archsim.steps.units import Part, Unit, Walk, shared_unit, single_unit

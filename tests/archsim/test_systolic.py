@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archsim import Architecture, Mapping, Result, simulate
+from archsim.bound.binding import bind
 from archsim.cost.occupancy import busy_cycles
-from archsim.evaluate.evaluate import bind, evaluate_mapping
+from archsim.evaluate.evaluate import evaluate_mapping
 from archsim.spec.arch import ProcessingArray
 from einsum_cascade import Cascade
 from workloads import load

@@ -14,9 +14,9 @@ from test_masking import MASKS, masked_attention
 from test_masking import bound as masked
 
 from archsim import Architecture, Mapping
+from archsim.bound.binding import bind
 from archsim.bound.lower import Bound
 from archsim.cost.spill import count_mapping
-from archsim.evaluate.evaluate import bind
 from archsim.steps.units import Unit, shared_unit, single_unit
 from archsim.steps.walk import walk
 from einsum_cascade import Cascade

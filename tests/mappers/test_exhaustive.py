@@ -10,7 +10,8 @@ from random import Random
 import pytest
 from nest_cases import billed_case
 
-from archsim.evaluate.evaluate import bind, evaluate_bound
+from archsim.bound.binding import bind
+from archsim.evaluate.evaluate import evaluate_bound
 from archsim.result.record import Result
 from archsim.spec.arch import Architecture, Memory, Operation
 from archsim.spec.mapping import Mapping

@@ -9,9 +9,10 @@ import pytest
 from nest_cases import Case, varied_case
 from nest_starts import started_case
 
+from archsim.bound.footprint import largest_tile
 from archsim.bound.lower import Bound, lower
 from archsim.bound.tiling import build_tiling
-from archsim.cost.accesses import AccessCount, EinsumCount, count_einsum, largest_tile
+from archsim.cost.accesses import AccessCount, EinsumCount, count_einsum
 from einsum_cascade.errors import InputError
 from mappers.exhaustive.batch import matrix, measured, strides_of
 from mappers.exhaustive.measures import IrregularError, OpenMeter, linear

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from archsim import Architecture
+from archsim.bound.binding import bind
 from archsim.bound.lower import Bound
-from archsim.evaluate.evaluate import bind, evaluate_bound
+from archsim.evaluate.evaluate import evaluate_bound
 from archsim.spec.mapping import Mapping
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from archsim import Architecture, Mapping
-from archsim.evaluate.evaluate import bind, evaluate_mapping
+from archsim.bound.binding import bind
+from archsim.evaluate.evaluate import evaluate_mapping
 from archsim.result.record import Result
 from archsim.schedule.tasks import outside_einsums
 from archsim.validation.check import validate_cascade

@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 
 from archsim import Architecture, Mapping
+from archsim.bound.binding import bind
 from archsim.bound.lower import Bound
 from archsim.cost.spill import count_mapping
-from archsim.evaluate.evaluate import bind, evaluate_bound, evaluate_mapping
+from archsim.evaluate.evaluate import evaluate_bound, evaluate_mapping
 from einsum_cascade import Cascade
 from einsum_cascade.ir import Number
 from mappers.einsum_by_einsum import einsum_by_einsum

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
-from ..bound.initial import initial_einsums
-from ..bound.lower import Bound, BoundEinsum
-from ..bound.reuse import width
 from ..quantities import byte_size
+from ..space.access_map import AccessMap
+from ..space.iteration import first_tile
 from ..spec.mapping import Spill
-from .accesses import largest_tile
+from .initial import initial_einsums
+from .lower import Bound, BoundEinsum
+from .reuse import width
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +102,17 @@ def _passing(bound: Bound, spill: Spill, level: int) -> dict[str, int]:
 
 
 TileSizes = Callable[[BoundEinsum, int, int], int]
+
+
+def largest_tile(
+    e: BoundEinsum, access_map: AccessMap, level: int, *, one_copy: bool = True
+) -> int:
+    """Elements of a tensor live at ``level`` while one Einsum runs.
+
+    With ``one_copy``, only one of them along a rank the tensor is iterative in.
+    """
+    extents = first_tile(e.extents, e.outer(level))
+    return access_map.live(extents) if one_copy else access_map.size(extents)
 
 
 def largest_tile_size(bound: Bound, e: BoundEinsum, number: int, level: int) -> int:

@@ -1,0 +1,126 @@
+"""Binding a mapping: names become loops with sizes, tiles are fitted, the illegal is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem, SpecError
+from einsum_cascade.ir import Program
+
+from ..spec.arch import Architecture
+from ..spec.mapping import Mapping
+from .fit import fit_tile, tile_sizes
+from .footprint import all_fits, requirements
+from .legality import illegalities
+from .lower import Bound, lower
+from .masking import leave_out_masked
+from .tiling import build_tiling
+
+BindClosed = Callable[[Mapping], Bound]
+"""Binds a mapping without open choices. Raises ``MappingError`` where it cannot be."""
+
+
+class Choose(Protocol):
+    """What resolves the open choices of a mapping (``mappers.choices`` does)."""
+
+    def __call__(
+        self,
+        program: Program,
+        mapping: Mapping,
+        architecture: Architecture,
+        lower: BindClosed,
+        bind: BindClosed,
+    ) -> Bound:
+        """The combination of alternatives that is taken, bound.
+
+        Parameters
+        ----------
+        lower : callable
+            Binds one combination without asking whether the result is legal.
+        bind : callable
+            Binds one combination and refuses what is not legal.
+        """
+        ...
+
+
+def bind(
+    program: Program,
+    mapping: Mapping,
+    architecture: Architecture,
+    shapes: dict[str, int],
+    *,
+    choose: Choose | None = None,
+) -> Bound:
+    """Bind a mapping with its tiles fitted, and refuse it if it is not legal.
+
+    Parameters
+    ----------
+    shapes : dict
+        Shapes by rank. It may name parameters of the cascade, too: a mask that needs them
+        takes those.
+    choose : Choose, optional
+        Resolves open choices (``mapping.choices``).
+
+    Raises
+    ------
+    SpecError
+        The mapping or the shapes name something that does not exist, or the mapping leaves
+        choices open and nobody makes them.
+    MappingError
+        The mapping breaks a dependency, loses a tensor, or needs more than a level holds.
+    NoLegalMappingError
+        No size of a tile written ``fit``, ``even`` or ``whole or one`` makes the mapping fit,
+        or no combination of open choices is legal.
+    """
+    program, shapes = with_parameters(program, shapes)
+    if not mapping.choices:
+        return _closed(program, mapping, architecture, shapes)
+    if choose is None:
+        names = ", ".join(c.name for c in mapping.choices)
+        text = f"the mapping '{mapping.name}' leaves open: {names}; nobody is given to choose"
+        raise SpecError(Problem(text, mapping.choices[0].span, "pin them, or pass 'choose'"))
+    like: Bound | None = None
+
+    def bound(candidate: Mapping) -> Bound:
+        nonlocal like
+        sizes, _ = tile_sizes(candidate, architecture)
+        tiling = build_tiling(program, candidate, shapes, sizes)
+        like = lower(program, candidate, architecture, tiling, like)
+        return like
+
+    def closed(candidate: Mapping) -> Bound:
+        return _closed(program, candidate, architecture, shapes)
+
+    return choose(program, mapping, architecture, bound, closed)
+
+
+def _closed(
+    program: Program, mapping: Mapping, architecture: Architecture, shapes: dict[str, int]
+) -> Bound:
+    """Bind a mapping without open choices."""
+    sizes, open_tiles = tile_sizes(mapping, architecture)
+    bound = lower(program, mapping, architecture, build_tiling(program, mapping, shapes, sizes))
+    problems = illegalities(bound)
+    if problems:
+        raise MappingError(problems)
+    _check_capacity(bound, NoLegalMappingError if open_tiles else MappingError)
+    for member in open_tiles:
+        bound = fit_tile(bound, shapes, sizes, member)
+    return leave_out_masked(bound)
+
+
+def with_parameters(program: Program, given: dict[str, int]) -> tuple[Program, dict[str, int]]:
+    """The program with the given parameters as defaults, and the shapes that are left."""
+    names = {p.name for p in program.parameters}
+    parameters = tuple(replace(p, default=given.get(p.name, p.default)) for p in program.parameters)
+    shapes = {name: value for name, value in given.items() if name not in names}
+    return replace(program, parameters=parameters), shapes
+
+
+def _check_capacity(bound: Bound, error: type[MappingError]) -> None:
+    if not all_fits(bound):
+        short = [r for r in requirements(bound) if not r.fits]
+        spans = {k.level: k.span for k in bound.mapping.keep}
+        raise error([Problem(str(r), spans.get(r.level), "use smaller tiles") for r in short])

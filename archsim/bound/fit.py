@@ -1,0 +1,111 @@
+"""Tiles whose size is whatever fits: the largest that is legal, by bisection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from einsum_cascade.errors import MappingError
+
+from ..spec.arch import Architecture
+from ..spec.mapping import EVEN, WHOLE_OR_ONE, Mapping, TileSize
+from .footprint import all_fits
+from .legality import illegalities
+from .lower import Bound, lower
+from .tiling import build_tiling, tile_size
+
+_TRIED = 1 << 17
+"""Primes below this are found by trial division."""
+
+
+def tile_sizes(mapping: Mapping, architecture: Architecture) -> tuple[dict[str, int], list[str]]:
+    """Sizes of all tiles, 1 for those to be fitted, and which ones these are."""
+    sizes: dict[str, int] = {}
+    open_tiles: list[str] = []
+    for tile in mapping.tiles:
+        size = tile_size(tile, architecture)
+        sizes[tile.member] = 1 if size is None else size
+        if size is None:
+            open_tiles.append(tile.member)
+    return sizes, open_tiles
+
+
+def fit_tile(bound: Bound, shapes: dict[str, int], sizes: dict[str, int], member: str) -> Bound:
+    """The mapping bound with the largest size of a tile that is legal, by bisection.
+
+    All of the rank is tried first: it often fits.
+    A size divides the tile's count; one written ``even`` is that of so many tiles as equal
+    as they can be; one written ``whole or one`` is all of it, or one.
+    """
+    tile = next(t for t in bound.mapping.tiles if t.member == member)
+    outermost = bound.tiling.of_rank(tile.rank)[0]
+    count = bound.tiling.bound(outermost)
+    choices = _choices(tile.size, count)
+    best = bound
+    low, high = 1, len(choices) - 1
+    middle = high
+    while low <= high:
+        trial = _with_tile(bound, shapes, {**sizes, member: choices[middle]})
+        if trial is not None:
+            best, low = trial, middle + 1
+            sizes[member] = choices[middle]
+        else:
+            high = middle - 1
+        middle = (low + high) // 2
+    return best
+
+
+def _choices(size: TileSize, count: int) -> Sequence[int]:
+    """Sizes of a tile that is to be fitted, in ascending order."""
+    if size == WHOLE_OR_ONE:
+        return sorted({1, count})
+    return _Even(count) if size == EVEN else divisors(count)
+
+
+class _Even(Sequence[int]):
+    """The sizes of the largest of 1, 2, ... ``count`` equal tiles, the smallest first."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: Any) -> Any:
+        return -(-self._count // (self._count - index))
+
+
+def _with_tile(bound: Bound, shapes: dict[str, int], sizes: dict[str, int]) -> Bound | None:
+    """The mapping with other tile sizes, if that is legal."""
+    tiling = build_tiling(bound.program, bound.mapping, shapes, sizes)
+    try:
+        trial = lower(bound.program, bound.mapping, bound.architecture, tiling, bound)
+    except MappingError:
+        return None
+    return trial if all_fits(trial) and not illegalities(trial) else None
+
+
+def divisors(number: int) -> list[int]:
+    """All divisors in ascending order.
+
+    Trial division finds small primes sooner than sympy, which factors what is left of a
+    number that has large ones, is imported.
+    """
+    found = [1]
+    rest, prime = number, 2
+    while prime * prime <= rest and prime < _TRIED:
+        power = 0
+        while rest % prime == 0:
+            rest //= prime
+            power += 1
+        found = [d * prime**k for d in found for k in range(power + 1)] if power else found
+        prime += 1
+    left = _divisors(rest) if prime * prime <= rest else {1, rest}
+    return sorted(d * other for d in found for other in left)
+
+
+def _divisors(number: int) -> tuple[int, ...]:
+    """Divisors of a number without small primes."""
+    import sympy
+
+    return tuple(int(d) for d in sympy.divisors(number))
