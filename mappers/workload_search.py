@@ -10,8 +10,8 @@ from archsim.bound.binding import with_parameters
 from archsim.jobs.plan import ByPart, PartLike, WorkloadLike, planned, simulate
 from archsim.result.record import Result
 from archsim.spec.arch import Architecture
+from archsim.spec.files.mapping_text import mapping_dict
 from archsim.spec.mapping import Mapping
-from archsim.spec.mapping_text import mapping_dict
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError
 from einsum_cascade.shapes import with_usual

@@ -67,7 +67,7 @@ def _plan(
 
     from .. import Architecture, Mapping
     from ..atlas.survey import Plan, Scenario
-    from ..spec.overrides import parse_overrides
+    from ..spec.files.overrides import parse_overrides
 
     given = parse_overrides(settings)
     refuse_mapping_settings("atlas", given)

@@ -79,7 +79,7 @@ def _compare(
     from .. import Architecture
     from ..comparison.compare import Contender, compare_contenders
     from ..jobs.plan import mapping_called
-    from ..spec.overrides import parse_overrides
+    from ..spec.files.overrides import parse_overrides
 
     given = parse_overrides(settings)
     refuse_mapping_settings("compare", given)

@@ -84,7 +84,7 @@ def _searched(
     from workloads import load
 
     from .. import Architecture, simulate
-    from ..spec.overrides import parse_overrides
+    from ..spec.files.overrides import parse_overrides
 
     given = parse_overrides(settings)
     refuse_mapping_settings("map", given, "the mapping is what is searched for")
@@ -113,7 +113,7 @@ def searched(work: Workload, machine: Architecture, objective: str) -> WorkloadS
 
 
 def _write_mappings(found: WorkloadSearched, folder: Path) -> tuple[Path, ...]:
-    from ..spec.mapping_text import mapping_text
+    from ..spec.files.mapping_text import mapping_text
 
     mappings: dict[str, Mapping] = {}
     for part in found.parts:

@@ -88,8 +88,8 @@ def _asked(
 
     from .. import Architecture
     from ..jobs.plan import mapping_called
+    from ..spec.files.overrides import parse_overrides
     from ..spec.mapping import EINSUM_BY_EINSUM
-    from ..spec.overrides import parse_overrides
 
     given = parse_overrides(settings)
     work = load(workload, given.workload)

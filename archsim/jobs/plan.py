@@ -19,7 +19,7 @@ from ..spec.arch import Architecture
 from ..spec.mapping import EINSUM_BY_EINSUM, Mapping
 
 if TYPE_CHECKING:
-    from ..spec.overrides import Overriding
+    from ..spec.files.overrides import Overriding
 
 _DERIVED = (
     "a mapping made for any cascade: one Einsum after the other, every tensor through memory; "

@@ -19,8 +19,8 @@ SIMULATING = (
     "archsim.jobs.plan",
     "archsim.evaluate.evaluate",
     "mappers.choices.choose",
-    "archsim.spec.load",
-    "archsim.spec.mappings",
+    "archsim.spec.files.load",
+    "archsim.spec.files.mapping",
     "workloads",
 )
 """What simulating imports."""

@@ -203,7 +203,7 @@ class Simulator:
     def _workload(self, name: str, settings: tuple[str, ...]) -> Workload:
         from workloads import load
 
-        from ..spec.overrides import parse_overrides
+        from ..spec.files.overrides import parse_overrides
 
         key = (name, settings)
         if key not in self._workloads:

@@ -13,7 +13,7 @@ from einsum_cascade.yaml.schema import Count, Fields, expected, section, validat
 from einsum_cascade.yaml.source import Path, YamlNode, shorten
 from einsum_cascade.yaml.spec_files import spec_tree
 
-from ..spec.fields import Name, Title, Words
+from ..spec.files.fields import Name, Title, Words
 from .measures import BY_NAME, PLAIN, RATIOS
 from .plan import (
     BLANK,

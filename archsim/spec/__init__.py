@@ -1,1 +1,1 @@
-"""Specifications of machines, technologies and mappings: YAML in, frozen types out."""
+"""Machines, mappings and technologies: the frozen types here, their files in ``files``."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from .technology import Technology
 
 if TYPE_CHECKING:
-    from .overrides import Overriding
+    from .files.overrides import Overriding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +155,7 @@ class Architecture:
         SpecError
             There is none, or it is wrong.
         """
-        from .load import load_architecture
+        from .files.load import load_architecture
 
         return load_architecture(name, overrides)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from einsum_cascade.source import Span
 
 if TYPE_CHECKING:
-    from .overrides import Overriding
+    from .files.overrides import Overriding
 
 EINSUM_BY_EINSUM: Final = "einsum-by-einsum"
 """The name of every mapping that is made from its cascade (``mappers.einsum_by_einsum``)."""
@@ -140,7 +140,7 @@ class Spill:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Objective:
+class ChoiceObjective:
     """What open choices minimise: a roofline of some Einsums, in cycles.
 
     The longest of the arrays' busy cycles (after the first tiles have come) and of the
@@ -182,7 +182,7 @@ class Case:
     einsums: tuple[EinsumPatch, ...] = ()
     keep: tuple[Keep, ...] = ()
     spill: Spill | None = None
-    objective: Objective | None = None
+    objective: ChoiceObjective | None = None
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
@@ -201,7 +201,7 @@ class Mapping:
     choices: tuple[Choice, ...] = ()
     """Open decisions, the one that changes slowest first; binding resolves them."""
     cases: tuple[Case, ...] = ()
-    objective: Objective | None = None
+    objective: ChoiceObjective | None = None
     chosen: tuple[tuple[str, str], ...] = ()
     """What binding chose."""
     source: str = field(default="", compare=False)
@@ -222,7 +222,7 @@ class Mapping:
         SpecError
             There is none, or it is wrong.
         """
-        from .load import load_mapping
+        from .files.load import load_mapping
 
         return load_mapping(name, overrides)
 

@@ -7,7 +7,7 @@ from os import PathLike
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .overrides import Overriding
+    from .files.overrides import Overriding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +96,7 @@ class Technology:
         SpecError
             There is none, or it is wrong.
         """
-        from .load import load_technology
+        from .files.load import load_technology
 
         return load_technology(name, overrides)
 

@@ -34,7 +34,7 @@ from archsim.cost.accesses import AccessCount, Amount, accesses_of
 from archsim.cost.occupancy import busy_cycles
 from archsim.cost.spill import share_of, spilled_accesses
 from archsim.spec.arch import Architecture
-from archsim.spec.mapping import Case, Factors, Mapping, Objective
+from archsim.spec.mapping import Case, ChoiceObjective, Factors, Mapping
 from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem, SpecError
 from einsum_cascade.ir import Program
 
@@ -119,7 +119,7 @@ class _Loops:
     products: dict[Factors, int] = field(default_factory=dict)
     works: dict[tuple[object, ...], tuple[Fraction, int]] = field(default_factory=dict)
 
-    def elements(self, objective: Objective, factors: Factors) -> int:
+    def elements(self, objective: ChoiceObjective, factors: Factors) -> int:
         """A product of an objective's factors. Raises ``SpecError`` where one is unknown."""
         if factors not in self.products:
             tiling = self.bound.tiling
@@ -129,7 +129,7 @@ class _Loops:
             self.products[factors] = tiling.elements(factors)
         return self.products[factors]
 
-    def work(self, objective: Objective) -> tuple[Fraction, int]:
+    def work(self, objective: ChoiceObjective) -> tuple[Fraction, int]:
         """Busy cycles of the busiest array, and of all starts."""
         key = (objective.latency_of, objective.start_cycles)
         if key not in self.works:
@@ -231,7 +231,7 @@ class _Prices:
         work, started = self._work(objective, loops)
         return work + started
 
-    def _work(self, objective: Objective, loops: _Loops) -> tuple[Fraction, int]:
+    def _work(self, objective: ChoiceObjective, loops: _Loops) -> tuple[Fraction, int]:
         """Cycles of the busiest array from the first transfer on, and of all starts."""
         busiest, started = loops.work(objective)
         first = sum(loops.elements(objective, factors) for _, factors in objective.first_tiles)
@@ -277,7 +277,7 @@ class _Prices:
         return share_of(requirement(bound, self.levels[spill.level], tile))
 
 
-def _priced(objective: Objective, bound: Bound) -> Iterator[BoundEinsum]:
+def _priced(objective: ChoiceObjective, bound: Bound) -> Iterator[BoundEinsum]:
     """Einsums that the objective is about."""
     wanted = objective.latency_of
     return (e for e in bound.einsums if not wanted or e.name in wanted)

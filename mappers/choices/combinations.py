@@ -10,11 +10,11 @@ from typing import TypeVar
 
 from archsim.spec.mapping import (
     Case,
+    ChoiceObjective,
     EinsumMapping,
     EinsumPatch,
     Keep,
     Mapping,
-    Objective,
     Spill,
     Tile,
 )
@@ -42,7 +42,7 @@ class Candidate:
         return _patched(self.open, self.chosen, self.cases)
 
     @cached_property
-    def objective(self) -> Objective:
+    def objective(self) -> ChoiceObjective:
         """What the combination is priced by."""
         found = _with_objectives(self.open.objective, self.cases)
         assert found is not None, "a mapping with choices has an objective"
@@ -150,11 +150,13 @@ def _with_spills(spill: Spill | None, cases: tuple[Case, ...]) -> Spill | None:
     )
 
 
-def _with_objectives(objective: Objective | None, cases: tuple[Case, ...]) -> Objective | None:
+def _with_objectives(
+    objective: ChoiceObjective | None, cases: tuple[Case, ...]
+) -> ChoiceObjective | None:
     given = [o for o in (objective, *(c.objective for c in cases)) if o is not None]
     if not given:
         return None
-    return Objective(
+    return ChoiceObjective(
         latency_of=next((o.latency_of for o in reversed(given) if o.latency_of), ()),
         start_cycles=_merged(o.start_cycles for o in given),
         first_tiles=_merged(o.first_tiles for o in given),

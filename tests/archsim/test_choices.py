@@ -13,7 +13,7 @@ from archsim.bound.binding import bind
 from archsim.bound.lower import Bound
 from archsim.cost.occupancy import busy_cycles
 from archsim.cost.spill import count_mapping
-from archsim.spec.mapping import Objective
+from archsim.spec.mapping import ChoiceObjective
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError, NoLegalMappingError
 from einsum_cascade.yaml.library import builtin_source
@@ -24,7 +24,7 @@ from workloads import load
 PROGRAM = Cascade.load("attention-3pass").program
 
 
-def roofline(lowered: Bound, objective: Objective) -> Fraction:
+def roofline(lowered: Bound, objective: ChoiceObjective) -> Fraction:
     """The objective of FLAT's mapping, from the counts of the whole mapping."""
     machine = lowered.architecture
     counts = [c for c in count_mapping(lowered) if c.einsum in objective.latency_of]

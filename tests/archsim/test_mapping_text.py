@@ -16,9 +16,12 @@ from nest_cases import varied_case
 
 from archsim import Architecture
 from archsim.bound.binding import bind
+from archsim.spec.files.mapping import build_mapping
+from archsim.spec.files.mapping_text import mapping_dict, mapping_text
 from archsim.spec.mapping import (
     Case,
     Choice,
+    ChoiceObjective,
     DimensionRef,
     EinsumMapping,
     EinsumPatch,
@@ -26,14 +29,11 @@ from archsim.spec.mapping import (
     Least,
     Mapping,
     NestLevel,
-    Objective,
     PhaseTask,
     Schedule,
     Spill,
     Tile,
 )
-from archsim.spec.mapping_text import mapping_dict, mapping_text
-from archsim.spec.mappings import build_mapping
 from einsum_cascade import Cascade
 from einsum_cascade.errors import SpecError
 from einsum_cascade.shapes import with_usual
@@ -262,7 +262,7 @@ SPILLS = st.builds(
     Spill, level=st.just("") | NAMES, copies=pairs(WORDS, SMALL), staged=pairs(WORDS, FACTORS)
 )
 OBJECTIVES = st.builds(
-    Objective,
+    ChoiceObjective,
     latency_of=some(WORDS),
     start_cycles=pairs(WORDS, SMALL),
     first_tiles=pairs(WORDS, FACTORS),

@@ -8,8 +8,8 @@ from fractions import Fraction
 import pytest
 
 from archsim.spec.arch import Architecture
+from archsim.spec.files.overrides import Overrides, parse_overrides
 from archsim.spec.mapping import Mapping
-from archsim.spec.overrides import Overrides, parse_overrides
 from archsim.spec.technology import Technology
 from einsum_cascade.errors import SpecError
 from workloads import load

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from archsim.spec.arch import Architecture, Dimension, Memory, Operation, Registers
-from archsim.spec.architectures import OPERATION_KINDS
+from archsim.spec.files.architecture import OPERATION_KINDS
 from archsim.spec.mapping import (
     DimensionRef,
     EinsumMapping,

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import PydanticCustomError
 
-from archsim.spec import units
-from archsim.spec.plain_units import plain_factor
-from archsim.spec.units import parse_number, parse_quantity
+from archsim.spec.files import units
+from archsim.spec.files.plain_units import plain_factor
+from archsim.spec.files.units import parse_number, parse_quantity
 
 GIB = 2**30
 
@@ -42,7 +42,7 @@ GIB = 2**30
         ("45 nm", units.NODE, 45),
     ],
 )
-def test_a_quantity_is_exact(text: str, measure: units.Measure, value: Fraction | int) -> None:
+def test_a_quantity_is_exact(text: str, measure: units.QuantityKind, value: Fraction | int) -> None:
     found = parse_quantity(text, measure)
     assert isinstance(found, Fraction)
     assert found == value
@@ -108,7 +108,7 @@ def test_what_is_no_frequency_is_refused(value: object, reason: str) -> None:
         ("940 mhz", units.FREQUENCY, "did you mean 'MHz'?"),
     ],
 )
-def test_the_right_spelling_is_named(value: object, measure: units.Measure, hint: str) -> None:
+def test_the_right_spelling_is_named(value: object, measure: units.QuantityKind, hint: str) -> None:
     with pytest.raises(PydanticCustomError) as caught:
         parse_quantity(value, measure)
     assert caught.value.context is not None

@@ -7,7 +7,7 @@ from fractions import Fraction
 from random import Random
 
 from archsim.spec.arch import Architecture, Dimension, Memory, Operation, ProcessingArray, Registers
-from archsim.spec.architectures import OPERATION_KINDS
+from archsim.spec.files.architecture import OPERATION_KINDS
 from archsim.spec.mapping import EinsumMapping, Keep, Mapping, NestLevel, PhaseTask, Schedule, Tile
 from archsim.spec.technology import Technology
 from einsum_cascade.ir import Einsum, Program

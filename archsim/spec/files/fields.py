@@ -31,11 +31,11 @@ def _title(text: str) -> str:
     return text
 
 
-def _quantity(measure: units.Measure) -> Callable[[Any], Fraction]:
+def _quantity(measure: units.QuantityKind) -> Callable[[Any], Fraction]:
     return lambda value: units.parse_quantity(value, measure)
 
 
-def _whole(measure: units.Measure, unit: str) -> Callable[[Any], int]:
+def _whole(measure: units.QuantityKind, unit: str) -> Callable[[Any], int]:
     def parse(value: Any) -> int:
         quantity = units.parse_quantity(value, measure)
         if quantity.denominator != 1:
@@ -45,7 +45,7 @@ def _whole(measure: units.Measure, unit: str) -> Callable[[Any], int]:
     return parse
 
 
-def _float(measure: units.Measure) -> Callable[[Any], float]:
+def _float(measure: units.QuantityKind) -> Callable[[Any], float]:
     return lambda value: float(units.parse_quantity(value, measure))
 
 

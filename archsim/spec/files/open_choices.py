@@ -11,8 +11,8 @@ from einsum_cascade.errors import Problem, did_you_mean
 from einsum_cascade.yaml.schema import Fields, expected, parse_count
 from einsum_cascade.yaml.source import Path, YamlNode
 
+from ..mapping import Choice, ChoiceObjective, Factors, Spill
 from .fields import Name, Names, one_or_more
-from .mapping import Choice, Factors, Objective, Spill
 
 KEY = "mapping"
 _MOST = 1000
@@ -64,11 +64,13 @@ def built_spill(spec: SpillFields | None, root: YamlNode, path: Path) -> Spill |
     )
 
 
-def built_objective(spec: ObjectiveFields | None, root: YamlNode, path: Path) -> Objective | None:
+def built_objective(
+    spec: ObjectiveFields | None, root: YamlNode, path: Path
+) -> ChoiceObjective | None:
     """The objective of a section, if it is there."""
     if spec is None:
         return None
-    return Objective(
+    return ChoiceObjective(
         latency_of=spec.latency_of,
         start_cycles=tuple(spec.start_cycles.items()),
         first_tiles=tuple(spec.first_tiles.items()),

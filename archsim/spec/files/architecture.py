@@ -13,9 +13,9 @@ from einsum_cascade.yaml.schema import Count, Fields, parse_count, section, vali
 from einsum_cascade.yaml.source import Path, YamlNode, YamlScalar
 from einsum_cascade.yaml.spec_files import referred
 
-from .arch import Architecture, Dimension, Memory, Operation, ProcessingArray, Registers
+from ..arch import Architecture, Dimension, Memory, Operation, ProcessingArray, Registers
+from ..technology import Technology
 from .fields import Bandwidth, Bits, Bytes, Frequency, Name, Number, SquareMicrometres, Title, Words
-from .technology import Technology
 
 KEY = "architecture"
 
@@ -33,7 +33,7 @@ def _latency(value: Any) -> int | str:
     return parse_count(value, least=0)
 
 
-class _Memory(Fields):
+class _MemoryFields(Fields):
     name: Name
     energy: str
     line: Bits
@@ -42,35 +42,35 @@ class _Memory(Fields):
     bandwidth: Bandwidth | None = None
 
 
-class _Registers(Fields):
+class _RegistersFields(Fields):
     depth: Count
     energy: str = "register_file"
     width: Bits | None = None
     billed: Literal["all", "one"] = "all"
 
 
-class _Operation(Fields):
+class _OperationFields(Fields):
     cycles: Number
     bill: dict[str, Number]
 
 
-class _Reduction(Fields):
+class _ReductionFields(Fields):
     latency: Annotated[int | str, BeforeValidator(_latency)]
 
 
-class _Array(Fields):
+class _ArrayFields(Fields):
     name: Name
     shape: Annotated[dict[Name, Count], Field(min_length=1)]
-    registers: _Registers
-    operations: Annotated[dict[str, _Operation], Field(min_length=1)]
-    reduction: dict[str, _Reduction] = Field(default_factory=dict)
+    registers: _RegistersFields
+    operations: Annotated[dict[str, _OperationFields], Field(min_length=1)]
+    reduction: dict[str, _ReductionFields] = Field(default_factory=dict)
     units: tuple[str, ...] = ()
     operands: Literal["broadcast", "systolic"] = "broadcast"
     overlap: bool = True
     overhead_area: SquareMicrometres = 0.0
 
 
-class _Architecture(Fields):
+class _ArchitectureFields(Fields):
     name: Title
     title: Words = ""
     source: Words = ""
@@ -78,8 +78,8 @@ class _Architecture(Fields):
     mapping: str | None = None
     clock: Frequency
     word: Bits
-    memories: Annotated[tuple[_Memory, ...], Field(min_length=1)]
-    arrays: Annotated[tuple[_Array, ...], Field(min_length=1)]
+    memories: Annotated[tuple[_MemoryFields, ...], Field(min_length=1)]
+    arrays: Annotated[tuple[_ArrayFields, ...], Field(min_length=1)]
 
 
 def technology_name(root: YamlNode) -> YamlScalar | None:
@@ -88,7 +88,7 @@ def technology_name(root: YamlNode) -> YamlScalar | None:
     return node if isinstance(node, YamlScalar) and isinstance(node.value, str) else None
 
 
-def check_architecture(root: YamlNode) -> _Architecture:
+def check_architecture(root: YamlNode) -> _ArchitectureFields:
     """The fields of an architecture file, each right by itself.
 
     Raises
@@ -96,10 +96,12 @@ def check_architecture(root: YamlNode) -> _Architecture:
     SpecError
         They are not; every problem with its place.
     """
-    return validate(_Architecture, root, section(root, KEY))
+    return validate(_ArchitectureFields, root, section(root, KEY))
 
 
-def build_architecture(spec: _Architecture, root: YamlNode, technology: Technology) -> Architecture:
+def build_architecture(
+    spec: _ArchitectureFields, root: YamlNode, technology: Technology
+) -> Architecture:
     """The machine of checked fields, with its technology.
 
     Raises
@@ -136,7 +138,7 @@ def build_architecture(spec: _Architecture, root: YamlNode, technology: Technolo
     )
 
 
-def _array(spec: _Array) -> ProcessingArray:
+def _array(spec: _ArrayFields) -> ProcessingArray:
     return ProcessingArray(
         name=spec.name,
         dimensions=tuple(
@@ -165,7 +167,7 @@ def _array(spec: _Array) -> ProcessingArray:
     )
 
 
-def _late(spec: _Array, dimension: str) -> int:
+def _late(spec: _ArrayFields, dimension: str) -> int:
     reduction = spec.reduction.get(dimension)
     if reduction is None:
         return 0
@@ -174,12 +176,12 @@ def _late(spec: _Array, dimension: str) -> int:
     return reduction.latency
 
 
-def _late_along(spec: _Array, dimension: str) -> str | None:
+def _late_along(spec: _ArrayFields, dimension: str) -> str | None:
     reduction = spec.reduction.get(dimension)
     return reduction.latency if reduction and isinstance(reduction.latency, str) else None
 
 
-def _names(spec: _Architecture, root: YamlNode) -> Iterator[Problem]:
+def _names(spec: _ArchitectureFields, root: YamlNode) -> Iterator[Problem]:
     """Memories and arrays share one set of names: mappings speak of both as levels."""
     first: dict[str, str] = {}
     members = [("memories", at, m.name, "memory") for at, m in enumerate(spec.memories)]
@@ -191,7 +193,9 @@ def _names(spec: _Architecture, root: YamlNode) -> Iterator[Problem]:
         first.setdefault(name, what)
 
 
-def _memories(spec: _Architecture, root: YamlNode, technology: Technology) -> Iterator[Problem]:
+def _memories(
+    spec: _ArchitectureFields, root: YamlNode, technology: Technology
+) -> Iterator[Problem]:
     for at, memory in enumerate(spec.memories):
         path: Path = (KEY, "memories", at)
         yield from _class_problem(
@@ -207,7 +211,7 @@ def _memories(spec: _Architecture, root: YamlNode, technology: Technology) -> It
 
 
 def _array_problems(
-    spec: _Array, root: YamlNode, path: Path, technology: Technology
+    spec: _ArrayFields, root: YamlNode, path: Path, technology: Technology
 ) -> Iterator[Problem]:
     where = (*path, "registers", "energy")
     yield from _class_problem(spec.registers.energy, ("registers",), root, where, technology)

@@ -17,8 +17,7 @@ from einsum_cascade.yaml.schema import Fields, Rank, expected, parse_count, sect
 from einsum_cascade.yaml.source import Path, YamlNode, shorten
 from einsum_cascade.yaml.spec_files import referred
 
-from .fields import Name, Names, Title, Words, one_or_more
-from .mapping import (
+from ..mapping import (
     EVEN,
     FIT,
     WHOLE,
@@ -36,6 +35,7 @@ from .mapping import (
     Tile,
     TileSize,
 )
+from .fields import Name, Names, Title, Words, one_or_more
 from .open_choices import (
     ObjectiveFields,
     SpillFields,
@@ -110,12 +110,12 @@ Size = Annotated[Any, PlainValidator(_tile_size)]
 Task = Annotated[PhaseTask, PlainValidator(_task)]
 
 
-class _Level(Fields):
+class _LevelFields(Fields):
     level: Name
     loops: Ranks
 
 
-class _Einsum(Fields):
+class _EinsumFields(Fields):
     array: Name
     spatial: dict[Name, Ranks] = Field(default_factory=dict)
     loops: Annotated[dict[str, Ranks], BeforeValidator(_loops)] = Field(default_factory=dict)
@@ -123,40 +123,40 @@ class _Einsum(Fields):
     bypass: dict[Name, Names] = Field(default_factory=dict)
 
 
-class _PatchedEinsum(_Einsum):
+class _PatchedEinsumFields(_EinsumFields):
     array: Name = ""
 
 
-class _Schedule(Fields):
+class _ScheduleFields(Fields):
     kind: Literal["sequential", "phases", "pipelined"]
     lookahead: Annotated[int | Literal["fit"] | None, PlainValidator(_lookahead)] = None
     groups: Annotated[tuple[tuple[Task, ...], ...] | None, Field(min_length=1)] = None
     exposes: Names | None = None
 
 
-class _Case(Fields):
+class _CaseFields(Fields):
     when: Annotated[dict[Name, Names], Field(min_length=1)]
     partition: dict[Rank, dict[Rank, Size]] = Field(default_factory=dict)
-    nest: tuple[_Level, ...] = ()
-    einsums: dict[str, _PatchedEinsum] = Field(default_factory=dict)
+    nest: tuple[_LevelFields, ...] = ()
+    einsums: dict[str, _PatchedEinsumFields] = Field(default_factory=dict)
     keep: dict[Name, Names] = Field(default_factory=dict)
     spill: SpillFields | None = None
     objective: ObjectiveFields | None = None
 
 
-class _Mapping(Fields):
+class _MappingFields(Fields):
     name: Title
     title: Words = ""
     source: Words = ""
     cascade: str
     partition: dict[Rank, dict[Rank, Size]] = Field(default_factory=dict)
-    nest: tuple[_Level, ...] = ()
-    einsums: Annotated[dict[str, _Einsum], Field(min_length=1)]
+    nest: tuple[_LevelFields, ...] = ()
+    einsums: Annotated[dict[str, _EinsumFields], Field(min_length=1)]
     keep: dict[Name, Names] = Field(default_factory=dict)
-    schedule: _Schedule = _Schedule(kind="pipelined")
+    schedule: _ScheduleFields = _ScheduleFields(kind="pipelined")
     spill: SpillFields | None = None
     choices: dict[Name, Names] = Field(default_factory=dict)
-    cases: tuple[_Case, ...] = ()
+    cases: tuple[_CaseFields, ...] = ()
     objective: ObjectiveFields | None = None
 
 
@@ -169,7 +169,7 @@ def build_mapping(root: YamlNode) -> Mapping:
         The tree does not describe one; every problem with its place.
     """
     path = section(root, KEY)
-    spec = validate(_Mapping, root, path)
+    spec = validate(_MappingFields, root, path)
     problems = [
         *_partition(spec, root),
         *_nest(spec, root),
@@ -197,7 +197,7 @@ def build_mapping(root: YamlNode) -> Mapping:
     )
 
 
-def _case(spec: _Case, root: YamlNode, path: Path) -> Case:
+def _case(spec: _CaseFields, root: YamlNode, path: Path) -> Case:
     return Case(
         when=tuple(spec.when.items()),
         tiles=_tiles(spec.partition, root, path),
@@ -226,7 +226,9 @@ def _tiles(partition: dict[str, dict[str, Any]], root: YamlNode, path: Path) -> 
     )
 
 
-def _nest_levels(nest: tuple[_Level, ...], root: YamlNode, path: Path) -> tuple[NestLevel, ...]:
+def _nest_levels(
+    nest: tuple[_LevelFields, ...], root: YamlNode, path: Path
+) -> tuple[NestLevel, ...]:
     return tuple(
         NestLevel(level=n.level, loops=n.loops, span=root.span_of((*path, "nest", at)))
         for at, n in enumerate(nest)
@@ -240,7 +242,7 @@ def _kept(keep: dict[str, tuple[str, ...]], root: YamlNode, path: Path) -> tuple
     )
 
 
-def _einsum(name: str, spec: _Einsum, root: YamlNode, above: Path) -> EinsumMapping:
+def _einsum(name: str, spec: _EinsumFields, root: YamlNode, above: Path) -> EinsumMapping:
     path: Path = (*above, "einsums", name)
     return EinsumMapping(
         einsum=name,
@@ -257,7 +259,7 @@ def _einsum(name: str, spec: _Einsum, root: YamlNode, above: Path) -> EinsumMapp
     )
 
 
-def _built_schedule(spec: _Schedule, root: YamlNode) -> Schedule:
+def _built_schedule(spec: _ScheduleFields, root: YamlNode) -> Schedule:
     return Schedule(
         kind=spec.kind,
         lookahead=FIT if spec.lookahead is None else spec.lookahead,
@@ -270,7 +272,7 @@ def _built_schedule(spec: _Schedule, root: YamlNode) -> Schedule:
 # ------------------------------------------------------------------------------ checks
 
 
-def _partition(spec: _Mapping, root: YamlNode) -> Iterator[Problem]:
+def _partition(spec: _MappingFields, root: YamlNode) -> Iterator[Problem]:
     first: dict[str, str] = {}
     for rank, members in spec.partition.items():
         path: Path = (KEY, "partition", rank)
@@ -285,7 +287,7 @@ def _partition(spec: _Mapping, root: YamlNode) -> Iterator[Problem]:
             first.setdefault(member, rank)
 
 
-def _nest(spec: _Mapping, root: YamlNode) -> Iterator[Problem]:
+def _nest(spec: _MappingFields, root: YamlNode) -> Iterator[Problem]:
     loops = [
         (name, (KEY, "nest", at, "loops", i))
         for at, level in enumerate(spec.nest)
@@ -296,7 +298,7 @@ def _nest(spec: _Mapping, root: YamlNode) -> Iterator[Problem]:
     yield from _twice(levels, root, "already has its loops; give them in one list")
 
 
-def _einsums(spec: _Mapping, root: YamlNode) -> Iterator[Problem]:
+def _einsums(spec: _MappingFields, root: YamlNode) -> Iterator[Problem]:
     shared = [name for level in spec.nest for name in level.loops]
     for einsum, how in spec.einsums.items():
         path: Path = (KEY, "einsums", einsum)
@@ -320,13 +322,13 @@ def _einsums(spec: _Mapping, root: YamlNode) -> Iterator[Problem]:
                 yield Problem(text, root.span_of(where), did_you_mean(rank, shared))
 
 
-def _keep(spec: _Mapping, root: YamlNode) -> Iterator[Problem]:
+def _keep(spec: _MappingFields, root: YamlNode) -> Iterator[Problem]:
     for level, tensors in spec.keep.items():
         placed = [(t, (KEY, "keep", level, i)) for i, t in enumerate(tensors)]
         yield from _twice(placed, root, f"is already kept in {level}")
 
 
-def _schedule(spec: _Mapping, root: YamlNode) -> Iterator[Problem]:
+def _schedule(spec: _MappingFields, root: YamlNode) -> Iterator[Problem]:
     schedule, path = spec.schedule, (KEY, "schedule")
     owners = (
         ("groups", ("phases", "sequential")),
@@ -367,7 +369,7 @@ def _schedule(spec: _Mapping, root: YamlNode) -> Iterator[Problem]:
             yield Problem(f"no Einsum '{name}' is mapped", span, hint)
 
 
-def _shifted(schedule: _Schedule, root: YamlNode) -> Iterator[Problem]:
+def _shifted(schedule: _ScheduleFields, root: YamlNode) -> Iterator[Problem]:
     """Only phases run an Einsum on another tile than the others of its group."""
     if schedule.kind == "phases" or schedule.groups is None:
         return

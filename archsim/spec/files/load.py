@@ -9,11 +9,14 @@ from typing import Literal
 from einsum_cascade.yaml.library import is_file_name
 from einsum_cascade.yaml.spec_files import referred, spec_tree
 
-from . import architectures, mappings, technologies
-from .arch import Architecture
-from .mapping import Mapping
+from ..arch import Architecture
+from ..mapping import Mapping
+from ..technology import Technology
+from .architecture import KEY as ARCHITECTURE
+from .architecture import build_architecture, check_architecture
+from .mapping import build_mapping
 from .overrides import Overrides, Overriding
-from .technology import Technology
+from .technology import build_technology
 
 Name = str | PathLike[str]
 
@@ -23,28 +26,28 @@ def load_technology(name: Name, overrides: Overriding = ()) -> Technology:
     given = _only("technology", overrides)
     if isinstance(name, str) and not is_file_name(name) and not given.technology:
         return _built_in_technology(name)
-    return technologies.build_technology(spec_tree("technology", name, given.rooted("technology")))
+    return build_technology(spec_tree("technology", name, given.rooted("technology")))
 
 
 @lru_cache(maxsize=8)
 def _built_in_technology(name: str) -> Technology:
-    return technologies.build_technology(spec_tree("technology", name))
+    return build_technology(spec_tree("technology", name))
 
 
 def load_architecture(name: Name, overrides: Overriding = ()) -> Architecture:
     """See ``Architecture.load``."""
     given = _only("architecture", overrides)
     root = spec_tree("architectures", name, given.rooted("architecture"))
-    spec = architectures.check_architecture(root)
-    span = root.span_of((architectures.KEY, "technology"))
+    spec = check_architecture(root)
+    span = root.span_of((ARCHITECTURE, "technology"))
     technology = load_technology(referred("technology", spec.technology, span), given)
-    return architectures.build_architecture(spec, root, technology)
+    return build_architecture(spec, root, technology)
 
 
 def load_mapping(name: Name, overrides: Overriding = ()) -> Mapping:
     """See ``Mapping.load``."""
     given = _only("mapping", overrides)
-    return mappings.build_mapping(spec_tree("mappings", name, given.rooted("mapping")))
+    return build_mapping(spec_tree("mappings", name, given.rooted("mapping")))
 
 
 def _only(part: Literal["technology", "architecture", "mapping"], given: Overriding) -> Overrides:

@@ -18,22 +18,22 @@ from einsum_cascade.errors import SpecError
 from einsum_cascade.notation.printer import quoted
 from einsum_cascade.yaml.source import resolve
 
-from .mapping import (
+from ..mapping import (
     FIT,
     Case,
+    ChoiceObjective,
     EinsumMapping,
     Factors,
     Keep,
     Mapping,
     NestLevel,
-    Objective,
     PhaseTask,
     Schedule,
     Spill,
     Tile,
     TileSize,
 )
-from .mappings import KEY
+from .mapping import KEY
 
 Plain = dict[str, Any]
 
@@ -188,7 +188,7 @@ def _spill(spill: Spill | None) -> Plain | None:
     )
 
 
-def _objective(objective: Objective | None) -> Plain | None:
+def _objective(objective: ChoiceObjective | None) -> Plain | None:
     if objective is None:
         return None
     return _given(

@@ -12,6 +12,7 @@ from einsum_cascade.source import Span
 from einsum_cascade.yaml.schema import Count, Fields, section, validate
 from einsum_cascade.yaml.source import Path, YamlNode
 
+from ..technology import Action, AddressAdder, MemoryClass, SramPoint, Technology
 from .fields import (
     Bits,
     Name,
@@ -22,18 +23,17 @@ from .fields import (
     Title,
     Words,
 )
-from .technology import Action, AddressAdder, MemoryClass, SramPoint, Technology
 
 KEY = "technology"
 
 
-class _Action(Fields):
+class _ActionFields(Fields):
     energy: Picojoules
     area: SquareMicrometres = 0.0
     source: Words
 
 
-class _Address(Fields):
+class _AddressFields(Fields):
     energy: Picojoules
     energy_per_bit: Picojoules
     area_per_bit: SquareMicrometres
@@ -48,7 +48,7 @@ class _Address(Fields):
         )
 
 
-class _Point(Fields):
+class _PointFields(Fields):
     rows: Count
     width: Bits
     area: SquareMicrometres
@@ -56,12 +56,12 @@ class _Point(Fields):
     write: Picojoules | None = None
 
 
-class _Memory(Fields):
+class _MemoryClassFields(Fields):
     kind: Literal["dram", "sram", "registers"]
     source: Words
     energy: PicojoulesPerBit | None = None
-    points: Annotated[tuple[_Point, ...] | None, Field(min_length=1)] = None
-    address: _Address | None = None
+    points: Annotated[tuple[_PointFields, ...] | None, Field(min_length=1)] = None
+    address: _AddressFields | None = None
     read_per_bit: PicojoulesPerBit | None = None
     write_per_bit: PicojoulesPerBit | None = None
     access_per_entry: Picojoules | None = None
@@ -71,13 +71,13 @@ class _Memory(Fields):
     least_width: Bits | None = None
 
 
-class _Technology(Fields):
+class _TechnologyFields(Fields):
     name: Title
     title: Words = ""
     source: Words = ""
     node: Nanometres
-    actions: dict[Name, _Action]
-    memories: dict[Name, _Memory]
+    actions: dict[Name, _ActionFields]
+    memories: dict[Name, _MemoryClassFields]
 
 
 _ALWAYS = ("kind", "source")
@@ -105,7 +105,7 @@ def build_technology(root: YamlNode) -> Technology:
         The tree does not describe one; every problem with its place.
     """
     path = section(root, KEY)
-    spec = validate(_Technology, root, path)
+    spec = validate(_TechnologyFields, root, path)
     problems = [
         problem
         for name, memory in spec.memories.items()
@@ -125,7 +125,7 @@ def build_technology(root: YamlNode) -> Technology:
     )
 
 
-def _memory(name: str, spec: _Memory) -> MemoryClass:
+def _memory(name: str, spec: _MemoryClassFields) -> MemoryClass:
     return MemoryClass(
         name=name,
         kind=spec.kind,
@@ -152,7 +152,7 @@ def _memory(name: str, spec: _Memory) -> MemoryClass:
     )
 
 
-def _misfits(spec: _Memory, root: YamlNode, path: Path) -> list[Problem]:
+def _misfits(spec: _MemoryClassFields, root: YamlNode, path: Path) -> list[Problem]:
     """Fields that the kind of memory needs, or has no use for."""
     needs, may = _NEEDS[spec.kind], _MAY[spec.kind]
     span = root.key_span(path)
@@ -174,7 +174,7 @@ def _misfits(spec: _Memory, root: YamlNode, path: Path) -> list[Problem]:
 
 
 def _points(
-    points: tuple[_Point, ...] | None, root: YamlNode, path: Path, span: Span
+    points: tuple[_PointFields, ...] | None, root: YamlNode, path: Path, span: Span
 ) -> list[Problem]:
     if points is None:
         return []

@@ -33,7 +33,7 @@ _SPELLINGS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Measure:
+class QuantityKind:
     """A kind of quantity: what it is called, its pint unit here, and an example."""
 
     what: str
@@ -44,24 +44,24 @@ class Measure:
     limit: Fraction = Fraction(10) ** 30
 
 
-FREQUENCY = Measure("a frequency", "Hz", "940 MHz")
-CAPACITY = Measure("a size in bytes", "byte", "16 MiB")
-WIDTH = Measure("a width in bits", "bit", "16 bit")
-BANDWIDTH = Measure("a bandwidth", "byte/s", "400 GiB/s")
-ENERGY = Measure("an energy", "pJ", "17.1645 pJ", zero=True)
-ENERGY_PER_BIT = Measure("an energy per bit", "pJ/bit", "3.9 pJ/bit", zero=True)
-AREA = Measure("an area", "um**2", "1545 um^2", zero=True)
-NODE = Measure("a length", "nm", "45 nm")
+FREQUENCY = QuantityKind("a frequency", "Hz", "940 MHz")
+CAPACITY = QuantityKind("a size in bytes", "byte", "16 MiB")
+WIDTH = QuantityKind("a width in bits", "bit", "16 bit")
+BANDWIDTH = QuantityKind("a bandwidth", "byte/s", "400 GiB/s")
+ENERGY = QuantityKind("an energy", "pJ", "17.1645 pJ", zero=True)
+ENERGY_PER_BIT = QuantityKind("an energy per bit", "pJ/bit", "3.9 pJ/bit", zero=True)
+AREA = QuantityKind("an area", "um**2", "1545 um^2", zero=True)
+NODE = QuantityKind("a length", "nm", "45 nm")
 
 
-def parse_quantity(value: Any, measure: Measure) -> Fraction:
+def parse_quantity(value: Any, measure: QuantityKind) -> Fraction:
     """The number of ``measure.unit`` in a written quantity.
 
     Parameters
     ----------
     value : str
         A number and a unit, ``16 MiB`` or ``16MiB``.
-    measure : Measure
+    measure : QuantityKind
         What is expected.
 
     Raises
@@ -124,14 +124,14 @@ def _number(found: re.Match[str], wanted: str) -> Fraction:
     return Fraction(f"{sign}{digits.replace('_', '').rstrip('.')}") * scale
 
 
-def _check_sign(quantity: Fraction, text: str, measure: Measure, wanted: str) -> None:
+def _check_sign(quantity: Fraction, text: str, measure: QuantityKind, wanted: str) -> None:
     if quantity < 0:
         raise expected(f"{wanted}, got '{text}', which is negative")
     if quantity == 0 and not measure.zero:
         raise expected(f"{wanted}, got '{text}', which is nothing")
 
 
-def _in_range(quantity: Fraction, text: str, measure: Measure, wanted: str) -> Fraction:
+def _in_range(quantity: Fraction, text: str, measure: QuantityKind, wanted: str) -> Fraction:
     _check_sign(quantity, text, measure, wanted)
     if quantity > measure.limit or (quantity and quantity < 1 / measure.limit):
         raise expected(f"{wanted}, got '{text}', which is no size for it")
@@ -139,7 +139,7 @@ def _in_range(quantity: Fraction, text: str, measure: Measure, wanted: str) -> F
 
 
 @lru_cache(maxsize=1024)
-def _factor(unit: str, measure: Measure, wanted: str) -> Fraction:
+def _factor(unit: str, measure: QuantityKind, wanted: str) -> Fraction:
     """How many of the measure's unit one ``unit`` is, exactly."""
     if not _UNIT.fullmatch(unit):
         raise expected(f"{wanted}, '{shorten(unit)}' is not a unit")

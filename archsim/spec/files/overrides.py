@@ -14,8 +14,8 @@ from einsum_cascade.errors import Problem, SpecError, did_you_mean
 from einsum_cascade.yaml.edit import Setting, parse_setting
 from einsum_cascade.yaml.source import YamlScalar
 
-Part = Literal["workload", "architecture", "mapping", "technology"]
-PARTS: tuple[str, ...] = get_args(Part)
+Section = Literal["workload", "architecture", "mapping", "technology"]
+SECTIONS: tuple[str, ...] = get_args(Section)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class Overrides:
     mapping: tuple[Setting, ...] = ()
     technology: tuple[Setting, ...] = ()
 
-    def rooted(self, part: Part) -> tuple[Setting, ...]:
+    def rooted(self, part: Section) -> tuple[Setting, ...]:
         """The settings of one specification, from the root of its file."""
         found: tuple[Setting, ...] = getattr(self, part)
         return tuple(
@@ -36,7 +36,7 @@ class Overrides:
         )
 
     @classmethod
-    def of_part(cls, part: Part, texts: Iterable[str]) -> Overrides:
+    def of_part(cls, part: Section, texts: Iterable[str]) -> Overrides:
         """Settings given where only one specification is meant.
 
         An architecture's may also start with ``technology.``.
@@ -76,7 +76,7 @@ def parse_overrides(texts: Iterable[str]) -> Overrides:
         Naming every text that is no setting, or is for no specification.
     """
     problems: list[Problem] = []
-    found: dict[str, list[Setting]] = {part: [] for part in PARTS}
+    found: dict[str, list[Setting]] = {part: [] for part in SECTIONS}
     for text in _texts(texts):
         try:
             setting = parse_setting(text)
@@ -84,15 +84,15 @@ def parse_overrides(texts: Iterable[str]) -> Overrides:
             problems.extend(wrong.problems)
             continue
         first = setting.path[0].text
-        if first in PARTS:
+        if first in SECTIONS:
             if len(setting.path) > 1:
                 found[first].append(setting.below(1))
             else:
                 what = f"a field of the {first} is expected: {first}.FIELD=VALUE"
                 problems.append(Problem(what, setting.span))
         elif len(setting.path) > 1:
-            hint = did_you_mean(first, PARTS)
-            what = f"'{first}' is none of {', '.join(PARTS)}"
+            hint = did_you_mean(first, SECTIONS)
+            what = f"'{first}' is none of {', '.join(SECTIONS)}"
             problems.append(Problem(what, setting.span, hint))
         else:
             found["workload"].append(setting)

@@ -1,0 +1,1 @@
+"""The files of machines, mappings and technologies: fields, units, reading and writing."""
