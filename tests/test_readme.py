@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from places import ROOT
 
 from archsim import Architecture, simulate
 from archsim.cli.application import archsim
@@ -15,7 +15,6 @@ from archsim.validation.check import validate_cascade
 from einsum_cascade import Cascade
 from workloads import load
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 

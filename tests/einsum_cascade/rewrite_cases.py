@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+
+import numpy as np
+from element_by_element import run
+
+from einsum_cascade.ir import Program
+from einsum_cascade.notation.printer import statement_text
+from einsum_cascade.rewrites.proof import proof_shapes, random_inputs
 
 _ATTENTION = """
 ranks: {E: width, F: value width, P: queries, M: keys}
@@ -412,3 +420,19 @@ einsums: |
     ),
 )
 """Name, cascade, and what the refusal must say."""
+
+
+def equations(program: Program) -> list[str]:
+    return [statement_text(e) for e in (*program.init, *program.einsums)]
+
+
+def assert_same(before: Program, after: Program, seed: int = 0) -> None:
+    before = dataclasses.replace(before, parallel=())
+    after = dataclasses.replace(after, parallel=())
+    shapes = proof_shapes(after)
+    inputs = random_inputs(before, shapes, seed)
+    parameters = {p.name: 0.75 for p in before.parameters if p.default is None}
+    truth = run(before, inputs, shapes, parameters)
+    found = run(after, inputs, shapes, parameters)
+    for name, value in truth.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-9, atol=1e-9)

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 from element_by_element import run
-from test_rewrites_rules import assert_same, equations
+from rewrite_cases import assert_same, equations
 
 from einsum_cascade import Cascade, CascadeError, RewriteError
 from einsum_cascade.rewrites import rewrite

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
-import numpy as np
 import pytest
-from element_by_element import run
+from rewrite_cases import assert_same, equations
 
 from einsum_cascade import Cascade, RewriteError
-from einsum_cascade.ir import Program
-from einsum_cascade.notation.printer import statement_text
 from einsum_cascade.rewrites import parse_rule, rewrite
-from einsum_cascade.rewrites.proof import proof_shapes, random_inputs
 
 CASCADE_1 = """
 cascade: cascade-1
@@ -35,28 +31,12 @@ einsums: |
 """
 
 
-def equations(program: Program) -> list[str]:
-    return [statement_text(e) for e in (*program.init, *program.einsums)]
-
-
 def added(cascade: Cascade, *rules: str) -> list[str]:
     """The equations of the result that the original does not have; checked element by element."""
     derivation = rewrite(cascade, *rules, prove_it=False)
     assert_same(cascade.program, derivation.program)
     old = equations(cascade.program)
     return [line for line in equations(derivation.program) if line not in old]
-
-
-def assert_same(before: Program, after: Program, seed: int = 0) -> None:
-    before = dataclasses.replace(before, parallel=())
-    after = dataclasses.replace(after, parallel=())
-    shapes = proof_shapes(after)
-    inputs = random_inputs(before, shapes, seed)
-    parameters = {p.name: 0.75 for p in before.parameters if p.default is None}
-    truth = run(before, inputs, shapes, parameters)
-    found = run(after, inputs, shapes, parameters)
-    for name, value in truth.items():
-        np.testing.assert_allclose(found[name], value, rtol=1e-9, atol=1e-9)
 
 
 # ----------------------------------------------------------------- partition and back

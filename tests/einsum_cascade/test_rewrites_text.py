@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from places import ROOT
 
 from einsum_cascade import Cascade
 from einsum_cascade.rewrites import RULES, rewrite
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "rewrites.md"
+DOCUMENT = ROOT / "docs" / "rewrites.md"
 
 CROSS_ENTROPY = """\
 cross-entropy:

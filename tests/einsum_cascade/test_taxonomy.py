@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from places import ROOT
 
 from einsum_cascade import Cascade
 from einsum_cascade.taxonomy import COMMAND, load_taxonomy, taxonomy_markdown
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "taxonomy.md"
+DOCUMENT = ROOT / "docs" / "taxonomy.md"
 
 # Nayak et al., MICRO 2024, Table I.
 PUBLISHED = {

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from places import ROOT
 
 from archsim import Architecture, Mapping, simulate
 from archsim.quantities import byte_size, count, energy, seconds
@@ -16,7 +17,7 @@ from mappers.space.mapspace import Mapspace
 from mappers.workload_search import WorkloadSearched, space_of
 from workloads import load
 
-PAGE = (Path(__file__).parents[2] / "docs" / "mapping.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "mapping.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from places import ROOT
+
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-FOLDER = Path(__file__).parents[2] / "notebooks"
+FOLDER = ROOT / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 from click.testing import CliRunner, Result
+from places import ROOT
 
 from archsim.cli.application import archsim
-
-ROOT = Path(__file__).parents[2]
 
 
 def run(*arguments: str) -> Result:

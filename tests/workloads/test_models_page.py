@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from model_cases import DEEPSEEK_V3, GEMMA2, GPT_OSS, LLAMA, MAMBA2, MINIMAX
+from places import ROOT
 
 from archsim import Architecture
 from archsim.jobs.plan import usual_mapping
@@ -28,7 +29,7 @@ from workloads.models import (
     StateSpaceDual,
 )
 
-PAGE = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
 
 
 def shipped() -> dict[str, tuple[ModelConfig, str]]:

@@ -1,0 +1,76 @@
+"""Contradictions that only show once workload, mapping and machine meet."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from places import ROOT
+
+from archsim import Architecture, Mapping, simulate
+from einsum_cascade.errors import InputError
+from workloads import load
+
+
+def test_a_tile_that_workload_and_mapping_size_differently() -> None:
+    machine, mapping = Architecture.load("fusemax"), Mapping.load("fusemax-binding")
+    agreed = simulate(load("bert-base", seq_len=1024, M0=256), machine, mapping)
+    assert agreed == simulate(load("bert-base", seq_len=1024), machine, mapping)
+    with pytest.raises(InputError, match="the workload sets M0 = 128, this makes it 256"):
+        simulate(load("bert-base", seq_len=1024, M0=128), machine, mapping)
+
+
+def test_a_machine_on_which_nothing_takes_time() -> None:
+    machine = Architecture.load("fusemax")
+    arrays = tuple(
+        replace(
+            a,
+            dimensions=tuple(replace(d, reduction_latency_cycles=0) for d in a.dimensions),
+            operations=tuple(replace(o, cycles=Fraction(0)) for o in a.operations),
+        )
+        for a in machine.arrays
+    )
+    memories = tuple(replace(m, bandwidth_bytes_per_s=None) for m in machine.memories)
+    with pytest.raises(InputError, match="nothing takes time"):
+        simulate(load("bert-base"), replace(machine, arrays=arrays, memories=memories))
+
+
+def test_a_wrong_entry_does_not_make_its_list_too_short(tmp_path: Path) -> None:
+    built_in = Path("specs/architectures/fusemax.yaml")
+    text = (ROOT / built_in).read_text(encoding="utf-8")
+    path = tmp_path / "wrong.yaml"
+    path.write_text(text.replace("rows: 256", "rows: -3").replace("depth: 32", "depth: 0"))
+    with pytest.raises(InputError) as caught:
+        Architecture.load(path)
+    assert "got -3" in str(caught.value)
+    assert "got 0" in str(caught.value)
+    assert "at least one entry" not in str(caught.value)
+    path.write_text(text[: text.index("  arrays:")] + "  arrays: []\n")
+    with pytest.raises(InputError, match="expected at least one entry, got a list"):
+        Architecture.load(path)
+
+
+def test_einsums_that_end_before_the_next_are_told_how_to_fuse() -> None:
+    """A nest that is shared fuses nothing when Einsums run one after the other."""
+    machine, work = Architecture.load("flat"), load("bert-base")
+    apart = Mapping.load("flat", ["schedule={kind: sequential}"])
+    with pytest.raises(InputError, match=r"QK has run over B, H by then") as no:
+        simulate(work, machine, apart)
+    assert "or fuse the two: in one group of the schedule" in str(no.value)
+    group = "schedule={kind: sequential, groups: [[QK, GM, SN, SD, A, AV]]}"
+    assert simulate(work, machine, Mapping.load("flat", [group])).latency_s > 0
+
+
+def test_bytes_follow_the_word_and_operations_do_not() -> None:
+    wide, narrow = (
+        simulate(load("bert-base"), Architecture.load("fusemax", [f"word={bits} bit"]))
+        for bits in (16, 8)
+    )
+    assert narrow.traffic_bytes * 2 == wide.traffic_bytes
+    spent, less = dict(wide.energy_by_component), dict(narrow.energy_by_component)
+    assert less["DRAM"] * 2 == pytest.approx(spent["DRAM"])
+    for part in ("array_2d", "array_1d", "array_2d.registers"):
+        assert less[part] == spent[part]
+    assert narrow.area_by_component == wide.area_by_component

@@ -1,0 +1,112 @@
+"""The makespan of event graphs against a discrete-event simulation without shortcuts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from math import lcm
+from random import Random
+
+import pytest
+from event_queue import run_events
+from random_graphs import bounded, random_graph, random_issue
+
+from archsim.schedule.cycle_mean import maximum_cycle_mean
+from archsim.schedule.event_graph import Dependency, EventGraph, Issue, Task, period_edges
+from archsim.schedule.makespan import makespan, shortest
+from archsim.schedule.modulo import modulo_schedule
+
+
+@pytest.mark.parametrize("seed", range(250))
+def test_equals_the_event_queue(seed: int) -> None:
+    random = Random(seed)
+    graph = random_graph(random)
+    for issue in (modulo_schedule(graph), random_issue(random, graph)):
+        expected, _ = run_events(graph, issue)
+        assert makespan(graph, issue).cycles == expected
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_advances_by_the_maximum_cycle_mean(seed: int) -> None:
+    """Twice as many steps take longer by the cycle mean each, once the start is over."""
+    random = Random(1000 + seed)
+    graph = bounded(random, random_graph(random))
+    issue = modulo_schedule(graph)
+    mean = maximum_cycle_mean(len(graph.tasks), period_edges(graph, issue)).mean / graph.unit
+    # A multiple of every number of tokens a critical cycle can have here.
+    steps = lcm(*range(1, 41))
+    short = makespan(replace(graph, steps=steps), issue)
+    long = makespan(replace(graph, steps=2 * steps), issue)
+    assert (long.cycles - short.cycles) / steps == mean
+    assert long.simulated_periods < 3000
+
+
+def _two(lookahead: int, steps: int, late: int = 1000) -> EventGraph:
+    """A fast producer and consumer with a late result and a window between them."""
+    tasks = (
+        Task(name="a", resource="x", occupancy=Fraction(1), latency=Fraction(1 + late)),
+        Task(name="b", resource="y", occupancy=Fraction(1), latency=Fraction(1)),
+    )
+    flow = Dependency(before=0, after=1, distance=0, delay=Fraction(1 + late))
+    room = Dependency(before=1, after=0, distance=lookahead, delay=Fraction(1), room=True)
+    return EventGraph(tasks=tasks, dependencies=(flow, room), steps=steps)
+
+
+@pytest.mark.parametrize("lookahead", [1, 2, 3, 13, 37, 100])
+def test_bursts_of_any_length_are_jumped_over(lookahead: int) -> None:
+    """A window of w tiles gives bursts of w; 10^9 steps take as many periods as 10^4."""
+    issue = Issue(stage=(0, 0), position=(0, 1))
+    expected, _ = run_events(_two(lookahead, 500), issue)
+    assert makespan(_two(lookahead, 500), issue).cycles == expected
+    # A burst: w starts in a row, then the wait for the first result to come back.
+    steps = 10**9
+    bursts, rest = divmod(steps - 1, lookahead)
+    last = bursts * max(1002, lookahead) + rest
+    found = makespan(_two(lookahead, steps), issue)
+    assert found.cycles == last + 1001 + 1
+    assert found.simulated_periods < 5000
+
+
+def test_parts_without_a_link_do_not_wait_for_one_another() -> None:
+    """Two rates never repeat together; apart they do, and the longer one decides."""
+    tasks = tuple(
+        Task(name=n, resource=n, occupancy=Fraction(c), latency=Fraction(c))
+        for n, c in (("fast", 2), ("slow", 3))
+    )
+    graph = EventGraph(tasks=tasks, dependencies=(), steps=10**12)
+    found = makespan(graph, Issue(stage=(0, 0), position=(0, 1)))
+    assert found.cycles == 3 * 10**12
+    assert found.simulated_periods < 100
+
+
+def test_a_wide_window_on_one_resource_costs_nothing() -> None:
+    """What a value of 10^6 steps ago allows, the order of its resource implies."""
+    task = Task(name="a", resource="x", occupancy=Fraction(2), latency=Fraction(2000))
+    carried = Dependency(before=0, after=0, distance=10**6, delay=Fraction(2000))
+    graph = EventGraph(tasks=(task,), dependencies=(carried,), steps=10**9)
+    found = makespan(graph, Issue(stage=(0,), position=(0,)))
+    assert found.cycles == 2 * (10**9 - 1) + 2000
+    assert found.simulated_periods < 100
+
+
+def test_times_stay_exact_beyond_64_bits() -> None:
+    third = Fraction(10**18 + 1, 3)
+    task = Task(name="a", resource="x", occupancy=third, latency=third)
+    graph = EventGraph(tasks=(task,), dependencies=(), steps=10**12)
+    found = makespan(graph, Issue(stage=(0,), position=(0,)))
+    assert found.cycles == third * 10**12
+
+
+def test_a_single_step_is_the_longest_path() -> None:
+    graph = replace(_two(3, 1), steps=1)
+    assert makespan(graph, Issue(stage=(0, 0), position=(0, 1))).cycles == 1002
+
+
+@pytest.mark.parametrize("seed", range(120))
+def test_the_shortest_order_is_the_first_with_the_least_makespan(seed: int) -> None:
+    """Giving up orders that cannot win does not change which one wins."""
+    random = Random(seed)
+    graph = random_graph(random)
+    issues = [random_issue(random, graph) for _ in range(6)]
+    issues.insert(random.randrange(6), modulo_schedule(graph))
+    assert shortest(graph, issues) is min(issues, key=lambda i: makespan(graph, i).cycles)

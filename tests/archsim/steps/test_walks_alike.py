@@ -1,0 +1,91 @@
+"""The walk over steps that numbers what it knows, against the one that knows nothing."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from bound_cases import bound
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from masked_cases import MASKS, masked, masked_attention
+from nest_cases import random_case
+from slow_walk import slow_walk
+
+from archsim import Architecture, Mapping
+from archsim.bound.binding import bind
+from archsim.bound.lower import Bound
+from archsim.cost.spill import count_mapping
+from archsim.steps.units import Unit, shared_unit, single_unit
+from archsim.steps.walk import walk
+from einsum_cascade import Cascade
+from einsum_cascade.errors import MappingError
+
+
+def banded(mask: str, queries: int, keys: int, inner: int) -> Bound:
+    """One-pass attention under a mask, in tiles of 2 keys and of ``inner`` times 3 queries."""
+    text = Cascade.load("attention-causal-1pass").text().replace("m1*M0 + m0 <= p + M - P", mask)
+    parts = ["partition.M.M0=2", "partition.P.P0=3", f"partition.P.P1={inner}"]
+    mapping = Mapping.load("fusemax-binding", parts)
+    shapes = {"B": 2, "H": 1, "E": 3, "F": 2, "P": queries, "M": keys}
+    return bind(Cascade.parse(text).program, mapping, Architecture.load("fusemax"), shapes)
+
+
+def units(lowered: Bound) -> list[Unit]:
+    counts = count_mapping(lowered)
+    alone = [single_unit(lowered, counts, e) for e in lowered.einsums]
+    return [shared_unit(lowered, counts, lowered.einsums), *alone]
+
+
+def same(unit: Unit, wanted: frozenset[str]) -> int:
+    """How many classes there are; both walks find the same word of them, or both refuse."""
+    try:
+        slow = slow_walk(unit, wanted)
+    except MappingError as refused:
+        with pytest.raises(MappingError, match=re.escape(str(refused))):
+            walk(unit, wanted)
+        return 0
+    fast = walk(unit, wanted)
+    assert fast.word == slow.word
+    assert fast.classes == slow.classes
+    return len(fast.classes)
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 10**6), asked=st.booleans())
+def test_random_mappings_are_walked_alike(seed: int, asked: bool) -> None:
+    lowered = bound(random_case(seed))
+    wanted = frozenset(x.member for x in lowered.nest) if asked else frozenset()
+    for unit in units(lowered):
+        same(unit, wanted)
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 10**6), asked=st.booleans())
+def test_random_masks_are_walked_alike(seed: int, asked: bool) -> None:
+    lowered = masked(masked_attention(seed))
+    assume(lowered.idle is not None)
+    wanted = frozenset(x.member for x in lowered.nest) if asked else frozenset()
+    for unit in units(lowered):
+        same(unit, wanted)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    mask=st.sampled_from(MASKS[:4]),
+    queries=st.integers(1, 150),
+    keys=st.integers(1, 150),
+    inner=st.integers(1, 12),
+    asked=st.sampled_from([(), ("M1",), ("P1", "M1"), ("P2",)]),
+)
+def test_long_bands_are_walked_alike(
+    mask: str, queries: int, keys: int, inner: int, asked: tuple[str, ...]
+) -> None:
+    lowered = banded(mask, queries, keys, inner)
+    for unit in units(lowered):
+        same(unit, frozenset(asked))
+
+
+def test_a_long_band_has_many_classes() -> None:
+    found = same(units(banded(MASKS[0], 90, 90, 10))[0], frozenset({"M1"}))
+    assert found > 5
