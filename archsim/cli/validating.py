@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from workloads.references import Reference
 
     from .. import Architecture, Mapping
-    from ..validation.check import ValidationReport
+    from ..validation.report import ValidationReport
 
 ALL = "all"
 _CHECK_FAILED = 1

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from einsum_cascade.analysis_report import RankPasses
     from einsum_cascade.counting.symbolic import Analysis
 
-    from ..validation.check import ValidationReport
+    from ..validation.report import ValidationReport
 
 
 def analysis_report(analysis: Analysis, rank: str | None = None) -> Document:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from math import prod
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -55,11 +56,12 @@ def random_shapes(
             if sum(n in picked for n in names) < len(rank.partition):
                 picked.setdefault(name, size)
     shapes = resolve_shapes(program, picked, EvaluationError)
+    drawn = _DrawnShapes(program, given, picked, shapes)
     for einsum in program.einsums:
         if einsum.select is not None:
-            _limit_selection(program, einsum, given, picked, shapes)
+            drawn.limit_selection(einsum)
         if einsum.where is None:
-            _cover_windows(program, einsum, given, picked, shapes)
+            drawn.cover_windows(einsum)
     return resolve_shapes(program, picked, EvaluationError)
 
 
@@ -77,23 +79,36 @@ def windowed_ranks(program: ir.Program) -> set[str]:
     return found
 
 
-def _cover_windows(
-    program: ir.Program,
-    einsum: ir.Einsum,
-    given: Mapping[str, int],
-    picked: dict[str, Any],
-    shapes: Mapping[str, int],
-) -> None:
-    """An input read at ``p + s`` is as long as the largest of these indices needs."""
-    inputs = {t.name: t for t in program.inputs}
-    for access in einsum.reads:
-        tensor = inputs.get(access.tensor)
-        pairs = zip(tensor.ranks, access.indices, strict=True) if tensor else ()
-        for rank, index in pairs:
-            if rank in given or not isinstance(picked.get(rank), int):
-                continue
-            if isinstance(index, ir.Affine) and not program.rank_of[rank].partition:
-                picked[rank] = max(picked[rank], _last(program, index, shapes) + 1)
+@dataclass(frozen=True)
+class _DrawnShapes:
+    """Shapes that were drawn, and those that follow from them; the drawn ones still change."""
+
+    program: ir.Program
+    given: Mapping[str, int]
+    picked: dict[str, Any]
+    shapes: Mapping[str, int]
+
+    def cover_windows(self, einsum: ir.Einsum) -> None:
+        """An input read at ``p + s`` is as long as the largest of these indices needs."""
+        inputs = {t.name: t for t in self.program.inputs}
+        for access in einsum.reads:
+            tensor = inputs.get(access.tensor)
+            pairs = zip(tensor.ranks, access.indices, strict=True) if tensor else ()
+            for rank, index in pairs:
+                if rank in self.given or not isinstance(self.picked.get(rank), int):
+                    continue
+                if isinstance(index, ir.Affine) and not self.program.rank_of[rank].partition:
+                    needed = _last(self.program, index, self.shapes) + 1
+                    self.picked[rank] = max(self.picked[rank], needed)
+
+    def limit_selection(self, einsum: ir.Einsum) -> None:
+        """No more is selected than there is."""
+        selected = ir.variables_of(einsum.expression)
+        for variable in einsum.target.variables:
+            rank = self.program.rank_of_variable[variable]
+            over = [self.program.rank_of_variable[v] for v in einsum.over]
+            if variable not in selected and rank not in self.given and rank in self.picked:
+                self.picked[rank] = min([self.picked[rank], *(self.shapes[r] for r in over)])
 
 
 def _last(program: ir.Program, index: ir.Affine, shapes: Mapping[str, int]) -> int:
@@ -106,22 +121,6 @@ def _last(program: ir.Program, index: ir.Affine, shapes: Mapping[str, int]) -> i
             size = max(size, 0)
         total += size
     return total
-
-
-def _limit_selection(
-    program: ir.Program,
-    einsum: ir.Einsum,
-    given: Mapping[str, int],
-    picked: dict[str, Any],
-    shapes: Mapping[str, int],
-) -> None:
-    """No more is selected than there is."""
-    selected = ir.variables_of(einsum.expression)
-    for variable in einsum.target.variables:
-        rank = program.rank_of_variable[variable]
-        over = [program.rank_of_variable[v] for v in einsum.over]
-        if variable not in selected and rank not in given and rank in picked:
-            picked[rank] = min([picked[rank], *(shapes[r] for r in over)])
 
 
 def random_parameters(

@@ -16,7 +16,7 @@ from .inputs import windowed_ranks
 if TYPE_CHECKING:
     from einsum_cascade import Cascade
 
-    from .check import Runner
+    from .trial import Runner
 
 _TILES = 2
 _RAGGED = 5

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from archsim.validation.check import ValidationReport, tolerance, validate_cascade
+from archsim.validation.check import validate_cascade
 from archsim.validation.inputs import random_inputs, random_parameters, random_shapes
+from archsim.validation.report import ValidationReport
+from archsim.validation.tolerance import tolerance
 from einsum_cascade import Cascade
 from einsum_cascade.errors import EvaluationError
 from einsum_cascade.yaml.library import builtin_names

@@ -1,0 +1,69 @@
+"""What a validation found: how far a cascade is from what it ought to compute."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationReport:
+    """How far a cascade is from what it ought to compute.
+
+    Attributes
+    ----------
+    cascade, dtype : str
+        What was run, and the type its tensors were stored in.
+    max_abs_error : float
+        The largest difference of any element of any output, over all trials.
+    max_rel_error : float
+        The same over the largest magnitude of that output in that trial.
+    tolerance : float
+        What ``max_rel_error`` may be.
+    ok : bool
+        It is not larger.
+    against : str
+        The reference's name, or ``"itself in float64"``.
+    independent : bool
+        The cascade was compared with a reference, not with itself.
+    shapes : tuple of (rank, shape)
+        Shapes of the worst trial.
+    failure : str
+        Why there is no error to report: the run gave what is not a number.
+    set_aside : int
+        Inputs of all trials that were drawn again, because rounding to ``dtype`` alone
+        changes what the cascade selects (see ``validation_decisions``).
+    """
+
+    cascade: str
+    dtype: str
+    max_abs_error: float
+    max_rel_error: float
+    tolerance: float
+    ok: bool
+    against: str
+    independent: bool
+    shapes: tuple[tuple[str, int], ...]
+    failure: str = ""
+    set_aside: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object of ``validate --json``; an error that is not finite is null."""
+        return {
+            "cascade": self.cascade,
+            "dtype": self.dtype,
+            "max_abs_error": _finite(self.max_abs_error),
+            "max_rel_error": _finite(self.max_rel_error),
+            "tolerance": self.tolerance,
+            "ok": self.ok,
+            "against": self.against,
+            "independent": self.independent,
+            "shapes": dict(self.shapes),
+            "failure": self.failure,
+            "set_aside": self.set_aside,
+        }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

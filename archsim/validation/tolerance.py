@@ -1,0 +1,46 @@
+"""How large an error rounding explains."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from math import prod
+from types import MappingProxyType
+
+from einsum_cascade import ir
+
+LAMBDA = 4.0
+"""How many deviations of the rounding error are allowed; see ``tolerance``."""
+
+_ROUNDINGS_PER_POINT = 3
+_UNIT_ROUNDOFF: Mapping[str, float] = MappingProxyType(
+    {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
+)
+
+
+def tolerance(program: ir.Program, shapes: Mapping[str, int], dtype: str) -> float:
+    """How large a relative error rounding explains.
+
+    Every Einsum rounds its result once to ``dtype`` (unit roundoff u_s); before that it
+    makes, in its working type (u_w), one rounding per reduced element and about three for
+    its map. An Einsum in a recurrence does so at every step. Roundings are independent
+    and as often up as down, so the errors of n of them grow as sqrt(n) (Higham and Mary,
+    SIAM J. Sci. Comput. 41(5), 2019, where the factor in front is about 4, too)::
+
+        LAMBDA * (u_s * sqrt(results) + u_w * sqrt(roundings inside))
+    """
+    from einsum_cascade.numeric.dtypes import Precision, dtype_of
+    from einsum_cascade.numeric.schedule import Loop, einsums_of, schedule
+
+    precision = Precision(dtype_of(dtype), program.accumulate)
+    rank = program.rank_of_variable
+    stored = inside = 0.0
+    for step in schedule(program):
+        for einsum in einsums_of(step):
+            steps = shapes[rank[step.variable]] if isinstance(step, Loop) else 1
+            narrow = precision.accumulator(einsum.name)
+            working = narrow or precision.working(einsum.name)
+            reduced = prod(shapes[rank[v]] for v in einsum.over)
+            stored += steps * _UNIT_ROUNDOFF[dtype] ** 2
+            inside += steps * (_ROUNDINGS_PER_POINT + reduced) * _UNIT_ROUNDOFF[working.name] ** 2
+    return LAMBDA * (math.sqrt(stored) + math.sqrt(inside))

@@ -1,0 +1,145 @@
+"""One random input of a cascade: run on it, and compared with a reference."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from einsum_cascade.errors import EvaluationError, NotANumberError, Problem
+
+from .inputs import random_inputs, random_parameters, random_shapes
+from .report import ValidationReport
+from .tolerance import tolerance
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from einsum_cascade import Cascade
+
+    Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+class ReferenceLike(Protocol):
+    """What a cascade is compared with: a function of its inputs and parameters by name."""
+
+    @property
+    def name(self) -> str:
+        """The name under which a cascade file asks for it."""
+
+    @property
+    def function(self) -> Callable[..., Arrays]:
+        """Takes arrays and scalars by keyword, gives arrays by output.
+
+        A keyword that is neither an input nor a parameter but a rank gets its shape: where
+        the result depends on it (the size of a block), not only how it is computed.
+        """
+
+
+Runner = Callable[..., "Arrays"]
+"""Runs a cascade as ``Cascade.evaluate`` does; a mapped loop nest is another one."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One random input."""
+
+    cascade: Cascade
+    dtype: str
+    shapes: Mapping[str, int]
+    parameters: Mapping[str, float]
+    inputs: Mapping[str, Any]
+
+    @classmethod
+    def drawn(
+        cls,
+        cascade: Cascade,
+        rng: np.random.Generator,
+        shapes: Mapping[str, int],
+        parameters: Mapping[str, float],
+        dtype: str,
+    ) -> Trial:
+        """Random shapes and inputs, rounded to ``dtype``."""
+        from einsum_cascade.numeric.dtypes import dtype_of
+
+        program = cascade.program
+        sizes = random_shapes(program, shapes, rng)
+        inputs = random_inputs(program, sizes, rng)
+        rounded = {
+            n: a if a.dtype.kind == "i" else a.astype(dtype_of(dtype)) for n, a in inputs.items()
+        }
+        numbers = random_parameters(program, parameters, rng, sizes)
+        return cls(cascade, dtype, sizes, numbers, rounded)
+
+    def report(self, reference: ReferenceLike | None, run: Runner) -> ValidationReport:
+        """Run, and compare."""
+        program = self.cascade.program
+        expected = self._expected(reference)
+        limit = tolerance(program, self.shapes, self.dtype)
+        failure, errors = "", (math.inf, math.inf)
+        try:
+            errors = _errors(expected, self._run(run, self.inputs, self.dtype))
+        except NotANumberError as wrong:
+            failure = wrong.problems[0].message
+        return ValidationReport(
+            cascade=program.name,
+            dtype=self.dtype,
+            max_abs_error=errors[0],
+            max_rel_error=errors[1],
+            tolerance=limit,
+            ok=errors[1] <= limit,
+            against=reference.name if reference else "itself in float64",
+            independent=reference is not None,
+            shapes=tuple(self.shapes.items()),
+            failure=failure,
+        )
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """Parameters, and the shapes that no input carries."""
+        carried = {r for t in self.cascade.program.inputs for r in t.ranks}
+        carried.update(self.cascade.program.parallel)
+        sizes = {n: size for n, size in self.shapes.items() if n not in carried}
+        return {**sizes, **self.parameters}
+
+    def _run(self, run: Runner, inputs: Mapping[str, Any], dtype: str) -> Arrays:
+        return run(inputs, dtype=dtype, **self.numbers)
+
+    def _expected(self, reference: ReferenceLike | None) -> Arrays:
+        import numpy as np
+
+        program = self.cascade.program
+        wide = {n: a if a.dtype.kind == "i" else a.astype(float) for n, a in self.inputs.items()}
+        if reference is None:
+            return self._run(self.cascade.evaluate, wide, "float64")
+        taken = inspect.signature(reference.function).parameters
+        sizes = {n: size for n, size in self.shapes.items() if n in taken and n not in wide}
+        found = reference.function(**wide, **self.parameters, **sizes)
+        if len(found) == len(program.outputs) == 1:
+            # One output needs no name to be recognised.
+            return {program.outputs[0]: np.asarray(next(iter(found.values())))}
+        if missing := [n for n in program.outputs if n not in found]:
+            what = f"reference '{reference.name}' does not give {', '.join(missing)}"
+            raise EvaluationError(Problem(f"{what}; it gives {', '.join(found)}"))
+        return {n: np.asarray(found[n]) for n in program.outputs}
+
+
+def _errors(expected: Arrays, found: Arrays) -> tuple[float, float]:
+    """The largest difference, and the largest in units of its output's magnitude."""
+    import numpy as np
+
+    absolute = relative = 0.0
+    for name, wanted in expected.items():
+        got = found[name].astype(float)
+        if got.shape != wanted.shape:
+            what = f"'{name}' has shape {got.shape}, but the reference gives {wanted.shape}"
+            raise EvaluationError(Problem(what))
+        with np.errstate(invalid="ignore"):
+            difference = np.where(got == wanted, 0.0, np.abs(got - wanted))
+        worst = float(np.max(difference, initial=0.0))
+        scale = float(np.max(np.abs(wanted[np.isfinite(wanted)]), initial=0.0))
+        absolute = max(absolute, worst)
+        relative = max(relative, worst / scale if scale else math.inf if worst else 0.0)
+    return absolute, relative
