@@ -16,11 +16,12 @@ from archsim.bound.tiling import build_tiling
 from archsim.cost.accesses import count_einsum
 from einsum_cascade import Cascade
 from mappers.exhaustive.batch import measured
-from mappers.exhaustive.search import exhaustive, units_of
+from mappers.exhaustive.search import exhaustive
+from mappers.exhaustive.subspaces import strides_of
 from mappers.exhaustive.tables import tabulate
-from mappers.exhaustive.units import strides_of
 from mappers.objectives import OBJECTIVES
-from mappers.space.mapspace import Mapspace, Unit
+from mappers.space.fusion import subspaces_of
+from mappers.space.mapspace import Mapspace, Subspace
 
 BERT = {"B": 64, "H": 12, "E": 64, "F": 64}
 BATCH = 200_000
@@ -33,17 +34,17 @@ def space_of(cascade: str, tokens: int) -> Mapspace:
     return Mapspace.of(program, Architecture.load("fusemax"), {**BERT, "P": tokens, "M": tokens})
 
 
-def largest_unit(space: Mapspace) -> Unit:
-    """The unit with the most tilings."""
-    return max(units_of(space), key=lambda u: len(u.sizes))
+def largest_subspace(space: Mapspace) -> Subspace:
+    """The subspace with the most tilings."""
+    return max(subspaces_of(space), key=lambda u: len(u.sizes))
 
 
 def rate(cascade: str, tokens: int) -> None:
     """Mappings a second: counts of all Einsums, priced for one binding and residency."""
     space = space_of(cascade, tokens)
-    unit = largest_unit(space)
-    tables = tabulate(space, unit)
-    strides = np.resize(strides_of(space, unit), (BATCH, strides_of(space, unit).shape[1]))
+    subspace = largest_subspace(space)
+    tables = tabulate(space, subspace)
+    strides = np.resize(strides_of(space, subspace), (BATCH, strides_of(space, subspace).shape[1]))
     entries = [0, 1, *(access.first for access in tables.accesses)]
     energy = tables.coefficients.reshape(len(tables.legal), tables.columns, -1)[entries, 0].sum(0)
     used = np.flatnonzero(energy)
@@ -52,18 +53,18 @@ def rate(cascade: str, tokens: int) -> None:
     start = time.perf_counter()
     found = measured(chosen, strides) @ energy[used]
     batch = len(found) / (time.perf_counter() - start)
-    one = one_by_one(space, unit)
+    one = one_by_one(space, subspace)
     print(
         f"{cascade}, {tokens:,} tokens: {batch:.3g} mappings/s in a batch "
         f"({len(chosen)} measures each), {one:.3g} one by one: {batch / one:.0f}x"
     )
 
 
-def one_by_one(space: Mapspace, unit: Unit) -> float:
+def one_by_one(space: Mapspace, subspace: Subspace) -> float:
     """Mappings a second, bound and counted each."""
     ways = {e: found[0] for e, found in space.ways.items()}
     places = {t: found[-1] for t, found in space.places.items()}
-    mapping = space.mapping(unit.skeleton, unit.sizes[0], ways, places)
+    mapping = space.mapping(subspace.skeleton, subspace.sizes[0], ways, places)
     sizes = {t.member: t.size for t in mapping.tiles if isinstance(t.size, int)}
     like = None
     start = time.perf_counter()

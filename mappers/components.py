@@ -5,7 +5,7 @@ from __future__ import annotations
 from einsum_cascade.ir import Program
 
 
-def groups_in_turn(program: Program) -> tuple[tuple[str, ...], ...]:
+def strongly_connected_components(program: Program) -> tuple[tuple[str, ...], ...]:
     """Einsums in the smallest groups that can run one after the other.
 
     The Einsums of a group need one another (a running value and what it is made from);

@@ -32,7 +32,7 @@ from einsum_cascade.errors import MappingError, Problem
 from einsum_cascade.ir import Einsum, Program
 from einsum_cascade.operations import einsum_operations
 
-from .components import groups_in_turn
+from .components import strongly_connected_components
 from .space.array_tiles import array_strides, family_tiles
 
 
@@ -95,7 +95,7 @@ class _Site:
     @cached_property
     def groups(self) -> tuple[tuple[str, ...], ...]:
         """Einsums that take turns, in the order of what they need."""
-        return groups_in_turn(self.program)
+        return strongly_connected_components(self.program)
 
     @cached_property
     def strides(self) -> tuple[int, ...]:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from archsim.result.record import Result
 from einsum_cascade.errors import SpecError, did_you_mean
 
-from .exhaustive.kernels.descent import EDP, ENERGY, LATENCY
+if TYPE_CHECKING:
+    # The command line reads the names below for its help text: nothing else is imported there.
+    from archsim.result.record import Result
+
+ENERGY, LATENCY, EDP = range(3)
+"""Objectives as compiled code knows them: energy in pJ; latency in cycles; their product."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Objective:
+class SearchObjective:
     """A number of a result to be made small.
 
     ``exact`` says that batches work out the number itself; else they work out a bound, as
@@ -33,9 +38,11 @@ def _energy(result: Result) -> float:
 OBJECTIVES = {
     o.name: o
     for o in (
-        Objective(name="energy", unit="pJ", code=ENERGY, exact=True, of=_energy),
-        Objective(name="latency", unit="cycles", code=LATENCY, exact=False, of=lambda r: r.cycles),
-        Objective(
+        SearchObjective(name="energy", unit="pJ", code=ENERGY, exact=True, of=_energy),
+        SearchObjective(
+            name="latency", unit="cycles", code=LATENCY, exact=False, of=lambda r: r.cycles
+        ),
+        SearchObjective(
             name="edp",
             unit="pJ cycles",
             code=EDP,
@@ -47,7 +54,7 @@ OBJECTIVES = {
 """Objectives by name."""
 
 
-def objective_called(name: str) -> Objective:
+def objective_called(name: str) -> SearchObjective:
     """The objective of a name. Raises SpecError where there is none."""
     if name not in OBJECTIVES:
         raise SpecError(f"there is no objective '{name}'; {did_you_mean(name, OBJECTIVES)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from archsim.bound.binding import with_parameters
@@ -17,18 +18,19 @@ from einsum_cascade.errors import InputError
 from einsum_cascade.shapes import with_usual
 
 from .certificate import Certificate, Searched
-from .exhaustive.kernels.descent import EDP
-from .exhaustive.search import TOLERANCE, exhaustive, run_mapping, units_of
-from .objectives import Objective
+from .engine_run import run_mapping
+from .objectives import EDP, SearchObjective
+from .protocol import TOLERANCE, Advance, Mapper, Progress, SearchProblem, silent
 from .space.mapspace import Mapspace
+from .strategies import strategy_called
 
-Progress = Callable[[str, int], Callable[[int], None]]
-"""Told what is searched and how much there is to do; gives what to call with each amount."""
+ProgressOfParts = Callable[[str, int], Advance]
+"""Told which part is searched and how much there is to do; gives what to call with each amount."""
 
 
-def _silent(what: str, total: int) -> Callable[[int], None]:
-    del what, total
-    return lambda _: None
+def _silent(part: str, total: int) -> Advance:
+    del part
+    return silent(total)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +52,7 @@ class WorkloadSearched:
     result: Result
     parts: tuple[PartSearched, ...]
     """Parts that differ, in the order they run."""
-    objective: Objective
+    objective: SearchObjective
     by_part: ByPart
     """The mapping of every part, for ``simulate``."""
 
@@ -114,19 +116,24 @@ def _added(certificates: list[Certificate]) -> tuple[tuple[str, int], ...]:
 def search_workload(
     workload: WorkloadLike,
     architecture: Architecture,
-    objective: Objective,
+    objective: SearchObjective,
     *,
+    strategy: Mapper | None = None,
     tolerance: float = TOLERANCE,
-    progress: Progress = _silent,
+    progress: ProgressOfParts = _silent,
 ) -> WorkloadSearched:
     """The best mapping of every part of a workload on a machine.
 
     Parameters
     ----------
-    objective : Objective
+    objective : SearchObjective
         What is to be small, for every part by itself.
+    strategy : Mapper, optional
+        How the space of each part is searched; exhaustively where none is given.
     tolerance : float
         Mappings that could be better by less than this share are not run.
+    progress : callable
+        Called with the name of each part that is searched and how much there is to do.
 
     Raises
     ------
@@ -135,6 +142,7 @@ def search_workload(
     MappingError
         No mapping of a part is legal, or its cascade cannot be searched.
     """
+    strategy = strategy or strategy_called("exhaustive")
     parts, written = planned(workload, None, architecture)
     found: dict[tuple[object, ...], PartSearched] = {}
     chosen: list[Mapping] = []
@@ -145,8 +153,8 @@ def search_workload(
         if key in found:
             found[key] = replace(found[key], times=found[key].times + part.times)
         else:
-            advance = progress(part.name, len(units_of(space)))
-            best = _searched(part, space, mapping, objective, tolerance, advance)
+            problem = SearchProblem(space=space, objective=objective, tolerance=tolerance)
+            best = _searched(strategy, part, problem, mapping, partial(progress, part.name))
             value = objective.of(best.result)
             found[key] = PartSearched(name=part.name, found=best, value=value, times=part.times)
         chosen.append(found[key].found.mapping)
@@ -158,23 +166,22 @@ def search_workload(
 
 
 def _searched(
+    strategy: Mapper,
     part: PartLike,
-    space: Mapspace,
+    problem: SearchProblem,
     written: Mapping,
-    objective: Objective,
-    tolerance: float,
-    advance: Callable[[int], None],
+    progress: Progress,
 ) -> Searched:
     """The best mapping of a part: of its space, or the written one, which need not be in it.
 
     Nor is that of the same cascade where a machine is designed for one that stands in for it.
     """
     try:
-        its_own = space_of(part, space.architecture, written.cascade)
-        known = run_mapping(its_own, written, objective)
+        its_own = space_of(part, problem.space.architecture, written.cascade)
+        known = run_mapping(its_own, written, problem.objective)
     except InputError:
         known = None
-    found = exhaustive(space, objective, tolerance=tolerance, known=known, advance=advance)
+    found = strategy.search(replace(problem, known=known), progress)
     if known is not None and found.mapping is known.mapping:
         return found
     # The cascade by the name or file that the part gives.

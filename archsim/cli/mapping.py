@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mappers.objectives import OBJECTIVES, objective_called
+from mappers.strategies import STRATEGIES, strategy_called
+
 from .console import show, show_json
 from .files import Place, check_folder, write_result, write_text
 from .options import Known, json_option, refuse_mapping_settings, settings_option
@@ -21,8 +24,6 @@ if TYPE_CHECKING:
     from .. import Architecture
     from ..result.record import Result
     from ..spec.mapping import Mapping
-
-OBJECTIVES = ("energy", "latency", "edp")
 
 
 @click.command("map")
@@ -37,7 +38,7 @@ OBJECTIVES = ("energy", "latency", "edp")
 )
 @click.option(
     "--strategy",
-    type=Known(["exhaustive"]),
+    type=Known(STRATEGIES),
     default="exhaustive",
     show_default=True,
     help="How the mapspace is searched.",
@@ -55,10 +56,9 @@ def map_command(
     out: Path | None,
 ) -> None:
     """Find the best mapping of a WORKLOAD on an ARCH, and say how sure that is."""
-    del strategy
     if out:
         check_folder(out)
-    found, usual = _searched(workload, architecture, objective, settings)
+    found, usual = _searched(workload, architecture, objective, strategy, settings)
     written = (*write_result(found.result, out), *_write_mappings(found, out)) if out else ()
     if as_json:
         show_json(found.to_dict())
@@ -77,7 +77,11 @@ def map_command(
 
 
 def _searched(
-    workload: str, architecture: str, objective: str, settings: tuple[str, ...]
+    workload: str,
+    architecture: str,
+    objective: str,
+    strategy: str,
+    settings: tuple[str, ...],
 ) -> tuple[WorkloadSearched, Result | None]:
     """What is found, and what the usual mappings do."""
     from einsum_cascade.errors import InputError
@@ -90,7 +94,7 @@ def _searched(
     refuse_mapping_settings("map", given, "the mapping is what is searched for")
     work = load(workload, given.workload)
     machine = Architecture.load(architecture, given)
-    found = searched(work, machine, objective)
+    found = searched(work, machine, objective, strategy)
     try:
         usual = simulate(work, machine)
     except InputError:
@@ -98,9 +102,10 @@ def _searched(
     return found, usual
 
 
-def searched(work: Workload, machine: Architecture, objective: str) -> WorkloadSearched:
+def searched(
+    work: Workload, machine: Architecture, objective: str, strategy: str = "exhaustive"
+) -> WorkloadSearched:
     """The best mappings of a workload, with a progress bar for each part."""
-    from mappers.objectives import objective_called
     from mappers.workload_search import search_workload
 
     with ExitStack() as stack:
@@ -109,7 +114,13 @@ def searched(work: Workload, machine: Architecture, objective: str) -> WorkloadS
             stack.pop_all().close()
             return stack.enter_context(progress(f"mapping {what}", total))
 
-        return search_workload(work, machine, objective_called(objective), progress=start)
+        return search_workload(
+            work,
+            machine,
+            objective_called(objective),
+            strategy=strategy_called(strategy),
+            progress=start,
+        )
 
 
 def _write_mappings(found: WorkloadSearched, folder: Path) -> tuple[Path, ...]:

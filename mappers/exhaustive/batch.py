@@ -3,56 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from archsim.bound.tiling import Tiling
 
-from .chains import Chain, products
-from .measures import FIXED, Linear, Measure
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
-
-
-class Flat(NamedTuple):
-    """Measures as arrays; ``first_*`` say where each one's rows begin, with one more at the end.
-
-    Rows of ``loops`` are ``OpenLoop``; of ``terms`` (coefficient, axis), with digits from
-    ``first_digit`` on; of ``digits`` (stride, told apart, tuples inside). Parts of a size are
-    ranges of terms.
-    """
-
-    extents: Ints
-    first_extent: Ints
-    loops: Ints
-    first_loop: Ints
-    parts: Ints
-    first_part: Ints
-    terms: Ints
-    first_digit: Ints
-    digits: Ints
+from .chains import LoopChain, products
+from .kernels.arrays import FlatMeasures, FlatProducts, Floats, Ints
+from .kernels.measured import measure_all
+from .measures import FIXED, Linear, OpenMeasure
 
 
-class FlatProducts(NamedTuple):
-    """Measures as products of chains, which are measures of one axis each.
-
-    ``factors`` are chains, ``turning`` loops of ``chains`` one of which must always turn;
-    chains that are ``fixed`` are the same in all tilings.
-    """
-
-    chains: Flat
-    fixed: Ints
-    factors: Ints
-    first_factor: Ints
-    turning: Ints
-    first_turning: Ints
-    walked: Ints
-
-
-def flatten(measures: Sequence[Measure]) -> Flat:
+def flatten(measures: Sequence[OpenMeasure]) -> FlatMeasures:
     """The arrays of some measures."""
     extents: list[int] = []
     loops: list[tuple[int, ...]] = []
@@ -72,7 +34,7 @@ def flatten(measures: Sequence[Measure]) -> Flat:
             parts.append(len(terms))
         ends.append((len(extents), len(loops), len(parts) - 1))
     first_extent, first_loop, first_part = (_array(column, 0) for column in zip(*ends, strict=True))
-    return Flat(
+    return FlatMeasures(
         extents=_array(extents, 0),
         first_extent=first_extent,
         loops=_array(loops, 5),
@@ -85,7 +47,7 @@ def flatten(measures: Sequence[Measure]) -> Flat:
     )
 
 
-def flatten_products(measures: Sequence[Measure]) -> FlatProducts:
+def flatten_products(measures: Sequence[OpenMeasure]) -> FlatProducts:
     """The arrays of some measures as products."""
     chains, found = products(measures)
     flat = flatten([_measure(c) for c in chains])
@@ -101,9 +63,9 @@ def flatten_products(measures: Sequence[Measure]) -> FlatProducts:
     )
 
 
-def _measure(chain: Chain) -> Measure:
+def _measure(chain: LoopChain) -> OpenMeasure:
     parts = () if chain.size is None else (((1, chain.size),),)
-    return Measure(extents=(chain.extent,), loops=chain.loops, parts=parts)
+    return OpenMeasure(extents=(chain.extent,), loops=chain.loops, parts=parts)
 
 
 def _begins(lengths: Sequence[int]) -> Ints:
@@ -121,7 +83,7 @@ def strides_of(tiling: Tiling) -> Ints:
     return np.array([m.stride for m in tiling.members.values()], dtype=np.int64)
 
 
-def measured(measures: Sequence[Measure], strides: Ints) -> Floats:
+def measured(measures: Sequence[OpenMeasure], strides: Ints) -> Floats:
     """All measures of many tilings.
 
     Parts
@@ -133,8 +95,6 @@ def measured(measures: Sequence[Measure], strides: Ints) -> Floats:
     array of float64, (tilings, measures)
         NaN where indices are too irregular to be counted in closed form.
     """
-    from .kernels.measuring import measure_all
-
     found = np.empty((strides.shape[0], len(measures)))
     flat, factored = flatten(measures), flatten_products(measures)
     measure_all(flat, factored, np.ascontiguousarray(strides), found)

@@ -3,7 +3,7 @@
 Loops over different axes do not mind one another, as long as every loop that leaves a tile
 in its place has one inside it that always brings another. Then a measure is a product of
 one factor per axis, and few different factors make up all measures of a mapping. What is no
-product, or not for some ragged tiling, is walked (``kernels.measuring``).
+product, or not for some ragged tiling, is walked (``kernels.measured``).
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from .measures import MOVES, ONCE, STAYS, Measure, OpenDigits, OpenLoop
+from .measures import MOVES, ONCE, STAYS, OpenDigits, OpenLoop, OpenMeasure
 
 
 @dataclass(frozen=True, slots=True)
-class Chain:
+class LoopChain:
     """The loops of a measure on one axis of some extent, and the size inside them."""
 
     extent: int
@@ -36,14 +36,14 @@ class Product:
     walked: bool
 
 
-def products(measures: Sequence[Measure]) -> tuple[tuple[Chain, ...], tuple[Product, ...]]:
+def products(measures: Sequence[OpenMeasure]) -> tuple[tuple[LoopChain, ...], tuple[Product, ...]]:
     """Chains that some measures are made of, and how."""
-    places: dict[Chain, int] = {}
+    places: dict[LoopChain, int] = {}
     found = tuple(_product(m, places) for m in measures)
     return tuple(places), found
 
 
-def _product(measure: Measure, places: dict[Chain, int]) -> Product:
+def _product(measure: OpenMeasure, places: dict[LoopChain, int]) -> Product:
     sizes: dict[int, OpenDigits] = {}
     for part in measure.parts:
         axes = [d.axis for _, d in part]
@@ -53,8 +53,8 @@ def _product(measure: Measure, places: dict[Chain, int]) -> Product:
     where: list[tuple[int, int]] = []
     mine: dict[int, int] = {}
     for axis, extent in enumerate(measure.extents):
-        loops = tuple(_alike(x) for x in measure.loops if x.axis == axis)
-        chain = Chain(extent=extent, loops=loops, size=sizes.get(axis))
+        loops = tuple(_by_itself(x) for x in measure.loops if x.axis == axis)
+        chain = LoopChain(extent=extent, loops=loops, size=sizes.get(axis))
         mine[axis] = places.setdefault(chain, len(places))
     seen: dict[int, int] = {}
     for loop in measure.loops:
@@ -67,6 +67,6 @@ def _product(measure: Measure, places: dict[Chain, int]) -> Product:
     return Product(chains=tuple(mine.values()), turning=turning, walked=bool(stays) and not turning)
 
 
-def _alike(loop: OpenLoop) -> OpenLoop:
+def _by_itself(loop: OpenLoop) -> OpenLoop:
     """The loop on its own: what turns inside it decides that it counts like one that moves."""
     return replace(loop, axis=0, mode=ONCE if loop.mode == ONCE else MOVES)

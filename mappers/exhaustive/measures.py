@@ -57,7 +57,7 @@ class OpenDigits:
 
 
 @dataclass(frozen=True, slots=True)
-class Measure:
+class OpenMeasure:
     """Total size of what arrives under some loops: ``extents`` are those outside of all.
 
     A tile's size is a product over ``parts``, each a sum of terms (coefficient, digits) in
@@ -122,14 +122,14 @@ class OpenMeter(Meter):
         self._number = {name: n for n, name in enumerate(tiling.members)}
         self._limits = {m.name: tiling.shapes[m.rank] for m in cut}
         self._strides = {m.name: min(m.stride, self._limits[m.name]) for m in cut}
-        self._places: dict[Measure, int] = {}
+        self._places: dict[OpenMeasure, int] = {}
         self._known: dict[tuple[object, ...], int] = {}
         """Answers by the identities of what was asked about."""
         self._asked: list[tuple[BoundEinsum, tuple[Loop, ...], Size]] = []
         """All that was, so that no identity is used again."""
 
     @property
-    def measures(self) -> tuple[Measure, ...]:
+    def measures(self) -> tuple[OpenMeasure, ...]:
         """All that were asked for, by their places."""
         return tuple(self._places)
 
@@ -272,14 +272,14 @@ def _digits(digits: Digits) -> OpenDigits:
     return OpenDigits(digits.axis, tuple(reversed(found)))
 
 
-def _normal(extents: tuple[int, ...], loops: tuple[OpenLoop, ...], parts: _Parts) -> Measure:
+def _normal(extents: tuple[int, ...], loops: tuple[OpenLoop, ...], parts: _Parts) -> OpenMeasure:
     """The measure without what changes nothing, so that equal ones look alike."""
     sized = {d.axis for part in parts for _, d in part}
     while loops and loops[-1].mode != MOVES and loops[-1].axis not in sized:
         loops = loops[:-1]
     axes = sorted({*sized, *(loop.axis for loop in loops)})
     place = {axis: n for n, axis in enumerate(axes)}
-    return Measure(
+    return OpenMeasure(
         extents=tuple(extents[a] for a in axes),
         loops=tuple(OpenLoop(place[x.axis], x.member, x.unit, x.limit, x.mode) for x in loops),
         parts=tuple(

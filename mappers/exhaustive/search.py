@@ -1,6 +1,6 @@
 """Exhaustive search: every mapping of a space is priced, or shown to be no better.
 
-Units (mappings with the same loops) are tabulated one by one; a compiled branch and bound
+Subspaces (mappings with the same loops) are tabulated one by one; a compiled branch and bound
 goes through the choices of each of their tilings. Energy is worked out exactly there. Of
 latency it works out a bound, the busiest array or memory; what promises to be better than
 the best is run by the engine, and the gap between the best run and the least bound is
@@ -13,147 +13,104 @@ proven optimum.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import inf, nextafter
 
 from archsim.bound.binding import bind
-from archsim.bound.lower import Bound
-from archsim.evaluate.evaluate import evaluate_bound
-from archsim.result.record import Result
-from archsim.spec.mapping import Mapping
 from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem
 
 from ..certificate import Certificate, Searched
-from ..objectives import Objective
-from ..space.mapspace import Mapspace, Unit
-from .lower_bounds import floor
-from .tables import Tables, UnitRefusedError, tabulate
-from .units import Found, UnitSearch
-
-TOLERANCE = 1e-3
-"""As far as the two engines agree: a better mapping could not be told apart."""
-
+from ..engine_run import EngineRun, run_mapping
+from ..lower_bounds import lower_bound
+from ..objectives import SearchObjective
+from ..protocol import TOLERANCE, Advance, Progress, SearchProblem, silent
+from ..space.fusion import candidates_of, subspaces_of
+from ..space.mapspace import Mapspace, Subspace
+from .subspaces import Proposal, SubspaceSearch
+from .tables import SubspaceRefusedError, Tables, tabulate
 
 _RUNS = 288
 """Engine runs, times Einsums, of a space whose mappings cannot be priced in batches."""
 
-
-_OF_UNIT = 4
-"""Engine runs of one unit; what it has beside is as good or worse, so far as bounds tell."""
+_OF_SUBSPACE = 4
+"""Engine runs of one subspace; what it has beside is as good or worse, so far as bounds tell."""
 
 
 class _IrregularError(Exception):
     """A space whose mappings cannot be priced in batches as they are."""
 
 
-Advance = Callable[[int], None]
+@dataclass(frozen=True, slots=True)
+class Exhaustive:
+    """Every mapping of a space is priced, or shown to be no better (``Mapper``)."""
+
+    def search(self, problem: SearchProblem, progress: Progress = silent) -> Searched:
+        """The best mapping of a space, with its certificate.
+
+        Raises
+        ------
+        NoLegalMappingError
+            No mapping is known, and none of the space is legal; says why the first are not.
+        MappingError
+            Indices of the cascade are too irregular to be priced in batches.
+        """
+        subspaces = subspaces_of(problem.space)
+        advance = progress(len(subspaces))
+        try:
+            return _BranchAndBound(problem, subspaces).run(advance)
+        except _IrregularError:
+            return _BranchAndBound(problem, subspaces, relaxed=True).run(advance)
+
+
+STRATEGY = Exhaustive()
 
 
 def exhaustive(
-    space: Mapspace,
-    objective: Objective,
-    *,
-    tolerance: float = TOLERANCE,
-    known: Run | None = None,
-    advance: Advance = lambda _: None,
+    space: Mapspace, objective: SearchObjective, *, tolerance: float = TOLERANCE
 ) -> Searched:
-    """The best mapping of a space, with its certificate.
-
-    Parameters
-    ----------
-    tolerance : float
-        Mappings that could be better by less than this share are not run.
-    known : Run, optional
-        A mapping to begin with, that need not be of the space. It is what is found where
-        nothing of the space is better.
-    advance : callable
-        Called with 1 for every unit that is done.
-
-    Raises
-    ------
-    NoLegalMappingError
-        No mapping is known, and none of the space is legal; says why the first ones are not.
-    MappingError
-        Indices of the cascade are too irregular to be priced in batches.
-    """
-    try:
-        return _Exhaustive(space, objective, tolerance, known).run(advance)
-    except _IrregularError:
-        return _Exhaustive(space, objective, tolerance, known, relaxed=True).run(advance)
+    """The best mapping of a space, with its certificate. Raises as ``Exhaustive.search``."""
+    problem = SearchProblem(space=space, objective=objective, tolerance=tolerance)
+    return STRATEGY.search(problem)
 
 
-def candidates_of(space: Mapspace, units: tuple[Unit, ...]) -> int:
-    """How many mappings some units of a space have."""
-    return sum(len(u.sizes) for u in units) * space.bindings * space.residencies
-
-
-def units_of(space: Mapspace) -> tuple[Unit, ...]:
-    """All units of a space, those with the most shared loops first."""
-    return tuple(u for shared in space.shared_choices() for u in space.units(shared))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """A mapping that the engine has run."""
-
-    value: float
-    mapping: Mapping
-    bound: Bound
-    result: Result
-
-
-def run_mapping(space: Mapspace, mapping: Mapping, objective: Objective) -> Run:
-    """A mapping of a space's cascade run by the engine. Raises as ``evaluate_mapping``."""
-    own = {tile.member for tile in mapping.tiles}
-    given = {rank: size for rank, size in space.given.items() if rank not in own}
-    bound = bind(space.program, mapping, space.architecture, given)
-    result = evaluate_bound(bound)
-    return Run(value=objective.of(result), mapping=mapping, bound=bound, result=result)
-
-
-def _promise(found: Found) -> tuple[float, float]:
+def _promise(found: Proposal) -> tuple[float, float]:
     return found.value, found.tie
 
 
-class _Exhaustive:
+class _BranchAndBound:
+    """One search of a space; ``relaxed`` leaves masks and gathers aside, as for ``OpenMeter``."""
+
     def __init__(
-        self,
-        space: Mapspace,
-        objective: Objective,
-        tolerance: float,
-        known: Run | None,
-        *,
-        relaxed: bool = False,
+        self, problem: SearchProblem, subspaces: tuple[Subspace, ...], *, relaxed: bool = False
     ) -> None:
         self.relaxed = relaxed
-        self.space = space
-        self.objective = objective
-        self.tolerance = tolerance
+        self.subspaces = subspaces
+        self.space = problem.space
+        self.objective = problem.objective
+        self.tolerance = problem.tolerance
         self.runs = 0
-        self.best = known
-        self.waiting: list[Found] = []
-        self.legal: list[Unit] = []
+        self.best = problem.known
+        self.waiting: list[Proposal] = []
+        self.legal: list[Subspace] = []
         self.refused: list[str] = []
         self.failed: list[MappingError] = []
 
     def run(self, advance: Advance) -> Searched:
-        units = units_of(self.space)
         of_tiling = self.space.bindings * self.space.residencies
-        lost = alike = 0
+        lost = same_loops = 0
         slack = 0.0 if self.objective.exact else self.tolerance / 10
-        search = UnitSearch(space=self.space, objective=self.objective.code, slack=slack)
+        search = SubspaceSearch(space=self.space, objective=self.objective.code, slack=slack)
         if self.best is not None and not self.relaxed:
             search.limit = self.best.value
-        for unit in units:
+        for subspace in self.subspaces:
             try:
-                tables = tabulate(self.space, unit, relaxed=self.relaxed)
-                self._search(search, unit, tables)
-                self.legal.append(unit)
-                alike += len(unit.sizes) * (of_tiling - tables.combinations)
-            except UnitRefusedError as why:
+                tables = tabulate(self.space, subspace, relaxed=self.relaxed)
+                self._search(search, subspace, tables)
+                self.legal.append(subspace)
+                same_loops += len(subspace.sizes) * (of_tiling - tables.combinations)
+            except SubspaceRefusedError as why:
                 self._refuse(why)
-                lost += len(unit.sizes) * of_tiling
+                lost += len(subspace.sizes) * of_tiling
             advance(1)
         self._run_waiting()
         if self.best is None:
@@ -161,26 +118,26 @@ class _Exhaustive:
         certificate = Certificate(
             strategy="exhaustive, masks and gathers aside" if self.relaxed else "exhaustive",
             objective=self.objective.name,
-            candidates=candidates_of(self.space, units),
+            candidates=candidates_of(self.space, self.subspaces),
             evaluated=search.leaves,
-            reasons=(("loops not legal", lost), ("the same loops", alike), *search.pruned()),
+            reasons=(("loops not legal", lost), ("the same loops", same_loops), *search.pruned()),
             runs=self.runs,
             gap=self._gap(self.best, search.least),
             tolerance=self.tolerance,
         )
         return Searched(mapping=self.best.mapping, result=self.best.result, certificate=certificate)
 
-    def _refuse(self, why: UnitRefusedError) -> None:
-        """Go on without a unit whose loops are not legal."""
+    def _refuse(self, why: SubspaceRefusedError) -> None:
+        """Go on without a subspace whose loops are not legal."""
         if why.irregular:
             if not self.relaxed:
                 raise _IrregularError
             raise MappingError(Problem(f"the cascade cannot be searched: {why}"))
         self.refused.append(str(why))
 
-    def _search(self, search: UnitSearch, unit: Unit, tables: Tables) -> None:
-        """Run what a unit has that may be better than the best by more than the tolerance."""
-        promising = sorted(search.search(unit, tables), key=_promise)
+    def _search(self, search: SubspaceSearch, subspace: Subspace, tables: Tables) -> None:
+        """Run what a subspace has that may be better than the best by more than the tolerance."""
+        promising = sorted(search.search(subspace, tables), key=_promise)
         if self.relaxed:
             self.waiting = sorted((*self.waiting, *promising), key=_promise)[: self._most]
             if len(self.waiting) == self._most:
@@ -189,7 +146,7 @@ class _Exhaustive:
             return
         # The first tiles are waited for: of equals, smaller ones are faster if anything.
         others = sorted(promising[1:], key=lambda f: (f.value, f.sizes.prod()))
-        for found in (*promising[:1], *others[: _OF_UNIT - 1]):
+        for found in (*promising[:1], *others[: _OF_SUBSPACE - 1]):
             if self.best is None or found.value < self.best.value * (1 - self.tolerance):
                 self._run(found)
         if self.best is not None:
@@ -205,8 +162,8 @@ class _Exhaustive:
         """How many mappings are run where values are estimates."""
         return max(3, _RUNS // len(self.space.program.einsums))
 
-    def _run(self, found: Found) -> None:
-        mapping = self.space.mapping(found.unit.skeleton, found.sizes, found.ways, found.places)
+    def _run(self, found: Proposal) -> None:
+        mapping = self.space.mapping(found.subspace.skeleton, found.sizes, found.ways, found.places)
         self.runs += 1
         try:
             run = run_mapping(
@@ -218,20 +175,20 @@ class _Exhaustive:
         if self.best is None or run.value < self.best.value:
             self.best = run
 
-    def _gap(self, best: Run, least: float) -> float:
+    def _gap(self, best: EngineRun, least: float) -> float:
         """How much better than the best another mapping could be."""
         if self.relaxed or not self.legal:
-            least = floor(self.objective, best.bound, best.result)
+            least = lower_bound(self.objective, best.bound, best.result)
         return max(0.0, 1 - least / best.value)
 
     def _nothing(self) -> MappingError:
         """Why there is no mapping: nothing fits, or nothing is legal."""
         if self.failed:
             return NoLegalMappingError(self.failed[0].problems)
-        for unit in self.legal[:1]:
+        for subspace in self.legal[:1]:
             ways = {e: found[0] for e, found in self.space.ways.items()}
             places = {t: found[-1][:1] for t, found in self.space.places.items()}
-            mapping = self.space.mapping(unit.skeleton, unit.sizes[0], ways, places)
+            mapping = self.space.mapping(subspace.skeleton, subspace.sizes[0], ways, places)
             try:
                 bind(self.space.program, mapping, self.space.architecture, self.space.given)
             except MappingError as error:

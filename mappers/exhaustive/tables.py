@@ -1,6 +1,6 @@
-"""What every choice of a unit costs: tables of sums of measures.
+"""What every choice of a subspace costs: tables of sums of measures.
 
-The mappings of a unit have the same loops. What is left to choose, the array of every
+The mappings of a subspace have the same loops. What is left to choose, the array of every
 Einsum and the places of every tensor, is a few alternatives each, and costs belong to few
 choices at once: an Einsum's work to its array, an access to the array of the Einsum, that
 of the tensor's writer, and the tensor's places. Each such combination is an *entry*; its
@@ -26,16 +26,15 @@ from archsim.cost.energy import access_pj, operations_pj
 from archsim.space.access_map import AccessMap
 from einsum_cascade.errors import MappingError
 
-from ..space.fusion import lowered_unit
-from ..space.mapspace import Mapspace, Unit, Way
+from ..space.fusion import bound_subspace
+from ..space.mapspace import Mapspace, Subspace, Way
 from .batch import matrix
-from .measures import IrregularError, Linear, Measure, OpenMeter, linear
-
-Floats = NDArray[np.float64]
+from .kernels.arrays import Floats
+from .measures import IrregularError, Linear, OpenMeasure, OpenMeter, linear
 
 
 @dataclass(frozen=True, kw_only=True)
-class Access:
+class AccessEntries:
     """Entries of one access: row ``(k * writers + w) * places + o`` from ``first`` on, for
     way ``k`` of its Einsum, ``w`` of the tensor's writer, and places ``o``."""
 
@@ -46,7 +45,7 @@ class Access:
 
 @dataclass(frozen=True, kw_only=True)
 class Tables:
-    """The choices of a unit and what they cost.
+    """The choices of a subspace and what they cost.
 
     Costs are columns: energy in pJ, then cycles of every array and every memory. Entries
     that are not legal cost nothing and are marked.
@@ -61,7 +60,7 @@ class Tables:
     """By tensor, the Einsum that writes it, or -1."""
     places: tuple[int, ...]
     """Alternatives of each tensor."""
-    accesses: tuple[Access, ...]
+    accesses: tuple[AccessEntries, ...]
     legal: NDArray[np.bool_]
     coefficients: Floats
     """(entries * columns, measures)"""
@@ -76,7 +75,7 @@ class Tables:
     memory must fit."""
     tile_constants: Floats
     capacities: Floats
-    measures: tuple[Measure, ...]
+    measures: tuple[OpenMeasure, ...]
 
     @property
     def combinations(self) -> int:
@@ -84,40 +83,40 @@ class Tables:
         return prod(map(len, self.ways)) * prod(self.places)
 
 
-class UnitRefusedError(Exception):
-    """No mapping of a unit is legal, or none can be worked out in a batch."""
+class SubspaceRefusedError(Exception):
+    """No mapping of a subspace is legal, or none can be worked out in a batch."""
 
     def __init__(self, why: str, *, irregular: bool = False) -> None:
         super().__init__(why)
         self.irregular = irregular
 
 
-def tabulate(space: Mapspace, unit: Unit, *, relaxed: bool = False) -> Tables:
-    """The tables of a unit; ``relaxed`` as for ``OpenMeter``.
+def tabulate(space: Mapspace, subspace: Subspace, *, relaxed: bool = False) -> Tables:
+    """The tables of a subspace; ``relaxed`` as for ``OpenMeter``.
 
     Raises
     ------
-    UnitRefusedError
-        No mapping of the unit is legal, or its counts are no sums of measures.
+    SubspaceRefusedError
+        No mapping of the subspace is legal, or its counts are no sums of measures.
     """
     try:
-        return _Tabulator(space, unit, relaxed=relaxed).tables()
+        return _Tabulator(space, subspace, relaxed=relaxed).tables()
     except MappingError as error:
-        raise UnitRefusedError(error.problems[0].message) from None
+        raise SubspaceRefusedError(error.problems[0].message) from None
     except IrregularError as error:
-        raise UnitRefusedError(str(error), irregular=True) from None
+        raise SubspaceRefusedError(str(error), irregular=True) from None
 
 
 class _Tabulator:
-    """Builds the tables of one unit."""
+    """Builds the tables of one subspace."""
 
-    def __init__(self, space: Mapspace, unit: Unit, *, relaxed: bool) -> None:
+    def __init__(self, space: Mapspace, subspace: Subspace, *, relaxed: bool) -> None:
         self.space = space
         self.program = space.program
         self.machine = space.architecture
         self.names = [e.name for e in self.program.einsums]
         self.tensors = list(space.places)
-        self.variants = self._variants(unit)
+        self.variants = self._variants(subspace)
         problems = illegalities(self.base)
         if problems:
             raise MappingError(problems)
@@ -132,15 +131,15 @@ class _Tabulator:
         self._prices: dict[str, tuple[float, float, float]] = {}
         self._kept_in: dict[str, list[Residency]] = {}
 
-    def _variants(self, unit: Unit) -> dict[str, tuple[BoundEinsum, ...]]:
+    def _variants(self, subspace: Subspace) -> dict[str, tuple[BoundEinsum, ...]]:
         """Every Einsum in each of its ways that differ; also sets the mapping they come from."""
         ways = self.space.ways
         found: dict[str, list[BoundEinsum]] = {name: [] for name in self.names}
         self.ways: dict[str, list[Way]] = {name: [] for name in self.names}
         seen: set[tuple[object, ...]] = set()
-        self.base = lowered_unit(self.space, unit)
+        self.base = bound_subspace(self.space, subspace)
         for number in range(max(len(able) for able in ways.values())):
-            bound = lowered_unit(self.space, unit, self.base, number) if number else self.base
+            bound = bound_subspace(self.space, subspace, self.base, number) if number else self.base
             for e in bound.einsums:
                 going = tuple((x.member, x.level) for x in e.temporal if e.widths[id(x)] > 1)
                 if number < len(ways[e.name]) and (e.name, e.array.name, going) not in seen:
@@ -201,7 +200,7 @@ class _Tabulator:
         costs[self.column[e.array.name]] = busy
         return costs
 
-    def _access(self, number: int, position: int, access_map: AccessMap) -> Access:
+    def _access(self, number: int, position: int, access_map: AccessMap) -> AccessEntries:
         """Entries of one access of an Einsum."""
         name, tensor = self.names[number], access_map.access.tensor
         first = len(self.costs)
@@ -212,7 +211,7 @@ class _Tabulator:
                 for residency in self._residencies(tensor):
                     mixed = self._mixed(own, writer, residency)
                     self._enter(self._touching(mixed, own, own.touches[position]))
-        return Access(einsum=number, tensor=self.tensors.index(tensor), first=first)
+        return AccessEntries(einsum=number, tensor=self.tensors.index(tensor), first=first)
 
     def _writers(self, tensor: str) -> int:
         return len(self.variants.get(tensor, ("",)))

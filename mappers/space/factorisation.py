@@ -24,7 +24,7 @@ _OPEN = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cut:
+class Factorisation:
     """A rank's members, inner ones first: fine ones of fixed sizes, then one per memory.
 
     A rank that is left whole is its own fine member, and no memory has one of its own.
@@ -88,9 +88,9 @@ def tile_sizes(count: int) -> tuple[int, ...]:
     return tuple(sorted({*divisors(count), *halves}))
 
 
-def cut_ranks(
+def factorise_ranks(
     program: Program, architecture: Architecture, shapes: dict[str, int]
-) -> tuple[Cut, ...]:
+) -> tuple[Factorisation, ...]:
     """The cuts of all ranks that Einsums go over, parallel ones first.
 
     Parallel ranks are left whole: their loops are outside of all others, for every tensor has
@@ -100,7 +100,7 @@ def cut_ranks(
     memory holds all.
     """
     walked = {v.upper() for e in program.einsums for v in e.variables}
-    found = [Cut(rank=rank, fine=()) for rank in program.parallel]
+    found = [Factorisation(rank=rank, fine=()) for rank in program.parallel]
     stepped = stepped_ranks(program)
     levels = len(architecture.memories)
     for rank in (r.name for r in program.ranks if r.name in walked):
@@ -109,11 +109,11 @@ def cut_ranks(
         pieces = len(steps) + levels
         names = [f"{rank}{n}" for n in range(pieces)] if pieces > 1 else [rank]
         if size == 1 or not (steps or rank in stepped) or {*names} & {*shapes} - {rank}:
-            found.append(Cut(rank=rank, fine=((rank, size),)))
+            found.append(Factorisation(rank=rank, fine=((rank, size),)))
             continue
         counts = tuple(b // a for a, b in zip([1, *steps], steps, strict=False))
         found.append(
-            Cut(
+            Factorisation(
                 rank=rank,
                 fine=tuple(zip(names, counts, strict=False)),
                 coarse=-(-size // prod(counts)),

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from archsim.bound.legality import crossed_passes
 from archsim.bound.lower import Bound, lower
 from archsim.bound.tiling import build_tiling
 from einsum_cascade.errors import MappingError
 
 from .factorisation import stepped_ranks
-
-if TYPE_CHECKING:
-    from .mapspace import Mapspace, Unit
-
+from .mapspace import Mapspace, Subspace
 
 _SHARED = 3
 """Ranks whose loops are shared, at the most: their orders are all gone through."""
+
+
+def subspaces_of(space: Mapspace) -> tuple[Subspace, ...]:
+    """All subspaces of a space, those with the most shared loops first."""
+    ranks = shareable_ranks(space)
+    masks = sorted(range(1 << len(ranks)), key=lambda m: -m.bit_count())
+    choices = (tuple(r for n, r in enumerate(ranks) if mask >> n & 1) for mask in masks)
+    return tuple(s for shared in choices for s in space.subspaces(shared))
+
+
+def candidates_of(space: Mapspace, subspaces: tuple[Subspace, ...]) -> int:
+    """How many mappings some subspaces have: tilings, each with all bindings and residencies."""
+    return sum(len(s.sizes) for s in subspaces) * space.bindings * space.residencies
 
 
 def shareable_ranks(space: Mapspace) -> tuple[str, ...]:
@@ -27,9 +35,9 @@ def shareable_ranks(space: Mapspace) -> tuple[str, ...]:
     Of more than three ranks, those along which values run and those of most tiles are taken.
     """
     einsums = space.program.einsums
-    often = {r: sum(r.lower() in e.variables for e in einsums) for r in space.cut_of}
-    open_cuts = (c for c in space.open_cuts if not c.whole)
-    ranks = [c for c in open_cuts if often[c.rank] > 1 or len(einsums) == 1]
+    often = {r: sum(r.lower() in e.variables for e in einsums) for r in space.factorisation_of}
+    open_factorisations = (c for c in space.open_factorisations if not c.whole)
+    ranks = [c for c in open_factorisations if often[c.rank] > 1 or len(einsums) == 1]
     found = [c for c in ranks if not is_crossed(space, c.rank)]
     stepped = stepped_ranks(space.program)
     first = sorted(found, key=lambda c: (c.rank not in stepped, -c.coarse))[:_SHARED]
@@ -39,20 +47,20 @@ def shareable_ranks(space: Mapspace) -> tuple[str, ...]:
 def is_crossed(space: Mapspace, rank: str) -> bool:
     """Whether the loops of a rank, shared and all going round, cross a boundary."""
 
-    def going(unit: Unit) -> int:
-        return sum(map(len, unit.skeleton.order))
+    def going(subspace: Subspace) -> int:
+        return sum(map(len, subspace.skeleton.order))
 
-    unit = max(space.units((rank,)), key=going)
+    subspace = max(space.subspaces((rank,)), key=going)
     try:
-        return bool(going(unit) and crossed_passes(lowered_unit(space, unit)))
+        return bool(going(subspace) and crossed_passes(bound_subspace(space, subspace)))
     except MappingError:
         return False
 
 
-def lowered_unit(
-    space: Mapspace, unit: Unit, like: Bound | None = None, alternative: int = 0
+def bound_subspace(
+    space: Mapspace, subspace: Subspace, like: Bound | None = None, alternative: int = 0
 ) -> Bound:
-    """One mapping of a unit, bound: everything kept everywhere.
+    """One mapping of a subspace, bound: everything kept everywhere.
 
     Parameters
     ----------
@@ -68,7 +76,7 @@ def lowered_unit(
     """
     everywhere = {t: found[-1] for t, found in space.places.items()}
     ways = {n: found[min(alternative, len(found) - 1)] for n, found in space.ways.items()}
-    mapping = space.mapping(unit.skeleton, unit.sizes[0], ways, everywhere)
+    mapping = space.mapping(subspace.skeleton, subspace.sizes[0], ways, everywhere)
     sizes = {t.member: t.size for t in mapping.tiles if isinstance(t.size, int)}
     given = {r: n for r, n in space.shapes.items() if r not in sizes}
     tiling = build_tiling(space.program, mapping, given, sizes)

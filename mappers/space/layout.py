@@ -9,7 +9,7 @@ from math import prod
 from archsim.spec.arch import Architecture
 from einsum_cascade.ir import Program
 
-from .factorisation import Cut, stepped_ranks
+from .factorisation import Factorisation, stepped_ranks
 
 Along = tuple[tuple[str, tuple[str, ...]], ...]
 """Pairs of an array dimension and the members along it."""
@@ -24,21 +24,21 @@ class Layouts:
 
     program: Program
     architecture: Architecture
-    cuts: tuple[Cut, ...]
+    factorisations: tuple[Factorisation, ...]
 
     @cached_property
     def _common(self) -> dict[str, int]:
         """Ranks by how many Einsums have them, the most common first."""
         often = {
             cut.rank: sum(cut.rank.lower() in e.variables for e in self.program.einsums)
-            for cut in self.cuts
+            for cut in self.factorisations
         }
         return {rank: n for n, rank in enumerate(sorted(often, key=lambda r: -often[r]))}
 
     def ranks(self, name: str) -> tuple[str, ...]:
         """Ranks of an Einsum that have loops below the shared ones."""
         variables = self.program.einsum_of[name].variables
-        return tuple(cut.rank for cut in self.cuts if cut.rank.lower() in variables)
+        return tuple(cut.rank for cut in self.factorisations if cut.rank.lower() in variables)
 
     def own_order(self, name: str, *, sums_outside: bool) -> tuple[str, ...]:
         """Ranks of an Einsum as it loops over them: those of its result outermost, or those
@@ -57,7 +57,7 @@ class Layouts:
         """What an Einsum lays out on an array."""
         machine = self.architecture.array(array)
         assert machine is not None, "arrays come from the machine"
-        free = [cut for cut in self.cuts if self._layable(name, cut)]
+        free = [cut for cut in self.factorisations if self._layable(name, cut)]
         found: list[tuple[str, tuple[str, ...]]] = []
         for dimension in machine.dimensions:
             room, members = dimension.size, list[str]()
@@ -73,10 +73,10 @@ class Layouts:
                 found.append((dimension.name, tuple(members)))
         return tuple(found)
 
-    def _layable(self, name: str, cut: Cut) -> bool:
+    def _layable(self, name: str, cut: Factorisation) -> bool:
         return cut.rank in self.ranks(name) and cut.rank not in stepped_ranks(self.program)
 
-    def _fitting(self, cut: Cut, room: int) -> list[str]:
+    def _fitting(self, cut: Factorisation, room: int) -> list[str]:
         """The fine members that fit, outermost first."""
         found: list[str] = []
         taken = 1
@@ -87,6 +87,6 @@ class Layouts:
             found.insert(0, member)
         return found
 
-    def _fill(self, cut: Cut, room: int) -> int:
+    def _fill(self, cut: Factorisation, room: int) -> int:
         counts = dict(cut.fine)
         return prod(counts[m] for m in self._fitting(cut, room))

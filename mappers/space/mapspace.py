@@ -33,8 +33,7 @@ from einsum_cascade.ir import Program
 from einsum_cascade.operations import einsum_operations
 
 from .array_tiles import family_tiles
-from .factorisation import Cut, cut_ranks
-from .fusion import shareable_ranks
+from .factorisation import Factorisation, factorise_ranks
 from .layout import Layouts
 
 Ints = NDArray[np.int64]
@@ -62,7 +61,7 @@ class Way:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Unit:
+class Subspace:
     """Mappings with the same loops: a skeleton, and all tilings in which just these go round.
 
     Rows of ``sizes`` are tilings, columns the tiles of ``Mapspace.tiles``.
@@ -110,19 +109,19 @@ class Mapspace:
         return {r: size for r, size in self.shapes.items() if r not in fixed | follows}
 
     @cached_property
-    def cuts(self) -> tuple[Cut, ...]:
+    def factorisations(self) -> tuple[Factorisation, ...]:
         """How each rank is cut."""
-        return cut_ranks(self.program, self.architecture, self.shapes)
+        return factorise_ranks(self.program, self.architecture, self.shapes)
 
     @cached_property
-    def cut_of(self) -> dict[str, Cut]:
+    def factorisation_of(self) -> dict[str, Factorisation]:
         """The same, by rank."""
-        return {cut.rank: cut for cut in self.cuts}
+        return {cut.rank: cut for cut in self.factorisations}
 
     @cached_property
-    def open_cuts(self) -> tuple[Cut, ...]:
+    def open_factorisations(self) -> tuple[Factorisation, ...]:
         """Ranks of which a memory may hold more or less."""
-        return tuple(cut for cut in self.cuts if cut.levelled)
+        return tuple(cut for cut in self.factorisations if cut.levelled)
 
     @property
     def tiled_ranks(self) -> tuple[str, ...]:
@@ -134,7 +133,7 @@ class Mapspace:
     @cached_property
     def tiles(self) -> tuple[tuple[str, str], ...]:
         """Open tiles as (rank, member)."""
-        return tuple((cut.rank, member) for cut in self.open_cuts for member in cut.held)
+        return tuple((cut.rank, member) for cut in self.open_factorisations for member in cut.held)
 
     @cached_property
     def arrays(self) -> dict[str, tuple[str, ...]]:
@@ -181,29 +180,20 @@ class Mapspace:
     @cached_property
     def layouts(self) -> Layouts:
         """What each Einsum lays out on each array."""
-        return Layouts(program=self.program, architecture=self.architecture, cuts=self.cuts)
-
-    @cached_property
-    def shareable(self) -> tuple[str, ...]:
-        """Ranks whose loops may be shared: no pass boundary crosses them."""
-        return shareable_ranks(self)
-
-    def shared_choices(self) -> Iterator[tuple[str, ...]]:
-        """Sets of ranks to share, the largest first."""
-        ranks = self.shareable
-        masks = sorted(range(1 << len(ranks)), key=lambda m: -m.bit_count())
-        return (tuple(r for n, r in enumerate(ranks) if mask >> n & 1) for mask in masks)
+        return Layouts(
+            program=self.program, architecture=self.architecture, factorisations=self.factorisations
+        )
 
     @cached_property
     def tilings(self) -> Ints:
         """All combinations of tile sizes, a row each."""
-        columns = [cut.sizes() for cut in self.open_cuts]
+        columns = [cut.sizes() for cut in self.open_factorisations]
         rows = [tuple(x for sizes in row for x in sizes) for row in product(*columns)]
         return np.array(rows, dtype=np.int64).reshape(len(rows), len(self.tiles))
 
-    def units(self, shared: tuple[str, ...]) -> Iterator[Unit]:
+    def subspaces(self, shared: tuple[str, ...]) -> Iterator[Subspace]:
         """All mappings that share the loops of some ranks."""
-        members = [m for cut in self.open_cuts for m in cut.levelled]
+        members = [m for cut in self.open_factorisations for m in cut.levelled]
         turns = np.zeros((len(self.tilings), len(members)), dtype=np.bool_)
         column = 0
         for cut, columns in self._columns():
@@ -217,33 +207,35 @@ class Mapspace:
             own = frozenset(m for m in going if self._rank_of[m] not in shared)
             if self._nested(going, own):
                 for order in product(*(permutations(x) for x in self._loops(shared, going))):
-                    yield Unit(skeleton=Skeleton(shared=shared, order=order, own=own), sizes=sizes)
+                    yield Subspace(
+                        skeleton=Skeleton(shared=shared, order=order, own=own), sizes=sizes
+                    )
 
     @cached_property
     def _rank_of(self) -> dict[str, str]:
-        return {m: cut.rank for cut in self.open_cuts for m in cut.levelled}
+        return {m: cut.rank for cut in self.open_factorisations for m in cut.levelled}
 
     def _nested(self, going: set[str], own: frozenset[str]) -> bool:
         """Whether no loop of an Einsum's own is at a memory outside of a shared one's."""
-        level = {m: n for cut in self.open_cuts for n, m in enumerate(cut.levelled)}
+        level = {m: n for cut in self.open_factorisations for n, m in enumerate(cut.levelled)}
         deepest = max((level[m] for m in going - own), default=0)
         return all(level[m] >= deepest for m in own)
 
-    def _columns(self) -> Iterator[tuple[Cut, slice]]:
+    def _columns(self) -> Iterator[tuple[Factorisation, slice]]:
         start = 0
-        for cut in self.open_cuts:
+        for cut in self.open_factorisations:
             yield cut, slice(start, start + len(cut.held))
             start += len(cut.held)
 
     def _loops(self, shared: tuple[str, ...], going: set[str]) -> list[list[str]]:
         """Shared loops that go round, by memory."""
         depth = len(self.architecture.memories)
-        cuts = [self.cut_of[rank] for rank in shared]
+        cuts = [self.factorisation_of[rank] for rank in shared]
         return [[cut.levelled[n] for cut in cuts if cut.levelled[n] in going] for n in range(depth)]
 
     @cached_property
     def ways(self) -> dict[str, tuple[Way, ...]]:
-        """How each Einsum may run. In a unit some of its ways may be the same."""
+        """How each Einsum may run. In a subspace some of its ways may be the same."""
         found: dict[str, tuple[Way, ...]] = {}
         for e in self.program.einsums:
             orders = (False, True) if {*e.over} - {*e.target.variables} else (False,)
@@ -287,7 +279,7 @@ class Mapspace:
         return Mapping(
             name="searched",
             cascade=self.program.name,
-            tiles=(*self.fixed, *(t for cut in self.cuts for t in cut.tiles(held))),
+            tiles=(*self.fixed, *(t for cut in self.factorisations for t in cut.tiles(held))),
             nest=tuple(
                 NestLevel(level=level, loops=tuple(loops))
                 for level, loops in zip(levels, nest, strict=True)
@@ -307,7 +299,7 @@ class Mapspace:
         outermost, *inner = (list(loops) for loops in skeleton.order)
         for rank in reversed(skeleton.shared):
             place = 0
-            for member in self.cut_of[rank].levelled:
+            for member in self.factorisation_of[rank].levelled:
                 if member not in going:
                     outermost.insert(place, member)
                 if member in outermost:
@@ -320,7 +312,7 @@ class Mapspace:
         loops: list[list[str]] = [[] for _ in self.architecture.memories]
         deepest = max((n for n, going in enumerate(skeleton.order) if going), default=0)
         for rank in self.layouts.own_order(name, sums_outside=way.sums_outside):
-            cut = self.cut_of[rank]
+            cut = self.factorisation_of[rank]
             if rank not in skeleton.shared and rank not in self.program.parallel:
                 for level, member in enumerate(cut.levelled):
                     loops[level if member in skeleton.own else deepest].append(member)

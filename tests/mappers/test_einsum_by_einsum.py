@@ -22,7 +22,7 @@ from einsum_cascade.errors import InputError, MappingError
 from einsum_cascade.ir import Einsum, Program
 from einsum_cascade.operations import einsum_operations
 from einsum_cascade.yaml.library import builtin_names, builtin_source
-from mappers.components import groups_in_turn
+from mappers.components import strongly_connected_components
 from mappers.einsum_by_einsum import einsum_by_einsum
 from workloads import load
 from workloads.references import find_reference
@@ -127,10 +127,10 @@ def test_more_cannot_be_selected_than_there_is() -> None:
 
 
 def test_what_feeds_itself_takes_turns_and_all_else_does_not() -> None:
-    groups = groups_in_turn(Cascade.load("attention-1pass").program)
+    groups = strongly_connected_components(Cascade.load("attention-1pass").program)
     assert groups[:2] == (("BQK",), ("LM",))
     assert [g for g in groups if len(g) > 1] == [("SPD", "RD"), ("SPNV", "RNV")]
-    solver = groups_in_turn(Cascade.load("delta-rule-chunked").program)
+    solver = strongly_connected_components(Cascade.load("delta-rule-chunked").program)
     assert ("KS", "R", "U", "RS", "SU", "S") in solver
 
 

@@ -16,8 +16,9 @@ from archsim.result.record import Result
 from archsim.spec.arch import Architecture, Memory, Operation
 from archsim.spec.mapping import Mapping
 from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError
-from mappers.exhaustive.search import exhaustive, units_of
+from mappers.exhaustive.search import exhaustive
 from mappers.objectives import OBJECTIVES
+from mappers.space.fusion import subspaces_of
 from mappers.space.mapspace import Mapspace
 
 SEEDS = 300
@@ -37,7 +38,7 @@ def small_space(seed: int) -> Mapspace | None:
         size = space.bindings * space.residencies
     except InputError:
         return None
-    if size > MOST or sum(len(u.sizes) for u in units_of(space)) * size > MOST:
+    if size > MOST or sum(len(u.sizes) for u in subspaces_of(space)) * size > MOST:
         return None
     return space
 
@@ -75,11 +76,11 @@ def mappings(space: Mapspace) -> Iterator[Mapping]:
     """All mappings of a space, one by one."""
     ways = [[(e, w) for w in found] for e, found in space.ways.items()]
     places = [[(t, p) for p in found] for t, found in space.places.items()]
-    for unit in units_of(space):
-        for sizes in unit.sizes:
+    for subspace in subspaces_of(space):
+        for sizes in subspace.sizes:
             for binding in product(*ways):
                 for residency in product(*places):
-                    yield space.mapping(unit.skeleton, sizes, dict(binding), dict(residency))
+                    yield space.mapping(subspace.skeleton, sizes, dict(binding), dict(residency))
 
 
 def results(space: Mapspace) -> list[Result]:

@@ -12,7 +12,8 @@ from places import ROOT
 from archsim import Architecture, Mapping, simulate
 from archsim.quantities import byte_size, count, energy, seconds
 from archsim.result.record import Result
-from mappers.exhaustive.search import TOLERANCE, units_of
+from mappers.protocol import TOLERANCE
+from mappers.space.fusion import subspaces_of
 from mappers.space.mapspace import Mapspace
 from mappers.workload_search import WorkloadSearched, space_of
 from workloads import load
@@ -38,8 +39,8 @@ def shown(result: Result) -> list[str]:
 
 
 def tilings_of(space: Mapspace) -> int:
-    """Tilings of all units."""
-    return sum(len(unit.sizes) for unit in units_of(space))
+    """Tilings of all subspaces."""
+    return sum(len(subspace.sizes) for subspace in subspaces_of(space))
 
 
 def size(space: Mapspace) -> int:
@@ -85,8 +86,8 @@ def test_the_example_begins_with_the_published_mapping() -> None:
 def test_the_space_of_the_example_is_as_large_as_it_says() -> None:
     space = bert_space()
     for shared, title in ((("P", "M1"), "P, M1"), (("P",), "P"), (("M1",), "M1"), ((), "none")):
-        units = [*space.units(shared)]
-        assert row(title) == [str(len(units)), str(sum(len(u.sizes) for u in units))]
+        subspaces = [*space.subspaces(shared)]
+        assert row(title) == [str(len(subspaces)), str(sum(len(u.sizes) for u in subspaces))]
     factors = (tilings_of(space), space.bindings, space.residencies)
     text = " · ".join(map(count, factors))
     assert f"{text} = {count(size(space))} candidates" in PAGE

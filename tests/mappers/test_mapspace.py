@@ -12,11 +12,10 @@ from archsim import Architecture
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError
 from mappers.exhaustive.batch import strides_of as strides_of_tiling
-from mappers.exhaustive.search import units_of
-from mappers.exhaustive.tables import UnitRefusedError, tabulate
-from mappers.exhaustive.units import strides_of
+from mappers.exhaustive.subspaces import strides_of
+from mappers.exhaustive.tables import SubspaceRefusedError, tabulate
 from mappers.space.factorisation import tile_sizes
-from mappers.space.fusion import is_crossed, lowered_unit
+from mappers.space.fusion import bound_subspace, is_crossed, shareable_ranks, subspaces_of
 from mappers.space.mapspace import Mapspace
 
 BERT = {"B": 64, "H": 12, "E": 64, "F": 64, "P": 4096, "M": 4096}
@@ -48,19 +47,19 @@ def test_a_prime_length_is_searched_too() -> None:
 
 
 def test_softmax_in_one_pass_shares_keys_and_in_three_passes_only_queries() -> None:
-    assert space_of("attention-1pass").shareable == ("P", "M1")
-    assert space_of("attention-2pass").shareable == ("P",)
-    assert space_of("attention-3pass").shareable == ("P",)
-    assert space_of("attention-naive").shareable == ("P",)
-    assert space_of("attention-naive-deferred").shareable == ("P", "M")
+    assert shareable_ranks(space_of("attention-1pass")) == ("P", "M1")
+    assert shareable_ranks(space_of("attention-2pass")) == ("P",)
+    assert shareable_ranks(space_of("attention-3pass")) == ("P",)
+    assert shareable_ranks(space_of("attention-naive")) == ("P",)
+    assert shareable_ranks(space_of("attention-naive-deferred")) == ("P", "M")
 
 
 def test_units_are_all_different_and_hold_every_tiling() -> None:
     space = space_of("attention-1pass")
-    units = units_of(space)
-    keys = [(u.skeleton, tuple(row)) for u in units for row in u.sizes.tolist()]
+    subspaces = subspaces_of(space)
+    keys = [(u.skeleton, tuple(row)) for u in subspaces for row in u.sizes.tolist()]
     assert len({*keys}) == len(keys)
-    together = [u for u in units if u.skeleton.shared == ("P", "M1")]
+    together = [u for u in subspaces if u.skeleton.shared == ("P", "M1")]
     rows = {tuple(row) for u in together for row in u.sizes.tolist()}
     assert rows == {tuple(row) for row in space.tilings.tolist()}
 
@@ -71,15 +70,15 @@ def test_strides_are_those_of_the_tilings() -> None:
         case = billed_case(seed)
         try:
             space = Mapspace.of(case.program, case.architecture, case.given)
-            units = units_of(space)
+            subspaces = subspaces_of(space)
         except InputError:
             continue
-        for unit in units[:3]:
+        for subspace in subspaces[:3]:
             try:
-                tiling = lowered_unit(space, unit).tiling
+                tiling = bound_subspace(space, subspace).tiling
             except InputError:
                 continue
-            assert np.array_equal(strides_of(space, unit)[0], strides_of_tiling(tiling))
+            assert np.array_equal(strides_of(space, subspace)[0], strides_of_tiling(tiling))
             compared += 1
     assert compared > 100
 
@@ -93,20 +92,20 @@ def test_no_mapping_shares_what_a_pass_boundary_crosses() -> None:
             crossed = crossed_ranks(space)
         except InputError:
             continue
-        ranks = [c.rank for c in space.open_cuts]
+        ranks = [c.rank for c in space.open_factorisations]
         for shared in (s for n in range(1, 3) for s in combinations(ranks, n)):
             if not {*shared} & {*crossed}:
                 continue
-            for unit in [*space.units(shared)][:6]:
+            for subspace in [*space.subspaces(shared)][:6]:
                 if not any(
                     m in loops
                     for r in {*shared} & {*crossed}
-                    for m in space.cut_of[r].levelled
-                    for loops in unit.skeleton.order
+                    for m in space.factorisation_of[r].levelled
+                    for loops in subspace.skeleton.order
                 ):
                     continue
-                with pytest.raises(UnitRefusedError):
-                    tabulate(space, unit, relaxed=True)
+                with pytest.raises(SubspaceRefusedError):
+                    tabulate(space, subspace, relaxed=True)
                 refused += 1
     assert refused > 10
 
@@ -115,6 +114,6 @@ def crossed_ranks(space: Mapspace) -> list[str]:
     """Ranks of several Einsums that a boundary crosses."""
     often = {
         cut.rank: sum(cut.rank.lower() in e.variables for e in space.program.einsums)
-        for cut in space.open_cuts
+        for cut in space.open_factorisations
     }
     return [r for r, n in often.items() if n > 1 and is_crossed(space, r)]

@@ -15,14 +15,14 @@ from archsim.spec.mapping import Mapping
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError
 from mappers.exhaustive.batch import Floats, measured
-from mappers.exhaustive.search import units_of
-from mappers.exhaustive.tables import Tables, UnitRefusedError, tabulate
-from mappers.exhaustive.units import strides_of
+from mappers.exhaustive.subspaces import strides_of
+from mappers.exhaustive.tables import SubspaceRefusedError, Tables, tabulate
+from mappers.space.fusion import subspaces_of
 from mappers.space.mapspace import Mapspace
 
 SHAPES = {"B": 2, "H": 3, "E": 32, "F": 48, "P": 1100, "M": 1300}
 CHOICES = 24
-"""Random choices of a unit."""
+"""Random choices of a subspace."""
 
 
 def entries(tables: Tables, ways: list[int], tensor: int, places: int) -> list[int]:
@@ -75,24 +75,24 @@ def test_tables_say_what_the_engine_says(cascade: str, machine: str) -> None:
     program, random = Cascade.load(cascade).program, Random(cascade + machine)
     space = Mapspace.of(program, Architecture.load(machine), SHAPES)
     agreed = refused = 0
-    for unit in random.sample(units_of(space), 5):
+    for subspace in random.sample(subspaces_of(space), 5):
         try:
-            tables = tabulate(space, unit)
-        except UnitRefusedError:
+            tables = tabulate(space, subspace)
+        except SubspaceRefusedError:
             continue
-        amounts = measured(tables.measures, strides_of(space, unit))
+        amounts = measured(tables.measures, strides_of(space, subspace))
         for number in range(CHOICES):
             choice = picked(tables, random, legal=number % 4 > 0)
             if choice is None:
                 continue
             ways, places = choice
-            row = random.randrange(len(unit.sizes))
+            row = random.randrange(len(subspace.sizes))
             flat = tables.coefficients @ amounts[row] + tables.constants
             names = [w[n] for w, n in zip(tables.ways, ways, strict=True)]
             kept = [space.places[t][o] for t, o in zip(tables.tensors, places, strict=True)]
             mapping = space.mapping(
-                unit.skeleton,
-                unit.sizes[row],
+                subspace.skeleton,
+                subspace.sizes[row],
                 dict(zip(tables.einsums, names, strict=True)),
                 dict(zip(tables.tensors, kept, strict=True)),
             )

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from archsim.compiled import compiled
 
-from ..batch import Floats, Ints
+from .arrays import Floats, Ints
 
 EINSUM, TENSOR = range(2)
 
 
 class Choices(NamedTuple):
-    """The decisions of a unit, flat.
+    """The decisions of a subspace, flat.
 
     Rows of ``decisions``: kind, number of the Einsum or tensor, alternatives. ``works`` is by
     Einsum. Accesses of tensor t, rows (Einsum, first entry), are those from ``first[t]`` on.
@@ -88,18 +88,18 @@ def _least_of_access(
 
 
 @compiled
-def least_to_go(c: Choices, cost: Floats, togo: Floats) -> None:
+def least_to_go(c: Choices, cost: Floats, to_go: Floats) -> None:
     """The least weighted cost from every state of every frontier on.
 
     Parameters
     ----------
     cost : array, (entries,)
         Weighted costs.
-    togo : array, (states,)
+    to_go : array, (states,)
     """
     end = c.decisions.shape[0]
     picked = np.empty(c.works.shape[0], np.int64)
-    togo[c.first_state[end]] = 0.0
+    to_go[c.first_state[end]] = 0.0
     for decision in range(end - 1, -1, -1):
         kind, number, alternatives = c.decisions[decision]
         first = c.first_state[decision]
@@ -116,6 +116,6 @@ def least_to_go(c: Choices, cost: Floats, togo: Floats) -> None:
                         value += _least_of_access(
                             c, cost, row, c.writers[number], choice, alternatives, picked
                         )
-                value += togo[state_of(c, decision + 1, picked)]
+                value += to_go[state_of(c, decision + 1, picked)]
                 best = min(best, value)
-            togo[first + state] = best
+            to_go[first + state] = best

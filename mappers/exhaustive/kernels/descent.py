@@ -2,7 +2,7 @@
 
 Decisions are taken one after the other: Einsums choose arrays in the order of the cascade,
 and a tensor chooses its places when all that touch it have theirs. What is decided costs
-what its entries say, what is not at least what ``togo`` says. A branch is left where that is
+what its entries say, what is not at least what ``to_go`` says. A branch is left where that is
 no better than the best found, or needs more than a memory holds.
 """
 
@@ -14,11 +14,9 @@ import numpy as np
 
 from archsim.compiled import compiled
 
-from ..batch import Floats, Ints
+from ...objectives import ENERGY, LATENCY
+from .arrays import Floats, Ints
 from .cost_to_go import EINSUM, TENSOR, Choices, least_to_go, state_of
-
-ENERGY, LATENCY, EDP = range(3)
-"""Objectives: energy in pJ; latency in cycles; their product."""
 
 LEAVES, BOUND, CAPACITY, ILLEGAL, WORSE, UNSEEN = range(6)
 """Places in ``Search.tally``: combinations tried, and left out because of the bound, of a
@@ -41,17 +39,17 @@ class Search(NamedTuple):
 
 
 @compiled
-def _value(objective: int, costs: Floats, weights: Floats, togo: Floats, state: int) -> float:
+def _value(objective: int, costs: Floats, weights: Floats, to_go: Floats, state: int) -> float:
     """The least objective of what has cost so much and is in a state of the frontier.
 
     The first row of weights is energy; the others add up columns of cycles.
     """
-    energy = costs[0] + togo[0, state]
+    energy = costs[0] + to_go[0, state]
     if objective == ENERGY:
         return float(energy)
     cycles = 0.0
     for g in range(1, weights.shape[0]):
-        total = togo[g, state]
+        total = to_go[g, state]
         for column in range(1, costs.shape[0]):
             total += weights[g, column] * costs[column]
         cycles = max(cycles, total)
@@ -147,7 +145,7 @@ def _fits(c: Choices, tensor: int, places: int, size: Floats, used: Floats, room
 
 
 @compiled
-def _bounds(c: Choices, cost: Floats, weights: Floats, togo: Floats) -> None:
+def _bounds(c: Choices, cost: Floats, weights: Floats, to_go: Floats) -> None:
     """The least weighted costs to go, for every row of weights."""
     weighted = np.empty(cost.shape[0])
     for g in range(weights.shape[0]):
@@ -155,7 +153,7 @@ def _bounds(c: Choices, cost: Floats, weights: Floats, togo: Floats) -> None:
         for column in range(cost.shape[1]):
             if weights[g, column] != 0.0:
                 weighted += weights[g, column] * cost[:, column]
-        least_to_go(c, weighted, togo[g])
+        least_to_go(c, weighted, to_go[g])
 
 
 @compiled
@@ -168,7 +166,7 @@ def _promising(
     usable: Ints,
     picked: Ints,
     weights: Floats,
-    togo: Floats,
+    to_go: Floats,
     order: Ints,
     values: Floats,
 ) -> int:
@@ -181,7 +179,7 @@ def _promising(
         if c.decisions[depth, 0] == EINSUM:
             picked[number] = choice
         state = state_of(c, depth + 1, picked)
-        values[choice] = _value(objective, costs + options[choice], weights, togo, state)
+        values[choice] = _value(objective, costs + options[choice], weights, to_go, state)
         place = count
         while place > 0 and values[order[place - 1]] > values[choice]:
             order[place] = order[place - 1]
@@ -222,7 +220,7 @@ def search(
     memories = c.capacities.shape[0]
     widest = int(c.decisions[:, 2].max())
     other = ENERGY if objective == LATENCY else LATENCY
-    togo = np.empty((weights.shape[0], c.first_state[end] + 1))
+    to_go = np.empty((weights.shape[0], c.first_state[end] + 1))
     below = np.ones(end + 1)
     room = np.zeros((end + 1, memories))
     so_far = np.zeros((end + 1, columns))
@@ -241,11 +239,11 @@ def search(
         here = cost[tiling]
         _sizes(c, tile[tiling], size)
         _always(c, size, room)
-        _bounds(c, here, weights, togo)
+        _bounds(c, here, weights, to_go)
         best, second = limit, np.inf
         s.chosen[tiling] = -1
         s.values[tiling] = np.inf
-        least = _value(objective, so_far[0], weights, togo, 0)
+        least = _value(objective, so_far[0], weights, to_go, 0)
         before, looked = s.tally.sum(), 0
         s.values[tiling, LEAST] = least
         if least >= best * (1 - slack):
@@ -269,7 +267,7 @@ def search(
                     usable,
                     picked,
                     weights,
-                    togo,
+                    to_go,
                     order[depth],
                     values[depth],
                 )
@@ -294,7 +292,7 @@ def search(
                 s.tally[CAPACITY] += below[depth + 1]
                 continue
             state = state_of(c, depth + 1, picked)
-            tie = _value(other, so_far[depth + 1], weights, togo, state)
+            tie = _value(other, so_far[depth + 1], weights, to_go, state)
             close = values[depth, choice] >= best * (1 - slack)
             if close and tie >= second * (1 - slack):
                 s.tally[BOUND] += below[depth + 1]

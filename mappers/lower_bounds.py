@@ -12,11 +12,10 @@ from archsim.cost.energy import operations_pj
 from archsim.cost.estimators import memory_access
 from archsim.result.record import Result
 
-from ..objectives import Objective
-from .kernels.descent import EDP, ENERGY
+from .objectives import EDP, ENERGY, SearchObjective
 
 
-def floor(objective: Objective, bound: Bound, result: Result) -> float:
+def lower_bound(objective: SearchObjective, bound: Bound, result: Result) -> float:
     """A bound below the objective of any mapping.
 
     All operations are done where they cost least, all elements of an array at work, arrays

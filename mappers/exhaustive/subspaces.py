@@ -1,4 +1,4 @@
-"""A unit searched: its tables flattened, its tilings priced in batches."""
+"""A subspace searched: its tables flattened, its tilings priced in batches."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from itertools import combinations
 from math import prod
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..space.mapspace import Mapspace, Unit, Way
+from ..space.mapspace import Mapspace, Subspace, Way
 from .batch import measured
+from .kernels.arrays import Floats, Ints
 from .kernels.cost_to_go import EINSUM, TENSOR, Choices
 from .kernels.descent import (
     BOUND,
@@ -26,10 +26,7 @@ from .kernels.descent import (
     Search,
     search,
 )
-from .tables import Tables, UnitRefusedError
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
+from .tables import SubspaceRefusedError, Tables
 
 _STATES = 1 << 10
 """States of a frontier at the most."""
@@ -45,22 +42,22 @@ _BATCH = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """The best choices of one tiling of a unit."""
+class Proposal:
+    """The best choices of one tiling of a subspace."""
 
     value: float
     """The objective, or less: latency is that of the busiest array or memory."""
     tie: float
     """What decides between equals: latency in cycles, or energy in pJ."""
-    unit: Unit
+    subspace: Subspace
     sizes: Ints
     ways: dict[str, Way]
     places: dict[str, tuple[str, ...]]
 
 
 @dataclass(kw_only=True)
-class UnitSearch:
-    """Searches units one after the other and remembers how much was looked at.
+class SubspaceSearch:
+    """Searches subspaces one after the other and remembers how much was looked at.
 
     ``limit`` is the value that is to be beaten, by the share ``slack`` at the least. No value
     of any tiling is below ``least``.
@@ -75,21 +72,21 @@ class UnitSearch:
     def __post_init__(self) -> None:
         self.tally = np.zeros(6)
 
-    def search(self, unit: Unit, tables: Tables) -> Iterator[Found]:
-        """The best choices of every tiling of a unit that may beat the limit.
+    def search(self, subspace: Subspace, tables: Tables) -> Iterator[Proposal]:
+        """The best choices of every tiling of a subspace that may beat the limit.
 
         Raises
         ------
-        UnitRefusedError
+        SubspaceRefusedError
             The size of some tile cannot be worked out in a batch.
         """
         choices = _choices(tables)
-        strides = strides_of(self.space, unit)
+        strides = strides_of(self.space, subspace)
         for start in range(0, len(strides), _BATCH):
             rows = strides[start : start + _BATCH]
             amounts = measured(tables.measures, rows)
             if np.isnan(amounts).any():
-                raise UnitRefusedError("an index is too irregular", irregular=True)
+                raise SubspaceRefusedError("an index is too irregular", irregular=True)
             shape = (len(rows), tables.legal.size, tables.columns)
             cost = (amounts @ tables.coefficients.T + tables.constants).reshape(shape)
             tile = amounts @ tables.tile_coefficients.T + tables.tile_constants
@@ -104,7 +101,7 @@ class UnitSearch:
             self.least = min(self.least, float(state.values[:, LEAST].min()))
             for row in range(len(rows)):
                 if state.chosen[row, 0] >= 0:
-                    yield self._found(unit, tables, choices, start + row, row, state)
+                    yield self._found(subspace, tables, choices, start + row, row, state)
 
     @property
     def leaves(self) -> int:
@@ -123,8 +120,14 @@ class UnitSearch:
         return tuple((why, int(self.tally[place])) for why, place in reasons.items())
 
     def _found(
-        self, unit: Unit, tables: Tables, choices: Choices, tiling: int, row: int, state: Search
-    ) -> Found:
+        self,
+        subspace: Subspace,
+        tables: Tables,
+        choices: Choices,
+        tiling: int,
+        row: int,
+        state: Search,
+    ) -> Proposal:
         ways: dict[str, Way] = {}
         places: dict[str, tuple[str, ...]] = {}
         for (kind, number, _), chosen in zip(choices.decisions, state.chosen[row], strict=True):
@@ -133,23 +136,23 @@ class UnitSearch:
             else:
                 tensor = tables.tensors[number]
                 places[tensor] = self.space.places[tensor][chosen]
-        return Found(
+        return Proposal(
             value=float(state.values[row, VALUE]),
             tie=float(state.values[row, TIE]),
-            unit=unit,
-            sizes=unit.sizes[tiling],
+            subspace=subspace,
+            sizes=subspace.sizes[tiling],
             ways=ways,
             places=places,
         )
 
 
-def strides_of(space: Mapspace, unit: Unit) -> Ints:
-    """Strides of all members, in the order of a tiling, by row of the unit's sizes."""
+def strides_of(space: Mapspace, subspace: Subspace) -> Ints:
+    """Strides of all members, in the order of a tiling, by row of the subspace's sizes."""
     columns: list[Ints] = []
-    one = np.ones(len(unit.sizes), dtype=np.int64)
+    one = np.ones(len(subspace.sizes), dtype=np.int64)
     place = {member: n for n, (_, member) in enumerate(space.tiles)}
     for rank in space.tiled_ranks:
-        cut = space.cut_of.get(rank)
+        cut = space.factorisation_of.get(rank)
         if cut is None or not cut.levelled:
             columns.append(one)
             continue
@@ -160,13 +163,13 @@ def strides_of(space: Mapspace, unit: Unit) -> Ints:
             stride = stride * count
         for member in cut.held:
             inner.append(stride)
-            stride = stride * unit.sizes[:, place[member]]
+            stride = stride * subspace.sizes[:, place[member]]
         columns += [stride, *reversed(inner)]
     return np.stack(columns, axis=1) if columns else np.zeros((len(one), 0), dtype=np.int64)
 
 
 def _choices(tables: Tables) -> Choices:
-    """A unit's decisions in the order they are taken."""
+    """A subspace's decisions in the order they are taken."""
     order: list[tuple[int, int, int]] = []
     touching = [
         {a.einsum for a in tables.accesses if a.tensor == t} for t in range(len(tables.tensors))

@@ -11,7 +11,7 @@ import numpy as np
 
 from archsim.compiled import compiled
 
-from ..batch import Flat, FlatProducts, Floats, Ints
+from .arrays import FlatMeasures, FlatProducts, Floats, Ints
 
 _STAYS, _MOVES = 0, 1
 _DEEPEST = 64
@@ -19,13 +19,13 @@ _DEEPEST = 64
 
 
 @compiled
-def _stride(f: Flat, loop: int, strides: Ints) -> int:
+def _stride(f: FlatMeasures, loop: int, strides: Ints) -> int:
     member, unit = f.loops[loop, 1], f.loops[loop, 2]
     return int(unit if member < 0 else unit * min(strides[member], f.loops[loop, 3]))
 
 
 @compiled
-def _digits_of(f: Flat, term: int, extent: int) -> int:
+def _digits_of(f: FlatMeasures, term: int, extent: int) -> int:
     """Distinct tuples of the digits told apart inside an extent."""
     found = 0
     for row in range(f.first_digit[term], f.first_digit[term + 1]):
@@ -41,7 +41,7 @@ def _digits_of(f: Flat, term: int, extent: int) -> int:
 
 
 @compiled
-def _size(f: Flat, measure: int, now: Ints) -> float:
+def _size(f: FlatMeasures, measure: int, now: Ints) -> float:
     """The size of a tile of some extents; NaN where it is irregular."""
     size = 1.0
     for part in range(f.first_part[measure], f.first_part[measure + 1]):
@@ -62,7 +62,9 @@ def _size(f: Flat, measure: int, now: Ints) -> float:
 
 
 @compiled
-def _total(f: Flat, measure: int, strides: Ints, now: Ints, stack: Ints, first: Floats) -> float:
+def _total(
+    f: FlatMeasures, measure: int, strides: Ints, now: Ints, stack: Ints, first: Floats
+) -> float:
     """One measure of one tiling.
 
     ``stack`` holds per loop: what was left outside it, whole iterations, and the length of
@@ -118,7 +120,7 @@ def _total(f: Flat, measure: int, strides: Ints, now: Ints, stack: Ints, first: 
 
 
 @compiled
-def _factor(f: Flat, chain: int, strides: Ints, turns: Ints, whole: Floats) -> float:
+def _factor(f: FlatMeasures, chain: int, strides: Ints, turns: Ints, whole: Floats) -> float:
     """One chain of one tiling; NaN where whole tiles are not cut evenly.
 
     Sets ``turns`` of its loops: whether a loop goes round more than once whenever it is run.
@@ -171,7 +173,7 @@ def _turned(p: FlatProducts, measure: int, turns: Ints) -> bool:
 
 
 @compiled
-def measure_all(f: Flat, p: FlatProducts, strides: Ints, found: Floats) -> None:
+def measure_all(f: FlatMeasures, p: FlatProducts, strides: Ints, found: Floats) -> None:
     """All measures of all tilings: rows of ``strides`` (members) to rows of ``found``."""
     now = np.empty(_DEEPEST, np.int64)
     stack = np.empty((_DEEPEST, 3), np.int64)

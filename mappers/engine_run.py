@@ -1,0 +1,40 @@
+"""A mapping of a mapspace run by the engine, which has the last word on what it is worth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from archsim.bound.binding import bind
+from archsim.bound.lower import Bound
+from archsim.evaluate.evaluate import evaluate_bound
+from archsim.result.record import Result
+from archsim.spec.mapping import Mapping
+
+from .objectives import SearchObjective
+from .space.mapspace import Mapspace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineRun:
+    """A mapping that the engine has run."""
+
+    value: float
+    """Its objective."""
+    mapping: Mapping
+    bound: Bound
+    result: Result
+
+
+def run_mapping(space: Mapspace, mapping: Mapping, objective: SearchObjective) -> EngineRun:
+    """A mapping of a space's cascade, in the space or not, run by the engine.
+
+    Raises
+    ------
+    MappingError
+        The mapping is not legal on the space's machine, or does not fit.
+    """
+    own = {tile.member for tile in mapping.tiles}
+    given = {rank: size for rank, size in space.given.items() if rank not in own}
+    bound = bind(space.program, mapping, space.architecture, given)
+    result = evaluate_bound(bound)
+    return EngineRun(value=objective.of(result), mapping=mapping, bound=bound, result=result)

@@ -1,0 +1,70 @@
+"""What a search strategy is: a mapspace and an objective in, a mapping and its certificate out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from .certificate import Searched
+from .engine_run import EngineRun
+from .objectives import SearchObjective
+from .space.mapspace import Mapspace
+
+TOLERANCE = 1e-3
+"""As far as the two engines agree: a better mapping could not be told apart."""
+
+Advance = Callable[[int], None]
+"""Called with each amount of work that is done."""
+
+Progress = Callable[[int], Advance]
+"""Told how much work there is; gives what to call with each amount."""
+
+
+def silent(total: int) -> Advance:
+    """Progress that nobody looks at."""
+    del total
+    return lambda _: None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchProblem:
+    """What is searched, and what for.
+
+    Parameters
+    ----------
+    space : Mapspace
+        The mappings there are.
+    objective : SearchObjective
+        What is to be small.
+    tolerance : float
+        Mappings that could be better by less than this share need not be run.
+    known : EngineRun, optional
+        A mapping to begin with, that need not be of the space. It is what is found where
+        nothing of the space is better.
+    """
+
+    space: Mapspace
+    objective: SearchObjective
+    tolerance: float = TOLERANCE
+    known: EngineRun | None = None
+
+
+@runtime_checkable
+class Mapper(Protocol):
+    """A search strategy. ``mappers.strategies`` has their names; options are its own fields."""
+
+    def search(self, problem: SearchProblem, progress: Progress = silent) -> Searched:
+        """The best mapping found.
+
+        The engine has run what is found (``engine_run.run_mapping``), and its certificate
+        says how much of the space was looked at, and how much better another mapping could be.
+
+        Raises
+        ------
+        NoLegalMappingError
+            No mapping is known and none was found legal; says why.
+        MappingError
+            The strategy cannot search this space.
+        """
+        ...

@@ -1,0 +1,27 @@
+"""The search strategies by name: a new one is a line here, and the module that it names."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from einsum_cascade.errors import SpecError, did_you_mean
+
+if TYPE_CHECKING:
+    from .protocol import Mapper
+
+STRATEGIES = {"exhaustive": "mappers.exhaustive.search"}
+"""By name, the module whose ``STRATEGY`` is the mapper: imported when it is asked for, as the
+command line lists the names without a need for what they stand for."""
+
+
+def strategy_called(name: str) -> Mapper:
+    """The strategy of a name. Raises SpecError where there is none."""
+    if name not in STRATEGIES:
+        raise SpecError(f"there is no strategy '{name}'; {did_you_mean(name, STRATEGIES)}")
+    from .protocol import Mapper
+
+    found = import_module(STRATEGIES[name]).STRATEGY
+    if not isinstance(found, Mapper):
+        raise TypeError(f"'{STRATEGIES[name]}.STRATEGY' must be a Mapper, not {found!r}")
+    return found
