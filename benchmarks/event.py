@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from archsim import Architecture, Mapping
 from archsim.bound.binding import bind
-from archsim.bound.lower import Bound
+from archsim.bound.record import Bound
 from archsim.cost.accesses import EinsumCount, count_einsum
 from archsim.events.engine import event_programs, time_events
 from archsim.events.flat import run_program

@@ -11,7 +11,7 @@ import time
 import numpy as np
 
 from archsim import Architecture
-from archsim.bound.lower import lower
+from archsim.bound.binder import bind_loops
 from archsim.bound.tiling import build_tiling
 from archsim.cost.accesses import count_einsum
 from einsum_cascade import Cascade
@@ -70,7 +70,7 @@ def one_by_one(space: Mapspace, subspace: Subspace) -> float:
     start = time.perf_counter()
     for _ in range(ONE_BY_ONE):
         tiling = build_tiling(space.program, mapping, space.given, sizes)
-        like = lower(space.program, mapping, space.architecture, tiling, like)
+        like = bind_loops(space.program, mapping, space.architecture, tiling, like)
         for e in like.einsums:
             count_einsum(like, e)
     return ONE_BY_ONE / (time.perf_counter() - start)

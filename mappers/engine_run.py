@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from archsim.bound.binding import bind
-from archsim.bound.lower import Bound
+from archsim.bound.record import Bound
 from archsim.evaluate.evaluate import evaluate_bound
 from archsim.result.record import Result
 from archsim.spec.mapping import Mapping

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from itertools import combinations
 
-from archsim.bound.lower import Bound, BoundEinsum
+from archsim.bound.record import Bound, BoundEinsum
 from archsim.cost.accesses import allowed_points
 from archsim.cost.energy import operations_pj
 from archsim.cost.estimators import memory_access

@@ -5,7 +5,7 @@ from __future__ import annotations
 from einsum_cascade.ir import Access, Affine
 
 from ..space.iteration import Loop
-from .lower import Bound, BoundEinsum
+from .record import Bound, BoundEinsum
 
 
 def producer_of(bound: Bound, access: Access) -> BoundEinsum | None:

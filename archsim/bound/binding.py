@@ -11,11 +11,12 @@ from einsum_cascade.ir import Program
 
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
+from .binder import bind_loops
 from .fit import fit_tile, tile_sizes
 from .footprint import all_fits, requirements
 from .legality import illegalities
-from .lower import Bound, lower
 from .masking import leave_out_masked
+from .record import Bound
 from .tiling import build_tiling
 
 BindClosed = Callable[[Mapping], Bound]
@@ -87,7 +88,7 @@ def bind(
         nonlocal like
         sizes, _ = tile_sizes(candidate, architecture)
         tiling = build_tiling(program, candidate, shapes, sizes)
-        like = lower(program, candidate, architecture, tiling, like)
+        like = bind_loops(program, candidate, architecture, tiling, like)
         return like
 
     def closed(candidate: Mapping) -> Bound:
@@ -101,7 +102,9 @@ def _closed(
 ) -> Bound:
     """Bind a mapping without open choices."""
     sizes, open_tiles = tile_sizes(mapping, architecture)
-    bound = lower(program, mapping, architecture, build_tiling(program, mapping, shapes, sizes))
+    bound = bind_loops(
+        program, mapping, architecture, build_tiling(program, mapping, shapes, sizes)
+    )
     problems = illegalities(bound)
     if problems:
         raise MappingError(problems)

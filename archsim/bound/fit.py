@@ -9,9 +9,10 @@ from einsum_cascade.errors import MappingError
 
 from ..spec.arch import Architecture
 from ..spec.mapping import EVEN, WHOLE_OR_ONE, Mapping, TileSize
+from .binder import bind_loops
 from .footprint import all_fits
 from .legality import illegalities
-from .lower import Bound, lower
+from .record import Bound
 from .tiling import build_tiling, tile_size
 
 _TRIED = 1 << 17
@@ -79,7 +80,7 @@ def _with_tile(bound: Bound, shapes: dict[str, int], sizes: dict[str, int]) -> B
     """The mapping with other tile sizes, if that is legal."""
     tiling = build_tiling(bound.program, bound.mapping, shapes, sizes)
     try:
-        trial = lower(bound.program, bound.mapping, bound.architecture, tiling, bound)
+        trial = bind_loops(bound.program, bound.mapping, bound.architecture, tiling, bound)
     except MappingError:
         return None
     return trial if all_fits(trial) and not illegalities(trial) else None

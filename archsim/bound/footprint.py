@@ -11,7 +11,7 @@ from ..space.access_map import AccessMap
 from ..space.iteration import first_tile
 from ..spec.mapping import Spill
 from .initial import initial_einsums
-from .lower import Bound, BoundEinsum
+from .record import Bound, BoundEinsum
 from .reuse import width
 
 

@@ -17,7 +17,7 @@ from ..spec.mapping import Mapping
 from .residency import Residency
 
 if TYPE_CHECKING:
-    from .lower import BoundEinsum
+    from .record import BoundEinsum
 
 
 def groups_of(

@@ -17,7 +17,7 @@ from einsum_cascade.ir import Access, Einsum
 
 from ..space.access_map import AccessMap, map_access
 from ..space.iteration import Axis, Loop
-from .lower import Bound, BoundEinsum
+from .record import Bound, BoundEinsum
 
 
 def initial_einsums(bound: Bound, e: BoundEinsum) -> tuple[BoundEinsum, ...]:

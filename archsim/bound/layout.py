@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..spec.arch import Architecture
-from .lower import Bound
+from .record import Bound
 
 
 def layout(architecture: Architecture) -> tuple[object, ...]:

@@ -15,7 +15,7 @@ from einsum_cascade.ir import Access, Affine, Einsum, Index
 
 from ..space.iteration import Loop
 from .barriers import producer_of, reads_earlier, reads_stop, streaming, up_to, waiting
-from .lower import Bound, BoundEinsum
+from .record import Bound, BoundEinsum
 from .reuse import hands_over, moving_variables, stepping, width
 
 

@@ -16,7 +16,7 @@ from einsum_cascade import ir
 from ..space.banded import one, windowed_points
 from ..space.bands import Band, Box, Window
 from ..space.iteration import Axis, Loop
-from .lower import Bound, BoundEinsum
+from .record import Bound, BoundEinsum
 from .tiling import Tiling
 
 _FAR = 1 << 80

@@ -14,7 +14,7 @@ from einsum_cascade.ir import Access, Affine
 from ..space.access_map import AccessMap
 from ..space.iteration import Loop
 from .barriers import streaming, up_to, waiting
-from .lower import Bound, BoundEinsum
+from .record import Bound, BoundEinsum
 
 
 def width(e: BoundEinsum, loop: Loop) -> int:

@@ -19,7 +19,7 @@ from einsum_cascade.errors import MappingError, Problem
 from einsum_cascade.ir import Name, walk
 
 from ..bound.initial import initial_einsums
-from ..bound.lower import Bound, BoundEinsum
+from ..bound.record import Bound, BoundEinsum
 from ..bound.reuse import found_at, moving_variables
 from ..space.access_map import AccessMap
 from ..space.banded import one

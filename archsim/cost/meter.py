@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..bound.lower import BoundEinsum
+from ..bound.record import BoundEinsum
 from ..space.access_map import AccessMap
 from ..space.banded import one, windowed_deliveries, windowed_distinct
 from ..space.iteration import Extents, Loop, count_deliveries, count_distinct, count_points

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from ..bound.lower import Bound, BoundEinsum
+from ..bound.record import Bound, BoundEinsum
 from ..spec.arch import Memory
 from .accesses import EinsumCount
 from .folds import skew_cycles

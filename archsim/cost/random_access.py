@@ -13,7 +13,7 @@ from math import ceil
 
 from einsum_cascade.ir import Affine, Gather
 
-from ..bound.lower import BoundEinsum
+from ..bound.record import BoundEinsum
 from ..space.access_map import AccessMap
 from ..space.iteration import Extents
 from ..spec.arch import Memory

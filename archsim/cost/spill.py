@@ -13,7 +13,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from ..bound.footprint import Requirement, requirements
-from ..bound.lower import Bound
+from ..bound.record import Bound
 from ..quantities import byte_size
 from .accesses import AccessCount, Amount, EinsumCount, count_einsum
 

@@ -13,7 +13,7 @@ from einsum_cascade.ir import Name, Parameter, Program, walk
 from ..bound.binding import bind as bind_closed
 from ..bound.footprint import Requirement, requirements
 from ..bound.initial import with_starts
-from ..bound.lower import Bound
+from ..bound.record import Bound
 from ..cost.accesses import EinsumCount, touched
 from ..cost.energy import charges
 from ..cost.estimators import areas

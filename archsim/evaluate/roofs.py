@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from ..bound.lower import Bound
+from ..bound.record import Bound
 from ..result.record import ArrayRoof, MemoryRoof, Roofs
 from ..spec.arch import ProcessingArray
 

@@ -15,7 +15,7 @@ from fractions import Fraction
 
 from einsum_cascade.errors import InputError, MappingError
 
-from ..bound.lower import Bound
+from ..bound.record import Bound
 from ..cost.accesses import EinsumCount
 from ..cost.occupancy import busy_cycles, reduction_latency, transfer_cycles
 from ..schedule.average import Timing, time_mapping

@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from einsum_cascade.errors import MappingError, Problem
 
-from ..bound.lower import Bound
+from ..bound.record import Bound
 from ..cost.accesses import EinsumCount
 from ..schedule.average import Timing, check_groups, settled_lookahead, time_mapping
 from ..schedule.draft import unit_walk

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mappers.choices.choose import Known
     from workloads import Workload
 
-    from ..bound.lower import Bound
+    from ..bound.record import Bound
     from ..cost.accesses import EinsumCount
     from ..result.record import Result
     from ..spec.arch import Architecture

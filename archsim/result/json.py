@@ -8,13 +8,13 @@ from typing import Any
 
 from einsum_cascade.errors import InputError
 
+from ..cost.folds import Folds
 from .record import (
     SCHEMA_VERSION,
     ArrayRoof,
     ArrayUse,
     Bounds,
     EinsumUse,
-    Folds,
     LevelBuffer,
     LevelTraffic,
     MemoryRoof,

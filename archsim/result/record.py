@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..cost.folds import Folds
+
 if TYPE_CHECKING:
     from ..document import Document
     from .plots.waterfall import Picture
@@ -80,33 +82,6 @@ class EinsumUse:
     operations: tuple[tuple[str, int], ...]
     utilization: float
     traffic: tuple[LevelTraffic, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Folds:
-    """What skew costs one Einsum on a systolic array, over the whole run.
-
-    A fold is what runs between two fillings of the array. Every fold pays the skew and
-    every load its cycles; the first alone where fill and drain overlap with work.
-    """
-
-    einsum: str
-    array: str
-    folds: int
-    skew: tuple[tuple[str, int], ...]
-    """Axes along which values hop, and the cycles of it: elements less one."""
-    loads: int
-    """How often operands are loaded that every element has its own of."""
-    load_cycles: int
-    overlap: bool
-    runs: int = 1
-    """How often all of this happens: the times a part of a workload runs."""
-
-    @property
-    def cycles(self) -> int:
-        """Cycles beyond the work itself, of all runs."""
-        folds, loads = (min(1, n) if self.overlap else n for n in (self.folds, self.loads))
-        return self.runs * (folds * sum(n for _, n in self.skew) + loads * self.load_cycles)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from fractions import Fraction
 
 from einsum_cascade.errors import MappingError, Problem, SpecError, did_you_mean
 
-from ..bound.lower import Bound
+from ..bound.record import Bound
 from ..cost.accesses import EinsumCount
 from ..cost.occupancy import busy_cycles, memory_bytes, reduction_latency, transfer_cycles
 from ..spec.mapping import FIT, PhaseTask

@@ -7,7 +7,7 @@ from fractions import Fraction
 from einsum_cascade.errors import MappingError, Problem
 from einsum_cascade.ir import Access
 
-from ..bound.lower import Bound
+from ..bound.record import Bound
 from ..cost.occupancy import busy_cycles, reduction_latency, transfer_cycles
 from ..spec.arch import Memory
 from ..steps.flows import Role

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from einsum_cascade.errors import MappingError, Problem
 
-from ..bound.lower import Bound
+from ..bound.record import Bound
 from ..steps.units import Walk
 from .draft import DOUBLE, Draft
 from .program import EventProgram, EventTask, IssueError, ordered

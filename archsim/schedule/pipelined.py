@@ -8,7 +8,7 @@ from math import ceil
 
 from einsum_cascade.errors import MappingError, Problem
 
-from ..bound.lower import Bound
+from ..bound.record import Bound
 from ..steps.run_length import length, tally
 from ..steps.units import Part, Walk
 from .cycle_mean import DeadlockError, maximum_cycle_mean

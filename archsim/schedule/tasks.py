@@ -9,7 +9,7 @@ from math import prod
 from einsum_cascade.ir import Access, Affine
 
 from ..bound.barriers import producer_of, reads_earlier
-from ..bound.lower import Bound, BoundEinsum
+from ..bound.record import Bound, BoundEinsum
 from ..bound.reuse import width
 from ..cost.accesses import EinsumCount
 from ..cost.occupancy import busy_cycles, memory_bytes, reduction_latency, transfer_cycles

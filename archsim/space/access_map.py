@@ -241,7 +241,7 @@ class _Builder:
             axes = {axis for s in group for (axis, _), _ in s.by_name}
             plain = len(group) == 1 and not axes & {axis for axis, _ in apart}
             simple = self._sum(group[0]) if plain else None
-            found.append(simple or self._knot(group, apart, axes))
+            found.append(simple or self._coupled(group, apart, axes))
             tied |= axes
         free = {axis for axis, _ in apart} - tied
         return (*(self._digits(axis, apart) for axis in sorted(free)), *found)
@@ -306,7 +306,7 @@ class _Builder:
             terms.append((unit, self._digits(axis, [n for n, _ in mine])))
         return Sum(terms=tuple(terms), span=weights.span)
 
-    def _knot(self, group: list[_Weights], apart: set[_Name], axes: set[int]) -> CoupledIndices:
+    def _coupled(self, group: list[_Weights], apart: set[_Name], axes: set[int]) -> CoupledIndices:
         alone = [n for n in sorted(apart) if n[0] in axes]
         names = sorted({*alone, *(n for s in group for n, _ in s.by_name)})
         rows = [{n: 1} for n in alone] + [dict(s.by_name) for s in group]

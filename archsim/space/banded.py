@@ -8,7 +8,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import TypeVar
 
-from .bands import Box, Ramp, Window, ramps
+from .bands import BandProgression, Box, Window, progressions
 from .iteration import Extents, Loop, inside
 from .progressions import beats, grown, stretches
 
@@ -87,7 +87,7 @@ def windowed_deliveries(
     window: Window,
     size: Callable[[Extents], int],
 ) -> int:
-    """``lattice.count_deliveries`` over the iterations that hold any point.
+    """``iteration.count_deliveries`` over the iterations that hold any point.
 
     A tile is told from the one before by the iterations of its relevant loops; what is
     left out in between does not matter. Many Einsums of a nest ask for the same.
@@ -108,30 +108,32 @@ def windowed_deliveries(
             loop = loops[depth]
             parts = [
                 part
-                for ramp in ramps(now[loop.axis], loop.stride, box, window.side(loop.axis))
-                for part in climbed(depth, inside(now, loop, ramp.extent), ramp)
+                for progression in progressions(
+                    now[loop.axis], loop.stride, box, window.side(loop.axis)
+                )
+                for part in climbed(depth, inside(now, loop, progression.extent), progression)
             ]
             found = _one_by_one(parts) if relevant[depth] else _staying(parts)
         memo[key] = found
         return found
 
-    def climbed(depth: int, now: Extents, ramp: Ramp) -> Iterator[_Streams]:
+    def climbed(depth: int, now: Extents, progression: BandProgression) -> Iterator[_Streams]:
         def at(number: int) -> _Stream:
-            return visit(depth + 1, now, ramp.at(number))
+            return visit(depth + 1, now, progression.at(number))
 
-        if not ramp.moved:
-            yield _alike(ramp.count, ramp.first, at(0))
+        if not progression.moved:
+            yield _alike(progression.count, progression.first, at(0))
             return
         done = 0
-        for begin, end in stretches(ramp, beat[depth]):
+        for begin, end in stretches(progression, beat[depth]):
             long = _growing(
-                ramp.first + begin, end - begin, beat[depth].period, _shifted(at, begin)
+                progression.first + begin, end - begin, beat[depth].period, _shifted(at, begin)
             )
             if long is not None:
-                yield from (_alike(1, ramp.first + n, at(n)) for n in range(done, begin))
+                yield from (_alike(1, progression.first + n, at(n)) for n in range(done, begin))
                 yield long
                 done = end
-        yield from (_alike(1, ramp.first + n, at(n)) for n in range(done, ramp.count))
+        yield from (_alike(1, progression.first + n, at(n)) for n in range(done, progression.count))
 
     if window.box.empty:
         return 0
@@ -226,8 +228,10 @@ class _Distinct:
         loop = self.loops[depth]
         found = [
             part
-            for ramp in ramps(now[loop.axis], loop.stride, box, self.window.side(loop.axis))
-            for part in self.climbed(depth, inside(now, loop, ramp.extent), ramp)
+            for progression in progressions(
+                now[loop.axis], loop.stride, box, self.window.side(loop.axis)
+            )
+            for part in self.climbed(depth, inside(now, loop, progression.extent), progression)
         ]
         if self.counted[depth]:
             self.memo[key] = sum(total for total, _ in found)
@@ -235,26 +239,28 @@ class _Distinct:
             self.memo[key] = max(most for _, most in found)
         return self.memo[key]
 
-    def climbed(self, depth: int, now: Extents, ramp: Ramp) -> Iterator[tuple[int, int]]:
-        """Sums and the largest values of iterations, together all of a ramp."""
+    def climbed(
+        self, depth: int, now: Extents, progression: BandProgression
+    ) -> Iterator[tuple[int, int]]:
+        """Sums and the largest values of iterations, together all of a progression."""
 
         def at(number: int) -> int:
-            return self.visit(depth + 1, now, ramp.at(number))
+            return self.visit(depth + 1, now, progression.at(number))
 
-        if not ramp.moved:
+        if not progression.moved:
             value = at(0)
-            yield ramp.count * value, value
+            yield progression.count * value, value
             return
         if depth + 1 >= self.late and (same := self.anywhere(depth + 1, now)) is not None:
-            yield ramp.count * same, same
+            yield progression.count * same, same
             return
         done = 0
-        for begin, end in stretches(ramp, self.beat[depth]):
+        for begin, end in stretches(progression, self.beat[depth]):
             if long := _sum_and_most(begin, end, self.beat[depth].period, at):
                 yield from ((at(n), at(n)) for n in range(done, begin))
                 yield long
                 done = end
-        yield from ((at(n), at(n)) for n in range(done, ramp.count))
+        yield from ((at(n), at(n)) for n in range(done, progression.count))
 
 
 def _sum_and_most(

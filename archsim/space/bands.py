@@ -161,7 +161,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Ramp:
+class BandProgression:
     """Iterations of a loop in which the band moves by as much every time.
 
     ``count`` of them from the one numbered ``first``; ``extent`` is what each leaves of the
@@ -185,10 +185,10 @@ class Ramp:
 
 
 @lru_cache(maxsize=1 << 14)
-def ramps(
+def progressions(
     extent: int, stride: int, box: Box | None, side: tuple[bool, int] | None
-) -> tuple[Ramp, ...]:
-    """Iterations of a loop that hold any point, in as few ramps as there are.
+) -> tuple[BandProgression, ...]:
+    """Iterations of a loop that hold any point, in as few progressions as there are.
 
     Parameters
     ----------
@@ -222,33 +222,39 @@ def ramps(
 def runs(
     extent: int, stride: int, box: Box | None, side: tuple[bool, int] | None
 ) -> tuple[Run, ...]:
-    """``ramps``, with every iteration that differs from its neighbours by itself."""
+    """``progressions``, with every iteration that differs from its neighbours by itself."""
     found: list[Run] = []
-    for ramp in ramps(extent, stride, box, side):
-        if not ramp.moved:
-            found.append(Run(ramp.count, ramp.first, ramp.extent, ramp.at(0)))
+    for progression in progressions(extent, stride, box, side):
+        if not progression.moved:
+            found.append(
+                Run(progression.count, progression.first, progression.extent, progression.at(0))
+            )
             continue
-        numbers = range(ramp.count)
-        found += [Run(1, ramp.first + n, ramp.extent, ramp.at(n)) for n in numbers]
+        numbers = range(progression.count)
+        found += [
+            Run(1, progression.first + n, progression.extent, progression.at(n)) for n in numbers
+        ]
     return tuple(found)
 
 
-def _whole(extent: int, stride: int, first: int, last: int, box: Box | None) -> Iterator[Ramp]:
+def _whole(
+    extent: int, stride: int, first: int, last: int, box: Box | None
+) -> Iterator[BandProgression]:
     """Iterations that are alike but for a ragged last one."""
     if first > last:
         return
     rest = extent - last * stride
     if rest >= stride:
-        yield Ramp(last - first + 1, first, stride, box)
+        yield BandProgression(last - first + 1, first, stride, box)
         return
     if last > first:
-        yield Ramp(last - first, first, stride, box)
-    yield Ramp(1, last, rest, box)
+        yield BandProgression(last - first, first, stride, box)
+    yield BandProgression(1, last, rest, box)
 
 
 def _moving(
     extent: int, stride: int, box: Box, size: int, plus: bool, numbers: range
-) -> Iterator[Ramp]:
+) -> Iterator[BandProgression]:
     """Iterations on the edges of the band, a ragged last one apart."""
     if not numbers:
         return
@@ -260,9 +266,9 @@ def _moving(
         by = numbers[0] * moved
         wide, deep = (size, box.minus) if plus else (box.plus, size)
         raw = Box(box.low + by, box.high + by, wide, deep)
-        yield Ramp(whole, numbers[0], stride, raw, moved if whole > 1 else 0)
+        yield BandProgression(whole, numbers[0], stride, raw, moved if whole > 1 else 0)
     if ragged:
         inner = box.tile(numbers[-1], size, plus=plus)
         if not inner.empty:
             left = min(stride, extent - numbers[-1] * stride)
-            yield Ramp(1, numbers[-1], left, None if inner.full else inner)
+            yield BandProgression(1, numbers[-1], left, None if inner.full else inner)

@@ -1,4 +1,4 @@
-"""Long ramps of tiles along a band, added up by a few of them.
+"""Long progressions of tiles along a band, added up by a few of them.
 
 Where a band goes straight through what loops inside have left, the next iteration but
 ``period`` finds the same tiles, only farther along and with so many more (or fewer) in
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import lcm
 
-from .bands import Ramp, Window
+from .bands import BandProgression, Window
 from .iteration import Loop
 
 
@@ -48,13 +48,13 @@ def _elements(loop: Loop, window: Window) -> int:
     return 0 if side is None else loop.stride * side[1]
 
 
-def stretches(ramp: Ramp, beat: Beat) -> Iterator[tuple[int, int]]:
-    """Begin and end of the iterations of a ramp that repeat, whole periods of them each."""
-    assert ramp.box is not None, "ramps without an edge are no ramps"
-    low, high, plus, minus = ramp.box
+def stretches(progression: BandProgression, beat: Beat) -> Iterator[tuple[int, int]]:
+    """Begin and end of the iterations of a progression that repeat, whole periods of them each."""
+    assert progression.box is not None, "a progression moves along an edge"
+    low, high, plus, minus = progression.box
     corners = (1 - minus, 0, plus - minus, plus - 1)
-    crossed = {(corner - edge) // ramp.moved for corner in corners for edge in (low, high)}
-    marks = sorted({0, ramp.count, *(n for n in crossed if 0 < n < ramp.count)})
+    crossed = {(corner - edge) // progression.moved for corner in corners for edge in (low, high)}
+    marks = sorted({0, progression.count, *(n for n in crossed if 0 < n < progression.count)})
     for mark, following in pairwise(marks):
         begin, end = mark + beat.reach, following - beat.reach
         end -= (end - begin) % beat.period

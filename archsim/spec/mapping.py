@@ -1,7 +1,7 @@
 """The mapping as written: loop order, partition, binding, residency and schedule.
 
 A mapping names ranks and array dimensions; sizes come only when it is bound to a cascade,
-shapes and a machine (``archsim.bound.lower``).
+shapes and a machine (``archsim.bound.record``).
 """
 
 from __future__ import annotations

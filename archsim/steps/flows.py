@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from ..bound.lower import Bound, BoundEinsum
+from ..bound.record import Bound, BoundEinsum
 from ..bound.reuse import moving_variables
 from ..cost.accesses import EinsumCount, accesses_of
 from ..space.access_map import AccessMap

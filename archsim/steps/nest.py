@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ..bound.lower import Bound, BoundEinsum
 from ..bound.masking import window_over
+from ..bound.record import Bound, BoundEinsum
 from ..space.banded import one, windowed_points
-from ..space.bands import Box, Ramp, Run, Window, ramps, runs
+from ..space.bands import BandProgression, Box, Run, Window, progressions, runs
 from ..space.iteration import Axis, Extents, Loop, count_points, inside
 
 
@@ -31,9 +31,9 @@ class StepNest:
             return None
         return self.window.box.trimmed()
 
-    def ramps(self, depth: int, extents: Extents, box: Box | None) -> tuple[Ramp, ...]:
+    def ramps(self, depth: int, extents: Extents, box: Box | None) -> tuple[BandProgression, ...]:
         """Iterations of a loop inside the ones around it, in as few ramps as there are."""
-        return ramps(*self._cut(depth, extents, box))
+        return progressions(*self._cut(depth, extents, box))
 
     def turns(self, depth: int, extents: Extents, box: Box | None) -> tuple[Run, ...]:
         """Iterations of a loop inside the ones around it, in groups of like ones."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 
-from ..bound.lower import Bound, BoundEinsum
+from ..bound.record import Bound, BoundEinsum
 from ..cost.accesses import EinsumCount
 from ..cost.occupancy import busy_cycles
 from ..space.iteration import Axis, Loop, count_points, first_tile, inside

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from einsum_cascade.errors import MappingError, Problem
 
-from ..space.bands import Box, Ramp, Run
+from ..space.bands import BandProgression, Box, Run
 from ..space.iteration import Extents, inside, iterations
 from .fit import fitted
 from .run_length import Step, Word, repeat, sequence
@@ -123,7 +123,7 @@ class _Walker:
         return sequence(words)
 
     def ramp(
-        self, depth: int, state: _State, place: int, ramp: Ramp, ends: tuple[bool, bool]
+        self, depth: int, state: _State, place: int, ramp: BandProgression, ends: tuple[bool, bool]
     ) -> list[Word]:
         """Iterations of a ramp, which may hold a loop's very first or very last."""
         axis, stride = self.unit.loops[depth].axis, self.unit.loops[depth].stride
@@ -247,7 +247,7 @@ class _Walker:
         return found
 
 
-def _turns(ramp: Ramp, first: bool, last: bool) -> Iterator[tuple[Run, bool, bool]]:
+def _turns(ramp: BandProgression, first: bool, last: bool) -> Iterator[tuple[Run, bool, bool]]:
     """Iterations in groups of like ones, a loop's very first and very last on their own."""
     if ramp.moved:
         for n in range(ramp.count):

@@ -25,7 +25,7 @@ from einsum_cascade.numeric.reductions import identity_of
 from einsum_cascade.numeric.targets import tensor_shape
 
 from ..bound.barriers import producer_of, reads_earlier
-from ..bound.lower import Bound, BoundEinsum
+from ..bound.record import Bound, BoundEinsum
 from ..schedule.tasks import stays_out_of
 from ..space.access_map import coefficient
 from ..space.iteration import Loop, iterations

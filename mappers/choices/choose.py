@@ -21,7 +21,7 @@ from heapq import heapify, heappop, heappush
 from archsim.bound.footprint import largest_tile_size, requirement
 from archsim.bound.initial import initial_einsums
 from archsim.bound.layout import rebind
-from archsim.bound.lower import Bound, BoundEinsum
+from archsim.bound.record import Bound, BoundEinsum
 from archsim.bound.residency import residency
 from archsim.bound.spill_checks import (
     einsum_problems,

@@ -14,7 +14,7 @@ from fractions import Fraction
 from math import prod
 from typing import cast
 
-from archsim.bound.lower import BoundEinsum
+from archsim.bound.record import BoundEinsum
 from archsim.bound.tiling import Tiling
 from archsim.cost.meter import Elements, Lanes, Meter, Size
 from archsim.cost.random_access import InLines

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from archsim.bound.footprint import in_step
 from archsim.bound.legality import crossed_stream, illegalities, interruption, is_there
-from archsim.bound.lower import Bound, BoundEinsum
+from archsim.bound.record import Bound, BoundEinsum
 from archsim.bound.residency import Place, Residency
 from archsim.cost.accesses import AccessCount, accesses_of, registers_of
 from archsim.cost.energy import access_pj, operations_pj

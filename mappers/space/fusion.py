@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from archsim.bound.binder import bind_loops
 from archsim.bound.legality import crossed_passes
-from archsim.bound.lower import Bound, lower
+from archsim.bound.record import Bound
 from archsim.bound.tiling import build_tiling
 from einsum_cascade.errors import MappingError
 
@@ -80,4 +81,4 @@ def bound_subspace(
     sizes = {t.member: t.size for t in mapping.tiles if isinstance(t.size, int)}
     given = {r: n for r, n in space.shapes.items() if r not in sizes}
     tiling = build_tiling(space.program, mapping, given, sizes)
-    return lower(space.program, mapping, space.architecture, tiling, like)
+    return bind_loops(space.program, mapping, space.architecture, tiling, like)

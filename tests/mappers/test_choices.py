@@ -10,7 +10,7 @@ import pytest
 
 from archsim import Architecture, Mapping, simulate
 from archsim.bound.binding import bind
-from archsim.bound.lower import Bound
+from archsim.bound.record import Bound
 from archsim.cost.occupancy import busy_cycles
 from archsim.cost.spill import count_mapping
 from archsim.spec.mapping import ChoiceObjective

@@ -9,8 +9,9 @@ import pytest
 from nest_cases import Case, varied_case
 from nest_starts import started_case
 
+from archsim.bound.binder import bind_loops
 from archsim.bound.footprint import largest_tile
-from archsim.bound.lower import Bound, lower
+from archsim.bound.record import Bound
 from archsim.bound.tiling import build_tiling
 from archsim.cost.accesses import AccessCount, EinsumCount, count_einsum
 from einsum_cascade.errors import InputError
@@ -23,7 +24,7 @@ BATCH = 50
 
 def bound(case: Case, sizes: dict[str, int]) -> Bound:
     tiling = build_tiling(case.program, case.mapping, case.given, sizes)
-    return lower(case.program, case.mapping, case.architecture, tiling)
+    return bind_loops(case.program, case.mapping, case.architecture, tiling)
 
 
 def other_sizes(case: Case, random: Random) -> dict[str, int]:

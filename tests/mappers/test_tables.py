@@ -9,7 +9,7 @@ import pytest
 
 from archsim import Architecture
 from archsim.bound.binding import bind
-from archsim.bound.lower import Bound
+from archsim.bound.record import Bound
 from archsim.evaluate.evaluate import evaluate_bound
 from archsim.spec.mapping import Mapping
 from einsum_cascade import Cascade

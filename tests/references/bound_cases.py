@@ -9,8 +9,9 @@ from nest_walker import EinsumWalk, NestWalker
 
 import workloads
 from archsim import Architecture, Mapping, Result
+from archsim.bound.binder import bind_loops
 from archsim.bound.binding import bind
-from archsim.bound.lower import Bound, lower
+from archsim.bound.record import Bound
 from archsim.bound.tiling import build_tiling
 from archsim.cost.accesses import EinsumCount
 from einsum_cascade import Cascade
@@ -18,7 +19,7 @@ from einsum_cascade import Cascade
 
 def bound(case: Case) -> Bound:
     tiling = build_tiling(case.program, case.mapping, case.given, case.sizes)
-    return lower(case.program, case.mapping, case.architecture, tiling)
+    return bind_loops(case.program, case.mapping, case.architecture, tiling)
 
 
 def walker(case: Case) -> NestWalker:

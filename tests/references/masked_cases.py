@@ -7,8 +7,9 @@ from random import Random
 from nest_cases import Case
 from nest_mappings import random_machine, random_mapping
 
-from archsim.bound.lower import Bound, lower
+from archsim.bound.binder import bind_loops
 from archsim.bound.masking import leave_out_masked
+from archsim.bound.record import Bound
 from archsim.bound.tiling import build_tiling
 from einsum_cascade import Cascade
 
@@ -49,7 +50,7 @@ def one_pass(mask: str) -> Cascade:
 
 def masked(case: Case) -> Bound:
     tiling = build_tiling(case.program, case.mapping, case.given, case.sizes)
-    return leave_out_masked(lower(case.program, case.mapping, case.architecture, tiling))
+    return leave_out_masked(bind_loops(case.program, case.mapping, case.architecture, tiling))
 
 
 def masked_attention(seed: int) -> Case:

@@ -9,7 +9,7 @@ import pytest
 
 from archsim import Architecture, Mapping
 from archsim.bound.binding import bind
-from archsim.bound.lower import Bound
+from archsim.bound.record import Bound
 from archsim.cost.spill import count_mapping
 from archsim.evaluate.evaluate import evaluate_bound, evaluate_mapping
 from einsum_cascade import Cascade

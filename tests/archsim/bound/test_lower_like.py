@@ -7,9 +7,9 @@ from functools import partial
 import pytest
 
 from archsim import Architecture, Mapping
+from archsim.bound.binder import bind_loops
 from archsim.bound.binding import bind
 from archsim.bound.layout import layout, rebind
-from archsim.bound.lower import lower
 from archsim.bound.tiling import build_tiling
 from archsim.cost.spill import count_mapping
 from archsim.evaluate.evaluate import evaluate_bound
@@ -36,7 +36,7 @@ def test_a_fitted_mapping_is_lowered_as_if_its_tiles_were_given(name: str, machi
     mapping, architecture = Mapping.load(name), Architecture.load(machine)
     program = Cascade.load(mapping.cascade).program
     bound = bind(program, mapping, architecture, SHAPES[name], choose=choose)
-    fresh = lower(program, mapping, architecture, bound.tiling)
+    fresh = bind_loops(program, mapping, architecture, bound.tiling)
     assert fresh == bound
     assert [e.reads for e in fresh.einsums] == [e.reads for e in bound.einsums]
 
@@ -49,8 +49,8 @@ def test_other_shapes_are_not_taken_from_an_earlier_lowering() -> None:
         build_tiling(program, mapping, SHAPES["fusemax-binding"] | {"E": width}, sizes)
         for width in (40, 56)
     )
-    like = lower(program, mapping, architecture, first)
-    assert lower(program, mapping, architecture, second, like) == lower(
+    like = bind_loops(program, mapping, architecture, first)
+    assert bind_loops(program, mapping, architecture, second, like) == bind_loops(
         program, mapping, architecture, second
     )
 

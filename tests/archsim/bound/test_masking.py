@@ -17,11 +17,11 @@ from nest_cases import random_case
 from nest_masks import MaskedWalker
 
 from archsim import Architecture, Mapping, simulate
+from archsim.bound.binder import bind_loops
 from archsim.bound.binding import bind
-from archsim.bound.lower import lower
 from archsim.cost.accesses import count_einsum
 from archsim.space.banded import one, windowed_deliveries, windowed_distinct
-from archsim.space.bands import Box, Ramp, Window, runs
+from archsim.space.bands import BandProgression, Box, Window, runs
 from archsim.space.iteration import Loop
 from archsim.space.progressions import Beat, stretches
 from archsim.validation.execute import execute_mapped
@@ -197,7 +197,7 @@ def test_tiles_added_up_are_those_taken_one_by_one(monkeypatch: pytest.MonkeyPat
     saved = [[count(*ask) for count in counts] for ask in asked]
     left: list[tuple[int, int]] = []
 
-    def none_of_them(ramp: Ramp, beat: Beat) -> tuple[tuple[int, int], ...]:
+    def none_of_them(ramp: BandProgression, beat: Beat) -> tuple[tuple[int, int], ...]:
         left.extend(stretches(ramp, beat))
         return ()
 
@@ -346,7 +346,7 @@ def test_the_nest_without_idle_tiles_gives_the_same(mask: str, shape: tuple[int,
     mapping = Mapping.load("fusemax-binding", ["partition.M.M0=2", "partition.P.P0=3"])
     shapes = {"B": 2, "H": 1, "E": 3, "F": 4, "P": queries, "M": keys}
     lowered = bind(cascade.program, mapping, Architecture.load("fusemax"), shapes)
-    whole = lower(cascade.program, mapping, Architecture.load("fusemax"), lowered.tiling)
+    whole = bind_loops(cascade.program, mapping, Architecture.load("fusemax"), lowered.tiling)
     assert lowered.steps < whole.steps
     found = execute_mapped(lowered, inputs)["AV"]
     expected = cascade.evaluate(inputs, M0=2)["AV"]

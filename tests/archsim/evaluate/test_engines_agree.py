@@ -10,7 +10,7 @@ from bound_cases import untimed
 
 from archsim import Architecture, Mapping, Result
 from archsim.bound.binding import bind
-from archsim.bound.lower import Bound
+from archsim.bound.record import Bound
 from archsim.cost.spill import count_mapping
 from archsim.evaluate.evaluate import evaluate_mapping
 from archsim.evaluate.steady_state import ALIKE, LONG, spread, time_closely

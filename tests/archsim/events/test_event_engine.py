@@ -15,7 +15,7 @@ import workloads
 from archsim import Architecture, Mapping, simulate
 from archsim.bound.binding import bind
 from archsim.bound.legality import illegalities
-from archsim.bound.lower import Bound
+from archsim.bound.record import Bound
 from archsim.cost.accesses import count_einsum
 from archsim.cost.occupancy import busy_cycles, memory_bytes, transfer_cycles
 from archsim.events.engine import event_programs, time_events

@@ -16,7 +16,7 @@ import workloads
 from archsim import Architecture, Mapping, simulate
 from archsim.bound.binding import bind
 from archsim.bound.legality import illegalities
-from archsim.bound.lower import Bound
+from archsim.bound.record import Bound
 from archsim.cost.accesses import EinsumCount, count_einsum
 from archsim.cost.occupancy import busy_cycles, memory_bytes, reduction_latency, transfer_cycles
 from archsim.schedule.average import Timing, time_mapping

@@ -10,7 +10,7 @@ from bound_cases import bert, bound, walker
 from nest_cases import random_case
 
 from archsim.bound.legality import illegalities
-from archsim.bound.lower import Bound
+from archsim.bound.record import Bound
 from archsim.cost.accesses import EinsumCount, count_einsum
 from archsim.cost.occupancy import busy_cycles
 from archsim.space.iteration import count_points

@@ -14,7 +14,7 @@ from slow_walk import slow_walk
 
 from archsim import Architecture, Mapping
 from archsim.bound.binding import bind
-from archsim.bound.lower import Bound
+from archsim.bound.record import Bound
 from archsim.cost.spill import count_mapping
 from archsim.steps.units import Unit, shared_unit, single_unit
 from archsim.steps.walk import walk
