@@ -69,6 +69,10 @@ class Cascade:
         """
         return cls(_parsed(Source(name, text)))
 
+    def with_program(self, program: ir.Program) -> Cascade:
+        """The cascade that another program is."""
+        return type(self)(program)
+
     @property
     def name(self) -> str:
         """The cascade's name."""
@@ -122,7 +126,7 @@ class Cascade:
 
         return analyze(self.program)
 
-    def rewrite(self, *rules: Any, seed: int = 0) -> Derivation:
+    def rewrite(self, *rules: Any, seed: int = 0) -> Derivation[Cascade]:
         """Apply rewrite rules in order; see ``einsum_cascade.rewrites.rewrite``.
 
         Parameters
@@ -139,7 +143,7 @@ class Cascade:
         """
         from .rewrites import rewrite
 
-        return rewrite(self.program, *rules, seed=seed)
+        return rewrite(self, *rules, seed=seed)
 
     def text(self) -> str:
         """The canonical YAML text; parsing it gives an equal cascade."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from html import escape
-from typing import TYPE_CHECKING
+from typing import Generic, Protocol, Self, TypeVar, overload
 
 from ..errors import Problem, RewriteError
 from ..ir import Einsum, Program
@@ -15,12 +15,27 @@ from .base import Rewrite, Step
 from .proof import Proof, prove
 from .rules import parse_rule
 
-if TYPE_CHECKING:
-    from ..cascade import Cascade
+
+class HasProgram(Protocol):
+    """What holds a program, such as ``Cascade``; rules themselves work on programs alone."""
+
+    @property
+    def program(self) -> Program:
+        """The program."""
+        ...
+
+    def with_program(self, program: Program) -> Self:
+        """The same kind of thing with another program."""
+        ...
+
+
+C = TypeVar("C")
+Held = TypeVar("Held", bound=HasProgram)
+Rules = str | Rewrite | Iterable[str | Rewrite]
 
 
 @dataclass(frozen=True)
-class Derivation:
+class Derivation(Generic[C]):
     """How one cascade became another, and the proof that they are equal.
 
     Attributes
@@ -29,25 +44,21 @@ class Derivation:
         The cascade as given.
     steps : tuple of Step
         Every rule applied, helper rules included.
+    result : Cascade or Program
+        The rewritten cascade, as what was given: a cascade or a bare program.
     proof : Proof or None
         Passes and operations counted, both cascades run; None when not asked for.
     """
 
     start: Program
     steps: tuple[Step, ...]
+    result: C
     proof: Proof | None = None
 
     @property
     def program(self) -> Program:
         """The rewritten program."""
         return self.steps[-1].after
-
-    @property
-    def result(self) -> Cascade:
-        """The rewritten cascade."""
-        from ..cascade import Cascade
-
-        return Cascade(self.program)
 
     def text(self) -> str:
         """The derivation: each rule, the identity it used, the equations it changed."""
@@ -73,12 +84,21 @@ class Derivation:
             yield from (f"   {line}" for line in self.proof.text().splitlines())
 
 
+@overload
 def rewrite(
-    cascade: Cascade | Program,
-    *rules: str | Rewrite | Iterable[str | Rewrite],
-    prove_it: bool = True,
-    seed: int = 0,
-) -> Derivation:
+    cascade: Program, *rules: Rules, prove_it: bool = ..., seed: int = ...
+) -> Derivation[Program]: ...
+
+
+@overload
+def rewrite(
+    cascade: Held, *rules: Rules, prove_it: bool = ..., seed: int = ...
+) -> Derivation[Held]: ...
+
+
+def rewrite(
+    cascade: Program | Held, *rules: Rules, prove_it: bool = True, seed: int = 0
+) -> Derivation[Program] | Derivation[Held]:
     """Apply rules one after the other and prove the result equal to the original.
 
     Parameters
@@ -117,7 +137,9 @@ def rewrite(
                 program.span,
             )
         )
-    return Derivation(program, tuple(steps), proof)
+    if isinstance(cascade, Program):
+        return Derivation(program, tuple(steps), steps[-1].after, proof)
+    return Derivation(program, tuple(steps), cascade.with_program(steps[-1].after), proof)
 
 
 def _chosen(rules: Iterable[str | Rewrite | Iterable[str | Rewrite]]) -> Iterator[Rewrite]:

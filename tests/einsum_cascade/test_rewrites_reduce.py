@@ -46,7 +46,7 @@ def passes(program: Program, rank: str) -> int:
     return next(r.count for r in analyze_passes(program).ranks if r.rank == rank)
 
 
-def check(derivation: Derivation, rank: str, before: int, after: int) -> None:
+def check(derivation: Derivation[Cascade], rank: str, before: int, after: int) -> None:
     """Passes as expected, numbers equal, and the product a cascade like any other."""
     assert passes(derivation.start, rank) == before
     assert passes(derivation.program, rank) == after
@@ -215,4 +215,4 @@ def test_rewrite_accepts_a_program_and_rule_objects() -> None:
     by_list = rewrite(program, ["partition:M=M1,M0", ReducePasses()])
     assert by_text.program == by_object.program
     assert [e.name for e in by_list.program.einsums] == [e.name for e in by_text.program.einsums]
-    assert by_text.result.program == by_text.program
+    assert by_text.result == by_text.program
