@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from .errors import CascadeError, Problem, did_you_mean
 
-Grain = Literal["rank", "family", "member"]
+GrainKind = Literal["rank", "family", "member"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,7 @@ class RankPasses:
     """
 
     rank: str
-    grain: Grain
+    grain: GrainKind
     count: int
     sweeps: int
     pass_of: tuple[tuple[str, int], ...]
@@ -96,10 +96,10 @@ class RankPasses:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassAnalysis:
-    """Passes over every rank that the Einsums of a cascade touch.
+    """Passes over every rank that the Einsums of a cascade traverse.
 
     ``others`` are the ranks an analysis has nothing to say of: ``parallel`` ranks (one pass,
-    every Einsum) and declared ranks that no Einsum touches (none).
+    every Einsum) and declared ranks that no Einsum traverses (none).
     """
 
     cascade: str

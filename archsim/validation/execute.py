@@ -20,7 +20,7 @@ from einsum_cascade.numeric.binding import Binding, bind
 from einsum_cascade.numeric.dtypes import Array, cast
 from einsum_cascade.numeric.evaluation import conjuncts
 from einsum_cascade.numeric.expressions import Evaluator
-from einsum_cascade.numeric.lanes import Excluded, Lane, Space
+from einsum_cascade.numeric.lanes import Excluded, Lane, LaneSpace
 from einsum_cascade.numeric.reductions import identity_of
 from einsum_cascade.numeric.targets import tensor_shape
 
@@ -87,7 +87,7 @@ class _Tensor:
 
 
 @dataclass(frozen=True)
-class _Lanes(Space):
+class _Lanes(LaneSpace):
     """One point of the iteration space per lane of an array."""
 
     coordinates: Mapping[str, Array] | None = None
@@ -348,7 +348,7 @@ class _Run:
         declared = next(r for r in self.program.reductions if r.name == einsum.reduction)
         first, second = declared.arguments
         working = tensor.values.dtype
-        space = Space((), ("",), {}, {"": 1}, {"": ""})
+        space = LaneSpace((), ("",), {}, {"": 1}, {"": ""})
         for *place, value in zip(*where, values, strict=True):
             now = tensor.values[tuple(place)]
             arguments = {first: np.array([now]), second: np.array([value])}

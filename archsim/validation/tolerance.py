@@ -30,14 +30,14 @@ def tolerance(program: ir.Program, shapes: Mapping[str, int], dtype: str) -> flo
         LAMBDA * (u_s * sqrt(results) + u_w * sqrt(roundings inside))
     """
     from einsum_cascade.numeric.dtypes import Precision, dtype_of
-    from einsum_cascade.numeric.schedule import Loop, einsums_of, schedule
+    from einsum_cascade.numeric.schedule import IterativeLoop, einsums_of, schedule
 
     precision = Precision(dtype_of(dtype), program.accumulate)
     rank = program.rank_of_variable
     stored = inside = 0.0
     for step in schedule(program):
         for einsum in einsums_of(step):
-            steps = shapes[rank[step.variable]] if isinstance(step, Loop) else 1
+            steps = shapes[rank[step.variable]] if isinstance(step, IterativeLoop) else 1
             narrow = precision.accumulator(einsum.name)
             working = narrow or precision.working(einsum.name)
             reduced = prod(shapes[rank[v]] for v in einsum.over)

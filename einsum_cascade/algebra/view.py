@@ -81,7 +81,7 @@ def grain_of(program: Program, rank: str) -> Grain:
 
 
 @dataclass(frozen=True)
-class View:
+class RankView:
     """A program along one grain."""
 
     program: Program

@@ -257,6 +257,6 @@ class _Traversal:
 
 
 def _survives(tensor: TensorPasses, number: int) -> bool:
-    """Whether a tensor is touched up to pass ``number`` and read after it."""
+    """Whether a tensor is traversed up to pass ``number`` and read after it."""
     first = min(p for p in (tensor.written, *tensor.read) if p is not None)
     return first <= number and any(p > number for p in tensor.read)

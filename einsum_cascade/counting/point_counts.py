@@ -13,7 +13,7 @@ from typing import Any
 
 from .. import ir
 from ..errors import MappingError, Problem
-from .points import Axis, conjunctions, last_tile, spaces
+from .points import CountedAxis, conjunctions, last_tile, spaces
 
 _MOST = 2 * 10**9
 """Combinations of the other variables that are gone through at most."""
@@ -76,7 +76,7 @@ class _Numbers:
             {s: sympy.Rational(self.numbers[s.name]) for s in one.free_symbols - keep}
         )
 
-    def space(self, times: Any, axes: Sequence[Axis], inequalities: Sequence[Any]) -> int:
+    def space(self, times: Any, axes: Sequence[CountedAxis], inequalities: Sequence[Any]) -> int:
         symbols = frozenset(a.symbol for a in axes)
         ranges = [
             _Range(a.symbol, *(int(self._value(x)) for x in (a.size, a.tile, a.total)))

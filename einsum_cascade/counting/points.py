@@ -198,11 +198,11 @@ def _value(node: ir.Expression) -> Any:
             raise TypeError(f"{node} has no value without data")
 
 
-# ------------------------------------------------------------------ lattice points
+# ------------------------------------------------------------------ points of the iteration space
 
 
 @dataclass(frozen=True)
-class Axis:
+class CountedAxis:
     """A variable from 0 to ``size - 1``; each stands for ``tile`` points, ``total`` in all."""
 
     symbol: Any
@@ -227,9 +227,9 @@ class Axis:
         return sympy.Min(self.tile, self.total - self.symbol * self.tile) if self.tile != 1 else 1
 
 
-def _plain_axis(name: str) -> Axis:
+def _plain_axis(name: str) -> CountedAxis:
     size = rank_symbol(name.upper())
-    return Axis(variable_symbol(name), size, 1, size)
+    return CountedAxis(variable_symbol(name), size, 1, size)
 
 
 def _put(expression: Any, symbols: dict[Any, Any]) -> Any:
@@ -239,20 +239,21 @@ def _put(expression: Any, symbols: dict[Any, Any]) -> Any:
 
 
 @dataclass(frozen=True)
-class Space:
+class CountedSpace:
     """Axes and inequalities between them."""
 
-    axes: tuple[Axis, ...]
+    axes: tuple[CountedAxis, ...]
     inequalities: tuple[Any, ...]
 
-    def with_symbols(self, shared: dict[Any, Any]) -> Space:
+    def with_symbols(self, shared: dict[Any, Any]) -> CountedSpace:
         """The same space with other symbols for some shapes."""
         if not shared:
             return self
         axes = (
-            Axis(a.symbol, *(_put(x, shared) for x in (a.size, a.tile, a.total))) for a in self.axes
+            CountedAxis(a.symbol, *(_put(x, shared) for x in (a.size, a.tile, a.total)))
+            for a in self.axes
         )
-        return Space(tuple(axes), tuple(_put(i, shared) for i in self.inequalities))
+        return CountedSpace(tuple(axes), tuple(_put(i, shared) for i in self.inequalities))
 
     def count(self) -> Any:
         """The number of points: groups of connected axes are independent."""
@@ -274,20 +275,20 @@ class Space:
     def _used(self, inequality: Any) -> set[Any]:
         return {a.symbol for a in self.axes if a.symbol in inequality.free_symbols}
 
-    def _together(self, a: Axis, b: Axis) -> bool:
+    def _together(self, a: CountedAxis, b: CountedAxis) -> bool:
         return any({a.symbol, b.symbol} <= i.free_symbols for i in self.inequalities)
 
 
 def spaces(
     program: ir.Program, variables: tuple[str, ...], inequalities: tuple[Any, ...]
-) -> list[tuple[Any, Space]]:
+) -> list[tuple[Any, CountedSpace]]:
     """The space of some rank variables; families are folded as far as they can be.
 
     A family that conditions cut inside its tiles alone becomes its full tiles, as often as
     there are, and the last one by itself.
     """
     names = list(variables)
-    found: list[tuple[Any, tuple[Axis, ...]]] = [(1, ())]
+    found: list[tuple[Any, tuple[CountedAxis, ...]]] = [(1, ())]
     for family, members in Families.of(program).members:
         if members and set(members) <= set(names):
             names = [n for n in names if n not in members and n != family]
@@ -298,7 +299,7 @@ def spaces(
             new, inequalities = _folded(family, members, inequalities)
             found = [(n, (*axes, *new)) for n, axes in found]
     plain = tuple(_plain_axis(n) for n in names)
-    return [(n, Space((*axes, *plain), inequalities)) for n, axes in found]
+    return [(n, CountedSpace((*axes, *plain), inequalities)) for n, axes in found]
 
 
 def _cut_inside(members: tuple[str, ...], inequalities: tuple[Any, ...]) -> bool:
@@ -308,16 +309,19 @@ def _cut_inside(members: tuple[str, ...], inequalities: tuple[Any, ...]) -> bool
     return len(members) == 2 and inner in used and outer not in used
 
 
-def _full_and_last(family: str, members: tuple[str, ...]) -> list[tuple[Any, Axis]]:
+def _full_and_last(family: str, members: tuple[str, ...]) -> list[tuple[Any, CountedAxis]]:
     """The full tiles of a family and its last tile, each with how often it comes."""
     count, size = (rank_symbol(m.upper()) for m in members)
     symbol, last = variable_symbol(members[1]), last_tile(family.upper())
-    return [(count - 1, Axis(symbol, size, 1, size)), (1, Axis(symbol, last, 1, last))]
+    return [
+        (count - 1, CountedAxis(symbol, size, 1, size)),
+        (1, CountedAxis(symbol, last, 1, last)),
+    ]
 
 
 def _folded(
     family: str, members: tuple[str, ...], inequalities: tuple[Any, ...]
-) -> tuple[list[Axis], tuple[Any, ...]]:
+) -> tuple[list[CountedAxis], tuple[Any, ...]]:
     """All members of a family as one axis, or as tiles, or each by itself."""
     import sympy
 
@@ -337,14 +341,14 @@ def _folded(
         return [whole], tuple(rewritten)
     inner = set(symbols[1:])
     if not any(i.free_symbols & inner for i in inequalities):
-        return [Axis(symbols[0], sizes[0], strides[0], whole.size)], inequalities
+        return [CountedAxis(symbols[0], sizes[0], strides[0], whole.size)], inequalities
     place = sum(s * x for s, x in zip(strides, symbols, strict=True))
     axes = [_plain_axis(m) for m in members]
     return axes, (*inequalities, place - whole.size + 1)
 
 
 @lru_cache(maxsize=512)
-def _group(axes: tuple[Axis, ...], inequalities: tuple[Any, ...]) -> Any:
+def _group(axes: tuple[CountedAxis, ...], inequalities: tuple[Any, ...]) -> Any:
     """Points of connected axes; the Einsums of a cascade often share their masks."""
     if not inequalities:
         return axes[0].total
@@ -358,7 +362,7 @@ def _group(axes: tuple[Axis, ...], inequalities: tuple[Any, ...]) -> Any:
     return _summed(axes, inequalities)
 
 
-def _digits(x: Axis, y: Axis, inequalities: tuple[Any, ...]) -> Any:
+def _digits(x: CountedAxis, y: CountedAxis, inequalities: tuple[Any, ...]) -> Any:
     """Points with ``x * Y + y < end``, which count up to ``X * Y`` like a number's digits."""
     import sympy
 
@@ -370,7 +374,7 @@ def _digits(x: Axis, y: Axis, inequalities: tuple[Any, ...]) -> Any:
     return sympy.Min(sympy.Max(end, 0), x.size * y.size)
 
 
-def _limits(axis: Axis, inequalities: Sequence[Any]) -> tuple[Any, Any] | None:
+def _limits(axis: CountedAxis, inequalities: Sequence[Any]) -> tuple[Any, Any] | None:
     """``low <= symbol < high`` from inequalities linear in it, or None when one is not."""
     import sympy
 
@@ -388,7 +392,7 @@ def _limits(axis: Axis, inequalities: Sequence[Any]) -> tuple[Any, Any] | None:
     return low, high
 
 
-def _band(x: Axis, y: Axis, inequalities: tuple[Any, ...]) -> Any:
+def _band(x: CountedAxis, y: CountedAxis, inequalities: tuple[Any, ...]) -> Any:
     """Points with ``y + low <= x < y + high``: a triangle or a band, in closed form."""
     import sympy
 
@@ -418,7 +422,7 @@ def _band(x: Axis, y: Axis, inequalities: tuple[Any, ...]) -> Any:
     return None
 
 
-def _under(x: Axis, y: Axis, shift: Any) -> Any:
+def _under(x: CountedAxis, y: CountedAxis, shift: Any) -> Any:
     """Points with ``x < y + shift``."""
     return _staircase(y.size + shift, x.size) - _staircase(shift, x.size)
 
@@ -431,11 +435,11 @@ def _staircase(end: Any, width: Any) -> Any:
     return top * (top - 1) / 2 + width * sympy.Max(end - width, 0)
 
 
-def _summed(axes: Sequence[Axis], inequalities: Sequence[Any]) -> Any:
+def _summed(axes: Sequence[CountedAxis], inequalities: Sequence[Any]) -> Any:
     """One axis counted, the others summed over; conditions left over become indicators."""
     import sympy
 
-    from .sums import Sum
+    from .sums import SumOverSymbols
 
     left = list(axes)
     body, rest = sympy.Integer(1), inequalities
@@ -451,5 +455,5 @@ def _summed(axes: Sequence[Axis], inequalities: Sequence[Any]) -> Any:
         # No Piecewise: sympy takes its condition out of a sum over what the condition names.
         body *= sympy.Max(0, sympy.Min(1, 1 - sympy.ceiling(i)))
     for axis in left:
-        body = Sum(body * axis.weight, (axis.symbol, 0, axis.size - 1))
+        body = SumOverSymbols(body * axis.weight, (axis.symbol, 0, axis.size - 1))
     return body

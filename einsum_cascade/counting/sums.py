@@ -7,7 +7,7 @@ from typing import Any
 import sympy
 
 
-class Sum(sympy.Sum):  # type: ignore[misc]
+class SumOverSymbols(sympy.Sum):  # type: ignore[misc]
     """``sympy.Sum`` over variables that are plain symbols.
 
     sympy finds the free symbols of any sum by putting dummies for its variables, which builds

@@ -13,7 +13,7 @@ from typing import Any
 
 from .. import ir
 from ..operations import identity_of
-from .values import PlainValues, SympyValues, Values
+from .values import PlainValues, SympyValues, ValueRules
 
 _ABSENT = object()
 """The value of what has no element in such a step."""
@@ -87,7 +87,7 @@ class _Proof:
     program: ir.Program
     masked: frozenset[str]
     stepping: frozenset[str]
-    algebra: Values
+    algebra: ValueRules
     values: dict[ir.Access, Any] = field(default_factory=dict)
     """By the access that names what an Einsum writes."""
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from .. import ir
 
 
-class Values(Protocol):
+class ValueRules(Protocol):
     """How values are written down, so that equal ones are seen to be equal."""
 
     def symbol(self, access: ir.Access) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 from .. import ir
 from ..errors import EvaluationError, Problem
 from .dtypes import Array
-from .lanes import Buffer, Excluded, Lane, Outside, Space
+from .lanes import Buffer, Excluded, Lane, LaneSpace, Outside
 
 Store = Mapping[str, Buffer]
 
@@ -31,7 +31,7 @@ class _Linear:
         return tuple(v for _, v in self.terms)
 
 
-def read(space: Space, store: Store, access: ir.Access) -> Lane:
+def read(space: LaneSpace, store: Store, access: ir.Access) -> Lane:
     """The elements an access reads, aligned.
 
     Elements that are absent exclude their points; coordinates beyond the tensor, and
@@ -44,11 +44,11 @@ def read(space: Space, store: Store, access: ir.Access) -> Lane:
     return _sliced(space, store[access.tensor], access)
 
 
-def _free(index: ir.Affine, space: Space) -> tuple[str, ...]:
+def _free(index: ir.Affine, space: LaneSpace) -> tuple[str, ...]:
     return tuple(v for v in index.variables if v not in space.fixed)
 
 
-def _linear(index: ir.Affine, space: Space) -> _Linear:
+def _linear(index: ir.Affine, space: LaneSpace) -> _Linear:
     constant = 0
     found: dict[str, int] = {}
     for term in index.terms:
@@ -65,13 +65,13 @@ def _linear(index: ir.Affine, space: Space) -> _Linear:
     return linear
 
 
-def _interval(linear: _Linear, space: Space) -> tuple[int, int]:
+def _interval(linear: _Linear, space: LaneSpace) -> tuple[int, int]:
     ends = [(c * (space.size(v) - 1)) for c, v in linear.terms]
     low = linear.constant + sum(min(0, e) for e in ends)
     return low, linear.constant + sum(max(0, e) for e in ends)
 
 
-def _aligned(linear: _Linear, space: Space) -> Array:
+def _aligned(linear: _Linear, space: LaneSpace) -> Array:
     start = np.full((1,) * space.ndim, linear.constant, np.int64)
     return reduce(lambda sum_, t: sum_ + t[0] * space.values(t[1]), linear.terms, start)
 
@@ -80,7 +80,7 @@ def _beyond(index: Array, extent: int) -> Array:
     return (index < 0) | (index >= extent)
 
 
-def _sliced(space: Space, buffer: Buffer, access: ir.Access) -> Lane:
+def _sliced(space: LaneSpace, buffer: Buffer, access: ir.Access) -> Lane:
     """Every index is affine and no variable occurs in two: slices where possible."""
     leading = len(space.parallel)
     selectors: list[slice | int | Array] = []
@@ -129,7 +129,7 @@ def _flagged(
     return Lane(lane.values, tuple(excluded), tuple(outside))
 
 
-def _selector(linear: _Linear, space: Space, extent: int) -> slice | int | Array:
+def _selector(linear: _Linear, space: LaneSpace, extent: int) -> slice | int | Array:
     if not linear.terms:
         return min(max(linear.constant, 0), extent - 1)
     low, high = _interval(linear, space)
@@ -155,7 +155,7 @@ def _take(array: Array, selectors: list[slice | int | Array], leading: int) -> A
     return array
 
 
-def _placed(array: Array, labels: list[str], space: Space) -> Array:
+def _placed(array: Array, labels: list[str], space: LaneSpace) -> Array:
     """Bring axes named by ``labels`` to their places in the space."""
     names = (*space.parallel, *space.variables)
     order = [labels.index(n) for n in names if n in labels]
@@ -163,7 +163,7 @@ def _placed(array: Array, labels: list[str], space: Space) -> Array:
     return np.asarray(array.transpose(order)[present])
 
 
-def _scattered(space: Space, store: Store, access: ir.Access) -> Lane:
+def _scattered(space: LaneSpace, store: Store, access: ir.Access) -> Lane:
     """The general case: one aligned index array per axis."""
     buffer = store[access.tensor]
     leading = len(space.parallel)

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import ir
 from .dtypes import Array, DType, cast
-from .lanes import Lane, Space
+from .lanes import Lane, LaneSpace
 
 
 def factors(expression: ir.Expression) -> tuple[tuple[ir.Expression, ...], int]:
@@ -26,7 +26,7 @@ def factors(expression: ir.Expression) -> tuple[tuple[ir.Expression, ...], int]:
 
 
 def contract(
-    lanes: tuple[Lane, ...], sign: int, excluded: tuple[Array, ...], space: Space, kept: int
+    lanes: tuple[Lane, ...], sign: int, excluded: tuple[Array, ...], space: LaneSpace, kept: int
 ) -> Array | None:
     """The sum of the product of ``lanes`` over all axes from ``kept`` on.
 

@@ -15,13 +15,13 @@ from .binding import Binding
 from .contraction import contract, factors
 from .dtypes import Array, cast
 from .expressions import Evaluator
-from .lanes import Excluded, Lane, Outside, Space, union
+from .lanes import Excluded, Lane, LaneSpace, Outside, union
 from .reductions import Operator, identity_of, reduce_axes
 from .selection import topk
 
 
 @dataclass(frozen=True)
-class Result:
+class Computed:
     """Elements of a tensor and, unless None, which of them are absent.
 
     Axes: the parallel ranks, then the free variables of the target; both broadcast.
@@ -37,7 +37,7 @@ def compute(
     binding: Binding,
     store: Store,
     fixed: Mapping[str, int],
-) -> Result:
+) -> Computed:
     """Evaluate one Einsum at the given values of the loop variables.
 
     Raises
@@ -46,7 +46,7 @@ def compute(
         It reads beyond a tensor, or (``NotANumberError``) gives what is not a number.
     """
     target = tuple(v for v in einsum.target.variables if v not in fixed)
-    space = Space(
+    space = LaneSpace(
         parallel=binding.parallel,
         variables=target + einsum.over,
         fixed={v: fixed[v] for v in einsum.variables if v in fixed},
@@ -57,11 +57,11 @@ def compute(
         program, space, store, binding.parameters, binding.precision.working(einsum.name)
     )
     with np.errstate(all="ignore"):
-        return _Einsum(einsum, evaluator, binding).result()
+        return _Computation(einsum, evaluator, binding).result()
 
 
 @dataclass(frozen=True)
-class _Einsum:
+class _Computation:
     """An Einsum with everything it needs."""
 
     einsum: ir.Einsum
@@ -73,7 +73,7 @@ class _Einsum:
         """How many axes the result has."""
         return self.evaluator.space.ndim - len(self.einsum.over)
 
-    def result(self) -> Result:
+    def result(self) -> Computed:
         if self.einsum.select is not None:
             return self._selected()
         restriction = self._restriction()
@@ -195,7 +195,7 @@ class _Einsum:
 
         return apply
 
-    def _selected(self) -> Result:
+    def _selected(self) -> Computed:
         """``I[j, p] << topk(S[m, p], j)``: m is the last axis, j among those before it."""
         einsum, space = self.einsum, self.evaluator.space
         assert isinstance(einsum.expression, ir.Access)
@@ -225,12 +225,12 @@ class _Einsum:
         absent = missing if absent is None else missing | absent
         return self._finished(np.moveaxis(positions, -1, axis), absent if absent.any() else None)
 
-    def _kept_space(self) -> Space:
+    def _kept_space(self) -> LaneSpace:
         """The space without the reduced variables."""
         space = self.evaluator.space
         return replace(space, variables=space.variables[: self.kept - len(space.parallel)])
 
-    def _finished(self, values: Array, absent: Array | None) -> Result:
+    def _finished(self, values: Array, absent: Array | None) -> Computed:
         """Absent elements are 0; what is not a number is refused."""
         values = values.reshape(values.shape[: self.kept])
         if absent is not None:
@@ -245,7 +245,7 @@ class _Einsum:
                 f"stored in {self.binding.precision.storage.name}"
             )
             raise NotANumberError(Problem(what, self.einsum.target.span, hint))
-        return Result(values, absent)
+        return Computed(values, absent)
 
 
 def conjuncts(condition: ir.Condition | None) -> tuple[ir.Condition, ...]:

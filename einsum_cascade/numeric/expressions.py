@@ -12,7 +12,7 @@ from .. import ir
 from .accesses import Store, read
 from .dtypes import Array, DType, cast
 from .functions import BINARY, COMPARE, UNARY, VARIADIC
-from .lanes import Lane, Space, merged
+from .lanes import Lane, LaneSpace, merged
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Evaluator:
     """
 
     program: ir.Program
-    space: Space
+    space: LaneSpace
     store: Store
     parameters: Mapping[str, float]
     working: DType

@@ -1,7 +1,7 @@
 """Arrays aligned on the iteration space of an Einsum.
 
 An aligned array has one axis per parallel rank and one per free rank variable, in the
-order of the ``Space``; an axis it does not vary along has length 1. Aligned arrays
+order of the ``LaneSpace``; an axis it does not vary along has length 1. Aligned arrays
 broadcast against one another without further thought.
 """
 
@@ -17,7 +17,7 @@ from .dtypes import Array
 
 
 @dataclass(frozen=True)
-class Space:
+class LaneSpace:
     """The iteration space of one Einsum inside the loops that surround it.
 
     Attributes

@@ -41,7 +41,7 @@ from .contraction import factors
 from .dtypes import Array
 from .evaluation import compute
 from .lanes import Buffer
-from .schedule import Loop, Step, einsums_of, schedule
+from .schedule import IterativeLoop, Step, einsums_of, schedule
 from .targets import allocate, store_result, tensor_shape
 
 MEMORY_LIMIT_BYTES = 4 * 2**30
@@ -104,11 +104,11 @@ def evaluate(
     given = {**sizes, **parameters, **named}
     shapes, scalars = split_named(program, given, ("dtype", "keep", "sizes", "parameters"))
     binding = bind(program, inputs, dtype, shapes, scalars)
-    run = _Run(program, binding, keep == "all")
+    run = _EvaluationRun(program, binding, keep == "all")
     return run.outputs()
 
 
-class _Run:
+class _EvaluationRun:
     """One evaluation: the steps in order and the tensors alive between them."""
 
     def __init__(self, program: ir.Program, binding: Binding, keep_all: bool) -> None:
@@ -137,7 +137,7 @@ class _Run:
                 self._evaluate(statement, buffer, {})
 
     def _execute(self, step: Step, fixed: Mapping[str, int]) -> None:
-        if isinstance(step, Loop):
+        if isinstance(step, IterativeLoop):
             rank = self.program.rank_of_variable[step.variable]
             for value in range(self.binding.shapes[rank]):
                 for inner in step.steps:

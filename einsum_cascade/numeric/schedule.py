@@ -15,7 +15,7 @@ from ..ordering import Dependence, dependences
 
 
 @dataclass(frozen=True)
-class Loop:
+class IterativeLoop:
     """Steps that run for every value of an iterative rank variable in turn."""
 
     variable: str
@@ -27,12 +27,12 @@ class Loop:
         return tuple(e for step in self.steps for e in einsums_of(step))
 
 
-Step = ir.Einsum | Loop
+Step = ir.Einsum | IterativeLoop
 
 
 def einsums_of(step: Step) -> tuple[ir.Einsum, ...]:
     """The Einsums of a step."""
-    return step.einsums if isinstance(step, Loop) else (step,)
+    return step.einsums if isinstance(step, IterativeLoop) else (step,)
 
 
 def schedule(program: ir.Program) -> tuple[Step, ...]:
@@ -81,7 +81,7 @@ def _step(
         raise EvaluationError(Problem(what, members[0].target.span))
     variable = variables[0]
     rest = tuple(e for e in inside if variable not in e.delayed)
-    return Loop(variable, _steps(members, rest))
+    return IterativeLoop(variable, _steps(members, rest))
 
 
 def _reachable(start: str, needs: dict[str, set[str]]) -> frozenset[str]:

@@ -10,7 +10,7 @@ import numpy as np
 from .. import ir
 from .binding import Binding
 from .dtypes import Array
-from .evaluation import Result
+from .evaluation import Computed
 from .lanes import Buffer
 
 
@@ -57,7 +57,7 @@ def store_result(
     einsum: ir.Einsum,
     binding: Binding,
     buffer: Buffer,
-    result: Result,
+    result: Computed,
     fixed: Mapping[str, int],
 ) -> None:
     """Write a result to its place, rounded to the type of the buffer."""

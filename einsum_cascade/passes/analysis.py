@@ -1,9 +1,9 @@
 """How often a cascade has to pass over a rank, and why.
 
 A *pass* over a fiber is one traversal of all its elements. Two Einsums need different
-passes when both touch fibers of the same tensor (directly, or through tensors computed
-from it element by element) and a dependence makes every element the later one touches
-wait for all elements the earlier one touches, whatever the mapping. The number of passes
+passes when both traverse fibers of the same tensor (directly, or through tensors computed
+from it element by element) and a dependence makes every element the later one traverses
+wait for all elements the earlier one traverses, whatever the mapping. The number of passes
 is one plus the longest chain of such pairs (Nayak et al., MICRO 2024, section III).
 ``docs/passes.md`` holds the definition with examples.
 """
@@ -15,13 +15,13 @@ from dataclasses import dataclass
 
 from .. import ir
 from ..algebra.scalar import operator_problems
-from ..analysis_report import Barrier, Grain, PassAnalysis, RankPasses, TensorPasses
+from ..analysis_report import Barrier, GrainKind, PassAnalysis, RankPasses, TensorPasses
 from ..errors import CascadeError
 from ..graphs import connected
 from .levels import Constraint, Level
 from .nodes import nodes_of
 from .reasons import explain
-from .traversals import Order, Pair, Touching
+from .traversals import Order, Pair, Traversals
 
 
 def analyze_passes(program: ir.Program) -> PassAnalysis:
@@ -35,7 +35,7 @@ def analyze_passes(program: ir.Program) -> PassAnalysis:
     Returns
     -------
     PassAnalysis
-        A report per rank that is touched: plain ranks, families and their members.
+        A report per rank that is traversed: plain ranks, families and their members.
 
     Raises
     ------
@@ -45,13 +45,13 @@ def analyze_passes(program: ir.Program) -> PassAnalysis:
     """
     if problems := tuple(operator_problems(program)):
         raise CascadeError(problems)
-    touching = Touching.of(program, nodes_of(program))
+    traversals = Traversals.of(program, nodes_of(program))
     ranks = []
     others = []
     for name in _rank_names(program):
-        touched = touching.touching(name)
-        if touched:
-            ranks.append(_Rank(touching, name, touched).report)
+        traversing = traversals.along(name)
+        if traversing:
+            ranks.append(_RankAnalysis(traversals, name, traversing).report)
         else:
             others.append(_plain(name, 0, ()))
     everything = tuple(dict.fromkeys(e.name for e in program.einsums))
@@ -79,16 +79,16 @@ def _plain(rank: str, count: int, einsums: tuple[str, ...]) -> RankPasses:
 
 
 @dataclass(frozen=True)
-class _Rank:
+class _RankAnalysis:
     """The analysis of one rank."""
 
-    touching: Touching
+    traversals: Traversals
     name: str
-    touched: dict[str, tuple[str, ...]]
+    traversing: dict[str, tuple[str, ...]]
 
     @property
     def report(self) -> RankPasses:
-        pairs = self.touching.pairs(self.name, self.touched)
+        pairs = self.traversals.pairs(self.name, self.traversing)
         tied = {(p.earlier, p.later) for p in pairs}
         strict = self._level(pairs, tied, sharing=True)
         sweep = self._level(pairs, tied, sharing=False)
@@ -112,19 +112,19 @@ class _Rank:
     @property
     def _hoped(self) -> int:
         """Passes if all were true that could not be shown; what is shown is no less."""
-        pairs = self.touching.hoped.pairs(self.name, self.touched)
+        pairs = self.traversals.hoped.pairs(self.name, self.traversing)
         tied = {(p.earlier, p.later) for p in pairs}
         return max(self._level(pairs, tied, sharing=True).numbers.values())
 
     @property
-    def _grain(self) -> Grain:
-        rank = self.touching.program.rank_of.get(self.name)
+    def _grain(self) -> GrainKind:
+        rank = self.traversals.program.rank_of.get(self.name)
         if rank is None:
             return "rank"
         return "family" if rank.partition else "member" if rank.family else "rank"
 
     def _level(self, pairs: tuple[Pair, ...], tied: set[tuple[str, str]], sharing: bool) -> Level:
-        names = tuple(self.touched)
+        names = tuple(self.traversing)
         constraints = []
         for p in pairs:
             order = p.order if p.shared or not sharing else None
@@ -138,15 +138,15 @@ class _Rank:
         return Level(names, connected(names, common), tuple(constraints))
 
     def _places(self, name: str) -> frozenset[tuple[str, int]]:
-        node = self.touching.dependences.node_of[name]
+        node = self.traversals.dependences.node_of[name]
         return frozenset(
-            place for v in self.touched[name] for place in self.touching.lineages.of(node, v)
+            place for v in self.traversing[name] for place in self.traversals.provenance.of(node, v)
         )
 
     def _by_einsum(self, numbers: dict[str, int]) -> tuple[tuple[str, int], ...]:
         """Passes by Einsum in written order; a later pick counts for its Einsum."""
         found: dict[str, int] = {}
-        for node in self.touching.dependences.nodes:
+        for node in self.traversals.dependences.nodes:
             number = numbers.get(node.name, 0)
             if number > 1 or (number and node.kind != "pick"):
                 found[node.owner] = max(found.get(node.owner, 0), number)
@@ -169,17 +169,19 @@ class _Rank:
             if forcing and not any(p.shared for p in forcing):
                 continue  # it has to wait, but for fibers no pass has been over yet
             forcing = [p for p in forcing if p.shared]
-            node = self.touching.dependences.node_of[later]
-            found.append(explain(self.touching, self.name, self.touched, node, number, forcing))
+            node = self.traversals.dependences.node_of[later]
+            found.append(
+                explain(self.traversals, self.name, self.traversing, node, number, forcing)
+            )
         return tuple(sorted(found, key=lambda b: b.opens))
 
     def _tensors(self, numbers: dict[str, int]) -> tuple[TensorPasses, ...]:
         written: dict[str, int] = {}
         read: dict[str, set[int]] = {}
         for name, number in numbers.items():
-            node = self.touching.dependences.node_of[name]
-            for v in self.touched[name]:
-                for tensor, writes in self.touching.lineages.own_tensors(node, v):
+            node = self.traversals.dependences.node_of[name]
+            for v in self.traversing[name]:
+                for tensor, writes in self.traversals.provenance.own_tensors(node, v):
                     if writes:
                         written[tensor] = number
                     else:

@@ -23,7 +23,7 @@ class Read:
 
 
 @dataclass(frozen=True, eq=False)
-class Node:
+class PassNode:
     """An Einsum, an init statement or a pick, as the pass analysis sees it.
 
     ``picked`` holds ``(variable, rank)`` of the positions a gather chooses, ``masks`` the
@@ -48,10 +48,10 @@ class Node:
         return (variable, *sorted(equal))
 
 
-def nodes_of(program: ir.Program) -> tuple[Node, ...]:
+def nodes_of(program: ir.Program) -> tuple[PassNode, ...]:
     """Every statement of a program as nodes, init first, picks before their Einsum."""
     families, masks = Families.of(program), Masks(program)
-    found: list[Node] = []
+    found: list[PassNode] = []
     for kind, statements in (("init", program.init), ("einsum", program.einsums)):
         for position, einsum in enumerate(statements):
             found.extend(_statement(program, families, masks, einsum, kind, position))
@@ -65,8 +65,8 @@ def _statement(
     einsum: ir.Einsum,
     kind: str,
     position: int,
-) -> list[Node]:
-    picks: list[Node] = []
+) -> list[PassNode]:
+    picks: list[PassNode] = []
     reads: list[Read] = []
     inner = {i.access for a in einsum.reads for i in a.indices if isinstance(i, ir.Gather)}
     for access in einsum.reads:
@@ -78,7 +78,7 @@ def _statement(
         elif access not in inner:
             reads.append(Read(access.tensor, _forms(families, access)))
     before, compared = masks_of(masks.skipped(einsum), families)
-    node = Node(
+    node = PassNode(
         name=einsum.name if kind == "einsum" else f"{einsum.name} (init {position})",
         owner=einsum.name,
         tensor=einsum.target.tensor,
@@ -94,7 +94,7 @@ def _statement(
 
 def _pick(
     program: ir.Program, families: Families, einsum: ir.Einsum, access: ir.Access, name: str
-) -> Node:
+) -> PassNode:
     """The node that fetches ``access``: it stands where its position tensors say."""
     forms: list[Form] = []
     reads: list[Read] = []
@@ -109,7 +109,7 @@ def _pick(
         else:
             forms.append(families.fold(linear(index)))
     variables = access.variables
-    return Node(
+    return PassNode(
         name=name,
         owner=einsum.name,
         tensor=name,

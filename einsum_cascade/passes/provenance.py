@@ -1,4 +1,4 @@
-"""Which fibers an Einsum touches: the tensors it reads, and what those were computed from."""
+"""Which fibers an Einsum traverses: the tensors it reads, and what those were computed from."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ..affine import Families, Form
-from .nodes import Node, Read
+from .nodes import PassNode, Read
 
 Place = tuple[str, int]
 """A tensor and one of its dimensions: the fibers along it."""
@@ -29,10 +29,10 @@ def _run(steps: Steps) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class Lineages:
+class Provenance:
     """Follows tensors back, element by element, to the inputs."""
 
-    nodes: tuple[Node, ...]
+    nodes: tuple[PassNode, ...]
     families: Families
 
     @cached_property
@@ -40,14 +40,14 @@ class Lineages:
         return {}
 
     @cached_property
-    def _writers(self) -> dict[str, tuple[Node, ...]]:
-        found: dict[str, tuple[Node, ...]] = {}
+    def _writers(self) -> dict[str, tuple[PassNode, ...]]:
+        found: dict[str, tuple[PassNode, ...]] = {}
         for node in self.nodes:
             found[node.tensor] = (*found.get(node.tensor, ()), node)
         return found
 
-    def of(self, node: Node, variable: str) -> dict[Place, int]:
-        """The fibers that ``node`` touches along ``variable``, each with its direction.
+    def of(self, node: PassNode, variable: str) -> dict[Place, int]:
+        """The fibers that ``node`` traverses along ``variable``, each with its direction.
 
         Holds the tensors it reads or writes at this coordinate and, through intermediate
         tensors, those these were computed from element by element.
@@ -59,7 +59,7 @@ class Lineages:
             self._known[key] = found
         return self._known[key]
 
-    def places_of(self, node: Node, tensor: str, variable: str) -> frozenset[Place]:
+    def places_of(self, node: PassNode, tensor: str, variable: str) -> frozenset[Place]:
         """The fibers of ``of`` that belong to one tensor ``node`` reads."""
         found: dict[Place, int] = {}
         for read in node.reads:
@@ -67,8 +67,8 @@ class Lineages:
                 _run(self._follow(read, variable, 1, found, set()))
         return frozenset(found)
 
-    def own_tensors(self, node: Node, variable: str) -> tuple[tuple[str, bool], ...]:
-        """Tensors the node itself touches along ``variable``, and whether it writes them."""
+    def own_tensors(self, node: PassNode, variable: str) -> tuple[tuple[str, bool], ...]:
+        """Tensors the node itself traverses along ``variable``, and whether it writes them."""
         found = []
         written = Read(node.tensor, node.target)
         if node.kind != "pick" and any(True for _ in self._along(written, variable)):
@@ -80,7 +80,7 @@ class Lineages:
 
     def _collect(
         self,
-        node: Node,
+        node: PassNode,
         variable: str,
         sign: int,
         found: dict[Place, int],

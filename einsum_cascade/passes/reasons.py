@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from .. import ir
 from ..analysis_report import Barrier
-from .nodes import Node
-from .relations import Step
-from .traversals import Pair, Touching
+from .nodes import PassNode
+from .relations import ReadChain
+from .traversals import Pair, Traversals
 
 _REDUCTIONS = {"+": "sum", "prod": "product"}
 
 
 def explain(
-    touching: Touching,
+    traversals: Traversals,
     rank: str,
-    touched: dict[str, tuple[str, ...]],
-    node: Node,
+    traversing: dict[str, tuple[str, ...]],
+    node: PassNode,
     number: int,
     forcing: list[Pair],
 ) -> Barrier:
@@ -24,9 +24,9 @@ def explain(
     The shortest path of reads is told. No pair means that no dependence forces the
     barrier: two loops run in opposite directions over the same fibers.
     """
-    words = _Words(touching, rank)
-    revisits = _revisits(touching, touched, node, forcing)
-    paths = [path for p in forcing if (path := _path(touching, rank, p, touched))]
+    words = _Words(traversals, rank)
+    revisits = _revisits(traversals, traversing, node, forcing)
+    paths = [path for p in forcing if (path := _path(traversals, rank, p, traversing))]
     if not paths:
         return words.opposite(node, number, revisits)
     path = min(paths, key=len)
@@ -34,15 +34,15 @@ def explain(
 
 
 def _path(
-    touching: Touching, rank: str, pair: Pair, touched: dict[str, tuple[str, ...]]
+    traversals: Traversals, rank: str, pair: Pair, traversing: dict[str, tuple[str, ...]]
 ) -> tuple[str, ...]:
     """Node names from the earlier to the later one, along the reads that lose the rank."""
-    ends = [(u, v) for u in touched[pair.earlier] for v in touched[pair.later]]
-    lost = [s for s in pair.steps if any(touching.loses(rank, s, u, v) for u, v in ends)]
+    ends = [(u, v) for u in traversing[pair.earlier] for v in traversing[pair.later]]
+    lost = [s for s in pair.steps if any(traversals.loses(rank, s, u, v) for u, v in ends)]
     return min((_names(s) for s in (lost or pair.steps)), key=len)
 
 
-def _names(step: Step | None) -> tuple[str, ...]:
+def _names(step: ReadChain | None) -> tuple[str, ...]:
     found: list[str] = []
     while step is not None:
         if step.node in found:  # a loop on the way: only where it was left matters
@@ -54,19 +54,22 @@ def _names(step: Step | None) -> tuple[str, ...]:
 
 
 def _revisits(
-    touching: Touching, touched: dict[str, tuple[str, ...]], node: Node, forcing: list[Pair]
+    traversals: Traversals,
+    traversing: dict[str, tuple[str, ...]],
+    node: PassNode,
+    forcing: list[Pair],
 ) -> tuple[str, ...]:
-    """Tensors ``node`` reads along the rank whose fibers the earlier ones touched."""
+    """Tensors ``node`` reads along the rank whose fibers the earlier ones traverse."""
     before = {
         place
         for p in forcing
-        for v in touched[p.earlier]
-        for place in touching.lineages.of(touching.dependences.node_of[p.earlier], v)
+        for v in traversing[p.earlier]
+        for place in traversals.provenance.of(traversals.dependences.node_of[p.earlier], v)
     }
     found = []
-    for v in touched[node.name]:
-        for tensor, writes in touching.lineages.own_tensors(node, v):
-            if not writes and touching.lineages.places_of(node, tensor, v) & before:
+    for v in traversing[node.name]:
+        for tensor, writes in traversals.provenance.own_tensors(node, v):
+            if not writes and traversals.provenance.places_of(node, tensor, v) & before:
                 found.append(tensor)
     return tuple(dict.fromkeys(found))
 
@@ -74,16 +77,16 @@ def _revisits(
 class _Words:
     """Sentences about the nodes of one cascade and one of its ranks."""
 
-    def __init__(self, touching: Touching, rank: str) -> None:
-        self._touching = touching
+    def __init__(self, traversals: Traversals, rank: str) -> None:
+        self._traversals = traversals
         self._rank = rank
-        known = touching.program.rank_of.get(rank)
+        known = traversals.program.rank_of.get(rank)
         partition = known.partition if known is not None else ()
         self._variables = (rank.lower(), *(m.lower() for m in partition))
-        self._einsums = touching.program.einsum_of
+        self._einsums = traversals.program.einsum_of
 
     def barrier(self, path: tuple[str, ...], number: int, revisits: tuple[str, ...]) -> Barrier:
-        nodes = [self._touching.dependences.node_of[name] for name in path]
+        nodes = [self._traversals.dependences.node_of[name] for name in path]
         first, last = nodes[0], nodes[-1]
         sentences, links = self._beginning(first, nodes[1])
         for before, node, after in zip(nodes, nodes[1:-1], nodes[2:], strict=False):
@@ -101,7 +104,7 @@ class _Words:
             revisits=revisits,
         )
 
-    def opposite(self, node: Node, number: int, revisits: tuple[str, ...]) -> Barrier:
+    def opposite(self, node: PassNode, number: int, revisits: tuple[str, ...]) -> Barrier:
         at = self._rank.lower()
         what = (
             f"{node.owner} needs the elements along {at} in the opposite order to the loop "
@@ -118,15 +121,15 @@ class _Words:
 
     # -------------------------------------------------------------------- sentences
 
-    def _beginning(self, first: Node, after: Node) -> tuple[list[str], list[str]]:
+    def _beginning(self, first: PassNode, after: PassNode) -> tuple[list[str], list[str]]:
         """What the first node traverses, and what it does."""
         at = self._rank.lower()
-        program = self._touching.program
+        program = self._traversals.program
         inputs = {t.name for t in program.inputs}
         tensors = [
             t
             for v in self._variables
-            for t, w in self._touching.lineages.own_tensors(first, v)
+            for t, w in self._traversals.provenance.own_tensors(first, v)
             if not w
         ]
         tensor = next((t for t in tensors if t != first.tensor), None)
@@ -139,7 +142,7 @@ class _Words:
         links.append(self._link(first, after))
         return sentences, links
 
-    def _does(self, node: Node, tensor: str | None, after: Node) -> str:
+    def _does(self, node: PassNode, tensor: str | None, after: PassNode) -> str:
         einsum = self._einsums.get(node.owner)
         over = self._over(einsum)
         what = tensor or "its operand"
@@ -158,7 +161,7 @@ class _Words:
             )
         return f"{node.owner} is computed element by element along {self._rank.lower()}"
 
-    def _middle(self, before: Node, node: Node, after: Node) -> str:
+    def _middle(self, before: PassNode, node: PassNode, after: PassNode) -> str:
         over = self._over(self._einsums.get(node.owner))
         if over:
             return self._does(node, before.owner, after)
@@ -166,7 +169,7 @@ class _Words:
             return f"{self._does(node, None, after)}, and it needs {before.owner}"
         return f"{node.owner} needs {before.owner}"
 
-    def _end(self, before: Node, node: Node, number: int, revisits: tuple[str, ...]) -> str:
+    def _end(self, before: PassNode, node: PassNode, number: int, revisits: tuple[str, ...]) -> str:
         at = self._rank.lower()
         needs = before.owner if before.owner != node.owner else "the positions that were chosen"
         einsum = self._einsums.get(before.owner)
@@ -178,11 +181,11 @@ class _Words:
             again = f" and goes along {at}"
         return f"{node.owner} needs {needs}{again}: it can only start pass {number}"
 
-    def _at_stop(self, node: Node, after: Node) -> bool:
+    def _at_stop(self, node: PassNode, after: PassNode) -> bool:
         """Whether ``after`` reads the last coordinate of a tensor carried along the rank."""
-        if self._rank not in self._touching.program.iterative.get(node.tensor, ()):
+        if self._rank not in self._traversals.program.iterative.get(node.tensor, ()):
             return False
-        ranks = self._touching.program.tensor_ranks[node.tensor]
+        ranks = self._traversals.program.tensor_ranks[node.tensor]
         return any(
             rank == self._rank and not form.variables and form.shape_terms
             for read in after.reads
@@ -190,7 +193,7 @@ class _Words:
             for rank, form in zip(ranks, read.forms, strict=False)
         )
 
-    def _link(self, node: Node, after: Node) -> str:
+    def _link(self, node: PassNode, after: PassNode) -> str:
         einsum = self._einsums.get(node.owner)
         over = self._over(einsum)
         if einsum is not None and over:
@@ -203,7 +206,7 @@ class _Words:
     def _over(self, einsum: ir.Einsum | None) -> tuple[str, ...]:
         if einsum is None:
             return ()
-        families = self._touching.families
+        families = self._traversals.families
         own = {*self._variables, families.family_of(self._rank.lower())}
         return tuple(v for v in einsum.over if v in own)
 

@@ -18,7 +18,7 @@ from functools import cached_property
 
 from ..affine import Families, Form
 from ..graphs import connected, on_cycles
-from .nodes import Node, Read
+from .nodes import PassNode, Read
 
 BOUNDED = 1e9
 MAX_STATES = 24
@@ -164,7 +164,7 @@ def _against(at: Form, w: str, to: Form, v: str) -> Interval | None:
 
 def closed(
     known: dict[tuple[str, str], Interval],
-    node: Node,
+    node: PassNode,
     families: Families,
     moving: frozenset[str],
     hopeful: bool = False,
@@ -187,7 +187,7 @@ def closed(
     return tuple(sorted((k, i) for k, i in found.items() if not i.everything))
 
 
-def _masked(found: dict[tuple[str, str], Interval], node: Node, families: Families) -> None:
+def _masked(found: dict[tuple[str, str], Interval], node: PassNode, families: Families) -> None:
     """A source coordinate tied to one side of ``m <= p`` is tied to the other from there on.
 
     True of every point a mask lets through, so of every chain of reads over this node. The
@@ -202,7 +202,7 @@ def _masked(found: dict[tuple[str, str], Interval], node: Node, families: Famili
     _families(found, node, families)
 
 
-def _hoped(found: dict[tuple[str, str], Interval], node: Node) -> None:
+def _hoped(found: dict[tuple[str, str], Interval], node: PassNode) -> None:
     """The most a mask can say that no order follows from: what it compares is close together.
 
     Not where the other position belongs to the source too: then the mask bounds the fiber.
@@ -224,7 +224,9 @@ def _tie(
         found[known[0], v] = new if old is None else old.meet(new)
 
 
-def _alike_families(found: dict[tuple[str, str], Interval], node: Node, families: Families) -> None:
+def _alike_families(
+    found: dict[tuple[str, str], Interval], node: PassNode, families: Families
+) -> None:
     """Two families whose members are equal, one by one, stand at the same position."""
     for (whole, members), (other, others) in itertools.product(families.members, repeat=2):
         pairs = tuple(zip(members, others, strict=False))
@@ -233,7 +235,7 @@ def _alike_families(found: dict[tuple[str, str], Interval], node: Node, families
             found.setdefault((whole, other), EQUAL)
 
 
-def _families(found: dict[tuple[str, str], Interval], node: Node, families: Families) -> None:
+def _families(found: dict[tuple[str, str], Interval], node: PassNode, families: Families) -> None:
     """A family coordinate ties its members, and the outermost member ties the family."""
     for family, members in families.members:
         if family not in node.variables or not members:
@@ -270,12 +272,12 @@ def _finer(outer: Interval) -> Interval:
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class ReadChain:
     """How a state was reached: from which node, in which state."""
 
     node: str
     state: State
-    before: Step | None
+    before: ReadChain | None
 
     @cached_property
     def known(self) -> dict[tuple[str, str], Interval]:
@@ -296,7 +298,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Edge:
+class ReadEdge:
     """``reader`` reads what ``writer`` wrote; ``looping`` when both are on a cycle."""
 
     writer: str
@@ -317,23 +319,23 @@ class Edge:
 class Dependences:
     """Every read of a cascade, and what can be reached from where."""
 
-    nodes: tuple[Node, ...]
+    nodes: tuple[PassNode, ...]
     families: Families
-    edges: tuple[Edge, ...]
+    edges: tuple[ReadEdge, ...]
     hopeful: bool = False
     """Take from masks the most they can say, right or wrong: a bound on what was missed."""
 
     @cached_property
-    def node_of(self) -> dict[str, Node]:
+    def node_of(self) -> dict[str, PassNode]:
         """Nodes by name."""
         return {n.name: n for n in self.nodes}
 
     @cached_property
-    def _leaving(self) -> dict[str, tuple[Edge, ...]]:
+    def _leaving(self) -> dict[str, tuple[ReadEdge, ...]]:
         return {n.name: tuple(e for e in self.edges if e.writer == n.name) for n in self.nodes}
 
     @cached_property
-    def reached(self) -> dict[str, dict[str, tuple[Step, ...]]]:
+    def reached(self) -> dict[str, dict[str, tuple[ReadChain, ...]]]:
         """Per node, what depends on it."""
         return {n.name: self._reached(n) for n in self.nodes}
 
@@ -352,7 +354,7 @@ class Dependences:
             return self
         return replace(self, hopeful=True)
 
-    def _reached(self, source: Node) -> dict[str, tuple[Step, ...]]:
+    def _reached(self, source: PassNode) -> dict[str, tuple[ReadChain, ...]]:
         """Every node that depends on ``source``, with the states it may be in."""
         start = closed(
             {(v, v): EQUAL for v in source.variables},
@@ -361,8 +363,8 @@ class Dependences:
             self.moving,
             self.hopeful,
         )
-        steps: dict[str, list[Step]] = {}
-        queue = deque([Step(source.name, start, None)])
+        steps: dict[str, list[ReadChain]] = {}
+        queue = deque([ReadChain(source.name, start, None)])
         while queue:
             step = queue.popleft()
             for edge in self._leaving[step.node]:
@@ -370,11 +372,13 @@ class Dependences:
                 state = closed(
                     _carried(step.state, edge), reader, self.families, self.moving, self.hopeful
                 )
-                _visit(steps.setdefault(edge.reader, []), queue, Step(edge.reader, state, step))
+                _visit(
+                    steps.setdefault(edge.reader, []), queue, ReadChain(edge.reader, state, step)
+                )
         return {name: tuple(found) for name, found in steps.items()}
 
 
-def _carried(state: State, edge: Edge) -> dict[tuple[str, str], Interval]:
+def _carried(state: State, edge: ReadEdge) -> dict[tuple[str, str], Interval]:
     found = {pair: known for pair, known in state if pair[1] in (START, STOP)}
     for (u, v), known in state:
         for read, tie in edge.onward.get(v, ()):
@@ -394,7 +398,7 @@ def _looped(known: Interval, tie: Interval) -> Interval:
     return Interval(-math.inf if low < 0 else new.low, math.inf if high > 0 else new.high, new.sign)
 
 
-def relation(step: Step, u: str, v: str) -> Interval | None:
+def relation(step: ReadChain, u: str, v: str) -> Interval | None:
     """What a state says of a source coordinate ``u`` and a coordinate ``v`` of a rank.
 
     Returns None when it says nothing: ``v`` needs every ``u``.
@@ -408,7 +412,7 @@ def relation(step: Step, u: str, v: str) -> Interval | None:
     return result
 
 
-def _visit(found: list[Step], queue: deque[Step], step: Step) -> None:
+def _visit(found: list[ReadChain], queue: deque[ReadChain], step: ReadChain) -> None:
     """Keep a state unless one that allows more is there; join when there are too many."""
     if any(_implied(step.known, old) for old in found):
         return
@@ -416,13 +420,13 @@ def _visit(found: list[Step], queue: deque[Step], step: Step) -> None:
         joined = step.state
         for old in found:
             joined = _joined(joined, old.state)
-        step = Step(step.node, joined, step.before)
+        step = ReadChain(step.node, joined, step.before)
         found.clear()
     found.append(step)
     queue.append(step)
 
 
-def _implied(mine: Mapping[tuple[str, str], Interval], other: Step) -> bool:
+def _implied(mine: Mapping[tuple[str, str], Interval], other: ReadChain) -> bool:
     return all(k in mine and mine[k].inside(i) for k, i in other.state)
 
 
@@ -432,7 +436,7 @@ def _joined(a: State, b: State) -> State:
     return tuple((k, i) for k, i in both if i is not None)
 
 
-def dependences_of(nodes: tuple[Node, ...], families: Families) -> Dependences:
+def dependences_of(nodes: tuple[PassNode, ...], families: Families) -> Dependences:
     """Connect every read to the statements that write the tensor."""
     plain = [
         (writer, reader, tuple(sorted(ties_of(writer.target, read).items(), key=str)))
@@ -442,5 +446,7 @@ def dependences_of(nodes: tuple[Node, ...], families: Families) -> Dependences:
         if writer.tensor == read.tensor
     ]
     cycles = on_cycles((w.name, r.name) for w, r, _ in plain)
-    edges = tuple(Edge(w.name, r.name, ties, (w.name, r.name) in cycles) for w, r, ties in plain)
+    edges = tuple(
+        ReadEdge(w.name, r.name, ties, (w.name, r.name) in cycles) for w, r, ties in plain
+    )
     return Dependences(nodes, families, tuple(dict.fromkeys(edges)))

@@ -1,4 +1,4 @@
-"""Which Einsums touch a rank, and what separates two of them."""
+"""Which Einsums traverse a rank, and what separates two of them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from functools import cached_property
 from .. import ir
 from ..affine import Families
 from .masks import Before
-from .nodes import Node
-from .provenance import Lineages
-from .relations import BOUNDED, Dependences, Interval, Step, dependences_of, relation, since
+from .nodes import PassNode
+from .provenance import Provenance
+from .relations import BOUNDED, Dependences, Interval, ReadChain, dependences_of, relation, since
 
 
 class Order(Enum):
@@ -30,31 +30,31 @@ class Order(Enum):
 class Pair:
     """``later`` depends on ``earlier``, with the same coordinates of all other ranks.
 
-    ``shared``: both touch fibers of one tensor.
+    ``shared``: both traverse fibers of one tensor.
     """
 
     earlier: str
     later: str
     order: Order
     shared: bool
-    steps: tuple[Step, ...]
+    steps: tuple[ReadChain, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class Touching:
+class Traversals:
     """What the analysis of one rank needs to know of a cascade."""
 
     program: ir.Program
     dependences: Dependences
-    lineages: Lineages
-    """Which fibers every node touches."""
+    provenance: Provenance
+    """Which fibers every node traverses."""
     hopeful: bool = False
 
     @classmethod
-    def of(cls, program: ir.Program, nodes: tuple[Node, ...]) -> Touching:
+    def of(cls, program: ir.Program, nodes: tuple[PassNode, ...]) -> Traversals:
         """Connect the nodes of a program."""
         families = Families.of(program)
-        return cls(program, dependences_of(nodes, families), Lineages(nodes, families))
+        return cls(program, dependences_of(nodes, families), Provenance(nodes, families))
 
     @property
     def families(self) -> Families:
@@ -62,21 +62,21 @@ class Touching:
         return self.dependences.families
 
     @cached_property
-    def hoped(self) -> Touching:
+    def hoped(self) -> Traversals:
         """The same, taking for true all that would make passes fewer and could not be shown."""
         return replace(self, dependences=self.dependences.hoped, hopeful=True)
 
-    # ------------------------------------------------------------ who touches a rank
+    # ------------------------------------------------------------ who traverses a rank
 
-    def coordinates(self, node: Node, rank: str) -> tuple[str, ...]:
+    def coordinates(self, node: PassNode, rank: str) -> tuple[str, ...]:
         """The variables of ``node`` that stand for a position along ``rank``."""
         family = self.program.rank_of[rank].family if rank in self.program.rank_of else None
         picked = tuple(v for v, of in node.picked if of in (rank, family))
         own = rank.lower()
         return ((own,) if own in node.variables else ()) + picked
 
-    def touching(self, rank: str) -> dict[str, tuple[str, ...]]:
-        """The nodes that touch ``rank`` and their coordinates along it.
+    def along(self, rank: str) -> dict[str, tuple[str, ...]]:
+        """The nodes that traverse ``rank`` and their coordinates along it.
 
         A rank whose variable no Einsum uses is followed through the tensors that carry it.
         """
@@ -86,7 +86,7 @@ class Touching:
             found = {n.name: self._carried(n, rank) for n in nodes}
         return {name: coordinates for name, coordinates in found.items() if coordinates}
 
-    def _carried(self, node: Node, rank: str) -> tuple[str, ...]:
+    def _carried(self, node: PassNode, rank: str) -> tuple[str, ...]:
         ranks = self.program.tensor_ranks
         return tuple(
             dict.fromkeys(
@@ -101,14 +101,14 @@ class Touching:
 
     # ------------------------------------------------------------ what separates two
 
-    def pairs(self, rank: str, touching: dict[str, tuple[str, ...]]) -> tuple[Pair, ...]:
-        """Every dependence between two nodes that touch ``rank``."""
+    def pairs(self, rank: str, traversing: dict[str, tuple[str, ...]]) -> tuple[Pair, ...]:
+        """Every dependence between two nodes that traverse ``rank``."""
         found = []
-        directions = self.directions(touching)
-        for earlier in touching:
+        directions = self.directions(traversing)
+        for earlier in traversing:
             for later, steps in self.dependences.reached[earlier].items():
-                if later in touching:
-                    ends = (touching[earlier], touching[later])
+                if later in traversing:
+                    ends = (traversing[earlier], traversing[later])
                     pair = self._pair(rank, (earlier, later), ends, directions, steps)
                     if pair is not None:
                         found.append(pair)
@@ -120,7 +120,7 @@ class Touching:
         names: tuple[str, str],
         coordinates: tuple[tuple[str, ...], tuple[str, ...]],
         directions: dict[tuple[str, str], int],
-        steps: tuple[Step, ...],
+        steps: tuple[ReadChain, ...],
     ) -> Pair | None:
         source, reader = (self.dependences.node_of[name] for name in names)
         starts, ends = coordinates
@@ -136,19 +136,23 @@ class Touching:
             signs = directions[source.name, a], directions[reader.name, b]
             moving = steps
             if self.hopeful:
-                apart = _apart(source.masks, reader.masks, (a, b), outer)
-                moving = tuple(s for s in steps if not apart and not _pinned(s, (a, b), still))
+                beyond = _on_either_side(source.masks, reader.masks, (a, b), outer)
+                moving = tuple(s for s in steps if not beyond and not _pinned(s, (a, b), still))
             order = _stricter(order, self._order(rank, moving, (a, b), signs))
-            shared |= bool(self.lineages.of(source, a).keys() & self.lineages.of(reader, b).keys())
+            shared |= bool(
+                self.provenance.of(source, a).keys() & self.provenance.of(reader, b).keys()
+            )
         return Pair(source.name, reader.name, order, shared, steps)
 
-    def directions(self, touching: dict[str, tuple[str, ...]]) -> dict[tuple[str, str], int]:
+    def directions(self, traversing: dict[str, tuple[str, ...]]) -> dict[tuple[str, str], int]:
         """Whether each loop goes up or down the fibers, of those that are connected.
 
         A loop that reads ``X[T-1-t]`` goes down the fibers that one reading ``X[t]`` goes up.
         """
-        loops = [(name, v) for name, coordinates in touching.items() for v in coordinates]
-        lineages = {at: self.lineages.of(self.dependences.node_of[at[0]], at[1]) for at in loops}
+        loops = [(name, v) for name, coordinates in traversing.items() for v in coordinates]
+        provenance = {
+            at: self.provenance.of(self.dependences.node_of[at[0]], at[1]) for at in loops
+        }
         found: dict[tuple[str, str], int] = {}
         for start in loops:
             queue = [start] if start not in found else []
@@ -156,15 +160,15 @@ class Touching:
             while queue:
                 at = queue.pop()
                 for other in loops:
-                    common = lineages[at].keys() & lineages[other].keys()
+                    common = provenance[at].keys() & provenance[other].keys()
                     if common and other not in found:
                         place = min(common)
-                        turn = lineages[at][place] * lineages[other][place]
+                        turn = provenance[at][place] * provenance[other][place]
                         found[other] = found[at] * turn
                         queue.append(other)
         return found
 
-    def _outer(self, rank: str, reader: Node, own: tuple[str, ...]) -> tuple[str, ...]:
+    def _outer(self, rank: str, reader: PassNode, own: tuple[str, ...]) -> tuple[str, ...]:
         """Variables of other ranks, which stand still while a fiber is traversed."""
         inner = {*own, rank.lower()}
         known = self.program.rank_of.get(rank)
@@ -176,14 +180,14 @@ class Touching:
             inner |= {m.lower() for m in members[members.index(rank) :]}
         return tuple(v for v in reader.variables if v not in inner)
 
-    def loses(self, rank: str, step: Step, a: str, b: str) -> bool:
+    def loses(self, rank: str, step: ReadChain, a: str, b: str) -> bool:
         """Whether one chain of reads makes a reader at ``b`` need every ``a``."""
         return self._order(rank, (step,), (a, b)) is Order.NEVER
 
     def _order(
         self,
         rank: str,
-        steps: Sequence[Step],
+        steps: Sequence[ReadChain],
         ends: tuple[str, str],
         signs: tuple[int, int] = (1, 1),
     ) -> Order:
@@ -199,7 +203,7 @@ class Touching:
         return found
 
 
-def _same_possible(step: Step, variable: str, starts: tuple[str, ...]) -> bool:
+def _same_possible(step: ReadChain, variable: str, starts: tuple[str, ...]) -> bool:
     """Whether a state allows the same coordinate of another rank on both sides.
 
     A chain that came to the rank while it went along a fiber must not have moved on along
@@ -214,7 +218,7 @@ def _same_possible(step: Step, variable: str, starts: tuple[str, ...]) -> bool:
 
 
 def _pinned(
-    step: Step, ends: tuple[str, str], still: tuple[tuple[str, ...], tuple[str, ...]]
+    step: ReadChain, ends: tuple[str, str], still: tuple[tuple[str, ...], tuple[str, ...]]
 ) -> bool:
     """Whether coordinates that stand still fix an end: what is needed could come first.
 
@@ -226,13 +230,13 @@ def _pinned(
     return any(k is not None and k.low > -BOUNDED and k.high < BOUNDED for k in known)
 
 
-def _apart(
+def _on_either_side(
     earlier: tuple[Before, ...],
     later: tuple[Before, ...],
     ends: tuple[str, str],
     outer: tuple[str, ...],
 ) -> bool:
-    """Whether masks put all the one touches on one side of a coordinate, the other beyond.
+    """Whether masks put all the one traverses on one side of a coordinate, the other beyond.
 
     Or leave one of them a single element.
     """

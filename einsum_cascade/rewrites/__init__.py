@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .base import Rewrite, Step
+    from .base import Rewrite, RewriteStep
     from .chunk import Chunk
     from .derivation import Derivation, rewrite
     from .factor import Factor
@@ -31,7 +31,7 @@ __all__ = [
     "Rewrite",
     "Rule",
     "Separate",
-    "Step",
+    "RewriteStep",
     "parse_rule",
     "prove",
     "rewrite",
@@ -51,7 +51,7 @@ _HOMES = {
     "Rewrite": "base",
     "Rule": "rules",
     "Separate": "separate",
-    "Step": "base",
+    "RewriteStep": "base",
     "parse_rule": "rules",
     "prove": "proof",
     "rewrite": "derivation",

@@ -12,7 +12,7 @@ from ..verify.program import check
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class RewriteStep:
     """One application of one rule.
 
     Attributes
@@ -37,7 +37,7 @@ class Rewrite:
 
     name: ClassVar[str] = ""
 
-    def derive(self, program: Program) -> tuple[Step, ...]:
+    def derive(self, program: Program) -> tuple[RewriteStep, ...]:
         """The steps this rule takes on a program; never empty.
 
         Raises
@@ -53,7 +53,7 @@ class Rewrite:
         return self.derive(program)[-1].after
 
 
-def step(rule: str, before: Program, after: Program, *because: str) -> Step:
+def step(rule: str, before: Program, after: Program, *because: str) -> RewriteStep:
     """A step whose product is in order and has been verified.
 
     Raises
@@ -63,7 +63,7 @@ def step(rule: str, before: Program, after: Program, *because: str) -> Step:
     """
     after = in_order(after)
     check(after)
-    return Step(rule=rule, before=before, after=after, because=tuple(because))
+    return RewriteStep(rule=rule, before=before, after=after, because=tuple(because))
 
 
 def refuse(

@@ -24,7 +24,7 @@ from ..ir import (
 )
 from ..notation.printer import expression_text
 from .base import refuse
-from .products import Part, product
+from .products import ProductPart, product
 from .reassociate import flat, summed
 
 _RULE = "chunk"
@@ -38,7 +38,7 @@ class CausalSum:
     ----------
     einsum : Einsum
         The reduction.
-    queries, keys : tuple of Part
+    queries, keys : tuple of ProductPart
         Factors with the query variable, and with the key variable.
     inner : tuple of str
         Variables summed inside the scores (``e``).
@@ -47,8 +47,8 @@ class CausalSum:
     """
 
     einsum: Einsum
-    queries: tuple[Part, ...]
-    keys: tuple[Part, ...]
+    queries: tuple[ProductPart, ...]
+    keys: tuple[ProductPart, ...]
     inner: tuple[str, ...]
     decay: Expression | None
 
@@ -108,11 +108,11 @@ def causal_sum(program: Program, einsum: Einsum, query: str, key: str) -> Causal
     if lacking:
         raise refuse(_RULE, f"its decay depends on '{min(lacking)}', its keys do not", einsum)
     if scale is not None:
-        queries.append(Part(scale))
+        queries.append(ProductPart(scale))
     return CausalSum(einsum, tuple(queries), tuple(keys), inner, decay)
 
 
-def _tied(program: Program, part: Part, query: str, key: str) -> str:
+def _tied(program: Program, part: ProductPart, query: str, key: str) -> str:
     for access in accesses_of(part.value):
         source = program.einsum_of.get(access.tensor)
         if source is not None and {query, key} <= set(source.target.variables):
@@ -123,9 +123,9 @@ def _tied(program: Program, part: Part, query: str, key: str) -> str:
     return f"a factor of its term carries both '{query}' and '{key}'"
 
 
-def _factors(program: Program, einsum: Einsum) -> tuple[list[Part], tuple[str, ...]]:
+def _factors(program: Program, einsum: Einsum) -> tuple[list[ProductPart], tuple[str, ...]]:
     """Factors of the term, the scores written out."""
-    found: list[Part] = []
+    found: list[ProductPart] = []
     inner: tuple[str, ...] = ()
     for part in flat(program, einsum, einsum.expression, 1):
         source = summed(program, part)

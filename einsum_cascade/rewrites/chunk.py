@@ -37,10 +37,10 @@ from ..ir import (
     Rank,
 )
 from ..notation.printer import expression_text
-from .base import Rewrite, Step, refuse, step
+from .base import Rewrite, RewriteStep, refuse, step
 from .causal import CausalSum, causal, causal_sum, decay_power, mask_ranks
 from .partition import member_index
-from .products import Part, product
+from .products import ProductPart, product
 
 _RULE = "chunk"
 
@@ -73,7 +73,7 @@ class Chunk(Rewrite):
     def __str__(self) -> str:
         return f"{_RULE}:{self.queries},{self.keys}" if self.queries else _RULE
 
-    def derive(self, program: Program) -> tuple[Step, ...]:
+    def derive(self, program: Program) -> tuple[RewriteStep, ...]:
         """One step."""
         query, key = self._ranks(program)
         _check_flow(program, query, key)
@@ -82,7 +82,7 @@ class Chunk(Rewrite):
             for e in program.einsums
             if key.variable in e.over
         }
-        writer = _Writer(program, _Chunks.of(program, query, key), Names(program))
+        writer = _ChunkWriter(program, _Chunks.of(program, query, key), Names(program))
         einsums = [new for e in program.einsums for new in writer.rewritten(e, sums.get(e.name))]
         after = replace(
             program,
@@ -187,7 +187,7 @@ class _Chunks:
 
 
 @dataclass
-class _Writer:
+class _ChunkWriter:
     program: Program
     chunks: _Chunks
     names: Names
@@ -273,7 +273,7 @@ class _Writer:
         return self.names.fresh(f"R{base}"), kept
 
     def _decayed(
-        self, prefix: str, parts: list[Part], decay: Expression | None, steps: Expression
+        self, prefix: str, parts: list[ProductPart], decay: Expression | None, steps: Expression
     ) -> Generator[Einsum, None, Expression | None]:
         """A product of factors with the decay of ``steps`` positions; None when it is 1."""
         whole = self.node(product(parts)) if parts else None

@@ -25,7 +25,7 @@ from ..algebra.terms import (
     target_variables,
     variables_of,
 )
-from ..algebra.view import View, gathers_through
+from ..algebra.view import RankView, gathers_through
 from ..ir import Access, Einsum, Expression, Name, UserReduction
 
 OLD, NEW = "'", "''"
@@ -75,7 +75,7 @@ def marked(access: Access, mark: str) -> Access:
 class Corrections:
     """The corrections of a program along a grain, worked out on demand."""
 
-    view: View
+    view: RankView
 
     @cached_property
     def _positive(self) -> frozenset[str]:
@@ -241,7 +241,7 @@ def is_associative(bridge: Bridge, reduction: UserReduction) -> bool:
     return bool(sympy.simplify(merged(merged(a, b), c) - merged(a, merged(b, c))) == 0)
 
 
-def known_reduction(view: View, einsum: Einsum) -> bool:
+def known_reduction(view: RankView, einsum: Einsum) -> bool:
     """Whether an Einsum's reduction may be taken apart: built in, or proved associative."""
     if einsum.select is not None:
         return False

@@ -11,7 +11,7 @@ from ..errors import Problem, RewriteError
 from ..ir import Einsum, Program
 from ..notation.printer import statement_text
 from ..verify.program import check
-from .base import Rewrite, Step
+from .base import Rewrite, RewriteStep
 from .proof import Proof, prove
 from .rules import parse_rule
 
@@ -42,7 +42,7 @@ class Derivation(Generic[C]):
     ----------
     start : Program
         The cascade as given.
-    steps : tuple of Step
+    steps : tuple of RewriteStep
         Every rule applied, helper rules included.
     result : Cascade or Program
         The rewritten cascade, as what was given: a cascade or a bare program.
@@ -51,7 +51,7 @@ class Derivation(Generic[C]):
     """
 
     start: Program
-    steps: tuple[Step, ...]
+    steps: tuple[RewriteStep, ...]
     result: C
     proof: Proof | None = None
 
@@ -122,7 +122,7 @@ def rewrite(
     chosen = list(_chosen(rules))
     if not chosen:
         raise RewriteError("no rule is given; name at least one, such as reduce_passes")
-    steps: list[Step] = []
+    steps: list[RewriteStep] = []
     now = program
     for rule in chosen:
         steps.extend(rule.derive(now))

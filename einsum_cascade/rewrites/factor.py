@@ -11,8 +11,8 @@ from ..algebra.conditions import Masks
 from ..algebra.terms import Names, drop_unread, product_name, replace_einsum, settled, variables_of
 from ..ir import Access, Einsum, Expression, Number, Program
 from ..notation.printer import expression_text
-from .base import Rewrite, Step, einsum_named, refuse, step
-from .products import Part, parts_of, product, size_of, total
+from .base import Rewrite, RewriteStep, einsum_named, refuse, step
+from .products import ProductPart, parts_of, product, size_of, total
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Factor(Rewrite):
     def __str__(self) -> str:
         return f"{self.name}:{self.einsum}" if self.einsum else self.name
 
-    def derive(self, program: Program) -> tuple[Step, ...]:
+    def derive(self, program: Program) -> tuple[RewriteStep, ...]:
         """One step for each Einsum that gives up a factor."""
         if self.einsum is not None:
             einsum = einsum_named(program, self.einsum, self.name)
@@ -44,7 +44,7 @@ class Factor(Rewrite):
             if found is None:
                 raise refuse(self.name, _why_not(einsum), einsum)
             return (found,)
-        steps: list[Step] = []
+        steps: list[RewriteStep] = []
         moved = True
         while moved:
             moved = False
@@ -61,7 +61,7 @@ class Factor(Rewrite):
 
 def factor_out(
     program: Program, einsum: Einsum, wanted: Callable[[Expression], bool]
-) -> Step | None:
+) -> RewriteStep | None:
     """The step that takes the wanted free parts out of one reduction, or None.
 
     Out of a sum go factors; out of a max or min go summands, and factors that are
@@ -87,7 +87,7 @@ def factor_out(
 
 def _split(
     program: Program, einsum: Einsum, free: Callable[[Expression], bool], *, additive: bool
-) -> Step | None:
+) -> RewriteStep | None:
     over = frozenset(einsum.over)
     parts = parts_of(program, einsum, free, additive=additive)
     outside = [p for p in parts if free(p.value)]
@@ -98,7 +98,7 @@ def _split(
         if einsum.where is not None or einsum.reduction != "+":
             return None
         counted = size_of(program, einsum.over)
-        inner: Expression = product([*inside, Part(counted)])
+        inner: Expression = product([*inside, ProductPart(counted)])
         new: tuple[Einsum, ...] = ()
     else:
         term = total(inside) if additive else product(inside)
@@ -147,7 +147,7 @@ def _reduced_name(einsum: Einsum, term: Expression) -> str:
     return f"N{einsum.name}"
 
 
-def _shallow(term: Expression) -> list[Part]:
+def _shallow(term: Expression) -> list[ProductPart]:
     """The factors of a term, powers repeated, without looking into what it reads."""
     from ..ir import Binary
 
@@ -155,9 +155,9 @@ def _shallow(term: Expression) -> list[Part]:
         case Binary(operator="*", left=left, right=right):
             return [*_shallow(left), *_shallow(right)]
         case Binary(operator="**", left=left, right=Number(value=2)):
-            return [Part(left), Part(left)]
+            return [ProductPart(left), ProductPart(left)]
         case _:
-            return [Part(term)]
+            return [ProductPart(term)]
 
 
 def _is_worth_moving(part: Expression) -> bool:

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..algebra.terms import target_variables
-from ..algebra.view import View, grain_of
+from ..algebra.view import RankView, grain_of
 from ..errors import Problem, RewriteError
 from ..ir import Einsum, Program
 from ..operations import identity_of
-from .base import Rewrite, Step, einsum_named, refuse, step
+from .base import Rewrite, RewriteStep, einsum_named, refuse, step
 from .causal import mask_ranks
 from .corrections import Corrections, known_reduction
-from .plan import Plan
+from .plan import RunningPlan
 from .recurrence import prefix_step
 from .running import write
 
@@ -42,7 +42,7 @@ class MakeIterative(Rewrite):
     def __str__(self) -> str:
         return f"{self.name}:{self.einsum}" + (f",{self.rank}" if self.rank else "")
 
-    def derive(self, program: Program) -> tuple[Step, ...]:
+    def derive(self, program: Program) -> tuple[RewriteStep, ...]:
         """One step."""
         einsum = einsum_named(program, self.einsum, self.name)
         prefix = mask_ranks(program, einsum)
@@ -51,7 +51,7 @@ class MakeIterative(Rewrite):
         grain = grain_of(program, self.rank or self._only_rank(program, einsum))
         if grain.variable not in einsum.over:
             raise refuse(self.name, f"it does not reduce '{grain.rank}'", einsum)
-        view = View(program, grain)
+        view = RankView(program, grain)
         if einsum.select is not None:
             raise refuse(self.name, f"{einsum.select} is a selection, not a reduction", einsum)
         if not known_reduction(view, einsum):
@@ -60,7 +60,7 @@ class MakeIterative(Rewrite):
             )
         if target_variables(einsum) is None:
             raise refuse(self.name, "its target is not indexed by bare rank variables", einsum)
-        alone = Plan((), frozenset(), frozenset({einsum.name}), frozenset())
+        alone = RunningPlan((), frozenset(), frozenset({einsum.name}), frozenset())
         after = write(view, alone, Corrections(view), in_sweep=False)
         start = identity_of(program, einsum.reduction)
         reason = f"{einsum.reduction} is associative and starts from its identity {start}"

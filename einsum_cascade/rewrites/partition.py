@@ -21,7 +21,7 @@ from ..algebra.terms import (
 )
 from ..errors import Problem, RewriteError, did_you_mean
 from ..ir import Access, Affine, AffineTerm, Einsum, Index, Node, Program, Rank
-from .base import Rewrite, Step, refuse, step
+from .base import Rewrite, RewriteStep, refuse, step
 
 _RULE = "partition"
 _N = TypeVar("_N", bound=Node)
@@ -52,7 +52,7 @@ class Partition(Rewrite):
         rule = "split_partition" if self.split else self.name
         return f"{rule}:{self.rank}={','.join(self.members)}"
 
-    def derive(self, program: Program) -> tuple[Step, ...]:
+    def derive(self, program: Program) -> tuple[RewriteStep, ...]:
         """One step."""
         family = self._checked(program)
         variables = tuple(m.lower() for m in self.members)
@@ -154,7 +154,7 @@ class FusePartition(Rewrite):
     def __str__(self) -> str:
         return f"{self.name}:{self.rank}"
 
-    def derive(self, program: Program) -> tuple[Step, ...]:
+    def derive(self, program: Program) -> tuple[RewriteStep, ...]:
         """One step."""
         family = program.rank_of.get(self.rank)
         if family is None or not family.partition:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from ..algebra.conditions import Masks
 from ..algebra.terms import readers, target_variables
-from ..algebra.view import View, is_map
+from ..algebra.view import RankView, is_map
 from ..ir import Einsum
 from .corrections import Blocked, Corrections, known_reduction
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunningPlan:
     """What is to be made running along a grain.
 
     Attributes
@@ -33,7 +33,7 @@ class Plan:
     derived: frozenset[str]
 
 
-def plan_of(view: View, corrections: Corrections) -> Plan:
+def plan_of(view: RankView, corrections: Corrections) -> RunningPlan:
     """Everything the stale reductions of a view need running.
 
     Raises
@@ -65,10 +65,10 @@ def plan_of(view: View, corrections: Corrections) -> Plan:
                 "it reduces results of the sweep over another rank: its value so far "
                 "cannot be written in one expression",
             )
-    return Plan(targets, frozenset(cone), frozenset(bases), frozenset(derived))
+    return RunningPlan(targets, frozenset(cone), frozenset(bases), frozenset(derived))
 
 
-def _finals(view: View, cone: set[str]) -> tuple[set[str], set[str]]:
+def _finals(view: RankView, cone: set[str]) -> tuple[set[str], set[str]]:
     """Reductions, and values computed from them, that the cone reads."""
     einsum_of = view.program.einsum_of
     bases: set[str] = set()
@@ -86,7 +86,7 @@ def _finals(view: View, cone: set[str]) -> tuple[set[str], set[str]]:
     return bases, derived
 
 
-def _check_base(view: View, einsum: Einsum) -> None:
+def _check_base(view: RankView, einsum: Einsum) -> None:
     if einsum.select is not None:
         raise Blocked(
             einsum,
@@ -103,7 +103,7 @@ def _check_base(view: View, einsum: Einsum) -> None:
         raise Blocked(einsum, "its target is not indexed by bare rank variables")
 
 
-def _check_masks(view: View, masks: Masks, target: Einsum) -> None:
+def _check_masks(view: RankView, masks: Masks, target: Einsum) -> None:
     """A target must be empty as long as a max or min it depends on has seen nothing.
 
     Until then its running value is the identity, which no correction can spoil; anything
@@ -122,7 +122,7 @@ def _check_masks(view: View, masks: Masks, target: Einsum) -> None:
             )
 
 
-def bases_below(view: View, einsum: Einsum) -> tuple[Einsum, ...]:
+def bases_below(view: RankView, einsum: Einsum) -> tuple[Einsum, ...]:
     """The reductions over the grain an Einsum needs the end of, in written order."""
     found: set[str] = set()
     seen = {einsum.name}

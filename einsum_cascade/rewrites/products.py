@@ -15,14 +15,16 @@ Free = Callable[[Expression], bool]
 
 
 @dataclass(frozen=True)
-class Part:
+class ProductPart:
     """``value ** count`` in a product, ``count * value`` in a sum."""
 
     value: Expression
     count: int = 1
 
 
-def parts_of(program: Program, einsum: Einsum, free: Free, *, additive: bool) -> tuple[Part, ...]:
+def parts_of(
+    program: Program, einsum: Einsum, free: Free, *, additive: bool
+) -> tuple[ProductPart, ...]:
     """The parts of an Einsum's term; a map it reads is opened where a free part is inside."""
     opener = _Opener(program, einsum, free, additive)
     return tuple(opener.parts(einsum.expression, 1))
@@ -35,23 +37,23 @@ class _Opener:
     free: Free
     additive: bool
 
-    def parts(self, expression: Expression, count: int) -> list[Part]:
+    def parts(self, expression: Expression, count: int) -> list[ProductPart]:
         match expression:
             case Access():
                 return self._opened(expression, count)
             case Unary(operand=operand):
                 if self.additive:
                     return self.parts(operand, -count)
-                sign = [Part(number(-1))] if count % 2 else []
+                sign = [ProductPart(number(-1))] if count % 2 else []
                 return [*sign, *self.parts(operand, count)]
             case Binary(operator=operator, left=left, right=right):
                 return self._binary(expression, operator, left, right, count)
             case _:
-                return [Part(expression, count)]
+                return [ProductPart(expression, count)]
 
     def _binary(
         self, whole: Expression, operator: str, left: Expression, right: Expression, count: int
-    ) -> list[Part]:
+    ) -> list[ProductPart]:
         joins, parts_ = ("+", "-") if self.additive else ("*", "/")
         if operator == joins:
             return [*self.parts(left, count), *self.parts(right, count)]
@@ -61,20 +63,20 @@ class _Opener:
         if not self.additive and operator == "**" and is_power:
             assert isinstance(right, Number)
             return self.parts(left, count * int(right.value))
-        return [Part(whole, count)]
+        return [ProductPart(whole, count)]
 
-    def _opened(self, access: Access, count: int) -> list[Part]:
+    def _opened(self, access: Access, count: int) -> list[ProductPart]:
         if self.free(access):
-            return [Part(access, count)]
+            return [ProductPart(access, count)]
         body = readable_map(self.program, access, self.einsum)
         if body is not None:
             inner = self.parts(body, count)
             if any(self.free(p.value) for p in inner):
                 return inner
-        return [Part(access, count)]
+        return [ProductPart(access, count)]
 
 
-def product(parts: Iterable[Part], first: Expression | None = None) -> Expression:
+def product(parts: Iterable[ProductPart], first: Expression | None = None) -> Expression:
     """``first * a * b**2 / c``; an empty product is 1."""
     parts = tuple(parts)
     signs = sum(1 for p in parts if p.value == _MINUS)
@@ -95,7 +97,7 @@ def product(parts: Iterable[Part], first: Expression | None = None) -> Expressio
     return total if below is None else Binary(operator="/", left=total, right=below)
 
 
-def total(parts: Iterable[Part], first: Expression | None = None) -> Expression:
+def total(parts: Iterable[ProductPart], first: Expression | None = None) -> Expression:
     """``first + a - b``; an empty sum is 0."""
     parts = tuple(parts)
     result = first
@@ -119,7 +121,7 @@ def size_of(program: Program, variables: Iterable[str]) -> Expression:
         family = program.rank_of[families[0]]
         if set(family.partition) == {n.name for n in names}:
             return Name(name=family.name, kind="shape")
-    return product(Part(n) for n in names)
+    return product(ProductPart(n) for n in names)
 
 
 def _power(value: Expression, count: int) -> Expression:

@@ -24,8 +24,8 @@ from ..algebra.terms import (
 from ..algebra.view import readable_map
 from ..errors import RewriteError
 from ..ir import Access, Binary, Call, Einsum, Expression, Node, Number, Program, Unary
-from .base import Rewrite, Step, einsum_named, refuse, step
-from .products import Part, product
+from .base import Rewrite, RewriteStep, einsum_named, refuse, step
+from .products import ProductPart, product
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Reassociate(Rewrite):
     def __str__(self) -> str:
         return f"{self.name}:{self.einsum}" if self.einsum else self.name
 
-    def derive(self, program: Program) -> tuple[Step, ...]:
+    def derive(self, program: Program) -> tuple[RewriteStep, ...]:
         """One step, at the named Einsum or at the first that allows it."""
         if self.einsum is not None:
             einsum = einsum_named(program, self.einsum, self.name)
@@ -60,7 +60,7 @@ class Reassociate(Rewrite):
         refusals: list[tuple[Einsum, Objection]] = []
         for einsum in program.einsums:
             found = attempt(program, einsum)
-            if isinstance(found, Step):
+            if isinstance(found, RewriteStep):
                 return (found,)
             refusals.append((einsum, found))
         close = [r for r in refusals if r[1].is_chain] or [r for r in refusals if r[1].is_near]
@@ -88,20 +88,20 @@ class Objection:
 
 
 @dataclass(frozen=True)
-class Chain:
+class ProductChain:
     """A sum over ``outer`` of products, one of whose factors was a sum over ``inner``."""
 
-    factors: tuple[Part, ...]
+    factors: tuple[ProductPart, ...]
     outer: tuple[str, ...]
     inner: tuple[str, ...]
     through: str
 
 
-def chain_of(program: Program, einsum: Einsum) -> tuple[Chain | None, str]:
+def chain_of(program: Program, einsum: Einsum) -> tuple[ProductChain | None, str]:
     """The chain of products an Einsum sums, or None and why it is none."""
     if einsum.reduction != "+" or not einsum.over or einsum.select:
         return None, "it is not a sum"
-    found: list[Part] = []
+    found: list[ProductPart] = []
     inner: tuple[str, ...] = ()
     through = ""
     for part in flat(program, einsum, einsum.expression, 1):
@@ -115,10 +115,10 @@ def chain_of(program: Program, einsum: Einsum) -> tuple[Chain | None, str]:
         inner, through = source.over, source.name
     if not inner:
         return None, _why_not(program, found)
-    return Chain(tuple(found), einsum.over, inner, through), ""
+    return ProductChain(tuple(found), einsum.over, inner, through), ""
 
 
-def attempt(program: Program, einsum: Einsum) -> Step | Objection:
+def attempt(program: Program, einsum: Einsum) -> RewriteStep | Objection:
     """The step that sums over the outer variables first, or why there is none."""
     chain, reason = chain_of(program, einsum)
     if chain is None:
@@ -152,7 +152,7 @@ def attempt(program: Program, einsum: Einsum) -> Step | Objection:
 
 
 def inner_sum(
-    program: Program, einsum: Einsum, factors: Iterable[Part], over: frozenset[str]
+    program: Program, einsum: Einsum, factors: Iterable[ProductPart], over: frozenset[str]
 ) -> tuple[Access, Einsum]:
     """An Einsum that sums the product of ``factors`` over some variables."""
     factors = tuple(factors)
@@ -170,7 +170,7 @@ def _ordered(node: Node) -> tuple[str, ...]:
     return ordered(node)
 
 
-def flat(program: Program, einsum: Einsum, expression: Expression, count: int) -> list[Part]:
+def flat(program: Program, einsum: Einsum, expression: Expression, count: int) -> list[ProductPart]:
     """Factors of a product, product maps opened."""
     match expression:
         case Binary(operator="*", left=left, right=right):
@@ -192,10 +192,10 @@ def flat(program: Program, einsum: Einsum, expression: Expression, count: int) -
                 )
                 if body is not None and is_product:
                     return flat(program, einsum, body, count)
-    return [Part(expression, count)]
+    return [ProductPart(expression, count)]
 
 
-def summed(program: Program, part: Part) -> Einsum | None:
+def summed(program: Program, part: ProductPart) -> Einsum | None:
     """The sum of products a factor reads, or None."""
     if part.count != 1 or not isinstance(part.value, Access):
         return None
@@ -208,7 +208,7 @@ def summed(program: Program, part: Part) -> Einsum | None:
     return source if target_variables(source) is not None else None
 
 
-def _why_not(program: Program, factors: Iterable[Part]) -> str:
+def _why_not(program: Program, factors: Iterable[ProductPart]) -> str:
     """Names the non-linear map that stands between, if one does."""
     for part in factors:
         for access in accesses_of(part.value):

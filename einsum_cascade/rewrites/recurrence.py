@@ -21,14 +21,14 @@ from ..algebra.terms import (
 from ..ir import Access, Binary, Comparison, Einsum, Expression, Program
 from ..notation.printer import expression_text
 from ..operations import identity_of
-from .base import Step, refuse, step
+from .base import RewriteStep, refuse, step
 from .causal import causal, causal_sum, decay_power
-from .products import Part, product
+from .products import ProductPart, product
 
 _RULE = "make_iterative"
 
 
-def prefix_step(program: Program, einsum: Einsum, query: str, key: str, rule: str) -> Step:
+def prefix_step(program: Program, einsum: Einsum, query: str, key: str, rule: str) -> RewriteStep:
     """The step that turns a prefix reduction into a recurrence along the queries.
 
     ``S[p] = f(X[m]) :: max[m] where m <= p`` becomes ``RS[p+1] = max(RS[p], f(X[p]))``
@@ -78,18 +78,18 @@ def prefix_step(program: Program, einsum: Einsum, query: str, key: str, rule: st
 
 
 @dataclass(frozen=True)
-class _State:
+class _CarriedState:
     """What is carried: its name and indices, what a step adds, and what stays outside."""
 
     name: str
     variables: tuple[str, ...]
     added: Expression
-    outside: tuple[Part, ...]
+    outside: tuple[ProductPart, ...]
     decay: Expression | None
     inclusive: bool
 
 
-def _state_of(program: Program, einsum: Einsum, query: str, key: str) -> _State:
+def _state_of(program: Program, einsum: Einsum, query: str, key: str) -> _CarriedState:
     here = {key: variable(query)}
     if einsum.reduction == "+":
         found = causal_sum(program, einsum, query, key)
@@ -99,7 +99,9 @@ def _state_of(program: Program, einsum: Einsum, query: str, key: str) -> _State:
         term = product(found.keys)
         kept = tuple(v for v in _ordered(term) if v != key)
         added = substitute_variables(term, here)
-        return _State(name, kept, added, found.queries, found.decay, _is_inclusive(program, einsum))
+        return _CarriedState(
+            name, kept, added, found.queries, found.decay, _is_inclusive(program, einsum)
+        )
     conditions = Masks(program).skipped(einsum)
     if len(conditions) != 1 or causal(next(iter(conditions))) != (query, key):
         raise refuse(_RULE, f"its mask is not {key} <= {query} alone", einsum)
@@ -109,7 +111,7 @@ def _state_of(program: Program, einsum: Einsum, query: str, key: str) -> _State:
         raise refuse(_RULE, f"it reduces more than '{key}'", einsum)
     kept = tuple(v for v in einsum.target.variables if v != query)
     added = substitute_variables(einsum.expression, here)
-    return _State(einsum.name, kept, added, (), None, _is_inclusive(program, einsum))
+    return _CarriedState(einsum.name, kept, added, (), None, _is_inclusive(program, einsum))
 
 
 def _is_inclusive(program: Program, einsum: Einsum) -> bool:

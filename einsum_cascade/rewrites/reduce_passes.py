@@ -8,15 +8,15 @@ from typing import ClassVar
 
 from ..algebra.bridge import Bridge, render
 from ..algebra.terms import accesses_of, tensors_of
-from ..algebra.view import Grain, View, grain_of
+from ..algebra.view import Grain, RankView, grain_of
 from ..errors import Problem, RewriteError
 from ..ir import Einsum, Gather, Program, walk
 from ..notation.printer import expression_text
-from .base import Rewrite, Step, refuse, step
+from .base import Rewrite, RewriteStep, refuse, step
 from .chunk import Chunk
 from .corrections import NEW, OLD, Blocked, Corrections, marked
 from .factor import factor_out
-from .plan import Plan, plan_of
+from .plan import RunningPlan, plan_of
 from .running import write
 from .separate import separated
 
@@ -49,16 +49,18 @@ class ReducePasses(Rewrite):
     def __str__(self) -> str:
         return f"{self.name}:{self.rank}" if self.rank else self.name
 
-    def derive(self, program: Program) -> tuple[Step, ...]:
+    def derive(self, program: Program) -> tuple[RewriteStep, ...]:
         """The helper rewrites that are needed, then the merge; rank after rank."""
         if self.rank is not None:
             return reduce_rank(program, grain_of(program, self.rank))
         grains = [grain_of(program, r.name) for r in program.ranks if r.family is None]
-        waiting = [g for g in grains if not nothing_to_reduce(View(program, g))]
+        waiting = [g for g in grains if not nothing_to_reduce(RankView(program, g))]
         if not waiting:
-            return _one_state(program, _of_all(program, [_idle(View(program, g)) for g in grains]))
+            return _one_state(
+                program, _of_all(program, [_idle(RankView(program, g)) for g in grains])
+            )
         # A selection is the plainest reason there is: let it speak first.
-        waiting.sort(key=lambda g: _selection(View(program, g)) is None)
+        waiting.sort(key=lambda g: _selection(RankView(program, g)) is None)
         found = [reduce_rank(program, grain) for grain in waiting]
         steps = list(found[0])
         for grain in waiting[1:]:
@@ -69,7 +71,7 @@ class ReducePasses(Rewrite):
         return tuple(steps)
 
 
-def _one_state(program: Program, idle: RewriteError) -> tuple[Step, ...]:
+def _one_state(program: Program, idle: RewriteError) -> tuple[RewriteStep, ...]:
     """Nothing waits, but a causal sum sweeps the keys once for every query.
 
     A state carried from chunk to chunk makes that one sweep for all queries together.
@@ -80,7 +82,7 @@ def _one_state(program: Program, idle: RewriteError) -> tuple[Step, ...]:
         raise idle from None
 
 
-def reduce_rank(program: Program, grain: Grain) -> tuple[Step, ...]:
+def reduce_rank(program: Program, grain: Grain) -> tuple[RewriteStep, ...]:
     """The derivation along one grain.
 
     Raises
@@ -88,25 +90,25 @@ def reduce_rank(program: Program, grain: Grain) -> tuple[Step, ...]:
     RewriteError
         When a reduction has no correction, or nothing waits for the end of a sweep.
     """
-    steps: list[Step] = []
+    steps: list[RewriteStep] = []
     while len(steps) < _MOST_STEPS:
-        view = View(program, grain)
+        view = RankView(program, grain)
         if nothing_to_reduce(view):
             break
         found = _next(view)
         steps.append(found)
         program = found.after
     if not steps:
-        raise _idle(View(program, grain))
+        raise _idle(RankView(program, grain))
     return tuple(steps)
 
 
-def nothing_to_reduce(view: View) -> bool:
+def nothing_to_reduce(view: RankView) -> bool:
     """Whether no reduction waits for the end of a sweep, and nothing selects from one."""
     return not view.stale_reductions and _selection(view) is None
 
 
-def _next(view: View) -> Step:
+def _next(view: RankView) -> RewriteStep:
     program = view.program
     selection = _selection(view)
     if selection is not None:
@@ -139,7 +141,7 @@ _SELECTION = (
 )
 
 
-def _held_or_swept(view: View) -> tuple[Einsum, ...]:
+def _held_or_swept(view: RankView) -> tuple[Einsum, ...]:
     """Stale reductions, with the local ones inside a step that feed them."""
     names = {e.name for e in view.stale_reductions}
     grown = True
@@ -152,14 +154,14 @@ def _held_or_swept(view: View) -> tuple[Einsum, ...]:
     return tuple(e for e in view.program.einsums if e.name in names and e.over)
 
 
-def _separated(view: View, einsum: Einsum) -> Step | None:
+def _separated(view: RankView, einsum: Einsum) -> RewriteStep | None:
     """The separation of a stale sum, if what it leaves can be kept running."""
     found = separated(
         view.program, einsum, lambda source: view.depends(source.expression), apart=True
     )
     if found is None:
         return None
-    after = View(found.after, view.grain)
+    after = RankView(found.after, view.grain)
     known = {e.name for e in view.stale_reductions}
     corrections = Corrections(after)
     for new in after.stale_reductions:
@@ -172,7 +174,7 @@ def _separated(view: View, einsum: Einsum) -> Step | None:
     return found
 
 
-def _selection(view: View) -> Einsum | None:
+def _selection(view: RankView) -> Einsum | None:
     """A selection over the grain whose result says where to read the grain again."""
     for einsum in view.program.einsums:
         if einsum.select is None or not view.reduces(einsum):
@@ -184,7 +186,7 @@ def _selection(view: View) -> Einsum | None:
     return None
 
 
-def _refusal(view: View, blocked: Blocked) -> RewriteError:
+def _refusal(view: RankView, blocked: Blocked) -> RewriteError:
     einsum = blocked.einsum
     hint = None
     reads = [a.tensor for a in view.final_reads(einsum)]
@@ -196,7 +198,7 @@ def _refusal(view: View, blocked: Blocked) -> RewriteError:
     return refuse(f"{_RULE}:{view.grain.rank}", blocked.condition, einsum, hint)
 
 
-def _idle(view: View) -> RewriteError:
+def _idle(view: RankView) -> RewriteError:
     """Why there is nothing to reduce: one pass already, or only results wait."""
     family = view.grain.family
     waiting = [view.program.einsum_of[n] for n in sorted(view.stale)]
@@ -224,7 +226,7 @@ def _of_all(program: Program, idle: list[RewriteError]) -> RewriteError:
     )
 
 
-def _reasons(view: View, plan: Plan, corrections: Corrections) -> tuple[str, ...]:
+def _reasons(view: RankView, plan: RunningPlan, corrections: Corrections) -> tuple[str, ...]:
     """The identity behind each corrected reduction, its maps written out."""
     lines: list[str] = []
     for name in plan.targets:

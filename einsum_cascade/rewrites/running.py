@@ -27,20 +27,22 @@ from ..algebra.terms import (
     variables_of,
     zero,
 )
-from ..algebra.view import View, conjuncts
+from ..algebra.view import RankView, conjuncts
 from ..ir import Access, Binary, Call, Comparison, Condition, Einsum, Expression, Name, Program
 from ..notation.printer import expression_text
 from ..operations import identity_of
 from .corrections import OLD, Correction, Corrections
-from .plan import Plan, bases_below
+from .plan import RunningPlan, bases_below
 from .start import leaves_identity
-from .values import Values
+from .values import RunningValues
 
-Part = Generator[Einsum, None, Expression]
+Expansion = Generator[Einsum, None, Expression]
 """Writes Einsums, and returns the expression that reads their result."""
 
 
-def write(view: View, plan: Plan, corrections: Corrections, *, in_sweep: bool = True) -> Program:
+def write(
+    view: RankView, plan: RunningPlan, corrections: Corrections, *, in_sweep: bool = True
+) -> Program:
     """The program of ``view`` with ``plan`` carried out.
 
     ``in_sweep`` False leaves what else the plan's reductions need to the end of a sweep.
@@ -49,8 +51,8 @@ def write(view: View, plan: Plan, corrections: Corrections, *, in_sweep: bool = 
     running = {
         e.name: names.fresh(f"R{e.name}") for e in view.program.einsums if e.name in plan.bases
     }
-    writer = _Writer(
-        view, plan, corrections, Masks(view.program), names, Values(view, running, in_sweep)
+    writer = _RunningWriter(
+        view, plan, corrections, Masks(view.program), names, RunningValues(view, running, in_sweep)
     )
     einsums = [new for e in view.program.einsums for new in writer.rewritten(e)]
     init = (*view.program.init, *writer.init)
@@ -66,13 +68,13 @@ def write(view: View, plan: Plan, corrections: Corrections, *, in_sweep: bool = 
 
 
 @dataclass
-class _Writer:
-    view: View
-    plan: Plan
+class _RunningWriter:
+    view: RankView
+    plan: RunningPlan
     corrections: Corrections
     masks: Masks
     names: Names
-    values: Values
+    values: RunningValues
     shared: dict[tuple[str, Expression], str] = field(default_factory=dict)
     local: dict[str, str] = field(default_factory=dict)
     late: set[str] = field(default_factory=set)
@@ -114,7 +116,7 @@ class _Writer:
             seen = Comparison(operator="!=", left=after, right=start)
             yield self._made_finite(einsum, after, seen)
 
-    def _term(self, einsum: Einsum) -> Part:
+    def _term(self, einsum: Einsum) -> Expansion:
         """What one step adds: a local reduction, or the term itself at element grain.
 
         A step in which a mask leaves nothing adds the identity. Were it skipped, the
@@ -144,7 +146,7 @@ class _Writer:
         inherited = self.masks.skipped(einsum) - set(own)
         return [*own, *sorted(inherited, key=expression_text)]
 
-    def _corrected(self, einsum: Einsum, previous: Expression) -> Part:
+    def _corrected(self, einsum: Einsum, previous: Expression) -> Expansion:
         """The previous running value, corrected for what changed in this step."""
         correction = self.corrections.of(einsum)
         factor = self.values.unmarked(correction.factor)

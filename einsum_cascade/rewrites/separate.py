@@ -14,7 +14,7 @@ from ..algebra.terms import drop_unread, replace_accesses, replace_einsum, varia
 from ..algebra.view import readable_map
 from ..ir import Access, Binary, Einsum, Expression, Program, Unary
 from ..notation.printer import expression_text
-from .base import Rewrite, Step, einsum_named, refuse, step
+from .base import Rewrite, RewriteStep, einsum_named, refuse, step
 from .factor import reduction_of
 from .products import size_of
 
@@ -39,7 +39,7 @@ class Separate(Rewrite):
     def __str__(self) -> str:
         return f"{self.name}:{self.einsum}"
 
-    def derive(self, program: Program) -> tuple[Step, ...]:
+    def derive(self, program: Program) -> tuple[RewriteStep, ...]:
         """One step."""
         einsum = einsum_named(program, self.einsum, self.name)
         if not einsum.over or einsum.reduction != "+" or einsum.select:
@@ -63,7 +63,7 @@ class Separate(Rewrite):
 
 def separated(
     program: Program, einsum: Einsum, opened: Callable[[Einsum], bool], *, apart: bool = False
-) -> Step | None:
+) -> RewriteStep | None:
     """The step that separates one sum, or None when its term does not expand.
 
     ``opened`` says which maps may be written out; with ``apart`` a sum of terms is split

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..algebra.terms import accesses_of, at_access, replace_accesses, substitute_variables
-from ..algebra.view import View
+from ..algebra.view import RankView
 from ..ir import Access, Binary, Call, Condition, Einsum, Expression, Name, Number, Unary
 from ..operations import identity_of
 from .corrections import NEW, OLD, Correction, acted
@@ -39,7 +39,7 @@ _BINARY: Mapping[str, Callable[[Any, Any], Any]] = MappingProxyType(
 )
 
 
-def leaves_identity(view: View, einsum: Einsum, correction: Correction) -> bool:
+def leaves_identity(view: RankView, einsum: Einsum, correction: Correction) -> bool:
     """Whether the first correction leaves the identity it acts on as it is.
 
     ``exp(-inf - x)`` times an empty sum is 0: good. ``d2 / d1`` with ``d1 = 0`` times an
@@ -56,7 +56,7 @@ def leaves_identity(view: View, einsum: Einsum, correction: Correction) -> bool:
     return sound and bool(value == left)
 
 
-def _at_start(view: View, factor: Expression) -> Expression:
+def _at_start(view: RankView, factor: Expression) -> Expression:
     """The factor with what is final replaced by what it is before the first step."""
 
     def change(access: Access) -> Expression | None:
@@ -71,7 +71,7 @@ def _at_start(view: View, factor: Expression) -> Expression:
     return replace_accesses(factor, change)
 
 
-def _start_of(view: View, access: Access) -> Expression | None:
+def _start_of(view: RankView, access: Access) -> Expression | None:
     source = view.program.einsum_of[access.tensor]
     if view.is_iterative(access.tensor):
         first = next((i for i in view.program.init if i.name == access.tensor), None)

@@ -14,7 +14,7 @@ from ..algebra.terms import (
     substitute_variables,
     variable,
 )
-from ..algebra.view import View, non_stop_indices
+from ..algebra.view import RankView, non_stop_indices
 from ..ir import Access, Affine, Expression, Node
 from .corrections import NEW, OLD
 
@@ -22,7 +22,7 @@ _N = TypeVar("_N", bound=Node)
 
 
 @dataclass
-class Values:
+class RunningValues:
     """Names of running values, filled while a plan is written.
 
     Attributes
@@ -37,7 +37,7 @@ class Values:
         The same where an infinity of an empty mask is replaced by 0.
     """
 
-    view: View
+    view: RankView
     running: Mapping[str, str]
     in_sweep: bool = True
     so_far: dict[str, str] = field(default_factory=dict)

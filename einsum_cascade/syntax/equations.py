@@ -1,4 +1,4 @@
-"""Trees to equations: lark's statements become IR, names resolved in a ``Scope``.
+"""Trees to equations: lark's statements become IR, names resolved in a ``NameScope``.
 
 Precedence of a bare name: an argument of the function being declared, a parameter, a
 rank variable, a tensor of rank zero, and last the shape of a rank.
@@ -23,7 +23,7 @@ _MAX_TERMS = 32
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scope:
+class NameScope:
     """The names an equation may use."""
 
     variables: frozenset[str] = frozenset()
@@ -50,7 +50,7 @@ class _Stop(Exception):
 class _Indices:
     """Accesses, names and index expressions; where things stand; what goes wrong."""
 
-    scope: Scope
+    scope: NameScope
     problems: list[Problem] = field(default_factory=list)
     piece: Piece | None = None
 

@@ -12,7 +12,7 @@ from ..source import Source
 from ..verify.program import verify
 from ..yaml.source import YamlMapping, YamlNode, YamlScalar, YamlSequence, read_yaml, shorten
 from .declarations import IDENTIFIER, RESERVED, Declarations
-from .equations import Converter, Scope
+from .equations import Converter, NameScope
 from .statements import Piece, Statement, cut, parse_piece
 
 MAX_STATEMENTS = 2000
@@ -117,7 +117,7 @@ class _Document(Declarations):
                     self.wrong("two arguments have the same name", node.span)
                 yield found[1], tuple(dict.fromkeys(arguments)), node, value
 
-    def functions(self, signatures: tuple[Any, ...], scope: Scope) -> Iterator[ir.UserFunction]:
+    def functions(self, signatures: tuple[Any, ...], scope: NameScope) -> Iterator[ir.UserFunction]:
         """User functions with their bodies."""
         for name, arguments, key, value in signatures:
             body = self.body(value, arguments, scope)
@@ -126,7 +126,7 @@ class _Document(Declarations):
             else:
                 yield ir.UserFunction(name=name, arguments=arguments, body=body, span=key.span)
 
-    def reductions(self, scope: Scope) -> Iterator[ir.UserReduction]:
+    def reductions(self, scope: NameScope) -> Iterator[ir.UserReduction]:
         """User reductions with their identities."""
         for name, arguments, key, value in self.signatures("reductions"):
             self.spoiled.add(name)
@@ -154,12 +154,12 @@ class _Document(Declarations):
                     name=name, arguments=pair, body=body, identity=identity, span=key.span
                 )
 
-    def body(self, node: YamlNode, arguments: tuple[str, ...], scope: Scope) -> Any:
+    def body(self, node: YamlNode, arguments: tuple[str, ...], scope: NameScope) -> Any:
         """The expression of a function over its arguments, parameters and shapes."""
         if not isinstance(node, YamlScalar) or not node.text.strip():
             self.wrong(f"an expression is expected, not {node.kind}", node.span)
             return None
-        inner = Scope(
+        inner = NameScope(
             shapes=scope.shapes,
             parameters=scope.parameters - frozenset(arguments),
             functions=scope.functions,
@@ -203,7 +203,7 @@ class _Document(Declarations):
                 else:
                     yield Statement(piece, tree)
 
-    def convert(self, statements: tuple[Statement, ...], scope: Scope) -> Iterator[ir.Einsum]:
+    def convert(self, statements: tuple[Statement, ...], scope: NameScope) -> Iterator[ir.Einsum]:
         """Statements as Einsums."""
         converter = Converter(scope, self.problems)
         for statement in statements:
@@ -221,10 +221,10 @@ def _scope(
     parameters: tuple[ir.Parameter, ...],
     blocks: dict[str, tuple[Statement, ...]],
     signatures: tuple[Any, ...],
-) -> Scope:
+) -> NameScope:
     written = [s for block in blocks.values() for s in block]
     scalars = {t.name for t in inputs if not t.ranks} | {s.target for s in written if s.is_scalar}
-    return Scope(
+    return NameScope(
         variables=frozenset(r.variable for r in ranks),
         shapes=frozenset(r.name for r in ranks),
         parallel=frozenset(parallel) - frozenset(r.name for r in ranks),

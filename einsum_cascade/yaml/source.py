@@ -218,7 +218,7 @@ def read_yaml(source: Source, error: type[InputError] = SpecError) -> YamlNode:
             f"{source.name}: {len(source.text)} characters are more than a specification"
             f" may have ({MAX_CHARACTERS})"
         )
-    builder = _Builder(source, error)
+    builder = _NodeBuilder(source, error)
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         for event in yaml.parse(source.text, Loader=loader):
@@ -276,7 +276,7 @@ class _Open:
     weight: int = 1
 
 
-class _Builder:
+class _NodeBuilder:
     """Turns parser events into nodes without recursion, counting as it goes."""
 
     def __init__(self, source: Source, error: type[InputError]) -> None:

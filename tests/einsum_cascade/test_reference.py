@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from einsum_cascade import Cascade, EvaluationError
-from einsum_cascade.numeric.schedule import Loop, schedule
+from einsum_cascade.numeric.schedule import IterativeLoop, schedule
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 ERRORS = {"float64": 1e-14, "float32": 2e-6, "float16": 4e-3, "bfloat16": 3e-2}
@@ -200,13 +200,15 @@ def test_lightning_attention_parallel_recurrent_and_chunked() -> None:
 
 def test_only_recurrences_run_in_loops() -> None:
     steps = schedule(Cascade.load("attention-1pass").program)
-    loops = [s for s in steps if isinstance(s, Loop)]
+    loops = [s for s in steps if isinstance(s, IterativeLoop)]
     assert [(s.variable, {e.name for e in s.einsums}) for s in loops] == [
         ("m1", {"RM"}),
         ("m1", {"SPD", "RD"}),
         ("m1", {"SPNV", "RNV"}),
     ]
-    assert not any(isinstance(s, Loop) for s in schedule(Cascade.load("attention-2pass").program))
+    assert not any(
+        isinstance(s, IterativeLoop) for s in schedule(Cascade.load("attention-2pass").program)
+    )
 
 
 # ------------------------------------------------------------------------- recurrences

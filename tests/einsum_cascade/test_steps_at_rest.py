@@ -8,7 +8,7 @@ import pytest
 
 from einsum_cascade import Cascade
 from einsum_cascade.passes.nodes import nodes_of
-from einsum_cascade.passes.traversals import Touching, _same_possible
+from einsum_cascade.passes.traversals import Traversals, _same_possible
 
 NAMES = (
     "attention-sliding-window",
@@ -22,12 +22,12 @@ NAMES = (
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_still_allows_the_same_coordinate_on_both_sides(name: str, hopeful: bool) -> None:
     program = Cascade.load(name).program
-    touching = Touching.of(program, nodes_of(program))
-    touching = touching.hoped if hopeful else touching
-    variables = tuple({v for n in touching.dependences.nodes for v in n.variables})
+    traversals = Traversals.of(program, nodes_of(program))
+    traversals = traversals.hoped if hopeful else traversals
+    variables = tuple({v for n in traversals.dependences.nodes for v in n.variables})
     steps = [
         step
-        for found in touching.dependences.reached.values()
+        for found in traversals.dependences.reached.values()
         for several in found.values()
         for step in several
     ]
