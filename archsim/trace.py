@@ -18,7 +18,7 @@ from .spec.arch import Architecture
 from .spec.mapping import Mapping
 
 if TYPE_CHECKING:
-    from .events.engine import UnitRun
+    from .events.engine import GroupRun
     from .jobs.plan import ByPart, PartLike, WorkloadLike
 
 _SKIPPED = "not shown"
@@ -114,7 +114,7 @@ def trace(
 
     parts, mappings = planned(workload, mapping, architecture)
     at = Fraction(0)
-    found: list[tuple[str, UnitRun]] = []
+    found: list[tuple[str, GroupRun]] = []
     for part, how in zip(parts, mappings, strict=True):
         prefix = f"{part.name}: " if len(parts) > 1 else ""
         runs = _runs(part, architecture, how)
@@ -125,7 +125,7 @@ def trace(
     return timeline(title, architecture, tuple(found))
 
 
-def _runs(part: PartLike, architecture: Architecture, mapping: Mapping) -> tuple[UnitRun, ...]:
+def _runs(part: PartLike, architecture: Architecture, mapping: Mapping) -> tuple[GroupRun, ...]:
     """What a part runs, with its turns logged."""
     from einsum_cascade import Cascade
 
@@ -141,7 +141,7 @@ def _runs(part: PartLike, architecture: Architecture, mapping: Mapping) -> tuple
 
 
 def timeline(
-    title: str, architecture: Architecture, runs: tuple[tuple[str, UnitRun], ...]
+    title: str, architecture: Architecture, runs: tuple[tuple[str, GroupRun], ...]
 ) -> Trace:
     """The timeline of runs whose slices were logged, each with what its names begin with."""
     outermost = architecture.memories[0].name
@@ -160,18 +160,18 @@ def timeline(
     )
 
 
-def _spans(run: UnitRun) -> Iterator[Span]:
+def _spans(run: GroupRun) -> Iterator[Span]:
     for s in run.run.slices:
         yield Span(
             name=s.task,
             track=s.resource,
             start=run.start + s.start,
             cycles=s.end - s.start,
-            where=(("step", s.step), *run.unit.indices(s.step)),
+            where=(("step", s.step), *run.group.indices(s.step)),
         )
 
 
-def _gaps(run: UnitRun) -> Iterator[Span]:
+def _gaps(run: GroupRun) -> Iterator[Span]:
     """Stretches of which nothing is shown."""
     for gap in run.run.gaps:
         many = "steps that are" if gap.steps is None else f"{gap.steps:,} steps like those before,"
@@ -183,7 +183,7 @@ def _gaps(run: UnitRun) -> Iterator[Span]:
         )
 
 
-def _last_drain(run: UnitRun, memory: str) -> Iterator[Span]:
+def _last_drain(run: GroupRun, memory: str) -> Iterator[Span]:
     """The way out of the last output tile, where nothing else is on the way any more."""
     busy = max((s.end for s in run.run.slices if s.resource == memory), default=Fraction(0))
     for task, cycles in run.program.ends:

@@ -18,7 +18,7 @@ from archsim.cost.accesses import EinsumCount, count_einsum
 from archsim.events.engine import event_programs, time_events
 from archsim.events.flat import run_program
 from archsim.schedule.average import time_mapping
-from archsim.schedule.program import EventProgram
+from archsim.schedule.program import StepProgram
 from einsum_cascade import Cascade
 
 ROUNDS = 5
@@ -34,7 +34,7 @@ def bound(tokens: int, mapping: str = "fusemax-binding") -> tuple[Bound, tuple[E
     return found, tuple(count_einsum(found, e) for e in found.einsums)
 
 
-def program_of(tokens: int, mapping: str = "fusemax-binding") -> EventProgram:
+def program_of(tokens: int, mapping: str = "fusemax-binding") -> StepProgram:
     """Its event program."""
     ((_, program),) = event_programs(*bound(tokens, mapping))
     return program
@@ -50,7 +50,7 @@ def seconds(action: Callable[[], object]) -> float:
     return statistics.median(times)
 
 
-def rate(program: EventProgram) -> None:
+def rate(program: StepProgram) -> None:
     """Task events a second, on one core and on two at once."""
     run = run_program(program, jumping=False)
     one = seconds(lambda: run_program(program, jumping=False))

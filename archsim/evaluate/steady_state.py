@@ -19,8 +19,8 @@ from ..bound.record import Bound
 from ..cost.accesses import EinsumCount
 from ..cost.occupancy import busy_cycles, reduction_latency, transfer_cycles
 from ..schedule.average import Timing, time_mapping
-from ..schedule.draft import unit_walk
-from ..steps.units import Unit, Walk, run_together
+from ..schedule.draft import exact_walk
+from ..steps.units import FusionGroup, Walk, fusion_groups
 
 ALIKE = Fraction(1, 2000)
 """Share of a run by which an average step may be off before the real steps are run."""
@@ -71,7 +71,7 @@ def time_closely(bound: Bound, counts: tuple[EinsumCount, ...]) -> Timing:
     if longest < LONG or bound.mapping.schedule.kind == "phases" or _many_windows(bound):
         return average
     try:
-        walks = tuple(unit_walk(bound, u) for u in run_together(bound, counts))
+        walks = tuple(exact_walk(bound, u) for u in fusion_groups(bound, counts))
         if spread(bound, walks, average).alike:
             return average
         from ..events.engine import time_events
@@ -112,7 +112,7 @@ def spread(bound: Bound, walks: tuple[Walk, ...], average: Timing) -> Spread:
             bursts = smooth
         found = _unevenness(walk, bursts, smooth)
         if kind == "sequential":
-            ends = _chain(walk.unit, smooth)
+            ends = _chain(walk.group, smooth)
         else:
             ends = max(average.cycles - found.least, Fraction(0))
         total = total.plus(replace(found, ends=ends))
@@ -130,7 +130,7 @@ def _loads(bound: Bound, walk: Walk) -> tuple[_Loads, _Loads]:
     others of their array; the rest are made up for by tiles in flight, as if spread over
     all steps.
     """
-    unit, kinds = walk.unit, range(len(walk.classes))
+    group, kinds = walk.group, range(len(walk.classes))
     memories: _Loads = {}
     word = bound.architecture.word_bytes
     for m, memory in enumerate(bound.architecture.memories):
@@ -139,17 +139,17 @@ def _loads(bound: Bound, walk: Walk) -> tuple[_Loads, _Loads]:
             for c in walk.classes
         )
         memories[memory.name] = tuple(transfer_cycles(bound, memory, x * word) for x in moved)
-    count = sum(walk.turns.values())
+    count = sum(walk.steps_by_class.values())
     means: dict[str, Fraction] = {}
-    for p in unit.parts:
+    for p in group.parts:
         mean = busy_cycles(bound, p.e) / count
         means[p.e.array.name] = means.get(p.e.array.name, Fraction(0)) + mean
-    inside = {p.e.array.name for p in unit.parts if p.e.name not in unit.outside}
+    inside = {p.e.array.name for p in group.parts if p.e.name not in group.outside}
     found = [{name: [Fraction(0)] * len(kinds) for name in means} for _ in range(2)]
-    for number, p in enumerate(unit.parts):
+    for number, p in enumerate(group.parts):
         array, busy = p.e.array.name, [c.busy[number] for c in walk.classes]
         even = [busy_cycles(bound, p.e) / count] * len(kinds)
-        outside = p.e.name in unit.outside
+        outside = p.e.name in group.outside
         held = array in inside and max(busy) > max(means.values())
         for loads, apart in zip(found, (outside and not held, outside), strict=True):
             loads[array] = [
@@ -160,7 +160,7 @@ def _loads(bound: Bound, walk: Walk) -> tuple[_Loads, _Loads]:
 
 
 def _unevenness(walk: Walk, bursts: _Loads, smooth: _Loads) -> Spread:
-    turns = walk.turns
+    turns = walk.steps_by_class
     work = {
         r: sum((n * load[k] for k, n in turns.items()), Fraction(0)) for r, load in smooth.items()
     }
@@ -171,7 +171,7 @@ def _unevenness(walk: Walk, bursts: _Loads, smooth: _Loads) -> Spread:
     return Spread(least=work[busiest], uneven=longest - work[busiest], light=off)
 
 
-def _chain(unit: Unit, loads: _Loads) -> Fraction:
+def _chain(group: FusionGroup, loads: _Loads) -> Fraction:
     """One step through every resource, one after the other."""
-    late = sum(reduction_latency(p.e) for p in unit.parts)
+    late = sum(reduction_latency(p.e) for p in group.parts)
     return late + sum((max(load) for load in loads.values()), Fraction(0))

@@ -1,7 +1,7 @@
 """The event engine: the same counts and energy, latency from a run of the real tiles.
 
 A mapping is one run, or with a ``sequential`` schedule one run after the other. Each is
-bound to an event program (``event_lower``) and fired task by task (``event_kernel``).
+lowered to a step program and fired task by task (``kernel``).
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from einsum_cascade.errors import MappingError, Problem
 from ..bound.record import Bound
 from ..cost.accesses import EinsumCount
 from ..schedule.average import Timing, check_groups, settled_lookahead, time_mapping
-from ..schedule.draft import unit_walk
+from ..schedule.draft import exact_walk
 from ..schedule.phases import phased
 from ..schedule.pipelined import overlapped
-from ..schedule.program import EventProgram
+from ..schedule.program import StepProgram
 from ..schedule.tasks import first_fill, last_drain
-from ..steps.run_length import tally
-from ..steps.units import Unit, Walk, run_together
+from ..steps.run_length import steps_by_class
+from ..steps.units import FusionGroup, Walk, fusion_groups
 from .flat import EventRun, run_program
 
 _MOSTLY = Fraction(9, 10)
@@ -28,11 +28,11 @@ _MOSTLY = Fraction(9, 10)
 
 
 @dataclass(frozen=True, kw_only=True)
-class UnitRun:
+class GroupRun:
     """Einsums that ran together, from which cycle on, and how."""
 
-    unit: Unit
-    program: EventProgram
+    group: FusionGroup
+    program: StepProgram
     start: Fraction
     run: EventRun
 
@@ -44,12 +44,12 @@ class EventTiming:
     timing: Timing
     events: int
     """Task events of the whole run."""
-    runs: tuple[UnitRun, ...]
+    runs: tuple[GroupRun, ...]
 
 
 def event_programs(
     bound: Bound, counts: tuple[EinsumCount, ...], walks: tuple[Walk, ...] = ()
-) -> tuple[tuple[Unit, EventProgram], ...]:
+) -> tuple[tuple[FusionGroup, StepProgram], ...]:
     """The programs of a mapping, one after the other, with what they run.
 
     ``walks`` are those of what runs together, if known.
@@ -60,21 +60,21 @@ def event_programs(
         The schedule contradicts the cascade's dependencies, or deadlocks.
     """
     kind = bound.mapping.schedule.kind
-    walks = walks or tuple(unit_walk(bound, u) for u in run_together(bound, counts))
+    walks = walks or tuple(exact_walk(bound, u) for u in fusion_groups(bound, counts))
     if kind == "sequential":
-        return tuple((walk.unit, overlapped(bound, walk)) for walk in walks)
+        return tuple((walk.group, overlapped(bound, walk)) for walk in walks)
     (walk,) = walks
-    unit = walk.unit
-    inside = tuple(e.name for e in bound.einsums if e.name not in unit.outside)
+    group = walk.group
+    inside = tuple(e.name for e in bound.einsums if e.name not in group.outside)
     fill = first_fill(bound, inside)
     start = tuple((a.name, fill) for a in bound.architecture.arrays if fill)
     drain = last_drain(bound)
     ends = tuple((name, drain) for name in bound.program.outputs if drain)
     if kind == "phases":
         check_groups(bound, counts)
-        return ((unit, phased(bound, walk, start, ends)),)
+        return ((group, phased(bound, walk, start, ends)),)
     lookahead = settled_lookahead(bound)
-    return ((unit, overlapped(bound, walk, lookahead, start, ends)),)
+    return ((group, overlapped(bound, walk, lookahead, start, ends)),)
 
 
 def time_events(
@@ -97,11 +97,11 @@ def time_events(
         The run is too long for the engine.
     """
     programs = event_programs(bound, counts, walks)
-    runs: list[UnitRun] = []
+    runs: list[GroupRun] = []
     at = Fraction(0)
-    for unit, program in programs:
+    for group, program in programs:
         run = run_program(program, jumping=jumping, logged=logged)
-        runs.append(UnitRun(unit=unit, program=program, start=at, run=run))
+        runs.append(GroupRun(group=group, program=program, start=at, run=run))
         at += run.cycles
     if not at:
         text = "nothing takes time: every operation takes 0 cycles and no memory has a bandwidth"
@@ -116,7 +116,7 @@ def time_events(
 def _timing(
     bound: Bound,
     counts: tuple[EinsumCount, ...],
-    runs: tuple[UnitRun, ...],
+    runs: tuple[GroupRun, ...],
     cycles: Fraction,
 ) -> Timing:
     slowest = max(runs, key=lambda r: r.run.cycles)
@@ -128,7 +128,7 @@ def _timing(
     limit, critical = found
     simulated = sum(r.run.fired for r in runs)
     notes = tuple(
-        f"{r.unit.name}: times are rounded up to whole multiples of {1 / r.run.unit:.3g} cycles, "
+        f"{r.group.name}: times are rounded up to whole multiples of {1 / r.run.unit:.3g} cycles, "
         "the finest that 64 bits hold"
         for r in runs
         if not r.run.exact
@@ -139,7 +139,7 @@ def _timing(
             steps=1,
             period=cycles,
             bound_by=limit,
-            critical=(f"{slowest.unit.name} on {limit}",),
+            critical=(f"{slowest.group.name} on {limit}",),
             simulated=simulated,
             notes=notes,
         )
@@ -156,9 +156,9 @@ def _timing(
     )
 
 
-def _bound(program: EventProgram, run: EventRun) -> tuple[str, tuple[str, ...]] | None:
+def _bound(program: StepProgram, run: EventRun) -> tuple[str, tuple[str, ...]] | None:
     """The resource that is busy most of a run, and its tasks."""
-    turns = tally(program.word)
+    turns = steps_by_class(program.run_lengths)
     load: dict[str, Fraction] = {}
     names: dict[str, list[str]] = {}
     for t in program.tasks:

@@ -17,8 +17,8 @@ import numpy as np
 
 from einsum_cascade.errors import InputError
 
-from ..schedule.program import EventProgram, components
-from ..steps.run_length import Repeat, Step, Word, length, tally
+from ..schedule.program import StepProgram, components
+from ..steps.run_length import OneStep, Repeat, RunLengths, length, steps_by_class
 
 if TYPE_CHECKING:
     from .kernel import Ints, Log, Marks, Program, State
@@ -83,7 +83,7 @@ class EventRun:
 
 
 def run_program(
-    program: EventProgram, *, jumping: bool = True, logged: bool = False, most: int = EVENTS_AT_MOST
+    program: StepProgram, *, jumping: bool = True, logged: bool = False, most: int = EVENTS_AT_MOST
 ) -> EventRun:
     """Run a program to its end.
 
@@ -115,7 +115,7 @@ def run_program(
     )
 
 
-def time_unit(program: EventProgram) -> tuple[int, bool]:
+def time_unit(program: StepProgram) -> tuple[int, bool]:
     """Units per cycle, and whether every time is a whole number of them.
 
     Raises
@@ -127,7 +127,7 @@ def time_unit(program: EventProgram) -> tuple[int, bool]:
     times += [t.late for t in program.tasks]
     times += [x for _, x in program.start]
     exact = lcm(*(x.denominator for x in times))
-    turns = tally(program.word)
+    turns = steps_by_class(program.run_lengths)
     # One turn after the other, none beside another, is the longest a run can take.
     longest = sum((x for _, x in program.start), Fraction(0))
     count = 0
@@ -150,7 +150,7 @@ def time_unit(program: EventProgram) -> tuple[int, bool]:
 
 
 @dataclass(kw_only=True)
-class Flat:
+class FlatRun:
     """A program's arrays, those of its state, and how many classes its future depends on."""
 
     program: Program
@@ -160,20 +160,20 @@ class Flat:
     reach: int
 
 
-def flatten(program: EventProgram, unit: int, logged: bool = False) -> Flat:
+def flatten(program: StepProgram, unit: int, logged: bool = False) -> FlatRun:
     """Arrays of a program whose tasks are in firing order, times in ``unit`` per cycle."""
     from .kernel import LOOP_FIELDS, REGISTERS, Log, Marks, State
 
     least = min(t.stage for t in program.tasks)
     reach = max(t.stage for t in program.tasks) - least
-    code, depth = _code(program.word, reach)
+    code, depth = _code(program.run_lengths, reach)
     p = _program(program, unit, code)
     back = max(int(p.need.max()), reach, 1)
     tasks, resources = len(program.tasks), len(program.resources)
     rows = 1 << back.bit_length()
     start = dict(program.start)
     free = [_units(start.get(n, Fraction(0)), unit) for n in program.resources]
-    return Flat(
+    return FlatRun(
         program=p,
         state=State(
             kind=np.full(rows, -1, np.int64),
@@ -200,7 +200,7 @@ def flatten(program: EventProgram, unit: int, logged: bool = False) -> Flat:
     )
 
 
-def _program(program: EventProgram, unit: int, code: Ints) -> Program:
+def _program(program: StepProgram, unit: int, code: Ints) -> Program:
     from .kernel import Program
 
     tasks, names = program.tasks, program.resources
@@ -235,15 +235,15 @@ def _units(cycles: Fraction, unit: int) -> int:
     return ceil(cycles * unit)
 
 
-def _code(word: Word, drain: int) -> tuple[Ints, int]:
-    """Instructions of a word, with ``drain`` empty periods after it, and its loops' depth."""
+def _code(runs: RunLengths, drain: int) -> tuple[Ints, int]:
+    """Instructions of a run, with ``drain`` empty periods after it, and its loops' depth."""
     rows: list[tuple[int, int, int, int]] = []
     deepest = 0
 
-    def emit(part: Word, depth: int) -> None:
+    def emit(part: RunLengths, depth: int) -> None:
         nonlocal deepest
         deepest = max(deepest, depth)
-        if isinstance(part, Step):
+        if isinstance(part, OneStep):
             rows.append((0, part.kind, 0, 0))
         elif isinstance(part, Repeat):
             steps = length(part.body)
@@ -255,12 +255,12 @@ def _code(word: Word, drain: int) -> tuple[Ints, int]:
             for inner in part.parts:
                 emit(inner, depth)
 
-    emit(word, 0)
+    emit(runs, 0)
     rows += [(0, -1, 0, 0)] * drain
     return np.array(rows, np.int64), max(deepest, 1)
 
 
-def _run(program: EventProgram, jumping: bool, logged: bool, most: int) -> EventRun:
+def _run(program: StepProgram, jumping: bool, logged: bool, most: int) -> EventRun:
     from . import kernel
 
     unit, exact = time_unit(program)
@@ -291,7 +291,7 @@ def _run(program: EventProgram, jumping: bool, logged: bool, most: int) -> Event
     )
 
 
-def _end(program: EventProgram, flat: Flat, unit: int) -> Fraction:
+def _end(program: StepProgram, flat: FlatRun, unit: int) -> Fraction:
     """Cycles to the last result, and to what follows it."""
     extra = dict(program.ends)
     ends = [
@@ -302,15 +302,15 @@ def _end(program: EventProgram, flat: Flat, unit: int) -> Fraction:
     return max(ends, default=Fraction(0))
 
 
-def _turns(program: EventProgram) -> int:
-    turns = tally(program.word)
+def _turns(program: StepProgram) -> int:
+    turns = steps_by_class(program.run_lengths)
     runs = (
         turns.get(k, 0) for t in program.tasks for k, x in enumerate(t.occupancy) if x is not None
     )
     return sum(runs)
 
 
-def _period(flat: Flat, unit: int) -> Fraction | None:
+def _period(flat: FlatRun, unit: int) -> Fraction | None:
     from .kernel import TOP_SHIFT, TOP_STEPS
 
     steps = int(flat.state.regs[TOP_STEPS])
@@ -318,7 +318,7 @@ def _period(flat: Flat, unit: int) -> Fraction | None:
 
 
 def _shown(
-    program: EventProgram, flat: Flat, unit: int, logged: int
+    program: StepProgram, flat: FlatRun, unit: int, logged: int
 ) -> tuple[tuple[Slice, ...], tuple[Gap, ...]]:
     """Slices in the order they were fired, and what is missing between them."""
     log, head, tail = flat.log.rows, _LOG_HEAD, flat.log.tail

@@ -41,7 +41,7 @@ LIMIT = 1 << 62
 
 
 class Program(NamedTuple):
-    """What is run; see ``event_flat.flatten``.
+    """What is run; see ``flat.flatten``.
 
     ``occupancy`` is by class and task (-1: it does not run), ``ago`` by class and
     dependency, in periods (-1: nothing to wait for). Dependencies of task i are those from

@@ -21,7 +21,7 @@ from ..cost.accesses import EinsumCount
 from ..cost.occupancy import busy_cycles, memory_bytes, reduction_latency, transfer_cycles
 from ..spec.mapping import FIT, PhaseTask
 from .cycle_mean import CriticalCycle, DeadlockError, maximum_cycle_mean
-from .event_graph import EventGraph, Task, period_edges
+from .event_graph import EventGraph, GraphTask, period_edges
 from .makespan import makespan
 from .modulo import modulo_schedule
 from .tasks import StepGraph, alone, first_fill, fitted_lookahead, last_drain, step_graph
@@ -39,7 +39,7 @@ class Timing:
     critical: tuple[str, ...]
     lookahead: int | None = None
     simulated: int | None = None
-    """Task events fired to know it (event engine)."""
+    """GraphTask events fired to know it (event engine)."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -157,7 +157,9 @@ def _phase_bound(
     return limit, critical
 
 
-def _partial_steps(tasks: dict[str, Task], groups: tuple[tuple[PhaseTask, ...], ...]) -> Fraction:
+def _partial_steps(
+    tasks: dict[str, GraphTask], groups: tuple[tuple[PhaseTask, ...], ...]
+) -> Fraction:
     """Work on the first tiles before the first whole step, and on the last ones after it.
 
     A task on the tile ``n`` steps before still has ``n`` of them to do when all others are

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from .event_graph import Edge
+from .event_graph import TimedEdge
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,18 +20,18 @@ class CriticalCycle:
     """The ratio (units of time per period) and the edges of a cycle that attains it."""
 
     mean: Fraction
-    edges: tuple[Edge, ...]
+    edges: tuple[TimedEdge, ...]
 
 
 class DeadlockError(ValueError):
     """A cycle without tokens: each of its tasks waits for itself."""
 
-    def __init__(self, edges: tuple[Edge, ...]) -> None:
+    def __init__(self, edges: tuple[TimedEdge, ...]) -> None:
         super().__init__("a cycle of dependencies within one step")
         self.edges = edges
 
 
-def maximum_cycle_mean(nodes: int, edges: Sequence[Edge]) -> CriticalCycle:
+def maximum_cycle_mean(nodes: int, edges: Sequence[TimedEdge]) -> CriticalCycle:
     """The largest weight per token over all cycles of a graph.
 
     Raises
@@ -48,10 +48,12 @@ def maximum_cycle_mean(nodes: int, edges: Sequence[Edge]) -> CriticalCycle:
     return best
 
 
-def _positive_cycle(nodes: int, edges: Sequence[Edge], mean: Fraction) -> tuple[Edge, ...]:
+def _positive_cycle(
+    nodes: int, edges: Sequence[TimedEdge], mean: Fraction
+) -> tuple[TimedEdge, ...]:
     """A cycle whose weight exceeds ``mean`` per token, or nothing (Bellman-Ford)."""
     longest = [0] * nodes
-    through: list[Edge | None] = [None] * nodes
+    through: list[TimedEdge | None] = [None] * nodes
     reduced = [
         (e.before, e.after, e.weight * mean.denominator - mean.numerator * e.tokens, e)
         for e in edges
@@ -70,14 +72,14 @@ def _positive_cycle(nodes: int, edges: Sequence[Edge], mean: Fraction) -> tuple[
     return _trace(through, touched, nodes)
 
 
-def _trace(through: list[Edge | None], start: int | None, nodes: int) -> tuple[Edge, ...]:
+def _trace(through: list[TimedEdge | None], start: int | None, nodes: int) -> tuple[TimedEdge, ...]:
     """Walk back from a node that still improves into the cycle that feeds it."""
     node = start
     for _ in range(nodes):
         edge = through[node] if node is not None else None
         assert edge is not None, "an improving node has a predecessor"
         node = edge.before
-    cycle: list[Edge] = []
+    cycle: list[TimedEdge] = []
     at = node
     while True:
         edge = through[at] if at is not None else None

@@ -11,29 +11,29 @@ from ..bound.record import Bound
 from ..cost.occupancy import busy_cycles, reduction_latency, transfer_cycles
 from ..spec.arch import Memory
 from ..steps.flows import Role
-from ..steps.units import Part, Unit, Walk
+from ..steps.units import FusionGroup, GroupPart, Walk
 from ..steps.walk import walk
-from .program import EventDependency, EventProgram, EventTask
+from .program import StepDependency, StepProgram, StepTask
 from .tasks import read_shifts
 
 DOUBLE = 2
 """Tiles in flight where a schedule says nothing of them: one used, one on its way."""
 
 
-def unit_walk(bound: Bound, unit: Unit) -> Walk:
-    """The steps of a unit, with the distances its running values ask for.
+def exact_walk(bound: Bound, group: FusionGroup) -> Walk:
+    """The steps of a group, with the distances its running values ask for.
 
     Raises
     ------
     MappingError
         The steps are not the work that is counted: tiles are left out.
     """
-    wanted = {m for p in unit.parts for _, shifts in _reads(bound, unit, p) for m, _ in shifts}
-    found = walk(unit, frozenset(wanted))
+    wanted = {m for p in group.parts for _, shifts in _reads(bound, group, p) for m, _ in shifts}
+    found = walk(group, frozenset(wanted))
     odd = [
         p.e.name
-        for i, p in enumerate(unit.parts)
-        if sum(n * found.classes[k].busy[i] for k, n in found.turns.items())
+        for i, p in enumerate(group.parts)
+        if sum(n * found.classes[k].busy[i] for k, n in found.steps_by_class.items())
         != busy_cycles(bound, p.e)
     ]
     if odd:
@@ -48,34 +48,34 @@ def unit_walk(bound: Bound, unit: Unit) -> Walk:
 Shifts = tuple[tuple[str, int], ...]
 
 
-def _reads(bound: Bound, unit: Unit, part: Part) -> list[tuple[Access, Shifts]]:
-    """Operands that other Einsums of the unit (or itself, earlier) make."""
-    names = {p.e.name for p in unit.parts}
+def _reads(bound: Bound, group: FusionGroup, part: GroupPart) -> list[tuple[Access, Shifts]]:
+    """Operands that other Einsums of the group (or itself, earlier) make."""
+    names = {p.e.name for p in group.parts}
     found: list[tuple[Access, Shifts]] = []
     for access in part.e.einsum.reads:
         if access.tensor in names:
             shifts = read_shifts(bound, part.e, access)
-            members = {x.member for x in unit.loops}
+            members = {x.member for x in group.loops}
             if shifts is not None and all(m in members for m, _ in shifts):
                 found.append((access, shifts))
     return found
 
 
 class Draft:
-    """Tasks and dependencies of a unit, by name, before they are put in order."""
+    """Tasks and dependencies of a group, by name, before they are put in order."""
 
     def __init__(self, bound: Bound, steps: Walk) -> None:
         self.bound = bound
         self.steps = steps
-        self.unit = steps.unit
-        self.outside = frozenset(self.unit.outside)
-        self.tasks: dict[str, EventTask] = {}
+        self.group = steps.group
+        self.outside = frozenset(self.group.outside)
+        self.tasks: dict[str, StepTask] = {}
         self.dependencies: list[tuple[str, str, tuple[int | None, ...], bool, str]] = []
         for memory in bound.architecture.memories:
             self._memory(memory, "load", [c.loads for c in steps.classes])
-        for number, p in enumerate(self.unit.parts):
+        for number, p in enumerate(self.group.parts):
             self.add(
-                EventTask(
+                StepTask(
                     name=p.e.name,
                     resource=p.e.array.name,
                     occupancy=tuple(
@@ -87,7 +87,7 @@ class Draft:
         for memory in bound.architecture.memories:
             self._memory(memory, "drain", [c.drains for c in steps.classes])
 
-    def add(self, task: EventTask) -> None:
+    def add(self, task: StepTask) -> None:
         """One more task."""
         self.tasks[task.name] = task
 
@@ -102,7 +102,7 @@ class Draft:
         ]
         if any(cycles):
             self.add(
-                EventTask(
+                StepTask(
                     name=f"{memory.name} {role}",
                     resource=memory.name,
                     occupancy=tuple(c or None for c in cycles),
@@ -129,7 +129,7 @@ class Draft:
 
     def distances(self, shifts: Shifts) -> tuple[int | None, ...]:
         """Steps between writing and reading, by class; None where nothing was written."""
-        place = {x.member: i for i, x in enumerate(self.unit.loops)}
+        place = {x.member: i for i, x in enumerate(self.group.loops)}
         found: list[int | None] = []
         for c in self.steps.classes:
             back = [(c.back[place[m]], shift) for m, shift in shifts]
@@ -138,11 +138,11 @@ class Draft:
         return tuple(found)
 
     def flows(self) -> list[tuple[str, str, tuple[int | None, ...]]]:
-        """(producer, consumer, distance by class) of the unit's own values."""
+        """(producer, consumer, distance by class) of the group's own values."""
         return [
             (access.tensor, p.e.name, self.distances(shifts))
-            for p in self.unit.parts
-            for access, shifts in _reads(self.bound, self.unit, p)
+            for p in self.group.parts
+            for access, shifts in _reads(self.bound, self.group, p)
         ]
 
     def feeds(self, drains: bool) -> list[tuple[str, str]]:
@@ -151,13 +151,13 @@ class Draft:
         return [
             (f"{memory.name} {way}", p.e.name)
             for m, memory in enumerate(self.bound.architecture.memories)
-            for i, p in enumerate(self.unit.parts)
+            for i, p in enumerate(self.group.parts)
             if f"{memory.name} {way}" in self.tasks and self.moves(i, m, drains)
         ]
 
     def pace(self, lookahead: int) -> None:
         """Tie memories that serve Einsums outside loops alone to those inside."""
-        inside = [p.e.name for p in self.unit.parts if p.e.name not in self.outside]
+        inside = [p.e.name for p in self.group.parts if p.e.name not in self.outside]
         tied = {x for before, after, *_ in self.dependencies for x in (before, after)}
         for name, task in self.tasks.items():
             if task.role != "work" and name not in tied and inside:
@@ -168,16 +168,16 @@ class Draft:
         self,
         start: tuple[tuple[str, Fraction], ...] = (),
         ends: tuple[tuple[str, Fraction], ...] = (),
-    ) -> EventProgram:
+    ) -> StepProgram:
         """The draft as a program, its tasks in written order."""
         number = {n: i for i, n in enumerate(self.tasks)}
-        return EventProgram(
+        return StepProgram(
             tasks=tuple(self.tasks.values()),
             dependencies=tuple(
-                EventDependency(before=number[b], after=number[a], distance=d, room=room, why=why)
+                StepDependency(before=number[b], after=number[a], distance=d, room=room, why=why)
                 for b, a, d, room, why in self.dependencies
             ),
-            word=self.steps.word,
+            run_lengths=self.steps.run_lengths,
             start=start,
             ends=ends,
         )

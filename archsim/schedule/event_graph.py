@@ -17,7 +17,7 @@ from math import lcm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class GraphTask:
     """What a resource does once a step.
 
     ``occupancy`` is how long the resource is busy; ``latency`` how long after its start
@@ -31,7 +31,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Dependency:
+class GraphDependency:
     """``after`` (step k) starts ``delay`` cycles or more after ``before`` (step k - distance).
 
     ``room`` marks a limit on tiles in flight, apart from the flow of data.
@@ -46,7 +46,7 @@ class Dependency:
 
 
 @dataclass(frozen=True, slots=True)
-class Edge:
+class TimedEdge:
     """A constraint between periods: ``weight`` units of time, ``tokens`` periods later."""
 
     before: int
@@ -60,13 +60,13 @@ class Edge:
 class EventGraph:
     """Tasks with their dependencies, and how many steps they run for."""
 
-    tasks: tuple[Task, ...]
-    dependencies: tuple[Dependency, ...]
+    tasks: tuple[GraphTask, ...]
+    dependencies: tuple[GraphDependency, ...]
     steps: int
 
     @cached_property
     def members(self) -> dict[str, tuple[int, ...]]:
-        """Task numbers by resource, in written order."""
+        """GraphTask numbers by resource, in written order."""
         found: dict[str, tuple[int, ...]] = {}
         for number, task in enumerate(self.tasks):
             found[task.resource] = (*found.get(task.resource, ()), number)
@@ -107,10 +107,10 @@ class EventGraph:
         return tuple(int(t.latency * self.unit) for t in self.tasks)
 
     @cached_property
-    def edges(self) -> tuple[Edge, ...]:
+    def edges(self) -> tuple[TimedEdge, ...]:
         """Dependencies in units; tokens are distances in steps."""
         return tuple(
-            Edge(d.before, d.after, int(d.delay * self.unit), d.distance, d.why)
+            TimedEdge(d.before, d.after, int(d.delay * self.unit), d.distance, d.why)
             for d in self.dependencies
         )
 
@@ -141,7 +141,7 @@ class Issue:
     position: tuple[int, ...]
 
 
-def period_edges(graph: EventGraph, issue: Issue) -> tuple[Edge, ...]:
+def period_edges(graph: EventGraph, issue: Issue) -> tuple[TimedEdge, ...]:
     """All constraints of a graph under an order of issue, in periods.
 
     Period j runs task i on step j - stage[i]; a dependency of distance d then spans
@@ -149,7 +149,7 @@ def period_edges(graph: EventGraph, issue: Issue) -> tuple[Edge, ...]:
     each task to the next, and from the last to the first of the next period.
     """
     edges = [
-        Edge(
+        TimedEdge(
             e.before,
             e.after,
             e.weight,
@@ -162,5 +162,5 @@ def period_edges(graph: EventGraph, issue: Issue) -> tuple[Edge, ...]:
         order = sorted(members, key=lambda i: (issue.position[i], i))
         for first, then in zip(order, order[1:] + order[:1], strict=True):
             wraps = int(then == order[0])
-            edges.append(Edge(first, then, graph.occupancy[first], wraps, resource))
+            edges.append(TimedEdge(first, then, graph.occupancy[first], wraps, resource))
     return tuple(edges)

@@ -10,7 +10,7 @@ from einsum_cascade.errors import MappingError, Problem
 from ..bound.record import Bound
 from ..steps.units import Walk
 from .draft import DOUBLE, Draft
-from .program import EventProgram, EventTask, IssueError, ordered
+from .program import IssueError, StepProgram, StepTask, ordered
 
 
 def phased(
@@ -18,7 +18,7 @@ def phased(
     steps: Walk,
     start: tuple[tuple[str, Fraction], ...] = (),
     ends: tuple[tuple[str, Fraction], ...] = (),
-) -> EventProgram:
+) -> StepProgram:
     """A unit in groups with a barrier between them.
 
     A barrier waits for all that the group before it runs, and for reduction results that
@@ -65,7 +65,7 @@ def _barriers(draft: Draft, place: _Place, groups: int) -> None:
     kinds = len(draft.steps.classes)
     for g in range(groups):
         draft.add(
-            EventTask(
+            StepTask(
                 name=_barrier(g),
                 resource="phases",
                 occupancy=(Fraction(0),) * kinds,

@@ -9,13 +9,13 @@ from math import ceil
 from einsum_cascade.errors import MappingError, Problem
 
 from ..bound.record import Bound
-from ..steps.run_length import length, tally
-from ..steps.units import Part, Walk
+from ..steps.run_length import length, steps_by_class
+from ..steps.units import GroupPart, Walk
 from .cycle_mean import DeadlockError, maximum_cycle_mean
 from .draft import DOUBLE, Draft
-from .event_graph import Dependency, EventGraph, Issue, Task, period_edges
+from .event_graph import EventGraph, GraphDependency, GraphTask, Issue, period_edges
 from .modulo import modulo_schedule
-from .program import EventDependency, EventProgram, EventTask, IssueError, ordered
+from .program import IssueError, StepDependency, StepProgram, StepTask, ordered
 
 
 def overlapped(
@@ -24,7 +24,7 @@ def overlapped(
     lookahead: int = DOUBLE,
     start: tuple[tuple[str, Fraction], ...] = (),
     ends: tuple[tuple[str, Fraction], ...] = (),
-) -> EventProgram:
+) -> StepProgram:
     """A unit whose tasks overlap as far as dependencies, resources and room allow.
 
     Raises
@@ -66,20 +66,20 @@ def _data(draft: Draft, lookahead: int) -> None:
             draft.wait(producer, memory, 0, f"{producer} -> {memory}")
     draft.pace(lookahead)
     members: dict[str, list[str]] = {}
-    for p in draft.unit.parts:
+    for p in draft.group.parts:
         if p.e.name not in outside:
             members.setdefault(p.e.array.name, []).append(p.e.name)
     for array, names in members.items():
         draft.wait(names[-1], names[0], lookahead, f"{lookahead} tiles in flight on {array}", True)
 
 
-def _average(draft: Draft, program: EventProgram, pick: object) -> EventGraph:
+def _average(draft: Draft, program: StepProgram, pick: object) -> EventGraph:
     """The average step of a unit, for the order of issue.
 
     Einsums outside loops take the time of their slice, but wait for nothing.
     """
-    steps = length(program.word)
-    turns = tally(program.word)
+    steps = length(program.run_lengths)
+    turns = steps_by_class(program.run_lengths)
     inner = [i for i, t in enumerate(program.tasks) if t.role != "drain"]
     place = {i: n for n, i in enumerate(inner)}
     tasks = []
@@ -90,16 +90,16 @@ def _average(draft: Draft, program: EventProgram, pick: object) -> EventGraph:
         )
         share = total / steps
         tasks.append(
-            Task(name=t.name, resource=t.resource, occupancy=share, latency=share + t.late)
+            GraphTask(name=t.name, resource=t.resource, occupancy=share, latency=share + t.late)
         )
-    found: list[Dependency] = []
+    found: list[GraphDependency] = []
     for d in program.dependencies:
         distances = [x for x in d.distance if x is not None]
         names = {program.tasks[d.before].name, program.tasks[d.after].name}
         if d.before in place and d.after in place and distances and not names & draft.outside:
             before = tasks[place[d.before]]
             found.append(
-                Dependency(
+                GraphDependency(
                     before=place[d.before],
                     after=place[d.after],
                     distance=max(distances) if pick is max else min(distances),
@@ -133,12 +133,12 @@ def _flat_issue(graph: EventGraph) -> Issue:
 
 def _staged(
     draft: Draft,
-    program: EventProgram,
+    program: StepProgram,
     graph: EventGraph,
     issue: Issue,
     period: int,
     lookahead: int,
-) -> EventProgram:
+) -> StepProgram:
     """The program with a stage and a priority for every task, and the rest of its room.
 
     Tasks inside take theirs from the issue of the average step; what is written leaves in
@@ -150,8 +150,8 @@ def _staged(
     for i, inner in enumerate(graph.tasks):
         when[inner.name] = Fraction(issue.stage[i] * period + issue.position[i])
         rank[inner.name] = 1
-    sooner = [p for p in draft.unit.parts if p.early]
-    later = [p for p in draft.unit.parts if not p.early]
+    sooner = [p for p in draft.group.parts if p.early]
+    later = [p for p in draft.group.parts if not p.early]
     for p in (*reversed(sooner), *later):
         if p.e.name in draft.outside:
             when[p.e.name] = _apart(draft, program, p, when, unit, period)
@@ -181,9 +181,7 @@ def _staged(
     return _roomy(draft, replace(program, tasks=tasks), lookahead, periods)
 
 
-def _ready(
-    program: EventProgram, task: EventTask, when: dict[str, Fraction], unit: int
-) -> Fraction:
+def _ready(program: StepProgram, task: StepTask, when: dict[str, Fraction], unit: int) -> Fraction:
     """When all is there that a drain hands on, or what sets its pace has begun."""
     waits = [d for d in program.dependencies if program.tasks[d.after] is task]
     before = {d.before: d.room for d in waits}
@@ -192,14 +190,14 @@ def _ready(
     return max(times, default=Fraction(0))
 
 
-def _longest(task: EventTask) -> Fraction:
+def _longest(task: StepTask) -> Fraction:
     return max(x for x in task.occupancy if x is not None) + task.late
 
 
 def _apart(
     draft: Draft,
-    program: EventProgram,
-    part: Part,
+    program: StepProgram,
+    part: GroupPart,
     when: dict[str, Fraction],
     unit: int,
     period: int,
@@ -213,7 +211,7 @@ def _apart(
     names = [t.name for t in program.tasks]
     data = [d for d in program.dependencies if not d.room]
     task = program.tasks[names.index(part.e.name)]
-    early = {p.e.name for p in draft.unit.parts if p.early}
+    early = {p.e.name for p in draft.group.parts if p.early}
     made = [program.tasks[d.before] for d in data if names[d.after] == task.name]
     made = [m for m in made if m.name in when and not (part.early and m.name in early)]
     ready = max((when[m.name] + _longest(m) * unit for m in made), default=None)
@@ -223,15 +221,15 @@ def _apart(
     if part.early and due is not None:
         start = due - _longest(task) * unit
         start = place + period * ((start - place) // period)
-        start = max(start, due - period * draft.unit.round(part))
+        start = max(start, due - period * draft.group.round(part))
         if ready is None or start >= ready:
             return start
     return place if ready is None else place + period * ceil((ready - place) / period)
 
 
 def _roomy(
-    draft: Draft, program: EventProgram, lookahead: int, periods: dict[str, int]
-) -> EventProgram:
+    draft: Draft, program: StepProgram, lookahead: int, periods: dict[str, int]
+) -> StepProgram:
     """Adds what holds back producers of tasks that lag.
 
     What is written may lag as far as its place in the order of issue. An Einsum outside
@@ -240,8 +238,8 @@ def _roomy(
     """
     names = [t.name for t in program.tasks]
     kinds = len(draft.steps.classes)
-    rounds = {p.e.name: draft.unit.round(p) + 1 for p in draft.unit.parts}
-    found: list[EventDependency] = []
+    rounds = {p.e.name: draft.group.round(p) + 1 for p in draft.group.parts}
+    found: list[StepDependency] = []
     for d in program.dependencies:
         before, after = program.tasks[d.before], program.tasks[d.after]
         apart = {names[d.after], names[d.before]} & draft.outside
@@ -250,7 +248,7 @@ def _roomy(
         lag = after.stage - before.stage
         loose = (min(rounds[n], 2 * (abs(lag) + periods[n]) + lookahead + 1) for n in sorted(apart))
         found.append(
-            EventDependency(
+            StepDependency(
                 before=d.after,
                 after=d.before,
                 distance=(max(lookahead + 1, lag + 1, *loose),) * kinds,

@@ -1,9 +1,9 @@
 """What the event engine runs: tasks by class of step, dependencies, and the order of issue.
 
-A run is a word of step classes; step ``k`` of class ``c`` issues every task that runs in
-``c``. A *period* issues task ``i`` for the step ``stage[i]`` behind the newest one, in the
-order in which the tasks are listed, which is the order on each resource too. A task starts
-when its resource is free and all it waits for has happened.
+A run is given by the run lengths of its step classes; step ``k`` of class ``c`` issues every
+task that runs in ``c``. A *period* issues task ``i`` for the step ``stage[i]`` behind the newest
+one, in the order in which the tasks are listed, which is the order on each resource too. A task
+starts when its resource is free and all it waits for has happened.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Literal
 
 from einsum_cascade.errors import MappingError, Problem
 
-from ..steps.run_length import Word, relabelled
+from ..steps.run_length import RunLengths, renamed_classes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EventTask:
+class StepTask:
     """What a resource does in a step, by class of step.
 
     ``occupancy`` (cycles) is None where the task does not run; its result can be used
@@ -41,7 +41,7 @@ class EventTask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EventDependency:
+class StepDependency:
     """``after`` at step k waits for ``before`` at step k - distance, if that ran then.
 
     ``distance`` is by class of the step of ``after``; None where it waits for nothing.
@@ -56,16 +56,16 @@ class EventDependency:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EventProgram:
+class StepProgram:
     """Tasks in firing order, what they wait for, and the run they make.
 
     ``start`` holds the cycle before which a resource does nothing; ``ends`` adds, by task,
     what follows its last result.
     """
 
-    tasks: tuple[EventTask, ...]
-    dependencies: tuple[EventDependency, ...]
-    word: Word
+    tasks: tuple[StepTask, ...]
+    dependencies: tuple[StepDependency, ...]
+    run_lengths: RunLengths
     start: tuple[tuple[str, Fraction], ...] = ()
     ends: tuple[tuple[str, Fraction], ...] = ()
 
@@ -74,7 +74,7 @@ class EventProgram:
         """Resources in order of their first task."""
         return tuple(dict.fromkeys(t.resource for t in self.tasks))
 
-    def ago(self, d: EventDependency, kind: int) -> int | None:
+    def ago(self, d: StepDependency, kind: int) -> int | None:
         """Periods between the two turns of a dependency, for a class of step."""
         distance = d.distance[kind]
         if distance is None or self.tasks[d.after].occupancy[kind] is None:
@@ -90,7 +90,7 @@ class IssueError(ValueError):
         self.names = names
 
 
-def ordered(program: EventProgram) -> EventProgram:
+def ordered(program: StepProgram) -> StepProgram:
     """The program with its tasks in an order in which everything waited for comes first.
 
     Raises
@@ -128,7 +128,7 @@ def ordered(program: EventProgram) -> EventProgram:
     return _renumbered(program, order)
 
 
-def _kept(program: EventProgram) -> Iterator[tuple[int, int]]:
+def _kept(program: StepProgram) -> Iterator[tuple[int, int]]:
     """Neighbours on a resource whose order is settled: by priority, then as written."""
     for resource in program.resources:
         settled = [
@@ -139,7 +139,7 @@ def _kept(program: EventProgram) -> Iterator[tuple[int, int]]:
         yield from pairwise(i for _, i in sorted(settled))
 
 
-def _cycle(program: EventProgram, waits: list[set[int]]) -> tuple[str, ...]:
+def _cycle(program: StepProgram, waits: list[set[int]]) -> tuple[str, ...]:
     """Tasks that wait for one another, found by walking back until one comes again."""
     at = next(i for i, w in enumerate(waits) if w)
     seen: list[int] = []
@@ -150,7 +150,7 @@ def _cycle(program: EventProgram, waits: list[set[int]]) -> tuple[str, ...]:
     return tuple(program.tasks[i].name for i in reversed(cycle))
 
 
-def _renumbered(program: EventProgram, order: list[int]) -> EventProgram:
+def _renumbered(program: StepProgram, order: list[int]) -> StepProgram:
     place = {i: n for n, i in enumerate(order)}
     return replace(
         program,
@@ -163,7 +163,7 @@ def _renumbered(program: EventProgram, order: list[int]) -> EventProgram:
     )
 
 
-def checked_order(program: EventProgram, what: str) -> EventProgram:
+def checked_order(program: StepProgram, what: str) -> StepProgram:
     """``ordered``, with a cycle told as a mapping's mistake."""
     try:
         return ordered(program)
@@ -172,10 +172,10 @@ def checked_order(program: EventProgram, what: str) -> EventProgram:
         raise MappingError(Problem(text)) from None
 
 
-def components(program: EventProgram) -> tuple[EventProgram, ...]:
+def components(program: StepProgram) -> tuple[StepProgram, ...]:
     """The parts of a program that share neither a resource nor a dependency.
 
-    Each has a word of its own, in which classes that are the same to it are merged.
+    Each has run lengths of its own, in which classes that are the same to it are merged.
     """
     groups: list[set[int]] = []
     links: list[Iterable[int]] = [
@@ -192,7 +192,7 @@ def components(program: EventProgram) -> tuple[EventProgram, ...]:
     return tuple(_condensed(part) for part in parts)
 
 
-def _condensed(part: EventProgram) -> EventProgram:
+def _condensed(part: StepProgram) -> StepProgram:
     """A part with its classes renumbered: those alike in every task are one."""
     kinds: dict[tuple[object, ...], int] = {}
     numbers: list[int] = []
@@ -209,5 +209,5 @@ def _condensed(part: EventProgram) -> EventProgram:
         dependencies=tuple(
             replace(d, distance=tuple(d.distance[k] for k in kept)) for d in part.dependencies
         ),
-        word=relabelled(part.word, tuple(numbers)),
+        run_lengths=renamed_classes(part.run_lengths, tuple(numbers)),
     )

@@ -15,7 +15,7 @@ from ..cost.accesses import EinsumCount
 from ..cost.occupancy import busy_cycles, memory_bytes, reduction_latency, transfer_cycles
 from ..space.iteration import first_tile
 from ..spec.arch import Memory
-from .event_graph import Dependency, EventGraph, Task
+from .event_graph import EventGraph, GraphDependency, GraphTask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,7 @@ def step_graph(bound: Bound, counts: tuple[EinsumCount, ...], lookahead: int) ->
     memories = len(tasks)
     tasks += [_einsum_task(bound, e, e.name in (*before, *after)) for e in bound.einsums]
     number = {t.name: i for i, t in enumerate(tasks)}
-    found: list[Dependency] = []
+    found: list[GraphDependency] = []
     for e in inside:
         for access in e.einsum.reads:
             if access.tensor in {p.name for p in inside}:
@@ -100,19 +100,19 @@ def step_graph(bound: Bound, counts: tuple[EinsumCount, ...], lookahead: int) ->
 
 def _memory_task(
     bound: Bound, counts: tuple[EinsumCount, ...], memory: Memory, apart: Fraction
-) -> Task:
+) -> GraphTask:
     """A step's share of what a memory moves, less what it moves before and after all steps."""
     cycles = transfer_cycles(bound, memory, memory_bytes(bound, counts, memory))
     share = max(cycles - apart, Fraction(0)) / bound.steps
-    return Task(name=memory.name, resource=memory.name, occupancy=share, latency=share)
+    return GraphTask(name=memory.name, resource=memory.name, occupancy=share, latency=share)
 
 
-def _einsum_task(bound: Bound, e: BoundEinsum, outside: bool) -> Task:
+def _einsum_task(bound: Bound, e: BoundEinsum, outside: bool) -> GraphTask:
     share = busy_cycles(bound, e)
     if outside:
         share -= alone(bound, e)
     share /= bound.steps
-    return Task(
+    return GraphTask(
         name=e.name,
         resource=e.array.name,
         occupancy=share,
@@ -132,12 +132,12 @@ def alone(bound: Bound, e: BoundEinsum) -> Fraction:
 
 def _flow(
     bound: Bound,
-    tasks: list[Task],
+    tasks: list[GraphTask],
     number: dict[str, int],
     e: BoundEinsum,
     access: Access,
     lookahead: int,
-) -> list[Dependency]:
+) -> list[GraphDependency]:
     """A consumer waits for its producer; a producer for room if they run on two arrays."""
     before, after = number[access.tensor], number[e.name]
     distance = read_distance(bound, e, access)
@@ -145,7 +145,7 @@ def _flow(
         return []
     producer = tasks[before]
     found = [
-        Dependency(
+        GraphDependency(
             before=before,
             after=after,
             distance=distance,
@@ -155,7 +155,7 @@ def _flow(
     ]
     if producer.resource != tasks[after].resource:
         found.append(
-            Dependency(
+            GraphDependency(
                 before=after,
                 after=before,
                 distance=distance + lookahead,
@@ -211,26 +211,26 @@ def read_shifts(
 
 def _feed(
     counts: tuple[EinsumCount, ...],
-    tasks: list[Task],
+    tasks: list[GraphTask],
     memory: int,
     consumer: int,
     e: BoundEinsum,
     lookahead: int,
-) -> list[Dependency]:
+) -> list[GraphDependency]:
     """An Einsum waits for this step's share of a memory it reads; prefetch is bounded."""
     name = tasks[memory].name
     count = next(c for c in counts if c.einsum == e.name)
     if not any(a.place == name and a.reads for a in count.accesses):
         return []
     return [
-        Dependency(
+        GraphDependency(
             before=memory,
             after=consumer,
             distance=0,
             delay=tasks[memory].latency,
             why=f"{name} -> {e.name}",
         ),
-        Dependency(
+        GraphDependency(
             before=consumer,
             after=memory,
             distance=lookahead + 1,
@@ -241,14 +241,14 @@ def _feed(
     ]
 
 
-def _in_flight(tasks: list[Task], inside: list[int], lookahead: int) -> list[Dependency]:
+def _in_flight(tasks: list[GraphTask], inside: list[int], lookahead: int) -> list[GraphDependency]:
     """A tile enters an array when the one ``lookahead`` steps before has left it."""
-    found: list[Dependency] = []
+    found: list[GraphDependency] = []
     for resource in dict.fromkeys(tasks[i].resource for i in inside):
         members = [i for i in inside if tasks[i].resource == resource]
         first, last = members[0], members[-1]
         found.append(
-            Dependency(
+            GraphDependency(
                 before=last,
                 after=first,
                 distance=lookahead,

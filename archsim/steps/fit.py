@@ -15,10 +15,10 @@ def fitted(walk: Walk) -> Walk:
     Where iterations inside a step are left out, or an Einsum outside a loop runs at the
     loop's end for all tiles at once, a class by itself does not say how much is done.
     """
-    classes = [(walk.turns[k], c) for k, c in enumerate(walk.classes)]
+    classes = [(walk.steps_by_class[k], c) for k, c in enumerate(walk.classes)]
     work: list[Fraction] = []
     moved: list[tuple[Fraction, ...]] = []
-    for number, part in enumerate(walk.unit.parts):
+    for number, part in enumerate(walk.group.parts):
         wanted = part.busy * part.e.iterations
         work.append(_factor(wanted, (n * c.busy[number] for n, c in classes)))
         moved.append(

@@ -50,7 +50,7 @@ class Flow:
             extents = inside(extents, loop, min(extents[loop.axis], loop.stride))
         return True
 
-    def slice(self, depth: int, extents: Extents, first: bool) -> Slice:
+    def slice(self, depth: int, extents: Extents, first: bool) -> StepShare:
         """A step's share of what arrives inside the first ``depth`` loops.
 
         ``first`` tells that the loops outside which do not move the tile are at their
@@ -63,13 +63,13 @@ class Flow:
             arrives = count_deliveries(loops, moving, extents, self.access_map.size)
         fires = count_points(self.steps[depth:], extents)
         again = arrives - (self.access_map.size(extents) if first else 0)
-        return Slice(Fraction(arrives, fires), Fraction(again, fires))
+        return StepShare(Fraction(arrives, fires), Fraction(again, fires))
 
-    def total(self, extents: Extents, outer: int = 0, fresh: bool = True) -> Slice:
+    def total(self, extents: Extents, outer: int = 0, fresh: bool = True) -> StepShare:
         """What all steps inside the first ``outer`` loops move together."""
-        memo: dict[tuple[int, Extents, bool], Slice] = {}
+        memo: dict[tuple[int, Extents, bool], StepShare] = {}
 
-        def visit(depth: int, now: Extents, first: bool) -> Slice:
+        def visit(depth: int, now: Extents, first: bool) -> StepShare:
             key = (depth, now, first)
             if key not in memo:
                 if depth == self.stepped or self.stays(depth, now):
@@ -79,9 +79,9 @@ class Flow:
                     memo[key] = below(depth, now, first)
             return memo[key]
 
-        def below(depth: int, now: Extents, first: bool) -> Slice:
+        def below(depth: int, now: Extents, first: bool) -> StepShare:
             loop, moves = self.loops[depth], self.moving[depth]
-            total = Slice(Fraction(0), Fraction(0))
+            total = StepShare(Fraction(0), Fraction(0))
             new = True
             for count, extent in split(now[loop.axis], loop.stride):
                 within = inside(now, loop, extent)
@@ -97,19 +97,19 @@ class Flow:
 
 
 @dataclass(frozen=True, slots=True)
-class Slice:
+class StepShare:
     """Elements that arrive in a step, and of those the ones that came before."""
 
     arrives: Fraction
     again: Fraction
 
-    def times(self, count: int | Fraction) -> Slice:
+    def times(self, count: int | Fraction) -> StepShare:
         """So many slices together."""
-        return Slice(self.arrives * count, self.again * count)
+        return StepShare(self.arrives * count, self.again * count)
 
-    def plus(self, other: Slice) -> Slice:
+    def plus(self, other: StepShare) -> StepShare:
         """Two slices together."""
-        return Slice(self.arrives + other.arrives, self.again + other.again)
+        return StepShare(self.arrives + other.arrives, self.again + other.again)
 
 
 Role = Literal["load", "drain"]
@@ -225,7 +225,7 @@ class _Flows:
         return EinsumFlows(flows=flows, moves=tuple(moves), counted=tuple(every))
 
 
-def _amount(totals: list[Slice], move: Move) -> Fraction:
+def _amount(totals: list[StepShare], move: Move) -> Fraction:
     assert move.flow is not None
     total = totals[move.flow]
     return total.again if move.again else total.arrives

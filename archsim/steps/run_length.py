@@ -1,7 +1,15 @@
-"""A run as a word of step classes: steps that do the same work are one letter.
+"""A run as run lengths of step classes: steps that do the same work are one letter.
 
-The word of a loop nest is a tree of repetitions, ``((a^1040 b^16))^768``, so that a run of
-any length is a few letters long. Equal neighbours are merged as the word is built.
+The run of a loop nest is a tree of repetitions, so that one of any length is a few letters
+long. Equal neighbours are merged as it is built. 768 heads whose keys take 240 full tiles
+and 16 small ones:
+
+>>> head = sequence([repeat(240, OneStep(0)), repeat(16, OneStep(1))])
+>>> run = repeat(768, head)
+>>> run_lengths_text(run)
+'(a^240 b^16)^768'
+>>> length(run), steps_by_class(run)
+(196608, {0: 184320, 1: 12288})
 """
 
 from __future__ import annotations
@@ -11,7 +19,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class OneStep:
     """One step, by the number of its class."""
 
     kind: int
@@ -19,25 +27,25 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """A word several times in a row; ``count`` is at least two."""
+    """The same several times in a row; ``count`` is at least two."""
 
     count: int
-    body: Step | Seq
+    body: OneStep | Seq
 
 
 @dataclass(frozen=True, slots=True)
 class Seq:
-    """Words one after the other, no two neighbours alike."""
+    """One after the other, no two neighbours alike."""
 
-    parts: tuple[Step | Repeat, ...]
-
-
-Word = Step | Repeat | Seq
-
-EMPTY = Seq(())
+    parts: tuple[OneStep | Repeat, ...]
 
 
-def repeat(count: int, body: Word) -> Word:
+RunLengths = OneStep | Repeat | Seq
+
+EMPTY: RunLengths = Seq(())
+
+
+def repeat(count: int, body: RunLengths) -> RunLengths:
     """``body`` so many times; a repetition of a repetition is one."""
     if count == 1:
         return body
@@ -48,14 +56,14 @@ def repeat(count: int, body: Word) -> Word:
     return Repeat(count, body)
 
 
-def _empty(word: Word) -> bool:
-    return isinstance(word, Seq) and not word.parts
+def _empty(runs: RunLengths) -> bool:
+    return isinstance(runs, Seq) and not runs.parts
 
 
-def sequence(words: Iterable[Word]) -> Word:
-    """Words one after the other, equal neighbours merged into repetitions."""
-    whole = _merged((w.count, w.body) if isinstance(w, Repeat) else (1, w) for w in words)
-    flat: list[tuple[int, Step | Seq]] = []
+def sequence(parts: Iterable[RunLengths]) -> RunLengths:
+    """Runs one after the other, equal neighbours merged into repetitions."""
+    whole = _merged((w.count, w.body) if isinstance(w, Repeat) else (1, w) for w in parts)
+    flat: list[tuple[int, OneStep | Seq]] = []
     for count, body in whole:
         if count == 1 and isinstance(body, Seq):
             flat += [(p.count, p.body) if isinstance(p, Repeat) else (1, p) for p in body.parts]
@@ -67,9 +75,9 @@ def sequence(words: Iterable[Word]) -> Word:
     return Seq(tuple(p for p in parts if not isinstance(p, Seq)))
 
 
-def _merged(words: Iterable[tuple[int, Step | Seq]]) -> list[tuple[int, Step | Seq]]:
-    found: list[tuple[int, Step | Seq]] = []
-    for count, body in words:
+def _merged(parts: Iterable[tuple[int, OneStep | Seq]]) -> list[tuple[int, OneStep | Seq]]:
+    found: list[tuple[int, OneStep | Seq]] = []
+    for count, body in parts:
         if found and found[-1][1] == body:
             found[-1] = (found[-1][0] + count, body)
         elif not _empty(body):
@@ -77,59 +85,59 @@ def _merged(words: Iterable[tuple[int, Step | Seq]]) -> list[tuple[int, Step | S
     return found
 
 
-def length(word: Word) -> int:
-    """Steps of a word."""
-    if isinstance(word, Step):
+def length(runs: RunLengths) -> int:
+    """How many steps a run has."""
+    if isinstance(runs, OneStep):
         return 1
-    if isinstance(word, Repeat):
-        return word.count * length(word.body)
-    return sum(length(p) for p in word.parts)
+    if isinstance(runs, Repeat):
+        return runs.count * length(runs.body)
+    return sum(length(p) for p in runs.parts)
 
 
-def tally(word: Word) -> dict[int, int]:
+def steps_by_class(runs: RunLengths) -> dict[int, int]:
     """How often each class occurs."""
     found: dict[int, int] = {}
-    queue: list[tuple[int, Word]] = [(1, word)]
+    queue: list[tuple[int, RunLengths]] = [(1, runs)]
     while queue:
         times, part = queue.pop()
         if isinstance(part, Repeat):
             times, part = times * part.count, part.body
-        if isinstance(part, Step):
+        if isinstance(part, OneStep):
             found[part.kind] = found.get(part.kind, 0) + times
         else:
             queue.extend((times, p) for p in reversed(part.parts))
     return found
 
 
-def unrolled(word: Word) -> Iterator[int]:
+def unrolled(runs: RunLengths) -> Iterator[int]:
     """The class of every step in turn."""
-    if isinstance(word, Step):
-        yield word.kind
-    elif isinstance(word, Repeat):
-        for _ in range(word.count):
-            yield from unrolled(word.body)
+    if isinstance(runs, OneStep):
+        yield runs.kind
+    elif isinstance(runs, Repeat):
+        for _ in range(runs.count):
+            yield from unrolled(runs.body)
     else:
-        for part in word.parts:
+        for part in runs.parts:
             yield from unrolled(part)
 
 
-def relabelled(word: Word, kinds: tuple[int, ...]) -> Word:
-    """The word with class ``k`` called ``kinds[k]``, merged anew where classes coincide."""
-    if isinstance(word, Step):
-        return Step(kinds[word.kind])
-    if isinstance(word, Repeat):
-        return repeat(word.count, relabelled(word.body, kinds))
-    return sequence(relabelled(p, kinds) for p in word.parts)
+def renamed_classes(runs: RunLengths, kinds: tuple[int, ...]) -> RunLengths:
+    """The run with class ``k`` called ``kinds[k]``, merged anew where classes coincide."""
+    if isinstance(runs, OneStep):
+        return OneStep(kinds[runs.kind])
+    if isinstance(runs, Repeat):
+        return repeat(runs.count, renamed_classes(runs.body, kinds))
+    return sequence(renamed_classes(p, kinds) for p in runs.parts)
 
 
-def spelled(word: Word) -> str:
-    """The word in letters: ``(a^240 b^16)^768``."""
-    if isinstance(word, Step):
-        return _letter(word.kind)
-    if isinstance(word, Repeat):
-        body = spelled(word.body)
-        return f"{body if isinstance(word.body, Step) else f'({body})'}^{word.count}"
-    return " ".join(spelled(p) for p in word.parts)
+def run_lengths_text(runs: RunLengths) -> str:
+    """The run in letters: ``(a^240 b^16)^768``."""
+    if isinstance(runs, OneStep):
+        return _letter(runs.kind)
+    if isinstance(runs, Repeat):
+        body = run_lengths_text(runs.body)
+        return f"{body if isinstance(runs.body, OneStep) else f'({body})'}^{runs.count}"
+    return " ".join(run_lengths_text(p) for p in runs.parts)
 
 
 def _letter(kind: int) -> str:

@@ -12,8 +12,8 @@ from fractions import Fraction
 from typing import Any, Generic, TypeVar
 
 from ..space.iteration import Extents, Loop, count_points, inside, iterations, split
-from .flows import Move, Role, Slice
-from .units import Unit
+from .flows import Move, Role, StepShare
+from .units import FusionGroup
 
 _T = TypeVar("_T")
 
@@ -42,7 +42,7 @@ class Numbered(Generic[_T]):
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class RemainingExtents:
     """By Einsum, what the loops outside have left of it.
 
     ``extents`` is None for an Einsum whose iterations are not the nest's here; ``fresh``
@@ -54,25 +54,27 @@ class View:
 
 
 class Shares:
-    """Views, shares of tiles, and rows of what is moved, of the Einsums of a unit."""
+    """Views, shares of tiles, and rows of what is moved, of the Einsums of a group."""
 
-    def __init__(self, unit: Unit) -> None:
-        self.parts = unit.parts
-        self.memories = unit.memories
-        self.views: Numbered[View] = Numbered()
-        self.slices: Numbered[Slice] = Numbered()
+    def __init__(self, group: FusionGroup) -> None:
+        self.parts = group.parts
+        self.memories = group.memories
+        self.views: Numbered[RemainingExtents] = Numbered()
+        self.slices: Numbered[StepShare] = Numbered()
         self.held: Numbered[Held] = Numbered()
         self.rows: Numbered[Row] = Numbered()
         self._known: dict[Hashable, Any] = {}
-        self.steps = unit.nest.steps(0, unit.nest.extents, unit.nest.box)
-        depths = range(len(unit.loops) + 1)
-        # How many loops of an Einsum's own are among the first of the unit's.
-        self.place = [[sum(x is not None for x in p.loops[:d]) for d in depths] for p in unit.parts]
-        self.apart = [unit.depth(p) for p in unit.parts]
-        self.ask_fresh = [frozenset(m.flow for m in p.flows.moves if m.again) for p in unit.parts]
+        self.steps = group.nest.steps(0, group.nest.extents, group.nest.box)
+        depths = range(len(group.loops) + 1)
+        # How many loops of an Einsum's own are among the first of the group's.
+        self.place = [
+            [sum(x is not None for x in p.loops[:d]) for d in depths] for p in group.parts
+        ]
+        self.apart = [group.depth(p) for p in group.parts]
+        self.ask_fresh = [frozenset(m.flow for m in p.flows.moves if m.again) for p in group.parts]
 
     def once(self, make: Callable[..., _T], *given: Hashable) -> _T:
-        """What a function of the unit gives, asked for once."""
+        """What a function of the group gives, asked for once."""
         key = (make.__qualname__, given)
         if key not in self._known:
             self._known[key] = make(*given)
@@ -81,7 +83,7 @@ class Shares:
 
     def start(self) -> tuple[int, int]:
         """The view outside all loops, and that no tile stays."""
-        view = View(
+        view = RemainingExtents(
             extents=tuple(p.e.extents for p in self.parts),
             fresh=tuple((True,) * len(p.flows.flows) for p in self.parts),
         )
@@ -102,7 +104,7 @@ class Shares:
                     new = self._seen(number, depth, new)
             extents.append(now)
             fresh.append(new)
-        return self.views.number(View(tuple(extents), tuple(fresh)))
+        return self.views.number(RemainingExtents(tuple(extents), tuple(fresh)))
 
     def _seen(self, number: int, depth: int, fresh: tuple[bool, ...]) -> tuple[bool, ...]:
         """What is fresh after the first iteration: tiles that the loop moves."""
@@ -159,7 +161,7 @@ class Shares:
                 )
         return self.held.number(tuple(known))
 
-    def _total(self, depth: int, view: int, number: int, flow: int, share: int | None) -> Slice:
+    def _total(self, depth: int, view: int, number: int, flow: int, share: int | None) -> StepShare:
         """What a flow moves in all steps inside some loops."""
         p, place = self.parts[number], self.place[number][depth]
         now = self.views.values[view]

@@ -12,12 +12,12 @@ from ..cost.occupancy import busy_cycles
 from ..space.iteration import Axis, Loop, count_points, first_tile, inside
 from .flows import EinsumFlows, einsum_flows
 from .nest import StepNest, nest_window
-from .run_length import Word, tally
+from .run_length import RunLengths, steps_by_class
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
-    """An Einsum of a unit: ``loops`` are its own view of the unit's loops, None outside."""
+class GroupPart:
+    """An Einsum of a group: ``loops`` are its own view of the group's loops, None outside."""
 
     e: BoundEinsum
     loops: tuple[Loop | None, ...]
@@ -35,12 +35,12 @@ class Part:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Unit:
+class FusionGroup:
     """Einsums that run together, step by step."""
 
     name: str
     nest: StepNest
-    parts: tuple[Part, ...]
+    parts: tuple[GroupPart, ...]
     memories: int
 
     @property
@@ -57,11 +57,11 @@ class Unit:
         """Einsums that do not run at every step."""
         return tuple(p.e.name for p in self.parts if self.depth(p) is not None)
 
-    def depth(self, part: Part) -> int | None:
+    def depth(self, part: GroupPart) -> int | None:
         """The outermost loop of more than one iteration that an Einsum stays out of."""
         return _apart(self.nest, part.loops)
 
-    def round(self, part: Part) -> int:
+    def round(self, part: GroupPart) -> int:
         """Steps of the loops from the first that an Einsum stays out of, inwards."""
         depth = self.depth(part)
         if depth is None:
@@ -87,36 +87,36 @@ class StepClass:
 
 @dataclass(frozen=True, kw_only=True)
 class Walk:
-    """A unit's run: the word of its steps and what each class of them does."""
+    """A group's run: its steps as run lengths, and what each class of them does."""
 
-    unit: Unit
-    word: Word
+    group: FusionGroup
+    run_lengths: RunLengths
     classes: tuple[StepClass, ...]
 
     @cached_property
-    def turns(self) -> dict[int, int]:
+    def steps_by_class(self) -> dict[int, int]:
         """How many steps each class has."""
-        return tally(self.word)
+        return steps_by_class(self.run_lengths)
 
 
-def run_together(bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[Unit, ...]:
+def fusion_groups(bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[FusionGroup, ...]:
     """The runs of a mapping, one after the other: several only where it is ``sequential``."""
     schedule = bound.mapping.schedule
     if schedule.kind != "sequential":
-        return (shared_unit(bound, counts, bound.einsums),)
+        return (fused_group(bound, counts, bound.einsums),)
     named = {e.name: e for e in bound.einsums}
     groups = [tuple(named[t.einsum] for t in group) for group in schedule.groups]
     return tuple(
-        single_unit(bound, counts, group[0])
+        single_group(bound, counts, group[0])
         if len(group) == 1
-        else shared_unit(bound, counts, group)
+        else fused_group(bound, counts, group)
         for group in groups or [(e,) for e in bound.einsums]
     )
 
 
-def shared_unit(
+def fused_group(
     bound: Bound, counts: tuple[EinsumCount, ...], einsums: tuple[BoundEinsum, ...]
-) -> Unit:
+) -> FusionGroup:
     """Einsums in the loops of the shared nest; a step is one iteration of them."""
     members = [s.member for s in bound.nest]
     inside_of = {x.member for e in einsums for x in e.shared}
@@ -134,7 +134,7 @@ def shared_unit(
     )
     memories = len(bound.architecture.memories)
     name = " ".join(e.name for e in einsums)
-    return Unit(name=name, nest=nest, parts=parts, memories=memories)
+    return FusionGroup(name=name, nest=nest, parts=parts, memories=memories)
 
 
 def _needed(einsums: tuple[BoundEinsum, ...], inside: list[bool]) -> set[str]:
@@ -146,13 +146,13 @@ def _needed(einsums: tuple[BoundEinsum, ...], inside: list[bool]) -> set[str]:
     return found
 
 
-def single_unit(bound: Bound, counts: tuple[EinsumCount, ...], e: BoundEinsum) -> Unit:
+def single_group(bound: Bound, counts: tuple[EinsumCount, ...], e: BoundEinsum) -> FusionGroup:
     """One Einsum by itself; a step is one iteration of all its temporal loops."""
     part = _part(bound, counts, e, e.temporal, (), False)
     memories = len(bound.architecture.memories)
     window = None if e.window is None or e.window.box.empty else e.window
     nest = StepNest(axes=e.axes, loops=e.temporal, window=window)
-    return Unit(name=e.name, nest=nest, parts=(part,), memories=memories)
+    return FusionGroup(name=e.name, nest=nest, parts=(part,), memories=memories)
 
 
 def _part(
@@ -162,10 +162,10 @@ def _part(
     loops: tuple[Loop | None, ...],
     own: tuple[Loop, ...],
     early: bool,
-) -> Part:
+) -> GroupPart:
     count = next(c for c in counts if c.einsum == e.name)
     steps = tuple(loop for loop in loops if loop is not None)
-    return Part(
+    return GroupPart(
         e=e,
         loops=loops,
         own=own,

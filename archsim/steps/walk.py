@@ -19,9 +19,9 @@ from einsum_cascade.errors import MappingError, Problem
 from ..space.bands import BandProgression, Box, Run
 from ..space.iteration import Extents, inside, iterations
 from .fit import fitted
-from .run_length import Step, Word, repeat, sequence
+from .run_length import OneStep, RunLengths, repeat, sequence
 from .shares import Numbered, Shares, within
-from .units import StepClass, Unit, Walk
+from .units import FusionGroup, StepClass, Walk
 
 
 class _At(NamedTuple):
@@ -47,8 +47,8 @@ class _State:
     held: int
 
 
-def walk(unit: Unit, wanted: frozenset[str] = frozenset()) -> Walk:
-    """Class all steps of a unit.
+def walk(group: FusionGroup, wanted: frozenset[str] = frozenset()) -> Walk:
+    """Class all steps of a group.
 
     Parameters
     ----------
@@ -60,10 +60,10 @@ def walk(unit: Unit, wanted: frozenset[str] = frozenset()) -> Walk:
     MappingError
         An Einsum's tiles do not go along with the nest's.
     """
-    walker = _Walker(unit, wanted)
-    word = walker.visit(0, walker.start())
-    found = Walk(unit=unit, word=word, classes=tuple(walker.classes.values))
-    masked = any(p.e.window is not None for p in unit.parts)
+    walker = _Walker(group, wanted)
+    runs = walker.visit(0, walker.start())
+    found = Walk(group=group, run_lengths=runs, classes=tuple(walker.classes.values))
+    masked = any(p.e.window is not None for p in group.parts)
     return fitted(found) if masked else found
 
 
@@ -78,55 +78,55 @@ edge; extent, count, by how much the band moves, and the band at both ends."""
 
 
 class _Walker:
-    def __init__(self, unit: Unit, wanted: frozenset[str]) -> None:
-        self.unit = unit
+    def __init__(self, group: FusionGroup, wanted: frozenset[str]) -> None:
+        self.group = group
         self.wanted = wanted
-        self.shares = Shares(unit)
+        self.shares = Shares(group)
         self.classes: Numbered[StepClass] = Numbered()
-        self.memo: dict[tuple[int, _State], Word] = {}
+        self.memo: dict[tuple[int, _State], RunLengths] = {}
         self.places: Numbered[tuple[int, _State]] = Numbered()
-        self.entered: dict[_Turn, Word] = {}
-        self.ramps: dict[_Ramp, list[Word]] = {}
-        depths = range(len(unit.loops))
-        out = [[p for p in unit.parts if p.loops[d] is None] for d in depths]
-        asked = {x.variable for x in unit.loops if x.member in wanted}
+        self.entered: dict[_Turn, RunLengths] = {}
+        self.ramps: dict[_Ramp, list[RunLengths]] = {}
+        depths = range(len(group.loops))
+        out = [[p for p in group.parts if p.loops[d] is None] for d in depths]
+        asked = {x.variable for x in group.loops if x.member in wanted}
         self.ask_first = [
             any(p.early for p in ps) or x.variable in asked
-            for x, ps in zip(unit.loops, out, strict=True)
+            for x, ps in zip(group.loops, out, strict=True)
         ]
         self.ask_last = [any(not p.early for p in ps) for ps in out]
-        self.outside = [[d for d in depths if p.loops[d] is None] for p in unit.parts]
+        self.outside = [[d for d in depths if p.loops[d] is None] for p in group.parts]
 
     def start(self) -> _State:
         """Outside all loops."""
-        nest = self.unit.nest
+        nest = self.group.nest
         view, held = self.shares.start()
         return self.sliced(0, _State(nest.extents, nest.box, (), view, held))
 
-    def visit(self, depth: int, state: _State) -> Word:
-        """The word of what is inside the first ``depth`` loops."""
+    def visit(self, depth: int, state: _State) -> RunLengths:
+        """The run lengths of what is inside the first ``depth`` loops."""
         key = (depth, state)
         if key not in self.memo:
-            last = depth == len(self.unit.loops)
+            last = depth == len(self.group.loops)
             self.memo[key] = self.leaf(state) if last else self.loop(depth, state)
         return self.memo[key]
 
-    def loop(self, depth: int, state: _State) -> Word:
+    def loop(self, depth: int, state: _State) -> RunLengths:
         """All iterations of a loop: the first, those in the middle, the last."""
-        ramps = self.unit.nest.ramps(depth, state.nest, state.box)
+        ramps = self.group.nest.ramps(depth, state.nest, state.box)
         # A band looks the same in many places: what is inside is found by its turn alone.
         place = self.places.number((depth, replace(state, box=None)))
-        words: list[Word] = []
+        found: list[RunLengths] = []
         for number, ramp in enumerate(ramps):
             ends = (number == 0, number == len(ramps) - 1)
-            words += self.ramp(depth, state, place, ramp, ends)
-        return sequence(words)
+            found += self.ramp(depth, state, place, ramp, ends)
+        return sequence(found)
 
     def ramp(
         self, depth: int, state: _State, place: int, ramp: BandProgression, ends: tuple[bool, bool]
-    ) -> list[Word]:
+    ) -> list[RunLengths]:
         """Iterations of a ramp, which may hold a loop's very first or very last."""
-        axis, stride = self.unit.loops[depth].axis, self.unit.loops[depth].stride
+        axis, stride = self.group.loops[depth].axis, self.group.loops[depth].stride
         edge = ramp.first + ramp.count == iterations(state.nest[axis], stride)
         whole = (ramp.at(0), ramp.at(ramp.count - 1))
         key = (place, ends, edge, ramp.extent, ramp.count, ramp.moved, whole)
@@ -134,20 +134,20 @@ class _Walker:
         known = self.ramps.get(key) if ramp.moved and None not in whole else None
         if known is not None:
             return known
-        words: list[Word] = []
+        found: list[RunLengths] = []
         for run, first, last in _turns(ramp, *ends):
             at_edge = edge and run.first + run.count == ramp.first + ramp.count
             turn = (place, first, last, at_edge, run.extent, run.box)
             if turn not in self.entered:
                 inner = self.enter(depth, state, (first, last, at_edge), run)
                 self.entered[turn] = self.visit(depth + 1, inner)
-            words.append(repeat(run.count, self.entered[turn]))
-        self.ramps[key] = words
-        return words
+            found.append(repeat(run.count, self.entered[turn]))
+        self.ramps[key] = found
+        return found
 
     def enter(self, depth: int, state: _State, ends: tuple[bool, bool, bool], run: Run) -> _State:
         """The state inside an iteration of a loop: its first, its last, at the axis' edge."""
-        loop = self.unit.loops[depth]
+        loop = self.group.loops[depth]
         first, last, edge = ends
         total = iterations(state.nest[loop.axis], loop.stride)
         nest = inside(state.nest, loop, run.extent)
@@ -167,8 +167,8 @@ class _Walker:
         Where an outer loop over the rank has moved on, the previous coordinate was in the
         last iteration of this one, as long ago as one iteration takes or longer.
         """
-        loop = self.unit.loops[depth]
-        outer = zip(self.unit.loops[:depth], state.at, strict=True)
+        loop = self.group.loops[depth]
+        outer = zip(self.group.loops[:depth], state.at, strict=True)
         if first and all(a.first for x, a in outer if x.variable == loop.variable):
             return None
         if run.box is None:
@@ -177,7 +177,7 @@ class _Walker:
 
     def steps(self, depth: int, extents: Extents, box: Box | None) -> int:
         """Steps inside the first ``depth`` loops."""
-        return self.shares.once(self.unit.nest.steps, depth, extents, box)
+        return self.shares.once(self.group.nest.steps, depth, extents, box)
 
     def sliced(self, depth: int, state: _State) -> _State:
         """The state with the shares of tiles that stay to the end of the walk."""
@@ -186,7 +186,7 @@ class _Walker:
         if arriving:
             held = shares.once(shares.keep, held, arriving, self.fuller(depth, state))
         if depth in shares.apart:
-            box = state.box if self.unit.nest.settled(depth) else None
+            box = state.box if self.group.nest.settled(depth) else None
             steps = self.steps(depth, state.nest, box)
             held = shares.once(shares.spread, depth, state.view, state.held, held, steps)
         return replace(state, held=held) if held != state.held else state
@@ -196,13 +196,13 @@ class _Walker:
 
         Outside the loops that settle which are, an average is as good (``fitted``).
         """
-        if state.box is None or not self.unit.nest.settled(depth):
+        if state.box is None or not self.group.nest.settled(depth):
             return Fraction(1)
         return Fraction(
             self.steps(depth, state.nest, None), self.steps(depth, state.nest, state.box)
         )
 
-    def leaf(self, state: _State) -> Word:
+    def leaf(self, state: _State) -> RunLengths:
         """One step."""
         shares = self.shares
         ends = tuple((a.first, a.last) for a in state.at)
@@ -222,7 +222,7 @@ class _Walker:
                 back=back,
             )
 
-        return Step(self.classes.of((runs, busy, loads, drains, back), found))
+        return OneStep(self.classes.of((runs, busy, loads, drains, back), found))
 
     def runs(self, ends: tuple[tuple[bool, bool], ...], view: int) -> tuple[bool, ...]:
         """By Einsum, whether it runs in a step: outside a loop at its first or last iteration.
@@ -234,10 +234,10 @@ class _Walker:
         """
         found = tuple(
             all(ends[d][0 if p.early else 1] for d in outside)
-            for p, outside in zip(self.unit.parts, self.outside, strict=True)
+            for p, outside in zip(self.group.parts, self.outside, strict=True)
         )
         extents = self.shares.views.values[view].extents
-        for p, here, now in zip(self.unit.parts, found, extents, strict=True):
+        for p, here, now in zip(self.group.parts, found, extents, strict=True):
             if here and now is None:
                 text = (
                     f"{p.e.name}'s edge tiles do not go along with those of the Einsums beside it"

@@ -14,7 +14,7 @@ from fractions import Fraction
 from archsim.schedule.event_graph import EventGraph, Issue
 
 Turn = tuple[int, int]
-"""Task number and step."""
+"""GraphTask number and step."""
 
 
 def run_events(graph: EventGraph, issue: Issue) -> tuple[Fraction, dict[Turn, Fraction]]:

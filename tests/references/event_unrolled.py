@@ -1,6 +1,6 @@
 """An event simulation of an event program without any shortcut: every turn of every task.
 
-The word is written out step by step, every turn gets a list of the turns it waits for, and
+The runs is written out step by step, every turn gets a list of the turns it waits for, and
 a heap of events fires them: a turn starts when it is the next of its resource's queue, the
 resource is free, and all it waits for has happened. Times are fractions of a cycle.
 """
@@ -11,25 +11,25 @@ import heapq
 from collections import deque
 from fractions import Fraction
 
-from archsim.schedule.program import EventProgram
-from archsim.steps.run_length import Repeat, Seq, Word
+from archsim.schedule.program import StepProgram
+from archsim.steps.run_length import Repeat, RunLengths, Seq
 
 Turn = tuple[int, int]
 """Task number and step."""
 
 
-def written_out(word: Word) -> list[int]:
+def written_out(runs: RunLengths) -> list[int]:
     """The class of every step."""
-    if isinstance(word, Repeat):
-        return written_out(word.body) * word.count
-    if isinstance(word, Seq):
-        return [kind for part in word.parts for kind in written_out(part)]
-    return [word.kind]
+    if isinstance(runs, Repeat):
+        return written_out(runs.body) * runs.count
+    if isinstance(runs, Seq):
+        return [kind for part in runs.parts for kind in written_out(part)]
+    return [runs.kind]
 
 
-def run_unrolled(program: EventProgram) -> tuple[Fraction, dict[Turn, tuple[Fraction, Fraction]]]:
+def run_unrolled(program: StepProgram) -> tuple[Fraction, dict[Turn, tuple[Fraction, Fraction]]]:
     """Cycles until the last result (and what follows it), and start and end of every turn."""
-    kinds = written_out(program.word)
+    kinds = written_out(program.run_lengths)
     runs = {
         (i, k)
         for k, kind in enumerate(kinds)
@@ -46,7 +46,7 @@ def run_unrolled(program: EventProgram) -> tuple[Fraction, dict[Turn, tuple[Frac
 
 
 def _fire(
-    program: EventProgram, kinds: list[int], waits: dict[Turn, list[tuple[Turn, bool]]]
+    program: StepProgram, kinds: list[int], waits: dict[Turn, list[tuple[Turn, bool]]]
 ) -> tuple[Fraction, dict[Turn, tuple[Fraction, Fraction]]]:
     tasks = program.tasks
     tells: dict[Turn, list[tuple[Turn, bool]]] = {turn: [] for turn in waits}

@@ -6,7 +6,7 @@ from dataclasses import replace
 from fractions import Fraction
 from random import Random
 
-from archsim.schedule.event_graph import Dependency, EventGraph, Issue, Task
+from archsim.schedule.event_graph import EventGraph, GraphDependency, GraphTask, Issue
 
 
 def random_graph(random: Random) -> EventGraph:
@@ -17,7 +17,7 @@ def random_graph(random: Random) -> EventGraph:
         occupancy = Fraction(random.randint(0, 6), random.choice((1, 1, 2, 3)))
         late = random.choice((0, 0, random.randint(1, 40)))
         tasks.append(
-            Task(
+            GraphTask(
                 name=f"t{i}",
                 resource=random.choice(resources),
                 occupancy=occupancy,
@@ -29,7 +29,9 @@ def random_graph(random: Random) -> EventGraph:
         before, after = random.randrange(len(tasks)), random.randrange(len(tasks))
         distance = random.choice((0, 1, 1, 2, 5, 17)) if before < after else random.randint(1, 9)
         delay = random.choice((tasks[before].latency, tasks[before].occupancy, Fraction(3, 2)))
-        dependencies.append(Dependency(before=before, after=after, distance=distance, delay=delay))
+        dependencies.append(
+            GraphDependency(before=before, after=after, distance=distance, delay=delay)
+        )
     return EventGraph(
         tasks=tuple(tasks), dependencies=tuple(dependencies), steps=random.randint(1, 60)
     )
@@ -48,7 +50,7 @@ def random_issue(random: Random, graph: EventGraph) -> Issue:
 def bounded(random: Random, graph: EventGraph) -> EventGraph:
     """The graph with room between every two resources that hang together, as mappings have."""
     room = [
-        Dependency(
+        GraphDependency(
             before=d.after,
             after=d.before,
             distance=d.distance + random.randint(1, 4),

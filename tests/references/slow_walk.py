@@ -1,7 +1,7 @@
 """The walk over steps as it is easiest to follow: every state by itself, nothing numbered.
 
 What ``archsim.steps.walk`` finds fast, this finds one state after the other, with shares
-of tiles as fractions all along. Both must have the same classes and the same word.
+of tiles as fractions all along. Both must have the same classes and the same runs.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from fractions import Fraction
 
 from archsim.space.bands import Box, Run
 from archsim.space.iteration import Extents, Loop, count_points, inside, iterations, split
-from archsim.steps.flows import Move, Role, Slice
-from archsim.steps.run_length import Step, Word, repeat, sequence, tally
-from archsim.steps.units import Part, StepClass, Unit, Walk
+from archsim.steps.flows import Move, Role, StepShare
+from archsim.steps.run_length import OneStep, RunLengths, repeat, sequence, steps_by_class
+from archsim.steps.units import FusionGroup, GroupPart, StepClass, Walk
 from einsum_cascade.errors import MappingError, Problem
 
 
@@ -40,12 +40,12 @@ class _State:
     box: Box | None
     extents: tuple[Extents | None, ...]
     at: tuple[_At, ...]
-    slices: tuple[tuple[Slice | None, ...], ...]
+    slices: tuple[tuple[StepShare | None, ...], ...]
     fresh: tuple[tuple[bool, ...], ...]
 
 
-def slow_walk(unit: Unit, wanted: frozenset[str] = frozenset()) -> Walk:
-    """Class all steps of a unit.
+def slow_walk(group: FusionGroup, wanted: frozenset[str] = frozenset()) -> Walk:
+    """Class all steps of a group.
 
     Parameters
     ----------
@@ -57,42 +57,42 @@ def slow_walk(unit: Unit, wanted: frozenset[str] = frozenset()) -> Walk:
     MappingError
         An Einsum's tiles do not go along with the nest's.
     """
-    walker = _Walker(unit, wanted)
-    word = walker.visit(0, walker.start())
-    found = Walk(unit=unit, word=word, classes=tuple(walker.classes))
-    masked = any(p.e.window is not None for p in unit.parts)
+    walker = _Walker(group, wanted)
+    runs = walker.visit(0, walker.start())
+    found = Walk(group=group, run_lengths=runs, classes=tuple(walker.classes))
+    masked = any(p.e.window is not None for p in group.parts)
     return fitted(found) if masked else found
 
 
 class _Walker:
-    def __init__(self, unit: Unit, wanted: frozenset[str]) -> None:
-        self.unit = unit
+    def __init__(self, group: FusionGroup, wanted: frozenset[str]) -> None:
+        self.group = group
         self.wanted = wanted
         self.classes: dict[StepClass, int] = {}
-        self.memo: dict[tuple[int, _State], Word] = {}
-        self.steps = unit.nest.steps(0, unit.nest.extents, unit.nest.box)
-        depths = range(len(unit.loops))
-        out = [[p for p in unit.parts if p.loops[d] is None] for d in depths]
-        asked = {x.variable for x in unit.loops if x.member in wanted}
+        self.memo: dict[tuple[int, _State], RunLengths] = {}
+        self.steps = group.nest.steps(0, group.nest.extents, group.nest.box)
+        depths = range(len(group.loops))
+        out = [[p for p in group.parts if p.loops[d] is None] for d in depths]
+        asked = {x.variable for x in group.loops if x.member in wanted}
         self.ask_first = [
             any(p.early for p in ps) or x.variable in asked
-            for x, ps in zip(unit.loops, out, strict=True)
+            for x, ps in zip(group.loops, out, strict=True)
         ]
         self.ask_last = [any(not p.early for p in ps) for ps in out]
-        # How many loops of an Einsum's own are among the first of the unit's.
+        # How many loops of an Einsum's own are among the first of the group's.
         self.place = [
-            [sum(x is not None for x in p.loops[:d]) for d in range(len(unit.loops) + 1)]
-            for p in unit.parts
+            [sum(x is not None for x in p.loops[:d]) for d in range(len(group.loops) + 1)]
+            for p in group.parts
         ]
-        self.apart = [unit.depth(p) for p in unit.parts]
-        self.ask_fresh = [frozenset(m.flow for m in p.flows.moves if m.again) for p in unit.parts]
+        self.apart = [group.depth(p) for p in group.parts]
+        self.ask_fresh = [frozenset(m.flow for m in p.flows.moves if m.again) for p in group.parts]
 
     def start(self) -> _State:
         """Outside all loops."""
-        parts = self.unit.parts
+        parts = self.group.parts
         state = _State(
-            nest=self.unit.nest.extents,
-            box=self.unit.nest.box,
+            nest=self.group.nest.extents,
+            box=self.group.nest.box,
             extents=tuple(p.e.extents for p in parts),
             at=(),
             slices=tuple((None,) * len(p.flows.flows) for p in parts),
@@ -100,19 +100,19 @@ class _Walker:
         )
         return self.sliced(0, state)
 
-    def visit(self, depth: int, state: _State) -> Word:
-        """The word of what is inside the first ``depth`` loops."""
+    def visit(self, depth: int, state: _State) -> RunLengths:
+        """The runs of what is inside the first ``depth`` loops."""
         key = (depth, state)
         if key not in self.memo:
-            last = depth == len(self.unit.loops)
+            last = depth == len(self.group.loops)
             self.memo[key] = self.leaf(state) if last else self.loop(depth, state)
         return self.memo[key]
 
-    def loop(self, depth: int, state: _State) -> Word:
+    def loop(self, depth: int, state: _State) -> RunLengths:
         """All iterations of a loop: the first, those in the middle, the last."""
-        loop = self.unit.loops[depth]
-        turns = list(_ends_apart(self.unit.nest.turns(depth, state.nest, state.box)))
-        words: list[Word] = []
+        loop = self.group.loops[depth]
+        turns = list(_ends_apart(self.group.nest.turns(depth, state.nest, state.box)))
+        words: list[RunLengths] = []
         for number, run in enumerate(turns):
             first, last = number == 0, number == len(turns) - 1
             inner = inside(state.nest, loop, run.extent)
@@ -122,8 +122,8 @@ class _Walker:
                 last=last and self.ask_last[depth],
                 back=self.back(depth, state, first, run, inner) if asked else None,
             )
-            word = self.visit(depth + 1, self.enter(depth, state, at, first, run))
-            words.append(repeat(run.count, word))
+            runs = self.visit(depth + 1, self.enter(depth, state, at, first, run))
+            words.append(repeat(run.count, runs))
         return sequence(words)
 
     def back(self, depth: int, state: _State, first: bool, run: Run, inner: Extents) -> int | None:
@@ -132,22 +132,22 @@ class _Walker:
         Where an outer loop over the rank has moved on, the previous coordinate was in the
         last iteration of this one, as long ago as one iteration takes or longer.
         """
-        loop = self.unit.loops[depth]
-        outer = zip(self.unit.loops[:depth], state.at, strict=True)
+        loop = self.group.loops[depth]
+        outer = zip(self.group.loops[:depth], state.at, strict=True)
         if first and all(a.first for x, a in outer if x.variable == loop.variable):
             return None
         if run.box is None:
             inner = _within(state.nest, loop, False)
-        return self.unit.nest.steps(depth + 1, inner, run.box)
+        return self.group.nest.steps(depth + 1, inner, run.box)
 
     def enter(self, depth: int, state: _State, at: _At, first: bool, run: Run) -> _State:
         """The state inside an iteration of a loop."""
-        loop = self.unit.loops[depth]
+        loop = self.group.loops[depth]
         total = iterations(state.nest[loop.axis], loop.stride)
         edge = run.first + run.count == total
         extents: list[Extents | None] = []
         fresh: list[tuple[bool, ...]] = []
-        for number, p in enumerate(self.unit.parts):
+        for number, p in enumerate(self.group.parts):
             own, now, new = p.loops[depth], state.extents[number], state.fresh[number]
             if own is not None and now is not None:
                 alike = iterations(now[own.axis], own.stride) == total
@@ -168,7 +168,7 @@ class _Walker:
 
     def seen(self, number: int, depth: int, fresh: tuple[bool, ...]) -> tuple[bool, ...]:
         """What is fresh after the first iteration: tiles that the loop moves."""
-        flows, place = self.unit.parts[number].flows.flows, self.place[number][depth]
+        flows, place = self.group.parts[number].flows.flows, self.place[number][depth]
         return tuple(
             f
             and (place >= len(flow.loops) or flow.moving[place] or i not in self.ask_fresh[number])
@@ -177,8 +177,8 @@ class _Walker:
 
     def sliced(self, depth: int, state: _State) -> _State:
         """The state with the shares of tiles that stay to the end of the walk."""
-        slices: list[tuple[Slice | None, ...]] = []
-        for number, p in enumerate(self.unit.parts):
+        slices: list[tuple[StepShare | None, ...]] = []
+        for number, p in enumerate(self.group.parts):
             now, place = state.extents[number], self.place[number][depth]
             known = list(state.slices[number])
             out = self.apart[number]
@@ -193,16 +193,16 @@ class _Walker:
             slices.append(tuple(known))
         return replace(state, slices=tuple(slices))
 
-    def spread(self, depth: int, state: _State, number: int, flow: int) -> Slice:
+    def spread(self, depth: int, state: _State, number: int, flow: int) -> StepShare:
         """A step's share of what an Einsum moves that stays out of some loop from here on."""
-        p, now, place = self.unit.parts[number], state.extents[number], self.place[number][depth]
+        p, now, place = self.group.parts[number], state.extents[number], self.place[number][depth]
         assert now is not None, "shares are of tiles that go along with the nest"
         known = state.slices[number][flow]
         if known is not None:
             total = known.times(count_points(p.steps[place:], now))
         else:
             total = p.flows.flows[flow].total(now, place, state.fresh[number][flow])
-        nest = self.unit.nest
+        nest = self.group.nest
         steps = nest.steps(depth, state.nest, state.box if nest.settled(depth) else None)
         return total.times(Fraction(1, steps))
 
@@ -211,17 +211,17 @@ class _Walker:
 
         Outside the loops that settle which are, an average is as good (``fitted``).
         """
-        nest = self.unit.nest
+        nest = self.group.nest
         if state.box is None or not nest.settled(depth):
             return Fraction(1)
         return Fraction(
             nest.steps(depth, state.nest, None), nest.steps(depth, state.nest, state.box)
         )
 
-    def leaf(self, state: _State) -> Word:
+    def leaf(self, state: _State) -> RunLengths:
         """One step."""
-        runs = tuple(self.runs(p, state) for p in self.unit.parts)
-        for p, runs_here, extents in zip(self.unit.parts, runs, state.extents, strict=True):
+        runs = tuple(self.runs(p, state) for p in self.group.parts)
+        for p, runs_here, extents in zip(self.group.parts, runs, state.extents, strict=True):
             if runs_here and extents is None:
                 text = (
                     f"{p.e.name}'s edge tiles do not go along with those of the Einsums beside it"
@@ -232,15 +232,15 @@ class _Walker:
             runs=runs,
             busy=tuple(
                 p.busy * count_points(p.own, x) if r and x is not None else Fraction(0)
-                for p, r, x in zip(self.unit.parts, runs, state.extents, strict=True)
+                for p, r, x in zip(self.group.parts, runs, state.extents, strict=True)
             ),
             loads=self.moved(state, runs, "load"),
             drains=self.moved(state, runs, "drain"),
             back=tuple(a.back for a in state.at),
         )
-        return Step(self.classes.setdefault(found, len(self.classes)))
+        return OneStep(self.classes.setdefault(found, len(self.classes)))
 
-    def runs(self, p: Part, state: _State) -> bool:
+    def runs(self, p: GroupPart, state: _State) -> bool:
         """Whether an Einsum runs at a step."""
         return all(x is not None or self.alone(d, state, p.early) for d, x in enumerate(p.loops))
 
@@ -253,8 +253,8 @@ class _Walker:
     ) -> tuple[tuple[Fraction, ...], ...]:
         """Elements by Einsum and memory."""
         found: list[tuple[Fraction, ...]] = []
-        for number, p in enumerate(self.unit.parts):
-            sums = [Fraction(0)] * self.unit.memories
+        for number, p in enumerate(self.group.parts):
+            sums = [Fraction(0)] * self.group.memories
             even = self.apart[number] is not None
             for m in p.flows.moves if runs[number] or even else ():
                 if m.role == role:
@@ -272,8 +272,8 @@ class _Walker:
             return share.again if move.again else share.arrives
         if depth is None:
             return Fraction(1)
-        steps = self.unit.parts[number].steps
-        return Fraction(count_points(steps, self.unit.parts[number].e.extents), self.steps)
+        steps = self.group.parts[number].steps
+        return Fraction(count_points(steps, self.group.parts[number].e.extents), self.steps)
 
 
 def _ends_apart(groups: tuple[Run, ...]) -> Iterator[Run]:
@@ -304,9 +304,9 @@ def fitted(walk: Walk) -> Walk:
     Where iterations inside a step are left out, or an Einsum outside a loop runs at the
     loop's end for all tiles at once, a class by itself does not say how much is done.
     """
-    turns = tally(walk.word)
+    turns = steps_by_class(walk.run_lengths)
     classes = list(walk.classes)
-    for number, part in enumerate(walk.unit.parts):
+    for number, part in enumerate(walk.group.parts):
         busy = sum((n * classes[k].busy[number] for k, n in turns.items()), Fraction(0))
         work = _Scale(number, None, part.busy * part.e.iterations, busy)
         scales = [work]

@@ -21,9 +21,9 @@ from archsim.cost.occupancy import busy_cycles, memory_bytes, transfer_cycles
 from archsim.events.engine import event_programs, time_events
 from archsim.events.flat import run_program
 from archsim.schedule.average import time_mapping
-from archsim.schedule.program import EventProgram
+from archsim.schedule.program import StepProgram
 from archsim.spec.mapping import EinsumMapping, Keep, NestLevel, PhaseTask, Schedule
-from archsim.steps.run_length import length, tally
+from archsim.steps.run_length import length, steps_by_class
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, MappingError
 
@@ -54,7 +54,7 @@ def legal(first: int, count: int, kind: str) -> list[Bound]:
     return found
 
 
-def programs(lowered: Bound) -> tuple[EventProgram, ...]:
+def programs(lowered: Bound) -> tuple[StepProgram, ...]:
     """The programs of a mapping, or none where it is refused."""
     counts = tuple(count_einsum(lowered, e) for e in lowered.einsums)
     with suppress(MappingError):
@@ -72,7 +72,7 @@ def test_runs_equal_the_unrolled_ones(first: int, kind: str) -> None:
     cases = legal(first, BATCH, kind)
     for lowered in cases:
         for program in programs(lowered):
-            if sum(tally(program.word).values()) > 5000:
+            if sum(steps_by_class(program.run_lengths).values()) > 5000:
                 continue
             ran += 1
             expected, turns = run_unrolled(program)
@@ -109,7 +109,7 @@ def test_work_of_programs_is_the_counted_work(kind: str) -> None:
         counts = tuple(count_einsum(lowered, e) for e in lowered.einsums)
         busy: dict[str, Fraction] = {}
         for program in programs(lowered):
-            turns = tally(program.word)
+            turns = steps_by_class(program.run_lengths)
             for t in program.tasks:
                 for k, x in enumerate(t.occupancy):
                     if x:
@@ -224,7 +224,7 @@ def test_a_million_tokens_are_some_thousand_tasks() -> None:
     assert found.timing.simulated < 25_000
     assert found.events > 10**11
     (run,) = found.runs
-    assert length(run.program.word) == lowered.steps
+    assert length(run.program.run_lengths) == lowered.steps
     exact = time_mapping(lowered, counts).cycles
     assert abs(found.timing.cycles / exact - 1) < Fraction(1, 10**6)
 
@@ -324,8 +324,8 @@ def weighted() -> Bound:
 def test_einsums_before_and_after_a_loop() -> None:
     lowered = weighted()
     counts = tuple(count_einsum(lowered, e) for e in lowered.einsums)
-    ((unit, program),) = event_programs(lowered, counts)
-    assert unit.outside == ("U", "V", "T")
+    ((group, program),) = event_programs(lowered, counts)
+    assert group.outside == ("U", "V", "T")
     cycles, turns = run_unrolled(program)
     assert run_program(program).cycles == cycles
     number = {t.name: i for i, t in enumerate(program.tasks)}

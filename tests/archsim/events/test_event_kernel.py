@@ -11,29 +11,29 @@ import pytest
 from event_unrolled import run_unrolled, written_out
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_programs_of_events import random_program, random_word
+from random_programs_of_events import random_program, random_run_lengths
 
 from archsim.events.flat import run_program, time_unit
 from archsim.schedule.program import (
-    EventDependency,
-    EventProgram,
-    EventTask,
     IssueError,
+    StepDependency,
+    StepProgram,
+    StepTask,
     components,
     ordered,
 )
 from archsim.steps.run_length import (
     EMPTY,
+    OneStep,
     Repeat,
+    RunLengths,
     Seq,
-    Step,
-    Word,
     length,
-    relabelled,
+    renamed_classes,
     repeat,
+    run_lengths_text,
     sequence,
-    spelled,
-    tally,
+    steps_by_class,
     unrolled,
 )
 from einsum_cascade.errors import InputError
@@ -47,36 +47,36 @@ LOGGED = 15_000
 @given(st.integers(0, 10**6))
 def test_a_word_says_what_was_put_in(seed: int) -> None:
     random = Random(seed)
-    word = random_word(random, 3)
-    steps = written_out(word)
-    assert list(unrolled(word)) == steps
-    assert length(word) == len(steps)
-    assert tally(word) == {k: steps.count(k) for k in set(steps)}
-    again = sequence([word, Step(0), repeat(3, word), word])
+    runs = random_run_lengths(random, 3)
+    steps = written_out(runs)
+    assert list(unrolled(runs)) == steps
+    assert length(runs) == len(steps)
+    assert steps_by_class(runs) == {k: steps.count(k) for k in set(steps)}
+    again = sequence([runs, OneStep(0), repeat(3, runs), runs])
     assert written_out(again) == [*steps, 0, *steps * 4]
-    merged = relabelled(word, (0, 1, 1))
+    merged = renamed_classes(runs, (0, 1, 1))
     assert written_out(merged) == [min(k, 1) for k in steps]
-    for part in (word, again, merged):
+    for part in (runs, again, merged):
         assert is_merged(part)
 
 
-def is_merged(word: Word) -> bool:
+def is_merged(runs: RunLengths) -> bool:
     """No repetition of a repetition, no equal neighbours, no sequence of one."""
-    if isinstance(word, Step):
+    if isinstance(runs, OneStep):
         return True
-    if isinstance(word, Repeat):
-        return word.count > 1 and not isinstance(word.body, Repeat) and is_merged(word.body)
-    bodies = [p.body if isinstance(p, Repeat) else p for p in word.parts]
+    if isinstance(runs, Repeat):
+        return runs.count > 1 and not isinstance(runs.body, Repeat) and is_merged(runs.body)
+    bodies = [p.body if isinstance(p, Repeat) else p for p in runs.parts]
     alike = any(a == b for a, b in pairwise(bodies))
-    return len(word.parts) > 1 and not alike and all(is_merged(p) for p in word.parts)
+    return len(runs.parts) > 1 and not alike and all(is_merged(p) for p in runs.parts)
 
 
 def test_words_are_spelled() -> None:
-    inner = sequence([repeat(240, Step(0)), repeat(16, Step(1))])
-    assert spelled(repeat(768, inner)) == "(a^240 b^16)^768"
-    assert spelled(sequence([inner, inner, Step(30)])) == "(a^240 b^16)^2 s30"
-    assert repeat(2, repeat(3, Step(1))) == Repeat(6, Step(1))
-    assert sequence([EMPTY, Step(2), Seq(())]) == Step(2)
+    inner = sequence([repeat(240, OneStep(0)), repeat(16, OneStep(1))])
+    assert run_lengths_text(repeat(768, inner)) == "(a^240 b^16)^768"
+    assert run_lengths_text(sequence([inner, inner, OneStep(30)])) == "(a^240 b^16)^2 s30"
+    assert repeat(2, repeat(3, OneStep(1))) == Repeat(6, OneStep(1))
+    assert sequence([EMPTY, OneStep(2), Seq(())]) == OneStep(2)
 
 
 # ------------------------------------------------------------------ the kernel
@@ -108,7 +108,7 @@ def test_long_runs_are_jumped_over(seed: int) -> None:
     random = Random(seed)
     program = random_program(random)
     room = tuple(
-        EventDependency(
+        StepDependency(
             before=d.after,
             after=d.before,
             distance=(max(x or 0 for x in d.distance) + lag + 2,) * len(d.distance),
@@ -118,8 +118,8 @@ def test_long_runs_are_jumped_over(seed: int) -> None:
         for lag in (abs(program.tasks[d.after].stage - program.tasks[d.before].stage),)
     )
     program = replace(program, dependencies=(*program.dependencies, *room))
-    program = ordered(replace(program, word=repeat(3000, program.word)))
-    if tally(program.word).keys() and length(program.word) < 60_000:
+    program = ordered(replace(program, run_lengths=repeat(3000, program.run_lengths)))
+    if steps_by_class(program.run_lengths).keys() and length(program.run_lengths) < 60_000:
         slow = run_program(program, jumping=False)
         fast = run_program(program)
         assert fast.cycles == slow.cycles
@@ -128,19 +128,19 @@ def test_long_runs_are_jumped_over(seed: int) -> None:
             assert fast.fired < slow.fired / 2
 
 
-def two(lookahead: int, count: int, late: int = 1000) -> EventProgram:
+def two(lookahead: int, count: int, late: int = 1000) -> StepProgram:
     """A producer with a late result, and a consumer that lets it run ahead so far."""
     one = (Fraction(1),)
-    return EventProgram(
+    return StepProgram(
         tasks=(
-            EventTask(name="a", resource="x", occupancy=one, late=Fraction(late)),
-            EventTask(name="b", resource="y", occupancy=one),
+            StepTask(name="a", resource="x", occupancy=one, late=Fraction(late)),
+            StepTask(name="b", resource="y", occupancy=one),
         ),
         dependencies=(
-            EventDependency(before=0, after=1, distance=(0,)),
-            EventDependency(before=1, after=0, distance=(lookahead,), room=True),
+            StepDependency(before=0, after=1, distance=(0,)),
+            StepDependency(before=1, after=0, distance=(lookahead,), room=True),
         ),
-        word=repeat(count, Step(0)),
+        run_lengths=repeat(count, OneStep(0)),
     )
 
 
@@ -167,7 +167,7 @@ def test_the_finest_unit_that_holds() -> None:
     short = replace(short, tasks=tuple(replace(t, occupancy=occupancy) for t in short.tasks))
     assert time_unit(short) == (1001, True)
     assert run_program(short).cycles == 2000 * occupancy[0]
-    long = replace(short, word=repeat(2**54, Step(0)))
+    long = replace(short, run_lengths=repeat(2**54, OneStep(0)))
     assert time_unit(long) == (32, False)
     run = run_program(long)
     assert not run.exact
@@ -199,6 +199,6 @@ def test_a_cycle_is_named() -> None:
     program = two(0, 10)
     with pytest.raises(IssueError, match=r"a -> b -> a|b -> a -> b"):
         ordered(program)
-    itself = replace(program, dependencies=(EventDependency(before=1, after=1, distance=(0,)),))
+    itself = replace(program, dependencies=(StepDependency(before=1, after=1, distance=(0,)),))
     with pytest.raises(IssueError, match="b -> b"):
         ordered(itself)

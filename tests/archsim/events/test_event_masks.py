@@ -20,10 +20,10 @@ from archsim.cost.occupancy import busy_cycles
 from archsim.cost.spill import count_mapping
 from archsim.events.engine import event_programs
 from archsim.events.flat import run_program
-from archsim.schedule.draft import unit_walk
+from archsim.schedule.draft import exact_walk
 from archsim.spec.mapping import Schedule
-from archsim.steps.run_length import length, tally
-from archsim.steps.units import Walk, shared_unit
+from archsim.steps.run_length import length, steps_by_class
+from archsim.steps.units import Walk, fused_group
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError
 
@@ -43,8 +43,8 @@ def small(mask: str, queries: int, keys: int, **schedule: object) -> Bound:
 
 def adds_up(lowered: Bound, steps: Walk) -> None:
     counts = count_mapping(lowered)
-    turns = tally(steps.word)
-    for i, part in enumerate(steps.unit.parts):
+    turns = steps_by_class(steps.run_lengths)
+    for i, part in enumerate(steps.group.parts):
         busy = sum((n * steps.classes[k].busy[i] for k, n in turns.items()), Fraction(0))
         assert busy == busy_cycles(lowered, part.e)
         count = next(c for c in counts if c.einsum == part.e.name)
@@ -62,12 +62,12 @@ def adds_up(lowered: Bound, steps: Walk) -> None:
 def test_steps_are_those_with_points_and_add_up(mask: str, shape: tuple[int, int]) -> None:
     lowered = small(mask, *shape)
     assert lowered.idle is not None
-    unit = shared_unit(lowered, count_mapping(lowered), lowered.einsums)
-    steps = unit_walk(lowered, unit)
-    assert length(steps.word) == lowered.steps
+    group = fused_group(lowered, count_mapping(lowered), lowered.einsums)
+    steps = exact_walk(lowered, group)
+    assert length(steps.run_lengths) == lowered.steps
     adds_up(lowered, steps)
     band = lowered.idle
-    found = [dict(unit.indices(k)) for k in range(lowered.steps)]
+    found = [dict(group.indices(k)) for k in range(lowered.steps)]
     expected = [
         {"B": b, "H": 0, "P2": p2, "M1": m1, "P1": p1}
         for b in range(2)
@@ -90,13 +90,13 @@ def test_random_nests_have_the_steps_of_the_walk() -> None:
         lowered = masked(case)
         if lowered.idle is None or illegalities(lowered):
             continue
-        unit = shared_unit(lowered, count_mapping(lowered), lowered.einsums)
+        group = fused_group(lowered, count_mapping(lowered), lowered.einsums)
         with suppress(MappingError):
-            steps = unit_walk(lowered, unit)
+            steps = exact_walk(lowered, group)
             adds_up(lowered, steps)
-            if len(unit.loops) == len(lowered.nest):
+            if len(group.loops) == len(lowered.nest):
                 tried += 1
-                assert length(steps.word) == max(1, len(_live(case, lowered)))
+                assert length(steps.run_lengths) == max(1, len(_live(case, lowered)))
     assert tried > 5
 
 

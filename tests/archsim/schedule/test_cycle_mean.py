@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archsim.schedule.cycle_mean import DeadlockError, maximum_cycle_mean
-from archsim.schedule.event_graph import Edge
+from archsim.schedule.event_graph import TimedEdge
 
 
-def every_ratio(nodes: int, edges: list[Edge]) -> list[tuple[int, int]]:
+def every_ratio(nodes: int, edges: list[TimedEdge]) -> list[tuple[int, int]]:
     """(weight, tokens) of every simple cycle, parallel edges taken one by one."""
     graph = nx.MultiDiGraph()
     graph.add_nodes_from(range(nodes))
@@ -30,13 +30,13 @@ def every_ratio(nodes: int, edges: list[Edge]) -> list[tuple[int, int]]:
     return found
 
 
-def graphs() -> st.SearchStrategy[tuple[int, list[Edge]]]:
+def graphs() -> st.SearchStrategy[tuple[int, list[TimedEdge]]]:
     return st.integers(1, 6).flatmap(
         lambda n: st.tuples(
             st.just(n),
             st.lists(
                 st.builds(
-                    Edge,
+                    TimedEdge,
                     st.integers(0, n - 1),
                     st.integers(0, n - 1),
                     st.integers(0, 30),
@@ -50,7 +50,7 @@ def graphs() -> st.SearchStrategy[tuple[int, list[Edge]]]:
 
 @settings(max_examples=400, deadline=None)
 @given(graphs())
-def test_equals_the_best_simple_cycle(case: tuple[int, list[Edge]]) -> None:
+def test_equals_the_best_simple_cycle(case: tuple[int, list[TimedEdge]]) -> None:
     nodes, edges = case
     ratios = every_ratio(nodes, edges)
     if any(weight > 0 and tokens == 0 for weight, tokens in ratios):
@@ -66,13 +66,13 @@ def test_equals_the_best_simple_cycle(case: tuple[int, list[Edge]]) -> None:
         assert Fraction(weight, sum(e.tokens for e in found.edges)) == expected
 
 
-def assert_is_cycle(edges: tuple[Edge, ...]) -> None:
+def assert_is_cycle(edges: tuple[TimedEdge, ...]) -> None:
     closed = [*edges, edges[0]]
     assert all(a.after == b.before for a, b in pairwise(closed))
 
 
 def test_a_deadlock_names_its_cycle() -> None:
-    edges = [Edge(0, 1, 3, 0, "x"), Edge(1, 0, 2, 0, "y"), Edge(1, 2, 9, 1)]
+    edges = [TimedEdge(0, 1, 3, 0, "x"), TimedEdge(1, 0, 2, 0, "y"), TimedEdge(1, 2, 9, 1)]
     with pytest.raises(DeadlockError) as caught:
         maximum_cycle_mean(3, edges)
     assert {e.why for e in caught.value.edges} == {"x", "y"}
@@ -80,15 +80,15 @@ def test_a_deadlock_names_its_cycle() -> None:
 
 def test_weights_and_tokens_of_any_size() -> None:
     """10^30 units over 10^6 tokens beat 10^23 over one by a hair; no float could tell."""
-    slow = Edge(0, 0, 10**30 + 1, 10**6)
-    fast = Edge(1, 1, 10**24, 1)
+    slow = TimedEdge(0, 0, 10**30 + 1, 10**6)
+    fast = TimedEdge(1, 1, 10**24, 1)
     assert maximum_cycle_mean(2, [slow, fast]).mean == Fraction(10**30 + 1, 10**6)
 
 
 def test_a_large_graph() -> None:
     """A ring of 200 tasks with chords; the answer is built in."""
     random = Random(3)
-    edges = [Edge(i, (i + 1) % 200, 1, 1) for i in range(200)]
-    edges += [Edge(random.randrange(200), random.randrange(200), 1, 2) for _ in range(400)]
-    edges += [Edge(17, 18, 5, 1), Edge(18, 17, 6, 1)]
+    edges = [TimedEdge(i, (i + 1) % 200, 1, 1) for i in range(200)]
+    edges += [TimedEdge(random.randrange(200), random.randrange(200), 1, 2) for _ in range(400)]
+    edges += [TimedEdge(17, 18, 5, 1), TimedEdge(18, 17, 6, 1)]
     assert maximum_cycle_mean(200, edges).mean == Fraction(11, 2)

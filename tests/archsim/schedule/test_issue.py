@@ -12,7 +12,7 @@ from event_queue import run_events
 from random_graphs import bounded, random_graph
 
 from archsim.schedule.cycle_mean import maximum_cycle_mean
-from archsim.schedule.event_graph import Dependency, EventGraph, Issue, Task, period_edges
+from archsim.schedule.event_graph import EventGraph, GraphDependency, GraphTask, Issue, period_edges
 from archsim.schedule.makespan import makespan
 from archsim.schedule.modulo import modulo_schedule
 
@@ -49,13 +49,15 @@ def chain(random: Random, lookahead: int) -> EventGraph:
     for i, r in enumerate(resources):
         occupancy = Fraction(random.randint(1, 9))
         late = random.choice((0, 0, 20))
-        tasks.append(Task(name=f"t{i}", resource=r, occupancy=occupancy, latency=occupancy + late))
+        tasks.append(
+            GraphTask(name=f"t{i}", resource=r, occupancy=occupancy, latency=occupancy + late)
+        )
     found = []
     for i in range(len(tasks) - 1):
-        found.append(Dependency(before=i, after=i + 1, distance=0, delay=tasks[i].latency))
+        found.append(GraphDependency(before=i, after=i + 1, distance=0, delay=tasks[i].latency))
         if resources[i] != resources[i + 1]:
             found.append(
-                Dependency(
+                GraphDependency(
                     before=i + 1,
                     after=i,
                     distance=lookahead,

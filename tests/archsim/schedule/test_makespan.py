@@ -12,7 +12,7 @@ from event_queue import run_events
 from random_graphs import bounded, random_graph, random_issue
 
 from archsim.schedule.cycle_mean import maximum_cycle_mean
-from archsim.schedule.event_graph import Dependency, EventGraph, Issue, Task, period_edges
+from archsim.schedule.event_graph import EventGraph, GraphDependency, GraphTask, Issue, period_edges
 from archsim.schedule.makespan import makespan, shortest
 from archsim.schedule.modulo import modulo_schedule
 
@@ -44,11 +44,11 @@ def test_advances_by_the_maximum_cycle_mean(seed: int) -> None:
 def _two(lookahead: int, steps: int, late: int = 1000) -> EventGraph:
     """A fast producer and consumer with a late result and a window between them."""
     tasks = (
-        Task(name="a", resource="x", occupancy=Fraction(1), latency=Fraction(1 + late)),
-        Task(name="b", resource="y", occupancy=Fraction(1), latency=Fraction(1)),
+        GraphTask(name="a", resource="x", occupancy=Fraction(1), latency=Fraction(1 + late)),
+        GraphTask(name="b", resource="y", occupancy=Fraction(1), latency=Fraction(1)),
     )
-    flow = Dependency(before=0, after=1, distance=0, delay=Fraction(1 + late))
-    room = Dependency(before=1, after=0, distance=lookahead, delay=Fraction(1), room=True)
+    flow = GraphDependency(before=0, after=1, distance=0, delay=Fraction(1 + late))
+    room = GraphDependency(before=1, after=0, distance=lookahead, delay=Fraction(1), room=True)
     return EventGraph(tasks=tasks, dependencies=(flow, room), steps=steps)
 
 
@@ -70,7 +70,7 @@ def test_bursts_of_any_length_are_jumped_over(lookahead: int) -> None:
 def test_parts_without_a_link_do_not_wait_for_one_another() -> None:
     """Two rates never repeat together; apart they do, and the longer one decides."""
     tasks = tuple(
-        Task(name=n, resource=n, occupancy=Fraction(c), latency=Fraction(c))
+        GraphTask(name=n, resource=n, occupancy=Fraction(c), latency=Fraction(c))
         for n, c in (("fast", 2), ("slow", 3))
     )
     graph = EventGraph(tasks=tasks, dependencies=(), steps=10**12)
@@ -81,8 +81,8 @@ def test_parts_without_a_link_do_not_wait_for_one_another() -> None:
 
 def test_a_wide_window_on_one_resource_costs_nothing() -> None:
     """What a value of 10^6 steps ago allows, the order of its resource implies."""
-    task = Task(name="a", resource="x", occupancy=Fraction(2), latency=Fraction(2000))
-    carried = Dependency(before=0, after=0, distance=10**6, delay=Fraction(2000))
+    task = GraphTask(name="a", resource="x", occupancy=Fraction(2), latency=Fraction(2000))
+    carried = GraphDependency(before=0, after=0, distance=10**6, delay=Fraction(2000))
     graph = EventGraph(tasks=(task,), dependencies=(carried,), steps=10**9)
     found = makespan(graph, Issue(stage=(0,), position=(0,)))
     assert found.cycles == 2 * (10**9 - 1) + 2000
@@ -91,7 +91,7 @@ def test_a_wide_window_on_one_resource_costs_nothing() -> None:
 
 def test_times_stay_exact_beyond_64_bits() -> None:
     third = Fraction(10**18 + 1, 3)
-    task = Task(name="a", resource="x", occupancy=third, latency=third)
+    task = GraphTask(name="a", resource="x", occupancy=third, latency=third)
     graph = EventGraph(tasks=(task,), dependencies=(), steps=10**12)
     found = makespan(graph, Issue(stage=(0,), position=(0,)))
     assert found.cycles == third * 10**12

@@ -14,8 +14,8 @@ from archsim.bound.record import Bound
 from archsim.cost.accesses import EinsumCount, count_einsum
 from archsim.cost.occupancy import busy_cycles
 from archsim.space.iteration import count_points
-from archsim.steps.run_length import length, spelled, tally, unrolled
-from archsim.steps.units import Part, Unit, Walk, shared_unit, single_unit
+from archsim.steps.run_length import length, run_lengths_text, steps_by_class, unrolled
+from archsim.steps.units import FusionGroup, GroupPart, Walk, fused_group, single_group
 from archsim.steps.walk import walk
 from einsum_cascade.errors import MappingError
 from einsum_cascade.ir import Gather
@@ -27,10 +27,12 @@ def counted(lowered: Bound) -> tuple[EinsumCount, ...]:
     return tuple(count_einsum(lowered, e) for e in lowered.einsums)
 
 
-def adds_up(lowered: Bound, counts: tuple[EinsumCount, ...], unit: Unit, steps: Walk) -> None:
+def adds_up(
+    lowered: Bound, counts: tuple[EinsumCount, ...], group: FusionGroup, steps: Walk
+) -> None:
     """All steps together do an Einsum's work, and move what is counted."""
-    turns = tally(steps.word)
-    for i, part in enumerate(unit.parts):
+    turns = steps_by_class(steps.run_lengths)
+    for i, part in enumerate(group.parts):
         busy = sum((n * steps.classes[k].busy[i] for k, n in turns.items()), Fraction(0))
         assert busy == busy_cycles(lowered, part.e)
         count = next(c for c in counts if c.einsum == part.e.name)
@@ -46,10 +48,10 @@ def adds_up(lowered: Bound, counts: tuple[EinsumCount, ...], unit: Unit, steps: 
                 assert drained <= sum(a.writes for a in here if a.tensor == part.e.name)
 
 
-def walked(lowered: Bound, unit: Unit) -> Walk | None:
+def walked(lowered: Bound, group: FusionGroup) -> Walk | None:
     """The walk, or None where it is refused."""
     with suppress(MappingError):
-        return walk(unit, frozenset(x.member for x in lowered.nest))
+        return walk(group, frozenset(x.member for x in lowered.nest))
     return None
 
 
@@ -59,15 +61,15 @@ def test_steps_add_up_on_random_mappings(first: int) -> None:
     for seed in range(first, first + BATCH):
         lowered = bound(random_case(seed))
         counts = counted(lowered)
-        unit = shared_unit(lowered, counts, lowered.einsums)
-        steps = walked(lowered, unit)
+        group = fused_group(lowered, counts, lowered.einsums)
+        steps = walked(lowered, group)
         if steps is None:
             refused += 1
             continue
-        assert length(steps.word) == lowered.steps
-        adds_up(lowered, counts, unit, steps)
+        assert length(steps.run_lengths) == lowered.steps
+        adds_up(lowered, counts, group, steps)
         for e in lowered.einsums:
-            alone = single_unit(lowered, counts, e)
+            alone = single_group(lowered, counts, e)
             adds_up(lowered, counts, alone, walk(alone))
     assert refused <= BATCH / 5
 
@@ -80,7 +82,7 @@ def test_moves_are_hardly_ever_scaled() -> None:
         lowered = bound(random_case(seed))
         if not illegalities(lowered):
             counts = counted(lowered)
-            for part in shared_unit(lowered, counts, lowered.einsums).parts:
+            for part in fused_group(lowered, counts, lowered.einsums).parts:
                 if any(isinstance(i, Gather) for a in part.e.einsum.reads for i in a.indices):
                     continue
                 total += len(part.flows.moves)
@@ -94,18 +96,18 @@ def test_indices_are_those_of_the_walk(first: int) -> None:
     for seed in range(first, first + BATCH):
         case = random_case(seed)
         lowered = bound(case)
-        unit = shared_unit(lowered, counted(lowered), lowered.einsums)
-        if len(unit.loops) == len(lowered.nest):
+        group = fused_group(lowered, counted(lowered), lowered.einsums)
+        if len(group.loops) == len(lowered.nest):
             expected = walker(case).shared_indices()
-            found = [tuple(i for _, i in unit.indices(k)) for k in range(lowered.steps)]
+            found = [tuple(i for _, i in group.indices(k)) for k in range(lowered.steps)]
             assert len(set(found)) == len(expected) == lowered.steps
             assert found == sorted(found)
 
 
-def tile(part: Part, unit: Unit, where: dict[str, int]) -> tuple[int, ...]:
+def tile(part: GroupPart, group: FusionGroup, where: dict[str, int]) -> tuple[int, ...]:
     """What one iteration of the shared loops leaves of an Einsum's axes."""
     extents = list(part.e.extents)
-    for shared, own in zip(unit.loops, part.loops, strict=True):
+    for shared, own in zip(group.loops, part.loops, strict=True):
         if own is not None:
             rest = extents[own.axis] - where[shared.member] * own.stride
             extents[own.axis] = min(own.stride, rest)
@@ -118,24 +120,24 @@ def test_classes_are_what_each_step_does(first: int) -> None:
     seen = 0
     for seed in range(first, first + BATCH):
         lowered = bound(random_case(seed))
-        unit = shared_unit(lowered, counted(lowered), lowered.einsums)
-        steps = walked(lowered, unit)
-        if steps is None or length(steps.word) > 3000:
+        group = fused_group(lowered, counted(lowered), lowered.einsums)
+        steps = walked(lowered, group)
+        if steps is None or length(steps.run_lengths) > 3000:
             continue
         seen += 1
-        places = [dict(unit.indices(k)) for k in range(length(steps.word))]
+        places = [dict(group.indices(k)) for k in range(length(steps.run_lengths))]
         # Of the steps that differ only in loops an Einsum stays out of, one runs it.
-        for i, part in enumerate(unit.parts):
+        for i, part in enumerate(group.parts):
             groups: dict[tuple[int, ...], list[int]] = {}
             for k, where in enumerate(places):
-                inside = zip(unit.loops, part.loops, strict=True)
+                inside = zip(group.loops, part.loops, strict=True)
                 key = tuple(where[x.member] for x, own in inside if own is not None)
                 groups.setdefault(key, []).append(k)
             chosen = {ks[0] if part.early else ks[-1] for ks in groups.values()}
-            for k, kind in enumerate(unrolled(steps.word)):
+            for k, kind in enumerate(unrolled(steps.run_lengths)):
                 found = steps.classes[kind]
                 assert found.runs[i] == (k in chosen)
-                work = count_points(part.own, tile(part, unit, places[k])) * part.busy
+                work = count_points(part.own, tile(part, group, places[k])) * part.busy
                 assert found.busy[i] == (work if k in chosen else 0)
     assert seen > BATCH / 2
 
@@ -145,21 +147,23 @@ def test_steps_since_the_previous_coordinate(first: int) -> None:
     """Never more than there are; just as many where its loop itself stepped on."""
     for seed in range(first, first + BATCH):
         lowered = bound(random_case(seed))
-        unit = shared_unit(lowered, counted(lowered), lowered.einsums)
-        steps = walked(lowered, unit)
-        if steps is None or length(steps.word) > 1000:
+        group = fused_group(lowered, counted(lowered), lowered.einsums)
+        steps = walked(lowered, group)
+        if steps is None or length(steps.run_lengths) > 1000:
             continue
-        number = {tuple(i for _, i in unit.indices(k)): k for k in range(length(steps.word))}
-        kinds = list(unrolled(steps.word))
-        for depth, loop in enumerate(unit.loops):
-            inner = [x for x in unit.loops[depth + 1 :] if x.axis == loop.axis]
+        number = {
+            tuple(i for _, i in group.indices(k)): k for k in range(length(steps.run_lengths))
+        }
+        kinds = list(unrolled(steps.run_lengths))
+        for depth, loop in enumerate(group.loops):
+            inner = [x for x in group.loops[depth + 1 :] if x.axis == loop.axis]
             for where, k in number.items():
                 back = steps.classes[kinds[k]].back[depth]
                 if where[depth] and not inner:
                     before = (*where[:depth], where[depth] - 1, *where[depth + 1 :])
                     assert back == k - number[before]
                 elif back is None:
-                    same = [x.variable == loop.variable for x in unit.loops[: depth + 1]]
+                    same = [x.variable == loop.variable for x in group.loops[: depth + 1]]
                     assert not any(i for i, alike in zip(where, same, strict=False) if alike)
 
 
@@ -177,12 +181,12 @@ def test_steps_since_the_previous_coordinate(first: int) -> None:
 )
 def test_words_of_attention(seq_len: int, word: str) -> None:
     lowered = bert(seq_len)
-    unit = shared_unit(lowered, counted(lowered), lowered.einsums)
-    steps = walk(unit, frozenset({"M1"}))
-    assert spelled(steps.word) == word
-    assert unit.outside == ("AV",)
-    av = [p.e.name for p in unit.parts].index("AV")
-    runs = [steps.classes[k].runs[av] for k in sorted(tally(steps.word))]
+    group = fused_group(lowered, counted(lowered), lowered.einsums)
+    steps = walk(group, frozenset({"M1"}))
+    assert run_lengths_text(steps.run_lengths) == word
+    assert group.outside == ("AV",)
+    av = [p.e.name for p in group.parts].index("AV")
+    runs = [steps.classes[k].runs[av] for k in sorted(steps_by_class(steps.run_lengths))]
     assert runs == [False] * (len(runs) - (2 if seq_len == 4099 else 1)) + [True] * (
         2 if seq_len == 4099 else 1
     )
@@ -191,9 +195,9 @@ def test_words_of_attention(seq_len: int, word: str) -> None:
 def test_distances_of_running_values() -> None:
     """None where nothing came before, else the query tiles of the step before in M1."""
     lowered = bert(1024)
-    unit = shared_unit(lowered, counted(lowered), lowered.einsums)
-    steps = walk(unit, frozenset({"M1"}))
-    place = [x.member for x in unit.loops].index("M1")
-    back = [steps.classes[k].back[place] for k in unrolled(steps.word)]
+    group = fused_group(lowered, counted(lowered), lowered.einsums)
+    steps = walk(group, frozenset({"M1"}))
+    place = [x.member for x in group.loops].index("M1")
+    back = [steps.classes[k].back[place] for k in unrolled(steps.run_lengths)]
     assert back[:16] == [None] * 4 + [4] * 12
     assert back == back[:16] * 768

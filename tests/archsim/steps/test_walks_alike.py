@@ -16,7 +16,7 @@ from archsim import Architecture, Mapping
 from archsim.bound.binding import bind
 from archsim.bound.record import Bound
 from archsim.cost.spill import count_mapping
-from archsim.steps.units import Unit, shared_unit, single_unit
+from archsim.steps.units import FusionGroup, fused_group, single_group
 from archsim.steps.walk import walk
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError
@@ -31,22 +31,22 @@ def banded(mask: str, queries: int, keys: int, inner: int) -> Bound:
     return bind(Cascade.parse(text).program, mapping, Architecture.load("fusemax"), shapes)
 
 
-def units(lowered: Bound) -> list[Unit]:
+def units(lowered: Bound) -> list[FusionGroup]:
     counts = count_mapping(lowered)
-    alone = [single_unit(lowered, counts, e) for e in lowered.einsums]
-    return [shared_unit(lowered, counts, lowered.einsums), *alone]
+    alone = [single_group(lowered, counts, e) for e in lowered.einsums]
+    return [fused_group(lowered, counts, lowered.einsums), *alone]
 
 
-def same(unit: Unit, wanted: frozenset[str]) -> int:
+def same(group: FusionGroup, wanted: frozenset[str]) -> int:
     """How many classes there are; both walks find the same word of them, or both refuse."""
     try:
-        slow = slow_walk(unit, wanted)
+        slow = slow_walk(group, wanted)
     except MappingError as refused:
         with pytest.raises(MappingError, match=re.escape(str(refused))):
-            walk(unit, wanted)
+            walk(group, wanted)
         return 0
-    fast = walk(unit, wanted)
-    assert fast.word == slow.word
+    fast = walk(group, wanted)
+    assert fast.run_lengths == slow.run_lengths
     assert fast.classes == slow.classes
     return len(fast.classes)
 
@@ -56,8 +56,8 @@ def same(unit: Unit, wanted: frozenset[str]) -> int:
 def test_random_mappings_are_walked_alike(seed: int, asked: bool) -> None:
     lowered = bound(random_case(seed))
     wanted = frozenset(x.member for x in lowered.nest) if asked else frozenset()
-    for unit in units(lowered):
-        same(unit, wanted)
+    for group in units(lowered):
+        same(group, wanted)
 
 
 @settings(deadline=None)
@@ -66,8 +66,8 @@ def test_random_masks_are_walked_alike(seed: int, asked: bool) -> None:
     lowered = masked(masked_attention(seed))
     assume(lowered.idle is not None)
     wanted = frozenset(x.member for x in lowered.nest) if asked else frozenset()
-    for unit in units(lowered):
-        same(unit, wanted)
+    for group in units(lowered):
+        same(group, wanted)
 
 
 @settings(max_examples=30, deadline=None)
@@ -82,8 +82,8 @@ def test_long_bands_are_walked_alike(
     mask: str, queries: int, keys: int, inner: int, asked: tuple[str, ...]
 ) -> None:
     lowered = banded(mask, queries, keys, inner)
-    for unit in units(lowered):
-        same(unit, frozenset(asked))
+    for group in units(lowered):
+        same(group, frozenset(asked))
 
 
 def test_a_long_band_has_many_classes() -> None:
