@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -66,16 +65,12 @@ def all_fits(bound: Bound) -> bool:
     return all(requirement(bound, i).fits for i in limited)
 
 
-def requirement(bound: Bound, level: int, tile: TileSizes | None = None) -> Requirement:
-    """Live tiles of one memory, by its index.
-
-    ``tile`` gives the elements of an Einsum's tile by the access's position and the level;
-    ``largest_tile_size`` if left out.
-    """
+def requirement(bound: Bound, level: int) -> Requirement:
+    """Live tiles of one memory, by its index."""
     memory = bound.architecture.memories[level]
     spill = bound.mapping.spill
     spills = spill is not None and spill.level == memory.name
-    sizes = [_tiles(bound, e, level, tile) for e in bound.einsums]
+    sizes = [_tiles(bound, e, level) for e in bound.einsums]
     if spill is not None and spills:
         copies = dict(spill.copies)
         sizes = [{t: n * copies.get(t, 1) for t, n in tiles.items()} for tiles in sizes]
@@ -101,9 +96,6 @@ def _passing(bound: Bound, spill: Spill, level: int) -> dict[str, int]:
     return found
 
 
-TileSizes = Callable[[BoundEinsum, int, int], int]
-
-
 def largest_tile(
     e: BoundEinsum, access_map: AccessMap, level: int, *, one_copy: bool = True
 ) -> int:
@@ -115,19 +107,13 @@ def largest_tile(
     return access_map.live(extents) if one_copy else access_map.size(extents)
 
 
-def largest_tile_size(bound: Bound, e: BoundEinsum, number: int, level: int) -> int:
-    """Elements of the tile that an Einsum's access (by position) needs at a level."""
-    access_map = e.touches[number]
-    one_copy = in_step(bound, access_map.access.tensor, level)
-    return largest_tile(e, access_map, level, one_copy=one_copy)
-
-
-def _tiles(bound: Bound, e: BoundEinsum, level: int, tile: TileSizes | None) -> dict[str, int]:
+def _tiles(bound: Bound, e: BoundEinsum, level: int) -> dict[str, int]:
     found: dict[str, int] = {}
-    for number, access_map in enumerate(e.touches):
+    for access_map in e.touches:
         tensor = access_map.access.tensor
         if level in bound.memories(e, tensor):
-            size = tile(e, number, level) if tile else largest_tile_size(bound, e, number, level)
+            one_copy = in_step(bound, tensor, level)
+            size = largest_tile(e, access_map, level, one_copy=one_copy)
             found[tensor] = max(found.get(tensor, 0), size)
     for start in initial_einsums(bound, e):
         for access_map in start.reads:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 
-from ..bound.footprint import Requirement, requirements
+from ..bound.footprint import Requirement, requirement
 from ..bound.record import Bound
 from ..quantities import byte_size
 from .accesses import AccessCount, Amount, EinsumCount, count_einsum
@@ -29,7 +29,8 @@ def spilled_share(bound: Bound) -> Fraction:
     spill = bound.mapping.spill
     if spill is None:
         return Fraction(0)
-    return share_of(next(r for r in requirements(bound) if r.level == spill.level))
+    names = [m.name for m in bound.architecture.memories]
+    return share_of(requirement(bound, names.index(spill.level)))
 
 
 def share_of(required: Requirement) -> Fraction:
@@ -102,9 +103,9 @@ def spill_note(bound: Bound) -> str:
     share = spilled_share(bound)
     if spill is None or not share:
         return ""
-    required = next(r for r in requirements(bound) if r.level == spill.level)
     names = [m.name for m in bound.architecture.memories]
     level = names.index(spill.level)
+    required = requirement(bound, level)
     kept = [t for t, _ in bound.residency.places if level in bound.residency.memories(t)]
     return (
         f"{spill.level}: {float(share):.3%} of what it keeps ({', '.join(kept)}) spills to "

@@ -37,7 +37,7 @@ from .roofs import roofs_of
 from .steady_state import time_closely
 
 if TYPE_CHECKING:
-    from mappers.choices.choose import Known
+    from mappers.choices.choose import ChoiceMemory
 
 
 def bind(
@@ -46,7 +46,7 @@ def bind(
     architecture: Architecture,
     shapes: dict[str, int],
     *,
-    known: Known | None = None,
+    known: ChoiceMemory | None = None,
 ) -> Bound:
     """``bound.binding.bind``, open choices made by ``mappers.choices``.
 
@@ -54,10 +54,14 @@ def bind(
     """
     if not mapping.choices:
         return bind_closed(program, mapping, architecture, shapes)
-    from mappers.choices.choose import Known, choose
+    from mappers.choices.choose import ChoiceMemory, choose
 
     return bind_closed(
-        program, mapping, architecture, shapes, choose=partial(choose, known=known or Known())
+        program,
+        mapping,
+        architecture,
+        shapes,
+        choose=partial(choose, memory=known or ChoiceMemory()),
     )
 
 

@@ -16,7 +16,7 @@ from .plan import Plan
 
 if TYPE_CHECKING:
     from einsum_cascade.ir import Program
-    from mappers.choices.choose import Known
+    from mappers.choices.choose import ChoiceMemory
     from workloads import Workload
 
     from ..bound.record import Bound
@@ -181,7 +181,7 @@ class Simulator:
         self._workloads: dict[tuple[str, tuple[str, ...]], Workload] = {}
         self._mappings: dict[str, Mapping] = {}
         self._bound: dict[tuple[object, ...], tuple[Bound, tuple[EinsumCount, ...]]] = {}
-        self._known: dict[tuple[object, ...], Known] = {}
+        self._known: dict[tuple[object, ...], ChoiceMemory] = {}
         self._results: dict[_PartKey, Result] = {}
 
     def outcomes(self, work: Sequence[Task]) -> list[Outcome]:
@@ -259,13 +259,13 @@ class Simulator:
         alike: tuple[object, ...],
     ) -> tuple[Bound, tuple[EinsumCount, ...]]:
         """A mapping bound and counted, from memory where another machine bound it alike."""
-        from mappers.choices.choose import Known
+        from mappers.choices.choose import ChoiceMemory
 
         from ..cost.spill import count_mapping
         from ..evaluate.evaluate import bind
 
         if mapping.choices:
-            known = self._known.setdefault(alike, Known())
+            known = self._known.setdefault(alike, ChoiceMemory())
             bound = bind(program, mapping, architecture, shapes, known=known)
             return bound, count_mapping(bound)
         if alike not in self._bound:

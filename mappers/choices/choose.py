@@ -12,13 +12,14 @@ an Einsum does with a tensor is counted once for all that keep the tensor in the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import reduce
 from heapq import heapify, heappop, heappush
+from math import prod
 
-from archsim.bound.footprint import largest_tile_size, requirement
+from archsim.bound.binding import BindClosed
 from archsim.bound.initial import initial_einsums
 from archsim.bound.layout import rebind
 from archsim.bound.record import Bound, BoundEinsum
@@ -32,16 +33,13 @@ from archsim.bound.spill_checks import (
 from archsim.bound.tiling import tile_size
 from archsim.cost.accesses import AccessCount, Amount, accesses_of
 from archsim.cost.occupancy import busy_cycles
-from archsim.cost.spill import share_of, spilled_accesses
+from archsim.cost.spill import spilled_accesses, spilled_share
 from archsim.spec.arch import Architecture
-from archsim.spec.mapping import Case, ChoiceObjective, Factors, Mapping
+from archsim.spec.mapping import ChoiceObjective, Mapping
 from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem, SpecError
 from einsum_cascade.ir import Program
 
 from .combinations import Candidate, candidates
-
-Binder = Callable[[Mapping], Bound]
-"""Lowers a mapping without choices. Raises ``MappingError`` where it is not legal."""
 
 _MOST = 20_000
 """Combinations that are tried at most."""
@@ -51,19 +49,19 @@ def choose(
     program: Program,
     mapping: Mapping,
     architecture: Architecture,
-    lower: Binder,
-    bind: Binder,
-    known: Known | None = None,
+    lower: BindClosed,
+    bind: BindClosed,
+    memory: ChoiceMemory | None = None,
 ) -> Bound:
     """The cheapest legal combination of a mapping's open choices, bound.
 
     Parameters
     ----------
-    lower : Binder
+    lower : callable
         Binds without asking whether the result is legal (no tile may be ``fit``).
-    bind : Binder
+    bind : callable
         Binds and refuses what is not legal.
-    known : Known, optional
+    memory : ChoiceMemory, optional
         Remembers from one machine to the next of the same layout.
 
     Raises
@@ -78,28 +76,49 @@ def choose(
         text = f"{size} combinations of choices are more than the {_MOST} that are tried"
         raise SpecError(Problem(text, mapping.choices[0].span, "pin some of them"))
     _check(program, mapping)
-    prices = _Prices(program, mapping, architecture, lower, bind, known or Known())
-    waiting: list[tuple[Fraction, int, bool, Candidate]] = []
+    tiles = (*mapping.tiles, *(t for case in mapping.cases for t in case.tiles))
+    fitted = any(tile_size(t, architecture) is None for t in tiles)
+    prices = _Prices(architecture, bind if fitted else lower, memory or ChoiceMemory(), fitted)
+    waiting: list[_Waiting] = []
     refused: list[MappingError] = []
     for number, candidate in enumerate(candidates(mapping)):
         try:
-            waiting.append((prices.least(candidate), number, False, candidate))
+            waiting.append(_Waiting(prices.least(candidate), number, candidate))
         except MappingError as error:
             refused.append(error)
     heapify(waiting)
     while waiting:
-        _, number, priced, candidate = heappop(waiting)
+        first = heappop(waiting)
         try:
-            if priced:
-                return bind(candidate.mapping)
-            heappush(waiting, (prices.price(candidate), number, True, candidate))
+            if first.priced:
+                return bind(first.candidate.mapping)
+            cost = prices.price(first.candidate, first.cost)
+            heappush(waiting, replace(first, cost=cost, priced=True))
         except MappingError as error:
             refused.append(error)
     raise NoLegalMappingError(refused[0].problems)
 
 
-_Moved = tuple[str, int, int]
-"""Elements a level moves: if nothing spills, and if everything does."""
+@dataclass(order=True, slots=True)
+class _Waiting:
+    """A candidate in the order of costs; of equals the one that is written first."""
+
+    cost: Fraction
+    """In cycles; what it costs at the least until it is ``priced``."""
+    number: int
+    candidate: Candidate = field(compare=False)
+    priced: bool = field(default=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Moved:
+    """Elements that a level moves for an Einsum and a tensor."""
+
+    level: str
+    kept: int
+    """If nothing spills."""
+    spilled: int
+    """If everything does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,37 +129,9 @@ class _Loops:
     busy: dict[str, Fraction]
     """Cycles of each Einsum on its array."""
     runs: dict[str, int]
-    accesses: dict[tuple[object, ...], tuple[AccessCount, ...]] = field(default_factory=dict)
-    """By Einsum, position of its start, of the access, and where the tensor is kept."""
-    tiles: dict[tuple[str, int, int], int] = field(default_factory=dict)
-    """Elements of a tile by Einsum, position of the access, and level."""
+    """How often each Einsum starts."""
     moved: dict[tuple[object, ...], tuple[_Moved, ...]] = field(default_factory=dict)
-    """By Einsum, tensor, and where that is kept."""
-    products: dict[Factors, int] = field(default_factory=dict)
-    works: dict[tuple[object, ...], tuple[Fraction, int]] = field(default_factory=dict)
-
-    def elements(self, objective: ChoiceObjective, factors: Factors) -> int:
-        """A product of an objective's factors. Raises ``SpecError`` where one is unknown."""
-        if factors not in self.products:
-            tiling = self.bound.tiling
-            wrong = [*factor_problems(tiling, objective.span, [("", factors)])]
-            if wrong:
-                raise SpecError(wrong)
-            self.products[factors] = tiling.elements(factors)
-        return self.products[factors]
-
-    def work(self, objective: ChoiceObjective) -> tuple[Fraction, int]:
-        """Busy cycles of the busiest array, and of all starts."""
-        key = (objective.latency_of, objective.start_cycles)
-        if key not in self.works:
-            start_cycles = dict(objective.start_cycles)
-            work: dict[str, Fraction] = {}
-            started = 0
-            for e in _priced(objective, self.bound):
-                work[e.array.name] = work.get(e.array.name, Fraction(0)) + self.busy[e.name]
-                started += start_cycles.get(e.name, 0) * self.runs[e.name]
-            self.works[key] = (max(work.values()), started)
-        return self.works[key]
+    """By Einsum, tensor, where that is kept, and the level that spills."""
 
     @classmethod
     def of(cls, bound: Bound) -> _Loops:
@@ -153,8 +144,9 @@ class _Loops:
     def on(self, architecture: Architecture) -> _Loops:
         """The same on another machine of the same layout."""
         bound = rebind(self.bound, architecture)
-        busy = {e.name: busy_cycles(bound, e) for e in bound.einsums}
-        return replace(self, bound=bound, busy=busy, works={})
+        return replace(
+            self, bound=bound, busy={e.name: busy_cycles(bound, e) for e in bound.einsums}
+        )
 
 
 _Active = tuple[int, ...]
@@ -162,119 +154,99 @@ _Active = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class ChoiceMemory:
     """What candidates do on every machine of one layout, whatever its speeds."""
 
     loops: dict[_Active, _Loops] = field(default_factory=dict)
-    elements: dict[_Active, tuple[tuple[str, Amount], ...]] = field(default_factory=dict)
-    """What each memory moves for the Einsums of the objective."""
+    moved: dict[_Active, tuple[tuple[str, Amount], ...]] = field(default_factory=dict)
+    """Elements that each memory moves for the Einsums of the objective."""
 
 
 class _Prices:
-    """What candidates cost, with what they have in common worked out once."""
+    """What candidates cost, with what they have in common worked out once.
+
+    Where tiles are ``fitted`` their sizes depend on all that is chosen, so that every
+    candidate has loops of its own.
+    """
 
     def __init__(
-        self,
-        program: Program,
-        mapping: Mapping,
-        architecture: Architecture,
-        lower: Binder,
-        bind: Binder,
-        known: Known,
+        self, architecture: Architecture, bind: BindClosed, memory: ChoiceMemory, fitted: bool
     ) -> None:
-        self.program = program
-        tiles = (*mapping.tiles, *(t for case in mapping.cases for t in case.tiles))
-        self.fitted = any(tile_size(t, architecture) is None for t in tiles)
-        shaping = [n for n, case in enumerate(mapping.cases) if _shapes_loops(case)]
-        self.shaping = frozenset(range(len(mapping.cases)) if self.fitted else shaping)
         self.architecture = architecture
+        self.bind = bind
+        self.memory = memory
+        self.fitted = fitted
         cycles = architecture.word_bytes * architecture.clock_hz
         self.per_element = {
             m.name: cycles / m.bandwidth_bytes_per_s if m.bandwidth_bytes_per_s else Fraction(0)
             for m in architecture.memories
         }
         """Cycles to move an element, by memory."""
-        self.lower = lower
-        self.bind = bind
-        self.levels = {m.name: i for i, m in enumerate(architecture.memories)}
         self.loops: dict[_Active, _Loops] = {}
-        self.known = known
 
-    def price(self, candidate: Candidate) -> Fraction:
+    def least(self, candidate: Candidate) -> Fraction:
+        """What a candidate costs even if its transfers cost nothing, in cycles.
+
+        The busiest array works from the arrival of the first tiles on, and starts add up.
+        """
+        objective, loops = candidate.objective, self._loops(candidate)
+        tiling = loops.bound.tiling
+        wrong = [*factor_problems(tiling, objective.span, objective.first_tiles)]
+        if wrong:
+            raise SpecError(wrong)
+        work: dict[str, Fraction] = {}
+        for e in _priced(objective, loops.bound):
+            work[e.array.name] = work.get(e.array.name, Fraction(0)) + loops.busy[e.name]
+        first = sum(tiling.elements(factors) for _, factors in objective.first_tiles)
+        outermost = self.architecture.memories[0].name
+        return max(work.values()) + first * self.per_element[outermost] + _starts(objective, loops)
+
+    def price(self, candidate: Candidate, least: Fraction) -> Fraction:
         """The objective of a candidate, in cycles."""
-        active = candidate.active
-        if active not in self.known.elements:
-            self.known.elements[active] = tuple(self._elements(candidate))
-        transfers = [self._cycles(m, amount) for m, amount in self.known.elements[active]]
-        work, started = self._work(candidate.objective, self._loops(candidate))
-        return max(work, *transfers) + started
+        moved = self.memory.moved.get(candidate.active)
+        if moved is None:
+            moved = tuple(self._elements(candidate))
+            self.memory.moved[candidate.active] = moved
+        started = _starts(candidate.objective, self._loops(candidate))
+        return max(least, *(n * self.per_element[m] + started for m, n in moved))
 
     def _elements(self, candidate: Candidate) -> Iterator[tuple[str, Amount]]:
         """What each memory moves for the Einsums of a candidate's objective."""
         loops = self._loops(candidate)
-        bound = self._kept(loops.bound, candidate.mapping)
-        share = self._spilled_share(loops, bound)
+        bound = _kept(loops.bound, candidate.mapping)
+        share = spilled_share(bound)
         memories = [m.name for m in self.architecture.memories]
         kept, spilled = dict.fromkeys(memories, 0), dict.fromkeys(memories, 0)
         for e in _priced(candidate.objective, bound):
-            for place, least, most in _moved(loops, bound, e):
-                if place in kept:
-                    kept[place] += least
-                    spilled[place] += most
+            for moved in _moved(loops, bound, e):
+                if moved.level in kept:
+                    kept[moved.level] += moved.kept
+                    spilled[moved.level] += moved.spilled
         # What a level moves is linear in the share that spills.
         return ((m, kept[m] + share * (spilled[m] - kept[m])) for m in memories)
 
-    def least(self, candidate: Candidate) -> Fraction:
-        """What a candidate costs even if its transfers cost nothing."""
-        objective = candidate.objective
-        loops = self._loops(candidate)
-        work, started = self._work(objective, loops)
-        return work + started
-
-    def _work(self, objective: ChoiceObjective, loops: _Loops) -> tuple[Fraction, int]:
-        """Cycles of the busiest array from the first transfer on, and of all starts."""
-        busiest, started = loops.work(objective)
-        first = sum(loops.elements(objective, factors) for _, factors in objective.first_tiles)
-        return busiest + self._cycles(self.architecture.memories[0].name, first), started
-
-    def _cycles(self, memory: str, amount: Amount) -> Fraction:
-        """Cycles a memory takes to move some elements."""
-        return amount * self.per_element[memory]
-
     def _loops(self, candidate: Candidate) -> _Loops:
-        key = tuple(n for n in candidate.active if n in self.shaping)
+        key = candidate.active if self.fitted else candidate.shaping
         if key not in self.loops:
-            if key in self.known.loops:
-                self.loops[key] = self.known.loops[key].on(self.architecture)
-            else:
-                bound = (self.bind if self.fitted else self.lower)(candidate.mapping)
-                self.loops[key] = self.known.loops[key] = _Loops.of(bound)
+            known = self.memory.loops.get(key)
+            found = (
+                known.on(self.architecture) if known else _Loops.of(self.bind(candidate.mapping))
+            )
+            self.loops[key] = self.memory.loops[key] = found
         return self.loops[key]
 
-    def _kept(self, bound: Bound, mapping: Mapping) -> Bound:
-        """The same loops with a candidate's tensors on its levels."""
-        tiling = bound.tiling
-        wrong = [*spill_problems(self.program, mapping, self.architecture, tiling)]
-        if wrong:
-            raise SpecError(wrong)
-        problems: list[Problem] = []
-        places = residency(self.program, mapping, self.architecture, problems)
-        if problems:
-            raise MappingError(problems)
-        return replace(bound, mapping=mapping, residency=places)
 
-    def _spilled_share(self, loops: _Loops, bound: Bound) -> Fraction:
-        spill = bound.mapping.spill
-        if spill is None:
-            return Fraction(0)
-
-        def tile(e: BoundEinsum, number: int, level: int) -> int:
-            key = (e.name, number, level)
-            if key not in loops.tiles:
-                loops.tiles[key] = largest_tile_size(bound, e, number, level)
-            return loops.tiles[key]
-
-        return share_of(requirement(bound, self.levels[spill.level], tile))
+def _kept(bound: Bound, mapping: Mapping) -> Bound:
+    """The same loops with a candidate's tensors on its levels."""
+    program, machine = bound.program, bound.architecture
+    wrong = [*spill_problems(program, mapping, machine, bound.tiling)]
+    if wrong:
+        raise SpecError(wrong)
+    problems: list[Problem] = []
+    places = residency(program, mapping, machine, problems)
+    if problems:
+        raise MappingError(problems)
+    return replace(bound, mapping=mapping, residency=places)
 
 
 def _priced(objective: ChoiceObjective, bound: Bound) -> Iterator[BoundEinsum]:
@@ -292,13 +264,15 @@ def _moved(loops: _Loops, bound: Bound, e: BoundEinsum) -> Iterator[_Moved]:
         if key not in loops.moved:
             accesses = tuple(
                 a
-                for place, part in enumerate(parts)
-                for a in _accesses(loops, bound, part, place, tensor)
+                for part in parts
+                for f in part.touches
+                if f.access.tensor == tensor
+                for a in accesses_of(bound, part, f)
             )
             spilled = spilled_accesses(bound, accesses, Fraction(1)) if spill else accesses
             loops.moved[key] = (
-                *((a.place, _whole(a), 0) for a in accesses),
-                *((a.place, 0, _whole(a)) for a in spilled),
+                *(_Moved(a.place, _whole(a), 0) for a in accesses),
+                *(_Moved(a.place, 0, _whole(a)) for a in spilled),
             )
         yield from loops.moved[key]
 
@@ -310,26 +284,17 @@ def _whole(access: AccessCount) -> int:
     return int(amount)
 
 
-def _accesses(
-    loops: _Loops, bound: Bound, e: BoundEinsum, place: int, tensor: str
-) -> Iterator[AccessCount]:
-    """Accesses of one Einsum (0) or one of those it starts with to one tensor, without spill."""
-    for number, access_map in enumerate(e.touches):
-        if access_map.access.tensor == tensor:
-            key = (e.name, place, number, bound.residency.of(tensor))
-            if key not in loops.accesses:
-                loops.accesses[key] = tuple(accesses_of(bound, e, access_map))
-            yield from loops.accesses[key]
+def _starts(objective: ChoiceObjective, loops: _Loops) -> int:
+    """Cycles of all starts of the Einsums that the objective is about."""
+    cycles = dict(objective.start_cycles)
+    priced = (e.name for e in _priced(objective, loops.bound))
+    return sum(cycles[name] * loops.runs[name] for name in priced if name in cycles)
 
 
 def _runs(bound: Bound, e: BoundEinsum) -> int:
-    """Iterations of an Einsum's shared loops at the outermost memory."""
-    found = 1
+    """Iterations of an Einsum's shared loops at the outermost memory: it starts in each."""
     mine = {x.member for x in e.shared if x.level == 0}
-    for loop in bound.nest:
-        if loop.member in mine:
-            found *= loop.bound
-    return found
+    return prod(loop.bound for loop in bound.nest if loop.member in mine)
 
 
 def _check(program: Program, mapping: Mapping) -> None:
@@ -342,7 +307,3 @@ def _check(program: Program, mapping: Mapping) -> None:
             wrong += tensor_problems(program, part.span, (t for t, _ in part.first_tiles))
     if wrong:
         raise SpecError(wrong)
-
-
-def _shapes_loops(case: Case) -> bool:
-    return bool(case.tiles or case.nest or case.einsums)

@@ -37,6 +37,12 @@ class Candidate:
         return tuple(self.open.cases[n] for n in self.active)
 
     @cached_property
+    def shaping(self) -> tuple[int, ...]:
+        """Positions of those that change loops: candidates alike in them differ in places only."""
+        cases = zip(self.active, self.cases, strict=True)
+        return tuple(n for n, case in cases if case.tiles or case.nest or case.einsums)
+
+    @cached_property
     def mapping(self) -> Mapping:
         """The mapping with the cases that apply, one after the other."""
         return _patched(self.open, self.chosen, self.cases)

@@ -14,7 +14,7 @@ from archsim.bound.tiling import build_tiling
 from archsim.cost.spill import count_mapping
 from archsim.evaluate.evaluate import evaluate_bound
 from einsum_cascade import Cascade
-from mappers.choices.choose import Known, choose
+from mappers.choices.choose import ChoiceMemory, choose
 
 SHAPES = {
     "fusemax-binding": {"B": 2, "H": 3, "E": 40, "F": 48, "P": 5000, "M": 3000},
@@ -95,14 +95,14 @@ def test_machines_of_other_sizes_are_of_another_layout(setting: str) -> None:
 def test_choices_remembered_from_another_machine_are_those_made_afresh(
     one: str, other: str, tokens: int
 ) -> None:
-    mapping, known = Mapping.load("flat"), Known()
+    mapping, known = Mapping.load("flat"), ChoiceMemory()
     program = Cascade.load(mapping.cascade).program
     shapes = {"B": 8, "H": 12, "E": 64, "F": 64, "P": tokens, "M": tokens}
     first, second = Architecture.load(one), Architecture.load(other)
     assert layout(first) == layout(second)
-    bind(program, mapping, first, shapes, choose=partial(choose, known=known))
+    bind(program, mapping, first, shapes, choose=partial(choose, memory=known))
     loops = dict(known.loops)
-    again = bind(program, mapping, second, shapes, choose=partial(choose, known=known))
+    again = bind(program, mapping, second, shapes, choose=partial(choose, memory=known))
     assert all(known.loops[key] is kept for key, kept in loops.items())
     fresh = bind(program, mapping, second, shapes, choose=choose)
     assert again == fresh
