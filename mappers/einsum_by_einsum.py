@@ -28,10 +28,10 @@ from archsim.spec.mapping import (
     Schedule,
     Tile,
 )
-from einsum_cascade.errors import MappingError, Problem
 from einsum_cascade.ir import Einsum, Program
 from einsum_cascade.operations import einsum_operations
 
+from .arrays import arrays_of
 from .components import strongly_connected_components
 from .space.array_tiles import array_strides, family_tiles
 
@@ -180,16 +180,7 @@ class _Layout:
 
 def _soonest(site: _Site, e: Einsum) -> _Layout:
     """The array that is soonest done with an Einsum; the first of equals."""
-    operations = einsum_operations(site.program, e)
-    able = [
-        a
-        for a in site.architecture.arrays
-        if all(a.operation(kind) is not None for kind, _ in operations)
-    ]
-    if not able:
-        kinds = ", ".join(kind for kind, _ in operations)
-        text = f"{e.name}: no array of {site.architecture.name} can do all of {kinds}"
-        raise MappingError(Problem(text, e.span, "give an array the operations that are missing"))
+    able = arrays_of(site.program, e, site.architecture)
     return min((_laid_out(site, e, a) for a in able), key=lambda layout: layout.cycles)
 
 
@@ -208,11 +199,7 @@ def _laid_out(site: _Site, e: Einsum, array: ProcessingArray) -> _Layout:
         if found:
             along.append((dimension.name, tuple(p.name for p in found)))
             laid |= {p.name for p in found}
-    per_point = Fraction(0)
-    for kind, count in einsum_operations(site.program, e):
-        operation = array.operation(kind)
-        assert operation is not None, "only arrays that can do everything are asked"
-        per_point += count * operation.cycles
+    per_point = array.cycles_of(einsum_operations(site.program, e))
     rounds = (p.count for r in site.ranks(e) for p in site.parts(r) if p.name not in laid)
     return _Layout(array=array, along=tuple(along), cycles=per_point * prod(rounds))
 

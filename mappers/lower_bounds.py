@@ -44,7 +44,7 @@ def _energy(bound: Bound, result: Result) -> float:
     for e in bound.einsums:
         points = allowed_points(bound, e)
         operations = tuple((kind, n * points) for kind, n in e.operations)
-        able = (a for a in machine.arrays if all(a.operation(k) for k, _ in operations))
+        able = machine.arrays_for(kind for kind, _ in operations)
         found += min(sum(operations_pj(machine, array, operations)) for array in able)
     return found
 
@@ -82,7 +82,5 @@ def _each(bound: Bound, e: BoundEinsum) -> Iterator[tuple[int, float]]:
     """Cycles of an Einsum on every array that can do it, all elements at work."""
     points = allowed_points(bound, e)
     for number, array in enumerate(bound.architecture.arrays):
-        found = [(array.operation(kind), n) for kind, n in e.operations]
-        if all(operation for operation, _ in found):
-            per_point = sum(operation.cycles * n for operation, n in found if operation)
-            yield number, float(points * Fraction(per_point) / array.elements)
+        if not array.cannot_do(kind for kind, _ in e.operations):
+            yield number, float(points * array.cycles_of(e.operations) / array.elements)

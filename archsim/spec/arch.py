@@ -6,7 +6,7 @@ exact (``int`` or ``Fraction``), so that cycle counts derived from them are exac
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import prod
@@ -123,6 +123,39 @@ class ProcessingArray:
         """The entry for ``kind`` in the operations table itself, or None."""
         return next((o for o in self.operations if o.kind == kind), None)
 
+    def cannot_do(self, kinds: Iterable[str]) -> tuple[str, ...]:
+        """Those of some kinds of operation that an element cannot do, stand-ins counted in."""
+        return tuple(kind for kind in kinds if self.operation(kind) is None)
+
+    def cycles_of(self, operations: Iterable[tuple[str, int]]) -> Fraction:
+        """Cycles in which one element does so many operations of each kind, one by one.
+
+        Parameters
+        ----------
+        operations : iterable of (kind, count)
+            Such as those of one point of an Einsum.
+
+        Raises
+        ------
+        ValueError
+            The array cannot do one of them.
+
+        Examples
+        --------
+        An exponential is six multiply-accumulates on FuseMax's elements, a ``sub`` is an add.
+
+        >>> array = Architecture.load("fusemax").arrays[0]
+        >>> array.cycles_of([("exp", 1), ("sub", 1), ("mac", 2)])
+        Fraction(9, 1)
+        """
+        total = Fraction(0)
+        for kind, count in operations:
+            found = self.operation(kind)
+            if found is None:
+                raise ValueError(f"{self.name} cannot do '{kind}'")
+            total += count * found.cycles
+        return total
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
@@ -171,3 +204,16 @@ class Architecture:
     def array(self, name: str) -> ProcessingArray | None:
         """The array called ``name``, or None."""
         return next((a for a in self.arrays if a.name == name), None)
+
+    def arrays_for(self, kinds: Iterable[str]) -> tuple[ProcessingArray, ...]:
+        """The arrays that can do all of some kinds of operation, in the order of the machine.
+
+        Examples
+        --------
+        Only the vector array of FLAT divides.
+
+        >>> [array.name for array in Architecture.load("flat").arrays_for(["mul", "div"])]
+        ['array_1d']
+        """
+        wanted = tuple(kinds)
+        return tuple(array for array in self.arrays if not array.cannot_do(wanted))

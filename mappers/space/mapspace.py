@@ -28,10 +28,9 @@ from numpy.typing import NDArray
 
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import EinsumMapping, Keep, Mapping, NestLevel, Schedule, Tile
-from einsum_cascade.errors import MappingError, Problem
 from einsum_cascade.ir import Program
-from einsum_cascade.operations import einsum_operations
 
+from ..arrays import arrays_of
 from .array_tiles import family_tiles
 from .factorisation import Factorisation, factorise_ranks
 from .layout import Layouts
@@ -144,20 +143,10 @@ class Mapspace:
         MappingError
             There is none.
         """
-        found: dict[str, tuple[str, ...]] = {}
-        for e in self.program.einsums:
-            kinds = [kind for kind, _ in einsum_operations(self.program, e)]
-            able = (
-                a.name
-                for a in self.architecture.arrays
-                if all(a.operation(kind) is not None for kind in kinds)
-            )
-            found[e.name] = tuple(able)
-            if not found[e.name]:
-                text = f"{e.name}: no array of {self.architecture.name} can do all of "
-                hint = "give an array the operations that are missing"
-                raise MappingError(Problem(text + ", ".join(kinds), e.span, hint))
-        return found
+        return {
+            e.name: tuple(a.name for a in arrays_of(self.program, e, self.architecture))
+            for e in self.program.einsums
+        }
 
     @cached_property
     def places(self) -> dict[str, tuple[tuple[str, ...], ...]]:

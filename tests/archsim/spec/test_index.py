@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 from pathlib import Path
 
 import pytest
@@ -71,10 +70,6 @@ def test_a_schedule_over_several_lines_is_read() -> None:
 """
     found = index._fields(index.Source("x", text), ("cascade", "schedule"), indent=2)
     assert found == {"cascade": "some-cascade", "schedule": {"kind": "phases", "groups": [["A"]]}}
-
-
-def test_the_examples_hold() -> None:
-    assert doctest.testmod(index).failed == 0
 
 
 def test_loading_an_entry_is_loading_by_name() -> None:
