@@ -129,8 +129,7 @@ def operation_problems(
     how: EinsumMapping, array: ProcessingArray, operations: Operations
 ) -> Iterator[Problem]:
     """Operations that an array cannot do."""
-    for kind, _ in operations:
-        if array.operation(kind) is None:
-            known = ", ".join(o.kind for o in array.operations)
-            text = f"{array.name} cannot do '{kind}', which {how.einsum} needs"
-            yield Problem(text, how.span, f"it does: {known}")
+    for kind in array.cannot_do(kind for kind, _ in operations):
+        known = ", ".join(o.kind for o in array.operations)
+        text = f"{array.name} cannot do '{kind}', which {how.einsum} needs"
+        yield Problem(text, how.span, f"it does: {known}")

@@ -102,12 +102,7 @@ class BoundEinsum:
     @cached_property
     def cycles_of_point(self) -> Fraction:
         """Cycles in which an element of the array computes one point."""
-        total = Fraction(0)
-        for kind, count in self.operations:
-            operation = self.array.operation(kind)
-            assert operation is not None, "operations are checked when lowering"
-            total += count * operation.cycles
-        return total
+        return self.array.cycles_of(self.operations)
 
     @cached_property
     def iterations(self) -> int:
