@@ -7,32 +7,11 @@ lower-case names are rank variables.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from types import MappingProxyType
 from typing import Literal
 
 from .source import Span
-
-FUNCTIONS: Mapping[str, tuple[int, int | None]] = MappingProxyType(
-    dict.fromkeys(
-        (
-            *("exp", "log", "sqrt", "rsqrt", "abs", "sign", "relu", "elu", "sigmoid"),
-            *("tanh", "silu", "gelu", "softplus", "erf", "floor"),
-        ),
-        (1, 1),
-    )
-    | {"max": (2, None), "min": (2, None), "where": (3, 3)}
-)
-"""Built-in functions: the least and the most arguments each takes (None: any number)."""
-
-REDUCTIONS: tuple[str, ...] = ("+", "max", "min", "prod")
-"""Built-in reduction operators."""
-
-SELECTIONS: tuple[str, ...] = ("topk",)
-"""What may follow ``<<``."""
-
 
 DTYPES: tuple[str, ...] = ("float64", "float32", "float16", "bfloat16")
 """Number types a tensor may be accumulated in."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from .functions import ARITHMETIC, FUNCTIONS, REDUCTIONS
 from .ir import (
     Access,
     Binary,
@@ -29,10 +30,6 @@ from .ir import (
 
 Operations = tuple[tuple[str, int], ...]
 """Pairs of an operation kind and how often it happens per point, sorted by kind."""
-
-_BINARY = {"+": "add", "-": "sub", "*": "mul", "/": "div", "**": "pow"}
-_REDUCTION = {"+": "add", "prod": "mul", "max": "max", "min": "min"}
-_SELECT = "where"
 
 
 def einsum_operations(program: Program, einsum: Einsum) -> Operations:
@@ -75,8 +72,8 @@ def _is_product(expression: Expression) -> bool:
 
 
 def _reduction(program: Program, operator: str) -> Counter[str]:
-    if operator in _REDUCTION:
-        return Counter({_REDUCTION[operator]: 1})
+    if operator in REDUCTIONS:
+        return Counter({REDUCTIONS[operator].merge.operation: 1})
     declared = {r.name: r for r in program.reductions}[operator]
     return _body(program, declared.body, declared.arguments)
 
@@ -117,7 +114,7 @@ def _constant(node: Expression | Condition, bound: frozenset[str]) -> bool:
 def _binary(operator: str, right: Expression) -> Counter[str]:
     if operator == "**" and isinstance(right, Number) and right.value in (2, 3):
         return Counter({"mul": int(right.value) - 1})
-    return Counter({_BINARY[operator]: 1})
+    return Counter({ARITHMETIC[operator].operation: 1})
 
 
 def _call(program: Program, call: Call, bound: frozenset[str]) -> Counter[str]:
@@ -126,22 +123,14 @@ def _call(program: Program, call: Call, bound: frozenset[str]) -> Counter[str]:
     if call.function in declared:
         function = declared[call.function]
         return inner + _body(program, function.body, function.arguments)
-    if call.function in ("max", "min"):
-        return inner + Counter({call.function: len(call.arguments) - 1})
-    if call.function == _SELECT:
-        return inner + Counter({"select": 1})
-    return inner + Counter({call.function: 1})
+    row = FUNCTIONS[call.function]
+    # Of any number of arguments: one operation between every two neighbours.
+    times = len(call.arguments) - 1 if row.most is None else 1
+    return inner + Counter({row.operation: times})
 
 
 def identity_of(program: Program, reduction: str) -> int | float:
     """The identity element of a reduction operator."""
-    match reduction:
-        case "+":
-            return 0
-        case "prod":
-            return 1
-        case "max":
-            return float("-inf")
-        case "min":
-            return float("inf")
+    if reduction in REDUCTIONS:
+        return REDUCTIONS[reduction].identity
     return next(r.identity for r in program.reductions if r.name == reduction)

@@ -21,8 +21,9 @@ from einsum_cascade.numeric.dtypes import Array, cast
 from einsum_cascade.numeric.evaluation import conjuncts
 from einsum_cascade.numeric.expressions import Evaluator
 from einsum_cascade.numeric.lanes import Excluded, Lane, LaneSpace
-from einsum_cascade.numeric.reductions import identity_of
+from einsum_cascade.numeric.reductions import UFUNCS
 from einsum_cascade.numeric.targets import tensor_shape
+from einsum_cascade.operations import identity_of
 
 from ..bound.barriers import producer_of, reads_earlier
 from ..bound.record import Bound, BoundEinsum
@@ -34,7 +35,6 @@ from .selections import Selection
 MOST_ITERATIONS = 2_000_000
 """Temporal iterations one execution may take."""
 
-_UPDATES = {"+": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum}
 
 _Coordinates = dict[str, Array]
 """Per rank variable its value in every lane."""
@@ -161,7 +161,7 @@ class _Run:
             self.selections[e.name] = self._selection(einsum)
         shape = tuple(self.shapes[r] for r in self.binding.parallel)
         shape += tensor_shape(self.program, einsum, self.shapes)
-        start = identity_of(self.program, einsum.reduction) if einsum.over else 0.0
+        start = float(identity_of(self.program, einsum.reduction)) if einsum.over else 0.0
         working = self.binding.precision.working(e.name)
         tensor = _Tensor(np.full(shape, start, working), np.zeros(shape, bool))
         self.tensors[e.name] = tensor
@@ -336,8 +336,8 @@ class _Run:
             tensor = _Tensor(tensor.values.reshape(1), tensor.there.reshape(1))
         if not einsum.over:
             tensor.values[where] = values
-        elif einsum.reduction in _UPDATES:
-            _UPDATES[einsum.reduction].at(tensor.values, where, values)
+        elif einsum.reduction in UFUNCS:
+            UFUNCS[einsum.reduction].at(tensor.values, where, values)
         else:
             self._fold(einsum, tensor, where, values)
 

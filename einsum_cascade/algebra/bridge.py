@@ -8,12 +8,13 @@ symbol applied to its arguments, so nothing is ever assumed about it. Text is ne
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 import sympy
 
-from ..arithmetic import combined
+from ..functions import ARITHMETIC, FUNCTIONS, of
 from ..ir import (
     Access,
     Affine,
@@ -36,25 +37,15 @@ from .terms import number, rebuild
 Operator = Literal["*", "+", "**"]
 """How a correction acts on the value it corrects (``**``: the value to the correction)."""
 
-_FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "exp": sympy.exp,
-    "log": sympy.log,
-    "sqrt": sympy.sqrt,
-    "rsqrt": lambda x: 1 / sympy.sqrt(x),
-    "abs": sympy.Abs,
-    "sign": sympy.sign,
-    "max": sympy.Max,
-    "min": sympy.Min,
-    "relu": lambda x: sympy.Max(0, x),
-}
-_BACK: tuple[tuple[Any, str], ...] = (
-    (sympy.exp, "exp"),
-    (sympy.log, "log"),
-    (sympy.Abs, "abs"),
-    (sympy.sign, "sign"),
-    (sympy.Max, "max"),
-    (sympy.Min, "min"),
+_FUNCTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
+    {
+        name: of(sympy, row.sympy)
+        for name, row in FUNCTIONS.items()
+        if row.sympy is not None and row.algebra
+    }
 )
+# Back again: what is a class of sympy's own; the others are powers and maxima of these.
+_BACK = tuple((kind, name) for name, kind in _FUNCTIONS.items() if isinstance(kind, type))
 
 
 class Bridge:
@@ -109,7 +100,8 @@ class Bridge:
             case Unary(operand=operand):
                 return -self.to_sympy(operand)
             case Binary(operator=operator, left=left, right=right):
-                return combined(operator, self.to_sympy(left), self.to_sympy(right))
+                apply = ARITHMETIC[operator].python
+                return apply(self.to_sympy(left), self.to_sympy(right))
             case Call():
                 return self._call(expression)
 

@@ -10,52 +10,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
-from types import MappingProxyType
 
 from .. import ir
-from ..arithmetic import combined
 from ..errors import Problem
+from ..functions import ARITHMETIC, COMPARISONS, FUNCTIONS
 
 _SAMPLES = (-1.5, -0.25, 0.0, 0.5, 1.0, 3.0)
 _TOLERANCE = 1e-9
-
-
-def _log(x: float) -> float:
-    return -math.inf if x == 0 else math.log(x)
-
-
-_FUNCTIONS: Mapping[str, Callable[..., float]] = MappingProxyType(
-    {
-        "exp": math.exp,
-        "log": _log,
-        "sqrt": math.sqrt,
-        "rsqrt": lambda x: 1 / math.sqrt(x),
-        "abs": abs,
-        "sign": lambda x: float((x > 0) - (x < 0)),
-        "max": max,
-        "min": min,
-        "relu": lambda x: max(x, 0.0),
-        "elu": lambda x: x if x > 0 else math.expm1(x),
-        "sigmoid": lambda x: 1 / (1 + math.exp(-x)),
-        "tanh": math.tanh,
-        "silu": lambda x: x / (1 + math.exp(-x)),
-        "gelu": lambda x: x * (1 + math.erf(x / math.sqrt(2))) / 2,
-        "softplus": lambda x: math.log1p(math.exp(x)),
-        "erf": math.erf,
-        "floor": math.floor,
-    }
-)
-
-_COMPARE: Mapping[str, Callable[[float, float], bool]] = MappingProxyType(
-    {
-        "<": lambda a, b: a < b,
-        "<=": lambda a, b: a <= b,
-        ">": lambda a, b: a > b,
-        ">=": lambda a, b: a >= b,
-        "==": lambda a, b: a == b,
-        "!=": lambda a, b: a != b,
-    }
-)
 
 
 def value_of(node: ir.Expression, names: Mapping[str, float], program: ir.Program) -> float:
@@ -103,11 +64,11 @@ def _call(
         if declared.name == function:
             inner = dict(names) | dict(zip(declared.arguments, values, strict=True))
             return value_of(declared.body, inner, program)
-    return _FUNCTIONS[function](*values)
+    return FUNCTIONS[function].real(*values)
 
 
 def _binary(operator: str, left: float, right: float) -> float:
-    found = combined(operator, left, right)
+    found = ARITHMETIC[operator].python(left, right)
     if isinstance(found, complex):
         raise ValueError("a root of a negative number")
     return float(found)
@@ -118,7 +79,7 @@ def _holds(
 ) -> bool:
     match node:
         case ir.Comparison(operator=operator, left=left, right=right):
-            return _COMPARE[operator](
+            return COMPARISONS[operator].python(
                 value_of(left, names, program), value_of(right, names, program)
             )
         case ir.Logical(operator="not", operands=(operand,)):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Literal, TypeVar, cast
 
+from ..functions import REDUCTIONS
 from ..ir import (
     Access,
     Affine,
@@ -31,7 +32,6 @@ from ..ir import variables_of as ordered_variables
 _N = TypeVar("_N", bound=Node)
 
 Sign = Literal["+", "-"]
-_BUILTIN_REDUCTIONS = ("+", "prod", "max", "min")
 
 # ------------------------------------------------------------------------- building
 
@@ -273,13 +273,11 @@ def at_access(einsum: Einsum, access: Access) -> dict[str, Index]:
 
 def combine(program: Program, reduction: str, left: Expression, right: Expression) -> Expression:
     """``left`` and ``right`` merged by a reduction operator, as an expression."""
-    match reduction:
-        case "+":
-            return Binary(operator="+", left=left, right=right)
-        case "prod":
-            return Binary(operator="*", left=left, right=right)
-        case "max" | "min":
-            return Call(function=reduction, arguments=(left, right))
+    match REDUCTIONS[reduction].merges_by if reduction in REDUCTIONS else None:
+        case "+" | "*" as operator:
+            return Binary(operator=operator, left=left, right=right)
+        case str(function):
+            return Call(function=function, arguments=(left, right))
     declared = next(r for r in program.reductions if r.name == reduction)
     first, second = declared.arguments
 
@@ -407,4 +405,4 @@ def replace_einsum(program: Program, name: str, new: Iterable[Einsum]) -> Progra
 
 def is_builtin_reduction(name: str) -> bool:
     """Whether a reduction operator is part of the language."""
-    return name in _BUILTIN_REDUCTIONS
+    return name in REDUCTIONS

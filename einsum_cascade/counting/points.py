@@ -16,7 +16,7 @@ from typing import Any
 
 from .. import ir
 from ..affine import Families
-from ..arithmetic import combined
+from ..functions import ARITHMETIC
 
 
 def rank_symbol(name: str) -> Any:
@@ -189,7 +189,7 @@ def _value(node: ir.Expression) -> Any:
         case ir.Unary(operand=operand):
             return -_value(operand)
         case ir.Binary(operator=operator, left=left, right=right):
-            return combined(operator, _value(left), _value(right))
+            return ARITHMETIC[operator].python(_value(left), _value(right))
         case ir.Call(function=function, arguments=arguments):
             values = [_value(a) for a in arguments if not isinstance(a, ir.Comparison | ir.Logical)]
             known = {"floor": sympy.floor, "abs": sympy.Abs, "max": sympy.Max, "min": sympy.Min}

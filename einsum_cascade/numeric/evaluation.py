@@ -10,13 +10,14 @@ import numpy as np
 
 from .. import ir
 from ..errors import EvaluationError, NotANumberError, Problem
+from ..operations import identity_of
 from .accesses import Store
 from .binding import Binding
 from .contraction import contract, factors
 from .dtypes import Array, cast
 from .expressions import Evaluator
 from .lanes import Excluded, Lane, LaneSpace, Outside, union
-from .reductions import Operator, identity_of, reduce_axes
+from .reductions import Operator, reduce_axes
 from .selection import topk
 
 
@@ -176,7 +177,7 @@ class _Computation:
             axes,
             einsum.reduction,
             excluded=excluded,
-            identity=identity_of(self.evaluator.program, einsum.reduction),
+            identity=float(identity_of(self.evaluator.program, einsum.reduction)),
             accumulator=self.binding.precision.accumulator(einsum.name),
             operator=self._operator(),
         )

@@ -11,7 +11,7 @@ import numpy as np
 from .. import ir
 from .accesses import Store, read
 from .dtypes import Array, DType, cast
-from .functions import BINARY, COMPARE, UNARY, VARIADIC
+from .functions import BINARY, CALLS, COMPARE
 from .lanes import Lane, LaneSpace, merged
 
 
@@ -81,9 +81,10 @@ class Evaluator:
                 inner = dict(zip(declared.arguments, (lane.values for lane in lanes), strict=True))
                 body = replace(self, arguments=inner).value(declared.body)
                 return merged(lanes, body.values)
-        if node.function in VARIADIC:
-            return self._apply(lanes, VARIADIC[node.function])
-        return lanes[0].with_values(np.asarray(UNARY[node.function](lanes[0].values)))
+        function = CALLS[node.function]
+        if len(lanes) > 1:
+            return self._apply(lanes, function)
+        return lanes[0].with_values(np.asarray(function(lanes[0].values)))
 
     def _where(self, node: ir.Call) -> Lane:
         """``where(c, a, b)``: what is not chosen excludes nothing and is not read."""

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
-from .. import ir
+from ..functions import REDUCTIONS, of
 from .dtypes import Array, DType, cast
 
 Operator = Callable[[Array, Array], Array]
 
-_UFUNC: Mapping[str, np.ufunc] = MappingProxyType(
-    {"+": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum}
+UFUNCS: Mapping[str, Any] = MappingProxyType(
+    {name: of(np, row.merge.numpy) for name, row in REDUCTIONS.items()}
 )
-_IDENTITY: Mapping[str, float] = MappingProxyType(
-    {"+": 0.0, "prod": 1.0, "max": -math.inf, "min": math.inf}
-)
-
-
-def identity_of(program: ir.Program, reduction: str) -> float:
-    """What a reduction of no elements gives."""
-    if reduction in _IDENTITY:
-        return _IDENTITY[reduction]
-    return float(next(r.identity for r in program.reductions if r.name == reduction))
+"""What merges elements, by built-in reduction operator."""
 
 
 def reduce_axes(
@@ -58,7 +49,7 @@ def reduce_axes(
         A user's operator; None for a built-in one.
     """
     trailing = tuple(range(values.ndim - axes, values.ndim))
-    ufunc = _UFUNC.get(reduction)
+    ufunc = UFUNCS.get(reduction)
     if ufunc is not None and (accumulator is None or reduction in ("max", "min")):
         if excluded is not None:
             values = np.where(excluded, np.asarray(identity, values.dtype), values)

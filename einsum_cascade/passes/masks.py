@@ -14,8 +14,7 @@ from dataclasses import dataclass
 
 from .. import ir
 from ..affine import Families, Form, Term, collected
-
-_FLIPPED = {"<": ">=", "<=": ">", ">": "<=", ">=": "<", "==": "!=", "!=": "=="}
+from ..functions import COMPARISONS
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def _parts(
 ) -> Iterator[Before | Compared]:
     """What follows from ``node`` being true, or false where ``holds`` is not."""
     if isinstance(node, ir.Comparison):
-        operator = node.operator if holds else _FLIPPED[node.operator]
+        operator = node.operator if holds else COMPARISONS[node.operator].opposite
         yield from _comparison(node, operator, families)
     elif node.operator == "not":
         yield from _parts(node.operands[0], families, not holds)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from .. import ir
 from ..analysis_report import Barrier
+from ..functions import REDUCTIONS
 from .nodes import PassNode
 from .relations import ReadChain
 from .traversals import Pair, Traversals
-
-_REDUCTIONS = {"+": "sum", "prod": "product"}
 
 
 def explain(
@@ -212,7 +211,7 @@ class _Words:
 
 
 def _operator(name: str) -> str:
-    return _REDUCTIONS.get(name, name)
+    return REDUCTIONS[name].word if name in REDUCTIONS else name
 
 
 def _listed(names: tuple[str, ...]) -> str:

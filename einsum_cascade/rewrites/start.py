@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -11,32 +10,19 @@ import numpy as np
 
 from ..algebra.terms import accesses_of, at_access, replace_accesses, substitute_variables
 from ..algebra.view import RankView
+from ..functions import ARITHMETIC, FUNCTIONS, of
 from ..ir import Access, Binary, Call, Condition, Einsum, Expression, Name, Number, Unary
 from ..operations import identity_of
 from .corrections import NEW, OLD, Correction, acted
 
 _NUMERIC: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {
-        "exp": np.exp,
-        "log": np.log,
-        "sqrt": np.sqrt,
-        "rsqrt": lambda x: 1 / np.sqrt(x),
-        "abs": np.abs,
-        "sign": np.sign,
-        "max": lambda *xs: max(xs),
-        "min": lambda *xs: min(xs),
-        "relu": lambda x: max(x, 0.0),
+        name: row.real if row.most is None else of(np, row.numpy)
+        for name, row in FUNCTIONS.items()
+        if row.sympy and row.algebra
     }
 )
-_BINARY: Mapping[str, Callable[[Any, Any], Any]] = MappingProxyType(
-    {
-        "+": operator.add,
-        "-": operator.sub,
-        "*": operator.mul,
-        "/": operator.truediv,
-        "**": operator.pow,
-    }
-)
+"""The functions that corrections are made of."""
 
 
 def leaves_identity(view: RankView, einsum: Einsum, correction: Correction) -> bool:
@@ -102,7 +88,7 @@ def _number(node: Expression | Condition, values: Mapping[Access, Any]) -> Any:
         case Unary(operand=operand):
             return -_number(operand, values)
         case Binary(operator=operator, left=left, right=right):
-            return _BINARY[operator](_number(left, values), _number(right, values))
+            return ARITHMETIC[operator].python(_number(left, values), _number(right, values))
         case Call(function=function, arguments=arguments) if function in _NUMERIC:
             return _NUMERIC[function](*(_number(a, values) for a in arguments))
     return np.float64("nan")

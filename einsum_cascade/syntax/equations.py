@@ -15,6 +15,7 @@ from lark import Token
 
 from .. import ir
 from ..errors import Problem, did_you_mean
+from ..functions import FUNCTIONS, SELECTIONS
 from ..source import Span
 from .statements import Piece, Statement
 
@@ -103,7 +104,7 @@ class _Indices:
         if name.upper() in self.scope.parallel:
             why = f"'{name.upper()}' is a parallel rank: every tensor carries it"
             return self._wrong(f"'{name}' is left out of the equations", token, why)
-        if name in ir.FUNCTIONS or name in self.scope.functions:
+        if name in FUNCTIONS or name in self.scope.functions:
             return self._wrong(f"function '{name}' needs its arguments in ( )", token)
         return self._wrong(f"unknown name '{name}'", token, did_you_mean(name, self.scope.known))
 
@@ -221,7 +222,7 @@ class _Values(_Indices):
     def _call(self, tree: Any) -> ir.Call:
         name = tree.children[0]
         arguments = list(tree.children[1:])
-        known = {**ir.FUNCTIONS, **dict.fromkeys(self.scope.functions)}
+        known = {**FUNCTIONS, **dict.fromkeys(self.scope.functions)}
         if name not in known:
             hint = did_you_mean(name, known)
             if name in self.scope.tensors:
@@ -335,8 +336,8 @@ class Converter(_Values):
 
     def _selection(self, tree: Any, target: ir.Access) -> ir.Einsum:
         function, source, position = tree.children[2:5]
-        if function not in ir.SELECTIONS:
-            hint = did_you_mean(function, ir.SELECTIONS)
+        if function not in SELECTIONS:
+            hint = did_you_mean(function, SELECTIONS)
             raise self._wrong(f"'{function}' is not a selection", function, hint)
         selected = self._access(source)
         free = [v for v in target.variables if v not in selected.variables]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from .. import ir
 from ..errors import Problem, did_you_mean
+from ..functions import REDUCTIONS, SELECTIONS
 from .names import call_problems
 
 
@@ -113,7 +114,7 @@ def family_text(program: ir.Program, family: str) -> str:
 def _reduction(
     program: ir.Program, einsum: ir.Einsum, spoiled: frozenset[str]
 ) -> Iterator[Problem]:
-    known = (*ir.REDUCTIONS, *(r.name for r in program.reductions))
+    known = (*REDUCTIONS, *(r.name for r in program.reductions))
     if einsum.reduction not in known and einsum.reduction not in spoiled:
         what = f"unknown reduction '{einsum.reduction}'"
         yield Problem(what, einsum.target.span, did_you_mean(einsum.reduction, known))
@@ -141,8 +142,8 @@ def _listed(variables: tuple[str, ...]) -> str:
 
 def _selection(einsum: ir.Einsum) -> Iterator[Problem]:
     span = einsum.target.span
-    if einsum.select not in ir.SELECTIONS:
-        hint = did_you_mean(einsum.select or "", ir.SELECTIONS)
+    if einsum.select not in SELECTIONS:
+        hint = did_you_mean(einsum.select or "", SELECTIONS)
         yield Problem(f"'{einsum.select}' is not a selection", span, hint)
     if not isinstance(einsum.expression, ir.Access):
         yield Problem("a selection selects from a tensor", span)

@@ -9,6 +9,7 @@ from .. import ir
 from ..algebra.scalar import operator_problems
 from ..domains import domain_problems
 from ..errors import Problem, did_you_mean
+from ..functions import FUNCTIONS, REDUCTIONS
 from ..source import Span
 
 _RANK = re.compile(r"[A-Z][A-Z0-9_]*")
@@ -99,7 +100,7 @@ def _spelling(program: ir.Program) -> Iterator[Problem]:
     taken = {r.variable: "rank variable" for r in program.ranks}
     taken |= {r.name: "rank" for r in program.ranks}
     taken |= dict.fromkeys(program.parallel, "rank")
-    taken |= dict.fromkeys(ir.FUNCTIONS, "function")
+    taken |= dict.fromkeys(FUNCTIONS, "function")
     # Parameters are keywords of Cascade.evaluate, beside its own.
     taken |= dict.fromkeys(("self", "program", "inputs", "dtype", "keep"), "setting of evaluate")
     for parameter in program.parameters:
@@ -124,10 +125,10 @@ def _written_twice(program: ir.Program) -> Iterator[Problem]:
 
 def _callables(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Problem]:
     for function in program.functions:
-        if function.name in ir.FUNCTIONS:
+        if function.name in FUNCTIONS:
             yield Problem(f"function '{function.name}' is built in already", function.span)
     for reduction in program.reductions:
-        if reduction.name in ir.REDUCTIONS:
+        if reduction.name in REDUCTIONS:
             yield Problem(f"reduction '{reduction.name}' is built in already", reduction.span)
     reductions = [("reduction", r.name, r.span) for r in program.reductions]
     yield from _duplicates(reductions)
@@ -162,7 +163,7 @@ def _expansion(program: ir.Program) -> Iterator[Problem]:
 
 def call_problems(program: ir.Program, root: ir.Node, spoiled: frozenset[str]) -> Iterator[Problem]:
     """Unknown functions, wrong numbers of arguments, and division by a literal zero."""
-    arity = dict(ir.FUNCTIONS)
+    arity = {f.name: (f.least, f.most) for f in FUNCTIONS.values()}
     arity |= {f.name: (len(f.arguments), len(f.arguments)) for f in program.functions}
     for node in ir.walk(root):
         match node:

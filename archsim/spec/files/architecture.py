@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
-from einsum_cascade.ir import FUNCTIONS
+from einsum_cascade.functions import OPERATION_KINDS
 from einsum_cascade.yaml.schema import Count, Fields, parse_count, section, validate
 from einsum_cascade.yaml.source import Path, YamlNode, YamlScalar
 from einsum_cascade.yaml.spec_files import referred
@@ -18,12 +18,6 @@ from ..technology import Technology
 from .fields import Bandwidth, Bits, Bytes, Frequency, Name, Number, SquareMicrometres, Title, Words
 
 KEY = "architecture"
-
-OPERATION_KINDS: tuple[str, ...] = (
-    *("mac", "add", "sub", "mul", "div", "pow", "neg", "compare", "select", "copy"),
-    *(name for name in FUNCTIONS if name != "where"),
-)
-"""Every kind of operation that ``einsum_cascade.operations`` counts."""
 
 
 def _latency(value: Any) -> int | str:
