@@ -154,7 +154,7 @@ class Cascade:
 
     def latex(self) -> str:
         """The equations in LaTeX."""
-        from .notation.render import program_latex
+        from .notation.latex import program_latex
 
         return program_latex(self.program)
 

@@ -1,6 +1,6 @@
 """Printers: IR to canonical YAML text, such that ``parse(print(c)) == c``.
 
-LaTeX and DOT are in ``render``.
+Typeset equations are in ``latex`` and ``mathml``, HTML and DOT in ``render``.
 """
 
 from __future__ import annotations
