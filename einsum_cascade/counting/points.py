@@ -16,7 +16,7 @@ from typing import Any
 
 from .. import ir
 from ..affine import Families
-from ..functions import ARITHMETIC
+from ..functions import ARITHMETIC, FUNCTIONS, of
 
 
 def rank_symbol(name: str) -> Any:
@@ -192,8 +192,9 @@ def _value(node: ir.Expression) -> Any:
             return ARITHMETIC[operator].python(_value(left), _value(right))
         case ir.Call(function=function, arguments=arguments):
             values = [_value(a) for a in arguments if not isinstance(a, ir.Comparison | ir.Logical)]
-            known = {"floor": sympy.floor, "abs": sympy.Abs, "max": sympy.Max, "min": sympy.Min}
-            return known.get(function, sympy.Function(function))(*values)
+            row = FUNCTIONS.get(function)
+            known = of(sympy, row.sympy) if row is not None and row.sympy is not None else None
+            return (known or sympy.Function(function))(*values)
         case _:
             raise TypeError(f"{node} has no value without data")
 

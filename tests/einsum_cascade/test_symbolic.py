@@ -356,3 +356,23 @@ def test_every_case_is_analysed(name: str) -> None:
     found = analysis(name)
     assert found.to_dict()["cascade"] == "case"
     assert all(count.is_nonnegative is not False for count in found.operations.values())
+
+
+@pytest.mark.parametrize(
+    ("mask", "points"),
+    [
+        # m = 0..2 pass everywhere, m = 3..9 from p = m - 2 on: 3*20 + 19 + 18 + ... + 13.
+        ("relu(m - 2) <= p", 172),
+        ("sign(m - 4) <= p - 1", 4 * 20 + 1 * 19 + 5 * 18),
+        ("m <= floor(p / 2)", 110),
+        ("abs(m - 4) <= p", sum(20 - abs(m - 4) for m in range(10))),
+    ],
+)
+def test_masks_with_functions_are_counted(mask: str, points: int) -> None:
+    head = "cascade: a\nranks: [M, P]\ninputs: {X: [M, P]}\noutput: Y\n"
+    text = f"{head}einsums: |\n  Y[p] = X[m, p] where {mask}\n"
+    program = Cascade.parse(text).program
+    shapes = {"M": 10, "P": 20}
+    assert count_points(program, program.einsums[0], shapes) == points
+    symbolic = points_of(program, program.einsums[0])
+    assert symbolic.subs({M: 10, P: 20}).doit() == points
