@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .comparison.compare import Comparison, compare
-    from .jobs.plan import simulate
+    from .api import compare, simulate
+    from .comparison.compare import Comparison
     from .result.record import Result
     from .spec.arch import Architecture
     from .spec.mapping import Mapping
@@ -28,8 +28,8 @@ _HOMES = {
     "Mapping": "spec.mapping",
     "Result": "result.record",
     "Technology": "spec.technology",
-    "compare": "comparison.compare",
-    "simulate": "jobs.plan",
+    "compare": "api",
+    "simulate": "api",
 }
 
 

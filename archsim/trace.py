@@ -7,19 +7,17 @@ What was skipped in between is marked on a track of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from .cost.spill import count_mapping
+from .events.engine import GroupRun, time_events
+from .jobs.job import Job, JobPlan
 from .spec.arch import Architecture
-from .spec.mapping import Mapping
-
-if TYPE_CHECKING:
-    from .events.engine import GroupRun
-    from .jobs.plan import ByPart, PartLike, WorkloadLike
 
 _SKIPPED = "not shown"
 
@@ -96,47 +94,31 @@ def _meta(what: str, track: int, value: str | int) -> dict[str, Any]:
     return {"name": what, "ph": "M", "pid": 1, "tid": track, "args": {key: value}}
 
 
-def trace(
-    workload: WorkloadLike,
-    architecture: Architecture,
-    mapping: Mapping | Sequence[Mapping] | ByPart | None = None,
-) -> Trace:
-    """The timeline of a workload on a machine, by the event engine.
+def trace(plan: JobPlan) -> Trace:
+    """The timeline of a workload's jobs, by the event engine.
 
-    Parts of a workload follow one another, each shown once.
+    Jobs follow one another, each shown once.
 
     Raises
     ------
     SpecError, MappingError, InputError
-        As ``simulate``.
+        As ``Job.bind``, and where a run is too long for the event engine.
     """
-    from .jobs.plan import planned
-
-    parts, mappings = planned(workload, mapping, architecture)
     at = Fraction(0)
     found: list[tuple[str, GroupRun]] = []
-    for part, how in zip(parts, mappings, strict=True):
-        prefix = f"{part.name}: " if len(parts) > 1 else ""
-        runs = _runs(part, architecture, how)
+    for job in plan.jobs:
+        prefix = f"{job.part.name}: " if len(plan.jobs) > 1 else ""
+        runs = _runs(job)
         found += [(prefix, replace(r, start=r.start + at)) for r in runs]
         at = found[-1][1].start + runs[-1].run.cycles
-    names = " + ".join(dict.fromkeys(m.name for m in mappings))
-    title = f"{workload.name} on {architecture.name}, mapped by {names}"
-    return timeline(title, architecture, tuple(found))
+    names = " + ".join(dict.fromkeys(m.name for m in plan.mappings))
+    title = f"{plan.workload.name} on {plan.architecture.name}, mapped by {names}"
+    return timeline(title, plan.architecture, tuple(found))
 
 
-def _runs(part: PartLike, architecture: Architecture, mapping: Mapping) -> tuple[GroupRun, ...]:
-    """What a part runs, with its turns logged."""
-    from einsum_cascade import Cascade
-
-    from .cost.spill import count_mapping
-    from .evaluate.evaluate import bind
-    from .events.engine import time_events
-
-    program = Cascade.load(mapping.cascade).program
-    ranks = (*program.parallel, *(r.name for r in program.ranks))
-    names = (*ranks, *(p.name for p in program.parameters))
-    bound = bind(program, mapping, architecture, part.shapes_for(names))
+def _runs(job: Job) -> tuple[GroupRun, ...]:
+    """What a job runs, with its turns logged."""
+    bound = job.bind()
     return time_events(bound, count_mapping(bound), logged=True).runs
 
 

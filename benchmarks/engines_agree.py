@@ -15,11 +15,12 @@ from archsim.bound.binding import bind
 from archsim.cost.spill import count_mapping
 from archsim.evaluate.steady_state import time_closely
 from archsim.events.engine import time_events
-from archsim.jobs.plan import planned
+from archsim.jobs.plan import plan
 from archsim.schedule.average import time_mapping
 from einsum_cascade import Cascade
 from einsum_cascade.yaml.library import builtin_names
 from mappers.choices.choose import choose
+from mappers.generators import GENERATORS
 
 Case = tuple[Mapping, tuple[tuple[str, int], ...]]
 
@@ -30,9 +31,8 @@ def cases(tokens: int, machine: Architecture) -> Iterator[tuple[str, Case]]:
         for phase in ("prefill", "decode"):
             length = {"seq_len" if phase == "prefill" else "cached_len": tokens}
             work = workloads.load(name, (), scope="model", phase=phase, batch=1, **length)
-            for part, mapping in zip(*planned(work, None, machine), strict=True):
-                shapes = part.shapes_for(Cascade.load(mapping.cascade).program.settable)
-                yield f"{name} {phase} {part.name}", (mapping, tuple(sorted(shapes.items())))
+            for job in plan(work, machine, generators=GENERATORS).jobs:
+                yield f"{name} {phase} {job.name}", (job.mapping, tuple(sorted(job.shapes)))
 
 
 def main() -> None:

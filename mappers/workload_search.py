@@ -8,7 +8,10 @@ from functools import partial
 from typing import Any
 
 from archsim.bound.binding import with_parameters
-from archsim.jobs.plan import ByPart, PartLike, WorkloadLike, planned, simulate
+from archsim.jobs.plan import plan
+from archsim.jobs.run import run_plan
+from archsim.jobs.selection import ByPart, mappings_of
+from archsim.jobs.workload import PartLike, WorkloadLike
 from archsim.result.record import Result
 from archsim.spec.arch import Architecture
 from archsim.spec.files.mapping_text import mapping_dict
@@ -21,6 +24,7 @@ from .certificate import Certificate, Searched
 from .engine_run import run_mapping
 from .objectives import EDP, SearchObjective
 from .protocol import TOLERANCE, Advance, Mapper, Progress, SearchProblem, silent
+from .generators import GENERATORS
 from .space.mapspace import Mapspace
 from .strategies import strategy_called
 
@@ -143,7 +147,8 @@ def search_workload(
         No mapping of a part is legal, or its cascade cannot be searched.
     """
     strategy = strategy or strategy_called("exhaustive")
-    parts, written = planned(workload, None, architecture)
+    parts = workload.parts
+    written = mappings_of(workload, None, architecture, GENERATORS)
     found: dict[tuple[object, ...], PartSearched] = {}
     chosen: list[Mapping] = []
     for part, mapping in zip(parts, written, strict=True):
@@ -159,7 +164,7 @@ def search_workload(
             found[key] = PartSearched(name=part.name, found=best, value=value, times=part.times)
         chosen.append(found[key].found.mapping)
     by_part = ByPart(tuple(chosen))
-    result = simulate(workload, architecture, by_part)
+    result = run_plan(plan(workload, architecture, by_part, generators=GENERATORS))
     return WorkloadSearched(
         result=result, parts=tuple(found.values()), objective=objective, by_part=by_part
     )

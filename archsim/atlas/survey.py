@@ -11,10 +11,12 @@ from einsum_cascade.counting.symbolic import Analysis
 from einsum_cascade.errors import InputError
 from einsum_cascade.ir import Program
 from einsum_cascade.shapes import resolve_shapes, with_usual
+from mappers.choices.choose import choose
 from mappers.einsum_by_einsum import einsum_by_einsum
 
+from ..api import simulate
 from ..evaluate.evaluate import evaluate_mapping
-from ..jobs.plan import WorkloadLike, simulate
+from ..jobs.workload import WorkloadLike
 from ..result.record import Result
 from ..spec.arch import Architecture
 from ..spec.mapping import EINSUM_BY_EINSUM, Mapping
@@ -149,7 +151,9 @@ def _run(
         if len(shapes) == len(work.shapes):
             result = simulate(work, machine, made)
         else:
-            result = evaluate_mapping(program, made, machine, given, workload=work.name)
+            result = evaluate_mapping(
+                program, made, machine, given, workload=work.name, choose=choose
+            )
     except InputError as error:
         refusal = "; ".join(p.message for p in error.problems)
     return Run(

@@ -74,11 +74,12 @@ def _compare(
     iso_area: bool,
     scale: str,
 ) -> Comparison:
+    from mappers.generators import GENERATORS
     from workloads import load
 
     from .. import Architecture
     from ..comparison.compare import Contender, compare_contenders
-    from ..jobs.plan import mapping_called
+    from ..jobs.selection import mapping_called
     from ..spec.files.overrides import parse_overrides
 
     given = parse_overrides(settings)
@@ -90,11 +91,15 @@ def _compare(
         Contender(
             label=name,
             machine=machine,
-            mapping=mapping_called(chosen[name], work, machine) if name in chosen else None,
+            mapping=mapping_called(chosen[name], work, machine, GENERATORS)
+            if name in chosen
+            else None,
         )
         for name, machine in ((name, machines[name]) for name in architectures)
     ]
-    return compare_contenders(work, contenders, iso_area=iso_area, scale=scale)
+    return compare_contenders(
+        work, contenders, iso_area=iso_area, scale=scale, generators=GENERATORS
+    )
 
 
 def _mappings(texts: tuple[str, ...], machines: tuple[str, ...]) -> dict[str, str]:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from workloads import Workload
 
     from .. import Architecture, Mapping
-    from ..jobs.plan import ByPart
+    from ..jobs.job import JobPlan
+    from ..jobs.selection import ByPart
     from ..result.record import Result
 
 
@@ -67,12 +68,15 @@ def simulate_command(
     if trace:
         check_file(trace)
     asked = _asked(workload, architecture, mappings, settings)
-    result = _simulate(asked, engine or ("event" if trace else "analytical"))
+    from ..jobs.run import run_plan
+
+    plan = _planned(*asked)
+    result = run_plan(plan, engine=engine or ("event" if trace else "analytical"))
     written = write_result(result, out) if out else ()
     if trace:
         from ..trace import trace as timeline
 
-        timeline(*asked).save(trace)
+        timeline(plan).save(trace)
         written = (*written, trace)
     if as_json:
         show_json(result.to_dict())
@@ -84,10 +88,11 @@ def _asked(
     workload: str, architecture: str, mappings: tuple[str, ...], settings: tuple[str, ...]
 ) -> tuple[Workload, Architecture, list[Mapping] | ByPart]:
     """What is simulated: read from the names, with the settings."""
+    from mappers.generators import GENERATORS
     from workloads import load
 
     from .. import Architecture
-    from ..jobs.plan import mapping_called
+    from ..jobs.selection import mapping_called
     from ..spec.files.overrides import parse_overrides
     from ..spec.mapping import EINSUM_BY_EINSUM
 
@@ -111,24 +116,23 @@ def _asked(
         else:
             text += f": {EINSUM_BY_EINSUM} is made from the cascade and takes no settings"
         raise InputError(Problem(text, given.mapping[0].span))
-    return work, machine, [mapping_called(name, work, machine, given) for name in names]
+    return work, machine, [mapping_called(name, work, machine, GENERATORS, given) for name in names]
 
 
 def _set_by_default(work: Workload, machine: Architecture) -> tuple[str, ...]:
     """The name of the mapping that runs where none is given, if it is a written one."""
-    from ..jobs.plan import usual_mapping
+    from ..jobs.selection import usual_mapping
 
     found = usual_mapping(work, machine)
     return (found.name,) if found else ()
 
 
-def _simulate(
-    asked: tuple[Workload, Architecture, list[Mapping] | ByPart],
-    engine: Literal["analytical", "event"],
-) -> Result:
-    from .. import simulate
+def _planned(work: Workload, machine: Architecture, mappings: list[Mapping] | ByPart) -> JobPlan:
+    from mappers.generators import GENERATORS
 
-    return simulate(*asked, engine=engine)
+    from ..jobs.plan import plan
+
+    return plan(work, machine, mappings, generators=GENERATORS)
 
 
 def _show_result(result: Result, explained: bool, written: tuple[Path, ...]) -> None:

@@ -100,13 +100,15 @@ def _checks(
     cascade: Cascade, mapping: Mapping | None, machine: Architecture, dtype: str, seed: int
 ) -> Iterator[Check]:
     """The equations, and the mapped nest where the mapping is for this cascade."""
+    from mappers.generators import GENERATORS
+
     from ..validation.check import validate_cascade
     from ..validation.mapped import mapped_run, mapped_shapes, mapping_fits
 
     reference = _reference(cascade)
     yield Check(validate_cascade(cascade, reference=reference, dtype=dtype, seed=seed))
     if mapping is not None and mapping_fits(mapping, cascade):
-        run = mapped_run(cascade, mapping, machine)
+        run = mapped_run(cascade, mapping, machine, GENERATORS)
         shapes = mapped_shapes(cascade, mapping, machine)
         report = validate_cascade(
             cascade, reference=reference, shapes=shapes, dtype=dtype, seed=seed, trials=1, run=run
@@ -118,11 +120,13 @@ def _derived_check(
     cascade: Cascade, machine: Architecture, dtype: str, seed: int
 ) -> Iterator[Check]:
     """The nest of the mapping that is made for the cascade."""
+    from mappers.generators import GENERATORS
+
     from ..spec.mapping import EINSUM_BY_EINSUM
     from ..validation.check import validate_cascade
     from ..validation.mapped import mapped_run
 
-    run, reference = mapped_run(cascade, None, machine), _reference(cascade)
+    run, reference = mapped_run(cascade, None, machine, GENERATORS), _reference(cascade)
     report = validate_cascade(cascade, reference=reference, dtype=dtype, seed=seed, run=run)
     yield Check(report, EINSUM_BY_EINSUM)
 

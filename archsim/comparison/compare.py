@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from einsum_cascade.errors import InputError, Problem, did_you_mean
 
-from ..jobs.defaults import Choice, Refusal, run_by, run_somehow
+from ..jobs.defaults import MachineRun, Refusal, run_by, run_somehow
+from ..jobs.job import Generators
+from ..jobs.plan import told_of
 from ..result.record import Result
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
@@ -17,7 +19,7 @@ from .scaling import ARRAYS, Change, Scaling, check_areas, scale_to_area, total_
 
 if TYPE_CHECKING:
     from ..document import Document
-    from ..jobs.plan import WorkloadLike
+    from ..jobs.workload import WorkloadLike
     from ..result.plots.waterfall import Picture
 
 
@@ -133,37 +135,21 @@ def _read_row(data: MappingOf[str, Any]) -> ComparedMachine:
     )
 
 
-def compare(
-    workload: WorkloadLike,
+def contenders_of(
     architectures: Sequence[Architecture | str],
-    *,
-    iso_area: bool = False,
-    scale: str = ARRAYS,
     mappings: MappingOf[str, Mapping | str] | None = None,
-) -> Comparison:
-    """Simulate a workload on several machines and relate each to the first.
+) -> tuple[Contender, ...]:
+    """Machines by value, built-in name or file, labelled so that no two labels are alike.
 
     Parameters
     ----------
-    workload : WorkloadLike
-        Shapes and cascade, as for ``simulate``.
-    architectures : sequence of Architecture or str
-        Two machines or more, by value, built-in name or file.
-    iso_area : bool
-        Scale every machine but the first to the area of the first.
-    scale : str
-        What is scaled then: ``"arrays"`` or the name of a memory (``scale_to_area``).
     mappings : dict of str to Mapping or str, optional
-        The mapping of a machine, by the machine's name. A machine without one runs the
-        default mapping of the workload's cascade or, where that is not legal, the one it
-        was designed for or the first legal one of a cascade that computes the same;
-        ``Comparison`` says which.
+        The mapping of a machine, by the machine's name.
 
     Raises
     ------
     InputError
-        Fewer than two machines, one twice, one without area or energy, one that cannot be
-        scaled close to the first, or a mapping that is not legal; says which machine.
+        A machine or mapping does not exist, or a mapping is for no machine here.
     """
     machines = [a if isinstance(a, Architecture) else Architecture.load(a) for a in architectures]
     given = dict(mappings or {})
@@ -173,11 +159,10 @@ def compare(
             hint = did_you_mean(name, names)
             raise InputError(Problem(f"mappings: no machine here is called '{name}'", hint=hint))
     chosen = {n: m if isinstance(m, Mapping) else Mapping.load(m) for n, m in given.items()}
-    contenders = [
+    return tuple(
         Contender(label=label, machine=m, mapping=chosen.get(m.name))
         for label, m in zip(_labels(machines), machines, strict=True)
-    ]
-    return compare_contenders(workload, contenders, iso_area=iso_area, scale=scale)
+    )
 
 
 def compare_contenders(
@@ -186,14 +171,35 @@ def compare_contenders(
     *,
     iso_area: bool = False,
     scale: str = ARRAYS,
+    generators: Generators,
 ) -> Comparison:
-    """``compare`` for machines that have labels and mappings of their own. Raises as it does."""
+    """Simulate a workload on several machines and relate each to the first.
+
+    Parameters
+    ----------
+    workload : WorkloadLike
+        Shapes and cascade, as for ``simulate``.
+    contenders : sequence of Contender
+        Two or more, no two alike; the first is what the others are measured by.
+    iso_area : bool
+        Scale every machine but the first to the area of the first.
+    scale : str
+        What is scaled then: ``"arrays"`` or the name of a memory (``scale_to_area``).
+
+    Raises
+    ------
+    InputError
+        Fewer than two machines, one twice, one without area or energy, one that cannot be
+        scaled close to the first, or a mapping that is not legal; says which machine.
+    """
     _check_contenders(contenders)
     first = contenders[0]
     target = _area(first)
     if iso_area:
         check_areas(first.machine, first.label)
-    runs: list[tuple[str, Scaling | None, Choice]] = [(first.label, None, _run(workload, first))]
+    runs: list[tuple[str, Scaling | None, MachineRun]] = [
+        (first.label, None, _run(workload, first, generators))
+    ]
     for contender in contenders[1:]:
         scaling = None
         _area(contender)
@@ -201,7 +207,7 @@ def compare_contenders(
             check_areas(contender.machine, contender.label)
             machine, scaling = scale_to_area(contender.machine, target, scale)
             contender = replace(contender, machine=machine)
-        runs.append((contender.label, scaling, _run(workload, contender)))
+        runs.append((contender.label, scaling, _run(workload, contender, generators)))
     base = runs[0][2].result
     return Comparison(iso_area=iso_area, rows=tuple(_row(base, *run) for run in runs))
 
@@ -250,25 +256,22 @@ def _area(contender: Contender) -> float:
     return found
 
 
-def _run(workload: WorkloadLike, contender: Contender) -> Choice:
+def _run(workload: WorkloadLike, contender: Contender, generators: Generators) -> MachineRun:
     """The machine's run; what is wrong with it says whose it is."""
     try:
         if contender.mapping is None:
-            choice = run_somehow(workload, contender.machine)
+            run = run_somehow(workload, contender.machine, generators)
         else:
-            choice = run_by(workload, contender.machine, contender.mapping)
+            run = run_by(workload, contender.machine, contender.mapping, generators)
     except InputError as wrong:
-        problems = [
-            Problem(f"{contender.label}: {p.message}", p.span, p.hint) for p in wrong.problems
-        ]
-        raise type(wrong)(problems) from None
-    if not choice.result.energy_pj > 0:
+        raise told_of(contender.label, wrong) from None
+    if not run.result.energy_pj > 0:
         raise InputError(f"{contender.label} needs no energy, so there is no ratio of energies")
-    return choice
+    return run
 
 
-def _row(base: Result, label: str, scaling: Scaling | None, choice: Choice) -> ComparedMachine:
-    result = choice.result
+def _row(base: Result, label: str, scaling: Scaling | None, run: MachineRun) -> ComparedMachine:
+    result = run.result
     return ComparedMachine(
         label=label,
         result=result,
@@ -276,6 +279,6 @@ def _row(base: Result, label: str, scaling: Scaling | None, choice: Choice) -> C
         energy_ratio=result.energy_pj / base.energy_pj,
         area_ratio=result.area_um2 / base.area_um2,
         scaling=scaling,
-        refused=choice.refused,
-        left_out=choice.left_out,
+        refused=run.refused,
+        left_out=run.left_out,
     )

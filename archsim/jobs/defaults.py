@@ -6,15 +6,18 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError
-from einsum_cascade.yaml.library import builtin_names
 
+from ..spec.index import compute_the_same, interchangeable_entries
 from ..spec.mapping import EINSUM_BY_EINSUM, Mapping
-from .plan import compute_the_same, left_out, own_part, simulate, usual_mapping
+from .job import Generators
+from .plan import plan
+from .run import run_plan
+from .selection import usual_mapping
+from .workload import WorkloadLike, own_part
 
 if TYPE_CHECKING:
     from ..result.record import Result
     from ..spec.arch import Architecture
-    from .plan import WorkloadLike
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,7 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class MachineRun:
     """A run, the mappings that were tried before its own, and what its cascades lack."""
 
     result: Result
@@ -34,19 +37,26 @@ class Choice:
     left_out: tuple[str, ...] = ()
 
 
-def run_by(workload: WorkloadLike, machine: Architecture, mapping: Mapping | None) -> Choice:
+def run_by(
+    workload: WorkloadLike,
+    machine: Architecture,
+    mapping: Mapping | None,
+    generators: Generators,
+) -> MachineRun:
     """Simulate by a mapping, or by the default one. Raises as ``simulate``."""
-    result = simulate(workload, machine, mapping)
-    return Choice(result, left_out=left_out(workload, mapping, machine))
+    jobs = plan(workload, machine, mapping, generators=generators)
+    return MachineRun(run_plan(jobs), left_out=jobs.left_out)
 
 
-def run_somehow(workload: WorkloadLike, machine: Architecture) -> Choice:
+def run_somehow(
+    workload: WorkloadLike, machine: Architecture, generators: Generators
+) -> MachineRun:
     """Simulate by the default mapping (``simulate``), else by the first that is legal.
 
     After the default come all built-in ones, pipelined ones first, then by name; but only
     those of cascades that compute the same as the workload's (they name the same
     reference). Then come those of cascades that stand in for it: what they leave out is in
-    ``Choice.left_out``. Where there are none, it runs one Einsum after the other.
+    ``MachineRun.left_out``. Where there are none, it runs one Einsum after the other.
 
     Raises
     ------
@@ -60,14 +70,14 @@ def run_somehow(workload: WorkloadLike, machine: Architecture) -> Choice:
     errors: dict[str, InputError] = {}
     if default is not None or not candidates:
         try:
-            return run_by(workload, machine, None)
+            return run_by(workload, machine, None, generators)
         except InputError as wrong:
             errors[EINSUM_BY_EINSUM if default is None else default.name] = wrong
     for mapping in candidates:
         if mapping.name in errors:
             continue
         try:
-            found = run_by(workload, machine, mapping)
+            found = run_by(workload, machine, mapping, generators)
         except InputError as wrong:
             errors[mapping.name] = wrong
         else:
@@ -101,15 +111,7 @@ def interchangeable_mappings(cascade: str) -> tuple[Mapping, ...]:
     InputError
         There is no such cascade, or it is wrong.
     """
-    alike: dict[str, bool] = {}
-    found: list[Mapping] = []
-    for name in builtin_names("mappings"):
-        mapping = Mapping.load(name)
-        if mapping.cascade not in alike:
-            alike[mapping.cascade] = compute_the_same(cascade, mapping.cascade)
-        if alike[mapping.cascade]:
-            found.append(mapping)
-    return tuple(sorted(found, key=lambda m: (m.schedule.kind != "pipelined", m.name)))
+    return tuple(entry.load() for entry in interchangeable_entries(cascade))
 
 
 def _reason(error: InputError) -> str:

@@ -16,7 +16,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 SIMULATING = (
-    "archsim.jobs.plan",
+    "archsim.api",
     "archsim.evaluate.evaluate",
     "mappers.choices.choose",
     "archsim.spec.files.load",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ..bound.record import Bound
     from ..cost.accesses import EinsumCount
+    from ..jobs.job import Job
     from ..result.record import Result
     from ..spec.arch import Architecture
     from ..spec.mapping import Mapping
@@ -190,7 +191,7 @@ class Simulator:
 
     def outcome(self, task: Task) -> Outcome:
         """The measures of one task, or why there are none."""
-        from ..jobs.plan import simulate
+        from ..api import simulate
 
         try:
             workload = self._workload(task.run.workload, task.workload_settings)
@@ -225,16 +226,8 @@ class Simulator:
             self._mappings[name] = Mapping.load(name)
         return self._mappings[name]
 
-    def _evaluate(
-        self,
-        program: Program,
-        mapping: Mapping,
-        architecture: Architecture,
-        shapes: dict[str, int],
-        *,
-        workload: str = "",
-    ) -> Result:
-        """As ``evaluate_mapping``; objects are told apart by identity, as all are kept.
+    def _evaluate(self, job: Job) -> Result:
+        """As ``evaluate_job``; objects are told apart by identity, as all are kept.
 
         A mapping that chooses nothing by speed is bound and counted once for machines of one
         layout; one that does remembers what its choices do.
@@ -242,13 +235,15 @@ class Simulator:
         from ..bound.layout import layout, rebind
         from ..evaluate.evaluate import evaluate_bound
 
+        program, mapping, architecture = job.program, job.mapping, job.architecture
+        shapes = dict(job.shapes)
         sizes = tuple(sorted(shapes.items()))
         key = (id(mapping), id(architecture), sizes)
         if key not in self._results:
             alike = (id(mapping), layout(architecture), sizes)
             bound, counts = self._bind(program, mapping, architecture, shapes, alike)
             self._results[key] = evaluate_bound(rebind(bound, architecture), counts=counts)
-        return replace(self._results[key], workload=workload)
+        return replace(self._results[key], workload=job.name)
 
     def _bind(
         self,
@@ -259,14 +254,18 @@ class Simulator:
         alike: tuple[object, ...],
     ) -> tuple[Bound, tuple[EinsumCount, ...]]:
         """A mapping bound and counted, from memory where another machine bound it alike."""
-        from mappers.choices.choose import ChoiceMemory
+        from functools import partial
 
+        from mappers.choices.choose import ChoiceMemory, choose
+
+        from ..bound.binding import bind
         from ..cost.spill import count_mapping
-        from ..evaluate.evaluate import bind
 
         if mapping.choices:
             known = self._known.setdefault(alike, ChoiceMemory())
-            bound = bind(program, mapping, architecture, shapes, known=known)
+            bound = bind(
+                program, mapping, architecture, shapes, choose=partial(choose, memory=known)
+            )
             return bound, count_mapping(bound)
         if alike not in self._bound:
             bound = bind(program, mapping, architecture, shapes)

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from einsum_cascade.errors import Problem, SpecError
 
+from ..bound.binding import bind
 from ..bound.tiling import tile_size
+from ..jobs.job import Generators
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
+from .execute import execute_mapped
 from .inputs import windowed_ranks
 
 if TYPE_CHECKING:
@@ -46,16 +49,16 @@ def check_mapping_fits(mapping: Mapping, cascades: Iterable[Cascade]) -> None:
         raise SpecError(problems)
 
 
-def mapped_run(cascade: Cascade, mapping: Mapping | None, architecture: Architecture) -> Runner:
+def mapped_run(
+    cascade: Cascade,
+    mapping: Mapping | None,
+    architecture: Architecture,
+    generators: Generators,
+) -> Runner:
     """A runner for ``validate_cascade`` that executes the mapped nest.
 
-    Without a mapping it is the one made for the shapes (``einsum_by_einsum``).
+    Without a mapping it is the one that ``generators`` make for the shapes.
     """
-    from mappers.einsum_by_einsum import einsum_by_einsum
-
-    from ..evaluate.evaluate import bind
-    from .execute import execute_mapped
-
     program = cascade.program
     names = {p.name for p in program.parameters}
 
@@ -65,8 +68,8 @@ def mapped_run(cascade: Cascade, mapping: Mapping | None, architecture: Architec
             ranks = (*program.parallel, *tensor.ranks)
             shapes |= dict(zip(ranks, inputs[tensor.name].shape, strict=True))
         parameters = {n: v for n, v in numbers.items() if n in names}
-        how = mapping or einsum_by_einsum(program, architecture, shapes)
-        bound = bind(program, how, architecture, shapes | parameters)
+        how = mapping or generators.make(program, architecture, shapes)
+        bound = bind(program, how, architecture, shapes | parameters, choose=generators.choose)
         return execute_mapped(bound, inputs, dtype=dtype, **parameters)
 
     return run

@@ -12,6 +12,7 @@ from archsim.schedule.tasks import outside_einsums
 from archsim.validation.check import validate_cascade
 from archsim.validation.mapped import mapped_run, mapped_shapes
 from einsum_cascade import Cascade
+from mappers.generators import GENERATORS
 from workloads.references import find_reference
 
 MAPPINGS = ("lightning-attention-2", "retnet-chunked", "ssd-chunked")
@@ -95,7 +96,7 @@ def test_the_mapped_nest_computes_the_cascade(mapping: str, dtype: str) -> None:
         shapes=mapped_shapes(cascade, how, machine),
         dtype=dtype,
         trials=1,
-        run=mapped_run(cascade, how, machine),
+        run=mapped_run(cascade, how, machine, GENERATORS),
     )
     assert report.ok, report
     assert report.independent

@@ -10,6 +10,7 @@ from archsim.result.record import Result
 from archsim.validation.check import validate_cascade
 from archsim.validation.mapped import mapped_run, mapped_shapes
 from einsum_cascade import Cascade
+from mappers.generators import GENERATORS
 from workloads.references import find_reference
 
 WORD = 2  # bytes
@@ -145,7 +146,7 @@ def test_as_mapped_they_compute_what_they_should(mapping: str) -> None:
         cascade,
         reference=find_reference(cascade.program.reference),
         shapes=mapped_shapes(cascade, how, machine),
-        run=mapped_run(cascade, how, machine),
+        run=mapped_run(cascade, how, machine, GENERATORS),
         trials=1,
     )
     assert report.independent

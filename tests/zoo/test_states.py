@@ -16,6 +16,7 @@ from archsim.validation.inputs import random_inputs
 from archsim.validation.mapped import mapped_run, mapped_shapes
 from einsum_cascade import Cascade
 from einsum_cascade.shapes import resolve_shapes
+from mappers.generators import GENERATORS
 from workloads.references import find_reference
 
 Array = np.ndarray[Any, Any]
@@ -139,7 +140,7 @@ def test_the_mapped_nest_computes_the_cascade(mapping: str) -> None:
         reference=find_reference(cascade.program.reference),
         shapes=mapped_shapes(cascade, how, machine),
         trials=1,
-        run=mapped_run(cascade, how, machine),
+        run=mapped_run(cascade, how, machine, GENERATORS),
     )
     assert report.ok, report
     assert report.independent

@@ -18,11 +18,12 @@ from archsim.atlas.page import atlas_html
 from archsim.atlas.survey import Entry, Plan, Scenario, survey
 from archsim.atlas.words import most_passes
 from archsim.cli import archsim
-from archsim.jobs.plan import mapping_called
+from archsim.jobs.selection import mapping_called
 from archsim.spec.mapping import EINSUM_BY_EINSUM
 from einsum_cascade import Cascade
 from einsum_cascade.notation.mathml import expression_mathml, program_mathml
 from einsum_cascade.yaml.library import builtin_names
+from mappers.generators import GENERATORS
 from workloads import load
 
 CASCADES = ("attention-1pass", "attention-3pass", "layer-norm", "linear-attention")
@@ -134,7 +135,7 @@ def test_a_cascade_without_a_mapping_runs_einsum_by_einsum(
         assert run.mapping == EINSUM_BY_EINSUM
         work = load("bert-base", cascade="attention-3pass", seq_len=run.length)
         machine = Architecture.load(run.machine)
-        made = mapping_called(EINSUM_BY_EINSUM, work, machine)
+        made = mapping_called(EINSUM_BY_EINSUM, work, machine, GENERATORS)
         assert run.result == replace(simulate(work, machine, made), workload="bert-base")
     for run in by_name["layer-norm"].runs:
         assert run.result is not None

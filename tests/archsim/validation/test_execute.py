@@ -15,6 +15,7 @@ from archsim.validation.execute import execute_mapped
 from archsim.validation.mapped import mapped_run
 from einsum_cascade import Cascade
 from einsum_cascade.errors import EvaluationError
+from mappers.generators import GENERATORS
 from workloads.references import find_reference
 
 SMALL = (
@@ -225,7 +226,7 @@ mapping:
 """
     )
     cascade = Cascade.load("linear-attention-causal")
-    run = mapped_run(cascade, Mapping.load(path), Architecture.load("fusemax"))
+    run = mapped_run(cascade, Mapping.load(path), Architecture.load("fusemax"), GENERATORS)
     shapes = {"B": 1, "H": 1, "E": 5, "F": 5, "P": 3, "M": 3}
     reference = find_reference("linear_attention_causal")
     assert validate_cascade(cascade, reference=reference, shapes=shapes, trials=1, run=run).ok

@@ -1,0 +1,46 @@
+# What a contributor types. `make` lists it; each line after `##` is the help.
+PYTHON ?= python3
+
+.DEFAULT_GOAL := help
+.PHONY: help setup hooks format lint types rooms check fast test goldens bench ci
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## make .venv and install the project with what tests and tools need
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install -e '.[dev]'
+
+hooks: ## run format, lint, types, rooms and the fast tests before every commit
+	pre-commit install
+
+format: ## format all Python files
+	ruff format .
+	ruff check --fix --select I .
+
+lint: ## the linter, and whether files are formatted
+	ruff format --check .
+	ruff check .
+
+types: ## the type checker, strict, on all four packages
+	mypy
+
+rooms: ## which room may import which (docs/architecture.md), lazy imports included
+	lint-imports
+
+check: lint types rooms ## all that must hold before a commit, but for tests
+
+fast: ## the tests that take a moment: language, bound mappings, counts, the command line
+	pytest -n 2 -m 'not slow' tests/einsum_cascade/test_parse.py tests/archsim tests/test_readme.py
+
+test: ## all tests
+	pytest -n 2
+
+goldens: ## write the golden texts of simulate --dump anew; look at the difference before you commit
+	pytest tests/golden --write-goldens
+
+bench: ## ratios of speed, each of one run
+	$(PYTHON) benchmarks/engine.py
+
+ci: ## everything, in fresh environments, as it is run before a change is merged
+	.ci/run

@@ -1,0 +1,112 @@
+"""The Python surface: what needs both the machine's rooms and the generators of ``mappers``.
+
+This module and the command line are the only ones that stand above ``mappers`` and hand its
+generators down; no room below imports it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Named
+from collections.abc import Sequence
+
+from mappers.generators import GENERATORS
+
+from .comparison.compare import Comparison, compare_contenders, contenders_of
+from .comparison.scaling import ARRAYS
+from .jobs.job import Evaluate
+from .jobs.plan import plan
+from .jobs.run import Engine, run_plan
+from .jobs.selection import ByPart
+from .jobs.workload import WorkloadLike
+from .result.record import Result
+from .spec.arch import Architecture
+from .spec.mapping import Mapping
+
+
+def simulate(
+    workload: WorkloadLike,
+    architecture: Architecture,
+    mapping: Mapping | Sequence[Mapping] | ByPart | None = None,
+    *,
+    engine: Engine = "analytical",
+    evaluate: Evaluate | None = None,
+) -> Result:
+    """Counts, latency, energy, area and bounds of a workload on a machine.
+
+    Parts of a workload (attention, projections, ...) run one after the other, each as its
+    own mapping says; the result adds them up and keeps each in ``Result.parts``.
+
+    Parameters
+    ----------
+    workload : WorkloadLike
+        Shapes, and the cascades to run where no mapping says another.
+    architecture : Architecture
+        The machine.
+    mapping : Mapping, sequence of Mapping, or ByPart, optional
+        How to run it. A mapping is for the parts whose cascade it names; one that names
+        another cascade makes the parts run that for which it can stand in, if there are
+        none the workload's attention. Every other part takes the
+        mapping the machine was designed for if that computes the same, else the built-in
+        mapping of its cascade that overlaps most, else runs one Einsum after the other
+        (``einsum_by_einsum``).
+    engine : str
+        ``"analytical"`` times an average step in closed form where steps are alike enough;
+        ``"event"`` always runs the real tiles. Counts, traffic and energy are the same.
+    evaluate : callable, optional
+        What simulates each job in the engine's place, for example from memory.
+
+    Returns
+    -------
+    Result
+        Latency in seconds and cycles, energy in pJ, area in um^2, traffic in bytes.
+
+    Raises
+    ------
+    SpecError
+        Something named does not exist, or shapes are missing.
+    MappingError
+        The mapping is not legal on this machine; says why, with the numbers.
+    """
+    jobs = plan(workload, architecture, mapping, generators=GENERATORS)
+    return run_plan(jobs, engine=engine, evaluate=evaluate)
+
+
+def compare(
+    workload: WorkloadLike,
+    architectures: Sequence[Architecture | str],
+    *,
+    iso_area: bool = False,
+    scale: str = ARRAYS,
+    mappings: Named[str, Mapping | str] | None = None,
+) -> Comparison:
+    """Simulate a workload on several machines and relate each to the first.
+
+    Parameters
+    ----------
+    workload : WorkloadLike
+        Shapes and cascade, as for ``simulate``.
+    architectures : sequence of Architecture or str
+        Two machines or more, by value, built-in name or file.
+    iso_area : bool
+        Scale every machine but the first to the area of the first.
+    scale : str
+        What is scaled then: ``"arrays"`` or the name of a memory (``scale_to_area``).
+    mappings : dict of str to Mapping or str, optional
+        The mapping of a machine, by the machine's name. A machine without one runs the
+        default mapping of the workload's cascade or, where that is not legal, the one it
+        was designed for or the first legal one of a cascade that computes the same;
+        ``Comparison`` says which.
+
+    Raises
+    ------
+    InputError
+        Fewer than two machines, one twice, one without area or energy, one that cannot be
+        scaled close to the first, or a mapping that is not legal; says which machine.
+    """
+    return compare_contenders(
+        workload,
+        contenders_of(architectures, mappings),
+        iso_area=iso_area,
+        scale=scale,
+        generators=GENERATORS,
+    )

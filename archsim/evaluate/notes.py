@@ -1,0 +1,67 @@
+"""What a result says in sentences: what was chosen, assumed, left out, and not billed."""
+
+from __future__ import annotations
+
+from einsum_cascade.ir import Name, Parameter, walk
+
+from ..bound.record import Bound
+from ..cost.spill import spill_note
+from ..spec.arch import ProcessingArray
+
+
+def _stand_ins(bound: Bound, array: ProcessingArray) -> str:
+    """Which operations the array's table lacks, and what is done and billed instead."""
+    needed = {kind for e in bound.einsums if e.array.name == array.name for kind, _ in e.operations}
+    found: list[str] = []
+    for kind in sorted(needed):
+        if array.listed(kind) is None:
+            operation = array.operation(kind)
+            assert operation is not None, "operations are checked when lowering"
+            how = "a cycle, unbilled" if kind == "copy" else f"done as {operation.kind}"
+            found.append(f"{kind} is not listed ({how})")
+    return "; ".join(found)
+
+
+def _mask_parameters(bound: Bound) -> list[Parameter]:
+    """Parameters on which masks, and so the counts, depend."""
+    used = {
+        node.name
+        for e in bound.einsums
+        if e.einsum.where is not None
+        for node in walk(e.einsum.where)
+        if isinstance(node, Name)
+    }
+    return [p for p in bound.program.parameters if p.name in used and p.default is not None]
+
+
+def notes_of(bound: Bound) -> tuple[str, ...]:
+    """What the machine's data and the mapping leave unbilled, in sentences."""
+    architecture = bound.architecture
+    found: list[str] = []
+    if bound.mapping.chosen:
+        picked = ", ".join(f"{name} {what}" for name, what in bound.mapping.chosen)
+        found.append(f"chosen by the mapping's objective: {picked}")
+    if note := spill_note(bound):
+        found.append(note)
+    found.extend(bound.unskipped)
+    found += [f"{p.name} = {p.default:g}" for p in _mask_parameters(bound)]
+    masked = [e.name for e in bound.einsums if e.window is not None]
+    if masked:
+        found.append(
+            f"{', '.join(masked)}: tiles that the mask leaves without a point are not run; the "
+            "others are run whole"
+        )
+    for array in architecture.arrays:
+        stood_in = _stand_ins(bound, array)
+        if stood_in:
+            found.append(f"{array.name}: {stood_in}")
+        if array.registers.billed == "one":
+            found.append(
+                f"{array.name}: register accesses of its own Einsums are billed for one element "
+                f"of {array.elements}"
+            )
+    for memory in architecture.memories:
+        if memory.bandwidth_bytes_per_s is None:
+            found.append(f"{memory.name}: bandwidth is taken as unlimited")
+    found.append("leakage, clock and on-chip network energy are not billed")
+    return tuple(found)

@@ -1,0 +1,107 @@
+"""A job: one part of a workload, with all that is needed to run it on one machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Sizes
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+from einsum_cascade.ir import Program
+
+from ..bound.binding import Choose, bind
+from ..bound.record import Bound
+from ..result.record import Result
+from ..spec.arch import Architecture
+from ..spec.mapping import Mapping
+from .workload import PartLike, WorkloadLike
+
+
+class MakeMapping(Protocol):
+    """Makes a mapping for any cascade on a machine (``mappers.einsum_by_einsum``)."""
+
+    def __call__(
+        self, program: Program, architecture: Architecture, given: Sizes[str, int], /
+    ) -> Mapping:
+        """The mapping for shapes in elements by rank. Raises MappingError where there is none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generators:
+    """Where mappings come from that no file spells out; ``mappers`` hands them in.
+
+    ``archsim`` knows what a mapping costs, not how one is found: that room stands above it.
+    """
+
+    make: MakeMapping
+    """A mapping where nobody wrote one."""
+    choose: Choose
+    """The best combination of a mapping's open choices, bound."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A part of a workload under one mapping on one machine.
+
+    ``shapes`` are those that the part gives and the usual ones of its cascade, in elements
+    by rank; parameters of the cascade may be among them.
+    """
+
+    name: str
+    """Of what runs: the workload, or one of its parts."""
+    part: PartLike
+    program: Program
+    mapping: Mapping
+    shapes: tuple[tuple[str, int], ...]
+    architecture: Architecture
+    choose: Choose
+    notes: tuple[str, ...] = ()
+    """What the cascade leaves out of the part, and what was assumed, in sentences."""
+
+    def bind(self) -> Bound:
+        """The mapping bound to the job's cascade, shapes and machine.
+
+        Raises
+        ------
+        SpecError
+            The mapping or the shapes name something that does not exist.
+        MappingError
+            The mapping is not legal on this machine; says why, with the numbers.
+        """
+        return bind(
+            self.program, self.mapping, self.architecture, dict(self.shapes), choose=self.choose
+        )
+
+
+class Evaluate(Protocol):
+    """What simulates one job: ``evaluate_job``, or something that remembers."""
+
+    def __call__(self, job: Job, /) -> Result:
+        """The result of a job, without the job's own notes. Raises as ``Job.bind``."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobPlan:
+    """What runs, one after the other, when a workload runs on a machine."""
+
+    workload: WorkloadLike
+    architecture: Architecture
+    jobs: tuple[Job, ...]
+
+    @cached_property
+    def single(self) -> bool:
+        """Whether the workload is one job that runs once."""
+        return len(self.jobs) == 1 and self.jobs[0].part.times == 1
+
+    @property
+    def mappings(self) -> tuple[Mapping, ...]:
+        """The mapping of every job."""
+        return tuple(job.mapping for job in self.jobs)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What the workload has and the cascades that run lack, in sentences."""
+        found = (note for job in self.jobs for note in job.part.left_out_by(job.program))
+        return tuple(dict.fromkeys(found))

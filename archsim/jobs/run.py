@@ -1,0 +1,107 @@
+"""Running the jobs of a workload: one result, each part in it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Literal
+
+from einsum_cascade import Cascade
+from einsum_cascade.errors import InputError, MappingError, Problem
+
+from ..evaluate.evaluate import evaluate_bound
+from ..result.record import PartUse, Result
+from ..spec.mapping import Mapping
+from .job import Evaluate, Job, JobPlan
+from .plan import told_of
+from .selection import stands_in
+
+Engine = Literal["analytical", "event"]
+
+
+def evaluate_job(job: Job, engine: Engine = "analytical") -> Result:
+    """The result of one job, without the job's own notes.
+
+    Raises
+    ------
+    SpecError, MappingError
+        As ``Job.bind``, and where the schedule contradicts the cascade's dependencies.
+    """
+    return evaluate_bound(job.bind(), workload=job.name, engine=engine)
+
+
+def run_plan(
+    plan: JobPlan, *, engine: Engine = "analytical", evaluate: Evaluate | None = None
+) -> Result:
+    """The result of all jobs of a plan, one after the other.
+
+    Parameters
+    ----------
+    engine : str
+        ``"analytical"`` times an average step in closed form where steps are alike enough;
+        ``"event"`` always runs the real tiles.
+    evaluate : callable, optional
+        What simulates each job in the engine's place, for example from memory.
+
+    Raises
+    ------
+    InputError
+        There is no such engine, or as ``evaluate_job``; says which part it is about, and
+        what the machine's own mapping would leave out.
+    """
+    if engine not in ("analytical", "event"):
+        raise InputError(f"there is no engine '{engine}'; use 'analytical' or 'event'")
+    run = evaluate or partial(evaluate_job, engine=engine)
+    try:
+        if plan.single:
+            return _with_notes(plan.jobs[0], run)
+        parts = tuple(_part_use(job, run) for job in plan.jobs)
+    except MappingError as wrong:
+        raise type(wrong)([*wrong.problems, *_advice(plan)]) from None
+    from ..result.merge import merged
+
+    return merged(
+        parts,
+        workload=plan.workload.name,
+        mapping=" + ".join(dict.fromkeys(m.name for m in _own_first(plan))),
+        shape=plan.workload.shapes,
+        notes=plan.workload.left_out,
+    )
+
+
+def _with_notes(job: Job, run: Evaluate) -> Result:
+    result = run(job)
+    return replace(result, notes=(*job.notes, *result.notes))
+
+
+def _part_use(job: Job, run: Evaluate) -> PartUse:
+    """One job simulated; what is wrong with it says which part it is."""
+    try:
+        found = _with_notes(job, run)
+    except InputError as wrong:
+        raise told_of(job.part.name, wrong) from None
+    return PartUse(name=job.part.name, times=job.part.times, result=found)
+
+
+def _own_first(plan: JobPlan) -> list[Mapping]:
+    """Mappings of the jobs, that of the workload's own cascade first."""
+    own = plan.workload.cascade
+    return [job.mapping for job in sorted(plan.jobs, key=lambda j: j.part.cascade != own)]
+
+
+def _advice(plan: JobPlan) -> tuple[Problem, ...]:
+    """What a machine's own mapping would leave out of a part that runs by another."""
+    machine = plan.architecture
+    if machine.mapping is None:
+        return ()
+    own = Mapping.load(machine.mapping)
+    lacking = dict.fromkeys(
+        note
+        for job in plan.jobs
+        if job.mapping.name != own.name and stands_in(job.part, own.cascade)
+        for note in job.part.left_out_by(Cascade.load(own.cascade).program)
+    )
+    if not lacking:
+        return ()
+    text = f"{machine.name} was designed for mapping '{own.name}'; with it {'; '.join(lacking)}"
+    return (Problem(text, hint=f"--mapping {own.name}"),)

@@ -1,0 +1,148 @@
+"""Which mapping runs which part of a workload: the one given, the machine's own, a default."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from einsum_cascade import Cascade
+from einsum_cascade.errors import Problem, SpecError
+from einsum_cascade.shapes import with_usual
+
+from ..spec.arch import Architecture
+from ..spec.index import compute_the_same, mapping_entries
+from ..spec.mapping import EINSUM_BY_EINSUM, Mapping
+from .job import Generators
+from .workload import PartLike, WorkloadLike, own_part
+
+if TYPE_CHECKING:
+    from ..spec.files.overrides import Overriding
+
+
+@dataclass(frozen=True, slots=True)
+class ByPart:
+    """A mapping for each part of a workload, in the order of the parts."""
+
+    mappings: tuple[Mapping, ...]
+
+
+Given = Mapping | Sequence[Mapping] | ByPart | None
+"""What a caller may say of mappings: one, several, one for each part, or nothing."""
+
+
+def mappings_of(
+    workload: WorkloadLike, mapping: Given, architecture: Architecture, generators: Generators
+) -> tuple[Mapping, ...]:
+    """The mapping of every part of a workload: the one given for its cascade, else the default.
+
+    Parameters
+    ----------
+    mapping : Mapping, sequence of Mapping, ByPart, or None
+        A mapping is for the parts whose cascade it names; one that names another cascade is
+        for those that it can stand in for, if there are none the workload's attention.
+
+    Returns
+    -------
+    tuple of Mapping
+        In the order of the parts.
+
+    Raises
+    ------
+    SpecError
+        Two mappings are for the same parts, or something named does not exist.
+    MappingError
+        A part without a written mapping has an Einsum that no array can do.
+    """
+    if isinstance(mapping, ByPart):
+        return mapping.mappings
+    given = (mapping,) if isinstance(mapping, Mapping) else tuple(mapping or ())
+    parts = tuple(workload.parts)
+    chosen: dict[str, Mapping] = {}
+    cascades = {part.cascade for part in parts}
+    for mapping in given:
+        for cascade in _meant(workload.cascade, parts, mapping):
+            if cascade in chosen:
+                both = f"'{chosen[cascade].name}' and '{mapping.name}'"
+                hint = f"parts run {', '.join(sorted(cascades))}; give one mapping for each"
+                raise SpecError(Problem(f"mappings {both} are for the same parts", hint=hint))
+            chosen[cascade] = mapping
+    for part in parts:
+        if part.cascade not in chosen:
+            found = machines_own(part, architecture) or default_mapping(part.cascade)
+            if found is not None:
+                chosen[part.cascade] = found
+    return tuple(
+        chosen.get(p.cascade) or derived_mapping(p, architecture, generators) for p in parts
+    )
+
+
+def derived_mapping(part: PartLike, architecture: Architecture, generators: Generators) -> Mapping:
+    """The mapping made for a part: how it runs where nobody says how. Raises as ``MakeMapping``."""
+    program = Cascade.load(part.cascade).program
+    given, _ = with_usual(program, part.shapes_for(program.settable))
+    made = generators.make(program, architecture, given)
+    # The part may name a file, whose cascade can be called anything, like a built-in one too.
+    return replace(made, cascade=part.cascade)
+
+
+def mapping_called(
+    name: str,
+    workload: WorkloadLike,
+    architecture: Architecture,
+    generators: Generators,
+    overrides: Overriding = (),
+) -> Mapping:
+    """The mapping of a name or file; ``einsum-by-einsum`` is made for the workload's attention.
+
+    Raises
+    ------
+    SpecError
+        There is no such mapping, or it is wrong.
+    MappingError
+        The machine cannot do what an Einsum needs.
+    """
+    if name != EINSUM_BY_EINSUM:
+        return Mapping.load(name, overrides)
+    return derived_mapping(own_part(workload), architecture, generators)
+
+
+def _meant(own: str, parts: tuple[PartLike, ...], mapping: Mapping) -> tuple[str, ...]:
+    """The cascades of a workload that a mapping is for."""
+    if any(part.cascade == mapping.cascade for part in parts):
+        return (mapping.cascade,)
+    able = (part.cascade for part in parts if stands_in(part, mapping.cascade))
+    return tuple(dict.fromkeys(able)) or (own,)
+
+
+def stands_in(part: PartLike, cascade: str) -> bool:
+    """Whether a cascade computes a part but for what ``left_out_by`` says of it."""
+    return any(compute_the_same(other, cascade) for other in part.stand_ins)
+
+
+def usual_mapping(workload: WorkloadLike, architecture: Architecture) -> Mapping | None:
+    """The written mapping by which the attention of a workload runs where nobody says how."""
+    part = own_part(workload)
+    return machines_own(part, architecture) or default_mapping(part.cascade)
+
+
+def machines_own(part: PartLike, architecture: Architecture) -> Mapping | None:
+    """The mapping a machine was designed for, if it computes what the part's cascade does.
+
+    One of a cascade that stands in for it does where nothing is left out: attention of heads
+    that share nothing, for one token a sequence, but not for a causal layer's prefill.
+    """
+    if architecture.mapping is None:
+        return None
+    mapping = Mapping.load(architecture.mapping)
+    if compute_the_same(part.cascade, mapping.cascade):
+        return mapping
+    if not stands_in(part, mapping.cascade):
+        return None
+    return None if part.left_out_by(Cascade.load(mapping.cascade).program) else mapping
+
+
+def default_mapping(cascade: str) -> Mapping | None:
+    """The built-in mapping of a cascade: a pipelined one if there is one, else the first."""
+    entries = mapping_entries(cascade)
+    return entries[0].load() if entries else None
