@@ -22,9 +22,9 @@ from einsum_cascade.shapes import with_usual
 
 from .certificate import Certificate, Searched
 from .engine_run import run_mapping
+from .generators import GENERATORS
 from .objectives import EDP, SearchObjective
 from .protocol import TOLERANCE, Advance, Mapper, Progress, SearchProblem, silent
-from .generators import GENERATORS
 from .space.mapspace import Mapspace
 from .strategies import strategy_called
 
