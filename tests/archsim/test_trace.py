@@ -14,8 +14,12 @@ from commands import python
 
 import workloads
 from archsim import Architecture, Mapping, simulate
+from archsim.jobs.job import JobPlan
+from archsim.jobs.plan import plan
+from archsim.jobs.run import run_plan
 from archsim.trace import Trace, trace
 from einsum_cascade.errors import InputError
+from mappers.generators import GENERATORS
 
 FUSEMAX = Architecture.load("fusemax")
 SEQUENTIAL = [
@@ -24,8 +28,12 @@ SEQUENTIAL = [
 ]
 
 
+def planned(work: workloads.Workload, mapping: Mapping | None = None) -> JobPlan:
+    return plan(work, FUSEMAX, mapping, generators=GENERATORS)
+
+
 def traced(mapping: str = "fusemax-binding", **fields: int) -> Trace:
-    return trace(workloads.load("bert-base", **fields), FUSEMAX, Mapping.load(mapping))
+    return trace(planned(workloads.load("bert-base", **fields), Mapping.load(mapping)))
 
 
 def by_track(found: Trace) -> dict[str, list[tuple[Fraction, Fraction]]]:
@@ -86,7 +94,7 @@ def test_a_long_run_shows_start_and_end_and_what_it_leaves_out() -> None:
 
 def test_einsums_one_after_the_other_follow_each_other() -> None:
     how = Mapping.load("linear-attention-by-head", SEQUENTIAL)
-    found = trace(workloads.load("bert-base", seq_len=512), FUSEMAX, how)
+    found = trace(planned(workloads.load("bert-base", seq_len=512), how))
     spans = [s for s in found.spans if s.track in ("array_1d", "array_2d")]
     order = list(dict.fromkeys(s.name for s in spans))
     assert order == ["PhiQ", "PhiK", "KV", "Z", "NV", "D", "O"]
@@ -123,3 +131,13 @@ def test_the_file_is_what_viewers_read(tmp_path: Path) -> None:
 def test_a_trace_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"cannot write .*no such file"):
         traced(seq_len=512).save(tmp_path / "nowhere" / "t.json")
+
+
+def test_a_trace_takes_the_usual_sizes_that_a_simulation_takes() -> None:
+    # A convolution's number of taps has a usual size that no workload gives.
+    work = workloads.load("bert-base", cascade="depthwise-convolution", seq_len=64)
+    jobs = planned(work)
+    found = trace(jobs)
+    assert dict(jobs.jobs[0].shapes)["T"] == 4
+    end = max(s.start + s.cycles for s in found.spans)
+    assert float(end) == run_plan(jobs, engine="event").cycles
