@@ -126,8 +126,6 @@ class _Loops:
     """What candidates with the same loops have in common."""
 
     bound: Bound
-    busy: dict[str, Fraction]
-    """Cycles of each Einsum on its array."""
     runs: dict[str, int]
     """How often each Einsum starts."""
     moved: dict[tuple[object, ...], tuple[_Moved, ...]] = field(default_factory=dict)
@@ -135,18 +133,7 @@ class _Loops:
 
     @classmethod
     def of(cls, bound: Bound) -> _Loops:
-        return cls(
-            bound=bound,
-            busy={e.name: busy_cycles(bound, e) for e in bound.einsums},
-            runs={e.name: _runs(bound, e) for e in bound.einsums},
-        )
-
-    def on(self, architecture: Architecture) -> _Loops:
-        """The same on another machine of the same layout."""
-        bound = rebind(self.bound, architecture)
-        return replace(
-            self, bound=bound, busy={e.name: busy_cycles(bound, e) for e in bound.einsums}
-        )
+        return cls(bound=bound, runs={e.name: _runs(bound, e) for e in bound.einsums})
 
 
 _Active = tuple[int, ...]
@@ -182,21 +169,22 @@ class _Prices:
             for m in architecture.memories
         }
         """Cycles to move an element, by memory."""
-        self.loops: dict[_Active, _Loops] = {}
+        self.busy: dict[_Active, dict[str, Fraction]] = {}
+        """Cycles of each Einsum on its array, by what shapes loops."""
 
     def least(self, candidate: Candidate) -> Fraction:
         """What a candidate costs even if its transfers cost nothing, in cycles.
 
         The busiest array works from the arrival of the first tiles on, and starts add up.
         """
-        objective, loops = candidate.objective, self._loops(candidate)
+        objective, loops, busy = candidate.objective, self._loops(candidate), self._busy(candidate)
         tiling = loops.bound.tiling
         wrong = [*factor_problems(tiling, objective.span, objective.first_tiles)]
         if wrong:
             raise SpecError(wrong)
         work: dict[str, Fraction] = {}
         for e in _priced(objective, loops.bound):
-            work[e.array.name] = work.get(e.array.name, Fraction(0)) + loops.busy[e.name]
+            work[e.array.name] = work.get(e.array.name, Fraction(0)) + busy[e.name]
         first = sum(tiling.elements(factors) for _, factors in objective.first_tiles)
         outermost = self.architecture.memories[0].name
         return max(work.values()) + first * self.per_element[outermost] + _starts(objective, loops)
@@ -213,6 +201,7 @@ class _Prices:
     def _elements(self, candidate: Candidate) -> Iterator[tuple[str, Amount]]:
         """What each memory moves for the Einsums of a candidate's objective."""
         loops = self._loops(candidate)
+        # Speeds of the machine that loops were bound for first play no part in what is moved.
         bound = _kept(loops.bound, candidate.mapping)
         share = spilled_share(bound)
         memories = [m.name for m in self.architecture.memories]
@@ -225,15 +214,21 @@ class _Prices:
         # What a level moves is linear in the share that spills.
         return ((m, kept[m] + share * (spilled[m] - kept[m])) for m in memories)
 
+    def _shaping(self, candidate: Candidate) -> _Active:
+        return candidate.active if self.fitted else candidate.shaping
+
     def _loops(self, candidate: Candidate) -> _Loops:
-        key = candidate.active if self.fitted else candidate.shaping
-        if key not in self.loops:
-            known = self.memory.loops.get(key)
-            found = (
-                known.on(self.architecture) if known else _Loops.of(self.bind(candidate.mapping))
-            )
-            self.loops[key] = self.memory.loops[key] = found
-        return self.loops[key]
+        key = self._shaping(candidate)
+        if key not in self.memory.loops:
+            self.memory.loops[key] = _Loops.of(self.bind(candidate.mapping))
+        return self.memory.loops[key]
+
+    def _busy(self, candidate: Candidate) -> dict[str, Fraction]:
+        key = self._shaping(candidate)
+        if key not in self.busy:
+            bound = rebind(self._loops(candidate).bound, self.architecture)
+            self.busy[key] = {e.name: busy_cycles(bound, e) for e in bound.einsums}
+        return self.busy[key]
 
 
 def _kept(bound: Bound, mapping: Mapping) -> Bound:
