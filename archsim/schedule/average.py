@@ -230,7 +230,7 @@ def _exposed(
     for d in step.graph.dependencies:
         before, after = tasks[d.before], tasks[d.after]
         late = before.latency - before.occupancy
-        if not late or before.name not in place or after.name not in place:
+        if d.room or not late or before.name not in place or after.name not in place:
             continue
         if schedule.exposes is not None and before.name not in schedule.exposes:
             continue
