@@ -10,6 +10,7 @@ from archsim.evaluate.evaluate import evaluate_bound
 from archsim.result.record import Result
 from archsim.spec.mapping import Mapping
 
+from .choices.choose import choose
 from .objectives import SearchObjective
 from .space.mapspace import Mapspace
 
@@ -35,6 +36,6 @@ def run_mapping(space: Mapspace, mapping: Mapping, objective: SearchObjective) -
     """
     own = {tile.member for tile in mapping.tiles}
     given = {rank: size for rank, size in space.given.items() if rank not in own}
-    bound = bind(space.program, mapping, space.architecture, given)
+    bound = bind(space.program, mapping, space.architecture, given, choose=choose)
     result = evaluate_bound(bound)
     return EngineRun(value=objective.of(result), mapping=mapping, bound=bound, result=result)
