@@ -13,8 +13,10 @@ import tempfile
 import time
 from collections.abc import Callable
 
-from archsim.reproduction import Plan
-from archsim.reproduction.runs import Simulator, Task, tasks
+from archsim.reproduction import Reproduction
+from archsim.reproduction.simulator import Simulator
+from archsim.reproduction.study import planned_runs
+from archsim.reproduction.sweep import RunRequest
 
 
 def seconds(action: Callable[[], object]) -> float:
@@ -34,9 +36,9 @@ def command(what: str, *arguments: str) -> None:
     print(f"{what:<58} {wall:8.2f} s   ({work:.2f} s of work)")
 
 
-def alone(task: Task) -> object:
+def alone(request: RunRequest) -> object:
     """One run with nothing remembered: every file read, every part simulated."""
-    return Simulator().outcome(task)
+    return Simulator().outcome(request)
 
 
 def report(what: str, slow: float, fast: float) -> None:
@@ -46,7 +48,7 @@ def report(what: str, slow: float, fast: float) -> None:
 
 def main() -> None:
     """All measurements."""
-    work = tasks(Plan.load("fusemax"))
+    work = [request for _, request in planned_runs(Reproduction.load("fusemax"))]
     cores = os.cpu_count() or 1
     print(f"{len(work)} runs on {cores} cores")
     command("the means")
@@ -58,8 +60,8 @@ def main() -> None:
     simulator = Simulator()
     report(
         f"{len(some)} runs, each alone / remembering what they share",
-        seconds(lambda: [alone(t) for t in some]),
-        seconds(lambda: [simulator.outcome(t) for t in some]),
+        seconds(lambda: [alone(r) for r in some]),
+        seconds(lambda: [simulator.outcome(r) for r in some]),
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from archsim.document import Document, to_markdown
-from archsim.reproduction import Crew, Plan, Study, study
+from archsim.reproduction import Reproduction, Study, study
 from archsim.reproduction.output import drawn
 from archsim.reproduction.tables import billings, headline, omissions
 
@@ -40,12 +40,12 @@ def filled(text: str, blocks: Mapping[str, str]) -> str:
 
 def main() -> None:
     """Write the page and its pictures."""
-    with Crew(os.cpu_count() or 1) as crew:
-        found = study(Plan.load("fusemax"), crew=crew)
-        PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), tables(found)), encoding="utf-8")
-        for name, data in drawn(found, crew):
-            if name.endswith(".png"):
-                (FOLDER / "images" / f"fusemax-{name}").write_bytes(data)
+    workers = os.cpu_count() or 1
+    found = study(Reproduction.load("fusemax"), workers=workers)
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), tables(found)), encoding="utf-8")
+    for name, data in drawn(found, workers):
+        if name.endswith(".png"):
+            (FOLDER / "images" / f"fusemax-{name}").write_bytes(data)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from .files import Place, check_folder, write_file, write_text
 from .progress import progress
 
 if TYPE_CHECKING:
-    from ..reproduction import Crew, Study
+    from ..reproduction import Study
     from ..reproduction.published import PublishedValue
 
 _INCOMPLETE = 1
@@ -51,22 +51,20 @@ def reproduce_command(
     NAME is fusemax, or a file. Prints published, reproduced, and with everything billed.
     Exit code 1 if runs are missing.
     """
-    from ..reproduction import Crew, Plan, study
-    from ..reproduction.crew import DRAWING, SIMULATING
+    from ..reproduction import Reproduction, study
     from ..reproduction.published import read_published
-    from ..reproduction.runs import tasks
+    from ..reproduction.study import planned_runs
 
-    plan = Plan.load(name).only(figures)
+    plan = Reproduction.load(name).only(figures)
     if out is not None:
         check_folder(out)
     beside = read_published(plan, published) if published is not None else ()
-    modules = SIMULATING if out is None else (*SIMULATING, *DRAWING)
-    with Crew(workers or min(_cores(), _MOST_WORKERS), modules) as crew:
-        with progress("simulating", len(tasks(plan))) as advance:
-            found = study(plan, crew=crew, finished=advance)
-        _show(found, figures, beside)
-        if out is not None:
-            _write(found, beside, out, crew)
+    workers = workers or min(_cores(), _MOST_WORKERS)
+    with progress("simulating", len(planned_runs(plan))) as advance:
+        found = study(plan, workers=workers, finished=advance)
+    _show(found, figures, beside)
+    if out is not None:
+        _write(found, beside, out, workers)
     context.exit(_INCOMPLETE if found.missing else 0)
 
 
@@ -91,13 +89,13 @@ def _show(found: Study, figures: tuple[int, ...], beside: tuple[PublishedValue, 
         show(document)
 
 
-def _write(found: Study, beside: tuple[PublishedValue, ...], folder: Path, crew: Crew) -> None:
+def _write(found: Study, beside: tuple[PublishedValue, ...], folder: Path, workers: int) -> None:
     """Tables as CSV and Markdown, figures as SVG and PNG."""
     from ..reproduction.output import drawn, texts
 
     written = [write_text(folder / name, text) for name, text in texts(found, beside)]
     with progress("drawing", len(found.plan.figures)) as advance:
-        for name, data in drawn(found, crew, advance):
+        for name, data in drawn(found, workers, advance):
             written.append(write_file(folder / name, partial(_write_bytes, data)))
     click.echo(f"wrote {len(written)} files to {folder}", err=True)
 

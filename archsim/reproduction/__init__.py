@@ -1,10 +1,10 @@
 """Published evaluations, recomputed: plans in YAML, runs, tables and figures.
 
-Stands on top of ``archsim`` and ``workloads``; only the command line imports it.
+Stands on top of the house: it may import every other room but the command line, and only that
+imports it.
 """
 
-from .crew import Crew
-from .plan import Plan
+from .plan import Reproduction
 from .study import Study, study
 
-__all__ = ["Crew", "Plan", "Study", "study"]
+__all__ = ["Reproduction", "Study", "study"]

@@ -7,8 +7,9 @@ colour are one path, which is many times faster than one rectangle at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -18,14 +19,13 @@ from matplotlib.path import Path
 from matplotlib.ticker import NullFormatter
 
 from ..result.plots.waterfall import Picture
-from .plan import Figure, Headline, Panel
-from .study import Study
-from .tables import breakdown, breakdown_einsums, energy_parts, tokens
+from .plan import FigurePanel
+from .study import FigureData
+from .tables import tokens
+from .values import is_share
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-FORMATS = ("svg", "png")
 
 _COLOURS = (
     *("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb"),
@@ -51,18 +51,19 @@ _REMARK = 8
 _INK = "#333333"
 
 
-def draw(study: Study, figure: Figure) -> Picture:
-    """The figure of a number, with what the study found."""
+def pictures(data: FigureData) -> dict[str, bytes]:
+    """A figure drawn, in every format by its name."""
     drawn = {
         "bars": _draw_bars,
         "stack": _draw_stack,
         "breakdown": _draw_breakdown,
         "scatter": _draw_scatter,
     }
-    return drawn[figure.kind](study, figure)
+    picture = drawn[data.figure.kind](data)
+    return {form: _rendered(picture, form) for form in ("svg", "png")}
 
 
-def rendered(picture: Picture, form: str) -> bytes:
+def _rendered(picture: Picture, form: str) -> bytes:
     """An ``svg`` (with text as text) or a ``png``; the same picture gives the same bytes."""
     stream = BytesIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "archsim"}):
@@ -76,10 +77,10 @@ def rendered(picture: Picture, form: str) -> bytes:
 # ------------------------------------------------------------------------- the frame
 
 
-def _frame(study: Study, figure: Figure, rows: Sequence[str]) -> tuple[Picture, list[Axes]]:
+def _frame(data: FigureData, rows: Sequence[str]) -> tuple[Picture, list[Axes]]:
     """An axes for each row; lengths stand one apart, models one further."""
-    plan = study.plan
-    models, lengths = len(plan.workloads), len(plan.lengths)
+    plan, figure = data.plan, data.figure
+    models, lengths = len(plan.workloads), len(plan.seq_len)
     width = _LEFT_INCHES + models * _MODEL_INCHES + _RIGHT_INCHES
     height = _HEAD_INCHES + len(rows) * _ROW_INCHES + _FOOT_INCHES
     picture = Picture(figsize=(width, height))
@@ -95,7 +96,7 @@ def _frame(study: Study, figure: Figure, rows: Sequence[str]) -> tuple[Picture, 
         },
     )
     found = [row[0] for row in grid]
-    places = [_place(study, m, i) for m in range(models) for i in range(lengths)]
+    places = [middle for middle, _ in _places(data)]
     for axes, title in zip(found, rows, strict=True):
         _title(axes, title)
         axes.spines[["top", "right"]].set_visible(False)
@@ -104,9 +105,9 @@ def _frame(study: Study, figure: Figure, rows: Sequence[str]) -> tuple[Picture, 
         axes.tick_params(labelsize=8, length=2)
         axes.set_xlim(-0.7, places[-1] + 0.7)
         axes.set_xticks([])
-    found[-1].set_xticks(places, [tokens(n) for n in plan.lengths] * models)
+    found[-1].set_xticks(places, [tokens(n) for n in plan.seq_len] * models)
     for m, workload in enumerate(plan.workloads):
-        middle = _place(study, m, 0) + (lengths - 1) / 2
+        middle = places[m * lengths] + (lengths - 1) / 2
         found[0].annotate(
             workload,
             (middle, 1),
@@ -128,16 +129,11 @@ def _title(axes: Axes, text: str) -> None:
     axes.set_title(text, loc="left", fontsize=9, y=1.02)
 
 
-def _place(study: Study, model: int, length: int) -> float:
-    """Where the bars of a model and length, by their numbers, have their middle."""
-    return model * (len(study.plan.lengths) + 0.6) + length
-
-
-def _places(study: Study) -> Iterator[tuple[float, str, int]]:
-    """Middles of all bars of a configuration, with model and length."""
-    for m, workload in enumerate(study.plan.workloads):
-        for i, length in enumerate(study.plan.lengths):
-            yield _place(study, m, i), workload, length
+def _places(data: FigureData) -> Iterator[tuple[float, tuple[str, int]]]:
+    """Where the bars of each model and length have their middle."""
+    for m, workload in enumerate(data.plan.workloads):
+        for i, length in enumerate(data.plan.seq_len):
+            yield m * (len(data.plan.seq_len) + 0.6) + i, (workload, length)
 
 
 def _legend(picture: Picture, handles: Sequence[Patch | Line2D], remark: str = "") -> None:
@@ -175,79 +171,70 @@ def _bars(axes: Axes, bars: Sequence[_Bar], width: float, colour: str) -> None:
 def _heights(axes: Axes, quantity: str, highest: float) -> None:
     """The axis of a quantity from nothing to a little above its largest value."""
     axes.set_ylim(0, 1.06 * highest or 1)
-    if quantity == "energy" or quantity.startswith("utilization."):
+    if is_share(quantity):
         axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f}%")
 
 
 # ------------------------------------------------------------------------- bars
 
 
-def _draw_bars(study: Study, figure: Figure) -> Picture:
+def _draw_bars(data: FigureData) -> Picture:
     """A bar for each configuration and length."""
-    plan = study.plan
-    rows = [(p, b, words) for p in figure.panels for b, words in plan.billings]
-    picture, grid = _frame(study, figure, [f"{p.title}, {words}" for p, _, words in rows])
-    width = _GROUP / len(figure.configurations)
+    plan, names = data.plan, data.figure.configurations
+    rows = [(p, b, words) for p in data.figure.panels for b, words in plan.billings.items()]
+    picture, grid = _frame(data, [f"{p.title}, {words}" for p, _, words in rows])
+    width = _GROUP / len(names)
     lines: dict[str, Line2D] = {}
     for axes, (panel, billing, _) in zip(grid, rows, strict=True):
         highest = 0.0
-        for at, name in enumerate(figure.configurations):
+        for at, name in enumerate(names):
             bars: list[_Bar] = []
-            for middle, workload, length in _places(study):
-                value = study.value(figure, panel.quantity, billing, name, workload, length)
+            for middle, case in _places(data):
+                value = data.numbers(billing, name, case).whole[panel.quantity]
                 if value is not None:
                     bars.append((middle + at * width - _GROUP / 2, 0.0, value))
             _bars(axes, bars, width, _COLOURS[at])
             highest = max([highest, *(high for _, _, high in bars)])
         _heights(axes, panel.quantity, highest)
-        lines |= _mean_lines(study, figure, panel, billing, axes)
+        lines |= _mean_lines(data, panel, billing, axes)
     patches = [
         Patch(color=_COLOURS[at], label=plan.configuration(name).title)
-        for at, name in enumerate(figure.configurations)
+        for at, name in enumerate(names)
     ]
     _legend(picture, [*patches, *lines.values()])
     return picture
 
 
 def _mean_lines(
-    study: Study, figure: Figure, panel: Panel, billing: str, axes: Axes
+    data: FigureData, panel: FigurePanel, billing: str, axes: Axes
 ) -> dict[str, Line2D]:
     """Published and reproduced means over all models, as lines across a row."""
     found: dict[str, Line2D] = {}
-    means: list[str] = []
-    for headline in _headlines(study, figure, panel):
-        title = study.plan.configuration(headline.of).title
-        mean = study.mean(headline, billing)
-        if mean is not None:
-            axes.axhline(mean, color=_INK, linewidth=1.0, linestyle=":")
-            found["ours"] = Line2D(
-                [], [], color=_INK, linewidth=1.0, linestyle=":", label=f"mean of {title}, ours"
-            )
-            means.append(f"mean of {title} {headline.published.like(mean, more=1)}")
-        if billing == study.plan.billings[0][0]:
-            value = headline.published.value
-            axes.axhline(value, color="black", linewidth=0.9, linestyle="--")
-            label = f"mean of {title}, published ({headline.published.text})"
-            found["published"] = Line2D(
-                [], [], color="black", linewidth=0.9, linestyle="--", label=label
-            )
-    if means:
-        title = f"{axes.get_title(loc='left')}: {', '.join(means)}"
-        _title(axes, title)
+    told: list[str] = []
+    for mean, reproduced in data.means:
+        if mean.quantity != panel.quantity:
+            continue
+        title = data.plan.configuration(mean.of).title
+        ours = reproduced[billing]
+        if ours is not None:
+            style: dict[str, Any] = {"color": _INK, "linewidth": 1.0, "linestyle": ":"}
+            axes.axhline(ours, **style)
+            found["ours"] = Line2D([], [], label=f"mean of {title}, ours", **style)
+            told.append(f"mean of {title} {mean.published.like(ours, more=1)}")
+        if billing == data.plan.published_billing:
+            style = {"color": "black", "linewidth": 0.9, "linestyle": "--"}
+            axes.axhline(mean.published.value, **style)
+            label = f"mean of {title}, published ({mean.published.text})"
+            found["published"] = Line2D([], [], label=label, **style)
+    if told:
+        _title(axes, f"{axes.get_title(loc='left')}: {', '.join(told)}")
     return found
-
-
-def _headlines(study: Study, figure: Figure, panel: Panel) -> Iterator[Headline]:
-    """Means of what a panel shows."""
-    for h in study.plan.headlines:
-        if (h.scope, h.quantity, h.over) == (figure.scope, panel.quantity, figure.baseline):
-            yield h
 
 
 # ------------------------------------------------------------------------- stacks
 
 
-class _Layers:
+class _StackedBars:
     """Stacked bars, collected by what each part is; parts keep their colours."""
 
     def __init__(self) -> None:
@@ -255,10 +242,10 @@ class _Layers:
         self.bars: dict[str, list[_Bar]] = {}
         self.highest = 0.0
 
-    def add(self, left: float, parts: Iterable[tuple[str, float]]) -> None:
+    def add(self, left: float, parts: Mapping[str, float]) -> None:
         """One stack, its parts from below."""
         low = 0.0
-        for part, share in parts:
+        for part, share in parts.items():
             self.bars.setdefault(part, []).append((left, low, low + share))
             low += share
         self.highest = max(self.highest, low)
@@ -275,78 +262,79 @@ class _Layers:
         return [Patch(color=colour, label=part) for part, colour in self.colours.items()]
 
 
-def _draw_stack(study: Study, figure: Figure) -> Picture:
+def _draw_stack(data: FigureData) -> Picture:
     """Energy by component: a stack for each configuration and length."""
-    plan = study.plan
-    panel = figure.panels[0]
-    picture, grid = _frame(study, figure, [f"{panel.title}, {words}" for _, words in plan.billings])
-    width = _GROUP / len(figure.configurations)
-    layers = _Layers()
+    plan, names, panel = data.plan, data.figure.configurations, data.figure.panels[0]
+    picture, grid = _frame(data, [f"{panel.title}, {words}" for words in plan.billings.values()])
+    width = _GROUP / len(names)
+    layers = _StackedBars()
     lines: dict[str, Line2D] = {}
-    for axes, (billing, _) in zip(grid, plan.billings, strict=True):
-        for at, name in enumerate(figure.configurations):
-            for middle, workload, length in _places(study):
-                parts = energy_parts(study, figure, billing, name, workload, length)
+    for axes, billing in zip(grid, plan.billings, strict=True):
+        for at, name in enumerate(names):
+            for middle, case in _places(data):
+                parts = data.numbers(billing, name, case).parts
                 layers.add(middle + at * width - _GROUP / 2, parts)
         _heights(axes, panel.quantity, layers.highest)
         layers.draw(axes, width)
-        lines |= _mean_lines(study, figure, panel, billing, axes)
-    titles = ", ".join(plan.configuration(c).title for c in figure.configurations)
+        lines |= _mean_lines(data, panel, billing, axes)
+    titles = ", ".join(plan.configuration(c).title for c in names)
     _legend(picture, [*layers.patches(), *lines.values()], f"bars from the left: {titles}")
     return picture
 
 
-def _draw_breakdown(study: Study, figure: Figure) -> Picture:
+def _draw_breakdown(data: FigureData) -> Picture:
     """Time of one array by Einsum: a row for each configuration, as the publication bills."""
-    plan = study.plan
-    billing, words = plan.billings[0]
-    shown = [c for c in figure.configurations if breakdown_einsums(study, figure, c)]
-    shown = shown or list(figure.configurations)
-    picture, grid = _frame(study, figure, [plan.configuration(c).title for c in shown])
-    layers = _Layers()
-    for axes, name in zip(grid, shown, strict=True):
-        for middle, workload, length in _places(study):
-            parts = breakdown(study, figure, billing, name, workload, length) or {}
-            layers.add(middle - _GROUP / 2, parts.items())
-        _heights(axes, figure.panels[0].quantity, 0.96)
+    plan, panel, names = data.plan, data.figure.panels[0], data.figure.configurations
+    names = tuple(c for c in names if data.parts_of(c)) or names
+    picture, grid = _frame(data, [plan.configuration(c).title for c in names])
+    layers = _StackedBars()
+    for axes, name in zip(grid, names, strict=True):
+        for middle, case in _places(data):
+            parts = data.numbers(plan.published_billing, name, case).parts
+            layers.add(middle - _GROUP / 2, parts)
+        _heights(axes, panel.quantity, 0.96)
         layers.draw(axes, _GROUP)
-    remark = f"{figure.panels[0].title}, share of the elapsed time, {words}"
-    _legend(picture, layers.patches(), remark)
+    words = plan.billings[plan.published_billing]
+    _legend(picture, layers.patches(), f"{panel.title}, share of the elapsed time, {words}")
     return picture
 
 
 # ------------------------------------------------------------------------- scatter
 
+_UNITS: Mapping[str, tuple[str, float]] = MappingProxyType(
+    {"area_um2": (" (mm²)", 1e6), "latency_s": (" (s)", 1.0)}
+)
+"""What follows a quantity's name at an axis, and what its numbers are divided by."""
 
-def _draw_scatter(study: Study, figure: Figure) -> Picture:
-    """Area against latency: a line for each model, a point for each machine."""
-    plan = study.plan
+
+def _draw_scatter(data: FigureData) -> Picture:
+    """The last panel against the first: a line for each model, a point for each machine."""
+    plan, figure = data.plan, data.figure
     picture = Picture(figsize=(7.2, 4.8))
     axes = picture.subplots(gridspec_kw={"left": 0.11, "right": 0.97, "top": 0.9, "bottom": 0.12})
-    handles: list[Line2D] = []
     styles: tuple[dict[str, Any], ...] = (
         {"linestyle": "-", "marker": "o", "markersize": 4},
         {"linestyle": ":", "marker": "s", "markersize": 9, "fillstyle": "none"},
     )
+    handles: list[Line2D] = []
     for at, workload in enumerate(plan.workloads):
-        for style, (billing, _) in zip(styles, plan.billings, strict=False):
-            found = [m for r, m in study.points(figure, billing) if r.workload == workload]
-            x = [m.area_um2 / 1e6 for m in found]
-            y = [m.latency_s for m in found]
+        for style, billing in zip(styles, plan.billings, strict=False):
+            points = [(x, y) for _, x, y in _points(data, billing, workload)]
+            x, y = zip(*points, strict=True) if points else ((), ())
             axes.plot(x, y, color=_COLOURS[at], linewidth=1.1, **style)
         handles.append(Line2D([], [], color=_COLOURS[at], label=workload))
-    for style, (_, words) in zip(styles, plan.billings, strict=False):
+    for style, words in zip(styles, plan.billings.values(), strict=False):
         handles.append(Line2D([], [], color=_INK, label=words, **style))
-    _label_points(study, figure, axes)
+    _label_points(data, axes)
     axes.margins(x=0.13)
-    if any(True for billing, _ in plan.billings for _ in study.points(figure, billing)):
+    if data.shown:
         axes.set_xscale("log")
         axes.set_yscale("log")
-        for axis in (axes.xaxis, axes.yaxis):
+    for axis, panel in ((axes.xaxis, figure.panels[0]), (axes.yaxis, figure.panels[-1])):
+        if data.shown:
             axis.set_major_formatter(lambda value, _: f"{value:g}")
             axis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("area (mm²)", fontsize=9)
-    axes.set_ylabel("latency (s)", fontsize=9)
+        axis.set_label_text(panel.title + _UNITS.get(panel.quantity, ("", 1.0))[0], fontsize=9)
     axes.tick_params(labelsize=8)
     axes.grid(color="#e6e6e6", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
@@ -355,13 +343,22 @@ def _draw_scatter(study: Study, figure: Figure) -> Picture:
     return picture
 
 
-def _label_points(study: Study, figure: Figure, axes: Axes) -> None:
-    """Name each machine once, beside its slowest model."""
-    slowest: dict[str, tuple[float, float]] = {}
-    for run, own in study.points(figure, study.plan.billings[0][0]):
-        here = (own.latency_s, own.area_um2 / 1e6)
-        slowest[run.label] = max(slowest.get(run.label, here), here)
-    for label, (latency, area) in slowest.items():
-        axes.annotate(
-            label, (area, latency), xytext=(5, 5), textcoords="offset points", fontsize=_REMARK
-        )
+def _points(data: FigureData, billing: str, workload: str) -> Iterator[tuple[str, float, float]]:
+    """The machines a workload ran on: name, and where it stands."""
+    for run, numbers in data.shown.items():
+        if (run.billing, run.workload) == (billing, workload):
+            x, y = (
+                (numbers.whole[p.quantity] or 0.0) / _UNITS.get(p.quantity, ("", 1.0))[1]
+                for p in (data.figure.panels[0], data.figure.panels[-1])
+            )
+            yield run.label, x, y
+
+
+def _label_points(data: FigureData, axes: Axes) -> None:
+    """Name each machine once, beside its highest point."""
+    highest: dict[str, tuple[float, float]] = {}
+    for workload in data.plan.workloads:
+        for label, x, y in _points(data, data.plan.published_billing, workload):
+            highest[label] = max(highest.get(label, (y, x)), (y, x))
+    for label, (y, x) in highest.items():
+        axes.annotate(label, (x, y), xytext=(5, 5), textcoords="offset points", fontsize=_REMARK)

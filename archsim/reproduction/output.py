@@ -3,52 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 
 from ..document import Document, to_markdown
-from .crew import Crew, Finished, nothing
-from .plan import Figure
-from .published import PublishedValue, beside_document, beside_sheet
-from .study import Study
-from .tables import (
-    billings,
-    figure_document,
-    figure_sheet,
-    headline,
-    headline_sheet,
-    omissions,
-    runs_sheet,
-    to_csv,
-)
+from .published import PublishedValue, beside_csv, beside_document
+from .study import FigureData, Study
+from .sweep import Finished, nothing, shared
+from .tables import billings, figure_csv, figure_document, headline, means_csv, omissions, runs_csv
 
 
 def texts(study: Study, published: tuple[PublishedValue, ...] = ()) -> Iterator[tuple[str, str]]:
     """Names and contents of all text files."""
-    yield "headline.csv", to_csv(headline_sheet(study))
-    yield "runs.csv", to_csv(runs_sheet(study))
+    yield "headline.csv", means_csv(study)
+    yield "runs.csv", runs_csv(study)
     documents: list[Document] = [headline(study)]
     if published:
-        yield "published.csv", to_csv(beside_sheet(study, published))
+        yield "published.csv", beside_csv(study, published)
         documents.append(beside_document(study, published))
     documents += [d for d in (billings(study), omissions(study)) if d is not None]
     for figure in study.plan.figures:
-        yield f"figure-{figure.number:02d}.csv", to_csv(figure_sheet(study, figure))
+        yield f"figure-{figure.number:02d}.csv", figure_csv(study.data(figure))
         documents.append(figure_document(study, figure))
     yield "report.md", "\n".join(to_markdown(d) for d in documents)
 
 
-def drawn(study: Study, crew: Crew, finished: Finished = nothing) -> Iterator[tuple[str, bytes]]:
-    """Names and contents of all pictures."""
+def drawn(
+    study: Study, workers: int = 1, finished: Finished = nothing
+) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of all pictures, drawn by several processes."""
     figures = study.plan.figures
-    found = crew.share(partial(_pictures, study), figures, finished=finished)
+    found = shared(_pictures, [study.data(figure) for figure in figures], workers)
     for figure, pictures in zip(figures, found, strict=True):
-        for form, data in pictures:
-            yield f"figure-{figure.number:02d}.{form}", data
+        finished(1)
+        for form, picture in pictures.items():
+            yield f"figure-{figure.number:02d}.{form}", picture
 
 
-def _pictures(study: Study, figure: Figure) -> list[tuple[str, bytes]]:
-    """One figure in every format."""
-    from .figures import FORMATS, draw, rendered
+def _pictures(data: FigureData) -> dict[str, bytes]:
+    # Not above: who draws nothing need not wait for matplotlib.
+    from .figures import pictures
 
-    picture = draw(study, figure)
-    return [(form, rendered(picture, form)) for form in FORMATS]
+    return pictures(data)

@@ -1,116 +1,36 @@
 """What a reproduction file says: which runs, which figures, which published means.
 
-Everything is frozen data; the code that reads it knows no publication.
+The records are the file's own fields, frozen, so that a field is written down once. Mistakes
+point at the file. The code that reads them knows no publication.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import exp, fsum, log
 from os import PathLike
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import Annotated, Any, Literal
 
-from einsum_cascade.errors import InputError, did_you_mean
+from pydantic import Field, PlainValidator
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from einsum_cascade.errors import InputError, Problem, SpecError, did_you_mean
+from einsum_cascade.yaml.schema import Count, Fields, expected, section, validate
+from einsum_cascade.yaml.source import Path, YamlNode, shorten
+from einsum_cascade.yaml.spec_files import spec_tree
 
-Mean = Literal["arithmetic", "geometric", "harmonic"]
-FigureKind = Literal["bars", "breakdown", "stack", "scatter"]
+from ..spec.files.fields import Name, Title, Words
+from .values import BY_NAME, PLAIN, RATIOS
 
+KEY = "reproduction"
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Configuration:
-    """A mapping, and the machine that bills it in each of the plan's billings."""
-
-    name: str
-    title: str
-    mapping: str
-    architectures: tuple[tuple[str, str], ...]
-    """Pairs of a billing and an architecture."""
-
-    def architecture(self, billing: str) -> str:
-        """The machine of a billing."""
-        return dict(self.architectures)[billing]
+_BLANK = re.compile(r"\{([^{}]*)\}")
+"""A name in braces, to be filled in."""
+_PRINTED = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?[x%]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
-    """How much of a model is computed: settings of the workload (``scope=block``).
-
-    ``mappings`` are those of the parts beside attention.
-    """
-
-    name: str
-    title: str
-    settings: tuple[str, ...] = ()
-    mappings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DesignPoint:
-    """One machine of a sweep: a label, and what differs from the architecture."""
-
-    label: str
-    workloads: tuple[str, ...]
-    settings: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sweep:
-    """Machines of many sizes under one configuration and sequence length."""
-
-    configuration: str
-    seq_len: int
-    points: tuple[DesignPoint, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Omission:
-    """Something that the publication's billing leaves out, and the settings that put it in."""
-
-    title: str
-    configuration: str
-    settings: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Omissions:
-    """Omissions put right one at a time, on one workload of one length."""
-
-    scope: str
-    workload: str
-    seq_len: int
-    cases: tuple[Omission, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Panel:
-    """One quantity of a figure."""
-
-    quantity: str
-    title: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
-    """A figure of the publication, by its number there."""
-
-    number: int
-    kind: FigureKind
-    title: str
-    scope: str
-    panels: tuple[Panel, ...]
-    configurations: tuple[str, ...]
-    baseline: str | None = None
-    """Configuration that ratios are taken against; None: the quantity itself."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Printed:
+class PrintedRatio:
     """A number as it was printed, ``6.7x`` or ``79%``, to so many decimals."""
 
     text: str
@@ -122,7 +42,11 @@ class Printed:
         return number / 100 if self.text.endswith("%") else number
 
     def like(self, ratio: float, more: int = 0) -> str:
-        """Another ratio in the same form, with ``more`` digits."""
+        """Another ratio in the same form, with ``more`` digits.
+
+        >>> PrintedRatio(text="79%").like(0.7954, more=1)
+        '79.5%'
+        """
         number = 100 * ratio if self.text.endswith("%") else ratio
         decimals = len(self.text[:-1].partition(".")[2]) + more
         return f"{number:.{decimals}f}{self.text[-1]}"
@@ -132,78 +56,201 @@ class Printed:
         return self.like(ratio) == self.text
 
 
-BLANK = re.compile(r"\{([^{}]*)\}")
-"""A name in braces, to be filled in."""
-
-PRINTED = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?[x%]")
-"""Texts that are printed ratios."""
+# ------------------------------------------------------------------------- kinds of field
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Headline:
-    """A mean ratio that the publication states."""
-
-    title: str
-    scope: str
-    quantity: str
-    of: str
-    over: str
-    mean: Mean
-    published: Printed
-    source: str
-    corrected: Printed | None = None
-    """The published number without a known mistake in it, and ``because`` of what."""
-    because: str = ""
+def _printed(value: Any) -> PrintedRatio:
+    text = value if isinstance(value, str) else str(value)
+    if not _PRINTED.fullmatch(text):
+        raise expected(f"expected a ratio as printed, such as 6.7x or 79%, got '{shorten(text)}'")
+    return PrintedRatio(text=text)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PublishedTable:
-    """A CSV file of published figures: which rows are meant, what its columns hold."""
-
-    file: str
-    workload: str
-    scope: str | None
-    """None: the sweep."""
-    where: tuple[tuple[str, str], ...]
-    key: str
-    """The length, or the sweep's machine, made of columns: ``{pe_dim}x{pe_dim}``."""
-    columns: tuple[tuple[str, str], ...]
-    """Pairs of a column and a quantity."""
-
-    @property
-    def key_columns(self) -> tuple[str, ...]:
-        """Columns that ``key`` is made of."""
-        return tuple(dict.fromkeys(BLANK.findall(self.key)))
-
-    def filled(self, row: Mapping[str, str]) -> str:
-        """The key of a row."""
-        return BLANK.sub(lambda found: row[found[1]], self.key)
+def _quantity(value: Any) -> str:
+    word, _, name = str(value).partition(".")
+    if value in (*PLAIN, *RATIOS) or (word in BY_NAME and name):
+        return str(value)
+    known = [*PLAIN, *RATIOS, *(f"{w}.NAME" for w in BY_NAME)]
+    hint = did_you_mean(str(value), known)
+    raise expected(f"there is no quantity '{shorten(str(value))}'", hint)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """A whole reproduction file.
+def _plain_text(value: Any) -> str:
+    if isinstance(value, bool | int | float | str):
+        return str(value)
+    raise expected("expected a text or a number")
 
-    The first of ``billings`` is the publication's own.
+
+Quantity = Annotated[str, PlainValidator(_quantity)]
+Ratio = Annotated[PrintedRatio, PlainValidator(_printed)]
+PlainText = Annotated[str, PlainValidator(_plain_text)]
+MeanName = Literal["arithmetic", "geometric", "harmonic"]
+Names = Annotated[tuple[Name, ...], Field(min_length=1)]
+
+
+def _filled(text: str, names: Mapping[str, str]) -> str:
+    """A text with every ``{name}`` replaced."""
+    return _BLANK.sub(lambda found: names[found[1]], text)
+
+
+# ------------------------------------------------------------------------------- records
+
+
+class Configuration(Fields):
+    """A mapping, and the machine that bills it in each of the plan's billings."""
+
+    name: Name
+    title: Words
+    mapping: str
+    architectures: dict[Name, str]
+
+
+class ModelScope(Fields):
+    """How much of a model is computed: settings of the workload (``scope=block``).
+
+    ``mappings`` are those of the parts beside attention.
     """
 
-    name: str
-    title: str
-    source: str
-    workloads: tuple[str, ...]
-    lengths: tuple[int, ...]
-    billings: tuple[tuple[str, str], ...]
-    """Pairs of a name and what it means."""
-    configurations: tuple[Configuration, ...]
-    scopes: tuple[Scope, ...]
-    figures: tuple[Figure, ...]
-    headlines: tuple[Headline, ...]
-    sweep: Sweep | None = None
-    omissions: Omissions | None = None
+    name: Name
+    title: Words
+    settings: tuple[str, ...] = ()
+    mappings: tuple[str, ...] = ()
+
+
+class FigurePanel(Fields):
+    """One quantity of a figure."""
+
+    quantity: Quantity
+    title: Words
+
+
+class PublishedFigure(Fields):
+    """A figure of the publication, by its number there.
+
+    Of a configuration the quantity itself is shown, or its ratio to that of ``baseline``.
+    """
+
+    number: Count
+    kind: Literal["bars", "breakdown", "stack", "scatter"]
+    title: Words
+    scope: Name
+    panels: Annotated[tuple[FigurePanel, ...], Field(min_length=1)]
+    configurations: tuple[Name, ...] = ()
+    """Where the file names none: all of them."""
+    baseline: Name | None = None
+
+    @property
+    def is_of_sweep(self) -> bool:
+        """Whether it shows machines of the sweep, not configurations."""
+        return self.kind == "scatter"
+
+
+class PublishedMean(Fields):
+    """A mean ratio that the publication states.
+
+    ``corrected`` is the published number without a known mistake in it, ``because`` of what.
+    """
+
+    of: Name
+    over: Name
+    quantity: Literal["speedup", "energy"]
+    scope: Name
+    mean: MeanName
+    published: Ratio
+    source: Words = ""
+    corrected: Ratio | None = None
+    because: Words = ""
+
+
+class SweptMachines(Fields):
+    """Machines that are tried on some workloads: names to fill in, machine by machine."""
+
+    workloads: Names
+    points: Annotated[tuple[dict[str, PlainText], ...], Field(min_length=1)]
+
+
+class MachineSweep(Fields):
+    """Machines of many sizes under one configuration and sequence length."""
+
+    configuration: Name
+    seq_len: Count
+    settings: tuple[str, ...]
+    label: str
+    groups: Annotated[tuple[SweptMachines, ...], Field(min_length=1)]
+
+    def points(self, workload: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """The machines for a workload: a label, and settings of the architecture."""
+        for group in self.groups:
+            for names in group.points if workload in group.workloads else ():
+                yield _filled(self.label, names), tuple(_filled(s, names) for s in self.settings)
+
+
+class OmittedCost(Fields):
+    """Something that the publication's billing leaves out, and settings that put it in."""
+
+    title: Words
+    configuration: Name
+    settings: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class OmittedCosts(Fields):
+    """Omissions put right one at a time, on one workload of one length."""
+
+    scope: Name
+    workload: Name
+    seq_len: Count
+    cases: tuple[OmittedCost, ...]
+
+
+class PublishedTable(Fields):
+    """A CSV file of published figures: which rows are meant, what its columns hold.
+
+    With a scope, ``key`` is the length and the column ``configuration`` names one of the plan;
+    without, ``key`` is the sweep's machine. It is made of columns: ``{pe_dim}x{pe_dim}``.
+    """
+
+    file: str
+    workload: Name
+    scope: Name | None = None
+    where: dict[str, PlainText] = Field(default_factory=dict)
+    key: str
+    columns: dict[str, Quantity]
+
+    @property
+    def needed_columns(self) -> tuple[str, ...]:
+        """Every column that is read."""
+        configuration = () if self.scope is None else ("configuration",)
+        return (
+            *dict.fromkeys(_BLANK.findall(self.key)),
+            *configuration,
+            *self.where,
+            *self.columns,
+        )
+
+    def key_of(self, row: Mapping[str, str]) -> str:
+        """The length or machine that a row is of."""
+        return _filled(self.key, row)
+
+
+class Reproduction(Fields):
+    """A whole reproduction file. The first of ``billings`` is the publication's own."""
+
+    name: Title
+    title: Words
+    source: Words = ""
+    workloads: Names
+    seq_len: Annotated[tuple[Count, ...], Field(min_length=1)]
+    billings: Annotated[dict[Name, str], Field(min_length=1)]
+    configurations: Annotated[tuple[Configuration, ...], Field(min_length=1)]
+    scopes: Annotated[tuple[ModelScope, ...], Field(min_length=1)]
+    figures: tuple[PublishedFigure, ...] = ()
+    headline: tuple[PublishedMean, ...] = ()
+    sweep: MachineSweep | None = None
+    omissions: OmittedCosts | None = None
     tables: tuple[PublishedTable, ...] = ()
 
     @classmethod
-    def load(cls, name: str | PathLike[str]) -> Plan:
+    def load(cls, name: str | PathLike[str]) -> Reproduction:
         """The built-in reproduction of a name, or the one in a file.
 
         Raises
@@ -211,19 +258,43 @@ class Plan:
         SpecError
             There is none, or it is wrong.
         """
-        from .spec import load_plan
+        root = spec_tree("reproductions", name)
+        plan = validate(cls, root, section(root, KEY))
+        if problems := [*_twice(plan, root), *_unknown(plan, root), *_unfilled(plan, root)]:
+            raise SpecError(problems)
+        everything = {"configurations": tuple(c.name for c in plan.configurations)}
+        figures = (f if f.configurations else f.model_copy(update=everything) for f in plan.figures)
+        return plan.model_copy(update={"figures": tuple(figures)})
 
-        return load_plan(name)
+    @property
+    def published_billing(self) -> str:
+        """The billing that the publication does."""
+        return next(iter(self.billings))
+
+    @property
+    def other_billings(self) -> dict[str, str]:
+        """The other billings by name, and what they mean."""
+        return {b: words for b, words in self.billings.items() if b != self.published_billing}
+
+    @property
+    def cases(self) -> list[tuple[str, int]]:
+        """Every workload at every length: what means are taken over."""
+        return [(w, n) for w in self.workloads for n in self.seq_len]
 
     def configuration(self, name: str) -> Configuration:
         """The configuration called ``name``."""
         return next(c for c in self.configurations if c.name == name)
 
-    def scope(self, name: str) -> Scope:
+    def scope(self, name: str) -> ModelScope:
         """The scope called ``name``."""
         return next(s for s in self.scopes if s.name == name)
 
-    def figure(self, number: int) -> Figure:
+    def title_of(self, mean: PublishedMean) -> str:
+        """``attention speedup, +Binding over FLAT``."""
+        of, over = (self.configuration(c).title for c in (mean.of, mean.over))
+        return f"{self.scope(mean.scope).title} {mean.quantity}, {of} over {over}"
+
+    def figure(self, number: int) -> PublishedFigure:
         """The figure of a number.
 
         Raises
@@ -238,7 +309,7 @@ class Plan:
         hint = did_you_mean(str(number), known) if len(known) < 2 else f"known: {', '.join(known)}"
         raise InputError(f"'{self.name}' has no figure {number}; {hint}")
 
-    def only(self, numbers: Sequence[int]) -> Plan:
+    def only(self, numbers: Sequence[int]) -> Reproduction:
         """The plan with some of its figures, and the means that belong to them.
 
         Raises
@@ -248,31 +319,86 @@ class Plan:
         """
         if not numbers:
             return self
-        from dataclasses import replace
-
         figures = tuple(self.figure(n) for n in dict.fromkeys(numbers))
-        shown = {(f.scope, p.quantity) for f in figures if f.kind != "scatter" for p in f.panels}
-        return replace(
-            self,
-            figures=figures,
-            omissions=None,
-            headlines=tuple(h for h in self.headlines if (h.scope, h.quantity) in shown),
-        )
+        shown = {(f.scope, p.quantity) for f in figures if not f.is_of_sweep for p in f.panels}
+        means = tuple(h for h in self.headline if (h.scope, h.quantity) in shown)
+        return self.model_copy(update={"figures": figures, "omissions": None, "headline": means})
 
 
-def _arithmetic(values: Sequence[float]) -> float:
-    return fsum(values) / len(values)
+# -------------------------------------------------------------------------------- checks
 
 
-def _geometric(values: Sequence[float]) -> float:
-    return exp(fsum(log(v) for v in values) / len(values))
+def _twice(plan: Reproduction, root: YamlNode) -> Iterator[Problem]:
+    """Names and numbers that must be told apart."""
+    lists: tuple[tuple[str, str, list[str]], ...] = (
+        ("configurations", "name", [c.name for c in plan.configurations]),
+        ("scopes", "name", [s.name for s in plan.scopes]),
+        ("figures", "number", [str(f.number) for f in plan.figures]),
+    )
+    for key, field, names in lists:
+        for at, name in enumerate(names):
+            if name in names[:at]:
+                span = root.span_of((KEY, key, at, field))
+                yield Problem(f"there are two {key} called '{name}'", span)
 
 
-def _harmonic(values: Sequence[float]) -> float:
-    return len(values) / fsum(1 / v for v in values)
+def _unknown(plan: Reproduction, root: YamlNode) -> Iterator[Problem]:
+    """Names of configurations, scopes and billings that are not declared."""
+    known = {
+        "configuration": [c.name for c in plan.configurations],
+        "scope": [s.name for s in plan.scopes],
+    }
+    for what, name, place in _referred(plan):
+        if name not in known[what]:
+            hint = did_you_mean(name, known[what])
+            yield Problem(f"there is no {what} '{name}'", root.span_of((KEY, *place)), hint)
+    for at, configuration in enumerate(plan.configurations):
+        here = (KEY, "configurations", at, "architectures")
+        for name in plan.billings:
+            if name not in configuration.architectures:
+                yield Problem(f"no architecture is named for '{name}'", root.key_span(here))
+        for name in configuration.architectures:
+            if name not in plan.billings:
+                hint = did_you_mean(name, plan.billings)
+                yield Problem(f"there is no billing '{name}'", root.key_span((*here, name)), hint)
 
 
-MEANS: Mapping[Mean, Callable[[Sequence[float]], float]] = MappingProxyType(
-    {"arithmetic": _arithmetic, "geometric": _geometric, "harmonic": _harmonic}
-)
-"""Kinds of mean, of one or more positive numbers."""
+def _referred(plan: Reproduction) -> Iterator[tuple[str, str, Path]]:
+    """Every name that means a configuration or a scope: what, which, where in the file."""
+    for at, figure in enumerate(plan.figures):
+        here: Path = ("figures", at)
+        yield "scope", figure.scope, (*here, "scope")
+        for i, name in enumerate(figure.configurations):
+            yield "configuration", name, (*here, "configurations", i)
+        if figure.baseline is not None:
+            yield "configuration", figure.baseline, (*here, "baseline")
+    for at, mean in enumerate(plan.headline):
+        yield "scope", mean.scope, ("headline", at, "scope")
+        yield "configuration", mean.of, ("headline", at, "of")
+        yield "configuration", mean.over, ("headline", at, "over")
+    if plan.omissions is not None:
+        yield "scope", plan.omissions.scope, ("omissions", "scope")
+        for at, case in enumerate(plan.omissions.cases):
+            yield "configuration", case.configuration, ("omissions", "cases", at, "configuration")
+    for at, table in enumerate(plan.tables):
+        if table.scope is not None:
+            yield "scope", table.scope, ("tables", at, "scope")
+    if plan.sweep is not None:
+        yield "configuration", plan.sweep.configuration, ("sweep", "configuration")
+
+
+def _unfilled(plan: Reproduction, root: YamlNode) -> Iterator[Problem]:
+    """A figure of a sweep that is not there, and points that leave a ``{name}`` open."""
+    sweep = plan.sweep
+    if sweep is None:
+        if figure := next((f for f in plan.figures if f.is_of_sweep), None):
+            span = root.key_span((KEY, "figures", plan.figures.index(figure)))
+            yield Problem(f"figure {figure.number} is of a sweep, but there is none", span)
+        return
+    wanted = [name for text in (sweep.label, *sweep.settings) for name in _BLANK.findall(text)]
+    for at, group in enumerate(sweep.groups):
+        for i, point in enumerate(group.points):
+            for name in dict.fromkeys(wanted):
+                if name not in point:
+                    span = root.span_of((KEY, "sweep", "groups", at, "points", i))
+                    yield Problem(f"the point gives no '{name}'", span, did_you_mean(name, point))

@@ -12,26 +12,23 @@ from pathlib import Path
 from einsum_cascade.errors import InputError, did_you_mean
 
 from ..document import Column, Document, Table
-from .measures import Measures
-from .plan import Plan, PublishedTable
-from .runs import Run
-from .study import Study
-from .tables import Sheet, tokens
-
-SEVERAL = "configuration"
-"""The column of a published table that names a configuration of the plan."""
+from ..result.record import Result
+from .plan import PublishedTable, Reproduction
+from .study import Study, StudyRun
+from .tables import csv_text, tokens
+from .values import quantity_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedValue:
     """One published number, and the run it is of."""
 
-    run: Run
+    run: StudyRun
     quantity: str
     value: float
 
 
-def read_published(plan: Plan, folder: Path) -> tuple[PublishedValue, ...]:
+def read_published(plan: Reproduction, folder: Path) -> tuple[PublishedValue, ...]:
     """Every number of the plan's published tables that a folder holds.
 
     Raises
@@ -48,67 +45,48 @@ def read_published(plan: Plan, folder: Path) -> tuple[PublishedValue, ...]:
     return tuple(v for t in there for v in _values(plan, t, folder / t.file))
 
 
-def _values(plan: Plan, table: PublishedTable, path: Path) -> Iterator[PublishedValue]:
+def _values(plan: Reproduction, table: PublishedTable, path: Path) -> Iterator[PublishedValue]:
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise InputError(f"{path}: the file is not UTF-8 text") from None
     except OSError as wrong:
         raise InputError(f"{path}: {(wrong.strerror or 'cannot be read').lower()}") from None
-    with StringIO(text, newline="") as file:
-        reader = csv.DictReader(file)
-        names = reader.fieldnames or ()
-        scoped = (SEVERAL,) if table.scope is not None else ()
-        for column in (
-            *table.key_columns,
-            *scoped,
-            *(w for w, _ in table.where),
-            *dict(table.columns),
-        ):
-            if column not in names:
-                raise InputError(
-                    f"{path}: there is no column '{column}'; {did_you_mean(column, names)}"
-                )
-        for row in reader:
-            if all(row[column] == text for column, text in table.where):
-                run = _run(plan, table, row)
-                if run is None:
-                    continue
-                for column, quantity in table.columns:
-                    where = f"{path}:{reader.line_num}: {column}"
-                    yield PublishedValue(
-                        run=run, quantity=quantity, value=_number(row[column], where)
-                    )
+    reader = csv.DictReader(StringIO(text, newline=""))
+    names = reader.fieldnames or ()
+    for column in table.needed_columns:
+        if column not in names:
+            raise InputError(
+                f"{path}: there is no column '{column}'; {did_you_mean(column, names)}"
+            )
+    for row in reader:
+        if any(row[column] != text for column, text in table.where.items()):
+            continue
+        run = _run(plan, table, row)
+        if run is None:
+            continue
+        for column, quantity in table.columns.items():
+            where = f"{path}:{reader.line_num}: {column}"
+            value = _number(row[column], where)
+            yield PublishedValue(run=run, quantity=quantity, value=value)
 
 
-def _run(plan: Plan, table: PublishedTable, row: dict[str, str]) -> Run | None:
+def _run(plan: Reproduction, table: PublishedTable, row: dict[str, str]) -> StudyRun | None:
     """The run that a row is of; None where the plan has no such run."""
-    billing = plan.billings[0][0]
+    billing, key = plan.published_billing, table.key_of(row)
     if table.scope is None:
         sweep = plan.sweep
-        scope = next((f.scope for f in plan.figures if f.kind == "scatter"), None)
+        scope = next((f.scope for f in plan.figures if f.is_of_sweep), None)
         if sweep is None or scope is None:
             return None
-        return Run(
-            billing=billing,
-            scope=scope,
-            configuration=sweep.configuration,
-            workload=table.workload,
-            seq_len=sweep.seq_len,
-            label=table.filled(row),
+        return StudyRun(
+            billing, scope, sweep.configuration, table.workload, sweep.seq_len, label=key
         )
-    lengths = {text: n for n in plan.lengths for text in (tokens(n), str(n))}
-    known = [c.name for c in plan.configurations]
-    length = lengths.get(table.filled(row))
-    if length is None or row[SEVERAL] not in known:
+    lengths = {text: n for n in plan.seq_len for text in (tokens(n), str(n))}
+    configuration = row["configuration"]
+    if key not in lengths or configuration not in [c.name for c in plan.configurations]:
         return None
-    return Run(
-        billing=billing,
-        scope=table.scope,
-        configuration=row[SEVERAL],
-        workload=table.workload,
-        seq_len=length,
-    )
+    return StudyRun(billing, table.scope, configuration, table.workload, lengths[key])
 
 
 def _number(text: str | None, where: str) -> float:
@@ -124,20 +102,22 @@ def _number(text: str | None, where: str) -> float:
 # ------------------------------------------------------------------------ beside ours
 
 
-def beside_sheet(study: Study, published: tuple[PublishedValue, ...]) -> Sheet:
+def beside_csv(study: Study, published: tuple[PublishedValue, ...]) -> str:
     """Published and reproduced, number by number, with the relative difference."""
     keys = ("scope", "configuration", "workload", "seq_len", "machine", "quantity")
-    rows = tuple(
+    return csv_text(
+        (*keys, "published", "reproduced", "relative_difference"),
         (
-            *(v.run.scope, v.run.configuration, v.run.workload, v.run.seq_len, v.run.label),
-            v.quantity,
-            v.value,
-            ours,
-            None if ours is None else difference(ours, v.value),
-        )
-        for v, ours in _pairs(study, published)
+            (
+                *(v.run.scope, v.run.configuration, v.run.workload, v.run.seq_len, v.run.label),
+                v.quantity,
+                v.value,
+                ours,
+                None if ours is None else difference(ours, v.value),
+            )
+            for v, ours in _pairs(study, published)
+        ),
     )
-    return Sheet(columns=(*keys, "published", "reproduced", "relative_difference"), rows=rows)
 
 
 def beside_document(study: Study, published: tuple[PublishedValue, ...]) -> Document:
@@ -178,7 +158,7 @@ def _pairs(
     for v in published:
         own = study.of_run.get(v.run)
         if own is not None:
-            yield v, own.value(v.quantity) if isinstance(own, Measures) else None
+            yield v, quantity_of(own, v.quantity) if isinstance(own, Result) else None
 
 
 def difference(ours: float, theirs: float) -> float:

@@ -1,140 +1,277 @@
-"""A plan with the outcomes of its runs: values, ratios, means."""
+"""A plan with the outcomes of its runs: values, ratios, means, and what its figures show."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
+from statistics import fmean, geometric_mean, harmonic_mean
+from types import MappingProxyType
 
-from .crew import Crew, Finished, nothing
-from .measures import RATIOS, Measures, ratio
-from .plan import MEANS, Figure, Headline, Omission, Plan
-from .runs import Missing, Outcome, Run, carry_out, tasks
+from ..result.record import Result
+from .plan import MeanName, OmittedCost, PublishedFigure, PublishedMean, Reproduction
+from .sweep import Finished, MissingRun, Outcome, RunRequest, nothing, run_all
+from .values import RATIOS, quantity_of, ratio
+
+
+@dataclass(frozen=True, slots=True)
+class StudyRun:
+    """Which run of a plan: the keys of a row of its tables.
+
+    ``label`` names a machine of the sweep and ``omission`` what is put right; both are empty
+    elsewhere.
+    """
+
+    billing: str
+    scope: str
+    configuration: str
+    workload: str
+    seq_len: int
+    label: str = ""
+    omission: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownNumbers:
+    """What a figure shows of one run. A number is None where it, or its baseline, is missing."""
+
+    whole: dict[str, float | None]
+    """The run by quantity, panel by panel."""
+    parts: dict[str, float]
+    """What the first panel's is made of: Einsums of a breakdown, components of a stack."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FigureData:
+    """All that a figure shows: its tables and its picture are made of this alone.
+
+    Small beside a study, as pictures are drawn in other processes.
+    """
+
+    plan: Reproduction
+    figure: PublishedFigure
+    shown: dict[StudyRun, ShownNumbers]
+    """Billing by billing, in the order of the plan."""
+    means: tuple[tuple[PublishedMean, dict[str, float | None]], ...]
+    """Means of what it shows, reproduced in every billing."""
+
+    def numbers(self, billing: str, configuration: str, case: tuple[str, int]) -> ShownNumbers:
+        """What is shown of a configuration on a workload of a length."""
+        return self.shown[StudyRun(billing, self.figure.scope, configuration, *case)]
+
+    def parts_of(self, configuration: str) -> tuple[str, ...]:
+        """Every part of a configuration's runs, in the order in which they come up."""
+        parts = (n.parts for run, n in self.shown.items() if run.configuration == configuration)
+        return tuple(dict.fromkeys(chain.from_iterable(parts)))
+
+
+def planned_runs(plan: Reproduction) -> tuple[tuple[StudyRun, RunRequest], ...]:
+    """Every run that the figures and means of a plan need, each once."""
+    runs = (*_grid(plan), *_swept(plan), *_omitted(plan))
+    return tuple((run, _request(plan, run, settings)) for run, settings in runs)
+
+
+_PlannedRuns = Iterator[tuple[StudyRun, tuple[str, ...]]]
+"""Runs, and settings of their machines."""
+
+
+def _grid(plan: Reproduction) -> _PlannedRuns:
+    """Configurations by workloads and lengths, in every billing."""
+    figures = [f for f in plan.figures if not f.is_of_sweep]
+    needed = {(f.scope, c) for f in figures for c in f.configurations}
+    needed |= {(f.scope, f.baseline) for f in plan.figures if f.baseline}
+    needed |= {(h.scope, c) for h in plan.headline for c in (h.of, h.over)}
+    for billing in plan.billings:
+        for scope in plan.scopes:
+            for c in plan.configurations:
+                for workload, length in plan.cases if (scope.name, c.name) in needed else ():
+                    yield StudyRun(billing, scope.name, c.name, workload, length), ()
+
+
+def _swept(plan: Reproduction) -> _PlannedRuns:
+    """The sweep's machines, in the scope of every figure that shows them."""
+    sweep = plan.sweep
+    if sweep is None:
+        return
+    scopes = dict.fromkeys(f.scope for f in plan.figures if f.is_of_sweep)
+    for billing in plan.billings:
+        for scope in scopes:
+            for workload in plan.workloads:
+                for label, settings in sweep.points(workload):
+                    key = (billing, scope, sweep.configuration, workload, sweep.seq_len)
+                    yield StudyRun(*key, label=label), settings
+
+
+def _omitted(plan: Reproduction) -> _PlannedRuns:
+    """Runs with each omission put right."""
+    some = plan.omissions
+    if some is None:
+        return
+    for case in some.cases:
+        key = (plan.published_billing, some.scope, case.configuration, some.workload, some.seq_len)
+        yield StudyRun(*key, omission=case.title), case.settings
+
+
+def _request(plan: Reproduction, run: StudyRun, settings: tuple[str, ...]) -> RunRequest:
+    configuration, scope = plan.configuration(run.configuration), plan.scope(run.scope)
+    return RunRequest(
+        workload=run.workload,
+        architecture=configuration.architectures[run.billing],
+        mappings=(configuration.mapping, *scope.mappings),
+        workload_settings=(f"seq_len={run.seq_len}", *scope.settings),
+        architecture_settings=settings,
+    )
+
+
+MEANS: Mapping[MeanName, Callable[[Sequence[float]], float]] = MappingProxyType(
+    {"arithmetic": fmean, "geometric": geometric_mean, "harmonic": harmonic_mean}
+)
+"""Kinds of mean, of one or more positive numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
     """Every run of a plan and what came of it, in the order of the plan."""
 
-    plan: Plan
-    outcomes: tuple[tuple[Run, Outcome], ...]
+    plan: Reproduction
+    outcomes: tuple[tuple[StudyRun, Outcome], ...]
 
     @cached_property
-    def of_run(self) -> dict[Run, Outcome]:
+    def of_run(self) -> dict[StudyRun, Outcome]:
         """Outcomes by run."""
         return dict(self.outcomes)
 
     @property
-    def missing(self) -> tuple[tuple[Run, str], ...]:
+    def missing(self) -> tuple[tuple[StudyRun, str], ...]:
         """Runs that gave nothing, and why."""
-        return tuple((r, o.reason) for r, o in self.outcomes if isinstance(o, Missing))
+        return tuple((r, o.reason) for r, o in self.outcomes if isinstance(o, MissingRun))
 
-    def measures(
-        self,
-        billing: str,
-        scope: str,
-        configuration: str,
-        workload: str,
-        seq_len: int,
-        omission: str = "",
-    ) -> Measures | None:
+    def result(self, run: StudyRun) -> Result | None:
         """What came of a run; None where there is nothing."""
-        run = Run(
-            billing=billing,
-            scope=scope,
-            configuration=configuration,
-            workload=workload,
-            seq_len=seq_len,
-            omission=omission,
-        )
         found = self.of_run.get(run)
-        return found if isinstance(found, Measures) else None
+        return found if isinstance(found, Result) else None
 
-    def value(
-        self,
-        figure: Figure,
-        quantity: str,
-        billing: str,
-        configuration: str,
-        workload: str,
-        seq_len: int,
-    ) -> float | None:
-        """What a figure shows of a run: a quantity, or its ratio to the baseline."""
-        own = self.measures(billing, figure.scope, configuration, workload, seq_len)
-        if own is None:
-            return None
-        if figure.baseline is None:
-            return None if quantity in RATIOS else own.value(quantity)
-        base = self.measures(billing, figure.scope, figure.baseline, workload, seq_len)
-        return None if base is None else ratio(quantity, own, base)
+    # ----------------------------------------------------------------------- means
 
-    def ratios(self, headline: Headline, billing: str) -> tuple[float, ...] | None:
-        """The ratios a mean is of, over all workloads and lengths; None if one is missing."""
-        found: list[float] = []
-        for workload in self.plan.workloads:
-            for length in self.plan.lengths:
-                own, base = (
-                    self.measures(billing, headline.scope, c, workload, length)
-                    for c in (headline.of, headline.over)
-                )
-                if own is None or base is None:
-                    return None
-                found.append(ratio(headline.quantity, own, base))
-        return tuple(found)
-
-    def mean(self, headline: Headline, billing: str) -> float | None:
+    def mean(self, mean: PublishedMean, billing: str) -> float | None:
         """A mean over all workloads and lengths; None if a run is missing."""
-        found = self.ratios(headline, billing)
-        return None if found is None else MEANS[headline.mean](found)
+        own, base = ((billing, mean.scope, c) for c in (mean.of, mean.over))
+        found = self._ratios(mean.quantity, own, base)
+        return None if found is None else MEANS[mean.mean](found)
 
-    def against(
-        self, first: str, other: str, scope: str, configuration: str, quantity: str
+    def against_published(
+        self, billing: str, scope: str, configuration: str, quantity: str
     ) -> float | None:
-        """Mean ratio of a quantity in another billing to the first; None if a run is missing."""
-        found: list[float] = []
-        for workload in self.plan.workloads:
-            for length in self.plan.lengths:
-                base, own = (
-                    self.measures(b, scope, configuration, workload, length) for b in (first, other)
-                )
-                if base is None or own is None:
-                    return None
-                found.append(ratio(quantity, own, base))
-        return MEANS["arithmetic"](found)
+        """Mean ratio of a quantity to the publication's billing; None if a run is missing."""
+        own, base = ((b, scope, configuration) for b in (billing, self.plan.published_billing))
+        found = self._ratios(quantity, own, base)
+        return None if found is None else fmean(found)
 
-    def put_right(self) -> Iterator[tuple[Omission, Measures, Measures]]:
+    def _ratios(
+        self, quantity: str, own: tuple[str, str, str], base: tuple[str, str, str]
+    ) -> list[float] | None:
+        """A ratio for every workload and length, of two (billing, scope, configuration)."""
+        found: list[float] = []
+        for case in self.plan.cases:
+            pair = [self.result(StudyRun(*key, *case)) for key in (own, base)]
+            if pair[0] is None or pair[1] is None:
+                return None
+            found.append(ratio(quantity, pair[0], pair[1]))
+        return found
+
+    def put_right(self) -> Iterator[tuple[OmittedCost, Result, Result]]:
         """Each omission that was simulated, without and with what is left out."""
         some = self.plan.omissions
         if some is None:
             return
-        billing = self.plan.billings[0][0]
         for case in some.cases:
-            own = (billing, some.scope, case.configuration, some.workload, some.seq_len)
-            before = self.measures(*own)
-            after = self.measures(*own, omission=case.title)
+            key = (self.plan.published_billing, some.scope, case.configuration)
+            without = StudyRun(*key, some.workload, some.seq_len)
+            before = self.result(without)
+            after = self.result(replace(without, omission=case.title))
             if before is not None and after is not None:
                 yield case, before, after
 
-    def points(self, figure: Figure, billing: str) -> Iterator[tuple[Run, Measures]]:
-        """The sweep's machines that were simulated."""
+    # --------------------------------------------------------------------- figures
+
+    def points(self, figure: PublishedFigure) -> Iterator[tuple[StudyRun, Result]]:
+        """The sweep's machines that were simulated, billing by billing."""
         for run, outcome in self.outcomes:
-            here = (run.billing, run.scope) == (billing, figure.scope)
-            if run.label and here and isinstance(outcome, Measures):
+            if run.label and run.scope == figure.scope and isinstance(outcome, Result):
                 yield run, outcome
 
+    def data(self, figure: PublishedFigure) -> FigureData:
+        """All that a figure shows."""
+        plan, scope = self.plan, figure.scope
+        panels = {(scope, p.quantity, figure.baseline) for p in figure.panels}
+        runs = (
+            StudyRun(billing, scope, configuration, *case)
+            for billing in plan.billings
+            for configuration in figure.configurations
+            for case in plan.cases
+        )
+        return FigureData(
+            plan=plan,
+            figure=figure,
+            shown=dict(self._swept(figure))
+            if figure.is_of_sweep
+            else {run: self._shown(figure, run) for run in runs},
+            means=tuple(
+                (h, {b: self.mean(h, b) for b in plan.billings})
+                for h in plan.headline
+                if (h.scope, h.quantity, h.over) in panels
+            ),
+        )
 
-def study(plan: Plan, *, crew: Crew | None = None, finished: Finished = nothing) -> Study:
+    def _swept(self, figure: PublishedFigure) -> Iterator[tuple[StudyRun, ShownNumbers]]:
+        for run, result in self.points(figure):
+            whole: dict[str, float | None] = {
+                p.quantity: quantity_of(result, p.quantity) for p in figure.panels
+            }
+            yield run, ShownNumbers(whole=whole, parts={})
+
+    def _shown(self, figure: PublishedFigure, run: StudyRun) -> ShownNumbers:
+        """Quantities of a run, or their ratios to the baseline, and what they are made of."""
+        own = self.result(run)
+        base = own
+        if figure.baseline is not None:
+            base = self.result(replace(run, configuration=figure.baseline))
+        whole = {p.quantity: _value(figure, p.quantity, own, base) for p in figure.panels}
+        parts: dict[str, float] = {}
+        if own is not None and figure.kind == "breakdown":
+            array = figure.panels[0].quantity.partition(".")[2]
+            parts = {e.name: e.utilization for e in own.einsums if e.array == array}
+        if own is not None and base is not None and figure.kind == "stack":
+            energy = base.energy_pj
+            parts = {component: e / energy for component, e in own.energy_by_component}
+        return ShownNumbers(whole=whole, parts=parts)
+
+
+def _value(
+    figure: PublishedFigure, quantity: str, own: Result | None, base: Result | None
+) -> float | None:
+    """What a figure shows of a run: a quantity, or its ratio to the baseline."""
+    if own is None or base is None:
+        return None
+    if figure.baseline is None:
+        return None if quantity in RATIOS else quantity_of(own, quantity)
+    return ratio(quantity, own, base)
+
+
+def study(plan: Reproduction, *, workers: int = 1, finished: Finished = nothing) -> Study:
     """Carry out every run of a plan.
 
     Parameters
     ----------
-    crew : Crew, optional
-        Processes that share the runs; by default this one does all of them. A script that
-        enters a crew of several must keep its own work behind
-        ``if __name__ == "__main__":``, as fresh interpreters import it.
+    plan : Reproduction
+    workers : int
+        Processes that share the runs.
     finished : callable
-        Told how many more runs are done, from any thread.
+        Told how many more runs are done.
     """
-    work = tasks(plan)
-    outcomes = carry_out(work, crew or Crew(1), finished)
-    return Study(plan=plan, outcomes=tuple((t.run, o) for t, o in zip(work, outcomes, strict=True)))
+    runs = planned_runs(plan)
+    outcomes = run_all([r for _, r in runs], workers=workers, finished=finished)
+    return Study(
+        plan=plan, outcomes=tuple((r, o) for (r, _), o in zip(runs, outcomes, strict=True))
+    )

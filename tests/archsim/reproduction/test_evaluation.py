@@ -8,14 +8,15 @@ import runpy
 import pytest
 from places import PUBLICATIONS, ROOT
 
-from archsim.reproduction import Crew, Plan, Study, study
+from archsim.reproduction import Reproduction, Study, study
 from archsim.reproduction.published import difference, read_published
+from archsim.reproduction.study import StudyRun
+from archsim.reproduction.values import quantity_of
 
 
 @pytest.fixture(scope="module")
 def found() -> Study:
-    with Crew(2) as crew:
-        return study(Plan.load("fusemax"), crew=crew)
+    return study(Reproduction.load("fusemax"), workers=2)
 
 
 def test_every_run_is_there(found: Study) -> None:
@@ -30,7 +31,7 @@ def test_every_run_is_there(found: Study) -> None:
 
 
 def test_every_mean_is_the_published_one_to_its_digits(found: Study) -> None:
-    printed = {(h.scope, h.quantity, h.over): h.published.text for h in found.plan.headlines}
+    printed = {(h.scope, h.quantity, h.over): h.published.text for h in found.plan.headline}
     assert printed == {
         ("attention", "speedup", "flat"): "6.7x",
         ("attention", "energy", "flat"): "79%",
@@ -41,7 +42,7 @@ def test_every_mean_is_the_published_one_to_its_digits(found: Study) -> None:
         ("end-to-end", "speedup", "unfused"): "7.6x",
         ("end-to-end", "energy", "unfused"): "82%",
     }
-    for h in found.plan.headlines:
+    for h in found.plan.headline:
         mean = found.mean(h, "published")
         assert mean is not None
         wanted = h.corrected or h.published
@@ -52,7 +53,7 @@ def test_every_mean_is_the_published_one_to_its_digits(found: Study) -> None:
 
 def test_full_billing_slows_down_those_whose_exponentials_took_no_time(found: Study) -> None:
     def against(configuration: str, quantity: str) -> float:
-        ratio = found.against("published", "full", "attention", configuration, quantity)
+        ratio = found.against_published("full", "attention", configuration, quantity)
         assert ratio is not None
         return ratio
 
@@ -62,7 +63,7 @@ def test_full_billing_slows_down_those_whose_exponentials_took_no_time(found: St
     for workload in found.plan.workloads:
         for length in (2**10, 2**12, 2**14, 2**16):
             own, base = (
-                found.measures(b, "attention", "flat", workload, length)
+                found.result(StudyRun(b, "attention", "flat", workload, length))
                 for b in ("full", "published")
             )
             assert own is not None
@@ -77,18 +78,10 @@ def test_rows_are_as_published(found: Study) -> None:
     values = read_published(found.plan, PUBLICATIONS)
     assert len(values) == 5 * 6 * 5 + 6 * 3
     for v in values:
-        own = found.measures(
-            v.run.billing, v.run.scope, v.run.configuration, v.run.workload, v.run.seq_len
-        )
-        if v.run.label:
-            own = next(
-                m
-                for r, m in found.points(found.plan.figure(12), "published")
-                if (r.label, r.workload) == (v.run.label, v.run.workload)
-            )
+        own = found.result(v.run)
         assert own is not None
         tolerance = 1e-2 if v.quantity == "energy_pj" else 1e-3
-        gap = abs(difference(own.value(v.quantity), v.value))
+        gap = abs(difference(quantity_of(own, v.quantity), v.value))
         assert gap <= (5e-3 if v.run.configuration == "unfused" else tolerance), v
 
 

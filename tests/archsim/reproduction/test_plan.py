@@ -7,29 +7,31 @@ from pathlib import Path
 import pytest
 from small import write
 
-from archsim.reproduction import Plan
+from archsim.reproduction import Reproduction
 from einsum_cascade.errors import InputError, SpecError
 from einsum_cascade.yaml.library import builtin_names
 
 
 def test_a_plan_says_what_its_file_says(tmp_path: Path) -> None:
-    plan = Plan.load(write(tmp_path))
-    assert plan.lengths == (1024, 4096)
-    assert plan.configuration("fast").architecture("ours") == "fusemax"
+    plan = Reproduction.load(write(tmp_path))
+    assert plan.seq_len == (1024, 4096)
+    assert plan.configuration("fast").architectures["ours"] == "fusemax"
     assert [f.number for f in plan.figures] == [3, 4, 5, 6, 7]
     assert all(f.configurations == ("slow", "fast") for f in plan.figures)
     assert plan.sweep is not None
-    assert [p.label for p in plan.sweep.points] == ["64x64", "128x128"]
-    assert plan.sweep.points[0].settings[0] == "arrays.array_2d.shape.rows=64"
-    assert plan.headlines[1].title == "attention energy, Fast over Slow"
+    points = dict(plan.sweep.points("bert-base"))
+    assert list(points) == ["64x64", "128x128"]
+    assert points["64x64"][0] == "arrays.array_2d.shape.rows=64"
+    assert not list(plan.sweep.points("xlm"))
+    assert plan.title_of(plan.headline[1]) == "attention energy, Fast over Slow"
 
 
 @pytest.mark.parametrize("name", builtin_names("reproductions"))
 def test_what_is_built_in_names_what_is_built_in(name: str) -> None:
-    plan = Plan.load(name)
+    plan = Reproduction.load(name)
     assert plan.name == name
     for configuration in plan.configurations:
-        for _, architecture in configuration.architectures:
+        for architecture in configuration.architectures.values():
             assert architecture in builtin_names("architectures")
     assert set(plan.workloads) <= set(builtin_names("workloads"))
 
@@ -59,7 +61,7 @@ def test_a_wrong_file_is_refused_with_its_place(
 ) -> None:
     path = write(tmp_path, (old, new))
     with pytest.raises(SpecError) as refused:
-        Plan.load(path)
+        Reproduction.load(path)
     assert said in str(refused.value)
     assert f"{path}:" in str(refused.value)
 
@@ -70,16 +72,16 @@ def test_a_scatter_needs_a_sweep(tmp_path: Path) -> None:
     head, _, rest = text.partition("  sweep:\n")
     path.write_text(head + rest[rest.index("  tables:") :], encoding="utf-8")
     with pytest.raises(SpecError, match="figure 7 is of a sweep, but there is none"):
-        Plan.load(path)
+        Reproduction.load(path)
 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     with pytest.raises(
         SpecError, match="no built-in reproduction 'fusmax'; did you mean 'fusemax'"
     ):
-        Plan.load("fusmax")
+        Reproduction.load("fusmax")
 
 
 def test_an_unknown_figure_is_answered_with_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no figure 13; known: 3, 4, 5, 6, 7"):
-        Plan.load(write(tmp_path)).only([13])
+        Reproduction.load(write(tmp_path)).only([13])

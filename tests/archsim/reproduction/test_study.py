@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import threading
 from math import prod
 from pathlib import Path
 
 import pytest
 from small import write
 
-from archsim import Architecture, Mapping, simulate
-from archsim.reproduction import Crew, Plan, Study, study
-from archsim.reproduction import crew as crew_module
-from archsim.reproduction.measures import Measures, measure, ratio
-from archsim.reproduction.plan import MEANS, Printed
-from archsim.reproduction.runs import Missing, tasks
+from archsim import Architecture, Mapping, Result, simulate
+from archsim.reproduction import Reproduction, Study, study
+from archsim.reproduction.plan import PrintedRatio
+from archsim.reproduction.study import MEANS, planned_runs
+from archsim.reproduction.sweep import MissingRun, shared
+from archsim.reproduction.values import quantity_of, ratio
 from einsum_cascade.errors import InputError
 from workloads import load
 
@@ -24,17 +23,15 @@ MAPPINGS = {"slow": "fusemax-arch", "fast": "fusemax-binding"}
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    return study(Plan.load(write(tmp_path_factory.mktemp("plan"))))
+    return study(Reproduction.load(write(tmp_path_factory.mktemp("plan"))))
 
 
-def directly(billing: str, scope: str, configuration: str, length: int) -> Measures:
+def directly(billing: str, scope: str, configuration: str, length: int) -> Result:
     """The same run by itself, nothing remembered."""
-    return measure(
-        simulate(
-            load("bert-base", seq_len=length, scope="block" if scope == "layer" else scope),
-            Architecture.load(MACHINES[billing]),
-            Mapping.load(MAPPINGS[configuration]),
-        )
+    return simulate(
+        load("bert-base", seq_len=length, scope="block" if scope == "layer" else scope),
+        Architecture.load(MACHINES[billing]),
+        Mapping.load(MAPPINGS[configuration]),
     )
 
 
@@ -56,34 +53,19 @@ def test_the_sweep_is_what_simulate_says(found: Study) -> None:
         settings = [f"arrays.{size}={n}" for size in sizes]
         machine = Architecture.load(MACHINES[run.billing], settings)
         result = simulate(load("bert-base", seq_len=4096), machine, Mapping.load("fusemax-binding"))
-        assert outcome == measure(result)
+        assert outcome == result
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_two_processes_find_the_same_in_the_same_order(
-    found: Study, method: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(crew_module, "_method", lambda: method)
+def test_two_processes_find_the_same_in_the_same_order(found: Study) -> None:
     reported: list[int] = []
-    with Crew(2) as crew:
-        shared = study(found.plan, crew=crew, finished=reported.append)
-    assert shared == found
-    assert sum(reported) == len(found.outcomes)
-
-
-def test_a_process_with_threads_does_not_fork() -> None:
-    done = threading.Event()
-    thread = threading.Thread(target=done.wait)
-    thread.start()
-    try:
-        assert crew_module._method() == "spawn"
-    finally:
-        done.set()
-        thread.join()
+    assert study(found.plan, workers=2, finished=reported.append) == found
+    # There is one workload alone, so they share its runs by mapping.
+    ran = [MAPPINGS[run.configuration] for run, _ in found.outcomes]
+    assert reported == [ran.count(mapping) for mapping in MAPPINGS.values()]
 
 
 def test_means_are_of_the_ratios_of_all_runs(found: Study) -> None:
-    speedup, energy = found.plan.headlines
+    speedup, energy = found.plan.headline
     pairs = [
         [directly("theirs", "attention", c, n) for c in ("fast", "slow")] for n in (1024, 4096)
     ]
@@ -104,41 +86,41 @@ def test_ratios_have_a_direction(found: Study) -> None:
     fast, slow = (directly("theirs", "attention", c, 1024) for c in ("fast", "slow"))
     assert ratio("speedup", fast, slow) > 1 > ratio("speedup", slow, fast)
     assert ratio("utilization.array_2d", fast, slow) == pytest.approx(
-        fast.value("utilization.array_2d") / slow.value("utilization.array_2d")
+        fast.utilization["array_2d"] / slow.utilization["array_2d"]
     )
 
 
 def test_a_run_that_is_not_legal_is_missing_with_its_reason(tmp_path: Path) -> None:
     wrong = ("      mapping: fusemax-binding", "      mapping: fusemax-bindin")
-    plan = Plan.load(write(tmp_path, wrong))
+    plan = Reproduction.load(write(tmp_path, wrong))
     result = study(plan)
     reasons = {r.configuration: reason for r, reason in result.missing}
     assert list(reasons) == ["fast"]
     assert "no built-in mapping 'fusemax-bindin'" in reasons["fast"]
-    assert all(isinstance(o, Missing) == (r.configuration == "fast") for r, o in result.outcomes)
-    assert result.mean(plan.headlines[0], "theirs") is None
+    assert all(isinstance(o, MissingRun) == (r.configuration == "fast") for r, o in result.outcomes)
+    assert result.mean(plan.headline[0], "theirs") is None
 
 
 def test_one_figure_needs_only_its_own_runs(found: Study) -> None:
     def needs(number: int) -> set[tuple[str, str, bool]]:
-        work = tasks(found.plan.only([number]))
-        return {(t.run.scope, t.run.configuration, bool(t.run.label)) for t in work}
+        runs = [run for run, _ in planned_runs(found.plan.only([number]))]
+        return {(run.scope, run.configuration, bool(run.label)) for run in runs}
 
     both = {("attention", "slow", False), ("attention", "fast", False)}
     assert needs(3) == needs(5) == needs(6) == both
     assert needs(4) == {("layer", "slow", False), ("layer", "fast", False)}
     assert needs(7) == {("attention", "fast", True)}
-    assert [h.quantity for h in found.plan.only([5]).headlines] == ["energy"]
+    assert [h.quantity for h in found.plan.only([5]).headline] == ["energy"]
 
 
 def test_quantities_are_named(found: Study) -> None:
     own = directly("theirs", "attention", "fast", 1024)
-    assert own.value("latency_s") == own.latency_s
-    assert own.value("area.array_2d") == dict(own.area)["array_2d"]
+    assert quantity_of(own, "latency_s") == own.latency_s
+    assert quantity_of(own, "area.array_2d") == dict(own.area_by_component)["array_2d"]
     with pytest.raises(InputError, match="did you mean 'latency_s'"):
-        own.value("latency")
+        quantity_of(own, "latency")
     with pytest.raises(InputError, match="did you mean 'array_2d'"):
-        own.value("utilization.array2d")
+        quantity_of(own, "utilization.array2d")
 
 
 @pytest.mark.parametrize(
@@ -153,7 +135,7 @@ def test_quantities_are_named(found: Study) -> None:
 def test_a_printed_ratio_agrees_to_its_digits(
     text: str, value: float, same: float, other: float, more: str
 ) -> None:
-    printed = Printed(text=text)
+    printed = PrintedRatio(text=text)
     assert printed.value == pytest.approx(value)
     assert printed.like(printed.value) == text
     assert printed.agrees(same)
@@ -162,11 +144,7 @@ def test_a_printed_ratio_agrees_to_its_digits(
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_a_crew_keeps_the_order_and_raises_what_the_work_raises(workers: int) -> None:
-    reported: list[int] = []
-    with Crew(workers) as crew:
-        found = crew.share(abs, range(-20, 0), size=lambda n: -n, finished=reported.append)
-        assert found == list(range(20, 0, -1))
-        assert sum(reported) == 210
-        with pytest.raises(ValueError, match="invalid literal"):
-            crew.share(int, ["1", "2", "x"])
+def test_processes_keep_the_order_and_raise_what_the_work_raises(workers: int) -> None:
+    assert list(shared(abs, range(-20, 0), workers)) == list(range(20, 0, -1))
+    with pytest.raises(ValueError, match="invalid literal"):
+        list(shared(int, ["1", "2", "x"], workers))

@@ -1,0 +1,83 @@
+"""One process's simulations: whatever two of its runs share is worked out once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache, partial
+
+from einsum_cascade.errors import InputError
+from mappers.choices.choose import ChoiceMemory, choose
+from workloads import Workload, load
+
+from ..api import simulate
+from ..bound.layout import layout, rebind
+from ..bound.record import Bound
+from ..cost.accesses import EinsumCount
+from ..cost.spill import count_mapping
+from ..evaluate.evaluate import evaluate_bound
+from ..jobs.job import Job
+from ..result.record import Result
+from ..spec.arch import Architecture
+from ..spec.files.overrides import parse_overrides
+from ..spec.mapping import Mapping
+from .sweep import MissingRun, Outcome, RunRequest
+
+_Key = tuple[Mapping, object, tuple[tuple[str, int], ...]]
+"""A mapping (it names its cascade), a machine or its layout, and shapes."""
+
+
+class Simulator:
+    """Simulates requests, and remembers what they share: specifications, and whole jobs.
+
+    Attention by itself is also a part of a whole layer, and layers of several models have
+    projections alike.
+    """
+
+    def __init__(self) -> None:
+        self._workload = cache(_load_workload)
+        self._architecture = cache(Architecture.load)
+        self._mapping = cache(Mapping.load)
+        self._bound: dict[_Key, tuple[Bound, tuple[EinsumCount, ...]]] = {}
+        self._choices: dict[_Key, ChoiceMemory] = {}
+        self._results: dict[_Key, Result] = {}
+
+    def outcome(self, request: RunRequest) -> Outcome:
+        """The result of one request, or why there is none."""
+        try:
+            return simulate(
+                self._workload(request.workload, request.workload_settings),
+                self._architecture(request.architecture, request.architecture_settings),
+                [self._mapping(name) for name in request.mappings],
+                evaluate=self._evaluate,
+            )
+        except InputError as error:
+            return MissingRun(reason=error.problems[0].message)
+
+    def _evaluate(self, job: Job) -> Result:
+        """As ``evaluate_job``, from memory where the same was asked before."""
+        shapes = tuple(sorted(job.shapes))
+        key = (job.mapping, job.architecture, shapes)
+        if key not in self._results:
+            bound, counts = self._bind(job, (job.mapping, layout(job.architecture), shapes))
+            bound = rebind(bound, job.architecture)
+            self._results[key] = evaluate_bound(bound, counts=counts)
+        return replace(self._results[key], workload=job.name)
+
+    def _bind(self, job: Job, alike: _Key) -> tuple[Bound, tuple[EinsumCount, ...]]:
+        """A job bound and counted, once for machines of one layout.
+
+        Where a mapping has open choices the machine's speeds decide, too: remembered is what
+        each combination moves.
+        """
+        if job.mapping.choices:
+            memory = self._choices.setdefault(alike, ChoiceMemory())
+            bound = replace(job, choose=partial(choose, memory=memory)).bind()
+            return bound, count_mapping(bound)
+        if alike not in self._bound:
+            bound = job.bind()
+            self._bound[alike] = bound, count_mapping(bound)
+        return self._bound[alike]
+
+
+def _load_workload(name: str, settings: tuple[str, ...]) -> Workload:
+    return load(name, parse_overrides(settings).workload)
