@@ -46,7 +46,16 @@ class SoftmaxAttention:
         return "MQA" if self.kv_heads == 1 else "GQA"
 
     def weights(self, width: int) -> int:
-        """Parameters of the four projections of a stream of ``width`` elements."""
+        """Parameters of the four projections of a stream of ``width`` elements.
+
+        Examples
+        --------
+        Queries and the output of 32 heads, keys and values of 8, each 128 wide:
+
+        >>> mixer = SoftmaxAttention(heads=32, kv_heads=8, qk_width=128, v_width=128)
+        >>> mixer.weights(4096) == 4096 * 128 * (32 + 8 + 8 + 32)
+        True
+        """
         queries = self.heads * self.qk_width
         keys, values = self.kv_heads * self.qk_width, self.kv_heads * self.v_width
         return width * (queries + keys + values + self.heads * self.v_width)
@@ -241,7 +250,17 @@ class RepeatedLayer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
-    """The shapes of a model."""
+    """The shapes of a model.
+
+    Examples
+    --------
+    >>> from workloads import load
+    >>> model = load("llama-3-8b").model
+    >>> model.layer_count, model.parameters
+    (32, 8030261248)
+    >>> [(run.count, run.layer.mixer.kind) for run in load("minimax-text-01").model.kinds()]
+    [(70, 'lightning'), (10, 'GQA')]
+    """
 
     family: str
     """The ``model_type`` it was read from."""

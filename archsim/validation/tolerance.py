@@ -28,6 +28,24 @@ def tolerance(program: ir.Program, shapes: Mapping[str, int], dtype: str) -> flo
     SIAM J. Sci. Comput. 41(5), 2019, where the factor in front is about 4, too)::
 
         LAMBDA * (u_s * sqrt(results) + u_w * sqrt(roundings inside))
+
+    Parameters
+    ----------
+    program : Program
+        The cascade; each of its Einsums is counted once, or once a step of a recurrence.
+    shapes : mapping of str to int
+        Elements by rank.
+    dtype : str
+        The type that tensors are stored in, one of ``ir.DTYPES``.
+
+    Examples
+    --------
+    A product over four features in float16 rounds once to 11 bits (and in float32 before):
+
+    >>> from einsum_cascade import Cascade
+    >>> program = Cascade.load("linear-layer").program
+    >>> f"{tolerance(program, {'N': 4, 'D': 4, 'J': 4}, 'float16'):.6f}, {4 * 2**-11:.6f}"
+    '0.001954, 0.001953'
     """
     from einsum_cascade.numeric.dtypes import Precision, dtype_of
     from einsum_cascade.numeric.schedule import IterativeLoop, einsums_of, schedule

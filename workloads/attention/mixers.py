@@ -54,13 +54,30 @@ class LayerAttention:
 
 
 def attention_of(mixer: Mixer, tokens: Tokens) -> LayerAttention:
-    """The attention of a layer.
+    """The attention of a layer: the cascade that computes it, and on which shapes.
+
+    Parameters
+    ----------
+    mixer : Mixer
+        What mixes tokens in the layer, with its widths in elements.
+    tokens : Tokens
+        Those computed, and those that came before.
 
     Raises
     ------
     SpecError
         No cascade here computes it: a window that looks both ways and is shorter than the
         keys; or a causal layer has fewer keys than queries.
+
+    Examples
+    --------
+    One token of a layer whose window is shorter than the cache sees no more than that:
+
+    >>> from workloads.attention.phases import Tokens
+    >>> mixer = SoftmaxAttention(heads=32, kv_heads=8, qk_width=128, v_width=128, window=4096)
+    >>> found = attention_of(mixer, Tokens(phase="decode", batch=1, seq_len=1, cached_len=9999))
+    >>> found.cascade, dict(found.shapes)["M"]
+    ('grouped-query-attention', 4096)
     """
     return _BY_MIXER[type(mixer)](mixer, tokens)
 

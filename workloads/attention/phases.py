@@ -13,12 +13,27 @@ PHASES: tuple[str, ...] = get_args(Phase)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokens:
-    """How many tokens are computed, and how many came before."""
+    """How many tokens are computed, and how many came before.
+
+    Examples
+    --------
+    Four tokens after a cache of six, in one piece, and one token after the ten of them:
+
+    >>> piece = Tokens(phase="chunked-prefill", batch=1, seq_len=4, cached_len=6)
+    >>> piece.queries, piece.keys
+    (4, 10)
+    >>> token = Tokens(phase="decode", batch=1, seq_len=4096, cached_len=10)
+    >>> token.queries, token.keys
+    (1, 11)
+    """
 
     phase: Phase
     batch: int
+    """Sequences computed at once."""
     seq_len: int
+    """Tokens computed a sequence; decoding computes one, whatever stands here."""
     cached_len: int
+    """Tokens a sequence whose keys and values (or state) are there already."""
     given_queries: int | None = None
     """Queries of a sequence given by hand, which win."""
     given_keys: int | None = None
@@ -43,6 +58,14 @@ class Tokens:
 
         The last query is at the last key. Query after query sees one key more, until its
         window is full.
+
+        Examples
+        --------
+        Of four tokens the queries see 1, 2, 3 and 4 keys; with a window of two 1, 2, 2, 2.
+
+        >>> tokens = Tokens(phase="prefill", batch=1, seq_len=4, cached_len=0)
+        >>> tokens.seen(), tokens.seen(window=2)
+        (10, 7)
         """
         widest = self.keys if window is None else window
 
@@ -55,7 +78,11 @@ class Tokens:
 
 
 def running(model: ModelConfig, phase: Phase) -> tuple[RepeatedLayer, ...]:
-    """The layers that run in a phase: an encoder has run before a decoder has a cache."""
+    """The layers of a model that run in a phase.
+
+    An encoder has run before a decoder has a cache: with a cache only layers that attend to
+    an encoder's output run, where there are such layers.
+    """
     if phase != "prefill" and any(run.layer.cross is not None for run in model.runs):
         return tuple(run for run in model.runs if run.layer.cross is not None)
     return model.runs

@@ -64,11 +64,35 @@ class SharedHeads:
     def shapes(self, shapes: Mapping[str, int], ranks: Collection[str]) -> dict[str, int]:
         """The shapes of a workload as a cascade of those ranks wants them.
 
+        Parameters
+        ----------
+        shapes : mapping of str to int
+            Elements by rank: H query heads, P query tokens.
+        ranks : collection of str
+            Those of the cascade, partition members included.
+
+        Returns
+        -------
+        dict of str to int
+            The same shapes with H and P, or G and S, as the cascade means them.
+
         Raises
         ------
         SpecError
             The heads of a group make more rows than anything may have, or groups given by
             hand do not make up the heads.
+
+        Examples
+        --------
+        32 query heads, eight of which share a head of keys: four heads of eight times the
+        rows, or four groups of eight.
+
+        >>> shared = SharedHeads(group=8)
+        >>> shared.shapes({"H": 32, "P": 128, "M": 128}, "HPM")
+        {'H': 4, 'P': 1024, 'M': 128}
+        >>> found = shared.shapes({"H": 32, "P": 128, "M": 128}, "GSPM")
+        >>> found["G"], found["S"], found["P"]
+        (4, 8, 128)
         """
         found = dict(shapes)
         if variant := self.variant(ranks):

@@ -41,7 +41,15 @@ def config_tree(fields: YamlNode | None) -> YamlNode | None:
 
 
 def config_over(base: YamlNode | None, over: YamlNode) -> YamlNode:
-    """A model with fields changed; ``over`` itself where it is a model of its own."""
+    """A model with fields changed; ``over`` itself where it is a model of its own.
+
+    Parameters
+    ----------
+    base : YamlNode or None
+        The configuration of the workloads below, if one has any.
+    over : YamlNode
+        Some fields, or a whole configuration (it has a ``model_type``).
+    """
     if base is None or is_config(over):
         return over
     return _merged(base, over)

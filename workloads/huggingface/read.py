@@ -61,6 +61,11 @@ def is_config(node: YamlNode) -> bool:
 def read_config(root: YamlNode) -> ModelConfig:
     """The model of a configuration.
 
+    Parameters
+    ----------
+    root : YamlNode
+        The fields of a ``config.json``, from a file or below ``config:`` of a workload.
+
     Raises
     ------
     SpecError

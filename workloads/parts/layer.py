@@ -99,6 +99,16 @@ def spread(ffn: Experts, tokens: int) -> tuple[tuple[str, int, int], ...]:
 
     Tokens times ``per_token`` assignments go to as many experts as there are, or as
     assignments; where they do not divide, some experts have one more.
+
+    Examples
+    --------
+    Six tokens go to two of eight experts each: of 12 assignments four experts have two.
+
+    >>> mixture = Experts(experts=8, per_token=2, inner=1024)
+    >>> spread(mixture, 6)
+    (('fuller-expert', 4, 2), ('expert', 4, 1))
+    >>> spread(mixture, 1)
+    (('expert', 2, 1),)
     """
     each, more = divmod(tokens * ffn.per_token, ffn.experts)
     found = (("fuller-expert", more, each + 1), ("expert", ffn.experts - more, each))

@@ -44,6 +44,15 @@ def ffn_up_of(layer: Layer) -> str:
 def model_parts(work: WorkloadSpec, attention: Part, model: ModelConfig) -> tuple[Part, ...]:
     """The parts of the layers that a scope runs: the chosen one, or every kind of the model's.
 
+    Parameters
+    ----------
+    work : WorkloadSpec
+        The tokens, the scope, the chosen layer, and shapes given by hand.
+    attention : Part
+        The attention of the chosen layer, with the shapes that the user gave it.
+    model : ModelConfig
+        All layers.
+
     Raises
     ------
     SpecError

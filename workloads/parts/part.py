@@ -44,6 +44,17 @@ class Part:
         H are query heads and P query tokens. Where heads share keys and values and the
         cascade has no rank for it, they are rows of one head: see ``shared_heads``.
 
+        Parameters
+        ----------
+        ranks : collection of str
+            Of the cascade that is run, perhaps another than the part's own; its parameters
+            that count elements (a window) among them.
+
+        Returns
+        -------
+        dict of str to int
+            Elements by rank.
+
         Raises
         ------
         SpecError
@@ -78,6 +89,17 @@ def linear(
     name: str, tokens: int, features: int, projected: int, *, cascade: str = LINEAR, times: int = 1
 ) -> Part:
     """A matrix of ``features`` by ``projected`` weights, met by so many tokens.
+
+    Parameters
+    ----------
+    name : str
+        Of the part.
+    tokens, features, projected : int
+        Shapes of N, D and J in elements.
+    cascade : str
+        One with these ranks: a plain product, or one with an activation function.
+    times : int
+        How often it runs.
 
     Raises
     ------

@@ -70,10 +70,21 @@ Overriding = Overrides | Iterable[str]
 def parse_overrides(texts: Iterable[str]) -> Overrides:
     """Read what follows every ``--set``.
 
+    Parameters
+    ----------
+    texts : iterable of str
+        ``FIELD=VALUE`` each; the field's first name may be a specification's.
+
     Raises
     ------
     SpecError
         Naming every text that is no setting, or is for no specification.
+
+    Examples
+    --------
+    >>> given = parse_overrides(["seq_len=64K", "architecture.clock=1 GHz"])
+    >>> [[key.text for key in s.path] for s in (*given.workload, *given.architecture)]
+    [['seq_len'], ['clock']]
     """
     problems: list[Problem] = []
     found: dict[str, list[Setting]] = {part: [] for part in SECTIONS}

@@ -65,7 +65,15 @@ def definitions() -> tuple[str, ...]:
 
 
 def plain_factor(unit: str, target: str) -> Fraction | None:
-    """How many ``target`` one ``unit`` is; None where a spelling or a dimension is not plain."""
+    """How many ``target`` one ``unit`` is; None where a spelling or a dimension is not plain.
+
+    Examples
+    --------
+    >>> plain_factor("KiB", "bit"), plain_factor("kB", "bit")
+    (Fraction(8192, 1), Fraction(8000, 1))
+    >>> plain_factor("GB/s", "Hz") is None
+    True
+    """
     one, other = _read(unit), _read(target)
     if one is None or other is None or one[1] != other[1]:
         return None

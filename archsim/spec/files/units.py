@@ -68,6 +68,13 @@ def parse_quantity(value: Any, measure: QuantityKind) -> Fraction:
     ------
     PydanticCustomError
         Not a quantity of that dimension, or not a finite (positive) one.
+
+    Examples
+    --------
+    >>> parse_quantity("400 GiB/s", BANDWIDTH)
+    Fraction(429496729600, 1)
+    >>> parse_quantity("3.9 pJ/bit", ENERGY_PER_BIT)
+    Fraction(39, 10)
     """
     wanted = f"expected {measure.what} such as '{measure.example}'"
     if isinstance(value, bool) or value is None or not isinstance(value, str | int | float):
