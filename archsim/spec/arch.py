@@ -111,6 +111,16 @@ class ProcessingArray:
         An operation the table lacks is done by its stand-in (``STAND_INS``), whose kind the
         result then has. A ``copy`` that is not listed takes a cycle and bills nothing: it
         moves a value between registers, which are billed on their own.
+
+        Examples
+        --------
+        An array that can only multiply and accumulate also adds and subtracts.
+
+        >>> array = Architecture.load("flat").arrays[0]
+        >>> [o.kind for kind in ("mac", "sub", "copy") if (o := array.operation(kind))]
+        ['mac', 'add', 'copy']
+        >>> array.operation("exp") is None
+        True
         """
         listed = self.listed(kind)
         if listed is not None:
@@ -187,7 +197,14 @@ class Architecture:
         ------
         SpecError
             There is none, or it is wrong.
+
+        Examples
+        --------
+        >>> machine = Architecture.load("fusemax", ["arrays.array_2d.shape.rows=128"])
+        >>> [(array.name, array.elements) for array in machine.arrays]
+        [('array_2d', 32768), ('array_1d', 256)]
         """
+        # The files know the types, and pydantic is not for those who only hold one.
         from .files.load import load_architecture
 
         return load_architecture(name, overrides)

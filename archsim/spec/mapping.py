@@ -221,7 +221,16 @@ class Mapping:
         ------
         SpecError
             There is none, or it is wrong.
+
+        Examples
+        --------
+        >>> mapping = Mapping.load("fusemax-binding", ["schedule.lookahead=3"])
+        >>> [(t.rank, t.member, str(t.size)) for t in mapping.tiles if t.rank == "M"]
+        [('M', 'M0', 'array_2d.rows')]
+        >>> mapping.schedule.lookahead
+        3
         """
+        # The files know the types, and pydantic is not for those who only hold one.
         from .files.load import load_mapping
 
         return load_mapping(name, overrides)

@@ -95,7 +95,14 @@ class Technology:
         ------
         SpecError
             There is none, or it is wrong.
+
+        Examples
+        --------
+        >>> technology = Technology.load("accelergy-45nm", ["actions.exp.energy=90 pJ"])
+        >>> technology.node_nm, technology.action("exp").energy_pj
+        (45, 90.0)
         """
+        # The files know the types, and pydantic is not for those who only hold one.
         from .files.load import load_technology
 
         return load_technology(name, overrides)

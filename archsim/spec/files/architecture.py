@@ -85,6 +85,11 @@ def technology_name(root: YamlNode) -> YamlScalar | None:
 def check_architecture(root: YamlNode) -> _ArchitectureFields:
     """The fields of an architecture file, each right by itself.
 
+    Parameters
+    ----------
+    root : YamlNode
+        The tree of the file, settings made; its spans say where a problem is.
+
     Raises
     ------
     SpecError
@@ -97,6 +102,15 @@ def build_architecture(
     spec: _ArchitectureFields, root: YamlNode, technology: Technology
 ) -> Architecture:
     """The machine of checked fields, with its technology.
+
+    Parameters
+    ----------
+    spec : pydantic model
+        From ``check_architecture``.
+    root : YamlNode
+        The same tree, for the places of problems.
+    technology : Technology
+        The one that the fields name.
 
     Raises
     ------

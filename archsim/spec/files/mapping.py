@@ -161,7 +161,12 @@ class _MappingFields(Fields):
 
 
 def build_mapping(root: YamlNode) -> Mapping:
-    """The mapping of a checked tree.
+    """The mapping of a file's tree.
+
+    Parameters
+    ----------
+    root : YamlNode
+        The tree of the file, settings made; its spans say where a problem is.
 
     Raises
     ------

@@ -97,7 +97,12 @@ _MAY = MappingProxyType(
 
 
 def build_technology(root: YamlNode) -> Technology:
-    """The technology of a checked tree.
+    """The technology of a file's tree.
+
+    Parameters
+    ----------
+    root : YamlNode
+        The tree of the file, settings made; its spans say where a problem is.
 
     Raises
     ------
