@@ -1,4 +1,7 @@
-"""``archsim validate``."""
+"""``archsim validate``.
+
+What runs it is imported when it runs: ``archsim --help`` imports every command.
+"""
 
 from __future__ import annotations
 

@@ -6,19 +6,17 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from einsum_cascade import ir
+import numpy as np
+
+from einsum_cascade import Cascade, ir
 from einsum_cascade.errors import EvaluationError, Problem
+from einsum_cascade.numeric.dtypes import resolve_dtype
 
 from .decisions import decides_otherwise
 from .report import ValidationReport
 from .trial import ReferenceLike, Runner, Trial
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from einsum_cascade import Cascade
 
 TRIALS = 3
 """Random inputs tried, each with shapes of its own."""
@@ -68,10 +66,6 @@ def validate_cascade(
         Shapes or parameters are wrong, the reference does not fit the cascade, or the
         cascade cannot be run on such inputs.
     """
-    import numpy as np
-
-    from einsum_cascade.numeric.dtypes import resolve_dtype
-
     name = resolve_dtype(dtype).name
     _check_asked(cascade, parameters, trials)
     if reference is not None:

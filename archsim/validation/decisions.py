@@ -8,13 +8,12 @@ be compared with a wide one; validation draws other inputs then, and says how of
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from einsum_cascade import ir
+import numpy as np
+
+from einsum_cascade import Cascade, ir
 from einsum_cascade.errors import NotANumberError
-
-if TYPE_CHECKING:
-    from einsum_cascade import Cascade
 
 
 def decisions(program: ir.Program) -> tuple[str, ...]:
@@ -44,8 +43,6 @@ def decides_otherwise(
     dtype : str
         One of ``ir.DTYPES``.
     """
-    import numpy as np
-
     names = decisions(cascade.program)
     if not names or dtype == "float64":
         return False

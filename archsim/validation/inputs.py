@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from einsum_cascade import ir
 from einsum_cascade.domains import draw
 from einsum_cascade.errors import EvaluationError
 from einsum_cascade.shapes import resolve_shapes
-
-if TYPE_CHECKING:
-    import numpy as np
 
 # None below 4: an output of one number may cancel to nearly nothing, and then all its digits
 # are rounding; a few features may be nearly equal, and then so is their normalisation.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from einsum_cascade import Cascade
 from einsum_cascade.errors import Problem, SpecError
 
 from ..bound.binding import bind
@@ -15,11 +16,7 @@ from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
 from .execute import execute_mapped
 from .inputs import windowed_ranks
-
-if TYPE_CHECKING:
-    from einsum_cascade import Cascade
-
-    from .trial import Runner
+from .trial import Runner
 
 _TILES = 2
 _RAGGED = 5

@@ -8,6 +8,8 @@ from math import prod
 from types import MappingProxyType
 
 from einsum_cascade import ir
+from einsum_cascade.numeric.dtypes import Precision, dtype_of
+from einsum_cascade.numeric.schedule import IterativeLoop, einsums_of, schedule
 
 LAMBDA = 4.0
 """How many deviations of the rounding error are allowed; see ``tolerance``."""
@@ -47,9 +49,6 @@ def tolerance(program: ir.Program, shapes: Mapping[str, int], dtype: str) -> flo
     >>> f"{tolerance(program, {'N': 4, 'D': 4, 'J': 4}, 'float16'):.6f}, {4 * 2**-11:.6f}"
     '0.001954, 0.001953'
     """
-    from einsum_cascade.numeric.dtypes import Precision, dtype_of
-    from einsum_cascade.numeric.schedule import IterativeLoop, einsums_of, schedule
-
     precision = Precision(dtype_of(dtype), program.accumulate)
     rank = program.rank_of_variable
     stored = inside = 0.0

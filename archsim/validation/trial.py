@@ -6,20 +6,19 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+import numpy as np
+
+from einsum_cascade import Cascade
 from einsum_cascade.errors import EvaluationError, NotANumberError, Problem
+from einsum_cascade.numeric.dtypes import dtype_of
 
 from .inputs import random_inputs, random_parameters, random_shapes
 from .report import ValidationReport
 from .tolerance import tolerance
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from einsum_cascade import Cascade
-
-    Arrays = dict[str, np.ndarray[Any, Any]]
+Arrays = dict[str, np.ndarray[Any, Any]]
 
 
 class ReferenceLike(Protocol):
@@ -38,7 +37,7 @@ class ReferenceLike(Protocol):
         """
 
 
-Runner = Callable[..., "Arrays"]
+Runner = Callable[..., Arrays]
 """Runs a cascade as ``Cascade.evaluate`` does; a mapped loop nest is another one."""
 
 
@@ -62,8 +61,6 @@ class Trial:
         dtype: str,
     ) -> Trial:
         """Random shapes and inputs, rounded to ``dtype``."""
-        from einsum_cascade.numeric.dtypes import dtype_of
-
         program = cascade.program
         sizes = random_shapes(program, shapes, rng)
         inputs = random_inputs(program, sizes, rng)
@@ -108,8 +105,6 @@ class Trial:
         return run(inputs, dtype=dtype, **self.numbers)
 
     def _expected(self, reference: ReferenceLike | None) -> Arrays:
-        import numpy as np
-
         program = self.cascade.program
         wide = {n: a if a.dtype.kind == "i" else a.astype(float) for n, a in self.inputs.items()}
         if reference is None:
@@ -128,8 +123,6 @@ class Trial:
 
 def _errors(expected: Arrays, found: Arrays) -> tuple[float, float]:
     """The largest difference, and the largest in units of its output's magnitude."""
-    import numpy as np
-
     absolute = relative = 0.0
     for name, wanted in expected.items():
         got = found[name].astype(float)
