@@ -30,10 +30,35 @@ def random_shapes(
 ) -> dict[str, int]:
     """Small shapes of every rank; even and odd ones, tiles that may not divide their rank.
 
+    Parameters
+    ----------
+    program : Program
+        The cascade.
+    given : mapping of str to int
+        Shapes that are not drawn, in elements by rank.
+    rng : Generator
+        What the others are drawn with.
+
+    Returns
+    -------
+    dict of str to int
+        Of every rank, members of families included.
+
     Raises
     ------
     EvaluationError
         A shape in ``given`` is wrong, or contradicts another.
+
+    Examples
+    --------
+    Any tile and number of tiles that are drawn make up the rank.
+
+    >>> import numpy as np
+    >>> from einsum_cascade import Cascade
+    >>> program = Cascade.load("attention-1pass").program
+    >>> found = random_shapes(program, {"M": 13, "M0": 4}, np.random.default_rng(0))
+    >>> found["M"], found["M0"], found["M1"]
+    (13, 4, 4)
     """
     picked: dict[str, Any] = dict(given)
     followers = {r.name for r in program.ranks if r.like is not None}
@@ -131,6 +156,17 @@ def random_parameters(
     """The parameters given, the defaults, and for the rest numbers from their domains.
 
     Without a domain they are between 0.5 and 1.
+
+    Parameters
+    ----------
+    program : Program
+        The cascade.
+    given : mapping of str to float
+        Parameters that are not drawn.
+    rng : Generator
+        What the others are drawn with.
+    shapes : mapping of str to int, optional
+        For domains that depend on a shape.
     """
     found: dict[str, float] = dict(given)
     for parameter in program.parameters:
@@ -148,6 +184,20 @@ def random_inputs(
 
     The deviation is the last rank's shape to the power -1/4, so that a product of two
     inputs summed over it has deviation 1 and its exponential fits every number type.
+
+    Parameters
+    ----------
+    program : Program
+        The cascade.
+    shapes : mapping of str to int
+        Of every rank, in elements.
+    rng : Generator
+        What the inputs are drawn with.
+
+    Returns
+    -------
+    dict of str to array
+        By name, the parallel ranks first: ``Q`` of shape (B, H, P, E).
 
     Raises
     ------

@@ -55,6 +55,24 @@ def mapped_run(
     """A runner for ``validate_cascade`` that executes the mapped nest.
 
     Without a mapping it is the one that ``generators`` make for the shapes.
+
+    Parameters
+    ----------
+    cascade : Cascade
+        What is run.
+    mapping : Mapping or None
+        One of this cascade (``mapping_fits``).
+    architecture : Architecture
+        The machine whose arrays give the lanes, and whose memories say what fits.
+    generators : Generators
+        What makes a mapping, and what makes the choices that one leaves open.
+
+    Returns
+    -------
+    callable
+        Takes inputs, ``dtype=`` and shapes and parameters by keyword, as
+        ``Cascade.evaluate``; raises MappingError where the mapping is not legal on those
+        shapes, and EvaluationError where running it would take too long.
     """
     program = cascade.program
     names = {p.name for p in program.parameters}
@@ -76,6 +94,30 @@ def mapped_shapes(cascade: Cascade, mapping: Mapping, architecture: Architecture
     """Shapes that put a mapping to the test: whole tiles and a ragged one of every rank.
 
     Ranks that the mapping does not cut are small, so that a run is short.
+
+    Parameters
+    ----------
+    cascade : Cascade
+        What is run.
+    mapping : Mapping
+        Its tiles, whose sizes may be those of an array's axes.
+    architecture : Architecture
+        The machine with these arrays.
+
+    Returns
+    -------
+    dict of str to int
+        Elements by rank; ranks that follow from others are left out.
+
+    Examples
+    --------
+    Two whole tiles of 256 keys, and one of five; queries likewise.
+
+    >>> from archsim import Architecture
+    >>> cascade, mapping = Cascade.load("attention-1pass"), Mapping.load("fusemax-binding")
+    >>> found = mapped_shapes(cascade, mapping, Architecture.load("fusemax"))
+    >>> found["M"], found["M0"], found["E"]
+    (517, 256, 3)
     """
     program = cascade.program
     sizes = {t.member: tile_size(t, architecture) or 1 for t in mapping.tiles}

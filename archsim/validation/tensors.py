@@ -227,7 +227,20 @@ class TensorStore:
     # --------------------------------------------------------------- reading
 
     def fetch(self, access: ir.Access, lanes: Coordinates) -> Lane:
-        """The elements of a tensor that the lanes read; absent ones are excluded."""
+        """The elements of a tensor that the lanes read; absent ones are excluded.
+
+        Parameters
+        ----------
+        access : Access
+            The tensor and its indices.
+        lanes : dict of str to array, shape (lanes,)
+            Every variable's value in each lane.
+
+        Returns
+        -------
+        Lane
+            Values of shape (lanes,), those of intermediates rounded to the storage type.
+        """
         tensor = self.tensors[access.tensor]
         at = self._at(access, lanes)
         inside = np.ones(next(iter(lanes.values())).shape, bool)

@@ -71,7 +71,20 @@ class Trial:
         return cls(cascade, dtype, sizes, numbers, rounded)
 
     def report(self, reference: ReferenceLike | None, run: Runner) -> ValidationReport:
-        """Run, and compare."""
+        """Run, and compare.
+
+        Parameters
+        ----------
+        reference : ReferenceLike or None
+            What the outputs ought to be; None compares with an evaluation in float64.
+        run : callable
+            What runs the cascade: ``Cascade.evaluate``, or a mapped loop nest.
+
+        Raises
+        ------
+        EvaluationError
+            The reference gives other outputs, or other shapes, than the cascade.
+        """
         program = self.cascade.program
         expected = self._expected(reference)
         limit = tolerance(program, self.shapes, self.dtype)

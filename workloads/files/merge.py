@@ -69,7 +69,20 @@ def _replaced(spec: WorkloadFields) -> tuple[str, ...]:
 
 
 def merged(layers: list[FileFields], name: str) -> Workload:
-    """The workload of all layers, of which later ones win."""
+    """The workload of some files and settings over one another.
+
+    Parameters
+    ----------
+    layers : list of FileFields
+        The lowest first: the models a workload starts from, its file, settings.
+    name : str
+        The workload's, where no file says another.
+
+    Raises
+    ------
+    SpecError
+        Together they are none: no cascade is named, or fields do not go together.
+    """
     merge = _Merge()
     for layer in layers:
         merge.add(layer)

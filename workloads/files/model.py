@@ -142,6 +142,17 @@ def shared_heads(
 ) -> SharedHeads:
     """How the query heads that are computed share keys and values.
 
+    Parameters
+    ----------
+    attention : LayerAttention
+        The layer's.
+    shapes : mapping of str to int
+        The layer's, with those given by hand.
+    choice : TokenChoice
+        Where fields were written, for a problem's place.
+    ranks : collection of str
+        Ranks whose shapes were given by hand.
+
     Raises
     ------
     SpecError

@@ -97,6 +97,15 @@ def refuse(root: YamlNode, field: str, message: str, hint: str = "") -> SpecErro
 def divided(root: YamlNode, whole: str, width: int, part: str, count: int) -> int:
     """``width / count``, where the one has to divide the other.
 
+    Parameters
+    ----------
+    root : YamlNode
+        The configuration, for the place of the problem.
+    whole, part : str
+        The fields that say ``width`` and ``count``.
+    width, count : int
+        Elements, and into how many equal parts they are cut.
+
     Raises
     ------
     SpecError
@@ -143,7 +152,21 @@ def attention_biases(attention: SoftmaxAttention, width: int, output: bool = Tru
 def stack(
     c: ConfigFields, family: str, width: int, layers: Iterable[Layer], other: int
 ) -> ModelConfig:
-    """The model of some layers, with ``other`` parameters beside them and the embeddings."""
+    """The model of some layers.
+
+    Parameters
+    ----------
+    c : ConfigFields
+        What every family has: the vocabulary's size, and whether embeddings are tied.
+    family : str
+        The ``model_type``.
+    width : int
+        Of the residual stream, in elements.
+    layers : iterable of Layer
+        In order.
+    other : int
+        Parameters beside those of the layers and the embeddings.
+    """
     return ModelConfig(
         family=family,
         width=width,
