@@ -10,6 +10,7 @@ from archsim.bound.record import Bound, BoundEinsum
 from archsim.cost.accesses import allowed_points
 from archsim.cost.energy import operations_pj
 from archsim.cost.estimators import memory_access
+from archsim.cost.meter import EXACT
 from archsim.result.record import Result
 
 from .objectives import EDP, ENERGY, SearchObjective
@@ -42,7 +43,7 @@ def _energy(bound: Bound, result: Result) -> float:
     lines = result.bounds.traffic_bytes * 8 / outermost.line_bits
     found = lines * min(price.read_pj, price.write_pj)
     for e in bound.einsums:
-        points = allowed_points(bound, e)
+        points = allowed_points(bound, e, EXACT)
         operations = tuple((kind, n * points) for kind, n in e.operations)
         able = machine.arrays_for(kind for kind, _ in operations)
         found += min(sum(operations_pj(machine, array, operations)) for array in able)
@@ -80,7 +81,7 @@ def _work(einsums: list[dict[int, float]], arrays: int) -> float:
 
 def _each(bound: Bound, e: BoundEinsum) -> Iterator[tuple[int, float]]:
     """Cycles of an Einsum on every array that can do it, all elements at work."""
-    points = allowed_points(bound, e)
+    points = allowed_points(bound, e, EXACT)
     for number, array in enumerate(bound.architecture.arrays):
         if not array.cannot_do(kind for kind, _ in e.operations):
             yield number, float(points * array.cycles_of(e.operations) / array.elements)

@@ -1,60 +1,42 @@
-"""Who must wait for the end of a loop: what streams through it cannot be taken on the way."""
+"""Pipeline barriers: who needs the end of a loop that values stream through.
+
+An Einsum takes what another streams value by value, unless something that it needs is
+complete only when the loop is over. It then stands behind a barrier, and what has streamed
+by is gone.
+"""
 
 from __future__ import annotations
 
-from einsum_cascade.ir import Access, Affine
+from einsum_cascade.ir import Access
 
 from ..space.iteration import Loop
+from .dataflow import is_earlier
 from .record import Bound, BoundEinsum
 
 
-def producer_of(bound: Bound, access: Access) -> BoundEinsum | None:
-    """The Einsum that writes what an access reads; None for inputs."""
-    return next((p for p in bound.einsums if p.name == access.tensor), None)
-
-
-def reads_stop(bound: Bound, access: Access, variable: str) -> bool:
-    """Whether an iterative tensor is read after its rank is done (``RD[M1, p]``)."""
-    ranks = bound.program.iterative.get(access.tensor, ())
-    if variable.upper() not in ranks:
-        return False
-    writer = bound.program.einsum_of[access.tensor]
-    for written, index in zip(writer.target.indices, access.indices, strict=True):
-        if variable in written.variables and isinstance(index, Affine):
-            return variable not in index.variables
-    return False
-
-
-def reads_earlier(bound: Bound, access: Access) -> bool:
-    """Whether an access reads a running value from before this iteration."""
-    target = bound.program.einsum_of[access.tensor].target
-    return any(
-        isinstance(wrote, Affine)
-        and isinstance(read, Affine)
-        and wrote.offset == 1
-        and read.offset == 0
-        and read.variables == wrote.variables
-        for wrote, read in zip(target.indices, access.indices, strict=True)
-    )
-
-
-def waiting(
-    bound: Bound, source: BoundEinsum, between: tuple[BoundEinsum, ...], loop: Loop
+def behind_barrier(
+    bound: Bound, source: BoundEinsum, last: BoundEinsum, loop: Loop
 ) -> dict[str, str]:
-    """Einsums that wait for the end of a loop that one source streams in, and for what."""
+    """Einsums up to ``last`` that need the end of a loop that ``source`` streams in.
+
+    Returns
+    -------
+    dict
+        For each of them, by name, the tensor that is complete only then.
+    """
     fed = {source.name}
     after: dict[str, str] = {}
+    between = bound.einsums[bound.position[source.name] + 1 : bound.position[last.name] + 1]
     for e in between:
-        for access in e.einsum.reads:
-            if access.tensor not in fed or reads_earlier(bound, access):
+        for operand in e.operands:
+            tensor = operand.access.tensor
+            if tensor not in fed or operand.earlier:
                 continue
             fed.add(e.name)
-            writer = producer_of(bound, access)
-            assert writer is not None, "what is fed is written"
-            ends = reads_stop(bound, access, loop.variable)
-            summed = loop.variable in writer.einsum.over
-            if access.tensor in after or ends or summed:
-                after[e.name] = access.tensor
+            ends = loop.variable in operand.ends
+            summed = loop.variable in bound.by_name[tensor].einsum.over
+            if tensor in after or ends or summed:
+                after[e.name] = tensor
     return after
 
 
@@ -63,7 +45,11 @@ def streaming(source: BoundEinsum, loops: tuple[Loop, ...]) -> tuple[Loop, ...]:
     return tuple(x for x in loops if x in source.own and x.variable not in source.einsum.over)
 
 
-def up_to(bound: Bound, source: BoundEinsum, last: BoundEinsum) -> tuple[BoundEinsum, ...]:
-    """Einsums that run after one, up to and with another."""
-    names = [e.name for e in bound.einsums]
-    return bound.einsums[names.index(source.name) + 1 : names.index(last.name) + 1]
+def producer_of(bound: Bound, access: Access) -> BoundEinsum | None:
+    """The Einsum that writes what an access reads; None for inputs."""
+    return bound.by_name.get(access.tensor)
+
+
+def reads_earlier(bound: Bound, access: Access) -> bool:
+    """Whether an access reads a running value from before this iteration."""
+    return is_earlier(bound.program.einsum_of[access.tensor].target, access)

@@ -5,13 +5,14 @@ Nothing here asks whether the loops compute what the cascade says (``legality``)
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 
-from einsum_cascade.errors import MappingError, Problem, SpecError, did_you_mean
+from einsum_cascade.errors import MappingError, SpecError, did_you_mean
 from einsum_cascade.ir import Access, Einsum, Program
 from einsum_cascade.operations import einsum_operations
 
-from ..space.access_map import AccessMap, map_access
+from ..space.access_map import AccessMap, AccessMapper
 from ..space.iteration import Axis, Loop, count_points, iterations
 from ..spec.arch import Architecture, ProcessingArray
 from ..spec.mapping import EinsumMapping, Mapping
@@ -24,9 +25,12 @@ from .checks import (
     placed,
     selection_problems,
 )
+from .complaints import Complaint, told_once
+from .dataflow import operands_of
 from .groups import bypass_problems, groups_of, in_order
+from .initial import initial_einsums
 from .record import Bound, BoundEinsum, SharedLoop
-from .residency import residency
+from .residency import Residency, residency
 from .spill_checks import spill_problems
 from .tiling import Member, Tiling
 
@@ -51,29 +55,18 @@ def bind_loops(
         A loop is missing, out of order or twice; a tile does not fit an array dimension;
         an array cannot do an operation; a tensor is kept nowhere.
     """
-    builder = _Binder(program, mapping, architecture, tiling)
-    if like is not None and like.shapes == tuple(tiling.shapes.items()):
-        builder.known = {e.name: e for e in like.einsums}
+    builder = _Binder(program, mapping, architecture, tiling, like)
     einsums = builder.einsums()
-    places = residency(program, mapping, architecture, builder.problems)
-    wrong = [
-        *selection_problems(program, tiling),
-        *spill_problems(program, mapping, architecture, tiling),
-    ]
-    if wrong:
-        raise SpecError(wrong)
-    builder.problems.extend(bypass_problems(program, mapping, places, architecture))
-    groups = groups_of(program, mapping, builder.problems)
-    if builder.problems:
-        raise MappingError(_folded(builder.problems, [e.name for e in program.einsums]))
-    nest = builder.nest()
+    groups, places = builder.arrangement()
+    if builder.complaints:
+        raise MappingError(told_once(builder.complaints))
     return Bound(
         program=program,
         mapping=mapping,
         architecture=architecture,
         shapes=tuple(tiling.shapes.items()),
         tiling=tiling,
-        nest=nest,
+        nest=builder.nest(),
         steps=builder.steps(),
         einsums=in_order(einsums, groups),
         groups=groups,
@@ -81,41 +74,71 @@ def bind_loops(
     )
 
 
-def _folded(problems: list[Problem], einsums: list[str]) -> list[Problem]:
-    """Problems with one mistake told once where it meets many Einsums alike."""
-    found: dict[str, tuple[Problem, list[str]]] = {}
-    for problem in problems:
-        name = next((n for n in einsums if problem.message.startswith((f"{n}: ", f"{n} "))), "")
-        rest = problem.message.removeprefix(name)
-        found.setdefault(rest, (problem, []))[1].append(name)
-    folded: list[Problem] = []
-    for problem, names in found.values():
-        others = names[1:]
-        if others:
-            more = f" and {len(others) - 3} more" if len(others) > 3 else ""
-            text = f"{problem.message}; likewise {', '.join(others[:3])}{more}"
-            problem = Problem(text, problem.span, problem.hint)
-        folded.append(problem)
-    return folded
+_Places = dict[str, tuple[int, int]]
+"""By rank variable its axis, and its stride in elements of that."""
 
 
 class _Binder:
     """Collects every problem of a mapping before giving up."""
 
     def __init__(
-        self, program: Program, mapping: Mapping, architecture: Architecture, tiling: Tiling
+        self,
+        program: Program,
+        mapping: Mapping,
+        architecture: Architecture,
+        tiling: Tiling,
+        like: Bound | None,
     ) -> None:
         self.program = program
         self.mapping = mapping
         self.architecture = architecture
         self.tiling = tiling
-        self.problems: list[Problem] = []
-        self.known: dict[str, BoundEinsum] = {}
+        self.complaints: list[Complaint] = []
+        shapes = tuple(tiling.shapes.items())
+        of_program = like if like is not None and like.program is program else None
+        self.operands = (
+            {e.name: e.operands for e in of_program.einsums} if of_program else operands_of(program)
+        )
+        self.known = {e.name: e for e in like.einsums} if like and like.shapes == shapes else {}
         """Einsums on the same shapes, in other tiles."""
+        alike = (
+            of_program is not None
+            and of_program.mapping is mapping
+            and of_program.architecture is architecture
+        )
+        self.checked = of_program if alike else None
+        """The same mapping in other tiles: its names, its groups and where tensors are kept
+        have been checked."""
         self.levels = {m.name: i for i, m in enumerate(architecture.memories)}
-        wrong = tuple(name_problems(program, mapping, architecture, tiling))
+        self.mapped = {how.einsum: how for how in reversed(mapping.einsums)}
+        self.running = {
+            tensor: frozenset(r.lower() for r in ranks)
+            for tensor, ranks in program.iterative.items()
+        }
+        self.carried = tuple(r.lower() for r in program.parallel)
+        self.started = {s.name for s in program.init if s.reads}
+        self.spaces: dict[tuple[str, ...], tuple[tuple[Axis, ...], AccessMapper]] = {}
+        """Axes, and what addresses them, by the variables of an iteration space."""
+        wrong = () if self.checked else tuple(name_problems(program, mapping, architecture, tiling))
         if wrong:
             raise SpecError(wrong)
+
+    def arrangement(self) -> tuple[tuple[tuple[str, ...], ...], Residency]:
+        """Which Einsums share loops, and where tensors are kept."""
+        given = (self.program, self.mapping, self.architecture)
+        places = self.checked.residency if self.checked else residency(*given, self.complaints)
+        wrong = [
+            *selection_problems(self.program, self.tiling),
+            *(() if self.checked else spill_problems(*given, self.tiling)),
+        ]
+        if wrong:
+            raise SpecError(wrong)
+        if self.checked:
+            return self.checked.groups, places
+        self.complaints.extend(
+            bypass_problems(self.program, self.mapping, places, self.architecture)
+        )
+        return groups_of(self.program, self.mapping, self.complaints), places
 
     def nest(self) -> tuple[SharedLoop, ...]:
         extents = {rank: self.tiling.shapes[rank] for rank in self.tiling.ranks}
@@ -129,7 +152,8 @@ class _Binder:
     def steps(self) -> int:
         shared = self._shared
         axes = self.tiling.axes(tuple(dict.fromkeys(m.rank.lower() for m, _ in shared)))
-        loops = [self._loop(axes, member, level, None) for member, level in shared]
+        places = {v: (n, stride) for n, axis in enumerate(axes) for v, stride in axis.variables}
+        loops = [self._loop(places, member, level, None) for member, level in shared]
         # Iterations are as many in any order; outer tiles first is the order to count in.
         loops.sort(key=lambda loop: -loop.stride)
         return count_points(tuple(loops), tuple(a.extent for a in axes))
@@ -144,12 +168,13 @@ class _Binder:
 
     def einsums(self) -> tuple[BoundEinsum, ...]:
         found: list[BoundEinsum] = []
-        self.problems.extend(nest_problems(self.program, self.mapping, self.tiling))
+        self.complaints.extend(nest_problems(self.program, self.mapping, self.tiling))
         for einsum in self.program.einsums:
-            how = self.mapping.einsum(einsum.name)
+            how = self.mapped.get(einsum.name)
             if how is None:
-                self.problems.append(
-                    Problem(
+                self.complaints.append(
+                    Complaint(
+                        "",
                         f"the mapping '{self.mapping.name}' says nothing about Einsum "
                         f"'{einsum.name}'",
                         self.mapping.span,
@@ -164,28 +189,29 @@ class _Binder:
         return tuple(found)
 
     def _einsum(self, einsum: Einsum, how: EinsumMapping, array: ProcessingArray) -> BoundEinsum:
-        variables = (*(r.lower() for r in self.program.parallel), *einsum.variables)
         known = self.known.get(einsum.name)
-        axes = known.axes if known else self.tiling.axes(variables)
-        shared, outside = self._shared_loops(axes, variables, how)
+        variables = (*self.carried, *einsum.variables)
+        axes, mapper = self._space(variables)
+        places = {v: (n, stride) for n, axis in enumerate(axes) for v, stride in axis.variables}
+        shared, outside = self._shared_loops(places, how)
         own = tuple(
-            self._loop(axes, self.tiling.members[name], self._own_level(level.level), None)
+            self._loop(places, self.tiling.members[name], self._own_level(level.level), None)
             for level in how.nest
             for name in level.loops
-            if self._iterates(name, variables, einsum, how)
+            if self._iterates(name, places, einsum)
         )
-        spatial = self._spatial(axes, variables, einsum, how, array)
-        loops = (*shared, *own, *spatial)
-        self.problems.extend(cover_problems(how, axes, loops, self.tiling))
-        self.problems.extend(level_problems(how, (*shared, *own), self.architecture))
+        spatial = self._spatial(places, einsum, how, array)
+        self.complaints.extend(cover_problems(how, axes, (*shared, *own, *spatial), self.tiling))
+        self.complaints.extend(level_problems(how, (*shared, *own), self.architecture))
         if known:
             operations, reads, write = known.operations, known.reads, known.write
         else:
             operations = einsum_operations(self.program, einsum)
-            reads = tuple(self._access_map(a, axes) for a in einsum.reads)
-            write = self._access_map(einsum.target, axes)
-        self.problems.extend(operation_problems(how, array, operations))
-        return BoundEinsum(
+            reads = tuple(self._addressed(a, mapper) for a in einsum.reads)
+            write = self._addressed(einsum.target, mapper)
+        if not self.checked:
+            self.complaints.extend(operation_problems(how, array, operations))
+        bound = BoundEinsum(
             einsum=einsum,
             array=array,
             axes=axes,
@@ -195,80 +221,80 @@ class _Binder:
             outside=outside,
             bypass=frozenset((level, t) for level, tensors in how.bypass for t in tensors),
             operations=operations,
+            operands=self.operands[einsum.name],
             reads=reads,
             write=write,
         )
+        if einsum.name not in self.started:
+            return bound
+        innermost = len(self.levels) - 1
+        starts = initial_einsums(self.program, self.tiling, bound, innermost)
+        return replace(bound, initial=starts)
+
+    def _space(self, variables: tuple[str, ...]) -> tuple[tuple[Axis, ...], AccessMapper]:
+        if variables not in self.spaces:
+            axes = self.tiling.axes(variables)
+            mapper = AccessMapper(axes, self.tiling.shapes, self.carried)
+            self.spaces[variables] = axes, mapper
+        return self.spaces[variables]
+
+    def _addressed(self, access: Access, mapper: AccessMapper) -> AccessMap:
+        return mapper.map(access, self.running.get(access.tensor, frozenset()))
 
     def _own_level(self, level: str) -> int:
         return self.levels[level] if level else len(self.levels) - 1
 
-    def _access_map(self, access: Access, axes: tuple[Axis, ...]) -> AccessMap:
-        iterative = frozenset(r.lower() for r in self.program.iterative.get(access.tensor, ()))
-        carried = tuple(r.lower() for r in self.program.parallel)
-        return map_access(access, axes, self.tiling.shapes, iterative, carried)
-
-    def _loop(
-        self, axes: tuple[Axis, ...], member: Member, level: int, dimension: str | None
-    ) -> Loop:
+    def _loop(self, places: _Places, member: Member, level: int, dimension: str | None) -> Loop:
         variable = member.rank.lower()
-        for number, axis in enumerate(axes):
-            for name, stride in axis.variables:
-                if name == variable:
-                    return Loop(
-                        member=member.name,
-                        axis=number,
-                        # A tile larger than its rank is the whole rank.
-                        stride=min(member.stride, self.tiling.shapes[member.rank]) * stride,
-                        level=level,
-                        variable=variable,
-                        dimension=dimension,
-                    )
-        raise AssertionError(f"{member.name} is no axis of the Einsum")
+        axis, stride = places[variable]
+        return Loop(
+            member=member.name,
+            axis=axis,
+            # A tile larger than its rank is the whole rank.
+            stride=min(member.stride, self.tiling.shapes[member.rank]) * stride,
+            level=level,
+            variable=variable,
+            dimension=dimension,
+        )
 
     def _shared_loops(
-        self, axes: tuple[Axis, ...], variables: tuple[str, ...], how: EinsumMapping
+        self, places: _Places, how: EinsumMapping
     ) -> tuple[tuple[Loop, ...], tuple[str, ...]]:
         inside: list[Loop] = []
         outside: list[str] = []
         for member, level in self._shared:
-            if member.rank.lower() not in variables or member.name in how.outside:
+            if member.rank.lower() not in places or member.name in how.outside:
                 outside.append(member.name)
             else:
-                inside.append(self._loop(axes, member, level, None))
+                inside.append(self._loop(places, member, level, None))
         ranks = [m.name for m, _ in self._shared]
         for name in how.outside:
             if name not in ranks:
                 hint = did_you_mean(name, ranks)
-                self.problems.append(Problem(f"'{name}' is no shared loop", how.span, hint))
-            elif self.tiling.members[name].rank.lower() in variables and name not in placed(how):
-                text = f"{how.einsum} stays outside {name}, so it must go over {name} by itself"
+                self.complaints.append(Complaint("", f"'{name}' is no shared loop", how.span, hint))
+            elif self.tiling.members[name].rank.lower() in places and name not in placed(how):
+                text = f" stays outside {name}, so it must go over {name} by itself"
                 hint = f"add {name} to its 'loops' or 'spatial'"
-                self.problems.append(Problem(text, how.span, hint))
+                self.complaints.append(Complaint(how.einsum, text, how.span, hint))
         return tuple(inside), tuple(outside)
 
-    def _iterates(
-        self, name: str, variables: tuple[str, ...], einsum: Einsum, how: EinsumMapping
-    ) -> bool:
+    def _iterates(self, name: str, places: _Places, einsum: Einsum) -> bool:
+        span = self.mapped[einsum.name].span
         member = self.tiling.members.get(name)
         if member is None:
             hint = did_you_mean(name, self.tiling.members)
-            self.problems.append(Problem(f"no rank or tile is called '{name}'", how.span, hint))
+            self.complaints.append(Complaint("", f"no rank or tile is called '{name}'", span, hint))
             return False
-        if member.rank.lower() not in variables:
-            self.problems.append(
-                Problem(
-                    f"{einsum.name} has no rank {member.rank}, but its mapping loops over {name}",
-                    how.span,
-                    f"its ranks are {', '.join(v.upper() for v in variables)}",
-                )
-            )
+        if member.rank.lower() not in places:
+            ranks = ", ".join(v.upper() for v in (*self.carried, *einsum.variables))
+            text = f" has no rank {member.rank}, but its mapping loops over {name}"
+            self.complaints.append(Complaint(einsum.name, text, span, f"its ranks are {ranks}"))
             return False
         return True
 
     def _spatial(
         self,
-        axes: tuple[Axis, ...],
-        variables: tuple[str, ...],
+        places: _Places,
         einsum: Einsum,
         how: EinsumMapping,
         array: ProcessingArray,
@@ -279,19 +305,19 @@ class _Binder:
             if axis is None:
                 hint = did_you_mean(dimension, [d.name for d in array.dimensions])
                 text = f"{array.name} has no dimension '{dimension}'"
-                self.problems.append(Problem(text, how.span, hint))
+                self.complaints.append(Complaint("", text, how.span, hint))
                 continue
             wide = 1
             for name in names:
-                if self._iterates(name, variables, einsum, how):
+                if self._iterates(name, places, einsum):
                     member = self.tiling.members[name]
                     wide *= self.tiling.bound(member)
-                    found.append(self._loop(axes, member, len(self.levels), dimension))
+                    found.append(self._loop(places, member, len(self.levels), dimension))
             if wide > axis.size:
                 text = (
-                    f"{einsum.name}: {' x '.join(names)} = {wide} does not fit "
+                    f": {' x '.join(names)} = {wide} does not fit "
                     f"{array.name}.{dimension} = {axis.size}"
                 )
                 hint = f"cut {names[-1]} to {axis.size} or less, or loop over a part of it"
-                self.problems.append(Problem(text, how.span, hint))
+                self.complaints.append(Complaint(einsum.name, text, how.span, hint))
         return tuple(found)

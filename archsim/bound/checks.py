@@ -12,6 +12,7 @@ from einsum_cascade.operations import Operations
 from ..space.iteration import Axis, Loop
 from ..spec.arch import Architecture, ProcessingArray
 from ..spec.mapping import EinsumMapping, Mapping
+from .complaints import Complaint
 from .tiling import Tiling
 
 _A_FEW = 3
@@ -62,7 +63,7 @@ def name_problems(
                 yield Problem(f"no rank or tile is called '{name}'", level.span, hint)
 
 
-def nest_problems(program: Program, mapping: Mapping, tiling: Tiling) -> Iterator[Problem]:
+def nest_problems(program: Program, mapping: Mapping, tiling: Tiling) -> Iterator[Complaint]:
     """Shared loops that no Einsum runs in."""
     walked = {r.lower() for r in program.parallel}
     walked |= {v for e in program.einsums for v in e.variables}
@@ -71,7 +72,7 @@ def nest_problems(program: Program, mapping: Mapping, tiling: Tiling) -> Iterato
             rank = tiling.members[name].rank
             if rank.lower() not in walked:
                 text = f"no Einsum iterates over {rank}, so none runs in the loop {name}"
-                yield Problem(text, level.span)
+                yield Complaint("", text, level.span)
 
 
 def placed(how: EinsumMapping) -> tuple[str, ...]:
@@ -82,12 +83,12 @@ def placed(how: EinsumMapping) -> tuple[str, ...]:
 
 def cover_problems(
     how: EinsumMapping, axes: tuple[Axis, ...], loops: tuple[Loop, ...], tiling: Tiling
-) -> Iterator[Problem]:
+) -> Iterator[Complaint]:
     """Loops that come twice, out of order, or not at all."""
     names = [loop.member for loop in loops]
     twice = [n for n in names if names.count(n) > 1] if len({*names}) < len(names) else []
     for name in dict.fromkeys(twice):
-        yield Problem(f"{how.einsum} loops over {name} twice", how.span)
+        yield Complaint(how.einsum, f" loops over {name} twice", how.span)
     for number, axis in enumerate(axes):
         on = [loop.member for loop in loops if loop.axis == number]
         ranks = [tiling.of_rank(variable.upper()) for variable, _ in axis.variables]
@@ -97,14 +98,14 @@ def cover_problems(
         places = [members.index(name) for name in on]
         if places != sorted(places):
             order = " inside ".join(reversed(on))
-            text = f"{how.einsum}: {order} is out of order, outer tiles come first"
-            yield Problem(text, how.span)
+            text = f": {order} is out of order, outer tiles come first"
+            yield Complaint(how.einsum, text, how.span)
         for (variable, _), rank in zip(axis.variables, ranks, strict=True):
             missing = [m.name for m in rank if m.name not in names and tiling.bound(m) > 1]
             if missing:
-                yield Problem(
-                    f"{how.einsum} iterates over {variable}, but no loop covers "
-                    f"{', '.join(missing)}",
+                yield Complaint(
+                    how.einsum,
+                    f" iterates over {variable}, but no loop covers {', '.join(missing)}",
                     how.span,
                     f"add {missing[0]} to 'loops' or 'spatial' of {how.einsum}",
                 )
@@ -112,13 +113,14 @@ def cover_problems(
 
 def level_problems(
     how: EinsumMapping, loops: tuple[Loop, ...], architecture: Architecture
-) -> Iterator[Problem]:
+) -> Iterator[Complaint]:
     """The first loop at an outer level that lies inside one at an inner level."""
     names = [m.name for m in architecture.memories]
     for outer, inner in pairwise(loops):
         if inner.level < outer.level:
-            yield Problem(
-                f"{how.einsum}: {inner.member} at level {names[inner.level]} is inside "
+            yield Complaint(
+                how.einsum,
+                f": {inner.member} at level {names[inner.level]} is inside "
                 f"{outer.member} at level {names[outer.level]}, outer levels come first",
                 how.span,
             )
@@ -127,9 +129,9 @@ def level_problems(
 
 def operation_problems(
     how: EinsumMapping, array: ProcessingArray, operations: Operations
-) -> Iterator[Problem]:
+) -> Iterator[Complaint]:
     """Operations that an array cannot do."""
     for kind in array.cannot_do(kind for kind, _ in operations):
         known = ", ".join(o.kind for o in array.operations)
         text = f"{array.name} cannot do '{kind}', which {how.einsum} needs"
-        yield Problem(text, how.span, f"it does: {known}")
+        yield Complaint("", text, how.span, f"it does: {known}")

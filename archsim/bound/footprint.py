@@ -7,11 +7,8 @@ from fractions import Fraction
 
 from ..quantities import byte_size
 from ..space.access_map import AccessMap
-from ..space.iteration import first_tile
 from ..spec.mapping import Spill
-from .initial import initial_einsums
 from .record import Bound, BoundEinsum
-from .reuse import width
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +100,7 @@ def largest_tile(
 
     With ``one_copy``, only one of them along a rank the tensor is iterative in.
     """
-    extents = first_tile(e.extents, e.outer(level))
+    extents = e.nest(level).first_tile
     return access_map.live(extents) if one_copy else access_map.size(extents)
 
 
@@ -115,7 +112,7 @@ def _tiles(bound: Bound, e: BoundEinsum, level: int) -> dict[str, int]:
             one_copy = in_step(bound, tensor, level)
             size = largest_tile(e, access_map, level, one_copy=one_copy)
             found[tensor] = max(found.get(tensor, 0), size)
-    for start in initial_einsums(bound, e):
+    for start in e.initial:
         for access_map in start.reads:
             tensor = access_map.access.tensor
             if level in bound.memories(e, tensor):
@@ -128,15 +125,16 @@ def in_step(bound: Bound, tensor: str, level: int) -> bool:
 
     One copy is enough then; else whoever comes later finds only the last value.
     """
-    ranks = {r.lower() for r in bound.program.iterative.get(tensor, ())}
-    writer = next((e for e in bound.einsums if e.name == tensor), None)
-    if writer is None or not ranks:
+    running = bound.program.iterative.get(tensor, ())
+    writer = bound.by_name.get(tensor)
+    if writer is None or not running:
         return True
+    ranks = {r.lower() for r in running}
     readers = [
         e
         for e in bound.einsums
         if e is not writer
-        and any(a.tensor == tensor and ranks & {*a.variables} for a in e.einsum.reads)
+        and any(o.producer == tensor and ranks & {*o.access.variables} for o in e.operands)
     ]
     if any(bound.apart(e.name, tensor) for e in readers):
         return False
@@ -144,7 +142,7 @@ def in_step(bound: Bound, tensor: str, level: int) -> bool:
         loop
         for e in (writer, *readers)
         for loop in (*e.own, *e.spatial)
-        if loop.variable in ranks and loop.level >= level and width(e, loop) > 1
+        if loop.variable in ranks and loop.level >= level and e.widths[loop.member] > 1
     ]
     return not readers or not apart
 

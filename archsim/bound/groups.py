@@ -14,6 +14,7 @@ from einsum_cascade.ir import Program
 
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
+from .complaints import Complaint
 from .residency import Residency
 
 if TYPE_CHECKING:
@@ -21,11 +22,11 @@ if TYPE_CHECKING:
 
 
 def groups_of(
-    program: Program, mapping: Mapping, problems: list[Problem]
+    program: Program, mapping: Mapping, complaints: list[Complaint]
 ) -> tuple[tuple[str, ...], ...]:
     """The groups of a mapping in the order they run, Einsums in the order of the cascade.
 
-    An Einsum in a later group than one that reads it joins ``problems``.
+    An Einsum in a later group than one that reads it joins ``complaints``.
 
     Raises
     ------
@@ -42,7 +43,7 @@ def groups_of(
     if wrong:
         raise SpecError(wrong)
     groups = tuple(tuple(n for n in names if n in group) for group in written)
-    problems.extend(_disorder(program, mapping, groups))
+    complaints.extend(_disorder(program, mapping, groups))
     return groups
 
 
@@ -62,7 +63,7 @@ def _group_names(mapping: Mapping, groups: list[list[str]], names: list[str]) ->
 
 def _disorder(
     program: Program, mapping: Mapping, groups: tuple[tuple[str, ...], ...]
-) -> Iterator[Problem]:
+) -> Iterator[Complaint]:
     """Einsums that run in an earlier group than what they read.
 
     Running values that Einsums pass on to one another are for the legality check.
@@ -72,8 +73,8 @@ def _disorder(
         before = {p.name for p in program.einsums[:position]}
         for tensor in dict.fromkeys(a.tensor for a in e.reads):
             if tensor in before and place[tensor] > place[e.name]:
-                text = f"{e.name} runs in an earlier group than {tensor}, which it needs"
-                yield Problem(text, mapping.schedule.span)
+                text = f" runs in an earlier group than {tensor}, which it needs"
+                yield Complaint(e.name, text, mapping.schedule.span)
 
 
 def in_order(
@@ -86,7 +87,7 @@ def in_order(
 
 def bypass_problems(
     program: Program, mapping: Mapping, places: Residency, architecture: Architecture
-) -> Iterator[Problem]:
+) -> Iterator[Complaint]:
     """What an Einsum cannot pass by: what is not there, or the outermost home of a tensor."""
     levels = [m.name for m in architecture.memories] + [a.name for a in architecture.arrays]
     for how in mapping.einsums:
@@ -95,14 +96,13 @@ def bypass_problems(
         for level, tensors in how.bypass:
             if level not in levels:
                 hint = did_you_mean(level, levels)
-                yield Problem(f"the machine has no level '{level}'", how.span, hint)
+                yield Complaint("", f"the machine has no level '{level}'", how.span, hint)
                 continue
             for tensor in tensors:
                 problem = _passed_by(tensor, level, touched, places)
                 if problem:
-                    yield Problem(
-                        f"{how.einsum} cannot pass {tensor} by {level}: {problem}", how.span
-                    )
+                    text = f" cannot pass {tensor} by {level}: {problem}"
+                    yield Complaint(how.einsum, text, how.span)
 
 
 def _passed_by(tensor: str, level: str, touched: Iterable[str], places: Residency) -> str:

@@ -13,51 +13,59 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from einsum_cascade.ir import Access, Einsum
+from einsum_cascade.ir import Access, Einsum, Program
 
-from ..space.access_map import AccessMap, map_access
+from ..space.access_map import AccessMap, AccessMapper
 from ..space.iteration import Axis, Loop
+from .dataflow import Operand
 from .record import Bound, BoundEinsum
+from .tiling import Tiling
 
 
-def initial_einsums(bound: Bound, e: BoundEinsum) -> tuple[BoundEinsum, ...]:
+def initial_einsums(
+    program: Program, tiling: Tiling, e: BoundEinsum, innermost: int
+) -> tuple[BoundEinsum, ...]:
     """Statements of ``init`` that bring inputs into what an Einsum writes, as Einsums.
 
     They are named as the Einsum is. What they compute is neither timed nor billed, as ``init``
     is counted nowhere; what they move is.
+
+    Parameters
+    ----------
+    innermost : int
+        The level of the innermost memory, where loops over ranks of their own go.
     """
-    if e.starts:
-        return ()
     return tuple(
-        _initial(bound, e, statement)
-        for statement in bound.program.init
+        _initial(program, tiling, e, statement, innermost)
+        for statement in program.init
         if statement.name == e.name and statement.reads
     )
 
 
-def with_starts(bound: Bound) -> Iterator[BoundEinsum]:
+def with_initial(bound: Bound) -> Iterator[BoundEinsum]:
     """All Einsums of a mapping, each with the statements of ``init`` that it starts from."""
     for e in bound.einsums:
         yield e
-        yield from initial_einsums(bound, e)
+        yield from e.initial
 
 
-def _initial(bound: Bound, e: BoundEinsum, statement: Einsum) -> BoundEinsum:
-    carried = tuple(r.lower() for r in bound.program.parallel)
+def _initial(
+    program: Program, tiling: Tiling, e: BoundEinsum, statement: Einsum, innermost: int
+) -> BoundEinsum:
+    carried = tuple(r.lower() for r in program.parallel)
     variables = tuple(dict.fromkeys((*carried, *statement.variables)))
     looped = {x.variable for x in (*e.temporal, *e.spatial)}
-    axes = bound.tiling.axes(tuple(v for v in variables if v in looped))
-    alone = tuple(a for v in variables if v not in looped for a in bound.tiling.axes((v,)))
-    innermost = len(bound.architecture.memories) - 1
+    axes = tiling.axes(tuple(v for v in variables if v in looped))
+    alone = tuple(a for v in variables if v not in looped for a in tiling.axes((v,)))
     summed = (
         Loop(member=a.name, axis=i, stride=1, level=innermost, variable=a.variables[0][0])
         for i, a in enumerate(alone, len(axes))
     )
+    mapper = AccessMapper((*axes, *alone), tiling.shapes, carried)
 
     def addressed(access: Access) -> AccessMap:
-        running = bound.program.iterative.get(access.tensor, ())
-        along = frozenset(r.lower() for r in running)
-        return map_access(access, (*axes, *alone), bound.tiling.shapes, along, carried)
+        running = program.iterative.get(access.tensor, ())
+        return mapper.map(access, frozenset(r.lower() for r in running))
 
     return replace(
         e,
@@ -67,10 +75,14 @@ def _initial(bound: Bound, e: BoundEinsum, statement: Einsum) -> BoundEinsum:
         own=(*_kept(e, e.own, axes), *summed),
         spatial=tuple(_kept(e, e.spatial, axes)),
         operations=(),
+        operands=tuple(
+            Operand(access=a, producer=a.tensor if a.tensor in program.einsum_of else None)
+            for a in statement.reads
+        ),
         reads=tuple(addressed(a) for a in statement.reads),
         write=addressed(statement.target),
-        window=None,
-        starts=True,
+        initial=(),
+        is_initial=True,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..spec.arch import Architecture
-from .record import Bound
+from .record import Bound, BoundEinsum
 
 
 def layout(architecture: Architecture) -> tuple[object, ...]:
@@ -30,9 +30,11 @@ def layout(architecture: Architecture) -> tuple[object, ...]:
 
 def rebind(bound: Bound, architecture: Architecture) -> Bound:
     """A bound mapping on another machine of the same ``layout``."""
-    arrays = {a.name: a for a in architecture.arrays}
-    return replace(
-        bound,
-        architecture=architecture,
-        einsums=tuple(replace(e, array=arrays[e.array.name]) for e in bound.einsums),
-    )
+    einsums = tuple(_on(e, architecture) for e in bound.einsums)
+    return replace(bound, architecture=architecture, einsums=einsums)
+
+
+def _on(e: BoundEinsum, architecture: Architecture) -> BoundEinsum:
+    array = architecture.array(e.array.name)
+    assert array is not None, "machines of one layout have the same arrays"
+    return replace(e, array=array, initial=tuple(_on(i, architecture) for i in e.initial))

@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from einsum_cascade.errors import Problem
-from einsum_cascade.ir import Access, Affine, Einsum, Index
+from einsum_cascade.ir import Einsum
 
 from ..space.iteration import Loop
-from .barriers import producer_of, reads_earlier, reads_stop, streaming, up_to, waiting
+from .barriers import behind_barrier, streaming
+from .dataflow import Operand
 from .record import Bound, BoundEinsum
-from .reuse import hands_over, moving_variables, stepping, width
+from .reuse import is_left_for
 
 
 def illegalities(bound: Bound) -> tuple[Problem, ...]:
@@ -34,31 +35,34 @@ def illegalities(bound: Bound) -> tuple[Problem, ...]:
     return next((tuple(dict.fromkeys(found)) for found in kinds if found), ())
 
 
-def complete_after(bound: Bound, e: BoundEinsum, access: Access, loop: Loop) -> bool:
-    """Whether what ``access`` reads is complete only when ``loop`` is over."""
-    producer = producer_of(bound, access)
-    if producer is not None and bound.apart(producer.name, e.name):
+def complete_after(bound: Bound, e: BoundEinsum, operand: Operand, loop: Loop) -> bool:
+    """Whether an operand of an Einsum is complete only when ``loop`` is over."""
+    producer = bound.producer(operand)
+    if producer is None or bound.apart(producer.name, e.name):
         return False
-    if reads_stop(bound, access, loop.variable):
+    if loop.variable in operand.ends:
         return True
-    if producer is None or producer is e:
+    if producer is e:
         return False
-    mine = next((x for x in producer.shared if x.member == loop.member), None)
-    if mine is not None and loop.member in e.outside and loop.variable in access.variables:
+    mine = _shared_loop(producer, loop.member)
+    if mine is not None and loop.member in e.outside and loop.variable in operand.access.variables:
         # It takes the whole rank while its producer goes along it.
         return True
     if loop.variable not in producer.einsum.over:
         return False
-    return mine is not None and not (
-        reads_earlier(bound, access) and _inside_its_rank(bound, producer, mine)
-    )
+    return mine is not None and not (operand.earlier and _inside_its_rank(bound, producer, mine))
+
+
+def _shared_loop(e: BoundEinsum, member: str) -> Loop | None:
+    """The shared loop of a name, if an Einsum runs in it."""
+    return next((loop for loop in e.shared if loop.member == member), None)
 
 
 def _inside_its_rank(bound: Bound, e: BoundEinsum, loop: Loop) -> bool:
     """Whether a loop is inside all loops over the ranks a running value goes along."""
     ranks = {r.lower() for r in bound.program.iterative.get(e.name, ())}
     within = e.temporal[e.temporal.index(loop) :]
-    return not any(x.variable in ranks and width(e, x) > 1 for x in within)
+    return not any(x.variable in ranks and e.widths[x.member] > 1 for x in within)
 
 
 def crossed_passes(bound: Bound) -> list[Problem]:
@@ -68,22 +72,20 @@ def crossed_passes(bound: Bound) -> list[Problem]:
         if shared.bound == 1:
             continue
         after: dict[str, str] = {}
+        anyones = next((x for e in bound.einsums if (x := _shared_loop(e, shared.member))), None)
         for e in bound.einsums:
             after = {n: t for n, t in after.items() if not bound.apart(n, e.name)}
-            loop = next((x for x in e.shared if x.member == shared.member), None)
-            probe = loop or _loop_like(bound, shared.member)
-            for access in e.einsum.reads:
-                late = probe is not None and complete_after(bound, e, access, probe)
-                if late or (access.tensor in after and not reads_earlier(bound, access)):
-                    after[e.name] = access.tensor
+            loop = _shared_loop(e, shared.member)
+            probe = loop or anyones
+            for operand in e.operands:
+                tensor = operand.access.tensor
+                late = probe is not None and complete_after(bound, e, operand, probe)
+                if late or (tensor in after and not operand.earlier):
+                    after[e.name] = tensor
             if e.name in after and loop is not None:
                 found.append(_crossing(bound, e, after, shared.member))
                 del after[e.name]
     return found
-
-
-def _loop_like(bound: Bound, member: str) -> Loop | None:
-    return next((x for e in bound.einsums for x in e.shared if x.member == member), None)
 
 
 def _crossing(
@@ -108,11 +110,11 @@ def _crossed_streams(bound: Bound) -> list[Problem]:
     """What streams through registers cannot wait for the end of the loop it streams in."""
     found: list[Problem] = []
     for consumer in bound.einsums:
-        for access in consumer.einsum.reads:
-            if (stream := crossed_stream(bound, consumer, access)) is not None:
+        for operand in consumer.operands:
+            if (stream := crossed_stream(bound, consumer, operand)) is not None:
                 loop, after = stream
                 what = (
-                    f"{consumer.name} takes {access.tensor} from registers as it comes, loop "
+                    f"{consumer.name} takes {operand.producer} from registers as it comes, loop "
                     f"{loop.member} by {loop.member}"
                 )
                 found.append(_crossing(bound, consumer, after, loop.member, what))
@@ -120,17 +122,16 @@ def _crossed_streams(bound: Bound) -> list[Problem]:
 
 
 def crossed_stream(
-    bound: Bound, consumer: BoundEinsum, access: Access
+    bound: Bound, consumer: BoundEinsum, operand: Operand
 ) -> tuple[Loop, dict[str, str]] | None:
     """The loop that an operand streams in and that its consumer waits for the end of, and
     what waits for what there. None: nothing streams, or nothing waits."""
-    producer = producer_of(bound, access)
-    if producer is None or bound.residency.memories(access.tensor):
+    producer = bound.producer(operand)
+    if producer is None or bound.residency.memories(producer.name):
         return None
-    loops = stepping(bound, producer, producer.einsum.target, bound.register_level)
-    between = up_to(bound, producer, consumer)
+    loops = producer.stepping(producer.write, bound.register_level)
     for loop in streaming(producer, loops):
-        if consumer.name in (after := waiting(bound, producer, between, loop)):
+        if consumer.name in (after := behind_barrier(bound, producer, consumer, loop)):
             return loop, after
     return None
 
@@ -139,19 +140,15 @@ def _read_ahead(bound: Bound) -> list[Problem]:
     """Inside a shared loop nothing may be read that a later iteration writes."""
     found: list[Problem] = []
     for e in bound.einsums:
-        for access in e.einsum.reads:
-            producer = producer_of(bound, access)
-            if producer is None or producer is e or bound.apart(producer.name, e.name):
+        for operand in e.operands:
+            producer = bound.producer(operand)
+            if producer is None or producer is e or not operand.ahead:
                 continue
-            members = {x.member for x in e.shared if width(e, x) > 1}
-            loops = [x for x in producer.shared if x.member in members and width(producer, x) > 1]
-            pairs = zip(producer.einsum.target.indices, access.indices, strict=True)
-            ahead = [
-                x.member
-                for wrote, read in pairs
-                for x in loops
-                if x.variable in wrote.variables and not _written_by_now(wrote, read)
-            ]
+            if bound.apart(producer.name, e.name):
+                continue
+            members = {x.member for x in e.shared if e.widths[x.member] > 1}
+            loops = [x for x in producer.shared if x.member in members and x in producer.going]
+            ahead = [x.member for moved in operand.ahead for x in loops if x.variable in moved]
             if ahead:
                 how = bound.mapping.einsum(e.name)
                 text = (
@@ -163,49 +160,30 @@ def _read_ahead(bound: Bound) -> list[Problem]:
     return found
 
 
-def _written_by_now(wrote: Index, read: Index) -> bool:
-    """Whether a read stays at the coordinate just written, or behind it."""
-    if read == wrote:
-        return True
-    if not isinstance(wrote, Affine) or not isinstance(read, Affine):
-        return False
-    if not read.variables:
-        # The start of a rank is written first; what lies beyond the end is another matter.
-        return not read.terms or wrote.offset == 1
-    if wrote.offset is None or read.offset is None:
-        return False
-    return read.variables == wrote.variables and read.offset <= wrote.offset
-
-
 def _lost_tensors(bound: Bound) -> list[Problem]:
     """An intermediate must outlive, where it is kept, the loops between its two ends."""
     return [
-        _gone(bound, consumer, access_map.access)
+        _gone(bound, consumer, number)
         for consumer in bound.einsums
-        for access_map in consumer.reads
-        if not is_there(bound, consumer, access_map.access)
+        for number in range(len(consumer.operands))
+        if not is_there(bound, consumer, number)
     ]
 
 
-def is_there(bound: Bound, consumer: BoundEinsum, access: Access) -> bool:
-    """Whether what an Einsum reads is still kept anywhere when it does."""
-    producer = producer_of(bound, access)
-    if producer is None or _reads_init(bound, producer, access):
+def is_there(bound: Bound, consumer: BoundEinsum, number: int) -> bool:
+    """Whether what an Einsum reads (its operand of a number) is still kept anywhere then."""
+    operand = consumer.operands[number]
+    producer = bound.producer(operand)
+    if producer is None or _reads_init(bound, operand):
         return True
-    level = _outermost(bound, producer.name)
-    return hands_over(bound, producer, consumer, access, level)
+    return is_left_for(bound, producer, consumer, number, _outermost(bound, producer.name))
 
 
-def _reads_init(bound: Bound, producer: BoundEinsum, access: Access) -> bool:
-    """Whether an access reads coordinate 0 of an iterative tensor and nothing else."""
-    shapes = dict(bound.shapes)
-    return any(
-        isinstance(wrote, Affine)
-        and isinstance(read, Affine)
-        and wrote.offset == 1
-        and (not read.terms or (read.offset == 0 and shapes[wrote.variables[0].upper()] == 1))
-        for wrote, read in zip(producer.einsum.target.indices, access.indices, strict=True)
-    )
+def _reads_init(bound: Bound, operand: Operand) -> bool:
+    """Whether an operand is coordinate 0 of an iterative tensor and nothing else."""
+    if operand.initial or not operand.initial_if_single:
+        return operand.initial
+    return any(bound.tiling.shapes[v.upper()] == 1 for v in operand.initial_if_single)
 
 
 def _outermost(bound: Bound, tensor: str) -> int:
@@ -213,13 +191,13 @@ def _outermost(bound: Bound, tensor: str) -> int:
     return memories[0] if memories else bound.register_level
 
 
-def _gone(bound: Bound, consumer: BoundEinsum, access: Access) -> Problem:
-    producer = producer_of(bound, access)
+def _gone(bound: Bound, consumer: BoundEinsum, number: int) -> Problem:
+    producer = bound.producer(consumer.operands[number])
     assert producer is not None, "what comes from outside is never gone"
     level = _outermost(bound, producer.name)
     places = ", ".join(p.name for p in bound.residency.of(producer.name))
-    wrote = [x.member for x in stepping(bound, producer, producer.einsum.target, level)]
-    reads = [x.member for x in stepping(bound, consumer, access, level)]
+    wrote = [x.member for x in producer.stepping(producer.write, level)]
+    reads = [x.member for x in consumer.stepping(consumer.reads[number], level)]
     how = bound.mapping.einsum(consumer.name)
     fused = ""
     if bound.apart(producer.name, consumer.name):
@@ -270,38 +248,42 @@ def interruption(bound: Bound, e: BoundEinsum) -> tuple[Loop, Loop] | None:
     iterations it is carried, and one inside that brings other tiles. None: it is not lost."""
     ranks = {r.lower() for r in bound.program.iterative.get(e.name, ())}
     returning = ranks | set(_reduced(e.einsum))
-    moving = moving_variables(bound, e.einsum.target) - ranks
+    moving = e.write.moving - ranks
     level = _outermost(bound, e.name)
-    for number, loop in enumerate(e.temporal):
-        if loop.variable in returning and width(e, loop) > 1:
-            for x in e.temporal[number + 1 :]:
-                if x.level < level and x.variable in moving and width(e, x) > 1:
+    for number, loop in enumerate(e.going):
+        if loop.variable in returning:
+            for x in e.going[number + 1 :]:
+                if x.level < level and x.variable in moving:
                     return loop, x
     return None
 
 
 def _broken_recursions(bound: Bound) -> list[Problem]:
     """Einsums that feed one another from iteration to iteration must run in step."""
-    position = {e.name: i for i, e in enumerate(bound.einsums)}
+    position = bound.position
     return [
-        _out_of_step(bound, e, access.tensor, loop)
+        _out_of_step(bound, e, operand.producer, loop)
         for e in bound.einsums
-        for access in e.einsum.reads
-        if position.get(access.tensor, -1) >= position[e.name]
-        for loop in _apart(bound, e, access.tensor)[:1]
+        for operand in e.operands
+        if operand.producer and position[operand.producer] >= position[e.name]
+        for loop in _apart(bound, e, operand.producer)[:1]
     ]
 
 
 def _split_recursions(bound: Bound) -> list[Problem]:
     """A running value must be complete before the next iteration: no partial sums outside."""
     found: list[Problem] = []
-    position = {e.name: i for i, e in enumerate(bound.einsums)}
+    back = {
+        operand.producer
+        for e in bound.einsums
+        for operand in e.operands
+        if operand.producer and bound.position[e.name] <= bound.position[operand.producer]
+    }
     for e in bound.einsums:
-        ranks = {r.lower() for r in bound.program.iterative.get(e.name, ())}
-        readers = [r for r in bound.einsums if any(a.tensor == e.name for a in r.einsum.reads)]
-        if not any(position[r.name] <= position[e.name] for r in readers):
+        if e.name not in back:
             continue
-        loops = [x for x in e.temporal if width(e, x) > 1]
+        ranks = {r.lower() for r in bound.program.iterative.get(e.name, ())}
+        loops = e.going
         inner = [i for i, x in enumerate(loops) if x.variable in ranks]
         before = loops[: inner[-1]] if inner else []
         sums = [x.member for x in before if x.variable in _reduced(e.einsum)]
@@ -324,7 +306,7 @@ def _apart(bound: Bound, e: BoundEinsum, tensor: str) -> list[Loop]:
     if tensor != e.name:
         alone = bound.apart(tensor, e.name)
         loops = (*(e.temporal if alone else e.own), *loops)
-    return [x for x in loops if x.variable in ranks and width(e, x) > 1]
+    return [x for x in loops if x.variable in ranks and e.widths[x.member] > 1]
 
 
 def _out_of_step(bound: Bound, e: BoundEinsum, tensor: str, loop: Loop) -> Problem:

@@ -15,11 +15,13 @@ from einsum_cascade.ir import Einsum, Program
 from einsum_cascade.operations import Operations
 
 from ..space.access_map import AccessMap
-from ..space.banded import one, windowed_points
+from ..space.banded import one
 from ..space.bands import Band, Window
-from ..space.iteration import Axis, Extents, Loop, count_points
+from ..space.iteration import Axis, Extents, Loop
+from ..space.nest import LoopNest
 from ..spec.arch import Architecture, ProcessingArray
 from ..spec.mapping import Mapping
+from .dataflow import Operand
 from .residency import Residency
 from .tiling import Tiling
 
@@ -49,11 +51,15 @@ class BoundEinsum:
     bypass: frozenset[tuple[str, str]]
     """Pairs of a level's name and a tensor that this Einsum passes by it."""
     operations: Operations
+    operands: tuple[Operand, ...]
+    """What it reads and who writes that, in the order of ``reads``."""
     reads: tuple[AccessMap, ...]
     write: AccessMap
+    initial: tuple[BoundEinsum, ...] = ()
+    """Statements of ``init`` that bring inputs into what it writes (see ``initial``)."""
     window: Window | None = None
     """What the Einsum leaves out because of a mask; None: nothing."""
-    starts: bool = False
+    is_initial: bool = False
     """Whether it is a statement of ``init``, which runs before all Einsums of its tile."""
 
     @cached_property
@@ -72,32 +78,77 @@ class BoundEinsum:
         return (*self.shared, *self.own)
 
     @cached_property
+    def variables(self) -> frozenset[str]:
+        """Rank variables of its iteration space."""
+        return frozenset(v for axis in self.axes for v, _ in axis.variables)
+
+    @cached_property
     def extents(self) -> Extents:
         """The whole iteration space."""
         return tuple(a.extent for a in self.axes)
 
     @cached_property
-    def widths(self) -> dict[int, int]:
-        """Iterations of each loop, by its ``id``, inside the first tile of those around it."""
-        found: dict[int, int] = {}
+    def widths(self) -> dict[str, int]:
+        """Iterations of each loop, by its member, inside the first tile of those around it."""
+        found: dict[str, int] = {}
         rest = list(self.extents)
         for loop in self.temporal:
-            found[id(loop)] = -(-rest[loop.axis] // loop.stride)
+            found[loop.member] = -(-rest[loop.axis] // loop.stride)
             rest[loop.axis] = min(rest[loop.axis], loop.stride)
         for loop in self.spatial:
-            found[id(loop)] = -(-rest[loop.axis] // loop.stride)
+            found[loop.member] = -(-rest[loop.axis] // loop.stride)
         return found
+
+    @cached_property
+    def going(self) -> tuple[Loop, ...]:
+        """Temporal loops of more than one iteration: the others might as well not be there."""
+        return tuple(loop for loop in self.temporal if self.widths[loop.member] > 1)
+
+    def stepping(self, access_map: AccessMap, level: int) -> tuple[Loop, ...]:
+        """Loops that step through the tiles of an access that a level holds, outermost first.
+
+        Inside the innermost loop that moves the tensor a tile stays.
+        """
+        loops = [loop for loop in self.going if loop.level < level]
+        while loops and loops[-1].variable not in access_map.moving:
+            loops.pop()
+        return tuple(loops)
 
     def outer(self, level: int) -> tuple[Loop, ...]:
         """Temporal loops outside the tiles that ``level`` holds."""
-        return tuple(loop for loop in self.temporal if loop.level < level)
+        return self.nest(level).loops
+
+    @cached_property
+    def _nests(self) -> dict[int, LoopNest]:
+        return {}
+
+    def nest(self, level: int) -> LoopNest:
+        """The temporal loops outside the tiles that ``level`` holds, as a nest."""
+        if level not in self._nests:
+            loops = tuple(loop for loop in self.temporal if loop.level < level)
+            inner = len(loops) < len(self.temporal)
+            self._nests[level] = self._over(loops) if inner else self.whole
+        return self._nests[level]
+
+    @cached_property
+    def whole(self) -> LoopNest:
+        """All temporal loops: what one element of the array runs through."""
+        return self._over(self.temporal)
+
+    @cached_property
+    def everywhere(self) -> LoopNest:
+        """All loops, those laid out over the array inside the temporal ones."""
+        return self._over((*self.temporal, *self.spatial))
+
+    def _over(self, loops: tuple[Loop, ...]) -> LoopNest:
+        return LoopNest(loops=loops, extents=self.extents, window=self.window)
 
     @cached_property
     def points(self) -> int:
         """Points of the tiles that are run, those a mask takes out of a tile included."""
-        if self.window is not None:
-            return windowed_points(self.temporal, self.extents, self.window, prod)
-        return prod(self.extents)
+        if self.window is None:
+            return prod(self.extents)
+        return self.whole.delivered((True,) * len(self.temporal), prod)
 
     @cached_property
     def cycles_of_point(self) -> Fraction:
@@ -107,9 +158,7 @@ class BoundEinsum:
     @cached_property
     def iterations(self) -> int:
         """Temporal iterations: what one processing element runs through."""
-        if self.window is not None:
-            return windowed_points(self.temporal, self.extents, self.window, one)
-        return count_points(self.temporal, self.extents)
+        return self.whole.delivered((True,) * len(self.temporal), one)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +184,25 @@ class Bound:
 
     def apart(self, one: str, other: str) -> bool:
         """Whether two Einsums run one after the other, over all their loops each."""
-        return not any(one in group and other in group for group in self.groups)
+        return self._group_of[one] != self._group_of[other]
+
+    @cached_property
+    def _group_of(self) -> dict[str, int]:
+        return {name: number for number, group in enumerate(self.groups) for name in group}
+
+    @cached_property
+    def by_name(self) -> dict[str, BoundEinsum]:
+        """Einsums by the tensor they write."""
+        return {e.name: e for e in self.einsums}
+
+    @cached_property
+    def position(self) -> dict[str, int]:
+        """Places of the Einsums in the order in which they run, by name."""
+        return {e.name: number for number, e in enumerate(self.einsums)}
+
+    def producer(self, operand: Operand) -> BoundEinsum | None:
+        """The Einsum that writes an operand; None for an input."""
+        return self.by_name[operand.producer] if operand.producer else None
 
     def memories(self, e: BoundEinsum, tensor: str) -> tuple[int, ...]:
         """Indices of the memories that hold a tensor for an Einsum, outermost first."""

@@ -10,6 +10,7 @@ from einsum_cascade.ir import Program
 
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
+from .complaints import Complaint
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +49,9 @@ class Residency:
 
 
 def residency(
-    program: Program, mapping: Mapping, architecture: Architecture, problems: list[Problem]
+    program: Program, mapping: Mapping, architecture: Architecture, complaints: list[Complaint]
 ) -> Residency:
-    """Places of every tensor of a cascade; tensors kept nowhere join ``problems``.
+    """Places of every tensor of a cascade; tensors kept nowhere join ``complaints``.
 
     Raises
     ------
@@ -79,19 +80,19 @@ def residency(
     span = mapping.keep[0].span if mapping.keep else mapping.span
     for tensor, places in found.items():
         places.sort(key=lambda p: len(memories) if p.memory is None else p.memory)
-        ends = tensor in program.outputs or tensor in {t.name for t in program.inputs}
+        produced = tensor in program.einsum_of
+        ends = tensor in program.outputs or not produced
         if ends and (not places or places[0].memory != 0):
-            problems.append(
-                Problem(
-                    f"{tensor} is an {'output' if tensor in program.outputs else 'input'} of the "
-                    f"cascade: {outermost} must keep it",
-                    span,
-                    hint=f"add {tensor} to 'keep: {{{outermost}: [...]}}'",
-                )
-            )
+            end = "output" if produced else "input"
+            text = f" is an {end} of the cascade: {outermost} must keep it"
+            hint = f"add {tensor} to 'keep: {{{outermost}: [...]}}'"
+            # Each input is named by itself; outputs that lack a home are told together.
+            complaint = (tensor, text) if produced else ("", f"{tensor}{text}")
+            complaints.append(Complaint(*complaint, span, hint))
         elif not places:
-            problems.append(
-                Problem(
+            complaints.append(
+                Complaint(
+                    "",
                     f"no level keeps {tensor}",
                     span,
                     hint=f"add {tensor} to a level under 'keep'",

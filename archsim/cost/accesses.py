@@ -14,37 +14,42 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
+from typing import Any, Generic, overload
+
+from typing_extensions import TypeVar
 
 from einsum_cascade.errors import MappingError, Problem
 from einsum_cascade.ir import Name, walk
 
-from ..bound.initial import initial_einsums
 from ..bound.record import Bound, BoundEinsum
-from ..bound.reuse import found_at, moving_variables
+from ..bound.reuse import found_at
 from ..space.access_map import AccessMap
 from ..space.banded import one
 from ..space.bands import Window
-from ..space.iteration import Loop
-from .meter import EXACT, Elements, Lanes, Meter, Size
+from ..space.nest import LoopNest
+from .meter import EXACT, Elements, Lanes, Meter, Size, T
 from .random_access import words_in_lines
 
 Amount = int | Fraction
 """A number of elements; a fraction only where a share of a level spills."""
 
+A_co = TypeVar("A_co", covariant=True, default=Amount)
+"""What elements are counted in: numbers, or what a meter puts in their place."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AccessCount:
+class AccessCount(Generic[A_co]):
     """Elements of one tensor that one Einsum reads and writes at one place."""
 
     einsum: str
     tensor: str
     place: str
-    reads: Amount
-    writes: Amount
+    reads: A_co
+    writes: A_co
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EinsumCount:
+class EinsumCount(Generic[A_co]):
     """All counts of one Einsum.
 
     ``iterations`` are temporal: what one array element runs through. ``registers`` counts
@@ -56,22 +61,34 @@ class EinsumCount:
     points: int
     allowed: int
     """Points that the Einsum's mask lets through: those that are computed and billed."""
-    iterations: int
+    iterations: A_co
     operations: tuple[tuple[str, int], ...]
-    accesses: tuple[AccessCount, ...]
-    registers: AccessCount
-    registers_of_one: AccessCount
+    accesses: tuple[AccessCount[A_co], ...]
+    registers: AccessCount[A_co]
+    registers_of_one: AccessCount[A_co]
 
 
-def count_einsum(bound: Bound, e: BoundEinsum, meter: Meter = EXACT) -> EinsumCount:
+@overload
+def count_einsum(bound: Bound, e: BoundEinsum) -> EinsumCount[int]: ...
+
+
+@overload
+def count_einsum(bound: Bound, e: BoundEinsum, meter: Meter[T]) -> EinsumCount[T]: ...
+
+
+def count_einsum(bound: Bound, e: BoundEinsum, meter: Meter[Any] = EXACT) -> EinsumCount[Any]:
     """Count one Einsum's operations and accesses.
 
     Where what it writes begins with inputs, bringing these is among its accesses.
+
+    Raises
+    ------
+    MappingError
+        Its mask needs a parameter that has no value.
     """
     allowed = allowed_points(bound, e, meter)
-    touches = [(part, f) for part in (e, *initial_einsums(bound, e)) for f in part.touches]
-    accesses = [a for part, f in touches for a in accesses_of(bound, part, f, meter)]
-    used = [registers_of(bound, part, f, meter) for part, f in touches]
+    touches = [(part, n) for part in (e, *e.initial) for n in range(len(part.touches))]
+    used = [registers_of(bound, part, n, meter) for part, n in touches]
     return EinsumCount(
         einsum=e.name,
         array=e.array.name,
@@ -79,23 +96,20 @@ def count_einsum(bound: Bound, e: BoundEinsum, meter: Meter = EXACT) -> EinsumCo
         allowed=allowed,
         iterations=meter.iterations(e),
         operations=tuple((kind, n * allowed) for kind, n in e.operations),
-        accesses=tuple(accesses),
-        registers=_in_registers_of(e, [of_all for of_all, _ in used]),
-        registers_of_one=_in_registers_of(e, [of_one for _, of_one in used]),
+        accesses=tuple(a for part, n in touches for a in accesses_of(bound, part, n, meter)),
+        registers=_in_registers_of(e, [uses.of_all for uses in used], meter),
+        registers_of_one=_in_registers_of(e, [uses.of_one for uses in used], meter),
     )
 
 
-def _in_registers_of(e: BoundEinsum, used: list[Uses]) -> AccessCount:
-    return AccessCount(
-        einsum=e.name,
-        tensor="",
-        place=e.array.name,
-        reads=sum(reads for reads, _ in used),
-        writes=sum(writes for _, writes in used),
-    )
+def _in_registers_of(e: BoundEinsum, used: list[Uses[T]], meter: Meter[T]) -> AccessCount[T]:
+    reads = writes = meter.whole(0)
+    for uses in used:
+        reads, writes = reads + uses.reads, writes + uses.writes
+    return AccessCount(einsum=e.name, tensor="", place=e.array.name, reads=reads, writes=writes)
 
 
-def allowed_points(bound: Bound, e: BoundEinsum, meter: Meter = EXACT) -> int:
+def allowed_points(bound: Bound, e: BoundEinsum, meter: Meter[Any]) -> int:
     """Points of the iteration space that the mask lets through.
 
     What depends on data is taken to let everything through: nobody can count it beforehand.
@@ -127,166 +141,203 @@ def _inside(e: BoundEinsum, window: Window) -> int:
     return across * window.box.points
 
 
-Uses = tuple[int, int]
-"""Reads and writes of registers."""
+@dataclass(frozen=True, slots=True)
+class Uses(Generic[T]):
+    """Reads and writes of registers."""
+
+    reads: T
+    writes: T
 
 
-def registers_of(
-    bound: Bound, e: BoundEinsum, access_map: AccessMap, meter: Meter = EXACT
-) -> tuple[Uses, Uses]:
-    """Accesses of an Einsum to its own array's registers for one tensor: of all, of one.
+@dataclass(frozen=True, slots=True)
+class RegisterUses(Generic[T]):
+    """What one access does to registers: those of all elements together, and of the first."""
+
+    of_all: Uses[T]
+    of_one: Uses[T]
+
+
+def registers_of(bound: Bound, e: BoundEinsum, number: int, meter: Meter[T]) -> RegisterUses[T]:
+    """Accesses of an Einsum to its own array's registers for one tensor.
 
     An operand is read at every use and written when it changes. A result is written at
     every update and read back at all but an element's first; a partial result that comes
     back from outside is written once more.
+
+    Parameters
+    ----------
+    number : int
+        The access's place among the Einsum's ``touches``: its reads in order, then its write.
     """
-    moved = _relevant(e.temporal, bound, access_map)
-    fills = meter.delivered(e, e.temporal, moved, Lanes(e.spatial))
-    changes = meter.delivered(e, e.temporal, moved, one)
-    points, iterations = meter.points(e), meter.iterations(e)
+    access_map = e.touches[number]
+    moved = _relevant(e.whole, access_map)
+    points, iterations = meter.whole(meter.points(e)), meter.iterations(e)
+    if access_map is not e.write and _left_in_registers(bound, e, number):
+        none = meter.whole(0)
+        return RegisterUses(Uses(points, none), Uses(iterations, none))
+    fills = meter.delivered(e, e.whole, moved, Lanes(e.spatial))
+    changes = meter.delivered(e, e.whole, moved, one)
     if access_map is e.write:
         lanes = tuple(True for _ in e.spatial)
-        everywhere = meter.distinct(e, (*e.temporal, *e.spatial), (*moved, *lanes))
-        in_one = meter.distinct(e, e.temporal, moved)
-        return _updated(points, fills, everywhere), _updated(iterations, changes, in_one)
-    if _left_in_registers(bound, e, access_map):
-        fills = changes = 0
-    return (points, fills), (iterations, changes)
+        everywhere = meter.distinct(e, e.everywhere, (*moved, *lanes))
+        in_one = meter.distinct(e, e.whole, moved)
+        return RegisterUses(
+            _updated(points, fills, everywhere), _updated(iterations, changes, in_one)
+        )
+    return RegisterUses(Uses(points, fills), Uses(iterations, changes))
 
 
-def _updated(updates: int, arrivals: int, elements: int) -> Uses:
-    return updates - elements, updates + arrivals - elements
+def _updated(updates: T, arrivals: T, elements: T) -> Uses[T]:
+    return Uses(updates - elements, updates + arrivals - elements)
 
 
-def _relevant(loops: tuple[Loop, ...], bound: Bound, access_map: AccessMap) -> tuple[bool, ...]:
-    moving = moving_variables(bound, access_map.access)
-    return tuple(loop.variable in moving for loop in loops)
+def _relevant(nest: LoopNest, access_map: AccessMap) -> tuple[bool, ...]:
+    return tuple(loop.variable in access_map.moving for loop in nest.loops)
 
 
-def deliveries(
-    bound: Bound, e: BoundEinsum, access_map: AccessMap, level: int, meter: Meter = EXACT
-) -> int:
+def deliveries(e: BoundEinsum, access_map: AccessMap, level: int, meter: Meter[T]) -> T:
     """Elements of a tensor that arrive at ``level`` under the loops outside it.
 
     For the register level the tile is what all array elements take together, shared
     values once.
     """
-    return _arriving(bound, e, access_map, level, Elements(access_map), meter)
+    return _arriving(e, access_map, level, Elements(access_map), meter)
 
 
-def _arriving(
-    bound: Bound, e: BoundEinsum, access_map: AccessMap, level: int, size: Size, meter: Meter
-) -> int:
-    loops = e.outer(level)
-    return meter.delivered(e, loops, _relevant(loops, bound, access_map), size)
+def _arriving(e: BoundEinsum, access_map: AccessMap, level: int, size: Size, meter: Meter[T]) -> T:
+    nest = e.nest(level)
+    return meter.delivered(e, nest, _relevant(nest, access_map), size)
 
 
-def touched(
-    bound: Bound, e: BoundEinsum, access_map: AccessMap, level: int, meter: Meter = EXACT
-) -> int:
+def touched(e: BoundEinsum, access_map: AccessMap, level: int, meter: Meter[T]) -> T:
     """Distinct elements of a tensor in the tiles that ever come to ``level``."""
-    loops = e.outer(level)
-    return meter.touched(e, loops, _relevant(loops, bound, access_map), access_map)
+    nest = e.nest(level)
+    return meter.touched(e, nest, _relevant(nest, access_map), access_map)
 
 
-def register_changes(bound: Bound, e: BoundEinsum, access_map: AccessMap) -> int:
+def register_changes(e: BoundEinsum, access_map: AccessMap) -> int:
     """How often a tensor's value changes in the registers of one array element."""
-    return EXACT.delivered(e, e.temporal, _relevant(e.temporal, bound, access_map), one)
+    return EXACT.delivered(e, e.whole, _relevant(e.whole, access_map), one)
 
 
-def in_own_registers(bound: Bound, e: BoundEinsum, access_map: AccessMap) -> bool:
+def in_own_registers(bound: Bound, e: BoundEinsum, number: int) -> bool:
     """Whether an operand waits where an Einsum runs, so that nothing brings it there."""
-    return _left_in_registers(bound, e, access_map)
+    return _left_in_registers(bound, e, number)
 
 
-def _memories(bound: Bound, e: BoundEinsum, tensor: str) -> list[tuple[str, int]]:
-    """Memories that hold a tensor for an Einsum, with their level, outermost first."""
-    memories = bound.architecture.memories
-    return [(memories[i].name, i) for i in bound.memories(e, tensor)]
-
-
-def _other_registers(bound: Bound, e: BoundEinsum, tensor: str) -> list[str]:
-    """Arrays but the Einsum's own whose registers keep a tensor."""
-    return [a for a in bound.registers(e, tensor) if a != e.array.name]
-
-
-def _in_registers(bound: Bound, e: BoundEinsum, access_map: AccessMap) -> bool:
+def _in_registers(bound: Bound, e: BoundEinsum, number: int) -> bool:
     """Whether registers, somewhere, still hold an intermediate when an Einsum reads it."""
-    tensor = access_map.access.tensor
-    if tensor not in bound.program.einsum_of:
+    operand = e.operands[number]
+    if operand.producer is None:
         return False
-    return not bound.memories(e, tensor) or found_at(bound, e, access_map, bound.register_level)
+    kept = bound.memories(e, operand.producer)
+    return not kept or found_at(bound, e, number, bound.register_level)
 
 
-def _left_in_registers(bound: Bound, e: BoundEinsum, access_map: AccessMap) -> bool:
+def _left_in_registers(bound: Bound, e: BoundEinsum, number: int) -> bool:
     """Whether an operand waits in the Einsum's own registers; nothing is fetched then."""
-    own = e.array.name in bound.registers(e, access_map.access.tensor)
-    return own and _in_registers(bound, e, access_map)
+    own = e.array.name in bound.registers(e, e.operands[number].access.tensor)
+    return own and _in_registers(bound, e, number)
 
 
-def _input(bound: Bound, e: BoundEinsum, access_map: AccessMap, meter: Meter) -> list[AccessCount]:
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A place on the way of a tensor: a memory by its level, or registers of another array."""
+
+    place: str
+    level: int
+
+
+def way_of(bound: Bound, e: BoundEinsum, number: int) -> tuple[Stop, ...]:
+    """Places that an access of an Einsum goes through, outermost first.
+
+    An operand comes from the innermost place where it is found already; there is none on the
+    way of one that waits in the Einsum's own registers. A result goes to all that keep it.
+
+    Parameters
+    ----------
+    number : int
+        The access's place among the Einsum's ``touches``.
+    """
+    tensor = e.touches[number].access.tensor
+    memories = bound.architecture.memories
+    kept = [Stop(memories[level].name, level) for level in bound.memories(e, tensor)]
+    arrays = [a for a in bound.registers(e, tensor) if a != e.array.name]
+    others = [Stop(a, bound.register_level) for a in arrays]
+    if number == len(e.reads):
+        return (*kept, *others)
+    if _left_in_registers(bound, e, number):
+        return ()
+    if others and _in_registers(bound, e, number):
+        kept = others[:1]
+    found = [n for n, stop in enumerate(kept) if found_at(bound, e, number, stop.level)]
+    return tuple(kept[max(found, default=0) :])
+
+
+def accesses_of(bound: Bound, e: BoundEinsum, number: int, meter: Meter[T]) -> list[AccessCount[T]]:
+    """What one operand, or the result, of an Einsum reads and writes where.
+
+    ``number`` is the access's place among the Einsum's ``touches``.
+    """
+    way = way_of(bound, e, number)
+    if number == len(e.reads):
+        return _output(bound, e, way, meter)
+    return _input(bound, e, e.reads[number], way, meter)
+
+
+def _input(
+    bound: Bound, e: BoundEinsum, access_map: AccessMap, way: tuple[Stop, ...], meter: Meter[T]
+) -> list[AccessCount[T]]:
     """Reads of an operand: from where it is still found, level by level inwards."""
-    if _left_in_registers(bound, e, access_map):
+    if not way:
         return []
-    tensor = access_map.access.tensor
-    chain = _memories(bound, e, tensor)
-    others = _other_registers(bound, e, tensor)
-    if others and _in_registers(bound, e, access_map):
-        chain = [(others[0], bound.register_level)]
-    found_in = [i for i, (_, level) in enumerate(chain) if found_at(bound, e, access_map, level)]
-    chain = chain[max(found_in, default=0) :]
-    below = [*(level for _, level in chain[1:]), bound.register_level]
-    arriving = [0, *(deliveries(bound, e, access_map, level, meter) for level in below)]
+    below = [*(stop.level for stop in way[1:]), bound.register_level]
+    arriving = [
+        meter.whole(0),
+        *(deliveries(e, access_map, level, meter) for level in below[:-1]),
+    ]
     return [
         AccessCount(
             einsum=e.name,
-            tensor=tensor,
-            place=place,
-            reads=_read(bound, e, access_map, level, inside, meter),
+            tensor=access_map.access.tensor,
+            place=stop.place,
+            reads=_read(bound, e, access_map, stop.level, inside, meter),
             writes=writes,
         )
-        for (place, level), inside, writes in zip(chain, below, arriving, strict=False)
+        for stop, inside, writes in zip(way, below, arriving, strict=True)
     ]
 
 
 def _read(
-    bound: Bound, e: BoundEinsum, access_map: AccessMap, level: int, inside: int, meter: Meter
-) -> int:
+    bound: Bound, e: BoundEinsum, access_map: AccessMap, level: int, inside: int, meter: Meter[T]
+) -> T:
     """Elements that one level reads for the tiles of another inside it."""
     machine = bound.architecture
     if level == bound.register_level:
-        return deliveries(bound, e, access_map, inside, meter)
+        return deliveries(e, access_map, inside, meter)
     size = words_in_lines(e, access_map, machine.memories[level], machine.word_bits)
-    return _arriving(bound, e, access_map, inside, size, meter)
+    return _arriving(e, access_map, inside, size, meter)
 
 
-def accesses_of(
-    bound: Bound, e: BoundEinsum, access_map: AccessMap, meter: Meter = EXACT
-) -> list[AccessCount]:
-    """What one operand, or the result, of an Einsum reads and writes where."""
-    return (
-        _output(bound, e, meter) if access_map is e.write else _input(bound, e, access_map, meter)
-    )
-
-
-def _output(bound: Bound, e: BoundEinsum, meter: Meter) -> list[AccessCount]:
+def _output(
+    bound: Bound, e: BoundEinsum, way: tuple[Stop, ...], meter: Meter[T]
+) -> list[AccessCount[T]]:
     """Writes of a result on its way out, and partial results on their way back."""
-    memories = _memories(bound, e, e.name)
-    others = _other_registers(bound, e, e.name)
-    level = bound.register_level
-    below = [*(level for _, level in memories[1:]), level]
-    updates = [deliveries(bound, e, e.write, i, meter) for i in below]
-    again = [u - touched(bound, e, e.write, i, meter) for u, i in zip(updates, below, strict=True)]
-    handed_down = [0, *again]
-    found = [
-        AccessCount(einsum=e.name, tensor=e.name, place=place, reads=back, writes=arriving + refill)
-        for (place, _), arriving, back, refill in zip(
-            memories, updates, again, handed_down, strict=False
-        )
+    memories = [stop for stop in way if stop.level < bound.register_level]
+    below = [*(stop.level for stop in memories[1:]), bound.register_level]
+    updates = [deliveries(e, e.write, level, meter) for level in below]
+    again = [
+        arriving - touched(e, e.write, level, meter)
+        for arriving, level in zip(updates, below, strict=True)
     ]
-    arriving, back = updates[-1], again[-1]
-    refill = back if memories else 0
-    return found + [
-        AccessCount(einsum=e.name, tensor=e.name, place=a, reads=back, writes=arriving + refill)
-        for a in others
+    # What comes back is handed down again, from each memory to the next one inside.
+    handed_down = [meter.whole(0), *again]
+    moved = [*zip(updates, again, handed_down, strict=False)][: len(memories)]
+    refill = again[-1] if memories else meter.whole(0)
+    moved += [(updates[-1], again[-1], refill)] * (len(way) - len(memories))
+    return [
+        AccessCount(
+            einsum=e.name, tensor=e.name, place=stop.place, reads=back, writes=arriving + refilled
+        )
+        for stop, (arriving, back, refilled) in zip(way, moved, strict=True)
     ]

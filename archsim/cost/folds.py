@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from ..bound.record import Bound, BoundEinsum
-from ..bound.reuse import moving_variables
 from ..space.access_map import AccessMap
 from .accesses import in_own_registers, register_changes
 
@@ -54,23 +53,24 @@ def folds_of(bound: Bound, e: BoundEinsum) -> Folds | None:
     """
     if e.array.operands == "broadcast" or not e.spatial:
         return None
-    tensors = (e.write, *e.reads)
-    shared = {id(f): _shared_axes(bound, e, f) for f in tensors}
-    hopping = {axis for axes in shared.values() for axis in axes}
+    shared = [_shared_axes(e, access_map) for access_map in e.touches]
+    hopping = {axis for axes in shared for axis in axes}
     skew = tuple(
         (d.name, d.size - 1) for d in e.array.dimensions if d.name in hopping and d.size > 1
     )
-    least = min(len(axes) for axes in shared.values())
-    own = [f for f in tensors if len(shared[id(f)]) == least]
-    loaded = [f for f in own if f is not e.write and not in_own_registers(bound, e, f)]
-    load_cycles = _load_cycles(e, shared[id(e.write)])
-    loads = max((register_changes(bound, e, f) for f in loaded), default=0) if load_cycles else 0
+    least = min(map(len, shared))
+    own = [n for n, axes in enumerate(shared) if len(axes) == least]
+    result = len(e.reads)
+    loaded = [n for n in own if n != result and not in_own_registers(bound, e, n)]
+    load_cycles = _load_cycles(e, shared[result])
+    changes = {n: register_changes(e, e.touches[n]) for n in own}
+    loads = max((changes[n] for n in loaded), default=0) if load_cycles else 0
     if not skew and not loads:
         return None
     return Folds(
         einsum=e.name,
         array=e.array.name,
-        folds=min(register_changes(bound, e, f) for f in own),
+        folds=min(changes.values()),
         skew=skew,
         loads=loads,
         load_cycles=load_cycles if loads else 0,
@@ -78,16 +78,11 @@ def folds_of(bound: Bound, e: BoundEinsum) -> Folds | None:
     )
 
 
-def _shared_axes(bound: Bound, e: BoundEinsum, access_map: AccessMap) -> frozenset[str]:
+def _shared_axes(e: BoundEinsum, access_map: AccessMap) -> frozenset[str]:
     """Axes of the array in use along which a tensor does not vary."""
-    moving = moving_variables(bound, access_map.access)
-    used = {loop.dimension for loop in e.spatial}
-    return frozenset(
-        axis
-        for axis in used
-        if axis is not None
-        and not any(x.dimension == axis and x.variable in moving for x in e.spatial)
-    )
+    used = {loop.dimension for loop in e.spatial if loop.dimension is not None}
+    moved = {x.dimension for x in e.spatial if x.variable in access_map.moving}
+    return frozenset(used - moved)
 
 
 def _load_cycles(e: BoundEinsum, reduced: frozenset[str]) -> int:

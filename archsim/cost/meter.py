@@ -8,13 +8,17 @@ place of this one and learn how counts depend on the sizes of tiles.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic, Protocol, Self, TypeVar
+
+from typing_extensions import override
 
 from ..bound.record import BoundEinsum
 from ..space.access_map import AccessMap
-from ..space.banded import one, windowed_deliveries, windowed_distinct
-from ..space.iteration import Extents, Loop, count_deliveries, count_distinct, count_points
+from ..space.iteration import Extents, Loop, count_points
+from ..space.nest import LoopNest
 
 Size = Callable[[Extents], int]
 """The size of a tile, given what loops leave of each axis."""
@@ -40,44 +44,77 @@ class Lanes:
         return count_points(self.spatial, extents)
 
 
-class Meter:
-    """Measures in whole numbers, ragged edges and masks exact."""
+class Countable(Protocol):
+    """What counts may be: the rules of counting only add and subtract."""
+
+    def __add__(self, other: Self, /) -> Self: ...
+
+    def __sub__(self, other: Self, /) -> Self: ...
+
+
+T = TypeVar("T", bound=Countable)
+"""What a meter counts in."""
+
+
+class Meter(ABC, Generic[T]):
+    """What the rules of counting ask of a nest."""
+
+    @abstractmethod
+    def whole(self, number: int) -> T:
+        """A whole number as what this meter counts in."""
 
     def points(self, e: BoundEinsum) -> int:
-        """Points of the tiles that are run."""
+        """Points of the tiles that are run: known whatever the tiles are."""
         return e.points
 
-    def iterations(self, e: BoundEinsum) -> int:
+    @abstractmethod
+    def iterations(self, e: BoundEinsum) -> T:
         """Temporal iterations."""
+
+    @abstractmethod
+    def delivered(
+        self, e: BoundEinsum, nest: LoopNest, relevant: tuple[bool, ...], size: Size
+    ) -> T:
+        """Total size of the tiles that come under the loops, moved by the relevant ones."""
+
+    @abstractmethod
+    def distinct(self, e: BoundEinsum, nest: LoopNest, counted: tuple[bool, ...]) -> T:
+        """Distinct indices of the counted loops."""
+
+    @abstractmethod
+    def touched(
+        self, e: BoundEinsum, nest: LoopNest, relevant: tuple[bool, ...], access_map: AccessMap
+    ) -> T:
+        """Distinct elements of a tensor in all the tiles that ever come under the loops."""
+
+
+class ExactMeter(Meter[int]):
+    """Measures in whole numbers, ragged edges and masks exact."""
+
+    @override
+    def whole(self, number: int) -> int:
+        return number
+
+    @override
+    def iterations(self, e: BoundEinsum) -> int:
         return e.iterations
 
+    @override
     def delivered(
-        self, e: BoundEinsum, loops: tuple[Loop, ...], relevant: tuple[bool, ...], size: Size
+        self, e: BoundEinsum, nest: LoopNest, relevant: tuple[bool, ...], size: Size
     ) -> int:
-        """Total size of the tiles that come under ``loops``, moved by the relevant ones."""
-        if e.window is not None:
-            return windowed_deliveries(loops, relevant, e.extents, e.window, size)
-        return count_deliveries(loops, relevant, e.extents, size)
+        return nest.delivered(relevant, size)
 
-    def distinct(self, e: BoundEinsum, loops: tuple[Loop, ...], counted: tuple[bool, ...]) -> int:
-        """Distinct indices of the counted ones of ``loops``."""
-        if e.window is not None:
-            return windowed_distinct(loops, counted, e.extents, e.window, one)
-        return count_distinct(loops, counted, e.extents)
+    @override
+    def distinct(self, e: BoundEinsum, nest: LoopNest, counted: tuple[bool, ...]) -> int:
+        return nest.distinct(counted)
 
+    @override
     def touched(
-        self,
-        e: BoundEinsum,
-        loops: tuple[Loop, ...],
-        relevant: tuple[bool, ...],
-        access_map: AccessMap,
+        self, e: BoundEinsum, nest: LoopNest, relevant: tuple[bool, ...], access_map: AccessMap
     ) -> int:
-        """Distinct elements of a tensor in all the tiles that ever come under ``loops``."""
-        if e.window is None:
-            return access_map.size(e.extents)
-        tiles = windowed_distinct(loops, relevant, e.extents, e.window, access_map.size)
-        return min(tiles, access_map.size(e.extents))
+        return nest.touched(relevant, access_map.size)
 
 
-EXACT = Meter()
+EXACT = ExactMeter()
 """The meter of every result."""

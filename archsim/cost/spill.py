@@ -71,7 +71,7 @@ def spilled_accesses(
     here = [a for a in accesses if a.place == spill.level]
     if not here:
         return accesses
-    e = next(e for e in bound.einsums if e.name == here[0].einsum)
+    e = bound.by_name[here[0].einsum]
     outside = [i for i in bound.memories(e, here[0].tensor) if i < level]
     home = names[outside[-1] if outside else level - 1]
     beyond = [a for a in accesses if a.place == home]

@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from fractions import Fraction
 
 from ..bound.footprint import Requirement, requirements
-from ..bound.initial import with_starts
+from ..bound.initial import with_initial
 from ..bound.record import Bound
 from ..cost.accesses import EinsumCount, touched
 from ..cost.energy import charges
 from ..cost.estimators import areas
 from ..cost.folds import folds_of
+from ..cost.meter import EXACT
 from ..cost.occupancy import busy_cycles, work_cycles
 from ..result.record import (
     ArrayUse,
@@ -193,10 +194,10 @@ def compulsory_elements(bound: Bound) -> int:
     """Elements of all inputs and outputs that are touched: each moved once at the least."""
     sizes: dict[str, int] = {}
     ends = {*(t.name for t in bound.program.inputs), *bound.program.outputs}
-    for e in with_starts(bound):
+    for e in with_initial(bound):
         for access_map in (*e.reads, e.write):
             name = access_map.access.tensor
             if name in ends:
-                elements = touched(bound, e, access_map, bound.register_level)
+                elements = touched(e, access_map, bound.register_level, EXACT)
                 sizes[name] = max(sizes.get(name, 0), elements)
     return sum(sizes.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -145,6 +145,8 @@ class AccessMap:
     access: Access
     parts: _Parts
     one_copy: _Parts
+    moving: frozenset[str]
+    """Rank variables whose loops bring other elements."""
 
     def size(self, extents: Extents) -> int:
         """Distinct elements touched inside ``extents``."""
@@ -162,28 +164,8 @@ def map_access(
     iterative: frozenset[str],
     carried: tuple[str, ...] = (),
 ) -> AccessMap:
-    """Work out what ``access`` addresses on ``axes``.
-
-    Parameters
-    ----------
-    access : Access
-        The access, without the cascade's parallel ranks.
-    axes : tuple of Axis
-        Axes of the Einsum's iteration space.
-    shapes : mapping
-        Resolved shapes, for coefficients such as ``M0``.
-    iterative : frozenset of str
-        Rank variables along which this tensor is iterative.
-    carried : tuple of str
-        Variables of the parallel ranks, which every tensor carries.
-    """
-    builder = _Builder(axes, shapes)
-    lasting = [i for i in access.indices if not i.variables or not iterative >= {*i.variables}]
-    return AccessMap(
-        access=access,
-        parts=builder.parts(access.indices, carried),
-        one_copy=builder.parts(lasting, carried),
-    )
+    """Work out what ``access`` addresses on ``axes``; see ``AccessMapper``."""
+    return AccessMapper(axes, shapes, carried).map(access, iterative)
 
 
 def coefficient(term: AffineTerm, shapes: Mapping[str, int]) -> int:
@@ -209,10 +191,22 @@ def _unwound(indices: Iterable[Index]) -> Iterator[Affine]:
             yield index
 
 
-class _Builder:
-    """Splits the indices of an access into independent parts."""
+class AccessMapper:
+    """Works out what accesses address on the axes of one iteration space.
 
-    def __init__(self, axes: tuple[Axis, ...], shapes: Mapping[str, int]) -> None:
+    Parameters
+    ----------
+    axes : tuple of Axis
+        Axes of the Einsum's iteration space.
+    shapes : mapping
+        Resolved shapes, for coefficients such as ``M0``.
+    carried : tuple of str
+        Variables of the parallel ranks, which every tensor carries.
+    """
+
+    def __init__(
+        self, axes: tuple[Axis, ...], shapes: Mapping[str, int], carried: tuple[str, ...] = ()
+    ) -> None:
         self.axes = axes
         self.shapes = shapes
         self.names: dict[str, _Name] = {
@@ -220,18 +214,49 @@ class _Builder:
             for number, axis in enumerate(axes)
             for place, (variable, _) in enumerate(axis.variables)
         }
+        self.carried = carried
+        self._known: dict[tuple[int, frozenset[int]], Digits] = {}
 
-    def parts(self, indices: Iterable[Index], carried: tuple[str, ...]) -> _Parts:
+    def map(self, access: Access, iterative: frozenset[str] = frozenset()) -> AccessMap:
+        """What an access addresses.
+
+        Parameters
+        ----------
+        access : Access
+            The access, without the cascade's parallel ranks.
+        iterative : frozenset of str
+            Rank variables along which this tensor is iterative.
+
+        Raises
+        ------
+        MappingError
+            When its size is asked for: an index is too irregular to be counted.
+        """
+        parts = self.parts(access.indices)
+        lasting = [i for i in access.indices if not i.variables or not iterative >= {*i.variables}]
+        return AccessMap(
+            access=access,
+            parts=parts,
+            one_copy=parts if len(lasting) == len(access.indices) else self.parts(lasting),
+            moving=frozenset((*access.variables, *self.carried)),
+        )
+
+    def parts(self, indices: Iterable[Index]) -> _Parts:
         """Independent parts whose sizes multiply to the number of distinct elements."""
-        apart = {self.names[v] for v in carried}
+        apart = {self.names[v] for v in self.carried}
         sums: list[_Weights] = []
         for index in _unwound(indices):
+            if (variable := index.as_variable) is not None:
+                apart.add(self.names[variable])
+                continue
             weights = self._weights(index)
             alone = self._told_apart(weights)
             if alone is None:
                 sums.append(weights)
             else:
                 apart |= alone
+        if not sums:
+            return self._alone(apart, frozenset())
         # What is told apart by itself only moves a sum as a whole.
         rest = [self._without(s, apart) for s in sums]
         rest = [s for s in rest if s.by_name]
@@ -243,8 +268,15 @@ class _Builder:
             simple = self._sum(group[0]) if plain else None
             found.append(simple or self._coupled(group, apart, axes))
             tied |= axes
-        free = {axis for axis, _ in apart} - tied
-        return (*(self._digits(axis, apart) for axis in sorted(free)), *found)
+        return (*self._alone(apart, tied), *found)
+
+    def _alone(self, apart: set[_Name], tied: Set[int]) -> _Parts:
+        """Digits of the axes that are not tied to others by a sum."""
+        places: dict[int, set[int]] = {}
+        for axis, place in apart:
+            if axis not in tied:
+                places.setdefault(axis, set()).add(place)
+        return tuple(self._kept(axis, frozenset(places[axis])) for axis in sorted(places))
 
     def _weights(self, index: Affine) -> _Weights:
         found: dict[_Name, int] = {}
@@ -289,9 +321,16 @@ class _Builder:
         return [members for _, members in groups]
 
     def _digits(self, axis: int, names: Iterable[_Name]) -> Digits:
-        kept = {place for number, place in names if number == axis}
-        strides = enumerate(self.axes[axis].variables)
-        return Digits(axis=axis, strides=tuple((s, i in kept) for i, (_, s) in strides))
+        return self._kept(axis, frozenset(place for number, place in names if number == axis))
+
+    def _kept(self, axis: int, kept: frozenset[int]) -> Digits:
+        key = (axis, kept)
+        if key not in self._known:
+            strides = enumerate(self.axes[axis].variables)
+            self._known[key] = Digits(
+                axis=axis, strides=tuple((s, i in kept) for i, (_, s) in strides)
+            )
+        return self._known[key]
 
     def _sum(self, weights: _Weights) -> Sum | None:
         """A sum whose terms on each axis are one run of digits, or None."""

@@ -82,7 +82,7 @@ def count_distinct(loops: tuple[Loop, ...], counted: tuple[bool, ...], extents: 
 
     Any other loop is entered once: its first iteration is the fullest.
     """
-    even = _even(loops, extents)
+    even = even_tiles(loops, extents)
     if even is not None:
         return prod(count for count, wanted in zip(even[0], counted, strict=True) if wanted)
     memo: dict[tuple[int, Extents], int] = {}
@@ -104,7 +104,7 @@ def count_distinct(loops: tuple[Loop, ...], counted: tuple[bool, ...], extents: 
     return visit(0, extents)
 
 
-def _even(loops: tuple[Loop, ...], extents: Extents) -> tuple[list[int], Extents] | None:
+def even_tiles(loops: tuple[Loop, ...], extents: Extents) -> tuple[list[int], Extents] | None:
     """Iterations of each loop of a nest and the extents inside; None if an edge is ragged."""
     rest = list(extents)
     counts: list[int] = []
@@ -149,9 +149,19 @@ def count_deliveries(
     size : callable
         Size of the tile given what the loops leave of each axis.
     """
-    even = _even(loops, extents)
+    even = even_tiles(loops, extents)
     if even is not None:
-        return _even_deliveries(even[0], relevant) * size(even[1])
+        return even_deliveries(even[0], relevant) * size(even[1])
+    return ragged_deliveries(loops, relevant, extents, size)
+
+
+def ragged_deliveries(
+    loops: tuple[Loop, ...],
+    relevant: tuple[bool, ...],
+    extents: Extents,
+    size: Callable[[Extents], int],
+) -> int:
+    """``count_deliveries`` where the last tile of some loop may be a shorter one."""
     memo: dict[tuple[int, Extents], _Stream] = {}
 
     def visit(depth: int, now: Extents) -> _Stream:
@@ -171,7 +181,7 @@ def count_deliveries(
     return visit(0, extents).total
 
 
-def _even_deliveries(counts: list[int], relevant: tuple[bool, ...]) -> int:
+def even_deliveries(counts: list[int], relevant: tuple[bool, ...]) -> int:
     """How often a tile is delivered where all are of one size."""
     total, returns = 1, True
     for count, moves in zip(reversed(counts), reversed(relevant), strict=True):

@@ -12,8 +12,7 @@ from fractions import Fraction
 from typing import Literal
 
 from ..bound.record import Bound, BoundEinsum
-from ..bound.reuse import moving_variables
-from ..cost.accesses import EinsumCount, accesses_of
+from ..cost.accesses import EinsumCount, way_of
 from ..space.access_map import AccessMap
 from ..space.iteration import (
     Extents,
@@ -147,12 +146,8 @@ def einsum_flows(
 ) -> EinsumFlows:
     """Flows of an Einsum whose ``steps`` loops make steps, scaled to what is counted."""
     builder = _Flows(bound, e, steps)
-    for access_map in (*e.reads, e.write):
-        entries = accesses_of(bound, e, access_map)
-        places = [(bound.architecture.memory(a.place), a.place) for a in entries]
-        levels = [
-            bound.architecture.memories.index(m) if m else bound.register_level for m, _ in places
-        ]
+    for number, access_map in enumerate(e.touches):
+        levels = [stop.level for stop in way_of(bound, e, number)]
         below = [*levels[1:], bound.register_level][: len(levels)]
         builder.access_map(access_map, access_map is e.write, levels, below)
     return builder.scaled(count)
@@ -191,11 +186,10 @@ class _Flows:
         key = (id(access_map), level)
         if key not in self.flows:
             loops = self.e.outer(level)
-            variables = moving_variables(self.bound, access_map.access)
             self.flows[key] = Flow(
                 access_map=access_map,
                 loops=loops,
-                moving=tuple(loop.variable in variables for loop in loops),
+                moving=tuple(loop.variable in access_map.moving for loop in loops),
                 stepped=min(len(loops), len(self.steps)),
                 steps=self.steps,
             )

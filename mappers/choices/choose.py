@@ -20,7 +20,7 @@ from heapq import heapify, heappop, heappush
 from math import prod
 
 from archsim.bound.binding import BindClosed
-from archsim.bound.initial import initial_einsums
+from archsim.bound.complaints import Complaint
 from archsim.bound.layout import rebind
 from archsim.bound.record import Bound, BoundEinsum
 from archsim.bound.residency import residency
@@ -32,6 +32,7 @@ from archsim.bound.spill_checks import (
 )
 from archsim.bound.tiling import tile_size
 from archsim.cost.accesses import AccessCount, Amount, accesses_of
+from archsim.cost.meter import EXACT
 from archsim.cost.occupancy import busy_cycles
 from archsim.cost.spill import spilled_accesses, spilled_share
 from archsim.spec.arch import Architecture
@@ -237,10 +238,10 @@ def _kept(bound: Bound, mapping: Mapping) -> Bound:
     wrong = [*spill_problems(program, mapping, machine, bound.tiling)]
     if wrong:
         raise SpecError(wrong)
-    problems: list[Problem] = []
-    places = residency(program, mapping, machine, problems)
-    if problems:
-        raise MappingError(problems)
+    complaints: list[Complaint] = []
+    places = residency(program, mapping, machine, complaints)
+    if complaints:
+        raise MappingError([c.problem for c in complaints])
     return replace(bound, mapping=mapping, residency=places)
 
 
@@ -253,16 +254,16 @@ def _priced(objective: ChoiceObjective, bound: Bound) -> Iterator[BoundEinsum]:
 def _moved(loops: _Loops, bound: Bound, e: BoundEinsum) -> Iterator[_Moved]:
     """What one Einsum makes levels move, tensor by tensor."""
     spill = bound.mapping.spill
-    parts = (e, *initial_einsums(bound, e))
+    parts = (e, *e.initial)
     for tensor in dict.fromkeys(f.access.tensor for part in parts for f in part.touches):
         key = (e.name, tensor, bound.residency.of(tensor), spill and spill.level)
         if key not in loops.moved:
             accesses = tuple(
                 a
                 for part in parts
-                for f in part.touches
-                if f.access.tensor == tensor
-                for a in accesses_of(bound, part, f)
+                for number, access_map in enumerate(part.touches)
+                if access_map.access.tensor == tensor
+                for a in accesses_of(bound, part, number, EXACT)
             )
             spilled = spilled_accesses(bound, accesses, Fraction(1)) if spill else accesses
             loops.moved[key] = (

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import prod
-from typing import cast
+
+from typing_extensions import override
 
 from archsim.bound.record import BoundEinsum
 from archsim.bound.tiling import Tiling
@@ -21,6 +22,7 @@ from archsim.cost.random_access import InLines
 from archsim.space.access_map import AccessMap, CoupledIndices, Digits, Sum
 from archsim.space.banded import one
 from archsim.space.iteration import Loop
+from archsim.space.nest import LoopNest
 
 Number = int | float | Fraction
 
@@ -101,16 +103,10 @@ class Linear:
         return -self + other
 
 
-def linear(value: object) -> Linear:
-    """What a meter of this module made of a count, as what it is."""
-    return value if isinstance(value, Linear) else Linear(cast("Number", value))
-
-
-class OpenMeter(Meter):
+class OpenMeter(Meter[Linear]):
     """Measures loops with open strides: equal measures are the same one.
 
-    What it returns stands for the whole numbers that counting expects; the rules of
-    counting only add, subtract and multiply. It holds for tilings with the same loops of one
+    It holds for tilings with the same loops of one
     iteration: such loops do not exist, for the rules of counting, too. A ``relaxed`` meter
     takes no notice of masks, of the lines that gathers fetch, nor of elements that an index
     addresses twice.
@@ -123,56 +119,55 @@ class OpenMeter(Meter):
         self._limits = {m.name: tiling.shapes[m.rank] for m in cut}
         self._strides = {m.name: min(m.stride, self._limits[m.name]) for m in cut}
         self._places: dict[OpenMeasure, int] = {}
-        self._known: dict[tuple[object, ...], int] = {}
-        """Answers by the identities of what was asked about."""
-        self._asked: list[tuple[BoundEinsum, tuple[Loop, ...], Size]] = []
-        """All that was, so that no identity is used again."""
+        self._known: dict[tuple[object, ...], Linear] = {}
+        """Answers, by the loops and the size that were asked about."""
 
     @property
     def measures(self) -> tuple[OpenMeasure, ...]:
         """All that were asked for, by their places."""
         return tuple(self._places)
 
+    @override
+    def whole(self, number: int) -> Linear:
+        return Linear(number)
+
+    @override
     def points(self, e: BoundEinsum) -> int:
-        """A number: all points are run, whatever the tiles."""
         self._refuse_masks(e)
         return e.points
 
-    def iterations(self, e: BoundEinsum) -> int:
-        """Temporal iterations."""
-        return self.distinct(e, e.temporal, (True,) * len(e.temporal))
+    @override
+    def iterations(self, e: BoundEinsum) -> Linear:
+        return self.distinct(e, e.whole, (True,) * len(e.temporal))
 
+    @override
     def delivered(
-        self, e: BoundEinsum, loops: tuple[Loop, ...], relevant: tuple[bool, ...], size: Size
-    ) -> int:
-        """Total size of the tiles that come under ``loops``."""
-        key = (id(e), *map(id, loops), *relevant, *_identity(size))
+        self, e: BoundEinsum, nest: LoopNest, relevant: tuple[bool, ...], size: Size
+    ) -> Linear:
+        parts = self._sized(size)
+        key = (nest.extents, nest.loops, relevant, parts)
         if key not in self._known:
             modes = (MOVES if moves else STAYS for moves in relevant)
-            self._known[key] = self._form(e, loops, modes, self._sized(size))
-            self._asked.append((e, loops, size))
+            self._known[key] = self._form(e, nest.loops, modes, parts)
         return self._known[key]
 
-    def distinct(self, e: BoundEinsum, loops: tuple[Loop, ...], counted: tuple[bool, ...]) -> int:
-        """Distinct indices of the counted loops."""
+    @override
+    def distinct(self, e: BoundEinsum, nest: LoopNest, counted: tuple[bool, ...]) -> Linear:
         modes = (MOVES if wanted else ONCE for wanted in counted)
-        return self._form(e, loops, modes, ())
+        return self._form(e, nest.loops, modes, ())
 
+    @override
     def touched(
-        self,
-        e: BoundEinsum,
-        loops: tuple[Loop, ...],
-        relevant: tuple[bool, ...],
-        access_map: AccessMap,
-    ) -> int:
-        """A number: everything is touched, whatever the tiles."""
-        del loops, relevant
+        self, e: BoundEinsum, nest: LoopNest, relevant: tuple[bool, ...], access_map: AccessMap
+    ) -> Linear:
+        """All elements, whatever the tiles."""
+        del nest, relevant
         self._refuse_masks(e)
-        return access_map.size(e.extents)
+        return Linear(access_map.size(e.extents))
 
     def first_tile(
         self, e: BoundEinsum, loops: tuple[Loop, ...], access_map: AccessMap, *, one_copy: bool
-    ) -> int:
+    ) -> Linear:
         """The size of the largest tile under ``loops``."""
         parts = access_map.one_copy if one_copy else access_map.parts
         return self._form(
@@ -181,18 +176,18 @@ class OpenMeter(Meter):
 
     def _form(
         self, e: BoundEinsum, loops: tuple[Loop, ...], modes: Iterable[int], parts: _Parts
-    ) -> int:
+    ) -> Linear:
         self._refuse_masks(e)
         opened = tuple(
             self._open(loop, mode)
             for loop, mode in zip(loops, modes, strict=True)
-            if e.widths[id(loop)] > 1
+            if e.widths[loop.member] > 1
         )
         measure = _normal(e.extents, opened, parts)
         if not measure.loops:
-            return prod(_closed(part, measure.extents) for part in measure.parts)
+            return Linear(prod(_closed(part, measure.extents) for part in measure.parts))
         place = self._places.setdefault(measure, len(self._places))
-        return cast("int", Linear(0, {place: 1}))
+        return Linear(0, {place: 1})
 
     def _refuse_masks(self, e: BoundEinsum) -> None:
         if e.einsum.where is not None and not self._relaxed:
@@ -228,13 +223,6 @@ class OpenMeter(Meter):
 
 
 _Parts = tuple[tuple[tuple[int, OpenDigits], ...], ...]
-
-
-def _identity(size: Size) -> tuple[object, ...]:
-    """What tells sizes apart."""
-    if isinstance(size, Elements | InLines):
-        return (type(size), id(size.access_map))
-    return ("lanes",) if isinstance(size, Lanes) else (size,)
 
 
 def _access_map_parts(

@@ -30,7 +30,7 @@ from ..space.fusion import bound_subspace
 from ..space.mapspace import Mapspace, Subspace, Way
 from .batch import matrix
 from .kernels.arrays import Floats
-from .measures import IrregularError, Linear, OpenMeasure, OpenMeter, linear
+from .measures import IrregularError, Linear, OpenMeasure, OpenMeter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +141,7 @@ class _Tabulator:
         for number in range(max(len(able) for able in ways.values())):
             bound = bound_subspace(self.space, subspace, self.base, number) if number else self.base
             for e in bound.einsums:
-                going = tuple((x.member, x.level) for x in e.temporal if e.widths[id(x)] > 1)
+                going = tuple((x.member, x.level) for x in e.temporal if e.widths[x.member] > 1)
                 if number < len(ways[e.name]) and (e.name, e.array.name, going) not in seen:
                     seen.add((e.name, e.array.name, going))
                     found[e.name].append(e)
@@ -196,7 +196,7 @@ class _Tabulator:
         operations = tuple((kind, n * points) for kind, n in e.operations)
         costs = [Linear()] * self.columns
         costs[0] = Linear(sum(operations_pj(self.machine, e.array, operations)))
-        busy = linear(self.meter.iterations(e)) * e.cycles_of_point
+        busy = self.meter.iterations(e) * e.cycles_of_point
         costs[self.column[e.array.name]] = busy
         return costs
 
@@ -210,7 +210,7 @@ class _Tabulator:
             for writer in others or (own if writing else None,) * self._writers(tensor):
                 for residency in self._residencies(tensor):
                     mixed = self._mixed(own, writer, residency)
-                    self._enter(self._touching(mixed, own, own.touches[position]))
+                    self._enter(self._touching(mixed, own, position))
         return AccessEntries(einsum=number, tensor=self.tensors.index(tensor), first=first)
 
     def _writers(self, tensor: str) -> int:
@@ -234,26 +234,24 @@ class _Tabulator:
         einsums = tuple(put.get(e.name, e) for e in self.base.einsums)
         return replace(self.base, einsums=einsums, residency=residency)
 
-    def _touching(self, bound: Bound, e: BoundEinsum, access_map: AccessMap) -> list[Linear] | None:
+    def _touching(self, bound: Bound, e: BoundEinsum, number: int) -> list[Linear] | None:
         """What one access costs; None where the tensor would be lost."""
-        if access_map is e.write:
+        if number == len(e.reads):
             if interruption(bound, e) is not None:
                 return None
-        elif not is_there(bound, e, access_map.access) or crossed_stream(
-            bound, e, access_map.access
-        ):
+        elif not is_there(bound, e, number) or crossed_stream(bound, e, e.operands[number]):
             return None
         costs = [Linear()] * self.columns
-        of_all, of_one = registers_of(bound, e, access_map, self.meter)
-        own = of_one if e.array.registers.billed == "one" else of_all
-        accesses = accesses_of(bound, e, access_map, self.meter)
+        uses = registers_of(bound, e, number, self.meter)
+        own = uses.of_one if e.array.registers.billed == "one" else uses.of_all
+        accesses = accesses_of(bound, e, number, self.meter)
         moved = [(a.place, a.reads, a.writes) for a in accesses]
-        for place, reads, writes in ((e.array.name, *own), *moved):
+        for place, reads, writes in ((e.array.name, own.reads, own.writes), *moved):
             read, write, cycles = self._price(place)
-            costs[0] = costs[0] + linear(reads) * read + linear(writes) * write
+            costs[0] = costs[0] + reads * read + writes * write
             if cycles:
                 column = self.column[place]
-                costs[column] = costs[column] + (linear(reads) + linear(writes)) * cycles
+                costs[column] = costs[column] + (reads + writes) * cycles
         return costs
 
     def _price(self, place: str) -> tuple[float, float, float]:
@@ -292,7 +290,7 @@ class _Tabulator:
                     tensor = access_map.access.tensor
                     one_copy = in_step(self.base, tensor, level)
                     size = self.meter.first_tile(e, e.outer(level), access_map, one_copy=one_copy)
-                    form = linear(size) * Fraction(self.machine.word_bytes)
+                    form = size * Fraction(self.machine.word_bytes)
                     key = (self.tensors.index(tensor), number, repr(form))
                     if key not in done:
                         done.add(key)

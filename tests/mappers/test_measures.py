@@ -16,7 +16,7 @@ from archsim.bound.tiling import build_tiling
 from archsim.cost.accesses import AccessCount, EinsumCount, count_einsum
 from einsum_cascade.errors import InputError
 from mappers.exhaustive.batch import matrix, measured, strides_of
-from mappers.exhaustive.measures import IrregularError, OpenMeter, linear
+from mappers.exhaustive.measures import IrregularError, Linear, OpenMeter
 
 CASES = 200
 BATCH = 50
@@ -54,7 +54,7 @@ def tiles(lowered: Bound, meter: OpenMeter | None) -> list[object]:
 
 def structure(lowered: Bound) -> object:
     """What the rules of counting depend on beside measures: which loops go round."""
-    return [[e.widths[id(x)] > 1 for x in (*e.temporal, *e.spatial)] for e in lowered.einsums]
+    return [[e.widths[x.member] > 1 for x in (*e.temporal, *e.spatial)] for e in lowered.einsums]
 
 
 @pytest.mark.parametrize("first", range(0, CASES, BATCH))
@@ -78,7 +78,9 @@ def test_counts_are_sums_of_measures(first: int) -> None:
             if structure(other) == structure(lowered):
                 rows.append(other)
         found = measured(meter.measures, np.array([strides_of(r.tiling) for r in rows]))
-        coefficients, constants = matrix([linear(x) for x in forms], len(meter.measures))
+        coefficients, constants = matrix(
+            [x if isinstance(x, Linear) else Linear(x) for x in forms], len(meter.measures)
+        )
         for row, other in enumerate(rows):
             wanted = [x for e in other.einsums for x in amounts(count_einsum(other, e))]
             wanted += tiles(other, None)

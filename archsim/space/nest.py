@@ -1,0 +1,88 @@
+"""A loop nest over an iteration space, and what it does to tiles, counted exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+
+from .banded import one, windowed_deliveries, windowed_distinct
+from .bands import Window
+from .iteration import (
+    Extents,
+    Loop,
+    count_distinct,
+    even_deliveries,
+    even_tiles,
+    first_tile,
+    ragged_deliveries,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopNest:
+    """Loops, outermost first, over the ``extents`` of an iteration space.
+
+    ``window`` says which iterations a mask leaves out; None: no one.
+
+    A loop over 10 rows in tiles of 4 has 3 iterations. The tiles of a tensor that does not
+    vary along the rows are delivered once; those of one that does bring 4 + 4 + 2 rows:
+
+    >>> rows = Loop(member="M1", axis=0, stride=4, level=0, variable="m")
+    >>> nest = LoopNest(loops=(rows,), extents=(10, 8))
+    >>> nest.delivered((True,), lambda extents: extents[0] * extents[1])
+    80
+    >>> nest.delivered((False,), lambda extents: extents[1])
+    8
+    >>> nest.distinct((True,)), nest.first_tile
+    (3, (4, 8))
+    """
+
+    loops: tuple[Loop, ...]
+    extents: Extents
+    window: Window | None = None
+
+    @cached_property
+    def first_tile(self) -> Extents:
+        """What remains inside the first iteration of all loops: the largest tile."""
+        return first_tile(self.extents, self.loops)
+
+    @cached_property
+    def _even(self) -> tuple[list[int], Extents] | None:
+        return even_tiles(self.loops, self.extents)
+
+    def delivered(self, relevant: tuple[bool, ...], size: Callable[[Extents], int]) -> int:
+        """Total size of all tiles that come under the loops, moved by the relevant ones.
+
+        Parameters
+        ----------
+        relevant : tuple of bool
+            Whether each loop brings another tile. One that does not leaves the tile where it
+            is (Timeloop's rule).
+        size : callable
+            Size of the tile given what the loops leave of each axis.
+        """
+        if self.window is not None:
+            return windowed_deliveries(self.loops, relevant, self.extents, self.window, size)
+        if self._even is not None:
+            counts, inside = self._even
+            return even_deliveries(counts, relevant) * size(inside)
+        return ragged_deliveries(self.loops, relevant, self.extents, size)
+
+    def distinct(self, counted: tuple[bool, ...]) -> int:
+        """Distinct indices of the ``counted`` loops; any other loop is entered once."""
+        if self.window is not None:
+            return windowed_distinct(self.loops, counted, self.extents, self.window, one)
+        if self._even is not None:
+            counts, _ = self._even
+            return prod(n for n, wanted in zip(counts, counted, strict=True) if wanted)
+        return count_distinct(self.loops, counted, self.extents)
+
+    def touched(self, relevant: tuple[bool, ...], size: Callable[[Extents], int]) -> int:
+        """Distinct elements in all tiles that ever come under the loops."""
+        whole = size(self.extents)
+        if self.window is None:
+            return whole
+        # Tiles that a mask leaves out are never touched; gaps inside those it cuts are.
+        return min(whole, windowed_distinct(self.loops, relevant, self.extents, self.window, size))
