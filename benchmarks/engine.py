@@ -16,10 +16,14 @@ from collections.abc import Callable
 from archsim import Architecture, Mapping
 from archsim.bound.binding import bind
 from archsim.evaluate.evaluate import evaluate_mapping
+from archsim.schedule.average import timed_step
 from archsim.schedule.event_graph import EventGraph
+from archsim.schedule.lowering import ProgramBuilder
 from archsim.schedule.makespan import makespan, shortest
 from archsim.schedule.modulo import modulo_schedule
-from archsim.schedule.tasks import step_graph
+from archsim.schedule.pipelined import unordered
+from archsim.steps.group import fused_group
+from archsim.steps.uniform import uniform_walk
 from archsim.validation.execute import execute_mapped
 from einsum_cascade import Cascade
 
@@ -54,7 +58,8 @@ def graph_of(tokens: int) -> EventGraph:
     shapes = {**BERT, "P": tokens, "M": tokens}
     bound = bind(CASCADE, BINDING, FUSEMAX, shapes)
     counts = tuple(count_einsum(bound, e) for e in bound.einsums)
-    return step_graph(bound, counts, lookahead=7).graph
+    walk = uniform_walk(bound, fused_group(bound, counts, bound.einsums))
+    return timed_step(bound, unordered(ProgramBuilder(bound, walk), lookahead=7)).graph
 
 
 CASCADE = Cascade.load("attention-1pass").program

@@ -16,7 +16,7 @@ from archsim.cost.spill import count_mapping
 from archsim.evaluate.steady_state import time_closely
 from archsim.events.engine import time_events
 from archsim.jobs.plan import plan
-from archsim.schedule.average import time_mapping
+from archsim.schedule.kinds import time_mapping
 from einsum_cascade import Cascade
 from einsum_cascade.yaml.library import builtin_names
 from mappers.choices.choose import choose

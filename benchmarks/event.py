@@ -17,7 +17,7 @@ from archsim.bound.record import Bound
 from archsim.cost.accesses import EinsumCount, count_einsum
 from archsim.events.engine import event_programs, time_events
 from archsim.events.flat import run_program
-from archsim.schedule.average import time_mapping
+from archsim.schedule.kinds import time_mapping
 from archsim.schedule.program import StepProgram
 from einsum_cascade import Cascade
 

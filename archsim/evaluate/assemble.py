@@ -24,7 +24,7 @@ from ..result.record import (
     ScheduleReport,
     in_machine_order,
 )
-from ..schedule.average import Timing
+from ..schedule.timing import Timing
 from .notes import notes_of
 from .roofs import roofs_of
 

@@ -18,9 +18,9 @@ from einsum_cascade.errors import InputError, MappingError
 from ..bound.record import Bound
 from ..cost.accesses import EinsumCount
 from ..cost.occupancy import busy_cycles, reduction_latency, transfer_cycles
-from ..schedule.average import Timing, time_mapping
-from ..schedule.draft import exact_walk
-from ..steps.units import FusionGroup, Walk, fusion_groups
+from ..schedule.kinds import exact_walks, kind_of, time_mapping
+from ..schedule.timing import Timing
+from ..steps.group import FusionGroup, Walk
 
 ALIKE = Fraction(1, 2000)
 """Share of a run by which an average step may be off before the real steps are run."""
@@ -68,10 +68,10 @@ def time_closely(bound: Bound, counts: tuple[EinsumCount, ...]) -> Timing:
     """
     average = time_mapping(bound, counts)
     longest = max((size for _, size in bound.shapes), default=0)
-    if longest < LONG or bound.mapping.schedule.kind == "phases" or _many_windows(bound):
+    if longest < LONG or not kind_of(bound).steady or _many_windows(bound):
         return average
     try:
-        walks = tuple(exact_walk(bound, u) for u in fusion_groups(bound, counts))
+        walks = exact_walks(bound, counts)
         if spread(bound, walks, average).alike:
             return average
         from ..events.engine import time_events
@@ -94,27 +94,19 @@ def time_closely(bound: Bound, counts: tuple[EinsumCount, ...]) -> Timing:
 def _many_windows(bound: Bound) -> bool:
     """Whether masked Einsums run by themselves: their own loops have a step for every tile along
     the mask, each unlike the others, which are too many to look at."""
-    alone = bound.mapping.schedule.kind == "sequential"
-    return alone and any(e.window is not None for e in bound.einsums)
+    return kind_of(bound).in_turn and any(e.window is not None for e in bound.einsums)
 
 
 def spread(bound: Bound, walks: tuple[Walk, ...], average: Timing) -> Spread:
     """What the average step of a mapping hides, from the walks of what runs together."""
-    kind = bound.mapping.schedule.kind
+    in_turn = kind_of(bound).in_turn
     total = Spread()
     for walk in walks:
         bursts, smooth = _loads(bound, walk)
-        if kind == "phases":
-            # Arrays take turns: together they are busy for a period's length.
-            arrays = {a.name for a in bound.architecture.arrays}
-            smooth = {name: load for name, load in smooth.items() if name not in arrays}
-            smooth["phases"] = (average.period,) * len(walk.classes)
-            bursts = smooth
         found = _unevenness(walk, bursts, smooth)
-        if kind == "sequential":
-            ends = _chain(walk.group, smooth)
-        else:
-            ends = max(average.cycles - found.least, Fraction(0))
+        # Groups in turn have ends each, which their averages leave out.
+        chain = _chain(walk.group, smooth) if in_turn else average.cycles - found.least
+        ends = max(chain, Fraction(0))
         total = total.plus(replace(found, ends=ends))
     return total
 

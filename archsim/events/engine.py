@@ -13,14 +13,11 @@ from einsum_cascade.errors import MappingError, Problem
 
 from ..bound.record import Bound
 from ..cost.accesses import EinsumCount
-from ..schedule.average import Timing, check_groups, settled_lookahead, time_mapping
-from ..schedule.draft import exact_walk
-from ..schedule.phases import phased
-from ..schedule.pipelined import overlapped
+from ..schedule.kinds import exact_walks, kind_of, time_mapping
 from ..schedule.program import StepProgram
-from ..schedule.tasks import first_fill, last_drain
+from ..schedule.timing import Timing
+from ..steps.group import FusionGroup, Walk
 from ..steps.run_length import steps_by_class
-from ..steps.units import FusionGroup, Walk, fusion_groups
 from .flat import EventRun, run_program
 
 _MOSTLY = Fraction(9, 10)
@@ -59,22 +56,9 @@ def event_programs(
     MappingError
         The schedule contradicts the cascade's dependencies, or deadlocks.
     """
-    kind = bound.mapping.schedule.kind
-    walks = walks or tuple(exact_walk(bound, u) for u in fusion_groups(bound, counts))
-    if kind == "sequential":
-        return tuple((walk.group, overlapped(bound, walk)) for walk in walks)
-    (walk,) = walks
-    group = walk.group
-    inside = tuple(e.name for e in bound.einsums if e.name not in group.outside)
-    fill = first_fill(bound, inside)
-    start = tuple((a.name, fill) for a in bound.architecture.arrays if fill)
-    drain = last_drain(bound)
-    ends = tuple((name, drain) for name in bound.program.outputs if drain)
-    if kind == "phases":
-        check_groups(bound, counts)
-        return ((group, phased(bound, walk, start, ends)),)
-    lookahead = settled_lookahead(bound)
-    return ((group, overlapped(bound, walk, lookahead, start, ends)),)
+    walks = walks or exact_walks(bound, counts)
+    programs = kind_of(bound).programs(bound, walks)
+    return tuple((w.group, program) for w, program in zip(walks, programs, strict=True))
 
 
 def time_events(
@@ -143,14 +127,13 @@ def _timing(
             simulated=simulated,
             notes=notes,
         )
-    pipelined = bound.mapping.schedule.kind == "pipelined"
     return Timing(
         cycles=cycles,
         steps=bound.steps,
         period=slowest.run.period or cycles / bound.steps,
         bound_by=limit,
         critical=critical,
-        lookahead=settled_lookahead(bound) if pipelined else None,
+        lookahead=slowest.program.lookahead,
         simulated=simulated,
         notes=notes,
     )

@@ -1,4 +1,4 @@
-"""Overlapping tasks as an event program: the order of issue, and room for what runs ahead."""
+"""The pipelined schedule: all overlaps that dependencies, resources and room allow."""
 
 from __future__ import annotations
 
@@ -9,106 +9,141 @@ from math import ceil
 from einsum_cascade.errors import MappingError, Problem
 
 from ..bound.record import Bound
-from ..steps.run_length import length, steps_by_class
-from ..steps.units import GroupPart, Walk
-from .cycle_mean import DeadlockError, maximum_cycle_mean
-from .draft import DOUBLE, Draft
-from .event_graph import EventGraph, GraphDependency, GraphTask, Issue, period_edges
+from ..cost.accesses import EinsumCount
+from ..steps.group import FusionGroup, GroupPart, Walk, fused_group
+from ..steps.uniform import uniform_walk
+from .average import AverageStep, average_step, timed_step, unless_ends
+from .cycle_mean import CriticalCycle, DeadlockError, maximum_cycle_mean
+from .event_graph import EventGraph, Issue, period_edges
+from .lookahead import settled_lookahead
+from .lowering import ProgramBuilder
+from .makespan import makespan
 from .modulo import modulo_schedule
 from .program import IssueError, StepDependency, StepProgram, StepTask, ordered
+from .timing import Timing
 
 
-def overlapped(
-    bound: Bound,
-    steps: Walk,
-    lookahead: int = DOUBLE,
-    start: tuple[tuple[str, Fraction], ...] = (),
-    ends: tuple[tuple[str, Fraction], ...] = (),
-) -> StepProgram:
-    """A unit whose tasks overlap as far as dependencies, resources and room allow.
+class Pipelined:
+    """One group, ``lookahead`` tiles of it in flight."""
+
+    name = "pipelined"
+    in_turn = False
+    steady = True
+
+    def groups(self, bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[FusionGroup, ...]:
+        """All Einsums together."""
+        return (fused_group(bound, counts, bound.einsums),)
+
+    def programs(self, bound: Bound, walks: tuple[Walk, ...]) -> tuple[StepProgram, ...]:
+        """The program of the one group, in the order of issue of its average step."""
+        (walk,) = walks
+        builder = ProgramBuilder(bound, walk)
+        lookahead = settled_lookahead(bound, walk.group)
+        return (replace(overlapped(builder, lookahead), lookahead=lookahead),)
+
+    def average(self, bound: Bound, counts: tuple[EinsumCount, ...]) -> Timing:
+        """The average step, so many times: fill, steady state and drain in closed form."""
+        (group,) = self.groups(bound, counts)
+        lookahead = settled_lookahead(bound, group)
+        program = unordered(ProgramBuilder(bound, uniform_walk(bound, group)), lookahead)
+        graph = timed_step(bound, program).graph
+        try:
+            issue = modulo_schedule(graph)
+            cycle = maximum_cycle_mean(len(graph.tasks), period_edges(graph, issue))
+        except DeadlockError as error:
+            names = " -> ".join(graph.tasks[e.before].name for e in error.edges)
+            text = f"these Einsums wait for one another within one step: {names}"
+            raise MappingError(Problem(text, bound.mapping.schedule.span)) from None
+        ends = program.fill_and_drain
+        once = sum((cycles for _, cycles in program.once), Fraction(0))
+        cycles = makespan(graph, issue).cycles + once + ends
+        limit, critical = unless_ends(bound, cycles, ends, _limit(graph, cycle))
+        return Timing(
+            cycles=cycles,
+            steps=bound.steps,
+            period=cycle.mean / graph.unit,
+            bound_by=limit,
+            critical=critical,
+            lookahead=lookahead,
+        )
+
+
+def _limit(graph: EventGraph, cycle: CriticalCycle) -> tuple[str, tuple[str, ...]]:
+    """What a steady state waits for: a resource that is always busy, or dependencies."""
+    resources = {graph.tasks[e.after].resource for e in cycle.edges}
+    whys = [e.why for e in cycle.edges]
+    if len(resources) == 1 and all(w in resources for w in whys):
+        names = tuple(graph.tasks[e.after].name for e in cycle.edges)
+        return next(iter(resources)), names
+    period = cycle.mean / graph.unit
+    for resource in dict.fromkeys(t.resource for t in graph.tasks):
+        here = [t for t in graph.tasks if t.resource == resource]
+        if sum(t.occupancy for t in here) == period:
+            # The cycle of dependencies found is no longer than this resource is busy.
+            return resource, tuple(t.name for t in here if t.occupancy)
+    return "dependencies", tuple(whys)
+
+
+def unordered(builder: ProgramBuilder, lookahead: int, *, ends: bool = True) -> StepProgram:
+    """The program with who waits for whose results, and for room where what runs ahead is
+    held back; its tasks in written order."""
+    tasks, outside = builder.tasks, builder.outside
+    names = [p.e.name for p in builder.group.parts]
+    for consumer in names:
+        _flows(builder, consumer, lookahead)
+        for memory, level in () if consumer in outside else builder.loads(consumer):
+            builder.wait(memory, consumer, 0, f"{level} -> {consumer}")
+            why = f"room to prefetch from {level}"
+            builder.wait(consumer, memory, lookahead + 1, why, room=True)
+    for producer in (n for n in names if n not in outside):
+        for memory, level in builder.drains(producer):
+            builder.wait(producer, memory, 0, f"{producer} -> {level}")
+    builder.pace(lookahead)
+    members: dict[str, list[str]] = {}
+    for name in builder.group.inside:
+        members.setdefault(tasks[name].resource, []).append(name)
+    for array, here in members.items():
+        # A tile enters an array when the one ``lookahead`` steps before has left it.
+        why = f"{lookahead} tiles in flight on {array}"
+        builder.wait(here[-1], here[0], lookahead, why, room=True)
+    return builder.program(ends=ends)
+
+
+def _flows(builder: ProgramBuilder, consumer: str, lookahead: int) -> None:
+    """A consumer waits for its producers; a producer for room if they run on two arrays."""
+    tasks = builder.tasks
+    for producer, distance in builder.flows(consumer):
+        builder.wait(producer, consumer, distance, f"{producer} -> {consumer}")
+        elsewhere = tasks[producer].resource != tasks[consumer].resource
+        if elsewhere and not {producer, consumer} & builder.outside:
+            far = max((d for d in distance if d is not None), default=0) + lookahead
+            why = f"room for {producer} ({lookahead} tiles in flight)"
+            builder.wait(consumer, producer, far, why, room=True)
+
+
+def overlapped(builder: ProgramBuilder, lookahead: int, *, ends: bool = True) -> StepProgram:
+    """A group whose tasks overlap as far as dependencies, resources and room allow.
 
     Raises
     ------
     MappingError
         Tasks wait for one another in a circle, or for room that never comes.
     """
-    draft = Draft(bound, steps)
-    _data(draft, lookahead)
-    program = draft.program(start, ends)
-    for graph in (_average(draft, program, max), _average(draft, program, min)):
-        issue, period = _issue(bound, graph)
+    program = unordered(builder, lookahead, ends=ends)
+    longest = average_step(program, distance="longest")
+    shortest = average_step(program, distance="shortest")
+    for step in (longest, shortest):
+        issue, period = _issue(builder.bound, step.graph)
         try:
-            return ordered(_staged(draft, program, graph, issue, period, lookahead))
+            return ordered(_staged(builder, program, step, issue, period, lookahead))
         except IssueError:
             continue
     try:
-        return ordered(_staged(draft, program, graph, _flat_issue(graph), period, lookahead))
+        plain = _flat_issue(shortest.graph)
+        return ordered(_staged(builder, program, shortest, plain, period, lookahead))
     except IssueError as error:
         text = f"these wait for one another within one step: {' -> '.join(error.names)}"
-        raise MappingError(Problem(text, bound.mapping.schedule.span)) from None
-
-
-def _data(draft: Draft, lookahead: int) -> None:
-    """Who waits for whose results, and for room where what runs ahead is held back."""
-    tasks, outside = draft.tasks, draft.outside
-    for before, after, distance in draft.flows():
-        draft.wait(before, after, distance, f"{before} -> {after}")
-        apart = tasks[before].resource != tasks[after].resource
-        if apart and not {before, after} & outside:
-            far = max((d for d in distance if d is not None), default=0) + lookahead
-            draft.wait(after, before, far, f"room for {before} ({lookahead} tiles in flight)", True)
-    for memory, consumer in draft.feeds(drains=False):
-        if consumer not in outside:
-            draft.wait(memory, consumer, 0, f"{memory} -> {consumer}")
-            draft.wait(consumer, memory, lookahead + 1, f"room to prefetch: {memory}", True)
-    for memory, producer in draft.feeds(drains=True):
-        if producer not in outside:
-            draft.wait(producer, memory, 0, f"{producer} -> {memory}")
-    draft.pace(lookahead)
-    members: dict[str, list[str]] = {}
-    for p in draft.group.parts:
-        if p.e.name not in outside:
-            members.setdefault(p.e.array.name, []).append(p.e.name)
-    for array, names in members.items():
-        draft.wait(names[-1], names[0], lookahead, f"{lookahead} tiles in flight on {array}", True)
-
-
-def _average(draft: Draft, program: StepProgram, pick: object) -> EventGraph:
-    """The average step of a unit, for the order of issue.
-
-    Einsums outside loops take the time of their slice, but wait for nothing.
-    """
-    steps = length(program.run_lengths)
-    turns = steps_by_class(program.run_lengths)
-    inner = [i for i, t in enumerate(program.tasks) if t.role != "drain"]
-    place = {i: n for n, i in enumerate(inner)}
-    tasks = []
-    for i in inner:
-        t = program.tasks[i]
-        total = sum(
-            (turns.get(k, 0) * x for k, x in enumerate(t.occupancy) if x is not None), Fraction(0)
-        )
-        share = total / steps
-        tasks.append(
-            GraphTask(name=t.name, resource=t.resource, occupancy=share, latency=share + t.late)
-        )
-    found: list[GraphDependency] = []
-    for d in program.dependencies:
-        distances = [x for x in d.distance if x is not None]
-        names = {program.tasks[d.before].name, program.tasks[d.after].name}
-        if d.before in place and d.after in place and distances and not names & draft.outside:
-            before = tasks[place[d.before]]
-            found.append(
-                GraphDependency(
-                    before=place[d.before],
-                    after=place[d.after],
-                    distance=max(distances) if pick is max else min(distances),
-                    delay=before.occupancy if d.room else before.latency,
-                    why=d.why,
-                    room=d.room,
-                )
-            )
-    return EventGraph(tasks=tuple(tasks), dependencies=tuple(found), steps=steps)
+        raise MappingError(Problem(text, builder.bound.mapping.schedule.span)) from None
 
 
 def _issue(bound: Bound, graph: EventGraph) -> tuple[Issue, int]:
@@ -132,9 +167,9 @@ def _flat_issue(graph: EventGraph) -> Issue:
 
 
 def _staged(
-    draft: Draft,
+    builder: ProgramBuilder,
     program: StepProgram,
-    graph: EventGraph,
+    step: AverageStep,
     issue: Issue,
     period: int,
     lookahead: int,
@@ -144,17 +179,18 @@ def _staged(
     Tasks inside take theirs from the issue of the average step; what is written leaves in
     the period after it is there, behind what is read.
     """
-    unit = graph.unit
+    unit = step.graph.unit
     when: dict[str, Fraction] = {}
     rank: dict[str, int] = {}
-    for i, inner in enumerate(graph.tasks):
-        when[inner.name] = Fraction(issue.stage[i] * period + issue.position[i])
-        rank[inner.name] = 1
-    sooner = [p for p in draft.group.parts if p.early]
-    later = [p for p in draft.group.parts if not p.early]
+    for i, number in enumerate(step.tasks):
+        name = program.tasks[number].name
+        when[name] = Fraction(issue.stage[i] * period + issue.position[i])
+        rank[name] = 1
+    sooner = [p for p in builder.group.parts if p.early]
+    later = [p for p in builder.group.parts if not p.early]
     for p in (*reversed(sooner), *later):
-        if p.e.name in draft.outside:
-            when[p.e.name] = _apart(draft, program, p, when, unit, period)
+        if p.e.name in builder.outside:
+            when[p.e.name] = _begin_of_outside(builder, program, p, when, unit, period)
     stages: dict[str, tuple[int, tuple[Fraction, int]]] = {}
     for t in program.tasks:
         if t.name in when:
@@ -178,7 +214,7 @@ def _staged(
         for t in program.tasks
     )
     periods = {t.name: ceil(_longest(t) * unit / period) for t in tasks}
-    return _roomy(draft, replace(program, tasks=tasks), lookahead, periods)
+    return _roomy(builder, replace(program, tasks=tasks), lookahead, periods)
 
 
 def _ready(program: StepProgram, task: StepTask, when: dict[str, Fraction], unit: int) -> Fraction:
@@ -194,8 +230,8 @@ def _longest(task: StepTask) -> Fraction:
     return max(x for x in task.occupancy if x is not None) + task.late
 
 
-def _apart(
-    draft: Draft,
+def _begin_of_outside(
+    builder: ProgramBuilder,
     program: StepProgram,
     part: GroupPart,
     when: dict[str, Fraction],
@@ -211,7 +247,7 @@ def _apart(
     names = [t.name for t in program.tasks]
     data = [d for d in program.dependencies if not d.room]
     task = program.tasks[names.index(part.e.name)]
-    early = {p.e.name for p in draft.group.parts if p.early}
+    early = {p.e.name for p in builder.group.parts if p.early}
     made = [program.tasks[d.before] for d in data if names[d.after] == task.name]
     made = [m for m in made if m.name in when and not (part.early and m.name in early)]
     ready = max((when[m.name] + _longest(m) * unit for m in made), default=None)
@@ -221,14 +257,14 @@ def _apart(
     if part.early and due is not None:
         start = due - _longest(task) * unit
         start = place + period * ((start - place) // period)
-        start = max(start, due - period * draft.group.round(part))
+        start = max(start, due - period * builder.group.round(part))
         if ready is None or start >= ready:
             return start
     return place if ready is None else place + period * ceil((ready - place) / period)
 
 
 def _roomy(
-    draft: Draft, program: StepProgram, lookahead: int, periods: dict[str, int]
+    builder: ProgramBuilder, program: StepProgram, lookahead: int, periods: dict[str, int]
 ) -> StepProgram:
     """Adds what holds back producers of tasks that lag.
 
@@ -237,12 +273,12 @@ def _roomy(
     ask for, but no longer than a round of the loops: one tile is made, one is used.
     """
     names = [t.name for t in program.tasks]
-    kinds = len(draft.steps.classes)
-    rounds = {p.e.name: draft.group.round(p) + 1 for p in draft.group.parts}
+    kinds = len(builder.steps.classes)
+    rounds = {p.e.name: builder.group.round(p) + 1 for p in builder.group.parts}
     found: list[StepDependency] = []
     for d in program.dependencies:
         before, after = program.tasks[d.before], program.tasks[d.after]
-        apart = {names[d.after], names[d.before]} & draft.outside
+        apart = {names[d.after], names[d.before]} & builder.outside
         if d.room or before.resource == after.resource or not (apart or after.role == "drain"):
             continue
         lag = after.stage - before.stage

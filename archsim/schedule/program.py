@@ -15,8 +15,6 @@ from heapq import heapify, heappop, heappush
 from itertools import pairwise
 from typing import Literal
 
-from einsum_cascade.errors import MappingError, Problem
-
 from ..steps.run_length import RunLengths, renamed_classes
 
 
@@ -36,6 +34,8 @@ class StepTask:
     stage: int = 0
     priority: tuple[Fraction, int] = (Fraction(0), 0)
     """Where it goes among the tasks of a period, as far as dependencies leave a choice."""
+    outside: bool = False
+    """Whether it is an Einsum that stays out of some loop of its group."""
     settled: bool = False
     """Whether its priority is its place on the resource among others that are settled."""
 
@@ -52,6 +52,8 @@ class StepDependency:
     after: int
     distance: tuple[int | None, ...]
     room: bool = False
+    pace: bool = False
+    """Whether it only keeps a memory that serves nothing inside all loops from running off."""
     why: str = field(default="", compare=False)
 
 
@@ -68,6 +70,18 @@ class StepProgram:
     run_lengths: RunLengths
     start: tuple[tuple[str, Fraction], ...] = ()
     ends: tuple[tuple[str, Fraction], ...] = ()
+    once: tuple[tuple[str, Fraction], ...] = ()
+    """What runs beside no step, and for how many cycles (uniform walks alone know such)."""
+    lookahead: int | None = None
+    """Tiles in flight, where the schedule has such."""
+
+    @property
+    def fill_and_drain(self) -> Fraction:
+        """Cycles before the first step and after the last."""
+        waits = (
+            max((x for _, x in pairs), default=Fraction(0)) for pairs in (self.start, self.ends)
+        )
+        return sum(waits, Fraction(0))
 
     @property
     def resources(self) -> tuple[str, ...]:
@@ -161,15 +175,6 @@ def _renumbered(program: StepProgram, order: list[int]) -> StepProgram:
             if d.before in place and d.after in place
         ),
     )
-
-
-def checked_order(program: StepProgram, what: str) -> StepProgram:
-    """``ordered``, with a cycle told as a mapping's mistake."""
-    try:
-        return ordered(program)
-    except IssueError as error:
-        text = f"{what} deadlocks, each of these waits for the next: {' -> '.join(error.names)}"
-        raise MappingError(Problem(text)) from None
 
 
 def components(program: StepProgram) -> tuple[StepProgram, ...]:

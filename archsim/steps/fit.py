@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
-from .units import StepClass, Walk
+from .group import StepClass, Walk
 
 
 def fitted(walk: Walk) -> Walk:

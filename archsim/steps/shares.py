@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from ..space.iteration import Extents, Loop, count_points, inside, iterations, split
 from .flows import Move, Role, StepShare
-from .units import FusionGroup
+from .group import FusionGroup
 
 _T = TypeVar("_T")
 
@@ -70,7 +70,7 @@ class Shares:
         self.place = [
             [sum(x is not None for x in p.loops[:d]) for d in depths] for p in group.parts
         ]
-        self.apart = [group.depth(p) for p in group.parts]
+        self.apart = [p.depth for p in group.parts]
         self.ask_fresh = [frozenset(m.flow for m in p.flows.moves if m.again) for p in group.parts]
 
     def once(self, make: Callable[..., _T], *given: Hashable) -> _T:

@@ -19,9 +19,9 @@ from einsum_cascade.errors import MappingError, Problem
 from ..space.bands import BandProgression, Box, Run
 from ..space.iteration import Extents, inside, iterations
 from .fit import fitted
+from .group import FusionGroup, StepClass, Walk
 from .run_length import OneStep, RunLengths, repeat, sequence
 from .shares import Numbered, Shares, within
-from .units import FusionGroup, StepClass, Walk
 
 
 class _At(NamedTuple):

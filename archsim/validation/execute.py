@@ -18,7 +18,6 @@ from einsum_cascade.numeric.dtypes import Array
 
 from ..bound.barriers import producer_of, reads_earlier
 from ..bound.record import Bound, BoundEinsum
-from ..schedule.tasks import stays_out_of
 from ..space.iteration import Loop, iterations
 from .tensors import Coordinates, TensorStore
 
@@ -169,8 +168,16 @@ def _waits(bound: Bound) -> dict[str, frozenset[str]]:
             if writer is not None and writer is not e and not reads_earlier(bound, access):
                 inside = {loop.member for loop in writer.shared} - {*writer.outside}
                 late |= inside | found.get(writer.name, frozenset())
-        found[e.name] = frozenset(late & {*stays_out_of(bound, e)})
+        found[e.name] = frozenset(late & {*_stays_out_of(bound, e)})
     return found
+
+
+def _stays_out_of(bound: Bound, e: BoundEinsum) -> tuple[str, ...]:
+    """Shared loops that an Einsum is outside of while others that run with it are inside."""
+    if not e.outside:
+        return ()
+    others = [x for x in bound.einsums if not bound.apart(x.name, e.name)]
+    return tuple(m for m in e.outside if any(m not in x.outside for x in others))
 
 
 def _left_out(e: BoundEinsum, depth: int, begin: tuple[int, ...], extents: tuple[int, ...]) -> bool:

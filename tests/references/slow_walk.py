@@ -13,8 +13,8 @@ from fractions import Fraction
 from archsim.space.bands import Box, Run
 from archsim.space.iteration import Extents, Loop, count_points, inside, iterations, split
 from archsim.steps.flows import Move, Role, StepShare
+from archsim.steps.group import FusionGroup, GroupPart, StepClass, Walk
 from archsim.steps.run_length import OneStep, RunLengths, repeat, sequence, steps_by_class
-from archsim.steps.units import FusionGroup, GroupPart, StepClass, Walk
 from einsum_cascade.errors import MappingError, Problem
 
 
@@ -84,7 +84,7 @@ class _Walker:
             [sum(x is not None for x in p.loops[:d]) for d in range(len(group.loops) + 1)]
             for p in group.parts
         ]
-        self.apart = [group.depth(p) for p in group.parts]
+        self.apart = [p.depth for p in group.parts]
         self.ask_fresh = [frozenset(m.flow for m in p.flows.moves if m.again) for p in group.parts]
 
     def start(self) -> _State:

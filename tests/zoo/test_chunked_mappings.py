@@ -6,9 +6,10 @@ import pytest
 
 from archsim import Architecture, Mapping
 from archsim.bound.binding import bind
+from archsim.cost.spill import count_mapping
 from archsim.evaluate.evaluate import evaluate_mapping
 from archsim.result.record import Result
-from archsim.schedule.tasks import outside_einsums
+from archsim.steps.group import fused_group
 from archsim.validation.check import validate_cascade
 from archsim.validation.mapped import mapped_run, mapped_shapes
 from einsum_cascade import Cascade
@@ -107,6 +108,8 @@ def test_what_feeds_an_einsum_before_the_steps_runs_before_them() -> None:
     how = Mapping.load("retnet-chunked")
     program = Cascade.load(how.cascade).program
     lowered = bind(program, how, Architecture.load("fusemax"), {**BERT, "P": 4096})
-    before, after = outside_einsums(lowered)
+    group = fused_group(lowered, count_mapping(lowered), lowered.einsums)
+    before = tuple(p.e.name for p in group.parts if p.early)
+    after = tuple(n for n in group.outside if n not in before)
     assert before == ("LG", "LQ", "LK", "LC", "D")
     assert after == ()

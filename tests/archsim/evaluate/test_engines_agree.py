@@ -15,9 +15,7 @@ from archsim.cost.spill import count_mapping
 from archsim.evaluate.evaluate import evaluate_mapping
 from archsim.evaluate.steady_state import ALIKE, LONG, spread, time_closely
 from archsim.events.engine import time_events
-from archsim.schedule.average import time_mapping
-from archsim.schedule.draft import exact_walk
-from archsim.steps.units import fusion_groups
+from archsim.schedule.kinds import exact_walks, time_mapping
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError, SpecError
 from einsum_cascade.ir import Program
@@ -158,7 +156,7 @@ def test_what_an_average_hides_is_measured_by_hand() -> None:
     """FLAT's last tile has 3 queries of 256; DRAM brings a tile's keys for them alike."""
     lowered = bert("flat", "flat", 4099)
     counts = count_mapping(lowered)
-    walks = tuple(exact_walk(lowered, u) for u in fusion_groups(lowered, counts))
+    walks = exact_walks(lowered, counts)
     average = time_mapping(lowered, counts)
     found = spread(lowered, walks, average)
     assert found.least == 85 * 4099 * 768

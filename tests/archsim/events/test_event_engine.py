@@ -20,7 +20,7 @@ from archsim.cost.accesses import count_einsum
 from archsim.cost.occupancy import busy_cycles, memory_bytes, transfer_cycles
 from archsim.events.engine import event_programs, time_events
 from archsim.events.flat import run_program
-from archsim.schedule.average import time_mapping
+from archsim.schedule.kinds import time_mapping
 from archsim.schedule.program import StepProgram
 from archsim.spec.mapping import EinsumMapping, Keep, NestLevel, PhaseTask, Schedule
 from archsim.steps.run_length import length, steps_by_class

@@ -20,10 +20,10 @@ from archsim.cost.occupancy import busy_cycles
 from archsim.cost.spill import count_mapping
 from archsim.events.engine import event_programs
 from archsim.events.flat import run_program
-from archsim.schedule.draft import exact_walk
+from archsim.schedule.lowering import exact_walk
 from archsim.spec.mapping import Schedule
+from archsim.steps.group import Walk, fused_group
 from archsim.steps.run_length import length, steps_by_class
-from archsim.steps.units import Walk, fused_group
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError
 

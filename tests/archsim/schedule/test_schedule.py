@@ -19,11 +19,16 @@ from archsim.bound.legality import illegalities
 from archsim.bound.record import Bound
 from archsim.cost.accesses import EinsumCount, count_einsum
 from archsim.cost.occupancy import busy_cycles, memory_bytes, reduction_latency, transfer_cycles
-from archsim.schedule.average import Timing, time_mapping
+from archsim.schedule.average import timed_step
+from archsim.schedule.kinds import time_mapping
+from archsim.schedule.lowering import ProgramBuilder
 from archsim.schedule.modulo import modulo_schedule
-from archsim.schedule.tasks import first_fill, last_drain, step_graph
+from archsim.schedule.pipelined import unordered
+from archsim.schedule.timing import Timing
 from archsim.spec.arch import Memory
 from archsim.spec.mapping import PhaseTask, Schedule
+from archsim.steps.group import fused_group
+from archsim.steps.uniform import uniform_walk
 from einsum_cascade import Cascade
 
 # ------------------------------------------------------------------ worked examples
@@ -164,12 +169,13 @@ def test_pipelined_equals_the_event_queue() -> None:
     for _, lowered in legal_cases(700, 120, "pipelined"):
         timing, counts = timed(lowered)
         assert timing.lookahead is not None
-        step = step_graph(lowered, counts, timing.lookahead)
-        if step.prologue or step.epilogue or lowered.steps > 200:
+        group = fused_group(lowered, counts, lowered.einsums)
+        if group.outside or lowered.steps > 200:
             continue
-        end, _ = run_events(step.graph, modulo_schedule(step.graph))
-        fill = first_fill(lowered, tuple(e.name for e in lowered.einsums))
-        assert timing.cycles == end + fill + last_drain(lowered)
+        program = unordered(ProgramBuilder(lowered, uniform_walk(lowered, group)), timing.lookahead)
+        graph = timed_step(lowered, program).graph
+        end, _ = run_events(graph, modulo_schedule(graph))
+        assert timing.cycles == end + program.fill_and_drain
         checked += 1
     assert checked > 25
 

@@ -14,8 +14,8 @@ from archsim.bound.record import Bound
 from archsim.cost.accesses import EinsumCount, count_einsum
 from archsim.cost.occupancy import busy_cycles
 from archsim.space.iteration import count_points
+from archsim.steps.group import FusionGroup, GroupPart, Walk, fused_group, single_group
 from archsim.steps.run_length import length, run_lengths_text, steps_by_class, unrolled
-from archsim.steps.units import FusionGroup, GroupPart, Walk, fused_group, single_group
 from archsim.steps.walk import walk
 from einsum_cascade.errors import MappingError
 from einsum_cascade.ir import Gather

@@ -16,7 +16,7 @@ from archsim import Architecture, Mapping
 from archsim.bound.binding import bind
 from archsim.bound.record import Bound
 from archsim.cost.spill import count_mapping
-from archsim.steps.units import FusionGroup, fused_group, single_group
+from archsim.steps.group import FusionGroup, fused_group, single_group
 from archsim.steps.walk import walk
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 
@@ -13,6 +13,7 @@ from ..space.iteration import Axis, Loop, count_points, first_tile, inside
 from .flows import EinsumFlows, einsum_flows
 from .nest import StepNest, nest_window
 from .run_length import RunLengths, steps_by_class
+from .shifts import StepRead, step_reads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,16 +23,29 @@ class GroupPart:
     e: BoundEinsum
     loops: tuple[Loop | None, ...]
     own: tuple[Loop, ...]
-    busy: Fraction
-    """Cycles of one temporal iteration."""
-    flows: EinsumFlows
+    occupied: Fraction
+    """Cycles in which it occupies its array over the whole run."""
+    depth: int | None
+    """The outermost loop of more than one iteration that it stays out of."""
     early: bool
     """Whether it runs at the first iteration of the loops it stays outside of."""
+    bound: Bound = field(repr=False)
+    count: EinsumCount = field(repr=False)
+
+    @property
+    def busy(self) -> Fraction:
+        """Cycles of one temporal iteration."""
+        return self.occupied / max(self.e.iterations, 1)  # a mask may let nothing through
 
     @property
     def steps(self) -> tuple[Loop, ...]:
         """The loops that make steps and that it runs in."""
         return tuple(loop for loop in self.loops if loop is not None)
+
+    @cached_property
+    def flows(self) -> EinsumFlows:
+        """What it moves step by step; only a walk of the real steps asks."""
+        return einsum_flows(self.bound, self.e, self.count, self.steps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +56,8 @@ class FusionGroup:
     nest: StepNest
     parts: tuple[GroupPart, ...]
     memories: int
+    reads: tuple[StepRead, ...]
+    """What its Einsums hand to one another."""
 
     @property
     def loops(self) -> tuple[Loop, ...]:
@@ -52,22 +68,22 @@ class FusionGroup:
         """Where a step is: the iteration of every loop, by member."""
         return self.nest.indices(step)
 
-    @property
+    @cached_property
     def outside(self) -> tuple[str, ...]:
         """Einsums that do not run at every step."""
-        return tuple(p.e.name for p in self.parts if self.depth(p) is not None)
+        return tuple(p.e.name for p in self.parts if p.depth is not None)
 
-    def depth(self, part: GroupPart) -> int | None:
-        """The outermost loop of more than one iteration that an Einsum stays out of."""
-        return _apart(self.nest, part.loops)
+    @cached_property
+    def inside(self) -> tuple[str, ...]:
+        """Einsums that run at every step."""
+        return tuple(p.e.name for p in self.parts if p.depth is None)
 
     def round(self, part: GroupPart) -> int:
         """Steps of the loops from the first that an Einsum stays out of, inwards."""
-        depth = self.depth(part)
-        if depth is None:
+        if part.depth is None:
             return 1
-        extents = first_tile(self.nest.extents, self.loops[:depth])
-        return count_points(self.loops[depth:], extents)
+        extents = first_tile(self.nest.extents, self.loops[: part.depth])
+        return count_points(self.loops[part.depth :], extents)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,26 +108,13 @@ class Walk:
     group: FusionGroup
     run_lengths: RunLengths
     classes: tuple[StepClass, ...]
+    once: tuple[tuple[str, Fraction], ...] = ()
+    """Einsums that the steps leave out one run of, and how long that takes by itself."""
 
     @cached_property
     def steps_by_class(self) -> dict[int, int]:
         """How many steps each class has."""
         return steps_by_class(self.run_lengths)
-
-
-def fusion_groups(bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[FusionGroup, ...]:
-    """The runs of a mapping, one after the other: several only where it is ``sequential``."""
-    schedule = bound.mapping.schedule
-    if schedule.kind != "sequential":
-        return (fused_group(bound, counts, bound.einsums),)
-    named = {e.name: e for e in bound.einsums}
-    groups = [tuple(named[t.einsum] for t in group) for group in schedule.groups]
-    return tuple(
-        single_group(bound, counts, group[0])
-        if len(group) == 1
-        else fused_group(bound, counts, group)
-        for group in groups or [(e,) for e in bound.einsums]
-    )
 
 
 def fused_group(
@@ -129,12 +132,16 @@ def fused_group(
     apart = [_apart(nest, v) for v in views]
     needed = _needed(einsums, [out is None for out in apart])
     parts = tuple(
-        _part(bound, counts, e, view, e.own, out is not None and e.name in needed)
+        _part(bound, counts, e, (view, e.own), out, e.name in needed)
         for e, view, out in zip(einsums, views, apart, strict=True)
     )
-    memories = len(bound.architecture.memories)
-    name = " ".join(e.name for e in einsums)
-    return FusionGroup(name=name, nest=nest, parts=parts, memories=memories)
+    return FusionGroup(
+        name=" ".join(e.name for e in einsums),
+        nest=nest,
+        parts=parts,
+        memories=len(bound.architecture.memories),
+        reads=step_reads(bound, einsums, frozenset(members)),
+    )
 
 
 def _needed(einsums: tuple[BoundEinsum, ...], inside: list[bool]) -> set[str]:
@@ -148,30 +155,34 @@ def _needed(einsums: tuple[BoundEinsum, ...], inside: list[bool]) -> set[str]:
 
 def single_group(bound: Bound, counts: tuple[EinsumCount, ...], e: BoundEinsum) -> FusionGroup:
     """One Einsum by itself; a step is one iteration of all its temporal loops."""
-    part = _part(bound, counts, e, e.temporal, (), False)
-    memories = len(bound.architecture.memories)
     window = None if e.window is None or e.window.box.empty else e.window
-    nest = StepNest(axes=e.axes, loops=e.temporal, window=window)
-    return FusionGroup(name=e.name, nest=nest, parts=(part,), memories=memories)
+    return FusionGroup(
+        name=e.name,
+        nest=StepNest(axes=e.axes, loops=e.temporal, window=window),
+        parts=(_part(bound, counts, e, (e.temporal, ()), None, False),),
+        memories=len(bound.architecture.memories),
+        reads=step_reads(bound, (e,), frozenset(x.member for x in e.temporal)),
+    )
 
 
 def _part(
     bound: Bound,
     counts: tuple[EinsumCount, ...],
     e: BoundEinsum,
-    loops: tuple[Loop | None, ...],
-    own: tuple[Loop, ...],
-    early: bool,
+    loops: tuple[tuple[Loop | None, ...], tuple[Loop, ...]],
+    depth: int | None,
+    needed: bool,
 ) -> GroupPart:
-    count = next(c for c in counts if c.einsum == e.name)
-    steps = tuple(loop for loop in loops if loop is not None)
+    """An Einsum with the loops it shares and its own ones."""
     return GroupPart(
         e=e,
-        loops=loops,
-        own=own,
-        busy=busy_cycles(bound, e) / max(e.iterations, 1),  # a mask may let nothing through
-        flows=einsum_flows(bound, e, count, steps),
-        early=early,
+        loops=loops[0],
+        own=loops[1],
+        occupied=busy_cycles(bound, e),
+        depth=depth,
+        early=depth is not None and needed,
+        bound=bound,
+        count=next(c for c in counts if c.einsum == e.name),
     )
 
 

@@ -1,0 +1,219 @@
+"""The one lowering of a schedule: a walk's steps become tasks, dependencies and run lengths.
+
+Both engines read what is built here. The event engine runs the program of the exact walk,
+whose steps are as they are; the analytical one averages that of the uniform walk, in which
+all are alike (``average``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+
+from einsum_cascade.errors import MappingError, Problem
+
+from ..bound.record import Bound
+from ..cost.occupancy import reduction_latency, transfer_cycles
+from ..spec.arch import Memory
+from ..steps.ends import first_fill, last_drain
+from ..steps.flows import Role
+from ..steps.group import FusionGroup, Walk
+from ..steps.shifts import Shifts
+from ..steps.walk import walk
+from .program import StepDependency, StepProgram, StepTask
+
+DOUBLE = 2
+"""Tiles in flight where a schedule says nothing of them: one used, one on its way."""
+
+Distances = tuple[int | None, ...]
+"""Steps between two tasks, by class of step; None where nothing is waited for."""
+
+
+def exact_walk(bound: Bound, group: FusionGroup) -> Walk:
+    """The steps of a group, with the distances its running values ask for.
+
+    Raises
+    ------
+    MappingError
+        The steps are not the work that is counted: tiles are left out.
+    """
+    wanted = {member for read in group.reads for member, _ in read.shifts}
+    found = walk(group, frozenset(wanted))
+    steps = found.steps_by_class
+    odd = [
+        p.e.name
+        for i, p in enumerate(group.parts)
+        if sum(n * found.classes[k].busy[i] for k, n in steps.items()) != p.occupied
+    ]
+    if odd:
+        text = (
+            f"the event engine runs every tile, but tiles that hold no point are left out of "
+            f"{', '.join(odd)}"
+        )
+        raise MappingError(Problem(text, bound.mapping.span, "use --engine analytical"))
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wait:
+    """A dependency between tasks that have no numbers yet."""
+
+    before: str
+    after: str
+    distance: Distances
+    room: bool
+    pace: bool
+    why: str
+
+
+class ProgramBuilder:
+    """Tasks and dependencies of a group, by name, before they are put in order.
+
+    It begins with a task for every memory that is loaded from, every Einsum and every memory
+    that is drained to; a kind of schedule adds who waits for whom.
+    """
+
+    def __init__(self, bound: Bound, steps: Walk) -> None:
+        self.bound = bound
+        self.steps = steps
+        self.group = steps.group
+        self.outside = frozenset(self.group.outside)
+        self.tasks: dict[str, StepTask] = {}
+        self.waits: list[_Wait] = []
+        memories = bound.architecture.memories
+        for place, memory in enumerate(memories):
+            self._memory(place, memory, "load")
+        for number, p in enumerate(self.group.parts):
+            self.add(
+                StepTask(
+                    name=p.e.name,
+                    resource=p.e.array.name,
+                    occupancy=tuple(
+                        c.busy[number] if c.runs[number] else None for c in steps.classes
+                    ),
+                    late=Fraction(reduction_latency(p.e)),
+                    outside=p.depth is not None,
+                )
+            )
+        for place, memory in enumerate(memories):
+            self._memory(place, memory, "drain")
+
+    def add(self, task: StepTask) -> None:
+        """One more task."""
+        self.tasks[task.name] = task
+
+    def _memory(self, place: int, memory: Memory, role: Role) -> None:
+        """What a memory moves step by step, if it takes time."""
+        word = self.bound.architecture.word_bytes
+        moved = (c.loads if role == "load" else c.drains for c in self.steps.classes)
+        cycles = [
+            transfer_cycles(self.bound, memory, _sum(row[place] for row in rows) * word)
+            for rows in moved
+        ]
+        if any(cycles):
+            self.add(
+                StepTask(
+                    name=f"{memory.name} {role}",
+                    resource=memory.name,
+                    occupancy=tuple(c or None for c in cycles),
+                    role=role,
+                )
+            )
+
+    def wait(
+        self,
+        before: str,
+        after: str,
+        distance: int | Distances,
+        why: str,
+        *,
+        room: bool = False,
+        pace: bool = False,
+    ) -> None:
+        """``after`` waits for ``before``."""
+        if isinstance(distance, int):
+            distance = (distance,) * len(self.steps.classes)
+        wait = _Wait(before=before, after=after, distance=distance, room=room, pace=pace, why=why)
+        self.waits.append(wait)
+
+    def distances(self, shifts: Shifts) -> Distances:
+        """Steps between writing and reading, by class; None where nothing was written."""
+        place = {x.member: i for i, x in enumerate(self.group.loops)}
+        found: list[int | None] = []
+        for c in self.steps.classes:
+            back = [(c.back[place[m]], shift) for m, shift in shifts]
+            known = [b * shift for b, shift in back if b is not None]
+            found.append(sum(known) if len(known) == len(back) else None)
+        return tuple(found)
+
+    def flows(self, consumer: str) -> list[tuple[str, Distances]]:
+        """(producer, distance by class) of all that an Einsum reads of the group's own."""
+        return [
+            (read.producer, self.distances(read.shifts))
+            for read in self.group.reads
+            if read.consumer == consumer
+        ]
+
+    def loads(self, consumer: str) -> list[tuple[str, str]]:
+        """(task, memory) of all that an Einsum is loaded from."""
+        return self._moving(consumer, "load")
+
+    def drains(self, producer: str) -> list[tuple[str, str]]:
+        """(task, memory) of all that an Einsum drains to."""
+        return self._moving(producer, "drain")
+
+    def _moving(self, name: str, role: Role) -> list[tuple[str, str]]:
+        part = next(i for i, p in enumerate(self.group.parts) if p.e.name == name)
+        rows = [(c.loads if role == "load" else c.drains)[part] for c in self.steps.classes]
+        return [
+            (f"{memory.name} {role}", memory.name)
+            for m, memory in enumerate(self.bound.architecture.memories)
+            if f"{memory.name} {role}" in self.tasks and any(row[m] for row in rows)
+        ]
+
+    def pace(self, lookahead: int) -> None:
+        """Tie memories that serve Einsums outside loops alone to those inside."""
+        tied = {name for w in self.waits for name in (w.before, w.after)}
+        for name, task in self.tasks.items():
+            if task.role in ("load", "drain") and name not in tied and self.group.inside:
+                first, why = self.group.inside[0], f"pace of {name}"
+                self.wait(name, first, lookahead + 1, why, room=True, pace=True)
+                self.wait(first, name, lookahead + 1, why, room=True, pace=True)
+
+    def program(self, *, ends: bool = True) -> StepProgram:
+        """The program, its tasks in written order.
+
+        ``ends`` says whether arrays wait for the first fill, and results for the last drain.
+        """
+        number = {n: i for i, n in enumerate(self.tasks)}
+        fill, drain = self._ends() if ends else (Fraction(0), Fraction(0))
+        return StepProgram(
+            tasks=tuple(self.tasks.values()),
+            dependencies=tuple(
+                StepDependency(
+                    before=number[w.before],
+                    after=number[w.after],
+                    distance=w.distance,
+                    room=w.room,
+                    pace=w.pace,
+                    why=w.why,
+                )
+                for w in self.waits
+            ),
+            run_lengths=self.steps.run_lengths,
+            start=tuple((a.name, fill) for a in self.bound.architecture.arrays if fill),
+            ends=tuple((name, drain) for name in self.bound.program.outputs if drain),
+            once=self.steps.once,
+        )
+
+    def _ends(self) -> tuple[Fraction, Fraction]:
+        """Cycles until the first operands are there, and until the last results are."""
+        memory = self.bound.architecture.memories[0]
+        word = self.bound.architecture.word_bytes
+        fill = transfer_cycles(self.bound, memory, first_fill(self.bound, self.group.inside) * word)
+        return fill, transfer_cycles(self.bound, memory, last_drain(self.bound) * word)
+
+
+def _sum(values: Iterable[Fraction]) -> Fraction:
+    return sum((x for x in values if x), Fraction(0))

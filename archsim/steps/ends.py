@@ -1,0 +1,32 @@
+"""What a run does before its first step and after its last: the first fill, the last drain."""
+
+from __future__ import annotations
+
+from ..bound.record import Bound
+from ..space.iteration import first_tile
+
+
+def first_fill(bound: Bound, inside: tuple[str, ...]) -> int:
+    """Elements that come from the outermost memory before the first step can begin.
+
+    Parameters
+    ----------
+    inside : tuple of str
+        Einsums that run at every step. Those of them that wait for none of the others begin
+        the step; tiles of what they read are awaited, each tensor's once.
+    """
+    needed: dict[str, int] = {}
+    for e in bound.einsums:
+        waits = any(a.tensor in inside for a in e.einsum.reads)
+        if e.name in inside and not waits:
+            tile = first_tile(e.extents, e.shared)
+            for f in e.reads:
+                if bound.residency.memories(f.access.tensor)[:1] == (0,):
+                    needed[f.access.tensor] = max(needed.get(f.access.tensor, 0), f.size(tile))
+    return sum(needed.values())
+
+
+def last_drain(bound: Bound) -> int:
+    """Elements of the last step's outputs, which go to the outermost memory after all steps."""
+    outputs = [e for e in bound.einsums if e.name in bound.program.outputs]
+    return sum(e.write.size(first_tile(e.extents, e.shared)) for e in outputs)

@@ -1,0 +1,93 @@
+"""The uniform walk: a run whose steps all do an average step's share.
+
+It is a ``Walk`` like the exact one, with a single class, so that one lowering of the
+schedule serves both engines. It takes no walk over the loops and knows no edges, and there
+is one where the exact walk is refused. Its numbers are nominal: as many steps back as the
+loops have iterations.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import prod
+
+from ..bound.record import Bound
+from ..cost.occupancy import reduction_latency
+from .ends import first_fill, last_drain
+from .group import FusionGroup, GroupPart, StepClass, Walk
+from .run_length import OneStep, repeat
+
+
+def uniform_walk(bound: Bound, group: FusionGroup) -> Walk:
+    """The steps of the shared nest, each doing what one does on average.
+
+    What is done once, before the first step or after the last, is not in them: the first
+    fill and the last drain of the outermost memory, and one run of each Einsum outside a
+    loop (the first of what the steps need, the last of what needs them), which has no steps
+    beside it to hide in.
+
+    What an Einsum reads from a memory is loaded and what it writes there drained, whatever
+    way the tiles go: the walk of the real steps is exact there.
+    """
+    steps = bound.steps
+    apart = [_one_run(bound, p) if p.depth is not None else Fraction(0) for p in group.parts]
+    busy = tuple((p.occupied - a) / steps for p, a in zip(group.parts, apart, strict=True))
+    ends = first_fill(bound, group.inside) + last_drain(bound)
+    loads, drains = _moved(bound, group, steps, ends)
+    step = StepClass(
+        runs=(True,) * len(group.parts),
+        busy=busy,
+        loads=loads,
+        drains=drains,
+        back=tuple(bound.inner_bound(loop.member) for loop in group.loops),
+    )
+    once = tuple(
+        (p.e.name, a + reduction_latency(p.e))
+        for p, a in zip(group.parts, apart, strict=True)
+        if p.depth is not None
+    )
+    return Walk(group=group, run_lengths=repeat(steps, OneStep(0)), classes=(step,), once=once)
+
+
+def whole_walk(bound: Bound, group: FusionGroup) -> Walk:
+    """All that a group does, as one step."""
+    loads, drains = _moved(bound, group, 1, 0)
+    step = StepClass(
+        runs=(True,) * len(group.parts),
+        busy=tuple(p.occupied for p in group.parts),
+        loads=loads,
+        drains=drains,
+        back=(None,) * len(group.loops),
+    )
+    return Walk(group=group, run_lengths=OneStep(0), classes=(step,))
+
+
+def _one_run(bound: Bound, part: GroupPart) -> Fraction:
+    """Cycles of one run of an Einsum that stays outside inner loops."""
+    runs = prod(loop.bound for loop in bound.nest if loop.member not in part.e.outside)
+    return part.occupied / runs
+
+
+_Moved = tuple[tuple[Fraction, ...], ...]
+"""Elements by Einsum and memory."""
+
+
+def _moved(bound: Bound, group: FusionGroup, steps: int, ends: int) -> tuple[_Moved, _Moved]:
+    """What a step loads and drains, ``ends`` of the outermost memory's elements left out."""
+    names = [m.name for m in bound.architecture.memories]
+    reads = [[Fraction(0)] * len(names) for _ in group.parts]
+    writes = [[Fraction(0)] * len(names) for _ in group.parts]
+    for number, part in enumerate(group.parts):
+        for a in part.count.accesses:
+            if a.place in names:
+                place = names.index(a.place)
+                reads[number][place] += a.reads
+                writes[number][place] += a.writes
+    total = sum((row[0] for row in (*reads, *writes)), Fraction(0))
+    outermost = max(total - ends, Fraction(0)) / total if total else Fraction(0)
+    shares = (outermost / steps, *(Fraction(1, steps) for _ in names[1:]))
+    loads, drains = (
+        tuple(tuple(x * share for x, share in zip(row, shares, strict=True)) for row in rows)
+        for rows in (reads, writes)
+    )
+    return loads, drains
