@@ -46,5 +46,5 @@ def test_the_kernel_is_kept_in_the_users_cache_or_nowhere(tmp_path: Path) -> Non
     caches = tmp_path / "caches"
     caches.mkdir()
     kept = simulated(folder, caches)
-    assert list(caches.rglob("event_kernel.run-*.nbi"))
+    assert list(caches.rglob("kernel.run-*.nbi"))
     assert simulated(folder, Path("/dev/null/nowhere")) == kept
