@@ -13,9 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from . import (
     attention,
     clicks,
@@ -33,8 +30,7 @@ from . import (
     streaming,
     vision,
 )
-
-Array = npt.NDArray[np.float64]
+from .functions import Array
 
 __all__ = ["REFERENCES", "Reference", "find_reference"]
 

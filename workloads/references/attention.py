@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from .functions import Array
 
 
 def _scores(Q: Array, K: Array) -> Array:

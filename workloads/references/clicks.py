@@ -5,12 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
-
-
-def _norm(x: Array, eps: float) -> Array:
-    mean = x.mean(axis=-1, keepdims=True)
-    return np.asarray((x - mean) / np.sqrt(x.var(axis=-1, keepdims=True) + eps))
+from .functions import Array, layer_norm
 
 
 def _attend(
@@ -87,14 +82,14 @@ def click_attention(
     dict
         Clicks ``Q3`` (U, D), scene ``Y`` (N, D), and scores of the objects ``OBJ`` (N, O).
     """
-    scores = _object_scores(X @ (np.maximum(_norm(Q, eps) @ WM1, 0) @ WM2).T, OF, O)
+    scores = _object_scores(X @ (np.maximum(layer_norm(Q, eps) @ WM1, 0) @ WM2).T, OF, O)
     allowed = scores.argmax(axis=1)[None, :] == OF[:, None]
     allowed[~allowed.any(axis=1)] = True
-    clicks = _norm(Q + _attend(Q + PQ, X + PX, X, (WAQ, WAK, WAV, WAO), allowed), eps)
+    clicks = layer_norm(Q + _attend(Q + PQ, X + PX, X, (WAQ, WAK, WAV, WAO), allowed), eps)
     every = np.ones((len(Q), len(Q)), bool)
     posed = clicks + PQ
-    clicks = _norm(clicks + _attend(posed, posed, clicks, (WBQ, WBK, WBV, WBO), every), eps)
-    clicks = _norm(clicks + np.maximum(clicks @ WF1, 0) @ WF2, eps)
+    clicks = layer_norm(clicks + _attend(posed, posed, clicks, (WBQ, WBK, WBV, WBO), every), eps)
+    clicks = layer_norm(clicks + np.maximum(clicks @ WF1, 0) @ WF2, eps)
     every = np.ones((len(X), len(Q)), bool)
     scene = _attend(X + PX, clicks + PQ, clicks, (WCQ, WCK, WCV, WCO), every)
-    return {"Q3": clicks, "Y": _norm(X + scene, eps), "OBJ": scores}
+    return {"Q3": clicks, "Y": layer_norm(X + scene, eps), "OBJ": scores}

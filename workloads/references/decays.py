@@ -9,9 +9,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from .functions import Array
 
 
 def lightning_decay_paper(H: int, L: int) -> dict[str, Array]:

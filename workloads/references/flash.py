@@ -6,9 +6,8 @@ Scores are not scaled: fold 1/sqrt(E) into ``Q``. Gradients are then those of th
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from .functions import Array
 
 
 def _attention(scores: Array, V: Array) -> dict[str, Array]:

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
-
-
-def _softmax(scores: Array) -> Array:
-    raised = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return np.asarray(raised / raised.sum(axis=-1, keepdims=True))
+from .functions import Array, softmax
 
 
 def _attend(q: Array, k: Array, v: Array) -> Array:
     """One head: (..., P, E), (..., M, E) and (..., M, F) to (..., P, F)."""
-    return np.asarray(_softmax(q @ np.swapaxes(k, -1, -2)) @ v)
+    return np.asarray(softmax(q @ np.swapaxes(k, -1, -2)) @ v)
 
 
 def multi_query_attention(Q: Array, K: Array, V: Array) -> dict[str, Array]:
@@ -50,7 +44,7 @@ def _row(q: Array, k: Array, v: Array, sink: Array | None) -> Array:
         scores = np.append(scores, sink)
     if not len(scores):
         return np.zeros(v.shape[-1])
-    return np.asarray(_softmax(scores)[: len(v)] @ v)
+    return np.asarray(softmax(scores)[: len(v)] @ v)
 
 
 def _grouped_rows(

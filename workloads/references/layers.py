@@ -5,9 +5,8 @@ from __future__ import annotations
 from math import erfc, sqrt
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from .functions import Array
 
 
 def linear_layer(X: Array, W: Array) -> dict[str, Array]:

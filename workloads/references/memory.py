@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from .functions import Array, sigmoid, softmax_by_log
 
 
 def titans_memory(
@@ -57,7 +56,7 @@ def in_context_regression(X: Array, Y: Array, XQ: Array, OM: Array, MU: Array) -
     total = np.zeros(XQ.shape[:-1])
     for h in range(OM.shape[-1]):
         scores = OM[..., h, None, None] * (XQ[..., :, None, :] * X[..., None, :, :]).sum(axis=-1)
-        weights = np.exp(scores - np.logaddexp.reduce(scores, axis=-1, keepdims=True))
+        weights = softmax_by_log(scores)
         total = total + MU[..., h, None] * (weights * Y[..., None, :]).sum(axis=-1)
     return {"O": total}
 
@@ -90,7 +89,7 @@ def bico_attention(
                 a, b = a.conj(), b.conj()
             product = q[..., i, :] * a * (k[..., j, :] * b).conj()
             scores[..., j] = product.real.sum(axis=-1) / np.sqrt(2 * width)
-        weights = np.exp(scores - np.logaddexp.reduce(scores, axis=-1, keepdims=True))
+        weights = softmax_by_log(scores)
         rows.append((weights[..., None] * V).sum(axis=-2))
     return {"AV": np.stack(rows, axis=-2)}
 
@@ -101,13 +100,9 @@ def _window_attention(Q: Array, K: Array, V: Array, window: float, persistent: f
     for p in range(Q.shape[-2]):
         seen = [m for m in range(p + 1) if p - window < m or m < persistent]
         scores = (Q[..., p, None, :] * K[..., seen, :]).sum(axis=-1) / np.sqrt(Q.shape[-1])
-        weights = np.exp(scores - np.logaddexp.reduce(scores, axis=-1, keepdims=True))
+        weights = softmax_by_log(scores)
         rows.append((weights[..., None] * V[..., seen, :]).sum(axis=-2))
     return np.stack(rows, axis=-2)
-
-
-def _sigmoid(x: Array) -> Array:
-    return np.asarray(1 / (1 + np.exp(-x)))
 
 
 def titans_mag(
@@ -125,7 +120,7 @@ def titans_mag(
 ) -> dict[str, Array]:
     """Titans, memory as gate: window attention times the sigmoid of what the memory reads."""
     attended = _window_attention(Q, K, V, window, persistent)
-    return {"O": attended * _sigmoid(titans_memory(QM, KM, VM, AL, ET, TH)["Y"])}
+    return {"O": attended * sigmoid(titans_memory(QM, KM, VM, AL, ET, TH)["Y"])}
 
 
 def titans_mal(
@@ -179,7 +174,7 @@ def titans_mac(
             seen = slice(0, fixed + t + 1)
             query = x[..., t, None, :] @ WQ
             scores = (query * keys[..., seen, :]).sum(axis=-1) / np.sqrt(X.shape[-1])
-            weights = np.exp(scores - np.logaddexp.reduce(scores, axis=-1, keepdims=True))
+            weights = softmax_by_log(scores)
             rows.append((weights[..., None] * values[..., seen, :]).sum(axis=-2))
         y = np.stack(rows, axis=-2)
         k, v, start = y @ WKM, y @ WVM, memory
@@ -189,5 +184,5 @@ def titans_mac(
             error = (key * start).sum(axis=-2) - v[..., t, :]
             surprise = momentum * surprise - step * 2 * key * error[..., None, :]
             memory = kept * memory + surprise
-        segments.append(y * _sigmoid(y @ WQM @ memory))
+        segments.append(y * sigmoid(y @ WQM @ memory))
     return {"O": np.concatenate(segments, axis=-2)}

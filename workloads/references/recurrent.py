@@ -8,13 +8,8 @@ the next, as the papers' recurrent forms say; no chunks, no matrices over pairs 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
-
-
-def _sigmoid(x: Array) -> Array:
-    return np.asarray(1 / (1 + np.exp(-x)))
+from .functions import Array, sigmoid
 
 
 def _softplus(x: Array) -> Array:
@@ -99,7 +94,7 @@ def selective_scan(
         state = np.exp(delta[..., None] * A) * state
         state = state + _outer(delta * U[..., t, :], BT[..., t, :])
         y = (state * CT[..., t, None, :]).sum(axis=-1) + DS * U[..., t, :]
-        rows.append(y * Z[..., t, :] * _sigmoid(Z[..., t, :]))
+        rows.append(y * Z[..., t, :] * sigmoid(Z[..., t, :]))
     return {"O": np.stack(rows, axis=-2)}
 
 
@@ -175,8 +170,8 @@ def qlstm(U: Array, WF: Array, WI: Array, WO: Array) -> dict[str, Array]:
     rows = []
     for t in range(U.shape[-2]):
         u = U[..., t, :]
-        state = _sigmoid(_times(u, WF)) * state + _sigmoid(_times(u, WI)) * u
-        rows.append(_sigmoid(_times(u, WO)) * state)
+        state = sigmoid(_times(u, WF)) * state + sigmoid(_times(u, WI)) * u
+        rows.append(sigmoid(_times(u, WO)) * state)
     return {"Y": np.stack(rows, axis=-2)}
 
 
@@ -189,9 +184,9 @@ def qlstm_reversed(U: Array, WF: Array, WI: Array, WO: Array, AL: Array) -> dict
     rows = []
     for t in range(U.shape[-2]):
         u = U[..., t, :]
-        forget = _sigmoid(-_times(u, WF)) ** np.maximum(AL, 0)
-        state = forget * state + _sigmoid(_times(u, WI)) * u
-        rows.append(_sigmoid(_times(u, WO)) * state)
+        forget = sigmoid(-_times(u, WF)) ** np.maximum(AL, 0)
+        state = forget * state + sigmoid(_times(u, WI)) * u
+        rows.append(sigmoid(_times(u, WO)) * state)
     return {"Y": np.stack(rows, axis=-2)}
 
 

@@ -11,13 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
-
-
-def _softmax(scores: Array) -> Array:
-    """Along the last axis; of no scores, nothing."""
-    raised = np.exp(scores - np.max(scores, axis=-1, keepdims=True, initial=-np.inf))
-    return np.asarray(raised / raised.sum(axis=-1, keepdims=True))
+from .functions import Array, softmax
 
 
 def _largest(scores: Array, count: int) -> npt.NDArray[np.int64]:
@@ -57,7 +51,7 @@ def recycled_attention_full(Q: Array, K: Array, V: Array, J: int) -> dict[str, A
     """
 
     def step(Q: Array, K: Array, V: Array) -> dict[str, Array]:
-        weights = _softmax(K @ Q)
+        weights = softmax(K @ Q)
         kept = _largest(weights, J)
         return {"AV": weights @ V, "CK": K[kept], "CV": V[kept]}
 
@@ -81,7 +75,7 @@ def recycled_attention(Q: Array, K: Array, V: Array, CK: Array, CV: Array) -> di
         for query, key, value in zip(Q, K, V, strict=True):
             keys.append(key)
             values.append(value)
-            weights = _softmax(np.stack(keys) @ query)
+            weights = softmax(np.stack(keys) @ query)
             rows.append(weights @ np.stack(values))
             worst = int(np.argmin(weights))
             del keys[worst], values[worst]
@@ -130,10 +124,10 @@ def hcam(
     for t, query in enumerate(X):
         chosen = _largest(scores[t], R)
         total = np.zeros(X.shape[1])
-        for chunk, share in zip(chosen, _softmax(scores[t][chosen]), strict=True):
+        for chunk, share in zip(chosen, softmax(scores[t][chosen]), strict=True):
             memory = CT[chunk] + POS
             for h in range(len(WQ)):
-                weights = _softmax((memory @ WK[h]) @ (query @ WQ[h]) / np.sqrt(WQ.shape[2]))
+                weights = softmax((memory @ WK[h]) @ (query @ WQ[h]) / np.sqrt(WQ.shape[2]))
                 total += share * (weights @ (memory @ WV[h])) @ WO[h]
         rows.append(total)
     return {"O": np.stack(rows)}
@@ -169,14 +163,14 @@ def mixture_of_heads(
         How many of the other heads are on; all of them where there are no more.
     """
     always = int(shared)
-    heads = _softmax(Q @ np.swapaxes(K, -1, -2)) @ V
+    heads = softmax(Q @ np.swapaxes(K, -1, -2)) @ V
     result = np.zeros(X.shape)
     for b, p in np.ndindex(X.shape[:2]):
         logits = X[b, p] @ WG
-        balance = 2 * _softmax(X[b, p] @ WU)
+        balance = 2 * softmax(X[b, p] @ WU)
         gates = np.zeros(len(logits))
-        gates[:always] = balance[0] * always * _softmax(logits[:always])
-        routed = _softmax(logits[always:])
+        gates[:always] = balance[0] * always * softmax(logits[:always])
+        routed = softmax(logits[always:])
         chosen = _largest(routed, J)
         gates[always + chosen] = balance[1] * len(chosen) * routed[chosen] / routed[chosen].sum()
         for h, gate in enumerate(gates):
@@ -192,7 +186,7 @@ def _grouped_softmax(scores: Array, groups: npt.NDArray[np.int64]) -> Array:
     weights = np.zeros(len(scores))
     for group in set(groups[groups >= 0].tolist()):
         mine = groups == group
-        weights[mine] = _softmax(scores[mine])
+        weights[mine] = softmax(scores[mine])
     return weights
 
 
@@ -246,10 +240,10 @@ def landmark_retrieval(
 
     def attend(Q: Array, KL: Array, K: Array, V: Array, KW: Array, VW: Array) -> dict[str, Array]:
         fetched = _largest(KL @ Q, J)
-        top = _softmax(np.concatenate([KW @ Q, KL[fetched] @ Q]))
+        top = softmax(np.concatenate([KW @ Q, KL[fetched] @ Q]))
         result = top[: len(KW)] @ VW
         for share, n in zip(top[len(KW) :], fetched, strict=True):
-            result = result + share * (_softmax(K[n] @ Q) @ V[n])
+            result = result + share * (softmax(K[n] @ Q) @ V[n])
         return {"O": result}
 
     return _one_by_one(attend, Q.shape[:-1], Q=Q, KL=KL, K=K, V=V, KW=KW, VW=VW)

@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
-
-
-def _softmax(scores: Array) -> Array:
-    raised = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return np.asarray(raised / raised.sum(axis=-1, keepdims=True))
+from .functions import Array, softmax
 
 
 def positional_attention(
@@ -37,7 +31,7 @@ def positional_attention(
     """
     mixed = np.zeros_like(X)
     for query, key, value, out in zip(WQ, WK, WV, WO, strict=True):
-        weights = _softmax((PE @ query) @ (PE @ key).T / np.sqrt(WQ.shape[-1]))
+        weights = softmax((PE @ query) @ (PE @ key).T / np.sqrt(WQ.shape[-1]))
         mixed += weights @ (X @ value) @ out
     both = np.concatenate([X, mixed], axis=-1)
     return {"Z": np.maximum(both @ np.concatenate([W1, W2]), 0) @ W3}
@@ -67,5 +61,5 @@ def oat_pointer(
         heads = (X @ decoder) @ np.swapaxes(C @ encoder, -1, -2)
         ended = np.concatenate([heads, np.zeros((*heads.shape[:2], 1))], axis=-1)
         logits += weight * ended / np.sqrt(WD.shape[-1])
-    shares = _softmax(logits + BIAS)
+    shares = softmax(logits + BIAS)
     return {"A": shares[..., :-1], "AE": shares[..., -1]}

@@ -7,13 +7,8 @@ the state before the first token, ``SO`` that after the last. All go token by to
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
-
-
-def _sigmoid(x: Array) -> Array:
-    return np.asarray(1 / (1 + np.exp(-x)))
+from .functions import Array, sigmoid
 
 
 def lightning_attention_step(
@@ -137,7 +132,7 @@ def selective_scan_step(
     delta = np.logaddexp(0, DT + BD)
     state = np.exp(delta[..., None] * A) * SI + (delta * U)[..., None] * BT[..., None, :]
     y = (state * CT[..., None, :]).sum(axis=-1) + DS * U
-    return {"O": y * Z * _sigmoid(Z), "SO": state}
+    return {"O": y * Z * sigmoid(Z), "SO": state}
 
 
 def selective_scan_resumed(
@@ -182,4 +177,4 @@ def depthwise_convolution(X: Array, W: Array, P: int) -> dict[str, Array]:
     taps = W.shape[-2]
     rows = [(X[..., p : p + taps, :] * W).sum(axis=-2) for p in range(P)]
     y = np.stack(rows, axis=-2)
-    return {"Y": y * _sigmoid(y)}
+    return {"Y": y * sigmoid(y)}

@@ -6,27 +6,15 @@ Norms have no gains and biases, LSTMs and projections no biases.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
-
-
-def _norm(x: Array, axes: int, eps: float) -> Array:
-    """Layer norm over the last axes."""
-    along = tuple(range(x.ndim - axes, x.ndim))
-    mean = x.mean(axis=along, keepdims=True)
-    return np.asarray((x - mean) / np.sqrt(x.var(axis=along, keepdims=True) + eps))
-
-
-def _sigmoid(x: Array) -> Array:
-    return np.asarray(1 / (1 + np.exp(-x)))
+from .functions import Array, layer_norm, sigmoid
 
 
 def _step(x: Array, hidden: Array, cell: Array, W: Array, U: Array) -> tuple[Array, Array]:
     """One step of an LSTM: ``x`` (..., C), state (..., U), weights (4, U, C) and (4, U, U)."""
     into, forget, new, out = (x @ W[g].T + hidden @ U[g].T for g in range(4))
-    cell = _sigmoid(forget) * cell + _sigmoid(into) * np.tanh(new)
-    return _sigmoid(out) * np.tanh(cell), cell
+    cell = sigmoid(forget) * cell + sigmoid(into) * np.tanh(new)
+    return sigmoid(out) * np.tanh(cell), cell
 
 
 def look_once_to_hear_lstm(
@@ -62,13 +50,13 @@ def look_once_to_hear_lstm(
     hidden, cell = T0, C0
     for t, frame in enumerate(X):
         mixed = frame.copy()
-        normed = _norm(frame, 1, eps)
+        normed = layer_norm(frame, eps)
         for W, U, out, order in ((WF, UF, OF, bins), (WB, UB, OB, reversed(bins))):
             state = memory = np.zeros(U.shape[1])
             for n in order:
                 state, memory = _step(normed[n], state, memory, W, U)
                 mixed[n] += state @ out
-        hidden, cell = _step(_norm(mixed, 1, eps), hidden, cell, WT, UT)
+        hidden, cell = _step(layer_norm(mixed, eps), hidden, cell, WT, UT)
         result[t] = mixed + hidden @ OT
     return {"Y": result}
 
@@ -99,7 +87,7 @@ def look_once_to_hear_attention(
     """
 
     def shaped(x: Array, axes: int) -> Array:
-        return _norm(np.where(x > 0, x, slope * x), axes, eps)
+        return layer_norm(np.where(x > 0, x, slope * x), eps, axes)
 
     result = np.zeros_like(X)
     keys, values = list(np.swapaxes(KB, 0, 1)), list(np.swapaxes(VB, 0, 1))

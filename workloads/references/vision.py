@@ -7,12 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
-
-
-def _softmax(scores: Array) -> Array:
-    raised = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return np.asarray(raised / raised.sum(axis=-1, keepdims=True))
+from .functions import Array, softmax
 
 
 def _cell_means(image: Array, height: int, width: int) -> Array:
@@ -60,9 +55,9 @@ def agent_attention(
         queries, keys = Q[b, h].reshape(-1, channels), K[b, h].reshape(-1, channels)
         values = V[b, h].reshape(height * width, -1)
         first = agents @ keys.T / np.sqrt(channels) + B1[h].reshape(len(agents), -1)
-        gathered = _softmax(first) @ values
+        gathered = softmax(first) @ values
         second = queries @ agents.T / np.sqrt(channels) + B2[h].reshape(-1, len(agents))
-        spread = _softmax(second) @ gathered
+        spread = softmax(second) @ gathered
         result[b, h] = spread.reshape(height, width, -1) + _depthwise(V[b, h], WD[h])
     return {"O": result}
 
@@ -93,7 +88,7 @@ def super_token_attention(
         inside = [0 <= i < rows and 0 <= j < columns for i, j in cell]
         # A neighbour outside of the grid is a zero vector, and takes its share.
         scores = [X[y, x] @ means[s] if ok else 0.0 for s, ok in zip(cell, inside, strict=True)]
-        shares[y, x] = _softmax(np.asarray(scores) / np.sqrt(channels))
+        shares[y, x] = softmax(np.asarray(scores) / np.sqrt(channels))
         for share, at, ok in zip(shares[y, x], cell, inside, strict=True):
             if ok:
                 sums[at] += share * X[y, x]
@@ -102,7 +97,7 @@ def super_token_attention(
     mixed: Array = np.zeros_like(tokens)
     for h in range(len(WQ)):
         scores_h = (tokens @ WQ[h]) @ (tokens @ WK[h]).T / np.sqrt(WQ.shape[2])
-        mixed += _softmax(scores_h) @ (tokens @ WV[h]) @ WO[h]
+        mixed += softmax(scores_h) @ (tokens @ WV[h]) @ WO[h]
     cells: Array = mixed.reshape(means.shape)
     result = np.zeros_like(X)
     for y, x in np.ndindex(X.shape[:2]):
@@ -139,8 +134,8 @@ def reversed_attention(
     temperature : float
         Of the head selector.
     """
-    forward = _softmax(np.einsum("hje,hie->hji", Q, K) / np.sqrt(Q.shape[-1]))
-    selector = _softmax(X @ WP / temperature)
+    forward = softmax(np.einsum("hje,hie->hji", Q, K) / np.sqrt(Q.shape[-1]))
+    selector = softmax(X @ WP / temperature)
     inner = X @ W1
     gelu = inner * 0.5 * (1 + np.vectorize(math.erf)(inner / math.sqrt(2)))
     message = ML / (1 + np.exp(-(gelu @ W2)))
@@ -186,7 +181,7 @@ def visual_attention_redistribution(
         if not seen:
             continue
         weights = np.zeros(K.shape[1])
-        weights[:seen] = _softmax(K[h, :seen] @ Q[h, p])
+        weights[:seen] = softmax(K[h, :seen] @ Q[h, p])
         whole, lost = weights[image].sum(), weights[image & sink].sum()
         if (sink & image).any() and lost <= rho * whole and whole >= summ:
             budget = (1 - stay) * weights[sink].sum()
@@ -232,7 +227,7 @@ def isolation_attention(
                 fetched = place[own][present[own] == 1]
                 keys.append(KR[at][own][fetched])
                 values.append(VR[at][own][fetched])
-            weights = _softmax(np.concatenate(keys) @ query)
+            weights = softmax(np.concatenate(keys) @ query)
             result[at][p] = weights @ np.concatenate(values)
     return {"O": result}
 
