@@ -17,7 +17,7 @@ from .objectives import EDP, ENERGY, SearchObjective
 
 
 def lower_bound(objective: SearchObjective, bound: Bound, result: Result) -> float:
-    """A bound below the objective of any mapping.
+    """What no mapping of a cascade on a machine is below.
 
     All operations are done where they cost least, all elements of an array at work, arrays
     side by side; every input and output crosses the outermost memory once.
@@ -28,6 +28,11 @@ def lower_bound(objective: SearchObjective, bound: Bound, result: Result) -> flo
         Any legal mapping of the cascade.
     result : Result
         What it does.
+
+    Returns
+    -------
+    float
+        In the objective's unit: pJ, cycles, or pJ times cycles.
     """
     if objective.code == ENERGY:
         return _energy(bound, result)
@@ -66,6 +71,14 @@ def _work(einsums: list[dict[int, float]], arrays: int) -> float:
     With any shares that add up to one it is no less than the sum, over Einsums, of the least
     of their cycles on an array times the array's share. Of the shares of two arrays those are
     tried with which some Einsum costs as much on both.
+
+    Examples
+    --------
+    One Einsum takes 10 cycles on the first array or 30 on the second, another 20 on either.
+    All of the first and a quarter of the second on the first array keep both busy for 15:
+
+    >>> _work([{0: 10.0, 1: 30.0}, {0: 20.0, 1: 20.0}], 2)
+    15.0
     """
     shares = [dict.fromkeys(range(arrays), 1 / arrays), *({a: 1.0} for a in range(arrays))]
     for one, other in combinations(range(arrays), 2):

@@ -86,8 +86,8 @@ def strides_of(tiling: Tiling) -> Ints:
 def measured(measures: Sequence[OpenMeasure], strides: Ints) -> Floats:
     """All measures of many tilings.
 
-    Parts
-    -----
+    Parameters
+    ----------
     strides : array of int64, (tilings, members)
 
     Returns

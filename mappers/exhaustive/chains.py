@@ -9,7 +9,7 @@ product, or not for some ragged tiling, is walked (``kernels.measured``).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from .measures import MOVES, ONCE, STAYS, OpenDigits, OpenLoop, OpenMeasure
 
@@ -49,7 +49,7 @@ def _product(measure: OpenMeasure, places: dict[LoopChain, int]) -> Product:
         axes = [d.axis for _, d in part]
         if len(axes) > 1 or (axes and axes[0] in sizes):
             return Product(chains=(), turning=(), walked=True)
-        sizes |= {d.axis: replace(d, axis=0) for _, d in part}
+        sizes |= {d.axis: d._replace(axis=0) for _, d in part}
     where: list[tuple[int, int]] = []
     mine: dict[int, int] = {}
     for axis, extent in enumerate(measure.extents):
@@ -69,4 +69,4 @@ def _product(measure: OpenMeasure, places: dict[LoopChain, int]) -> Product:
 
 def _by_itself(loop: OpenLoop) -> OpenLoop:
     """The loop on its own: what turns inside it decides that it counts like one that moves."""
-    return replace(loop, axis=0, mode=ONCE if loop.mode == ONCE else MOVES)
+    return loop._replace(axis=0, mode=ONCE if loop.mode == ONCE else MOVES)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import prod
+from typing import NamedTuple
 
 from typing_extensions import override
 
@@ -37,8 +38,7 @@ class IrregularError(Exception):
     """A count that a batch cannot work out: a mask, or an index too irregular."""
 
 
-@dataclass(frozen=True, slots=True)
-class OpenLoop:
+class OpenLoop(NamedTuple):
     """A loop whose stride is ``unit * min(stride of the member, limit)``, or ``unit`` where the
     member is ``FIXED``."""
 
@@ -49,8 +49,7 @@ class OpenLoop:
     mode: int
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class OpenDigits:
+class OpenDigits(NamedTuple):
     """Distinct digits on an axis: per variable the stride, whether it is told apart, and how
     many tuples of the inner ones there are inside one stride."""
 
@@ -58,8 +57,7 @@ class OpenDigits:
     digits: tuple[tuple[int, bool, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class OpenMeasure:
+class OpenMeasure(NamedTuple):
     """Total size of what arrives under some loops: ``extents`` are those outside of all.
 
     A tile's size is a product over ``parts``, each a sum of terms (coefficient, digits) in

@@ -107,6 +107,25 @@ def tabulate(space: Mapspace, subspace: Subspace, *, relaxed: bool = False) -> T
         raise SubspaceRefusedError(str(error), irregular=True) from None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Price:
+    """What an element costs at a place."""
+
+    read_pj: float
+    write_pj: float
+    cycles: float
+    """To move it; 0 where bandwidth is unlimited."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _OpenTile:
+    """Bytes of a tensor's tile at a memory, both by number."""
+
+    tensor: int
+    memory: int
+    size: Linear
+
+
 class _Tabulator:
     """Builds the tables of one subspace."""
 
@@ -128,7 +147,7 @@ class _Tabulator:
         self.columns = 1 + len(self.column)
         self.costs: list[list[Linear]] = []
         self.legal: list[bool] = []
-        self._prices: dict[str, tuple[float, float, float]] = {}
+        self._prices: dict[str, _Price] = {}
         self._kept_in: dict[str, list[Residency]] = {}
 
     def _variants(self, subspace: Subspace) -> dict[str, tuple[BoundEinsum, ...]]:
@@ -163,7 +182,7 @@ class _Tabulator:
         tiles = [*self._tiles()]
         measures = self.meter.measures
         coefficients, constants = matrix([x for row in self.costs for x in row], len(measures))
-        of_tiles, of_fixed_tiles = matrix([form for _, _, form in tiles], len(measures))
+        of_tiles, of_fixed_tiles = matrix([tile.size for tile in tiles], len(measures))
         limited, memories = self._limited, self.machine.memories
         return Tables(
             einsums=tuple(self.names),
@@ -178,8 +197,8 @@ class _Tabulator:
             constants=constants,
             columns=self.columns,
             kept=self._kept(),
-            tile_tensors=tuple(t for t, _, _ in tiles),
-            tile_memories=tuple(m for _, m, _ in tiles),
+            tile_tensors=tuple(tile.tensor for tile in tiles),
+            tile_memories=tuple(tile.memory for tile in tiles),
             tile_coefficients=of_tiles,
             tile_constants=of_fixed_tiles,
             capacities=np.array([float(memories[n].capacity_bytes or 0) for n in limited]),
@@ -247,15 +266,14 @@ class _Tabulator:
         accesses = accesses_of(bound, e, number, self.meter)
         moved = [(a.place, a.reads, a.writes) for a in accesses]
         for place, reads, writes in ((e.array.name, own.reads, own.writes), *moved):
-            read, write, cycles = self._price(place)
-            costs[0] = costs[0] + reads * read + writes * write
-            if cycles:
+            price = self._price(place)
+            costs[0] = costs[0] + reads * price.read_pj + writes * price.write_pj
+            if price.cycles:
                 column = self.column[place]
-                costs[column] = costs[column] + (reads + writes) * cycles
+                costs[column] = costs[column] + (reads + writes) * price.cycles
         return costs
 
-    def _price(self, place: str) -> tuple[float, float, float]:
-        """Energy of reading and of writing an element in pJ, and cycles to move it."""
+    def _price(self, place: str) -> _Price:
         if place not in self._prices:
             one = AccessCount(einsum="", tensor="", place=place, reads=1, writes=0)
             read = access_pj(self.machine, one)[1]
@@ -265,7 +283,7 @@ class _Tabulator:
             if memory is not None and memory.bandwidth_bytes_per_s:
                 clock = self.machine.word_bytes * self.machine.clock_hz
                 cycles = float(clock / memory.bandwidth_bytes_per_s)
-            self._prices[place] = (read, write, cycles)
+            self._prices[place] = _Price(read_pj=read, write_pj=write, cycles=cycles)
         return self._prices[place]
 
     @property
@@ -281,17 +299,19 @@ class _Tabulator:
                 found[t, o] = [name in places for name in names]
         return found
 
-    def _tiles(self) -> Iterator[tuple[int, int, Linear]]:
+    def _tiles(self) -> Iterator[_OpenTile]:
         """Bytes of the tiles of each tensor at each memory of limited size."""
         for number, level in enumerate(self._limited):
-            done = set[tuple[int, int, str]]()
+            done: list[_OpenTile] = []
             for e in self.base.einsums:
                 for access_map in e.touches:
                     tensor = access_map.access.tensor
                     one_copy = in_step(self.base, tensor, level)
                     size = self.meter.first_tile(e, e.outer(level), access_map, one_copy=one_copy)
                     form = size * Fraction(self.machine.word_bytes)
-                    key = (self.tensors.index(tensor), number, repr(form))
-                    if key not in done:
-                        done.add(key)
-                        yield key[0], number, form
+                    index = self.tensors.index(tensor)
+                    tile = _OpenTile(tensor=index, memory=number, size=form)
+                    # Most accesses of a tensor have one and the same tile.
+                    if tile not in done:
+                        done.append(tile)
+                        yield tile

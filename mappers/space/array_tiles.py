@@ -13,7 +13,22 @@ from einsum_cascade.shapes import resolve_shapes
 
 
 def array_strides(architecture: Architecture) -> tuple[int, ...]:
-    """Coordinates that array dimensions take at a time, each a multiple of the last."""
+    """Coordinates that array dimensions take at a time, each a multiple of the last.
+
+    Examples
+    --------
+    The 2D array of ``flat`` is as wide as its vector unit; of dimensions of 12 and 100 the
+    larger takes 8 tiles of the smaller, 96 coordinates:
+
+    >>> from dataclasses import replace
+    >>> machine = Architecture.load("flat")
+    >>> array_strides(machine)
+    (256,)
+    >>> array = machine.arrays[0]
+    >>> sides = [replace(d, size=n) for d, n in zip(array.dimensions, (12, 100), strict=True)]
+    >>> array_strides(replace(machine, arrays=(replace(array, dimensions=tuple(sides)),)))
+    (12, 96)
+    """
     found: list[int] = []
     for size in sorted({d.size for a in architecture.arrays for d in a.dimensions}):
         below = found[-1] if found else 1

@@ -28,6 +28,22 @@ class Factorisation:
     """A rank's members, inner ones first: fine ones of fixed sizes, then one per memory.
 
     A rank that is left whole is its own fine member, and no memory has one of its own.
+
+    Examples
+    --------
+    4,096 queries on arrays 256 wide, below a DRAM and a buffer, are 16 tiles of 256. How many
+    of the 16 the buffer holds (P1) is open; the DRAM's loop (P2) goes over the rest:
+
+    >>> p = Factorisation(rank="P", fine=(("P0", 256),), coarse=16, levelled=("P2", "P1"))
+    >>> p.held, p.sizes()
+    (('P1',), ((1,), (2,), (3,), (4,), (6,), (8,), (16,)))
+    >>> [(tile.member, tile.size) for tile in p.tiles({"P1": 4})]
+    [('P0', 256), ('P1', 4)]
+
+    With 4 of them the loops of both memories go round, with all 16 only the buffer's:
+
+    >>> p.going(np.array([[4], [16]])).tolist()
+    [[True, True], [False, True]]
     """
 
     rank: str
@@ -49,10 +65,21 @@ class Factorisation:
         """Sizes that the held members may have, inner ones first."""
         if self.whole and self.held:
             return ((self.coarse, *(1 for _ in self.held[1:])),)
-        return tuple(_chains(self.coarse, len(self.held)))
+        return tuple(_nested_sizes(self.coarse, len(self.held)))
 
-    def turns(self, sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which loops at memories go round more than once, outermost first, by tiling."""
+    def going(self, sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which loops at memories go round more than once.
+
+        Parameters
+        ----------
+        sizes : array of int64, (tilings, held)
+            Sizes of the held members, inner ones first.
+
+        Returns
+        -------
+        array of bool, (tilings, levelled)
+            Loops outermost first.
+        """
         found = []
         rest = np.full(sizes.shape[0], self.coarse)
         for column in range(sizes.shape[1]):
@@ -61,18 +88,19 @@ class Factorisation:
         return np.stack([rest > 1, *reversed(found)], axis=1)
 
     def tiles(self, held: dict[str, int]) -> Iterator[Tile]:
-        """The cut as a mapping writes it, given the sizes of held members."""
+        """The factorisation as a mapping writes it, given the sizes of held members."""
         if self.levelled:
             for member, size in (*self.fine, *((m, held[m]) for m in self.held)):
                 yield Tile(rank=self.rank, member=member, size=size)
 
 
-def _chains(count: int, levels: int) -> Iterator[tuple[int, ...]]:
+def _nested_sizes(count: int, levels: int) -> Iterator[tuple[int, ...]]:
+    """Sizes of tiles of tiles, the innermost first, of a count of things."""
     if not levels:
         yield ()
         return
     for size in tile_sizes(count):
-        for outer in _chains(-(-count // size), levels - 1):
+        for outer in _nested_sizes(-(-count // size), levels - 1):
             yield (size, *outer)
 
 
@@ -81,6 +109,13 @@ def tile_sizes(count: int) -> tuple[int, ...]:
 
     Up to 64 are cut into any number of tiles as equal as they can be; of more, there are all
     divisors, and halves of halves, rounded up.
+
+    Examples
+    --------
+    >>> tile_sizes(16)
+    (1, 2, 3, 4, 6, 8, 16)
+    >>> tile_sizes(67)
+    (1, 2, 3, 5, 9, 17, 34, 67)
     """
     if count <= _ALL:
         return tuple(sorted({-(-count // parts) for parts in range(1, count + 1)}))
@@ -91,13 +126,18 @@ def tile_sizes(count: int) -> tuple[int, ...]:
 def factorise_ranks(
     program: Program, architecture: Architecture, shapes: dict[str, int]
 ) -> tuple[Factorisation, ...]:
-    """The cuts of all ranks that Einsums go over, parallel ones first.
+    """How all ranks that Einsums go over are cut, parallel ones first.
 
     Parallel ranks are left whole: their loops are outside of all others, for every tensor has
     them. So are ranks that fit along the shortest array dimension, but for those along which
     values run and the outer parts of what the cascade itself cuts. Where arrays are so small
     that more than four ranks are left, the four of most tiles are open, and of the others each
     memory holds all.
+
+    Parameters
+    ----------
+    shapes : dict
+        Elements of every rank.
     """
     walked = {v.upper() for e in program.einsums for v in e.variables}
     found = [Factorisation(rank=rank, fine=()) for rank in program.parallel]
@@ -108,6 +148,7 @@ def factorise_ranks(
         steps = [] if rank in stepped else [s for s in array_strides(architecture) if s < size]
         pieces = len(steps) + levels
         names = [f"{rank}{n}" for n in range(pieces)] if pieces > 1 else [rank]
+        # Names of members must be free: a cascade may call a rank P1 itself.
         if size == 1 or not (steps or rank in stepped) or {*names} & {*shapes} - {rank}:
             found.append(Factorisation(rank=rank, fine=((rank, size),)))
             continue

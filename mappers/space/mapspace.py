@@ -183,12 +183,13 @@ class Mapspace:
     def subspaces(self, shared: tuple[str, ...]) -> Iterator[Subspace]:
         """All mappings that share the loops of some ranks."""
         members = [m for cut in self.open_factorisations for m in cut.levelled]
-        turns = np.zeros((len(self.tilings), len(members)), dtype=np.bool_)
+        going_round = np.zeros((len(self.tilings), len(members)), dtype=np.bool_)
         column = 0
         for cut, columns in self._columns():
-            turns[:, column : column + len(cut.levelled)] = cut.turns(self.tilings[:, columns])
+            loops = slice(column, column + len(cut.levelled))
+            going_round[:, loops] = cut.going(self.tilings[:, columns])
             column += len(cut.levelled)
-        patterns, which = _patterns(turns)
+        patterns, which = _patterns(going_round)
         # Those with the fewest loops first: of mappings as good, theirs move least.
         for number, pattern in enumerate(patterns):
             going = {m for m, goes in zip(members, pattern, strict=True) if goes}
@@ -319,9 +320,9 @@ class Mapspace:
         )
 
 
-def _patterns(turns: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], Ints]:
+def _patterns(rows: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], Ints]:
     """Distinct rows, and which one each row is."""
-    if not turns.shape[1]:
-        return turns[:1], np.zeros(len(turns), dtype=np.int64)
-    patterns, which = np.unique(turns, axis=0, return_inverse=True)
+    if not rows.shape[1]:
+        return rows[:1], np.zeros(len(rows), dtype=np.int64)
+    patterns, which = np.unique(rows, axis=0, return_inverse=True)
     return patterns, which.reshape(-1)

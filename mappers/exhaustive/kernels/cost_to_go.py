@@ -5,6 +5,12 @@ of those Einsums whose tensors have no places yet, the *frontier*. Few Einsums a
 a time, so that the least cost to go is worked out for every state of the frontier. With a
 weight on energy alone it is exact but for the capacities of memories; with weights on
 cycles that add up to one it is below the largest column, and so below latency.
+
+An example: S costs 10 on array 0 and 14 on array 1, A after it 9 and 5, and to hand S from the
+one to the other costs 0 in the same array's registers, else 4 through the buffer. Where S is on
+array 0, the rest costs ``min(9 + 0, 5 + 4) = 9`` at the least, where it is on array 1
+``min(9 + 4, 5 + 0) = 5``: these are the states of the frontier after S. Before S nothing is
+decided, and the least of all is ``min(10 + 9, 14 + 5) = 19``.
 """
 
 from __future__ import annotations
@@ -96,6 +102,7 @@ def least_to_go(c: Choices, cost: Floats, to_go: Floats) -> None:
     cost : array, (entries,)
         Weighted costs.
     to_go : array, (states,)
+        Filled: of the states before decision d those from ``c.first_state[d]`` on.
     """
     end = c.decisions.shape[0]
     picked = np.empty(c.works.shape[0], np.int64)
