@@ -7,10 +7,7 @@ by is gone.
 
 from __future__ import annotations
 
-from einsum_cascade.ir import Access
-
 from ..space.iteration import Loop
-from .dataflow import is_earlier
 from .record import Bound, BoundEinsum
 
 
@@ -43,13 +40,3 @@ def behind_barrier(
 def streaming(source: BoundEinsum, loops: tuple[Loop, ...]) -> tuple[Loop, ...]:
     """Loops of its own in which an Einsum hands on value after value."""
     return tuple(x for x in loops if x in source.own and x.variable not in source.einsum.over)
-
-
-def producer_of(bound: Bound, access: Access) -> BoundEinsum | None:
-    """The Einsum that writes what an access reads; None for inputs."""
-    return bound.by_name.get(access.tensor)
-
-
-def reads_earlier(bound: Bound, access: Access) -> bool:
-    """Whether an access reads a running value from before this iteration."""
-    return is_earlier(bound.program.einsum_of[access.tensor].target, access)

@@ -16,7 +16,6 @@ from einsum_cascade.errors import EvaluationError, Problem
 from einsum_cascade.numeric.binding import Binding, bind
 from einsum_cascade.numeric.dtypes import Array
 
-from ..bound.barriers import producer_of, reads_earlier
 from ..bound.record import Bound, BoundEinsum
 from ..space.iteration import Loop, iterations
 from .tensors import Coordinates, TensorStore
@@ -163,9 +162,9 @@ def _waits(bound: Bound) -> dict[str, frozenset[str]]:
     found: dict[str, frozenset[str]] = {}
     for e in bound.einsums:
         late: set[str] = set()
-        for access in e.einsum.reads:
-            writer = producer_of(bound, access)
-            if writer is not None and writer is not e and not reads_earlier(bound, access):
+        for operand in e.operands:
+            writer = bound.producer(operand)
+            if writer is not None and writer is not e and not operand.earlier:
                 inside = {loop.member for loop in writer.shared} - {*writer.outside}
                 late |= inside | found.get(writer.name, frozenset())
         found[e.name] = frozenset(late & {*_stays_out_of(bound, e)})
