@@ -10,10 +10,10 @@ from einsum_cascade.counting.symbolic import Analysis
 from einsum_cascade.notation.mathml import expression_mathml, program_mathml
 
 from ..quantities import byte_size, energy, percent, seconds
-from .survey import Entry, Run
+from .survey import AtlasEntry, AtlasRun
 
 
-def details_html(entry: Entry) -> str:
+def details_html(entry: AtlasEntry) -> str:
     """A ``<details>`` element that the table's names link to."""
     program = entry.cascade.program
     name = escape(program.name)
@@ -90,12 +90,12 @@ def _operations(analysis: Analysis) -> str:
     return _table("Operations", ("kind", "count"), rows)
 
 
-def _runs(runs: tuple[Run, ...]) -> str:
+def _runs(runs: tuple[AtlasRun, ...]) -> str:
     heading = ("mapping", "machine", "length", "latency", "utilization", "traffic", "energy")
     return _table("Simulated", heading, (_run(r) for r in runs))
 
 
-def _run(run: Run) -> tuple[str, ...]:
+def _run(run: AtlasRun) -> tuple[str, ...]:
     place = (escape(run.mapping), escape(run.machine), escape(run.length))
     if run.result is None:
         return (*place, f'<span class="none">{escape(run.refusal)}</span>', "", "", "")

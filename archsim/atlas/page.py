@@ -10,12 +10,12 @@ from string import Template
 from typing import Any
 
 from ..result.record import Result
+from .columns import LEGEND, MEASURES, SIZES, Shown, most_passes, utilization
 from .details import details_html
-from .survey import Entry, Plan, Run
-from .words import LEGEND, MEASURES, SIZES, Shown, most_passes, utilization
+from .survey import AtlasEntry, AtlasPlan, AtlasRun
 
 
-def atlas_html(plan: Plan, entries: tuple[Entry, ...]) -> str:
+def atlas_html(plan: AtlasPlan, entries: tuple[AtlasEntry, ...]) -> str:
     """The whole page. Every text of a cascade, machine or mapping is escaped."""
     arrays = tuple(dict.fromkeys(a.name for m in plan.machines for a in m.arrays))
     template = Template(files("archsim.atlas").joinpath("atlas.html").read_text(encoding="utf-8"))
@@ -31,7 +31,7 @@ def atlas_html(plan: Plan, entries: tuple[Entry, ...]) -> str:
     )
 
 
-def _summary(plan: Plan, entries: tuple[Entry, ...]) -> str:
+def _summary(plan: AtlasPlan, entries: tuple[AtlasEntry, ...]) -> str:
     done = sum(r.result is not None for e in entries for r in e.runs)
     runs = sum(len(e.runs) for e in entries)
     shapes = ", ".join(dict.fromkeys(s.workload.name for s in plan.scenarios))
@@ -61,7 +61,7 @@ def _headings(arrays: tuple[str, ...]) -> str:
     )
 
 
-def _row(entry: Entry, arrays: tuple[str, ...]) -> str:
+def _row(entry: AtlasEntry, arrays: tuple[str, ...]) -> str:
     program = entry.cascade.program
     most, over = most_passes(entry.analysis.passes.ranks)
     name = escape(program.name)
@@ -90,7 +90,7 @@ def _mark(unverified: str) -> str:
     return f' <span class="unverified" title="{escape(unverified)}">unverified</span>'
 
 
-def _data(entries: tuple[Entry, ...], arrays: tuple[str, ...]) -> dict[str, Any]:
+def _data(entries: tuple[AtlasEntry, ...], arrays: tuple[str, ...]) -> dict[str, Any]:
     """What the page's script fills in: per cascade, machine and length."""
     runs: dict[str, Any] = {}
     sized: dict[str, Any] = {}
@@ -108,11 +108,11 @@ def _data(entries: tuple[Entry, ...], arrays: tuple[str, ...]) -> dict[str, Any]
     return {"sized": sized, "runs": runs}
 
 
-def _seconds(run: Run) -> float | None:
+def _seconds(run: AtlasRun) -> float | None:
     return run.result.latency_s if run.result else None
 
 
-def _better(run: Run, best: dict[str, Any]) -> bool:
+def _better(run: AtlasRun, best: dict[str, Any]) -> bool:
     """Whether a run is faster than what is shown so far; any run beats a refusal."""
     seconds = _seconds(run)
     if seconds is None:
@@ -120,7 +120,7 @@ def _better(run: Run, best: dict[str, Any]) -> bool:
     return best["seconds"] is None or seconds < best["seconds"]
 
 
-def _shown(run: Run, arrays: tuple[str, ...]) -> dict[str, Shown]:
+def _shown(run: AtlasRun, arrays: tuple[str, ...]) -> dict[str, Shown]:
     if run.result is None:
         return {"mapping": ("does not run", None, f"{run.mapping}: {run.refusal}")}
     result: Result = run.result

@@ -11,12 +11,12 @@ from einsum_cascade.counting.symbolic import Analysis
 from einsum_cascade.errors import InputError
 from einsum_cascade.ir import Program
 from einsum_cascade.shapes import resolve_shapes, with_usual
-from mappers.choices.choose import choose
-from mappers.einsum_by_einsum import einsum_by_einsum
+from mappers.generators import GENERATORS
 
-from ..api import simulate
-from ..evaluate.evaluate import evaluate_mapping
-from ..jobs.workload import WorkloadLike
+from ..jobs.job import Job
+from ..jobs.plan import plan
+from ..jobs.run import evaluate_job, run_plan
+from ..jobs.workload import WorkloadLike, own_part
 from ..result.record import Result
 from ..spec.arch import Architecture
 from ..spec.mapping import EINSUM_BY_EINSUM, Mapping
@@ -31,7 +31,7 @@ class Scenario:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class AtlasRun:
     """A cascade under one mapping on one machine at one length, or why it does not run."""
 
     machine: str
@@ -42,18 +42,18 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class AtlasEntry:
     """A cascade, what analysis says of it, and its runs."""
 
     cascade: Cascade
     analysis: Analysis
     sized: tuple[tuple[str, Analysis], ...]
     """Per length the analysis with the workload's shapes, where they fix all counts."""
-    runs: tuple[Run, ...]
+    runs: tuple[AtlasRun, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class AtlasPlan:
     """What to survey."""
 
     cascades: tuple[str, ...]
@@ -72,38 +72,40 @@ class Plan:
         return sum(1 + per_mapping * max(1, len(self.mappings_of(c))) for c in self.cascades)
 
 
-def survey(plan: Plan, advance: Callable[[str], Any] = lambda _: None) -> tuple[Entry, ...]:
-    """Analyse and simulate everything in a plan.
+def survey(
+    to_survey: AtlasPlan, advance: Callable[[str], Any] = lambda _: None
+) -> tuple[AtlasEntry, ...]:
+    """Analyse and simulate everything there.
 
     Parameters
     ----------
-    plan : Plan
+    to_survey : AtlasPlan
     advance : callable
-        Called with a short text before each of ``plan.steps`` steps.
+        Called with a short text before each of ``to_survey.steps`` steps.
 
     Raises
     ------
     CascadeError
         A cascade is wrong. (What does not run is recorded with its reason instead.)
     """
-    return tuple(_entry(plan, name, advance) for name in plan.cascades)
+    return tuple(_entry(to_survey, name, advance) for name in to_survey.cascades)
 
 
-def _entry(plan: Plan, name: str, advance: Callable[[str], Any]) -> Entry:
+def _entry(to_survey: AtlasPlan, name: str, advance: Callable[[str], Any]) -> AtlasEntry:
     advance(name)
     cascade = Cascade.load(name)
     analysis = cascade.analyze()
-    runs = tuple(_runs(plan, cascade, plan.mappings_of(name), advance))
-    return Entry(
+    runs = tuple(_runs(to_survey, name, advance))
+    return AtlasEntry(
         cascade=cascade,
         analysis=analysis,
-        sized=tuple(_sized(analysis, plan.scenarios, runs)),
+        sized=tuple(_sized(analysis, to_survey.scenarios, runs)),
         runs=runs,
     )
 
 
 def _sized(
-    analysis: Analysis, scenarios: Sequence[Scenario], runs: Sequence[Run]
+    analysis: Analysis, scenarios: Sequence[Scenario], runs: Sequence[AtlasRun]
 ) -> Iterator[tuple[str, Analysis]]:
     """The analysis with numbers, for every length, in the shapes of its first run there or,
     where it does not run, in those of the workload."""
@@ -122,44 +124,56 @@ def _shapes(program: Program, scenario: Scenario) -> dict[str, int]:
     return resolve_shapes(program, with_usual(program, given)[0])
 
 
-def _runs(
-    plan: Plan, cascade: Cascade, mappings: tuple[Mapping, ...], advance: Callable[[str], Any]
-) -> Iterator[Run]:
-    for mapping in mappings or (None,):
-        for machine in plan.machines:
-            for scenario in plan.scenarios:
+def _runs(to_survey: AtlasPlan, cascade: str, advance: Callable[[str], Any]) -> Iterator[AtlasRun]:
+    title = Cascade.load(cascade).name
+    for mapping in to_survey.mappings_of(cascade) or (None,):
+        for machine in to_survey.machines:
+            for scenario in to_survey.scenarios:
                 name = mapping.name if mapping else EINSUM_BY_EINSUM
-                advance(f"{cascade.name} by {name} on {machine.name} at {scenario.label}")
+                advance(f"{title} by {name} on {machine.name} at {scenario.label}")
                 yield _run(cascade, mapping, machine, scenario)
 
 
 def _run(
-    cascade: Cascade, mapping: Mapping | None, machine: Architecture, scenario: Scenario
-) -> Run:
-    """One run; where no mapping is written, by the one that is made for any cascade.
-
-    A cascade that lacks ranks of the workload (a linear layer has no heads) takes the shapes
-    that it has, and usual ones.
-    """
-    result, refusal, work = None, "", scenario.workload
-    program = cascade.program
-    fixed = [t.member for t in mapping.tiles] if mapping else []
-    shapes = {r: n for r, n in work.shapes if r in program.settable}
-    given, _ = with_usual(program, shapes, fixed)
+    cascade: str, mapping: Mapping | None, machine: Architecture, scenario: Scenario
+) -> AtlasRun:
+    """One run; where no mapping is written, by the one that is made for any cascade."""
+    result, refusal = None, ""
     try:
-        made = mapping or einsum_by_einsum(program, machine, given)
-        if len(shapes) == len(work.shapes):
-            result = simulate(work, machine, made)
-        else:
-            result = evaluate_mapping(
-                program, made, machine, given, workload=work.name, choose=choose
-            )
+        result = _simulated(cascade, mapping, machine, scenario.workload)
     except InputError as error:
         refusal = "; ".join(p.message for p in error.problems)
-    return Run(
+    return AtlasRun(
         machine=machine.name,
         mapping=mapping.name if mapping else EINSUM_BY_EINSUM,
         length=scenario.label,
         result=result,
         refusal=refusal,
     )
+
+
+def _simulated(
+    cascade: str, mapping: Mapping | None, machine: Architecture, work: WorkloadLike
+) -> Result:
+    """The workload by a cascade, or the cascade by itself.
+
+    One that lacks ranks of the workload (a linear layer has no heads) computes something else:
+    it takes the shapes that it has, and usual ones.
+    """
+    program = Cascade.load(cascade).program
+    shapes = {r: n for r, n in work.shapes if r in program.settable}
+    fixed = [t.member for t in mapping.tiles] if mapping else []
+    given, _ = with_usual(program, shapes, fixed)
+    how = mapping or GENERATORS.make(program, machine, given)
+    if len(shapes) == len(work.shapes):
+        return run_plan(plan(work, machine, how, generators=GENERATORS))
+    job = Job(
+        name=work.name,
+        part=own_part(work),
+        program=program,
+        mapping=how,
+        shapes=tuple(given.items()),
+        architecture=machine,
+        choose=GENERATORS.choose,
+    )
+    return evaluate_job(job)

@@ -15,7 +15,7 @@ from .files import Place, check_folder, write_text
 from .options import refuse_mapping_settings, settings_option
 
 if TYPE_CHECKING:
-    from ..atlas.survey import Plan
+    from ..atlas.survey import AtlasPlan
 
 
 @click.command("atlas")
@@ -62,11 +62,11 @@ def _plan(
     lengths: tuple[str, ...],
     workload: str,
     settings: tuple[str, ...],
-) -> Plan:
+) -> AtlasPlan:
     from workloads import load
 
     from .. import Architecture, Mapping
-    from ..atlas.survey import Plan, Scenario
+    from ..atlas.survey import AtlasPlan, Scenario
     from ..spec.files.overrides import parse_overrides
 
     given = parse_overrides(settings)
@@ -81,7 +81,7 @@ def _plan(
     ]
     if any(len(scenario.workload.parts) > 1 for scenario in scenarios):
         raise InputError("atlas: cascades run in the shapes of attention alone; scope=attention")
-    return Plan(
+    return AtlasPlan(
         cascades=tuple(dict.fromkeys(cascades)),
         machines=tuple(Architecture.load(m, given) for m in dict.fromkeys(machines)),
         mappings=tuple(Mapping.load(m) for m in builtin_names("mappings")),

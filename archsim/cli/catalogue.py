@@ -8,7 +8,7 @@ import click
 
 from einsum_cascade.errors import InputError
 
-from ..report.catalogue import KINDS, Entry, entries, find
+from ..report.catalogue import KINDS, CatalogueEntry, entries, find
 from .console import console, show, show_json
 from .options import Known, json_option
 
@@ -53,7 +53,7 @@ def show_command(name: str, form: str) -> None:
             click.echo(_cascade(entry, form))
 
 
-def _listing(kind: str, found: tuple[Entry, ...]) -> Document:
+def _listing(kind: str, found: tuple[CatalogueEntry, ...]) -> Document:
     from ..document import Column, Document, Table
 
     table = Table(
@@ -64,12 +64,12 @@ def _listing(kind: str, found: tuple[Entry, ...]) -> Document:
     return Document(title=f"{kind} ({len(found)})", tables=((table,),))
 
 
-def _what_it_is(entry: Entry) -> str:
+def _what_it_is(entry: CatalogueEntry) -> str:
     note = f"unverified: {entry.unverified}" if entry.unverified else ""
     return " - ".join(t for t in (entry.description, note) if t)
 
 
-def _cascade(entry: Entry, form: str) -> str:
+def _cascade(entry: CatalogueEntry, form: str) -> str:
     if entry.kind != "cascade":
         raise InputError(f"--format {form} is for cascades, '{entry.name}' is of kind {entry.kind}")
     from einsum_cascade import Cascade
@@ -78,7 +78,7 @@ def _cascade(entry: Entry, form: str) -> str:
     return cascade.latex() if form == "latex" else cascade.dot()
 
 
-def _show_text(entry: Entry) -> None:
+def _show_text(entry: CatalogueEntry) -> None:
     """The text of a file, coloured on a terminal and verbatim in a pipe."""
     terminal = console()
     if not terminal.is_terminal:

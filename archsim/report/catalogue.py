@@ -31,7 +31,7 @@ KINDS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CatalogueEntry:
     """One specification: its kind (in the singular), its name and its text."""
 
     kind: str
@@ -57,13 +57,13 @@ class Entry:
         return ""
 
 
-def entries(plural: str) -> tuple[Entry, ...]:
+def entries(plural: str) -> tuple[CatalogueEntry, ...]:
     """The built-in specifications of a kind, sorted by name."""
     kind = next(k for k in KINDS if k.plural == plural)
     return tuple(_builtin(kind, name) for name in builtin_names(kind.folder))
 
 
-def find(name: str) -> tuple[Entry, ...]:
+def find(name: str) -> tuple[CatalogueEntry, ...]:
     """Every specification a name may mean: a built-in of any kind, or one file.
 
     ``architecture/flat`` (or ``architectures/flat``) is the built-in of that kind alone. A
@@ -90,18 +90,18 @@ def find(name: str) -> tuple[Entry, ...]:
     return found
 
 
-def _builtin(kind: SpecKind, name: str) -> Entry:
-    return Entry(kind.singular, name, builtin_source(kind.folder, name))
+def _builtin(kind: SpecKind, name: str) -> CatalogueEntry:
+    return CatalogueEntry(kind.singular, name, builtin_source(kind.folder, name))
 
 
-def _file(path: Path) -> Entry:
+def _file(path: Path) -> CatalogueEntry:
     try:
         source = Source.read(path)
     except UnicodeDecodeError:
         raise SpecError(f"{path}: the file is not UTF-8 text") from None
     except OSError as wrong:
         raise SpecError(f"{path}: {(wrong.strerror or 'cannot be read').lower()}") from None
-    return Entry(_kind_of(source), str(path), source)
+    return CatalogueEntry(_kind_of(source), str(path), source)
 
 
 def _kind_of(source: Source) -> str:

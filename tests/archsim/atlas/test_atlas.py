@@ -14,9 +14,9 @@ from browser import chromium, document_after
 from click.testing import CliRunner
 
 from archsim import Architecture, Mapping, simulate
+from archsim.atlas.columns import most_passes
 from archsim.atlas.page import atlas_html
-from archsim.atlas.survey import Entry, Plan, Scenario, survey
-from archsim.atlas.words import most_passes
+from archsim.atlas.survey import AtlasEntry, AtlasPlan, Scenario, survey
 from archsim.cli import archsim
 from archsim.jobs.selection import mapping_called
 from archsim.spec.mapping import EINSUM_BY_EINSUM
@@ -30,9 +30,9 @@ CASCADES = ("attention-1pass", "attention-3pass", "layer-norm", "linear-attentio
 
 
 @pytest.fixture(scope="module")
-def plan() -> Plan:
+def plan() -> AtlasPlan:
     mappings = ("fusemax-arch", "fusemax-binding", "linear-attention-by-head")
-    return Plan(
+    return AtlasPlan(
         cascades=CASCADES,
         machines=(Architecture.load("fusemax"), Architecture.load("flat")),
         mappings=tuple(Mapping.load(m) for m in mappings),
@@ -43,12 +43,20 @@ def plan() -> Plan:
 
 
 @pytest.fixture(scope="module")
-def entries(plan: Plan) -> tuple[Entry, ...]:
-    return survey(plan)
+def told() -> list[str]:
+    """What the survey says that it does, filled in by ``entries``."""
+    return []
 
 
 @pytest.fixture(scope="module")
-def page(plan: Plan, entries: tuple[Entry, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def entries(plan: AtlasPlan, told: list[str]) -> tuple[AtlasEntry, ...]:
+    return survey(plan, told.append)
+
+
+@pytest.fixture(scope="module")
+def page(
+    plan: AtlasPlan, entries: tuple[AtlasEntry, ...], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     path = tmp_path_factory.mktemp("atlas") / "atlas.html"
     path.write_text(atlas_html(plan, entries), encoding="utf-8")
     return path
@@ -105,7 +113,7 @@ def test_expressions_are_wellformed() -> None:
         assert ElementTree.fromstring(text).tag == "math"
 
 
-def test_every_run_is_what_simulate_says(plan: Plan, entries: tuple[Entry, ...]) -> None:
+def test_every_run_is_what_simulate_says(plan: AtlasPlan, entries: tuple[AtlasEntry, ...]) -> None:
     runs = [r for e in entries for r in e.runs]
     # Three written mappings, and one made for each of the two cascades without.
     assert len(runs) == (3 + 2) * 2 * 2
@@ -128,7 +136,7 @@ def test_every_run_is_what_simulate_says(plan: Plan, entries: tuple[Entry, ...])
 
 
 def test_a_cascade_without_a_mapping_runs_einsum_by_einsum(
-    plan: Plan, entries: tuple[Entry, ...]
+    plan: AtlasPlan, entries: tuple[AtlasEntry, ...]
 ) -> None:
     by_name = {e.cascade.name: e for e in entries}
     for run in by_name["attention-3pass"].runs:
@@ -143,9 +151,9 @@ def test_a_cascade_without_a_mapping_runs_einsum_by_einsum(
         assert dict(run.result.shape) == {"N": 4096, "D": 768}
 
 
-def test_progress_is_told_as_often_as_promised(plan: Plan) -> None:
-    told: list[str] = []
-    survey(plan, told.append)
+def test_progress_is_told_as_often_as_promised(
+    plan: AtlasPlan, entries: tuple[AtlasEntry, ...], told: list[str]
+) -> None:
     assert len(told) == plan.steps
     assert "attention-1pass by fusemax-arch on flat at 64K" in told
 
@@ -213,8 +221,8 @@ einsums: |
   Y = A[m]
 """
     cascade = Cascade.parse(text)
-    entry = Entry(cascade=cascade, analysis=cascade.analyze(), sized=(), runs=())
-    html = atlas_html(Plan(cascades=(), machines=(), mappings=(), scenarios=()), (entry,))
+    entry = AtlasEntry(cascade=cascade, analysis=cascade.analyze(), sized=(), runs=())
+    html = atlas_html(AtlasPlan(cascades=(), machines=(), mappings=(), scenarios=()), (entry,))
     assert "<img" not in html
     assert "<b>1</b>" in html
     assert "</script><b>" not in html
