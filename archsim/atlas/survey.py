@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from einsum_cascade import Cascade
@@ -164,7 +164,8 @@ def _simulated(
     shapes = {r: n for r, n in work.shapes if r in program.settable}
     fixed = [t.member for t in mapping.tiles] if mapping else []
     given, _ = with_usual(program, shapes, fixed)
-    how = mapping or GENERATORS.make(program, machine, given)
+    # A file's cascade can be called anything, like a built-in one too.
+    how = mapping or replace(GENERATORS.make(program, machine, given), cascade=cascade)
     if len(shapes) == len(work.shapes):
         return run_plan(plan(work, machine, how, generators=GENERATORS))
     job = Job(

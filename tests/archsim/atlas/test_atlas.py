@@ -22,7 +22,7 @@ from archsim.jobs.selection import mapping_called
 from archsim.spec.mapping import EINSUM_BY_EINSUM
 from einsum_cascade import Cascade
 from einsum_cascade.notation.mathml import expression_mathml, program_mathml
-from einsum_cascade.yaml.library import builtin_names
+from einsum_cascade.yaml.library import builtin_names, builtin_source
 from mappers.generators import GENERATORS
 from workloads import load
 
@@ -149,6 +149,20 @@ def test_a_cascade_without_a_mapping_runs_einsum_by_einsum(
         assert run.result is not None
         # BERT has no rank of tokens: the sizes that are usual for layer-norm.
         assert dict(run.result.shape) == {"N": 4096, "D": 768}
+
+
+def test_a_cascade_in_a_file_runs_in_the_shapes_of_the_workload(
+    plan: AtlasPlan, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.yaml"
+    text = builtin_source("cascades", "attention-3pass").text
+    path.write_text(text.replace("cascade: attention-3pass", "cascade: mine"), encoding="utf-8")
+    (entry,) = survey(replace(plan, cascades=(str(path),), machines=plan.machines[:1]))
+    (builtin,) = survey(replace(plan, cascades=("attention-3pass",), machines=plan.machines[:1]))
+    for run, same in zip(entry.runs, builtin.runs, strict=True):
+        assert run.result is not None, run.refusal
+        assert same.result is not None
+        assert run.result.latency_s == same.result.latency_s
 
 
 def test_progress_is_told_as_often_as_promised(
