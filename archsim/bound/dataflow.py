@@ -87,7 +87,7 @@ def _operand(program: Program, access: Access, readers: tuple[str, ...]) -> Oper
     return Operand(
         access=access,
         producer=producer.name,
-        earlier=is_earlier(target, access),
+        earlier=_is_earlier(target, access),
         ends=frozenset(_ends(program, producer, access)),
         last=frozenset(w.variables[0] for w, r in initial if not r.variables),
         shifts=tuple(_shifts(target, access)),
@@ -101,16 +101,8 @@ def _operand(program: Program, access: Access, readers: tuple[str, ...]) -> Oper
     )
 
 
-def is_earlier(target: Access, access: Access) -> bool:
-    """Whether an access reads a running value from before this iteration.
-
-    Parameters
-    ----------
-    target : Access
-        Where the value is written: ``RM[m1+1, p]``.
-    access : Access
-        Where it is read: ``RM[m1, p]``.
-    """
+def _is_earlier(target: Access, access: Access) -> bool:
+    """Whether what is written at ``m1 + 1`` of some rank is read at ``m1``."""
     return any(
         isinstance(wrote, Affine)
         and isinstance(read, Affine)

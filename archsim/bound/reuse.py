@@ -16,11 +16,6 @@ from .dataflow import Operand
 from .record import Bound, BoundEinsum
 
 
-def width(e: BoundEinsum, loop: Loop) -> int:
-    """Iterations of an Einsum's own loop inside the first tile of the temporal ones around it."""
-    return e.widths[loop.member]
-
-
 def found_at(bound: Bound, e: BoundEinsum, number: int, level: int) -> bool:
     """Whether an Einsum finds the tiles of an operand already at a level.
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from einsum_cascade.ir import Access, Affine
-
+from ..bound.dataflow import Operand
 from ..bound.record import Bound, BoundEinsum
-from ..bound.reuse import width
 
 Shifts = tuple[tuple[str, int], ...]
 """Iterations of shared loops between writing and reading, by the loop's member."""
@@ -34,35 +32,26 @@ def step_reads(
     by_name = {e.name: e for e in einsums}
     found: list[StepRead] = []
     for e in einsums:
-        for access in e.einsum.reads:
-            writer = by_name.get(access.tensor)
-            shifts = None if writer is None else _shifts(bound, writer, e, access)
-            if shifts is not None and all(m in members for m, _ in shifts):
-                found.append(StepRead(producer=access.tensor, consumer=e.name, shifts=shifts))
+        for operand in e.operands:
+            writer = by_name.get(operand.producer or "")
+            shifts = None if writer is None else _shifts(bound, writer, e, operand)
+            if writer is not None and shifts is not None and all(m in members for m, _ in shifts):
+                found.append(StepRead(producer=writer.name, consumer=e.name, shifts=shifts))
     return tuple(found)
 
 
 def _shifts(
-    bound: Bound, writer: BoundEinsum, reader: BoundEinsum, access: Access
+    bound: Bound, writer: BoundEinsum, reader: BoundEinsum, operand: Operand
 ) -> Shifts | None:
     """How many iterations of which shared loops ago an element was written, if any step's."""
     found: list[tuple[str, int]] = []
-    for written, read in zip(writer.einsum.target.indices, access.indices, strict=True):
-        if not isinstance(written, Affine) or not isinstance(read, Affine):
-            continue
-        if written.offset is None or read.offset is None or read.variables != written.variables:
-            continue
-        shift = written.offset - read.offset
-        if shift <= 0:
-            continue
-        variable = written.variables[0]
+    for variable, shift in operand.shifts:
         # What goes along the rank inside a step sees all of it at once.
-        within = [
-            x
+        within = any(
+            x.variable == variable and e.widths[x.member] > 1
             for e in (writer, reader)
             for x in (*e.own, *e.spatial)
-            if x.variable == variable and width(e, x) > 1
-        ]
+        )
         if reader is writer or not within:
             inner = [loop.member for loop in bound.nest if loop.rank.lower() == variable][-1:]
             if not inner:
