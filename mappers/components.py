@@ -1,4 +1,4 @@
-"""Which Einsums feed one another from iteration to iteration, and so take turns."""
+"""Which Einsums feed one another from iteration to iteration, and so run by turns."""
 
 from __future__ import annotations
 
@@ -8,10 +8,19 @@ from einsum_cascade.ir import Program
 def strongly_connected_components(program: Program) -> tuple[tuple[str, ...], ...]:
     """Einsums in the smallest groups that can run one after the other.
 
-    The Einsums of a group need one another (a running value and what it is made from);
-    everything else a group needs is in the groups before it. Inside a group, and between
-    groups that do not need each other, the order of the cascade stays.
+    The Einsums of a component need one another (a running value and what it is made from);
+    everything else that one needs is in the components before it. Inside a component, and
+    between those that do not need each other, the order of the cascade stays.
+
+    Examples
+    --------
+    A token's share DKV is made of the state KV of the token before, and KV of DKV:
+
+    >>> from einsum_cascade import Cascade
+    >>> strongly_connected_components(Cascade.load("retnet-recurrent").program)
+    (('G',), ('DKV', 'KV'), ('O',))
     """
+    # Imported only where a mapping has to be made: most runs have a written one.
     import networkx as nx
 
     place = {e.name: number for number, e in enumerate(program.einsums)}

@@ -2,7 +2,7 @@
 
 What nobody has written a mapping for is run the plain way, so that every cascade has an
 answer to start from. Einsums that feed one another from iteration to iteration of a rank
-take turns along it; all others run by themselves, one after the other. Each goes to the
+share its loops; all others run by themselves, one after the other. Each goes to the
 array that is soonest done with it, lays out the ranks that fill the array, sums innermost,
 and keeps as many of its loops inside each memory as that can hold the tiles of.
 """
@@ -33,7 +33,7 @@ from einsum_cascade.operations import einsum_operations
 
 from .arrays import arrays_of
 from .components import strongly_connected_components
-from .space.array_tiles import array_strides, family_tiles
+from .space.array_tiles import array_strides, family_tiles, outer_parts_first
 
 
 def einsum_by_einsum(
@@ -48,6 +48,11 @@ def einsum_by_einsum(
     given : mapping
         Shapes in elements by rank; tiles that the cascade itself names are chosen where they
         are absent. Names that are no rank of the cascade are passed over.
+
+    Returns
+    -------
+    Mapping
+        Named ``einsum-by-einsum``, sequential, every tensor kept in every memory.
 
     Raises
     ------
@@ -94,7 +99,7 @@ class _Site:
 
     @cached_property
     def groups(self) -> tuple[tuple[str, ...], ...]:
-        """Einsums that take turns, in the order of what they need."""
+        """Einsums that need one another, components in the order of what they need."""
         return strongly_connected_components(self.program)
 
     @cached_property
@@ -122,7 +127,7 @@ class _Site:
         return tuple(dict.fromkeys((*self.program.parallel, *(v.upper() for v in e.variables))))
 
     def shared(self, name: str) -> tuple[str, ...]:
-        """Ranks of the loops that an Einsum shares with those it takes turns with."""
+        """Ranks of the loops that an Einsum shares with the others of its component."""
         group = next(g for g in self.groups if name in g)
         read = {a.tensor for n in group for a in self.program.einsum_of[n].reads}
         running = [r for n in group if n in read for r in self.program.iterative.get(n, ())]
@@ -143,20 +148,10 @@ class _Site:
 
     @cached_property
     def nest(self) -> tuple[NestLevel, ...]:
-        """The loops of everything that takes turns, at the outermost memory."""
+        """The loops of all components of several Einsums, at the outermost memory."""
         ranks = dict.fromkeys(r for e in self.program.einsums for r in self.shared(e.name))
-        loops = tuple(p.name for r in self.nested(ranks) for p in self.parts(r))
+        loops = tuple(p.name for r in outer_parts_first(self.program, ranks) for p in self.parts(r))
         return (NestLevel(level=self.architecture.memories[0].name, loops=loops),) if loops else ()
-
-    def nested(self, ranks: Iterable[str]) -> list[str]:
-        """Ranks with outer parts of one and the same rank before its inner ones."""
-        found = list(ranks)
-        for rank in self.program.ranks:
-            present = [m for m in rank.partition if m in found]
-            places = sorted(found.index(m) for m in present)
-            for place, member in zip(places, present, strict=True):
-                found[place] = member
-        return found
 
 
 def _cut_tiles(site: _Site) -> Iterator[Tile]:
@@ -240,7 +235,7 @@ def _einsum(site: _Site, e: Einsum) -> EinsumMapping:
     everyones = [name for level in site.nest for name in level.loops]
     own = [r for r in site.ranks(e) if r not in shared]
     results = {*site.program.parallel, *(v.upper() for v in e.target.variables)}
-    ordered = site.nested(sorted(own, key=lambda r: r not in results))
+    ordered = outer_parts_first(site.program, sorted(own, key=lambda r: r not in results))
     loops = [p for r in ordered for p in site.parts(r) if p.name not in laid]
     inside = {r: prod(p.count for p in site.parts(r) if p.name in laid) for r in site.ranks(e)}
     return EinsumMapping(
@@ -257,7 +252,7 @@ def _levels(
 ) -> Iterator[NestLevel]:
     """Loops by memory, outermost first: each memory is given as many as its tiles allow.
 
-    Half of a memory is left to what others keep there; those that take turns share the rest.
+    Half of a memory is left to what others keep there; a component's Einsums share the rest.
     """
     users = 2 * len(next(g for g in site.groups if e.name in g))
     outermost, *inner = site.architecture.memories

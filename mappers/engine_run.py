@@ -29,6 +29,15 @@ class EngineRun:
 def run_mapping(space: Mapspace, mapping: Mapping, objective: SearchObjective) -> EngineRun:
     """A mapping of a space's cascade, in the space or not, run by the engine.
 
+    Parameters
+    ----------
+    space : Mapspace
+        Whose cascade, shapes and machine are taken.
+    mapping : Mapping
+        Its own tiles win over the space's; choices that it leaves open are made.
+    objective : SearchObjective
+        What ``EngineRun.value`` is of.
+
     Raises
     ------
     MappingError

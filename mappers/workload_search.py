@@ -139,6 +139,11 @@ def search_workload(
     progress : callable
         Called with the name of each part that is searched and how much there is to do.
 
+    Returns
+    -------
+    WorkloadSearched
+        The engine's result under the mappings found, with a certificate of each part.
+
     Raises
     ------
     SpecError

@@ -92,7 +92,19 @@ class SubspaceRefusedError(Exception):
 
 
 def tabulate(space: Mapspace, subspace: Subspace, *, relaxed: bool = False) -> Tables:
-    """The tables of a subspace; ``relaxed`` as for ``OpenMeter``.
+    """The tables of a subspace.
+
+    Parameters
+    ----------
+    subspace : Subspace
+        One of the space; its first tiling is bound, and what is counted holds for all.
+    relaxed : bool
+        As for ``OpenMeter``: masks and gathers are left aside.
+
+    Returns
+    -------
+    Tables
+        Energies in pJ and cycles, as sums of measures of the tiling.
 
     Raises
     ------

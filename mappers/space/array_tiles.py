@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import isqrt
 
 from archsim.spec.arch import Architecture
@@ -64,3 +64,23 @@ def family_tiles(
             tiles.append(Tile(rank=rank.name, member=member, size=chosen))
     fixed = known | {t.member: t.size for t in tiles if isinstance(t.size, int)}
     return tuple(tiles), resolve_shapes(program, fixed, SpecError)
+
+
+def outer_parts_first(program: Program, ranks: Iterable[str]) -> list[str]:
+    """Ranks in their order, but parts of one and the same rank with the outer ones first.
+
+    Examples
+    --------
+    Where a cascade cuts M into M1 and M0, a loop over M0 is inside of one over M1:
+
+    >>> from einsum_cascade import Cascade
+    >>> outer_parts_first(Cascade.load("attention-1pass").program, ("M0", "P", "M1"))
+    ['M1', 'P', 'M0']
+    """
+    found = list(ranks)
+    for rank in program.ranks:
+        present = [m for m in rank.partition if m in found]
+        places = sorted(found.index(m) for m in present)
+        for place, member in zip(places, present, strict=True):
+            found[place] = member
+    return found

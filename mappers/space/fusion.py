@@ -61,7 +61,7 @@ def is_crossed(space: Mapspace, rank: str) -> bool:
 def bound_subspace(
     space: Mapspace, subspace: Subspace, like: Bound | None = None, alternative: int = 0
 ) -> Bound:
-    """One mapping of a subspace, bound: everything kept everywhere.
+    """One mapping of a subspace, bound: its first tiling, everything kept everywhere.
 
     Parameters
     ----------

@@ -9,6 +9,7 @@ from math import prod
 from archsim.spec.arch import Architecture
 from einsum_cascade.ir import Program
 
+from .array_tiles import outer_parts_first
 from .factorisation import Factorisation, stepped_ranks
 
 Along = tuple[tuple[str, tuple[str, ...]], ...]
@@ -46,12 +47,7 @@ class Layouts:
         e = self.program.einsum_of[name]
         results = {v.upper() for v in e.target.variables}
         found = sorted(self.ranks(name), key=lambda r: (r not in results) != sums_outside)
-        for rank in self.program.ranks:
-            present = [m for m in rank.partition if m in found]
-            places = sorted(found.index(m) for m in present)
-            for place, member in zip(places, present, strict=True):
-                found[place] = member
-        return tuple(found)
+        return tuple(outer_parts_first(self.program, found))
 
     def of(self, name: str, array: str) -> Along:
         """What an Einsum lays out on an array."""
