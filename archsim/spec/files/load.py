@@ -24,14 +24,9 @@ Name = str | PathLike[str]
 def load_technology(name: Name, overrides: Overriding = ()) -> Technology:
     """See ``Technology.load``."""
     given = _only("technology", overrides)
-    if isinstance(name, str) and not is_file_name(name) and not given.technology:
-        return _built_in_technology(name)
+    if _is_built_in(name) and not given.technology:
+        return _built_in_technology(str(name))
     return build_technology(spec_tree("technology", name, given.rooted("technology")))
-
-
-@lru_cache(maxsize=8)
-def _built_in_technology(name: str) -> Technology:
-    return build_technology(spec_tree("technology", name))
 
 
 def load_architecture(name: Name, overrides: Overriding = ()) -> Architecture:
@@ -47,7 +42,26 @@ def load_architecture(name: Name, overrides: Overriding = ()) -> Architecture:
 def load_mapping(name: Name, overrides: Overriding = ()) -> Mapping:
     """See ``Mapping.load``."""
     given = _only("mapping", overrides)
+    if _is_built_in(name) and not given.mapping:
+        return _built_in_mapping(str(name))
     return build_mapping(spec_tree("mappings", name, given.rooted("mapping")))
+
+
+# What is packaged does not change while a process runs, and what is read from it is frozen.
+
+
+@lru_cache(maxsize=8)
+def _built_in_technology(name: str) -> Technology:
+    return build_technology(spec_tree("technology", name))
+
+
+@lru_cache(maxsize=64)
+def _built_in_mapping(name: str) -> Mapping:
+    return build_mapping(spec_tree("mappings", name))
+
+
+def _is_built_in(name: Name) -> bool:
+    return isinstance(name, str) and not is_file_name(name)
 
 
 def _only(part: Literal["technology", "architecture", "mapping"], given: Overriding) -> Overrides:

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from archsim import Architecture, simulate
 from archsim.spec import index
+from archsim.spec.files import load as reading
+from archsim.spec.files.mapping import build_mapping
 from archsim.spec.index import (
     builtin_mappings,
     compute_the_same,
@@ -18,6 +21,8 @@ from archsim.spec.mapping import Mapping
 from einsum_cascade import Cascade
 from einsum_cascade.errors import CascadeError
 from einsum_cascade.yaml.library import builtin_names
+from einsum_cascade.yaml.source import YamlNode
+from workloads import load
 
 
 def test_every_entry_is_what_the_whole_file_says() -> None:
@@ -75,3 +80,18 @@ def test_a_schedule_over_several_lines_is_read() -> None:
 def test_loading_an_entry_is_loading_by_name() -> None:
     entry = builtin_mappings()[0]
     assert entry.load() == Mapping.load(entry.name)
+
+
+def test_a_run_without_a_mapping_reads_the_one_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Choosing among all built-in mappings loads one of them."""
+    read: list[str] = []
+
+    def building(root: YamlNode) -> Mapping:
+        found = build_mapping(root)
+        read.append(found.name)
+        return found
+
+    monkeypatch.setattr(reading, "build_mapping", building)
+    reading._built_in_mapping.cache_clear()
+    result = simulate(load("bert-base", seq_len=512), Architecture.load("fusemax"))
+    assert read == ["fusemax-binding"] == [result.mapping]
