@@ -1,14 +1,20 @@
-"""Indices as linear forms: a sum of rank variables, shapes and a constant.
+"""Linear forms: a sum of rank variables, shapes and a constant, as indices and masks say them.
 
-``m1*M0 + m0`` over all members of a partition is the family's own variable ``m``.
+``m1*M0 + m0`` over all members of a partition is the family's own variable ``m``
+(``Families.fold``).
 """
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 
 from . import ir
+
+_NO_NUMBERS: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -55,14 +61,29 @@ class Form:
             return self.variables[0]
         return None
 
+    def plus(self, other: Form) -> Form:
+        """The sum of two forms."""
+        return collected((*self.terms, *other.terms))
+
     def minus(self, other: Form) -> Form:
         """The difference of two forms."""
         flipped = tuple(Term(-t.coefficient, t.shapes, t.variable) for t in other.terms)
         return collected((*self.terms, *flipped))
 
+    def times(self, other: Form) -> Form | None:
+        """The product of two forms; None where it is not linear in the variables."""
+        if self.variables and other.variables:
+            return None
+        return collected(
+            tuple(
+                Term(a.coefficient * b.coefficient, a.shapes + b.shapes, a.variable or b.variable)
+                for a, b in itertools.product(self.terms, other.terms)
+            )
+        )
+
 
 def collected(terms: tuple[Term, ...]) -> Form:
-    """The sum of terms, each variable and shape once."""
+    """The sum of terms, each variable and shape once, in order of appearance."""
     sums: dict[tuple[tuple[str, ...], str | None], int] = {}
     for t in terms:
         key = (tuple(sorted(t.shapes)), t.variable)
@@ -75,7 +96,63 @@ def linear(index: ir.Affine) -> Form:
     return collected(tuple(Term(t.coefficient, t.shapes, t.variable) for t in index.terms))
 
 
+def index_of(form: Form) -> ir.Affine:
+    """The index that says a form."""
+    return ir.Affine(
+        terms=tuple(
+            ir.AffineTerm(coefficient=t.coefficient, shapes=t.shapes, variable=t.variable)
+            for t in form.terms
+        )
+    )
+
+
+def linear_expression(node: ir.Expression, numbers: Mapping[str, int] = _NO_NUMBERS) -> Form | None:
+    """The form an expression says; None when it is not a sum of positions and shapes.
+
+    Parameters
+    ----------
+    node : Expression
+        A side of a comparison, say.
+    numbers : mapping, optional
+        Shapes and parameters to put numbers for.
+    """
+    match node:
+        case ir.Number(value=value) if value == int(value):
+            return collected((Term(int(value)),))
+        case ir.Name(name=name) if name in numbers:
+            return collected((Term(numbers[name]),))
+        case ir.Name(name=name, kind="variable"):
+            return Form((Term(1, (), name),))
+        case ir.Name(name=name, kind="shape"):
+            return Form((Term(1, (name,)),))
+        case ir.Unary(operator="-", operand=operand):
+            inside = linear_expression(operand, numbers)
+            return None if inside is None else Form().minus(inside)
+        case ir.Binary(operator="+" | "-" | "*" as operator, left=left, right=right):
+            a, b = linear_expression(left, numbers), linear_expression(right, numbers)
+            if a is None or b is None:
+                return None
+            if operator == "*":
+                return a.times(b)
+            return a.plus(b) if operator == "+" else a.minus(b)
+    return None
+
+
 # ------------------------------------------------------------------ families
+
+
+def digits(members: tuple[str, ...]) -> Form:
+    """The position that members of a partition say together, like the digits of a number.
+
+    >>> [(t.shapes, t.variable) for t in digits(("M2", "M1", "M0")).terms]
+    [(('M0', 'M1'), 'm2'), (('M0',), 'm1'), ((), 'm0')]
+    """
+    return Form(
+        tuple(
+            Term(1, tuple(sorted(members[place + 1 :])), member.lower())
+            for place, member in enumerate(members)
+        )
+    )
 
 
 def _whole(form: Form, members: tuple[str, ...]) -> int:
@@ -119,7 +196,13 @@ class Families:
         return self._members_of.get(variable, ())
 
     def fold(self, form: Form) -> Form:
-        """Replace a full mixed-radix sum of members by the family's variable."""
+        """Replace a full mixed-radix sum of members by the family's variable.
+
+        >>> families = Families((("m", ("m1", "m0")),))
+        >>> digits = (Term(1, ("M0",), "m1"), Term(1, (), "m0"), Term(-1, (), "p"))
+        >>> [(t.coefficient, t.variable) for t in families.fold(Form(digits)).terms]
+        [(-1, 'p'), (1, 'm')]
+        """
         for family, members in self.members:
             sign = _whole(form, members)
             if sign:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from einsum_cascade import ir
+from einsum_cascade.masks import depends_on_data
 
 from ..space.banded import one, windowed_points
 from ..space.bands import Band, Box, Window
@@ -80,8 +81,6 @@ def _masking(bound: Bound) -> Masking:
 
 def _no_band(mask: ir.Condition) -> str:
     """What is done with a mask that leaves no tiles out, in words."""
-    from einsum_cascade.counting.points import depends_on_data
-
     if depends_on_data(mask):
         return "its mask depends on data; every point that it might let through is counted"
     return "its mask is no band of two ranks; masked tiles are run"

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ..ir import Access, Call, Condition, Einsum, Node, Number, Program, children, walk
+from ..masks import conjuncts
 from ..operations import identity_of
 from .terms import at_access, substitute_variables, target_variables, variables_of
-from .view import conjuncts
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Literal, TypeVar, cast
 
+from ..affine import Form, Term, collected, index_of, linear
 from ..functions import REDUCTIONS
 from ..ir import (
     Access,
@@ -83,31 +84,13 @@ def affine_value(index: Affine) -> Expression:
 
 def add_affine(*parts: Affine) -> Affine:
     """The sum of affine indices, like terms collected in order of appearance."""
-    sums: dict[tuple[str | None, tuple[str, ...]], int] = {}
-    for part in parts:
-        for term in part.terms:
-            key = (term.variable, tuple(sorted(term.shapes)))
-            sums[key] = sums.get(key, 0) + term.coefficient
-    kept = [
-        AffineTerm(coefficient=c, shapes=shapes, variable=name)
-        for (name, shapes), c in sums.items()
-        if c
-    ]
-    return Affine(terms=tuple(kept))
+    return index_of(collected(tuple(t for part in parts for t in linear(part).terms)))
 
 
 def scale_affine(index: Affine, coefficient: int, shapes: tuple[str, ...]) -> Affine:
     """``coefficient * shapes... * index``."""
-    return Affine(
-        terms=tuple(
-            AffineTerm(
-                coefficient=t.coefficient * coefficient,
-                shapes=tuple(sorted((*t.shapes, *shapes))),
-                variable=t.variable,
-            )
-            for t in index.terms
-        )
-    )
+    factor = Form((Term(coefficient, shapes),))
+    return index_of(factor.times(linear(index)) or Form())
 
 
 # --------------------------------------------------------------------- substituting

@@ -9,23 +9,21 @@ and needs a final value, itself or through others, is *stale*: it belongs to a l
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 from ..errors import Problem, RewriteError, did_you_mean
 from ..ir import (
     Access,
     Affine,
-    Comparison,
     Condition,
     Einsum,
     Expression,
     Gather,
-    Logical,
     Program,
     walk,
 )
+from ..masks import conjuncts
 from .terms import (
     accesses_of,
     at_access,
@@ -188,19 +186,6 @@ def is_map(einsum: Einsum) -> bool:
         and target_variables(einsum) is not None
         and all(a.tensor != einsum.name for a in accesses_of(einsum.expression))
     )
-
-
-def conjuncts(condition: Condition | None) -> tuple[Condition, ...]:
-    """The conditions that must all hold, each with ``<`` or ``<=`` rather than ``>``."""
-    if condition is None:
-        return ()
-    if isinstance(condition, Logical) and condition.operator == "and":
-        return tuple(c for o in condition.operands for c in conjuncts(o))
-    if isinstance(condition, Comparison) and condition.operator in (">", ">="):
-        turned: Literal["<", "<="] = "<" if condition.operator == ">" else "<="
-        left, right = condition.right, condition.left
-        return (replace(condition, operator=turned, left=left, right=right),)
-    return (condition,)
 
 
 def readable_map(program: Program, access: Access, reader: Einsum) -> Expression | None:

@@ -17,6 +17,7 @@ from typing import Any
 from .. import ir
 from ..affine import Families
 from ..functions import ARITHMETIC, FUNCTIONS, of
+from ..masks import depends_on_data
 
 
 def rank_symbol(name: str) -> Any:
@@ -104,11 +105,6 @@ def points_of(program: ir.Program, einsum: ir.Einsum) -> Any:
         for times, space in spaces(program, einsum.variables, inequalities):
             total += sign * times * space.with_symbols(shared).count()
     return sympy.factor_terms(_tidy(program, total))
-
-
-def depends_on_data(condition: ir.Condition | None) -> bool:
-    """Whether a mask reads tensors, so that nobody can count it beforehand."""
-    return condition is not None and any(isinstance(n, ir.Access) for n in ir.walk(condition))
 
 
 # ------------------------------------------------------------------ masks

@@ -15,6 +15,7 @@ from typing import Any, SupportsIndex
 from .. import ir
 from ..analysis_report import PASS_HEADINGS, PassAnalysis, html_table, pass_rows
 from ..errors import CascadeError, Problem, did_you_mean
+from ..masks import depends_on_data
 from ..operations import einsum_operations
 from ..passes.analysis import analyze_passes
 from ..shapes import resolve_shapes
@@ -26,7 +27,7 @@ from .footprint import (
     footprints,
     tensor_size,
 )
-from .points import depends_on_data, points_of, rank_symbol, size_of
+from .points import points_of, rank_symbol, size_of
 
 BUFFER = "buffer"
 """The symbol of the elements a buffer holds per coordinate of the outer ranks."""

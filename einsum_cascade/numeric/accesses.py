@@ -21,7 +21,10 @@ _LARGEST = 2**62
 
 @dataclass(frozen=True)
 class _Linear:
-    """An affine index with the shapes put in: ``constant + sum of coefficient * variable``."""
+    """An affine index with the shapes put in: ``constant + sum of coefficient * variable``.
+
+    Not an ``affine.Form``: an iterative rank comes here at every step, and this is read faster.
+    """
 
     constant: int
     terms: tuple[tuple[int, str], ...]

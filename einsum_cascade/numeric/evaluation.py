@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import ir
 from ..errors import EvaluationError, NotANumberError, Problem
+from ..masks import conjuncts
 from ..operations import identity_of
 from .accesses import Store
 from .binding import Binding
@@ -247,12 +248,3 @@ class _Computation:
             )
             raise NotANumberError(Problem(what, self.einsum.target.span, hint))
         return Computed(values, absent)
-
-
-def conjuncts(condition: ir.Condition | None) -> tuple[ir.Condition, ...]:
-    """The parts of a condition that all have to hold."""
-    if condition is None:
-        return ()
-    if isinstance(condition, ir.Logical) and condition.operator == "and":
-        return tuple(p for o in condition.operands for p in conjuncts(o))
-    return (condition,)

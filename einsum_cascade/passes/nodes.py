@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from .. import ir
 from ..affine import Families, Form, Term, linear
 from ..algebra.conditions import Masks
-from .masks import Before, Compared, masks_of
+from ..masks import Before, Compared, orders_of
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _statement(
             reads.append(Read(pick.tensor, pick.target))
         elif access not in inner:
             reads.append(Read(access.tensor, _forms(families, access)))
-    before, compared = masks_of(masks.skipped(einsum), families)
+    before, compared = orders_of(masks.skipped(einsum), families)
     node = PassNode(
         name=einsum.name if kind == "einsum" else f"{einsum.name} (init {position})",
         owner=einsum.name,

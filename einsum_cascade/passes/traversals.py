@@ -11,7 +11,7 @@ from functools import cached_property
 
 from .. import ir
 from ..affine import Families
-from .masks import Before
+from ..masks import Before
 from .nodes import PassNode
 from .provenance import Provenance
 from .relations import BOUNDED, Dependences, Interval, ReadChain, dependences_of, relation, since

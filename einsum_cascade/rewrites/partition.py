@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar, TypeVar
 
+from ..affine import digits, index_of
 from ..algebra.terms import (
     Names,
     accesses_of,
     add_affine,
     readers,
     rebuild,
-    scale_affine,
     settled,
     stop_rank,
     substitute_variables,
@@ -239,8 +239,7 @@ class _Change:
 
 def member_index(members: tuple[str, ...]) -> Affine:
     """The index of a family in its members: ``m2*M1*M0 + m1*M0 + m0``."""
-    parts = [scale_affine(variable(m.lower()), 1, members[k + 1 :]) for k, m in enumerate(members)]
-    return add_affine(*parts)
+    return index_of(digits(members))
 
 
 def family_index(index: Affine, whole: Affine, name: str) -> Affine:

@@ -27,8 +27,9 @@ from ..algebra.terms import (
     variables_of,
     zero,
 )
-from ..algebra.view import RankView, conjuncts
+from ..algebra.view import RankView
 from ..ir import Access, Binary, Call, Comparison, Condition, Einsum, Expression, Name, Program
+from ..masks import conjuncts
 from ..notation.printer import expression_text
 from ..operations import identity_of
 from .corrections import OLD, Correction, Corrections

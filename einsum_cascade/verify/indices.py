@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .. import ir
+from ..affine import digits, linear
 from ..errors import Problem, did_you_mean
 from ..functions import REDUCTIONS, SELECTIONS
 from .names import call_problems
@@ -212,9 +213,7 @@ def family_of(program: ir.Program, index: ir.Index) -> str | None:
     if family is None or family not in program.rank_of:
         return None
     members = program.rank_of[family].partition
-    wanted = {(m.lower(), tuple(sorted(members[i + 1 :])), 1) for i, m in enumerate(members)}
-    found = {(t.variable, tuple(sorted(t.shapes)), t.coefficient) for t in index.terms}
-    return family if found == wanted else None
+    return family if {*linear(index).terms} == {*digits(members).terms} else None
 
 
 # ------------------------------------------------------------------------- reads
