@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -117,7 +118,7 @@ def linear_expression(node: ir.Expression, numbers: Mapping[str, int] = _NO_NUMB
         Shapes and parameters to put numbers for.
     """
     match node:
-        case ir.Number(value=value) if value == int(value):
+        case ir.Number(value=value) if math.isfinite(value) and value == int(value):
             return collected((Term(int(value)),))
         case ir.Name(name=name) if name in numbers:
             return collected((Term(numbers[name]),))

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from einsum_cascade import ir
+from einsum_cascade.masks import conjuncts
 from einsum_cascade.numeric.binding import Binding
 from einsum_cascade.numeric.dtypes import Array, cast
-from einsum_cascade.masks import conjuncts
 from einsum_cascade.numeric.expressions import Evaluator
 from einsum_cascade.numeric.lanes import Excluded, Lane, LaneSpace
 from einsum_cascade.numeric.reductions import UFUNCS

@@ -351,3 +351,10 @@ def test_a_long_chain_of_einsums_does_not_exhaust_the_stack() -> None:
         assert cascade.passes("M").count == 1
     finally:
         sys.setrecursionlimit(limit)
+
+
+def test_a_mask_that_compares_with_infinity_orders_nothing() -> None:
+    head = "cascade: a\nranks: [M, P]\ninputs: {X: [M, P]}\noutput: Y\n"
+    cascade = Cascade.parse(f"{head}einsums: |\n  Y[p] = X[m, p] where m < inf\n")
+    assert cascade.passes("M").count == 1
+    assert str(cascade.analyze().by_einsum[0].points) == "M*P"
