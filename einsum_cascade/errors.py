@@ -71,7 +71,18 @@ class NoLegalMappingError(MappingError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name closest to a misspelt one, or None when nothing is close."""
+    """The known name closest to a misspelt one, or None when nothing is close.
+
+    Parameters
+    ----------
+    name : str
+        What was written.
+    known : iterable of str
+        What it could mean; a name that differs in case alone comes first.
+
+    >>> nearest("bert-bse", ["bert-base", "t5-small"]), nearest("xyz", ["bert-base"])
+    ('bert-base', None)
+    """
     names = list(known)
     lowered = {n.lower(): n for n in names}
     if name.lower() in lowered:
@@ -81,7 +92,11 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A hint that names the nearest right name, and else lists them all."""
+    """A hint that names the nearest right name, and else lists them all.
+
+    >>> did_you_mean("M2", ["M1", "P"]), did_you_mean("xyz", ["b", "a"])
+    ("did you mean 'M1'?", 'known: a, b')
+    """
     names = list(known)
     close = nearest(name, names)
     if close is not None:

@@ -10,7 +10,11 @@ from collections.abc import Iterable
 
 
 def connected(names: Iterable[str], edges: Iterable[tuple[str, str]]) -> tuple[frozenset[str], ...]:
-    """The connected groups of ``names`` and of what ``edges`` name besides."""
+    """The connected groups of ``names`` and of what ``edges`` name besides.
+
+    >>> [sorted(group) for group in connected("abcd", [("a", "b"), ("c", "a")])]
+    [['a', 'b', 'c'], ['d']]
+    """
     from sympy.utilities.iterables import connected_components
 
     pairs = list(edges)
@@ -19,7 +23,11 @@ def connected(names: Iterable[str], edges: Iterable[tuple[str, str]]) -> tuple[f
 
 
 def on_cycles(edges: Iterable[tuple[str, str]]) -> frozenset[tuple[str, str]]:
-    """The edges that lie on a cycle."""
+    """The edges that lie on a cycle.
+
+    >>> sorted(on_cycles([("a", "b"), ("b", "a"), ("b", "c")]))
+    [('a', 'b'), ('b', 'a')]
+    """
     from sympy.utilities.iterables import strongly_connected_components
 
     pairs = list(edges)

@@ -26,7 +26,13 @@ _ONE = Form((Term(1),))
 
 
 def conjuncts(condition: ir.Condition | None) -> tuple[ir.Condition, ...]:
-    """The conditions that must all hold, each with ``<`` or ``<=`` rather than ``>``."""
+    """The conditions that must all hold, each with ``<`` or ``<=`` rather than ``>``.
+
+    >>> m, p = (ir.Name(name=n, kind="variable") for n in "mp")
+    >>> [(c.left.name, c.operator, c.right.name)
+    ...  for c in conjuncts(ir.Comparison(operator=">=", left=p, right=m))]
+    [('m', '<=', 'p')]
+    """
     if condition is None:
         return ()
     if isinstance(condition, ir.Logical) and condition.operator == "and":
@@ -75,6 +81,16 @@ def inequalities(
     -------
     tuple of AtMostZero or Opaque
         An equality is two inequalities; that two positions differ says nothing.
+
+    >>> m, p = (ir.Name(name=n, kind="variable") for n in "mp")
+    >>> window = ir.Binary(operator="-", left=p, right=ir.Name(name="W", kind="parameter"))
+    >>> late = ir.Comparison(operator="<", left=m, right=window)
+    >>> inside = ir.Logical(operator="not", operands=(late,))
+    >>> inequalities(inside)  # nobody says how long W is
+    (Opaque(variables=('m', 'p')),)
+    >>> (part,) = inequalities(inside, {"W": 3})  # p - m - 3 <= 0
+    >>> [(t.coefficient, t.variable) for t in part.form.terms]
+    [(-1, 'm'), (1, 'p'), (-3, None)]
     """
     return tuple(_parts(condition, numbers, holds=True))
 

@@ -46,6 +46,13 @@ def einsum_operations(program: Program, einsum: Einsum) -> Operations:
     -------
     Operations
         ``(kind, count)`` pairs with positive counts, never empty.
+
+    >>> from einsum_cascade import Cascade
+    >>> program = Cascade.load("attention-3pass").program
+    >>> einsum_operations(program, program.einsum_of["QK"])
+    (('mac', 1),)
+    >>> einsum_operations(program, program.einsum_of["SN"])
+    (('exp', 1), ('sub', 1))
     """
     count = _expression(program, einsum.expression)
     if einsum.select is not None:
@@ -130,7 +137,20 @@ def _call(program: Program, call: Call, bound: frozenset[str]) -> Counter[str]:
 
 
 def identity_of(program: Program, reduction: str) -> int | float:
-    """The identity element of a reduction operator."""
+    """The identity element of a reduction operator.
+
+    Parameters
+    ----------
+    program : Program
+        Where user reductions are declared.
+    reduction : str
+        Such as ``+``, ``max`` or the name of a declared one.
+
+    Returns
+    -------
+    int or float
+        What a reduction of no elements gives.
+    """
     if reduction in REDUCTIONS:
         return REDUCTIONS[reduction].identity
     return next(r.identity for r in program.reductions if r.name == reduction)

@@ -13,6 +13,16 @@ def tells_apart(program: Program, rank: str) -> str | None:
     compared (``where m <= p``), not a number (``lam ** p``), not part of a longer index
     (``X[p - m]``), and when nothing else depends on its shape. Then twice the coordinates
     are twice the same work on the same other operands.
+
+    Parameters
+    ----------
+    program : Program
+    rank : str
+
+    Returns
+    -------
+    str or None
+        The Einsum, as it stands in a message; None where more coordinates change nothing.
     """
     own = next((r for r in program.ranks if r.name == rank), None)
     members = () if own is None else own.partition

@@ -56,6 +56,17 @@ def grain_of(program: Program, rank: str) -> Grain:
     ------
     RewriteError
         When there is no such rank, or it is a member that is not the outermost.
+
+    Parameters
+    ----------
+    program : Program
+    rank : str
+        A declared rank.
+
+    >>> from einsum_cascade import Cascade
+    >>> grain = grain_of(Cascade.load("attention-1pass").program, "M")
+    >>> grain.variable, grain.inner
+    ('m1', ('m0',))
     """
     found = program.rank_of.get(rank)
     if found is None:

@@ -36,6 +36,11 @@ def count_points(program: ir.Program, einsum: ir.Einsum, numbers: Mapping[str, f
     ------
     MappingError
         The mask ties too many variables together to count its points.
+
+    >>> from einsum_cascade import Cascade
+    >>> program = Cascade.load("attention-causal").program
+    >>> count_points(program, program.einsums[0], {"E": 64, "M": 4, "P": 4, "F": 64})
+    640
     """
     total = 0
     numbers = {**numbers, **dict(_last_tiles(program, numbers))}

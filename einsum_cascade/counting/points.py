@@ -21,7 +21,11 @@ from ..masks import depends_on_data
 
 
 def rank_symbol(name: str) -> Any:
-    """The symbol of a rank's shape: a positive whole number."""
+    """The symbol of a rank's shape: a positive whole number.
+
+    >>> str(rank_symbol("M1") * rank_symbol("M0"))
+    'M0*M1'
+    """
     import sympy
 
     return sympy.Symbol(name, integer=True, positive=True)
@@ -96,6 +100,22 @@ def points_of(program: ir.Program, einsum: ir.Einsum) -> Any:
     """The number of points of an Einsum's iteration space, without ``parallel`` ranks.
 
     A mask that depends on data is counted as if it let everything through.
+
+    Parameters
+    ----------
+    program : Program
+    einsum : Einsum
+
+    Returns
+    -------
+    expression
+        In the shapes of the ranks, with a sum left where there is no closed form.
+
+    >>> from einsum_cascade import Cascade
+    >>> program = Cascade.load("attention-causal").program
+    >>> points = points_of(program, program.einsums[0])
+    >>> points.subs({rank_symbol(rank): size for rank, size in {"E": 64, "M": 4, "P": 4}.items()})
+    640
     """
     import sympy
 
@@ -115,7 +135,17 @@ Signed = tuple[int, tuple[Any, ...]]
 
 
 def conjunctions(condition: ir.Condition | None) -> list[Signed]:
-    """A condition's indicator as a sum of signed products of inequalities."""
+    """A condition's indicator as a sum of signed products of inequalities.
+
+    A term is a sign and inequalities; ``or`` is everything but neither:
+
+    >>> from einsum_cascade import Cascade
+    >>> head = "cascade: a\\nranks: [M, P]\\ninputs: {X: [M, P]}\\noutput: Y\\n"
+    >>> text = head + "einsums: |\\n  Y[p] = X[m, p] where m <= p or m == 0\\n"
+    >>> mask = Cascade.parse(text).program.einsums[0].where
+    >>> [(sign, [str(x) for x in parts]) for sign, parts in conjunctions(mask)]
+    [(1, []), (-1, []), (1, ['m', '-m']), (1, ['m - p']), (-1, ['m - p', 'm', '-m'])]
+    """
     everything: list[Signed] = [(1, ())]
     match condition:
         case ir.Logical(operator="and", operands=operands):
@@ -425,7 +455,11 @@ def _under(x: CountedAxis, y: CountedAxis, shift: Any) -> Any:
 
 
 def _staircase(end: Any, width: Any) -> Any:
-    """The sum of ``clip(j, 0, width)`` over all whole ``j < end``."""
+    """The sum of ``clip(j, 0, width)`` over all whole ``j < end``.
+
+    >>> _staircase(4, 10), _staircase(4, 2)  # 0 + 1 + 2 + 3, and 0 + 1 + 2 + 2
+    (6, 5)
+    """
     import sympy
 
     top = sympy.Min(sympy.Max(end, 0), width)

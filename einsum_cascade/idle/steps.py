@@ -36,6 +36,14 @@ def idle_problem(
     -------
     str or None
         The reason, naming an Einsum; None where the step leaves everything as it was.
+
+    >>> from einsum_cascade import Cascade
+    >>> causal = Cascade.load("attention-causal-1pass").program
+    >>> masked = [e.name for e in causal.einsums if e.where is not None]
+    >>> idle_problem(causal, masked, ["m1"]) is None
+    True
+    >>> idle_problem(causal, [], ["m1"])
+    'RM changes even so'
     """
     inside = [e for e in program.einsums if set(stepping) <= {*e.variables}]
     sets = frozenset(masked), frozenset(stepping)

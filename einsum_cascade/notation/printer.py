@@ -63,7 +63,13 @@ def access_text(access: ir.Access) -> str:
 
 
 def expression_text(node: ir.Expression | ir.Condition) -> str:
-    """An expression or condition with the fewest parentheses."""
+    """An expression or condition with the fewest parentheses.
+
+    >>> a, b, c = (ir.Name(name=n, kind="parameter") for n in "abc")
+    >>> difference = ir.Binary(operator="-", left=b, right=c)
+    >>> expression_text(ir.Binary(operator="-", left=a, right=difference))
+    'a - (b - c)'
+    """
     return _render(node)[0]
 
 

@@ -42,6 +42,11 @@ def analyze_passes(program: ir.Program) -> PassAnalysis:
     CascadeError
         A declared reduction is not associative, so that its elements would have to come
         in one fixed order and grouping.
+
+    >>> from einsum_cascade import Cascade
+    >>> found = analyze_passes(Cascade.load("attention-3pass").program).of("M")
+    >>> found.count, [barrier.chain for barrier in found.barriers]
+    (3, ['QK -> GM (max over m) -> SN', 'SN -> SD (sum over m) -> A'])
     """
     if problems := tuple(operator_problems(program)):
         raise CascadeError(problems)

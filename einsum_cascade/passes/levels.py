@@ -31,7 +31,21 @@ class Constraint:
 
 @dataclass(frozen=True)
 class Level:
-    """What passes are assigned to: Einsums, in groups that traverse common tensors."""
+    """What passes are assigned to: Einsums, in groups that traverse common tensors.
+
+    ``B`` has to wait for all of ``A``, and ``C`` reads both in one loop:
+
+    >>> wait = Constraint("A", "B", Order.NEVER)
+    >>> together = Constraint("B", "C", Order.ANY)
+    >>> Level(("A", "B", "C"), (), (wait, together)).numbers
+    {'A': 1, 'B': 2, 'C': 2}
+
+    Two running sums in opposite directions over one tensor need two passes of it:
+
+    >>> up, down = Constraint("U", "U", Order.UP), Constraint("D", "D", Order.DOWN)
+    >>> Level(("U", "D"), (frozenset("UD"),), (up, down)).numbers
+    {'U': 1, 'D': 2}
+    """
 
     names: tuple[str, ...]
     groups: tuple[frozenset[str], ...]

@@ -26,7 +26,18 @@ MAX_STATES = 24
 
 @dataclass(frozen=True)
 class Interval:
-    """``sign`` +1: ``u - v`` is in ``[low, high]``; -1: ``u + v - (shape - 1)`` is."""
+    """``sign`` +1: ``u - v`` is in ``[low, high]``; -1: ``u + v - (shape - 1)`` is.
+
+    A reader at ``v`` of ``u = v - 1`` that is read at ``w`` with ``v`` in ``w..w+2``:
+
+    >>> Interval(-1, -1).then(Interval(0, 2))
+    Interval(low=-1, high=1, sign=1)
+
+    Read backwards twice is forwards again:
+
+    >>> Interval(0, 1, -1).then(Interval(0, 0, -1))
+    Interval(low=0, high=1, sign=1)
+    """
 
     low: float
     high: float

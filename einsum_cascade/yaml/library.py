@@ -22,7 +22,16 @@ _MOST_LISTED = 20
 
 @lru_cache(maxsize=16)
 def builtin_names(kind: Kind) -> tuple[str, ...]:
-    """Names of the built-in specifications of a kind, sorted; they ship with the project."""
+    """Names of the built-in specifications of a kind, sorted; they ship with the project.
+
+    Parameters
+    ----------
+    kind : str
+        The folder of ``specs`` they are in.
+
+    >>> [n for n in builtin_names("cascades") if n.startswith("flash-attention-2")]
+    ['flash-attention-2', 'flash-attention-2-backward', 'flash-attention-2-causal']
+    """
     folder = files("specs").joinpath(kind)
     if not folder.is_dir():
         return ()
@@ -37,6 +46,20 @@ def builtin_source(kind: Kind, name: str, error: type[InputError] = SpecError) -
     ------
     InputError
         (as ``error``) There is none of that name; says the nearest.
+
+    Parameters
+    ----------
+    kind : str
+        The folder of ``specs`` it is in.
+    name : str
+        Without its suffix.
+    error : type of InputError, optional
+        Which error a wrong name is.
+
+    Returns
+    -------
+    Source
+        Its text, under the name ``specs/kind/name.yaml``.
     """
     if name not in builtin_names(kind):
         raise error(f"{no_builtin(kind, name)}; {builtin_hint(kind, name)}")
@@ -72,7 +95,11 @@ def _builtin(kind: Kind, name: str) -> Source:
 
 
 def is_file_name(name: str) -> bool:
-    """Whether a name given by a user means a file: it has a slash or a YAML/JSON suffix."""
+    """Whether a name given by a user means a file: it has a slash or a YAML/JSON suffix.
+
+    >>> is_file_name("mine.yaml"), is_file_name("./mine"), is_file_name("attention-1pass")
+    (True, True, False)
+    """
     return "/" in name or "\\" in name or name.lower().endswith((".yaml", ".yml", ".json"))
 
 

@@ -50,7 +50,15 @@ def shown(value: Any) -> str:
 
 
 def expected(message: str, hint: str = "") -> PydanticCustomError:
-    """The error a validator raises: what was expected, and what to write instead."""
+    """The error a validator raises: what was expected, and what to write instead.
+
+    Parameters
+    ----------
+    message : str
+        "expected X, got Y".
+    hint : str, optional
+        Shown below the line it is about.
+    """
     return PydanticCustomError("expected", "{text}", {"text": message, "hint": hint})
 
 
@@ -64,6 +72,9 @@ def parse_count(value: Any, least: int = 1) -> int:
     ------
     PydanticCustomError
         It is something else.
+
+    >>> parse_count("64K"), parse_count(12.0)
+    (65536, 12)
     """
     wanted = "expected a whole number"
     if isinstance(value, bool) or not isinstance(value, int | float | str):
@@ -126,6 +137,22 @@ def validate(
     ------
     InputError
         (as ``error``) With every problem: unknown and missing fields, wrong values.
+
+    Parameters
+    ----------
+    model : type of Fields
+        What the node should say.
+    root : YamlNode
+        The file.
+    path : Path, optional
+        Where in it; the root itself when left out.
+    error : type of InputError, optional
+        Which error a mistake is.
+
+    Returns
+    -------
+    model
+        The checked fields; lists have become tuples.
     """
     node = root.at(path)
     if node is None:
@@ -153,6 +180,20 @@ def section(root: YamlNode, key: str, error: type[InputError] = SpecError) -> Pa
     ------
     InputError
         (as ``error``) The file has no such section, or something beside it.
+
+    Parameters
+    ----------
+    root : YamlNode
+        The file.
+    key : str
+        The name of the section, such as ``architecture``.
+    error : type of InputError, optional
+        Which error a mistake is.
+
+    Returns
+    -------
+    Path
+        ``(key,)``.
     """
     if not isinstance(root, YamlMapping):
         raise error(Problem(f"expected '{key}:' and its fields, got {root.kind}", root.span))

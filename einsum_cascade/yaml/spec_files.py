@@ -60,6 +60,22 @@ def referred(kind: Kind, name: str, span: Span, error: type[InputError] = SpecEr
     ------
     InputError
         (as ``error``) There is none; says the nearest built-in name.
+
+    Parameters
+    ----------
+    kind : str
+        The folder of the built-in ones.
+    name : str
+        A built-in name or a file's.
+    span : Span
+        Where it was written: in a file, or in a setting.
+    error : type of InputError, optional
+        Which error a wrong name is.
+
+    Returns
+    -------
+    str
+        What ``spec_tree`` takes.
     """
     if is_file_name(name):
         beside = "" if isinstance(span, SettingSpan) else Path(span.source.name).parent
