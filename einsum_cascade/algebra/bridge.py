@@ -17,20 +17,18 @@ import sympy
 from ..functions import ARITHMETIC, FUNCTIONS, of
 from ..ir import (
     Access,
-    Affine,
     Binary,
     Call,
     Comparison,
     Condition,
     Expression,
-    Gather,
     Logical,
     Name,
     Number,
     Program,
     Unary,
 )
-from ..notation.printer import expression_text
+from ..notation.printer import access_text, expression_text
 from .terms import is_builtin_reduction as is_builtin
 from .terms import number, rebuild
 
@@ -68,7 +66,7 @@ class Bridge:
     def symbol(self, node: Access | Name) -> Any:
         """The symbol that stands for an access, a shape, a parameter or a variable."""
         if node not in self._symbols:
-            text = index_text(node)
+            text = symbol_text(node)
             if isinstance(node, Name):
                 positive = node.kind != "variable"
             else:
@@ -275,33 +273,9 @@ def expand_products(value: Any) -> tuple[Any, ...]:
     return tuple(sympy.Add.make_args(expanded))
 
 
-def index_text(node: Access | Name) -> str:
-    """How an access reads in a derivation: ``QK[m,p]``."""
-    if isinstance(node, Name):
-        return node.name
-    if not node.indices:
-        return node.tensor
-    parts = []
-    for index in node.indices:
-        match index:
-            case Affine():
-                parts.append(_affine_text(index))
-            case Gather():
-                parts.append(index_text(index.access))
-    return f"{node.tensor}[{','.join(parts)}]"
-
-
-def _affine_text(index: Affine) -> str:
-    text = ""
-    for term in index.terms:
-        factors = [f for f in (term.variable, *term.shapes) if f]
-        size = abs(term.coefficient)
-        if size != 1 or not factors:
-            factors.insert(0, str(size))
-        sign = "-" if term.coefficient < 0 else "+"
-        text += ("-" if sign == "-" else "") if not text else sign
-        text += "*".join(factors)
-    return text or "0"
+def symbol_text(node: Access | Name) -> str:
+    """How what a symbol stands for reads in a derivation: ``QK[m,p]``."""
+    return node.name if isinstance(node, Name) else access_text(node, tight=True)
 
 
 def render(bridge: Bridge, value: Any) -> str:

@@ -31,13 +31,13 @@ def number_text(value: int | float) -> str:
 # ------------------------------------------------------------------------- expressions
 
 
-def index_text(index: ir.Index) -> str:
-    """``m1*M0 + m0``, ``m1+1``, ``0`` or a gather."""
+def index_text(index: ir.Index, tight: bool = False) -> str:
+    """``m1*M0 + m0``, ``m1+1``, ``0`` or a gather; ``m1*M0+m0`` where space is ``tight``."""
     if isinstance(index, ir.Gather):
-        return access_text(index.access)
+        return access_text(index.access, tight)
     if not index.terms:
         return "0"
-    compact = len(index.terms) == 2 and index.offset is not None
+    compact = tight or (len(index.terms) == 2 and index.offset is not None)
     plus, minus = ("+", "-") if compact else (" + ", " - ")
     text = ""
     for term in index.terms:
@@ -55,11 +55,12 @@ def _term_text(term: ir.AffineTerm) -> str:
     return "*".join(factors)
 
 
-def access_text(access: ir.Access) -> str:
-    """``T[i, j]``, or ``T`` for a tensor of rank zero."""
+def access_text(access: ir.Access, tight: bool = False) -> str:
+    """``T[i, j]``, or ``T`` for a tensor of rank zero; ``T[i,j]`` where space is ``tight``."""
     if not access.indices:
         return access.tensor
-    return f"{access.tensor}[{', '.join(index_text(i) for i in access.indices)}]"
+    indices = (index_text(i, tight) for i in access.indices)
+    return f"{access.tensor}[{(',' if tight else ', ').join(indices)}]"
 
 
 def expression_text(node: ir.Expression | ir.Condition) -> str:

@@ -36,6 +36,7 @@ from ..ir import (
     Program,
     Rank,
 )
+from ..ir import variables_of as ordered_variables
 from ..notation.printer import expression_text
 from .base import Rewrite, RewriteStep, refuse, step
 from .causal import CausalSum, causal, causal_sum, decay_power, mask_ranks
@@ -263,7 +264,7 @@ class _ChunkWriter:
         key = self.chunks.key.variable
         used: dict[str, None] = {}
         for part in found.keys:
-            for name in _ordered(part.value):
+            for name in ordered_variables(part.value):
                 used.setdefault(name)
         kept = tuple(variable(v) for v in used if v != key)
         values = [p.value for p in found.keys]
@@ -289,7 +290,7 @@ class _ChunkWriter:
         if expression not in self.shared:
             target = Access(
                 tensor=self.names.fresh(prefix + first.tensor),
-                indices=tuple(variable(v) for v in _ordered(expression)),
+                indices=tuple(variable(v) for v in ordered_variables(expression)),
             )
             self.shared[expression] = target
             yield self._ended(Einsum(target=target, expression=expression))
@@ -392,9 +393,3 @@ def _is_distance(part: Binary, query: str, key: str) -> bool:
     ends = (part.left, part.right)
     names = [e.name if isinstance(e, Name) and e.kind == "variable" else None for e in ends]
     return part.operator == "-" and sorted(filter(None, names)) == sorted((query, key))
-
-
-def _ordered(node: Node) -> tuple[str, ...]:
-    from ..ir import variables_of as ordered
-
-    return ordered(node)

@@ -16,7 +16,7 @@ from typing import Any
 
 import sympy
 
-from ..algebra.bridge import Bridge, Operator, free_factor, index_text, positive_tensors, render
+from ..algebra.bridge import Bridge, Operator, free_factor, positive_tensors, render, symbol_text
 from ..algebra.terms import (
     accesses_of,
     at_access,
@@ -174,7 +174,7 @@ class Corrections:
         if factor.has(sympy.nan, sympy.zoo, sympy.oo, sympy.I):
             return "the change has no finite correction"
         bound = self.view.grain.variables | set(einsum.over)
-        local = sorted(index_text(n) for n in bridge.nodes(factor) if not self._is_free(n, bound))
+        local = sorted(symbol_text(n) for n in bridge.nodes(factor) if not self._is_free(n, bound))
         if local:
             change = render(bridge, factor)
             shown = f" = {change}" if len(change) <= _LONGEST_SHOWN else ""

@@ -9,7 +9,7 @@ from typing import ClassVar
 from ..algebra.bridge import Bridge, positive_tensors
 from ..algebra.conditions import Masks
 from ..algebra.terms import Names, drop_unread, product_name, replace_einsum, settled, variables_of
-from ..ir import Access, Einsum, Expression, Number, Program
+from ..ir import Access, Binary, Einsum, Expression, Number, Program
 from ..notation.printer import expression_text
 from .base import Rewrite, RewriteStep, einsum_named, refuse, step
 from .products import ProductPart, parts_of, product, size_of, total
@@ -149,8 +149,6 @@ def _reduced_name(einsum: Einsum, term: Expression) -> str:
 
 def _shallow(term: Expression) -> list[ProductPart]:
     """The factors of a term, powers repeated, without looking into what it reads."""
-    from ..ir import Binary
-
     match term:
         case Binary(operator="*", left=left, right=right):
             return [*_shallow(left), *_shallow(right)]

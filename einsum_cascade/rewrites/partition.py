@@ -11,6 +11,7 @@ from ..algebra.terms import (
     Names,
     accesses_of,
     add_affine,
+    affine_value,
     readers,
     rebuild,
     settled,
@@ -20,7 +21,19 @@ from ..algebra.terms import (
     variables_of,
 )
 from ..errors import Problem, RewriteError, did_you_mean
-from ..ir import Access, Affine, AffineTerm, Einsum, Index, Node, Program, Rank
+from ..ir import (
+    Access,
+    Affine,
+    AffineTerm,
+    Binary,
+    Einsum,
+    Index,
+    Name,
+    Node,
+    Program,
+    Rank,
+)
+from ..notation.printer import index_text
 from .base import Rewrite, RewriteStep, refuse, step
 
 _RULE = "partition"
@@ -66,7 +79,7 @@ class Partition(Rewrite):
             init=tuple(change.of(e) for e in program.init),
             accumulate=tuple((dict(change.held).get(n, n), t) for n, t in program.accumulate),
         )
-        text = f"{family.variable} = {_text(index)}"
+        text = f"{family.variable} = {index_text(index, tight=True)}"
         return (step(str(self), program, after, text),)
 
     def _held(self, program: Program, family: Rank) -> tuple[tuple[str, str], ...]:
@@ -169,7 +182,7 @@ class FusePartition(Rewrite):
             if r.name not in family.partition
         )
         after = replace(program, ranks=ranks, einsums=einsums, init=init)
-        text = f"{_text(member_index(family.partition))} = {family.variable}"
+        text = f"{index_text(member_index(family.partition), tight=True)} = {family.variable}"
         return (step(str(self), program, after, text),)
 
     def _fused(self, einsum: Einsum, family: Rank, members: tuple[str, ...]) -> Einsum:
@@ -257,9 +270,6 @@ def family_index(index: Affine, whole: Affine, name: str) -> Affine:
 
 
 def _whole_name(part: Node, whole: Affine, name: str) -> Node:
-    from ..algebra.terms import affine_value
-    from ..ir import Binary, Name
-
     if isinstance(part, Binary) and part == affine_value(whole):
         return Name(name=name, kind="variable")
     return part
@@ -290,12 +300,6 @@ def _with_members(program: Program, family: Rank, members: tuple[str, ...]) -> t
 
 def _refuse(rank: Rank, condition: str) -> RewriteError:
     return RewriteError(Problem(f"{_RULE} does not apply: {condition}", rank.span))
-
-
-def _text(index: Affine) -> str:
-    from ..algebra.bridge import index_text
-
-    return index_text(Access(tensor="", indices=(index,)))[1:-1]
 
 
 __all__ = ["FusePartition", "Partition", "family_index", "member_index"]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from ..algebra.bridge import index_text
+from ..algebra.bridge import symbol_text
 from ..algebra.conditions import Masks
 from ..algebra.terms import (
     Names,
@@ -23,7 +23,8 @@ from ..algebra.terms import (
 )
 from ..algebra.view import readable_map
 from ..errors import RewriteError
-from ..ir import Access, Binary, Call, Einsum, Expression, Node, Number, Program, Unary
+from ..ir import Access, Binary, Call, Einsum, Expression, Number, Program, Unary
+from ..ir import variables_of as ordered_variables
 from .base import Rewrite, RewriteStep, einsum_named, refuse, step
 from .products import ProductPart, product
 
@@ -157,17 +158,11 @@ def inner_sum(
     """An Einsum that sums the product of ``factors`` over some variables."""
     factors = tuple(factors)
     term = product(factors)
-    order = [v for p in factors for v in _ordered(p.value)]
+    order = [v for p in factors for v in ordered_variables(p.value)]
     kept = [v for v in dict.fromkeys(order) if v not in over]
     name = product_name(p.value for p in factors) or f"N{einsum.name}"
     target = Access(tensor=Names(program).fresh(name), indices=tuple(variable(v) for v in kept))
     return target, settled(Einsum(target=target, expression=term, span=einsum.span))
-
-
-def _ordered(node: Node) -> tuple[str, ...]:
-    from ..ir import variables_of as ordered
-
-    return ordered(node)
 
 
 def flat(program: Program, einsum: Einsum, expression: Expression, count: int) -> list[ProductPart]:
@@ -223,5 +218,5 @@ def _why_not(program: Program, factors: Iterable[ProductPart]) -> str:
 
 def _text(value: Expression) -> str:
     if isinstance(value, Access):
-        return index_text(value)
+        return symbol_text(value)
     return "a factor" if not isinstance(value, Number | Unary) else "a number"

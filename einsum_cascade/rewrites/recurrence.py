@@ -19,6 +19,7 @@ from ..algebra.terms import (
     zero,
 )
 from ..ir import Access, Binary, Comparison, Einsum, Expression, Program
+from ..ir import variables_of as ordered_variables
 from ..notation.printer import expression_text
 from ..operations import identity_of
 from .base import RewriteStep, refuse, step
@@ -97,7 +98,7 @@ def _state_of(program: Program, einsum: Einsum, query: str, key: str) -> _Carrie
         single = values[0].tensor if len(values) == 1 and isinstance(values[0], Access) else None
         name = product_name(values) or single or einsum.name
         term = product(found.keys)
-        kept = tuple(v for v in _ordered(term) if v != key)
+        kept = tuple(v for v in ordered_variables(term) if v != key)
         added = substitute_variables(term, here)
         return _CarriedState(
             name, kept, added, found.queries, found.decay, _is_inclusive(program, einsum)
@@ -117,9 +118,3 @@ def _state_of(program: Program, einsum: Einsum, query: str, key: str) -> _Carrie
 def _is_inclusive(program: Program, einsum: Einsum) -> bool:
     condition = next(iter(Masks(program).skipped(einsum)))
     return isinstance(condition, Comparison) and condition.operator in ("<=", ">=")
-
-
-def _ordered(expression: Expression) -> tuple[str, ...]:
-    from ..ir import variables_of as ordered
-
-    return ordered(expression)
