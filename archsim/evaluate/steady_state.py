@@ -18,7 +18,8 @@ from einsum_cascade.errors import InputError, MappingError
 from ..bound.record import Bound
 from ..cost.accesses import EinsumCount
 from ..cost.occupancy import busy_cycles, reduction_latency, transfer_cycles
-from ..schedule.kinds import exact_walks, kind_of, time_mapping
+from ..schedule.kinds import kind_of
+from ..schedule.lowering import exact_walk
 from ..schedule.timing import Timing
 from ..steps.group import FusionGroup, Walk
 
@@ -64,14 +65,16 @@ def time_closely(bound: Bound, counts: tuple[EinsumCount, ...]) -> Timing:
     Raises
     ------
     MappingError
-        As ``time_mapping``.
+        As ``schedule.kinds.time_mapping``.
     """
-    average = time_mapping(bound, counts)
+    kind = kind_of(bound)
+    groups = kind.groups(bound, counts)
+    average = kind.average(bound, groups)
     longest = max((size for _, size in bound.shapes), default=0)
-    if longest < LONG or not kind_of(bound).steady or _many_windows(bound):
+    if longest < LONG or not kind.steady or _many_windows(bound):
         return average
     try:
-        walks = exact_walks(bound, counts)
+        walks = tuple(exact_walk(bound, g) for g in groups)
         if spread(bound, walks, average).alike:
             return average
         from ..events.engine import time_events

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from math import lcm
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,16 @@ class TimedEdge:
     weight: int
     tokens: int
     why: str = field(default="", compare=False)
+
+
+class Arc(NamedTuple):
+    """A dependency as a run asks for it, ``together`` if its tasks are on one resource."""
+
+    before: int
+    after: int
+    weight: int
+    tokens: int
+    together: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,26 +110,26 @@ class EventGraph:
     @cached_property
     def occupancy(self) -> tuple[int, ...]:
         """Occupancy of every task in units."""
-        return tuple(int(t.occupancy * self.unit) for t in self.tasks)
+        return tuple(_units(t.occupancy, self.unit) for t in self.tasks)
 
     @cached_property
     def latency(self) -> tuple[int, ...]:
         """Latency of every task in units."""
-        return tuple(int(t.latency * self.unit) for t in self.tasks)
+        return tuple(_units(t.latency, self.unit) for t in self.tasks)
 
     @cached_property
     def edges(self) -> tuple[TimedEdge, ...]:
         """Dependencies in units; tokens are distances in steps."""
         return tuple(
-            TimedEdge(d.before, d.after, int(d.delay * self.unit), d.distance, d.why)
+            TimedEdge(d.before, d.after, _units(d.delay, self.unit), d.distance, d.why)
             for d in self.dependencies
         )
 
     @cached_property
-    def arcs(self) -> tuple[tuple[int, int, int, int, bool], ...]:
-        """Edges as (before, after, weight, tokens, whether both are on one resource)."""
+    def arcs(self) -> tuple[Arc, ...]:
+        """Dependencies in units, and whether they are between tasks of one resource."""
         return tuple(
-            (
+            Arc(
                 e.before,
                 e.after,
                 e.weight,
@@ -127,6 +138,11 @@ class EventGraph:
             )
             for e in self.edges
         )
+
+
+def _units(cycles: Fraction, unit: int) -> int:
+    """Cycles in units, of which each has a whole number."""
+    return cycles.numerator * (unit // cycles.denominator)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,7 +43,7 @@ class ScheduleKind(Protocol):
         """
         ...
 
-    def average(self, bound: Bound, counts: tuple[EinsumCount, ...]) -> Timing:
+    def average(self, bound: Bound, groups: tuple[FusionGroup, ...]) -> Timing:
         """The time of a run whose steps are all an average one.
 
         Raises
@@ -71,11 +71,12 @@ def time_mapping(bound: Bound, counts: tuple[EinsumCount, ...]) -> Timing:
     MappingError
         The schedule contradicts the cascade's dependencies.
     """
-    return kind_of(bound).average(bound, counts)
+    kind = kind_of(bound)
+    return kind.average(bound, kind.groups(bound, counts))
 
 
 def exact_walks(bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[Walk, ...]:
-    """The real steps of all that runs together.
+    """The real steps of all that runs together, group by group.
 
     Raises
     ------

@@ -77,14 +77,6 @@ class _Run:
             row[i] = last[i] = start
             free[resource] = start + occupancy
 
-    def least(self, period: int) -> int:
-        """What the run cannot end before: every resource still has its work to do."""
-        ahead = list(self.free)
-        for _, stage, resource, occupancy, _ in self.flat.tasks:
-            done = min(max(period - stage + 1, 0), self.steps)
-            ahead[resource] += (self.steps - done) * occupancy
-        return max(ahead)
-
     def jump(self, time: int) -> None:
         """Move everything that happened ``time`` later."""
         self.free = [f + time for f in self.free]
@@ -139,12 +131,14 @@ class _Repetition:
         return False
 
     def _roll(self, history: list[_Row]) -> None:
+        row = history[-1]
         before = history[-2][0] if len(history) > 1 else None
-        base = history[-1][0]
-        step = None if base is None or before is None else base - before
-        shape = hash(
-            (step, *(None if s is None or base is None else s - base for s in history[-1]))
-        )
+        base = row[0]
+        if base is None:
+            shape = hash((None, *row))
+        else:
+            step = None if before is None else base - before
+            shape = hash((step, *[None if s is None else s - base for s in row]))
         self.shapes.append(shape)
         value = self.hash * _BASE + shape
         if len(self.shapes) > self.window:
@@ -187,25 +181,67 @@ def shortest(graph: EventGraph, issues: Iterable[Issue]) -> Issue:
     are given up.
     """
     best: tuple[int, Issue] | None = None
+    trials = _Trials(graph)
     for issue in reversed([*issues]):
-        end = _end(graph, issue, None if best is None else best[0] + 1)
+        end = trials.end(issue, None if best is None else best[0] + 1)
         if end is not None:
             best = (end, issue)
     assert best is not None, "there is an order to choose"
     return best[1]
 
 
-def _end(graph: EventGraph, issue: Issue, limit: int | None) -> int | None:
-    """When the last result is there, in units; None if not before ``limit``."""
-    end = 0
-    for flat in _flatten(graph, issue):
-        run = _Run(flat, graph.steps)
-        for period in range(min(flat.stage), graph.steps + max(flat.stage)):
-            run.fire(period)
-            if limit is not None and period % _CHECK == 0 and run.least(period) >= limit:
+class _Trials:
+    """What is the same of all orders of issue of a graph that are tried."""
+
+    def __init__(self, graph: EventGraph) -> None:
+        self.graph = graph
+        self.steps = graph.steps
+        self.never = -1 - max((arc.weight for arc in graph.arcs), default=0)
+        """A start so early that nothing is held up by it."""
+        self.resources = len(graph.members)
+
+    def end(self, issue: Issue, limit: int | None) -> int | None:
+        """When the last result is there, in units; None if not before ``limit``."""
+        incoming, window, order = _waits(self.graph, issue)
+        graph, steps, stage = self.graph, self.steps, issue.stage
+        tasks = [(i, stage[i], graph.resource[i], graph.occupancy[i], incoming[i]) for i in order]
+        free, last = [0] * self.resources, [0] * len(tasks)
+        late = max(stage)
+        nobody = [self.never] * len(tasks)
+        # Nothing has happened before the first period, nor in what a row has no start of.
+        history = [nobody] * window
+        for period in range(min(stage), steps + late):
+            row = nobody[:]
+            history.append(row)
+            for i, behind, resource, occupancy, waits in tasks:
+                if 0 <= period - behind < steps:
+                    start = free[resource]
+                    for before, delay, ago in waits:
+                        reach = history[-1 - ago][before] + delay
+                        if reach > start:
+                            start = reach
+                    row[i] = last[i] = start
+                    free[resource] = start + occupancy
+            if (
+                limit is not None
+                and period % _CHECK == 0
+                and self._least(free, issue, period) >= limit
+            ):
                 return None
-        end = max(end, run.end)
-    return end if limit is None or end < limit else None
+        end = max(s + x for s, x in zip(last, graph.latency, strict=True))
+        return end if limit is None or end < limit else None
+
+    def _least(self, free: list[int], issue: Issue, period: int) -> int:
+        """What a run cannot end before: every resource still has its work to do."""
+        ahead = list(free)
+        graph, steps = self.graph, self.steps
+        for resource, occupancy, behind in zip(
+            graph.resource, graph.occupancy, issue.stage, strict=True
+        ):
+            left = steps - period + behind - 1
+            if left > 0:
+                ahead[resource] += min(left, steps) * occupancy
+        return max(ahead)
 
 
 def _run(flat: _Flat, steps: int) -> tuple[_Run, int]:
@@ -226,20 +262,34 @@ def _run(flat: _Flat, steps: int) -> tuple[_Run, int]:
     return run, simulated
 
 
+_Waits = list[list[tuple[int, int, int]]]
+"""By task, what it waits for: (before, delay, periods ago)."""
+
+
+def _waits(graph: EventGraph, issue: Issue) -> tuple[_Waits, int, tuple[int, ...]]:
+    """What tasks wait for, the periods that the next one depends on, and the firing order."""
+    stage, occupancy = issue.stage, graph.occupancy
+    incoming: _Waits = [[] for _ in graph.tasks]
+    first: list[tuple[int, int]] = []
+    window = 0
+    for before, after, weight, tokens, together in graph.arcs:
+        ago = tokens + stage[after] - stage[before]
+        if ago <= 0:
+            assert ago == 0, "an order of issue respects dependencies"
+            first.append((before, after))
+        # On one resource all turns of the first in between come before the second.
+        if together and weight <= max(1, min(tokens, ago)) * occupancy[before]:
+            continue
+        incoming[after].append((before, weight, ago))
+        if ago > window:
+            window = ago
+    return incoming, window + 1, _firing_order(graph, issue, first)
+
+
 def _flatten(graph: EventGraph, issue: Issue) -> list[_Flat]:
     """The parts of a graph that share neither a resource nor a dependency."""
     stage, occupancy, resource = issue.stage, graph.occupancy, graph.resource
-    incoming: list[list[tuple[int, int, int]]] = [[] for _ in graph.tasks]
-    first: list[set[int]] = [set() for _ in graph.tasks]
-    for before, after, weight, tokens, same in graph.arcs:
-        ago = tokens + stage[after] - stage[before]
-        if ago == 0:
-            first[after].add(before)
-        assert ago >= 0, "an order of issue respects dependencies"
-        # On one resource all turns of the first in between come before the second.
-        if not (same and weight <= max(1, min(tokens, ago)) * occupancy[before]):
-            incoming[after].append((before, weight, ago))
-    order = _firing_order(graph, issue, first)
+    incoming, _, order = _waits(graph, issue)
     found: list[_Flat] = []
     for part in graph.parts:
         tasks = [i for i in order if i in part]
@@ -260,14 +310,15 @@ def _flatten(graph: EventGraph, issue: Issue) -> list[_Flat]:
     return found
 
 
-def _firing_order(graph: EventGraph, issue: Issue, first: list[set[int]]) -> tuple[int, ...]:
+def _firing_order(graph: EventGraph, issue: Issue, first: list[tuple[int, int]]) -> tuple[int, ...]:
     """Tasks of one period so that those waited for within it, ``first``, come first."""
     position = issue.position
-    by_position = sorted(range(len(first)), key=lambda i: (position[i], i))
-    place = {i: n for n, i in enumerate(by_position)}
-    if all(place[b] < place[a] for a, before in enumerate(first) for b in before):
+    by_position = sorted(range(len(position)), key=position.__getitem__)
+    if all((position[b], b) < (position[a], a) for b, a in first):
         return tuple(by_position)
-    waits = [set(w) for w in first]
+    waits: list[set[int]] = [set() for _ in position]
+    for before, after in first:
+        waits[after].add(before)
     for members in graph.members.values():
         order = sorted(members, key=lambda i: (position[i], i))
         for before, then in pairwise(order):

@@ -11,7 +11,7 @@ trial.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 from math import ceil
@@ -28,6 +28,9 @@ _SLACKS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 _TRIAL_STEPS = 32
 
 _Orders = dict[str, tuple[int, ...]]
+
+_Slotted = tuple[list[int | None], list[int]]
+"""By task its slot of the pattern, None where it has none yet, and its earliest start."""
 
 
 def modulo_schedule(graph: EventGraph) -> Issue:
@@ -94,6 +97,8 @@ class _Pattern:
     period: int
     followers: tuple[tuple[tuple[int, int], ...], ...]
     """Per task, who waits for it: (after, weight less tokens' periods)."""
+    known: dict[tuple[tuple[int, ...], ...], _Slotted | None] = field(default_factory=dict)
+    """What is placed already, by the orders of the first resources."""
 
     @classmethod
     def build(cls, graph: EventGraph, period: int, slack: int) -> _Pattern:
@@ -112,31 +117,29 @@ class _Pattern:
 
     def phased(self, orders: _Orders) -> list[int] | None:
         """Starts with the phases that end the first step soonest, or None."""
-        starts = self.ready
-        if starts is None:
-            return None
-        slots: list[int | None] = [None] * len(starts)
-        for number, order in enumerate(orders.values()):
-            best: tuple[list[int | None], list[int]] | None = None
-            end: int | None = None
-            for phase in self._phases(starts, order) if number else (0,):
-                trial = self._with(slots, order, phase)
-                found = self._place(starts, trial, order, end)
-                if found is not None:
-                    best, end = (trial, found), max(map(add, found, self.graph.latency))
-            if best is None:
-                return None
-            slots, starts = best
-        return starts
+        placed = self._placed(tuple(orders.values()))
+        return None if placed is None else placed[1]
 
-    def _with(
-        self, slots: list[int | None], order: tuple[int, ...], phase: int
-    ) -> list[int | None]:
-        found = list(slots)
-        for i in order:
-            found[i] = phase
-            phase += self.graph.occupancy[i]
-        return found
+    def _placed(self, orders: tuple[tuple[int, ...], ...]) -> _Slotted | None:
+        """Slots and starts once some resources have their orders, the first at phase 0.
+
+        Orders of all resources differ in the last ones more often than in the first.
+        """
+        if orders in self.known:
+            return self.known[orders]
+        best: _Slotted | None = None
+        if not orders:
+            ready = self.ready
+            best = None if ready is None else ([None] * len(ready), ready)
+        elif (outer := self._placed(orders[:-1])) is not None:
+            slots, starts = outer
+            end: int | None = None
+            for phase in self._phases(starts, orders[-1]) if len(orders) > 1 else (0,):
+                found = self._place(slots, starts, orders[-1], phase, end)
+                if found is not None:
+                    best, end = found, max(map(add, found[1], self.graph.latency))
+        self.known[orders] = best
+        return best
 
     def _phases(self, ready: list[int], order: tuple[int, ...]) -> list[int]:
         """Phases at which some task of a resource starts just when its operands are there."""
@@ -149,26 +152,31 @@ class _Pattern:
 
     def _place(
         self,
-        ready: list[int],
         slots: list[int | None],
+        ready: list[int],
         order: tuple[int, ...],
+        phase: int,
         limit: int | None,
-    ) -> list[int] | None:
-        """Earliest starts once the tasks of one more resource have slots of the pattern.
+    ) -> _Slotted | None:
+        """Slots from a phase on for one more resource, and the earliest starts with them.
 
         No task starts before it did without them. None where all is not done by ``limit``.
         """
-        starts = list(ready)
+        occupancy, latency, period = self.graph.occupancy, self.graph.latency, self.period
+        slots, starts = list(slots), list(ready)
         late: list[int] = []
         for i in order:
-            slot = slots[i]
-            assert slot is not None, "the tasks of an order have slots"
+            slots[i] = slot = phase
+            phase += occupancy[i]
             if slot < starts[i]:
-                slot -= self.period * ((slot - starts[i]) // self.period)
+                slot -= period * ((slot - starts[i]) // period)
             if slot > starts[i]:
+                if limit is not None and slot + latency[i] >= limit:
+                    return None
                 starts[i] = slot
                 late.append(i)
-        return self._settle(starts, slots, late, limit)
+        settled = self._settle(starts, slots, late, limit)
+        return None if settled is None else (slots, settled)
 
     def _settle(
         self,
@@ -211,9 +219,9 @@ class _Pattern:
 
 
 def _issue(starts: list[int], period: int) -> Issue:
-    stages = tuple(s // period for s in starts)
+    stages = [s // period for s in starts]
     least = min(stages)
     return Issue(
-        stage=tuple(s - least for s in stages),
-        position=tuple(s - period * k for s, k in zip(starts, stages, strict=True)),
+        stage=tuple([s - least for s in stages]),
+        position=tuple([s % period for s in starts]),
     )

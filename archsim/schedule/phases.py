@@ -41,21 +41,21 @@ class Phases:
             text = f"these wait for one another in their phases: {' -> '.join(error.names)}"
             raise MappingError(Problem(text, bound.mapping.schedule.span)) from None
 
-    def average(self, bound: Bound, counts: tuple[EinsumCount, ...]) -> Timing:
+    def average(self, bound: Bound, groups: tuple[FusionGroup, ...]) -> Timing:
         """Phase after phase, each as long as its busiest array, and what reductions are late.
 
         A period is that long, or as long as the busiest memory takes.
         """
-        (group,) = self.groups(bound, counts)
+        (group,) = groups
         _check(bound, group)
         program = _phased(ProgramBuilder(bound, uniform_walk(bound, group)))
         graph = timed_step(bound, program).graph
         tasks = {t.name: t for t in graph.tasks}
-        groups = bound.mapping.schedule.groups
-        lengths = [max((n, r) for r, n in _loads(tasks, g).items()) for g in groups]
-        waits = [_exposed(bound, graph, index, lengths) for index in range(len(groups))]
+        phases = bound.mapping.schedule.groups
+        lengths = [max((n, r) for r, n in _loads(tasks, g).items()) for g in phases]
+        waits = [_exposed(bound, graph, index, lengths) for index in range(len(phases))]
         period = sum((cycles for cycles, _ in lengths), Fraction(0)) + sum(waits, Fraction(0))
-        limit, critical = _phase_bound(lengths, waits, groups)
+        limit, critical = _phase_bound(lengths, waits, phases)
         arrays = {a.name for a in bound.architecture.arrays}
         memory = max(
             (t for t in graph.tasks if t.resource not in arrays),
@@ -67,7 +67,7 @@ class Phases:
             limit, critical = memory.name, (f"transfers of {memory.name}",)
         ends = program.fill_and_drain
         once = sum((cycles for _, cycles in program.once), Fraction(0))
-        cycles = period * bound.steps + _partial_steps(tasks, groups) + once + ends
+        cycles = period * bound.steps + _partial_steps(tasks, phases) + once + ends
         limit, critical = unless_ends(bound, cycles, ends, (limit, critical))
         return Timing(
             cycles=cycles, steps=bound.steps, period=period, bound_by=limit, critical=critical

@@ -41,9 +41,9 @@ class Pipelined:
         lookahead = settled_lookahead(bound, walk.group)
         return (replace(overlapped(builder, lookahead), lookahead=lookahead),)
 
-    def average(self, bound: Bound, counts: tuple[EinsumCount, ...]) -> Timing:
+    def average(self, bound: Bound, groups: tuple[FusionGroup, ...]) -> Timing:
         """The average step, so many times: fill, steady state and drain in closed form."""
-        (group,) = self.groups(bound, counts)
+        (group,) = groups
         lookahead = settled_lookahead(bound, group)
         program = unordered(ProgramBuilder(bound, uniform_walk(bound, group)), lookahead)
         graph = timed_step(bound, program).graph

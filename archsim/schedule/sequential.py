@@ -37,7 +37,7 @@ class Sequential:
         """A program for each group, its first fill and last drain among its steps."""
         return tuple(overlapped(ProgramBuilder(bound, walk), DOUBLE, ends=False) for walk in walks)
 
-    def average(self, bound: Bound, counts: tuple[EinsumCount, ...]) -> Timing:
+    def average(self, bound: Bound, groups: tuple[FusionGroup, ...]) -> Timing:
         """Group after group, each as long as its busiest array or its transfers.
 
         A group is one step that does all of its work. What is late of an array's results is
@@ -45,7 +45,7 @@ class Sequential:
         """
         total = Fraction(0)
         slowest = (Fraction(-1), "", "")
-        for group in self.groups(bound, counts):
+        for group in groups:
             builder = ProgramBuilder(bound, whole_walk(bound, group))
             what, longest = _longest(bound, unordered(builder, DOUBLE, ends=False))
             total += longest

@@ -55,14 +55,17 @@ class Flow:
         ``first`` tells that the loops outside which do not move the tile are at their
         first iteration: what arrives is new, no partial result comes back.
         """
+        whole = self._arriving(depth, extents, first)
+        return whole.times(Fraction(1, count_points(self.steps[depth:], extents)))
+
+    def _arriving(self, depth: int, extents: Extents, first: bool) -> StepShare:
+        """All that arrives inside the first ``depth`` loops: whole elements."""
         if self.stays(depth, extents):
             arrives = self.access_map.size(first_tile(extents, self.loops[depth:]))
         else:
             loops, moving = self.loops[depth:], self.moving[depth:]
             arrives = count_deliveries(loops, moving, extents, self.access_map.size)
-        fires = count_points(self.steps[depth:], extents)
-        again = arrives - (self.access_map.size(extents) if first else 0)
-        return StepShare(Fraction(arrives, fires), Fraction(again, fires))
+        return StepShare(arrives, arrives - (self.access_map.size(extents) if first else 0))
 
     def total(self, extents: Extents, outer: int = 0, fresh: bool = True) -> StepShare:
         """What all steps inside the first ``outer`` loops move together."""
@@ -72,15 +75,14 @@ class Flow:
             key = (depth, now, first)
             if key not in memo:
                 if depth == self.stepped or self.stays(depth, now):
-                    share = self.slice(depth, now, first)
-                    memo[key] = share.times(count_points(self.steps[depth:], now))
+                    memo[key] = self._arriving(depth, now, first)
                 else:
                     memo[key] = below(depth, now, first)
             return memo[key]
 
         def below(depth: int, now: Extents, first: bool) -> StepShare:
             loop, moves = self.loops[depth], self.moving[depth]
-            total = StepShare(Fraction(0), Fraction(0))
+            total = StepShare(0, 0)
             new = True
             for count, extent in split(now[loop.axis], loop.stride):
                 within = inside(now, loop, extent)
@@ -99,8 +101,8 @@ class Flow:
 class StepShare:
     """Elements that arrive in a step, and of those the ones that came before."""
 
-    arrives: Fraction
-    again: Fraction
+    arrives: Fraction | int
+    again: Fraction | int
 
     def times(self, count: int | Fraction) -> StepShare:
         """So many slices together."""
@@ -222,4 +224,4 @@ class _Flows:
 def _amount(totals: list[StepShare], move: Move) -> Fraction:
     assert move.flow is not None
     total = totals[move.flow]
-    return total.again if move.again else total.arrives
+    return Fraction(total.again if move.again else total.arrives)

@@ -133,12 +133,13 @@ def renamed_classes(runs: RunLengths, kinds: tuple[int, ...]) -> RunLengths:
 def run_lengths_text(runs: RunLengths) -> str:
     """The run in letters: ``(a^240 b^16)^768``."""
     if isinstance(runs, OneStep):
-        return _letter(runs.kind)
+        return class_letter(runs.kind)
     if isinstance(runs, Repeat):
         body = run_lengths_text(runs.body)
         return f"{body if isinstance(runs.body, OneStep) else f'({body})'}^{runs.count}"
     return " ".join(run_lengths_text(p) for p in runs.parts)
 
 
-def _letter(kind: int) -> str:
+def class_letter(kind: int) -> str:
+    """The name of a class of steps: a to z, then s26, s27, ..."""
     return chr(ord("a") + kind) if kind < 26 else f"s{kind}"

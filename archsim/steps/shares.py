@@ -205,7 +205,7 @@ class Shares:
             if known is None:
                 return Fraction(0)
             share = self.slices.values[known]
-            return share.again if move.again else share.arrives
+            return Fraction(share.again if move.again else share.arrives)
         if self.apart[number] is None:
             return Fraction(1)
         part = self.parts[number]
