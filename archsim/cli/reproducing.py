@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 _INCOMPLETE = 1
 _MOST_WORKERS = 8
-"""More would start for longer than they work."""
+_RUNS_EACH = 64
+"""More processes, or for fewer runs, would start for longer than they work."""
 
 
 @click.command("reproduce")
@@ -59,8 +60,9 @@ def reproduce_command(
     if out is not None:
         check_folder(out)
     beside = read_published(plan, published) if published is not None else ()
-    workers = workers or min(_cores(), _MOST_WORKERS)
-    with progress("simulating", len(planned_runs(plan))) as advance:
+    runs = len(planned_runs(plan))
+    workers = workers or min(_cores(), _MOST_WORKERS, 1 + runs // _RUNS_EACH)
+    with progress("simulating", runs) as advance:
         found = study(plan, workers=workers, finished=advance)
     _show(found, figures, beside)
     if out is not None:
