@@ -117,6 +117,9 @@ def _closed(
 def with_parameters(program: Program, given: dict[str, int]) -> tuple[Program, dict[str, int]]:
     """The program with the given parameters as defaults, and the shapes that are left."""
     names = {p.name for p in program.parameters}
+    if names.isdisjoint(given):
+        # The same program keeps what it has worked out about itself.
+        return program, given
     parameters = tuple(replace(p, default=given.get(p.name, p.default)) for p in program.parameters)
     shapes = {name: value for name, value in given.items() if name not in names}
     return replace(program, parameters=parameters), shapes

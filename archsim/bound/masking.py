@@ -36,9 +36,9 @@ class Masking:
 
 
 def leave_out_masked(bound: Bound) -> Bound:
-    """The lowering with the windows of its masked Einsums, and of steps that are idle.
+    """The mapping with the windows of its masked Einsums, and of steps that are idle.
 
-    Where a mask is no band, or a step is not idle, nothing is left out; the lowering's
+    Where a mask is no band, or a step is not idle, nothing is left out; its
     ``unskipped`` then says so.
     """
     if all(e.einsum.where is None for e in bound.einsums):

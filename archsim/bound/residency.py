@@ -14,7 +14,7 @@ from .complaints import Complaint
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Home:
     """A level that keeps a tensor: a memory by index, or an array's registers."""
 
     name: str
@@ -25,13 +25,13 @@ class Place:
 class Residency:
     """Places of every tensor, outermost first; registers come last."""
 
-    places: tuple[tuple[str, tuple[Place, ...]], ...]
+    places: tuple[tuple[str, tuple[Home, ...]], ...]
 
     @cached_property
-    def _places_of(self) -> dict[str, tuple[Place, ...]]:
+    def _places_of(self) -> dict[str, tuple[Home, ...]]:
         return dict(self.places)
 
-    def of(self, tensor: str) -> tuple[Place, ...]:
+    def of(self, tensor: str) -> tuple[Home, ...]:
         """Where a tensor is kept."""
         return self._places_of[tensor]
 
@@ -62,7 +62,7 @@ def residency(
     memories = {m.name: i for i, m in enumerate(architecture.memories)}
     arrays = [a.name for a in architecture.arrays]
     wrong: list[Problem] = []
-    found: dict[str, list[Place]] = {t: [] for t in tensors}
+    found: dict[str, list[Home]] = {t: [] for t in tensors}
     for keep in mapping.keep:
         if keep.level not in memories and keep.level not in arrays:
             hint = did_you_mean(keep.level, [*memories, *arrays])
@@ -73,7 +73,7 @@ def residency(
                 hint = did_you_mean(tensor, tensors)
                 wrong.append(Problem(f"the cascade has no tensor '{tensor}'", keep.span, hint))
             else:
-                found[tensor].append(Place(keep.level, memories.get(keep.level)))
+                found[tensor].append(Home(keep.level, memories.get(keep.level)))
     if wrong:
         raise SpecError(wrong)
     outermost = architecture.memories[0].name

@@ -37,7 +37,7 @@ def charges(architecture: Architecture, counts: tuple[EinsumCount, ...]) -> tupl
 def _of_einsum(architecture: Architecture, count: EinsumCount) -> dict[str, float]:
     found: dict[str, float] = {}
     array = architecture.array(count.array)
-    assert array is not None, "arrays are checked when lowering"
+    assert array is not None, "arrays are checked when a mapping is bound"
     own = count.registers_of_one if array.registers.billed == "one" else count.registers
     charged = [access_pj(architecture, access) for access in (*count.accesses, own)]
     charged += [
@@ -53,7 +53,7 @@ def access_pj(architecture: Architecture, access: AccessCount) -> tuple[str, flo
     memory = architecture.memory(access.place)
     if memory is None:
         array = architecture.array(access.place)
-        assert array is not None, "places are checked when lowering"
+        assert array is not None, "places are checked when a mapping is bound"
         price = register_access(architecture, array)
         component, words = f"{array.name}.registers", Fraction(1)
     else:
@@ -69,6 +69,6 @@ def operations_pj(
     """What is charged for so many operations on an array in pJ, action by action."""
     for kind, times in operations:
         operation = array.operation(kind)
-        assert operation is not None, "operations are checked when lowering"
+        assert operation is not None, "operations are checked when a mapping is bound"
         for action, uses in operation.bill:
             yield float(times * uses) * action_pj(architecture.technology, action)

@@ -39,7 +39,15 @@ class Digits:
         return self.strides[-1][0] == 1 and all(kept for _, kept in self.strides)
 
     def size(self, extents: Extents) -> int:
-        """Distinct tuples of the digits told apart."""
+        """Distinct tuples of the digits told apart.
+
+        Of 10 elements cut into tiles of 4 there are 10 pairs of a tile and a place in it, 3
+        tiles, and 4 places:
+
+        >>> kept = ((True, True), (True, False), (False, True))
+        >>> [Digits(axis=0, strides=((4, m1), (1, m0))).size((10,)) for m1, m0 in kept]
+        [10, 3, 4]
+        """
         if self._complete:
             return extents[self.axis]
         return _distinct(extents[self.axis], self.strides)
@@ -85,7 +93,15 @@ class Sum:
     span: Span | None
 
     def size(self, extents: Extents) -> int:
-        """Distinct values of the sum."""
+        """Distinct values of the sum.
+
+        A filter of 3 taps over 5 outputs (``X[p + r]``) touches 7 inputs, over every other
+        output (``X[2*p + r]``) 11:
+
+        >>> p, r = (Digits(axis=n, strides=((1, True),)) for n in (0, 1))
+        >>> [Sum(terms=((c, p), (1, r)), span=None).size((5, 3)) for c in (1, 2)]
+        [7, 11]
+        """
         terms = sorted((abs(c), d.size(extents)) for c, d in self.terms)
         terms = [(c, n) for c, n in terms if c and n > 1]
         if not terms:

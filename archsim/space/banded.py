@@ -30,7 +30,7 @@ def windowed_points(
 
 
 @dataclass(frozen=True, slots=True)
-class _Stream:
+class _BandedStream:
     """Deliveries of one sub-nest: their total size, the first one's, and both ends' tiles."""
 
     total: int
@@ -40,7 +40,7 @@ class _Stream:
 
 
 @dataclass(frozen=True, slots=True)
-class _Streams:
+class _BandedStreams:
     """Streams of ``count`` iterations from the one numbered ``begin``.
 
     ``again`` is the size of the tiles that are still there when an iteration begins, all
@@ -51,16 +51,18 @@ class _Streams:
     begin: int
     total: int
     again: int
-    head: _Stream
-    tail: _Stream
+    head: _BandedStream
+    tail: _BandedStream
 
 
-def _alike(count: int, begin: int, stream: _Stream) -> _Streams:
+def _alike(count: int, begin: int, stream: _BandedStream) -> _BandedStreams:
     again = (count - 1) * stream.size if stream.first == stream.last else 0
-    return _Streams(count, begin, count * stream.total, again, stream, stream)
+    return _BandedStreams(count, begin, count * stream.total, again, stream, stream)
 
 
-def _growing(begin: int, count: int, period: int, at: Callable[[int], _Stream]) -> _Streams | None:
+def _growing(
+    begin: int, count: int, period: int, at: Callable[[int], _BandedStream]
+) -> _BandedStreams | None:
     """Streams that repeat but for how long they are; None where they do not."""
     times = count // period
     early = [at(n) for n in range(2 * period + 1)]
@@ -76,7 +78,7 @@ def _growing(begin: int, count: int, period: int, at: Callable[[int], _Stream]) 
     again = sum(times * early[n + 1].size for n in range(period) if stay[n])
     if stay[period - 1]:
         again -= early[period].size
-    return _Streams(count, begin, total, again, early[0], late[period - 1])
+    return _BandedStreams(count, begin, total, again, early[0], late[period - 1])
 
 
 @lru_cache(maxsize=1 << 8)
@@ -92,10 +94,10 @@ def windowed_deliveries(
     A tile is told from the one before by the iterations of its relevant loops; what is
     left out in between does not matter. Many Einsums of a nest ask for the same.
     """
-    memo: dict[tuple[int, Extents, Box | None], _Stream] = {}
+    memo: dict[tuple[int, Extents, Box | None], _BandedStream] = {}
     beat = beats(loops, window)
 
-    def visit(depth: int, now: Extents, box: Box | None) -> _Stream:
+    def visit(depth: int, now: Extents, box: Box | None) -> _BandedStream:
         if depth == window.governed:
             box = None
         key = (depth, now, box)
@@ -103,7 +105,7 @@ def windowed_deliveries(
             return known
         if depth == len(loops):
             tile = size(now)
-            found = _Stream(tile, tile, (), ())
+            found = _BandedStream(tile, tile, (), ())
         else:
             loop = loops[depth]
             parts = [
@@ -117,8 +119,8 @@ def windowed_deliveries(
         memo[key] = found
         return found
 
-    def climbed(depth: int, now: Extents, progression: BandProgression) -> Iterator[_Streams]:
-        def at(number: int) -> _Stream:
+    def climbed(depth: int, now: Extents, progression: BandProgression) -> Iterator[_BandedStreams]:
+        def at(number: int) -> _BandedStream:
             return visit(depth + 1, now, progression.at(number))
 
         if not progression.moved:
@@ -145,25 +147,25 @@ def _shifted(at: Callable[[int], _T], by: int) -> Callable[[int], _T]:
     return lambda number: at(by + number)
 
 
-def _one_by_one(parts: list[_Streams]) -> _Stream:
+def _one_by_one(parts: list[_BandedStreams]) -> _BandedStream:
     """Every iteration has a tile of its own."""
     head, tail = parts[0], parts[-1]
     first = (head.begin, *head.head.first)
     last = (tail.begin + tail.count - 1, *tail.tail.last)
-    return _Stream(sum(p.total for p in parts), head.head.size, first, last)
+    return _BandedStream(sum(p.total for p in parts), head.head.size, first, last)
 
 
-def _staying(parts: list[_Streams]) -> _Stream:
+def _staying(parts: list[_BandedStreams]) -> _BandedStream:
     """Repetitions of a stream: a tile that is still there is not delivered again."""
     total = 0
-    before: _Streams | None = None
+    before: _BandedStreams | None = None
     for part in parts:
         total += part.total - part.again
         if before is not None and before.tail.last == part.head.first:
             total -= part.head.size
         before = part
     head, tail = parts[0].head, parts[-1].tail
-    return _Stream(total, head.size, head.first, tail.last)
+    return _BandedStream(total, head.size, head.first, tail.last)
 
 
 @lru_cache(maxsize=1 << 8)

@@ -29,7 +29,13 @@ class Band:
 class Box(NamedTuple):
     """``low <= x - y <= high`` for x in ``[0, plus)`` and y in ``[0, minus)``, in elements.
 
-    A tuple, since walks over tiles look up millions of them.
+    A tuple, since walks over tiles look up millions of them. A causal mask of 4 keys (x) and 4
+    queries (y) lets through those with ``x - y <= 0``. Of its tiles of 2 keys the second
+    begins with the queries from 2 on:
+
+    >>> causal = Box(-3, 0, 4, 4)
+    >>> causal.points, causal.tile(1, 2, plus=True).points
+    (10, 3)
     """
 
     low: int
@@ -189,6 +195,12 @@ def progressions(
     extent: int, stride: int, box: Box | None, side: tuple[bool, int] | None
 ) -> tuple[BandProgression, ...]:
     """Iterations of a loop that hold any point, in as few progressions as there are.
+
+    Tiles of 2 keys under a causal mask of 8 by 8 are all on its edge; each begins 2 later:
+
+    >>> (found,) = progressions(8, 2, Box(-7, 0, 8, 8), (True, 1))
+    >>> found.count, found.moved, [found.at(n).points for n in range(4)]
+    (4, -2, [15, 11, 7, 3])
 
     Parameters
     ----------

@@ -52,7 +52,13 @@ def iterations(extent: int, stride: int) -> int:
 
 
 def split(extent: int, stride: int) -> tuple[tuple[int, int], ...]:
-    """Iterations of a loop as (how many, extent inside), the ragged last one apart."""
+    """Iterations of a loop as (how many, extent inside), the ragged last one apart.
+
+    Tiles of 4 cover 10 elements with two whole ones and one of 2:
+
+    >>> split(10, 4), split(8, 4), split(3, 4)
+    (((2, 4), (1, 2)), ((2, 4),), ((1, 3),))
+    """
     count = iterations(extent, stride)
     last = extent - (count - 1) * stride
     if last == stride:
@@ -80,7 +86,15 @@ def count_points(loops: tuple[Loop, ...], extents: Extents) -> int:
 def count_distinct(loops: tuple[Loop, ...], counted: tuple[bool, ...], extents: Extents) -> int:
     """Distinct indices of the ``counted`` loops of a nest, ragged edges exact.
 
-    Any other loop is entered once: its first iteration is the fullest.
+    Any other loop is entered once: its first iteration is the fullest. Rows in tiles of 4,
+    and one by one inside: 10 rows are 10 iterations in all, and 4 of the inner loop alone.
+
+    >>> outer = Loop(member="M1", axis=0, stride=4, level=0, variable="m")
+    >>> inner = Loop(member="M0", axis=0, stride=1, level=1, variable="m")
+    >>> count_distinct((outer, inner), (True, True), (10,))
+    10
+    >>> count_distinct((outer, inner), (False, True), (10,))
+    4
     """
     even = even_tiles(loops, extents)
     if even is not None:
@@ -148,6 +162,18 @@ def count_deliveries(
         Extents outside all loops.
     size : callable
         Size of the tile given what the loops leave of each axis.
+
+    Examples
+    --------
+    Keys in tiles of 4 inside queries in tiles of 5: 10 keys come once for each tile of
+    queries; queries stay while the keys go by.
+
+    >>> queries = Loop(member="P1", axis=0, stride=5, level=0, variable="p")
+    >>> keys = Loop(member="M1", axis=1, stride=4, level=0, variable="m")
+    >>> count_deliveries((queries, keys), (False, True), (15, 10), lambda e: e[1])
+    30
+    >>> count_deliveries((queries, keys), (True, False), (15, 10), lambda e: e[0])
+    15
     """
     even = even_tiles(loops, extents)
     if even is not None:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from archsim.bound.footprint import in_step
 from archsim.bound.legality import crossed_stream, illegalities, interruption, is_there
 from archsim.bound.record import Bound, BoundEinsum
-from archsim.bound.residency import Place, Residency
+from archsim.bound.residency import Home, Residency
 from archsim.cost.accesses import AccessCount, accesses_of, registers_of
 from archsim.cost.energy import access_pj, operations_pj
 from archsim.space.access_map import AccessMap
@@ -254,7 +254,7 @@ class _Tabulator:
             kept = dict(self.base.residency.places)
             found: list[Residency] = []
             for places in self.space.places[tensor]:
-                kept[tensor] = tuple(Place(name, levels.get(name)) for name in places)
+                kept[tensor] = tuple(Home(name, levels.get(name)) for name in places)
                 found.append(Residency(places=tuple(kept.items())))
             self._kept_in[tensor] = found
         return self._kept_in[tensor]

@@ -43,7 +43,7 @@ class Label(NamedTuple):
     y: float
 
 
-class Box(NamedTuple):
+class LabelBox(NamedTuple):
     """A rectangle on the canvas, in points."""
 
     left: float
@@ -51,7 +51,7 @@ class Box(NamedTuple):
     right: float
     top: float
 
-    def meets(self, other: Box) -> bool:
+    def meets(self, other: LabelBox) -> bool:
         """Whether the two overlap."""
         return (
             self.left < other.right
@@ -60,7 +60,7 @@ class Box(NamedTuple):
             and other.bottom < self.top
         )
 
-    def beyond(self, other: Box) -> bool:
+    def beyond(self, other: LabelBox) -> bool:
         """Whether a part of this lies outside the other."""
         return (
             self.left < other.left
@@ -80,12 +80,12 @@ def place_labels(axes: Axes, labels: Sequence[Label]) -> None:
     figure = axes.figure
     scale = 72.0 / figure.dpi
     frame = axes.get_window_extent()
-    inside = Box(*(v * scale for v in (frame.x0, frame.y0, frame.x1, frame.y1)))
+    inside = LabelBox(*(v * scale for v in (frame.x0, frame.y0, frame.x1, frame.y1)))
     merged = [
         (label._replace(text=_folded(label.text)), x, y)
         for label, x, y in _merged(axes, labels, scale)
     ]
-    taken = [Box(x - _MARKER, y - _MARKER, x + _MARKER, y + _MARKER) for _, x, y in merged]
+    taken = [LabelBox(x - _MARKER, y - _MARKER, x + _MARKER, y + _MARKER) for _, x, y in merged]
     taken += _drawn(axes, scale)
     for label, x, y in merged:
         box = _free(label.text, x, y, taken, inside)
@@ -112,10 +112,10 @@ def _folded(text: str) -> str:
     return fill(text, _LONGEST, break_long_words=False, break_on_hyphens=False)
 
 
-def _drawn(axes: Axes, scale: float) -> list[Box]:
+def _drawn(axes: Axes, scale: float) -> list[LabelBox]:
     """What texts must keep clear of: other texts, and lines as chains of small boxes."""
     frames = [text.get_window_extent() for text in axes.texts]
-    found = [Box(*(v * scale for v in (f.x0, f.y0, f.x1, f.y1))) for f in frames]
+    found = [LabelBox(*(v * scale for v in (f.x0, f.y0, f.x1, f.y1))) for f in frames]
     for line in axes.lines:
         ends = axes.transData.transform(line.get_xydata()) * scale
         if line.get_linewidth() < _THICK or len(ends) != 2:
@@ -124,7 +124,7 @@ def _drawn(axes: Axes, scale: float) -> list[Box]:
         pieces = max(1, int(max(abs(x1 - x0), abs(y1 - y0)) / 4))
         for i in range(pieces + 1):
             x, y = x0 + (x1 - x0) * i / pieces, y0 + (y1 - y0) * i / pieces
-            found.append(Box(x - 2, y - 2, x + 2, y + 2))
+            found.append(LabelBox(x - 2, y - 2, x + 2, y + 2))
     return found
 
 
@@ -142,19 +142,21 @@ def _merged(axes: Axes, labels: Sequence[Label], scale: float) -> list[tuple[Lab
     return found
 
 
-def _free(text: str, x: float, y: float, taken: Sequence[Box], inside: Box) -> Box:
+def _free(text: str, x: float, y: float, taken: Sequence[LabelBox], inside: LabelBox) -> LabelBox:
     """The nearest free place for a text, or the nearest inside the axes if none is free."""
     lines = text.splitlines()
     width, height = max(map(_width, lines)) + 4, _LINE * len(lines)
-    fallback: Box | None = None
+    fallback: LabelBox | None = None
     for dx, dy in _offsets(width, height):
-        box = Box(x + dx - width / 2, y + dy - height / 2, x + dx + width / 2, y + dy + height / 2)
+        box = LabelBox(
+            x + dx - width / 2, y + dy - height / 2, x + dx + width / 2, y + dy + height / 2
+        )
         if box.beyond(inside):
             continue
         fallback = fallback or box
         if not any(box.meets(other) for other in taken):
             return box
-    return fallback or Box(x - width / 2, y + _MARKER, x + width / 2, y + _MARKER + height)
+    return fallback or LabelBox(x - width / 2, y + _MARKER, x + width / 2, y + _MARKER + height)
 
 
 def _width(line: str) -> float:

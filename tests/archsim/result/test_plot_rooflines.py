@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from matplotlib.text import Text
 
 from archsim import Architecture, Result, simulate
-from archsim.result.plots.labels import Box
+from archsim.result.plots.labels import LabelBox
 from archsim.result.plots.roofline import plot_roofline, spots
 from archsim.result.plots.utilization import plot_utilization, spread
 from archsim.result.record import MemoryRoof, Roofs
@@ -114,7 +114,7 @@ def test_names_of_points_do_not_cover_one_another(result: Result) -> None:
     for axes in figure.axes:
         # Of the words alone: an annotation's own extent has its line in it.
         frames = [Text.get_window_extent(t) for t in axes.texts]
-        boxes = [Box(f.x0, f.y0, f.x1, f.y1) for f in frames]
+        boxes = [LabelBox(f.x0, f.y0, f.x1, f.y1) for f in frames]
         texts = [t.get_text() for t in axes.texts]
         for (a, one), (b, other) in itertools.combinations(zip(texts, boxes, strict=True), 2):
             assert not one.meets(other), (a, b)
@@ -150,7 +150,7 @@ def test_names_of_parts_do_not_cover_one_another(result: Result) -> None:
     figure = plot_utilization(result)
     figure.draw_without_rendering()
     (axes,) = figure.axes
-    boxes = [Box(f.x0, f.y0, f.x1, f.y1) for f in (t.get_window_extent() for t in axes.texts)]
+    boxes = [LabelBox(f.x0, f.y0, f.x1, f.y1) for f in (t.get_window_extent() for t in axes.texts)]
     assert len(boxes) >= len([e for e in result.einsums if e.utilization >= 0.0005])
     for one, other in itertools.combinations(boxes, 2):
         assert not one.meets(other)
