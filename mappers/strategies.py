@@ -10,7 +10,9 @@ from einsum_cascade.errors import SpecError, did_you_mean
 if TYPE_CHECKING:
     from .protocol import Mapper
 
-STRATEGIES = {"exhaustive": "mappers.exhaustive.search"}
+STRATEGIES = {
+    "exhaustive": "mappers.exhaustive.search",
+}
 """By name, the module whose ``STRATEGY`` is the mapper: imported when it is asked for, as the
 command line lists the names without a need for what they stand for."""
 

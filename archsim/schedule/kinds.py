@@ -55,7 +55,11 @@ class ScheduleKind(Protocol):
 
 
 def _kinds() -> tuple[ScheduleKind, ...]:
-    return Sequential(), Phases(), Pipelined()
+    return (
+        Sequential(),
+        Phases(),
+        Pipelined(),
+    )
 
 
 def kind_of(bound: Bound) -> ScheduleKind:

@@ -34,17 +34,21 @@ class Pipelined:
         """All Einsums together."""
         return (fused_group(bound, counts, bound.einsums),)
 
+    def lookahead(self, bound: Bound, group: FusionGroup) -> int:
+        """Tiles in flight on an array. Raises MappingError where registers hold fewer."""
+        return settled_lookahead(bound, group)
+
     def programs(self, bound: Bound, walks: tuple[Walk, ...]) -> tuple[StepProgram, ...]:
         """The program of the one group, in the order of issue of its average step."""
         (walk,) = walks
         builder = ProgramBuilder(bound, walk)
-        lookahead = settled_lookahead(bound, walk.group)
+        lookahead = self.lookahead(bound, walk.group)
         return (replace(overlapped(builder, lookahead), lookahead=lookahead),)
 
     def average(self, bound: Bound, groups: tuple[FusionGroup, ...]) -> Timing:
         """The average step, so many times: fill, steady state and drain in closed form."""
         (group,) = groups
-        lookahead = settled_lookahead(bound, group)
+        lookahead = self.lookahead(bound, group)
         program = unordered(ProgramBuilder(bound, uniform_walk(bound, group)), lookahead)
         graph = timed_step(bound, program).graph
         try:

@@ -91,6 +91,14 @@ class EinsumMapping:
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
+ScheduleName = Literal[
+    "sequential",
+    "phases",
+    "pipelined",
+]
+"""Kinds of schedules as mapping files write them; ``archsim.schedule.kinds`` has what each does."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseTask:
     """``RD@-1`` in a phase: the Einsum, on the tile ``shift`` steps away."""
@@ -103,7 +111,7 @@ class PhaseTask:
 class Schedule:
     """How tasks of neighbouring tiles may overlap."""
 
-    kind: Literal["sequential", "phases", "pipelined"] = "pipelined"
+    kind: ScheduleName = "pipelined"
     lookahead: int | Literal["fit"] = "fit"
     """Pipelined: tiles in flight on an array at once."""
     groups: tuple[tuple[PhaseTask, ...], ...] = ()

@@ -32,6 +32,7 @@ from ..mapping import (
     NestLevel,
     PhaseTask,
     Schedule,
+    ScheduleName,
     Tile,
     TileSize,
 )
@@ -128,7 +129,7 @@ class _PatchedEinsumFields(_EinsumFields):
 
 
 class _ScheduleFields(Fields):
-    kind: Literal["sequential", "phases", "pipelined"]
+    kind: ScheduleName
     lookahead: Annotated[int | Literal["fit"] | None, PlainValidator(_lookahead)] = None
     groups: Annotated[tuple[tuple[Task, ...], ...] | None, Field(min_length=1)] = None
     exposes: Names | None = None
