@@ -60,6 +60,21 @@ def random_shapes(
     >>> found["M"], found["M0"], found["M1"]
     (13, 4, 4)
     """
+    picked = _picked(program, given, rng)
+    shapes = resolve_shapes(program, picked, EvaluationError)
+    drawn = _DrawnShapes(program, given, picked, shapes)
+    for einsum in program.einsums:
+        if einsum.select is not None:
+            drawn.limit_selection(einsum)
+        if einsum.where is None:
+            drawn.cover_windows(einsum)
+    return resolve_shapes(program, picked, EvaluationError)
+
+
+def _picked(
+    program: ir.Program, given: Mapping[str, int], rng: np.random.Generator
+) -> dict[str, Any]:
+    """What is given, and what is drawn beside it: no more than fixes every shape."""
     picked: dict[str, Any] = dict(given)
     followers = {r.name for r in program.ranks if r.like is not None}
     for name in program.parallel:
@@ -79,14 +94,7 @@ def random_shapes(
             size = int(rng.choice(pool))
             if sum(n in picked for n in names) < len(rank.partition):
                 picked.setdefault(name, size)
-    shapes = resolve_shapes(program, picked, EvaluationError)
-    drawn = _DrawnShapes(program, given, picked, shapes)
-    for einsum in program.einsums:
-        if einsum.select is not None:
-            drawn.limit_selection(einsum)
-        if einsum.where is None:
-            drawn.cover_windows(einsum)
-    return resolve_shapes(program, picked, EvaluationError)
+    return picked
 
 
 def windowed_ranks(program: ir.Program) -> set[str]:

@@ -206,23 +206,8 @@ class TensorStore:
         elif einsum.reduction in UFUNCS:
             UFUNCS[einsum.reduction].at(tensor.values, where, values)
         else:
-            self._fold(einsum, tensor, where, values)
-
-    def _fold(
-        self, einsum: ir.Einsum, tensor: _PartialTensor, where: tuple[Array, ...], values: Array
-    ) -> None:
-        """A user's reduction, one lane after the other."""
-        declared = next(r for r in self.program.reductions if r.name == einsum.reduction)
-        first, second = declared.arguments
-        working = tensor.values.dtype
-        space = LaneSpace((), ("",), {}, {"": 1}, {"": ""})
-        for *place, value in zip(*where, values, strict=True):
-            now = tensor.values[tuple(place)]
-            arguments = {first: np.array([now]), second: np.array([value])}
-            evaluator = Evaluator(
-                self.program, space, {}, self.binding.parameters, working, arguments
-            )
-            tensor.values[tuple(place)] = evaluator.value(declared.body).values.reshape(-1)[0]
+            declared = next(r for r in self.program.reductions if r.name == einsum.reduction)
+            _fold(self.program, declared, self.binding.parameters, tensor.values, where, values)
 
     # --------------------------------------------------------------- reading
 
@@ -280,3 +265,20 @@ class TensorStore:
             scale = coefficient(term, self.shapes)
             found = found + scale * (lanes[term.variable] if term.variable else 1)
         return found
+
+
+def _fold(
+    program: ir.Program,
+    declared: ir.UserReduction,
+    parameters: Mapping[str, float],
+    results: Array,
+    where: tuple[Array, ...],
+    values: Array,
+) -> None:
+    """A user's reduction, one lane after the other: lanes may meet at one result."""
+    first, second = declared.arguments
+    space = LaneSpace((), ("",), {}, {"": 1}, {"": ""})
+    for *place, value in zip(*where, values, strict=True):
+        arguments = {first: np.array([results[tuple(place)]]), second: np.array([value])}
+        evaluator = Evaluator(program, space, {}, parameters, results.dtype, arguments)
+        results[tuple(place)] = evaluator.value(declared.body).values.reshape(-1)[0]
