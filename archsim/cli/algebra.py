@@ -9,7 +9,7 @@ import click
 from einsum_cascade import Cascade
 
 from .console import show, show_json
-from .files import Place, check_file, write_text
+from .files import NamedPath, check_file, write_text
 from .options import json_option, numbers_of, settings_option
 
 
@@ -39,7 +39,7 @@ def analyze_command(
 @click.command("rewrite")
 @click.argument("cascade")
 @click.argument("rules", metavar="RULE...", nargs=-1, required=True)
-@click.option("--out", metavar="FILE", type=Place(), help="Write the derived cascade.")
+@click.option("--out", metavar="FILE", type=NamedPath(), help="Write the derived cascade.")
 def rewrite_command(cascade: str, rules: tuple[str, ...], out: Path | None) -> None:
     """Rewrite a CASCADE by one RULE after another; print the derivation and its proof.
 

@@ -11,7 +11,7 @@ from einsum_cascade.errors import InputError, Problem
 from einsum_cascade.yaml.library import builtin_names
 
 from .console import progress
-from .files import Place, check_folder, write_text
+from .files import NamedPath, check_folder, write_text
 from .options import refuse_mapping_settings, settings_option
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.command("atlas")
 @click.argument("cascades", metavar="[CASCADE...]", nargs=-1)
 @click.option(
-    "--out", metavar="DIR", type=Place(), required=True, help="Where to write atlas.html."
+    "--out", metavar="DIR", type=NamedPath(), required=True, help="Where to write atlas.html."
 )
 @click.option(
     "--arch", "machines", metavar="ARCH", multiple=True, default=("fusemax", "flat"),

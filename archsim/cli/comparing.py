@@ -11,7 +11,7 @@ import click
 from einsum_cascade.errors import InputError, Problem, did_you_mean
 
 from .console import show, show_json
-from .files import Place, check_folder, write_file, write_text
+from .files import NamedPath, check_folder, write_file, write_text
 from .options import json_option, refuse_mapping_settings, settings_option
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 )
 @settings_option
 @json_option
-@click.option("--out", metavar="DIR", type=Place(), help="Write tables and pictures.")
+@click.option("--out", metavar="DIR", type=NamedPath(), help="Write tables and pictures.")
 def compare_command(
     workload: str,
     architectures: tuple[str, ...],

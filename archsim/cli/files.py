@@ -47,7 +47,7 @@ def write_result(result: Result, folder: Path) -> tuple[Path, ...]:
     )
 
 
-class Place(click.ParamType[Path]):
+class NamedPath(click.ParamType[Path]):
     """A path that is given with a name: an empty one is not the working folder."""
 
     name = "path"

@@ -13,7 +13,7 @@ from mappers.objectives import OBJECTIVES, objective_called
 from mappers.strategies import STRATEGIES, strategy_called
 
 from .console import show, show_json
-from .files import Place, check_folder, write_result, write_text
+from .files import NamedPath, check_folder, write_result, write_text
 from .options import Known, json_option, refuse_mapping_settings, settings_option
 from .progress import progress
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 )
 @settings_option
 @json_option
-@click.option("--out", metavar="DIR", type=Place(), help="Write mappings, result and pictures.")
+@click.option("--out", metavar="DIR", type=NamedPath(), help="Write mappings, result and pictures.")
 def map_command(
     workload: str,
     architecture: str,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .console import show
-from .files import Place, check_folder, write_file, write_text
+from .files import NamedPath, check_folder, write_file, write_text
 from .progress import progress
 
 if TYPE_CHECKING:
@@ -26,11 +26,11 @@ _RUNS_EACH = 64
 @click.command("reproduce")
 @click.argument("name", metavar="NAME|FILE")
 @click.option("--figure", "figures", type=int, multiple=True, help="This figure alone; repeatable.")
-@click.option("--out", metavar="DIR", type=Place(), help="Write tables and figures.")
+@click.option("--out", metavar="DIR", type=NamedPath(), help="Write tables and figures.")
 @click.option(
     "--published",
     metavar="DIR",
-    type=Place(),
+    type=NamedPath(),
     help="A folder of published figures in CSV files, to put beside ours.",
 )
 @click.option(

@@ -10,7 +10,7 @@ import click
 from einsum_cascade.errors import InputError, Problem
 
 from .console import show, show_json
-from .files import Place, check_file, check_folder, write_result
+from .files import NamedPath, check_file, check_folder, write_result
 from .options import Known, json_option, settings_option
 
 if TYPE_CHECKING:
@@ -44,8 +44,10 @@ AUTO = "auto"
 )
 @settings_option
 @json_option
-@click.option("--out", metavar="DIR", type=Place(), help="Write result, report and pictures.")
-@click.option("--trace", metavar="FILE", type=Place(), help="Write the timeline (event engine).")
+@click.option("--out", metavar="DIR", type=NamedPath(), help="Write result, report and pictures.")
+@click.option(
+    "--trace", metavar="FILE", type=NamedPath(), help="Write the timeline (event engine)."
+)
 @click.option("--explain", is_flag=True, help="Say where each cycle and picojoule came from.")
 def simulate_command(
     workload: str,
