@@ -172,7 +172,7 @@ def registers_of(bound: Bound, e: BoundEinsum, number: int, meter: Meter[T]) -> 
     access_map = e.touches[number]
     moved = _relevant(e.whole, access_map)
     points, iterations = meter.whole(meter.points(e)), meter.iterations(e)
-    if access_map is not e.write and _left_in_registers(bound, e, number):
+    if access_map is not e.write and in_own_registers(bound, e, number):
         none = meter.whole(0)
         return RegisterUses(Uses(points, none), Uses(iterations, none))
     fills = meter.delivered(e, e.whole, moved, Lanes(e.spatial))
@@ -220,11 +220,6 @@ def register_changes(e: BoundEinsum, access_map: AccessMap) -> int:
     return EXACT.delivered(e, e.whole, _relevant(e.whole, access_map), one)
 
 
-def in_own_registers(bound: Bound, e: BoundEinsum, number: int) -> bool:
-    """Whether an operand waits where an Einsum runs, so that nothing brings it there."""
-    return _left_in_registers(bound, e, number)
-
-
 def _in_registers(bound: Bound, e: BoundEinsum, number: int) -> bool:
     """Whether registers, somewhere, still hold an intermediate when an Einsum reads it."""
     operand = e.operands[number]
@@ -234,8 +229,8 @@ def _in_registers(bound: Bound, e: BoundEinsum, number: int) -> bool:
     return not kept or found_at(bound, e, number, bound.register_level)
 
 
-def _left_in_registers(bound: Bound, e: BoundEinsum, number: int) -> bool:
-    """Whether an operand waits in the Einsum's own registers; nothing is fetched then."""
+def in_own_registers(bound: Bound, e: BoundEinsum, number: int) -> bool:
+    """Whether an operand waits where an Einsum runs, so that nothing brings it there."""
     own = e.array.name in bound.registers(e, e.operands[number].access.tensor)
     return own and _in_registers(bound, e, number)
 
@@ -266,7 +261,7 @@ def way_of(bound: Bound, e: BoundEinsum, number: int) -> tuple[Stop, ...]:
     others = [Stop(a, bound.register_level) for a in arrays]
     if number == len(e.reads):
         return (*kept, *others)
-    if _left_in_registers(bound, e, number):
+    if in_own_registers(bound, e, number):
         return ()
     if others and _in_registers(bound, e, number):
         kept = others[:1]

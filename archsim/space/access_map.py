@@ -173,17 +173,6 @@ class AccessMap:
         return prod(p.size(extents) for p in self.one_copy)
 
 
-def map_access(
-    access: Access,
-    axes: tuple[Axis, ...],
-    shapes: Mapping[str, int],
-    iterative: frozenset[str],
-    carried: tuple[str, ...] = (),
-) -> AccessMap:
-    """Work out what ``access`` addresses on ``axes``; see ``AccessMapper``."""
-    return AccessMapper(axes, shapes, carried).map(access, iterative)
-
-
 def coefficient(term: AffineTerm, shapes: Mapping[str, int]) -> int:
     """The number a term multiplies its variable by."""
     return term.coefficient * prod(shapes[s] for s in term.shapes)

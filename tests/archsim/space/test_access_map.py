@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archsim.space.access_map import AccessMap, map_access
+from archsim.space.access_map import AccessMap, AccessMapper
 from archsim.space.iteration import Axis, Extents
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError
@@ -55,7 +55,7 @@ einsums: |
 
 
 def build(*indices: str, iterative: frozenset[str] = frozenset()) -> AccessMap:
-    return map_access(access(*indices), AXES, SHAPES, iterative, ("h",))
+    return AccessMapper(AXES, SHAPES, ("h",)).map(access(*indices), iterative)
 
 
 def elements(read: Access, extents: Extents, drop: frozenset[str] = frozenset()) -> int:
