@@ -10,6 +10,8 @@ tasks as far back as anything waits for, the free times of resources that were u
 the mark, and the classes of steps that are not yet through. Where it is the same but for a
 shift in time, whole multiples of what lies between are skipped, exactly: the graph is
 (max,+) linear and the iterations to come are alike. The last two rounds are always run.
+The average step, one loop of short periods, is run in Python (``schedule.makespan``), so
+that the analytical engine needs no compiler.
 """
 
 from __future__ import annotations

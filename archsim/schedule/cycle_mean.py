@@ -34,6 +34,21 @@ class DeadlockError(ValueError):
 def maximum_cycle_mean(nodes: int, edges: Sequence[TimedEdge]) -> CriticalCycle:
     """The largest weight per token over all cycles of a graph.
 
+    A producer of 3 cycles and a consumer of 2 with one tile in flight between them, beside a
+    resource that is busy for 4 cycles a step:
+
+    >>> edges = [TimedEdge(0, 1, 3, 0), TimedEdge(1, 0, 2, 1), TimedEdge(1, 1, 4, 1)]
+    >>> found = maximum_cycle_mean(2, edges)
+    >>> found.mean, [(e.before, e.after) for e in found.edges]
+    (Fraction(5, 1), [(0, 1), (1, 0)])
+
+    Parameters
+    ----------
+    nodes : int
+        Tasks, numbered from 0.
+    edges : sequence of TimedEdge
+        Weights in units of time, tokens in periods.
+
     Raises
     ------
     DeadlockError

@@ -97,12 +97,16 @@ _MODULUS = (1 << 61) - 1
 _BASE = 1_000_003
 
 
-class _Repetition:
+class _SteadyState:
     """Looks for a steady state: periods whose starts repeat earlier ones', later.
 
     What the next period depends on, its *window* of recent periods, is compared with that
     of a mark that moves on by powers of two (Brent's method), so that a repetition of any
     length is found. A rolling hash of the steps between periods spares the comparison.
+
+    This is the one place in Python that does so. ``events.kernel`` has the same method
+    compiled, on programs whose loops are nested; it takes half a second to import, which an
+    average step, of a few hundred short periods, does not.
     """
 
     def __init__(self, window: int) -> None:
@@ -247,7 +251,7 @@ class _Trials:
 def _run(flat: _Flat, steps: int) -> tuple[_Run, int]:
     """Run tasks that hang together; also says how many periods it took."""
     run = _Run(flat, steps)
-    repetition: _Repetition | None = _Repetition(flat.window)
+    repetition: _SteadyState | None = _SteadyState(flat.window)
     period, last = min(flat.stage), steps - 1 + max(flat.stage)
     simulated = 0
     while period <= last:

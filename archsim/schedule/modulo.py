@@ -38,6 +38,40 @@ def modulo_schedule(graph: EventGraph) -> Issue:
 
     Of several orders, plain in-order issue among them, the one that ends a short run
     soonest is taken.
+
+    One-pass attention by tiles of 256 x 256 (BERT, 16 tiles a head): the 2D array makes
+    scores (S), whose maximum is 256 cycles late, and after the running maximum (M, on the 1D
+    array) their exponentials and sums (E), late again. The 1D array corrects what there is by
+    the maximum (C), takes the sums in (R), and has a slice of an output (A) from outside. One tile in flight takes 6304 cycles a head, two 3152, and with three
+    the 1D array always works:
+
+    >>> from fractions import Fraction
+    >>> from archsim.schedule.event_graph import GraphDependency, GraphTask, period_edges
+    >>> def step(lookahead):
+    ...     rows = (("S", "2D", 65, 256), ("M", "1D", 1, 0), ("E", "2D", 72, 256),
+    ...             ("C", "1D", 72, 0), ("R", "1D", 65, 0), ("A", "1D", 16, 0))
+    ...     tasks = tuple(
+    ...         GraphTask(name=n, resource=r, occupancy=Fraction(x), latency=Fraction(x + late))
+    ...         for n, r, x, late in rows
+    ...     )
+    ...     data = ((0, 1, 0), (1, 1, 1), (1, 2, 0), (1, 3, 0), (2, 4, 0))
+    ...     room = ((2, 0, lookahead), (4, 1, lookahead))
+    ...     waits = [
+    ...         GraphDependency(before=b, after=a, distance=d, delay=tasks[b].latency)
+    ...         for b, a, d in data
+    ...     ] + [
+    ...         GraphDependency(
+    ...             before=b, after=a, distance=d, delay=tasks[b].occupancy, room=True
+    ...         )
+    ...         for b, a, d in room
+    ...     ]
+    ...     return EventGraph(tasks=tasks, dependencies=tuple(waits), steps=1000)
+    >>> for graph in (step(1), step(2), step(3)):
+    ...     edges = period_edges(graph, modulo_schedule(graph))
+    ...     print(16 * maximum_cycle_mean(len(graph.tasks), edges).mean)
+    6304
+    3152
+    2464
     """
     busiest = max(sum(graph.occupancy[i] for i in m) for m in graph.members.values())
     mean = maximum_cycle_mean(len(graph.tasks), graph.edges).mean
