@@ -49,6 +49,12 @@ AUTO = "auto"
     "--trace", metavar="FILE", type=NamedPath(), help="Write the timeline (event engine)."
 )
 @click.option("--explain", is_flag=True, help="Say where each cycle and picojoule came from.")
+@click.option(
+    "--dump",
+    "stage",
+    type=Known(["bound", "counts", "program"]),
+    help="Print a stage in between, and no result: loops, counts, or the step program.",
+)
 def simulate_command(
     workload: str,
     architecture: str,
@@ -59,12 +65,15 @@ def simulate_command(
     out: Path | None,
     trace: Path | None,
     explain: bool,
+    stage: str | None,
 ) -> None:
     """Simulate a WORKLOAD on an ARCH; by default BERT at 4K tokens on fusemax."""
     if as_json and explain:
         raise click.UsageError("--explain is for people; --json prints the exact numbers")
     if trace and engine == "analytical":
         raise click.UsageError("--trace is of the event engine; leave out --engine analytical")
+    if stage and (as_json or explain or out or trace):
+        raise click.UsageError("--dump prints a stage of the run and no result: give it alone")
     if out:
         check_folder(out)
     if trace:
@@ -73,6 +82,11 @@ def simulate_command(
     from ..jobs.run import run_plan
 
     plan = _planned(*asked)
+    if stage:
+        from ..dump import dump
+
+        click.echo(dump(plan, stage))
+        return
     result = run_plan(plan, engine=engine or ("event" if trace else "analytical"))
     written = write_result(result, out) if out else ()
     if trace:
