@@ -42,8 +42,8 @@ def modulo_schedule(graph: EventGraph) -> Issue:
     One-pass attention by tiles of 256 x 256 (BERT, 16 tiles a head): the 2D array makes
     scores (S), whose maximum is 256 cycles late, and after the running maximum (M, on the 1D
     array) their exponentials and sums (E), late again. The 1D array corrects what there is by
-    the maximum (C), takes the sums in (R), and has a slice of an output (A) from outside. One tile in flight takes 6304 cycles a head, two 3152, and with three
-    the 1D array always works:
+    the maximum (C), takes the sums in (R), and has a slice of an output (A) from outside. One
+    tile in flight takes 6304 cycles a head, two 3152, and with three the 1D array always works:
 
     >>> from fractions import Fraction
     >>> from archsim.schedule.event_graph import GraphDependency, GraphTask, period_edges
