@@ -35,9 +35,10 @@ def spilled_share(bound: Bound) -> Fraction:
 
 def share_of(required: Requirement) -> Fraction:
     """How much of what a level must hold is more than it can."""
-    if required.capacity_bytes is None or required.fits_whole:
+    capacity, needed = required.capacity_bytes, required.required_bytes
+    if capacity is None or needed <= capacity:
         return Fraction(0)
-    return 1 - Fraction(required.capacity_bytes) / required.required_bytes
+    return 1 - Fraction(capacity) / needed
 
 
 def spilled(

@@ -266,16 +266,17 @@ def _moved(loops: _Loops, bound: Bound, e: BoundEinsum) -> Iterator[_Moved]:
                 for a in accesses_of(bound, part, number, EXACT)
             )
             spilled = spilled_accesses(bound, accesses, Fraction(1)) if spill else accesses
-            loops.moved[key] = (
-                *(_Moved(a.place, _whole(a), 0) for a in accesses),
-                *(_Moved(a.place, 0, _whole(a)) for a in spilled),
+            levels = dict.fromkeys(a.place for a in (*accesses, *spilled))
+            loops.moved[key] = tuple(
+                _Moved(level, _elements_at(level, accesses), _elements_at(level, spilled))
+                for level in levels
             )
         yield from loops.moved[key]
 
 
-def _whole(access: AccessCount) -> int:
-    """Elements read and written, where nothing spills or everything does."""
-    amount = access.reads + access.writes
+def _elements_at(level: str, accesses: tuple[AccessCount, ...]) -> int:
+    """Elements read and written at a level, where nothing spills or everything does."""
+    amount = sum(a.reads + a.writes for a in accesses if a.place == level)
     assert amount == int(amount), "shares come in later"
     return int(amount)
 
