@@ -23,7 +23,7 @@ _SKIPPED = "not shown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
+class TraceSpan:
     """A slice of a track, in cycles since the beginning; ``where`` is its step, loop by loop."""
 
     name: str
@@ -40,7 +40,7 @@ class Trace:
     title: str
     clock_hz: Fraction
     tracks: tuple[str, ...]
-    spans: tuple[Span, ...]
+    spans: tuple[TraceSpan, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """The object of a trace file: ``ts`` and ``dur`` in microseconds."""
@@ -54,7 +54,7 @@ class Trace:
             "traceEvents": [*names, *(self._event(s, number[s.track]) for s in self.spans)],
         }
 
-    def _event(self, span: Span, track: int) -> dict[str, Any]:
+    def _event(self, span: TraceSpan, track: int) -> dict[str, Any]:
         micro = Fraction(10**6) / self.clock_hz
         return {
             "name": span.name,
@@ -142,9 +142,9 @@ def timeline(
     )
 
 
-def _spans(run: GroupRun) -> Iterator[Span]:
+def _spans(run: GroupRun) -> Iterator[TraceSpan]:
     for s in run.run.slices:
-        yield Span(
+        yield TraceSpan(
             name=s.task,
             track=s.resource,
             start=run.start + s.start,
@@ -153,11 +153,11 @@ def _spans(run: GroupRun) -> Iterator[Span]:
         )
 
 
-def _gaps(run: GroupRun) -> Iterator[Span]:
+def _gaps(run: GroupRun) -> Iterator[TraceSpan]:
     """Stretches of which nothing is shown."""
     for gap in run.run.gaps:
         many = "steps that are" if gap.steps is None else f"{gap.steps:,} steps like those before,"
-        yield Span(
+        yield TraceSpan(
             name=f"{many} not shown",
             track=_SKIPPED,
             start=run.start + gap.start,
@@ -165,12 +165,12 @@ def _gaps(run: GroupRun) -> Iterator[Span]:
         )
 
 
-def _last_drain(run: GroupRun, memory: str) -> Iterator[Span]:
+def _last_drain(run: GroupRun, memory: str) -> Iterator[TraceSpan]:
     """The way out of the last output tile, where nothing else is on the way any more."""
     busy = max((s.end for s in run.run.slices if s.resource == memory), default=Fraction(0))
     for task, cycles in run.program.ends:
         made = max((s.end for s in run.run.slices if s.task == task), default=Fraction(0))
         if made >= busy and made + cycles == run.run.cycles:
             start = run.start + made
-            yield Span(name="last drain", track=memory, start=start, cycles=cycles)
+            yield TraceSpan(name="last drain", track=memory, start=start, cycles=cycles)
             return

@@ -80,7 +80,7 @@ def einsum_by_einsum(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Part:
+class _LoopPart:
     """A loopable part of a rank: how often it goes round, inside one round of what is outside."""
 
     name: str
@@ -107,18 +107,18 @@ class _Site:
         """Coordinates that array dimensions take at a time."""
         return array_strides(self.architecture)
 
-    def parts(self, rank: str) -> tuple[_Part, ...]:
+    def parts(self, rank: str) -> tuple[_LoopPart, ...]:
         """The parts that a rank is cut into, outermost first."""
         size = self.shapes[rank]
         taken = {*self.shapes, *self.program.parallel}
         steps = [1, *(s for s in self.strides if s < size)]
         names = [f"{rank}{number}" for number in range(len(steps))]
         if len(steps) == 1 or taken & {*names}:
-            return (_Part(name=rank, rank=rank, stride=1, count=size),)
+            return (_LoopPart(name=rank, rank=rank, stride=1, count=size),)
         upper = [*steps[1:], size]
         cut = zip(names, steps, upper, strict=True)
         return tuple(
-            _Part(name=name, rank=rank, stride=step, count=-(-above // step))
+            _LoopPart(name=name, rank=rank, stride=step, count=-(-above // step))
             for name, step, above in reversed([*cut])
         )
 
@@ -185,7 +185,7 @@ def _laid_out(site: _Site, e: Einsum, array: ProcessingArray) -> _Layout:
     along: list[tuple[str, tuple[str, ...]]] = []
     laid: set[str] = set()
     for dimension in array.dimensions:
-        room, found = dimension.size, list[_Part]()
+        room, found = dimension.size, list[_LoopPart]()
         while fitting := _fitting(site, free, room, whole=bool(found)):
             best = max(fitting, key=lambda parts: prod(p.count for p in parts))
             found += best
@@ -213,9 +213,9 @@ def _layable(site: _Site, e: Einsum) -> set[str]:
 
 def _fitting(
     site: _Site, ranks: Iterable[str], room: int, *, whole: bool
-) -> list[tuple[_Part, ...]]:
+) -> list[tuple[_LoopPart, ...]]:
     """Of every rank the parts that fit, if more than one coordinate does."""
-    found: list[tuple[_Part, ...]] = []
+    found: list[tuple[_LoopPart, ...]] = []
     for rank in ranks:
         parts = tuple(p for p in site.parts(rank) if p.stride * p.count <= room)
         wide = prod(p.count for p in parts)
@@ -248,7 +248,7 @@ def _einsum(site: _Site, e: Einsum) -> EinsumMapping:
 
 
 def _levels(
-    site: _Site, e: Einsum, loops: list[_Part], inside: dict[str, int]
+    site: _Site, e: Einsum, loops: list[_LoopPart], inside: dict[str, int]
 ) -> Iterator[NestLevel]:
     """Loops by memory, outermost first: each memory is given as many as its tiles allow.
 
@@ -256,7 +256,7 @@ def _levels(
     """
     users = 2 * len(next(g for g in site.groups if e.name in g))
     outermost, *inner = site.architecture.memories
-    levels: list[tuple[str, list[_Part]]] = []
+    levels: list[tuple[str, list[_LoopPart]]] = []
     end = len(loops)
     for memory in reversed(inner):
         start = end

@@ -236,14 +236,14 @@ def in_own_registers(bound: Bound, e: BoundEinsum, number: int) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
+class StopOnTheWay:
     """A place on the way of a tensor: a memory by its level, or registers of another array."""
 
     place: str
     level: int
 
 
-def way_of(bound: Bound, e: BoundEinsum, number: int) -> tuple[Stop, ...]:
+def way_of(bound: Bound, e: BoundEinsum, number: int) -> tuple[StopOnTheWay, ...]:
     """Places that an access of an Einsum goes through, outermost first.
 
     An operand comes from the innermost place where it is found already; there is none on the
@@ -256,9 +256,9 @@ def way_of(bound: Bound, e: BoundEinsum, number: int) -> tuple[Stop, ...]:
     """
     tensor = e.touches[number].access.tensor
     memories = bound.architecture.memories
-    kept = [Stop(memories[level].name, level) for level in bound.memories(e, tensor)]
+    kept = [StopOnTheWay(memories[level].name, level) for level in bound.memories(e, tensor)]
     arrays = [a for a in bound.registers(e, tensor) if a != e.array.name]
-    others = [Stop(a, bound.register_level) for a in arrays]
+    others = [StopOnTheWay(a, bound.register_level) for a in arrays]
     if number == len(e.reads):
         return (*kept, *others)
     if in_own_registers(bound, e, number):
@@ -281,7 +281,11 @@ def accesses_of(bound: Bound, e: BoundEinsum, number: int, meter: Meter[T]) -> l
 
 
 def _input(
-    bound: Bound, e: BoundEinsum, access_map: AccessMap, way: tuple[Stop, ...], meter: Meter[T]
+    bound: Bound,
+    e: BoundEinsum,
+    access_map: AccessMap,
+    way: tuple[StopOnTheWay, ...],
+    meter: Meter[T],
 ) -> list[AccessCount[T]]:
     """Reads of an operand: from where it is still found, level by level inwards."""
     if not way:
@@ -315,7 +319,7 @@ def _read(
 
 
 def _output(
-    bound: Bound, e: BoundEinsum, way: tuple[Stop, ...], meter: Meter[T]
+    bound: Bound, e: BoundEinsum, way: tuple[StopOnTheWay, ...], meter: Meter[T]
 ) -> list[AccessCount[T]]:
     """Writes of a result on its way out, and partial results on their way back."""
     memories = [stop for stop in way if stop.level < bound.register_level]

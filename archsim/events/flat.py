@@ -21,7 +21,7 @@ from ..schedule.program import StepProgram, components
 from ..steps.run_length import OneStep, Repeat, RunLengths, length, steps_by_class
 
 if TYPE_CHECKING:
-    from .kernel import Ints, Log, Marks, Program, State
+    from .kernel import Ints, KernelProgram, Log, Marks, State
 
 _LONGEST = 1 << 61
 """Units a run may last."""
@@ -153,7 +153,7 @@ def time_unit(program: StepProgram) -> tuple[int, bool]:
 class FlatRun:
     """A program's arrays, those of its state, and how many classes its future depends on."""
 
-    program: Program
+    program: KernelProgram
     state: State
     marks: Marks
     log: Log
@@ -200,8 +200,8 @@ def flatten(program: StepProgram, unit: int, logged: bool = False) -> FlatRun:
     )
 
 
-def _program(program: StepProgram, unit: int, code: Ints) -> Program:
-    from .kernel import Program
+def _program(program: StepProgram, unit: int, code: Ints) -> KernelProgram:
+    from .kernel import KernelProgram
 
     tasks, names = program.tasks, program.resources
     kinds = range(len(tasks[0].occupancy))
@@ -217,7 +217,7 @@ def _program(program: StepProgram, unit: int, code: Ints) -> Program:
             ago[k, n] = -1 if back is None else min(back, _FARTHEST)
         need[d.before] = max(need[d.before], ago[:, n].max())
     occupancy = [[-1 if x is None else _units(x, unit) for x in t.occupancy] for t in tasks]
-    return Program(
+    return KernelProgram(
         code=code,
         occupancy=np.array(occupancy, np.int64).T.copy(),
         late=np.array([_units(t.late, unit) for t in tasks], np.int64),

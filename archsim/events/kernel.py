@@ -42,7 +42,7 @@ DONE, PAUSED, OVERFLOW = 0, 1, 2
 LIMIT = 1 << 62
 
 
-class Program(NamedTuple):
+class KernelProgram(NamedTuple):
     """What is run; see ``flat.flatten``.
 
     ``occupancy`` is by class and task (-1: it does not run), ``ago`` by class and
@@ -114,7 +114,7 @@ def _note(s: State, log: Log, task: int, step: int, start: int, end: int) -> Non
 
 
 @compiled
-def _fire(p: Program, s: State, log: Log, period: int) -> None:
+def _fire(p: KernelProgram, s: State, log: Log, period: int) -> None:
     """Issue one period's tasks in order."""
     mask = s.kind.shape[0] - 1
     row = period & mask
@@ -144,7 +144,7 @@ def _fire(p: Program, s: State, log: Log, period: int) -> None:
 
 
 @compiled
-def _shift(p: Program, s: State, m: Marks, slot: int, reach: int, period: int) -> int:
+def _shift(p: KernelProgram, s: State, m: Marks, slot: int, reach: int, period: int) -> int:
     """By how much the state is later than a mark's; -1 where it is another."""
     mask = s.kind.shape[0] - 1
     shift = -1
@@ -176,7 +176,7 @@ def _shift(p: Program, s: State, m: Marks, slot: int, reach: int, period: int) -
 
 
 @compiled
-def _mark(p: Program, s: State, m: Marks, slot: int, reach: int, period: int) -> None:
+def _mark(p: KernelProgram, s: State, m: Marks, slot: int, reach: int, period: int) -> None:
     """Keep the state to compare later ones with."""
     mask = s.kind.shape[0] - 1
     for q in range(reach):
@@ -209,7 +209,9 @@ def _advance(s: State, m: Marks, slot: int, time: int) -> bool:
 
 
 @compiled
-def _iterated(p: Program, s: State, m: Marks, log: Log, slot: int, reach: int, steps: int) -> bool:
+def _iterated(
+    p: KernelProgram, s: State, m: Marks, log: Log, slot: int, reach: int, steps: int
+) -> bool:
     """After an iteration of a loop: skip what repeats, or move the mark on.
 
     False if the times would not fit.
@@ -249,7 +251,9 @@ def _iterated(p: Program, s: State, m: Marks, log: Log, slot: int, reach: int, s
 
 
 @compiled
-def run(p: Program, s: State, m: Marks, log: Log, reach: int, budget: int, jumping: bool) -> int:
+def run(
+    p: KernelProgram, s: State, m: Marks, log: Log, reach: int, budget: int, jumping: bool
+) -> int:
     """Run a program, or go on with it, until it ends or ``budget`` tasks have been fired.
 
     Parameters

@@ -46,7 +46,7 @@ _Row = list[int | None]
 """Starts of one period's tasks; None where the task's step does not exist."""
 
 
-class _Run:
+class _PeriodRun:
     """The state of a run: when each resource is free, and the starts so far."""
 
     def __init__(self, flat: _Flat, steps: int) -> None:
@@ -248,9 +248,9 @@ class _Trials:
         return max(ahead)
 
 
-def _run(flat: _Flat, steps: int) -> tuple[_Run, int]:
+def _run(flat: _Flat, steps: int) -> tuple[_PeriodRun, int]:
     """Run tasks that hang together; also says how many periods it took."""
-    run = _Run(flat, steps)
+    run = _PeriodRun(flat, steps)
     repetition: _SteadyState | None = _SteadyState(flat.window)
     period, last = min(flat.stage), steps - 1 + max(flat.stage)
     simulated = 0

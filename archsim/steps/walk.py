@@ -33,7 +33,7 @@ class _At(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _State:
+class _WalkState:
     """What the rest of a walk depends on, inside the loops walked so far.
 
     ``view`` and ``held`` are numbers of ``Shares``: what is left of every Einsum, and the
@@ -83,8 +83,8 @@ class _Walker:
         self.wanted = wanted
         self.shares = Shares(group)
         self.classes: Numbered[StepClass] = Numbered()
-        self.memo: dict[tuple[int, _State], RunLengths] = {}
-        self.places: Numbered[tuple[int, _State]] = Numbered()
+        self.memo: dict[tuple[int, _WalkState], RunLengths] = {}
+        self.places: Numbered[tuple[int, _WalkState]] = Numbered()
         self.entered: dict[_Turn, RunLengths] = {}
         self.ramps: dict[_Ramp, list[RunLengths]] = {}
         depths = range(len(group.loops))
@@ -97,13 +97,13 @@ class _Walker:
         self.ask_last = [any(not p.early for p in ps) for ps in out]
         self.outside = [[d for d in depths if p.loops[d] is None] for p in group.parts]
 
-    def start(self) -> _State:
+    def start(self) -> _WalkState:
         """Outside all loops."""
         nest = self.group.nest
         view, held = self.shares.start()
-        return self.sliced(0, _State(nest.extents, nest.box, (), view, held))
+        return self.sliced(0, _WalkState(nest.extents, nest.box, (), view, held))
 
-    def visit(self, depth: int, state: _State) -> RunLengths:
+    def visit(self, depth: int, state: _WalkState) -> RunLengths:
         """The run lengths of what is inside the first ``depth`` loops."""
         key = (depth, state)
         if key not in self.memo:
@@ -111,7 +111,7 @@ class _Walker:
             self.memo[key] = self.leaf(state) if last else self.loop(depth, state)
         return self.memo[key]
 
-    def loop(self, depth: int, state: _State) -> RunLengths:
+    def loop(self, depth: int, state: _WalkState) -> RunLengths:
         """All iterations of a loop: the first, those in the middle, the last."""
         ramps = self.group.nest.ramps(depth, state.nest, state.box)
         # A band looks the same in many places: what is inside is found by its turn alone.
@@ -123,7 +123,12 @@ class _Walker:
         return sequence(found)
 
     def ramp(
-        self, depth: int, state: _State, place: int, ramp: BandProgression, ends: tuple[bool, bool]
+        self,
+        depth: int,
+        state: _WalkState,
+        place: int,
+        ramp: BandProgression,
+        ends: tuple[bool, bool],
     ) -> list[RunLengths]:
         """Iterations of a ramp, which may hold a loop's very first or very last."""
         axis, stride = self.group.loops[depth].axis, self.group.loops[depth].stride
@@ -145,7 +150,9 @@ class _Walker:
         self.ramps[key] = found
         return found
 
-    def enter(self, depth: int, state: _State, ends: tuple[bool, bool, bool], run: Run) -> _State:
+    def enter(
+        self, depth: int, state: _WalkState, ends: tuple[bool, bool, bool], run: Run
+    ) -> _WalkState:
         """The state inside an iteration of a loop: its first, its last, at the axis' edge."""
         loop = self.group.loops[depth]
         first, last, edge = ends
@@ -159,9 +166,11 @@ class _Walker:
         )
         shares = self.shares
         view = shares.once(shares.entered, depth, state.view, total, edge, first)
-        return self.sliced(depth + 1, _State(nest, run.box, (*state.at, at), view, state.held))
+        return self.sliced(depth + 1, _WalkState(nest, run.box, (*state.at, at), view, state.held))
 
-    def back(self, depth: int, state: _State, first: bool, run: Run, inner: Extents) -> int | None:
+    def back(
+        self, depth: int, state: _WalkState, first: bool, run: Run, inner: Extents
+    ) -> int | None:
         """Steps since a rank's previous coordinate, at the least; None at its first.
 
         Where an outer loop over the rank has moved on, the previous coordinate was in the
@@ -179,7 +188,7 @@ class _Walker:
         """Steps inside the first ``depth`` loops."""
         return self.shares.once(self.group.nest.steps, depth, extents, box)
 
-    def sliced(self, depth: int, state: _State) -> _State:
+    def sliced(self, depth: int, state: _WalkState) -> _WalkState:
         """The state with the shares of tiles that stay to the end of the walk."""
         shares, held = self.shares, state.held
         arriving = shares.once(shares.arriving, depth, state.view, held)
@@ -191,7 +200,7 @@ class _Walker:
             held = shares.once(shares.spread, depth, state.view, state.held, held, steps)
         return replace(state, held=held) if held != state.held else state
 
-    def fuller(self, depth: int, state: _State) -> Fraction:
+    def fuller(self, depth: int, state: _WalkState) -> Fraction:
         """How much more a step takes of a tile's stay where other steps are left out.
 
         Outside the loops that settle which are, an average is as good (``fitted``).
@@ -202,7 +211,7 @@ class _Walker:
             self.steps(depth, state.nest, None), self.steps(depth, state.nest, state.box)
         )
 
-    def leaf(self, state: _State) -> RunLengths:
+    def leaf(self, state: _WalkState) -> RunLengths:
         """One step."""
         shares = self.shares
         ends = tuple((a.first, a.last) for a in state.at)

@@ -106,7 +106,7 @@ class _Numbers:
 
     def _group(self, axes: list[_Range], inequalities: list[Any]) -> int:
         """Points of axes that inequalities tie together."""
-        forms = [_Form.of(i) for i in inequalities]
+        forms = [_Inequality.of(i) for i in inequalities]
         counted = [a for a in axes if all(f.steps(a.symbol) for f in forms if f.names(a.symbol))]
         # Where no axis is bounded by the others in closed form, all are gone through.
         nothing = _Range(None, 1, 1, 1)
@@ -124,7 +124,7 @@ class _Numbers:
 
 
 @dataclass(frozen=True)
-class _Form:
+class _Inequality:
     """An inequality ``expression <= 0``, with its whole coefficients where it is linear."""
 
     expression: Any
@@ -132,7 +132,7 @@ class _Form:
     constant: int
 
     @classmethod
-    def of(cls, inequality: Any) -> _Form:
+    def of(cls, inequality: Any) -> _Inequality:
         """Read a sympy expression."""
         import sympy
 
@@ -166,7 +166,7 @@ class _Form:
 
 
 def _counted(
-    x: _Range, others: Sequence[_Range], forms: Sequence[_Form], start: int, stop: int
+    x: _Range, others: Sequence[_Range], forms: Sequence[_Inequality], start: int, stop: int
 ) -> int:
     """Points of ``x`` at a run of combinations of the other axes."""
     import numpy as np
@@ -198,7 +198,7 @@ def _counted(
     return int(np.sum(np.maximum(ends[1] - ends[0], 0) * weight * holds))
 
 
-def _small(x: _Range, others: Sequence[_Range], forms: Sequence[_Form], count: int) -> bool:
+def _small(x: _Range, others: Sequence[_Range], forms: Sequence[_Inequality], count: int) -> bool:
     """Whether every number on the way fits 64 bits."""
     sizes = {a.symbol: a.size for a in (x, *others)}
     largest = [x.size * x.tile, x.total * prod(a.tile for a in others) * count]

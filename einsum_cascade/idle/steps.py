@@ -48,14 +48,14 @@ def idle_problem(
     inside = [e for e in program.einsums if set(stepping) <= {*e.variables}]
     sets = frozenset(masked), frozenset(stepping)
     # What the plain rules prove is proved; what they do not is for sympy to say.
-    plain = _Proof(program, *sets, PlainValues(program))
+    plain = _EmptyStep(program, *sets, PlainValues(program))
     problem = _first_problem(plain, inside)
     if problem is not None:
-        problem = _first_problem(_Proof(program, *sets, SympyValues(program)), inside)
+        problem = _first_problem(_EmptyStep(program, *sets, SympyValues(program)), inside)
     return problem or _read_later(program, inside, frozenset(stepping))
 
 
-def _first_problem(proof: _Proof, inside: list[ir.Einsum]) -> str | None:
+def _first_problem(proof: _EmptyStep, inside: list[ir.Einsum]) -> str | None:
     return next((p for e in inside if (p := proof.add(e))), None)
 
 
@@ -89,7 +89,7 @@ def _iterative(program: ir.Program, einsum: ir.Einsum) -> set[str]:
 
 
 @dataclass
-class _Proof:
+class _EmptyStep:
     """Values of the Einsums of an empty step, one after the other."""
 
     program: ir.Program

@@ -20,7 +20,7 @@ _LARGEST = 2**62
 
 
 @dataclass(frozen=True)
-class _Linear:
+class _Numeric:
     """An affine index with the shapes put in: ``constant + sum of coefficient * variable``.
 
     Not an ``affine.Form``: an iterative rank comes here at every step, and this is read faster.
@@ -51,7 +51,7 @@ def _free(index: ir.Affine, space: LaneSpace) -> tuple[str, ...]:
     return tuple(v for v in index.variables if v not in space.fixed)
 
 
-def _linear(index: ir.Affine, space: LaneSpace) -> _Linear:
+def _linear(index: ir.Affine, space: LaneSpace) -> _Numeric:
     constant = 0
     found: dict[str, int] = {}
     for term in index.terms:
@@ -62,19 +62,19 @@ def _linear(index: ir.Affine, space: LaneSpace) -> _Linear:
             constant += coefficient * space.fixed[term.variable]
         else:
             found[term.variable] = found.get(term.variable, 0) + coefficient
-    linear = _Linear(constant, tuple((c, v) for v, c in found.items() if c))
+    linear = _Numeric(constant, tuple((c, v) for v, c in found.items() if c))
     if max(abs(x) for x in _interval(linear, space)) > _LARGEST:
         raise EvaluationError(Problem("this index grows beyond 2**62", index.span))
     return linear
 
 
-def _interval(linear: _Linear, space: LaneSpace) -> tuple[int, int]:
+def _interval(linear: _Numeric, space: LaneSpace) -> tuple[int, int]:
     ends = [(c * (space.size(v) - 1)) for c, v in linear.terms]
     low = linear.constant + sum(min(0, e) for e in ends)
     return low, linear.constant + sum(max(0, e) for e in ends)
 
 
-def _aligned(linear: _Linear, space: LaneSpace) -> Array:
+def _aligned(linear: _Numeric, space: LaneSpace) -> Array:
     start = np.full((1,) * space.ndim, linear.constant, np.int64)
     return reduce(lambda sum_, t: sum_ + t[0] * space.values(t[1]), linear.terms, start)
 
@@ -132,7 +132,7 @@ def _flagged(
     return Lane(lane.values, tuple(excluded), tuple(outside))
 
 
-def _selector(linear: _Linear, space: LaneSpace, extent: int) -> slice | int | Array:
+def _selector(linear: _Numeric, space: LaneSpace, extent: int) -> slice | int | Array:
     if not linear.terms:
         return min(max(linear.constant, 0), extent - 1)
     low, high = _interval(linear, space)

@@ -70,7 +70,7 @@ class Partition(Rewrite):
         family = self._checked(program)
         variables = tuple(m.lower() for m in self.members)
         index = member_index(self.members)
-        change = _Change(family.variable, variables, index, self._held(program, family))
+        change = _InMembers(family.variable, variables, index, self._held(program, family))
         einsums = [e for old in program.einsums for e in self._parts(program, change, old)]
         after = replace(
             program,
@@ -99,7 +99,7 @@ class Partition(Rewrite):
                 held.append((name, name))
         return tuple(held)
 
-    def _parts(self, program: Program, change: _Change, old: Einsum) -> Iterator[Einsum]:
+    def _parts(self, program: Program, change: _InMembers, old: Einsum) -> Iterator[Einsum]:
         einsum = change.of(old)
         if einsum.name != old.name:
             yield einsum
@@ -211,7 +211,7 @@ class FusePartition(Rewrite):
 
 
 @dataclass(frozen=True)
-class _Change:
+class _InMembers:
     """Writes one Einsum in the members' variables."""
 
     family: str

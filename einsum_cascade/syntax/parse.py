@@ -41,7 +41,7 @@ def parse_program(source: Source) -> ir.Program:
                 f"a cascade is a mapping that begins 'cascade: name', not {root.kind}", root.span
             )
         )
-    document = _Document(root)
+    document = _CascadeFile(root)
     program = document.program()
     problems = list(document.problems)
     if not document.unreadable:
@@ -61,7 +61,7 @@ def in_order(problems: list[Problem]) -> list[Problem]:
     return sorted(dict.fromkeys(problems), key=place)
 
 
-class _Document(Declarations):
+class _CascadeFile(Declarations):
     """Reads one file."""
 
     def program(self) -> ir.Program:

@@ -36,7 +36,7 @@ _OF_SUBSPACE = 4
 """Engine runs of one subspace; what it has beside is as good or worse, so far as bounds tell."""
 
 
-class _IrregularError(Exception):
+class _NotInBatchesError(Exception):
     """A space whose mappings cannot be priced in batches as they are."""
 
 
@@ -58,7 +58,7 @@ class Exhaustive:
         advance = progress(len(subspaces))
         try:
             return _BranchAndBound(problem, subspaces).run(advance)
-        except _IrregularError:
+        except _NotInBatchesError:
             return _BranchAndBound(problem, subspaces, relaxed=True).run(advance)
 
 
@@ -131,7 +131,7 @@ class _BranchAndBound:
         """Go on without a subspace whose loops are not legal."""
         if why.irregular:
             if not self.relaxed:
-                raise _IrregularError
+                raise _NotInBatchesError
             raise MappingError(Problem(f"the cascade cannot be searched: {why}"))
         self.refused.append(str(why))
 
