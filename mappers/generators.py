@@ -1,13 +1,41 @@
-"""What ``archsim`` is handed by this package: mappings that no file spells out."""
+"""What ``archsim`` is handed by this package: mappings that no file spells out.
+
+Both are imported when they are first asked for: most runs have a written mapping without open
+choices, and a command should not wait for what it does not use.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping as Sizes
 from typing import Final
 
+from archsim.bound.binding import BindClosed
+from archsim.bound.record import Bound
 from archsim.jobs.job import Generators
+from archsim.spec.arch import Architecture
+from archsim.spec.mapping import Mapping
+from einsum_cascade.ir import Program
 
-from .choices.choose import choose
-from .einsum_by_einsum import einsum_by_einsum
 
-GENERATORS: Final = Generators(make=einsum_by_einsum, choose=choose)
+def _make(program: Program, architecture: Architecture, given: Sizes[str, int], /) -> Mapping:
+    """One Einsum after the other (``einsum_by_einsum``)."""
+    from .einsum_by_einsum import einsum_by_einsum
+
+    return einsum_by_einsum(program, architecture, given)
+
+
+def _choose(
+    program: Program,
+    mapping: Mapping,
+    architecture: Architecture,
+    lower: BindClosed,
+    bind: BindClosed,
+) -> Bound:
+    """The cheapest legal combination of alternatives (``choices.choose``)."""
+    from .choices.choose import choose
+
+    return choose(program, mapping, architecture, lower, bind)
+
+
+GENERATORS: Final = Generators(make=_make, choose=_choose)
 """One Einsum after the other where nobody wrote a mapping; the cheapest of open choices."""
