@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from archsim import Architecture, Mapping, simulate
-from archsim.jobs.defaults import interchangeable_mappings
 from archsim.quantities import byte_size, energy, percent, ratio, seconds
 from archsim.result.plots.waterfall import Picture, draw_array_time, draw_energy
+from archsim.spec.index import interchangeable_entries
 from einsum_cascade.errors import MappingError
 from workloads import load
 
@@ -95,7 +95,7 @@ def skewed(mapping: Mapping, operands: tuple[str, ...], side: int = 256) -> Resu
 
 def draw_skew(bars: Axes, sides: Axes) -> None:
     """What skew costs each shipped attention mapping: as bars, and against the side."""
-    shipped = interchangeable_mappings("attention-1pass")
+    shipped = [entry.load() for entry in interchangeable_entries("attention-1pass")]
     mappings = [m for m in shipped if skewed(m, OPERANDS["broadcast"])]
     height = 0.8 / len(OPERANDS)
     for row, mapping in enumerate(mappings):

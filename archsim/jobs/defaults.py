@@ -93,25 +93,10 @@ def _candidates(workload: WorkloadLike, machine: Architecture) -> tuple[Mapping,
     for cascade in (workload.cascade, *own_part(workload).stand_ins):
         if designed is not None and compute_the_same(cascade, designed.cascade):
             found.setdefault(designed.name, designed)
-        for mapping in interchangeable_mappings(cascade):
-            found.setdefault(mapping.name, mapping)
+        for entry in interchangeable_entries(cascade):
+            if entry.name not in found:
+                found[entry.name] = entry.load()
     return tuple(found.values())
-
-
-def interchangeable_mappings(cascade: str) -> tuple[Mapping, ...]:
-    """Built-in mappings of cascades that compute what ``cascade`` does, in order of choice.
-
-    Parameters
-    ----------
-    cascade : str
-        A built-in name or a file.
-
-    Raises
-    ------
-    InputError
-        There is no such cascade, or it is wrong.
-    """
-    return tuple(entry.load() for entry in interchangeable_entries(cascade))
 
 
 def _reason(error: InputError) -> str:

@@ -17,8 +17,8 @@ from places import PUBLICATIONS, ROOT
 from archsim import Architecture, Comparison, Mapping, compare, simulate
 from archsim.comparison.report import comparison_csv
 from archsim.comparison.scaling import scale_to_area, total_area
-from archsim.jobs.defaults import interchangeable_mappings
 from archsim.quantities import area, percent, ratio
+from archsim.spec.index import interchangeable_entries
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, MappingError
 from einsum_cascade.yaml.library import builtin_names, builtin_source
@@ -266,8 +266,8 @@ def test_without_a_mapping_of_its_own_a_cascade_runs_as_one_that_computes_the_sa
 
 
 def test_mappings_are_tried_pipelined_ones_first_then_by_name() -> None:
-    found = interchangeable_mappings("attention-3pass")
-    keys = [(m.schedule.kind != "pipelined", m.name) for m in found]
+    found = interchangeable_entries("attention-3pass")
+    keys = [(m.schedule != "pipelined", m.name) for m in found]
     assert keys == sorted(keys)
     assert {"fusemax-binding", "fusemax-arch"} <= {m.name for m in found}
     assert "linear-attention-by-head" not in {m.name for m in found}
@@ -322,7 +322,7 @@ def test_speedup_and_energy_over_flat_as_published(tokens: str) -> None:
 
 
 def test_a_machine_on_which_nothing_is_legal_is_told_why_for_each_mapping() -> None:
-    names = [m.name for m in interchangeable_mappings("attention-1pass")]
+    names = [m.name for m in interchangeable_entries("attention-1pass")]
     idle = ["arrays.array_2d.operations={copy: {cycles: 1, bill: {mac: 1}}}"]
     machine = replace(Architecture.load("fusemax", idle), name="idle")
     with pytest.raises(MappingError) as no:
