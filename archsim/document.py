@@ -66,7 +66,18 @@ class Document:
 
 
 def to_markdown(document: Document) -> str:
-    """The document as GitHub-flavoured Markdown."""
+    """The document as GitHub-flavoured Markdown.
+
+    Parameters
+    ----------
+    document : Document
+        Rows of tables that stand side by side elsewhere are one below the other here.
+
+    Returns
+    -------
+    str
+        With a line break at the end.
+    """
     parts = [f"# {document.title}"]
     if document.subtitle:
         parts.append(document.subtitle)
@@ -99,7 +110,18 @@ def _markdown_cell(text: str) -> str:
 
 
 def to_html(document: Document) -> str:
-    """The document as an HTML fragment, every text escaped."""
+    """The document as an HTML fragment, every text escaped.
+
+    Parameters
+    ----------
+    document : Document
+        Rows of tables that stand side by side elsewhere are one below the other here.
+
+    Returns
+    -------
+    str
+        One ``div`` without styles: a notebook or a page brings its own.
+    """
     parts = [f"<h4>{escape(document.title)}</h4>"]
     if document.subtitle:
         parts.append(f"<p>{escape(document.subtitle)}</p>")

@@ -39,7 +39,20 @@ def engineering(value: float, unit: str, *, digits: int = 4) -> str:
 
 
 def byte_size(value: float, *, digits: int = 4) -> str:
-    """``value`` bytes with a binary prefix: ``byte_size(16777216)`` is ``16 MiB``."""
+    """``value`` bytes with a binary prefix.
+
+    Parameters
+    ----------
+    value : float
+        Bytes.
+    digits : int
+        Significant digits where the number is not whole.
+
+    Examples
+    --------
+    >>> byte_size(16777216), byte_size(1536)
+    ('16 MiB', '1.500 KiB')
+    """
     power = 0
     while abs(value) / 1024.0**power >= 1024 and power < len(_BINARY) - 1:
         power += 1
@@ -49,7 +62,13 @@ def byte_size(value: float, *, digits: int = 4) -> str:
 
 
 def count(value: float) -> str:
-    """A count with thousands separators; below 100,000 a fraction keeps four decimals."""
+    """A count with thousands separators; below 100,000 a fraction keeps four decimals.
+
+    Parameters
+    ----------
+    value : float
+        From 1e15 on it is written as a power of ten: digits that long nobody reads.
+    """
     if abs(value) >= 1e15:
         return f"{value:.6e}"
     if value == int(value) or abs(value) >= 1e5:
@@ -58,34 +77,77 @@ def count(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """A share of one as a percentage: ``percent(0.8895)`` is ``89.0 %``."""
+    """A share of one as a percentage: ``percent(0.0129)`` is ``1.3 %``.
+
+    Parameters
+    ----------
+    share : float
+        1 is all of it; what is above 1 is more than 100 %.
+    """
     return f"{100 * share:.1f} %"
 
 
 def ratio(value: float) -> str:
-    """A ratio: ``1.04x``."""
+    """A ratio: ``1.04x``.
+
+    Parameters
+    ----------
+    value : float
+        Three digits of it are shown.
+    """
     return f"{_significant(value, 3)}x"
 
 
 def energy(picojoules: float) -> str:
-    """Picojoules in the nearest unit: ``energy(2.5e9)`` is ``2.500 mJ``."""
+    """Picojoules in the nearest unit: ``energy(2.5e9)`` is ``2.500 mJ``.
+
+    Parameters
+    ----------
+    picojoules : float
+        What a field ``..._pj`` holds.
+    """
     return engineering(picojoules / _PJ_PER_J, "J")
 
 
 def area(square_micrometres: float) -> str:
-    """Square micrometres as ``mm²`` (``µm²`` below a thousandth of one)."""
+    """Square micrometres as ``mm²`` (``µm²`` below a thousandth of one).
+
+    Parameters
+    ----------
+    square_micrometres : float
+        What a field ``..._um2`` holds: ``area(1.2e6)`` is ``1.200 mm²``.
+    """
     if 0 < square_micrometres < _UM2_PER_MM2 / 1000:
         return f"{_significant(square_micrometres, 4)} µm²"
     return f"{_significant(square_micrometres / _UM2_PER_MM2, 4)} mm²"
 
 
 def seconds(value: float) -> str:
-    """Seconds in the nearest unit, but never kiloseconds."""
+    """Seconds in the nearest unit, but never kiloseconds.
+
+    Parameters
+    ----------
+    value : float
+        Seconds: ``seconds(0.0297)`` is ``29.70 ms``, ``seconds(7200)`` is ``7,200 s``.
+    """
     return f"{_significant(value, 4)} s" if value >= 1000 else engineering(value, "s")
 
 
 def bar(share: float, width: int = 20) -> str:
-    """A share of one as a bar of ``width`` cells."""
+    """A share of one as a bar of ``width`` cells.
+
+    Parameters
+    ----------
+    share : float
+        What is below 0 or above 1 is drawn as that.
+    width : int
+        Characters.
+
+    Examples
+    --------
+    >>> bar(0.25, width=8)
+    '██░░░░░░'
+    """
     full = round(max(0.0, min(1.0, share)) * width)
     return "█" * full + "░" * (width - full)
 

@@ -12,6 +12,11 @@ def strongly_connected_components(program: Program) -> tuple[tuple[str, ...], ..
     everything else that one needs is in the components before it. Inside a component, and
     between those that do not need each other, the order of the cascade stays.
 
+    Returns
+    -------
+    tuple of tuple of str
+        Names of Einsums, a component each, in an order in which they can run.
+
     Examples
     --------
     A token's share DKV is made of the state KV of the token before, and KV of DKV:

@@ -55,7 +55,18 @@ OBJECTIVES = {
 
 
 def objective_called(name: str) -> SearchObjective:
-    """The objective of a name. Raises SpecError where there is none."""
+    """The objective of a name.
+
+    Parameters
+    ----------
+    name : str
+        As ``archsim map --objective`` takes it.
+
+    Raises
+    ------
+    SpecError
+        There is none; says the nearest.
+    """
     if name not in OBJECTIVES:
         raise SpecError(f"there is no objective '{name}'; {did_you_mean(name, OBJECTIVES)}")
     return OBJECTIVES[name]

@@ -22,7 +22,13 @@ Progress = Callable[[int], Advance]
 
 
 def silent(total: int) -> Advance:
-    """Progress that nobody looks at."""
+    """Progress that nobody looks at.
+
+    Parameters
+    ----------
+    total : int
+        The amount of work; not looked at either.
+    """
     del total
     return lambda _: None
 

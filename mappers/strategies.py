@@ -18,7 +18,20 @@ command line lists the names without a need for what they stand for."""
 
 
 def strategy_called(name: str) -> Mapper:
-    """The strategy of a name. Raises SpecError where there is none."""
+    """The strategy of a name.
+
+    Parameters
+    ----------
+    name : str
+        As ``archsim map --strategy`` takes it.
+
+    Raises
+    ------
+    SpecError
+        There is none; says the nearest.
+    TypeError
+        What the module has below ``STRATEGY`` is no mapper.
+    """
     if name not in STRATEGIES:
         raise SpecError(f"there is no strategy '{name}'; {did_you_mean(name, STRATEGIES)}")
     from .protocol import Mapper

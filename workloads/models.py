@@ -324,7 +324,14 @@ class ModelConfig:
 
 
 def runs_of(layers: Iterable[Layer]) -> tuple[RepeatedLayer, ...]:
-    """Layers in order, grouped into runs of equal ones."""
+    """Layers in order, grouped into runs of equal ones.
+
+    Returns
+    -------
+    tuple of RepeatedLayer
+        Layers that alternate are runs of one each: only neighbours are put together, so
+        that ``ModelConfig.layer`` still finds a layer by its index.
+    """
     return tuple(
         RepeatedLayer(count=len(list(same)), layer=layer) for layer, same in groupby(layers)
     )

@@ -16,7 +16,20 @@ from .survey import AtlasEntry, AtlasPlan, AtlasRun
 
 
 def atlas_html(plan: AtlasPlan, entries: tuple[AtlasEntry, ...]) -> str:
-    """The whole page. Every text of a cascade, machine or mapping is escaped."""
+    """The whole page. Every text of a cascade, machine or mapping is escaped.
+
+    Parameters
+    ----------
+    plan : AtlasPlan
+        What was to be run.
+    entries : tuple of AtlasEntry
+        A row each, in this order until somebody sorts them.
+
+    Returns
+    -------
+    str
+        HTML with its styles, scripts and numbers inside: it fetches nothing.
+    """
     arrays = tuple(dict.fromkeys(a.name for m in plan.machines for a in m.arrays))
     template = Template(files("archsim.atlas").joinpath("atlas.html").read_text(encoding="utf-8"))
     return template.substitute(

@@ -140,7 +140,14 @@ def _notes(comparison: Comparison) -> tuple[str, ...]:
 
 
 def comparison_csv(comparison: Comparison) -> str:
-    """One line per machine, units in the column names, numbers unrounded."""
+    """One line per machine, units in the column names, numbers unrounded.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        Machines may differ in their arrays and components: a cell is empty where a machine
+        has nothing of the column's name.
+    """
     arrays = dict.fromkeys(a for row in comparison.rows for a in row.result.utilization)
     components = area_components(comparison)
     stream = StringIO()

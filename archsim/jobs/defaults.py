@@ -43,7 +43,20 @@ def run_by(
     mapping: Mapping | None,
     generators: Generators,
 ) -> MachineRun:
-    """Simulate by a mapping, or by the default one. Raises as ``simulate``."""
+    """Simulate by a mapping, or by the default one.
+
+    Parameters
+    ----------
+    mapping : Mapping or None
+        For the parts whose cascade it names or stands in for, else for the attention.
+    generators : Generators
+        What makes the mappings that nobody wrote, and open choices.
+
+    Raises
+    ------
+    SpecError, MappingError
+        As ``plan``, or the machine cannot run a part so.
+    """
     jobs = plan(workload, machine, mapping, generators=generators)
     return MachineRun(run_plan(jobs), left_out=jobs.left_out)
 

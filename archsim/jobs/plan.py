@@ -65,7 +65,18 @@ def plan(
 
 
 def told_of(name: str, error: InputError) -> InputError:
-    """The error, saying which part of a workload it is about."""
+    """The error, saying which part of a workload it is about.
+
+    Parameters
+    ----------
+    name : str
+        Of the part, set before each message.
+
+    Returns
+    -------
+    InputError
+        Of the same class: the exit code of the command line follows from it.
+    """
     problems = [replace(p, message=f"{name}: {p.message}") for p in error.problems]
     return type(error)(problems)
 

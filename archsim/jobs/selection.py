@@ -121,7 +121,18 @@ def stands_in(part: PartLike, cascade: str) -> bool:
 
 
 def usual_mapping(workload: WorkloadLike, architecture: Architecture) -> Mapping | None:
-    """The written mapping by which the attention of a workload runs where nobody says how."""
+    """The written mapping by which the attention of a workload runs where nobody says how.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        A mapping it was designed for comes before the built-in ones of the cascade.
+
+    Returns
+    -------
+    Mapping or None
+        None where none is written: one is made then (``derived_mapping``).
+    """
     part = own_part(workload)
     return machines_own(part, architecture) or default_mapping(part.cascade)
 

@@ -82,5 +82,12 @@ class WorkloadLike(Protocol):
 
 
 def own_part(workload: WorkloadLike) -> PartLike:
-    """The part that runs the cascade of the workload's attention."""
+    """The part that runs the cascade of the workload's attention.
+
+    Parameters
+    ----------
+    workload : WorkloadLike
+        A model of several kinds of layer has several attentions; ``cascade`` is that of the
+        chosen layer, and some part always runs it.
+    """
     return next(part for part in workload.parts if part.cascade == workload.cascade)

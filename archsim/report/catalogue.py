@@ -58,7 +58,13 @@ class CatalogueEntry:
 
 
 def entries(plural: str) -> tuple[CatalogueEntry, ...]:
-    """The built-in specifications of a kind, sorted by name."""
+    """The built-in specifications of a kind, sorted by name.
+
+    Parameters
+    ----------
+    plural : str
+        As ``archsim list`` has it: one of ``KINDS``, such as ``architectures``.
+    """
     kind = next(k for k in KINDS if k.plural == plural)
     return tuple(_builtin(kind, name) for name in builtin_names(kind.folder))
 

@@ -12,7 +12,21 @@ from .tables import billings, figure_csv, figure_document, headline, means_csv, 
 
 
 def texts(study: Study, published: tuple[PublishedValue, ...] = ()) -> Iterator[tuple[str, str]]:
-    """Names and contents of all text files."""
+    """Names and contents of all text files.
+
+    Parameters
+    ----------
+    study : Study
+        Its runs are done.
+    published : tuple of PublishedValue
+        Numbers of the publication to set ours beside; without them there is no
+        ``published.csv``.
+
+    Returns
+    -------
+    iterator of (str, str)
+        ``report.md`` comes last, as it holds all tables before it.
+    """
     yield "headline.csv", means_csv(study)
     yield "runs.csv", runs_csv(study)
     documents: list[Document] = [headline(study)]
@@ -29,7 +43,20 @@ def texts(study: Study, published: tuple[PublishedValue, ...] = ()) -> Iterator[
 def drawn(
     study: Study, workers: int = 1, finished: Finished = nothing
 ) -> Iterator[tuple[str, bytes]]:
-    """Names and contents of all pictures, drawn by several processes."""
+    """Names and contents of all pictures, drawn by several processes.
+
+    Parameters
+    ----------
+    workers : int
+        Processes; 1 draws in this one.
+    finished : callable
+        Told 1 for each figure that is done.
+
+    Returns
+    -------
+    iterator of (str, bytes)
+        Each figure in every form, in the order of the plan.
+    """
     figures = study.plan.figures
     found = shared(_pictures, [study.data(figure) for figure in figures], workers)
     for figure, pictures in zip(figures, found, strict=True):

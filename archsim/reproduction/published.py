@@ -121,7 +121,15 @@ def beside_csv(study: Study, published: tuple[PublishedValue, ...]) -> str:
 
 
 def beside_document(study: Study, published: tuple[PublishedValue, ...]) -> Document:
-    """The largest relative difference of every quantity and configuration."""
+    """The largest relative difference of every quantity and configuration.
+
+    Parameters
+    ----------
+    study : Study
+        Ours.
+    published : tuple of PublishedValue
+        Theirs. A number whose run gave nothing counts as missing.
+    """
     found: dict[tuple[str, str, str, bool], list[float | None]] = {}
     for v, ours in _pairs(study, published):
         key = (v.run.scope, v.run.configuration, v.quantity, bool(v.run.label))

@@ -67,7 +67,13 @@ class FigureData:
 
 
 def planned_runs(plan: Reproduction) -> tuple[tuple[StudyRun, RunRequest], ...]:
-    """Every run that the figures and means of a plan need, each once."""
+    """Every run that the figures and means of a plan need, each once.
+
+    Returns
+    -------
+    tuple of (StudyRun, RunRequest)
+        The name of a run in the tables, and what the simulator is asked for.
+    """
     runs = (*_grid(plan), *_swept(plan), *_omitted(plan))
     return tuple((run, _request(plan, run, settings)) for run, settings in runs)
 

@@ -44,7 +44,13 @@ def _single(
 
 
 def headline(study: Study) -> Document:
-    """Each mean: published, reproduced, and in the plan's other billings."""
+    """Each mean: published, reproduced, and in the plan's other billings.
+
+    Returns
+    -------
+    Document
+        Without a table where the plan states no means.
+    """
     plan = study.plan
     found = _single(
         plan.title,
@@ -167,7 +173,15 @@ def billings(study: Study) -> Document | None:
 
 
 def figure_document(study: Study, figure: PublishedFigure) -> Document:
-    """The numbers of one figure, billing by billing, a table for each panel."""
+    """The numbers of one figure, billing by billing, a table for each panel.
+
+    Parameters
+    ----------
+    study : Study
+        Whose plan the figure is of.
+    figure : PublishedFigure
+        One of a sweep over machines has its numbers machine by machine.
+    """
     if figure.is_of_sweep:
         tables = _machine_tables(study, figure)
     elif figure.kind == "breakdown":

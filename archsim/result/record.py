@@ -28,6 +28,19 @@ def in_machine_order(
     """Components as every table and picture has them.
 
     Memories outermost first, then each array after its registers, then what else there is.
+
+    Parameters
+    ----------
+    components : iterable of (str, float)
+        Names with numbers of any unit.
+    levels, arrays : iterable of str
+        Of the machine, in its order.
+
+    Examples
+    --------
+    >>> found = [("array_2d", 1.0), ("array_2d.registers", 2.0), ("DRAM", 9.0)]
+    >>> [name for name, _ in in_machine_order(found, ["DRAM"], ["array_2d"])]
+    ['DRAM', 'array_2d.registers', 'array_2d']
     """
     order = [*levels, *(part for array in arrays for part in (f"{array}.registers", array))]
     place = {name: at for at, name in enumerate(order)}

@@ -48,7 +48,18 @@ def report(result: Result) -> Document:
 
 
 def explain(result: Result) -> Document:
-    """Where each cycle, each byte and each picojoule came from."""
+    """Where each cycle, each byte and each picojoule came from.
+
+    Parameters
+    ----------
+    result : Result
+        Of one part or several; tables that would have no rows are left out.
+
+    Returns
+    -------
+    Document
+        What ``archsim simulate --explain`` prints after the report.
+    """
     tables = (
         part_schedules(result),
         _energy_matrix(result),

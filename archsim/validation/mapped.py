@@ -25,7 +25,15 @@ _PARALLEL = 2
 
 
 def mapping_fits(mapping: Mapping, cascade: Cascade) -> bool:
-    """Whether a mapping is for this very cascade."""
+    """Whether a mapping is for this very cascade.
+
+    Parameters
+    ----------
+    mapping : Mapping
+        It names its cascade, by built-in name or file; what that holds is compared, not the name.
+    cascade : Cascade
+        The one to be run.
+    """
     return type(cascade).load(mapping.cascade) == cascade
 
 

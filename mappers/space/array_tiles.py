@@ -15,6 +15,12 @@ from einsum_cascade.shapes import resolve_shapes
 def array_strides(architecture: Architecture) -> tuple[int, ...]:
     """Coordinates that array dimensions take at a time, each a multiple of the last.
 
+    Returns
+    -------
+    tuple of int
+        In elements, ascending, without 1. A dimension that is not a multiple of the next
+        smaller one is left partly idle: nested tiles have to divide one another.
+
     Examples
     --------
     The 2D array of ``flat`` is as wide as its vector unit; of dimensions of 12 and 100 the
@@ -68,6 +74,11 @@ def family_tiles(
 
 def outer_parts_first(program: Program, ranks: Iterable[str]) -> list[str]:
     """Ranks in their order, but parts of one and the same rank with the outer ones first.
+
+    Parameters
+    ----------
+    ranks : iterable of str
+        Some of the program's; the parts of a rank change places among themselves only.
 
     Examples
     --------

@@ -82,6 +82,16 @@ def running(model: ModelConfig, phase: Phase) -> tuple[RepeatedLayer, ...]:
 
     An encoder has run before a decoder has a cache: with a cache only layers that attend to
     an encoder's output run, where there are such layers.
+
+    Parameters
+    ----------
+    phase : Phase
+        In ``prefill`` all layers run.
+
+    Returns
+    -------
+    tuple of RepeatedLayer
+        In the order of the model.
     """
     if phase != "prefill" and any(run.layer.cross is not None for run in model.runs):
         return tuple(run for run in model.runs if run.layer.cross is not None)
@@ -89,7 +99,14 @@ def running(model: ModelConfig, phase: Phase) -> tuple[RepeatedLayer, ...]:
 
 
 def usual_layer(model: ModelConfig, phase: Phase) -> int:
-    """The index of the first of the most frequent layers that run, by their mixers."""
+    """The index of the first of the most frequent layers that run, by their mixers.
+
+    Returns
+    -------
+    int
+        From 0, over all layers of the model (``ModelConfig.layer``), of equally frequent
+        mixers the first: where a workload names no layer, its attention is this one's.
+    """
     counts: dict[Mixer, int] = {}
     first: dict[Mixer, int] = {}
     runs = running(model, phase)

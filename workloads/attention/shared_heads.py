@@ -118,7 +118,15 @@ class SharedHeads:
         return found | {GROUPS: groups, SHARING: sharing}
 
     def notes(self, shapes: Mapping[str, int], ranks: Collection[str]) -> tuple[str, ...]:
-        """What folding does to the shapes, in a sentence."""
+        """What folding does to the shapes, in a sentence.
+
+        Parameters
+        ----------
+        shapes : mapping of str to int
+            Elements by rank, before folding.
+        ranks : collection of str
+            Those of the cascade.
+        """
         folded = self.folded(ranks)
         if folded == 1:
             return ()

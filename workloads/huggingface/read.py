@@ -54,7 +54,13 @@ _CLASS = re.compile(r"For[A-Z]\w*|(LMHead|Double\w*)?Model")
 
 
 def is_config(node: YamlNode) -> bool:
-    """Whether a file is such a configuration, by its keys."""
+    """Whether a file is such a configuration, by its keys.
+
+    Parameters
+    ----------
+    node : YamlNode
+        The root of a file, JSON or YAML. No workload of ours has either key.
+    """
     return isinstance(node, YamlMapping) and (TYPE in node.keys or CLASSES in node.keys)
 
 

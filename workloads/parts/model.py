@@ -34,6 +34,11 @@ def ffn_up_of(layer: Layer) -> str:
     """The cascade of a layer's first feed-forward layer.
 
     Gates count as SiLU's, and functions that have no cascade as GELU.
+
+    Returns
+    -------
+    str
+        A built-in cascade. Experts are gated in all models that are read.
     """
     ffn = layer.ffn
     if not isinstance(ffn, FeedForward) or ffn.gated:

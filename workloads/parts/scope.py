@@ -17,7 +17,13 @@ from .part import Part
 
 
 def attention_part(work: WorkloadSpec) -> Part:
-    """The attention of a workload by itself."""
+    """The attention of a workload by itself.
+
+    Parameters
+    ----------
+    work : WorkloadSpec
+        Of any scope; in a wider one this part stands between the projections.
+    """
     return Part(
         name="attention",
         cascade=work.cascade,
@@ -61,7 +67,13 @@ def parts_of(work: WorkloadSpec) -> tuple[Part, ...]:
 
 
 def left_out(work: WorkloadSpec) -> tuple[str, ...]:
-    """What the scope of a workload leaves out, in sentences."""
+    """What the scope of a workload leaves out, in sentences.
+
+    Returns
+    -------
+    tuple of str
+        Notes of the result. Empty for attention alone, which promises no more.
+    """
     if work.scope == "attention":
         return ()
     activation = ", activation functions" if work.ffn_up == LINEAR else ""

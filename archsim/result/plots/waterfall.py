@@ -184,7 +184,18 @@ _Colours = dict[str, str]
 
 
 def palette(names: Sequence[str]) -> _Colours:
-    """A colour for every name, the same names in the same order alike in every picture."""
+    """A colour for every name, the same names in the same order alike in every picture.
+
+    Parameters
+    ----------
+    names : sequence of str
+        In the order of the legend; a name that comes twice has one colour.
+
+    Returns
+    -------
+    dict of str to str
+        Colours by name. They begin again where there are more names than colours.
+    """
     unique = list(dict.fromkeys(names))
     return {name: _PALETTE[i % len(_PALETTE)] for i, name in enumerate(unique)}
 
