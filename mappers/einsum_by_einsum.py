@@ -113,6 +113,7 @@ class _Site:
         taken = {*self.shapes, *self.program.parallel}
         steps = [1, *(s for s in self.strides if s < size)]
         names = [f"{rank}{number}" for number in range(len(steps))]
+        # Names of parts must be free: a cascade may call a rank M0 itself.
         if len(steps) == 1 or taken & {*names}:
             return (_LoopPart(name=rank, rank=rank, stride=1, count=size),)
         upper = [*steps[1:], size]
@@ -231,6 +232,7 @@ def _einsum(site: _Site, e: Einsum) -> EinsumMapping:
     layout = _soonest(site, e)
     laid = {name for _, names in layout.along for name in names}
     shared = site.shared(e.name)
+    # Loops of other components are in the nest as well: this Einsum stays out of them.
     mine = {p.name for r in shared for p in site.parts(r)}
     everyones = [name for level in site.nest for name in level.loops]
     own = [r for r in site.ranks(e) if r not in shared]
@@ -258,6 +260,7 @@ def _levels(
     outermost, *inner = site.architecture.memories
     levels: list[tuple[str, list[_LoopPart]]] = []
     end = len(loops)
+    # From the inside out: a loop that an inner memory takes makes the tiles of outer ones larger.
     for memory in reversed(inner):
         start = end
         while start:

@@ -79,6 +79,7 @@ def scale_to_area(
         memory = _sized_memory(machine, scaled)
         make, now = _with_memory(machine, memory), memory_rows(memory) or 1
     closest = _closest(make, now, target_um2)
+    # Not made anew where nothing changes: that would round a capacity up to whole lines.
     result = make(closest) if closest != now else machine
     scaling = Scaling(
         scaled=scaled,
@@ -120,6 +121,7 @@ def _with_arrays(machine: Architecture) -> Callable[[int], Architecture]:
     longest = _longest(machine)
 
     def resized(size: int, n: int) -> int:
+        # size * n / longest to the nearest whole number, halves up; no axis disappears.
         return max(1, (2 * size * n + longest) // (2 * longest))
 
     def array(a: ProcessingArray, n: int) -> ProcessingArray:

@@ -77,6 +77,7 @@ def time_closely(bound: Bound, counts: tuple[EinsumCount, ...]) -> Timing:
         walks = tuple(exact_walk(bound, g) for g in groups)
         if spread(bound, walks, average).alike:
             return average
+        # Not above: who has steps alike need not wait for Numba.
         from ..events.engine import time_events
 
         real = time_events(bound, counts, walks=walks).timing

@@ -32,7 +32,7 @@ def execute_mapped(
     Parameters
     ----------
     bound : Bound
-        The mapping bound to shapes and a machine (``archsim.evaluate.evaluate.bind``).
+        The mapping bound to shapes and a machine (``archsim.bound.binding.bind``).
     inputs : mapping
         An array per input, the parallel ranks first: ``Q`` of shape (B, H, P, E).
     dtype : str or numpy type
@@ -58,6 +58,7 @@ def execute_mapped(
         raise EvaluationError(Problem(what, hint="use smaller shapes"))
     sizes = {k: v for k, v in bound.shapes if k not in bound.program.parallel}
     binding = bind(bound.program, inputs, dtype, sizes, parameters)
+    # Lanes that a mask leaves out compute, too, and may divide by zero; they store nothing.
     with np.errstate(all="ignore"):
         return _NestWalk(bound, binding).outputs()
 
@@ -147,10 +148,12 @@ class _NestWalk:
         for i, loop in enumerate(e.spatial):
             assert grid is not None, "spatial loops have a grid"
             places[loop.axis] = places[loop.axis] + grid[i] * loop.stride
+        # Loops that lie along one axis make a rectangle, whose last lanes may be past the end.
         for axis, place in enumerate(places):
             there &= place - begin[axis] < extents[axis]
         found: Coordinates = {}
         for along, place in zip(e.axes, places, strict=True):
+            # Variables of one axis are the digits of a place on it, outer ones first.
             rest = place[there]
             for variable, stride in along.variables:
                 found[variable], rest = np.divmod(rest, stride)
@@ -165,6 +168,7 @@ def _waits(bound: Bound) -> dict[str, frozenset[str]]:
         for operand in e.operands:
             writer = bound.producer(operand)
             if writer is not None and writer is not e and not operand.earlier:
+                # Who reads from one that waits for a loop's end cannot run before that either.
                 inside = {loop.member for loop in writer.shared} - {*writer.outside}
                 late |= inside | found.get(writer.name, frozenset())
         found[e.name] = frozenset(late & {*_stays_out_of(bound, e)})

@@ -204,6 +204,7 @@ class TensorStore:
         if not einsum.over:
             tensor.values[where] = values
         elif einsum.reduction in UFUNCS:
+            # Lanes may meet at one element: an assignment would keep the last of them only.
             UFUNCS[einsum.reduction].at(tensor.values, where, values)
         else:
             declared = next(r for r in self.program.reductions if r.name == einsum.reduction)
@@ -232,6 +233,7 @@ class TensorStore:
         clipped: list[Array] = []
         for index, extent in zip(at, tensor.values.shape, strict=True):
             inside &= (index >= 0) & (index < extent)
+            # Where there is nothing to read, anything will do: the lane is excluded below.
             clipped.append(np.clip(index, 0, extent - 1))
         self._walk_back(access, tensor, clipped)
         values = tensor.values[tuple(clipped)]

@@ -70,7 +70,7 @@ def choose(
     SpecError
         Choices, cases or the objective name something that does not exist.
     MappingError
-        No combination is legal; says why the cheapest is not.
+        No combination is legal; says why the first that was tried is not.
     """
     size = reduce(lambda n, c: n * len(c.alternatives), mapping.choices, 1)
     if size > _MOST:
@@ -91,6 +91,7 @@ def choose(
     while waiting:
         first = heappop(waiting)
         try:
+            # All that wait cost this much at the least, priced or not.
             if first.priced:
                 return bind(first.candidate.mapping)
             cost = prices.price(first.candidate, first.cost)
@@ -256,6 +257,7 @@ def _moved(loops: _Loops, bound: Bound, e: BoundEinsum) -> Iterator[_Moved]:
     spill = bound.mapping.spill
     parts = (e, *e.initial)
     for tensor in dict.fromkeys(f.access.tensor for part in parts for f in part.touches):
+        # Nothing else of a candidate with these loops decides what is moved.
         key = (e.name, tensor, bound.residency.of(tensor), spill and spill.level)
         if key not in loops.moved:
             accesses = tuple(

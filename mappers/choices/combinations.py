@@ -125,6 +125,7 @@ def _with_einsums(
         if name not in found:
             found[name] = patch.mapping
             continue
+        # A file calls loops what the record calls a nest.
         changes = {
             field: getattr(patch.mapping, "nest" if field == "loops" else field)
             for field in patch.given

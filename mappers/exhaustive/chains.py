@@ -60,6 +60,8 @@ def _product(measure: OpenMeasure, places: dict[LoopChain, int]) -> Product:
     for loop in measure.loops:
         where.append((mine[loop.axis], seen.get(loop.axis, 0)))
         seen[loop.axis] = seen.get(loop.axis, 0) + 1
+    # A loop that stays finds its tile gone if one inside it has brought another; what is inside
+    # the innermost of them is inside all of them.
     stays = [n for n, loop in enumerate(measure.loops) if loop.mode == STAYS]
     last = stays[-1] if stays else len(measure.loops)
     inside = range(last + 1, len(measure.loops))

@@ -209,6 +209,7 @@ class OpenMeter(Meter[Linear]):
     def _open(self, loop: Loop, mode: int) -> OpenLoop:
         if loop.member not in self._strides:
             return OpenLoop(axis=loop.axis, member=FIXED, unit=loop.stride, limit=0, mode=mode)
+        # Bound loops have the first tiling's strides; what is left over is there in all tilings.
         unit, rest = divmod(loop.stride, self._strides[loop.member])
         assert not rest, "strides on an axis are multiples of those on the rank"
         return OpenLoop(
@@ -230,6 +231,8 @@ def _access_map_parts(
         if isinstance(part, Digits):
             yield ((1, _digits(part)),)
         elif isinstance(part, Sum) and not (relaxed and _uneven(part)):
+            # A sign only shifts the values of a sum. The kernel looks for gaps from the
+            # smallest coefficient up.
             terms = ((abs(c), _digits(d)) for c, d in part.terms if c)
             yield tuple(sorted(terms, key=lambda t: t[0]))
         elif not relaxed:
@@ -261,6 +264,7 @@ def _digits(digits: Digits) -> OpenDigits:
 def _normal(extents: tuple[int, ...], loops: tuple[OpenLoop, ...], parts: _Parts) -> OpenMeasure:
     """The measure without what changes nothing, so that equal ones look alike."""
     sized = {d.axis for part in parts for _, d in part}
+    # Innermost, such a loop leaves the tile as it is, and nothing is inside to notice.
     while loops and loops[-1].mode != MOVES and loops[-1].axis not in sized:
         loops = loops[:-1]
     axes = sorted({*sized, *(loop.axis for loop in loops)})

@@ -98,8 +98,11 @@ class _BranchAndBound:
     def run(self, advance: Advance) -> Searched:
         of_tiling = self.space.bindings * self.space.residencies
         lost = same_loops = 0
+        # What slack leaves out counts in the gap: a tenth leaves the rest of the tolerance to
+        # what a run is slower than its bound.
         slack = 0.0 if self.objective.exact else self.tolerance / 10
         search = SubspaceSearch(space=self.space, objective=self.objective.code, slack=slack)
+        # A relaxed value counts what a mask leaves out, too: a run's value would rule out all.
         if self.best is not None and not self.relaxed:
             search.limit = self.best.value
         for subspace in self.subspaces:
@@ -177,6 +180,7 @@ class _BranchAndBound:
 
     def _gap(self, best: EngineRun, least: float) -> float:
         """How much better than the best another mapping could be."""
+        # Relaxed values may be above those of runs: then they bound nothing.
         if self.relaxed or not self.legal:
             least = lower_bound(self.objective, best.bound, best.result)
         return max(0.0, 1 - least / best.value)
@@ -187,6 +191,7 @@ class _BranchAndBound:
             return NoLegalMappingError(self.failed[0].problems)
         for subspace in self.legal[:1]:
             ways = {e: found[0] for e, found in self.space.ways.items()}
+            # The last alternative keeps a tensor everywhere: its first level is the outermost.
             places = {t: found[-1][:1] for t, found in self.space.places.items()}
             mapping = self.space.mapping(subspace.skeleton, subspace.sizes[0], ways, places)
             try:

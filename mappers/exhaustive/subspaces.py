@@ -95,6 +95,7 @@ class SubspaceSearch:
                 chosen=np.empty((len(rows), choices.decisions.shape[0]), np.int64),
                 tally=self.tally,
             )
+            # Any weights give a bound: those that suit the first tiling serve the whole batch.
             weights = _weights(tables, choices, cost[0], len(self.space.architecture.arrays))
             limits = (self.limit, self.slack, _NODES)
             search(choices, self.objective, *limits, weights, cost, tile, state)
@@ -219,6 +220,7 @@ def _frontiers(
         decided = [number for kind, number, _ in order[:depth] if kind == EINSUM]
         wanted = {e for kind, t, _ in order[depth:] if kind == TENSOR for e in touching[t]}
         now = [e for e in decided if e in wanted - forgotten]
+        # Once forgotten, for good: each state is worked out from the one before it.
         while prod(len(tables.ways[e]) for e in now) > _STATES:
             forgotten.add(now.pop(0))
         found.append(now)
@@ -256,6 +258,7 @@ def _shares(
     for number, alternatives in enumerate(map(len, tables.ways)):
         first = choices.works[number]
         works = cost[first : first + alternatives]
+        # An alternative has cycles on its own array only, so that the others are zeros here.
         here, there = works[:, one].max(), works[:, other].max()
         if here > 0 and there > 0:
             found.add(round(float(there / (here + there)), 6))

@@ -169,6 +169,8 @@ class _Tabulator:
         self.ways: dict[str, list[Way]] = {name: [] for name in self.names}
         seen: set[tuple[object, ...]] = set()
         self.base = bound_subspace(self.space, subspace)
+        # An Einsum's loops do not depend on the ways of others: as many mappings are bound as
+        # one Einsum has ways, not all combinations of them.
         for number in range(max(len(able) for able in ways.values())):
             bound = bound_subspace(self.space, subspace, self.base, number) if number else self.base
             for e in bound.einsums:
@@ -226,6 +228,7 @@ class _Tabulator:
         points = e.points
         operations = tuple((kind, n * points) for kind, n in e.operations)
         costs = [Linear()] * self.columns
+        # However a rank is cut, its points are as many: the same number in all tilings.
         costs[0] = Linear(sum(operations_pj(self.machine, e.array, operations)))
         busy = self.meter.iterations(e) * e.cycles_of_point
         costs[self.column[e.array.name]] = busy
@@ -238,6 +241,8 @@ class _Tabulator:
         writing = access_map is self.variants[name][0].write
         for own in self.variants[name]:
             others = () if writing else self.variants.get(tensor, ())
+            # An Einsum that writes is its own writer. Its rows with another way of the writer
+            # are there to keep the numbering regular, and are never looked at.
             for writer in others or (own if writing else None,) * self._writers(tensor):
                 for residency in self._residencies(tensor):
                     mixed = self._mixed(own, writer, residency)
@@ -267,6 +272,7 @@ class _Tabulator:
 
     def _touching(self, bound: Bound, e: BoundEinsum, number: int) -> list[Linear] | None:
         """What one access costs; None where the tensor would be lost."""
+        # Accesses are the reads in order, and then the write.
         if number == len(e.reads):
             if interruption(bound, e) is not None:
                 return None
@@ -287,6 +293,7 @@ class _Tabulator:
 
     def _price(self, place: str) -> _Price:
         if place not in self._prices:
+            # As a result is billed, so that a search cannot see another price.
             one = AccessCount(einsum="", tensor="", place=place, reads=1, writes=0)
             read = access_pj(self.machine, one)[1]
             write = access_pj(self.machine, replace(one, reads=0, writes=1))[1]

@@ -145,6 +145,7 @@ def factorise_ranks(
     levels = len(architecture.memories)
     for rank in (r.name for r in program.ranks if r.name in walked):
         size = shapes[rank]
+        # What goes step by step does not lie along an array: it has no fine parts.
         steps = [] if rank in stepped else [s for s in array_strides(architecture) if s < size]
         pieces = len(steps) + levels
         names = [f"{rank}{n}" for n in range(pieces)] if pieces > 1 else [rank]

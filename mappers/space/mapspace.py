@@ -163,6 +163,8 @@ class Mapspace:
         tensors = [*(t.name for t in self.program.inputs), *(e.name for e in self.program.einsums)]
         kept = tuple((outermost, *found) for found in subsets)
         used = dict.fromkeys(a for arrays in self.arrays.values() for a in arrays)
+        # The last alternative has every memory: what binds a subspace, or shows that nothing
+        # fits, counts on it.
         between = (*((a,) for a in used), *(s for s in subsets if s), *kept)
         return {t: kept if t in ends else between for t in tensors}
 
@@ -304,6 +306,8 @@ class Mapspace:
         for rank in self.layouts.own_order(name, sums_outside=way.sums_outside):
             cut = self.factorisation_of[rank]
             if rank not in skeleton.shared and rank not in self.program.parallel:
+                # A loop that goes round once may be anywhere but outside of a shared one: at the
+                # deepest memory that has one of these it never is.
                 for level, member in enumerate(cut.levelled):
                     loops[level if member in skeleton.own else deepest].append(member)
             loops[-1] += [m for m, _ in reversed(cut.fine) if m not in laid]

@@ -88,6 +88,7 @@ def _softmax(a: SoftmaxAttention, tokens: Tokens) -> LayerAttention:
     window = a.window if a.window is not None and a.window < tokens.keys else None
     alone = tokens.queries == 1
     keys, notes = tokens.keys, []
+    # Of one query the keys in its window are all that is read: a shape, and no mask.
     if window is not None and alone and tokens.given_keys is None:
         notes.append(f"the window lets the query see {window} of {keys} keys")
         keys = window
@@ -163,6 +164,8 @@ def _latent(a: LatentAttention, tokens: Tokens) -> LayerAttention:
     """Unfolded keys and values in a prefill; the cache itself, absorbed, in decoding."""
     _check_causal(a, tokens)
     mask = _of_mask(tokens) if a.causal and tokens.queries > 1 else ()
+    # Absorbed, a score takes kv_rank + rope_width products (576 in DeepSeek-V3), unfolded
+    # nope_width + rope_width (192): absorbing pays where a cache is read for one token.
     if tokens.phase != "decode":
         alone = tokens.queries == 1
         width = a.nope_width + a.rope_width

@@ -47,6 +47,7 @@ class _LlamaConfig(_DecoderConfig):
 
 class _MistralConfig(_DecoderConfig):
     num_key_value_heads: Size | None = 8
+    # A null is no window (later versions); without the field there is the class's default.
     sliding_window: Size | None = 4096
 
 
@@ -71,6 +72,7 @@ class _Qwen3Config(_Qwen2Config):
 
 class _GemmaConfig(_DecoderConfig):
     num_key_value_heads: Size = 16
+    # Heads need not make up the stream: Gemma 7B has 16 of 256 on a width of 3,072.
     head_dim: Size = 256
     tie_word_embeddings: bool = True
     attention_bias: bool = False
@@ -177,6 +179,7 @@ def mixtral(root: YamlNode) -> ModelConfig:
 
 
 def _qwen_windows(root: YamlNode, c: _Qwen2Config) -> list[int | None]:
+    # Published files give a sliding_window that is switched off by the other field.
     window = c.sliding_window if c.use_sliding_window else None
     slides = [index >= c.max_window_layers for index in range(c.num_hidden_layers)]
     return _windows(root, c, window, slides)
@@ -274,6 +277,7 @@ def gpt_oss(root: YamlNode) -> ModelConfig:
     layers = []
     for window in _windows(root, c, c.sliding_window, slides):
         mixer = _attention(root, c, c.num_key_value_heads, window=window, sinks=True)
+        # A sink a head; for each expert the biases of the router and of both its layers.
         other = 2 * d + attention_biases(mixer, d) + mixer.heads
         other += experts * (1 + 2 * c.intermediate_size + d)
         layers.append(Layer(mixer=mixer, ffn=ffn, other_parameters=other))
@@ -300,6 +304,7 @@ def phi(root: YamlNode) -> ModelConfig:
     d = c.hidden_size
     mixer = _attention(root, c, c.num_key_value_heads, qk_norm=c.qk_layernorm)
     other = 2 * d + attention_biases(mixer, d) + c.intermediate_size + d
+    # Norms of queries and keys with a weight and a bias, all heads sharing them.
     other += 4 * mixer.qk_width if c.qk_layernorm else 0
     ffn = FeedForward(inner=c.intermediate_size, gated=False)
     layer = Layer(mixer=mixer, ffn=ffn, other_parameters=other)

@@ -28,6 +28,7 @@ class _BertConfig(ConfigFields):
 
 class _T5Config(ConfigFields):
     d_model: Size
+    # Heads need not make up the stream: T5-11B has 128 of 128 on a width of 1,024.
     d_kv: Size
     d_ff: Size
     num_heads: Size
@@ -70,6 +71,7 @@ def bert(root: YamlNode) -> ModelConfig:
         cross=cross,
         other_parameters=other,
     )
+    # Positions, kinds of sentence and their norm; then the pooler.
     tables = (c.max_position_embeddings + c.type_vocab_size) * d + 2 * d
     return stack(c, "bert", d, [layer] * c.num_hidden_layers, tables + d * d + d)
 
@@ -94,6 +96,7 @@ def t5(root: YamlNode) -> ModelConfig:
     )
     decoders = c.num_decoder_layers or c.num_layers
     layers = [encoder] * c.num_layers + [decoder] * decoders
+    # Each stack has a last norm, and in its first layer a table of relative positions.
     other = 2 * d + 2 * c.relative_attention_num_buckets * c.num_heads
     return stack(c, "t5", d, layers, other)
 

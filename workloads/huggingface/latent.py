@@ -73,6 +73,7 @@ def _deepseek(root: YamlNode, family: str, router_biases: bool) -> ModelConfig:
         rope_width=c.qk_rope_head_dim,
         v_width=c.v_head_dim,
     )
+    # Both latents are normalised, too.
     norms = 2 * d + (c.q_lora_rank or 0) + c.kv_lora_rank
     ffn = FeedForward(inner=c.intermediate_size, gated=True)
     layers = [Layer(mixer=mixer, ffn=ffn, other_parameters=norms)] * c.num_hidden_layers
@@ -81,6 +82,7 @@ def _deepseek(root: YamlNode, family: str, router_biases: bool) -> ModelConfig:
             experts=experts,
             per_token=routed(root, "num_experts_per_tok", c.num_experts_per_tok, experts),
             inner=c.moe_intermediate_size,
+            # Shared experts are one network as wide as all of them.
             shared_inner=c.moe_intermediate_size * (c.n_shared_experts or 0),
         )
         biases = experts if router_biases else 0

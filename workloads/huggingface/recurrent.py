@@ -150,6 +150,7 @@ def _fla_retnet(root: YamlNode) -> ModelConfig:
 
 
 def _expanded(root: YamlNode, field: str, width: int, factor: float) -> int:
+    # Exact, so that a width that is not whole is refused instead of rounded.
     wide = Fraction(factor) * width
     if wide.denominator != 1:
         raise refuse(root, field, f"{factor} times hidden_size, {width}, is no whole number")

@@ -85,6 +85,7 @@ def _least_of_access(
         for w in range(writers):
             if writer >= 0 and picked[writer] >= 0 and picked[writer] != w:
                 continue
+            # The write itself, or the read of a running value: both are done in one way.
             if writer == own and w != k:
                 continue
             entry = c.accesses[row, 1] + (k * writers + w) * alternatives + places
@@ -119,6 +120,7 @@ def least_to_go(c: Choices, cost: Floats, to_go: Floats) -> None:
                     value = cost[c.works[number] + choice]
                 else:
                     value = 0.0
+                    # Who is forgotten chooses anew for each access: it costs no more than together.
                     for row in range(c.first[number], c.first[number + 1]):
                         value += _least_of_access(
                             c, cost, row, c.writers[number], choice, alternatives, picked

@@ -280,6 +280,7 @@ def search(
                 depth -= 1
                 continue
             choice = order[depth, at[depth]]
+            # In order of values: all that follow are worse, too.
             if values[depth, choice] > best:
                 s.tally[BOUND] += (count[depth] - at[depth]) * below[depth + 1]
                 depth -= 1
@@ -293,6 +294,7 @@ def search(
                 continue
             state = state_of(c, depth + 1, picked)
             tie = _value(other, so_far[depth + 1], weights, to_go, state)
+            # Of what beats the best by no more than the slack, only what ties better goes on.
             close = values[depth, choice] >= best * (1 - slack)
             if close and tie >= second * (1 - slack):
                 s.tally[BOUND] += below[depth + 1]

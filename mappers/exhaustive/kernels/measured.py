@@ -15,7 +15,8 @@ from .arrays import FlatMeasures, FlatProducts, Floats, Ints
 
 _STAYS, _MOVES = 0, 1
 _DEEPEST = 64
-"""Loops of a measure at the most; more are refused when it is made."""
+"""Loops of a measure at the most: each goes round twice or more, and 2^64 iterations are more
+than any run has."""
 
 
 @compiled
@@ -57,6 +58,7 @@ def _size(f: FlatMeasures, measure: int, now: Ints) -> float:
                 return np.nan
             else:
                 run += coefficient // unit * (values - 1)
+        # Distinct values are all steps of the smallest coefficient from the first to the last.
         size *= run
     return size
 
