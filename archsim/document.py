@@ -154,6 +154,7 @@ def _html_table(table: Table) -> str:
 
 # ----------------------------------------------------------------------------- rich
 
+# rich is imported where it draws: Markdown, HTML and JSON do without it.
 _STYLES = {"name": "cyan", "text": "", "number": "", "bar": "green"}
 
 

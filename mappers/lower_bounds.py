@@ -46,6 +46,7 @@ def _energy(bound: Bound, result: Result) -> float:
     outermost = machine.memories[0]
     price = memory_access(machine, outermost)
     lines = result.bounds.traffic_bytes * 8 / outermost.line_bits
+    # The cheaper direction: a bound need not know which lines are read and which written.
     found = lines * min(price.read_pj, price.write_pj)
     for e in bound.einsums:
         points = allowed_points(bound, e, EXACT)

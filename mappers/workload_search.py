@@ -81,6 +81,7 @@ class WorkloadSearched:
     def certificate(self) -> dict[str, Any]:
         """How all spaces were covered: sums, and the gap of the whole."""
         all_of = [part.found.certificate for part in self.parts]
+        # The strategy's name, and what else does not add up, are those of the least sure part.
         total = replace(
             max(all_of, key=lambda c: c.gap),
             candidates=sum(c.candidates for c in all_of),
@@ -190,6 +191,7 @@ def _searched(
         its_own = space_of(part, problem.space.architecture, written.cascade)
         known = run_mapping(its_own, written, problem.objective)
     except InputError:
+        # It need not be legal here: then the search begins with nothing.
         known = None
     found = strategy.search(replace(problem, known=known), progress)
     if known is not None and found.mapping is known.mapping:

@@ -171,6 +171,7 @@ class SelectiveScan:
 
     def weights(self, width: int) -> int:
         """Parameters of the projections, the depthwise convolution, and A."""
+        # X and Z in, one out; the step size down and up, B and C.
         projections = 3 * width * self.inner + self.inner * (2 * self.dt_rank + 2 * self.state)
         return projections + self.inner * (self.conv_width + self.state)
 

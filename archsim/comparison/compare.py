@@ -82,6 +82,8 @@ class Comparison:
         """The machine that the others are measured by."""
         return self.rows[0]
 
+    # Imported when asked for, as in Result: both read this record, and one needs matplotlib.
+
     def table(self) -> Document:
         """The ratios, the areas by component and what was scaled; text, or HTML in Jupyter."""
         from .report import comparison_report

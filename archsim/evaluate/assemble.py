@@ -199,5 +199,7 @@ def compulsory_elements(bound: Bound) -> int:
             name = access_map.access.tensor
             if name in ends:
                 elements = touched(e, access_map, bound.register_level, EXACT)
+                # Whether Einsums touch the same elements is not asked: the most that one touches
+                # is moved in any case.
                 sizes[name] = max(sizes.get(name, 0), elements)
     return sum(sizes.values())

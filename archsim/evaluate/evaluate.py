@@ -69,6 +69,7 @@ def evaluate_bound(
     """
     counts = counts or count_mapping(bound)
     if engine == "event":
+        # Not above: the analytical engine seldom needs Numba.
         from ..events.engine import time_events
 
         timing = time_events(bound, counts).timing

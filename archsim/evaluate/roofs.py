@@ -29,6 +29,7 @@ def roofs_of(bound: Bound) -> Roofs:
 def _array_roof(bound: Bound, array: ProcessingArray) -> ArrayRoof:
     kinds = [k for e in bound.einsums if e.array is array for k, _ in e.operations]
     cycles = {k: o.cycles for k in kinds if (o := array.operation(k)) is not None}
+    # What takes no time would put the roof at infinity: it is named, and left aside.
     listed = [o.cycles for o in array.operations if o.cycles > 0]
     fastest = min(listed, default=Fraction(1))
     return ArrayRoof(

@@ -81,6 +81,7 @@ def run_somehow(
     candidates = _candidates(workload, machine)
     default = usual_mapping(workload, machine)
     errors: dict[str, InputError] = {}
+    # Without a written default this would be one Einsum after the other: the last resort.
     if default is not None or not candidates:
         try:
             return run_by(workload, machine, None, generators)

@@ -58,6 +58,7 @@ def run_plan(
         parts = tuple(_part_use(job, run) for job in plan.jobs)
     except MappingError as wrong:
         raise type(wrong)([*wrong.problems, *_advice(plan)]) from None
+    # Not above: most workloads are one job, and need not wait for this.
     from ..result.merge import merged
 
     return merged(

@@ -172,6 +172,7 @@ def _buffer(parts: tuple[PartUse, ...], level: str) -> LevelBuffer:
 
 def _einsum(einsum: EinsumUse, name: str, part: PartUse, cycles: float) -> EinsumUse:
     times = part.times
+    # A part's cycles are those of all its runs: its utilization needs no ``times``.
     return EinsumUse(
         name=name,
         array=einsum.array,

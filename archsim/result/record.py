@@ -235,6 +235,9 @@ class Result:
         """Bytes to and from the outermost memory."""
         return self.traffic[0].total_bytes
 
+    # What shows or writes a result is imported when it is asked for: all of it reads this record,
+    # and no command should wait for matplotlib that draws nothing.
+
     def table(self) -> Document:
         """The one-screen report; prints as text and shows as HTML in Jupyter."""
         from .report import report

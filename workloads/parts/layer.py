@@ -67,6 +67,7 @@ class LayerRun:
             part
             for found in (_BY_MIXER[type(mixer)](self, mixer), self._cross(), self._feed_forward())
             for part in found
+            # With a cache, nothing of an encoder's output is projected any more.
             if dict(part.shapes).get("N") != 0
         )
 
@@ -89,6 +90,7 @@ class LayerRun:
                 yield from self._products(name, tokens, ffn.inner, count)
 
     def _products(self, name: str, tokens: int, inner: int, times: int = 1) -> Iterator[Part]:
+        # With a gate, the cascade of the first products makes both, and their product.
         up, width = self.ffn_up, self.width
         yield linear(f"{name}-up", tokens, width, inner, cascade=up, times=times)
         yield linear(f"{name}-down", tokens, inner, width, times=times)
@@ -204,6 +206,7 @@ def _decay(run: LayerRun, a: DecayAttention) -> Iterator[Part]:
 def _dual(run: LayerRun, a: StateSpaceDual) -> Iterator[Part]:
     _refuse_by_hand(run, a.kind)
     n = run.tokens
+    # In one product the gate Z, what is convolved (X, B and C), and a step size a head.
     yield linear("input-projection", n, run.width, a.inner + a.convolved + a.heads)
     yield _convolution(run, a.convolved, a.conv_width)
     yield run.attention
@@ -213,6 +216,7 @@ def _dual(run: LayerRun, a: StateSpaceDual) -> Iterator[Part]:
 def _scan(run: LayerRun, a: SelectiveScan) -> Iterator[Part]:
     _refuse_by_hand(run, a.kind)
     n = run.tokens
+    # X and the gate Z; after the convolution the step's latent, B and C are made of X.
     yield linear("input-projection", n, run.width, 2 * a.inner)
     yield _convolution(run, a.inner, a.conv_width)
     yield linear("selection-projection", n, a.inner, a.dt_rank + 2 * a.state)

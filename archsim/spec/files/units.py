@@ -153,6 +153,7 @@ def _factor(unit: str, measure: QuantityKind, wanted: str) -> Fraction:
     plain = plain_factor(unit, measure.unit)
     if plain is not None:
         return plain
+    # Units that files usually have are told above: few runs wait for pint.
     import pint
 
     registry = _registry()

@@ -85,6 +85,7 @@ def _total(
             stack[here, 0] = now[axis]
             whole, last = now[axis] // stride, now[axis] % stride
             if whole == 0:
+                # Less than a stride is left: one iteration takes all of it.
                 whole, last = 1, 0
             else:
                 now[axis] = stride
@@ -100,6 +101,7 @@ def _total(
             whole, last = stack[here, 1], stack[here, 2]
             if last >= 0:
                 if mode == _STAYS:
+                    # A first tile that is still there from the end before is not fetched again.
                     total = whole * total - ((whole - 1) * head if returns else 0.0)
                 elif whole > 1:
                     total, returns = whole * total, False
