@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from machines import small
 
 from archsim import Architecture, Mapping
 from archsim.bound.binding import bind
@@ -89,7 +90,7 @@ def test_no_tile_that_the_mask_removes_whole_is_run(shapes: dict[str, int]) -> N
 @pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
 def test_the_mapped_nest_computes_the_cascade(mapping: str, dtype: str) -> None:
     """Whole chunks and a ragged one, every loop as it is costed."""
-    how, machine = Mapping.load(mapping), Architecture.load("fusemax")
+    how, machine = Mapping.load(mapping), small((16, 16), 16)
     cascade = Cascade.load(how.cascade)
     report = validate_cascade(
         cascade,

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from machines import small
 
 from archsim import Architecture, Mapping
 from archsim.evaluate.evaluate import evaluate_mapping
@@ -16,6 +17,7 @@ from archsim.validation.inputs import random_inputs
 from archsim.validation.mapped import mapped_run, mapped_shapes
 from einsum_cascade import Cascade
 from einsum_cascade.shapes import resolve_shapes
+from mappers.choices.choose import choose
 from mappers.generators import GENERATORS
 from workloads.references import find_reference
 
@@ -133,7 +135,7 @@ def test_a_convolution_in_pieces_needs_the_tokens_before() -> None:
 @pytest.mark.parametrize("mapping", MAPPINGS)
 def test_the_mapped_nest_computes_the_cascade(mapping: str) -> None:
     """Whole tiles and a ragged one, every loop as it is costed."""
-    how, machine = Mapping.load(mapping), Architecture.load("fusemax")
+    how, machine = Mapping.load(mapping), small((16, 16), 16)
     cascade = Cascade.load(how.cascade)
     report = validate_cascade(
         cascade,
@@ -149,7 +151,7 @@ def test_the_mapped_nest_computes_the_cascade(mapping: str) -> None:
 def simulated(mapping: str, shapes: dict[str, int]) -> Result:
     how = Mapping.load(mapping)
     program = Cascade.load(how.cascade).program
-    return evaluate_mapping(program, how, Architecture.load("fusemax"), shapes)
+    return evaluate_mapping(program, how, Architecture.load("fusemax"), shapes, choose=choose)
 
 
 def words(result: Result) -> tuple[int, int]:
