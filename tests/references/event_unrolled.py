@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from fractions import Fraction
+from math import lcm
 
 from archsim.schedule.program import StepProgram
 from archsim.steps.run_length import Repeat, RunLengths, Seq
@@ -42,12 +43,18 @@ def run_unrolled(program: StepProgram) -> tuple[Fraction, dict[Turn, tuple[Fract
             distance = d.distance[kind]
             if (d.after, k) in runs and distance is not None and (d.before, k - distance) in runs:
                 waits[d.after, k].append(((d.before, k - distance), d.room))
-    return _fire(program, kinds, waits)
+    # Whole numbers of the finest unit there is: exact, and ten times as fast as fractions.
+    times = [x for t in program.tasks for x in (*t.occupancy, t.late) if x is not None]
+    times += [x for _, x in (*program.start, *program.ends)]
+    unit = lcm(*(x.denominator for x in times))
+    finish, done = _fire(program, kinds, waits, unit)
+    turns = {turn: (Fraction(a, unit), Fraction(b, unit)) for turn, (a, b) in done.items()}
+    return Fraction(finish, unit), turns
 
 
 def _fire(
-    program: StepProgram, kinds: list[int], waits: dict[Turn, list[tuple[Turn, bool]]]
-) -> tuple[Fraction, dict[Turn, tuple[Fraction, Fraction]]]:
+    program: StepProgram, kinds: list[int], waits: dict[Turn, list[tuple[Turn, bool]]], unit: int
+) -> tuple[int, dict[Turn, tuple[int, int]]]:
     tasks = program.tasks
     tells: dict[Turn, list[tuple[Turn, bool]]] = {turn: [] for turn in waits}
     missing = {turn: len(found) for turn, found in waits.items()}
@@ -57,14 +64,16 @@ def _fire(
     queues: dict[str, deque[Turn]] = {r: deque() for r in program.resources}
     for turn in sorted(waits, key=lambda t: (t[1] + tasks[t[0]].stage, t[0])):
         queues[tasks[turn[0]].resource].append(turn)
-    held = dict(program.start)
+    held = {resource: int(x * unit) for resource, x in program.start}
+    occupancies = [[x if x is None else int(x * unit) for x in t.occupancy] for t in tasks]
+    lates = [int(t.late * unit) for t in tasks]
     busy = dict.fromkeys(queues, True)
-    done: dict[Turn, tuple[Fraction, Fraction]] = {}
-    finish = Fraction(0)
-    after = dict(program.ends)
-    events: list[tuple[Fraction, int, str, Turn | None]] = []
+    done: dict[Turn, tuple[int, int]] = {}
+    finish = 0
+    after = {task: int(x * unit) for task, x in program.ends}
+    events: list[tuple[int, int, str, Turn | None]] = []
     for resource in queues:
-        events.append((held.get(resource, Fraction(0)), len(events), resource, None))
+        events.append((held.get(resource, 0), len(events), resource, None))
     heapq.heapify(events)
     number = len(events)
     while events:
@@ -77,16 +86,14 @@ def _fire(
             continue
         turn = queues[resource].popleft()
         task = tasks[turn[0]]
-        occupancy = task.occupancy[kinds[turn[1]]]
+        occupancy, late = occupancies[turn[0]][kinds[turn[1]]], lates[turn[0]]
         assert occupancy is not None
         end = now + occupancy
         done[turn] = (now, end)
         busy[resource] = True
-        finish = max(finish, end + task.late + after.get(task.name, Fraction(0)))
+        finish = max(finish, end + late + after.get(task.name, 0))
         posts = [(end, resource, None)]
-        posts += [
-            (end if room else end + task.late, tasks[t[0]].resource, t) for t, room in tells[turn]
-        ]
+        posts += [(end if room else end + late, tasks[t[0]].resource, t) for t, room in tells[turn]]
         for time, where, what in posts:
             number += 1
             heapq.heappush(events, (time, number, where, what))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import cache
+from math import prod
 from random import Random
 
 from nest_mappings import random_machine, random_mapping, varied
@@ -16,6 +18,8 @@ from einsum_cascade import Cascade
 from einsum_cascade.ir import Program
 
 _PLAIN = ("P", "E", "F", "K")
+_POINTS = 400
+"""Of all Einsums of a case together. What a case may go wrong in, it does in tens of them."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class _Draft:
     unread: set[str] = field(default_factory=set)
 
 
+@cache
 def random_case(seed: int) -> Case:
     """A case; the same one for the same seed."""
     random = Random(seed)
@@ -61,9 +66,23 @@ def random_case(seed: int) -> Case:
     _use_families(draft)
     program = _program(draft, parallel)
     shapes = {r: s for r, s in draft.shapes.items() if r in {*parallel, *_names(program)}}
+    _lighten(program, shapes)
     architecture = random_machine(random)
     mapping, sizes = random_mapping(random, program, architecture, shapes)
     return Case(program, mapping, architecture, shapes, sizes)
+
+
+def _lighten(program: Program, shapes: dict[str, int]) -> None:
+    """Halve the longest of the plain ranks until there are few enough points to walk."""
+    used = [
+        {v.upper() for a in (e.target, *e.reads) for i in a.indices for v in i.variables}
+        for e in program.einsums
+    ]
+    while sum(prod(shapes[r] for r in ranks) for ranks in used) > _POINTS:
+        longest = max((r for r in _PLAIN if r in shapes), key=lambda r: shapes[r])
+        if shapes[longest] == 1:
+            return
+        shapes[longest] //= 2
 
 
 def varied_case(seed: int) -> Case:

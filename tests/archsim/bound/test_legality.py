@@ -29,23 +29,6 @@ def whole(case: Case) -> bool:
     )
 
 
-@pytest.mark.parametrize("first", range(0, 600, 50))
-def test_every_legal_mapping_finds_what_it_reads(first: int) -> None:
-    """Run value by value: a mapping that reads a lost or unfinished value is refused."""
-    refused = legal = 0
-    for seed in range(first, first + 50):
-        case = random_case(seed)
-        if not whole(case):
-            continue
-        problems = illegalities(bound(case))
-        wrong = Lockstep(walker(case)).run()
-        assert problems or wrong is None, f"seed {seed}: {wrong}"
-        refused += bool(problems)
-        legal += not problems
-    assert refused > 3
-    assert legal > 10
-
-
 @pytest.mark.parametrize("first", range(0, 600, 100))
 def test_legal_groups_find_what_they_read(first: int) -> None:
     """Groups of Einsums that share loops, one group after the other, and tensors that some
@@ -87,20 +70,31 @@ def run_is_lenient(case: Case, run: Lockstep, message: str) -> bool:
     return not any(run.walker.element(a, at) in written for a in taken for at in lanes)
 
 
-def test_nearly_all_refusals_are_confirmed_by_running() -> None:
-    """What is refused goes wrong, or it is one of two things that a run does not see. The rest
-    is refused whatever the shapes are, and happens to go well with some: ``T[2*k]`` is written
-    by now where ``K`` is 1, or where the second element is beyond the end. Of 3000 cases that
-    is one refusal in 66."""
-    refused = unconfirmed = 0
-    for case in filter(whole, map(random_case, range(600))):
+@pytest.mark.parametrize("first", range(0, 600, 200))
+def test_legal_is_what_finds_all_it_reads(first: int) -> None:
+    """Run value by value: a mapping that reads a lost or unfinished value is refused.
+
+    And nearly all refusals go wrong when run, or are one of two things that a run does not see.
+    The rest is refused whatever the shapes are, and happens to go well with some: ``T[2*k]`` is
+    written by now where ``K`` is 1, or where the second element is beyond the end. Of 3000 cases
+    that is one refusal in 66.
+    """
+    refused = legal = unconfirmed = 0
+    for seed in range(first, first + 200):
+        case = random_case(seed)
+        if not whole(case):
+            continue
         problems = illegalities(bound(case))
         run = Lockstep(walker(case))
+        wrong = run.run()
+        assert problems or wrong is None, f"seed {seed}: {wrong}"
         refused += bool(problems)
-        if problems and run.run() is None:
+        legal += not problems
+        if problems and wrong is None:
             unconfirmed += not all(run_is_lenient(case, run, p.message) for p in problems)
-    assert refused > 100
-    assert unconfirmed < refused / 33
+    assert refused > 33
+    assert legal > 60
+    assert unconfirmed <= refused / 33
 
 
 # ------------------------------------------------------------------ from files

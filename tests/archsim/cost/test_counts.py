@@ -29,7 +29,7 @@ def test_counts_equal_the_walk(first: int) -> None:
             assert found.operations == tuple((k, n * found.allowed) for k, n in e.operations)
 
 
-@pytest.mark.parametrize("first", range(0, CASES, 2 * BATCH))
+@pytest.mark.parametrize("first", range(0, CASES // 2, 2 * BATCH))
 def test_groups_and_bypasses_equal_the_walk(first: int) -> None:
     grouped = passing = 0
     for seed in range(first, first + 2 * BATCH):
@@ -51,7 +51,7 @@ def test_groups_and_bypasses_equal_the_walk(first: int) -> None:
 def test_what_running_values_begin_with_equals_the_walk() -> None:
     """Inputs that only ``init`` reads come once for every tile that begins, by the same rules."""
     seen = Counter[str]()
-    for seed in range(CASES):
+    for seed in range(CASES // 2):
         case = started_case(seed)
         if case is None:
             continue
@@ -71,8 +71,8 @@ def test_what_running_values_begin_with_equals_the_walk() -> None:
                 seen["summed"] += bool(statement.over)
             assert counted(count_einsum(lowered, e)) == walked(expected), f"seed {seed}, {e.name}"
             seen["started"] += bool(statements)
-    assert seen["started"] > 100
-    assert seen["summed"] > 20
+    assert seen["started"] > 60
+    assert seen["summed"] > 10
 
 
 def test_the_cases_cover_what_they_should() -> None:

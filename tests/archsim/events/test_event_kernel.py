@@ -7,6 +7,7 @@ from fractions import Fraction
 from itertools import pairwise
 from random import Random
 
+import numba
 import pytest
 from event_unrolled import run_unrolled, written_out
 from hypothesis import given, settings
@@ -38,6 +39,8 @@ from archsim.steps.run_length import (
 )
 from einsum_cascade.errors import InputError
 
+COMPILED = not numba.config.DISABLE_JIT
+"""Or run by Python, which says what compiled code does not: but slowly."""
 LOGGED = 15_000
 """Turns of which a log loses none."""
 
@@ -82,7 +85,7 @@ def test_words_are_spelled() -> None:
 # ------------------------------------------------------------------ the kernel
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250 if COMPILED else 40, deadline=None)
 @given(st.integers(0, 10**9))
 def test_jumping_or_not_equals_the_unrolled_run(seed: int) -> None:
     program = random_program(Random(seed))
@@ -102,6 +105,7 @@ def test_jumping_or_not_equals_the_unrolled_run(seed: int) -> None:
             assert run.fired == len(turns)
 
 
+@pytest.mark.skipif(not COMPILED, reason="long runs are for compiled code")
 @pytest.mark.parametrize("seed", range(60))
 def test_long_runs_are_jumped_over(seed: int) -> None:
     """With room on every dependency the run settles: a thousand times as long is as soon done."""

@@ -51,7 +51,7 @@ def same(group: FusionGroup, wanted: frozenset[str]) -> int:
     return len(fast.classes)
 
 
-@settings(deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(seed=st.integers(0, 10**6), asked=st.booleans())
 def test_random_mappings_are_walked_alike(seed: int, asked: bool) -> None:
     lowered = bound(random_case(seed))
@@ -60,7 +60,7 @@ def test_random_mappings_are_walked_alike(seed: int, asked: bool) -> None:
         same(group, wanted)
 
 
-@settings(deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(seed=st.integers(0, 10**6), asked=st.booleans())
 def test_random_masks_are_walked_alike(seed: int, asked: bool) -> None:
     lowered = masked(masked_attention(seed))
@@ -70,11 +70,11 @@ def test_random_masks_are_walked_alike(seed: int, asked: bool) -> None:
         same(group, wanted)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     mask=st.sampled_from(MASKS[:4]),
-    queries=st.integers(1, 150),
-    keys=st.integers(1, 150),
+    queries=st.integers(1, 100),
+    keys=st.integers(1, 100),
     inner=st.integers(1, 12),
     asked=st.sampled_from([(), ("M1",), ("P1", "M1"), ("P2",)]),
 )
