@@ -21,8 +21,8 @@ from mappers.objectives import OBJECTIVES
 from mappers.space.fusion import subspaces_of
 from mappers.space.mapspace import Mapspace
 
-SEEDS = 300
-BATCH = 100
+SEEDS = 180
+BATCH = 60
 MOST = 300
 """Mappings of a space that is gone through one by one."""
 

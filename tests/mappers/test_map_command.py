@@ -64,11 +64,10 @@ def test_auto_is_the_fastest(fastest: dict[str, Any]) -> None:
     )
 
 
-def test_objectives_are_what_they_say() -> None:
+def test_objectives_are_what_they_say(fastest: dict[str, Any]) -> None:
     found = {
-        o: mapped("bert-base", "fusemax", *SMALL, "--objective", o)
-        for o in ("energy", "latency", "edp")
-    }
+        o: mapped("bert-base", "fusemax", *SMALL, "--objective", o) for o in ("energy", "edp")
+    } | {"latency": fastest}
     energy = {o: r["energy_pj"]["total"] for o, r in found.items()}
     cycles = {o: r["cycles"] for o, r in found.items()}
     near = 1 + 1e-3

@@ -143,13 +143,13 @@ def test_the_state_does_not_grow_with_the_sequence() -> None:
 # ------------------------------------------------------------------ gradients
 
 
-@pytest.mark.parametrize("chunk", [1, 4, 6, 12])
+@pytest.mark.parametrize("chunk", [1, 2, 3, 6])
 def test_the_backward_is_the_slope_of_the_forward(chunk: int) -> None:
-    """Central differences of lightning-attention-2 itself, at every element of 12 x 4 inputs."""
+    """Central differences of lightning-attention-2 itself, at every element of 6 x 2 inputs."""
     rng = np.random.default_rng(chunk)
-    shapes = {"Q": (12, 4), "K": (12, 4), "V": (12, 3)}
+    shapes = {"Q": (6, 2), "K": (6, 2), "V": (6, 3)}
     arrays = {n: rng.normal(size=s) for n, s in shapes.items()}
-    weights = rng.normal(size=(12, 3))
+    weights = rng.normal(size=(6, 3))
     forward = Cascade.load("lightning-attention-2")
     backward = Cascade.load("lightning-attention-2-backward")
     lam = 0.8

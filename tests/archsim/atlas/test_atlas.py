@@ -62,6 +62,25 @@ def page(
     return path
 
 
+@pytest.mark.parametrize("machine", ["fusemax", "flat"])
+@pytest.mark.parametrize("place", range(3))
+def test_built_in_cascades_have_their_entries(place: int, machine: str) -> None:
+    """Half of them, each on one of the machines and at one of the lengths of the command."""
+    names = builtin_names("cascades")[2 * place + (machine == "flat") :: 12]
+    length = ("1K", "64K", "1M")[place]
+    everything = AtlasPlan(
+        cascades=names,
+        machines=(Architecture.load(machine),),
+        mappings=tuple(Mapping.load(m) for m in builtin_names("mappings")),
+        scenarios=(Scenario(label=length, workload=load("bert-base", seq_len=length)),),
+    )
+    found = survey(everything)
+    assert [e.cascade.name for e in found] == list(names)
+    assert all((r.result is None) == bool(r.refusal) for e in found for r in e.runs)
+    page = atlas_html(everything, found)
+    assert all(name in page for name in names)
+
+
 @pytest.mark.parametrize("name", builtin_names("cascades"))
 def test_equations_are_wellformed_and_complete(name: str) -> None:
     program = Cascade.load(name).program

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from archsim import Architecture, Result, simulate
@@ -41,6 +42,21 @@ CASES = {
 def result(request: pytest.FixtureRequest) -> Result:
     made: Result = CASES[request.param]()
     return made
+
+
+@pytest.fixture(scope="module")
+def rooflines(result: Result) -> Figure:
+    return drawn(plot_roofline(result))
+
+
+@pytest.fixture(scope="module")
+def columns(result: Result) -> Figure:
+    return drawn(plot_utilization(result))
+
+
+def drawn(figure: Figure) -> Figure:
+    figure.draw_without_rendering()
+    return figure
 
 
 # ------------------------------------------------------------------------------- roofline
@@ -96,8 +112,8 @@ def test_operations_that_take_no_cycles_have_no_roof() -> None:
     assert point.ops_per_s <= PEAK_1D * (1 + 1e-9)
 
 
-def test_a_panel_per_memory_and_all_einsums_named(result: Result) -> None:
-    figure = plot_roofline(result)
+def test_a_panel_per_memory_and_all_einsums_named(result: Result, rooflines: Figure) -> None:
+    figure = rooflines
     assert len(figure.axes) == len(result.roofs.memories)
     for axes, memory in zip(figure.axes, result.roofs.memories, strict=True):
         assert axes.get_title(loc="left").startswith(f"{memory.level}: ")
@@ -108,10 +124,8 @@ def test_a_panel_per_memory_and_all_einsums_named(result: Result) -> None:
             assert unit in axes.get_xlabel() + axes.get_ylabel()
 
 
-def test_names_of_points_do_not_cover_one_another(result: Result) -> None:
-    figure = plot_roofline(result)
-    figure.draw_without_rendering()
-    for axes in figure.axes:
+def test_names_of_points_do_not_cover_one_another(rooflines: Figure) -> None:
+    for axes in rooflines.axes:
         # Of the words alone: an annotation's own extent has its line in it.
         frames = [Text.get_window_extent(t) for t in axes.texts]
         boxes = [LabelBox(f.x0, f.y0, f.x1, f.y1) for f in frames]
@@ -133,8 +147,8 @@ def test_roofs_round_trip_through_json(result: Result) -> None:
 # ---------------------------------------------------------------------------- utilization
 
 
-def test_columns_are_useful_work_and_add_up(result: Result) -> None:
-    (axes,) = plot_utilization(result).axes
+def test_columns_are_useful_work_and_add_up(result: Result, columns: Figure) -> None:
+    (axes,) = columns.axes
     for at, use in enumerate(result.arrays):
         heights = [p.get_height() for p in axes.patches if p.get_x() + p.get_width() / 2 == at]
         *work, idle, waiting = heights
@@ -146,10 +160,8 @@ def test_columns_are_useful_work_and_add_up(result: Result) -> None:
         assert sum(heights) == pytest.approx(1)
 
 
-def test_names_of_parts_do_not_cover_one_another(result: Result) -> None:
-    figure = plot_utilization(result)
-    figure.draw_without_rendering()
-    (axes,) = figure.axes
+def test_names_of_parts_do_not_cover_one_another(result: Result, columns: Figure) -> None:
+    (axes,) = columns.axes
     boxes = [LabelBox(f.x0, f.y0, f.x1, f.y1) for f in (t.get_window_extent() for t in axes.texts)]
     assert len(boxes) >= len([e for e in result.einsums if e.utilization >= 0.0005])
     for one, other in itertools.combinations(boxes, 2):
@@ -173,5 +185,5 @@ def test_spread_leaves_what_is_apart_where_it_is() -> None:
 
 
 @pytest.mark.parametrize("draw", [plot_roofline, plot_utilization])
-def test_pictures_show_themselves(draw: object, result: Result) -> None:
-    assert draw(result)._repr_png_().startswith(b"\x89PNG")  # type: ignore[operator]
+def test_pictures_show_themselves(draw: object) -> None:
+    assert draw(run())._repr_png_().startswith(b"\x89PNG")  # type: ignore[operator]
