@@ -27,7 +27,12 @@ _WHOLE = re.compile(r"(\d{1,15})\.\.(?:(\d{1,15})|([A-Z][A-Z0-9_]*)(-1)?)")
 
 
 def whole_domain(name: str, text: str) -> ir.Domain | None:
-    """The domain that ``a..b`` says, or None."""
+    """The domain that ``a..b`` says, or None.
+
+    >>> found = whole_domain("labels", "0..G-1")
+    >>> found.low, found.high, found.rank, whole_text(found)
+    (0, -1, 'G', '0..G-1')
+    """
     found = _WHOLE.fullmatch(text)
     if found is None:
         return None
@@ -85,7 +90,16 @@ def outside(
 def draw(
     domain: ir.Domain, rng: np.random.Generator, size: tuple[int, ...], shapes: Mapping[str, int]
 ) -> np.ndarray[Any, Any]:
-    """Random numbers of a domain."""
+    """Random numbers of a domain.
+
+    Parameters
+    ----------
+    domain : Domain
+    rng : numpy.random.Generator
+    size : tuple of int
+    shapes : mapping
+        Of the ranks that bounds are counted from.
+    """
     import numpy as np
 
     if domain.whole:

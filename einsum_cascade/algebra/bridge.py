@@ -228,7 +228,19 @@ class Bridge:
 
 
 def free_factor(new: Any, old: Any, operator: Operator) -> Any:
-    """``c`` with ``new = old (operator) c``, as simple as sympy gets it."""
+    """``c`` with ``new = old (operator) c``, as simple as sympy gets it.
+
+    Parameters
+    ----------
+    new, old : expression
+        The value to reach, and the value there is.
+    operator : str
+        ``*``, ``+`` or ``**``.
+
+    >>> x, a, b = sympy.symbols("x a b", real=True)
+    >>> free_factor(sympy.exp(x - b), sympy.exp(x - a), "*")
+    exp(a - b)
+    """
     match operator:
         case "+":
             return sympy.simplify(sympy.expand(new - old))

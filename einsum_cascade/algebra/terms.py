@@ -129,6 +129,17 @@ def substitute_variables(node: _N, values: Mapping[str, Index]) -> _N:
 
     A variable replaced by a gather must be an index by itself; inside arithmetic only
     affine values can stand (``ValueError`` otherwise).
+
+    Parameters
+    ----------
+    node : Node
+    values : mapping
+        The index to write for a variable.
+
+    >>> from ..notation.printer import access_text
+    >>> read = Access(tensor="X", indices=(variable("m", 1), variable("p")))
+    >>> access_text(substitute_variables(read, {"m": variable("t", 2)}))
+    'X[t+3, p]'
     """
 
     def change(part: Node) -> Node:
@@ -249,13 +260,30 @@ def bare(access: Access) -> Access:
 
 
 def at_access(einsum: Einsum, access: Access) -> dict[str, Index]:
-    """What the target's variables are when the tensor is read as ``access``."""
+    """What the target's variables are when the tensor is read as ``access``.
+
+    >>> from einsum_cascade import Cascade
+    >>> einsums = Cascade.load("attention-1pass").program.einsum_of
+    >>> read = next(a for a in einsums["SLN"].reads if a.tensor == "BQK")
+    >>> sorted(at_access(einsums["BQK"], read))
+    ['m0', 'm1', 'p']
+    """
     names = target_variables(einsum) or ()
     return dict(zip(names, access.indices, strict=True))
 
 
 def combine(program: Program, reduction: str, left: Expression, right: Expression) -> Expression:
-    """``left`` and ``right`` merged by a reduction operator, as an expression."""
+    """``left`` and ``right`` merged by a reduction operator, as an expression.
+
+    Parameters
+    ----------
+    program : Program
+        Where user reductions are declared.
+    reduction : str
+        A built-in operator or a declared one.
+    left, right : Expression
+        The two results to merge.
+    """
     match REDUCTIONS[reduction].merges_by if reduction in REDUCTIONS else None:
         case "+" | "*" as operator:
             return Binary(operator=operator, left=left, right=right)
@@ -294,7 +322,12 @@ class Names:
 
 
 def product_name(factors: Iterable[Expression]) -> str | None:
-    """``SNV`` for ``SN * V``: the factors' names together, None when too long to read."""
+    """``SNV`` for ``SN * V``: the factors' names together, None when too long to read.
+
+    >>> factors = (Access(tensor="SN"), Access(tensor="V"))
+    >>> product_name(factors)
+    'SNV'
+    """
     parts = []
     for factor in factors:
         if not isinstance(factor, Access):
