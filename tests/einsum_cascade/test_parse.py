@@ -42,13 +42,13 @@ parameters: {lam: 0.5, W: }
 def statement(text: str) -> ir.Einsum:
     """The last statement of a block, without asking whether the cascade is whole."""
     from einsum_cascade.source import Source
-    from einsum_cascade.syntax.parse import _Document
+    from einsum_cascade.syntax.parse import _CascadeFile
     from einsum_cascade.yaml.source import YamlMapping, read_yaml
 
     body = "\n".join(f"  {line}" for line in text.splitlines())
     root = read_yaml(Source("t", f"{DECLARED}einsums: |\n{body}\n"), CascadeError)
     assert isinstance(root, YamlMapping)
-    document = _Document(root)
+    document = _CascadeFile(root)
     program = document.program()
     if document.problems:
         raise CascadeError(document.problems)

@@ -86,11 +86,11 @@ output: Y
 einsums: "Y = {text} + A[m1*M0 + m0] + B[m] + C"
 """
     from einsum_cascade.syntax.declarations import YamlMapping
-    from einsum_cascade.syntax.parse import _Document
+    from einsum_cascade.syntax.parse import _CascadeFile
 
     root = read_yaml(Source("f", source))
     assert isinstance(root, YamlMapping)
-    expression = _Document(root).program().einsums[0].expression
+    expression = _CascadeFile(root).program().einsums[0].expression
     for _ in range(3):
         assert isinstance(expression, ir.Binary)
         expression = expression.left

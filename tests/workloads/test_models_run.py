@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 from math import isfinite
 from pathlib import Path
@@ -11,9 +12,9 @@ from typing import Any
 import pytest
 from model_cases import PUBLISHED
 
-from archsim import Architecture, Mapping, Result, simulate
-from archsim.evaluate.evaluate import evaluate_mapping
-from einsum_cascade.ir import Program
+from archsim import Architecture, Result, simulate
+from archsim.jobs.job import Job
+from archsim.jobs.run import evaluate_job
 from einsum_cascade.yaml.library import builtin_names
 from workloads import Workload, load
 
@@ -48,18 +49,11 @@ def run_all(work: dict[str, Workload]) -> dict[str, Result]:
     """Each scope; a part that several of them have is simulated once."""
     known: dict[object, Result] = {}
 
-    def evaluate(
-        program: Program,
-        mapping: Mapping,
-        architecture: Architecture,
-        shapes: dict[str, int],
-        *,
-        workload: str = "",
-    ) -> Result:
-        key = (program.name, mapping.name, tuple(sorted(shapes.items())))
+    def evaluate(job: Job) -> Result:
+        key = (job.program.name, job.mapping.name, tuple(sorted(job.shapes)))
         if key not in known:
-            known[key] = evaluate_mapping(program, mapping, architecture, shapes, workload=workload)
-        return known[key]
+            known[key] = evaluate_job(job)
+        return replace(known[key], workload=job.name)
 
     return {scope: simulate(w, fusemax(), evaluate=evaluate) for scope, w in work.items()}
 
