@@ -148,7 +148,7 @@ Expression = Number | Name | Access | Unary | Binary | Call
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison(Node):
+class Relational(Node):
     """``left operator right`` inside ``where``."""
 
     operator: Literal["<", "<=", ">", ">=", "==", "!="]
@@ -164,7 +164,7 @@ class Logical(Node):
     operands: tuple[Condition, ...]
 
 
-Condition = Comparison | Logical
+Condition = Relational | Logical
 
 # ------------------------------------------------------------------ statements
 
@@ -421,7 +421,7 @@ def children(node: Node) -> tuple[Node, ...]:
             return (access,)
         case Unary(operand=operand):
             return (operand,)
-        case Binary(left=left, right=right) | Comparison(left=left, right=right):
+        case Binary(left=left, right=right) | Relational(left=left, right=right):
             return (left, right)
         case Call(arguments=arguments):
             return arguments

@@ -30,14 +30,14 @@ def conjuncts(condition: ir.Condition | None) -> tuple[ir.Condition, ...]:
 
     >>> m, p = (ir.Name(name=n, kind="variable") for n in "mp")
     >>> [(c.left.name, c.operator, c.right.name)
-    ...  for c in conjuncts(ir.Comparison(operator=">=", left=p, right=m))]
+    ...  for c in conjuncts(ir.Relational(operator=">=", left=p, right=m))]
     [('m', '<=', 'p')]
     """
     if condition is None:
         return ()
     if isinstance(condition, ir.Logical) and condition.operator == "and":
         return tuple(c for o in condition.operands for c in conjuncts(o))
-    if isinstance(condition, ir.Comparison) and condition.operator in (">", ">="):
+    if isinstance(condition, ir.Relational) and condition.operator in (">", ">="):
         turned: Literal["<", "<="] = "<" if condition.operator == ">" else "<="
         left, right = condition.right, condition.left
         return (replace(condition, operator=turned, left=left, right=right),)
@@ -84,7 +84,7 @@ def inequalities(
 
     >>> m, p = (ir.Name(name=n, kind="variable") for n in "mp")
     >>> window = ir.Binary(operator="-", left=p, right=ir.Name(name="W", kind="parameter"))
-    >>> late = ir.Comparison(operator="<", left=m, right=window)
+    >>> late = ir.Relational(operator="<", left=m, right=window)
     >>> inside = ir.Logical(operator="not", operands=(late,))
     >>> inequalities(inside)  # nobody says how long W is
     (Opaque(variables=('m', 'p')),)
@@ -99,7 +99,7 @@ def _parts(
     node: ir.Condition, numbers: Mapping[str, int], holds: bool
 ) -> Iterator[AtMostZero | Opaque]:
     """What follows from ``node`` being true, or false where ``holds`` is not."""
-    if isinstance(node, ir.Comparison):
+    if isinstance(node, ir.Relational):
         operator = node.operator if holds else COMPARISONS[node.operator].opposite
         yield from _comparison(node, operator, numbers)
     elif node.operator == "not":
@@ -112,7 +112,7 @@ def _parts(
 
 
 def _comparison(
-    node: ir.Comparison, operator: str, numbers: Mapping[str, int]
+    node: ir.Relational, operator: str, numbers: Mapping[str, int]
 ) -> Iterator[AtMostZero | Opaque]:
     left, right = linear_expression(node.left, numbers), linear_expression(node.right, numbers)
     if left is None or right is None:  # it asks data

@@ -16,7 +16,6 @@ from .ir import (
     Access,
     Binary,
     Call,
-    Comparison,
     Condition,
     Einsum,
     Expression,
@@ -24,6 +23,7 @@ from .ir import (
     Name,
     Number,
     Program,
+    Relational,
     Unary,
     walk,
 )
@@ -103,7 +103,7 @@ def _expression(
         case Binary(operator=operator, left=left, right=right):
             inner = _expression(program, left, bound) + _expression(program, right, bound)
             return inner + _binary(operator, right)
-        case Comparison(left=left, right=right):
+        case Relational(left=left, right=right):
             inner = _expression(program, left, bound) + _expression(program, right, bound)
             return inner + Counter({"compare": 1})
         case Logical(operands=operands):

@@ -1,8 +1,10 @@
-"""The house: the map names every room, and private words are gone."""
+"""The house: the map names every room, a class name has one meaning, private words are gone."""
 
 from __future__ import annotations
 
+import ast
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,16 @@ def test_the_map_names_every_room(package: str) -> None:
     assert rooms(package) <= named
 
 
+def test_a_class_name_has_one_meaning() -> None:
+    names = Counter(
+        node.name.removeprefix("_")
+        for file in FILES
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, count in names.items() if count > 1] == []
+
+
 def test_private_words_are_gone() -> None:
     pattern = re.compile(rf"\b({'|'.join(GONE)})s?\b", re.I)
     found = [
@@ -39,3 +51,18 @@ def test_private_words_are_gone() -> None:
         if (word := pattern.search(file.read_text(encoding="utf-8")))
     ]
     assert found == []
+
+
+def test_files_and_functions_are_small() -> None:
+    long: list[str] = []
+    for file in FILES:
+        text = file.read_text(encoding="utf-8")
+        if text.count("\n") > 500:
+            long.append(f"{file.relative_to(ROOT)}: {text.count(chr(10))} lines")
+        most = 120 if "kernel" in str(file.relative_to(ROOT)) else 60
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef) and node.end_lineno is not None:
+                size = node.end_lineno - node.lineno + 1
+                if size > most:
+                    long.append(f"{file.relative_to(ROOT)}: {node.name} has {size} lines")
+    assert long == []

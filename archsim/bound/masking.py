@@ -224,17 +224,17 @@ def _band(tiling: Tiling, e: BoundEinsum, numbers: dict[str, int]) -> Band | Non
     return found
 
 
-def _comparisons(condition: ir.Condition) -> Iterator[ir.Comparison | None]:
+def _comparisons(condition: ir.Condition) -> Iterator[ir.Relational | None]:
     """The comparisons that must all hold; None for what is none."""
     if isinstance(condition, ir.Logical) and condition.operator == "and":
         for operand in condition.operands:
             yield from _comparisons(operand)
     else:
-        yield condition if isinstance(condition, ir.Comparison) else None
+        yield condition if isinstance(condition, ir.Relational) else None
 
 
 def _half(
-    tiling: Tiling, axes: Iterable[Axis], comparison: ir.Comparison, numbers: dict[str, int]
+    tiling: Tiling, axes: Iterable[Axis], comparison: ir.Relational, numbers: dict[str, int]
 ) -> Band | None:
     """One comparison as a band that is open on one side."""
     form = _linear(comparison.left, numbers)

@@ -96,7 +96,7 @@ def _summed(pairs: Iterable[tuple[str, float]]) -> tuple[tuple[str, float], ...]
 def _busy_share(bound: Bound, count: EinsumCount) -> Fraction:
     """Points over what the array's elements could do in the iterations taken."""
     array = bound.architecture.array(count.array)
-    assert array is not None, "arrays are checked when lowering"
+    assert array is not None, "arrays are checked when binding"
     if not count.iterations:  # a mask that lets nothing through
         return Fraction(0)
     return Fraction(count.points, count.iterations * array.elements)

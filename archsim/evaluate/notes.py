@@ -16,7 +16,7 @@ def _stand_ins(bound: Bound, array: ProcessingArray) -> str:
     for kind in sorted(needed):
         if array.listed(kind) is None:
             operation = array.operation(kind)
-            assert operation is not None, "operations are checked when lowering"
+            assert operation is not None, "operations are checked when binding"
             how = "a cycle, unbilled" if kind == "copy" else f"done as {operation.kind}"
             found.append(f"{kind} is not listed ({how})")
     return "; ".join(found)

@@ -19,13 +19,13 @@ from ..ir import (
     Access,
     Binary,
     Call,
-    Comparison,
     Condition,
     Expression,
     Logical,
     Name,
     Number,
     Program,
+    Relational,
     Unary,
 )
 from ..notation.printer import access_text, expression_text
@@ -132,7 +132,7 @@ class Bridge:
 
     def _condition(self, condition: Expression | Condition) -> tuple[str, list[Any]]:
         """A name that carries the shape of a condition, and its operands."""
-        if isinstance(condition, Comparison):
+        if isinstance(condition, Relational):
             sides = [self.to_sympy(condition.left), self.to_sympy(condition.right)]
             return condition.operator, sides
         if isinstance(condition, Logical):
@@ -329,7 +329,7 @@ def _literal(value: Any) -> Expression:
 
 def _value(node: Expression | Condition) -> Expression:
     """An argument that is no condition; only ``where`` has one, and it comes first."""
-    assert not isinstance(node, Comparison | Logical)
+    assert not isinstance(node, Relational | Logical)
     return node
 
 

@@ -52,7 +52,7 @@ def value_of(node: ir.Expression, names: Mapping[str, float], program: ir.Progra
 def _argument(
     node: ir.Expression | ir.Condition, names: Mapping[str, float], program: ir.Program
 ) -> float:
-    if isinstance(node, ir.Comparison | ir.Logical):
+    if isinstance(node, ir.Relational | ir.Logical):
         raise ValueError("a condition has no value")
     return value_of(node, names, program)
 
@@ -78,7 +78,7 @@ def _holds(
     node: ir.Expression | ir.Condition, names: Mapping[str, float], program: ir.Program
 ) -> bool:
     match node:
-        case ir.Comparison(operator=operator, left=left, right=right):
+        case ir.Relational(operator=operator, left=left, right=right):
             return COMPARISONS[operator].python(
                 value_of(left, names, program), value_of(right, names, program)
             )

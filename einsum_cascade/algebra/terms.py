@@ -14,7 +14,6 @@ from ..ir import (
     AffineTerm,
     Binary,
     Call,
-    Comparison,
     Condition,
     Einsum,
     Expression,
@@ -25,6 +24,7 @@ from ..ir import (
     Node,
     Number,
     Program,
+    Relational,
     Unary,
     walk,
 )
@@ -113,7 +113,7 @@ def _rebuilt(node: Any, change: Callable[[Node], Node]) -> Any:
             node = replace(node, access=_rebuilt(access, change))
         case Unary(operand=operand):
             node = replace(node, operand=_rebuilt(operand, change))
-        case Binary(left=left, right=right) | Comparison(left=left, right=right):
+        case Binary(left=left, right=right) | Relational(left=left, right=right):
             node = replace(node, left=_rebuilt(left, change), right=_rebuilt(right, change))
         case Call(arguments=arguments):
             node = replace(node, arguments=tuple(_rebuilt(a, change) for a in arguments))

@@ -162,7 +162,7 @@ def conjunctions(condition: ir.Condition | None) -> list[Signed]:
             if depends_on_data(operand):
                 return everything
             return _inverted(conjunctions(operand))
-        case ir.Comparison() if not depends_on_data(condition):
+        case ir.Relational() if not depends_on_data(condition):
             return _comparison(condition)
         case _:
             return everything
@@ -176,7 +176,7 @@ def _inverted(terms: list[Signed]) -> list[Signed]:
     return [(1, ()), *((-s, x) for s, x in terms)]
 
 
-def _comparison(node: ir.Comparison) -> list[Signed]:
+def _comparison(node: ir.Relational) -> list[Signed]:
     difference = _value(node.left) - _value(node.right)
     match node.operator:
         case "<=":
@@ -217,7 +217,7 @@ def _value(node: ir.Expression) -> Any:
         case ir.Binary(operator=operator, left=left, right=right):
             return ARITHMETIC[operator].python(_value(left), _value(right))
         case ir.Call(function=function, arguments=arguments):
-            values = [_value(a) for a in arguments if not isinstance(a, ir.Comparison | ir.Logical)]
+            values = [_value(a) for a in arguments if not isinstance(a, ir.Relational | ir.Logical)]
             row = FUNCTIONS.get(function)
             known = of(sympy, row.sympy) if row is not None and row.sympy is not None else None
             return (known or sympy.Function(function))(*values)

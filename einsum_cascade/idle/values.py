@@ -56,7 +56,7 @@ class PlainValues:
                 values = tuple(
                     self.evaluate(a, known)
                     for a in expression.arguments
-                    if not isinstance(a, ir.Comparison | ir.Logical)
+                    if not isinstance(a, ir.Relational | ir.Logical)
                 )
                 return _call(function, values)
             case ir.Number() | ir.Name():

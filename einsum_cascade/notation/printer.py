@@ -95,7 +95,7 @@ def _render(node: ir.Expression | ir.Condition) -> tuple[str, int]:
             if operator == "**":
                 return f"{_inside(left, _ATOM)} ** {_inside(right, _UNARY)}", level
             return f"{_inside(left, level)} {operator} {_inside(right, level + 1)}", level
-        case ir.Comparison(operator=operator, left=left, right=right):
+        case ir.Relational(operator=operator, left=left, right=right):
             level = _LEVEL["compare"]
             return f"{_inside(left, level + 1)} {operator} {_inside(right, level + 1)}", level
         case ir.Logical(operator="not", operands=(operand,)):

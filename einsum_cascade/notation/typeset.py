@@ -230,7 +230,7 @@ class Typesetter:
     def _condition(self, node: ir.Expression | ir.Condition) -> str:
         spelt = self._spelt
         match node:
-            case ir.Comparison(operator=operator, left=left, right=right):
+            case ir.Relational(operator=operator, left=left, right=right):
                 sign = spelt.infix(spelt.comparison(COMPARISONS[operator]))
                 return f"{self._value(left)[0]}{sign}{self._value(right)[0]}"
             case ir.Logical(operator="not", operands=(operand,)):

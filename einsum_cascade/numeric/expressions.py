@@ -102,7 +102,7 @@ class Evaluator:
     def condition(self, node: ir.Expression | ir.Condition) -> Lane:
         """The truth of a condition; ``and`` and ``or`` stop at the first operand that decides."""
         match node:
-            case ir.Comparison(operator=operator, left=left, right=right):
+            case ir.Relational(operator=operator, left=left, right=right):
                 return self._apply((self.value(left), self.value(right)), COMPARE[operator])
             case ir.Logical(operator="not", operands=(operand,)):
                 lane = self.condition(operand)

@@ -13,7 +13,6 @@ from ..ir import (
     Access,
     Binary,
     Call,
-    Comparison,
     Condition,
     Einsum,
     Expression,
@@ -21,6 +20,7 @@ from ..ir import (
     Name,
     Number,
     Program,
+    Relational,
 )
 from ..notation.printer import expression_text
 from .base import refuse
@@ -64,7 +64,7 @@ def mask_ranks(program: Program, einsum: Einsum) -> tuple[str, str] | None:
 
 def causal(condition: Condition) -> tuple[str, str] | None:
     """``(p, m)`` if a condition is ``m <= p``, ``m < p`` or one of these turned around."""
-    if not isinstance(condition, Comparison):
+    if not isinstance(condition, Relational):
         return None
     left, right = condition.left, condition.right
     if condition.operator in (">=", ">"):
@@ -167,7 +167,7 @@ def decay_power(decay: Expression, steps: Expression) -> Expression:
         return decay
     if isinstance(decay, Call) and decay.function == "exp":
         inside = decay.arguments[0]
-        assert not isinstance(inside, Comparison | Logical)
+        assert not isinstance(inside, Relational | Logical)
         whole = Binary(operator="*", left=inside, right=steps)
         return Call(function="exp", arguments=(whole,))
     return Binary(operator="**", left=decay, right=steps)

@@ -27,7 +27,6 @@ from ..ir import (
     Access,
     Affine,
     Binary,
-    Comparison,
     Einsum,
     Expression,
     Index,
@@ -35,6 +34,7 @@ from ..ir import (
     Node,
     Program,
     Rank,
+    Relational,
 )
 from ..ir import variables_of as ordered_variables
 from ..notation.printer import expression_text
@@ -315,7 +315,7 @@ class _ChunkWriter:
             return einsum
         self.ended.add(einsum.name)
         end = Name(name=self.chunks.key.name, kind="shape")
-        there = Comparison(operator="<", left=affine_value(whole), right=end)
+        there = Relational(operator="<", left=affine_value(whole), right=end)
         return replace(einsum, where=conjunction(einsum.where, there))
 
     # ---------------------------------------------------------------------- indices
@@ -351,7 +351,7 @@ class _ChunkWriter:
         computed = set(self.program.einsum_of) - set(self.program.outputs)
 
         def change(part: Node) -> Node:
-            if isinstance(part, Comparison) and causal(part) == (query, key):
+            if isinstance(part, Relational) and causal(part) == (query, key):
                 return substitute_variables(part, own)
             if isinstance(part, Binary) and _is_distance(part, query, key):
                 return substitute_variables(part, own)

@@ -18,7 +18,7 @@ from ..algebra.terms import (
     variables_of,
     zero,
 )
-from ..ir import Access, Binary, Comparison, Einsum, Expression, Program
+from ..ir import Access, Binary, Einsum, Expression, Program, Relational
 from ..ir import variables_of as ordered_variables
 from ..notation.printer import expression_text
 from ..operations import identity_of
@@ -117,4 +117,4 @@ def _state_of(program: Program, einsum: Einsum, query: str, key: str) -> _Carrie
 
 def _is_inclusive(program: Program, einsum: Einsum) -> bool:
     condition = next(iter(Masks(program).skipped(einsum)))
-    return isinstance(condition, Comparison) and condition.operator in ("<=", ">=")
+    return isinstance(condition, Relational) and condition.operator in ("<=", ">=")

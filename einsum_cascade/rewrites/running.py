@@ -28,7 +28,7 @@ from ..algebra.terms import (
     zero,
 )
 from ..algebra.view import RankView
-from ..ir import Access, Binary, Call, Comparison, Condition, Einsum, Expression, Name, Program
+from ..ir import Access, Binary, Call, Condition, Einsum, Expression, Name, Program, Relational
 from ..masks import conjuncts
 from ..notation.printer import expression_text
 from ..operations import identity_of
@@ -114,7 +114,7 @@ class _RunningWriter:
         first = self.values.at(bare(einsum.target), zero())
         self.init.append(Einsum(target=first, expression=start, span=einsum.span))
         if self._is_read_in_sweep(einsum.name) and self.masks.may_be_infinite(einsum):
-            seen = Comparison(operator="!=", left=after, right=start)
+            seen = Relational(operator="!=", left=after, right=start)
             yield self._made_finite(einsum, after, seen)
 
     def _term(self, einsum: Einsum) -> Expansion:
@@ -177,9 +177,9 @@ class _RunningWriter:
             empty = number(identity_of(self.view.program, einsum.reduction))
             step = variable(self.view.grain.variable)
             before = replace(access, indices=(step, *access.indices[1:]))
-            seen.append(Comparison(operator="!=", left=before, right=empty))
+            seen.append(Relational(operator="!=", left=before, right=empty))
         begun = Name(name=self.view.grain.variable, kind="variable")
-        condition = conjunction(*seen) or Comparison(operator=">", left=begun, right=number(0))
+        condition = conjunction(*seen) or Relational(operator=">", left=begun, right=number(0))
         neutral = number(0 if correction.operator == "+" else 1)
         return Call(function="where", arguments=(condition, factor, neutral))
 
@@ -218,10 +218,10 @@ class _RunningWriter:
             self.masks.may_be_infinite(e) for e in sources
         ):
             size = Call(function="abs", arguments=(so_far,))
-            seen = Comparison(operator="!=", left=size, right=number(float("inf")))
+            seen = Relational(operator="!=", left=size, right=number(float("inf")))
             yield self._made_finite(einsum, so_far, seen)
 
-    def _made_finite(self, einsum: Einsum, value: Access, seen: Comparison) -> Einsum:
+    def _made_finite(self, einsum: Einsum, value: Access, seen: Relational) -> Einsum:
         target = self._per_step("F", einsum)
         self.values.finite[einsum.name] = target.tensor
         guarded = Call(function="where", arguments=(seen, value, number(0)))

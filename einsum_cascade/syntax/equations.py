@@ -254,7 +254,7 @@ class _Values(_Indices):
         values = [self._value(c) for c in tree.children[::2]]
         operators = tree.children[1::2]
         parts = tuple(
-            ir.Comparison(
+            ir.Relational(
                 operator=str(op),  # type: ignore[arg-type]
                 left=left,
                 right=right,

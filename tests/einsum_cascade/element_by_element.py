@@ -232,7 +232,7 @@ class _Run:
         return total
 
     def holds(self, condition: Any, where: Mapping[str, int]) -> bool:
-        if isinstance(condition, ir.Comparison):
+        if isinstance(condition, ir.Relational):
             sides = (self.value(condition.left, where), self.value(condition.right, where))
             return _COMPARE[condition.operator](*sides)
         results = [self.holds(c, where) for c in condition.operands]

@@ -161,7 +161,7 @@ def conditions(
     kind = draw(st.sampled_from(("compare", "compare", "and", "or", "not"))) if depth else "compare"
     if kind == "compare":
         operator = draw(st.sampled_from(("<", "<=", ">", ">=", "==", "!=")))
-        return ir.Comparison(operator=operator, left=draw(values), right=draw(values))
+        return ir.Relational(operator=operator, left=draw(values), right=draw(values))
     count = 1 if kind == "not" else draw(st.integers(2, 3))
     operands = tuple(draw(conditions(values, depth - 1)) for _ in range(count))
     return ir.Logical(operator=kind, operands=operands)

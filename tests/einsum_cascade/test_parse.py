@@ -19,11 +19,11 @@ from einsum_cascade.ir import (
     AffineTerm,
     Binary,
     Call,
-    Comparison,
     Gather,
     Logical,
     Name,
     Number,
+    Relational,
     Unary,
 )
 from einsum_cascade.source import Span
@@ -134,7 +134,7 @@ def test_a_rank_zero_tensor_wins_over_the_shape_of_its_name() -> None:
 
 def test_calls_take_expressions_and_where_takes_a_condition_first() -> None:
     assert value("max(1, 2, X)") == Call(function="max", arguments=(ONE, TWO, X))
-    test = Comparison(operator="<", left=ONE, right=TWO)
+    test = Relational(operator="<", left=ONE, right=TWO)
     assert value("where(1 < 2, 3, X)") == Call(function="where", arguments=(test, THREE, X))
 
 
@@ -142,17 +142,17 @@ def test_calls_take_expressions_and_where_takes_a_condition_first() -> None:
 
 
 def test_comparisons_chain() -> None:
-    low = Comparison(
+    low = Relational(
         operator="<",
         left=Binary(operator="-", left=var("p"), right=Name(name="W", kind="parameter")),
         right=var("m"),
     )
-    high = Comparison(operator="<=", left=var("m"), right=var("p"))
+    high = Relational(operator="<=", left=var("m"), right=var("p"))
     assert condition("p - W < m <= p") == Logical(operator="and", operands=(low, high))
 
 
 def test_not_binds_tighter_than_and_and_than_or() -> None:
-    a, b, c = (Comparison(operator="==", left=var("m"), right=n) for n in (ONE, TWO, THREE))
+    a, b, c = (Relational(operator="==", left=var("m"), right=n) for n in (ONE, TWO, THREE))
     assert condition("m == 1 or not m == 2 and m == 3") == Logical(
         operator="or",
         operands=(

@@ -249,7 +249,7 @@ def value_of(
         case ir.Binary(operator=operator, left=left, right=right):
             a, b = value_of(left, at, shapes), value_of(right, at, shapes)
             return {"+": a + b, "-": a - b, "*": a * b}[operator]
-        case ir.Comparison(operator=operator, left=left, right=right):
+        case ir.Relational(operator=operator, left=left, right=right):
             a, b = value_of(left, at, shapes), value_of(right, at, shapes)
             return {"<": a < b, "<=": a <= b, ">": a > b, ">=": a >= b, "==": a == b}[operator]
         case ir.Logical(operator="and", operands=operands):

@@ -425,7 +425,7 @@ class Pointwise:
     ) -> Value:
         """1 where a condition holds, 0 where it does not."""
         match node:
-            case ir.Comparison(operator=operator, left=left, right=right):
+            case ir.Relational(operator=operator, left=left, right=right):
                 sides = [self.value(left, point, bound), self.value(right, point, bound)]
                 return combined(sides, lambda a, b: float(COMPARE[operator](a, b)))
             case ir.Logical(operator="not", operands=(operand,)):

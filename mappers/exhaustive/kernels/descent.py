@@ -205,16 +205,13 @@ def search(
 
     Parameters
     ----------
-    limit : float
-        Nothing that is as high is looked for.
-    slack : float
-        Nor what could be better than the best by less than this share.
+    limit, slack : float
+        Nothing as high is looked for, nor what is better than the best by less than a share.
     nodes : int
         Decisions looked at for one tiling at the most.
     weights : array, (sums, columns)
         Sums of columns to bound by: energy alone, then cycles.
-    cost : array, (tilings, entries, columns)
-    tile : array, (tilings, tiles)
+    cost, tile : arrays, (tilings, entries, columns) and (tilings, tiles)
     """
     end, columns = c.decisions.shape[0], cost.shape[2]
     memories = c.capacities.shape[0]
