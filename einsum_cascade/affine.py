@@ -84,7 +84,14 @@ class Form:
 
 
 def collected(terms: tuple[Term, ...]) -> Form:
-    """The sum of terms, each variable and shape once, in order of appearance."""
+    """The sum of terms, each variable and shape once, in order of appearance.
+
+    Returns
+    -------
+    Form
+        The normal form: ``M0*M1`` and ``M1*M0`` are one term, and no coefficient is zero, so
+        that equal sums in the same order compare equal.
+    """
     sums: dict[tuple[tuple[str, ...], str | None], int] = {}
     for t in terms:
         key = (tuple(sorted(t.shapes)), t.variable)
@@ -93,12 +100,24 @@ def collected(terms: tuple[Term, ...]) -> Form:
 
 
 def linear(index: ir.Affine) -> Form:
-    """The form an index says."""
+    """The form an index says.
+
+    Returns
+    -------
+    Form
+        Like terms collected, which an index as written need not have.
+    """
     return collected(tuple(Term(t.coefficient, t.shapes, t.variable) for t in index.terms))
 
 
 def index_of(form: Form) -> ir.Affine:
-    """The index that says a form."""
+    """The index that says a form.
+
+    Returns
+    -------
+    Affine
+        Without a place in a file; ``Form()`` gives the index 0.
+    """
     return ir.Affine(
         terms=tuple(
             ir.AffineTerm(coefficient=t.coefficient, shapes=t.shapes, variable=t.variable)
@@ -144,6 +163,11 @@ def linear_expression(node: ir.Expression, numbers: Mapping[str, int] = _NO_NUMB
 
 def digits(members: tuple[str, ...]) -> Form:
     """The position that members of a partition say together, like the digits of a number.
+
+    Parameters
+    ----------
+    members : tuple of str
+        The ranks, outermost first; their variables are the lower-case names.
 
     >>> [(t.shapes, t.variable) for t in digits(("M2", "M1", "M0")).terms]
     [(('M0', 'M1'), 'm2'), (('M0',), 'm1'), ((), 'm0')]

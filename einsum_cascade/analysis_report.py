@@ -132,7 +132,14 @@ PASS_HEADINGS = ("rank", "passes", "sweeps", "Einsums by pass", "barriers")
 
 
 def pass_rows(analysis: PassAnalysis) -> tuple[tuple[str, ...], ...]:
-    """The table a person reads: a row per rank, texts as under ``PASS_HEADINGS``."""
+    """The table a person reads: a row per rank, texts as under ``PASS_HEADINGS``.
+
+    Returns
+    -------
+    tuple of tuple of str
+        One row per traversed rank; Einsums by pass read ``1: QK GM | 2: SN SD``, and a rank
+        without barriers says ``none``.
+    """
     rows = []
     for r in analysis.ranks:
         groups = [
@@ -145,7 +152,15 @@ def pass_rows(analysis: PassAnalysis) -> tuple[tuple[str, ...], ...]:
 
 
 def html_table(headings: tuple[str, ...], rows: tuple[tuple[str, ...], ...]) -> str:
-    """An HTML table of texts, escaped."""
+    """An HTML table of texts, escaped.
+
+    Parameters
+    ----------
+    headings : tuple of str
+        One per column.
+    rows : tuple of tuple of str
+        Each as long as ``headings``; not escaped yet.
+    """
     head = "".join(f"<th>{escape(h)}</th>" for h in headings)
     body = "".join("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

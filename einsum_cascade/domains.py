@@ -29,6 +29,18 @@ _WHOLE = re.compile(r"(\d{1,15})\.\.(?:(\d{1,15})|([A-Z][A-Z0-9_]*)(-1)?)")
 def whole_domain(name: str, text: str) -> ir.Domain | None:
     """The domain that ``a..b`` says, or None.
 
+    Parameters
+    ----------
+    name : str
+        The input or parameter whose domain it is.
+    text : str
+        What the file has after the name.
+
+    Returns
+    -------
+    Domain or None
+        None where the text has another form; whether the rank exists is not asked here.
+
     >>> found = whole_domain("labels", "0..G-1")
     >>> found.low, found.high, found.rank, whole_text(found)
     (0, -1, 'G', '0..G-1')
@@ -42,7 +54,13 @@ def whole_domain(name: str, text: str) -> ir.Domain | None:
 
 
 def whole_text(domain: ir.Domain) -> str:
-    """A domain of whole numbers as it is written."""
+    """A domain of whole numbers as it is written.
+
+    Returns
+    -------
+    str
+        What ``whole_domain`` reads back; ``0..G-1`` where a rank bounds it.
+    """
     end = f"{domain.rank}{domain.high or ''}" if domain.rank else str(domain.high)
     return f"{domain.low}..{end}"
 
@@ -53,7 +71,14 @@ def _bounds(domain: ir.Domain, shapes: Mapping[str, int]) -> tuple[int, int]:
 
 
 def domain_problems(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Problem]:
-    """Names that are neither inputs nor parameters, unknown ranks, empty domains."""
+    """Names that are neither inputs nor parameters, unknown ranks, empty domains.
+
+    Parameters
+    ----------
+    program : Program
+    spoiled : frozenset of str
+        Names a mistake found earlier left half declared; nothing is said about their absence.
+    """
     known = [*(t.name for t in program.inputs), *(p.name for p in program.parameters)]
     for domain in program.domains:
         if domain.name not in known and domain.name not in spoiled:
@@ -72,7 +97,19 @@ def domain_problems(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Pr
 def outside(
     domain: ir.Domain, values: np.ndarray[Any, Any] | float, shapes: Mapping[str, int]
 ) -> str | None:
-    """What is wrong with the first element that a domain refuses, in words; or None."""
+    """What is wrong with the first element that a domain refuses, in words; or None.
+
+    Parameters
+    ----------
+    domain : Domain
+        One of real numbers refuses nothing.
+    values : array of any shape, or float
+    shapes : mapping
+        Of the ranks that bounds are counted from.
+
+    >>> outside(whole_domain("labels", "0..G-1"), 3, {"G": 3})
+    'is 3, but it must be a whole number from 0 to 2'
+    """
     import numpy as np
 
     if not domain.whole:

@@ -94,6 +94,13 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint that names the nearest right name, and else lists them all.
 
+    Parameters
+    ----------
+    name : str
+        As it was written.
+    known : iterable of str
+        What it could mean; in any order, the hint sorts.
+
     >>> did_you_mean("M2", ["M1", "P"]), did_you_mean("xyz", ["b", "a"])
     ("did you mean 'M1'?", 'known: a, b')
     """

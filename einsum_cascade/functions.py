@@ -41,6 +41,13 @@ Lookup = str | Callable[..., Any]
 def of(library: ModuleType, lookup: Lookup) -> Callable[..., Any]:
     """The callable that a row means in a library.
 
+    Parameters
+    ----------
+    library : module
+        ``math``, ``numpy`` or ``sympy``.
+    lookup : str or callable
+        A cell of a row, such as ``Function.numpy``.
+
     >>> of(math, "sqrt")(9.0), of(math, lambda m, x: m.sqrt(x) + 1)(9.0)
     (3.0, 4.0)
     """

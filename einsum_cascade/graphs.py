@@ -12,6 +12,13 @@ from collections.abc import Iterable
 def connected(names: Iterable[str], edges: Iterable[tuple[str, str]]) -> tuple[frozenset[str], ...]:
     """The connected groups of ``names`` and of what ``edges`` name besides.
 
+    Parameters
+    ----------
+    names : iterable of str
+        Nodes, also those on no edge; each of these is a group by itself.
+    edges : iterable of (str, str)
+        Without direction.
+
     >>> [sorted(group) for group in connected("abcd", [("a", "b"), ("c", "a")])]
     [['a', 'b', 'c'], ['d']]
     """
@@ -24,6 +31,11 @@ def connected(names: Iterable[str], edges: Iterable[tuple[str, str]]) -> tuple[f
 
 def on_cycles(edges: Iterable[tuple[str, str]]) -> frozenset[tuple[str, str]]:
     """The edges that lie on a cycle.
+
+    Parameters
+    ----------
+    edges : iterable of (str, str)
+        From the first to the second; an edge from a node to itself is a cycle.
 
     >>> sorted(on_cycles([("a", "b"), ("b", "a"), ("b", "c")]))
     [('a', 'b'), ('b', 'a')]

@@ -321,7 +321,13 @@ class Program(Node):
     places: tuple[tuple[str, str, Span], ...] = field(default=(), compare=False, repr=False)
 
     def place(self, key: str, name: str) -> Span | None:
-        """Where a name stands under a key that lists bare names (``output``, ...)."""
+        """Where a name stands under a key that lists bare names (``output``, ...).
+
+        Returns
+        -------
+        Span or None
+            None where the key does not list the name, and in a program that was not parsed.
+        """
         found = (span for at, written, span in self.places if (at, written) == (key, name))
         return next(found, None)
 
@@ -340,7 +346,13 @@ class Program(Node):
         return next((d for d in self.domains if d.name == name), None)
 
     def alike(self, one: str, other: str) -> bool:
-        """Whether two ranks are declared to have the same shape (see ``Rank.like``)."""
+        """Whether two ranks are declared to have the same shape (see ``Rank.like``).
+
+        Returns
+        -------
+        bool
+            False for a rank and itself: that they are the same is no declaration.
+        """
         return one != other and self.model_of(one) == self.model_of(other)
 
     def model_of(self, name: str) -> str:
@@ -413,7 +425,13 @@ class Program(Node):
 
 
 def children(node: Node) -> tuple[Node, ...]:
-    """Direct sub-nodes of an expression, condition, access or index."""
+    """Direct sub-nodes of an expression, condition, access or index.
+
+    Returns
+    -------
+    tuple of Node
+        In written order; empty for numbers, names and affine indices.
+    """
     match node:
         case Access(indices=indices):
             return indices
@@ -432,7 +450,13 @@ def children(node: Node) -> tuple[Node, ...]:
 
 
 def walk(node: Node) -> tuple[Node, ...]:
-    """The node and everything below it, depth first, in written order."""
+    """The node and everything below it, depth first, in written order.
+
+    Returns
+    -------
+    tuple of Node
+        ``node`` first. Indices count, and so do the accesses inside gathers.
+    """
     found: list[Node] = []
     stack = [node]
     while stack:
@@ -443,7 +467,13 @@ def walk(node: Node) -> tuple[Node, ...]:
 
 
 def variables_of(node: Node) -> tuple[str, ...]:
-    """Rank variables used in an expression, condition or access, in order, each once."""
+    """Rank variables used in an expression, condition or access, in order, each once.
+
+    Returns
+    -------
+    tuple of str
+        Those in indices and those that stand as numbers (``where m <= p``).
+    """
     return tuple(dict.fromkeys(v for n in walk(node) for v in _own_variables(n)))
 
 

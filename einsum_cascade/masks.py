@@ -28,6 +28,12 @@ _ONE = Form((Term(1),))
 def conjuncts(condition: ir.Condition | None) -> tuple[ir.Condition, ...]:
     """The conditions that must all hold, each with ``<`` or ``<=`` rather than ``>``.
 
+    Returns
+    -------
+    tuple of Condition
+        Empty for no mask. Only ``and`` is taken apart: ``or`` and ``not`` stay whole, so two
+        masks with equal conjuncts are the same, but not the other way round.
+
     >>> m, p = (ir.Name(name=n, kind="variable") for n in "mp")
     >>> [(c.left.name, c.operator, c.right.name)
     ...  for c in conjuncts(ir.Relational(operator=">=", left=p, right=m))]
@@ -45,7 +51,13 @@ def conjuncts(condition: ir.Condition | None) -> tuple[ir.Condition, ...]:
 
 
 def depends_on_data(condition: ir.Condition | None) -> bool:
-    """Whether a mask reads tensors, so that nobody can count it beforehand."""
+    """Whether a mask reads tensors, so that nobody can count it beforehand.
+
+    Returns
+    -------
+    bool
+        False for no mask, and for one in rank variables, shapes and parameters alone.
+    """
     return condition is not None and any(isinstance(n, ir.Access) for n in ir.walk(condition))
 
 

@@ -32,7 +32,14 @@ class Dependence:
 
 
 def dependences(program: ir.Program) -> tuple[Dependence, ...]:
-    """Every dependence between Einsums, by reader in written order."""
+    """Every dependence between Einsums, by reader in written order.
+
+    Returns
+    -------
+    tuple of Dependence
+        One for every distinct access, so several between the same two Einsums where their indices
+        differ; reads of inputs are none.
+    """
     return tuple(
         _dependence(program, einsum, access)
         for einsum in program.einsums
@@ -63,7 +70,20 @@ def _dependence(program: ir.Program, einsum: ir.Einsum, access: ir.Access) -> De
 def cycles(
     edges: tuple[Dependence, ...],
 ) -> Iterator[tuple[frozenset[str], tuple[Dependence, ...]]]:
-    """Groups of Einsums that no iteration orders, each with a short chain that shows why."""
+    """Groups of Einsums that no iteration orders, each with a short chain that shows why.
+
+    Parameters
+    ----------
+    edges : tuple of Dependence
+        As ``dependences`` gives them, or some of them.
+
+    Yields
+    ------
+    group : frozenset of str
+        Einsums that all need one another.
+    chain : tuple of Dependence
+        A cycle inside the group, each reader followed by what it needs.
+    """
     for group in _groups(edges):
         inside = tuple(e for e in edges if e.reader in group and e.writer in group)
         common = frozenset.intersection(*(e.in_step for e in inside))
@@ -81,6 +101,13 @@ def too_early(program: ir.Program, edges: tuple[Dependence, ...]) -> Iterator[De
     A read of a whole tensor is too early, too, while an iteration that computes the
     tensor still has Einsums to come: for each iterative variable, a tensor is complete
     where the last Einsum it depends on in step stands.
+
+    Parameters
+    ----------
+    program : Program
+        Its order of Einsums is what is tested.
+    edges : tuple of Dependence
+        All of the program's.
     """
     position = {e.name: i for i, e in enumerate(program.einsums)}
     found: dict[Dependence, None] = {}
@@ -155,5 +182,11 @@ def _is_legal(chain: tuple[Dependence, ...]) -> bool:
 
 
 def chain_text(chain: tuple[Dependence, ...]) -> str:
-    """A cycle as text: ``A <- B <- A``, each needing the next."""
+    """A cycle as text: ``A <- B <- A``, each needing the next.
+
+    Parameters
+    ----------
+    chain : tuple of Dependence
+        A closed one: the last one's writer is the first one's reader.
+    """
     return " <- ".join([*(e.reader for e in chain), chain[0].reader])

@@ -10,7 +10,13 @@ from .typeset import Notation, Typesetter
 
 
 def program_latex(program: ir.Program) -> str:
-    """The equations as a LaTeX ``aligned`` block, initialisation first."""
+    """The equations as a LaTeX ``aligned`` block, initialisation first.
+
+    Returns
+    -------
+    str
+        Without ``$``; one equation per line, aligned at its ``=``.
+    """
     body = " \\\\\n".join(Typesetter(_Latex()).equations(program))
     return f"\\begin{{aligned}}\n{body}\n\\end{{aligned}}"
 

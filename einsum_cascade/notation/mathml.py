@@ -12,13 +12,25 @@ from .typeset import Notation, Typesetter
 
 
 def program_mathml(program: ir.Program) -> str:
-    """The equations as one ``<math>`` element, aligned at ``=``, initialisation first."""
+    """The equations as one ``<math>`` element, aligned at ``=``, initialisation first.
+
+    Returns
+    -------
+    str
+        To be put into HTML as it is; names in it are escaped.
+    """
     rows = "".join(Typesetter(_MathMl()).equations(program))
     return f'<math displaystyle="true"><mtable class="equations">{rows}</mtable></math>'
 
 
 def expression_mathml(expression: Any) -> str:
-    """A number or a sympy expression in the shapes as a ``<math>`` element."""
+    """A number or a sympy expression in the shapes as a ``<math>`` element.
+
+    Parameters
+    ----------
+    expression : int or sympy expression
+        A count, a footprint or traffic, in the shapes.
+    """
     import sympy
     from sympy.printing.mathml import mathml
 

@@ -32,7 +32,14 @@ def number_text(value: int | float) -> str:
 
 
 def index_text(index: ir.Index, tight: bool = False) -> str:
-    """``m1*M0 + m0``, ``m1+1``, ``0`` or a gather; ``m1*M0+m0`` where space is ``tight``."""
+    """``m1*M0 + m0``, ``m1+1``, ``0`` or a gather; ``m1*M0+m0`` where space is ``tight``.
+
+    Returns
+    -------
+    str
+        What the parser reads back as the same index. Two terms one of which is a number are
+        always tight (``m1+1``), as people write them.
+    """
     if isinstance(index, ir.Gather):
         return access_text(index.access, tight)
     if not index.terms:
@@ -56,7 +63,14 @@ def _term_text(term: ir.AffineTerm) -> str:
 
 
 def access_text(access: ir.Access, tight: bool = False) -> str:
-    """``T[i, j]``, or ``T`` for a tensor of rank zero; ``T[i,j]`` where space is ``tight``."""
+    """``T[i, j]``, or ``T`` for a tensor of rank zero; ``T[i,j]`` where space is ``tight``.
+
+    Parameters
+    ----------
+    access : Access
+    tight : bool, optional
+        Without blanks, for names inside sentences and symbols of sympy.
+    """
     if not access.indices:
         return access.tensor
     indices = (index_text(i, tight) for i in access.indices)
@@ -65,6 +79,11 @@ def access_text(access: ir.Access, tight: bool = False) -> str:
 
 def expression_text(node: ir.Expression | ir.Condition) -> str:
     """An expression or condition with the fewest parentheses.
+
+    Returns
+    -------
+    str
+        What the parser reads back as the same tree: ``a + (b + c)`` keeps its parentheses.
 
     >>> a, b, c = (ir.Name(name=n, kind="parameter") for n in "abc")
     >>> difference = ir.Binary(operator="-", left=b, right=c)
@@ -114,7 +133,14 @@ def _inside(node: ir.Expression | ir.Condition, level: int) -> str:
 
 
 def statement_text(einsum: ir.Einsum, width: int = 0) -> str:
-    """One statement; the left side is padded to ``width``."""
+    """One statement; the left side is padded to ``width``.
+
+    Parameters
+    ----------
+    einsum : Einsum
+    width : int, optional
+        Characters up to ``=``; a longer left side is not cut.
+    """
     left = access_text(einsum.target).ljust(width)
     if einsum.select is not None:
         free = [v for v in einsum.target.variables if v not in ir.variables_of(einsum.expression)]
@@ -139,7 +165,13 @@ def statements_text(einsums: tuple[ir.Einsum, ...]) -> tuple[str, ...]:
 
 
 def program_text(program: ir.Program) -> str:
-    """The canonical YAML text of a program."""
+    """The canonical YAML text of a program.
+
+    Returns
+    -------
+    str
+        A whole file, keys in their one order; parsed again it is an equal program.
+    """
     return "\n".join(_lines(program)) + "\n"
 
 
@@ -250,7 +282,13 @@ def scalar_text(text: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """A text as a double-quoted YAML scalar."""
+    """A text as a double-quoted YAML scalar.
+
+    Returns
+    -------
+    str
+        On one line: what cannot be printed is an escape of YAML (``\\x0a``).
+    """
     return '"' + "".join(_escaped(c) for c in text) + '"'
 
 

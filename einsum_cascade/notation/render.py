@@ -18,6 +18,11 @@ def program_dot(program: ir.Program) -> str:
 
     Inputs are boxes, outputs have a double border, iterative tensors are grey; a dashed
     edge carries the value of the iteration before.
+
+    Returns
+    -------
+    str
+        One node per input and Einsum, whose tooltip is the equation; ends with a line break.
     """
     from ..ordering import dependences
 
@@ -51,7 +56,13 @@ def _quote(text: str) -> str:
 
 
 def program_html(program: ir.Program) -> str:
-    """Name, title and typeset equations as HTML, the text folded below; all of it escaped."""
+    """Name, title and typeset equations as HTML, the text folded below; all of it escaped.
+
+    Returns
+    -------
+    str
+        One ``<div>``; its equations are LaTeX between ``$$``, which Jupyter typesets.
+    """
     lines = [*statements_text(program.init), *statements_text(program.einsums)]
     heading = f"<strong>{html.escape(program.name)}</strong>"
     title = f"<br>{html.escape(program.title)}" if program.title else ""

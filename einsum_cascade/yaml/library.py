@@ -97,6 +97,11 @@ def _builtin(kind: Kind, name: str) -> Source:
 def is_file_name(name: str) -> bool:
     """Whether a name given by a user means a file: it has a slash or a YAML/JSON suffix.
 
+    Returns
+    -------
+    bool
+        By the name alone; whether there is such a file is not asked.
+
     >>> is_file_name("mine.yaml"), is_file_name("./mine"), is_file_name("attention-1pass")
     (True, True, False)
     """

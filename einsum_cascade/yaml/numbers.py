@@ -18,6 +18,18 @@ def exact_number(value: str | float) -> Fraction | None:
     """The number that is meant, exact; K, M and G after it are binary.
 
     None: the text is no number, or the number is not finite.
+
+    Parameters
+    ----------
+    value : str or float
+        As read; a text has at most 40 characters.
+
+    Returns
+    -------
+    Fraction or None
+
+    >>> exact_number("1.5K"), exact_number(0.5), exact_number("many")
+    (Fraction(1536, 1), Fraction(1, 2), None)
     """
     if not isinstance(value, str):
         return Fraction(value) if value - value == 0 else None

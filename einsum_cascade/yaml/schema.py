@@ -33,7 +33,13 @@ M = TypeVar("M", bound=Fields)
 
 
 def shown(value: Any) -> str:
-    """A value that is not what was expected, for a message."""
+    """A value that is not what was expected, for a message.
+
+    Parameters
+    ----------
+    value : None, bool, int, float, str, dict or list
+        As ``resolve`` and the reader give it; of a mapping or a list only the kind is told.
+    """
     match value:
         case bool():
             return str(value).lower()
@@ -95,7 +101,13 @@ def parse_count(value: Any, least: int = 1) -> int:
 
 
 def is_rank(text: str) -> bool:
-    """Whether a text can be a rank's name: upper case."""
+    """Whether a text can be a rank's name: upper case.
+
+    Returns
+    -------
+    bool
+        Upper-case letters, digits and ``_`` alone, beginning with a letter.
+    """
     return _RANK.fullmatch(text) is not None
 
 

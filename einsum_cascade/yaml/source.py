@@ -124,6 +124,17 @@ class YamlScalar(YamlNode):
         """The span in the file of ``text[start:end]``, clipped to its first line.
 
         Blanks are placed at the next character that is not one.
+
+        Parameters
+        ----------
+        start, end : int
+            Characters of ``text``, the value after quotes, escapes and folding are undone; without
+            ``end`` one character.
+
+        Returns
+        -------
+        Span
+            Where these stand in the file; the whole scalar where its text is blank.
         """
         if not self.text.strip():
             return self.span
@@ -192,7 +203,13 @@ class YamlMapping(YamlNode):
 
 
 def shorten(text: str, width: int = 40) -> str:
-    """A text on one line, cut to ``width`` characters."""
+    """A text on one line, cut to ``width`` characters.
+
+    Returns
+    -------
+    str
+        At most ``width`` characters, ``...`` included; line breaks and tabs become blanks.
+    """
     flat = " ".join(text.split())
     return flat if len(flat) <= width else flat[: width - 3] + "..."
 
@@ -395,7 +412,16 @@ class _NodeBuilder:
 
 
 def resolve(text: str) -> Scalar:
-    """The value of a plain scalar by the YAML 1.2 core schema."""
+    """The value of a plain scalar by the YAML 1.2 core schema.
+
+    Returns
+    -------
+    None, bool, int, float or str
+        Of YAML 1.1 nothing is left: ``no`` is a text, ``010`` the number ten.
+
+    >>> [resolve(t) for t in ("no", "010", "0o10", "1e6", "~")]
+    ['no', 10, 8, 1000000.0, None]
+    """
     if _NULL.fullmatch(text):
         return None
     if _BOOL.fullmatch(text):
