@@ -262,7 +262,21 @@ def _quotient(new: Any, old: Any) -> Any:
 
 
 def tidy(value: Any) -> Any:
-    """Exponentials joined into one, like terms collected, no power of a sum split."""
+    """Exponentials joined into one, like terms collected, no power of a sum split.
+
+    Parameters
+    ----------
+    value : sympy expression
+
+    Returns
+    -------
+    sympy expression
+        Equal to ``value``; of two forms the one with fewer symbols, then fewer operations.
+
+    >>> x, a, b = sympy.symbols("x a b", real=True)
+    >>> tidy(sympy.exp(x - b) / sympy.exp(x - a))
+    exp(a - b)
+    """
     joined = sympy.powsimp(sympy.expand(value, deep=False), combine="exp", deep=True)
     joined = joined.replace(
         lambda e: isinstance(e, sympy.exp),
@@ -278,6 +292,19 @@ def expand_products(value: Any) -> tuple[Any, ...]:
 
     ``exp(x - d)`` is not split into ``exp(x) * exp(-d)``: that is an identity on paper
     and an overflow on a machine.
+
+    Parameters
+    ----------
+    value : sympy expression
+
+    Returns
+    -------
+    tuple of sympy expression
+        Their sum is ``value``; one where nothing expands.
+
+    >>> x, d = sympy.symbols("x d", real=True)
+    >>> sorted(map(str, expand_products((x - d) ** 2)))
+    ['-2*d*x', 'd**2', 'x**2']
     """
     expanded = sympy.expand(
         value, power_exp=False, log=False, mul=True, multinomial=True, power_base=True
@@ -286,12 +313,30 @@ def expand_products(value: Any) -> tuple[Any, ...]:
 
 
 def symbol_text(node: Access | Name) -> str:
-    """How what a symbol stands for reads in a derivation: ``QK[m,p]``."""
+    """How what a symbol stands for reads in a derivation: ``QK[m,p]``.
+
+    Returns
+    -------
+    str
+        Without blanks, so that a symbol's name is one word in the middle of a formula.
+    """
     return node.name if isinstance(node, Name) else access_text(node, tight=True)
 
 
 def render(bridge: Bridge, value: Any) -> str:
-    """A sympy expression as one line, in the language where it can be said in it."""
+    """A sympy expression as one line, in the language where it can be said in it.
+
+    Parameters
+    ----------
+    bridge : Bridge
+        The one whose symbols ``value`` holds.
+    value : sympy expression
+
+    Returns
+    -------
+    str
+        In sympy's own notation where a part has no form in the language (a Piecewise, say).
+    """
     try:
         return expression_text(bridge.from_sympy(value))
     except ValueError:
@@ -299,7 +344,14 @@ def render(bridge: Bridge, value: Any) -> str:
 
 
 def positive_tensors(program: Program) -> frozenset[str]:
-    """Tensors sympy proves positive, such as a sum of exponentials without a mask."""
+    """Tensors sympy proves positive, such as a sum of exponentials without a mask.
+
+    Returns
+    -------
+    frozenset of str
+        Not those with a mask or a selection: with no element they are the identity, and 0 is
+        not positive.
+    """
     found: frozenset[str] = frozenset()
     for einsum in program.einsums:
         if einsum.where is None and einsum.select is None and is_builtin(einsum.reduction):
@@ -310,6 +362,13 @@ def positive_tensors(program: Program) -> frozenset[str]:
 
 
 def constant(value: int | float) -> Any:
+    """A number as sympy has it, exact.
+
+    Returns
+    -------
+    sympy number
+        A float is the decimal number that is written: 0.1 is 1/10, not the nearest binary.
+    """
     if isinstance(value, int):
         return sympy.Integer(value)
     if math.isinf(value):

@@ -58,7 +58,13 @@ class Masks:
         )
 
     def keeps_points(self, old: Einsum, new: Einsum) -> bool:
-        """Whether a new reduction takes the points an old one takes, no fewer, no more."""
+        """Whether a new reduction takes the points an old one takes, no fewer, no more.
+
+        Parameters
+        ----------
+        old, new : Einsum
+            ``new`` may be in no program yet; what both read is looked up in this one.
+        """
         return self.skipped(old) == self.skipped(new)
 
     def may_be_infinite(self, einsum: Einsum) -> bool:

@@ -93,7 +93,14 @@ def _holds(
 
 
 def operator_problems(program: ir.Program) -> Iterator[Problem]:
-    """User reductions that are not associative and commutative, or whose identity is not."""
+    """User reductions that are not associative and commutative, or whose identity is not.
+
+    Returns
+    -------
+    iterator of Problem
+        One per reduction, with the values at which the first broken law shows. None is no
+        proof: that takes ``rewrites.corrections.is_associative``.
+    """
     names = {p.name: 0.75 if p.default is None else p.default for p in program.parameters}
     names |= {r.name: 3.0 for r in program.ranks}
     for reduction in program.reductions:

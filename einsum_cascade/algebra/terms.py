@@ -88,7 +88,15 @@ def add_affine(*parts: Affine) -> Affine:
 
 
 def scale_affine(index: Affine, coefficient: int, shapes: tuple[str, ...]) -> Affine:
-    """``coefficient * shapes... * index``."""
+    """``coefficient * shapes... * index``.
+
+    Parameters
+    ----------
+    index : Affine
+    coefficient : int
+    shapes : tuple of str
+        Ranks whose shapes multiply it, such as those of the members inside one.
+    """
     factor = Form((Term(coefficient, shapes),))
     return index_of(factor.times(linear(index)) or Form())
 
@@ -101,6 +109,12 @@ def rebuild(node: _N, change: Callable[[Node], Node]) -> _N:
 
     What comes back is of the kind of ``node``: ``change`` keeps expressions expressions,
     conditions conditions and indices indices.
+
+    Parameters
+    ----------
+    node : Node
+    change : callable
+        From a node whose children are changed already to what stands there instead.
     """
     return cast(_N, _rebuilt(node, change))
 
@@ -171,7 +185,15 @@ def _substitute_affine(index: Affine, values: Mapping[str, Index]) -> Index:
 
 
 def replace_accesses(node: _N, change: Callable[[Access], Expression | None]) -> _N:
-    """Replace accesses (also those inside gathers) for which ``change`` returns one."""
+    """Replace accesses (also those inside gathers) for which ``change`` returns one.
+
+    Parameters
+    ----------
+    node : Node
+    change : callable
+        None leaves an access as it is. What it returns is not searched again, so it may read
+        the tensor that it replaces.
+    """
 
     def step(part: Node) -> Node:
         if isinstance(part, Access):
@@ -183,14 +205,32 @@ def replace_accesses(node: _N, change: Callable[[Access], Expression | None]) ->
 
 def settled(einsum: Einsum) -> Einsum:
     """``einsum`` with ``over`` as the language defines it: what the right has and the left
-    has not, in order of appearance."""
+    has not, in order of appearance.
+
+    Returns
+    -------
+    Einsum
+        With ``+`` where nothing is left to reduce: the verifier refuses any other operator.
+    """
     kept = einsum.target.variables
     over = tuple(v for v in ordered_variables(einsum.expression) if v not in kept)
     return replace(einsum, over=over, reduction=einsum.reduction if over else "+")
 
 
 def map_einsum(einsum: Einsum, change: Callable[[Node], Any]) -> Einsum:
-    """``einsum`` with ``change`` applied to its expression and its condition."""
+    """``einsum`` with ``change`` applied to its expression and its condition.
+
+    Parameters
+    ----------
+    einsum : Einsum
+    change : callable
+        From an expression to an expression, from a condition to a condition.
+
+    Returns
+    -------
+    Einsum
+        Target and ``over`` as they were; see ``settled``.
+    """
     where = change(einsum.where) if einsum.where is not None else None
     return replace(einsum, expression=change(einsum.expression), where=where)
 
@@ -246,7 +286,13 @@ def readers(program: Program, tensor: str) -> tuple[Einsum, ...]:
 
 
 def target_variables(einsum: Einsum) -> tuple[str, ...] | None:
-    """The target's variables when every index is one bare variable, else None."""
+    """The target's variables when every index is one bare variable, else None.
+
+    Returns
+    -------
+    tuple of str or None
+        None for an iterative tensor (``v + 1``) and one written at ``m1*M0 + m0``.
+    """
     names = [i.as_variable if isinstance(i, Affine) else None for i in einsum.target.indices]
     if any(n is None for n in names):
         return None
@@ -261,6 +307,13 @@ def bare(access: Access) -> Access:
 
 def at_access(einsum: Einsum, access: Access) -> dict[str, Index]:
     """What the target's variables are when the tensor is read as ``access``.
+
+    Parameters
+    ----------
+    einsum : Einsum
+        What writes the tensor, at bare variables.
+    access : Access
+        A read of it.
 
     >>> from einsum_cascade import Cascade
     >>> einsums = Cascade.load("attention-1pass").program.einsum_of
@@ -364,6 +417,12 @@ def in_order(program: Program, late: frozenset[str] = frozenset()) -> Program:
     A tensor carried along an iterative rank may be read before it is written (its
     previous coordinate), so an Einsum that reads itself or a later carried value stays.
     Those that are ``late`` wait for all others that can go first.
+
+    Parameters
+    ----------
+    program : Program
+    late : frozenset of str
+        Tensors, such as corrections, that are to stand after what is computed without them.
     """
     left = list(program.einsums)
     iterative = set(program.iterative)
@@ -412,7 +471,16 @@ def stop_rank(index: Index) -> str | None:
 
 
 def replace_einsum(program: Program, name: str, new: Iterable[Einsum]) -> Program:
-    """The program with the Einsum that writes ``name`` replaced by ``new``, in place."""
+    """The program with the Einsum that writes ``name`` replaced by ``new``, in place.
+
+    Parameters
+    ----------
+    program : Program
+    name : str
+        The tensor it writes.
+    new : iterable of Einsum
+        In the order they are to stand; none takes the Einsum out.
+    """
     einsums: list[Einsum] = []
     for einsum in program.einsums:
         einsums.extend(new if einsum.name == name else (einsum,))

@@ -190,7 +190,13 @@ class RankView:
 
 
 def is_map(einsum: Einsum) -> bool:
-    """Whether an Einsum only maps: nothing reduced, selected or carried."""
+    """Whether an Einsum only maps: nothing reduced, selected or carried.
+
+    Returns
+    -------
+    bool
+        A mask does not make it false: it thins the points of a map, not what a point computes.
+    """
     return (
         not einsum.over
         and einsum.select is None
@@ -204,6 +210,18 @@ def readable_map(program: Program, access: Access, reader: Einsum) -> Expression
 
     A map with a mask is written out only where the reader has the same mask, for outside
     of it there is nothing to read.
+
+    Parameters
+    ----------
+    program : Program
+    access : Access
+        A read by ``reader``.
+    reader : Einsum
+
+    Returns
+    -------
+    Expression or None
+        In the variables of ``reader``. None also for what is read through a gather.
     """
     source = program.einsum_of.get(access.tensor)
     if source is None or not is_map(source) or source.name in program.iterative:
@@ -219,7 +237,14 @@ def readable_map(program: Program, access: Access, reader: Einsum) -> Expression
 
 
 def gathers_through(node: Expression | Condition, tensor: str) -> bool:
-    """Whether ``tensor`` is read as an index of another access below the node."""
+    """Whether ``tensor`` is read as an index of another access below the node.
+
+    Parameters
+    ----------
+    node : Expression or Condition
+    tensor : str
+        One that holds positions, such as the result of ``topk``.
+    """
     return any(
         isinstance(part, Gather) and any(a.tensor == tensor for a in accesses_of(part.access))
         for part in walk(node)
@@ -227,5 +252,11 @@ def gathers_through(node: Expression | Condition, tensor: str) -> bool:
 
 
 def non_stop_indices(access: Access) -> tuple[Affine | Gather, ...]:
-    """The indices of an access without those that are a rank's stop."""
+    """The indices of an access without those that are a rank's stop.
+
+    Returns
+    -------
+    tuple of Affine or Gather
+        ``(p,)`` for ``RD[M1, p]``: what is left once the running value has a step of its own.
+    """
     return tuple(i for i in access.indices if stop_rank(i) is None)

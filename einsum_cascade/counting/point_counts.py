@@ -1,6 +1,6 @@
 """How many points of an iteration space a mask lets through, as a number.
 
-What ``counting`` says in symbols, for given shapes: conditions are linear inequalities, one
+What ``points`` says in symbols, for given shapes: conditions are linear inequalities, one
 variable between them is counted in closed form, and the others are gone through with numpy.
 """
 

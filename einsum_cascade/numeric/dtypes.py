@@ -19,7 +19,13 @@ _NARROW = ("float16", "bfloat16")
 
 
 def dtype_of(name: str) -> DType:
-    """The numpy type of one of ``ir.DTYPES``."""
+    """The numpy type of one of ``ir.DTYPES``.
+
+    Returns
+    -------
+    dtype
+        ``bfloat16`` comes from ml_dtypes, which is imported for it alone.
+    """
     if name == "bfloat16":
         import ml_dtypes
 
@@ -92,7 +98,18 @@ class Precision:
 
 
 def cast(values: Array, dtype: DType) -> Array:
-    """``values`` rounded to ``dtype``; what is too large becomes infinite."""
+    """``values`` rounded to ``dtype``; what is too large becomes infinite.
+
+    Parameters
+    ----------
+    values : array of any shape
+    dtype : dtype
+
+    Returns
+    -------
+    array
+        ``values`` itself, not a copy, where it has the type.
+    """
     if values.dtype == dtype:
         return values
     with np.errstate(all="ignore"):

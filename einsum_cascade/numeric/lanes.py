@@ -124,7 +124,15 @@ class Lane:
         return Lane(values, self.excluded, self.outside)
 
     def only_where(self, flags: Array, variables: frozenset[str]) -> Lane:
-        """Exclusions and reads beyond the end count only where ``flags`` holds."""
+        """Exclusions and reads beyond the end count only where ``flags`` holds.
+
+        Parameters
+        ----------
+        flags : array of bool
+            Aligned on the iteration space.
+        variables : frozenset of str
+            Rank variables that ``flags`` depend on: what they let through now depends on these too.
+        """
         excluded = tuple(Excluded(e.variables | variables, e.flags & flags) for e in self.excluded)
         outside = tuple(Outside(o.flags & flags, o.access) for o in self.outside)
         return Lane(self.values, excluded, outside)

@@ -31,7 +31,13 @@ Step = ir.Einsum | IterativeLoop
 
 
 def einsums_of(step: Step) -> tuple[ir.Einsum, ...]:
-    """The Einsums of a step."""
+    """The Einsums of a step.
+
+    Returns
+    -------
+    tuple of Einsum
+        In the order one iteration runs them; a loop inside a loop is flattened.
+    """
     return step.einsums if isinstance(step, IterativeLoop) else (step,)
 
 

@@ -20,6 +20,19 @@ def tensor_shape(
     """The shape of the tensor an Einsum writes, without the parallel ranks.
 
     An index ``v + 1`` makes the rank one longer: coordinate 0 is the state before.
+
+    Parameters
+    ----------
+    program : Program
+    einsum : Einsum
+    shapes : mapping
+        Every rank and member by name, in elements.
+
+    >>> from einsum_cascade import Cascade
+    >>> program = Cascade.load("attention-1pass").program
+    >>> shapes = {"E": 64, "F": 64, "M": 8, "M1": 2, "M0": 4, "P": 16}
+    >>> tensor_shape(program, program.einsum_of["RM"], shapes)
+    (3, 16)
     """
     return tuple(_extent(program, i, shapes) for i in einsum.target.indices)
 

@@ -1,6 +1,6 @@
 """The verifier: is a program well formed? Finds every problem at once.
 
-Names are checked in ``verify_names``, indices in ``verify_indices``; here stand the
+Names are checked in ``names``, indices in ``indices``; here stand the
 questions about the cascade as a whole: who writes what, who reads it, and when.
 """
 
