@@ -210,7 +210,19 @@ def _arriving(e: BoundEinsum, access_map: AccessMap, level: int, size: Size, met
 
 
 def touched(e: BoundEinsum, access_map: AccessMap, level: int, meter: Meter[T]) -> T:
-    """Distinct elements of a tensor in the tiles that ever come to ``level``."""
+    """Distinct elements of a tensor in the tiles that ever come to ``level``.
+
+    Parameters
+    ----------
+    e : BoundEinsum
+        The Einsum that brings them.
+    access_map : AccessMap
+        One of its ``touches``.
+    level : int
+        A memory's index from the outermost, or the level of the registers below them all.
+    meter : Meter
+        What answers, and what in.
+    """
     nest = e.nest(level)
     return meter.touched(e, nest, _relevant(nest, access_map), access_map)
 
@@ -225,6 +237,7 @@ def _in_registers(bound: Bound, e: BoundEinsum, number: int) -> bool:
     operand = e.operands[number]
     if operand.producer is None:
         return False
+    # What no memory keeps for it can come from nowhere else.
     kept = bound.memories(e, operand.producer)
     return not kept or found_at(bound, e, number, bound.register_level)
 
@@ -272,7 +285,22 @@ def way_of(bound: Bound, e: BoundEinsum, number: int) -> tuple[StopOnTheWay, ...
 def accesses_of(bound: Bound, e: BoundEinsum, number: int, meter: Meter[T]) -> list[AccessCount[T]]:
     """What one operand, or the result, of an Einsum reads and writes where.
 
-    ``number`` is the access's place among the Einsum's ``touches``.
+    Parameters
+    ----------
+    bound : Bound
+        The mapping.
+    e : BoundEinsum
+        One of its Einsums, or a statement of ``init``.
+    number : int
+        The access's place among the Einsum's ``touches``: its reads in order, then its write.
+    meter : Meter
+        What answers, and what in.
+
+    Returns
+    -------
+    list of AccessCount
+        Elements read and written, place by place from the outermost; none of an operand that
+        waits in the Einsum's own registers.
     """
     way = way_of(bound, e, number)
     if number == len(e.reads):
@@ -325,6 +353,7 @@ def _output(
     memories = [stop for stop in way if stop.level < bound.register_level]
     below = [*(stop.level for stop in memories[1:]), bound.register_level]
     updates = [deliveries(e, e.write, level, meter) for level in below]
+    # Timeloop's rule: the first arrival of an element only writes, any other reads it back.
     again = [
         arriving - touched(e, e.write, level, meter)
         for arriving, level in zip(updates, below, strict=True)

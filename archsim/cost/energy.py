@@ -26,6 +26,18 @@ def charges(architecture: Architecture, counts: tuple[EinsumCount, ...]) -> tupl
     """Every picojoule of a run, by Einsum and component.
 
     Components are memories, ``<array>`` (its functional units) and ``<array>.registers``.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        The machine, with the technology that prices its actions.
+    counts : tuple of EinsumCount
+        What every Einsum does, in elements, with what spills.
+
+    Raises
+    ------
+    SpecError
+        The technology lacks a memory class or an action that is billed.
     """
     return tuple(
         Charge(einsum=count.einsum, component=component, energy_pj=energy)
@@ -38,6 +50,7 @@ def _of_einsum(architecture: Architecture, count: EinsumCount) -> dict[str, floa
     found: dict[str, float] = {}
     array = architecture.array(count.array)
     assert array is not None, "arrays are checked when a mapping is bound"
+    # The published evaluation bills the registers of one element of each array.
     own = count.registers_of_one if array.registers.billed == "one" else count.registers
     charged = [access_pj(architecture, access) for access in (*count.accesses, own)]
     charged += [
@@ -49,7 +62,20 @@ def _of_einsum(architecture: Architecture, count: EinsumCount) -> dict[str, floa
 
 
 def access_pj(architecture: Architecture, access: AccessCount) -> tuple[str, float]:
-    """What is charged for the accesses to one place: a component, and its energy in pJ."""
+    """What is charged for the accesses to one place: a component, and its energy in pJ.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        The machine, with the technology that prices its actions.
+    access : AccessCount
+        Elements read and written at a memory, or at an array: in its registers.
+
+    Raises
+    ------
+    SpecError
+        The technology lacks the memory class of the place.
+    """
     memory = architecture.memory(access.place)
     if memory is None:
         array = architecture.array(access.place)
@@ -58,6 +84,7 @@ def access_pj(architecture: Architecture, access: AccessCount) -> tuple[str, flo
         component, words = f"{array.name}.registers", Fraction(1)
     else:
         price = memory_access(architecture, memory)
+        # A memory is priced by the line; a part of a line costs its part.
         component, words = memory.name, Fraction(architecture.word_bits, memory.line_bits)
     energy = access.reads * words * price.read_pj
     return component, energy + access.writes * words * price.write_pj
@@ -66,7 +93,22 @@ def access_pj(architecture: Architecture, access: AccessCount) -> tuple[str, flo
 def operations_pj(
     architecture: Architecture, array: ProcessingArray, operations: Operations
 ) -> Iterator[float]:
-    """What is charged for so many operations on an array in pJ, action by action."""
+    """What is charged for so many operations on an array in pJ, action by action.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        The machine, for its technology.
+    array : ProcessingArray
+        The array that bills them: an operation may be several actions there.
+    operations : tuple of (str, int)
+        Kinds, and how many of each are computed.
+
+    Raises
+    ------
+    SpecError
+        The technology lacks an action of a bill.
+    """
     for kind, times in operations:
         operation = array.operation(kind)
         assert operation is not None, "operations are checked when a mapping is bound"

@@ -38,7 +38,13 @@ def address_bits(rows: int) -> int:
 
 
 def memory_rows(memory: Memory) -> int | None:
-    """Lines a memory is billed for, the last one perhaps in part; None: unlimited."""
+    """Lines a memory is billed for, the last one perhaps in part; None: unlimited.
+
+    Parameters
+    ----------
+    memory : Memory
+        A memory; its ``billed_bytes``, if given, stand for the capacity here alone.
+    """
     capacity = memory.billed_bytes or memory.capacity_bytes
     if capacity is None:
         return None
@@ -157,6 +163,7 @@ def _area_base(points: tuple[SramPoint, ...]) -> Callable[[int, int], float]:
     yy = sum(y * y for _, y in relative)
     x, y = sum(x for x, _ in relative), sum(y for _, y in relative)
     determinant = xx * yy - xy * xy
+    # A single point, or points too alike, cannot tell two terms apart: the first carries all.
     a, b = x / xx, 0.0
     if determinant > 1e-9 * xx * yy:
         both = (x * yy - y * xy) / determinant, (y * xx - x * xy) / determinant

@@ -50,6 +50,18 @@ def folds_of(bound: Bound, e: BoundEinsum) -> Folds | None:
     Folds are not trimmed at ragged edges. For a GEMM without overlap the cycles are
     SCALE-Sim's (its report + 1): output-stationary ``K + R + C - 2`` a fold, weight- and
     input-stationary ``T + 2 R + C - 2``.
+
+    Parameters
+    ----------
+    bound : Bound
+        The mapping: it says which operands wait in the array's registers already.
+    e : BoundEinsum
+        One of its Einsums.
+
+    Returns
+    -------
+    Folds or None
+        None also where operands are broadcast, or nothing is laid out side by side.
     """
     if e.array.operands == "broadcast" or not e.spatial:
         return None
@@ -58,8 +70,10 @@ def folds_of(bound: Bound, e: BoundEinsum) -> Folds | None:
     skew = tuple(
         (d.name, d.size - 1) for d in e.array.dimensions if d.name in hopping and d.size > 1
     )
+    # Stationary is what varies along most axes: every element has its own part of it.
     least = min(map(len, shared))
     own = [n for n, axes in enumerate(shared) if len(axes) == least]
+    # A result begins in its element, and what waits in the registers is there: no loads.
     result = len(e.reads)
     loaded = [n for n in own if n != result and not in_own_registers(bound, e, n)]
     load_cycles = _load_cycles(e, shared[result])

@@ -2,7 +2,7 @@
 
 Counts are sums and differences of a few measures: how much is delivered under some loops,
 how many of their iterations are distinct, how large a tile is. The rules of counting
-(``counts``) know nothing else of a nest, so that a search can put another meter in the
+(``accesses``) know nothing else of a nest, so that a search can put another meter in the
 place of this one and learn how counts depend on the sizes of tiles.
 """
 
@@ -75,17 +75,47 @@ class Meter(ABC, Generic[T]):
     def delivered(
         self, e: BoundEinsum, nest: LoopNest, relevant: tuple[bool, ...], size: Size
     ) -> T:
-        """Total size of the tiles that come under the loops, moved by the relevant ones."""
+        """Total size of the tiles that come under the loops, moved by the relevant ones.
+
+        Parameters
+        ----------
+        e : BoundEinsum
+            The Einsum whose loops they are.
+        nest : LoopNest
+            Loops outside the tiles: some of the Einsum's, from the outermost.
+        relevant : tuple of bool
+            Whether each loop of ``nest`` brings another tile.
+        size : callable
+            What a tile counts, given what the loops leave of each axis.
+        """
 
     @abstractmethod
     def distinct(self, e: BoundEinsum, nest: LoopNest, counted: tuple[bool, ...]) -> T:
-        """Distinct indices of the counted loops."""
+        """Distinct indices of the counted loops.
+
+        Parameters
+        ----------
+        e : BoundEinsum
+            The Einsum whose loops they are.
+        nest : LoopNest
+            Some of its loops, from the outermost.
+        counted : tuple of bool
+            Whether each loop of ``nest`` is counted; any other is entered once.
+        """
 
     @abstractmethod
     def touched(
         self, e: BoundEinsum, nest: LoopNest, relevant: tuple[bool, ...], access_map: AccessMap
     ) -> T:
-        """Distinct elements of a tensor in all the tiles that ever come under the loops."""
+        """Distinct elements of a tensor in all the tiles that ever come under the loops.
+
+        Parameters
+        ----------
+        e, nest, relevant
+            As of ``delivered``.
+        access_map : AccessMap
+            What the Einsum addresses of the tensor.
+        """
 
 
 class ExactMeter(Meter[int]):

@@ -11,12 +11,32 @@ from .folds import skew_cycles
 
 
 def busy_cycles(bound: Bound, e: BoundEinsum) -> Fraction:
-    """Cycles in which an Einsum occupies its array over the whole run."""
+    """Cycles in which an Einsum occupies its array over the whole run.
+
+    Parameters
+    ----------
+    bound : Bound
+        The mapping: it says which operands of a systolic array wait there already.
+    e : BoundEinsum
+        One of its Einsums.
+
+    Returns
+    -------
+    Fraction
+        Work and skew; without waits, reduction latencies and transfers.
+    """
     return work_cycles(e) + skew_cycles(bound, e)
 
 
 def work_cycles(e: BoundEinsum) -> Fraction:
-    """Cycles in which an element of the array computes, over the whole run."""
+    """Cycles in which an element of the array computes, over the whole run.
+
+    Returns
+    -------
+    Fraction
+        Temporal iterations times cycles per point: exact, though an operation may take part
+        of a cycle.
+    """
     return e.iterations * e.cycles_of_point
 
 
@@ -25,6 +45,11 @@ def reduction_latency(e: BoundEinsum) -> int:
 
     Where a systolic array drains between folds, the hops along an axis are among the
     cycles it is occupied, and only what is later than they are is left.
+
+    Parameters
+    ----------
+    e : BoundEinsum
+        An Einsum; what it does not reduce across the array is never late.
     """
     axes = {loop.dimension for loop in e.spatial if loop.variable in e.einsum.over}
     drained = e.array.operands == "systolic" and not e.array.overlap
@@ -36,7 +61,17 @@ def reduction_latency(e: BoundEinsum) -> int:
 
 
 def transfer_cycles(bound: Bound, memory: Memory, moved_bytes: Fraction) -> Fraction:
-    """Cycles a memory needs to move some bytes; zero when its bandwidth is unlimited."""
+    """Cycles a memory needs to move some bytes; zero when its bandwidth is unlimited.
+
+    Parameters
+    ----------
+    bound : Bound
+        Where the clock comes from: cycles are those of the arrays.
+    memory : Memory
+        The memory, with its bandwidth in bytes per second.
+    moved_bytes : Fraction
+        Reads and writes together, in bytes.
+    """
     if memory.bandwidth_bytes_per_s is None:
         return Fraction(0)
     return moved_bytes * bound.architecture.clock_hz / memory.bandwidth_bytes_per_s

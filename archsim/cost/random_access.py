@@ -52,6 +52,7 @@ def _run(e: BoundEinsum, access_map: AccessMap, extents: Extents) -> int:
             break
         number = axes[variable]
         found *= extents[number]
+        # What is not read to its end leaves a gap before the next position of the rank outside.
         if extents[number] < e.extents[number]:
             break
     return found

@@ -19,13 +19,30 @@ from .accesses import AccessCount, Amount, EinsumCount, count_einsum
 
 
 def count_mapping(bound: Bound) -> tuple[EinsumCount, ...]:
-    """Counts of every Einsum, with what spills."""
+    """Counts of every Einsum, with what spills.
+
+    Returns
+    -------
+    tuple of EinsumCount
+        In the order in which they run; accesses in elements, whole unless a level spills.
+
+    Raises
+    ------
+    MappingError
+        A mask needs a parameter that has no value, or an index is too irregular to be counted.
+    """
     counts = tuple(count_einsum(bound, e) for e in bound.einsums)
     return spilled(bound, counts, spilled_share(bound))
 
 
 def spilled_share(bound: Bound) -> Fraction:
-    """The share of the spilling level's tiles that does not fit; 0 where nothing may spill."""
+    """The share of the spilling level's tiles that does not fit; 0 where nothing may spill.
+
+    Returns
+    -------
+    Fraction
+        ``p = 1 - min(1, capacity / required)``, of live tiles in as many copies as declared.
+    """
     spill = bound.mapping.spill
     if spill is None:
         return Fraction(0)
@@ -64,7 +81,22 @@ def spilled(
 def spilled_accesses(
     bound: Bound, accesses: tuple[AccessCount, ...], share: Fraction
 ) -> tuple[AccessCount, ...]:
-    """The accesses of one Einsum to one tensor when a share of a level spills."""
+    """The accesses of one Einsum to one tensor when a share of a level spills.
+
+    Parameters
+    ----------
+    bound : Bound
+        The mapping, which names a level under ``spill``.
+    accesses : tuple of AccessCount
+        Those of one Einsum to one tensor, as if everything fitted, in elements.
+    share : Fraction
+        How much of the level's tiles is not there, as ``spilled_share`` says.
+
+    Returns
+    -------
+    tuple of AccessCount
+        Those at the memory outside anew and last, the others as they were.
+    """
     spill = bound.mapping.spill
     assert spill is not None, "something spills"
     names = [m.name for m in bound.architecture.memories]
@@ -99,7 +131,13 @@ def _whole(amount: Fraction) -> Amount:
 
 
 def spill_note(bound: Bound) -> str:
-    """What spills where and how much of it, or nothing."""
+    """What spills where and how much of it, or nothing.
+
+    Returns
+    -------
+    str
+        A note for the result; empty where nothing spills.
+    """
     spill = bound.mapping.spill
     share = spilled_share(bound)
     if spill is None or not share:

@@ -106,6 +106,8 @@ class Sum:
         terms = [(c, n) for c, n in terms if c and n > 1]
         if not terms:
             return 1
+        # The values so far are ``run`` neighbouring multiples of ``unit``. Another term goes
+        # on from there without a gap if its step is a multiple too and no longer than they are.
         unit, run = terms[0]
         for coefficient, extent in terms[1:]:
             if coefficient % unit or coefficient // unit > run:
@@ -174,7 +176,15 @@ class AccessMap:
 
 
 def coefficient(term: AffineTerm, shapes: Mapping[str, int]) -> int:
-    """The number a term multiplies its variable by."""
+    """The number a term multiplies its variable by.
+
+    Parameters
+    ----------
+    term : AffineTerm
+        A term of an index, such as ``m1*M0``.
+    shapes : mapping of str to int
+        Numbers of the shapes that the term names, here of ``M0``.
+    """
     return term.coefficient * prod(shapes[s] for s in term.shapes)
 
 
@@ -269,6 +279,8 @@ class AccessMapper:
         tied: set[int] = set()
         for group in self._groups(rest):
             axes = {axis for s in group for (axis, _), _ in s.by_name}
+            # A digit told apart on an axis of the sum bounds the sum's others at the ragged
+            # edge, so the two sizes do not multiply.
             plain = len(group) == 1 and not axes & {axis for axis, _ in apart}
             simple = self._sum(group[0]) if plain else None
             found.append(simple or self._coupled(group, apart, axes))
@@ -298,6 +310,8 @@ class AccessMapper:
             return set(names)
         if len({axis for axis, _ in names}) > 1:
             return None
+        # A coefficient is to a stride as every other is to its own: the index is a multiple of
+        # the number whose digits the variables are, so no two tuples give one value.
         ratios = {(c, self._stride(n)) for n, c in weights.by_name}
         first = next(iter(ratios))
         return set(names) if all(c * first[1] == first[0] * s for c, s in ratios) else None
@@ -316,6 +330,7 @@ class AccessMapper:
             axes = {axis for (axis, _), _ in s.by_name}
             members = [s]
             apart = []
+            # One sum may tie together groups that nothing tied before.
             for other, theirs in groups:
                 if other & axes:
                     axes |= other

@@ -17,14 +17,34 @@ _T = TypeVar("_T")
 
 
 def one(_: Extents) -> int:
-    """The size of a tile where tiles are counted."""
+    """The size of a tile where tiles are counted: one, whatever its extents.
+
+    One function for all, since counts are remembered by the measure they were asked for.
+
+    Returns
+    -------
+    int
+        1.
+    """
     return 1
 
 
 def windowed_points(
     loops: tuple[Loop, ...], extents: Extents, window: Window, size: Callable[[Extents], int]
 ) -> int:
-    """The sum of ``size`` over all iterations of a nest that hold any point."""
+    """The sum of ``size`` over all iterations of a nest that hold any point.
+
+    Parameters
+    ----------
+    loops : tuple of Loop
+        Loops, outermost first.
+    extents : Extents
+        What is left of every axis outside all loops.
+    window : Window
+        The band outside of which iterations are left out.
+    size : callable
+        What one iteration counts, given what the loops leave of each axis.
+    """
     everything = (True,) * len(loops)
     return windowed_deliveries(loops, everything, extents, window, size)
 
@@ -64,6 +84,8 @@ def _growing(
     begin: int, count: int, period: int, at: Callable[[int], _BandedStream]
 ) -> _BandedStreams | None:
     """Streams that repeat but for how long they are; None where they do not."""
+    # Two periods from the front fix the slope and the last one confirms it. Of the same three
+    # tiles must be as large, and stay or go alike, or ``again`` would be no multiple.
     times = count // period
     early = [at(n) for n in range(2 * period + 1)]
     late = [at(count - period + n) for n in range(period + 1)]
@@ -76,6 +98,7 @@ def _growing(
     if total is None or any(x != y[0] for y in (sizes, staying) for x in y):
         return None
     again = sum(times * early[n + 1].size for n in range(period) if stay[n])
+    # The last iteration has no next one among these to find its tile again.
     if stay[period - 1]:
         again -= early[period].size
     return _BandedStreams(count, begin, total, again, early[0], late[period - 1])
@@ -98,6 +121,7 @@ def windowed_deliveries(
     beat = beats(loops, window)
 
     def visit(depth: int, now: Extents, box: Box | None) -> _BandedStream:
+        # Further inside nothing is left out: a tile on the edge of the band runs whole.
         if depth == window.governed:
             box = None
         key = (depth, now, box)
@@ -214,6 +238,7 @@ class _Distinct:
 
         The largest tile holds as much as the smallest, so all do; None: it does not.
         """
+        # ``size`` grows with the tile, so equal values at both ends are equal in between.
         least = tuple(1 if axis in self.entered else x for axis, x in enumerate(now))
         value = self.visit(depth, now, None)
         return value if value == self.visit(depth, least, None) else None
@@ -280,6 +305,9 @@ def _postponed(
     loops: tuple[Loop, ...], counted: tuple[bool, ...], window: Window
 ) -> tuple[tuple[Loop, ...], tuple[bool, ...]]:
     """Loops along the window's ranks behind the other governed ones, those not counted last."""
+    # Distinct indices are a set, so the order of loops does not matter to their number; but
+    # what is entered once must choose its fullest iteration for each index counted. Taken for
+    # granted: of several loops along one axis the outer ones are those counted.
     pairs = list(zip(loops, counted, strict=True))
     governed, rest = pairs[: window.governed], pairs[window.governed :]
     free = [(x, c) for x, c in governed if window.side(x.axis) is None]

@@ -65,12 +65,23 @@ class Box(NamedTuple):
         return _staircase(bound + 1 + self.minus, self.plus) - _staircase(bound + 1, self.plus)
 
     def trimmed(self) -> Box:
-        """The same points, with bounds no wider than the box."""
+        """The same points, with bounds no wider than the box.
+
+        Boxes of the same points so become equal, and what is counted in one is found again.
+        """
         low, high = max(self.low, 1 - self.minus), min(self.high, self.plus - 1)
         return Box(low, high, self.plus, self.minus)
 
     def tile(self, index: int, size: int, *, plus: bool) -> Box:
-        """The box that one iteration of a loop over an axis leaves."""
+        """The box that one iteration of a loop over an axis leaves.
+
+        Parameters
+        ----------
+        index, size : int
+            The iteration's number from 0, and elements of the band's rank in one.
+        plus : bool
+            Whether the loop goes along x; else it goes along y.
+        """
         moved = index * size
         if plus:
             left = min(size, self.plus - moved)
@@ -79,13 +90,39 @@ class Box(NamedTuple):
         return Box(self.low + moved, self.high + moved, self.plus, left).trimmed()
 
     def touched(self, size: int, *, plus: bool) -> tuple[int, int]:
-        """First and last tile of a length that can hold a point (as if all were whole)."""
+        """First and last tile of a length that can hold a point (as if all were whole).
+
+        The numbers may lie outside the loop: whoever asks cuts them to its iterations.
+
+        >>> Box(-7, 0, 8, 8).touched(2, plus=True), Box(-7, -4, 8, 8).touched(2, plus=True)
+        ((-4, 3), (-4, 1))
+
+        Parameters
+        ----------
+        size : int
+            Elements of the band's rank in a tile.
+        plus : bool
+            Whether tiles are cut along x; else along y.
+        """
         if plus:
             return _ceil(self.low - size + 1, size), (self.high + self.minus - 1) // size
         return _ceil(1 - size - self.high, size), (self.plus - 1 - self.low) // size
 
     def covered(self, size: int, *, plus: bool) -> tuple[int, int]:
-        """First and last tile of a length that the band covers (as if all were whole)."""
+        """First and last tile of a length that the band covers (as if all were whole).
+
+        Parameters
+        ----------
+        size : int
+            Elements of the band's rank in a tile.
+        plus : bool
+            Whether tiles are cut along x; else along y.
+
+        Returns
+        -------
+        tuple of (int, int)
+            Uncut, as of ``touched``; the first is after the last where no tile is covered.
+        """
         if plus:
             return _ceil(self.low + self.minus - 1, size), (self.high - size + 1) // size
         return _ceil(self.plus - 1 - self.high, size), (1 - size - self.low) // size
@@ -132,7 +169,13 @@ class Window:
         return (False, self.minus_scale) if axis == self.minus else None
 
     def holds(self, begin: tuple[int, ...], extents: tuple[int, ...]) -> bool:
-        """Whether a tile, given by begin and extent along every axis, holds any point."""
+        """Whether a tile holds any point.
+
+        Parameters
+        ----------
+        begin, extents : tuple of int
+            Where the tile begins along every axis and how long it is, in elements of the axis.
+        """
         x, wide = self._elements(self.plus, self.plus_scale, self.box.plus, begin, extents)
         y, deep = self._elements(self.minus, self.minus_scale, self.box.minus, begin, extents)
         moved = x - y
@@ -218,6 +261,7 @@ def progressions(
     count = iterations(extent, stride)
     first, last = box.touched(size, plus=plus)
     first, last = max(first, 0), min(last, count - 1)
+    # The ragged last tile was taken for a whole one: the band may miss what there is of it.
     if last == count - 1 and first <= last and box.tile(last, size, plus=plus).empty:
         last -= 1
     begin, end = box.covered(size, plus=plus)
@@ -234,7 +278,13 @@ def progressions(
 def runs(
     extent: int, stride: int, box: Box | None, side: tuple[bool, int] | None
 ) -> tuple[Run, ...]:
-    """``progressions``, with every iteration that differs from its neighbours by itself."""
+    """``progressions``, with every iteration that differs from its neighbours by itself.
+
+    Parameters
+    ----------
+    extent, stride, box, side
+        As of ``progressions``.
+    """
     found: list[Run] = []
     for progression in progressions(extent, stride, box, side):
         if not progression.moved:
@@ -277,6 +327,7 @@ def _moving(
         moved = -size if plus else size
         by = numbers[0] * moved
         wide, deep = (size, box.minus) if plus else (box.plus, size)
+        # Not trimmed: ``at`` moves these bounds, and what the first tile cuts off the next needs.
         raw = Box(box.low + by, box.high + by, wide, deep)
         yield BandProgression(whole, numbers[0], stride, raw, moved if whole > 1 else 0)
     if ragged:

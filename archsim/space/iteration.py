@@ -47,7 +47,13 @@ class Loop:
 
 
 def iterations(extent: int, stride: int) -> int:
-    """How many tiles of ``stride`` elements cover ``extent``."""
+    """How many tiles of ``stride`` elements cover ``extent``.
+
+    Parameters
+    ----------
+    extent, stride : int
+        Elements of what is left of an axis, and of one tile along it.
+    """
     return -(-extent // stride)
 
 
@@ -58,6 +64,16 @@ def split(extent: int, stride: int) -> tuple[tuple[int, int], ...]:
 
     >>> split(10, 4), split(8, 4), split(3, 4)
     (((2, 4), (1, 2)), ((2, 4),), ((1, 3),))
+
+    Parameters
+    ----------
+    extent, stride : int
+        Elements of what is left of an axis, and of one tile along it.
+
+    Returns
+    -------
+    tuple of (int, int)
+        One or two entries; the larger extent comes first.
     """
     count = iterations(extent, stride)
     last = extent - (count - 1) * stride
@@ -67,19 +83,45 @@ def split(extent: int, stride: int) -> tuple[tuple[int, int], ...]:
 
 
 def inside(extents: Extents, loop: Loop, extent: int) -> Extents:
-    """The extents with the loop's axis set to what one iteration leaves."""
+    """The extents with the loop's axis set to what one iteration leaves.
+
+    Parameters
+    ----------
+    extents : Extents
+        What is left of every axis outside the loop.
+    loop : Loop
+        The loop, for its axis alone.
+    extent : int
+        Elements that the iteration leaves of that axis, as ``split`` says.
+    """
     return (*extents[: loop.axis], extent, *extents[loop.axis + 1 :])
 
 
 def first_tile(extents: Extents, loops: tuple[Loop, ...]) -> Extents:
-    """What remains inside the first iteration of all loops: the largest tile."""
+    """What remains inside the first iteration of all loops: the largest tile.
+
+    Parameters
+    ----------
+    extents : Extents
+        What is left of every axis outside all loops.
+    loops : tuple of Loop
+        Loops, outermost first.
+    """
     for loop in loops:
         extents = inside(extents, loop, min(extents[loop.axis], loop.stride))
     return extents
 
 
 def count_points(loops: tuple[Loop, ...], extents: Extents) -> int:
-    """Iterations of a loop nest, ragged edges exact."""
+    """Iterations of a loop nest, ragged edges exact.
+
+    Parameters
+    ----------
+    loops : tuple of Loop
+        Loops, outermost first.
+    extents : Extents
+        What is left of every axis outside all loops.
+    """
     return count_distinct(loops, (True,) * len(loops), extents)
 
 
@@ -209,6 +251,8 @@ def ragged_deliveries(
 
 def even_deliveries(counts: list[int], relevant: tuple[bool, ...]) -> int:
     """How often a tile is delivered where all are of one size."""
+    # From the inside out; ``returns`` says whether what is inside ends with the tile that it
+    # begins with. If so, an irrelevant loop finds that tile again at all but its first turn.
     total, returns = 1, True
     for count, moves in zip(reversed(counts), reversed(relevant), strict=True):
         if moves:
@@ -220,6 +264,7 @@ def even_deliveries(counts: list[int], relevant: tuple[bool, ...]) -> int:
 
 def _moving(runs: list[tuple[int, _Stream]]) -> _Stream:
     total = sum(count * stream.total for count, stream in runs)
+    # A relevant loop of one iteration brings nothing else ("loops of bound 1 do not exist").
     once = sum(count for count, _ in runs) == 1
     return _Stream(total, runs[0][1].first, once and runs[0][1].returns)
 

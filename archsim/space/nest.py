@@ -80,7 +80,15 @@ class LoopNest:
         return count_distinct(self.loops, counted, self.extents)
 
     def touched(self, relevant: tuple[bool, ...], size: Callable[[Extents], int]) -> int:
-        """Distinct elements in all tiles that ever come under the loops."""
+        """Distinct elements in all tiles that ever come under the loops.
+
+        Parameters
+        ----------
+        relevant : tuple of bool
+            Whether each loop brings another tile.
+        size : callable
+            Size of the tile given what the loops leave of each axis; no less for a larger one.
+        """
         whole = size(self.extents)
         if self.window is None:
             return whole
