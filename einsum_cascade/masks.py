@@ -116,6 +116,7 @@ def _parts(
         yield from _comparison(node, operator, numbers)
     elif node.operator == "not":
         yield from _parts(node.operands[0], numbers, not holds)
+    # An ``or`` that fails is as certain as an ``and`` that holds: all its parts fail.
     elif (node.operator == "and") == holds:
         for operand in node.operands:
             yield from _parts(operand, numbers, holds)
@@ -130,6 +131,7 @@ def _comparison(
     if left is None or right is None:  # it asks data
         yield Opaque(ir.variables_of(node))
         return
+    # Both sides are whole numbers, so ``a < b`` is ``a + 1 <= b``.
     difference, strict = left.minus(right), operator in ("<", ">")
     if operator in ("<", "<=", "=="):
         yield AtMostZero(difference.plus(_ONE) if strict else difference)

@@ -62,6 +62,7 @@ def _dependence(program: ir.Program, einsum: ir.Einsum, access: ir.Access) -> De
         variable = read.variables[0]
         if variable in walked and at <= to:
             in_step.add(variable)
+            # Chained: written at v + 1, and read at v or before.
             if at < to == 1:
                 delayed.add(variable)
     return Dependence(einsum.name, writer.name, access, frozenset(in_step), frozenset(delayed))
@@ -91,6 +92,7 @@ def cycles(
         if not delays:
             yield group, _chain(inside)
             continue
+        # What this loop delays is settled; the rest needs an order within one iteration.
         rest = tuple(e for e in inside if delays[0] not in e.delayed)
         yield from cycles(rest)
 

@@ -203,6 +203,7 @@ class _Traversal:
         import sympy
 
         totals = [sympy.Integer(0)]
+        # Nothing has to survive the last pass.
         for number in range(1, self.rank.count):
             alive = [t.tensor for t in self.rank.tensors if _survives(t, number)]
             totals.append(sympy.Add(*(self._tensor(t).held for t in alive)))
@@ -216,6 +217,7 @@ class _Traversal:
         again = [t for t in self.rank.tensors if t.reread]
         if not again:
             return None
+        # Written once and read in each later pass; an input needs no writing.
         spilled = sympy.Add(
             *(
                 tensor_size(self.program, t.tensor)
@@ -224,6 +226,7 @@ class _Traversal:
             )
         )
         sources = [(t, self._sources(t.tensor)) for t in again]
+        # Within one pass one reading of an input serves all that is computed from it.
         visits = sorted({(p, s) for t, found in sources for p in t.reread for s in found})
         reread = sympy.Add(*(tensor_size(self.program, s) for _, s in visits))
         return ExtraTraffic(

@@ -17,6 +17,7 @@ from .points import CountedAxis, conjunctions, last_tile, spaces
 
 _MOST = 2 * 10**9
 """Combinations of the other variables that are gone through at most."""
+# As many at once that an array of them has 8 MiB.
 _AT_ONCE = 1 << 20
 
 
@@ -43,6 +44,7 @@ def count_points(program: ir.Program, einsum: ir.Einsum, numbers: Mapping[str, f
     640
     """
     total = 0
+    # By the names under which ``spaces`` writes them; no file can use these.
     numbers = {**numbers, **dict(_last_tiles(program, numbers))}
     for sign, inequalities in conjunctions(einsum.where):
         for times, space in spaces(program, einsum.variables, inequalities):
@@ -107,6 +109,7 @@ class _Numbers:
     def _group(self, axes: list[_Range], inequalities: list[Any]) -> int:
         """Points of axes that inequalities tie together."""
         forms = [_Inequality.of(i) for i in inequalities]
+        # One axis is counted in closed form, the longest: the product of the others is the work.
         counted = [a for a in axes if all(f.steps(a.symbol) for f in forms if f.names(a.symbol))]
         # Where no axis is bounded by the others in closed form, all are gone through.
         nothing = _Range(None, 1, 1, 1)
@@ -141,6 +144,7 @@ class _Inequality:
         numbers = [*terms.values(), constant]
         if not all(t.is_Symbol for t in terms) or not all(n.is_Rational for n in numbers):
             return cls(inequality, None, 0)
+        # Cleared of fractions, bounds are divisions of whole numbers, and exact.
         scale = int(sympy.ilcm(1, *(n.q for n in numbers)))
         return cls(
             inequality, {t: int(n * scale) for t, n in terms.items() if n}, int(constant * scale)
@@ -171,6 +175,7 @@ def _counted(
     """Points of ``x`` at a run of combinations of the other axes."""
     import numpy as np
 
+    # As objects they are Python's own numbers: slow, and without a largest one.
     kind: Any = np.int64 if _small(x, others, forms, stop - start) else object
     at = np.arange(start, stop, dtype=np.int64)
     values: dict[Any, Any] = {}
@@ -193,6 +198,7 @@ def _counted(
         if step > 0:
             high = np.minimum(high, -rest // step + 1)
         else:
+            # Division rounds down; a lower bound has to be rounded up, hence the two signs.
             low = np.maximum(low, -(-rest // -step))
     ends = [np.minimum(np.maximum(bound, 0) * x.tile, x.total) for bound in (low, high)]
     return int(np.sum(np.maximum(ends[1] - ends[0], 0) * weight * holds))

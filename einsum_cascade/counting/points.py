@@ -75,6 +75,7 @@ def _trivial(family: str, members: tuple[str, ...]) -> tuple[dict[Any, Any], ...
         sympy.Min(last, sizes[-1]): last,
         sympy.Max(0, sizes[-1] - last): sizes[-1] - last,
     }
+    # In turn: once the last tile is written out, what names its symbol is not found any more.
     return covered, {last: whole - (sizes[0] - 1) * sizes[-1]}
 
 
@@ -242,6 +243,7 @@ class CountedAxis:
         import sympy
 
         def below(bound: Any) -> Any:
+            # First scaled, then cut: what is short is the last tile, not the number of tiles.
             return sympy.Min(sympy.Max(bound, 0) * self.tile, self.total)
 
         return sympy.Max(below(high) - below(low), 0)
@@ -371,6 +373,7 @@ def _folded(
         return [CountedAxis(symbols[0], sizes[0], strides[0], whole.size)], inequalities
     place = sum(s * x for s, x in zip(strides, symbols, strict=True))
     axes = [_plain_axis(m) for m in members]
+    # Members by themselves have M1 * M0 points; those past the end of the rank are none.
     return axes, (*inequalities, place - whole.size + 1)
 
 
@@ -378,6 +381,7 @@ def _folded(
 def _group(axes: tuple[CountedAxis, ...], inequalities: tuple[Any, ...]) -> Any:
     """Points of connected axes; the Einsums of a cascade often share their masks."""
     if not inequalities:
+        # Only inequalities connect axes: without any there is one.
         return axes[0].total
     if len(axes) == 2:
         x, y = axes
@@ -425,6 +429,7 @@ def _band(x: CountedAxis, y: CountedAxis, inequalities: tuple[Any, ...]) -> Any:
 
     if x.tile != 1 or y.tile != 1:
         return None
+    # Counted from the other end of y, a bound on x + y is one on x - y.
     turned = [sympy.expand(i.subs(y.symbol, y.size - 1 - y.symbol)) for i in inequalities]
     straight = [sympy.expand(i) for i in inequalities]
     for form in (straight, turned):
@@ -440,6 +445,7 @@ def _band(x: CountedAxis, y: CountedAxis, inequalities: tuple[Any, ...]) -> Any:
             )
         else:
             if highs and lows and sympy.Min(*highs) - sympy.Max(*lows) == 1:
+                # A diagonal, one x for each y: count the y whose x is on the axis.
                 shift = sympy.Max(*lows)
                 end = sympy.Min(y.size, x.size - shift)
                 return sympy.Max(end - sympy.Max(-shift, 0), 0)

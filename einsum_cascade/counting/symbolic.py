@@ -121,6 +121,7 @@ class Analysis:
         if not costs:
             return self.traffic_min
         if len(costs) == 1:
+            # Two cases with a total each read better than a sum with cases inside.
             added = self.traffic_min + self.extra[0].cheapest
             return sympy.Piecewise((self.traffic_min, have >= self.extra[0].needed), (added, True))
         return self.traffic_min + sympy.Max(*costs)
@@ -322,6 +323,7 @@ def _with_alike(
     program: ir.Program, given: Mapping[str, SupportsIndex]
 ) -> dict[str, SupportsIndex]:
     """Shapes given, and those of ranks declared alike."""
+    # First from the ranks to their models, then back to all: whichever of them was given.
     found = dict(given)
     for rank in program.ranks:
         like = program.model_of(rank.name)
@@ -357,6 +359,8 @@ def _derived(program: ir.Program, given: Mapping[str, SupportsIndex]) -> dict[st
         if rank.shape is not None:
             mine.setdefault(rank.name, rank.shape)
         members = tuple(r for r in program.ranks if r.name in names)
+        # All but one of a family's shapes fix the last. With fewer, each stands for itself, and
+        # to resolve the family would be an error.
         enough = len(mine) >= max(1, len(rank.partition))
         checked = (
             members

@@ -109,6 +109,7 @@ class _EmptyStep:
             before = self.algebra.symbol(_before(einsum.target, running))
             if value is not _ABSENT and value != before:
                 return f"{einsum.name} changes even so"
+            # Whoever reads the new state in this step sees the old one.
             self.values[einsum.target] = before
             return None
         if einsum.over:

@@ -88,6 +88,7 @@ def _binary(operator: Any, left: ir.Expression, right: ir.Expression) -> ir.Expr
             return right
         case "+" | "-" if b == 0:
             return left
+        # Accesses count as finite, as sympy's real symbols do; inf - inf would be no number.
         case "-" if left == right and _finite(left):
             return ir.Number(value=0)
         case "*" if (a == 0 and _finite(right)) or (b == 0 and _finite(left)):

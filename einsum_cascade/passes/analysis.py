@@ -59,6 +59,7 @@ def analyze_passes(program: ir.Program) -> PassAnalysis:
             ranks.append(_RankAnalysis(traversals, name, traversing).report)
         else:
             others.append(_plain(name, 0, ()))
+    # A parallel rank is an outer loop around all of the cascade, and nothing crosses it.
     everything = tuple(dict.fromkeys(e.name for e in program.einsums))
     others.extend(_plain(name, 1, everything) for name in program.parallel)
     return PassAnalysis(cascade=program.name, ranks=tuple(ranks), others=tuple(others))
@@ -99,6 +100,7 @@ class _RankAnalysis:
         sweep = self._level(pairs, tied, sharing=False)
         numbers, sweeps = strict.numbers, sweep.numbers
         count, loops = max(numbers.values()), max(sweeps.values())
+        # One pass cannot be too many, so hope, which costs as much again, is not asked there.
         at_most = count > 1 and self._hoped < count
         if count == loops:  # the same number: prefer the assignment that no loop contradicts
             numbers = sweeps
@@ -132,6 +134,7 @@ class _RankAnalysis:
         names = tuple(self.traversing)
         constraints = []
         for p in pairs:
+            # What waits for fibers of another tensor comes later, but over its own it goes once.
             order = p.order if p.shared or not sharing else None
             if order is Order.NEVER and (p.later, p.earlier) in tied:
                 order = Order.UP  # one loop carries both; neither can wait for all of it

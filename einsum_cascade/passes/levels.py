@@ -74,6 +74,8 @@ class Level:
         for sequence in itertools.product((Order.UP, Order.DOWN), repeat=length):
             tried = {**orders, **dict.fromkeys(group, sequence)}
             numbers = self._assigned(tried)
+            # Fewest passes, then everything as early as can be; the place in the list breaks ties,
+            # so that ascending order, which is tried first, wins them.
             found.append((max(numbers.values()), sum(numbers.values()), len(found)))
             if found[-1] == min(found):
                 best, chosen = numbers, tried
@@ -81,6 +83,7 @@ class Level:
 
     def _assigned(self, orders: Mapping[str, tuple[Order, ...]]) -> dict[str, int]:
         numbers = dict.fromkeys(self.names, 1)
+        # On a cycle of barriers the numbers would rise without end.
         limit = len(self.names) + MAX_SEARCHED
         changed = True
         while changed:
@@ -105,6 +108,8 @@ def _earliest(
     sequence = orders.get(c.later)
     if sequence is None or (c.earlier != c.later and here > numbers[c.earlier]):
         return here
+    # One that needs an order with itself has to find a traversal that goes its way. Of two,
+    # the later one need only leave the pass of the earlier: then the whole fiber is behind it.
     while here <= len(sequence) and sequence[here - 1] is not c.order:
         here += 1
         if c.earlier != c.later:

@@ -116,6 +116,8 @@ class Provenance:
         """Dimensions of ``read`` that move with ``variable``, and in which direction."""
         members = self.families.members_of(variable)
         used = {v for form in read.forms for v in form.variables}
+        # A tensor with some members alone (``LM[m1, p]``) has an element per tile, not per element
+        # of the family: traversing it is no pass over the family's fibers.
         whole = not members or variable in used or set(members) <= used
         names = {variable, self.families.family_of(variable), *(members if whole else ())}
         if used.isdisjoint(names):

@@ -20,7 +20,10 @@ from ..affine import Families, Form
 from ..graphs import connected, on_cycles
 from .nodes import PassNode, Read
 
+# A mark rather than a size: sums come out as small whole numbers, as this, or as infinity.
 BOUNDED = 1e9
+# Per node; past it what is known is joined to what all agree on. Knowing less can only ask for
+# more passes, never for fewer.
 MAX_STATES = 24
 
 
@@ -47,6 +50,7 @@ class Interval:
         """``u`` to ``v`` by this interval, ``v`` to ``w`` by ``other``: ``u`` to ``w``."""
         if other is EQUAL:  # the common case, not worth an addition
             return self
+        # Backwards u + w is (u + v) - (v - w), so the second interval counts negative.
         low, high = (other.low, other.high) if self.sign > 0 else (-other.high, -other.low)
         return Interval(_add(self.low, low), _add(self.high, high), self.sign * other.sign)
 
@@ -142,6 +146,7 @@ def _fixed(v: str, to: Form, at: Form) -> list[tuple[tuple[str, str], Interval]]
     place = at.minus(Form(tuple(t for t in to.terms if t.variable != v)))
     if not place.shape_terms:
         return [((v, START), Interval(place.constant, place.constant))]
+    # A stop is read at the shape, one past the last coordinate.
     if [t.shapes for t in place.shape_terms] == [(v.upper(),)]:
         return [((v, STOP), Interval(place.constant + 1, place.constant + 1))]
     return []
@@ -157,6 +162,7 @@ def _against(at: Form, w: str, to: Form, v: str) -> Interval | None:
     low = high = float(rest.constant)
     turned = False
     for t in rest.terms:
+        # Another variable adds anything from 0 to the end of its own rank.
         if t.variable:
             low, high = (
                 (low, _add(high, BOUNDED)) if t.coefficient > 0 else (_add(low, -BOUNDED), high)
@@ -375,6 +381,7 @@ class Dependences:
             self.hopeful,
         )
         steps: dict[str, list[ReadChain]] = {}
+        # Breadth first: of two chains to one state the shorter is kept, which is the one to tell.
         queue = deque([ReadChain(source.name, start, None)])
         while queue:
             step = queue.popleft()
@@ -453,6 +460,7 @@ def dependences_of(nodes: tuple[PassNode, ...], families: Families) -> Dependenc
         (writer, reader, tuple(sorted(ties_of(writer.target, read).items(), key=str)))
         for reader in nodes
         for read in reader.reads
+        # Two of them where the tensor is iterative: its init and its step.
         for writer in nodes
         if writer.tensor == read.tensor
     ]

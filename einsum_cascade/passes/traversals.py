@@ -80,6 +80,7 @@ class Traversals:
 
         A rank whose variable no Einsum uses is followed through the tensors that carry it.
         """
+        # What sets coordinate 0 is done before any traversal.
         nodes = [n for n in self.dependences.nodes if n.kind != "init"]
         found = {n.name: self.coordinates(n, rank) for n in nodes}
         if not any(found.values()):
@@ -268,6 +269,7 @@ def _order(intervals: list[Interval | None]) -> Order:
         if i is None or i.sign < 0:
             return Order.NEVER
         low, high = min(low, i.low), max(high, i.high)
+    # All that lies before, and a bounded way ahead: there in time when elements ascend.
     if low == -math.inf:
         return Order.NEVER if high == math.inf else Order.UP
     return Order.DOWN if high == math.inf else Order.ANY

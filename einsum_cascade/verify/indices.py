@@ -59,6 +59,7 @@ def _statement(
     roots = [einsum.expression] if einsum.where is None else [einsum.expression, einsum.where]
     for root in roots:
         yield from call_problems(program, root, spoiled)
+    # Whether a guard keeps every read inside depends on shapes: that is seen when it is evaluated.
     guards = {a for n in ir.walk(einsum.expression) if _is_where(n) for a in ir.walk(n)}
     for access in einsum.reads:
         guarded = einsum.where is not None or access in guards
@@ -276,6 +277,7 @@ def _affine(place: _Place, index: ir.Affine) -> Iterator[Problem]:
         )
         return
     iterative = place.rank in place.program.iterative.get(place.tensor, ())
+    # An iterative tensor has one coordinate more, the state before the first step.
     last = 1 if iterative else 0
     if not place.guarded and not 0 <= offset <= last:
         what = f"this reads beyond the end of '{place.tensor}' along '{place.rank}'"

@@ -138,6 +138,7 @@ def _callables(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Problem
     expansion = tuple(_expansion(program))
     yield from expansion
     if not expansion:
+        # It computes the bodies, so they must come to an end.
         yield from operator_problems(program)
 
 
@@ -149,6 +150,7 @@ def _expansion(program: ir.Program) -> Iterator[Problem]:
         for name, below in nodes.items()
     }
     sizes: dict[str, int] = {}
+    # Callees first; who is never ready calls itself, or calls one that does.
     while ready := [n for n in calls if n not in sizes and all(c in sizes for c in calls[n])]:
         for name in ready:
             sizes[name] = len(nodes[name]) + sum(sizes[c] for c in calls[name])

@@ -58,6 +58,7 @@ def _flow_problems(program: ir.Program, spoiled: frozenset[str]) -> Iterator[Pro
     yield from _outputs(program, spoiled)
     yield from _initialised(program, spoiled)
     yield from _order(program)
+    # What would have used a thing may be the very line that could not be read.
     if not spoiled:
         yield from _unused(program)
 
