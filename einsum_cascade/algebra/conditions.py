@@ -33,6 +33,7 @@ class Masks:
             for access in _certain_reads(einsum.expression):
                 if not set(access.variables) & over:
                     own |= self._inherited(access, found)
+            # A step that a mask leaves out keeps the state as it was: the element is there.
             is_iterative = einsum.name in self.program.iterative
             found[einsum.name] = frozenset() if is_iterative else frozenset(own)
         return found

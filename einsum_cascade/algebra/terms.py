@@ -430,6 +430,7 @@ def in_order(program: Program, late: frozenset[str] = frozenset()) -> Program:
     written: set[str] = set()
     own = {e.name for e in left}
     while left:
+        # Nothing is ready inside a cycle that an iteration breaks: there the written order holds.
         ready = [e for e in left if _ready(e, own, written, iterative)] or left[:1]
         chosen = next((e for e in ready if e.name not in late), ready[0])
         left.remove(chosen)

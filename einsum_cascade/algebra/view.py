@@ -130,6 +130,7 @@ class RankView:
         while grown:
             before = len(found)
             for einsum in self.program.einsums:
+                # Over and over, for an iterative tensor is read above the line that writes it.
                 if not self.carries(einsum) and (
                     self.sweeps(einsum) or self._reads_final(einsum, found)
                 ):

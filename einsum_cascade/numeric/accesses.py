@@ -144,6 +144,7 @@ def _selector(linear: _Numeric, space: LaneSpace, extent: int) -> slice | int | 
         along = [1] * len(sizes)
         along[axis] = -1
         index += coefficient * np.arange(space.size(variable), dtype=np.int64).reshape(along)
+    # What lies beyond reads the nearest element: it is flagged, and wrong only if it takes part.
     return np.clip(index, 0, extent - 1)
 
 

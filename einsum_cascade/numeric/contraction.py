@@ -42,6 +42,7 @@ def contract(
     arrays = [lane.values for lane in lanes] + [cast(~flags, working) for flags in excluded]
     shape = space.shape
     covered = reduce(np.maximum, [np.array(a.shape) for a in arrays])
+    # Along an axis that no operand has, every element counts as often as the axis is long.
     if any(covered[axis] < shape[axis] for axis in range(kept, len(shape))):
         return None
     result = _einsum(arrays, kept, working)
@@ -55,6 +56,7 @@ def _einsum(arrays: list[Array], kept: int, working: DType) -> Array:
     operands: list[object] = []
     present: set[int] = set()
     for array in arrays:
+        # Axes that are broadcast are left out, for opt_einsum wants one size for one label.
         axes = [axis for axis, size in enumerate(array.shape) if size > 1]
         operands += [array.reshape([array.shape[axis] for axis in axes]), axes]
         present.update(axes)

@@ -95,6 +95,8 @@ class _Computation:
 
     def _contractible(self, product: tuple[ir.Expression, ...]) -> bool:
         einsum = self.einsum
+        # A contraction adds in an order of its own; a narrow accumulator rounds in that of
+        # the coordinates.
         narrow = self.binding.precision.accumulator(einsum.name) is not None
         return bool(einsum.over) and einsum.reduction == "+" and len(product) > 1 and not narrow
 
@@ -106,6 +108,7 @@ class _Computation:
         for part in conjuncts(self.einsum.where):
             lane = self.evaluator.condition(part)
             excluded = ~lane.values
+            # A condition that cannot be read decides nothing: what hides its operand is flagged.
             for flags in lane.unknown:
                 excluded = excluded & ~flags
             own = Excluded(frozenset(ir.variables_of(part)), excluded)
@@ -116,6 +119,8 @@ class _Computation:
         """Coordinates of a partitioned rank beyond its shape, where tiles do not divide it."""
         space, program = self.evaluator.space, self.evaluator.program
         for rank in program.ranks:
+            # By the target's members alone as well: beyond the end there an element is absent,
+            # while a point beyond it only leaves a reduction.
             for names in (self.einsum.target.variables, self.einsum.variables):
                 members = [m for m in rank.partition if m.lower() in names]
                 if not members:
@@ -214,6 +219,7 @@ class _Computation:
                 raise EvaluationError(Problem(what, part.span))
         lane = self.evaluator.value(einsum.expression)
         masks, absent = self._masks((*self._restriction(), lane))
+        # What depends on the place among the chosen says nothing of who may be chosen.
         candidates = tuple(m for m in masks if m.shape[axis] == 1)
         excluded = union(candidates, space.ndim)
         shape = list(space.shape)

@@ -29,6 +29,7 @@ def topk(values: Array, excluded: Array | None, count: int) -> tuple[Array, Arra
         Where fewer than ``count`` elements could be selected.
     """
     skip = np.broadcast_to(False if excluded is None else excluded, values.shape)
+    # lexsort takes its last key first and is stable: what is excluded ends up at the back.
     order = np.lexsort((-values, skip), axis=-1)
     available = values.shape[-1] - np.count_nonzero(skip, axis=-1)
     positions = order[..., :count].astype(np.int64)

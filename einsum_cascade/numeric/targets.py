@@ -84,6 +84,8 @@ def store_result(
     for axis, index in enumerate(einsum.target.indices, start=len(leading)):
         assert isinstance(index, ir.Affine)
         at = _coordinates(index, sizes, fixed, binding.shapes)
+        # The last tile may be cut short, and members may be walked inner before outer; sorted, what
+        # is inside is evenly spaced.
         inside = np.flatnonzero(at < buffer.values.shape[axis])
         order = inside[np.argsort(at[inside], kind="stable")]
         where.append(_as_slice(at[order]))

@@ -104,6 +104,7 @@ def causal_sum(program: Program, einsum: Einsum, query: str, key: str) -> Causal
     if not keys or any(p.count < 0 for p in keys):
         raise refuse(_RULE, f"no factor of its term carries '{key}' alone", einsum)
     decay, scale = _decay(program, einsum, product(weights), query, key)
+    # The state is indexed by what the keys carry; it cannot decay along anything else.
     lacking = variables_of(decay) - variables_of(*(p.value for p in keys))
     if lacking:
         raise refuse(_RULE, f"its decay depends on '{min(lacking)}', its keys do not", einsum)
@@ -148,6 +149,8 @@ def _decay(
     value = bridge.to_sympy(weight)
     p = bridge.symbol(Name(name=query, kind="variable"))
     m = bridge.symbol(Name(name=key, kind="variable"))
+    # A weight that p + 1 multiplies by d and m + 1 by 1 / d, with d free of both, is a constant
+    # times d ** (p - m); one of the two alone would let d ** p through.
     decay = tidy(value.subs(p, p + 1) / value)
     back = tidy(value.subs(m, m + 1) / value)
     if decay.has(p, m) or back.has(p, m) or sympy.simplify(decay * back - 1) != 0:

@@ -37,6 +37,7 @@ _INVERSE: dict[Operator, str] = {
     "+": "f(x, d2) - f(x, d1)",
     "**": "log f(x, d2) / log f(x, d1)",
 }
+# A factor leaves a max or min only where it is positive, which ``_objection`` asks for.
 _DISTRIBUTES: dict[str, tuple[Operator, ...]] = {
     "+": ("*",),
     "max": ("+", "*"),
@@ -97,6 +98,7 @@ class Corrections:
             try:
                 self._found[einsum.name] = self._work_out(einsum)
             except Blocked as blocked:
+                # Kept as well: that there is none takes sympy as long to find out.
                 self._found[einsum.name] = blocked
         found = self._found[einsum.name]
         if isinstance(found, Blocked):
@@ -115,6 +117,7 @@ class Corrections:
                 new[symbol] = bridge.symbol(marked(access, NEW))
             elif access.tensor in self.view.stale:
                 new[symbol] = self._corrected(bridge, access)
+        # At once, because what is put for a stale operand holds that operand itself.
         before, after = value.subs(old), value.subs(new, simultaneous=True)
         reasons = []
         for operator in self._operators(einsum):
@@ -124,6 +127,7 @@ class Corrections:
                 text = _identity(bridge, factor, operator, before, after)
                 return Correction(operator, bridge.from_sympy(factor), text)
             reasons.append(reason)
+        # A correction with one fault tells more than that another operator has none at all.
         reasons.sort(key=lambda r: r.startswith(_NONE))
         raise Blocked(einsum, reasons[0] if reasons else self._no_operator(einsum))
 

@@ -47,6 +47,7 @@ class Factor(Rewrite):
         steps: list[RewriteStep] = []
         moved = True
         while moved:
+            # From the first Einsum again each time: a factor that left one may leave the next.
             moved = False
             for einsum in program.einsums:
                 found = factor_out(program, einsum, _is_worth_moving)
@@ -94,6 +95,7 @@ def _split(
     inside = [p for p in parts if not free(p.value)]
     if not outside:
         return None
+    # All of it leaves: a sum of ones is left, the number of points, which a mask would change.
     if not any(variables_of(p.value) & over for p in inside):
         if einsum.where is not None or einsum.reduction != "+":
             return None
@@ -103,6 +105,7 @@ def _split(
     else:
         term = total(inside) if additive else product(inside)
         inner, new = reduction_of(program, einsum, term)
+        # The factor that leaves may be one whose mask skipped points for the others.
         summed = replace(einsum, expression=term)
         if not Masks(program).keeps_points(einsum, summed):
             return None

@@ -259,6 +259,7 @@ def family_index(index: Affine, whole: Affine, name: str) -> Affine:
     """``index`` with the members' combination inside it replaced by the family's variable."""
     terms = {(t.variable, t.shapes): t.coefficient for t in index.terms}
     wanted = {(t.variable, t.shapes): t.coefficient for t in whole.terms}
+    # A guess, by division that rounds; whether it is exact is asked below.
     factors = {terms.get(k, 0) // c for k, c in wanted.items()}
     if len(factors) != 1 or 0 in factors:
         return index

@@ -107,6 +107,7 @@ def chain_of(program: Program, einsum: Einsum) -> tuple[ProductChain | None, str
     through = ""
     for part in flat(program, einsum, einsum.expression, 1):
         source = summed(program, part)
+        # One factor is written out; a variable that both sums have would be caught outside.
         if source is None or inner or set(source.over) & set(einsum.variables):
             found.append(part)
             continue

@@ -62,6 +62,7 @@ def prefix_step(program: Program, einsum: Einsum, query: str, key: str, rule: st
         previous = faded
     update = combine(program, einsum.reduction, previous, state.added)
     new.append(Einsum(target=after, expression=update, span=einsum.span))
+    # Under ``m < p`` the newest key seen is a step back, and so decayed once.
     read = after if state.inclusive else previous
     whole = product(state.outside, read) if state.outside else read
     new.append(settled(replace(einsum, expression=whole, over=(), where=None)))
