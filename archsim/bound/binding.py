@@ -115,7 +115,15 @@ def _closed(
 
 
 def with_parameters(program: Program, given: dict[str, int]) -> tuple[Program, dict[str, int]]:
-    """The program with the given parameters as defaults, and the shapes that are left."""
+    """The program with the given parameters as defaults, and the shapes that are left.
+
+    Parameters
+    ----------
+    program : Program
+        The cascade.
+    given : dict of str to int
+        Numbers by name, shapes and parameters together.
+    """
     names = {p.name for p in program.parameters}
     if names.isdisjoint(given):
         # The same program keeps what it has worked out about itself.

@@ -91,6 +91,14 @@ def divisors(number: int) -> list[int]:
 
     Trial division finds small primes sooner than sympy, which factors what is left of a
     number that has large ones, is imported.
+
+    >>> divisors(12), divisors(97)
+    ([1, 2, 3, 4, 6, 12], [1, 97])
+
+    Parameters
+    ----------
+    number : int
+        At least 1.
     """
     found = [1]
     rest, prime = number, 2
@@ -101,6 +109,7 @@ def divisors(number: int) -> list[int]:
             power += 1
         found = [d * prime**k for d in found for k in range(power + 1)] if power else found
         prime += 1
+    # Where the loop ended at the square root, what is left is a prime, or 1.
     left = _divisors(rest) if prime * prime <= rest else {1, rest}
     return sorted(d * other for d in found for other in left)
 

@@ -52,6 +52,11 @@ def requirements(bound: Bound) -> tuple[Requirement, ...]:
     Einsums that share a nest hold their tiles together. Where groups run one after the
     other, a level holds the tiles of one group at a time, beside intermediates that wait
     there for a later one.
+
+    Returns
+    -------
+    tuple of Requirement
+        In bytes, of every memory from the outermost, unlimited ones included.
     """
     return tuple(requirement(bound, i) for i in range(len(bound.architecture.memories)))
 
@@ -63,7 +68,20 @@ def all_fits(bound: Bound) -> bool:
 
 
 def requirement(bound: Bound, level: int) -> Requirement:
-    """Live tiles of one memory, by its index."""
+    """Live tiles of one memory.
+
+    Parameters
+    ----------
+    bound : Bound
+        The mapping.
+    level : int
+        The memory's index from the outermost.
+
+    Returns
+    -------
+    Requirement
+        In bytes, tensor by tensor, at the fullest moment.
+    """
     memory = bound.architecture.memories[level]
     spill = bound.mapping.spill
     spills = spill is not None and spill.level == memory.name
@@ -124,6 +142,15 @@ def in_step(bound: Bound, tensor: str, level: int) -> bool:
     """Whether all who touch a running value go along its rank together.
 
     One copy is enough then; else whoever comes later finds only the last value.
+
+    Parameters
+    ----------
+    bound : Bound
+        The mapping.
+    tensor : str
+        Any tensor: one that runs along no rank is in step.
+    level : int
+        Index of the memory that keeps it: only loops inside its tiles can part them.
     """
     running = bound.program.iterative.get(tensor, ())
     writer = bound.by_name.get(tensor)

@@ -43,7 +43,18 @@ def initial_einsums(
 
 
 def with_initial(bound: Bound) -> Iterator[BoundEinsum]:
-    """All Einsums of a mapping, each with the statements of ``init`` that it starts from."""
+    """All Einsums of a mapping, each with the statements of ``init`` that it starts from.
+
+    Parameters
+    ----------
+    bound : Bound
+        The mapping.
+
+    Returns
+    -------
+    iterator of BoundEinsum
+        In the order in which they run, an Einsum before its statements, which have its name.
+    """
     for e in bound.einsums:
         yield e
         yield from e.initial
@@ -92,5 +103,6 @@ def _kept(e: BoundEinsum, loops: tuple[Loop, ...], axes: tuple[Axis, ...]) -> It
     after = {v: (i, s) for i, axis in enumerate(axes) for v, s in axis.variables}
     for loop in loops:
         if loop.variable in after:
+            # Where a statement has fewer members of a family, the axis counts in other units.
             axis, stride = after[loop.variable]
             yield replace(loop, axis=axis, stride=loop.stride // before[loop.variable] * stride)

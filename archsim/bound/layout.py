@@ -12,6 +12,16 @@ def layout(architecture: Architecture) -> tuple[object, ...]:
     """What of a machine decides how a mapping without open choices is bound.
 
     Speeds and prices do not.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        The machine.
+
+    Returns
+    -------
+    tuple
+        Hashable; equal for machines between which ``rebind`` may move a mapping.
     """
     return (
         architecture.word_bits,
@@ -29,7 +39,15 @@ def layout(architecture: Architecture) -> tuple[object, ...]:
 
 
 def rebind(bound: Bound, architecture: Architecture) -> Bound:
-    """A bound mapping on another machine of the same ``layout``."""
+    """A bound mapping on another machine of the same ``layout``.
+
+    Parameters
+    ----------
+    bound : Bound
+        A mapping; loops, tiles and what is addressed stay.
+    architecture : Architecture
+        The other machine. That its layout is the same is taken for granted.
+    """
     einsums = tuple(_on(e, architecture) for e in bound.einsums)
     return replace(bound, architecture=architecture, einsums=einsums)
 

@@ -24,6 +24,16 @@ def illegalities(bound: Bound) -> tuple[Problem, ...]:
     """Why a mapping is not legal (capacity aside): all problems of the first kind found.
 
     An order that cannot be run loses tensors, too, but that is no news.
+
+    Parameters
+    ----------
+    bound : Bound
+        The mapping.
+
+    Returns
+    -------
+    tuple of Problem
+        Each once; none if the mapping computes what its cascade says.
     """
     kinds = (
         crossed_passes(bound),
@@ -66,7 +76,18 @@ def _inside_its_rank(bound: Bound, e: BoundEinsum, loop: Loop) -> bool:
 
 
 def crossed_passes(bound: Bound) -> list[Problem]:
-    """Shared loops that the boundary between two passes crosses."""
+    """Shared loops that the boundary between two passes crosses.
+
+    Parameters
+    ----------
+    bound : Bound
+        The mapping, legal or not.
+
+    Returns
+    -------
+    list of Problem
+        One for each loop and each Einsum that begins a pass inside it.
+    """
     found: list[Problem] = []
     for shared in bound.nest:
         if shared.bound == 1:
@@ -84,6 +105,7 @@ def crossed_passes(bound: Bound) -> list[Problem]:
                     after[e.name] = tensor
             if e.name in after and loop is not None:
                 found.append(_crossing(bound, e, after, shared.member))
+                # Told once: who reads it would only repeat the complaint.
                 del after[e.name]
     return found
 
@@ -125,7 +147,17 @@ def crossed_stream(
     bound: Bound, consumer: BoundEinsum, operand: Operand
 ) -> tuple[Loop, dict[str, str]] | None:
     """The loop that an operand streams in and that its consumer waits for the end of, and
-    what waits for what there. None: nothing streams, or nothing waits."""
+    what waits for what there. None: nothing streams, or nothing waits.
+
+    Parameters
+    ----------
+    bound : Bound
+        The mapping.
+    consumer : BoundEinsum
+        An Einsum.
+    operand : Operand
+        One of its operands; what any memory keeps does not stream.
+    """
     producer = bound.producer(operand)
     if producer is None or bound.residency.memories(producer.name):
         return None
@@ -171,11 +203,22 @@ def _lost_tensors(bound: Bound) -> list[Problem]:
 
 
 def is_there(bound: Bound, consumer: BoundEinsum, number: int) -> bool:
-    """Whether what an Einsum reads (its operand of a number) is still kept anywhere then."""
+    """Whether what an Einsum reads (its operand of a number) is still kept anywhere then.
+
+    Parameters
+    ----------
+    bound : Bound
+        The mapping.
+    consumer : BoundEinsum
+        The Einsum that reads.
+    number : int
+        The operand's place among what it reads.
+    """
     operand = consumer.operands[number]
     producer = bound.producer(operand)
     if producer is None or _reads_init(bound, operand):
         return True
+    # The outermost home holds the largest tiles: what is gone from there is gone everywhere.
     return is_left_for(bound, producer, consumer, number, _outermost(bound, producer.name))
 
 
@@ -245,7 +288,15 @@ def _lost_state(bound: Bound) -> list[Problem]:
 
 def interruption(bound: Bound, e: BoundEinsum) -> tuple[Loop, Loop] | None:
     """The loops between which a running value or partial sum is lost: the one over whose
-    iterations it is carried, and one inside that brings other tiles. None: it is not lost."""
+    iterations it is carried, and one inside that brings other tiles. None: it is not lost.
+
+    Parameters
+    ----------
+    bound : Bound
+        The mapping.
+    e : BoundEinsum
+        One of its Einsums; it loses nothing that it neither runs along nor sums over.
+    """
     ranks = {r.lower() for r in bound.program.iterative.get(e.name, ())}
     returning = ranks | set(_reduced(e.einsum))
     moving = e.write.moving - ranks

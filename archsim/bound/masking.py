@@ -74,6 +74,7 @@ def _masking(bound: Bound) -> Masking:
     if not isinstance(idle, _Idle):
         return Masking(windows=tuple(windows.items()), steps=bound.steps, notes=tuple(notes))
     for e in idle.others:
+        # Only whole steps are idle for them: their own loops go over all of a step's tile.
         windows[e.name] = _window(bound.tiling, e, idle.band, len(e.shared))
     steps = _steps(bound, idle.band)
     return Masking(windows=tuple(windows.items()), steps=steps, notes=(), idle=idle.band)
@@ -166,7 +167,19 @@ def _window(tiling: Tiling, e: BoundEinsum, band: Band, governed: int) -> Window
 
 
 def window_over(tiling: Tiling, axes: tuple[Axis, ...], band: Band, governed: int) -> Window:
-    """A band over the axes of an iteration space, in elements of the ranks."""
+    """A band over the axes of an iteration space, in elements of the ranks.
+
+    Parameters
+    ----------
+    tiling : Tiling
+        Shapes of the ranks, and members of those that are partitioned.
+    axes : tuple of Axis
+        Axes of the space; a rank of the band need not be among them.
+    band : Band
+        What a mask lets through.
+    governed : int
+        How many loops, from the outermost, leave out what is empty.
+    """
     places = {a.name: (number, _scale(tiling, a)) for number, a in enumerate(axes)}
     plus, plus_scale = places.get(band.plus, (None, 1))
     minus, minus_scale = places.get(band.minus or "", (None, 1))

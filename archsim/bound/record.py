@@ -108,6 +108,13 @@ class BoundEinsum:
         """Loops that step through the tiles of an access that a level holds, outermost first.
 
         Inside the innermost loop that moves the tensor a tile stays.
+
+        Parameters
+        ----------
+        access_map : AccessMap
+            One of the Einsum's ``touches``.
+        level : int
+            A memory's index from the outermost, or the register level below them all.
         """
         loops = [loop for loop in self.going if loop.level < level]
         while loops and loops[-1].variable not in access_map.moving:
@@ -183,7 +190,13 @@ class Bound:
     """A band outside of which whole steps of the nest are left out."""
 
     def apart(self, one: str, other: str) -> bool:
-        """Whether two Einsums run one after the other, over all their loops each."""
+        """Whether two Einsums run one after the other, over all their loops each.
+
+        Parameters
+        ----------
+        one, other : str
+            Names of Einsums; those of one group run together.
+        """
         return self._group_of[one] != self._group_of[other]
 
     @cached_property
@@ -205,7 +218,15 @@ class Bound:
         return self.by_name[operand.producer] if operand.producer else None
 
     def memories(self, e: BoundEinsum, tensor: str) -> tuple[int, ...]:
-        """Indices of the memories that hold a tensor for an Einsum, outermost first."""
+        """Indices of the memories that hold a tensor for an Einsum, outermost first.
+
+        Parameters
+        ----------
+        e : BoundEinsum
+            The Einsum; a level that it passes the tensor by is left out.
+        tensor : str
+            A tensor of the cascade.
+        """
         kept = self.residency.memories(tensor)
         if not e.bypass:
             return kept
@@ -213,7 +234,13 @@ class Bound:
         return tuple(i for i in kept if (names[i].name, tensor) not in e.bypass)
 
     def registers(self, e: BoundEinsum, tensor: str) -> tuple[str, ...]:
-        """Arrays whose registers hold a tensor for an Einsum."""
+        """Arrays whose registers hold a tensor for an Einsum.
+
+        Parameters
+        ----------
+        e, tensor
+            As of ``memories``.
+        """
         kept = self.residency.registers(tensor)
         return tuple(a for a in kept if (a, tensor) not in e.bypass)
 

@@ -16,7 +16,19 @@ from .tiling import Tiling
 def spill_problems(
     program: Program, mapping: Mapping, architecture: Architecture, tiling: Tiling
 ) -> Iterator[Problem]:
-    """A spill at no level, at one that cannot, or of what does not exist."""
+    """A spill at no level, at one that cannot, or of what does not exist.
+
+    Parameters
+    ----------
+    program : Program
+        The cascade, for its tensors.
+    mapping : Mapping
+        The mapping as written; one that spills nothing is fine.
+    architecture : Architecture
+        The machine; its outermost memory has none to spill to.
+    tiling : Tiling
+        The tile members that amounts may name.
+    """
     spill = mapping.spill
     if spill is None:
         return
@@ -34,7 +46,17 @@ def spill_problems(
 def tensor_problems(
     program: Program, span: Span | None, tensors: Iterable[str]
 ) -> Iterator[Problem]:
-    """Tensors that do not exist."""
+    """Tensors that do not exist.
+
+    Parameters
+    ----------
+    program : Program
+        The cascade: inputs, and what its Einsums write, are its tensors.
+    span : Span or None
+        Where the mapping's file names them.
+    tensors : iterable of str
+        The names; one that is repeated is told once.
+    """
     known = [*(t.name for t in program.inputs), *(e.name for e in program.einsums)]
     for tensor in dict.fromkeys(tensors):
         if tensor not in known:
@@ -43,7 +65,17 @@ def tensor_problems(
 
 
 def einsum_problems(program: Program, span: Span | None, names: Iterable[str]) -> Iterator[Problem]:
-    """Einsums that do not exist."""
+    """Einsums that do not exist.
+
+    Parameters
+    ----------
+    program : Program
+        The cascade.
+    span : Span or None
+        Where the mapping's file names them.
+    names : iterable of str
+        The names; one that is repeated is told once.
+    """
     known = [e.name for e in program.einsums]
     for name in dict.fromkeys(names):
         if name not in known:
@@ -54,7 +86,17 @@ def einsum_problems(program: Program, span: Span | None, names: Iterable[str]) -
 def factor_problems(
     tiling: Tiling, span: Span | None, amounts: Iterable[tuple[str, Factors]]
 ) -> Iterator[Problem]:
-    """Tile members that do not exist."""
+    """Tile members that do not exist.
+
+    Parameters
+    ----------
+    tiling : Tiling
+        The cut ranks, whose members are known.
+    span : Span or None
+        Where the mapping's file names them.
+    amounts : iterable of (str, factors)
+        By tensor, a product of numbers and names of members.
+    """
     for name in dict.fromkeys(f for _, factors in amounts for f in factors):
         if isinstance(name, str) and name not in tiling.members:
             hint = did_you_mean(name, tiling.members)

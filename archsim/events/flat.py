@@ -134,6 +134,7 @@ def time_unit(program: StepProgram) -> tuple[int, bool]:
     for t in program.tasks:
         for kind, occupancy in enumerate(t.occupancy):
             if occupancy is not None:
+                # A turn has two times, and either may be rounded up by less than a unit.
                 longest += turns.get(kind, 0) * (occupancy + t.late)
                 count += 2 * turns.get(kind, 0)
     if longest * exact < _LONGEST:
@@ -170,6 +171,7 @@ def flatten(program: StepProgram, unit: int, logged: bool = False) -> FlatRun:
     p = _program(program, unit, code)
     back = max(int(p.need.max()), reach, 1)
     tasks, resources = len(program.tasks), len(program.resources)
+    # A ring of periods, longer than anything looks back; of a power of two a mask finds the row.
     rows = 1 << back.bit_length()
     start = dict(program.start)
     free = [_units(start.get(n, Fraction(0)), unit) for n in program.resources]
@@ -256,6 +258,7 @@ def _code(runs: RunLengths, drain: int) -> tuple[Ints, int]:
                 emit(inner, depth)
 
     emit(runs, 0)
+    # Tasks of late stages are behind: they still work when the last step has begun.
     rows += [(0, -1, 0, 0)] * drain
     return np.array(rows, np.int64), max(deepest, 1)
 

@@ -19,6 +19,14 @@ def program_text(program: StepProgram) -> str:
     dependency's distance is in steps; one of ``room`` waits for the other to leave its
     resource, the rest wait for its result.
 
+    Parameters
+    ----------
+    program : StepProgram
+        A program, in any order of its tasks.
+
+    Examples
+    --------
+
     >>> from archsim.steps.run_length import OneStep, repeat, sequence
     >>> half = (Fraction(64), Fraction(5, 2))
     >>> program = StepProgram(

@@ -63,7 +63,13 @@ def _kinds() -> tuple[ScheduleKind, ...]:
 
 
 def kind_of(bound: Bound) -> ScheduleKind:
-    """The kind of a mapping's schedule."""
+    """The kind of a mapping's schedule.
+
+    Parameters
+    ----------
+    bound : Bound
+        The mapping; its file was checked, so there is such a kind.
+    """
     return next(k for k in _kinds() if k.name == bound.mapping.schedule.kind)
 
 

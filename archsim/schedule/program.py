@@ -89,7 +89,21 @@ class StepProgram:
         return tuple(dict.fromkeys(t.resource for t in self.tasks))
 
     def ago(self, d: StepDependency, kind: int) -> int | None:
-        """Periods between the two turns of a dependency, for a class of step."""
+        """Periods between the two turns of a dependency, for a class of step.
+
+        Parameters
+        ----------
+        d : StepDependency
+            One of the program's.
+        kind : int
+            The number of the class of the step that waits.
+
+        Returns
+        -------
+        int or None
+            Steps in between, and how many stages later the task runs that waits; negative
+            where that task would be issued first. None: in such a step nothing is waited for.
+        """
         distance = d.distance[kind]
         if distance is None or self.tasks[d.after].occupancy[kind] is None:
             return None
@@ -181,6 +195,17 @@ def components(program: StepProgram) -> tuple[StepProgram, ...]:
     """The parts of a program that share neither a resource nor a dependency.
 
     Each has run lengths of its own, in which classes that are the same to it are merged.
+
+    Parameters
+    ----------
+    program : StepProgram
+        A program; its tasks keep their order.
+
+    Returns
+    -------
+    tuple of StepProgram
+        At least one of a program with tasks. Their runs take nothing from one another, so
+        each may be run by itself, and the longest tells how long all take.
     """
     groups: list[set[int]] = []
     links: list[Iterable[int]] = [

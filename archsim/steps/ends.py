@@ -27,6 +27,17 @@ def first_fill(bound: Bound, inside: tuple[str, ...]) -> int:
 
 
 def last_drain(bound: Bound) -> int:
-    """Elements of the last step's outputs, which go to the outermost memory after all steps."""
+    """Elements of the last step's outputs, which go to the outermost memory after all steps.
+
+    Parameters
+    ----------
+    bound : Bound
+        The mapping.
+
+    Returns
+    -------
+    int
+        Those of whole tiles, together: a ragged last one counts as the first.
+    """
     outputs = [e for e in bound.einsums if e.name in bound.program.outputs]
     return sum(e.write.size(first_tile(e.extents, e.shared)) for e in outputs)

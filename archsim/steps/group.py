@@ -120,7 +120,17 @@ class Walk:
 def fused_group(
     bound: Bound, counts: tuple[EinsumCount, ...], einsums: tuple[BoundEinsum, ...]
 ) -> FusionGroup:
-    """Einsums in the loops of the shared nest; a step is one iteration of them."""
+    """Einsums in the loops of the shared nest; a step is one iteration of them.
+
+    Parameters
+    ----------
+    bound : Bound
+        The mapping.
+    counts : tuple of EinsumCount
+        Counts of at least these Einsums.
+    einsums : tuple of BoundEinsum
+        Those that run together, in order; shared loops that none of them is in are left out.
+    """
     members = [s.member for s in bound.nest]
     inside_of = {x.member for e in einsums for x in e.shared}
     members = [m for m in members if m in inside_of]
@@ -146,6 +156,7 @@ def fused_group(
 
 def _needed(einsums: tuple[BoundEinsum, ...], inside: list[bool]) -> set[str]:
     """What Einsums inside all loops read, and what that is made of."""
+    # Backwards, so that whoever reads comes before what it reads.
     found: set[str] = set()
     for e, within in reversed(list(zip(einsums, inside, strict=True))):
         if within or e.name in found:
@@ -154,7 +165,17 @@ def _needed(einsums: tuple[BoundEinsum, ...], inside: list[bool]) -> set[str]:
 
 
 def single_group(bound: Bound, counts: tuple[EinsumCount, ...], e: BoundEinsum) -> FusionGroup:
-    """One Einsum by itself; a step is one iteration of all its temporal loops."""
+    """One Einsum by itself; a step is one iteration of all its temporal loops.
+
+    Parameters
+    ----------
+    bound : Bound
+        The mapping.
+    counts : tuple of EinsumCount
+        Counts of at least this Einsum.
+    e : BoundEinsum
+        The Einsum; iterations that its mask leaves out are no steps.
+    """
     window = None if e.window is None or e.window.box.empty else e.window
     return FusionGroup(
         name=e.name,

@@ -69,6 +69,7 @@ def sequence(parts: Iterable[RunLengths]) -> RunLengths:
             flat += [(p.count, p.body) if isinstance(p, Repeat) else (1, p) for p in body.parts]
         else:
             flat.append((count, body))
+    # What a part ends with may be what the next one begins with, now that both are open.
     parts = [body if count == 1 else repeat(count, body) for count, body in _merged(flat)]
     if len(parts) == 1:
         return parts[0]
@@ -86,7 +87,13 @@ def _merged(parts: Iterable[tuple[int, OneStep | Seq]]) -> list[tuple[int, OneSt
 
 
 def length(runs: RunLengths) -> int:
-    """How many steps a run has."""
+    """How many steps a run has.
+
+    Parameters
+    ----------
+    runs : RunLengths
+        A run; however long, it takes one visit of each letter.
+    """
     if isinstance(runs, OneStep):
         return 1
     if isinstance(runs, Repeat):
@@ -95,7 +102,18 @@ def length(runs: RunLengths) -> int:
 
 
 def steps_by_class(runs: RunLengths) -> dict[int, int]:
-    """How often each class occurs."""
+    """How often each class occurs.
+
+    Parameters
+    ----------
+    runs : RunLengths
+        A run.
+
+    Returns
+    -------
+    dict of int to int
+        Steps by class, in the order of first occurrence; a class that never occurs is absent.
+    """
     found: dict[int, int] = {}
     queue: list[tuple[int, RunLengths]] = [(1, runs)]
     while queue:
@@ -122,7 +140,18 @@ def unrolled(runs: RunLengths) -> Iterator[int]:
 
 
 def renamed_classes(runs: RunLengths, kinds: tuple[int, ...]) -> RunLengths:
-    """The run with class ``k`` called ``kinds[k]``, merged anew where classes coincide."""
+    """The run with class ``k`` called ``kinds[k]``, merged anew where classes coincide.
+
+    >>> run_lengths_text(renamed_classes(sequence([repeat(240, OneStep(0)), OneStep(1)]), (0, 0)))
+    'a^241'
+
+    Parameters
+    ----------
+    runs : RunLengths
+        A run.
+    kinds : tuple of int
+        The new number of every class.
+    """
     if isinstance(runs, OneStep):
         return OneStep(kinds[runs.kind])
     if isinstance(runs, Repeat):
@@ -131,7 +160,13 @@ def renamed_classes(runs: RunLengths, kinds: tuple[int, ...]) -> RunLengths:
 
 
 def run_lengths_text(runs: RunLengths) -> str:
-    """The run in letters: ``(a^240 b^16)^768``."""
+    """The run in letters: ``(a^240 b^16)^768``.
+
+    Parameters
+    ----------
+    runs : RunLengths
+        A run; an empty one is no text.
+    """
     if isinstance(runs, OneStep):
         return class_letter(runs.kind)
     if isinstance(runs, Repeat):
@@ -141,5 +176,11 @@ def run_lengths_text(runs: RunLengths) -> str:
 
 
 def class_letter(kind: int) -> str:
-    """The name of a class of steps: a to z, then s26, s27, ..."""
+    """The name of a class of steps: a to z, then s26, s27, ...
+
+    Parameters
+    ----------
+    kind : int
+        The number of the class, from 0.
+    """
     return chr(ord("a") + kind) if kind < 26 else f"s{kind}"

@@ -28,6 +28,19 @@ def uniform_walk(bound: Bound, group: FusionGroup) -> Walk:
 
     What an Einsum reads from a memory is loaded and what it writes there drained, whatever
     way the tiles go: the walk of the real steps is exact there.
+
+    Parameters
+    ----------
+    bound : Bound
+        The mapping.
+    group : FusionGroup
+        Einsums in the loops of the shared nest, as ``fused_group`` gives them.
+
+    Returns
+    -------
+    Walk
+        One class, as often as the nest has steps; its times in cycles, what it moves in
+        elements, both fractions.
     """
     steps = bound.steps
     apart = [_one_run(bound, p) if p.depth is not None else Fraction(0) for p in group.parts]
@@ -50,7 +63,15 @@ def uniform_walk(bound: Bound, group: FusionGroup) -> Walk:
 
 
 def whole_walk(bound: Bound, group: FusionGroup) -> Walk:
-    """All that a group does, as one step."""
+    """All that a group does, as one step.
+
+    Parameters
+    ----------
+    bound : Bound
+        The mapping.
+    group : FusionGroup
+        Some of its Einsums. What they move is all in the step, first fill and last drain too.
+    """
     loads, drains = _moved(bound, group, 1, 0)
     step = StepClass(
         runs=(True,) * len(group.parts),
