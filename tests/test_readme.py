@@ -55,7 +55,7 @@ def test_the_commands_shown_run(
     Far more cascades are in the tests of the atlas, all runs in those of the evaluation.
     """
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("archsim.cli.atlas.builtin_names", lambda kind: builtin_names(kind)[::8])
+    monkeypatch.setattr("archsim.cli.atlas.builtin_names", lambda kind: builtin_names(kind)[::16])
     words = command.split()
     part = ["--figure", "12"] if words[0] == "reproduce" else []
     result = CliRunner().invoke(archsim, [*words, *part])

@@ -77,21 +77,21 @@ def test_passes_of_built_in_cascades(name: str, passes: dict[str, int]) -> None:
     assert {rank: cascade.passes(rank).count for rank in passes} == passes
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_random_cascades_over_one_rank(source: random.Random) -> None:
     text = random_cascade(source, ("k",), "K: elements")
     _agrees(text, {"K": 5}, exact=("K",))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_random_cascades_over_two_ranks(source: random.Random) -> None:
     text = random_cascade(source, ("k", "p"), "K: elements, P: rows")
     _agrees(text, {"K": 4, "P": 4}, exact=("K", "P"))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_random_cascades_over_a_partitioned_rank(source: random.Random) -> None:
     text = random_cascade(source, ("m1", "m0"), "M: {is: elements, partition: [M1, M0]}")
@@ -155,7 +155,7 @@ def test_a_mask_ties_a_reader_to_the_elements_before_it(
     assert (found.count, found.at_most) == (count, at_most)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_no_masked_cascade_needs_more_passes_than_counted(source: random.Random) -> None:
     text = random_masked_cascade(source, ("k <= p", "p <= k", "k < p"))

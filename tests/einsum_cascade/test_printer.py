@@ -22,7 +22,7 @@ def test_every_built_in_cascade_survives_a_round_trip(name: str) -> None:
     assert Cascade.parse(cascade.text()).text() == cascade.text()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(programs())
 def test_any_program_survives_a_round_trip(program: ir.Program) -> None:
     assert verify(program) == ()
@@ -35,7 +35,7 @@ def test_any_program_survives_a_round_trip(program: ir.Program) -> None:
         assert [repr(n.value) for n in numbers] == [repr(n.value) for n in others]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(programs())
 def test_every_program_can_be_shown(program: ir.Program) -> None:
     cascade = Cascade(program)

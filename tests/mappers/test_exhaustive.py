@@ -21,7 +21,7 @@ from mappers.objectives import OBJECTIVES
 from mappers.space.fusion import subspaces_of
 from mappers.space.mapspace import Mapspace
 
-SEEDS = 180
+SEEDS = 120
 BATCH = 60
 MOST = 300
 """Mappings of a space that is gone through one by one."""

@@ -323,13 +323,13 @@ def mappings(draw: st.DrawFn) -> Mapping:
     )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(mappings())
 def test_whatever_a_mapping_holds(mapping: Mapping) -> None:
     written(mapping)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(mappings(), st.data())
 def test_every_field_is_written(mapping: Mapping, data: st.DataObject) -> None:
     """Mappings that differ have texts that differ."""

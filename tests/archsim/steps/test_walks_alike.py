@@ -51,7 +51,7 @@ def same(group: FusionGroup, wanted: frozenset[str]) -> int:
     return len(fast.classes)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10**6), asked=st.booleans())
 def test_random_mappings_are_walked_alike(seed: int, asked: bool) -> None:
     lowered = bound(random_case(seed))
@@ -60,7 +60,7 @@ def test_random_mappings_are_walked_alike(seed: int, asked: bool) -> None:
         same(group, wanted)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10**6), asked=st.booleans())
 def test_random_masks_are_walked_alike(seed: int, asked: bool) -> None:
     lowered = masked(masked_attention(seed))

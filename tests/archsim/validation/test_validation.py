@@ -43,6 +43,7 @@ def test_every_builtin_cascade(name: str, dtype: str) -> None:
     report = validated(name, dtype=dtype, seed=7)
     assert report.ok, report
     assert report.cascade == name
+    assert report.independent
     assert report.dtype == dtype
     assert 0 <= report.max_rel_error <= report.tolerance
     if dtype != "float64":
