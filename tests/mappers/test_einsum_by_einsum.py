@@ -44,7 +44,7 @@ def test_every_cascade_computes_the_same(name: str) -> None:
     alone = [r.name for r in ranks if r.name not in {*tied, *taken}]
     cut = [r.name for r in ranks if r.partition and not r.like]
     shapes = {}
-    if len(ranks) > 6:
+    if len(ranks) > 4:
         sizes = (2, 3, 5) if len(ranks) <= 10 else (1, 2, 3)
         shapes = {r: random.choice(sizes) for r in alone}
         shapes |= {r: random.choice((3, 4, 5)) for r in cut}
