@@ -52,6 +52,18 @@ def test_every_cascade_computes_the_same(name: str) -> None:
     assert report.ok, report
 
 
+@pytest.mark.parametrize(
+    ("sides", "lanes", "soonest"), [((16, 16), 8, "array_2d"), ((2, 2), 64, "array_1d")]
+)
+def test_an_einsum_goes_to_the_array_that_is_soonest_done(
+    sides: tuple[int, int], lanes: int, soonest: str
+) -> None:
+    # 64 x 64 x 32 multiplications: 256 of them at once against 8, and 4 against 64.
+    program = Cascade.load("linear-layer").program
+    how = einsum_by_einsum(program, small(sides, lanes), {"N": 64, "D": 32, "J": 64})
+    assert [e.array for e in how.einsums] == [soonest]
+
+
 def can_do(array: ProcessingArray, program: Program, einsum: Einsum) -> bool:
     return all(array.operation(kind) for kind, _ in einsum_operations(program, einsum))
 
