@@ -29,18 +29,35 @@ class SearchObjective:
     code: int
     exact: bool
     of: Callable[[Result], float]
+    floor: Callable[[Result], float]
+    """The same of the result's floor: what no mapping is below."""
 
 
 def _energy(result: Result) -> float:
     return sum(energy for _, energy in result.energy_by_component)
 
 
+def _floor_energy(result: Result) -> float:
+    return result.floor.energy_pj
+
+
+def _floor_cycles(result: Result) -> float:
+    return result.cycles / result.over_floor if result.floor.latency_s else 0.0
+
+
 OBJECTIVES = {
     o.name: o
     for o in (
-        SearchObjective(name="energy", unit="pJ", code=ENERGY, exact=True, of=_energy),
         SearchObjective(
-            name="latency", unit="cycles", code=LATENCY, exact=False, of=lambda r: r.cycles
+            name="energy", unit="pJ", code=ENERGY, exact=True, of=_energy, floor=_floor_energy
+        ),
+        SearchObjective(
+            name="latency",
+            unit="cycles",
+            code=LATENCY,
+            exact=False,
+            of=lambda r: r.cycles,
+            floor=_floor_cycles,
         ),
         SearchObjective(
             name="edp",
@@ -48,6 +65,7 @@ OBJECTIVES = {
             code=EDP,
             exact=False,
             of=lambda r: _energy(r) * r.cycles,
+            floor=lambda r: _floor_energy(r) * _floor_cycles(r),
         ),
     )
 }

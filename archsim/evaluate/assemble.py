@@ -6,13 +6,11 @@ from collections.abc import Iterable
 from fractions import Fraction
 
 from ..bound.footprint import Requirement, requirements
-from ..bound.initial import with_initial
 from ..bound.record import Bound
-from ..cost.accesses import EinsumCount, touched
+from ..cost.accesses import EinsumCount
 from ..cost.energy import charges
 from ..cost.estimators import areas
 from ..cost.folds import folds_of
-from ..cost.meter import EXACT
 from ..cost.occupancy import busy_cycles, work_cycles
 from ..result.record import (
     ArrayUse,
@@ -25,6 +23,7 @@ from ..result.record import (
     in_machine_order,
 )
 from ..schedule.timing import Timing
+from .floor import compulsory_elements, floor_of
 from .notes import notes_of
 from .roofs import roofs_of
 
@@ -68,6 +67,7 @@ def assemble(
         energy_by_einsum=_summed((c.einsum, c.energy_pj) for c in bill),
         area_by_component=areas(architecture),
         bounds=_bounds(bound, counts),
+        floor=floor_of(bound, counts),
         einsums=_einsums(bound, counts, timing),
         schedule=ScheduleReport(
             kind=bound.mapping.schedule.kind,
@@ -188,18 +188,3 @@ def _bounds(bound: Bound, counts: tuple[EinsumCount, ...]) -> Bounds:
         bandwidth_s=float(max(transfers)),
         traffic_bytes=_number(compulsory_elements(bound) * architecture.word_bytes),
     )
-
-
-def compulsory_elements(bound: Bound) -> int:
-    """Elements of all inputs and outputs that are touched: each moved once at the least."""
-    sizes: dict[str, int] = {}
-    ends = {*(t.name for t in bound.program.inputs), *bound.program.outputs}
-    for e in with_initial(bound):
-        for access_map in (*e.reads, e.write):
-            name = access_map.access.tensor
-            if name in ends:
-                elements = touched(e, access_map, bound.register_level, EXACT)
-                # Whether Einsums touch the same elements is not asked: the most that one touches
-                # is moved in any case.
-                sizes[name] = max(sizes.get(name, 0), elements)
-    return sum(sizes.values())

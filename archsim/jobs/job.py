@@ -89,6 +89,8 @@ class JobPlan:
     workload: WorkloadLike
     architecture: Architecture
     jobs: tuple[Job, ...]
+    searched: bool = False
+    """Whether the mappings are what a search found, one for each part."""
 
     @cached_property
     def single(self) -> bool:

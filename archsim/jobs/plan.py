@@ -18,7 +18,7 @@ from einsum_cascade.shapes import with_usual
 from ..spec.arch import Architecture
 from ..spec.mapping import EINSUM_BY_EINSUM, Mapping
 from .job import Generators, Job, JobPlan
-from .selection import Given, mappings_of
+from .selection import ByPart, Given, mappings_of
 from .workload import PartLike, WorkloadLike
 
 _DERIVED = (
@@ -61,7 +61,12 @@ def plan(
                 jobs.append(job_of(part, how, architecture, generators))
             except InputError as wrong:
                 raise told_of(part.name, wrong) from None
-    return JobPlan(workload=workload, architecture=architecture, jobs=tuple(jobs))
+    return JobPlan(
+        workload=workload,
+        architecture=architecture,
+        jobs=tuple(jobs),
+        searched=isinstance(mapping, ByPart),
+    )
 
 
 def told_of(name: str, error: InputError) -> InputError:

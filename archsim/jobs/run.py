@@ -18,6 +18,9 @@ from .selection import stands_in
 
 Engine = Literal["analytical", "event"]
 
+_FAR = 1.5
+"""From how many times the floor on a run is said to be slow."""
+
 
 def evaluate_job(job: Job, engine: Engine = "analytical") -> Result:
     """The result of one job, without the job's own notes.
@@ -54,20 +57,32 @@ def run_plan(
     run = evaluate or partial(evaluate_job, engine=engine)
     try:
         if plan.single:
-            return _with_notes(plan.jobs[0], run)
+            return _advised(plan, _with_notes(plan.jobs[0], run))
         parts = tuple(_part_use(job, run) for job in plan.jobs)
     except MappingError as wrong:
         raise type(wrong)([*wrong.problems, *_advice(plan)]) from None
     # Not above: most workloads are one job, and need not wait for this.
     from ..result.merge import merged
 
-    return merged(
+    whole = merged(
         parts,
         workload=plan.workload.name,
         mapping=" + ".join(dict.fromkeys(m.name for m in _own_first(plan))),
         shape=plan.workload.shapes,
         notes=plan.workload.left_out,
     )
+    return _advised(plan, whole)
+
+
+def _advised(plan: JobPlan, result: Result) -> Result:
+    """The result, saying so where another mapping may be much faster and none was searched."""
+    if plan.searched or result.over_floor <= _FAR:
+        return result
+    note = (
+        f"latency is {result.over_floor:.3g} times the floor of any mapping: "
+        "--mapping auto searches for a faster one"
+    )
+    return replace(result, notes=(*result.notes, note))
 
 
 def _with_notes(job: Job, run: Evaluate) -> Result:

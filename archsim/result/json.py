@@ -15,6 +15,7 @@ from .record import (
     ArrayUse,
     Bounds,
     EinsumUse,
+    Floor,
     LevelBuffer,
     LevelTraffic,
     MemoryRoof,
@@ -55,6 +56,7 @@ def result_to_dict(result: Result) -> dict[str, Any]:
         },
         "area_um2": {"total": result.area_um2, "by_component": dict(result.area_by_component)},
         "bounds": asdict(result.bounds),
+        "floor": asdict(result.floor),
         "einsums": [_einsum(e) for e in result.einsums],
         "schedule": asdict(result.schedule),
         "tiles": dict(result.tiles),
@@ -137,6 +139,7 @@ def _read(data: Mapping[str, Any]) -> Result:
         ),
         folds=tuple(_read_folds(f) for f in data.get("folds", ())),
         roofs=_read_roofs(data.get("roofs", {})),
+        floor=Floor(**data.get("floor", {})),
         parts=tuple(
             PartUse(name=p["name"], times=p["times"], result=result_from_dict(p["result"]))
             for p in data.get("parts", ())

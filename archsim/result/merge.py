@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import chain, count
 
+from ..cost.folds import Folds
 from .record import (
     ArrayRoof,
     ArrayUse,
     Bounds,
     EinsumUse,
+    Floor,
     LevelBuffer,
     LevelTraffic,
     PartUse,
@@ -70,6 +72,7 @@ def merged(
         ),
         area_by_component=first.area_by_component,
         bounds=_bounds(parts),
+        floor=_floor(parts),
         einsums=tuple(
             _einsum(e, names[p.name, e.name], p, cycles) for p in parts for e in p.result.einsums
         ),
@@ -78,14 +81,17 @@ def merged(
         charges=tuple(
             (names[p.name, e], c, p.times * v) for p in parts for e, c, v in p.result.charges
         ),
-        folds=tuple(
-            replace(f, einsum=names[p.name, f.einsum], runs=p.times * f.runs)
-            for p in parts
-            for f in p.result.folds
-        ),
+        folds=tuple(_folds(parts, names)),
         roofs=_roofs(parts),
         parts=parts,
     )
+
+
+def _folds(parts: tuple[PartUse, ...], names: dict[tuple[str, str], str]) -> Iterator[Folds]:
+    """Folds of all Einsums, in all runs of their part."""
+    for p in parts:
+        for f in p.result.folds:
+            yield replace(f, einsum=names[p.name, f.einsum], runs=p.times * f.runs)
 
 
 def _bounds(parts: tuple[PartUse, ...]) -> Bounds:
@@ -94,6 +100,16 @@ def _bounds(parts: tuple[PartUse, ...]) -> Bounds:
         compute_s=_total(parts, lambda r: r.bounds.compute_s),
         bandwidth_s=_total(parts, lambda r: r.bounds.bandwidth_s),
         traffic_bytes=_total(parts, lambda r: r.bounds.traffic_bytes),
+    )
+
+
+def _floor(parts: tuple[PartUse, ...]) -> Floor:
+    """Parts run one after the other: what no mapping of any can beat adds up."""
+    return Floor(
+        latency_s=_total(parts, lambda r: r.floor.latency_s),
+        energy_pj=_total(parts, lambda r: r.floor.energy_pj),
+        compute_s=_total(parts, lambda r: r.floor.compute_s),
+        bandwidth_s=_total(parts, lambda r: r.floor.bandwidth_s),
     )
 
 

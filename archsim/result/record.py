@@ -135,6 +135,22 @@ class Bounds:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Floor:
+    """What no mapping of this work on this machine can beat (``evaluate.floor``).
+
+    Zeros where nobody worked it out: nothing is below that either.
+    """
+
+    latency_s: float = 0.0
+    """The larger of the two below; of parts that run one after the other, their sum."""
+    energy_pj: float = 0.0
+    compute_s: float = 0.0
+    """Every operation on an array that does it, all elements at work, arrays side by side."""
+    bandwidth_s: float = 0.0
+    """Each input read once and each output written once, at the outermost memory's bandwidth."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleReport:
     """How the latency came about: ``steps * period + fill and drain``."""
 
@@ -212,6 +228,8 @@ class Result:
     """Skew of every Einsum that pays it, on systolic arrays."""
     roofs: Roofs = Roofs()
     """What the arrays and the memories do at the most."""
+    floor: Floor = Floor()
+    """What no mapping beats; ``bounds`` are of this one."""
     parts: tuple[PartUse, ...] = ()
     """What ran one after the other, where that is more than one cascade once."""
 
@@ -234,6 +252,11 @@ class Result:
     def traffic_bytes(self) -> float:
         """Bytes to and from the outermost memory."""
         return self.traffic[0].total_bytes
+
+    @property
+    def over_floor(self) -> float:
+        """Latency over the floor's, which is 1 or more; 1 where no floor is known."""
+        return self.latency_s / self.floor.latency_s if self.floor.latency_s else 1.0
 
     # What shows or writes a result is imported when it is asked for: all of it reads this record,
     # and no command should wait for matplotlib that draws nothing.

@@ -95,11 +95,12 @@ def _facts(result: Result) -> tuple[Fact, ...]:
             f"bound by {result.bound_by}",
         ),
         Fact(
-            "lower bound",
+            "bound",
             seconds(least),
-            f"compute {compute}, bandwidth {bandwidth}; "
+            f"of this mapping: compute {compute}, bandwidth {bandwidth}; "
             f"latency is {_over(result.latency_s, least)}",
         ),
+        _floor(result),
     ]
     if outer is not None:
         once = "each part's inputs" if result.parts else "each input"
@@ -119,13 +120,24 @@ def _facts(result: Result) -> tuple[Fact, ...]:
     )
 
 
+def _floor(result: Result) -> Fact:
+    floor = result.floor
+    compute, bandwidth = seconds(floor.compute_s), seconds(floor.bandwidth_s)
+    return Fact(
+        "floor",
+        seconds(floor.latency_s),
+        f"of any mapping: compute {compute}, bandwidth {bandwidth}; "
+        f"latency is {_over(result.latency_s, floor.latency_s, 'floor')}",
+    )
+
+
 def _power(result: Result) -> str:
     watts = result.energy_pj / 1e12 / result.latency_s if result.latency_s else 0.0
     return engineering(watts, "W")
 
 
-def _over(value: float, bound: float) -> str:
-    return f"{ratio(value / bound)} the bound" if bound else "the bound is zero"
+def _over(value: float, bound: float, name: str = "bound") -> str:
+    return f"{ratio(value / bound)} the {name}" if bound else f"the {name} is zero"
 
 
 def _schedule(result: Result) -> Fact:

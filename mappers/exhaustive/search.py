@@ -21,7 +21,6 @@ from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem
 
 from ..certificate import Certificate, Searched
 from ..engine_run import EngineRun, run_mapping
-from ..lower_bounds import lower_bound
 from ..objectives import SearchObjective
 from ..protocol import TOLERANCE, Advance, Progress, SearchProblem, silent
 from ..space.fusion import candidates_of, subspaces_of
@@ -182,7 +181,7 @@ class _BranchAndBound:
         """How much better than the best another mapping could be."""
         # Relaxed values may be above those of runs: then they bound nothing.
         if self.relaxed or not self.legal:
-            least = lower_bound(self.objective, best.bound, best.result)
+            least = self.objective.floor(best.result)
         return max(0.0, 1 - least / best.value)
 
     def _nothing(self) -> MappingError:

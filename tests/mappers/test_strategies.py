@@ -14,7 +14,6 @@ from archsim import Architecture, simulate
 from einsum_cascade.errors import MappingError, NoLegalMappingError, SpecError
 from mappers.certificate import Certificate, Searched
 from mappers.engine_run import run_mapping
-from mappers.lower_bounds import lower_bound
 from mappers.objectives import objective_called
 from mappers.protocol import Progress, SearchProblem, silent
 from mappers.space.fusion import candidates_of, subspaces_of
@@ -46,7 +45,7 @@ class FirstLegal:
             except MappingError:
                 continue
             candidates = candidates_of(space, subspaces)
-            least = lower_bound(objective, found.bound, found.result)
+            least = objective.floor(found.result)
             certificate = Certificate(
                 strategy="first-legal",
                 objective=objective.name,

@@ -1,0 +1,124 @@
+"""The floor: the same by any mapping of a cascade, and below them all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from archsim import Architecture, simulate
+from archsim.evaluate.floor import _work
+from archsim.jobs.plan import plan
+from archsim.jobs.run import run_plan
+from archsim.jobs.selection import mapping_called
+from archsim.result.record import Result
+from archsim.spec.index import mapping_entries
+from archsim.spec.mapping import EINSUM_BY_EINSUM, Mapping
+from einsum_cascade.errors import InputError
+from mappers.generators import GENERATORS
+from mappers.objectives import OBJECTIVES
+from mappers.workload_search import search_workload
+from workloads import load
+
+
+def _runs(cascade: str, machine: Architecture, **fields: object) -> list[Result]:
+    work = load("bert-base", cascade=cascade, **fields)
+    found = []
+    for entry in mapping_entries(cascade):
+        try:
+            found.append(simulate(work, machine, entry.load()))
+        except InputError:
+            continue
+    return found
+
+
+@pytest.mark.parametrize(
+    "cascade", ["attention-1pass", "attention-3pass", "attention-causal-1pass"]
+)
+@pytest.mark.parametrize("machine", ["fusemax", "flat"])
+def test_every_mapping_of_a_cascade_has_the_same_floor(cascade: str, machine: str) -> None:
+    results = _runs(cascade, Architecture.load(machine), seq_len=700, batch=1, H=3)
+    assert len({r.floor for r in results}) <= 1
+    for r in results:
+        assert r.over_floor >= 1
+        assert r.energy_pj >= r.floor.energy_pj > 0
+        assert r.floor.latency_s == max(r.floor.compute_s, r.floor.bandwidth_s)
+
+
+def test_the_floor_is_below_what_a_search_finds() -> None:
+    work, machine = load("bert-base", seq_len=512, batch=1, H=2), Architecture.load("fusemax")
+    for objective in OBJECTIVES.values():
+        best = search_workload(work, machine, objective).result
+        assert 0 < objective.floor(best) <= objective.of(best)
+
+
+def test_floors_of_parts_add_up() -> None:
+    result = simulate(load("bert-base", seq_len=512, scope="model"), Architecture.load("fusemax"))
+    added = sum(p.times * p.result.floor.latency_s for p in result.parts)
+    assert result.floor.latency_s == pytest.approx(added, rel=1e-12)
+    assert result.to_dict()["floor"]["latency_s"] == result.floor.latency_s
+    assert Result.from_dict(result.to_dict()).floor == result.floor
+
+
+def test_a_window_brings_no_more_to_the_floor_than_its_points_do() -> None:
+    """Tiles of keys are run whole at a window's edge; a mapping with other tiles need not be."""
+    work = load("bert-base", cascade="attention-sliding-window-1pass", seq_len=2000, H=1, batch=1)
+    machine = Architecture.load("fusemax", ["memories.DRAM.bandwidth=1 GB/s"])
+    floors = {
+        simulate(work, machine, replace(m, tiles=_halved(m))).floor.bandwidth_s
+        for m in [e.load() for e in mapping_entries("attention-sliding-window-1pass")]
+    } | {simulate(work, machine).floor.bandwidth_s}
+    assert len(floors) == 1
+
+
+def _halved(mapping: Mapping) -> tuple[object, ...]:
+    return tuple(
+        replace(t, size=t.size // 2) if isinstance(t.size, int) and t.size > 1 else t
+        for t in mapping.tiles
+    )
+
+
+def test_a_slow_run_says_that_a_faster_mapping_may_be_found() -> None:
+    work = load("bert-base", cascade="attention-3pass", seq_len=512, batch=1, H=1)
+    machine = Architecture.load("fusemax", ["memories.DRAM.bandwidth=1 GB/s"])
+
+    slow = mapping_called(EINSUM_BY_EINSUM, work, machine, GENERATORS)
+    result = run_plan(plan(work, machine, slow, generators=GENERATORS))
+    said = [n for n in result.notes if "--mapping auto" in n]
+    assert (result.over_floor > 1.5) == bool(said)
+    assert said
+    fine = simulate(load("bert-base", seq_len=4096), Architecture.load("fusemax"))
+    assert fine.over_floor < 1.5
+    assert not [n for n in fine.notes if "--mapping auto" in n]
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 9), st.integers(0, 9)).map(
+            lambda pair: {n: Fraction(c) for n, c in enumerate(pair) if c}
+        ),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_work_is_shared_out_as_well_as_can_be(einsums: list[dict[int, Fraction]]) -> None:
+    """Against all ways of giving eighths of every Einsum to two arrays: no way is below it,
+    and the best in eighths is not far above."""
+    parts = 8
+    loads = {(Fraction(0), Fraction(0))}
+    for cycles in einsums:
+        here, there = cycles.get(0), cycles.get(1)
+        ways = [
+            (Fraction(n, parts) * (here or 0), Fraction(parts - n, parts) * (there or 0))
+            for n in range(parts + 1)
+            if (here is not None or n == 0) and (there is not None or n == parts)
+        ]
+        loads = {(a + x, b + y) for a, b in loads for x, y in ways}
+    best = min(max(pair) for pair in loads)
+    found = _work(einsums, 2)
+    slack = max(max(c.values()) for c in einsums) / parts
+    assert found <= best <= found + slack
