@@ -17,6 +17,7 @@ from .footprint import all_fits, requirements
 from .legality import illegalities
 from .masking import leave_out_masked
 from .record import Bound
+from .roles import in_turn, on_machine
 from .tiling import build_tiling
 
 BindClosed = Callable[[Mapping], Bound]
@@ -76,6 +77,7 @@ def bind(
         or no combination of open choices is legal.
     """
     program, shapes = with_parameters(program, shapes)
+    mapping = on_machine(program, mapping, architecture)
     if not mapping.choices:
         return _closed(program, mapping, architecture, shapes)
     if choose is None:
@@ -86,6 +88,7 @@ def bind(
 
     def bound(candidate: Mapping) -> Bound:
         nonlocal like
+        candidate = in_turn(candidate)
         sizes, _ = tile_sizes(candidate, architecture)
         tiling = build_tiling(program, candidate, shapes, sizes)
         like = bind_loops(program, candidate, architecture, tiling, like)
@@ -101,6 +104,7 @@ def _closed(
     program: Program, mapping: Mapping, architecture: Architecture, shapes: dict[str, int]
 ) -> Bound:
     """Bind a mapping without open choices."""
+    mapping = in_turn(mapping)
     sizes, open_tiles = tile_sizes(mapping, architecture)
     bound = bind_loops(
         program, mapping, architecture, build_tiling(program, mapping, shapes, sizes)

@@ -13,7 +13,8 @@ from einsum_cascade.shapes import resolve_shapes
 
 from ..space.iteration import Axis, iterations
 from ..spec.arch import Architecture
-from ..spec.mapping import EINSUM_BY_EINSUM, WHOLE, DimensionRef, Factors, Least, Mapping, Tile
+from ..spec.mapping import WHOLE, DimensionRef, Factors, Least, Mapping, Tile
+from ..spec.roles import MATRIX, VECTOR
 
 _WHOLE = 10**15
 """More iterations than any rank has: a tile is cut to its rank."""
@@ -132,7 +133,7 @@ def _extent(size: int | DimensionRef, tile: Tile, architecture: Architecture) ->
         names = [a.name for a in architecture.arrays]
         hint = did_you_mean(size.array, names)
         if nearest(size.array, names) is None:
-            hint += f"; --mapping {EINSUM_BY_EINSUM} is made for any machine"
+            hint += f"; {MATRIX} and {VECTOR} are such arrays of any machine"
         raise SpecError(Problem(f"no array is called '{size.array}'", tile.span, hint))
     axis = array.dimension(size.dimension)
     if axis is None:

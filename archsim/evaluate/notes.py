@@ -41,6 +41,7 @@ def notes_of(bound: Bound) -> tuple[str, ...]:
     if bound.mapping.chosen:
         picked = ", ".join(f"{name} {what}" for name, what in bound.mapping.chosen)
         found.append(f"chosen by the mapping's objective: {picked}")
+    found.extend(bound.mapping.moved)
     if note := spill_note(bound):
         found.append(note)
     found.extend(bound.unskipped)

@@ -1,7 +1,8 @@
 """The mapping as written: loop order, partition, binding, residency and schedule.
 
 A mapping names ranks and array dimensions; sizes come only when it is bound to a cascade,
-shapes and a machine (``archsim.bound.record``).
+shapes and a machine (``archsim.bound.record``). Arrays and memories are named as the machine
+names them, or by the role they play on any machine (``archsim.spec.roles``).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ EVEN: Final = "even"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DimensionRef:
-    """``array_2d.rows``: the size of an array's axis."""
+    """``array_2d.rows``, or ``matrix.rows`` by role: the size of an array's axis."""
 
     array: str
     dimension: str
@@ -40,7 +41,7 @@ class DimensionRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Least:
-    """``min(array_2d.columns, array_1d.lanes)``: what fits the narrowest of some axes."""
+    """``min(matrix.columns, vector.lanes)``: what fits the narrowest of some axes."""
 
     sizes: tuple[int | DimensionRef, ...]
 
@@ -53,7 +54,7 @@ TileSize = int | DimensionRef | Least | Literal["fit", "whole", "whole or one", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tile:
-    """One member of a partitioned rank and its size: ``P: {P0: array_2d.columns}``.
+    """One member of a partitioned rank and its size: ``P: {P0: matrix.columns}``.
 
     The outermost member is implied: with ``P0`` and ``P1`` given, ``P2`` counts the tiles.
     """
@@ -80,7 +81,8 @@ class EinsumMapping:
     einsum: str
     array: str
     spatial: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """Pairs of an array dimension and the ranks laid out along it."""
+    """Pairs of an array dimension and the ranks laid out along it; no name where the array
+    that has a role lacks the dimension (``archsim.bound.roles``)."""
     nest: tuple[NestLevel, ...] = ()
     """The Einsum's own temporal loops, outermost first, below the shared nest. Loops
     given as a plain list belong to the innermost memory."""
@@ -212,6 +214,8 @@ class Mapping:
     objective: ChoiceObjective | None = None
     chosen: tuple[tuple[str, str], ...] = ()
     """What binding chose."""
+    moved: tuple[str, ...] = ()
+    """Which Einsums a machine runs on another array than in their role, and why, in sentences."""
     source: str = field(default="", compare=False)
 
     @classmethod
@@ -234,7 +238,7 @@ class Mapping:
         --------
         >>> mapping = Mapping.load("fusemax-binding", ["schedule.lookahead=3"])
         >>> [(t.rank, t.member, str(t.size)) for t in mapping.tiles if t.rank == "M"]
-        [('M', 'M0', 'array_2d.rows')]
+        [('M', 'M0', 'matrix.rows')]
         >>> mapping.schedule.lookahead
         3
         """

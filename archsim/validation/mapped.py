@@ -10,6 +10,7 @@ from einsum_cascade import Cascade
 from einsum_cascade.errors import Problem, SpecError
 
 from ..bound.binding import bind
+from ..bound.roles import on_machine
 from ..bound.tiling import tile_size
 from ..jobs.job import Generators
 from ..spec.arch import Architecture
@@ -128,7 +129,8 @@ def mapped_shapes(cascade: Cascade, mapping: Mapping, architecture: Architecture
     (517, 256, 3)
     """
     program = cascade.program
-    sizes = {t.member: tile_size(t, architecture) or 1 for t in mapping.tiles}
+    named = on_machine(program, mapping, architecture)
+    sizes = {t.member: tile_size(t, architecture) or 1 for t in named.tiles}
     shapes: dict[str, int] = dict.fromkeys(program.parallel, _PARALLEL)
     windowed = windowed_ranks(program)
     for rank in program.ranks:

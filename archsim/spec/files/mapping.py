@@ -70,8 +70,8 @@ def _tile_size(value: Any) -> TileSize:
             return Least(sizes=tuple(_extent(part.strip()) for part in found[1].split(",")))
         if not value[:1].isdigit():
             wanted = (
-                "a number, an array dimension such as array_2d.rows, the least of some such as "
-                "min(array_2d.columns, array_1d.lanes), fit, even, whole, or whole or one"
+                "a number, an array dimension such as matrix.rows, the least of some such as "
+                "min(matrix.columns, vector.lanes), fit, even, whole, or whole or one"
             )
             words = [FIT, EVEN, WHOLE, WHOLE_OR_ONE]
             hint = did_you_mean(value, words) if nearest(value, words) else ""
@@ -85,7 +85,7 @@ def _extent(text: str) -> int | DimensionRef:
         return DimensionRef(array=found[1], dimension=found[2])
     if text[:1].isdigit():
         return parse_count(text)
-    wanted = "numbers or array dimensions such as array_2d.rows inside min(...)"
+    wanted = "numbers or array dimensions such as matrix.rows inside min(...)"
     raise expected(f"expected {wanted}, got '{shorten(text)}'")
 
 

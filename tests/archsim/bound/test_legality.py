@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from bound_cases import bound, walker
 from lockstep import Lockstep
+from named_parts import by_name
 from nest_cases import Case, random_case, varied_case
 
 import workloads
 from archsim import Architecture, Mapping, Result, simulate
 from archsim.bound.legality import illegalities
 from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError, SpecError
-from einsum_cascade.yaml.library import builtin_source
 
 # ------------------------------------------------------------------ by running it
 
@@ -99,8 +99,8 @@ def test_legal_is_what_finds_all_it_reads(first: int) -> None:
 
 # ------------------------------------------------------------------ from files
 
-BINDING = builtin_source("mappings", "fusemax-binding").text
-ARCH = builtin_source("mappings", "fusemax-arch").text
+BINDING = by_name("fusemax-binding")
+ARCH = by_name("fusemax-arch")
 P0 = 'P0: "min(array_2d.columns, array_1d.lanes)"'
 
 THREE_PASSES = """

@@ -10,6 +10,7 @@ from archsim import Architecture, Mapping
 from archsim.bound.binder import bind_loops
 from archsim.bound.binding import bind
 from archsim.bound.layout import layout, rebind
+from archsim.bound.roles import on_machine
 from archsim.bound.tiling import build_tiling
 from archsim.cost.spill import count_mapping
 from archsim.evaluate.evaluate import evaluate_bound
@@ -35,6 +36,7 @@ SHAPES = {
 def test_a_fitted_mapping_is_lowered_as_if_its_tiles_were_given(name: str, machine: str) -> None:
     mapping, architecture = Mapping.load(name), Architecture.load(machine)
     program = Cascade.load(mapping.cascade).program
+    mapping = on_machine(program, mapping, architecture)
     bound = bind(program, mapping, architecture, SHAPES[name], choose=choose)
     fresh = bind_loops(program, mapping, architecture, bound.tiling)
     assert fresh == bound
@@ -44,6 +46,7 @@ def test_a_fitted_mapping_is_lowered_as_if_its_tiles_were_given(name: str, machi
 def test_other_shapes_are_not_taken_from_an_earlier_lowering() -> None:
     mapping, architecture = Mapping.load("fusemax-binding"), Architecture.load("fusemax")
     program = Cascade.load(mapping.cascade).program
+    mapping = on_machine(program, mapping, architecture)
     sizes = {"M0": 256, "P0": 256, "P1": 1}
     first, second = (
         build_tiling(program, mapping, SHAPES["fusemax-binding"] | {"E": width}, sizes)

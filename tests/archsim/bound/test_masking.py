@@ -346,7 +346,9 @@ def test_the_nest_without_idle_tiles_gives_the_same(mask: str, shape: tuple[int,
     mapping = Mapping.load("fusemax-binding", ["partition.M.M0=2", "partition.P.P0=3"])
     shapes = {"B": 2, "H": 1, "E": 3, "F": 4, "P": queries, "M": keys}
     lowered = bind(cascade.program, mapping, Architecture.load("fusemax"), shapes)
-    whole = bind_loops(cascade.program, mapping, Architecture.load("fusemax"), lowered.tiling)
+    whole = bind_loops(
+        cascade.program, lowered.mapping, Architecture.load("fusemax"), lowered.tiling
+    )
     assert lowered.steps < whole.steps
     found = execute_mapped(lowered, inputs)["AV"]
     expected = cascade.evaluate(inputs, M0=2)["AV"]

@@ -180,7 +180,7 @@ def test_a_mapping_fits_a_copy_of_its_cascade_and_nothing_else(tmp_path: Path) -
         (["attention-1pass", "--dtype", "float8"], "Did you mean 'float64'?"),
         (["attention-1pass", "--seed", "-1"], "-1 is not in the range"),
         (["attention-2pass", "--mapping", "fusemax-arch"], "not 'attention-2pass'"),
-        (["--mapping", "fusemax-arch", "--arch", "flat"], "array_2d cannot do 'exp'"),
+        (["--mapping", "fusemax-arch", "--arch", "falt"], "did you mean 'flat'?"),
         (["all", "attention-1pass"], "leave out 'attention-1pass'"),
     ],
 )

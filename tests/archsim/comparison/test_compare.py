@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from commands import refused, run
+from named_parts import by_name
 from places import PUBLICATIONS, ROOT
 
 from archsim import Architecture, Comparison, Mapping, compare, simulate
@@ -45,6 +46,7 @@ mapping:
 """
 """Every score of a row of tiles stays on chip; what a machine without 2D maximum can do."""
 
+ARRAYS = ("array_2d", "array_1d")
 PAIR = ("flat-micro24", "fusemax-micro24")
 PUBLISHED = PUBLICATIONS / "fusemax_bert.csv"
 
@@ -291,7 +293,9 @@ def test_the_mapping_a_machine_was_designed_for_must_compute_the_same() -> None:
     work = load("bert-base", cascade="linear-attention", seq_len=1024)
     (first, _) = compare(work, ["flat", "flat-micro24"]).rows
     assert first.result.mapping == "linear-attention-by-head"
-    idle = ["arrays.array_2d.operations={copy: {cycles: 1, bill: {mac: 1}}}"]
+    idle = [
+        f"arrays.{array}.operations={{add: {{cycles: 1, bill: {{add: 1}}}}}}" for array in ARRAYS
+    ]
     machine = replace(Architecture.load("flat", idle), name="idle")
     with pytest.raises(InputError) as no:
         compare(work, ["flat", machine])
@@ -323,7 +327,9 @@ def test_speedup_and_energy_over_flat_as_published(tokens: str) -> None:
 
 def test_a_machine_on_which_nothing_is_legal_is_told_why_for_each_mapping() -> None:
     names = [m.name for m in interchangeable_entries("attention-1pass")]
-    idle = ["arrays.array_2d.operations={copy: {cycles: 1, bill: {mac: 1}}}"]
+    idle = [
+        f"arrays.{array}.operations={{add: {{cycles: 1, bill: {{add: 1}}}}}}" for array in ARRAYS
+    ]
     machine = replace(Architecture.load("fusemax", idle), name="idle")
     with pytest.raises(MappingError) as no:
         compare(load("bert-base"), ["fusemax", machine])
@@ -334,23 +340,20 @@ def test_a_machine_on_which_nothing_is_legal_is_told_why_for_each_mapping() -> N
     assert "--mapping ARCH=einsum-by-einsum" in lines[-1]
 
 
-def test_a_mapping_for_arrays_of_other_names() -> None:
+def test_a_mapping_for_arrays_of_other_names(tmp_path: Path) -> None:
     machine = Architecture.load("fusemax")
-    renamed = replace(
-        machine,
-        name="renamed",
-        arrays=tuple(replace(a, name=f"{a.name}_b") for a in machine.arrays),
-    )
-    mappings = {"renamed": "fusemax-binding"}
-    with pytest.raises(InputError, match="renamed: no array is called 'array_2d'"):
-        compare(load("bert-base"), [machine, renamed], mappings=mappings)
-    with pytest.raises(InputError, match="no array is called 'array_2d'") as near:
-        compare(load("bert-base"), [machine, renamed])
-    assert "einsum-by-einsum is made for any machine" not in str(near.value)
     arrays = (replace(machine.arrays[0], name="mxu"), replace(machine.arrays[1], name="vpu"))
-    with pytest.raises(InputError, match="no array is called 'array_2d'") as far:
-        simulate(load("bert-base"), replace(machine, arrays=arrays))
-    assert "known: mxu, vpu; --mapping einsum-by-einsum is made for any" in str(far.value)
+    renamed = replace(machine, name="renamed", arrays=arrays)
+    own = tmp_path / "own.yaml"
+    own.write_text(by_name("fusemax-binding"), encoding="utf-8")
+    mappings = {"renamed": str(own)}
+    with pytest.raises(InputError, match="renamed: no array is called 'array_2d'") as far:
+        compare(load("bert-base"), [machine, renamed], mappings=mappings)
+    assert "known: mxu, vpu; matrix and vector are such arrays of any machine" in str(far.value)
+    # The built-in ones are for roles.
+    first, second = compare(load("bert-base"), [machine, renamed]).rows
+    assert first.result.mapping == second.result.mapping == "fusemax-binding"
+    assert first.result.latency_s == second.result.latency_s
 
 
 def test_the_same_shapes_missing_for_every_mapping_are_said_once() -> None:

@@ -10,6 +10,7 @@ from random import Random
 
 import pytest
 from bound_cases import bound, walker
+from named_parts import by_name
 from nest_capacity import required
 from nest_cases import Case, varied_case
 from nest_walker import NestWalker
@@ -20,7 +21,6 @@ from archsim.cost.spill import count_mapping, spill_note, spilled_share
 from archsim.spec.mapping import Spill
 from einsum_cascade import ir
 from einsum_cascade.errors import InputError, MappingError
-from einsum_cascade.yaml.library import builtin_source
 from workloads import load
 
 Weights = Counter[tuple[str, str, str]]
@@ -115,8 +115,8 @@ def test_the_share_is_what_the_capacity_lacks(seed: int) -> None:
     assert bool(spill_note(lowered)) == (need > capacity)
 
 
-FLAT = builtin_source("mappings", "flat").text
-UNFUSED = builtin_source("mappings", "unfused").text
+FLAT = by_name("flat")
+UNFUSED = by_name("unfused")
 
 
 def run(text: str, tmp_path: Path, *settings: str) -> None:
@@ -251,7 +251,7 @@ WRONG = {
     ),
     "a whole of a cascade's own tile": (
         edited(
-            builtin_source("mappings", "fusemax-binding").text,
+            by_name("fusemax-binding"),
             ("M0: array_2d.rows", "M0: whole"),
         ),
         r"M0 is a rank of the cascade, which needs a number",

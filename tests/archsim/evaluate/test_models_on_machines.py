@@ -10,6 +10,7 @@ from commands import refused, run
 
 from archsim import Architecture, Mapping, Result, compare, simulate
 from einsum_cascade.errors import MappingError, SpecError
+from einsum_cascade.yaml.library import builtin_source
 from workloads import load
 
 WORD = 2
@@ -207,10 +208,16 @@ def test_a_window_as_long_as_the_keys_is_none() -> None:
     assert operations(given, "BQK", "mac") == 32 * (55 + 990 * 10) * 128
 
 
-def test_a_machine_that_cannot_run_the_mask() -> None:
+def test_a_machine_that_cannot_run_the_mask(tmp_path: Path) -> None:
     """FLAT's own mapping knows none: it is named and not taken in silence."""
-    work, flat = load("llama-3-8b", seq_len=256), Architecture.load("flat")
-    with pytest.raises(MappingError, match="cannot do 'max'") as caught:
+    work = load("llama-3-8b", seq_len=256)
+    # Its elements have no maximum, but its lanes do; a buffer too small for a tile is the end.
+    assert simulate(work, Architecture.load("flat")).mapping == "gqa-causal"
+    small = tmp_path / "flat.yaml"
+    text = builtin_source("architectures", "flat").text
+    small.write_text(text.replace("capacity: 32 MiB", "capacity: 100 KiB"), encoding="utf-8")
+    flat = Architecture.load(small)
+    with pytest.raises(MappingError, match="global_buffer needs") as caught:
         simulate(work, flat)
     assert "flat was designed for mapping 'flat'; with it the causal mask is" in str(caught.value)
     assert str(caught.value).endswith("hint: --mapping flat")
@@ -220,8 +227,8 @@ def test_a_machine_that_cannot_run_the_mask() -> None:
     assert (first.result.mapping, first.left_out) == ("gqa-causal", ())
     assert (second.result.mapping, second.refused[0].mapping) == ("flat", "gqa-causal")
     assert second.left_out[0].startswith("the causal mask is not applied: 65,536 scores")
-    shown = run("compare", "llama-3-8b", "fusemax", "flat", "--set", "seq_len=256")
-    assert "flat: the causal mask is not applied" in shown.stdout
+    shown = run("compare", "llama-3-8b", "fusemax", str(small), "--set", "seq_len=256")
+    assert "65,536 scores a query head are computed" in shown.stdout
     # One token sees every key: there is no mask to leave out, and its heads are rows.
     token = load("llama-3-8b", phase="decode", cached_len=255)
     assert simulate(token, flat).mapping == "flat"

@@ -356,7 +356,7 @@ def test_tiles_of_a_rank_stand_together() -> None:
     [
         ("tiles", "tile 'M0'"),
         ("einsums", "Einsum 'BQK'"),
-        ("keep", "what is kept in 'DRAM'"),
+        ("keep", "what is kept in 'outer'"),
     ],
 )
 def test_what_stands_twice_is_refused(field: str, what: str) -> None:
@@ -374,31 +374,31 @@ READABLE = """\
 mapping:
   name: "1e3"
   cascade: attention-3pass
-  partition: {M: {M0: "min(array_2d.rows, 64)"}, P: {P0: array_2d.columns, P1: whole or one}}
+  partition: {M: {M0: "min(matrix.rows, 64)"}, P: {P0: matrix.columns, P1: whole or one}}
   nest:
-    - {level: DRAM, loops: [B, H, P2, P1, P0]}
+    - {level: outer, loops: [B, H, P2, P1, P0]}
   einsums:
     QK:
-      array: array_2d
+      array: matrix
       spatial: {columns: P0, rows: M0}
-      loops: {DRAM: M1, global_buffer: [P1, E]}
+      loops: {outer: M1, nearest: [P1, E]}
       outside: [P1, P0]
-      bypass: {global_buffer: QK}
-    GM:   {array: array_1d, spatial: {lanes: M0}, loops: [M1]}
-    "on": {array: array_1d}
+      bypass: {nearest: QK}
+    GM:   {array: vector, spatial: {lanes: M0}, loops: [M1]}
+    "on": {array: vector}
   keep:
-    DRAM: [tensor0, tensor1, tensor2, tensor3, tensor4, tensor5, tensor6, tensor7, tensor8,
-           tensor9, tensor10, tensor11, tensor12, tensor13]
-    array_1d: ["null"]
+    outer: [tensor0, tensor1, tensor2, tensor3, tensor4, tensor5, tensor6, tensor7, tensor8,
+            tensor9, tensor10, tensor11, tensor12, tensor13]
+    vector: ["null"]
   schedule: {kind: phases, groups: [[QK, GM@-1], ["on"]], exposes: []}
-  spill: {level: global_buffer, copies: {QK: 0}, staged: {Q: [2, P0, E]}}
+  spill: {level: nearest, copies: {QK: 0}, staged: {Q: [2, P0, E]}}
 """
 
 
 def test_the_text_is_for_people() -> None:
     base = Mapping.load("unfused")
     qk, gm, *_ = base.einsums
-    size = Least(sizes=(DimensionRef(array="array_2d", dimension="rows"), 64))
+    size = Least(sizes=(DimensionRef(array="matrix", dimension="rows"), 64))
     many = tuple(f"tensor{n}" for n in range(14))
     tasks = (PhaseTask(einsum="QK"), PhaseTask(einsum="GM", shift=-1)), (PhaseTask(einsum="on"),)
     mapping = replace(
@@ -409,10 +409,10 @@ def test_the_text_is_for_people() -> None:
             base.tiles[1],
             Tile(rank="P", member="P1", size="whole or one"),
         ),
-        einsums=(qk, gm, EinsumMapping(einsum="on", array="array_1d")),
-        keep=(Keep(level="DRAM", tensors=many), Keep(level="array_1d", tensors=("null",))),
+        einsums=(qk, gm, EinsumMapping(einsum="on", array="vector")),
+        keep=(Keep(level="outer", tensors=many), Keep(level="vector", tensors=("null",))),
         schedule=Schedule(kind="phases", groups=tasks, exposes=()),
-        spill=Spill(level="global_buffer", copies=(("QK", 0),), staged=(("Q", (2, "P0", "E")),)),
+        spill=Spill(level="nearest", copies=(("QK", 0),), staged=(("Q", (2, "P0", "E")),)),
         chosen=(("rows", "two"), ("1e3", "on")),
     )
     assert written(mapping) == READABLE

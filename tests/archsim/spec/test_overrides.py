@@ -99,13 +99,13 @@ def test_every_field_of_a_mapping_can_be_set() -> None:
         "mapping.schedule.lookahead=3",
         "mapping.partition.P.P1=2",
         "mapping.partition.M.M0=array_1d.lanes",
-        "mapping.nest.DRAM.loops=[H, B, P2, M1]",
+        "mapping.nest.outer.loops=[H, B, P2, M1]",
         "mapping.einsums.AV.array=array_2d",
-        "mapping.keep.array_1d=[]",
+        "mapping.keep.vector=[]",
     ]
     mapping = Mapping.load("fusemax-binding", parse_overrides(settings))
     assert mapping.schedule.lookahead == 3
-    queries = "min(array_2d.columns, array_1d.lanes)"
+    queries = "min(matrix.columns, vector.lanes)"
     assert [str(t.size) for t in mapping.tiles] == ["array_1d.lanes", queries, "2"]
     assert mapping.nest[0].loops == ("H", "B", "P2", "M1")
     assert mapping.einsums[-1].array == "array_2d"
