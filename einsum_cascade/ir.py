@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
+from .facts import Facts
 from .source import Span
 
 DTYPES: tuple[str, ...] = ("float64", "float32", "float16", "bfloat16")
@@ -290,7 +291,7 @@ class Usual(Node):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Program(Node):
+class Program(Node, Facts):
     """A whole cascade as written: what ``Cascade`` (the public class) wraps.
 
     ``parallel`` ranks are carried by every tensor and omitted from the equations.

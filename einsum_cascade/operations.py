@@ -66,6 +66,11 @@ def einsum_operations(program: Program, einsum: Einsum) -> Operations:
     return found or (("copy", 1),)
 
 
+def operations_of(program: Program) -> dict[str, Operations]:
+    """Operations of every Einsum of a cascade, by name (for ``Program.once``)."""
+    return {e.name: einsum_operations(program, e) for e in program.einsums}
+
+
 def is_constant(expression: Expression | Condition) -> bool:
     """Whether an expression is the same at every point: no tensor, no rank variable."""
     return not any(

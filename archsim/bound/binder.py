@@ -9,13 +9,13 @@ from dataclasses import replace
 from functools import cached_property
 
 from einsum_cascade.errors import MappingError, SpecError, did_you_mean
-from einsum_cascade.ir import Access, Einsum, Program
-from einsum_cascade.operations import einsum_operations
+from einsum_cascade.ir import Einsum, Program
+from einsum_cascade.operations import operations_of
 
-from ..space.access_map import AccessMap, AccessMapper
-from ..space.iteration import Axis, Loop, count_points, iterations
+from ..space.iteration import Axis, Loop
 from ..spec.arch import Architecture, ProcessingArray
 from ..spec.mapping import EinsumMapping, Mapping
+from .addressing import Addressing
 from .checks import (
     cover_problems,
     level_problems,
@@ -29,8 +29,9 @@ from .complaints import Complaint, told_once
 from .dataflow import operands_of
 from .groups import bypass_problems, groups_of, in_order
 from .initial import initial_einsums
-from .record import Bound, BoundEinsum, SharedLoop
+from .record import Bound, BoundEinsum
 from .residency import Residency, residency
+from .shared import shared_loops, step_count
 from .spill_checks import spill_problems
 from .tiling import Member, Tiling
 
@@ -44,8 +45,8 @@ def bind_loops(
 ) -> Bound:
     """Bind ``mapping`` with the tile sizes of ``tiling``.
 
-    ``like`` is the same with other tile sizes: where all shapes are the same, what the
-    Einsums compute and address is taken from there.
+    ``like`` is the cascade bound otherwise: where all shapes are the same, what the Einsums
+    address is taken from there.
 
     Raises
     ------
@@ -60,14 +61,15 @@ def bind_loops(
     groups, places = builder.arrangement()
     if builder.complaints:
         raise MappingError(told_once(builder.complaints))
+    nest = shared_loops(mapping, architecture, tiling)
     return Bound(
         program=program,
         mapping=mapping,
         architecture=architecture,
         shapes=tuple(tiling.shapes.items()),
         tiling=tiling,
-        nest=builder.nest(),
-        steps=builder.steps(),
+        nest=nest,
+        steps=step_count(tiling, nest),
         einsums=in_order(einsums, groups),
         groups=groups,
         residency=places,
@@ -95,68 +97,32 @@ class _Binder:
         self.tiling = tiling
         self.complaints: list[Complaint] = []
         shapes = tuple(tiling.shapes.items())
-        of_program = like if like is not None and like.program is program else None
-        self.operands = (
-            {e.name: e.operands for e in of_program.einsums} if of_program else operands_of(program)
-        )
-        self.known = {e.name: e for e in like.einsums} if like and like.shapes == shapes else {}
-        """Einsums on the same shapes, in other tiles."""
-        alike = (
-            of_program is not None
-            and of_program.mapping is mapping
-            and of_program.architecture is architecture
-        )
-        self.checked = of_program if alike else None
-        """The same mapping in other tiles: its names, its groups and where tensors are kept
-        have been checked."""
+        alike = like is not None and like.program is program and like.shapes == shapes
+        self.known = {e.name: e for e in like.einsums} if like and alike else {}
+        """Einsums on the same shapes, in other loops."""
         self.levels = {m.name: i for i, m in enumerate(architecture.memories)}
         self.mapped = {how.einsum: how for how in reversed(mapping.einsums)}
-        self.running = {
-            tensor: frozenset(r.lower() for r in ranks)
-            for tensor, ranks in program.iterative.items()
-        }
         self.carried = tuple(r.lower() for r in program.parallel)
         self.started = {s.name for s in program.init if s.reads}
-        self.spaces: dict[tuple[str, ...], tuple[tuple[Axis, ...], AccessMapper]] = {}
+        self.spaces: dict[tuple[str, ...], tuple[tuple[Axis, ...], Addressing]] = {}
         """Axes, and what addresses them, by the variables of an iteration space."""
-        wrong = () if self.checked else tuple(name_problems(program, mapping, architecture, tiling))
-        if wrong:
+        if wrong := tuple(name_problems(program, mapping, architecture, tiling)):
             raise SpecError(wrong)
 
     def arrangement(self) -> tuple[tuple[tuple[str, ...], ...], Residency]:
         """Which Einsums share loops, and where tensors are kept."""
         given = (self.program, self.mapping, self.architecture)
-        places = self.checked.residency if self.checked else residency(*given, self.complaints)
+        places = residency(*given, self.complaints)
         wrong = [
             *selection_problems(self.program, self.tiling),
-            *(() if self.checked else spill_problems(*given, self.tiling)),
+            *spill_problems(*given, self.tiling),
         ]
         if wrong:
             raise SpecError(wrong)
-        if self.checked:
-            return self.checked.groups, places
         self.complaints.extend(
             bypass_problems(self.program, self.mapping, places, self.architecture)
         )
         return groups_of(self.program, self.mapping, self.complaints), places
-
-    def nest(self) -> tuple[SharedLoop, ...]:
-        extents = {rank: self.tiling.shapes[rank] for rank in self.tiling.ranks}
-        found: list[SharedLoop] = []
-        for member, level in self._shared:
-            count = iterations(extents[member.rank], member.stride)
-            extents[member.rank] = min(extents[member.rank], member.stride)
-            found.append(SharedLoop(member=member.name, rank=member.rank, level=level, bound=count))
-        return tuple(found)
-
-    def steps(self) -> int:
-        shared = self._shared
-        axes = self.tiling.axes(tuple(dict.fromkeys(m.rank.lower() for m, _ in shared)))
-        places = {v: (n, stride) for n, axis in enumerate(axes) for v, stride in axis.variables}
-        loops = [self._loop(places, member, level, None) for member, level in shared]
-        # Iterations are as many in any order; outer tiles first is the order to count in.
-        loops.sort(key=lambda loop: -loop.stride)
-        return count_points(tuple(loops), tuple(a.extent for a in axes))
 
     @cached_property
     def _shared(self) -> tuple[tuple[Member, int], ...]:
@@ -191,7 +157,7 @@ class _Binder:
     def _einsum(self, einsum: Einsum, how: EinsumMapping, array: ProcessingArray) -> BoundEinsum:
         known = self.known.get(einsum.name)
         variables = (*self.carried, *einsum.variables)
-        axes, mapper = self._space(variables)
+        axes, addressing = self._space(variables)
         places = {v: (n, stride) for n, axis in enumerate(axes) for v, stride in axis.variables}
         shared, outside = self._shared_loops(places, how)
         own = tuple(
@@ -203,14 +169,8 @@ class _Binder:
         spatial = self._spatial(places, einsum, how, array)
         self.complaints.extend(cover_problems(how, axes, (*shared, *own, *spatial), self.tiling))
         self.complaints.extend(level_problems(how, (*shared, *own), self.architecture))
-        if known:
-            operations, reads, write = known.operations, known.reads, known.write
-        else:
-            operations = einsum_operations(self.program, einsum)
-            reads = tuple(self._addressed(a, mapper) for a in einsum.reads)
-            write = self._addressed(einsum.target, mapper)
-        if not self.checked:
-            self.complaints.extend(operation_problems(how, array, operations))
+        operations = self.program.once(operations_of)[einsum.name]
+        self.complaints.extend(operation_problems(how, array, operations))
         bound = BoundEinsum(
             einsum=einsum,
             array=array,
@@ -221,9 +181,9 @@ class _Binder:
             outside=outside,
             bypass=frozenset((level, t) for level, tensors in how.bypass for t in tensors),
             operations=operations,
-            operands=self.operands[einsum.name],
-            reads=reads,
-            write=write,
+            operands=self.program.once(operands_of)[einsum.name],
+            reads=known.reads if known else tuple(addressing.of(a) for a in einsum.reads),
+            write=known.write if known else addressing.of(einsum.target),
         )
         if einsum.name not in self.started:
             return bound
@@ -231,15 +191,11 @@ class _Binder:
         starts = initial_einsums(self.program, self.tiling, bound, innermost)
         return replace(bound, initial=starts)
 
-    def _space(self, variables: tuple[str, ...]) -> tuple[tuple[Axis, ...], AccessMapper]:
+    def _space(self, variables: tuple[str, ...]) -> tuple[tuple[Axis, ...], Addressing]:
         if variables not in self.spaces:
             axes = self.tiling.axes(variables)
-            mapper = AccessMapper(axes, self.tiling.shapes, self.carried)
-            self.spaces[variables] = axes, mapper
+            self.spaces[variables] = axes, Addressing(self.program, self.tiling, axes)
         return self.spaces[variables]
-
-    def _addressed(self, access: Access, mapper: AccessMapper) -> AccessMap:
-        return mapper.map(access, self.running.get(access.tensor, frozenset()))
 
     def _own_level(self, level: str) -> int:
         return self.levels[level] if level else len(self.levels) - 1

@@ -11,10 +11,10 @@ from einsum_cascade.ir import Program
 
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
+from .arrangement import arrangement_of, known_arrangement
 from .binder import bind_loops
 from .fit import fit_tile, tile_sizes
 from .footprint import all_fits, requirements
-from .legality import illegalities
 from .masking import leave_out_masked
 from .record import Bound
 from .roles import in_turn, on_machine
@@ -106,15 +106,19 @@ def _closed(
     """Bind a mapping without open choices."""
     mapping = in_turn(mapping)
     sizes, open_tiles = tile_sizes(mapping, architecture)
-    bound = bind_loops(
-        program, mapping, architecture, build_tiling(program, mapping, shapes, sizes)
-    )
-    problems = illegalities(bound)
+    tiling = build_tiling(program, mapping, shapes, sizes)
+    arrangement = known_arrangement(program, mapping, architecture)
+    bound = arrangement.bound(tiling) if arrangement else None
+    if arrangement is None or bound is None:
+        # This is where names are looked up, and what is wrong with them or with sizes is told.
+        bound = bind_loops(program, mapping, architecture, tiling)
+        arrangement = arrangement_of(bound)
+    problems = arrangement.illegalities(bound)
     if problems:
         raise MappingError(problems)
     _check_capacity(bound, NoLegalMappingError if open_tiles else MappingError)
     for member in open_tiles:
-        bound = fit_tile(bound, shapes, sizes, member)
+        bound = fit_tile(arrangement, bound, shapes, sizes, member)
     return leave_out_masked(bound)
 
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from einsum_cascade.errors import MappingError
-
 from ..spec.arch import Architecture
 from ..spec.mapping import EVEN, WHOLE_OR_ONE, Mapping, TileSize
-from .binder import bind_loops
+from .arrangement import Arrangement
 from .footprint import all_fits
-from .legality import illegalities
 from .record import Bound
 from .tiling import build_tiling, tile_size
 
@@ -31,7 +28,13 @@ def tile_sizes(mapping: Mapping, architecture: Architecture) -> tuple[dict[str, 
     return sizes, open_tiles
 
 
-def fit_tile(bound: Bound, shapes: dict[str, int], sizes: dict[str, int], member: str) -> Bound:
+def fit_tile(
+    arrangement: Arrangement,
+    bound: Bound,
+    shapes: dict[str, int],
+    sizes: dict[str, int],
+    member: str,
+) -> Bound:
     """The mapping bound with the largest size of a tile that is legal, by bisection.
 
     All of the rank is tried first: it often fits.
@@ -43,13 +46,18 @@ def fit_tile(bound: Bound, shapes: dict[str, int], sizes: dict[str, int], member
     count = bound.tiling.bound(outermost)
     choices = _choices(tile.size, count)
     best = bound
+    # Neighbouring choices may be of one size.
+    tried: dict[int, Bound | None] = {}
     low, high = 1, len(choices) - 1
     middle = high
     while low <= high:
-        trial = _with_tile(bound, shapes, {**sizes, member: choices[middle]})
+        size = choices[middle]
+        if size not in tried:
+            tried[size] = _with_tile(arrangement, best, shapes, {**sizes, member: size})
+        trial = tried[size]
         if trial is not None:
             best, low = trial, middle + 1
-            sizes[member] = choices[middle]
+            sizes[member] = size
         else:
             high = middle - 1
         middle = (low + high) // 2
@@ -76,14 +84,15 @@ class _Even(Sequence[int]):
         return -(-self._count // (self._count - index))
 
 
-def _with_tile(bound: Bound, shapes: dict[str, int], sizes: dict[str, int]) -> Bound | None:
+def _with_tile(
+    arrangement: Arrangement, like: Bound, shapes: dict[str, int], sizes: dict[str, int]
+) -> Bound | None:
     """The mapping with other tile sizes, if that is legal."""
-    tiling = build_tiling(bound.program, bound.mapping, shapes, sizes)
-    try:
-        trial = bind_loops(bound.program, bound.mapping, bound.architecture, tiling, bound)
-    except MappingError:
+    tiling = build_tiling(like.program, like.mapping, shapes, sizes)
+    trial = arrangement.bound(tiling, like)
+    if trial is None or not all_fits(trial) or arrangement.illegalities(trial):
         return None
-    return trial if all_fits(trial) and not illegalities(trial) else None
+    return trial
 
 
 def divisors(number: int) -> list[int]:

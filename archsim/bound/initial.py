@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from einsum_cascade.ir import Access, Einsum, Program
+from einsum_cascade.ir import Einsum, Program
 
-from ..space.access_map import AccessMap, AccessMapper
 from ..space.iteration import Axis, Loop
+from .addressing import Addressing
 from .dataflow import Operand
 from .record import Bound, BoundEinsum
 from .tiling import Tiling
@@ -72,12 +72,7 @@ def _initial(
         Loop(member=a.name, axis=i, stride=1, level=innermost, variable=a.variables[0][0])
         for i, a in enumerate(alone, len(axes))
     )
-    mapper = AccessMapper((*axes, *alone), tiling.shapes, carried)
-
-    def addressed(access: Access) -> AccessMap:
-        running = program.iterative.get(access.tensor, ())
-        return mapper.map(access, frozenset(r.lower() for r in running))
-
+    addressing = Addressing(program, tiling, (*axes, *alone))
     return replace(
         e,
         einsum=statement,
@@ -90,8 +85,8 @@ def _initial(
             Operand(access=a, producer=a.tensor if a.tensor in program.einsum_of else None)
             for a in statement.reads
         ),
-        reads=tuple(addressed(a) for a in statement.reads),
-        write=addressed(statement.target),
+        reads=tuple(addressing.of(a) for a in statement.reads),
+        write=addressing.of(statement.target),
         initial=(),
         is_initial=True,
     )

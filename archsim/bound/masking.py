@@ -16,8 +16,9 @@ from einsum_cascade.masks import depends_on_data
 
 from ..space.banded import one, windowed_points
 from ..space.bands import Band, Box, Window
-from ..space.iteration import Axis, Loop
+from ..space.iteration import Axis
 from .record import Bound, BoundEinsum
+from .shared import nest_space
 from .tiling import Tiling
 
 _FAR = 1 << 80
@@ -138,25 +139,10 @@ def _family(tiling: Tiling, rank: str) -> str:
 
 def _steps(bound: Bound, band: Band) -> int:
     """Steps of the shared nest that are not idle (one, if all are)."""
-    ranks = tuple(dict.fromkeys(loop.rank.lower() for loop in bound.nest))
-    axes = bound.tiling.axes(ranks)
-    places = {v: (number, stride) for number, a in enumerate(axes) for v, stride in a.variables}
-    loops: list[Loop] = []
-    for loop in bound.nest:
-        member = bound.tiling.members[loop.member]
-        number, stride = places[loop.rank.lower()]
-        loops.append(
-            Loop(
-                member=loop.member,
-                axis=number,
-                stride=min(member.stride, bound.tiling.shapes[loop.rank]) * stride,
-                level=loop.level,
-                variable=loop.rank.lower(),
-            )
-        )
+    axes, loops = nest_space(bound.tiling, bound.nest)
     window = window_over(bound.tiling, axes, band, len(loops))
     extents = tuple(a.extent for a in axes)
-    return max(1, windowed_points(tuple(loops), extents, window, one))
+    return max(1, windowed_points(loops, extents, window, one))
 
 
 # ------------------------------------------------------------------ bands

@@ -11,6 +11,7 @@ from fractions import Fraction
 from functools import cached_property
 from math import prod
 
+from einsum_cascade.facts import Facts
 from einsum_cascade.ir import Einsum, Program
 from einsum_cascade.operations import Operations
 
@@ -100,6 +101,11 @@ class BoundEinsum:
         return found
 
     @cached_property
+    def going_round(self) -> tuple[bool, ...]:
+        """Whether each loop, the temporal ones first, has more than one iteration."""
+        return tuple(n > 1 for n in self.widths.values())
+
+    @cached_property
     def going(self) -> tuple[Loop, ...]:
         """Temporal loops of more than one iteration: the others might as well not be there."""
         return tuple(loop for loop in self.temporal if self.widths[loop.member] > 1)
@@ -169,7 +175,7 @@ class BoundEinsum:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bound:
+class Bound(Facts):
     """A mapping bound to everything it needs, structurally legal."""
 
     program: Program

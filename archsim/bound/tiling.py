@@ -69,10 +69,11 @@ class Tiling:
 
     def elements(self, factors: Factors) -> int:
         """A product of members' bounds and numbers."""
-        return prod(f if isinstance(f, int) else self._bounds[f] for f in factors)
+        return prod(f if isinstance(f, int) else self.bounds[f] for f in factors)
 
     @cached_property
-    def _bounds(self) -> dict[str, int]:
+    def bounds(self) -> dict[str, int]:
+        """``bound`` of every member, by name."""
         return {name: self.bound(member) for name, member in self.members.items()}
 
     def axes(self, variables: tuple[str, ...]) -> tuple[Axis, ...]:

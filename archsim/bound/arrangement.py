@@ -1,0 +1,245 @@
+"""A mapping on a cascade and a machine, with what no size changes: found once, carried on.
+
+Which Einsum has which loops, what is kept where and what an access addresses follows from
+names. Shapes and tile sizes only say how far the loops go. So a mapping that has been bound
+once is bound again, to other shapes or in other tiles, by giving its loops other strides.
+And whether it is legal depends on which loops go round more than once, not on how often.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import prod
+
+from einsum_cascade.errors import Problem, SpecError
+from einsum_cascade.ir import Affine, Program
+
+from ..space.iteration import Axis, Loop
+from ..spec.arch import Architecture
+from ..spec.mapping import Mapping
+from .addressing import Addressing
+from .checks import selection_problems
+from .initial import initial_einsums
+from .legality import illegalities
+from .record import Bound, BoundEinsum
+from .shared import shared_loops, step_count
+from .tiling import Tiling
+
+_KEPT = 8
+"""Mappings and machines that a cascade keeps arrangements for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Placed:
+    """An Einsum as it was first bound, and what of it other sizes may break."""
+
+    e: BoundEinsum
+    variables: tuple[str, ...]
+    """Of its iteration space, those of the parallel ranks first."""
+    uncovered: tuple[str, ...]
+    """Members of its ranks that it has no loop for: each must be one iteration."""
+    side_by_side: tuple[tuple[tuple[str, ...], int], ...]
+    """Members along each dimension of its array, and elements along it."""
+
+
+class Arrangement:
+    """What a mapping says of a cascade on a machine, whatever the sizes."""
+
+    def __init__(self, first: Bound) -> None:
+        self.first = first
+        self._placed = [_placed(first, e) for e in first.einsums]
+        self._legal: dict[object, tuple[Problem, ...]] = {}
+
+    def bound(self, tiling: Tiling, like: Bound | None = None) -> Bound | None:
+        """The mapping in tiles of other sizes, or on other shapes.
+
+        Parameters
+        ----------
+        tiling : Tiling
+            The cascade's ranks, cut by this mapping.
+        like : Bound, optional
+            The same on other sizes: an Einsum that is the same is taken from there.
+
+        Returns
+        -------
+        Bound or None
+            None where an Einsum no longer covers its ranks, or does not fit its array: who
+            binds afresh is told which and why.
+
+        Raises
+        ------
+        SpecError
+            An Einsum selects more than there is.
+        """
+        like, first = like or self.first, self.first
+        if wrong := [*selection_problems(first.program, tiling)]:
+            raise SpecError(wrong)
+        if not all(_fits(p, tiling) for p in self._placed):
+            return None
+        sizes = _Sizes(first.program, tiling, like)
+        shared = shared_loops(first.mapping, first.architecture, tiling)
+        return Bound(
+            program=first.program,
+            mapping=first.mapping,
+            architecture=first.architecture,
+            shapes=tuple(tiling.shapes.items()),
+            tiling=tiling,
+            nest=shared,
+            steps=step_count(tiling, shared),
+            einsums=tuple(
+                sizes.einsum(p.variables, e)
+                for p, e in zip(self._placed, like.einsums, strict=True)
+            ),
+            groups=first.groups,
+            residency=first.residency,
+        )
+
+    def illegalities(self, bound: Bound) -> tuple[Problem, ...]:
+        """As ``legality.illegalities`` says of the mapping on some sizes."""
+        pattern = (
+            tuple(loop.bound == 1 for loop in bound.nest),
+            tuple(e.going_round for e in bound.einsums),
+            tuple(rank for rank, size in bound.shapes if size == 1),
+        )
+        if pattern not in self._legal:
+            self._legal[pattern] = illegalities(bound)
+        return self._legal[pattern]
+
+
+def _placed(bound: Bound, e: BoundEinsum) -> _Placed:
+    ranks = (v.upper() for axis in e.axes for v, _ in axis.variables)
+    looped = {loop.member for loop in (*e.temporal, *e.spatial)}
+    members = (m.name for rank in ranks for m in bound.tiling.of_rank(rank))
+    dimensions = {d.name: d.size for d in e.array.dimensions}
+    return _Placed(
+        e=e,
+        variables=(*(r.lower() for r in bound.program.parallel), *e.einsum.variables),
+        uncovered=tuple(name for name in members if name not in looped),
+        side_by_side=tuple(
+            (tuple(x.member for x in e.spatial if x.dimension == name), size)
+            for name, size in dimensions.items()
+        ),
+    )
+
+
+def _fits(placed: _Placed, tiling: Tiling) -> bool:
+    """Whether an Einsum's loops cover its ranks, and its array has room for those laid out."""
+    bounds = tiling.bounds
+    return all(bounds[name] == 1 for name in placed.uncovered) and all(
+        prod(bounds[name] for name in names) <= size for names, size in placed.side_by_side
+    )
+
+
+class _Sizes:
+    """Gives the loops of Einsums other strides."""
+
+    def __init__(self, program: Program, tiling: Tiling, like: Bound) -> None:
+        self.program = program
+        self.tiling = tiling
+        self.like = like
+        old, new = like.tiling.shapes, tiling.shapes
+        self.same_shapes = new == old
+        # A coefficient such as M0 of ``m1*M0`` is all of a shape that an access depends on.
+        self.same_weights = self.same_shapes or all(
+            new.get(s) == old.get(s) for s in program.once(_weighing)
+        )
+        self.strides = {m.name: min(m.stride, new[m.rank]) for m in tiling.members.values()}
+        self.spaces: dict[tuple[str, ...], tuple[Axis, ...]] = {}
+
+    def einsum(self, variables: tuple[str, ...], e: BoundEinsum) -> BoundEinsum:
+        """An Einsum with other strides; itself where they are the same."""
+        axes = e.axes if self.same_shapes else self.axes(variables)
+        units = [dict(axis.variables) for axis in axes]
+        shared, own, spatial = (self.loops(x, units) for x in (e.shared, e.own, e.spatial))
+        # What ``init`` brings may go along ranks of its own.
+        settled = self.same_shapes or (self.same_weights and not e.initial)
+        if settled and (axes, shared, own, spatial) == (e.axes, e.shared, e.own, e.spatial):
+            return e if e.window is None else replace(e, window=None)
+        reads, write = e.reads, e.write
+        if not (self.same_weights and [a.variables for a in axes] == [a.variables for a in e.axes]):
+            addressing = Addressing(self.program, self.tiling, axes)
+            reads = tuple(addressing.of(a) for a in e.einsum.reads)
+            write = addressing.of(e.einsum.target)
+        found = BoundEinsum(
+            einsum=e.einsum,
+            array=e.array,
+            axes=axes,
+            shared=shared,
+            own=own,
+            spatial=spatial,
+            outside=e.outside,
+            bypass=e.bypass,
+            operations=e.operations,
+            operands=e.operands,
+            reads=reads,
+            write=write,
+        )
+        if not e.initial:
+            return found
+        innermost = len(self.like.architecture.memories) - 1
+        return replace(found, initial=initial_einsums(self.program, self.tiling, found, innermost))
+
+    def axes(self, variables: tuple[str, ...]) -> tuple[Axis, ...]:
+        """Axes of an iteration space; many Einsums have the same variables."""
+        if variables not in self.spaces:
+            self.spaces[variables] = self.tiling.axes(variables)
+        return self.spaces[variables]
+
+    def loops(self, loops: tuple[Loop, ...], units: list[dict[str, int]]) -> tuple[Loop, ...]:
+        """The loops with the strides of their members; ``units`` are those of each axis."""
+        found: list[Loop] = []
+        for x in loops:
+            stride = self.strides[x.member] * units[x.axis][x.variable]
+            found.append(
+                x
+                if x.stride == stride
+                else Loop(
+                    member=x.member,
+                    axis=x.axis,
+                    stride=stride,
+                    level=x.level,
+                    variable=x.variable,
+                    dimension=x.dimension,
+                )
+            )
+        return tuple(found)
+
+
+def _weighing(program: Program) -> frozenset[str]:
+    """Shapes that are coefficients in an index of some Einsum."""
+    accesses = (a for e in program.einsums for a in (*e.reads, e.target))
+    terms = (n for a in accesses for i in a.indices if isinstance(i, Affine) for n in i.terms)
+    return frozenset(s for t in terms for s in t.shapes)
+
+
+class _Arrangements:
+    """The arrangements of a cascade that were used last, by mapping and machine."""
+
+    def __init__(self, program: Program) -> None:
+        del program
+        self.found: list[Arrangement] = []
+
+    def of(self, mapping: Mapping, architecture: Architecture) -> Arrangement | None:
+        """That of this very mapping on this very machine: another may say the same elsewhere."""
+        for known in self.found:
+            if known.first.mapping is mapping and known.first.architecture is architecture:
+                return known
+        return None
+
+    def keep(self, first: Bound) -> Arrangement:
+        """A new one, from a mapping that is bound."""
+        new = Arrangement(first)
+        self.found = [new, *self.found[: _KEPT - 1]]
+        return new
+
+
+def known_arrangement(
+    program: Program, mapping: Mapping, architecture: Architecture
+) -> Arrangement | None:
+    """The arrangement of a mapping that was bound before, if it is still known."""
+    return program.once(_Arrangements).of(mapping, architecture)
+
+
+def arrangement_of(bound: Bound) -> Arrangement:
+    """The arrangement of a mapping that is bound for the first time; its cascade keeps it."""
+    return bound.program.once(_Arrangements).keep(bound)
