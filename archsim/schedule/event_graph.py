@@ -139,6 +139,50 @@ class EventGraph:
             for e in self.edges
         )
 
+    @cached_property
+    def work(self) -> tuple[int, ...]:
+        """What every resource does in a step, in units."""
+        return tuple(sum(self.occupancy[i] for i in m) for m in self.members.values())
+
+    @cached_property
+    def deciding(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
+        """Numbers and tasks of the resources whose work, with a head and a tail, may be longer
+        than that of the busiest one without."""
+        ends = max(self.heads, default=0) + max(self.tails, default=0)
+        most = max(self.work, default=0)
+        return tuple(
+            (number, members)
+            for number, (members, work) in enumerate(
+                zip(self.members.values(), self.work, strict=True)
+            )
+            if self.steps * (most - work) <= ends
+        )
+
+    @cached_property
+    def heads(self) -> tuple[int, ...]:
+        """What a step takes to come to every task, at the least, in units."""
+        forward = [(a.before, a.after, a.weight) for a in self.arcs if not a.tokens]
+        return _longest([0] * len(self.tasks), forward)
+
+    @cached_property
+    def tails(self) -> tuple[int, ...]:
+        """What a step takes from the start of every task to its end, at the least, in units."""
+        backward = [(a.after, a.before, a.weight) for a in self.arcs if not a.tokens]
+        return _longest(list(self.latency), backward)
+
+
+def _longest(found: list[int], links: list[tuple[int, int, int]]) -> tuple[int, ...]:
+    """The longest chains that end at every task; as many rounds as one has links."""
+    for _ in found:
+        settled = True
+        for one, other, weight in links:
+            if found[one] + weight > found[other]:
+                found[other] = found[one] + weight
+                settled = False
+        if settled:
+            break
+    return tuple(found)
+
 
 def _units(cycles: Fraction, unit: int) -> int:
     """Cycles in units, of which each has a whole number."""

@@ -15,6 +15,7 @@ from fractions import Fraction
 from itertools import pairwise
 
 from .event_graph import EventGraph, Issue
+from .heads_tails import WorkEnds, least_end, work_ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,10 @@ class _Flat:
     tasks: tuple[tuple[int, int, int, int, tuple[tuple[int, int, int], ...]], ...]
     window: int
     """Periods that the next one depends on."""
+    work: tuple[int, ...]
+    """What every resource of the graph does for these tasks in a step."""
+    after: tuple[int, ...]
+    """What follows the work of every resource at the least (``WorkEnds``)."""
 
 
 _Row = list[int | None]
@@ -52,7 +57,7 @@ class _PeriodRun:
     def __init__(self, flat: _Flat, steps: int) -> None:
         self.flat = flat
         self.steps = steps
-        self.free = [0] * (max(flat.resource) + 1)
+        self.free = [0] * len(flat.work)
         self.history: list[_Row] = []
         self.last: list[int] = [0] * len(flat.stage)
 
@@ -88,6 +93,69 @@ class _PeriodRun:
     def end(self) -> int:
         """When the last result can be used; a task's starts never decrease."""
         return max(s + x for s, x in zip(self.last, self.flat.latency, strict=True))
+
+    def settled_end(self, period: int) -> int | None:
+        """The end, if it is known when all tasks have turns from a ``period`` on.
+
+        No run ends before a resource has done its work and what follows that. If all tasks
+        can go on in step with the busiest resource, and ends just then when the last ones
+        have their turns, so does the run: each starts as early as it can.
+        """
+        flat = self.flat
+        left = self.steps - period
+        rate = max(flat.work)
+        starts = self._in_step(rate)
+        if starts is None or left < flat.window:
+            return None
+        least = [
+            now + left * x + late
+            for now, x, late in zip(self.free, flat.work, flat.after, strict=True)
+        ]
+        for _, stage, resource, occupancy, _ in flat.tasks:
+            least[resource] += stage * occupancy
+        later = _PeriodRun(flat, self.steps)
+        later.history = [[s + n * rate for s in starts] for n in range(left - flat.window, left)]
+        later.last = [s + (left - 1) * rate for s in starts]
+        for i, _, resource, occupancy, _ in flat.tasks:
+            later.free[resource] = later.last[i] + occupancy
+        for n in range(max(flat.stage)):
+            later.fire(self.steps + n)
+        return later.end if later.end == max(least) else None
+
+    def _in_step(self, rate: int) -> list[int] | None:
+        """Starts in the next period of tasks that all go on once in so many units of time.
+
+        None where some task cannot keep up.
+        """
+        flat, history = self.flat, self.history
+        starts = [0] * len(flat.stage)
+        first: dict[int, int] = {}
+        for i, _, resource, _, incoming in flat.tasks:
+            starts[i] = self.free[resource]
+            first.setdefault(resource, i)
+            for before, delay, ago in incoming:
+                for back in range(1, min(ago, len(history)) + 1):
+                    earlier = history[-back][before]
+                    if earlier is not None:
+                        starts[i] = max(starts[i], earlier + delay - rate * (ago - back))
+        # A round settles one more task of every chain, so that more of them have no end.
+        for _ in range(len(starts) + 1):
+            free = {r: starts[i] for r, i in first.items()}
+            settled = True
+            for i, _, resource, occupancy, incoming in flat.tasks:
+                start = max(starts[i], free[resource])
+                for before, delay, ago in incoming:
+                    start = max(start, starts[before] + delay - rate * ago)
+                settled = settled and start == starts[i]
+                starts[i] = start
+                free[resource] = start + occupancy
+            for resource, i in first.items():
+                if free[resource] - rate > starts[i]:
+                    starts[i] = free[resource] - rate
+                    settled = False
+            if settled:
+                return starts
+        return None
 
 
 _CHECK = 4
@@ -171,8 +239,8 @@ def makespan(graph: EventGraph, issue: Issue) -> Makespan:
     """
     end = simulated = 0
     for flat in _flatten(graph, issue):
-        run, periods = _run(flat, graph.steps)
-        end = max(end, run.end)
+        ended, periods = _run(flat, graph.steps)
+        end = max(end, ended)
         simulated += periods
     return Makespan(Fraction(end, graph.unit), simulated)
 
@@ -180,18 +248,23 @@ def makespan(graph: EventGraph, issue: Issue) -> Makespan:
 def shortest(graph: EventGraph, issues: Iterable[Issue]) -> Issue:
     """The first of some orders of issue that ends a graph soonest, step by step.
 
-    An order is given up when the work that is left cannot be done in time. The last ones are
-    tried first: patience often wins, and the sooner a good one is known, the sooner others
-    are given up.
+    Those that may end soonest are tried first, until no other can be better; an order is
+    given up when what is left cannot be done in time.
     """
-    best: tuple[int, Issue] | None = None
     trials = _Trials(graph)
-    for issue in reversed([*issues]):
-        end = trials.end(issue, None if best is None else best[0] + 1)
+    ends = [(issue, work_ends(graph, issue)) for issue in issues]
+    waiting = sorted((least_end(graph, end), number) for number, (_, end) in enumerate(ends))
+    best: tuple[int, int] | None = None
+    for least, number in waiting:
+        if best is not None and (least, number) > best:
+            break
+        # One that ends as soon as the best is better if it is written before it.
+        limit = None if best is None else best[0] + (number < best[1])
+        end = trials.end(*ends[number], limit)
         if end is not None:
-            best = (end, issue)
+            best = (end, number)
     assert best is not None, "there is an order to choose"
-    return best[1]
+    return ends[best[1]][0]
 
 
 class _Trials:
@@ -204,17 +277,17 @@ class _Trials:
         """A start so early that nothing is held up by it."""
         self.resources = len(graph.members)
 
-    def end(self, issue: Issue, limit: int | None) -> int | None:
+    def end(self, issue: Issue, ends: WorkEnds, limit: int | None) -> int | None:
         """When the last result is there, in units; None if not before ``limit``."""
         incoming, window, order = _waits(self.graph, issue)
         graph, steps, stage = self.graph, self.steps, issue.stage
         tasks = [(i, stage[i], graph.resource[i], graph.occupancy[i], incoming[i]) for i in order]
         free, last = [0] * self.resources, [0] * len(tasks)
-        late = max(stage)
+        first, late = min(stage), max(stage)
         nobody = [self.never] * len(tasks)
         # Nothing has happened before the first period, nor in what a row has no start of.
         history = [nobody] * window
-        for period in range(min(stage), steps + late):
+        for period in range(first, steps + late):
             row = nobody[:]
             history.append(row)
             for i, behind, resource, occupancy, waits in tasks:
@@ -229,15 +302,17 @@ class _Trials:
             if (
                 limit is not None
                 and period % _CHECK == 0
-                and self._least(free, issue, period) >= limit
+                # Later on the task whose tail it is may be done.
+                and period < first + steps - 1
+                and self._least(free, issue, ends, period) >= limit
             ):
                 return None
         end = max(s + x for s, x in zip(last, graph.latency, strict=True))
         return end if limit is None or end < limit else None
 
-    def _least(self, free: list[int], issue: Issue, period: int) -> int:
-        """What a run cannot end before: every resource still has its work to do."""
-        ahead = list(free)
+    def _least(self, free: list[int], issue: Issue, ends: WorkEnds, period: int) -> int:
+        """What a run cannot end before: every resource still has work, and what follows it."""
+        ahead = [now + late for now, late in zip(free, ends.after, strict=True)]
         graph, steps = self.graph, self.steps
         for resource, occupancy, behind in zip(
             graph.resource, graph.occupancy, issue.stage, strict=True
@@ -248,22 +323,29 @@ class _Trials:
         return max(ahead)
 
 
-def _run(flat: _Flat, steps: int) -> tuple[_PeriodRun, int]:
-    """Run tasks that hang together; also says how many periods it took."""
+def _run(flat: _Flat, steps: int) -> tuple[int, int]:
+    """When tasks that hang together end, and how many periods were run to know it."""
     run = _PeriodRun(flat, steps)
     repetition: _SteadyState | None = _SteadyState(flat.window)
-    period, last = min(flat.stage), steps - 1 + max(flat.stage)
+    late = max(flat.stage)
+    period, last = min(flat.stage), steps - 1 + late
+    look = late + 1
     simulated = 0
     while period <= last:
         run.fire(period)
         simulated += 1
-        if repetition is not None and period < steps and repetition.found(run.history):
-            rounds = (steps - 1 - period) // repetition.length
+        period += 1
+        if period == look and period < steps:
+            # A run that is not settled yet needs about as long again.
+            look *= 2
+            if (end := run.settled_end(period)) is not None:
+                return end, simulated
+        if repetition is not None and period <= steps and repetition.found(run.history):
+            rounds = (steps - period) // repetition.length
             run.jump(rounds * repetition.advance)
             period += rounds * repetition.length
             repetition = None
-        period += 1
-    return run, simulated
+    return run.end, simulated
 
 
 _Waits = list[list[tuple[int, int, int]]]
@@ -294,6 +376,7 @@ def _flatten(graph: EventGraph, issue: Issue) -> list[_Flat]:
     """The parts of a graph that share neither a resource nor a dependency."""
     stage, occupancy, resource = issue.stage, graph.occupancy, graph.resource
     incoming, _, order = _waits(graph, issue)
+    after = work_ends(graph, issue).after
     found: list[_Flat] = []
     for part in graph.parts:
         tasks = [i for i in order if i in part]
@@ -309,6 +392,11 @@ def _flatten(graph: EventGraph, issue: Issue) -> list[_Flat]:
                     for n, (i, wait) in enumerate(zip(tasks, waits, strict=True))
                 ),
                 window=max((ago for w in waits for _, _, ago in w), default=0) + 1,
+                work=tuple(
+                    x if part.intersection(members) else 0
+                    for x, members in zip(graph.work, graph.members.values(), strict=True)
+                ),
+                after=after,
             )
         )
     return found

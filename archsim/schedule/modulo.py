@@ -73,9 +73,8 @@ def modulo_schedule(graph: EventGraph) -> Issue:
     3152
     2464
     """
-    busiest = max(sum(graph.occupancy[i] for i in m) for m in graph.members.values())
     mean = maximum_cycle_mean(len(graph.tasks), graph.edges).mean
-    period = max(busiest, ceil(mean), 1)
+    period = max(*graph.work, ceil(mean), 1)
     trial = replace(graph, steps=min(graph.steps, _TRIAL_STEPS))
     found = dict.fromkeys(_in_order(graph, orders) for orders in _orders(graph))
     for _ in range(_TRIES):

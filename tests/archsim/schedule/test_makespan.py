@@ -13,6 +13,7 @@ from random_graphs import bounded, random_graph, random_issue
 
 from archsim.schedule.cycle_mean import maximum_cycle_mean
 from archsim.schedule.event_graph import EventGraph, GraphDependency, GraphTask, Issue, period_edges
+from archsim.schedule.heads_tails import least_end, work_ends
 from archsim.schedule.makespan import makespan, shortest
 from archsim.schedule.modulo import modulo_schedule
 
@@ -110,3 +111,31 @@ def test_the_shortest_order_is_the_first_with_the_least_makespan(seed: int) -> N
     issues = [random_issue(random, graph) for _ in range(6)]
     issues.insert(random.randrange(6), modulo_schedule(graph))
     assert shortest(graph, issues) is min(issues, key=lambda i: makespan(graph, i).cycles)
+
+
+@pytest.mark.parametrize("seed", range(120))
+def test_no_run_ends_before_its_heads_and_tails(seed: int) -> None:
+    """Short runs too, in which some task is done before another begins."""
+    random = Random(seed)
+    graph = replace(random_graph(random), steps=random.choice((1, 2, 3, 40)))
+    for issue in (modulo_schedule(graph), random_issue(random, graph)):
+        least = least_end(graph, work_ends(graph, issue))
+        assert least <= makespan(graph, issue).cycles * graph.unit
+
+
+def test_where_the_busiest_resource_never_waits_heads_and_tails_are_all_there_is() -> None:
+    """A fill of 30, 3 units a step on the slower resource, and 7 after its last one."""
+    tasks = tuple(
+        GraphTask(name=n, resource=n, occupancy=Fraction(c), latency=Fraction(late))
+        for n, c, late in (("first", 2, 30), ("slow", 3, 5), ("last", 1, 5))
+    )
+    flow = tuple(
+        GraphDependency(before=i, after=i + 1, distance=0, delay=tasks[i].latency) for i in (0, 1)
+    )
+    room = GraphDependency(before=2, after=0, distance=90, delay=Fraction(1), room=True)
+    graph = EventGraph(tasks=tasks, dependencies=(*flow, room), steps=10**9)
+    issue = Issue(stage=(0, 10, 12), position=(0, 1, 2))
+    assert least_end(graph, work_ends(graph, issue)) == 30 + 3 * 10**9 + 2 + 5
+    found = makespan(graph, issue)
+    assert found.cycles == 30 + 3 * 10**9 + 2 + 5
+    assert found.simulated_periods < 40

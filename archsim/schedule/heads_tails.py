@@ -1,0 +1,60 @@
+"""What no run of an event graph ends before: heads and tails around a resource's work.
+
+A resource cannot begin a task before the chain of results that leads to it (its *head*), and
+when it has begun a task for the last time, the chain that follows is still to come (its
+*tail*). In between it has all its work to do (Carlier, *The one-machine sequencing problem*,
+1982). Where the busiest resource never waits, this is when the run ends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .event_graph import EventGraph, Issue
+
+
+@dataclass(frozen=True, slots=True)
+class WorkEnds:
+    """What a run takes beside the work of a resource at the least, in units, by resource."""
+
+    before: tuple[int, ...]
+    """In which the resource waits for the first of something."""
+    after: tuple[int, ...]
+    """From the end of its work to the last result."""
+
+
+def work_ends(graph: EventGraph, issue: Issue) -> WorkEnds:
+    """What comes before and after the work of every resource, in an order of issue.
+
+    Of a task's head there is left what other turns of its resource before the task's first
+    one do not fill, and of its tail what those after its last one do not. Resources whose work
+    is so little that others decide have neither here.
+    """
+    stage, position, occupancy = issue.stage, issue.position, graph.occupancy
+    before, after = [0] * len(graph.work), [0] * len(graph.work)
+    for number, members in graph.deciding:
+        turns = [(stage[i], position[i], i, occupancy[i]) for i in members]
+        early = late = 0
+        for behind, place, i, busy in turns:
+            head, tail = graph.heads[i], graph.tails[i] - busy
+            if head <= early and tail <= late:
+                continue
+            for other, where, j, work in turns:
+                ahead = behind - other + ((where, j) < (place, i))
+                if ahead > 0:
+                    head -= ahead * work
+                elif j != i:
+                    tail -= (1 - ahead) * work
+            early, late = max(early, head), max(late, tail)
+        stages = [behind for behind, *_ in turns]
+        # In a run so short that some task is done before another begins, a head may go by
+        # while a tail does.
+        before[number] = early if graph.steps > max(stages) - min(stages) + 1 else 0
+        after[number] = late
+    return WorkEnds(tuple(before), tuple(after))
+
+
+def least_end(graph: EventGraph, ends: WorkEnds) -> int:
+    """What no run of all steps ends before, in units."""
+    each = zip(ends.before, graph.work, ends.after, strict=True)
+    return max((early + graph.steps * work + late for early, work, late in each), default=0)
