@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from functools import cached_property
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,3 +39,31 @@ class Facts:
     def __getstate__(self) -> dict[str, Any]:
         """The record alone: who receives it works out what it needs."""
         return {name: value for name, value in self.__dict__.items() if name != "_facts"}
+
+
+class Recent(Generic[T]):
+    """What was made of some objects lately, told apart by which objects they are.
+
+    Two that are equal may have been written in different places.
+
+    >>> recent = Recent[str](kept=2)
+    >>> one, other = [1], [1]
+    >>> recent.keep("one", one), recent.find(one), recent.find(other)
+    ('one', 'one', None)
+    """
+
+    def __init__(self, kept: int = 8) -> None:
+        self._kept = kept
+        self._found: list[tuple[tuple[object, ...], T]] = []
+
+    def find(self, *of: object) -> T | None:
+        """What was made of just these objects, if it is still known."""
+        for known, value in self._found:
+            if all(one is other for one, other in zip(known, of, strict=True)):
+                return value
+        return None
+
+    def keep(self, value: T, *of: object) -> T:
+        """Remember what was made of some objects, and forget the oldest."""
+        self._found = [(of, value), *self._found[: self._kept - 1]]
+        return value

@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from einsum_cascade.errors import Problem, SpecError
+from einsum_cascade.facts import Recent
 from einsum_cascade.ir import Affine, Program
 
 from ..space.iteration import Axis, Loop
-from ..spec.arch import Architecture
-from ..spec.mapping import Mapping
 from .addressing import Addressing
 from .checks import selection_problems
 from .initial import initial_einsums
@@ -24,9 +23,6 @@ from .legality import illegalities
 from .record import Bound, BoundEinsum
 from .shared import shared_loops, step_count
 from .tiling import Tiling
-
-_KEPT = 8
-"""Mappings and machines that a cascade keeps arrangements for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,34 +208,7 @@ def _weighing(program: Program) -> frozenset[str]:
     return frozenset(s for t in terms for s in t.shapes)
 
 
-class _Arrangements:
-    """The arrangements of a cascade that were used last, by mapping and machine."""
-
-    def __init__(self, program: Program) -> None:
-        del program
-        self.found: list[Arrangement] = []
-
-    def of(self, mapping: Mapping, architecture: Architecture) -> Arrangement | None:
-        """That of this very mapping on this very machine: another may say the same elsewhere."""
-        for known in self.found:
-            if known.first.mapping is mapping and known.first.architecture is architecture:
-                return known
-        return None
-
-    def keep(self, first: Bound) -> Arrangement:
-        """A new one, from a mapping that is bound."""
-        new = Arrangement(first)
-        self.found = [new, *self.found[: _KEPT - 1]]
-        return new
-
-
-def known_arrangement(
-    program: Program, mapping: Mapping, architecture: Architecture
-) -> Arrangement | None:
-    """The arrangement of a mapping that was bound before, if it is still known."""
-    return program.once(_Arrangements).of(mapping, architecture)
-
-
-def arrangement_of(bound: Bound) -> Arrangement:
-    """The arrangement of a mapping that is bound for the first time; its cascade keeps it."""
-    return bound.program.once(_Arrangements).keep(bound)
+def arrangements(program: Program) -> Recent[Arrangement]:
+    """Those of a cascade that were used lately, by mapping and machine (for ``Program.once``)."""
+    del program
+    return Recent()

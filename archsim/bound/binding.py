@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import Protocol
 
 from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem, SpecError
+from einsum_cascade.facts import Recent
 from einsum_cascade.ir import Program
 
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
-from .arrangement import arrangement_of, known_arrangement
+from .arrangement import Arrangement, arrangements
 from .binder import bind_loops
 from .fit import fit_tile, tile_sizes
 from .footprint import all_fits, requirements
@@ -77,7 +78,7 @@ def bind(
         or no combination of open choices is legal.
     """
     program, shapes = with_parameters(program, shapes)
-    mapping = on_machine(program, mapping, architecture)
+    mapping = _named(program, mapping, architecture)
     if not mapping.choices:
         return _closed(program, mapping, architecture, shapes)
     if choose is None:
@@ -100,19 +101,32 @@ def bind(
     return choose(program, mapping, architecture, bound, closed)
 
 
+def _named(program: Program, mapping: Mapping, architecture: Architecture) -> Mapping:
+    """The mapping with the machine's names in it: the same one every time it is asked for."""
+    known = program.once(_names)
+    found = known.find(mapping, architecture)
+    return found or known.keep(on_machine(program, mapping, architecture), mapping, architecture)
+
+
+def _names(program: Program) -> Recent[Mapping]:
+    del program
+    return Recent()
+
+
 def _closed(
     program: Program, mapping: Mapping, architecture: Architecture, shapes: dict[str, int]
 ) -> Bound:
     """Bind a mapping without open choices."""
-    mapping = in_turn(mapping)
-    sizes, open_tiles = tile_sizes(mapping, architecture)
-    tiling = build_tiling(program, mapping, shapes, sizes)
-    arrangement = known_arrangement(program, mapping, architecture)
+    known = program.once(arrangements)
+    arrangement = known.find(mapping, architecture)
+    plain = arrangement.first.mapping if arrangement else in_turn(mapping)
+    sizes, open_tiles = tile_sizes(plain, architecture)
+    tiling = build_tiling(program, plain, shapes, sizes)
     bound = arrangement.bound(tiling) if arrangement else None
     if arrangement is None or bound is None:
         # This is where names are looked up, and what is wrong with them or with sizes is told.
-        bound = bind_loops(program, mapping, architecture, tiling)
-        arrangement = arrangement_of(bound)
+        bound = bind_loops(program, plain, architecture, tiling)
+        arrangement = known.keep(Arrangement(bound), mapping, architecture)
     problems = arrangement.illegalities(bound)
     if problems:
         raise MappingError(problems)
