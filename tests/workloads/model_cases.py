@@ -140,6 +140,26 @@ PUBLISHED = (
         8_190_735_360,
         _decoder("qwen3", 4096, 12288, 36, 32, num_key_value_heads=8, vocab_size=151936),
     ),
+    Published(
+        "qwen3-30b-a3b",
+        30_532_122_624,
+        _decoder(
+            "qwen3_moe",
+            2048,
+            6144,
+            48,
+            32,
+            num_key_value_heads=4,
+            head_dim=128,
+            num_experts=128,
+            num_experts_per_tok=8,
+            moe_intermediate_size=768,
+            decoder_sparse_step=1,
+            mlp_only_layers=[],
+            norm_topk_prob=True,
+            vocab_size=151936,
+        ),
+    ),
     Published("gemma-7b", 8_537_680_896, _decoder("gemma", 3072, 24576, 28, 16, vocab_size=256000)),
     Published("gemma-2-9b", 9_241_705_984, GEMMA2),
     Published(
@@ -238,3 +258,102 @@ PUBLISHED = (
     ),
     Published("mamba2-2.7b", 2_702_599_680, MAMBA2),
 )
+
+_TEXT = {
+    "architectures": ["AnyForCausalLM"],
+    "bos_token_id": 1,
+    "eos_token_id": [2, 3],
+    "pad_token_id": None,
+    "initializer_range": 0.02,
+    "torch_dtype": "bfloat16",
+    "transformers_version": "4.51.0",
+    "use_cache": True,
+    "attention_dropout": 0.0,
+    "rope_theta": 500000.0,
+    "rope_scaling": {"rope_type": "llama3", "factor": 8.0},
+    "max_position_embeddings": 8192,
+    "rms_norm_eps": 1e-05,
+    "quantization_config": None,
+    "_name_or_path": "somewhere",
+}
+BESIDE: dict[str, dict[str, Any]] = {
+    "llama": _TEXT | {"hidden_act": "silu", "pretraining_tp": 1, "mlp_bias": False},
+    "mistral": _TEXT | {"hidden_act": "silu"},
+    "mixtral": _TEXT
+    | {"hidden_act": "silu", "router_aux_loss_coef": 0.02, "output_router_logits": False},
+    "qwen2": _TEXT | {"hidden_act": "silu", "use_mrope": False},
+    "qwen3": _TEXT | {"hidden_act": "silu"},
+    "qwen3_moe": _TEXT | {"hidden_act": "silu", "router_aux_loss_coef": 0.001},
+    "gemma": _TEXT | {"hidden_act": "gelu", "hidden_activation": None},
+    "gemma2": _TEXT
+    | {
+        "hidden_act": "gelu_pytorch_tanh",
+        "hidden_activation": "gelu_pytorch_tanh",
+        "query_pre_attn_scalar": 256,
+        "final_logit_softcapping": 30.0,
+        "cache_implementation": "hybrid",
+    },
+    "gemma3_text": _TEXT | {"rope_local_base_freq": 10000, "_sliding_window_pattern": 6},
+    "phi": _TEXT | {"hidden_act": "gelu_new", "partial_rotary_factor": 0.4, "resid_pdrop": 0.1},
+    "phi3": _TEXT | {"hidden_act": "silu", "original_max_position_embeddings": 4096},
+    "gpt_oss": _TEXT
+    | {
+        "hidden_act": "silu",
+        "attention_bias": True,
+        "experts_per_token": 4,
+        "swiglu_limit": 7.0,
+        "initial_context_length": 4096,
+    },
+    "gpt_neox": _TEXT | {"hidden_act": "gelu", "rotary_pct": 0.25, "use_parallel_residual": True},
+    "gpt2": _TEXT
+    | {
+        "activation_function": "gelu_new",
+        "n_ctx": 1024,
+        "layer_norm_epsilon": 1e-05,
+        "summary_first_dropout": 0.1,
+        "task_specific_params": {"text-generation": {"do_sample": True}},
+    },
+    "bert": _TEXT
+    | {
+        "max_position_embeddings": 512,
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.1,
+        "layer_norm_eps": 1e-12,
+        "position_embedding_type": "absolute",
+        "gradient_checkpointing": False,
+    },
+    "vit": _TEXT | {"hidden_act": "gelu", "encoder_stride": 16, "id2label": {"0": "tench"}},
+    "t5": _TEXT | {"is_encoder_decoder": True, "dropout_rate": 0.1, "n_positions": 512},
+    "deepseek_v2": _TEXT
+    | {"hidden_act": "silu", "aux_loss_alpha": 0.001, "n_group": 8, "topk_group": 3},
+    "deepseek_v3": _TEXT
+    | {
+        "hidden_act": "silu",
+        "num_key_value_heads": 128,
+        "num_nextn_predict_layers": 1,
+        "routed_scaling_factor": 2.5,
+        "scoring_func": "sigmoid",
+        "topk_method": "noaux_tc",
+        "ep_size": 1,
+        "seq_aux": True,
+    },
+    "minimax_text_01": _TEXT
+    | {"hidden_act": "silu", "postnorm": True, "layernorm_mlp_alpha": 3.5, "rotary_dim": 64},
+    "mamba": _TEXT
+    | {
+        "hidden_act": "silu",
+        "d_inner": 1536,
+        "d_model": 768,
+        "n_layer": 24,
+        "intermediate_size": 1536,
+        "rescale_prenorm_residual": False,
+        "residual_in_fp32": True,
+        "time_step_init_scheme": "random",
+        "time_step_max": 0.1,
+        "ssm_cfg": {},
+        "rms_norm": True,
+        "pad_vocab_size_multiple": 8,
+    },
+    "mamba2": _TEXT | {"hidden_act": "silu", "time_step_limit": [0.0, 1e6], "rms_norm": True},
+}
+"""By family, what its published files have beside that and which changes nothing here."""

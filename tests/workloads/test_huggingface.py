@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from model_cases import (
+    BESIDE,
     DEEPSEEK_V3,
     GEMMA2,
     GPT_OSS,
@@ -303,7 +304,12 @@ def test_fields_that_do_not_fit(change: dict[str, Any], wanted: str) -> None:
         (T5 | {"d_kv": -64}, "d_kv: expected a whole number, at least 1, got -64"),
         (MAMBA2 | {"model_type": "vit"}, "'num_attention_heads' is missing"),
         (
-            MAMBA2 | {"model_type": "mamba", "time_step_rank": "x"},
+            {
+                "model_type": "mamba",
+                "hidden_size": 8,
+                "num_hidden_layers": 1,
+                "time_step_rank": "x",
+            },
             "time_step_rank: expected a whole number, got the text 'x'",
         ),
         ({"model_type": "gemma3", "text_config": 3}, "got the number 3"),
@@ -316,6 +322,121 @@ def test_what_else_is_refused(fields: dict[str, Any], wanted: str) -> None:
     with pytest.raises(SpecError) as caught:
         model_of(fields)
     assert wanted in str(caught.value)
+
+
+@pytest.mark.parametrize("case", PUBLISHED, ids=lambda case: case.name)
+def test_what_published_files_have_beside_changes_nothing(case: Published) -> None:
+    beside = BESIDE[str(case.fields["model_type"])]
+    assert model_of(beside | case.fields) == model_of(case.fields)
+
+
+OF_OTHERS: dict[str, Any] = {
+    "num_local_experts": 8,
+    "num_experts": 128,
+    "n_routed_experts": 256,
+    "moe_intermediate_size": 768,
+    "quantization_config": {"quant_method": "fp8"},
+    "attn_type_list": [0, 1],
+    "kv_lora_rank": 512,
+    "ssm_state_size": 16,
+    "attention_chunk_size": 8192,
+    "use_qk_norm": True,
+    "cross_attention_layers": [3, 8],
+    "a_field_of_tomorrow": 1,
+}
+
+
+@pytest.mark.parametrize("field", OF_OTHERS)
+@pytest.mark.parametrize("base", [LLAMA, GEMMA2, T5, MAMBA2], ids=lambda base: base["model_type"])
+def test_a_field_that_may_change_what_is_computed_is_not_passed_over(
+    base: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(SpecError) as caught:
+        model_of(base | {field: OF_OTHERS[field]})
+    text = str(caught.value)
+    assert f"'{field}' is not read for '{base['model_type']}', and may change" in text
+    assert f"--set workload.config.{field}=null" in text
+    # What turns it off is no other model.
+    for off in (None, False, 0, [], {}, ""):
+        assert model_of(base | {field: off}) == model_of(base)
+
+
+def test_the_hint_turns_a_field_off(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(LLAMA | {"a_field_of_tomorrow": 1}), encoding="utf-8")
+    with pytest.raises(SpecError, match="'a_field_of_tomorrow' is not read"):
+        load(str(path))
+    assert load(str(path), "config.a_field_of_tomorrow=null").model == model_of(LLAMA)
+
+
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [
+        (LLAMA | {"layer_types": ["sliding_attention"] * 32}, "no layers of 'sliding_attention'"),
+        (LLAMA | {"layer_types": ["full_attention"] * 3}, "one entry for each of 32 layers"),
+        (GPT_OSS | {"hidden_act": "gelu"}, "expected 'silu'"),
+        (GPT_OSS | {"experts_per_token": 2}, "experts_per_token: expected 4"),
+        (DEEPSEEK_V3 | {"num_key_value_heads": 8}, "num_key_value_heads: expected 128"),
+        (
+            {"model_type": "mamba", "hidden_size": 8, "num_hidden_layers": 1, "d_inner": 8},
+            "d_inner: 8 is not the expanded width, 2 x 8",
+        ),
+        (
+            {"model_type": "gemma3", "text_config": {}, "quantization_config": {"bits": 4}},
+            "'quantization_config' is not read",
+        ),
+    ],
+)
+def test_fields_that_were_passed_over_are_refused(fields: dict[str, Any], wanted: str) -> None:
+    with pytest.raises(SpecError, match=re.escape(wanted)):
+        model_of(fields)
+
+
+def test_layer_types_and_activations_are_honoured() -> None:
+    assert model_of(LLAMA | {"layer_types": ["full_attention"] * 32}) == model_of(LLAMA)
+    mixtral = next(c.fields for c in PUBLISHED if c.name == "mixtral-8x7b")
+    kinds = ["full_attention"] * 31 + ["sliding_attention"]
+    assert windows(mixtral | {"layer_types": kinds, "sliding_window": 9}) == [None] * 31 + [9]
+    relu = model_of(LLAMA | {"hidden_act": "relu"}).layer(0).ffn
+    assert relu == FeedForward(inner=14336, gated=True, activation="relu")
+    bert = next(c.fields for c in PUBLISHED if c.name == "bert-base-uncased")
+    plain = model_of(bert | {"hidden_act": "relu"}).layer(0).ffn
+    assert plain == FeedForward(inner=3072, gated=False, activation="relu")
+
+
+def test_experts_of_qwen3_moe() -> None:
+    fields = next(c.fields for c in PUBLISHED if c.name == "qwen3-30b-a3b")
+    some = model_of(fields | {"decoder_sparse_step": 2, "mlp_only_layers": [1]})
+    kinds = [type(some.layer(index).ffn) for index in range(4)]
+    assert kinds == [FeedForward, FeedForward, FeedForward, Experts]
+    assert model_of(fields | {"num_experts": 0}).layer(0).ffn == FeedForward(inner=6144, gated=True)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("lama", "llama"),
+        ("GPT-NeoX", "gpt_neox"),
+        ("deepseek-v3", "deepseek_v3"),
+        ("Gema2", "gemma2"),
+        ("qwen2_moe", None),
+        ("qwen3_next", None),
+        ("jamba", None),
+        ("bart", None),
+        ("llava", None),
+        ("llama4", None),
+        ("mt5", None),
+        ("falcon_mamba", None),
+        ("gemma3n", None),
+        ("phimoe", None),
+    ],
+)
+def test_the_hint_is_never_another_family(written: str, meant: str | None) -> None:
+    with pytest.raises(SpecError) as caught:
+        model_of(LLAMA | {"model_type": written})
+    text = str(caught.value)
+    assert "known: bert, deepseek_v2" in text
+    assert (f"did you mean '{meant}'?" in text) if meant else ("did you mean" not in text)
 
 
 @pytest.mark.parametrize("family", sorted(READERS))

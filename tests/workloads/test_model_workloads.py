@@ -14,6 +14,7 @@ from model_cases import DEEPSEEK_V3, LLAMA, MAMBA2, MINIMAX, PUBLISHED, T5, mode
 from einsum_cascade import Cascade
 from einsum_cascade.errors import SpecError
 from workloads import load
+from workloads.attention.phases import Phase
 
 CAUSAL = "grouped-query-attention-causal"
 RANKS = ("B", "H", "E", "F", "P", "M")
@@ -93,9 +94,44 @@ def test_phases() -> None:
     start = load("llama-3-70b", phase="chunked-prefill", cached_len=0, seq_len=24)
     assert (start.shape("P"), start.shape("M")) == (24, 24)
     # Phases are not only for models.
-    bert = load("bert-base", phase="decode", cached_len=9)
-    assert (bert.shape("P"), bert.shape("M"), bert.shape("H")) == (1, 10, 12)
-    assert load("bert-base", phase="decode", cached_len=9, M=4).shape("M") == 4
+    xl = load("trxl-wt103", phase="decode", cached_len=9)
+    assert (xl.shape("P"), xl.shape("M"), xl.shape("H")) == (1, 10, 16)
+    assert load("trxl-wt103", phase="decode", cached_len=9, M=4).shape("M") == 4
+
+
+@pytest.mark.parametrize("phase", ["decode", "chunked-prefill"])
+def test_an_encoder_has_no_cache(phase: Phase, tmp_path: Path) -> None:
+    """It sees all tokens at once: one after a cache would be another model's."""
+    bert = write(tmp_path, next(c.fields for c in PUBLISHED if c.name == "bert-base-uncased"))
+    for name in ("bert-base", "t5-small", "xlm", "vit-b-16", bert):
+        with pytest.raises(SpecError, match=f"an encoder computes all tokens .*'{phase}'") as no:
+            load(name, phase=phase, cached_len=9)
+        assert "hint: phase=prefill" in str(no.value)
+    # A decoder that attends to an encoder has one, and so has BERT as a decoder.
+    t5 = write(tmp_path, T5, "t5.json")
+    assert load(t5, phase=phase, cached_len=9).cached_len == 9
+    with pytest.raises(SpecError, match="an encoder computes all tokens"):
+        load(t5, phase=phase, cached_len=9, layer=0)
+    decoder = load(bert, "config.is_decoder=true", phase=phase, cached_len=9)
+    assert decoder.cached_len == 9
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "wanted"),
+    [
+        ("bert-base", "layer=3", "bert-base has no 'config', this changes nothing"),
+        ("bert-base", "layers=3", "scope 'attention' runs attention alone"),
+    ],
+)
+def test_settings_that_nothing_reads_are_refused(name: str, setting: str, wanted: str) -> None:
+    with pytest.raises(SpecError, match=wanted):
+        load(name, setting)
+
+
+def test_one_layer_is_as_it_is_however_many_there_are() -> None:
+    with pytest.raises(SpecError, match="scope 'block' runs one layer, this changes nothing"):
+        load("bert-base", ["scope=block", "layers=3"])
+    assert load("bert-base", ["scope=model", "layers=3"]).layers == 3
 
 
 def test_a_phase_lies_over_the_lengths_of_a_file(tmp_path: Path) -> None:

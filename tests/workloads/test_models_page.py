@@ -134,6 +134,8 @@ def runs_by(folder: Path, fields: dict[str, Any]) -> dict[str, tuple[str, str]]:
         "chunked-prefill": {"seq_len": 9, "cached_len": 9999},
         "decode": {"cached_len": 9999},
     }.items():
+        if fields["model_type"] == "vit" and phase != "prefill":
+            continue
         work = load(str(path), phase=phase, **lengths)
         found[phase] = (work.cascade, usual_mapping(work, machine).name)
     return found
@@ -157,7 +159,8 @@ def test_how_a_layer_with_a_state_runs(tmp_path: Path, label: str) -> None:
 def test_how_a_layer_with_keys_runs(tmp_path: Path, label: str) -> None:
     """Every name in the row is a cascade or mapping that is run, in its phase."""
     found = runs_by(tmp_path, SOFTMAX[label])
-    assert found["prefill"] == found["chunked-prefill"]
+    assert row(label)[1] == "refused: there is no cache" or len(found) == 3
+    assert found["prefill"] == found.get("chunked-prefill", found["prefill"])
     assert f"`{found['prefill'][1]}`" in row(label)[0]
     for cell, phase in zip(row(label), ("prefill", "decode"), strict=True):
-        assert set(re.findall(r"`([^`]+)`", cell)) <= set(found[phase]), (cell, found)
+        assert set(re.findall(r"`([^`]+)`", cell)) <= set(found.get(phase, ())), (cell, found)

@@ -63,6 +63,7 @@ class WorkloadFields(Fields):
     ffn_width: Count | None = None
     ffn_up: str | None = None
     layers: Count | None = None
+    encoder: bool | None = None
     shape: dict[Rank, Count] = Field(default_factory=dict)
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from os import PathLike
 
 from einsum_cascade.errors import Problem, SpecError
-from einsum_cascade.yaml.edit import Setting, python_setting
+from einsum_cascade.yaml.edit import Setting, parse_setting, python_setting
 from einsum_cascade.yaml.spec_files import spec_tree
 
 from ..workload import Workload
@@ -20,7 +20,9 @@ _MOST_LAYERS = 8
 
 
 def load(
-    name: str | PathLike[str], settings: Iterable[Setting] = (), **fields: int | str
+    name: str | PathLike[str],
+    settings: str | Iterable[str | Setting] = (),
+    **fields: int | str,
 ) -> Workload:
     """The built-in workload of a name, or the one in a file.
 
@@ -28,8 +30,8 @@ def load(
     ----------
     name : str or path
         A built-in name; anything with a slash or ending in ``.yaml`` is a file.
-    settings : iterable of Setting
-        Fields set on the command line.
+    settings : str, or iterable of str and Setting
+        Fields as the command line sets them: ``"config.num_key_value_heads=32"``.
     **fields
         Fields by keyword: ``seq_len="64K"``, ``batch=1``, or shapes by rank, ``E=32``.
         They win over the file, and a rank wins over ``batch`` and ``seq_len``.
@@ -43,8 +45,12 @@ def load(
     --------
     >>> load("bert-base", seq_len="1K").shape("P")
     1024
+    >>> load("llama-3-8b", "config.num_hidden_layers=2").model.layer_count
+    2
     """
-    top = setting_fields([*settings, *(python_setting(k, v) for k, v in fields.items())])
+    texts = (settings,) if isinstance(settings, str) else settings
+    given = [parse_setting(s, prefix="") if isinstance(s, str) else s for s in texts]
+    top = setting_fields([*given, *(python_setting(k, v) for k, v in fields.items())])
     layers = [top, file_fields(workload_tree(spec_tree("workloads", name)))]
     found = merged(_with_models(layers, name), os.fspath(name))
     _refuse_without_effect(found, layers, name)
@@ -81,6 +87,9 @@ def _refuse_without_effect(
         hint = "add scope=block or scope=model"
         text = f"{unused[0]}: scope 'attention' runs attention alone, this changes nothing"
         raise SpecError(Problem(text, places.get(unused[0]), hint))
+    if found.scope == "block" and settings.spec.layers is not None:
+        text = "layers: scope 'block' runs one layer, this changes nothing"
+        raise SpecError(Problem(text, places.get("layers"), "scope=model runs all of them"))
     without_ffn = found.model and all(run.layer.ffn is None for run in found.model.runs)
     if settings.spec.ffn_up is not None and without_ffn:
         text = "ffn_up: the model's layers have no feed-forward network"

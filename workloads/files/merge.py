@@ -55,8 +55,9 @@ _TOKENS = ("phase", "batch", "seq_len", "cached_len", "layer")
 _LENGTHS = {"prefill": ("cached_len",), "decode": ("seq_len", "cached_len")}
 """What a phase makes of the lengths of the layers below: these no longer hold."""
 _OWN = ("layers", "model_width", "ffn_width", "ffn_up", "source")
-_KEPT = ("name", "scope", *_TOKENS, *_OWN)
-_OF_A_MODEL = ("cascade", "layer", *_OWN)
+_ENCODER = "encoder"
+_KEPT = ("name", "scope", _ENCODER, *_TOKENS, *_OWN)
+_OF_A_MODEL = ("cascade", "layer", _ENCODER, *_OWN)
 
 
 def _replaced(spec: WorkloadFields) -> tuple[str, ...]:
@@ -88,6 +89,11 @@ def merged(layers: list[FileFields], name: str) -> Workload:
         merge.add(layer)
     said = {key: merge.chosen.pop(key) for key in _TOKENS if key in merge.chosen}
     choice = TokenChoice(**said, places=places_of([layer.fields for layer in layers])).checked()
+    if merge.chosen.pop(_ENCODER, False):
+        choice.refuse_cache()
+    if merge.config is None and choice.layer is not None:
+        hint = "only a model's configuration has layers that differ"
+        raise choice.problem("layer", f"{name} has no 'config', this changes nothing", hint)
     chosen = {"name": name, **merge.chosen}
     shapes = choice.shapes()
     if merge.config is not None:

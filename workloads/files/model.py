@@ -54,6 +54,18 @@ class TokenChoice:
             raise self.problem("seq_len", text)
         return self
 
+    def refuse_cache(self) -> None:
+        """Refuse a phase with a cache: what is asked for is an encoder's.
+
+        Raises
+        ------
+        SpecError
+            Tokens come before those computed.
+        """
+        if self.phase != "prefill":
+            text = f"an encoder computes all tokens at once, so '{self.phase}' has no cache to read"
+            raise self.problem("phase", text, "phase=prefill, with seq_len tokens")
+
     def shapes(self) -> dict[str, int]:
         """B, P and M, as far as they are given."""
         found = {} if self.batch is None else {"B": self.batch}
@@ -102,9 +114,12 @@ def model_layer(config: YamlNode, choice: TokenChoice, ranks: Mapping[str, int])
     if index >= model.layer_count:
         last = model.layer_count - 1
         raise choice.problem("layer", f"the model's layers are 0 to {last}, got {index}")
+    layer = model.layer(index)
+    if layer.cross is None and not getattr(layer.mixer, "causal", True):
+        choice.refuse_cache()
     tokens, assumed = _tokens(model, choice, ranks)
     try:
-        attention = attention_of(model.layer(index).mixer, tokens)
+        attention = attention_of(layer.mixer, tokens)
     except SpecError as wrong:
         place = next((choice.places[n] for n in ("M", "P", "seq_len") if n in choice.places), None)
         raise SpecError([Problem(p.message, place, p.hint) for p in wrong.problems]) from None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from einsum_cascade.yaml.schema import validate
 from einsum_cascade.yaml.source import YamlNode
 
 from ..models import Experts, FeedForward, Layer, ModelConfig, SoftmaxAttention
@@ -17,13 +16,17 @@ from .fields import (
     LayerCount,
     LayerTypes,
     Positive,
+    SiluGate,
     Size,
     SizeOrZero,
+    all_full,
     attention_biases,
     divided,
+    feed_forward,
     grouped_heads,
     head_width,
     per_layer,
+    read_fields,
     refuse,
     routed,
     stack,
@@ -37,6 +40,7 @@ class _DecoderConfig(ConfigFields):
     intermediate_size: Size
     head_dim: Size | None = None
     layer_types: LayerTypes | None = None
+    hidden_act: str | None = None
 
 
 class _LlamaConfig(_DecoderConfig):
@@ -52,6 +56,7 @@ class _MistralConfig(_DecoderConfig):
 
 
 class _MixtralConfig(_DecoderConfig):
+    hidden_act: SiluGate = None
     num_key_value_heads: Size | None = 8
     sliding_window: Size | None = None
     num_local_experts: Size = 8
@@ -70,7 +75,23 @@ class _Qwen3Config(_Qwen2Config):
     attention_bias: bool = False
 
 
+class _Qwen3MoeConfig(_Qwen3Config):
+    # As the class has it, where Qwen3's own is 128.
+    head_dim: Size | None = None
+    num_key_value_heads: Size | None = 4
+    hidden_act: SiluGate = None
+    num_experts: SizeOrZero = 128
+    num_experts_per_tok: Size = 8
+    moe_intermediate_size: Size = 768
+    decoder_sparse_step: Size = 1
+    mlp_only_layers: tuple[SizeOrZero, ...] = ()
+
+
 class _GemmaConfig(_DecoderConfig):
+    harmless = ("hidden_act",)
+    """The family reads ``hidden_activation`` in its place."""
+
+    hidden_activation: str | None = None
     num_key_value_heads: Size = 16
     # Heads need not make up the stream: Gemma 7B has 16 of 256 on a width of 3,072.
     head_dim: Size = 256
@@ -86,11 +107,17 @@ class _Gemma2Config(_GemmaConfig):
 
 
 class _Gemma3Config(_Gemma2Config):
+    alike = (("_sliding_window_pattern", "sliding_window_pattern"),)
+
     attn_logit_softcapping: Positive | None = None
     sliding_window_pattern: Size = 6
 
 
 class _GptOssConfig(_DecoderConfig):
+    alike = (("experts_per_token", "num_experts_per_tok"),)
+
+    hidden_act: SiluGate = None
+    attention_bias: bool = True
     num_key_value_heads: Size = 8
     head_dim: Size = 64
     sliding_window: Size | None = 128
@@ -136,7 +163,8 @@ def _windows(
 
 def llama(root: YamlNode) -> ModelConfig:
     """``LlamaConfig``."""
-    c = validate(_LlamaConfig, root)
+    c = read_fields(_LlamaConfig, root)
+    all_full(root, c.layer_types, c.num_hidden_layers)
     d = c.hidden_size
     mixer = _attention(root, c, c.num_key_value_heads)
     other = 2 * d
@@ -144,15 +172,15 @@ def llama(root: YamlNode) -> ModelConfig:
         other += attention_biases(mixer, d)
     if c.mlp_bias:
         other += 2 * c.intermediate_size + d
-    ffn = FeedForward(inner=c.intermediate_size, gated=True)
+    ffn = feed_forward(c.intermediate_size, gated=True, activation=c.hidden_act)
     layer = Layer(mixer=mixer, ffn=ffn, other_parameters=other)
     return stack(c, "llama", c.hidden_size, [layer] * c.num_hidden_layers, d)
 
 
 def mistral(root: YamlNode) -> ModelConfig:
     """``MistralConfig``: every layer has the window, where there is one."""
-    c = validate(_MistralConfig, root)
-    ffn = FeedForward(inner=c.intermediate_size, gated=True)
+    c = read_fields(_MistralConfig, root)
+    ffn = feed_forward(c.intermediate_size, gated=True, activation=c.hidden_act)
     slides = [True] * c.num_hidden_layers
     layers = [
         Layer(
@@ -167,15 +195,21 @@ def mistral(root: YamlNode) -> ModelConfig:
 
 def mixtral(root: YamlNode) -> ModelConfig:
     """``MixtralConfig``."""
-    c = validate(_MixtralConfig, root)
+    c = read_fields(_MixtralConfig, root)
     experts = Experts(
         experts=c.num_local_experts,
         per_token=routed(root, "num_experts_per_tok", c.num_experts_per_tok, c.num_local_experts),
         inner=c.intermediate_size,
     )
-    mixer = _attention(root, c, c.num_key_value_heads, window=c.sliding_window)
-    layer = Layer(mixer=mixer, ffn=experts, other_parameters=2 * c.hidden_size)
-    return stack(c, "mixtral", c.hidden_size, [layer] * c.num_hidden_layers, c.hidden_size)
+    layers = [
+        Layer(
+            mixer=_attention(root, c, c.num_key_value_heads, window=window),
+            ffn=experts,
+            other_parameters=2 * c.hidden_size,
+        )
+        for window in _windows(root, c, c.sliding_window, [True] * c.num_hidden_layers)
+    ]
+    return stack(c, "mixtral", c.hidden_size, layers, c.hidden_size)
 
 
 def _qwen_windows(root: YamlNode, c: _Qwen2Config) -> list[int | None]:
@@ -187,40 +221,60 @@ def _qwen_windows(root: YamlNode, c: _Qwen2Config) -> list[int | None]:
 
 def qwen2(root: YamlNode) -> ModelConfig:
     """``Qwen2Config``: queries, keys and values have biases."""
-    c = validate(_Qwen2Config, root)
+    c = read_fields(_Qwen2Config, root)
     d = c.hidden_size
     layers = []
     for window in _qwen_windows(root, c):
         mixer = _attention(root, c, c.num_key_value_heads, window=window)
         other = 2 * d + attention_biases(mixer, d, output=False)
-        ffn = FeedForward(inner=c.intermediate_size, gated=True)
+        ffn = feed_forward(c.intermediate_size, gated=True, activation=c.hidden_act)
         layers.append(Layer(mixer=mixer, ffn=ffn, other_parameters=other))
     return stack(c, "qwen2", d, layers, d)
 
 
 def qwen3(root: YamlNode) -> ModelConfig:
     """``Qwen3Config``: queries and keys are normalised a head."""
-    c = validate(_Qwen3Config, root)
+    c = read_fields(_Qwen3Config, root)
     d = c.hidden_size
     layers = []
     for window in _qwen_windows(root, c):
         mixer = _attention(root, c, c.num_key_value_heads, window=window, qk_norm=True)
         other = 2 * d + 2 * mixer.qk_width
         other += attention_biases(mixer, d) if c.attention_bias else 0
-        ffn = FeedForward(inner=c.intermediate_size, gated=True)
+        ffn = feed_forward(c.intermediate_size, gated=True, activation=c.hidden_act)
         layers.append(Layer(mixer=mixer, ffn=ffn, other_parameters=other))
     return stack(c, "qwen3", d, layers, d)
 
 
+def qwen3_moe(root: YamlNode) -> ModelConfig:
+    """``Qwen3MoeConfig``: as qwen3, but for experts in all layers or every few."""
+    c = read_fields(_Qwen3MoeConfig, root)
+    d, experts = c.hidden_size, c.num_experts
+    dense = feed_forward(c.intermediate_size, gated=True, activation=None)
+    layers = []
+    for index, window in enumerate(_qwen_windows(root, c)):
+        mixer = _attention(root, c, c.num_key_value_heads, window=window, qk_norm=True)
+        other = 2 * d + 2 * mixer.qk_width
+        other += attention_biases(mixer, d) if c.attention_bias else 0
+        sparse = experts and index not in c.mlp_only_layers
+        ffn: FeedForward | Experts = dense
+        if sparse and (index + 1) % c.decoder_sparse_step == 0:
+            per_token = routed(root, "num_experts_per_tok", c.num_experts_per_tok, experts)
+            ffn = Experts(experts=experts, per_token=per_token, inner=c.moe_intermediate_size)
+        layers.append(Layer(mixer=mixer, ffn=ffn, other_parameters=other))
+    return stack(c, "qwen3_moe", d, layers, d)
+
+
 def gemma(root: YamlNode) -> ModelConfig:
     """``GemmaConfig``."""
-    c = validate(_GemmaConfig, root)
+    c = read_fields(_GemmaConfig, root)
+    all_full(root, c.layer_types, c.num_hidden_layers)
     return _gemma_stack(root, c, "gemma", [None] * c.num_hidden_layers, norms=2)
 
 
 def gemma2(root: YamlNode) -> ModelConfig:
     """``Gemma2Config``: windowed and full layers alternate, the first has the window."""
-    c = validate(_Gemma2Config, root)
+    c = read_fields(_Gemma2Config, root)
     slides = [index % 2 == 0 for index in range(c.num_hidden_layers)]
     windows = _windows(root, c, c.sliding_window, slides)
     return _gemma_stack(root, c, "gemma2", windows, norms=4, softcap=c.attn_logit_softcapping)
@@ -228,17 +282,24 @@ def gemma2(root: YamlNode) -> ModelConfig:
 
 def gemma3(root: YamlNode) -> ModelConfig:
     """``Gemma3TextConfig``: the last of every ``sliding_window_pattern`` layers is full."""
-    c = validate(_Gemma3Config, root)
+    c = read_fields(_Gemma3Config, root)
     slides = [(i + 1) % c.sliding_window_pattern != 0 for i in range(c.num_hidden_layers)]
     windows = _windows(root, c, c.sliding_window, slides)
     softcap = c.attn_logit_softcapping
     return _gemma_stack(root, c, "gemma3", windows, norms=4, softcap=softcap, qk_norm=True)
 
 
+class _SeveralInputsConfig(ConfigFields):
+    harmless = ("text_config", "vision_config", "mm_tokens_per_image")
+
+
 def gemma3_of_several_inputs(root: YamlNode) -> ModelConfig:
-    """``Gemma3Config``: the language model stands in ``text_config``."""
+    """``Gemma3Config``: the language model stands in ``text_config``, and is all that is read."""
     inner = root.child("text_config")
-    return gemma3(root if inner is None else inner)
+    if inner is None:
+        return gemma3(root)
+    read_fields(_SeveralInputsConfig, root)
+    return gemma3(inner)
 
 
 def _gemma_stack(
@@ -259,14 +320,15 @@ def _gemma_stack(
         )
         other = norms * d + (2 * mixer.qk_width if qk_norm else 0)
         other += attention_biases(mixer, d) if c.attention_bias else 0
-        ffn = FeedForward(inner=c.intermediate_size, gated=True, activation="gelu")
+        activation = c.hidden_activation or "gelu"
+        ffn = feed_forward(c.intermediate_size, gated=True, activation=activation)
         layers.append(Layer(mixer=mixer, ffn=ffn, other_parameters=other))
     return stack(c, family, d, layers, d)
 
 
 def gpt_oss(root: YamlNode) -> ModelConfig:
     """``GptOssConfig``: sinks, windowed and full layers alternate, biases everywhere."""
-    c = validate(_GptOssConfig, root)
+    c = read_fields(_GptOssConfig, root)
     d, experts = c.hidden_size, c.num_local_experts
     ffn = Experts(
         experts=experts,
@@ -278,7 +340,7 @@ def gpt_oss(root: YamlNode) -> ModelConfig:
     for window in _windows(root, c, c.sliding_window, slides):
         mixer = _attention(root, c, c.num_key_value_heads, window=window, sinks=True)
         # A sink a head; for each expert the biases of the router and of both its layers.
-        other = 2 * d + attention_biases(mixer, d) + mixer.heads
+        other = 2 * d + mixer.heads + (attention_biases(mixer, d) if c.attention_bias else 0)
         other += experts * (1 + 2 * c.intermediate_size + d)
         layers.append(Layer(mixer=mixer, ffn=ffn, other_parameters=other))
     return stack(c, "gpt_oss", d, layers, d)
@@ -295,18 +357,22 @@ class _Phi3Config(_DecoderConfig):
 
 
 class _GptNeoXConfig(_DecoderConfig):
+    harmless = ("use_parallel_residual",)
+    """Side by side or one after the other: as many operations."""
+
     attention_bias: bool = True
 
 
 def phi(root: YamlNode) -> ModelConfig:
     """``PhiConfig``: attention and feed-forward side by side behind one norm."""
-    c = validate(_PhiConfig, root)
+    c = read_fields(_PhiConfig, root)
+    all_full(root, c.layer_types, c.num_hidden_layers)
     d = c.hidden_size
     mixer = _attention(root, c, c.num_key_value_heads, qk_norm=c.qk_layernorm)
     other = 2 * d + attention_biases(mixer, d) + c.intermediate_size + d
     # Norms of queries and keys with a weight and a bias, all heads sharing them.
     other += 4 * mixer.qk_width if c.qk_layernorm else 0
-    ffn = FeedForward(inner=c.intermediate_size, gated=False)
+    ffn = feed_forward(c.intermediate_size, gated=False, activation=c.hidden_act)
     layer = Layer(mixer=mixer, ffn=ffn, other_parameters=other)
     # The output embedding has a bias.
     return stack(
@@ -316,22 +382,29 @@ def phi(root: YamlNode) -> ModelConfig:
 
 def phi3(root: YamlNode) -> ModelConfig:
     """``Phi3Config``."""
-    c = validate(_Phi3Config, root)
+    c = read_fields(_Phi3Config, root)
     d = c.hidden_size
-    mixer = _attention(root, c, c.num_key_value_heads, window=c.sliding_window)
-    ffn = FeedForward(inner=c.intermediate_size, gated=True)
-    layer = Layer(mixer=mixer, ffn=ffn, other_parameters=2 * d)
-    return stack(c, "phi3", c.hidden_size, [layer] * c.num_hidden_layers, d)
+    ffn = feed_forward(c.intermediate_size, gated=True, activation=c.hidden_act)
+    layers = [
+        Layer(
+            mixer=_attention(root, c, c.num_key_value_heads, window=window),
+            ffn=ffn,
+            other_parameters=2 * d,
+        )
+        for window in _windows(root, c, c.sliding_window, [True] * c.num_hidden_layers)
+    ]
+    return stack(c, "phi3", c.hidden_size, layers, d)
 
 
 def gpt_neox(root: YamlNode) -> ModelConfig:
     """``GPTNeoXConfig``."""
-    c = validate(_GptNeoXConfig, root)
+    c = read_fields(_GptNeoXConfig, root)
+    all_full(root, c.layer_types, c.num_hidden_layers)
     d = c.hidden_size
     mixer = _attention(root, c, None)
     other = 4 * d + c.intermediate_size + d
     other += attention_biases(mixer, d) if c.attention_bias else 0
-    ffn = FeedForward(inner=c.intermediate_size, gated=False)
+    ffn = feed_forward(c.intermediate_size, gated=False, activation=c.hidden_act)
     layer = Layer(mixer=mixer, ffn=ffn, other_parameters=other)
     return stack(c, "gpt_neox", c.hidden_size, [layer] * c.num_hidden_layers, 2 * d)
 
@@ -342,18 +415,19 @@ class _Gpt2Config(ConfigFields):
     n_head: Size
     n_inner: Size | None = None
     n_positions: Size = 1024
+    activation_function: str | None = None
     tie_word_embeddings: bool = True
 
 
 def gpt2(root: YamlNode) -> ModelConfig:
     """``GPT2Config``."""
-    c = validate(_Gpt2Config, root)
+    c = read_fields(_Gpt2Config, root)
     d, inner = c.n_embd, c.n_inner or 4 * c.n_embd
     width = divided(root, "n_embd", d, "n_head", c.n_head)
     mixer = SoftmaxAttention(heads=c.n_head, kv_heads=c.n_head, qk_width=width, v_width=width)
     layer = Layer(
         mixer=mixer,
-        ffn=FeedForward(inner=inner, gated=False),
+        ffn=feed_forward(inner, gated=False, activation=c.activation_function),
         other_parameters=4 * d + attention_biases(mixer, d) + inner + d,
     )
     return stack(c, "gpt2", d, [layer] * c.n_layer, c.n_positions * d + 2 * d)

@@ -7,11 +7,20 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from einsum_cascade.yaml.schema import validate
 from einsum_cascade.yaml.source import YamlNode
 
 from ..models import FeedForward, Layer, ModelConfig, SoftmaxAttention, runs_of
-from .fields import ConfigFields, LayerCount, Size, attention_biases, divided, refuse, stack
+from .fields import (
+    ConfigFields,
+    LayerCount,
+    Size,
+    attention_biases,
+    divided,
+    feed_forward,
+    read_fields,
+    refuse,
+    stack,
+)
 
 
 class _BertConfig(ConfigFields):
@@ -19,6 +28,7 @@ class _BertConfig(ConfigFields):
     num_hidden_layers: LayerCount
     num_attention_heads: Size
     intermediate_size: Size
+    hidden_act: str | None = None
     max_position_embeddings: Size = 512
     type_vocab_size: Size = 2
     is_decoder: bool = False
@@ -27,6 +37,9 @@ class _BertConfig(ConfigFields):
 
 
 class _T5Config(ConfigFields):
+    harmless = ("is_encoder_decoder", "dense_act_fn", "is_gated_act")
+    """The last two follow from ``feed_forward_proj``."""
+
     d_model: Size
     # Heads need not make up the stream: T5-11B has 128 of 128 on a width of 1,024.
     d_kv: Size
@@ -40,6 +53,10 @@ class _T5Config(ConfigFields):
 
 
 class _VitConfig(ConfigFields):
+    harmless = ("encoder_stride", "pooler_*")
+    """Of heads that are not read."""
+
+    hidden_act: str | None = None
     hidden_size: Size
     num_hidden_layers: LayerCount
     num_attention_heads: Size
@@ -58,7 +75,7 @@ def _heads(heads: int, width: int, causal: bool) -> SoftmaxAttention:
 
 def bert(root: YamlNode) -> ModelConfig:
     """``BertConfig``; parameters are those of the encoder with its pooler."""
-    c = validate(_BertConfig, root)
+    c = read_fields(_BertConfig, root)
     d, inner, heads = c.hidden_size, c.intermediate_size, c.num_attention_heads
     width = divided(root, "hidden_size", d, "num_attention_heads", heads)
     mixer = _heads(heads, width, causal=c.is_decoder)
@@ -67,7 +84,7 @@ def bert(root: YamlNode) -> ModelConfig:
     other += attention_biases(cross, d) + 2 * d if cross else 0
     layer = Layer(
         mixer=mixer,
-        ffn=FeedForward(inner=inner, gated=False),
+        ffn=feed_forward(inner, gated=False, activation=c.hidden_act),
         cross=cross,
         other_parameters=other,
     )
@@ -78,7 +95,7 @@ def bert(root: YamlNode) -> ModelConfig:
 
 def t5(root: YamlNode) -> ModelConfig:
     """``T5Config``: encoder layers, then decoder layers, which attend to the encoder too."""
-    c = validate(_T5Config, root)
+    c = read_fields(_T5Config, root)
     d = c.d_model
     words = c.feed_forward_proj.split("-")
     if len(words) > 2 or (len(words) == 2 and words[0] != "gated") or not words[-1]:
@@ -103,7 +120,7 @@ def t5(root: YamlNode) -> ModelConfig:
 
 def vit(root: YamlNode) -> ModelConfig:
     """``ViTConfig``: a token a patch and one for the class; no pooler, no classifier."""
-    c = validate(_VitConfig, root)
+    c = read_fields(_VitConfig, root)
     d, inner, heads = c.hidden_size, c.intermediate_size, c.num_attention_heads
     patches = divided(root, "image_size", c.image_size, "patch_size", c.patch_size) ** 2
     width = divided(root, "hidden_size", d, "num_attention_heads", heads)
@@ -111,7 +128,7 @@ def vit(root: YamlNode) -> ModelConfig:
     inputs = 3 * d if c.qkv_bias else 0
     layer = Layer(
         mixer=mixer,
-        ffn=FeedForward(inner=inner, gated=False),
+        ffn=feed_forward(inner, gated=False, activation=c.hidden_act),
         other_parameters=4 * d + inputs + d + inner + d,
     )
     tokens = patches + 1

@@ -3,27 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import ConfigDict, PlainValidator
 
 from einsum_cascade.errors import Problem, SpecError, nearest
 from einsum_cascade.yaml.numbers import LARGEST_COUNT
-from einsum_cascade.yaml.schema import Fields, expected, shown
-from einsum_cascade.yaml.source import YamlNode
+from einsum_cascade.yaml.schema import Fields, expected, shown, validate
+from einsum_cascade.yaml.source import YamlNode, YamlScalar
 
-from ..models import Layer, ModelConfig, SoftmaxAttention, runs_of
+from ..models import FeedForward, Layer, ModelConfig, SoftmaxAttention, runs_of
+from .unread import unread_problems
 
 MOST_LAYERS = 100_000
 
 
 class ConfigFields(Fields):
-    """Some fields of a configuration; there may be any others."""
+    """Fields of a configuration that are read; ``unread`` says which others there may be."""
 
     model_config = ConfigDict(extra="ignore")
 
+    harmless: ClassVar[tuple[str, ...]] = ()
+    """Names and patterns of fields that change nothing in this family."""
+    alike: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """Further names of fields, and those that they repeat."""
+
     vocab_size: Size | None = None
     tie_word_embeddings: bool = False
+
+
+C = TypeVar("C", bound=ConfigFields)
+
+
+def read_fields(model: type[C], root: YamlNode) -> C:
+    """The fields of a configuration that a family reads.
+
+    Parameters
+    ----------
+    model : type of ConfigFields
+        Those of the family.
+    root : YamlNode
+        The configuration.
+
+    Raises
+    ------
+    SpecError
+        Fields are missing or wrong, or may change what is computed and are not read.
+    """
+    found = validate(model, root)
+    named = root.child("model_type")
+    family = f"'{named.text}'" if isinstance(named, YamlScalar) else "such a model"
+    alike = {other: getattr(found, name) for other, name in model.alike}
+    wrong = unread_problems(
+        root,
+        frozenset(model.model_fields) - {other for other, _ in model.alike},
+        family,
+        harmless=model.harmless,
+        alike=alike,
+    )
+    if problems := [*wrong]:
+        raise SpecError(problems)
+    return found
 
 
 def _whole(value: Any, least: int, most: int) -> int:
@@ -84,6 +126,15 @@ def one_a_layer(*allowed: str | int) -> PlainValidator:
     return PlainValidator(read)
 
 
+def _silu(value: Any) -> str | None:
+    if value not in (None, "silu", "swish"):
+        raise expected(f"expected 'silu', which its gates are counted as, got {_shown(value)}")
+    return None
+
+
+SiluGate = Annotated[str | None, PlainValidator(_silu)]
+"""The activation function of what has SiLU alone."""
+
 LayerTypes = Annotated[tuple[str, ...], one_a_layer("full_attention", "sliding_attention")]
 
 ConfigFields.model_rebuild()
@@ -133,6 +184,29 @@ def per_layer(root: YamlNode, field: str, written: tuple[Any, ...], layers: int)
     """Refuse a list that does not have one entry a layer."""
     if len(written) != layers:
         raise refuse(root, field, f"expected one entry for each of {layers} layers", "")
+
+
+_FUNCTIONS = MappingProxyType(
+    {"swish": "silu", **dict.fromkeys(("gelu_new", "gelu_fast", "gelu_python"), "gelu")}
+    | {"gelu_pytorch_tanh": "gelu"}
+)
+"""Activation functions under other names, or approximated."""
+
+
+def feed_forward(inner: int, gated: bool, activation: str | None) -> FeedForward:
+    """A network with the activation function of a field; None is the usual one."""
+    usual = FeedForward(inner=inner, gated=gated)
+    name = _FUNCTIONS.get(activation or "", activation) or usual.function
+    return usual if name == usual.function else replace(usual, activation=name)
+
+
+def all_full(root: YamlNode, layer_types: tuple[str, ...] | None, layers: int) -> None:
+    """Refuse ``layer_types`` of a family whose layers all see every key."""
+    if layer_types is None:
+        return
+    per_layer(root, "layer_types", layer_types, layers)
+    if other := next((kind for kind in layer_types if kind != "full_attention"), None):
+        raise refuse(root, "layer_types", f"this family has no layers of '{other}'")
 
 
 def routed(root: YamlNode, field: str, per_token: int, experts: int) -> int:

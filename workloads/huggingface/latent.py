@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from einsum_cascade.yaml.schema import validate
 from einsum_cascade.yaml.source import YamlNode
 
 from ..models import (
@@ -23,18 +22,26 @@ from ..models import (
 from .fields import (
     ConfigFields,
     LayerCount,
+    SiluGate,
     Size,
     SizeOrZero,
     grouped_heads,
     head_width,
     one_a_layer,
     per_layer,
+    read_fields,
     routed,
     stack,
 )
 
 
 class _DeepseekConfig(ConfigFields):
+    harmless = ("num_nextn_predict_layers",)
+    """Layers that predict further tokens are no part of what is read."""
+    alike = (("num_key_value_heads", "num_attention_heads"),)
+    """Every head has keys of its own once they are unfolded."""
+
+    hidden_act: SiluGate = None
     hidden_size: Size
     num_hidden_layers: LayerCount
     num_attention_heads: Size
@@ -63,7 +70,7 @@ def deepseek_v3(root: YamlNode) -> ModelConfig:
 
 
 def _deepseek(root: YamlNode, family: str, router_biases: bool) -> ModelConfig:
-    c = validate(_DeepseekConfig, root)
+    c = read_fields(_DeepseekConfig, root)
     d, experts = c.hidden_size, c.n_routed_experts or 0
     mixer = LatentAttention(
         heads=c.num_attention_heads,
@@ -94,6 +101,21 @@ def _deepseek(root: YamlNode, family: str, router_biases: bool) -> ModelConfig:
 
 
 class _MiniMaxConfig(ConfigFields):
+    harmless = (
+        "*_attention_alpha",
+        "*_attention_beta",
+        "mlp_alpha_factor",
+        "mlp_beta_factor",
+        "*_attn_alpha_factor",
+        "*_attn_beta_factor",
+        "layernorm_*",
+        "postnorm",
+        "shared_moe_mode",
+        "block_size",
+    )
+    """Factors of the residual stream, where its norms stand, and how chunks are cut."""
+
+    hidden_act: SiluGate = None
     hidden_size: Size
     num_hidden_layers: LayerCount
     num_attention_heads: Size
@@ -115,7 +137,7 @@ class _MiniMaxText01Config(_MiniMaxConfig):
 
 def minimax(root: YamlNode) -> ModelConfig:
     """``MiniMaxConfig``: without ``layer_types`` every second layer is softmax."""
-    c = validate(_MiniMaxConfig, root)
+    c = read_fields(_MiniMaxConfig, root)
     softmax = [bool((index + 1) % 2) for index in range(c.num_hidden_layers)]
     if c.layer_types is not None:
         per_layer(root, "layer_types", c.layer_types, c.num_hidden_layers)
@@ -125,7 +147,7 @@ def minimax(root: YamlNode) -> ModelConfig:
 
 def minimax_text_01(root: YamlNode) -> ModelConfig:
     """MiniMax-Text-01's own configuration, which lists the kind of each layer."""
-    c = validate(_MiniMaxText01Config, root)
+    c = read_fields(_MiniMaxText01Config, root)
     per_layer(root, "attn_type_list", c.attn_type_list, c.num_hidden_layers)
     softmax = [kind == 1 for kind in c.attn_type_list]
     shared = c.shared_intermediate_size

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from importlib import import_module
 from types import MappingProxyType
 
-from einsum_cascade.errors import Problem, SpecError, did_you_mean
+from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.yaml.source import YamlMapping, YamlNode, YamlScalar, YamlSequence, shorten
 
 from ..models import ModelConfig
@@ -42,6 +42,7 @@ READERS: Mapping[str, str] = MappingProxyType(
         "phi3": "decoders.phi3",
         "qwen2": "decoders.qwen2",
         "qwen3": "decoders.qwen3",
+        "qwen3_moe": "decoders.qwen3_moe",
         "retnet": "recurrent.retnet",
         "t5": "encoders.t5",
         "transnormer": "recurrent.transnormer",
@@ -83,12 +84,26 @@ def read_config(root: YamlNode) -> ModelConfig:
     if reader is None:
         text = f"models of type '{shorten(family)}' are not read"
         known = f"known: {', '.join(sorted(READERS))}"
-        close = did_you_mean(family, READERS)
-        hint = close if close.startswith("known") else f"{close} {known}"
+        meant = next((f"did you mean '{name}'? " for name in _spelt_alike(family)), "")
+        hint = f"{meant}{known}"
         raise SpecError(Problem(text, where.span, hint))
     source = root.child("source")
     text = source.text if isinstance(source, YamlScalar) else ""
     return replace(_function(reader)(root), source=text)
+
+
+def _spelt_alike(family: str) -> Iterator[str]:
+    """Families whose name differs from a word in case, marks between, and doubled letters alone.
+
+    One letter may make another family: ``jamba`` is no misspelt ``mamba``, and ``qwen3_moe``
+    has experts that ``qwen3`` lacks.
+    """
+    return (name for name in READERS if _letters(name) == _letters(family))
+
+
+def _letters(name: str) -> str:
+    bare = re.sub(r"[^a-z0-9]", "", name.lower())
+    return re.sub(r"([a-z])\1+", r"\1", bare)
 
 
 def _function(place: str) -> Reader:

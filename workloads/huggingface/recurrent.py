@@ -16,16 +16,24 @@ from einsum_cascade.yaml.schema import validate
 from einsum_cascade.yaml.source import YamlMapping, YamlNode
 
 from ..models import DecayAttention, FeedForward, Layer, ModelConfig, SelectiveScan, StateSpaceDual
-from .fields import ConfigFields, LayerCount, Positive, Size, divided, refuse, stack
+from .fields import ConfigFields, LayerCount, Positive, Size, divided, read_fields, refuse, stack
+
+_STEPS_AND_SUMS = ("time_step_*", "rms_norm", "pad_vocab_size_multiple", "norm_before_gate")
+"""How step sizes begin and are bounded, and which norm there is."""
 
 
 class _MambaConfig(ConfigFields):
+    harmless = _STEPS_AND_SUMS
+    alike = (("d_model", "hidden_size"), ("n_layer", "num_hidden_layers"))
+
     hidden_size: Size
     num_hidden_layers: LayerCount
     state_size: Size = 16
     expand: Size = 2
     conv_kernel: Size = 4
     time_step_rank: Any = "auto"
+    intermediate_size: Size | None = None
+    d_inner: Size | None = None
     use_bias: bool = False
     use_conv_bias: bool = True
     tie_word_embeddings: bool = True
@@ -36,6 +44,8 @@ class _TimeStepRankConfig(ConfigFields):
 
 
 class _Mamba2Config(ConfigFields):
+    harmless = _STEPS_AND_SUMS
+
     hidden_size: Size
     num_hidden_layers: LayerCount
     num_heads: Size = 128
@@ -51,8 +61,11 @@ class _Mamba2Config(ConfigFields):
 
 def mamba(root: YamlNode) -> ModelConfig:
     """``MambaConfig``."""
-    c = validate(_MambaConfig, root)
+    c = read_fields(_MambaConfig, root)
     d, inner = c.hidden_size, c.expand * c.hidden_size
+    for field, width in (("intermediate_size", c.intermediate_size), ("d_inner", c.d_inner)):
+        if width not in (None, inner):
+            raise refuse(root, field, f"{width} is not the expanded width, {c.expand} x {d}")
     rank = -(-d // 16)
     if c.time_step_rank != "auto":
         rank = validate(_TimeStepRankConfig, root).time_step_rank
@@ -66,7 +79,7 @@ def mamba(root: YamlNode) -> ModelConfig:
 
 def mamba2(root: YamlNode) -> ModelConfig:
     """``Mamba2Config``."""
-    c = validate(_Mamba2Config, root)
+    c = read_fields(_Mamba2Config, root)
     d = c.hidden_size
     if c.num_heads * c.head_dim != c.expand * d:
         raise refuse(
@@ -92,6 +105,17 @@ def mamba2(root: YamlNode) -> ModelConfig:
 
 
 class _TorchscaleRetNetConfig(ConfigFields):
+    harmless = (
+        "deepnorm",
+        "subln",
+        "no_scale_embedding",
+        "recurrent_chunk_size",
+        "decoder_normalize_before",
+        "layernorm_embedding",
+        "fsdp",
+        "xpos_*",
+    )
+
     decoder_embed_dim: Size
     decoder_value_embed_dim: Size
     decoder_retention_heads: Size
@@ -100,6 +124,9 @@ class _TorchscaleRetNetConfig(ConfigFields):
 
 
 class _FlaRetNetConfig(ConfigFields):
+    harmless = ("attn_mode", "conv_size", "elementwise_affine", "clamp_min")
+    """How it is computed, the width of a convolution that is off, and what norms have."""
+
     hidden_size: Size
     num_hidden_layers: LayerCount
     num_heads: Size
@@ -117,7 +144,7 @@ def retnet(root: YamlNode) -> ModelConfig:
 
 
 def _torchscale_retnet(root: YamlNode) -> ModelConfig:
-    c = validate(_TorchscaleRetNetConfig, root)
+    c = read_fields(_TorchscaleRetNetConfig, root)
     d, heads, field = c.decoder_embed_dim, c.decoder_retention_heads, "decoder_retention_heads"
     mixer = _retention(
         heads,
@@ -130,7 +157,7 @@ def _torchscale_retnet(root: YamlNode) -> ModelConfig:
 
 
 def _fla_retnet(root: YamlNode) -> ModelConfig:
-    c = validate(_FlaRetNetConfig, root)
+    c = read_fields(_FlaRetNetConfig, root)
     d, heads = c.hidden_size, c.num_heads
     inner = c.intermediate_size
     if inner is None:
@@ -169,6 +196,19 @@ def _retention(heads: int, qk_width: int, v_width: int, gated: bool = True) -> D
 
 
 class _TransNormerConfig(ConfigFields):
+    harmless = (
+        "norm_type",
+        "no_scale_embedding",
+        "linear_use_lrpe_list",
+        "linear_act_fun",
+        "add_bos_token",
+        "causal",
+        "glu_act",
+        "use_triton",
+        "token_positions",
+    )
+    """Norms without parameters, rotations, and functions that are not counted."""
+
     decoder_embed_dim: Size
     decoder_layers: LayerCount
     decoder_attention_heads: Size
@@ -179,7 +219,7 @@ class _TransNormerConfig(ConfigFields):
 
 def transnormer(root: YamlNode) -> ModelConfig:
     """TransNormerLLM: lightning attention of ``hidden_dim``, norms without parameters."""
-    c = validate(_TransNormerConfig, root)
+    c = read_fields(_TransNormerConfig, root)
     d, heads = c.decoder_embed_dim, c.decoder_attention_heads
     width = divided(root, "hidden_dim", c.hidden_dim, "decoder_attention_heads", heads)
     mixer = DecayAttention(
