@@ -77,16 +77,18 @@ def _compare(
     from mappers.generators import GENERATORS
     from workloads import load
 
-    from .. import Architecture
     from ..comparison.compare import Contender, compare_contenders
     from ..jobs.selection import mapping_called
+    from ..spec.files.load import load_one_of_several
     from ..spec.files.overrides import parse_overrides
+    from ..spec.files.unbilled import refuse_unbilled
 
     given = parse_overrides(settings)
     refuse_mapping_settings("compare", given)
     chosen = _mappings(mappings, architectures)
     work = load(workload, given.workload)
-    machines = {name: Architecture.load(name, given) for name in architectures}
+    machines = {name: load_one_of_several(name, given) for name in architectures}
+    refuse_unbilled(machines.values(), given.technology)
     contenders = [
         Contender(
             label=name,

@@ -6,7 +6,7 @@ from einsum_cascade.ir import Name, Parameter, walk
 
 from ..bound.record import Bound
 from ..cost.spill import spill_note
-from ..spec.arch import ProcessingArray
+from ..spec.arch import Architecture, ProcessingArray
 
 
 def _stand_ins(bound: Bound, array: ProcessingArray) -> str:
@@ -34,6 +34,18 @@ def _mask_parameters(bound: Bound) -> list[Parameter]:
     return [p for p in bound.program.parameters if p.name in used and p.default is not None]
 
 
+def _unlike_word(architecture: Architecture) -> str:
+    """What operations cost where the technology's numbers are for words of other widths."""
+    technology, word = architecture.technology, architecture.word_bits
+    if not technology.words_bits or word in technology.words_bits:
+        return ""
+    widths = " or ".join(str(bits) for bits in technology.words_bits)
+    return (
+        f"words are of {word} bit, but energy and area of operations are those of numbers of"
+        f" {widths} bit ({technology.name})"
+    )
+
+
 def notes_of(bound: Bound) -> tuple[str, ...]:
     """What the machine's data and the mapping leave unbilled, in sentences."""
     architecture = bound.architecture
@@ -42,6 +54,8 @@ def notes_of(bound: Bound) -> tuple[str, ...]:
         picked = ", ".join(f"{name} {what}" for name, what in bound.mapping.chosen)
         found.append(f"chosen by the mapping's objective: {picked}")
     found.extend(bound.mapping.moved)
+    if note := _unlike_word(architecture):
+        found.append(note)
     if note := spill_note(bound):
         found.append(note)
     found.extend(bound.unskipped)

@@ -78,6 +78,8 @@ class Technology:
     node_nm: int
     actions: tuple[Action, ...]
     memories: tuple[MemoryClass, ...]
+    words_bits: tuple[int, ...] = ()
+    """Widths of the numbers that its actions are taken to compute on; empty: any."""
     source: str = field(default="", compare=False)
 
     @classmethod

@@ -60,7 +60,7 @@ class _ArrayFields(Fields):
     reduction: dict[str, _ReductionFields] = Field(default_factory=dict)
     units: tuple[str, ...] = ()
     operands: Literal["broadcast", "systolic"] = "broadcast"
-    overlap: bool = True
+    overlap: bool | None = None
     overhead_area: SquareMicrometres = 0.0
 
 
@@ -170,7 +170,7 @@ def _array(spec: _ArrayFields) -> ProcessingArray:
         ),
         units=spec.units,
         operands=spec.operands,
-        overlap=spec.overlap,
+        overlap=spec.overlap is not False,
         overhead_area_um2=spec.overhead_area,
     )
 
@@ -213,6 +213,9 @@ def _memories(
         if kind and kind.kind == "sram" and memory.capacity is None:
             text = f"'{memory.name}' is billed as {memory.energy} and needs a 'capacity'"
             yield Problem(text, root.span_of(path))
+        if kind and kind.kind == "dram" and memory.billed_capacity is not None:
+            text = f"'{memory.name}' is billed as {memory.energy}, which costs the same at any size"
+            yield Problem(text, root.key_span((*path, "billed_capacity")), "leave it out")
         if memory.capacity is not None and 8 * memory.capacity < memory.line:
             text = f"'{memory.name}' does not hold one line of {memory.line} bit"
             yield Problem(text, root.span_of((*path, "capacity")))
@@ -229,6 +232,9 @@ def _array_problems(
         elif isinstance(reduction.latency, str) and reduction.latency not in spec.shape:
             here = (*path, "reduction", name, "latency")
             yield _unknown("dimension", reduction.latency, spec.shape, root, here)
+    if spec.overlap is not None and spec.operands != "systolic":
+        text = f"operands of '{spec.name}' are {spec.operands}, which have nothing to overlap"
+        yield Problem(text, root.key_span((*path, "overlap")), "it is for 'operands: systolic'")
     known = [a.name for a in technology.actions]
     for at, unit in enumerate(spec.units):
         if unit not in known:

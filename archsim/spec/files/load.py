@@ -17,6 +17,7 @@ from .architecture import build_architecture, check_architecture
 from .mapping import build_mapping
 from .overrides import Overrides, Overriding
 from .technology import build_technology
+from .unbilled import refuse_node, refuse_unbilled
 
 Name = str | PathLike[str]
 
@@ -24,6 +25,7 @@ Name = str | PathLike[str]
 def load_technology(name: Name, overrides: Overriding = ()) -> Technology:
     """See ``Technology.load``."""
     given = _only("technology", overrides)
+    refuse_node(given.technology)
     if _is_built_in(name) and not given.technology:
         return _built_in_technology(str(name))
     return build_technology(spec_tree("technology", name, given.rooted("technology")))
@@ -32,6 +34,13 @@ def load_technology(name: Name, overrides: Overriding = ()) -> Technology:
 def load_architecture(name: Name, overrides: Overriding = ()) -> Architecture:
     """See ``Architecture.load``."""
     given = _only("architecture", overrides)
+    machine = load_one_of_several(name, given)
+    refuse_unbilled([machine], given.technology)
+    return machine
+
+
+def load_one_of_several(name: Name, given: Overrides) -> Architecture:
+    """A machine with settings that are for others, too: they may be of what it does not bill."""
     root = spec_tree("architectures", name, given.rooted("architecture"))
     spec = check_architecture(root)
     span = root.span_of((ARCHITECTURE, "technology"))

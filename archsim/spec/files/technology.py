@@ -76,6 +76,7 @@ class _TechnologyFields(Fields):
     title: Words = ""
     source: Words = ""
     node: Nanometres
+    words: tuple[Bits, ...] = ()
     actions: dict[Name, _ActionFields]
     memories: dict[Name, _MemoryClassFields]
 
@@ -121,6 +122,7 @@ def build_technology(root: YamlNode) -> Technology:
     return Technology(
         name=spec.name,
         node_nm=spec.node,
+        words_bits=spec.words,
         actions=tuple(
             Action(name=n, energy_pj=a.energy, area_um2=a.area, source=a.source)
             for n, a in spec.actions.items()

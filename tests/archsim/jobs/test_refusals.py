@@ -74,3 +74,7 @@ def test_bytes_follow_the_word_and_operations_do_not() -> None:
     for part in ("array_2d", "array_1d", "array_2d.registers"):
         assert less[part] == spent[part]
     assert narrow.area_by_component == wide.area_by_component
+    # The energies are for numbers of another width, and the result says so.
+    said = "words are of 8 bit, but energy and area of operations are those of numbers of 16 or 32"
+    assert any(note.startswith(said) for note in narrow.notes)
+    assert not any(note.startswith("words are of") for note in wide.notes)

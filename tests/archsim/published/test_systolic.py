@@ -210,7 +210,8 @@ def test_explain_shows_the_terms_of_a_fold(
 
 def test_a_broadcast_array_has_no_folds(tmp_path: Path) -> None:
     shapes = {"M": 10, "N": 10, "K": 10}
-    found = result(tmp_path, "output", shapes, 4, 4, systolic="broadcast")
+    broadcast = {"operands: systolic\n      overlap: false": "operands: broadcast"}
+    found = result(tmp_path, "output", shapes, 4, 4, **broadcast)
     assert found.folds == ()
     assert found.cycles == 9 * 10
     assert "systolic" not in str(found.explain())

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from fractions import Fraction
 
 import pytest
+from commands import refused, run
 
 from archsim.spec.arch import Architecture
 from archsim.spec.files.overrides import Overrides, parse_overrides
@@ -85,10 +87,9 @@ def test_the_last_of_two_settings_wins() -> None:
 
 
 def test_the_technology_of_an_architecture_can_be_set() -> None:
-    technology = machine("technology.actions.exp.energy=1 nJ", "technology.node=7 nm").technology
-    action = technology.action("exp")
+    action = machine("technology.actions.mac.energy=1 nJ").technology.action("mac")
     assert action is not None
-    assert (action.energy_pj, technology.node_nm) == (1000.0, 7)
+    assert action.energy_pj == 1000.0
     point = machine("technology.memories.sram.points.0.area=9 um^2").technology.memory("sram")
     assert point is not None
     assert point.points[0].area_um2 == 9
@@ -114,13 +115,34 @@ def test_every_field_of_a_mapping_can_be_set() -> None:
     assert Mapping.load("fusemax-arch", whole).schedule.kind == "sequential"
 
 
+def test_a_setting_is_for_those_of_several_machines_that_bill_it() -> None:
+    """fusemax makes exponentials of its mac units, flat has units of their own."""
+    two = ("bert-base", "flat", "fusemax", "--set", "seq_len=256", "--json")
+    plain, dearer = (
+        json.loads(run("compare", *two, *more).stdout)["rows"]
+        for more in ((), ("--set", "technology.actions.exp.energy=900 pJ"))
+    )
+    energies = [[row["energy_pj"]["total"] for row in rows] for rows in (plain, dearer)]
+    assert energies[0][0] < energies[1][0]
+    assert energies[0][1] == energies[1][1]
+    said = refused("compare", *two, "--set", "technology.memories.x={kind: dram, source: x}")
+    assert "needs the field 'energy'" in said
+    with pytest.raises(SpecError, match="fusemax bills no 'exp'"):
+        Architecture.load("fusemax", ["technology.actions.exp.energy=9 pJ"])
+    node = ["technology.node=7 nm"]
+    with pytest.raises(SpecError, match=r"take a technology of that node \(architecture.techn"):
+        Architecture.load("flat", node)
+    with pytest.raises(SpecError, match="nothing scales them"):
+        Technology.load("accelergy-45nm", ["node=7 nm"])
+
+
 def test_in_python_the_prefix_is_known() -> None:
     assert Architecture.load("fusemax", ["clock=1 GHz"]).clock_hz == 10**9
     assert Architecture.load("fusemax", ["architecture.clock=1 GHz"]).clock_hz == 10**9
     assert Mapping.load("fusemax-binding", ["schedule.lookahead=2"]).schedule.lookahead == 2
-    assert Technology.load("accelergy-45nm", ["node=7 nm"]).node_nm == 7
-    other = Architecture.load("fusemax", ["technology.node=7 nm"])
-    assert other.technology.node_nm == 7
+    assert Technology.load("accelergy-45nm", ["words=[8 bit]"]).words_bits == (8,)
+    other = Architecture.load("fusemax", ["technology.words=[8 bit]"])
+    assert other.technology.words_bits == (8,)
     with pytest.raises(TypeError, match="a list of texts"):
         Architecture.load("fusemax", "clock=1 GHz")
 
@@ -154,6 +176,11 @@ def use(*settings: str) -> None:
         ("mapping.partition.P.P1=array_2d", "P1: expected a number"),
         ("technology.actions.expp.energy=1 pJ", "did you mean 'exp'?"),
         ("technology.actions.exp.energy=1", "hint: write '1 pJ'"),
+        ("technology.node=7 nm", "nothing scales them to another"),
+        ("technology.actions.exp.energy=9 pJ", "fusemax bills no 'exp', so that this changes"),
+        ("technology.memories.spare={kind: dram, energy: 1 pJ/bit, source: x}", "no 'spare'"),
+        ("architecture.arrays.array_2d.overlap=true", "which have nothing to overlap"),
+        ("architecture.memories.DRAM.billed_capacity=1 GiB", "costs the same at any size"),
         ("seq_len=0", "seq_len: expected a whole number, at least 1, got 0"),
         ("seq_len=1e16", "up to 1e15"),
         ("seq_len=99999999999G", "up to 1e15"),
