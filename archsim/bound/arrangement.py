@@ -202,10 +202,10 @@ class _Sizes:
 
 
 def _weighing(program: Program) -> frozenset[str]:
-    """Shapes that are coefficients in an index of some Einsum."""
+    """Shapes that are coefficients of a variable in an index of some Einsum."""
     accesses = (a for e in program.einsums for a in (*e.reads, e.target))
     terms = (n for a in accesses for i in a.indices if isinstance(i, Affine) for n in i.terms)
-    return frozenset(s for t in terms for s in t.shapes)
+    return frozenset(s for t in terms if t.variable for s in t.shapes)
 
 
 def arrangements(program: Program) -> Recent[Arrangement]:

@@ -10,7 +10,7 @@ from ..spec.mapping import EVEN, WHOLE_OR_ONE, Mapping, TileSize
 from .arrangement import Arrangement
 from .footprint import all_fits
 from .record import Bound
-from .tiling import build_tiling, tile_size
+from .tiling import Tiling, recut, tile_size
 
 _TRIED = 1 << 17
 """Primes below this are found by trial division."""
@@ -53,7 +53,9 @@ def fit_tile(
     while low <= high:
         size = choices[middle]
         if size not in tried:
-            tried[size] = _with_tile(arrangement, best, shapes, {**sizes, member: size})
+            changed = {**sizes, member: size}
+            tiling = recut(bound.tiling, bound.mapping, shapes, changed, tile.rank)
+            tried[size] = _with_tiles(arrangement, best, tiling)
         trial = tried[size]
         if trial is not None:
             best, low = trial, middle + 1
@@ -84,11 +86,8 @@ class _Even(Sequence[int]):
         return -(-self._count // (self._count - index))
 
 
-def _with_tile(
-    arrangement: Arrangement, like: Bound, shapes: dict[str, int], sizes: dict[str, int]
-) -> Bound | None:
-    """The mapping with other tile sizes, if that is legal."""
-    tiling = build_tiling(like.program, like.mapping, shapes, sizes)
+def _with_tiles(arrangement: Arrangement, like: Bound, tiling: Tiling) -> Bound | None:
+    """The mapping in other tiles, if that is legal."""
     trial = arrangement.bound(tiling, like)
     if trial is None or not all_fits(trial) or arrangement.illegalities(trial):
         return None

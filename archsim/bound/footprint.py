@@ -58,13 +58,14 @@ def requirements(bound: Bound) -> tuple[Requirement, ...]:
     tuple of Requirement
         In bytes, of every memory from the outermost, unlimited ones included.
     """
-    return tuple(requirement(bound, i) for i in range(len(bound.architecture.memories)))
+    levels = range(len(bound.architecture.memories))
+    return tuple(bound.once(requirement, i) for i in levels)
 
 
 def all_fits(bound: Bound) -> bool:
     """Whether every memory holds what it must."""
     limited = (i for i, m in enumerate(bound.architecture.memories) if m.capacity_bytes is not None)
-    return all(requirement(bound, i).fits for i in limited)
+    return all(bound.once(requirement, i).fits for i in limited)
 
 
 def requirement(bound: Bound, level: int) -> Requirement:
@@ -127,7 +128,7 @@ def _tiles(bound: Bound, e: BoundEinsum, level: int) -> dict[str, int]:
     for access_map in e.touches:
         tensor = access_map.access.tensor
         if level in bound.memories(e, tensor):
-            one_copy = in_step(bound, tensor, level)
+            one_copy = access_map.running and in_step(bound, tensor, level)
             size = largest_tile(e, access_map, level, one_copy=one_copy)
             found[tensor] = max(found.get(tensor, 0), size)
     for start in e.initial:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 
@@ -203,6 +203,27 @@ def build_tiling(
         raise SpecError(f"{what} missing: {', '.join(missing)}")
     chains = tuple((rank, tuple(_chain(rank, tiles, sizes))) for rank, tiles in cuts.items())
     return Tiling(program=program, shapes=shapes, cuts=chains)
+
+
+def recut(
+    tiling: Tiling, mapping: Mapping, given: dict[str, int], sizes: dict[str, int], rank: str
+) -> Tiling:
+    """A tiling with other sizes of a rank's tiles.
+
+    Parameters
+    ----------
+    given, sizes : dict
+        As of ``build_tiling``.
+    rank : str
+        The rank; sizes of all others are as before.
+    """
+    tiles = [t for t in mapping.tiles if t.rank == rank]
+    if any(t.member in tiling.shapes for t in tiles):
+        # Members of the cascade's own are shapes, and may settle those of others.
+        return build_tiling(tiling.program, mapping, given, sizes)
+    chain = tuple(_chain(rank, tiles, sizes))
+    cuts = tuple((r, chain if r == rank else known) for r, known in tiling.cuts)
+    return replace(tiling, cuts=cuts)
 
 
 def _chain(rank: str, tiles: list[Tile], sizes: dict[str, int]) -> Iterator[Member]:

@@ -47,7 +47,7 @@ def spilled_share(bound: Bound) -> Fraction:
     if spill is None:
         return Fraction(0)
     names = [m.name for m in bound.architecture.memories]
-    return share_of(requirement(bound, names.index(spill.level)))
+    return share_of(bound.once(requirement, names.index(spill.level)))
 
 
 def share_of(required: Requirement) -> Fraction:
@@ -144,7 +144,7 @@ def spill_note(bound: Bound) -> str:
         return ""
     names = [m.name for m in bound.architecture.memories]
     level = names.index(spill.level)
-    required = requirement(bound, level)
+    required = bound.once(requirement, level)
     kept = [t for t, _ in bound.residency.places if level in bound.residency.memories(t)]
     return (
         f"{spill.level}: {float(share):.3%} of what it keeps ({', '.join(kept)}) spills to "

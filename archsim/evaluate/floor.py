@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import combinations
+from math import gcd, lcm
 
 from ..bound.initial import with_initial
 from ..bound.record import Bound, BoundEinsum
@@ -124,16 +125,22 @@ def _work(einsums: list[dict[int, Fraction]], arrays: int) -> Fraction:
     >>> _work([{0: Fraction(10), 1: Fraction(30)}, {0: Fraction(20), 1: Fraction(20)}], 2)
     Fraction(15, 1)
     """
-    shares = [
-        dict.fromkeys(range(arrays), Fraction(1, arrays)),
-        *({a: Fraction(1)} for a in range(arrays)),
-    ]
+    # In whole numbers: there are many products, and one is the answer.
+    common = lcm(*(x.denominator for cycles in einsums for x in cycles.values()))
+    each = [{a: int(x * common) for a, x in cycles.items()} for cycles in einsums]
+    single = tuple(tuple(int(a == other) for a in range(arrays)) for other in range(arrays))
+    shares = {(1,) * arrays, *single}
     for one, other in combinations(range(arrays), 2):
-        for cycles in einsums:
-            here, there = cycles.get(one, Fraction(0)), cycles.get(other, Fraction(0))
+        for cycles in each:
+            here, there = cycles.get(one, 0), cycles.get(other, 0)
             if here and there:
-                shares.append({one: there / (here + there), other: here / (here + there)})
+                least = gcd(here, there)
+                parts = {one: there // least, other: here // least}
+                shares.add(tuple(parts.get(a, 0) for a in range(arrays)))
     return max(
-        sum((min(cycles[a] * share.get(a, 0) for a in cycles) for cycles in einsums), Fraction(0))
+        Fraction(
+            sum(min(x * share[a] for a, x in cycles.items()) for cycles in each),
+            sum(share) * common,
+        )
         for share in shares
     )

@@ -18,11 +18,13 @@ leaves out, and why:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
 from ..bound.record import Bound
+from ..space.exact import total
 from ..steps.run_length import length, steps_by_class
 from .event_graph import EventGraph, GraphDependency, GraphTask
 from .program import StepProgram, StepTask
@@ -60,7 +62,7 @@ def average_step(
     place: dict[int, int] = {}
     for group in groups:
         first = program.tasks[group[0]]
-        share = sum((_busy(program.tasks[i], times) for i in group), Fraction(0)) / steps
+        share = _busy((program.tasks[i] for i in group), times) / steps
         name = first.resource if first.resource in memories else first.name
         place |= {i: len(tasks) for i in group if program.tasks[i].role != "drain"}
         tasks.append(
@@ -95,10 +97,11 @@ def timed_step(bound: Bound, program: StepProgram) -> AverageStep:
     return average_step(program, memories=tuple(m.name for m in bound.architecture.memories))
 
 
-def _busy(task: StepTask, times: dict[int, int]) -> Fraction:
-    """Cycles a task takes in the whole run."""
-    busy = (times.get(k, 0) * x for k, x in enumerate(task.occupancy) if x is not None)
-    return sum(busy, Fraction(0))
+def _busy(tasks: Iterable[StepTask], times: dict[int, int]) -> Fraction:
+    """Cycles that some tasks take in the whole run."""
+    return total(
+        (times.get(k, 0), x) for t in tasks for k, x in enumerate(t.occupancy) if x is not None
+    )
 
 
 def _without_drains(program: StepProgram) -> list[tuple[int, ...]]:

@@ -7,7 +7,6 @@ all are alike (``average``).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -15,6 +14,7 @@ from einsum_cascade.errors import MappingError, Problem
 
 from ..bound.record import Bound
 from ..cost.occupancy import reduction_latency, transfer_cycles
+from ..space.exact import total
 from ..spec.arch import Memory
 from ..steps.ends import first_fill, last_drain
 from ..steps.flows import Role
@@ -44,7 +44,7 @@ def exact_walk(bound: Bound, group: FusionGroup) -> Walk:
     odd = [
         p.e.name
         for i, p in enumerate(group.parts)
-        if sum(n * found.classes[k].busy[i] for k, n in steps.items()) != p.occupied
+        if total((n, found.classes[k].busy[i]) for k, n in steps.items()) != p.occupied
     ]
     if odd:
         text = (
@@ -108,7 +108,7 @@ class ProgramBuilder:
         word = self.bound.architecture.word_bytes
         moved = (c.loads if role == "load" else c.drains for c in self.steps.classes)
         cycles = [
-            transfer_cycles(self.bound, memory, _sum(row[place] for row in rows) * word)
+            transfer_cycles(self.bound, memory, total((1, row[place]) for row in rows) * word)
             for rows in moved
         ]
         if any(cycles):
@@ -213,7 +213,3 @@ class ProgramBuilder:
         word = self.bound.architecture.word_bytes
         fill = transfer_cycles(self.bound, memory, first_fill(self.bound, self.group.inside) * word)
         return fill, transfer_cycles(self.bound, memory, last_drain(self.bound) * word)
-
-
-def _sum(values: Iterable[Fraction]) -> Fraction:
-    return sum((x for x in values if x), Fraction(0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 from math import ceil
+from typing import Literal
 
 from einsum_cascade.errors import MappingError, Problem
 
@@ -134,17 +135,17 @@ def overlapped(builder: ProgramBuilder, lookahead: int, *, ends: bool = True) ->
         Tasks wait for one another in a circle, or for room that never comes.
     """
     program = unordered(builder, lookahead, ends=ends)
-    longest = average_step(program, distance="longest")
-    shortest = average_step(program, distance="shortest")
-    for step in (longest, shortest):
+    distances: tuple[Literal["longest", "shortest"], ...] = ("longest", "shortest")
+    for distance in distances:
+        step = average_step(program, distance=distance)
         issue, period = _issue(builder.bound, step.graph)
         try:
             return ordered(_staged(builder, program, step, issue, period, lookahead))
         except IssueError:
             continue
     try:
-        plain = _flat_issue(shortest.graph)
-        return ordered(_staged(builder, program, shortest, plain, period, lookahead))
+        plain = _flat_issue(step.graph)
+        return ordered(_staged(builder, program, step, plain, period, lookahead))
     except IssueError as error:
         text = f"these wait for one another within one step: {' -> '.join(error.names)}"
         raise MappingError(Problem(text, builder.bound.mapping.schedule.span)) from None

@@ -6,6 +6,7 @@ from fractions import Fraction
 
 from ..bound.record import Bound
 from ..cost.accesses import EinsumCount
+from ..space.exact import total
 from ..steps.group import FusionGroup, Walk, fused_group, single_group
 from ..steps.run_length import steps_by_class
 from ..steps.uniform import whole_walk
@@ -67,8 +68,8 @@ def _longest(bound: Bound, program: StepProgram) -> tuple[str, Fraction]:
     busy: dict[str, Fraction] = {}
     late: dict[str, Fraction] = {}
     for task in (t for role in ("work", "load", "drain") for t in program.tasks if t.role == role):
-        cycles = (times.get(k, 0) * x for k, x in enumerate(task.occupancy) if x is not None)
-        busy[task.resource] = busy.get(task.resource, Fraction(0)) + sum(cycles, Fraction(0))
+        cycles = total((times.get(k, 0), x) for k, x in enumerate(task.occupancy) if x is not None)
+        busy[task.resource] = busy.get(task.resource, Fraction(0)) + cycles
         late[task.resource] = max(late.get(task.resource, Fraction(0)), task.late)
     memories = [m.name for m in bound.architecture.memories if m.name in busy]
     order = [*(r for r in busy if r not in memories), *memories]

@@ -170,6 +170,11 @@ class AccessMap:
         """Distinct elements touched inside ``extents``."""
         return prod(p.size(extents) for p in self.parts)
 
+    @property
+    def running(self) -> bool:
+        """Whether the tensor is kept in one copy along some rank."""
+        return self.one_copy is not self.parts
+
     def live(self, extents: Extents) -> int:
         """Elements that must be held at once: one copy along iterative ranks."""
         return prod(p.size(extents) for p in self.one_copy)

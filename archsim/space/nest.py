@@ -63,17 +63,29 @@ class LoopNest:
         size : callable
             Size of the tile given what the loops leave of each axis.
         """
-        if self.window is not None:
+        if self._even is None:
+            if self.window is None:
+                return ragged_deliveries(self.loops, relevant, self.extents, size)
             return windowed_deliveries(self.loops, relevant, self.extents, self.window, size)
-        if self._even is not None:
-            counts, inside = self._even
+        counts, inside = self._even
+        if self.window is None:
             return even_deliveries(counts, relevant) * size(inside)
-        return ragged_deliveries(self.loops, relevant, self.extents, size)
+        # All tiles are of one size, so that every tensor with the same loops asks for the same.
+        moving = self._going(relevant)
+        return size(inside) * windowed_deliveries(
+            self.loops, moving, self.extents, self.window, one
+        )
+
+    def _going(self, marked: tuple[bool, ...]) -> tuple[bool, ...]:
+        """Those marked of the loops that have more than one iteration: others change nothing."""
+        counts = self._even[0] if self._even is not None else [2] * len(marked)
+        return tuple(mark and n > 1 for mark, n in zip(marked, counts, strict=True))
 
     def distinct(self, counted: tuple[bool, ...]) -> int:
         """Distinct indices of the ``counted`` loops; any other loop is entered once."""
         if self.window is not None:
-            return windowed_distinct(self.loops, counted, self.extents, self.window, one)
+            going = self._going(counted)
+            return windowed_distinct(self.loops, going, self.extents, self.window, one)
         if self._even is not None:
             counts, _ = self._even
             return prod(n for n, wanted in zip(counts, counted, strict=True) if wanted)
@@ -93,4 +105,8 @@ class LoopNest:
         if self.window is None:
             return whole
         # Tiles that a mask leaves out are never touched; gaps inside those it cuts are.
-        return min(whole, windowed_distinct(self.loops, relevant, self.extents, self.window, size))
+        if self._even is None:
+            tiles = windowed_distinct(self.loops, relevant, self.extents, self.window, size)
+        else:
+            tiles = size(self._even[1]) * self.distinct(relevant)
+        return min(whole, tiles)

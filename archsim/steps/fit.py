@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
+from ..space.exact import total
 from .group import StepClass, Walk
 
 
@@ -20,12 +21,12 @@ def fitted(walk: Walk) -> Walk:
     moved: list[tuple[Fraction, ...]] = []
     for number, part in enumerate(walk.group.parts):
         wanted = part.busy * part.e.iterations
-        work.append(_factor(wanted, (n * c.busy[number] for n, c in classes)))
+        work.append(_factor(wanted, ((n, c.busy[number]) for n, c in classes)))
         moved.append(
             tuple(
                 _factor(
                     counted,
-                    (n * x for n, c in classes for x in _moved(c, number, memory) if x),
+                    ((n, x) for n, c in classes for x in _moved(c, number, memory)),
                 )
                 for memory, counted in enumerate(part.flows.counted)
             )
@@ -33,10 +34,10 @@ def fitted(walk: Walk) -> Walk:
     return replace(walk, classes=tuple(_scaled(c, work, moved) for c in walk.classes))
 
 
-def _factor(wanted: Fraction, found: Iterable[Fraction]) -> Fraction:
+def _factor(wanted: Fraction, found: Iterable[tuple[int, Fraction]]) -> Fraction:
     """What to multiply shares by that add up to what is ``found``."""
-    total = sum(found, Fraction(0))
-    return wanted / total if total else Fraction(0)
+    sum_found = total(found)
+    return wanted / sum_found if sum_found else Fraction(0)
 
 
 def _moved(step: StepClass, part: int, memory: int) -> tuple[Fraction, Fraction]:
@@ -55,6 +56,7 @@ def _scaled(
 
 def _product(row: tuple[Fraction, ...], factors: Sequence[Fraction]) -> tuple[Fraction, ...]:
     """One by one; nothing is nothing whatever it is scaled by, and most are right as they are."""
-    if all(by == 1 or not x for x, by in zip(row, factors, strict=True)):
+    off = [n for n, by in enumerate(factors) if row[n] and by != 1]
+    if not off:
         return row
-    return tuple(x * by for x, by in zip(row, factors, strict=True))
+    return tuple(x * factors[n] if n in off else x for n, x in enumerate(row))

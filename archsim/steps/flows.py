@@ -104,6 +104,12 @@ class StepShare:
     arrives: Fraction | int
     again: Fraction | int
 
+    @property
+    def key(self) -> tuple[int, ...]:
+        """Whole numbers that tell it from others sooner than fractions do."""
+        one, other = self.arrives, self.again
+        return (one.numerator, one.denominator, other.numerator, other.denominator)
+
     def times(self, count: int | Fraction) -> StepShare:
         """So many slices together."""
         return StepShare(self.arrives * count, self.again * count)

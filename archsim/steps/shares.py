@@ -17,6 +17,9 @@ from .group import FusionGroup
 
 _T = TypeVar("_T")
 
+_UNKNOWN = object()
+_NOTHING = Fraction(0)
+
 Row = tuple[Fraction, ...]
 Held = tuple[tuple[int | None, ...], ...]
 """By Einsum and flow the number of its share; None while its tile does not stay."""
@@ -31,14 +34,22 @@ class Numbered(Generic[_T]):
 
     def number(self, value: _T) -> int:
         """The number of a value, a new one where it is not known."""
-        return self.of(value, lambda: value)
+        return self.told(value, value)
+
+    def told(self, key: Hashable, value: _T) -> int:
+        """The number of a value that ``key`` alone tells from others."""
+        number = self._numbers.setdefault(key, len(self.values))
+        if number == len(self.values):
+            self.values.append(value)
+        return number
 
     def of(self, key: Hashable, make: Callable[[], _T]) -> int:
         """The number of what ``key`` alone tells from other values."""
-        if key not in self._numbers:
-            self._numbers[key] = len(self.values)
+        number = self._numbers.get(key)
+        if number is None:
+            number = self._numbers[key] = len(self.values)
             self.values.append(make())
-        return self._numbers[key]
+        return number
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +86,11 @@ class Shares:
 
     def once(self, make: Callable[..., _T], *given: Hashable) -> _T:
         """What a function of the group gives, asked for once."""
-        key = (make.__qualname__, given)
-        if key not in self._known:
-            self._known[key] = make(*given)
-        found: _T = self._known[key]
-        return found
+        key = (make.__name__, given)
+        if (found := self._known.get(key, _UNKNOWN)) is _UNKNOWN:
+            found = self._known[key] = make(*given)
+        known: _T = found
+        return known
 
     def start(self) -> tuple[int, int]:
         """The view outside all loops, and that no tile stays."""
@@ -128,7 +139,7 @@ class Shares:
             for i, flow in enumerate(p.flows.flows):
                 if place >= flow.stepped or flow.stays(place, extents):
                     share = flow.slice(place, extents, now.fresh[number][i])
-                    found.append((number, i, self.slices.number(share)))
+                    found.append((number, i, self.slices.told(share.key, share)))
         return tuple(found)
 
     def arriving(self, depth: int, view: int, held: int) -> tuple[tuple[int, int, int], ...]:
@@ -143,7 +154,8 @@ class Shares:
         for number, i, share in arriving:
             scaled = share
             if times != 1:
-                scaled = self.slices.number(self.slices.values[share].times(times))
+                slice_ = self.slices.values[share].times(times)
+                scaled = self.slices.told(slice_.key, slice_)
             known[number] = (*known[number][:i], scaled, *known[number][i + 1 :])
         return self.held.number(tuple(known))
 
@@ -157,7 +169,8 @@ class Shares:
                     for i in range(len(p.flows.flows))
                 )
                 known[number] = tuple(
-                    self.slices.number(t.times(Fraction(1, steps))) for t in totals
+                    self.slices.told(t.key, t)
+                    for t in (whole.times(Fraction(1, steps)) for whole in totals)
                 )
         return self.held.number(tuple(known))
 
@@ -177,10 +190,14 @@ class Shares:
         """The number of the cycles that each Einsum works in a step."""
         extents = self.views.values[view].extents
         row = (
-            p.busy * count_points(p.own, x) if r and x is not None else Fraction(0)
+            p.busy * count_points(p.own, x) if r and x is not None else _NOTHING
             for p, r, x in zip(self.parts, runs, extents, strict=True)
         )
-        return self.rows.number(tuple(row))
+        return self._numbered(tuple(row))
+
+    def _numbered(self, row: Row) -> int:
+        """The number of a row; whole numbers are told apart sooner than fractions are."""
+        return self.rows.told(tuple([(x.numerator, x.denominator) for x in row]), row)
 
     def moved(self, role: Role, runs: tuple[bool, ...], held: int) -> tuple[int, ...]:
         """By Einsum, the number of what it moves in a step."""
@@ -191,12 +208,12 @@ class Shares:
 
     def _row(self, role: Role, number: int, runs: bool, slices: tuple[int | None, ...]) -> int:
         """The number of what an Einsum moves: elements by memory."""
-        sums = [Fraction(0)] * self.memories
+        sums = [_NOTHING] * self.memories
         even = self.apart[number] is not None
         for m in self.parts[number].flows.moves if runs or even else ():
             if m.role == role:
                 sums[m.memory] += m.scale * self._share(number, m, slices)
-        return self.rows.number(tuple(sums))
+        return self._numbered(tuple(sums))
 
     def _share(self, number: int, move: Move, slices: tuple[int | None, ...]) -> Fraction:
         """A step's share of a move, before it is scaled."""

@@ -10,7 +10,7 @@ spread evenly over the loop's steps: it is fetched ahead, and handed outwards me
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -115,7 +115,8 @@ class _Walker:
         """All iterations of a loop: the first, those in the middle, the last."""
         ramps = self.group.nest.ramps(depth, state.nest, state.box)
         # A band looks the same in many places: what is inside is found by its turn alone.
-        place = self.places.number((depth, replace(state, box=None)))
+        unplaced = _WalkState(state.nest, None, state.at, state.view, state.held)
+        place = self.places.number((depth, unplaced))
         found: list[RunLengths] = []
         for number, ramp in enumerate(ramps):
             ends = (number == 0, number == len(ramps) - 1)
@@ -198,7 +199,9 @@ class _Walker:
             box = state.box if self.group.nest.settled(depth) else None
             steps = self.steps(depth, state.nest, box)
             held = shares.once(shares.spread, depth, state.view, state.held, held, steps)
-        return replace(state, held=held) if held != state.held else state
+        if held == state.held:
+            return state
+        return _WalkState(state.nest, state.box, state.at, state.view, held)
 
     def fuller(self, depth: int, state: _WalkState) -> Fraction:
         """How much more a step takes of a tile's stay where other steps are left out.

@@ -1,0 +1,27 @@
+"""Exact sums of many fractions: over one denominator, not one fraction after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fractions import Fraction
+from math import lcm
+
+
+def total(terms: Iterable[tuple[int, Fraction]]) -> Fraction:
+    """So many times each of some fractions, together.
+
+    >>> total([(3, Fraction(1, 2)), (1, Fraction(1, 3)), (1, Fraction(1, 6))])
+    Fraction(2, 1)
+
+    Parameters
+    ----------
+    terms : iterable of (int, Fraction)
+        How often, and what.
+    """
+    # Terms of a run have few denominators between them.
+    found: dict[int, int] = {}
+    for times, value in terms:
+        denominator = value.denominator
+        found[denominator] = found.get(denominator, 0) + times * value.numerator
+    common = lcm(*found)
+    return Fraction(sum(n * (common // d) for d, n in found.items()), common)
