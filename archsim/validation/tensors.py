@@ -6,7 +6,7 @@ Partial results stay in the working type until an Einsum reads them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from einsum_cascade.numeric.dtypes import Array, cast
 from einsum_cascade.numeric.expressions import Evaluator
 from einsum_cascade.numeric.lanes import Excluded, Lane, LaneSpace
 from einsum_cascade.numeric.reductions import UFUNCS
-from einsum_cascade.numeric.targets import tensor_shape
+from einsum_cascade.numeric.targets import deciding_places, tensor_shape
 from einsum_cascade.operations import identity_of
 
 from ..space.access_map import coefficient
@@ -29,10 +29,15 @@ Coordinates = dict[str, Array]
 
 @dataclass
 class _PartialTensor:
-    """A tensor being computed: values in the working type, and which elements are there."""
+    """A tensor being computed: values in the working type, and which elements are there.
+
+    ``gone`` has flags of what a mask removes or a pick lacks, by the places of the indices that
+    decide (as in ``numeric.lanes.Buffer``). What is not there and not gone is not there yet.
+    """
 
     values: Array
     there: Array
+    gone: dict[frozenset[int], Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,38 @@ class TensorStore:
     def update(self, einsum: ir.Einsum, lanes: Coordinates) -> None:
         """Compute an expression in every lane and store or accumulate it."""
         tensor = self.tensors[einsum.name]
+        evaluator, lane = self._evaluated(einsum, lanes)
+        width = evaluator.space.shape
+        skipped, absent = self._excluded(einsum, evaluator, lane, width)
+        at = [np.broadcast_to(i, width) for i in self._at(einsum.target, lanes)]
+        self._settle(einsum, tensor, at, absent)
+        allowed = ~skipped
+        where = tuple(i[allowed] for i in at)
+        if einsum.name in self.selections:
+            values = np.broadcast_to(lane.values, width)
+            lanes = {v: np.broadcast_to(c, width) for v, c in lanes.items()}
+            chosen, there = self.selections[einsum.name].meet(lanes, values, allowed)
+            tensor.values[where], tensor.there[where] = chosen, there
+            return
+        values = np.broadcast_to(cast(lane.values, tensor.values.dtype), width)[allowed]
+        self._store(einsum, tensor, where, values)
+
+    def leave(self, einsum: ir.Einsum, lanes: Coordinates) -> None:
+        """Lanes that are left out: an iterative rank keeps the state of the step before.
+
+        A reduction of nothing is there, unless it is absent for what it does not reduce.
+        """
+        at = [np.asarray(i) for i in np.broadcast_arrays(*self._at(einsum.target, lanes))]
+        tensor = self.tensors[einsum.name]
+        if not einsum.over or einsum.select or einsum.name in self.program.iterative:
+            self._carry(einsum, tensor, tuple(at))
+            return
+        evaluator, lane = self._evaluated(einsum, lanes)
+        _, absent = self._excluded(einsum, evaluator, lane, evaluator.space.shape)
+        self._settle(einsum, tensor, at, absent)
+
+    def _evaluated(self, einsum: ir.Einsum, lanes: Coordinates) -> tuple[Evaluator, Lane]:
+        """An Einsum's expression in every lane, and what evaluated it."""
         space = _ArrayLanes(
             parallel=(),
             variables=(),
@@ -138,32 +175,30 @@ class TensorStore:
             self.binding.precision.working(einsum.name),
             read_from=self,
         )
-        lane = evaluator.value(einsum.expression)
-        width = space.shape
-        skipped, absent = self._excluded(einsum, evaluator, lane, width)
-        at = [np.broadcast_to(i, width) for i in self._at(einsum.target, lanes)]
-        self._carry(einsum, tensor, tuple(i[absent] for i in at))
-        tensor.there[tuple(i[~absent] for i in at)] = True
-        allowed = ~skipped
-        where = tuple(i[allowed] for i in at)
-        if einsum.name in self.selections:
-            values = np.broadcast_to(lane.values, width)
-            lanes = {v: np.broadcast_to(c, width) for v, c in lanes.items()}
-            chosen, there = self.selections[einsum.name].meet(lanes, values, allowed)
-            tensor.values[where], tensor.there[where] = chosen, there
-            return
-        values = np.broadcast_to(cast(lane.values, tensor.values.dtype), width)[allowed]
-        self._store(einsum, tensor, where, values)
+        return evaluator, evaluator.value(einsum.expression)
 
-    def leave(self, einsum: ir.Einsum, lanes: Coordinates) -> None:
-        """Lanes that are left out: an iterative rank keeps the state of the step before."""
-        at = np.broadcast_arrays(*self._at(einsum.target, lanes))
-        self._carry(einsum, self.tensors[einsum.name], tuple(at))
+    def _settle(
+        self,
+        einsum: ir.Einsum,
+        tensor: _PartialTensor,
+        at: list[Array],
+        absent: Mapping[frozenset[str], Array],
+    ) -> None:
+        """Say of the elements that lanes are about which are there, and why the others are not."""
+        missing = np.zeros(np.broadcast_shapes(*(i.shape for i in at), (1,)), bool)
+        for variables, flags in absent.items():
+            missing = missing | flags
+            deciding = deciding_places(einsum.target, variables)
+            if deciding not in tensor.gone:
+                tensor.gone[deciding] = np.zeros(tensor.values.shape, bool)
+            tensor.gone[deciding][tuple(i[flags] for i in at)] = True
+        self._carry(einsum, tensor, tuple(i[missing] for i in at))
+        tensor.there[tuple(i[~missing] for i in at)] = True
 
     def _excluded(
         self, einsum: ir.Einsum, evaluator: Evaluator, lane: Lane, width: tuple[int, ...]
-    ) -> tuple[Array, Array]:
-        """Lanes without a point, and those whose element of the result is absent for that.
+    ) -> tuple[Array, dict[frozenset[str], Array]]:
+        """Lanes without a point, and those whose element of the result is absent, by what decides.
 
         What depends on the reduced variables only leaves a reduction without an operand.
         """
@@ -175,11 +210,13 @@ class TensorStore:
                 lanes.append(evaluator.condition(part))
                 own = Excluded(frozenset(ir.variables_of(part)), ~lanes[-1].values)
                 excluded += [*lanes[-1].excluded, own]
-        skipped, absent = np.zeros(width, bool), np.zeros(width, bool)
+        skipped = np.zeros(width, bool)
         for flags in (*(e.flags for e in excluded), *(o.flags for x in lanes for o in x.outside)):
             skipped = skipped | flags
+        absent: dict[frozenset[str], Array] = {}
         for e in excluded:
-            absent = absent | (e.flags if not e.variables & over else False)
+            if not e.variables & over:
+                absent[e.variables] = absent.get(e.variables, np.zeros(width, bool)) | e.flags
         return skipped, absent
 
     def _carry(self, einsum: ir.Einsum, tensor: _PartialTensor, where: tuple[Array, ...]) -> None:
@@ -193,6 +230,8 @@ class TensorStore:
             before = tuple(i - (axis == axes[0]) for axis, i in enumerate(where))
             tensor.values[where] = tensor.values[before]
             tensor.there[where] = tensor.there[before]
+            for flags in tensor.gone.values():
+                flags[where] = flags[before]
 
     def _store(
         self, einsum: ir.Einsum, tensor: _PartialTensor, where: tuple[Array, ...], values: Array
@@ -239,9 +278,22 @@ class TensorStore:
         values = tensor.values[tuple(clipped)]
         if np.issubdtype(values.dtype, np.floating):
             values = cast(values, self.binding.precision.storage)
-        there = tensor.there[tuple(clipped)] & inside
-        excluded = () if there.all() else (Excluded(frozenset(access.variables), ~there),)
-        return Lane(values, excluded)
+        missing = ~(tensor.there[tuple(clipped)] & inside)
+        excluded = self._unpicked(access, lanes)
+        for deciding, flags in tensor.gone.items():
+            gone = missing & flags[tuple(clipped)]
+            if gone.any():
+                variables = (v for place in deciding for v in access.indices[place].variables)
+                excluded.append(Excluded(frozenset(variables), gone))
+                missing = missing & ~gone
+        if missing.any():
+            excluded.append(Excluded(frozenset(access.variables), missing))
+        return Lane(values, tuple(excluded))
+
+    def _unpicked(self, access: ir.Access, lanes: Coordinates) -> list[Excluded]:
+        """Lanes in which an index tensor has no position for an access."""
+        gathers = (i for i in access.indices if isinstance(i, ir.Gather))
+        return [e for g in gathers for e in self.fetch(g.access, lanes).excluded]
 
     def _walk_back(self, access: ir.Access, tensor: _PartialTensor, at: list[Array]) -> None:
         """Read the end of a rank where it was left: a last part may have fewer steps."""

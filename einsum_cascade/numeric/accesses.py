@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from math import prod
@@ -98,36 +98,26 @@ def _sliced(space: LaneSpace, buffer: Buffer, access: ir.Access) -> Lane:
             outside.append(Outside(flags, access))
         labels.extend(linear.variables)
         selectors.append(_selector(linear, space, extent))
-    where = frozenset(access.variables)
-    values = _take(buffer.values, selectors, leading)
-    lane = Lane(_placed(values, labels, space), (), tuple(outside))
-    return _flagged(
-        lane,
-        where,
-        None
-        if buffer.absent is None
-        else _placed(_take(buffer.absent, selectors, leading), labels, space),
-        None
-        if buffer.unset is None
-        else _placed(_take(buffer.unset, selectors, leading), labels, space),
-        access,
-    )
+
+    def chosen(array: Array) -> Array:
+        return _placed(_take(array, selectors, leading), labels, space)
+
+    return _flagged(Lane(chosen(buffer.values), (), tuple(outside)), buffer, chosen, access)
 
 
 def _flagged(
-    lane: Lane,
-    variables: frozenset[str],
-    absent: Array | None,
-    unset: Array | None,
-    access: ir.Access,
+    lane: Lane, buffer: Buffer, chosen: Callable[[Array], Array], access: ir.Access
 ) -> Lane:
     """Add what the elements read say themselves; beyond the tensor they say nothing."""
     excluded, outside = list(lane.excluded), list(lane.outside)
-    for flags in (o.flags for o in lane.outside):
-        absent = None if absent is None else absent & ~flags
-    if absent is not None and absent.any():
-        excluded.append(Excluded(variables, absent))
-    if unset is not None and unset.any():
+    for deciding, flags in buffer.absent.items():
+        absent = chosen(flags)
+        for beyond in lane.outside:
+            absent = absent & ~beyond.flags
+        if absent.any():
+            variables = (v for place in deciding for v in access.indices[place].variables)
+            excluded.append(Excluded(frozenset(variables), absent))
+    if buffer.unset is not None and (unset := chosen(buffer.unset)).any():
         outside.append(Outside(unset, access))
     return Lane(lane.values, tuple(excluded), tuple(outside))
 
@@ -171,7 +161,6 @@ def _scattered(space: LaneSpace, store: Store, access: ir.Access) -> Lane:
     """The general case: one aligned index array per axis."""
     buffer = store[access.tensor]
     leading = len(space.parallel)
-    where = frozenset(access.variables)
     indices: list[Array] = []
     for axis, rank in enumerate(space.parallel):
         along = [1] * space.ndim
@@ -184,7 +173,8 @@ def _scattered(space: LaneSpace, store: Store, access: ir.Access) -> Lane:
             inner = read(space, store, index.access)
             at = inner.values
             beyond = _beyond(at, extent)
-            excluded.extend(Excluded(where, e.flags) for e in inner.excluded)
+            # Where there is no position, nothing is picked, whatever the other indices are.
+            excluded.extend(inner.excluded)
             outside.extend(inner.outside)
         else:
             at = _aligned(_linear(index, space), space)
@@ -192,8 +182,10 @@ def _scattered(space: LaneSpace, store: Store, access: ir.Access) -> Lane:
         if beyond.any():
             outside.append(Outside(beyond, access))
         indices.append(np.clip(at, 0, extent - 1))
-    chosen = tuple(indices)
-    lane = Lane(np.asarray(buffer.values[chosen]), tuple(excluded), tuple(outside))
-    absent = None if buffer.absent is None else np.asarray(buffer.absent[chosen])
-    unset = None if buffer.unset is None else np.asarray(buffer.unset[chosen])
-    return _flagged(lane, where, absent, unset, access)
+    places = tuple(indices)
+
+    def chosen(array: Array) -> Array:
+        return np.asarray(array[places])
+
+    lane = Lane(chosen(buffer.values), tuple(excluded), tuple(outside))
+    return _flagged(lane, buffer, chosen, access)

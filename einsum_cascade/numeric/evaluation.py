@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -21,16 +22,19 @@ from .lanes import Excluded, Lane, LaneSpace, Outside, union
 from .reductions import Operator, reduce_axes
 from .selection import topk
 
+Absences = Mapping[frozenset[str], Array]
+"""Elements that are absent, by the rank variables that decide so."""
+
 
 @dataclass(frozen=True)
 class Computed:
-    """Elements of a tensor and, unless None, which of them are absent.
+    """Elements of a tensor, and which of them are absent, by the variables that decide.
 
     Axes: the parallel ranks, then the free variables of the target; both broadcast.
     """
 
     values: Array
-    absent: Array | None
+    absent: Absences
 
 
 def compute(
@@ -134,7 +138,7 @@ class _Computation:
                 if beyond.any():
                     yield Excluded(frozenset(m.lower() for m in members), beyond)
 
-    def _masks(self, lanes: tuple[Lane, ...]) -> tuple[tuple[Array, ...], Array | None]:
+    def _masks(self, lanes: tuple[Lane, ...]) -> tuple[tuple[Array, ...], Absences]:
         """Points that do not take part, and elements of the result that are absent.
 
         An element is absent when it is excluded by what does not depend on the reduced
@@ -145,9 +149,12 @@ class _Computation:
         flags = tuple(e.flags for e in excluded)
         self._check_inside(tuple(o for lane in lanes for o in lane.outside), flags)
         over = frozenset(self.einsum.over)
-        absent = union(tuple(e.flags for e in excluded if not e.variables & over), space.ndim)
-        if absent is not None:
-            absent = absent.reshape(absent.shape[: self.kept])
+        absent: dict[frozenset[str], Any] = {}
+        for e in excluded:
+            if not e.variables & over:
+                # The same all along what is reduced, but where the end of a tensor says nothing.
+                found = e.flags.any(axis=tuple(range(self.kept, space.ndim)))
+                absent[e.variables] = absent.get(e.variables, np.False_) | found
         return flags, absent
 
     def _check_inside(self, outside: tuple[Outside, ...], excluded: tuple[Array, ...]) -> None:
@@ -230,19 +237,21 @@ class _Computation:
             space.size(rank),
         )
         missing = np.moveaxis(missing, -1, axis)
-        absent = missing if absent is None else missing | absent
-        return self._finished(np.moveaxis(positions, -1, axis), absent if absent.any() else None)
+        if missing.any():
+            fiber = frozenset(einsum.target.variables)
+            absent = {**absent, fiber: absent.get(fiber, np.False_) | missing}
+        return self._finished(np.moveaxis(positions, -1, axis), absent)
 
     def _kept_space(self) -> LaneSpace:
         """The space without the reduced variables."""
         space = self.evaluator.space
         return replace(space, variables=space.variables[: self.kept - len(space.parallel)])
 
-    def _finished(self, values: Array, absent: Array | None) -> Computed:
+    def _finished(self, values: Array, absent: Absences) -> Computed:
         """Absent elements are 0; what is not a number is refused."""
         values = values.reshape(values.shape[: self.kept])
-        if absent is not None:
-            values = np.where(absent, np.zeros((), values.dtype), values)
+        for flags in absent.values():
+            values = np.where(flags, np.zeros((), values.dtype), values)
         broken = np.isnan(values)
         if broken.any():
             point = self._kept_space().point(broken)

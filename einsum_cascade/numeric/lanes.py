@@ -8,7 +8,7 @@ broadcast against one another without further thought.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -161,33 +161,42 @@ def union(flags: tuple[Array, ...], ndim: int) -> Array | None:
 class Buffer:
     """A tensor being computed: values, and which elements are absent or not set.
 
-    ``absent`` and ``unset`` are None while every element is there. Values of absent
-    elements are 0. Axes: the parallel ranks, then the tensor's own. ``carry`` is the axis
-    of the iterative rank, along which an excluded step leaves the state as it was.
+    ``absent`` has flags by what decides: the places of the indices, parallel ranks not counted,
+    along which elements are absent together. ``X[m, p] where p > 2`` lacks whole fibers of m,
+    and a sum over m of it has no element there either. ``unset`` is None while every element is
+    set. Values of absent elements are 0. Axes: the parallel ranks, then the tensor's own.
+    ``carry`` is the axis of the iterative rank, along which an excluded step leaves the state
+    as it was.
     """
 
     values: Array
-    absent: Array | None = None
+    absent: dict[frozenset[int], Array] = field(default_factory=dict)
     unset: Array | None = None
     carry: int | None = None
 
-    def write(self, where: tuple[slice | int, ...], values: Array, absent: Array | None) -> None:
+    def write(
+        self,
+        where: tuple[slice | int, ...],
+        values: Array,
+        absent: Mapping[frozenset[int], Array],
+    ) -> None:
         """Store a slab; where two ``init`` statements set an element, the later one counts."""
         self.values[where] = values
         if self.unset is not None:
             self.unset[where] = False
-        if absent is not None and self.absent is None:
-            self.absent = np.zeros(self.values.shape, bool)
-        if self.absent is not None:
-            self.absent[where] = False if absent is None else absent
+        for deciding in absent:
+            if deciding not in self.absent:
+                self.absent[deciding] = np.zeros(self.values.shape, bool)
+        for deciding, flags in self.absent.items():
+            flags[where] = absent.get(deciding, False)
 
     def carry_forward(self, first: int, last: int) -> None:
         """Let absent elements ``first`` to ``last`` along the iterative axis keep the state."""
-        if self.carry is None or self.absent is None:
+        if self.carry is None or not self.absent:
             return
         values = np.moveaxis(self.values, self.carry, 0)
-        absent = np.moveaxis(self.absent, self.carry, 0)
+        causes = [np.moveaxis(flags, self.carry, 0) for flags in self.absent.values()]
         for at in range(first, last + 1):
-            skipped = absent[at : at + 1].copy()
-            values[at : at + 1][skipped] = values[at - 1 : at][skipped]
-            absent[at : at + 1][skipped] = absent[at - 1 : at][skipped]
+            skipped = np.logical_or.reduce([absent[at : at + 1] for absent in causes])
+            for kept in (values, *causes):
+                kept[at : at + 1][skipped] = kept[at - 1 : at][skipped]

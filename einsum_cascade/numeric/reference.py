@@ -11,8 +11,12 @@ Points that are not there
 * ``where`` removes points from the iteration space; a reduction gives its identity for
   them. An element all of whose points a condition on the *kept* ranks removes is
   **absent**, and so is every element computed from it point by point: a mask written once,
-  on the scores, reaches the maximum and the sums that follow. Absent elements of a
-  returned array are 0.
+  on the scores, reaches the maximum and the sums that follow. What removes an element stays
+  known by the indices that decide: a sum along a fiber that is absent as a whole is absent,
+  one over points each of which is absent for itself is 0. Absent elements of a returned
+  array are 0.
+* A pick that a selection could not make is absent, and so is what an index tensor without an
+  entry gathers: the places of that index tensor decide, whatever else the access goes along.
 * A point at which an absent element is read is removed likewise; ``where(c, a, b)`` reads
   only what it chooses.
 * Where tiles do not divide a partitioned rank, the coordinates of the last tile beyond

@@ -51,11 +51,7 @@ def allocate(program: ir.Program, einsum: ir.Einsum, binding: Binding) -> Buffer
     leading = tuple(binding.shapes[r] for r in binding.parallel)
     shape = leading + tensor_shape(program, einsum, binding.shapes)
     dtype = np.dtype(np.int64) if einsum.select else binding.precision.storage
-    iterative = [
-        axis
-        for axis, index in enumerate(einsum.target.indices)
-        if isinstance(index, ir.Affine) and index.offset == 1
-    ]
+    iterative = [axis for axis, index in enumerate(einsum.target.indices) if _is_next(index)]
     started = any(e.name == einsum.name for e in program.init)
     whole = not iterative or (len(iterative) == 1 and started)
     return Buffer(
@@ -79,7 +75,7 @@ def store_result(
     leading = tuple(binding.shapes[r] for r in binding.parallel)
     full = leading + tuple(sizes[v] for v in free)
     values = np.broadcast_to(result.values, full)
-    absent = None if result.absent is None else np.broadcast_to(result.absent, full)
+    absent = _by_axes(einsum, result, full)
     where: list[slice] = [slice(None)] * len(leading)
     for axis, index in enumerate(einsum.target.indices, start=len(leading)):
         assert isinstance(index, ir.Affine)
@@ -90,13 +86,52 @@ def store_result(
         order = inside[np.argsort(at[inside], kind="stable")]
         where.append(_as_slice(at[order]))
         values = _merged(values, axis, index, fixed, order)
-        absent = None if absent is None else _merged(absent, axis, index, fixed, order)
+        absent = {d: _merged(a, axis, index, fixed, order) for d, a in absent.items()}
     with np.errstate(all="ignore"):
         buffer.write(tuple(where), values, absent)
     if buffer.carry is not None:
         span = range(buffer.values.shape[buffer.carry])[where[buffer.carry]]
         if span and span[0] > 0:
             buffer.carry_forward(span[0], span[-1])
+
+
+def _by_axes(
+    einsum: ir.Einsum, result: Computed, shape: tuple[int, ...]
+) -> dict[frozenset[int], Array]:
+    """What is absent, by the places of the target's indices that decide."""
+    found: dict[frozenset[int], Array] = {}
+    for variables, flags in result.absent.items():
+        deciding = deciding_places(einsum.target, variables)
+        found[deciding] = found.get(deciding, np.False_) | np.broadcast_to(flags, shape)
+    return found
+
+
+def deciding_places(target: ir.Access, variables: frozenset[str]) -> frozenset[int]:
+    """The places of a target's indices that tell what variables decide about its elements.
+
+    Along an iterative rank the state may be there from some step on: the step tells, too.
+
+    Parameters
+    ----------
+    target : Access
+        What an Einsum or a statement of ``init`` writes.
+    variables : frozenset of str
+        Rank variables that decide whether an element is there.
+
+    >>> from einsum_cascade import Cascade
+    >>> program = Cascade.load("attention-1pass").program
+    >>> sorted(deciding_places(program.einsum_of["RM"].target, frozenset({"p"})))
+    [0, 1]
+    """
+    return frozenset(
+        n
+        for n, index in enumerate(target.indices)
+        if variables & {*index.variables} or not index.variables or _is_next(index)
+    )
+
+
+def _is_next(index: ir.Index) -> bool:
+    return isinstance(index, ir.Affine) and index.offset == 1
 
 
 def _coordinates(

@@ -2,9 +2,9 @@
 
 It shares no code with the numpy interpreter, so that a rewrite is not checked against the
 tool it was proved with. A point that a condition removes, or at which an absent element is
-read, does not take part; an element is absent when a condition on its own variables, or an
-absent element read at them alone, removes it. A step of an iterative tensor that is absent
-leaves the value as it was. Absent elements of an output are 0. Arithmetic is IEEE.
+read, does not take part; an element is absent when something removes its points that does not
+depend on what it reduces. A step of an iterative tensor that is absent leaves the value as it
+was. Absent elements of an output are 0. Arithmetic is IEEE.
 """
 
 from __future__ import annotations
@@ -60,11 +60,25 @@ def run(
 
 
 class _Absent(Exception):
-    """An element that is not there was read; ``variables`` are those it depends on."""
+    """What is not there was asked for; every reason as the variables it depends on."""
 
-    def __init__(self, variables: frozenset[str]) -> None:
-        super().__init__(variables)
-        self.variables = variables
+    def __init__(self, reasons: set[frozenset[str]]) -> None:
+        super().__init__(reasons)
+        self.reasons = reasons
+
+
+def _places(target: ir.Access, reason: frozenset[str]) -> frozenset[int]:
+    """Indices that depend on a reason, and those at which an iterative tensor steps."""
+    found = set()
+    for n, index in enumerate(target.indices):
+        assert isinstance(index, ir.Affine)
+        if reason & {*index.variables} or not index.variables or index.offset == 1:
+            found.add(n)
+    return frozenset(found)
+
+
+_Gone = frozenset[frozenset[int]]
+"""Why an element is not there: the places of the indices that each reason depends on."""
 
 
 class _Run:
@@ -78,7 +92,7 @@ class _Run:
         self.program, self.inputs, self.shapes = program, inputs, shapes
         self.parameters = {p.name: p.default for p in program.parameters} | dict(parameters)
         self.init = {e.name: e for e in program.init}
-        self.memo: dict[tuple[str, tuple[int, ...]], float | None] = {}
+        self.memo: dict[tuple[str, tuple[int, ...]], float | _Gone] = {}
 
     def outputs(self) -> dict[str, np.ndarray[Any, Any]]:
         found = {}
@@ -86,12 +100,13 @@ class _Run:
             ranks = self.program.tensor_ranks[name]
             array = np.empty(tuple(self.shapes[r] for r in ranks))
             for at in np.ndindex(array.shape):
-                array[at] = self.element(name, at) or 0.0
+                found_at = self.element(name, at)
+                array[at] = 0.0 if isinstance(found_at, frozenset) else found_at
             found[name] = array
         return found
 
-    def element(self, name: str, at: tuple[int, ...]) -> float | None:
-        """The value at a coordinate, None where it is absent."""
+    def element(self, name: str, at: tuple[int, ...]) -> float | _Gone:
+        """The value at a coordinate, or why it is absent."""
         if name in self.inputs:
             return float(self.inputs[name][at])
         key = (name, at)
@@ -99,7 +114,7 @@ class _Run:
             self.memo[key] = self.computed(name, at)
         return self.memo[key]
 
-    def computed(self, name: str, at: tuple[int, ...]) -> float | None:
+    def computed(self, name: str, at: tuple[int, ...]) -> float | _Gone:
         einsum = self.program.einsum_of[name]
         where = self.solve(einsum.target.indices, at)
         if where is None:
@@ -108,7 +123,7 @@ class _Run:
             assert where is not None
             return self.reduced(einsum, where)
         found = self.reduced(einsum, where)
-        if found is None and name in self.program.iterative:
+        if isinstance(found, frozenset) and name in self.program.iterative:
             steps = self.program.iterative[name]
             ranks = self.program.tensor_ranks[name]
             return self.element(
@@ -136,7 +151,7 @@ class _Run:
     def size(self, variable: str) -> int:
         return self.shapes[self.program.rank_of_variable[variable]]
 
-    def reduced(self, einsum: ir.Einsum, where: dict[str, int]) -> float | None:
+    def reduced(self, einsum: ir.Einsum, where: dict[str, int]) -> float | _Gone:
         operator = einsum.reduction
         user = {r.name: r for r in self.program.reductions}
         total = _IDENTITY[operator] if operator in _IDENTITY else user[operator].identity
@@ -144,17 +159,43 @@ class _Run:
         for point in itertools.product(*(range(self.size(v)) for v in einsum.over)):
             here = where | dict(zip(einsum.over, point, strict=True))
             try:
-                self.restrict(einsum.where, here, over)
-                value = self.value(einsum.expression, here)
+                (value,) = self.values([einsum.expression], here, conditions=[einsum.where])
             except _Absent as absent:
-                if not absent.variables & over:
-                    return None
+                if kept := {r for r in absent.reasons if not r & over}:
+                    return frozenset(_places(einsum.target, r) for r in kept)
                 continue
             total = self.merged(operator, total, value) if einsum.over else value
         return total
 
-    def restrict(self, condition: Any, where: Mapping[str, int], over: set[str]) -> None:
-        """Raise where a condition does not hold; parts on kept variables count first."""
+    def values(
+        self,
+        nodes: Any,
+        where: Mapping[str, int],
+        arguments: Mapping[str, float] | None = None,
+        conditions: Any = (),
+    ) -> list[float]:
+        """Values of several nodes under conditions; all reasons where one is not there."""
+        found: list[float] = []
+        reasons: set[frozenset[str]] = set()
+        for condition in conditions:
+            try:
+                self.restrict(condition, where)
+            except _Absent as absent:
+                reasons |= absent.reasons
+        for node in nodes:
+            try:
+                found.append(self.value(node, where, arguments))
+            except _Absent as absent:
+                reasons |= absent.reasons
+            except IndexError:
+                if not reasons:  # what is not there may well read beyond a tensor
+                    raise
+        if reasons:
+            raise _Absent(reasons)
+        return found
+
+    def restrict(self, condition: Any, where: Mapping[str, int]) -> None:
+        """Raise where a condition does not hold."""
         parts = [condition] if condition is not None else []
         while any(isinstance(p, ir.Logical) and p.operator == "and" for p in parts):
             parts = [
@@ -162,9 +203,16 @@ class _Run:
                 for p in parts
                 for q in (p.operands if isinstance(p, ir.Logical) and p.operator == "and" else (p,))
             ]
-        for part in sorted(parts, key=lambda p: bool(set(ir.variables_of(p)) & over)):
-            if not self.holds(part, where):
-                raise _Absent(frozenset(ir.variables_of(part)))
+        reasons: set[frozenset[str]] = set()
+        for part in parts:
+            try:
+                held = self.holds(part, where)
+            except _Absent as absent:
+                reasons |= absent.reasons
+            else:
+                reasons |= set() if held else {frozenset(ir.variables_of(part))}
+        if reasons:
+            raise _Absent(reasons)
 
     def merged(self, operator: str, a: float, b: float) -> float:
         match operator:
@@ -199,19 +247,23 @@ class _Run:
                 return float(self.parameters[name])
             case ir.Access(tensor=tensor, indices=indices):
                 found = self.element(tensor, tuple(self.index(i, where) for i in indices))
-                if found is None:
-                    raise _Absent(frozenset(node.variables))
+                if isinstance(found, frozenset):
+                    deciding = [[indices[n].variables for n in places] for places in found]
+                    raise _Absent({frozenset(v for vs in d for v in vs) for d in deciding})
                 return found
             case ir.Unary(operand=operand):
                 return -self.value(operand, where, arguments)
             case ir.Binary(operator=operator, left=left, right=right):
-                sides = (self.value(left, where, arguments), self.value(right, where, arguments))
-                return _BINARY[operator](*sides)
+                return _BINARY[operator](*self.values((left, right), where, arguments))
             case ir.Call(function="where", arguments=(condition, yes, no)):
                 chosen = yes if self.holds(condition, where) else no
-                return self.value(chosen, where, arguments)
+                try:
+                    return self.value(chosen, where, arguments)
+                except _Absent as absent:
+                    choice = frozenset(ir.variables_of(condition))
+                    raise _Absent({r | choice for r in absent.reasons}) from None
             case ir.Call(function=function, arguments=parts):
-                return self.called(function, [self.value(p, where, arguments) for p in parts])
+                return self.called(function, self.values(parts, where, arguments))
         raise AssertionError(node)
 
     def called(self, function: str, values: list[float]) -> float:
@@ -233,7 +285,7 @@ class _Run:
 
     def holds(self, condition: Any, where: Mapping[str, int]) -> bool:
         if isinstance(condition, ir.Relational):
-            sides = (self.value(condition.left, where), self.value(condition.right, where))
+            sides = self.values((condition.left, condition.right), where)
             return _COMPARE[condition.operator](*sides)
         results = [self.holds(c, where) for c in condition.operands]
         match condition.operator:

@@ -7,7 +7,7 @@ what its equation says. Nothing here is shared with ``einsum_cascade.numeric.ref
 
 A point carries its *causes*: why it is not part of the iteration space, each as the set of
 rank variables that decide it. An element is absent when a cause does not depend on the
-reduced variables.
+reduced variables; whoever reads it has the cause in the variables of its own indices there.
 """
 
 from __future__ import annotations
@@ -30,12 +30,17 @@ class Refused(Exception):
     """The cascade has no value: a read beyond a tensor, or what is not a number."""
 
 
-class _Marker:
-    """An element without a value."""
+@dataclass(frozen=True)
+class NoElement:
+    """An element without a value: beyond the tensor, or absent for some causes.
+
+    A cause is the places of the indices that decide.
+    """
+
+    causes: tuple[frozenset[int], ...] = ()
 
 
-ABSENT = _Marker()
-BEYOND = _Marker()
+BEYOND = NoElement()
 
 
 @dataclass(frozen=True)
@@ -187,15 +192,15 @@ class Pointwise:
     inputs: Mapping[str, np.ndarray[Any, Any]]
     shapes: Mapping[str, int]
     parameters: Mapping[str, float] = field(default_factory=dict)
-    known: dict[Element, float | _Marker] = field(default_factory=dict)
+    known: dict[Element, float | NoElement] = field(default_factory=dict)
     asked: set[Element] = field(default_factory=set)
 
     def size(self, variable: str) -> int:
         """How many values a rank variable takes."""
         return self.shapes[variable.upper()]
 
-    def element(self, tensor: str, at: tuple[int, ...]) -> float | _Marker:
-        """An element of a tensor, ABSENT, or BEYOND the tensor."""
+    def element(self, tensor: str, at: tuple[int, ...]) -> float | NoElement:
+        """An element of a tensor, or why there is none."""
         key = (tensor, at)
         if key not in self.known:
             if key in self.asked:
@@ -204,7 +209,7 @@ class Pointwise:
             self.known[key] = self._element(tensor, at)
         return self.known[key]
 
-    def _element(self, tensor: str, at: tuple[int, ...]) -> float | _Marker:
+    def _element(self, tensor: str, at: tuple[int, ...]) -> float | NoElement:
         if tensor in self.inputs:
             array = self.inputs[tensor]
             inside = all(0 <= x < size for x, size in zip(at, array.shape, strict=True))
@@ -213,8 +218,9 @@ class Pointwise:
         point = self._matched(einsum.target, at)
         if point is not None:
             value = self._evaluated(einsum, point)
-            if value is ABSENT and (before := self._step_before(einsum, at)) is not None:
-                return self.element(tensor, before)
+            if isinstance(value, NoElement):
+                before = self._step_before(einsum, at)
+                return value if before is None else self.element(tensor, before)
             return value
         for statement in reversed(self.program.init):
             if statement.name == tensor:
@@ -262,18 +268,19 @@ class Pointwise:
 
     # ----------------------------------------------------------------- equations
 
-    def _evaluated(self, einsum: ir.Einsum, point: Environment) -> float | _Marker:
+    def _evaluated(self, einsum: ir.Einsum, point: Environment) -> float | NoElement:
         if einsum.select:
             return self._selected(einsum, point)
         identity, operator = self._operator(einsum.reduction)
-        total, is_absent = identity, False
+        total = identity
+        causes: list[frozenset[str]] = []
         for inner in self._reduced_points(einsum, point):
-            value = self._at(einsum, inner)
-            is_absent |= any(not cause & set(einsum.over) for cause in value.causes)
+            value = self.at(einsum, inner)
+            causes += value.causes
             if value.number is not None and not value.causes:
                 total = operator(total, value.number) if einsum.over else value.number
-        if is_absent:
-            return ABSENT
+        if (missing := _missing(einsum, causes)) is not None:
+            return missing
         if math.isnan(total):
             raise Refused(f"{einsum.name} is not a number at {point}")
         return total
@@ -282,7 +289,7 @@ class Pointwise:
         for values in itertools.product(*(range(self.size(v)) for v in einsum.over)):
             yield {**point, **dict(zip(einsum.over, values, strict=True))}
 
-    def _at(self, einsum: ir.Einsum, point: Environment) -> Value:
+    def at(self, einsum: ir.Einsum, point: Environment) -> Value:
         """The map at one point; refused where it reads beyond and nothing excludes it."""
         causes = tuple(self._beyond_the_end(einsum, point))
         beyond = False
@@ -323,7 +330,7 @@ class Pointwise:
 
         return float(declared.identity), apply
 
-    def _selected(self, einsum: ir.Einsum, point: Environment) -> float | _Marker:
+    def _selected(self, einsum: ir.Einsum, point: Environment) -> float | NoElement:
         position = next(
             v for v in einsum.target.variables if v not in ir.variables_of(einsum.expression)
         )
@@ -331,14 +338,16 @@ class Pointwise:
             raise Refused(f"{einsum.name} selects more than there are")
         found: list[tuple[float, int]] = []
         for inner in self._reduced_points(einsum, point):
-            value = self._at(einsum, inner)
-            if any(not cause & set(einsum.over) for cause in value.causes):
-                return ABSENT
+            value = self.at(einsum, inner)
+            if (missing := _missing(einsum, value.causes)) is not None:
+                return missing
             if value.number is not None and not value.causes:
                 found.append((-value.number, inner[einsum.over[0]]))
         found.sort()
         rank = point[position]
-        return float(found[rank][1]) if rank < len(found) else ABSENT
+        if rank < len(found):
+            return float(found[rank][1])
+        return NoElement((frozenset(range(len(einsum.target.indices))),))
 
     # ----------------------------------------------------------------- expressions
 
@@ -392,14 +401,13 @@ class Pointwise:
         return apply
 
     def _access(self, access: ir.Access, point: Environment) -> Value:
-        mine = frozenset(access.variables)
         at: list[int] = []
         causes: tuple[frozenset[str], ...] = ()
         beyond = False
         for index in access.indices:
             if isinstance(index, ir.Gather):
                 inner = self._access(index.access, point)
-                causes += tuple(mine for _ in inner.causes)
+                causes += inner.causes
                 beyond |= inner.beyond
                 at.append(-1 if inner.number is None else int(inner.number))
             else:
@@ -409,7 +417,9 @@ class Pointwise:
         found = self.element(access.tensor, tuple(at))
         if isinstance(found, float):
             return Value(found)
-        return Value(None, (mine,)) if found is ABSENT else Value(None, (), True)
+        for places in found.causes:
+            causes += (frozenset(v for n in places for v in access.indices[n].variables),)
+        return Value(None, causes, beyond=not causes)
 
     def _chosen(self, condition: Any, yes: Any, no: Any, point: Environment, bound: Any) -> Value:
         held = self.condition(condition, point, bound)
@@ -446,6 +456,19 @@ class Pointwise:
                 return held
             before |= frozenset(ir.variables_of(operand))
         return held
+
+
+def _missing(einsum: ir.Einsum, causes: Sequence[frozenset[str]]) -> NoElement | None:
+    """What an Einsum writes where some causes do not depend on what it reduces."""
+    kept = dict.fromkeys(c for c in causes if not c & {*einsum.over})
+    if not kept:
+        return None
+    indices = [*enumerate(einsum.target.indices)]
+    # The places of an iterative rank are told apart: at another step the state may be there.
+    steps = {n for n, i in indices if not i.variables or _offset(i) == 1}
+    return NoElement(
+        tuple(frozenset(steps | {n for n, i in indices if c & {*i.variables}}) for c in kept)
+    )
 
 
 def _offset(index: ir.Index) -> int | None:

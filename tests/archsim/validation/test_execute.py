@@ -230,3 +230,49 @@ mapping:
     shapes = {"B": 1, "H": 1, "E": 5, "F": 5, "P": 3, "M": 3}
     reference = find_reference("linear_attention_causal")
     assert validate_cascade(cascade, reference=reference, shapes=shapes, trials=1, run=run).ok
+
+
+PICKED = """
+cascade: picked
+ranks: {P: {is: queries, like: M}, E: width, J: picks, M: keys}
+inputs: {Q: [P, E], K: [M, E], V: [M], S: [M, P]}
+outputs: [O, T]
+einsums: |
+  X[m, p] = S[m, p] where m <= p
+  I[p, j] << topk(X[m, p], j)
+  G[p, j, e] = K[I[p, j], e]
+  QK[p, j] = Q[p, e] * G[p, j, e]
+  GM[p] = QK[p, j] :: max[j]
+  SN[p, j] = exp(QK[p, j] - GM[p])
+  SD[p] = SN[p, j]
+  O[p] = SN[p, j] * V[I[p, j]] / SD[p]
+  C[p] = S[m, p] where m < p - 1
+  D[p] = exp(C[p]) where p > 1
+  R[p, e] = Q[p, e] * D[p]
+  T[p] = exp(R[p, e])
+"""
+
+
+def test_what_is_absent_is_absent_in_a_mapped_run() -> None:
+    """Picks that do not exist, and a fiber that a mask removes, whatever tiles say first."""
+    cascade = Cascade.parse(PICKED)
+    rng = np.random.default_rng(0)
+    shapes = {"Q": (6, 3), "K": (6, 3), "V": (6,), "S": (6, 6)}
+    given = {name: rng.normal(size=shape) for name, shape in shapes.items()}
+    run = mapped_run(cascade, None, Architecture.load("fusemax", overrides=SMALL), GENERATORS)
+    found = run(given, dtype="float64", J=4)
+    for name, wanted in cascade.evaluate(given, J=4).items():
+        np.testing.assert_allclose(found[name], wanted, rtol=1e-12)
+
+
+def test_a_reduction_over_no_keys_at_all_is_its_identity_in_a_mapped_run() -> None:
+    """More queries than keys: tiles of the first ones are left out, and the sums are there."""
+    cascade = Cascade.parse(
+        "cascade: late\nranks: [P, M]\ninputs: {S: [M, P]}\noutputs: [L, H]\neinsums: |\n"
+        "  X[m, p] = S[m, p] where m <= p + M - P\n  L[p] = exp(X[m, p])\n  H[p] = log(L[p])\n"
+    )
+    given = {"S": np.random.default_rng(0).normal(size=(5, 24))}
+    run = mapped_run(cascade, None, Architecture.load("fusemax", overrides=SMALL), GENERATORS)
+    found = run(given, dtype="float64")
+    for name, wanted in cascade.evaluate(given).items():
+        np.testing.assert_allclose(found[name], wanted, rtol=1e-12)
