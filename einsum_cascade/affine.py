@@ -180,22 +180,12 @@ def digits(members: tuple[str, ...]) -> Form:
     )
 
 
-def _whole(form: Form, members: tuple[str, ...]) -> int:
-    """1 where ``form`` holds every member at its place, -1 where it subtracts them; else 0."""
-    own = [t for t in form.terms if t.variable in members]
-    signs = {t.coefficient for t in own}
-    if not members or len(own) != len(members) or len(signs) != 1 or not signs <= {1, -1}:
-        return 0
-    place = {t.variable: len(t.shapes) for t in own}
-    right = all(place[m] == inner for inner, m in enumerate(reversed(members)))
-    return signs.pop() if right else 0
-
-
 @dataclass(frozen=True)
 class Families:
-    """Which rank variables make up a family's variable."""
+    """Which rank variables make up a family's variable, and which ranks have whose shape."""
 
     members: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    alike: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def of(cls, program: ir.Program) -> Families:
@@ -205,7 +195,8 @@ class Families:
                 (r.variable, tuple(m.lower() for m in r.partition))
                 for r in program.ranks
                 if r.partition
-            )
+            ),
+            tuple((r.name, m) for r in program.ranks if (m := program.model_of(r.name)) != r.name),
         )
 
     @cached_property
@@ -227,13 +218,39 @@ class Families:
         >>> digits = (Term(1, ("M0",), "m1"), Term(1, (), "m0"), Term(-1, (), "p"))
         >>> [(t.coefficient, t.variable) for t in families.fold(Form(digits)).terms]
         [(-1, 'p'), (1, 'm')]
+        >>> other = Form((Term(1, ("E",), "m1"), Term(1, (), "m0")))
+        >>> families.fold(other) == other  # E is not how long a tile is
+        True
         """
         for family, members in self.members:
-            sign = _whole(form, members)
+            sign = self._whole(form, members)
             if sign:
                 rest = tuple(t for t in form.terms if t.variable not in members)
                 form = collected((*rest, Term(sign, (), family)))
         return form
+
+    @cached_property
+    def _models(self) -> dict[str, str]:
+        return dict(self.alike)
+
+    def _whole(self, form: Form, members: tuple[str, ...]) -> int:
+        """1 where ``form`` holds every member at its place, -1 where it subtracts them; else 0.
+
+        Its place is the product of the shapes of the members inside it, and no other product.
+        """
+        own = [t for t in form.terms if t.variable in members]
+        signs = {t.coefficient for t in own}
+        if not members or len(own) != len(members) or len(signs) != 1 or not signs <= {1, -1}:
+            return 0
+        shapes = {t.variable: t.shapes for t in own}
+        wanted = digits(tuple(m.upper() for m in members)).terms
+        right = all(self._same(shapes.get(t.variable, ("",)), t.shapes) for t in wanted)
+        return signs.pop() if right else 0
+
+    def _same(self, one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+        return sorted(self._models.get(s, s) for s in one) == sorted(
+            self._models.get(s, s) for s in other
+        )
 
     def close(self, variables: tuple[str, ...]) -> tuple[str, ...]:
         """Add families all of whose members are there, and members of families there."""
