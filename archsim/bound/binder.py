@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cached_property
 
+from einsum_cascade.algebra.conditions import with_masks
 from einsum_cascade.errors import MappingError, SpecError, did_you_mean
 from einsum_cascade.ir import Einsum, Program
 from einsum_cascade.operations import operations_of
@@ -56,6 +57,8 @@ def bind_loops(
         A loop is missing, out of order or twice; a tile does not fit an array dimension;
         an array cannot do an operation; a tensor is kept nowhere.
     """
+    # Whoever counts, or leaves tiles out, is to see the masks that operands hand on.
+    program = with_masks(program)
     builder = _Binder(program, mapping, architecture, tiling, like)
     einsums = builder.einsums()
     groups, places = builder.arrangement()

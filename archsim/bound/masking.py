@@ -30,6 +30,8 @@ class Masking:
     """Windows by Einsum, the steps that are left, and what is not left out and why."""
 
     windows: tuple[tuple[str, Window], ...]
+    loose: frozenset[str]
+    """Einsums whose masks leave out points inside their windows, too."""
     steps: int
     notes: tuple[str, ...]
     idle: Band | None = None
@@ -46,7 +48,9 @@ def leave_out_masked(bound: Bound) -> Bound:
         return bound
     found = _masking(bound)
     windows = dict(found.windows)
-    einsums = tuple(replace(e, window=windows.get(e.name)) for e in bound.einsums)
+    einsums = tuple(
+        replace(e, window=windows.get(e.name), loose=e.name in found.loose) for e in bound.einsums
+    )
     return replace(
         bound, einsums=einsums, steps=found.steps, unskipped=found.notes, idle=found.idle
     )
@@ -55,15 +59,20 @@ def leave_out_masked(bound: Bound) -> Bound:
 def _masking(bound: Bound) -> Masking:
     numbers = _numbers(bound)
     bands: dict[str, Band] = {}
-    notes: list[str] = []
+    loose: set[str] = set()
+    without: dict[bool, list[str]] = {}
     for e in bound.einsums:
         if e.einsum.where is None:
             continue
-        band = _band(bound.tiling, e, numbers)
+        band, exact = _band(bound.tiling, e, numbers)
         if band is not None and _told_apart(e, band):
-            bands[e.name] = band
+            # Equal bands are to look equal, in whatever order their comparisons are written.
+            turned = any((b.plus, b.minus) == (band.minus, band.plus) for b in bands.values())
+            bands[e.name] = _turned(band) if turned else band
+            loose |= set() if exact else {e.name}
         else:
-            notes.append(f"{e.name}: {_no_band(e.einsum.where)}")
+            without.setdefault(depends_on_data(e.einsum.where), []).append(e.name)
+    notes = [f"{', '.join(names)}: {_no_band(data)}" for data, names in without.items()]
     windows = {
         e.name: _window(bound.tiling, e, bands[e.name], len(e.temporal))
         for e in bound.einsums
@@ -73,17 +82,28 @@ def _masking(bound: Bound) -> Masking:
     if isinstance(idle, str):
         notes.append(f"{idle}, so that the other Einsums run in masked tiles too")
     if not isinstance(idle, _Idle):
-        return Masking(windows=tuple(windows.items()), steps=bound.steps, notes=tuple(notes))
+        return Masking(
+            windows=tuple(windows.items()),
+            loose=frozenset(loose),
+            steps=bound.steps,
+            notes=tuple(notes),
+        )
     for e in idle.others:
         # Only whole steps are idle for them: their own loops go over all of a step's tile.
         windows[e.name] = _window(bound.tiling, e, idle.band, len(e.shared))
     steps = _steps(bound, idle.band)
-    return Masking(windows=tuple(windows.items()), steps=steps, notes=(), idle=idle.band)
+    return Masking(
+        windows=tuple(windows.items()),
+        loose=frozenset(loose),
+        steps=steps,
+        notes=(),
+        idle=idle.band,
+    )
 
 
-def _no_band(mask: ir.Condition) -> str:
+def _no_band(data: bool) -> str:
     """What is done with a mask that leaves no tiles out, in words."""
-    if depends_on_data(mask):
+    if data:
         return "its mask depends on data; every point that it might let through is counted"
     return "its mask is no band of two ranks; masked tiles are run"
 
@@ -209,18 +229,25 @@ def _told_apart(e: BoundEinsum, band: Band) -> bool:
     return True
 
 
-def _band(tiling: Tiling, e: BoundEinsum, numbers: dict[str, int]) -> Band | None:
-    """The band that an Einsum's mask is, or None."""
+def _band(tiling: Tiling, e: BoundEinsum, numbers: dict[str, int]) -> tuple[Band | None, bool]:
+    """The band that holds all of an Einsum's mask, or None, and whether it is all of the mask.
+
+    A comparison that is no band (of the end of a tile: ``p1*M0 + m0 < M``) only cuts off more.
+    """
     assert e.einsum.where is not None, "masked Einsums only"
     found: Band | None = None
+    exact = True
     for comparison in _comparisons(e.einsum.where):
-        part = None if comparison is None else _half(tiling, e.axes, comparison, numbers)
+        if comparison is None or depends_on_data(comparison):
+            return None, False
+        part = _half(tiling, e.axes, comparison, numbers)
         if part is None:
-            return None
+            exact = False
+            continue
         found = part if found is None else _both(found, part)
         if found is None:
-            return None
-    return found
+            return None, False
+    return found, exact
 
 
 def _comparisons(condition: ir.Condition) -> Iterator[ir.Relational | None]:
@@ -288,12 +315,18 @@ def _signs(
     return found.get(1), found.get(-1)
 
 
+def _turned(band: Band) -> Band:
+    """The same band, the other of its two ranks subtracted."""
+    assert band.minus is not None, "of two ranks"
+    return Band(plus=band.minus, minus=band.plus, low=-band.high, high=-band.low)
+
+
 def _both(a: Band, b: Band) -> Band | None:
     """Both bands at once, if they are between the same ranks."""
     if (a.plus, a.minus) != (b.plus, b.minus):
         if (a.plus, a.minus) != (b.minus, b.plus):
             return None
-        b = Band(plus=a.plus, minus=a.minus, low=-b.high, high=-b.low)
+        b = _turned(b)
     return replace(a, low=max(a.low, b.low), high=min(a.high, b.high))
 
 

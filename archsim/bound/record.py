@@ -60,6 +60,8 @@ class BoundEinsum:
     """Statements of ``init`` that bring inputs into what it writes (see ``initial``)."""
     window: Window | None = None
     """What the Einsum leaves out because of a mask; None: nothing."""
+    loose: bool = False
+    """Whether its mask leaves out points inside the window, too."""
     is_initial: bool = False
     """Whether it is a statement of ``init``, which runs before all Einsums of its tile."""
 

@@ -121,7 +121,7 @@ def allowed_points(bound: Bound, e: BoundEinsum, meter: Meter[Any]) -> int:
     """
     if e.einsum.where is None:
         return meter.points(e)
-    if e.window is not None:
+    if e.window is not None and not e.loose:
         return _inside(e, e.window)
     from einsum_cascade.counting.point_counts import count_points
 

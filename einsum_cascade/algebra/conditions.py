@@ -1,21 +1,48 @@
 """Which points an Einsum skips: its own conditions and those of what it reads.
 
 An element that a condition on the kept ranks removes is absent, and so is what is
-computed from it point by point: a mask written once, on the scores, reaches everything
-below. A rewrite must keep, for every reduction, exactly the points it had.
+computed from it: a mask written once, on the scores, reaches everything below. A rewrite
+must keep, for every reduction, exactly the points it had; whoever counts points counts
+those of a program ``with_masks``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 
-from ..ir import Access, Call, Condition, Einsum, Node, Number, Program, children, walk
-from ..masks import conjuncts
+from ..affine import (
+    Families,
+    Form,
+    Term,
+    collected,
+    digits,
+    index_of,
+    linear,
+    linear_expression,
+)
+from ..ir import (
+    Access,
+    Affine,
+    Call,
+    Condition,
+    Einsum,
+    Gather,
+    Index,
+    Logical,
+    Node,
+    Number,
+    Program,
+    Relational,
+    children,
+    walk,
+)
+from ..masks import AtMostZero, conjuncts, depends_on_data, inequalities
+from ..notation.printer import expression_text
 from ..operations import identity_of
-from .terms import at_access, substitute_variables, target_variables, variables_of
+from .terms import affine_value, conjunction, rebuild, substitute_variables, variable, variables_of
 
 
 @dataclass(frozen=True)
@@ -29,10 +56,12 @@ class Masks:
         found: dict[str, frozenset[Condition]] = {}
         for einsum in self.program.einsums:
             over = frozenset(einsum.over)
-            own = {c for c in conjuncts(einsum.where) if not variables_of(c) & over}
-            for access in _certain_reads(einsum.expression):
-                if not set(access.variables) & over:
-                    own |= self._inherited(access, found)
+            every = self._at_points(einsum, found)
+            own = {c for c in every if not variables_of(c) & over}
+            if einsum.select is not None and len(own) < len(every):
+                # There may be fewer candidates than are wanted; a pick that is none is no position.
+                zero = Number(value=0)
+                own.add(Relational(operator=">=", left=einsum.target, right=zero))
             # A step that a mask leaves out keeps the state as it was: the element is there.
             is_iterative = einsum.name in self.program.iterative
             found[einsum.name] = frozenset() if is_iterative else frozenset(own)
@@ -40,23 +69,131 @@ class Masks:
 
     def skipped(self, einsum: Einsum) -> frozenset[Condition]:
         """Conditions that must hold at a point for it to take part."""
+        return self._at_points(einsum, self._absent)
+
+    def _at_points(
+        self, einsum: Einsum, absent: Mapping[str, frozenset[Condition]]
+    ) -> frozenset[Condition]:
         found = set(conjuncts(einsum.where))
         for access in _certain_reads(einsum.expression):
             if access.tensor != einsum.name:
-                found |= self._inherited(access, self._absent)
+                found |= self._inherited(access, absent)
         return frozenset(found)
 
     def _inherited(
-        self, access: Access, absent: dict[str, frozenset[Condition]]
+        self, access: Access, absent: Mapping[str, frozenset[Condition]]
     ) -> frozenset[Condition]:
         conditions = absent.get(access.tensor, frozenset())
         source = self.program.einsum_of.get(access.tensor)
-        if not conditions or source is None or target_variables(source) is None:
+        if not conditions or source is None:
             return conditions
-        values = at_access(source, access)
-        return frozenset(
-            part for c in conditions for part in conjuncts(substitute_variables(c, values))
+        values = self._values_at(source, access)
+        found: set[Condition] = set()
+        for condition in conditions:
+            told = self._by_families(condition, values)
+            # An index cannot add to a pick: it stands for a position nobody can name.
+            sums = {v for n in walk(told) if _is_sum(n) for v in variables_of(n)}
+            put = {
+                v: variable(f"{source.name}.{v}") if v in sums and isinstance(i, Gather) else i
+                for v, i in values.items()
+            }
+            found.update(conjuncts(substitute_variables(told, put)))
+        return frozenset(found)
+
+    @cached_property
+    def _families(self) -> Families:
+        return Families.of(self.program)
+
+    def _values_at(self, source: Einsum, access: Access) -> dict[str, Index]:
+        """What the variables of ``source`` are where it is read as ``access``.
+
+        Of what is written at ``m1*M0 + m0`` and read at some other m, that is told of m. A
+        variable that cannot be told is named after its tensor: nothing here is at it.
+        """
+        target = source.target
+        found: dict[str, Index] = {v: variable(f"{source.name}.{v}") for v in target.variables}
+        for written, read in zip(target.indices, access.indices, strict=True):
+            if not isinstance(written, Affine):
+                continue
+            whole = self._families.fold(linear(written)).single
+            if (name := written.as_variable) is not None:
+                found[name] = read
+            elif isinstance(read, Affine) and linear(written) == linear(read):
+                found |= {v: variable(v) for v in written.variables}
+            elif whole is not None and whole not in written.variables:
+                found[whole] = read
+        return found
+
+    def _by_families(self, condition: Condition, values: Mapping[str, Index]) -> Condition:
+        """Comparisons of members as ones of their family, where that is what has a value."""
+        told = (self._families.members_of(f) for f, _ in self._families.members if f in values)
+        members = {v for family in told for v in family}
+
+        def change(node: Node) -> Node:
+            if not isinstance(node, Relational) or not members & variables_of(node):
+                return node
+            left, right = linear_expression(node.left), linear_expression(node.right)
+            if left is None or right is None:
+                return node
+            form = self._families.fold(left.minus(right))
+            return replace(node, left=affine_value(index_of(form)), right=Number(value=0))
+
+        return rebuild(condition, change)
+
+    def spelt(self, einsum: Einsum) -> Einsum:
+        """The Einsum with all its mask written out, what it has from its operands included.
+
+        What an operand's mask asks of data, or of a place that nothing here names, is left out:
+        nobody can count it beforehand (``may_skip`` says whether there is such a thing).
+
+        Returns
+        -------
+        Einsum
+            The same object where its own mask says all of it.
+
+        >>> from einsum_cascade import Cascade
+        >>> head = "cascade: a\\nranks: [M, P]\\ninputs: {X: [M, P]}\\noutput: Z\\neinsums: |\\n"
+        >>> text = head + "  Y[m, p] = X[m, p] where m <= p\\n  Z[p] = exp(Y[m, p])\\n"
+        >>> program = Cascade.parse(text).program
+        >>> from ..notation.printer import statement_text
+        >>> statement_text(Masks(program).spelt(program.einsum_of["Z"]))
+        'Z[p] = exp(Y[m, p]) where m <= p'
+        """
+        own = conjuncts(einsum.where)
+        places = frozenset(einsum.variables)
+        given = [*self._ends(places), *(f for c in own for f in self._forms(c))]
+        added: list[Condition] = []
+        for condition in sorted(self.skipped(einsum) - {*own}, key=expression_text):
+            if depends_on_data(condition) or not variables_of(condition) <= places:
+                continue
+            forms = self._forms(condition)
+            if not _says_all(condition, forms) or not all(_follows(f, given) for f in forms):
+                added.append(condition)
+                given += forms
+        return replace(einsum, where=conjunction(einsum.where, *added)) if added else einsum
+
+    def _ends(self, places: frozenset[str]) -> Iterator[Form]:
+        """What is at most zero as no tile goes beyond the end of its rank."""
+        for rank in self.program.ranks:
+            if rank.partition and {m.lower() for m in rank.partition} <= places:
+                end = Form((Term(1, (rank.name,)), Term(-1)))
+                yield self._alike(digits(rank.partition).minus(end))
+
+    def _forms(self, condition: Condition) -> tuple[Form, ...]:
+        """What is at most zero where a condition holds."""
+        parts = inequalities(condition)
+        return tuple(self._alike(p.form) for p in parts if isinstance(p, AtMostZero))
+
+    def _alike(self, form: Form) -> Form:
+        """A form with one name for shapes that are declared alike."""
+        model = self.program.model_of
+        return collected(
+            tuple(Term(t.coefficient, tuple(map(model, t.shapes)), t.variable) for t in form.terms)
         )
+
+    def may_skip(self, einsum: Einsum) -> bool:
+        """Whether a point may be skipped for what ``spelt`` leaves out: data decide it."""
+        return any(depends_on_data(c) for c in self.skipped(einsum))
 
     def keeps_points(self, old: Einsum, new: Einsum) -> bool:
         """Whether a new reduction takes the points an old one takes, no fewer, no more.
@@ -104,6 +241,69 @@ class Masks:
                     seen[source.name] = source
                     pending.append(source)
         return tuple(seen.values())
+
+
+def _is_sum(node: Node) -> bool:
+    return isinstance(node, Affine) and bool(node.variables) and node.as_variable is None
+
+
+def _says_all(condition: Condition, forms: Sequence[Form]) -> bool:
+    """Whether a condition holds wherever its forms are at most zero."""
+    if isinstance(condition, Logical) and condition.operator == "not":
+        (inner,) = condition.operands
+        return isinstance(inner, Relational) and inner.operator != "==" and bool(forms)
+    return isinstance(condition, Relational) and condition.operator != "!=" and bool(forms)
+
+
+def _follows(wanted: Form, given: Sequence[Form]) -> bool:
+    """Whether ``wanted <= 0`` where all given forms are: by itself, by one, or by two of them."""
+    rest = [wanted.minus(g) for g in given]
+    return any(
+        _never_positive(form)
+        for form in (wanted, *rest, *(r.minus(g) for r in rest for g in given))
+    )
+
+
+def _never_positive(form: Form) -> bool:
+    """Whether a form is at most zero wherever variables and shapes are not negative."""
+    return all(t.coefficient < 0 for t in form.terms)
+
+
+_RECENT = 64
+
+
+@dataclass(frozen=True, eq=False)
+class _ThisVery:
+    """A program as a key: equal programs of two files have their places in their own files."""
+
+    program: Program
+
+    def __hash__(self) -> int:
+        return id(self.program)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ThisVery) and self.program is other.program
+
+
+def with_masks(program: Program) -> Program:
+    """The program with the mask of every Einsum written out (``Masks.spelt``).
+
+    Returns
+    -------
+    Program
+        The same object where nothing has to be added, and whenever it is asked again.
+    """
+    return _with_masks(_ThisVery(program))
+
+
+@lru_cache(maxsize=_RECENT)
+def _with_masks(key: _ThisVery) -> Program:
+    program = key.program
+    masks = Masks(program)
+    spelt = tuple(masks.spelt(e) for e in program.einsums)
+    if all(a is b for a, b in zip(spelt, program.einsums, strict=True)):
+        return program
+    return replace(program, einsums=spelt)
 
 
 def _certain_reads(node: Node) -> Iterator[Access]:

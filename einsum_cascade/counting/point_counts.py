@@ -30,6 +30,7 @@ def count_points(program: ir.Program, einsum: ir.Einsum, numbers: Mapping[str, f
     ----------
     program : Program
     einsum : Einsum
+        With its whole mask written out (``algebra.conditions.with_masks``).
     numbers : mapping
         Shapes of all ranks, and values of the parameters that the mask uses.
 

@@ -106,6 +106,8 @@ def points_of(program: ir.Program, einsum: ir.Einsum) -> Any:
     ----------
     program : Program
     einsum : Einsum
+        With its whole mask written out (``algebra.conditions.with_masks``): what its operands
+        lack is not looked up here.
 
     Returns
     -------

@@ -13,9 +13,9 @@ from math import prod
 from typing import Any, SupportsIndex
 
 from .. import ir
+from ..algebra.conditions import Masks, with_masks
 from ..analysis_report import PASS_HEADINGS, PassAnalysis, html_table, pass_rows
 from ..errors import CascadeError, Problem, did_you_mean
-from ..masks import depends_on_data
 from ..operations import einsum_operations
 from ..passes.analysis import analyze_passes
 from ..shapes import resolve_shapes
@@ -35,7 +35,10 @@ BUFFER = "buffer"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EinsumOperations:
-    """Operations of one Einsum. ``at_most``: a mask reads data, and may leave some out."""
+    """Operations of one Einsum at the points that exist for it, inherited masks counted.
+
+    ``at_most``: data decide about some points, which all count.
+    """
 
     einsum: str
     points: Any
@@ -52,7 +55,8 @@ class Analysis:
     passes : PassAnalysis
         How often every rank has to be traversed, and why.
     by_einsum : tuple of EinsumOperations
-        Points and operations by kind, ``parallel`` ranks included. ``init`` is not counted.
+        Points that masks let through, those of operands included, and operations by kind;
+        ``parallel`` ranks included. ``init`` is not counted.
     footprint : tuple of RankFootprint
         What is held while a rank is traversed, in elements.
     traffic_min : expression
@@ -188,8 +192,10 @@ class Analysis:
         given |= {p.name: p.default for p in self.program.parameters if p.default is not None}
         outer = prod(shapes[r] for r in self.program.parallel)
 
+        existing = with_masks(self.program)
+
         def counted(e: EinsumOperations) -> EinsumOperations:
-            einsum = self.program.einsum_of[e.einsum]
+            einsum = existing.einsum_of[e.einsum]
             points = outer * count_points(self.program, einsum, given | dict(shapes))
             each = einsum_operations(self.program, einsum)
             return replace(e, points=points, operations=tuple((k, n * points) for k, n in each))
@@ -274,7 +280,7 @@ def analyze(program: ir.Program) -> Analysis:
     return Analysis(
         program=program,
         passes=passes,
-        by_einsum=tuple(_operations(program, e) for e in program.einsums),
+        by_einsum=tuple(_operations(program, e) for e in with_masks(program).einsums),
         footprint=footprints(program, passes),
         traffic_min=sympy.factor_terms(minimum),
         extra=extra_traffic(program, passes),
@@ -287,7 +293,7 @@ def _operations(program: ir.Program, einsum: ir.Einsum) -> EinsumOperations:
         einsum=einsum.name,
         points=points,
         operations=tuple((kind, n * points) for kind, n in einsum_operations(program, einsum)),
-        at_most=depends_on_data(einsum.where),
+        at_most=Masks(program).may_skip(einsum),
     )
 
 

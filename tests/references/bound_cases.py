@@ -15,6 +15,7 @@ from archsim.bound.record import Bound
 from archsim.bound.tiling import build_tiling
 from archsim.cost.accesses import EinsumCount
 from einsum_cascade import Cascade
+from einsum_cascade.algebra.conditions import with_masks
 
 
 def bound(case: Case) -> Bound:
@@ -23,7 +24,8 @@ def bound(case: Case) -> Bound:
 
 
 def walker(case: Case) -> NestWalker:
-    return NestWalker(case.program, case.mapping, case.architecture, case.shapes, case.sizes)
+    program = with_masks(case.program)
+    return NestWalker(program, case.mapping, case.architecture, case.shapes, case.sizes)
 
 
 def bert(seq_len: int, mapping: str = "fusemax-binding") -> Bound:

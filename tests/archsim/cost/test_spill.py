@@ -88,7 +88,7 @@ def test_spilled_counts_are_weighed_accesses(first: int) -> None:
                     key = (a.tensor, a.place, kind)
                     found[key] = found.get(key, Fraction(0)) + amount  # type: ignore[operator]
                     fractional += isinstance(amount, Fraction) and amount.denominator > 1
-            einsum = case.program.einsum_of[count.einsum]
+            einsum = walk.program.einsum_of[count.einsum]
             expected = weighed(walk, einsum, level, share)
             assert {k: v for k, v in found.items() if v} == expected, f"seed {seed}"
     assert fractional > 3

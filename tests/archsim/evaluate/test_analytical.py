@@ -81,7 +81,7 @@ def test_energy_is_what_was_walked_times_its_price() -> None:
 def walked_energy(case: Case, walk: NestWalker, name: str) -> Counter[str]:
     """One Einsum's energy by component, from the walker's counts."""
     machine = case.architecture
-    einsum = case.program.einsum_of[name]
+    einsum = walk.program.einsum_of[name]
     counted = walk.walk(einsum)
     array = machine.array(walk.how(einsum).array)
     assert array is not None
