@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .spec.arch import Architecture
     from .spec.mapping import Mapping
     from .spec.technology import Technology
+    from .validation.validate import validate
 
 __all__ = [
     "Architecture",
@@ -20,6 +21,7 @@ __all__ = [
     "Technology",
     "compare",
     "simulate",
+    "validate",
 ]
 
 _HOMES = {
@@ -30,6 +32,7 @@ _HOMES = {
     "Technology": "spec.technology",
     "compare": "api",
     "simulate": "api",
+    "validate": "validation.validate",
 }
 
 

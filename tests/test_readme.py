@@ -115,4 +115,4 @@ def test_the_cascade_of_the_language_page_runs() -> None:
     (text,) = re.findall(r"^```yaml\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
     cascade = Cascade.parse(text)
     assert Cascade.parse(cascade.text()) == cascade
-    assert validate_cascade(cascade).ok
+    assert validate_cascade(cascade).verdict == "not checked"

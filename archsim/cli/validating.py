@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from einsum_cascade import Cascade
-from einsum_cascade.errors import CascadeError, InputError, did_you_mean
+from einsum_cascade.errors import InputError
 from einsum_cascade.ir import DTYPES
 from einsum_cascade.yaml.library import builtin_names
 
@@ -20,10 +20,9 @@ from .console import show, show_json
 from .options import Known, json_option
 
 if TYPE_CHECKING:
-    from workloads.references import Reference
-
     from .. import Architecture, Mapping
     from ..validation.report import ValidationReport
+    from ..validation.trial import ReferenceLike
 
 ALL = "all"
 _CHECK_FAILED = 1
@@ -44,7 +43,10 @@ class Check:
 @click.command("validate")
 @click.argument("cascades", metavar="[CASCADE...|all]", nargs=-1)
 @click.option("--mapping", metavar="NAME|FILE", help="Run the mapped loop nest as well.")
-@click.option("--arch", metavar="ARCH", default="fusemax", help="The machine of --mapping.")
+@click.option("--arch", metavar="ARCH", help="The machine of --mapping; fusemax by default.")
+@click.option(
+    "--against", metavar="CASCADE", help="Compare with another cascade of the same inputs."
+)
 @click.option("--dtype", type=Known(DTYPES), default="float64", show_default=True)
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random inputs."
@@ -55,35 +57,43 @@ def validate_command(
     context: click.Context,
     cascades: tuple[str, ...],
     mapping: str | None,
-    arch: str,
+    arch: str | None,
+    against: str | None,
     dtype: str,
     seed: int,
     as_json: bool,
 ) -> None:
     """Run cascades on random numbers and compare them with independent references.
 
-    Without a CASCADE: the one of --mapping, else all built-in ones. Exit code 1 if one fails.
+    A cascade whose file names no reference is not checked, unless --against says what it
+    ought to compute. Without a CASCADE: the one of --mapping, else all built-in ones. Exit
+    code 1 if one fails.
     """
     from .. import Architecture, Mapping
     from ..report.cascades import validation_report
     from ..spec.mapping import EINSUM_BY_EINSUM
     from ..validation.mapped import check_mapping_fits
+    from ..validation.validate import reference_for
 
+    if arch is not None and mapping is None:
+        raise InputError(f"--arch {arch} is the machine of --mapping; give both")
     derived = mapping == EINSUM_BY_EINSUM
     chosen = Mapping.load(mapping) if mapping and not derived else None
-    machine = Architecture.load(arch)
+    machine = Architecture.load(arch or "fusemax")
     found = [Cascade.load(name) for name in _names(cascades, chosen)]
     if chosen and ALL not in cascades:
         check_mapping_fits(chosen, found)
     checks: list[Check] = []
+    other = Cascade.load(against) if against else None
     for cascade in found:
-        checks += _checks(cascade, chosen, machine, dtype, seed)
-        checks += _derived_check(cascade, machine, dtype, seed) if derived else ()
+        reference = reference_for(cascade, other)
+        checks += _checks(cascade, chosen, machine, reference, dtype, seed)
+        checks += _derived_check(cascade, machine, reference, dtype, seed) if derived else ()
     if as_json:
         show_json([c.to_dict() for c in checks])
     else:
         show(validation_report([(c.report, c.mapping) for c in checks]))
-    context.exit(0 if all(c.report.ok for c in checks) else _CHECK_FAILED)
+    context.exit(_CHECK_FAILED if any(c.report.ok is False for c in checks) else 0)
 
 
 def _names(given: tuple[str, ...], mapping: Mapping | None) -> tuple[str, ...]:
@@ -100,7 +110,12 @@ def _names(given: tuple[str, ...], mapping: Mapping | None) -> tuple[str, ...]:
 
 
 def _checks(
-    cascade: Cascade, mapping: Mapping | None, machine: Architecture, dtype: str, seed: int
+    cascade: Cascade,
+    mapping: Mapping | None,
+    machine: Architecture,
+    reference: ReferenceLike | None,
+    dtype: str,
+    seed: int,
 ) -> Iterator[Check]:
     """The equations, and the mapped nest where the mapping is for this cascade."""
     from mappers.generators import GENERATORS
@@ -108,7 +123,6 @@ def _checks(
     from ..validation.check import validate_cascade
     from ..validation.mapped import mapped_run, mapped_shapes, mapping_fits
 
-    reference = _reference(cascade)
     yield Check(validate_cascade(cascade, reference=reference, dtype=dtype, seed=seed))
     if mapping is not None and mapping_fits(mapping, cascade):
         run = mapped_run(cascade, mapping, machine, GENERATORS)
@@ -120,7 +134,11 @@ def _checks(
 
 
 def _derived_check(
-    cascade: Cascade, machine: Architecture, dtype: str, seed: int
+    cascade: Cascade,
+    machine: Architecture,
+    reference: ReferenceLike | None,
+    dtype: str,
+    seed: int,
 ) -> Iterator[Check]:
     """The nest of the mapping that is made for the cascade."""
     from mappers.generators import GENERATORS
@@ -129,20 +147,6 @@ def _derived_check(
     from ..validation.check import validate_cascade
     from ..validation.mapped import mapped_run
 
-    run, reference = mapped_run(cascade, None, machine, GENERATORS), _reference(cascade)
+    run = mapped_run(cascade, None, machine, GENERATORS)
     report = validate_cascade(cascade, reference=reference, dtype=dtype, seed=seed, run=run)
     yield Check(report, EINSUM_BY_EINSUM)
-
-
-def _reference(cascade: Cascade) -> Reference | None:
-    """The reference the cascade's file names, or None where it names none."""
-    from workloads.references import REFERENCES, find_reference
-
-    name = cascade.program.reference
-    if not name:
-        return None
-    reference = find_reference(name)
-    if reference is None:
-        hint = did_you_mean(name, [r.name for r in REFERENCES])
-        raise CascadeError(f"{cascade.name}: there is no reference '{name}'; {hint}")
-    return reference

@@ -204,7 +204,15 @@ def validation_report(checks: Sequence[tuple[ValidationReport, str | None]]) -> 
     checks : sequence of (ValidationReport, str or None)
         With the mapping under which a cascade was run, if any.
     """
-    good = sum(check.ok for check, _ in checks)
+    good = sum(check.ok is True for check, _ in checks)
+    unknown = sum(check.ok is None for check, _ in checks)
+    known = f"{good} of {len(checks) - unknown} as they should be"
+    title = ", ".join(
+        [
+            *([known] if unknown < len(checks) else []),
+            *([f"{unknown} not checked"] if unknown else []),
+        ]
+    )
     dtypes = " and ".join(dict.fromkeys(check.dtype for check, _ in checks))
     mapped = any(mapping for _, mapping in checks)
     table = Table(
@@ -219,7 +227,7 @@ def validation_report(checks: Sequence[tuple[ValidationReport, str | None]]) -> 
         rows=tuple(_validated(check, mapping, mapped) for check, mapping in checks),
     )
     return Document(
-        title=f"{good} of {len(checks)} as they should be, in {dtypes}",
+        title=f"{title}, in {dtypes}",
         tables=((table,),),
         notes=tuple(note for check, _ in checks for note in _validation_notes(check)),
     )
@@ -228,6 +236,11 @@ def validation_report(checks: Sequence[tuple[ValidationReport, str | None]]) -> 
 def _validation_notes(check: ValidationReport) -> Iterator[str]:
     if check.failure:
         yield f"{check.cascade}: {check.failure}"
+    if check.ok is None:
+        yield (
+            f"{check.cascade}: nothing says what it ought to compute; --against another cascade, "
+            "or validate(cascade, reference=a function of the inputs) in Python, checks it"
+        )
     if check.set_aside:
         inputs = "input was" if check.set_aside == 1 else "inputs were"
         yield (
@@ -241,7 +254,7 @@ def _validated(check: ValidationReport, mapping: str | None, mapped: bool) -> tu
     return (
         check.cascade,
         *((way,) if mapped else ()),
-        "ok" if check.ok else "FAILED",
+        check.verdict,
         f"{check.max_rel_error:.1e}",
         f"{check.tolerance:.1e}",
         f"{check.max_abs_error:.1e}",

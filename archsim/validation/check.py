@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -15,6 +15,7 @@ from einsum_cascade.errors import EvaluationError, Problem
 from einsum_cascade.numeric.dtypes import resolve_dtype
 
 from .decisions import decides_otherwise
+from .given import as_reference
 from .report import ValidationReport
 from .trial import ReferenceLike, Runner, Trial
 
@@ -28,7 +29,7 @@ _NONE: Mapping[str, Any] = MappingProxyType({})
 def validate_cascade(
     cascade: Cascade,
     *,
-    reference: ReferenceLike | None = None,
+    reference: ReferenceLike | Callable[..., Any] | None = None,
     shapes: Mapping[str, int] = _NONE,
     parameters: Mapping[str, float] = _NONE,
     dtype: str = "float64",
@@ -45,10 +46,11 @@ def validate_cascade(
     ----------
     cascade : Cascade
         What is run.
-    reference : ReferenceLike, optional
+    reference : ReferenceLike or callable, optional
         An independent function, ``workloads.references.find_reference`` of the name in
-        the cascade file. Without one the cascade is compared with its own evaluation in
-        float64, and the report says so.
+        the cascade file, or one of your own: it takes inputs and parameters by keyword, and
+        gives arrays by output, or the array of the only one. Without one the cascade is
+        compared with its own evaluation in float64, and the report says "not checked".
     shapes, parameters : mapping
         Shapes and parameters to use; the rest is drawn.
     dtype : str
@@ -68,16 +70,17 @@ def validate_cascade(
     """
     name = resolve_dtype(dtype).name
     _check_asked(cascade, parameters, trials)
-    if reference is not None:
-        _check_fits(cascade.program, reference)
+    compared = None if reference is None else as_reference(reference)
+    if compared is not None:
+        _check_fits(cascade.program, compared)
     rng = np.random.default_rng(seed)
     done: list[ValidationReport] = []
     set_aside = 0
     for _ in range(trials):
         trial, again = _settled(cascade, rng, shapes, parameters, name)
         set_aside += again
-        done.append(trial.report(reference, run or cascade.evaluate))
-    worst = max(done, key=lambda r: (not r.ok, r.max_rel_error / r.tolerance))
+        done.append(trial.report(compared, run))
+    worst = max(done, key=lambda r: (r.ok is False, r.max_rel_error / r.tolerance))
     return replace(worst, set_aside=set_aside)
 
 

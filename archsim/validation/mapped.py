@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from math import prod
 from typing import Any
 
 from einsum_cascade import Cascade
 from einsum_cascade.errors import Problem, SpecError
+from einsum_cascade.ir import Program
 
 from ..bound.binding import bind
 from ..bound.roles import on_machine
@@ -31,11 +33,17 @@ def mapping_fits(mapping: Mapping, cascade: Cascade) -> bool:
     Parameters
     ----------
     mapping : Mapping
-        It names its cascade, by built-in name or file; what that holds is compared, not the name.
+        It names its cascade, by built-in name or file; what that computes is compared, not what
+        it is called or checked against.
     cascade : Cascade
         The one to be run.
     """
-    return type(cascade).load(mapping.cascade) == cascade
+    return _computed(type(cascade).load(mapping.cascade).program) == _computed(cascade.program)
+
+
+def _computed(program: Program) -> Program:
+    """A cascade without what is said about it."""
+    return replace(program, name="", title="", origin="", unverified="", reference="")
 
 
 def check_mapping_fits(mapping: Mapping, cascades: Iterable[Cascade]) -> None:

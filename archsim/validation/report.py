@@ -21,10 +21,12 @@ class ValidationReport:
         The same over the largest magnitude of that output in that trial.
     tolerance : float
         What ``max_rel_error`` may be.
-    ok : bool
-        It is not larger.
+    ok : bool or None
+        It is not larger; None where the cascade was compared with itself alone, which says
+        how much is lost to rounding and not whether it computes what it ought to.
     against : str
-        The reference's name, or ``"itself in float64"``.
+        The reference's name; ``"itself in float64"``, or of a mapped nest ``"its equations in
+        float64"``.
     independent : bool
         The cascade was compared with a reference, not with itself.
     shapes : tuple of (rank, shape)
@@ -41,12 +43,19 @@ class ValidationReport:
     max_abs_error: float
     max_rel_error: float
     tolerance: float
-    ok: bool
+    ok: bool | None
     against: str
     independent: bool
     shapes: tuple[tuple[str, int], ...]
     failure: str = ""
     set_aside: int = 0
+
+    @property
+    def verdict(self) -> str:
+        """``ok``, ``FAILED``, or ``not checked``."""
+        if self.ok is None:
+            return "not checked"
+        return "ok" if self.ok else "FAILED"
 
     def to_dict(self) -> dict[str, Any]:
         """The object of ``validate --json``; an error that is not finite is null."""
@@ -57,6 +66,7 @@ class ValidationReport:
             "max_rel_error": _finite(self.max_rel_error),
             "tolerance": self.tolerance,
             "ok": self.ok,
+            "verdict": self.verdict,
             "against": self.against,
             "independent": self.independent,
             "shapes": dict(self.shapes),

@@ -116,7 +116,7 @@ def test_validate_all_covers_every_built_in_cascade(monkeypatch: pytest.MonkeyPa
 
     def named(cascade: Cascade, **options: Any) -> ValidationReport:
         assert options["reference"] is not None, cascade.name
-        return replace(first, cascade=cascade.name, independent=True)
+        return replace(first, cascade=cascade.name, independent=True, ok=True)
 
     monkeypatch.setattr("archsim.validation.check.validate_cascade", named)
     found = validated("all")
@@ -166,6 +166,24 @@ def test_a_wrong_cascade_fails_with_code_1(tmp_path: Path) -> None:
     assert "FAILED" in result.stdout
 
 
+def test_what_names_no_reference_is_not_checked(tmp_path: Path) -> None:
+    own = cascade_file(tmp_path, "reference: softmax_attention\n", "")
+    (found,) = validated(own)
+    assert (found["ok"], found["verdict"]) == (None, "not checked")
+    shown = run("validate", own, "attention-1pass").stdout
+    assert shown.startswith("1 of 1 as they should be, 1 not checked, in float64")
+    assert run("validate", own).stdout.startswith("1 not checked, in float64")
+    assert "nothing says what it ought to compute; --against another cascade" in shown
+    # The tiles of a mapping are still compared with the equations.
+    _, mapped = validated(own, "--mapping", "fusemax-binding")
+    assert (mapped["verdict"], mapped["against"]) == ("ok", "its equations in float64")
+    (checked,) = validated(own, "--against", "attention-3pass")
+    assert (checked["verdict"], checked["against"]) == ("ok", "attention-3pass")
+    wrong = cascade_file(tmp_path, "exp(RM[m1, p] - RM[m1+1, p])", "exp(RM[m1, p])")
+    (failed,) = validated(wrong, "--against", "attention-3pass", code=1)
+    assert failed["verdict"] == "FAILED"
+
+
 def test_a_mapping_fits_a_copy_of_its_cascade_and_nothing_else(tmp_path: Path) -> None:
     copy = cascade_file(tmp_path, "cascade:", "cascade: ")
     assert len(validated(copy, "--mapping", "fusemax-arch")) == 2
@@ -182,6 +200,8 @@ def test_a_mapping_fits_a_copy_of_its_cascade_and_nothing_else(tmp_path: Path) -
         (["attention-2pass", "--mapping", "fusemax-arch"], "not 'attention-2pass'"),
         (["--mapping", "fusemax-arch", "--arch", "falt"], "did you mean 'flat'?"),
         (["all", "attention-1pass"], "leave out 'attention-1pass'"),
+        (["attention-1pass", "--arch", "flat"], "--arch flat is the machine of --mapping"),
+        (["attention-1pass", "--against", "attention-sink"], "differ in names or numbers"),
     ],
 )
 def test_validate_refuses_wrong_input(arguments: list[str], said: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from archsim import validate
 from archsim.validation.check import validate_cascade
 from archsim.validation.inputs import random_inputs, random_parameters, random_shapes
 from archsim.validation.report import ValidationReport
@@ -91,8 +92,57 @@ def test_without_a_reference_it_says_so() -> None:
     cascade = Cascade.parse(GATHERED)
     report = validate_cascade(cascade, dtype="float16")
     assert (report.against, report.independent) == ("itself in float64", False)
-    assert report.ok
+    assert (report.ok, report.verdict) == (None, "not checked")
+    assert report.to_dict()["verdict"] == "not checked"
     assert validated("attention-naive").independent
+    # A nest that is run in the place of the equations is checked against them.
+    by_nest = validate_cascade(cascade, run=cascade.evaluate)
+    assert (by_nest.ok, by_nest.against) == (True, "its equations in float64")
+
+
+def test_what_is_no_number_fails_without_a_reference_too() -> None:
+    text = Cascade.load("attention-naive").text().replace("exp(QK[m, p])", "exp(50 * QK[m, p])")
+    report = validate_cascade(Cascade.parse(text), dtype="float16")
+    assert (report.ok, report.verdict) == (False, "FAILED")
+
+
+def attention(Q: Any, K: Any, V: Any) -> Any:
+    scores = np.exp(Q @ np.swapaxes(K, -1, -2))
+    return scores / scores.sum(-1, keepdims=True) @ V
+
+
+def test_a_function_of_ones_own_is_a_reference() -> None:
+    report = validate("attention-3pass", reference=attention)
+    assert (report.verdict, report.against, report.independent) == ("ok", "attention", True)
+    wrong = validate("attention-3pass", reference=lambda Q, K, V: {"AV": 2 * attention(Q, K, V)})
+    assert (wrong.verdict, wrong.against) == ("FAILED", "<lambda>")
+    with pytest.raises(EvaluationError, match="'attention' knows no S"):
+        validate("attention-sink", reference=attention)
+    assert validate("attention-1pass").against == "softmax_attention"
+    with pytest.raises(EvaluationError, match="not both"):
+        validate("attention-1pass", reference=attention, against="attention-3pass")
+
+
+@pytest.mark.parametrize(
+    ("cascade", "other"),
+    [
+        ("attention-3pass", "attention-1pass"),
+        ("attention-2pass", "attention-naive"),
+        ("linear-attention-recurrent", "linear-attention-chunked"),
+    ],
+)
+def test_another_cascade_is_a_reference(cascade: str, other: str) -> None:
+    """Its tiles are of sizes of their own; that a cascade is wrong is found by another."""
+    report = validate(cascade, against=other)
+    assert (report.verdict, report.against, report.independent) == ("ok", other, True)
+
+
+def test_another_cascade_finds_what_is_wrong() -> None:
+    text = Cascade.load("attention-1pass").text()
+    wrong = Cascade.parse(text.replace("exp(RM[m1, p] - RM[m1+1, p])", "exp(RM[m1, p])"))
+    assert validate(wrong, against="attention-3pass").verdict == "FAILED"
+    with pytest.raises(EvaluationError, match="inputs of 'attention-sink' and 'attention-1pass'"):
+        validate("attention-sink", against="attention-1pass")
 
 
 def test_overflow_fails_the_check() -> None:
@@ -227,7 +277,7 @@ einsums: |
         shapes = random_shapes(cascade.program, {}, np.random.default_rng(seed))
         assert shapes["J"] <= shapes["N"]
         assert shapes["Z"] >= 2 * shapes["P"] + shapes["S"] - 1
-    assert validate_cascade(cascade).ok
+    assert validate_cascade(cascade).ok is None
 
 
 def test_inputs_and_parameters_come_from_their_domains() -> None:

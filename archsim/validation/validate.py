@@ -1,0 +1,103 @@
+"""``archsim.validate``: a cascade against what its file, a function or another cascade says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from os import PathLike
+from typing import Any
+
+from einsum_cascade import Cascade
+from einsum_cascade.errors import CascadeError, EvaluationError, did_you_mean
+
+from .check import validate_cascade
+from .given import reference_of
+from .report import ValidationReport
+from .trial import ReferenceLike
+
+Named = str | PathLike[str] | Cascade
+"""A built-in name, a file, or a cascade."""
+
+
+def validate(
+    cascade: Named,
+    *,
+    reference: ReferenceLike | Callable[..., Any] | None = None,
+    against: Named | None = None,
+    dtype: str = "float64",
+    seed: int = 0,
+) -> ValidationReport:
+    """Run a cascade on random numbers, and compare it with what it ought to compute.
+
+    Parameters
+    ----------
+    cascade : str, path or Cascade
+        What is run.
+    reference : callable, optional
+        A function of the inputs and parameters by keyword that gives arrays by output, or the
+        array of the only output. By default the one that the cascade's file names.
+    against : str, path or Cascade, optional
+        Another cascade with the same inputs, in the place of a function.
+    dtype : str
+        The type tensors are stored in.
+    seed : int
+        Of the random numbers.
+
+    Returns
+    -------
+    ValidationReport
+        Its ``verdict`` is ``"not checked"`` where nothing says what the cascade ought to compute.
+
+    Raises
+    ------
+    CascadeError
+        There is no such cascade, or its file names a reference that there is not.
+    EvaluationError
+        The reference does not fit the cascade, or two are given.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from archsim import validate
+    >>> def attention(Q, K, V):
+    ...     scores = np.exp(Q @ np.swapaxes(K, -1, -2))
+    ...     return scores / scores.sum(-1, keepdims=True) @ V
+    >>> validate("attention-1pass", reference=attention).verdict
+    'ok'
+    >>> validate("attention-1pass", against="attention-3pass").against
+    'attention-3pass'
+    """
+    found = _loaded(cascade)
+    if against is not None and reference is not None:
+        raise EvaluationError("give a reference, or a cascade to compare with, not both")
+    if reference is None:
+        reference = reference_for(found, None if against is None else _loaded(against))
+    return validate_cascade(found, reference=reference, dtype=dtype, seed=seed)
+
+
+def _loaded(cascade: Named) -> Cascade:
+    return cascade if isinstance(cascade, Cascade) else Cascade.load(cascade)
+
+
+def reference_for(cascade: Cascade, against: Cascade | None = None) -> ReferenceLike | None:
+    """What a cascade is compared with: another one, the reference its file names, or nothing.
+
+    Raises
+    ------
+    CascadeError
+        The file names a reference that there is not; says the nearest.
+    EvaluationError
+        The other cascade has other inputs.
+    """
+    if against is not None:
+        return reference_of(against, cascade)
+    # Not above: all references are imported with their list.
+    from workloads.references import REFERENCES, find_reference
+
+    name = cascade.program.reference
+    if not name:
+        return None
+    reference = find_reference(name)
+    if reference is None:
+        hint = did_you_mean(name, [r.name for r in REFERENCES])
+        raise CascadeError(f"{cascade.name}: there is no reference '{name}'; {hint}")
+    return reference
