@@ -130,4 +130,6 @@ def _write_mappings(found: WorkloadSearched, folder: Path) -> tuple[Path, ...]:
     for part in found.parts:
         name = "mapping" if len(found.parts) == 1 else f"mapping-{part.name}"
         mappings[name] = part.found.mapping
-    return tuple(write_text(folder / f"{n}.yaml", mapping_text(m)) for n, m in mappings.items())
+    return tuple(
+        write_text(folder / f"{n}.yaml", mapping_text(m, folder)) for n, m in mappings.items()
+    )

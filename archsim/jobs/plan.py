@@ -16,6 +16,7 @@ from einsum_cascade.rows import tells_apart
 from einsum_cascade.shapes import with_usual
 
 from ..spec.arch import Architecture
+from ..spec.index import mapping_entries
 from ..spec.mapping import EINSUM_BY_EINSUM, Mapping
 from .job import Generators, Job, JobPlan
 from .selection import ByPart, Given, mappings_of
@@ -110,7 +111,11 @@ def job_of(
     ranks = (*program.parallel, *(r.name for r in program.ranks))
     _refuse_unlike_rows(program, part.folded_for(ranks))
     own = [t.member for t in mapping.tiles]
-    given, usual = with_usual(program, part.shapes_for(program.settable), fixed=own)
+    try:
+        shapes = part.shapes_for(program.settable, program.name)
+    except SpecError as wrong:
+        raise _for_another(part, mapping, wrong) from None
+    given, usual = with_usual(program, shapes, fixed=own)
     derived = (_DERIVED,) if mapping.name == EINSUM_BY_EINSUM else ()
     sizes = ", ".join(f"{rank} = {size}" for rank, size in usual.items())
     said = (f"{sizes}: usual for {program.name}; the workload gives none",) if usual else ()
@@ -124,6 +129,18 @@ def job_of(
         choose=generators.choose,
         notes=(*part.notes_for(ranks), *part.left_out_by(program), *said, *derived),
     )
+
+
+def _for_another(part: PartLike, mapping: Mapping, wrong: SpecError) -> SpecError:
+    """The error, saying first that the mapping is for another cascade where that is why."""
+    if mapping.cascade == part.cascade:
+        return wrong
+    text = f"mapping '{mapping.name}' is for cascade '{mapping.cascade}', not '{part.cascade}'"
+    others = ", ".join(entry.name for entry in mapping_entries(part.cascade))
+    hint = (
+        f"mappings of '{part.cascade}': {others}" if others else f"or --mapping {EINSUM_BY_EINSUM}"
+    )
+    return SpecError([Problem(text, mapping.span, hint), *wrong.problems])
 
 
 def _refuse_unlike_rows(program: Program, folded: int) -> None:

@@ -26,8 +26,8 @@ class PartLike(Protocol):
         """How often the part runs."""
         ...
 
-    def shapes_for(self, ranks: Collection[str]) -> dict[str, int]:
-        """Shapes of those ranks that are given."""
+    def shapes_for(self, ranks: Collection[str], cascade: str = "", /) -> dict[str, int]:
+        """Shapes of those ranks, of a cascade of that name, that are given."""
         ...
 
     def folded_for(self, ranks: Collection[str]) -> int:

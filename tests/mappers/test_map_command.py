@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from commands import refused, run
+
+from archsim import Mapping
+from archsim.spec.files.mapping_text import mapping_text
+from einsum_cascade import Cascade
 
 SMALL = ("--set", "batch=2", "--set", "H=2", "--set", "seq_len=512")
 CERTIFICATE = {"strategy", "candidates", "evaluated", "pruned", "optimal", "gap"}
@@ -55,6 +60,26 @@ def test_what_is_written_can_be_simulated_and_validated(tmp_path: Path) -> None:
     again = simulated("bert-base", "fusemax", *few, "--mapping", path)
     assert again["energy_pj"] == result["energy_pj"]
     run("validate", "attention-1pass", "--mapping", path)
+
+
+def test_the_mapping_of_ones_own_cascade_is_read_where_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The path of the cascade is as seen from the mapping's file, wherever that is read from."""
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text(Cascade.load("log-softmax").text(), encoding="utf-8")
+    few = ("--set", "N=64", "--set", "V=300")
+    run("map", "bert-base", "fusemax", "--set", "cascade=./mine.yaml", *few, "--out", "deep/out")
+    found = Mapping.load("deep/out/mapping.yaml")
+    assert Path(found.cascade).resolve() == tmp_path / "mine.yaml"
+    monkeypatch.chdir("deep/out")
+    set_ = ("--set", "cascade=../../mine.yaml", *few)
+    again = simulated("bert-base", "fusemax", *set_, "--mapping", "./mapping.yaml")
+    assert again["mapping"] == found.name
+    # A path from the root is the same from everywhere.
+    rooted = replace(found, cascade=str(tmp_path / "mine.yaml"))
+    assert f"cascade: {tmp_path}/mine.yaml" in mapping_text(rooted, "deep/out")
+    assert "cascade: log-softmax\n" in mapping_text(replace(found, cascade="log-softmax"), "out")
 
 
 def test_auto_is_the_fastest(fastest: dict[str, Any]) -> None:

@@ -38,7 +38,7 @@ class Part:
     unless_given: tuple[tuple[str, int], ...] = ()
     """Parameters of other cascades than its own, in elements."""
 
-    def shapes_for(self, ranks: Collection[str]) -> dict[str, int]:
+    def shapes_for(self, ranks: Collection[str], cascade: str = "") -> dict[str, int]:
         """The shapes of those ranks of a cascade that are given here.
 
         H are query heads and P query tokens. Where heads share keys and values and the
@@ -49,6 +49,8 @@ class Part:
         ranks : collection of str
             Of the cascade that is run, perhaps another than the part's own; its parameters
             that count elements (a window) among them.
+        cascade : str
+            Its name, where it is another, for the problem.
 
         Returns
         -------
@@ -62,7 +64,9 @@ class Part:
         """
         problems = [
             Problem(
-                f"cascade '{self.cascade}' has no rank '{rank}'", span, did_you_mean(rank, ranks)
+                f"cascade '{cascade or self.cascade}' has no rank '{rank}'",
+                span,
+                did_you_mean(rank, ranks),
             )
             for rank, span in self.stated
             if rank not in ranks and not (rank == "H" and {GROUPS, SHARING} <= {*ranks})

@@ -6,9 +6,12 @@ out as people write it: a line for every Einsum, level and case, opened up where
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import groupby
+from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
@@ -16,6 +19,7 @@ import yaml
 
 from einsum_cascade.errors import SpecError
 from einsum_cascade.notation.printer import quoted
+from einsum_cascade.yaml.library import is_file_name
 from einsum_cascade.yaml.source import resolve
 
 from ..mapping import (
@@ -47,18 +51,27 @@ _ALIGNED = ("einsums", "choices")
 _PLAIN = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./@+-]*(?: [A-Za-z0-9_./@+-]+)*")
 
 
-def mapping_text(mapping: Mapping) -> str:
+def mapping_text(mapping: Mapping, folder: str | os.PathLike[str] = "") -> str:
     """The YAML text of a mapping file.
 
     What binding chose is said in a comment: a file has no field for it. Loaded, the text
-    gives a mapping equal to this one but for that. A cascade in a file is written with its
-    path as seen from here, so such a text belongs in the working folder.
+    gives a mapping equal to this one but for that.
+
+    Parameters
+    ----------
+    mapping : Mapping
+        Whose cascade may be a file, with its path as seen from here.
+    folder : str or path
+        Where the text will stand: paths in a file are seen from there. The working folder
+        by default.
 
     Raises
     ------
     SpecError
         As ``mapping_dict``.
     """
+    if folder and is_file_name(mapping.cascade) and not Path(mapping.cascade).is_absolute():
+        mapping = replace(mapping, cascade=os.path.relpath(mapping.cascade, folder))
     lines = [*_comment(mapping.chosen), f"{KEY}:"]
     opened = dict(_OPENED)
     for key, value in mapping_dict(mapping).items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from places import ROOT
 
 from archsim import Architecture, Mapping, simulate
+from archsim.spec.index import mapping_entries
 from einsum_cascade.errors import InputError
 from workloads import load
 
@@ -61,6 +63,24 @@ def test_einsums_that_end_before_the_next_are_told_how_to_fuse() -> None:
     assert "or fuse the two: in one group of the schedule" in str(no.value)
     group = "schedule={kind: sequential, groups: [[QK, GM, SN, SD, A, AV]]}"
     assert simulate(work, machine, Mapping.load("flat", [group])).latency_s > 0
+
+
+def test_a_mapping_for_another_cascade_is_told_apart_from_what_that_lacks() -> None:
+    """What lacks the rank is the mapping's cascade, and the mapping's file is named."""
+    with pytest.raises(InputError) as no:
+        simulate(load("bert-base"), Architecture.load("fusemax"), Mapping.load("linear-layer"))
+    first, second, *_ = no.value.problems
+    assert re.match(r"\S*specs/mappings/linear-layer\.yaml:\d+:\d+: ", str(first))
+    said = "mapping 'linear-layer' is for cascade 'linear-layer', not 'attention-1pass'"
+    assert first.message == said
+    assert first.hint == "mappings of 'attention-1pass': " + ", ".join(
+        entry.name for entry in mapping_entries("attention-1pass")
+    )
+    assert second.message == "cascade 'linear-layer' has no rank 'H'"
+    # One of its own cascade may still lack a rank that was asked for.
+    with pytest.raises(InputError, match=r"cascade 'attention-1pass' has no rank 'Z'") as own:
+        simulate(load("bert-base", Z=3), Architecture.load("fusemax"))
+    assert "is for cascade" not in str(own.value)
 
 
 def test_bytes_follow_the_word_and_operations_do_not() -> None:
