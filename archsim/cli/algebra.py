@@ -16,10 +16,21 @@ from .options import json_option, numbers_of, settings_option
 @click.command("analyze")
 @click.argument("cascade")
 @click.option("--rank", metavar="RANK", help="Report this rank alone.")
+@click.option(
+    "--rewrite",
+    "rules",
+    multiple=True,
+    metavar="RULE",
+    help="Rewrite it first, by one rule after another (archsim rewrite proves them).",
+)
 @settings_option
 @json_option
 def analyze_command(
-    cascade: str, rank: str | None, settings: tuple[str, ...], as_json: bool
+    cascade: str,
+    rank: str | None,
+    rules: tuple[str, ...],
+    settings: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Analyse a CASCADE: passes over each rank and why, footprints, operations, traffic.
 
@@ -27,7 +38,12 @@ def analyze_command(
     """
     from ..report.cascades import analysis_dict, analysis_report
 
-    analysis = Cascade.load(cascade).analyze()
+    found = Cascade.load(cascade)
+    if rules:
+        from einsum_cascade.rewrites import rewrite
+
+        found = rewrite(found, *rules, prove_it=False).result
+    analysis = found.analyze()
     if settings:
         analysis = analysis.subs(numbers_of(settings))
     if as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from einsum_cascade.ir import Name, Parameter, walk
+from einsum_cascade.rewrites.hoist import hoistable
 
 from ..bound.record import Bound
 from ..cost.spill import spill_note
@@ -66,6 +67,7 @@ def notes_of(bound: Bound) -> tuple[str, ...]:
             f"{', '.join(masked)}: tiles that the mask leaves without a point are not run; the "
             "others are run whole"
         )
+    found += [h.note(bound.program) for h in hoistable(bound.program)]
     for array in architecture.arrays:
         stood_in = _stand_ins(bound, array)
         if stood_in:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from einsum_cascade.rewrites.hoist import hoistable
+
 from ..document import Column, Document, Fact, Table
 
 if TYPE_CHECKING:
@@ -181,6 +183,7 @@ def _notes(analysis: Analysis) -> tuple[str, ...]:
         notes.append(f"unverified: {analysis.program.unverified}")
     if masked := [e.einsum for e in analysis.by_einsum if e.at_most]:
         notes.append(f"at most: a mask that reads data may leave out some of {', '.join(masked)}")
+    notes += [h.note(analysis.program) for h in hoistable(analysis.program)]
     return tuple(notes)
 
 

@@ -12,7 +12,7 @@ from ..algebra.terms import Names, drop_unread, product_name, replace_einsum, se
 from ..ir import Access, Binary, Einsum, Expression, Number, Program
 from ..notation.printer import expression_text
 from .base import Rewrite, RewriteStep, einsum_named, refuse, step
-from .products import ProductPart, parts_of, product, size_of, total
+from .products import ProductPart, is_worth_moving, parts_of, product, size_of, total
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Factor(Rewrite):
         """One step for each Einsum that gives up a factor."""
         if self.einsum is not None:
             einsum = einsum_named(program, self.einsum, self.name)
-            found = factor_out(program, einsum, _is_worth_moving)
+            found = factor_out(program, einsum, is_worth_moving)
             if found is None:
                 raise refuse(self.name, _why_not(einsum), einsum)
             return (found,)
@@ -50,7 +50,7 @@ class Factor(Rewrite):
             # From the first Einsum again each time: a factor that left one may leave the next.
             moved = False
             for einsum in program.einsums:
-                found = factor_out(program, einsum, _is_worth_moving)
+                found = factor_out(program, einsum, is_worth_moving)
                 if found is not None:
                     steps.append(found)
                     program, moved = found.after, True
@@ -159,10 +159,6 @@ def _shallow(term: Expression) -> list[ProductPart]:
             return [ProductPart(left), ProductPart(left)]
         case _:
             return [ProductPart(term)]
-
-
-def _is_worth_moving(part: Expression) -> bool:
-    return not isinstance(part, Number)
 
 
 def _verb(einsum: Einsum) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from typing_extensions import override
+
 from ..algebra.terms import Sign, number
 from ..algebra.view import readable_map
 from ..ir import Access, Binary, Einsum, Expression, Name, Number, Program, Unary
@@ -26,21 +28,32 @@ def parts_of(
     program: Program, einsum: Einsum, free: Free, *, additive: bool
 ) -> tuple[ProductPart, ...]:
     """The parts of an Einsum's term; a map it reads is opened where a free part is inside."""
-    opener = _Opener(program, einsum, free, additive)
+    opener = _Opener(additive, program, einsum, free)
     return tuple(opener.parts(einsum.expression, 1))
 
 
+def factors_of(expression: Expression) -> tuple[ProductPart, ...]:
+    """The factors of a product as it is written, whatever it reads.
+
+    >>> from ..ir import Name
+    >>> a, b = (Name(name=n, kind="parameter") for n in "ab")
+    >>> quotient = Binary(operator="/", left=a, right=b)
+    >>> [(p.value.name, p.count) for p in factors_of(quotient)]
+    [('a', 1), ('b', -1)]
+    """
+    return tuple(_Parts(additive=False).parts(expression, 1))
+
+
 @dataclass(frozen=True)
-class _Opener:
-    program: Program
-    einsum: Einsum
-    free: Free
+class _Parts:
+    """Takes products, or sums, apart."""
+
     additive: bool
 
     def parts(self, expression: Expression, count: int) -> list[ProductPart]:
         match expression:
             case Access():
-                return self._opened(expression, count)
+                return self.read(expression, count)
             case Unary(operand=operand):
                 if self.additive:
                     return self.parts(operand, -count)
@@ -65,7 +78,22 @@ class _Opener:
             return self.parts(left, count * int(right.value))
         return [ProductPart(whole, count)]
 
-    def _opened(self, access: Access, count: int) -> list[ProductPart]:
+    def read(self, access: Access, count: int) -> list[ProductPart]:
+        """The parts that an operand is."""
+        return [ProductPart(access, count)]
+
+
+@dataclass(frozen=True)
+class _Opener(_Parts):
+    """Opens what is read, too."""
+
+    program: Program
+    einsum: Einsum
+    free: Free
+
+    @override
+    def read(self, access: Access, count: int) -> list[ProductPart]:
+        """Those of the map it reads where a free one is inside."""
         if self.free(access):
             return [ProductPart(access, count)]
         body = readable_map(self.program, access, self.einsum)
@@ -74,6 +102,15 @@ class _Opener:
             if any(self.free(p.value) for p in inner):
                 return inner
         return [ProductPart(access, count)]
+
+
+def is_worth_moving(part: Expression) -> bool:
+    """Whether a factor costs an operation: a sign does not.
+
+    >>> [is_worth_moving(number(n)) for n in (-1, 1, 0.5)]
+    [False, False, True]
+    """
+    return not isinstance(part, Number) or abs(part.value) != 1
 
 
 def product(parts: Iterable[ProductPart], first: Expression | None = None) -> Expression:
