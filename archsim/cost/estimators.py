@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from math import dist, exp, log
@@ -134,14 +134,14 @@ def sram_area(points: tuple[SramPoint, ...], rows: int, width_bits: int) -> floa
     squares, neither coefficient negative), times a correction that makes it exact at
     every point and fades away from them: an exponential kernel in the logarithms.
     """
-    for point in points:
-        if (point.rows, point.width_bits) == (rows, width_bits):
-            return point.area_um2
+    known = {(p.rows, p.width_bits): p.area_um2 for p in points if p.area_um2 is not None}
+    if (rows, width_bits) in known:
+        return known[rows, width_bits]
     import numpy as np
 
-    base = _area_base(points)
-    places = [(log(p.rows), log(p.width_bits)) for p in points]
-    misses = [log(p.area_um2 / base(p.rows, p.width_bits)) for p in points]
+    base = _area_base(known)
+    places = [(log(r), log(w)) for r, w in known]
+    misses = [log(area / base(r, w)) for (r, w), area in known.items()]
     kernel = [[_nearness(a, b) for b in places] for a in places]
     weights = np.linalg.solve(np.array(kernel), np.array(misses))
     here = (log(rows), log(width_bits))
@@ -151,13 +151,13 @@ def sram_area(points: tuple[SramPoint, ...], rows: int, width_bits: int) -> floa
     return base(rows, width_bits) * exp(correction)
 
 
-def _area_base(points: tuple[SramPoint, ...]) -> Callable[[int, int], float]:
-    """The fitted two-term form, in rows and width."""
+def _area_base(known: Mapping[tuple[int, int], float]) -> Callable[[int, int], float]:
+    """The two-term form, in rows and width, fitted to areas known by these."""
 
     def terms(rows: int, width: int) -> tuple[float, float]:
         return (float(rows * width) ** _AREA_BITS_EXPONENT, float(width) ** _AREA_WIDTH_EXPONENT)
 
-    relative = [tuple(t / p.area_um2 for t in terms(p.rows, p.width_bits)) for p in points]
+    relative = [tuple(t / area for t in terms(*place)) for place, area in known.items()]
     xx = sum(x * x for x, _ in relative)
     xy = sum(x * y for x, y in relative)
     yy = sum(y * y for _, y in relative)

@@ -22,11 +22,11 @@ class Action:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SramPoint:
-    """One memory compiled by CACTI: energy per line access and area."""
+    """One memory compiled by CACTI: energy per line access, area, or both."""
 
     rows: int
     width_bits: int
-    area_um2: float
+    area_um2: float | None = None
     read_pj: float | None = None
     write_pj: float | None = None
 

@@ -51,7 +51,7 @@ class _AddressFields(Fields):
 class _PointFields(Fields):
     rows: Count
     width: Bits
-    area: SquareMicrometres
+    area: SquareMicrometres | None = None
     read: Picojoules | None = None
     write: Picojoules | None = None
 
@@ -193,10 +193,16 @@ def _points(
             text = f"the point of {point.rows} rows of {point.width} bit is given twice"
             found.append(Problem(text, here))
         seen.add((point.rows, point.width))
-        if point.area <= 0:
+        if point.area is None and point.read is None:
+            found.append(
+                Problem("a point has an 'area', or 'read' and 'write', or all three", here)
+            )
+        if point.area is not None and point.area <= 0:
             found.append(Problem("a compiled memory has an area above zero", here))
         if (point.read is None) != (point.write is None):
             found.append(Problem("a point has both 'read' and 'write', or neither", here))
     if all(p.read is None for p in points):
         found.append(Problem("at least one point needs 'read' and 'write'", span))
+    if all(p.area is None for p in points):
+        found.append(Problem("at least one point needs an 'area'", span))
     return found
