@@ -31,7 +31,7 @@ class DeadlockError(ValueError):
         self.edges = edges
 
 
-def maximum_cycle_mean(nodes: int, edges: Sequence[TimedEdge]) -> CriticalCycle:
+def maximum_cycle_mean(nodes: int, edges: Sequence[TimedEdge], least: int = 0) -> CriticalCycle:
     """The largest weight per token over all cycles of a graph.
 
     A producer of 3 cycles and a consumer of 2 with one tile in flight between them, beside a
@@ -48,13 +48,15 @@ def maximum_cycle_mean(nodes: int, edges: Sequence[TimedEdge]) -> CriticalCycle:
         Tasks, numbered from 0.
     edges : sequence of TimedEdge
         Weights in units of time, tokens in periods.
+    least : int
+        What the answer is at the least: where no cycle has more, it is this, without edges.
 
     Raises
     ------
     DeadlockError
         A cycle of positive weight carries no token.
     """
-    best = CriticalCycle(Fraction(0), ())
+    best = CriticalCycle(Fraction(least), ())
     while cycle := _positive_cycle(nodes, edges, best.mean):
         tokens = sum(e.tokens for e in cycle)
         if tokens <= 0:

@@ -145,18 +145,10 @@ class EventGraph:
         return tuple(sum(self.occupancy[i] for i in m) for m in self.members.values())
 
     @cached_property
-    def deciding(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
-        """Numbers and tasks of the resources whose work, with a head and a tail, may be longer
-        than that of the busiest one without."""
-        ends = max(self.heads, default=0) + max(self.tails, default=0)
-        most = max(self.work, default=0)
-        return tuple(
-            (number, members)
-            for number, (members, work) in enumerate(
-                zip(self.members.values(), self.work, strict=True)
-            )
-            if self.steps * (most - work) <= ends
-        )
+    def busiest(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
+        """Numbers and tasks of the resources that have most to do: one, or some alike."""
+        each = enumerate(zip(self.members.values(), self.work, strict=True))
+        return tuple((n, members) for n, (members, work) in each if work == max(self.work))
 
     @cached_property
     def heads(self) -> tuple[int, ...]:

@@ -26,27 +26,37 @@ class WorkEnds:
 def work_ends(graph: EventGraph, issue: Issue) -> WorkEnds:
     """What comes before and after the work of every resource, in an order of issue.
 
-    Of a task's head there is left what other turns of its resource before the task's first
-    one do not fill, and of its tail what those after its last one do not. Resources whose work
-    is so little that others decide have neither here.
+    Of a task's head there is left what the turns of its resource before its first one do not
+    fill, and of its tail what those after its last one do not. Only the busiest resources have
+    either here: others seldom decide.
     """
-    stage, position, occupancy = issue.stage, issue.position, graph.occupancy
+    stage, position = issue.stage, issue.position
     before, after = [0] * len(graph.work), [0] * len(graph.work)
-    for number, members in graph.deciding:
-        turns = [(stage[i], position[i], i, occupancy[i]) for i in members]
+    for number, members in graph.busiest:
+        order = [
+            (stage[i], graph.occupancy[i], graph.heads[i], graph.tails[i])
+            for i in sorted(members, key=lambda i: (position[i], i))
+        ]
+        stages = {turn[0] for turn in order}
         early = late = 0
-        for behind, place, i, busy in turns:
-            head, tail = graph.heads[i], graph.tails[i] - busy
-            if head <= early and tail <= late:
-                continue
-            for other, where, j, work in turns:
-                ahead = behind - other + ((where, j) < (place, i))
-                if ahead > 0:
-                    head -= ahead * work
-                elif j != i:
-                    tail -= (1 - ahead) * work
-            early, late = max(early, head), max(late, tail)
-        stages = [behind for behind, *_ in turns]
+        for now in stages:
+            # Turns in whole periods without a task of this stage, then those in its own one.
+            done = left = 0
+            for x, work, _, _ in order:
+                if x < now:
+                    done += (now - x) * work
+                elif x > now:
+                    left += (x - now) * work
+            for x, work, head, _ in order:
+                if x == now and head - done > early:
+                    early = head - done
+                if x <= now:
+                    done += work
+            for x, work, _, tail in reversed(order):
+                if x >= now:
+                    left += work
+                if x == now and tail - left > late:
+                    late = tail - left
         # In a run so short that some task is done before another begins, a head may go by
         # while a tail does.
         before[number] = early if graph.steps > max(stages) - min(stages) + 1 else 0

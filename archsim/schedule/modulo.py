@@ -73,8 +73,9 @@ def modulo_schedule(graph: EventGraph) -> Issue:
     3152
     2464
     """
-    mean = maximum_cycle_mean(len(graph.tasks), graph.edges).mean
-    period = max(*graph.work, ceil(mean), 1)
+    busiest = max(graph.work)
+    mean = maximum_cycle_mean(len(graph.tasks), graph.edges, least=busiest).mean
+    period = max(ceil(mean), 1)
     trial = replace(graph, steps=min(graph.steps, _TRIAL_STEPS))
     found = dict.fromkeys(_in_order(graph, orders) for orders in _orders(graph))
     for _ in range(_TRIES):

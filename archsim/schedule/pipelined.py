@@ -157,7 +157,8 @@ def _issue(bound: Bound, graph: EventGraph) -> tuple[Issue, int]:
         return Issue(stage=(), position=()), 1
     try:
         issue = modulo_schedule(graph)
-        mean = maximum_cycle_mean(len(graph.tasks), period_edges(graph, issue)).mean
+        edges = period_edges(graph, issue)
+        mean = maximum_cycle_mean(len(graph.tasks), edges, least=max(graph.work)).mean
     except DeadlockError as error:
         names = " -> ".join(graph.tasks[e.before].name for e in error.edges)
         held = [d.why for d in graph.dependencies if d.room and d.distance <= 0]
