@@ -150,7 +150,7 @@ class _Sizes:
         # What ``init`` brings may go along ranks of its own.
         settled = self.same_shapes or (self.same_weights and not e.initial)
         if settled and (axes, shared, own, spatial) == (e.axes, e.shared, e.own, e.spatial):
-            return e if e.window is None else replace(e, window=None)
+            return e if e.window is None else replace(e, window=None, loose=False)
         reads, write = e.reads, e.write
         if not (self.same_weights and [a.variables for a in axes] == [a.variables for a in e.axes]):
             addressing = Addressing(self.program, self.tiling, axes)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 from ..affine import (
     Families,
@@ -269,22 +269,6 @@ def _never_positive(form: Form) -> bool:
     return all(t.coefficient < 0 for t in form.terms)
 
 
-_RECENT = 64
-
-
-@dataclass(frozen=True, eq=False)
-class _ThisVery:
-    """A program as a key: equal programs of two files have their places in their own files."""
-
-    program: Program
-
-    def __hash__(self) -> int:
-        return id(self.program)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _ThisVery) and self.program is other.program
-
-
 def with_masks(program: Program) -> Program:
     """The program with the mask of every Einsum written out (``Masks.spelt``).
 
@@ -293,12 +277,10 @@ def with_masks(program: Program) -> Program:
     Program
         The same object where nothing has to be added, and whenever it is asked again.
     """
-    return _with_masks(_ThisVery(program))
+    return program.once(_spelt)
 
 
-@lru_cache(maxsize=_RECENT)
-def _with_masks(key: _ThisVery) -> Program:
-    program = key.program
+def _spelt(program: Program) -> Program:
     masks = Masks(program)
     spelt = tuple(masks.spelt(e) for e in program.einsums)
     if all(a is b for a, b in zip(spelt, program.einsums, strict=True)):
