@@ -12,6 +12,7 @@ from einsum_cascade.operations import Operations
 from ..space.iteration import Axis, Loop
 from ..spec.arch import Architecture, ProcessingArray
 from ..spec.mapping import EinsumMapping, Mapping
+from ..spec.roles import ARRAY_ROLES, MEMORY_ROLES
 from .complaints import Complaint
 from .tiling import Tiling
 
@@ -50,12 +51,12 @@ def name_problems(
             hint = did_you_mean(e.einsum, known)
             yield Problem(f"the cascade has no Einsum '{e.einsum}'", e.span, hint)
         if e.array not in arrays:
-            hint = did_you_mean(e.array, arrays)
+            hint = did_you_mean(e.array, [*arrays, *ARRAY_ROLES])
             yield Problem(f"the machine has no array '{e.array}'", e.span, hint)
     own = [level for e in mapping.einsums for level in e.nest]
     for level in (*mapping.nest, *own):
         if level.level and level.level not in levels:
-            hint = did_you_mean(level.level, levels)
+            hint = did_you_mean(level.level, [*levels, *MEMORY_ROLES])
             yield Problem(f"the machine has no memory '{level.level}'", level.span, hint)
         for name in level.loops:
             if name not in tiling.members:

@@ -14,6 +14,7 @@ from einsum_cascade.ir import Program
 
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
+from ..spec.roles import ROLES
 from .complaints import Complaint
 from .residency import Residency
 
@@ -95,7 +96,7 @@ def bypass_problems(
         touched = [] if einsum is None else [a.tensor for a in (*einsum.reads, einsum.target)]
         for level, tensors in how.bypass:
             if level not in levels:
-                hint = did_you_mean(level, levels)
+                hint = did_you_mean(level, [*levels, *ROLES])
                 yield Complaint("", f"the machine has no level '{level}'", how.span, hint)
                 continue
             for tensor in tensors:

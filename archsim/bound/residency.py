@@ -10,6 +10,7 @@ from einsum_cascade.ir import Program
 
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
+from ..spec.roles import ROLES
 from .complaints import Complaint
 
 
@@ -65,7 +66,7 @@ def residency(
     found: dict[str, list[Home]] = {t: [] for t in tensors}
     for keep in mapping.keep:
         if keep.level not in memories and keep.level not in arrays:
-            hint = did_you_mean(keep.level, [*memories, *arrays])
+            hint = did_you_mean(keep.level, [*memories, *arrays, *ROLES])
             wrong.append(Problem(f"the machine has no level '{keep.level}'", keep.span, hint))
             continue
         for tensor in keep.tensors:

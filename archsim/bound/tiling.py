@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 
-from einsum_cascade.errors import CascadeError, Problem, SpecError, did_you_mean, nearest
+from einsum_cascade.errors import CascadeError, Problem, SpecError, did_you_mean
 from einsum_cascade.ir import Program
 from einsum_cascade.shapes import resolve_shapes
 
 from ..space.iteration import Axis, iterations
 from ..spec.arch import Architecture
 from ..spec.mapping import WHOLE, DimensionRef, Factors, Least, Mapping, Tile
-from ..spec.roles import MATRIX, VECTOR
+from ..spec.roles import ARRAY_ROLES
 
 _WHOLE = 10**15
 """More iterations than any rank has: a tile is cut to its rank."""
@@ -132,9 +132,7 @@ def _extent(size: int | DimensionRef, tile: Tile, architecture: Architecture) ->
     array = architecture.array(size.array)
     if array is None:
         names = [a.name for a in architecture.arrays]
-        hint = did_you_mean(size.array, names)
-        if nearest(size.array, names) is None:
-            hint += f"; {MATRIX} and {VECTOR} are such arrays of any machine"
+        hint = did_you_mean(size.array, [*names, *ARRAY_ROLES])
         raise SpecError(Problem(f"no array is called '{size.array}'", tile.span, hint))
     axis = array.dimension(size.dimension)
     if axis is None:

@@ -21,7 +21,9 @@ VECTOR = "vector"
 OUTER = "outer"
 NEAREST = "nearest"
 
-ROLES: tuple[str, ...] = (MATRIX, VECTOR, OUTER, NEAREST)
+ARRAY_ROLES = (MATRIX, VECTOR)
+MEMORY_ROLES = (OUTER, NEAREST)
+ROLES: tuple[str, ...] = (*ARRAY_ROLES, *MEMORY_ROLES)
 
 _AXES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {MATRIX: ("columns", "rows"), VECTOR: ("lanes",)}

@@ -132,6 +132,9 @@ def test_one_layer_is_as_it_is_however_many_there_are() -> None:
     with pytest.raises(SpecError, match="scope 'block' runs one layer, this changes nothing"):
         load("bert-base", ["scope=block", "layers=3"])
     assert load("bert-base", ["scope=model", "layers=3"]).layers == 3
+    with pytest.raises(SpecError, match="scope 'model' runs all layers, this changes nothing"):
+        load("llama-3-8b", ["scope=model", "layer=3"])
+    assert load("llama-3-8b", ["scope=block", "layer=3"]).layer == 3
 
 
 def test_a_phase_lies_over_the_lengths_of_a_file(tmp_path: Path) -> None:

@@ -90,6 +90,9 @@ def _refuse_without_effect(
     if found.scope == "block" and settings.spec.layers is not None:
         text = "layers: scope 'block' runs one layer, this changes nothing"
         raise SpecError(Problem(text, places.get("layers"), "scope=model runs all of them"))
+    if found.scope == "model" and settings.spec.layer is not None:
+        text = "layer: scope 'model' runs all layers, this changes nothing"
+        raise SpecError(Problem(text, places.get("layer"), "scope=block runs one of them"))
     without_ffn = found.model and all(run.layer.ffn is None for run in found.model.runs)
     if settings.spec.ffn_up is not None and without_ffn:
         text = "ffn_up: the model's layers have no feed-forward network"

@@ -25,6 +25,7 @@ from archsim.validation.mapped import mapped_run, mapped_shapes
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, MappingError
 from einsum_cascade.source import Source
+from einsum_cascade.yaml.library import builtin_source
 from einsum_cascade.yaml.source import read_yaml
 from mappers.generators import GENERATORS
 from workloads.references import find_reference
@@ -249,3 +250,23 @@ def test_a_mapping_of_names_stays_and_is_refused_where_they_are_not() -> None:
     lacking = without(FUSEMAX, "array_2d", frozenset({"mac"}))
     with pytest.raises(MappingError, match="array_2d cannot do 'mac', which Z needs"):
         bind(program, how, lacking, shapes)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "meant"),
+    [
+        ("array: vector", "array: vectr", "vector"),
+        ("level: nearest", "level: neerest", "nearest"),
+        ("min(matrix.columns", "min(matrx.columns", "matrix"),
+        ("    matrix: [BQK", "    matriks: [BQK", "matrix"),
+        ("bypass: {matrix", "bypass: {matix", "matrix"),
+    ],
+)
+def test_a_role_that_is_misspelt_is_told(old: str, new: str, meant: str) -> None:
+    text = builtin_source("mappings", "fusemax-cascade").text
+    assert old in text
+    how = build_mapping(read_yaml(Source("x.yaml", text.replace(old, new))))
+    program = Cascade.load(how.cascade).program
+    with pytest.raises(InputError) as no:
+        bind(program, how, FUSEMAX, {"B": 1, "H": 1, "E": 4, "F": 4, "P": 4, "M": 4})
+    assert f"did you mean '{meant}'?" in str(no.value)
