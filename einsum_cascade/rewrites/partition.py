@@ -181,7 +181,9 @@ class FusePartition(Rewrite):
             for r in program.ranks
             if r.name not in family.partition
         )
-        after = replace(program, ranks=ranks, einsums=einsums, init=init)
+        after = replace(
+            program, ranks=_like_the_first(program, family, ranks), einsums=einsums, init=init
+        )
         text = f"{index_text(member_index(family.partition), tight=True)} = {family.variable}"
         return (step(str(self), program, after, text),)
 
@@ -290,13 +292,27 @@ def _joined(part: Node, members: tuple[str, ...], name: str) -> Node:
 
 def _with_members(program: Program, family: Rank, members: tuple[str, ...]) -> tuple[Rank, ...]:
     ranks: list[Rank] = []
+    model = program.model_of(family.name)
     for rank in program.ranks:
         if rank.name != family.name:
-            ranks.append(rank)
+            # A rank in members is like none without: the others are like it instead.
+            alike = program.model_of(rank.name) == model != family.name
+            ranks.append(replace(rank, like=family.name) if alike else rank)
             continue
-        ranks.append(replace(rank, partition=members))
+        ranks.append(replace(rank, partition=members, like=None))
         ranks.extend(Rank(name=m, family=family.name, span=rank.span) for m in members)
     return tuple(ranks)
+
+
+def _like_the_first(program: Program, family: Rank, ranks: tuple[Rank, ...]) -> tuple[Rank, ...]:
+    """Ranks alike with a whole one, each like the one that is declared first."""
+    if family.like is not None:
+        return ranks
+    alike = [r.name for r in ranks if r.name == family.name or program.alike(r.name, family.name)]
+    return tuple(
+        replace(r, like=None if r.name == alike[0] else alike[0]) if r.name in alike else r
+        for r in ranks
+    )
 
 
 def _refuse(rank: Rank, condition: str) -> RewriteError:

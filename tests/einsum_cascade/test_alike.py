@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from einsum_cascade import Cascade, CascadeError, EvaluationError
+from einsum_cascade.affine import Families
+from einsum_cascade.masks import AtMostZero, conjuncts, inequalities
 from einsum_cascade.notation.printer import program_text
 from einsum_cascade.shapes import resolve_shapes
+from einsum_cascade.yaml.library import builtin_names
 
 TEXT = """
 cascade: running-sum
@@ -63,3 +66,43 @@ def test_mistakes(ranks: str, reason: str) -> None:
     text = TEXT.replace("{P: queries, M: {is: keys, like: P}, F: features}", ranks)
     with pytest.raises(CascadeError, match=reason):
         Cascade.parse(text)
+
+
+@pytest.mark.parametrize("name", ["lightning-attention", "linear-attention-causal"])
+def test_masks_aligned_at_the_first_key_want_as_many_keys_as_queries(name: str) -> None:
+    """They are parallel forms of recurrences of one step a key: where would P < M begin?"""
+    cascade = Cascade.load(name)
+    inputs = {"Q": np.ones((3, 2)), "K": np.ones((5, 2)), "V": np.ones((5, 2))}
+    given = {"lam": 0.5} if name == "lightning-attention" else {}
+    with pytest.raises(EvaluationError, match="M and P are declared alike, but M = 5, P = 3"):
+        cascade.evaluate(inputs, **given)
+    with pytest.raises(CascadeError, match="declared alike"):
+        cascade.analyze().subs({"P": 3, "M": 5})
+
+
+@pytest.mark.parametrize("rule", ["partition:M=M1,M0", "partition:P=P1,P0"])
+def test_a_rank_that_is_like_another_may_be_cut(rule: str) -> None:
+    derived = Cascade.load("lightning-attention").rewrite(rule).program
+    assert derived.alike("M", "P")
+    assert sum(bool(r.partition) for r in derived.ranks) == 1
+
+
+@pytest.mark.parametrize("name", builtin_names("cascades"))
+def test_a_mask_that_compares_two_positions_says_how_they_are_aligned(name: str) -> None:
+    """By their shapes (``m <= p + M - P``), or by ranks that are as long as each other."""
+    program = Cascade.load(name).program
+    families = Families.of(program)
+    parts = [
+        families.fold(part.form)
+        for e in program.einsums
+        for c in conjuncts(e.where)
+        for part in inequalities(c)
+        if isinstance(part, AtMostZero)
+    ]
+    for form in parts:
+        signs = sorted(form.coefficient(v) or 0 for v in form.variables)
+        ranks = [program.rank_of_variable[v] for v in form.variables]
+        fixed = any(program.rank_of[r].shape for r in ranks)
+        if signs == [-1, 1] and not form.shape_terms and not fixed:
+            members = [program.rank_of[r].family for r in ranks]
+            assert program.alike(*ranks) or members[0] == members[1] is not None, ranks

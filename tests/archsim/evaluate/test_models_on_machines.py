@@ -317,7 +317,7 @@ def test_a_mask_is_never_folded_over(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     machine, mapping = Architecture.load("fusemax"), Mapping.load(str(path))
-    with pytest.raises(SpecError, match=r"tells queries apart by their position \(Einsum 'QK'\)"):
+    with pytest.raises(SpecError, match=r"tells queries apart by their position \(rank 'M'\)"):
         simulate(load("llama-3-8b", seq_len=16), machine, mapping)
     # Heads that share nothing are computed as they are.
     result = simulate(load("minimax-text-01", seq_len=16), machine, mapping)
