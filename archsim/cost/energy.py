@@ -86,8 +86,9 @@ def access_pj(architecture: Architecture, access: AccessCount) -> tuple[str, flo
         price = memory_access(architecture, memory)
         # A memory is priced by the line; a part of a line costs its part.
         component, words = memory.name, Fraction(architecture.word_bits, memory.line_bits)
-    energy = access.reads * words * price.read_pj
-    return component, energy + access.writes * words * price.write_pj
+    part, whole = words.numerator, words.denominator
+    energy = access.reads * part / whole * price.read_pj
+    return component, energy + access.writes * part / whole * price.write_pj
 
 
 def operations_pj(

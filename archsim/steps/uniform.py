@@ -12,6 +12,7 @@ from fractions import Fraction
 from math import prod
 
 from ..bound.record import Bound
+from ..cost.accesses import Amount
 from ..cost.occupancy import reduction_latency
 from .ends import first_fill, last_drain
 from .group import FusionGroup, GroupPart, StepClass, Walk
@@ -96,16 +97,16 @@ _Moved = tuple[tuple[Fraction, ...], ...]
 def _moved(bound: Bound, group: FusionGroup, steps: int, ends: int) -> tuple[_Moved, _Moved]:
     """What a step loads and drains, ``ends`` of the outermost memory's elements left out."""
     names = [m.name for m in bound.architecture.memories]
-    reads = [[Fraction(0)] * len(names) for _ in group.parts]
-    writes = [[Fraction(0)] * len(names) for _ in group.parts]
+    reads: list[list[Amount]] = [[0] * len(names) for _ in group.parts]
+    writes: list[list[Amount]] = [[0] * len(names) for _ in group.parts]
     for number, part in enumerate(group.parts):
         for a in part.count.accesses:
             if a.place in names:
                 place = names.index(a.place)
                 reads[number][place] += a.reads
                 writes[number][place] += a.writes
-    total = sum((row[0] for row in (*reads, *writes)), Fraction(0))
-    outermost = max(total - ends, Fraction(0)) / total if total else Fraction(0)
+    total = sum(row[0] for row in (*reads, *writes))
+    outermost = Fraction(max(total - ends, 0)) / total if total else Fraction(0)
     shares = (outermost / steps, *(Fraction(1, steps) for _ in names[1:]))
     loads, drains = (
         tuple(tuple(x * share for x, share in zip(row, shares, strict=True)) for row in rows)
