@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from types import FunctionType
 from typing import ParamSpec, TypeVar, cast
 
 from numba import njit
@@ -33,3 +34,29 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
         return cast("Callable[P, R]", njit(nogil=True, cache=True)(function))
     except RuntimeError:
         return cast("Callable[P, R]", njit(nogil=True)(function))
+
+
+def compiled_with(
+    helpers: Iterable[Callable[..., object]], function: Callable[P, R]
+) -> Callable[P, R]:
+    """A function compiled with those it calls, while their module keeps them as they are.
+
+    Parameters
+    ----------
+    helpers : iterable of callable
+        What it calls, of the same module; each calls none but those before it.
+    function : callable
+        As in ``compiled``.
+    """
+    names = dict(function.__globals__)
+    for helper in helpers:
+        names[helper.__name__] = compiled(_among(names, helper))
+    return compiled(_among(names, function))
+
+
+def _among(names: dict[str, object], function: Callable[P, R]) -> Callable[P, R]:
+    """A function's code, calling others by other names."""
+    copy = FunctionType(function.__code__, names, function.__name__)
+    # By these Numba finds what it has kept on disk.
+    copy.__qualname__, copy.__module__ = function.__qualname__, function.__module__
+    return copy

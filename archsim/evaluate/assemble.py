@@ -77,6 +77,7 @@ def assemble(
             critical=timing.critical,
             lookahead=timing.lookahead,
             simulated_events=timing.simulated,
+            timed_by=timing.timed_by,
         ),
         tiles=tuple((m.name, bound.tiling.bound(m)) for m in bound.tiling.members.values()),
         notes=(*notes_of(bound), *timing.notes),

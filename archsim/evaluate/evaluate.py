@@ -15,7 +15,7 @@ from ..result.record import (
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
 from .assemble import assemble
-from .steady_state import time_closely
+from .one_answer import time_bound
 
 
 def evaluate_mapping(
@@ -68,13 +68,7 @@ def evaluate_bound(
         engine does not count something yet.
     """
     counts = counts or count_mapping(bound)
-    if engine == "event":
-        # Not above: the analytical engine seldom needs Numba.
-        from ..events.engine import time_events
-
-        timing = time_events(bound, counts).timing
-    else:
-        timing = time_closely(bound, counts)
+    timing = time_bound(bound, counts, engine)
     if not timing.cycles:
         text = "nothing takes time: every operation takes 0 cycles and no memory has a bandwidth"
         raise MappingError(Problem(text, bound.mapping.span))

@@ -18,9 +18,9 @@ from ..schedule.program import StepProgram
 from ..schedule.timing import Timing
 from ..steps.group import FusionGroup, Walk
 from ..steps.run_length import steps_by_class
-from .flat import EventRun, run_program
+from .flat import EVENTS_AT_MOST, EventRun, run_program
 
-_MOSTLY = Fraction(9, 10)
+_MOSTLY = Fraction(98, 100)
 """A resource that is busy for this share of a run bounds it."""
 
 
@@ -68,23 +68,24 @@ def time_events(
     jumping: bool = True,
     logged: bool = False,
     walks: tuple[Walk, ...] = (),
+    most: int = EVENTS_AT_MOST,
 ) -> EventTiming:
     """Latency of a bound mapping by running its tiles.
 
-    ``walks`` are as in ``event_programs``.
+    ``walks`` are as in ``event_programs``, ``most`` is as in ``run_program``.
 
     Raises
     ------
     MappingError
         As ``event_programs``.
-    InputError
-        The run is too long for the engine.
+    StepsError
+        The steps cannot be told apart, or are too many.
     """
     programs = event_programs(bound, counts, walks)
     runs: list[GroupRun] = []
     at = Fraction(0)
     for group, program in programs:
-        run = run_program(program, jumping=jumping, logged=logged)
+        run = run_program(program, jumping=jumping, logged=logged, most=most)
         runs.append(GroupRun(group=group, program=program, start=at, run=run))
         at += run.cycles
     if not at:
@@ -127,10 +128,12 @@ def _timing(
             simulated=simulated,
             notes=notes,
         )
+    period = slowest.run.period or cycles / bound.steps
     return Timing(
         cycles=cycles,
         steps=bound.steps,
-        period=slowest.run.period or cycles / bound.steps,
+        # What repeats may be slower than what does not: then no one period is that of all steps.
+        period=min(period, cycles / bound.steps),
         bound_by=limit,
         critical=critical,
         lookahead=slowest.program.lookahead,

@@ -7,21 +7,34 @@ finest power of two that is not, and times that are no multiple of it are rounde
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, lcm
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from einsum_cascade.errors import InputError
-
 from ..schedule.program import StepProgram, components
+from ..steps.limits import StepsError
 from ..steps.run_length import OneStep, Repeat, RunLengths, length, steps_by_class
-
-if TYPE_CHECKING:
-    from .kernel import Ints, KernelProgram, Log, Marks, State
+from .kernel import (
+    DONE,
+    FIRED,
+    LOGGED,
+    LOOP_FIELDS,
+    OVERFLOW,
+    REGISTERS,
+    TOP_SHIFT,
+    TOP_STEPS,
+    Ints,
+    KernelProgram,
+    Log,
+    Marks,
+    Numbers,
+    State,
+    run,
+)
 
 _LONGEST = 1 << 61
 """Units a run may last."""
@@ -31,6 +44,9 @@ EVENTS_AT_MOST = 2_000_000_000
 
 _CHUNK = 20_000_000
 """Task events between two chances to interrupt."""
+
+_FIRST = 20_000
+"""Task events that Python fires before Numba is imported for the rest: as long takes either."""
 
 _FARTHEST = 4096
 """Periods that a dependency may reach back; farther ones wait for this one."""
@@ -98,7 +114,7 @@ def run_program(
 
     Raises
     ------
-    InputError
+    StepsError
         The run is too long for whole numbers, or does not settle in ``most`` events.
     """
     runs = [_run(p, jumping, logged, most) for p in components(program)]
@@ -120,7 +136,7 @@ def time_unit(program: StepProgram) -> tuple[int, bool]:
 
     Raises
     ------
-    InputError
+    StepsError
         Even whole cycles are too many.
     """
     times = [x for t in program.tasks for x in t.occupancy if x is not None]
@@ -141,9 +157,9 @@ def time_unit(program: StepProgram) -> tuple[int, bool]:
         return exact, True
     unit = 1
     if longest + count >= _LONGEST:
-        raise InputError(
+        raise StepsError(
             f"the run has {count // 2:.3g} task events and may take {float(longest):.3g} cycles: "
-            "too long for the whole numbers of the event engine; use --engine analytical"
+            "too long for the whole numbers of the event engine"
         )
     while longest * (2 * unit) + count < _LONGEST:
         unit *= 2
@@ -163,13 +179,11 @@ class FlatRun:
 
 def flatten(program: StepProgram, unit: int, logged: bool = False) -> FlatRun:
     """Arrays of a program whose tasks are in firing order, times in ``unit`` per cycle."""
-    from .kernel import LOOP_FIELDS, REGISTERS, Log, Marks, State
-
     least = min(t.stage for t in program.tasks)
     reach = max(t.stage for t in program.tasks) - least
     code, depth = _code(program.run_lengths, reach)
     p = _program(program, unit, code)
-    back = max(int(p.need.max()), reach, 1)
+    back = max(int(max(p.need)), reach, 1)
     tasks, resources = len(program.tasks), len(program.resources)
     # A ring of periods, longer than anything looks back; of a power of two a mask finds the row.
     rows = 1 << back.bit_length()
@@ -188,6 +202,7 @@ def flatten(program: StepProgram, unit: int, logged: bool = False) -> FlatRun:
             regs=np.zeros(REGISTERS, np.int64),
         ),
         marks=Marks(
+            back=back,
             kind=np.zeros((depth, back), np.int64),
             result=np.zeros((depth, back, tasks), np.int64),
             leave=np.zeros((depth, back, tasks), np.int64),
@@ -203,8 +218,6 @@ def flatten(program: StepProgram, unit: int, logged: bool = False) -> FlatRun:
 
 
 def _program(program: StepProgram, unit: int, code: Ints) -> KernelProgram:
-    from .kernel import KernelProgram
-
     tasks, names = program.tasks, program.resources
     kinds = range(len(tasks[0].occupancy))
     least = min(t.stage for t in tasks)
@@ -264,27 +277,21 @@ def _code(runs: RunLengths, drain: int) -> tuple[Ints, int]:
 
 
 def _run(program: StepProgram, jumping: bool, logged: bool, most: int) -> EventRun:
-    from . import kernel
-
     unit, exact = time_unit(program)
     flat = flatten(program, unit, logged)
     regs = flat.state.regs
-    status = kernel.PAUSED
-    while status == kernel.PAUSED:
-        budget = min(_CHUNK, most - int(regs[kernel.FIRED]))
-        if budget <= 0:
-            raise InputError(
-                f"the run has not settled after {most:,} task events; use --engine analytical"
-            )
-        status = kernel.run(
-            flat.program, flat.state, flat.marks, flat.log, flat.reach, budget, jumping
-        )
-    if status == kernel.OVERFLOW:
-        raise InputError("the run is too long for whole numbers; use --engine analytical")
-    slices, gaps = _shown(program, flat, unit, int(regs[kernel.LOGGED])) if logged else ((), ())
+    status = None
+    while status != DONE:
+        left = most - int(regs[FIRED])
+        if left <= 0:
+            raise StepsError(f"the run has not settled after {most:,} task events")
+        status = _go_on(flat, left, jumping)
+        if status == OVERFLOW:
+            raise StepsError("the run is too long for whole numbers")
+    slices, gaps = _shown(program, flat, unit, int(regs[LOGGED])) if logged else ((), ())
     return EventRun(
         cycles=_end(program, flat, unit),
-        fired=int(regs[kernel.FIRED]),
+        fired=int(regs[FIRED]),
         turns=_turns(program),
         period=_period(flat, unit),
         unit=unit,
@@ -292,6 +299,32 @@ def _run(program: StepProgram, jumping: bool, logged: bool, most: int) -> EventR
         slices=slices,
         gaps=gaps,
     )
+
+
+def _go_on(flat: FlatRun, left: int, jumping: bool) -> int:
+    """Run some of the ``left`` events: the first in Python, unless Numba is there already.
+
+    Most runs settle after some hundred events, which take less time than it takes to import a
+    compiler.
+    """
+    if flat.state.regs[FIRED] == 0 and "numba" not in sys.modules:
+        return run(*_viewed(flat), flat.reach, min(_FIRST, left), jumping)
+    from . import native
+
+    return native.run(
+        flat.program, flat.state, flat.marks, flat.log, flat.reach, min(_CHUNK, left), jumping
+    )
+
+
+def _viewed(flat: FlatRun) -> tuple[KernelProgram, State, Marks, Log]:
+    """The same numbers as views, whose elements Python reads twice as fast as an array's."""
+    marks = Marks(flat.marks.back, *map(_view, flat.marks[1:]))
+    log = Log(_view(flat.log.rows), flat.log.tail)
+    return KernelProgram(*map(_view, flat.program)), State(*map(_view, flat.state)), marks, log
+
+
+def _view(numbers: Numbers) -> Numbers:
+    return numbers.data if isinstance(numbers, np.ndarray) else numbers
 
 
 def _end(program: StepProgram, flat: FlatRun, unit: int) -> Fraction:
@@ -314,8 +347,6 @@ def _turns(program: StepProgram) -> int:
 
 
 def _period(flat: FlatRun, unit: int) -> Fraction | None:
-    from .kernel import TOP_SHIFT, TOP_STEPS
-
     steps = int(flat.state.regs[TOP_STEPS])
     return Fraction(int(flat.state.regs[TOP_SHIFT]), unit * steps) if steps else None
 
@@ -324,7 +355,7 @@ def _shown(
     program: StepProgram, flat: FlatRun, unit: int, logged: int
 ) -> tuple[tuple[Slice, ...], tuple[Gap, ...]]:
     """Slices in the order they were fired, and what is missing between them."""
-    log, head, tail = flat.log.rows, _LOG_HEAD, flat.log.tail
+    log, head, tail = np.asarray(flat.log.rows), _LOG_HEAD, flat.log.tail
     stretches = [log[:logged]]
     if logged > len(log):
         turn = head + (logged - head) % tail

@@ -1,5 +1,6 @@
-"""The event engine's inner loop, compiled: fires tasks and jumps over what repeats.
+"""The event engine's inner loop: fires tasks and jumps over what repeats.
 
+It is Python as it stands here, which short runs are done with, and Numba's in ``native``.
 A program is flat: ``code`` holds one instruction a row, ``(STEP, class, 0, 0)``, or
 ``(LOOP, count, slot, steps of the body)`` and ``(END, first of the body, slot, steps)``.
 All state is in arrays of the caller, so that a run can be stopped and taken up again.
@@ -10,20 +11,19 @@ tasks as far back as anything waits for, the free times of resources that were u
 the mark, and the classes of steps that are not yet through. Where it is the same but for a
 shift in time, whole multiples of what lies between are skipped, exactly: the graph is
 (max,+) linear and the iterations to come are alike. The last two rounds are always run.
-The average step, one loop of short periods, is run in Python (``schedule.makespan``), so
-that the analytical engine needs no compiler.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..compiled import compiled
-
 Ints = NDArray[np.int64]
+
+Numbers = Union["NDArray[np.int64]", "memoryview[int]"]
+"""An array, or a view of it, whose elements Python reads twice as fast."""
 
 STEP, LOOP, END = 0, 1, 2
 
@@ -50,16 +50,16 @@ class KernelProgram(NamedTuple):
     ``first[i]`` to ``first[i + 1]``. The future depends on ``need[i]`` periods of task i.
     """
 
-    code: Ints
-    occupancy: Ints
-    late: Ints
-    ago: Ints
-    stage: Ints
-    resource: Ints
-    first: Ints
-    before: Ints
-    room: Ints
-    need: Ints
+    code: Numbers
+    occupancy: Numbers
+    late: Numbers
+    ago: Numbers
+    stage: Numbers
+    resource: Numbers
+    first: Numbers
+    before: Numbers
+    room: Numbers
+    need: Numbers
 
 
 class State(NamedTuple):
@@ -69,24 +69,25 @@ class State(NamedTuple):
     -1: it did not run) are rings of a power of two of periods. ``used`` counts turns.
     """
 
-    kind: Ints
-    result: Ints
-    leave: Ints
-    free: Ints
-    used: Ints
-    last: Ints
-    loops: Ints
-    regs: Ints
+    kind: Numbers
+    result: Numbers
+    leave: Numbers
+    free: Numbers
+    used: Numbers
+    last: Numbers
+    loops: Numbers
+    regs: Numbers
 
 
 class Marks(NamedTuple):
-    """States to compare with, by depth of loop; period by period backwards."""
+    """States to compare with, by depth of loop; ``back`` periods, backwards."""
 
-    kind: Ints
-    result: Ints
-    leave: Ints
-    free: Ints
-    used: Ints
+    back: int
+    kind: Numbers
+    result: Numbers
+    leave: Numbers
+    free: Numbers
+    used: Numbers
 
 
 class Log(NamedTuple):
@@ -95,15 +96,14 @@ class Log(NamedTuple):
     Task -1 stands for steps that were skipped, as many as its step says.
     """
 
-    rows: Ints
+    rows: Numbers
     tail: int
 
 
-@compiled
 def _note(s: State, log: Log, task: int, step: int, start: int, end: int) -> None:
     """Write a turn down."""
     at = s.regs[LOGGED]
-    head = log.rows.shape[0] - log.tail
+    head = len(log.rows) - log.tail
     if at >= head:
         at = head + (at - head) % log.tail
     log.rows[at, 0] = task
@@ -113,12 +113,11 @@ def _note(s: State, log: Log, task: int, step: int, start: int, end: int) -> Non
     s.regs[LOGGED] += 1
 
 
-@compiled
 def _fire(p: KernelProgram, s: State, log: Log, period: int) -> None:
     """Issue one period's tasks in order."""
-    mask = s.kind.shape[0] - 1
+    mask = len(s.kind) - 1
     row = period & mask
-    for i in range(p.stage.shape[0]):
+    for i in range(len(p.stage)):
         kind = s.kind[(period - p.stage[i]) & mask]
         if kind < 0 or p.occupancy[kind, i] < 0:
             s.result[row, i] = -1
@@ -143,18 +142,17 @@ def _fire(p: KernelProgram, s: State, log: Log, period: int) -> None:
             _note(s, log, i, period - p.stage[i] + s.regs[SKIPPED], start, end)
 
 
-@compiled
 def _shift(p: KernelProgram, s: State, m: Marks, slot: int, reach: int, period: int) -> int:
     """By how much the state is later than a mark's; -1 where it is another."""
-    mask = s.kind.shape[0] - 1
+    mask = len(s.kind) - 1
     shift = -1
     for q in range(reach):
         if s.kind[(period - q) & mask] != m.kind[slot, q]:
             return -1
     # The newest periods first: where states differ, they mostly differ there.
-    for q in range(m.kind.shape[1]):
+    for q in range(m.back):
         row = (period - q) & mask
-        for i in range(p.need.shape[0]):
+        for i in range(len(p.need)):
             if q >= p.need[i]:
                 continue
             now, was = s.result[row, i], m.result[slot, q, i]
@@ -166,7 +164,7 @@ def _shift(p: KernelProgram, s: State, m: Marks, slot: int, reach: int, period: 
                 shift = now - was
             if now - was != shift or s.leave[row, i] - m.leave[slot, q, i] != shift:
                 return -1
-    for r in range(s.free.shape[0]):
+    for r in range(len(s.free)):
         if s.used[r] != m.used[slot, r]:
             if shift < 0:
                 shift = s.free[r] - m.free[slot, r]
@@ -175,40 +173,37 @@ def _shift(p: KernelProgram, s: State, m: Marks, slot: int, reach: int, period: 
     return max(shift, 0)
 
 
-@compiled
 def _mark(p: KernelProgram, s: State, m: Marks, slot: int, reach: int, period: int) -> None:
     """Keep the state to compare later ones with."""
-    mask = s.kind.shape[0] - 1
+    mask = len(s.kind) - 1
     for q in range(reach):
         m.kind[slot, q] = s.kind[(period - q) & mask]
-    for q in range(m.kind.shape[1]):
+    for q in range(m.back):
         row = (period - q) & mask
-        for i in range(p.need.shape[0]):
+        for i in range(len(p.need)):
             if q < p.need[i]:
                 m.result[slot, q, i] = s.result[row, i]
                 m.leave[slot, q, i] = s.leave[row, i]
-    for r in range(s.free.shape[0]):
+    for r in range(len(s.free)):
         m.free[slot, r] = s.free[r]
         m.used[slot, r] = s.used[r]
 
 
-@compiled
 def _advance(s: State, m: Marks, slot: int, time: int) -> bool:
     """Let everything have happened later; resources that stood still stand still."""
-    for row in range(s.result.shape[0]):
-        for i in range(s.result.shape[1]):
+    for row in range(len(s.result)):
+        for i in range(len(s.last)):
             if s.result[row, i] > LIMIT - time:
                 return False
             if s.result[row, i] >= 0:
                 s.result[row, i] += time
                 s.leave[row, i] += time
-    for r in range(s.free.shape[0]):
+    for r in range(len(s.free)):
         if s.used[r] != m.used[slot, r]:
             s.free[r] += time
     return True
 
 
-@compiled
 def _iterated(
     p: KernelProgram, s: State, m: Marks, log: Log, slot: int, reach: int, steps: int
 ) -> bool:
@@ -216,41 +211,40 @@ def _iterated(
 
     False if the times would not fit.
     """
-    loop = s.loops[slot]
+    loops = s.loops
     period = s.regs[PERIOD] - 1
-    if loop[PHASE] == 1:
-        loop[SINCE] += 1
+    if loops[slot, PHASE] == 1:
+        loops[slot, SINCE] += 1
         shift = _shift(p, s, m, slot, reach, period)
         if shift >= 0:
-            loop[PHASE] = 2
-            rounds = loop[REMAINING] // loop[SINCE] - 1
+            loops[slot, PHASE] = 2
+            rounds = loops[slot, REMAINING] // loops[slot, SINCE] - 1
             length = p.code[s.regs[PC] - 1, 1] * steps
             if slot == 0 and length > s.regs[TOP_LENGTH]:
                 s.regs[TOP_LENGTH] = length
                 s.regs[TOP_SHIFT] = shift
-                s.regs[TOP_STEPS] = loop[SINCE] * steps
+                s.regs[TOP_STEPS] = loops[slot, SINCE] * steps
             if rounds <= 0:
                 return True
             if shift > 0 and rounds > LIMIT // shift:
                 return False
-            loop[REMAINING] -= rounds * loop[SINCE]
-            skipped = rounds * loop[SINCE] * steps
+            loops[slot, REMAINING] -= rounds * loops[slot, SINCE]
+            skipped = rounds * loops[slot, SINCE] * steps
             s.regs[SKIPPED] += skipped
             if log.tail > 0:
                 _note(s, log, -1, skipped, 0, 0)
             return _advance(s, m, slot, rounds * shift)
-        if loop[SINCE] < loop[REACH]:
+        if loops[slot, SINCE] < loops[slot, REACH]:
             return True
-        loop[REACH] *= 2
+        loops[slot, REACH] *= 2
     else:
-        loop[PHASE] = 1
-        loop[REACH] = 1
-    loop[SINCE] = 0
+        loops[slot, PHASE] = 1
+        loops[slot, REACH] = 1
+    loops[slot, SINCE] = 0
     _mark(p, s, m, slot, reach, period)
     return True
 
 
-@compiled
 def run(
     p: KernelProgram, s: State, m: Marks, log: Log, reach: int, budget: int, jumping: bool
 ) -> int:
@@ -270,9 +264,9 @@ def run(
     int
         ``DONE``, ``PAUSED`` (call again), or ``OVERFLOW``.
     """
-    mask = s.kind.shape[0] - 1
+    mask = len(s.kind) - 1
     stop = s.regs[FIRED] + budget
-    while s.regs[PC] < p.code.shape[0]:
+    while s.regs[PC] < len(p.code):
         pc = s.regs[PC]
         what = p.code[pc, 0]
         if what == STEP:
@@ -299,3 +293,7 @@ def run(
         if not _iterated(p, s, m, log, slot, reach, p.code[pc, 3]):
             return OVERFLOW
     return DONE
+
+
+HELPERS = (_note, _fire, _shift, _mark, _advance, _iterated)
+"""What ``run`` calls, each after those that it calls itself."""

@@ -209,7 +209,9 @@ def _einsum(einsum: EinsumUse, name: str, part: PartUse, cycles: float) -> Einsu
 def _schedule(parts: tuple[PartUse, ...], cycles: float) -> ScheduleReport:
     """All runs as one step; what bounds it is the part that takes longest."""
     ends = _total(parts, lambda r: r.schedule.fill_drain_cycles)
+    averaged = any(p.result.schedule.timed_by == "average" for p in parts)
     return ScheduleReport(
+        timed_by="average" if averaged else "steps",
         kind="parts",
         steps=1,
         period_cycles=cycles - ends,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..cost.folds import Folds
 
@@ -163,7 +163,9 @@ class ScheduleReport:
     """The critical cycle, task by task, or the binding phase or transfer."""
     lookahead: int | None = None
     simulated_events: int | None = None
-    """Task events that the event engine fired to know it."""
+    """Task events that were fired to know it."""
+    timed_by: Literal["steps", "average"] = "steps"
+    """Whether the real steps were run; else they are too many, or too unlike."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,8 +26,6 @@ class ScheduleKind(Protocol):
     """As mapping files write it."""
     in_turn: bool
     """Whether groups run one after the other, each over all its loops."""
-    steady: bool
-    """Whether an average step stands for the real ones only where they are alike."""
 
     def groups(self, bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[FusionGroup, ...]:
         """What runs together, one group after the other."""
@@ -90,7 +88,7 @@ def exact_walks(bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[Walk, ..
 
     Raises
     ------
-    MappingError
-        A group's steps are not the work that is counted.
+    StepsError
+        As ``exact_walk``.
     """
     return tuple(exact_walk(bound, g) for g in kind_of(bound).groups(bound, counts))

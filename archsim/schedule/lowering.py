@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from einsum_cascade.errors import MappingError, Problem
+from einsum_cascade.errors import Problem
 
 from ..bound.record import Bound
 from ..cost.occupancy import reduction_latency, transfer_cycles
@@ -19,6 +19,7 @@ from ..spec.arch import Memory
 from ..steps.ends import first_fill, last_drain
 from ..steps.flows import Role
 from ..steps.group import FusionGroup, Walk
+from ..steps.limits import StepsError
 from ..steps.shifts import Shifts
 from ..steps.walk import walk
 from .program import StepDependency, StepProgram, StepTask
@@ -35,8 +36,8 @@ def exact_walk(bound: Bound, group: FusionGroup) -> Walk:
 
     Raises
     ------
-    MappingError
-        The steps are not the work that is counted: tiles are left out.
+    StepsError
+        The steps are not the work that is counted (tiles are left out), or too unlike.
     """
     wanted = {member for read in group.reads for member, _ in read.shifts}
     found = walk(group, frozenset(wanted))
@@ -47,11 +48,8 @@ def exact_walk(bound: Bound, group: FusionGroup) -> Walk:
         if total((n, found.classes[k].busy[i]) for k, n in steps.items()) != p.occupied
     ]
     if odd:
-        text = (
-            f"the event engine runs every tile, but tiles that hold no point are left out of "
-            f"{', '.join(odd)}"
-        )
-        raise MappingError(Problem(text, bound.mapping.span, "use --engine analytical"))
+        text = f"tiles that hold no point are left out of {', '.join(odd)}"
+        raise StepsError(Problem(text, bound.mapping.span))
     return found
 
 

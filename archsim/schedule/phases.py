@@ -25,7 +25,6 @@ class Phases:
 
     name = "phases"
     in_turn = False
-    steady = False
 
     def groups(self, bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[FusionGroup, ...]:
         """All Einsums together."""

@@ -23,13 +23,18 @@ from .modulo import modulo_schedule
 from .program import IssueError, StepDependency, StepProgram, StepTask, ordered
 from .timing import Timing
 
+Patience = Literal["all", "abroad", "none"]
+"""Whose results an Einsum outside loops is put off for, to a later period: everybody's; those of
+other arrays alone, as its own runs what comes before it first in any case; or nobody's."""
+
+_PATIENCE: tuple[Patience, ...] = ("all", "abroad", "none")
+
 
 class Pipelined:
     """One group, ``lookahead`` tiles of it in flight."""
 
     name = "pipelined"
     in_turn = False
-    steady = True
 
     def groups(self, bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[FusionGroup, ...]:
         """All Einsums together."""
@@ -135,20 +140,35 @@ def overlapped(builder: ProgramBuilder, lookahead: int, *, ends: bool = True) ->
         Tasks wait for one another in a circle, or for room that never comes.
     """
     program = unordered(builder, lookahead, ends=ends)
-    distances: tuple[Literal["longest", "shortest"], ...] = ("longest", "shortest")
-    for distance in distances:
-        step = average_step(program, distance=distance)
-        issue, period = _issue(builder.bound, step.graph)
-        try:
-            return ordered(_staged(builder, program, step, issue, period, lookahead))
-        except IssueError:
-            continue
+    step = average_step(program, distance="longest")
+    issue, period = _issue(builder.bound, step.graph)
     try:
-        plain = _flat_issue(step.graph)
-        return ordered(_staged(builder, program, step, plain, period, lookahead))
-    except IssueError as error:
-        text = f"these wait for one another within one step: {' -> '.join(error.names)}"
-        raise MappingError(Problem(text, builder.bound.mapping.schedule.span)) from None
+        return ordered(_staged(builder, program, step, issue, period, lookahead, "all"))
+    except IssueError:
+        return _close_together(builder, program, lookahead)
+
+
+def _close_together(builder: ProgramBuilder, program: StepProgram, lookahead: int) -> StepProgram:
+    """The program in the first order that contradicts nothing, however short a distance is.
+
+    Patience keeps arrays from waiting, but puts tasks apart that may have to be close: those of
+    a running value, from step to step.
+    """
+    distances: tuple[Literal["longest", "shortest"], ...] = ("longest", "shortest")
+    steps = [average_step(program, distance=distance) for distance in distances]
+    plans = [(step, *_issue(builder.bound, step.graph)) for step in steps]
+    # In written order nothing is ahead of what it waits for.
+    plans.append((steps[-1], _flat_issue(steps[-1].graph), plans[-1][2]))
+    refused: IssueError | None = None
+    for patience in _PATIENCE:
+        for step, issue, period in plans:
+            try:
+                return ordered(_staged(builder, program, step, issue, period, lookahead, patience))
+            except IssueError as error:
+                refused = error
+    assert refused is not None, "some order was tried"
+    text = f"these wait for one another within one step: {' -> '.join(refused.names)}"
+    raise MappingError(Problem(text, builder.bound.mapping.schedule.span))
 
 
 def _issue(bound: Bound, graph: EventGraph) -> tuple[Issue, int]:
@@ -179,6 +199,7 @@ def _staged(
     issue: Issue,
     period: int,
     lookahead: int,
+    patience: Patience,
 ) -> StepProgram:
     """The program with a stage and a priority for every task, and the rest of its room.
 
@@ -196,7 +217,7 @@ def _staged(
     later = [p for p in builder.group.parts if not p.early]
     for p in (*reversed(sooner), *later):
         if p.e.name in builder.outside:
-            when[p.e.name] = _begin_of_outside(builder, program, p, when, unit, period)
+            when[p.e.name] = _begin_of_outside(builder, program, p, when, unit, period, patience)
     stages: dict[str, tuple[int, tuple[Fraction, int]]] = {}
     for t in program.tasks:
         if t.name in when:
@@ -243,6 +264,7 @@ def _begin_of_outside(
     when: dict[str, Fraction],
     unit: int,
     period: int,
+    patience: Patience,
 ) -> Fraction:
     """When an Einsum outside loops goes, at its place in some period.
 
@@ -256,6 +278,10 @@ def _begin_of_outside(
     early = {p.e.name for p in builder.group.parts if p.early}
     made = [program.tasks[d.before] for d in data if names[d.after] == task.name]
     made = [m for m in made if m.name in when and not (part.early and m.name in early)]
+    if patience == "none":
+        return when[task.name]
+    if patience == "abroad":
+        made = [m for m in made if m.resource != task.resource]
     ready = max((when[m.name] + _longest(m) * unit for m in made), default=None)
     place = when[task.name] % period
     takers = [names[d.after] for d in data if names[d.before] == task.name]

@@ -21,7 +21,6 @@ class Sequential:
 
     name = "sequential"
     in_turn = True
-    steady = True
 
     def groups(self, bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[FusionGroup, ...]:
         """One for each of the schedule's groups."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,9 @@ class Timing:
     critical: tuple[str, ...]
     lookahead: int | None = None
     simulated: int | None = None
-    """Task events fired to know it (event engine)."""
+    """Task events fired to know it."""
+    timed_by: Literal["steps", "average"] = "steps"
+    """Whether the real steps were run, or an average one stands for them."""
     notes: tuple[str, ...] = ()
 
     @property

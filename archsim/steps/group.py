@@ -140,7 +140,9 @@ def fused_group(
     views = [tuple(_view(e.shared, m) for m in members) for e in einsums]
     nest = StepNest(axes=axes, loops=loops, window=nest_window(bound, axes, loops, einsums))
     apart = [_apart(nest, v) for v in views]
-    needed = _needed(einsums, [out is None for out in apart])
+    reads = step_reads(bound, einsums, frozenset(members))
+    outside = {e.name: out for e, out in zip(einsums, apart, strict=True)}
+    needed = _needed(reads, outside, members)
     parts = tuple(
         _part(bound, counts, e, (view, e.own), out, e.name in needed)
         for e, view, out in zip(einsums, views, apart, strict=True)
@@ -150,18 +152,38 @@ def fused_group(
         nest=nest,
         parts=parts,
         memories=len(bound.architecture.memories),
-        reads=step_reads(bound, einsums, frozenset(members)),
+        reads=reads,
     )
 
 
-def _needed(einsums: tuple[BoundEinsum, ...], inside: list[bool]) -> set[str]:
-    """What Einsums inside all loops read, and what that is made of."""
-    # Backwards, so that whoever reads comes before what it reads.
+def _needed(
+    reads: tuple[StepRead, ...], outside: dict[str, int | None], members: list[str]
+) -> set[str]:
+    """Einsums outside loops that must run at their first iteration: others there need them.
+
+    An Einsum inside the loops needs what it reads, and what that is made of. A value that it
+    reads from an earlier iteration of a loop further out was finished there and then: its
+    producer may run last. One from an earlier iteration further in was not.
+
+    Parameters
+    ----------
+    outside : dict
+        By Einsum the place of the first loop that it stays out of; None where it runs in all.
+    members : list of str
+        The loops, outermost first.
+    """
     found: set[str] = set()
-    for e, within in reversed(list(zip(einsums, inside, strict=True))):
-        if within or e.name in found:
-            found |= {a.tensor for a in e.einsum.reads}
-    return found
+    while True:
+        more = {
+            read.producer
+            for read in reads
+            if outside[read.consumer] is None or read.consumer in found
+            if (depth := outside[read.producer]) is not None
+            if not any(members.index(member) < depth for member, _ in read.shifts)
+        }
+        if more <= found:
+            return found
+        found |= more
 
 
 def single_group(bound: Bound, counts: tuple[EinsumCount, ...], e: BoundEinsum) -> FusionGroup:

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
-from einsum_cascade.errors import MappingError, Problem
+from einsum_cascade.errors import Problem
 
 from ..space.bands import BandProgression, Box, Run
 from ..space.iteration import Extents, inside, iterations
 from .fit import fitted
 from .group import FusionGroup, StepClass, Walk
+from .limits import VISITS_AT_MOST, StepsError
 from .run_length import OneStep, RunLengths, repeat, sequence
 from .shares import Numbered, Shares, within
 
@@ -57,8 +58,8 @@ def walk(group: FusionGroup, wanted: frozenset[str] = frozenset()) -> Walk:
 
     Raises
     ------
-    MappingError
-        An Einsum's tiles do not go along with the nest's.
+    StepsError
+        An Einsum's tiles do not go along with the nest's, or steps are too unlike.
     """
     walker = _Walker(group, wanted)
     runs = walker.visit(0, walker.start())
@@ -81,6 +82,7 @@ class _Walker:
     def __init__(self, group: FusionGroup, wanted: frozenset[str]) -> None:
         self.group = group
         self.wanted = wanted
+        self.visits = 0
         self.shares = Shares(group)
         self.classes: Numbered[StepClass] = Numbered()
         self.memo: dict[tuple[int, _WalkState], RunLengths] = {}
@@ -96,6 +98,13 @@ class _Walker:
         ]
         self.ask_last = [any(not p.early for p in ps) for ps in out]
         self.outside = [[d for d in depths if p.loops[d] is None] for p in group.parts]
+
+    def look(self) -> None:
+        """Count one more place that is gone to. Raises StepsError where they are too many."""
+        self.visits += 1
+        if self.visits > VISITS_AT_MOST:
+            text = f"steps are too unlike: they differ in more than {VISITS_AT_MOST:,} places"
+            raise StepsError(text)
 
     def start(self) -> _WalkState:
         """Outside all loops."""
@@ -142,6 +151,7 @@ class _Walker:
             return known
         found: list[RunLengths] = []
         for run, first, last in _turns(ramp, *ends):
+            self.look()
             at_edge = edge and run.first + run.count == ramp.first + ramp.count
             turn = (place, first, last, at_edge, run.extent, run.box)
             if turn not in self.entered:
@@ -241,7 +251,7 @@ class _Walker:
 
         Raises
         ------
-        MappingError
+        StepsError
             It runs where its iterations are not the nest's.
         """
         found = tuple(
@@ -254,8 +264,8 @@ class _Walker:
                 text = (
                     f"{p.e.name}'s edge tiles do not go along with those of the Einsums beside it"
                 )
-                hint = "use --engine analytical, or tiles that divide the shapes"
-                raise MappingError(Problem(text, None, hint))
+                hint = "use tiles that divide the shapes"
+                raise StepsError(Problem(text, None, hint))
         return found
 
 

@@ -14,8 +14,9 @@ from archsim.space.bands import Box, Run
 from archsim.space.iteration import Extents, Loop, count_points, inside, iterations, split
 from archsim.steps.flows import Move, Role, StepShare
 from archsim.steps.group import FusionGroup, GroupPart, StepClass, Walk
+from archsim.steps.limits import StepsError
 from archsim.steps.run_length import OneStep, RunLengths, repeat, sequence, steps_by_class
-from einsum_cascade.errors import MappingError, Problem
+from einsum_cascade.errors import Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def slow_walk(group: FusionGroup, wanted: frozenset[str] = frozenset()) -> Walk:
 
     Raises
     ------
-    MappingError
+    StepsError
         An Einsum's tiles do not go along with the nest's.
     """
     walker = _Walker(group, wanted)
@@ -226,8 +227,8 @@ class _Walker:
                 text = (
                     f"{p.e.name}'s edge tiles do not go along with those of the Einsums beside it"
                 )
-                hint = "use --engine analytical, or tiles that divide the shapes"
-                raise MappingError(Problem(text, None, hint))
+                hint = "use tiles that divide the shapes"
+                raise StepsError(Problem(text, None, hint))
         found = StepClass(
             runs=runs,
             busy=tuple(

@@ -12,6 +12,12 @@ from pathlib import Path
 import pytest
 from places import ROOT
 
+_LONG = """
+import numba  # whoever has it already does not run in Python first
+from archsim.cli import main
+main()
+"""
+
 PACKAGES = ("archsim", "einsum_cascade", "mappers", "workloads", "specs")
 
 
@@ -45,8 +51,8 @@ def test_the_kernel_is_kept_in_the_users_cache_or_nowhere(tmp_path: Path) -> Non
     folder = sealed(tmp_path / "site")
     caches = tmp_path / "caches"
     caches.mkdir()
-    said = python(folder, caches, "-m", "archsim", "simulate", "--engine", "event", "--json")
-    assert json.loads(said)["cycles"] > 0
+    said = python(folder, caches, "-c", _LONG, "simulate", "--set", "seq_len=64K", "--json")
+    assert json.loads(said)["schedule"]["simulated_events"] > 20_000
     assert list(caches.rglob("kernel.run-*.nbi"))
     # Where nothing can be kept the kernel is there too; a small function is as soon compiled.
     small = folder / "archsim" / "events" / "small.py"

@@ -160,7 +160,7 @@ def test_bursts_of_any_length(lookahead: int) -> None:
 
 
 def test_a_run_too_long_for_whole_cycles_is_refused() -> None:
-    with pytest.raises(InputError, match=r"too long for the whole numbers.*--engine analytical"):
+    with pytest.raises(InputError, match="too long for the whole numbers"):
         run_program(two(1, 2**60))
 
 

@@ -168,8 +168,6 @@ def test_shapes_and_machines_of_no_paper(
     assert result.traffic_bytes == traffic
     assert result.latency_s >= max(result.bounds.compute_s, result.bounds.bandwidth_s) * (1 - 1e-12)
     assert cycles * (1 - 1e-2) - ranks["F"] <= average <= cycles + fill(ranks, rows, columns)
-    if not any("each was run as it is" in note for note in result.notes):
-        assert result.cycles == pytest.approx(float(average), rel=1e-12)
     occupied = {a.array: a.occupied_cycles for a in result.arrays}
     u = ranks["B"] * ranks["H"] * ranks["P"] // columns
     t = u * (ranks["M"] // rows)

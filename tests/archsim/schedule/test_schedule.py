@@ -40,8 +40,8 @@ from einsum_cascade import Cascade
         # One tile at a time: the 2D array's 73 up to the running maximum and 64 after it,
         # the reductions' 256 once before and once after, one cycle in the 1D array between.
         (1, 64 + 1 + 256 + 1 + 7 + 1 + 64, "dependencies"),
-        # Two in flight share that time.
-        (2, 197, "dependencies"),
+        # Two in flight share that time, and AV's 64 cycles in every fourth step hold up a fifth.
+        (2, 197 + 5 / 4, "dependencies"),
         # With three, the 1D array works all the time: 138 a tile and 64 a query tile of four.
         (3, 138 + 64 / 4, "array_1d"),
         (5, 138 + 64 / 4, "array_1d"),
@@ -72,7 +72,7 @@ def test_a_single_step_is_a_chain() -> None:
         Architecture.load("fusemax-micro24"),
         Mapping.load("fusemax-binding"),
     )
-    chain = 64 + (1 + 256) + 1 + 7 + (1 + 256) + 1 + 64 + 64 + 64
+    chain = 64 + (1 + 256) + 1 + 7 + (1 + 256) + 64 + 64 + 64
     transfers = 4 * 256 * 64 * 2 / (400 * 2**30) * 940e6
     assert found.cycles == pytest.approx(chain + transfers, rel=1e-12)
 

@@ -15,9 +15,9 @@ from archsim.cost.accesses import EinsumCount, count_einsum
 from archsim.cost.occupancy import busy_cycles
 from archsim.space.iteration import count_points
 from archsim.steps.group import FusionGroup, GroupPart, Walk, fused_group, single_group
+from archsim.steps.limits import StepsError
 from archsim.steps.run_length import length, run_lengths_text, steps_by_class, unrolled
 from archsim.steps.walk import walk
-from einsum_cascade.errors import MappingError
 from einsum_cascade.ir import Gather
 
 BATCH = 20
@@ -50,7 +50,7 @@ def adds_up(
 
 def walked(lowered: Bound, group: FusionGroup) -> Walk | None:
     """The walk, or None where it is refused."""
-    with suppress(MappingError):
+    with suppress(StepsError):
         return walk(group, frozenset(x.member for x in lowered.nest))
     return None
 
