@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option(
     "--scale",
     metavar="WHAT",
-    help="With --iso-area: arrays (default), or a memory such as global_buffer.",
+    help="With --iso-area: arrays (default), or a memory by its name.",
 )
 @click.option(
     "--mapping",

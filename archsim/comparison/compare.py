@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from einsum_cascade.errors import InputError, Problem, did_you_mean
 
+from ..cost.estimators import unlike_word
 from ..jobs.defaults import MachineRun, Refusal, run_by, run_somehow
 from ..jobs.job import Generators
 from ..jobs.plan import told_of
@@ -51,7 +52,8 @@ class ComparedMachine:
     refused: tuple[Refusal, ...] = ()
     """Mappings that were tried before the one that ran, and why they are not legal."""
     left_out: tuple[str, ...] = ()
-    """What the workload has and the cascades that ran lack (a mask), in sentences."""
+    """What the workload has and the cascades that ran lack (a mask), and what is billed as if the
+    machine's words were of another width, in sentences."""
 
     def to_dict(self) -> dict[str, Any]:
         """A row of ``compare --json``: the result's object and the ratios."""
@@ -269,7 +271,8 @@ def _run(workload: WorkloadLike, contender: Contender, generators: Generators) -
         raise told_of(contender.label, wrong) from None
     if not run.result.energy_pj > 0:
         raise InputError(f"{contender.label} needs no energy, so there is no ratio of energies")
-    return run
+    told = unlike_word(contender.machine)
+    return replace(run, left_out=(*run.left_out, *told)) if told else run
 
 
 def _row(base: Result, label: str, scaling: Scaling | None, run: MachineRun) -> ComparedMachine:

@@ -89,6 +89,24 @@ def register_access(architecture: Architecture, array: ProcessingArray) -> Acces
     return AccessEnergy(read, kind.write_per_bit_pj * width + shared, bits)
 
 
+def unlike_word(architecture: Architecture) -> tuple[str, ...]:
+    """That a machine's words are none of those that its technology's numbers are for, if so.
+
+    Examples
+    --------
+    >>> [unlike_word(Architecture.load("fusemax", [f"word={n} bit"])) != () for n in (8, 16)]
+    [True, False]
+    """
+    technology, word = architecture.technology, architecture.word_bits
+    if not technology.words_bits or word in technology.words_bits:
+        return ()
+    widths = " or ".join(str(bits) for bits in technology.words_bits)
+    return (
+        f"words are of {word} bit, but energy and area of operations are those of numbers of"
+        f" {widths} bit ({technology.name})",
+    )
+
+
 def action_pj(technology: Technology, name: str) -> float:
     """Energy of one action in pJ.
 

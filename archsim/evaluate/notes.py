@@ -6,8 +6,9 @@ from einsum_cascade.ir import Name, Parameter, walk
 from einsum_cascade.rewrites.hoist import hoistable
 
 from ..bound.record import Bound
+from ..cost.estimators import unlike_word
 from ..cost.spill import spill_note
-from ..spec.arch import Architecture, ProcessingArray
+from ..spec.arch import ProcessingArray
 
 
 def _stand_ins(bound: Bound, array: ProcessingArray) -> str:
@@ -35,18 +36,6 @@ def _mask_parameters(bound: Bound) -> list[Parameter]:
     return [p for p in bound.program.parameters if p.name in used and p.default is not None]
 
 
-def _unlike_word(architecture: Architecture) -> str:
-    """What operations cost where the technology's numbers are for words of other widths."""
-    technology, word = architecture.technology, architecture.word_bits
-    if not technology.words_bits or word in technology.words_bits:
-        return ""
-    widths = " or ".join(str(bits) for bits in technology.words_bits)
-    return (
-        f"words are of {word} bit, but energy and area of operations are those of numbers of"
-        f" {widths} bit ({technology.name})"
-    )
-
-
 def notes_of(bound: Bound) -> tuple[str, ...]:
     """What the machine's data and the mapping leave unbilled, in sentences."""
     architecture = bound.architecture
@@ -55,8 +44,7 @@ def notes_of(bound: Bound) -> tuple[str, ...]:
         picked = ", ".join(f"{name} {what}" for name, what in bound.mapping.chosen)
         found.append(f"chosen by the mapping's objective: {picked}")
     found.extend(bound.mapping.moved)
-    if note := _unlike_word(architecture):
-        found.append(note)
+    found.extend(unlike_word(architecture))
     if note := spill_note(bound):
         found.append(note)
     found.extend(bound.unskipped)

@@ -125,6 +125,8 @@ def test_a_setting_is_for_those_of_several_machines_that_bill_it() -> None:
     energies = [[row["energy_pj"]["total"] for row in rows] for rows in (plain, dearer)]
     assert energies[0][0] < energies[1][0]
     assert energies[0][1] == energies[1][1]
+    narrow = run("compare", *two[:-1], "--set", "architecture.word=8 bit").stdout
+    assert narrow.count("words are of 8 bit, but energy and area of operations") == 2
     said = refused("compare", *two, "--set", "technology.memories.x={kind: dram, source: x}")
     assert "needs the field 'energy'" in said
     with pytest.raises(SpecError, match="fusemax bills no 'exp'"):
