@@ -22,6 +22,7 @@ MODELS = (
     "llama-3-8b",
     "llama-3-70b",
     "qwen3-8b",
+    "qwen3-30b-a3b",
     "mistral-7b",
     "gemma-2-9b",
     "deepseek-v3",
