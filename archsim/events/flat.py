@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from math import ceil, lcm
 
 import numpy as np
@@ -46,7 +47,8 @@ _CHUNK = 20_000_000
 """Task events between two chances to interrupt."""
 
 _FIRST = 20_000
-"""Task events that Python fires before Numba is imported for the rest: as long takes either."""
+"""Task events that Python fires in a process before Numba is imported for the rest: much longer
+takes neither."""
 
 _FARTHEST = 4096
 """Periods that a dependency may reach back; farther ones wait for this one."""
@@ -301,14 +303,31 @@ def _run(program: StepProgram, jumping: bool, logged: bool, most: int) -> EventR
     )
 
 
+@dataclass
+class _Patience:
+    """Task events that are still fired in Python."""
+
+    left: int
+
+
+@cache
+def _patience() -> _Patience:
+    """One for the whole process: what costs an import once need not be put off for ever."""
+    return _Patience(_FIRST)
+
+
 def _go_on(flat: FlatRun, left: int, jumping: bool) -> int:
-    """Run some of the ``left`` events: the first in Python, unless Numba is there already.
+    """Run some of the ``left`` events: the first of a process in Python, unless Numba is there.
 
     Most runs settle after some hundred events, which take less time than it takes to import a
     compiler.
     """
-    if flat.state.regs[FIRED] == 0 and "numba" not in sys.modules:
-        return run(*_viewed(flat), flat.reach, min(_FIRST, left), jumping)
+    patience, regs = _patience(), flat.state.regs
+    if patience.left > 0 and "numba" not in sys.modules:
+        before = int(regs[FIRED])
+        status = run(*_viewed(flat), flat.reach, min(patience.left, left), jumping)
+        patience.left -= int(regs[FIRED]) - before
+        return status
     from . import native
 
     return native.run(
