@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from math import ceil
 
 from ..bound.record import Bound, BoundEinsum
 from ..space.access_map import AccessMap
@@ -34,14 +35,32 @@ class Folds:
     """How often operands are loaded that every element has its own of."""
     load_cycles: int
     overlap: bool
+    stall: int = 0
+    """Cycles by which a load is longer than the work that it hides behind."""
     runs: int = 1
     """How often all of this happens: the times a part of a workload runs."""
 
     @property
     def cycles(self) -> int:
-        """Cycles beyond the work itself, of all runs."""
-        folds, loads = (min(1, n) if self.overlap else n for n in (self.folds, self.loads))
-        return self.runs * (folds * sum(n for _, n in self.skew) + loads * self.load_cycles)
+        """Cycles beyond the work itself, of all runs.
+
+        Where loads overlap with work, the first has none to hide behind, and each other one
+        that of a fold: 256 loads of 256 cycles behind a cycle of work each take 65,536.
+
+        Examples
+        --------
+        >>> loads = Folds(einsum="Z", array="a", folds=256, skew=(), loads=256, load_cycles=256,
+        ...               overlap=True, stall=255)
+        >>> loads.cycles + 256 * 1
+        65537
+        """
+        skew = sum(n for _, n in self.skew)
+        if not self.overlap:
+            return self.runs * (self.folds * skew + self.loads * self.load_cycles)
+        waits = max(self.loads - 1, 0) * self.stall
+        return self.runs * (
+            min(1, self.folds) * skew + min(1, self.loads) * self.load_cycles + waits
+        )
 
 
 def folds_of(bound: Bound, e: BoundEinsum) -> Folds | None:
@@ -89,7 +108,14 @@ def folds_of(bound: Bound, e: BoundEinsum) -> Folds | None:
         loads=loads,
         load_cycles=load_cycles if loads else 0,
         overlap=e.array.overlap,
+        stall=_stall(e, loads, load_cycles) if loads and e.array.overlap else 0,
     )
+
+
+def _stall(e: BoundEinsum, loads: int, load_cycles: int) -> int:
+    """Whole cycles by which a load is longer than the work between two of them."""
+    work = e.iterations * e.cycles_of_point / loads
+    return max(0, ceil(load_cycles - work))
 
 
 def _shared_axes(e: BoundEinsum, access_map: AccessMap) -> frozenset[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Literal
 
+from ..cost.folds import Folds
 from ..document import Column, Document, Fact, Table
 from ..quantities import area, bar, byte_size, count, energy, engineering, percent, ratio, seconds
 from .record import EinsumUse, LevelBuffer, LevelTraffic, Named, Result, ScheduleReport
@@ -355,11 +356,17 @@ def _folds(result: Result) -> Table:
                 count(f.load_cycles),
                 count(f.cycles),
                 _share(f.cycles, cycles[f.einsum]),
-                "once" if f.overlap else "each time",
+                _paid(f),
             )
             for f in result.folds
         ),
     )
+
+
+def _paid(folds: Folds) -> str:
+    if not folds.overlap:
+        return "each time"
+    return f"once, then {count(folds.stall)} a load" if folds.stall else "once"
 
 
 def _operations(result: Result) -> Table:

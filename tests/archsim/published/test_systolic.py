@@ -165,6 +165,36 @@ def result(
     )
 
 
+def test_a_load_longer_than_a_folds_work_is_waited_for(tmp_path: Path) -> None:
+    """256 tiles of weights of 256 x 256, one token each: 256 loads of 256 cycles behind a
+    cycle of work each are 65,536 cycles at the least."""
+    shapes = {"M": 1, "N": 4096, "K": 4096}
+    found = result(tmp_path, "weight", shapes, 256, 256, overlap="true")
+    assert 65_536 <= found.cycles == 256 * 256 + 1 + 510
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    m=st.integers(1, 90),
+    n=st.integers(1, 100),
+    k=st.integers(1, 100),
+    r=st.integers(2, 32),
+    c=st.integers(2, 32),
+)
+def test_loads_go_on_beside_work(
+    tmp_path_factory: pytest.TempPathFactory, m: int, n: int, k: int, r: int, c: int
+) -> None:
+    """Fold by fold: weights for the next one are loaded once those of this one are in place."""
+    folder = tmp_path_factory.mktemp("gemm")
+    found = result(folder, "weight", {"M": m, "N": n, "K": k}, r, c, overlap="true")
+    loaded = worked = 0
+    for _ in range(-(-k // r) * -(-n // c)):
+        begins = max(loaded + r, worked)
+        loaded, worked = begins, begins + m
+    skew = sum(term for _, term in found.folds[0].skew)
+    assert found.cycles == worked + skew
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     kind=st.sampled_from(sorted(STATIONARY)),
