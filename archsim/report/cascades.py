@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from einsum_cascade.counting.traffic import picked_from
 from einsum_cascade.rewrites.hoist import hoistable
 
 from ..document import Column, Document, Fact, Table
@@ -183,6 +184,11 @@ def _notes(analysis: Analysis) -> tuple[str, ...]:
         notes.append(f"unverified: {analysis.program.unverified}")
     if masked := [e.einsum for e in analysis.by_einsum if e.at_most]:
         notes.append(f"at most: a mask that reads data may leave out some of {', '.join(masked)}")
+    if picked := picked_from(analysis.program):
+        notes.append(
+            f"least traffic: of {', '.join(picked)} what gathers pick whatever the data are; picks "
+            "may be the same"
+        )
     notes += [h.note(analysis.program) for h in hoistable(analysis.program)]
     return tuple(notes)
 

@@ -8,6 +8,7 @@ those of a program ``with_masks``.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -191,6 +192,23 @@ class Masks:
             tuple(Term(t.coefficient, tuple(map(model, t.shapes)), t.variable) for t in form.terms)
         )
 
+    def sees_all(self, einsum: Einsum) -> bool:
+        """Whether for some element no mask removes a point of what is reduced or selected from.
+
+        Looked for at the ends of the other ranks: of ``m <= p + M - P`` the last p sees all m.
+        """
+        conditions = self.skipped(einsum)
+        forms = [f for c in conditions for f in self._forms(c)]
+        if not all(_says_all(c, self._forms(c)) for c in conditions):
+            return False
+        every = dict.fromkeys(v for f in forms for v in f.variables)
+        kept = [v for v in every if v not in einsum.over]
+        for ends in itertools.product((False, True), repeat=len(kept)):
+            at = dict(zip(kept, ends, strict=True))
+            if all(_never_positive(self._alike(_at_ends(f, at))) for f in forms):
+                return True
+        return False
+
     def may_skip(self, einsum: Einsum) -> bool:
         """Whether a point may be skipped for what ``spelt`` leaves out: data decide it."""
         return any(depends_on_data(c) for c in self.skipped(einsum))
@@ -241,6 +259,18 @@ class Masks:
                     seen[source.name] = source
                     pending.append(source)
         return tuple(seen.values())
+
+
+def _at_ends(form: Form, last: Mapping[str, bool]) -> Form:
+    """A form with variables at 0 or, where ``last``, at their end; others where it is most."""
+    terms: list[Term] = []
+    for t in form.terms:
+        if t.variable is None:
+            terms.append(t)
+        elif last.get(t.variable, t.coefficient > 0):
+            end = t.variable.upper()
+            terms += [Term(t.coefficient, (*t.shapes, end)), Term(-t.coefficient, t.shapes)]
+    return collected(tuple(terms))
 
 
 def _is_sum(node: Node) -> bool:

@@ -25,9 +25,9 @@ from .footprint import (
     TensorFootprint,
     extra_traffic,
     footprints,
-    tensor_size,
 )
 from .points import points_of, rank_symbol, size_of
+from .traffic import least_traffic
 
 BUFFER = "buffer"
 """The symbol of the elements a buffer holds per coordinate of the outer ranks."""
@@ -60,7 +60,8 @@ class Analysis:
     footprint : tuple of RankFootprint
         What is held while a rank is traversed, in elements.
     traffic_min : expression
-        Every input read once and every output written once, in elements.
+        What is touched of every input read once (of one that is gathered from, what is picked
+        whatever the data are) and every output written once, in elements.
     extra : tuple of ExtraTraffic
         What the passes over a rank add when what they come back to is not held.
     """
@@ -275,14 +276,12 @@ def analyze(program: ir.Program) -> Analysis:
     import sympy
 
     passes = analyze_passes(program)
-    outside = (*(t.name for t in program.inputs), *program.outputs)
-    minimum = sympy.Add(*(tensor_size(program, t) for t in outside))
     return Analysis(
         program=program,
         passes=passes,
         by_einsum=tuple(_operations(program, e) for e in with_masks(program).einsums),
         footprint=footprints(program, passes),
-        traffic_min=sympy.factor_terms(minimum),
+        traffic_min=sympy.factor_terms(least_traffic(program)),
         extra=extra_traffic(program, passes),
     )
 
