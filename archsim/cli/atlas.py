@@ -65,8 +65,9 @@ def _plan(
 ) -> AtlasPlan:
     from workloads import load
 
-    from .. import Architecture, Mapping
+    from .. import Mapping
     from ..atlas.survey import AtlasPlan, Scenario
+    from ..spec.files.load import load_architectures
     from ..spec.files.overrides import parse_overrides
 
     given = parse_overrides(settings)
@@ -83,7 +84,7 @@ def _plan(
         raise InputError("atlas: cascades run in the shapes of attention alone; scope=attention")
     return AtlasPlan(
         cascades=tuple(dict.fromkeys(cascades)),
-        machines=tuple(Architecture.load(m, given) for m in dict.fromkeys(machines)),
+        machines=tuple(load_architectures(dict.fromkeys(machines), given)),
         mappings=tuple(Mapping.load(m) for m in builtin_names("mappings")),
         scenarios=tuple(scenarios),
     )

@@ -79,16 +79,14 @@ def _compare(
 
     from ..comparison.compare import Contender, compare_contenders
     from ..jobs.selection import mapping_called
-    from ..spec.files.load import load_one_of_several
+    from ..spec.files.load import load_architectures
     from ..spec.files.overrides import parse_overrides
-    from ..spec.files.unbilled import refuse_unbilled
 
     given = parse_overrides(settings)
     refuse_mapping_settings("compare", given)
     chosen = _mappings(mappings, architectures)
     work = load(workload, given.workload)
-    machines = {name: load_one_of_several(name, given) for name in architectures}
-    refuse_unbilled(machines.values(), given.technology)
+    machines = load_architectures(architectures, given)
     contenders = [
         Contender(
             label=name,
@@ -97,7 +95,7 @@ def _compare(
             if name in chosen
             else None,
         )
-        for name, machine in ((name, machines[name]) for name in architectures)
+        for name, machine in zip(architectures, machines, strict=True)
     ]
     return compare_contenders(
         work, contenders, iso_area=iso_area, scale=scale, generators=GENERATORS

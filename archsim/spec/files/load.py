@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from os import PathLike
 from typing import Literal
@@ -33,14 +34,24 @@ def load_technology(name: Name, overrides: Overriding = ()) -> Technology:
 
 def load_architecture(name: Name, overrides: Overriding = ()) -> Architecture:
     """See ``Architecture.load``."""
+    return load_architectures([name], overrides)[0]
+
+
+def load_architectures(names: Iterable[Name], overrides: Overriding = ()) -> list[Architecture]:
+    """Machines with the same settings, each of which is for one of them at least.
+
+    Raises
+    ------
+    SpecError
+        As ``Architecture.load``; or a setting is of what none of the machines bills.
+    """
     given = _only("architecture", overrides)
-    machine = load_one_of_several(name, given)
-    refuse_unbilled([machine], given.technology)
-    return machine
+    machines = [_architecture(name, given) for name in names]
+    refuse_unbilled(machines, given.technology)
+    return machines
 
 
-def load_one_of_several(name: Name, given: Overrides) -> Architecture:
-    """A machine with settings that are for others, too: they may be of what it does not bill."""
+def _architecture(name: Name, given: Overrides) -> Architecture:
     root = spec_tree("architectures", name, given.rooted("architecture"))
     spec = check_architecture(root)
     span = root.span_of((ARCHITECTURE, "technology"))
