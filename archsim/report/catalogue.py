@@ -8,7 +8,13 @@ from typing import NamedTuple
 
 from einsum_cascade.errors import Problem, SpecError, nearest
 from einsum_cascade.source import Source
-from einsum_cascade.yaml.library import Kind, builtin_names, builtin_source, is_file_name
+from einsum_cascade.yaml.library import (
+    Kind,
+    builtin_names,
+    builtin_source,
+    could_mean,
+    is_file_name,
+)
 from einsum_cascade.yaml.source import YamlMapping, YamlScalar, read_yaml
 
 
@@ -89,7 +95,7 @@ def find(name: str) -> tuple[CatalogueEntry, ...]:
     found = tuple(_builtin(k, name) for k in KINDS if name in builtin_names(k.folder))
     found = tuple(e for e in found if e.kind != "reproduction") or found
     if not found:
-        close = nearest(name, sorted({n for k in KINDS for n in builtin_names(k.folder)}))
+        close = nearest(name, sorted({n for k in KINDS for n in could_mean(k.folder, name)}))
         kinds = ", ".join(k.plural for k in KINDS)
         hint = f"did you mean '{close}'?" if close else f"'archsim list KIND' names all: {kinds}"
         raise SpecError(f"nothing built in is called '{name}'; {hint}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -75,13 +76,40 @@ def builtin_hint(kind: Kind, name: str) -> str:
     """What a wrong name may have meant: the nearest, one of another kind, or where they are."""
     names = builtin_names(kind)
     others = [_word(k) for k in get_args(Kind) if k != kind and name in builtin_names(k)]
-    if not others and (nearest(name, names) is not None or len(names) <= _MOST_LISTED):
-        return did_you_mean(name, names)
+    meant = could_mean(kind, name)
+    if not others and nearest(name, meant) is not None:
+        return did_you_mean(name, meant)
+    if not others and len(names) <= _MOST_LISTED:
+        return f"known: {', '.join(sorted(names))}"
     listed = "technologies" if kind == "technology" else kind
     where = f"'archsim list {listed}' names all {len(names)}"
     if not others:
         return where
     return f"that is the name of {'an' if others[0][0] in 'aeiou' else 'a'} {others[0]}; {where}"
+
+
+def could_mean(kind: Kind, name: str) -> tuple[str, ...]:
+    """Built-in names that a wrong one may have meant.
+
+    A model of another size, or of another number, is another model: ``qwen3-30b`` may have meant
+    ``qwen3-30b-a3b``, and never ``qwen3-8b``.
+
+    Parameters
+    ----------
+    kind : str
+        The folder of the built-in ones.
+    name : str
+        As it was written.
+    """
+    names = builtin_names(kind)
+    if kind != "workloads":
+        return names
+    numbers = _numbers(name)
+    return tuple(n for n in names if _numbers(n)[: len(numbers)] == numbers)
+
+
+def _numbers(name: str) -> list[str]:
+    return re.findall(r"\d+", name)
 
 
 def _word(kind: Kind) -> str:

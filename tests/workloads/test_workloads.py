@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import refused
 
 from einsum_cascade import Cascade
 from einsum_cascade.errors import SpecError
@@ -201,3 +202,23 @@ def test_a_field_that_is_called_as_pydantic_calls_keys(tmp_path: Path) -> None:
     path.write_text("workload: {name: w, '[key]': 3}\n")
     with pytest.raises(SpecError, match=r"unknown field '\[key\]'"):
         load(path)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("qwen3-30b", "qwen3-30b-a3b"),
+        ("llama3-8b", "llama-3-8b"),
+        ("mistal", "mistral-7b"),
+        ("qwen3-32b", None),
+        ("llama-2-7b", None),
+        ("gemma-3-9b", None),
+    ],
+)
+def test_the_hint_is_never_a_model_of_another_size(written: str, meant: str | None) -> None:
+    with pytest.raises(SpecError) as no:
+        load(written)
+    text = str(no.value)
+    assert (f"did you mean '{meant}'?" in text) if meant else ("did you mean" not in text)
+    said = refused("show", written)
+    assert (f"did you mean '{meant}'?" in said) if meant else ("did you mean" not in said)
