@@ -13,7 +13,8 @@ from typing import Any
 
 from .. import ir
 from ..analysis_report import PassAnalysis, RankPasses, TensorPasses
-from .points import rank_symbol, size_of
+from .indicators import rank_symbol
+from .points import size_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

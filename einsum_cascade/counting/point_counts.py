@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from typing import Any
 
 from .. import ir
 from ..errors import MappingError, Problem
-from .points import CountedAxis, conjunctions, last_tile, spaces
+from ..functions import FUNCTIONS, of
+from .indicators import conjunctions, inlined
+from .points import CountedAxis, last_tile, spaces
 
 _MOST = 2 * 10**9
 """Combinations of the other variables that are gone through at most."""
@@ -47,7 +50,7 @@ def count_points(program: ir.Program, einsum: ir.Einsum, numbers: Mapping[str, f
     total = 0
     # By the names under which ``spaces`` writes them; no file can use these.
     numbers = {**numbers, **dict(_last_tiles(program, numbers))}
-    for sign, inequalities in conjunctions(einsum.where):
+    for sign, inequalities in conjunctions(inlined(program, einsum.where)):
         for times, space in spaces(program, einsum.variables, inequalities):
             total += sign * _Numbers(numbers, einsum).space(times, space.axes, space.inequalities)
     return total
@@ -164,10 +167,28 @@ class _Inequality:
         if self.coefficients is not None:
             terms = (c * values[s] for s, c in self.coefficients.items() if s != without)
             return sum(terms, self.constant)
+        import numpy as np
         import sympy
 
         symbols = sorted(self.expression.free_symbols, key=str)
-        return sympy.lambdify(symbols, self.expression, "numpy")(*(values[s] for s in symbols))
+        run = sympy.lambdify(symbols, self.expression, [_functions(), "numpy"])
+        # The logarithm of 0 is what the language says it is, and no matter for a warning.
+        with np.errstate(all="ignore"):
+            return run(*(values[s] for s in symbols))
+
+
+@lru_cache(maxsize=1)
+def _functions() -> Mapping[str, Any]:
+    """The language's functions on arrays, by the names under which sympy prints them."""
+    import numpy as np
+
+    def on_floats(function: Any) -> Any:
+        return lambda *values: function(*(np.asarray(v, dtype=np.float64) for v in values))
+
+    # Those sympy knows it prints in numpy's own words.
+    return {
+        name: on_floats(of(np, row.numpy)) for name, row in FUNCTIONS.items() if row.sympy is None
+    } | {"erf": on_floats(of(np, FUNCTIONS["erf"].numpy))}
 
 
 def _counted(

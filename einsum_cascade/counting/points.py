@@ -16,26 +16,7 @@ from typing import Any
 
 from .. import ir
 from ..affine import Families
-from ..functions import ARITHMETIC, FUNCTIONS, of
-from ..masks import depends_on_data
-
-
-def rank_symbol(name: str) -> Any:
-    """The symbol of a rank's shape: a positive whole number.
-
-    >>> str(rank_symbol("M1") * rank_symbol("M0"))
-    'M0*M1'
-    """
-    import sympy
-
-    return sympy.Symbol(name, integer=True, positive=True)
-
-
-def variable_symbol(name: str) -> Any:
-    """The symbol of a rank variable: a whole number from zero."""
-    import sympy
-
-    return sympy.Symbol(name, integer=True, nonnegative=True)
+from .indicators import conjunctions, inlined, rank_symbol, variable_symbol
 
 
 def _shared_symbols(program: ir.Program) -> dict[Any, Any]:
@@ -124,108 +105,10 @@ def points_of(program: ir.Program, einsum: ir.Einsum) -> Any:
 
     total = sympy.Integer(0)
     shared = _shared_symbols(program)
-    for sign, inequalities in conjunctions(einsum.where):
+    for sign, inequalities in conjunctions(inlined(program, einsum.where)):
         for times, space in spaces(program, einsum.variables, inequalities):
             total += sign * times * space.with_symbols(shared).count()
     return sympy.factor_terms(_tidy(program, total))
-
-
-# ------------------------------------------------------------------ masks
-
-
-Signed = tuple[int, tuple[Any, ...]]
-"""A sign and expressions all of which are at most zero."""
-
-
-def conjunctions(condition: ir.Condition | None) -> list[Signed]:
-    """A condition's indicator as a sum of signed products of inequalities.
-
-    A term is a sign and inequalities; ``or`` is everything but neither:
-
-    >>> from einsum_cascade import Cascade
-    >>> head = "cascade: a\\nranks: [M, P]\\ninputs: {X: [M, P]}\\noutput: Y\\n"
-    >>> text = head + "einsums: |\\n  Y[p] = X[m, p] where m <= p or m == 0\\n"
-    >>> mask = Cascade.parse(text).program.einsums[0].where
-    >>> [(sign, [str(x) for x in parts]) for sign, parts in conjunctions(mask)]
-    [(1, []), (-1, []), (1, ['m', '-m']), (1, ['m - p']), (-1, ['m - p', 'm', '-m'])]
-    """
-    everything: list[Signed] = [(1, ())]
-    match condition:
-        case ir.Logical(operator="and", operands=operands):
-            found = everything
-            for operand in operands:
-                found = _times(found, conjunctions(operand))
-            return found
-        case ir.Logical(operator="or", operands=operands):
-            none = everything
-            for operand in operands:
-                none = _times(none, _inverted(conjunctions(operand)))
-            return _inverted(none)
-        case ir.Logical(operands=(operand,)):
-            if depends_on_data(operand):
-                return everything
-            return _inverted(conjunctions(operand))
-        case ir.Relational() if not depends_on_data(condition):
-            return _comparison(condition)
-        case _:
-            return everything
-
-
-def _times(a: list[Signed], b: list[Signed]) -> list[Signed]:
-    return [(s * t, (*x, *y)) for s, x in a for t, y in b]
-
-
-def _inverted(terms: list[Signed]) -> list[Signed]:
-    return [(1, ()), *((-s, x) for s, x in terms)]
-
-
-def _comparison(node: ir.Relational) -> list[Signed]:
-    difference = _value(node.left) - _value(node.right)
-    match node.operator:
-        case "<=":
-            return [(1, (difference,))]
-        case ">=":
-            return [(1, (-difference,))]
-        case "<":
-            return _below(difference)
-        case ">":
-            return _below(-difference)
-        case "==":
-            return [(1, (difference, -difference))]
-        case _:
-            return _inverted([(1, (difference, -difference))])
-
-
-def _below(difference: Any) -> list[Signed]:
-    """``difference < 0``; one less than zero where it is a whole number."""
-    if difference.is_integer:
-        return [(1, (difference + 1,))]
-    return _inverted([(1, (-difference,))])
-
-
-def _value(node: ir.Expression) -> Any:
-    import sympy
-
-    match node:
-        case ir.Number(value=value):
-            return sympy.Integer(value) if isinstance(value, int) else sympy.nsimplify(value)
-        case ir.Name(name=name, kind="variable"):
-            return variable_symbol(name)
-        case ir.Name(name=name, kind="shape"):
-            return rank_symbol(name)
-        case ir.Name(name=name):
-            return sympy.Symbol(name, real=True)
-        case ir.Unary(operand=operand):
-            return -_value(operand)
-        case ir.Binary(operator=operator, left=left, right=right):
-            return ARITHMETIC[operator].python(_value(left), _value(right))
-        case ir.Call(function=function, arguments=arguments):
-            values = [_value(a) for a in arguments if not isinstance(a, ir.Relational | ir.Logical)]
-            row = FUNCTIONS.get(function)
-            known = of(sympy, row.sympy) if row is not None and row.sympy is not None else None
-            return (known or sympy.Function(function))(*values)
-        case _:
-            raise TypeError(f"{node} has no value without data")
 
 
 # ------------------------------------------------------------------ points of the iteration space

@@ -26,7 +26,8 @@ from .footprint import (
     extra_traffic,
     footprints,
 )
-from .points import points_of, rank_symbol, size_of
+from .indicators import rank_symbol
+from .points import points_of, size_of
 from .traffic import least_traffic
 
 BUFFER = "buffer"
@@ -153,14 +154,7 @@ class Analysis:
 
         return replace(
             self,
-            by_einsum=tuple(
-                replace(
-                    e,
-                    points=put(e.points),
-                    operations=tuple((k, put(n)) for k, n in e.operations),
-                )
-                for e in self.by_einsum
-            ),
+            by_einsum=tuple(self._counted(e, put, values) for e in self.by_einsum),
             footprint=tuple(_footprint_with(f, put) for f in self.footprint),
             traffic_min=put(self.traffic_min),
             extra=tuple(
@@ -168,6 +162,30 @@ class Analysis:
                 for x in self.extra
             ),
         )
+
+    def _counted(
+        self, e: EinsumOperations, put: Any, values: Mapping[Any, Any]
+    ) -> EinsumOperations:
+        """Operations of an Einsum with numbers for symbols; counted where sympy cannot say."""
+        try:
+            points = put(e.points)
+        except ValueError:  # a mask at log(0): sympy compares no infinities without a sign
+            points = None
+        if points is not None and (points.free_symbols or points.is_Integer):
+            return replace(e, points=points, operations=tuple((k, put(n)) for k, n in e.operations))
+        numbers = {s.name: v for s, v in values.items()}
+        ranks = {*self.program.parallel, *self.program.rank_of}
+        return self._at(e, numbers) if ranks <= numbers.keys() else e
+
+    def _at(self, e: EinsumOperations, numbers: Mapping[str, Any]) -> EinsumOperations:
+        """Operations of an Einsum, its points counted."""
+        from .point_counts import count_points
+
+        einsum = with_masks(self.program).einsum_of[e.einsum]
+        outer = prod(int(numbers[r]) for r in self.program.parallel)
+        points = outer * count_points(self.program, einsum, numbers)
+        each = einsum_operations(self.program, einsum)
+        return replace(e, points=points, operations=tuple((k, n * points) for k, n in each))
 
     def at(self, shapes: Mapping[str, int]) -> Analysis:
         """The same analysis with numbers for all shapes, counted without symbols.
@@ -187,22 +205,11 @@ class Analysis:
         MappingError
             A mask ties too many points together to count them.
         """
-        from .point_counts import count_points
-
         given: dict[str, float] = {u.name: u.size for u in self.program.usual}
         given |= {p.name: p.default for p in self.program.parameters if p.default is not None}
-        outer = prod(shapes[r] for r in self.program.parallel)
-
-        existing = with_masks(self.program)
-
-        def counted(e: EinsumOperations) -> EinsumOperations:
-            einsum = existing.einsum_of[e.einsum]
-            points = outer * count_points(self.program, einsum, given | dict(shapes))
-            each = einsum_operations(self.program, einsum)
-            return replace(e, points=points, operations=tuple((k, n * points) for k, n in each))
-
         found = replace(self, by_einsum=()).subs(shapes)
-        return replace(found, by_einsum=tuple(counted(e) for e in self.by_einsum))
+        counted = (self._at(e, given | dict(shapes)) for e in self.by_einsum)
+        return replace(found, by_einsum=tuple(counted))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; expressions as text."""

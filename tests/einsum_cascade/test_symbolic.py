@@ -15,8 +15,9 @@ from pass_search import unroll
 
 from einsum_cascade import Cascade
 from einsum_cascade.analysis_report import pass_rows
+from einsum_cascade.counting.indicators import rank_symbol
 from einsum_cascade.counting.point_counts import count_points
-from einsum_cascade.counting.points import points_of, rank_symbol
+from einsum_cascade.counting.points import points_of
 from einsum_cascade.counting.symbolic import Analysis, analyze, footprint_rows
 from einsum_cascade.errors import CascadeError
 
