@@ -8,10 +8,11 @@ memory. Names of a machine's parts stay as they are, and so does a mapping that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.ir import Program
 from einsum_cascade.operations import einsum_operations
 
@@ -77,6 +78,11 @@ def on_machine(program: Program, mapping: Mapping, architecture: Architecture) -
     Mapping
         The same object if there are no roles in it.
 
+    Raises
+    ------
+    SpecError
+        A level is named by its role, and by its name beside it.
+
     Examples
     --------
     >>> from archsim import Mapping
@@ -139,6 +145,10 @@ class _Naming:
 
     def named(self) -> Mapping:
         mapping = self.mapping
+        parts: tuple[Mapping | Case, ...] = (mapping, *mapping.cases)
+        lists: list[Sequence[Keep | NestLevel]] = [p.keep for p in parts] + [p.nest for p in parts]
+        if wrong := [problem for levels in lists for problem in self._said_twice(levels)]:
+            raise SpecError(wrong)
         found = replace(
             mapping,
             tiles=tuple(map(self._tile, mapping.tiles)),
@@ -149,6 +159,17 @@ class _Naming:
             cases=tuple(map(self._case, mapping.cases)),
         )
         return replace(found, moved=tuple(self._told(name) for name in self.moved))
+
+    def _said_twice(self, levels: Sequence[Keep | NestLevel]) -> Iterator[Problem]:
+        """A level that is there by its role and by its name: the one would do nothing."""
+        by_name = {k.level: k for k in levels}
+        for k in levels:
+            name = self._level(k.level)
+            if name != k.level and name in by_name:
+                text = (
+                    f"'{name}' is the {k.level} of {self.architecture.name}, which is there already"
+                )
+                yield Problem(text, by_name[name].span, f"write '{k.level}' in its place")
 
     def _told(self, einsum: str) -> str:
         before, after = self.moved[einsum]

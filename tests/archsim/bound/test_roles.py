@@ -270,3 +270,20 @@ def test_a_role_that_is_misspelt_is_told(old: str, new: str, meant: str) -> None
     with pytest.raises(InputError) as no:
         bind(program, how, FUSEMAX, {"B": 1, "H": 1, "E": 4, "F": 4, "P": 4, "M": 4})
     assert f"did you mean '{meant}'?" in str(no.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("keep.array_1d=[Q]", "'array_1d' is the vector of fusemax, which is there already"),
+        ("keep.DRAM=[LM]", "'DRAM' is the outer of fusemax, which is there already"),
+        ("nest.1.level=DRAM", "'DRAM' is the outer of fusemax, which is there already"),
+    ],
+)
+def test_a_part_is_not_named_beside_its_role(setting: str, said: str) -> None:
+    """One of the two would do nothing, and nobody would know which."""
+    how = Mapping.load("fusemax-binding", [setting])
+    program = Cascade.load(how.cascade).program
+    with pytest.raises(InputError, match=said) as no:
+        bind(program, how, FUSEMAX, {"B": 1, "H": 1, "E": 4, "F": 4, "P": 4, "M": 4})
+    assert f"write '{said.split(' is the ')[1].split()[0]}' in its place" in str(no.value)
