@@ -59,6 +59,7 @@ def residency(
     SpecError
         ``keep`` names a level or a tensor that does not exist.
     """
+    inputs = {t.name for t in program.inputs}
     tensors = [*(t.name for t in program.inputs), *(e.name for e in program.einsums)]
     memories = {m.name: i for i, m in enumerate(architecture.memories)}
     arrays = [a.name for a in architecture.arrays]
@@ -73,6 +74,10 @@ def residency(
             if tensor not in found:
                 hint = did_you_mean(tensor, tensors)
                 wrong.append(Problem(f"the cascade has no tensor '{tensor}'", keep.span, hint))
+            elif keep.level in arrays and tensor in inputs:
+                text = f"{tensor} is an input: it comes from memory whenever it is used"
+                hint = f"registers of {keep.level} keep what Einsums write; leave {tensor} out"
+                wrong.append(Problem(text, keep.span, hint))
             else:
                 found[tensor].append(Home(keep.level, memories.get(keep.level)))
     if wrong:

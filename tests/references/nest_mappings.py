@@ -266,6 +266,9 @@ def _keep(random: Random, program: Program, architecture: Architecture) -> tuple
     inputs = {t.name for t in program.inputs}
     for tensor in (*inputs, *(e.name for e in program.einsums)):
         chosen = {p for p in places if random.random() < 0.4}
+        if tensor in inputs:
+            # Registers keep what Einsums write.
+            chosen &= {*memories}
         if tensor in inputs or tensor in program.outputs:
             chosen.add(memories[0])
         elif not chosen:
