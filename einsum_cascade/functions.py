@@ -240,6 +240,11 @@ def _log(x: float) -> float:
     return -math.inf if x == 0 else math.log(x)
 
 
+def _periodic(function: Callable[[float], float]) -> Callable[[float], float]:
+    """As in numpy: at an infinity it is no number, where Python would not have it at all."""
+    return lambda x: function(x) if math.isfinite(x) else math.nan
+
+
 def _sign(x: float) -> float:
     return float((x > 0) - (x < 0))
 
@@ -277,6 +282,8 @@ FUNCTIONS: Mapping[str, Function] = _table(
     _function("elu", lambda x: x if x > 0 else math.expm1(x), _elu),
     _function("sigmoid", lambda x: 1 / (1 + math.exp(-x)), _sigmoid),
     _function("tanh", math.tanh, "tanh", latex_name=r"\tanh"),
+    _function("sin", _periodic(math.sin), "sin", sympy="sin", latex_name=r"\sin"),
+    _function("cos", _periodic(math.cos), "cos", sympy="cos", latex_name=r"\cos"),
     _function("silu", lambda x: x / (1 + math.exp(-x)), _silu),
     _function("gelu", lambda x: x * (1 + math.erf(x / math.sqrt(2))) / 2, _gelu),
     _function("softplus", lambda x: math.log1p(math.exp(x)), _softplus),

@@ -25,7 +25,7 @@ GATHER = "G"
 """An index tensor: positions along A, by B."""
 
 UNARY = ("exp", "abs", "sign", "relu", "elu", "sigmoid", "tanh", "silu", "gelu", "softplus")
-UNARY += ("erf", "floor", "swish2")
+UNARY += ("erf", "floor", "swish2", "sin", "cos")
 REDUCTIONS = ("+", "+", "+", "max", "min", "prod", "hypot")
 HEAD = """
 cascade: random

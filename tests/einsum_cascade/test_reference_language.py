@@ -265,7 +265,7 @@ def test_user_functions_and_reductions() -> None:
 
 FUNCTIONS = (
     *("exp", "log", "sqrt", "rsqrt", "abs", "sign", "relu", "elu", "sigmoid", "tanh"),
-    *("silu", "gelu", "softplus", "erf", "floor"),
+    *("sin", "cos", "silu", "gelu", "softplus", "erf", "floor"),
 )
 
 

@@ -159,6 +159,8 @@ FUNCTIONS: Mapping[str, Callable[..., float]] = {
     "elu": lambda x: x if x > 0 else math.expm1(x),
     "sigmoid": _sigmoid,
     "tanh": math.tanh,
+    "sin": lambda x: math.nan if math.isinf(x) else math.sin(x),
+    "cos": lambda x: math.nan if math.isinf(x) else math.cos(x),
     "silu": _silu,
     "gelu": _gelu,
     "softplus": _softplus,
