@@ -35,7 +35,7 @@ def work_ends(graph: EventGraph, issue: Issue) -> WorkEnds:
     for number, members in graph.busiest:
         order = [
             (stage[i], graph.occupancy[i], graph.heads[i], graph.tails[i])
-            for i in sorted(members, key=lambda i: (position[i], i))
+            for i in sorted(members, key=position.__getitem__)
         ]
         stages = {turn[0] for turn in order}
         early = late = 0
@@ -68,3 +68,16 @@ def least_end(graph: EventGraph, ends: WorkEnds) -> int:
     """What no run of all steps ends before, in units."""
     each = zip(ends.before, graph.work, ends.after, strict=True)
     return max((early + graph.steps * work + late for early, work, late in each), default=0)
+
+
+def least_of_any(graph: EventGraph) -> int:
+    """What no run of all steps ends before in any order of issue, in units.
+
+    Something comes first on a resource, and something last.
+    """
+    around = (
+        min(graph.heads[i] for i in members)
+        + min(graph.tails[i] - graph.occupancy[i] for i in members)
+        for _, members in graph.busiest
+    )
+    return graph.steps * max(graph.work) + max(around)

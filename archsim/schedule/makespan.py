@@ -15,7 +15,7 @@ from fractions import Fraction
 from itertools import pairwise
 
 from .event_graph import EventGraph, Issue
-from .heads_tails import WorkEnds, least_end, work_ends
+from .heads_tails import WorkEnds, least_end, least_of_any, work_ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +243,19 @@ def makespan(graph: EventGraph, issue: Issue) -> Makespan:
         end = max(end, ended)
         simulated += periods
     return Makespan(Fraction(end, graph.unit), simulated)
+
+
+def unsurpassed(graph: EventGraph, issues: Iterable[Issue]) -> Issue | None:
+    """The first of some orders of issue that can end a graph as soon as any, if it does.
+
+    ``shortest`` of these and any more behind them is the same then.
+    """
+    least = least_of_any(graph)
+    for issue in issues:
+        ends = work_ends(graph, issue)
+        if least_end(graph, ends) == least:
+            return issue if _Trials(graph).end(issue, ends, least + 1) is not None else None
+    return None
 
 
 def shortest(graph: EventGraph, issues: Iterable[Issue]) -> Issue:
