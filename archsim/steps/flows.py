@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import Literal
 
 from ..bound.record import Bound, BoundEinsum
@@ -21,7 +22,6 @@ from ..space.iteration import (
     count_points,
     first_tile,
     inside,
-    iterations,
     split,
 )
 
@@ -41,13 +41,23 @@ class Flow:
     steps: tuple[Loop, ...]
     """All loops that make steps, also those inside the level."""
 
+    @cached_property
+    def _one_tile(self) -> tuple[tuple[tuple[int, int], ...], ...]:
+        """By depth, the axes along which a longer extent brings more tiles than one."""
+        found: list[tuple[tuple[int, int], ...]] = [()]
+        for loop, moves in zip(reversed(self.loops), reversed(self.moving), strict=True):
+            # Inside this loop no more is left of its axis than its stride.
+            limits = {axis: x for axis, x in found[-1] if axis != loop.axis or x < loop.stride}
+            if moves:
+                limits[loop.axis] = min(loop.stride, limits.get(loop.axis, loop.stride))
+            found.append(tuple(limits.items()))
+        return tuple(reversed(found))
+
     def stays(self, depth: int, extents: Extents) -> bool:
         """Whether one tile is all that comes inside the first ``depth`` loops."""
-        for loop, moves in zip(self.loops[depth:], self.moving[depth:], strict=True):
-            if moves and iterations(extents[loop.axis], loop.stride) > 1:
-                return False
-            extents = inside(extents, loop, min(extents[loop.axis], loop.stride))
-        return True
+        if depth >= len(self.loops):
+            return True
+        return all(extents[axis] <= limit for axis, limit in self._one_tile[depth])
 
     def slice(self, depth: int, extents: Extents, first: bool) -> StepShare:
         """A step's share of what arrives inside the first ``depth`` loops.
@@ -55,46 +65,43 @@ class Flow:
         ``first`` tells that the loops outside which do not move the tile are at their
         first iteration: what arrives is new, no partial result comes back.
         """
-        whole = self._arriving(depth, extents, first)
-        return whole.times(Fraction(1, count_points(self.steps[depth:], extents)))
+        arrives, known = self._arriving(depth, extents)
+        steps = count_points(self.steps[depth:], extents)
+        again = arrives - known if first else arrives
+        return StepShare(Fraction(arrives, steps), Fraction(again, steps))
 
-    def _arriving(self, depth: int, extents: Extents, first: bool) -> StepShare:
-        """All that arrives inside the first ``depth`` loops: whole elements."""
+    def _arriving(self, depth: int, extents: Extents) -> tuple[int, int]:
+        """Elements that arrive inside the first ``depth`` loops, and how many differ."""
         if self.stays(depth, extents):
             arrives = self.access_map.size(first_tile(extents, self.loops[depth:]))
         else:
             loops, moving = self.loops[depth:], self.moving[depth:]
             arrives = count_deliveries(loops, moving, extents, self.access_map.size)
-        return StepShare(arrives, arrives - (self.access_map.size(extents) if first else 0))
+        return arrives, self.access_map.size(extents)
 
     def total(self, extents: Extents, outer: int = 0, fresh: bool = True) -> StepShare:
         """What all steps inside the first ``outer`` loops move together."""
-        memo: dict[tuple[int, Extents, bool], StepShare] = {}
-
-        def visit(depth: int, now: Extents, first: bool) -> StepShare:
-            key = (depth, now, first)
-            if key not in memo:
-                if depth == self.stepped or self.stays(depth, now):
-                    memo[key] = self._arriving(depth, now, first)
-                else:
-                    memo[key] = below(depth, now, first)
-            return memo[key]
-
-        def below(depth: int, now: Extents, first: bool) -> StepShare:
-            loop, moves = self.loops[depth], self.moving[depth]
-            total = StepShare(0, 0)
-            new = True
-            for count, extent in split(now[loop.axis], loop.stride):
-                within = inside(now, loop, extent)
-                once = 1 if new and not moves else 0
-                if once:
-                    total = total.plus(visit(depth + 1, within, first))
-                rest = visit(depth + 1, within, first and moves)
-                total = total.plus(rest.times(count - once))
-                new = False
-            return total
-
-        return visit(outer, extents, fresh)
+        # How often a walk comes to some extents, and how often all that arrives there is new.
+        arrives = again = 0
+        now = {extents: (1, int(fresh))}
+        for depth in range(outer, self.stepped + 1):
+            inner: dict[Extents, tuple[int, int]] = {}
+            for here, (times, new) in now.items():
+                if depth == self.stepped or self.stays(depth, here):
+                    size, known = self._arriving(depth, here)
+                    arrives += times * size
+                    again += times * size - new * known
+                    continue
+                loop, moves = self.loops[depth], self.moving[depth]
+                for count, extent in split(here[loop.axis], loop.stride):
+                    within = inside(here, loop, extent)
+                    known_times, known_new = inner.get(within, (0, 0))
+                    fresh_ones = new * count if moves else new
+                    inner[within] = (known_times + times * count, known_new + fresh_ones)
+                    # A loop that leaves the tile where it is brings it once.
+                    new = new if moves else 0
+            now = inner
+        return StepShare(arrives, again)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +120,6 @@ class StepShare:
     def times(self, count: int | Fraction) -> StepShare:
         """So many slices together."""
         return StepShare(self.arrives * count, self.again * count)
-
-    def plus(self, other: StepShare) -> StepShare:
-        """Two slices together."""
-        return StepShare(self.arrives + other.arrives, self.again + other.again)
 
 
 Role = Literal["load", "drain"]
