@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
-from math import ceil, lcm
+from math import lcm
 
 import numpy as np
 
-from ..schedule.program import StepProgram, components
+from ..schedule.program import StepDependency, StepProgram, components
+from ..space.exact import total
 from ..steps.limits import StepsError
 from ..steps.run_length import OneStep, Repeat, RunLengths, length, steps_by_class
 from .kernel import (
@@ -141,20 +142,19 @@ def time_unit(program: StepProgram) -> tuple[int, bool]:
     StepsError
         Even whole cycles are too many.
     """
-    times = [x for t in program.tasks for x in t.occupancy if x is not None]
-    times += [t.late for t in program.tasks]
-    times += [x for _, x in program.start]
-    exact = lcm(*(x.denominator for x in times))
     turns = steps_by_class(program.run_lengths)
+    often = [turns.get(kind, 0) for kind in range(len(program.tasks[0].occupancy))]
     # One turn after the other, none beside another, is the longest a run can take.
-    longest = sum((x for _, x in program.start), Fraction(0))
+    terms = [(1, x) for _, x in program.start]
     count = 0
     for t in program.tasks:
-        for kind, occupancy in enumerate(t.occupancy):
+        for times, occupancy in zip(often, t.occupancy, strict=True):
             if occupancy is not None:
                 # A turn has two times, and either may be rounded up by less than a unit.
-                longest += turns.get(kind, 0) * (occupancy + t.late)
-                count += 2 * turns.get(kind, 0)
+                terms += [(times, occupancy), (times, t.late)]
+                count += 2 * times
+    exact = lcm(*{x.denominator for _, x in terms})
+    longest = total(terms)
     if longest * exact < _LONGEST:
         return exact, True
     unit = 1
@@ -220,36 +220,37 @@ def flatten(program: StepProgram, unit: int, logged: bool = False) -> FlatRun:
 
 
 def _program(program: StepProgram, unit: int, code: Ints) -> KernelProgram:
-    tasks, names = program.tasks, program.resources
-    kinds = range(len(tasks[0].occupancy))
+    tasks = program.tasks
+    names = {name: number for number, name in enumerate(program.resources)}
     least = min(t.stage for t in tasks)
-    incoming = [[d for d in program.dependencies if d.after == i] for i in range(len(tasks))]
+    incoming: list[list[StepDependency]] = [[] for _ in tasks]
+    for d in program.dependencies:
+        incoming[d.after].append(d)
     flat = [d for ds in incoming for d in ds]
-    ago = np.full((len(kinds), max(len(flat), 1)), -1, np.int64)
-    need = np.zeros(len(tasks), np.int64)
-    for n, d in enumerate(flat):
-        for k in kinds:
-            back = program.ago(d, k)
-            assert back is None or back >= 0, "an order of issue respects dependencies"
-            ago[k, n] = -1 if back is None else min(back, _FARTHEST)
-        need[d.before] = max(need[d.before], ago[:, n].max())
+    waits = [program.ago(d) for d in flat]
+    assert all(x is None or x >= 0 for ago in waits for x in ago), "an order respects dependencies"
+    agos = [[-1 if x is None else min(x, _FARTHEST) for x in ago] for ago in waits]
+    need = [0] * len(tasks)
+    for d, ago in zip(flat, agos, strict=True):
+        need[d.before] = max(need[d.before], *ago)
     occupancy = [[-1 if x is None else _units(x, unit) for x in t.occupancy] for t in tasks]
     return KernelProgram(
         code=code,
         occupancy=np.array(occupancy, np.int64).T.copy(),
         late=np.array([_units(t.late, unit) for t in tasks], np.int64),
-        ago=ago,
+        ago=np.array(agos or [[-1] * len(occupancy[0])], np.int64).T.copy(),
         stage=np.array([t.stage - least for t in tasks], np.int64),
-        resource=np.array([names.index(t.resource) for t in tasks], np.int64),
+        resource=np.array([names[t.resource] for t in tasks], np.int64),
         first=np.cumsum([0, *(len(ds) for ds in incoming)], dtype=np.int64),
         before=np.array([d.before for d in flat] or [0], np.int64),
         room=np.array([int(d.room) for d in flat] or [0], np.int64),
-        need=need,
+        need=np.array(need, np.int64),
     )
 
 
 def _units(cycles: Fraction, unit: int) -> int:
-    return ceil(cycles * unit)
+    """Units that some cycles take, the last one in part."""
+    return -(-cycles.numerator * unit // cycles.denominator)
 
 
 def _code(runs: RunLengths, drain: int) -> tuple[Ints, int]:

@@ -88,26 +88,26 @@ class StepProgram:
         """Resources in order of their first task."""
         return tuple(dict.fromkeys(t.resource for t in self.tasks))
 
-    def ago(self, d: StepDependency, kind: int) -> int | None:
-        """Periods between the two turns of a dependency, for a class of step.
+    def ago(self, d: StepDependency) -> list[int | None]:
+        """Periods between the two turns of a dependency, by the class of the step that waits.
 
         Parameters
         ----------
         d : StepDependency
             One of the program's.
-        kind : int
-            The number of the class of the step that waits.
 
         Returns
         -------
-        int or None
+        list of int or None
             Steps in between, and how many stages later the task runs that waits; negative
             where that task would be issued first. None: in such a step nothing is waited for.
         """
-        distance = d.distance[kind]
-        if distance is None or self.tasks[d.after].occupancy[kind] is None:
-            return None
-        return distance + self.tasks[d.after].stage - self.tasks[d.before].stage
+        after = self.tasks[d.after]
+        later = after.stage - self.tasks[d.before].stage
+        return [
+            None if steps is None or busy is None else steps + later
+            for steps, busy in zip(d.distance, after.occupancy, strict=True)
+        ]
 
 
 class IssueError(ValueError):
@@ -133,12 +133,10 @@ def ordered(program: StepProgram) -> StepProgram:
         after[first].add(then)
         waits[then].add(first)
     for d in program.dependencies:
-        agos = [a for k in range(len(d.distance)) if (a := program.ago(d, k)) is not None]
-        if agos and min(agos) < 0:
+        ago = min((a for a in program.ago(d) if a is not None), default=1)
+        if ago < 0 or (ago == 0 and d.before == d.after):
             raise IssueError((program.tasks[d.before].name, program.tasks[d.after].name))
-        if agos and min(agos) == 0 and d.before == d.after:
-            raise IssueError((program.tasks[d.before].name,) * 2)
-        if agos and min(agos) == 0:
+        if ago == 0:
             after[d.before].add(d.after)
             waits[d.after].add(d.before)
     ready = [(program.tasks[i].priority, i) for i in range(count) if not waits[i]]
@@ -218,20 +216,20 @@ def components(program: StepProgram) -> tuple[StepProgram, ...]:
             joined |= group
             groups.remove(group)
         groups.append(joined)
-    parts = (_renumbered(program, sorted(group)) for group in groups)
-    return tuple(_condensed(part) for part in parts)
+    if len(groups) == 1:
+        return (_condensed(program),)
+    return tuple(_condensed(_renumbered(program, sorted(group))) for group in groups)
 
 
 def _condensed(part: StepProgram) -> StepProgram:
     """A part with its classes renumbered: those alike in every task are one."""
     kinds: dict[tuple[object, ...], int] = {}
-    numbers: list[int] = []
-    for kind in range(len(part.tasks[0].occupancy)):
-        what = (
-            *(t.occupancy[kind] for t in part.tasks),
-            *(d.distance[kind] for d in part.dependencies),
-        )
-        numbers.append(kinds.setdefault(what, len(kinds)))
+    # Whole numbers are told apart sooner than fractions are.
+    times = [[x and (x.numerator, x.denominator) for x in t.occupancy] for t in part.tasks]
+    classes = zip(*times, *(d.distance for d in part.dependencies), strict=True)
+    numbers = [kinds.setdefault(what, len(kinds)) for what in classes]
+    if len(kinds) == len(numbers):
+        return part
     kept = [numbers.index(n) for n in range(len(kinds))]
     return replace(
         part,
