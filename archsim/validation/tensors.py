@@ -186,14 +186,18 @@ class TensorStore:
     ) -> None:
         """Say of the elements that lanes are about which are there, and why the others are not."""
         missing = np.zeros(np.broadcast_shapes(*(i.shape for i in at), (1,)), bool)
-        for variables, flags in absent.items():
+        for flags in absent.values():
             missing = missing | flags
+        # A tensor without ranks has one element, at which all lanes meet.
+        at = at or [np.zeros(missing.shape, np.int64)]
+        for variables, flags in absent.items():
             deciding = deciding_places(einsum.target, variables)
             if deciding not in tensor.gone:
                 tensor.gone[deciding] = np.zeros(tensor.values.shape, bool)
-            tensor.gone[deciding][tuple(i[flags] for i in at)] = True
+            np.atleast_1d(tensor.gone[deciding])[tuple(i[flags] for i in at)] = True
         self._carry(einsum, tensor, tuple(i[missing] for i in at))
-        tensor.there[tuple(i[~missing] for i in at)] = True
+        if einsum.select is None:  # a pick is there once there are as many candidates
+            np.atleast_1d(tensor.there)[tuple(i[~missing] for i in at)] = True
 
     def _excluded(
         self, einsum: ir.Einsum, evaluator: Evaluator, lane: Lane, width: tuple[int, ...]

@@ -6,18 +6,21 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pointwise import Pointwise, Refused
 from random_cascades import cascades
 
+from archsim import Architecture
 from archsim.validation.inputs import random_inputs, random_parameters, random_shapes
+from archsim.validation.mapped import mapped_run
 from einsum_cascade import Cascade, ir
 from einsum_cascade.algebra.conditions import with_masks
 from einsum_cascade.counting.symbolic import analyze
 from einsum_cascade.notation.printer import program_text
 from einsum_cascade.shapes import resolve_shapes
 from einsum_cascade.yaml.library import builtin_names
+from mappers.generators import GENERATORS
 
 
 def points_there(oracle: Pointwise, einsum: ir.Einsum) -> int:
@@ -163,3 +166,42 @@ def test_a_mask_repeated_changes_nothing(name: str) -> None:
     )
     for tensor, values in wanted.items():
         np.testing.assert_array_equal(found[tensor], values)
+
+
+SMALL = (
+    "arrays.array_2d.shape.rows=2",
+    "arrays.array_2d.shape.columns=2",
+    "arrays.array_1d.shape.lanes=2",
+)
+WHOLE = """  X[m, p] = S[m, p] where m < 2
+  Y[p] = X[3, p] + S[0, p]
+  Z = Y[p] :: max[p]
+  ZL[p, j] = L[p] + j
+  ZM[m1, m0, p] = S[m1*M0 + m0, p]
+"""
+HEAD = """cascade: chain
+ranks: {P: {is: queries, like: M}, J: picks, M: {is: keys, partition: [M1, M0]}}
+inputs: {S: [M, P], L: [P]}
+outputs: [Z, ZL, ZM]
+einsums: |
+"""
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@example(HEAD + WHOLE, 0)  # nothing at all is there, of a tensor without ranks
+@given(chains(), st.integers(0, 2**20))
+def test_a_mapped_run_has_the_same_elements(text: str, seed: int) -> None:
+    """Whatever lanes and tiles see first, with masks written once or wherever they reach."""
+    program = Cascade.parse(text).program
+    rng = np.random.default_rng(seed)
+    size = int(rng.integers(4, 7))
+    given_inputs = {"S": rng.uniform(0.5, 1.5, (size, size)), "L": rng.integers(0, size, size)}
+    free = {"M0": 2, "J": 2}
+    wanted = Cascade(program).evaluate(given_inputs, **free)
+    machine = Architecture.load("fusemax", overrides=SMALL)
+    run = mapped_run(Cascade(program), None, machine, GENERATORS)
+    found = run(given_inputs, dtype="float64", **free)
+    spelt = Cascade(with_masks(program)).evaluate(given_inputs, **free)
+    for tensor, values in wanted.items():
+        np.testing.assert_array_equal(spelt[tensor], values)
+        np.testing.assert_allclose(found[tensor], values, rtol=1e-9, err_msg=text)
