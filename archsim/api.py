@@ -15,7 +15,7 @@ from .comparison.compare import Comparison, compare_contenders, contenders_of
 from .comparison.scaling import ARRAYS
 from .jobs.job import Evaluate
 from .jobs.plan import plan
-from .jobs.run import Engine, run_plan
+from .jobs.run import Engine, evaluate_job, run_plan
 from .jobs.selection import ByPart
 from .jobs.workload import WorkloadLike
 from .result.record import Result
@@ -45,10 +45,9 @@ def simulate(
     mapping : Mapping, sequence of Mapping, or ByPart, optional
         How to run it. A mapping is for the parts whose cascade it names; one that names
         another cascade makes the parts run that for which it can stand in, if there are
-        none the workload's attention. Every other part takes the
-        mapping the machine was designed for if that computes the same, else the built-in
-        mapping of its cascade that overlaps most, else runs one Einsum after the other
-        (``einsum_by_einsum``).
+        none the workload's attention. Every other part takes the fastest of what is known:
+        the mapping the machine was designed for if that computes the same, the built-in
+        mappings of the cascade, and one Einsum after the other (``einsum_by_einsum``).
     engine : str
         ``"analytical"`` times an average step in closed form where steps are alike enough;
         ``"event"`` always runs the real tiles. Counts, traffic and energy are the same.
@@ -67,7 +66,8 @@ def simulate(
     MappingError
         The mapping is not legal on this machine; says why, with the numbers.
     """
-    jobs = plan(workload, architecture, mapping, generators=GENERATORS)
+    judge = evaluate or evaluate_job
+    jobs = plan(workload, architecture, mapping, generators=GENERATORS, evaluate=judge)
     return run_plan(jobs, engine=engine, evaluate=evaluate)
 
 
@@ -92,10 +92,8 @@ def compare(
     scale : str
         What is scaled then: ``"arrays"`` or the name of a memory (``scale_to_area``).
     mappings : dict of str to Mapping or str, optional
-        The mapping of a machine, by the machine's name. A machine without one runs the
-        default mapping of the workload's cascade or, where that is not legal, the one it
-        was designed for or the first legal one of a cascade that computes the same;
-        ``Comparison`` says which.
+        The mapping of a machine, by the machine's name. A machine without one runs as
+        ``simulate`` would; ``Comparison`` says by which mapping.
 
     Raises
     ------

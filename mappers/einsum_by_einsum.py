@@ -14,10 +14,10 @@ from collections.abc import Mapping as Sizes
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from itertools import pairwise
+from itertools import islice, pairwise, permutations
 from math import prod
 
-from archsim.spec.arch import Architecture, ProcessingArray
+from archsim.spec.arch import Architecture, Memory, ProcessingArray
 from archsim.spec.mapping import (
     EINSUM_BY_EINSUM,
     EinsumMapping,
@@ -28,12 +28,15 @@ from archsim.spec.mapping import (
     Schedule,
     Tile,
 )
-from einsum_cascade.ir import Einsum, Program
+from einsum_cascade.ir import Access, Einsum, Program
 from einsum_cascade.operations import einsum_operations
 
 from .arrays import arrays_of
 from .components import strongly_connected_components
 from .space.array_tiles import array_strides, family_tiles, outer_parts_first
+
+_ORDERS = 120
+"""Orders of an Einsum's loops that are tried: all of five ranks that some tensor lacks."""
 
 
 def einsum_by_einsum(
@@ -126,6 +129,10 @@ class _Site:
     def ranks(self, e: Einsum) -> tuple[str, ...]:
         """Ranks an Einsum goes over, those of its result first."""
         return tuple(dict.fromkeys((*self.program.parallel, *(v.upper() for v in e.variables))))
+
+    def ranks_of(self, access: Access) -> frozenset[str]:
+        """Ranks along which a tensor varies where it is accessed so."""
+        return frozenset((*self.program.parallel, *(v.upper() for v in access.variables)))
 
     def shared(self, name: str) -> tuple[str, ...]:
         """Ranks of the loops that an Einsum shares with the others of its component."""
@@ -228,6 +235,14 @@ def _fitting(
 # ------------------------------------------------------------------------------ loops
 
 
+@dataclass(frozen=True, slots=True)
+class _LevelLoops:
+    """The loops that step through the tiles of a memory, outermost first."""
+
+    memory: Memory
+    loops: tuple[_LoopPart, ...]
+
+
 def _einsum(site: _Site, e: Einsum) -> EinsumMapping:
     layout = _soonest(site, e)
     laid = {name for _, names in layout.along for name in names}
@@ -235,30 +250,57 @@ def _einsum(site: _Site, e: Einsum) -> EinsumMapping:
     # Loops of other components are in the nest as well: this Einsum stays out of them.
     mine = {p.name for r in shared for p in site.parts(r)}
     everyones = [name for level in site.nest for name in level.loops]
-    own = [r for r in site.ranks(e) if r not in shared]
-    results = {*site.program.parallel, *(v.upper() for v in e.target.variables)}
-    ordered = outer_parts_first(site.program, sorted(own, key=lambda r: r not in results))
-    loops = [p for r in ordered for p in site.parts(r) if p.name not in laid]
-    inside = {r: prod(p.count for p in site.parts(r) if p.name in laid) for r in site.ranks(e)}
     return EinsumMapping(
         einsum=e.name,
         array=layout.array.name,
         spatial=layout.along,
-        nest=tuple(_levels(site, e, loops, inside)),
+        nest=tuple(
+            NestLevel(level=level.memory.name, loops=tuple(p.name for p in level.loops))
+            for level in _nest(site, e, laid)
+            if level.loops
+        ),
         outside=tuple(name for name in everyones if name not in mine),
     )
 
 
+def _nest(site: _Site, e: Einsum, laid: set[str]) -> list[_LevelLoops]:
+    """An Einsum's own loops, in the order that keeps its slowest memory busy for the least time.
+
+    Of orders alike in that the one that moves fewest bytes; of those the first, which has the
+    ranks of the result outside and sums innermost. Weights that eight tokens share are read
+    eight times in the written order of a linear layer, and once with the tokens inside.
+    """
+    shared = site.shared(e.name)
+    results = {*site.program.parallel, *(v.upper() for v in e.target.variables)}
+    own = sorted((r for r in site.ranks(e) if r not in shared), key=lambda r: r not in results)
+    inside = {r: prod(p.count for p in site.parts(r) if p.name in laid) for r in site.ranks(e)}
+
+    def nested(ranks: Iterable[str]) -> list[_LevelLoops]:
+        ordered = outer_parts_first(site.program, ranks)
+        loops = [p for r in ordered for p in site.parts(r) if p.name not in laid]
+        return _levels(site, e, loops, inside)
+
+    # Ranks of every tensor are best outside, in any order; what does not go round is no matter.
+    common = frozenset.intersection(*(site.ranks_of(a) for a in (*e.reads, e.target)))
+    outer = [r for r in own if r in common]
+    moving = [r for r in own if any(p.name not in laid and p.count > 1 for p in site.parts(r))]
+    free = [r for r in moving if r not in common]
+    still = [r for r in own if r not in common and r not in moving]
+    orders = islice(permutations(free), _ORDERS)
+    nests = (nested((*outer, *order, *still)) for order in orders)
+    return min(nests, key=lambda nest: _moved(site, e, nest, inside))
+
+
 def _levels(
     site: _Site, e: Einsum, loops: list[_LoopPart], inside: dict[str, int]
-) -> Iterator[NestLevel]:
+) -> list[_LevelLoops]:
     """Loops by memory, outermost first: each memory is given as many as its tiles allow.
 
     Half of a memory is left to what others keep there; a component's Einsums share the rest.
     """
     users = 2 * len(next(g for g in site.groups if e.name in g))
     outermost, *inner = site.architecture.memories
-    levels: list[tuple[str, list[_LoopPart]]] = []
+    levels: list[_LevelLoops] = []
     end = len(loops)
     # From the inside out: a loop that an inner memory takes makes the tiles of outer ones larger.
     for memory in reversed(inner):
@@ -270,18 +312,48 @@ def _levels(
             if capacity is not None and users * _tile_bytes(site, e, grown) > capacity:
                 break
             inside, start = grown, start - 1
-        levels.append((memory.name, loops[start:end]))
+        levels.append(_LevelLoops(memory, tuple(loops[start:end])))
         end = start
-    levels.append((outermost.name, loops[:end]))
-    for level, found in reversed(levels):
-        if found:
-            yield NestLevel(level=level, loops=tuple(p.name for p in found))
+    levels.append(_LevelLoops(outermost, tuple(loops[:end])))
+    return levels[::-1]
 
 
 def _tile_bytes(site: _Site, e: Einsum, inside: dict[str, int]) -> Fraction:
     """Bytes of the tiles of all tensors that an Einsum touches, at the most."""
-    tensors = dict.fromkeys((*e.reads, e.target))
     return site.architecture.word_bytes * sum(
-        prod(inside[r] for r in {*site.program.parallel, *(v.upper() for v in a.variables)})
-        for a in tensors
+        prod(inside[r] for r in site.ranks_of(a)) for a in dict.fromkeys((*e.reads, e.target))
     )
+
+
+def _moved(
+    site: _Site, e: Einsum, levels: list[_LevelLoops], inside: dict[str, int]
+) -> tuple[Fraction, Fraction]:
+    """Seconds that the slowest memory takes for an Einsum, and bytes that all move, at the most.
+
+    What comes into a tile is read from the memory outside it. A result whose tile comes again
+    is read back and written once more (Timeloop's rules, without ragged edges).
+    """
+    slowest = total = Fraction(0)
+    tile = dict(inside)
+    around = [p for level in levels for p in level.loops]
+    for level in reversed(levels):
+        # Tiles of what is inside this memory: they come under all loops down to its own.
+        moved = Fraction(0)
+        for access in dict.fromkeys((*e.reads, e.target)):
+            ranks = site.ranks_of(access)
+            under = [*around]
+            while under and under[-1].rank not in ranks:
+                under.pop()
+            arriving = prod(p.count for p in under) * prod(tile[r] for r in ranks)
+            moved += arriving
+            if access == e.target:
+                distinct = prod(p.count for p in under if p.rank in ranks)
+                moved += arriving - distinct * prod(tile[r] for r in ranks)
+        moved *= site.architecture.word_bytes
+        total += moved
+        if level.memory.bandwidth_bytes_per_s is not None:
+            slowest = max(slowest, moved / level.memory.bandwidth_bytes_per_s)
+        for part in level.loops:
+            tile[part.rank] *= part.count
+        around = around[: len(around) - len(level.loops)]
+    return slowest, total

@@ -8,9 +8,10 @@ from functools import partial
 from typing import Any
 
 from archsim.bound.binding import with_parameters
+from archsim.jobs.defaults import known_mappings
 from archsim.jobs.plan import plan
 from archsim.jobs.run import run_plan
-from archsim.jobs.selection import ByPart, mappings_of
+from archsim.jobs.selection import ByPart
 from archsim.jobs.workload import PartLike, WorkloadLike
 from archsim.result.record import Result
 from archsim.spec.arch import Architecture
@@ -21,7 +22,7 @@ from einsum_cascade.errors import InputError
 from einsum_cascade.shapes import with_usual
 
 from .certificate import Certificate, Searched
-from .engine_run import run_mapping
+from .engine_run import EngineRun, run_mapping
 from .generators import GENERATORS
 from .objectives import EDP, SearchObjective
 from .protocol import TOLERANCE, Advance, Mapper, Progress, SearchProblem, silent
@@ -153,11 +154,9 @@ def search_workload(
         No mapping of a part is legal, or its cascade cannot be searched.
     """
     strategy = strategy or strategy_called("exhaustive")
-    parts = workload.parts
-    written = mappings_of(workload, None, architecture, GENERATORS)
     found: dict[tuple[object, ...], PartSearched] = {}
     chosen: list[Mapping] = []
-    for part, mapping in zip(parts, written, strict=True):
+    for part in workload.parts:
         space = space_of(part, architecture)
         # A window's width is a parameter: layers that differ in it alone are searched apart.
         key = (part.cascade, tuple(space.shapes.items()), space.program.parameters)
@@ -165,7 +164,7 @@ def search_workload(
             found[key] = replace(found[key], times=found[key].times + part.times)
         else:
             problem = SearchProblem(space=space, objective=objective, tolerance=tolerance)
-            best = _searched(strategy, part, problem, mapping, partial(progress, part.name))
+            best = _searched(strategy, part, problem, partial(progress, part.name))
             value = objective.of(best.result)
             found[key] = PartSearched(name=part.name, found=best, value=value, times=part.times)
         chosen.append(found[key].found.mapping)
@@ -177,27 +176,34 @@ def search_workload(
 
 
 def _searched(
-    strategy: Mapper,
-    part: PartLike,
-    problem: SearchProblem,
-    written: Mapping,
-    progress: Progress,
+    strategy: Mapper, part: PartLike, problem: SearchProblem, progress: Progress
 ) -> Searched:
-    """The best mapping of a part: of its space, or the written one, which need not be in it.
+    """The best mapping of a part: of its space, or one that is known, which need not be in it.
 
     Nor is that of the same cascade where a machine is designed for one that stands in for it.
     """
-    try:
-        its_own = space_of(part, problem.space.architecture, written.cascade)
-        known = run_mapping(its_own, written, problem.objective)
-    except InputError:
-        # It need not be legal here: then the search begins with nothing.
-        known = None
+    known = _best_known(part, problem)
     found = strategy.search(replace(problem, known=known), progress)
     if known is not None and found.mapping is known.mapping:
         return found
     # The cascade by the name or file that the part gives.
     return replace(found, mapping=replace(found.mapping, cascade=part.cascade))
+
+
+def _best_known(part: PartLike, problem: SearchProblem) -> EngineRun | None:
+    """The best of the mappings known for a part; None if none is legal here."""
+    best: EngineRun | None = None
+    machine = problem.space.architecture
+    for make in known_mappings(part, machine, GENERATORS):
+        try:
+            mapping = make()
+            space = space_of(part, machine, mapping.cascade)
+            run = run_mapping(space, mapping, problem.objective)
+        except InputError:
+            continue
+        if best is None or run.value < best.value:
+            best = run
+    return best
 
 
 def space_of(part: PartLike, architecture: Architecture, cascade: str = "") -> Mapspace:

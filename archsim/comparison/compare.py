@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from einsum_cascade.errors import InputError, Problem, did_you_mean
 
 from ..cost.estimators import unlike_word
-from ..jobs.defaults import MachineRun, Refusal, run_by, run_somehow
-from ..jobs.job import Generators
-from ..jobs.plan import told_of
+from ..jobs.job import Generators, Refusal, told_of
+from ..jobs.plan import plan
+from ..jobs.run import run_plan
 from ..result.record import Result
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
@@ -201,7 +201,7 @@ def compare_contenders(
     target = _area(first)
     if iso_area:
         check_areas(first.machine, first.label)
-    runs: list[tuple[str, Scaling | None, MachineRun]] = [
+    runs: list[tuple[str, Scaling | None, _MachineRun]] = [
         (first.label, None, _run(workload, first, generators))
     ]
     for contender in contenders[1:]:
@@ -260,22 +260,30 @@ def _area(contender: Contender) -> float:
     return found
 
 
-def _run(workload: WorkloadLike, contender: Contender, generators: Generators) -> MachineRun:
+@dataclass(frozen=True, slots=True)
+class _MachineRun:
+    """What a machine ran, and how long that took."""
+
+    result: Result
+    refused: tuple[Refusal, ...]
+    left_out: tuple[str, ...]
+
+
+def _run(workload: WorkloadLike, contender: Contender, generators: Generators) -> _MachineRun:
     """The machine's run; what is wrong with it says whose it is."""
+    machine = contender.machine
     try:
-        if contender.mapping is None:
-            run = run_somehow(workload, contender.machine, generators)
-        else:
-            run = run_by(workload, contender.machine, contender.mapping, generators)
+        jobs = plan(workload, machine, contender.mapping, generators=generators)
+        result = run_plan(jobs)
     except InputError as wrong:
         raise told_of(contender.label, wrong) from None
-    if not run.result.energy_pj > 0:
+    if not result.energy_pj > 0:
         raise InputError(f"{contender.label} needs no energy, so there is no ratio of energies")
     told = unlike_word(contender.machine)
-    return replace(run, left_out=(*run.left_out, *told)) if told else run
+    return _MachineRun(result, jobs.refused, (*jobs.left_out, *told))
 
 
-def _row(base: Result, label: str, scaling: Scaling | None, run: MachineRun) -> ComparedMachine:
+def _row(base: Result, label: str, scaling: Scaling | None, run: _MachineRun) -> ComparedMachine:
     result = run.result
     return ComparedMachine(
         label=label,

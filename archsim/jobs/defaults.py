@@ -1,116 +1,122 @@
-"""Which built-in mapping a machine runs a workload by, where nobody says which."""
+"""How a part of a workload runs where nobody says how: the best way that is known.
+
+A machine that was designed for a mapping runs by that where it is legal. Else the built-in ones
+of the cascade, and the one that is made for any cascade, one Einsum after the other, are run, and
+the fastest is taken: a mapping that fills the arrays in prefill may leave all rows but one idle
+when a single token is decoded.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from functools import partial
 
-from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError
+from einsum_cascade import Cascade
+from einsum_cascade.errors import (
+    InputError,
+    MappingError,
+    NoLegalMappingError,
+    Problem,
+    SpecError,
+)
 
-from ..spec.index import compute_the_same, interchangeable_entries
+from ..result.record import Result
+from ..spec.arch import Architecture
+from ..spec.index import mapping_entries
 from ..spec.mapping import EINSUM_BY_EINSUM, Mapping
-from .job import Generators
-from .plan import plan
-from .run import run_plan
-from .selection import usual_mapping
-from .workload import WorkloadLike, own_part
+from .job import Evaluate, Generators, Job, Refusal
+from .parts import job_of
+from .selection import derived_mapping, machines_own, stands_in
+from .workload import PartLike
 
-if TYPE_CHECKING:
-    from ..result.record import Result
-    from ..spec.arch import Architecture
+NEAR = 1.1
+"""How many times its floor a run may take to be taken without a look at others."""
 
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A mapping that a machine cannot run, and the first reason why."""
-
-    mapping: str
-    reason: str
+FASTER = 0.98
+"""The share of another's latency that a mapping must stay below to be preferred to one that
+comes before it: written ones come before made ones, as they need less traffic and energy."""
 
 
-@dataclass(frozen=True, slots=True)
-class MachineRun:
-    """A run, the mappings that were tried before its own, and what its cascades lack."""
-
-    result: Result
-    refused: tuple[Refusal, ...] = ()
-    left_out: tuple[str, ...] = ()
-
-
-def run_by(
-    workload: WorkloadLike,
-    machine: Architecture,
-    mapping: Mapping | None,
+def default_job(
+    part: PartLike,
+    name: str,
+    architecture: Architecture,
     generators: Generators,
-) -> MachineRun:
-    """Simulate by a mapping, or by the default one.
+    evaluate: Evaluate,
+) -> Job:
+    """A part under the best mapping known, with its result.
 
     Parameters
     ----------
-    mapping : Mapping or None
-        For the parts whose cascade it names or stands in for, else for the attention.
-    generators : Generators
-        What makes the mappings that nobody wrote, and open choices.
+    name : str
+        What the result is called.
+    evaluate : callable
+        What judges the mappings.
 
     Raises
     ------
-    SpecError, MappingError
-        As ``plan``, or the machine cannot run a part so.
-    """
-    jobs = plan(workload, machine, mapping, generators=generators)
-    return MachineRun(run_plan(jobs), left_out=jobs.left_out)
-
-
-def run_somehow(
-    workload: WorkloadLike, machine: Architecture, generators: Generators
-) -> MachineRun:
-    """Simulate by the default mapping (``simulate``), else by the first that is legal.
-
-    After the default come all built-in ones, pipelined ones first, then by name; but only
-    those of cascades that compute the same as the workload's (they name the same
-    reference). Then come those of cascades that stand in for it: what they leave out is in
-    ``MachineRun.left_out``. Where there are none, it runs one Einsum after the other.
-
-    Raises
-    ------
+    SpecError
+        Shapes of the part are missing or contradict one another.
     MappingError
         None is legal; says why for each. ``NoLegalMappingError`` if each lacks room only.
-    InputError
-        Something named does not exist, or shapes are missing.
     """
-    candidates = _candidates(workload, machine)
-    default = usual_mapping(workload, machine)
+    best: tuple[Job, Result] | None = None
     errors: dict[str, InputError] = {}
-    # Without a written default this would be one Einsum after the other: the last resort.
-    if default is not None or not candidates:
+    refused: tuple[Refusal, ...] = ()
+    for known in known_mappings(part, architecture, generators):
         try:
-            return run_by(workload, machine, None, generators)
+            job = job_of(part, known(), architecture, generators, name=name)
+            result = evaluate(job)
         except InputError as wrong:
-            errors[EINSUM_BY_EINSUM if default is None else default.name] = wrong
-    for mapping in candidates:
-        if mapping.name in errors:
+            errors[known.name] = wrong
             continue
-        try:
-            found = run_by(workload, machine, mapping, generators)
-        except InputError as wrong:
-            errors[mapping.name] = wrong
-        else:
-            refused = (Refusal(name, _reason(why)) for name, why in errors.items())
-            return replace(found, refused=tuple(refused))
-    raise _none_is_legal(workload, machine, errors)
+        if best is None or result.latency_s < FASTER * best[1].latency_s:
+            best = job, result
+            refused = tuple(Refusal(m, _reason(why)) for m, why in errors.items())
+        if result.over_floor <= NEAR or known.designed:
+            break
+    if best is None:
+        raise _none_is_legal(part, architecture, errors)
+    job, result = best
+    said = (f"mapping '{r.mapping}' is not legal here: {r.reason}" for r in refused)
+    return replace(job, known=result, refused=refused, notes=(*job.notes, *said))
 
 
-def _candidates(workload: WorkloadLike, machine: Architecture) -> tuple[Mapping, ...]:
-    """Mappings in the order in which they are tried, the machine's own first of its kind."""
-    designed = None if machine.mapping is None else Mapping.load(machine.mapping)
-    found: dict[str, Mapping] = {}
-    for cascade in (workload.cascade, *own_part(workload).stand_ins):
-        if designed is not None and compute_the_same(cascade, designed.cascade):
-            found.setdefault(designed.name, designed)
-        for entry in interchangeable_entries(cascade):
-            if entry.name not in found:
-                found[entry.name] = entry.load()
-    return tuple(found.values())
+@dataclass(frozen=True, slots=True)
+class KnownMapping:
+    """A mapping by its name, which is read or made when it is asked for."""
+
+    name: str
+    make: Callable[[], Mapping]
+    designed: bool = False
+    """Whether the machine was designed for it, and runs it whatever else is faster."""
+
+    def __call__(self) -> Mapping:
+        """The mapping. Raises SpecError or MappingError where it cannot be had."""
+        return self.make()
+
+
+def known_mappings(
+    part: PartLike, architecture: Architecture, generators: Generators
+) -> Iterator[KnownMapping]:
+    """Mappings that compute a part, in the order in which they are tried.
+
+    Parameters
+    ----------
+    generators : Generators
+        What makes the last, one Einsum after the other.
+    """
+    own = machines_own(part, architecture)
+    cascade = part.cascade
+    if own is not None:
+        cascade = own.cascade
+        yield KnownMapping(own.name, lambda: own, designed=True)
+    for entry in mapping_entries(cascade):
+        if own is None or entry.name != own.name:
+            yield KnownMapping(entry.name, entry.load)
+    make = partial(derived_mapping, part, architecture, generators, cascade)
+    yield KnownMapping(EINSUM_BY_EINSUM, make)
 
 
 def _reason(error: InputError) -> str:
@@ -118,15 +124,32 @@ def _reason(error: InputError) -> str:
 
 
 def _none_is_legal(
-    workload: WorkloadLike, machine: Architecture, errors: dict[str, InputError]
+    part: PartLike, architecture: Architecture, errors: dict[str, InputError]
 ) -> InputError:
-    """One error that says why each mapping is not legal; a common reason is said once."""
+    """One error that says why each mapping is not legal; a common reason is said once.
+
+    What is wrong with the shapes is wrong with all, and the made mapping says it plainly.
+    """
     found = list(errors.values())
-    if len(found) == 1 or len({str(e) for e in found}) == 1:
-        return found[0]
-    short = all(isinstance(e, NoLegalMappingError) for e in found)
-    lines = [f"no built-in mapping of {workload.name} is legal on {machine.name}:"]
+    if isinstance(found[-1], SpecError) or len({str(e) for e in found}) == 1:
+        return found[-1]
+    # The made mapping has no tiles to fit, so that it never says that it lacks room alone.
+    short = all(isinstance(e, NoLegalMappingError) for e in found[:-1])
+    lines = [f"no mapping that is known is legal on {architecture.name}:"]
     lines += [f"    {name}: {_reason(e)}" for name, e in errors.items()]
-    hint = f"write one for this machine, or take --mapping ARCH={EINSUM_BY_EINSUM}"
-    lines.append(f"    hint: {hint}")
-    return (NoLegalMappingError if short else MappingError)("\n".join(lines))
+    hint = "write one for this machine, or search with --mapping auto"
+    problems = [Problem("\n".join(lines), hint=hint), *_advice(part, architecture)]
+    return (NoLegalMappingError if short else MappingError)(problems)
+
+
+def _advice(part: PartLike, architecture: Architecture) -> Iterator[Problem]:
+    """What the mapping that a machine was designed for would leave out of a part."""
+    if architecture.mapping is None:
+        return
+    own = Mapping.load(architecture.mapping)
+    if not stands_in(part, own.cascade):
+        return
+    lacking = part.left_out_by(Cascade.load(own.cascade).program)
+    if lacking:
+        text = f"{architecture.name} was designed for mapping '{own.name}'; with it "
+        yield Problem(text + "; ".join(lacking), hint=f"--mapping {own.name}")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as Sizes
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
+from einsum_cascade.errors import InputError
 from einsum_cascade.ir import Program
 
 from ..bound.binding import Choose, bind
@@ -40,6 +41,14 @@ class Generators:
     """The best combination of a mapping's open choices, bound."""
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A mapping that a machine cannot run, and the first reason why."""
+
+    mapping: str
+    reason: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """A part of a workload under one mapping on one machine.
@@ -58,6 +67,10 @@ class Job:
     choose: Choose
     notes: tuple[str, ...] = ()
     """What the cascade leaves out of the part, and what was assumed, in sentences."""
+    known: Result | None = None
+    """Its result, where the mapping was chosen by it."""
+    refused: tuple[Refusal, ...] = ()
+    """Mappings that were tried before its own."""
 
     def bind(self) -> Bound:
         """The mapping bound to the job's cascade, shapes and machine.
@@ -107,3 +120,25 @@ class JobPlan:
         """What the workload has and the cascades that run lack, in sentences."""
         found = (note for job in self.jobs for note in job.part.left_out_by(job.program))
         return tuple(dict.fromkeys(found))
+
+    @property
+    def refused(self) -> tuple[Refusal, ...]:
+        """Mappings that were tried before those that run, each once."""
+        return tuple(dict.fromkeys(r for job in self.jobs for r in job.refused))
+
+
+def told_of(name: str, error: InputError) -> InputError:
+    """The error, saying which part of a workload it is about.
+
+    Parameters
+    ----------
+    name : str
+        Of the part, set before each message.
+
+    Returns
+    -------
+    InputError
+        Of the same class: the exit code of the command line follows from it.
+    """
+    problems = [replace(p, message=f"{name}: {p.message}") for p in error.problems]
+    return type(error)(problems)

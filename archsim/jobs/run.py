@@ -6,15 +6,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Literal
 
-from einsum_cascade import Cascade
-from einsum_cascade.errors import InputError, MappingError, Problem
+from einsum_cascade.errors import InputError
 
 from ..evaluate.evaluate import evaluate_bound
 from ..result.record import PartUse, Result
 from ..spec.mapping import Mapping
-from .job import Evaluate, Job, JobPlan
-from .plan import told_of
-from .selection import stands_in
+from .job import Evaluate, Job, JobPlan, told_of
 
 Engine = Literal["analytical", "event"]
 
@@ -30,6 +27,8 @@ def evaluate_job(job: Job, engine: Engine = "analytical") -> Result:
     SpecError, MappingError
         As ``Job.bind``, and where the schedule contradicts the cascade's dependencies.
     """
+    if job.known is not None and job.known.engine == engine:
+        return job.known
     return evaluate_bound(job.bind(), workload=job.name, engine=engine)
 
 
@@ -49,18 +48,14 @@ def run_plan(
     Raises
     ------
     InputError
-        There is no such engine, or as ``evaluate_job``; says which part it is about, and
-        what the machine's own mapping would leave out.
+        There is no such engine, or as ``evaluate_job``; says which part it is about.
     """
     if engine not in ("analytical", "event"):
         raise InputError(f"there is no engine '{engine}'; use 'analytical' or 'event'")
     run = evaluate or partial(evaluate_job, engine=engine)
-    try:
-        if plan.single:
-            return _advised(plan, _with_notes(plan.jobs[0], run))
-        parts = tuple(_part_use(job, run) for job in plan.jobs)
-    except MappingError as wrong:
-        raise type(wrong)([*wrong.problems, *_advice(plan)]) from None
+    if plan.single:
+        return _advised(plan, _with_notes(plan.jobs[0], run))
+    parts = tuple(_part_use(job, run) for job in plan.jobs)
     # Not above: most workloads are one job, and need not wait for this.
     from ..result.merge import merged
 
@@ -103,21 +98,3 @@ def _own_first(plan: JobPlan) -> list[Mapping]:
     """Mappings of the jobs, that of the workload's own cascade first."""
     own = plan.workload.cascade
     return [job.mapping for job in sorted(plan.jobs, key=lambda j: j.part.cascade != own)]
-
-
-def _advice(plan: JobPlan) -> tuple[Problem, ...]:
-    """What a machine's own mapping would leave out of a part that runs by another."""
-    machine = plan.architecture
-    if machine.mapping is None:
-        return ()
-    own = Mapping.load(machine.mapping)
-    lacking = dict.fromkeys(
-        note
-        for job in plan.jobs
-        if job.mapping.name != own.name and stands_in(job.part, own.cascade)
-        for note in job.part.left_out_by(Cascade.load(own.cascade).program)
-    )
-    if not lacking:
-        return ()
-    text = f"{machine.name} was designed for mapping '{own.name}'; with it {'; '.join(lacking)}"
-    return (Problem(text, hint=f"--mapping {own.name}"),)

@@ -31,10 +31,8 @@ Given = Mapping | Sequence[Mapping] | ByPart | None
 """What a caller may say of mappings: one, several, one for each part, or nothing."""
 
 
-def mappings_of(
-    workload: WorkloadLike, mapping: Given, architecture: Architecture, generators: Generators
-) -> tuple[Mapping, ...]:
-    """The mapping of every part of a workload: the one given for its cascade, else the default.
+def given_mappings(workload: WorkloadLike, mapping: Given) -> tuple[Mapping | None, ...]:
+    """The mapping given for every part of a workload, in the order of the parts; None for none.
 
     Parameters
     ----------
@@ -42,17 +40,10 @@ def mappings_of(
         A mapping is for the parts whose cascade it names; one that names another cascade is
         for those that it can stand in for, if there are none the workload's attention.
 
-    Returns
-    -------
-    tuple of Mapping
-        In the order of the parts.
-
     Raises
     ------
     SpecError
         Two mappings are for the same parts, or something named does not exist.
-    MappingError
-        A part without a written mapping has an Einsum that no array can do.
     """
     if isinstance(mapping, ByPart):
         return mapping.mappings
@@ -67,23 +58,24 @@ def mappings_of(
                 hint = f"parts run {', '.join(sorted(cascades))}; give one mapping for each"
                 raise SpecError(Problem(f"mappings {both} are for the same parts", hint=hint))
             chosen[cascade] = mapping
-    for part in parts:
-        if part.cascade not in chosen:
-            found = machines_own(part, architecture) or default_mapping(part.cascade)
-            if found is not None:
-                chosen[part.cascade] = found
-    return tuple(
-        chosen.get(p.cascade) or derived_mapping(p, architecture, generators) for p in parts
-    )
+    return tuple(chosen.get(part.cascade) for part in parts)
 
 
-def derived_mapping(part: PartLike, architecture: Architecture, generators: Generators) -> Mapping:
-    """The mapping made for a part: how it runs where nobody says how. Raises as ``MakeMapping``."""
-    program = Cascade.load(part.cascade).program
-    given, _ = with_usual(program, part.shapes_for(program.settable))
-    made = generators.make(program, architecture, given)
+def derived_mapping(
+    part: PartLike, architecture: Architecture, generators: Generators, cascade: str = ""
+) -> Mapping:
+    """The mapping made for a part, one Einsum after the other. Raises as ``MakeMapping``.
+
+    Parameters
+    ----------
+    cascade : str
+        One that computes what the part's does; by default the part's own.
+    """
     # The part may name a file, whose cascade can be called anything, like a built-in one too.
-    return replace(made, cascade=part.cascade)
+    cascade = cascade or part.cascade
+    program = Cascade.load(cascade).program
+    given, _ = with_usual(program, part.shapes_for(program.settable))
+    return replace(generators.make(program, architecture, given), cascade=cascade)
 
 
 def mapping_called(

@@ -24,7 +24,7 @@ from mappers.generators import GENERATORS
 FUSEMAX = Architecture.load("fusemax")
 SEQUENTIAL = [
     "schedule={kind: sequential}",
-    "keep.DRAM=[Q, K, V, O, PhiQ, PhiK, KV, Z, NV, D]",
+    "keep.outer=[Q, K, V, O, PhiQ, PhiK, KV, Z, NV, D]",
 ]
 
 

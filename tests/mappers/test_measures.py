@@ -11,6 +11,7 @@ from nest_starts import started_case
 
 from archsim.bound.binder import bind_loops
 from archsim.bound.footprint import largest_tile
+from archsim.bound.initial import with_initial
 from archsim.bound.record import Bound
 from archsim.bound.tiling import build_tiling
 from archsim.cost.accesses import AccessCount, EinsumCount, count_einsum
@@ -54,7 +55,9 @@ def tiles(lowered: Bound, meter: OpenMeter | None) -> list[object]:
 
 def structure(lowered: Bound) -> object:
     """What the rules of counting depend on beside measures: which loops go round."""
-    return [[e.widths[x.member] > 1 for x in (*e.temporal, *e.spatial)] for e in lowered.einsums]
+    return [
+        [e.widths[x.member] > 1 for x in (*e.temporal, *e.spatial)] for e in with_initial(lowered)
+    ]
 
 
 @pytest.mark.parametrize("first", range(0, CASES, BATCH))

@@ -1,0 +1,88 @@
+"""One part of a workload under one mapping: the job it is."""
+
+from __future__ import annotations
+
+from einsum_cascade import Cascade
+from einsum_cascade.errors import Problem, SpecError
+from einsum_cascade.ir import Program
+from einsum_cascade.rows import tells_apart
+from einsum_cascade.shapes import with_usual
+
+from ..spec.arch import Architecture
+from ..spec.index import mapping_entries
+from ..spec.mapping import EINSUM_BY_EINSUM, Mapping
+from .job import Generators, Job
+from .workload import PartLike
+
+_DERIVED = (
+    "a mapping made for any cascade: one Einsum after the other, every tensor through memory; "
+    "one written for this cascade may do better"
+)
+
+
+def job_of(
+    part: PartLike,
+    mapping: Mapping,
+    architecture: Architecture,
+    generators: Generators,
+    *,
+    name: str = "",
+) -> Job:
+    """One part under one mapping: its shapes, the usual ones of the cascade, and what to say.
+
+    Parameters
+    ----------
+    name : str
+        What the result is called; by default as the part.
+
+    Raises
+    ------
+    SpecError
+        The cascade does not exist, or tells query heads apart that the part folds into rows.
+    """
+    program = Cascade.load(mapping.cascade).program
+    ranks = (*program.parallel, *(r.name for r in program.ranks))
+    _refuse_unlike_rows(program, part.folded_for(ranks))
+    own = [t.member for t in mapping.tiles]
+    try:
+        shapes = part.shapes_for(program.settable, program.name)
+    except SpecError as wrong:
+        raise _for_another(part, mapping, wrong) from None
+    given, usual = with_usual(program, shapes, fixed=own)
+    derived = (_DERIVED,) if mapping.name == EINSUM_BY_EINSUM else ()
+    sizes = ", ".join(f"{rank} = {size}" for rank, size in usual.items())
+    said = (f"{sizes}: usual for {program.name}; the workload gives none",) if usual else ()
+    return Job(
+        name=name or part.name,
+        part=part,
+        program=program,
+        mapping=mapping,
+        shapes=tuple(given.items()),
+        architecture=architecture,
+        choose=generators.choose,
+        notes=(*part.notes_for(ranks), *part.left_out_by(program), *said, *derived),
+    )
+
+
+def _for_another(part: PartLike, mapping: Mapping, wrong: SpecError) -> SpecError:
+    """The error, saying first that the mapping is for another cascade where that is why."""
+    if mapping.cascade == part.cascade:
+        return wrong
+    text = f"mapping '{mapping.name}' is for cascade '{mapping.cascade}', not '{part.cascade}'"
+    others = ", ".join(entry.name for entry in mapping_entries(part.cascade))
+    hint = (
+        f"mappings of '{part.cascade}': {others}" if others else f"or --mapping {EINSUM_BY_EINSUM}"
+    )
+    return SpecError([Problem(text, mapping.span, hint), *wrong.problems])
+
+
+def _refuse_unlike_rows(program: Program, folded: int) -> None:
+    """Refuse to take query heads as more queries where the cascade tells queries apart."""
+    apart = tells_apart(program, "P") if folded > 1 else None
+    if apart is not None:
+        text = (
+            f"cascade '{program.name}' tells queries apart by their position ({apart}), so"
+            f" {folded} query heads that share keys and values cannot be rows of one head"
+        )
+        hint = "use a cascade without a mask, or one with ranks for such heads (G groups of S)"
+        raise SpecError(Problem(text, hint=hint))
