@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping as Named
 from collections.abc import Sequence
+from typing import Literal
 
 from mappers.generators import GENERATORS
 
@@ -20,7 +21,7 @@ from .jobs.selection import ByPart
 from .jobs.workload import WorkloadLike
 from .result.record import Result
 from .spec.arch import Architecture
-from .spec.mapping import Mapping
+from .spec.mapping import AUTO, Mapping
 
 
 def simulate(
@@ -77,7 +78,7 @@ def compare(
     *,
     iso_area: bool = False,
     scale: str = ARRAYS,
-    mappings: Named[str, Mapping | str] | None = None,
+    mappings: Named[str, Mapping | str] | Literal["auto"] | None = None,
 ) -> Comparison:
     """Simulate a workload on several machines and relate each to the first.
 
@@ -91,8 +92,9 @@ def compare(
         Scale every machine but the first to the area of the first.
     scale : str
         What is scaled then: ``"arrays"`` or the name of a memory (``scale_to_area``).
-    mappings : dict of str to Mapping or str, optional
-        The mapping of a machine, by the machine's name. A machine without one runs as
+    mappings : dict of str to Mapping or str, or "auto", optional
+        The mapping of a machine, by the machine's name; ``"auto"``, for a machine or for all,
+        is the best that a search finds for every part. A machine without one runs as
         ``simulate`` would; ``Comparison`` says by which mapping.
 
     Raises
@@ -101,10 +103,20 @@ def compare(
         Fewer than two machines, one twice, one without area or energy, one that cannot be
         scaled close to the first, or a mapping that is not legal; says which machine.
     """
+    if mappings == AUTO:
+        names = (a if isinstance(a, str) else a.name for a in architectures)
+        mappings = {Architecture.load(n).name if isinstance(n, str) else n: AUTO for n in names}
     return compare_contenders(
         workload,
-        contenders_of(architectures, mappings),
+        contenders_of(architectures, mappings, find=_find),
         iso_area=iso_area,
         scale=scale,
         generators=GENERATORS,
     )
+
+
+def _find(workload: WorkloadLike, architecture: Architecture, /) -> ByPart:
+    """The best mappings, by a search that is imported when somebody asks for it."""
+    from mappers.workload_search import best_mappings
+
+    return best_mappings(workload, architecture)

@@ -1,6 +1,6 @@
 """What ``archsim`` is handed by this package: mappings that no file spells out.
 
-Both are imported when they are first asked for: most runs have a written mapping without open
+All are imported when they are first asked for: most runs have a written mapping without open
 choices, and a command should not wait for what it does not use.
 """
 
@@ -37,5 +37,19 @@ def _choose(
     return choose(program, mapping, architecture, lower, bind)
 
 
-GENERATORS: Final = Generators(make=_make, choose=_choose)
-"""One Einsum after the other where nobody wrote a mapping; the cheapest of open choices."""
+def _recall(
+    program: Program, architecture: Architecture, given: Sizes[str, int], /
+) -> Mapping | None:
+    """What a search for the least latency found before (``memory``)."""
+    from .memory import MappingQuestion, recall
+
+    return recall(
+        MappingQuestion(
+            program=program, architecture=architecture, shapes=given, objective="latency"
+        )
+    )
+
+
+GENERATORS: Final = Generators(make=_make, choose=_choose, recall=_recall)
+"""One Einsum after the other where nobody wrote a mapping; the cheapest of open choices; and
+what was searched before."""

@@ -11,7 +11,7 @@ from archsim.bound.binding import with_parameters
 from archsim.jobs.defaults import known_mappings
 from archsim.jobs.plan import plan
 from archsim.jobs.run import run_plan
-from archsim.jobs.selection import ByPart
+from archsim.jobs.selection import ByPart, recalled_mapping
 from archsim.jobs.workload import PartLike, WorkloadLike
 from archsim.result.record import Result
 from archsim.spec.arch import Architecture
@@ -24,7 +24,8 @@ from einsum_cascade.shapes import with_usual
 from .certificate import Certificate, Searched
 from .engine_run import EngineRun, run_mapping
 from .generators import GENERATORS
-from .objectives import EDP, SearchObjective
+from .memory import MappingQuestion, remember
+from .objectives import EDP, SearchObjective, objective_called
 from .protocol import TOLERANCE, Advance, Mapper, Progress, SearchProblem, silent
 from .space.mapspace import Mapspace
 from .strategies import strategy_called
@@ -167,12 +168,41 @@ def search_workload(
             best = _searched(strategy, part, problem, partial(progress, part.name))
             value = objective.of(best.result)
             found[key] = PartSearched(name=part.name, found=best, value=value, times=part.times)
+            _remember(part, architecture, objective, best.mapping)
         chosen.append(found[key].found.mapping)
     by_part = ByPart(tuple(chosen))
     result = run_plan(plan(workload, architecture, by_part, generators=GENERATORS))
     return WorkloadSearched(
         result=result, parts=tuple(found.values()), objective=objective, by_part=by_part
     )
+
+
+def best_mappings(
+    workload: WorkloadLike, architecture: Architecture, *, progress: ProgressOfParts = _silent
+) -> ByPart:
+    """The fastest mapping of every part: found before for the very same problem, else searched.
+
+    Raises as ``search_workload``.
+    """
+    known = [recalled_mapping(part, architecture, GENERATORS) for part in workload.parts]
+    if all(mapping is not None for mapping in known):
+        return ByPart(tuple(mapping for mapping in known if mapping is not None))
+    latency = objective_called("latency")
+    return search_workload(workload, architecture, latency, progress=progress).by_part
+
+
+def _remember(
+    part: PartLike, architecture: Architecture, objective: SearchObjective, mapping: Mapping
+) -> None:
+    """Keep what was found for a part, if it is of the part's own cascade."""
+    if mapping.cascade != part.cascade:
+        return
+    program = Cascade.load(part.cascade).program
+    given, _ = with_usual(program, part.shapes_for(program.settable))
+    question = MappingQuestion(
+        program=program, architecture=architecture, shapes=given, objective=objective.name
+    )
+    remember(question, mapping)
 
 
 def _searched(

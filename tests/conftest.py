@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 
 import pytest
 
@@ -13,3 +14,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_mapping_is_remembered() -> None:
+    """What a run finds depends on no earlier one: tests of that set a directory of their own."""
+    os.environ["ARCHSIM_CACHE"] = ""

@@ -10,12 +10,15 @@ import click
 
 from einsum_cascade.errors import InputError, Problem, did_you_mean
 
+from ..spec.mapping import AUTO
 from .console import show, show_json
 from .files import NamedPath, check_folder, write_file, write_text
 from .options import json_option, refuse_mapping_settings, settings_option
 
 if TYPE_CHECKING:
-    from ..comparison.compare import Comparison
+    from .. import Architecture
+    from ..comparison.compare import Comparison, FindMappings
+    from ..spec.mapping import Mapping
 
 
 @click.command("compare")
@@ -30,9 +33,9 @@ if TYPE_CHECKING:
 @click.option(
     "--mapping",
     "mappings",
-    metavar="ARCH=NAME|FILE",
+    metavar="ARCH=NAME|FILE|auto",
     multiple=True,
-    help="The mapping of one machine. May be given often.",
+    help="The mapping of one machine; may be given often. auto alone: the best for each machine.",
 )
 @settings_option
 @json_option
@@ -87,14 +90,19 @@ def _compare(
     chosen = _mappings(mappings, architectures)
     work = load(workload, given.workload)
     machines = load_architectures(architectures, given)
+
+    def how(name: str, machine: Architecture) -> Mapping | FindMappings | None:
+        if name not in chosen:
+            return None
+        if chosen[name] == AUTO:
+            # Not above: it imports the search.
+            from .mapping import found_or_searched
+
+            return found_or_searched
+        return mapping_called(chosen[name], work, machine, GENERATORS)
+
     contenders = [
-        Contender(
-            label=name,
-            machine=machine,
-            mapping=mapping_called(chosen[name], work, machine, GENERATORS)
-            if name in chosen
-            else None,
-        )
+        Contender(label=name, machine=machine, mapping=how(name, machine))
         for name, machine in zip(architectures, machines, strict=True)
     ]
     return compare_contenders(
@@ -105,6 +113,10 @@ def _compare(
 def _mappings(texts: tuple[str, ...], machines: tuple[str, ...]) -> dict[str, str]:
     """What follows each ``--mapping``, by machine."""
     found: dict[str, str] = {}
+    if AUTO in texts:
+        if len(texts) > 1:
+            raise InputError(f"--mapping {AUTO} is for every machine: give no other beside it")
+        return dict.fromkeys(machines, AUTO)
     for text in texts:
         # A file's name may contain '=', and one machine's name begin with another's.
         owners = [m for m in machines if text.startswith(f"{m}=") and len(text) > len(m) + 1]

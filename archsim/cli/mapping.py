@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from workloads import Workload
 
     from .. import Architecture
+    from ..jobs.selection import ByPart
+    from ..jobs.workload import WorkloadLike
     from ..result.record import Result
     from ..spec.mapping import Mapping
 
@@ -108,12 +110,7 @@ def searched(
     """The best mappings of a workload, with a progress bar for each part."""
     from mappers.workload_search import search_workload
 
-    with ExitStack() as stack:
-
-        def start(what: str, total: int) -> Callable[[int], None]:
-            stack.pop_all().close()
-            return stack.enter_context(progress(f"mapping {what}", total))
-
+    with _bars() as start:
         return search_workload(
             work,
             machine,
@@ -121,6 +118,26 @@ def searched(
             strategy=strategy_called(strategy),
             progress=start,
         )
+
+
+def found_or_searched(work: WorkloadLike, machine: Architecture, /) -> ByPart:
+    """The fastest mapping of every part, remembered or searched with a progress bar for each."""
+    from mappers.workload_search import best_mappings
+
+    with _bars() as start:
+        return best_mappings(work, machine, progress=start)
+
+
+@contextmanager
+def _bars() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
+    """What shows a progress bar for one part after the other."""
+    with ExitStack() as stack:
+
+        def start(what: str, total: int) -> Callable[[int], None]:
+            stack.pop_all().close()
+            return stack.enter_context(progress(f"mapping {what}", total))
+
+        yield start
 
 
 def _write_mappings(found: WorkloadSearched, folder: Path) -> tuple[Path, ...]:

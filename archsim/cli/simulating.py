@@ -9,6 +9,7 @@ import click
 
 from einsum_cascade.errors import InputError, Problem
 
+from ..spec.mapping import AUTO
 from .console import show, show_json
 from .files import NamedPath, check_file, check_folder, write_result
 from .options import Known, json_option, settings_option
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
     from ..jobs.job import JobPlan
     from ..jobs.selection import ByPart
     from ..result.record import Result
-
-
-AUTO = "auto"
-"""The name of the mapping that is searched for."""
 
 
 @click.command("simulate")
@@ -121,9 +118,9 @@ def _asked(
                 f"--mapping {AUTO} searches for every part's mapping: give no other, and no field"
             )
             raise InputError(text)
-        from .mapping import searched
+        from .mapping import found_or_searched
 
-        return work, machine, searched(work, machine, "latency").by_part
+        return work, machine, found_or_searched(work, machine)
     names = mappings or (_set_by_default(work, machine) if given.mapping else ())
     if given.mapping and (len(names) != 1 or EINSUM_BY_EINSUM in names):
         text = f"mapping.{given.mapping[0].field}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping as MappingOf
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from einsum_cascade.errors import InputError, Problem, did_you_mean
 
@@ -13,9 +13,10 @@ from ..cost.estimators import unlike_word
 from ..jobs.job import Generators, Refusal, told_of
 from ..jobs.plan import plan
 from ..jobs.run import run_plan
+from ..jobs.selection import ByPart
 from ..result.record import Result
 from ..spec.arch import Architecture
-from ..spec.mapping import Mapping
+from ..spec.mapping import AUTO, Mapping
 from .scaling import ARRAYS, Change, Scaling, check_areas, scale_to_area, total_area
 
 if TYPE_CHECKING:
@@ -24,13 +25,24 @@ if TYPE_CHECKING:
     from ..result.plots.waterfall import Picture
 
 
+class FindMappings(Protocol):
+    """Searches the mappings of a workload on a machine (``mappers.workload_search``)."""
+
+    def __call__(self, workload: WorkloadLike, architecture: Architecture, /) -> ByPart:
+        """One for each part. Raises MappingError where a part has none."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contender:
-    """A machine that takes part, by a name of its own, and its mapping if it is given."""
+    """A machine that takes part, by a name of its own.
+
+    Its mapping is given, or is found once its size is settled, or is the default.
+    """
 
     label: str
     machine: Architecture
-    mapping: Mapping | None = None
+    mapping: Mapping | FindMappings | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,13 +154,15 @@ def _read_row(data: MappingOf[str, Any]) -> ComparedMachine:
 def contenders_of(
     architectures: Sequence[Architecture | str],
     mappings: MappingOf[str, Mapping | str] | None = None,
+    *,
+    find: FindMappings,
 ) -> tuple[Contender, ...]:
     """Machines by value, built-in name or file, labelled so that no two labels are alike.
 
     Parameters
     ----------
     mappings : dict of str to Mapping or str, optional
-        The mapping of a machine, by the machine's name.
+        The mapping of a machine, by the machine's name; ``"auto"`` is searched by ``find``.
 
     Raises
     ------
@@ -162,7 +176,14 @@ def contenders_of(
         if name not in names:
             hint = did_you_mean(name, names)
             raise InputError(Problem(f"mappings: no machine here is called '{name}'", hint=hint))
-    chosen = {n: m if isinstance(m, Mapping) else Mapping.load(m) for n, m in given.items()}
+
+    def chosen_of(name: str) -> Mapping | FindMappings | None:
+        how = given.get(name)
+        if how == AUTO:
+            return find
+        return Mapping.load(how) if isinstance(how, str) else how
+
+    chosen = {name: chosen_of(name) for name in given}
     return tuple(
         Contender(label=label, machine=m, mapping=chosen.get(m.name))
         for label, m in zip(_labels(machines), machines, strict=True)
@@ -272,8 +293,10 @@ class _MachineRun:
 def _run(workload: WorkloadLike, contender: Contender, generators: Generators) -> _MachineRun:
     """The machine's run; what is wrong with it says whose it is."""
     machine = contender.machine
+    how = contender.mapping
     try:
-        jobs = plan(workload, machine, contender.mapping, generators=generators)
+        given = how if how is None or isinstance(how, Mapping) else how(workload, machine)
+        jobs = plan(workload, machine, given, generators=generators)
         result = run_plan(jobs)
     except InputError as wrong:
         raise told_of(contender.label, wrong) from None

@@ -1,9 +1,10 @@
 """How a part of a workload runs where nobody says how: the best way that is known.
 
-A machine that was designed for a mapping runs by that where it is legal. Else the built-in ones
-of the cascade, and the one that is made for any cascade, one Einsum after the other, are run, and
-the fastest is taken: a mapping that fills the arrays in prefill may leave all rows but one idle
-when a single token is decoded.
+A machine that was designed for a mapping runs by that where it is legal. Else what is known is
+run, and the fastest is taken: what an earlier search found for the very same problem, the
+built-in mappings of the cascade, and the one that is made for any cascade, one Einsum after the
+other. A mapping that fills the arrays in prefill may leave all rows but one idle when a single
+token is decoded.
 """
 
 from __future__ import annotations
@@ -27,11 +28,13 @@ from ..spec.index import mapping_entries
 from ..spec.mapping import EINSUM_BY_EINSUM, Mapping
 from .job import Evaluate, Generators, Job, Refusal
 from .parts import job_of
-from .selection import derived_mapping, machines_own, stands_in
+from .selection import derived_mapping, machines_own, recalled_mapping, stands_in
 from .workload import PartLike
 
 NEAR = 1.1
 """How many times its floor a run may take to be taken without a look at others."""
+
+_SEARCHED = "the mapping is one that an earlier search for this very problem found"
 
 FASTER = 0.98
 """The share of another's latency that a mapping must stay below to be preferred to one that
@@ -67,6 +70,7 @@ def default_job(
     for known in known_mappings(part, architecture, generators):
         try:
             job = job_of(part, known(), architecture, generators, name=name)
+            job = replace(job, notes=(*job.notes, *filter(None, [known.note])))
             result = evaluate(job)
         except InputError as wrong:
             errors[known.name] = wrong
@@ -91,6 +95,8 @@ class KnownMapping:
     make: Callable[[], Mapping]
     designed: bool = False
     """Whether the machine was designed for it, and runs it whatever else is faster."""
+    note: str = ""
+    """What a result by it says of it."""
 
     def __call__(self) -> Mapping:
         """The mapping. Raises SpecError or MappingError where it cannot be had."""
@@ -112,6 +118,10 @@ def known_mappings(
     if own is not None:
         cascade = own.cascade
         yield KnownMapping(own.name, lambda: own, designed=True)
+    else:
+        recalled = recalled_mapping(part, architecture, generators)
+        if recalled is not None:
+            yield KnownMapping(recalled.name, lambda: recalled, note=_SEARCHED)
     for entry in mapping_entries(cascade):
         if own is None or entry.name != own.name:
             yield KnownMapping(entry.name, entry.load)

@@ -28,6 +28,16 @@ class MakeMapping(Protocol):
         ...
 
 
+class RecallMapping(Protocol):
+    """Remembers the fastest mapping that an earlier search found (``mappers.memory``)."""
+
+    def __call__(
+        self, program: Program, architecture: Architecture, given: Sizes[str, int], /
+    ) -> Mapping | None:
+        """The mapping found for just these shapes in elements by rank, if there is one."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generators:
     """Where mappings come from that no file spells out; ``mappers`` hands them in.
@@ -39,6 +49,8 @@ class Generators:
     """A mapping where nobody wrote one."""
     choose: Choose
     """The best combination of a mapping's open choices, bound."""
+    recall: RecallMapping
+    """A mapping that was searched before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,16 @@ def derived_mapping(
     return replace(generators.make(program, architecture, given), cascade=cascade)
 
 
+def recalled_mapping(
+    part: PartLike, architecture: Architecture, generators: Generators
+) -> Mapping | None:
+    """The mapping that an earlier search found for a part on a machine, if one did."""
+    program = Cascade.load(part.cascade).program
+    given, _ = with_usual(program, part.shapes_for(program.settable))
+    found = generators.recall(program, architecture, given)
+    return None if found is None else replace(found, cascade=part.cascade)
+
+
 def mapping_called(
     name: str,
     workload: WorkloadLike,

@@ -1,0 +1,98 @@
+"""What searches found, kept from one run to the next in the user's cache directory.
+
+A mapping is kept under the content of its problem: the cascade's equations, the shapes, the
+machine with its technology, the objective, and the version of this package. Whoever changes
+one of them asks another question. ``ARCHSIM_CACHE`` names another directory; set to nothing,
+nothing is kept.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping as Sizes
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+from archsim.spec.arch import Architecture
+from archsim.spec.files.mapping_text import mapping_text
+from archsim.spec.mapping import Mapping
+from einsum_cascade.errors import InputError
+from einsum_cascade.ir import Program
+from einsum_cascade.notation.printer import program_text
+
+VARIABLE = "ARCHSIM_CACHE"
+"""The environment variable that names the directory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MappingQuestion:
+    """What a mapping is the answer to: ``shapes`` in elements by rank, parameters among them."""
+
+    program: Program
+    architecture: Architecture
+    shapes: Sizes[str, int]
+    objective: str
+
+    @property
+    def key(self) -> str:
+        """A name for the question that no other has."""
+        machine = replace(self.architecture, source="")
+        shapes = sorted(self.shapes.items())
+        parts = (
+            _version(),
+            program_text(self.program),
+            repr(machine),
+            repr(shapes),
+            self.objective,
+        )
+        return sha256("\0".join(parts).encode()).hexdigest()
+
+
+def recall(question: MappingQuestion) -> Mapping | None:
+    """The mapping that a search found for just this problem, if one did."""
+    path = _place(question)
+    if path is None or not path.is_file():
+        return None
+    # What cannot be read any more is searched for again.
+    with suppress(InputError):
+        return Mapping.load(path)
+    return None
+
+
+def remember(question: MappingQuestion, mapping: Mapping) -> None:
+    """Keep a mapping; where nothing can be written, nothing is."""
+    path = _place(question)
+    if path is None:
+        return
+    text = mapping_text(replace(mapping, cascade=question.program.name))
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Another process may read it at this moment: it finds all of it, or nothing.
+        with NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
+            file.write(text)
+        Path(file.name).replace(path)
+
+
+def _place(question: MappingQuestion) -> Path | None:
+    named = os.environ.get(VARIABLE)
+    if named == "":
+        return None
+    if named is None:
+        # Not above: who gives a mapping need not wait for it.
+        from platformdirs import user_cache_path
+
+        folder = user_cache_path("archsim")
+    else:
+        folder = Path(named)
+    return folder / "mappings" / f"{question.key}.yaml"
+
+
+def _version() -> str:
+    try:
+        return version("archsim")
+    except PackageNotFoundError:  # run from a folder that was never installed
+        return ""
