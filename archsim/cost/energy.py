@@ -10,7 +10,7 @@ from einsum_cascade.operations import Operations
 
 from ..spec.arch import Architecture, ProcessingArray
 from .accesses import AccessCount, EinsumCount
-from .estimators import action_pj, memory_access, register_access
+from .estimators import AccessEnergy, action_pj, memory_access, register_access
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,20 +39,24 @@ def charges(architecture: Architecture, counts: tuple[EinsumCount, ...]) -> tupl
     SpecError
         The technology lacks a memory class or an action that is billed.
     """
+    places = {a.place for count in counts for a in (*count.accesses, count.registers)}
+    prices = {place: _price_of(architecture, place) for place in places}
     return tuple(
         Charge(einsum=count.einsum, component=component, energy_pj=energy)
         for count in counts
-        for component, energy in _of_einsum(architecture, count).items()
+        for component, energy in _of_einsum(architecture, prices, count).items()
     )
 
 
-def _of_einsum(architecture: Architecture, count: EinsumCount) -> dict[str, float]:
+def _of_einsum(
+    architecture: Architecture, prices: dict[str, _PlacePrice], count: EinsumCount
+) -> dict[str, float]:
     found: dict[str, float] = {}
     array = architecture.array(count.array)
     assert array is not None, "arrays are checked when a mapping is bound"
     # The published evaluation bills the registers of one element of each array.
     own = count.registers_of_one if array.registers.billed == "one" else count.registers
-    charged = [access_pj(architecture, access) for access in (*count.accesses, own)]
+    charged = [prices[access.place].of(access) for access in (*count.accesses, own)]
     charged += [
         (array.name, energy) for energy in operations_pj(architecture, array, count.operations)
     ]
@@ -76,19 +80,37 @@ def access_pj(architecture: Architecture, access: AccessCount) -> tuple[str, flo
     SpecError
         The technology lacks the memory class of the place.
     """
-    memory = architecture.memory(access.place)
+    return _price_of(architecture, access.place).of(access)
+
+
+@dataclass(frozen=True, slots=True)
+class _PlacePrice:
+    """What is charged at one place: a component, and its energy for some of its words."""
+
+    component: str
+    words: Fraction
+    """Of what is priced: a line of a memory, a value in registers."""
+    energy: AccessEnergy
+
+    def of(self, access: AccessCount) -> tuple[str, float]:
+        """What is charged for some accesses: the component, and its energy in pJ."""
+        part, whole = self.words.numerator, self.words.denominator
+        energy = access.reads * part / whole * self.energy.read_pj
+        return self.component, energy + access.writes * part / whole * self.energy.write_pj
+
+
+def _price_of(architecture: Architecture, place: str) -> _PlacePrice:
+    """The price of a place: a memory, or an array whose registers it is."""
+    memory = architecture.memory(place)
     if memory is None:
-        array = architecture.array(access.place)
+        array = architecture.array(place)
         assert array is not None, "places are checked when a mapping is bound"
-        price = register_access(architecture, array)
-        component, words = f"{array.name}.registers", Fraction(1)
-    else:
-        price = memory_access(architecture, memory)
-        # A memory is priced by the line; a part of a line costs its part.
-        component, words = memory.name, Fraction(architecture.word_bits, memory.line_bits)
-    part, whole = words.numerator, words.denominator
-    energy = access.reads * part / whole * price.read_pj
-    return component, energy + access.writes * part / whole * price.write_pj
+        return _PlacePrice(
+            f"{array.name}.registers", Fraction(1), register_access(architecture, array)
+        )
+    # A memory is priced by the line; a part of a line costs its part.
+    words = Fraction(architecture.word_bits, memory.line_bits)
+    return _PlacePrice(memory.name, words, memory_access(architecture, memory))
 
 
 def operations_pj(

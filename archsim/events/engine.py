@@ -13,9 +13,10 @@ from einsum_cascade.errors import MappingError, Problem
 
 from ..bound.record import Bound
 from ..cost.accesses import EinsumCount
-from ..schedule.kinds import exact_walks, kind_of, time_mapping
+from ..schedule.kinds import exact_walks, kind_of
 from ..schedule.program import StepProgram
 from ..schedule.timing import Timing
+from ..space.exact import total
 from ..steps.group import FusionGroup, Walk
 from ..steps.run_length import steps_by_class
 from .flat import EVENTS_AT_MOST, EventRun, run_program
@@ -92,23 +93,18 @@ def time_events(
         text = "nothing takes time: every operation takes 0 cycles and no memory has a bandwidth"
         raise MappingError(Problem(text, bound.mapping.span))
     return EventTiming(
-        timing=_timing(bound, counts, tuple(runs), at),
+        timing=_timing(bound, tuple(runs), at),
         events=sum(r.run.turns for r in runs),
         runs=tuple(runs),
     )
 
 
-def _timing(
-    bound: Bound,
-    counts: tuple[EinsumCount, ...],
-    runs: tuple[GroupRun, ...],
-    cycles: Fraction,
-) -> Timing:
+def _timing(bound: Bound, runs: tuple[GroupRun, ...], cycles: Fraction) -> Timing:
     slowest = max(runs, key=lambda r: r.run.cycles)
     found = _bound(slowest.program, slowest.run)
     if found is None:
         # Nothing works all the time: the average step tells what waits for what.
-        average = time_mapping(bound, counts)
+        average = kind_of(bound).average(bound, tuple(r.group for r in runs))
         found = average.bound_by, average.critical
     limit, critical = found
     simulated = sum(r.run.fired for r in runs)
@@ -148,7 +144,7 @@ def _bound(program: StepProgram, run: EventRun) -> tuple[str, tuple[str, ...]] |
     load: dict[str, Fraction] = {}
     names: dict[str, list[str]] = {}
     for t in program.tasks:
-        busy = sum((turns.get(k, 0) * x for k, x in enumerate(t.occupancy) if x), Fraction(0))
+        busy = total((turns.get(k, 0), x) for k, x in enumerate(t.occupancy) if x)
         load[t.resource] = load.get(t.resource, Fraction(0)) + busy
         names.setdefault(t.resource, []).append(t.name)
     busiest = max(load, key=lambda r: load[r])

@@ -79,6 +79,7 @@ class ProgramBuilder:
         self.outside = frozenset(self.group.outside)
         self.tasks: dict[str, StepTask] = {}
         self.waits: list[_Wait] = []
+        self._moving: dict[tuple[str, Role], list[tuple[str, str]]] = {}
         memories = bound.architecture.memories
         for place, memory in enumerate(memories):
             self._memory(place, memory, "load")
@@ -103,21 +104,24 @@ class ProgramBuilder:
 
     def _memory(self, place: int, memory: Memory, role: Role) -> None:
         """What a memory moves step by step, if it takes time."""
-        word = self.bound.architecture.word_bytes
-        moved = (c.loads if role == "load" else c.drains for c in self.steps.classes)
-        cycles = [
-            transfer_cycles(self.bound, memory, total((1, row[place]) for row in rows) * word)
-            for rows in moved
-        ]
-        if any(cycles):
-            self.add(
-                StepTask(
-                    name=f"{memory.name} {role}",
-                    resource=memory.name,
-                    occupancy=tuple(c or None for c in cycles),
-                    role=role,
-                )
-            )
+        of_word = transfer_cycles(self.bound, memory, self.bound.architecture.word_bytes)
+        if not of_word:
+            return
+        moved = [c.loads if role == "load" else c.drains for c in self.steps.classes]
+        elements = [total((1, row[place]) for row in rows) for rows in moved]
+        if not any(elements):
+            return
+        task = StepTask(
+            name=f"{memory.name} {role}",
+            resource=memory.name,
+            occupancy=tuple(n * of_word or None for n in elements),
+            role=role,
+        )
+        self.add(task)
+        for number, part in enumerate(self.group.parts):
+            if any(rows[number][place] for rows in moved):
+                here = self._moving.setdefault((part.e.name, role), [])
+                here.append((task.name, memory.name))
 
     def wait(
         self,
@@ -155,20 +159,11 @@ class ProgramBuilder:
 
     def loads(self, consumer: str) -> list[tuple[str, str]]:
         """(task, memory) of all that an Einsum is loaded from."""
-        return self._moving(consumer, "load")
+        return self._moving.get((consumer, "load"), [])
 
     def drains(self, producer: str) -> list[tuple[str, str]]:
         """(task, memory) of all that an Einsum drains to."""
-        return self._moving(producer, "drain")
-
-    def _moving(self, name: str, role: Role) -> list[tuple[str, str]]:
-        part = next(i for i, p in enumerate(self.group.parts) if p.e.name == name)
-        rows = [(c.loads if role == "load" else c.drains)[part] for c in self.steps.classes]
-        return [
-            (f"{memory.name} {role}", memory.name)
-            for m, memory in enumerate(self.bound.architecture.memories)
-            if f"{memory.name} {role}" in self.tasks and any(row[m] for row in rows)
-        ]
+        return self._moving.get((producer, "drain"), [])
 
     def pace(self, lookahead: int) -> None:
         """Tie memories that serve Einsums outside loops alone to those inside."""
