@@ -175,6 +175,11 @@ class BoundEinsum:
         """Temporal iterations: what one processing element runs through."""
         return self.whole.delivered((True,) * len(self.temporal), one)
 
+    @cached_property
+    def cycles(self) -> Fraction:
+        """Cycles in which an element of the array computes, over the whole run."""
+        return self.iterations * self.cycles_of_point
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bound(Facts):

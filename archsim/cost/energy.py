@@ -39,7 +39,7 @@ def charges(architecture: Architecture, counts: tuple[EinsumCount, ...]) -> tupl
     SpecError
         The technology lacks a memory class or an action that is billed.
     """
-    places = {a.place for count in counts for a in (*count.accesses, count.registers)}
+    places = dict.fromkeys(a.place for c in counts for a in (*c.accesses, c.registers))
     prices = {place: _price_of(architecture, place) for place in places}
     return tuple(
         Charge(einsum=count.einsum, component=component, energy_pj=energy)

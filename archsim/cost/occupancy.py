@@ -37,7 +37,7 @@ def work_cycles(e: BoundEinsum) -> Fraction:
         Temporal iterations times cycles per point: exact, though an operation may take part
         of a cycle.
     """
-    return e.iterations * e.cycles_of_point
+    return e.cycles
 
 
 def reduction_latency(e: BoundEinsum) -> int:

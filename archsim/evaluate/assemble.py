@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from fractions import Fraction
 
 from ..bound.footprint import Requirement, requirements
-from ..bound.record import Bound
-from ..cost.accesses import EinsumCount
+from ..bound.record import Bound, BoundEinsum
+from ..cost.accesses import Amount, EinsumCount
 from ..cost.energy import charges
 from ..cost.estimators import areas
 from ..cost.folds import folds_of
@@ -23,6 +24,7 @@ from ..result.record import (
     in_machine_order,
 )
 from ..schedule.timing import Timing
+from ..space.exact import total
 from .floor import compulsory_elements, floor_of
 from .notes import notes_of
 from .roofs import roofs_of
@@ -46,6 +48,8 @@ def assemble(
     """
     architecture = bound.architecture
     bill = charges(architecture, counts)
+    work = [_work(bound, e, count) for e, count in zip(bound.einsums, counts, strict=True)]
+    traffic = _traffic(bound, counts)
     cycles = float(timing.cycles)
     return Result(
         workload=workload,
@@ -56,8 +60,8 @@ def assemble(
         latency_s=float(timing.cycles / architecture.clock_hz),
         cycles=cycles,
         bound_by=timing.bound_by,
-        arrays=_arrays(bound, counts, timing),
-        traffic=_traffic(bound, counts),
+        arrays=_arrays(bound, work, timing),
+        traffic=traffic,
         buffers=_buffers(requirements(bound)),
         energy_by_component=in_machine_order(
             _summed((c.component, c.energy_pj) for c in bill),
@@ -66,9 +70,9 @@ def assemble(
         ),
         energy_by_einsum=_summed((c.einsum, c.energy_pj) for c in bill),
         area_by_component=areas(architecture),
-        bounds=_bounds(bound, counts),
+        bounds=_bounds(bound, work, traffic),
         floor=floor_of(bound, counts),
-        einsums=_einsums(bound, counts, timing),
+        einsums=_einsums(bound, work, timing),
         schedule=ScheduleReport(
             kind=bound.mapping.schedule.kind,
             steps=timing.steps,
@@ -94,24 +98,29 @@ def _summed(pairs: Iterable[tuple[str, float]]) -> tuple[tuple[str, float], ...]
     return tuple(found.items())
 
 
-def _busy_share(bound: Bound, count: EinsumCount) -> Fraction:
-    """Points over what the array's elements could do in the iterations taken."""
-    array = bound.architecture.array(count.array)
-    assert array is not None, "arrays are checked when binding"
-    if not count.iterations:  # a mask that lets nothing through
-        return Fraction(0)
-    return Fraction(count.points, count.iterations * array.elements)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    """What an Einsum does on its array, in cycles of the whole run."""
+
+    count: EinsumCount
+    occupied: Fraction
+    busy: Fraction
+    """Those in which it computes, weighed by the share of the array's elements at work."""
 
 
-def _arrays(bound: Bound, counts: tuple[EinsumCount, ...], timing: Timing) -> tuple[ArrayUse, ...]:
+def _work(bound: Bound, e: BoundEinsum, count: EinsumCount) -> _Work:
+    busy = Fraction(0)
+    if count.iterations:  # else a mask lets nothing through
+        busy = work_cycles(e) * Fraction(count.points, count.iterations * e.array.elements)
+    return _Work(count=count, occupied=busy_cycles(bound, e), busy=busy)
+
+
+def _arrays(bound: Bound, work: list[_Work], timing: Timing) -> tuple[ArrayUse, ...]:
     found: list[ArrayUse] = []
     for array in bound.architecture.arrays:
-        occupied = busy = Fraction(0)
-        for e, count in zip(bound.einsums, counts, strict=True):
-            if e.array is array:
-                cycles = busy_cycles(bound, e)
-                occupied += cycles
-                busy += work_cycles(e) * _busy_share(bound, count)
+        here = [w for w in work if w.count.array == array.name]
+        occupied = total((1, w.occupied) for w in here)
+        busy = total((1, w.busy) for w in here)
         found.append(
             ArrayUse(
                 array=array.name,
@@ -123,38 +132,37 @@ def _arrays(bound: Bound, counts: tuple[EinsumCount, ...], timing: Timing) -> tu
     return tuple(found)
 
 
-def _einsums(
-    bound: Bound, counts: tuple[EinsumCount, ...], timing: Timing
-) -> tuple[EinsumUse, ...]:
-    found: list[EinsumUse] = []
-    for e, count in zip(bound.einsums, counts, strict=True):
-        cycles = busy_cycles(bound, e)
-        found.append(
-            EinsumUse(
-                name=e.name,
-                array=e.array.name,
-                cycles=float(cycles),
-                operations=count.operations,
-                utilization=float(work_cycles(e) * _busy_share(bound, count) / timing.cycles),
-                traffic=_traffic(bound, (count,)),
-            )
+def _einsums(bound: Bound, work: list[_Work], timing: Timing) -> tuple[EinsumUse, ...]:
+    return tuple(
+        EinsumUse(
+            name=w.count.einsum,
+            array=w.count.array,
+            cycles=float(w.occupied),
+            operations=w.count.operations,
+            utilization=float(w.busy / timing.cycles),
+            traffic=_traffic(bound, (w.count,)),
         )
-    return tuple(found)
+        for w in work
+    )
 
 
 def _traffic(bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[LevelTraffic, ...]:
     word = bound.architecture.word_bytes
-    found: list[LevelTraffic] = []
-    for memory in bound.architecture.memories:
-        here = [a for c in counts for a in c.accesses if a.place == memory.name]
-        found.append(
-            LevelTraffic(
-                level=memory.name,
-                read_bytes=_number(sum(a.reads for a in here) * word),
-                write_bytes=_number(sum(a.writes for a in here) * word),
-            )
+    reads: dict[str, Amount] = {m.name: 0 for m in bound.architecture.memories}
+    writes = dict(reads)
+    for count in counts:
+        for a in count.accesses:
+            if a.place in reads:
+                reads[a.place] += a.reads
+                writes[a.place] += a.writes
+    return tuple(
+        LevelTraffic(
+            level=level,
+            read_bytes=_number(read * word) if read else 0,
+            write_bytes=_number(writes[level] * word) if writes[level] else 0,
         )
-    return tuple(found)
+        for level, read in reads.items()
+    )
 
 
 def _number(value: Fraction) -> float:
@@ -174,18 +182,19 @@ def _buffers(found: tuple[Requirement, ...]) -> tuple[LevelBuffer, ...]:
     )
 
 
-def _bounds(bound: Bound, counts: tuple[EinsumCount, ...]) -> Bounds:
+def _bounds(bound: Bound, work: list[_Work], traffic: tuple[LevelTraffic, ...]) -> Bounds:
     """Array work alone, traffic alone at full bandwidth, and compulsory traffic."""
     architecture = bound.architecture
-    work: dict[str, Fraction] = {}
-    for e in bound.einsums:
-        work[e.array.name] = work.get(e.array.name, Fraction(0)) + busy_cycles(bound, e)
+    cycles = [
+        total((1, w.occupied) for w in work if w.count.array == array.name)
+        for array in architecture.arrays
+    ]
     transfers = [Fraction(0)]
-    for memory, traffic in zip(architecture.memories, _traffic(bound, counts), strict=True):
+    for memory, moved in zip(architecture.memories, traffic, strict=True):
         if memory.bandwidth_bytes_per_s is not None:
-            transfers.append(Fraction(traffic.total_bytes) / memory.bandwidth_bytes_per_s)
+            transfers.append(Fraction(moved.total_bytes) / memory.bandwidth_bytes_per_s)
     return Bounds(
-        compute_s=float(max(work.values()) / architecture.clock_hz),
+        compute_s=float(max(cycles) / architecture.clock_hz),
         bandwidth_s=float(max(transfers)),
         traffic_bytes=_number(compulsory_elements(bound) * architecture.word_bytes),
     )

@@ -8,7 +8,6 @@ Points that a mask takes out are not computed, whatever the tiles are. The bound
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from fractions import Fraction
 from itertools import combinations
 from math import gcd, lcm
@@ -21,8 +20,10 @@ from ..cost.estimators import memory_access
 from ..cost.meter import EXACT
 from ..result.record import Floor
 from ..space.access_map import AccessMap
+from ..space.exact import total
 from ..space.iteration import Loop
 from ..space.nest import LoopNest
+from ..spec.arch import Architecture
 
 
 def floor_of(bound: Bound, counts: tuple[EinsumCount, ...]) -> Floor:
@@ -43,7 +44,7 @@ def floor_of(bound: Bound, counts: tuple[EinsumCount, ...]) -> Floor:
     """
     machine = bound.architecture
     compulsory = compulsory_elements(bound, by_point=True) * machine.word_bytes
-    work = _work([dict(_each(bound, c)) for c in counts], len(machine.arrays))
+    work = _work(_by_array(machine, counts), len(machine.arrays))
     bandwidth = machine.memories[0].bandwidth_bytes_per_s
     compute = float(work / machine.clock_hz)
     transfer = float(compulsory / bandwidth) if bandwidth is not None else 0.0
@@ -103,11 +104,17 @@ def _energy(bound: Bound, counts: tuple[EinsumCount, ...], compulsory: Fraction)
     return found
 
 
-def _each(bound: Bound, count: EinsumCount) -> Iterator[tuple[int, Fraction]]:
-    """Cycles of an Einsum on every array that can do it, all elements at work."""
-    for number, array in enumerate(bound.architecture.arrays):
-        if not array.cannot_do(kind for kind, _ in count.operations):
-            yield number, array.cycles_of(count.operations) / array.elements
+def _by_array(machine: Architecture, counts: tuple[EinsumCount, ...]) -> list[dict[int, Fraction]]:
+    """Cycles of every Einsum on the arrays that can do it, all elements at work."""
+    kinds = dict.fromkeys(kind for c in counts for kind, _ in c.operations)
+    found: list[dict[int, Fraction]] = [{} for _ in counts]
+    for number, array in enumerate(machine.arrays):
+        able = {kind: done.cycles for kind in kinds if (done := array.operation(kind))}
+        for count, cycles in zip(counts, found, strict=True):
+            if all(kind in able for kind, _ in count.operations):
+                busy = total((times, able[kind]) for kind, times in count.operations)
+                cycles[number] = busy / array.elements
+    return found
 
 
 def _work(einsums: list[dict[int, Fraction]], arrays: int) -> Fraction:
