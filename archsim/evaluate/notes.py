@@ -55,7 +55,7 @@ def notes_of(bound: Bound) -> tuple[str, ...]:
             f"{', '.join(masked)}: tiles that the mask leaves without a point are not run; the "
             "others are run whole"
         )
-    found += [h.note(bound.program) for h in hoistable(bound.program)]
+    found += [h.note(bound.program) for h in bound.program.once(hoistable)]
     for array in architecture.arrays:
         stood_in = _stand_ins(bound, array)
         if stood_in:

@@ -32,12 +32,12 @@ class GroupPart:
     bound: Bound = field(repr=False)
     count: EinsumCount = field(repr=False)
 
-    @property
+    @cached_property
     def busy(self) -> Fraction:
         """Cycles of one temporal iteration."""
         return self.occupied / max(self.e.iterations, 1)  # a mask may let nothing through
 
-    @property
+    @cached_property
     def steps(self) -> tuple[Loop, ...]:
         """The loops that make steps and that it runs in."""
         return tuple(loop for loop in self.loops if loop is not None)

@@ -212,19 +212,20 @@ class Shares:
         even = self.apart[number] is not None
         for m in self.parts[number].flows.moves if runs or even else ():
             if m.role == role:
-                sums[m.memory] += m.scale * self._share(number, m, slices)
+                share = self._share(number, m, slices)
+                sums[m.memory] += share if m.scale == 1 else m.scale * share
         return self._numbered(tuple(sums))
 
-    def _share(self, number: int, move: Move, slices: tuple[int | None, ...]) -> Fraction:
+    def _share(self, number: int, move: Move, slices: tuple[int | None, ...]) -> Fraction | int:
         """A step's share of a move, before it is scaled."""
         if move.flow is not None:
             known = slices[move.flow]
             if known is None:
-                return Fraction(0)
+                return 0
             share = self.slices.values[known]
-            return Fraction(share.again if move.again else share.arrives)
+            return share.again if move.again else share.arrives
         if self.apart[number] is None:
-            return Fraction(1)
+            return 1
         part = self.parts[number]
         return Fraction(count_points(part.steps, part.e.extents), self.steps)
 
