@@ -8,8 +8,10 @@ And whether it is legal depends on which loops go round more than once, not on h
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from math import prod
+from typing import Any
 
 from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.facts import Recent
@@ -20,7 +22,7 @@ from .addressing import Addressing
 from .checks import selection_problems
 from .initial import initial_einsums
 from .legality import illegalities
-from .record import Bound, BoundEinsum
+from .record import Bound, BoundEinsum, Pattern
 from .shared import shared_loops, step_count
 from .tiling import Tiling
 
@@ -44,7 +46,8 @@ class Arrangement:
     def __init__(self, first: Bound) -> None:
         self.first = first
         self._placed = [_placed(first, e) for e in first.einsums]
-        self._legal: dict[object, tuple[Problem, ...]] = {}
+        self._legal: dict[Pattern, tuple[Problem, ...]] = {}
+        self._alike: dict[Pattern, dict[Hashable, Any]] = {}
 
     def bound(self, tiling: Tiling, like: Bound | None = None) -> Bound | None:
         """The mapping in tiles of other sizes, or on other shapes.
@@ -74,7 +77,7 @@ class Arrangement:
             return None
         sizes = _Sizes(first.program, tiling, like)
         shared = shared_loops(first.mapping, first.architecture, tiling)
-        return Bound(
+        found = Bound(
             program=first.program,
             mapping=first.mapping,
             architecture=first.architecture,
@@ -89,17 +92,14 @@ class Arrangement:
             groups=first.groups,
             residency=first.residency,
         )
+        vars(found)["alike"] = self._alike.setdefault(found.pattern, {})
+        return found
 
     def illegalities(self, bound: Bound) -> tuple[Problem, ...]:
         """As ``legality.illegalities`` says of the mapping on some sizes."""
-        pattern = (
-            tuple(loop.bound == 1 for loop in bound.nest),
-            tuple(e.going_round for e in bound.einsums),
-            tuple(rank for rank, size in bound.shapes if size == 1),
-        )
-        if pattern not in self._legal:
-            self._legal[pattern] = illegalities(bound)
-        return self._legal[pattern]
+        if bound.pattern not in self._legal:
+            self._legal[bound.pattern] = illegalities(bound)
+        return self._legal[bound.pattern]
 
 
 def _placed(bound: Bound, e: BoundEinsum) -> _Placed:

@@ -6,10 +6,14 @@ outermost first, and the array it runs on.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from math import prod
+from typing import Any, TypeVar
+
+from typing_extensions import override
 
 from einsum_cascade.facts import Facts
 from einsum_cascade.ir import Einsum, Program
@@ -25,6 +29,11 @@ from ..spec.mapping import Mapping
 from .dataflow import Operand
 from .residency import Residency
 from .tiling import Tiling
+
+T = TypeVar("T")
+
+Pattern = tuple[tuple[bool, ...], tuple[tuple[bool, ...], ...], tuple[str, ...]]
+"""Which loops of the shared nest and of every Einsum go round once, and ranks of one element."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,6 +220,50 @@ class Bound(Facts):
             Names of Einsums; those of one group run together.
         """
         return self._group_of[one] != self._group_of[other]
+
+    @cached_property
+    def pattern(self) -> Pattern:
+        """All of the sizes that decides what is legal, and what is found where."""
+        return (
+            tuple(loop.bound == 1 for loop in self.nest),
+            tuple(e.going_round for e in self.einsums),
+            tuple(rank for rank, size in self.shapes if size == 1),
+        )
+
+    @cached_property
+    def alike(self) -> dict[Hashable, Any]:
+        """What follows from names and the pattern alone (see ``once_alike``).
+
+        An arrangement hands the same one to all that it binds to sizes of one pattern.
+        """
+        return {}
+
+    def once_alike(
+        self, make: Callable[[Bound, BoundEinsum, int], T], e: BoundEinsum, number: int
+    ) -> T:
+        """What a function says of an access, if only names and the pattern decide it.
+
+        Parameters
+        ----------
+        make : callable
+            At the top of a module: it is known by its identity.
+        e : BoundEinsum
+            An Einsum; of one that is not the mapping's own nothing is remembered.
+        number : int
+            The access's place among the Einsum's ``touches``.
+        """
+        if self.by_name.get(e.name) is not e:
+            return make(self, e, number)
+        key = (make, e.name, number)
+        if key not in self.alike:
+            self.alike[key] = make(self, e, number)
+        found: T = self.alike[key]
+        return found
+
+    @override
+    def __getstate__(self) -> dict[str, Any]:
+        """The record alone, as of ``Facts``."""
+        return {name: value for name, value in super().__getstate__().items() if name != "alike"}
 
     @cached_property
     def _group_of(self) -> dict[str, int]:

@@ -244,6 +244,10 @@ def _in_registers(bound: Bound, e: BoundEinsum, number: int) -> bool:
 
 def in_own_registers(bound: Bound, e: BoundEinsum, number: int) -> bool:
     """Whether an operand waits where an Einsum runs, so that nothing brings it there."""
+    return bound.once_alike(_in_own_registers, e, number)
+
+
+def _in_own_registers(bound: Bound, e: BoundEinsum, number: int) -> bool:
     own = e.array.name in bound.registers(e, e.operands[number].access.tensor)
     return own and _in_registers(bound, e, number)
 
@@ -267,6 +271,10 @@ def way_of(bound: Bound, e: BoundEinsum, number: int) -> tuple[StopOnTheWay, ...
     number : int
         The access's place among the Einsum's ``touches``.
     """
+    return bound.once_alike(_way_of, e, number)
+
+
+def _way_of(bound: Bound, e: BoundEinsum, number: int) -> tuple[StopOnTheWay, ...]:
     tensor = e.touches[number].access.tensor
     memories = bound.architecture.memories
     kept = [StopOnTheWay(memories[level].name, level) for level in bound.memories(e, tensor)]

@@ -15,7 +15,9 @@ from archsim.bound.arrangement import Arrangement
 from archsim.bound.binder import bind_loops
 from archsim.bound.binding import bind
 from archsim.bound.legality import illegalities
+from archsim.bound.record import Bound
 from archsim.bound.tiling import Tiling, build_tiling
+from archsim.cost.accesses import StopOnTheWay, way_of
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, MappingError
 
@@ -30,6 +32,11 @@ def other_sizes(case: Case, random: Random) -> Tiling | None:
         return build_tiling(case.program, case.mapping, given, sizes)
     except InputError:
         return None
+
+
+def ways(bound: Bound) -> list[tuple[StopOnTheWay, ...]]:
+    """The ways of all accesses."""
+    return [way_of(bound, e, n) for e in bound.einsums for n in range(len(e.touches))]
 
 
 @pytest.mark.parametrize("make", [random_case, varied_case, started_case])
@@ -57,6 +64,8 @@ def test_other_sizes_are_bound_as_if_afresh(make: Callable[[int], Case | None]) 
             assert found == fresh, seed
             assert [e.operands for e in found.einsums] == [e.operands for e in fresh.einsums]
             assert arrangement.illegalities(found) == illegalities(fresh), seed
+            # Sizes of one pattern share what is known of the ways.
+            assert ways(found) == ways(fresh), seed
             illegal += bool(illegalities(fresh))
             last = found
             again += 1
