@@ -37,29 +37,34 @@ def work_ends(graph: EventGraph, issue: Issue) -> WorkEnds:
             (stage[i], graph.occupancy[i], graph.heads[i], graph.tails[i])
             for i in sorted(members, key=position.__getitem__)
         ]
-        stages = {turn[0] for turn in order}
+        stages = sorted({turn[0] for turn in order})
         early = late = 0
+        # From stage to stage: turns in whole periods before its first one, then those in it.
+        done = active = 0
+        last = stages[0]
         for now in stages:
-            # Turns in whole periods without a task of this stage, then those in its own one.
-            done = left = 0
-            for x, work, _, _ in order:
-                if x < now:
-                    done += (now - x) * work
-                elif x > now:
-                    left += (x - now) * work
+            done += (now - last) * active
+            last, filled = now, done
             for x, work, head, _ in order:
-                if x == now and head - done > early:
-                    early = head - done
+                if x == now and head - filled > early:
+                    early = head - filled
                 if x <= now:
-                    done += work
+                    filled += work
+            active = filled - done
+        # The same backwards, for what is left after its last turn.
+        left = active = 0
+        for now in reversed(stages):
+            left += (last - now) * active
+            last, filled = now, left
             for x, work, _, tail in reversed(order):
                 if x >= now:
-                    left += work
-                if x == now and tail - left > late:
-                    late = tail - left
+                    filled += work
+                if x == now and tail - filled > late:
+                    late = tail - filled
+            active = filled - left
         # In a run so short that some task is done before another begins, a head may go by
         # while a tail does.
-        before[number] = early if graph.steps > max(stages) - min(stages) + 1 else 0
+        before[number] = early if graph.steps > stages[-1] - stages[0] + 1 else 0
         after[number] = late
     return WorkEnds(tuple(before), tuple(after))
 

@@ -141,6 +141,8 @@ class ProgramBuilder:
 
     def distances(self, shifts: Shifts) -> Distances:
         """Steps between writing and reading, by class; None where nothing was written."""
+        if not shifts:
+            return (0,) * len(self.steps.classes)
         place = {x.member: i for i, x in enumerate(self.group.loops)}
         found: list[int | None] = []
         for c in self.steps.classes:

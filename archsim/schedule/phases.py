@@ -10,6 +10,7 @@ from einsum_cascade.errors import MappingError, Problem, SpecError, did_you_mean
 
 from ..bound.record import Bound
 from ..cost.accesses import EinsumCount
+from ..space.exact import total
 from ..spec.mapping import PhaseTask
 from ..steps.group import FusionGroup, Walk, fused_group
 from ..steps.uniform import uniform_walk
@@ -142,16 +143,13 @@ def _exposed(
     worst = Fraction(0)
     for d in graph.dependencies:
         before, after = tasks[d.before], tasks[d.after]
-        late = before.latency - before.occupancy
-        if d.room or not late or before.name not in place or after.name not in place:
+        if d.room or before.name not in place or after.name not in place:
             continue
         (phase, shift), (then, later) = place[before.name], place[after.name]
         ahead = then - phase + (shift - later + d.distance) * phases
-        if phase == index and ahead > 0:
-            between = sum(
-                (lengths[k % phases][0] for k in range(phase + 1, phase + ahead)), Fraction(0)
-            )
-            worst = max(worst, late - between)
+        if phase == index and ahead > 0 and before.latency != before.occupancy:
+            between = total((1, lengths[k % phases][0]) for k in range(phase + 1, phase + ahead))
+            worst = max(worst, before.latency - before.occupancy - between)
     return worst
 
 
@@ -182,13 +180,13 @@ def _partial_steps(
     A task on the tile ``n`` steps before still has ``n`` of them to do when all others are
     done; one that runs ahead begins as much earlier.
     """
-    total = Fraction(0)
+    cycles = Fraction(0)
     for sign in (-1, 1):
         for step in range(1, max((sign * t.shift for g in groups for t in g), default=0) + 1):
             for group in groups:
                 late = tuple(m for m in group if sign * m.shift >= step)
-                total += max(_loads(tasks, late).values(), default=Fraction(0))
-    return total
+                cycles += max(_loads(tasks, late).values(), default=Fraction(0))
+    return cycles
 
 
 def _phased(builder: ProgramBuilder) -> StepProgram:

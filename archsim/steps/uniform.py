@@ -108,8 +108,12 @@ def _moved(bound: Bound, group: FusionGroup, steps: int, ends: int) -> tuple[_Mo
     total = sum(row[0] for row in (*reads, *writes))
     outermost = Fraction(max(total - ends, 0)) / total if total else Fraction(0)
     shares = (outermost / steps, *(Fraction(1, steps) for _ in names[1:]))
+    nothing = Fraction(0)
     loads, drains = (
-        tuple(tuple(x * share for x, share in zip(row, shares, strict=True)) for row in rows)
+        tuple(
+            tuple(x * share if x else nothing for x, share in zip(row, shares, strict=True))
+            for row in rows
+        )
         for rows in (reads, writes)
     )
     return loads, drains
