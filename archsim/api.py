@@ -50,8 +50,7 @@ def simulate(
         the mapping the machine was designed for if that computes the same, the built-in
         mappings of the cascade, and one Einsum after the other (``einsum_by_einsum``).
     engine : str
-        ``"analytical"`` times an average step in closed form where steps are alike enough;
-        ``"event"`` always runs the real tiles. Counts, traffic and energy are the same.
+        ``"event"`` is more patient with long runs than ``"analytical"``; else they are the same.
     evaluate : callable, optional
         What simulates each job in the engine's place, for example from memory.
 

@@ -14,7 +14,7 @@ from ..spec.mapping import Mapping
 from .defaults import default_job
 from .job import Evaluate, Generators, Job, JobPlan, told_of
 from .parts import job_of
-from .run import evaluate_job
+from .run import evaluate_job, once
 from .selection import ByPart, Given, given_mappings
 from .workload import PartLike, WorkloadLike
 
@@ -49,11 +49,12 @@ def plan(
     parts = tuple(workload.parts)
     single = len(parts) == 1 and parts[0].times == 1
     given = given_mappings(workload, mapping)
+    judge = once(evaluate)
 
     def planned(part: PartLike, how: Mapping | None) -> Job:
         name = workload.name if single else part.name
         if how is None:
-            return default_job(part, name, architecture, generators, evaluate)
+            return default_job(part, name, architecture, generators, judge)
         return job_of(part, how, architecture, generators, name=name)
 
     jobs: list[Job] = []
