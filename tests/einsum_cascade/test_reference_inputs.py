@@ -83,7 +83,7 @@ def test_parameters_are_numbers(value: Any) -> None:
 
 
 def test_sizes_and_parameters_as_mappings() -> None:
-    inputs = {n: np.ones_like(a) for n, a in GOOD.items()}
+    inputs = {n: np.ones_like(a[:5]) for n, a in GOOD.items()}
     program = Cascade.load("lightning-attention").program
     by_name = evaluate(program, inputs, lam=0.5)["O"]
     assert (

@@ -42,8 +42,8 @@ def test_rows_that_are_alike_may_come_in_any_order_and_number(name: str) -> None
 @pytest.mark.parametrize(
     ("name", "rank", "what"),
     [
-        ("lightning-attention", "P", "Einsum 'QK'"),
-        ("linear-attention-causal", "P", "Einsum 'W'"),
+        ("lightning-attention", "P", "rank 'M'"),
+        ("linear-attention-causal", "P", "rank 'M'"),
         ("attention-1pass", "M", "Einsum 'LM'"),
         ("attention-3pass", "M", "Einsum 'GM'"),
         ("attention-1pass", "F", None),

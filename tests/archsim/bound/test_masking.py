@@ -262,7 +262,7 @@ def test_counts_of_masked_attention_equal_the_walk(first: int) -> None:
 def test_a_mask_written_once_counts_as_one_that_is_repeated() -> None:
     """Windows, steps and counts of the same nest, the mask on the scores alone."""
     fewer = 0
-    for seed in range(40):
+    for seed in range(60):
         case = masked_attention(seed)
         bare = [e if e.name == "BQK" else replace(e, where=None) for e in case.program.einsums]
         once = replace(case, program=replace(case.program, einsums=tuple(bare)))
@@ -274,7 +274,7 @@ def test_a_mask_written_once_counts_as_one_that_is_repeated() -> None:
             found = count_einsum(written_once, e)
             assert found == count_einsum(repeated, other), f"seed {seed}, {e.name}"
             fewer += e.name == "SLNV" and found.allowed < found.points
-    assert fewer >= 10
+    assert fewer >= 5
 
 
 def test_counts_of_random_masked_cascades_equal_the_walk() -> None:
