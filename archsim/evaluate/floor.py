@@ -2,15 +2,19 @@
 
 Every operation is done where it costs least, all elements of an array at work and all arrays
 side by side; every input that is touched and every output crosses the outermost memory once.
-Points that a mask takes out are not computed, whatever the tiles are. The bounds of a result
-(``Bounds``) are of its mapping; the floor is of its work.
+Points that a mask takes out are not computed, whatever the tiles are. Where a cascade itself cuts
+a rank and a mapping chooses the size (``M: [M1, M0]``), an Einsum is counted at the size at which
+it has the fewest points. The bounds of a result (``Bounds``) are of its mapping; the floor is of
+its work.
 """
 
 from __future__ import annotations
 
 from fractions import Fraction
 from itertools import combinations
-from math import gcd, lcm
+from math import gcd, lcm, prod
+
+from einsum_cascade.ir import Program
 
 from ..bound.initial import with_initial
 from ..bound.record import Bound, BoundEinsum
@@ -35,7 +39,8 @@ def floor_of(bound: Bound, counts: tuple[EinsumCount, ...]) -> Floor:
         Any mapping of the cascade: of it only the cascade, its shapes and the machine are
         looked at.
     counts : tuple of EinsumCount
-        Its operations, which are the same by any mapping.
+        Its operations, which are the same by any mapping but for sizes of the cascade's own
+        tiles.
 
     Returns
     -------
@@ -44,7 +49,8 @@ def floor_of(bound: Bound, counts: tuple[EinsumCount, ...]) -> Floor:
     """
     machine = bound.architecture
     compulsory = compulsory_elements(bound, by_point=True) * machine.word_bytes
-    work = _work(_by_array(machine, counts), len(machine.arrays))
+    shares = least_shares(bound)
+    work = _work(_by_array(machine, counts, shares), len(machine.arrays))
     bandwidth = machine.memories[0].bandwidth_bytes_per_s
     compute = float(work / machine.clock_hz)
     transfer = float(compulsory / bandwidth) if bandwidth is not None else 0.0
@@ -52,7 +58,7 @@ def floor_of(bound: Bound, counts: tuple[EinsumCount, ...]) -> Floor:
         latency_s=max(compute, transfer),
         compute_s=compute,
         bandwidth_s=transfer,
-        energy_pj=_energy(bound, counts, compulsory),
+        energy_pj=_energy(bound, counts, shares, compulsory),
     )
 
 
@@ -76,7 +82,86 @@ def compulsory_elements(bound: Bound, *, by_point: bool = False) -> int:
                 # Whether Einsums touch the same elements is not asked: the most that one touches
                 # is moved in any case.
                 sizes[name] = max(sizes.get(name, 0), elements)
+    if by_point:
+        # Tiles of a cascade's own may reach beyond the end of a tensor, at other sizes less far.
+        return sum(min(size, _elements(bound, name)) for name, size in sizes.items())
     return sum(sizes.values())
+
+
+def _elements(bound: Bound, tensor: str) -> int:
+    """Elements that a tensor has, with the coordinate that an iterative one begins at."""
+    program, sizes = bound.program, dict(bound.shapes)
+    begun = program.iterative.get(tensor, ())
+    ranks = (*program.parallel, *program.tensor_ranks[tensor])
+    return prod(sizes[rank] + (rank in begun) for rank in ranks)
+
+
+def least_shares(bound: Bound) -> dict[str, Fraction]:
+    """The share of each Einsum's points that is left at the best sizes of the cascade's tiles.
+
+    An Einsum that goes over all members of a cut rank has as many points at any size. One that
+    goes over some of them alone (a running maximum over M1) could have a single tile, or tiles
+    of a single element: those have a size of one.
+
+    Parameters
+    ----------
+    bound : Bound
+        Any mapping of the cascade.
+
+    Returns
+    -------
+    dict of str to Fraction
+        By Einsum: 1 where no size makes a difference.
+
+    Examples
+    --------
+    Of one-pass attention with 4 tiles of 256 keys, ``RM[m1+1, p]`` is left with a quarter.
+    """
+    free = _cut_by_mapping(bound)
+    return {e.name: _share(bound, e, free) for e in bound.einsums}
+
+
+def _share(bound: Bound, e: BoundEinsum, free: dict[str, tuple[str, ...]]) -> Fraction:
+    """The least share of an Einsum's points."""
+    known, sizes = bound.program.rank_of_variable, dict(bound.shapes)
+    extents: dict[str, list[tuple[str, int]]] = {family: [] for family in free}
+    for axis in e.axes:
+        variable = axis.variables[0][0]
+        family, member = _cut_of(bound.program, known.get(variable, variable.upper()))
+        # Members that together are positions of the rank are one axis, as long at any size.
+        if len(axis.variables) == 1 and family in free:
+            extents[family].append((member, axis.extent))
+    masked = any(x.where is not None for x in bound.program.einsums)
+    share = Fraction(1)
+    for family, found in extents.items():
+        times = min(sum(m == member for m, _ in found) for member in free[family])
+        share *= Fraction(sizes[family] ** times, prod(extent for _, extent in found))
+        if found and masked:
+            return Fraction(0)  # at some sizes there may be no tile that has to be run
+    return min(share, Fraction(1))
+
+
+def _cut_by_mapping(bound: Bound) -> dict[str, tuple[str, ...]]:
+    """Ranks that the cascade cuts into sizes that are not the workload's, and their members."""
+    program = bound.program
+    chosen = {*(t.member for t in bound.mapping.tiles), *(u.name for u in program.usual)}
+    cut = [r for r in program.ranks if r.partition and not chosen.isdisjoint(r.partition)]
+    families = {_cut_of(program, r.partition[0])[0] for r in cut}
+    return {family: program.rank_of[family].partition for family in families}
+
+
+def _cut_of(program: Program, rank: str) -> tuple[str, str]:
+    """The cut rank that a member is of, and the member; of ranks alike, those of the first."""
+    declared = program.rank_of.get(rank)
+    if declared is not None and declared.like is not None:
+        return _cut_of(program, declared.like)
+    family = program.rank_of.get(declared.family or "") if declared is not None else None
+    if family is None:
+        return "", rank
+    first = program.rank_of[family.like] if family.like is not None else family
+    if not first.partition:
+        return family.name, rank
+    return first.name, first.partition[family.partition.index(rank)]
 
 
 def _points(e: BoundEinsum) -> LoopNest:
@@ -92,7 +177,12 @@ def _moving(nest: LoopNest, access_map: AccessMap) -> tuple[bool, ...]:
     return tuple(loop.variable in access_map.moving for loop in nest.loops)
 
 
-def _energy(bound: Bound, counts: tuple[EinsumCount, ...], compulsory: Fraction) -> float:
+def _energy(
+    bound: Bound,
+    counts: tuple[EinsumCount, ...],
+    shares: dict[str, Fraction],
+    compulsory: Fraction,
+) -> float:
     machine = bound.architecture
     outermost = machine.memories[0]
     price = memory_access(machine, outermost)
@@ -100,12 +190,15 @@ def _energy(bound: Bound, counts: tuple[EinsumCount, ...], compulsory: Fraction)
     found = float(compulsory * 8 / outermost.line_bits) * min(price.read_pj, price.write_pj)
     for count in counts:
         able = machine.arrays_for(kind for kind, _ in count.operations)
-        found += min(sum(operations_pj(machine, array, count.operations)) for array in able)
+        least = min(sum(operations_pj(machine, array, count.operations)) for array in able)
+        found += least * float(shares[count.einsum])
     return found
 
 
-def _by_array(machine: Architecture, counts: tuple[EinsumCount, ...]) -> list[dict[int, Fraction]]:
-    """Cycles of every Einsum on the arrays that can do it, all elements at work."""
+def _by_array(
+    machine: Architecture, counts: tuple[EinsumCount, ...], shares: dict[str, Fraction]
+) -> list[dict[int, Fraction]]:
+    """Cycles of every Einsum's share on the arrays that can do it, all elements at work."""
     kinds = dict.fromkeys(kind for c in counts for kind, _ in c.operations)
     found: list[dict[int, Fraction]] = [{} for _ in counts]
     for number, array in enumerate(machine.arrays):
@@ -113,7 +206,7 @@ def _by_array(machine: Architecture, counts: tuple[EinsumCount, ...]) -> list[di
         for count, cycles in zip(counts, found, strict=True):
             if all(kind in able for kind, _ in count.operations):
                 busy = total((times, able[kind]) for kind, times in count.operations)
-                cycles[number] = busy / array.elements
+                cycles[number] = shares[count.einsum] * busy / array.elements
     return found
 
 

@@ -17,6 +17,7 @@ from archsim.jobs.selection import mapping_called
 from archsim.result.record import Result
 from archsim.spec.index import mapping_entries
 from archsim.spec.mapping import EINSUM_BY_EINSUM, Mapping
+from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError
 from mappers.generators import GENERATORS
 from mappers.objectives import OBJECTIVES
@@ -61,6 +62,42 @@ def test_floors_of_parts_add_up() -> None:
     assert result.floor.latency_s == pytest.approx(added, rel=1e-12)
     assert result.to_dict()["floor"]["latency_s"] == result.floor.latency_s
     assert Result.from_dict(result.to_dict()).floor == result.floor
+
+
+@pytest.mark.parametrize(
+    "cascade", ["attention-1pass", "attention-causal-1pass", "lightning-attention-2", "ssd-chunked"]
+)
+def test_the_floor_is_that_of_any_sizes_of_the_cascades_own_tiles(cascade: str) -> None:
+    machine = Architecture.load("fusemax")
+    work = load("bert-base", cascade=cascade, seq_len=333, batch=1, H=2)
+    mapping = mapping_entries(cascade)[0].load()
+    results = [
+        simulate(work, machine, replace(mapping, tiles=_sized(mapping, cascade, size)))
+        for size in (256, 100, 16, 1)
+    ]
+    assert len({r.floor for r in results}) == 1
+    # There is something to find: what is counted does depend on the size.
+    assert len({r.bounds.compute_s for r in results}) > 1
+    assert all(r.over_floor >= 1 for r in results)
+
+
+def _sized(mapping: Mapping, cascade: str, size: int) -> tuple[object, ...]:
+    """A mapping's tiles, those of the cascade itself in another size."""
+    ranks = Cascade.load(cascade).program.ranks
+    own = {member for rank in ranks for member in rank.partition}
+    return tuple(replace(t, size=size) if t.member in own else t for t in mapping.tiles)
+
+
+def test_the_default_is_found_where_the_first_mapping_takes_tiles_of_one_key() -> None:
+    """A machine without rows has tiles of one key: nothing is near the floor only for them."""
+    machine = Architecture.load("fusemax")
+    (vector,) = (a for a in machine.arrays if a.name == "array_1d")
+    alone = replace(machine, arrays=(vector,), mapping=None)
+    work = load("bert-base", seq_len=1024, batch=1, H=1)
+    by_default = simulate(work, alone)
+    written = [simulate(work, alone, e.load()) for e in mapping_entries("attention-1pass")[:1]]
+    assert all(by_default.latency_s < 0.6 * r.latency_s for r in written)
+    assert by_default.over_floor < 1.1
 
 
 def test_a_window_brings_no_more_to_the_floor_than_its_points_do() -> None:
