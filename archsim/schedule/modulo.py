@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import product
+from itertools import pairwise, product
 from math import ceil
 from operator import add
 
@@ -26,6 +26,8 @@ _TRIES = 80
 _SLACKS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 """Waits added between resources, in periods: patience lets the first tiles run ahead."""
 _TRIAL_STEPS = 32
+_PATIENT = 3
+"""Rounds of putting off after which a look is worth while at who does it to whom."""
 
 _Orders = dict[str, tuple[int, ...]]
 
@@ -225,13 +227,15 @@ class _Pattern:
 
         A task that has a slot starts there, this period or a later one. Starts only grow, so
         that a task that ends at ``limit`` or later decides. A round settles one more task of
-        every chain: when there are more rounds than tasks, some wait for themselves.
+        every chain: when there are more rounds than tasks, some wait for themselves. Most that
+        do are found out after a few rounds, from who put off whom.
         """
         latency, period = self.graph.latency, self.period
         put_off = [False] * len(starts)
+        because = [-1] * len(starts)
         for i in late:
             put_off[i] = True
-        for _ in range(len(starts) + 2):
+        for number in range(len(starts) + 2):
             again = False
             for before, followers in enumerate(self.followers):
                 if not put_off[before]:
@@ -247,11 +251,46 @@ class _Pattern:
                         if slot is not None:
                             reach = slot - period * ((slot - reach) // period)
                         starts[after] = reach
+                        because[after] = before
                         put_off[after] = True
                         again |= after <= before
             if not again:
                 return starts
+            if number >= _PATIENT and self._grows(starts, slots, because):
+                return None
         return None
+
+    def _grows(self, starts: list[int], slots: list[int | None], because: list[int]) -> bool:
+        """Whether tasks that put one another off, in a circle, do so for ever.
+
+        Once round the circle a task with a slot is put off by whole periods, and then again and
+        again by as many: what a later start does to it is the same, as much later. Without slots
+        in the circle any time does.
+        """
+        seen = [-1] * len(because)
+        for first in range(len(because)):
+            at = first
+            while at >= 0 and seen[at] < 0:
+                seen[at] = first
+                at = because[at]
+            if at < 0 or seen[at] != first:
+                continue
+            circle = [at]
+            while because[circle[-1]] != at:
+                circle.append(because[circle[-1]])
+            turn = next((n for n, i in enumerate(circle) if slots[i] is not None), 0)
+            circle = [*circle[turn:], *circle[:turn]]
+            start = starts[circle[0]]
+            for before, after in pairwise([*reversed([*circle, circle[0]])]):
+                start = self._put_off(before, after, start, slots[after])
+            if start > starts[circle[0]]:
+                return True
+        return False
+
+    def _put_off(self, before: int, after: int, start: int, slot: int | None) -> int:
+        """When a task can start that waits for one which starts then."""
+        reach = start + max(weight for i, weight in self.followers[before] if i == after)
+        return reach if slot is None else slot - self.period * ((slot - reach) // self.period)
 
 
 def _issue(starts: list[int], period: int) -> Issue:

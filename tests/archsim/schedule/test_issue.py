@@ -11,6 +11,7 @@ import pytest
 from event_queue import run_events
 from random_graphs import bounded, random_graph
 
+from archsim.schedule import modulo
 from archsim.schedule.cycle_mean import maximum_cycle_mean
 from archsim.schedule.event_graph import EventGraph, GraphDependency, GraphTask, Issue, period_edges
 from archsim.schedule.makespan import makespan
@@ -106,4 +107,30 @@ def every_issue(graph: EventGraph) -> list[Issue]:
             ]
             if all(position[a] < position[b] for a, b in edges):
                 found.append(Issue(stage=stage, position=position))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_circles_that_are_given_up_early_never_end(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside putting off as many times as there are tasks, whatever the circle."""
+    random = Random(seed)
+    graphs = [bounded(random, random_graph(random)) for _ in range(60)]
+    early = [_pattern_starts(graph) for graph in graphs]
+    monkeypatch.setattr(modulo, "_PATIENT", 10**9)
+    assert [_pattern_starts(graph) for graph in graphs] == early
+    found = [starts for starts_of in early for starts in starts_of]
+    assert sum(starts is None for starts in found) > 20
+    assert sum(starts is not None for starts in found) > 20
+
+
+def _pattern_starts(graph: EventGraph) -> list[list[int] | None]:
+    """Starts at short periods, at most of which tasks wait for themselves."""
+    busiest = max(graph.work)
+    found = []
+    for period in (max(busiest - 3, 1), max(busiest - 1, 1), max(busiest, 1), busiest + 5):
+        for slack in (0, period // 2):
+            pattern = modulo._Pattern.build(graph, period, slack)
+            found += [pattern.phased(orders) for orders in modulo._orders(graph)]
     return found
