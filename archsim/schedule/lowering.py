@@ -170,10 +170,13 @@ class ProgramBuilder:
     def pace(self, lookahead: int) -> None:
         """Tie memories that serve Einsums outside loops alone to those inside."""
         tied = {name for w in self.waits for name in (w.before, w.after)}
+        depths = {m.name: m.write_buffer for m in self.bound.architecture.memories}
         for name, task in self.tasks.items():
             if task.role in ("load", "drain") and name not in tied and self.group.inside:
                 first, why = self.group.inside[0], f"pace of {name}"
-                self.wait(name, first, lookahead + 1, why, room=True, pace=True)
+                # What waits in a write buffer is behind by as many steps more.
+                behind = lookahead + (depths[task.resource] if task.role == "drain" else 1)
+                self.wait(name, first, behind, why, room=True, pace=True)
                 self.wait(first, name, lookahead + 1, why, room=True, pace=True)
 
     def program(self, *, ends: bool = True) -> StepProgram:

@@ -204,8 +204,10 @@ def _staged(
     """The program with a stage and a priority for every task, and the rest of its room.
 
     Tasks inside take theirs from the issue of the average step; what is written leaves in
-    the period after it is there, behind what is read.
+    the period after it is there, or as much later as the memory's write buffer is deep, behind
+    what is read.
     """
+    depths = {m.name: m.write_buffer for m in builder.bound.architecture.memories}
     unit = step.graph.unit
     when: dict[str, Fraction] = {}
     rank: dict[str, int] = {}
@@ -230,7 +232,7 @@ def _staged(
                 stages[o.name] for o in program.tasks if o.resource == t.resource and o is not t
             ]
             early = max((priority for _, (priority, _) in loads), default=Fraction(0))
-            stages[t.name] = (int(ready // period) + 1, (early, 2))
+            stages[t.name] = (int(ready // period) + depths[t.resource], (early, 2))
     tasks = tuple(
         replace(
             t,

@@ -33,6 +33,9 @@ class Memory:
     """Bytes per second, reads and writes together."""
     billed_bytes: int | None = None
     """Capacity whose energy and area are billed; None: its own."""
+    write_buffer: int = 1
+    """Steps whose results may wait to be written while operands of later ones are read: a
+    deeper one keeps a late result from holding up what is read behind it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

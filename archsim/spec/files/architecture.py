@@ -34,6 +34,7 @@ class _MemoryFields(Fields):
     capacity: Bytes | None = None
     billed_capacity: Bytes | None = None
     bandwidth: Bandwidth | None = None
+    write_buffer: Count = 1
 
 
 class _RegistersFields(Fields):
@@ -135,6 +136,7 @@ def build_architecture(
                 capacity_bytes=m.capacity,
                 billed_bytes=m.billed_capacity,
                 bandwidth_bytes_per_s=m.bandwidth,
+                write_buffer=m.write_buffer,
             )
             for m in spec.memories
         ),
