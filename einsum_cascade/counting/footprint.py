@@ -57,7 +57,9 @@ class ExtraTraffic:
     """What passes over ``rank`` cost, in elements, when ``needed`` elements are not there.
 
     ``spilled``: intermediates are written out and read back. ``reread``: later passes read
-    inputs again and compute intermediates again. ``tensors`` and ``inputs`` say which.
+    inputs again and compute intermediates again; infinite where that is no way, since what is
+    picked by its value is known only after a traversal of another rank. ``tensors`` and
+    ``inputs`` say which.
     """
 
     rank: str
@@ -81,7 +83,10 @@ class ExtraTraffic:
         if set(self.tensors) <= set(self.inputs):
             return f"read {inputs} again in every later pass"
         spilled = ", ".join(t for t in self.tensors if t not in self.inputs)
-        return f"write out and read back {spilled}, or read {inputs} again and recompute"
+        if self.reread.is_infinite:
+            return f"write out and read back {spilled}"
+        again = f"read {inputs} again and recompute" if inputs else "recompute"
+        return f"write out and read back {spilled}, or {again}"
 
 
 def tensor_size(program: ir.Program, tensor: str, *, parallel: bool = True) -> Any:
@@ -230,6 +235,8 @@ class _Traversal:
         # Within one pass one reading of an input serves all that is computed from it.
         visits = sorted({(p, s) for t, found in sources for p in t.reread for s in found})
         reread = sympy.Add(*(tensor_size(self.program, s) for _, s in visits))
+        if any(self._is_picked(t.tensor) for t in again):
+            reread = sympy.oo
         return ExtraTraffic(
             rank=self.rank.rank,
             needed=self._needed,
@@ -239,22 +246,30 @@ class _Traversal:
             inputs=tuple(dict.fromkeys(s for _, found in sources for s in found)),
         )
 
+    def _is_picked(self, tensor: str) -> bool:
+        """Whether an element is computed from what is picked along the rank, by value or place."""
+        einsums = self.program.einsum_of
+        made = [einsums[name] for name in self._computed_from(tensor) if name in einsums]
+        elsewhere = [a for e in made for a in e.reads if not self._carries(a.tensor)]
+        places = (i.access.tensor for a in elsewhere for i in a.indices if isinstance(i, ir.Gather))
+        return any(e.select is not None for e in made) or any(map(self._carries, places))
+
     def _sources(self, tensor: str) -> tuple[str, ...]:
         """Inputs that carry the rank and that an element of ``tensor`` is computed from."""
         inputs = {t.name for t in self.program.inputs}
-        found: dict[str, None] = {}
+        return tuple(sorted(inputs.intersection(self._computed_from(tensor))))
+
+    def _computed_from(self, tensor: str) -> set[str]:
+        """Tensors that carry the rank and that an element of ``tensor`` is computed from."""
         seen: set[str] = set()
         queue = [tensor]
         while queue:
             name = queue.pop()
-            if name in seen or not self._carries(name):
-                continue
-            seen.add(name)
-            if name in inputs:
-                found[name] = None
-            elif name in self.program.einsum_of:
-                queue.extend(a.tensor for a in self.program.einsum_of[name].reads)
-        return tuple(sorted(found))
+            if name not in seen and self._carries(name):
+                seen.add(name)
+                made = self.program.einsum_of.get(name)
+                queue.extend(a.tensor for a in (made.reads if made else ()))
+        return seen
 
     def _carries(self, tensor: str) -> bool:
         return bool(set(self.program.tensor_ranks.get(tensor, ())) & self._own)

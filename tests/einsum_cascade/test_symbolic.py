@@ -274,6 +274,38 @@ def test_traffic_depends_on_the_buffer() -> None:
     assert extra.choice == "write out and read back QK, SN, or read K again and recompute"
 
 
+PICKED = """
+cascade: picked
+ranks: {E: width, P: queries, M: keys, J: picks}
+inputs: {Q: [P, E], K: [M, E]INDEX}
+output: SN
+einsums: |
+  QK[m, p] = Q[p, e] * K[m, e]
+  SELECTION
+  GQ[j, p] = Q[p, e] * K[I[j, p], e]
+  GM[p]    = GQ[j, p] :: max[j]
+  SN[j, p] = exp(GQ[j, p] - GM[p])
+"""
+
+
+@pytest.mark.parametrize(
+    ("index", "selection"),
+    [("", "I[j, p] << topk(QK[m, p], j)"), (", I: [J, P]", "X[p] = QK[m, p]")],
+)
+def test_what_is_picked_is_not_had_again_for_nothing(index: str, selection: str) -> None:
+    """No input has a rank J whose elements could be read again: scores of picks are kept."""
+    found = analyze(
+        Cascade.parse(
+            PICKED.replace("INDEX", index)
+            .replace("SELECTION", selection)
+            .replace("output: SN", "output: SN" if not index else "outputs: [SN, X]")
+        ).program
+    )
+    (extra,) = (x for x in found.extra if x.rank == "J")
+    assert extra.choice == "write out and read back GQ"
+    assert same(extra.cheapest, 2 * rank_symbol("J") * P)
+
+
 def test_spilling_wins_when_the_inputs_are_wide() -> None:
     found = analysis("three-pass").subs({"E": 64, "F": 64, "P": 2, "M": 100})
     assert found.traffic(0) - found.traffic_min == 4 * 100 * 2
