@@ -31,19 +31,19 @@ if TYPE_CHECKING:
     "mappings",
     multiple=True,
     metavar="NAME|FILE|auto",
-    help="Default: of each part's cascade, or einsum-by-einsum. May be given for several parts. "
-    "auto searches for the fastest.",
+    help="Default: the machine's own, or the fastest of those known. May be given for several "
+    "parts. auto searches for the fastest.",
 )
 @click.option(
     "--engine",
     type=Known(["analytical", "event"]),
-    help="How latency is found: an average step (the default), or every tile.",
+    help="Which of two limits: event runs 100 times as many steps before it takes an average one.",
 )
 @settings_option
 @json_option
 @click.option("--out", metavar="DIR", type=NamedPath(), help="Write result, report and pictures.")
 @click.option(
-    "--trace", metavar="FILE", type=NamedPath(), help="Write the timeline (event engine)."
+    "--trace", metavar="FILE", type=NamedPath(), help="Write the timeline, run by the event engine."
 )
 @click.option("--explain", is_flag=True, help="Say where each cycle and picojoule came from.")
 @click.option(
