@@ -24,6 +24,7 @@ from ..cost.estimators import memory_access
 from ..cost.meter import EXACT
 from ..result.record import Floor
 from ..space.access_map import AccessMap
+from ..space.bands import Window
 from ..space.exact import total
 from ..space.iteration import Loop
 from ..space.nest import LoopNest
@@ -74,7 +75,7 @@ def compulsory_elements(bound: Bound, *, by_point: bool = False) -> int:
     sizes: dict[str, int] = {}
     ends = {*(t.name for t in bound.program.inputs), *bound.program.outputs}
     for e in with_initial(bound):
-        nest = _points(e) if by_point and e.window is not None else e.whole
+        nest = e.whole if e.window is None or not by_point else _points(e, e.window)
         for access_map in (*e.reads, e.write):
             name = access_map.access.tensor
             if name in ends:
@@ -164,13 +165,17 @@ def _cut_of(program: Program, rank: str) -> tuple[str, str]:
     return first.name, first.partition[family.partition.index(rank)]
 
 
-def _points(e: BoundEinsum) -> LoopNest:
-    """Loops over single points of an Einsum's iteration space, whatever its own loops are."""
+def _points(e: BoundEinsum, window: Window) -> LoopNest:
+    """Loops over single points of the axes that a mask bounds, whatever the Einsum's own are.
+
+    Along the others nothing is left out: they stay whole inside.
+    """
     loops = (
         Loop(member=a.name, axis=i, stride=1, level=0, variable=a.variables[0][0])
         for i, a in enumerate(e.axes)
+        if window.side(i) is not None
     )
-    return LoopNest(loops=tuple(loops), extents=e.extents, window=e.window)
+    return LoopNest(loops=tuple(loops), extents=e.extents, window=window)
 
 
 def _moving(nest: LoopNest, access_map: AccessMap) -> tuple[bool, ...]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import product
 from math import ceil
 from typing import Literal
 
@@ -140,35 +142,45 @@ def overlapped(builder: ProgramBuilder, lookahead: int, *, ends: bool = True) ->
         Tasks wait for one another in a circle, or for room that never comes.
     """
     program = unordered(builder, lookahead, ends=ends)
-    step = average_step(program, distance="longest")
-    issue, period = _issue(builder.bound, step.graph)
-    try:
-        return ordered(_staged(builder, program, step, issue, period, lookahead, "all"))
-    except IssueError:
-        return _close_together(builder, program, lookahead)
-
-
-def _close_together(builder: ProgramBuilder, program: StepProgram, lookahead: int) -> StepProgram:
-    """The program in the first order that contradicts nothing, however short a distance is.
-
-    Patience keeps arrays from waiting, but puts tasks apart that may have to be close: those of
-    a running value, from step to step.
-    """
-    distances: tuple[Literal["longest", "shortest"], ...] = ("longest", "shortest")
-    steps = [average_step(program, distance=distance) for distance in distances]
-    plans = [(step, *_issue(builder.bound, step.graph)) for step in steps]
-    # In written order nothing is ahead of what it waits for.
-    plans.append((steps[-1], _flat_issue(steps[-1].graph), plans[-1][2]))
     refused: IssueError | None = None
-    for patience in _PATIENCE:
-        for step, issue, period in plans:
-            try:
-                return ordered(_staged(builder, program, step, issue, period, lookahead, patience))
-            except IssueError as error:
-                refused = error
+    for patience, plan in _attempts(builder, program):
+        try:
+            return ordered(_staged(builder, program, plan, lookahead, patience))
+        except IssueError as error:
+            refused = error
     assert refused is not None, "some order was tried"
     text = f"these wait for one another within one step: {' -> '.join(refused.names)}"
     raise MappingError(Problem(text, builder.bound.mapping.schedule.span))
+
+
+@dataclass(frozen=True, slots=True)
+class _IssuePlan:
+    """An order of issue of an average step, and units between two steps."""
+
+    step: AverageStep
+    issue: Issue
+    period: int
+
+
+def _attempts(
+    builder: ProgramBuilder, program: StepProgram
+) -> Iterator[tuple[Patience, _IssuePlan]]:
+    """Orders of issue with whom they put Einsums outside loops off for, the best ones first.
+
+    Patience keeps arrays from waiting, but puts tasks apart that may have to be close: those of
+    a running value, from step to step. Most often the first is taken.
+    """
+    plans: list[_IssuePlan] = []
+    distances: tuple[Literal["longest", "shortest"], ...] = ("longest", "shortest")
+    for distance in distances:
+        step = average_step(program, distance=distance)
+        plans.append(_IssuePlan(step, *_issue(builder.bound, step.graph)))
+        yield _PATIENCE[0], plans[-1]
+    # In written order nothing is ahead of what it waits for.
+    last = plans[-1]
+    plans.append(_IssuePlan(last.step, _flat_issue(last.step.graph), last.period))
+    yield _PATIENCE[0], plans[-1]
+    yield from product(_PATIENCE[1:], plans)
 
 
 def _issue(bound: Bound, graph: EventGraph) -> tuple[Issue, int]:
@@ -195,9 +207,7 @@ def _flat_issue(graph: EventGraph) -> Issue:
 def _staged(
     builder: ProgramBuilder,
     program: StepProgram,
-    step: AverageStep,
-    issue: Issue,
-    period: int,
+    plan: _IssuePlan,
     lookahead: int,
     patience: Patience,
 ) -> StepProgram:
@@ -208,6 +218,7 @@ def _staged(
     what is read.
     """
     depths = {m.name: m.write_buffer for m in builder.bound.architecture.memories}
+    step, issue, period = plan.step, plan.issue, plan.period
     unit = step.graph.unit
     when: dict[str, Fraction] = {}
     rank: dict[str, int] = {}
