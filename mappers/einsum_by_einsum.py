@@ -65,6 +65,8 @@ def einsum_by_einsum(
         No array of the machine can do all operations of an Einsum.
     """
     tiles, shapes = family_tiles(program, architecture, given)
+    # A tile that is given longer than its rank holds no more than the rank has.
+    shapes |= {m: min(shapes[m], shapes[r.name]) for r in program.ranks for m in r.partition}
     site = _Site(program=program, architecture=architecture, shapes=shapes)
     tensors = (*(t.name for t in program.inputs), *(e.name for e in program.einsums))
     groups = (tuple(PhaseTask(einsum=n) for n in group) for group in site.groups)

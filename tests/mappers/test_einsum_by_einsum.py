@@ -182,3 +182,15 @@ def test_a_machine_that_cannot_do_it_is_named() -> None:
     machine = replace(Architecture.load("flat", [only_copies]), mapping=None)
     with pytest.raises(InputError, match="SN: no array of flat can do all of exp"):
         simulate(load("bert-base", cascade="attention-naive-deferred", seq_len=64), machine)
+
+
+def test_a_tile_given_longer_than_its_rank_is_as_long_as_the_rank() -> None:
+    """Loops are kept inside a memory by what their tiles hold, not by what they might hold."""
+    machine = Architecture.load("fusemax")
+    runs = [
+        simulate(load("bert-base", seq_len=512, batch=1, H=1, M0=size), machine)
+        for size in (512, 513, 3_000_000)
+    ]
+    assert runs[0].mapping == "einsum-by-einsum"
+    assert {r.cycles for r in runs} == {runs[0].cycles}
+    assert {r.energy_pj for r in runs} == {runs[0].energy_pj}
