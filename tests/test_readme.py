@@ -116,3 +116,12 @@ def test_the_cascade_of_the_language_page_runs() -> None:
     cascade = Cascade.parse(text)
     assert Cascade.parse(cascade.text()) == cascade
     assert validate_cascade(cascade).verdict == "not checked"
+
+
+def test_the_number_of_the_map_of_the_house_is_the_engines() -> None:
+    """docs/architecture.md follows one number through the rooms, to where it was found."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    result = simulate(load("bert-base", seq_len=1024), Architecture.load("fusemax"))
+    cycles = f"{result.cycles:,.0f}"
+    assert f"says {cycles} cycles" in page
+    assert f"{cycles} in all" in page

@@ -199,7 +199,7 @@ def _names(spec: _ArchitectureFields, root: YamlNode) -> Iterator[Problem]:
     for group, at, name, what in members:
         if name in first:
             span = root.span_of((KEY, group, at, "name"))
-            yield Problem(f"'{name}' is already the name of a {first[name]}", span)
+            yield Problem(f"another {first[name]} is called '{name}' already", span)
         first.setdefault(name, what)
 
 
