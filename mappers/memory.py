@@ -59,7 +59,8 @@ def recall(question: MappingQuestion) -> Mapping | None:
         return None
     # What cannot be read any more is searched for again.
     with suppress(InputError):
-        return Mapping.load(path)
+        found = Mapping.load(path)
+        return found if found.cascade == question.program.name else None
     return None
 
 

@@ -67,10 +67,17 @@ def default_job(
     best: tuple[Job, Result] | None = None
     errors: dict[str, InputError] = {}
     refused: tuple[Refusal, ...] = ()
+    unmade: InputError | None = None
     for known in known_mappings(part, architecture, generators):
         try:
-            job = job_of(part, known(), architecture, generators, name=name)
-            job = replace(job, notes=(*job.notes, *filter(None, [known.note])))
+            mapping = known()
+        except InputError as wrong:
+            errors[known.name] = unmade = wrong
+            continue
+        try:
+            job = job_of(part, mapping, architecture, generators, name=name)
+            if known.searched:
+                job = replace(job, searched=True, notes=(*job.notes, _SEARCHED))
             result = evaluate(job)
         except InputError as wrong:
             errors[known.name] = wrong
@@ -81,7 +88,7 @@ def default_job(
         if result.over_floor <= NEAR or known.designed:
             break
     if best is None:
-        raise _none_is_legal(part, architecture, errors)
+        raise _none_is_legal(part, architecture, errors, unmade)
     job, result = best
     said = (f"mapping '{r.mapping}' is not legal here: {r.reason}" for r in refused)
     return replace(job, known=result, refused=refused, notes=(*job.notes, *said))
@@ -95,8 +102,8 @@ class KnownMapping:
     make: Callable[[], Mapping]
     designed: bool = False
     """Whether the machine was designed for it, and runs it whatever else is faster."""
-    note: str = ""
-    """What a result by it says of it."""
+    searched: bool = False
+    """Whether it is what an earlier search for the very same problem found."""
 
     def __call__(self) -> Mapping:
         """The mapping. Raises SpecError or MappingError where it cannot be had."""
@@ -121,7 +128,7 @@ def known_mappings(
     else:
         recalled = recalled_mapping(part, architecture, generators)
         if recalled is not None:
-            yield KnownMapping(recalled.name, lambda: recalled, note=_SEARCHED)
+            yield KnownMapping(recalled.name, lambda: recalled, searched=True)
     for entry in mapping_entries(cascade):
         if own is None or entry.name != own.name:
             yield KnownMapping(entry.name, entry.load)
@@ -134,11 +141,15 @@ def _reason(error: InputError) -> str:
 
 
 def _none_is_legal(
-    part: PartLike, architecture: Architecture, errors: dict[str, InputError]
+    part: PartLike,
+    architecture: Architecture,
+    errors: dict[str, InputError],
+    unmade: InputError | None,
 ) -> InputError:
     """One error that says why each mapping is not legal; a common reason is said once.
 
-    What is wrong with the shapes is wrong with all, and the made mapping says it plainly.
+    What is wrong with the shapes is wrong with all, and the made mapping says it plainly. Where
+    none can be made (no array does what an Einsum needs) a search would find none either.
     """
     found = list(errors.values())
     if isinstance(found[-1], SpecError) or len({str(e) for e in found}) == 1:
@@ -148,6 +159,8 @@ def _none_is_legal(
     lines = [f"no mapping that is known is legal on {architecture.name}:"]
     lines += [f"    {name}: {_reason(e)}" for name, e in errors.items()]
     hint = "write one for this machine, or search with --mapping auto"
+    if unmade is not None:
+        hint = unmade.problems[0].hint or hint
     problems = [Problem("\n".join(lines), hint=hint), *_advice(part, architecture)]
     return (NoLegalMappingError if short else MappingError)(problems)
 

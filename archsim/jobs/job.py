@@ -83,6 +83,8 @@ class Job:
     """Its result, where the mapping was chosen by it."""
     refused: tuple[Refusal, ...] = ()
     """Mappings that were tried before its own."""
+    searched: bool = False
+    """Whether its mapping is what a search found."""
 
     def bind(self) -> Bound:
         """The mapping bound to the job's cascade, shapes and machine.

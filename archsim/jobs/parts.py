@@ -9,9 +9,10 @@ from einsum_cascade.rows import tells_apart
 from einsum_cascade.shapes import with_usual
 
 from ..spec.arch import Architecture
-from ..spec.index import mapping_entries
+from ..spec.index import compute_the_same, mapping_entries
 from ..spec.mapping import EINSUM_BY_EINSUM, Mapping
 from .job import Generators, Job
+from .selection import stands_in
 from .workload import PartLike
 
 _DERIVED = (
@@ -60,8 +61,22 @@ def job_of(
         shapes=tuple(given.items()),
         architecture=architecture,
         choose=generators.choose,
-        notes=(*part.notes_for(ranks), *part.left_out_by(program), *said, *derived),
+        notes=(
+            *_another(part, mapping),
+            *part.notes_for(ranks),
+            *part.left_out_by(program),
+            *said,
+            *derived,
+        ),
     )
+
+
+def _another(part: PartLike, mapping: Mapping) -> tuple[str, ...]:
+    """Says so where a mapping's cascade computes something else than the part's."""
+    own, other = part.cascade, mapping.cascade
+    if other == own or stands_in(part, other) or compute_the_same(own, other):
+        return ()
+    return (f"mapping '{mapping.name}' runs {other}, which does not compute what {own} does",)
 
 
 def _for_another(part: PartLike, mapping: Mapping, wrong: SpecError) -> SpecError:

@@ -91,7 +91,8 @@ def run_plan(
 
 def _advised(plan: JobPlan, result: Result) -> Result:
     """The result, saying so where another mapping may be much faster and none was searched."""
-    if plan.searched or result.over_floor <= _FAR:
+    searched = plan.searched or all(job.searched for job in plan.jobs)
+    if searched or result.over_floor <= _FAR:
         return result
     note = (
         f"latency is {result.over_floor:.3g} times the floor of any mapping: "

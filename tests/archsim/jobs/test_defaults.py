@@ -1,0 +1,81 @@
+"""What runs where nobody names a mapping, and what is said of a mapping that does not fit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from archsim import Architecture, Mapping, Result, simulate
+from archsim.jobs.defaults import known_mappings
+from archsim.jobs.selection import mapping_called
+from einsum_cascade.errors import MappingError
+from mappers.generators import GENERATORS
+from workloads import load
+
+
+def decode(machine: Architecture, batch: int) -> Result:
+    work = load("llama-3-8b", phase="decode", cached_len=511, scope="block", batch=batch)
+    return simulate(work, machine)
+
+
+def renamed(machine: Architecture) -> Architecture:
+    """The machine with other names of its parts, and arrays half as wide."""
+    arrays = (
+        replace(a, name=name, dimensions=tuple(replace(d, size=d.size // 2) for d in a.dimensions))
+        for a, name in zip(machine.arrays, ("mxu", "vpu"), strict=True)
+    )
+    memories = (
+        replace(m, name=name)
+        for m, name in zip(machine.memories, ("hbm", "unified_buffer"), strict=True)
+    )
+    return replace(machine, name="other", arrays=tuple(arrays), memories=tuple(memories))
+
+
+@pytest.mark.parametrize("bandwidth", ["400 GB/s", "3.35 TB/s"])
+@pytest.mark.parametrize("batch", [1, 8, 64])
+def test_decode_leaves_no_array_idle_that_another_mapping_fills(bandwidth: str, batch: int) -> None:
+    machine = Architecture.load("fusemax", [f"memories.DRAM.bandwidth={bandwidth}"])
+    for one in (machine, renamed(machine)):
+        assert decode(one, batch).over_floor <= 1.25
+
+
+def test_the_fastest_of_those_known_is_taken() -> None:
+    """But for two hundredths, for which a written one is not given up."""
+    machine = Architecture.load("fusemax", ["memories.DRAM.bandwidth=2 TB/s"])
+    work = load("llama-3-8b", phase="decode", cached_len=511, batch=4)
+    (part,) = work.parts
+    runs = [simulate(work, machine, k()) for k in known_mappings(part, machine, GENERATORS)]
+    assert len(runs) > 1
+    best = min(r.latency_s for r in runs)
+    assert best <= simulate(work, machine).latency_s <= max(best / 0.98, 1.1 * runs[0].latency_s)
+
+
+def test_a_machine_keeps_the_mapping_it_was_designed_for() -> None:
+    """However much faster another would be."""
+    work = load("bert-base", seq_len=4096)
+    flat = Architecture.load("flat")
+    assert simulate(work, flat).mapping == "flat"
+    other = simulate(work, flat, Mapping.load("fusemax-cascade"))
+    assert other.latency_s < simulate(work, flat).latency_s
+
+
+def test_a_mapping_that_computes_something_else_is_told() -> None:
+    work, machine = load("bert-base", seq_len=512), Architecture.load("fusemax")
+    causal = simulate(work, machine, Mapping.load("gqa-causal"))
+    told = "mapping 'gqa-causal' runs grouped-query-attention-causal, which does not compute what"
+    assert any(note.startswith(told) for note in causal.notes)
+    same = simulate(work, machine, Mapping.load("flat"))
+    assert not any("does not compute" in note for note in same.notes)
+
+
+def test_where_no_array_can_do_an_operation_the_hint_is_not_to_search() -> None:
+    nothing = "{add: {cycles: 1, bill: {add: 1}}}"
+    machine = Architecture.load(
+        "fusemax", [f"arrays.{a}.operations={nothing}" for a in ("array_1d", "array_2d")]
+    )
+    work = load("bert-base", seq_len=512)
+    with pytest.raises(MappingError, match="give an array the operations that are missing"):
+        simulate(work, machine)
+    with pytest.raises(MappingError):
+        mapping_called("einsum-by-einsum", work, machine, GENERATORS)
