@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from einsum_cascade.errors import MappingError, Problem
 from einsum_cascade.ir import Program
 
 from ..bound.binding import Choose, bind
 from ..bound.record import Bound
 from ..cost.accesses import EinsumCount
 from ..cost.spill import count_mapping
-from ..result.record import (
-    Result,
-)
+from ..result.record import Result
+from ..schedule.timing import refuse_no_time
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
 from .assemble import assemble
@@ -69,7 +67,5 @@ def evaluate_bound(
     """
     counts = counts or count_mapping(bound)
     timing = time_bound(bound, counts, engine)
-    if not timing.cycles:
-        text = "nothing takes time: every operation takes 0 cycles and no memory has a bandwidth"
-        raise MappingError(Problem(text, bound.mapping.span))
+    refuse_no_time(bound, timing.cycles)
     return assemble(bound, counts, timing, workload, engine)

@@ -9,13 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from einsum_cascade.errors import MappingError, Problem
-
 from ..bound.record import Bound
 from ..cost.accesses import EinsumCount
 from ..schedule.kinds import exact_walks, kind_of
 from ..schedule.program import StepProgram
-from ..schedule.timing import Timing
+from ..schedule.timing import Timing, refuse_no_time
 from ..space.exact import total
 from ..steps.group import FusionGroup, Walk
 from ..steps.run_length import steps_by_class
@@ -89,9 +87,7 @@ def time_events(
         run = run_program(program, jumping=jumping, logged=logged, most=most)
         runs.append(GroupRun(group=group, program=program, start=at, run=run))
         at += run.cycles
-    if not at:
-        text = "nothing takes time: every operation takes 0 cycles and no memory has a bandwidth"
-        raise MappingError(Problem(text, bound.mapping.span))
+    refuse_no_time(bound, at)
     return EventTiming(
         timing=_timing(bound, tuple(runs), at),
         events=sum(r.run.turns for r in runs),

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
+from einsum_cascade.errors import MappingError, Problem
+
+from ..bound.record import Bound
+
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
@@ -32,3 +36,19 @@ class Timing:
     def fill_drain(self) -> Fraction:
         """What is not steady state."""
         return self.cycles - self.period * self.steps
+
+
+def refuse_no_time(bound: Bound, cycles: Fraction) -> None:
+    """Refuse a run that takes no time: nothing could be said of its rates.
+
+    Raises
+    ------
+    MappingError
+        Masks let nothing through, or nothing that is done takes time.
+    """
+    if cycles:
+        return
+    text = "nothing takes time: every operation takes 0 cycles and no memory has a bandwidth"
+    if not any(e.points for e in bound.einsums):
+        text = "nothing is computed: the masks let no point through at these shapes"
+    raise MappingError(Problem(text, bound.mapping.span))

@@ -98,3 +98,17 @@ def test_bytes_follow_the_word_and_operations_do_not() -> None:
     said = "words are of 8 bit, but energy and area of operations are those of numbers of 16 or 32"
     assert any(note.startswith(said) for note in narrow.notes)
     assert not any(note.startswith("words are of") for note in wide.notes)
+
+
+def test_a_mask_that_lets_nothing_through_is_told(tmp_path: Path) -> None:
+    own = tmp_path / "none.yaml"
+    own.write_text(
+        "cascade: none\ntitle: t\nsource: s\nranks: {P: q, M: k, E: e}\n"
+        "inputs: {Q: [P, E], K: [M, E]}\noutput: S\n"
+        "einsums: |\n  S[p, m] = Q[p, e] * K[m, e] where m < p - 100\n",
+        encoding="utf-8",
+    )
+    work = load("bert-base", cascade=str(own), seq_len=50)
+    with pytest.raises(InputError, match="the masks let no point through"):
+        simulate(work, Architecture.load("fusemax"))
+    assert simulate(load("bert-base", cascade=str(own), seq_len=102), Architecture.load("fusemax"))
