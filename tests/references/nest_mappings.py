@@ -263,7 +263,8 @@ def _keep(random: Random, program: Program, architecture: Architecture) -> tuple
     memories = [m.name for m in architecture.memories]
     places = [*memories, *(a.name for a in architecture.arrays)]
     kept: dict[str, list[str]] = {p: [] for p in places}
-    inputs = {t.name for t in program.inputs}
+    # In written order: that of a set differs from run to run, and a seed would mean nothing.
+    inputs = [t.name for t in program.inputs]
     for tensor in (*inputs, *(e.name for e in program.einsums)):
         chosen = {p for p in places if random.random() < 0.4}
         if tensor in inputs:
