@@ -7,7 +7,7 @@ all masked Einsums of a step agree and the others provably do nothing then
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -56,7 +56,22 @@ def leave_out_masked(bound: Bound) -> Bound:
     )
 
 
-def _masking(bound: Bound) -> Masking:
+@dataclass(frozen=True, kw_only=True)
+class MaskBands:
+    """Bands of masked Einsums by name, and the Einsums whose masks are none that can be used."""
+
+    bands: dict[str, Band]
+    loose: frozenset[str]
+    """Whose masks leave out points inside their bands, too."""
+    without: dict[bool, list[str]]
+    """By whether the mask depends on data."""
+
+
+def mask_bands(bound: Bound) -> MaskBands:
+    """The bands that the masks of a mapping's Einsums are.
+
+    Equal bands look equal, in whatever order their comparisons are written.
+    """
     numbers = _numbers(bound)
     bands: dict[str, Band] = {}
     loose: set[str] = set()
@@ -66,12 +81,17 @@ def _masking(bound: Bound) -> Masking:
             continue
         band, exact = _band(bound.tiling, e, numbers)
         if band is not None and _told_apart(e, band):
-            # Equal bands are to look equal, in whatever order their comparisons are written.
             turned = any((b.plus, b.minus) == (band.minus, band.plus) for b in bands.values())
             bands[e.name] = _turned(band) if turned else band
             loose |= set() if exact else {e.name}
         else:
             without.setdefault(depends_on_data(e.einsum.where), []).append(e.name)
+    return MaskBands(bands=bands, loose=frozenset(loose), without=without)
+
+
+def _masking(bound: Bound) -> Masking:
+    found = mask_bands(bound)
+    bands, loose, without = found.bands, found.loose, found.without
     notes = [f"{', '.join(names)}: {_no_band(data)}" for data, names in without.items()]
     windows = {
         e.name: _window(bound.tiling, e, bands[e.name], len(e.temporal))
@@ -84,7 +104,7 @@ def _masking(bound: Bound) -> Masking:
     if not isinstance(idle, _Idle):
         return Masking(
             windows=tuple(windows.items()),
-            loose=frozenset(loose),
+            loose=loose,
             steps=bound.steps,
             notes=tuple(notes),
         )
@@ -94,7 +114,7 @@ def _masking(bound: Bound) -> Masking:
     steps = _steps(bound, idle.band)
     return Masking(
         windows=tuple(windows.items()),
-        loose=frozenset(loose),
+        loose=loose,
         steps=steps,
         notes=(),
         idle=idle.band,
@@ -131,24 +151,48 @@ class _Idle:
 
 def _idle(bound: Bound, bands: dict[str, Band]) -> _Idle | str | None:
     """The idle steps; or why there are none; or None where no step could be."""
-    ranks = {r for b in bands.values() for r in (b.plus, b.minus) if r}
-    stepping = {
+    ranks = band_ranks(bands)
+    stepping = frozenset(
         loop.rank.lower() for loop in bound.nest if _family(bound.tiling, loop.rank) in ranks
-    }
+    )
+    found = idle_band(bound, bands, stepping)
+    if found is None or isinstance(found, str):
+        return found
+    inside = (e for e in bound.einsums if stepping <= {*e.einsum.variables})
+    return _Idle(found, tuple(e for e in inside if e.name not in bands))
+
+
+def band_ranks(bands: Mapping[str, Band]) -> frozenset[str]:
+    """The ranks between which bands are."""
+    return frozenset(r for b in bands.values() for r in (b.plus, b.minus) if r)
+
+
+def idle_band(
+    bound: Bound, bands: Mapping[str, Band], stepping: frozenset[str]
+) -> Band | str | None:
+    """The band outside of which steps are idle; or why none are; or None where none could be.
+
+    Parameters
+    ----------
+    bound : Bound
+        The mapping.
+    bands : mapping
+        Bands of its masked Einsums, by name.
+    stepping : frozenset of str
+        Rank variables of the loops whose iteration is a step, of the bands' ranks.
+    """
     inside = [e for e in bound.einsums if stepping <= {*e.einsum.variables}]
-    masked = [e for e in inside if e.name in bands]
+    masked = tuple(e.name for e in inside if e.name in bands)
     if not stepping or not masked:
         return None
-    different = {bands[e.name] for e in masked}
+    different = {bands[name] for name in masked}
     if len(different) > 1:
-        return f"{masked[0].name} and others have different masks"
+        return f"{masked[0]} and others have different masks"
     from einsum_cascade.idle.steps import idle_problem
 
-    problem = idle_problem(bound.program, [e.name for e in masked], stepping)
-    if problem is not None:
-        return problem
-    others = tuple(e for e in inside if e.name not in bands)
-    return _Idle(different.pop(), others)
+    # A cascade is bound in many ways, and proved once.
+    problem = bound.program.once(idle_problem, masked, stepping)
+    return different.pop() if problem is None else problem
 
 
 def _family(tiling: Tiling, rank: str) -> str:

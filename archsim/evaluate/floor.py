@@ -2,14 +2,16 @@
 
 Every operation is done where it costs least, all elements of an array at work and all arrays
 side by side; every input that is touched and every output crosses the outermost memory once.
-Points that a mask takes out are not computed, whatever the tiles are. Where a cascade itself cuts
-a rank and a mapping chooses the size (``M: [M1, M0]``), an Einsum is counted at the size at which
-it has the fewest points. The bounds of a result (``Bounds``) are of its mapping; the floor is of
-its work.
+Points that a mask takes out are not computed, whatever the tiles are, nor steps that are provably
+idle without them. Where a cascade itself cuts a rank and a mapping chooses the size
+(``M: [M1, M0]``), an Einsum is counted at the size at which it has the fewest points. The bounds
+of a result (``Bounds``) are of its mapping; the floor is of its work.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from fractions import Fraction
 from itertools import combinations
 from math import gcd, lcm, prod
@@ -17,6 +19,7 @@ from math import gcd, lcm, prod
 from einsum_cascade.ir import Program
 
 from ..bound.initial import with_initial
+from ..bound.least import least_nests
 from ..bound.record import Bound, BoundEinsum
 from ..cost.accesses import EinsumCount
 from ..cost.energy import operations_pj
@@ -24,9 +27,7 @@ from ..cost.estimators import memory_access
 from ..cost.meter import EXACT
 from ..result.record import Floor
 from ..space.access_map import AccessMap
-from ..space.bands import Window
 from ..space.exact import total
-from ..space.iteration import Loop
 from ..space.nest import LoopNest
 from ..spec.arch import Architecture
 
@@ -41,7 +42,7 @@ def floor_of(bound: Bound, counts: tuple[EinsumCount, ...]) -> Floor:
         looked at.
     counts : tuple of EinsumCount
         Its operations, which are the same by any mapping but for sizes of the cascade's own
-        tiles.
+        tiles and steps that are left out.
 
     Returns
     -------
@@ -49,9 +50,16 @@ def floor_of(bound: Bound, counts: tuple[EinsumCount, ...]) -> Floor:
         Seconds, and pJ.
     """
     machine = bound.architecture
-    compulsory = compulsory_elements(bound, by_point=True) * machine.word_bytes
+    nests = least_nests(bound, _cut_ranks(bound))
+    touched = _touched(bound, nests)
+    # Tiles of a cascade's own may reach beyond the end of a tensor, at other sizes less far.
+    inside = sum(min(size, _elements(bound, name)) for name, size in touched.items())
+    compulsory = inside * machine.word_bytes
     shares = least_shares(bound)
-    work = _work(_by_array(machine, counts, shares), len(machine.arrays))
+    least = tuple(
+        _least(e, count, nests[e.name]) for e, count in zip(bound.einsums, counts, strict=True)
+    )
+    work = _work(_by_array(machine, least, shares), len(machine.arrays))
     bandwidth = machine.memories[0].bandwidth_bytes_per_s
     compute = float(work / machine.clock_hz)
     transfer = float(compulsory / bandwidth) if bandwidth is not None else 0.0
@@ -59,34 +67,42 @@ def floor_of(bound: Bound, counts: tuple[EinsumCount, ...]) -> Floor:
         latency_s=max(compute, transfer),
         compute_s=compute,
         bandwidth_s=transfer,
-        energy_pj=_energy(bound, counts, shares, compulsory),
+        energy_pj=_energy(bound, least, shares, compulsory),
     )
 
 
-def compulsory_elements(bound: Bound, *, by_point: bool = False) -> int:
-    """Elements of all inputs and outputs that are touched: each moved once at the least.
+def _least(e: BoundEinsum, count: EinsumCount, nests: tuple[LoopNest, ...]) -> EinsumCount:
+    """The count of an Einsum with as few operations as any mapping does."""
+    if e.einsum.where is not None:
+        return count  # all that its mask lets through, whatever the tiles are
+    points = min(nest.delivered((True,) * len(nest.loops), prod) for nest in nests)
+    return replace(count, operations=tuple((kind, n * points) for kind, n in e.operations))
 
-    Parameters
-    ----------
-    by_point : bool
-        Whether a mask leaves out single points, not only the tiles it leaves empty: then no
-        tiles of any mapping bring less.
+
+def compulsory_elements(bound: Bound) -> int:
+    """Elements of all inputs and outputs that a mapping's tiles touch: each moved once at least.
+
+    A mask leaves out the tiles that it leaves empty.
     """
+    return sum(_touched(bound, {e.name: (e.whole,) for e in bound.einsums}).values())
+
+
+def _touched(bound: Bound, nests: Mapping[str, tuple[LoopNest, ...]]) -> dict[str, int]:
+    """Elements of inputs and outputs that are touched under some nest of every Einsum."""
     sizes: dict[str, int] = {}
     ends = {*(t.name for t in bound.program.inputs), *bound.program.outputs}
     for e in with_initial(bound):
-        nest = e.whole if e.window is None or not by_point else _points(e, e.window)
+        under = (e.whole,) if e.is_initial else nests[e.name]
         for access_map in (*e.reads, e.write):
             name = access_map.access.tensor
             if name in ends:
-                elements = EXACT.touched(e, nest, _moving(nest, access_map), access_map)
+                elements = min(
+                    EXACT.touched(e, nest, _moving(nest, access_map), access_map) for nest in under
+                )
                 # Whether Einsums touch the same elements is not asked: the most that one touches
                 # is moved in any case.
                 sizes[name] = max(sizes.get(name, 0), elements)
-    if by_point:
-        # Tiles of a cascade's own may reach beyond the end of a tensor, at other sizes less far.
-        return sum(min(size, _elements(bound, name)) for name, size in sizes.items())
-    return sum(sizes.values())
+    return sizes
 
 
 def _elements(bound: Bound, tensor: str) -> int:
@@ -151,6 +167,12 @@ def _cut_by_mapping(bound: Bound) -> dict[str, tuple[str, ...]]:
     return {family: program.rank_of[family].partition for family in families}
 
 
+def _cut_ranks(bound: Bound) -> frozenset[str]:
+    """The same ranks, and those that are cut like them."""
+    free, ranks = _cut_by_mapping(bound), (r for r in bound.program.ranks if r.partition)
+    return frozenset(r.name for r in ranks if _cut_of(bound.program, r.partition[0])[0] in free)
+
+
 def _cut_of(program: Program, rank: str) -> tuple[str, str]:
     """The cut rank that a member is of, and the member; of ranks alike, those of the first."""
     declared = program.rank_of.get(rank)
@@ -163,19 +185,6 @@ def _cut_of(program: Program, rank: str) -> tuple[str, str]:
     if not first.partition:
         return family.name, rank
     return first.name, first.partition[family.partition.index(rank)]
-
-
-def _points(e: BoundEinsum, window: Window) -> LoopNest:
-    """Loops over single points of the axes that a mask bounds, whatever the Einsum's own are.
-
-    Along the others nothing is left out: they stay whole inside.
-    """
-    loops = (
-        Loop(member=a.name, axis=i, stride=1, level=0, variable=a.variables[0][0])
-        for i, a in enumerate(e.axes)
-        if window.side(i) is not None
-    )
-    return LoopNest(loops=tuple(loops), extents=e.extents, window=window)
 
 
 def _moving(nest: LoopNest, access_map: AccessMap) -> tuple[bool, ...]:

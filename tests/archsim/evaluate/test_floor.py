@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nest_cases import billed_case
+from nest_mappings import random_mapping
 
 from archsim import Architecture, simulate
+from archsim.bound.binding import bind
+from archsim.evaluate.evaluate import evaluate_bound
 from archsim.evaluate.floor import _work
 from archsim.jobs.plan import plan
 from archsim.jobs.run import run_plan
@@ -33,7 +38,8 @@ def _runs(cascade: str, machine: Architecture, **fields: object) -> list[Result]
             found.append(simulate(work, machine, entry.load()))
         except InputError:
             continue
-    return found
+    made = mapping_called(EINSUM_BY_EINSUM, work, machine, GENERATORS)
+    return [*found, simulate(work, machine, made)]
 
 
 @pytest.mark.parametrize(
@@ -109,6 +115,30 @@ def test_a_window_brings_no_more_to_the_floor_than_its_points_do() -> None:
         for m in [e.load() for e in mapping_entries("attention-sliding-window-1pass")]
     } | {simulate(work, machine).floor.bandwidth_s}
     assert len(floors) == 1
+
+
+def test_random_mappings_of_a_cascade_have_one_floor() -> None:
+    """Also where some of them leave out steps that are idle under a mask, and others do not."""
+    others = leaving = 0
+    for seed in range(40):
+        case = billed_case(seed)
+        floors, left = set(), set()
+        for n in range(4):
+            mapping = case.mapping
+            if n:
+                random = Random(7 * seed + n)
+                mapping, _ = random_mapping(random, case.program, case.architecture, case.shapes)
+            try:
+                bound = bind(case.program, mapping, case.architecture, case.given)
+                floors.add(evaluate_bound(bound).floor)
+            except InputError:
+                continue
+            left.add(sum(e.points for e in bound.einsums if e.einsum.where is None))
+        assert len(floors) <= 1, f"seed {seed}"
+        others += bool(floors)
+        leaving += len(left) > 1
+    assert others > 20
+    assert leaving >= 1
 
 
 def _halved(mapping: Mapping) -> tuple[object, ...]:
