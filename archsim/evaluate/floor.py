@@ -16,8 +16,9 @@ from fractions import Fraction
 from itertools import combinations
 from math import gcd, lcm, prod
 
-from einsum_cascade.ir import Program
+from einsum_cascade.ir import Gather, Program
 
+from ..bound.addressing import Addressing
 from ..bound.initial import with_initial
 from ..bound.least import least_nests
 from ..bound.record import Bound, BoundEinsum
@@ -82,7 +83,8 @@ def _least(e: BoundEinsum, count: EinsumCount, nests: tuple[LoopNest, ...]) -> E
 def compulsory_elements(bound: Bound) -> int:
     """Elements of all inputs and outputs that a mapping's tiles touch: each moved once at least.
 
-    A mask leaves out the tiles that it leaves empty.
+    A mask leaves out the tiles that it leaves empty. Of what a gather picks those are counted
+    that are certain to differ.
     """
     return sum(_touched(bound, {e.name: (e.whole,) for e in bound.einsums}).values())
 
@@ -96,13 +98,25 @@ def _touched(bound: Bound, nests: Mapping[str, tuple[LoopNest, ...]]) -> dict[st
         for access_map in (*e.reads, e.write):
             name = access_map.access.tensor
             if name in ends:
+                certain = _certain(bound, e, access_map)
                 elements = min(
-                    EXACT.touched(e, nest, _moving(nest, access_map), access_map) for nest in under
+                    EXACT.touched(e, nest, _moving(nest, certain), certain) for nest in under
                 )
                 # Whether Einsums touch the same elements is not asked: the most that one touches
                 # is moved in any case.
                 sizes[name] = max(sizes.get(name, 0), elements)
     return sizes
+
+
+def _certain(bound: Bound, e: BoundEinsum, access_map: AccessMap) -> AccessMap:
+    """What an access is certain to touch: where it gathers, the picks that differ."""
+    access = access_map.access
+    if not any(isinstance(index, Gather) for index in access.indices):
+        return access_map
+    from einsum_cascade.counting.traffic import certain_access
+
+    certain = certain_access(bound.program, e.einsum, access)
+    return Addressing(bound.program, bound.tiling, e.axes).of(certain)
 
 
 def _elements(bound: Bound, tensor: str) -> int:

@@ -8,6 +8,7 @@ index tensor, and the picks of two selections, may all be the same.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from .. import ir
@@ -36,12 +37,47 @@ def least_traffic(program: ir.Program) -> Any:
 def picked_from(program: ir.Program) -> tuple[str, ...]:
     """Inputs of which no more is certain to be touched than what gathers pick."""
     names = (t.name for t in program.inputs)
-    return tuple(n for n in names if all(_gathers(a) for a in _accesses(program, n)))
+    return tuple(n for n in names if all(_gathers(a) for _, a in _reads(program, n)))
 
 
-def _accesses(program: ir.Program, tensor: str) -> tuple[ir.Access, ...]:
-    reads = (a for e in (*program.init, *program.einsums) for a in e.reads)
-    return tuple(dict.fromkeys(a for a in reads if a.tensor == tensor))
+def certain_access(program: ir.Program, einsum: ir.Einsum, access: ir.Access) -> ir.Access:
+    """An access that touches as many elements as another is certain to, whatever is picked.
+
+    Parameters
+    ----------
+    einsum : Einsum
+        The one that reads.
+    access : Access
+        Of an input. A pick becomes the variable along which picks differ, or is left out.
+
+    >>> from einsum_cascade import Cascade
+    >>> head = "cascade: a\\nranks: [M, J, E]\\ninputs: {S: [M], K: [M, E]}\\noutput: C\\n"
+    >>> lines = "einsums: |\\n  I[j] << topk(S[m], j)\\n  C[j, e] = K[I[j], e]\\n"
+    >>> program = Cascade.parse(head + lines).program
+    >>> reader = program.einsum_of["C"]
+    >>> certain_access(program, reader, reader.reads[0]).variables
+    ('e', 'j')
+    """
+    gathers = _gathers(access)
+    if not gathers:
+        return access
+    kept = tuple(i for i in access.indices if not isinstance(i, ir.Gather))
+    used = {*_cut(einsum), *(v for i in kept for v in i.variables)}
+    picks = [v for gather in gathers for v in _picks(program, gather.access, used)]
+    terms = (ir.AffineTerm(coefficient=1, variable=v) for v in picks)
+    return replace(access, indices=(*kept, *(ir.Affine(terms=(term,)) for term in terms)))
+
+
+def _reads(program: ir.Program, tensor: str) -> tuple[tuple[ir.Einsum, ir.Access], ...]:
+    """Accesses of a tensor, each with who reads it."""
+    einsums = (*program.init, *program.einsums)
+    return tuple((e, a) for e in einsums for a in e.reads if a.tensor == tensor)
+
+
+def _cut(einsum: ir.Einsum) -> tuple[str, ...]:
+    """Variables of an Einsum's mask: what it shows of them to one it may not show to another,
+    so that picks along them need not differ."""
+    return () if einsum.where is None else ir.variables_of(einsum.where)
 
 
 def _gathers(access: ir.Access) -> tuple[ir.Gather, ...]:
@@ -53,11 +89,11 @@ def _least_of(program: ir.Program, tensor: str) -> Any:
     import sympy
 
     whole = tensor_size(program, tensor)
-    found = [_touched(program, access) for access in _accesses(program, tensor)]
+    found = dict.fromkeys(_touched(program, e, access) for e, access in _reads(program, tensor))
     return whole if whole in found or not found else sympy.Max(*found)
 
 
-def _touched(program: ir.Program, access: ir.Access) -> Any:
+def _touched(program: ir.Program, einsum: ir.Einsum, access: ir.Access) -> Any:
     used: set[str] = set()
     ranks: list[str] = list(program.parallel)
     for index, rank in zip(access.indices, program.tensor_ranks[access.tensor], strict=True):
@@ -67,8 +103,9 @@ def _touched(program: ir.Program, access: ir.Access) -> Any:
             ranks.append(_along(program, index, rank))
         # A diagonal X[a, a] has as many elements as a.
         used.update(index.variables)
+    used.update(_cut(einsum))
     for gather in _gathers(access):
-        ranks += _picks(program, gather.access, used)
+        ranks += (program.rank_of_variable[v] for v in _picks(program, gather.access, used))
     return size_of(program, ranks)
 
 
@@ -80,7 +117,7 @@ def _along(program: ir.Program, index: ir.Affine, rank: str) -> str:
 
 
 def _picks(program: ir.Program, picked: ir.Access, used: set[str]) -> Iterable[str]:
-    """The rank that has as many positions as are certain to be picked; none for one alone."""
+    """The variable with as many values as are certain to be picked; none for one alone."""
     source = program.einsum_of.get(picked.tensor)
     if source is None or source.select is None:
         return
@@ -94,4 +131,4 @@ def _picks(program: ir.Program, picked: ir.Access, used: set[str]) -> Iterable[s
         # Of a masked selection one fiber may see all candidates, and the next one none.
         if not masks.skipped(source) or (masks.sees_all(source) and used.isdisjoint(others)):
             used.add(name)
-            yield program.rank_of_variable[name]
+            yield name

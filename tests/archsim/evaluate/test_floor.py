@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from math import prod
 from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from machines import small
 from nest_cases import billed_case
 from nest_mappings import random_mapping
+from random_picks import SHAPES, picked, touched_in_a_run
 
 from archsim import Architecture, simulate
 from archsim.bound.binding import bind
@@ -24,6 +27,7 @@ from archsim.spec.index import mapping_entries
 from archsim.spec.mapping import EINSUM_BY_EINSUM, Mapping
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError
+from mappers.einsum_by_einsum import einsum_by_einsum
 from mappers.generators import GENERATORS
 from mappers.objectives import OBJECTIVES
 from mappers.workload_search import search_workload
@@ -139,6 +143,23 @@ def test_random_mappings_of_a_cascade_have_one_floor() -> None:
         leaving += len(left) > 1
     assert others > 20
     assert leaving >= 1
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(picked(), st.integers(0, 2**20))
+def test_the_floor_moves_no_more_than_a_run_touches(text: str, seed: int) -> None:
+    """Of what is gathered the picks that are certain to differ are moved, and no others."""
+    # What uses every input whole would hide what gathers touch.
+    program = Cascade.parse(text.replace("K[m, e] * V[m]", "K[m, 0] * V[m]")).program
+    machine = small((2, 3), 4)
+    bound = bind(program, einsum_by_einsum(program, machine, SHAPES), machine, SHAPES)
+    written = sum(prod(SHAPES[r] for r in program.tensor_ranks[n]) for n in program.outputs)
+    touched = written + touched_in_a_run(program, seed)
+    result = evaluate_bound(bound)
+    second = machine.memories[0].bandwidth_bytes_per_s
+    assert second is not None
+    assert result.floor.bandwidth_s <= float(touched * machine.word_bytes / second) * (1 + 1e-12)
+    assert result.bounds.traffic_bytes <= touched * machine.word_bytes
 
 
 def _halved(mapping: Mapping) -> tuple[object, ...]:

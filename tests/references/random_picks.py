@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 from hypothesis import strategies as st
+from pointwise import BEYOND, Pointwise
+
+from einsum_cascade import ir
+
+SHAPES = {"P": 4, "M": 4, "E": 2, "J": 3, "B": 3}
+"""Shapes in which all that may be cut off is."""
 
 HEAD = """
 cascade: picked
@@ -19,6 +26,7 @@ SCORES = (
     "G[j, p, e] = K[I[p, j], e] where j < 2; H[p, j] = G[j, p, e]; Y[p, j] = 1 + H[p, j]",
     "Y[p, j] = where(p > 1, K[I[p, j], 0], Q[p, 0])",
     "Y[p, j] = V[I[p, j]]",
+    "G[p, j, e] = K[I[p, j], e] where p <= j and j < p + 1; Y[p, j] = G[p, j, e]",
 )
 REDUCED = (
     "R[p] = Y[p, j] :: max[j]; D[p] = exp(Y[p, j] - R[p])",
@@ -41,3 +49,20 @@ def picked(draw: st.DrawFn) -> str:
     names = [line.split("[")[0].split(" ")[0] for line in lines]
     block = "\n".join(f"  {line}" for line in lines)
     return f"{HEAD}outputs: [{', '.join(names)}]\neinsums: |\n{block}\n"
+
+
+def touched(program: ir.Program, inputs: dict[str, np.ndarray], shapes: dict[str, int]) -> int:
+    """Elements of inputs that all tensors are computed from, found by computing them."""
+    oracle = Pointwise(program, inputs, shapes)
+    for e in program.einsums:
+        for at in np.ndindex(*(shapes[r] for r in program.tensor_ranks[e.name])):
+            oracle.element(e.name, at)
+    read = {k for k, v in oracle.known.items() if k[0] in inputs and v is not BEYOND}
+    return len(read)
+
+
+def touched_in_a_run(program: ir.Program, seed: int) -> int:
+    """What a run on random numbers touches of its inputs, in ``SHAPES``."""
+    rng = np.random.default_rng(seed)
+    inputs = {t.name: rng.normal(size=[SHAPES[r] for r in t.ranks]) for t in program.inputs}
+    return touched(program, inputs, SHAPES)
