@@ -24,7 +24,7 @@ class Home:
 
 @dataclass(frozen=True, kw_only=True)
 class Residency:
-    """Places of every tensor, outermost first; registers come last."""
+    """Places of every tensor, outermost first; registers come last, in the order of the machine."""
 
     places: tuple[tuple[str, tuple[Home, ...]], ...]
 
@@ -45,7 +45,7 @@ class Residency:
         return self._memories_of[tensor]
 
     def registers(self, tensor: str) -> tuple[str, ...]:
-        """Arrays whose registers keep a tensor."""
+        """Arrays whose registers keep a tensor, in the order of the machine."""
         return tuple(p.name for p in self.of(tensor) if p.memory is None)
 
 
@@ -63,11 +63,12 @@ def residency(
     tensors = [*(t.name for t in program.inputs), *(e.name for e in program.einsums)]
     memories = {m.name: i for i, m in enumerate(architecture.memories)}
     arrays = [a.name for a in architecture.arrays]
+    levels = [*memories, *arrays]
     wrong: list[Problem] = []
     found: dict[str, list[Home]] = {t: [] for t in tensors}
     for keep in mapping.keep:
-        if keep.level not in memories and keep.level not in arrays:
-            hint = did_you_mean(keep.level, [*memories, *arrays, *ROLES])
+        if keep.level not in levels:
+            hint = did_you_mean(keep.level, [*levels, *ROLES])
             wrong.append(Problem(f"the machine has no level '{keep.level}'", keep.span, hint))
             continue
         for tensor in keep.tensors:
@@ -85,7 +86,8 @@ def residency(
     outermost = architecture.memories[0].name
     span = mapping.keep[0].span if mapping.keep else mapping.span
     for tensor, places in found.items():
-        places.sort(key=lambda p: len(memories) if p.memory is None else p.memory)
+        # Registers in the order of the machine, too: the first that hold an operand give it.
+        places.sort(key=lambda p: levels.index(p.name))
         produced = tensor in program.einsum_of
         ends = tensor in program.outputs or not produced
         if ends and (not places or places[0].memory != 0):
