@@ -14,7 +14,7 @@ from collections.abc import Mapping as Sizes
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from itertools import islice, pairwise, permutations
+from itertools import accumulate, islice, pairwise, permutations
 from math import prod
 
 from archsim.spec.arch import Architecture, Memory, ProcessingArray
@@ -304,20 +304,26 @@ def _levels(
     outermost, *inner = site.architecture.memories
     levels: list[_LevelLoops] = []
     end = len(loops)
+    # A memory holds the tiles of those inside it, so that they may be no larger than it.
+    rooms = list(accumulate((memory.capacity_bytes for memory in inner), _smaller))
     # From the inside out: a loop that an inner memory takes makes the tiles of outer ones larger.
-    for memory in reversed(inner):
+    for memory, room in reversed([*zip(inner, rooms, strict=True)]):
         start = end
         while start:
             part = loops[start - 1]
             grown = inside | {part.rank: inside[part.rank] * part.count}
-            capacity = memory.capacity_bytes
-            if capacity is not None and users * _tile_bytes(site, e, grown) > capacity:
+            if room is not None and users * _tile_bytes(site, e, grown) > room:
                 break
             inside, start = grown, start - 1
         levels.append(_LevelLoops(memory, tuple(loops[start:end])))
         end = start
     levels.append(_LevelLoops(outermost, tuple(loops[:end])))
     return levels[::-1]
+
+
+def _smaller(one: int | None, other: int | None) -> int | None:
+    """The smaller of two capacities, None being without an end."""
+    return other if one is None else one if other is None else min(one, other)
 
 
 def _tile_bytes(site: _Site, e: Einsum, inside: dict[str, int]) -> Fraction:
