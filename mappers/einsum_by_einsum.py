@@ -17,7 +17,7 @@ from functools import cached_property
 from itertools import accumulate, islice, pairwise, permutations
 from math import prod
 
-from archsim.spec.arch import Architecture, Memory, ProcessingArray
+from archsim.spec.arch import Architecture, Dimension, Memory, ProcessingArray
 from archsim.spec.mapping import (
     EINSUM_BY_EINSUM,
     EinsumMapping,
@@ -184,29 +184,51 @@ class _Layout:
 
 
 def _soonest(site: _Site, e: Einsum) -> _Layout:
-    """The array that is soonest done with an Einsum; the first of equals."""
+    """The array that is soonest done with an Einsum, and how; the first of equals."""
     able = arrays_of(site.program, e, site.architecture)
-    return min((_laid_out(site, e, a) for a in able), key=lambda layout: layout.cycles)
+    layouts = (_laid_out(site, e, a, order) for a in able for order in _axis_orders(a))
+    return min(layouts, key=lambda layout: layout.cycles)
 
 
-def _laid_out(site: _Site, e: Einsum, array: ProcessingArray) -> _Layout:
-    """Fill each dimension with what fills it best; beside that, with ranks that fit whole."""
+def _axis_orders(array: ProcessingArray) -> Iterator[tuple[Dimension, ...]]:
+    """Orders in which the axes of an array are filled, whatever order they are written in.
+
+    First to be filled, and so with what fills it best, is one along which nothing is late.
+    """
+    first = sorted(array.dimensions, key=lambda d: (d.reduction_latency_cycles, -d.size))
+    return permutations(first)
+
+
+def _laid_out(
+    site: _Site, e: Einsum, array: ProcessingArray, order: tuple[Dimension, ...]
+) -> _Layout:
+    """Fill each axis in turn with what fills it best; beside that, with ranks that fit whole."""
     free = dict.fromkeys(r for r in site.ranks(e) if r in _layable(site, e))
-    along: list[tuple[str, tuple[str, ...]]] = []
+    along: dict[str, tuple[str, ...]] = {}
     laid: set[str] = set()
-    for dimension in array.dimensions:
+    for dimension in order:
         room, found = dimension.size, list[_LoopPart]()
         while fitting := _fitting(site, free, room, whole=bool(found)):
-            best = max(fitting, key=lambda parts: prod(p.count for p in parts))
+            best = max(fitting, key=lambda parts: _at_once(site, parts))
             found += best
             room //= prod(p.count for p in best)
             free.pop(best[0].rank)
         if found:
-            along.append((dimension.name, tuple(p.name for p in found)))
+            along[dimension.name] = tuple(p.name for p in found)
             laid |= {p.name for p in found}
     per_point = array.cycles_of(einsum_operations(site.program, e))
     rounds = (p.count for r in site.ranks(e) for p in site.parts(r) if p.name not in laid)
-    return _Layout(array=array, along=tuple(along), cycles=per_point * prod(rounds))
+    return _Layout(
+        array=array,
+        along=tuple((d.name, along[d.name]) for d in array.dimensions if d.name in along),
+        cycles=per_point * prod(rounds),
+    )
+
+
+def _at_once(site: _Site, parts: tuple[_LoopPart, ...]) -> Fraction:
+    """Coordinates of a rank in a round on average: its last tile may be a sliver."""
+    size = site.shapes[parts[0].rank]
+    return Fraction(size, -(-size // prod(p.count for p in parts)))
 
 
 def _layable(site: _Site, e: Einsum) -> set[str]:

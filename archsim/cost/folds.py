@@ -126,14 +126,14 @@ def _shared_axes(e: BoundEinsum, access_map: AccessMap) -> frozenset[str]:
 
 
 def _load_cycles(e: BoundEinsum, reduced: frozenset[str]) -> int:
-    """Loads come along the axis that partial sums leave by, else along the first axis.
+    """Loads come along the axis that partial sums leave by, else along any: the shortest.
 
     In a row of elements each is at the edge, and nothing is loaded through others.
     """
     if len(e.array.dimensions) == 1:
         return 0
     sizes = {d.name: d.size for d in e.array.dimensions}
-    return next((n for axis, n in sizes.items() if axis in reduced), next(iter(sizes.values())))
+    return min(n for axis, n in sizes.items() if axis in reduced or not reduced)
 
 
 def skew_cycles(bound: Bound, e: BoundEinsum) -> Fraction:

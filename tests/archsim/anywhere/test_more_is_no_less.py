@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from random import Random
 
@@ -11,7 +12,7 @@ import pytest
 from nest_cases import billed_case
 from odd_machines import loaded, odd_machine
 
-from archsim import Architecture, Result, simulate
+from archsim import Architecture, Mapping, Result, simulate
 from archsim.evaluate.evaluate import evaluate_mapping
 from archsim.jobs.selection import mapping_called
 from archsim.spec.arch import Memory
@@ -149,3 +150,21 @@ def test_twice_the_batch_is_twice_the_work(seed: int, tmp_path: Path) -> None:
         fill = once.schedule.fill_drain_cycles
         assert 2 * once.cycles - fill <= twice.cycles * 1.1
         assert twice.cycles <= 2 * once.cycles * ROUNDED
+
+
+def test_an_axis_takes_the_rank_that_fills_it_without_a_sliver(tmp_path: Path) -> None:
+    """Of 4 sequences and 3 heads an axis of 3 takes the heads: 12 in 4 rounds and not in 6."""
+    tree = odd_machine(Random(6))
+    tree["architecture"]["memories"][1:] = []
+    cycles = {"cycles": 1, "bill": {}}
+    kinds = {"mac": cycles, "max": cycles, "exp": cycles, "div": cycles}
+    tree["architecture"]["arrays"] = [
+        {"name": "A", "shape": {"lanes": 3}, "registers": {"depth": 8}, "operations": kinds}
+    ]
+    machine = loaded(tree, tmp_path)
+    times = []
+    for batch in (2, 4):
+        work = load("bert-base", cascade="attention-1pass", seq_len=70, batch=batch, H=3, E=8, F=8)
+        mapping: Mapping = mapping_called(EINSUM_BY_EINSUM, work, machine, GENERATORS)
+        times.append(Fraction(simulate(work, machine, mapping).bounds.compute_s))
+    assert times[1] <= 2 * times[0] * Fraction(ROUNDED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -14,8 +15,10 @@ from odd_machines import loaded, odd_machine, renamed, shuffled
 
 from archsim import Architecture, Result, simulate
 from archsim.evaluate.evaluate import evaluate_mapping
-from archsim.spec.mapping import Mapping
+from archsim.jobs.selection import mapping_called
+from archsim.spec.mapping import EINSUM_BY_EINSUM, Mapping
 from einsum_cascade.errors import InputError
+from mappers.generators import GENERATORS
 from workloads import load
 from workloads.workload import Workload
 
@@ -176,3 +179,21 @@ def test_default_mappings_ask_for_no_names_and_no_order_of_keys(seed: int, tmp_p
         )
         assert found.traffic == expected.traffic
         assert found.energy_pj == pytest.approx(expected.energy_pj, rel=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_axes_may_be_written_in_any_order(seed: int, tmp_path: Path) -> None:
+    """Where no role stands for them: the mapping is made for the machine."""
+    random = Random(seed)
+    tree = odd_machine(random)
+    turned = deepcopy(tree)
+    for array in turned["architecture"]["arrays"]:
+        array["shape"] = dict(reversed(array["shape"].items()))
+    cascade, shapes = random.choice(WORK)
+    work = load("bert-base", cascade=cascade, **shapes)
+    found = []
+    for machine in (loaded(tree, tmp_path), loaded(turned, tmp_path)):
+        mapping = mapping_called(EINSUM_BY_EINSUM, work, machine, GENERATORS)
+        found.append(simulate(work, machine, mapping))
+    one, other = found
+    assert (one.cycles, one.traffic, one.floor) == (other.cycles, other.traffic, other.floor)
