@@ -17,8 +17,12 @@ from archsim import Architecture, Result, simulate
 from archsim.evaluate.evaluate import evaluate_mapping
 from archsim.jobs.selection import mapping_called
 from archsim.spec.mapping import EINSUM_BY_EINSUM, Mapping
+from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError
+from mappers.einsum_by_einsum import einsum_by_einsum
 from mappers.generators import GENERATORS
+from mappers.objectives import OBJECTIVES
+from mappers.workload_search import search_workload
 from workloads import load
 from workloads.workload import Workload
 
@@ -197,3 +201,53 @@ def test_axes_may_be_written_in_any_order(seed: int, tmp_path: Path) -> None:
         found.append(simulate(work, machine, mapping))
     one, other = found
     assert (one.cycles, one.traffic, one.floor) == (other.cycles, other.traffic, other.floor)
+
+
+ATTENTION = """
+cascade: plain
+parallel: [B]
+ranks: {E: width, P: queries, M: keys}
+inputs: {Q: [P, E], K: [M, E], V: [M]}
+output: A
+einsums: |
+  S[m, p] = Q[p, e] * K[m, e] where m <= p
+  G[p] = S[m, p] :: max[m]
+  N[m, p] = exp(S[m, p] - G[p])
+  D[p] = N[m, p]
+  A[p] = N[m, p] / D[p] * V[m]
+"""
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_cascade_may_call_ranks_and_tensors_anything(seed: int, tmp_path: Path) -> None:
+    random = Random(seed)
+    machine = loaded(odd_machine(random), tmp_path)
+    shapes = {"B": 2, "E": 5, "P": 19, "M": 19}
+    ranks = dict(zip(shapes, random.sample("CFHJLORUWX", 4), strict=True))
+    names = ranks | {r.lower(): n.lower() for r, n in ranks.items()}
+    words = [word.title() + "0" for word in random.sample(WORDS, 8)]
+    names |= dict(zip("QKVSGNDA", words, strict=True))
+    other = re.sub(r"\b[A-Za-z]\b", lambda found: names.get(found[0], found[0]), ATTENTION)
+    results = []
+    for text, given in ((ATTENTION, shapes), (other, {ranks[r]: n for r, n in shapes.items()})):
+        program = Cascade.parse(text).program
+        mapping = einsum_by_einsum(program, machine, given)
+        results.append(evaluate_mapping(program, mapping, machine, given))
+    one, same = results
+    assert (one.cycles, one.energy_pj, one.traffic) == (same.cycles, same.energy_pj, same.traffic)
+    assert (one.floor, one.bounds) == (same.floor, same.bounds)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_search_asks_for_no_names(seed: int, tmp_path: Path) -> None:
+    random = Random(seed)
+    tree = odd_machine(random)
+    names = dict(zip(("L0", "L1", "L2", "A0", "A1"), random.sample(WORDS, 5), strict=True))
+    work = load("bert-base", cascade="linear-layer", N=6, D=4, J=4)
+    objective = OBJECTIVES["edp"]
+    found = [
+        search_workload(work, loaded(t, tmp_path), objective).result
+        for t in (tree, renamed(tree, names))
+    ]
+    assert found[0].cycles == found[1].cycles
+    assert found[0].energy_pj == found[1].energy_pj
