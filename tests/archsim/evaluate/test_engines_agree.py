@@ -92,13 +92,15 @@ def test_engines_agree(name: str) -> None:
     ran = 0
     machines = [Architecture.load(m) for m in MACHINES]
     evaluate = partial(evaluate_mapping, program, mapping, choose=choose)
-    for alternatives, machine in product(runs(name, program), machines):
-        for given in alternatives:
+    for number, alternatives in enumerate(runs(name, program)):
+        # Each length on one of the machines, and on the other where it does not run on that.
+        turn = (*machines[number % 2 :], *machines[: number % 2])
+        for machine, given in product(turn, alternatives):
             try:
-                average = evaluate(machine, given)
+                one = evaluate(machine, given)
             except (MappingError, SpecError):
                 continue  # not on this machine, or no cascade for one token
-            agree(average, evaluate(machine, given, engine="event"))
+            agree(one, evaluate(machine, given, engine="event"))
             ran += 1
             break
     assert ran >= 2
@@ -217,7 +219,7 @@ def test_every_cascade_runs_step_by_step_on_a_machine_of_odd_sizes(number: int) 
     assert ran > 20
 
 
-@pytest.mark.parametrize("first", range(0, 400, 100))
+@pytest.mark.parametrize("first", range(0, 200, 100))
 def test_no_random_mapping_is_averaged_only_or_refused_only(first: int) -> None:
     """Whatever an average step answers, the real ones do, but for a few that say why."""
     averaged = ran = 0
