@@ -110,7 +110,8 @@ def _timing(bound: Bound, runs: tuple[GroupRun, ...], cycles: Fraction) -> Timin
         for r in runs
         if not r.run.exact
     )
-    if len(runs) > 1:
+    if kind_of(bound).in_turn:
+        # The steps are those of each group's own loops: of all together the run is one.
         return Timing(
             cycles=cycles,
             steps=1,

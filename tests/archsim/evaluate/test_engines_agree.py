@@ -167,6 +167,17 @@ def test_uneven_steps_are_not_averaged(
     assert timing.fill_drain >= 0
 
 
+@pytest.mark.parametrize("einsums", ["linear-layer", "linear-layer-swiglu"])
+def test_groups_in_turn_are_one_step_however_many_they_are(einsums: str) -> None:
+    """The steps of one Einsum by itself are no steps of the shared nest, which has none."""
+    program, machine = Cascade.load(einsums).program, Architecture.load("fusemax")
+    given = {"N": 8, "D": 512, "J": 768}
+    mapping = einsum_by_einsum(program, machine, given)
+    schedule = evaluate_mapping(program, mapping, machine, given).schedule
+    assert (schedule.steps, schedule.fill_drain_cycles) == (1, 0)
+    assert schedule.period_cycles > 0
+
+
 @pytest.mark.parametrize("engine", ["analytical", "event"])
 def test_a_run_that_cannot_be_told_step_by_step_is_averaged_and_says_so(engine: str) -> None:
     """2^40 tokens and some are too many for whole numbers of cycles."""
