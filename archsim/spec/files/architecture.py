@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, PlainValidator
 
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
 from einsum_cascade.functions import OPERATION_KINDS
-from einsum_cascade.yaml.schema import Count, Fields, parse_count, section, validate
+from einsum_cascade.yaml.schema import Count, Fields, expected, parse_count, section, validate
 from einsum_cascade.yaml.source import Path, YamlNode, YamlScalar
 from einsum_cascade.yaml.spec_files import referred
 
@@ -27,6 +27,18 @@ def _latency(value: Any) -> int | str:
     return parse_count(value, least=0)
 
 
+_DEEPEST = 1024
+"""Steps whose results a write buffer may hold: the engine looks back as many."""
+
+
+def _depth(value: Any) -> int:
+    """Steps that a write buffer is deep."""
+    depth = parse_count(value)
+    if depth > _DEEPEST:
+        raise expected(f"expected at most {_DEEPEST:,} steps of results that wait, got {depth:,}")
+    return depth
+
+
 class _MemoryFields(Fields):
     name: Name
     energy: str
@@ -34,7 +46,7 @@ class _MemoryFields(Fields):
     capacity: Bytes | None = None
     billed_capacity: Bytes | None = None
     bandwidth: Bandwidth | None = None
-    write_buffer: Count = 1
+    write_buffer: Annotated[int, PlainValidator(_depth)] = 1
 
 
 class _RegistersFields(Fields):

@@ -30,6 +30,14 @@ def test_a_buffer_as_deep_as_the_run_ends_it_with_all_writes() -> None:
     assert deep.bounds.bandwidth_s <= deep.latency_s <= shallow.latency_s * 1.01
 
 
-def test_a_buffer_holds_something() -> None:
-    message = refused("simulate", "--set", "architecture.memories.DRAM.write_buffer=0")
-    assert "write_buffer: expected a whole number, at least 1, got 0" in message
+@pytest.mark.parametrize(
+    ("depth", "wanted"),
+    [
+        ("0", "expected a whole number, at least 1, got 0"),
+        ("1025", "expected at most 1,024 steps of results that wait, got 1,025"),
+        ("1000000", "expected at most 1,024 steps of results that wait, got 1,000,000"),
+    ],
+)
+def test_a_buffer_holds_something_but_not_the_whole_run(depth: str, wanted: str) -> None:
+    message = refused("simulate", "--set", f"architecture.memories.DRAM.write_buffer={depth}")
+    assert f"write_buffer: {wanted}" in message
