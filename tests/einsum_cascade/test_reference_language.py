@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from pointwise import FUNCTIONS as SCALAR
+from real_numbers import FUNCTIONS as SCALAR
 from small_cascades import small
 
 from einsum_cascade import Cascade, EvaluationError
