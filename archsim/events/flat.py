@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
+from itertools import accumulate
 from math import lcm
-
-import numpy as np
 
 from ..schedule.program import StepDependency, StepProgram, components
 from ..space.exact import total
@@ -29,14 +28,13 @@ from .kernel import (
     REGISTERS,
     TOP_SHIFT,
     TOP_STEPS,
-    Ints,
     KernelProgram,
     Log,
     Marks,
-    Numbers,
     State,
     run,
 )
+from .tables import filled, row, rows_of, table
 
 _LONGEST = 1 << 61
 """Units a run may last."""
@@ -185,7 +183,7 @@ def flatten(program: StepProgram, unit: int, logged: bool = False) -> FlatRun:
     reach = max(t.stage for t in program.tasks) - least
     code, depth = _code(program.run_lengths, reach)
     p = _program(program, unit, code)
-    back = max(int(max(p.need)), reach, 1)
+    back = max(*p.need, reach, 1)
     tasks, resources = len(program.tasks), len(program.resources)
     # A ring of periods, longer than anything looks back; of a power of two a mask finds the row.
     rows = 1 << back.bit_length()
@@ -194,32 +192,32 @@ def flatten(program: StepProgram, unit: int, logged: bool = False) -> FlatRun:
     return FlatRun(
         program=p,
         state=State(
-            kind=np.full(rows, -1, np.int64),
-            result=np.full((rows, tasks), -1, np.int64),
-            leave=np.full((rows, tasks), -1, np.int64),
-            free=np.array(free, np.int64),
-            used=np.zeros(resources, np.int64),
-            last=np.full(tasks, -1, np.int64),
-            loops=np.zeros((depth, LOOP_FIELDS), np.int64),
-            regs=np.zeros(REGISTERS, np.int64),
+            kind=filled(-1, rows),
+            result=filled(-1, rows, tasks),
+            leave=filled(-1, rows, tasks),
+            free=row(free),
+            used=filled(0, resources),
+            last=filled(-1, tasks),
+            loops=filled(0, depth, LOOP_FIELDS),
+            regs=filled(0, REGISTERS),
         ),
         marks=Marks(
             back=back,
-            kind=np.zeros((depth, back), np.int64),
-            result=np.zeros((depth, back, tasks), np.int64),
-            leave=np.zeros((depth, back, tasks), np.int64),
-            free=np.zeros((depth, resources), np.int64),
-            used=np.zeros((depth, resources), np.int64),
+            kind=filled(0, depth, back),
+            result=filled(0, depth, back, tasks),
+            leave=filled(0, depth, back, tasks),
+            free=filled(0, depth, resources),
+            used=filled(0, depth, resources),
         ),
         log=Log(
-            rows=np.zeros((_LOG_HEAD + _LOG_TAIL if logged else 1, 4), np.int64),
+            rows=filled(0, _LOG_HEAD + _LOG_TAIL if logged else 1, 4),
             tail=_LOG_TAIL if logged else 0,
         ),
         reach=reach,
     )
 
 
-def _program(program: StepProgram, unit: int, code: Ints) -> KernelProgram:
+def _program(program: StepProgram, unit: int, code: memoryview[int]) -> KernelProgram:
     tasks = program.tasks
     names = {name: number for number, name in enumerate(program.resources)}
     least = min(t.stage for t in tasks)
@@ -236,16 +234,21 @@ def _program(program: StepProgram, unit: int, code: Ints) -> KernelProgram:
     occupancy = [[-1 if x is None else _units(x, unit) for x in t.occupancy] for t in tasks]
     return KernelProgram(
         code=code,
-        occupancy=np.array(occupancy, np.int64).T.copy(),
-        late=np.array([_units(t.late, unit) for t in tasks], np.int64),
-        ago=np.array(agos or [[-1] * len(occupancy[0])], np.int64).T.copy(),
-        stage=np.array([t.stage - least for t in tasks], np.int64),
-        resource=np.array([names[t.resource] for t in tasks], np.int64),
-        first=np.cumsum([0, *(len(ds) for ds in incoming)], dtype=np.int64),
-        before=np.array([d.before for d in flat] or [0], np.int64),
-        room=np.array([int(d.room) for d in flat] or [0], np.int64),
-        need=np.array(need, np.int64),
+        occupancy=_by_class(occupancy),
+        late=row(_units(t.late, unit) for t in tasks),
+        ago=_by_class(agos or [[-1] * len(occupancy[0])]),
+        stage=row(t.stage - least for t in tasks),
+        resource=row(names[t.resource] for t in tasks),
+        first=row(accumulate((len(ds) for ds in incoming), initial=0)),
+        before=row([d.before for d in flat] or [0]),
+        room=row([int(d.room) for d in flat] or [0]),
+        need=row(need),
     )
+
+
+def _by_class(columns: list[list[int]]) -> memoryview[int]:
+    """A row for each class of step."""
+    return table(list(zip(*columns, strict=True)))
 
 
 def _units(cycles: Fraction, unit: int) -> int:
@@ -253,7 +256,7 @@ def _units(cycles: Fraction, unit: int) -> int:
     return -(-cycles.numerator * unit // cycles.denominator)
 
 
-def _code(runs: RunLengths, drain: int) -> tuple[Ints, int]:
+def _code(runs: RunLengths, drain: int) -> tuple[memoryview[int], int]:
     """Instructions of a run, with ``drain`` empty periods after it, and its loops' depth."""
     rows: list[tuple[int, int, int, int]] = []
     deepest = 0
@@ -276,7 +279,7 @@ def _code(runs: RunLengths, drain: int) -> tuple[Ints, int]:
     emit(runs, 0)
     # Tasks of late stages are behind: they still work when the last step has begun.
     rows += [(0, -1, 0, 0)] * drain
-    return np.array(rows, np.int64), max(deepest, 1)
+    return table(rows), max(deepest, 1)
 
 
 def _run(program: StepProgram, jumping: bool, logged: bool, most: int) -> EventRun:
@@ -285,16 +288,16 @@ def _run(program: StepProgram, jumping: bool, logged: bool, most: int) -> EventR
     regs = flat.state.regs
     status = None
     while status != DONE:
-        left = most - int(regs[FIRED])
+        left = most - regs[FIRED]
         if left <= 0:
             raise StepsError(f"the run has not settled after {most:,} task events")
         status = _go_on(flat, left, jumping)
         if status == OVERFLOW:
             raise StepsError("the run is too long for whole numbers")
-    slices, gaps = _shown(program, flat, unit, int(regs[LOGGED])) if logged else ((), ())
+    slices, gaps = _shown(program, flat, unit, regs[LOGGED]) if logged else ((), ())
     return EventRun(
         cycles=_end(program, flat, unit),
-        fired=int(regs[FIRED]),
+        fired=regs[FIRED],
         turns=_turns(program),
         period=_period(flat, unit),
         unit=unit,
@@ -324,34 +327,22 @@ def _go_on(flat: FlatRun, left: int, jumping: bool) -> int:
     compiler.
     """
     patience, regs = _patience(), flat.state.regs
+    tables = flat.program, flat.state, flat.marks, flat.log
     if patience.left > 0 and "numba" not in sys.modules:
-        before = int(regs[FIRED])
-        status = run(*_viewed(flat), flat.reach, min(patience.left, left), jumping)
-        patience.left -= int(regs[FIRED]) - before
+        before = regs[FIRED]
+        status = run(*tables, flat.reach, min(patience.left, left), jumping)
+        patience.left -= regs[FIRED] - before
         return status
     from . import native
 
-    return native.run(
-        flat.program, flat.state, flat.marks, flat.log, flat.reach, min(_CHUNK, left), jumping
-    )
-
-
-def _viewed(flat: FlatRun) -> tuple[KernelProgram, State, Marks, Log]:
-    """The same numbers as views, whose elements Python reads twice as fast as an array's."""
-    marks = Marks(flat.marks.back, *map(_view, flat.marks[1:]))
-    log = Log(_view(flat.log.rows), flat.log.tail)
-    return KernelProgram(*map(_view, flat.program)), State(*map(_view, flat.state)), marks, log
-
-
-def _view(numbers: Numbers) -> Numbers:
-    return numbers.data if isinstance(numbers, np.ndarray) else numbers
+    return native.run(*tables, flat.reach, min(_CHUNK, left), jumping)
 
 
 def _end(program: StepProgram, flat: FlatRun, unit: int) -> Fraction:
     """Cycles to the last result, and to what follows it."""
     extra = dict(program.ends)
     ends = [
-        Fraction(int(end), unit) + extra.get(t.name, Fraction(0))
+        Fraction(end, unit) + extra.get(t.name, Fraction(0))
         for t, end in zip(program.tasks, flat.state.last, strict=True)
         if end >= 0
     ]
@@ -367,25 +358,25 @@ def _turns(program: StepProgram) -> int:
 
 
 def _period(flat: FlatRun, unit: int) -> Fraction | None:
-    steps = int(flat.state.regs[TOP_STEPS])
-    return Fraction(int(flat.state.regs[TOP_SHIFT]), unit * steps) if steps else None
+    steps = flat.state.regs[TOP_STEPS]
+    return Fraction(flat.state.regs[TOP_SHIFT], unit * steps) if steps else None
 
 
 def _shown(
     program: StepProgram, flat: FlatRun, unit: int, logged: int
 ) -> tuple[tuple[Slice, ...], tuple[Gap, ...]]:
     """Slices in the order they were fired, and what is missing between them."""
-    log, head, tail = np.asarray(flat.log.rows), _LOG_HEAD, flat.log.tail
+    log, head, tail = rows_of(flat.log.rows), _LOG_HEAD, flat.log.tail
     stretches = [log[:logged]]
     if logged > len(log):
         turn = head + (logged - head) % tail
-        stretches = [log[:head], np.concatenate((log[turn:], log[head:turn]))]
+        stretches = [log[:head], [*log[turn:], *log[head:turn]]]
     slices: list[Slice] = []
     breaks: list[tuple[int, int | None]] = []
     for rows in stretches:
         if slices:
             breaks.append((len(slices), None))
-        for i, step, start, end in rows.tolist():
+        for i, step, start, end in rows:
             if i < 0:
                 breaks.append((len(slices), step))
             else:

@@ -15,15 +15,11 @@ shift in time, whole multiples of what lies between are skipped, exactly: the gr
 
 from __future__ import annotations
 
-from typing import NamedTuple, Union
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-Ints = NDArray[np.int64]
-
-Numbers = Union["NDArray[np.int64]", "memoryview[int]"]
-"""An array, or a view of it, whose elements Python reads twice as fast."""
+if TYPE_CHECKING:
+    Numbers = memoryview[int]
+    """A table of ``tables``; in ``native`` an array of the same memory."""
 
 STEP, LOOP, END = 0, 1, 2
 
