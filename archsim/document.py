@@ -1,14 +1,17 @@
 """A report before it has a form: facts, tables and notes as plain strings.
 
-The same document is shown on a terminal (``rich``), written as Markdown, and shown in
-Jupyter as HTML, so that all three say the same.
+The same document is shown on a terminal (``rich``), written to a file or a pipe as plain text
+or as Markdown, and shown in Jupyter as HTML, so that all four say the same.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from io import StringIO
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -152,6 +155,104 @@ def _html_table(table: Table) -> str:
     return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
+# ----------------------------------------------------------------------- plain text
+
+_WORD = re.compile(r"\s*\S+\s*")
+
+_NARROW = re.compile(r"[ -~²×µ█░─]*")
+"""Characters of which each takes one column: those of reports and of what users write in ASCII."""
+
+
+class _SqueezedError(Exception):
+    """Lines do not fit, or nobody here knows how wide they are."""
+
+
+def to_text(document: Document, width: int = 110) -> str:
+    """The document as plain text of at most ``width`` columns, without trailing blanks.
+
+    It is what ``rich`` writes, without its import where nothing has to be squeezed: that takes
+    longer than most runs do.
+    """
+    try:
+        return "\n".join(line.rstrip() for line in _lines(document, width))
+    except _SqueezedError:
+        return text_by_rich(document, width)
+
+
+def _lines(document: Document, width: int) -> list[str]:
+    lines = _broken(document.title, width)
+    if document.subtitle:
+        lines += _broken(document.subtitle, width)
+    if document.facts:
+        lines += ["", *_facts(document.facts, width)]
+    for tables in document.tables:
+        lines += ["", *_beside([_table(t) for t in tables], width)]
+    if document.notes:
+        lines.append("")
+        for note in document.notes:
+            lines += _broken(note, width)
+    return lines
+
+
+def _broken(text: str, width: int) -> list[str]:
+    """Lines of a text, broken between words."""
+    lines = [""]
+    for word in _WORD.findall(_narrow(text)):
+        if lines[-1] and len(lines[-1]) + len(word.rstrip()) > width:
+            lines.append("")
+        lines[-1] += word
+    return _fitting([line.rstrip() for line in lines], width)
+
+
+def _facts(facts: Sequence[Fact], width: int) -> list[str]:
+    rows = [(f.label, f.value, f.remark) for f in facts]
+    return _fitting(_columns(rows, "  ", right=()), width)
+
+
+def _table(table: Table) -> list[str]:
+    rows = [tuple(c.title for c in table.columns), *table.rows]
+    right = [n for n, c in enumerate(table.columns) if c.kind == "number"]
+    head, *body = _columns(rows, "   ", right)
+    if not head:
+        raise _SqueezedError
+    title = [_narrow(table.title)] if table.title else []
+    return [*title, head, "─" * len(head), *body]
+
+
+def _columns(rows: Sequence[Sequence[str]], gap: str, right: Iterable[int]) -> list[str]:
+    """Cells below one another, those of some columns at the ``right``."""
+    widths = [max(len(_narrow(cell)) for cell in column) for column in zip(*rows, strict=True)]
+    return [
+        gap.join(
+            cell.rstrip().rjust(w) if n in right else cell.ljust(w)
+            for n, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+
+
+def _beside(blocks: list[list[str]], width: int) -> list[str]:
+    """Blocks of lines side by side."""
+    widths = [max(map(len, block)) for block in blocks]
+    rows = [
+        (line.ljust(w) for line, w in zip(row, widths, strict=True))
+        for row in zip_longest(*blocks, fillvalue="")
+    ]
+    return _fitting(["    ".join(row) for row in rows], width)
+
+
+def _fitting(lines: list[str], width: int) -> list[str]:
+    if any(len(line) > width for line in lines):
+        raise _SqueezedError
+    return lines
+
+
+def _narrow(text: str) -> str:
+    if not _NARROW.fullmatch(text):
+        raise _SqueezedError
+    return text
+
+
 # ----------------------------------------------------------------------------- rich
 
 # rich is imported where it draws: Markdown, HTML and JSON do without it.
@@ -175,8 +276,8 @@ def to_rich(document: Document) -> RenderableType:
     return Group(*parts)
 
 
-def to_text(document: Document, width: int = 110) -> str:
-    """The document as plain text of at most ``width`` columns, without trailing blanks."""
+def text_by_rich(document: Document, width: int) -> str:
+    """As ``to_text``, whatever has to be squeezed."""
     from rich.console import Console
 
     console = Console(file=StringIO(), width=width, highlight=False, markup=False, emoji=False)

@@ -23,7 +23,8 @@ from .source import Path, YamlMapping, YamlNode, YamlScalar, shorten
 class Fields(BaseModel):
     """A mapping of known fields: frozen, and any other field is a mistake."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    # Most models are only ever checked within others: those need no checker of their own.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
     also_known: ClassVar[tuple[str, ...]] = ()
     """Keys that are taken out before the fields are checked: right names all the same."""
