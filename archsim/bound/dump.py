@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .footprint import in_step, largest_tile
+from .footprint import held_tile
 from .record import Bound, BoundEinsum
 
 
@@ -77,20 +77,14 @@ def _access(bound: Bound, e: BoundEinsum, number: int) -> str:
     tensor = e.touches[number].access.tensor
     memories = bound.architecture.memories
     held = [
-        f"{memories[level].name} {_tile(bound, e, number, level):,}"
+        f"{memories[level].name} {held_tile(bound, e, e.touches[number], level):,}"
         for level in bound.memories(e, tensor)
     ]
     held += [f"registers of {array}" for array in bound.registers(e, tensor)]
-    held.append(f"tile {_tile(bound, e, number, bound.register_level):,}")
+    held.append(f"tile {held_tile(bound, e, e.touches[number], bound.register_level):,}")
     if number == len(e.reads):
         return f"writes {tensor}: {' > '.join(reversed(held))}"
     operand = e.operands[number]
     when = " of before" if operand.earlier else " at the end" if operand.ends else ""
     source = "" if operand.producer else " (input)"
     return f"reads {tensor}{when}{source}: {' > '.join(held)}"
-
-
-def _tile(bound: Bound, e: BoundEinsum, number: int, level: int) -> int:
-    access_map = e.touches[number]
-    one_copy = in_step(bound, access_map.access.tensor, level)
-    return largest_tile(e, access_map, level, one_copy=one_copy)

@@ -8,7 +8,7 @@ from typing import Any
 from ..spec.arch import Architecture
 from ..spec.mapping import EVEN, WHOLE_OR_ONE, Mapping, TileSize
 from .arrangement import Arrangement
-from .footprint import all_fits
+from .footprint import whole_tiles_fit
 from .record import Bound
 from .tiling import Tiling, recut, tile_size
 
@@ -37,6 +37,7 @@ def fit_tile(
 ) -> Bound:
     """The mapping bound with the largest size of a tile that is legal, by bisection.
 
+    Every level is to hold whole tiles, also of what streams: so the published evaluation has them.
     All of the rank is tried first: it often fits.
     A size divides the tile's count; one written ``even`` is that of so many tiles as equal
     as they can be; one written ``whole or one`` is all of it, or one.
@@ -89,7 +90,7 @@ class _Even(Sequence[int]):
 def _with_tiles(arrangement: Arrangement, like: Bound, tiling: Tiling) -> Bound | None:
     """The mapping in other tiles, if that is legal."""
     trial = arrangement.bound(tiling, like)
-    if trial is None or not all_fits(trial) or arrangement.illegalities(trial):
+    if trial is None or not whole_tiles_fit(trial) or arrangement.illegalities(trial):
         return None
     return trial
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
 from ..quantities import byte_size
 from ..space.access_map import AccessMap
+from ..space.iteration import first_tile
 from ..spec.mapping import Spill
 from .record import Bound, BoundEinsum
+from .streaming import stream_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,9 +52,10 @@ def requirements(bound: Bound) -> tuple[Requirement, ...]:
     """Live tiles per memory, one copy each: double buffering is not charged, except where
     a level spills and the mapping says how many copies it holds.
 
-    Einsums that share a nest hold their tiles together. Where groups run one after the
-    other, a level holds the tiles of one group at a time, beside intermediates that wait
-    there for a later one.
+    Einsums that share a nest hold their tiles together. Of what they hand on tile by tile over a
+    shared loop of the level's own (``streaming``), there are as many tiles as are in flight.
+    Where groups run one after the other, a level holds the tiles of one group at a time, beside
+    intermediates that wait there for a later one.
 
     Returns
     -------
@@ -64,8 +68,17 @@ def requirements(bound: Bound) -> tuple[Requirement, ...]:
 
 def all_fits(bound: Bound) -> bool:
     """Whether every memory holds what it must."""
-    limited = (i for i, m in enumerate(bound.architecture.memories) if m.capacity_bytes is not None)
-    return all(bound.once(requirement, i).fits for i in limited)
+    return all(bound.once(requirement, i).fits for i in _limited(bound))
+
+
+def whole_tiles_fit(bound: Bound) -> bool:
+    """Whether every memory would hold what it must if nothing streamed."""
+    return all(bound.once(_whole_tiles, i).fits for i in _limited(bound))
+
+
+def _limited(bound: Bound) -> Iterator[int]:
+    memories = enumerate(bound.architecture.memories)
+    return (i for i, m in memories if m.capacity_bytes is not None)
 
 
 def requirement(bound: Bound, level: int) -> Requirement:
@@ -83,10 +96,18 @@ def requirement(bound: Bound, level: int) -> Requirement:
     Requirement
         In bytes, tensor by tensor, at the fullest moment.
     """
+    return _requirement(bound, level, held_tile)
+
+
+def _whole_tiles(bound: Bound, level: int) -> Requirement:
+    return _requirement(bound, level, _whole_tile)
+
+
+def _requirement(bound: Bound, level: int, tile: _Tile) -> Requirement:
     memory = bound.architecture.memories[level]
     spill = bound.mapping.spill
     spills = spill is not None and spill.level == memory.name
-    sizes = [_tiles(bound, e, level) for e in bound.einsums]
+    sizes = [_tiles(bound, e, level, tile) for e in bound.einsums]
     if spill is not None and spills:
         copies = dict(spill.copies)
         sizes = [{t: n * copies.get(t, 1) for t, n in tiles.items()} for tiles in sizes]
@@ -115,7 +136,7 @@ def _passing(bound: Bound, spill: Spill, level: int) -> dict[str, int]:
 def largest_tile(
     e: BoundEinsum, access_map: AccessMap, level: int, *, one_copy: bool = True
 ) -> int:
-    """Elements of a tensor live at ``level`` while one Einsum runs.
+    """Elements of a tensor in the tile that a level has while one Einsum runs.
 
     With ``one_copy``, only one of them along a rank the tensor is iterative in.
     """
@@ -123,13 +144,42 @@ def largest_tile(
     return access_map.live(extents) if one_copy else access_map.size(extents)
 
 
-def _tiles(bound: Bound, e: BoundEinsum, level: int) -> dict[str, int]:
+def held_tile(bound: Bound, e: BoundEinsum, access_map: AccessMap, level: int) -> int:
+    """Elements of a tensor that a level holds at once while one Einsum runs: those of its tile,
+    or fewer where the tensor streams.
+
+    Parameters
+    ----------
+    bound : Bound
+        The mapping.
+    e : BoundEinsum
+        One of its Einsums.
+    access_map : AccessMap
+        One of the Einsum's ``touches``.
+    level : int
+        Index of a memory that keeps the tensor, or the register level.
+    """
+    stream = stream_of(bound, e, access_map.access.tensor, level)
+    if not stream:
+        return _whole_tile(bound, e, access_map, level)
+    return access_map.size(first_tile(e.nest(level).first_tile, stream))
+
+
+def _whole_tile(bound: Bound, e: BoundEinsum, access_map: AccessMap, level: int) -> int:
+    one_copy = access_map.running and in_step(bound, access_map.access.tensor, level)
+    return largest_tile(e, access_map, level, one_copy=one_copy)
+
+
+_Tile = Callable[[Bound, BoundEinsum, AccessMap, int], int]
+"""Elements that a level holds of a tensor while an Einsum runs."""
+
+
+def _tiles(bound: Bound, e: BoundEinsum, level: int, tile: _Tile) -> dict[str, int]:
     found: dict[str, int] = {}
     for access_map in e.touches:
         tensor = access_map.access.tensor
         if level in bound.memories(e, tensor):
-            one_copy = access_map.running and in_step(bound, tensor, level)
-            size = largest_tile(e, access_map, level, one_copy=one_copy)
+            size = tile(bound, e, access_map, level)
             found[tensor] = max(found.get(tensor, 0), size)
     for start in e.initial:
         for access_map in start.reads:

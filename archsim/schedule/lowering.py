@@ -24,9 +24,6 @@ from ..steps.shifts import Shifts
 from ..steps.walk import walk
 from .program import StepDependency, StepProgram, StepTask
 
-DOUBLE = 2
-"""Tiles in flight where a schedule says nothing of them: one used, one on its way."""
-
 Distances = tuple[int | None, ...]
 """Steps between two tasks, by class of step; None where nothing is waited for."""
 

@@ -9,6 +9,7 @@ from fractions import Fraction
 from einsum_cascade.errors import MappingError, Problem, SpecError, did_you_mean
 
 from ..bound.record import Bound
+from ..bound.streaming import DOUBLE
 from ..cost.accesses import EinsumCount
 from ..space.exact import total
 from ..spec.mapping import PhaseTask
@@ -16,7 +17,7 @@ from ..steps.group import FusionGroup, Walk, fused_group
 from ..steps.uniform import uniform_walk
 from .average import timed_step, unless_ends
 from .event_graph import EventGraph, GraphTask
-from .lowering import DOUBLE, ProgramBuilder
+from .lowering import ProgramBuilder
 from .program import IssueError, StepProgram, StepTask, ordered
 from .timing import Timing
 

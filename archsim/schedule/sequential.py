@@ -5,12 +5,13 @@ from __future__ import annotations
 from fractions import Fraction
 
 from ..bound.record import Bound
+from ..bound.streaming import DOUBLE
 from ..cost.accesses import EinsumCount
 from ..space.exact import total
 from ..steps.group import FusionGroup, Walk, fused_group, single_group
 from ..steps.run_length import steps_by_class
 from ..steps.uniform import whole_walk
-from .lowering import DOUBLE, ProgramBuilder
+from .lowering import ProgramBuilder
 from .pipelined import overlapped, unordered
 from .program import StepProgram
 from .timing import Timing

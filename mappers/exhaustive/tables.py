@@ -21,6 +21,7 @@ from archsim.bound.footprint import in_step
 from archsim.bound.legality import crossed_stream, illegalities, interruption, is_there
 from archsim.bound.record import Bound, BoundEinsum
 from archsim.bound.residency import Home, Residency
+from archsim.bound.streaming import stream_of
 from archsim.cost.accesses import AccessCount, accesses_of, registers_of
 from archsim.cost.energy import access_pj, operations_pj
 from archsim.space.access_map import AccessMap
@@ -326,7 +327,8 @@ class _Tabulator:
                 for access_map in e.touches:
                     tensor = access_map.access.tensor
                     one_copy = in_step(self.base, tensor, level)
-                    size = self.meter.first_tile(e, e.outer(level), access_map, one_copy=one_copy)
+                    loops = (*e.outer(level), *stream_of(self.base, e, tensor, level))
+                    size = self.meter.first_tile(e, loops, access_map, one_copy=one_copy)
                     form = size * Fraction(self.machine.word_bytes)
                     index = self.tensors.index(tensor)
                     tile = _OpenTile(tensor=index, memory=number, size=form)

@@ -10,9 +10,10 @@ from nest_cases import Case, varied_case
 from nest_starts import started_case
 
 from archsim.bound.binder import bind_loops
-from archsim.bound.footprint import largest_tile
+from archsim.bound.footprint import held_tile, in_step, largest_tile
 from archsim.bound.initial import with_initial
 from archsim.bound.record import Bound
+from archsim.bound.streaming import stream_of
 from archsim.bound.tiling import build_tiling
 from archsim.cost.accesses import AccessCount, EinsumCount, count_einsum
 from einsum_cascade.errors import InputError
@@ -42,13 +43,28 @@ def amounts(count: EinsumCount) -> list[object]:
 
 
 def tiles(lowered: Bound, meter: OpenMeter | None) -> list[object]:
-    return [
+    touched = [
+        (e, f, level)
+        for e in lowered.einsums
+        for f in e.touches
+        for level in range(lowered.register_level + 1)
+    ]
+    held = [
+        meter.first_tile(
+            e,
+            (*e.outer(level), *stream_of(lowered, e, f.access.tensor, level)),
+            f,
+            one_copy=in_step(lowered, f.access.tensor, level),
+        )
+        if meter
+        else held_tile(lowered, e, f, level)
+        for e, f, level in touched
+    ]
+    return held + [
         meter.first_tile(e, e.outer(level), f, one_copy=one_copy)
         if meter
         else largest_tile(e, f, level, one_copy=one_copy)
-        for e in lowered.einsums
-        for f in e.touches
-        for level in range(1, lowered.register_level + 1)
+        for e, f, level in touched
         for one_copy in (True, False)
     ]
 

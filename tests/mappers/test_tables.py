@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import numpy as np
 import pytest
 
 from archsim import Architecture
+from archsim.bound.binder import bind_loops
 from archsim.bound.binding import bind
+from archsim.bound.footprint import held_tile, largest_tile, requirement
 from archsim.bound.record import Bound
+from archsim.bound.tiling import build_tiling
 from archsim.evaluate.evaluate import evaluate_bound
 from archsim.spec.mapping import Mapping
 from einsum_cascade import Cascade
@@ -113,3 +117,49 @@ def test_tables_say_what_the_engine_says(cascade: str, machine: str) -> None:
             agreed += 1
     assert agreed > 5
     assert refused
+
+
+def test_tables_say_what_memories_hold() -> None:
+    """Where few tiles are in flight, as registers are few, they hold less than whole tiles."""
+    program, random = Cascade.load("attention-1pass").program, Random(1)
+    machine = Architecture.load("fusemax")
+    few = tuple(replace(a, registers=replace(a.registers, depth=3)) for a in machine.arrays)
+    space = Mapspace.of(program, replace(machine, arrays=few), SHAPES)
+    streaming = 0
+    for subspace in random.sample(subspaces_of(space), 20):
+        try:
+            tables = tabulate(space, subspace)
+        except SubspaceRefusedError:
+            continue
+        row = random.randrange(len(subspace.sizes))
+        amounts = measured(tables.measures, strides_of(space, subspace))[row]
+        tiles = tables.tile_coefficients @ amounts + tables.tile_constants
+        everywhere = {t: found[-1] for t, found in space.places.items()}
+        ways = {n: found[0] for n, found in zip(tables.einsums, tables.ways, strict=True)}
+        mapping = space.mapping(subspace.skeleton, subspace.sizes[row], ways, everywhere)
+        sizes = {t.member: t.size for t in mapping.tiles if isinstance(t.size, int)}
+        given = {r: n for r, n in space.shapes.items() if r not in sizes}
+        tiling = build_tiling(program, mapping, given, sizes)
+        lowered = bind_loops(program, mapping, space.architecture, tiling)
+        for memory, level in enumerate(limited(space)):
+            held = dict(requirement(lowered, level).tensors)
+            mine = {
+                tables.tensors[t]: size
+                for t, m, size in sorted(
+                    zip(tables.tile_tensors, tables.tile_memories, tiles, strict=True)
+                )
+                if m == memory
+            }
+            assert mine == held
+            streaming += sum(
+                held_tile(lowered, e, e.write, level) < largest_tile(e, e.write, level)
+                for e in lowered.einsums
+                if not e.write.running
+            )
+    assert streaming > 5
+
+
+def limited(space: Mapspace) -> list[int]:
+    """Memories of limited size, as tables number them."""
+    memories = space.architecture.memories
+    return [n for n, m in enumerate(memories) if m.capacity_bytes is not None]

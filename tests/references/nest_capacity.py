@@ -42,7 +42,15 @@ def _tiles(nest: Nest, einsum: ir.Einsum, level: int) -> Tiles:
     found: Tiles = {}
     for access in (*einsum.reads, einsum.target):
         tensor = access.tensor
-        if level in nest.memories(tensor, einsum):
+        if level not in nest.memories(tensor, einsum):
+            continue
+        spill = nest.mapping.spill
+        spills = spill is not None and nest.levels[spill.level] == level
+        iterations = None if spills else in_one_iteration(nest, tensor, level)
+        if iterations is not None:
+            size = _in_a_row(iterations[einsum.name], flying(nest))
+            found[tensor] = max(found.get(tensor, 0), size)
+        else:
             one_copy = _goes_along(nest, tensor, level)
             size = _largest(nest, einsum, access, level, _one_copy if one_copy else Nest.element)
             found[tensor] = max(found.get(tensor, 0), size)
@@ -53,6 +61,62 @@ def _tiles(nest: Nest, einsum: ir.Einsum, level: int) -> Tiles:
                 size = _largest(starts, statement, access, level, Nest.element)
                 found[access.tensor] = max(found.get(access.tensor, 0), size)
     return found
+
+
+def flying(nest: Nest) -> int:
+    """Tiles that a schedule lets be there at once."""
+    schedule = nest.mapping.schedule
+    if schedule.kind == "sequential":
+        return 2
+    if schedule.lookahead == "fit":
+        return max(a.registers.depth for a in nest.architecture.arrays)
+    return int(schedule.lookahead)
+
+
+def _in_a_row(iterations: dict[Tag, set[Element]], many: int) -> int:
+    """The most elements of so many iterations of the innermost loop, one after the other."""
+    return max(
+        len(set().union(*(iterations.get((*tag[:-1], tag[-1] + n), set()) for n in range(many))))
+        for tag in iterations
+    )
+
+
+def in_one_iteration(
+    nest: Nest, tensor: str, level: int
+) -> dict[str, dict[Tag, set[Element]]] | None:
+    """What each Einsum touches of an intermediate in each iteration of the shared loops down to
+    the first that is not outside of a level; None unless each element is made and used, by its
+    own indices, in one and the same, by Einsums that run at every step."""
+    program = nest.program
+    touching = [(e, a) for e in program.einsums for a in (e.target, *e.reads) if a.tensor == tensor]
+    writer = program.einsum_of.get(tensor)
+    if writer is None or tensor in program.iterative or len(touching) < 2:
+        return None
+    steps = {n for e in program.einsums if not nest.apart(writer, e) for n in _steps(nest, e)}
+    found: dict[str, dict[Tag, set[Element]]] = {}
+    where: dict[Element, set[Tag]] = {}
+    for e, access in touching:
+        if nest.apart(writer, e) or access != writer.target or _steps(nest, e) != steps:
+            return None
+        loops = [(i, x) for i, x in enumerate(nest.temporal(e)) if nest.turns_of(e)[x.name] > 1]
+        inside = [n for n, (_, x) in enumerate(loops) if x.level >= level]
+        if not inside or not loops[inside[0]][1].shared:
+            return None
+        loops = loops[: inside[0] + 1]
+        mine = found.setdefault(e.name, {})
+        for step in nest.walk_steps(e):
+            tag = tuple(step.index[i] for i, _ in loops)
+            for _, at in step.lanes:
+                element = nest.element(access, at)
+                mine.setdefault(tag, set()).add(element)
+                where.setdefault(element, set()).add(tag)
+    return found if all(len(tags) == 1 for tags in where.values()) else None
+
+
+def _steps(nest: Nest, einsum: ir.Einsum) -> set[str]:
+    """Shared loops that an Einsum really goes round."""
+    turns = nest.turns_of(einsum)
+    return {x.name for x in nest.temporal(einsum) if x.shared and turns[x.name] > 1}
 
 
 def _largest(

@@ -103,7 +103,8 @@ def random_mapping(
 
 
 def varied(random: Random, program: Program, mapping: Mapping) -> Mapping:
-    """The mapping with groups if it is sequential, and tensors that pass by inner levels."""
+    """The mapping with groups if it is sequential, perhaps with fewer tiles in flight if it is
+    pipelined, and tensors that pass by inner levels."""
     schedule = mapping.schedule
     if schedule.kind == "sequential":
         schedule = replace(schedule, groups=_groups(random, program))
@@ -119,6 +120,8 @@ def varied(random: Random, program: Program, mapping: Mapping) -> Mapping:
                 passed.append((keep.level, tuple(tensors)))
         how = _stepped_out(random, how, mapping, einsum, program)
         einsums.append(replace(how, bypass=tuple(passed)))
+    if schedule.kind == "pipelined" and random.random() < 0.7:
+        schedule = replace(schedule, lookahead=1)
     return replace(mapping, einsums=tuple(einsums), schedule=schedule)
 
 
