@@ -9,6 +9,7 @@ from math import prod
 
 from .banded import one, windowed_deliveries, windowed_distinct
 from .bands import Window
+from .even_banded import banded_deliveries, banded_distinct
 from .iteration import (
     Extents,
     Loop,
@@ -70,26 +71,20 @@ class LoopNest:
         counts, inside = self._even
         if self.window is None:
             return even_deliveries(counts, relevant) * size(inside)
-        # All tiles are of one size, so that every tensor with the same loops asks for the same.
-        moving = self._going(relevant)
-        return size(inside) * windowed_deliveries(
-            self.loops, moving, self.extents, self.window, one
+        return size(inside) * banded_deliveries(
+            self.loops, counts, relevant, self.extents, self.window
         )
-
-    def _going(self, marked: tuple[bool, ...]) -> tuple[bool, ...]:
-        """Those marked of the loops that have more than one iteration: others change nothing."""
-        counts = self._even[0] if self._even is not None else [2] * len(marked)
-        return tuple(mark and n > 1 for mark, n in zip(marked, counts, strict=True))
 
     def distinct(self, counted: tuple[bool, ...]) -> int:
         """Distinct indices of the ``counted`` loops; any other loop is entered once."""
-        if self.window is not None:
-            going = self._going(counted)
-            return windowed_distinct(self.loops, going, self.extents, self.window, one)
-        if self._even is not None:
-            counts, _ = self._even
+        if self._even is None:
+            if self.window is None:
+                return count_distinct(self.loops, counted, self.extents)
+            return windowed_distinct(self.loops, counted, self.extents, self.window, one)
+        counts, _ = self._even
+        if self.window is None:
             return prod(n for n, wanted in zip(counts, counted, strict=True) if wanted)
-        return count_distinct(self.loops, counted, self.extents)
+        return banded_distinct(self.loops, counts, counted, self.extents, self.window)
 
     def touched(self, relevant: tuple[bool, ...], size: Callable[[Extents], int]) -> int:
         """Distinct elements in all tiles that ever come under the loops.
