@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from .bands import BandProgression, Box, Window, progressions
 from .iteration import Extents, Loop, inside
@@ -49,8 +48,7 @@ def windowed_points(
     return windowed_deliveries(loops, everything, extents, window, size)
 
 
-@dataclass(frozen=True, slots=True)
-class _BandedStream:
+class _BandedStream(NamedTuple):
     """Deliveries of one sub-nest: their total size, the first one's, and both ends' tiles."""
 
     total: int
@@ -59,15 +57,14 @@ class _BandedStream:
     last: _Key
 
 
-@dataclass(frozen=True, slots=True)
-class _BandedStreams:
-    """Streams of ``count`` iterations from the one numbered ``begin``.
+class _BandedStreams(NamedTuple):
+    """Streams of some ``iterations`` from the one numbered ``begin``.
 
     ``again`` is the size of the tiles that are still there when an iteration begins, all
     but the first iteration's together.
     """
 
-    count: int
+    iterations: int
     begin: int
     total: int
     again: int
@@ -175,7 +172,7 @@ def _one_by_one(parts: list[_BandedStreams]) -> _BandedStream:
     """Every iteration has a tile of its own."""
     head, tail = parts[0], parts[-1]
     first = (head.begin, *head.head.first)
-    last = (tail.begin + tail.count - 1, *tail.tail.last)
+    last = (tail.begin + tail.iterations - 1, *tail.tail.last)
     return _BandedStream(sum(p.total for p in parts), head.head.size, first, last)
 
 

@@ -21,7 +21,7 @@ def total(terms: Iterable[tuple[int, Fraction]]) -> Fraction:
     # Terms of a run have few denominators between them.
     found: dict[int, int] = {}
     for times, value in terms:
-        denominator = value.denominator
-        found[denominator] = found.get(denominator, 0) + times * value.numerator
+        numerator, denominator = value.as_integer_ratio()
+        found[denominator] = found.get(denominator, 0) + times * numerator
     common = lcm(*found)
     return Fraction(sum(n * (common // d) for d, n in found.items()), common)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
+from typing import NamedTuple
 
 Extents = tuple[int, ...]
 """What remains of each axis, in elements."""
@@ -30,12 +31,12 @@ class Axis:
     variables: tuple[tuple[str, int], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Loop:
+class Loop(NamedTuple):
     """A loop over one axis: each iteration covers ``stride`` elements of what remains.
 
     ``level`` is the index of the memory whose tiles it steps through; a spatial loop has
-    the array dimension it is laid out along.
+    the array dimension it is laid out along. A tuple, as counts are looked up by the loops
+    that they are of.
     """
 
     member: str
@@ -173,8 +174,7 @@ def even_tiles(loops: tuple[Loop, ...], extents: Extents) -> tuple[list[int], Ex
     return counts, tuple(rest)
 
 
-@dataclass(frozen=True, slots=True)
-class _Stream:
+class _Stream(NamedTuple):
     """Deliveries of one sub-nest: their total size, the first one's, and how they end."""
 
     total: int

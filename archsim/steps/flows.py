@@ -7,7 +7,7 @@ what all steps move adds up to what ``counts`` counts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Literal
@@ -24,6 +24,8 @@ from ..space.iteration import (
     inside,
     split,
 )
+
+_AS_IT_IS = Fraction(1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +69,8 @@ class Flow:
         """
         arrives, known = self._arriving(depth, extents)
         steps = count_points(self.steps[depth:], extents)
-        again = arrives - known if first else arrives
-        return StepShare(Fraction(arrives, steps), Fraction(again, steps))
+        share = Fraction(arrives, steps)
+        return StepShare(share, Fraction(arrives - known, steps) if first and known else share)
 
     def _arriving(self, depth: int, extents: Extents) -> tuple[int, int]:
         """Elements that arrive inside the first ``depth`` loops, and how many differ."""
@@ -191,7 +193,7 @@ class _Flows:
                 self._move(level, "load", self._flow(access_map, level), again=result)
 
     def _move(self, memory: int, role: Role, flow: int, *, again: bool) -> None:
-        self.moves.append(Move(memory=memory, role=role, flow=flow, again=again, scale=Fraction(1)))
+        self.moves.append(Move(memory=memory, role=role, flow=flow, again=again, scale=_AS_IT_IS))
 
     def _flow(self, access_map: AccessMap, level: int) -> int:
         key = (id(access_map), level)
@@ -216,21 +218,20 @@ class _Flows:
         for index, memory in enumerate(self.bound.architecture.memories):
             here = [m for m in self.moves if m.memory == index]
             counted = sum(a.reads + a.writes for a in count.accesses if a.place == memory.name)
-            found = sum((_amount(totals, m) for m in here), Fraction(0))
+            found = sum(_amount(totals, m) for m in here)
             every.append(Fraction(counted))
-            if found:
-                moves += [
-                    Move(memory=m.memory, role=m.role, flow=m.flow, again=m.again, scale=scale)
-                    for scale in (counted / found,)
-                    for m in here
-                ]
+            if found and found == counted:
+                moves += here
+            elif found:
+                scale = Fraction(counted) / found
+                moves += [replace(m, scale=scale) for m in here]
             elif counted:
                 share = Fraction(counted, fires)
                 moves.append(Move(memory=index, role="load", flow=None, again=False, scale=share))
         return EinsumFlows(flows=flows, moves=tuple(moves), counted=tuple(every))
 
 
-def _amount(totals: list[StepShare], move: Move) -> Fraction:
+def _amount(totals: list[StepShare], move: Move) -> Fraction | int:
     assert move.flow is not None
     total = totals[move.flow]
-    return Fraction(total.again if move.again else total.arrives)
+    return total.again if move.again else total.arrives

@@ -7,9 +7,8 @@ apart much faster than tuples of fractions are, and what follows from them is fo
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from ..space.iteration import Extents, Loop, count_points, inside, iterations, split
 from .flows import Move, Role, StepShare
@@ -52,8 +51,7 @@ class Numbered(Generic[_T]):
         return number
 
 
-@dataclass(frozen=True, slots=True)
-class RemainingExtents:
+class RemainingExtents(NamedTuple):
     """By Einsum, what the loops outside have left of it.
 
     ``extents`` is None for an Einsum whose iterations are not the nest's here; ``fresh``
@@ -197,7 +195,7 @@ class Shares:
 
     def _numbered(self, row: Row) -> int:
         """The number of a row; whole numbers are told apart sooner than fractions are."""
-        return self.rows.told(tuple([(x.numerator, x.denominator) for x in row]), row)
+        return self.rows.told(tuple([x.as_integer_ratio() for x in row]), row)
 
     def moved(self, role: Role, runs: tuple[bool, ...], held: int) -> tuple[int, ...]:
         """By Einsum, the number of what it moves in a step."""

@@ -10,7 +10,6 @@ spread evenly over the loop's steps: it is fetched ahead, and handed outwards me
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -24,6 +23,9 @@ from .limits import VISITS_AT_MOST, StepsError
 from .run_length import OneStep, RunLengths, repeat, sequence
 from .shares import Numbered, Shares, within
 
+_NO_MORE = Fraction(1)
+"""Times a step takes of a tile what it would take if no other steps were left out."""
+
 
 class _At(NamedTuple):
     """Where a step is in one loop, as far as anybody asks."""
@@ -33,8 +35,7 @@ class _At(NamedTuple):
     back: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class _WalkState:
+class _WalkState(NamedTuple):
     """What the rest of a walk depends on, inside the loops walked so far.
 
     ``view`` and ``held`` are numbers of ``Shares``: what is left of every Einsum, and the
@@ -219,7 +220,7 @@ class _Walker:
         Outside the loops that settle which are, an average is as good (``fitted``).
         """
         if state.box is None or not self.group.nest.settled(depth):
-            return Fraction(1)
+            return _NO_MORE
         return Fraction(
             self.steps(depth, state.nest, None), self.steps(depth, state.nest, state.box)
         )
