@@ -14,7 +14,7 @@ from collections.abc import Mapping as Sizes
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from itertools import accumulate, islice, pairwise, permutations
+from itertools import accumulate, chain, islice, pairwise, permutations
 from math import prod
 
 from archsim.spec.arch import Architecture, Dimension, Memory, ProcessingArray
@@ -28,12 +28,17 @@ from archsim.spec.mapping import (
     Schedule,
     Tile,
 )
-from einsum_cascade.ir import Access, Einsum, Program
+from einsum_cascade.algebra.conditions import with_masks
+from einsum_cascade.ir import Access, Einsum, Program, variables_of
 from einsum_cascade.operations import einsum_operations
 
 from .arrays import arrays_of
 from .components import strongly_connected_components
+from .folding import Laid
 from .space.array_tiles import array_strides, family_tiles, outer_parts_first
+
+_LAYOUTS = 6
+"""Layouts on systolic arrays of which the memories are asked, too."""
 
 _ORDERS = 120
 """Orders of an Einsum's loops that are tried: all of five ranks that some tensor lacks."""
@@ -114,6 +119,15 @@ class _Site:
 
     def parts(self, rank: str) -> tuple[_LoopPart, ...]:
         """The parts that a rank is cut into, outermost first."""
+        if rank not in self._parts:
+            self._parts[rank] = self._cut(rank)
+        return self._parts[rank]
+
+    @cached_property
+    def _parts(self) -> dict[str, tuple[_LoopPart, ...]]:
+        return {}
+
+    def _cut(self, rank: str) -> tuple[_LoopPart, ...]:
         size = self.shapes[rank]
         taken = {*self.shapes, *self.program.parallel}
         steps = [1, *(s for s in self.strides if s < size)]
@@ -135,6 +149,11 @@ class _Site:
     def ranks_of(self, access: Access) -> frozenset[str]:
         """Ranks along which a tensor varies where it is accessed so."""
         return frozenset((*self.program.parallel, *(v.upper() for v in access.variables)))
+
+    def masked(self, name: str) -> frozenset[str]:
+        """Ranks that the mask of an Einsum asks about."""
+        condition = with_masks(self.program).einsum_of[name].where
+        return frozenset(v.upper() for v in ((condition and variables_of(condition)) or ()))
 
     def shared(self, name: str) -> tuple[str, ...]:
         """Ranks of the loops that an Einsum shares with the others of its component."""
@@ -174,20 +193,63 @@ def _cut_tiles(site: _Site) -> Iterator[Tile]:
 # ------------------------------------------------------------------------------ arrays
 
 
+_Along = tuple[tuple[str, tuple[_LoopPart, ...]], ...]
+"""The dimensions in use of an array, and what is laid out along each."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Layout:
     """An array, what is laid out along its dimensions, and how long it is busy."""
 
     array: ProcessingArray
     along: tuple[tuple[str, tuple[str, ...]], ...]
+    laid: Laid
     cycles: Fraction
+    """In the order of loops that suits it."""
+
+    @property
+    def names(self) -> set[str]:
+        """Parts that are laid out."""
+        return {name for _, names in self.along for name in names}
 
 
-def _soonest(site: _Site, e: Einsum) -> _Layout:
-    """The array that is soonest done with an Einsum, and how; the first of equals."""
+def _soonest(site: _Site, e: Einsum) -> list[_Layout]:
+    """The array that is soonest done with an Einsum, and how; the first of equals.
+
+    Where loads cost cycles, some that are soon done, and those that fill the arrays: what they
+    ask of memories differs.
+    """
     able = arrays_of(site.program, e, site.architecture)
-    layouts = (_laid_out(site, e, a, order) for a in able for order in _axis_orders(a))
-    return min(layouts, key=lambda layout: layout.cycles)
+    filling = [_layouts(site, e, a, filling=True) for a in able]
+    if all(a.operands == "broadcast" for a in able):
+        return sorted(chain(*filling), key=lambda layout: layout.cycles)[:1]
+    others = (_layouts(site, e, a) for a in able)
+    soon = sorted(chain(*filling, *others), key=lambda layout: layout.cycles)
+    return [*soon[:_LAYOUTS], *(x for x in chain(*filling) if x not in soon[:_LAYOUTS])]
+
+
+def _layouts(
+    site: _Site, e: Einsum, array: ProcessingArray, *, filling: bool = False
+) -> list[_Layout]:
+    """Layouts with any ranks along an array's axes: what varies along all of them is loaded for
+    each of its values. Or those ``filling`` it.
+
+    Ranks of a mask are better gone through in time, where their empty tiles are left out.
+    """
+    able = _layable(site, e) - site.masked(e.name)
+    ranks = [r for r in site.ranks(e) if r in able and site.shapes[r] > 1]
+    axes = min(len(ranks), len(array.dimensions))
+    found = (
+        (_laid_out(site, e, order) for order in _axis_orders(array))
+        if filling
+        else (
+            _laid_out(site, e, next(_axis_orders(array)), first, filled=filled)
+            for first in islice(permutations(ranks, axes), _ORDERS)
+            for filled in (True, False)
+        )
+    )
+    distinct = ({d.name: x[d.name] for d in array.dimensions if d.name in x} for x in found)
+    return [_layout(site, e, array, x) for x in dict.fromkeys(tuple(y.items()) for y in distinct)]
 
 
 def _axis_orders(array: ProcessingArray) -> Iterator[tuple[Dimension, ...]]:
@@ -200,28 +262,50 @@ def _axis_orders(array: ProcessingArray) -> Iterator[tuple[Dimension, ...]]:
 
 
 def _laid_out(
-    site: _Site, e: Einsum, array: ProcessingArray, order: tuple[Dimension, ...]
-) -> _Layout:
-    """Fill each axis in turn with what fills it best; beside that, with ranks that fit whole."""
+    site: _Site,
+    e: Einsum,
+    order: tuple[Dimension, ...],
+    first: tuple[str, ...] = (),
+    *,
+    filled: bool = True,
+) -> dict[str, tuple[_LoopPart, ...]]:
+    """Fill each axis in turn with what fills it best; beside that, with ranks that fit whole.
+
+    ``first`` are the ranks that axes begin with; unless they are to be ``filled``, nothing comes
+    beside them.
+    """
     free = dict.fromkeys(r for r in site.ranks(e) if r in _layable(site, e))
-    along: dict[str, tuple[str, ...]] = {}
-    laid: set[str] = set()
-    for dimension in order:
+    along: dict[str, tuple[_LoopPart, ...]] = {}
+    for number, dimension in enumerate(order):
         room, found = dimension.size, list[_LoopPart]()
         while fitting := _fitting(site, free, room, whole=bool(found)):
-            best = max(fitting, key=lambda parts: _at_once(site, parts))
+            if found and not filled:
+                break
+            asked = [] if found else [x for x in fitting if x[0].rank in first[number:][:1]]
+            best = max(asked or fitting, key=lambda parts: _at_once(site, parts))
             found += best
             room //= prod(p.count for p in best)
             free.pop(best[0].rank)
         if found:
-            along[dimension.name] = tuple(p.name for p in found)
-            laid |= {p.name for p in found}
-    per_point = array.cycles_of(einsum_operations(site.program, e))
-    rounds = (p.count for r in site.ranks(e) for p in site.parts(r) if p.name not in laid)
+            along[dimension.name] = tuple(found)
+    return along
+
+
+def _layout(site: _Site, e: Einsum, array: ProcessingArray, along: _Along) -> _Layout:
+    laid = Laid(
+        array=array,
+        along=tuple((d, frozenset(p.rank for p in parts)) for d, parts in along),
+        reads=tuple(site.ranks_of(a) for a in e.reads),
+        result=site.ranks_of(e.target),
+        point_cycles=array.cycles_of(einsum_operations(site.program, e)),
+    )
+    names = {p.name for _, parts in along for p in parts}
+    rounds = [(r, p.count) for r in site.ranks(e) for p in site.parts(r) if p.name not in names]
     return _Layout(
         array=array,
-        along=tuple((d.name, along[d.name]) for d in array.dimensions if d.name in along),
-        cycles=per_point * prod(rounds),
+        along=tuple((d, tuple(p.name for p in parts)) for d, parts in along),
+        laid=laid,
+        cycles=laid.least_cycles(rounds, _ORDERS),
     )
 
 
@@ -268,8 +352,8 @@ class _LevelLoops:
 
 
 def _einsum(site: _Site, e: Einsum) -> EinsumMapping:
-    layout = _soonest(site, e)
-    laid = {name for _, names in layout.along for name in names}
+    found = [(layout, *_nest(site, e, layout)) for layout in _soonest(site, e)]
+    layout, levels, _ = min(found, key=lambda x: x[2])
     shared = site.shared(e.name)
     # Loops of other components are in the nest as well: this Einsum stays out of them.
     mine = {p.name for r in shared for p in site.parts(r)}
@@ -280,21 +364,29 @@ def _einsum(site: _Site, e: Einsum) -> EinsumMapping:
         spatial=layout.along,
         nest=tuple(
             NestLevel(level=level.memory.name, loops=tuple(p.name for p in level.loops))
-            for level in _nest(site, e, laid)
+            for level in levels
             if level.loops
         ),
         outside=tuple(name for name in everyones if name not in mine),
     )
 
 
-def _nest(site: _Site, e: Einsum, laid: set[str]) -> list[_LevelLoops]:
-    """An Einsum's own loops, in the order that keeps its slowest memory busy for the least time.
+_Slow = tuple[Fraction, Fraction, Fraction]
+"""Seconds until memories and array are done, those of the slowest memory, bytes that all move."""
 
-    Of orders alike in that the one that moves fewest bytes; of those the first, which has the
+
+def _nest(site: _Site, e: Einsum, layout: _Layout) -> tuple[list[_LevelLoops], _Slow]:
+    """An Einsum's own loops, in the order in which the slowest of its memories and its array is
+    soonest done: where a systolic array is loaded, what is loaded had better stay.
+
+    Of orders alike in that the one that keeps its slowest memory busy for the least time, then the
+    one that moves fewest bytes; of those the first, which has the
     ranks of the result outside and sums innermost. Weights that eight tokens share are read
     eight times in the written order of a linear layer, and once with the tokens inside.
     """
+    laid = layout.names
     shared = site.shared(e.name)
+    together = [p for r in shared for p in site.parts(r)]
     results = {*site.program.parallel, *(v.upper() for v in e.target.variables)}
     own = sorted((r for r in site.ranks(e) if r not in shared), key=lambda r: r not in results)
     inside = {r: prod(p.count for p in site.parts(r) if p.name in laid) for r in site.ranks(e)}
@@ -312,7 +404,14 @@ def _nest(site: _Site, e: Einsum, laid: set[str]) -> list[_LevelLoops]:
     still = [r for r in own if r not in common and r not in moving]
     orders = islice(permutations(free), _ORDERS)
     nests = (nested((*outer, *order, *still)) for order in orders)
-    return min(nests, key=lambda nest: _moved(site, e, nest, inside))
+
+    def slow(nest: list[_LevelLoops]) -> _Slow:
+        slowest, moved = _moved(site, e, nest, inside)
+        loops = (*together, *(p for level in nest for p in level.loops))
+        busy = layout.laid.cycles([(p.rank, p.count) for p in loops])
+        return max(slowest, busy / site.architecture.clock_hz), slowest, moved
+
+    return min(((nest, slow(nest)) for nest in nests), key=lambda found: found[1])
 
 
 def _levels(
