@@ -259,27 +259,25 @@ def _units(cycles: Fraction, unit: int) -> int:
 def _code(runs: RunLengths, drain: int) -> tuple[memoryview[int], int]:
     """Instructions of a run, with ``drain`` empty periods after it, and its loops' depth."""
     rows: list[tuple[int, int, int, int]] = []
-    deepest = 0
-
-    def emit(part: RunLengths, depth: int) -> None:
-        nonlocal deepest
-        deepest = max(deepest, depth)
-        if isinstance(part, OneStep):
-            rows.append((0, part.kind, 0, 0))
-        elif isinstance(part, Repeat):
-            steps = length(part.body)
-            rows.append((1, part.count, depth, steps))
-            begin = len(rows)
-            emit(part.body, depth + 1)
-            rows.append((2, begin, depth, steps))
-        else:
-            for inner in part.parts:
-                emit(inner, depth)
-
-    emit(runs, 0)
+    deepest = _emit(runs, 0, rows)
     # Tasks of late stages are behind: they still work when the last step has begun.
     rows += [(0, -1, 0, 0)] * drain
     return table(rows), max(deepest, 1)
+
+
+def _emit(part: RunLengths, depth: int, rows: list[tuple[int, int, int, int]]) -> int:
+    """Write a part's instructions down. The depth of its innermost loops."""
+    if isinstance(part, OneStep):
+        rows.append((0, part.kind, 0, 0))
+        return depth
+    if isinstance(part, Repeat):
+        steps = length(part.body)
+        rows.append((1, part.count, depth, steps))
+        begin = len(rows)
+        deepest = _emit(part.body, depth + 1, rows)
+        rows.append((2, begin, depth, steps))
+        return deepest
+    return max((_emit(inner, depth, rows) for inner in part.parts), default=depth)
 
 
 def _run(program: StepProgram, jumping: bool, logged: bool, most: int) -> EventRun:

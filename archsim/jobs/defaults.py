@@ -72,7 +72,7 @@ def default_job(
         try:
             mapping = known()
         except InputError as wrong:
-            errors[known.name] = unmade = wrong
+            errors[known.name] = unmade = _alone(wrong)
             continue
         try:
             job = job_of(part, mapping, architecture, generators, name=name)
@@ -80,7 +80,7 @@ def default_job(
                 job = replace(job, searched=True, notes=(*job.notes, _SEARCHED))
             result = evaluate(job)
         except InputError as wrong:
-            errors[known.name] = wrong
+            errors[known.name] = _alone(wrong)
             continue
         if best is None or result.latency_s < FASTER * best[1].latency_s:
             best = job, result
@@ -92,6 +92,11 @@ def default_job(
     job, result = best
     said = (f"mapping '{r.mapping}' is not legal here: {r.reason}" for r in refused)
     return replace(job, known=result, refused=refused, notes=(*job.notes, *said))
+
+
+def _alone(wrong: InputError) -> InputError:
+    """An error without its traceback, which would keep all that led to it until it is collected."""
+    return wrong.with_traceback(None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,14 +142,14 @@ def overlapped(builder: ProgramBuilder, lookahead: int, *, ends: bool = True) ->
         Tasks wait for one another in a circle, or for room that never comes.
     """
     program = unordered(builder, lookahead, ends=ends)
-    refused: IssueError | None = None
+    circle: tuple[str, ...] = ()
     for patience, plan in _attempts(builder, program):
         try:
             return ordered(_staged(builder, program, plan, lookahead, patience))
         except IssueError as error:
-            refused = error
-    assert refused is not None, "some order was tried"
-    text = f"these wait for one another within one step: {' -> '.join(refused.names)}"
+            # Not the error: its traceback would keep all this until it is collected.
+            circle = error.names
+    text = f"these wait for one another within one step: {' -> '.join(circle)}"
     raise MappingError(Problem(text, builder.bound.mapping.schedule.span))
 
 

@@ -114,53 +114,72 @@ def windowed_deliveries(
     A tile is told from the one before by the iterations of its relevant loops; what is
     left out in between does not matter. Many Einsums of a nest ask for the same.
     """
-    memo: dict[tuple[int, Extents, Box | None], _BandedStream] = {}
-    beat = beats(loops, window)
+    if window.box.empty:
+        return 0
+    walk = _Deliveries(loops, relevant, window, size)
+    return walk.visit(0, extents, None if window.box.full else window.box.trimmed()).total
 
-    def visit(depth: int, now: Extents, box: Box | None) -> _BandedStream:
+
+class _Deliveries:
+    """The walk of ``windowed_deliveries``."""
+
+    def __init__(
+        self,
+        loops: tuple[Loop, ...],
+        relevant: tuple[bool, ...],
+        window: Window,
+        size: Callable[[Extents], int],
+    ) -> None:
+        self.loops = loops
+        self.relevant = relevant
+        self.window = window
+        self.size = size
+        self.memo: dict[tuple[int, Extents, Box | None], _BandedStream] = {}
+        self.beat = beats(loops, window)
+
+    def visit(self, depth: int, now: Extents, box: Box | None) -> _BandedStream:
+        """What the loops from one on deliver."""
         # Further inside nothing is left out: a tile on the edge of the band runs whole.
-        if depth == window.governed:
+        if depth == self.window.governed:
             box = None
         key = (depth, now, box)
-        if (known := memo.get(key)) is not None:
+        if (known := self.memo.get(key)) is not None:
             return known
-        if depth == len(loops):
-            tile = size(now)
+        if depth == len(self.loops):
+            tile = self.size(now)
             found = _BandedStream(tile, tile, (), ())
         else:
-            loop = loops[depth]
+            loop = self.loops[depth]
             parts = [
                 part
                 for progression in progressions(
-                    now[loop.axis], loop.stride, box, window.side(loop.axis)
+                    now[loop.axis], loop.stride, box, self.window.side(loop.axis)
                 )
-                for part in climbed(depth, inside(now, loop, progression.extent), progression)
+                for part in self.climbed(depth, inside(now, loop, progression.extent), progression)
             ]
-            found = _one_by_one(parts) if relevant[depth] else _staying(parts)
-        memo[key] = found
+            found = _one_by_one(parts) if self.relevant[depth] else _staying(parts)
+        self.memo[key] = found
         return found
 
-    def climbed(depth: int, now: Extents, progression: BandProgression) -> Iterator[_BandedStreams]:
+    def climbed(
+        self, depth: int, now: Extents, progression: BandProgression
+    ) -> Iterator[_BandedStreams]:
+        """Streams that are together all of a progression."""
+
         def at(number: int) -> _BandedStream:
-            return visit(depth + 1, now, progression.at(number))
+            return self.visit(depth + 1, now, progression.at(number))
 
         if not progression.moved:
             yield _alike(progression.count, progression.first, at(0))
             return
-        done = 0
-        for begin, end in stretches(progression, beat[depth]):
-            long = _growing(
-                progression.first + begin, end - begin, beat[depth].period, _shifted(at, begin)
-            )
+        done, period = 0, self.beat[depth].period
+        for begin, end in stretches(progression, self.beat[depth]):
+            long = _growing(progression.first + begin, end - begin, period, _shifted(at, begin))
             if long is not None:
                 yield from (_alike(1, progression.first + n, at(n)) for n in range(done, begin))
                 yield long
                 done = end
         yield from (_alike(1, progression.first + n, at(n)) for n in range(done, progression.count))
-
-    if window.box.empty:
-        return 0
-    return visit(0, extents, None if window.box.full else window.box.trimmed()).total
 
 
 def _shifted(at: Callable[[int], _T], by: int) -> Callable[[int], _T]:

@@ -142,23 +142,17 @@ def count_distinct(loops: tuple[Loop, ...], counted: tuple[bool, ...], extents: 
     even = even_tiles(loops, extents)
     if even is not None:
         return prod(count for count, wanted in zip(even[0], counted, strict=True) if wanted)
-    memo: dict[tuple[int, Extents], int] = {}
-
-    def visit(depth: int, now: Extents) -> int:
-        if depth == len(loops):
-            return 1
-        key = (depth, now)
-        if key not in memo:
-            loop = loops[depth]
+    # From the outside in: how often each remainder comes.
+    found = {extents: 1}
+    for loop, wanted in zip(loops, counted, strict=True):
+        inner: dict[Extents, int] = {}
+        for now, times in found.items():
             parts = split(now[loop.axis], loop.stride)
-            if not counted[depth]:
-                parts = ((1, parts[0][1]),)
-            memo[key] = sum(
-                count * visit(depth + 1, inside(now, loop, extent)) for count, extent in parts
-            )
-        return memo[key]
-
-    return visit(0, extents)
+            for count, extent in parts if wanted else ((1, parts[0][1]),):
+                left = inside(now, loop, extent)
+                inner[left] = inner.get(left, 0) + times * count
+        found = inner
+    return sum(found.values())
 
 
 def even_tiles(loops: tuple[Loop, ...], extents: Extents) -> tuple[list[int], Extents] | None:
@@ -230,23 +224,22 @@ def ragged_deliveries(
     size: Callable[[Extents], int],
 ) -> int:
     """``count_deliveries`` where the last tile of some loop may be a shorter one."""
-    memo: dict[tuple[int, Extents], _Stream] = {}
-
-    def visit(depth: int, now: Extents) -> _Stream:
-        if depth == len(loops):
-            tile = size(now)
-            return _Stream(tile, tile, True)
-        key = (depth, now)
-        if key not in memo:
-            loop = loops[depth]
+    # What loops leave of each axis, from the outside in; then streams from the inside out.
+    left: list[set[Extents]] = [{extents}]
+    for loop in loops:
+        cut = ((now, split(now[loop.axis], loop.stride)) for now in left[-1])
+        left.append({inside(now, loop, extent) for now, parts in cut for _, extent in parts})
+    tiles = ((now, size(now)) for now in left.pop())
+    streams = {now: _Stream(tile, tile, True) for now, tile in tiles}
+    for loop, moves in zip(reversed(loops), reversed(relevant), strict=True):
+        inner, streams = streams, {}
+        for now in left.pop():
             runs = [
-                (count, visit(depth + 1, inside(now, loop, extent)))
+                (count, inner[inside(now, loop, extent)])
                 for count, extent in split(now[loop.axis], loop.stride)
             ]
-            memo[key] = _moving(runs) if relevant[depth] else _staying(runs)
-        return memo[key]
-
-    return visit(0, extents).total
+            streams[now] = _moving(runs) if moves else _staying(runs)
+    return streams[extents].total
 
 
 def even_deliveries(counts: list[int], relevant: tuple[bool, ...]) -> int:
