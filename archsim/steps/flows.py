@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
+from math import prod
 from typing import Literal
 
 from ..bound.record import Bound, BoundEinsum
@@ -20,6 +21,8 @@ from ..space.iteration import (
     Loop,
     count_deliveries,
     count_points,
+    even_deliveries,
+    even_tiles,
     first_tile,
     inside,
     split,
@@ -83,6 +86,23 @@ class Flow:
 
     def total(self, extents: Extents, outer: int = 0, fresh: bool = True) -> StepShare:
         """What all steps inside the first ``outer`` loops move together."""
+        even = even_tiles(self.loops[outer:], extents)
+        if even is None:
+            return self._ragged_total(extents, outer, fresh)
+        counts, tile = even
+        moving = self.moving[outer:]
+        # Inside the last loop that brings more tiles than one, the tile stays.
+        several = [d for d, n in enumerate(counts) if n > 1 and moving[d]]
+        depth = min(several[-1] + 1 if several else 0, self.stepped - outer)
+        times = prod(counts[:depth])
+        new = prod(n for n, moves in zip(counts[:depth], moving, strict=False) if moves)
+        arrives = even_deliveries(counts[depth:], moving[depth:]) * self.access_map.size(tile)
+        inner = first_tile(extents, self.loops[outer : outer + depth])
+        known = self.access_map.size(inner) if fresh else 0
+        return StepShare(times * arrives, times * arrives - new * known)
+
+    def _ragged_total(self, extents: Extents, outer: int, fresh: bool) -> StepShare:
+        """``total`` where the last tile of some loop may be a shorter one."""
         # How often a walk comes to some extents, and how often all that arrives there is new.
         arrives = again = 0
         now = {extents: (1, int(fresh))}
