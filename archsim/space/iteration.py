@@ -31,12 +31,12 @@ class Axis:
     variables: tuple[tuple[str, int], ...]
 
 
-class Loop(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loop:
     """A loop over one axis: each iteration covers ``stride`` elements of what remains.
 
     ``level`` is the index of the memory whose tiles it steps through; a spatial loop has
-    the array dimension it is laid out along. A tuple, as counts are looked up by the loops
-    that they are of.
+    the array dimension it is laid out along.
     """
 
     member: str
