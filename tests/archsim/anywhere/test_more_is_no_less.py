@@ -152,6 +152,20 @@ def test_twice_the_batch_is_twice_the_work(seed: int, tmp_path: Path) -> None:
         assert twice.cycles <= 2 * once.cycles * ROUNDED
 
 
+@pytest.mark.parametrize("seed", [0, 11])
+def test_twice_the_batch_is_no_slower_by_the_sequence(seed: int, tmp_path: Path) -> None:
+    """An axis of 8 takes 8 of the keys rather than 8 sequences, which would make the tiles of all
+    tensors 8 times as large: their reuse was lost, at 2.1 times the latency of each."""
+    machine = loaded(odd_machine(Random(seed)), tmp_path)
+    latencies = []
+    for batch in (4, 8):
+        shapes = {"seq_len": 128, "H": 4, "E": 32, "F": 32}
+        work = load("bert-base", cascade="attention-3pass", batch=batch, **shapes)
+        mapping = mapping_called(EINSUM_BY_EINSUM, work, machine, GENERATORS)
+        latencies.append(simulate(work, machine, mapping).latency_s / batch)
+    assert latencies[1] <= latencies[0] * CHOICE
+
+
 def test_an_axis_takes_the_rank_that_fills_it_without_a_sliver(tmp_path: Path) -> None:
     """Of 4 sequences and 3 heads an axis of 3 takes the heads: 12 in 4 rounds and not in 6."""
     tree = odd_machine(Random(6))

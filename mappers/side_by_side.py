@@ -1,0 +1,198 @@
+"""What an Einsum lays out side by side, on which array: the layouts that are soonest done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain, islice, permutations
+from math import prod
+
+from archsim.spec.arch import Dimension, ProcessingArray
+from einsum_cascade.ir import Einsum
+from einsum_cascade.operations import einsum_operations
+
+from .arrays import arrays_of
+from .folding import Laid
+from .sites import LoopPart, Site
+
+_LAYOUTS = 6
+"""Layouts on systolic arrays of which the memories are asked, too."""
+
+ORDERS = 120
+"""Orders of an Einsum's loops that are tried: all of five ranks that some tensor lacks."""
+
+_Along = tuple[tuple[str, tuple[LoopPart, ...]], ...]
+"""The dimensions in use of an array, and what is laid out along each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArrayLayout:
+    """An array, what is laid out along its dimensions, and how long it is busy."""
+
+    array: ProcessingArray
+    along: tuple[tuple[str, tuple[str, ...]], ...]
+    laid: Laid
+    rounds: dict[str, int]
+    """How often loops over each rank go round beside that, ragged edges exact."""
+    cycles: Fraction
+    """In the order of loops that suits it."""
+
+    @property
+    def names(self) -> set[str]:
+        """Parts that are laid out."""
+        return {name for _, names in self.along for name in names}
+
+
+def soonest(site: Site, e: Einsum) -> list[ArrayLayout]:
+    """The array that is soonest done with an Einsum, and how; the first of equals.
+
+    Where loads cost cycles, some that are soon done, and those that fill the arrays: what they
+    ask of memories differs.
+
+    Parameters
+    ----------
+    site : Site
+        The cascade and the machine.
+    e : Einsum
+        One of the cascade's.
+
+    Returns
+    -------
+    list of ArrayLayout
+        One, unless loads cost cycles.
+
+    Raises
+    ------
+    MappingError
+        No array can do all of its operations.
+    """
+    able = arrays_of(site.program, e, site.architecture)
+    filling = [_layouts(site, e, a, filling=True) for a in able]
+    if all(a.operands == "broadcast" for a in able):
+        return sorted(chain(*filling), key=lambda layout: layout.cycles)[:1]
+    others = (_layouts(site, e, a) for a in able)
+    soon = sorted(chain(*filling, *others), key=lambda layout: layout.cycles)
+    return [*soon[:_LAYOUTS], *(x for x in chain(*filling) if x not in soon[:_LAYOUTS])]
+
+
+def _layouts(
+    site: Site, e: Einsum, array: ProcessingArray, *, filling: bool = False
+) -> list[ArrayLayout]:
+    """Layouts with any ranks along an array's axes: what varies along all of them is loaded for
+    each of its values. Or those ``filling`` it.
+
+    Ranks of a mask are better gone through in time, where their empty tiles are left out.
+    """
+    able = _layable(site, e) - site.masked(e.name)
+    ranks = [r for r in site.ranks(e) if r in able and site.shapes[r] > 1]
+    axes = min(len(ranks), len(array.dimensions))
+    found = (
+        (_laid_out(site, e, order) for order in _axis_orders(array))
+        if filling
+        else (
+            _laid_out(site, e, next(_axis_orders(array)), first, filled=filled)
+            for first in islice(permutations(ranks, axes), ORDERS)
+            for filled in (True, False)
+        )
+    )
+    distinct = ({d.name: x[d.name] for d in array.dimensions if d.name in x} for x in found)
+    return [_layout(site, e, array, x) for x in dict.fromkeys(tuple(y.items()) for y in distinct)]
+
+
+def _axis_orders(array: ProcessingArray) -> Iterator[tuple[Dimension, ...]]:
+    """Orders in which the axes of an array are filled, whatever order they are written in.
+
+    First to be filled, and so with what fills it best, is one along which nothing is late.
+    """
+    first = sorted(array.dimensions, key=lambda d: (d.reduction_latency_cycles, -d.size))
+    return permutations(first)
+
+
+def _laid_out(
+    site: Site,
+    e: Einsum,
+    order: tuple[Dimension, ...],
+    first: tuple[str, ...] = (),
+    *,
+    filled: bool = True,
+) -> dict[str, tuple[LoopPart, ...]]:
+    """Fill each axis in turn with what fills it best; beside that, with ranks that fit whole.
+
+    ``first`` are the ranks that axes begin with; unless they are to be ``filled``, nothing comes
+    beside them.
+    """
+    free = dict.fromkeys(r for r in site.ranks(e) if r in _layable(site, e))
+    along: dict[str, tuple[LoopPart, ...]] = {}
+    for number, dimension in enumerate(order):
+        room, found = dimension.size, list[LoopPart]()
+        while fitting := _fitting(site, free, room, whole=bool(found)):
+            if found and not filled:
+                break
+            asked = [] if found else [x for x in fitting if x[0].rank in first[number:][:1]]
+            best = max(asked or fitting, key=lambda parts: _filling(site, e, parts))
+            found += best
+            room //= prod(p.count for p in best)
+            free.pop(best[0].rank)
+        if found:
+            along[dimension.name] = tuple(found)
+    return along
+
+
+def _layout(site: Site, e: Einsum, array: ProcessingArray, along: _Along) -> ArrayLayout:
+    laid = Laid(
+        array=array,
+        along=tuple((d, frozenset(p.rank for p in parts)) for d, parts in along),
+        reads=tuple(site.ranks_of(a) for a in e.reads),
+        result=site.ranks_of(e.target),
+        point_cycles=array.cycles_of(einsum_operations(site.program, e)),
+    )
+    wide = dict.fromkeys(site.ranks(e), 1)
+    for part in (p for _, parts in along for p in parts):
+        wide[part.rank] *= part.count
+    rounds = {r: -(-site.shapes[r] // n) for r, n in wide.items()}
+    return ArrayLayout(
+        array=array,
+        along=tuple((d, tuple(p.name for p in parts)) for d, parts in along),
+        laid=laid,
+        rounds=rounds,
+        cycles=laid.least_cycles([*rounds.items()], ORDERS),
+    )
+
+
+def _filling(site: Site, e: Einsum, parts: tuple[LoopPart, ...]) -> tuple[Fraction, int]:
+    """What an axis is best filled with: most coordinates of a rank and, of as many, those of one
+    that fewer tensors have, as the tiles of all that have it are so much larger."""
+    have = [a for a in (*e.reads, e.target) if parts[0].rank in site.ranks_of(a)]
+    return _at_once(site, parts), -len(have)
+
+
+def _at_once(site: Site, parts: tuple[LoopPart, ...]) -> Fraction:
+    """Coordinates of a rank in a round on average: its last tile may be a sliver."""
+    size = site.shapes[parts[0].rank]
+    return Fraction(size, -(-size // prod(p.count for p in parts)))
+
+
+def _layable(site: Site, e: Einsum) -> set[str]:
+    """Ranks that may run side by side: no running ones, none with an own part inside."""
+    mine = {*site.ranks(e)}
+    outer = {
+        member
+        for rank in site.program.ranks
+        for place, member in enumerate(rank.partition)
+        if mine & {*rank.partition[place + 1 :]}
+    }
+    return mine - outer - {*site.shared(e.name)}
+
+
+def _fitting(
+    site: Site, ranks: Iterable[str], room: int, *, whole: bool
+) -> list[tuple[LoopPart, ...]]:
+    """Of every rank the parts that fit, if more than one coordinate does."""
+    found: list[tuple[LoopPart, ...]] = []
+    for rank in ranks:
+        parts = tuple(p for p in site.parts(rank) if p.stride * p.count <= room)
+        wide = prod(p.count for p in parts)
+        if 1 < wide <= room and (wide >= site.shapes[rank] or not whole):
+            found.append(parts)
+    return found

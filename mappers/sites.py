@@ -1,0 +1,120 @@
+"""A cascade with its sizes, and the machine that it is to be laid out on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+
+from archsim.spec.arch import Architecture
+from archsim.spec.mapping import NestLevel
+from einsum_cascade.algebra.conditions import with_masks
+from einsum_cascade.ir import Access, Einsum, Program, variables_of
+
+from .components import strongly_connected_components
+from .space.array_tiles import array_strides, outer_parts_first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopPart:
+    """A loopable part of a rank: how often it goes round, inside one round of what is outside."""
+
+    name: str
+    rank: str
+    stride: int
+    count: int
+    mean: Fraction
+    """As ``count``, on average: the last round of what is outside may be shorter. Of 8 sequences
+    in tiles of 7 there are 8/7 tiles of 7, and not 2."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """A cascade with all its shapes, and the machine it is to be laid out on."""
+
+    program: Program
+    architecture: Architecture
+    shapes: dict[str, int]
+
+    @cached_property
+    def groups(self) -> tuple[tuple[str, ...], ...]:
+        """Einsums that need one another, components in the order of what they need."""
+        return strongly_connected_components(self.program)
+
+    @cached_property
+    def strides(self) -> tuple[int, ...]:
+        """Coordinates that array dimensions take at a time."""
+        return array_strides(self.architecture)
+
+    def parts(self, rank: str) -> tuple[LoopPart, ...]:
+        """The parts that a rank is cut into, outermost first."""
+        if rank not in self._parts:
+            self._parts[rank] = self._cut(rank)
+        return self._parts[rank]
+
+    @cached_property
+    def _parts(self) -> dict[str, tuple[LoopPart, ...]]:
+        return {}
+
+    def _cut(self, rank: str) -> tuple[LoopPart, ...]:
+        size = self.shapes[rank]
+        taken = {*self.shapes, *self.program.parallel}
+        steps = [1, *(s for s in self.strides if s < size)]
+        names = [f"{rank}{number}" for number in range(len(steps))]
+        # Names of parts must be free: a cascade may call a rank M0 itself.
+        if len(steps) == 1 or taken & {*names}:
+            mean = Fraction(size)
+            return (LoopPart(name=rank, rank=rank, stride=1, count=size, mean=mean),)
+        upper = [*steps[1:], size]
+        cut = zip(names, steps, upper, strict=True)
+        return tuple(
+            LoopPart(
+                name=name,
+                rank=rank,
+                stride=step,
+                count=-(-above // step),
+                mean=Fraction(above, step),
+            )
+            for name, step, above in reversed([*cut])
+        )
+
+    def ranks(self, e: Einsum) -> tuple[str, ...]:
+        """Ranks an Einsum goes over, those of its result first."""
+        return tuple(dict.fromkeys((*self.program.parallel, *(v.upper() for v in e.variables))))
+
+    def ranks_of(self, access: Access) -> frozenset[str]:
+        """Ranks along which a tensor varies where it is accessed so."""
+        return frozenset((*self.program.parallel, *(v.upper() for v in access.variables)))
+
+    def masked(self, name: str) -> frozenset[str]:
+        """Ranks that the mask of an Einsum asks about."""
+        condition = with_masks(self.program).einsum_of[name].where
+        return frozenset(v.upper() for v in ((condition and variables_of(condition)) or ()))
+
+    def shared(self, name: str) -> tuple[str, ...]:
+        """Ranks of the loops that an Einsum shares with the others of its component."""
+        group = next(g for g in self.groups if name in g)
+        read = {a.tensor for n in group for a in self.program.einsum_of[n].reads}
+        running = [r for n in group if n in read for r in self.program.iterative.get(n, ())]
+        if not running:
+            return ()
+        mine = self.ranks(self.program.einsum_of[name])
+        return (
+            *self.program.parallel,
+            *(r for r in dict.fromkeys(self._outer_first(running)) if r in mine),
+        )
+
+    def _outer_first(self, ranks: Iterable[str]) -> Iterator[str]:
+        """Ranks, each after the outer parts of the rank that it is a part of."""
+        for name in ranks:
+            family = self.program.rank_of[name].family
+            members = self.program.rank_of[family].partition if family else (name,)
+            yield from members[: members.index(name) + 1]
+
+    @cached_property
+    def nest(self) -> tuple[NestLevel, ...]:
+        """The loops of all components of several Einsums, at the outermost memory."""
+        ranks = dict.fromkeys(r for e in self.program.einsums for r in self.shared(e.name))
+        loops = tuple(p.name for r in outer_parts_first(self.program, ranks) for p in self.parts(r))
+        return (NestLevel(level=self.architecture.memories[0].name, loops=loops),) if loops else ()
