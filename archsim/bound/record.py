@@ -260,6 +260,19 @@ class Bound(Facts):
         found: T = self.alike[key]
         return found
 
+    def once_of_any_size(self, make: Callable[[Bound], T]) -> T:
+        """What a function says of the mapping, if only names and the pattern decide it.
+
+        Parameters
+        ----------
+        make : callable
+            As of ``once_alike``.
+        """
+        if make not in self.alike:
+            self.alike[make] = make(self)
+        found: T = self.alike[make]
+        return found
+
     @override
     def __getstate__(self) -> dict[str, Any]:
         """The record alone, as of ``Facts``."""

@@ -136,4 +136,6 @@ def operations_pj(
         operation = array.operation(kind)
         assert operation is not None, "operations are checked when a mapping is bound"
         for action, uses in operation.bill:
-            yield float(times * uses) * action_pj(architecture.technology, action)
+            # As exact as the fraction, which costs more than the price does.
+            done = times * uses.numerator / uses.denominator
+            yield done * action_pj(architecture.technology, action)

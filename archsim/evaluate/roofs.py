@@ -11,6 +11,10 @@ from ..spec.arch import ProcessingArray
 
 def roofs_of(bound: Bound) -> Roofs:
     """The roofs of the arrays that a mapping uses, and of all memories."""
+    return bound.once_of_any_size(_roofs_of)
+
+
+def _roofs_of(bound: Bound) -> Roofs:
     used = {e.array.name for e in bound.einsums}
     return Roofs(
         arrays=tuple(_array_roof(bound, a) for a in bound.architecture.arrays if a.name in used),

@@ -138,12 +138,13 @@ def _timing(bound: Bound, runs: tuple[GroupRun, ...], cycles: Fraction) -> Timin
 def _bound(program: StepProgram, run: EventRun) -> tuple[str, tuple[str, ...]] | None:
     """The resource that is busy most of a run, and its tasks."""
     turns = steps_by_class(program.run_lengths)
-    load: dict[str, Fraction] = {}
+    busy: dict[str, list[tuple[int, Fraction]]] = {}
     names: dict[str, list[str]] = {}
     for t in program.tasks:
-        busy = total((turns.get(k, 0), x) for k, x in enumerate(t.occupancy) if x)
-        load[t.resource] = load.get(t.resource, Fraction(0)) + busy
+        here = busy.setdefault(t.resource, [])
+        here += ((turns.get(k, 0), x) for k, x in enumerate(t.occupancy) if x)
         names.setdefault(t.resource, []).append(t.name)
+    load = {resource: total(terms) for resource, terms in busy.items()}
     busiest = max(load, key=lambda r: load[r])
     mostly = load[busiest] >= _MOSTLY * run.cycles
     return (busiest, tuple(names[busiest])) if mostly else None

@@ -339,12 +339,10 @@ def _go_on(flat: FlatRun, left: int, jumping: bool) -> int:
 def _end(program: StepProgram, flat: FlatRun, unit: int) -> Fraction:
     """Cycles to the last result, and to what follows it."""
     extra = dict(program.ends)
-    ends = [
-        Fraction(end, unit) + extra.get(t.name, Fraction(0))
-        for t, end in zip(program.tasks, flat.state.last, strict=True)
-        if end >= 0
-    ]
-    return max(ends, default=Fraction(0))
+    last = {t.name: end for t, end in zip(program.tasks, flat.state.last, strict=True) if end >= 0}
+    latest = Fraction(max(last.values(), default=0), unit)
+    followed = (Fraction(last[name], unit) + more for name, more in extra.items() if name in last)
+    return max((latest, *followed))
 
 
 def _turns(program: StepProgram) -> int:

@@ -219,7 +219,7 @@ def _staged(
     """
     depths = {m.name: m.write_buffer for m in builder.bound.architecture.memories}
     step, issue, period = plan.step, plan.issue, plan.period
-    unit = step.graph.unit
+    longest = {t.name: _longest(t) * step.graph.unit for t in program.tasks}
     when: dict[str, Fraction] = {}
     rank: dict[str, int] = {}
     for i, number in enumerate(step.tasks):
@@ -230,7 +230,7 @@ def _staged(
     later = [p for p in builder.group.parts if not p.early]
     for p in (*reversed(sooner), *later):
         if p.e.name in builder.outside:
-            when[p.e.name] = _begin_of_outside(builder, program, p, when, unit, period, patience)
+            when[p.e.name] = _begin_of_outside(builder, program, p, when, longest, period, patience)
     stages: dict[str, tuple[int, tuple[Fraction, int]]] = {}
     for t in program.tasks:
         if t.name in when:
@@ -238,7 +238,7 @@ def _staged(
             stages[t.name] = (int(stage), (position, rank[t.name]))
     for t in program.tasks:
         if t.name not in stages:
-            ready = _ready(program, t, when, unit)
+            ready = _ready(program, t, when, longest)
             loads = [
                 stages[o.name] for o in program.tasks if o.resource == t.resource and o is not t
             ]
@@ -253,20 +253,23 @@ def _staged(
         )
         for t in program.tasks
     )
-    periods = {t.name: ceil(_longest(t) * unit / period) for t in tasks}
+    periods = {name: ceil(units / period) for name, units in longest.items()}
     return _roomy(builder, replace(program, tasks=tasks), lookahead, periods)
 
 
-def _ready(program: StepProgram, task: StepTask, when: dict[str, Fraction], unit: int) -> Fraction:
-    """When all is there that a drain hands on, or what sets its pace has begun."""
+def _ready(
+    program: StepProgram, task: StepTask, when: dict[str, Fraction], longest: dict[str, Fraction]
+) -> Fraction:
+    """When all is there that a drain hands on, or what sets its pace has begun, in units."""
     waits = [d for d in program.dependencies if program.tasks[d.after] is task]
     before = {d.before: d.room for d in waits}
-    makers = [(program.tasks[i], room) for i, room in before.items()]
-    times = (when[m.name] + (0 if room else _longest(m) * unit) for m, room in makers)
+    makers = [(program.tasks[i].name, room) for i, room in before.items()]
+    times = (when[name] + (0 if room else longest[name]) for name, room in makers)
     return max(times, default=Fraction(0))
 
 
 def _longest(task: StepTask) -> Fraction:
+    """Cycles from a task's start to its result, in the class of step where it takes longest."""
     return max(x for x in task.occupancy if x is not None) + task.late
 
 
@@ -275,7 +278,7 @@ def _begin_of_outside(
     program: StepProgram,
     part: GroupPart,
     when: dict[str, Fraction],
-    unit: int,
+    longest: dict[str, Fraction],
     period: int,
     patience: Patience,
 ) -> Fraction:
@@ -295,12 +298,12 @@ def _begin_of_outside(
         return when[task.name]
     if patience == "abroad":
         made = [m for m in made if m.resource != task.resource]
-    ready = max((when[m.name] + _longest(m) * unit for m in made), default=None)
+    ready = max((when[m.name] + longest[m.name] for m in made), default=None)
     place = when[task.name] % period
     takers = [names[d.after] for d in data if names[d.before] == task.name]
     due = min((when[n] for n in takers if n in when), default=None)
     if part.early and due is not None:
-        start = due - _longest(task) * unit
+        start = due - longest[task.name]
         start = place + period * ((start - place) // period)
         start = max(start, due - period * builder.group.round(part))
         if ready is None or start >= ready:

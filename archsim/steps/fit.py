@@ -31,7 +31,8 @@ def fitted(walk: Walk) -> Walk:
                 for memory, counted in enumerate(part.flows.counted)
             )
         )
-    return replace(walk, classes=tuple(_scaled(c, work, moved) for c in walk.classes))
+    off = _off(work), [_off(factors) for factors in moved]
+    return replace(walk, classes=tuple(_scaled(c, *off) for c in walk.classes))
 
 
 def _factor(wanted: Fraction, found: Iterable[tuple[int, Fraction]]) -> Fraction:
@@ -44,9 +45,15 @@ def _moved(step: StepClass, part: int, memory: int) -> tuple[Fraction, Fraction]
     return step.loads[part][memory], step.drains[part][memory]
 
 
-def _scaled(
-    step: StepClass, work: Sequence[Fraction], moved: Sequence[tuple[Fraction, ...]]
-) -> StepClass:
+_Off = tuple[tuple[int, Fraction], ...]
+"""Places in a row, and the factors there: those that are not one."""
+
+
+def _off(factors: Sequence[Fraction]) -> _Off:
+    return tuple((n, by) for n, by in enumerate(factors) if by != 1)
+
+
+def _scaled(step: StepClass, work: _Off, moved: Sequence[_Off]) -> StepClass:
     loads, drains = (
         tuple(_product(row, by) for row, by in zip(rows, moved, strict=True))
         for rows in (step.loads, step.drains)
@@ -54,9 +61,12 @@ def _scaled(
     return replace(step, busy=_product(step.busy, work), loads=loads, drains=drains)
 
 
-def _product(row: tuple[Fraction, ...], factors: Sequence[Fraction]) -> tuple[Fraction, ...]:
-    """One by one; nothing is nothing whatever it is scaled by, and most are right as they are."""
-    off = [n for n, by in enumerate(factors) if row[n] and by != 1]
-    if not off:
+def _product(row: tuple[Fraction, ...], factors: _Off) -> tuple[Fraction, ...]:
+    """One by one; nothing is nothing whatever it is scaled by."""
+    if not factors:
         return row
-    return tuple(x * factors[n] if n in off else x for n, x in enumerate(row))
+    found = list(row)
+    for n, by in factors:
+        if row[n]:
+            found[n] = row[n] * by
+    return tuple(found)

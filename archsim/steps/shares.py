@@ -146,13 +146,15 @@ class Shares:
         staying = self.once(self.staying, depth, view)
         return tuple((number, i, share) for number, i, share in staying if known[number][i] is None)
 
-    def keep(self, held: int, arriving: tuple[tuple[int, int, int], ...], times: Fraction) -> int:
-        """Shares that are held, and those that arrive so many times."""
+    def keep(
+        self, held: int, arriving: tuple[tuple[int, int, int], ...], many: int, of: int
+    ) -> int:
+        """Shares that are held, and those that arrive, ``many / of`` times as large."""
         known = list(self.held.values[held])
         for number, i, share in arriving:
             scaled = share
-            if times != 1:
-                slice_ = self.slices.values[share].times(times)
+            if many != of:
+                slice_ = self.slices.values[share].times(Fraction(many, of))
                 scaled = self.slices.told(slice_.key, slice_)
             known[number] = (*known[number][:i], scaled, *known[number][i + 1 :])
         return self.held.number(tuple(known))

@@ -10,7 +10,6 @@ spread evenly over the loop's steps: it is fetched ahead, and handed outwards me
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fractions import Fraction
 from typing import NamedTuple
 
 from einsum_cascade.errors import Problem
@@ -22,9 +21,6 @@ from .group import FusionGroup, StepClass, Walk
 from .limits import VISITS_AT_MOST, StepsError
 from .run_length import OneStep, RunLengths, repeat, sequence
 from .shares import Numbered, Shares, within
-
-_NO_MORE = Fraction(1)
-"""Times a step takes of a tile what it would take if no other steps were left out."""
 
 
 class _At(NamedTuple):
@@ -205,7 +201,7 @@ class _Walker:
         shares, held = self.shares, state.held
         arriving = shares.once(shares.arriving, depth, state.view, held)
         if arriving:
-            held = shares.once(shares.keep, held, arriving, self.fuller(depth, state))
+            held = shares.once(shares.keep, held, arriving, *self.fuller(depth, state))
         if depth in shares.apart:
             box = state.box if self.group.nest.settled(depth) else None
             steps = self.steps(depth, state.nest, box)
@@ -214,16 +210,14 @@ class _Walker:
             return state
         return _WalkState(state.nest, state.box, state.at, state.view, held)
 
-    def fuller(self, depth: int, state: _WalkState) -> Fraction:
-        """How much more a step takes of a tile's stay where other steps are left out.
+    def fuller(self, depth: int, state: _WalkState) -> tuple[int, int]:
+        """Steps of a tile's stay, and those of them that are not left out.
 
         Outside the loops that settle which are, an average is as good (``fitted``).
         """
         if state.box is None or not self.group.nest.settled(depth):
-            return _NO_MORE
-        return Fraction(
-            self.steps(depth, state.nest, None), self.steps(depth, state.nest, state.box)
-        )
+            return 1, 1
+        return self.steps(depth, state.nest, None), self.steps(depth, state.nest, state.box)
 
     def leaf(self, state: _WalkState) -> RunLengths:
         """One step."""
