@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from itertools import islice, permutations
 from math import ceil, prod
 
 from archsim.cost.folds import Folds
@@ -64,15 +63,17 @@ class Laid:
         hopping = frozenset[str]().union(*self._shared)
         return tuple((d.name, d.size - 1) for d in self.array.dimensions if d.name in hopping)
 
-    def least_cycles(self, rounds: Rounds, most: int) -> Fraction:
-        """As ``cycles``, in the best of so many orders of the ranks: which is gone through
-        innermost decides what stays in place."""
-        going = [loop for loop in rounds if loop[1] > 1]
+    def least_cycles(self, rounds: Rounds) -> Fraction:
+        """As ``cycles``, in the order of the loops that takes least: innermost are ranks that
+        nothing which is loaded has, or those that something which stays in place lacks."""
         if self._broadcasts:
-            return self.cycles(going)
-        orders = islice(permutations(dict.fromkeys(rank for rank, _ in going)), most)
+            return self.cycles(rounds)
+        loaded = frozenset[str]().union(*(varies for varies, is_loaded in self._own if is_loaded))
+        orders = [(loaded, varies) for varies, _ in self._own]
+        orders += [(varies, loaded) for varies, _ in self._own]
         return min(
-            self.cycles([x for rank in order for x in going if x[0] == rank]) for order in orders
+            self.cycles(sorted(rounds, key=lambda x: (x[0] not in outer, x[0] not in then)))
+            for outer, then in orders
         )
 
     @property

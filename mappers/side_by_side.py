@@ -16,7 +16,7 @@ from .arrays import arrays_of
 from .folding import Laid
 from .sites import LoopPart, Site
 
-_LAYOUTS = 6
+_LAYOUTS = 3
 """Layouts on systolic arrays of which the memories are asked, too."""
 
 ORDERS = 120
@@ -156,7 +156,7 @@ def _layout(site: Site, e: Einsum, array: ProcessingArray, along: _Along) -> Arr
         along=tuple((d, tuple(p.name for p in parts)) for d, parts in along),
         laid=laid,
         rounds=rounds,
-        cycles=laid.least_cycles([*rounds.items()], ORDERS),
+        cycles=laid.least_cycles([*rounds.items()]),
     )
 
 
