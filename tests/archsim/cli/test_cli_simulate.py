@@ -179,12 +179,13 @@ def test_simulate_is_one_json_object_on_standard_output(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["workload"] == "bert-base"
 
 
-def test_simulate_loads_nothing_heavy() -> None:
+@pytest.mark.parametrize("shown", [["--json"], []], ids=["json", "text"])
+def test_simulate_loads_nothing_heavy(shown: list[str]) -> None:
     code = (
         "import sys\n"
         "from archsim.cli import archsim\n"
-        "archsim(['simulate', '--json'], standalone_mode=False)\n"
-        "heavy = {'sympy', 'matplotlib', 'numba', 'networkx', 'pandas', 'rich'}\n"
+        f"archsim(['simulate', *{shown}], standalone_mode=False)\n"
+        "heavy = {'sympy', 'matplotlib', 'numba', 'numpy', 'networkx', 'pandas', 'rich'}\n"
         "sys.stderr.write(' '.join(sorted(heavy & set(sys.modules))))\n"
     )
     done = python("-c", code)
