@@ -174,21 +174,25 @@ def _mark(p: KernelProgram, s: State, m: Marks, slot: int, reach: int, period: i
     mask = len(s.kind) - 1
     for q in range(reach):
         m.kind[slot, q] = s.kind[(period - q) & mask]
-    for q in range(m.back):
-        row = (period - q) & mask
-        for i in range(len(p.need)):
-            if q < p.need[i]:
-                m.result[slot, q, i] = s.result[row, i]
-                m.leave[slot, q, i] = s.leave[row, i]
+    for i in range(len(p.need)):
+        for q in range(p.need[i]):
+            row = (period - q) & mask
+            m.result[slot, q, i] = s.result[row, i]
+            m.leave[slot, q, i] = s.leave[row, i]
     for r in range(len(s.free)):
         m.free[slot, r] = s.free[r]
         m.used[slot, r] = s.used[r]
 
 
-def _advance(s: State, m: Marks, slot: int, time: int) -> bool:
-    """Let everything have happened later; resources that stood still stand still."""
-    for row in range(len(s.result)):
-        for i in range(len(s.last)):
+def _advance(p: KernelProgram, s: State, m: Marks, slot: int, period: int, time: int) -> bool:
+    """Let all that is still asked for have happened later; resources that stood still do.
+
+    False if the times would not fit.
+    """
+    mask = len(s.kind) - 1
+    for i in range(len(p.need)):
+        for q in range(p.need[i]):
+            row = (period - q) & mask
             if s.result[row, i] > LIMIT - time:
                 return False
             if s.result[row, i] >= 0:
@@ -196,6 +200,8 @@ def _advance(s: State, m: Marks, slot: int, time: int) -> bool:
                 s.leave[row, i] += time
     for r in range(len(s.free)):
         if s.used[r] != m.used[slot, r]:
+            if s.free[r] > LIMIT - time:
+                return False
             s.free[r] += time
     return True
 
@@ -229,7 +235,7 @@ def _iterated(
             s.regs[SKIPPED] += skipped
             if log.tail > 0:
                 _note(s, log, -1, skipped, 0, 0)
-            return _advance(s, m, slot, rounds * shift)
+            return _advance(p, s, m, slot, period, rounds * shift)
         if loops[slot, SINCE] < loops[slot, REACH]:
             return True
         loops[slot, REACH] *= 2
