@@ -111,35 +111,46 @@ def _note(s: State, log: Log, task: int, step: int, start: int, end: int) -> Non
 
 def _fire(p: KernelProgram, s: State, log: Log, period: int) -> None:
     """Issue one period's tasks in order."""
-    mask = len(s.kind) - 1
+    # Python reads what has a name of its own much sooner than a field.
+    kinds, result, leave, free, used, last = s.kind, s.result, s.leave, s.free, s.used, s.last
+    occupancy, stage, first, ago = p.occupancy, p.stage, p.first, p.ago
+    before, room, late, resource = p.before, p.room, p.late, p.resource
+    mask = len(kinds) - 1
     row = period & mask
-    for i in range(len(p.stage)):
-        kind = s.kind[(period - p.stage[i]) & mask]
-        if kind < 0 or p.occupancy[kind, i] < 0:
-            s.result[row, i] = -1
-            s.leave[row, i] = -1
+    fired = 0
+    for i in range(len(stage)):
+        kind = kinds[(period - stage[i]) & mask]
+        busy = occupancy[kind, i] if kind >= 0 else -1
+        if busy < 0:
+            result[row, i] = -1
+            leave[row, i] = -1
             continue
-        r = p.resource[i]
-        start = s.free[r]
-        for d in range(p.first[i], p.first[i + 1]):
-            back = p.ago[kind, d]
+        r = resource[i]
+        start = free[r]
+        for d in range(first[i], first[i + 1]):
+            back = ago[kind, d]
             if back >= 0:
                 at = (period - back) & mask
-                b = p.before[d]
-                start = max(start, s.leave[at, b] if p.room[d] else s.result[at, b])
-        end = start + p.occupancy[kind, i]
-        s.free[r] = end
-        s.used[r] += 1
-        s.leave[row, i] = end
-        s.result[row, i] = end + p.late[i]
-        s.last[i] = max(s.last[i], end + p.late[i])
-        s.regs[FIRED] += 1
+                there = leave[at, before[d]] if room[d] else result[at, before[d]]
+                if there > start:
+                    start = there
+        end = start + busy
+        free[r] = end
+        used[r] += 1
+        leave[row, i] = end
+        end_of_result = end + late[i]
+        result[row, i] = end_of_result
+        if end_of_result > last[i]:
+            last[i] = end_of_result
+        fired += 1
         if log.tail > 0:
-            _note(s, log, i, period - p.stage[i] + s.regs[SKIPPED], start, end)
+            _note(s, log, i, period - stage[i] + s.regs[SKIPPED], start, end)
+    s.regs[FIRED] += fired
 
 
 def _shift(p: KernelProgram, s: State, m: Marks, slot: int, reach: int, period: int) -> int:
     """By how much the state is later than a mark's; -1 where it is another."""
+    need, result, leave = p.need, s.result, s.leave
     mask = len(s.kind) - 1
     shift = -1
     for q in range(reach):
@@ -148,17 +159,17 @@ def _shift(p: KernelProgram, s: State, m: Marks, slot: int, reach: int, period: 
     # The newest periods first: where states differ, they mostly differ there.
     for q in range(m.back):
         row = (period - q) & mask
-        for i in range(len(p.need)):
-            if q >= p.need[i]:
+        for i in range(len(need)):
+            if q >= need[i]:
                 continue
-            now, was = s.result[row, i], m.result[slot, q, i]
+            now, was = result[row, i], m.result[slot, q, i]
             if now < 0 or was < 0:
                 if now != was:
                     return -1
                 continue
             if shift < 0:
                 shift = now - was
-            if now - was != shift or s.leave[row, i] - m.leave[slot, q, i] != shift:
+            if now - was != shift or leave[row, i] - m.leave[slot, q, i] != shift:
                 return -1
     for r in range(len(s.free)):
         if s.used[r] != m.used[slot, r]:
@@ -174,11 +185,12 @@ def _mark(p: KernelProgram, s: State, m: Marks, slot: int, reach: int, period: i
     mask = len(s.kind) - 1
     for q in range(reach):
         m.kind[slot, q] = s.kind[(period - q) & mask]
+    result, leave = m.result, m.leave
     for i in range(len(p.need)):
         for q in range(p.need[i]):
             row = (period - q) & mask
-            m.result[slot, q, i] = s.result[row, i]
-            m.leave[slot, q, i] = s.leave[row, i]
+            result[slot, q, i] = s.result[row, i]
+            leave[slot, q, i] = s.leave[row, i]
     for r in range(len(s.free)):
         m.free[slot, r] = s.free[r]
         m.used[slot, r] = s.used[r]
@@ -189,15 +201,16 @@ def _advance(p: KernelProgram, s: State, m: Marks, slot: int, period: int, time:
 
     False if the times would not fit.
     """
+    result, leave, need = s.result, s.leave, p.need
     mask = len(s.kind) - 1
-    for i in range(len(p.need)):
-        for q in range(p.need[i]):
+    for i in range(len(need)):
+        for q in range(need[i]):
             row = (period - q) & mask
-            if s.result[row, i] > LIMIT - time:
+            if result[row, i] > LIMIT - time:
                 return False
-            if s.result[row, i] >= 0:
-                s.result[row, i] += time
-                s.leave[row, i] += time
+            if result[row, i] >= 0:
+                result[row, i] += time
+                leave[row, i] += time
     for r in range(len(s.free)):
         if s.used[r] != m.used[slot, r]:
             if s.free[r] > LIMIT - time:
