@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import compare, simulate
+    from .api import compare, simulate, sweep
     from .comparison.compare import Comparison
     from .result.record import Result
     from .spec.arch import Architecture
     from .spec.mapping import Mapping
     from .spec.technology import Technology
+    from .sweeping.frame import load_sweep
     from .validation.validate import validate
 
 __all__ = [
@@ -20,7 +21,9 @@ __all__ = [
     "Result",
     "Technology",
     "compare",
+    "load_sweep",
     "simulate",
+    "sweep",
     "validate",
 ]
 
@@ -31,7 +34,9 @@ _HOMES = {
     "Result": "result.record",
     "Technology": "spec.technology",
     "compare": "api",
+    "load_sweep": "sweeping.frame",
     "simulate": "api",
+    "sweep": "api",
     "validate": "validation.validate",
 }
 

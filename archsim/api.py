@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping as Named
 from collections.abc import Sequence
-from typing import Literal
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal
 
 from mappers.generators import GENERATORS
 
@@ -22,6 +23,9 @@ from .jobs.workload import WorkloadLike
 from .result.record import Result
 from .spec.arch import Architecture
 from .spec.mapping import AUTO, Mapping
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 def simulate(
@@ -112,6 +116,59 @@ def compare(
         scale=scale,
         generators=GENERATORS,
     )
+
+
+def sweep(
+    given: Named[str, Any] | str | PathLike[str],
+    out: str | PathLike[str] | None = None,
+    *,
+    workers: int | None = None,
+    limit: int | None = None,
+) -> DataFrame:
+    """Simulate every point of a grid of settings; a row for each.
+
+    Parameters
+    ----------
+    given : dict, str or path
+        A sweep file (docs/sweeps.md), or what it says as a dict.
+    out : str or path, optional
+        The folder that keeps the results: what is finished there is not run again. Without
+        one nothing is kept.
+    workers : int, optional
+        Processes; by default one for each processor, as far as there is work for them.
+    limit : int, optional
+        At most so many points are run now.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As ``load_sweep`` gives it, with units in ``attrs["units"]``.
+
+    Raises
+    ------
+    InputError
+        The sweep is wrong for all of its points, or the folder is another sweep's.
+
+    Examples
+    --------
+    >>> frame = sweep({"name": "lengths", "workload": "bert-base", "architecture": "fusemax",
+    ...                "axes": {"seq_len": ["1K", "4K"]}})
+    >>> frame["latency_s"].round(6).tolist(), frame.attrs["units"]["latency_s"]
+    ([0.002014, 0.029701], 's')
+    """
+    # Not above: who simulates once need not wait for what runs sweeps.
+    from pathlib import Path
+    from tempfile import TemporaryDirectory
+
+    from .sweeping.file import load_sweep_file, sweep_of
+    from .sweeping.frame import load_sweep
+    from .sweeping.sweep import run_sweep
+
+    asked = sweep_of(given) if isinstance(given, Named) else load_sweep_file(given)
+    with TemporaryDirectory() as passing:
+        folder = Path(passing if out is None else out)
+        run_sweep(asked, folder, generators=GENERATORS, find=_find, workers=workers, limit=limit)
+        return load_sweep(folder)
 
 
 def _find(workload: WorkloadLike, architecture: Architecture, /) -> ByPart:

@@ -13,13 +13,13 @@ from collections.abc import Mapping as Sizes
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from archsim.spec.arch import Architecture
 from archsim.spec.files.mapping_text import mapping_text
 from archsim.spec.mapping import Mapping
+from archsim.version import installed_version
 from einsum_cascade.errors import InputError
 from einsum_cascade.ir import Program
 from einsum_cascade.notation.printer import program_text
@@ -43,7 +43,7 @@ class MappingQuestion:
         machine = replace(self.architecture, source="")
         shapes = sorted(self.shapes.items())
         parts = (
-            _version(),
+            installed_version(),
             program_text(self.program),
             repr(machine),
             repr(shapes),
@@ -90,10 +90,3 @@ def _place(question: MappingQuestion) -> Path | None:
     else:
         folder = Path(named)
     return folder / "mappings" / f"{question.key}.yaml"
-
-
-def _version() -> str:
-    try:
-        return version("archsim")
-    except PackageNotFoundError:  # run from a folder that was never installed
-        return ""

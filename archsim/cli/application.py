@@ -23,6 +23,7 @@ _MODULES = MappingProxyType(
         "simulate": "simulating",
         "map": "mapping",
         "compare": "comparing",
+        "sweep": "sweeping",
         "validate": "validating",
         "reproduce": "reproducing",
         "analyze": "algebra",
@@ -130,12 +131,9 @@ def _discard_output() -> None:
 def _show_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
     if not wanted or ctx.resilient_parsing:
         return
-    from importlib.metadata import PackageNotFoundError, version
+    from ..version import installed_version
 
-    try:
-        number = version("archsim")
-    except PackageNotFoundError:
-        number = "(run from its source, not installed)"
+    number = installed_version() or "(run from its source, not installed)"
     click.echo(f"archsim {number}")
     ctx.exit()
 

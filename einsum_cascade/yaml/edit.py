@@ -115,6 +115,34 @@ def python_setting(field: str, value: Any, error: type[InputError] = SpecError) 
     return Setting(path=(name,), value=YamlScalar(span=span, value=value, text=text))
 
 
+def written_setting(
+    field: YamlScalar, value: YamlNode, error: type[InputError] = SpecError
+) -> Setting:
+    """The setting of a field that a file names, ``architecture.clock``, to a value.
+
+    Parameters
+    ----------
+    field : YamlScalar
+        The path with dots, as it stands in the file: errors point there.
+    value : YamlNode
+        What it is set to.
+
+    Raises
+    ------
+    InputError
+        (as ``error``) A step of the path cannot be a field.
+    """
+    path: list[YamlScalar] = []
+    at = 0
+    for step in field.text.split("."):
+        span = field.place(at, at + max(1, len(step)))
+        if not _STEP.fullmatch(step) or len(path) == _MAX_STEPS:
+            raise error(Problem(f"'{shorten(step)}' cannot be a field", span, "architecture.clock"))
+        path.append(YamlScalar(span=span, value=step, text=step))
+        at += len(step) + 1
+    return Setting(path=tuple(path), value=value)
+
+
 def apply_settings(
     root: YamlNode, settings: Iterable[Setting], error: type[InputError] = SpecError
 ) -> YamlNode:

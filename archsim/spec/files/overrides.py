@@ -87,28 +87,48 @@ def parse_overrides(texts: Iterable[str]) -> Overrides:
     [['seq_len'], ['clock']]
     """
     problems: list[Problem] = []
-    found: dict[str, list[Setting]] = {part: [] for part in SECTIONS}
+    settings: list[Setting] = []
     for text in _texts(texts):
         try:
-            setting = parse_setting(text)
+            settings.append(parse_setting(text))
         except SpecError as wrong:
             problems.extend(wrong.problems)
-            continue
+    return sorted_settings(settings, problems)
+
+
+def sorted_settings(settings: Iterable[Setting], problems: Iterable[Problem] = ()) -> Overrides:
+    """Settings by the specification that each is for.
+
+    Parameters
+    ----------
+    settings : iterable of Setting
+        Whose first step may be a specification's name.
+    problems : iterable of Problem
+        What is wrong already, to be told together.
+
+    Raises
+    ------
+    SpecError
+        Naming every setting that is for no specification, and the problems given.
+    """
+    told = list(problems)
+    found: dict[str, list[Setting]] = {part: [] for part in SECTIONS}
+    for setting in settings:
         first = setting.path[0].text
         if first in SECTIONS:
             if len(setting.path) > 1:
                 found[first].append(setting.below(1))
             else:
                 what = f"a field of the {first} is expected: {first}.FIELD=VALUE"
-                problems.append(Problem(what, setting.span))
+                told.append(Problem(what, setting.span))
         elif len(setting.path) > 1:
             hint = did_you_mean(first, SECTIONS)
             what = f"'{first}' is none of {', '.join(SECTIONS)}"
-            problems.append(Problem(what, setting.span, hint))
+            told.append(Problem(what, setting.span, hint))
         else:
             found["workload"].append(setting)
-    if problems:
-        raise SpecError(problems)
+    if told:
+        raise SpecError(told)
     return Overrides(**{part: tuple(settings) for part, settings in found.items()})
 
 

@@ -1,0 +1,142 @@
+"""``archsim sweep``."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from einsum_cascade.errors import InputError
+
+from .files import NamedPath, check_folder
+from .progress import Advance, progress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..jobs.selection import ByPart
+    from ..jobs.workload import WorkloadLike
+    from ..spec.arch import Architecture
+    from ..sweeping.sweep import SweepDone
+
+
+@click.command("sweep")
+@click.argument("sweep", metavar="[SWEEP.yaml]", type=NamedPath(), required=False)
+@click.option(
+    "--out", metavar="DIR", type=NamedPath(), required=True, help="Where results are kept."
+)
+@click.option(
+    "--workers",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Processes; by default one for each processor.",
+)
+@click.option("--dask", metavar="ADDRESS", help="Run on the workers of a Dask scheduler.")
+@click.option(
+    "--limit", metavar="N", type=click.IntRange(min=1), help="Run at most N points more, then stop."
+)
+@click.option("--show", "point", metavar="POINT", type=int, help="Print a point's inputs and row.")
+def sweep_command(
+    sweep: Path | None,
+    out: Path,
+    workers: int | None,
+    dask: str | None,
+    limit: int | None,
+    point: int | None,
+) -> None:
+    """Run a simulation for every point of SWEEP.yaml; started again, it goes on."""
+    if point is not None:
+        if workers or dask or limit:
+            raise click.UsageError("--show prints a point that was run: give it with --out alone")
+        click.echo(_shown(out, point))
+        return
+    if sweep is None:
+        raise click.UsageError("give a sweep file: archsim sweep SWEEP.yaml --out DIR")
+    if dask is not None:
+        raise click.UsageError("--dask is not available yet: --workers N runs on this machine")
+    check_folder(out)
+    _show_done(_run(sweep, out, workers, limit), out)
+
+
+def _run(sweep: Path, out: Path, workers: int | None, limit: int | None) -> SweepDone:
+    from mappers.generators import GENERATORS
+
+    from ..sweeping.file import load_sweep_file
+    from ..sweeping.sweep import run_sweep
+
+    asked = load_sweep_file(sweep)
+
+    @contextmanager
+    def bar(total: int, done: int) -> Iterator[Advance]:
+        with progress(asked.name, total, done=done, unit="points") as advance:
+            yield advance
+
+    try:
+        return run_sweep(
+            asked,
+            out,
+            generators=GENERATORS,
+            find=find_best,
+            workers=workers,
+            limit=limit,
+            progress=bar,
+        )
+    except KeyboardInterrupt:
+        click.echo(f"finished points are kept in {out}; start again to go on", err=True)
+        raise
+
+
+def find_best(workload: WorkloadLike, architecture: Architecture, /) -> ByPart:
+    """The best mappings; several processes search at once, so that none shows a bar."""
+    from mappers.workload_search import best_mappings
+
+    return best_mappings(workload, architecture)
+
+
+def _show_done(done: SweepDone, out: Path) -> None:
+    told = ", ".join(f"{number} {status}" for status, number in done.counts)
+    click.echo(f"{done.finished} of {done.total} points: {told}")
+    if done.refused:
+        click.echo(f"the first refused one: {done.refused}")
+    if done.finished < done.total:
+        click.echo(f"{done.total - done.finished} are left; start again to go on", err=True)
+    for path in done.written:
+        click.echo(f"wrote {path}", err=True)
+    from ..sweeping.export import PARQUET, has_parquet
+
+    if not has_parquet():
+        hint = "pip install 'archsim[parquet]'"
+        click.echo(f"{out / PARQUET} needs pyarrow, which is not installed: {hint}", err=True)
+
+
+def _shown(folder: Path, point: int) -> str:
+    """A point's inputs, the command that runs it, and its row."""
+    from einsum_cascade.source import Source
+
+    from ..sweeping.export import columns_of, values_of
+    from ..sweeping.file import read_sweep
+    from ..sweeping.store import opened
+
+    with opened(folder) as store:
+        row = store.row(point)
+        meta = store.meta()
+        if row is None:
+            there = f"0 to {meta.total - 1}" if 0 <= point < meta.total else ""
+            why = "it is not finished yet" if there else f"points go from 0 to {meta.total - 1}"
+            raise InputError(f"{folder} has no row of point {point}: {why}")
+        sweep = read_sweep(Source(meta.source, meta.text))
+        columns = columns_of(store, sweep)
+        named = dict(zip(columns, values_of(row, sweep, columns), strict=True))
+    inputs = json.loads(row.inputs)
+    command = ["archsim", "simulate", inputs["workload"], inputs["architecture"]]
+    if inputs["mapping"] != "default":
+        command += ["--mapping", inputs["mapping"]]
+    for field, value in inputs["set"].items():
+        command += ["--set", f"{field}={value}"]
+    told = {"sweep": meta.name, "version": meta.version, "point": point, "key": row.key}
+    told |= {"inputs": inputs, "command": shlex.join(command), "row": named}
+    return json.dumps(told, indent=2, ensure_ascii=False)

@@ -1,0 +1,123 @@
+"""What can be said of a sweep before anything runs: names that are not there, wrong fields."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from hashlib import sha256
+
+from einsum_cascade import Cascade
+from einsum_cascade.errors import InputError, Problem, SpecError
+from einsum_cascade.notation.printer import program_text
+from einsum_cascade.yaml.library import Kind
+from einsum_cascade.yaml.source import YamlScalar
+from einsum_cascade.yaml.spec_files import referred, spec_tree
+
+from ..spec.arch import Architecture
+from ..spec.mapping import AUTO, EINSUM_BY_EINSUM, Mapping
+from .conditions import thresholds
+from .inputs import InputLoader, name_of, problems_of
+from .points import Point
+from .spec import DEFAULT, Role, SearchedPoints, Sweep
+
+_KINDS: dict[Role, Kind] = {
+    "workload": "workloads",
+    "architecture": "architectures",
+    "mapping": "mappings",
+}
+_NO_FILE = (AUTO, DEFAULT, EINSUM_BY_EINSUM)
+
+
+def check_sweep(sweep: Sweep, loader: InputLoader) -> None:
+    """Refuse what is wrong for every point; what is wrong for some is in their rows.
+
+    Raises
+    ------
+    SpecError
+        A name is of nothing, a condition compares with no number, or a setting is wrong at the
+        first point and at the last.
+    """
+    problems = list(_wrong_names(sweep))
+    try:
+        thresholds(sweep)
+    except SpecError as wrong:
+        problems += wrong.problems
+    if problems:
+        raise SpecError(problems)
+    first = Point(0, tuple(0 for _ in sweep.axes))
+    last = Point(0, tuple(len(axis.values) - 1 for axis in sweep.axes))
+    everywhere = set(_wrong_at(loader, last))
+    found = [p for p in _wrong_at(loader, first) if p.span and p in everywhere]
+    if found:
+        raise SpecError(found)
+
+
+def _wrong_names(sweep: Sweep) -> Iterator[Problem]:
+    for kind, name in _named(sweep):
+        yield from problems_of(partial(referred, kind, name.text, name.span))
+
+
+def _named(sweep: Sweep) -> Iterator[tuple[Kind, YamlScalar]]:
+    """Every name of a file that a sweep has, and the kind of what it names."""
+    for part, kind in _KINDS.items():
+        fixed: YamlScalar | None = getattr(sweep, part)
+        if fixed is not None and fixed.text not in _NO_FILE:
+            yield kind, fixed
+    for axis in sweep.axes:
+        meant: Kind | None = "cascades" if axis.varies_cascade else _KINDS.get(axis.role)
+        if meant is None:
+            continue
+        for place in range(len(axis.values)):
+            name = name_of(axis, place)
+            if axis.role != "mapping" or name.text not in _NO_FILE:
+                yield meant, name
+    for setting in sweep.settings:
+        named = setting.field in ("cascade", "workload.cascade")
+        if named and isinstance(setting.value, YamlScalar):
+            yield "cascades", setting.value
+
+
+def _wrong_at(loader: InputLoader, point: Point) -> tuple[Problem, ...]:
+    return (
+        *problems_of(lambda: loader.workload(point)),
+        *problems_of(lambda: loader.machine(point)),
+    )
+
+
+def contents_of(sweep: Sweep) -> str:
+    """A name for what the files that a sweep names hold: who changes one asks anew.
+
+    Of a file that names others (a technology, a model, a cascade) what is read with them counts.
+    """
+    found = sha256()
+    for kind, name in sorted(_named(sweep), key=lambda n: (n[0], n[1].text)):
+        where = referred(kind, name.text, name.span)
+        found.update(f"{kind} {name.text}\n{spec_tree(kind, where).plain()!r}\n".encode())
+        found.update(_read(kind, where).encode())
+    return found.hexdigest()
+
+
+def _read(kind: Kind, name: str) -> str:
+    """What a file says together with those that it names; nothing if it needs settings."""
+    from workloads import load
+
+    try:
+        if kind == "architectures":
+            return repr(replace(Architecture.load(name), source=""))
+        if kind == "cascades":
+            return program_text(Cascade.load(name).program)
+        if kind == "mappings":
+            mapping = Mapping.load(name)
+            return repr(mapping) + program_text(Cascade.load(mapping.cascade).program)
+        work = load(name)
+        return repr(replace(work, source="")) + program_text(Cascade.load(work.cascade).program)
+    except InputError:
+        return ""
+
+
+def refuse_search(sweep: Sweep) -> None:
+    """Refuse a search of points, which nothing here does yet. Raises SpecError."""
+    if isinstance(sweep.points, SearchedPoints):
+        text = "points: a search by optuna is not available yet"
+        raise SpecError(Problem(text, hint="points: all, or {random: 1000, seed: 1}"))

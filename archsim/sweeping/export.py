@@ -1,0 +1,137 @@
+"""The results as files: ``results.csv``, and ``results.parquet`` where pyarrow is there."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+from einsum_cascade.errors import InputError
+from einsum_cascade.yaml.source import Scalar
+
+from .columns import NUMBERS, TEXTS, header, unit_of
+from .run import PointRow
+from .spec import Sweep
+from .store import Store
+from .values import symbol
+
+CSV: Final = "results.csv"
+PARQUET: Final = "results.parquet"
+_AT_ONCE = 20_000
+
+
+def units_of(sweep: Sweep, columns: Iterable[str]) -> dict[str, str]:
+    """The unit of every column that has one; of an axis, that of its generated values."""
+    axes = {axis.name: symbol(axis.kind) for axis in sweep.axes}
+    found = {c: axes[c] if c in axes else unit_of(c) for c in columns}
+    return {column: unit for column, unit in found.items() if unit}
+
+
+def columns_of(store: Store, sweep: Sweep) -> tuple[str, ...]:
+    """All columns of a sweep's results, in their order."""
+    return header((axis.name for axis in sweep.axes), store.member_columns())
+
+
+def values_of(row: PointRow, sweep: Sweep, columns: tuple[str, ...]) -> list[Scalar]:
+    """A row's values in the order of the columns; None where it has none."""
+    named: dict[str, Scalar] = {"point": row.point, "bound_by": row.bound_by}
+    named |= {name: getattr(row, name) for name in TEXTS}
+    named |= dict(zip(NUMBERS, row.numbers, strict=True))
+    named |= dict(row.members)
+    named |= {axis.name: value for axis, value in zip(sweep.axes, row.axes, strict=True)}
+    return [named.get(column) for column in columns]
+
+
+def export(store: Store, sweep: Sweep) -> tuple[Path, ...]:
+    """Write the results; returns what was written.
+
+    Raises
+    ------
+    InputError
+        A file cannot be written; says why.
+    """
+    columns = columns_of(store, sweep)
+    found = [_written(store.folder / CSV, lambda path: _csv(path, store, sweep, columns))]
+    if has_parquet():
+        path = store.folder / PARQUET
+        found.append(_written(path, lambda path: _parquet(path, store, sweep, columns)))
+    return tuple(found)
+
+
+def has_parquet() -> bool:
+    """Whether pyarrow is installed."""
+    return find_spec("pyarrow") is not None
+
+
+def withdraw(folder: Path) -> None:
+    """Take away results that are of fewer points than the store will have."""
+    for name in (CSV, PARQUET):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _written(path: Path, write: Callable[[Path], None]) -> Path:
+    """A file that is there as a whole, or not at all."""
+    unfinished = path.with_name(f".{path.name}.part")
+    try:
+        write(unfinished)
+        unfinished.replace(path)
+    except OSError as wrong:
+        reason = (wrong.strerror or "it failed").lower()
+        raise InputError(f"cannot write {path}: {reason}; the store beside it has it all") from None
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return path
+
+
+def _csv(path: Path, store: Store, sweep: Sweep, columns: tuple[str, ...]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(values_of(row, sweep, columns) for row in store.rows())
+
+
+def _parquet(path: Path, store: Store, sweep: Sweep, columns: tuple[str, ...]) -> None:
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetWriter
+
+    texts = {axis.name for axis in sweep.axes if _type(sweep, axis.name) is str}
+    kinds = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+    schema = pa.schema(
+        [(c, kinds[_type(sweep, c)]) for c in columns],
+        metadata={"units": json.dumps(units_of(sweep, columns)), "sweep": sweep.name},
+    )
+    with ParquetWriter(path, schema) as writer:
+        for rows in _in_pieces(store.rows()):
+            named = [_named(row, sweep, columns, texts) for row in rows]
+            writer.write_table(pa.Table.from_pylist(named, schema=schema))
+
+
+def _named(
+    row: PointRow, sweep: Sweep, columns: tuple[str, ...], texts: set[str]
+) -> dict[str, Scalar]:
+    """A row by column; on an axis of numbers and words all are texts."""
+    values = zip(columns, values_of(row, sweep, columns), strict=True)
+    return {c: str(v) if c in texts and v is not None else v for c, v in values}
+
+
+def _in_pieces(rows: Iterator[PointRow]) -> Iterator[list[PointRow]]:
+    while piece := list(islice(rows, _AT_ONCE)):
+        yield piece
+
+
+def _type(sweep: Sweep, column: str) -> type[Any]:
+    """What the values of a column are."""
+    for axis in sweep.axes:
+        if axis.name == column:
+            kinds = {type(v.shown) for v in axis.values}
+            if len(kinds) == 1 and kinds <= {bool, int, float}:
+                (one,) = kinds
+                return one
+            return float if kinds == {int, float} else str
+    if column == "point":
+        return int
+    return str if column in (*TEXTS, "bound_by") else float

@@ -1,0 +1,353 @@
+"""Reading a sweep: a YAML file, or the same as a dict, with every mistake where it stands."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
+
+from einsum_cascade.errors import InputError, Problem, SpecError, did_you_mean
+from einsum_cascade.source import Source
+from einsum_cascade.yaml.edit import Setting, written_setting
+from einsum_cascade.yaml.library import read_source
+from einsum_cascade.yaml.schema import Count, Fields, section, shown, validate
+from einsum_cascade.yaml.source import YamlMapping, YamlNode, YamlScalar, YamlSequence, read_yaml
+
+from ..spec.files.fields import Title, one_or_more
+from .columns import FIXED, LEVELS
+from .spec import (
+    DEFAULT,
+    ROLES,
+    Condition,
+    PointChoice,
+    RandomPoints,
+    Role,
+    SearchedPoints,
+    Sweep,
+    SweepAxis,
+)
+from .values import generated_values, written_values
+
+KEY = "sweep"
+
+_AXIS = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_CONDITION = re.compile(r"\s*([A-Za-z_][\w.-]*)\s*(<=|>=|==|!=|<|>)\s*(\S.*?)\s*")
+_MOST_POINTS = 10**9
+_FROM = "from"
+
+
+class SweepFields(Fields):
+    """The section ``sweep``."""
+
+    name: Title
+    workload: str | None = None
+    architecture: str | None = None
+    mapping: str | None = None
+    set: dict[str, Any] | None = None
+    axes: dict[str, Any]
+    where: Annotated[tuple[str, ...], BeforeValidator(one_or_more)] = ()
+    points: Any = "all"
+
+
+class AxisFields(Fields):
+    """An axis that is no plain list; its ``from`` is read beside this."""
+
+    also_known = (_FROM,)
+
+    field: str | None = None
+    fields: tuple[str, ...] | None = None
+    values: tuple[Any, ...] | None = None
+    to: Any = None
+    steps: Count | None = None
+    scale: Literal["linear", "log"] | None = None
+
+
+class PointsFields(Fields):
+    """``points`` that are not all."""
+
+    random: Count | None = None
+    search: Literal["optuna"] | None = None
+    trials: Count | None = None
+    objectives: tuple[str, ...] | None = None
+    seed: int | None = None
+
+
+def load_sweep_file(path: str | os.PathLike[str]) -> Sweep:
+    """The sweep of a file. Raises SpecError with all that is wrong with it."""
+    return read_sweep(read_source(path))
+
+
+def sweep_of(given: Mapping[str, Any]) -> Sweep:
+    """The sweep of a dict that says what a file would, with or without its ``sweep:``.
+
+    Raises
+    ------
+    SpecError
+        All that is wrong with it, or something in it that a file cannot say.
+    """
+    inner = given if set(given) == {KEY} else {KEY: dict(given)}
+    try:
+        text = json.dumps(inner, indent=2, default=_plain, ensure_ascii=False)
+    except (TypeError, ValueError) as wrong:
+        raise SpecError(f"the sweep cannot be written as a file: {wrong}") from None
+    return read_sweep(Source(KEY, text))
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy, a path or a range as a file has it."""
+    if hasattr(value, "item"):
+        return value.item()
+    if isinstance(value, range):
+        return list(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"it holds a {type(value).__name__}")
+
+
+def read_sweep(source: Source) -> Sweep:
+    """The sweep of a text. Raises SpecError with all that is wrong with it."""
+    root = read_yaml(source)
+    path = section(root, KEY)
+    node = root.at(path)
+    if not isinstance(node, YamlMapping):
+        raise SpecError(Problem(f"expected the fields of a sweep below '{KEY}:'", root.span))
+    problems: list[Problem] = []
+    try:
+        name = validate(SweepFields, root, path).name
+    except SpecError as wrong:
+        # What is wrong further in is told, too.
+        problems += wrong.problems
+        name = ""
+    settings = tuple(_settings(node, problems))
+    axes = tuple(_axes(node, problems))
+    _check_once(settings, axes, problems)
+    named = {role: _named(node, role, axes, problems) for role in ROLES}
+    conditions = tuple(_conditions(node, axes, problems))
+    points: PointChoice = "all"
+    try:
+        points = _points(node, axes)
+    except SpecError as wrong:
+        problems += wrong.problems
+    if problems:
+        raise SpecError(_once(problems))
+    return Sweep(
+        name=name,
+        settings=settings,
+        axes=axes,
+        conditions=conditions,
+        points=points,
+        source=source,
+        said=json.dumps(root.plain(), ensure_ascii=False),
+        **named,
+    )
+
+
+def _once(problems: list[Problem]) -> list[Problem]:
+    """Problems in the order of the file, one at each place."""
+    found = {(p.span.line, p.span.column) if p.span else (0, 0): p for p in reversed(problems)}
+    return [found[place] for place in sorted(found)]
+
+
+def _settings(node: YamlMapping, problems: list[Problem]) -> Iterator[Setting]:
+    given = node.child("set")
+    for key, value in given.entries if isinstance(given, YamlMapping) else ():
+        try:
+            yield written_setting(key, value)
+        except InputError as wrong:
+            problems += wrong.problems
+
+
+def _axes(node: YamlMapping, problems: list[Problem]) -> Iterator[SweepAxis]:
+    given = node.child("axes")
+    if not isinstance(given, YamlMapping) or not given.entries:
+        what = "axes: expected at least one, NAME: [VALUE, ...]"
+        problems.append(Problem(what, node.key_span(("axes",))))
+        return
+    for key, value in given.entries:
+        try:
+            yield _axis(key, value)
+        except InputError as wrong:
+            problems += wrong.problems
+
+
+def _axis(key: YamlScalar, node: YamlNode) -> SweepAxis:
+    name = key.text
+    role: Role = next((r for r in ROLES if r == name), "settings")
+    if not _AXIS.fullmatch(name):
+        text = f"expected a name of letters, digits, '_', '-' and '.', got '{name}'"
+        raise SpecError(Problem(text, key.span))
+    if role == "settings" and (name in FIXED or name.startswith(LEVELS)):
+        text = f"'{name}' is a column of the results, an axis needs another name"
+        raise SpecError(Problem(text, key.span, f"swept_{name}"))
+    if isinstance(node, YamlSequence):
+        return SweepAxis(
+            name=name,
+            role=role,
+            fields=() if role != "settings" else (_checked(key),),
+            values=written_values(node, name),
+        )
+    if not isinstance(node, YamlMapping):
+        text = f"{name}: expected a list of values, or from, to and steps, got {node.kind}"
+        raise SpecError(
+            Problem(text, node.span, f"{name}: [{shown(node.plain())}]".replace("'", ""))
+        )
+    return _axis_of_fields(key, role, node)
+
+
+def _axis_of_fields(key: YamlScalar, role: Role, node: YamlMapping) -> SweepAxis:
+    name = key.text
+    others = YamlMapping(
+        span=node.span, entries=tuple(e for e in node.entries if e[0].text != _FROM)
+    )
+    said = validate(AxisFields, others)
+    start, stop = node.child(_FROM), node.child("to")
+    fields = tuple(_fields(key, node, said)) if role == "settings" else ()
+    if role != "settings" and (said.field or said.fields):
+        text = f"{name}: an axis of this name chooses the {name}, it sets no field"
+        raise SpecError(Problem(text, key.span))
+    values = node.child("values")
+    if isinstance(values, YamlSequence):
+        extra = [k for k in (_FROM, "to", "steps", "scale") if node.child(k) is not None]
+        if extra:
+            text = f"{name}: values are given, '{extra[0]}' says others"
+            raise SpecError(Problem(text, node.key_span((extra[0],))))
+        return SweepAxis(name=name, role=role, fields=fields, values=written_values(values, name))
+    missing = [k for k in (_FROM, "to", "steps") if node.child(k) is None]
+    if missing:
+        text = f"{name}: '{missing[0]}' is missing"
+        hint = "give values: [..], or from, to and steps"
+        raise SpecError(Problem(text, key.span, hint))
+    for end in (start, stop):
+        if not isinstance(end, YamlScalar):
+            kind = "nothing" if end is None else end.kind
+            text = f"{name}: expected a number or a quantity, got {kind}"
+            raise SpecError(Problem(text, node.span if end is None else end.span))
+    assert isinstance(start, YamlScalar)
+    assert isinstance(stop, YamlScalar)
+    made, kind_of = generated_values(
+        start, stop, said.steps or 0, said.scale or "linear", name, node.key_span(("steps",))
+    )
+    return SweepAxis(name=name, role=role, fields=fields, values=made, kind=kind_of)
+
+
+def _fields(key: YamlScalar, node: YamlMapping, said: AxisFields) -> Iterator[YamlScalar]:
+    """The fields that an axis sets: those it names, else the one it is called by."""
+    one, several = node.child("field"), node.child("fields")
+    if one is not None and several is not None:
+        text = f"{key.text}: 'field' and 'fields' are both given"
+        raise SpecError(Problem(text, node.key_span(("fields",))))
+    if several is not None and not said.fields:
+        raise SpecError(Problem(f"{key.text}: fields: expected at least one", several.span))
+    if isinstance(one, YamlScalar):
+        yield _checked(one)
+    elif isinstance(several, YamlSequence):
+        yield from (_checked(f) for f in several.items if isinstance(f, YamlScalar))
+    else:
+        yield _checked(key)
+
+
+def _checked(field: YamlScalar) -> YamlScalar:
+    """A field that can be one. Raises SpecError."""
+    written_setting(field, field)
+    return field
+
+
+def _check_once(
+    settings: tuple[Setting, ...], axes: tuple[SweepAxis, ...], problems: list[Problem]
+) -> None:
+    """Refuse what would be set twice, so that one of the two did nothing."""
+    found = {_bare(s.field): "set" for s in settings}
+    for axis in axes:
+        for field in axis.fields:
+            by = found.setdefault(_bare(field.text), f"axis '{axis.name}'")
+            if by != f"axis '{axis.name}'" or axis.fields.count(field) > 1:
+                text = f"axis '{axis.name}': {field.text} is set by {by} already"
+                problems.append(Problem(text, field.span))
+
+
+def _bare(field: str) -> str:
+    return field.removeprefix("workload.")
+
+
+def _named(
+    node: YamlMapping, role: Role, axes: tuple[SweepAxis, ...], problems: list[Problem]
+) -> YamlScalar | None:
+    """The name of what runs where, unless an axis chooses it."""
+    given = node.child(role)
+    chosen = any(a.role == role for a in axes)
+    if isinstance(given, YamlScalar) and given.value is not None:
+        if chosen:
+            text = f"the {role} is '{given.text}', and an axis chooses it, too"
+            problems.append(Problem(text, node.key_span((role,)), f"leave out {role}:"))
+        return given
+    if chosen:
+        return None
+    if role == "mapping":
+        return YamlScalar(span=node.span, value=DEFAULT, text=DEFAULT)
+    text = f"the field '{role}' is missing in '{KEY}'"
+    problems.append(Problem(text, node.key_span((role,)), f"or an axis {role}: [..]"))
+    return None
+
+
+def _conditions(
+    node: YamlMapping, axes: tuple[SweepAxis, ...], problems: list[Problem]
+) -> Iterator[Condition]:
+    given = node.child("where")
+    items = given.items if isinstance(given, YamlSequence) else (given,)
+    known = (*FIXED, *(a.name for a in axes))
+    for item in items:
+        if not isinstance(item, YamlScalar):
+            continue
+        found = _CONDITION.fullmatch(item.text)
+        if found is None:
+            text = f"where: expected COLUMN, a comparison and a value, got '{item.text}'"
+            problems.append(Problem(text, item.span, "area_um2 <= 1500 mm^2"))
+            continue
+        column, sign, value = found.groups()
+        if column not in known and not column.startswith(LEVELS):
+            span = item.place(found.start(1), found.end(1))
+            hint = did_you_mean(column, (*known, *(f"{each}NAME" for each in LEVELS)))
+            problems.append(Problem(f"where: there is no column '{column}'", span, hint))
+            continue
+        yield Condition(text=item.text, column=column, sign=sign, node=item, value=value)
+
+
+def _points(node: YamlMapping, axes: tuple[SweepAxis, ...]) -> PointChoice:
+    """Which points of the grid run. Raises SpecError."""
+    given = node.child("points")
+    total = 1
+    for axis in axes:
+        total *= len(axis.values)
+    if given is None or (isinstance(given, YamlScalar) and given.text == "all"):
+        if total > _MOST_POINTS:
+            text = f"points: the axes make {total:,} points, more than would ever be run"
+            span = node.key_span(("axes",))
+            raise SpecError(Problem(text, span, "points: {random: 1000, seed: 1}"))
+        return "all"
+    hint = "points: all, or {random: 1000, seed: 1}"
+    if not isinstance(given, YamlMapping):
+        raise SpecError(
+            Problem(f"points: expected 'all' or a mapping, got {given.kind}", given.span, hint)
+        )
+    said = validate(PointsFields, given)
+    if (said.random is None) == (said.search is None):
+        raise SpecError(
+            Problem("points: expected 'random' or 'search', and one of them", given.span, hint)
+        )
+    if said.random is not None:
+        for other in ("trials", "objectives"):
+            if given.child(other) is not None:
+                text = f"points: '{other}' is for a search, this draws at random"
+                raise SpecError(Problem(text, given.key_span((other,))))
+        if said.random > total:
+            text = f"points: {said.random} at random are more than the {total} that there are"
+            raise SpecError(Problem(text, given.key_span(("random",)), "points: all"))
+        return RandomPoints(count=said.random, seed=said.seed or 0)
+    if said.trials is None:
+        raise SpecError(Problem("points: a search needs 'trials'", given.span, "trials: 500"))
+    objectives = said.objectives or ("latency_s",)
+    return SearchedPoints(trials=said.trials, objectives=objectives, seed=said.seed or 0)

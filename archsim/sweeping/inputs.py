@@ -1,0 +1,215 @@
+"""The inputs of a point: loaded once for all points that share them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final, Literal, Protocol
+
+from einsum_cascade.errors import InputError, Problem, SpecError
+from einsum_cascade.yaml.edit import Setting, written_setting
+from einsum_cascade.yaml.source import YamlScalar
+from einsum_cascade.yaml.spec_files import referred
+
+from ..jobs.job import Generators
+from ..jobs.selection import ByPart, Given, mapping_called, usual_mapping
+from ..jobs.workload import WorkloadLike
+from ..spec.arch import Architecture
+from ..spec.files.overrides import Overrides, sorted_settings
+from ..spec.mapping import AUTO, EINSUM_BY_EINSUM, Mapping
+from .points import Point
+from .spec import DEFAULT, Sweep, SweepAxis
+from .values import text_of
+
+if TYPE_CHECKING:
+    from workloads import Workload
+
+_KEPT: Final = 64
+"""Workloads, machines and mappings that are kept: neighbouring points share most of theirs."""
+
+Input = Literal["workload", "architecture", "mapping"]
+
+_SECTIONS: Final = {
+    "workload": ("workload",),
+    "architecture": ("architecture", "technology"),
+    "mapping": ("mapping",),
+}
+
+
+class BestMappings(Protocol):
+    """Searches the mappings of a workload on a machine (``mappers.workload_search``)."""
+
+    def __call__(self, workload: WorkloadLike, architecture: Architecture, /) -> ByPart:
+        """One for each part. Raises MappingError where a part has none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointInputs:
+    """What a point runs, as a user would say it to ``simulate``."""
+
+    workload: str
+    architecture: str
+    mapping: str
+    settings: tuple[tuple[str, str], ...]
+    """Fields and their values, as texts."""
+
+    def to_json(self) -> str:
+        """One line of JSON; the same for the same inputs."""
+        return json.dumps(
+            {
+                "workload": self.workload,
+                "architecture": self.architecture,
+                "mapping": self.mapping,
+                "set": dict(self.settings),
+            },
+            ensure_ascii=False,
+        )
+
+
+def key_of(inputs: str, contents: str, version: str) -> str:
+    """The name of a point that no other has: what runs, what the files hold, and who runs it.
+
+    Parameters
+    ----------
+    inputs : str
+        ``PointInputs.to_json``.
+    contents : str
+        ``contents_of`` the sweep.
+    version : str
+        Of this package.
+    """
+    return sha256("\0".join((inputs, contents, version)).encode()).hexdigest()
+
+
+class InputLoader:
+    """Loads what the points of one sweep run, and keeps what the next ones may share."""
+
+    def __init__(self, sweep: Sweep, generators: Generators, find: BestMappings) -> None:
+        self.sweep = sweep
+        self.generators = generators
+        self.find = find
+        self._axes: dict[Input, tuple[int, ...]] = {
+            part: tuple(n for n, axis in enumerate(sweep.axes) if _concerns(axis, part))
+            for part in ("workload", "architecture", "mapping")
+        }
+        keep = lru_cache(maxsize=_KEPT)
+        self._workload: Callable[[tuple[int, ...]], Workload] = keep(self._load_workload)
+        self._machine: Callable[[tuple[int, ...]], Architecture] = keep(self._load_machine)
+        self._written: Callable[[tuple[int, ...]], Mapping] = keep(self._load_mapping)
+
+    def told(self, point: Point) -> PointInputs:
+        """What a point runs, in words."""
+        return PointInputs(
+            workload=self._name("workload", point.places).text,
+            architecture=self._name("architecture", point.places).text,
+            mapping=self._name("mapping", point.places).text,
+            settings=tuple((s.field, text_of(s.value)) for s in self._settings(point.places)),
+        )
+
+    def workload(self, point: Point) -> Workload:
+        """The point's workload. Raises SpecError."""
+        return self._workload(self._key("workload", point))
+
+    def machine(self, point: Point) -> Architecture:
+        """The point's machine. Raises SpecError."""
+        return self._machine(self._key("architecture", point))
+
+    def mapping(self, point: Point, work: Workload, machine: Architecture) -> Given:
+        """The point's mapping, as the planner takes it.
+
+        Raises
+        ------
+        SpecError
+            There is none of that name, or it takes no settings.
+        MappingError
+            No mapping is found, or none can be made.
+        """
+        name = self._name("mapping", point.places)
+        given = self._overrides("mapping", point.places)
+        if given.mapping and name.text in (AUTO, EINSUM_BY_EINSUM):
+            what = "searched for" if name.text == AUTO else "made from the cascade"
+            text = f"mapping.{given.mapping[0].field}: the mapping is {what} and takes no settings"
+            raise SpecError(Problem(text, given.mapping[0].span))
+        if name.text == AUTO:
+            return self.find(work, machine)
+        if name.text == DEFAULT:
+            usual = usual_mapping(work, machine) if given.mapping else None
+            return Mapping.load(usual.name, given) if usual else None
+        if name.text == EINSUM_BY_EINSUM:
+            return mapping_called(name.text, work, machine, self.generators)
+        return self._written(self._key("mapping", point))
+
+    def _key(self, part: Input, point: Point) -> tuple[int, ...]:
+        """The values on the axes that a part depends on; elsewhere the first."""
+        concerned = self._axes[part]
+        return tuple(p if n in concerned else 0 for n, p in enumerate(point.places))
+
+    def _load_workload(self, places: tuple[int, ...]) -> Workload:
+        from workloads import load
+
+        name = self._name("workload", places)
+        given = self._overrides("workload", places)
+        return load(referred("workloads", name.text, name.span), given.workload)
+
+    def _load_machine(self, places: tuple[int, ...]) -> Architecture:
+        name = self._name("architecture", places)
+        given = self._overrides("architecture", places)
+        return Architecture.load(referred("architectures", name.text, name.span), given)
+
+    def _load_mapping(self, places: tuple[int, ...]) -> Mapping:
+        name = self._name("mapping", places)
+        given = self._overrides("mapping", places)
+        return Mapping.load(referred("mappings", name.text, name.span), given)
+
+    def _name(self, part: Input, places: tuple[int, ...]) -> YamlScalar:
+        for axis, place in zip(self.sweep.axes, places, strict=True):
+            if axis.role == part:
+                return name_of(axis, place)
+        fixed: YamlScalar | None = getattr(self.sweep, part)
+        assert fixed is not None
+        return fixed
+
+    def _overrides(self, part: Input, places: tuple[int, ...]) -> Overrides:
+        concerned = self._axes[part]
+        return sorted_settings(self._settings(places, concerned))
+
+    def _settings(
+        self, places: tuple[int, ...], among: tuple[int, ...] | None = None
+    ) -> Iterator[Setting]:
+        """The settings of all points, then those of the axes (of some of them)."""
+        yield from self.sweep.settings
+        for n, (axis, place) in enumerate(zip(self.sweep.axes, places, strict=True)):
+            if among is None or n in among:
+                for field in axis.fields:
+                    yield written_setting(field, axis.values[place].node)
+
+
+def name_of(axis: SweepAxis, place: int) -> YamlScalar:
+    """The name that an axis has at a place. Raises SpecError where it is none."""
+    node = axis.values[place].node
+    if not isinstance(node, YamlScalar):
+        raise SpecError(Problem(f"{axis.name}: expected a name, got {node.kind}", node.span))
+    return node
+
+
+def _concerns(axis: SweepAxis, part: Input) -> bool:
+    """Whether a part depends on an axis."""
+    return axis.role == part or any(_section(f) in _SECTIONS[part] for f in axis.fields)
+
+
+def _section(field: YamlScalar) -> str:
+    first, dot, _ = field.text.partition(".")
+    return first if dot else "workload"
+
+
+def problems_of(load: Callable[[], object]) -> tuple[Problem, ...]:
+    """What is wrong with something that is loaded."""
+    try:
+        load()
+    except InputError as wrong:
+        return wrong.problems
+    return ()

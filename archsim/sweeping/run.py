@@ -1,0 +1,170 @@
+"""One point after the other: its inputs in, its row out. A refused point is a row, too."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from einsum_cascade.errors import InputError
+from einsum_cascade.yaml.source import Scalar
+
+from ..jobs.job import Generators
+from ..jobs.plan import plan
+from ..jobs.run import run_plan
+from ..result.record import Result
+from .columns import NUMBERS, Status
+from .conditions import thresholds
+from .inputs import BestMappings, InputLoader, key_of
+from .points import Point
+from .spec import Sweep
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointRow:
+    """What is known of a point once it was run. Numbers are None where it was refused."""
+
+    point: int
+    key: str
+    status: Status
+    message: str
+    workload: str
+    architecture: str
+    mapping: str
+    axes: tuple[Scalar, ...]
+    """The value on every axis, as its column shows it."""
+    numbers: tuple[float | None, ...] = (None,) * 5
+    """As ``columns.NUMBERS``."""
+    members: tuple[tuple[str, float], ...] = ()
+    """Columns of memories and arrays."""
+    bound_by: str | None = None
+    inputs: str = ""
+    """All that it ran with, as JSON."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepTask:
+    """What a process needs to run any point of a sweep."""
+
+    sweep: Sweep
+    generators: Generators
+    find: BestMappings
+    contents: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class BatchDone:
+    """Rows of some points, and the seconds they took."""
+
+    rows: tuple[PointRow, ...]
+    seconds: float
+
+
+class PointRunner:
+    """Runs points of one sweep in this process."""
+
+    def __init__(self, task: SweepTask) -> None:
+        self.task = task
+        self.loader = InputLoader(task.sweep, task.generators, task.find)
+        self.thresholds = thresholds(task.sweep)
+
+    def row(self, point: Point) -> PointRow:
+        """The row of a point."""
+        inputs = self.loader.told(point)
+        text = inputs.to_json()
+        shown = tuple(
+            axis.values[place].shown
+            for axis, place in zip(self.task.sweep.axes, point.places, strict=True)
+        )
+        key = key_of(text, self.task.contents, self.task.version)
+        try:
+            result = self._result(point)
+        except InputError as wrong:
+            return PointRow(
+                point=point.number,
+                key=key,
+                status="refused",
+                message=_one_line(wrong),
+                workload=inputs.workload,
+                architecture=inputs.architecture,
+                mapping=inputs.mapping,
+                axes=shown,
+                inputs=text,
+            )
+        except Exception as fault:
+            fault.add_note(f"at point {point.number}: {text}")
+            raise
+        return self._judged(result, point, key, shown, text)
+
+    def _result(self, point: Point) -> Result:
+        work, machine = self.loader.workload(point), self.loader.machine(point)
+        mapping = self.loader.mapping(point, work, machine)
+        return run_plan(plan(work, machine, mapping, generators=self.task.generators))
+
+    def _judged(
+        self, result: Result, point: Point, key: str, shown: tuple[Scalar, ...], inputs: str
+    ) -> PointRow:
+        """The row of a result, excluded where it does not hold what is asked of it."""
+        numbers = (
+            result.latency_s,
+            result.floor.latency_s,
+            result.cycles,
+            result.energy_pj,
+            result.area_um2,
+        )
+        members = (
+            *((f"traffic_bytes.{t.level}", float(t.total_bytes)) for t in result.traffic),
+            *((f"utilization.{a.array}", float(a.utilization)) for a in result.arrays),
+            *((f"buffer_bytes.{b.level}", float(b.required_bytes)) for b in result.buffers),
+        )
+        told = {
+            "point": point.number,
+            "workload": result.workload,
+            "architecture": result.architecture,
+            "mapping": result.mapping,
+            "bound_by": result.bound_by,
+            **dict(zip(NUMBERS, numbers, strict=True)),
+            **dict(members),
+            **{a.name: v for a, v in zip(self.task.sweep.axes, shown, strict=True)},
+        }
+        failures = [f for t in self.thresholds if (f := t.failure(told))]
+        return PointRow(
+            point=point.number,
+            key=key,
+            status="excluded" if failures else "ok",
+            message="; ".join(failures),
+            workload=result.workload,
+            architecture=result.architecture,
+            mapping=result.mapping,
+            axes=shown,
+            numbers=tuple(map(float, numbers)),
+            members=members,
+            bound_by=result.bound_by,
+            inputs=inputs,
+        )
+
+
+def _one_line(wrong: InputError) -> str:
+    """What an error says, without the places in files."""
+    return "; ".join(" ".join(p.message.split()) for p in wrong.problems)
+
+
+def run_batch(task: bytes, points: Sequence[Point]) -> BatchDone:
+    """Rows of some points, in any process.
+
+    Parameters
+    ----------
+    task : bytes
+        A pickled ``SweepTask``: what was loaded for it is kept for the next batch.
+    """
+    begun = time.perf_counter()
+    runner = _runner(task)
+    return BatchDone(tuple(map(runner.row, points)), time.perf_counter() - begun)
+
+
+@lru_cache(maxsize=1)
+def _runner(task: bytes) -> PointRunner:
+    return PointRunner(pickle.loads(task))  # noqa: S301 - made by the process that started this one

@@ -1,0 +1,256 @@
+"""Where finished points are kept: one SQLite file, one transaction a batch."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from einsum_cascade.errors import InputError
+
+from .columns import NUMBERS, TEXTS
+from .run import PointRow
+
+FILE: Final = "store.sqlite"
+_LOCK: Final = "lock.sqlite"
+
+_COLUMNS: Final = ("point", "key", *TEXTS, *NUMBERS, "bound_by", "axes", "members", "inputs")
+_SCHEMA: Final = (
+    "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    "CREATE TABLE points (point INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, "
+    + ", ".join(f"{c} TEXT NOT NULL" for c in TEXTS)
+    + ", "
+    + ", ".join(f"{c} REAL" for c in NUMBERS)
+    + ", bound_by TEXT, axes TEXT NOT NULL, members TEXT NOT NULL, inputs TEXT NOT NULL)",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredSweep:
+    """Which sweep a folder holds."""
+
+    name: str
+    version: str
+    said: str
+    """All that the sweep says, in one way of writing."""
+    contents: str
+    """What the files it names hold, as a sha256."""
+    total: int
+    source: str
+    """The sweep's file and text, to be read again."""
+    text: str
+
+
+class Store:
+    """The finished points of one sweep."""
+
+    def __init__(self, folder: Path, connection: sqlite3.Connection) -> None:
+        self.folder = folder
+        self._connection = connection
+
+    def add(self, rows: Iterable[PointRow]) -> None:
+        """Keep rows: all of them, or none. Raises InputError where there is no room."""
+        marks = ", ".join("?" for _ in _COLUMNS)
+        # Names of columns are ours, values are bound.
+        command = f"INSERT INTO points ({', '.join(_COLUMNS)}) VALUES ({marks})"  # noqa: S608
+        with self._connection:
+            self._connection.executemany(command, map(_as_columns, rows))
+
+    def count(self) -> int:
+        """How many points are finished."""
+        return int(self._one("SELECT count(*) FROM points"))
+
+    def counts(self) -> dict[str, int]:
+        """How many points there are of each status."""
+        found = self._connection.execute("SELECT status, count(*) FROM points GROUP BY status")
+        return {str(status): int(n) for status, n in found}
+
+    def first_message(self) -> str:
+        """Why the first refused point was refused."""
+        return str(
+            self._one("SELECT message FROM points WHERE status = 'refused' ORDER BY point LIMIT 1")
+        )
+
+    def done_between(self, first: int, last: int) -> set[int]:
+        """Numbers of finished points from ``first`` up to ``last``, both included."""
+        found = self._connection.execute(
+            "SELECT point FROM points WHERE point BETWEEN ? AND ?", (first, last)
+        )
+        return {int(n) for (n,) in found}
+
+    def rows(self) -> Iterator[PointRow]:
+        """All rows in the order of their points."""
+        command = f"SELECT {', '.join(_COLUMNS)} FROM points ORDER BY point"  # noqa: S608
+        return map(_as_row, self._connection.execute(command))
+
+    def row(self, point: int) -> PointRow | None:
+        """The row of one point, if it is finished."""
+        command = f"SELECT {', '.join(_COLUMNS)} FROM points WHERE point = ?"  # noqa: S608
+        found = self._connection.execute(command, (point,)).fetchone()
+        return None if found is None else _as_row(found)
+
+    def member_columns(self) -> tuple[str, ...]:
+        """Columns of memories and arrays, in the order in which points have them first."""
+        found: dict[str, None] = {}
+        for (text,) in self._connection.execute("SELECT members FROM points ORDER BY point"):
+            found |= dict.fromkeys(json.loads(text))
+        return tuple(found)
+
+    def meta(self) -> StoredSweep:
+        """Which sweep this is."""
+        try:
+            found = dict(self._connection.execute("SELECT name, value FROM meta"))
+            return StoredSweep(**found | {"total": int(found["total"])})
+        except (sqlite3.OperationalError, KeyError, TypeError, ValueError):
+            raise InputError(f"{self.folder / FILE} is no store of a sweep") from None
+
+    def _one(self, command: str) -> Any:
+        found = self._connection.execute(command).fetchone()
+        return None if found is None else found[0]
+
+
+def _as_columns(row: PointRow) -> Sequence[Any]:
+    texts = (getattr(row, name) for name in TEXTS)
+    return (
+        *(row.point, row.key, *texts, *row.numbers, row.bound_by),
+        *(json.dumps(v, ensure_ascii=False) for v in (row.axes, dict(row.members))),
+        row.inputs,
+    )
+
+
+def _as_row(found: Sequence[Any]) -> PointRow:
+    named = dict(zip(_COLUMNS, found, strict=True))
+    return PointRow(
+        numbers=tuple(named.pop(name) for name in NUMBERS),
+        axes=tuple(json.loads(named.pop("axes"))),
+        members=tuple(json.loads(named.pop("members")).items()),
+        **named,
+    )
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[Store]:
+    """The store of a folder, to be read while it may be written.
+
+    Raises
+    ------
+    InputError
+        There is none.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        raise InputError(f"there is no sweep in {folder}: {path} is not there")
+    with _told(folder, "read"), _connected(path) as connection:
+        if not _tables(connection):
+            raise InputError(f"{path} is no store of a sweep")
+        yield Store(folder, connection)
+
+
+@contextmanager
+def opened_for(folder: Path, sweep: StoredSweep) -> Iterator[Store]:
+    """The store of a sweep, which is made if it is not there; no other process writes to it.
+
+    Raises
+    ------
+    InputError
+        The folder holds another sweep, is of another version, is in use, or cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as wrong:
+        raise InputError(f"cannot write into {folder}: {wrong.strerror}") from None
+    with _told(folder, "write"), _locked(folder), _connected(folder / FILE) as connection:
+        store = Store(folder, connection)
+        if _tables(connection):
+            _refuse_another(store, sweep)
+        else:
+            _make(connection, sweep)
+        yield store
+
+
+def _tables(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+
+
+def _make(connection: sqlite3.Connection, sweep: StoredSweep) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        for command in _SCHEMA:
+            connection.execute(command)
+        values = ((name, str(getattr(sweep, name))) for name in StoredSweep.__slots__)
+        connection.executemany("INSERT INTO meta VALUES (?, ?)", values)
+
+
+def _refuse_another(store: Store, sweep: StoredSweep) -> None:
+    """Refuse a folder that answers another question."""
+    there = store.meta()
+    hint = "give another --out"
+    if there.name != sweep.name:
+        raise InputError(f"{store.folder} holds sweep '{there.name}', not '{sweep.name}': {hint}")
+    if there.version != sweep.version:
+        raise InputError(
+            f"{store.folder} holds sweep '{there.name}' of archsim {there.version or '(unknown)'}"
+            f", this is archsim {sweep.version or '(unknown)'}: {hint}"
+        )
+    if there.said != sweep.said:
+        was, now = json.loads(there.said)["sweep"], json.loads(sweep.said)["sweep"]
+        changed = ", ".join(k for k in {**was, **now} if was.get(k) != now.get(k))
+        if not changed:
+            changed = "order"
+        raise InputError(
+            f"{store.folder} holds another sweep that is called '{there.name}', too "
+            f"(not the same: {changed}): {hint}"
+        )
+    if there.contents != sweep.contents:
+        raise InputError(
+            f"{store.folder} holds sweep '{there.name}' as it was before a file that it names "
+            f"changed: {hint}"
+        )
+
+
+@contextmanager
+def _connected(path: Path) -> Iterator[sqlite3.Connection]:
+    connection = sqlite3.connect(path, timeout=30)
+    try:
+        # Every commit is whole after a kill; after a power cut the last ones may be missing.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        yield connection
+    finally:
+        connection.close()
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """No other process sweeps into the folder meanwhile; a killed one keeps no lock."""
+    lock = sqlite3.connect(folder / _LOCK, timeout=0, isolation_level=None)
+    try:
+        try:
+            lock.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError as wrong:
+            if "locked" not in str(wrong):
+                raise
+            raise InputError(f"another process sweeps into {folder} at this moment") from None
+        yield
+    finally:
+        lock.close()
+
+
+@contextmanager
+def _told(folder: Path, doing: str) -> Iterator[None]:
+    """Say what the database could not do, and that nothing is lost."""
+    path = folder / FILE
+    try:
+        yield
+    except sqlite3.OperationalError as wrong:
+        raise InputError(
+            f"cannot {doing} {path}: {wrong}; finished points are kept, start again to go on"
+        ) from None
+    except sqlite3.DatabaseError as wrong:
+        if type(wrong) is not sqlite3.DatabaseError:
+            raise
+        raise InputError(f"{path} is no store of a sweep: {wrong}") from None
