@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from places import ROOT
 
-from archsim import Architecture, simulate
+from archsim import Architecture, simulate, sweep
 from archsim.cli.application import archsim
 from archsim.quantities import byte_size, energy, percent, seconds
 from archsim.validation.check import validate_cascade
@@ -34,8 +34,17 @@ def test_there_are_two_command_blocks() -> None:
 
 
 def test_the_cascade_shown_is_the_built_in_one() -> None:
-    (text,) = blocks("yaml")
+    text, _ = blocks("yaml")
     assert Cascade.parse(text) == Cascade.load("attention-3pass")
+
+
+def test_the_sweep_shown_runs(tmp_path: Path) -> None:
+    _, text = blocks("yaml")
+    path = tmp_path / "lengths-and-buffers.yaml"
+    path.write_text(text, encoding="utf-8")
+    frame = sweep(path, limit=2, workers=1)
+    assert frame.attrs["points"] == 24
+    assert frame["status"].tolist() == ["ok", "ok"]
 
 
 def test_the_python_shown_runs() -> None:

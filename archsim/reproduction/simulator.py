@@ -10,11 +10,8 @@ from mappers.choices.choose import ChoiceMemory, choose
 from workloads import Workload, load
 
 from ..api import simulate
-from ..bound.layout import layout, rebind
-from ..bound.record import Bound
-from ..cost.accesses import EinsumCount
-from ..cost.spill import count_mapping
-from ..evaluate.evaluate import evaluate_bound
+from ..bound.layout import layout
+from ..jobs.alike import AlikeJobs
 from ..jobs.job import Job
 from ..result.record import Result
 from ..spec.arch import Architecture
@@ -37,7 +34,7 @@ class Simulator:
         self._workload = cache(_load_workload)
         self._architecture = cache(Architecture.load)
         self._mapping = cache(Mapping.load)
-        self._bound: dict[_Key, tuple[Bound, tuple[EinsumCount, ...]]] = {}
+        self._alike = AlikeJobs()
         self._choices: dict[_Key, ChoiceMemory] = {}
         self._results: dict[_Key, Result] = {}
 
@@ -58,25 +55,16 @@ class Simulator:
         shapes = tuple(sorted(job.shapes))
         key = (job.mapping, job.architecture, shapes)
         if key not in self._results:
-            bound, counts = self._bind(job, (job.mapping, layout(job.architecture), shapes))
-            bound = rebind(bound, job.architecture)
-            self._results[key] = evaluate_bound(bound, counts=counts)
+            self._results[key] = self._alike.evaluate(self._choosing(job, shapes))
         return replace(self._results[key], workload=job.name)
 
-    def _bind(self, job: Job, alike: _Key) -> tuple[Bound, tuple[EinsumCount, ...]]:
-        """A job bound and counted, once for machines of one layout.
-
-        Where a mapping has open choices the machine's speeds decide, too: remembered is what
-        each combination moves.
-        """
-        if job.mapping.choices:
-            memory = self._choices.setdefault(alike, ChoiceMemory())
-            bound = replace(job, choose=partial(choose, memory=memory)).bind()
-            return bound, count_mapping(bound)
-        if alike not in self._bound:
-            bound = job.bind()
-            self._bound[alike] = bound, count_mapping(bound)
-        return self._bound[alike]
+    def _choosing(self, job: Job, shapes: tuple[tuple[str, int], ...]) -> Job:
+        """A job that remembers what each combination of open choices moves, if it has any."""
+        if not job.mapping.choices:
+            return job
+        alike = (job.mapping, layout(job.architecture), shapes)
+        memory = self._choices.setdefault(alike, ChoiceMemory())
+        return replace(job, choose=partial(choose, memory=memory))
 
 
 def _load_workload(name: str, settings: tuple[str, ...]) -> Workload:

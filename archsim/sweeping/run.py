@@ -7,10 +7,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
 from einsum_cascade.errors import InputError
 from einsum_cascade.yaml.source import Scalar
 
+from ..jobs.alike import AlikeJobs
 from ..jobs.job import Generators
 from ..jobs.plan import plan
 from ..jobs.run import run_plan
@@ -20,6 +22,9 @@ from .conditions import thresholds
 from .inputs import BestMappings, InputLoader, key_of
 from .points import Point
 from .spec import Sweep
+
+_KEPT: Final = 32
+"""Bound mappings that a process keeps: a few megabytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +75,7 @@ class PointRunner:
         self.task = task
         self.loader = InputLoader(task.sweep, task.generators, task.find)
         self.thresholds = thresholds(task.sweep)
+        self.alike = AlikeJobs(kept=_KEPT)
 
     def row(self, point: Point) -> PointRow:
         """The row of a point."""
@@ -102,7 +108,9 @@ class PointRunner:
     def _result(self, point: Point) -> Result:
         work, machine = self.loader.workload(point), self.loader.machine(point)
         mapping = self.loader.mapping(point, work, machine)
-        return run_plan(plan(work, machine, mapping, generators=self.task.generators))
+        evaluate = self.alike.evaluate
+        jobs = plan(work, machine, mapping, generators=self.task.generators, evaluate=evaluate)
+        return run_plan(jobs, evaluate=evaluate)
 
     def _judged(
         self, result: Result, point: Point, key: str, shown: tuple[Scalar, ...], inputs: str

@@ -21,7 +21,7 @@ from .run import BatchDone, run_batch
 _SECONDS = 0.5
 """What a batch should take: what is lost when the power goes, and how often the store writes."""
 _LARGEST = 1000
-_LOOK_AFTER = 0.5
+_LOOK_AFTER = 0.2
 """Seconds between two looks whether the process that started this one is there."""
 _COLLECT_AFTER = 50_000
 """Objects made between two looks for garbage, as in the command line itself."""

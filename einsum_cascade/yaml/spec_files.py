@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 from ..errors import InputError, Problem, SpecError
-from ..source import Span
+from ..source import Source, Span
 from .edit import Setting, SettingSpan, apply_settings
 from .library import (
     Kind,
@@ -48,7 +49,17 @@ def spec_tree(
         source = builtin_source(kind, name, error)
     else:
         source = read_source(name, error)
-    return apply_settings(read_yaml(source, error), settings, error)
+    try:
+        root = _tree(source)
+    except SpecError as wrong:
+        raise error(wrong.problems) from None
+    return apply_settings(root, settings, error)
+
+
+@lru_cache(maxsize=32)
+def _tree(source: Source) -> YamlNode:
+    """The tree of a text: many settings may be made in it, one after the other."""
+    return read_yaml(source)
 
 
 def referred(kind: Kind, name: str, span: Span, error: type[InputError] = SpecError) -> str:
