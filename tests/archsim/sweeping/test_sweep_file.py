@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from commands import refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import ROOT
 
 from archsim.sweeping.file import read_sweep, sweep_of
 from archsim.sweeping.points import point_at, shuffled
@@ -212,3 +214,9 @@ def test_names_and_fields_of_nothing_end_the_sweep_before_it_begins(
     assert not (tmp_path / "out").exists()
     for message in messages:
         assert message in told
+
+
+def test_the_page_shows_a_sweep() -> None:
+    page = (ROOT / "docs" / "sweeps.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"^```yaml\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    assert read_sweep(Source("docs/sweeps.md", text)).total == 3 * 2 * 7 * 3

@@ -268,7 +268,7 @@ def test_killed_at_any_moment_nothing_is_lost_or_run_twice(tmp_path: Path) -> No
     asked = many(120)
     path = tmp_path / "many.yaml"
     path.write_text(json.dumps({"sweep": asked}))
-    archsim.sweep(asked, tmp_path / "whole", workers=2)
+    archsim.sweep(asked, tmp_path / "whole", workers=1)
     chance, out = random.Random(5), tmp_path / "killed"
     kept = 0
     for kill in range(2):
