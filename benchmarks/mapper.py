@@ -21,7 +21,9 @@ from mappers.exhaustive.subspaces import strides_of
 from mappers.exhaustive.tables import tabulate
 from mappers.objectives import OBJECTIVES
 from mappers.space.fusion import subspaces_of
-from mappers.space.mapspace import Mapspace, Subspace
+from mappers.space.mapspace import Mapspace
+from mappers.space.region import Region, Subspace
+from mappers.space.written import mapping_of
 
 BERT = {"B": 64, "H": 12, "E": 64, "F": 64}
 BATCH = 200_000
@@ -34,19 +36,26 @@ def space_of(cascade: str, tokens: int) -> Mapspace:
     return Mapspace.of(program, Architecture.load("fusemax"), {**BERT, "P": tokens, "M": tokens})
 
 
-def largest_subspace(space: Mapspace) -> Subspace:
+def region_of(cascade: str, tokens: int) -> Region:
+    """Its most promising region."""
+    return space_of(cascade, tokens).regions(1)[0].region
+
+
+def largest_subspace(space: Region) -> Subspace:
     """The subspace with the most tilings."""
     return max(subspaces_of(space), key=lambda u: len(u.sizes))
 
 
 def rate(cascade: str, tokens: int) -> None:
     """Mappings a second: counts of all Einsums, priced for one binding and residency."""
-    space = space_of(cascade, tokens)
+    space = region_of(cascade, tokens)
     subspace = largest_subspace(space)
     tables = tabulate(space, subspace)
-    strides = np.resize(strides_of(space, subspace), (BATCH, strides_of(space, subspace).shape[1]))
+    rows = strides_of(space, subspace)
+    strides = np.resize(rows, (BATCH, rows.shape[1]))
     entries = [0, 1, *(access.first for access in tables.accesses)]
-    energy = tables.coefficients.reshape(len(tables.legal), tables.columns, -1)[entries, 0].sum(0)
+    costs = tables.coefficients.reshape(-1, tables.columns, len(tables.measures))
+    energy = costs[tables.entries[entries], 0].sum(0)
     used = np.flatnonzero(energy)
     chosen = [tables.measures[n] for n in used]
     measured(chosen, strides[:1])  # compiled
@@ -60,11 +69,11 @@ def rate(cascade: str, tokens: int) -> None:
     )
 
 
-def one_by_one(space: Mapspace, subspace: Subspace) -> float:
+def one_by_one(space: Region, subspace: Subspace) -> float:
     """Mappings a second, bound and counted each."""
     ways = {e: found[0] for e, found in space.ways.items()}
     places = {t: found[-1] for t, found in space.places.items()}
-    mapping = space.mapping(subspace.skeleton, subspace.sizes[0], ways, places)
+    mapping = mapping_of(space, subspace.skeleton, subspace.sizes[0], ways, places)
     sizes = {t.member: t.size for t in mapping.tiles if isinstance(t.size, int)}
     like = None
     start = time.perf_counter()

@@ -30,11 +30,22 @@ class Certificate:
     """How much better than the mapping found any other could be, as a share of it."""
     tolerance: float
     """The gap up to which a mapping counts as optimal."""
+    value: float
+    """The objective of the mapping found."""
+    floor: float
+    """What no mapping is below, of this space or any other."""
+    ended: str = ""
+    """Why the search was over before it was through, if somebody wanted that."""
 
     @property
     def pruned(self) -> int:
         """Candidates that were not evaluated."""
         return self.candidates - self.evaluated
+
+    @property
+    def bound(self) -> float:
+        """What no mapping of the space is below."""
+        return self.value * (1 - self.gap)
 
     @property
     def optimal(self) -> bool:
@@ -54,6 +65,10 @@ class Certificate:
             "optimal": self.optimal,
             "gap": self.gap,
             "tolerance": self.tolerance,
+            "value": self.value,
+            "bound": self.bound,
+            "floor": self.floor,
+            **({"ended": self.ended} if self.ended else {}),
         }
 
 

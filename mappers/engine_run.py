@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from archsim.bound.binding import bind
-from archsim.bound.record import Bound
 from archsim.evaluate.evaluate import evaluate_bound
 from archsim.result.record import Result
 from archsim.spec.mapping import Mapping
@@ -13,6 +12,7 @@ from archsim.spec.mapping import Mapping
 from .choices.choose import choose
 from .objectives import SearchObjective
 from .space.mapspace import Mapspace
+from .space.region import Region
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,16 +22,17 @@ class EngineRun:
     value: float
     """Its objective."""
     mapping: Mapping
-    bound: Bound
     result: Result
 
 
-def run_mapping(space: Mapspace, mapping: Mapping, objective: SearchObjective) -> EngineRun:
+def run_mapping(
+    space: Mapspace | Region, mapping: Mapping, objective: SearchObjective
+) -> EngineRun:
     """A mapping of a space's cascade, in the space or not, run by the engine.
 
     Parameters
     ----------
-    space : Mapspace
+    space : Mapspace or Region
         Whose cascade, shapes and machine are taken.
     mapping : Mapping
         Its own tiles win over the space's; choices that it leaves open are made.
@@ -47,4 +48,4 @@ def run_mapping(space: Mapspace, mapping: Mapping, objective: SearchObjective) -
     given = {rank: size for rank, size in space.given.items() if rank not in own}
     bound = bind(space.program, mapping, space.architecture, given, choose=choose)
     result = evaluate_bound(bound)
-    return EngineRun(value=objective.of(result), mapping=mapping, bound=bound, result=result)
+    return EngineRun(value=objective.of(result), mapping=mapping, result=result)

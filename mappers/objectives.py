@@ -31,6 +31,8 @@ class SearchObjective:
     of: Callable[[Result], float]
     floor: Callable[[Result], float]
     """The same of the result's floor: what no mapping is below."""
+    other: str | None = None
+    """The objective that decides between mappings that are as good."""
 
 
 def _energy(result: Result) -> float:
@@ -49,7 +51,13 @@ OBJECTIVES = {
     o.name: o
     for o in (
         SearchObjective(
-            name="energy", unit="pJ", code=ENERGY, exact=True, of=_energy, floor=_floor_energy
+            name="energy",
+            unit="pJ",
+            code=ENERGY,
+            exact=True,
+            of=_energy,
+            floor=_floor_energy,
+            other="latency",
         ),
         SearchObjective(
             name="latency",
@@ -58,6 +66,7 @@ OBJECTIVES = {
             exact=False,
             of=lambda r: r.cycles,
             floor=_floor_cycles,
+            other="energy",
         ),
         SearchObjective(
             name="edp",

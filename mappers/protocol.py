@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic
 from typing import Protocol, runtime_checkable
 
 from .certificate import Searched
@@ -33,7 +34,32 @@ def silent(total: int) -> Advance:
     return lambda _: None
 
 
-@dataclass(frozen=True, kw_only=True)
+def never() -> bool:
+    """No search has to end early."""
+    return False
+
+
+class Clock:
+    """Time that several searches share.
+
+    Parameters
+    ----------
+    limit_s : float, optional
+        Seconds from now on for all of them; no limit without.
+    """
+
+    def __init__(self, limit_s: float | None) -> None:
+        self._end = None if limit_s is None else monotonic() + limit_s
+
+    def share(self, searches: int) -> Callable[[], bool]:
+        """Tells whether the first of some searches has had its share of what is left."""
+        if self._end is None:
+            return never
+        end = monotonic() + max(0.0, self._end - monotonic()) / searches
+        return lambda: monotonic() >= end
+
+
+@dataclass(frozen=True)
 class SearchProblem:
     """What is searched, and what for.
 
@@ -48,12 +74,15 @@ class SearchProblem:
     known : EngineRun, optional
         A mapping to begin with, that need not be of the space. It is what is found where
         nothing of the space is better.
+    is_over : callable
+        Whether time is up.
     """
 
     space: Mapspace
     objective: SearchObjective
     tolerance: float = TOLERANCE
     known: EngineRun | None = None
+    is_over: Callable[[], bool] = never
 
 
 @runtime_checkable

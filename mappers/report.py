@@ -54,12 +54,17 @@ def _against(mine: float, other: float, name: str) -> str:
 
 def _proof(part: str, certificate: Certificate) -> Fact:
     """What the certificate proves, in a sentence."""
+    above = certificate.value / certificate.floor if certificate.floor else 0.0
+    beside = f"; {above:.2f}x the floor of any mapping" if above else ""
+    ended = f"; ended by its {certificate.ended}" if certificate.ended == "time limit" else ""
+    ended = "; interrupted" if certificate.ended == "interrupted" else ended
     if certificate.gap == 0 or (certificate.optimal and certificate.gap < 1e-9):
-        return Fact(part, "optimal", "no mapping of the space is better")
+        return Fact(part, "optimal", f"no mapping of the space is better{beside}")
+    share = _share(certificate.gap)
     if certificate.optimal:
-        text = f"no mapping of the space is better by more than {_share(certificate.gap)}"
+        text = f"no mapping of the space is better by more than {share}{beside}"
         return Fact(part, "optimal", text)
-    text = f"no mapping can be better by more than {_share(certificate.gap)}"
+    text = f"no mapping of the space can be better by more than {share}{beside}{ended}"
     return Fact(part, "not proven", f"{text}; searched {certificate.strategy}")
 
 

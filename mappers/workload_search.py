@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -18,7 +18,7 @@ from archsim.spec.arch import Architecture
 from archsim.spec.files.mapping_text import mapping_dict
 from archsim.spec.mapping import Mapping
 from einsum_cascade import Cascade
-from einsum_cascade.errors import InputError
+from einsum_cascade.errors import InputError, SpecError
 from einsum_cascade.shapes import with_usual
 
 from .certificate import Certificate, Searched
@@ -26,7 +26,7 @@ from .engine_run import EngineRun, run_mapping
 from .generators import GENERATORS
 from .memory import MappingQuestion, remember
 from .objectives import EDP, SearchObjective, objective_called
-from .protocol import TOLERANCE, Advance, Mapper, Progress, SearchProblem, silent
+from .protocol import TOLERANCE, Advance, Clock, Mapper, Progress, SearchProblem, silent
 from .space.mapspace import Mapspace
 from .strategies import strategy_called
 
@@ -51,7 +51,7 @@ class PartSearched:
     """How often it runs, as it or as another part that is the same."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class WorkloadSearched:
     """The result of a workload under the best mappings of its parts."""
 
@@ -91,6 +91,9 @@ class WorkloadSearched:
             reasons=_added(all_of),
             runs=sum(c.runs for c in all_of),
             gap=self._gap(),
+            value=self.objective.of(self.result),
+            floor=self.objective.floor(self.result),
+            ended=next((c.ended for c in all_of if c.ended), ""),
         )
         found = total.to_dict()
         if len(all_of) > 1:
@@ -128,6 +131,8 @@ def search_workload(
     strategy: Mapper | None = None,
     tolerance: float = TOLERANCE,
     progress: ProgressOfParts = _silent,
+    start: Sequence[Mapping] = (),
+    time_limit_s: float | None = None,
 ) -> WorkloadSearched:
     """The best mapping of every part of a workload on a machine.
 
@@ -141,6 +146,10 @@ def search_workload(
         Mappings that could be better by less than this share are not run.
     progress : callable
         Called with the name of each part that is searched and how much there is to do.
+    start : sequence of Mapping
+        Mappings of the cascades searched: what is found is no worse than any that is legal.
+    time_limit_s : float, optional
+        Seconds after which the best so far has to do; shared out evenly among the parts left.
 
     Returns
     -------
@@ -152,29 +161,28 @@ def search_workload(
     SpecError
         Something named does not exist, or shapes are missing.
     MappingError
-        No mapping of a part is legal, or its cascade cannot be searched.
+        No mapping of a part is legal, or its cascade cannot be searched; a mapping to begin
+        with is not legal.
     """
     strategy = strategy or strategy_called("exhaustive")
+    _check_start(workload, start)
+    clock = Clock(time_limit_s)
     found: dict[tuple[object, ...], PartSearched] = {}
     chosen: list[Mapping] = []
-    for part in workload.parts:
+    for number, part in enumerate(workload.parts):
         space = space_of(part, architecture)
         # A window's width is a parameter: layers that differ in it alone are searched apart.
         key = (part.cascade, tuple(space.shapes.items()), space.program.parameters)
         if key in found:
             found[key] = replace(found[key], times=found[key].times + part.times)
         else:
-            problem = SearchProblem(space=space, objective=objective, tolerance=tolerance)
-            best = _searched(strategy, part, problem, partial(progress, part.name))
-            value = objective.of(best.result)
-            found[key] = PartSearched(name=part.name, found=best, value=value, times=part.times)
-            _remember(part, architecture, objective, best.mapping)
+            share = clock.share(len(workload.parts) - number)
+            problem = SearchProblem(space, objective, tolerance=tolerance, is_over=share)
+            found[key] = _searched(strategy, part, problem, start, partial(progress, part.name))
         chosen.append(found[key].found.mapping)
     by_part = ByPart(tuple(chosen))
     result = run_plan(plan(workload, architecture, by_part, generators=GENERATORS))
-    return WorkloadSearched(
-        result=result, parts=tuple(found.values()), objective=objective, by_part=by_part
-    )
+    return WorkloadSearched(result, tuple(found.values()), objective, by_part)
 
 
 def best_mappings(
@@ -206,21 +214,29 @@ def _remember(
 
 
 def _searched(
-    strategy: Mapper, part: PartLike, problem: SearchProblem, progress: Progress
-) -> Searched:
+    strategy: Mapper,
+    part: PartLike,
+    problem: SearchProblem,
+    start: Sequence[Mapping],
+    progress: Progress,
+) -> PartSearched:
     """The best mapping of a part: of its space, or one that is known, which need not be in it.
 
     Nor is that of the same cascade where a machine is designed for one that stands in for it.
     """
-    known = _best_known(part, problem)
+    known = _best_known(part, problem, start)
     found = strategy.search(replace(problem, known=known), progress)
-    if known is not None and found.mapping is known.mapping:
-        return found
-    # The cascade by the name or file that the part gives.
-    return replace(found, mapping=replace(found.mapping, cascade=part.cascade))
+    if known is None or found.mapping is not known.mapping:
+        # The cascade by the name or file that the part gives.
+        found = replace(found, mapping=replace(found.mapping, cascade=part.cascade))
+    _remember(part, problem.space.architecture, problem.objective, found.mapping)
+    value = problem.objective.of(found.result)
+    return PartSearched(name=part.name, found=found, value=value, times=part.times)
 
 
-def _best_known(part: PartLike, problem: SearchProblem) -> EngineRun | None:
+def _best_known(
+    part: PartLike, problem: SearchProblem, start: Sequence[Mapping]
+) -> EngineRun | None:
     """The best of the mappings known for a part; None if none is legal here."""
     best: EngineRun | None = None
     machine = problem.space.architecture
@@ -233,7 +249,27 @@ def _best_known(part: PartLike, problem: SearchProblem) -> EngineRun | None:
             continue
         if best is None or run.value < best.value:
             best = run
+    for mapping in start:
+        if mapping.cascade in (part.cascade, name_of(part)):
+            run = run_mapping(problem.space, mapping, problem.objective)
+            best = run if best is None or run.value < best.value else best
     return best
+
+
+def _check_start(workload: WorkloadLike, start: Sequence[Mapping]) -> None:
+    """Refuse a mapping to begin with that is of no cascade here."""
+    cascades = dict.fromkeys(c for part in workload.parts for c in (part.cascade, name_of(part)))
+    for mapping in start:
+        if mapping.cascade not in cascades:
+            raise SpecError(
+                f"the mapping '{mapping.name}' is of cascade '{mapping.cascade}'; "
+                f"{workload.name} computes {', '.join(cascades)}"
+            )
+
+
+def name_of(part: PartLike) -> str:
+    """The name of a part's cascade, which may be given by its file."""
+    return Cascade.load(part.cascade).program.name
 
 
 def space_of(part: PartLike, architecture: Architecture, cascade: str = "") -> Mapspace:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,18 @@ if TYPE_CHECKING:
     show_default=True,
     help="How the mapspace is searched.",
 )
+@click.option(
+    "--start",
+    "starts",
+    metavar="MAPPING",
+    multiple=True,
+    help="A mapping to begin with, by name or file: what is found is no worse. May be repeated.",
+)
+@click.option(
+    "--time-limit",
+    metavar="TIME",
+    help="Say the best so far after this time, such as 10s; so does Ctrl-C.",
+)
 @settings_option
 @json_option
 @click.option("--out", metavar="DIR", type=NamedPath(), help="Write mappings, result and pictures.")
@@ -53,6 +66,8 @@ def map_command(
     architecture: str,
     objective: str,
     strategy: str,
+    starts: tuple[str, ...],
+    time_limit: str | None,
     settings: tuple[str, ...],
     as_json: bool,
     out: Path | None,
@@ -60,7 +75,8 @@ def map_command(
     """Find the best mapping of a WORKLOAD on an ARCH, and say how sure that is."""
     if out:
         check_folder(out)
-    found, usual = _searched(workload, architecture, objective, strategy, settings)
+    how = Asked(objective, strategy, starts, _seconds(time_limit))
+    found, usual = _searched(workload, architecture, how, settings)
     written = (*write_result(found.result, out), *_write_mappings(found, out)) if out else ()
     if as_json:
         show_json(found.to_dict())
@@ -78,12 +94,34 @@ def map_command(
         click.echo(f"wrote {path}", err=True)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """How a search is to be done."""
+
+    objective: str
+    strategy: str = "exhaustive"
+    starts: tuple[str, ...] = ()
+    time_limit_s: float | None = None
+
+
+def _seconds(text: str | None) -> float | None:
+    """A time limit as it is typed."""
+    if text is None:
+        return None
+    from pydantic_core import PydanticCustomError
+
+    from einsum_cascade.errors import SpecError
+
+    from ..spec.files.units import TIME, parse_quantity
+
+    try:
+        return float(parse_quantity(text, TIME))
+    except PydanticCustomError as wrong:
+        raise SpecError(f"--time-limit: {wrong.message()}") from None
+
+
 def _searched(
-    workload: str,
-    architecture: str,
-    objective: str,
-    strategy: str,
-    settings: tuple[str, ...],
+    workload: str, architecture: str, how: Asked, settings: tuple[str, ...]
 ) -> tuple[WorkloadSearched, Result | None]:
     """What is found, and what the usual mappings do."""
     from einsum_cascade.errors import InputError
@@ -96,7 +134,7 @@ def _searched(
     refuse_mapping_settings("map", given, "the mapping is what is searched for")
     work = load(workload, given.workload)
     machine = Architecture.load(architecture, given)
-    found = searched(work, machine, objective, strategy)
+    found = searched(work, machine, how)
     try:
         usual = simulate(work, machine)
     except InputError:
@@ -104,19 +142,22 @@ def _searched(
     return found, usual
 
 
-def searched(
-    work: Workload, machine: Architecture, objective: str, strategy: str = "exhaustive"
-) -> WorkloadSearched:
+def searched(work: Workload, machine: Architecture, how: Asked) -> WorkloadSearched:
     """The best mappings of a workload, with a progress bar for each part."""
     from mappers.workload_search import search_workload
 
+    from ..spec.mapping import Mapping
+
+    starts = tuple(Mapping.load(name) for name in how.starts)
     with _bars() as start:
         return search_workload(
             work,
             machine,
-            objective_called(objective),
-            strategy=strategy_called(strategy),
+            objective_called(how.objective),
+            strategy=strategy_called(how.strategy),
             progress=start,
+            start=starts,
+            time_limit_s=how.time_limit_s,
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -101,10 +101,16 @@ def measured(measures: Sequence[OpenMeasure], strides: Ints) -> Floats:
     return found
 
 
-def matrix(forms: Sequence[Linear], measures: int) -> tuple[Floats, Floats]:
-    """Coefficients (forms, measures) and constants (forms,) of some sums."""
-    coefficients = np.zeros((len(forms), measures))
+def matrix(forms: Sequence[Linear], columns: Mapping[int, int]) -> tuple[Floats, Floats]:
+    """Coefficients (forms, columns) and constants (forms,) of some sums.
+
+    Parameters
+    ----------
+    columns : mapping of int to int
+        The column of every measure that they have, by its place.
+    """
+    coefficients = np.zeros((len(forms), len(columns)))
     for row, form in enumerate(forms):
         for place, factor in form.terms.items():
-            coefficients[row, place] = float(factor)
+            coefficients[row, columns[place]] = float(factor)
     return coefficients, np.array([float(form.constant) for form in forms])

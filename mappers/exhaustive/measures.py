@@ -8,10 +8,11 @@ mapping with the same loops. ``mappers.exhaustive.batch`` works the sums out for
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import prod
+from types import MappingProxyType
 from typing import NamedTuple
 
 from typing_extensions import override
@@ -106,17 +107,36 @@ class OpenMeter(Meter[Linear]):
 
     It holds for tilings with the same loops of one
     iteration: such loops do not exist, for the rules of counting, too. A ``relaxed`` meter
-    takes no notice of masks, of the lines that gathers fetch, nor of elements that an index
-    addresses twice.
+    estimates: of an Einsum with a mask it takes a share of everything, and takes no notice of
+    the lines that gathers fetch, nor of elements that an index addresses twice.
+
+    Parameters
+    ----------
+    tiling : Tiling
+        Which loops go round.
+    relaxed : bool
+        Whether it estimates.
+    shares : mapping of str to float
+        Of Einsums with a mask, the share of their points that it lets through.
+    places : dict, optional
+        Measures that others asked for already, and their places; new ones are added.
     """
 
-    def __init__(self, tiling: Tiling, *, relaxed: bool = False) -> None:
+    def __init__(
+        self,
+        tiling: Tiling,
+        *,
+        relaxed: bool = False,
+        shares: Mapping[str, float] = MappingProxyType({}),
+        places: dict[OpenMeasure, int] | None = None,
+    ) -> None:
         self._relaxed = relaxed
+        self._shares = shares
         cut = [m for _, members in tiling.cuts for m in members]
         self._number = {name: n for n, name in enumerate(tiling.members)}
         self._limits = {m.name: tiling.shapes[m.rank] for m in cut}
         self._strides = {m.name: min(m.stride, self._limits[m.name]) for m in cut}
-        self._places: dict[OpenMeasure, int] = {}
+        self._places: dict[OpenMeasure, int] = {} if places is None else places
         self._known: dict[tuple[object, ...], Linear] = {}
         """Answers, by the loops and the size that were asked about."""
 
@@ -132,7 +152,7 @@ class OpenMeter(Meter[Linear]):
     @override
     def points(self, e: BoundEinsum) -> int:
         self._refuse_masks(e)
-        return e.points
+        return round(prod(e.extents) * self._shares.get(e.name, 1.0))
 
     @override
     def iterations(self, e: BoundEinsum) -> Linear:
@@ -147,12 +167,12 @@ class OpenMeter(Meter[Linear]):
         if key not in self._known:
             modes = (MOVES if moves else STAYS for moves in relevant)
             self._known[key] = self._form(e, nest.loops, modes, parts)
-        return self._known[key]
+        return self._known[key] * self._shares.get(e.name, 1)
 
     @override
     def distinct(self, e: BoundEinsum, nest: LoopNest, counted: tuple[bool, ...]) -> Linear:
         modes = (MOVES if wanted else ONCE for wanted in counted)
-        return self._form(e, nest.loops, modes, ())
+        return self._form(e, nest.loops, modes, ()) * self._shares.get(e.name, 1)
 
     @override
     def touched(
@@ -161,7 +181,7 @@ class OpenMeter(Meter[Linear]):
         """All elements, whatever the tiles."""
         del nest, relevant
         self._refuse_masks(e)
-        return Linear(access_map.size(e.extents))
+        return Linear(access_map.size(e.extents) * self._shares.get(e.name, 1))
 
     def first_tile(
         self, e: BoundEinsum, loops: tuple[Loop, ...], access_map: AccessMap, *, one_copy: bool

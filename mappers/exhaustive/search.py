@@ -13,7 +13,7 @@ proven optimum.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import inf, nextafter
 
 from archsim.bound.binding import bind
@@ -21,18 +21,37 @@ from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem
 
 from ..certificate import Certificate, Searched
 from ..engine_run import EngineRun, run_mapping
-from ..objectives import SearchObjective
+from ..objectives import LATENCY, OBJECTIVES, SearchObjective
 from ..protocol import TOLERANCE, Advance, Progress, SearchProblem, silent
 from ..space.fusion import candidates_of, subspaces_of
-from ..space.mapspace import Mapspace, Subspace
+from ..space.mapspace import Mapspace
+from ..space.region import Region, Subspace
+from ..space.written import mapping_of
+from .effort import USUAL, Effort
 from .subspaces import Proposal, SubspaceSearch
-from .tables import SubspaceRefusedError, Tables, tabulate
+from .tables import KnownCosts, SubspaceRefusedError, Tables, tabulate
 
-_RUNS = 288
+_RUNS = 144
 """Engine runs, times Einsums, of a space whose mappings cannot be priced in batches."""
 
 _OF_SUBSPACE = 4
 """Engine runs of one subspace; what it has beside is as good or worse, so far as bounds tell."""
+
+
+_SHOWN = 1_000
+"""Steps of a progress bar, at the most."""
+
+_MUCH = 0.95
+"""An estimate so far below the best is not waited with."""
+
+_AT_ONCE = 6
+"""Subspaces that are sketched of the most promising region before another is."""
+
+_GOLDEN = 0.6180339887498949
+"""Multiples of the golden ratio fall evenly into one, however many there are."""
+
+_SPREAD = 4
+"""What a sketch finds to be so many times worse than the best is no estimate of anything."""
 
 
 class _NotInBatchesError(Exception):
@@ -42,6 +61,8 @@ class _NotInBatchesError(Exception):
 @dataclass(frozen=True, slots=True)
 class Exhaustive:
     """Every mapping of a space is priced, or shown to be no better (``Mapper``)."""
+
+    effort: Effort = USUAL
 
     def search(self, problem: SearchProblem, progress: Progress = silent) -> Searched:
         """The best mapping of a space, with its certificate.
@@ -53,81 +74,312 @@ class Exhaustive:
         MappingError
             Indices of the cascade are too irregular to be priced in batches.
         """
-        subspaces = subspaces_of(problem.space)
-        advance = progress(len(subspaces))
+        advance = progress(round(min(self.effort.subspaces, _SHOWN)))
+        first, relaxed = self._once(problem, advance)
+        if problem.objective.other is None or not self.effort.again or first.certificate.ended:
+            return first
+        # Of what is as good, to the tolerance, the best in the other objective.
+        other = OBJECTIVES[problem.objective.other]
+        mapping, result = first.mapping, first.result
+        cap = problem.objective.of(result) * (1 + problem.tolerance)
+        if problem.known is not None:
+            # Never worse than what is known.
+            cap = min(cap, problem.known.value)
+        known = EngineRun(value=other.of(result), mapping=mapping, result=result)
+        second = replace(problem, objective=other, known=known)
+        effort = replace(
+            self.effort, subspaces=self.effort.again, regions=self.effort.again_regions
+        )
+        search = _BranchAndBound(second, effort, relaxed=relaxed, cap=(problem.objective, cap))
+        found = search.run(advance)
+        runs = first.certificate.runs + found.certificate.runs
+        named = replace(found.mapping, name=mapping.name) if search.found else mapping
+        return replace(found, mapping=named, certificate=replace(first.certificate, runs=runs))
+
+    def _once(self, problem: SearchProblem, advance: Advance) -> tuple[Searched, bool]:
+        """The best in one objective, and whether masks and gathers were left aside."""
+        masked = any(e.where is not None for e in problem.space.program.einsums)
         try:
-            return _BranchAndBound(problem, subspaces).run(advance)
+            return _BranchAndBound(problem, self.effort, relaxed=masked).run(advance), masked
         except _NotInBatchesError:
-            return _BranchAndBound(problem, subspaces, relaxed=True).run(advance)
+            return _BranchAndBound(problem, self.effort, relaxed=True).run(advance), True
 
 
 STRATEGY = Exhaustive()
 
 
 def exhaustive(
-    space: Mapspace, objective: SearchObjective, *, tolerance: float = TOLERANCE
+    space: Mapspace,
+    objective: SearchObjective,
+    *,
+    tolerance: float = TOLERANCE,
+    effort: Effort = USUAL,
 ) -> Searched:
     """The best mapping of a space, with its certificate. Raises as ``Exhaustive.search``."""
     problem = SearchProblem(space=space, objective=objective, tolerance=tolerance)
-    return STRATEGY.search(problem)
+    return Exhaustive(effort=effort).search(problem)
 
 
 def _promise(found: Proposal) -> tuple[float, float]:
-    return found.value, found.tie
+    return found.estimate, found.tie
+
+
+@dataclass(kw_only=True)
+class _OpenRegion:
+    """A region that is searched, and what no mapping of it is below."""
+
+    region: Region
+    bound: float
+    search: SubspaceSearch
+    sketch: SubspaceSearch
+    """The same with the simplest ways alone."""
+    left: list[Subspace]
+    """Subspaces that nobody has looked at, spread over all that are alike."""
+    estimate: float = inf
+    """The best that was sketched of it."""
+    known: KnownCosts = field(default_factory=KnownCosts)
+
+
+@dataclass(kw_only=True)
+class _OpenSubspace:
+    """A subspace that is still to be searched, and how good a sketch of it was."""
+
+    region: _OpenRegion
+    subspace: Subspace
+    estimate: float = inf
+
+
+def _spread(subspaces: tuple[Subspace, ...]) -> list[Subspace]:
+    """Subspaces of the same shared ranks in an order in which the first are unlike: neighbours
+    differ in little, the order of a loop, or one that goes round."""
+    shared = list(dict.fromkeys(s.skeleton.shared for s in subspaces))
+    order = [(shared.index(s.skeleton.shared), n * _GOLDEN % 1) for n, s in enumerate(subspaces)]
+    return [s for _, s in sorted(zip(order, subspaces, strict=True), key=lambda pair: pair[0])]
 
 
 class _BranchAndBound:
     """One search of a space; ``relaxed`` leaves masks and gathers aside, as for ``OpenMeter``."""
 
     def __init__(
-        self, problem: SearchProblem, subspaces: tuple[Subspace, ...], *, relaxed: bool = False
+        self,
+        problem: SearchProblem,
+        effort: Effort,
+        *,
+        relaxed: bool = False,
+        cap: tuple[SearchObjective, float] | None = None,
     ) -> None:
+        self.cap = cap
+        self.found = False
         self.relaxed = relaxed
-        self.subspaces = subspaces
+        self.effort = effort
+        self.todo = effort.subspaces
+        self.idle, self.reached = 0, inf
         self.space = problem.space
         self.objective = problem.objective
         self.tolerance = problem.tolerance
         self.runs = 0
         self.best = problem.known
+        self.is_over = problem.is_over
+        self.ended = ""
         self.waiting: list[Proposal] = []
-        self.legal: list[Subspace] = []
+        self.legal: list[tuple[Region, Subspace]] = []
         self.refused: list[str] = []
         self.failed: list[MappingError] = []
+        self.opened: list[_OpenRegion] = []
+        self.candidates = 0
+        self.lost = self.same_loops = 0
+        self.left: list[_OpenSubspace] = []
+        self.unopened = inf
 
     def run(self, advance: Advance) -> Searched:
-        of_tiling = self.space.bindings * self.space.residencies
-        lost = same_loops = 0
         # What slack leaves out counts in the gap: a tenth leaves the rest of the tolerance to
         # what a run is slower than its bound.
         slack = 0.0 if self.objective.exact else self.tolerance / 10
-        search = SubspaceSearch(space=self.space, objective=self.objective.code, slack=slack)
-        # A relaxed value counts what a mask leaves out, too: a run's value would rule out all.
-        if self.best is not None and not self.relaxed:
-            search.limit = self.best.value
-        for subspace in self.subspaces:
-            try:
-                tables = tabulate(self.space, subspace, relaxed=self.relaxed)
-                self._search(search, subspace, tables)
-                self.legal.append(subspace)
-                same_loops += len(subspace.sizes) * (of_tiling - tables.combinations)
-            except SubspaceRefusedError as why:
-                self._refuse(why)
-                lost += len(subspace.sizes) * of_tiling
-            advance(1)
-        self._run_waiting()
+        effort = self.effort
+        most = effort.regions if self._timed or self.cap else effort.untimed
+        promising = self.space.regions(
+            round(min(most, self.space.size)), spread=not (self._timed or self.cap)
+        )
+        if len(promising) < self.space.size:
+            self.unopened = self.space.bound_beside(promising) if self._timed else 0.0
+        for promised in promising:
+            bound = promised.bound if self._timed else 0.0
+            if self._beaten(bound):
+                self.unopened = min(self.unopened, bound)
+                continue
+            self._open(promised.region, bound, slack)
+        try:
+            self._go_through(advance)
+        except KeyboardInterrupt:
+            # The best so far is what was asked for; without one there is nothing to say.
+            if self.best is None:
+                raise
+            self.ended = "interrupted"
         if self.best is None:
             raise self._nothing()
-        certificate = Certificate(
+        return Searched(
+            mapping=self.best.mapping, result=self.best.result, certificate=self._certificate()
+        )
+
+    def _go_through(self, advance: Advance) -> None:
+        """Search until nothing is left that is worth it."""
+        for found in self._sketched(advance):
+            self.left.append(found)
+        for found in [*self.left]:
+            if self.todo > 0 and not self._beaten(found.region.bound) and not self._is_over():
+                self.left.remove(found)
+                self._look(found, advance)
+        self._run_waiting()
+
+    def _is_over(self) -> bool:
+        """Whether time is up; not before there is something to show."""
+        if self.best is not None and not self.ended and self.is_over():
+            self.ended = "time limit"
+        return bool(self.ended)
+
+    @property
+    def _timed(self) -> bool:
+        """Whether cycles alone bound the objective."""
+        return self.objective.code == LATENCY
+
+    def _beaten(self, bound: float) -> bool:
+        """Whether nothing above a bound is better than the best by more than the tolerance."""
+        return self.best is not None and bound >= self.best.value * (1 - self.tolerance)
+
+    def _near(self, bound: float) -> bool:
+        """Whether nothing above a bound is much better than the best."""
+        return self.best is not None and bound >= self.best.value * (1 - self.effort.near)
+
+    def _open(self, region: Region, bound: float, slack: float) -> None:
+        code, subspaces = self.objective.code, subspaces_of(region)
+        self.candidates += candidates_of(region, subspaces)
+        plain = replace(region, plain=True)
+        cap = inf if self.cap is None else self.cap[1]
+        self.opened.append(
+            _OpenRegion(
+                region=region,
+                bound=bound,
+                search=SubspaceSearch(space=region, objective=code, slack=slack, cap=cap),
+                sketch=SubspaceSearch(space=plain, objective=code, slack=slack, cap=cap),
+                left=_spread(subspaces),
+            )
+        )
+
+    def _sketched(self, advance: Advance) -> list[_OpenSubspace]:
+        """Subspaces by what they promise in the simplest ways; those not sketched come last."""
+        found: list[_OpenSubspace] = []
+        for region in self.opened:
+            found += self._sketch_some(region, self.effort.sketches, advance)
+        more = self.effort.more_sketches if self.cap is None else 0
+        while more > 0 and (left := [r for r in self.opened if self._is_promising(r)]):
+            best = min(left, key=lambda r: (r.estimate, r.bound))
+            found += self._sketch_some(best, _AT_ONCE, advance)
+            more -= _AT_ONCE
+        # Sorting is stable: of equals those of better regions come first.
+        found.sort(key=lambda one: one.estimate)
+        others = (
+            _OpenSubspace(region=region, subspace=s) for region in self.opened for s in region.left
+        )
+        return [*found, *others]
+
+    def _is_promising(self, region: _OpenRegion) -> bool:
+        """Whether more of a region should be sketched."""
+        # What can be little better than the best is not worth more than a glance.
+        return bool(region.left) and not self._near(region.bound) and not self._is_over()
+
+    def _sketch_some(
+        self, region: _OpenRegion, most: float, advance: Advance
+    ) -> list[_OpenSubspace]:
+        """Sketch some subspaces of a region; what is not legal is left out and costs little."""
+        found: list[_OpenSubspace] = []
+        while len(found) < most and region.left:
+            if self._beaten(region.bound) or self._is_over():
+                break
+            mine = _OpenSubspace(region=region, subspace=region.left.pop(0))
+            advance(1)
+            if self._sketch(mine):
+                found.append(mine)
+                region.estimate = min(region.estimate, mine.estimate)
+        return found
+
+    def _sketch(self, found: _OpenSubspace) -> bool:
+        """See what a subspace promises; False where no mapping of it is legal."""
+        region = found.region
+        sketch = region.sketch
+        try:
+            tables = tabulate(
+                sketch.space, found.subspace, relaxed=self.relaxed, known=region.known
+            )
+            # What is worse than others by far is of no interest, but need not beat the best.
+            sketch.limit = self.best.value * _SPREAD if self.best is not None else inf
+            promising = sorted(sketch.search(found.subspace, tables), key=_promise)
+        except SubspaceRefusedError as why:
+            self._refuse(why)
+            of_tiling = region.region.bindings * region.region.residencies
+            self.lost += len(found.subspace.sizes) * of_tiling
+            return False
+        if promising:
+            found.estimate = promising[0].estimate
+            if self.best is None or found.estimate < self.best.value * _MUCH:
+                self._run(promising[0])
+        return True
+
+    def _look(self, found: _OpenSubspace, advance: Advance) -> None:
+        """Search a subspace in all ways."""
+        region, subspace = found.region, found.subspace
+        of_tiling = region.region.bindings * region.region.residencies
+        self.todo -= 1
+        if self.best is not None and not self.relaxed:
+            region.search.limit = self.best.value
+        try:
+            tables = tabulate(region.region, subspace, relaxed=self.relaxed, known=region.known)
+            self._search(region, subspace, tables)
+            self._tire(region)
+            self.legal.append((region.region, subspace))
+            self.same_loops += len(subspace.sizes) * (of_tiling - tables.combinations)
+        except SubspaceRefusedError as why:
+            self._refuse(why)
+            self.lost += len(subspace.sizes) * of_tiling
+        advance(1)
+
+    def _tire(self, region: _OpenRegion) -> None:
+        """Give up where many subspaces brought nothing."""
+        self.idle += 1
+        value = self.best.value if self.best is not None else inf
+        if value < self.reached * (1 - self.tolerance):
+            self.reached, self.idle = value, 0
+        near = self._near(region.bound)
+        if self.idle >= (self.effort.patience_near if near else self.effort.patience):
+            self.todo = 0
+
+    def _certificate(self) -> Certificate:
+        assert self.best is not None, "what is certified"
+        pruned: dict[str, int] = {}
+        for region in self.opened:
+            for why, count in region.search.pruned():
+                pruned[why] = pruned.get(why, 0) + count
+        for found in self.left:
+            region = found.region
+            count = len(found.subspace.sizes) * region.region.bindings * region.region.residencies
+            why = "no better" if self._beaten(region.bound) else "not looked at"
+            pruned[why] = pruned.get(why, 0) + count
+        return Certificate(
             strategy="exhaustive, masks and gathers aside" if self.relaxed else "exhaustive",
             objective=self.objective.name,
-            candidates=candidates_of(self.space, self.subspaces),
-            evaluated=search.leaves,
-            reasons=(("loops not legal", lost), ("the same loops", same_loops), *search.pruned()),
+            candidates=self.candidates,
+            evaluated=sum(r.search.leaves for r in self.opened),
+            reasons=(
+                ("loops not legal", self.lost),
+                ("the same loops", self.same_loops),
+                *pruned.items(),
+            ),
             runs=self.runs,
-            gap=self._gap(self.best, search.least),
+            gap=self._gap(),
             tolerance=self.tolerance,
+            value=self.best.value,
+            floor=self.objective.floor(self.best.result),
+            ended=self.ended,
         )
-        return Searched(mapping=self.best.mapping, result=self.best.result, certificate=certificate)
 
     def _refuse(self, why: SubspaceRefusedError) -> None:
         """Go on without a subspace whose loops are not legal."""
@@ -137,27 +389,30 @@ class _BranchAndBound:
             raise MappingError(Problem(f"the cascade cannot be searched: {why}"))
         self.refused.append(str(why))
 
-    def _search(self, search: SubspaceSearch, subspace: Subspace, tables: Tables) -> None:
+    def _search(self, region: _OpenRegion, subspace: Subspace, tables: Tables) -> None:
         """Run what a subspace has that may be better than the best by more than the tolerance."""
-        promising = sorted(search.search(subspace, tables), key=_promise)
+        promising = sorted(region.search.search(subspace, tables), key=_promise)
         if self.relaxed:
             self.waiting = sorted((*self.waiting, *promising), key=_promise)[: self._most]
             if len(self.waiting) == self._most:
                 # What is worse than all of these is not run; what is as good may tie better.
-                search.limit = nextafter(self.waiting[-1].value, inf)
+                region.search.limit = nextafter(self.waiting[-1].value, inf)
+            # What looks much better than the best is run at once, and tells what to look for.
+            if promising and (self.best is None or promising[0].estimate < self.best.value * _MUCH):
+                self._run(promising[0])
+                self.waiting.remove(promising[0])
             return
         # The first tiles are waited for: of equals, smaller ones are faster if anything.
-        others = sorted(promising[1:], key=lambda f: (f.value, f.sizes.prod()))
+        others = sorted(promising[1:], key=lambda f: (f.estimate, f.sizes.prod()))
         for found in (*promising[:1], *others[: _OF_SUBSPACE - 1]):
             if self.best is None or found.value < self.best.value * (1 - self.tolerance):
                 self._run(found)
-        if self.best is not None:
-            search.limit = self.best.value
 
     def _run_waiting(self) -> None:
         """Run the most promising mappings of a space whose values are estimates."""
         for found in self.waiting:
-            self._run(found)
+            if not self._is_over():
+                self._run(found)
 
     @property
     def _most(self) -> int:
@@ -165,34 +420,43 @@ class _BranchAndBound:
         return max(3, _RUNS // len(self.space.program.einsums))
 
     def _run(self, found: Proposal) -> None:
-        mapping = self.space.mapping(found.subspace.skeleton, found.sizes, found.ways, found.places)
+        mapping = mapping_of(
+            found.region, found.subspace.skeleton, found.sizes, found.ways, found.places
+        )
         self.runs += 1
         try:
             run = run_mapping(
-                self.space, replace(mapping, name=f"best-{self.objective.name}"), self.objective
+                found.region, replace(mapping, name=f"best-{self.objective.name}"), self.objective
             )
         except MappingError as error:
             self.failed.append(error)
             return
+        if self.cap is not None and self.cap[0].of(run.result) > self.cap[1]:
+            return
         if self.best is None or run.value < self.best.value:
-            self.best = run
+            self.best, self.found = run, True
 
-    def _gap(self, best: EngineRun, least: float) -> float:
+    def _gap(self) -> float:
         """How much better than the best another mapping could be."""
-        # Relaxed values may be above those of runs: then they bound nothing.
-        if self.relaxed or not self.legal:
-            least = self.objective.floor(best.result)
-        return max(0.0, 1 - least / best.value)
+        assert self.best is not None, "what there is a gap to"
+        bounds = [self.unopened]
+        for region in self.opened:
+            if not self.relaxed:
+                bounds.append(max(region.bound, region.search.least))
+        bounds += [found.region.bound for found in self.left]
+        bounds += [region.bound for region in self.opened if self.relaxed]
+        least = max(min(bounds), self.objective.floor(self.best.result))
+        return max(0.0, 1 - least / self.best.value)
 
     def _nothing(self) -> MappingError:
         """Why there is no mapping: nothing fits, or nothing is legal."""
         if self.failed:
             return NoLegalMappingError(self.failed[0].problems)
-        for subspace in self.legal[:1]:
-            ways = {e: found[0] for e, found in self.space.ways.items()}
+        for region, subspace in self.legal[:1]:
+            ways = {e: found[0] for e, found in region.ways.items()}
             # The last alternative keeps a tensor everywhere: its first level is the outermost.
-            places = {t: found[-1][:1] for t, found in self.space.places.items()}
-            mapping = self.space.mapping(subspace.skeleton, subspace.sizes[0], ways, places)
+            places = {t: found[-1][:1] for t, found in region.places.items()}
+            mapping = mapping_of(region, subspace.skeleton, subspace.sizes[0], ways, places)
             try:
                 bind(self.space.program, mapping, self.space.architecture, self.space.given)
             except MappingError as error:

@@ -9,7 +9,9 @@ from math import prod
 
 import numpy as np
 
-from ..space.mapspace import Mapspace, Subspace, Way
+from ..objectives import ENERGY
+from ..space.region import Region, Subspace
+from ..space.ways import Way
 from .batch import measured
 from .kernels.arrays import Floats, Ints
 from .kernels.cost_to_go import EINSUM, TENSOR, Choices
@@ -34,8 +36,14 @@ _STATES = 1 << 10
 _MIXTURES = 12
 """Mixtures of two arrays at the most."""
 
-_NODES = 50_000
-"""Decisions looked at for one tiling at the most."""
+_NODES = 1_000_000
+"""Decisions looked at in a subspace, shared out among its tilings."""
+
+_NODES_OF_TILING = 1_000, 50_000
+"""Decisions looked at for one tiling, at the least and at the most."""
+
+_FILL = 2
+"""Steps that pass before arrays and memories all have something to do, about."""
 
 _BATCH = 256
 """Tilings whose costs are laid out at a time."""
@@ -47,8 +55,11 @@ class Proposal:
 
     value: float
     """The objective, or less: latency is that of the busiest array or memory."""
+    estimate: float
+    """What it may be: latency with the first step's way through arrays and memories."""
     tie: float
     """What decides between equals: latency in cycles, or energy in pJ."""
+    region: Region
     subspace: Subspace
     sizes: Ints
     ways: dict[str, Way]
@@ -59,13 +70,15 @@ class Proposal:
 class SubspaceSearch:
     """Searches subspaces one after the other and remembers how much was looked at.
 
-    ``limit`` is the value that is to be beaten, by the share ``slack`` at the least. No value
-    of any tiling is below ``least``.
+    ``limit`` is the value that is to be beaten, by the share ``slack`` at the least; the other
+    objective (of energy and latency) is to be no more than ``cap``. No value of any tiling is
+    below ``least``.
     """
 
-    space: Mapspace
+    space: Region
     objective: int
     slack: float = 0.0
+    cap: float = np.inf
     limit: float = np.inf
     least: float = np.inf
 
@@ -81,13 +94,15 @@ class SubspaceSearch:
             The size of some tile cannot be worked out in a batch.
         """
         choices = _choices(tables)
+        fewest, most = _NODES_OF_TILING
+        nodes = min(most, max(fewest, _NODES // len(subspace.sizes)))
         strides = strides_of(self.space, subspace)
         for start in range(0, len(strides), _BATCH):
             rows = strides[start : start + _BATCH]
             amounts = measured(tables.measures, rows)
             if np.isnan(amounts).any():
                 raise SubspaceRefusedError("an index is too irregular", irregular=True)
-            shape = (len(rows), tables.legal.size, tables.columns)
+            shape = (len(rows), -1, tables.columns)
             cost = (amounts @ tables.coefficients.T + tables.constants).reshape(shape)
             tile = amounts @ tables.tile_coefficients.T + tables.tile_constants
             state = Search(
@@ -97,7 +112,7 @@ class SubspaceSearch:
             )
             # Any weights give a bound: those that suit the first tiling serve the whole batch.
             weights = _weights(tables, choices, cost[0], len(self.space.architecture.arrays))
-            limits = (self.limit, self.slack, _NODES)
+            limits = (self.limit, self.slack, nodes, self.cap)
             search(choices, self.objective, *limits, weights, cost, tile, state)
             self.least = min(self.least, float(state.values[:, LEAST].min()))
             for row in range(len(rows)):
@@ -137,9 +152,13 @@ class SubspaceSearch:
             else:
                 tensor = tables.tensors[number]
                 places[tensor] = self.space.places[tensor][chosen]
+        value = float(state.values[row, VALUE])
+        late = 0.0 if self.objective == ENERGY else _FILL / self.space.steps(subspace, tiling)
         return Proposal(
-            value=float(state.values[row, VALUE]),
+            value=value,
+            estimate=value * (1 + late),
             tie=float(state.values[row, TIE]),
+            region=self.space,
             subspace=subspace,
             sizes=subspace.sizes[tiling],
             ways=ways,
@@ -147,25 +166,21 @@ class SubspaceSearch:
         )
 
 
-def strides_of(space: Mapspace, subspace: Subspace) -> Ints:
+def strides_of(space: Region, subspace: Subspace) -> Ints:
     """Strides of all members, in the order of a tiling, by row of the subspace's sizes."""
     columns: list[Ints] = []
     one = np.ones(len(subspace.sizes), dtype=np.int64)
     place = {member: n for n, (_, member) in enumerate(space.tiles)}
     for rank in space.tiled_ranks:
         cut = space.factorisation_of.get(rank)
-        if cut is None or not cut.levelled:
-            columns.append(one)
-            continue
-        stride = one
+        counts = dict(cut.fine) if cut is not None else {}
         inner: list[Ints] = []
-        for _, count in cut.fine:
+        stride = one
+        for member in cut.members if cut is not None else (rank,):
             inner.append(stride)
+            count = subspace.sizes[:, place[member]] if member in place else counts.get(member, 1)
             stride = stride * count
-        for member in cut.held:
-            inner.append(stride)
-            stride = stride * subspace.sizes[:, place[member]]
-        columns += [stride, *reversed(inner)]
+        columns += reversed(inner)
     return np.stack(columns, axis=1) if columns else np.zeros((len(one), 0), dtype=np.int64)
 
 
@@ -191,7 +206,7 @@ def _choices(tables: Tables) -> Choices:
         alternatives=np.array([len(w) for w in tables.ways], dtype=np.int64),
         accesses=np.array([(a.einsum, a.first) for a in rows], dtype=np.int64).reshape(-1, 2),
         first=_begins(counts),
-        legal=tables.legal,
+        rows=tables.entries,
         kept=tables.kept,
         tiles=np.array(tiles, dtype=np.int64).reshape(-1, 2),
         capacities=tables.capacities,
@@ -257,7 +272,7 @@ def _shares(
     found: set[float] = set()
     for number, alternatives in enumerate(map(len, tables.ways)):
         first = choices.works[number]
-        works = cost[first : first + alternatives]
+        works = cost[tables.entries[first : first + alternatives]]
         # An alternative has cycles on its own array only, so that the others are zeros here.
         here, there = works[:, one].max(), works[:, other].max()
         if here > 0 and there > 0:

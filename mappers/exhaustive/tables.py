@@ -10,7 +10,7 @@ costs are what the rules of counting and billing say of it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import prod
 
@@ -22,21 +22,29 @@ from archsim.bound.legality import crossed_stream, illegalities, interruption, i
 from archsim.bound.record import Bound, BoundEinsum
 from archsim.bound.residency import Home, Residency
 from archsim.bound.streaming import stream_of
-from archsim.cost.accesses import AccessCount, accesses_of, registers_of
+from archsim.cost.accesses import (
+    AccessCount,
+    StopOnTheWay,
+    accesses_of,
+    in_own_registers,
+    registers_of,
+    way_of,
+)
 from archsim.cost.energy import access_pj, operations_pj
 from archsim.space.access_map import AccessMap
 from einsum_cascade.errors import MappingError
 
 from ..space.fusion import bound_subspace
-from ..space.mapspace import Mapspace, Subspace, Way
+from ..space.region import Region, Subspace
+from ..space.ways import Way
 from .batch import matrix
-from .kernels.arrays import Floats
+from .kernels.arrays import Floats, Ints
 from .measures import IrregularError, Linear, OpenMeasure, OpenMeter
 
 
 @dataclass(frozen=True, kw_only=True)
 class AccessEntries:
-    """Entries of one access: row ``(k * writers + w) * places + o`` from ``first`` on, for
+    """Entries of one access: ``(k * writers + w) * places + o`` from ``first`` on, for
     way ``k`` of its Einsum, ``w`` of the tensor's writer, and places ``o``."""
 
     einsum: int
@@ -48,8 +56,8 @@ class AccessEntries:
 class Tables:
     """The choices of a subspace and what they cost.
 
-    Costs are columns: energy in pJ, then cycles of every array and every memory. Entries
-    that are not legal cost nothing and are marked.
+    Costs are columns: energy in pJ, then cycles of every array and every memory. Many entries
+    cost the same: each has the number of a row, and -1 where it is not legal.
     """
 
     einsums: tuple[str, ...]
@@ -62,9 +70,10 @@ class Tables:
     places: tuple[int, ...]
     """Alternatives of each tensor."""
     accesses: tuple[AccessEntries, ...]
-    legal: NDArray[np.bool_]
+    entries: Ints
+    """Of every entry its row."""
     coefficients: Floats
-    """(entries * columns, measures)"""
+    """(rows * columns, measures)"""
     constants: Floats
     columns: int
     kept: NDArray[np.bool_]
@@ -92,7 +101,19 @@ class SubspaceRefusedError(Exception):
         self.irregular = irregular
 
 
-def tabulate(space: Mapspace, subspace: Subspace, *, relaxed: bool = False) -> Tables:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownCosts:
+    """Costs that subspaces of one region have in common: an Einsum in the same loops, whose
+    tensors go the same ways, costs the same in all of them."""
+
+    places: dict[OpenMeasure, int] = field(default_factory=dict)
+    """Measures, by their places in sums."""
+    rows: dict[tuple[object, ...], list[Linear]] = field(default_factory=dict)
+
+
+def tabulate(
+    space: Region, subspace: Subspace, *, relaxed: bool = False, known: KnownCosts | None = None
+) -> Tables:
     """The tables of a subspace.
 
     Parameters
@@ -101,6 +122,8 @@ def tabulate(space: Mapspace, subspace: Subspace, *, relaxed: bool = False) -> T
         One of the space; its first tiling is bound, and what is counted holds for all.
     relaxed : bool
         As for ``OpenMeter``: masks and gathers are left aside.
+    known : KnownCosts, optional
+        Of other subspaces of the region; what is new is added.
 
     Returns
     -------
@@ -113,7 +136,7 @@ def tabulate(space: Mapspace, subspace: Subspace, *, relaxed: bool = False) -> T
         No mapping of the subspace is legal, or its counts are no sums of measures.
     """
     try:
-        return _Tabulator(space, subspace, relaxed=relaxed).tables()
+        return _Tabulator(space, subspace, known or KnownCosts(), relaxed=relaxed).tables()
     except MappingError as error:
         raise SubspaceRefusedError(error.problems[0].message) from None
     except IrregularError as error:
@@ -139,10 +162,31 @@ class _OpenTile:
     size: Linear
 
 
+_Route = tuple[tuple[StopOnTheWay, ...], bool]
+"""Places on the way of an access, and whether what it reads waits in its own registers."""
+
+
+def _going(e: BoundEinsum) -> tuple[object, ...]:
+    """An Einsum's array and its loops: all of it that decides its costs."""
+    spatial = tuple((x.member, x.dimension) for x in e.spatial)
+    return e.array.name, tuple((x.member, x.level) for x in e.going), spatial
+
+
+def _loops_of(e: BoundEinsum, access_map: AccessMap) -> tuple[object, ...]:
+    """All of an Einsum that decides whether another finds what it leaves: its array, the loops
+    that step through the tensor at each level, and what is laid out."""
+    levels = {loop.level for loop in e.going} | {1 + max((x.level for x in e.going), default=0)}
+    stepping = tuple((n, e.stepping(access_map, n)) for n in sorted(levels))
+    return e.array.name, stepping, frozenset(x.member for x in e.spatial)
+
+
 class _Tabulator:
     """Builds the tables of one subspace."""
 
-    def __init__(self, space: Mapspace, subspace: Subspace, *, relaxed: bool) -> None:
+    def __init__(
+        self, space: Region, subspace: Subspace, known: KnownCosts, *, relaxed: bool
+    ) -> None:
+        self.known = known
         self.space = space
         self.program = space.program
         self.machine = space.architecture
@@ -152,14 +196,17 @@ class _Tabulator:
         problems = illegalities(self.base)
         if problems:
             raise MappingError(problems)
-        self.meter = OpenMeter(self.base.tiling, relaxed=relaxed)
+        shares = space.all_ways.shares if relaxed else {}
+        self.meter = OpenMeter(
+            self.base.tiling, relaxed=relaxed, shares=shares, places=known.places
+        )
         self.memories = [m for m in self.machine.memories if m.bandwidth_bytes_per_s]
         self.column = {a.name: n for n, a in enumerate(self.machine.arrays, start=1)}
         first = 1 + len(self.column)
         self.column |= {m.name: n for n, m in enumerate(self.memories, start=first)}
         self.columns = 1 + len(self.column)
-        self.costs: list[list[Linear]] = []
-        self.legal: list[bool] = []
+        self.rows: list[list[Linear]] = []
+        self.entries: list[int] = []
         self._prices: dict[str, _Price] = {}
         self._kept_in: dict[str, list[Residency]] = {}
 
@@ -186,18 +233,21 @@ class _Tabulator:
         """All of them."""
         works = []
         for name in self.names:
-            works.append(len(self.costs))
-            for variant in self.variants[name]:
-                self._enter(self._work(variant))
+            works.append(len(self.entries))
+            self.entries += [self._row(self._work(variant)) for variant in self.variants[name]]
         accesses = [
             self._access(number, position, access_map)
             for number, name in enumerate(self.names)
             for position, access_map in enumerate(self.variants[name][0].touches)
         ]
         tiles = [*self._tiles()]
-        measures = self.meter.measures
-        coefficients, constants = matrix([x for row in self.costs for x in row], len(measures))
-        of_tiles, of_fixed_tiles = matrix([tile.size for tile in tiles], len(measures))
+        forms, sizes = [x for row in self.rows for x in row], [tile.size for tile in tiles]
+        used = dict.fromkeys(place for form in (*forms, *sizes) for place in form.terms)
+        asked = self.meter.measures
+        measures = tuple(asked[place] for place in used)
+        columns = {place: n for n, place in enumerate(used)}
+        coefficients, constants = matrix(forms, columns)
+        of_tiles, of_fixed_tiles = matrix(sizes, columns)
         limited, memories = self._limited, self.machine.memories
         return Tables(
             einsums=tuple(self.names),
@@ -207,7 +257,7 @@ class _Tabulator:
             writers=tuple(self.names.index(t) if t in self.names else -1 for t in self.tensors),
             places=tuple(len(self.space.places[t]) for t in self.tensors),
             accesses=tuple(accesses),
-            legal=np.array(self.legal),
+            entries=np.array(self.entries, dtype=np.int64),
             coefficients=coefficients,
             constants=constants,
             columns=self.columns,
@@ -220,12 +270,19 @@ class _Tabulator:
             measures=measures,
         )
 
-    def _enter(self, costs: list[Linear] | None) -> None:
-        self.legal.append(costs is not None)
-        self.costs.append([Linear()] * self.columns if costs is None else costs)
+    def _row(self, costs: list[Linear]) -> int:
+        """The number of a new row of costs."""
+        self.rows.append(costs)
+        return len(self.rows) - 1
 
     def _work(self, e: BoundEinsum) -> list[Linear]:
         """What an Einsum costs by itself: operations, and cycles on its array."""
+        key = (e.name, _going(e))
+        if key not in self.known.rows:
+            self.known.rows[key] = self._working(e)
+        return self.known.rows[key]
+
+    def _working(self, e: BoundEinsum) -> list[Linear]:
         points = e.points
         operations = tuple((kind, n * points) for kind, n in e.operations)
         costs = [Linear()] * self.columns
@@ -238,16 +295,37 @@ class _Tabulator:
     def _access(self, number: int, position: int, access_map: AccessMap) -> AccessEntries:
         """Entries of one access of an Einsum."""
         name, tensor = self.names[number], access_map.access.tensor
-        first = len(self.costs)
+        first = len(self.entries)
         writing = access_map is self.variants[name][0].write
-        for own in self.variants[name]:
-            others = () if writing else self.variants.get(tensor, ())
-            # An Einsum that writes is its own writer. Its rows with another way of the writer
+        others = () if writing else self.variants.get(tensor, ())
+        routes: dict[tuple[int, int, int], _Route | None] = {}
+        rows: dict[tuple[int, _Route], int] = {}
+        numbers: dict[tuple[object, ...], int] = {}
+        mine = [
+            numbers.setdefault(_loops_of(v, v.touches[position]), len(numbers))
+            for v in self.variants[name]
+        ]
+        written = [numbers.setdefault(_loops_of(v, v.write), len(numbers)) for v in others]
+        for k, own in enumerate(self.variants[name]):
+            # An Einsum that writes is its own writer. Its entries with another way of the writer
             # are there to keep the numbering regular, and are never looked at.
-            for writer in others or (own if writing else None,) * self._writers(tensor):
-                for residency in self._residencies(tensor):
-                    mixed = self._mixed(own, writer, residency)
-                    self._enter(self._touching(mixed, own, position))
+            for w, writer in enumerate(
+                others or (own if writing else None,) * self._writers(tensor)
+            ):
+                for o, residency in enumerate(self._residencies(tensor)):
+                    key = (mine[k], written[w] if others else -1, o)
+                    if key not in routes:
+                        routes[key] = self._route(
+                            self._mixed(own, writer, residency), own, position
+                        )
+                    route = routes[key]
+                    if route is not None and (k, route) not in rows:
+                        known = (name, position, _going(own), route)
+                        if known not in self.known.rows:
+                            mixed = self._mixed(own, writer, residency)
+                            self.known.rows[known] = self._touching(mixed, own, position)
+                        rows[k, route] = self._row(self.known.rows[known])
+                    self.entries.append(-1 if route is None else rows[k, route])
         return AccessEntries(einsum=number, tensor=self.tensors.index(tensor), first=first)
 
     def _writers(self, tensor: str) -> int:
@@ -271,14 +349,19 @@ class _Tabulator:
         einsums = tuple(put.get(e.name, e) for e in self.base.einsums)
         return replace(self.base, einsums=einsums, residency=residency)
 
-    def _touching(self, bound: Bound, e: BoundEinsum, number: int) -> list[Linear] | None:
-        """What one access costs; None where the tensor would be lost."""
+    def _route(self, bound: Bound, e: BoundEinsum, number: int) -> _Route | None:
+        """Where one access goes through; None where the tensor would be lost."""
         # Accesses are the reads in order, and then the write.
         if number == len(e.reads):
             if interruption(bound, e) is not None:
                 return None
-        elif not is_there(bound, e, number) or crossed_stream(bound, e, e.operands[number]):
+            return way_of(bound, e, number), False
+        if not is_there(bound, e, number) or crossed_stream(bound, e, e.operands[number]):
             return None
+        return way_of(bound, e, number), in_own_registers(bound, e, number)
+
+    def _touching(self, bound: Bound, e: BoundEinsum, number: int) -> list[Linear]:
+        """What one access costs: its Einsum's loops and its route decide it."""
         costs = [Linear()] * self.columns
         uses = registers_of(bound, e, number, self.meter)
         own = uses.of_one if e.array.registers.billed == "one" else uses.of_all

@@ -44,12 +44,15 @@ def array_strides(architecture: Architecture) -> tuple[int, ...]:
 
 
 def family_tiles(
-    program: Program, architecture: Architecture, given: Mapping[str, int]
+    program: Program,
+    architecture: Architecture,
+    given: Mapping[str, int],
+    width: int | None = None,
 ) -> tuple[tuple[Tile, ...], dict[str, int]]:
     """Tiles for ranks that the cascade itself cuts, and the shapes of all ranks.
 
-    The innermost part is as long as an array is wide; where there are three, the two outer
-    ones are about equally many. Parts that are given stay.
+    The innermost part is as long as ``width``, or as an array is wide; where there are three,
+    the two outer ones are about equally many. Parts that are given stay.
 
     Raises
     ------
@@ -58,7 +61,7 @@ def family_tiles(
     """
     ranks = {*program.parallel, *(r.name for r in program.ranks)}
     known = {rank: size for rank, size in given.items() if rank in ranks}
-    widest = max((d.size for a in architecture.arrays for d in a.dimensions), default=1)
+    widest = width or max((d.size for a in architecture.arrays for d in a.dimensions), default=1)
     tiles: list[Tile] = []
     for rank in program.ranks:
         size = known.get(rank.name, known.get(rank.like or "", 0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsim.bound.fit import divisors
-from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Tile
 from einsum_cascade.ir import Program
 
-from .array_tiles import array_strides
+from ..components import strongly_connected_components
+from .cuts import Cut
 
 _ALL = 64
 """Ranks of so many tiles are cut in every way."""
@@ -53,8 +53,16 @@ class Factorisation:
     """How many tiles of the fine members there are."""
     levelled: tuple[str, ...] = ()
     """Members whose loops are at the memories, outermost first."""
+    outside: str = ""
+    """The member whose loop is outside of all others: of a parallel rank, or of one element."""
     whole: bool = False
     """Whether the innermost memory always holds all of it."""
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """All members, inner ones first."""
+        outside = (self.outside,) if self.outside else ()
+        return (*(m for m, _ in self.fine), *reversed(self.levelled), *outside)
 
     @property
     def held(self) -> tuple[str, ...]:
@@ -89,9 +97,10 @@ class Factorisation:
 
     def tiles(self, held: dict[str, int]) -> Iterator[Tile]:
         """The factorisation as a mapping writes it, given the sizes of held members."""
-        if self.levelled:
-            for member, size in (*self.fine, *((m, held[m]) for m in self.held)):
-                yield Tile(rank=self.rank, member=member, size=size)
+        sizes = dict(self.fine) | {m: held[m] for m in self.held}
+        # The outermost member is implied.
+        for member in self.members[:-1]:
+            yield Tile(rank=self.rank, member=member, size=sizes[member])
 
 
 def _nested_sizes(count: int, levels: int) -> Iterator[tuple[int, ...]]:
@@ -123,52 +132,86 @@ def tile_sizes(count: int) -> tuple[int, ...]:
     return tuple(sorted({*divisors(count), *halves}))
 
 
-def factorise_ranks(
-    program: Program, architecture: Architecture, shapes: dict[str, int]
-) -> tuple[Factorisation, ...]:
-    """How all ranks that Einsums go over are cut, parallel ones first.
-
-    Parallel ranks are left whole: their loops are outside of all others, for every tensor has
-    them. So are ranks that fit along the shortest array dimension, but for those along which
-    values run and the outer parts of what the cascade itself cuts. Where arrays are so small
-    that more than four ranks are left, the four of most tiles are open, and of the others each
-    memory holds all.
+def factorise(
+    rank: str, size: int, cut: Cut, levels: int, taken: Collection[str], *, parallel: bool
+) -> Factorisation:
+    """One rank cut so.
 
     Parameters
     ----------
-    shapes : dict
-        Elements of every rank.
+    size : int
+        Its elements.
+    levels : int
+        Memories: each may hold a tile of its own. Of a parallel rank there is one loop, outside
+        of all others.
+    taken : collection of str
+        Names that its members may not have: a cascade may call a rank P1 itself. Such a rank
+        is not cut.
+
+    Examples
+    --------
+    >>> cut = factorise("P", 4096, (128, 1024), 2, (), parallel=False)
+    >>> cut.fine, cut.coarse, cut.levelled
+    ((('P0', 128), ('P1', 8)), 4, ('P3', 'P2'))
+    >>> factorise("H", 12, (12,), 2, (), parallel=True)
+    Factorisation(rank='H', fine=(('H', 12),), coarse=1, levelled=(), outside='', whole=False)
     """
-    walked = {v.upper() for e in program.einsums for v in e.variables}
-    found = [Factorisation(rank=rank, fine=()) for rank in program.parallel]
-    stepped = stepped_ranks(program)
-    levels = len(architecture.memories)
-    for rank in (r.name for r in program.ranks if r.name in walked):
-        size = shapes[rank]
-        # What goes step by step does not lie along an array: it has no fine parts.
-        steps = [] if rank in stepped else [s for s in array_strides(architecture) if s < size]
-        pieces = len(steps) + levels
-        names = [f"{rank}{n}" for n in range(pieces)] if pieces > 1 else [rank]
-        # Names of members must be free: a cascade may call a rank P1 itself.
-        if size == 1 or not (steps or rank in stepped) or {*names} & {*shapes} - {rank}:
-            found.append(Factorisation(rank=rank, fine=((rank, size),)))
-            continue
-        counts = tuple(b // a for a, b in zip([1, *steps], steps, strict=False))
-        found.append(
-            Factorisation(
-                rank=rank,
-                fine=tuple(zip(names, counts, strict=False)),
-                coarse=-(-size // prod(counts)),
-                levelled=tuple(reversed(names[len(steps) :])),
-            )
-        )
-    open_ones = [c for c in found if c.levelled]
-    open_ones.sort(key=lambda c: (c.rank not in stepped, -c.coarse))
-    closed = {c.rank for c in open_ones[_OPEN:]}
-    return tuple(replace(c, whole=c.rank in closed) for c in found)
+    counts = [-(-b // a) for a, b in zip((1, *cut), cut, strict=False)]
+    coarse = -(-size // prod(counts))
+    loops = 0 if coarse == 1 else 1 if parallel else levels
+    pieces = len(counts) + loops
+    names = [f"{rank}{n}" for n in range(pieces)] if pieces > 1 else [rank]
+    if (not counts and (parallel or size == 1)) or {*names} & {*taken} - {rank}:
+        # What goes round once may be outside of all others, too: outer parts of a rank have to.
+        outside = parallel or size == 1
+        fine = () if outside else ((rank, size),)
+        return Factorisation(rank=rank, fine=fine, outside=rank if outside else "")
+    held = tuple(reversed(names[len(counts) :]))
+    return Factorisation(
+        rank=rank,
+        fine=tuple(zip(names, counts, strict=False)),
+        coarse=coarse,
+        levelled=() if parallel else held,
+        outside="".join(held) if parallel else "",
+    )
+
+
+def closed(
+    factorisations: Sequence[Factorisation], stepped: Collection[str]
+) -> tuple[Factorisation, ...]:
+    """The same with four open ranks at the most: of others each memory holds all.
+
+    Those along which values run, and then those of most tiles, stay open.
+    """
+    levelled = [c for c in factorisations if c.levelled]
+    levelled.sort(key=lambda c: (c.rank not in stepped, -c.coarse))
+    shut = {c.rank for c in levelled[_OPEN:]}
+    return tuple(replace(c, whole=c.rank in shut) for c in factorisations)
 
 
 def stepped_ranks(program: Program) -> frozenset[str]:
     """Ranks that are gone along step by step: values run along them, or parts are inside."""
     running = {r for ranks in program.iterative.values() for r in ranks}
-    return frozenset(running | {m for r in program.ranks for m in r.partition[:-1]})
+    return frozenset(running | _outer_parts(program))
+
+
+def unlaid_ranks(program: Program, einsum: str = "") -> frozenset[str]:
+    """Ranks that no array may take at once.
+
+    Outer parts of what the cascade cuts are none, nor ranks along which several Einsums feed
+    one another: these take turns. Where a value runs by itself, it is the only one that steps.
+
+    Parameters
+    ----------
+    einsum : str
+        Of this Einsum also those along which its own value runs.
+    """
+    found = {*_outer_parts(program), *program.iterative.get(einsum, ())}
+    for group in strongly_connected_components(program):
+        if len(group) > 1:
+            found |= {r for name in group for r in program.iterative.get(name, ())}
+    return frozenset(found)
+
+
+def _outer_parts(program: Program) -> set[str]:
+    return {m for r in program.ranks for m in r.partition[:-1]}

@@ -9,14 +9,15 @@ from archsim.bound.tiling import build_tiling
 from einsum_cascade.errors import MappingError
 
 from .factorisation import stepped_ranks
-from .mapspace import Mapspace, Subspace
+from .region import Region, Subspace
+from .written import mapping_of
 
 _SHARED = 3
 """Ranks whose loops are shared, at the most: their orders are all gone through."""
 
 
-def subspaces_of(space: Mapspace) -> tuple[Subspace, ...]:
-    """All subspaces of a space, those with the most shared loops first.
+def subspaces_of(space: Region) -> tuple[Subspace, ...]:
+    """All subspaces of a space: first those that share what most Einsums have, and little else.
 
     Returns
     -------
@@ -24,12 +25,16 @@ def subspaces_of(space: Mapspace) -> tuple[Subspace, ...]:
         Also those whose loops are not legal: that is found when they are tabulated.
     """
     ranks = shareable_ranks(space)
-    masks = sorted(range(1 << len(ranks)), key=lambda m: -m.bit_count())
-    choices = (tuple(r for n, r in enumerate(ranks) if mask >> n & 1) for mask in masks)
+    einsums = space.program.einsums
+    often = {r: 2 * sum(r.lower() in e.variables for e in einsums) > len(einsums) for r in ranks}
+    choices = [tuple(r for n, r in enumerate(ranks) if m >> n & 1) for m in range(1 << len(ranks))]
+    choices.sort(
+        key=lambda shared: sum(1 if often[r] else -1 for r in ranks if r in shared), reverse=True
+    )
     return tuple(s for shared in choices for s in space.subspaces(shared))
 
 
-def candidates_of(space: Mapspace, subspaces: tuple[Subspace, ...]) -> int:
+def candidates_of(space: Region, subspaces: tuple[Subspace, ...]) -> int:
     """How many mappings some subspaces have: tilings, each with all bindings and residencies.
 
     Parameters
@@ -45,7 +50,7 @@ def candidates_of(space: Mapspace, subspaces: tuple[Subspace, ...]) -> int:
     return sum(len(s.sizes) for s in subspaces) * space.bindings * space.residencies
 
 
-def shareable_ranks(space: Mapspace) -> tuple[str, ...]:
+def shareable_ranks(space: Region) -> tuple[str, ...]:
     """Ranks whose loops can be shared: none of which the boundary of a pass crosses.
 
     Whether a boundary crosses a loop does not depend on what other loops there are, so that
@@ -62,13 +67,19 @@ def shareable_ranks(space: Mapspace) -> tuple[str, ...]:
     return tuple(c.rank for c in found if c in first)
 
 
-def is_crossed(space: Mapspace, rank: str) -> bool:
+def is_crossed(space: Region, rank: str) -> bool:
     """Whether the loops of a rank, shared and all going round, cross a boundary."""
 
     def going(subspace: Subspace) -> int:
         return sum(map(len, subspace.skeleton.order))
 
-    subspace = max(space.subspaces((rank,)), key=going)
+    outer = {o for r in space.program.ranks for o in r.partition if rank in r.partition}
+    outer &= {c.rank for c in space.open_factorisations}
+    around = [c.rank for c in space.open_factorisations if c.rank in outer or c.rank == rank]
+    shared = tuple(around[: around.index(rank) + 1])
+    subspace = max(space.subspaces(shared), key=going, default=None)
+    if subspace is None:
+        return True
     try:
         return bool(going(subspace) and crossed_passes(bound_subspace(space, subspace)))
     except MappingError:
@@ -76,7 +87,7 @@ def is_crossed(space: Mapspace, rank: str) -> bool:
 
 
 def bound_subspace(
-    space: Mapspace, subspace: Subspace, like: Bound | None = None, alternative: int = 0
+    space: Region, subspace: Subspace, like: Bound | None = None, alternative: int = 0
 ) -> Bound:
     """One mapping of a subspace, bound: its first tiling, everything kept everywhere.
 
@@ -94,7 +105,7 @@ def bound_subspace(
     """
     everywhere = {t: found[-1] for t, found in space.places.items()}
     ways = {n: found[min(alternative, len(found) - 1)] for n, found in space.ways.items()}
-    mapping = space.mapping(subspace.skeleton, subspace.sizes[0], ways, everywhere)
+    mapping = mapping_of(space, subspace.skeleton, subspace.sizes[0], ways, everywhere)
     sizes = {t.member: t.size for t in mapping.tiles if isinstance(t.size, int)}
     given = {r: n for r, n in space.shapes.items() if r not in sizes}
     tiling = build_tiling(space.program, mapping, given, sizes)

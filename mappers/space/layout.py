@@ -1,88 +1,122 @@
-"""What an Einsum lays out along the dimensions of an array."""
+"""What an Einsum may lay out along the dimensions of an array.
+
+Any members may lie side by side along a dimension that has room for them: parts of ranks,
+heads, a rank that is summed over beside one of the result. A dimension takes what fits until
+nothing more does; of one rank the inner part comes before the outer one.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from math import prod
 
-from archsim.spec.arch import Architecture
-from einsum_cascade.ir import Program
-
-from .array_tiles import outer_parts_first
-from .factorisation import Factorisation, stepped_ranks
+from archsim.spec.arch import Dimension
 
 Along = tuple[tuple[str, tuple[str, ...]], ...]
 """Pairs of an array dimension and the members along it."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Layouts:
-    """Each dimension takes what fills it best: of equals, the rank that most Einsums have.
+@dataclass(frozen=True, slots=True)
+class LayableRank:
+    """A rank of an Einsum: its elements, and its members that arrays may take, inner ones first."""
 
-    Ranks along which values run, and ranks with parts of their own inside, are not laid out.
+    rank: str
+    size: int
+    fine: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Members along dimensions, and how many times the array is filled so."""
+
+    along: Along
+    iterations: int
+
+
+def layouts_of(
+    ranks: Sequence[LayableRank], dimensions: Sequence[Dimension], still: int = 1
+) -> tuple[Layout, ...]:
+    """Layouts of an Einsum on an array, those of the fewest iterations first.
+
+    Parameters
+    ----------
+    ranks : sequence of LayableRank
+        The Einsum's, those first that are to be laid out first where it makes no difference.
+    dimensions : sequence of Dimension
+        Of the array.
+    still : int
+        Iterations over what cannot be laid out.
+
+    Examples
+    --------
+    Queries and keys on 128 x 128 elements, and on 1,024 lanes:
+
+    >>> ranks = [LayableRank("P", 1024, (("P0", 128), ("P1", 8))),
+    ...          LayableRank("M", 1024, (("M0", 128),))]
+    >>> square = [Dimension(name="columns", size=128), Dimension(name="rows", size=128)]
+    >>> best = layouts_of(ranks, square)[0]
+    >>> best.along, best.iterations
+    ((('columns', ('P0',)), ('rows', ('M0',))), 64)
+    >>> best = layouts_of(ranks, [Dimension(name="lanes", size=1024)])[0]
+    >>> best.along, best.iterations
+    ((('lanes', ('P1', 'P0')),), 1024)
     """
-
-    program: Program
-    architecture: Architecture
-    factorisations: tuple[Factorisation, ...]
-
-    @cached_property
-    def _common(self) -> dict[str, int]:
-        """Ranks by how many Einsums have them, the most common first."""
-        often = {
-            cut.rank: sum(cut.rank.lower() in e.variables for e in self.program.einsums)
-            for cut in self.factorisations
-        }
-        return {rank: n for n, rank in enumerate(sorted(often, key=lambda r: -often[r]))}
-
-    def ranks(self, name: str) -> tuple[str, ...]:
-        """Ranks of an Einsum that have loops below the shared ones."""
-        variables = self.program.einsum_of[name].variables
-        return tuple(cut.rank for cut in self.factorisations if cut.rank.lower() in variables)
-
-    def own_order(self, name: str, *, sums_outside: bool) -> tuple[str, ...]:
-        """Ranks of an Einsum as it loops over them: those of its result outermost, or those
-        that it sums over."""
-        e = self.program.einsum_of[name]
-        results = {v.upper() for v in e.target.variables}
-        found = sorted(self.ranks(name), key=lambda r: (r not in results) != sums_outside)
-        return tuple(outer_parts_first(self.program, found))
-
-    def of(self, name: str, array: str) -> Along:
-        """What an Einsum lays out on an array."""
-        machine = self.architecture.array(array)
-        assert machine is not None, "arrays come from the machine"
-        free = [cut for cut in self.factorisations if self._layable(name, cut)]
-        found: list[tuple[str, tuple[str, ...]]] = []
-        for dimension in machine.dimensions:
-            room, members = dimension.size, list[str]()
-            while free:
-                best = max(free, key=lambda c: (self._fill(c, room), -self._common[c.rank]))
-                fill = self._fill(best, room)
-                if fill <= 1 or (members and best.levelled):
-                    break
-                members += self._fitting(best, room)
-                room //= fill
-                free.remove(best)
+    found: dict[frozenset[tuple[int, frozenset[str]]], Layout] = {}
+    for taken in _filled(ranks, dimensions, (0,) * len(ranks)):
+        along: list[tuple[str, tuple[str, ...]]] = []
+        before = (0,) * len(ranks)
+        for dimension, after in zip(dimensions, taken, strict=True):
+            members = [
+                member
+                for rank, low, high in zip(ranks, before, after, strict=True)
+                for member, _ in reversed(rank.fine[low:high])
+            ]
             if members:
-                found.append((dimension.name, tuple(members)))
-        return tuple(found)
+                along.append((dimension.name, tuple(members)))
+            # Outer parts of a rank are named first, on whatever dimension they are.
+            if any(0 < low < high for low, high in zip(before, after, strict=True)):
+                along.insert(0, along.pop())
+            before = after
+        covered = (prod(n for _, n in r.fine[:k]) for r, k in zip(ranks, before, strict=True))
+        times = prod(-(-r.size // n) for r, n in zip(ranks, covered, strict=True))
+        # Along dimensions of one size members may change places: the same layout.
+        sizes = {d.name: d.size for d in dimensions}
+        same = frozenset((sizes[name], frozenset(members)) for name, members in along)
+        found.setdefault(same, Layout(tuple(along), times * still))
+    return tuple(sorted(found.values(), key=lambda layout: layout.iterations))
 
-    def _layable(self, name: str, cut: Factorisation) -> bool:
-        return cut.rank in self.ranks(name) and cut.rank not in stepped_ranks(self.program)
 
-    def _fitting(self, cut: Factorisation, room: int) -> list[str]:
-        """The fine members that fit, outermost first."""
-        found: list[str] = []
-        taken = 1
-        for member, count in cut.fine:
-            if taken * count > room:
-                break
-            taken *= count
-            found.insert(0, member)
-        return found
+Taken = tuple[int, ...]
+"""How many members of each rank are laid out."""
 
-    def _fill(self, cut: Factorisation, room: int) -> int:
-        counts = dict(cut.fine)
-        return prod(counts[m] for m in self._fitting(cut, room))
+
+def _filled(
+    ranks: Sequence[LayableRank], dimensions: Sequence[Dimension], taken: Taken
+) -> Iterator[tuple[Taken, ...]]:
+    """What is taken after each dimension, in every way that fills one after the other."""
+    if not dimensions:
+        yield ()
+        return
+    for after in _along(ranks, dimensions[0].size, taken, 0):
+        for others in _filled(ranks, dimensions[1:], after):
+            yield (after, *others)
+
+
+def _along(ranks: Sequence[LayableRank], room: int, taken: Taken, number: int) -> Iterator[Taken]:
+    """Ways to fill a dimension so that nothing more fits, from one rank on."""
+    if number == len(ranks):
+        fits = any(
+            k < len(r.fine) and r.fine[k][1] <= room for r, k in zip(ranks, taken, strict=True)
+        )
+        if not fits:
+            yield taken
+        return
+    options = [(taken, room)]
+    for member in range(taken[number], len(ranks[number].fine)):
+        room //= ranks[number].fine[member][1]
+        if not room:
+            break
+        options.append(((*taken[:number], member + 1, *taken[number + 1 :]), room))
+    for after, left in reversed(options):
+        yield from _along(ranks, left, after, number + 1)

@@ -1,73 +1,25 @@
-"""The space of mappings of a cascade on a machine: what is open, and how much there is of it.
+"""The space of mappings of a cascade on a machine: regions whose ranks are cut in different ways.
 
-A mapping of the space is one fused nest. Open are, in this order:
-
-* the *shared* ranks: whose loops all Einsums go round together. Every Einsum goes over the
-  other ranks by itself, its results' ranks outside of what it sums over.
-* the *order* of the shared loops at every memory;
-* the *tiles*: how many coordinates of a rank each memory holds. Ranks that are longer than
-  an array is wide, and those along which values run, are cut so; the innermost part of a
-  rank is as long as an array dimension.
-* the *ways*: the array each Einsum runs on, if several can, and whether its own loops over
-  what it sums over are outside of those over its result's ranks, or inside;
-* the *residency*: where every tensor is kept.
-
-What is laid out along the dimensions of an array follows from the array (``layout``).
+How ranks are cut for arrays decides how full the arrays can be, before anything else is
+chosen: every region has a bound of its cycles, and the most promising regions come first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import permutations, product
-from math import prod
-
-import numpy as np
-from numpy.typing import NDArray
+from math import inf
 
 from archsim.spec.arch import Architecture
-from archsim.spec.mapping import EinsumMapping, Keep, Mapping, NestLevel, Schedule, Tile
+from archsim.spec.mapping import Tile
+from einsum_cascade.errors import SpecError
 from einsum_cascade.ir import Program
 
-from ..arrays import arrays_of
 from .array_tiles import family_tiles
-from .factorisation import Factorisation, factorise_ranks
-from .layout import Layouts
-
-Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Skeleton:
-    """A mapping without sizes, arrays and residency."""
-
-    shared: tuple[str, ...]
-    """Ranks whose loops are shared, beside the parallel ones."""
-    order: tuple[tuple[str, ...], ...]
-    """Shared loops of more than one iteration at each memory, outermost first."""
-    own: frozenset[str]
-    """Other loops at memories that go round more than once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """How an Einsum runs: its array, and whether it goes over what it sums over outside of the
-    ranks of its result, where it goes over both by itself."""
-
-    array: str
-    sums_outside: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subspace:
-    """Mappings with the same loops: a skeleton, and all tilings in which just these go round.
-
-    Rows of ``sizes`` are tilings, columns the tiles of ``Mapspace.tiles``.
-    """
-
-    skeleton: Skeleton
-    sizes: Ints
+from .cuts import cuts_beside, cuts_of, sides_of
+from .factorisation import unlaid_ranks
+from .grid import Options, PromisedRegion, RegionGrid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,10 +28,10 @@ class Mapspace:
 
     program: Program
     architecture: Architecture
-    shapes: dict[str, int]
-    """Every rank's, also of those that follow from others."""
-    fixed: tuple[Tile, ...]
-    """Tiles of ranks that the cascade itself cuts."""
+    given: dict[str, int]
+    """Shapes in elements, by rank, without what mappings decide."""
+    families: tuple[tuple[tuple[Tile, ...], dict[str, int]], ...]
+    """Sizes of ranks that the cascade itself cuts, and all shapes that follow."""
 
     @classmethod
     def of(cls, program: Program, architecture: Architecture, given: dict[str, int]) -> Mapspace:
@@ -97,236 +49,111 @@ class Mapspace:
         MappingError
             No array can do all operations of an Einsum.
         """
-        fixed, shapes = family_tiles(program, architecture, given)
-        return cls(program=program, architecture=architecture, shapes=shapes, fixed=fixed)
+        sides = sides_of(architecture) or (1,)
+        longest = max(given.values(), default=1)
+        widths = {*sides, 4 * sides[-1], longest}
+        found: list[tuple[tuple[Tile, ...], dict[str, int]]] = []
+        # As wide as an array first: of equals that is what is taken.
+        for width in sorted(widths, key=lambda w: (w != sides[-1], w)):
+            try:
+                family = family_tiles(program, architecture, given, width)
+            except SpecError:
+                # A size that is given may not go with others.
+                if not found:
+                    raise
+                continue
+            # Nor may parts of ranks that are declared alike differ, where one is given.
+            alike = all(family[1][r.name] == family[1][r.like] for r in program.ranks if r.like)
+            if family not in found and (alike or not found):
+                found.append(family)
+        fixed, shapes = found[0]
+        members = {tile.member for tile in fixed}
+        follows = {m for r in program.ranks for m in r.partition[:1] if {*r.partition} & members}
+        left = {r: size for r, size in shapes.items() if r not in members | follows}
+        return cls(program=program, architecture=architecture, given=left, families=tuple(found))
 
     @property
-    def given(self) -> dict[str, int]:
-        """Shapes of the ranks that are not cut by a mapping's tiles."""
-        fixed = {tile.member for tile in self.fixed}
-        follows = {m for r in self.program.ranks for m in r.partition[:1] if {*r.partition} & fixed}
-        return {r: size for r, size in self.shapes.items() if r not in fixed | follows}
+    def shapes(self) -> dict[str, int]:
+        """Every rank's, where those that the cascade cuts are as wide as an array."""
+        return self.families[0][1]
 
     @cached_property
-    def factorisations(self) -> tuple[Factorisation, ...]:
-        """How each rank is cut."""
-        return factorise_ranks(self.program, self.architecture, self.shapes)
-
-    @cached_property
-    def factorisation_of(self) -> dict[str, Factorisation]:
-        """The same, by rank."""
-        return {cut.rank: cut for cut in self.factorisations}
-
-    @cached_property
-    def open_factorisations(self) -> tuple[Factorisation, ...]:
-        """Ranks of which a memory may hold more or less."""
-        return tuple(cut for cut in self.factorisations if cut.levelled)
-
-    @property
-    def tiled_ranks(self) -> tuple[str, ...]:
-        """Ranks in the order in which a tiling lists their members."""
-        leaves = [r.name for r in self.program.ranks if not r.partition]
-        families = [r.name for r in self.program.ranks if r.partition]
-        return (*self.program.parallel, *leaves, *families)
-
-    @cached_property
-    def tiles(self) -> tuple[tuple[str, str], ...]:
-        """Open tiles as (rank, member)."""
-        return tuple((cut.rank, member) for cut in self.open_factorisations for member in cut.held)
-
-    @cached_property
-    def arrays(self) -> dict[str, tuple[str, ...]]:
-        """Arrays that can do all operations of an Einsum, by its name.
-
-        Raises
-        ------
-        MappingError
-            There is none.
-        """
-        return {
-            e.name: tuple(a.name for a in arrays_of(self.program, e, self.architecture))
-            for e in self.program.einsums
-        }
-
-    @cached_property
-    def places(self) -> dict[str, tuple[tuple[str, ...], ...]]:
-        """Where each tensor may be kept: lists of levels.
-
-        Inputs and outputs are in the outermost memory, perhaps also in inner ones;
-        intermediates in any memories, or in the registers of one array.
-        """
-        outermost, *inner = (m.name for m in self.architecture.memories)
-        subsets: list[tuple[str, ...]] = [()]
-        for name in inner:
-            subsets += [(*found, name) for found in subsets]
-        ends = {*(t.name for t in self.program.inputs), *self.program.outputs}
-        tensors = [*(t.name for t in self.program.inputs), *(e.name for e in self.program.einsums)]
-        kept = tuple((outermost, *found) for found in subsets)
-        used = dict.fromkeys(a for arrays in self.arrays.values() for a in arrays)
-        # The last alternative has every memory: what binds a subspace, or shows that nothing
-        # fits, counts on it.
-        between = (*((a,) for a in used), *(s for s in subsets if s), *kept)
-        return {t: kept if t in ends else between for t in tensors}
-
-    @cached_property
-    def layouts(self) -> Layouts:
-        """What each Einsum lays out on each array."""
-        return Layouts(
-            program=self.program, architecture=self.architecture, factorisations=self.factorisations
+    def _grids(self) -> tuple[RegionGrid, ...]:
+        return tuple(
+            RegionGrid.of(self.program, self.architecture, fixed, shapes, options, number)
+            for number, (fixed, shapes) in enumerate(self.families)
+            for options in self._options(shapes)
         )
 
-    @cached_property
-    def tilings(self) -> Ints:
-        """All combinations of tile sizes, a row each."""
-        columns = [cut.sizes() for cut in self.open_factorisations]
-        rows = [tuple(x for sizes in row for x in sizes) for row in product(*columns)]
-        return np.array(rows, dtype=np.int64).reshape(len(rows), len(self.tiles))
-
-    def subspaces(self, shared: tuple[str, ...]) -> Iterator[Subspace]:
-        """All mappings that share the loops of some ranks."""
-        members = [m for cut in self.open_factorisations for m in cut.levelled]
-        going_round = np.zeros((len(self.tilings), len(members)), dtype=np.bool_)
-        column = 0
-        for cut, columns in self._columns():
-            loops = slice(column, column + len(cut.levelled))
-            going_round[:, loops] = cut.going(self.tilings[:, columns])
-            column += len(cut.levelled)
-        patterns, which = _patterns(going_round)
-        # Those with the fewest loops first: of mappings as good, theirs move least.
-        for number, pattern in enumerate(patterns):
-            going = {m for m, goes in zip(members, pattern, strict=True) if goes}
-            sizes = self.tilings[which == number]
-            own = frozenset(m for m in going if self._rank_of[m] not in shared)
-            if self._nested(going, own):
-                for order in product(*(permutations(x) for x in self._loops(shared, going))):
-                    yield Subspace(
-                        skeleton=Skeleton(shared=shared, order=order, own=own), sizes=sizes
-                    )
-
-    @cached_property
-    def _rank_of(self) -> dict[str, str]:
-        return {m: cut.rank for cut in self.open_factorisations for m in cut.levelled}
-
-    def _nested(self, going: set[str], own: frozenset[str]) -> bool:
-        """Whether no loop of an Einsum's own is at a memory outside of a shared one's."""
-        level = {m: n for cut in self.open_factorisations for n, m in enumerate(cut.levelled)}
-        deepest = max((level[m] for m in going - own), default=0)
-        return all(level[m] >= deepest for m in own)
-
-    def _columns(self) -> Iterator[tuple[Factorisation, slice]]:
-        start = 0
-        for cut in self.open_factorisations:
-            yield cut, slice(start, start + len(cut.held))
-            start += len(cut.held)
-
-    def _loops(self, shared: tuple[str, ...], going: set[str]) -> list[list[str]]:
-        """Shared loops that go round, by memory."""
-        depth = len(self.architecture.memories)
-        cuts = [self.factorisation_of[rank] for rank in shared]
-        return [[cut.levelled[n] for cut in cuts if cut.levelled[n] in going] for n in range(depth)]
-
-    @cached_property
-    def ways(self) -> dict[str, tuple[Way, ...]]:
-        """How each Einsum may run. In a subspace some of its ways may be the same."""
-        found: dict[str, tuple[Way, ...]] = {}
-        for e in self.program.einsums:
-            orders = (False, True) if {*e.over} - {*e.target.variables} else (False,)
-            found[e.name] = tuple(Way(a, o) for o in orders for a in self.arrays[e.name])
-        return found
-
     @property
-    def bindings(self) -> int:
-        """Ways of all Einsums together."""
-        return prod(len(ways) for ways in self.ways.values())
+    def size(self) -> int:
+        """How many regions there are."""
+        return sum(grid.cycles.size for grid in self._grids)
 
-    @property
-    def residencies(self) -> int:
-        """Ways to keep tensors."""
-        return prod(len(places) for places in self.places.values())
-
-    def mapping(
-        self,
-        skeleton: Skeleton,
-        sizes: Ints,
-        ways: dict[str, Way],
-        places: dict[str, tuple[str, ...]],
-    ) -> Mapping:
-        """One mapping of the space.
+    def regions(self, most: int, *, spread: bool = False) -> tuple[PromisedRegion, ...]:
+        """The most promising regions, best first.
 
         Parameters
         ----------
-        sizes : array of int64, (tiles,)
-        ways : dict
-            How every Einsum runs.
-        places : dict
-            The levels that keep each tensor.
+        most : int
+            How many, at the most.
+        spread : bool
+            Whether all sizes of what the cascade itself cuts take turns: where cycles do not
+            tell what is best.
         """
-        levels = [m.name for m in self.architecture.memories]
-        held = dict(zip((m for _, m in self.tiles), map(int, sizes), strict=True))
-        nest = self._nest(skeleton)
-        used = [*levels, *(a.name for a in self.architecture.arrays)]
-        keep = (
-            (level, tuple(t for t, found in places.items() if level in found)) for level in used
-        )
-        return Mapping(
-            name="searched",
-            cascade=self.program.name,
-            tiles=(*self.fixed, *(t for cut in self.factorisations for t in cut.tiles(held))),
-            nest=tuple(
-                NestLevel(level=level, loops=tuple(loops))
-                for level, loops in zip(levels, nest, strict=True)
-                if loops
-            ),
-            einsums=tuple(
-                self._einsum(skeleton, e.name, ways[e.name]) for e in self.program.einsums
-            ),
-            keep=tuple(Keep(level=level, tensors=found) for level, found in keep if found),
-            schedule=Schedule(kind="pipelined"),
-        )
+        found = [best for grid in self._grids for best in grid.best(most)]
+        found.sort(key=lambda one: one[0])
+        if spread:
+            turns: dict[tuple[Tile, ...], int] = {}
+            order = [turns.setdefault(grid.fixed, 0) for _, grid, _ in found]
+            for number, (_, grid, _) in enumerate(found):
+                order[number], turns[grid.fixed] = turns[grid.fixed], turns[grid.fixed] + 1
+            found = [one for _, one in sorted(zip(order, found, strict=True), key=lambda p: p[0])]
+        return tuple(grid.region(place) for _, grid, place in found[:most])
 
-    def _nest(self, skeleton: Skeleton) -> list[list[str]]:
-        """All shared loops by memory; those of one iteration are at the outermost, each behind
-        the outer loop of its rank."""
-        going = {m for loops in skeleton.order for m in loops}
-        outermost, *inner = (list(loops) for loops in skeleton.order)
-        for rank in reversed(skeleton.shared):
-            place = 0
-            for member in self.factorisation_of[rank].levelled:
-                if member not in going:
-                    outermost.insert(place, member)
-                if member in outermost:
-                    place = outermost.index(member) + 1
-        return [[*self.program.parallel, *outermost], *inner]
+    def bound_beside(self, regions: Collection[PromisedRegion]) -> float:
+        """Cycles that no mapping outside of some regions is below."""
+        known = {(r.region.fixed, r.region.cuts) for r in regions}
+        return min((grid.least_beside(known) for grid in self._grids), default=inf)
 
-    def _einsum(self, skeleton: Skeleton, name: str, way: Way) -> EinsumMapping:
-        along = self.layouts.of(name, way.array)
-        laid = {m for _, members in along for m in members}
-        loops: list[list[str]] = [[] for _ in self.architecture.memories]
-        deepest = max((n for n, going in enumerate(skeleton.order) if going), default=0)
-        for rank in self.layouts.own_order(name, sums_outside=way.sums_outside):
-            cut = self.factorisation_of[rank]
-            if rank not in skeleton.shared and rank not in self.program.parallel:
-                # A loop that goes round once may be anywhere but outside of a shared one: at the
-                # deepest memory that has one of these it never is.
-                for level, member in enumerate(cut.levelled):
-                    loops[level if member in skeleton.own else deepest].append(member)
-            loops[-1] += [m for m, _ in reversed(cut.fine) if m not in laid]
-        levels = [m.name for m in self.architecture.memories]
-        return EinsumMapping(
-            einsum=name,
-            array=way.array,
-            spatial=along,
-            nest=tuple(
-                NestLevel(level=level, loops=tuple(found))
-                for level, found in zip(levels, loops, strict=True)
-                if found
-            ),
-        )
+    def _options(self, shapes: dict[str, int]) -> Iterator[Options]:
+        """Ways to cut each rank that Einsums go over, parallel ones first: all that fill arrays
+        by themselves, and those where a part of one rank lies beside another."""
+        sides = sides_of(self.architecture)
+        parallel, unlaid = self.program.parallel, unlaid_ranks(self.program)
+        ranks = [*parallel, *(r.name for r in self.program.ranks if r.name in self._walked)]
+        narrowest = min(sides, default=1)
+        usual: Options = {}
+        for rank in ranks:
+            usual[rank] = ((),)
+            if rank not in unlaid and shapes[rank] > 1:
+                *cuts, none = cuts_of(shapes[rank], sides)
+                if rank in parallel or shapes[rank] > narrowest:
+                    usual[rank] = (*cuts, none)
+                else:
+                    # What fits along any array may as well be left to loops, first of all where
+                    # most Einsums may share them.
+                    usual[rank] = (none, *cuts) if self._common(rank) else (*cuts, none)
+        yield usual
+        for rank in ranks:
+            if rank in parallel or rank in unlaid or shapes[rank] <= narrowest:
+                continue
+            beside = cuts_beside(shapes[rank], sides, self._companions(rank, shapes, narrowest))
+            if beside := tuple(cut for cut in beside if cut not in usual[rank]):
+                yield usual | {rank: beside}
 
+    @cached_property
+    def _walked(self) -> frozenset[str]:
+        return frozenset(v.upper() for e in self.program.einsums for v in e.variables)
 
-def _patterns(rows: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], Ints]:
-    """Distinct rows, and which one each row is."""
-    if not rows.shape[1]:
-        return rows[:1], np.zeros(len(rows), dtype=np.int64)
-    patterns, which = np.unique(rows, axis=0, return_inverse=True)
-    return patterns, which.reshape(-1)
+    def _common(self, rank: str) -> bool:
+        """Whether more than half of the Einsums have a rank."""
+        einsums = self.program.einsums
+        return 2 * sum(rank.lower() in e.variables for e in einsums) > len(einsums)
+
+    def _companions(self, rank: str, shapes: dict[str, int], narrowest: int) -> list[int]:
+        """Sizes of shorter ranks that some Einsum has beside a rank."""
+        together = (e.variables for e in self.program.einsums if rank.lower() in e.variables)
+        others = {v.upper() for variables in together for v in variables} - {rank}
+        others -= unlaid_ranks(self.program)
+        return sorted({shapes[r] for r in others if 1 < shapes[r] < narrowest})

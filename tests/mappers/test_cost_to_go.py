@@ -15,6 +15,8 @@ REGISTERS, BUFFER = 0, 1
 def test_what_is_to_come_depends_on_the_frontier_alone() -> None:
     handed = [*product((0, 1), (0, 1), (REGISTERS, BUFFER))]  # array of A, array of S, place of S
     works = [10.0, 14.0, 9.0, 5.0]
+    # What is handed on in registers stays on its array.
+    rows = [-1 if place == REGISTERS and a != s else 4 + place for a, s, place in handed]
     choices = Choices(
         decisions=np.array([(EINSUM, S, 2), (EINSUM, A, 2), (TENSOR, 0, 2)]),
         works=np.array([0, 2]),
@@ -22,7 +24,7 @@ def test_what_is_to_come_depends_on_the_frontier_alone() -> None:
         alternatives=np.array([2, 2]),
         accesses=np.array([(A, len(works))]),
         first=np.array([0, 1]),
-        legal=np.array([True] * 4 + [place == BUFFER or a == s for a, s, place in handed]),
+        rows=np.array([0, 1, 2, 3, *rows]),
         kept=np.zeros((1, 2, 0), dtype=np.bool_),
         tiles=np.zeros((0, 2), dtype=np.int64),
         capacities=np.zeros(0),
@@ -30,7 +32,7 @@ def test_what_is_to_come_depends_on_the_frontier_alone() -> None:
         first_frontier=np.array([0, 0, 1, 3, 3]),
         first_state=np.array([0, 1, 3, 7, 8]),
     )
-    cost = np.array([*works, *(4.0 if place == BUFFER else 0.0 for _, _, place in handed)])
+    cost = np.array([*works, 0.0, 4.0])
     to_go = np.full(8, np.nan)
     least_to_go(choices, cost, to_go)
     assert to_go[0] == 19

@@ -16,10 +16,13 @@ from archsim.result.record import Result
 from archsim.spec.arch import Architecture, Memory, Operation
 from archsim.spec.mapping import Mapping
 from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError
+from mappers.exhaustive.effort import THOROUGH
 from mappers.exhaustive.search import exhaustive
 from mappers.objectives import OBJECTIVES
 from mappers.space.fusion import subspaces_of
 from mappers.space.mapspace import Mapspace
+from mappers.space.region import Region
+from mappers.space.written import mapping_of
 
 SEEDS = 120
 BATCH = 60
@@ -35,12 +38,22 @@ def small_space(seed: int) -> Mapspace | None:
     machine = small_machine(case.architecture, random)
     try:
         space = Mapspace.of(case.program, machine, case.given)
-        size = space.bindings * space.residencies
+        size = 0
+        for region in regions_of(space):
+            choices = region.bindings * region.residencies
+            if choices > MOST:
+                return None
+            size += choices * sum(len(u.sizes) for u in subspaces_of(region))
+            if size > MOST:
+                return None
     except InputError:
         return None
-    if size > MOST or sum(len(u.sizes) for u in subspaces_of(space)) * size > MOST:
-        return None
     return space
+
+
+def regions_of(space: Mapspace) -> Iterator[Region]:
+    """All regions of a space."""
+    return (promised.region for promised in space.regions(space.size))
 
 
 def small_machine(machine: Architecture, random: Random) -> Architecture:
@@ -72,22 +85,24 @@ def _some(operations: tuple[Operation, ...], random: Random) -> tuple[Operation,
     return tuple(o for o in operations if o.kind != gone)
 
 
-def mappings(space: Mapspace) -> Iterator[Mapping]:
+def mappings(space: Mapspace) -> Iterator[tuple[Region, Mapping]]:
     """All mappings of a space, one by one."""
-    ways = [[(e, w) for w in found] for e, found in space.ways.items()]
-    places = [[(t, p) for p in found] for t, found in space.places.items()]
-    for subspace in subspaces_of(space):
-        for sizes in subspace.sizes:
-            for binding in product(*ways):
-                for residency in product(*places):
-                    yield space.mapping(subspace.skeleton, sizes, dict(binding), dict(residency))
+    for region in regions_of(space):
+        ways = [[(e, w) for w in found] for e, found in region.ways.items()]
+        places = [[(t, p) for p in found] for t, found in region.places.items()]
+        for subspace, binding, residency in product(
+            subspaces_of(region), product(*ways), product(*places)
+        ):
+            for sizes in subspace.sizes:
+                chosen = (dict(binding), dict(residency))
+                yield region, mapping_of(region, subspace.skeleton, sizes, *chosen)
 
 
 def results(space: Mapspace) -> list[Result]:
     found: list[Result] = []
-    for mapping in mappings(space):
+    for region, mapping in mappings(space):
         try:
-            lowered = bind(space.program, mapping, space.architecture, space.given)
+            lowered = bind(space.program, mapping, space.architecture, region.given)
             found.append(evaluate_bound(lowered))
         except MappingError:
             continue
@@ -104,7 +119,7 @@ def test_nothing_is_better_than_what_is_found(first: int) -> None:
         runs = results(space)
         for name, objective in OBJECTIVES.items():
             try:
-                found = exhaustive(space, objective, tolerance=0.0)
+                found = exhaustive(space, objective, tolerance=0.0, effort=THOROUGH)
             except NoLegalMappingError:
                 assert not runs, f"seed {seed}"
                 continue

@@ -14,7 +14,19 @@ from archsim import Mapping
 from archsim.spec.files.mapping_text import mapping_text
 from einsum_cascade import Cascade
 
-SMALL = ("--set", "batch=2", "--set", "H=2", "--set", "seq_len=512")
+SMALL = (
+    "--set",
+    "batch=2",
+    "--set",
+    "H=2",
+    "--set",
+    "seq_len=512",
+    "--set",
+    "cascade=attention-naive",
+)
+BRIEFLY = ("--time-limit", "1 s")
+"""For what does not depend on how good a mapping is."""
+
 CERTIFICATE = {"strategy", "candidates", "evaluated", "pruned", "optimal", "gap"}
 
 
@@ -54,7 +66,17 @@ def test_the_mapping_can_be_simulated(fastest: dict[str, Any], ending: str, tmp_
 
 def test_what_is_written_can_be_simulated_and_validated(tmp_path: Path) -> None:
     few = ("--set", "B=1", "--set", "H=1", "--set", "P=300", "--set", "M=520")
-    run("map", "bert-base", "fusemax", *few, "--objective", "energy", "--out", str(tmp_path))
+    run(
+        "map",
+        "bert-base",
+        "fusemax",
+        *few,
+        "--objective",
+        "energy",
+        *BRIEFLY,
+        "--out",
+        str(tmp_path),
+    )
     path = str(tmp_path / "mapping.yaml")
     result = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
     again = simulated("bert-base", "fusemax", *few, "--mapping", path)
@@ -69,7 +91,17 @@ def test_the_mapping_of_ones_own_cascade_is_read_where_it_stands(
     monkeypatch.chdir(tmp_path)
     Path("mine.yaml").write_text(Cascade.load("log-softmax").text(), encoding="utf-8")
     few = ("--set", "N=64", "--set", "V=300")
-    run("map", "bert-base", "fusemax", "--set", "cascade=./mine.yaml", *few, "--out", "deep/out")
+    run(
+        "map",
+        "bert-base",
+        "fusemax",
+        "--set",
+        "cascade=./mine.yaml",
+        *few,
+        *BRIEFLY,
+        "--out",
+        "deep/out",
+    )
     found = Mapping.load("deep/out/mapping.yaml")
     assert Path(found.cascade).resolve() == tmp_path / "mine.yaml"
     monkeypatch.chdir("deep/out")
@@ -107,12 +139,12 @@ def test_nothing_is_worse_than_a_mapping_of_a_cascade_that_stands_in() -> None:
     """FLAT's machine is made for a cascade of three passes, not for the layer's own."""
     arguments = ("gemma-2-9b", "flat-micro24", "--set", "phase=decode", "--set", "cached_len=4096")
     arguments = (*arguments, "--set", "scope=attention")
-    assert mapped(*arguments)["cycles"] <= simulated(*arguments)["cycles"]
+    assert mapped(*arguments, *BRIEFLY)["cycles"] <= simulated(*arguments)["cycles"]
 
 
 def test_parts_of_a_block_have_mappings_of_their_own() -> None:
     few = (*SMALL, "--set", "scope=block", "--set", "model_width=128", "--set", "ffn_width=256")
-    found = mapped("bert-base", "fusemax", *few)
+    found = mapped("bert-base", "fusemax", *few, *BRIEFLY)
     parts = found["certificate"]["parts"]
     assert len(parts) == len(found["mapping_spec"]) > 1
     assert sum(p["candidates"] for p in parts) == found["certificate"]["candidates"]
@@ -122,7 +154,7 @@ def test_parts_of_a_block_have_mappings_of_their_own() -> None:
 
 def test_a_mask_is_searched_aside_and_run_as_it_is() -> None:
     few = ("--set", "batch=1", "--set", "seq_len=1K")
-    found = mapped("llama-3-8b", "fusemax", *few)
+    found = mapped("llama-3-8b", "fusemax", *few, *BRIEFLY)
     assert "aside" in found["certificate"]["strategy"]
     assert not found["certificate"]["optimal"]
     assert found["cycles"] <= simulated("llama-3-8b", "fusemax", *few)["cycles"]

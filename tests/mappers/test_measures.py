@@ -98,7 +98,8 @@ def test_counts_are_sums_of_measures(first: int) -> None:
                 rows.append(other)
         found = measured(meter.measures, np.array([strides_of(r.tiling) for r in rows]))
         coefficients, constants = matrix(
-            [x if isinstance(x, Linear) else Linear(x) for x in forms], len(meter.measures)
+            [x if isinstance(x, Linear) else Linear(x) for x in forms],
+            {n: n for n in range(len(meter.measures))},
         )
         for row, other in enumerate(rows):
             wanted = [x for e in other.einsums for x in amounts(count_einsum(other, e))]

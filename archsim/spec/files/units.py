@@ -52,6 +52,7 @@ TIME = QuantityKind("a time", "s", "10 ms", zero=True)
 ENERGY = QuantityKind("an energy", "pJ", "17.1645 pJ", zero=True)
 ENERGY_PER_BIT = QuantityKind("an energy per bit", "pJ/bit", "3.9 pJ/bit", zero=True)
 AREA = QuantityKind("an area", "um**2", "1545 um^2", zero=True)
+TIME = QuantityKind("a time", "s", "10 s")
 NODE = QuantityKind("a length", "nm", "45 nm")
 
 

@@ -44,7 +44,8 @@ class Choices(NamedTuple):
     """Of every Einsum."""
     accesses: Ints
     first: Ints
-    legal: NDArray[np.bool_]
+    rows: Ints
+    """Of every entry the row of its costs; -1 where it is not legal."""
     kept: NDArray[np.bool_]
     tiles: Ints
     capacities: Floats
@@ -89,8 +90,8 @@ def _least_of_access(
             if writer == own and w != k:
                 continue
             entry = c.accesses[row, 1] + (k * writers + w) * alternatives + places
-            if c.legal[entry]:
-                least = min(least, cost[entry])
+            if c.rows[entry] >= 0:
+                least = min(least, cost[c.rows[entry]])
     return float(least)
 
 
@@ -100,7 +101,7 @@ def least_to_go(c: Choices, cost: Floats, to_go: Floats) -> None:
 
     Parameters
     ----------
-    cost : array, (entries,)
+    cost : array, (rows,)
         Weighted costs.
     to_go : array, (states,)
         Filled: of the states before decision d those from ``c.first_state[d]`` on.
@@ -117,7 +118,7 @@ def least_to_go(c: Choices, cost: Floats, to_go: Floats) -> None:
             for choice in range(alternatives):
                 if kind == EINSUM:
                     picked[number] = choice
-                    value = cost[c.works[number] + choice]
+                    value = cost[c.rows[c.works[number] + choice]]
                 else:
                     value = 0.0
                     # Who is forgotten chooses anew for each access: it costs no more than together.

@@ -73,10 +73,11 @@ def _add_tensor(
     for row in range(c.first[tensor], c.first[tensor + 1]):
         own = picked[c.accesses[row, 0]]
         entry = c.accesses[row, 1] + (own * writers + written) * alternatives + places
-        if not c.legal[entry]:
+        place = c.rows[entry]
+        if place < 0:
             return False
         for column in range(total.shape[0]):
-            total[column] += cost[entry, column]
+            total[column] += cost[place, column]
     return True
 
 
@@ -104,7 +105,7 @@ def _alternatives(
         options[choice] = 0.0
         usable[choice] = 1
         if kind == EINSUM:
-            options[choice] += cost[c.works[number] + choice]
+            options[choice] += cost[c.rows[c.works[number] + choice]]
         elif not _add_tensor(c, cost, decision, choice, picked, options[choice]):
             usable[choice] = 0
             lost += 1
@@ -161,16 +162,19 @@ def _promising(
     c: Choices,
     objective: int,
     depth: int,
-    costs: Floats,
-    options: Floats,
-    usable: Ints,
-    picked: Ints,
+    state_here: tuple[Floats, Floats, Ints, Ints],
     weights: Floats,
     to_go: Floats,
-    order: Ints,
-    values: Floats,
+    found: tuple[Ints, Floats],
+    cap: float,
 ) -> int:
-    """The usable alternatives of a decision, the most promising first; how many there are."""
+    """The usable alternatives of a decision, the most promising first; how many there are.
+
+    Those that lead above ``cap`` in the other objective are none.
+    """
+    other = ENERGY if objective == LATENCY else LATENCY
+    costs, options, usable, picked = state_here
+    order, values = found
     count = 0
     number, alternatives = c.decisions[depth, 1], c.decisions[depth, 2]
     for choice in range(alternatives):
@@ -180,6 +184,8 @@ def _promising(
             picked[number] = choice
         state = state_of(c, depth + 1, picked)
         values[choice] = _value(objective, costs + options[choice], weights, to_go, state)
+        if cap < np.inf and _value(other, costs + options[choice], weights, to_go, state) > cap:
+            continue
         place = count
         while place > 0 and values[order[place - 1]] > values[choice]:
             order[place] = order[place - 1]
@@ -196,6 +202,7 @@ def search(
     limit: float,
     slack: float,
     nodes: int,
+    cap: float,
     weights: Floats,
     cost: Floats,
     tile: Floats,
@@ -209,9 +216,11 @@ def search(
         Nothing as high is looked for, nor what is better than the best by less than a share.
     nodes : int
         Decisions looked at for one tiling at the most.
+    cap : float
+        What the other objective (of energy and latency) must not be above.
     weights : array, (sums, columns)
         Sums of columns to bound by: energy alone, then cycles.
-    cost, tile : arrays, (tilings, entries, columns) and (tilings, tiles)
+    cost, tile : arrays, (tilings, rows, columns) and (tilings, tiles)
     """
     end, columns = c.decisions.shape[0], cost.shape[2]
     memories = c.capacities.shape[0]
@@ -255,19 +264,9 @@ def search(
             number, alternatives = c.decisions[depth, 1], c.decisions[depth, 2]
             if entered:
                 lost = _alternatives(c, here, depth, picked, options[depth], usable)
-                count[depth] = _promising(
-                    c,
-                    objective,
-                    depth,
-                    so_far[depth],
-                    options[depth],
-                    usable,
-                    picked,
-                    weights,
-                    to_go,
-                    order[depth],
-                    values[depth],
-                )
+                place = (so_far[depth], options[depth], usable, picked)
+                found = (order[depth], values[depth])
+                count[depth] = _promising(c, objective, depth, place, weights, to_go, found, cap)
                 s.tally[ILLEGAL] += lost * below[depth + 1]
                 s.tally[WORSE] += (alternatives - lost - count[depth]) * below[depth + 1]
                 at[depth] = -1

@@ -1,0 +1,306 @@
+"""Regions side by side: every way to cut each rank, with what it lets arrays do at the best."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from math import inf, prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archsim.spec.arch import Architecture, ProcessingArray
+from archsim.spec.mapping import Tile
+from einsum_cascade.algebra.conditions import with_masks
+from einsum_cascade.ir import Einsum, Program
+from einsum_cascade.operations import operations_of
+
+from ..arrays import arrays_of
+from .cuts import Cut, sides_of
+from .factorisation import factorise, unlaid_ranks
+from .layout import LayableRank, layouts_of
+from .region import Region
+from .ways import masked_share
+
+Options = dict[str, tuple[Cut, ...]]
+"""Ways to cut each rank."""
+
+Cells = NDArray[np.float64]
+"""A number for every region of a grid: an axis for each rank, or of length one where it does
+not matter how that is cut."""
+
+_ODD = 0.01
+"""What a region is put back for everything unusual in its cuts, as a share of its bound."""
+
+
+_LEFT = 0.4
+"""How unusual it is to lay out what fits along any array where the other way is the usual one."""
+
+_CROWDED = 1.5
+"""What it is put back where an Einsum's smallest tiles do not fit a memory together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromisedRegion:
+    """A region and a bound: no mapping of it takes fewer cycles."""
+
+    region: Region
+    cycles: float
+
+    @property
+    def bound(self) -> float:
+        """The same where every Einsum runs on one array only."""
+        return float(max(self.cycles, least_makespan(self.region.all_ways.least_work)))
+
+
+_PARTITIONS = 4096
+"""Ways to share out Einsums that are told apart; beyond it, what is left aside costs nothing."""
+
+
+def least_makespan(work: Collection[Mapping[str, float]]) -> float:
+    """The least of what the busiest array has to do.
+
+    Parameters
+    ----------
+    work : collection of mapping
+        Of each Einsum the cycles on every array that can do it.
+
+    Examples
+    --------
+    >>> least_makespan([{"a": 3.0, "b": 4.0}, {"a": 2.0, "b": 5.0}, {"b": 1.0}])
+    5.0
+    """
+    arrays = sorted({a for able in work for a in able})
+    loads = np.zeros((1, len(arrays)))
+    for able in sorted(work, key=lambda able: -min(able.values())):
+        rows = []
+        for array, cycles in able.items():
+            more = loads.copy()
+            more[:, arrays.index(array)] += cycles
+            rows.append(more)
+        loads = _undominated(np.concatenate(rows))
+        if len(loads) > _PARTITIONS:
+            break
+    return float(loads.max(axis=1).min())
+
+
+def _undominated(loads: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Those rows that no other is nowhere above."""
+    loads = np.unique(loads, axis=0)
+    if loads.shape[1] > 2:
+        return loads
+    best = np.minimum.accumulate(loads[:, -1])
+    kept = np.concatenate([[True], loads[1:, -1] < best[:-1]])
+    undominated: NDArray[np.float64] = loads[kept]
+    return undominated
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionGrid:
+    """The regions of some ways to cut ranks."""
+
+    program: Program
+    architecture: Architecture
+    fixed: tuple[Tile, ...]
+    shapes: dict[str, int]
+    options: Options
+    cycles: Cells
+    """Of the busiest array, at the least."""
+    order: Cells
+    """The same with what is unusual put back: which one is looked at first."""
+
+    @classmethod
+    def of(
+        cls,
+        program: Program,
+        architecture: Architecture,
+        fixed: tuple[Tile, ...],
+        shapes: dict[str, int],
+        options: Options,
+        unusual: int = 0,
+    ) -> RegionGrid:
+        """The grid of some options.
+
+        Parameters
+        ----------
+        fixed : tuple of Tile
+            Tiles of ranks that the cascade itself cuts.
+        shapes : dict
+            Elements of every rank.
+        unusual : int
+            How much is unusual in those tiles.
+
+        Raises
+        ------
+        MappingError
+            No array can do all operations of an Einsum.
+        """
+        bounds = _GridBounds(program, architecture, shapes, options)
+        cycles = bounds.cycles()
+        odd = np.full(cycles.shape, float(unusual))
+        for axis, (rank, cuts) in enumerate(options.items()):
+            shape = [1] * len(options)
+            shape[axis] = -1
+            parallel = rank in program.parallel
+            short = shapes[rank] <= min(sides_of(architecture), default=1)
+            odd += np.array([_oddity(c, cuts[0], short, parallel) for c in cuts]).reshape(shape)
+        return cls(
+            program=program,
+            architecture=architecture,
+            fixed=fixed,
+            shapes=shapes,
+            options=options,
+            cycles=cycles,
+            order=cycles * (1 + _ODD * odd) * np.where(bounds.fits(), 1.0, _CROWDED),
+        )
+
+    def best(self, most: int) -> Iterator[tuple[float, RegionGrid, tuple[int, ...]]]:
+        """The most promising regions: by what they are ordered, this grid, and their places."""
+        for place in np.argsort(self.order, axis=None, kind="stable")[:most]:
+            where = np.unravel_index(place, self.order.shape)
+            yield float(self.order[where]), self, tuple(int(n) for n in where)
+
+    def region(self, place: tuple[int, ...]) -> PromisedRegion:
+        """One region."""
+        cycles = float(self.cycles[place])
+        region = Region(
+            program=self.program,
+            architecture=self.architecture,
+            shapes=self.shapes,
+            fixed=self.fixed,
+            cuts=self._cuts(place),
+            least_cycles=cycles,
+        )
+        return PromisedRegion(region=region, cycles=cycles)
+
+    def _cuts(self, place: tuple[int, ...]) -> tuple[tuple[str, Cut], ...]:
+        return tuple((r, c[n]) for (r, c), n in zip(self.options.items(), place, strict=True))
+
+    def least_beside(
+        self, regions: Collection[tuple[tuple[Tile, ...], tuple[tuple[str, Cut], ...]]]
+    ) -> float:
+        """The least bound of all regions but some."""
+        left = self.cycles.copy()
+        for fixed, cuts in regions:
+            if fixed == self.fixed and all(c in self.options[r] for r, c in cuts):
+                left[tuple(self.options[r].index(c) for r, c in cuts)] = inf
+        return float(left.min())
+
+
+def _oddity(cut: Cut, usual: Cut, short: bool, parallel: bool) -> float:
+    """How unusual a cut is: parallel ranks are seldom laid out, long ones seldom are not."""
+    if parallel:
+        return 2.0 * len(cut)
+    if short:
+        return max(0, len(cut) - 1) + (0.0 if cut == usual else _LEFT)
+    return len(cut) - 1.0 if cut else 1.0
+
+
+class _GridBounds:
+    """Works out the cycles of a grid."""
+
+    def __init__(
+        self,
+        program: Program,
+        architecture: Architecture,
+        shapes: dict[str, int],
+        options: Options,
+    ) -> None:
+        self.program = program
+        self.architecture = architecture
+        self.shapes = shapes
+        self.options = options
+        self.known: dict[tuple[tuple[str, ...], frozenset[str], str], Cells] = {}
+        """Iterations by ranks and array: Einsums that go over the same ranks are full alike."""
+        parallel = program.parallel
+        self.fine = {
+            (r, cut): factorise(r, shapes[r], cut, 1, shapes, parallel=r in parallel).fine
+            for r, cuts in options.items()
+            for cut in cuts
+        }
+
+    def cycles(self) -> Cells:
+        """Of the busiest array: no mapping of a region has fewer."""
+        operations = self.program.once(operations_of)
+        costs: list[dict[str, Cells]] = []
+        for e in with_masks(self.program).einsums:
+            share = masked_share(self.program, e, self.shapes)
+            costs.append({})
+            for array in arrays_of(self.program, self.program.einsum_of[e.name], self.architecture):
+                cycles = float(array.cycles_of(operations[e.name]))
+                costs[-1][array.name] = self._iterations(e, array) * (cycles * share)
+        grid = tuple(len(cuts) for cuts in self.options.values())
+        return _busiest(costs, [a.name for a in self.architecture.arrays], grid)
+
+    def fits(self) -> NDArray[np.bool_]:
+        """Whether the smallest memory has room for the smallest tiles of each Einsum."""
+        axes = {rank: self._granularity(n, rank) for n, rank in enumerate(self.options)}
+        capacities = [m.capacity_bytes for m in self.architecture.memories if m.capacity_bytes]
+        room = min(capacities, default=inf) / float(self.architecture.word_bytes)
+        found = np.ones([len(cuts) for cuts in self.options.values()], dtype=np.bool_)
+        for e in self.program.einsums:
+            total = np.zeros(1)
+            for variables in {frozenset(a.variables) for a in (*e.reads, e.target)}:
+                tile = np.ones(1)
+                for rank, sizes in axes.items():
+                    if rank in self.program.parallel or rank.lower() in variables:
+                        tile = tile * sizes
+                total = total + tile
+            found &= total <= room
+        return found
+
+    def _granularity(self, axis: int, rank: str) -> Cells:
+        """Elements of a rank that its smallest tile has, for each way to cut it."""
+        sizes = [prod(n for _, n in self.fine[rank, cut]) for cut in self.options[rank]]
+        shape = [1] * len(self.options)
+        shape[axis] = -1
+        return np.array(sizes, dtype=np.float64).reshape(shape)
+
+    def _iterations(self, e: Einsum, array: ProcessingArray) -> Cells:
+        """The fewest iterations of an Einsum on an array, for each way to cut its ranks."""
+        parallel = self.program.parallel
+        ranks = tuple(r for r in self.options if r in parallel or r.lower() in e.variables)
+        unlaid = unlaid_ranks(self.program, e.name).intersection(ranks)
+        if (ranks, unlaid, array.name) not in self.known:
+            still = prod(self.shapes[r] for r in unlaid)
+            free = [r for r in ranks if r not in unlaid]
+            shape = [len(cuts) if r in free else 1 for r, cuts in self.options.items()]
+            found = np.empty(shape)
+            for place in np.ndindex(*shape):
+                chosen = dict(zip(self.options, place, strict=True))
+                laid = [
+                    LayableRank(r, self.shapes[r], self.fine[r, self.options[r][chosen[r]]])
+                    for r in free
+                ]
+                found[place] = layouts_of(laid, array.dimensions, still)[0].iterations
+            self.known[ranks, unlaid, array.name] = found
+        return self.known[ranks, unlaid, array.name]
+
+
+def _busiest(costs: list[dict[str, Cells]], arrays: list[str], grid: tuple[int, ...]) -> Cells:
+    """The least cycles of the busiest array, however the Einsums are shared out.
+
+    With any shares that add up to one, they are no less than the sum over Einsums of the least
+    of their cycles on an array times the array's share.
+    """
+    weights = [{a: float(a == b) for a in arrays} for b in arrays]
+    for one, other in combinations(arrays, 2):
+        weights += [{one: s, other: 1 - s} for s in sorted(_shares(costs, one, other))]
+    found = np.zeros(grid)
+    for shares in weights:
+        total = np.zeros(grid)
+        for able in costs:
+            least = [cycles * shares.get(a, 0.0) for a, cycles in able.items()]
+            total = total + np.minimum.reduce(np.broadcast_arrays(*least))
+        found = np.maximum(found, total)
+    return found
+
+
+def _shares(costs: list[dict[str, Cells]], one: str, other: str) -> set[float]:
+    """Shares of the first of two arrays with which some Einsum costs as much on both, at best.
+
+    Between those the least sum is linear in the shares, so that the largest is at one of them.
+    """
+    both = [(able[one].min(), able[other].min()) for able in costs if {one, other} <= {*able}]
+    return {round(float(there / (here + there)), 6) for here, there in both if here + there}

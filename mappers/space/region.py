@@ -1,0 +1,270 @@
+"""A region of a mapspace: all mappings whose ranks are cut alike.
+
+Of a region's mappings, each one fused nest, these are open, in this order:
+
+* the *shared* ranks: whose loops all Einsums go round together. Every Einsum goes over the
+  other ranks by itself;
+* the *order* of the shared loops at every memory;
+* the *tiles*: how many of a rank's coarse tiles each memory holds;
+* the *ways*: the array each Einsum runs on, if several can, what lies along its dimensions
+  (``layout``), and the order of the loops that the Einsum has for itself;
+* the *residency*: where every tensor is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations, permutations, product
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archsim.spec.arch import Architecture
+from archsim.spec.mapping import Tile
+from einsum_cascade.ir import Program
+
+from ..arrays import arrays_of
+from .cuts import Cut
+from .factorisation import Factorisation, closed, factorise, stepped_ranks
+from .ways import EinsumWays, Way
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skeleton:
+    """A mapping without sizes, arrays and residency."""
+
+    shared: tuple[str, ...]
+    """Ranks whose loops are shared, beside the parallel ones."""
+    order: tuple[tuple[str, ...], ...]
+    """Shared loops of more than one iteration at each memory, outermost first."""
+    own: frozenset[str]
+    """Other loops at memories that go round more than once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subspace:
+    """Mappings with the same loops: a skeleton, and all tilings in which just these go round.
+
+    Rows of ``sizes`` are tilings, columns the tiles of ``Region.tiles``.
+    """
+
+    skeleton: Skeleton
+    sizes: Ints
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """All mappings of a cascade of some shapes on a machine whose ranks are cut alike."""
+
+    program: Program
+    architecture: Architecture
+    shapes: dict[str, int]
+    """Every rank's, also of those that follow from others."""
+    fixed: tuple[Tile, ...]
+    """Tiles of ranks that the cascade itself cuts."""
+    cuts: tuple[tuple[str, Cut], ...]
+    """Of every rank that Einsums go over, parallel ones first."""
+    least_cycles: float
+    """What no mapping of the region takes less than: ways that are much slower are none."""
+    plain: bool = False
+    """Whether each Einsum has few layouts on an array, and one order of loops, alone."""
+
+    @property
+    def given(self) -> dict[str, int]:
+        """Shapes of the ranks that are not cut by a mapping's tiles."""
+        fixed = {tile.member for tile in self.fixed}
+        follows = {m for r in self.program.ranks for m in r.partition[:1] if {*r.partition} & fixed}
+        return {r: size for r, size in self.shapes.items() if r not in fixed | follows}
+
+    @cached_property
+    def factorisations(self) -> tuple[Factorisation, ...]:
+        """How each rank is cut."""
+        parallel, levels = self.program.parallel, len(self.architecture.memories)
+        found = [
+            factorise(r, self.shapes[r], cut, levels, self.shapes, parallel=r in parallel)
+            for r, cut in self.cuts
+        ]
+        return closed(found, stepped_ranks(self.program))
+
+    @cached_property
+    def factorisation_of(self) -> dict[str, Factorisation]:
+        """The same, by rank."""
+        return {cut.rank: cut for cut in self.factorisations}
+
+    @cached_property
+    def open_factorisations(self) -> tuple[Factorisation, ...]:
+        """Ranks of which a memory may hold more or less."""
+        return tuple(cut for cut in self.factorisations if cut.levelled)
+
+    @property
+    def tiled_ranks(self) -> tuple[str, ...]:
+        """Ranks in the order in which a tiling lists their members."""
+        leaves = [r.name for r in self.program.ranks if not r.partition]
+        families = [r.name for r in self.program.ranks if r.partition]
+        return (*self.program.parallel, *leaves, *families)
+
+    @cached_property
+    def tiles(self) -> tuple[tuple[str, str], ...]:
+        """Open tiles as (rank, member)."""
+        return tuple((cut.rank, member) for cut in self.open_factorisations for member in cut.held)
+
+    @cached_property
+    def arrays(self) -> dict[str, tuple[str, ...]]:
+        """Arrays that can do all operations of an Einsum, by its name.
+
+        Raises
+        ------
+        MappingError
+            There is none.
+        """
+        return {
+            e.name: tuple(a.name for a in arrays_of(self.program, e, self.architecture))
+            for e in self.program.einsums
+        }
+
+    @cached_property
+    def places(self) -> dict[str, tuple[tuple[str, ...], ...]]:
+        """Where each tensor may be kept: lists of levels.
+
+        Inputs and outputs are in the outermost memory, perhaps also in inner ones;
+        intermediates in any memories, or in the registers of one array.
+        """
+        outermost, *inner = (m.name for m in self.architecture.memories)
+        subsets: list[tuple[str, ...]] = [()]
+        for name in inner:
+            subsets += [(*found, name) for found in subsets]
+        ends = {*(t.name for t in self.program.inputs), *self.program.outputs}
+        tensors = [*(t.name for t in self.program.inputs), *(e.name for e in self.program.einsums)]
+        kept = tuple((outermost, *found) for found in subsets)
+        used = dict.fromkeys(a for arrays in self.arrays.values() for a in arrays)
+        # The last alternative has every memory: what binds a subspace, or shows that nothing
+        # fits, counts on it.
+        between = (*((a,) for a in used), *(s for s in subsets if s), *kept)
+        return {t: kept if t in ends else between for t in tensors}
+
+    @cached_property
+    def tilings(self) -> Ints:
+        """All combinations of tile sizes, a row each."""
+        columns = [cut.sizes() for cut in self.open_factorisations]
+        rows = [tuple(x for sizes in row for x in sizes) for row in product(*columns)]
+        return np.array(rows, dtype=np.int64).reshape(len(rows), len(self.tiles))
+
+    def subspaces(self, shared: tuple[str, ...]) -> Iterator[Subspace]:
+        """All mappings that share the loops of some ranks."""
+        members = [m for cut in self.open_factorisations for m in cut.levelled]
+        going_round = np.zeros((len(self.tilings), len(members)), dtype=np.bool_)
+        column = 0
+        for cut, columns in self._columns():
+            loops = slice(column, column + len(cut.levelled))
+            going_round[:, loops] = cut.going(self.tilings[:, columns])
+            column += len(cut.levelled)
+        patterns, which = _patterns(going_round)
+        # Those with the fewest loops first: of mappings as good, theirs move least.
+        for number, pattern in enumerate(patterns):
+            going = {m for m, goes in zip(members, pattern, strict=True) if goes}
+            sizes = self.tilings[which == number]
+            own = frozenset(m for m in going if self.rank_of[m] not in shared)
+            if self._nested(going, own):
+                for order in product(*(permutations(x) for x in self._loops(shared, going))):
+                    if self._outer_first([m for loops in order for m in loops], going, own):
+                        skeleton = Skeleton(shared=shared, order=order, own=own)
+                        yield Subspace(skeleton=skeleton, sizes=sizes)
+
+    def steps(self, subspace: Subspace, tiling: int) -> int:
+        """How often the innermost shared loop goes round, in one tiling of a subspace."""
+        steps = prod(
+            -(-self.shapes[c.rank] // prod(n for _, n in c.fine))
+            for c in self.factorisations
+            if c.outside
+        )
+        sizes = subspace.sizes[tiling]
+        for cut, columns in self._columns():
+            if cut.rank in subspace.skeleton.shared:
+                going = cut.going(sizes[None, columns])[0]
+                # Loops inside the innermost that goes round are part of its step.
+                steps *= cut.coarse if going[-1] else -(-cut.coarse // int(sizes[columns].prod()))
+        return steps
+
+    @cached_property
+    def rank_of(self) -> dict[str, str]:
+        return {m: cut.rank for cut in self.open_factorisations for m in cut.levelled}
+
+    def _nested(self, going: set[str], own: frozenset[str]) -> bool:
+        """Whether no loop of an Einsum's own is at a memory outside of a shared one's."""
+        level = {m: n for cut in self.open_factorisations for n, m in enumerate(cut.levelled)}
+        deepest = max((level[m] for m in going - own), default=0)
+        return all(level[m] >= deepest for m in own)
+
+    def _outer_first(self, shared: list[str], going: set[str], own: frozenset[str]) -> bool:
+        """Whether all loops over an outer part of a rank are outside of those over an inner one."""
+        level = {m: n for cut in self.open_factorisations for n, m in enumerate(cut.levelled)}
+        for outer, inner in self.parts:
+            around = [m for m in going if self.rank_of[m] == outer]
+            inside = [m for m in going if self.rank_of[m] == inner]
+            for m in around:
+                for x in inside:
+                    if x in own:
+                        apart = m in own and level[m] > level[x]
+                    else:
+                        apart = m in own or shared.index(m) > shared.index(x)
+                    if apart:
+                        return False
+        return True
+
+    @cached_property
+    def parts(self) -> tuple[tuple[str, str], ...]:
+        """Pairs of an outer part of a rank and one inside it."""
+        cut = (r.partition for r in self.program.ranks if r.partition)
+        return tuple(pair for parts in cut for pair in combinations(parts, 2))
+
+    def _columns(self) -> Iterator[tuple[Factorisation, slice]]:
+        start = 0
+        for cut in self.open_factorisations:
+            yield cut, slice(start, start + len(cut.held))
+            start += len(cut.held)
+
+    def _loops(self, shared: tuple[str, ...], going: set[str]) -> list[list[str]]:
+        """Shared loops that go round, by memory."""
+        depth = len(self.architecture.memories)
+        cuts = [self.factorisation_of[rank] for rank in shared]
+        return [[cut.levelled[n] for cut in cuts if cut.levelled[n] in going] for n in range(depth)]
+
+    @cached_property
+    def all_ways(self) -> EinsumWays:
+        """What makes the ways of Einsums."""
+        return EinsumWays(
+            program=self.program,
+            architecture=self.architecture,
+            shapes=self.shapes,
+            factorisations=self.factorisations,
+            least_cycles=self.least_cycles,
+            plain=self.plain,
+        )
+
+    @cached_property
+    def ways(self) -> dict[str, tuple[Way, ...]]:
+        """How each Einsum may run. In a subspace some of its ways may be the same."""
+        return {e.name: tuple(self.all_ways.of(e)) for e in self.program.einsums}
+
+    @property
+    def bindings(self) -> int:
+        """Ways of all Einsums together."""
+        return prod(len(ways) for ways in self.ways.values())
+
+    @property
+    def residencies(self) -> int:
+        """Ways to keep tensors."""
+        return prod(len(places) for places in self.places.values())
+
+
+def _patterns(rows: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], Ints]:
+    """Distinct rows, and which one each row is."""
+    if not rows.shape[1]:
+        return rows[:1], np.zeros(len(rows), dtype=np.int64)
+    patterns, which = np.unique(rows, axis=0, return_inverse=True)
+    return patterns, which.reshape(-1)
