@@ -8,25 +8,25 @@ from functools import partial
 from hashlib import sha256
 
 from einsum_cascade import Cascade
-from einsum_cascade.errors import InputError, Problem, SpecError
+from einsum_cascade.errors import InputError, Problem, SpecError, did_you_mean
 from einsum_cascade.notation.printer import program_text
 from einsum_cascade.yaml.library import Kind
 from einsum_cascade.yaml.source import YamlScalar
 from einsum_cascade.yaml.spec_files import referred, spec_tree
 
 from ..spec.arch import Architecture
-from ..spec.mapping import AUTO, EINSUM_BY_EINSUM, Mapping
+from ..spec.mapping import Mapping
+from .columns import LEVELS
 from .conditions import thresholds
-from .inputs import InputLoader, name_of, problems_of
+from .inputs import UNWRITTEN, InputLoader, name_of, problems_of
 from .points import Point
-from .spec import DEFAULT, Role, SearchedPoints, Sweep
+from .spec import Role, SearchedPoints, Sweep
 
 _KINDS: dict[Role, Kind] = {
     "workload": "workloads",
     "architecture": "architectures",
     "mapping": "mappings",
 }
-_NO_FILE = (AUTO, DEFAULT, EINSUM_BY_EINSUM)
 
 
 def check_sweep(sweep: Sweep, loader: InputLoader) -> None:
@@ -47,10 +47,40 @@ def check_sweep(sweep: Sweep, loader: InputLoader) -> None:
         raise SpecError(problems)
     first = Point(0, tuple(0 for _ in sweep.axes))
     last = Point(0, tuple(len(axis.values) - 1 for axis in sweep.axes))
-    everywhere = set(_wrong_at(loader, last))
-    found = [p for p in _wrong_at(loader, first) if p.span and p in everywhere]
+    everywhere = {p.span for p in _wrong_at(loader, last)}
+    found = [p for p in _wrong_at(loader, first) if p.span and p.span in everywhere]
+    found = found or list(_wrong_members(sweep, loader))
     if found:
         raise SpecError(found)
+
+
+def _wrong_members(sweep: Sweep, loader: InputLoader) -> Iterator[Problem]:
+    """Conditions on a memory or an array that none of the machines has."""
+    members: set[str] = set()
+    for place in _machine_places(sweep):
+        try:
+            machine = loader.machine(Point(0, place))
+        except InputError:
+            return
+        levels = [m.name for m in machine.memories]
+        members |= {f"traffic_bytes.{n}" for n in levels} | {f"buffer_bytes.{n}" for n in levels}
+        members |= {f"utilization.{a.name}" for a in machine.arrays}
+    known = {*members, *(axis.name for axis in sweep.axes)}
+    for condition in sweep.conditions:
+        if condition.column.startswith(LEVELS) and condition.column not in known:
+            text = f"where: there is no column '{condition.column}'"
+            hint = did_you_mean(condition.column, members)
+            yield Problem(text, condition.node.span, hint)
+
+
+def _machine_places(sweep: Sweep) -> Iterator[tuple[int, ...]]:
+    """A point for each machine."""
+    for n, axis in enumerate(sweep.axes):
+        if axis.role == "architecture":
+            for place in range(len(axis.values)):
+                yield tuple(place if n == k else 0 for k in range(len(sweep.axes)))
+            return
+    yield tuple(0 for _ in sweep.axes)
 
 
 def _wrong_names(sweep: Sweep) -> Iterator[Problem]:
@@ -62,7 +92,7 @@ def _named(sweep: Sweep) -> Iterator[tuple[Kind, YamlScalar]]:
     """Every name of a file that a sweep has, and the kind of what it names."""
     for part, kind in _KINDS.items():
         fixed: YamlScalar | None = getattr(sweep, part)
-        if fixed is not None and fixed.text not in _NO_FILE:
+        if fixed is not None and fixed.text not in UNWRITTEN:
             yield kind, fixed
     for axis in sweep.axes:
         meant: Kind | None = "cascades" if axis.varies_cascade else _KINDS.get(axis.role)
@@ -70,7 +100,7 @@ def _named(sweep: Sweep) -> Iterator[tuple[Kind, YamlScalar]]:
             continue
         for place in range(len(axis.values)):
             name = name_of(axis, place)
-            if axis.role != "mapping" or name.text not in _NO_FILE:
+            if axis.role != "mapping" or name.text not in UNWRITTEN:
                 yield meant, name
     for setting in sweep.settings:
         named = setting.field in ("cascade", "workload.cascade")
@@ -82,6 +112,7 @@ def _wrong_at(loader: InputLoader, point: Point) -> tuple[Problem, ...]:
     return (
         *problems_of(lambda: loader.workload(point)),
         *problems_of(lambda: loader.machine(point)),
+        *problems_of(lambda: loader.written(point)),
     )
 
 

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 _KEPT: Final = 64
 """Workloads, machines and mappings that are kept: neighbouring points share most of theirs."""
 
+UNWRITTEN: Final = (AUTO, DEFAULT, EINSUM_BY_EINSUM)
+"""What stands in the place of a mapping's name where no file says it."""
+
 Input = Literal["workload", "architecture", "mapping"]
 
 _SECTIONS: Final = {
@@ -128,20 +131,29 @@ class InputLoader:
         MappingError
             No mapping is found, or none can be made.
         """
-        name = self._name("mapping", point.places)
-        given = self._overrides("mapping", point.places)
-        if given.mapping and name.text in (AUTO, EINSUM_BY_EINSUM):
-            what = "searched for" if name.text == AUTO else "made from the cascade"
-            text = f"mapping.{given.mapping[0].field}: the mapping is {what} and takes no settings"
-            raise SpecError(Problem(text, given.mapping[0].span))
-        if name.text == AUTO:
+        written = self.written(point)
+        if written is not None:
+            return written
+        name = self._name("mapping", point.places).text
+        if name == AUTO:
             return self.find(work, machine)
-        if name.text == DEFAULT:
-            usual = usual_mapping(work, machine) if given.mapping else None
-            return Mapping.load(usual.name, given) if usual else None
-        if name.text == EINSUM_BY_EINSUM:
-            return mapping_called(name.text, work, machine, self.generators)
-        return self._written(self._key("mapping", point))
+        if name == EINSUM_BY_EINSUM:
+            return mapping_called(name, work, machine, self.generators)
+        given = self._overrides("mapping", point.places)
+        usual = usual_mapping(work, machine) if given.mapping else None
+        return Mapping.load(usual.name, given) if usual else None
+
+    def written(self, point: Point) -> Mapping | None:
+        """The point's mapping, if it is one of a name or a file. Raises SpecError."""
+        name = self._name("mapping", point.places)
+        if name.text not in UNWRITTEN:
+            return self._written(self._key("mapping", point))
+        given = self._overrides("mapping", point.places).mapping
+        if given and name.text != DEFAULT:
+            what = "searched for" if name.text == AUTO else "made from the cascade"
+            text = f"mapping.{given[0].field}: the mapping is {what} and takes no settings"
+            raise SpecError(Problem(text, given[0].span))
+        return None
 
     def _key(self, part: Input, point: Point) -> tuple[int, ...]:
         """The values on the axes that a part depends on; elsewhere the first."""

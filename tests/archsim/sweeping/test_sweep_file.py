@@ -203,6 +203,22 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
             HEAD + "  axes: {batch: [1]}\n  points: {search: optuna, trials: 3}",
             ["is not available yet"],
         ),
+        (
+            HEAD + "  axes: {batch: [1]}\n  where: [utilization.array_2 > 5 %]",
+            ["6:11", "'utilization.array_2'", "'utilization.array_2d'"],
+        ),
+        (
+            HEAD + "  mapping: auto\n  axes: {mapping.schedule.kind: [phases, sequential]}",
+            ["6:18", "the mapping is searched for and takes no settings"],
+        ),
+        (
+            HEAD + "  mapping: fusemax-binding\n  axes: {mapping.schedul.kind: [phases]}",
+            ["6:18", "did you mean 'schedule'?"],
+        ),
+        (
+            HEAD + "  axes: {architecture.clock: {from: 1, to: 4, steps: 3}}",
+            ["5:", "expected a frequency such as '940 MHz', got a number without a unit"],
+        ),
     ],
 )
 def test_names_and_fields_of_nothing_end_the_sweep_before_it_begins(
