@@ -12,6 +12,7 @@ from ..result.record import Result
 from ..schedule.timing import refuse_no_time
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
+from ..steps.group import Walk
 from .assemble import assemble
 from .one_answer import time_bound
 
@@ -54,10 +55,12 @@ def evaluate_bound(
     workload: str = "",
     engine: str = "analytical",
     counts: tuple[EinsumCount, ...] = (),
+    walks: tuple[Walk, ...] = (),
 ) -> Result:
     """Counts, latency, energy, area and bounds of a mapping that is bound.
 
-    ``counts`` are those of ``count_mapping`` on a machine of the same layout, if known.
+    ``counts`` are those of ``count_mapping`` on a machine of the same layout, if known, and
+    ``walks`` those of ``exact_walks`` on one of the same layout and arrays.
 
     Raises
     ------
@@ -66,6 +69,6 @@ def evaluate_bound(
         engine does not count something yet.
     """
     counts = counts or count_mapping(bound)
-    timing = time_bound(bound, counts, engine)
+    timing = time_bound(bound, counts, engine, walks)
     refuse_no_time(bound, timing.cycles)
     return assemble(bound, counts, timing, workload, engine)

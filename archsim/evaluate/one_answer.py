@@ -16,19 +16,24 @@ from ..events.engine import time_events
 from ..events.flat import EVENTS_AT_MOST
 from ..schedule.kinds import time_mapping
 from ..schedule.timing import Timing
+from ..steps.group import Walk
 from ..steps.limits import StepsError
 
 _PATIENCE = {"analytical": 20_000_000, "event": EVENTS_AT_MOST}
 """Task events after which an engine takes the average step: some seconds, or some minutes."""
 
 
-def time_bound(bound: Bound, counts: tuple[EinsumCount, ...], engine: str) -> Timing:
+def time_bound(
+    bound: Bound, counts: tuple[EinsumCount, ...], engine: str, walks: tuple[Walk, ...] = ()
+) -> Timing:
     """Latency of a bound mapping.
 
     Parameters
     ----------
     engine : str
         ``"event"`` is more patient than ``"analytical"``; else they are the same.
+    walks : tuple of Walk, optional
+        The real steps of what runs together, if known.
 
     Raises
     ------
@@ -36,7 +41,7 @@ def time_bound(bound: Bound, counts: tuple[EinsumCount, ...], engine: str) -> Ti
         The schedule contradicts the cascade's dependencies, or deadlocks.
     """
     try:
-        return time_events(bound, counts, most=_PATIENCE[engine]).timing
+        return time_events(bound, counts, walks=walks, most=_PATIENCE[engine]).timing
     except StepsError as refused:
         average = time_mapping(bound, counts)
         why = refused.problems[0].message

@@ -10,7 +10,11 @@ from ..cost.accesses import EinsumCount
 from ..cost.spill import count_mapping
 from ..evaluate.evaluate import evaluate_bound
 from ..result.record import Result
+from ..schedule.kinds import exact_walks
+from ..spec.arch import ProcessingArray
 from ..spec.mapping import Mapping
+from ..steps.group import Walk
+from ..steps.limits import StepsError
 from .job import Job
 
 _AlikeKey = tuple[Mapping, tuple[object, ...], tuple[tuple[str, int], ...]]
@@ -21,7 +25,8 @@ class AlikeJobs:
     """Evaluates jobs as ``evaluate_job`` does, those that are alike in less time.
 
     A mapping is bound and counted once for machines of one layout: speeds, energies and areas
-    change neither. One with open choices is not, as speeds decide about these, too.
+    change neither. One with open choices is not, as speeds decide about these, too. What its
+    steps do depends on the arrays besides, and on no memory's speed.
 
     Parameters
     ----------
@@ -31,7 +36,7 @@ class AlikeJobs:
 
     def __init__(self, kept: int | None = None) -> None:
         self._kept = kept
-        self._bound: OrderedDict[_AlikeKey, tuple[Bound, tuple[EinsumCount, ...]]] = OrderedDict()
+        self._known: OrderedDict[_AlikeKey, _BoundOnce] = OrderedDict()
 
     def evaluate(self, job: Job, /) -> Result:
         """The result of a job, without the job's own notes. Raises as ``Job.bind``."""
@@ -39,17 +44,37 @@ class AlikeJobs:
             return job.known
         if job.mapping.choices:
             return evaluate_bound(job.bind(), workload=job.name)
-        bound, counts = self._bound_once(job)
-        bound = rebind(bound, job.architecture)
-        return evaluate_bound(bound, workload=job.name, counts=counts)
-
-    def _bound_once(self, job: Job) -> tuple[Bound, tuple[EinsumCount, ...]]:
         key = (job.mapping, layout(job.architecture), tuple(sorted(job.shapes)))
-        if key not in self._bound:
-            bound = job.bind()
-            self._bound[key] = bound, count_mapping(bound)
-        self._bound.move_to_end(key)
-        found = self._bound[key]
-        if self._kept is not None and len(self._bound) > self._kept:
-            self._bound.popitem(last=False)
-        return found
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = _BoundOnce(job.bind())
+        self._known.move_to_end(key)
+        if self._kept is not None and len(self._known) > self._kept:
+            self._known.popitem(last=False)
+        return evaluate_bound(
+            rebind(known.bound, job.architecture),
+            workload=job.name,
+            counts=known.counts,
+            walks=known.walks(job.architecture.arrays),
+        )
+
+
+class _BoundOnce:
+    """A bound mapping, its counts, and its steps on the arrays of its machine."""
+
+    def __init__(self, bound: Bound) -> None:
+        self.bound = bound
+        self.counts: tuple[EinsumCount, ...] = count_mapping(bound)
+        self._arrays = bound.architecture.arrays
+        self._walks: tuple[Walk, ...] | None = None
+
+    def walks(self, arrays: tuple[ProcessingArray, ...]) -> tuple[Walk, ...]:
+        """The steps of what runs together; none where they cannot be told, or are of others."""
+        if arrays != self._arrays:
+            return ()
+        if self._walks is None:
+            try:
+                self._walks = exact_walks(self.bound, self.counts)
+            except StepsError:
+                self._walks = ()
+        return self._walks

@@ -1,0 +1,59 @@
+"""Jobs that share what they can, against each by itself."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from archsim import Architecture, Mapping
+from archsim.jobs.alike import AlikeJobs
+from archsim.jobs.job import Job
+from archsim.jobs.plan import plan
+from archsim.jobs.run import evaluate_job
+from einsum_cascade.errors import InputError
+from mappers.generators import GENERATORS
+from workloads import load
+
+RUNS = (
+    ("bert-base", "fusemax", "fusemax-binding"),
+    ("bert-base", "fusemax", "fusemax-arch"),
+    ("bert-base", "flat-micro24", "flat"),
+    ("llama-3-8b", "fusemax", "gqa-causal"),
+)
+MOVES = (
+    ("memories.{outer}.bandwidth", ("50 GB/s", "2 TB/s")),
+    ("memories.{inner}.capacity", ("1 MiB", "64 MiB")),
+    ("clock", ("500 MHz", "2 GHz")),
+    ("memories.{outer}.line", ("32 bit", "512 bit")),
+    ("arrays.{array}.operations.mac.cycles", ("2", "3")),
+    ("arrays.{array}.registers.depth", ("16", "64")),
+)
+
+
+@pytest.mark.parametrize(("workload", "machine", "mapping"), RUNS)
+def test_what_is_shared_changes_no_result(workload: str, machine: str, mapping: str) -> None:
+    chance, alike = random.Random(workload + mapping), AlikeJobs(kept=2)
+    base = Architecture.load(machine)
+    names = {
+        "outer": base.memories[0].name,
+        "inner": base.memories[-1].name,
+        "array": base.arrays[0].name,
+    }
+    known = set()
+    for _ in range(8):
+        moved = chance.sample(MOVES, 2)
+        settings = [f"{field.format(**names)}={chance.choice(values)}" for field, values in moved]
+        arch = Architecture.load(machine, settings)
+        work = load(workload, seq_len=chance.choice([512, 1024]), batch=1)
+        (job,) = plan(work, arch, Mapping.load(mapping), generators=GENERATORS).jobs
+        assert outcome(alike, job) == outcome(None, job)
+        known.add(len(alike._known))
+    assert known <= {0, 1, 2}
+
+
+def outcome(alike: AlikeJobs | None, job: Job) -> object:
+    try:
+        return evaluate_job(job) if alike is None else alike.evaluate(job)
+    except InputError as wrong:
+        return str(wrong)
