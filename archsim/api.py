@@ -123,6 +123,7 @@ def sweep(
     out: str | PathLike[str] | None = None,
     *,
     workers: int | None = None,
+    dask: str | None = None,
     limit: int | None = None,
 ) -> DataFrame:
     """Simulate every point of a grid of settings; a row for each.
@@ -132,10 +133,11 @@ def sweep(
     given : dict, str or path
         A sweep file (docs/sweeps.md), or what it says as a dict.
     out : str or path, optional
-        The folder that keeps the results: what is finished there is not run again. Without
-        one nothing is kept.
+        Keeps the results: what is finished there is not run again. Without it nothing is kept.
     workers : int, optional
         Processes; by default one for each processor, as far as there is work for them.
+    dask : str, optional
+        The address of a Dask scheduler, whose workers run the points then.
     limit : int, optional
         At most so many points are run now.
 
@@ -160,14 +162,21 @@ def sweep(
     from pathlib import Path
     from tempfile import TemporaryDirectory
 
-    from .sweeping.file import load_sweep_file, sweep_of
+    from .sweeping.file import sweep_asked
     from .sweeping.frame import load_sweep
     from .sweeping.sweep import run_sweep
 
-    asked = sweep_of(given) if isinstance(given, Named) else load_sweep_file(given)
     with TemporaryDirectory() as passing:
         folder = Path(passing if out is None else out)
-        run_sweep(asked, folder, generators=GENERATORS, find=_find, workers=workers, limit=limit)
+        run_sweep(
+            sweep_asked(given),
+            folder,
+            generators=GENERATORS,
+            find=_find,
+            workers=workers,
+            dask=dask,
+            limit=limit,
+        )
         return load_sweep(folder)
 
 

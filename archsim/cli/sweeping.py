@@ -56,19 +56,22 @@ def sweep_command(
         return
     if sweep is None:
         raise click.UsageError("give a sweep file: archsim sweep SWEEP.yaml --out DIR")
-    if dask is not None:
-        raise click.UsageError("--dask is not available yet: --workers N runs on this machine")
+    if dask and workers:
+        raise click.UsageError("--workers are of this machine, --dask has its own: give one")
     check_folder(out)
-    _show_done(_run(sweep, out, workers, limit), out)
+    _show_done(_run(sweep, out, workers, dask, limit), out)
 
 
-def _run(sweep: Path, out: Path, workers: int | None, limit: int | None) -> SweepDone:
+def _run(
+    sweep: Path, out: Path, workers: int | None, dask: str | None, limit: int | None
+) -> SweepDone:
     from mappers.generators import GENERATORS
 
     from ..sweeping.file import load_sweep_file
     from ..sweeping.sweep import run_sweep
 
-    asked = load_sweep_file(sweep)
+    # Workers of a cluster may run in another folder.
+    asked = load_sweep_file(sweep.resolve() if dask else sweep)
 
     @contextmanager
     def bar(total: int, done: int) -> Iterator[Advance]:
@@ -82,6 +85,7 @@ def _run(sweep: Path, out: Path, workers: int | None, limit: int | None) -> Swee
             generators=GENERATORS,
             find=find_best,
             workers=workers,
+            dask=dask,
             limit=limit,
             progress=bar,
         )

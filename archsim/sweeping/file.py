@@ -76,6 +76,11 @@ class PointsFields(Fields):
     seed: int | None = None
 
 
+def sweep_asked(given: Mapping[str, Any] | str | os.PathLike[str]) -> Sweep:
+    """The sweep of a dict or a file. Raises SpecError with all that is wrong with it."""
+    return sweep_of(given) if isinstance(given, Mapping) else load_sweep_file(given)
+
+
 def load_sweep_file(path: str | os.PathLike[str]) -> Sweep:
     """The sweep of a file. Raises SpecError with all that is wrong with it."""
     return read_sweep(read_source(path))

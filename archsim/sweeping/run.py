@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -169,10 +170,12 @@ def run_batch(task: bytes, points: Sequence[Point]) -> BatchDone:
         A pickled ``SweepTask``: what was loaded for it is kept for the next batch.
     """
     begun = time.perf_counter()
-    runner = _runner(task)
+    # A thread has its own: what a runner keeps is not made to be shared.
+    runner = _runner(task, threading.get_ident())
     return BatchDone(tuple(map(runner.row, points)), time.perf_counter() - begun)
 
 
-@lru_cache(maxsize=1)
-def _runner(task: bytes) -> PointRunner:
-    return PointRunner(pickle.loads(task))  # noqa: S301 - made by the process that started this one
+@lru_cache(maxsize=8)
+def _runner(task: bytes, thread: int) -> PointRunner:
+    del thread
+    return PointRunner(pickle.loads(task))  # noqa: S301 - made by the process that asked for this

@@ -18,7 +18,7 @@ from .points import Point, point_at
 from .run import SweepTask
 from .spec import Sweep
 from .store import Store, StoredSweep, opened_for
-from .workers import batches_done, pool, usable_cores
+from .workers import Pool, batches_done, cluster, processes, usable_cores
 
 _BLOCK = 4096
 """Points whose state is asked of the store at once."""
@@ -58,6 +58,7 @@ def run_sweep(
     generators: Generators,
     find: BestMappings,
     workers: int | None = None,
+    dask: str | None = None,
     limit: int | None = None,
     progress: StartProgress = _silent,
 ) -> SweepDone:
@@ -71,10 +72,10 @@ def run_sweep(
         Where mappings come from that no file spells out, or that are to be searched.
     workers : int, optional
         Processes; by default one for each processor, as far as there is work for them.
+    dask : str, optional
+        The address of a Dask scheduler, whose workers run the points then.
     limit : int, optional
         At most so many points are run now.
-    progress : callable, optional
-        Shows how far it is.
 
     Raises
     ------
@@ -98,7 +99,8 @@ def run_sweep(
         if now:
             withdraw(folder)
             with progress(before + now, before) as advance:
-                _run(task, store, now, workers or _usual_workers(now), advance)
+                pool = cluster(dask) if dask else processes(workers or _usual_workers(now))
+                _run(task, store, now, pool, advance)
         counts = store.counts()
         return SweepDone(
             total=sweep.total,
@@ -123,12 +125,16 @@ def _stored(task: SweepTask) -> StoredSweep:
     )
 
 
-def _run(task: SweepTask, store: Store, number: int, workers: int, advance: Advance) -> None:
+def _run(
+    task: SweepTask,
+    store: Store,
+    number: int,
+    opening: AbstractContextManager[Pool],
+    advance: Advance,
+) -> None:
     points = islice(_open_points(task.sweep, store), number)
-    with pool(workers) as executor:
-        batches = batches_done(
-            executor, workers, pickle.dumps(task), lambda size: tuple(islice(points, size))
-        )
+    with opening as pool:
+        batches = batches_done(pool, pickle.dumps(task), lambda size: tuple(islice(points, size)))
         for batch in batches:
             store.add(batch.rows)
             advance(len(batch.rows))

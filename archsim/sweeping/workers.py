@@ -1,4 +1,4 @@
-"""Who runs batches of points: this process, or several."""
+"""Who runs batches of points: this process, several, or those of a cluster."""
 
 from __future__ import annotations
 
@@ -8,19 +8,23 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from einsum_cascade.errors import InputError
 
+from ..version import installed_version
 from .points import Point
 from .run import BatchDone, run_batch
 
 _SECONDS = 0.5
 """What a batch should take: what is lost when the power goes, and how often the store writes."""
 _LARGEST = 1000
+_ANSWER_WITHIN = 10
+"""Seconds a scheduler has to answer."""
 _LOOK_AFTER = 0.2
 """Seconds between two looks whether the process that started this one is there."""
 _COLLECT_AFTER = 50_000
@@ -40,11 +44,19 @@ class SameProcess(Executor):
         return future
 
 
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Who runs batches, and how many of them at a time."""
+
+    executor: Executor
+    workers: int
+
+
 @contextmanager
-def pool(workers: int) -> Iterator[Executor]:
+def processes(workers: int) -> Iterator[Pool]:
     """Some processes, or this one; they are gone afterwards, whatever happened."""
     if workers == 1:
-        yield SameProcess()
+        yield Pool(SameProcess(), 1)
         return
     # With one process nothing of joblib is needed: it would be a tenth of a second.
     from joblib.externals.loky import ProcessPoolExecutor
@@ -53,9 +65,58 @@ def pool(workers: int) -> Iterator[Executor]:
         max_workers=workers, initializer=_begin, initargs=(os.getpid(),)
     )
     try:
-        yield executor
+        yield Pool(executor, workers)
     finally:
         executor.shutdown(wait=True, kill_workers=True)
+
+
+@contextmanager
+def cluster(address: str) -> Iterator[Pool]:
+    """The workers of a Dask scheduler, which stay there.
+
+    Raises
+    ------
+    InputError
+        Dask is not installed, no scheduler answers, or its workers lack this version.
+    """
+    try:
+        from distributed import Client
+        from distributed.comm.addressing import get_address_host_port
+    except ImportError:
+        text = "--dask needs Dask, which is not installed: pip install 'archsim[dask]'"
+        raise InputError(text) from None
+    connect: Any = Client
+    parts_of: Any = get_address_host_port
+    try:
+        parts_of(address)
+        client = connect(address, timeout=_ANSWER_WITHIN, set_as_default=False)
+    except (OSError, ValueError) as wrong:
+        raise InputError(f"no Dask scheduler answers at '{address}': {wrong}") from None
+    try:
+        threads = client.nthreads()
+        if not threads:
+            raise InputError(f"the Dask scheduler at '{address}' has no workers yet")
+        _check_versions(client)
+        executor = client.get_executor()
+        try:
+            yield Pool(executor, sum(threads.values()))
+        finally:
+            executor.shutdown(wait=False)
+    finally:
+        client.close()
+
+
+def _check_versions(client: Any) -> None:
+    """Refuse workers that would run another archsim."""
+    own = installed_version()
+    try:
+        found = client.run(installed_version)
+    except ImportError as wrong:
+        raise InputError(f"the Dask workers do not have archsim: {wrong}") from None
+    for worker, version in found.items():
+        if version != own:
+            there = version or "(unknown)"
+            raise InputError(f"Dask worker {worker} has archsim {there}, this is archsim {own}")
 
 
 def _begin(parent: int) -> None:
@@ -71,9 +132,7 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def batches_done(
-    executor: Executor, workers: int, task: bytes, next_points: NextPoints
-) -> Iterator[BatchDone]:
+def batches_done(pool: Pool, task: bytes, next_points: NextPoints) -> Iterator[BatchDone]:
     """Batches as they are finished; their size follows from how long points take.
 
     Raises
@@ -83,10 +142,10 @@ def batches_done(
     """
     size = 1
     waiting: set[Future[BatchDone]] = set()
-    most = 1 if workers == 1 else 2 * workers
+    most = 1 if pool.workers == 1 else 2 * pool.workers
     while True:
         while len(waiting) < most and (points := next_points(size)):
-            waiting.add(executor.submit(run_batch, task, points))
+            waiting.add(pool.executor.submit(run_batch, task, points))
         if not waiting:
             return
         finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
@@ -95,6 +154,10 @@ def batches_done(
                 batch = future.result()
             except BrokenProcessPool:
                 raise InputError(_KILLED) from None
+            except Exception as wrong:
+                if not _is_of_cluster(wrong):
+                    raise
+                raise InputError(f"{_LOST}: {wrong}") from None
             yield batch
             size = _next_size(size, batch)
 
@@ -103,6 +166,14 @@ _KILLED = (
     "a worker process was killed, perhaps for want of memory: finished points are kept, start "
     "again to go on (fewer --workers need less memory)"
 )
+
+
+_LOST = "the Dask cluster lost a batch: finished points are kept, start again to go on"
+
+
+def _is_of_cluster(wrong: Exception) -> bool:
+    """Whether it is a failure of Dask's own, not of what it ran."""
+    return type(wrong).__module__.startswith("distributed.") or isinstance(wrong, CancelledError)
 
 
 def _next_size(size: int, batch: BatchDone) -> int:

@@ -347,3 +347,42 @@ def test_two_processes_do_not_sweep_into_one_folder(tmp_path: Path) -> None:
     process.kill()
     process.communicate(timeout=30)
     assert "another process sweeps into" in told
+
+
+CLUSTER = """
+import sys
+from distributed import LocalCluster
+if __name__ == "__main__":
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        print(cluster.scheduler_address, flush=True)
+        sys.stdin.readline()
+"""
+
+
+def test_the_workers_of_a_dask_cluster_give_the_same_rows(tmp_path: Path, folder: Path) -> None:
+    script, path = tmp_path / "cluster.py", tmp_path / "small.yaml"
+    script.write_text(CLUSTER)
+    path.write_text(json.dumps({"sweep": SWEEP}))
+    with subprocess.Popen(
+        [sys.executable, str(script)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as cluster:
+        assert cluster.stdout is not None
+        address = cluster.stdout.readline().strip()
+        process = start(path, tmp_path / "out", "--dask", address)
+        told = process.communicate(timeout=60)
+        cluster.communicate("\n", timeout=30)
+    assert process.returncode == 0, told
+    whole = folder / "results.csv"
+    assert (tmp_path / "out" / "results.csv").read_text() == whole.read_text()
+
+
+def test_no_scheduler_and_no_dask_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="no Dask scheduler answers at 'nowhere'"):
+        archsim.sweep(SWEEP, tmp_path, dask="nowhere")
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(InputError, match=r"pip install 'archsim\[dask\]'"):
+        archsim.sweep(SWEEP, tmp_path, dask="tcp://127.0.0.1:1")
