@@ -196,7 +196,8 @@ def _choices(tables: Tables) -> Choices:
         order += [(TENSOR, t, tables.places[t]) for t in ready]
     rows = sorted(tables.accesses, key=lambda a: a.tensor)
     counts = [len([a for a in rows if a.tensor == t]) for t in range(len(tables.tensors))]
-    tiles = list(zip(tables.tile_tensors, tables.tile_memories, strict=True))
+    tiles = [(t.memory, t.einsum, t.way) for t in tables.tiles]
+    of_tensor = [sum(t.tensor == n for t in tables.tiles) for n in range(len(tables.tensors))]
     frontier = _frontiers(tables, order, touching)
     states = [prod(len(tables.ways[e]) for e in before) for before in frontier]
     return Choices(
@@ -208,7 +209,8 @@ def _choices(tables: Tables) -> Choices:
         first=_begins(counts),
         rows=tables.entries,
         kept=tables.kept,
-        tiles=np.array(tiles, dtype=np.int64).reshape(-1, 2),
+        tiles=np.array(tiles, dtype=np.int64).reshape(-1, 3),
+        first_tile=_begins(of_tensor),
         capacities=tables.capacities,
         frontier=np.array(
             [row for before in frontier for row in _factors(tables, before)], dtype=np.int64

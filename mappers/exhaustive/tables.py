@@ -52,6 +52,16 @@ class AccessEntries:
     first: int
 
 
+@dataclass(frozen=True, slots=True)
+class TileEntry:
+    """A tensor's tile at a memory, both by number, as an Einsum has it in one way; -1: in all."""
+
+    tensor: int
+    memory: int
+    einsum: int
+    way: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Tables:
     """The choices of a subspace and what they cost.
@@ -78,11 +88,10 @@ class Tables:
     columns: int
     kept: NDArray[np.bool_]
     """(tensors, places, memories): whether these places are in a memory of limited size."""
-    tile_tensors: tuple[int, ...]
-    tile_memories: tuple[int, ...]
+    tiles: tuple[TileEntry, ...]
+    """In the order of their tensors; the largest of those of one tensor and memory must fit."""
     tile_coefficients: Floats
-    """(tiles, measures): bytes of a tensor's tile; the largest of those of one tensor and
-    memory must fit."""
+    """(tiles, measures): their bytes."""
     tile_constants: Floats
     capacities: Floats
     measures: tuple[OpenMeasure, ...]
@@ -151,15 +160,6 @@ class _Price:
     write_pj: float
     cycles: float
     """To move it; 0 where bandwidth is unlimited."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _OpenTile:
-    """Bytes of a tensor's tile at a memory, both by number."""
-
-    tensor: int
-    memory: int
-    size: Linear
 
 
 _Route = tuple[tuple[StopOnTheWay, ...], bool]
@@ -240,8 +240,8 @@ class _Tabulator:
             for number, name in enumerate(self.names)
             for position, access_map in enumerate(self.variants[name][0].touches)
         ]
-        tiles = [*self._tiles()]
-        forms, sizes = [x for row in self.rows for x in row], [tile.size for tile in tiles]
+        tiles = sorted(self._tiles(), key=lambda pair: pair[0].tensor)
+        forms, sizes = [x for row in self.rows for x in row], [size for _, size in tiles]
         used = dict.fromkeys(place for form in (*forms, *sizes) for place in form.terms)
         asked = self.meter.measures
         measures = tuple(asked[place] for place in used)
@@ -262,8 +262,7 @@ class _Tabulator:
             constants=constants,
             columns=self.columns,
             kept=self._kept(),
-            tile_tensors=tuple(tile.tensor for tile in tiles),
-            tile_memories=tuple(tile.memory for tile in tiles),
+            tiles=tuple(tile for tile, _ in tiles),
             tile_coefficients=of_tiles,
             tile_constants=of_fixed_tiles,
             capacities=np.array([float(memories[n].capacity_bytes or 0) for n in limited]),
@@ -402,20 +401,28 @@ class _Tabulator:
                 found[t, o] = [name in places for name in names]
         return found
 
-    def _tiles(self) -> Iterator[_OpenTile]:
-        """Bytes of the tiles of each tensor at each memory of limited size."""
+    def _tiles(self) -> Iterator[tuple[TileEntry, Linear]]:
+        """Tiles of each tensor at each memory of limited size, and their bytes."""
         for number, level in enumerate(self._limited):
-            done: list[_OpenTile] = []
-            for e in self.base.einsums:
-                for access_map in e.touches:
-                    tensor = access_map.access.tensor
-                    one_copy = in_step(self.base, tensor, level)
-                    loops = (*e.outer(level), *stream_of(self.base, e, tensor, level))
-                    size = self.meter.first_tile(e, loops, access_map, one_copy=one_copy)
-                    form = size * Fraction(self.machine.word_bytes)
-                    index = self.tensors.index(tensor)
-                    tile = _OpenTile(tensor=index, memory=number, size=form)
-                    # Most accesses of a tensor have one and the same tile.
-                    if tile not in done:
-                        done.append(tile)
-                        yield tile
+            known: list[tuple[int, Linear]] = []
+            for einsum, name in enumerate(self.names):
+                variants = self.variants[name]
+                for position, access_map in enumerate(variants[0].touches):
+                    tensor = self.tensors.index(access_map.access.tensor)
+                    sizes = [self._tile(v, v.touches[position], level) for v in variants]
+                    for way, size in enumerate(sizes):
+                        if all(other == size for other in sizes):
+                            # Most accesses of a tensor have one and the same tile.
+                            if way == 0 and not any(t == tensor and x == size for t, x in known):
+                                known.append((tensor, size))
+                                yield TileEntry(tensor, number, einsum, -1), size
+                        else:
+                            yield TileEntry(tensor, number, einsum, way), size
+
+    def _tile(self, e: BoundEinsum, access_map: AccessMap, level: int) -> Linear:
+        """Bytes of a tensor's tile as an Einsum has it at a level."""
+        tensor = access_map.access.tensor
+        loops = (*e.outer(level), *stream_of(self.base, e, tensor, level))
+        one_copy = in_step(self.base, tensor, level)
+        size = self.meter.first_tile(e, loops, access_map, one_copy=one_copy)
+        return size * Fraction(self.machine.word_bytes)

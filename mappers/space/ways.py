@@ -71,8 +71,8 @@ class EinsumWays:
         most = max(_SLOWEST * self.least_cycles, min(work for work, _, _ in found))
         for work, array, layout in found:
             if work <= most:
-                for order in self._orders(e, layout.along)[: 1 if self.plain else None]:
-                    yield Way(array, layout.along, order)
+                orders = self._orders(e, layout.along)[: 1 if self.plain else None]
+                yield from (Way(array, layout.along, order) for order in orders)
         if self._may_be_alone(e):
             for array, layouts in self._able[e.name]:
                 if layouts[0][0] <= most:

@@ -149,13 +149,12 @@ def test_tables_say_what_memories_hold() -> None:
         lowered = bind_loops(program, mapping, space.architecture, tiling)
         for memory, level in enumerate(limited(space)):
             held = dict(requirement(lowered, level).tensors)
-            mine = {
-                tables.tensors[t]: size
-                for t, m, size in sorted(
-                    zip(tables.tile_tensors, tables.tile_memories, tiles, strict=True)
-                )
-                if m == memory
-            }
+            mine: dict[str, float] = {}
+            for entry, size in zip(tables.tiles, tiles, strict=True):
+                # The mapping has the first ways.
+                if entry.memory == memory and entry.way <= 0:
+                    tensor = tables.tensors[entry.tensor]
+                    mine[tensor] = max(mine.get(tensor, 0.0), size)
             assert mine == held
             streaming += sum(
                 held_tile(lowered, e, e.write, level) < largest_tile(e, e.write, level)

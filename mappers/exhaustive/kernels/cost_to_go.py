@@ -32,7 +32,8 @@ class Choices(NamedTuple):
 
     Rows of ``decisions``: kind, number of the Einsum or tensor, alternatives. ``works`` is by
     Einsum. Accesses of tensor t, rows (Einsum, first entry), are those from ``first[t]`` on.
-    Tiles (rows of ``tiles``: tensor, memory) are bytes given by tiling. Before decision d the
+    Tiles of tensor t (rows of ``tiles``: memory, Einsum, the way in which it has this one or -1:
+    in all) are those from ``first_tile[t]`` on, their bytes given by tiling. Before decision d the
     frontier are the rows (Einsum, its factor in the number of a state) of ``frontier`` from
     ``first_frontier[d]`` on, and states are numbered from ``first_state[d]``.
     """
@@ -48,6 +49,7 @@ class Choices(NamedTuple):
     """Of every entry the row of its costs; -1 where it is not legal."""
     kept: NDArray[np.bool_]
     tiles: Ints
+    first_tile: Ints
     capacities: Floats
     frontier: Ints
     first_frontier: Ints

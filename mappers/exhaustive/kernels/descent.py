@@ -82,12 +82,14 @@ def _add_tensor(
 
 
 @compiled
-def _sizes(c: Choices, tile: Floats, size: Floats) -> None:
-    """Bytes of each tensor's largest tile at each memory."""
-    size[:] = 0.0
-    for row in range(tile.shape[0]):
-        tensor, memory = c.tiles[row]
-        size[tensor, memory] = max(size[tensor, memory], tile[row])
+def _size_of(c: Choices, tile: Floats, tensor: int, memory: int, picked: Ints) -> float:
+    """Bytes of a tensor's largest tile at a memory, of Einsums in the ways that are picked."""
+    largest = 0.0
+    for row in range(c.first_tile[tensor], c.first_tile[tensor + 1]):
+        place, einsum, way = c.tiles[row]
+        if place == memory and (way < 0 or picked[einsum] == way):
+            largest = max(largest, tile[row])
+    return float(largest)
 
 
 @compiled
@@ -123,8 +125,8 @@ def _alternatives(
 
 
 @compiled
-def _always(c: Choices, size: Floats, room: Floats) -> None:
-    """Bytes that the decisions from each on need whatever is chosen."""
+def _always(c: Choices, tile: Floats, none: Ints, room: Floats) -> None:
+    """Bytes that the decisions from each on need whatever is chosen; ``none`` is picked."""
     end = c.decisions.shape[0]
     room[end] = 0.0
     for depth in range(end - 1, -1, -1):
@@ -133,15 +135,17 @@ def _always(c: Choices, size: Floats, room: Floats) -> None:
             tensor = c.decisions[depth, 1]
             for memory in range(room.shape[1]):
                 if np.all(c.kept[tensor, : c.decisions[depth, 2], memory]):
-                    room[depth, memory] += size[tensor, memory]
+                    room[depth, memory] += _size_of(c, tile, tensor, memory, none)
 
 
 @compiled
-def _fits(c: Choices, tensor: int, places: int, size: Floats, used: Floats, room: Floats) -> bool:
+def _fits(
+    c: Choices, tensor: int, places: int, tile: Floats, picked: Ints, used: Floats, room: Floats
+) -> bool:
     """Add the bytes of a tensor in some places; False where they are too many."""
     for memory in range(used.shape[0]):
         if c.kept[tensor, places, memory]:
-            used[memory] += size[tensor, memory]
+            used[memory] += _size_of(c, tile, tensor, memory, picked)
     return not np.any(used + room > c.capacities)
 
 
@@ -237,14 +241,13 @@ def search(
     usable = np.empty(widest, np.int64)
     count = np.zeros(end, np.int64)
     at = np.zeros(end, np.int64)
-    size = np.zeros((c.writers.shape[0], memories))
+    none = np.full(c.works.shape[0], -1, np.int64)
     picked = np.zeros(c.works.shape[0], np.int64)
     for depth in range(end - 1, -1, -1):
         below[depth] = below[depth + 1] * c.decisions[depth, 2]
     for tiling in range(cost.shape[0]):
         here = cost[tiling]
-        _sizes(c, tile[tiling], size)
-        _always(c, size, room)
+        _always(c, tile[tiling], none, room)
         _bounds(c, here, weights, to_go)
         best, second = limit, np.inf
         s.chosen[tiling] = -1
@@ -285,7 +288,9 @@ def search(
             used[depth + 1] = used[depth]
             if c.decisions[depth, 0] == EINSUM:
                 picked[number] = choice
-            elif not _fits(c, number, choice, size, used[depth + 1], room[depth + 1]):
+            elif not _fits(
+                c, number, choice, tile[tiling], picked, used[depth + 1], room[depth + 1]
+            ):
                 s.tally[CAPACITY] += below[depth + 1]
                 continue
             state = state_of(c, depth + 1, picked)
