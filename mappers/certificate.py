@@ -8,6 +8,9 @@ from typing import Any
 from archsim.result.record import Result
 from archsim.spec.mapping import Mapping
 
+TIME_LIMIT, INTERRUPTED = "time limit", "interrupted"
+"""Why a search was over before it was through."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
@@ -35,7 +38,7 @@ class Certificate:
     floor: float
     """What no mapping is below, of this space or any other."""
     ended: str = ""
-    """Why the search was over before it was through, if somebody wanted that."""
+    """``TIME_LIMIT`` or ``INTERRUPTED``; empty where the search was through."""
 
     @property
     def pruned(self) -> int:

@@ -56,8 +56,7 @@ def _proof(part: str, certificate: Certificate) -> Fact:
     """What the certificate proves, in a sentence."""
     above = certificate.value / certificate.floor if certificate.floor else 0.0
     beside = f"; {above:.2f}x the floor of any mapping" if above else ""
-    ended = f"; ended by its {certificate.ended}" if certificate.ended == "time limit" else ""
-    ended = "; interrupted" if certificate.ended == "interrupted" else ended
+    ended = f"; {certificate.ended}" if certificate.ended else ""
     if certificate.gap == 0 or (certificate.optimal and certificate.gap < 1e-9):
         return Fact(part, "optimal", f"no mapping of the space is better{beside}")
     share = _share(certificate.gap)

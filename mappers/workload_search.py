@@ -21,12 +21,12 @@ from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, SpecError
 from einsum_cascade.shapes import with_usual
 
-from .certificate import Certificate, Searched
+from .certificate import INTERRUPTED, Certificate, Searched
 from .engine_run import EngineRun, run_mapping
 from .generators import GENERATORS
 from .memory import MappingQuestion, remember
 from .objectives import EDP, SearchObjective, objective_called
-from .protocol import TOLERANCE, Advance, Clock, Mapper, Progress, SearchProblem, silent
+from .protocol import TOLERANCE, Advance, Clock, Mapper, Progress, SearchProblem, at_once, silent
 from .space.mapspace import Mapspace
 from .strategies import strategy_called
 
@@ -176,13 +176,18 @@ def search_workload(
         if key in found:
             found[key] = replace(found[key], times=found[key].times + part.times)
         else:
-            share = clock.share(len(workload.parts) - number)
-            problem = SearchProblem(space, objective, tolerance=tolerance, is_over=share)
+            is_over = _end_of([*found.values()], clock.share(len(workload.parts) - number))
+            problem = SearchProblem(space, objective, tolerance=tolerance, is_over=is_over)
             found[key] = _searched(strategy, part, problem, start, partial(progress, part.name))
         chosen.append(found[key].found.mapping)
     by_part = ByPart(tuple(chosen))
     result = run_plan(plan(workload, architecture, by_part, generators=GENERATORS))
     return WorkloadSearched(result, tuple(found.values()), objective, by_part)
+
+
+def _end_of(parts: Sequence[PartSearched], usual: Callable[[], bool]) -> Callable[[], bool]:
+    """What tells a search that time is up: at once where somebody interrupted one before it."""
+    return at_once if any(p.found.certificate.ended == INTERRUPTED for p in parts) else usual
 
 
 def best_mappings(

@@ -19,7 +19,7 @@ from math import inf, nextafter
 from archsim.bound.binding import bind
 from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem
 
-from ..certificate import Certificate, Searched
+from ..certificate import INTERRUPTED, TIME_LIMIT, Certificate, Searched
 from ..engine_run import EngineRun, run_mapping
 from ..objectives import LATENCY, OBJECTIVES, SearchObjective
 from ..protocol import TOLERANCE, Advance, Progress, SearchProblem, silent
@@ -214,7 +214,7 @@ class _BranchAndBound:
             # The best so far is what was asked for; without one there is nothing to say.
             if self.best is None:
                 raise
-            self.ended = "interrupted"
+            self.ended = INTERRUPTED
         if self.best is None:
             raise self._nothing()
         return Searched(
@@ -234,7 +234,7 @@ class _BranchAndBound:
     def _is_over(self) -> bool:
         """Whether time is up; not before there is something to show."""
         if self.best is not None and not self.ended and self.is_over():
-            self.ended = "time limit"
+            self.ended = TIME_LIMIT
         return bool(self.ended)
 
     @property
