@@ -20,7 +20,7 @@ from .columns import LEVELS
 from .conditions import thresholds
 from .inputs import UNWRITTEN, InputLoader, name_of, problems_of
 from .points import Point
-from .spec import Role, SearchedPoints, Sweep
+from .spec import Role, Sweep
 
 _KINDS: dict[Role, Kind] = {
     "workload": "workloads",
@@ -145,10 +145,3 @@ def _read(kind: Kind, name: str) -> str:
         return repr(replace(work, source="")) + program_text(Cascade.load(work.cascade).program)
     except InputError:
         return ""
-
-
-def refuse_search(sweep: Sweep) -> None:
-    """Refuse a search of points, which nothing here does yet. Raises SpecError."""
-    if isinstance(sweep.points, SearchedPoints):
-        text = "points: a search by optuna is not available yet"
-        raise SpecError(Problem(text, hint="points: all, or {random: 1000, seed: 1}"))

@@ -18,7 +18,7 @@ from einsum_cascade.yaml.schema import Count, Fields, section, shown, validate
 from einsum_cascade.yaml.source import YamlMapping, YamlNode, YamlScalar, YamlSequence, read_yaml
 
 from ..spec.files.fields import Title, one_or_more
-from .columns import FIXED, LEVELS
+from .columns import FIXED, LEVELS, NUMBERS
 from .spec import (
     DEFAULT,
     ROLES,
@@ -38,6 +38,8 @@ _AXIS = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _CONDITION = re.compile(r"\s*([A-Za-z_][\w.-]*)\s*(<=|>=|==|!=|<|>)\s*(\S.*?)\s*")
 _MOST_POINTS = 10**9
 _FROM = "from"
+_SMALL = ("traffic_bytes.", "buffer_bytes.")
+"""What is to be small, beside the columns of one number each."""
 
 
 class SweepFields(Fields):
@@ -354,5 +356,13 @@ def _points(node: YamlMapping, axes: tuple[SweepAxis, ...]) -> PointChoice:
         return RandomPoints(count=said.random, seed=said.seed or 0)
     if said.trials is None:
         raise SpecError(Problem("points: a search needs 'trials'", given.span, "trials: 500"))
+    if said.trials > total:
+        text = f"points: {said.trials} trials are more than the {total} points that there are"
+        raise SpecError(Problem(text, given.key_span(("trials",)), "points: all"))
     objectives = said.objectives or ("latency_s",)
+    for name in objectives:
+        if not (name in NUMBERS or name.startswith(_SMALL)) or objectives.count(name) > 1:
+            text = f"points: '{name}' is no column whose numbers are to be small, or stands twice"
+            hint = did_you_mean(name, (*NUMBERS, *(f"{each}NAME" for each in _SMALL)))
+            raise SpecError(Problem(text, given.key_span(("objectives",)), hint))
     return SearchedPoints(trials=said.trials, objectives=objectives, seed=said.seed or 0)

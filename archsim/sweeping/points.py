@@ -29,11 +29,16 @@ def point_at(sweep: Sweep, number: int) -> Point:
     at = number
     if isinstance(sweep.points, RandomPoints):
         at = shuffled(number, sweep.grid, sweep.points.seed)
+    return Point(number, places_at(sweep, at))
+
+
+def places_at(sweep: Sweep, at: int) -> tuple[int, ...]:
+    """The position on every axis of the point at some place of the grid."""
     places: list[int] = []
     for axis in reversed(sweep.axes):
         at, place = divmod(at, len(axis.values))
         places.append(place)
-    return Point(number, tuple(reversed(places)))
+    return tuple(reversed(places))
 
 
 def shuffled(number: int, total: int, seed: int) -> int:

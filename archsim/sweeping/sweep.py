@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Protocol
 
 from ..jobs.job import Generators
 from ..version import installed_version
-from .checks import check_sweep, contents_of, refuse_search
+from .checks import check_sweep, contents_of
 from .export import export, withdraw
 from .inputs import BestMappings, InputLoader
 from .points import Point, point_at
-from .run import SweepTask
-from .spec import Sweep
+from .run import PointRow, SweepTask
+from .spec import SearchedPoints, Sweep
 from .store import Store, StoredSweep, opened_for
 from .workers import Pool, batches_done, cluster, processes, usable_cores
 
@@ -83,7 +84,6 @@ def run_sweep(
         The sweep is wrong for all points, the folder is another sweep's, or a process or the
         disk failed: what was finished is kept.
     """
-    refuse_search(sweep)
     check_sweep(sweep, InputLoader(sweep, generators, find))
     task = SweepTask(
         sweep=sweep,
@@ -132,12 +132,54 @@ def _run(
     opening: AbstractContextManager[Pool],
     advance: Advance,
 ) -> None:
-    points = islice(_open_points(task.sweep, store), number)
+    left = number
+    points = _source(task.sweep, store)
+
+    def next_points(size: int) -> tuple[Point, ...]:
+        nonlocal left
+        found = points.next(min(size, left))
+        left -= len(found)
+        return found
+
     with opening as pool:
-        batches = batches_done(pool, pickle.dumps(task), lambda size: tuple(islice(points, size)))
-        for batch in batches:
+        for batch in batches_done(pool, pickle.dumps(task), next_points):
             store.add(batch.rows)
+            points.done(batch.rows)
             advance(len(batch.rows))
+
+
+class PointSource(Protocol):
+    """Where points come from."""
+
+    def next(self, most: int, /) -> tuple[Point, ...]:
+        """The next points to run, at most so many; none while what they are depends on others."""
+        ...
+
+    def done(self, rows: Sequence[PointRow], /) -> None:
+        """What some points gave; it is in the store."""
+        ...
+
+
+def _source(sweep: Sweep, store: Store) -> PointSource:
+    if isinstance(sweep.points, SearchedPoints):
+        # Not above: few sweeps are searches.
+        from .study import StudyPoints
+
+        return StudyPoints(sweep, sweep.points, store)
+    return _GridPoints(sweep, store)
+
+
+class _GridPoints:
+    """Points that are known beforehand, but for those that are finished."""
+
+    def __init__(self, sweep: Sweep, store: Store) -> None:
+        self._points = _open_points(sweep, store)
+
+    def next(self, most: int) -> tuple[Point, ...]:
+        return tuple(islice(self._points, most))
+
+    def done(self, rows: Sequence[PointRow]) -> None:
+        """Nothing follows from them."""
 
 
 def _open_points(sweep: Sweep, store: Store) -> Iterator[Point]:

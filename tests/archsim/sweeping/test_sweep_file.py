@@ -160,6 +160,13 @@ WRONG = {
     "axes: {x: [1]}\n  points: some": (6, "expected 'all' or a mapping"),
     "axes: {x: [1]}\n  points: {random: 2}": (6, "2 at random are more than the 1 that there are"),
     "axes: {x: [1]}\n  points: {randm: 2}": (6, "did you mean 'random'?"),
+    "axes: {x: [1, 2]}\n  points: {search: optuna}": (6, "a search needs 'trials'"),
+    "axes: {x: [1, 2]}\n  points: {search: optuna, trials: 3}": (6, "more than the 2 points"),
+    "axes: {x: [1]}\n  points: {search: optuna, trials: 1, objectives: [latency]}": (
+        6,
+        "did you mean 'latency_s'?",
+    ),
+    "axes: {x: [1]}\n  points: {search: optun, trials: 1}": (6, "did you mean 'optuna'?"),
     "axis: {x: [1]}": (5, "did you mean 'axes'?"),
 }
 
@@ -198,10 +205,6 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
             HEAD
             + "  axes: {batch: [1]}\n  where: [area_um2 < 3 s, bound_by < 4, utilization.x < 50 %]",
             ["6:11", "'3 s' is no number of um^2", "6:27", "bound_by is a text"],
-        ),
-        (
-            HEAD + "  axes: {batch: [1]}\n  points: {search: optuna, trials: 3}",
-            ["is not available yet"],
         ),
         (
             HEAD + "  axes: {batch: [1]}\n  where: [utilization.array_2 > 5 %]",

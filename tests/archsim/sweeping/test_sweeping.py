@@ -349,6 +349,80 @@ def test_two_processes_do_not_sweep_into_one_folder(tmp_path: Path) -> None:
     assert "another process sweeps into" in told
 
 
+SEARCH: dict[str, Any] = {
+    "name": "search",
+    "workload": "bert-base",
+    "architecture": "fusemax",
+    "mapping": "fusemax-binding",
+    "set": {"batch": 1, "seq_len": 512},
+    "axes": {
+        "buffer": SWEEP["axes"]["buffer"] | {"to": "16 MiB", "steps": 9, "scale": "log"},
+        "side": SWEEP["axes"]["side"] | {"values": [128, 32, 64]},
+        "bandwidth": {
+            "field": "architecture.memories.DRAM.bandwidth",
+            "from": "50 GB/s",
+            "to": "400 GB/s",
+            "steps": 8,
+        },
+    },
+    "where": ["area_um2 <= 200 mm^2"],
+    "points": {"search": "optuna", "trials": 30, "objectives": ["latency_s"], "seed": 3},
+}
+
+
+def test_a_search_asks_for_the_same_points_however_it_is_run(tmp_path: Path) -> None:
+    whole = archsim.sweep(SEARCH, tmp_path / "whole", workers=1)
+    assert (tmp_path / "whole" / "study.sqlite").is_file()
+    assert whole["point"].tolist() == list(range(30))
+    assert not whole.duplicated(["buffer", "side", "bandwidth"]).any()
+    grid = archsim.sweep({k: v for k, v in SEARCH.items() if k != "points"}, workers=1)
+    best = grid[grid["status"] == "ok"]["latency_s"].min()
+    assert whole[whole["status"] == "ok"]["latency_s"].min() <= 1.05 * best
+    parts = tmp_path / "parts"
+    for workers_, limit in ((1, 5), (2, 14), (1, None)):
+        found = archsim.sweep(SEARCH, parts, workers=workers_, limit=limit)
+    pd.testing.assert_frame_equal(found, whole)
+
+
+def test_a_search_goes_on_after_a_kill_between_row_and_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from archsim.sweeping.study import StudyPoints
+
+    done, calls = StudyPoints.done, []
+
+    def ends(self: StudyPoints, rows: Any) -> None:
+        calls.append(rows)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        done(self, rows)
+
+    asked = SEARCH | {"points": SEARCH["points"] | {"trials": 12}}
+    with monkeypatch.context() as patched:
+        patched.setattr(StudyPoints, "done", ends)
+        with pytest.raises(KeyboardInterrupt):
+            archsim.sweep(asked, tmp_path / "killed", workers=1)
+    assert len(archsim.load_sweep(tmp_path / "killed")) == 4
+    found = archsim.sweep(asked, tmp_path / "killed", workers=1)
+    pd.testing.assert_frame_equal(found, archsim.sweep(asked, tmp_path / "whole", workers=1))
+
+
+def test_a_search_without_optuna_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(InputError, match=r"pip install 'archsim\[optuna\]'"):
+        archsim.sweep(SEARCH, tmp_path)
+
+
+def test_as_many_trials_as_there_are_points_are_all_of_them() -> None:
+    axes = {"side": SEARCH["axes"]["side"], "batch": [1, 2]}
+    asked = SEARCH | {"axes": axes, "set": {"seq_len": 512}}
+    found = archsim.sweep(asked | {"points": SEARCH["points"] | {"trials": 6}}, workers=1)
+    assert not found.duplicated(["side", "batch"]).any()
+    assert len(found) == 6
+
+
 CLUSTER = """
 import sys
 from distributed import LocalCluster
