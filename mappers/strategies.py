@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 STRATEGIES = {
     "exhaustive": "mappers.exhaustive.search",
+    "anneal": "mappers.heuristics.annealing",
+    "random": "mappers.heuristics.at_random",
+    "optuna": "mappers.heuristics.with_optuna",
 }
 """By name, the module whose ``STRATEGY`` is the mapper: imported when it is asked for, as the
 command line lists the names without a need for what they stand for."""

@@ -1,0 +1,1 @@
+"""Strategies that try mappings one by one, and prove nothing: at random, annealing, optuna."""
