@@ -34,7 +34,8 @@ ProgressOfParts = Callable[[str, int], Advance]
 """Told which part is searched and how much there is to do; gives what to call with each amount."""
 
 
-def _silent(part: str, total: int) -> Advance:
+def quiet(part: str, total: int) -> Advance:
+    """Progress that nobody looks at."""
     del part
     return silent(total)
 
@@ -130,7 +131,7 @@ def search_workload(
     *,
     strategy: Mapper | None = None,
     tolerance: float = TOLERANCE,
-    progress: ProgressOfParts = _silent,
+    progress: ProgressOfParts = quiet,
     start: Sequence[Mapping] = (),
     time_limit_s: float | None = None,
 ) -> WorkloadSearched:
@@ -165,7 +166,7 @@ def search_workload(
         with is not legal.
     """
     strategy = strategy or strategy_called("exhaustive")
-    _check_start(workload, start)
+    check_start(workload, start)
     clock = Clock(time_limit_s)
     found: dict[tuple[object, ...], PartSearched] = {}
     chosen: list[Mapping] = []
@@ -191,7 +192,7 @@ def _end_of(parts: Sequence[PartSearched], usual: Callable[[], bool]) -> Callabl
 
 
 def best_mappings(
-    workload: WorkloadLike, architecture: Architecture, *, progress: ProgressOfParts = _silent
+    workload: WorkloadLike, architecture: Architecture, *, progress: ProgressOfParts = quiet
 ) -> ByPart:
     """The fastest mapping of every part: found before for the very same problem, else searched.
 
@@ -229,7 +230,7 @@ def _searched(
 
     Nor is that of the same cascade where a machine is designed for one that stands in for it.
     """
-    known = _best_known(part, problem, start)
+    known = best_known(part, problem, start)
     found = strategy.search(replace(problem, known=known), progress)
     if known is None or found.mapping is not known.mapping:
         # The cascade by the name or file that the part gives.
@@ -239,7 +240,7 @@ def _searched(
     return PartSearched(name=part.name, found=found, value=value, times=part.times)
 
 
-def _best_known(
+def best_known(
     part: PartLike, problem: SearchProblem, start: Sequence[Mapping]
 ) -> EngineRun | None:
     """The best of the mappings known for a part; None if none is legal here."""
@@ -261,7 +262,7 @@ def _best_known(
     return best
 
 
-def _check_start(workload: WorkloadLike, start: Sequence[Mapping]) -> None:
+def check_start(workload: WorkloadLike, start: Sequence[Mapping]) -> None:
     """Refuse a mapping to begin with that is of no cascade here."""
     cascades = dict.fromkeys(c for part in workload.parts for c in (part.cascade, name_of(part)))
     for mapping in start:

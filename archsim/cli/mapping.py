@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
+from einsum_cascade.errors import InputError, Problem
 from mappers.objectives import OBJECTIVES, objective_called
 from mappers.strategies import STRATEGIES, strategy_called
 
@@ -58,6 +60,11 @@ if TYPE_CHECKING:
     metavar="TIME",
     help="Say the best so far after this time, such as 10s; so does Ctrl-C.",
 )
+@click.option(
+    "--pareto",
+    metavar="latency,energy",
+    help="All mappings of which none is better in both, instead of the best in one.",
+)
 @settings_option
 @json_option
 @click.option("--out", metavar="DIR", type=NamedPath(), help="Write mappings, result and pictures.")
@@ -68,14 +75,21 @@ def map_command(
     strategy: str,
     starts: tuple[str, ...],
     time_limit: str | None,
+    pareto: str | None,
     settings: tuple[str, ...],
     as_json: bool,
     out: Path | None,
 ) -> None:
     """Find the best mapping of a WORKLOAD on an ARCH, and say how sure that is."""
+    how = Asked(objective, strategy, starts, _seconds(time_limit))
+    if pareto is not None:
+        from .exploring import show_front
+
+        _refuse_beside("--pareto", "objective", "strategy")
+        show_front((workload, architecture, settings), pareto, how, out, as_json=as_json)
+        return
     if out:
         check_folder(out)
-    how = Asked(objective, strategy, starts, _seconds(time_limit))
     found, usual = _searched(workload, architecture, how, settings)
     written = (*write_result(found.result, out), *_write_mappings(found, out)) if out else ()
     if as_json:
@@ -104,6 +118,16 @@ class Asked:
     time_limit_s: float | None = None
 
 
+def _refuse_beside(option: str, *others: str) -> None:
+    """Refuse options that say otherwise what is searched for, or how."""
+    context = click.get_current_context()
+    for other in others:
+        if context.get_parameter_source(other) is ParameterSource.COMMANDLINE:
+            raise InputError(
+                Problem(f"--{other} goes not with {option}", hint="leave one of the two out")
+            )
+
+
 def _seconds(text: str | None) -> float | None:
     """A time limit as it is typed."""
     if text is None:
@@ -124,7 +148,6 @@ def _searched(
     workload: str, architecture: str, how: Asked, settings: tuple[str, ...]
 ) -> tuple[WorkloadSearched, Result | None]:
     """What is found, and what the usual mappings do."""
-    from einsum_cascade.errors import InputError
     from workloads import load
 
     from .. import Architecture, simulate
@@ -149,7 +172,7 @@ def searched(work: Workload, machine: Architecture, how: Asked) -> WorkloadSearc
     from ..spec.mapping import Mapping
 
     starts = tuple(Mapping.load(name) for name in how.starts)
-    with _bars() as start:
+    with bars() as start:
         return search_workload(
             work,
             machine,
@@ -165,12 +188,12 @@ def found_or_searched(work: WorkloadLike, machine: Architecture, /) -> ByPart:
     """The fastest mapping of every part, remembered or searched with a progress bar for each."""
     from mappers.workload_search import best_mappings
 
-    with _bars() as start:
+    with bars() as start:
         return best_mappings(work, machine, progress=start)
 
 
 @contextmanager
-def _bars() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
+def bars() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
     """What shows a progress bar for one part after the other."""
     with ExitStack() as stack:
 

@@ -28,6 +28,7 @@ from ..space.mapspace import Mapspace
 from ..space.region import Region, Subspace
 from ..space.written import mapping_of
 from .effort import USUAL, Effort
+from .known_tables import TablesOf
 from .subspaces import Proposal, SubspaceSearch
 from .tables import KnownCosts, SubspaceRefusedError, Tables, tabulate
 
@@ -54,7 +55,7 @@ _SPREAD = 4
 """What a sketch finds to be so many times worse than the best is no estimate of anything."""
 
 
-class _NotInBatchesError(Exception):
+class NotInBatchesError(Exception):
     """A space whose mappings cannot be priced in batches as they are."""
 
 
@@ -90,7 +91,7 @@ class Exhaustive:
         effort = replace(
             self.effort, subspaces=self.effort.again, regions=self.effort.again_regions
         )
-        search = _BranchAndBound(second, effort, relaxed=relaxed, cap=(problem.objective, cap))
+        search = BranchAndBound(second, effort, relaxed=relaxed, cap=(problem.objective, cap))
         found = search.run(advance)
         runs = first.certificate.runs + found.certificate.runs
         named = replace(found.mapping, name=mapping.name) if search.found else mapping
@@ -100,9 +101,9 @@ class Exhaustive:
         """The best in one objective, and whether masks and gathers were left aside."""
         masked = any(e.where is not None for e in problem.space.program.einsums)
         try:
-            return _BranchAndBound(problem, self.effort, relaxed=masked).run(advance), masked
-        except _NotInBatchesError:
-            return _BranchAndBound(problem, self.effort, relaxed=True).run(advance), True
+            return BranchAndBound(problem, self.effort, relaxed=masked).run(advance), masked
+        except NotInBatchesError:
+            return BranchAndBound(problem, self.effort, relaxed=True).run(advance), True
 
 
 STRATEGY = Exhaustive()
@@ -157,7 +158,7 @@ def _spread(subspaces: tuple[Subspace, ...]) -> list[Subspace]:
     return [s for _, s in sorted(zip(order, subspaces, strict=True), key=lambda pair: pair[0])]
 
 
-class _BranchAndBound:
+class BranchAndBound:
     """One search of a space; ``relaxed`` leaves masks and gathers aside, as for ``OpenMeter``."""
 
     def __init__(
@@ -167,8 +168,10 @@ class _BranchAndBound:
         *,
         relaxed: bool = False,
         cap: tuple[SearchObjective, float] | None = None,
+        tables_of: TablesOf = tabulate,
     ) -> None:
         self.cap = cap
+        self.tables_of = tables_of
         self.found = False
         self.relaxed = relaxed
         self.effort = effort
@@ -307,7 +310,7 @@ class _BranchAndBound:
         region = found.region
         sketch = region.sketch
         try:
-            tables = tabulate(
+            tables = self.tables_of(
                 sketch.space, found.subspace, relaxed=self.relaxed, known=region.known
             )
             # What is worse than others by far is of no interest, but need not beat the best.
@@ -332,7 +335,9 @@ class _BranchAndBound:
         if self.best is not None and not self.relaxed:
             region.search.limit = self.best.value
         try:
-            tables = tabulate(region.region, subspace, relaxed=self.relaxed, known=region.known)
+            tables = self.tables_of(
+                region.region, subspace, relaxed=self.relaxed, known=region.known
+            )
             self._search(region, subspace, tables)
             self._tire(region)
             self.legal.append((region.region, subspace))
@@ -385,7 +390,7 @@ class _BranchAndBound:
         """Go on without a subspace whose loops are not legal."""
         if why.irregular:
             if not self.relaxed:
-                raise _NotInBatchesError
+                raise NotInBatchesError
             raise MappingError(Problem(f"the cascade cannot be searched: {why}"))
         self.refused.append(str(why))
 

@@ -1,0 +1,267 @@
+"""Least energies under caps of the latency, of subspaces that searches have tabulated before.
+
+Between the fastest mapping and the one of least energy the gaps of a front are halved, the largest
+first. Both ends are searches of their own; what they tabulated is searched again under each cap,
+which takes a fraction of a second, as nothing is tabulated twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import inf, sqrt
+
+from einsum_cascade.errors import MappingError
+
+from ..certificate import Searched
+from ..engine_run import EngineRun, run_mapping
+from ..front import FrontRun, undominated
+from ..objectives import ENERGY, LATENCY, OBJECTIVES
+from ..protocol import Advance, Clock, SearchProblem
+from ..space.grid import PromisedRegion
+from ..space.mapspace import Mapspace
+from ..space.written import mapping_of
+from .effort import USUAL, Effort
+from .known_tables import KnownTables, proposals_below
+from .search import BranchAndBound, NotInBatchesError
+from .subspaces import Proposal
+
+SEARCHES = 16
+"""Searches under a cap, at the most."""
+
+POINTS = 12
+"""Points of a front, at the most."""
+
+NAME = "best-below"
+"""Of a mapping that a search under a cap found."""
+
+_RUNS = 3
+"""Engine runs of a search under a cap, at the most."""
+
+_SMALL = 1e-3
+"""A gap of the front that is less of its whole area is left as it is."""
+
+EFFORT = replace(USUAL, untimed=16, sketches=3, more_sketches=24, subspaces=64, patience=16)
+"""Less than a single search takes: each of the two ends is one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CappedFront:
+    """Runs of a front, what no energy at each of their latencies is below, and the two ends."""
+
+    runs: tuple[FrontRun, ...]
+    bounds_pj: tuple[float, ...]
+    least: tuple[Searched, Searched]
+    searches: int
+    engine_runs: int
+    ended: str
+
+
+@dataclass(frozen=True, slots=True)
+class _FrontGap:
+    """Between two neighbours of a front: nothing found in it takes ``cycles`` or less and is
+    better than ``energy_pj``; the right one takes ``to_cycles`` and ``to_energy_pj``."""
+
+    cycles: float
+    energy_pj: float
+    to_cycles: float
+    to_energy_pj: float
+
+    @property
+    def area(self) -> float:
+        return max(0.0, self.to_cycles - self.cycles) * max(0.0, self.energy_pj - self.to_energy_pj)
+
+
+def capped_front(
+    problem: SearchProblem,
+    advance: Advance,
+    *,
+    clock: Clock,
+    effort: Effort = EFFORT,
+) -> CappedFront:
+    """Latency against energy over a space.
+
+    Parameters
+    ----------
+    problem : SearchProblem
+        Its objective is not looked at, ``known`` is a point of the front like others.
+    clock : Clock
+        Shared out among the least latency, the least energy, and what is between.
+
+    Raises
+    ------
+    NoLegalMappingError, MappingError
+        As ``Exhaustive.search``.
+    """
+    masked = any(e.where is not None for e in problem.space.program.einsums)
+    try:
+        return _CappedSearch(problem, effort, relaxed=masked).run(advance, clock)
+    except NotInBatchesError:
+        return _CappedSearch(problem, effort, relaxed=True).run(advance, clock)
+
+
+class _CappedSearch:
+    """One front."""
+
+    def __init__(self, problem: SearchProblem, effort: Effort, *, relaxed: bool) -> None:
+        self.problem, self.effort, self.relaxed = problem, effort, relaxed
+        self.space: Mapspace = problem.space
+        self.known = KnownTables()
+        self.whole: dict[tuple[object, ...], PromisedRegion] = {}
+        self.runs: list[FrontRun] = []
+        self.engine_runs = self.searches = 0
+        self.proven: list[tuple[float, float]] = []
+        """Caps in cycles, and energies that nothing below each of them is below."""
+
+    def run(self, advance: Advance, clock: Clock) -> CappedFront:
+        first = self._end("latency", advance, clock.share(3), self.problem.known)
+        ended = first.certificate.ended
+        if ended == "interrupted":
+            # Whoever cannot wait has one point, and what is proven of its energy without a search.
+            second = self._as_known(first)
+        else:
+            second = self._end("energy", advance, clock.share(2), self._run_of(first, "energy"))
+            ended = second.certificate.ended or ended
+        self.proven.append((inf, second.certificate.bound))
+        if ended != "interrupted":
+            ended = self._between(first, second, advance, clock.share(1)) or ended
+        found = self._spread(undominated(self.runs, self.problem.tolerance))
+        return CappedFront(
+            runs=found,
+            bounds_pj=tuple(max(b for cap, b in self.proven if r.cycles <= cap) for r in found),
+            least=(first, second),
+            searches=self.searches,
+            engine_runs=self.engine_runs,
+            ended=ended,
+        )
+
+    def _end(
+        self, name: str, advance: Advance, is_over: Callable[[], bool], known: EngineRun | None
+    ) -> Searched:
+        """The least in one objective; its subspaces are kept for searches under caps."""
+        objective = OBJECTIVES[name]
+        if known is not None:
+            known = replace(known, value=objective.of(known.result))
+            self._keep(known)
+        problem = replace(self.problem, objective=objective, known=known, is_over=is_over)
+        search = BranchAndBound(problem, self.effort, relaxed=self.relaxed, tables_of=self.known)
+        found = search.run(advance)
+        self.engine_runs += found.certificate.runs
+        self._keep(self._run_of(found, name))
+        if found.certificate.ended == "interrupted":
+            # What is left was not written down.
+            return found
+        unfinished = {id(one.region) for one in search.left}
+        for opened in search.opened:
+            if id(opened) not in unfinished:
+                key = (opened.region.fixed, opened.region.cuts)
+                self.whole[key] = PromisedRegion(region=opened.region, cycles=opened.bound)
+        return found
+
+    def _as_known(self, found: Searched) -> Searched:
+        """What a search for the least latency found, as one for the least energy that did not
+        look any further."""
+        energy = OBJECTIVES["energy"]
+        value, floor = energy.of(found.result), energy.floor(found.result)
+        certificate = replace(
+            found.certificate,
+            objective="energy",
+            value=value,
+            floor=floor,
+            gap=max(0.0, 1 - floor / value),
+        )
+        return replace(found, certificate=certificate)
+
+    def _between(
+        self, first: Searched, second: Searched, advance: Advance, is_over: Callable[[], bool]
+    ) -> str:
+        """Halve gaps of the front; why that ended early, if it did."""
+        tolerance = self.problem.tolerance
+        cycles, energy = OBJECTIVES["latency"], OBJECTIVES["energy"]
+        try:
+            # Of what is as fast the least energy, of what takes as little the fastest.
+            left = self._least(ENERGY, cycles.of(first.result) * (1 + tolerance))
+            right = self._least(LATENCY, energy.of(second.result) * (1 + tolerance))
+            gaps = [_FrontGap(left.cycles, left.energy_pj, right.cycles, right.energy_pj)]
+            whole = gaps[0].area
+            while self.searches < SEARCHES and gaps:
+                gap = max(gaps, key=lambda g: g.area)
+                gaps.remove(gap)
+                if gap.area <= _SMALL * whole:
+                    break
+                if is_over():
+                    return "time limit"
+                gaps += self._halved(gap)
+                advance(1)
+        except KeyboardInterrupt:
+            return "interrupted"
+        return ""
+
+    def _halved(self, gap: _FrontGap) -> tuple[_FrontGap, ...]:
+        """What is left of a gap after a search below a latency in its middle."""
+        middle = sqrt(gap.cycles * gap.to_cycles)
+        found = self._least(ENERGY, middle)
+        before = _FrontGap(gap.cycles, gap.energy_pj, found.cycles, found.energy_pj)
+        return before, _FrontGap(middle, found.energy_pj, gap.to_cycles, gap.to_energy_pj)
+
+    def _least(self, objective: int, cap: float) -> FrontRun:
+        """The least energy of what is no slower than a cap, or the least latency of what takes no
+        more; among all that the engine has run, and what it runs now."""
+        self.searches += 1
+        best = self._best(objective, cap)
+        limit = best.energy_pj if objective == ENERGY else best.cycles
+        found, least = proposals_below(self.known, objective, limit=limit, cap=cap)
+        if objective == ENERGY and not self.relaxed:
+            self.proven.append((cap, self._proven(cap, least)))
+        for one in found[:_RUNS]:
+            if one.value < limit * (1 - self.problem.tolerance):
+                self._try(one)
+        return self._best(objective, cap)
+
+    def _best(self, objective: int, cap: float) -> FrontRun:
+        if objective == ENERGY:
+            able = [r for r in self.runs if r.cycles <= cap]
+            return min(able, key=lambda r: (r.energy_pj, r.cycles))
+        able = [r for r in self.runs if r.energy_pj <= cap]
+        return min(able, key=lambda r: (r.cycles, r.energy_pj))
+
+    def _proven(self, cap: float, least: float) -> float:
+        """What no mapping as fast as a cap takes less energy than: where every region was searched
+        as a whole whose bound does not say that it is slower."""
+        beside = self.space.bound_beside([*self.whole.values()])
+        return least if beside > cap else 0.0
+
+    def _try(self, found: Proposal) -> None:
+        mapping = mapping_of(
+            found.region, found.subspace.skeleton, found.sizes, found.ways, found.places
+        )
+        self.engine_runs += 1
+        mapping = replace(mapping, name=NAME)
+        try:
+            self._keep(run_mapping(found.region, mapping, OBJECTIVES["energy"]))
+        except MappingError:
+            # A promise that the engine does not keep.
+            return
+
+    def _run_of(self, found: Searched, name: str) -> EngineRun:
+        return EngineRun(
+            value=OBJECTIVES[name].of(found.result), mapping=found.mapping, result=found.result
+        )
+
+    def _keep(self, run: EngineRun) -> None:
+        self.runs.append(
+            FrontRun(
+                mapping=run.mapping,
+                result=run.result,
+                cycles=OBJECTIVES["latency"].of(run.result),
+                energy_pj=OBJECTIVES["energy"].of(run.result),
+            )
+        )
+
+    def _spread(self, runs: tuple[FrontRun, ...]) -> tuple[FrontRun, ...]:
+        """A dozen of many points: of neighbours that differ least the slower goes, never an end."""
+        found = [*runs]
+        while len(found) > POINTS:
+            inner = range(1, len(found) - 1)
+            found.pop(min(inner, key=lambda n: found[n - 1].energy_pj - found[n].energy_pj))
+        return tuple(found)

@@ -1,0 +1,100 @@
+"""A front: mappings of which none is both faster and of less energy than another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from archsim.result.record import Result
+from archsim.spec.files.mapping_text import mapping_dict
+from archsim.spec.mapping import Mapping
+
+from .certificate import Certificate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontRun:
+    """A mapping of one part that the engine has run, and its two objectives of one run."""
+
+    mapping: Mapping
+    result: Result
+    cycles: float
+    energy_pj: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontPoint:
+    """A mapping of a front."""
+
+    mapping: Mapping
+    result: Result
+    """The workload's, by the engine."""
+    gap: float
+    """How much less energy another mapping of the space could take in that latency at the most,
+    as a share of it."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """A point as ``archsim map --pareto --json`` has it."""
+        return {
+            "cycles": self.result.cycles,
+            "latency_s": self.result.latency_s,
+            "energy_pj": self.result.energy_pj,
+            "traffic_bytes": self.result.traffic_bytes,
+            "gap": self.gap,
+            "bound_energy_pj": self.result.energy_pj * (1 - self.gap),
+            "mapping_spec": {"mapping": mapping_dict(self.mapping)},
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Front:
+    """Latency against energy: what each costs of the other."""
+
+    workload: str
+    architecture: str
+    points: tuple[FrontPoint, ...]
+    """Fastest first, each of less energy than the one before."""
+    least: tuple[Certificate, Certificate]
+    """How sure the two ends are: least latency, least energy."""
+    searches: int
+    """Searches under a cap, beside those two."""
+    runs: int
+    """Mappings that the engine ran."""
+    tolerance: float
+    """Of points whose energies differ by no more than this share the faster alone stays."""
+    ended: str = ""
+    """Why it was over before it was through, if somebody wanted that."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """What ``archsim map --pareto --json`` prints."""
+        latency, energy = self.least
+        return {
+            "workload": self.workload,
+            "architecture": self.architecture,
+            "pareto": ["latency", "energy"],
+            "points": [point.to_dict() for point in self.points],
+            "least_latency": latency.to_dict(),
+            "least_energy": energy.to_dict(),
+            "searches": self.searches,
+            "engine_runs": self.runs,
+            "tolerance": self.tolerance,
+            **({"ended": self.ended} if self.ended else {}),
+        }
+
+
+def undominated(runs: Iterable[FrontRun], tolerance: float) -> tuple[FrontRun, ...]:
+    """The runs that belong on a front, fastest first.
+
+    Parameters
+    ----------
+    runs : iterable of FrontRun
+        In any order.
+    tolerance : float
+        A slower one has to save more than this share of the energy.
+    """
+    found: list[FrontRun] = []
+    for run in sorted(runs, key=lambda r: (r.cycles, r.energy_pj)):
+        if not found or run.energy_pj < found[-1].energy_pj * (1 - tolerance):
+            found.append(run)
+    return tuple(found)

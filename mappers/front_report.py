@@ -1,0 +1,53 @@
+"""What a front says to a person."""
+
+from __future__ import annotations
+
+from archsim.document import Column, Document, Fact, Table
+from archsim.quantities import byte_size, count, energy, percent, seconds
+
+from .certificate import Certificate
+from .front import Front
+
+
+def front_report(front: Front) -> Document:
+    """The points of a front, fastest first, and how sure each is."""
+    rows = [
+        (
+            str(number),
+            point.mapping.name,
+            seconds(point.result.latency_s),
+            count(round(point.result.cycles)),
+            energy(point.result.energy_pj),
+            byte_size(point.result.traffic_bytes),
+            percent(point.gap),
+        )
+        for number, point in enumerate(front.points, start=1)
+    ]
+    columns = (
+        Column("point", "name"),
+        Column("mapping", "text"),
+        *(Column(t) for t in ("latency", "cycles", "energy", "traffic", "energy gap")),
+    )
+    latency, least = front.least
+    ended = {"": "", "interrupted": "it was interrupted"}
+    notes = (
+        "energy gap: how much less energy any mapping of the space could take in that latency, "
+        "at the most; what is not searched counts as the floor of any mapping",
+        *((ended.get(front.ended, "ended by its time limit"),) if front.ended else ()),
+    )
+    return Document(
+        title=f"latency against energy of {front.workload} on {front.architecture}",
+        facts=(
+            Fact("least latency", seconds(front.points[0].result.latency_s), _sure(latency)),
+            Fact("least energy", energy(front.points[-1].result.energy_pj), _sure(least)),
+            Fact("searches", str(2 + front.searches), f"{count(front.runs)} mappings run"),
+        ),
+        tables=((Table(title="mappings", columns=columns, rows=tuple(rows)),),),
+        notes=notes,
+    )
+
+
+def _sure(certificate: Certificate) -> str:
+    """What is proven of an end."""
+    share = f"{100 * certificate.gap:.2g} %"
+    return f"no mapping of the space can be better by more than {share}"

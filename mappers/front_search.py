@@ -1,0 +1,123 @@
+"""The front of a workload of one part: latency against energy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from archsim.jobs.plan import plan
+from archsim.jobs.run import run_plan
+from archsim.jobs.selection import ByPart
+from archsim.jobs.workload import PartLike, WorkloadLike
+from archsim.spec.arch import Architecture
+from archsim.spec.mapping import Mapping
+from einsum_cascade.errors import Problem, SpecError, did_you_mean
+
+from .exhaustive.capped import EFFORT, SEARCHES, capped_front
+from .front import Front, FrontPoint
+from .generators import GENERATORS
+from .objectives import objective_called
+from .protocol import TOLERANCE, Clock, SearchProblem
+from .workload_search import ProgressOfParts, best_known, check_start, quiet, space_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+AXES = ("latency", "energy")
+"""What a front can be of."""
+
+
+def axes_called(text: str) -> None:
+    """Check what ``--pareto`` names.
+
+    Raises
+    ------
+    SpecError
+        Something else than latency and energy; says the nearest.
+    """
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name == "buffer":
+            why = "--pareto: how much of a buffer is taken is nothing that a search makes small"
+            raise SpecError(Problem(why, hint="write latency,energy; see --capacity-curve MEMORY"))
+        if name not in AXES:
+            raise SpecError(f"--pareto: there is no axis '{name}'; {did_you_mean(name, AXES)}")
+    if sorted(names) != sorted(AXES):
+        raise SpecError(f"--pareto {text}: a front is of two; write latency,energy")
+
+
+def only_part(workload: WorkloadLike, what: str) -> PartLike:
+    """The part of a workload that has just one.
+
+    Raises
+    ------
+    SpecError
+        It has more: says which one to type.
+    """
+    if len(workload.parts) > 1:
+        names = ", ".join(dict.fromkeys(part.name for part in workload.parts))
+        raise SpecError(
+            Problem(
+                f"{what} is of a workload of one part; {workload.name} has {names}",
+                hint="take its attention alone: --set scope=attention",
+            )
+        )
+    return workload.parts[0]
+
+
+def search_front(
+    workload: WorkloadLike,
+    architecture: Architecture,
+    *,
+    tolerance: float = TOLERANCE,
+    progress: ProgressOfParts = quiet,
+    start: Sequence[Mapping] = (),
+    time_limit_s: float | None = None,
+) -> Front:
+    """Mappings of which none is both faster and of less energy than another.
+
+    Parameters
+    ----------
+    tolerance : float
+        Points whose energies differ by no more than this share are one.
+    progress : callable
+        As for ``search_workload``.
+    start : sequence of Mapping
+        Mappings to begin with.
+    time_limit_s : float, optional
+        Seconds after which what is found has to do: a third for each end.
+
+    Raises
+    ------
+    SpecError
+        The workload has several parts; something named does not exist.
+    MappingError
+        As ``search_workload``.
+    """
+    part = only_part(workload, "a front")
+    check_start(workload, start)
+    space = space_of(part, architecture)
+    problem = SearchProblem(space, objective_called("latency"), tolerance=tolerance)
+    problem = replace(problem, known=best_known(part, problem, start))
+    advance = progress(part.name, round(2 * EFFORT.subspaces + SEARCHES))
+    found = capped_front(problem, advance, clock=Clock(time_limit_s))
+    points: list[FrontPoint] = []
+    for number, (run, bound) in enumerate(zip(found.runs, found.bounds_pj, strict=True), start=1):
+        mapping = run.mapping
+        if mapping.name.startswith("best-"):
+            mapping = replace(mapping, name=f"front-{number}", cascade=part.cascade)
+        by_part = ByPart((mapping,))
+        result = run_plan(plan(workload, architecture, by_part, generators=GENERATORS))
+        gap = max(0.0, 1 - bound / run.energy_pj)
+        points.append(FrontPoint(mapping=mapping, result=result, gap=gap))
+    latency, energy = found.least
+    return Front(
+        workload=points[0].result.workload,
+        architecture=points[0].result.architecture,
+        points=tuple(points),
+        least=(latency.certificate, energy.certificate),
+        searches=found.searches,
+        runs=found.engine_runs,
+        tolerance=tolerance,
+        ended=found.ended,
+    )
