@@ -76,7 +76,7 @@ def test_no_mapping_of_a_small_space_is_below_what_is_proven_of_a_front() -> Non
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
     folder = tmp_path_factory.mktemp("front")
-    asked = ("--pareto", "energy,latency", "--time-limit", "4 s", "--out", str(folder), "--json")
+    asked = ("--pareto", "energy,latency", "--time-limit", "30 s", "--out", str(folder), "--json")
     return json.loads(run("map", "bert-base", "fusemax", *NAIVE, *asked).stdout), folder
 
 
