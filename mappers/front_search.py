@@ -39,7 +39,7 @@ def axes_called(text: str) -> None:
     for name in names:
         if name == "buffer":
             why = "--pareto: how much of a buffer is taken is nothing that a search makes small"
-            raise SpecError(Problem(why, hint="write latency,energy; see --capacity-curve MEMORY"))
+            raise SpecError(Problem(why, hint="write latency,energy"))
         if name not in AXES:
             raise SpecError(f"--pareto: there is no axis '{name}'; {did_you_mean(name, AXES)}")
     if sorted(names) != sorted(AXES):
