@@ -13,8 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
-from itertools import combinations
-from math import gcd, lcm, prod
+from math import lcm, prod
 
 from einsum_cascade.ir import Gather, Program
 
@@ -26,6 +25,7 @@ from ..cost.accesses import EinsumCount
 from ..cost.energy import operations_pj
 from ..cost.estimators import memory_access
 from ..cost.meter import EXACT
+from ..cost.shares import tie_shares
 from ..result.record import Floor
 from ..space.access_map import AccessMap
 from ..space.exact import total
@@ -239,11 +239,7 @@ def _by_array(
 
 
 def _work(einsums: list[dict[int, Fraction]], arrays: int) -> Fraction:
-    """Cycles of the busiest array, however work is shared out.
-
-    With any shares that add up to one it is no less than the sum, over Einsums, of the least
-    of their cycles on an array times the array's share. Of the shares of two arrays those are
-    tried with which some Einsum costs as much on both.
+    """Cycles of the busiest array, however work is shared out (``cost.shares``).
 
     Examples
     --------
@@ -252,23 +248,17 @@ def _work(einsums: list[dict[int, Fraction]], arrays: int) -> Fraction:
 
     >>> _work([{0: Fraction(10), 1: Fraction(30)}, {0: Fraction(20), 1: Fraction(20)}], 2)
     Fraction(15, 1)
+
+    A third array like the second takes a part of the second Einsum, too:
+
+    >>> _work([{0: Fraction(10), 1: Fraction(30)}, dict.fromkeys(range(3), Fraction(20))], 3)
+    Fraction(10, 1)
     """
-    # In whole numbers: there are many products, and one is the answer.
-    common = lcm(*(x.denominator for cycles in einsums for x in cycles.values()))
-    each = [{a: int(x * common) for a, x in cycles.items()} for cycles in einsums]
-    single = tuple(tuple(int(a == other) for a in range(arrays)) for other in range(arrays))
-    shares = {(1,) * arrays, *single}
-    for one, other in combinations(range(arrays), 2):
-        for cycles in each:
-            here, there = cycles.get(one, 0), cycles.get(other, 0)
-            if here and there:
-                least = gcd(here, there)
-                parts = {one: there // least, other: here // least}
-                shares.add(tuple(parts.get(a, 0) for a in range(arrays)))
-    return max(
-        Fraction(
-            sum(min(x * share[a] for a, x in cycles.items()) for cycles in each),
-            sum(share) * common,
-        )
-        for share in shares
-    )
+    found = Fraction(0)
+    for shares in tie_shares(einsums, arrays, Fraction(1)):
+        # In whole numbers: there are many products, and one is the answer.
+        common = lcm(*(x.denominator for x in shares))
+        whole = [int(x * common) for x in shares]
+        least = total((1, min(x * whole[a] for a, x in cycles.items())) for cycles in einsums)
+        found = max(found, least / sum(whole))
+    return found

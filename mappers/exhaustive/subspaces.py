@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import combinations
 from math import prod
 
 import numpy as np
+
+from archsim.cost.shares import tie_shares
 
 from ..objectives import ENERGY
 from ..space.region import Region, Subspace
@@ -33,8 +34,8 @@ from .tables import SubspaceRefusedError, Tables
 _STATES = 1 << 10
 """States of a frontier at the most."""
 
-_MIXTURES = 12
-"""Mixtures of two arrays at the most."""
+_MIXTURES = 24
+"""Mixtures of arrays at the most."""
 
 _NODES = 1_000_000
 """Decisions looked at in a subspace, shared out among its tilings."""
@@ -253,31 +254,24 @@ def _factors(tables: Tables, einsums: list[int]) -> Iterator[tuple[int, int]]:
 
 
 def _weights(tables: Tables, choices: Choices, cost: Floats, arrays: int) -> Floats:
-    """Sums of columns that bound: energy, cycles of each place, and mixtures of two arrays.
+    """Sums of columns that bound: energy, cycles of each place, and mixtures of arrays.
 
-    The best mixture (the largest least sum) is one in which some Einsum costs as much on one
-    array as on the other: between those the least sum is linear in the shares.
+    The best mixture (the largest least sum) is one in which some Einsums cost as much on one
+    array as on another (``archsim.cost.shares``).
     """
-    rows = [np.eye(tables.columns)[column] for column in range(tables.columns)]
-    for one, other in combinations(range(1, 1 + arrays), 2):
-        for share in _shares(tables, choices, cost, one, other):
-            row = np.zeros(tables.columns)
-            row[one], row[other] = share, 1 - share
-            rows.append(row)
-    return np.array(rows)
-
-
-def _shares(
-    tables: Tables, choices: Choices, cost: Floats, one: int, other: int
-) -> tuple[float, ...]:
-    """Shares of the first of two arrays in the mixtures of both."""
-    found: set[float] = set()
+    work: list[dict[int, float]] = []
     for number, alternatives in enumerate(map(len, tables.ways)):
         first = choices.works[number]
-        works = cost[tables.entries[first : first + alternatives]]
+        cycles = cost[tables.entries[first : first + alternatives], 1 : 1 + arrays]
         # An alternative has cycles on its own array only, so that the others are zeros here.
-        here, there = works[:, one].max(), works[:, other].max()
-        if here > 0 and there > 0:
-            found.add(round(float(there / (here + there)), 6))
-    spread = sorted(found)
-    return tuple(spread[:: max(1, -(-len(spread) // _MIXTURES))])
+        own = [(a, cycles[cycles[:, a] > 0, a]) for a in range(arrays)]
+        work.append({a: float(found.min()) for a, found in own if found.size})
+    mixtures = sorted(
+        {tuple(x / sum(shares) for x in shares) for shares in tie_shares(work, arrays, 1.0)}
+    )
+    rows = [np.eye(tables.columns)[column] for column in range(tables.columns)]
+    for shares in mixtures[:: max(1, -(-len(mixtures) // _MIXTURES))]:
+        row = np.zeros(tables.columns)
+        row[1 : 1 + arrays] = shares
+        rows.append(row)
+    return np.array(rows)

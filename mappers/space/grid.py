@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import combinations
 from math import inf, prod
 
 import numpy as np
 from numpy.typing import NDArray
 
+from archsim.cost.shares import tie_shares
 from archsim.spec.arch import Architecture, ProcessingArray
 from archsim.spec.mapping import Tile
 from einsum_cascade.algebra.conditions import with_masks
@@ -279,28 +279,14 @@ class _GridBounds:
 
 
 def _busiest(costs: list[dict[str, Cells]], arrays: list[str], grid: tuple[int, ...]) -> Cells:
-    """The least cycles of the busiest array, however the Einsums are shared out.
-
-    With any shares that add up to one, they are no less than the sum over Einsums of the least
-    of their cycles on an array times the array's share.
-    """
-    weights = [{a: float(a == b) for a in arrays} for b in arrays]
-    for one, other in combinations(arrays, 2):
-        weights += [{one: s, other: 1 - s} for s in sorted(_shares(costs, one, other))]
+    """The least cycles of the busiest array, however the Einsums are shared out: by the shares
+    at which some of them cost as much on two arrays, at best (``archsim.cost.shares``)."""
+    best = [{arrays.index(a): float(c.min()) for a, c in able.items()} for able in costs]
     found = np.zeros(grid)
-    for shares in weights:
+    for shares in tie_shares(best, len(arrays), 1.0):
         total = np.zeros(grid)
         for able in costs:
-            least = [cycles * shares.get(a, 0.0) for a, cycles in able.items()]
+            least = [cycles * shares[arrays.index(a)] for a, cycles in able.items()]
             total = total + np.minimum.reduce(np.broadcast_arrays(*least))
-        found = np.maximum(found, total)
+        found = np.maximum(found, total / sum(shares))
     return found
-
-
-def _shares(costs: list[dict[str, Cells]], one: str, other: str) -> set[float]:
-    """Shares of the first of two arrays with which some Einsum costs as much on both, at best.
-
-    Between those the least sum is linear in the shares, so that the largest is at one of them.
-    """
-    both = [(able[one].min(), able[other].min()) for able in costs if {one, other} <= {*able}]
-    return {round(float(there / (here + there)), 6) for here, there in both if here + there}
