@@ -235,7 +235,9 @@ def _searched(
     if known is None or found.mapping is not known.mapping:
         # The cascade by the name or file that the part gives.
         found = replace(found, mapping=replace(found.mapping, cascade=part.cascade))
-    _remember(part, problem.space.architecture, problem.objective, found.mapping)
+    # A search that ended early, or that only tries, is not the answer to the next question.
+    if not found.certificate.ended and strategy == strategy_called("exhaustive"):
+        _remember(part, problem.space.architecture, problem.objective, found.mapping)
     value = problem.objective.of(found.result)
     return PartSearched(name=part.name, found=found, value=value, times=part.times)
 

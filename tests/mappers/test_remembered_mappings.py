@@ -11,8 +11,10 @@ from commands import run
 
 from archsim import Architecture, compare, simulate
 from einsum_cascade import Cascade
+from mappers.certificate import TIME_LIMIT
 from mappers.memory import VARIABLE, MappingQuestion, recall, remember
 from mappers.objectives import objective_called
+from mappers.strategies import strategy_called
 from mappers.workload_search import best_mappings, search_workload
 from workloads import load
 
@@ -73,6 +75,16 @@ def test_a_search_is_made_once(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert any("earlier search" in note for note in default.notes)
     compared = compare(work, [machine, "fusemax-micro24"], mappings={"fusemax": "auto"})
     assert compared.rows[0].result.cycles == first.result.cycles
+
+
+def test_what_was_found_in_haste_is_not_remembered(folder: Path) -> None:
+    work = load("bert-base", seq_len=256, batch=1, H=2, cascade=NAIVE)
+    machine, latency = Architecture.load("fusemax"), objective_called("latency")
+    hasty = search_workload(work, machine, latency, time_limit_s=1e-9)
+    assert hasty.parts[0].found.certificate.ended == TIME_LIMIT
+    tried = search_workload(work, machine, latency, strategy=strategy_called("random"))
+    assert not tried.parts[0].found.certificate.ended
+    assert not list(folder.glob("*.yaml"))
 
 
 def test_the_command_says_the_same_from_memory(
