@@ -23,7 +23,7 @@ from ..space.mapspace import Mapspace
 from ..space.written import mapping_of
 from .effort import USUAL, Effort
 from .known_tables import KnownTables, proposals_below
-from .search import BranchAndBound, NotInBatchesError
+from .search import BranchAndBound, in_batches
 from .subspaces import Proposal
 
 SEARCHES = 16
@@ -93,11 +93,10 @@ def capped_front(
     NoLegalMappingError, MappingError
         As ``Exhaustive.search``.
     """
-    masked = any(e.where is not None for e in problem.space.program.einsums)
-    try:
-        return _CappedSearch(problem, effort, relaxed=masked).run(advance, clock)
-    except NotInBatchesError:
-        return _CappedSearch(problem, effort, relaxed=True).run(advance, clock)
+    return in_batches(
+        problem,
+        lambda aside: _CappedSearch(problem, effort, relaxed=aside).run(advance, clock),
+    )
 
 
 class _CappedSearch:

@@ -13,8 +13,11 @@ proven optimum.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from math import inf, nextafter
+from typing import TypeVar
 
 from archsim.bound.binding import bind
 from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem
@@ -23,7 +26,7 @@ from ..certificate import INTERRUPTED, TIME_LIMIT, Certificate, Searched
 from ..engine_run import EngineRun, run_mapping
 from ..objectives import LATENCY, OBJECTIVES, SearchObjective
 from ..protocol import TOLERANCE, Advance, Progress, SearchProblem, silent
-from ..space.fusion import candidates_of, subspaces_of
+from ..space.fusion import candidates_of, spread, subspaces_of
 from ..space.mapspace import Mapspace
 from ..space.region import Region, Subspace
 from ..space.written import mapping_of
@@ -32,12 +35,13 @@ from .known_tables import TablesOf
 from .subspaces import Proposal, SubspaceSearch
 from .tables import KnownCosts, SubspaceRefusedError, Tables, tabulate
 
+T = TypeVar("T")
+
 _RUNS = 144
 """Engine runs, times Einsums, of a space whose mappings cannot be priced in batches."""
 
 _OF_SUBSPACE = 4
 """Engine runs of one subspace; what it has beside is as good or worse, so far as bounds tell."""
-
 
 _SHOWN = 1_000
 """Steps of a progress bar, at the most."""
@@ -47,9 +51,6 @@ _MUCH = 0.95
 
 _AT_ONCE = 6
 """Subspaces that are sketched of the most promising region before another is."""
-
-_GOLDEN = 0.6180339887498949
-"""Multiples of the golden ratio fall evenly into one, however many there are."""
 
 _SPREAD = 4
 """What a sketch finds to be so many times worse than the best is no estimate of anything."""
@@ -76,34 +77,54 @@ class Exhaustive:
             Indices of the cascade are too irregular to be priced in batches.
         """
         advance = progress(round(min(self.effort.subspaces, _SHOWN)))
-        first, relaxed = self._once(problem, advance)
+        first = in_batches(
+            problem, lambda aside: BranchAndBound(problem, self.effort, relaxed=aside).run(advance)
+        )
         if problem.objective.other is None or not self.effort.again or first.certificate.ended:
             return first
-        # Of what is as good, to the tolerance, the best in the other objective.
-        other = OBJECTIVES[problem.objective.other]
-        mapping, result = first.mapping, first.result
-        cap = problem.objective.of(result) * (1 + problem.tolerance)
+        return self._settled(problem, first, OBJECTIVES[problem.objective.other], advance)
+
+    def _settled(
+        self, problem: SearchProblem, first: Searched, other: SearchObjective, advance: Advance
+    ) -> Searched:
+        """Of what is as good as the first, to the tolerance, the best in the other objective."""
+        cap = problem.objective.of(first.result) * (1 + problem.tolerance)
         if problem.known is not None:
             # Never worse than what is known.
             cap = min(cap, problem.known.value)
-        known = EngineRun(value=other.of(result), mapping=mapping, result=result)
+        known = EngineRun(value=other.of(first.result), mapping=first.mapping, result=first.result)
         second = replace(problem, objective=other, known=known)
         effort = replace(
             self.effort, subspaces=self.effort.again, regions=self.effort.again_regions
         )
-        search = BranchAndBound(second, effort, relaxed=relaxed, cap=(problem.objective, cap))
-        found = search.run(advance)
-        runs = first.certificate.runs + found.certificate.runs
-        named = replace(found.mapping, name=mapping.name) if search.found else mapping
-        return replace(found, mapping=named, certificate=replace(first.certificate, runs=runs))
 
-    def _once(self, problem: SearchProblem, advance: Advance) -> tuple[Searched, bool]:
-        """The best in one objective, and whether masks and gathers were left aside."""
-        masked = any(e.where is not None for e in problem.space.program.einsums)
-        try:
-            return BranchAndBound(problem, self.effort, relaxed=masked).run(advance), masked
-        except NotInBatchesError:
-            return BranchAndBound(problem, self.effort, relaxed=True).run(advance), True
+        def searched(aside: bool) -> tuple[Searched, bool]:
+            search = BranchAndBound(second, effort, relaxed=aside, cap=(problem.objective, cap))
+            return search.run(advance), search.found
+
+        found, is_new = in_batches(second, searched)
+        if not is_new:
+            return first
+        value = problem.objective.of(found.result)
+        certificate = replace(
+            first.certificate,
+            runs=first.certificate.runs + found.certificate.runs,
+            value=value,
+            gap=max(0.0, 1 - first.certificate.bound / value),
+        )
+        mapping = replace(found.mapping, name=f"best-{problem.objective.name}")
+        return Searched(mapping=mapping, result=found.result, certificate=certificate)
+
+
+def in_batches(problem: SearchProblem, search: Callable[[bool], T]) -> T:
+    """What a search finds that is told whether to leave masks and gathers aside.
+
+    It is told to where an Einsum has a mask, or where it finds that it has to.
+    """
+    if not any(e.where is not None for e in problem.space.program.einsums):
+        with suppress(NotInBatchesError):
+            return search(False)
+    return search(True)
 
 
 STRATEGY = Exhaustive()
@@ -148,14 +169,6 @@ class _OpenSubspace:
     region: _OpenRegion
     subspace: Subspace
     estimate: float = inf
-
-
-def _spread(subspaces: tuple[Subspace, ...]) -> list[Subspace]:
-    """Subspaces of the same shared ranks in an order in which the first are unlike: neighbours
-    differ in little, the order of a loop, or one that goes round."""
-    shared = list(dict.fromkeys(s.skeleton.shared for s in subspaces))
-    order = [(shared.index(s.skeleton.shared), n * _GOLDEN % 1) for n, s in enumerate(subspaces)]
-    return [s for _, s in sorted(zip(order, subspaces, strict=True), key=lambda pair: pair[0])]
 
 
 class BranchAndBound:
@@ -264,7 +277,7 @@ class BranchAndBound:
                 bound=bound,
                 search=SubspaceSearch(space=region, objective=code, slack=slack, cap=cap),
                 sketch=SubspaceSearch(space=plain, objective=code, slack=slack, cap=cap),
-                left=_spread(subspaces),
+                left=spread(subspaces),
             )
         )
 
@@ -359,25 +372,13 @@ class BranchAndBound:
 
     def _certificate(self) -> Certificate:
         assert self.best is not None, "what is certified"
-        pruned: dict[str, int] = {}
-        for region in self.opened:
-            for why, count in region.search.pruned():
-                pruned[why] = pruned.get(why, 0) + count
-        for found in self.left:
-            region = found.region
-            count = len(found.subspace.sizes) * region.region.bindings * region.region.residencies
-            why = "no better" if self._beaten(region.bound) else "not looked at"
-            pruned[why] = pruned.get(why, 0) + count
+        evaluated = sum(region.search.leaves for region in self.opened)
         return Certificate(
             strategy="exhaustive, masks and gathers aside" if self.relaxed else "exhaustive",
             objective=self.objective.name,
             candidates=self.candidates,
-            evaluated=sum(r.search.leaves for r in self.opened),
-            reasons=(
-                ("loops not legal", self.lost),
-                ("the same loops", self.same_loops),
-                *pruned.items(),
-            ),
+            evaluated=evaluated,
+            reasons=tuple(self._reasons(evaluated).items()),
             runs=self.runs,
             gap=self._gap(),
             tolerance=self.tolerance,
@@ -385,6 +386,23 @@ class BranchAndBound:
             floor=self.objective.floor(self.best.result),
             ended=self.ended,
         )
+
+    def _reasons(self, evaluated: int) -> dict[str, int]:
+        """Why candidates were left out, and how many for each reason."""
+        found = {"loops not legal": self.lost, "the same loops": self.same_loops}
+        for region in self.opened:
+            for why, count in region.search.pruned():
+                found[why] = found.get(why, 0) + count
+        for left in self.left:
+            region = left.region
+            count = len(left.subspace.sizes) * region.region.bindings * region.region.residencies
+            why = "no better" if self._beaten(region.bound) else "not looked at"
+            found[why] = found.get(why, 0) + count
+        if self.ended == INTERRUPTED:
+            # Nobody knows where: what is not told by now was not looked at.
+            rest = self.candidates - evaluated - sum(found.values())
+            found["not looked at"] = found.get("not looked at", 0) + rest
+        return found
 
     def _refuse(self, why: SubspaceRefusedError) -> None:
         """Go on without a subspace whose loops are not legal."""
@@ -449,7 +467,8 @@ class BranchAndBound:
             if not self.relaxed:
                 bounds.append(max(region.bound, region.search.least))
         bounds += [found.region.bound for found in self.left]
-        bounds += [region.bound for region in self.opened if self.relaxed]
+        if self.relaxed or self.ended == INTERRUPTED:
+            bounds += [region.bound for region in self.opened]
         least = max(min(bounds), self.objective.floor(self.best.result))
         return max(0.0, 1 - least / self.best.value)
 

@@ -12,6 +12,9 @@ from .factorisation import stepped_ranks
 from .region import Region, Subspace
 from .written import mapping_of
 
+_GOLDEN = 0.6180339887498949
+"""Multiples of the golden ratio fall evenly into one, however many there are."""
+
 _SHARED = 3
 """Ranks whose loops are shared, at the most: their orders are all gone through."""
 
@@ -32,6 +35,14 @@ def subspaces_of(space: Region) -> tuple[Subspace, ...]:
         key=lambda shared: sum(1 if often[r] else -1 for r in ranks if r in shared), reverse=True
     )
     return tuple(s for shared in choices for s in space.subspaces(shared))
+
+
+def spread(subspaces: tuple[Subspace, ...]) -> list[Subspace]:
+    """Subspaces of the same shared ranks in an order in which the first are unlike: neighbours
+    differ in little, the order of a loop, or one that goes round."""
+    shared = list(dict.fromkeys(s.skeleton.shared for s in subspaces))
+    order = [(shared.index(s.skeleton.shared), n * _GOLDEN % 1) for n, s in enumerate(subspaces)]
+    return [s for _, s in sorted(zip(order, subspaces, strict=True), key=lambda pair: pair[0])]
 
 
 def candidates_of(space: Region, subspaces: tuple[Subspace, ...]) -> int:

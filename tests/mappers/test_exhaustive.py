@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from random import Random
 
@@ -16,9 +18,12 @@ from archsim.result.record import Result
 from archsim.spec.arch import Architecture, Memory, Operation
 from archsim.spec.mapping import Mapping
 from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError
-from mappers.exhaustive.effort import THOROUGH
-from mappers.exhaustive.search import exhaustive
-from mappers.objectives import OBJECTIVES
+from mappers.certificate import INTERRUPTED
+from mappers.engine_run import EngineRun, run_mapping
+from mappers.exhaustive.effort import THOROUGH, USUAL, Effort
+from mappers.exhaustive.search import Exhaustive, exhaustive
+from mappers.objectives import OBJECTIVES, SearchObjective
+from mappers.protocol import Advance, Progress, SearchProblem, silent
 from mappers.space.fusion import subspaces_of
 from mappers.space.mapspace import Mapspace
 from mappers.space.region import Region
@@ -26,6 +31,7 @@ from mappers.space.written import mapping_of
 
 SEEDS = 120
 BATCH = 60
+LITTLE = Effort(regions=1, untimed=1, sketches=1, more_sketches=0, subspaces=1)
 MOST = 300
 """Mappings of a space that is gone through one by one."""
 
@@ -136,3 +142,57 @@ def test_nothing_is_better_than_what_is_found(first: int) -> None:
             assert certificate.evaluated + pruned == certificate.candidates, f"seed {seed}, {name}"
             compared += 1
     assert compared > BATCH / 4
+
+
+def test_a_search_that_is_cut_short_promises_no_more_than_it_knows() -> None:
+    """Interrupted at any step, over its time, or content with little: the gap still holds."""
+    cut = 0
+    for seed in range(0, SEEDS, 2):
+        space, random = small_space(seed), Random(seed)
+        objective = OBJECTIVES[random.choice(("latency", "energy"))]
+        runs = [] if space is None else engine_runs(space, objective)
+        if space is None or not runs:
+            continue
+        best = min(run.value for run in runs)
+        known = max(runs, key=lambda run: run.value)
+        for problem, progress in shortened(SearchProblem(space, objective, known=known), random):
+            effort = random.choice((USUAL, LITTLE))
+            found = Exhaustive(effort=effort).search(problem, progress)
+            certificate, mine = found.certificate, objective.of(found.result)
+            if "aside" not in certificate.strategy:
+                assert mine * (1 - certificate.gap) <= best * (1 + 1e-12), f"seed {seed}"
+            pruned = sum(count for _, count in certificate.reasons)
+            assert certificate.evaluated + pruned == certificate.candidates, f"seed {seed}"
+            cut += certificate.ended == INTERRUPTED
+    assert cut > 20
+
+
+def engine_runs(space: Mapspace, objective: SearchObjective) -> list[EngineRun]:
+    """Every mapping of a space that is legal, run."""
+    found: list[EngineRun] = []
+    for region, mapping in mappings(space):
+        with suppress(MappingError):
+            found.append(run_mapping(region, mapping, objective))
+    return found
+
+
+def shortened(problem: SearchProblem, random: Random) -> Iterator[tuple[SearchProblem, Progress]]:
+    """Searches that end early, each in another way."""
+    exact = replace(problem, tolerance=0.0)
+    yield exact, silent
+    yield replace(exact, is_over=lambda: random.random() < 0.5), silent
+    for steps in range(1, 5):
+        yield exact, partial(interrupting, steps)
+
+
+def interrupting(steps: int, total: int) -> Advance:
+    """Somebody loses patience after some steps."""
+    del total
+    left = [steps]
+
+    def advance(amount: int) -> None:
+        left[0] -= amount
+        if not left[0]:
+            raise KeyboardInterrupt
+
+    return advance
