@@ -121,10 +121,12 @@ def test_auto_is_the_fastest(fastest: dict[str, Any]) -> None:
     )
 
 
-def test_objectives_are_what_they_say(fastest: dict[str, Any]) -> None:
+def test_objectives_are_what_they_say() -> None:
+    few = ("--set", "cascade=log-softmax", "--set", "N=64", "--set", "V=300")
     found = {
-        o: mapped("bert-base", "fusemax", *SMALL, "--objective", o) for o in ("energy", "edp")
-    } | {"latency": fastest}
+        o: mapped("bert-base", "fusemax", *few, "--objective", o)
+        for o in ("latency", "energy", "edp")
+    }
     energy = {o: r["energy_pj"]["total"] for o, r in found.items()}
     cycles = {o: r["cycles"] for o, r in found.items()}
     near = 1 + 1e-3

@@ -90,10 +90,13 @@ def test_what_was_found_in_haste_is_not_remembered(folder: Path) -> None:
 def test_the_command_says_the_same_from_memory(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = cycles("bert-base", "fusemax", *SMALL, "--mapping", "auto")
+    first = cycles("bert-base", "fusemax", *SMALL, "--set", f"cascade={NAIVE}", "--mapping", "auto")
     assert list(folder.glob("*.yaml"))
     monkeypatch.setattr("mappers.workload_search.search_workload", None)
-    assert cycles("bert-base", "fusemax", *SMALL, "--mapping", "auto") == first
+    assert (
+        cycles("bert-base", "fusemax", *SMALL, "--set", f"cascade={NAIVE}", "--mapping", "auto")
+        == first
+    )
 
 
 def test_a_cascade_of_ones_own_is_remembered_under_its_equations(
@@ -136,6 +139,8 @@ def test_compare_searches_for_each_machine_after_it_is_scaled() -> None:
         "fusemax-micro24",
         "flat-micro24",
         *SMALL,
+        "--set",
+        "cascade=attention-naive",
         "--iso-area",
         "--json",
     )
