@@ -2,7 +2,7 @@
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup hooks format lint types rooms check fast test goldens bench ci
+.PHONY: help setup hooks format lint types rooms check fast test goldens bench docs ci
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ goldens: ## write the golden texts of simulate --dump anew; look at the differen
 
 bench: ## ratios of speed, each of one run
 	$(PYTHON) benchmarks/engine.py
+
+docs: ## the site in build/site: every page, and the notebooks with their pictures
+	$(PYTHON) -m sphinx -W --keep-going -q -c docs . build/site
 
 ci: ## everything, in fresh environments, as it is run before a change is merged
 	.ci/run
