@@ -143,3 +143,60 @@ def draw(
         low, high = _bounds(domain, shapes)
         return rng.integers(low, high, size, endpoint=True)
     return np.asarray(rng.uniform(domain.low, domain.high, size))
+
+
+def coordinate_bounds(program: ir.Program, shapes: Mapping[str, int]) -> dict[str, int]:
+    """Tensors that others are gathered by, and below what their elements have to stay.
+
+    Parameters
+    ----------
+    program : Program
+    shapes : mapping of str to int
+        Of every rank, in elements.
+
+    Returns
+    -------
+    dict of str to int
+        At least 1: where no position fits, the evaluation says so.
+
+    >>> from einsum_cascade import Cascade
+    >>> head = "cascade: a\\nranks: [M, J, T]\\ninputs: {I: [J], K: [M]}\\noutput: C\\n"
+    >>> program = Cascade.parse(head + "einsums: C[j, t] = K[I[j]*T + t]").program
+    >>> coordinate_bounds(program, {"M": 12, "J": 2, "T": 4})
+    {'I': 3}
+    """
+    found: dict[str, int] = {}
+    for einsum in (*program.init, *program.einsums):
+        for access in einsum.reads:
+            ranks = program.tensor_ranks[access.tensor]
+            for rank, index in zip(ranks, access.indices, strict=True):
+                if isinstance(index, ir.Gather):
+                    name, bound = index.access.tensor, _below(program, index, rank, shapes)
+                    found[name] = min(found.get(name, bound), bound)
+    return found
+
+
+def _below(program: ir.Program, index: ir.Gather, rank: str, shapes: Mapping[str, int]) -> int:
+    """The first position that an index may not be gathered by."""
+    factor = max(1, index.coefficient * math.prod(shapes[s] for s in index.shapes))
+    room = shapes[rank] - 1 - last_value(program, index.offset, shapes)
+    return max(1, room // factor + 1)
+
+
+def last_value(program: ir.Program, index: ir.Affine, shapes: Mapping[str, int]) -> int:
+    """The largest value of an index.
+
+    Parameters
+    ----------
+    program : Program
+    index : Affine
+    shapes : mapping of str to int
+        Of every rank, in elements.
+    """
+    total = 0
+    for term in index.terms:
+        size = term.coefficient * math.prod(shapes[s] for s in term.shapes)
+        if term.variable is not None:
+            size = max(0, size * (shapes[program.rank_of_variable[term.variable]] - 1))
+        total += size
+    return total

@@ -74,14 +74,22 @@ class Affine(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class Gather(Node):
-    """An index that is itself an element of an (integer) tensor: ``K[I[j,p], e]``."""
+    """An index that is an element of an integer tensor, scaled and moved: ``K[I[j]*T + t, e]``."""
 
     access: Access
+    coefficient: int = 1
+    shapes: tuple[str, ...] = ()
+    offset: Affine = Affine()
 
     @cached_property
     def variables(self) -> tuple[str, ...]:
-        """Rank variables used inside the inner access."""
-        return self.access.variables
+        """Rank variables used inside, then those of the offset."""
+        return tuple(dict.fromkeys((*self.access.variables, *self.offset.variables)))
+
+    @property
+    def plain(self) -> bool:
+        """Whether the element is the index as it is, without arithmetic."""
+        return self.coefficient == 1 and not self.shapes and not self.offset.terms
 
 
 Index = Affine | Gather
@@ -436,8 +444,8 @@ def children(node: Node) -> tuple[Node, ...]:
     match node:
         case Access(indices=indices):
             return indices
-        case Gather(access=access):
-            return (access,)
+        case Gather(access=access, offset=offset):
+            return (access, offset) if offset.terms else (access,)
         case Unary(operand=operand):
             return (operand,)
         case Binary(left=left, right=right) | Relational(left=left, right=right):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
 
-from einsum_cascade.ir import Affine, Gather
+from einsum_cascade.ir import Gather, Index
 
 from ..bound.record import BoundEinsum
 from ..space.access_map import AccessMap
@@ -45,14 +45,25 @@ class InLines:
 def _run(e: BoundEinsum, access_map: AccessMap, extents: Extents) -> int:
     """Neighbouring words at one gathered position: the ranks after it, as far as all is read."""
     axes = {a.variables[0][0]: n for n, a in enumerate(e.axes) if len(a.variables) == 1}
+    used = [v for index in access_map.access.indices for v in _told(index)]
     found = 1
     for index in reversed(access_map.access.indices):
-        variable = index.as_variable if isinstance(index, Affine) else None
-        if variable not in axes:
+        # From the gathered position on neighbours may be read: of K[I[j]*T + t] the t.
+        moved = index.offset if isinstance(index, Gather) else index
+        variable = moved.as_variable
+        # A variable that stands in two indices moves both, and no two neighbours are read.
+        if variable not in axes or used.count(variable) > 1:
             break
         number = axes[variable]
         found *= extents[number]
         # What is not read to its end leaves a gap before the next position of the rank outside.
-        if extents[number] < e.extents[number]:
+        if extents[number] < e.extents[number] or moved is not index:
             break
     return found
+
+
+def _told(index: Index) -> tuple[str, ...]:
+    """The variables of an index, once for each place of its own that they have in it."""
+    if isinstance(index, Gather):
+        return (*index.access.variables, *index.offset.variables)
+    return index.variables

@@ -207,6 +207,8 @@ def _unwound(indices: Iterable[Index]) -> Iterator[Affine]:
     for index in indices:
         if isinstance(index, Gather):
             yield from _unwound(index.access.indices)
+            if index.offset.variables:
+                yield index.offset
         else:
             yield index
 

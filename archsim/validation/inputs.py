@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from einsum_cascade import ir
-from einsum_cascade.domains import draw
+from einsum_cascade.domains import coordinate_bounds, draw, last_value
 from einsum_cascade.errors import EvaluationError
 from einsum_cascade.shapes import resolve_shapes
 
@@ -129,8 +129,11 @@ class _DrawnShapes:
             for rank, index in pairs:
                 if rank in self.given or not isinstance(self.picked.get(rank), int):
                     continue
-                if isinstance(index, ir.Affine) and not self.program.rank_of[rank].partition:
-                    needed = _last(self.program, index, self.shapes) + 1
+                if self.program.rank_of[rank].partition:
+                    continue
+                moved = index.offset if isinstance(index, ir.Gather) else index
+                if isinstance(moved, ir.Affine):
+                    needed = last_value(self.program, moved, self.shapes) + 1
                     self.picked[rank] = max(self.picked[rank], needed)
 
     def limit_selection(self, einsum: ir.Einsum) -> None:
@@ -141,18 +144,6 @@ class _DrawnShapes:
             over = [self.program.rank_of_variable[v] for v in einsum.over]
             if variable not in selected and rank not in self.given and rank in self.picked:
                 self.picked[rank] = min([self.picked[rank], *(self.shapes[r] for r in over)])
-
-
-def _last(program: ir.Program, index: ir.Affine, shapes: Mapping[str, int]) -> int:
-    """The largest value of an index."""
-    total = 0
-    for term in index.terms:
-        size = term.coefficient * prod(shapes[s] for s in term.shapes)
-        if term.variable is not None:
-            size *= shapes[program.rank_of_variable[term.variable]] - 1
-            size = max(size, 0)
-        total += size
-    return total
 
 
 def random_parameters(
@@ -212,7 +203,7 @@ def random_inputs(
     EvaluationError
         An input would be too large to make up.
     """
-    coordinates = _coordinates(program, shapes)
+    coordinates = coordinate_bounds(program, shapes)
     inputs: dict[str, Any] = {}
     for tensor in program.inputs:
         size = tuple(shapes[r] for r in (*program.parallel, *tensor.ranks))
@@ -231,17 +222,3 @@ def random_inputs(
             last = shapes[tensor.ranks[-1]] if tensor.ranks else 1
             inputs[tensor.name] = rng.normal(scale=last**-0.25, size=size)
     return inputs
-
-
-def _coordinates(program: ir.Program, shapes: Mapping[str, int]) -> dict[str, int]:
-    """Tensors that index others, and below what their elements have to stay."""
-    found: dict[str, int] = {}
-    for einsum in (*program.init, *program.einsums):
-        for access in einsum.reads:
-            for rank, index in zip(
-                program.tensor_ranks[access.tensor], access.indices, strict=True
-            ):
-                if isinstance(index, ir.Gather):
-                    name = index.access.tensor
-                    found[name] = min(found.get(name, shapes[rank]), shapes[rank])
-    return found

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import prod
 
 import numpy as np
 
@@ -317,7 +318,9 @@ class TensorStore:
 
     def _index(self, index: ir.Index, lanes: Coordinates) -> Array:
         if isinstance(index, ir.Gather):
-            return self.fetch(index.access, lanes).values.astype(np.int64)
+            factor = index.coefficient * prod(self.shapes[s] for s in index.shapes)
+            picked = self.fetch(index.access, lanes).values.astype(np.int64)
+            return factor * picked + self._index(index.offset, lanes)
         found = np.zeros((), np.int64)
         for term in index.terms:
             scale = coefficient(term, self.shapes)

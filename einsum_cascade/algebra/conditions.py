@@ -43,7 +43,8 @@ from ..ir import (
 from ..masks import AtMostZero, conjuncts, depends_on_data, inequalities
 from ..notation.printer import expression_text
 from ..operations import identity_of
-from .terms import affine_value, conjunction, rebuild, substitute_variables, variable, variables_of
+from .indices import affine_value
+from .terms import conjunction, rebuild, substitute_variables, variable, variables_of
 
 
 @dataclass(frozen=True)

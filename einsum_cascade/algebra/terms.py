@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, TypeVar, cast
 
-from ..affine import Form, Term, collected, index_of, linear
 from ..functions import REDUCTIONS
 from ..ir import (
     Access,
@@ -29,10 +28,9 @@ from ..ir import (
     walk,
 )
 from ..ir import variables_of as ordered_variables
+from .indices import affine_value, gather_value, substituted
 
 _N = TypeVar("_N", bound=Node)
-
-Sign = Literal["+", "-"]
 
 # ------------------------------------------------------------------------- building
 
@@ -60,47 +58,6 @@ def number(value: int | float) -> Expression:
     return Number(value=value)
 
 
-def affine_value(index: Affine) -> Expression:
-    """An affine index as a number in an expression: ``m1*M0 + m0``."""
-    total: Expression | None = None
-    for term in index.terms:
-        factors: list[Expression] = []
-        if term.variable is not None:
-            factors.append(Name(name=term.variable, kind="variable"))
-        factors.extend(Name(name=s, kind="shape") for s in term.shapes)
-        size = abs(term.coefficient)
-        if size != 1 or not factors:
-            factors.insert(0, Number(value=size))
-        product = factors[0]
-        for factor in factors[1:]:
-            product = Binary(operator="*", left=product, right=factor)
-        if total is None:
-            total = Unary(operator="-", operand=product) if term.coefficient < 0 else product
-        else:
-            operator: Sign = "-" if term.coefficient < 0 else "+"
-            total = Binary(operator=operator, left=total, right=product)
-    return total if total is not None else Number(value=0)
-
-
-def add_affine(*parts: Affine) -> Affine:
-    """The sum of affine indices, like terms collected in order of appearance."""
-    return index_of(collected(tuple(t for part in parts for t in linear(part).terms)))
-
-
-def scale_affine(index: Affine, coefficient: int, shapes: tuple[str, ...]) -> Affine:
-    """``coefficient * shapes... * index``.
-
-    Parameters
-    ----------
-    index : Affine
-    coefficient : int
-    shapes : tuple of str
-        Ranks whose shapes multiply it, such as those of the members inside one.
-    """
-    factor = Form((Term(coefficient, shapes),))
-    return index_of(factor.times(linear(index)) or Form())
-
-
 # --------------------------------------------------------------------- substituting
 
 
@@ -123,8 +80,8 @@ def _rebuilt(node: Any, change: Callable[[Node], Node]) -> Any:
     match node:
         case Access(indices=indices):
             node = replace(node, indices=tuple(_rebuilt(i, change) for i in indices))
-        case Gather(access=access):
-            node = replace(node, access=_rebuilt(access, change))
+        case Gather():
+            return change(_rebuilt_gather(node, change))
         case Unary(operand=operand):
             node = replace(node, operand=_rebuilt(operand, change))
         case Binary(left=left, right=right) | Relational(left=left, right=right):
@@ -138,11 +95,20 @@ def _rebuilt(node: Any, change: Callable[[Node], Node]) -> Any:
     return change(node)
 
 
+def _rebuilt_gather(node: Gather, change: Callable[[Node], Node]) -> Gather:
+    access, offset = _rebuilt(node.access, change), node.offset
+    if offset.terms:
+        offset = _rebuilt(offset, change)
+        if isinstance(offset, Gather):
+            raise ValueError("an index gathers one position")
+    return replace(node, access=access, offset=offset)
+
+
 def substitute_variables(node: _N, values: Mapping[str, Index]) -> _N:
     """Replace rank variables by indices, in accesses and where they stand as numbers.
 
-    A variable replaced by a gather must be an index by itself; inside arithmetic only
-    affine values can stand (``ValueError`` otherwise).
+    An index gathers one position: of two variables in one sum only one can be replaced by a
+    gather (``ValueError`` otherwise).
 
     Parameters
     ----------
@@ -158,30 +124,13 @@ def substitute_variables(node: _N, values: Mapping[str, Index]) -> _N:
 
     def change(part: Node) -> Node:
         if isinstance(part, Affine):
-            return _substitute_affine(part, values)
+            return substituted(part, values)
         if isinstance(part, Name) and part.kind == "variable" and part.name in values:
             value = values[part.name]
-            return value.access if isinstance(value, Gather) else affine_value(value)
+            return gather_value(value) if isinstance(value, Gather) else affine_value(value)
         return part
 
     return rebuild(node, change)
-
-
-def _substitute_affine(index: Affine, values: Mapping[str, Index]) -> Index:
-    if (name := index.as_variable) is not None and name in values:
-        return values[name]
-    if not any(v in values for v in index.variables):
-        return index
-    parts = []
-    for term in index.terms:
-        value = values.get(term.variable) if term.variable else None
-        if value is None:
-            parts.append(Affine(terms=(term,)))
-        elif isinstance(value, Gather):
-            raise ValueError("a gathered index cannot stand inside index arithmetic")
-        else:
-            parts.append(scale_affine(value, term.coefficient, term.shapes))
-    return add_affine(*parts)
 
 
 def replace_accesses(node: _N, change: Callable[[Access], Expression | None]) -> _N:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from .. import ir
+from ..affine import digits, linear
 from ..algebra.conditions import Masks
 from .footprint import tensor_size
 from .points import size_of
@@ -61,9 +62,11 @@ def certain_access(program: ir.Program, einsum: ir.Einsum, access: ir.Access) ->
     gathers = _gathers(access)
     if not gathers:
         return access
-    kept = tuple(i for i in access.indices if not isinstance(i, ir.Gather))
+    # Around a gathered position its neighbours are touched, whatever the position is.
+    moved = (i.offset if isinstance(i, ir.Gather) else i for i in access.indices)
+    kept = tuple(i for i in moved if i.variables or i in access.indices)
     used = {*_cut(einsum), *(v for i in kept for v in i.variables)}
-    picks = [v for gather in gathers for v in _picks(program, gather.access, used)]
+    picks = [v for gather in gathers for v in _picks(program, gather, used)]
     terms = (ir.AffineTerm(coefficient=1, variable=v) for v in picks)
     return replace(access, indices=(*kept, *(ir.Affine(terms=(term,)) for term in terms)))
 
@@ -97,15 +100,20 @@ def _touched(program: ir.Program, einsum: ir.Einsum, access: ir.Access) -> Any:
     used: set[str] = set()
     ranks: list[str] = list(program.parallel)
     for index, rank in zip(access.indices, program.tensor_ranks[access.tensor], strict=True):
-        if isinstance(index, ir.Gather) or not index.variables:
-            continue  # a pick is counted below, and a constant is one position
+        if isinstance(index, ir.Gather):  # picks are counted below
+            if index.offset.variables:
+                ranks.append(_beside(program, index.offset))
+            used.update(index.offset.variables)
+            continue
+        if not index.variables:
+            continue  # a constant is one position
         if used.isdisjoint(index.variables):
             ranks.append(_along(program, index, rank))
         # A diagonal X[a, a] has as many elements as a.
         used.update(index.variables)
     used.update(_cut(einsum))
     for gather in _gathers(access):
-        ranks += (program.rank_of_variable[v] for v in _picks(program, gather.access, used))
+        ranks += (program.rank_of_variable[v] for v in _picks(program, gather, used))
     return size_of(program, ranks)
 
 
@@ -116,8 +124,28 @@ def _along(program: ir.Program, index: ir.Affine, rank: str) -> str:
     return rank
 
 
-def _picks(program: ir.Program, picked: ir.Access, used: set[str]) -> Iterable[str]:
+def _beside(program: ir.Program, offset: ir.Affine) -> str:
+    """A rank with as many positions as are touched around a gathered one, at least."""
+    first = program.rank_of_variable[offset.variables[0]]
+    family = program.rank_of[first].family
+    members = program.rank_of[family].partition if family else ()
+    return family if family and linear(offset).terms == digits(members).terms else first
+
+
+def _apart(program: ir.Program, gather: ir.Gather) -> bool:
+    """Whether what is touched around one position is never touched around another."""
+    if not gather.offset.variables:
+        return True
+    variable = gather.offset.as_variable
+    rank = program.rank_of_variable[variable] if variable else None
+    return rank is not None and gather.shapes == (rank,)
+
+
+def _picks(program: ir.Program, gather: ir.Gather, used: set[str]) -> Iterable[str]:
     """The variable with as many values as are certain to be picked; none for one alone."""
+    picked = gather.access
+    if not _apart(program, gather):
+        return
     source = program.einsum_of.get(picked.tensor)
     if source is None or source.select is None:
         return

@@ -41,21 +41,27 @@ def index_text(index: ir.Index, tight: bool = False) -> str:
         always tight (``m1+1``), as people write them.
     """
     if isinstance(index, ir.Gather):
-        return access_text(index.access, tight)
+        position = _product_text(index, access_text(index.access, tight))
+        text = f"-{position}" if index.coefficient < 0 else position
+        return _sum_text(index.offset, text, compact=tight)
     if not index.terms:
         return "0"
     compact = tight or (len(index.terms) == 2 and index.offset is not None)
+    return _sum_text(index, "", compact)
+
+
+def _sum_text(index: ir.Affine, text: str, compact: bool) -> str:
+    """The terms of an index after what stands before them."""
     plus, minus = ("+", "-") if compact else (" + ", " - ")
-    text = ""
     for term in index.terms:
         sign = (minus if text else "-") if term.coefficient < 0 else (plus if text else "")
-        text += sign + _term_text(term)
+        text += sign + _product_text(term, term.variable)
     return text
 
 
-def _term_text(term: ir.AffineTerm) -> str:
+def _product_text(term: ir.AffineTerm | ir.Gather, variable: str | None) -> str:
     size = abs(term.coefficient)
-    factors = [term.variable] if term.variable else []
+    factors = [variable] if variable else []
     factors.extend(term.shapes)
     if size != 1 or not factors:
         factors.insert(0, str(size))

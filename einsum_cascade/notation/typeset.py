@@ -156,17 +156,24 @@ class Typesetter:
 
     def _index(self, index: ir.Index) -> str:
         if isinstance(index, ir.Gather):
-            return self._access(index.access)
-        text = ""
+            position = self._term(index, [self._access(index.access)], first=True)
+            return self._sum(index.offset, position)
+        return self._sum(index, "") or self._spelt.digits("0")
+
+    def _sum(self, index: ir.Affine, text: str) -> str:
+        """The terms of an index after what stands before them."""
         for term in index.terms:
-            factors = [self._symbol(term.variable)] if term.variable else []
-            factors.extend(self._symbol(s) for s in term.shapes)
-            if abs(term.coefficient) != 1 or not factors:
-                factors.insert(0, self._spelt.digits(str(abs(term.coefficient))))
-            sign = "-" if term.coefficient < 0 else ("+" if text else "")
-            text += self._spelt.sign(sign) if sign else ""
-            text += self._spelt.infix(self._spelt.times).join(factors)
-        return text or self._spelt.digits("0")
+            variable = [self._symbol(term.variable)] if term.variable else []
+            text += self._term(term, variable, first=not text)
+        return text
+
+    def _term(self, term: ir.AffineTerm | ir.Gather, factors: list[str], first: bool) -> str:
+        factors.extend(self._symbol(s) for s in term.shapes)
+        if abs(term.coefficient) != 1 or not factors:
+            factors.insert(0, self._spelt.digits(str(abs(term.coefficient))))
+        sign = "-" if term.coefficient < 0 else ("" if first else "+")
+        before = self._spelt.sign(sign) if sign else ""
+        return before + self._spelt.infix(self._spelt.times).join(factors)
 
     # -------------------------------------------------------------------- expressions
 

@@ -157,6 +157,18 @@ def _placed(array: Array, labels: list[str], space: LaneSpace) -> Array:
     return np.asarray(array.transpose(order)[present])
 
 
+def _moved(index: ir.Gather, positions: Array, space: LaneSpace) -> Array:
+    """Gathered positions scaled and moved: ``I[j]*T + t``."""
+    factor = index.coefficient * prod(space.shapes[s] for s in index.shapes)
+    linear = _linear(index.offset, space)
+    farthest = max(abs(x) for x in _interval(linear, space))
+    if max(map(abs, (int(positions.min()), int(positions.max())))) * abs(factor) > (
+        _LARGEST - farthest
+    ):
+        raise EvaluationError(Problem("this index grows beyond 2**62", index.span))
+    return factor * positions + _aligned(linear, space)
+
+
 def _scattered(space: LaneSpace, store: Store, access: ir.Access) -> Lane:
     """The general case: one aligned index array per axis."""
     buffer = store[access.tensor]
@@ -171,7 +183,7 @@ def _scattered(space: LaneSpace, store: Store, access: ir.Access) -> Lane:
     for index, extent in zip(access.indices, buffer.values.shape[leading:], strict=True):
         if isinstance(index, ir.Gather):
             inner = read(space, store, index.access)
-            at = inner.values
+            at = inner.values if index.plain else _moved(index, inner.values, space)
             beyond = _beyond(at, extent)
             # Where there is no position, nothing is picked, whatever the other indices are.
             excluded.extend(inner.excluded)

@@ -6,16 +6,14 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, TypeVar
 
+from ..algebra.indices import add_affine, affine_value, scale_affine
 from ..algebra.terms import (
     Names,
-    add_affine,
-    affine_value,
     conjunction,
     drop_unread,
     number,
     product_name,
     rebuild,
-    scale_affine,
     settled,
     substitute_variables,
     variable,

@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, TypeVar
 
 from ..affine import digits, index_of
+from ..algebra.indices import add_affine, affine_value
 from ..algebra.terms import (
     Names,
     accesses_of,
-    add_affine,
-    affine_value,
     readers,
     rebuild,
     settled,

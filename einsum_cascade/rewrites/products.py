@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from typing_extensions import override
 
-from ..algebra.terms import Sign, number
+from ..algebra.indices import Sign
+from ..algebra.terms import number
 from ..algebra.view import readable_map
 from ..ir import Access, Binary, Einsum, Expression, Name, Number, Program, Unary
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..algebra.terms import variables_of
-from ..domains import draw
+from ..domains import coordinate_bounds, draw
 from ..errors import EvaluationError
-from ..ir import Einsum, Gather, Program
+from ..ir import Einsum, Program
 from ..operations import einsum_operations
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def random_inputs(
     import numpy as np
 
     rng = np.random.default_rng(seed)
-    coordinates = _index_tensors(program, shapes)
+    coordinates = coordinate_bounds(program, shapes)
     inputs = {}
     for tensor in program.inputs:
         size = tuple(shapes[r] for r in (*program.parallel, *tensor.ranks) if r in shapes)
@@ -149,18 +149,6 @@ def random_inputs(
         else:
             inputs[tensor.name] = rng.normal(size=size).astype(np.float16)
     return inputs
-
-
-def _index_tensors(program: Program, shapes: dict[str, int]) -> dict[str, int]:
-    """Input tensors read as an index, with the size of what they index."""
-    found: dict[str, int] = {}
-    for einsum in program.einsums:
-        for access in einsum.reads:
-            ranks = program.tensor_ranks.get(access.tensor, ())
-            for rank, index in zip(ranks, access.indices, strict=False):
-                if isinstance(index, Gather):
-                    found[index.access.tensor] = shapes[rank]
-    return found
 
 
 def _errors(

@@ -43,6 +43,13 @@ class NameScope:
         return tuple(sorted(names))
 
 
+@dataclass(frozen=True, kw_only=True)
+class _GatheredTerm(ir.AffineTerm):
+    """A term of an index whose variable is an element of a tensor."""
+
+    access: ir.Access
+
+
 class _Stop(Exception):
     """Leaves the conversion of one statement; the problem is already recorded."""
 
@@ -115,15 +122,23 @@ class _Indices:
         return ir.Access(tensor=name, indices=done, span=self._span(tree))
 
     def _index(self, tree: Any) -> ir.Index:
-        inner = tree
-        while inner.data == "group":
-            inner = inner.children[0]
-        if inner.data == "access":
-            name = str(inner.children[0])
-            if len(inner.children) > 1 or name in self.scope.scalars:
-                return ir.Gather(access=self._access(inner), span=self._span(tree))
-        terms = _collect(self._terms(inner))
-        return ir.Affine(terms=terms, span=self._span(tree))
+        terms = _collect(self._terms(tree))
+        span = self._span(tree)
+        gathered = [t for t in terms if isinstance(t, _GatheredTerm)]
+        if len(gathered) > 1:
+            names = " and ".join(f"'{t.access.tensor}'" for t in gathered[:2])
+            hint = "add the positions in an equation of their own, or gather twice"
+            raise self._wrong(f"an index gathers one position, not those of {names}", tree, hint)
+        offset = ir.Affine(terms=tuple(t for t in terms if t not in gathered), span=span)
+        if not gathered:
+            return offset
+        return ir.Gather(
+            access=gathered[0].access,
+            coefficient=gathered[0].coefficient,
+            shapes=gathered[0].shapes,
+            offset=offset,
+            span=span,
+        )
 
     def _terms(self, tree: Any) -> list[ir.AffineTerm]:
         match tree.data:
@@ -138,10 +153,11 @@ class _Indices:
                 return _negated(self._terms(tree.children[1]))
             case "binary":
                 return self._combined(tree)
-            case "access" if len(tree.children) == 1:
-                return [self._index_name(tree.children[0])]
             case "access":
-                raise self._wrong("a gathered index stands alone, without arithmetic", tree)
+                name = str(tree.children[0])
+                if len(tree.children) > 1 or name in self.scope.scalars:
+                    return [_GatheredTerm(access=self._access(tree), span=self._span(tree))]
+                return [self._index_name(tree.children[0])]
             case _:
                 raise self._wrong(
                     "an index is a sum of rank variables, shapes and whole numbers", tree
@@ -162,12 +178,13 @@ class _Indices:
                 raise self._wrong(f"'{operator}' cannot be used in an index", tree.children[1])
 
     def _product(self, a: ir.AffineTerm, b: ir.AffineTerm, tree: Any) -> ir.AffineTerm:
-        if a.variable and b.variable:
-            raise self._wrong(f"{a.variable}*{b.variable} is not affine: one variable a term", tree)
-        return ir.AffineTerm(
+        if _varies(a) and _varies(b):
+            both = f"{_varies(a)}*{_varies(b)}"
+            raise self._wrong(f"{both} is not affine: one variable a term", tree)
+        return replace(
+            b if _varies(b) else a,
             coefficient=a.coefficient * b.coefficient,
             shapes=tuple(sorted(a.shapes + b.shapes)),
-            variable=a.variable or b.variable,
             span=a.span,
         )
 
@@ -359,11 +376,16 @@ def _negated(terms: list[ir.AffineTerm]) -> list[ir.AffineTerm]:
     return [replace(t, coefficient=-t.coefficient) for t in terms]
 
 
+def _varies(term: ir.AffineTerm) -> str | None:
+    """The variable of a term, or the tensor it gathers by."""
+    return term.access.tensor if isinstance(term, _GatheredTerm) else term.variable
+
+
 def _collect(terms: list[ir.AffineTerm]) -> tuple[ir.AffineTerm, ...]:
     """Add up like terms in order of appearance and drop those that vanish."""
-    found: dict[tuple[tuple[str, ...], str | None], ir.AffineTerm] = {}
+    found: dict[ir.AffineTerm, ir.AffineTerm] = {}
     for term in terms:
-        key = (term.shapes, term.variable)
+        key = replace(term, coefficient=1)
         if key in found:
             total = found[key].coefficient + term.coefficient
             found[key] = replace(found[key], coefficient=total)

@@ -276,7 +276,8 @@ class _Run:
 
     def index(self, index: ir.Index, where: Mapping[str, int]) -> int:
         if isinstance(index, ir.Gather):
-            return int(self.value(index.access, where))
+            factor = index.coefficient * math.prod(self.shapes[s] for s in index.shapes)
+            return factor * int(self.value(index.access, where)) + self.index(index.offset, where)
         total = 0
         for term in index.terms:
             factor = term.coefficient * math.prod(self.shapes[s] for s in term.shapes)

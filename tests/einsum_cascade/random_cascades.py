@@ -62,7 +62,7 @@ class Draft:
         if name in self.iterative and rank == "T" and self.chance(3):
             return self.pick("0", "T")
         if rank == "A" and "b" in variables and self.chance(4):
-            return f"{GATHER}[b]"
+            return self.pick(f"{GATHER}[b]", f"A - 1 - {GATHER}[b]")
         if rank == "M" and "m1" in variables and "m0" in variables:
             return "m1*M0 + m0"
         if rank.lower() not in variables:

@@ -201,6 +201,25 @@ def test_an_index_that_is_a_tensor_gathers() -> None:
     assert index("X") == Gather(access=X)
 
 
+@pytest.mark.parametrize(
+    ("text", "coefficient", "shapes", "offset"),
+    [
+        ("X*P + m", 1, ("P",), affine((1, (), "m"))),
+        ("m*P - 2*(X + 1)", -2, (), affine((1, ("P",), "m"), (-2, (), None))),
+        ("X + X - P", 2, (), affine((-1, ("P",), None))),
+    ],
+)
+def test_a_gathered_position_may_be_scaled_and_moved(
+    text: str, coefficient: int, shapes: tuple[str, ...], offset: Affine
+) -> None:
+    expected = Gather(access=X, coefficient=coefficient, shapes=shapes, offset=offset)
+    assert index(text) == expected
+
+
+def test_a_gathered_position_that_vanishes_is_none() -> None:
+    assert index("X + m - X") == affine((1, (), "m"))
+
+
 # ------------------------------------------------------------------ statements
 
 

@@ -170,6 +170,14 @@ def test_gathers_are_checked() -> None:
     for wrong in (3, -1, 2**40):
         with pytest.raises(EvaluationError, match=r"'Z' reads 'X' beyond .* at b = 1"):
             cascade.evaluate({"X": x, "I": [0, wrong]})
+    paged = small("Z[b, m] = X[I[b]*M + m] * Y[m]", "X: [A], I: [B], Y: [M]")
+    pool = [1.0, 2.0, 3.0, 4.0]
+    found = paged.evaluate({"X": pool, "I": [1, 0, 1], "Y": [1, 1]})["Z"]
+    assert found.tolist() == [[3, 4], [1, 2], [3, 4]]
+    with pytest.raises(EvaluationError, match=r"'Z' reads 'X' beyond .* at b = 1, m = 1"):
+        paged.evaluate({"X": pool[:3], "I": [0, 1], "Y": [1, 1]})
+    with pytest.raises(EvaluationError, match="beyond 2"):
+        paged.evaluate({"X": pool, "I": [2**62], "Y": [1, 1]})
     guarded = small("Z[b] = X[I[b]] where b < 1", "X: [A], I: [B]")
     assert guarded.evaluate({"X": x, "I": [1, 99]})["Z"].tolist() == [2, 0]
 

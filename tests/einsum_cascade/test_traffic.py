@@ -59,6 +59,10 @@ def test_no_run_touches_less(text: str, seed: int) -> None:
         # Nobody says that the entries of a given tensor differ.
         ("C[j, e] = K[X[p, j], 0, e]", lambda m, j, e: e + m * j),
         ("C[j, e] = K[2*j, 0, e] where 2*j < M", lambda m, j, e: j * e),
+        # Rows beside one position are there around any: the picks may overlap, and are the same.
+        ("C[p, e] = K[X[p, 0]*E + e, 0, 0]", lambda m, j, e: m + e),
+        ("I[j] << topk(S[m, 0], j); C[j, e] = K[I[j]*E + e, 0, 0]", lambda m, j, e: m + j * e),
+        ("I[j] << topk(S[m, 0], j); C[j, e] = K[I[j]*2 + e, 0, 0]", lambda m, j, e: m + e),
         # Each query sees one pick, and all may see the same row.
         (
             "I[p, j] << topk(S[m, p], j); C[p, j, e] = K[I[p, j], 0, e] where j == p",

@@ -281,7 +281,8 @@ def _input(draft: _Draft, picked: list[str]) -> tuple[str, set[str]]:
         elif style > 0.72:
             gathered = f"G{len(draft.inputs)}"
             draft.inputs[gathered] = [variable]
-            indices.append(f"{gathered}[{variable}]")
+            moved = f"*3 + {draft.variables[0]}" if len(draft.inputs) % 2 else ""
+            indices.append(f"{gathered}[{variable}]{moved}")
         else:
             indices.append(variable)
     name = f"I{len(draft.inputs)}"

@@ -179,7 +179,13 @@ class Nest:
     def element(self, access: ir.Access, at: dict[str, int]) -> Element:
         """The element an access addresses, parallel coordinates first."""
         carried = tuple(at[r.lower()] for r in self.program.parallel)
-        return (*carried, *(self._coordinate(i, at) for i in access.indices))
+        return (*carried, *(c for i in access.indices for c in self._coordinates(i, at)))
+
+    def _coordinates(self, index: ir.Index, at: dict[str, int]) -> tuple[object, ...]:
+        """One, and around a gathered position where beside it."""
+        if isinstance(index, ir.Gather) and index.offset.terms:
+            return (self.element(index.access, at), self._coordinate(index.offset, at))
+        return (self._coordinate(index, at),)
 
     def _coordinate(self, index: ir.Index, at: dict[str, int]) -> object:
         if isinstance(index, ir.Gather):

@@ -148,11 +148,14 @@ class NestWalker(Leavings):
         families = [{m.lower() for m in r.partition} for r in self.program.ranks if r.partition]
         walked = {*einsum.variables}
         for index in reversed(access.indices):
-            variable = index.as_variable if isinstance(index, ir.Affine) else None
+            moved = index.offset if isinstance(index, ir.Gather) else index
+            variable = moved.as_variable
             mine = next((f for f in families if variable in f), {variable})
             if variable is None or len(mine & walked) > 1:
                 break
             sizes.insert(0, self.shapes[variable.upper()])
+            if moved is not index:
+                break
         return sizes
 
     def _operand_registers(

@@ -147,6 +147,13 @@ class Pointwise:
             total += value * (point[term.variable] if term.variable else 1)
         return total
 
+    def moved(self, index: ir.Gather, position: float, point: Environment) -> int:
+        """Where a gathered position leads: scaled, and with what is added."""
+        factor = index.coefficient
+        for shape in index.shapes:
+            factor *= self.shapes[shape]
+        return factor * int(position) + self.affine(index.offset, point)
+
     # ----------------------------------------------------------------- equations
 
     def _evaluated(self, einsum: ir.Einsum, point: Environment) -> float | NoElement:
@@ -290,7 +297,7 @@ class Pointwise:
                 inner = self._access(index.access, point)
                 causes += inner.causes
                 beyond |= inner.beyond
-                at.append(-1 if inner.number is None else int(inner.number))
+                at.append(-1 if inner.number is None else self.moved(index, inner.number, point))
             else:
                 at.append(self.affine(index, point))
         if causes or beyond:

@@ -26,6 +26,9 @@ SCORES = (
     "G[j, p, e] = K[I[p, j], e] where j < 2; H[p, j] = G[j, p, e]; Y[p, j] = 1 + H[p, j]",
     "Y[p, j] = where(p > 1, K[I[p, j], 0], Q[p, 0])",
     "Y[p, j] = V[I[p, j]]",
+    "Y[p, j] = V[M - 1 - I[p, j]]",
+    "Y[p, j] = K[I[p, j] + e, 0] where I[p, j] + e < M",
+    "Y[p, j] = V[2*I[p, j] - p] where 0 <= 2 * I[p, j] - p and 2 * I[p, j] - p < M",
     "G[p, j, e] = K[I[p, j], e] where p <= j and j < p + 1; Y[p, j] = G[p, j, e]",
 )
 REDUCED = (

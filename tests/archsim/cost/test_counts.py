@@ -12,6 +12,7 @@ from nest_starts import StartWalker, started_case
 
 from archsim.bound.footprint import requirements
 from archsim.cost.accesses import count_einsum
+from einsum_cascade.ir import Gather
 
 CASES = 400
 BATCH = 20
@@ -84,6 +85,12 @@ def test_the_cases_cover_what_they_should() -> None:
         mapping = case.mapping
         seen["iterative"] += bool(case.program.iterative)
         seen["gather"] += "Gather" in written
+        seen["gather beside"] += any(
+            isinstance(i, Gather) and bool(i.offset.terms)
+            for e in case.program.einsums
+            for a in e.reads
+            for i in a.indices
+        )
         seen["mask"] += any(e.where for e in case.program.einsums)
         seen["sum of variables"] += "+" in written and any(
             len(i.variables) > 1 for e in case.program.einsums for a in e.reads for i in a.indices
@@ -105,7 +112,16 @@ def test_the_cases_cover_what_they_should() -> None:
             for k in mapping.keep
             for e in mapping.einsums
         )
-    wanted = ["iterative", "gather", "mask", "sum of variables", "rank zero", "family", "cut"]
+    wanted = [
+        "iterative",
+        "gather",
+        "gather beside",
+        "mask",
+        "sum of variables",
+        "rank zero",
+        "family",
+        "cut",
+    ]
     wanted += ["parallel", "shared", "outside", "ragged", "registers of another array"]
     wanted += [f"{n} memories" for n in (1, 2, 3, 4)] + [f"{n} einsums" for n in (1, 2, 3, 4, 5)]
     wanted += [f"{n} dimensions" for n in (0, 1, 2, 3)] + ["sequential", "pipelined"]

@@ -45,6 +45,13 @@ def test_slots_side_by_side_share_lines() -> None:
     assert dram_words(GATHERING, "64 bit", shapes) == 10 * 32 + 10
 
 
+def test_a_page_is_a_run() -> None:
+    """Pages of five rows of six words out of one pool: the same lines as if it were cut."""
+    text = GATHERING.replace("K: [M, S, E]", "K: [M, E]").replace("I[j], s", "I[j]*S + s")
+    shapes = {"M": 5000, "S": 5, "E": 6, "J": 10}
+    assert dram_words(text, "64 bit", shapes) == 10 * 32 + 10
+
+
 def test_single_words_cost_a_line_each() -> None:
     shapes = {"M": 1000, "S": 1, "E": 1, "J": 300}
     assert dram_words(GATHERING, "64 bit", shapes) == 300 * 4 + 300
