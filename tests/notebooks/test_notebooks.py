@@ -22,8 +22,11 @@ def code_of(path: Path) -> list[Any]:
     return [cell for cell in read(path).cells if cell.cell_type == "code"]
 
 
-def test_there_are_notebooks() -> None:
-    assert len(NOTEBOOKS) >= 2
+def test_they_are_numbered_in_the_order_of_reading() -> None:
+    assert len(NOTEBOOKS) >= 4
+    assert [path.stem.split("-")[0] for path in NOTEBOOKS] == [
+        str(n) for n, _ in enumerate(NOTEBOOKS, start=1)
+    ]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
