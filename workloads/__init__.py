@@ -3,6 +3,7 @@
 from .files.load import load
 from .parts.block import Block
 from .parts.part import Part
+from .summary import ModelSummary, summarize
 from .workload import Workload
 
-__all__ = ["Block", "Part", "Workload", "load"]
+__all__ = ["Block", "ModelSummary", "Part", "Workload", "load", "summarize"]

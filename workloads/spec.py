@@ -72,6 +72,14 @@ class WorkloadSpec:
         """Keys a query sees: the shape of M."""
         return self.shape("M")
 
+    @property
+    def tokens(self) -> int | None:
+        """Tokens of all sequences that the whole model computes; None of a part of it."""
+        batch, queries = self.shape("B"), self.shape("P")
+        if self.scope != "model" or batch is None or queries is None:
+            return None
+        return batch * queries
+
     def shape(self, rank: str) -> int | None:
         """The shape of a rank, or None."""
         return dict(self.shapes).get(rank)

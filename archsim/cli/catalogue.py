@@ -10,7 +10,7 @@ from einsum_cascade.errors import InputError
 
 from ..report.catalogue import KINDS, CatalogueEntry, entries, find
 from .console import console, show, show_json
-from .options import Known, json_option
+from .options import Known, json_option, settings_option
 
 if TYPE_CHECKING:
     from ..document import Document
@@ -39,18 +39,46 @@ def list_command(kind: str, as_json: bool) -> None:
 @click.command("show")
 @click.argument("name")
 @click.option("--format", "form", type=Known(["yaml", "latex", "dot"]), default="yaml")
-def show_command(name: str, form: str) -> None:
+@click.option(
+    "--summary", is_flag=True, help="A model's parameters, layers, and what a token takes."
+)
+@settings_option
+@json_option
+def show_command(
+    name: str, form: str, summary: bool, settings: tuple[str, ...], as_json: bool
+) -> None:
     """Print a specification: a built-in, KIND/NAME, or a file.
 
     A name that several kinds share prints them all. A cascade can also be printed as
-    LaTeX equations and as a graph for Graphviz (dot).
+    LaTeX equations and as a graph for Graphviz (dot). With --summary a model (a workload
+    with a configuration, or a config.json) is told in numbers.
     """
+    if summary:
+        _show_summary(name, settings, as_json)
+        return
+    if as_json or settings:
+        raise click.UsageError("--json and --set go with --summary")
     for entry in find(name):
         if form == "yaml":
             click.echo(f"# {entry.kind} {entry.name}")
             _show_text(entry)
         else:
             click.echo(_cascade(entry, form))
+
+
+def _show_summary(name: str, settings: tuple[str, ...], as_json: bool) -> None:
+    from workloads import load, summarize
+
+    from ..spec.files.overrides import Overrides
+
+    given = Overrides.of_part("workload", settings)
+    found = summarize(load(name.removeprefix("workload/"), given.workload))
+    if as_json:
+        show_json(found.to_dict())
+        return
+    from ..report.models import summary_report
+
+    show(summary_report(found))
 
 
 def _listing(kind: str, found: tuple[CatalogueEntry, ...]) -> Document:

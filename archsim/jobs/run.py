@@ -86,7 +86,7 @@ def run_plan(
         shape=plan.workload.shapes,
         notes=plan.workload.left_out,
     )
-    return _advised(plan, whole)
+    return _advised(plan, replace(whole, tokens=plan.workload.tokens))
 
 
 def _advised(plan: JobPlan, result: Result) -> Result:

@@ -67,6 +67,11 @@ class WorkloadLike(Protocol):
         ...
 
     @property
+    def tokens(self) -> int | None:
+        """Tokens of all sequences that a whole model computes; None of a part of one."""
+        ...
+
+    @property
     def parts(self) -> Sequence[PartLike]:
         """What runs, one after the other."""
         ...

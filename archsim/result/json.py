@@ -41,6 +41,7 @@ def result_to_dict(result: Result) -> dict[str, Any]:
         "latency_s": result.latency_s,
         "cycles": result.cycles,
         "bound_by": result.bound_by,
+        **_of_tokens(result),
         "utilization": result.utilization,
         "busy_cycles": {a.array: a.busy_cycles for a in result.arrays},
         "occupied_cycles": {a.array: a.occupied_cycles for a in result.arrays},
@@ -69,6 +70,17 @@ def result_to_dict(result: Result) -> dict[str, Any]:
             {"name": p.name, "times": p.times, "result": result_to_dict(p.result)}
             for p in result.parts
         ],
+    }
+
+
+def _of_tokens(result: Result) -> dict[str, float | None]:
+    """Of a whole model alone: what a token takes."""
+    if result.tokens is None:
+        return {}
+    return {
+        "tokens": result.tokens,
+        "tokens_per_s": result.tokens_per_s,
+        "joules_per_token": result.joules_per_token,
     }
 
 
@@ -144,6 +156,7 @@ def _read(data: Mapping[str, Any]) -> Result:
             PartUse(name=p["name"], times=p["times"], result=result_from_dict(p["result"]))
             for p in data.get("parts", ())
         ),
+        tokens=data.get("tokens"),
     )
 
 

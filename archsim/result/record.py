@@ -234,6 +234,18 @@ class Result:
     """What no mapping beats; ``bounds`` are of this one."""
     parts: tuple[PartUse, ...] = ()
     """What ran one after the other, where that is more than one cascade once."""
+    tokens: int | None = None
+    """Tokens of all sequences that it computes, where a whole model runs."""
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """Tokens of all sequences in a second, where a whole model runs."""
+        return None if self.tokens is None else self.tokens / self.latency_s
+
+    @property
+    def joules_per_token(self) -> float | None:
+        """Energy of each of them in joules."""
+        return None if self.tokens is None else self.energy_pj / 1e12 / self.tokens
 
     @property
     def utilization(self) -> dict[str, float]:

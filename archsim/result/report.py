@@ -116,9 +116,20 @@ def _facts(result: Result) -> tuple[Fact, ...]:
     return (
         *facts,
         Fact("energy", energy(result.energy_pj), f"{_power(result)} on average"),
+        *_tokens(result),
         Fact("area", area(result.area_um2)),
         parts_schedule(result) if result.parts else _schedule(result),
     )
+
+
+def _tokens(result: Result) -> tuple[Fact, ...]:
+    """What a token takes, where a whole model runs."""
+    if result.tokens is None or result.tokens_per_s is None or result.joules_per_token is None:
+        return ()
+    each = energy(1e12 * result.joules_per_token)
+    rate = result.tokens_per_s
+    shown = f"{rate:,.0f}" if rate >= 1000 else f"{rate:.4g}"
+    return (Fact("tokens", f"{shown} tokens/s", f"{result.tokens:,} computed, {each} each"),)
 
 
 def _floor(result: Result) -> Fact:

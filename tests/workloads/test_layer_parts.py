@@ -76,17 +76,18 @@ def test_one_token_reads_the_active_parameters_of_a_shipped_model(name: str) -> 
         if isinstance(ffn, Experts):
             idle += run.count * (ffn.experts - ffn.per_token) * 3 * model.width * ffn.inner
     outside = (model.embedding_parameters or 0) + model.other_parameters
-    assert weights_read(work) == model.parameters - outside - other - idle
+    head = model.width * (model.head_width or 0)
+    assert weights_read(work) == model.parameters - outside - other - idle + head
 
 
 @pytest.mark.parametrize(
     ("name", "published", "embeddings"),
     [
-        # 37B activated with input and output embedding; 45.9B without; 12.9B with the output.
-        ("deepseek-v3", 37.5e9, 2),
-        ("minimax-text-01", 45.9e9, 0),
-        ("mixtral-8x7b", 12.9e9, 2),
-        ("gpt-oss-20b", 3.6e9, 1),
+        # 37B activated with the input embedding, too; 45.9B without either; 12.9B with both.
+        ("deepseek-v3", 37.5e9, 1),
+        ("minimax-text-01", 45.9e9, -1),
+        ("mixtral-8x7b", 12.9e9, 1),
+        ("gpt-oss-20b", 3.6e9, 0),
     ],
 )
 def test_active_parameters_are_those_published(
@@ -119,7 +120,7 @@ def test_every_family_reads_the_weights_of_its_layers(
     work = of_fields(tmp_path, CASES[name], scope="model", phase=phase, **cached, **length)
     model = work.model
     assert model is not None
-    expected = 0
+    expected = model.width * (model.head_width or 0)
     for run in model.runs:
         layer = run.layer
         if phase != "prefill" and CASES[name]["model_type"] == "t5":
@@ -242,7 +243,8 @@ def test_a_selective_scan(tmp_path: Path) -> None:
 def test_a_decoder_attends_to_its_encoder(tmp_path: Path) -> None:
     prefill = of_fields(tmp_path, T5, scope="model", seq_len=8)
     parts = named(prefill)
-    assert {part.times for part in parts.values()} == {6}
+    assert {part.times for name, part in parts.items() if name != "output-head"} == {6}
+    assert dict(parts["output-head"].shapes) == {"N": 1, "D": 512, "J": 32128}
     assert dict(parts["decoder.cross-key-projection"].shapes) == {"N": 8, "D": 512, "J": 512}
     order = [name for name in parts if name.startswith("decoder.")]
     assert order.index("decoder.cross-attention") > order.index("decoder.output-projection")
@@ -276,7 +278,9 @@ def test_kinds_of_layers_have_names() -> None:
 def test_kinds_that_differ_in_nothing_that_has_a_name(tmp_path: Path) -> None:
     """BERT as a decoder has one kind; two of T5's decoders would differ by other parameters."""
     bert = {**CASES["bert-base-uncased"], "is_decoder": True, "add_cross_attention": True}
-    assert {part.times for part in of_fields(tmp_path, bert, scope="model").parts} == {12}
+    parts = named(of_fields(tmp_path, bert, scope="model"))
+    assert parts.pop("output-head").times == 1
+    assert {part.times for part in parts.values()} == {12}
 
 
 @pytest.mark.parametrize(

@@ -366,12 +366,16 @@ def test_a_json_file_that_is_no_workload(tmp_path: Path) -> None:
 def test_scopes_of_a_decoding_model() -> None:
     work = load("llama-3-8b", scope="model", phase="decode", cached_len=99, batch=4)
     parts = {part.name: part for part in work.parts}
-    assert {part.times for part in work.parts} == {32}
+    head = parts.pop("output-head")
+    assert (head.times, dict(head.shapes)) == (1, {"N": 4, "D": 4096, "J": 128256})
+    assert {part.times for part in parts.values()} == {32}
+    assert work.tokens == 4
     assert dict(parts["key-projection"].shapes) == {"N": 4, "D": 4096, "J": 1024}
     assert parts["attention"].shapes_for(RANKS)["M"] == 100
     assert parts["attention"].shapes_for(RANKS)["P"] == 4
     assert parts["ffn-up"].cascade == "linear-layer-swiglu"
-    assert "all 32 layers; embeddings and output head are not counted" in work.left_out
+    said = "the output head for the last token of each sequence; embeddings are looked up"
+    assert f"all 32 layers; {said}" in work.left_out
     assert not any("alone" in note for part in work.parts for note in part.notes)
     assert any("alone: 32 of the model's 32 layers" in n for n in load("llama-3-8b").parts[0].notes)
 

@@ -23,7 +23,7 @@ from ..models import (
 )
 from .omissions import WINDOW, LayerOmission
 from .phases import Tokens
-from .shared_heads import Variant
+from .shared_heads import SharedHeads, Variant
 
 GROUPED = "grouped-query-attention"
 """The cascade of one query token a sequence; its name begins those with masks."""
@@ -80,6 +80,16 @@ def attention_of(mixer: Mixer, tokens: Tokens) -> LayerAttention:
     ('grouped-query-attention', 4096)
     """
     return _BY_MIXER[type(mixer)](mixer, tokens)
+
+
+def heads_of(found: LayerAttention) -> SharedHeads:
+    """How the query heads of a layer share keys and values, its shapes being the model's."""
+    heads = dict(found.shapes).get("H", 1)
+    return SharedHeads(
+        group=heads // (found.kv_heads or heads),
+        variants=found.variants,
+        own_values=found.own_values,
+    )
 
 
 def _softmax(a: SoftmaxAttention, tokens: Tokens) -> LayerAttention:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from types import MappingProxyType
 
 from einsum_cascade.errors import Problem, SpecError
 
-from ..attention.mixers import attention_of
+from ..attention.mixers import attention_of, heads_of
 from ..attention.phases import Tokens, running
-from ..attention.shared_heads import SharedHeads
 from ..models import (
     Experts,
     FeedForward,
@@ -19,11 +18,11 @@ from ..models import (
     Mixer,
     ModelConfig,
     RepeatedLayer,
-    SoftmaxAttention,
 )
+from ..models.names import part_prefixes
 from ..spec import WorkloadSpec
 from .layer import LayerRun, spread, unfolds
-from .part import Part
+from .part import Part, linear
 
 _GATED = "linear-layer-swiglu"
 _PLAIN = MappingProxyType({"gelu": "linear-layer-gelu", "relu": "linear-layer-relu"})
@@ -64,12 +63,20 @@ def model_parts(work: WorkloadSpec, attention: Part, model: ModelConfig) -> tupl
         A shape was given by hand that other layers, or projections, do not follow.
     """
     runs = _runs(work, model)
-    names = _names([run.layer for run in runs])
-    return tuple(
+    names = part_prefixes([run.layer for run in runs])
+    layers = (
         replace(part, name=name + part.name, times=part.times * run.count)
         for name, run in zip(names, runs, strict=True)
         for part in _layer(work, attention, model, run.layer).parts()
     )
+    return (*layers, *_head(work, model))
+
+
+def _head(work: WorkloadSpec, model: ModelConfig) -> tuple[Part, ...]:
+    """The logits of the last token of every sequence, which the next token is drawn from."""
+    if work.scope != "model" or model.head_width is None:
+        return ()
+    return (linear("output-head", _tokens(work).batch, model.width, model.head_width),)
 
 
 def _runs(work: WorkloadSpec, model: ModelConfig) -> tuple[RepeatedLayer, ...]:
@@ -112,44 +119,16 @@ def _other_attention(work: WorkloadSpec, attention: Part, mixer: Mixer) -> Part:
         text = f"{ranks}: given by hand for one kind of layer, and the model has others"
         raise SpecError(Problem(text, hint="scope=attention, or a single layer with scope=block"))
     found = attention_of(mixer, _tokens(work))
-    heads = dict(found.shapes).get("H", 1)
-    group = heads // (found.kv_heads or heads)
     return replace(
         attention,
         cascade=found.cascade,
         shapes=found.shapes,
-        heads=SharedHeads(group=group, variants=found.variants, own_values=found.own_values),
+        heads=heads_of(found),
         notes=found.notes,
         omissions=found.omissions,
         stand_ins=found.stand_ins,
         unless_given=found.unless_given,
     )
-
-
-def _names(layers: Sequence[Layer]) -> list[str]:
-    """What to put before the names of parts: in what layers differ; nothing if there is one."""
-    if len(layers) == 1:
-        return [""]
-    aspects = [[aspect(layer) for layer in layers] for aspect in _ASPECTS]
-    telling = [words for words in aspects if len(set(words)) > 1]
-    names = ["-".join(words) for words in zip(*telling, strict=True)] or ["layer"] * len(layers)
-    return [
-        f"{name}-{names[: at + 1].count(name)}." if names.count(name) > 1 else f"{name}."
-        for at, name in enumerate(names)
-    ]
-
-
-def _window(layer: Layer) -> str:
-    window = layer.mixer.window if isinstance(layer.mixer, SoftmaxAttention) else None
-    return "full" if window is None else f"window-{window}"
-
-
-_ASPECTS = (
-    lambda layer: "encoder" if layer.cross is None else "decoder",
-    lambda layer: layer.mixer.kind,
-    _window,
-    lambda layer: "sparse" if isinstance(layer.ffn, Experts) else "dense",
-)
 
 
 def layer_notes(work: WorkloadSpec) -> tuple[str, ...]:
@@ -173,14 +152,19 @@ def model_notes(work: WorkloadSpec, model: ModelConfig) -> tuple[str, ...]:
     found = [note for run in runs for note in _layer_notes(work, run.layer)]
     if work.scope == "model":
         count = sum(run.count for run in runs)
-        if count == model.layer_count:
-            found.append(f"all {count} layers; embeddings and output head are not counted")
-        else:
-            found.append(
-                f"the {count} decoder layers, of {model.layer_count}: the encoder ran before;"
-                " embeddings and output head are not counted"
-            )
+        which = f"all {count} layers"
+        if count != model.layer_count:
+            which = f"the {count} decoder layers, of {model.layer_count}: the encoder ran before"
+        found.append(f"{which}; {_of_head(model)}")
     return tuple(dict.fromkeys(found))
+
+
+def _of_head(model: ModelConfig) -> str:
+    if model.head_width is not None:
+        return "the output head for the last token of each sequence; embeddings are looked up"
+    if model.vocab_size is None:
+        return "no vocab_size is given: embeddings and output head are not counted"
+    return "embeddings and output head are not counted"
 
 
 def _layer_notes(work: WorkloadSpec, layer: Layer) -> Iterable[str]:

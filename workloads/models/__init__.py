@@ -1,0 +1,26 @@
+"""Models as stacks of layers: the shapes of their mixers and feed-forward networks."""
+
+from .layers import Experts, FeedForward, Layer, ModelConfig, RepeatedLayer, runs_of
+from .mixers import (
+    DecayAttention,
+    LatentAttention,
+    Mixer,
+    SelectiveScan,
+    SoftmaxAttention,
+    StateSpaceDual,
+)
+
+__all__ = [
+    "DecayAttention",
+    "Experts",
+    "FeedForward",
+    "LatentAttention",
+    "Layer",
+    "Mixer",
+    "ModelConfig",
+    "RepeatedLayer",
+    "SelectiveScan",
+    "SoftmaxAttention",
+    "StateSpaceDual",
+    "runs_of",
+]

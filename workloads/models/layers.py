@@ -1,0 +1,209 @@
+"""Models as stacks of layers: a mixer, a feed-forward network, and how often each occurs.
+
+Widths and counts are plain numbers of elements; a model's vocabulary and the length of
+its sequences are no part of a layer. ``weights`` of a part are the parameters of its
+matrix products; what a family adds to them (biases, norms, convolutions' biases, decays)
+stands in ``other_parameters``, so that totals are those of the published weights.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+
+from .mixers import Mixer, SoftmaxAttention
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedForward:
+    """Two matrix products (plain), or three (gated)."""
+
+    inner: int
+    gated: bool
+    activation: str = ""
+    """As its family has it; empty: SiLU of a gate, GELU without one."""
+
+    @property
+    def function(self) -> str:
+        """The activation function."""
+        return self.activation or ("silu" if self.gated else "gelu")
+
+    @property
+    def products(self) -> int:
+        """Matrix products of ``width`` x ``inner``."""
+        return 3 if self.gated else 2
+
+    def weights(self, width: int) -> int:
+        """Parameters of the products."""
+        return self.products * width * self.inner
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experts:
+    """A mixture of gated experts, a router, and experts every token passes."""
+
+    experts: int
+    per_token: int
+    inner: int
+    """Width inside one routed expert."""
+    shared_inner: int = 0
+    """Width inside all shared experts together."""
+
+    def weights(self, width: int) -> int:
+        """Parameters of all experts and the router."""
+        return 3 * width * (self.experts * self.inner + self.shared_inner) + width * self.experts
+
+    def active_weights(self, width: int) -> int:
+        """Parameters one token meets."""
+        return self.weights(width) - self.idle_weights(width)
+
+    def idle_weights(self, width: int) -> int:
+        """Parameters of the experts that one token does not go to."""
+        return 3 * width * (self.experts - self.per_token) * self.inner
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One block of the residual stream."""
+
+    mixer: Mixer
+    ffn: FeedForward | Experts | None
+    cross: SoftmaxAttention | None = None
+    """Attention to the encoder's output."""
+    other_parameters: int = 0
+    """Biases, norms, and what else is no matrix product."""
+
+    def parameters(self, width: int) -> int:
+        """All parameters of the layer."""
+        parts = (self.mixer, self.ffn, self.cross)
+        return self.other_parameters + sum(p.weights(width) for p in parts if p is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepeatedLayer:
+    """Equal layers, one after another."""
+
+    count: int
+    layer: Layer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """The shapes of a model.
+
+    Examples
+    --------
+    >>> from workloads import load
+    >>> model = load("llama-3-8b").model
+    >>> model.layer_count, model.parameters
+    (32, 8030261248)
+    >>> [(run.count, run.layer.mixer.kind) for run in load("minimax-text-01").model.kinds()]
+    [(70, 'lightning'), (10, 'GQA')]
+    """
+
+    family: str
+    """The ``model_type`` it was read from."""
+    width: int
+    """Of the residual stream."""
+    runs: tuple[RepeatedLayer, ...]
+    vocab_size: int | None = None
+    tied_embeddings: bool = False
+    """Output and input embedding share their weights."""
+    other_parameters: int = 0
+    """Outside layers and embeddings: last norm, position tables, ..."""
+    tokens: int | None = None
+    """Length of every sequence where the model fixes it (the patches of an image)."""
+    source: str = ""
+
+    @property
+    def layer_count(self) -> int:
+        """Layers of all stacks."""
+        return sum(run.count for run in self.runs)
+
+    def layer(self, index: int) -> Layer:
+        """The layer of an index from 0, encoder before decoder.
+
+        Raises
+        ------
+        IndexError
+            There is none.
+        """
+        for run in self.runs:
+            if 0 <= index < run.count:
+                return run.layer
+            index -= run.count
+        raise IndexError(index)
+
+    def kinds(self) -> tuple[RepeatedLayer, ...]:
+        """Each different layer and how many there are, the most frequent first."""
+        counts: Counter[Layer] = Counter()
+        for run in self.runs:
+            counts[run.layer] += run.count
+        return tuple(RepeatedLayer(count=n, layer=layer) for layer, n in counts.most_common())
+
+    @property
+    def layer_parameters(self) -> int:
+        """Parameters of all layers."""
+        return sum(run.count * run.layer.parameters(self.width) for run in self.runs)
+
+    @property
+    def embedding_parameters(self) -> int | None:
+        """Parameters of input and output embedding, or None without a vocabulary size."""
+        if self.vocab_size is None:
+            return None
+        return self.vocab_size * self.width * (1 if self.tied_embeddings else 2)
+
+    @property
+    def parameters(self) -> int | None:
+        """All parameters, or None where the vocabulary's size is not known."""
+        embedding = self.embedding_parameters
+        if embedding is None:
+            return None
+        return embedding + self.layer_parameters + self.other_parameters
+
+    @property
+    def active_parameters(self) -> int | None:
+        """All but those of experts that a token does not go to; embeddings are among them."""
+        if (whole := self.parameters) is None:
+            return None
+        mixtures = ((r.count, r.layer.ffn) for r in self.runs)
+        return whole - sum(
+            count * ffn.idle_weights(self.width)
+            for count, ffn in mixtures
+            if isinstance(ffn, Experts)
+        )
+
+    @property
+    def head_width(self) -> int | None:
+        """Logits of a token, one a word; None where words are not told or not predicted.
+
+        An encoder's last layer sees all tokens at once and predicts no next one.
+        """
+        causal = getattr(self.runs[-1].layer.mixer, "causal", True)
+        return self.vocab_size or None if causal else None
+
+    @property
+    def cache_elements(self) -> int:
+        """Elements that a further token adds to the cache of a sequence, in all layers."""
+        return sum(run.count * run.layer.mixer.cache_elements for run in self.runs)
+
+    @property
+    def state_elements(self) -> int:
+        """Elements that a sequence keeps however long it is, in all layers."""
+        return sum(run.count * run.layer.mixer.state_elements for run in self.runs)
+
+
+def runs_of(layers: Iterable[Layer]) -> tuple[RepeatedLayer, ...]:
+    """Layers in order, grouped into runs of equal ones.
+
+    Returns
+    -------
+    tuple of RepeatedLayer
+        Layers that alternate are runs of one each: only neighbours are put together, so
+        that ``ModelConfig.layer`` still finds a layer by its index.
+    """
+    return tuple(
+        RepeatedLayer(count=len(list(same)), layer=layer) for layer, same in groupby(layers)
+    )

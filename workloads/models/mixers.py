@@ -1,0 +1,226 @@
+"""What mixes the tokens of a layer: attention of every kind, and recurrences.
+
+Widths and counts are plain numbers of elements. ``weights`` are the parameters of the matrix
+products; ``cache_elements`` is what a further token adds to a sequence's cache,
+``state_elements`` what a sequence keeps however long it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoftmaxAttention:
+    """Softmax attention: MHA, GQA (groups of query heads share keys) or MQA."""
+
+    heads: int
+    """Query heads."""
+    kv_heads: int
+    qk_width: int
+    """Width of a query or key head, in elements."""
+    v_width: int
+    causal: bool = True
+    window: int | None = None
+    """Keys a query sees at most, itself included; None is all of them."""
+    softcap: float | None = None
+    """Scores are capped to softcap * tanh(score / softcap)."""
+    sinks: bool = False
+    """Each head has a learned logit that takes mass and has no value."""
+    qk_norm: bool = False
+
+    @property
+    def group(self) -> int:
+        """Query heads that share one head of keys and values."""
+        return self.heads // self.kv_heads
+
+    @property
+    def kind(self) -> str:
+        """MHA, GQA or MQA."""
+        if self.kv_heads == self.heads:
+            return "MHA"
+        return "MQA" if self.kv_heads == 1 else "GQA"
+
+    @property
+    def cache_elements(self) -> int:
+        """A key and a value of every head that has its own; none where nothing is cached."""
+        return self.kv_heads * (self.qk_width + self.v_width) if self.causal else 0
+
+    @property
+    def state_elements(self) -> int:
+        """None."""
+        return 0
+
+    def weights(self, width: int) -> int:
+        """Parameters of the four projections of a stream of ``width`` elements.
+
+        Examples
+        --------
+        Queries and the output of 32 heads, keys and values of 8, each 128 wide:
+
+        >>> mixer = SoftmaxAttention(heads=32, kv_heads=8, qk_width=128, v_width=128)
+        >>> mixer.weights(4096) == 4096 * 128 * (32 + 8 + 8 + 32)
+        True
+        """
+        queries = self.heads * self.qk_width
+        keys, values = self.kv_heads * self.qk_width, self.kv_heads * self.v_width
+        return width * (queries + keys + values + self.heads * self.v_width)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatentAttention:
+    """Multi-head latent attention: keys and values unfold from one latent a token.
+
+    DeepSeek-V2, arXiv 2405.04434, section 2.1. The cache holds ``kv_rank + rope_width``
+    elements a token, for all heads together.
+    """
+
+    heads: int
+    q_rank: int | None
+    """Width of the queries' latent; None where queries are projected at once."""
+    kv_rank: int
+    nope_width: int
+    """Width of a head without rotary embedding."""
+    rope_width: int
+    """Width with rotary embedding, one key for all heads."""
+    v_width: int
+    causal: bool = True
+    softcap: float | None = None
+
+    @property
+    def kind(self) -> str:
+        """MLA."""
+        return "MLA"
+
+    @property
+    def cache_elements(self) -> int:
+        """The latent and the rotated key, for all heads together."""
+        return self.kv_rank + self.rope_width if self.causal else 0
+
+    @property
+    def state_elements(self) -> int:
+        """None."""
+        return 0
+
+    def weights(self, width: int) -> int:
+        """Parameters of the down, up and output projections."""
+        queries = self.heads * (self.nope_width + self.rope_width)
+        first = width * queries
+        if self.q_rank is not None:
+            first = self.q_rank * (width + queries)
+        down = width * (self.kv_rank + self.rope_width)
+        up = self.kv_rank * self.heads * (self.nope_width + self.v_width)
+        return first + down + up + self.heads * self.v_width * width
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecayAttention:
+    """Linear attention with a constant decay a head: Lightning, or retention (RetNet)."""
+
+    heads: int
+    qk_width: int
+    v_width: int
+    decay: str
+    """How the decay of a head is set."""
+    kind: str = "lightning"
+    """``lightning`` or ``retention``."""
+    gated: bool = True
+    """The output is multiplied by a gate as wide as the values of all heads."""
+
+    @property
+    def cache_elements(self) -> int:
+        """None: the state is as large after any token."""
+        return 0
+
+    @property
+    def state_elements(self) -> int:
+        """A key by a value for every head."""
+        return self.heads * self.qk_width * self.v_width
+
+    def weights(self, width: int) -> int:
+        """Parameters of the projections, the output gate among them."""
+        values = self.heads * self.v_width
+        return width * (2 * self.heads * self.qk_width + (3 if self.gated else 2) * values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateSpaceDual:
+    """Mamba-2's mixer (SSD, arXiv 2405.21060): one decay a head and token.
+
+    In attention's terms the queries and keys (C and B) are ``state`` wide and shared by the
+    heads of a group, and the values (X) are ``head_width`` wide.
+    """
+
+    heads: int
+    head_width: int
+    state: int
+    groups: int
+    conv_width: int
+    chunk: int
+    """Tokens a chunk of its published kernel."""
+
+    @property
+    def kind(self) -> str:
+        """SSD."""
+        return "SSD"
+
+    @property
+    def inner(self) -> int:
+        """Width of all heads together."""
+        return self.heads * self.head_width
+
+    @property
+    def convolved(self) -> int:
+        """Channels of the convolution: X, B and C."""
+        return self.inner + 2 * self.groups * self.state
+
+    @property
+    def cache_elements(self) -> int:
+        """None: the state is as large after any token."""
+        return 0
+
+    @property
+    def state_elements(self) -> int:
+        """The state of every head, and the tokens that the convolution still meets."""
+        return self.inner * self.state + self.convolved * (self.conv_width - 1)
+
+    def weights(self, width: int) -> int:
+        """Parameters of the two projections and the depthwise convolution."""
+        into = self.inner + self.convolved + self.heads
+        return width * (into + self.inner) + self.convolved * self.conv_width
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelectiveScan:
+    """Mamba's mixer (S6, arXiv 2312.00752): a decay a channel, state entry and token."""
+
+    inner: int
+    """Channels."""
+    state: int
+    dt_rank: int
+    conv_width: int
+
+    @property
+    def kind(self) -> str:
+        """S6."""
+        return "S6"
+
+    @property
+    def cache_elements(self) -> int:
+        """None: the state is as large after any token."""
+        return 0
+
+    @property
+    def state_elements(self) -> int:
+        """The state of every channel, and the tokens that the convolution still meets."""
+        return self.inner * (self.state + self.conv_width - 1)
+
+    def weights(self, width: int) -> int:
+        """Parameters of the projections, the depthwise convolution, and A."""
+        # X and Z in, one out; the step size down and up, B and C.
+        projections = 3 * width * self.inner + self.inner * (2 * self.dt_rank + 2 * self.state)
+        return projections + self.inner * (self.conv_width + self.state)
+
+
+Mixer = SoftmaxAttention | LatentAttention | DecayAttention | StateSpaceDual | SelectiveScan
+"""What mixes tokens in a layer."""

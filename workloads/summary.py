@@ -1,0 +1,148 @@
+"""What a model is in numbers: parameters, operations and cache of a token, kinds of layers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Any
+
+from einsum_cascade import Cascade
+from einsum_cascade.algebra.conditions import with_masks
+from einsum_cascade.errors import Problem, SpecError
+from einsum_cascade.ir import Program
+from einsum_cascade.operations import operations_of
+from einsum_cascade.shapes import resolve_shapes, with_usual
+
+from .attention.phases import Tokens
+from .models import ModelConfig
+from .models.names import kinds_of_layers
+from .parts.part import Part
+from .parts.rephase import with_tokens
+from .workload import Workload
+
+ELEMENT_BYTES = 2
+"""Of an element of a cache: 16 bits, as published models are served."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSummary:
+    """A model in numbers.
+
+    Examples
+    --------
+    >>> from workloads import load
+    >>> found = summarize(load("llama-3-8b"))
+    >>> found.parameters, found.cache_bytes_per_token, dict(found.layers)
+    (8030261248, 131072, {'GQA': 32})
+    """
+
+    name: str
+    parameters: int
+    """All of the checkpoint, input embedding and output head included; tied ones once."""
+    active_parameters: int
+    """The same without experts that a token does not go to."""
+    operations: tuple[tuple[str, int], ...]
+    """Of one token in all layers and the output head, by kind."""
+    keys: int
+    """Tokens that this token sees, itself included."""
+    decoded: bool
+    """Whether it is the last, after the others; else operations are an average of all."""
+    cache_bytes_per_token: int
+    """Bytes that a token adds to the cache of a sequence, in all layers, 2 an element."""
+    state_bytes: int
+    """Bytes a sequence keeps however long it is, in all layers."""
+    layers: tuple[tuple[str, int], ...]
+    """Kinds of layers, and how many there are of each."""
+    source: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object of ``archsim show --summary --json``."""
+        return {
+            "parameters": self.parameters,
+            "active_parameters": self.active_parameters,
+            "operations_per_token": dict(self.operations),
+            "cache_bytes_per_token": self.cache_bytes_per_token,
+            "layers": dict(self.layers),
+        }
+
+
+def summarize(work: Workload) -> ModelSummary:
+    """The summary of a workload's model.
+
+    Operations are those of decoding one token that sees as many as the workload has (its
+    M); an encoder has all tokens at once, and they are an average.
+
+    Raises
+    ------
+    SpecError
+        The workload is of shapes alone, without a model's configuration; or that does not
+        give the size of the vocabulary, without which parameters are not known.
+    """
+    model = work.model
+    if model is None:
+        text = f"{work.name}: a summary is of a model, and this workload has shapes alone"
+        raise SpecError(Problem(text, hint="name one with a 'config', or a config.json"))
+    parameters, active = model.parameters, model.active_parameters
+    if parameters is None or active is None:
+        text = f"{work.name}: without 'vocab_size' the number of parameters is not known"
+        raise SpecError(Problem(text, hint="--set workload.config.vocab_size=..."))
+    keys = work.seq_len or 1
+    decoded = any(getattr(run.layer.mixer, "causal", True) for run in model.runs)
+    return ModelSummary(
+        name=work.name,
+        parameters=parameters,
+        active_parameters=active,
+        operations=_operations(work, model, keys, decoded),
+        keys=keys,
+        decoded=decoded,
+        cache_bytes_per_token=ELEMENT_BYTES * model.cache_elements,
+        state_bytes=ELEMENT_BYTES * model.state_elements,
+        layers=tuple(kinds_of_layers(model).items()),
+        source=work.source or model.source,
+    )
+
+
+def _operations(
+    work: Workload, model: ModelConfig, keys: int, decoded: bool
+) -> tuple[tuple[str, int], ...]:
+    tokens = Tokens(phase="decode", batch=1, seq_len=1, cached_len=keys - 1)
+    if not decoded:
+        tokens = Tokens(phase="prefill", batch=1, seq_len=keys, cached_len=0)
+    one = with_tokens(replace(work, scope="model"), model, tokens)
+    found: Counter[str] = Counter()
+    for part in one.parts:
+        for kind, number in _of_part(part).items():
+            found[kind] += part.times * number
+    return tuple((kind, -(-n // tokens.queries)) for kind, n in sorted(found.items()))
+
+
+def _of_part(part: Part) -> Counter[str]:
+    """Operations of one run, where every rank that a mapping may cut is a single tile."""
+    # Not above: it counts with sympy, and only a summary asks for it.
+    from einsum_cascade.counting.point_counts import count_points
+
+    program = with_masks(Cascade.load(part.cascade).program)
+    given, _ = with_usual(program, part.shapes_for(program.settable))
+    numbers = _numbers(program, given)
+    batch = 1
+    for rank in program.parallel:
+        batch *= int(numbers.get(rank, 1))
+    each = operations_of(program)
+    found: Counter[str] = Counter()
+    for einsum in program.einsums:
+        points = batch * count_points(program, einsum, numbers)
+        for kind, times in each[einsum.name]:
+            found[kind] += times * points
+    return found
+
+
+def _numbers(program: Program, given: dict[str, int]) -> dict[str, float]:
+    ranks = {*program.parallel, *(r.name for r in program.ranks)}
+    shapes = {rank: size for rank, size in given.items() if rank in ranks}
+    for rank in program.ranks:
+        inside = rank.partition[1:]
+        if inside and rank.name in shapes and not {*rank.partition} & {*shapes}:
+            shapes |= dict.fromkeys(inside, 1) | {inside[-1]: shapes[rank.name]}
+    parameters = {p.name: p.default for p in program.parameters if p.default is not None}
+    given_parameters = {name: n for name, n in given.items() if name not in ranks}
+    return {**parameters, **given_parameters, **resolve_shapes(program, shapes)}
