@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
 from io import StringIO
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Literal
+
+from einsum_cascade.source import html_text, visible
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -65,6 +66,15 @@ class Document:
         return to_html(self)
 
 
+def picture_text(text: str) -> str:
+    """A text as a picture shows it: no part of it is read as a formula or obeyed.
+
+    >>> picture_text("./a$b$.yaml")
+    './a\\\\$b\\\\$.yaml'
+    """
+    return visible(text).replace("$", r"\$")
+
+
 # ------------------------------------------------------------------------- Markdown
 
 
@@ -89,7 +99,7 @@ def to_markdown(document: Document) -> str:
     parts += [_markdown_table(t) for row in document.tables for t in row]
     if document.notes:
         parts.append("\n".join(f"* {n}" for n in document.notes))
-    return "\n\n".join(parts) + "\n"
+    return visible("\n\n".join(parts) + "\n")
 
 
 def _markdown_fact(fact: Fact) -> str:
@@ -125,33 +135,34 @@ def to_html(document: Document) -> str:
     str
         One ``div`` without styles: a notebook or a page brings its own.
     """
-    parts = [f"<h4>{escape(document.title)}</h4>"]
+    parts = [f"<h4>{html_text(document.title)}</h4>"]
     if document.subtitle:
-        parts.append(f"<p>{escape(document.subtitle)}</p>")
+        parts.append(f"<p>{html_text(document.subtitle)}</p>")
     if document.facts:
         parts.append(f"<table>{''.join(_html_fact(f) for f in document.facts)}</table>")
     parts += [_html_table(t) for row in document.tables for t in row]
-    parts += [f"<p><small>{escape(n)}</small></p>" for n in document.notes]
+    parts += [f"<p><small>{html_text(n)}</small></p>" for n in document.notes]
     return f"<div>{''.join(parts)}</div>"
 
 
 def _html_fact(fact: Fact) -> str:
-    cells = (f"<b>{escape(fact.label)}</b>", escape(fact.value), escape(fact.remark))
+    cells = (f"<b>{html_text(fact.label)}</b>", html_text(fact.value), html_text(fact.remark))
     return "<tr>" + "".join(f"<td style='text-align:left'>{c}</td>" for c in cells) + "</tr>"
 
 
 def _html_table(table: Table) -> str:
     align = ["right" if c.kind == "number" else "left" for c in table.columns]
-    head = "".join(f"<th>{escape(c.title)}</th>" for c in table.columns)
+    head = "".join(f"<th>{html_text(c.title)}</th>" for c in table.columns)
     rows = "".join(
         "<tr>"
         + "".join(
-            f"<td style='text-align:{a}'>{escape(c)}</td>" for a, c in zip(align, row, strict=True)
+            f"<td style='text-align:{a}'>{html_text(c)}</td>"
+            for a, c in zip(align, row, strict=True)
         )
         + "</tr>"
         for row in table.rows
     )
-    caption = f"<caption>{escape(table.title)}</caption>" if table.title else ""
+    caption = f"<caption>{html_text(table.title)}</caption>" if table.title else ""
     return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
@@ -264,15 +275,15 @@ def to_rich(document: Document) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    parts: list[RenderableType] = [Text(document.title, style="bold")]
+    parts: list[RenderableType] = [Text(visible(document.title), style="bold")]
     if document.subtitle:
-        parts.append(Text(document.subtitle, style="dim"))
+        parts.append(Text(visible(document.subtitle), style="dim"))
     if document.facts:
         parts += ["", _rich_facts(document.facts)]
     for row in document.tables:
         parts += ["", _side_by_side([_rich_table(t) for t in row])]
     if document.notes:
-        parts += ["", *(Text(n, style="dim") for n in document.notes)]
+        parts += ["", *(Text(visible(n), style="dim") for n in document.notes)]
     return Group(*parts)
 
 
@@ -300,7 +311,11 @@ def _rich_facts(facts: tuple[Fact, ...]) -> RichTable:
 
     grid = Grid.grid(padding=(0, 2))
     for fact in facts:
-        grid.add_row(Text(fact.label), Text(fact.value, style="bold"), Text(fact.remark))
+        grid.add_row(
+            Text(visible(fact.label)),
+            Text(visible(fact.value), style="bold"),
+            Text(visible(fact.remark)),
+        )
     return grid
 
 
@@ -319,12 +334,12 @@ def _rich_table(table: Table) -> RenderableType:
     )
     for column in table.columns:
         grid.add_column(
-            column.title,
+            visible(column.title),
             justify="right" if column.kind == "number" else "left",
             style=_STYLES[column.kind],
             no_wrap=column.kind != "text",
             overflow="fold",
         )
     for row in table.rows:
-        grid.add_row(*(Text(cell) for cell in row))
-    return Group(Text(table.title, style="bold"), grid) if table.title else grid
+        grid.add_row(*(Text(visible(cell)) for cell in row))
+    return Group(Text(visible(table.title), style="bold"), grid) if table.title else grid

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 from typing import Any, Literal
 
 from .errors import CascadeError, Problem, did_you_mean
+from .source import html_text
 
 GrainKind = Literal["rank", "family", "member"]
 
@@ -161,6 +161,8 @@ def html_table(headings: tuple[str, ...], rows: tuple[tuple[str, ...], ...]) -> 
     rows : tuple of tuple of str
         Each as long as ``headings``; not escaped yet.
     """
-    head = "".join(f"<th>{escape(h)}</th>" for h in headings)
-    body = "".join("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in rows)
+    head = "".join(f"<th>{html_text(h)}</th>" for h in headings)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html_text(c)}</td>" for c in row) + "</tr>" for row in rows
+    )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

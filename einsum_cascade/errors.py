@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from .source import Span
+from .source import Span, visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +19,11 @@ class Problem:
 
     def __str__(self) -> str:
         head = f"{self.span}: {self.message}" if self.span else self.message
-        parts = [head]
+        parts = [visible(head)]
         if self.span and (excerpt := self.span.excerpt()):
             parts.append(excerpt)
         if self.hint:
-            parts.append(f"    hint: {self.hint}")
+            parts.append(f"    hint: {visible(self.hint)}")
         return "\n".join(parts)
 
 

@@ -2,10 +2,56 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from pathlib import Path
+from html import escape
 
 _EXCERPT = 120
+
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f"
+    "\ud800-\udfff\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]|\r(?!\n)"
+)
+"""Characters that a terminal obeys, or that change how what stands beside them is read."""
+
+
+def visible(text: str) -> str:
+    r"""A text of a user's, to be shown: control characters are written as escapes.
+
+    Every text that came out of a file, a path or a command line goes through here on its way to
+    a terminal, a page or a picture; line breaks and tabs stay.
+
+    Parameters
+    ----------
+    text : str
+        Any; one without such characters is returned as it is.
+
+    Returns
+    -------
+    str
+        With ``\x1b`` for an escape character, ``\u202e`` for one that turns the direction of
+        reading, and so on: what was written stays readable.
+
+    >>> visible("red \x1b[31m"), visible("two\nlines")
+    ('red \\x1b[31m', 'two\nlines')
+    """
+    return text if text.isprintable() else _UNSEEN.sub(_as_escape, text)
+
+
+def _as_escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def html_text(text: str) -> str:
+    r"""A text as HTML shows it, wherever in a page: escaped, and as ``visible`` has it.
+
+    >>> html_text("<b>\x1b")
+    '&lt;b&gt;\\x1b'
+    """
+    return escape(visible(text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,11 +60,6 @@ class Source:
 
     name: str
     text: str
-
-    @classmethod
-    def read(cls, path: Path) -> Source:
-        """Read a UTF-8 file. Raises ``OSError`` or ``UnicodeDecodeError``."""
-        return cls(str(path), path.read_text(encoding="utf-8"))
 
     def line(self, number: int) -> str:
         """The text of line ``number`` (1-based), or an empty string past the end."""
@@ -41,7 +82,8 @@ class Span:
     def excerpt(self) -> str:
         """The source line with a caret under the span, or an empty string.
 
-        A long line is cut around the span, and what a terminal cannot show is replaced.
+        A long line is cut around the span, and each character that cannot be shown is replaced
+        by one that can.
         """
         text = self.source.line(self.line)
         if not text.strip():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from matplotlib.ticker import MaxNLocator
 
+from archsim.document import picture_text
 from archsim.quantities import energy, seconds
 from archsim.result.plots.waterfall import Picture
 
@@ -44,5 +45,6 @@ def plot_front(front: Front) -> Picture:
     axes.set_ylabel("energy")
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower left", frameon=False, fontsize=8)
-    axes.set_title(f"{front.workload} on {front.architecture}", loc="left", fontsize=11)
+    title = picture_text(f"{front.workload} on {front.architecture}")
+    axes.set_title(title, loc="left", fontsize=11)
     return figure

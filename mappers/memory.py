@@ -23,6 +23,7 @@ from archsim.version import installed_version
 from einsum_cascade.errors import InputError
 from einsum_cascade.ir import Program
 from einsum_cascade.notation.printer import program_text
+from einsum_cascade.yaml.library import file_is_there
 
 VARIABLE = "ARCHSIM_CACHE"
 """The environment variable that names the directory."""
@@ -55,7 +56,7 @@ class MappingQuestion:
 def recall(question: MappingQuestion) -> Mapping | None:
     """The mapping that a search found for just this problem, if one did."""
     path = _place(question)
-    if path is None or not path.is_file():
+    if path is None or not file_is_there(path):
         return None
     # What cannot be read any more is searched for again.
     with suppress(InputError):

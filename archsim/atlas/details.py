@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from html import escape
 from typing import Any
 
 from einsum_cascade.counting.symbolic import Analysis
 from einsum_cascade.notation.mathml import expression_mathml, program_mathml
+from einsum_cascade.source import html_text
 
 from ..quantities import byte_size, energy, percent, seconds
 from .survey import AtlasEntry, AtlasRun
@@ -16,10 +16,10 @@ from .survey import AtlasEntry, AtlasRun
 def details_html(entry: AtlasEntry) -> str:
     """A ``<details>`` element that the table's names link to."""
     program = entry.cascade.program
-    name = escape(program.name)
-    source = f'<p class="source">{escape(program.origin)}</p>' if program.origin else ""
+    name = html_text(program.name)
+    source = f'<p class="source">{html_text(program.origin)}</p>' if program.origin else ""
     doubt = (
-        f'<p><span class="unverified">unverified</span> {escape(program.unverified)}</p>'
+        f'<p><span class="unverified">unverified</span> {html_text(program.unverified)}</p>'
         if program.unverified
         else ""
     )
@@ -32,7 +32,7 @@ def details_html(entry: AtlasEntry) -> str:
     )
     return (
         f'<details class="cascade" id="cascade-{name}"><summary><h2>{name}</h2> '
-        f"{escape(program.title)}</summary>{source}{doubt}{''.join(parts)}</details>"
+        f"{html_text(program.title)}</summary>{source}{doubt}{''.join(parts)}</details>"
     )
 
 
@@ -53,13 +53,13 @@ def _passes(analysis: Analysis) -> str:
     rows = []
     for r in analysis.passes.ranks:
         groups = (
-            f"<b>{number}</b> {escape(' '.join(e for e, p in r.pass_of if p == number))}"
+            f"<b>{number}</b> {html_text(' '.join(e for e, p in r.pass_of if p == number))}"
             for number in range(1, r.count + 1)
         )
-        chains = "\n".join(escape(b.chain) for b in r.barriers)
+        chains = "\n".join(html_text(b.chain) for b in r.barriers)
         rows.append(
             (
-                escape(r.rank),
+                html_text(r.rank),
                 r.counted,
                 " &nbsp; ".join(groups),
                 f'<span class="because">{chains or "none"}</span>',
@@ -71,8 +71,8 @@ def _passes(analysis: Analysis) -> str:
 def _footprints(analysis: Analysis) -> str:
     rows = (
         (
-            escape(f.rank),
-            escape(" ".join(f.per)),
+            html_text(f.rank),
+            html_text(" ".join(f.per)),
             expression_mathml(f.total),
             expression_mathml(f.needed),
         )
@@ -84,7 +84,7 @@ def _footprints(analysis: Analysis) -> str:
 
 def _operations(analysis: Analysis) -> str:
     rows: list[tuple[Any, ...]] = [
-        (escape(kind), expression_mathml(n)) for kind, n in analysis.operations.items()
+        (html_text(kind), expression_mathml(n)) for kind, n in analysis.operations.items()
     ]
     rows.append(("<i>least traffic, elements</i>", expression_mathml(analysis.traffic_min)))
     return _table("Operations", ("kind", "count"), rows)
@@ -96,13 +96,13 @@ def _runs(runs: tuple[AtlasRun, ...]) -> str:
 
 
 def _run(run: AtlasRun) -> tuple[str, ...]:
-    place = (escape(run.mapping), escape(run.machine), escape(run.length))
+    place = (html_text(run.mapping), html_text(run.machine), html_text(run.length))
     if run.result is None:
-        return (*place, f'<span class="none">{escape(run.refusal)}</span>', "", "", "")
-    used = ", ".join(f"{escape(a)} {percent(u)}" for a, u in run.result.utilization.items())
+        return (*place, f'<span class="none">{html_text(run.refusal)}</span>', "", "", "")
+    used = ", ".join(f"{html_text(a)} {percent(u)}" for a, u in run.result.utilization.items())
     return (
         *place,
-        f"{seconds(run.result.latency_s)}, bound by {escape(run.result.bound_by)}",
+        f"{seconds(run.result.latency_s)}, bound by {html_text(run.result.bound_by)}",
         used,
         byte_size(run.result.traffic_bytes),
         energy(run.result.energy_pj),

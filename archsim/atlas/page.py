@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from html import escape
 from importlib.resources import files
 from string import Template
 from typing import Any
+
+from einsum_cascade.source import html_text
 
 from ..result.record import Result
 from .columns import LEGEND, MEASURES, SIZES, Shown, most_passes, utilization
@@ -38,7 +39,7 @@ def atlas_html(plan: AtlasPlan, entries: tuple[AtlasEntry, ...]) -> str:
         lengths=_options(s.label for s in plan.scenarios),
         headings=_headings(arrays),
         rows="\n".join(_row(e, arrays) for e in entries),
-        legend=escape(LEGEND),
+        legend=html_text(LEGEND),
         details="\n".join(details_html(e) for e in entries),
         runs=_embedded(_data(entries, arrays)),
     )
@@ -48,14 +49,14 @@ def _summary(plan: AtlasPlan, entries: tuple[AtlasEntry, ...]) -> str:
     done = sum(r.result is not None for e in entries for r in e.runs)
     runs = sum(len(e.runs) for e in entries)
     shapes = ", ".join(dict.fromkeys(s.workload.name for s in plan.scenarios))
-    return escape(
+    return html_text(
         f"{len(entries)} cascades, analysed; {done} of {runs} combinations of mapping, machine and "
         f"length run, on shapes of {shapes}. Click a heading to sort, a name to read on."
     )
 
 
 def _options(names: Iterable[str]) -> str:
-    return "".join(f"<option>{escape(n)}</option>" for n in names)
+    return "".join(f"<option>{html_text(n)}</option>" for n in names)
 
 
 def _headings(arrays: tuple[str, ...]) -> str:
@@ -69,7 +70,7 @@ def _headings(arrays: tuple[str, ...]) -> str:
         *((f"{a} busy", "number") for a in arrays),
     ]
     return "".join(
-        f'<th scope="col" class="{kind}"><button type="button">{escape(name)}</button></th>'
+        f'<th scope="col" class="{kind}"><button type="button">{html_text(name)}</button></th>'
         for name, kind in columns
     )
 
@@ -77,7 +78,7 @@ def _headings(arrays: tuple[str, ...]) -> str:
 def _row(entry: AtlasEntry, arrays: tuple[str, ...]) -> str:
     program = entry.cascade.program
     most, over = most_passes(entry.analysis.passes.ranks)
-    name = escape(program.name)
+    name = html_text(program.name)
     fields = [
         *((field, "number") for field, _, _ in SIZES),
         ("mapping", ""),
@@ -85,14 +86,14 @@ def _row(entry: AtlasEntry, arrays: tuple[str, ...]) -> str:
         *((utilization(a), "number") for a in arrays),
     ]
     cells = "".join(
-        f'<td class="{kind}" data-field="{escape(field)}"></td>' for field, kind in fields
+        f'<td class="{kind}" data-field="{html_text(field)}"></td>' for field, kind in fields
     )
-    words = escape(f"{program.name} {program.title}", quote=True)
+    words = html_text(f"{program.name} {program.title}")
     return (
         f'<tr data-name="{name}" data-find="{words}">'
         f'<td data-sort="{name}"><a href="#cascade-{name}">{name}</a><br>'
-        f"<small>{escape(program.title)}</small>{_mark(program.unverified)}</td>"
-        f'<td class="number">{most}</td><td>{escape(over)}</td>'
+        f"<small>{html_text(program.title)}</small>{_mark(program.unverified)}</td>"
+        f'<td class="number">{most}</td><td>{html_text(over)}</td>'
         f"{cells}</tr>"
     )
 
@@ -100,7 +101,7 @@ def _row(entry: AtlasEntry, arrays: tuple[str, ...]) -> str:
 def _mark(unverified: str) -> str:
     if not unverified:
         return ""
-    return f' <span class="unverified" title="{escape(unverified)}">unverified</span>'
+    return f' <span class="unverified" title="{html_text(unverified)}">unverified</span>'
 
 
 def _data(entries: tuple[AtlasEntry, ...], arrays: tuple[str, ...]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import click
 
 from einsum_cascade import Cascade
 
-from .console import show, show_json
+from .console import say, show, show_json
 from .files import NamedPath, check_file, write_text
 from .options import json_option, numbers_of, settings_option
 
@@ -67,6 +67,6 @@ def rewrite_command(cascade: str, rules: tuple[str, ...], out: Path | None) -> N
         check_file(out)
     derivation = rewrite(Cascade.load(cascade), *rules)
     text = derivation.result.text().rstrip("\n")
-    click.echo(f"{derivation.text()}\n\nderived cascade\n\n{text}")
+    say(f"{derivation.text()}\n\nderived cascade\n\n{text}")
     if out:
-        click.echo(f"\nwrote {write_text(out, text)}")
+        say(f"\nwrote {write_text(out, text)}")

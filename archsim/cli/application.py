@@ -10,6 +10,8 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from types import MappingProxyType
 from typing import IO, Any
@@ -17,6 +19,7 @@ from typing import IO, Any
 import click
 
 from einsum_cascade.errors import InputError, NoLegalMappingError, did_you_mean
+from einsum_cascade.source import visible
 
 _MODULES = MappingProxyType(
     {
@@ -50,7 +53,7 @@ class Refused(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the message."""
-        click.echo(self.message, file=file, err=True)
+        click.echo(visible(self.message), file=file, err=True)
 
 
 class NoLegalMapping(Refused):
@@ -89,10 +92,22 @@ class Commands(click.Group):
             raise click.UsageError(f"there is no command '{args[0]}'; {hint}", ctx)
         return super().resolve_command(ctx, args)
 
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """As click does it; its messages repeat what was written."""
+        with _visible_messages():
+            return super().make_context(info_name, args, parent, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was asked for."""
         try:
-            value = super().invoke(ctx)
+            with _visible_messages():
+                value = super().invoke(ctx)
             _flush()
         except NoLegalMappingError as error:
             raise NoLegalMapping(_readable(error)) from None
@@ -111,6 +126,15 @@ class Commands(click.Group):
             _discard_output()
             raise Refused(f"error: cannot write the output: {error.strerror}") from None
         return value
+
+
+@contextmanager
+def _visible_messages() -> Iterator[None]:
+    """Control characters in words of the command line are shown, not obeyed."""
+    try:
+        yield
+    except click.UsageError as error:
+        raise click.UsageError(visible(error.format_message()), error.ctx) from None
 
 
 def _readable(error: InputError) -> str:

@@ -10,7 +10,7 @@ import click
 from einsum_cascade.errors import InputError, Problem
 from einsum_cascade.yaml.library import builtin_names
 
-from .console import progress
+from .console import progress, say
 from .files import NamedPath, check_folder, write_text
 from .options import refuse_mapping_settings, settings_option
 
@@ -53,7 +53,7 @@ def atlas_command(
     with progress(plan.steps) as advance:
         entries = survey(plan, advance)
     path = write_text(out / "atlas.html", atlas_html(plan, entries))
-    click.echo(f"wrote {path} ({len(entries)} cascades)", err=True)
+    say(f"wrote {path} ({len(entries)} cascades)", err=True)
 
 
 def _plan(

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import click
 
 from einsum_cascade.errors import InputError
+from einsum_cascade.source import visible
 
 from ..report.catalogue import KINDS, CatalogueEntry, entries, find
-from .console import console, show, show_json
+from .console import console, say, show, show_json
 from .options import Known, json_option, settings_option
 
 if TYPE_CHECKING:
@@ -58,12 +59,16 @@ def show_command(
         return
     if as_json or settings:
         raise click.UsageError("--json and --set go with --summary")
-    for entry in find(name):
-        if form == "yaml":
-            click.echo(f"# {entry.kind} {entry.name}")
-            _show_text(entry)
-        else:
-            click.echo(_cascade(entry, form))
+    found = find(name)
+    if form != "yaml":
+        cascades = tuple(e for e in found if e.kind == "cascade")
+        # A mapping may have its cascade's name: it is the cascade that has equations.
+        for entry in cascades or found:
+            say(_cascade(entry, form))
+        return
+    for entry in found:
+        say(f"# {entry.kind} {entry.name}")
+        _show_text(entry)
 
 
 def _show_summary(name: str, settings: tuple[str, ...], as_json: bool) -> None:
@@ -107,11 +112,12 @@ def _cascade(entry: CatalogueEntry, form: str) -> str:
 
 
 def _show_text(entry: CatalogueEntry) -> None:
-    """The text of a file, coloured on a terminal and verbatim in a pipe."""
+    """The text of a file, coloured on a terminal; no control character of it is obeyed."""
     terminal = console()
     if not terminal.is_terminal:
-        click.echo(entry.source.text.rstrip("\n"))
+        say(entry.source.text.rstrip("\n"))
         return
     from rich.syntax import Syntax
 
-    terminal.print(Syntax(entry.source.text, "yaml", background_color="default", word_wrap=True))
+    text = visible(entry.source.text)
+    terminal.print(Syntax(text, "yaml", background_color="default", word_wrap=True))

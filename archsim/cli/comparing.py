@@ -11,7 +11,7 @@ import click
 from einsum_cascade.errors import InputError, Problem, did_you_mean
 
 from ..spec.mapping import AUTO
-from .console import show, show_json
+from .console import say, show, show_json
 from .files import NamedPath, check_folder, write_file, write_text
 from .options import json_option, refuse_mapping_settings, settings_option
 
@@ -66,7 +66,7 @@ def compare_command(
     else:
         show(comparison.table())
         for path in written:
-            click.echo(f"wrote {path}", err=True)
+            say(f"wrote {path}", err=True)
 
 
 def _compare(

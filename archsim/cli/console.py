@@ -10,10 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from einsum_cascade.source import visible
+
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ..document import Document
+
+
+def say(text: str = "", *, err: bool = False) -> None:
+    """Print a line, or many; to standard error with ``err``. Control characters are escaped."""
+    click.echo(visible(text), err=err)
 
 
 def console() -> Console:
@@ -28,7 +35,7 @@ def show(document: Document) -> None:
     if sys.stdout is not None and sys.stdout.isatty():
         console().print(document)
     else:
-        click.echo(str(document))
+        say(str(document))
 
 
 def show_json(value: Any) -> None:
@@ -39,7 +46,8 @@ def show_json(value: Any) -> None:
     ValueError
         If a number is not finite, which JSON cannot say.
     """
-    click.echo(json.dumps(value, indent=2, allow_nan=False))
+    # JSON is ASCII here, and of that escapes all that a terminal obeys but this one.
+    say(json.dumps(value, indent=2, allow_nan=False).replace("\x7f", "\\u007f"))
 
 
 @contextmanager
@@ -71,7 +79,7 @@ def progress(steps: int) -> Iterator[Callable[[str], None]]:
 
         def advance(text: str) -> None:
             nonlocal begun
-            shown.update(task, description=text, advance=1 if begun else 0)
+            shown.update(task, description=visible(text), advance=1 if begun else 0)
             begun = True
 
         yield advance

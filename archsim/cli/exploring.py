@@ -6,9 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
-from .console import show, show_json
+from .console import say, show, show_json
 from .files import check_folder, write_file, write_text
 from .options import refuse_mapping_settings
 
@@ -52,9 +50,9 @@ def show_front(asked: Problems, axes: str, how: Asked, out: Path | None, *, as_j
         return
     show(front_report(front))
     if not written:
-        click.echo("--out DIR writes the mappings and a picture", err=True)
+        say("--out DIR writes the mappings and a picture", err=True)
     for path in written:
-        click.echo(f"wrote {path}", err=True)
+        say(f"wrote {path}", err=True)
 
 
 def _loaded(asked: Problems) -> tuple[Workload, Architecture]:

@@ -7,6 +7,7 @@ before the work begins.
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -93,10 +94,18 @@ def check_file(path: Path) -> None:
 
 
 def _is_folder(path: Path) -> bool | None:
-    """Whether it is one; None if nothing can be found there."""
+    """Whether it is one; None if nothing can be found there.
+
+    Raises
+    ------
+    InputError
+        No system takes such a path.
+    """
     try:
         return S_ISDIR(path.stat().st_mode)
-    except OSError:
+    except OSError as wrong:
+        if wrong.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise InputError(f"cannot write {path}: {(wrong.strerror or '').lower()}") from None
         return None
 
 

@@ -15,7 +15,7 @@ from einsum_cascade.errors import InputError, Problem
 from mappers.objectives import OBJECTIVES, objective_called
 from mappers.strategies import STRATEGIES, strategy_called
 
-from .console import show, show_json
+from .console import say, show, show_json
 from .files import NamedPath, check_folder, write_result, write_text
 from .options import Known, json_option, refuse_mapping_settings, settings_option
 from .progress import progress
@@ -100,12 +100,12 @@ def map_command(
     from ..result.report import report
 
     show(report(found.result))
-    click.echo()
+    say()
     show(search_report(found, usual))
     if not written:
-        click.echo("--out DIR writes the mapping, to be run by simulate --mapping FILE", err=True)
+        say("--out DIR writes the mapping, to be run by simulate --mapping FILE", err=True)
     for path in written:
-        click.echo(f"wrote {path}", err=True)
+        say(f"wrote {path}", err=True)
 
 
 @dataclass(frozen=True)

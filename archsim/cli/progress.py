@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from einsum_cascade.source import visible
+
 Advance = Callable[[int], None]
 
 
@@ -28,11 +30,16 @@ def progress(what: str, total: int, *, done: int = 0, unit: str = "") -> Iterato
     from rich.progress import TimeElapsedColumn as Elapsed
     from rich.progress import TimeRemainingColumn as Left
 
-    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Elapsed()]
+    columns = [
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Elapsed(),
+    ]
     if unit:
         columns += [TextColumn("{task.fields[rate]}"), Left(), TextColumn("left")]
     with Progress(*columns, console=Console(file=sys.stderr), transient=True) as bar:
-        task = bar.add_task(what, total=total, completed=done, rate="")
+        task = bar.add_task(visible(what), total=total, completed=done, rate="")
 
         def advance(amount: int) -> None:
             bar.advance(task, amount)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .console import show
+from .console import say, show
 from .files import NamedPath, check_folder, write_file, write_text
 from .progress import progress
 
@@ -87,7 +87,7 @@ def _show(found: Study, figures: tuple[int, ...], beside: tuple[PublishedValue, 
     documents += [figure_document(found, f) for f in found.plan.figures if figures]
     for number, document in enumerate(documents):
         if number:
-            click.echo()
+            say()
         show(document)
 
 
@@ -99,7 +99,7 @@ def _write(found: Study, beside: tuple[PublishedValue, ...], folder: Path, worke
     with progress("drawing", len(found.plan.figures)) as advance:
         for name, data in drawn(found, workers, advance):
             written.append(write_file(folder / name, partial(_write_bytes, data)))
-    click.echo(f"wrote {len(written)} files to {folder}", err=True)
+    say(f"wrote {len(written)} files to {folder}", err=True)
 
 
 def _write_bytes(data: bytes, path: Path) -> int:

@@ -10,7 +10,7 @@ import click
 from einsum_cascade.errors import InputError, Problem
 
 from ..spec.mapping import AUTO
-from .console import show, show_json
+from .console import say, show, show_json
 from .files import NamedPath, check_file, check_folder, write_result
 from .options import Known, json_option, settings_option
 
@@ -82,7 +82,7 @@ def simulate_command(
     if stage:
         from ..dump import dump
 
-        click.echo(dump(plan, stage))
+        say(dump(plan, stage))
         return
     result = run_plan(plan, engine=engine or ("event" if trace else "analytical"))
     written = write_result(result, out) if out else ()
@@ -153,7 +153,7 @@ def _show_result(result: Result, explained: bool, written: tuple[Path, ...]) -> 
 
     show(report(result))
     if explained:
-        click.echo()
+        say()
         show(explain(result))
     for path in written:
-        click.echo(f"wrote {path}", err=True)
+        say(f"wrote {path}", err=True)

@@ -12,6 +12,7 @@ import click
 
 from einsum_cascade.errors import InputError
 
+from .console import say
 from .files import NamedPath, check_folder
 from .progress import Advance, progress
 
@@ -52,7 +53,7 @@ def sweep_command(
     if point is not None:
         if workers or dask or limit:
             raise click.UsageError("--show prints a point that was run: give it with --out alone")
-        click.echo(_shown(out, point))
+        say(_shown(out, point))
         return
     if sweep is None:
         raise click.UsageError("give a sweep file: archsim sweep SWEEP.yaml --out DIR")
@@ -90,7 +91,7 @@ def _run(
             progress=bar,
         )
     except KeyboardInterrupt:
-        click.echo(f"finished points are kept in {out}; start again to go on", err=True)
+        say(f"finished points are kept in {out}; start again to go on", err=True)
         raise
 
 
@@ -103,18 +104,18 @@ def find_best(workload: WorkloadLike, architecture: Architecture, /) -> ByPart:
 
 def _show_done(done: SweepDone, out: Path) -> None:
     told = ", ".join(f"{number} {status}" for status, number in done.counts)
-    click.echo(f"{done.finished} of {done.total} points: {told}")
+    say(f"{done.finished} of {done.total} points: {told}")
     if done.refused:
-        click.echo(f"the first refused one: {done.refused}")
+        say(f"the first refused one: {done.refused}")
     if done.finished < done.total:
-        click.echo(f"{done.total - done.finished} are left; start again to go on", err=True)
+        say(f"{done.total - done.finished} are left; start again to go on", err=True)
     for path in done.written:
-        click.echo(f"wrote {path}", err=True)
+        say(f"wrote {path}", err=True)
     from ..sweeping.export import PARQUET, has_parquet
 
     if not has_parquet():
         hint = "pip install 'archsim[parquet]'"
-        click.echo(f"{out / PARQUET} needs pyarrow, which is not installed: {hint}", err=True)
+        say(f"{out / PARQUET} needs pyarrow, which is not installed: {hint}", err=True)
 
 
 def _shown(folder: Path, point: int) -> str:

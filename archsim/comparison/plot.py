@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from ..document import picture_text
 from ..quantities import area, energy, percent, ratio, seconds
 from ..result.plots.waterfall import Picture, palette
 from .compare import ComparedMachine, Comparison
@@ -56,7 +57,8 @@ def plot_comparison(comparison: Comparison) -> Picture:
         handles=handles, loc="outside lower center", ncols=min(6, len(handles)), frameon=False
     )
     how = " at equal area" if comparison.iso_area else ""
-    figure.suptitle(f"{comparison.first.result.workload}{how}", x=0.01, ha="left", fontsize=11)
+    title = picture_text(f"{comparison.first.result.workload}{how}")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     return figure
 
 

@@ -14,6 +14,7 @@ from einsum_cascade.yaml.library import (
     builtin_source,
     could_mean,
     is_file_name,
+    read_source,
 )
 from einsum_cascade.yaml.source import YamlMapping, YamlScalar, read_yaml
 
@@ -107,12 +108,7 @@ def _builtin(kind: SpecKind, name: str) -> CatalogueEntry:
 
 
 def _file(path: Path) -> CatalogueEntry:
-    try:
-        source = Source.read(path)
-    except UnicodeDecodeError:
-        raise SpecError(f"{path}: the file is not UTF-8 text") from None
-    except OSError as wrong:
-        raise SpecError(f"{path}: {(wrong.strerror or 'cannot be read').lower()}") from None
+    source = read_source(path)
     return CatalogueEntry(_kind_of(source), str(path), source)
 
 

@@ -16,6 +16,7 @@ import matplotlib as mpl
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, PathPatch
 from matplotlib.path import Path
+from matplotlib.text import Text
 from matplotlib.ticker import NullFormatter
 
 from ..result.plots.waterfall import Picture
@@ -60,6 +61,10 @@ def pictures(data: FigureData) -> dict[str, bytes]:
         "scatter": _draw_scatter,
     }
     picture = drawn[data.figure.kind](data)
+    for text in picture.findobj(Text):
+        # What a plan calls things is no formula; numbers of the axes are only written later.
+        if "$" in text.get_text():
+            text.set_parse_math(False)
     return {form: _rendered(picture, form) for form in ("svg", "png")}
 
 

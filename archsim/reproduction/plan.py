@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PlainValidator
+from pydantic import AfterValidator, Field, PlainValidator
 
 from einsum_cascade.errors import InputError, Problem, SpecError, did_you_mean
-from einsum_cascade.yaml.schema import Count, Fields, expected, section, validate
+from einsum_cascade.source import visible
+from einsum_cascade.yaml.schema import Count, Fields, Title, expected, section, validate
 from einsum_cascade.yaml.source import Path, YamlNode, shorten
 from einsum_cascade.yaml.spec_files import spec_tree
 
-from ..spec.files.fields import Name, Title, Words
+from ..spec.files.fields import Name, Words
 from .values import BY_NAME, PLAIN, RATIOS
 
 KEY = "reproduction"
@@ -84,6 +85,8 @@ def _plain_text(value: Any) -> str:
 Quantity = Annotated[str, PlainValidator(_quantity)]
 Ratio = Annotated[PrintedRatio, PlainValidator(_printed)]
 PlainText = Annotated[str, PlainValidator(_plain_text)]
+Heading = Annotated[str, AfterValidator(visible)]
+"""A title, as it is drawn and printed."""
 MeanName = Literal["arithmetic", "geometric", "harmonic"]
 Names = Annotated[tuple[Name, ...], Field(min_length=1)]
 
@@ -100,7 +103,7 @@ class Configuration(Fields):
     """A mapping, and the machine that bills it in each of the plan's billings."""
 
     name: Name
-    title: Words
+    title: Heading
     mapping: str
     architectures: dict[Name, str]
 
@@ -112,7 +115,7 @@ class ModelScope(Fields):
     """
 
     name: Name
-    title: Words
+    title: Heading
     settings: tuple[str, ...] = ()
     mappings: tuple[str, ...] = ()
 
@@ -121,7 +124,7 @@ class FigurePanel(Fields):
     """One quantity of a figure."""
 
     quantity: Quantity
-    title: Words
+    title: Heading
 
 
 class PublishedFigure(Fields):
@@ -132,7 +135,7 @@ class PublishedFigure(Fields):
 
     number: Count
     kind: Literal["bars", "breakdown", "stack", "scatter"]
-    title: Words
+    title: Heading
     scope: Name
     panels: Annotated[tuple[FigurePanel, ...], Field(min_length=1)]
     configurations: tuple[Name, ...] = ()
@@ -188,7 +191,7 @@ class MachineSweep(Fields):
 class OmittedCost(Fields):
     """Something that the publication's billing leaves out, and settings that put it in."""
 
-    title: Words
+    title: Heading
     configuration: Name
     settings: Annotated[tuple[str, ...], Field(min_length=1)]
 
@@ -236,11 +239,11 @@ class Reproduction(Fields):
     """A whole reproduction file. The first of ``billings`` is the publication's own."""
 
     name: Title
-    title: Words
+    title: Heading
     source: Words = ""
     workloads: Names
     seq_len: Annotated[tuple[Count, ...], Field(min_length=1)]
-    billings: Annotated[dict[Name, str], Field(min_length=1)]
+    billings: Annotated[dict[Name, Heading], Field(min_length=1)]
     configurations: Annotated[tuple[Configuration, ...], Field(min_length=1)]
     scopes: Annotated[tuple[ModelScope, ...], Field(min_length=1)]
     figures: tuple[PublishedFigure, ...] = ()

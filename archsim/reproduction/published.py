@@ -10,6 +10,7 @@ from math import isfinite
 from pathlib import Path
 
 from einsum_cascade.errors import InputError, did_you_mean
+from einsum_cascade.yaml.library import file_is_there, folder_is_there, read_source
 
 from ..document import Column, Document, Table
 from ..result.record import Result
@@ -36,9 +37,9 @@ def read_published(plan: Reproduction, folder: Path) -> tuple[PublishedValue, ..
     InputError
         The folder holds none of the files, or one cannot be read as the plan says.
     """
-    if not folder.is_dir():
+    if not folder_is_there(folder):
         raise InputError(f"--published {folder}: there is no such folder")
-    there = [t for t in plan.tables if (folder / t.file).is_file()]
+    there = [t for t in plan.tables if file_is_there(folder / t.file)]
     if not there:
         files = ", ".join(dict.fromkeys(t.file for t in plan.tables)) or "no file"
         raise InputError(f"--published {folder}: expected {files} there, found none")
@@ -46,27 +47,25 @@ def read_published(plan: Reproduction, folder: Path) -> tuple[PublishedValue, ..
 
 
 def _values(plan: Reproduction, table: PublishedTable, path: Path) -> Iterator[PublishedValue]:
+    text = read_source(path, InputError).text
     try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: the file is not UTF-8 text") from None
-    except OSError as wrong:
-        raise InputError(f"{path}: {(wrong.strerror or 'cannot be read').lower()}") from None
-    reader = csv.DictReader(StringIO(text, newline=""))
-    names = reader.fieldnames or ()
+        reader = csv.DictReader(StringIO(text, newline=""))
+        names, rows = reader.fieldnames or (), [(reader.line_num, row) for row in reader]
+    except csv.Error as wrong:
+        raise InputError(f"{path}: {wrong}") from None
     for column in table.needed_columns:
         if column not in names:
             raise InputError(
                 f"{path}: there is no column '{column}'; {did_you_mean(column, names)}"
             )
-    for row in reader:
+    for line, row in rows:
         if any(row[column] != text for column, text in table.where.items()):
             continue
         run = _run(plan, table, row)
         if run is None:
             continue
         for column, quantity in table.columns.items():
-            where = f"{path}:{reader.line_num}: {column}"
+            where = f"{path}:{line}: {column}"
             value = _number(row[column], where)
             yield PublishedValue(run=run, quantity=quantity, value=value)
 

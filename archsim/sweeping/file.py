@@ -14,10 +14,10 @@ from einsum_cascade.errors import InputError, Problem, SpecError, did_you_mean
 from einsum_cascade.source import Source
 from einsum_cascade.yaml.edit import Setting, written_setting
 from einsum_cascade.yaml.library import read_source
-from einsum_cascade.yaml.schema import Count, Fields, section, shown, validate
+from einsum_cascade.yaml.schema import Count, Fields, Title, section, shown, validate
 from einsum_cascade.yaml.source import YamlMapping, YamlNode, YamlScalar, YamlSequence, read_yaml
 
-from ..spec.files.fields import Title, one_or_more
+from ..spec.files.fields import one_or_more
 from .columns import FIXED, LEVELS, NUMBERS
 from .spec import (
     DEFAULT,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from html import escape
 from typing import Any
 
 from .. import ir
 from ..functions import Function, Reduction, Relation
+from ..source import html_text
 from .typeset import Notation, Typesetter
 
 
@@ -46,16 +46,16 @@ class _MathMl(Notation):
     negation = "<mo>¬</mo>"
 
     def letter(self, name: str) -> str:
-        return f"<mi>{escape(name)}</mi>"
+        return f"<mi>{html_text(name)}</mi>"
 
     def word(self, name: str) -> str:
-        return f'<mi mathvariant="normal">{escape(name)}</mi>'
+        return f'<mi mathvariant="normal">{html_text(name)}</mi>'
 
     def digits(self, text: str) -> str:
         return f"<mn>{text}</mn>"
 
     def sign(self, text: str) -> str:
-        return f"<mo>{escape(text)}</mo>"
+        return f"<mo>{html_text(text)}</mo>"
 
     def infix(self, text: str) -> str:
         return self.sign(text)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Iterator
 
 from .. import ir
+from ..source import html_text, visible
 from .latex import program_latex
 from .printer import statements_text
 
@@ -52,7 +52,7 @@ def _edges(program: ir.Program) -> Iterator[tuple[str, str]]:
 
 
 def _quote(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ") + '"'
+    return '"' + visible(text).replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ") + '"'
 
 
 def program_html(program: ir.Program) -> str:
@@ -64,11 +64,11 @@ def program_html(program: ir.Program) -> str:
         One ``<div>``; its equations are LaTeX between ``$$``, which Jupyter typesets.
     """
     lines = [*statements_text(program.init), *statements_text(program.einsums)]
-    heading = f"<strong>{html.escape(program.name)}</strong>"
-    title = f"<br>{html.escape(program.title)}" if program.title else ""
+    heading = f"<strong>{html_text(program.name)}</strong>"
+    title = f"<br>{html_text(program.title)}" if program.title else ""
     if program.unverified:
-        title += f"<br><em>unverified: {html.escape(program.unverified)}</em>"
-    equations = html.escape(f"$${program_latex(program)}$$")
-    text = html.escape("\n".join(lines))
+        title += f"<br><em>unverified: {html_text(program.unverified)}</em>"
+    equations = html_text(f"$${program_latex(program)}$$")
+    text = html_text("\n".join(lines))
     folded = f"<details><summary>as text</summary><pre>{text}</pre></details>"
     return f"<div>{heading}{title}<div>{equations}</div>{folded}</div>"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from html import escape
 from typing import Generic, Protocol, Self, TypeVar, overload
 
 from ..errors import Problem, RewriteError
 from ..ir import Einsum, Program
 from ..notation.printer import statement_text
+from ..source import html_text
 from ..verify.program import check
 from .base import Rewrite, RewriteStep
 from .proof import Proof, prove
@@ -68,7 +68,7 @@ class Derivation(Generic[C]):
         return self.text()
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escape(self.text())}</pre>"
+        return f"<pre>{html_text(self.text())}</pre>"
 
     def _lines(self) -> Iterator[str]:
         yield f"{self.start.name}:"

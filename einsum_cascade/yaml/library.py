@@ -136,6 +136,28 @@ def is_file_name(name: str) -> bool:
     return "/" in name or "\\" in name or name.lower().endswith((".yaml", ".yml", ".json"))
 
 
+def file_is_there(path: Path) -> bool:
+    """Whether there is such a file; a path that no system takes is of none.
+
+    Parameters
+    ----------
+    path : Path
+        As somebody wrote it: it may be longer than a path can be.
+    """
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def folder_is_there(path: Path) -> bool:
+    """As ``file_is_there``, of a folder."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def read_source(path: str | os.PathLike[str], error: type[InputError] = SpecError) -> Source:
     """The text of a user's file.
 

@@ -119,6 +119,21 @@ def _rank(text: str) -> str:
     return text
 
 
+_TITLE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+ -]*")
+
+LONGEST_NAME = 80
+"""Characters of a name."""
+
+
+def _title(text: str) -> str:
+    if not _TITLE.fullmatch(text) or len(text) > LONGEST_NAME:
+        raise expected(f"expected a name, got '{shorten(text)}'")
+    return text
+
+
+Title = Annotated[str, AfterValidator(_title)]
+"""The name of a whole specification."""
+
 Rank = Annotated[str, AfterValidator(_rank)]
 """The name of a rank or of a tile of one."""
 

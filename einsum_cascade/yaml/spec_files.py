@@ -15,6 +15,7 @@ from .library import (
     builtin_hint,
     builtin_names,
     builtin_source,
+    file_is_there,
     is_file_name,
     no_builtin,
     read_source,
@@ -91,7 +92,7 @@ def referred(kind: Kind, name: str, span: Span, error: type[InputError] = SpecEr
     if is_file_name(name):
         beside = "" if isinstance(span, SettingSpan) else Path(span.source.name).parent
         path = beside / Path(name)
-        if not path.is_file():
+        if not file_is_there(path):
             raise error(Problem(f"there is no file '{path}'", span))
         found = str(path)
         return found if is_file_name(found) else f"./{found}"

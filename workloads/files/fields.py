@@ -15,6 +15,7 @@ from einsum_cascade.yaml.schema import (
     Count,
     Fields,
     Rank,
+    Title,
     expected,
     is_rank,
     parse_count,
@@ -47,7 +48,7 @@ def _count_or_zero(value: Any) -> int:
 class WorkloadFields(Fields):
     also_known: ClassVar[tuple[str, ...]] = ("B", "H", "E", "F", "P", "M")
 
-    name: str | None = None
+    name: Title | None = None
     title: str = ""
     source: str = ""
     model: str | None = None

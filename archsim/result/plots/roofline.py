@@ -10,6 +10,7 @@ from matplotlib.ticker import EngFormatter
 
 from einsum_cascade.errors import InputError
 
+from ...document import picture_text
 from ...quantities import engineering
 from .labels import Label, place_labels
 from .waterfall import Picture, palette
@@ -70,7 +71,7 @@ def plot_roofline(result: Result) -> Picture:
     for axes, memory in zip(panels, levels, strict=False):
         _panel(axes, result, memory)
     figure.suptitle(
-        f"{result.workload} on {result.architecture}, mapped by {result.mapping}",
+        picture_text(f"{result.workload} on {result.architecture}, mapped by {result.mapping}"),
         x=0.01,
         ha="left",
         fontsize=11,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ...document import picture_text
 from ...quantities import percent, seconds
 from .waterfall import Picture, run_colours
 
@@ -57,7 +58,7 @@ def plot_utilization(result: Result) -> Picture:
     axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
     axes.set_ylabel(f"share of {seconds(result.latency_s)}")
     axes.set_title(
-        f"{result.workload} on {result.architecture}\nmapped by {result.mapping}",
+        picture_text(f"{result.workload} on {result.architecture}\nmapped by {result.mapping}"),
         loc="left",
         fontsize=10,
     )

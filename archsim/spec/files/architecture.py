@@ -9,13 +9,21 @@ from pydantic import BeforeValidator, Field, PlainValidator
 
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
 from einsum_cascade.functions import OPERATION_KINDS
-from einsum_cascade.yaml.schema import Count, Fields, expected, parse_count, section, validate
+from einsum_cascade.yaml.schema import (
+    Count,
+    Fields,
+    Title,
+    expected,
+    parse_count,
+    section,
+    validate,
+)
 from einsum_cascade.yaml.source import Path, YamlNode, YamlScalar
 from einsum_cascade.yaml.spec_files import referred
 
 from ..arch import Architecture, Dimension, Memory, Operation, ProcessingArray, Registers
 from ..technology import Technology
-from .fields import Bandwidth, Bits, Bytes, Frequency, Name, Number, SquareMicrometres, Title, Words
+from .fields import Bandwidth, Bits, Bytes, Frequency, Name, Number, SquareMicrometres, Words
 
 KEY = "architecture"
 

@@ -9,25 +9,17 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, PlainValidator
 
-from einsum_cascade.yaml.schema import expected
+from einsum_cascade.yaml.schema import LONGEST_NAME, expected
 from einsum_cascade.yaml.source import shorten
 
 from . import units
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
-_TITLE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+ -]*")
-_LONGEST = 80
 
 
 def _name(text: str) -> str:
-    if not _NAME.fullmatch(text) or len(text) > _LONGEST:
+    if not _NAME.fullmatch(text) or len(text) > LONGEST_NAME:
         raise expected(f"expected a name of letters, digits, '_' and '-', got '{shorten(text)}'")
-    return text
-
-
-def _title(text: str) -> str:
-    if not _TITLE.fullmatch(text) or len(text) > _LONGEST:
-        raise expected(f"expected a name, got '{shorten(text)}'")
     return text
 
 
@@ -51,8 +43,6 @@ def _float(measure: units.QuantityKind) -> Callable[[Any], float]:
 
 Name = Annotated[str, AfterValidator(_name)]
 """A member's name: what overrides and mappings refer to."""
-Title = Annotated[str, AfterValidator(_title)]
-"""The name of a whole specification."""
 Words = str
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainValidator
 
 from einsum_cascade.errors import Problem, SpecError, did_you_mean, nearest
-from einsum_cascade.yaml.schema import Fields, Rank, expected, parse_count, section, validate
+from einsum_cascade.yaml.schema import Fields, Rank, Title, expected, parse_count, section, validate
 from einsum_cascade.yaml.source import Path, YamlNode, shorten
 from einsum_cascade.yaml.spec_files import referred
 
@@ -36,7 +36,7 @@ from ..mapping import (
     Tile,
     TileSize,
 )
-from .fields import Name, Names, Title, Words, one_or_more
+from .fields import Name, Names, Words, one_or_more
 from .open_choices import (
     ObjectiveFields,
     SpillFields,

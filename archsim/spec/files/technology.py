@@ -9,7 +9,7 @@ from pydantic import Field
 
 from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.source import Span
-from einsum_cascade.yaml.schema import Count, Fields, section, validate
+from einsum_cascade.yaml.schema import Count, Fields, Title, section, validate
 from einsum_cascade.yaml.source import Path, YamlNode
 
 from ..technology import Action, AddressAdder, MemoryClass, SramPoint, Technology
@@ -20,7 +20,6 @@ from .fields import (
     Picojoules,
     PicojoulesPerBit,
     SquareMicrometres,
-    Title,
     Words,
 )
 
