@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Literal
 
 from .facts import Facts
+from .number_formats import TensorFormats
 from .source import Span
 
 DTYPES: tuple[str, ...] = ("float64", "float32", "float16", "bfloat16")
@@ -306,8 +307,8 @@ class Program(Node, Facts):
     ``init`` holds statements that set coordinate 0 of iterative tensors. A tensor is
     iterative along rank variable ``v`` when an Einsum writes it at ``v + 1``; its extent
     there is the rank's shape plus one. ``reference`` names the independent function
-    the cascade is checked against. ``unverified`` says what of it could not be compared
-    with its publication.
+    the cascade is checked against; ``unverified`` says what was not compared with its publication;
+    ``formats`` are of its tensors' numbers, where who runs it states any.
     """
 
     name: str
@@ -327,6 +328,7 @@ class Program(Node, Facts):
     einsums: tuple[Einsum, ...] = ()
     accumulate: tuple[tuple[str, str], ...] = ()
     reference: str = ""
+    formats: TensorFormats = field(default=TensorFormats())
     places: tuple[tuple[str, str, Span], ...] = field(default=(), compare=False, repr=False)
 
     def place(self, key: str, name: str) -> Span | None:

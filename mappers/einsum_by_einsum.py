@@ -216,7 +216,8 @@ def _smaller(one: int | None, other: int | None) -> int | None:
 def _tile_bytes(site: Site, e: Einsum, inside: dict[str, int]) -> Fraction:
     """Bytes of the tiles of all tensors that an Einsum touches, at the most."""
     return site.architecture.word_bytes * sum(
-        prod(inside[r] for r in site.ranks_of(a)) for a in dict.fromkeys((*e.reads, e.target))
+        prod(inside[r] for r in site.ranks_of(a)) * site.words.of(a.tensor)
+        for a in dict.fromkeys((*e.reads, e.target))
     )
 
 
@@ -260,11 +261,12 @@ def _moved(
             under = [*around]
             while under and under[-1].rank not in ranks:
                 under.pop()
-            arriving = _times(under, ranks) * prod(tile[r] for r in ranks)
+            words = prod(tile[r] for r in ranks) * site.words.of(access.tensor)
+            arriving = _times(under, ranks) * words
             moved += arriving
             if access == e.target:
                 distinct = _times([p for p in under if p.rank in ranks], ranks)
-                moved += arriving - distinct * prod(tile[r] for r in ranks)
+                moved += arriving - distinct * words
         moved *= site.architecture.word_bytes
         total += moved
         if level.memory.bandwidth_bytes_per_s is not None:

@@ -46,6 +46,7 @@ class MappingQuestion:
         parts = (
             installed_version(),
             program_text(self.program),
+            repr(self.program.formats),
             repr(machine),
             repr(shapes),
             self.objective,

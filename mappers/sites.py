@@ -9,6 +9,7 @@ from functools import cached_property
 
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import NestLevel
+from archsim.spec.words import TensorWords, words_of
 from einsum_cascade.algebra.conditions import with_masks
 from einsum_cascade.ir import Access, Einsum, Program, variables_of
 
@@ -36,6 +37,11 @@ class Site:
     program: Program
     architecture: Architecture
     shapes: dict[str, int]
+
+    @cached_property
+    def words(self) -> TensorWords:
+        """Words of the machine that a value of each tensor takes."""
+        return self.program.once(words_of, self.architecture.word_bits)
 
     @cached_property
     def groups(self) -> tuple[tuple[str, ...], ...]:

@@ -10,6 +10,7 @@ from typing import Any
 from archsim.bound.binding import with_parameters
 from archsim.jobs.defaults import known_mappings
 from archsim.jobs.plan import plan
+from archsim.jobs.programs import program_of
 from archsim.jobs.run import run_plan
 from archsim.jobs.selection import ByPart, recalled_mapping
 from archsim.jobs.workload import PartLike, WorkloadLike
@@ -173,7 +174,7 @@ def search_workload(
     for number, part in enumerate(workload.parts):
         space = space_of(part, architecture)
         # A window's width is a parameter: layers that differ in it alone are searched apart.
-        key = (part.cascade, tuple(space.shapes.items()), space.program.parameters)
+        key = (part.cascade, *_told_apart_by(space))
         if key in found:
             found[key] = replace(found[key], times=found[key].times + part.times)
         else:
@@ -184,6 +185,11 @@ def search_workload(
     by_part = ByPart(tuple(chosen))
     result = run_plan(plan(workload, architecture, by_part, generators=GENERATORS))
     return WorkloadSearched(result, tuple(found.values()), objective, by_part)
+
+
+def _told_apart_by(space: Mapspace) -> tuple[object, ...]:
+    """What makes two spaces of one cascade on one machine different."""
+    return tuple(space.shapes.items()), space.program.parameters, space.program.formats
 
 
 def _end_of(parts: Sequence[PartSearched], usual: Callable[[], bool]) -> Callable[[], bool]:
@@ -211,7 +217,7 @@ def _remember(
     """Keep what was found for a part, if it is of the part's own cascade."""
     if mapping.cascade != part.cascade:
         return
-    program = Cascade.load(part.cascade).program
+    program = program_of(part, architecture)
     given, _ = with_usual(program, part.shapes_for(program.settable))
     question = MappingQuestion(
         program=program, architecture=architecture, shapes=given, objective=objective.name
@@ -285,7 +291,7 @@ def space_of(part: PartLike, architecture: Architecture, cascade: str = "") -> M
 
     Raises as ``Mapspace.of``.
     """
-    program = Cascade.load(cascade or part.cascade).program
+    program = program_of(part, architecture, cascade)
     given, _ = with_usual(program, part.shapes_for(program.settable))
     try:
         program, shapes = with_parameters(program, given)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from einsum_cascade.number_formats import TensorFormats
 from einsum_cascade.source import Span
 
 from .attention.omissions import LayerOmission
@@ -61,6 +62,10 @@ class WorkloadSpec:
     source: str = field(default="", compare=False)
     stated: tuple[tuple[str, Span], ...] = field(default=(), compare=False, repr=False)
     """Ranks given together with the cascade or after it, and where: it must have them."""
+    formats: TensorFormats = field(default=TensorFormats())
+    """Of the numbers in its tensors."""
+    formats_at: tuple[tuple[str, Span], ...] = field(default=(), compare=False, repr=False)
+    """Where each was written: some cascade that runs must have the tensor."""
 
     @property
     def batch(self) -> int | None:

@@ -107,7 +107,7 @@ def _requirement(bound: Bound, level: int, tile: _Tile) -> Requirement:
     memory = bound.architecture.memories[level]
     spill = bound.mapping.spill
     spills = spill is not None and spill.level == memory.name
-    sizes = [_tiles(bound, e, level, tile) for e in bound.einsums]
+    sizes = [_in_words(bound, _tiles(bound, e, level, tile)) for e in bound.einsums]
     if spill is not None and spills:
         copies = dict(spill.copies)
         sizes = [{t: n * copies.get(t, 1) for t, n in tiles.items()} for tiles in sizes]
@@ -123,13 +123,24 @@ def _requirement(bound: Bound, level: int, tile: _Tile) -> Requirement:
     )
 
 
-def _passing(bound: Bound, spill: Spill, level: int) -> dict[str, int]:
-    """Elements that a level stages of tensors which some Einsum passes by it."""
-    found: dict[str, int] = {}
+_Words = dict[str, int | Fraction]
+"""Words of the machine that tiles take, by tensor."""
+
+
+def _in_words(bound: Bound, elements: dict[str, int]) -> _Words:
+    words = bound.words
+    if words.alike:
+        return {**elements}
+    return {tensor: n * words.of(tensor) for tensor, n in elements.items()}
+
+
+def _passing(bound: Bound, spill: Spill, level: int) -> _Words:
+    """What a level stages of tensors which some Einsum passes by it."""
+    found: _Words = {}
     for tensor, factors in spill.staged:
         kept = level in bound.residency.memories(tensor)
         if not kept or any((spill.level, tensor) in e.bypass for e in bound.einsums):
-            found[tensor] = bound.tiling.elements(factors)
+            found[tensor] = bound.tiling.elements(factors) * bound.words.of(tensor)
     return found
 
 
@@ -225,21 +236,21 @@ def in_step(bound: Bound, tensor: str, level: int) -> bool:
     return not readers or not apart
 
 
-def _together(sizes: list[dict[str, int]]) -> dict[str, int]:
-    found: dict[str, int] = {}
+def _together(sizes: list[_Words]) -> _Words:
+    found: _Words = {}
     for tiles in sizes:
         for tensor, size in tiles.items():
             found[tensor] = max(found.get(tensor, 0), size)
     return found
 
 
-def _largest_moment(bound: Bound, sizes: list[dict[str, int]], level: int) -> dict[str, int]:
+def _largest_moment(bound: Bound, sizes: list[_Words], level: int) -> _Words:
     """The largest of the moments at which one group runs."""
     names = [e.name for e in bound.einsums]
     tiles = dict(zip(names, sizes, strict=True))
     number = {name: i for i, group in enumerate(bound.groups) for name in group}
     last_use = {f.access.tensor: number[e.name] for e in bound.einsums for f in e.reads}
-    worst: dict[str, int] = {}
+    worst: _Words = {}
     for now, group in enumerate(bound.groups):
         moment = _together([tiles[name] for name in group])
         for name in names:

@@ -26,6 +26,7 @@ from ..space.iteration import Axis, Extents, Loop
 from ..space.nest import LoopNest
 from ..spec.arch import Architecture, ProcessingArray
 from ..spec.mapping import Mapping
+from ..spec.words import TensorWords, words_of
 from .dataflow import Operand
 from .residency import Residency
 from .tiling import Tiling
@@ -210,6 +211,11 @@ class Bound(Facts):
     """Why masked tiles are run all the same, where they are."""
     idle: Band | None = None
     """A band outside of which whole steps of the nest are left out."""
+
+    @cached_property
+    def words(self) -> TensorWords:
+        """How many words of the machine a value of each tensor takes."""
+        return self.program.once(words_of, self.architecture.word_bits)
 
     def apart(self, one: str, other: str) -> bool:
         """Whether two Einsums run one after the other, over all their loops each.

@@ -48,6 +48,22 @@ class AccessCount(Generic[A_co]):
     writes: A_co
 
 
+@dataclass(frozen=True, slots=True)
+class Uses(Generic[A_co]):
+    """Reads and writes of registers."""
+
+    reads: A_co
+    writes: A_co
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterUses(Generic[A_co]):
+    """What one access does to registers: those of all elements together, and of the first."""
+
+    of_all: Uses[A_co]
+    of_one: Uses[A_co]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EinsumCount(Generic[A_co]):
     """All counts of one Einsum.
@@ -66,6 +82,8 @@ class EinsumCount(Generic[A_co]):
     accesses: tuple[AccessCount[A_co], ...]
     registers: AccessCount[A_co]
     registers_of_one: AccessCount[A_co]
+    registers_by_tensor: tuple[tuple[str, RegisterUses[A_co]], ...] = ()
+    """The same, access by access, where values of tensors are not all a word."""
 
 
 @overload
@@ -99,6 +117,12 @@ def count_einsum(bound: Bound, e: BoundEinsum, meter: Meter[Any] = EXACT) -> Ein
         accesses=tuple(a for part, n in touches for a in accesses_of(bound, part, n, meter)),
         registers=_in_registers_of(e, [uses.of_all for uses in used], meter),
         registers_of_one=_in_registers_of(e, [uses.of_one for uses in used], meter),
+        registers_by_tensor=()
+        if bound.words.alike
+        else tuple(
+            (part.touches[n].access.tensor, uses)
+            for (part, n), uses in zip(touches, used, strict=True)
+        ),
     )
 
 
@@ -139,22 +163,6 @@ def _inside(e: BoundEinsum, window: Window) -> int:
     """Points inside the band that an Einsum's mask is: those of its two ranks, times the rest."""
     across = prod(n for axis, n in enumerate(e.extents) if window.side(axis) is None)
     return across * window.box.points
-
-
-@dataclass(frozen=True, slots=True)
-class Uses(Generic[T]):
-    """Reads and writes of registers."""
-
-    reads: T
-    writes: T
-
-
-@dataclass(frozen=True, slots=True)
-class RegisterUses(Generic[T]):
-    """What one access does to registers: those of all elements together, and of the first."""
-
-    of_all: Uses[T]
-    of_one: Uses[T]
 
 
 def registers_of(bound: Bound, e: BoundEinsum, number: int, meter: Meter[T]) -> RegisterUses[T]:
@@ -350,7 +358,8 @@ def _read(
     machine = bound.architecture
     if level == bound.register_level:
         return deliveries(e, access_map, inside, meter)
-    size = words_in_lines(e, access_map, machine.memories[level], machine.word_bits)
+    bits = machine.word_bits * bound.words.of(access_map.access.tensor)
+    size = words_in_lines(e, access_map, machine.memories[level], bits)
     return _arriving(e, access_map, inside, size, meter)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from einsum_cascade.operations import Operations
 
 from ..spec.arch import Architecture, ProcessingArray
+from ..spec.words import ONE_WORD, TensorWords
 from .accesses import AccessCount, EinsumCount
 from .estimators import AccessEnergy, action_pj, memory_access, register_access
 
@@ -22,7 +23,9 @@ class Charge:
     energy_pj: float
 
 
-def charges(architecture: Architecture, counts: tuple[EinsumCount, ...]) -> tuple[Charge, ...]:
+def charges(
+    architecture: Architecture, counts: tuple[EinsumCount, ...], words: TensorWords = ONE_WORD
+) -> tuple[Charge, ...]:
     """Every picojoule of a run, by Einsum and component.
 
     Components are memories, ``<array>`` (its functional units) and ``<array>.registers``.
@@ -33,14 +36,15 @@ def charges(architecture: Architecture, counts: tuple[EinsumCount, ...]) -> tupl
         The machine, with the technology that prices its actions.
     counts : tuple of EinsumCount
         What every Einsum does, in elements, with what spills.
+    words : TensorWords, optional
+        Words of the machine that a value of each tensor takes.
 
     Raises
     ------
     SpecError
         The technology lacks a memory class or an action that is billed.
     """
-    places = dict.fromkeys(a.place for c in counts for a in (*c.accesses, c.registers))
-    prices = {place: _price_of(architecture, place) for place in places}
+    prices = _PriceList(architecture, words)
     return tuple(
         Charge(einsum=count.einsum, component=component, energy_pj=energy)
         for count in counts
@@ -49,14 +53,14 @@ def charges(architecture: Architecture, counts: tuple[EinsumCount, ...]) -> tupl
 
 
 def _of_einsum(
-    architecture: Architecture, prices: dict[str, _PlacePrice], count: EinsumCount
+    architecture: Architecture, prices: _PriceList, count: EinsumCount
 ) -> dict[str, float]:
     found: dict[str, float] = {}
     array = architecture.array(count.array)
     assert array is not None, "arrays are checked when a mapping is bound"
     # The published evaluation bills the registers of one element of each array.
-    own = count.registers_of_one if array.registers.billed == "one" else count.registers
-    charged = [prices[access.place].of(access) for access in (*count.accesses, own)]
+    own = _own_registers(count, array)
+    charged = [prices.of(access) for access in (*count.accesses, *own)]
     charged += [
         (array.name, energy) for energy in operations_pj(architecture, array, count.operations)
     ]
@@ -65,7 +69,19 @@ def _of_einsum(
     return found
 
 
-def access_pj(architecture: Architecture, access: AccessCount) -> tuple[str, float]:
+def _own_registers(count: EinsumCount, array: ProcessingArray) -> Iterator[AccessCount]:
+    """Accesses to an Einsum's own registers, of values as wide as each other."""
+    of_one = array.registers.billed == "one"
+    if not count.registers_by_tensor:
+        yield count.registers_of_one if of_one else count.registers
+    for tensor, uses in count.registers_by_tensor:
+        found = uses.of_one if of_one else uses.of_all
+        yield replace(count.registers, tensor=tensor, reads=found.reads, writes=found.writes)
+
+
+def access_pj(
+    architecture: Architecture, access: AccessCount, words: TensorWords = ONE_WORD
+) -> tuple[str, float]:
     """What is charged for the accesses to one place: a component, and its energy in pJ.
 
     Parameters
@@ -74,43 +90,61 @@ def access_pj(architecture: Architecture, access: AccessCount) -> tuple[str, flo
         The machine, with the technology that prices its actions.
     access : AccessCount
         Elements read and written at a memory, or at an array: in its registers.
+    words : TensorWords, optional
+        Words of the machine that a value of each tensor takes.
 
     Raises
     ------
     SpecError
         The technology lacks the memory class of the place.
     """
-    return _price_of(architecture, access.place).of(access)
+    return _PriceList(architecture, words).of(access)
+
+
+class _PriceList:
+    """Prices of places, for values of each width."""
+
+    def __init__(self, architecture: Architecture, words: TensorWords) -> None:
+        self._architecture = architecture
+        self._words = words
+        self._known: dict[tuple[str, Fraction | int], _PlacePrice] = {}
+
+    def of(self, access: AccessCount) -> tuple[str, float]:
+        """What is charged for some accesses: the component, and its energy in pJ."""
+        key = (access.place, self._words.of(access.tensor))
+        if key not in self._known:
+            self._known[key] = _price_of(self._architecture, *key)
+        return self._known[key].of(access)
 
 
 @dataclass(frozen=True, slots=True)
 class _PlacePrice:
-    """What is charged at one place: a component, and its energy for some of its words."""
+    """What is charged at one place: a component, and its energy for some values."""
 
     component: str
-    words: Fraction
-    """Of what is priced: a line of a memory, a value in registers."""
+    share: Fraction
+    """Of what is priced that a value takes: of a line of a memory, of a value in registers."""
     energy: AccessEnergy
 
     def of(self, access: AccessCount) -> tuple[str, float]:
         """What is charged for some accesses: the component, and its energy in pJ."""
-        part, whole = self.words.numerator, self.words.denominator
+        part, whole = self.share.numerator, self.share.denominator
         energy = access.reads * part / whole * self.energy.read_pj
         return self.component, energy + access.writes * part / whole * self.energy.write_pj
 
 
-def _price_of(architecture: Architecture, place: str) -> _PlacePrice:
-    """The price of a place: a memory, or an array whose registers it is."""
+def _price_of(architecture: Architecture, place: str, words: Fraction | int) -> _PlacePrice:
+    """The price of values of so many words at a place: a memory, or an array's registers."""
+    bits = architecture.word_bits * words
     memory = architecture.memory(place)
     if memory is None:
         array = architecture.array(place)
         assert array is not None, "places are checked when a mapping is bound"
-        return _PlacePrice(
-            f"{array.name}.registers", Fraction(1), register_access(architecture, array)
-        )
+        energy = register_access(architecture, array, bits)
+        return _PlacePrice(f"{array.name}.registers", Fraction(1), energy)
     # A memory is priced by the line; a part of a line costs its part.
-    words = Fraction(architecture.word_bits, memory.line_bits)
-    return _PlacePrice(memory.name, words, memory_access(architecture, memory))
+    line = memory_access(architecture, memory)
+    return _PlacePrice(memory.name, Fraction(bits) / memory.line_bits, line)
 
 
 def operations_pj(

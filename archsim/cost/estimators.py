@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
 from math import dist, exp, log
 
@@ -29,7 +30,7 @@ class AccessEnergy:
 
     read_pj: float
     write_pj: float
-    bits: int
+    bits: Fraction | int
 
 
 def address_bits(rows: int) -> int:
@@ -71,8 +72,16 @@ def memory_access(architecture: Architecture, memory: Memory) -> AccessEnergy:
     return AccessEnergy(read + address, write + address, bits)
 
 
-def register_access(architecture: Architecture, array: ProcessingArray) -> AccessEnergy:
+def register_access(
+    architecture: Architecture, array: ProcessingArray, value_bits: Fraction | int | None = None
+) -> AccessEnergy:
     """Energy of reading and writing one value in the registers of one element.
+
+    Parameters
+    ----------
+    value_bits : Fraction or int, optional
+        Of the value; by default a word. Where the machine gives registers a width of their
+        own, a narrower value takes all of it.
 
     Raises
     ------
@@ -81,8 +90,9 @@ def register_access(architecture: Architecture, array: ProcessingArray) -> Acces
     """
     registers = array.registers
     kind = _memory_class(architecture.technology, registers.energy, array.name)
-    bits = registers.width_bits or architecture.word_bits
-    width = max(bits, kind.least_width_bits)
+    value = value_bits or registers.width_bits or architecture.word_bits
+    bits = value if registers.width_bits is None else max(registers.width_bits, value)
+    width = float(max(bits, kind.least_width_bits))
     entries = kind.access_per_entry_pj * max(registers.depth, kind.least_depth)
     shared = entries + _adder_energy(kind.adder, registers.depth)
     read = kind.read_per_bit_pj * width + shared

@@ -79,5 +79,11 @@ def transfer_cycles(bound: Bound, memory: Memory, moved_bytes: Fraction) -> Frac
 
 def memory_bytes(bound: Bound, counts: tuple[EinsumCount, ...], memory: Memory) -> Fraction:
     """Bytes a memory moves, reads and writes, for some Einsums."""
-    moved = sum(a.reads + a.writes for c in counts for a in c.accesses if a.place == memory.name)
+    words = bound.words
+    moved = sum(
+        (a.reads + a.writes) * words.of(a.tensor)
+        for c in counts
+        for a in c.accesses
+        if a.place == memory.name
+    )
     return moved * bound.architecture.word_bytes

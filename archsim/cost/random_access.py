@@ -20,10 +20,12 @@ from ..spec.arch import Memory
 from .meter import Elements, Size
 
 
-def words_in_lines(e: BoundEinsum, access_map: AccessMap, memory: Memory, word_bits: int) -> Size:
-    """Words that a memory reads for a tile of some extents, whole lines where it is gathered."""
+def words_in_lines(
+    e: BoundEinsum, access_map: AccessMap, memory: Memory, bits: int | Fraction
+) -> Size:
+    """Values of ``bits`` that a memory reads for a tile, whole lines where it is gathered."""
     gathered = any(isinstance(i, Gather) for i in access_map.access.indices)
-    line = Fraction(memory.line_bits, word_bits)
+    line = Fraction(memory.line_bits) / bits
     if not gathered or line <= 1:
         return Elements(access_map)
     return InLines(e, access_map, line)

@@ -25,7 +25,7 @@ from ..result.record import (
 )
 from ..schedule.timing import Timing
 from ..space.exact import total
-from .floor import compulsory_elements, floor_of
+from .floor import compulsory_words, floor_of
 from .notes import notes_of
 from .roofs import roofs_of
 
@@ -47,7 +47,7 @@ def assemble(
         Cycles of the run, by either engine.
     """
     architecture = bound.architecture
-    bill = charges(architecture, counts)
+    bill = charges(architecture, counts, bound.words)
     work = [_work(bound, e, count) for e, count in zip(bound.einsums, counts, strict=True)]
     traffic = _traffic(bound, counts)
     cycles = float(timing.cycles)
@@ -147,14 +147,14 @@ def _einsums(bound: Bound, work: list[_Work], timing: Timing) -> tuple[EinsumUse
 
 
 def _traffic(bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[LevelTraffic, ...]:
-    word = bound.architecture.word_bytes
+    word, words = bound.architecture.word_bytes, bound.words
     reads: dict[str, Amount] = {m.name: 0 for m in bound.architecture.memories}
     writes = dict(reads)
     for count in counts:
         for a in count.accesses:
             if a.place in reads:
-                reads[a.place] += a.reads
-                writes[a.place] += a.writes
+                reads[a.place] += a.reads * words.of(a.tensor)
+                writes[a.place] += a.writes * words.of(a.tensor)
     return tuple(
         LevelTraffic(
             level=level,
@@ -196,5 +196,5 @@ def _bounds(bound: Bound, work: list[_Work], traffic: tuple[LevelTraffic, ...]) 
     return Bounds(
         compute_s=float(max(cycles) / architecture.clock_hz),
         bandwidth_s=float(max(transfers)),
-        traffic_bytes=_number(compulsory_elements(bound) * architecture.word_bytes),
+        traffic_bytes=_number(compulsory_words(bound) * architecture.word_bytes),
     )

@@ -54,7 +54,9 @@ def floor_of(bound: Bound, counts: tuple[EinsumCount, ...]) -> Floor:
     nests = least_nests(bound, _cut_ranks(bound))
     touched = _touched(bound, nests)
     # Tiles of a cascade's own may reach beyond the end of a tensor, at other sizes less far.
-    inside = sum(min(size, _elements(bound, name)) for name, size in touched.items())
+    inside = sum(
+        min(size, _elements(bound, name)) * bound.words.of(name) for name, size in touched.items()
+    )
     compulsory = inside * machine.word_bytes
     shares = least_shares(bound)
     least = tuple(
@@ -80,13 +82,14 @@ def _least(e: BoundEinsum, count: EinsumCount, nests: tuple[LoopNest, ...]) -> E
     return replace(count, operations=tuple((kind, n * points) for kind, n in e.operations))
 
 
-def compulsory_elements(bound: Bound) -> int:
-    """Elements of all inputs and outputs that a mapping's tiles touch: each moved once at least.
+def compulsory_words(bound: Bound) -> int | Fraction:
+    """Words of all inputs and outputs that a mapping's tiles touch: each moved once at least.
 
     A mask leaves out the tiles that it leaves empty. Of what a gather picks those are counted
     that are certain to differ.
     """
-    return sum(_touched(bound, {e.name: (e.whole,) for e in bound.einsums}).values())
+    touched = _touched(bound, {e.name: (e.whole,) for e in bound.einsums})
+    return sum(size * bound.words.of(name) for name, size in touched.items())
 
 
 def _touched(bound: Bound, nests: Mapping[str, tuple[LoopNest, ...]]) -> dict[str, int]:

@@ -44,6 +44,8 @@ def notes_of(bound: Bound) -> tuple[str, ...]:
         picked = ", ".join(f"{name} {what}" for name, what in bound.mapping.chosen)
         found.append(f"chosen by the mapping's objective: {picked}")
     found.extend(bound.mapping.moved)
+    if bound.program.formats.stated:
+        found.append(f"formats: {bound.program.formats}")
     found.extend(unlike_word(architecture))
     if note := spill_note(bound):
         found.append(note)

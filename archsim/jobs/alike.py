@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from einsum_cascade.number_formats import TensorFormats
+
 from ..bound.layout import layout, rebind
 from ..bound.record import Bound
 from ..cost.accesses import EinsumCount
@@ -17,8 +19,8 @@ from ..steps.group import Walk
 from ..steps.limits import StepsError
 from .job import Job
 
-_AlikeKey = tuple[Mapping, tuple[object, ...], tuple[tuple[str, int], ...]]
-"""A mapping (it names its cascade), the layout of a machine, and shapes."""
+_AlikeKey = tuple[Mapping, tuple[object, ...], tuple[tuple[str, int], ...], TensorFormats]
+"""A mapping (it names its cascade), the layout of a machine, shapes, and formats of tensors."""
 
 
 class AlikeJobs:
@@ -44,7 +46,8 @@ class AlikeJobs:
             return job.known
         if job.mapping.choices:
             return evaluate_bound(job.bind(), workload=job.name)
-        key = (job.mapping, layout(job.architecture), tuple(sorted(job.shapes)))
+        shapes = tuple(sorted(job.shapes))
+        key = (job.mapping, layout(job.architecture), shapes, job.program.formats)
         known = self._known.get(key)
         if known is None:
             known = self._known[key] = _BoundOnce(job.bind())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from einsum_cascade import Cascade
 from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.ir import Program
 from einsum_cascade.rows import tells_apart
@@ -12,6 +11,7 @@ from ..spec.arch import Architecture
 from ..spec.index import compute_the_same, mapping_entries
 from ..spec.mapping import EINSUM_BY_EINSUM, Mapping
 from .job import Generators, Job
+from .programs import program_of
 from .selection import stands_in
 from .workload import PartLike
 
@@ -41,7 +41,7 @@ def job_of(
     SpecError
         The cascade does not exist, or tells query heads apart that the part folds into rows.
     """
-    program = Cascade.load(mapping.cascade).program
+    program = program_of(part, architecture, mapping.cascade)
     ranks = (*program.parallel, *(r.name for r in program.ranks))
     _refuse_unlike_rows(program, part.folded_for(ranks))
     own = [t.member for t in mapping.tiles]

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Literal
 
 from einsum_cascade.errors import InputError
+from einsum_cascade.number_formats import TensorFormats
 
 from ..evaluate.evaluate import evaluate_bound
 from ..result.record import PartUse, Result
@@ -40,12 +41,12 @@ def once(evaluate: Evaluate) -> Evaluate:
     evaluate : callable
         What simulates a job of one machine.
     """
-    found: dict[tuple[Mapping, tuple[tuple[str, int], ...]], Result] = {}
+    found: dict[tuple[Mapping, tuple[tuple[str, int], ...], TensorFormats], Result] = {}
 
     def run(job: Job) -> Result:
         if job.known is not None:
             return evaluate(job)
-        key = (job.mapping, job.shapes)
+        key = (job.mapping, job.shapes, job.program.formats)
         if key not in found:
             found[key] = evaluate(job)
         return replace(found[key], workload=job.name)

@@ -14,6 +14,7 @@ from ..spec.arch import Architecture
 from ..spec.index import compute_the_same, mapping_entries
 from ..spec.mapping import EINSUM_BY_EINSUM, Mapping
 from .job import Generators
+from .programs import program_of
 from .workload import PartLike, WorkloadLike, own_part
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def derived_mapping(
     """
     # The part may name a file, whose cascade can be called anything, like a built-in one too.
     cascade = cascade or part.cascade
-    program = Cascade.load(cascade).program
+    program = program_of(part, architecture, cascade)
     given, _ = with_usual(program, part.shapes_for(program.settable))
     return replace(generators.make(program, architecture, given), cascade=cascade)
 
@@ -82,7 +83,7 @@ def recalled_mapping(
     part: PartLike, architecture: Architecture, generators: Generators
 ) -> Mapping | None:
     """The mapping that an earlier search found for a part on a machine, if one did."""
-    program = Cascade.load(part.cascade).program
+    program = program_of(part, architecture)
     given, _ = with_usual(program, part.shapes_for(program.settable))
     found = generators.recall(program, architecture, given)
     return None if found is None else replace(found, cascade=part.cascade)

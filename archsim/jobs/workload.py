@@ -6,6 +6,8 @@ from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from einsum_cascade.ir import Program
+from einsum_cascade.number_formats import TensorFormats
+from einsum_cascade.source import Span
 
 
 class PartLike(Protocol):
@@ -24,6 +26,11 @@ class PartLike(Protocol):
     @property
     def times(self) -> int:
         """How often the part runs."""
+        ...
+
+    @property
+    def formats(self) -> TensorFormats:
+        """Formats of the numbers in its tensors; nothing where none are stated."""
         ...
 
     def shapes_for(self, ranks: Collection[str], cascade: str = "", /) -> dict[str, int]:
@@ -74,6 +81,16 @@ class WorkloadLike(Protocol):
     @property
     def parts(self) -> Sequence[PartLike]:
         """What runs, one after the other."""
+        ...
+
+    @property
+    def formats(self) -> TensorFormats:
+        """Formats of numbers, by tensors of any of its parts."""
+        ...
+
+    @property
+    def formats_at(self) -> Sequence[tuple[str, Span]]:
+        """Where each format is written."""
         ...
 
     def shapes_for(self, ranks: Collection[str]) -> dict[str, int]:

@@ -105,13 +105,13 @@ class ProgramBuilder:
         if not of_word:
             return
         moved = [c.loads if role == "load" else c.drains for c in self.steps.classes]
-        elements = [total((1, row[place]) for row in rows) for rows in moved]
-        if not any(elements):
+        words = [total((1, row[place]) for row in rows) for rows in moved]
+        if not any(words):
             return
         task = StepTask(
             name=f"{memory.name} {role}",
             resource=memory.name,
-            occupancy=tuple(n * of_word or None for n in elements),
+            occupancy=tuple(n * of_word or None for n in words),
             role=role,
         )
         self.add(task)

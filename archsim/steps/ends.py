@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from ..bound.record import Bound
 from ..space.iteration import first_tile
 
 
-def first_fill(bound: Bound, inside: tuple[str, ...]) -> int:
-    """Elements that come from the outermost memory before the first step can begin.
+def first_fill(bound: Bound, inside: tuple[str, ...]) -> int | Fraction:
+    """Words that come from the outermost memory before the first step can begin.
 
     Parameters
     ----------
@@ -23,11 +25,11 @@ def first_fill(bound: Bound, inside: tuple[str, ...]) -> int:
             for f in e.reads:
                 if bound.residency.memories(f.access.tensor)[:1] == (0,):
                     needed[f.access.tensor] = max(needed.get(f.access.tensor, 0), f.size(tile))
-    return sum(needed.values())
+    return sum(n * bound.words.of(tensor) for tensor, n in needed.items())
 
 
-def last_drain(bound: Bound) -> int:
-    """Elements of the last step's outputs, which go to the outermost memory after all steps.
+def last_drain(bound: Bound) -> int | Fraction:
+    """Words of the last step's outputs, which go to the outermost memory after all steps.
 
     Parameters
     ----------
@@ -36,8 +38,10 @@ def last_drain(bound: Bound) -> int:
 
     Returns
     -------
-    int
+    int or Fraction
         Those of whole tiles, together: a ragged last one counts as the first.
     """
     outputs = [e for e in bound.einsums if e.name in bound.program.outputs]
-    return sum(e.write.size(first_tile(e.extents, e.shared)) for e in outputs)
+    return sum(
+        e.write.size(first_tile(e.extents, e.shared)) * bound.words.of(e.name) for e in outputs
+    )

@@ -149,7 +149,7 @@ Role = Literal["load", "drain"]
 
 @dataclass(frozen=True, kw_only=True)
 class Move:
-    """Part of a memory's traffic: a flow's arrivals (or repeats), scaled.
+    """Part of a memory's traffic: a flow's arrivals (or repeats), scaled to words.
 
     ``flow`` is an index into the Einsum's flows; None: the same at every step.
     """
@@ -168,7 +168,7 @@ class EinsumFlows:
     flows: tuple[Flow, ...]
     moves: tuple[Move, ...]
     counted: tuple[Fraction, ...]
-    """Elements that all steps together move, by memory."""
+    """Words that all steps together move, by memory."""
 
 
 def einsum_flows(
@@ -200,20 +200,23 @@ class _Flows:
         self, access_map: AccessMap, result: bool, levels: list[int], below: list[int]
     ) -> None:
         """Moves of one operand, or of the result."""
+        share = self.bound.words.of(access_map.access.tensor)
+        scale = _AS_IT_IS if share == 1 else Fraction(share)
+
+        def move(memory: int, role: Role, flow: int, *, again: bool) -> None:
+            self.moves.append(Move(memory=memory, role=role, flow=flow, again=again, scale=scale))
+
         for level, inner in zip(levels, below, strict=True):
             if level == self.bound.register_level:
                 continue
             flow = self._flow(access_map, inner)
             if result:
-                self._move(level, "drain", flow, again=False)
-                self._move(level, "load", flow, again=True)
+                move(level, "drain", flow, again=False)
+                move(level, "load", flow, again=True)
             else:
-                self._move(level, "load", flow, again=False)
+                move(level, "load", flow, again=False)
             if level != levels[0]:
-                self._move(level, "load", self._flow(access_map, level), again=result)
-
-    def _move(self, memory: int, role: Role, flow: int, *, again: bool) -> None:
-        self.moves.append(Move(memory=memory, role=role, flow=flow, again=again, scale=_AS_IT_IS))
+                move(level, "load", self._flow(access_map, level), again=result)
 
     def _flow(self, access_map: AccessMap, level: int) -> int:
         key = (id(access_map), level)
@@ -233,18 +236,23 @@ class _Flows:
         flows = tuple(self.flows.values())
         totals = [f.total(self.e.extents) for f in flows]
         fires = count_points(self.steps, self.e.extents)
+        words = self.bound.words
         moves: list[Move] = []
         every: list[Fraction] = []
         for index, memory in enumerate(self.bound.architecture.memories):
             here = [m for m in self.moves if m.memory == index]
-            counted = sum(a.reads + a.writes for a in count.accesses if a.place == memory.name)
+            counted = sum(
+                (a.reads + a.writes) * words.of(a.tensor)
+                for a in count.accesses
+                if a.place == memory.name
+            )
             found = sum(_amount(totals, m) for m in here)
             every.append(Fraction(counted))
             if found and found == counted:
                 moves += here
             elif found:
                 scale = Fraction(counted) / found
-                moves += [replace(m, scale=scale) for m in here]
+                moves += [replace(m, scale=m.scale * scale) for m in here]
             elif counted:
                 share = Fraction(counted, fires)
                 moves.append(Move(memory=index, role="load", flow=None, again=False, scale=share))
@@ -254,4 +262,5 @@ class _Flows:
 def _amount(totals: list[StepShare], move: Move) -> Fraction | int:
     assert move.flow is not None
     total = totals[move.flow]
-    return total.again if move.again else total.arrives
+    amount = total.again if move.again else total.arrives
+    return amount if move.scale is _AS_IT_IS else amount * move.scale

@@ -90,7 +90,7 @@ class FusionGroup:
 class StepClass:
     """What happens in a step, Einsum by Einsum and memory by memory.
 
-    ``loads`` and ``drains`` are elements by Einsum and memory; ``back`` holds, by loop, the
+    ``loads`` and ``drains`` are words by Einsum and memory; ``back`` holds, by loop, the
     steps since its previous iteration (None at its first).
     """
 

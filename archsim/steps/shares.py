@@ -207,7 +207,7 @@ class Shares:
         )
 
     def _row(self, role: Role, number: int, runs: bool, slices: tuple[int | None, ...]) -> int:
-        """The number of what an Einsum moves: elements by memory."""
+        """The number of what an Einsum moves: words by memory."""
         sums = [_NOTHING] * self.memories
         even = self.apart[number] is not None
         for m in self.parts[number].flows.moves if runs or even else ():

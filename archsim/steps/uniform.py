@@ -41,7 +41,7 @@ def uniform_walk(bound: Bound, group: FusionGroup) -> Walk:
     -------
     Walk
         One class, as often as the nest has steps; its times in cycles, what it moves in
-        elements, both fractions.
+        words, both fractions.
     """
     steps = bound.steps
     apart = [_one_run(bound, p) if p.depth is not None else Fraction(0) for p in group.parts]
@@ -91,11 +91,11 @@ def _one_run(bound: Bound, part: GroupPart) -> Fraction:
 
 
 _Moved = tuple[tuple[Fraction, ...], ...]
-"""Elements by Einsum and memory."""
+"""Words by Einsum and memory."""
 
 
-def _moved(bound: Bound, group: FusionGroup, steps: int, ends: int) -> tuple[_Moved, _Moved]:
-    """What a step loads and drains, ``ends`` of the outermost memory's elements left out."""
+def _moved(bound: Bound, group: FusionGroup, steps: int, ends: Amount) -> tuple[_Moved, _Moved]:
+    """What a step loads and drains, ``ends`` of the outermost memory's words left out."""
     names = [m.name for m in bound.architecture.memories]
     reads: list[list[Amount]] = [[0] * len(names) for _ in group.parts]
     writes: list[list[Amount]] = [[0] * len(names) for _ in group.parts]
@@ -103,8 +103,8 @@ def _moved(bound: Bound, group: FusionGroup, steps: int, ends: int) -> tuple[_Mo
         for a in part.count.accesses:
             if a.place in names:
                 place = names.index(a.place)
-                reads[number][place] += a.reads
-                writes[number][place] += a.writes
+                reads[number][place] += a.reads * bound.words.of(a.tensor)
+                writes[number][place] += a.writes * bound.words.of(a.tensor)
     total = sum(row[0] for row in (*reads, *writes))
     outermost = Fraction(max(total - ends, 0)) / total if total else Fraction(0)
     shares = (outermost / steps, *(Fraction(1, steps) for _ in names[1:]))

@@ -18,7 +18,7 @@ from ..jobs.job import Generators
 from ..jobs.selection import ByPart, Given, mapping_called, usual_mapping
 from ..jobs.workload import WorkloadLike
 from ..spec.arch import Architecture
-from ..spec.files.overrides import Overrides, sorted_settings
+from ..spec.files.overrides import Overrides, section_of, sorted_settings
 from ..spec.mapping import AUTO, EINSUM_BY_EINSUM, Mapping
 from .points import Point
 from .spec import DEFAULT, Sweep, SweepAxis
@@ -210,12 +210,7 @@ def name_of(axis: SweepAxis, place: int) -> YamlScalar:
 
 def _concerns(axis: SweepAxis, part: Input) -> bool:
     """Whether a part depends on an axis."""
-    return axis.role == part or any(_section(f) in _SECTIONS[part] for f in axis.fields)
-
-
-def _section(field: YamlScalar) -> str:
-    first, dot, _ = field.text.partition(".")
-    return first if dot else "workload"
+    return axis.role == part or any(section_of(f.text) in _SECTIONS[part] for f in axis.fields)
 
 
 def problems_of(load: Callable[[], object]) -> tuple[Problem, ...]:

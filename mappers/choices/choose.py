@@ -114,12 +114,12 @@ class _Waiting:
 
 @dataclass(frozen=True, slots=True)
 class _Moved:
-    """Elements that a level moves for an Einsum and a tensor."""
+    """Words that a level moves for an Einsum and a tensor."""
 
     level: str
-    kept: int
+    kept: Amount
     """If nothing spills."""
-    spilled: int
+    spilled: Amount
     """If everything does."""
 
 
@@ -148,7 +148,7 @@ class ChoiceMemory:
 
     loops: dict[_Active, _Loops] = field(default_factory=dict)
     moved: dict[_Active, tuple[tuple[str, Amount], ...]] = field(default_factory=dict)
-    """Elements that each memory moves for the Einsums of the objective."""
+    """Words that each memory moves for the Einsums of the objective."""
 
 
 class _Prices:
@@ -166,11 +166,11 @@ class _Prices:
         self.memory = memory
         self.fitted = fitted
         cycles = architecture.word_bytes * architecture.clock_hz
-        self.per_element = {
+        self.per_word = {
             m.name: cycles / m.bandwidth_bytes_per_s if m.bandwidth_bytes_per_s else Fraction(0)
             for m in architecture.memories
         }
-        """Cycles to move an element, by memory."""
+        """Cycles to move a word, by memory."""
         self.busy: dict[_Active, dict[str, Fraction]] = {}
         """Cycles of each Einsum on its array, by what shapes loops."""
 
@@ -187,9 +187,11 @@ class _Prices:
         work: dict[str, Fraction] = {}
         for e in _priced(objective, loops.bound):
             work[e.array.name] = work.get(e.array.name, Fraction(0)) + busy[e.name]
-        first = sum(tiling.elements(factors) for _, factors in objective.first_tiles)
+        words = loops.bound.words
+        tiles = objective.first_tiles
+        first = sum(tiling.elements(factors) * words.of(tensor) for tensor, factors in tiles)
         outermost = self.architecture.memories[0].name
-        return max(work.values()) + first * self.per_element[outermost] + _starts(objective, loops)
+        return max(work.values()) + first * self.per_word[outermost] + _starts(objective, loops)
 
     def price(self, candidate: Candidate, least: Fraction) -> Fraction:
         """The objective of a candidate, in cycles."""
@@ -198,7 +200,7 @@ class _Prices:
             moved = tuple(self._elements(candidate))
             self.memory.moved[candidate.active] = moved
         started = _starts(candidate.objective, self._loops(candidate))
-        return max(least, *(n * self.per_element[m] + started for m, n in moved))
+        return max(least, *(n * self.per_word[m] + started for m, n in moved))
 
     def _elements(self, candidate: Candidate) -> Iterator[tuple[str, Amount]]:
         """What each memory moves for the Einsums of a candidate's objective."""
@@ -207,7 +209,8 @@ class _Prices:
         bound = _kept(loops.bound, candidate.mapping)
         share = spilled_share(bound)
         memories = [m.name for m in self.architecture.memories]
-        kept, spilled = dict.fromkeys(memories, 0), dict.fromkeys(memories, 0)
+        nothing: dict[str, Amount] = dict.fromkeys(memories, 0)
+        kept, spilled = dict(nothing), dict(nothing)
         for e in _priced(candidate.objective, bound):
             for moved in _moved(loops, bound, e):
                 if moved.level in kept:
@@ -269,8 +272,13 @@ def _moved(loops: _Loops, bound: Bound, e: BoundEinsum) -> Iterator[_Moved]:
             )
             spilled = spilled_accesses(bound, accesses, Fraction(1)) if spill else accesses
             levels = dict.fromkeys(a.place for a in (*accesses, *spilled))
+            words = bound.words.of(tensor)
             loops.moved[key] = tuple(
-                _Moved(level, _elements_at(level, accesses), _elements_at(level, spilled))
+                _Moved(
+                    level,
+                    _elements_at(level, accesses) * words,
+                    _elements_at(level, spilled) * words,
+                )
                 for level in levels
             )
         yield from loops.moved[key]

@@ -207,7 +207,7 @@ class _Tabulator:
         self.columns = 1 + len(self.column)
         self.rows: list[list[Linear]] = []
         self.entries: list[int] = []
-        self._prices: dict[str, _Price] = {}
+        self._prices: dict[tuple[str, Fraction | int], _Price] = {}
         self._kept_in: dict[str, list[Residency]] = {}
 
     def _variants(self, subspace: Subspace) -> dict[str, tuple[BoundEinsum, ...]]:
@@ -366,27 +366,30 @@ class _Tabulator:
         own = uses.of_one if e.array.registers.billed == "one" else uses.of_all
         accesses = accesses_of(bound, e, number, self.meter)
         moved = [(a.place, a.reads, a.writes) for a in accesses]
+        tensor = e.touches[number].access.tensor
         for place, reads, writes in ((e.array.name, own.reads, own.writes), *moved):
-            price = self._price(place)
+            price = self._price(place, tensor)
             costs[0] = costs[0] + reads * price.read_pj + writes * price.write_pj
             if price.cycles:
                 column = self.column[place]
                 costs[column] = costs[column] + (reads + writes) * price.cycles
         return costs
 
-    def _price(self, place: str) -> _Price:
-        if place not in self._prices:
+    def _price(self, place: str, tensor: str) -> _Price:
+        words = self.base.words
+        key = (place, words.of(tensor))
+        if key not in self._prices:
             # As a result is billed, so that a search cannot see another price.
-            one = AccessCount(einsum="", tensor="", place=place, reads=1, writes=0)
-            read = access_pj(self.machine, one)[1]
-            write = access_pj(self.machine, replace(one, reads=0, writes=1))[1]
+            one = AccessCount(einsum="", tensor=tensor, place=place, reads=1, writes=0)
+            read = access_pj(self.machine, one, words)[1]
+            write = access_pj(self.machine, replace(one, reads=0, writes=1), words)[1]
             memory = self.machine.memory(place)
             cycles = 0.0
             if memory is not None and memory.bandwidth_bytes_per_s:
-                clock = self.machine.word_bytes * self.machine.clock_hz
+                clock = words.of(tensor) * self.machine.word_bytes * self.machine.clock_hz
                 cycles = float(clock / memory.bandwidth_bytes_per_s)
-            self._prices[place] = _Price(read_pj=read, write_pj=write, cycles=cycles)
-        return self._prices[place]
+            self._prices[key] = _Price(read_pj=read, write_pj=write, cycles=cycles)
+        return self._prices[key]
 
     @property
     def _limited(self) -> list[int]:
@@ -425,4 +428,4 @@ class _Tabulator:
         loops = (*e.outer(level), *stream_of(self.base, e, tensor, level))
         one_copy = in_step(self.base, tensor, level)
         size = self.meter.first_tile(e, loops, access_map, one_copy=one_copy)
-        return size * Fraction(self.machine.word_bytes)
+        return size * Fraction(self.base.words.of(tensor) * self.machine.word_bytes)

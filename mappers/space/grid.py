@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from archsim.cost.shares import tie_shares
 from archsim.spec.arch import Architecture, ProcessingArray
 from archsim.spec.mapping import Tile
+from archsim.spec.words import words_of
 from einsum_cascade.algebra.conditions import with_masks
 from einsum_cascade.ir import Einsum, Program
 from einsum_cascade.operations import operations_of
@@ -238,11 +239,17 @@ class _GridBounds:
         axes = {rank: self._granularity(n, rank) for n, rank in enumerate(self.options)}
         capacities = [m.capacity_bytes for m in self.architecture.memories if m.capacity_bytes]
         room = min(capacities, default=inf) / float(self.architecture.word_bytes)
+        words = self.program.once(words_of, self.architecture.word_bits)
         found = np.ones([len(cuts) for cuts in self.options.values()], dtype=np.bool_)
         for e in self.program.einsums:
             total = np.zeros(1)
-            for variables in {frozenset(a.variables) for a in (*e.reads, e.target)}:
-                tile = np.ones(1)
+            # Of tensors over the same ranks one is counted, the one with the widest values.
+            widest: dict[frozenset[str], float] = {}
+            for a in (*e.reads, e.target):
+                key = frozenset(a.variables)
+                widest[key] = max(widest.get(key, 0.0), float(words.of(a.tensor)))
+            for variables, share in widest.items():
+                tile = np.full(1, share)
                 for rank, sizes in axes.items():
                     if rank in self.program.parallel or rank.lower() in variables:
                         tile = tile * sizes

@@ -16,8 +16,10 @@ from archsim.bound.record import Bound
 from archsim.bound.tiling import build_tiling
 from archsim.evaluate.evaluate import evaluate_bound
 from archsim.spec.mapping import Mapping
+from archsim.spec.words import in_formats
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError
+from einsum_cascade.number_formats import TensorFormats
 from mappers.exhaustive.batch import Floats, measured
 from mappers.exhaustive.subspaces import strides_of
 from mappers.exhaustive.tables import SubspaceRefusedError, Tables, tabulate
@@ -27,6 +29,7 @@ from mappers.space.region import Region
 from mappers.space.written import mapping_of
 
 SHAPES = {"B": 2, "H": 3, "E": 32, "F": 48, "P": 1100, "M": 1300}
+FORMATS = TensorFormats(default="fp32", tensors=(("K", "mxfp4"), ("V", "int8")), word_bits=16)
 CHOICES = 12
 """Random choices of a subspace."""
 
@@ -79,6 +82,8 @@ def bound(space: Region, mapping: Mapping) -> tuple[Bound | None, str]:
 @pytest.mark.parametrize("cascade", ["attention-1pass", "attention-2pass", "attention-3pass"])
 def test_tables_say_what_the_engine_says(cascade: str, machine: str) -> None:
     program, random = Cascade.load(cascade).program, Random(cascade + machine)
+    if machine == "fusemax-micro24":
+        program = in_formats(program, FORMATS)
     space = random.choice(
         Mapspace.of(program, Architecture.load(machine), SHAPES).regions(4)
     ).region

@@ -124,7 +124,9 @@ class NestWalker(Leavings):
         memory = next((m for m in self.architecture.memories if m.name == at), None)
         if memory is None or not any(isinstance(i, ir.Gather) for i in access.indices):
             return len(tile)
-        line = Fraction(memory.line_bits, self.architecture.word_bits)
+        formats = self.program.formats
+        bits = formats.bits_of(access.tensor) if formats.stated else self.architecture.word_bits
+        line = Fraction(memory.line_bits) / bits
         if line <= 1:
             return len(tile)
         behind = self._plain_behind(einsum, access)

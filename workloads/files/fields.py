@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, PlainValidator
 
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
+from einsum_cascade.number_formats import FORMATS
 from einsum_cascade.source import Span
 from einsum_cascade.yaml.edit import Setting, apply_settings
 from einsum_cascade.yaml.schema import (
@@ -45,6 +46,17 @@ def _count_or_zero(value: Any) -> int:
     return parse_count(value, least=0)
 
 
+def _format(value: Any) -> str:
+    if value in FORMATS:
+        return str(value)
+    name = shorten(str(value))
+    raise expected(f"expected a format of numbers, got '{name}'", did_you_mean(name, FORMATS))
+
+
+Format = Annotated[str, PlainValidator(_format)]
+"""A format of numbers."""
+
+
 class WorkloadFields(Fields):
     also_known: ClassVar[tuple[str, ...]] = ("B", "H", "E", "F", "P", "M")
 
@@ -66,6 +78,7 @@ class WorkloadFields(Fields):
     layers: Count | None = None
     encoder: bool | None = None
     shape: dict[Rank, Count] = Field(default_factory=dict)
+    formats: dict[str, Format] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +92,8 @@ class FileFields:
     fields: YamlNode | None = None
     config: YamlNode | None = None
     """The fields of a model, or some that change it."""
+    formats_at: tuple[tuple[str, Span], ...] = ()
+    """Where the format of each tensor was written."""
 
 
 def setting_fields(settings: Iterable[Setting]) -> FileFields:
@@ -150,7 +165,8 @@ def file_fields(root: YamlNode) -> FileFields:
     fields = root.at(path)
     config = config_tree(fields)
     spec = spec.model_copy(update={"model": model, "ffn_up": ffn_up})
-    return FileFields(spec, cascade, places, fields, config)
+    formats = tuple((name, root.key_span((*path, "formats", name))) for name in spec.formats)
+    return FileFields(spec, cascade, places, fields, config, formats)
 
 
 def _one(key: str, node: YamlNode) -> YamlMapping:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from einsum_cascade.errors import SpecError
+from einsum_cascade.number_formats import ACCUMULATE, DEFAULT, TensorFormats
 from einsum_cascade.source import Span
 from einsum_cascade.yaml.source import YamlNode
 
@@ -24,6 +25,8 @@ class _Merge:
     chosen: dict[str, Any] = field(default_factory=dict)
     ranks: dict[str, int] = field(default_factory=dict)
     stated: dict[str, Span] = field(default_factory=dict)
+    formats: dict[str, str] = field(default_factory=dict)
+    formats_at: dict[str, Span] = field(default_factory=dict)
     config: YamlNode | None = None
 
     def add(self, layer: FileFields) -> None:
@@ -45,6 +48,8 @@ class _Merge:
             self.chosen["cascade"] = layer.cascade
             self.stated.clear()
         self.stated.update(layer.places)
+        self.formats.update(spec.formats)
+        self.formats_at.update(layer.formats_at)
         for key in _KEPT:
             if (value := getattr(spec, key)) not in (None, ""):
                 self.chosen[key] = value
@@ -114,6 +119,17 @@ def merged(layers: list[FileFields], name: str) -> Workload:
         cached_len=choice.cached_len or 0,
         shapes=tuple((r, bounded(r, n)) for r, n in sorted((shapes | merge.ranks).items())),
         stated=tuple(merge.stated.items()),
+        formats=_formats(merge.formats),
+        formats_at=tuple(merge.formats_at.items()),
+    )
+
+
+def _formats(given: dict[str, str]) -> TensorFormats:
+    tensors = [(t, fmt) for t, fmt in given.items() if t not in (DEFAULT, ACCUMULATE)]
+    return TensorFormats(
+        default=given.get(DEFAULT, ""),
+        tensors=tuple(sorted(tensors)),
+        accumulate=given.get(ACCUMULATE, ""),
     )
 
 

@@ -137,9 +137,9 @@ def around_heads(
     keys = b * (m if new_keys is None else new_keys)
     groups = h if key_heads is None else key_heads
     found = (
-        linear("query-projection", b * p, width, h * e),
-        linear("key-projection", keys, width, groups * e),
-        linear("value-projection", keys, width, groups * f),
+        linear("query-projection", b * p, width, h * e, makes="Q"),
+        linear("key-projection", keys, width, groups * e, makes="K"),
+        linear("value-projection", keys, width, groups * f, makes="V"),
         attention,
         linear("output-projection", b * p, h * f, width),
     )

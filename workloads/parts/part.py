@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
 from einsum_cascade.ir import Program
+from einsum_cascade.number_formats import TensorFormats
 from einsum_cascade.source import Span
 
 from ..attention.omissions import LayerOmission
@@ -14,6 +15,9 @@ from ..attention.shared_heads import GROUPS, SHARING, SharedHeads, bounded
 from ..spec import LINEAR
 
 Shapes = tuple[tuple[str, int], ...]
+
+_RESULT = "Z"
+"""What a linear layer makes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +41,17 @@ class Part:
     """Cascades that compute the part on the same shapes, but for their omissions."""
     unless_given: tuple[tuple[str, int], ...] = ()
     """Parameters of other cascades than its own, in elements."""
+    formats: TensorFormats = field(default=TensorFormats())
+    """Of the numbers in its tensors."""
+    made: tuple[tuple[str, str], ...] = ()
+    """Its results that are tensors of attention, and what they are called there."""
+
+    def in_formats(self, formats: TensorFormats) -> Part:
+        """The part on numbers of some formats: what it makes has that of what it is made for."""
+        given = dict(formats.tensors)
+        own = {name: given[there] for name, there in self.made if there in given}
+        tensors = tuple(sorted((given | own).items()))
+        return replace(self, formats=replace(formats, tensors=tensors))
 
     def shapes_for(self, ranks: Collection[str], cascade: str = "") -> dict[str, int]:
         """The shapes of those ranks of a cascade that are given here.
@@ -90,7 +105,14 @@ class Part:
 
 
 def linear(
-    name: str, tokens: int, features: int, projected: int, *, cascade: str = LINEAR, times: int = 1
+    name: str,
+    tokens: int,
+    features: int,
+    projected: int,
+    *,
+    cascade: str = LINEAR,
+    times: int = 1,
+    makes: str = "",
 ) -> Part:
     """A matrix of ``features`` by ``projected`` weights, met by so many tokens.
 
@@ -104,6 +126,8 @@ def linear(
         One with these ranks: a plain product, or one with an activation function.
     times : int
         How often it runs.
+    makes : str, optional
+        What attention calls its result.
 
     Raises
     ------
@@ -112,4 +136,5 @@ def linear(
     """
     sizes = (("D", features), ("J", projected), ("N", tokens))
     shapes = tuple((rank, bounded(rank, size)) for rank, size in sizes)
-    return Part(name=name, cascade=cascade, shapes=shapes, times=times)
+    made = ((_RESULT, makes),) if makes else ()
+    return Part(name=name, cascade=cascade, shapes=shapes, times=times, made=made)

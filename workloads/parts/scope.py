@@ -45,6 +45,11 @@ def parts_of(work: WorkloadSpec) -> tuple[Part, ...]:
     SpecError
         The scope needs a width, a number of layers or a shape that is not given.
     """
+    parts = _parts(work)
+    return tuple(part.in_formats(work.formats) for part in parts) if work.formats.stated else parts
+
+
+def _parts(work: WorkloadSpec) -> tuple[Part, ...]:
     attention = attention_part(work)
     if work.scope == "attention":
         return (attention,)

@@ -1,7 +1,7 @@
 """``--set FIELD=VALUE``: which specification a setting is for.
 
 ``architecture.``, ``mapping.``, ``technology.`` and ``workload.`` say it; a field without
-one of these is the workload's.
+one of these is the workload's (``formats.K`` among them).
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from einsum_cascade.yaml.source import YamlScalar
 
 Section = Literal["workload", "architecture", "mapping", "technology"]
 SECTIONS: tuple[str, ...] = get_args(Section)
+_OF_WORKLOADS = ("formats", "config", "shape")
+"""Fields of a workload that have fields of their own: they need no ``workload.`` before them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +123,7 @@ def sorted_settings(settings: Iterable[Setting], problems: Iterable[Problem] = (
             else:
                 what = f"a field of the {first} is expected: {first}.FIELD=VALUE"
                 told.append(Problem(what, setting.span))
-        elif len(setting.path) > 1:
+        elif len(setting.path) > 1 and first not in _OF_WORKLOADS:
             hint = did_you_mean(first, SECTIONS)
             what = f"'{first}' is none of {', '.join(SECTIONS)}"
             told.append(Problem(what, setting.span, hint))
@@ -130,6 +132,18 @@ def sorted_settings(settings: Iterable[Setting], problems: Iterable[Problem] = (
     if told:
         raise SpecError(told)
     return Overrides(**{part: tuple(settings) for part, settings in found.items()})
+
+
+def section_of(field: str) -> str:
+    """The specification that a field is of: ``workload`` for ``seq_len`` and ``formats.K``.
+
+    Parameters
+    ----------
+    field : str
+        As before the ``=`` of a setting.
+    """
+    first, dot, _ = field.partition(".")
+    return first if dot and first not in _OF_WORKLOADS else "workload"
 
 
 def _texts(texts: Iterable[str]) -> Iterable[str]:
