@@ -114,6 +114,36 @@ T5 = {
     "vocab_size": 32128,
 }
 
+GLM_4_5_AIR = _decoder(
+    "glm4_moe",
+    4096,
+    10944,
+    46,
+    96,
+    num_key_value_heads=8,
+    head_dim=128,
+    attention_bias=True,
+    use_qk_norm=False,
+    moe_intermediate_size=1408,
+    n_routed_experts=128,
+    n_shared_experts=1,
+    num_experts_per_tok=8,
+    first_k_dense_replace=1,
+    vocab_size=151552,
+)
+JAMBA = _decoder("jamba", 4096, 14336, 32, 32, mamba_dt_rank=256, vocab_size=65536)
+FALCON_MAMBA = {
+    "model_type": "falcon_mamba",
+    "hidden_size": 4096,
+    "num_hidden_layers": 64,
+    # Its file says so, and the width below wins.
+    "expand": 16,
+    "intermediate_size": 8192,
+    "time_step_rank": 256,
+    "tie_word_embeddings": False,
+    "vocab_size": 65024,
+}
+
 PUBLISHED = (
     Published("llama-3-8b", 8_030_261_248, LLAMA),
     Published(
@@ -257,6 +287,31 @@ PUBLISHED = (
         },
     ),
     Published("mamba2-2.7b", 2_702_599_680, MAMBA2),
+    Published("falcon-mamba-7b", 7_272_665_088, FALCON_MAMBA),
+    # With its further-token layer and that one's embeddings 110,468,824,832.
+    Published("glm-4.5-air", 106_852_251_264, GLM_4_5_AIR),
+    Published("jamba-v0.1", 51_570_323_328, JAMBA),
+    Published(
+        "kimi-k2",
+        1_026_408_232_448,
+        _deepseek(
+            "kimi_k2",
+            7168,
+            18432,
+            61,
+            64,
+            q_lora_rank=1536,
+            moe_intermediate_size=2048,
+            n_routed_experts=384,
+            n_shared_experts=1,
+            num_experts_per_tok=8,
+            first_k_dense_replace=1,
+            vocab_size=163840,
+        ),
+    ),
+    Published(
+        "olmo-2-13b", 13_716_198_400, _decoder("olmo2", 5120, 13824, 40, 40, vocab_size=100352)
+    ),
 )
 
 _TEXT = {
@@ -354,6 +409,17 @@ BESIDE: dict[str, dict[str, Any]] = {
         "rms_norm": True,
         "pad_vocab_size_multiple": 8,
     },
+    "falcon_mamba": _TEXT | {"hidden_act": "silu", "mixer_rms_eps": 1e-6, "use_mambapy": False},
+    "glm4_moe": _TEXT
+    | {"hidden_act": "silu", "partial_rotary_factor": 0.5, "n_group": 1, "topk_group": 1}
+    | {"num_nextn_predict_layers": 1, "norm_topk_prob": True, "routed_scaling_factor": 1.0},
+    "jamba": _TEXT
+    | {"hidden_act": "silu", "use_mamba_kernels": True, "num_logits_to_keep": 1}
+    | {"sliding_window": None, "router_aux_loss_coef": 0.001},
+    "kimi_k2": _TEXT
+    | {"hidden_act": "silu", "num_key_value_heads": 64, "num_nextn_predict_layers": 0}
+    | {"qk_head_dim": 192, "scoring_func": "sigmoid", "topk_method": "noaux_tc"},
+    "olmo2": _TEXT | {"hidden_act": "silu", "attention_bias": False},
     "mamba2": _TEXT | {"hidden_act": "silu", "time_step_limit": [0.0, 1e6], "rms_norm": True},
 }
 """By family, what its published files have beside that and which changes nothing here."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from einsum_cascade.errors import SpecError
 from einsum_cascade.yaml.library import builtin_names
 from workloads import Part, Workload, load
 from workloads.models import Experts, Layer, SelectiveScan
-from workloads.parts.layer import spread
+from workloads.parts.layer import spread, touched
 
 SHIPPED = tuple(name for name in builtin_names("workloads") if load(name).model is not None)
 RETNET = {
@@ -72,7 +73,9 @@ def test_one_token_reads_the_active_parameters_of_a_shipped_model(name: str) -> 
     idle = other = 0
     for run in model.runs:
         other += run.count * run.layer.other_parameters
-        ffn = run.layer.ffn
+        ffn, mixer = run.layer.ffn, run.layer.mixer
+        if isinstance(mixer, SelectiveScan):
+            other += run.count * mixer.inner * mixer.state  # A, in its scan
         if isinstance(ffn, Experts):
             idle += run.count * (ffn.experts - ffn.per_token) * 3 * model.width * ffn.inner
     outside = (model.embedding_parameters or 0) + model.other_parameters
@@ -138,18 +141,23 @@ def test_every_family_reads_the_weights_of_its_layers(
     per_token=st.integers(1, 300),
     tokens=st.integers(1, 5000),
 )
-def test_tokens_are_spread_over_experts_evenly(experts: int, per_token: int, tokens: int) -> None:
-    """Against dealing assignments out one by one."""
+def test_tokens_are_spread_over_the_experts_they_reach(
+    experts: int, per_token: int, tokens: int
+) -> None:
+    """Against fractions, and dealing assignments out one by one."""
     per_token = min(per_token, experts)
     ffn = Experts(experts=experts, per_token=per_token, inner=8)
-    dealt = [0] * experts
-    whole, rest = divmod(tokens * per_token, experts)
-    for expert in range(experts):
-        dealt[expert] = whole + (expert < rest)
+    missed = float((1 - Fraction(per_token, experts)) ** tokens)
+    assert touched(ffn, tokens) == pytest.approx(experts * (1 - missed), rel=1e-9)
+    running = max(per_token, round(touched(ffn, tokens)))
+    dealt = [0] * running
+    for assignment in range(tokens * per_token if tokens * per_token < 10**5 else 0):
+        dealt[assignment % running] += 1
     groups = spread(ffn, tokens)
     sizes = sorted(size for _, count, size in groups for _ in range(count))
-    assert sizes == sorted(n for n in dealt if n)
     assert sum(sizes) == tokens * per_token
+    assert sizes == sorted(dealt) or not sum(dealt)
+    assert max(sizes) <= tokens
     assert len({name for name, _, _ in groups}) == len(groups)
 
 
@@ -160,19 +168,20 @@ def named(work: Workload) -> dict[str, Part]:
 
 
 def test_a_mixture_of_experts() -> None:
-    """100 tokens to 8 of 256 experts: 800 assignments, 3 each and 32 more."""
+    """100 tokens to 8 of 256 experts: 800 assignments to 245, 3 each and 65 more."""
     parts = named(load("deepseek-v3", scope="block", layer=5, seq_len=100))
     assert dict(parts["router"].shapes) == {"N": 100, "D": 7168, "J": 256}
     assert dict(parts["shared-expert-up"].shapes) == {"N": 100, "D": 7168, "J": 2048}
-    assert (parts["fuller-expert-up"].times, parts["expert-up"].times) == (32, 224)
+    assert (parts["fuller-expert-up"].times, parts["expert-up"].times) == (65, 180)
     assert dict(parts["fuller-expert-up"].shapes) == {"N": 4, "D": 7168, "J": 2048}
     assert dict(parts["expert-down"].shapes) == {"N": 3, "D": 2048, "J": 7168}
-    note = "256 of 256 experts run, 4 or 3 tokens each"
+    note = "sends 100 tokens to 245.3 of 256 experts: 245 run, 4 or 3 tokens each"
     work = load("deepseek-v3", scope="block", layer=5, seq_len=100)
     assert any(note in said for said in work.left_out)
     few = load("deepseek-v3", scope="block", layer=5, phase="decode", cached_len=9, batch=4)
-    assert any("32 of 256 experts run, 1 token each" in said for said in few.left_out)
-    assert named(few)["expert-up"].times == 32
+    # 256 (1 - (31/32)^4) = 30.53.
+    assert any("30.53 of 256 experts: 31 run, 2 or 1 tokens" in said for said in few.left_out)
+    assert (named(few)["fuller-expert-up"].times, named(few)["expert-up"].times) == (1, 30)
 
 
 def test_latent_attention_unfolds_keys_or_absorbs_queries() -> None:

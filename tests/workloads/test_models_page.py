@@ -25,6 +25,7 @@ from workloads.models import (
     FeedForward,
     LatentAttention,
     ModelConfig,
+    SelectiveScan,
     SoftmaxAttention,
     StateSpaceDual,
 )
@@ -54,6 +55,8 @@ def mixer_cell(mixer: Any) -> str:
             return f"MLA {mixer.heads} x ({width}), cache {mixer.kv_rank}+{mixer.rope_width}"
         case DecayAttention():
             return f"{mixer.kind} {mixer.heads} x {mixer.qk_width}"
+        case SelectiveScan():
+            return f"S6 {mixer.inner}, state {mixer.state}"
         case StateSpaceDual():
             return f"SSD {mixer.heads} x {mixer.head_width}, state {mixer.state}"
     raise AssertionError(mixer)

@@ -28,6 +28,25 @@ PUBLISHED: dict[str, tuple[float, float]] = {
     "mamba-2-2.7b": (2.7, 2.7),
     "transnormerllm-15b": (15, 15),
     "vit-b-16": (0.086, 0.086),
+    "gpt-oss-20b": (20.91, 4.19),
+    "gpt-oss-120b": (116.83, 5.75),
+    "qwen3-235b-a22b": (235, 22.2),
+    "mixtral-8x7b": (46.7, 12.9),
+    "glm-4.5": (355, 33.6),  # the layer that predicts further tokens is not read
+    "glm-4.5-air": (106, 13.4),
+    "kimi-k2": (1030, 32.86),
+    "olmo-2-13b": (13.7, 13.7),
+    "falcon-mamba-7b": (7.27, 7.27),
+    "jamba-v0.1": (52, 12.1),
+}
+WITHOUT_EMBEDDINGS: dict[str, tuple[float, int]] = {
+    # Active parameters where authors leave out the input embedding (1) or both (2).
+    "minimax-text-01": (45.9, 2),
+    "gpt-oss-20b": (3.61, 1),
+    "gpt-oss-120b": (5.13, 1),
+    "glm-4.5": (32, 2),
+    "qwen3-235b-a22b": (22, 0),
+    "mixtral-8x7b": (12.9, 0),
 }
 SHIPPED = tuple(name for name in builtin_names("workloads") if load(name).model is not None)
 
@@ -49,6 +68,16 @@ def test_parameters_are_those_its_authors_publish(name: str) -> None:
     assert sum(count for _, count in found.layers) == model.layer_count
 
 
+@pytest.mark.parametrize("name", WITHOUT_EMBEDDINGS)
+def test_active_parameters_are_those_its_authors_publish(name: str) -> None:
+    model = load(name).model
+    assert model is not None
+    assert model.active_parameters is not None
+    active, tables = WITHOUT_EMBEDDINGS[name]
+    table = model.width * (model.vocab_size or 0)
+    assert model.active_parameters - tables * table == pytest.approx(active * BILLION, rel=0.01)
+
+
 @pytest.mark.parametrize(
     ("name", "elements", "state"),
     [
@@ -63,6 +92,9 @@ def test_parameters_are_those_its_authors_publish(name: str) -> None:
         # 80 heads of 64 by 128, and three tokens of X, B and C for the convolution.
         ("mamba-2-2.7b", 0, 64 * (80 * 64 * 128 + 3 * (5120 + 2 * 128))),
         ("vit-b-16", 0, 0),
+        # Four layers of softmax; 28 with 16 words a channel, and three tokens of the channels.
+        ("jamba-v0.1", 4 * 8 * (128 + 128), 28 * 8192 * (16 + 3)),
+        ("gpt-oss-20b", 24 * 8 * (64 + 64), 0),
     ],
 )
 def test_cache_and_state_by_hand(name: str, elements: int, state: int) -> None:

@@ -1,4 +1,5 @@
-"""Readers of decoders with softmax attention: llama, mistral, mixtral, qwen, gemma, phi, gpt.
+"""Readers of decoders with softmax attention: llama, olmo, mistral, mixtral, qwen, gemma,
+phi, gpt.
 
 Field names and the defaults of fields that may be absent are those of the configuration
 classes of Hugging Face Transformers (``LlamaConfig``, ...).
@@ -14,7 +15,6 @@ from ..models import Experts, FeedForward, Layer, ModelConfig, SoftmaxAttention
 from .fields import (
     ConfigFields,
     LayerCount,
-    LayerTypes,
     Positive,
     SiluGate,
     Size,
@@ -23,39 +23,31 @@ from .fields import (
     attention_biases,
     divided,
     feed_forward,
-    grouped_heads,
-    head_width,
-    per_layer,
     read_fields,
-    refuse,
     routed,
     stack,
 )
+from .softmax import DecoderConfig, layer_windows, softmax_heads
 
 
-class _DecoderConfig(ConfigFields):
-    hidden_size: Size
-    num_hidden_layers: LayerCount
-    num_attention_heads: Size
-    intermediate_size: Size
-    head_dim: Size | None = None
-    layer_types: LayerTypes | None = None
-    hidden_act: str | None = None
-
-
-class _LlamaConfig(_DecoderConfig):
+class _LlamaConfig(DecoderConfig):
     num_key_value_heads: Size | None = None
     attention_bias: bool = False
     mlp_bias: bool = False
 
 
-class _MistralConfig(_DecoderConfig):
+class _Olmo2Config(DecoderConfig):
+    num_key_value_heads: Size | None = None
+    attention_bias: bool = False
+
+
+class _MistralConfig(DecoderConfig):
     num_key_value_heads: Size | None = 8
     # A null is no window (later versions); without the field there is the class's default.
     sliding_window: Size | None = 4096
 
 
-class _MixtralConfig(_DecoderConfig):
+class _MixtralConfig(DecoderConfig):
     hidden_act: SiluGate = None
     num_key_value_heads: Size | None = 8
     sliding_window: Size | None = None
@@ -63,7 +55,7 @@ class _MixtralConfig(_DecoderConfig):
     num_experts_per_tok: Size = 2
 
 
-class _Qwen2Config(_DecoderConfig):
+class _Qwen2Config(DecoderConfig):
     num_key_value_heads: Size | None = 32
     use_sliding_window: bool = False
     sliding_window: Size | None = 4096
@@ -87,7 +79,7 @@ class _Qwen3MoeConfig(_Qwen3Config):
     mlp_only_layers: tuple[SizeOrZero, ...] = ()
 
 
-class _GemmaConfig(_DecoderConfig):
+class _GemmaConfig(DecoderConfig):
     harmless = ("hidden_act",)
     """The family reads ``hidden_activation`` in its place."""
 
@@ -113,7 +105,7 @@ class _Gemma3Config(_Gemma2Config):
     sliding_window_pattern: Size = 6
 
 
-class _GptOssConfig(_DecoderConfig):
+class _GptOssConfig(DecoderConfig):
     alike = (("experts_per_token", "num_experts_per_tok"),)
 
     hidden_act: SiluGate = None
@@ -125,48 +117,12 @@ class _GptOssConfig(_DecoderConfig):
     num_experts_per_tok: Size = 4
 
 
-def _attention(
-    root: YamlNode,
-    c: _DecoderConfig,
-    kv_heads: int | None,
-    *,
-    window: int | None = None,
-    softcap: float | None = None,
-    sinks: bool = False,
-    qk_norm: bool = False,
-) -> SoftmaxAttention:
-    heads = c.num_attention_heads
-    width = head_width(root, c.hidden_size, heads, c.head_dim)
-    return SoftmaxAttention(
-        heads=heads,
-        kv_heads=grouped_heads(root, heads, kv_heads or heads),
-        qk_width=width,
-        v_width=width,
-        window=window,
-        softcap=softcap,
-        sinks=sinks,
-        qk_norm=qk_norm,
-    )
-
-
-def _windows(
-    root: YamlNode, c: _DecoderConfig, window: int | None, slides: Sequence[bool]
-) -> list[int | None]:
-    """The window of each layer: as ``layer_types`` says, else by the family's rule."""
-    if c.layer_types is not None:
-        per_layer(root, "layer_types", c.layer_types, c.num_hidden_layers)
-        slides = [kind == "sliding_attention" for kind in c.layer_types]
-        if any(slides) and window is None:
-            raise refuse(root, "layer_types", "'sliding_attention' needs a sliding_window")
-    return [window if slide else None for slide in slides]
-
-
 def llama(root: YamlNode) -> ModelConfig:
     """``LlamaConfig``."""
     c = read_fields(_LlamaConfig, root)
     all_full(root, c.layer_types, c.num_hidden_layers)
     d = c.hidden_size
-    mixer = _attention(root, c, c.num_key_value_heads)
+    mixer = softmax_heads(root, c, c.num_key_value_heads)
     other = 2 * d
     if c.attention_bias:
         other += attention_biases(mixer, d)
@@ -177,6 +133,19 @@ def llama(root: YamlNode) -> ModelConfig:
     return stack(c, "llama", c.hidden_size, [layer] * c.num_hidden_layers, d)
 
 
+def olmo2(root: YamlNode) -> ModelConfig:
+    """``Olmo2Config``: norms behind both halves; queries and keys normalised over all heads."""
+    c = read_fields(_Olmo2Config, root)
+    all_full(root, c.layer_types, c.num_hidden_layers)
+    d = c.hidden_size
+    mixer = softmax_heads(root, c, c.num_key_value_heads, qk_norm=True)
+    other = 2 * d + (mixer.heads + mixer.kv_heads) * mixer.qk_width
+    other += attention_biases(mixer, d) if c.attention_bias else 0
+    ffn = feed_forward(c.intermediate_size, gated=True, activation=c.hidden_act)
+    layer = Layer(mixer=mixer, ffn=ffn, other_parameters=other)
+    return stack(c, "olmo2", d, [layer] * c.num_hidden_layers, d)
+
+
 def mistral(root: YamlNode) -> ModelConfig:
     """``MistralConfig``: every layer has the window, where there is one."""
     c = read_fields(_MistralConfig, root)
@@ -184,11 +153,11 @@ def mistral(root: YamlNode) -> ModelConfig:
     slides = [True] * c.num_hidden_layers
     layers = [
         Layer(
-            mixer=_attention(root, c, c.num_key_value_heads, window=window),
+            mixer=softmax_heads(root, c, c.num_key_value_heads, window=window),
             ffn=ffn,
             other_parameters=2 * c.hidden_size,
         )
-        for window in _windows(root, c, c.sliding_window, slides)
+        for window in layer_windows(root, c, c.sliding_window, slides)
     ]
     return stack(c, "mistral", c.hidden_size, layers, c.hidden_size)
 
@@ -203,11 +172,11 @@ def mixtral(root: YamlNode) -> ModelConfig:
     )
     layers = [
         Layer(
-            mixer=_attention(root, c, c.num_key_value_heads, window=window),
+            mixer=softmax_heads(root, c, c.num_key_value_heads, window=window),
             ffn=experts,
             other_parameters=2 * c.hidden_size,
         )
-        for window in _windows(root, c, c.sliding_window, [True] * c.num_hidden_layers)
+        for window in layer_windows(root, c, c.sliding_window, [True] * c.num_hidden_layers)
     ]
     return stack(c, "mixtral", c.hidden_size, layers, c.hidden_size)
 
@@ -216,7 +185,7 @@ def _qwen_windows(root: YamlNode, c: _Qwen2Config) -> list[int | None]:
     # Published files give a sliding_window that is switched off by the other field.
     window = c.sliding_window if c.use_sliding_window else None
     slides = [index >= c.max_window_layers for index in range(c.num_hidden_layers)]
-    return _windows(root, c, window, slides)
+    return layer_windows(root, c, window, slides)
 
 
 def qwen2(root: YamlNode) -> ModelConfig:
@@ -225,7 +194,7 @@ def qwen2(root: YamlNode) -> ModelConfig:
     d = c.hidden_size
     layers = []
     for window in _qwen_windows(root, c):
-        mixer = _attention(root, c, c.num_key_value_heads, window=window)
+        mixer = softmax_heads(root, c, c.num_key_value_heads, window=window)
         other = 2 * d + attention_biases(mixer, d, output=False)
         ffn = feed_forward(c.intermediate_size, gated=True, activation=c.hidden_act)
         layers.append(Layer(mixer=mixer, ffn=ffn, other_parameters=other))
@@ -238,7 +207,7 @@ def qwen3(root: YamlNode) -> ModelConfig:
     d = c.hidden_size
     layers = []
     for window in _qwen_windows(root, c):
-        mixer = _attention(root, c, c.num_key_value_heads, window=window, qk_norm=True)
+        mixer = softmax_heads(root, c, c.num_key_value_heads, window=window, qk_norm=True)
         other = 2 * d + 2 * mixer.qk_width
         other += attention_biases(mixer, d) if c.attention_bias else 0
         ffn = feed_forward(c.intermediate_size, gated=True, activation=c.hidden_act)
@@ -253,7 +222,7 @@ def qwen3_moe(root: YamlNode) -> ModelConfig:
     dense = feed_forward(c.intermediate_size, gated=True, activation=None)
     layers = []
     for index, window in enumerate(_qwen_windows(root, c)):
-        mixer = _attention(root, c, c.num_key_value_heads, window=window, qk_norm=True)
+        mixer = softmax_heads(root, c, c.num_key_value_heads, window=window, qk_norm=True)
         other = 2 * d + 2 * mixer.qk_width
         other += attention_biases(mixer, d) if c.attention_bias else 0
         sparse = experts and index not in c.mlp_only_layers
@@ -276,7 +245,7 @@ def gemma2(root: YamlNode) -> ModelConfig:
     """``Gemma2Config``: windowed and full layers alternate, the first has the window."""
     c = read_fields(_Gemma2Config, root)
     slides = [index % 2 == 0 for index in range(c.num_hidden_layers)]
-    windows = _windows(root, c, c.sliding_window, slides)
+    windows = layer_windows(root, c, c.sliding_window, slides)
     return _gemma_stack(root, c, "gemma2", windows, norms=4, softcap=c.attn_logit_softcapping)
 
 
@@ -284,7 +253,7 @@ def gemma3(root: YamlNode) -> ModelConfig:
     """``Gemma3TextConfig``: the last of every ``sliding_window_pattern`` layers is full."""
     c = read_fields(_Gemma3Config, root)
     slides = [(i + 1) % c.sliding_window_pattern != 0 for i in range(c.num_hidden_layers)]
-    windows = _windows(root, c, c.sliding_window, slides)
+    windows = layer_windows(root, c, c.sliding_window, slides)
     softcap = c.attn_logit_softcapping
     return _gemma_stack(root, c, "gemma3", windows, norms=4, softcap=softcap, qk_norm=True)
 
@@ -315,7 +284,7 @@ def _gemma_stack(
     d = c.hidden_size
     layers = []
     for window in windows:
-        mixer = _attention(
+        mixer = softmax_heads(
             root, c, c.num_key_value_heads, window=window, softcap=softcap, qk_norm=qk_norm
         )
         other = norms * d + (2 * mixer.qk_width if qk_norm else 0)
@@ -337,8 +306,8 @@ def gpt_oss(root: YamlNode) -> ModelConfig:
     )
     slides = [index % 2 == 0 for index in range(c.num_hidden_layers)]
     layers = []
-    for window in _windows(root, c, c.sliding_window, slides):
-        mixer = _attention(root, c, c.num_key_value_heads, window=window, sinks=True)
+    for window in layer_windows(root, c, c.sliding_window, slides):
+        mixer = softmax_heads(root, c, c.num_key_value_heads, window=window, sinks=True)
         # A sink a head; for each expert the biases of the router and of both its layers.
         other = 2 * d + mixer.heads + (attention_biases(mixer, d) if c.attention_bias else 0)
         other += experts * (1 + 2 * c.intermediate_size + d)
@@ -346,17 +315,17 @@ def gpt_oss(root: YamlNode) -> ModelConfig:
     return stack(c, "gpt_oss", d, layers, d)
 
 
-class _PhiConfig(_DecoderConfig):
+class _PhiConfig(DecoderConfig):
     num_key_value_heads: Size | None = None
     qk_layernorm: bool = False
 
 
-class _Phi3Config(_DecoderConfig):
+class _Phi3Config(DecoderConfig):
     num_key_value_heads: Size | None = None
     sliding_window: Size | None = None
 
 
-class _GptNeoXConfig(_DecoderConfig):
+class _GptNeoXConfig(DecoderConfig):
     harmless = ("use_parallel_residual",)
     """Side by side or one after the other: as many operations."""
 
@@ -368,7 +337,7 @@ def phi(root: YamlNode) -> ModelConfig:
     c = read_fields(_PhiConfig, root)
     all_full(root, c.layer_types, c.num_hidden_layers)
     d = c.hidden_size
-    mixer = _attention(root, c, c.num_key_value_heads, qk_norm=c.qk_layernorm)
+    mixer = softmax_heads(root, c, c.num_key_value_heads, qk_norm=c.qk_layernorm)
     other = 2 * d + attention_biases(mixer, d) + c.intermediate_size + d
     # Norms of queries and keys with a weight and a bias, all heads sharing them.
     other += 4 * mixer.qk_width if c.qk_layernorm else 0
@@ -387,11 +356,11 @@ def phi3(root: YamlNode) -> ModelConfig:
     ffn = feed_forward(c.intermediate_size, gated=True, activation=c.hidden_act)
     layers = [
         Layer(
-            mixer=_attention(root, c, c.num_key_value_heads, window=window),
+            mixer=softmax_heads(root, c, c.num_key_value_heads, window=window),
             ffn=ffn,
             other_parameters=2 * d,
         )
-        for window in _windows(root, c, c.sliding_window, [True] * c.num_hidden_layers)
+        for window in layer_windows(root, c, c.sliding_window, [True] * c.num_hidden_layers)
     ]
     return stack(c, "phi3", c.hidden_size, layers, d)
 
@@ -401,7 +370,7 @@ def gpt_neox(root: YamlNode) -> ModelConfig:
     c = read_fields(_GptNeoXConfig, root)
     all_full(root, c.layer_types, c.num_hidden_layers)
     d = c.hidden_size
-    mixer = _attention(root, c, None)
+    mixer = softmax_heads(root, c, None)
     other = 4 * d + c.intermediate_size + d
     other += attention_biases(mixer, d) if c.attention_bias else 0
     ffn = feed_forward(c.intermediate_size, gated=False, activation=c.hidden_act)

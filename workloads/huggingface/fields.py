@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import ConfigDict, PlainValidator
+from pydantic_core import PydanticCustomError
 
 from einsum_cascade.errors import Problem, SpecError, nearest
 from einsum_cascade.yaml.numbers import LARGEST_COUNT
@@ -165,6 +166,22 @@ def divided(root: YamlNode, whole: str, width: int, part: str, count: int) -> in
     if width % count:
         raise refuse(root, part, f"{count} does not divide {whole}, {width}")
     return width // count
+
+
+def auto_or_size(root: YamlNode, field: str, value: Any) -> int | None:
+    """A whole number above zero, or None where ``"auto"`` leaves it to the family.
+
+    Raises
+    ------
+    SpecError
+        It is neither.
+    """
+    if value == "auto":
+        return None
+    try:
+        return _size(value)
+    except PydanticCustomError as wrong:
+        raise refuse(root, field, f"{wrong.message()}, or 'auto'") from None
 
 
 def head_width(root: YamlNode, width: int, heads: int, given: int | None) -> int:

@@ -38,7 +38,7 @@ from .fields import (
 class _DeepseekConfig(ConfigFields):
     harmless = ("num_nextn_predict_layers",)
     """Layers that predict further tokens are no part of what is read."""
-    alike = (("num_key_value_heads", "num_attention_heads"),)
+    alike = (("num_key_value_heads", "num_attention_heads"), ("qk_head_dim", "qk_width"))
     """Every head has keys of its own once they are unfolded."""
 
     hidden_act: SiluGate = None
@@ -58,6 +58,11 @@ class _DeepseekConfig(ConfigFields):
     first_k_dense_replace: SizeOrZero
     moe_layer_freq: Size = 1
 
+    @property
+    def qk_width(self) -> int:
+        """Of a query or key head once it is unfolded."""
+        return self.qk_nope_head_dim + self.qk_rope_head_dim
+
 
 def deepseek_v2(root: YamlNode) -> ModelConfig:
     """``DeepseekV2Config``."""
@@ -67,6 +72,11 @@ def deepseek_v2(root: YamlNode) -> ModelConfig:
 def deepseek_v3(root: YamlNode) -> ModelConfig:
     """``DeepseekV3Config``; the layer that predicts further tokens is no part of it."""
     return _deepseek(root, "deepseek_v3", router_biases=True)
+
+
+def kimi_k2(root: YamlNode) -> ModelConfig:
+    """Kimi K2's own configuration, which has the fields of ``DeepseekV3Config``."""
+    return _deepseek(root, "kimi_k2", router_biases=True)
 
 
 def _deepseek(root: YamlNode, family: str, router_biases: bool) -> ModelConfig:

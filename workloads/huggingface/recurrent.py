@@ -8,23 +8,35 @@ TransNormerLLM's own configuration.
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
-from einsum_cascade.yaml.schema import validate
 from einsum_cascade.yaml.source import YamlMapping, YamlNode
 
 from ..models import DecayAttention, FeedForward, Layer, ModelConfig, SelectiveScan, StateSpaceDual
-from .fields import ConfigFields, LayerCount, Positive, Size, divided, read_fields, refuse, stack
+from .fields import (
+    ConfigFields,
+    LayerCount,
+    Positive,
+    Size,
+    auto_or_size,
+    divided,
+    read_fields,
+    refuse,
+    stack,
+)
 
 _STEPS_AND_SUMS = ("time_step_*", "rms_norm", "pad_vocab_size_multiple", "norm_before_gate")
 """How step sizes begin and are bounded, and which norm there is."""
 
 
 class _MambaConfig(ConfigFields):
-    harmless = _STEPS_AND_SUMS
-    alike = (("d_model", "hidden_size"), ("n_layer", "num_hidden_layers"))
+    harmless: ClassVar[tuple[str, ...]] = _STEPS_AND_SUMS
+    alike: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("d_model", "hidden_size"),
+        ("n_layer", "num_hidden_layers"),
+    )
 
     hidden_size: Size
     num_hidden_layers: LayerCount
@@ -39,8 +51,10 @@ class _MambaConfig(ConfigFields):
     tie_word_embeddings: bool = True
 
 
-class _TimeStepRankConfig(ConfigFields):
-    time_step_rank: Size
+class _FalconMambaConfig(_MambaConfig):
+    harmless = (*_STEPS_AND_SUMS, "use_mambapy", "mixer_rms_eps")
+    """Its norms of the steps, of B and of C have no weights."""
+    alike = ()
 
 
 class _Mamba2Config(ConfigFields):
@@ -66,15 +80,28 @@ def mamba(root: YamlNode) -> ModelConfig:
     for field, width in (("intermediate_size", c.intermediate_size), ("d_inner", c.d_inner)):
         if width not in (None, inner):
             raise refuse(root, field, f"{width} is not the expanded width, {c.expand} x {d}")
-    rank = -(-d // 16)
-    if c.time_step_rank != "auto":
-        rank = validate(_TimeStepRankConfig, root).time_step_rank
+    return _selective(root, c, "mamba", inner)
+
+
+def falcon_mamba(root: YamlNode) -> ModelConfig:
+    """``FalconMambaConfig``: an ``intermediate_size`` that is given wins over ``expand``."""
+    c = read_fields(_FalconMambaConfig, root)
+    inner = c.intermediate_size or c.expand * c.hidden_size
+    if c.d_inner not in (None, inner):
+        raise refuse(root, "d_inner", f"{c.d_inner} is not the inner width, {inner}")
+    return _selective(root, c, "falcon_mamba", inner)
+
+
+def _selective(root: YamlNode, c: _MambaConfig, family: str, inner: int) -> ModelConfig:
+    d = c.hidden_size
+    rank = auto_or_size(root, "time_step_rank", c.time_step_rank)
+    rank = -(-d // 16) if rank is None else rank
     mixer = SelectiveScan(inner=inner, state=c.state_size, dt_rank=rank, conv_width=c.conv_kernel)
     # The norm, dt's bias, the skip; then biases that may be left out.
     other = d + 2 * inner + (inner if c.use_conv_bias else 0)
     other += 2 * inner + d if c.use_bias else 0
     layer = Layer(mixer=mixer, ffn=None, other_parameters=other)
-    return stack(c, "mamba", d, [layer] * c.num_hidden_layers, d)
+    return stack(c, family, d, [layer] * c.num_hidden_layers, d)
 
 
 def mamba2(root: YamlNode) -> ModelConfig:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from math import expm1, log1p
 from types import MappingProxyType
 from typing import Any
 
@@ -96,24 +97,43 @@ class LayerRun:
         yield linear(f"{name}-down", tokens, inner, width, times=times)
 
 
-def spread(ffn: Experts, tokens: int) -> tuple[tuple[str, int, int], ...]:
-    """Names, numbers of experts, and tokens of each, if a router spreads tokens evenly.
+def touched(ffn: Experts, tokens: int) -> float:
+    """Experts that some token goes to, as expected of a router that favours none.
 
-    Tokens times ``per_token`` assignments go to as many experts as there are, or as
-    assignments; where they do not divide, some experts have one more.
+    Each of n experts misses a token with probability 1 - k/n, and all tokens independently.
 
     Examples
     --------
-    Six tokens go to two of eight experts each: of 12 assignments four experts have two.
+    >>> mixture = Experts(experts=8, per_token=2, inner=1024)
+    >>> [round(touched(mixture, tokens), 6) for tokens in (1, 2, 64)]
+    [2.0, 3.5, 8.0]
+    """
+    n, k = ffn.experts, ffn.per_token
+    # 1 - (1 - k/n) ** tokens, which would lose all its digits where k/n is small.
+    return float(n if k == n else -n * expm1(tokens * log1p(-k / n)))
+
+
+def spread(ffn: Experts, tokens: int) -> tuple[tuple[str, int, int], ...]:
+    """Names, numbers of experts that run, and tokens of each.
+
+    As many run as are expected (``touched``, rounded to a whole number); tokens times
+    ``per_token`` assignments are spread evenly over these, and where they do not divide,
+    some experts have one more.
+
+    Examples
+    --------
+    Six tokens go to two of eight experts each: 6.6 experts are expected to have one, and of
+    12 assignments five of seven have two.
 
     >>> mixture = Experts(experts=8, per_token=2, inner=1024)
     >>> spread(mixture, 6)
-    (('fuller-expert', 4, 2), ('expert', 4, 1))
+    (('fuller-expert', 5, 2), ('expert', 2, 1))
     >>> spread(mixture, 1)
     (('expert', 2, 1),)
     """
-    each, more = divmod(tokens * ffn.per_token, ffn.experts)
-    found = (("fuller-expert", more, each + 1), ("expert", ffn.experts - more, each))
+    running = max(ffn.per_token, round(touched(ffn, tokens)))
+    each, more = divmod(tokens * ffn.per_token, running)
+    found = (("fuller-expert", more, each + 1), ("expert", running - more, each))
     some = [(name, count, size) for name, count, size in found if count and size]
     return (("expert", *some[0][1:]),) if len(some) == 1 else tuple(some)
 

@@ -21,7 +21,7 @@ from ..models import (
 )
 from ..models.names import part_prefixes
 from ..spec import WorkloadSpec
-from .layer import LayerRun, spread, unfolds
+from .layer import LayerRun, spread, touched, unfolds
 from .part import Part, linear
 
 _GATED = "linear-layer-swiglu"
@@ -177,11 +177,13 @@ def _layer_notes(work: WorkloadSpec, layer: Layer) -> Iterable[str]:
     if isinstance(ffn, FeedForward) and not ffn.gated and ffn.function not in _PLAIN:
         yield f"the activation function, {ffn.function}, is counted as GELU"
     if isinstance(ffn, Experts):
-        groups = spread(ffn, tokens.batch * tokens.seq_len)
-        touched = sum(count for _, count, _ in groups)
+        number = tokens.batch * tokens.seq_len
+        groups = spread(ffn, number)
+        run = sum(count for _, count, _ in groups)
         sizes = " or ".join(str(size) for _, _, size in groups)
         yield (
-            f"tokens are spread evenly: {touched} of {ffn.experts} experts run, {sizes}"
+            f"a router that favours none sends {number:,} token{'s' * (number != 1)} to"
+            f" {touched(ffn, number):.4g} of {ffn.experts} experts: {run} run, {sizes}"
             f" token{'s' * (sizes != '1')} each; no others are read"
         )
     if layer.cross is not None:
