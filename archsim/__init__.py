@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .api import compare, simulate, sweep
     from .comparison.compare import Comparison
+    from .plotting.plot import plot
     from .result.record import Result
     from .spec.arch import Architecture
     from .spec.mapping import Mapping
@@ -22,6 +23,7 @@ __all__ = [
     "Technology",
     "compare",
     "load_sweep",
+    "plot",
     "simulate",
     "sweep",
     "validate",
@@ -35,6 +37,7 @@ _HOMES = {
     "Technology": "spec.technology",
     "compare": "api",
     "load_sweep": "sweeping.frame",
+    "plot": "plotting.plot",
     "simulate": "api",
     "sweep": "api",
     "validate": "validation.validate",

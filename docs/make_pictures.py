@@ -1,17 +1,21 @@
-"""Draw the pictures of the README and of ``engine.md``; print the README's table, from real runs.
+"""Draw the pictures of the README, ``engine.md`` and ``sweeps.md``; print the README's table.
 
 Run it from the project's folder: ``python docs/make_pictures.py``.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from archsim import Architecture, Mapping, simulate
+import yaml
+
+from archsim import Architecture, Mapping, plot, simulate, sweep
 from archsim.quantities import byte_size, energy, percent, ratio, seconds
-from archsim.result.plots.waterfall import Picture, draw_array_time, draw_energy
+from archsim.result.plots.breakdown import draw_array_time, draw_energy
+from archsim.result.plots.style import Picture
 from archsim.spec.index import interchangeable_entries
 from einsum_cascade.errors import MappingError
 from workloads import load
@@ -168,8 +172,18 @@ def draw_cost_per_token(times: Axes, buffers: Axes) -> None:
     times.legend(frameon=False, fontsize=8)
 
 
+def draw_sweep() -> None:
+    """The sweep of ``sweeps.md``, as its page says."""
+    page = (IMAGES.parent / "sweeps.md").read_text(encoding="utf-8")
+    text = re.search(r"```yaml\n(sweep:.*?)```", page, re.DOTALL)
+    assert text is not None
+    frame = sweep(yaml.safe_load(text[1]))
+    plot(frame, "pareto", y="area_um2", out=IMAGES / "sweep-pareto.png")
+    plot(frame, "heatmap", colour="traffic_bytes.DRAM", out=IMAGES / "sweep-traffic.png")
+
+
 def main() -> None:
-    """Draw the overview (time, energy, how mappings scale), tokens, and the cost of skew."""
+    """Draw the overview (time, energy, how mappings scale), tokens, the cost of skew, a sweep."""
     result = run(4096)
     figure = Picture(figsize=(11, 5.6), layout="constrained")
     axes = figure.subplot_mosaic([["time", "lengths"], ["energy", "lengths"]], width_ratios=(2, 1))
@@ -184,6 +198,7 @@ def main() -> None:
     figure = Picture(figsize=(11, 3.6), layout="constrained")
     draw_skew(*figure.subplots(1, 2, width_ratios=(3, 2)))
     figure.savefig(IMAGES / "skew.png", dpi=100)
+    draw_sweep()
     sys.stdout.write("".join(f"{row(n)}\n" for n in LENGTHS))
 
 

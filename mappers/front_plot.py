@@ -6,7 +6,7 @@ from matplotlib.ticker import MaxNLocator
 
 from archsim.document import picture_text
 from archsim.quantities import energy, seconds
-from archsim.result.plots.waterfall import Picture
+from archsim.result.plots.style import Picture
 
 from .front import Front
 

@@ -27,6 +27,7 @@ _MODULES = MappingProxyType(
         "map": "mapping",
         "compare": "comparing",
         "sweep": "sweeping",
+        "plot": "plotting",
         "validate": "validating",
         "reproduce": "reproducing",
         "analyze": "algebra",

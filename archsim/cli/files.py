@@ -36,7 +36,7 @@ def write_result(result: Result, folder: Path) -> tuple[Path, ...]:
     exact = json.dumps(result.to_dict(), indent=2, allow_nan=False)
     words = to_markdown(report(result)) + "\n" + to_markdown(explain(result))
     pictures = {
-        "waterfall": result.plot_waterfall,
+        "time": result.plot_time,
         "utilization": result.plot_utilization,
         "roofline": result.plot_roofline,
         "energy": result.plot_energy,

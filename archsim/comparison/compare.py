@@ -22,7 +22,7 @@ from .scaling import ARRAYS, Change, Scaling, check_areas, scale_to_area, total_
 if TYPE_CHECKING:
     from ..document import Document
     from ..jobs.workload import WorkloadLike
-    from ..result.plots.waterfall import Picture
+    from ..result.plots.style import Picture
 
 
 class FindMappings(Protocol):

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ..document import picture_text
 from ..quantities import area, energy, percent, ratio, seconds
-from ..result.plots.waterfall import Picture, palette
+from ..result.plots.style import Picture, palette
 from .compare import ComparedMachine, Comparison
 
 if TYPE_CHECKING:

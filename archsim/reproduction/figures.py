@@ -19,7 +19,7 @@ from matplotlib.path import Path
 from matplotlib.text import Text
 from matplotlib.ticker import NullFormatter
 
-from ..result.plots.waterfall import Picture
+from ..result.plots.style import Picture
 from .plan import FigurePanel
 from .study import FigureData
 from .tables import tokens

@@ -14,7 +14,7 @@ from ..cost.folds import Folds
 
 if TYPE_CHECKING:
     from ..document import Document
-    from .plots.waterfall import Picture
+    from .plots.style import Picture
 
 SCHEMA_VERSION = 1
 
@@ -287,11 +287,11 @@ class Result:
 
         return explain(self)
 
-    def plot_waterfall(self) -> Picture:
+    def plot_time(self) -> Picture:
         """How each array spends the run, by Einsum or part (a matplotlib figure)."""
-        from .plots.waterfall import plot_waterfall
+        from .plots.breakdown import plot_time
 
-        return plot_waterfall(self)
+        return plot_time(self)
 
     def plot_utilization(self) -> Picture:
         """Useful work of each array as shares of elapsed time, Einsum by Einsum."""
@@ -313,7 +313,7 @@ class Result:
 
     def plot_energy(self) -> Picture:
         """Energy by component, and by Einsum or part (a matplotlib figure)."""
-        from .plots.waterfall import plot_energy
+        from .plots.breakdown import plot_energy
 
         return plot_energy(self)
 

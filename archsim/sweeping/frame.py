@@ -28,7 +28,9 @@ def load_sweep(folder: str | PathLike[str]) -> DataFrame:
     -------
     pandas.DataFrame
         Columns as in ``results.csv``; ``attrs["units"]`` has the unit of every column that has
-        one, ``attrs["sweep"]`` the sweep's name, ``attrs["points"]`` how many points it has.
+        one, ``attrs["sweep"]`` the sweep's name, ``attrs["points"]`` how many points it has,
+        ``attrs["axes"]`` the columns of its axes and ``attrs["work_axes"]`` those of them that
+        change what is computed, and not how.
 
     Raises
     ------
@@ -54,5 +56,7 @@ def frame_of(store: Store) -> DataFrame:
         "version": meta.version,
         "points": meta.total,
         "units": units_of(sweep, columns),
+        "axes": [axis.name for axis in sweep.axes],
+        "work_axes": [axis.name for axis in sweep.axes if axis.varies_work],
     }
     return frame

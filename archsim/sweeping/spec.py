@@ -44,6 +44,16 @@ class SweepAxis:
         """Whether the values name cascades."""
         return any(f.text in ("cascade", "workload.cascade") for f in self.fields)
 
+    @property
+    def varies_work(self) -> bool:
+        """Whether the values change what is computed: points that differ so are no alternatives.
+
+        Cascades are alternatives of one another, as machines and mappings are.
+        """
+        if self.role != "settings" or self.varies_cascade:
+            return self.role == "workload"
+        return not all(f.text.startswith(("architecture.", "mapping.")) for f in self.fields)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RandomPoints:

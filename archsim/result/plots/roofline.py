@@ -13,7 +13,7 @@ from einsum_cascade.errors import InputError
 from ...document import picture_text
 from ...quantities import engineering
 from .labels import Label, place_labels
-from .waterfall import Picture, palette
+from .style import Picture, palette
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...document import picture_text
 from ...quantities import percent, seconds
-from .waterfall import Picture, run_colours
+from .breakdown import run_colours
+from .style import Picture
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,9 +9,9 @@ import pytest
 from matplotlib.text import Text
 
 from archsim import Architecture, Result, simulate
+from archsim.result.plots.breakdown import plot_energy, plot_time
 from archsim.result.plots.roofline import plot_roofline
 from archsim.result.plots.utilization import plot_utilization
-from archsim.result.plots.waterfall import plot_energy, plot_waterfall
 from workloads import load
 
 
@@ -27,7 +27,7 @@ def widths(axes: object, row: int) -> list[float]:
 
 
 def test_a_waterfall_has_one_full_bar_per_array(result: Result) -> None:
-    (axes,) = plot_waterfall(result).axes
+    (axes,) = plot_time(result).axes
     assert [t.get_text() for t in axes.get_yticklabels()] == [a.array for a in result.arrays]
     for row, use in enumerate(result.arrays):
         *busy, idle = widths(axes, row)
@@ -46,7 +46,7 @@ def test_energy_bars_are_shares_of_the_total(result: Result) -> None:
 def test_parts_have_a_bar_of_their_own() -> None:
     work = load("bert-base", scope="block", seq_len=1024)
     whole = simulate(work, Architecture.load("fusemax"))
-    (axes,) = plot_waterfall(whole).axes
+    (axes,) = plot_time(whole).axes
     arrays = [a.array for a in whole.arrays]
     assert [t.get_text() for t in axes.get_yticklabels()] == ["parts", *arrays]
     shares = [p.latency_s / whole.latency_s for p in whole.parts]
@@ -71,7 +71,7 @@ def colours(axes: object, along: str) -> list[tuple[float, ...]]:
 def test_an_einsum_or_part_has_one_colour_in_all_pictures(scope: str) -> None:
     work = load("bert-base", scope=scope, seq_len=1024)
     found = simulate(work, Architecture.load("fusemax"))
-    (time,) = plot_waterfall(found).axes
+    (time,) = plot_time(found).axes
     (busy,) = plot_utilization(found).axes
     (joules,) = plot_energy(found).axes
     columns, rows = colours(busy, "height"), colours(time, "width")
@@ -89,13 +89,13 @@ def test_an_einsum_or_part_has_one_colour_in_all_pictures(scope: str) -> None:
 
 
 def test_a_result_shows_itself_in_jupyter(result: Result) -> None:
-    assert result.plot_waterfall()._repr_png_().startswith(b"\x89PNG")
+    assert result.plot_time()._repr_png_().startswith(b"\x89PNG")
     assert "<td" in result._repr_html_()
     assert str(result.table()).startswith("bert-base on fusemax")
 
 
 def test_every_einsum_is_named_in_its_bar_or_below_it(result: Result) -> None:
-    (axes,) = plot_waterfall(result).axes
+    (axes,) = plot_time(result).axes
     texts = [t.get_text() for t in axes.texts]
     below = [t for t in texts if t.startswith("narrow")]
     assert len(below) == len(result.arrays)
@@ -125,7 +125,7 @@ def test_parts_are_numbered_under_the_roofs(model: str) -> None:
 def test_many_parts_are_named_where_there_is_room() -> None:
     """All inside the picture; none over another."""
     whole = simulate(load("deepseek-v3", scope="model"), Architecture.load("fusemax"))
-    time = plot_waterfall(whole)
+    time = plot_time(whole)
     time.draw_without_rendering()
     (axes,) = time.axes
     edge = time.bbox.x1

@@ -1,30 +1,19 @@
-"""Pictures of results. This module imports matplotlib: load it only to draw.
+"""Time and energy of a run by Einsum, part and component.
 
-Figures are made without pyplot, so that nothing global is touched and no window opens.
+This module imports matplotlib: load it only to draw.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from io import BytesIO
 from typing import TYPE_CHECKING
 
-from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
-
 from ...quantities import energy, percent, seconds
+from .style import IDLE, Picture, ink_on, palette
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from ..record import Named, Result
-
-_IDLE = "#e6e6e6"
-_PALETTE = (
-    *("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#ee8866"),
-    *("#44bb99", "#99ddff", "#bbcc33", "#ffaabb", "#999933", "#882255", "#ddaa33"),
-)
-"""Colours that stay apart for most colour-blind readers."""
 
 _LABEL_SHARE = 0.055
 """A segment narrower than this share of the axis, or than its name, is named below the bar."""
@@ -42,16 +31,7 @@ _HEIGHT = 0.62
 """Of a bar; the rest of a row is for the labels below it."""
 
 
-class Picture(Figure):
-    """A figure that Jupyter shows without a backend."""
-
-    def _repr_png_(self) -> bytes:
-        stream = BytesIO()
-        self.savefig(stream, format="png", dpi=110, bbox_inches="tight")
-        return stream.getvalue()
-
-
-def plot_waterfall(result: Result) -> Picture:
+def plot_time(result: Result) -> Picture:
     """How each array spends the run: one bar per array, one segment per Einsum.
 
     A segment's width is the Einsum's cycles on the array over the elapsed cycles. A
@@ -81,7 +61,7 @@ def draw_array_time(axes: Axes, result: Result) -> None:
         parts = [(e.name, e.cycles) for e in result.einsums if e.array == use.array and e.cycles]
         idle = max(0.0, 1 - sum(c for _, c in parts) / result.cycles)
         _stack(axes, row, parts, result.cycles, colours)
-        axes.barh(row, idle, _HEIGHT, left=1 - idle, color=_IDLE)
+        axes.barh(row, idle, _HEIGHT, left=1 - idle, color=IDLE)
         if idle >= _LABEL_SHARE:
             text = f"waiting\n{percent(idle)}"
             axes.text(1 - idle / 2, row, text, ha="center", va="center", fontsize=7)
@@ -104,11 +84,11 @@ def _draw_part_time(axes: Axes, result: Result) -> None:
         for row, use in enumerate(result.arrays, start=1):
             busy = share * min(1.0, works[use.array])
             colour = colours[part.name]
-            axes.barh(row, share, _HEIGHT, left=left, color=_IDLE)
+            axes.barh(row, share, _HEIGHT, left=left, color=IDLE)
             axes.barh(row, busy, _HEIGHT, left=left, color=colour)
             if busy >= _LABEL_SHARE:
                 text = percent(works[use.array])
-                at, ink = left + busy / 2, _ink(colour)
+                at, ink = left + busy / 2, ink_on(colour)
                 axes.text(at, row, text, ha="center", va="center", fontsize=7, color=ink)
         left += share
     _rows(axes, ["parts", *(a.array for a in result.arrays)])
@@ -144,7 +124,7 @@ def _stack(
         axes.barh(row, share, _HEIGHT, left=left, color=colour, edgecolor="white", linewidth=0.5)
         if share >= max(_LABEL_SHARE, _CHARACTER_SHARE * len(name)):
             text = f"{name}\n{percent(share)}"
-            ink = _ink(colour)
+            ink = ink_on(colour)
             axes.text(left + share / 2, row, text, ha="center", va="center", fontsize=7, color=ink)
         elif share >= _LEAST_SHARE:
             narrow.append(f"{name} {percent(share)}")
@@ -164,12 +144,6 @@ def _one_line(names: list[str]) -> str:
     return text
 
 
-def _ink(colour: str) -> str:
-    """Black or white, whichever is read better on a colour."""
-    red, green, blue = to_rgb(colour)
-    return "black" if 0.30 * red + 0.59 * green + 0.11 * blue > 0.5 else "white"
-
-
 def _rows(axes: Axes, names: list[str]) -> None:
     """Name the bars, first on top, and make the axis a percentage."""
     axes.set_yticks(range(len(names)), names)
@@ -181,23 +155,6 @@ def _rows(axes: Axes, names: list[str]) -> None:
 
 
 _Colours = dict[str, str]
-
-
-def palette(names: Sequence[str]) -> _Colours:
-    """A colour for every name, the same names in the same order alike in every picture.
-
-    Parameters
-    ----------
-    names : sequence of str
-        In the order of the legend; a name that comes twice has one colour.
-
-    Returns
-    -------
-    dict of str to str
-        Colours by name. They begin again where there are more names than colours.
-    """
-    unique = list(dict.fromkeys(names))
-    return {name: _PALETTE[i % len(_PALETTE)] for i, name in enumerate(unique)}
 
 
 def run_colours(result: Result) -> _Colours:

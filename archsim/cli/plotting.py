@@ -1,0 +1,59 @@
+"""``archsim plot``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .files import NamedPath, check_file
+
+if TYPE_CHECKING:
+    from ..plotting.source import Drawable
+
+
+@click.command("plot")
+@click.argument("source", metavar="DIR|FILE", type=NamedPath())
+@click.argument("kind", required=False)
+@click.option("--x", metavar="COLUMN", help="Across. Without it, as others: what fits.")
+@click.option("--y", metavar="COLUMN", help="Up.")
+@click.option("--colour", metavar="COLUMN", help="A colour for each value of it.")
+@click.option("--facet", metavar="COLUMN", help="A panel for each value of it.")
+@click.option("--baseline", metavar="VALUE", help="Of bars: the value of --colour that is 1.")
+@click.option(
+    "--width", metavar="INCHES", type=float, default=7.0, show_default=True,
+    help="Of the picture; 3.3 is a column of a paper.",
+)  # fmt: skip
+@click.option(
+    "--out", metavar="FILE", type=NamedPath(),
+    help="A name in .png, .svg or .pdf, of parallel in .html. By default KIND.png in DIR.",
+)  # fmt: skip
+def plot_command(
+    source: Path,
+    kind: str | None,
+    x: str | None,
+    y: str | None,
+    colour: str | None,
+    facet: str | None,
+    baseline: str | None,
+    width: float,
+    out: Path | None,
+) -> None:
+    """Draw what a folder holds: the results of a sweep, a simulation or a comparison.
+
+    KIND is of a sweep pareto, heatmap, lines, bars, breakdown or parallel.
+    """
+    from ..plotting.options import PlotOptions
+    from ..plotting.plot import draw, kind_for, usual_suffix, write
+    from ..plotting.source import load_drawable
+
+    if out:
+        check_file(out)
+    data: Drawable = load_drawable(source)
+    chosen = kind_for(data, kind)
+    folder = source if source.is_dir() else source.parent
+    path = out or folder / f"{chosen}{usual_suffix(chosen)}"
+    options = PlotOptions(x=x, y=y, colour=colour, facet=facet, baseline=baseline, width_in=width)
+    write(draw(data, chosen, options), path)
+    click.echo(f"wrote {path}", err=True)
