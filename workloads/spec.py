@@ -21,6 +21,14 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a user asks, and what comes back, in tokens of every sequence."""
+
+    prompt_len: int
+    answer_len: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkloadSpec:
     """What to compute, and on what shapes.
 
@@ -47,6 +55,8 @@ class WorkloadSpec:
     """Tokens of a sequence that came before the ones computed."""
     model: ModelConfig | None = None
     """The whole model, where the workload was read from one."""
+    request: Request | None = None
+    """A whole request, whose prompt the other fields are of; else None."""
     layer: int | None = None
     """Which of the model's layers this is the attention of, from 0."""
     heads: SharedHeads = field(default=SharedHeads())
@@ -79,8 +89,13 @@ class WorkloadSpec:
 
     @property
     def tokens(self) -> int | None:
-        """Tokens of all sequences that the whole model computes; None of a part of it."""
+        """Tokens of all sequences that the whole model computes; None of a part of it.
+
+        Of a request those of its answers.
+        """
         batch, queries = self.shape("B"), self.shape("P")
+        if self.request is not None:
+            queries = self.request.answer_len
         if self.scope != "model" or batch is None or queries is None:
             return None
         return batch * queries

@@ -10,9 +10,10 @@ from einsum_cascade.errors import InputError
 from einsum_cascade.number_formats import TensorFormats
 
 from ..evaluate.evaluate import evaluate_bound
-from ..result.record import PartUse, Result
+from ..result.record import PartUse, RequestUse, Result
 from ..spec.mapping import Mapping
 from .job import Evaluate, Job, JobPlan, told_of
+from .workload import RequestLike
 
 Engine = Literal["analytical", "event"]
 
@@ -87,7 +88,25 @@ def run_plan(
         shape=plan.workload.shapes,
         notes=plan.workload.left_out,
     )
-    return _advised(plan, replace(whole, tokens=plan.workload.tokens))
+    tokens, request = plan.workload.tokens, plan.workload.request
+    if request is not None:
+        whole = replace(whole, request=_stages(request, parts))
+    return _advised(plan, replace(whole, tokens=tokens))
+
+
+def _stages(request: RequestLike, parts: tuple[PartUse, ...]) -> RequestUse:
+    """What comes before the first token of an answer, and what a further one takes."""
+    first = [p for p in parts if p.stage == "prefill"]
+    further = [p for p in parts if p.stage == "decode"]
+    steps = max(1, request.answer_len - 1)
+    return RequestUse(
+        prompt_len=request.prompt_len,
+        answer_len=request.answer_len,
+        time_to_first_token_s=sum(p.latency_s for p in first),
+        time_per_output_token_s=sum(p.latency_s for p in further) / steps,
+        first_token_j=sum(p.energy_pj for p in first) / 1e12,
+        output_token_j=sum(p.energy_pj for p in further) / 1e12 / steps,
+    )
 
 
 def _advised(plan: JobPlan, result: Result) -> Result:
@@ -113,7 +132,7 @@ def _part_use(job: Job, run: Evaluate) -> PartUse:
         found = _with_notes(job, run)
     except InputError as wrong:
         raise told_of(job.part.name, wrong) from None
-    return PartUse(name=job.part.name, times=job.part.times, result=found)
+    return PartUse(name=job.part.name, times=job.part.times, result=found, stage=job.part.stage)
 
 
 def _own_first(plan: JobPlan) -> list[Mapping]:

@@ -33,6 +33,11 @@ class PartLike(Protocol):
         """Formats of the numbers in its tensors; nothing where none are stated."""
         ...
 
+    @property
+    def stage(self) -> str:
+        """Of a request ``prefill`` or ``decode``; else empty."""
+        ...
+
     def shapes_for(self, ranks: Collection[str], cascade: str = "", /) -> dict[str, int]:
         """Shapes of those ranks, of a cascade of that name, that are given."""
         ...
@@ -52,6 +57,20 @@ class PartLike(Protocol):
     @property
     def stand_ins(self) -> Sequence[str]:
         """Cascades that compute the part, but for what ``left_out_by`` says of them."""
+        ...
+
+
+class RequestLike(Protocol):
+    """Lengths of a request, in tokens of every sequence."""
+
+    @property
+    def prompt_len(self) -> int:
+        """Tokens asked."""
+        ...
+
+    @property
+    def answer_len(self) -> int:
+        """Tokens answered."""
         ...
 
 
@@ -76,6 +95,11 @@ class WorkloadLike(Protocol):
     @property
     def tokens(self) -> int | None:
         """Tokens of all sequences that a whole model computes; None of a part of one."""
+        ...
+
+    @property
+    def request(self) -> RequestLike | None:
+        """The request that it is, if it is one; its parts have stages then."""
         ...
 
     @property

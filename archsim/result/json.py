@@ -20,6 +20,7 @@ from .record import (
     LevelTraffic,
     MemoryRoof,
     PartUse,
+    RequestUse,
     Result,
     Roofs,
     ScheduleReport,
@@ -42,6 +43,7 @@ def result_to_dict(result: Result) -> dict[str, Any]:
         "cycles": result.cycles,
         "bound_by": result.bound_by,
         **_of_tokens(result),
+        **({"request": asdict(result.request)} if result.request else {}),
         "utilization": result.utilization,
         "busy_cycles": {a.array: a.busy_cycles for a in result.arrays},
         "occupied_cycles": {a.array: a.occupied_cycles for a in result.arrays},
@@ -68,6 +70,7 @@ def result_to_dict(result: Result) -> dict[str, Any]:
         "einsum_traffic_bytes": {e.name: _traffic(e.traffic) for e in result.einsums},
         "parts": [
             {"name": p.name, "times": p.times, "result": result_to_dict(p.result)}
+            | ({"stage": p.stage} if p.stage else {})
             for p in result.parts
         ],
     }
@@ -153,10 +156,16 @@ def _read(data: Mapping[str, Any]) -> Result:
         roofs=_read_roofs(data.get("roofs", {})),
         floor=Floor(**data.get("floor", {})),
         parts=tuple(
-            PartUse(name=p["name"], times=p["times"], result=result_from_dict(p["result"]))
+            PartUse(
+                name=p["name"],
+                times=p["times"],
+                result=result_from_dict(p["result"]),
+                stage=p.get("stage", ""),
+            )
             for p in data.get("parts", ())
         ),
         tokens=data.get("tokens"),
+        request=RequestUse(**data["request"]) if "request" in data else None,
     )
 
 

@@ -178,6 +178,8 @@ class PartUse:
     name: str
     times: int
     result: Result
+    stage: str = ""
+    """Of a request: ``prefill`` or ``decode``."""
 
     @property
     def latency_s(self) -> float:
@@ -198,6 +200,24 @@ class PartUse:
     def energy_pj(self) -> float:
         """Picojoules of all runs."""
         return self.times * self.result.energy_pj
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestUse:
+    """What a whole request takes, for all its sequences together.
+
+    The first token of an answer comes out of the prompt; the further ones are decoded.
+    """
+
+    prompt_len: int
+    answer_len: int
+    time_to_first_token_s: float
+    time_per_output_token_s: float
+    """Of the further ones, on average; zero where there are none."""
+    first_token_j: float
+    """Energy until the first token is there, in joules."""
+    output_token_j: float
+    """Energy of a further one of every sequence, on average."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,7 +255,10 @@ class Result:
     parts: tuple[PartUse, ...] = ()
     """What ran one after the other, where that is more than one cascade once."""
     tokens: int | None = None
-    """Tokens of all sequences that it computes, where a whole model runs."""
+    """Tokens of all sequences that it computes, where a whole model runs; of a request those
+    of its answers."""
+    request: RequestUse | None = None
+    """The stages of a request; ``latency_s`` and energies are of all of it."""
 
     @property
     def tokens_per_s(self) -> float | None:

@@ -116,10 +116,29 @@ def _facts(result: Result) -> tuple[Fact, ...]:
     return (
         *facts,
         Fact("energy", energy(result.energy_pj), f"{_power(result)} on average"),
+        *_request(result),
         *_tokens(result),
         Fact("area", area(result.area_um2)),
         parts_schedule(result) if result.parts else _schedule(result),
     )
+
+
+def _request(result: Result) -> tuple[Fact, ...]:
+    """When the first token of an answer is there, and each further one."""
+    if (asked := result.request) is None:
+        return ()
+    first = f"of {asked.answer_len:,}, after {asked.prompt_len:,} of the prompt"
+    facts = [
+        Fact(
+            "first token",
+            seconds(asked.time_to_first_token_s),
+            f"{first}; {energy(1e12 * asked.first_token_j)}",
+        )
+    ]
+    if asked.answer_len > 1:
+        each = f"on average; {energy(1e12 * asked.output_token_j)}"
+        facts.append(Fact("further tokens", seconds(asked.time_per_output_token_s), each))
+    return tuple(facts)
 
 
 def _tokens(result: Result) -> tuple[Fact, ...]:

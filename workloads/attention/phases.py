@@ -9,6 +9,8 @@ from ..models import Mixer, ModelConfig, RepeatedLayer
 
 Phase = Literal["prefill", "decode", "chunked-prefill"]
 PHASES: tuple[str, ...] = get_args(Phase)
+AskedPhase = Literal["prefill", "decode", "chunked-prefill", "request"]
+"""What may be asked for: a request is a prefill, and then decoding."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

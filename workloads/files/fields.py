@@ -26,7 +26,7 @@ from einsum_cascade.yaml.schema import (
 from einsum_cascade.yaml.source import YamlMapping, YamlNode, YamlScalar, shorten
 from einsum_cascade.yaml.spec_files import referred
 
-from ..attention.phases import Phase
+from ..attention.phases import AskedPhase
 from ..huggingface.read import is_config
 from ..spec import SCOPES, Scope
 from .config_tree import CONFIG, config_tree
@@ -68,8 +68,10 @@ class WorkloadFields(Fields):
     scope: Annotated[Scope | None, PlainValidator(_scope)] = None
     batch: Count | None = None
     seq_len: Count | None = None
-    phase: Phase | None = None
+    phase: AskedPhase | None = None
     cached_len: Annotated[int | None, PlainValidator(_count_or_zero)] = None
+    prompt_len: Count | None = None
+    answer_len: Count | None = None
     config: Any = None
     layer: Annotated[int | None, PlainValidator(_count_or_zero)] = None
     model_width: Count | None = None

@@ -56,8 +56,14 @@ class _Merge:
 
 
 OF_LAYERS = ("layers", "model_width", "ffn_width", "ffn_up")
-_TOKENS = ("phase", "batch", "seq_len", "cached_len", "layer")
-_LENGTHS = {"prefill": ("cached_len",), "decode": ("seq_len", "cached_len")}
+_ASKED = ("prompt_len", "answer_len")
+_TOKENS = ("phase", "batch", "seq_len", "cached_len", *_ASKED, "layer")
+_LENGTHS = {
+    "prefill": ("cached_len", *_ASKED),
+    "chunked-prefill": _ASKED,
+    "decode": ("seq_len", "cached_len", *_ASKED),
+    "request": ("seq_len", "cached_len"),
+}
 """What a phase makes of the lengths of the layers below: these no longer hold."""
 _OWN = ("layers", "model_width", "ffn_width", "ffn_up", "source")
 _ENCODER = "encoder"
@@ -67,7 +73,7 @@ _OF_A_MODEL = ("cascade", "layer", _ENCODER, *_OWN)
 
 def _replaced(spec: WorkloadFields) -> tuple[str, ...]:
     """Ranks of the layers below that this layer's other fields set anew."""
-    lengths = (spec.seq_len, spec.phase, spec.cached_len)
+    lengths = (spec.seq_len, spec.phase, spec.cached_len, spec.prompt_len)
     return (
         *(("B",) if spec.batch is not None else ()),
         *(("P", "M") if any(v is not None for v in lengths) else ()),
@@ -93,12 +99,16 @@ def merged(layers: list[FileFields], name: str) -> Workload:
     for layer in layers:
         merge.add(layer)
     said = {key: merge.chosen.pop(key) for key in _TOKENS if key in merge.chosen}
+    if "phase" in said:
+        said["asked"] = said.pop("phase")
     choice = TokenChoice(**said, places=places_of([layer.fields for layer in layers])).checked()
     if merge.chosen.pop(_ENCODER, False):
         choice.refuse_cache()
     if merge.config is None and choice.layer is not None:
         hint = "only a model's configuration has layers that differ"
         raise choice.problem("layer", f"{name} has no 'config', this changes nothing", hint)
+    if merge.config is None and choice.request is not None:
+        raise choice.problem("phase", f"{name} has no 'config': only a model answers a request")
     chosen = {"name": name, **merge.chosen}
     shapes = choice.shapes()
     if merge.config is not None:
@@ -117,6 +127,7 @@ def merged(layers: list[FileFields], name: str) -> Workload:
         **chosen,
         phase=choice.phase,
         cached_len=choice.cached_len or 0,
+        request=choice.request,
         shapes=tuple((r, bounded(r, n)) for r, n in sorted((shapes | merge.ranks).items())),
         stated=tuple(merge.stated.items()),
         formats=_formats(merge.formats),

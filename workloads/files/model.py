@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.source import Span
 from einsum_cascade.yaml.source import YamlMapping, YamlNode
 
 from ..attention.mixers import LayerAttention, attention_of
-from ..attention.phases import Phase, Tokens, usual_layer
+from ..attention.phases import AskedPhase, Phase, Tokens, usual_layer
 from ..attention.shared_heads import SharedHeads
 from ..huggingface.read import read_config
 from ..models import ModelConfig
+from ..spec import Request
 
 DEFAULT_LENGTH = 4096
 
@@ -22,13 +23,27 @@ DEFAULT_LENGTH = 4096
 class TokenChoice:
     """What a user chose, file by file, already merged; None where nothing was said."""
 
-    phase: Phase = "prefill"
+    asked: AskedPhase = "prefill"
     batch: int | None = None
     seq_len: int | None = None
     cached_len: int | None = None
+    prompt_len: int | None = None
+    answer_len: int | None = None
     layer: int | None = None
     places: Mapping[str, Span]
     """Where each field was said last."""
+
+    @property
+    def phase(self) -> Phase:
+        """The phase of the tokens computed first: a request begins with a prefill."""
+        return "prefill" if self.asked == "request" else self.asked
+
+    @property
+    def request(self) -> Request | None:
+        """The request that is asked for, if it is one."""
+        if self.prompt_len is None or self.answer_len is None:
+            return None
+        return Request(prompt_len=self.prompt_len, answer_len=self.answer_len)
 
     def problem(self, name: str, message: str, hint: str | None = None) -> SpecError:
         """An error about a field, where it was written."""
@@ -41,8 +56,13 @@ class TokenChoice:
         ------
         SpecError
             ``cached_len`` is missing, or stands beside a phase without a cache; or
-            ``seq_len`` beside one of a single token.
+            ``seq_len`` beside one of a single token; likewise for the lengths of a request.
         """
+        if self.asked == "request":
+            return self._checked_request()
+        for name in ("prompt_len", "answer_len"):
+            if getattr(self, name) is not None:
+                raise self.problem(name, "only phase 'request' has a prompt and an answer")
         if self.phase == "prefill" and self.cached_len:
             hint = "phase=decode or phase=chunked-prefill have a cache"
             raise self.problem("cached_len", "a prefill starts from an empty cache", hint)
@@ -54,6 +74,18 @@ class TokenChoice:
             raise self.problem("seq_len", text)
         return self
 
+    def _checked_request(self) -> TokenChoice:
+        """A request, whose prompt is what is computed first."""
+        for name in ("seq_len", "cached_len"):
+            if getattr(self, name) is not None:
+                raise self.problem(
+                    name, "a request has a prompt_len and an answer_len in its place"
+                )
+        if self.request is None:
+            text = "'request' needs prompt_len and answer_len, the tokens asked and answered"
+            raise self.problem("phase", text, "for example prompt_len=4096 and answer_len=512")
+        return replace(self, seq_len=self.prompt_len)
+
     def refuse_cache(self) -> None:
         """Refuse a phase with a cache: what is asked for is an encoder's.
 
@@ -62,8 +94,8 @@ class TokenChoice:
         SpecError
             Tokens come before those computed.
         """
-        if self.phase != "prefill":
-            text = f"an encoder computes all tokens at once, so '{self.phase}' has no cache to read"
+        if self.asked != "prefill":
+            text = f"an encoder computes all tokens at once, so '{self.asked}' has no cache to read"
             raise self.problem("phase", text, "phase=prefill, with seq_len tokens")
 
     def shapes(self) -> dict[str, int]:
@@ -114,6 +146,8 @@ def model_layer(config: YamlNode, choice: TokenChoice, ranks: Mapping[str, int])
     if index >= model.layer_count:
         last = model.layer_count - 1
         raise choice.problem("layer", f"the model's layers are 0 to {last}, got {index}")
+    if choice.request is not None:
+        _check_request(model, choice, by_hand=not {"P", "M"}.isdisjoint(ranks))
     layer = model.layer(index)
     if layer.cross is None and not getattr(layer.mixer, "causal", True):
         choice.refuse_cache()
@@ -130,6 +164,15 @@ def model_layer(config: YamlNode, choice: TokenChoice, ranks: Mapping[str, int])
         attention=attention,
         notes=(*(() if by_hand else assumed), *attention.notes),
     )
+
+
+def _check_request(model: ModelConfig, choice: TokenChoice, by_hand: bool) -> None:
+    """Refuse requests to what does not answer token by token."""
+    if by_hand:
+        raise choice.problem("phase", "P and M are given by hand, and follow from a request")
+    if any(run.layer.cross is not None for run in model.runs):
+        text = "an encoder and a decoder have lengths of their own, and no request is made of these"
+        raise choice.problem("phase", text, "phase=prefill, and phase=decode")
 
 
 def _tokens(

@@ -29,6 +29,8 @@ class Part:
     """A built-in name or a file."""
     shapes: Shapes
     times: int = 1
+    stage: str = ""
+    """Of a request, ``prefill`` or ``decode``."""
     stated: tuple[tuple[str, Span], ...] = field(default=(), compare=False, repr=False)
     """Ranks given for this cascade, and where: it must have them."""
     heads: SharedHeads = field(default=SharedHeads())

@@ -55,4 +55,5 @@ def with_tokens(work: W, model: ModelConfig, tokens: Tokens) -> W:
         stand_ins=found.stand_ins,
         unless_given=found.unless_given,
         stated=(),
+        request=None,
     )

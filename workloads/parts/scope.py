@@ -8,12 +8,16 @@ number of times it occurs; the layers of a ``ModelConfig`` are taken apart in ``
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from einsum_cascade.errors import Problem, SpecError
 
-from ..spec import LINEAR, WorkloadSpec
+from ..models import ModelConfig
+from ..spec import LINEAR, Request, WorkloadSpec
 from .block import Block
 from .model import layer_notes, model_notes, model_parts
 from .part import Part
+from .request import decoded, request_note, staged
 
 
 def attention_part(work: WorkloadSpec) -> Part:
@@ -50,6 +54,8 @@ def parts_of(work: WorkloadSpec) -> tuple[Part, ...]:
 
 
 def _parts(work: WorkloadSpec) -> tuple[Part, ...]:
+    if work.request is not None and work.model is not None:
+        return _of_request(work, work.model, work.request)
     attention = attention_part(work)
     if work.scope == "attention":
         return (attention,)
@@ -71,6 +77,12 @@ def _parts(work: WorkloadSpec) -> tuple[Part, ...]:
     ).parts()
 
 
+def _of_request(work: WorkloadSpec, model: ModelConfig, request: Request) -> tuple[Part, ...]:
+    prompt = replace(work, request=None)
+    answer = [(stretch, _parts(one)) for stretch, one in decoded(prompt, model, request)]
+    return staged(_parts(prompt), answer)
+
+
 def left_out(work: WorkloadSpec) -> tuple[str, ...]:
     """What the scope of a workload leaves out, in sentences.
 
@@ -79,6 +91,11 @@ def left_out(work: WorkloadSpec) -> tuple[str, ...]:
     tuple of str
         Notes of the result. Empty for attention alone, which promises no more.
     """
+    if work.request is not None and work.model is not None:
+        prompt = replace(work, request=None)
+        answer = (one for _, one in decoded(prompt, work.model, work.request))
+        said = (note for one in (prompt, *answer) for note in left_out(one))
+        return (request_note(work.request), *dict.fromkeys(said))
     if work.scope == "attention":
         return ()
     activation = ", activation functions" if work.ffn_up == LINEAR else ""
