@@ -121,13 +121,14 @@ class _DrawnShapes:
     shapes: Mapping[str, int]
 
     def cover_windows(self, einsum: ir.Einsum) -> None:
-        """An input read at ``p + s`` is as long as the largest of these indices needs."""
-        inputs = {t.name: t for t in self.program.inputs}
+        """What is read at ``p + s`` is as long as the largest of these indices needs."""
+        inputs = {t.name for t in self.program.inputs}
         for access in einsum.reads:
-            tensor = inputs.get(access.tensor)
-            pairs = zip(tensor.ranks, access.indices, strict=True) if tensor else ()
+            pairs = zip(self.program.tensor_ranks[access.tensor], access.indices, strict=True)
             for rank, index in pairs:
                 if rank in self.given or not isinstance(self.picked.get(rank), int):
+                    continue
+                if access.tensor not in inputs and len(index.variables) < 2:
                     continue
                 if self.program.rank_of[rank].partition:
                     continue

@@ -245,11 +245,30 @@ def free_factor(new: Any, old: Any, operator: Operator) -> Any:
         case "+":
             return sympy.simplify(sympy.expand(new - old))
         case "*":
-            ratio = _quotient(new, old)
+            ratio = _quotient(_scaled_outside(new), _scaled_outside(old))
         case "**":
             ratio = sympy.log(new) / sympy.log(old)
             ratio = sympy.simplify(sympy.expand_log(ratio, force=True))
     return ratio
+
+
+def _scaled_outside(value: Any) -> Any:
+    """Positive factors taken out of the larger of 0 and a product: relu(2 z) is 2 relu(z).
+
+    >>> x, z = sympy.symbols("x z", real=True)
+    >>> _scaled_outside(sympy.Max(0, z * sympy.exp(x)))
+    exp(x)*Max(0, z)
+    """
+
+    def taken(largest: Any) -> Any:
+        rest = [a for a in largest.args if a != 0]
+        if len(largest.args) != 2 or len(rest) != 1 or not rest[0].is_Mul:
+            return largest
+        positive = [f for f in rest[0].args if f.is_positive]
+        others = [f for f in rest[0].args if not f.is_positive]
+        return sympy.Mul(*positive, sympy.Max(0, sympy.Mul(*others)))
+
+    return value.replace(lambda e: isinstance(e, sympy.Max), taken)
 
 
 def _quotient(new: Any, old: Any) -> Any:

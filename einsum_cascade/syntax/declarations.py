@@ -16,9 +16,11 @@ from ..errors import Problem, did_you_mean, nearest
 from ..source import Span
 from ..yaml.numbers import LARGEST_COUNT, exact_number
 from ..yaml.source import YamlMapping, YamlNode, YamlScalar, YamlSequence, shorten
+from .shared import SharedInput
 
 KEYS = (
-    *("cascade", "title", "source", "unverified", "reference", "parallel", "ranks", "inputs"),
+    *("cascade", "title", "source", "unverified", "reference", "parallel", "shared", "ranks"),
+    "inputs",
     *("output", "outputs", "parameters", "domains", "usual", "functions", "reductions"),
     *("init", "einsums", "accumulate"),
 )
@@ -115,6 +117,15 @@ class Declarations(Reader):
     def parallel(self) -> Iterator[str]:
         """Ranks every tensor carries."""
         return self.name_list("parallel", _RANK, "a rank is upper-case, such as B")
+
+    def shared(self) -> Iterator[SharedInput]:
+        """Inputs with the parallel ranks that each lacks."""
+        for key, value in self.mapping("shared", "{W: [B]}"):
+            name = self.identifier(key, _TENSOR, "name an input")
+            items = value.items if isinstance(value, YamlSequence) else (value,)
+            ranks = tuple(self.identifier(i, _RANK, "name a parallel rank") for i in items)
+            if name and ranks and all(ranks):
+                yield SharedInput(name=name, ranks=ranks, span=key.span)
 
     def ranks(self) -> Iterator[ir.Rank]:
         """Declared ranks, the members of a partition right after their family."""

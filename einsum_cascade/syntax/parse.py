@@ -13,6 +13,7 @@ from ..verify.program import verify
 from ..yaml.source import YamlMapping, YamlNode, YamlScalar, YamlSequence, read_yaml, shorten
 from .declarations import IDENTIFIER, RESERVED, Declarations
 from .equations import Converter, NameScope
+from .shared import shared_problems, written_out
 from .statements import Piece, Statement, cut, parse_piece
 
 MAX_STATEMENTS = 2000
@@ -43,12 +44,14 @@ def parse_program(source: Source) -> ir.Program:
         )
     document = _CascadeFile(root)
     program = document.program()
+    shared = tuple(document.shared())
     problems = list(document.problems)
     if not document.unreadable:
+        problems.extend(shared_problems(program, shared))
         problems.extend(verify(program, frozenset(document.spoiled)))
     if problems:
         raise CascadeError(in_order(problems))
-    return program
+    return written_out(program, shared) if shared else program
 
 
 def in_order(problems: list[Problem]) -> list[Problem]:

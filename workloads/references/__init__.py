@@ -25,6 +25,7 @@ from . import (
     normalization,
     recurrent,
     retrieval,
+    scores,
     sequences,
     states,
     streaming,
@@ -137,6 +138,16 @@ REFERENCES: tuple[Reference, ...] = tuple(
         streaming.look_once_to_hear_lstm,
         streaming.look_once_to_hear_attention,
         clicks.click_attention,
+        scores.softcap_attention,
+        scores.alibi_attention,
+        scores.t5_attention,
+        scores.prefix_attention,
+        scores.chunked_local_attention,
+        scores.gated_attention,
+        scores.forgetting_attention,
+        scores.softpick_attention,
+        scores.differential_attention,
+        scores.paged_attention_decode,
     )
 )
 """Every reference, by its function's name."""
