@@ -29,7 +29,8 @@ from .ir import (
 )
 
 Operations = tuple[tuple[str, int], ...]
-"""Pairs of an operation kind and how often it happens per point, sorted by kind."""
+"""Pairs of an operation kind and how often it happens per point, sorted by kind; kinds are named
+with their format (``in_format``) where the cascade's formats are stated."""
 
 
 def einsum_operations(program: Program, einsum: Einsum) -> Operations:
@@ -55,15 +56,59 @@ def einsum_operations(program: Program, einsum: Einsum) -> Operations:
     (('exp', 1), ('sub', 1))
     """
     count = _expression(program, einsum.expression)
+    merged: Counter[str] = Counter()
     if einsum.select is not None:
         count["compare"] += 1
+    elif einsum.over and einsum.reduction == "+" and _is_product(einsum.expression):
+        count -= Counter({"mul": 1})
+        count["mac"] += 1
     elif einsum.over:
-        count += _reduction(program, einsum.reduction)
-        if einsum.reduction == "+" and _is_product(einsum.expression):
-            count -= Counter({"mul": 1, "add": 1})
-            count["mac"] += 1
-    found = tuple(sorted((kind, n) for kind, n in count.items() if n > 0))
-    return found or (("copy", 1),)
+        merged = _reduction(program, einsum.reduction)
+    if not any(count.values()) and not any(merged.values()):
+        count["copy"] = 1
+    if not program.formats.stated:
+        return _sorted(count + merged)
+    computed, added = _formats(program, einsum)
+    named = Counter({in_format(kind, computed): n for kind, n in count.items()})
+    for kind, n in merged.items():
+        named[in_format(kind, added)] += n
+    return _sorted(named)
+
+
+def _sorted(count: Counter[str]) -> Operations:
+    return tuple(sorted((kind, n) for kind, n in count.items() if n > 0))
+
+
+def _formats(program: Program, einsum: Einsum) -> tuple[str, str]:
+    """The format that an Einsum computes in, the widest of its operands, and that of its sums."""
+    formats = program.formats
+    operands = [access.tensor for access in einsum.reads] or [einsum.name]
+    computed = formats.widest(operands).name
+    # The largest of some values is one of them: nothing is accumulated.
+    kept = einsum.reduction in ("max", "min")
+    return computed, computed if kept else formats.accumulate or computed
+
+
+def in_format(kind: str, fmt: str) -> str:
+    """The name of a kind of operation on numbers in a format: ``mac.fp8_e4m3``; the kind itself
+    where no format is stated."""
+    return f"{kind}.{fmt}" if fmt else kind
+
+
+def kind_and_format(name: str) -> tuple[str, str]:
+    """The kind of an operation, and its format if it has one.
+
+    >>> kind_and_format("mac.fp8_e4m3"), kind_and_format("exp")
+    (('mac', 'fp8_e4m3'), ('exp', ''))
+    """
+    kind, _, fmt = name.partition(".")
+    return kind, fmt
+
+
+def told(name: str) -> str:
+    """An operation in words: ``mac in fp8_e4m3``."""
+    kind, fmt = kind_and_format(name)
+    return f"{kind} in {fmt}" if fmt else kind
 
 
 def operations_of(program: Program) -> dict[str, Operations]:

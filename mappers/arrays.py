@@ -5,7 +5,7 @@ from __future__ import annotations
 from archsim.spec.arch import Architecture, ProcessingArray
 from einsum_cascade.errors import MappingError, Problem
 from einsum_cascade.ir import Einsum, Program
-from einsum_cascade.operations import einsum_operations
+from einsum_cascade.operations import einsum_operations, told
 
 
 def arrays_of(
@@ -21,7 +21,8 @@ def arrays_of(
     kinds = [kind for kind, _ in einsum_operations(program, einsum)]
     able = architecture.arrays_for(kinds)
     if not able:
-        text = f"{einsum.name}: no array of {architecture.name} can do all of {', '.join(kinds)}"
+        wanted = ", ".join(map(told, kinds))
+        text = f"{einsum.name}: no array of {architecture.name} can do all of {wanted}"
         hint = "give an array the operations that are missing"
         raise MappingError(Problem(text, einsum.span, hint))
     return able

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from einsum_cascade.errors import Problem, did_you_mean
 from einsum_cascade.ir import Program, variables_of
-from einsum_cascade.operations import Operations
+from einsum_cascade.operations import Operations, kind_and_format
 
 from ..space.iteration import Axis, Loop
 from ..spec.arch import Architecture, ProcessingArray
@@ -132,7 +132,16 @@ def operation_problems(
     how: EinsumMapping, array: ProcessingArray, operations: Operations
 ) -> Iterator[Complaint]:
     """Operations that an array cannot do."""
-    for kind in array.cannot_do(kind for kind, _ in operations):
-        known = ", ".join(o.kind for o in array.operations)
-        text = f"{array.name} cannot do '{kind}', which {how.einsum} needs"
-        yield Complaint("", text, how.span, f"it does: {known}")
+    for name in array.cannot_do(kind for kind, _ in operations):
+        kind, fmt = kind_and_format(name)
+        formats = ", ".join(array.formats_of(kind))
+        known = ", ".join(dict.fromkeys(o.kind for o in array.operations))
+        text, hint = f"{array.name} cannot do '{kind}'", f"it does: {known}"
+        if formats and fmt:
+            text += f" in {fmt}"
+            hint = f"it does {kind} in {formats}; 'convert' or 'wider' of the array say what else"
+        elif formats:
+            text += " on words, as no format of their width is listed"
+            hint = f"it does {kind} in {formats}: state formats, for example formats.default="
+            hint += array.formats_of(kind)[0]
+        yield Complaint("", f"{text}, which {how.einsum} needs", how.span, hint)

@@ -31,7 +31,8 @@ def layout(architecture: Architecture) -> tuple[object, ...]:
                 a.name,
                 tuple((d.name, d.size) for d in a.dimensions),
                 a.registers.depth,
-                frozenset(o.kind for o in a.operations),
+                frozenset((o.kind, o.format) for o in a.operations),
+                (a.wider, a.convert),
             )
             for a in architecture.arrays
         ),

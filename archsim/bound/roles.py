@@ -14,7 +14,7 @@ from functools import cached_property
 
 from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.ir import Program
-from einsum_cascade.operations import einsum_operations
+from einsum_cascade.operations import einsum_operations, told
 
 from ..spec.arch import Architecture, ProcessingArray
 from ..spec.mapping import (
@@ -173,7 +173,7 @@ class _Naming:
 
     def _told(self, einsum: str) -> str:
         before, after = self.moved[einsum]
-        lacking = ", ".join(before.cannot_do(self._kinds(einsum)))
+        lacking = ", ".join(map(told, before.cannot_do(self._kinds(einsum))))
         return f"{einsum} runs on {after.name}: {before.name} cannot do {lacking}"
 
     def _kinds(self, einsum: str) -> tuple[str, ...]:

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
+from einsum_cascade.operations import kind_and_format
+
 from ..bound.footprint import Requirement, requirements
 from ..bound.record import Bound, BoundEinsum
 from ..cost.accesses import Amount, EinsumCount
@@ -138,12 +140,22 @@ def _einsums(bound: Bound, work: list[_Work], timing: Timing) -> tuple[EinsumUse
             name=w.count.einsum,
             array=w.count.array,
             cycles=float(w.occupied),
-            operations=w.count.operations,
+            operations=_by_kind(w.count),
             utilization=float(w.busy / timing.cycles),
             traffic=_traffic(bound, (w.count,)),
+            formats=tuple(x for name, _ in w.count.operations if (x := kind_and_format(name))[1]),
         )
         for w in work
     )
+
+
+def _by_kind(count: EinsumCount) -> tuple[tuple[str, int], ...]:
+    """Operations by kind, whatever their format."""
+    found: dict[str, int] = {}
+    for name, times in count.operations:
+        kind, _ = kind_and_format(name)
+        found[kind] = found.get(kind, 0) + times
+    return tuple(found.items())
 
 
 def _traffic(bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[LevelTraffic, ...]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from einsum_cascade.ir import Name, Parameter, walk
+from einsum_cascade.operations import kind_and_format, told
 from einsum_cascade.rewrites.hoist import hoistable
 
 from ..bound.record import Bound
@@ -13,15 +16,46 @@ from ..spec.arch import ProcessingArray
 
 def _stand_ins(bound: Bound, array: ProcessingArray) -> str:
     """Which operations the array's table lacks, and what is done and billed instead."""
-    needed = {kind for e in bound.einsums if e.array.name == array.name for kind, _ in e.operations}
     found: list[str] = []
-    for kind in sorted(needed):
-        if array.listed(kind) is None:
-            operation = array.operation(kind)
+    for name in _needed(bound, array):
+        if array.listed(name) is None:
+            operation = array.operation(name)
             assert operation is not None, "operations are checked when binding"
-            how = "a cycle, unbilled" if kind == "copy" else f"done as {operation.kind}"
-            found.append(f"{kind} is not listed ({how})")
+            unlisted = kind_and_format(name)[0] == "copy"
+            how = "a cycle, unbilled" if unlisted else f"done as {operation.kind}"
+            found.append(f"{told(name)} is not listed ({how})")
     return "; ".join(found)
+
+
+def _needed(bound: Bound, array: ProcessingArray) -> list[str]:
+    """Names of the operations that a mapping does on an array."""
+    return sorted({n for e in bound.einsums if e.array.name == array.name for n, _ in e.operations})
+
+
+def _formats(bound: Bound) -> Iterator[str]:
+    """The formats of tensors, and in which others operations are done or priced."""
+    if not bound.program.formats.stated:
+        yield from unlike_word(bound.architecture)
+        return
+    yield f"formats: {bound.program.formats}"
+    for array in bound.architecture.arrays:
+        anyhow: dict[str, None] = {}
+        formats: dict[str, None] = {}
+        for name in _needed(bound, array):
+            kind, fmt = kind_and_format(name)
+            operation = array.operation(name)
+            if operation is None or kind == "copy":
+                continue
+            if not operation.format:
+                anyhow[kind], formats[fmt or "words"] = None, None
+            elif fmt and operation.format != fmt:
+                yield f"{array.name}: {told(name)} is done in {operation.format}"
+        if anyhow:
+            named = ", ".join(formats)
+            yield (
+                f"{array.name} names no formats of its own for {', '.join(anyhow)}, which cost the"
+                f" same in {named}"
+            )
 
 
 def _mask_parameters(bound: Bound) -> list[Parameter]:
@@ -44,9 +78,7 @@ def notes_of(bound: Bound) -> tuple[str, ...]:
         picked = ", ".join(f"{name} {what}" for name, what in bound.mapping.chosen)
         found.append(f"chosen by the mapping's objective: {picked}")
     found.extend(bound.mapping.moved)
-    if bound.program.formats.stated:
-        found.append(f"formats: {bound.program.formats}")
-    found.extend(unlike_word(architecture))
+    found.extend(_formats(bound))
     if note := spill_note(bound):
         found.append(note)
     found.extend(bound.unskipped)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from einsum_cascade.operations import kind_and_format
+
 from ..bound.record import Bound
 from ..result.record import ArrayRoof, MemoryRoof, Roofs
 from ..spec.arch import ProcessingArray
@@ -39,5 +41,5 @@ def _array_roof(bound: Bound, array: ProcessingArray) -> ArrayRoof:
     return ArrayRoof(
         array=array.name,
         peak_ops_per_s=float(array.elements * bound.architecture.clock_hz / fastest),
-        untimed=tuple(k for k, n in cycles.items() if not n),
+        untimed=tuple(dict.fromkeys(kind_and_format(k)[0] for k, n in cycles.items() if not n)),
     )

@@ -101,7 +101,15 @@ def _einsum(einsum: EinsumUse) -> dict[str, Any]:
         "cycles": einsum.cycles,
         "operations": dict(einsum.operations),
         "utilization": einsum.utilization,
+        **({"formats": _formats(einsum)} if einsum.formats else {}),
     }
+
+
+def _formats(einsum: EinsumUse) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for kind, fmt in einsum.formats:
+        found.setdefault(kind, []).append(fmt)
+    return found
 
 
 def result_from_dict(data: Mapping[str, Any]) -> Result:
@@ -209,4 +217,5 @@ def _read_einsum(data: Mapping[str, Any], traffic: Mapping[str, Any]) -> EinsumU
         operations=tuple(data["operations"].items()),
         utilization=data["utilization"],
         traffic=_read_traffic(traffic[data["name"]]),
+        formats=tuple((k, fmt) for k, fmts in data.get("formats", {}).items() for fmt in fmts),
     )

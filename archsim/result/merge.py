@@ -195,6 +195,7 @@ def _einsum(einsum: EinsumUse, name: str, part: PartUse, cycles: float) -> Einsu
         cycles=times * einsum.cycles,
         operations=tuple((kind, times * n) for kind, n in einsum.operations),
         utilization=einsum.utilization * (part.cycles / cycles),
+        formats=einsum.formats,
         traffic=tuple(
             LevelTraffic(
                 level=t.level,

@@ -95,6 +95,8 @@ class EinsumUse:
     operations: tuple[tuple[str, int], ...]
     utilization: float
     traffic: tuple[LevelTraffic, ...] = ()
+    formats: tuple[tuple[str, str], ...] = ()
+    """Pairs of an operation kind and the format it is asked for in, where formats are stated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,9 @@ from os import PathLike
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
+from einsum_cascade.number_formats import FORMATS
+from einsum_cascade.operations import in_format, kind_and_format
+
 from .technology import Technology
 
 if TYPE_CHECKING:
@@ -47,7 +50,13 @@ class Operation:
     """Cycles the element is busy with one operation."""
     bill: tuple[tuple[str, Fraction], ...]
     """Actions of the technology billed per operation, and how often."""
+    format: str = ""
+    """Of its operands; empty: of any but those that other entries of the kind name.
+    ``OF_WORDS``: of values whose format nobody states, and of those alone."""
 
+
+OF_WORDS = "word"
+"""Stands for the format of values that are words of the machine."""
 
 STAND_INS: Mapping[str, str] = MappingProxyType(
     {"sub": "add", "mul": "mac", "add": "mac", "min": "max", "neg": "sub"}
@@ -98,6 +107,11 @@ class ProcessingArray:
     """For ``systolic`` operands: whether fill and drain of one fold hide behind the next."""
     overhead_area_um2: float = 0.0
     """Area of the array's own network, beside its elements."""
+    wider: bool = False
+    """Whether operations in a format that it lacks are done in the narrowest one it has that
+    holds all of its values."""
+    convert: tuple[tuple[str, str], ...] = ()
+    """Pairs of a format that it may lack and the one in which its operations are done."""
 
     @property
     def elements(self) -> int:
@@ -128,13 +142,36 @@ class ProcessingArray:
         listed = self.listed(kind)
         if listed is not None:
             return listed
-        if kind == "copy":
+        plain, fmt = kind_and_format(kind)
+        if plain == "copy":
             return Operation(kind="copy", cycles=Fraction(1), bill=())
-        return self.operation(STAND_INS[kind]) if kind in STAND_INS else None
+        return self.operation(in_format(STAND_INS[plain], fmt)) if plain in STAND_INS else None
 
     def listed(self, kind: str) -> Operation | None:
-        """The entry for ``kind`` in the operations table itself, or None."""
-        return next((o for o in self.operations if o.kind == kind), None)
+        """The entry for ``kind`` in the operations table itself, or None.
+
+        One in a format is listed in it, in the one that it is converted to, in a wider one where
+        those will do, or in any.
+        """
+        plain, fmt = kind_and_format(kind)
+        found = {o.format: o for o in self.operations if o.kind == plain}
+        for name in (fmt or OF_WORDS, dict(self.convert).get(fmt, "")):
+            if name and name in found:
+                return found[name]
+        if self.wider and fmt in FORMATS:
+            able = [FORMATS[name] for name in found if name in FORMATS]
+            wide = [f for f in able if f.holds(FORMATS[fmt])]
+            if wide:
+                return found[min(wide, key=lambda f: f.rank).name]
+        return found.get("")
+
+    def formats_of(self, kind: str) -> tuple[str, ...]:
+        """The formats in which a kind of operation is listed, those of any format aside."""
+        return tuple(o.format for o in self.operations if o.kind == kind and o.format in FORMATS)
+
+    def does(self, kind: str) -> bool:
+        """Whether a kind of operation is listed in some format."""
+        return any(o.kind == kind for o in self.operations)
 
     def cannot_do(self, kinds: Iterable[str]) -> tuple[str, ...]:
         """Those of some kinds of operation that an element cannot do, stand-ins counted in."""

@@ -48,7 +48,7 @@ def array_in_role(architecture: Architecture, role: str) -> ProcessingArray | No
 
 
 def _is_matrix(array: ProcessingArray) -> bool:
-    return len(array.dimensions) > 1 and array.operation("mac") is not None
+    return len(array.dimensions) > 1 and array.does("mac")
 
 
 def memory_in_role(architecture: Architecture, role: str) -> str | None:

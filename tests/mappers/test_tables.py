@@ -30,6 +30,7 @@ from mappers.space.written import mapping_of
 
 SHAPES = {"B": 2, "H": 3, "E": 32, "F": 48, "P": 1100, "M": 1300}
 FORMATS = TensorFormats(default="fp32", tensors=(("K", "mxfp4"), ("V", "int8")), word_bits=16)
+ARRAYS = ("array_2d", "array_1d")
 CHOICES = 12
 """Random choices of a subspace."""
 
@@ -82,11 +83,12 @@ def bound(space: Region, mapping: Mapping) -> tuple[Bound | None, str]:
 @pytest.mark.parametrize("cascade", ["attention-1pass", "attention-2pass", "attention-3pass"])
 def test_tables_say_what_the_engine_says(cascade: str, machine: str) -> None:
     program, random = Cascade.load(cascade).program, Random(cascade + machine)
+    architecture = Architecture.load(machine)
     if machine == "fusemax-micro24":
         program = in_formats(program, FORMATS)
-    space = random.choice(
-        Mapspace.of(program, Architecture.load(machine), SHAPES).regions(4)
-    ).region
+        costs = [f"arrays.{a}.operations.mac.fp32={{cycles: 2, bill: {{mac: 3}}}}" for a in ARRAYS]
+        architecture = Architecture.load(machine, costs)
+    space = random.choice(Mapspace.of(program, architecture, SHAPES).regions(4)).region
     agreed = refused = 0
     for subspace in random.sample(subspaces_of(space), 3):
         try:

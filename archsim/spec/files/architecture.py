@@ -21,9 +21,10 @@ from einsum_cascade.yaml.schema import (
 from einsum_cascade.yaml.source import Path, YamlNode, YamlScalar
 from einsum_cascade.yaml.spec_files import referred
 
-from ..arch import Architecture, Dimension, Memory, Operation, ProcessingArray, Registers
+from ..arch import Architecture, Dimension, Memory, ProcessingArray, Registers
 from ..technology import Technology
-from .fields import Bandwidth, Bits, Bytes, Frequency, Name, Number, SquareMicrometres, Words
+from .fields import Bandwidth, Bits, Bytes, Format, Frequency, Name, SquareMicrometres, Words
+from .operations import AnyOperation, costs_of, operations
 
 KEY = "architecture"
 
@@ -64,11 +65,6 @@ class _RegistersFields(Fields):
     billed: Literal["all", "one"] = "all"
 
 
-class _OperationFields(Fields):
-    cycles: Number
-    bill: dict[str, Number]
-
-
 class _ReductionFields(Fields):
     latency: Annotated[int | str, BeforeValidator(_latency)]
 
@@ -77,7 +73,9 @@ class _ArrayFields(Fields):
     name: Name
     shape: Annotated[dict[Name, Count], Field(min_length=1)]
     registers: _RegistersFields
-    operations: Annotated[dict[str, _OperationFields], Field(min_length=1)]
+    operations: Annotated[dict[str, AnyOperation], Field(min_length=1)]
+    wider: bool = False
+    convert: dict[Format, Format] = Field(default_factory=dict)
     reduction: dict[str, _ReductionFields] = Field(default_factory=dict)
     units: tuple[str, ...] = ()
     operands: Literal["broadcast", "systolic"] = "broadcast"
@@ -160,7 +158,7 @@ def build_architecture(
             )
             for m in spec.memories
         ),
-        arrays=tuple(_array(a) for a in spec.arrays),
+        arrays=tuple(_array(a, spec.word) for a in spec.arrays),
         mapping=None
         if spec.mapping is None
         else referred("mappings", spec.mapping, root.span_of((KEY, "mapping"))),
@@ -168,7 +166,7 @@ def build_architecture(
     )
 
 
-def _array(spec: _ArrayFields) -> ProcessingArray:
+def _array(spec: _ArrayFields, word_bits: int) -> ProcessingArray:
     return ProcessingArray(
         name=spec.name,
         dimensions=tuple(
@@ -187,9 +185,10 @@ def _array(spec: _ArrayFields) -> ProcessingArray:
             billed=spec.registers.billed,
         ),
         operations=tuple(
-            Operation(kind=kind, cycles=o.cycles, bill=tuple(o.bill.items()))
-            for kind, o in spec.operations.items()
+            o for kind, costs in spec.operations.items() for o in operations(kind, costs, word_bits)
         ),
+        wider=spec.wider,
+        convert=tuple(spec.convert.items()),
         units=spec.units,
         operands=spec.operands,
         overlap=spec.overlap is not False,
@@ -257,6 +256,7 @@ def _array_problems(
     if spec.overlap is not None and spec.operands != "systolic":
         text = f"operands of '{spec.name}' are {spec.operands}, which have nothing to overlap"
         yield Problem(text, root.key_span((*path, "overlap")), "it is for 'operands: systolic'")
+    yield from _conversions(spec, root, path)
     known = [a.name for a in technology.actions]
     for at, unit in enumerate(spec.units):
         if unit not in known:
@@ -265,13 +265,26 @@ def _array_problems(
         here = (*path, "operations", kind)
         if kind not in OPERATION_KINDS:
             yield _unknown("kind of operation", kind, OPERATION_KINDS, root, here)
-        for action in operation.bill:
-            there = (*here, "bill", action)
+        for fmt, action in ((fmt, a) for fmt, cost in costs_of(operation) for a in cost.bill):
+            there = (*here, *((fmt,) if fmt else ()), "bill", action)
             if action not in known:
                 yield _unknown("action", action, known, root, there)
             elif spec.units and action not in spec.units:
                 text = f"'{action}' is billed, but is not one of the array's units"
                 yield Problem(text, root.key_span(there), f"units: {', '.join(spec.units)}")
+
+
+def _conversions(spec: _ArrayFields, root: YamlNode, path: Path) -> Iterator[Problem]:
+    """Formats that are converted to one in which the array does nothing."""
+    named = dict.fromkeys(fmt for o in spec.operations.values() for fmt, _ in costs_of(o) if fmt)
+    for given, done in spec.convert.items():
+        if done not in named:
+            text = f"'{spec.name}' does nothing in {done}, so that {given} cannot be done in it"
+            place = root.span_of((*path, "convert", given))
+            yield Problem(text, place, did_you_mean(done, named) if named else "")
+    if spec.wider and not named:
+        text = f"the operations of '{spec.name}' name no formats, of which one could be wider"
+        yield Problem(text, root.key_span((*path, "wider")), "leave it out: they do any format")
 
 
 def _class_problem(

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, PlainValidator
 
+from einsum_cascade.errors import did_you_mean
+from einsum_cascade.number_formats import FORMATS
 from einsum_cascade.yaml.schema import LONGEST_NAME, expected
 from einsum_cascade.yaml.source import shorten
 
@@ -62,6 +64,17 @@ Picojoules = Annotated[float, PlainValidator(_float(units.ENERGY))]
 PicojoulesPerBit = Annotated[float, PlainValidator(_float(units.ENERGY_PER_BIT))]
 SquareMicrometres = Annotated[float, PlainValidator(_float(units.AREA))]
 Nanometres = Annotated[int, PlainValidator(_whole(units.NODE, "nanometres"))]
+
+
+def _format(value: Any) -> str:
+    if value in FORMATS:
+        return str(value)
+    name = shorten(str(value))
+    raise expected(f"expected a format of numbers, got '{name}'", did_you_mean(name, FORMATS))
+
+
+Format = Annotated[str, PlainValidator(_format)]
+"""A format of numbers, by name."""
 
 Number = Annotated[Fraction, PlainValidator(units.parse_number)]
 """A finite number, zero or more."""
