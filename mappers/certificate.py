@@ -39,6 +39,8 @@ class Certificate:
     """What no mapping is below, of this space or any other."""
     ended: str = ""
     """``TIME_LIMIT`` or ``INTERRUPTED``; empty where the search was through."""
+    constraints: tuple[str, ...] = ()
+    """What all mappings of the space obey, where it is not the whole one."""
 
     @property
     def pruned(self) -> int:
@@ -72,6 +74,7 @@ class Certificate:
             "bound": self.bound,
             "floor": self.floor,
             **({"ended": self.ended} if self.ended else {}),
+            **({"constraints": [*self.constraints]} if self.constraints else {}),
         }
 
 

@@ -8,9 +8,11 @@ from archsim.bound.binding import bind
 from archsim.evaluate.evaluate import evaluate_bound
 from archsim.result.record import Result
 from archsim.spec.mapping import Mapping
+from einsum_cascade.errors import MappingError
 
 from .choices.choose import choose
 from .objectives import SearchObjective
+from .space.constraints import broken_problem
 from .space.mapspace import Mapspace
 from .space.region import Region
 
@@ -42,10 +44,13 @@ def run_mapping(
     Raises
     ------
     MappingError
-        The mapping is not legal on the space's machine, or does not fit.
+        The mapping is not legal on the space's machine, does not fit, or breaks a constraint of
+        the space.
     """
     own = {tile.member for tile in mapping.tiles}
     given = {rank: size for rank, size in space.given.items() if rank not in own}
     bound = bind(space.program, mapping, space.architecture, given, choose=choose)
+    if broken := space.constraints.broken(bound):
+        raise MappingError(broken_problem(broken, f"the mapping '{mapping.name}'"))
     result = evaluate_bound(bound)
     return EngineRun(value=objective.of(result), mapping=mapping, result=result)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from archsim.jobs.plan import plan
 from archsim.jobs.run import run_plan
 from archsim.jobs.selection import ByPart
-from archsim.jobs.workload import PartLike, WorkloadLike
+from archsim.jobs.workload import WorkloadLike
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Mapping
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
@@ -18,10 +18,19 @@ from .front import Front, FrontPoint
 from .generators import GENERATORS
 from .objectives import objective_called
 from .protocol import TOLERANCE, Clock, SearchProblem
-from .workload_search import ProgressOfParts, best_known, check_start, quiet, space_of
+from .workload_search import (
+    ProgressOfParts,
+    best_known,
+    check_start,
+    only_part,
+    quiet,
+    space_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from .constraint_files import ConstraintFile
 
 AXES = ("latency", "energy")
 """What a front can be of."""
@@ -46,25 +55,6 @@ def axes_called(text: str) -> None:
         raise SpecError(f"--pareto {text}: a front is of two; write latency,energy")
 
 
-def only_part(workload: WorkloadLike, what: str) -> PartLike:
-    """The part of a workload that has just one.
-
-    Raises
-    ------
-    SpecError
-        It has more: says which one to type.
-    """
-    if len(workload.parts) > 1:
-        names = ", ".join(dict.fromkeys(part.name for part in workload.parts))
-        raise SpecError(
-            Problem(
-                f"{what} is of a workload of one part; {workload.name} has {names}",
-                hint="take its attention alone: --set scope=attention",
-            )
-        )
-    return workload.parts[0]
-
-
 def search_front(
     workload: WorkloadLike,
     architecture: Architecture,
@@ -73,6 +63,7 @@ def search_front(
     progress: ProgressOfParts = quiet,
     start: Sequence[Mapping] = (),
     time_limit_s: float | None = None,
+    constraints: Sequence[ConstraintFile] = (),
 ) -> Front:
     """Mappings of which none is both faster and of less energy than another.
 
@@ -86,6 +77,8 @@ def search_front(
         Mappings to begin with.
     time_limit_s : float, optional
         Seconds after which what is found has to do: a third for each end.
+    constraints : sequence of ConstraintFile
+        What all mappings obey.
 
     Raises
     ------
@@ -96,7 +89,7 @@ def search_front(
     """
     part = only_part(workload, "a front")
     check_start(workload, start)
-    space = space_of(part, architecture)
+    space = space_of(part, architecture, constraints=constraints)
     problem = SearchProblem(space, objective_called("latency"), tolerance=tolerance)
     problem = replace(problem, known=best_known(part, problem, start))
     advance = progress(part.name, round(2 * EFFORT.subspaces + SEARCHES))

@@ -25,6 +25,7 @@ def search_report(found: WorkloadSearched, usual: Result | None = None) -> Docum
         facts=(
             *_compared(found.result, usual),
             *(_proof(p.name, p.found.certificate) for p in found.parts),
+            *(Fact("constraint", text) for text in first.constraints),
         ),
         tables=((_coverage(found),),),
     )
@@ -54,16 +55,17 @@ def _against(mine: float, other: float, name: str) -> str:
 
 def _proof(part: str, certificate: Certificate) -> Fact:
     """What the certificate proves, in a sentence."""
+    space = "constrained space" if certificate.constraints else "space"
     above = certificate.value / certificate.floor if certificate.floor else 0.0
     beside = f"; {above:.2f}x the floor of any mapping" if above else ""
     ended = f"; {certificate.ended}" if certificate.ended else ""
     if certificate.gap == 0 or (certificate.optimal and certificate.gap < 1e-9):
-        return Fact(part, "optimal", f"no mapping of the space is better{beside}")
+        return Fact(part, "optimal", f"no mapping of the {space} is better{beside}")
     share = _share(certificate.gap)
     if certificate.optimal:
-        text = f"no mapping of the space is better by more than {share}{beside}"
+        text = f"no mapping of the {space} is better by more than {share}{beside}"
         return Fact(part, "optimal", text)
-    text = f"no mapping of the space can be better by more than {share}{beside}{ended}"
+    text = f"no mapping of the {space} can be better by more than {share}{beside}{ended}"
     return Fact(part, "not proven", f"{text}; searched {certificate.strategy}")
 
 

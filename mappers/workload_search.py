@@ -19,10 +19,11 @@ from archsim.spec.arch import Architecture
 from archsim.spec.files.mapping_text import mapping_dict
 from archsim.spec.mapping import Mapping
 from einsum_cascade import Cascade
-from einsum_cascade.errors import InputError, SpecError
+from einsum_cascade.errors import InputError, Problem, SpecError
 from einsum_cascade.shapes import with_usual
 
 from .certificate import INTERRUPTED, Certificate, Searched
+from .constraint_files import ConstraintFile, constraints_of
 from .engine_run import EngineRun, run_mapping
 from .generators import GENERATORS
 from .memory import MappingQuestion, remember
@@ -51,6 +52,10 @@ class PartSearched:
     """The objective, of one run."""
     times: int = 1
     """How often it runs, as it or as another part that is the same."""
+
+    def again(self, times: int) -> PartSearched:
+        """The same where another part needs it, too."""
+        return replace(self, times=self.times + times)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,52 +140,49 @@ def search_workload(
     progress: ProgressOfParts = quiet,
     start: Sequence[Mapping] = (),
     time_limit_s: float | None = None,
+    constraints: Sequence[ConstraintFile] = (),
 ) -> WorkloadSearched:
     """The best mapping of every part of a workload on a machine.
 
     Parameters
     ----------
     objective : SearchObjective
-        What is to be small, for every part by itself.
+        Of every part by itself.
     strategy : Mapper, optional
-        How the space of each part is searched; exhaustively where none is given.
+        How each space is searched; exhaustively where none is given.
     tolerance : float
         Mappings that could be better by less than this share are not run.
     progress : callable
-        Called with the name of each part that is searched and how much there is to do.
+        Called with the name of each part and how much there is to do.
     start : sequence of Mapping
-        Mappings of the cascades searched: what is found is no worse than any that is legal.
+        Mappings to begin with: what is found is no worse.
     time_limit_s : float, optional
-        Seconds after which the best so far has to do; shared out evenly among the parts left.
-
-    Returns
-    -------
-    WorkloadSearched
-        The engine's result under the mappings found, with a certificate of each part.
+        Seconds after which the best so far has to do; parts share them evenly.
+    constraints : sequence of ConstraintFile
+        What all mappings obey, of a workload of one part.
 
     Raises
     ------
     SpecError
         Something named does not exist, or shapes are missing.
     MappingError
-        No mapping of a part is legal, or its cascade cannot be searched; a mapping to begin
-        with is not legal.
+        As ``Mapper.search`` and ``best_known``.
     """
     strategy = strategy or strategy_called("exhaustive")
-    check_start(workload, start)
+    check_start(workload, start, constraints)
     clock = Clock(time_limit_s)
     found: dict[tuple[object, ...], PartSearched] = {}
     chosen: list[Mapping] = []
     for number, part in enumerate(workload.parts):
-        space = space_of(part, architecture)
+        space = space_of(part, architecture, constraints=constraints)
         # A window's width is a parameter: layers that differ in it alone are searched apart.
         key = (part.cascade, *_told_apart_by(space))
         if key in found:
-            found[key] = replace(found[key], times=found[key].times + part.times)
+            found[key] = found[key].again(part.times)
         else:
             is_over = _end_of([*found.values()], clock.share(len(workload.parts) - number))
-            problem = SearchProblem(space, objective, tolerance=tolerance, is_over=is_over)
-            found[key] = _searched(strategy, part, problem, start, partial(progress, part.name))
+            asked = SearchProblem(space, objective, tolerance, is_over=is_over)
+            found[key] = _searched(strategy, part, asked, start, partial(progress, part.name))
         chosen.append(found[key].found.mapping)
     by_part = ByPart(tuple(chosen))
     result = run_plan(plan(workload, architecture, by_part, generators=GENERATORS))
@@ -241,8 +243,14 @@ def _searched(
     if known is None or found.mapping is not known.mapping:
         # The cascade by the name or file that the part gives.
         found = replace(found, mapping=replace(found.mapping, cascade=part.cascade))
-    # A search that ended early, or that only tries, is not the answer to the next question.
-    if not found.certificate.ended and strategy == strategy_called("exhaustive"):
+    constraints = problem.space.constraints
+    if constraints:
+        certificate = replace(found.certificate, constraints=tuple(c.text for c in constraints.all))
+        found = replace(found, certificate=certificate)
+    # A search that ended early, or that only tries, or tries less than there is, is not the answer
+    # to the next question.
+    through = not found.certificate.ended and not constraints
+    if through and strategy == strategy_called("exhaustive"):
         _remember(part, problem.space.architecture, problem.objective, found.mapping)
     value = problem.objective.of(found.result)
     return PartSearched(name=part.name, found=found, value=value, times=part.times)
@@ -251,27 +259,43 @@ def _searched(
 def best_known(
     part: PartLike, problem: SearchProblem, start: Sequence[Mapping]
 ) -> EngineRun | None:
-    """The best of the mappings known for a part; None if none is legal here."""
+    """The best of the mappings known for a part; None if none is legal here.
+
+    Where there are constraints only those count that obey them.
+
+    Raises
+    ------
+    MappingError
+        One to begin with is not legal, or breaks a constraint.
+    """
     best: EngineRun | None = None
-    machine = problem.space.architecture
+    machine, mine = problem.space.architecture, (part.cascade, name_of(part))
     for make in known_mappings(part, machine, GENERATORS):
         try:
             mapping = make()
-            space = space_of(part, machine, mapping.cascade)
+            space = problem.space
+            if mapping.cascade not in mine:
+                if space.constraints:
+                    continue
+                space = space_of(part, machine, mapping.cascade)
             run = run_mapping(space, mapping, problem.objective)
         except InputError:
             continue
         if best is None or run.value < best.value:
             best = run
     for mapping in start:
-        if mapping.cascade in (part.cascade, name_of(part)):
+        if mapping.cascade in mine:
             run = run_mapping(problem.space, mapping, problem.objective)
             best = run if best is None or run.value < best.value else best
     return best
 
 
-def check_start(workload: WorkloadLike, start: Sequence[Mapping]) -> None:
-    """Refuse a mapping to begin with that is of no cascade here."""
+def check_start(
+    workload: WorkloadLike, start: Sequence[Mapping], constraints: Sequence[ConstraintFile] = ()
+) -> None:
+    """Refuse a mapping to begin with that is of no cascade here, and constraints on several."""
+    if constraints:
+        only_part(workload, "a constraint on mappings")
     cascades = dict.fromkeys(c for part in workload.parts for c in (part.cascade, name_of(part)))
     for mapping in start:
         if mapping.cascade not in cascades:
@@ -286,7 +310,32 @@ def name_of(part: PartLike) -> str:
     return Cascade.load(part.cascade).program.name
 
 
-def space_of(part: PartLike, architecture: Architecture, cascade: str = "") -> Mapspace:
+def only_part(workload: WorkloadLike, what: str) -> PartLike:
+    """The part of a workload that has just one.
+
+    Raises
+    ------
+    SpecError
+        It has more: says which one to type.
+    """
+    if len(workload.parts) > 1:
+        names = ", ".join(dict.fromkeys(part.name for part in workload.parts))
+        raise SpecError(
+            Problem(
+                f"{what} is of a workload of one part; {workload.name} has {names}",
+                hint="take its attention alone: --set scope=attention",
+            )
+        )
+    return workload.parts[0]
+
+
+def space_of(
+    part: PartLike,
+    architecture: Architecture,
+    cascade: str = "",
+    *,
+    constraints: Sequence[ConstraintFile] = (),
+) -> Mapspace:
     """The mapspace of a part of a workload, by its own cascade or another that computes it.
 
     Raises as ``Mapspace.of``.
@@ -295,7 +344,8 @@ def space_of(part: PartLike, architecture: Architecture, cascade: str = "") -> M
     given, _ = with_usual(program, part.shapes_for(program.settable))
     try:
         program, shapes = with_parameters(program, given)
-        return Mapspace.of(program, architecture, shapes)
+        obeyed = constraints_of(constraints, program, architecture)
+        return Mapspace.of(program, architecture, shapes, obeyed)
     except InputError as wrong:
         problems = [replace(p, message=f"{part.name}: {p.message}") for p in wrong.problems]
         raise type(wrong)(problems) from None

@@ -42,7 +42,12 @@ def show_front(asked: Problems, axes: str, how: Asked, out: Path | None, *, as_j
     starts = tuple(Mapping.load(name) for name in how.starts)
     with bars() as start:
         front = search_front(
-            work, machine, progress=start, start=starts, time_limit_s=how.time_limit_s
+            work,
+            machine,
+            progress=start,
+            start=starts,
+            time_limit_s=how.time_limit_s,
+            constraints=how.constraints,
         )
     written = _write_front(front, out) if out else ()
     if as_json:

@@ -21,6 +21,7 @@ from .options import Known, json_option, refuse_mapping_settings, settings_optio
 from .progress import progress
 
 if TYPE_CHECKING:
+    from mappers.constraint_files import ConstraintFile
     from mappers.workload_search import WorkloadSearched
     from workloads import Workload
 
@@ -65,6 +66,20 @@ if TYPE_CHECKING:
     metavar="latency,energy",
     help="All mappings of which none is better in both, instead of the best in one.",
 )
+@click.option(
+    "--fix",
+    "fixed",
+    metavar="FILE",
+    multiple=True,
+    help="Constraints that all mappings obey (docs/mapping.md). May be repeated.",
+)
+@click.option(
+    "--forbid",
+    "forbidden",
+    metavar="FILE",
+    multiple=True,
+    help="The same of what must not hold of a mapping.",
+)
 @settings_option
 @json_option
 @click.option("--out", metavar="DIR", type=NamedPath(), help="Write mappings, result and pictures.")
@@ -76,12 +91,15 @@ def map_command(
     starts: tuple[str, ...],
     time_limit: str | None,
     pareto: str | None,
+    fixed: tuple[str, ...],
+    forbidden: tuple[str, ...],
     settings: tuple[str, ...],
     as_json: bool,
     out: Path | None,
 ) -> None:
     """Find the best mapping of a WORKLOAD on an ARCH, and say how sure that is."""
-    how = Asked(objective, strategy, starts, _seconds(time_limit))
+    limit = _seconds(time_limit)
+    how = Asked(objective, strategy, starts, limit, _constraints(fixed, forbidden))
     if pareto is not None:
         from .exploring import show_front
 
@@ -116,6 +134,19 @@ class Asked:
     strategy: str = "exhaustive"
     starts: tuple[str, ...] = ()
     time_limit_s: float | None = None
+    constraints: tuple[ConstraintFile, ...] = ()
+
+
+def _constraints(fixed: tuple[str, ...], forbidden: tuple[str, ...]) -> tuple[ConstraintFile, ...]:
+    """Files of constraints, read."""
+    if not fixed and not forbidden:
+        return ()
+    from mappers.constraint_files import ConstraintFile
+
+    return (
+        *(ConstraintFile.read(name, must=True) for name in fixed),
+        *(ConstraintFile.read(name, must=False) for name in forbidden),
+    )
 
 
 def _refuse_beside(option: str, *others: str) -> None:
@@ -181,6 +212,7 @@ def searched(work: Workload, machine: Architecture, how: Asked) -> WorkloadSearc
             progress=start,
             start=starts,
             time_limit_s=how.time_limit_s,
+            constraints=how.constraints,
         )
 
 

@@ -28,6 +28,7 @@ from ..objectives import LATENCY, OBJECTIVES, SearchObjective
 from ..protocol import TOLERANCE, Advance, Progress, SearchProblem, silent
 from ..space.fusion import candidates_of, spread, subspaces_of
 from ..space.mapspace import Mapspace
+from ..space.nothing_left import nothing_left
 from ..space.region import Region, Subspace
 from ..space.written import mapping_of
 from .effort import USUAL, Effort
@@ -216,8 +217,9 @@ class BranchAndBound:
         promising = self.space.regions(
             round(min(most, self.space.size)), spread=not (self._timed or self.cap)
         )
-        if len(promising) < self.space.size:
-            self.unopened = self.space.bound_beside(promising) if self._timed else 0.0
+        beside = self.space.bound_beside(promising)
+        if beside < inf:
+            self.unopened = beside if self._timed else 0.0
         for promised in promising:
             bound = promised.bound if self._timed else 0.0
             if self._beaten(bound):
@@ -473,13 +475,15 @@ class BranchAndBound:
         return max(0.0, 1 - least / self.best.value)
 
     def _nothing(self) -> MappingError:
-        """Why there is no mapping: nothing fits, or nothing is legal."""
+        """Why there is no mapping: constraints leave none, nothing fits, or nothing is legal."""
+        if nothing := nothing_left(self.space):
+            return nothing
         if self.failed:
             return NoLegalMappingError(self.failed[0].problems)
         for region, subspace in self.legal[:1]:
             ways = {e: found[0] for e, found in region.ways.items()}
             # The last alternative keeps a tensor everywhere: its first level is the outermost.
-            places = {t: found[-1][:1] for t, found in region.places.items()}
+            places = {t: found[-1][:1] for t, found in region.all_places.items()}
             mapping = mapping_of(region, subspace.skeleton, subspace.sizes[0], ways, places)
             try:
                 bind(self.space.program, mapping, self.space.architecture, self.space.given)
@@ -488,4 +492,5 @@ class BranchAndBound:
                 problems = [replace(p, hint=hint, span=None) for p in error.problems]
                 return NoLegalMappingError(problems)
         reasons = "; ".join([*dict.fromkeys(self.refused)][:2])
-        return NoLegalMappingError(Problem(f"no mapping of the space is legal: {reasons}"))
+        space = "constrained space" if self.space.constraints else "space"
+        return NoLegalMappingError(Problem(f"no mapping of the {space} is legal: {reasons}"))

@@ -222,11 +222,17 @@ class _Tabulator:
         for number in range(max(len(able) for able in ways.values())):
             bound = bound_subspace(self.space, subspace, self.base, number) if number else self.base
             for e in bound.einsums:
+                if self.space.constraints.broken_by_loops(e) is not None:
+                    continue
                 going = tuple((x.member, x.level) for x in e.temporal if e.widths[x.member] > 1)
                 if number < len(ways[e.name]) and (e.name, e.array.name, going) not in seen:
                     seen.add((e.name, e.array.name, going))
                     found[e.name].append(e)
                     self.ways[e.name].append(ways[e.name][number])
+        for name, variants in found.items():
+            if not variants:
+                broken = self.space.constraints.broken_by_loops(self.base.by_name[name])
+                raise MappingError(broken.text if broken else f"{name} cannot run so")
         return {name: tuple(variants) for name, variants in found.items()}
 
     def tables(self) -> Tables:

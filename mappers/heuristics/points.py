@@ -15,6 +15,7 @@ from archsim.spec.mapping import Mapping
 from ..objectives import LATENCY, SearchObjective
 from ..space.fusion import candidates_of, subspaces_of
 from ..space.mapspace import Mapspace
+from ..space.nothing_left import nothing_left
 from ..space.region import Region, Subspace
 from ..space.written import mapping_of
 
@@ -50,7 +51,10 @@ class OpenChoices:
         outermost = (region.architecture.memories[0].name,)
         self.ways = tuple(region.ways.values())
         self.places = tuple(region.places.values())
-        self.outermost = tuple(found.index(outermost) for found in self.places)
+        # Where a constraint keeps a tensor elsewhere, too, the first of its places stands in.
+        self.outermost = tuple(
+            found.index(outermost) if outermost in found else 0 for found in self.places
+        )
 
     @cached_property
     def subspaces(self) -> tuple[Subspace, ...]:
@@ -87,6 +91,8 @@ class Points:
         timed = objective.code == LATENCY
         most = min(_REGIONS if timed else _UNTIMED, space.size)
         promised = space.regions(most, spread=not timed)
+        if nothing := nothing_left(space):
+            raise nothing
         self.program = space.program
         self.regions = tuple(OpenChoices(one.region) for one in promised)
         self.bound = 0.0

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from archsim.bound.binder import bind_loops
 from archsim.bound.legality import crossed_passes
 from archsim.bound.record import Bound
 from archsim.bound.tiling import build_tiling
 from einsum_cascade.errors import MappingError
 
-from .factorisation import stepped_ranks
+from .factorisation import Factorisation, stepped_ranks
 from .region import Region, Subspace
 from .written import mapping_of
 
@@ -27,14 +29,22 @@ def subspaces_of(space: Region) -> tuple[Subspace, ...]:
     tuple of Subspace
         Also those whose loops are not legal: that is found when they are tabulated.
     """
-    ranks = shareable_ranks(space)
+    return tuple(allowed_subspaces(space, shareable_ranks(space)))
+
+
+def allowed_subspaces(space: Region, ranks: Sequence[str]) -> Iterator[Subspace]:
+    """The same one by one, of those that share some of these ranks: those that obey the
+    constraints on shared loops."""
     einsums = space.program.einsums
     often = {r: 2 * sum(r.lower() in e.variables for e in einsums) > len(einsums) for r in ranks}
     choices = [tuple(r for n, r in enumerate(ranks) if m >> n & 1) for m in range(1 << len(ranks))]
     choices.sort(
         key=lambda shared: sum(1 if often[r] else -1 for r in ranks if r in shared), reverse=True
     )
-    return tuple(s for shared in choices for s in space.subspaces(shared))
+    found = (s for shared in choices for s in space.subspaces(shared))
+    broken = space.constraints.broken_by_nest
+    constrained = bool(space.constraints.of_nest)
+    return (s for s in found if not constrained or broken(space.nest(s.skeleton)) is None)
 
 
 def spread(subspaces: tuple[Subspace, ...]) -> list[Subspace]:
@@ -66,7 +76,8 @@ def shareable_ranks(space: Region) -> tuple[str, ...]:
 
     Whether a boundary crosses a loop does not depend on what other loops there are, so that
     each rank is asked about by itself. A loop that one Einsum of many goes round is its own.
-    Of more than three ranks, those along which values run and those of most tiles are taken.
+    Of more than three ranks, those that have to be shared, along which values run, and those of
+    most tiles are taken.
     """
     einsums = space.program.einsums
     often = {r: sum(r.lower() in e.variables for e in einsums) for r in space.factorisation_of}
@@ -74,12 +85,22 @@ def shareable_ranks(space: Region) -> tuple[str, ...]:
     ranks = [c for c in open_factorisations if often[c.rank] > 1 or len(einsums) == 1]
     found = [c for c in ranks if not is_crossed(space, c.rank)]
     stepped = stepped_ranks(space.program)
-    first = sorted(found, key=lambda c: (c.rank not in stepped, -c.coarse))[:_SHARED]
+    wanted = space.constraints.wanted
+
+    def late(c: Factorisation) -> tuple[bool, bool, int]:
+        return c.rank not in wanted, c.rank not in stepped, -c.coarse
+
+    first = sorted(found, key=late)[:_SHARED]
     return tuple(c.rank for c in found if c in first)
 
 
 def is_crossed(space: Region, rank: str) -> bool:
-    """Whether the loops of a rank, shared and all going round, cross a boundary."""
+    """Whether the loops of a rank, shared and all going round, cross a boundary, or are none."""
+    return crossing(space, rank) is not False
+
+
+def crossing(space: Region, rank: str) -> bool | None:
+    """Whether shared loops of a rank cross a boundary; None where none go round here."""
 
     def going(subspace: Subspace) -> int:
         return sum(map(len, subspace.skeleton.order))
@@ -90,7 +111,7 @@ def is_crossed(space: Region, rank: str) -> bool:
     shared = tuple(around[: around.index(rank) + 1])
     subspace = max(space.subspaces(shared), key=going, default=None)
     if subspace is None:
-        return True
+        return None
     try:
         return bool(going(subspace) and crossed_passes(bound_subspace(space, subspace)))
     except MappingError:
@@ -114,7 +135,7 @@ def bound_subspace(
     MappingError
         Loops are out of order or missing.
     """
-    everywhere = {t: found[-1] for t, found in space.places.items()}
+    everywhere = {t: found[-1] for t, found in space.all_places.items()}
     ways = {n: found[min(alternative, len(found) - 1)] for n, found in space.ways.items()}
     mapping = mapping_of(space, subspace.skeleton, subspace.sizes[0], ways, everywhere)
     sizes = {t.member: t.size for t in mapping.tiles if isinstance(t.size, int)}

@@ -18,6 +18,7 @@ from einsum_cascade.ir import Einsum, Program
 from einsum_cascade.operations import operations_of
 
 from ..arrays import arrays_of
+from .constraints import NO_CONSTRAINTS, Constraints
 from .cuts import Cut, sides_of
 from .factorisation import factorise, unlaid_ranks
 from .layout import LayableRank, layouts_of
@@ -26,6 +27,9 @@ from .ways import masked_share
 
 Options = dict[str, tuple[Cut, ...]]
 """Ways to cut each rank."""
+
+RegionKey = tuple[tuple[Tile, ...], tuple[tuple[str, Cut], ...]]
+"""What tells regions of a space apart: tiles that the cascade has, and cuts of ranks."""
 
 Cells = NDArray[np.float64]
 """A number for every region of a grid: an axis for each rank, or of length one where it does
@@ -54,6 +58,9 @@ class PromisedRegion:
         """The same where every Einsum runs on one array only."""
         return float(max(self.cycles, least_makespan(self.region.all_ways.least_work)))
 
+
+_NEVER = 1e30
+"""Iterations of what is not allowed on one array, where it is on another."""
 
 _PARTITIONS = 4096
 """Ways to share out Einsums that are told apart; beyond it, what is left aside costs nothing."""
@@ -110,6 +117,8 @@ class RegionGrid:
     """Of the busiest array, at the least."""
     order: Cells
     """The same with what is unusual put back: which one is looked at first."""
+    constraints: Constraints = NO_CONSTRAINTS
+    """Infinite is what has no layout that obeys them."""
 
     @classmethod
     def of(
@@ -120,6 +129,7 @@ class RegionGrid:
         shapes: dict[str, int],
         options: Options,
         unusual: int = 0,
+        constraints: Constraints = NO_CONSTRAINTS,
     ) -> RegionGrid:
         """The grid of some options.
 
@@ -137,7 +147,7 @@ class RegionGrid:
         MappingError
             No array can do all operations of an Einsum.
         """
-        bounds = _GridBounds(program, architecture, shapes, options)
+        bounds = _GridBounds(program, architecture, shapes, options, constraints)
         cycles = bounds.cycles()
         odd = np.full(cycles.shape, float(unusual))
         for axis, (rank, cuts) in enumerate(options.items()):
@@ -154,12 +164,20 @@ class RegionGrid:
             options=options,
             cycles=cycles,
             order=cycles * (1 + _ODD * odd) * np.where(bounds.fits(), 1.0, _CROWDED),
+            constraints=constraints,
         )
+
+    @property
+    def size(self) -> int:
+        """Regions that have something left."""
+        return int(np.isfinite(self.cycles).sum())
 
     def best(self, most: int) -> Iterator[tuple[float, RegionGrid, tuple[int, ...]]]:
         """The most promising regions: by what they are ordered, this grid, and their places."""
         for place in np.argsort(self.order, axis=None, kind="stable")[:most]:
             where = np.unravel_index(place, self.order.shape)
+            if not np.isfinite(self.cycles[where]):
+                break
             yield float(self.order[where]), self, tuple(int(n) for n in where)
 
     def region(self, place: tuple[int, ...]) -> PromisedRegion:
@@ -172,15 +190,14 @@ class RegionGrid:
             fixed=self.fixed,
             cuts=self._cuts(place),
             least_cycles=cycles,
+            constraints=self.constraints,
         )
         return PromisedRegion(region=region, cycles=cycles)
 
     def _cuts(self, place: tuple[int, ...]) -> tuple[tuple[str, Cut], ...]:
         return tuple((r, c[n]) for (r, c), n in zip(self.options.items(), place, strict=True))
 
-    def least_beside(
-        self, regions: Collection[tuple[tuple[Tile, ...], tuple[tuple[str, Cut], ...]]]
-    ) -> float:
+    def least_beside(self, regions: Collection[RegionKey]) -> float:
         """The least bound of all regions but some."""
         left = self.cycles.copy()
         for fixed, cuts in regions:
@@ -207,12 +224,14 @@ class _GridBounds:
         architecture: Architecture,
         shapes: dict[str, int],
         options: Options,
+        constraints: Constraints,
     ) -> None:
+        self.constraints = constraints
         self.program = program
         self.architecture = architecture
         self.shapes = shapes
         self.options = options
-        self.known: dict[tuple[tuple[str, ...], frozenset[str], str], Cells] = {}
+        self.known: dict[tuple[object, ...], Cells] = {}
         """Iterations by ranks and array: Einsums that go over the same ranks are full alike."""
         parallel = program.parallel
         self.fine = {
@@ -222,17 +241,27 @@ class _GridBounds:
         }
 
     def cycles(self) -> Cells:
-        """Of the busiest array: no mapping of a region has fewer."""
+        """Of the busiest array: no mapping of a region has fewer; infinite where there is none."""
         operations = self.program.once(operations_of)
+        grid = tuple(len(cuts) for cuts in self.options.values())
+        left = np.ones(grid, dtype=np.bool_)
         costs: list[dict[str, Cells]] = []
         for e in with_masks(self.program).einsums:
             share = masked_share(self.program, e, self.shapes)
             costs.append({})
+            able = np.zeros(grid, dtype=np.bool_)
             for array in arrays_of(self.program, self.program.einsum_of[e.name], self.architecture):
                 cycles = float(array.cycles_of(operations[e.name]))
-                costs[-1][array.name] = self._iterations(e, array) * (cycles * share)
-        grid = tuple(len(cuts) for cuts in self.options.values())
-        return _busiest(costs, [a.name for a in self.architecture.arrays], grid)
+                iterations = self._iterations(e, array)
+                able |= np.isfinite(iterations)
+                # Shares may be zero: what is infinite is a number here.
+                if np.isfinite(iterations).any():
+                    costs[-1][array.name] = np.minimum(iterations, _NEVER) * (cycles * share)
+            left &= able
+        if not left.any():
+            return np.full(grid, inf)
+        busiest = _busiest(costs, [a.name for a in self.architecture.arrays], grid)
+        return np.where(left, busiest, inf)
 
     def fits(self) -> NDArray[np.bool_]:
         """Whether the smallest memory has room for the smallest tiles of each Einsum."""
@@ -265,14 +294,19 @@ class _GridBounds:
         return np.array(sizes, dtype=np.float64).reshape(shape)
 
     def _iterations(self, e: Einsum, array: ProcessingArray) -> Cells:
-        """The fewest iterations of an Einsum on an array, for each way to cut its ranks."""
+        """The fewest iterations of an Einsum on an array, for each way to cut its ranks; infinite
+        where it may not lie there so."""
         parallel = self.program.parallel
         ranks = tuple(r for r in self.options if r in parallel or r.lower() in e.variables)
         unlaid = unlaid_ranks(self.program, e.name).intersection(ranks)
-        if (ranks, unlaid, array.name) not in self.known:
+        mine = self.constraints.of_einsum(e.name)
+        key = (ranks, unlaid, array.name, mine and e.name)
+        if key not in self.known:
             still = prod(self.shapes[r] for r in unlaid)
             free = [r for r in ranks if r not in unlaid]
             shape = [len(cuts) if r in free else 1 for r, cuts in self.options.items()]
+            rank_of = {m: r for (r, _), fine in self.fine.items() for m, _ in fine}
+            allowed = self.constraints.layouts(e.name, array.name, rank_of.__getitem__)
             found = np.empty(shape)
             for place in np.ndindex(*shape):
                 chosen = dict(zip(self.options, place, strict=True))
@@ -280,9 +314,10 @@ class _GridBounds:
                     LayableRank(r, self.shapes[r], self.fine[r, self.options[r][chosen[r]]])
                     for r in free
                 ]
-                found[place] = layouts_of(laid, array.dimensions, still)[0].iterations
-            self.known[ranks, unlaid, array.name] = found
-        return self.known[ranks, unlaid, array.name]
+                layouts = layouts_of(laid, array.dimensions, still, allowed)
+                found[place] = layouts[0].iterations if layouts else inf
+            self.known[key] = found
+        return self.known[key]
 
 
 def _busiest(costs: list[dict[str, Cells]], arrays: list[str], grid: tuple[int, ...]) -> Cells:

@@ -7,7 +7,7 @@ nothing more does; of one rank the inner part comes before the outer one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -34,8 +34,17 @@ class Layout:
     iterations: int
 
 
+def _any(along: Along) -> bool:
+    """Any layout will do."""
+    del along
+    return True
+
+
 def layouts_of(
-    ranks: Sequence[LayableRank], dimensions: Sequence[Dimension], still: int = 1
+    ranks: Sequence[LayableRank],
+    dimensions: Sequence[Dimension],
+    still: int = 1,
+    allowed: Callable[[Along], bool] = _any,
 ) -> tuple[Layout, ...]:
     """Layouts of an Einsum on an array, those of the fewest iterations first.
 
@@ -47,6 +56,8 @@ def layouts_of(
         Of the array.
     still : int
         Iterations over what cannot be laid out.
+    allowed : callable
+        Whether members may lie so.
 
     Examples
     --------
@@ -78,6 +89,8 @@ def layouts_of(
             if any(0 < low < high for low, high in zip(before, after, strict=True)):
                 along.insert(0, along.pop())
             before = after
+        if not allowed(tuple(along)):
+            continue
         covered = (prod(n for _, n in r.fine[:k]) for r, k in zip(ranks, before, strict=True))
         times = prod(-(-r.size // n) for r, n in zip(ranks, covered, strict=True))
         # Along dimensions of one size members may change places: the same layout.

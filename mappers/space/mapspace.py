@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from math import inf
 
 from archsim.spec.arch import Architecture
@@ -17,9 +18,12 @@ from einsum_cascade.errors import SpecError
 from einsum_cascade.ir import Program
 
 from .array_tiles import family_tiles
+from .constraints import NO_CONSTRAINTS, Constraints
 from .cuts import cuts_beside, cuts_of, sides_of
 from .factorisation import unlaid_ranks
-from .grid import Options, PromisedRegion, RegionGrid
+from .fusion import allowed_subspaces, crossing, shareable_ranks
+from .grid import Options, PromisedRegion, RegionGrid, RegionKey
+from .region import Region
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,15 +36,24 @@ class Mapspace:
     """Shapes in elements, by rank, without what mappings decide."""
     families: tuple[tuple[tuple[Tile, ...], dict[str, int]], ...]
     """Sizes of ranks that the cascade itself cuts, and all shapes that follow."""
+    constraints: Constraints = NO_CONSTRAINTS
 
     @classmethod
-    def of(cls, program: Program, architecture: Architecture, given: dict[str, int]) -> Mapspace:
+    def of(
+        cls,
+        program: Program,
+        architecture: Architecture,
+        given: dict[str, int],
+        constraints: Constraints = NO_CONSTRAINTS,
+    ) -> Mapspace:
         """The space of a cascade on a machine.
 
         Parameters
         ----------
         given : dict
             Shapes in elements, by rank.
+        constraints : Constraints
+            What all of its mappings obey; names are those of the cascade and the machine.
 
         Raises
         ------
@@ -70,7 +83,13 @@ class Mapspace:
         members = {tile.member for tile in fixed}
         follows = {m for r in program.ranks for m in r.partition[:1] if {*r.partition} & members}
         left = {r: size for r, size in shapes.items() if r not in members | follows}
-        return cls(program=program, architecture=architecture, given=left, families=tuple(found))
+        return cls(
+            program=program,
+            architecture=architecture,
+            given=left,
+            families=tuple(found),
+            constraints=constraints,
+        )
 
     @property
     def shapes(self) -> dict[str, int]:
@@ -80,15 +99,23 @@ class Mapspace:
     @cached_property
     def _grids(self) -> tuple[RegionGrid, ...]:
         return tuple(
-            RegionGrid.of(self.program, self.architecture, fixed, shapes, options, number)
+            RegionGrid.of(
+                self.program,
+                self.architecture,
+                fixed,
+                shapes,
+                options,
+                number,
+                constraints=self.constraints,
+            )
             for number, (fixed, shapes) in enumerate(self.families)
             for options in self._options(shapes)
         )
 
     @property
     def size(self) -> int:
-        """How many regions there are."""
-        return sum(grid.cycles.size for grid in self._grids)
+        """How many regions there are whose layouts obey all constraints."""
+        return sum(grid.size for grid in self._grids)
 
     def regions(self, most: int, *, spread: bool = False) -> tuple[PromisedRegion, ...]:
         """The most promising regions, best first.
@@ -101,7 +128,9 @@ class Mapspace:
             Whether all sizes of what the cascade itself cuts take turns: where cycles do not
             tell what is best.
         """
-        found = [best for grid in self._grids for best in grid.best(most)]
+        # Constraints on loops and places may leave nothing of a region: others are taken then.
+        enough = self.size if self.constraints else most
+        found = [best for grid in self._grids for best in grid.best(enough)]
         found.sort(key=lambda one: one[0])
         if spread:
             turns: dict[tuple[Tile, ...], int] = {}
@@ -109,11 +138,51 @@ class Mapspace:
             for number, (_, grid, _) in enumerate(found):
                 order[number], turns[grid.fixed] = turns[grid.fixed], turns[grid.fixed] + 1
             found = [one for _, one in sorted(zip(order, found, strict=True), key=lambda p: p[0])]
-        return tuple(grid.region(place) for _, grid, place in found[:most])
+        promised = (grid.region(place) for _, grid, place in found)
+        return tuple(islice((one for one in promised if self._is_left(one.region)), most))
+
+    def _is_left(self, region: Region) -> bool:
+        """Whether any mapping of a region may obey all constraints."""
+        if not self.constraints:
+            return True
+        key = (region.fixed, region.cuts)
+        if key not in self._left:
+            able = all(region.places.values()) and self._may_share(region)
+            able = able and all(region.ways.values())
+            self._left[key] = able and self._has_subspaces(region)
+        return self._left[key]
+
+    def _may_share(self, region: Region) -> bool:
+        """Whether ranks that have to be shared have loops here that Einsums may share."""
+        for rank in self.constraints.wanted:
+            cut = region.factorisation_of.get(rank)
+            if cut is None or not (cut.levelled or cut.outside) or cut.whole:
+                return False
+            known = rank in self._crossed or cut.outside or not all(region.ways.values())
+            # A boundary crosses the loops of a rank wherever they go round, or nowhere.
+            if not known and (crossed := crossing(region, rank)) is not None:
+                self._crossed[rank] = crossed
+            if self._crossed.get(rank):
+                return False
+        return True
+
+    def _has_subspaces(self, region: Region) -> bool:
+        if not self.constraints.of_nest:
+            return True
+        return next(allowed_subspaces(region, shareable_ranks(region)), None) is not None
+
+    @cached_property
+    def _crossed(self) -> dict[str, bool]:
+        return {}
+
+    @cached_property
+    def _left(self) -> dict[RegionKey, bool]:
+        return {}
 
     def bound_beside(self, regions: Collection[PromisedRegion]) -> float:
         """Cycles that no mapping outside of some regions is below."""
         known = {(r.region.fixed, r.region.cuts) for r in regions}
+        known |= {key for key, left in self._left.items() if not left}
         return min((grid.least_beside(known) for grid in self._grids), default=inf)
 
     def _options(self, shapes: dict[str, int]) -> Iterator[Options]:

@@ -27,6 +27,7 @@ from archsim.spec.mapping import Tile
 from einsum_cascade.ir import Program
 
 from ..arrays import arrays_of
+from .constraints import NO_CONSTRAINTS, Constraints, SharedRanks
 from .cuts import Cut
 from .factorisation import Factorisation, closed, factorise, stepped_ranks
 from .ways import EinsumWays, Way
@@ -73,6 +74,8 @@ class Region:
     """What no mapping of the region takes less than: ways that are much slower are none."""
     plain: bool = False
     """Whether each Einsum has few layouts on an array, and one order of loops, alone."""
+    constraints: Constraints = NO_CONSTRAINTS
+    """What all of its mappings obey; what is on the loops of an Einsum is seen when it is bound."""
 
     @property
     def given(self) -> dict[str, int]:
@@ -89,7 +92,7 @@ class Region:
             factorise(r, self.shapes[r], cut, levels, self.shapes, parallel=r in parallel)
             for r, cut in self.cuts
         ]
-        return closed(found, stepped_ranks(self.program))
+        return closed(found, stepped_ranks(self.program) | self.constraints.wanted)
 
     @cached_property
     def factorisation_of(self) -> dict[str, Factorisation]:
@@ -115,7 +118,7 @@ class Region:
 
     @cached_property
     def arrays(self) -> dict[str, tuple[str, ...]]:
-        """Arrays that can do all operations of an Einsum, by its name.
+        """Arrays that can do all operations of an Einsum, by its name, whatever is allowed.
 
         Raises
         ------
@@ -129,7 +132,12 @@ class Region:
 
     @cached_property
     def places(self) -> dict[str, tuple[tuple[str, ...], ...]]:
-        """Where each tensor may be kept: lists of levels.
+        """Where each tensor may be kept: lists of levels."""
+        return {t: self.constraints.places(t, found) for t, found in self.all_places.items()}
+
+    @cached_property
+    def all_places(self) -> dict[str, tuple[tuple[str, ...], ...]]:
+        """The same without constraints.
 
         Inputs and outputs are in the outermost memory, perhaps also in inner ones;
         intermediates in any memories, or in the registers of one array.
@@ -244,12 +252,24 @@ class Region:
             factorisations=self.factorisations,
             least_cycles=self.least_cycles,
             plain=self.plain,
+            constraints=self.constraints,
         )
 
     @cached_property
     def ways(self) -> dict[str, tuple[Way, ...]]:
         """How each Einsum may run. In a subspace some of its ways may be the same."""
         return {e.name: tuple(self.all_ways.of(e)) for e in self.program.einsums}
+
+    def nest(self, skeleton: Skeleton) -> SharedRanks:
+        """The ranks of all shared loops that go round, by memory."""
+        outside = tuple(
+            c.rank
+            for c in self.factorisations
+            if c.outside and self.shapes[c.rank] > prod(n for _, n in c.fine)
+        )
+        order = [tuple(self.rank_of[m] for m in loops) for loops in skeleton.order]
+        order[0] = (*outside, *order[0])
+        return [(m.name, r) for m, r in zip(self.architecture.memories, order, strict=True)]
 
     @property
     def bindings(self) -> int:

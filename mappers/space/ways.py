@@ -15,6 +15,7 @@ from einsum_cascade.operations import operations_of
 
 from ..arrays import arrays_of
 from .array_tiles import outer_parts_first
+from .constraints import NO_CONSTRAINTS, Constraints
 from .factorisation import Factorisation, unlaid_ranks
 from .layout import Along, LayableRank, Layout, layouts_of
 
@@ -55,6 +56,7 @@ class EinsumWays:
     """What no mapping takes less than: ways that are much slower are left aside."""
     plain: bool
     """Whether each Einsum has few layouts on an array, and one order of loops, alone."""
+    constraints: Constraints = NO_CONSTRAINTS
 
     @cached_property
     def _cut_of(self) -> dict[str, Factorisation]:
@@ -68,10 +70,14 @@ class EinsumWays:
             for work, layout in layouts[: self._alternatives(e)]
             if work <= _NEAR * layouts[0][0]
         ]
+        if not found:
+            return
         most = max(_SLOWEST * self.least_cycles, min(work for work, _, _ in found))
+        # Which loop is innermost is known once it is bound: where that is open, all orders are.
+        one = self.plain and not self.constraints.are_on_loops_of(e.name)
         for work, array, layout in found:
             if work <= most:
-                orders = self._orders(e, layout.along)[: 1 if self.plain else None]
+                orders = self._orders(e, layout.along)[: 1 if one else None]
                 yield from (Way(array, layout.along, order) for order in orders)
         if self._may_be_alone(e):
             for array, layouts in self._able[e.name]:
@@ -119,12 +125,13 @@ class EinsumWays:
             for array in arrays_of(self.program, e, self.architecture):
                 cycles = float(array.cycles_of(operations[e.name])) * self.shares.get(e.name, 1.0)
                 layouts = self.laid_out(e.name, array.name)
-                able.append((array.name, tuple((cycles * x.iterations, x) for x in layouts)))
+                if layouts:
+                    able.append((array.name, tuple((cycles * x.iterations, x) for x in layouts)))
             found[e.name] = tuple(able)
         return found
 
     def laid_out(self, name: str, array: str) -> tuple[Layout, ...]:
-        """What an Einsum may lay out on an array, best first."""
+        """What an Einsum may lay out on an array, best first; nothing if not allowed."""
         machine = self.architecture.array(array)
         assert machine is not None, "arrays come from the machine"
         unlaid = unlaid_ranks(self.program, name)
@@ -134,7 +141,12 @@ class EinsumWays:
             LayableRank(c.rank, self.shapes[c.rank], c.fine) for c in cuts if c.rank not in unlaid
         ]
         still = prod(self.shapes[c.rank] for c in cuts if c.rank in unlaid)
-        return layouts_of(free, machine.dimensions, still)
+        allowed = self.constraints.layouts(name, array, self._rank_of.__getitem__)
+        return layouts_of(free, machine.dimensions, still, allowed)
+
+    @cached_property
+    def _rank_of(self) -> dict[str, str]:
+        return {member: cut.rank for cut in self.factorisations for member, _ in cut.fine}
 
     @cached_property
     def _common(self) -> dict[str, int]:

@@ -1,0 +1,292 @@
+"""Constraints on a mapspace: what must hold of a mapping, and what must not.
+
+Each is a statement about a mapping as it is bound: its arrays, its loops that go round more than
+once, and its places. A space leaves out by the same statements what cannot obey them; what the
+engine runs is asked again, so that a mapping from elsewhere obeys them, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from archsim.bound.record import Bound, BoundEinsum
+from einsum_cascade.errors import Problem
+from einsum_cascade.source import Span
+
+Lying = Collection[tuple[str, str]]
+"""Pairs of an array dimension and a rank of which a part lies along it."""
+
+SharedRanks = Sequence[tuple[str, tuple[str, ...]]]
+"""By memory the ranks of its shared loops that go round, outermost first."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunsOn:
+    """An Einsum runs on one of some arrays."""
+
+    einsum: str
+    arrays: tuple[str, ...]
+
+    def text(self, must: str) -> str:
+        """A sentence; ``must`` is *must* or *must not*."""
+        return f"{self.einsum} {must} run on {' or '.join(self.arrays)}"
+
+    def holds(self, array: str, lying: Lying) -> bool:
+        """Whether an Einsum on this array does."""
+        del lying
+        return array in self.arrays
+
+
+@dataclass(frozen=True, slots=True)
+class LiesAlong:
+    """A rank of an Einsum, or a part of it, lies along a dimension of the array it runs on."""
+
+    einsum: str
+    dimension: str
+    rank: str
+
+    def text(self, must: str) -> str:
+        """A sentence; ``must`` is *must* or *must not*."""
+        return f"{self.rank} {must} lie along {self.dimension} in {self.einsum}"
+
+    def holds(self, array: str, lying: Lying) -> bool:
+        """Whether an Einsum with these ranks along dimensions does."""
+        del array
+        return (self.dimension, self.rank) in lying
+
+
+@dataclass(frozen=True, slots=True)
+class IsInnermost:
+    """The innermost loop of an Einsum that goes round is over one of some ranks."""
+
+    einsum: str
+    ranks: tuple[str, ...]
+
+    def text(self, must: str) -> str:
+        """A sentence; ``must`` is *must* or *must not*."""
+        return f"the innermost loop of {self.einsum} {must} be over {' or '.join(self.ranks)}"
+
+    def holds(self, e: BoundEinsum) -> bool:
+        """Whether it is; it is not where no loop goes round."""
+        return bool(e.going) and e.going[-1].variable.upper() in self.ranks
+
+
+@dataclass(frozen=True, slots=True)
+class IsAlone:
+    """An Einsum stays outside of a shared loop over one of its ranks, and goes round by itself."""
+
+    einsum: str
+
+    def text(self, must: str) -> str:
+        """A sentence; ``must`` is *must* or *must not*."""
+        return f"{self.einsum} {must} stay outside of shared loops"
+
+    def holds(self, e: BoundEinsum) -> bool:
+        """Whether it does."""
+        return any(loop.member in e.outside for loop in e.going)
+
+
+@dataclass(frozen=True, slots=True)
+class IsShared:
+    """A loop over a rank that goes round is shared by the Einsums."""
+
+    rank: str
+
+    def text(self, must: str) -> str:
+        """A sentence; ``must`` is *must* or *must not*."""
+        return f"loops over {self.rank} {must} be shared"
+
+    def holds(self, shared: SharedRanks) -> bool:
+        """Whether one is."""
+        return any(self.rank in ranks for _, ranks in shared)
+
+
+@dataclass(frozen=True, slots=True)
+class IsOutside:
+    """At a memory a shared loop over one rank stands outside of one over another."""
+
+    memory: str
+    outer: str
+    inner: str
+
+    def text(self, must: str) -> str:
+        """A sentence; ``must`` is *must* or *must not*."""
+        return f"{self.outer} {must} be looped over outside of {self.inner} at {self.memory}"
+
+    def holds(self, shared: SharedRanks) -> bool:
+        """Whether one does."""
+        return any(
+            self.inner in ranks[ranks.index(self.outer) :]
+            for memory, ranks in shared
+            if memory == self.memory and self.outer in ranks
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class IsKept:
+    """A tensor is kept in a memory, or in the registers of an array."""
+
+    tensor: str
+    level: str
+
+    def text(self, must: str) -> str:
+        """A sentence; ``must`` is *must* or *must not*."""
+        return f"{self.tensor} {must} be kept in {self.level}"
+
+    def holds(self, places: Collection[str]) -> bool:
+        """Whether it is."""
+        return self.level in places
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MappingConstraint:
+    """A statement that must hold, or must not."""
+
+    statement: RunsOn | LiesAlong | IsInnermost | IsAlone | IsShared | IsOutside | IsKept
+    must: bool
+    span: Span | None = field(default=None, compare=False)
+    """Where it was written."""
+
+    @property
+    def text(self) -> str:
+        """A sentence."""
+        return self.statement.text("must" if self.must else "must not")
+
+
+@dataclass(frozen=True)
+class Constraints:
+    """Constraints that all have to be obeyed.
+
+    Examples
+    --------
+    >>> keys = MappingConstraint(statement=IsKept("K", "global_buffer"), must=False)
+    >>> Constraints((keys,)).places("K", [("DRAM",), ("DRAM", "global_buffer")])
+    (('DRAM',),)
+    """
+
+    all: tuple[MappingConstraint, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.all)
+
+    def of_einsum(self, name: str) -> tuple[MappingConstraint, ...]:
+        """Those on how an Einsum runs."""
+        return self._of_einsum.get(name, ())
+
+    @cached_property
+    def _of_einsum(self) -> dict[str, tuple[MappingConstraint, ...]]:
+        found: dict[str, tuple[MappingConstraint, ...]] = {}
+        for c in self.all:
+            if isinstance(c.statement, RunsOn | LiesAlong | IsInnermost | IsAlone):
+                found[c.statement.einsum] = (*found.get(c.statement.einsum, ()), c)
+        return found
+
+    def of_tensor(self, name: str) -> tuple[MappingConstraint, ...]:
+        """Those on where a tensor is kept."""
+        return tuple(
+            c for c in self.all if isinstance(c.statement, IsKept) and c.statement.tensor == name
+        )
+
+    @cached_property
+    def of_nest(self) -> tuple[MappingConstraint, ...]:
+        """Those on shared loops."""
+        return tuple(c for c in self.all if isinstance(c.statement, IsShared | IsOutside))
+
+    @cached_property
+    def wanted(self) -> frozenset[str]:
+        """Ranks that must have shared loops."""
+        shared = (c for c in self.of_nest if c.must)
+        return frozenset(s.rank for c in shared if isinstance(s := c.statement, IsShared))
+
+    def are_on_loops_of(self, einsum: str) -> bool:
+        """Whether some are on the loops of an Einsum: those are known once it is bound."""
+        mine = (c.statement for c in self.of_einsum(einsum))
+        return any(isinstance(s, IsInnermost | IsAlone) for s in mine)
+
+    def broken_by_way(self, einsum: str, array: str, lying: Lying) -> MappingConstraint | None:
+        """The first that an Einsum breaks that runs so."""
+        for c in self.of_einsum(einsum):
+            s = c.statement
+            if isinstance(s, RunsOn | LiesAlong) and s.holds(array, lying) is not c.must:
+                return c
+        return None
+
+    def broken_by_loops(self, e: BoundEinsum) -> MappingConstraint | None:
+        """The first that the loops of an Einsum break."""
+        for c in self.of_einsum(e.name):
+            if isinstance(s := c.statement, IsInnermost | IsAlone) and s.holds(e) is not c.must:
+                return c
+        return None
+
+    def broken_by_nest(self, shared: SharedRanks) -> MappingConstraint | None:
+        """The first that shared loops break."""
+        for c in self.of_nest:
+            if isinstance(s := c.statement, IsShared | IsOutside) and s.holds(shared) is not c.must:
+                return c
+        return None
+
+    def broken_by_places(self, tensor: str, places: Collection[str]) -> MappingConstraint | None:
+        """The first that a tensor breaks that is kept in some places."""
+        for c in self.of_tensor(tensor):
+            if isinstance(s := c.statement, IsKept) and s.holds(places) is not c.must:
+                return c
+        return None
+
+    def places(self, tensor: str, found: Iterable[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
+        """Those of some places that a tensor may be kept in."""
+        return tuple(places for places in found if not self.broken_by_places(tensor, places))
+
+    def layouts(
+        self, einsum: str, array: str, rank_of: Callable[[str], str]
+    ) -> Callable[[Iterable[tuple[str, tuple[str, ...]]]], bool]:
+        """What tells whether members may lie so along dimensions where an Einsum runs on an array.
+
+        Parameters
+        ----------
+        rank_of : callable
+            The rank of a member.
+        """
+
+        if not self.of_einsum(einsum):
+            return lambda _: True
+
+        def may(along: Iterable[tuple[str, tuple[str, ...]]]) -> bool:
+            lying = {(dimension, rank_of(m)) for dimension, members in along for m in members}
+            return self.broken_by_way(einsum, array, lying) is None
+
+        return may
+
+    def broken(self, bound: Bound) -> MappingConstraint | None:
+        """The first that a mapping breaks; None where it obeys all."""
+        if not self.all:
+            return None
+        for e in bound.einsums:
+            lying = {(x.dimension or "", x.variable.upper()) for x in e.spatial}
+            wrong = self.broken_by_way(e.name, e.array.name, lying) or self.broken_by_loops(e)
+            if wrong is not None:
+                return wrong
+        for tensor, homes in bound.residency.places:
+            wrong = self.broken_by_places(tensor, [home.name for home in homes])
+            if wrong is not None:
+                return wrong
+        shared = [
+            (m.name, tuple(x.rank for x in bound.nest if x.level == level and x.bound > 1))
+            for level, m in enumerate(bound.architecture.memories)
+        ]
+        return self.broken_by_nest(shared)
+
+
+NO_CONSTRAINTS = Constraints()
+
+
+def broken_problem(broken: MappingConstraint, what: str) -> Problem:
+    """That something breaks a constraint, for an error.
+
+    Parameters
+    ----------
+    what : str
+        The thing that does.
+    """
+    return Problem(f"{what} breaks a constraint: {broken.text}", broken.span)

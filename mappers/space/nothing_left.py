@@ -1,0 +1,51 @@
+"""Why constraints leave nothing of a mapspace."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from einsum_cascade.errors import NoLegalMappingError, Problem
+
+from ..arrays import arrays_of
+from .constraints import Constraints, IsKept, IsShared, MappingConstraint, RunsOn
+from .fusion import shareable_ranks
+from .mapspace import Mapspace
+
+
+def nothing_left(space: Mapspace) -> NoLegalMappingError | None:
+    """The fewest constraints that leave nothing of a space together; None if something is left.
+
+    Of these each is needed: without any of them there would be mappings to look at.
+    """
+    if not space.constraints or space.regions(1):
+        return None
+    left = [*space.constraints.all]
+    for one in space.constraints.all:
+        others = [c for c in left if c is not one]
+        if not replace(space, constraints=Constraints(tuple(others))).regions(1):
+            left = others
+    if len(left) == 1:
+        (alone,) = left
+        text = f"nothing of the mapspace is left where {alone.text}"
+        return NoLegalMappingError(Problem(text, alone.span, _hint(space, alone)))
+    both = "both" if len(left) == 2 else "all"
+    text = f"nothing of the mapspace is left under these constraints, {both} of them together:"
+    return NoLegalMappingError([Problem(text), *(Problem(c.text, c.span) for c in left)])
+
+
+def _hint(space: Mapspace, constraint: MappingConstraint) -> str | None:
+    """What could be there instead."""
+    free = replace(space, constraints=Constraints())
+    match constraint.statement:
+        case RunsOn(einsum, _):
+            e = space.program.einsum_of[einsum]
+            able = (a.name for a in arrays_of(space.program, e, space.architecture))
+            return f"what can do all operations of {einsum}: {', '.join(able)}"
+        case IsKept(tensor, _):
+            places = free.regions(1)[0].region.places[tensor]
+            return f"{tensor} may be kept in {'; '.join(' and '.join(p) for p in places)}"
+        case IsShared():
+            shared = shareable_ranks(free.regions(1)[0].region)
+            return f"ranks whose loops may be shared: {', '.join(shared) or 'none'}"
+        case _:
+            return None
