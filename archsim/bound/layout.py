@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 
 from ..spec.arch import Architecture
+from ..spec.mapping import FITTED, Mapping
 from .record import Bound, BoundEinsum
 
 
-def layout(architecture: Architecture) -> tuple[object, ...]:
-    """What of a machine decides how a mapping without open choices is bound.
+def layout(architecture: Architecture, *, capacities: bool = True) -> tuple[object, ...]:
+    """What of a machine decides how a mapping without open choices is bound and counted.
 
     Speeds and prices do not.
 
@@ -17,6 +19,8 @@ def layout(architecture: Architecture) -> tuple[object, ...]:
     ----------
     architecture : Architecture
         The machine.
+    capacities : bool
+        Whether those of its memories count, as they do where ``room_decides``.
 
     Returns
     -------
@@ -25,7 +29,10 @@ def layout(architecture: Architecture) -> tuple[object, ...]:
     """
     return (
         architecture.word_bits,
-        tuple((m.name, m.capacity_bytes) for m in architecture.memories),
+        tuple(
+            (m.name, m.line_bits, m.capacity_bytes if capacities else None)
+            for m in architecture.memories
+        ),
         tuple(
             (
                 a.name,
@@ -35,6 +42,33 @@ def layout(architecture: Architecture) -> tuple[object, ...]:
                 (a.wider, a.convert),
             )
             for a in architecture.arrays
+        ),
+    )
+
+
+def room_decides(mapping: Mapping) -> bool:
+    """Whether more than the legality of a mapping depends on what memories can hold."""
+    open_sizes = any(tile.size in FITTED for tile in mapping.tiles)
+    return open_sizes or bool(mapping.choices) or mapping.spill is not None
+
+
+def pace(architecture: Architecture) -> tuple[object, ...]:
+    """What of a machine, beside its layout, decides how many cycles a bound mapping takes.
+
+    Returns
+    -------
+    tuple
+        Hashable: its arrays, and of every memory bytes per cycle and steps that writes may wait.
+    """
+    clock = architecture.clock_hz
+    return (
+        architecture.arrays,
+        tuple(
+            (
+                Fraction(m.bandwidth_bytes_per_s, clock) if m.bandwidth_bytes_per_s else None,
+                m.write_buffer,
+            )
+            for m in architecture.memories
         ),
     )
 
@@ -49,7 +83,9 @@ def rebind(bound: Bound, architecture: Architecture) -> Bound:
     architecture : Architecture
         The other machine. That its layout is the same is taken for granted.
     """
-    einsums = tuple(_on(e, architecture) for e in bound.einsums)
+    einsums = bound.einsums
+    if architecture.arrays != bound.architecture.arrays:
+        einsums = tuple(_on(e, architecture) for e in einsums)
     return replace(bound, architecture=architecture, einsums=einsums)
 
 

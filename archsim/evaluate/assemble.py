@@ -27,7 +27,7 @@ from ..result.record import (
 )
 from ..schedule.timing import Timing
 from ..space.exact import total
-from .floor import compulsory_words, floor_of
+from .floor import LeastWork, compulsory_words, floor_of
 from .notes import notes_of
 from .roofs import roofs_of
 
@@ -38,6 +38,7 @@ def assemble(
     timing: Timing,
     workload: str,
     engine: str,
+    least: LeastWork | None = None,
 ) -> Result:
     """The record of a run: what was counted, how long it took, and what both cost.
 
@@ -47,6 +48,8 @@ def assemble(
         Accesses and operations of every Einsum, in elements.
     timing : Timing
         Cycles of the run, by either engine.
+    least : LeastWork, optional
+        Of the same work on the same arrays, if known.
     """
     architecture = bound.architecture
     bill = charges(architecture, counts, bound.words)
@@ -73,23 +76,27 @@ def assemble(
         energy_by_einsum=_summed((c.einsum, c.energy_pj) for c in bill),
         area_by_component=areas(architecture),
         bounds=_bounds(bound, work, traffic),
-        floor=floor_of(bound, counts),
+        floor=floor_of(bound, counts, least),
         einsums=_einsums(bound, work, timing),
-        schedule=ScheduleReport(
-            kind=bound.mapping.schedule.kind,
-            steps=timing.steps,
-            period_cycles=float(timing.period),
-            fill_drain_cycles=float(timing.fill_drain),
-            critical=timing.critical,
-            lookahead=timing.lookahead,
-            simulated_events=timing.simulated,
-            timed_by=timing.timed_by,
-        ),
+        schedule=_schedule(bound, timing),
         tiles=tuple((m.name, bound.tiling.bound(m)) for m in bound.tiling.members.values()),
         notes=(*notes_of(bound), *timing.notes),
         charges=tuple((c.einsum, c.component, c.energy_pj) for c in bill),
         roofs=roofs_of(bound),
         folds=tuple(f for e in bound.einsums if (f := folds_of(bound, e)) is not None),
+    )
+
+
+def _schedule(bound: Bound, timing: Timing) -> ScheduleReport:
+    return ScheduleReport(
+        kind=bound.mapping.schedule.kind,
+        steps=timing.steps,
+        period_cycles=float(timing.period),
+        fill_drain_cycles=float(timing.fill_drain),
+        critical=timing.critical,
+        lookahead=timing.lookahead,
+        simulated_events=timing.simulated,
+        timed_by=timing.timed_by,
     )
 
 

@@ -9,11 +9,11 @@ from ..bound.record import Bound
 from ..cost.accesses import EinsumCount
 from ..cost.spill import count_mapping
 from ..result.record import Result
-from ..schedule.timing import refuse_no_time
+from ..schedule.timing import Timing, refuse_no_time
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
-from ..steps.group import Walk
 from .assemble import assemble
+from .floor import LeastWork
 from .one_answer import time_bound
 
 
@@ -55,12 +55,14 @@ def evaluate_bound(
     workload: str = "",
     engine: str = "analytical",
     counts: tuple[EinsumCount, ...] = (),
-    walks: tuple[Walk, ...] = (),
+    timing: Timing | None = None,
+    least: LeastWork | None = None,
 ) -> Result:
     """Counts, latency, energy, area and bounds of a mapping that is bound.
 
-    ``counts`` are those of ``count_mapping`` on a machine of the same layout, if known, and
-    ``walks`` those of ``exact_walks`` on one of the same layout and arrays.
+    What is known from a machine of the same layout need not be worked out again: ``counts`` are
+    those of ``count_mapping``, ``timing`` is that of ``time_bound`` at the same pace, and
+    ``least`` that of ``least_work`` on the same arrays.
 
     Raises
     ------
@@ -69,6 +71,6 @@ def evaluate_bound(
         engine does not count something yet.
     """
     counts = counts or count_mapping(bound)
-    timing = time_bound(bound, counts, engine, walks)
+    timing = timing or time_bound(bound, counts, engine)
     refuse_no_time(bound, timing.cycles)
-    return assemble(bound, counts, timing, workload, engine)
+    return assemble(bound, counts, timing, workload, engine, least)

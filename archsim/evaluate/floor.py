@@ -11,7 +11,7 @@ of a result (``Bounds``) are of its mapping; the floor is of its work.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import lcm, prod
 
@@ -33,7 +33,42 @@ from ..space.nest import LoopNest
 from ..spec.arch import Architecture
 
 
-def floor_of(bound: Bound, counts: tuple[EinsumCount, ...]) -> Floor:
+@dataclass(frozen=True, kw_only=True)
+class LeastWork:
+    """What no mapping of a cascade's work on the arrays of a machine does with less of."""
+
+    words: Fraction
+    """Of inputs and outputs: each crosses the outermost memory once."""
+    counts: tuple[EinsumCount, ...]
+    """With as few operations as any mapping does."""
+    shares: tuple[tuple[str, Fraction], ...]
+    """By Einsum what the best sizes of the cascade's tiles leave of it (``least_shares``)."""
+    cycles: Fraction
+    """Of the busiest array, all elements at work and all arrays side by side."""
+
+
+def least_work(bound: Bound, counts: tuple[EinsumCount, ...]) -> LeastWork:
+    """The least work of any mapping; as ``floor_of``. Speeds of memories do not matter to it."""
+    machine = bound.architecture
+    nests = least_nests(bound, _cut_ranks(bound))
+    touched = _touched(bound, nests)
+    shares = least_shares(bound)
+    least = tuple(
+        _least(e, count, nests[e.name]) for e, count in zip(bound.einsums, counts, strict=True)
+    )
+    return LeastWork(
+        # Tiles of a cascade's own may reach beyond the end of a tensor, at other sizes less far.
+        words=total(
+            (min(size, _elements(bound, name)), Fraction(bound.words.of(name)))
+            for name, size in touched.items()
+        ),
+        counts=least,
+        shares=tuple(shares.items()),
+        cycles=_work(_by_array(machine, least, shares), len(machine.arrays)),
+    )
+
+
+def floor_of(bound: Bound, counts: tuple[EinsumCount, ...], work: LeastWork | None = None) -> Floor:
     """The floor of a mapping's work: the same for every mapping of the cascade.
 
     Parameters
@@ -44,6 +79,8 @@ def floor_of(bound: Bound, counts: tuple[EinsumCount, ...]) -> Floor:
     counts : tuple of EinsumCount
         Its operations, which are the same by any mapping but for sizes of the cascade's own
         tiles and steps that are left out.
+    work : LeastWork, optional
+        That of the same cascade on a machine of the same arrays, if known.
 
     Returns
     -------
@@ -51,26 +88,16 @@ def floor_of(bound: Bound, counts: tuple[EinsumCount, ...]) -> Floor:
         Seconds, and pJ.
     """
     machine = bound.architecture
-    nests = least_nests(bound, _cut_ranks(bound))
-    touched = _touched(bound, nests)
-    # Tiles of a cascade's own may reach beyond the end of a tensor, at other sizes less far.
-    inside = sum(
-        min(size, _elements(bound, name)) * bound.words.of(name) for name, size in touched.items()
-    )
-    compulsory = inside * machine.word_bytes
-    shares = least_shares(bound)
-    least = tuple(
-        _least(e, count, nests[e.name]) for e, count in zip(bound.einsums, counts, strict=True)
-    )
-    work = _work(_by_array(machine, least, shares), len(machine.arrays))
+    work = work or least_work(bound, counts)
+    compulsory = work.words * machine.word_bytes
     bandwidth = machine.memories[0].bandwidth_bytes_per_s
-    compute = float(work / machine.clock_hz)
+    compute = float(work.cycles / machine.clock_hz)
     transfer = float(compulsory / bandwidth) if bandwidth is not None else 0.0
     return Floor(
         latency_s=max(compute, transfer),
         compute_s=compute,
         bandwidth_s=transfer,
-        energy_pj=_energy(bound, least, shares, compulsory),
+        energy_pj=_energy(bound, work.counts, dict(work.shares), compulsory),
     )
 
 

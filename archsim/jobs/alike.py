@@ -3,77 +3,139 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Final, Generic, TypeVar
 
-from einsum_cascade.number_formats import TensorFormats
+from typing_extensions import override
 
-from ..bound.layout import layout, rebind
+from ..bound.footprint import all_fits
+from ..bound.layout import layout, pace, rebind, room_decides
 from ..bound.record import Bound
 from ..cost.accesses import EinsumCount
-from ..cost.spill import count_mapping
+from ..cost.spill import count_mapping, spilled_share
 from ..evaluate.evaluate import evaluate_bound
+from ..evaluate.floor import LeastWork, least_work
+from ..evaluate.one_answer import time_bound
 from ..result.record import Result
 from ..schedule.kinds import exact_walks
+from ..schedule.timing import Timing
 from ..spec.arch import ProcessingArray
-from ..spec.mapping import Mapping
 from ..steps.group import Walk
 from ..steps.limits import StepsError
 from .job import Job
 
-_AlikeKey = tuple[Mapping, tuple[object, ...], tuple[tuple[str, int], ...], TensorFormats]
-"""A mapping (it names its cascade), the layout of a machine, shapes, and formats of tensors."""
+_ENGINE: Final = "analytical"
+_PACES_KEPT: Final = 256
+_ARRAYS_KEPT: Final = 8
+
+T = TypeVar("T")
+
+
+class _Key:
+    """Something hashable, whose hash is worked out once: of a mapping it takes a while."""
+
+    __slots__ = ("_hash", "_of")
+
+    def __init__(self, *of: object) -> None:
+        self._of = of
+        self._hash = hash(of)
+
+    @override
+    def __hash__(self) -> int:
+        return self._hash
+
+    @override
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and self._hash == other._hash and self._of == other._of
+
+
+class _Latest(Generic[T]):
+    """What was made for some keys lately."""
+
+    def __init__(self, kept: int | None) -> None:
+        self._kept = kept
+        self._made: OrderedDict[_Key, T] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+    def of(self, key: _Key, make: Callable[[], T]) -> T:
+        """What is known for a key, or is made now."""
+        known = self._made.pop(key, None)
+        found = self._made[key] = make() if known is None else known
+        if self._kept is not None and len(self._made) > self._kept:
+            self._made.popitem(last=False)
+        return found
 
 
 class AlikeJobs:
     """Evaluates jobs as ``evaluate_job`` does, those that are alike in less time.
 
-    A mapping is bound and counted once for machines of one layout: speeds, energies and areas
-    change neither. One with open choices is not, as speeds decide about these, too. What its
-    steps do depends on the arrays besides, and on no memory's speed.
+    A mapping is bound once for machines of one layout, and counted once wherever its tiles come
+    out the same: speeds, energies and areas change neither, nor do capacities, as long as all
+    fits. One with open choices is not, as speeds decide about these, too. It is run once for
+    machines of one pace: what is paid for energy and area, and how much more a memory could
+    hold, takes no time.
 
     Parameters
     ----------
     kept : int, optional
-        Bound mappings that are remembered, the latest ones; all of them by default.
+        Mappings that are remembered, the latest ones; all of them by default.
     """
 
     def __init__(self, kept: int | None = None) -> None:
-        self._kept = kept
-        self._known: OrderedDict[_AlikeKey, _BoundOnce] = OrderedDict()
+        self._work = lru_cache(maxsize=kept)(_Key)
+        self._bound: _Latest[Bound] = _Latest(kept)
+        self._runs: _Latest[_BoundOnce] = _Latest(kept)
 
     def evaluate(self, job: Job, /) -> Result:
         """The result of a job, without the job's own notes. Raises as ``Job.bind``."""
         if job.known is not None:
             return job.known
-        if job.mapping.choices:
+        machine, mapping = job.architecture, job.mapping
+        if mapping.choices:
             return evaluate_bound(job.bind(), workload=job.name)
-        shapes = tuple(sorted(job.shapes))
-        key = (job.mapping, layout(job.architecture), shapes, job.program.formats)
-        known = self._known.get(key)
-        if known is None:
-            known = self._known[key] = _BoundOnce(job.bind())
-        self._known.move_to_end(key)
-        if self._kept is not None and len(self._known) > self._kept:
-            self._known.popitem(last=False)
-        return evaluate_bound(
-            rebind(known.bound, job.architecture),
-            workload=job.name,
-            counts=known.counts,
-            walks=known.walks(job.architecture.arrays),
-        )
+        work = self._work(mapping, job.shapes, job.program.formats)
+        placed = _Key(work, layout(machine, capacities=room_decides(mapping)))
+        bound = rebind(self._bound.of(placed, job.bind), machine)
+        if not all_fits(bound):
+            # Says what does not fit, and where it is written.
+            return evaluate_bound(job.bind(), workload=job.name)
+        cut = (bound.tiling.cuts, tuple(bound.tiling.shapes.items()), spilled_share(bound))
+        same = _Key(work, layout(machine, capacities=False), cut)
+        return self._runs.of(same, lambda: _BoundOnce(bound)).evaluate(bound, job.name)
 
 
 class _BoundOnce:
-    """A bound mapping, its counts, and its steps on the arrays of its machine."""
+    """A bound mapping, its counts, its steps on the arrays of its machine, and their times."""
 
     def __init__(self, bound: Bound) -> None:
         self.bound = bound
         self.counts: tuple[EinsumCount, ...] = count_mapping(bound)
-        self._arrays = bound.architecture.arrays
         self._walks: tuple[Walk, ...] | None = None
+        self._timings: _Latest[Timing] = _Latest(_PACES_KEPT)
+        self._least: _Latest[LeastWork] = _Latest(_ARRAYS_KEPT)
 
-    def walks(self, arrays: tuple[ProcessingArray, ...]) -> tuple[Walk, ...]:
+    def evaluate(self, bound: Bound, workload: str) -> Result:
+        """The result on the machine that the mapping was moved to."""
+        machine = bound.architecture
+        counts = self.counts
+        return evaluate_bound(
+            bound,
+            workload=workload,
+            counts=counts,
+            timing=self._timings.of(_Key(pace(machine)), lambda: self._timed(bound)),
+            least=self._least.of(_Key(machine.arrays), lambda: least_work(bound, counts)),
+        )
+
+    def _timed(self, bound: Bound) -> Timing:
+        walks = self._walks_on(bound.architecture.arrays)
+        return time_bound(bound, self.counts, _ENGINE, walks)
+
+    def _walks_on(self, arrays: tuple[ProcessingArray, ...]) -> tuple[Walk, ...]:
         """The steps of what runs together; none where they cannot be told, or are of others."""
-        if arrays != self._arrays:
+        if arrays != self.bound.architecture.arrays:
             return ()
         if self._walks is None:
             try:

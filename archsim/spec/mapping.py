@@ -51,6 +51,8 @@ class Least:
         return f"min({', '.join(map(str, self.sizes))})"
 
 
+FITTED: Final = (FIT, WHOLE_OR_ONE, EVEN)
+"""Sizes that depend on what fits."""
 TileSize = int | DimensionRef | Least | Literal["fit", "whole", "whole or one", "even"]
 
 

@@ -119,7 +119,7 @@ def parse_number(value: Any, *, zero: bool = True) -> Fraction:
     elif abs(value) > 10**_LARGEST_EXPONENT or not isfinite(value):
         raise expected(f"{wanted}, got {shown(value)}, which is no size for it")
     else:
-        number = Fraction(repr(value))
+        number = _exact(repr(value), 0)
     if number < 0 or (number == 0 and not zero):
         raise expected(f"{wanted}, got {shown(value)}")
     return number
@@ -129,8 +129,13 @@ def _number(found: re.Match[str], wanted: str) -> Fraction:
     sign, digits, exponent = found.groups()
     if exponent and (len(exponent) > 4 or abs(int(exponent)) > _LARGEST_EXPONENT):
         raise expected(f"{wanted}, got '{shorten(found[0])}', which is no size for it")
-    scale = Fraction(10) ** int(exponent or 0)
-    return Fraction(f"{sign}{digits.replace('_', '').rstrip('.')}") * scale
+    return _exact(f"{sign}{digits.replace('_', '').rstrip('.')}", int(exponent or 0))
+
+
+@lru_cache(maxsize=4096)
+def _exact(digits: str, exponent: int) -> Fraction:
+    """A number in decimal; machines of a sweep have most of theirs in common."""
+    return Fraction(digits) * Fraction(10) ** exponent
 
 
 def _check_sign(quantity: Fraction, text: str, measure: QuantityKind, wanted: str) -> None:

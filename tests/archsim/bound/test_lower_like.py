@@ -87,6 +87,7 @@ def test_a_mapping_is_bound_alike_on_machines_of_one_layout(
         "arrays.array_2d.shape.rows=128",
         "arrays.array_1d.registers.depth=31",
         "word=32 bit",
+        "memories.DRAM.line=512 bit",  # what a gather reads is whole lines
     ],
 )
 def test_machines_of_other_sizes_are_of_another_layout(setting: str) -> None:
