@@ -56,7 +56,10 @@ def shapes(program: Program, tokens: int) -> list[dict[str, int]]:
     lengths = {"P": tokens, "M": tokens} if "P" in program.settable else {"N": tokens}
     if "C" in program.settable:
         lengths = {"P": tokens, "M": tokens}
-    given = {r: n for r, n in (WIDTHS | lengths).items() if r in program.settable}
+    fixed = {r.name for r in program.ranks if r.shape is not None}
+    given = {
+        r: n for r, n in (WIDTHS | lengths).items() if r in program.settable and r not in fixed
+    }
     if {"H", "S"} <= given.keys():
         del given["G"]  # H heads in groups of S
     batches = [given | {"B": b} for b in (1, 16)] if "B" in given else [given]
