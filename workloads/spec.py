@@ -9,7 +9,7 @@ from einsum_cascade.number_formats import TensorFormats
 from einsum_cascade.source import Span
 
 from .attention.omissions import LayerOmission
-from .attention.phases import Phase
+from .attention.phases import Phase, Tokens
 from .attention.shared_heads import SharedHeads
 from .models import ModelConfig
 
@@ -55,6 +55,9 @@ class WorkloadSpec:
     """Tokens of a sequence that came before the ones computed."""
     model: ModelConfig | None = None
     """The whole model, where the workload was read from one."""
+    computed: Tokens | None = None
+    """The tokens of its model that are computed, where no shape of these is given by hand. A
+    layer's own shapes may differ: of pieces that see nothing of one another, of an encoder."""
     request: Request | None = None
     """A whole request, whose prompt the other fields are of; else None."""
     layer: int | None = None
@@ -94,6 +97,8 @@ class WorkloadSpec:
         Of a request those of its answers.
         """
         batch, queries = self.shape("B"), self.shape("P")
+        if self.computed is not None:
+            batch, queries = self.computed.batch, self.computed.queries
         if self.request is not None:
             queries = self.request.answer_len
         if self.scope != "model" or batch is None or queries is None:

@@ -86,7 +86,7 @@ def summarize(work: Workload) -> ModelSummary:
     if parameters is None or active is None:
         text = f"{work.name}: without 'vocab_size' the number of parameters is not known"
         raise SpecError(Problem(text, hint="--set workload.config.vocab_size=..."))
-    keys = work.seq_len or 1
+    keys = work.computed.keys if work.computed is not None else work.seq_len or 1
     decoded = any(getattr(run.layer.mixer, "causal", True) for run in model.runs)
     return ModelSummary(
         name=work.name,

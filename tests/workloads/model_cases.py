@@ -131,6 +131,29 @@ GLM_4_5_AIR = _decoder(
     first_k_dense_replace=1,
     vocab_size=151552,
 )
+LLAMA_4_SCOUT = _decoder(
+    "llama4_text",
+    5120,
+    8192,
+    48,
+    40,
+    intermediate_size_mlp=16384,
+    num_key_value_heads=8,
+    head_dim=128,
+    num_local_experts=16,
+    interleave_moe_layer_step=1,
+    no_rope_layers=[1, 1, 1, 0] * 12,
+    vocab_size=202048,
+)
+WHISPER = {
+    "model_type": "whisper",
+    "d_model": 1280,
+    **{f"{stack}_layers": 32 for stack in ("encoder", "decoder")},
+    **{f"{stack}_attention_heads": 20 for stack in ("encoder", "decoder")},
+    **{f"{stack}_ffn_dim": 5120 for stack in ("encoder", "decoder")},
+    "num_mel_bins": 128,
+    "vocab_size": 51866,
+}
 JAMBA = _decoder("jamba", 4096, 14336, 32, 32, mamba_dt_rank=256, vocab_size=65536)
 FALCON_MAMBA = {
     "model_type": "falcon_mamba",
@@ -290,6 +313,27 @@ PUBLISHED = (
     Published("falcon-mamba-7b", 7_272_665_088, FALCON_MAMBA),
     # With its further-token layer and that one's embeddings 110,468,824,832.
     Published("glm-4.5-air", 106_852_251_264, GLM_4_5_AIR),
+    Published("llama-4-scout-text", 107_769_861_120, LLAMA_4_SCOUT),
+    Published(
+        "llama-4-scout",
+        108_641_793_536,
+        {
+            "model_type": "llama4",
+            "text_config": LLAMA_4_SCOUT,
+            "vision_config": {
+                "model_type": "llama4_vision_model",
+                "hidden_size": 1408,
+                "num_hidden_layers": 34,
+                "num_attention_heads": 16,
+                "intermediate_size": 5632,
+                "image_size": 336,
+                "vision_output_dim": 4096,
+                "projector_input_dim": 4096,
+                "projector_output_dim": 4096,
+            },
+        },
+    ),
+    Published("whisper-large-v3", 1_543_490_560, WHISPER),
     Published("jamba-v0.1", 51_570_323_328, JAMBA),
     Published(
         "kimi-k2",
@@ -419,6 +463,14 @@ BESIDE: dict[str, dict[str, Any]] = {
     "kimi_k2": _TEXT
     | {"hidden_act": "silu", "num_key_value_heads": 64, "num_nextn_predict_layers": 0}
     | {"qk_head_dim": 192, "scoring_func": "sigmoid", "topk_method": "noaux_tc"},
+    "llama4_text": _TEXT
+    | {"hidden_act": "silu", "attn_temperature_tuning": True, "use_qk_norm": True}
+    | {"attention_chunk_size": 8192, "attn_scale": 0.1, "router_jitter_noise": 0.0},
+    "llama4": {"boi_token_index": 200080, "image_token_index": 200092, "torch_dtype": "bfloat16"},
+    "whisper": _TEXT
+    | {"activation_function": "gelu", "is_encoder_decoder": True, "num_hidden_layers": 32}
+    | {"suppress_tokens": [1], "begin_suppress_tokens": [220], "mask_time_prob": 0.05}
+    | {"max_target_positions": 448, "median_filter_width": 7, "apply_spec_augment": False},
     "olmo2": _TEXT | {"hidden_act": "silu", "attention_bias": False},
     "mamba2": _TEXT | {"hidden_act": "silu", "time_step_limit": [0.0, 1e6], "rms_norm": True},
 }

@@ -420,7 +420,7 @@ def test_experts_of_qwen3_moe() -> None:
         ("zamba", None),
         ("bart", None),
         ("llava", None),
-        ("llama4", None),
+        ("llama3", None),
         ("mt5", None),
         ("falcon_h1", None),
         ("gemma3n", None),

@@ -49,6 +49,7 @@ def mixer_cell(mixer: Any) -> str:
         case SoftmaxAttention():
             heads = f"{mixer.heads}" if mixer.group == 1 else f"{mixer.heads}/{mixer.kv_heads}"
             window = f", window {mixer.window}" if mixer.window else ""
+            window += f", chunks of {mixer.chunk}" if mixer.chunk else ""
             return f"{mixer.kind} {heads} x {mixer.qk_width}{window}"
         case LatentAttention():
             width = f"{mixer.nope_width}+{mixer.rope_width}"

@@ -38,6 +38,8 @@ PUBLISHED: dict[str, tuple[float, float]] = {
     "olmo-2-13b": (13.7, 13.7),
     "falcon-mamba-7b": (7.27, 7.27),
     "jamba-v0.1": (52, 12.1),
+    "llama-4-maverick": (400, 17.2),
+    "whisper-large-v3": (1.55, 1.55),
 }
 WITHOUT_EMBEDDINGS: dict[str, tuple[float, int]] = {
     # Active parameters where authors leave out the input embedding (1) or both (2).

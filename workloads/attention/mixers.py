@@ -7,7 +7,7 @@ one value of ``kv_rank`` a token among all heads (DeepSeek-V2, arXiv 2405.04434,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -95,6 +95,10 @@ def heads_of(found: LayerAttention) -> SharedHeads:
 def _softmax(a: SoftmaxAttention, tokens: Tokens) -> LayerAttention:
     """A causal layer by groups of query heads; one token a sequence needs no mask."""
     _check_causal(a, tokens)
+    inside = _in_chunks(a, tokens)
+    if inside is not tokens:
+        found = _softmax(replace(a, chunk=None), inside)
+        return replace(found, notes=(*found.notes, _of_chunks(a, tokens, inside)))
     window = a.window if a.window is not None and a.window < tokens.keys else None
     alone = tokens.queries == 1
     keys, notes = tokens.keys, []
@@ -115,6 +119,39 @@ def _softmax(a: SoftmaxAttention, tokens: Tokens) -> LayerAttention:
         stand_ins=(ONE_HEAD,),
         unless_given=((WINDOW, keys),) if a.causal else (),
     )
+
+
+def _in_chunks(a: SoftmaxAttention, tokens: Tokens) -> Tokens:
+    """What the queries of a layer with chunks see: whole chunks are sequences by themselves.
+
+    Raises
+    ------
+    SpecError
+        Queries of several chunks that are not whole ones.
+    """
+    if a.chunk is None or a.chunk >= tokens.keys:
+        return tokens
+    before = tokens.keys - tokens.queries
+    begin, end = before // a.chunk, (tokens.keys - 1) // a.chunk
+    if begin == end:
+        # The keys of the one chunk, up to the last query.
+        return replace(tokens, given_keys=tokens.keys - end * a.chunk)
+    if before % a.chunk or tokens.queries % a.chunk:
+        text = (
+            f"the layer sees chunks of {a.chunk} tokens, and {tokens.queries} queries after"
+            f" {before} tokens are not whole ones: no cascade has such a mask"
+        )
+        raise SpecError(
+            Problem(text, hint=f"take a multiple of {a.chunk} tokens, or fewer than one")
+        )
+    whole = tokens.queries // a.chunk
+    return Tokens(phase="prefill", batch=tokens.batch * whole, seq_len=a.chunk, cached_len=0)
+
+
+def _of_chunks(a: SoftmaxAttention, tokens: Tokens, inside: Tokens) -> str:
+    if inside.batch != tokens.batch:
+        return f"chunks of {a.chunk} tokens see nothing of one another: they are as many sequences"
+    return f"the chunk of {a.chunk} lets the last query see {inside.keys} of {tokens.keys} keys"
 
 
 def _softmax_cascade(a: SoftmaxAttention, alone: bool, window: int | None) -> str:

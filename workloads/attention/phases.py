@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from ..models import Mixer, ModelConfig, RepeatedLayer
+from ..models import Layer, Mixer, ModelConfig, RepeatedLayer
 
 Phase = Literal["prefill", "decode", "chunked-prefill"]
 PHASES: tuple[str, ...] = get_args(Phase)
@@ -77,6 +77,13 @@ class Tokens:
             return growing * (growing + 1) // 2 + (end - growing) * widest
 
         return up_to(self.keys) - up_to(self.keys - self.queries)
+
+
+def tokens_of(model: ModelConfig, layer: Layer, tokens: Tokens) -> Tokens:
+    """The tokens that a layer of a model computes: of an encoder, as many as the model says."""
+    if model.encoder_len is None or layer.cross is not None:
+        return tokens
+    return Tokens(phase="prefill", batch=tokens.batch, seq_len=model.encoder_len, cached_len=0)
 
 
 def running(model: ModelConfig, phase: Phase) -> tuple[RepeatedLayer, ...]:

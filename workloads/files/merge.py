@@ -119,6 +119,8 @@ def merged(layers: list[FileFields], name: str) -> Workload:
         found = model_layer(merge.config, choice, merge.ranks)
         chosen = {**_model_fields(found), **chosen}
         shapes = dict(found.attention.shapes) | merge.ranks
+        if {"B", "P", "M"}.isdisjoint(merge.ranks):
+            chosen["computed"] = found.tokens
         chosen["heads"] = shared_heads(found.attention, shapes, choice, merge.ranks)
     if chosen.get("cascade") is None:
         text = f"{name}: the workload names no cascade, for example 'attention-1pass'"

@@ -10,7 +10,7 @@ from einsum_cascade.source import Span
 from einsum_cascade.yaml.source import YamlMapping, YamlNode
 
 from ..attention.mixers import LayerAttention, attention_of
-from ..attention.phases import AskedPhase, Phase, Tokens, usual_layer
+from ..attention.phases import AskedPhase, Phase, Tokens, tokens_of, usual_layer
 from ..attention.shared_heads import SharedHeads
 from ..huggingface.read import read_config
 from ..models import ModelConfig
@@ -115,6 +115,7 @@ class ModelLayer:
     model: ModelConfig
     index: int
     attention: LayerAttention
+    tokens: Tokens
     notes: tuple[str, ...]
 
     @property
@@ -142,7 +143,9 @@ def model_layer(config: YamlNode, choice: TokenChoice, ranks: Mapping[str, int])
         The configuration is wrong, there is no such layer, or nothing computes it.
     """
     model = read_config(config)
-    index = usual_layer(model, choice.phase) if choice.layer is None else choice.layer
+    # A request is decoded in the end, by what has a cache.
+    phase = choice.phase if choice.request is None else "decode"
+    index = usual_layer(model, phase) if choice.layer is None else choice.layer
     if index >= model.layer_count:
         last = model.layer_count - 1
         raise choice.problem("layer", f"the model's layers are 0 to {last}, got {index}")
@@ -153,7 +156,7 @@ def model_layer(config: YamlNode, choice: TokenChoice, ranks: Mapping[str, int])
         choice.refuse_cache()
     tokens, assumed = _tokens(model, choice, ranks)
     try:
-        attention = attention_of(layer.mixer, tokens)
+        attention = attention_of(layer.mixer, tokens_of(model, layer, tokens))
     except SpecError as wrong:
         place = next((choice.places[n] for n in ("M", "P", "seq_len") if n in choice.places), None)
         raise SpecError([Problem(p.message, place, p.hint) for p in wrong.problems]) from None
@@ -162,6 +165,7 @@ def model_layer(config: YamlNode, choice: TokenChoice, ranks: Mapping[str, int])
         model=model,
         index=index,
         attention=attention,
+        tokens=tokens,
         notes=(*(() if by_hand else assumed), *attention.notes),
     )
 
@@ -170,7 +174,8 @@ def _check_request(model: ModelConfig, choice: TokenChoice, by_hand: bool) -> No
     """Refuse requests to what does not answer token by token."""
     if by_hand:
         raise choice.problem("phase", "P and M are given by hand, and follow from a request")
-    if any(run.layer.cross is not None for run in model.runs):
+    cross = any(run.layer.cross is not None for run in model.runs)
+    if cross and model.encoder_len is None:
         text = "an encoder and a decoder have lengths of their own, and no request is made of these"
         raise choice.problem("phase", text, "phase=prefill, and phase=decode")
 

@@ -1,9 +1,11 @@
-"""Readers of encoders and encoder-decoders: bert, t5, vit.
+"""Readers of encoders and encoder-decoders: bert, t5, vit, whisper.
 
 Field names and defaults are those of Hugging Face Transformers (``BertConfig``, ...).
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from pydantic import Field
 
@@ -49,6 +51,28 @@ class _T5Config(ConfigFields):
     num_decoder_layers: LayerCount | None = None
     relative_attention_num_buckets: Size = 32
     feed_forward_proj: str = Field(default="relu", max_length=40)
+    tie_word_embeddings: bool = True
+
+
+class _WhisperConfig(ConfigFields):
+    harmless = (
+        *("is_encoder_decoder", "scale_embedding", "num_hidden_layers", "max_target_length"),
+        *("apply_spec_augment", "mask_*", "median_filter_width", "use_weighted_layer_sum"),
+        *("forced_decoder_ids", "use_timestamps*", "lang_ids", "task_ids"),
+    )
+    """How words are forced and sounds masked; ``num_hidden_layers`` is the encoder's."""
+
+    d_model: Size
+    encoder_layers: LayerCount
+    encoder_attention_heads: Size
+    encoder_ffn_dim: Size
+    decoder_layers: LayerCount
+    decoder_attention_heads: Size
+    decoder_ffn_dim: Size
+    activation_function: str | None = "gelu"
+    num_mel_bins: Size = 80
+    max_source_positions: Size = 1500
+    max_target_positions: Size = 448
     tie_word_embeddings: bool = True
 
 
@@ -116,6 +140,37 @@ def t5(root: YamlNode) -> ModelConfig:
     # Each stack has a last norm, and in its first layer a table of relative positions.
     other = 2 * d + 2 * c.relative_attention_num_buckets * c.num_heads
     return stack(c, "t5", d, layers, other)
+
+
+def whisper(root: YamlNode) -> ModelConfig:
+    """``WhisperConfig``: an encoder of a fixed length, and a decoder that attends to it."""
+    c = read_fields(_WhisperConfig, root)
+    d = c.d_model
+    encoder_width = divided(
+        root, "d_model", d, "encoder_attention_heads", c.encoder_attention_heads
+    )
+    decoder_width = divided(
+        root, "d_model", d, "decoder_attention_heads", c.decoder_attention_heads
+    )
+    # Keys have no biases; a norm has a weight and a bias.
+    attention = 3 * d + 2 * d
+    encoder = Layer(
+        mixer=_heads(c.encoder_attention_heads, encoder_width, causal=False),
+        ffn=feed_forward(c.encoder_ffn_dim, gated=False, activation=c.activation_function),
+        other_parameters=attention + c.encoder_ffn_dim + d + 2 * d,
+    )
+    decoder = Layer(
+        mixer=_heads(c.decoder_attention_heads, decoder_width, causal=True),
+        ffn=feed_forward(c.decoder_ffn_dim, gated=False, activation=c.activation_function),
+        cross=_heads(c.decoder_attention_heads, decoder_width, causal=False),
+        other_parameters=2 * attention + c.decoder_ffn_dim + d + 2 * d,
+    )
+    layers = [encoder] * c.encoder_layers + [decoder] * c.decoder_layers
+    # Two convolutions of three taps, positions of both stacks, and the last norm of each.
+    sounds = 3 * c.num_mel_bins * d + d + 3 * d * d + d
+    positions = (c.max_source_positions + c.max_target_positions) * d
+    model = stack(c, "whisper", d, layers, sounds + positions + 4 * d)
+    return replace(model, encoder_len=c.max_source_positions)
 
 
 def vit(root: YamlNode) -> ModelConfig:

@@ -35,6 +35,8 @@ READERS: Mapping[str, str] = MappingProxyType(
         "jamba": "hybrids.jamba",
         "kimi_k2": "latent.kimi_k2",
         "llama": "decoders.llama",
+        "llama4": "mixtures.llama4",
+        "llama4_text": "mixtures.llama4_text",
         "mamba": "recurrent.mamba",
         "mamba2": "recurrent.mamba2",
         "minimax": "latent.minimax",
@@ -52,6 +54,7 @@ READERS: Mapping[str, str] = MappingProxyType(
         "t5": "encoders.t5",
         "transnormer": "recurrent.transnormer",
         "vit": "encoders.vit",
+        "whisper": "encoders.whisper",
     }
 )
 """By ``model_type``, the module and function that read it; imported when one is read."""

@@ -115,6 +115,8 @@ class ModelConfig:
     """Outside layers and embeddings: last norm, position tables, ..."""
     tokens: int | None = None
     """Length of every sequence where the model fixes it (the patches of an image)."""
+    encoder_len: int | None = None
+    """Tokens that an encoder computes, where the model fixes them beside its decoder's."""
     source: str = ""
 
     @property

@@ -23,6 +23,8 @@ class SoftmaxAttention:
     causal: bool = True
     window: int | None = None
     """Keys a query sees at most, itself included; None is all of them."""
+    chunk: int | None = None
+    """Sequences are cut into chunks of so many tokens, and a query sees those of its own."""
     softcap: float | None = None
     """Scores are capped to softcap * tanh(score / softcap)."""
     sinks: bool = False

@@ -9,8 +9,10 @@ from .mixers import SoftmaxAttention
 
 
 def _window(layer: Layer) -> str:
-    window = layer.mixer.window if isinstance(layer.mixer, SoftmaxAttention) else None
-    return "full" if window is None else f"window-{window}"
+    mixer = layer.mixer
+    if not isinstance(mixer, SoftmaxAttention) or (mixer.window or mixer.chunk) is None:
+        return "full"
+    return f"window-{mixer.window}" if mixer.window is not None else f"chunk-{mixer.chunk}"
 
 
 def _kind(layer: Layer) -> str:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from einsum_cascade.errors import Problem, SpecError
 
 from ..attention.mixers import attention_of, heads_of
-from ..attention.phases import Tokens, running
+from ..attention.phases import Tokens, running, tokens_of
 from ..models import (
     Experts,
     FeedForward,
@@ -88,15 +88,20 @@ def _runs(work: WorkloadSpec, model: ModelConfig) -> tuple[RepeatedLayer, ...]:
 def _layer(work: WorkloadSpec, attention: Part, model: ModelConfig, layer: Layer) -> LayerRun:
     own = model.layer(work.layer or 0)
     mine = layer.mixer == own.mixer
-    part = attention if mine else _other_attention(work, attention, layer.mixer)
-    cross = None if layer.cross is None else _other_attention(work, attention, layer.cross)
+    tokens = _tokens(work)
+    own_tokens = tokens_of(model, layer, tokens)
+    part = attention if mine else _other_attention(work, attention, layer.mixer, own_tokens)
+    cross, encoded = None, model.encoder_len or tokens.keys
+    if layer.cross is not None:
+        seen = replace(tokens, given_keys=encoded)
+        cross = _other_attention(work, attention, layer.cross, seen)
     return LayerRun(
         layer=layer,
         width=model.width,
         attention=part,
         ffn_up=work.ffn_up if _said(work, model) else ffn_up_of(layer),
         cross=cross,
-        encoder_tokens=_tokens(work).queries if cross and work.phase == "prefill" else 0,
+        encoder_tokens=encoded if cross and work.phase == "prefill" else 0,
     )
 
 
@@ -106,19 +111,21 @@ def _said(work: WorkloadSpec, model: ModelConfig) -> bool:
 
 
 def _tokens(work: WorkloadSpec) -> Tokens:
+    if work.computed is not None:
+        return work.computed
     shapes = dict(work.shapes)
     return Tokens(
         phase=work.phase, batch=shapes["B"], seq_len=shapes["P"], cached_len=work.cached_len
     )
 
 
-def _other_attention(work: WorkloadSpec, attention: Part, mixer: Mixer) -> Part:
-    """The attention of another kind of layer, for the same tokens."""
+def _other_attention(work: WorkloadSpec, attention: Part, mixer: Mixer, tokens: Tokens) -> Part:
+    """The attention of another kind of layer."""
     if work.heads.given:
         ranks = ", ".join(sorted(work.heads.given))
         text = f"{ranks}: given by hand for one kind of layer, and the model has others"
         raise SpecError(Problem(text, hint="scope=attention, or a single layer with scope=block"))
-    found = attention_of(mixer, _tokens(work))
+    found = attention_of(mixer, tokens)
     return replace(
         attention,
         cascade=found.cascade,
@@ -177,7 +184,7 @@ def _layer_notes(work: WorkloadSpec, layer: Layer) -> Iterable[str]:
     if isinstance(ffn, FeedForward) and not ffn.gated and ffn.function not in _PLAIN:
         yield f"the activation function, {ffn.function}, is counted as GELU"
     if isinstance(ffn, Experts):
-        number = tokens.batch * tokens.seq_len
+        number = tokens.batch * tokens.queries
         groups = spread(ffn, number)
         run = sum(count for _, count, _ in groups)
         sizes = " or ".join(str(size) for _, _, size in groups)
@@ -188,4 +195,6 @@ def _layer_notes(work: WorkloadSpec, layer: Layer) -> Iterable[str]:
         )
     if layer.cross is not None:
         cached = "" if work.phase == "prefill" else ", its keys and values in a cache"
-        yield f"the encoder's output is taken to be {tokens.keys} tokens long{cached}"
+        fixed = work.model.encoder_len if work.model is not None else None
+        long = f"taken to be {tokens.keys}" if fixed is None else f"{fixed}"
+        yield f"the encoder's output is {long} tokens long{cached}"

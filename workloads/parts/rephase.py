@@ -8,7 +8,7 @@ from typing import TypeVar
 from einsum_cascade.errors import Problem, SpecError
 
 from ..attention.mixers import attention_of, heads_of
-from ..attention.phases import Tokens, usual_layer
+from ..attention.phases import Tokens, tokens_of, usual_layer
 from ..models import ModelConfig
 from ..spec import WorkloadSpec
 from .model import ffn_up_of
@@ -39,11 +39,13 @@ def with_tokens(work: W, model: ModelConfig, tokens: Tokens) -> W:
         raise SpecError(Problem(text, hint="change config in its place"))
     usual = usual_layer(model, tokens.phase)
     index = work.layer if work.layer is not None and work.layer >= usual else usual
-    found = attention_of(model.layer(index).mixer, tokens)
+    layer = model.layer(index)
+    found = attention_of(layer.mixer, tokens_of(model, layer, tokens))
     said = work.ffn_up != ffn_up_of(model.layer(work.layer or 0))
     return replace(
         work,
         phase=tokens.phase,
+        computed=tokens,
         cached_len=tokens.cached_len,
         layer=index,
         cascade=found.cascade,

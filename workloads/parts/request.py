@@ -67,7 +67,7 @@ def decoded(
     SpecError
         Widths were given by hand.
     """
-    batch = work.batch or 1
+    batch = work.computed.batch if work.computed is not None else work.batch or 1
     for stretch in stretches(request):
         tokens = Tokens(phase="decode", batch=batch, seq_len=1, cached_len=stretch.cached_len)
         yield stretch, with_tokens(work, model, tokens)
