@@ -18,7 +18,7 @@ from .architecture import build_architecture, check_architecture
 from .mapping import build_mapping
 from .overrides import Overrides, Overriding
 from .technology import build_technology
-from .unbilled import refuse_node, refuse_unbilled
+from .unbilled import refuse_unbilled, refuse_unread
 
 Name = str | PathLike[str]
 
@@ -26,7 +26,7 @@ Name = str | PathLike[str]
 def load_technology(name: Name, overrides: Overriding = ()) -> Technology:
     """See ``Technology.load``."""
     given = _only("technology", overrides)
-    refuse_node(given.technology)
+    refuse_unread(given.technology)
     if _is_built_in(name) and not given.technology:
         return _built_in_technology(str(name))
     return build_technology(spec_tree("technology", name, given.rooted("technology")))

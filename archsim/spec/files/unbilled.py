@@ -1,4 +1,4 @@
-"""Settings of a technology that nothing reads: of what no machine bills, and of its node."""
+"""Settings of a technology that nothing reads: of what no machine bills, its node, and texts."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from einsum_cascade.yaml.edit import Setting
 from ..arch import Architecture
 
 _NODE = "node"
+_TEXTS = ("title", "source")
 
 
-def refuse_node(settings: Iterable[Setting]) -> None:
-    """Refuse to set the node of a technology: its numbers are of the node they were found at.
+def refuse_unread(settings: Iterable[Setting]) -> None:
+    """Refuse to set what nothing reads of a technology: texts, and its node, as its numbers are
+    of the node they were found at.
 
     Raises
     ------
@@ -28,6 +30,11 @@ def refuse_node(settings: Iterable[Setting]) -> None:
         )
         for setting in settings
         if setting.path[0].text == _NODE
+    ]
+    wrong += [
+        Problem(f"'{setting.path[-1].text}' is a text: nothing reads it", setting.span)
+        for setting in settings
+        if setting.path[-1].text in _TEXTS
     ]
     if wrong:
         raise SpecError(wrong)

@@ -117,7 +117,7 @@ def test_the_built_ins_people_rely_on_are_there() -> None:
         *("fusemax", "flat", "fusemax-micro24", "flat-micro24", "cascade-on-flat-micro24"),
     }
     assert set(builtin_names("mappings")) >= {"fusemax-binding", "fusemax-arch"}
-    assert builtin_names("technology") == ("accelergy-45nm",)
+    assert "accelergy-45nm" in builtin_names("technology")
 
 
 def test_what_full_billing_changes() -> None:
