@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import compare, simulate, sweep
+    from einsum_cascade import Cascade
+    from workloads import Workload, load
+
+    from .api import compare, search, simulate, sweep
     from .comparison.compare import Comparison
     from .plotting.plot import plot
     from .result.record import Result
@@ -15,32 +18,42 @@ if TYPE_CHECKING:
     from .sweeping.frame import load_sweep
     from .validation.validate import validate
 
+    __version__: str
+
 __all__ = [
     "Architecture",
+    "Cascade",
     "Comparison",
     "Mapping",
     "Result",
     "Technology",
+    "Workload",
     "compare",
+    "load",
     "load_sweep",
     "plot",
+    "search",
     "simulate",
     "sweep",
     "validate",
 ]
 
 _HOMES = {
-    "Architecture": "spec.arch",
-    "Comparison": "comparison.compare",
-    "Mapping": "spec.mapping",
-    "Result": "result.record",
-    "Technology": "spec.technology",
-    "compare": "api",
-    "load_sweep": "sweeping.frame",
-    "plot": "plotting.plot",
-    "simulate": "api",
-    "sweep": "api",
-    "validate": "validation.validate",
+    "Architecture": "archsim.spec.arch",
+    "Cascade": "einsum_cascade",
+    "Comparison": "archsim.comparison.compare",
+    "Mapping": "archsim.spec.mapping",
+    "Result": "archsim.result.record",
+    "Technology": "archsim.spec.technology",
+    "Workload": "workloads",
+    "compare": "archsim.api",
+    "load": "workloads",
+    "load_sweep": "archsim.sweeping.frame",
+    "plot": "archsim.plotting.plot",
+    "search": "archsim.api",
+    "simulate": "archsim.api",
+    "sweep": "archsim.api",
+    "validate": "archsim.validation.validate",
 }
 
 
@@ -49,5 +62,14 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         from importlib import import_module
 
-        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+        return getattr(import_module(_HOMES[name]), name)
+    if name == "__version__":
+        from .version import installed_version
+
+        return installed_version() or "0+source"
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """What there is to use, whether it is loaded yet or not."""
+    return sorted([*__all__, "__doc__", "__file__", "__name__", "__path__", "__version__"])

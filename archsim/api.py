@@ -11,10 +11,19 @@ from collections.abc import Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
+from einsum_cascade.errors import Problem, SpecError
 from mappers.generators import GENERATORS
 
 from .comparison.compare import Comparison, compare_contenders, contenders_of
 from .comparison.scaling import ARRAYS
+from .jobs.asked import (
+    AskedMapping,
+    Name,
+    machine_asked,
+    mapping_asked,
+    overrides_of,
+    workload_asked,
+)
 from .jobs.job import Evaluate
 from .jobs.plan import plan
 from .jobs.run import Engine, evaluate_job, run_plan
@@ -27,14 +36,18 @@ from .spec.mapping import AUTO, Mapping
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from mappers.workload_search import WorkloadSearched
+
 
 def simulate(
-    workload: WorkloadLike,
-    architecture: Architecture,
-    mapping: Mapping | Sequence[Mapping] | ByPart | None = None,
+    workload: WorkloadLike | Name,
+    architecture: Architecture | Name = "fusemax",
+    mapping: AskedMapping = None,
+    settings: str | Sequence[str] = (),
     *,
     engine: Engine = "analytical",
     evaluate: Evaluate | None = None,
+    **fields: int | float | str,
 ) -> Result:
     """Counts, latency, energy, area and bounds of a workload on a machine.
 
@@ -43,16 +56,19 @@ def simulate(
 
     Parameters
     ----------
-    workload : WorkloadLike
-        Shapes, and the cascades to run where no mapping says another.
-    architecture : Architecture
-        The machine.
-    mapping : Mapping, sequence of Mapping, or ByPart, optional
-        How to run it. A mapping is for the parts whose cascade it names; one that names
-        another cascade makes the parts run that for which it can stand in, if there are
-        none the workload's attention. Every other part takes the fastest of what is known:
-        the mapping the machine was designed for if that computes the same, the built-in
-        mappings of the cascade, and one Einsum after the other (``einsum_by_einsum``).
+    workload : WorkloadLike, str or path
+        Shapes, and the cascades to run where no mapping says another; or the name of one.
+    architecture : Architecture, str or path
+        The machine, or its name.
+    mapping : Mapping or name, sequence of them, or ByPart, optional
+        How to run it; ``"auto"`` searches. A mapping is for the parts whose cascade it names;
+        one of another cascade for those that it can stand in for, if there are none the
+        workload's attention. Every other part takes the fastest of what is known: the mapping
+        the machine was designed for, the built-in ones, and one Einsum after the other.
+    settings : str or sequence of str
+        Fields of what is given by its name, as after ``--set``: ``"architecture.clock=1 GHz"``.
+    **fields
+        The same by keyword: ``seq_len="4K"``, ``batch=1``, ``scope="block"``.
     engine : str
         ``"event"`` is more patient with long runs than ``"analytical"``; else they are the same.
     evaluate : callable, optional
@@ -69,25 +85,93 @@ def simulate(
         Something named does not exist, or shapes are missing.
     MappingError
         The mapping is not legal on this machine; says why, with the numbers.
+
+    Examples
+    --------
+    >>> result = simulate("bert-base", "fusemax", "fusemax-binding", seq_len="4K")
+    >>> round(1e3 * result.latency_s, 2), result.bound_by
+    (29.7, 'array_1d')
     """
+    given = overrides_of(settings, fields)
+    work = workload_asked(workload, given)
+    machine = machine_asked(architecture, given)
+    how = mapping_asked(mapping, work, machine, given, generators=GENERATORS, find=_find)
     judge = evaluate or evaluate_job
-    jobs = plan(workload, architecture, mapping, generators=GENERATORS, evaluate=judge)
+    jobs = plan(work, machine, how, generators=GENERATORS, evaluate=judge)
     return run_plan(jobs, engine=engine, evaluate=evaluate)
 
 
+def search(
+    workload: WorkloadLike | Name,
+    architecture: Architecture | Name,
+    objective: str = "latency",
+    settings: str | Sequence[str] = (),
+    *,
+    strategy: str = "exhaustive",
+    start: Sequence[Mapping | Name] = (),
+    time_limit_s: float | None = None,
+    **fields: int | float | str,
+) -> WorkloadSearched:
+    """The best mapping of every part of a workload on a machine, and how sure that is.
+
+    Parameters
+    ----------
+    workload, architecture, settings, fields
+        As for ``simulate``.
+    objective : str
+        What is to be small: ``"latency"``, ``"energy"`` or ``"edp"``, their product.
+    strategy : str
+        ``"exhaustive"``, ``"anneal"``, ``"random"`` or ``"optuna"``.
+    start : sequence of Mapping or name
+        Mappings to begin with: what is found is no worse.
+    time_limit_s : float, optional
+        Seconds after which the best so far has to do.
+
+    Returns
+    -------
+    WorkloadSearched
+        ``result`` is the engine's, ``mappings`` are those found, ``certificate()`` says how
+        far from the best they can be.
+
+    Raises
+    ------
+    InputError
+        Something named does not exist, or no mapping of a part is legal.
+    """
+    # Not above: it imports the search.
+    from mappers.objectives import objective_called
+    from mappers.strategies import strategy_called
+    from mappers.workload_search import search_workload
+
+    given = overrides_of(settings, fields)
+    if given.mapping:
+        setting = given.mapping[0]
+        text = f"mapping.{setting.field}: the mapping is what is searched for"
+        raise SpecError(Problem(text, setting.span))
+    return search_workload(
+        workload_asked(workload, given),
+        machine_asked(architecture, given),
+        objective_called(objective),
+        strategy=strategy_called(strategy),
+        start=tuple(m if isinstance(m, Mapping) else Mapping.load(m) for m in start),
+        time_limit_s=time_limit_s,
+    )
+
+
 def compare(
-    workload: WorkloadLike,
+    workload: WorkloadLike | Name,
     architectures: Sequence[Architecture | str],
     *,
     iso_area: bool = False,
     scale: str = ARRAYS,
     mappings: Named[str, Mapping | str] | Literal["auto"] | None = None,
+    **fields: int | float | str,
 ) -> Comparison:
     """Simulate a workload on several machines and relate each to the first.
 
     Parameters
     ----------
-    workload : WorkloadLike
+    workload : WorkloadLike, str or path
         Shapes and cascade, as for ``simulate``.
     architectures : sequence of Architecture or str
         Two machines or more, by value, built-in name or file.
@@ -99,6 +183,8 @@ def compare(
         The mapping of a machine, by the machine's name; ``"auto"``, for a machine or for all,
         is the best that a search finds for every part. A machine without one runs as
         ``simulate`` would; ``Comparison`` says by which mapping.
+    **fields
+        Of the workload, if that is given by its name: ``seq_len="4K"``.
 
     Raises
     ------
@@ -109,8 +195,13 @@ def compare(
     if mappings == AUTO:
         names = (a if isinstance(a, str) else a.name for a in architectures)
         mappings = {Architecture.load(n).name if isinstance(n, str) else n: AUTO for n in names}
+    given = overrides_of((), fields)
+    if settings := (*given.architecture, *given.technology, *given.mapping):
+        text = f"{settings[0].field}: machines and mappings are compared as they are given"
+        hint = "Architecture.load(NAME, [FIELD=VALUE]) is another machine"
+        raise SpecError(Problem(text, settings[0].span, hint))
     return compare_contenders(
-        workload,
+        workload_asked(workload, given),
         contenders_of(architectures, mappings, find=_find),
         iso_area=iso_area,
         scale=scale,

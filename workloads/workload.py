@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from .card import workload_card
 from .parts.part import Part
 from .parts.scope import attention_part, left_out, parts_of
 from .spec import WorkloadSpec
@@ -39,3 +40,6 @@ class Workload(WorkloadSpec):
     def left_out(self) -> tuple[str, ...]:
         """What the scope leaves out, in sentences."""
         return left_out(self)
+
+    def _repr_html_(self) -> str:
+        return workload_card(self)

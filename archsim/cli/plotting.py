@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .console import say
 from .files import NamedPath, check_file
 
 if TYPE_CHECKING:
@@ -56,4 +57,4 @@ def plot_command(
     path = out or folder / f"{chosen}{usual_suffix(chosen)}"
     options = PlotOptions(x=x, y=y, colour=colour, facet=facet, baseline=baseline, width_in=width)
     write(draw(data, chosen, options), path)
-    click.echo(f"wrote {path}", err=True)
+    say(f"wrote {path}", err=True)

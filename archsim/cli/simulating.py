@@ -7,19 +7,15 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from einsum_cascade.errors import InputError, Problem
-
-from ..spec.mapping import AUTO
 from .console import say, show, show_json
 from .files import NamedPath, check_file, check_folder, write_result
 from .options import Known, json_option, settings_option
 
 if TYPE_CHECKING:
-    from workloads import Workload
-
-    from .. import Architecture, Mapping
+    from .. import Architecture
     from ..jobs.job import JobPlan
-    from ..jobs.selection import ByPart
+    from ..jobs.selection import ByPart, Given
+    from ..jobs.workload import WorkloadLike
     from ..result.record import Result
 
 
@@ -99,53 +95,33 @@ def simulate_command(
 
 def _asked(
     workload: str, architecture: str, mappings: tuple[str, ...], settings: tuple[str, ...]
-) -> tuple[Workload, Architecture, list[Mapping] | ByPart]:
+) -> tuple[WorkloadLike, Architecture, Given]:
     """What is simulated: read from the names, with the settings."""
     from mappers.generators import GENERATORS
-    from workloads import load
 
-    from .. import Architecture
-    from ..jobs.selection import mapping_called
+    from ..jobs.asked import machine_asked, mapping_asked, workload_asked
     from ..spec.files.overrides import parse_overrides
-    from ..spec.mapping import EINSUM_BY_EINSUM
 
     given = parse_overrides(settings)
-    work = load(workload, given.workload)
-    machine = Architecture.load(architecture, given)
-    if AUTO in mappings:
-        if len(mappings) > 1 or given.mapping:
-            text = (
-                f"--mapping {AUTO} searches for every part's mapping: give no other, and no field"
-            )
-            raise InputError(text)
-        from .mapping import found_or_searched
-
-        return work, machine, found_or_searched(work, machine)
-    names = mappings or (_set_by_default(work, machine) if given.mapping else ())
-    if given.mapping and (len(names) != 1 or EINSUM_BY_EINSUM in names):
-        text = f"mapping.{given.mapping[0].field}"
-        if len(names) > 1:
-            text += f" is for one mapping, but {len(names)} are given: change it in its file"
-        else:
-            text += f": {EINSUM_BY_EINSUM} is made from the cascade and takes no settings"
-        raise InputError(Problem(text, given.mapping[0].span))
-    return work, machine, [mapping_called(name, work, machine, GENERATORS, given) for name in names]
+    work = workload_asked(workload, given)
+    machine = machine_asked(architecture, given)
+    how = mapping_asked(mappings, work, machine, given, generators=GENERATORS, find=_find)
+    return work, machine, how
 
 
-def _set_by_default(work: Workload, machine: Architecture) -> tuple[str, ...]:
-    """The name of the mapping that runs where none is given, if it is a written one."""
-    from ..jobs.selection import usual_mapping
+def _find(work: WorkloadLike, machine: Architecture, /) -> ByPart:
+    # Not above: it imports the search.
+    from .mapping import found_or_searched
 
-    found = usual_mapping(work, machine)
-    return (found.name,) if found else ()
+    return found_or_searched(work, machine)
 
 
-def _planned(work: Workload, machine: Architecture, mappings: list[Mapping] | ByPart) -> JobPlan:
+def _planned(work: WorkloadLike, machine: Architecture, how: Given) -> JobPlan:
     from mappers.generators import GENERATORS
 
     from ..jobs.plan import plan
 
-    return plan(work, machine, mappings, generators=GENERATORS)
+    return plan(work, machine, how, generators=GENERATORS)
 
 
 def _show_result(result: Result, explained: bool, written: tuple[Path, ...]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from matplotlib.patches import Patch
 
 from einsum_cascade.errors import InputError, Problem, did_you_mean
+from einsum_cascade.source import visible
 
 from ..result.plots.style import FAINT, Picture, palette
 from .choose import Slots, best_of, facet_of, shown
@@ -106,9 +107,9 @@ def _pieces(row: Any, whole: Whole) -> list[tuple[str, float]]:
     """Names of a row's pieces, and how much each is."""
     if whole.name == LATENCY:
         above = row[LATENCY] - row[FLOOR]
-        why = f"above it, bound by {row[BOUND_BY]}" if BOUND_BY in row else "above it"
+        why = f"above it, bound by {visible(str(row[BOUND_BY]))}" if BOUND_BY in row else "above it"
         return [(_FLOOR, row[FLOOR]), (why, max(0.0, above))]
-    return [(c.partition(".")[2], row[c]) for c in whole.columns if row[c] == row[c]]
+    return [(visible(c.partition(".")[2]), row[c]) for c in whole.columns if row[c] == row[c]]
 
 
 def _stacks(

@@ -17,6 +17,8 @@ from matplotlib.colors import to_hex
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
+from einsum_cascade.source import visible
+
 from ..result.plots.style import MARKERS, ORDERED, PALETTE, Picture
 from .choose import shown
 from .scales import PlotScale, label_of, scale_of, ticks_of, with_unit
@@ -239,7 +241,7 @@ def set_axis(panel: Panel, view: FrameView, column: str) -> dict[Any, float]:
     values = values_of_axis(view, column)
     numbers = numbers_written(values)
     if numbers is None:
-        named_axis(panel, [str(v) for v in values], label_of(column))
+        named_axis(panel, [visible(str(v)) for v in values], label_of(column))
         return {value: float(n) for n, value in enumerate(values)}
     scale = scale_of(numbers, view.units.get(column), log=_multiples(numbers))
     places = {v: scale.drawn(n) for v, n in zip(values, numbers, strict=True)}
@@ -264,7 +266,7 @@ def texts_of_axis(view: FrameView, column: str) -> tuple[list[str], str]:
     values = values_of_axis(view, column)
     numbers = numbers_written(values)
     if numbers is None or any(isinstance(v, str) for v in values):
-        return [str(v) for v in values], ""
+        return [visible(str(v)) for v in values], ""
     scale = scale_of(numbers, view.units.get(column), log=_multiples(numbers))
     return [f"{scale.drawn(n):,.4g}" for n in numbers], scale.unit
 

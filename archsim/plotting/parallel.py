@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from einsum_cascade.errors import InputError, Problem
+from einsum_cascade.source import html_text
 
 from ..result.plots.style import ORDERED, check_suffix
 from ..sweeping.columns import NUMBERS
@@ -75,7 +76,7 @@ def _upright(view: FrameView, column: str) -> dict[str, Any]:
             "label": label_of(column),
             "values": places,
             "tickvals": list(range(len(values))),
-            "ticktext": [str(v) for v in values],
+            "ticktext": [html_text(str(v)) for v in values],
         }
     scale = scale_of(numbers, view.units.get(column), log=False)
     found = {

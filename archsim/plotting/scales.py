@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from einsum_cascade.source import visible
+
 from ..quantities import byte_size, engineering
 
 _WIDE = 12.0
@@ -108,6 +110,7 @@ def label_of(column: str) -> str:
     >>> label_of("latency_s"), label_of("traffic_bytes.DRAM"), label_of("seq_len")
     ('latency', 'DRAM traffic', 'seq_len')
     """
+    column = visible(column)
     stem, dot, member = column.partition(".")
     if dot and member:
         words = {

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..cost.folds import Folds
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from ..document import Document
     from .plots.style import Picture
 
@@ -346,6 +348,18 @@ class Result:
         from ..document import to_html
 
         return to_html(self.table())
+
+    def to_row(self) -> dict[str, str | float]:
+        """What ran, and its totals, under the names that columns of a sweep have."""
+        from .row import result_row
+
+        return result_row(self)
+
+    def to_frame(self) -> DataFrame:
+        """Cycles, energy and traffic of every Einsum, a row each, as a pandas frame."""
+        from .row import result_frame
+
+        return result_frame(self)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of ``simulate --json``; ``from_dict`` reads it."""

@@ -249,6 +249,12 @@ class Architecture:
 
         return load_architecture(name, overrides)
 
+    def _repr_html_(self) -> str:
+        from ..document import to_html
+        from .cards import architecture_card
+
+        return to_html(architecture_card(self))
+
     @property
     def word_bytes(self) -> Fraction:
         """Bytes of one tensor element."""

@@ -251,6 +251,12 @@ class Mapping:
 
         return load_mapping(name, overrides)
 
+    def _repr_html_(self) -> str:
+        from ..document import to_html
+        from .cards import mapping_card
+
+        return to_html(mapping_card(self))
+
     def einsum(self, name: str) -> EinsumMapping | None:
         """How Einsum ``name`` is mapped, or None."""
         return next((e for e in self.einsums if e.einsum == name), None)

@@ -109,6 +109,12 @@ class Technology:
 
         return load_technology(name, overrides)
 
+    def _repr_html_(self) -> str:
+        from ..document import to_html
+        from .cards import technology_card
+
+        return to_html(technology_card(self))
+
     def action(self, name: str) -> Action | None:
         """The action called ``name``, or None."""
         return next((a for a in self.actions if a.name == name), None)

@@ -18,7 +18,7 @@ from ..jobs.job import Generators
 from ..jobs.plan import plan
 from ..jobs.run import run_plan
 from ..result.record import Result
-from .columns import NUMBERS, Status
+from .columns import LEVELS, NUMBERS, Status
 from .conditions import thresholds
 from .inputs import BestMappings, InputLoader, key_of
 from .points import Point
@@ -117,26 +117,10 @@ class PointRunner:
         self, result: Result, point: Point, key: str, shown: tuple[Scalar, ...], inputs: str
     ) -> PointRow:
         """The row of a result, excluded where it does not hold what is asked of it."""
-        numbers = (
-            result.latency_s,
-            result.floor.latency_s,
-            result.cycles,
-            result.energy_pj,
-            result.area_um2,
-        )
-        members = (
-            *((f"traffic_bytes.{t.level}", float(t.total_bytes)) for t in result.traffic),
-            *((f"utilization.{a.array}", float(a.utilization)) for a in result.arrays),
-            *((f"buffer_bytes.{b.level}", float(b.required_bytes)) for b in result.buffers),
-        )
-        told = {
+        row = result.to_row()
+        told: dict[str, Scalar] = {
             "point": point.number,
-            "workload": result.workload,
-            "architecture": result.architecture,
-            "mapping": result.mapping,
-            "bound_by": result.bound_by,
-            **dict(zip(NUMBERS, numbers, strict=True)),
-            **dict(members),
+            **row,
             **{a.name: v for a, v in zip(self.task.sweep.axes, shown, strict=True)},
         }
         failures = [f for t in self.thresholds if (f := t.failure(told))]
@@ -149,8 +133,8 @@ class PointRunner:
             architecture=result.architecture,
             mapping=result.mapping,
             axes=shown,
-            numbers=tuple(map(float, numbers)),
-            members=members,
+            numbers=tuple(float(row[name]) for name in NUMBERS),
+            members=tuple((c, float(v)) for c, v in row.items() if c.startswith(LEVELS)),
             bound_by=result.bound_by,
             inputs=inputs,
         )

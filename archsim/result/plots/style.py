@@ -64,6 +64,7 @@ _LOOK: Final[dict[Any, Any]] = {
     "ytick.major.width": 0.7,
     "lines.linewidth": 1.3,
     "lines.markersize": 4.5,
+    "text.parse_math": False,
 }
 _FILES: Final[dict[Any, Any]] = {"pdf.fonttype": 42, "svg.hashsalt": "archsim"}
 """Fonts of which a reader can copy the text; the same SVG for the same picture."""

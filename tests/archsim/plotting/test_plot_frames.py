@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
@@ -194,6 +195,19 @@ def test_a_frame_of_ones_own_needs_no_units() -> None:
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("size", "cost")
     assert [list(line.get_ydata()) for line in axes.lines] == [[3.5, 2, 1], [9, 8, 7]]
     assert [t.get_text() for t in figure.legends[0].texts] == ["a", "b"]
+
+
+def test_names_are_shown_and_not_obeyed(tmp_path: Path) -> None:
+    odd = ["$x^{$", "a\x1b[31m", "<b>&"]
+    own = pd.DataFrame({"who": odd * 2, "size": [1] * 3 + [2] * 3, "cost": [3.0, 2, 1, 9, 8, 7]})
+    figure = archsim.plot(own, "lines", colour="who", out=tmp_path / "p.svg")
+    texts = [t.get_text() for t in figure.legends[0].texts]
+    assert texts == ["$x^{$", "a\\x1b[31m", "<b>&"]
+    ElementTree.parse(tmp_path / "p.svg")
+    for kind in ("bars", "heatmap", "pareto"):
+        how = {"y": "size"} if kind == "pareto" else {}
+        archsim.plot(own, kind, out=tmp_path / "p.svg", **how)
+        ElementTree.parse(tmp_path / "p.svg")
 
 
 @pytest.mark.parametrize(
