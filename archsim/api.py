@@ -60,7 +60,7 @@ def simulate(
         Shapes, and the cascades to run where no mapping says another; or the name of one.
     architecture : Architecture, str or path
         The machine, or its name.
-    mapping : Mapping or name, sequence of them, or ByPart, optional
+    mapping : Mapping or str, sequence of them, or ByPart, optional
         How to run it; ``"auto"`` searches. A mapping is for the parts whose cascade it names;
         one of another cascade for those that it can stand in for, if there are none the
         workload's attention. Every other part takes the fastest of what is known: the mapping
@@ -122,7 +122,7 @@ def search(
         What is to be small: ``"latency"``, ``"energy"`` or ``"edp"``, their product.
     strategy : str
         ``"exhaustive"``, ``"anneal"``, ``"random"`` or ``"optuna"``.
-    start : sequence of Mapping or name
+    start : sequence of Mapping or str
         Mappings to begin with: what is found is no worse.
     time_limit_s : float, optional
         Seconds after which the best so far has to do.
