@@ -331,7 +331,6 @@ OF_OTHERS: dict[str, Any] = {
     "num_experts": 128,
     "n_routed_experts": 256,
     "moe_intermediate_size": 768,
-    "quantization_config": {"quant_method": "fp8"},
     "attn_type_list": [0, 1],
     "kv_lora_rank": 512,
     "ssm_state_size": 16,
@@ -379,7 +378,7 @@ def test_the_hint_turns_a_field_off(tmp_path: Path) -> None:
         ),
         (
             {"model_type": "gemma3", "text_config": {}, "quantization_config": {"bits": 4}},
-            "'quantization_config' is not read",
+            "weights quantised by 'None' are not read",
         ),
     ],
 )

@@ -11,7 +11,8 @@ from types import MappingProxyType
 from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.yaml.source import YamlMapping, YamlNode, YamlScalar, YamlSequence, shorten
 
-from ..models import ModelConfig
+from ..models import Experts, ModelConfig, WeightFormats
+from .quantised import FIELD, weight_formats, without_quantisation
 
 Reader = Callable[[YamlNode], ModelConfig]
 
@@ -97,7 +98,19 @@ def read_config(root: YamlNode) -> ModelConfig:
         raise SpecError(Problem(text, where.span, hint))
     source = root.child("source")
     text = source.text if isinstance(source, YamlScalar) else ""
-    return replace(_function(reader)(root), source=text)
+    weights = weight_formats(root)
+    model = _function(reader)(without_quantisation(root))
+    _check_experts(weights, root, model)
+    return replace(model, source=text, weights=weights)
+
+
+def _check_experts(found: WeightFormats, root: YamlNode, model: ModelConfig) -> None:
+    """Refuse a format of experts where there are none."""
+    sparse = any(isinstance(run.layer.ffn, Experts) for run in model.runs)
+    if found.experts and not found.projections and not sparse:
+        node = root.child(FIELD)
+        text = f"{FIELD}: {found.experts} is for experts, and the model has none"
+        raise SpecError(Problem(text, node.span if node is not None else None))
 
 
 def _spelt_alike(family: str) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Models as stacks of layers: the shapes of their mixers and feed-forward networks."""
 
-from .layers import Experts, FeedForward, Layer, ModelConfig, RepeatedLayer, runs_of
+from .layers import Experts, FeedForward, Layer, ModelConfig, RepeatedLayer, WeightFormats, runs_of
 from .mixers import (
     DecayAttention,
     LatentAttention,
@@ -22,5 +22,6 @@ __all__ = [
     "SelectiveScan",
     "SoftmaxAttention",
     "StateSpaceDual",
+    "WeightFormats",
     "runs_of",
 ]

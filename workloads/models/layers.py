@@ -90,6 +90,28 @@ class RepeatedLayer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WeightFormats:
+    """Formats in which weights are kept; nothing: of a machine's word.
+
+    Embeddings, output head, routers, norms and convolutions keep theirs.
+    """
+
+    projections: str = ""
+    feed_forward: str = ""
+    """Of dense networks, and of the experts that every token passes."""
+    experts: str = ""
+    """Of those that some tokens go to."""
+
+    def __str__(self) -> str:
+        named = (
+            ("projections", self.projections),
+            ("feed-forward networks", self.feed_forward),
+            ("experts", self.experts),
+        )
+        return ", ".join(f"{what} {fmt}" for what, fmt in named if fmt)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
     """The shapes of a model.
 
@@ -117,6 +139,7 @@ class ModelConfig:
     """Length of every sequence where the model fixes it (the patches of an image)."""
     encoder_len: int | None = None
     """Tokens that an encoder computes, where the model fixes them beside its decoder's."""
+    weights: WeightFormats = WeightFormats()
     source: str = ""
 
     @property

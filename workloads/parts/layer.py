@@ -7,7 +7,8 @@ sums, rotary embeddings, and products with a gate are no parts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from math import expm1, log1p
 from types import MappingProxyType
 from typing import Any
@@ -26,6 +27,7 @@ from ..models import (
     SelectiveScan,
     SoftmaxAttention,
     StateSpaceDual,
+    WeightFormats,
 )
 from .part import Part, linear
 
@@ -48,6 +50,7 @@ class LayerRun:
     """Attention to an encoder's output, where the layer has it."""
     encoder_tokens: int = 0
     """Tokens a sequence whose keys and values that attention projects now."""
+    weights: WeightFormats = field(default=WeightFormats())
 
     @property
     def tokens(self) -> int:
@@ -64,10 +67,14 @@ class LayerRun:
             A rank that the projections follow was given by hand.
         """
         mixer = self.layer.mixer
+        around = chain(_BY_MIXER[type(mixer)](self, mixer), self._cross())
+        projected = self.weights.projections
         return tuple(
             part
-            for found in (_BY_MIXER[type(mixer)](self, mixer), self._cross(), self._feed_forward())
-            for part in found
+            for part in chain(
+                (replace(p, weights=projected if p.cascade != CONVOLUTION else "") for p in around),
+                self._feed_forward(),
+            )
             # With a cache, nothing of an encoder's output is projected any more.
             if dict(part.shapes).get("N") != 0
         )
@@ -82,19 +89,23 @@ class LayerRun:
     def _feed_forward(self) -> Iterator[Part]:
         ffn = self.layer.ffn
         if isinstance(ffn, FeedForward):
-            yield from self._products("ffn", self.tokens, ffn.inner)
+            yield from self._products("ffn", self.tokens, ffn.inner, self.weights.feed_forward)
         elif isinstance(ffn, Experts):
             yield linear("router", self.tokens, self.width, ffn.experts)
             if ffn.shared_inner:
-                yield from self._products("shared-expert", self.tokens, ffn.shared_inner)
+                dense = self.weights.feed_forward
+                yield from self._products("shared-expert", self.tokens, ffn.shared_inner, dense)
             for name, count, tokens in spread(ffn, self.tokens):
-                yield from self._products(name, tokens, ffn.inner, count)
+                yield from self._products(name, tokens, ffn.inner, self.weights.experts, count)
 
-    def _products(self, name: str, tokens: int, inner: int, times: int = 1) -> Iterator[Part]:
+    def _products(
+        self, name: str, tokens: int, inner: int, weights: str, times: int = 1
+    ) -> Iterator[Part]:
         # With a gate, the cascade of the first products makes both, and their product.
         up, width = self.ffn_up, self.width
-        yield linear(f"{name}-up", tokens, width, inner, cascade=up, times=times)
-        yield linear(f"{name}-down", tokens, inner, width, times=times)
+        first = linear(f"{name}-up", tokens, width, inner, cascade=up, times=times)
+        second = linear(f"{name}-down", tokens, inner, width, times=times)
+        yield from (replace(part, weights=weights) for part in (first, second))
 
 
 def touched(ffn: Experts, tokens: int) -> float:

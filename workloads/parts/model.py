@@ -101,6 +101,7 @@ def _layer(work: WorkloadSpec, attention: Part, model: ModelConfig, layer: Layer
         attention=part,
         ffn_up=work.ffn_up if _said(work, model) else ffn_up_of(layer),
         cross=cross,
+        weights=model.weights,
         encoder_tokens=encoded if cross and work.phase == "prefill" else 0,
     )
 
@@ -163,6 +164,9 @@ def model_notes(work: WorkloadSpec, model: ModelConfig) -> tuple[str, ...]:
         if count != model.layer_count:
             which = f"the {count} decoder layers, of {model.layer_count}: the encoder ran before"
         found.append(f"{which}; {_of_head(model)}")
+    if str(model.weights):
+        scales = "; scales of blocks of fp8 are not counted" * ("fp8" in str(model.weights))
+        found.append(f"formats of weights: {model.weights}{scales}")
     return tuple(dict.fromkeys(found))
 
 

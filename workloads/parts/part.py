@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
+from einsum_cascade import Cascade
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
 from einsum_cascade.ir import Program
 from einsum_cascade.number_formats import TensorFormats
@@ -16,6 +17,8 @@ from ..spec import LINEAR
 
 Shapes = tuple[tuple[str, int], ...]
 
+_OF_TOKENS = frozenset("BMNP")
+"""Ranks of sequences, and of the tokens of attention and of linear layers."""
 _RESULT = "Z"
 """What a linear layer makes."""
 
@@ -29,6 +32,8 @@ class Part:
     """A built-in name or a file."""
     shapes: Shapes
     times: int = 1
+    weights: str = ""
+    """The format of its weights, where it is not that of its other tensors."""
     stage: str = ""
     """Of a request, ``prefill`` or ``decode``."""
     stated: tuple[tuple[str, Span], ...] = field(default=(), compare=False, repr=False)
@@ -54,6 +59,19 @@ class Part:
         own = {name: given[there] for name, there in self.made if there in given}
         tensors = tuple(sorted((given | own).items()))
         return replace(self, formats=replace(formats, tensors=tensors))
+
+    def with_own_weights(self) -> Part:
+        """The part with its weights in their own format, where none is stated for these.
+
+        Weights are what no token and no sequence has of its own.
+        """
+        program = Cascade.load(self.cascade).program if self.weights else None
+        if program is None or "B" in program.parallel:
+            return self
+        own = [t.name for t in program.inputs if _OF_TOKENS.isdisjoint(t.ranks)]
+        tensors = dict.fromkeys(own, self.weights) | dict(self.formats.tensors)
+        formats = replace(self.formats, tensors=tuple(sorted(tensors.items())))
+        return replace(self, formats=formats)
 
     def shapes_for(self, ranks: Collection[str], cascade: str = "") -> dict[str, int]:
         """The shapes of those ranks of a cascade that are given here.

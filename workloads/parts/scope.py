@@ -8,6 +8,7 @@ number of times it occurs; the layers of a ``ModelConfig`` are taken apart in ``
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from einsum_cascade.errors import Problem, SpecError
@@ -38,6 +39,7 @@ def attention_part(work: WorkloadSpec) -> Part:
         omissions=work.omissions,
         stand_ins=work.stand_ins,
         unless_given=work.unless_given,
+        weights=work.model.weights.projections if work.model is not None else "",
     )
 
 
@@ -49,8 +51,10 @@ def parts_of(work: WorkloadSpec) -> tuple[Part, ...]:
     SpecError
         The scope needs a width, a number of layers or a shape that is not given.
     """
-    parts = _parts(work)
-    return tuple(part.in_formats(work.formats) for part in parts) if work.formats.stated else parts
+    parts: Iterable[Part] = _parts(work)
+    if work.formats.stated:
+        parts = (part.in_formats(work.formats) for part in parts)
+    return tuple(part.with_own_weights() for part in parts)
 
 
 def _parts(work: WorkloadSpec) -> tuple[Part, ...]:
