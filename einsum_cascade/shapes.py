@@ -90,9 +90,12 @@ def with_usual(
         rank = program.rank_of.get(usual.name)
         names = {usual.name, *(r.name for r in program.ranks if r.like == usual.name)}
         family = program.rank_of.get(rank.family or "") if rank else None
-        alike = [f for f in program.ranks if family and family.name in (f.name, f.like)]
-        names |= {m for f in alike for m in f.partition}
-        if not names & {*given, *fixed}:
+        parted = [r for r in program.ranks if r.partition]
+        alike = [f for f in parted if family and family.name in (f.name, f.like)]
+        known = {*found, *fixed}
+        # Of a family and its n members any n fix the last one.
+        full = any(len(known & {f.name, *f.partition}) >= len(f.partition) for f in alike)
+        if not full and not names & known:
             found[usual.name] = added[usual.name] = usual.size
     return found, added
 

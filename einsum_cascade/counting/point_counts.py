@@ -174,7 +174,11 @@ class _Inequality:
         run = sympy.lambdify(symbols, self.expression, [_functions(), "numpy"])
         # The logarithm of 0 is what the language says it is, and no matter for a warning.
         with np.errstate(all="ignore"):
-            return run(*(values[s] for s in symbols))
+            try:
+                return run(*(values[s] for s in symbols))
+            except ValueError:
+                # Whole numbers have no negative powers in numpy: 2 ** (l - 1) at l = 0.
+                return run(*(np.asarray(values[s], dtype=np.float64) for s in symbols))
 
 
 @lru_cache(maxsize=1)

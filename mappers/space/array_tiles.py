@@ -72,7 +72,11 @@ def family_tiles(
             size = -(-size // chosen)
             tiles.append(Tile(rank=rank.name, member=member, size=chosen))
     fixed = known | {t.member: t.size for t in tiles if isinstance(t.size, int)}
-    return tuple(tiles), resolve_shapes(program, fixed, SpecError)
+    shapes = resolve_shapes(program, fixed, SpecError)
+    if missing := [f"'{r}'" for r in program.parallel if r not in shapes]:
+        what = "shapes are" if len(missing) > 1 else "shape is"
+        raise SpecError(f"{what} missing: {', '.join(missing)}")
+    return tuple(tiles), shapes
 
 
 def outer_parts_first(program: Program, ranks: Iterable[str]) -> list[str]:

@@ -57,6 +57,16 @@ def test_they_give_way_to_what_is_given(given: dict[str, int], added: dict[str, 
     assert found == given | added
 
 
+def test_of_a_family_of_three_two_may_be_usual() -> None:
+    text = (
+        "cascade: a\nranks: {N: {is: steps, partition: [P, J, I]}}\ninputs: {A: [N]}\noutput: Y\n"
+    )
+    program = Cascade.parse(text + "usual: {J: 2, I: 3}\neinsums: Y[p, j, i] = A[p*J*I + j*I + i]")
+    for given in ({"P": 4}, {"N": 24}):
+        assert with_usual(program.program, given)[1] == {"J": 2, "I": 3}
+    assert with_usual(program.program, {"P": 4, "N": 24})[1] == {"J": 2}
+
+
 def test_they_give_way_to_tiles() -> None:
     program = cascade("{B: 2, M: 12, M0: 4, window: 2}").program
     assert "M0" not in with_usual(program, {}, fixed=["M0"])[0]

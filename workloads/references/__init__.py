@@ -18,6 +18,7 @@ from . import (
     clicks,
     decays,
     flash,
+    gated,
     heads,
     layers,
     linear,
@@ -148,6 +149,15 @@ REFERENCES: tuple[Reference, ...] = tuple(
         scores.softpick_attention,
         scores.differential_attention,
         scores.paged_attention_decode,
+        gated.rwkv6,
+        gated.rwkv7,
+        gated.kimi_delta_attention,
+        gated.delta_product,
+        gated.mlstm,
+        gated.rg_lru,
+        gated.lightning_attention_grouped,
+        gated.mamba3,
+        gated.log_linear_attention,
     )
 )
 """Every reference, by its function's name."""
