@@ -182,6 +182,54 @@ def draw_sweep() -> None:
     plot(frame, "heatmap", colour="traffic_bytes.DRAM", out=IMAGES / "sweep-traffic.png")
 
 
+CACHES = ("bf16", "fp8_e4m3", "mxfp6", "nvfp4", "mxfp4")
+"""Formats of keys and values in the cache."""
+
+CACHED = (8191, 131071)
+"""Tokens that came before the one decoded."""
+
+
+def decoded(fmt: str, cached: int) -> Result:
+    """One token of Llama-3-8B, all layers, at 7 nm: weights in bf16, the cache in a format."""
+    settings = ("formats.default=bf16", f"formats.K={fmt}", f"formats.V={fmt}")
+    work = load("llama-3-8b", settings, scope="model", phase="decode", cached_len=cached)
+    return simulate(work, Architecture.load("fusemax", ["technology=jouppi-7nm"]))
+
+
+def draw_formats(axes: Axes, cached: int) -> None:
+    """Energy per token by the format of the cache: attention apart, DRAM apart."""
+    left = [0.0] * len(CACHES)
+    runs = [decoded(fmt, cached) for fmt in CACHES]
+    pieces = {
+        "weights from DRAM": (False, True, "#4477aa"),
+        "other parts, on the chip": (False, False, "#99ddff"),
+        "cache from DRAM": (True, True, "#ee6677"),
+        "attention, on the chip": (True, False, "#ffaabb"),
+    }
+    for name, (attention, dram, colour) in pieces.items():
+        sizes = [_joules(run, attention=attention, dram=dram) for run in runs]
+        axes.barh(range(len(CACHES)), sizes, 0.62, left=left, color=colour, label=name)
+        left = [a + b for a, b in zip(left, sizes, strict=True)]
+    for at, total in enumerate(left):
+        axes.text(total, at, f" {total:.3f} J", va="center", fontsize=8)
+    axes.set_yticks(range(len(CACHES)), CACHES)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.18 * max(left))
+    axes.set_xlabel("J per token")
+    axes.set_title(f"{tokens(cached + 1)} tokens in the cache", loc="left", fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _joules(run: Result, *, attention: bool, dram: bool) -> float:
+    """Joules of attention or of all else, in DRAM or on the chip."""
+    return sum(
+        part.times * pj * 1e-12
+        for part in run.parts
+        for component, pj in part.result.energy_by_component
+        if (part.name == "attention") == attention and (component == "DRAM") == dram
+    )
+
+
 def main() -> None:
     """Draw the overview (time, energy, how mappings scale), tokens, the cost of skew, a sweep."""
     result = run(4096)
@@ -198,6 +246,13 @@ def main() -> None:
     figure = Picture(figsize=(11, 3.6), layout="constrained")
     draw_skew(*figure.subplots(1, 2, width_ratios=(3, 2)))
     figure.savefig(IMAGES / "skew.png", dpi=100)
+    figure = Picture(figsize=(10, 2.9), layout="constrained")
+    sides = figure.subplots(1, 2)
+    for axes, cached in zip(sides, CACHED, strict=True):
+        draw_formats(axes, cached)
+    handles, names = sides[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    figure.savefig(IMAGES / "formats.png", dpi=100)
     draw_sweep()
     sys.stdout.write("".join(f"{row(n)}\n" for n in LENGTHS))
 
