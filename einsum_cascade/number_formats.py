@@ -118,6 +118,16 @@ class TensorFormats:
     word_bits: int = 0
     """Bits of values whose format is not stated: the word of the machine."""
 
+    @classmethod
+    def by_name(cls, given: Mapping[str, str]) -> TensorFormats:
+        """Formats as they are written: by tensor, with ``default`` and ``accumulate``."""
+        own = {name: fmt for name, fmt in given.items() if name not in (DEFAULT, ACCUMULATE)}
+        return cls(
+            default=given.get(DEFAULT, ""),
+            tensors=tuple(sorted(own.items())),
+            accumulate=given.get(ACCUMULATE, ""),
+        )
+
     @property
     def stated(self) -> bool:
         """Whether anything is."""

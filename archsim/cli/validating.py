@@ -6,7 +6,7 @@ What runs it is imported when it runs: ``archsim --help`` imports every command.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,6 +14,7 @@ import click
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError
 from einsum_cascade.ir import DTYPES
+from einsum_cascade.number_formats import TensorFormats
 from einsum_cascade.yaml.library import builtin_names
 
 from .console import show, show_json
@@ -40,6 +41,19 @@ class Check:
         return self.report.to_dict() | {"mapping": self.mapping}
 
 
+class TypeOrFormats(Known):
+    """A type by name, or formats of tensors: ``default=bf16,K=fp8_e4m3``."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The name, or a ``TensorFormats``. Raises InputError where one is no format."""
+        if not isinstance(value, str) or "=" not in value:
+            return super().convert(value, param, ctx)
+        from ..validation.validate import formats_given
+
+        pairs = [part.partition("=") for part in value.split(",")]
+        return formats_given({name.strip(): fmt.strip() for name, _, fmt in pairs})
+
+
 @click.command("validate")
 @click.argument("cascades", metavar="[CASCADE...|all]", nargs=-1)
 @click.option("--mapping", metavar="NAME|FILE", help="Run the mapped loop nest as well.")
@@ -47,7 +61,13 @@ class Check:
 @click.option(
     "--against", metavar="CASCADE", help="Compare with another cascade of the same inputs."
 )
-@click.option("--dtype", type=Known(DTYPES), default="float64", show_default=True)
+@click.option(
+    "--dtype",
+    type=TypeOrFormats(DTYPES),
+    default="float64",
+    show_default=True,
+    help="A type for all, or formats of tensors: default=bf16,K=fp8_e4m3,accumulate=fp32",
+)
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random inputs."
 )
@@ -59,7 +79,7 @@ def validate_command(
     mapping: str | None,
     arch: str | None,
     against: str | None,
-    dtype: str,
+    dtype: str | TensorFormats,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -96,6 +116,13 @@ def validate_command(
     context.exit(_CHECK_FAILED if any(c.report.ok is False for c in checks) else 0)
 
 
+def _rounding(cascade: Cascade, dtype: str | TensorFormats) -> Cascade:
+    """The cascade on numbers in formats, where these are given."""
+    if isinstance(dtype, str):
+        return cascade
+    return Cascade(replace(cascade.program, formats=dtype))
+
+
 def _names(given: tuple[str, ...], mapping: Mapping | None) -> tuple[str, ...]:
     """What to validate: as given, else the mapping's cascade, else everything built in."""
     if ALL in given:
@@ -114,7 +141,7 @@ def _checks(
     mapping: Mapping | None,
     machine: Architecture,
     reference: ReferenceLike | None,
-    dtype: str,
+    dtype: str | TensorFormats,
     seed: int,
 ) -> Iterator[Check]:
     """The equations, and the mapped nest where the mapping is for this cascade."""
@@ -123,9 +150,10 @@ def _checks(
     from ..validation.check import validate_cascade
     from ..validation.mapped import mapped_run, mapped_shapes, mapping_fits
 
+    rounding = _rounding(cascade, dtype)
     yield Check(validate_cascade(cascade, reference=reference, dtype=dtype, seed=seed))
     if mapping is not None and mapping_fits(mapping, cascade):
-        run = mapped_run(cascade, mapping, machine, GENERATORS)
+        run = mapped_run(rounding, mapping, machine, GENERATORS)
         shapes = mapped_shapes(cascade, mapping, machine)
         report = validate_cascade(
             cascade, reference=reference, shapes=shapes, dtype=dtype, seed=seed, trials=1, run=run
@@ -137,7 +165,7 @@ def _derived_check(
     cascade: Cascade,
     machine: Architecture,
     reference: ReferenceLike | None,
-    dtype: str,
+    dtype: str | TensorFormats,
     seed: int,
 ) -> Iterator[Check]:
     """The nest of the mapping that is made for the cascade."""
@@ -147,6 +175,6 @@ def _derived_check(
     from ..validation.check import validate_cascade
     from ..validation.mapped import mapped_run
 
-    run = mapped_run(cascade, None, machine, GENERATORS)
+    run = mapped_run(_rounding(cascade, dtype), None, machine, GENERATORS)
     report = validate_cascade(cascade, reference=reference, dtype=dtype, seed=seed, run=run)
     yield Check(report, EINSUM_BY_EINSUM)

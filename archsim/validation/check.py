@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from einsum_cascade import Cascade, ir
-from einsum_cascade.errors import EvaluationError, Problem
-from einsum_cascade.numeric.dtypes import resolve_dtype
+from einsum_cascade.errors import EvaluationError, Problem, did_you_mean
+from einsum_cascade.number_formats import TensorFormats
+from einsum_cascade.numeric.dtypes import SUMS, resolve_dtype
 
 from .decisions import decides_otherwise
 from .given import as_reference
@@ -32,7 +33,7 @@ def validate_cascade(
     reference: ReferenceLike | Callable[..., Any] | None = None,
     shapes: Mapping[str, int] = _NONE,
     parameters: Mapping[str, float] = _NONE,
-    dtype: str = "float64",
+    dtype: str | TensorFormats = "float64",
     seed: int = 0,
     trials: int = TRIALS,
     run: Runner | None = None,
@@ -53,8 +54,9 @@ def validate_cascade(
         compared with its own evaluation in float64, and the report says "not checked".
     shapes, parameters : mapping
         Shapes and parameters to use; the rest is drawn.
-    dtype : str
-        One of ``ir.DTYPES``.
+    dtype : str or TensorFormats
+        One of ``ir.DTYPES``; or formats, tensor by tensor, to which a run in float32 rounds. The
+        reference gets inputs that are not rounded then: what is lost with them counts, too.
     seed : int
         Of everything that is drawn.
     trials : int
@@ -68,8 +70,10 @@ def validate_cascade(
         Shapes or parameters are wrong, the reference does not fit the cascade, or the
         cascade cannot be run on such inputs.
     """
-    name = resolve_dtype(dtype).name
+    formats = dtype if isinstance(dtype, TensorFormats) else TensorFormats()
+    name = resolve_dtype("float32" if isinstance(dtype, TensorFormats) else dtype).name
     _check_asked(cascade, parameters, trials)
+    _check_formats(cascade.program, formats)
     compared = None if reference is None else as_reference(reference)
     if compared is not None:
         _check_fits(cascade.program, compared)
@@ -77,7 +81,7 @@ def validate_cascade(
     done: list[ValidationReport] = []
     set_aside = 0
     for _ in range(trials):
-        trial, again = _settled(cascade, rng, shapes, parameters, name)
+        trial, again = _settled(cascade, rng, shapes, parameters, name, formats)
         set_aside += again
         done.append(trial.report(compared, run))
     worst = max(done, key=lambda r: (r.ok is False, r.max_rel_error / r.tolerance))
@@ -92,20 +96,37 @@ def _check_asked(cascade: Cascade, parameters: Mapping[str, float], trials: int)
         raise EvaluationError(unknown or Problem("at least one trial is needed"))
 
 
+def _check_formats(program: ir.Program, formats: TensorFormats) -> None:
+    """Refuse formats of tensors that are not there, and sums in what nothing here adds up in."""
+    known = [*(t.name for t in program.inputs), *(e.name for e in program.einsums)]
+    wrong = [
+        Problem(f"'{program.name}' has no tensor '{name}'", hint=did_you_mean(name, known))
+        for name, _ in formats.tensors
+        if name not in known
+    ]
+    if formats.accumulate not in ("", *SUMS):
+        text = f"sums are run in {', '.join(SUMS)}, not in {formats.accumulate}"
+        wrong.append(Problem(text))
+    if wrong:
+        raise EvaluationError(wrong)
+
+
 def _settled(
     cascade: Cascade,
     rng: np.random.Generator,
     shapes: Mapping[str, int],
     parameters: Mapping[str, float],
     dtype: str,
+    formats: TensorFormats,
 ) -> tuple[Trial, int]:
     """A trial in which rounding decides nothing, and how many were drawn before it.
 
-    After ``_MOST_DRAWS`` the last one is taken as it is, and will fail.
+    After ``_MOST_DRAWS`` the last one is taken as it is, and will fail. Formats may decide: that
+    is what they cost.
     """
     for again in range(_MOST_DRAWS):
-        trial = Trial.drawn(cascade, rng, shapes, parameters, dtype)
-        if not decides_otherwise(cascade, trial.inputs, dtype, trial.numbers):
+        trial = Trial.drawn(cascade, rng, shapes, parameters, dtype, formats)
+        if formats.stated or not decides_otherwise(cascade, trial.inputs, dtype, trial.numbers):
             return trial, again
     return trial, _MOST_DRAWS
 

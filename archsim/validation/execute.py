@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from einsum_cascade.errors import EvaluationError, Problem
+from einsum_cascade.ir import Program
 from einsum_cascade.numeric.binding import Binding, bind
 from einsum_cascade.numeric.dtypes import Array
 
@@ -56,11 +57,24 @@ def execute_mapped(
     if total > MOST_ITERATIONS:
         what = f"running this mapping takes {total:,} array steps, more than {MOST_ITERATIONS:,}"
         raise EvaluationError(Problem(what, hint="use smaller shapes"))
+    _refuse_shared_scales(bound.program)
     sizes = {k: v for k, v in bound.shapes if k not in bound.program.parallel}
     binding = bind(bound.program, inputs, dtype, sizes, parameters)
     # Lanes that a mask leaves out compute, too, and may divide by zero; they store nothing.
     with np.errstate(all="ignore"):
         return _NestWalk(bound, binding).outputs()
+
+
+def _refuse_shared_scales(program: Program) -> None:
+    """Refuse intermediates in formats with scales: a nest computes value by value, not all that
+    share a scale at once."""
+    formats = program.formats
+    for e in program.einsums:
+        fmt = formats.of(e.name)
+        if fmt.name and (fmt.block > 1 or fmt.exponent == 0):
+            what = f"'{e.name}' is computed value by value, and in {fmt.name} many share a scale"
+            hint = "inputs may be in such formats, what a mapping computes may not"
+            raise EvaluationError(Problem(what, e.target.span, hint))
 
 
 class _NestWalk:

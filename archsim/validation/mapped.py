@@ -17,6 +17,8 @@ from ..bound.tiling import tile_size
 from ..jobs.job import Generators
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
+from ..spec.words import in_formats
+from ..spec.words import on_machine as with_word
 from .execute import execute_mapped
 from .inputs import windowed_ranks
 from .trial import Runner
@@ -92,6 +94,7 @@ def mapped_run(
         shapes, and EvaluationError where running it would take too long.
     """
     program = cascade.program
+    program = in_formats(program, with_word(program.formats, architecture.word_bits))
     names = {p.name for p in program.parameters}
 
     def run(inputs: dict[str, Any], *, dtype: Any, **numbers: Any) -> dict[str, Any]:

@@ -95,7 +95,7 @@ class TensorStore:
         """A tensor in the storage type; elements that are absent are zero."""
         tensor = self.tensors[name]
         values = np.where(tensor.there, tensor.values, np.zeros((), tensor.values.dtype))
-        return cast(values, self.binding.precision.storage)
+        return self.binding.precision.kept(name, cast(values, self.binding.precision.storage))
 
     def allocate(self, einsum: ir.Einsum) -> None:
         """Room for the result of an Einsum, with what it is initialised to."""
@@ -283,6 +283,8 @@ class TensorStore:
         values = tensor.values[tuple(clipped)]
         if np.issubdtype(values.dtype, np.floating):
             values = cast(values, self.binding.precision.storage)
+            if access.tensor not in self.binding.inputs:  # which are in their formats already
+                values = self.binding.precision.kept(access.tensor, values)
         missing = ~(tensor.there[tuple(clipped)] & inside)
         excluded = self._unpicked(access, lanes)
         for deciding, flags in tensor.gone.items():

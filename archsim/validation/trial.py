@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from einsum_cascade import Cascade
 from einsum_cascade.errors import EvaluationError, NotANumberError, Problem
+from einsum_cascade.number_formats import TensorFormats
 from einsum_cascade.numeric.dtypes import dtype_of
 
 from .inputs import random_inputs, random_parameters, random_shapes
@@ -51,6 +52,8 @@ class Trial:
     shapes: Mapping[str, int]
     parameters: Mapping[str, float]
     inputs: Mapping[str, Any]
+    formats: TensorFormats = field(default=TensorFormats())
+    """Formats to which the run rounds tensors; the inputs are as drawn then."""
 
     @classmethod
     def drawn(
@@ -60,16 +63,19 @@ class Trial:
         shapes: Mapping[str, int],
         parameters: Mapping[str, float],
         dtype: str,
+        formats: TensorFormats,
     ) -> Trial:
-        """Random shapes and inputs, rounded to ``dtype``."""
+        """Random shapes and inputs, rounded to ``dtype`` where no formats are stated."""
         program = cascade.program
         sizes = random_shapes(program, shapes, rng)
         inputs = random_inputs(program, sizes, rng)
-        rounded = {
-            n: a if a.dtype.kind == "i" else a.astype(dtype_of(dtype)) for n, a in inputs.items()
-        }
+        if not formats.stated:
+            inputs = {
+                n: a if a.dtype.kind == "i" else a.astype(dtype_of(dtype))
+                for n, a in inputs.items()
+            }
         numbers = random_parameters(program, parameters, rng, sizes)
-        return cls(cascade, dtype, sizes, numbers, rounded)
+        return cls(cascade, dtype, sizes, numbers, inputs, formats)
 
     def report(
         self, reference: ReferenceLike | None, run: Runner | None = None
@@ -91,19 +97,20 @@ class Trial:
         """
         program = self.cascade.program
         expected = self._expected(reference)
-        limit = tolerance(program, self.shapes, self.dtype)
+        rounding = Cascade(replace(program, formats=self.formats))
+        limit = tolerance(rounding.program, self.shapes, self.dtype)
         failure, errors = "", (math.inf, math.inf)
         try:
-            found = self._run(run or self.cascade.evaluate, self.inputs, self.dtype)
+            found = self._run(run or rounding.evaluate, self.inputs, self.dtype)
             errors = _errors(expected, found)
         except NotANumberError as wrong:
             failure = wrong.problems[0].message
         close = errors[1] <= limit
-        unchecked = close and reference is None and run is None
+        unchecked = close and reference is None and run is None and not self.formats.stated
         itself = "itself in float64" if run is None else "its equations in float64"
         return ValidationReport(
             cascade=program.name,
-            dtype=self.dtype,
+            dtype=str(self.formats) or self.dtype,
             max_abs_error=errors[0],
             max_rel_error=errors[1],
             tolerance=limit,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from os import PathLike
 from typing import Any
 
 from einsum_cascade import Cascade
-from einsum_cascade.errors import CascadeError, EvaluationError, did_you_mean
+from einsum_cascade.errors import CascadeError, EvaluationError, InputError, Problem, did_you_mean
+from einsum_cascade.number_formats import FORMATS, TensorFormats
 
 from .check import validate_cascade
 from .given import reference_of
@@ -23,7 +24,7 @@ def validate(
     *,
     reference: ReferenceLike | Callable[..., Any] | None = None,
     against: Named | None = None,
-    dtype: str = "float64",
+    dtype: str | Mapping[str, str] = "float64",
     seed: int = 0,
 ) -> ValidationReport:
     """Run a cascade on random numbers, and compare it with what it ought to compute.
@@ -37,8 +38,9 @@ def validate(
         array of the only output. By default the one that the cascade's file names.
     against : str, path or Cascade, optional
         Another cascade with the same inputs, in the place of a function.
-    dtype : str
-        The type tensors are stored in.
+    dtype : str or mapping of str to str
+        The type tensors are stored in; or formats of numbers by tensor, with ``default`` and
+        ``accumulate``: ``{"default": "bf16", "K": "fp8_e4m3"}``.
     seed : int
         Of the random numbers.
 
@@ -71,7 +73,26 @@ def validate(
         raise EvaluationError("give a reference, or a cascade to compare with, not both")
     if reference is None:
         reference = reference_for(found, None if against is None else _loaded(against))
-    return validate_cascade(found, reference=reference, dtype=dtype, seed=seed)
+    types = dtype if isinstance(dtype, str) else formats_given(dtype)
+    return validate_cascade(found, reference=reference, dtype=types, seed=seed)
+
+
+def formats_given(given: Mapping[str, str]) -> TensorFormats:
+    """Formats by tensor, with ``default`` and ``accumulate``.
+
+    Raises
+    ------
+    InputError
+        One is no format of numbers; says the nearest.
+    """
+    wrong = [
+        Problem(f"{name}: '{fmt}' is no format of numbers", hint=did_you_mean(str(fmt), FORMATS))
+        for name, fmt in given.items()
+        if fmt not in FORMATS
+    ]
+    if wrong:
+        raise InputError(wrong)
+    return TensorFormats.by_name(given)
 
 
 def _loaded(cascade: Named) -> Cascade:

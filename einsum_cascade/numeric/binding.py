@@ -74,7 +74,7 @@ def bind(
     shapes = _shapes(program, arrays, parallel, sizes)
     _domains(program, {**values, **arrays}, shapes)
     wanted = common_dtype(arrays.values()) if dtype is None else resolve_dtype(dtype)
-    precision = Precision(wanted, program.accumulate)
+    precision = Precision(wanted, program.accumulate, program.formats)
     stored = {n: _stored(n, a, precision, n in indices) for n, a in arrays.items()}
     return Binding(stored, shapes, parallel, values, precision)
 
@@ -214,7 +214,7 @@ def _stored(name: str, array: Array, precision: Precision, is_index: bool) -> Ar
             value = array[tuple(at)]
             what = f"input '{name}' is {value} at {at}, too large for {precision.storage.name}"
             raise EvaluationError(Problem(what))
-    return stored
+    return precision.kept(name, stored)
 
 
 def split_named(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,17 @@ import numpy.typing as npt
 
 from .. import ir
 from ..errors import EvaluationError, Problem, did_you_mean
+from ..number_formats import TensorFormats
 
 Array = npt.NDArray[Any]
 DType = np.dtype[Any]
 
 _NARROW = ("float16", "bfloat16")
+
+SUMS: Mapping[str, str] = MappingProxyType(
+    {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+)
+"""Formats that sums are run in, and the types that are the same."""
 
 
 def dtype_of(name: str) -> DType:
@@ -85,6 +92,8 @@ class Precision:
 
     storage: DType
     accumulate: tuple[tuple[str, str], ...] = ()
+    formats: TensorFormats = field(default=TensorFormats())
+    """Formats to which tensors are rounded besides; in ``storage`` they are kept."""
 
     def working(self, tensor: str) -> DType:
         """The type ``tensor`` is computed in."""
@@ -93,8 +102,18 @@ class Precision:
 
     def accumulator(self, tensor: str) -> DType | None:
         """The 16-bit type the reduction of ``tensor`` is rounded to, if any."""
-        name = dict(self.accumulate).get(tensor)
+        name = dict(self.accumulate).get(tensor) or SUMS.get(self.formats.accumulate)
         return dtype_of(name) if name in _NARROW else None
+
+    def kept(self, tensor: str, values: Array) -> Array:
+        """Values of a tensor in its format, where one is stated."""
+        fmt = self.formats.of(tensor)
+        if not fmt.name:
+            return values
+        # Not above: few evaluations are of formats.
+        from .rounding import rounded
+
+        return rounded(values, fmt)
 
 
 def cast(values: Array, dtype: DType) -> Array:

@@ -262,4 +262,6 @@ class _Computation:
                 f"stored in {self.binding.precision.storage.name}"
             )
             raise NotANumberError(Problem(what, self.einsum.target.span, hint))
+        if self.einsum.select is None:
+            values = self.binding.precision.kept(self.einsum.name, values)
         return Computed(values, absent)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from einsum_cascade.errors import SpecError
-from einsum_cascade.number_formats import ACCUMULATE, DEFAULT, TensorFormats
+from einsum_cascade.number_formats import TensorFormats
 from einsum_cascade.source import Span
 from einsum_cascade.yaml.source import YamlNode
 
@@ -132,17 +132,8 @@ def merged(layers: list[FileFields], name: str) -> Workload:
         request=choice.request,
         shapes=tuple((r, bounded(r, n)) for r, n in sorted((shapes | merge.ranks).items())),
         stated=tuple(merge.stated.items()),
-        formats=_formats(merge.formats),
+        formats=TensorFormats.by_name(merge.formats),
         formats_at=tuple(merge.formats_at.items()),
-    )
-
-
-def _formats(given: dict[str, str]) -> TensorFormats:
-    tensors = [(t, fmt) for t, fmt in given.items() if t not in (DEFAULT, ACCUMULATE)]
-    return TensorFormats(
-        default=given.get(DEFAULT, ""),
-        tensors=tuple(sorted(tensors)),
-        accumulate=given.get(ACCUMULATE, ""),
     )
 
 
