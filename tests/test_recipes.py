@@ -1,4 +1,4 @@
-"""The recipes of docs/recipes.md, run as they stand there, give what they say."""
+"""The recipes and the measured comparison of docs, run as they stand there, give what they say."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from places import ROOT
 
 from archsim.cli.application import archsim
 
-PAGE = ROOT / "docs" / "recipes.md"
+PAGES = (ROOT / "docs" / "recipes.md", ROOT / "docs" / "comparison.md")
 
 _FENCE = re.compile(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -30,15 +30,17 @@ class QuickRecipe:
 
 
 def quick_recipes() -> tuple[QuickRecipe, ...]:
-    """The sections of the page."""
-    sections = PAGE.read_text(encoding="utf-8").split("\n## ")[1:]
+    """The sections of the pages that have something to run."""
+    texts = [page.read_text(encoding="utf-8") for page in PAGES]
     return tuple(
         QuickRecipe(
             section.partition("\n")[0],
             tuple(_FENCE.findall(section)),
             tuple(re.findall(r"^prints `([^`]+)`", section, re.MULTILINE)),
         )
-        for section in sections
+        for text in texts
+        for section in text.split("\n## ")[1:]
+        if _FENCE.search(section)
     )
 
 
