@@ -35,6 +35,7 @@ _MODULES = MappingProxyType(
         "atlas": "atlas",
         "list": "catalogue",
         "show": "catalogue",
+        "schema": "schema",
     }
 )
 """The module of this package that holds each command, in the order of the help text."""

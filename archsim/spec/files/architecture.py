@@ -95,6 +95,10 @@ class _ArchitectureFields(Fields):
     arrays: Annotated[tuple[_ArrayFields, ...], Field(min_length=1)]
 
 
+FILE_FIELDS: type[Fields] = _ArchitectureFields
+"""What such a file holds below its key."""
+
+
 def technology_name(root: YamlNode) -> YamlScalar | None:
     """Where an architecture names its technology, if it does."""
     node = root.at((KEY, "technology"))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, PlainValidator
+from pydantic import AfterValidator, BeforeValidator, PlainValidator, WithJsonSchema
 
 from einsum_cascade.errors import did_you_mean
 from einsum_cascade.number_formats import FORMATS
@@ -43,6 +43,12 @@ def _float(measure: units.QuantityKind) -> Callable[[Any], float]:
     return lambda value: float(units.parse_quantity(value, measure))
 
 
+def _told(measure: units.QuantityKind) -> WithJsonSchema:
+    """What an editor says of a quantity."""
+    text = f"{measure.what} such as '{measure.example}'"
+    return WithJsonSchema({"type": ["string", "number"], "description": text})
+
+
 Name = Annotated[str, AfterValidator(_name)]
 """A member's name: what overrides and mappings refer to."""
 Words = str
@@ -56,14 +62,16 @@ def one_or_more(value: Any) -> Any:
 Names = Annotated[tuple[str, ...], BeforeValidator(one_or_more)]
 """A name, or a list of names."""
 
-Frequency = Annotated[Fraction, PlainValidator(_quantity(units.FREQUENCY))]
-Bandwidth = Annotated[Fraction, PlainValidator(_quantity(units.BANDWIDTH))]
-Bytes = Annotated[int, PlainValidator(_whole(units.CAPACITY, "bytes"))]
-Bits = Annotated[int, PlainValidator(_whole(units.WIDTH, "bits"))]
-Picojoules = Annotated[float, PlainValidator(_float(units.ENERGY))]
-PicojoulesPerBit = Annotated[float, PlainValidator(_float(units.ENERGY_PER_BIT))]
-SquareMicrometres = Annotated[float, PlainValidator(_float(units.AREA))]
-Nanometres = Annotated[int, PlainValidator(_whole(units.NODE, "nanometres"))]
+Frequency = Annotated[Fraction, PlainValidator(_quantity(units.FREQUENCY)), _told(units.FREQUENCY)]
+Bandwidth = Annotated[Fraction, PlainValidator(_quantity(units.BANDWIDTH)), _told(units.BANDWIDTH)]
+Bytes = Annotated[int, PlainValidator(_whole(units.CAPACITY, "bytes")), _told(units.CAPACITY)]
+Bits = Annotated[int, PlainValidator(_whole(units.WIDTH, "bits")), _told(units.WIDTH)]
+Picojoules = Annotated[float, PlainValidator(_float(units.ENERGY)), _told(units.ENERGY)]
+PicojoulesPerBit = Annotated[
+    float, PlainValidator(_float(units.ENERGY_PER_BIT)), _told(units.ENERGY_PER_BIT)
+]
+SquareMicrometres = Annotated[float, PlainValidator(_float(units.AREA)), _told(units.AREA)]
+Nanometres = Annotated[int, PlainValidator(_whole(units.NODE, "nanometres")), _told(units.NODE)]
 
 
 def _format(value: Any) -> str:

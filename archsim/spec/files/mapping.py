@@ -161,6 +161,10 @@ class _MappingFields(Fields):
     objective: ObjectiveFields | None = None
 
 
+FILE_FIELDS: type[Fields] = _MappingFields
+"""What such a file holds below its key."""
+
+
 def build_mapping(root: YamlNode) -> Mapping:
     """The mapping of a file's tree.
 

@@ -32,8 +32,10 @@ def _factors(value: Any) -> Factors:
     return tuple(p if isinstance(p, str) else parse_count(p) for p in parts)
 
 
+_Factors = str | int | tuple[str | int, ...]
+"""As they are written."""
 Count = Annotated[int, PlainValidator(_count)]
-Elements = Annotated[Factors, PlainValidator(_factors)]
+Elements = Annotated[Factors, PlainValidator(_factors, json_schema_input_type=_Factors)]
 
 
 class SpillFields(Fields):

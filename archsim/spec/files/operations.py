@@ -62,7 +62,10 @@ def _chosen(value: Any) -> FormatFields:
     return model.model_validate(value)
 
 
-AnyOperation = Annotated[OperationFields | FormatFields, PlainValidator(_chosen)]
+AnyOperation = Annotated[
+    OperationFields | FormatFields,
+    PlainValidator(_chosen, json_schema_input_type=OperationFields | FormatFields),
+]
 
 
 def costs_of(fields: FormatFields) -> Iterator[tuple[str, CostFields | OperationFields]]:

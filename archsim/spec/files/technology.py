@@ -96,6 +96,10 @@ _MAY = MappingProxyType(
 )
 
 
+FILE_FIELDS: type[Fields] = _TechnologyFields
+"""What such a file holds below its key."""
+
+
 def build_technology(root: YamlNode) -> Technology:
     """The technology of a file's tree.
 

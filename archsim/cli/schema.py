@@ -1,0 +1,208 @@
+"""``archsim schema``: what files of a kind may say, as JSON Schema for editors and checkers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from .console import show_json
+from .options import Known
+
+if TYPE_CHECKING:
+    from einsum_cascade.yaml.schema import Fields
+
+JsonObject = dict[str, Any]
+
+_DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
+_TEXT: Final = MappingProxyType({"type": ["string", "number"]})
+_NAMES: Final = MappingProxyType(
+    {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+)
+_TABLE: Final = MappingProxyType({"type": "object"})
+
+
+def _architecture() -> JsonObject:
+    from ..spec.files.architecture import FILE_FIELDS, KEY
+
+    return _section(KEY, FILE_FIELDS)
+
+
+def _technology() -> JsonObject:
+    from ..spec.files.technology import FILE_FIELDS, KEY
+
+    return _section(KEY, FILE_FIELDS)
+
+
+def _mapping() -> JsonObject:
+    from ..spec.files.mapping import FILE_FIELDS, KEY
+
+    return _section(KEY, FILE_FIELDS)
+
+
+def _constraints() -> JsonObject:
+    from mappers.constraint_files import KEY, ConstraintFields
+
+    return _section(KEY, ConstraintFields)
+
+
+def _workload() -> JsonObject:
+    from workloads.files.fields import KEY, WorkloadFields
+
+    below = _section(KEY, WorkloadFields)
+    fields = below["$defs"]["Workload"]
+    # Shapes may be written beside the other fields.
+    count = fields["properties"]["shape"]["additionalProperties"]
+    fields["patternProperties"] = {"^[A-Z][A-Z0-9_]*$": count}
+    # And all of it beside `workload: NAME`.
+    flat = {k: v for k, v in fields.items() if k != "properties"}
+    named = {k: v for k, v in fields["properties"].items() if k != "name"}
+    flat["properties"] = {KEY: {"type": "string"}, **named}
+    flat["required"] = [KEY]
+    inner = {k: below.pop(k) for k in ("type", "properties", "required", "additionalProperties")}
+    return {**below, "anyOf": [inner, flat]}
+
+
+def _sweep() -> JsonObject:
+    from ..sweeping.file import KEY, AxisFields, PointsFields, SweepFields
+
+    found = _section(KEY, SweepFields, AxisFields, PointsFields)
+    fields = found["$defs"]["Sweep"]["properties"]
+    axis = {"anyOf": [{"type": "array", "minItems": 1}, {"$ref": "#/$defs/Axis"}]}
+    fields["axes"] |= {"minProperties": 1, "additionalProperties": axis}
+    fields["points"] = {"anyOf": [{"const": "all"}, {"$ref": "#/$defs/Points"}], "default": "all"}
+    return found
+
+
+def _reproduction() -> JsonObject:
+    from ..reproduction.plan import KEY, Reproduction
+
+    return _section(KEY, Reproduction)
+
+
+def _cascade() -> JsonObject:
+    """Of a cascade, whose equations are a language of their own: the keys beside them."""
+    from einsum_cascade.syntax.declarations import KEYS
+
+    equations = {"type": ["string", "null"], "description": "equations, one on each line"}
+    rank = {
+        "type": "object",
+        "properties": {
+            "is": dict(_TEXT),
+            "partition": dict(_NAMES),
+            "like": {"type": "string"},
+            "shape": dict(_TEXT),
+        },
+        "additionalProperties": False,
+    }
+    ranks = {"type": "object", "additionalProperties": {"anyOf": [dict(_TEXT), rank]}}
+    special: JsonObject = {
+        **{key: dict(_TEXT) for key in ("cascade", "title", "source", "unverified", "reference")},
+        **{key: dict(_NAMES) for key in ("parallel", "output", "outputs")},
+        **{key: equations for key in ("init", "einsums")},
+        "ranks": {"anyOf": [ranks, {"type": "array", "items": {"type": "string"}}]},
+        "inputs": {"type": "object"},
+    }
+    anything = {"type": ["object", "array", "string", "null"]}
+    return {
+        "type": "object",
+        "properties": {key: special.get(key, anything) for key in KEYS},
+        "required": ["cascade", "einsums"],
+        "additionalProperties": False,
+    }
+
+
+_MAKERS: Final[Mapping[str, Callable[[], JsonObject]]] = MappingProxyType(
+    {
+        "architecture": _architecture,
+        "cascade": _cascade,
+        "constraints": _constraints,
+        "mapping": _mapping,
+        "reproduction": _reproduction,
+        "sweep": _sweep,
+        "technology": _technology,
+        "workload": _workload,
+    }
+)
+KINDS: Final = tuple(_MAKERS)
+"""Kinds of files that have a schema."""
+
+
+@click.command("schema")
+@click.argument("kind", metavar="KIND", type=Known(KINDS))
+def schema_command(kind: str) -> None:
+    """Print the JSON Schema of a KIND of file, for editors that complete and check.
+
+    KIND is architecture, cascade, constraints, mapping, reproduction, sweep, technology or
+    workload. What a schema cannot say (units, names that must exist, equations) is checked
+    when the file is used.
+    """
+    show_json(schema_of(kind))
+
+
+def schema_of(kind: str) -> JsonObject:
+    """The JSON Schema of a kind of file.
+
+    Parameters
+    ----------
+    kind : str
+        One of ``KINDS``.
+    """
+    return {"$schema": _DRAFT, "title": f"archsim {kind}", **_MAKERS[kind]()}
+
+
+def _section(key: str, model: type[Fields], *others: type[Fields]) -> JsonObject:
+    """A file with one section; definitions of what is in it, under the names of its models."""
+    from pydantic.json_schema import GenerateJsonSchema, models_json_schema
+
+    class FieldSchema(GenerateJsonSchema):
+        """Fields that code reads: a number or a text, or one thing in the place of a list."""
+
+        def function_plain_schema(self, schema: Any) -> JsonObject:
+            if schema.get("json_schema_input_schema", {"type": "any"})["type"] != "any":
+                return super().function_plain_schema(schema)
+            return dict(_TEXT)
+
+        def function_before_schema(self, schema: Any) -> JsonObject:
+            inner = self.generate_inner(schema["schema"])
+            one = inner.get("items") or inner.get("additionalProperties")
+            return {"anyOf": [one, inner]} if isinstance(one, dict) else inner
+
+    models = (model, *others)
+    _, made = models_json_schema(
+        [(m, "validation") for m in models], schema_generator=FieldSchema, ref_template="{model}"
+    )
+    found = _renamed(made["$defs"])
+    for each in models:
+        fields = found[_called(each.__name__)]
+        fields["properties"] |= {name: {} for name in each.also_known}
+    return {
+        "type": "object",
+        "properties": {key: {"$ref": f"#/$defs/{_called(model.__name__)}"}},
+        "required": [key],
+        "additionalProperties": False,
+        "$defs": found,
+    }
+
+
+def _called(model: str) -> str:
+    """``Memory`` for ``_MemoryFields``."""
+    return re.sub(r"^_*(\w+?)(Fields)?$", r"\1", model)
+
+
+def _renamed(value: Any) -> Any:
+    """Definitions and references by the names of what they define; no titles."""
+    if isinstance(value, list):
+        return [_renamed(v) for v in value]
+    if not isinstance(value, dict):
+        return value
+    if isinstance(ref := value.get("$ref"), str):
+        return {**value, "$ref": f"#/$defs/{_called(ref)}"}
+    return {
+        _called(k) if isinstance(v, dict) and "properties" in v else k: _renamed(v)
+        for k, v in value.items()
+        if not (k == "title" and isinstance(v, str))
+    }
