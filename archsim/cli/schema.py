@@ -102,7 +102,7 @@ def _cascade() -> JsonObject:
     special: JsonObject = {
         **{key: dict(_TEXT) for key in ("cascade", "title", "source", "unverified", "reference")},
         **{key: dict(_NAMES) for key in ("parallel", "output", "outputs")},
-        **{key: equations for key in ("init", "einsums")},
+        **dict.fromkeys(("init", "einsums"), equations),
         "ranks": {"anyOf": [ranks, {"type": "array", "items": {"type": "string"}}]},
         "inputs": {"type": "object"},
     }
