@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from . import ir
+from .graphs import strongly_connected
 
 
 @dataclass(frozen=True)
@@ -134,28 +135,13 @@ def too_early(program: ir.Program, edges: tuple[Dependence, ...]) -> Iterator[De
 
 
 def _groups(edges: tuple[Dependence, ...]) -> list[frozenset[str]]:
-    """Strongly connected groups that hold a cycle, by reachability."""
+    """Strongly connected groups that hold a cycle, in the order of their first reader."""
     successors: dict[str, set[str]] = {}
     for edge in edges:
         successors.setdefault(edge.reader, set()).add(edge.writer)
-    reach = {name: _reachable(name, successors) for name in successors}
-    found: dict[str, frozenset[str]] = {}
-    for name in successors:
-        if name in reach[name]:
-            group = frozenset(n for n in reach[name] if name in reach.get(n, ()))
-            found.setdefault(min(group), group)
-    return list(found.values())
-
-
-def _reachable(start: str, successors: dict[str, set[str]]) -> frozenset[str]:
-    seen: set[str] = set()
-    stack = [start]
-    while stack:
-        for name in successors.get(stack.pop(), ()):
-            if name not in seen:
-                seen.add(name)
-                stack.append(name)
-    return frozenset(seen)
+    group_of = {name: group for group in strongly_connected(successors) for name in group}
+    found = dict.fromkeys(group_of[name] for name in successors)
+    return [g for g in found if len(g) > 1 or any(name in successors[name] for name in g)]
 
 
 def _chain(inside: tuple[Dependence, ...]) -> tuple[Dependence, ...]:

@@ -9,6 +9,7 @@ tile) at a time, whatever the size of the rank.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from .. import ir
@@ -123,18 +124,23 @@ class _Traversal:
     passes: PassAnalysis
     rank: RankPasses
 
-    @property
+    @cached_property
     def _grains(self) -> tuple[RankPasses, ...]:
         """The rank itself; for a family its members, each with its own passes."""
         members = self.program.rank_of[self.rank.rank].partition if self._declared else ()
         known = {r.rank: r for r in self.passes.ranks}
         return tuple(known[m] for m in members if m in known) or (self.rank,)
 
+    @cached_property
+    def _read(self) -> dict[str, dict[str, TensorPasses]]:
+        """By grain and tensor, the passes that read it."""
+        return {g.rank: {t.tensor: t for t in g.tensors} for g in self._grains}
+
     @property
     def _declared(self) -> bool:
         return self.rank.rank in self.program.rank_of
 
-    @property
+    @cached_property
     def _einsums(self) -> tuple[ir.Einsum, ...]:
         names = {name for grain in (self.rank, *self._grains) for name, _ in grain.pass_of}
         return tuple(e for e in self.program.einsums if e.name in names)
@@ -145,7 +151,7 @@ class _Traversal:
         found = tuple(self._tensor(t) for t in dict.fromkeys(tensors))
         return RankFootprint(rank=self.rank.rank, per=self._per, tensors=found, needed=self._needed)
 
-    @property
+    @cached_property
     def _own(self) -> frozenset[str]:
         """The rank, its family and its members."""
         names = {self.rank.rank, *(g.rank for g in self._grains)}
@@ -154,7 +160,7 @@ class _Traversal:
             names |= {known.family or known.name, *known.partition}
         return frozenset(names)
 
-    @property
+    @cached_property
     def _per(self) -> tuple[str, ...]:
         """Ranks that every Einsum on the way goes over: they can be the outer loops."""
         spaces = [
@@ -189,7 +195,7 @@ class _Traversal:
         held: list[str] = []
         reasons = []
         for grain in self._grains:
-            found = next((t for t in grain.tensors if t.tensor == tensor), None)
+            found = self._read[grain.rank].get(tensor)
             if found is not None and found.reread:
                 held.append(grain.rank)
                 passes = " and ".join(str(p) for p in found.reread)

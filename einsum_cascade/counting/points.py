@@ -18,6 +18,8 @@ from .. import ir
 from ..affine import Families
 from .indicators import conjunctions, inlined, rank_symbol, variable_symbol
 
+_LAST_TILE = "last tile of "
+
 
 def _shared_symbols(program: ir.Program) -> dict[Any, Any]:
     """What to write for shapes of ranks that are declared to be like others."""
@@ -34,9 +36,8 @@ def _tidy(program: ir.Program, expression: Any) -> Any:
     import sympy
 
     found = expression
-    if not found.has(sympy.Min, sympy.Max) and not any(
-        last_tile(r.name) in found.free_symbols for r in program.ranks
-    ):
+    named = any(s.name.startswith(_LAST_TILE) for s in found.free_symbols)
+    if not named and not found.has(sympy.Min, sympy.Max):
         return found
     for rank in (r for r in program.ranks if r.partition):
         for trivial in _trivial(rank.name, rank.partition):
@@ -62,7 +63,7 @@ def _trivial(family: str, members: tuple[str, ...]) -> tuple[dict[Any, Any], ...
 
 def last_tile(family: str) -> Any:
     """The length of the last tile of a family of two members."""
-    return rank_symbol(f"last tile of {family}")
+    return rank_symbol(f"{_LAST_TILE}{family}")
 
 
 def size_of(program: ir.Program, ranks: Iterable[str]) -> Any:

@@ -283,23 +283,24 @@ def analyze(program: ir.Program) -> Analysis:
     import sympy
 
     passes = analyze_passes(program)
+    masks = Masks(program)
     return Analysis(
         program=program,
         passes=passes,
-        by_einsum=tuple(_operations(program, e) for e in with_masks(program).einsums),
+        by_einsum=tuple(_operations(program, e, masks) for e in with_masks(program).einsums),
         footprint=footprints(program, passes),
         traffic_min=sympy.factor_terms(least_traffic(program)),
         extra=extra_traffic(program, passes),
     )
 
 
-def _operations(program: ir.Program, einsum: ir.Einsum) -> EinsumOperations:
+def _operations(program: ir.Program, einsum: ir.Einsum, masks: Masks) -> EinsumOperations:
     points = size_of(program, program.parallel) * points_of(program, einsum)
     return EinsumOperations(
         einsum=einsum.name,
         points=points,
         operations=tuple((kind, n * points) for kind, n in einsum_operations(program, einsum)),
-        at_most=Masks(program).may_skip(einsum),
+        at_most=masks.may_skip(einsum),
     )
 
 

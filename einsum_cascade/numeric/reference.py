@@ -122,15 +122,15 @@ class _EvaluationRun:
         written = tuple(program.einsum_of)
         self.wanted = written if keep_all else program.outputs
         self.store = {name: Buffer(array) for name, array in binding.inputs.items()}
+        self.last_use = self._last_use()
 
     def outputs(self) -> dict[str, Array]:
         self._check_memory()
-        for step in self.steps:
+        for at, step in enumerate(self.steps):
             for einsum in einsums_of(step):
                 self._begin(einsum)
             self._execute(step, {})
-            needed = self._needed_after(step)
-            self.store = {name: b for name, b in self.store.items() if name in needed}
+            self.store = {name: b for name, b in self.store.items() if self.last_use[name] > at}
         return {name: self.store[name].values for name in self.wanted}
 
     def _begin(self, einsum: ir.Einsum) -> None:
@@ -154,30 +154,29 @@ class _EvaluationRun:
         result = compute(self.program, einsum, self.binding, self.store, mine)
         store_result(self.program, einsum, self.binding, buffer, result, mine)
 
-    def _needed_after(self, step: Step) -> set[str]:
-        """Tensors something reads after a step, or that are wanted."""
-        later = self.steps[self.steps.index(step) + 1 :]
-        needed = set(self.wanted)
-        for einsum in (e for s in later for e in einsums_of(s)):
-            needed.update(a.tensor for a in einsum.reads)
-            for statement in self.program.init:
-                if statement.name == einsum.name:
-                    needed.update(a.tensor for a in statement.reads)
-        return needed
+    def _last_use(self) -> dict[str, int]:
+        """By tensor, the last step that reads it; one that is wanted is read after all."""
+        found = dict.fromkeys((*self.store, *self.program.einsum_of), -1)
+        for at, step in enumerate(self.steps):
+            for einsum in einsums_of(step):
+                found.update((a.tensor, at) for a in einsum.reads)
+                for statement in self.program.init:
+                    if statement.name == einsum.name:
+                        found.update((a.tensor, at) for a in statement.reads)
+        return found | dict.fromkeys(self.wanted, len(self.steps))
 
     def _check_memory(self) -> None:
         """Refuse what would take too much memory, before anything is computed."""
         alive = {name: b.values.nbytes for name, b in self.store.items()}
         worst, largest = 0, ""
-        for step in self.steps:
+        for at, step in enumerate(self.steps):
             for einsum in einsums_of(step):
                 alive[einsum.name] = self._stored_bytes(einsum)
             for einsum in einsums_of(step):
                 total = sum(alive.values()) + self._working_bytes(einsum)
                 if total > worst:
                     worst, largest = total, einsum.name
-            needed = self._needed_after(step)
-            alive = {name: size for name, size in alive.items() if name in needed}
+            alive = {name: size for name, size in alive.items() if self.last_use[name] > at}
         if worst > MEMORY_LIMIT_BYTES:
             what = (
                 f"evaluating '{self.program.name}' needs about {worst / 2**30:.1f} GiB of arrays "

@@ -8,9 +8,11 @@ loop distribution: tensors are written once, so only dependences order the Einsu
 from __future__ import annotations
 
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 
 from .. import ir
 from ..errors import EvaluationError, Problem
+from ..graphs import strongly_connected
 from ..ordering import Dependence, dependences
 
 
@@ -54,31 +56,36 @@ def schedule(program: ir.Program) -> tuple[Step, ...]:
 
 def _steps(einsums: tuple[ir.Einsum, ...], edges: tuple[Dependence, ...]) -> tuple[Step, ...]:
     names = [e.name for e in einsums]
-    needs = {n: {e.writer for e in edges if e.reader == n} & set(names) for n in names}
-    reach = {n: _reachable(n, needs) for n in names}
+    needs: dict[str, set[str]] = {n: set() for n in names}
+    for edge in edges:
+        if edge.reader in needs and edge.writer in needs:
+            needs[edge.reader].add(edge.writer)
+    groups = strongly_connected(needs)
+    group_of = {name: number for number, group in enumerate(groups) for name in group}
+    waits = [{group_of[m] for n in group for m in needs[n]} - {i} for i, group in enumerate(groups)]
+    needed_by: list[list[int]] = [[] for _ in groups]
+    for number, others in enumerate(waits):
+        for other in others:
+            needed_by[other].append(number)
+    # The first Einsum all of whose needs are done, but for those that need it in turn.
+    place = {name: i for i, name in enumerate(names)}
+    ready = [(min(place[n] for n in groups[i]), i) for i, others in enumerate(waits) if not others]
+    heapify(ready)
     steps: list[Step] = []
-    done: set[str] = set()
-    while len(done) < len(names):
-        # The first Einsum all of whose needs are done, but for those that need it in turn.
-        name = next(
-            n for n in names if n not in done and all(m in done or n in reach[m] for m in reach[n])
-        )
-        group = {name} | {m for m in reach[name] if name in reach[m]}
-        steps.append(_step(name, group, needs, einsums, edges))
-        done |= group
+    while ready:
+        _, number = heappop(ready)
+        members = tuple(einsums[at] for at in sorted(place[n] for n in groups[number]))
+        is_loop = len(members) > 1 or members[0].name in needs[members[0].name]
+        steps.append(_loop(members, edges) if is_loop else members[0])
+        for other in needed_by[number]:
+            waits[other].discard(number)
+            if not waits[other]:
+                heappush(ready, (min(place[n] for n in groups[other]), other))
     return tuple(steps)
 
 
-def _step(
-    name: str,
-    group: set[str],
-    needs: dict[str, set[str]],
-    einsums: tuple[ir.Einsum, ...],
-    edges: tuple[Dependence, ...],
-) -> Step:
-    members = tuple(e for e in einsums if e.name in group)
-    if len(group) == 1 and name not in needs[name]:
-        return members[0]
+def _loop(members: tuple[ir.Einsum, ...], edges: tuple[Dependence, ...]) -> IterativeLoop:
+    group = {e.name for e in members}
     inside = tuple(e for e in edges if e.reader in group and e.writer in group)
     common = frozenset.intersection(*(e.in_step for e in inside))
     variables = sorted(v for v in common if any(v in e.delayed for e in inside))
@@ -88,14 +95,3 @@ def _step(
     variable = variables[0]
     rest = tuple(e for e in inside if variable not in e.delayed)
     return IterativeLoop(variable, _steps(members, rest))
-
-
-def _reachable(start: str, needs: dict[str, set[str]]) -> frozenset[str]:
-    seen: set[str] = set()
-    stack = [start]
-    while stack:
-        for name in needs[stack.pop()]:
-            if name not in seen:
-                seen.add(name)
-                stack.append(name)
-    return frozenset(seen)

@@ -10,18 +10,20 @@ is one plus the longest chain of such pairs (Nayak et al., MICRO 2024, section I
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 
 from .. import ir
 from ..algebra.scalar import operator_problems
 from ..analysis_report import Barrier, GrainKind, PassAnalysis, RankPasses, TensorPasses
-from ..errors import CascadeError
+from ..errors import CascadeError, Problem
 from ..graphs import connected
 from .levels import Constraint, Level
 from .nodes import nodes_of
 from .reasons import explain
 from .traversals import Order, Pair, Traversals
+
+MAX_EINSUMS = 500
+"""Every Einsum is compared with all that depend on it: more would take minutes."""
 
 
 def analyze_passes(program: ir.Program) -> PassAnalysis:
@@ -41,13 +43,17 @@ def analyze_passes(program: ir.Program) -> PassAnalysis:
     ------
     CascadeError
         A declared reduction is not associative, so that its elements would have to come
-        in one fixed order and grouping.
+        in one fixed order and grouping; or there are more than 500 Einsums.
 
     >>> from einsum_cascade import Cascade
     >>> found = analyze_passes(Cascade.load("attention-3pass").program).of("M")
     >>> found.count, [barrier.chain for barrier in found.barriers]
     (3, ['QK -> GM (max over m) -> SN', 'SN -> SD (sum over m) -> A'])
     """
+    if len(program.einsums) > MAX_EINSUMS:
+        text = f"{len(program.einsums)} Einsums are more than passes are counted of"
+        hint = f"at most {MAX_EINSUMS}: take a part of it, such as one layer"
+        raise CascadeError(Problem(text, program.span, hint))
     if problems := tuple(operator_problems(program)):
         raise CascadeError(problems)
     traversals = Traversals.of(program, nodes_of(program))
@@ -141,8 +147,8 @@ class _RankAnalysis:
             constraints.append(Constraint(p.earlier, p.later, order))
         if not sharing:
             return Level(names, (frozenset(names),), tuple(constraints))
-        places = {name: self._places(name) for name in names}
-        common = ((a, b) for a, b in itertools.combinations(names, 2) if places[a] & places[b])
+        first: dict[tuple[str, int], str] = {}
+        common = [(first.setdefault(p, name), name) for name in names for p in self._places(name)]
         return Level(names, connected(names, common), tuple(constraints))
 
     def _places(self, name: str) -> frozenset[tuple[str, int]]:

@@ -349,7 +349,10 @@ class Dependences:
 
     @cached_property
     def _leaving(self) -> dict[str, tuple[ReadEdge, ...]]:
-        return {n.name: tuple(e for e in self.edges if e.writer == n.name) for n in self.nodes}
+        found: dict[str, list[ReadEdge]] = {n.name: [] for n in self.nodes}
+        for edge in self.edges:
+            found[edge.writer].append(edge)
+        return {name: tuple(edges) for name, edges in found.items()}
 
     @cached_property
     def reached(self) -> dict[str, dict[str, tuple[ReadChain, ...]]]:
@@ -456,13 +459,15 @@ def _joined(a: State, b: State) -> State:
 
 def dependences_of(nodes: tuple[PassNode, ...], families: Families) -> Dependences:
     """Connect every read to the statements that write the tensor."""
+    writers: dict[str, list[PassNode]] = {}
+    for node in nodes:
+        writers.setdefault(node.tensor, []).append(node)
     plain = [
         (writer, reader, tuple(sorted(ties_of(writer.target, read).items(), key=str)))
         for reader in nodes
         for read in reader.reads
         # Two of them where the tensor is iterative: its init and its step.
-        for writer in nodes
-        if writer.tensor == read.tensor
+        for writer in writers.get(read.tensor, ())
     ]
     cycles = on_cycles((w.name, r.name) for w, r, _ in plain)
     edges = tuple(

@@ -13,7 +13,7 @@ from .. import ir
 from ..affine import Families
 from ..masks import Before
 from .nodes import PassNode
-from .provenance import Provenance
+from .provenance import Place, Provenance
 from .relations import BOUNDED, Dependences, Interval, ReadChain, dependences_of, relation, since
 
 
@@ -125,25 +125,58 @@ class Traversals:
     ) -> Pair | None:
         source, reader = (self.dependences.node_of[name] for name in names)
         starts, ends = coordinates
-        outer = self._outer(rank, reader, (*starts, *ends))
-        steps = tuple(
-            s for s in steps if s.still or all(_same_possible(s, v, starts) for v in outer)
+        signs = tuple(
+            (directions[source.name, a], directions[reader.name, b])
+            for a, b in itertools.product(starts, ends)
         )
-        if not steps:
+        # Of many pairs all that counts is the same: a long cascade says it once.
+        alike = (
+            *(rank, coordinates, signs, tuple([s.state for s in steps])),
+            *(source.variables, source.masks, reader.variables, reader.masks),
+        )
+        if alike not in self._known:
+            self._known[alike] = self._kept(rank, (source, reader), coordinates, signs, steps)
+        order, kept = self._known[alike]
+        if not kept:
             return None
+        shared = any(
+            not mine.keys().isdisjoint(theirs)
+            for mine in (self.provenance.of(source, a) for a in starts)
+            for theirs in (self.provenance.of(reader, b) for b in ends)
+        )
+        return Pair(source.name, reader.name, order, shared, tuple([steps[i] for i in kept]))
+
+    @cached_property
+    def _known(self) -> dict[tuple[object, ...], tuple[Order, tuple[int, ...]]]:
+        return {}
+
+    def _kept(
+        self,
+        rank: str,
+        nodes: tuple[PassNode, PassNode],
+        coordinates: tuple[tuple[str, ...], tuple[str, ...]],
+        signs: tuple[tuple[int, int], ...],
+        steps: tuple[ReadChain, ...],
+    ) -> tuple[Order, tuple[int, ...]]:
+        """The order two nodes allow, and which chains hold with all other coordinates equal."""
+        source, reader = nodes
+        starts, ends = coordinates
+        outer = self._outer(rank, reader, (*starts, *ends))
+        kept = tuple(
+            i
+            for i, s in enumerate(steps)
+            if s.still or all(_same_possible(s, v, starts) for v in outer)
+        )
+        steps = tuple(steps[i] for i in kept)
         still = (self._outer(rank, source, (*starts, *ends)), outer)
-        order, shared = Order.ANY, False
-        for a, b in itertools.product(starts, ends):
-            signs = directions[source.name, a], directions[reader.name, b]
+        order = Order.ANY
+        for (a, b), turns in zip(itertools.product(starts, ends), signs, strict=True):
             moving = steps
             if self.hopeful:
                 beyond = _on_either_side(source.masks, reader.masks, (a, b), outer)
                 moving = tuple(s for s in steps if not beyond and not _pinned(s, (a, b), still))
-            order = _stricter(order, self._order(rank, moving, (a, b), signs))
-            shared |= bool(
-                self.provenance.of(source, a).keys() & self.provenance.of(reader, b).keys()
-            )
-        return Pair(source.name, reader.name, order, shared, steps)
+            order = _stricter(order, self._order(rank, moving, (a, b), turns))
+        return order, kept
 
     def directions(self, traversing: dict[str, tuple[str, ...]]) -> dict[tuple[str, str], int]:
         """Whether each loop goes up or down the fibers, of those that are connected.
@@ -154,19 +187,23 @@ class Traversals:
         provenance = {
             at: self.provenance.of(self.dependences.node_of[at[0]], at[1]) for at in loops
         }
+        # A place hands its direction on once: whoever else goes along it then has one.
+        along: dict[Place, list[tuple[str, str]]] = {}
+        for at in loops:
+            for place in provenance[at]:
+                along.setdefault(place, []).append(at)
         found: dict[tuple[str, str], int] = {}
         for start in loops:
             queue = [start] if start not in found else []
             found.setdefault(start, 1)
             while queue:
                 at = queue.pop()
-                for other in loops:
-                    common = provenance[at].keys() & provenance[other].keys()
-                    if common and other not in found:
-                        place = min(common)
-                        turn = provenance[at][place] * provenance[other][place]
-                        found[other] = found[at] * turn
-                        queue.append(other)
+                for place in sorted(provenance[at]):
+                    for other in along.pop(place, ()):
+                        if other not in found:
+                            turn = provenance[at][place] * provenance[other][place]
+                            found[other] = found[at] * turn
+                            queue.append(other)
         return found
 
     def _outer(self, rank: str, reader: PassNode, own: tuple[str, ...]) -> tuple[str, ...]:

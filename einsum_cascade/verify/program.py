@@ -145,13 +145,16 @@ def _unused(program: ir.Program) -> Iterator[Problem]:
         return
     if any(name not in program.tensor_ranks for name in read):
         return
+    reads: dict[str, list[str]] = {}
+    for e in statements:
+        reads.setdefault(e.name, []).extend(a.tensor for a in e.reads)
     live: set[str] = set()
     stack = list(program.outputs)
     while stack:
         name = stack.pop()
         if name not in live:
             live.add(name)
-            stack.extend(a.tensor for e in statements if e.name == name for a in e.reads)
+            stack.extend(reads.get(name, ()))
     for name, einsum in written.items():
         if name not in live:
             yield Problem(f"'{name}' is never used: no output depends on it", einsum.target.span)

@@ -183,3 +183,13 @@ def test_a_path_in_a_picture_is_no_formula(tmp_path: Path) -> None:
     result = simulate(load(path, seq_len=64, batch=1), Architecture.load("fusemax"))
     assert result.workload.endswith("a$\\frac$.yaml")
     result.plot_utilization()._repr_png_()
+
+
+def test_nothing_goes_out_by_another_door() -> None:
+    """Commands print by ``say`` and ``show``; pages are escaped by ``html_text``."""
+    doors = {"cli/console.py", "cli/application.py"}
+    for file in (ROOT / "archsim").rglob("*.py"):
+        text = file.read_text(encoding="utf-8")
+        assert "import escape" not in text, file
+        if str(file.relative_to(ROOT / "archsim")) not in doors:
+            assert "click.echo(" not in text, file

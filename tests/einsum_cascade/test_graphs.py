@@ -4,7 +4,7 @@ import networkx
 from hypothesis import given
 from hypothesis import strategies as st
 
-from einsum_cascade.graphs import connected, on_cycles
+from einsum_cascade.graphs import connected, on_cycles, strongly_connected
 
 NAMES = st.sampled_from("abcdefgh")
 EDGES = st.lists(st.tuples(NAMES, NAMES), max_size=12)
@@ -23,3 +23,12 @@ def test_an_edge_is_on_a_cycle_where_its_end_leads_back_to_its_start(edges):
     graph = networkx.DiGraph(edges)
     back = {(a, b) for a, b in edges if networkx.has_path(graph, b, a)}
     assert on_cycles(edges) == back
+
+
+@given(edges=EDGES)
+def test_what_is_reached_comes_before_what_reaches_it(edges):
+    graph = networkx.DiGraph(edges)
+    groups = strongly_connected({n: list(graph.successors(n)) for n in graph})
+    assert set(groups) == set(map(frozenset, networkx.strongly_connected_components(graph)))
+    place = {name: i for i, group in enumerate(groups) for name in group}
+    assert all(place[b] <= place[a] for a, b in edges)
