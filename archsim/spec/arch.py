@@ -154,16 +154,24 @@ class ProcessingArray:
         those will do, or in any.
         """
         plain, fmt = kind_and_format(kind)
+        wanted, anyhow = fmt or OF_WORDS, None
+        for o in self.operations:
+            if o.kind == plain:
+                if o.format == wanted:
+                    return o
+                anyhow = anyhow if o.format else o
+        if not fmt:
+            return anyhow
         found = {o.format: o for o in self.operations if o.kind == plain}
-        for name in (fmt or OF_WORDS, dict(self.convert).get(fmt, "")):
-            if name and name in found:
-                return found[name]
+        done_in = dict(self.convert).get(fmt, "")
+        if done_in and done_in in found:
+            return found[done_in]
         if self.wider and fmt in FORMATS:
             able = [FORMATS[name] for name in found if name in FORMATS]
             wide = [f for f in able if f.holds(FORMATS[fmt])]
             if wide:
                 return found[min(wide, key=lambda f: f.rank).name]
-        return found.get("")
+        return anyhow
 
     def formats_of(self, kind: str) -> tuple[str, ...]:
         """The formats in which a kind of operation is listed, those of any format aside."""
