@@ -14,6 +14,7 @@ from ..cost.accesses import Amount, EinsumCount
 from ..cost.energy import charges
 from ..cost.estimators import areas
 from ..cost.folds import folds_of
+from ..cost.leakage import leakage_charges
 from ..cost.occupancy import busy_cycles, work_cycles
 from ..result.record import (
     ArrayUse,
@@ -52,7 +53,8 @@ def assemble(
         Of the same work on the same arrays, if known.
     """
     architecture = bound.architecture
-    bill = charges(architecture, counts, bound.words)
+    seconds = float(timing.cycles / architecture.clock_hz)
+    bill = charges(architecture, counts, bound.words) + leakage_charges(architecture, seconds)
     work = [_work(bound, e, count) for e, count in zip(bound.einsums, counts, strict=True)]
     traffic = _traffic(bound, counts)
     cycles = float(timing.cycles)
@@ -62,7 +64,7 @@ def assemble(
         mapping=bound.mapping.name,
         engine=engine,
         shape=bound.shapes,
-        latency_s=float(timing.cycles / architecture.clock_hz),
+        latency_s=seconds,
         cycles=cycles,
         bound_by=timing.bound_by,
         arrays=_arrays(bound, work, timing),

@@ -24,6 +24,7 @@ from ..bound.record import Bound, BoundEinsum
 from ..cost.accesses import EinsumCount
 from ..cost.energy import operations_pj
 from ..cost.estimators import memory_access
+from ..cost.leakage import leakage_charges
 from ..cost.meter import EXACT
 from ..cost.shares import tie_shares
 from ..result.record import Floor
@@ -93,11 +94,13 @@ def floor_of(bound: Bound, counts: tuple[EinsumCount, ...], work: LeastWork | No
     bandwidth = machine.memories[0].bandwidth_bytes_per_s
     compute = float(work.cycles / machine.clock_hz)
     transfer = float(compulsory / bandwidth) if bandwidth is not None else 0.0
+    leaked = leakage_charges(machine, max(compute, transfer))
     return Floor(
         latency_s=max(compute, transfer),
         compute_s=compute,
         bandwidth_s=transfer,
-        energy_pj=_energy(bound, work.counts, dict(work.shares), compulsory),
+        energy_pj=_energy(bound, work.counts, dict(work.shares), compulsory)
+        + sum(charge.energy_pj for charge in leaked),
     )
 
 

@@ -10,6 +10,7 @@ from einsum_cascade.rewrites.hoist import hoistable
 
 from ..bound.record import Bound
 from ..cost.estimators import unlike_word
+from ..cost.leakage import leakage_w
 from ..cost.spill import spill_note
 from ..spec.arch import ProcessingArray
 
@@ -102,5 +103,6 @@ def notes_of(bound: Bound) -> tuple[str, ...]:
     for memory in architecture.memories:
         if memory.bandwidth_bytes_per_s is None:
             found.append(f"{memory.name}: bandwidth is taken as unlimited")
-    found.append("leakage, clock and on-chip network energy are not billed")
+    leaking = "" if leakage_w(architecture) else "leakage, "
+    found.append(f"{leaking}clock and on-chip network energy are not billed")
     return tuple(found)

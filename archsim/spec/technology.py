@@ -18,6 +18,8 @@ class Action:
     energy_pj: float
     area_um2: float
     source: str
+    leakage_w: float = 0.0
+    """Power that the unit takes whether it is used or not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,10 @@ class MemoryClass:
     source: str
     energy_per_bit_pj: float = 0.0
     """DRAM: of one bit read or written."""
+    idle_w: float = 0.0
+    """DRAM: power of the whole memory whether it is used or not."""
+    leakage_w_per_bit: float = 0.0
+    """SRAM and registers: power of a bit that is kept."""
     points: tuple[SramPoint, ...] = ()
     adder: AddressAdder | None = None
     least_depth: int = 1

@@ -25,7 +25,7 @@ MOST_VALUES = 100_000
 
 _KINDS = (
     units.CAPACITY, units.BANDWIDTH, units.FREQUENCY, units.TIME,
-    units.ENERGY, units.ENERGY_PER_BIT, units.AREA, units.NODE,
+    units.ENERGY, units.ENERGY_PER_BIT, units.AREA, units.NODE, units.POWER, units.POWER_PER_BIT,
 )  # fmt: skip
 _WHOLE = (units.CAPACITY, units.WIDTH, units.BANDWIDTH, units.FREQUENCY, units.NODE)
 """Quantities of which a machine has whole ones."""

@@ -70,6 +70,8 @@ Picojoules = Annotated[float, PlainValidator(_float(units.ENERGY)), _told(units.
 PicojoulesPerBit = Annotated[
     float, PlainValidator(_float(units.ENERGY_PER_BIT)), _told(units.ENERGY_PER_BIT)
 ]
+Watts = Annotated[float, PlainValidator(_float(units.POWER))]
+WattsPerBit = Annotated[float, PlainValidator(_float(units.POWER_PER_BIT))]
 SquareMicrometres = Annotated[float, PlainValidator(_float(units.AREA)), _told(units.AREA)]
 Nanometres = Annotated[int, PlainValidator(_whole(units.NODE, "nanometres")), _told(units.NODE)]
 

@@ -31,6 +31,7 @@ _UNITS = (
     (("second", "s"), "[time]", Fraction(1), (0, 1, 0, 0)),
     (("hertz", "Hz"), "1 / second", Fraction(1), (0, -1, 0, 0)),
     (("joule", "J"), "[energy]", Fraction(1), (0, 0, 1, 0)),
+    (("watt", "W"), "joule / second", Fraction(1), (0, -1, 1, 0)),
     (("meter", "m"), "[length]", Fraction(1), (0, 0, 0, 1)),
 )
 """Names, what pint is told, and the same as a factor and powers of the four dimensions."""

@@ -20,6 +20,8 @@ from .fields import (
     Picojoules,
     PicojoulesPerBit,
     SquareMicrometres,
+    Watts,
+    WattsPerBit,
     Words,
 )
 
@@ -29,6 +31,7 @@ KEY = "technology"
 class _ActionFields(Fields):
     energy: Picojoules
     area: SquareMicrometres = 0.0
+    leakage: Watts = 0.0
     source: Words
 
 
@@ -59,6 +62,8 @@ class _MemoryClassFields(Fields):
     kind: Literal["dram", "sram", "registers"]
     source: Words
     energy: PicojoulesPerBit | None = None
+    idle: Watts | None = None
+    leakage: WattsPerBit | None = None
     points: Annotated[tuple[_PointFields, ...] | None, Field(min_length=1)] = None
     address: _AddressFields | None = None
     read_per_bit: PicojoulesPerBit | None = None
@@ -92,7 +97,11 @@ _NEEDS = MappingProxyType(
     }
 )
 _MAY = MappingProxyType(
-    {"dram": (), "sram": ("address",), "registers": ("address", "least_depth", "least_width")}
+    {
+        "dram": ("idle",),
+        "sram": ("address", "leakage"),
+        "registers": ("address", "least_depth", "least_width", "leakage"),
+    }
 )
 
 
@@ -127,7 +136,9 @@ def build_technology(root: YamlNode) -> Technology:
         node_nm=spec.node,
         words_bits=spec.words,
         actions=tuple(
-            Action(name=n, energy_pj=a.energy, area_um2=a.area, source=a.source)
+            Action(
+                name=n, energy_pj=a.energy, area_um2=a.area, source=a.source, leakage_w=a.leakage
+            )
             for n, a in spec.actions.items()
         ),
         memories=tuple(_memory(n, m) for n, m in spec.memories.items()),
@@ -141,6 +152,8 @@ def _memory(name: str, spec: _MemoryClassFields) -> MemoryClass:
         kind=spec.kind,
         source=spec.source,
         energy_per_bit_pj=spec.energy or 0.0,
+        idle_w=spec.idle or 0.0,
+        leakage_w_per_bit=spec.leakage or 0.0,
         points=tuple(
             SramPoint(
                 rows=p.rows,

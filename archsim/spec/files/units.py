@@ -28,7 +28,26 @@ _MOST_CHARACTERS = 60
 
 _SPELLINGS = (
     *("bit", "B", "kB", "MB", "GB", "TB", "KiB", "MiB", "GiB", "TiB"),
-    *("Hz", "kHz", "MHz", "GHz", "s", "J", "pJ", "fJ", "nJ", "m", "nm", "um", "mm"),
+    *(
+        "Hz",
+        "kHz",
+        "MHz",
+        "GHz",
+        "s",
+        "J",
+        "pJ",
+        "fJ",
+        "nJ",
+        "W",
+        "mW",
+        "uW",
+        "nW",
+        "pW",
+        "m",
+        "nm",
+        "um",
+        "mm",
+    ),
 )
 
 
@@ -51,6 +70,8 @@ BANDWIDTH = QuantityKind("a bandwidth", "byte/s", "400 GiB/s")
 TIME = QuantityKind("a time", "s", "10 ms", zero=True)
 ENERGY = QuantityKind("an energy", "pJ", "17.1645 pJ", zero=True)
 ENERGY_PER_BIT = QuantityKind("an energy per bit", "pJ/bit", "3.9 pJ/bit", zero=True)
+POWER = QuantityKind("a power", "W", "2 uW", zero=True)
+POWER_PER_BIT = QuantityKind("a power per bit", "W/bit", "10 pW/bit", zero=True)
 AREA = QuantityKind("an area", "um**2", "1545 um^2", zero=True)
 TIME = QuantityKind("a time", "s", "10 s")
 NODE = QuantityKind("a length", "nm", "45 nm")
