@@ -145,6 +145,38 @@ LLAMA_4_SCOUT = _decoder(
     no_rope_layers=[1, 1, 1, 0] * 12,
     vocab_size=202048,
 )
+QWEN3_NEXT = _decoder(
+    "qwen3_next",
+    2048,
+    5120,
+    48,
+    16,
+    num_key_value_heads=2,
+    head_dim=256,
+    num_experts=512,
+    vocab_size=151936,
+)
+KIMI_LINEAR = _deepseek(
+    "kimi_linear",
+    2304,
+    9216,
+    27,
+    32,
+    q_lora_rank=None,
+    num_experts=256,
+    num_experts_per_token=8,
+    num_shared_experts=1,
+    moe_intermediate_size=1024,
+    first_k_dense_replace=1,
+    linear_attn_config={
+        "head_dim": 128,
+        "num_heads": 32,
+        "short_conv_kernel_size": 4,
+        "kda_layers": [i for i in range(1, 27) if i % 4],
+        "full_attn_layers": [4, 8, 12, 16, 20, 24, 27],
+    },
+    vocab_size=163840,
+)
 WHISPER = {
     "model_type": "whisper",
     "d_model": 1280,
@@ -333,6 +365,9 @@ PUBLISHED = (
             },
         },
     ),
+    # Without its further-token layer; 49.1 billion as the checkpoint counts, 48 in its name.
+    Published("qwen3-next-80b-a3b", 79_674_391_296, QWEN3_NEXT),
+    Published("kimi-linear-48b-a3b", 49_122_681_728, KIMI_LINEAR),
     Published("whisper-large-v3", 1_543_490_560, WHISPER),
     Published("jamba-v0.1", 51_570_323_328, JAMBA),
     Published(
@@ -357,121 +392,3 @@ PUBLISHED = (
         "olmo-2-13b", 13_716_198_400, _decoder("olmo2", 5120, 13824, 40, 40, vocab_size=100352)
     ),
 )
-
-_TEXT = {
-    "architectures": ["AnyForCausalLM"],
-    "bos_token_id": 1,
-    "eos_token_id": [2, 3],
-    "pad_token_id": None,
-    "initializer_range": 0.02,
-    "torch_dtype": "bfloat16",
-    "transformers_version": "4.51.0",
-    "use_cache": True,
-    "attention_dropout": 0.0,
-    "rope_theta": 500000.0,
-    "rope_scaling": {"rope_type": "llama3", "factor": 8.0},
-    "max_position_embeddings": 8192,
-    "rms_norm_eps": 1e-05,
-    "quantization_config": None,
-    "_name_or_path": "somewhere",
-}
-BESIDE: dict[str, dict[str, Any]] = {
-    "llama": _TEXT | {"hidden_act": "silu", "pretraining_tp": 1, "mlp_bias": False},
-    "mistral": _TEXT | {"hidden_act": "silu"},
-    "mixtral": _TEXT
-    | {"hidden_act": "silu", "router_aux_loss_coef": 0.02, "output_router_logits": False},
-    "qwen2": _TEXT | {"hidden_act": "silu", "use_mrope": False},
-    "qwen3": _TEXT | {"hidden_act": "silu"},
-    "qwen3_moe": _TEXT | {"hidden_act": "silu", "router_aux_loss_coef": 0.001},
-    "gemma": _TEXT | {"hidden_act": "gelu", "hidden_activation": None},
-    "gemma2": _TEXT
-    | {
-        "hidden_act": "gelu_pytorch_tanh",
-        "hidden_activation": "gelu_pytorch_tanh",
-        "query_pre_attn_scalar": 256,
-        "final_logit_softcapping": 30.0,
-        "cache_implementation": "hybrid",
-    },
-    "gemma3_text": _TEXT | {"rope_local_base_freq": 10000, "_sliding_window_pattern": 6},
-    "phi": _TEXT | {"hidden_act": "gelu_new", "partial_rotary_factor": 0.4, "resid_pdrop": 0.1},
-    "phi3": _TEXT | {"hidden_act": "silu", "original_max_position_embeddings": 4096},
-    "gpt_oss": _TEXT
-    | {
-        "hidden_act": "silu",
-        "attention_bias": True,
-        "experts_per_token": 4,
-        "swiglu_limit": 7.0,
-        "initial_context_length": 4096,
-    },
-    "gpt_neox": _TEXT | {"hidden_act": "gelu", "rotary_pct": 0.25, "use_parallel_residual": True},
-    "gpt2": _TEXT
-    | {
-        "activation_function": "gelu_new",
-        "n_ctx": 1024,
-        "layer_norm_epsilon": 1e-05,
-        "summary_first_dropout": 0.1,
-        "task_specific_params": {"text-generation": {"do_sample": True}},
-    },
-    "bert": _TEXT
-    | {
-        "max_position_embeddings": 512,
-        "hidden_act": "gelu",
-        "hidden_dropout_prob": 0.1,
-        "layer_norm_eps": 1e-12,
-        "position_embedding_type": "absolute",
-        "gradient_checkpointing": False,
-    },
-    "vit": _TEXT | {"hidden_act": "gelu", "encoder_stride": 16, "id2label": {"0": "tench"}},
-    "t5": _TEXT | {"is_encoder_decoder": True, "dropout_rate": 0.1, "n_positions": 512},
-    "deepseek_v2": _TEXT
-    | {"hidden_act": "silu", "aux_loss_alpha": 0.001, "n_group": 8, "topk_group": 3},
-    "deepseek_v3": _TEXT
-    | {
-        "hidden_act": "silu",
-        "num_key_value_heads": 128,
-        "num_nextn_predict_layers": 1,
-        "routed_scaling_factor": 2.5,
-        "scoring_func": "sigmoid",
-        "topk_method": "noaux_tc",
-        "ep_size": 1,
-        "seq_aux": True,
-    },
-    "minimax_text_01": _TEXT
-    | {"hidden_act": "silu", "postnorm": True, "layernorm_mlp_alpha": 3.5, "rotary_dim": 64},
-    "mamba": _TEXT
-    | {
-        "hidden_act": "silu",
-        "d_inner": 1536,
-        "d_model": 768,
-        "n_layer": 24,
-        "intermediate_size": 1536,
-        "rescale_prenorm_residual": False,
-        "residual_in_fp32": True,
-        "time_step_init_scheme": "random",
-        "time_step_max": 0.1,
-        "ssm_cfg": {},
-        "rms_norm": True,
-        "pad_vocab_size_multiple": 8,
-    },
-    "falcon_mamba": _TEXT | {"hidden_act": "silu", "mixer_rms_eps": 1e-6, "use_mambapy": False},
-    "glm4_moe": _TEXT
-    | {"hidden_act": "silu", "partial_rotary_factor": 0.5, "n_group": 1, "topk_group": 1}
-    | {"num_nextn_predict_layers": 1, "norm_topk_prob": True, "routed_scaling_factor": 1.0},
-    "jamba": _TEXT
-    | {"hidden_act": "silu", "use_mamba_kernels": True, "num_logits_to_keep": 1}
-    | {"sliding_window": None, "router_aux_loss_coef": 0.001},
-    "kimi_k2": _TEXT
-    | {"hidden_act": "silu", "num_key_value_heads": 64, "num_nextn_predict_layers": 0}
-    | {"qk_head_dim": 192, "scoring_func": "sigmoid", "topk_method": "noaux_tc"},
-    "llama4_text": _TEXT
-    | {"hidden_act": "silu", "attn_temperature_tuning": True, "use_qk_norm": True}
-    | {"attention_chunk_size": 8192, "attn_scale": 0.1, "router_jitter_noise": 0.0},
-    "llama4": {"boi_token_index": 200080, "image_token_index": 200092, "torch_dtype": "bfloat16"},
-    "whisper": _TEXT
-    | {"activation_function": "gelu", "is_encoder_decoder": True, "num_hidden_layers": 32}
-    | {"suppress_tokens": [1], "begin_suppress_tokens": [220], "mask_time_prob": 0.05}
-    | {"max_target_positions": 448, "median_filter_width": 7, "apply_spec_augment": False},
-    "olmo2": _TEXT | {"hidden_act": "silu", "attention_bias": False},
-    "mamba2": _TEXT | {"hidden_act": "silu", "time_step_limit": [0.0, 1e6], "rms_norm": True},
-}
-"""By family, what its published files have beside that and which changes nothing here."""

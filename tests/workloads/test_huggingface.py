@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fields_beside import BESIDE
 from model_cases import (
-    BESIDE,
     DEEPSEEK_V3,
     GEMMA2,
     GPT_OSS,
+    KIMI_LINEAR,
     LLAMA,
     MAMBA2,
     MINIMAX,
     MISTRAL,
     PUBLISHED,
+    QWEN3_NEXT,
     T5,
     Published,
     model_of,
@@ -28,6 +30,7 @@ from workloads import load
 from workloads.huggingface.read import READERS
 from workloads.models import (
     DecayAttention,
+    DeltaAttention,
     Experts,
     FeedForward,
     LatentAttention,
@@ -415,7 +418,7 @@ def test_experts_of_qwen3_moe() -> None:
         ("deepseek-v3", "deepseek_v3"),
         ("Gema2", "gemma2"),
         ("qwen2_moe", None),
-        ("qwen3_next", None),
+        ("qwen3_omni", None),
         ("zamba", None),
         ("bart", None),
         ("llava", None),
@@ -442,3 +445,49 @@ def test_missing_fields_are_all_named(family: str) -> None:
     missing = re.findall(r"the field '(\w+)' is missing", str(caught.value))
     assert len(missing) >= 2
     assert len(set(missing)) == len(missing)
+
+
+def test_layers_of_qwen3_next_and_kimi_linear() -> None:
+    model = model_of(QWEN3_NEXT)
+    kinds = [model.layer(i).mixer.kind for i in range(8)]
+    assert kinds == ["gated-delta", "gated-delta", "gated-delta", "GQA"] * 2
+    delta = model.layer(0).mixer
+    assert delta == DeltaAttention(heads=32, key_heads=16, qk_width=128, v_width=128, conv_width=4)
+    # Queries, keys, values, gate and output; a correction and a decay a head; four taps.
+    assert delta.weights(2048) == 2048 * (2 * 2048 + 3 * 4096 + 2 * 32) + 8192 * 4
+    full = model.layer(3).mixer
+    assert isinstance(full, SoftmaxAttention)
+    assert full.gated
+    assert full.weights(2048) == 2048 * 256 * (16 + 2 + 2 + 16 + 16)
+    listed = ["linear_attention", "full_attention"] * 24
+    assert model_of(QWEN3_NEXT | {"layer_types": listed}).layer(1).mixer == full
+    kimi = model_of(KIMI_LINEAR)
+    assert [kimi.layer(i).mixer.kind for i in (0, 2, 3, 25, 26)] == [
+        *("KDA", "KDA", "MLA", "KDA", "MLA")
+    ]
+    assert isinstance(kimi.layer(0).ffn, FeedForward)
+    assert isinstance(kimi.layer(1).ffn, Experts)
+
+
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [
+        (QWEN3_NEXT | {"linear_num_value_heads": 24}, "16 does not divide linear_num_value_heads"),
+        (QWEN3_NEXT | {"layer_types": ["mamba"] * 48}, "expected 'full_attention' or 'linear_att"),
+        (QWEN3_NEXT | {"num_experts_per_tok": 513}, "a token goes to 513 experts, there are 512"),
+        (QWEN3_NEXT | {"full_attention_interval": 0}, "at least 1, got 0"),
+        (
+            KIMI_LINEAR
+            | {"linear_attn_config": KIMI_LINEAR["linear_attn_config"] | {"kda_layers": [1]}},
+            "together are not the layers 1 to 27, each once",
+        ),
+        (
+            KIMI_LINEAR | {"linear_attn_config": KIMI_LINEAR["linear_attn_config"] | {"mode": 7}},
+            "'mode' is not read",
+        ),
+        (KIMI_LINEAR | {"linear_attn_config": 7}, "linear_attn_config"),
+    ],
+)
+def test_bad_fields_of_hybrids(fields: dict[str, Any], wanted: str) -> None:
+    with pytest.raises(SpecError, match=re.escape(wanted)):
+        model_of(fields)

@@ -21,6 +21,7 @@ from workloads import load
 from workloads.huggingface.read import READERS, read_config
 from workloads.models import (
     DecayAttention,
+    DeltaAttention,
     Experts,
     FeedForward,
     LatentAttention,
@@ -56,6 +57,9 @@ def mixer_cell(mixer: Any) -> str:
             return f"MLA {mixer.heads} x ({width}), cache {mixer.kv_rank}+{mixer.rope_width}"
         case DecayAttention():
             return f"{mixer.kind} {mixer.heads} x {mixer.qk_width}"
+        case DeltaAttention():
+            shared = f"/{mixer.key_heads}" if mixer.key_heads != mixer.heads else ""
+            return f"{mixer.kind} {mixer.heads}{shared} x {mixer.qk_width}"
         case SelectiveScan():
             return f"S6 {mixer.inner}, state {mixer.state}"
         case StateSpaceDual():

@@ -40,6 +40,8 @@ PUBLISHED: dict[str, tuple[float, float]] = {
     "jamba-v0.1": (52, 12.1),
     "llama-4-maverick": (400, 17.2),
     "whisper-large-v3": (1.55, 1.55),
+    "qwen3-next-80b-a3b": (80, 3.87),
+    "kimi-linear-48b-a3b": (49.1, 3.48),
 }
 WITHOUT_EMBEDDINGS: dict[str, tuple[float, int]] = {
     # Active parameters where authors leave out the input embedding (1) or both (2).
@@ -97,6 +99,13 @@ def test_active_parameters_are_those_its_authors_publish(name: str) -> None:
         # Four layers of softmax; 28 with 16 words a channel, and three tokens of the channels.
         ("jamba-v0.1", 4 * 8 * (128 + 128), 28 * 8192 * (16 + 3)),
         ("gpt-oss-20b", 24 * 8 * (64 + 64), 0),
+        # Twelve layers of two heads; 36 with 32 states, and three tokens of what is convolved.
+        (
+            "qwen3-next-80b-a3b",
+            12 * 2 * (256 + 256),
+            36 * (32 * 128 * 128 + 3 * (2 * 16 * 128 + 32 * 128)),
+        ),
+        ("kimi-linear-48b-a3b", 7 * (512 + 64), 20 * (32 * 128 * 128 + 3 * 3 * 32 * 128)),
     ],
 )
 def test_cache_and_state_by_hand(name: str, elements: int, state: int) -> None:

@@ -15,6 +15,7 @@ from einsum_cascade.errors import Problem, SpecError
 
 from ..models import (
     DecayAttention,
+    DeltaAttention,
     LatentAttention,
     Mixer,
     SelectiveScan,
@@ -321,6 +322,38 @@ def _dual(a: StateSpaceDual, tokens: Tokens) -> LayerAttention:
     )
 
 
+_DELTA: Mapping[str, str] = MappingProxyType(
+    {"gated-delta": "gated-delta-rule", "KDA": "kimi-delta-attention"}
+)
+"""By kind of the delta rule, its cascade; ``-chunked`` takes a sequence, ``-step`` a token."""
+_DELTA_CHUNK = 64
+"""Tokens a chunk, as in the kernels of flash-linear-attention."""
+
+
+def _delta(a: DeltaAttention, tokens: Tokens) -> LayerAttention:
+    """A token from the state, or a sequence in chunks, which leaves its state to itself."""
+    state = f"the state, {a.qk_width} x {a.v_width} words a head,"
+    shapes = _shapes(tokens, a.heads, a.qk_width, a.v_width, tokens.keys)
+    if tokens.phase == "decode":
+        return LayerAttention(
+            cascade=f"{_DELTA[a.kind]}-step",
+            shapes=shapes,
+            kv_heads=a.key_heads,
+            own_values=True,
+            notes=(f"{state} is read and written",),
+        )
+    _, not_done = _OF_STATE[tokens.phase]
+    shared = "every head of values has its keys apart" if a.key_heads != a.heads else ""
+    return LayerAttention(
+        cascade=f"{_DELTA[a.kind]}-chunked",
+        shapes=(*shapes, ("P0", min(_DELTA_CHUNK, tokens.queries))),
+        kv_heads=a.key_heads,
+        own_values=True,
+        notes=(shared,) if shared else (),
+        omissions=(LayerOmission(feature="state", note=f"{state} is {not_done}"),),
+    )
+
+
 def _scan(a: SelectiveScan, tokens: Tokens) -> LayerAttention:
     found = _recurrent(a.kind, tokens, f"{a.state} words a channel")
     shapes = (
@@ -355,5 +388,6 @@ _BY_MIXER: Mapping[type[Mixer], Callable[[Any, Tokens], LayerAttention]] = Mappi
         DecayAttention: _decay,
         StateSpaceDual: _dual,
         SelectiveScan: _scan,
+        DeltaAttention: _delta,
     }
 )

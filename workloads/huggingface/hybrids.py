@@ -1,21 +1,37 @@
-"""Readers of stacks whose layers mix tokens in different ways: jamba.
+"""Readers of stacks whose layers mix tokens in different ways: jamba, qwen3_next, kimi_linear.
 
-Fields and defaults are those of Hugging Face Transformers (``JambaConfig``).
+Fields and defaults are those of Hugging Face Transformers (``JambaConfig``,
+``Qwen3NextConfig``) and of Kimi Linear's own configuration.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Annotated, Any
 
 from einsum_cascade.yaml.source import YamlNode
 
-from ..models import Experts, FeedForward, Layer, ModelConfig, SelectiveScan
+from ..models import (
+    DeltaAttention,
+    Experts,
+    FeedForward,
+    LatentAttention,
+    Layer,
+    ModelConfig,
+    SelectiveScan,
+)
 from .fields import (
+    ConfigFields,
+    LayerCount,
     SiluGate,
     Size,
     SizeOrZero,
+    attention_biases,
     auto_or_size,
+    divided,
     feed_forward,
+    one_a_layer,
+    per_layer,
     read_fields,
     refuse,
     routed,
@@ -86,3 +102,155 @@ def _beside_mamba(c: _JambaConfig, m: SelectiveScan) -> int:
     other += m.dt_rank + 2 * m.state if c.mamba_inner_layernorms else 0
     other += m.inner if c.mamba_conv_bias else 0
     return other + (2 * m.inner + c.hidden_size if c.mamba_proj_bias else 0)
+
+
+class _Qwen3NextConfig(DecoderConfig):
+    hidden_act: SiluGate = None
+    num_key_value_heads: Size = 2
+    head_dim: Size | None = 256
+    attention_bias: bool = False
+    full_attention_interval: Size = 4
+    layer_types: (
+        Annotated[tuple[str, ...], one_a_layer("full_attention", "linear_attention")] | None
+    ) = None
+    linear_conv_kernel_dim: Size = 4
+    linear_key_head_dim: Size = 128
+    linear_value_head_dim: Size = 128
+    linear_num_key_heads: Size = 16
+    linear_num_value_heads: Size = 32
+    num_experts: SizeOrZero = 512
+    num_experts_per_tok: Size = 10
+    moe_intermediate_size: Size = 512
+    shared_expert_intermediate_size: SizeOrZero = 512
+    decoder_sparse_step: Size = 1
+    mlp_only_layers: tuple[SizeOrZero, ...] = ()
+
+
+def qwen3_next(root: YamlNode) -> ModelConfig:
+    """``Qwen3NextConfig``: three layers of Gated DeltaNet, one of softmax with an output gate."""
+    c = read_fields(_Qwen3NextConfig, root)
+    d, experts = c.hidden_size, c.num_experts
+    softmax = replace(softmax_heads(root, c, c.num_key_value_heads, qk_norm=True), gated=True)
+    keys, values = c.linear_num_key_heads, c.linear_num_value_heads
+    divided(root, "linear_num_value_heads", values, "linear_num_key_heads", keys)
+    delta = DeltaAttention(
+        heads=values,
+        key_heads=keys,
+        qk_width=c.linear_key_head_dim,
+        v_width=c.linear_value_head_dim,
+        conv_width=c.linear_conv_kernel_dim,
+    )
+    dense = feed_forward(c.intermediate_size, gated=True, activation=None)
+    full = [(i + 1) % c.full_attention_interval == 0 for i in range(c.num_hidden_layers)]
+    if c.layer_types is not None:
+        per_layer(root, "layer_types", c.layer_types, c.num_hidden_layers)
+        full = [kind == "full_attention" for kind in c.layer_types]
+    layers = []
+    for index, attends in enumerate(full):
+        # A head's bias of steps and A, and the norm of its output; norms of queries and keys.
+        other = 2 * d + (2 * softmax.qk_width if attends else 2 * values + delta.v_width)
+        # Queries carry the gate, and so does their bias.
+        biases = attention_biases(softmax, d) + softmax.heads * softmax.v_width
+        other += biases if attends and c.attention_bias else 0
+        ffn: FeedForward | Experts = dense
+        if experts and index not in c.mlp_only_layers and (index + 1) % c.decoder_sparse_step == 0:
+            ffn = Experts(
+                experts=experts,
+                per_token=routed(root, "num_experts_per_tok", c.num_experts_per_tok, experts),
+                inner=c.moe_intermediate_size,
+                shared_inner=c.shared_expert_intermediate_size,
+            )
+            # One number a token weighs the shared expert.
+            other += d
+        layers.append(Layer(mixer=softmax if attends else delta, ffn=ffn, other_parameters=other))
+    return stack(c, "qwen3_next", d, layers, d)
+
+
+class _KimiDeltaConfig(ConfigFields):
+    head_dim: Size
+    num_heads: Size
+    short_conv_kernel_size: Size = 4
+    kda_layers: tuple[Size, ...]
+    full_attn_layers: tuple[Size, ...]
+
+
+class _KimiLinearConfig(ConfigFields):
+    harmless = (
+        *("num_nextn_predict_layers", "moe_router_activation_func", "moe_renormalize"),
+        *("num_expert_group", "use_grouped_topk", "mla_use_nope", "head_dim"),
+    )
+    """How experts are chosen; keys without rotations are as wide; and what no layer reads."""
+    alike = (("num_key_value_heads", "num_attention_heads"),)
+
+    hidden_act: SiluGate = None
+    hidden_size: Size
+    intermediate_size: Size
+    num_hidden_layers: LayerCount
+    num_attention_heads: Size
+    linear_attn_config: dict[str, Any]
+    q_lora_rank: Size | None = None
+    kv_lora_rank: Size
+    qk_nope_head_dim: Size
+    qk_rope_head_dim: Size
+    v_head_dim: Size
+    num_experts: Size
+    num_experts_per_token: Size
+    num_shared_experts: SizeOrZero = 0
+    moe_intermediate_size: Size
+    first_k_dense_replace: SizeOrZero = 0
+    moe_layer_freq: Size = 1
+
+
+def kimi_linear(root: YamlNode) -> ModelConfig:
+    """Kimi Linear's own configuration: Kimi Delta Attention, and latent attention every so often.
+
+    Layers are listed from 1.
+    """
+    c = read_fields(_KimiLinearConfig, root)
+    inner = root.child("linear_attn_config")
+    linear = read_fields(_KimiDeltaConfig, inner if inner is not None else root)
+    d, count = c.hidden_size, c.num_hidden_layers
+    listed = sorted((*linear.kda_layers, *linear.full_attn_layers))
+    if listed != list(range(1, count + 1)):
+        text = (
+            f"kda_layers and full_attn_layers together are not the layers 1 to {count}, each once"
+        )
+        raise refuse(root, "linear_attn_config", text)
+    latent = LatentAttention(
+        heads=c.num_attention_heads,
+        q_rank=c.q_lora_rank,
+        kv_rank=c.kv_lora_rank,
+        nope_width=c.qk_nope_head_dim,
+        rope_width=c.qk_rope_head_dim,
+        v_width=c.v_head_dim,
+    )
+    delta = DeltaAttention(
+        heads=linear.num_heads,
+        key_heads=linear.num_heads,
+        qk_width=linear.head_dim,
+        v_width=linear.head_dim,
+        conv_width=linear.short_conv_kernel_size,
+        low_rank=linear.head_dim,
+    )
+    dense = feed_forward(c.intermediate_size, gated=True, activation=None)
+    mixture = Experts(
+        experts=c.num_experts,
+        per_token=routed(root, "num_experts_per_token", c.num_experts_per_token, c.num_experts),
+        inner=c.moe_intermediate_size,
+        shared_inner=c.moe_intermediate_size * c.num_shared_experts,
+    )
+    layers = []
+    for index in range(count):
+        attends = index + 1 in linear.full_attn_layers
+        # A and the steps' bias; the norm of a head's output. Or the latents' norms.
+        own = delta.heads * (1 + delta.qk_width) + delta.v_width
+        other = 2 * d + (c.kv_lora_rank + (c.q_lora_rank or 0) if attends else own)
+        sparse = index >= c.first_k_dense_replace and index % c.moe_layer_freq == 0
+        layers.append(
+            Layer(
+                mixer=latent if attends else delta,
+                ffn=mixture if sparse else dense,
+                other_parameters=other + (c.num_experts if sparse else 0),
+            )
+        )
+    return stack(c, "kimi_linear", d, layers, d)

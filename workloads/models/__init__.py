@@ -3,6 +3,7 @@
 from .layers import Experts, FeedForward, Layer, ModelConfig, RepeatedLayer, WeightFormats, runs_of
 from .mixers import (
     DecayAttention,
+    DeltaAttention,
     LatentAttention,
     Mixer,
     SelectiveScan,
@@ -12,6 +13,7 @@ from .mixers import (
 
 __all__ = [
     "DecayAttention",
+    "DeltaAttention",
     "Experts",
     "FeedForward",
     "LatentAttention",

@@ -30,6 +30,8 @@ class SoftmaxAttention:
     sinks: bool = False
     """Each head has a learned logit that takes mass and has no value."""
     qk_norm: bool = False
+    gated: bool = False
+    """The output is multiplied by a gate as wide as the values of all query heads."""
 
     @property
     def group(self) -> int:
@@ -66,7 +68,8 @@ class SoftmaxAttention:
         """
         queries = self.heads * self.qk_width
         keys, values = self.kv_heads * self.qk_width, self.kv_heads * self.v_width
-        return width * (queries + keys + values + self.heads * self.v_width)
+        outputs = (2 if self.gated else 1) * self.heads * self.v_width
+        return width * (queries + keys + values + outputs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,5 +227,66 @@ class SelectiveScan:
         return projections + self.inner * (self.conv_width + self.state)
 
 
-Mixer = SoftmaxAttention | LatentAttention | DecayAttention | StateSpaceDual | SelectiveScan
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeltaAttention:
+    """The gated delta rule: a state that decays, and is corrected at each key.
+
+    With a decay a head (Gated DeltaNet, arXiv 2412.06464) or a channel of its keys (Kimi Delta
+    Attention, arXiv 2510.26692).
+    """
+
+    heads: int
+    """Of values."""
+    key_heads: int
+    """Of queries and keys, which groups of heads of values share."""
+    qk_width: int
+    v_width: int
+    conv_width: int
+    low_rank: int | None = None
+    """Width through which decays of channels and the output gate are made; None: decays are
+    of heads, and the gate is projected at once."""
+
+    @property
+    def kind(self) -> str:
+        """By whose paper it is known."""
+        return "gated-delta" if self.low_rank is None else "KDA"
+
+    @property
+    def convolved(self) -> int:
+        """Channels of the convolution: queries, keys and values."""
+        return 2 * self.key_heads * self.qk_width + self.heads * self.v_width
+
+    @property
+    def cache_elements(self) -> int:
+        """None: the state is as large after any token."""
+        return 0
+
+    @property
+    def state_elements(self) -> int:
+        """The state of every head, and the tokens that the convolution still meets."""
+        state = self.heads * self.qk_width * self.v_width
+        return state + self.convolved * (self.conv_width - 1)
+
+    def weights(self, width: int) -> int:
+        """Parameters of the projections and the depthwise convolution."""
+        values = self.heads * self.v_width
+        # Queries, keys and values; the output; the strength of a correction, one a head.
+        found = width * (self.convolved + values + self.heads)
+        if self.low_rank is None:
+            # The gate, and a decay a head.
+            found += width * (values + self.heads)
+        else:
+            decays = self.key_heads * self.qk_width
+            found += self.low_rank * (2 * width + values + decays)
+        return found + self.convolved * self.conv_width
+
+
+Mixer = (
+    SoftmaxAttention
+    | LatentAttention
+    | DecayAttention
+    | StateSpaceDual
+    | SelectiveScan
+    | DeltaAttention
+)
 """What mixes tokens in a layer."""

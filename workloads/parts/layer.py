@@ -19,6 +19,7 @@ from einsum_cascade.errors import Problem, SpecError
 from ..attention.shared_heads import SharedHeads, bounded
 from ..models import (
     DecayAttention,
+    DeltaAttention,
     Experts,
     FeedForward,
     LatentAttention,
@@ -177,9 +178,11 @@ def around_heads(
     return tuple(part for part in found if dict(part.shapes).get("N") != 0)
 
 
-def _softmax(run: LayerRun, _: SoftmaxAttention) -> Iterator[Part]:
+def _softmax(run: LayerRun, a: SoftmaxAttention) -> Iterator[Part]:
     shapes = dict(run.attention.shapes)
     heads = shapes["H"] // run.attention.heads.group
+    if a.gated:
+        yield linear("gate-projection", run.tokens, run.width, shapes["H"] * shapes["F"])
     yield from around_heads(run.attention, run.width, heads, shapes["P"])
 
 
@@ -256,6 +259,24 @@ def _scan(run: LayerRun, a: SelectiveScan) -> Iterator[Part]:
     yield linear("output-projection", n, a.inner, run.width)
 
 
+def _delta(run: LayerRun, a: DeltaAttention) -> Iterator[Part]:
+    _refuse_by_hand(run, a.kind)
+    n, keys, values = run.tokens, a.key_heads * a.qk_width, a.heads * a.v_width
+    for name, width in (("query", keys), ("key", keys), ("value", values)):
+        yield linear(f"{name}-projection", n, run.width, width)
+    yield _convolution(run, a.convolved, a.conv_width)
+    yield linear("beta-projection", n, run.width, a.heads)
+    if a.low_rank is None:
+        yield linear("decay-projection", n, run.width, a.heads)
+        yield linear("gate-projection", n, run.width, values)
+    else:
+        for name, width in (("decay", keys), ("gate", values)):
+            yield linear(f"{name}-down-projection", n, run.width, a.low_rank)
+            yield linear(f"{name}-up-projection", n, a.low_rank, width)
+    yield run.attention
+    yield linear("output-projection", n, values, run.width)
+
+
 def _convolution(run: LayerRun, channels: int, taps: int) -> Part:
     """The tokens computed, and the taps before them: of a cache, or zeros."""
     shapes = dict(run.attention.shapes)
@@ -281,5 +302,6 @@ _BY_MIXER: Mapping[type[Mixer], Callable[[LayerRun, Any], Iterator[Part]]] = Map
         DecayAttention: _decay,
         StateSpaceDual: _dual,
         SelectiveScan: _scan,
+        DeltaAttention: _delta,
     }
 )

@@ -93,6 +93,8 @@ REFERENCES: tuple[Reference, ...] = tuple(
         states.state_space_dual_step,
         states.state_space_dual_resumed,
         states.state_space_dual_prefill,
+        states.gated_delta_rule_step,
+        states.kimi_delta_attention_step,
         states.selective_scan_step,
         states.selective_scan_resumed,
         states.selective_scan_prefill,

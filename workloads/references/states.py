@@ -110,6 +110,49 @@ def state_space_dual_prefill(X: Array, A: Array, BT: Array, CT: Array, S: int) -
     return state_space_dual_resumed(X, A, BT, CT, _zeros(BT, X), S)
 
 
+def gated_delta_rule_step(
+    Q: Array, K: Array, V: Array, BETA: Array, A: Array, SI: Array, S: int
+) -> dict[str, Array]:
+    """One token of the gated delta rule (arXiv 2412.06464) with heads in groups.
+
+    Parameters
+    ----------
+    Q, K : array, shape (..., G, E)
+        Head h has those of group ``h // S``.
+    V : array, shape (..., H, F)
+    BETA, A : array, shape (..., H)
+    SI : array, shape (..., H, E, F)
+    S : int
+        Heads of a group.
+    """
+    of = np.arange(V.shape[-2]) // S
+    decays = np.broadcast_to(A[..., None], (*A.shape, Q.shape[-1]))
+    return kimi_delta_attention_step(Q[..., of, :], K[..., of, :], V, BETA, decays, SI)
+
+
+def kimi_delta_attention_step(
+    Q: Array, K: Array, V: Array, BETA: Array, A: Array, SI: Array
+) -> dict[str, Array]:
+    """One token of Kimi Delta Attention (arXiv 2510.26692): a decay a channel of the key.
+
+    The state decays, ``exp(a) S``; then what it has for the key is moved to the value by BETA.
+
+    Parameters
+    ----------
+    Q, K, A : array, shape (..., H, E)
+        Queries and keys are made unit vectors, queries over ``sqrt(E)``.
+    V : array, shape (..., H, F)
+    BETA : array, shape (..., H)
+    SI : array, shape (..., H, E, F)
+    """
+    q, k = (x / np.sqrt((x * x).sum(axis=-1, keepdims=True)) for x in (Q, K))
+    state = np.exp(A)[..., None] * SI
+    found = np.einsum("...e,...ef->...f", k, state)
+    state = state + k[..., :, None] * (BETA[..., None] * (V - found))[..., None, :]
+    read = np.einsum("...e,...ef->...f", q, state) / np.sqrt(Q.shape[-1])
+    return {"O": read, "SO": state}
+
+
 def selective_scan_step(
     U: Array,
     DT: Array,
