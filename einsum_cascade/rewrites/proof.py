@@ -122,6 +122,9 @@ def proof_shapes(program: Program) -> dict[str, int]:
             kept -= {program.rank_of_variable[v] for v in variables_of(einsum.expression)}
             chosen = program.rank_of_variable[einsum.over[0]]
             shapes[chosen] = max(shapes[chosen], *(shapes[r] for r in kept))
+            for family in program.ranks:
+                if chosen in family.partition:
+                    shapes[family.name] = math.prod(shapes[m] for m in family.partition)
     return shapes
 
 

@@ -17,6 +17,7 @@ from . import (
     attention,
     clicks,
     decays,
+    deep_memory,
     flash,
     gated,
     heads,
@@ -28,6 +29,7 @@ from . import (
     retrieval,
     scores,
     sequences,
+    sparse,
     states,
     streaming,
     vision,
@@ -160,6 +162,12 @@ REFERENCES: tuple[Reference, ...] = tuple(
         gated.lightning_attention_grouped,
         gated.mamba3,
         gated.log_linear_attention,
+        sparse.deepseek_sparse_attention,
+        sparse.native_sparse_attention,
+        sparse.mixture_of_block_attention,
+        sparse.path_attention,
+        deep_memory.titans_deep_memory,
+        flash.flash_attention_backward_grouped,
     )
 )
 """Every reference, by its function's name."""

@@ -62,3 +62,29 @@ def flash_attention_backward(
         "DK": np.einsum("...pm,...pe->...me", scores, Q),
         "DV": np.einsum("...pm,...pf->...mf", weights, DO),
     }
+
+
+def flash_attention_backward_grouped(
+    Q: Array, K: Array, V: Array, AV: Array, L: Array, DO: Array
+) -> dict[str, Array]:
+    """The same for S query heads to a head of keys and values, over the keys m <= p + M - P.
+
+    Parameters
+    ----------
+    Q, AV, DO : array, shapes (..., G, S, P, E), (..., G, S, P, F) and (..., G, S, P, F)
+    K, V : array, shapes (..., G, M, E) and (..., G, M, F)
+    L : array, shape (..., G, S, P)
+    """
+    found: dict[str, list[Array]] = {"DQ": [], "DK": [], "DV": []}
+    for s in range(Q.shape[-3]):
+        q, av, out, row = Q[..., s, :, :], AV[..., s, :, :], DO[..., s, :, :], L[..., s, :]
+        kept = np.tri(Q.shape[-2], K.shape[-2], K.shape[-2] - Q.shape[-2], dtype=bool)
+        scores = np.where(kept, q @ np.swapaxes(K, -1, -2), -np.inf)
+        weights = np.where(kept, np.exp(scores - np.where(kept, row[..., None], 0.0)), 0.0)
+        through = out @ np.swapaxes(V, -1, -2)
+        back = weights * (through - (out * av).sum(axis=-1, keepdims=True))
+        found["DQ"].append(back @ K)
+        found["DK"].append(np.swapaxes(back, -1, -2) @ q)
+        found["DV"].append(np.swapaxes(weights, -1, -2) @ out)
+    queries = np.stack(found["DQ"], axis=-3)
+    return {"DQ": queries, "DK": sum(found["DK"]), "DV": sum(found["DV"])}  # type: ignore[dict-item]

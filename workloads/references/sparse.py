@@ -1,0 +1,157 @@
+"""Attention to some keys only, picked by data; and keys that are turned on the way.
+
+Scores are not scaled: fold 1/sqrt(E) into ``Q``. Shapes are in the cascades' index order with
+any parallel ranks in front (``...``); query p stands at position p + M - P. Everything is done
+query by query.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from .functions import Array, sigmoid, softmax
+
+
+def _best(scores: Array, count: int) -> npt.NDArray[np.int64]:
+    """Places of the largest scores, of equals the first; -inf is never picked."""
+    order = np.argsort(-scores, kind="stable")[:count]
+    return np.asarray(order[scores[order] > -np.inf])
+
+
+def _attend(query: Array, keys: Array, values: Array) -> Array:
+    """One query over some keys; zeros where there are none."""
+    if not len(keys):
+        return np.zeros(values.shape[-1])
+    return np.asarray(softmax(keys @ query) @ values)
+
+
+def _means(rows: Array, blocks: int, length: int) -> Array:
+    """Means of the first blocks of rows."""
+    return np.asarray(rows[: blocks * length].reshape(blocks, length, rows.shape[-1]).mean(axis=1))
+
+
+def deepseek_sparse_attention(
+    QI: Array,
+    KI: Array,
+    IW: Array,
+    QN: Array,
+    QR: Array,
+    CKV: Array,
+    KR: Array,
+    WK: Array,
+    WV: Array,
+    J: int,
+) -> dict[str, Array]:
+    """Every query's J best keys by the indexer, attended by all heads, with keys and values
+    brought up from the latent (not absorbed).
+
+    Parameters
+    ----------
+    QI, KI, IW : array, shapes (B, P, N, D), (B, M, D) and (B, P, N)
+        The indexer: ``sum_n IW_n relu(QI_n . KI)``.
+    QN, QR : array, shapes (B, H, P, A) and (B, H, P, R)
+    CKV, KR : array, shapes (B, M, C) and (B, M, R)
+    WK, WV : array, shapes (H, A, C) and (H, F, C)
+    """
+    batch, heads, queries = QN.shape[:3]
+    late = KI.shape[1] - queries
+    found = np.zeros((batch, heads, queries, WV.shape[1]))
+    for b in range(batch):
+        for p in range(queries):
+            seen = max(0, p + late + 1)
+            index = np.maximum(QI[b, p] @ KI[b, :seen].T, 0.0)
+            picked = _best(IW[b, p] @ index, J)
+            for h in range(heads):
+                latent = CKV[b, picked]
+                keys = np.concatenate([latent @ WK[h].T, KR[b, picked]], axis=-1)
+                query = np.concatenate([QN[b, h, p], QR[b, h, p]])
+                found[b, h, p] = _attend(query, keys, latent @ WV[h].T)
+    return {"O": found}
+
+
+def native_sparse_attention(
+    Q: Array,
+    K: Array,
+    V: Array,
+    GC: Array,
+    GS: Array,
+    GW: Array,
+    w: float,
+    U: int,
+    J: int,
+) -> dict[str, Array]:
+    """NSA with blocks of U tokens, compressed by their mean; J blocks picked; window w.
+
+    Parameters
+    ----------
+    Q : array, shape (..., S, P, E)
+        S heads share keys, values and picks.
+    K, V : array, shape (..., M, E) and (..., M, F)
+    GC, GS, GW : array, shape (..., S, P)
+        Gates of the branches, before the sigmoid.
+    """
+    found = np.zeros((*Q.shape[:-1], V.shape[-1]))
+    keys = K.shape[-2]
+    late = keys - Q.shape[-2]
+    for group in np.ndindex(*Q.shape[:-3]):
+        k, v = K[group], V[group]
+        for p in range(Q.shape[-2]):
+            at = p + late
+            whole = max(0, (at + 1) // U)
+            mean_k, mean_v = _means(k, whole, U), _means(v, whole, U)
+            queries = Q[group][:, p]
+            shares = softmax(queries @ mean_k.T) if whole else np.zeros((len(queries), 0))
+            blocks = max(0, at // U + 1)
+            scores = np.zeros(blocks)
+            scores[:whole] = shares.mean(axis=0)
+            scores[: min(1, blocks)] = 1.0
+            scores[max(0, blocks - 2) :] = 1.0
+            seen = [m for n in _best(scores, J) for m in range(n * U, min((n + 1) * U, at + 1))]
+            near = [m for m in range(keys) if at - w < m <= at]
+            for s, query in enumerate(queries):
+                at_s = (*group, s, p)
+                found[at_s] = sigmoid(GC[at_s]) * (shares[s] @ mean_v)
+                found[at_s] += sigmoid(GS[at_s]) * _attend(query, k[seen], v[seen])
+                found[at_s] += sigmoid(GW[at_s]) * _attend(query, k[near], v[near])
+    return {"O": found}
+
+
+def mixture_of_block_attention(Q: Array, K: Array, V: Array, U: int, J: int) -> dict[str, Array]:
+    """MoBA: the own block of U keys, and the J - 1 before it whose mean key fits best."""
+    found = np.zeros((*Q.shape[:-1], V.shape[-1]))
+    late = K.shape[-2] - Q.shape[-2]
+    for head in np.ndindex(*Q.shape[:-2]):
+        k, v = K[head], V[head]
+        for p in range(Q.shape[-2]):
+            at = p + late
+            if at < 0:
+                continue
+            own = at // U
+            means = _means(k, own, U)
+            picked = [own, *_best(means @ Q[head][p], J - 1)] if J > 1 else [own]
+            seen = [m for n in picked for m in range(n * U, min((n + 1) * U, at + 1))]
+            found[(*head, p)] = _attend(Q[head][p], k[seen], v[seen])
+    return {"O": found}
+
+
+def path_attention(Q: Array, K: Array, V: Array, W: Array, BETA: Array) -> dict[str, Array]:
+    """PaTH: the score of query p and key m is ``q_p H_p .. H_{m+1} k_m``, H = I - b w w^T.
+
+    Parameters
+    ----------
+    W : array, shape (..., P, E)
+        Directions, made unit vectors.
+    BETA : array, shape (..., P)
+    """
+    found = np.zeros((*Q.shape[:-1], V.shape[-1]))
+    for head in np.ndindex(*Q.shape[:-2]):
+        unit = W[head] / np.linalg.norm(W[head], axis=-1, keepdims=True)
+        for p in range(Q.shape[-2]):
+            row = Q[head][p]
+            scores = np.zeros(p + 1)
+            for m in range(p, -1, -1):
+                scores[m] = row @ K[head][m]
+                row = row - BETA[head][m] * (row @ unit[m]) * unit[m]
+            found[(*head, p)] = softmax(scores) @ V[head][: p + 1]
+    return {"O": found}
