@@ -9,8 +9,13 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from field_tables import with_field_tables
 
 project = "archsim"
 author = "the archsim authors"
@@ -38,7 +43,7 @@ smartquotes = False  # it would make a dash of the two of an option
 # `make docs` runs the notebooks, once for each change; the tests do it for a change to be merged.
 nb_execution_mode = os.environ.get("ARCHSIM_NOTEBOOKS", "cache")
 nb_execution_cache_path = str(Path(__file__).parents[1] / "build" / "notebooks")
-nb_execution_timeout = 120
+nb_execution_timeout = 600
 nb_execution_raise_on_error = True
 
 autodoc_typehints = "description"
@@ -73,11 +78,16 @@ def sidebar(text: str) -> str:
     )
 
 
-def _with_sidebar(_app: Any, docname: str, source: list[str]) -> None:
+def _as_built(app: Any, docname: str, source: list[str]) -> None:
+    """What the site has and the tree has not: the sidebar, and the tables of fields."""
     if docname == root_doc:
         source[0] += sidebar(source[0])
+    page = with_field_tables(source[0])
+    if page != source[0]:
+        source[0] = page
+        app.env.note_reread()  # the code may have changed where the page has not
 
 
 def setup(app: Any) -> None:
     """Called by Sphinx."""
-    app.connect("source-read", _with_sidebar)
+    app.connect("source-read", _as_built)

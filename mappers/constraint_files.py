@@ -43,18 +43,26 @@ class EinsumConstraintFields(Fields):
     """How an Einsum runs."""
 
     array: Names = ()
+    """The arrays it may run on."""
     spatial: dict[Name, Ranks] = Field(default_factory=dict)
+    """By dimension, ranks that lie along it."""
     innermost: Ranks = ()
+    """Ranks one of which is its innermost loop."""
     alone: bool | None = None
+    """Whether it stays outside of all shared loops."""
 
 
 class ConstraintFields(Fields):
     """The section ``constraints``."""
 
     einsums: dict[str, EinsumConstraintFields] = Field(default_factory=dict)
+    """By name, how each runs."""
     shared: Ranks = ()
+    """Ranks whose loops Einsums share."""
     order: dict[Name, Ranks] = Field(default_factory=dict)
+    """By level, ranks in the order of their loops."""
     keep: dict[Name, Names] = Field(default_factory=dict)
+    """By level, tensors that it holds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
+import sys
 from collections.abc import Callable, Mapping
+from functools import lru_cache
+from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +23,7 @@ if TYPE_CHECKING:
 JsonObject = dict[str, Any]
 
 _DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
+_OURS: Final = ("archsim", "einsum_cascade", "mappers", "workloads")
 _TEXT: Final = MappingProxyType({"type": ["string", "number"]})
 _NAMES: Final = MappingProxyType(
     {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
@@ -73,7 +79,7 @@ def _sweep() -> JsonObject:
     fields = found["$defs"]["Sweep"]["properties"]
     axis = {"anyOf": [{"type": "array", "minItems": 1}, {"$ref": "#/$defs/Axis"}]}
     fields["axes"] |= {"minProperties": 1, "additionalProperties": axis}
-    fields["points"] = {"anyOf": [{"const": "all"}, {"$ref": "#/$defs/Points"}], "default": "all"}
+    fields["points"] |= {"anyOf": [{"const": "all"}, {"$ref": "#/$defs/Points"}], "default": "all"}
     return found
 
 
@@ -166,6 +172,14 @@ def _section(key: str, model: type[Fields], *others: type[Fields]) -> JsonObject
                 return super().function_plain_schema(schema)
             return dict(_TEXT)
 
+        def model_schema(self, schema: Any) -> JsonObject:
+            made = super().model_schema(schema)
+            for name, text in _said_of(schema["cls"]).items():
+                field = made["properties"].get(name, {})
+                kind = field.get("description")
+                field["description"] = f"{text} ({kind})" if kind else text
+            return made
+
         def function_before_schema(self, schema: Any) -> JsonObject:
             inner = self.generate_inner(schema["schema"])
             one = inner.get("items") or inner.get("additionalProperties")
@@ -186,6 +200,28 @@ def _section(key: str, model: type[Fields], *others: type[Fields]) -> JsonObject
         "additionalProperties": False,
         "$defs": found,
     }
+
+
+def _said_of(model: type) -> dict[str, str]:
+    """What stands below the fields of a model in its source: by name, without the full stop."""
+    found: dict[str, str] = {}
+    for each in reversed(model.__mro__[:-1]):
+        body = _classes_of(each.__module__).get(each.__name__, ())
+        for field, below in pairwise(body):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+                match below:
+                    case ast.Expr(value=ast.Constant(value=str(text))):
+                        found[field.target.id] = text.rstrip(".")
+    return found
+
+
+@lru_cache
+def _classes_of(module: str) -> dict[str, list[ast.stmt]]:
+    """Bodies of the classes of one of our modules, by name; of other modules none."""
+    if module.split(".")[0] not in _OURS:
+        return {}
+    tree = ast.parse(inspect.getsource(sys.modules[module]))
+    return {node.name: node.body for node in tree.body if isinstance(node, ast.ClassDef)}
 
 
 def _called(model: str) -> str:

@@ -46,13 +46,21 @@ class SweepFields(Fields):
     """The section ``sweep``."""
 
     name: Title
+    """What it is called."""
     workload: str | None = None
+    """Anything that `simulate` takes, files included."""
     architecture: str | None = None
+    """A machine, by name or file."""
     mapping: str | None = None
+    """`default`, `auto`, a name or a file."""
     set: dict[str, Any] | None = None
+    """What is the same for every point, as after `--set`."""
     axes: dict[str, Any]
+    """By name, what varies; the last one moves fastest."""
     where: Annotated[tuple[str, ...], BeforeValidator(one_or_more)] = ()
+    """Comparisons of a column with a value; rows that do not hold them are kept and marked."""
     points: Any = "all"
+    """Which points of the grid run."""
 
 
 class AxisFields(Fields):
@@ -61,21 +69,32 @@ class AxisFields(Fields):
     also_known = (_FROM,)
 
     field: str | None = None
+    """The field that is set, where the axis is called otherwise."""
     fields: tuple[str, ...] | None = None
+    """Several fields, all set to the same value."""
     values: tuple[Any, ...] | None = None
+    """The values."""
     to: Any = None
+    """The last value of a range that begins with `from`."""
     steps: Count | None = None
+    """How many values a range has."""
     scale: Literal["linear", "log"] | None = None
+    """How the values of a range lie."""
 
 
 class PointsFields(Fields):
     """``points`` that are not all."""
 
     random: Count | None = None
+    """So many points, none twice."""
     search: Literal["optuna"] | None = None
+    """Who asks for points."""
     trials: Count | None = None
+    """How many points a search asks for."""
     objectives: tuple[str, ...] | None = None
+    """Columns that are to be small."""
     seed: int | None = None
+    """What random points, or those of a search, follow from."""
 
 
 def sweep_asked(given: Mapping[str, Any] | str | os.PathLike[str]) -> Sweep:

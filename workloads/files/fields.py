@@ -61,26 +61,47 @@ class WorkloadFields(Fields):
     also_known: ClassVar[tuple[str, ...]] = ("B", "H", "E", "F", "P", "M")
 
     name: Title | None = None
+    """What it is called."""
     title: str = ""
+    """What it is, in a line."""
     source: str = ""
+    """Where its numbers are from."""
     model: str | None = None
+    """Another workload that this one begins with; what is here wins."""
     cascade: str | None = None
+    """A built-in cascade, or a file."""
     scope: Annotated[Scope | None, PlainValidator(_scope)] = None
+    """The attention of a layer, a layer, or all layers."""
     batch: Count | None = None
+    """Shape of B."""
     seq_len: Count | None = None
+    """Shape of P and of M."""
     phase: AskedPhase | None = None
+    """What of the tokens is computed."""
     cached_len: Annotated[int | None, PlainValidator(_count_or_zero)] = None
+    """Tokens before these, in decode and chunked prefill."""
     prompt_len: Count | None = None
+    """Of a request, tokens asked."""
     answer_len: Count | None = None
+    """Of a request, tokens answered."""
     config: Any = None
+    """What is changed of a model's `config.json`."""
     layer: Annotated[int | None, PlainValidator(_count_or_zero)] = None
+    """Of a model, the layer that runs, from 0."""
     model_width: Count | None = None
+    """Of the residual stream."""
     ffn_width: Count | None = None
+    """Inside the feed-forward network."""
     ffn_up: str | None = None
+    """The cascade of the first feed-forward layer, with its activation."""
     layers: Count | None = None
+    """How many layers a model has."""
     encoder: bool | None = None
+    """Whether all tokens are there at once, so that there is no cache."""
     shape: dict[Rank, Count] = Field(default_factory=dict)
+    """By rank, its shape; ranks may stand beside the other fields, too."""
     formats: dict[str, Format] = Field(default_factory=dict)
+    """By tensor, or `default`, the format of its numbers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,49 +50,81 @@ def _depth(value: Any) -> int:
 
 class _MemoryFields(Fields):
     name: Name
+    """What it is called, in mappings and settings."""
     energy: str
+    """The memory class of the technology that bills it."""
     line: Bits
+    """What one access moves."""
     capacity: Bytes | None = None
+    """What it holds; unlimited if left out, which an SRAM cannot be."""
     billed_capacity: Bytes | None = None
+    """The capacity that energy and area are billed for, where it is another."""
     bandwidth: Bandwidth | None = None
+    """Of reads and writes together; unlimited if left out."""
     write_buffer: Annotated[int, PlainValidator(_depth)] = 1
+    """Steps whose results may wait while operands of later ones are read."""
 
 
 class _RegistersFields(Fields):
     depth: Count
+    """Words of each element."""
     energy: str = "register_file"
+    """The register class of the technology that bills them."""
     width: Bits | None = None
+    """Bits of a register; the word if left out."""
     billed: Literal["all", "one"] = "all"
+    """The registers of all elements, or of one."""
 
 
 class _ReductionFields(Fields):
     latency: Annotated[int | str, BeforeValidator(_latency)]
+    """Cycles, or the name of a dimension: one hop an element along it."""
 
 
 class _ArrayFields(Fields):
     name: Name
+    """What it is called, in mappings and settings."""
     shape: Annotated[dict[Name, Count], Field(min_length=1)]
+    """Elements along each dimension, by its name."""
     registers: _RegistersFields
+    """Those of each element."""
     operations: Annotated[dict[str, AnyOperation], Field(min_length=1)]
+    """By kind, what an element can do."""
     wider: bool = False
+    """Whether an operation may run in the next wider format that the array has."""
     convert: dict[Format, Format] = Field(default_factory=dict)
+    """By format, the one that its operations may be done in."""
     reduction: dict[str, _ReductionFields] = Field(default_factory=dict)
+    """By dimension, what a sum or maximum along it costs in time."""
     units: tuple[str, ...] = ()
+    """Units whose area every element carries; of every action that it can bill if left out."""
     operands: Literal["broadcast", "systolic"] = "broadcast"
+    """Whether a value reaches all elements at once, or hops from one to the next."""
     overlap: bool | None = None
+    """Of systolic operands: whether fill and drain hide beside other work."""
     overhead_area: SquareMicrometres = 0.0
+    """Area beside the elements: the network."""
 
 
 class _ArchitectureFields(Fields):
     name: Title
+    """What it is called."""
     title: Words = ""
+    """What it is, in a line."""
     source: Words = ""
+    """Where its numbers are from."""
     technology: str
+    """A built-in technology, or a file."""
     mapping: str | None = None
+    """The mapping it was designed for, which runs where none is asked for."""
     clock: Frequency
+    """Of all arrays."""
     word: Bits
+    """Bits of an element of a tensor, where no format says otherwise."""
     memories: Annotated[tuple[_MemoryFields, ...], Field(min_length=1)]
+    """Outermost first."""
     arrays: Annotated[tuple[_ArrayFields, ...], Field(min_length=1)]
+    """What computes."""
 
 
 FILE_FIELDS: type[Fields] = _ArchitectureFields

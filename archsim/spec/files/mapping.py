@@ -113,15 +113,22 @@ Task = Annotated[PhaseTask, PlainValidator(_task)]
 
 class _LevelFields(Fields):
     level: Name
+    """A memory, by name or role."""
     loops: Ranks
+    """Ranks or tiles, outermost first."""
 
 
 class _EinsumFields(Fields):
     array: Name
+    """Where it runs, by name or role."""
     spatial: dict[Name, Ranks] = Field(default_factory=dict)
+    """By dimension of the array, the ranks that lie along it."""
     loops: Annotated[dict[str, Ranks], BeforeValidator(_loops)] = Field(default_factory=dict)
+    """Of its own, a list or by level, outermost first."""
     outside: Ranks = ()
+    """Shared loops that it stays out of."""
     bypass: dict[Name, Names] = Field(default_factory=dict)
+    """By level, tensors that pass by it."""
 
 
 class _PatchedEinsumFields(_EinsumFields):
@@ -130,35 +137,59 @@ class _PatchedEinsumFields(_EinsumFields):
 
 class _ScheduleFields(Fields):
     kind: ScheduleName
+    """How Einsums follow one another."""
     lookahead: Annotated[int | Literal["fit"] | None, PlainValidator(_lookahead)] = None
+    """Of pipelined: how many tiles are in flight, or `fit`."""
     groups: Annotated[tuple[tuple[Task, ...], ...] | None, Field(min_length=1)] = None
+    """Einsums that overlap, group after group."""
     exposes: Names | None = None
+    """Of phases: Einsums whose time is not hidden."""
 
 
 class _CaseFields(Fields):
     when: Annotated[dict[Name, Names], Field(min_length=1)]
+    """Alternatives of choices, all of which are made."""
     partition: dict[Rank, dict[Rank, Size]] = Field(default_factory=dict)
+    """Tiles that replace those of the same name."""
     nest: tuple[_LevelFields, ...] = ()
+    """The nest in the place of the other."""
     einsums: dict[str, _PatchedEinsumFields] = Field(default_factory=dict)
+    """What replaces the same fields of Einsums."""
     keep: dict[Name, Names] = Field(default_factory=dict)
+    """Tensors that are kept besides."""
     spill: SpillFields | None = None
+    """In the place of the same fields."""
     objective: ObjectiveFields | None = None
+    """In the place of the same fields."""
 
 
 class _MappingFields(Fields):
     name: Title
+    """What it is called."""
     title: Words = ""
+    """What it does, in a line."""
     source: Words = ""
+    """Where it is from."""
     cascade: str
+    """A built-in cascade, or a file."""
     partition: dict[Rank, dict[Rank, Size]] = Field(default_factory=dict)
+    """By rank, its tiles and their sizes: a number, `matrix.rows`, `whole`, `fit`, `even`."""
     nest: tuple[_LevelFields, ...] = ()
+    """The loops that Einsums share, outermost first."""
     einsums: Annotated[dict[str, _EinsumFields], Field(min_length=1)]
+    """By name, how each runs."""
     keep: dict[Name, Names] = Field(default_factory=dict)
+    """By level, the tensors it holds."""
     schedule: _ScheduleFields = _ScheduleFields(kind="pipelined")
+    """What overlaps with what."""
     spill: SpillFields | None = None
+    """A level that may be asked to hold more than it can."""
     choices: dict[Name, Names] = Field(default_factory=dict)
+    """What is left open, and its alternatives."""
     cases: tuple[_CaseFields, ...] = ()
+    """What follows from choices."""
     objective: ObjectiveFields | None = None
+    """What the best choice is."""
 
 
 FILE_FIELDS: type[Fields] = _MappingFields

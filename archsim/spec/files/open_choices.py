@@ -42,16 +42,22 @@ class SpillFields(Fields):
     """``spill``; in a case the level may be left out."""
 
     level: Name = ""
+    """The memory that may be asked for more than it holds."""
     copies: dict[str, Count] = Field(default_factory=dict)
+    """By tensor, tiles kept: 2 if double-buffered, 0 if in the place of another."""
     staged: dict[str, Elements] = Field(default_factory=dict)
+    """By tensor that passes by the level, what the level holds of it."""
 
 
 class ObjectiveFields(Fields):
     """``objective``, or a part of it in a case."""
 
     latency_of: Names = ()
+    """Einsums whose roofline is minimised; all if left out."""
     start_cycles: dict[str, Count] = Field(default_factory=dict)
+    """By Einsum, what each iteration of its outermost loops costs."""
     first_tiles: dict[str, Elements] = Field(default_factory=dict)
+    """By tensor, elements that have to come before work begins."""
 
 
 def built_spill(spec: SpillFields | None, root: YamlNode, path: Path) -> Spill | None:

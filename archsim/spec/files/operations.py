@@ -18,7 +18,9 @@ class CostFields(Fields):
     """What an operation costs."""
 
     cycles: Number
+    """How long an element is busy."""
     bill: dict[str, Number]
+    """By action of the technology, how often it is billed."""
 
 
 class FormatFields(Fields):
@@ -52,7 +54,9 @@ class OperationFields(FormatFields):
     """What an operation costs in any format, but for those that are named."""
 
     cycles: Number
+    """How long an element is busy."""
     bill: dict[str, Number]
+    """By action of the technology, how often it is billed."""
 
 
 def _chosen(value: Any) -> FormatFields:

@@ -30,16 +30,24 @@ KEY = "technology"
 
 class _ActionFields(Fields):
     energy: Picojoules
+    """Of one action."""
     area: SquareMicrometres = 0.0
+    """Of the circuit that does it."""
     leakage: Watts = 0.0
+    """Of one circuit, whether it works or not."""
     source: Words
+    """Where the numbers are from."""
 
 
 class _AddressFields(Fields):
     energy: Picojoules
+    """Of one address."""
     energy_per_bit: Picojoules
+    """Of each bit of an address."""
     area_per_bit: SquareMicrometres
+    """Of each bit of an address."""
     generators: Count = 1
+    """How many there are."""
 
     def build(self) -> AddressAdder:
         return AddressAdder(
@@ -52,37 +60,63 @@ class _AddressFields(Fields):
 
 class _PointFields(Fields):
     rows: Count
+    """Lines of the memory."""
     width: Bits
+    """Bits of a line."""
     area: SquareMicrometres | None = None
+    """Of the memory."""
     read: Picojoules | None = None
+    """Energy of reading a line."""
     write: Picojoules | None = None
+    """Energy of writing a line."""
 
 
 class _MemoryClassFields(Fields):
     kind: Literal["dram", "sram", "registers"]
+    """What it is made of, which says which of the other fields it has."""
     source: Words
+    """Where the numbers are from."""
     energy: PicojoulesPerBit | None = None
+    """Of DRAM, for each bit moved."""
     idle: Watts | None = None
+    """Of all of a DRAM, whether it works or not."""
     leakage: WattsPerBit | None = None
+    """Of each bit of SRAM or registers, whether it works or not."""
     points: Annotated[tuple[_PointFields, ...] | None, Field(min_length=1)] = None
+    """Of SRAM: sizes whose energy and area are known."""
     address: _AddressFields | None = None
+    """What makes its addresses."""
     read_per_bit: PicojoulesPerBit | None = None
+    """Of registers."""
     write_per_bit: PicojoulesPerBit | None = None
+    """Of registers."""
     access_per_entry: Picojoules | None = None
+    """Of registers: what an access costs for each entry."""
     area_per_bit: SquareMicrometres | None = None
+    """Of registers."""
     area_per_entry: SquareMicrometres | None = None
+    """Of registers."""
     least_depth: Count | None = None
+    """Smaller ones are billed as this deep."""
     least_width: Bits | None = None
+    """Narrower ones are billed as this wide."""
 
 
 class _TechnologyFields(Fields):
     name: Title
+    """What it is called."""
     title: Words = ""
+    """What it is, in a line."""
     source: Words = ""
+    """Where its numbers are from."""
     node: Nanometres
+    """That the numbers are of; nothing scales them."""
     words: tuple[Bits, ...] = ()
+    """Widths of words that the actions are of."""
     actions: dict[Name, _ActionFields]
+    """By name, what arrays bill."""
     memories: dict[Name, _MemoryClassFields]
+    """By name, classes of memories and registers."""
 
 
 _ALWAYS = ("kind", "source")

@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator
 from places import ROOT
 
 from archsim.cli.schema import KINDS, schema_of
+from einsum_cascade.number_formats import FORMATS
 from einsum_cascade.yaml.library import read_source
 from einsum_cascade.yaml.source import read_yaml
 
@@ -52,6 +53,21 @@ def test_it_prints_a_schema(kind: str) -> None:
     assert "Fields" not in text
     for name in {part.split('"')[0] for part in text.split('"#/$defs/')[1:]}:
         assert name in schema["$defs"]
+
+
+WITHOUT_WORDS = {*FORMATS, *"BHEFPM", "from"}
+"""Fields whose name says all, or that their page explains."""
+
+
+@pytest.mark.parametrize("kind", sorted({*KINDS} - {"cascade", "reproduction"}))
+def test_it_says_what_every_field_is(kind: str) -> None:
+    silent = {
+        f"{name}.{field}"
+        for name, definition in schema_of(kind)["$defs"].items()
+        for field, schema in definition.get("properties", {}).items()
+        if field not in WITHOUT_WORDS and not schema.get("description")
+    }
+    assert silent <= {"PhaseTask.einsum", "PhaseTask.shift"}
 
 
 def test_a_sweep_is_valid_as_its_page_shows_it() -> None:
