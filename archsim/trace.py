@@ -18,6 +18,7 @@ from .cost.spill import count_mapping
 from .events.engine import GroupRun, time_events
 from .jobs.job import Job, JobPlan
 from .spec.arch import Architecture
+from .writing import write_whole
 
 _SKIPPED = "not shown"
 
@@ -80,13 +81,8 @@ class Trace:
         """
         import json
 
-        from einsum_cascade.errors import InputError
-
-        try:
-            Path(path).write_text(json.dumps(self.to_dict()) + "\n", encoding="utf-8")
-        except OSError as error:
-            reason = (error.strerror or "it failed").lower()
-            raise InputError(f"cannot write {path}: {reason}") from None
+        text = json.dumps(self.to_dict()) + "\n"
+        write_whole(Path(path), lambda place: place.write_text(text, encoding="utf-8"))
 
 
 def _meta(what: str, track: int, value: str | int) -> dict[str, Any]:

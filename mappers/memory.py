@@ -14,12 +14,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 from archsim.spec.arch import Architecture
 from archsim.spec.files.mapping_text import mapping_text
 from archsim.spec.mapping import Mapping
 from archsim.version import installed_version
+from archsim.writing import OutputFolder
 from einsum_cascade.errors import InputError
 from einsum_cascade.ir import Program
 from einsum_cascade.notation.printer import program_text
@@ -72,12 +72,9 @@ def remember(question: MappingQuestion, mapping: Mapping) -> None:
     if path is None:
         return
     text = mapping_text(replace(mapping, cascade=question.program.name))
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Another process may read it at this moment: it finds all of it, or nothing.
-        with NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-            file.write(text)
-        Path(file.name).replace(path)
+    # Another process may read it at this moment: it finds all of it, or nothing.
+    with suppress(InputError), OutputFolder(path.parent) as folder:
+        folder.text(path.name, text)
 
 
 def _place(question: MappingQuestion) -> Path | None:

@@ -67,6 +67,7 @@ def rewrite_command(cascade: str, rules: tuple[str, ...], out: Path | None) -> N
         check_file(out)
     derivation = rewrite(Cascade.load(cascade), *rules)
     text = derivation.result.text().rstrip("\n")
+    written = write_text(out, text) if out else None
     say(f"{derivation.text()}\n\nderived cascade\n\n{text}")
-    if out:
-        say(f"\nwrote {write_text(out, text)}")
+    if written:
+        say(f"\nwrote {written}")

@@ -21,6 +21,8 @@ import click
 from einsum_cascade.errors import InputError, NoLegalMappingError, did_you_mean
 from einsum_cascade.source import visible
 
+from .waiting import waiting
+
 _MODULES = MappingProxyType(
     {
         "simulate": "simulating",
@@ -108,7 +110,7 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was asked for."""
         try:
-            with _visible_messages():
+            with _visible_messages(), waiting(ctx):
                 value = super().invoke(ctx)
             _flush()
         except NoLegalMappingError as error:

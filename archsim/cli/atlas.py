@@ -10,8 +10,9 @@ import click
 from einsum_cascade.errors import InputError, Problem
 from einsum_cascade.yaml.library import builtin_names
 
+from ..writing import OutputFolder
 from .console import progress, say
-from .files import NamedPath, check_folder, write_text
+from .files import NamedPath, check_folder
 from .options import refuse_mapping_settings, settings_option
 
 if TYPE_CHECKING:
@@ -52,8 +53,9 @@ def atlas_command(
     plan = _plan(cascades or builtin_names("cascades"), machines, lengths, workload, settings)
     with progress(plan.steps) as advance:
         entries = survey(plan, advance)
-    path = write_text(out / "atlas.html", atlas_html(plan, entries))
-    say(f"wrote {path} ({len(entries)} cascades)", err=True)
+    with OutputFolder(out) as folder:
+        folder.text("atlas.html", atlas_html(plan, entries))
+    say(f"wrote {folder.paths[0]} ({len(entries)} cascades)", err=True)
 
 
 def _plan(

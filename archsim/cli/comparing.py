@@ -11,8 +11,9 @@ import click
 from einsum_cascade.errors import InputError, Problem, did_you_mean
 
 from ..spec.mapping import AUTO
+from ..writing import OutputFolder
 from .console import say, show, show_json
-from .files import NamedPath, check_folder, write_file, write_text
+from .files import NamedPath, check_folder
 from .options import json_option, refuse_mapping_settings, settings_option
 
 if TYPE_CHECKING:
@@ -151,9 +152,9 @@ def write_comparison(comparison: Comparison, folder: Path) -> tuple[Path, ...]:
 
     exact = json.dumps(comparison.to_dict(), indent=2, allow_nan=False)
     picture = comparison.plot()
-    return (
-        write_text(folder / "compare.json", exact),
-        write_text(folder / "table.csv", comparison_csv(comparison)),
-        write_file(folder / "compare.png", picture.savefig),
-        write_file(folder / "compare.svg", picture.savefig),
-    )
+    with OutputFolder(folder) as out:
+        out.text("compare.json", exact)
+        out.text("table.csv", comparison_csv(comparison))
+        out.file("compare.png", picture.savefig)
+        out.file("compare.svg", picture.savefig)
+    return out.paths

@@ -12,6 +12,8 @@ import click
 
 from einsum_cascade.source import visible
 
+from .waiting import clear_waiting, no_waiting
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 def say(text: str = "", *, err: bool = False) -> None:
     """Print a line, or many; to standard error with ``err``. Control characters are escaped."""
+    clear_waiting()
     click.echo(visible(text), err=err)
 
 
@@ -27,6 +30,7 @@ def console() -> Console:
     """A console on the present standard output; texts are never read as markup."""
     from rich.console import Console
 
+    clear_waiting()
     return Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
 
 
@@ -73,7 +77,7 @@ def progress(steps: int) -> Iterator[Callable[[str], None]]:
         TextColumn("{task.description}", markup=False),
     )
     shown = Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal)
-    with shown:
+    with no_waiting(), shown:
         task = shown.add_task("", total=steps)
         begun = False
 

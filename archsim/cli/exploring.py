@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..writing import OutputFolder
 from .console import say, show, show_json
-from .files import check_folder, write_file, write_text
+from .files import check_folder
 from .options import refuse_mapping_settings
 
 if TYPE_CHECKING:
@@ -79,12 +80,10 @@ def _write_front(front: Front, folder: Path) -> tuple[Path, ...]:
 
     exact = json.dumps(front.to_dict(), indent=2, allow_nan=False)
     picture = plot_front(front)
-    return (
-        *(
-            write_text(folder / f"mapping-{n}.yaml", mapping_text(point.mapping, folder))
-            for n, point in enumerate(front.points, start=1)
-        ),
-        write_text(folder / "front.json", exact),
-        write_file(folder / "front.png", picture.savefig),
-        write_file(folder / "front.svg", picture.savefig),
-    )
+    with OutputFolder(folder) as out:
+        for n, point in enumerate(front.points, start=1):
+            out.text(f"mapping-{n}.yaml", mapping_text(point.mapping, folder))
+        out.text("front.json", exact)
+        out.file("front.png", picture.savefig)
+        out.file("front.svg", picture.savefig)
+    return out.paths

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Callable
 from pathlib import Path
 from stat import S_ISDIR
 from typing import TYPE_CHECKING
@@ -17,6 +16,8 @@ from typing import TYPE_CHECKING
 import click
 
 from einsum_cascade.errors import InputError
+
+from ..writing import OutputFolder, write_whole
 
 if TYPE_CHECKING:
     from ..result.record import Result
@@ -41,11 +42,12 @@ def write_result(result: Result, folder: Path) -> tuple[Path, ...]:
         "roofline": result.plot_roofline,
         "energy": result.plot_energy,
     }
-    return (
-        write_text(folder / "result.json", exact),
-        write_text(folder / "report.md", words),
-        *(write_file(folder / f"{name}.png", draw().savefig) for name, draw in pictures.items()),
-    )
+    with OutputFolder(folder) as out:
+        out.text("result.json", exact)
+        out.text("report.md", words)
+        for name, draw in pictures.items():
+            out.file(f"{name}.png", draw().savefig)
+    return out.paths
 
 
 class NamedPath(click.ParamType[Path]):
@@ -110,22 +112,5 @@ def _is_folder(path: Path) -> bool | None:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write a text that ends with a newline; see ``write_file``."""
-    return write_file(path, lambda p: p.write_text(text.rstrip("\n") + "\n", encoding="utf-8"))
-
-
-def write_file(path: Path, write: Callable[[Path], object]) -> Path:
-    """Make the folder, write one file, and return its path.
-
-    Raises
-    ------
-    InputError
-        The file cannot be written; says why.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(path)
-    except OSError as wrong:
-        reason = (wrong.strerror or "it failed").lower()
-        raise InputError(f"cannot write {path}: {reason}") from None
-    return path
+    """Write a text that ends with a newline; see ``write_whole``."""
+    return write_whole(path, lambda p: p.write_text(text.rstrip("\n") + "\n", encoding="utf-8"))

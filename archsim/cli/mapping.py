@@ -15,8 +15,9 @@ from einsum_cascade.errors import InputError, Problem
 from mappers.objectives import OBJECTIVES, objective_called
 from mappers.strategies import STRATEGIES, strategy_called
 
+from ..writing import OutputFolder
 from .console import say, show, show_json
-from .files import NamedPath, check_folder, write_result, write_text
+from .files import NamedPath, check_folder, write_result
 from .options import Known, json_option, refuse_mapping_settings, settings_option
 from .progress import progress
 
@@ -243,6 +244,7 @@ def _write_mappings(found: WorkloadSearched, folder: Path) -> tuple[Path, ...]:
     for part in found.parts:
         name = "mapping" if len(found.parts) == 1 else f"mapping-{part.name}"
         mappings[name] = part.found.mapping
-    return tuple(
-        write_text(folder / f"{n}.yaml", mapping_text(m, folder)) for n, m in mappings.items()
-    )
+    with OutputFolder(folder) as out:
+        for name, mapping in mappings.items():
+            out.text(f"{name}.yaml", mapping_text(mapping, folder))
+    return out.paths

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..writing import OutputFolder
 from .console import say, show
-from .files import NamedPath, check_folder, write_file, write_text
+from .files import NamedPath, check_folder
 from .progress import progress
 
 if TYPE_CHECKING:
@@ -95,11 +96,13 @@ def _write(found: Study, beside: tuple[PublishedValue, ...], folder: Path, worke
     """Tables as CSV and Markdown, figures as SVG and PNG."""
     from ..reproduction.output import drawn, texts
 
-    written = [write_text(folder / name, text) for name, text in texts(found, beside)]
-    with progress("drawing", len(found.plan.figures)) as advance:
-        for name, data in drawn(found, workers, advance):
-            written.append(write_file(folder / name, partial(_write_bytes, data)))
-    say(f"wrote {len(written)} files to {folder}", err=True)
+    with OutputFolder(folder) as out:
+        for name, text in texts(found, beside):
+            out.text(name, text)
+        with progress("drawing", len(found.plan.figures)) as advance:
+            for name, data in drawn(found, workers, advance):
+                out.file(name, partial(_write_bytes, data))
+    say(f"wrote {len(out.paths)} files to {folder}", err=True)
 
 
 def _write_bytes(data: bytes, path: Path) -> int:

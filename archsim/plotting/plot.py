@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from einsum_cascade.errors import InputError, Problem, did_you_mean
 
+from ..writing import write_whole
 from .options import PlotOptions
 
 if TYPE_CHECKING:
@@ -115,8 +116,7 @@ def write(figure: Any, path: Path) -> None:
     """
     from .parallel import write_page
 
-    try:
-        figure.write(path) if hasattr(figure, "write") else write_page(figure, path)
-    except OSError as wrong:
-        reason = (wrong.strerror or "it failed").lower()
-        raise InputError(f"cannot write {path}: {reason}") from None
+    if hasattr(figure, "write"):
+        write_whole(path, figure.write)
+    else:
+        write_whole(path, lambda place: write_page(figure, place))

@@ -13,6 +13,7 @@ from typing import Any, Final
 from einsum_cascade.errors import InputError
 from einsum_cascade.yaml.source import Scalar
 
+from ..writing import write_whole
 from .columns import NUMBERS, TEXTS, header, unit_of
 from .run import PointRow
 from .spec import Sweep
@@ -75,16 +76,10 @@ def withdraw(folder: Path) -> None:
 
 def _written(path: Path, write: Callable[[Path], None]) -> Path:
     """A file that is there as a whole, or not at all."""
-    unfinished = path.with_name(f".{path.name}.part")
     try:
-        write(unfinished)
-        unfinished.replace(path)
-    except OSError as wrong:
-        reason = (wrong.strerror or "it failed").lower()
-        raise InputError(f"cannot write {path}: {reason}; the store beside it has it all") from None
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return path
+        return write_whole(path, write)
+    except InputError as wrong:
+        raise InputError(f"{wrong}; the store beside it has it all") from None
 
 
 def _csv(path: Path, store: Store, sweep: Sweep, columns: tuple[str, ...]) -> None:

@@ -1,0 +1,114 @@
+"""A sign of life on a terminal while a command works for longer than a moment."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event, Lock, Thread
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+_AFTER_S = 2.0
+_EVERY_S = 0.5
+_KEY = "archsim.waiting"
+
+
+class WaitingSign:
+    """Says on one line for how long there is nothing else to see, and takes it back."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lock = Lock()
+        self._done = Event()
+        self._since = monotonic()
+        self._said = 0
+        self._muted = 0
+        self._thread = Thread(target=self._watch, daemon=True)
+
+    def start(self) -> None:
+        """Begin to look at the clock."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take back what was said, for good."""
+        self._done.set()
+        self._thread.join()
+        self.clear()
+
+    def clear(self) -> None:
+        """Make room for a line that somebody prints, and wait anew."""
+        with self._lock:
+            if self._said:
+                self._write("\r" + " " * self._said + "\r")
+            self._said = 0
+            self._since = monotonic()
+
+    def mute(self, muted: bool) -> None:
+        """Say nothing while something else, such as a bar, shows what is done."""
+        self.clear()
+        with self._lock:
+            self._muted += 1 if muted else -1
+
+    def _watch(self) -> None:
+        while not self._done.wait(_EVERY_S):
+            with self._lock:
+                waited = monotonic() - self._since
+                if waited >= _AFTER_S and not self._muted:
+                    text = f"working, {waited:.0f} s (Ctrl-C ends it)"
+                    self._write("\r" + text)
+                    self._said = len(text)
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except (OSError, ValueError):
+            self._done.set()  # nobody is there to be told
+
+
+@contextmanager
+def waiting(context: click.Context) -> Iterator[None]:
+    """While a command runs, tell a person at a terminal that it does."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield
+        return
+    sign = WaitingSign(sys.stderr)
+    context.meta[_KEY] = sign
+    sign.start()
+    try:
+        yield
+    finally:
+        del context.meta[_KEY]
+        sign.stop()
+
+
+def clear_waiting() -> None:
+    """Before a line is printed: take back the sign, if one is shown."""
+    if (sign := _shown()) is not None:
+        sign.clear()
+
+
+@contextmanager
+def no_waiting() -> Iterator[None]:
+    """While a bar is shown: it is the sign."""
+    sign = _shown()
+    if sign is None:
+        yield
+        return
+    sign.mute(True)
+    try:
+        yield
+    finally:
+        sign.mute(False)
+
+
+def _shown() -> WaitingSign | None:
+    context = click.get_current_context(silent=True)
+    found = context.meta.get(_KEY) if context is not None else None
+    return found if isinstance(found, WaitingSign) else None

@@ -1,0 +1,142 @@
+"""Disks, folders, pipes, signals: old files stay, or new ones are whole, and somebody is told."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from commands import refused, run
+from places import ROOT
+
+from archsim.cli.waiting import WaitingSign
+from archsim.writing import OutputFolder, Write, write_whole
+from einsum_cascade.errors import InputError
+
+SMALL = ("bert-base", "fusemax", "--set", "seq_len=64", "--set", "batch=1")
+
+
+def _fails(path: Path) -> None:
+    path.write_text("half", encoding="utf-8")
+    raise OSError(28, "No space left on device")
+
+
+def _write_two(folder: Path, second: Write) -> None:
+    with OutputFolder(folder) as out:
+        out.text("a.txt", "new")
+        out.file("b.txt", second)
+
+
+def test_files_of_a_folder_appear_together_or_not_at_all(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("old", encoding="utf-8")
+    (tmp_path / "a.txt").chmod(0o640)
+    with pytest.raises(InputError, match=r"cannot write .*b\.txt: no space left on device"):
+        _write_two(tmp_path, _fails)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "old"
+    with OutputFolder(tmp_path) as out:
+        out.text("a.txt", "new")
+        out.text("b.txt", "new")
+        assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "old"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.txt", "b.txt"]
+    assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_link_stays_a_link_and_a_device_a_device(tmp_path: Path) -> None:
+    (tmp_path / "real").write_text("old", encoding="utf-8")
+    (tmp_path / "link").symlink_to("real")
+    write_whole(tmp_path / "link", lambda p: p.write_text("new", encoding="utf-8"))
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text(encoding="utf-8") == "new"
+    write_whole(Path(os.devnull), lambda p: p.write_text("new", encoding="utf-8"))
+    assert Path(os.devnull).is_char_device()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
+def test_a_full_disk_is_told() -> None:
+    assert "no space left" in refused("simulate", *SMALL, "--trace", "/dev/full")
+    assert (
+        "no space left"
+        in refused("rewrite", "attention-3pass", "defer_division", "--out", "/dev/full").lower()
+    )
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_takes_nothing_is_told(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    assert "permission denied" in refused("simulate", *SMALL, "--out", str(tmp_path / "new"))
+
+
+@pytest.mark.parametrize("cache", ["/dev/null", "/dev/null/below", "/proc/none"])
+def test_a_cache_that_takes_nothing_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, cache: str
+) -> None:
+    expected = run("simulate", *SMALL).stdout
+    monkeypatch.setenv("ARCHSIM_CACHE", cache)
+    result = run("simulate", *SMALL)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == expected
+
+
+def test_no_home_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "XDG_CACHE_HOME", "ARCHSIM_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/nowhere")
+    assert run("simulate", *SMALL).exit_code == 0
+
+
+def test_somebody_who_waits_is_told_on_one_line_that_is_taken_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("archsim.cli.waiting._AFTER_S", 0.02)
+    monkeypatch.setattr("archsim.cli.waiting._EVERY_S", 0.01)
+    stream = io.StringIO()
+    sign = WaitingSign(stream)
+    sign.start()
+    until = time.monotonic() + 10
+    while "working" not in stream.getvalue() and time.monotonic() < until:
+        time.sleep(0.01)
+    sign.mute(True)
+    before = stream.getvalue()
+    time.sleep(0.06)
+    assert stream.getvalue() == before
+    sign.mute(False)
+    sign.stop()
+    assert before.startswith("\rworking, 0 s (Ctrl-C ends it)")
+    assert stream.getvalue().endswith("\r")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a terminal of another kind")
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_long_search_shows_that_it_works_and_ends_at_once(tmp_path: Path, how: int) -> None:
+    import pty
+
+    ours, theirs = pty.openpty()
+    words = (
+        "-m",
+        "archsim",
+        "reproduce",
+        "fusemax",
+        "--workers",
+        "1",
+        "--out",
+        str(tmp_path / "out"),
+    )
+    process = subprocess.Popen(
+        [sys.executable, *words],
+        stdout=subprocess.DEVNULL,
+        stderr=theirs,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "ARCHSIM_CACHE": ""},
+    )
+    os.close(theirs)
+    assert os.read(ours, 1)  # a bar, or the sign
+    process.send_signal(how)
+    assert process.wait(timeout=60) == (130 if how == signal.SIGINT else -signal.SIGKILL)
+    os.close(ours)
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").glob("[!.]*"))
