@@ -67,6 +67,10 @@ BESIDE: dict[str, dict[str, Any]] = {
         "position_embedding_type": "absolute",
         "gradient_checkpointing": False,
     },
+    "modernbert": _TEXT
+    | {"hidden_activation": "gelu", "global_rope_theta": 160000.0, "local_rope_theta": 10000.0}
+    | {"decoder_bias": True, "deterministic_flash_attn": False, "sparse_prediction": False}
+    | {"classifier_pooling": "mean", "embedding_dropout": 0.0, "norm_eps": 1e-05},
     "vit": _TEXT | {"hidden_act": "gelu", "encoder_stride": 16, "id2label": {"0": "tench"}},
     "t5": _TEXT | {"is_encoder_decoder": True, "dropout_rate": 0.1, "n_positions": 512},
     "deepseek_v2": _TEXT

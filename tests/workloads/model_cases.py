@@ -278,6 +278,12 @@ PUBLISHED = (
     Published(
         "bert-base-uncased", 109_482_240, _decoder("bert", 768, 3072, 12, 12, vocab_size=30522)
     ),
+    # With its head, as the checkpoint has it.
+    Published(
+        "modernbert-base",
+        149_655_232,
+        _decoder("modernbert", 768, 1152, 22, 12, vocab_size=50368),
+    ),
     Published("vit-base-patch16-224", 85_798_656, _decoder("vit", 768, 3072, 12, 12)),
     Published("t5-small", 60_506_624, T5),
     Published(

@@ -102,7 +102,7 @@ def test_active_parameters_are_those_published(
     assert weights_read(work) + embeddings * table == pytest.approx(published, rel=0.01)
 
 
-ENCODERS = ("bert-base-uncased", "vit-base-patch16-224")
+ENCODERS = ("bert-base-uncased", "vit-base-patch16-224", "modernbert-base")
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def check(work: dict[str, Workload]) -> None:
     assert found["model"].latency_s == pytest.approx(total)
 
 
-ENCODERS = ("bert-base", "t5-small", "xlm", "vit-b-16")
+ENCODERS = ("bert-base", "t5-small", "xlm", "vit-b-16", "modernbert-base")
 
 
 def with_phases(names: Iterable[str], encoders: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -104,7 +104,8 @@ def test_a_shipped_model_runs(name: str, phase: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "phase"), with_phases(FAMILIES, ("bert-base-uncased", "vit-base-patch16-224"))
+    ("name", "phase"),
+    with_phases(FAMILIES, ("bert-base-uncased", "vit-base-patch16-224", "modernbert-base")),
 )
 def test_every_family_that_is_read_runs(tmp_path: Path, name: str, phase: str) -> None:
     """Lengths that no tile divides."""

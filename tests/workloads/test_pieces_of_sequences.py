@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_cases import LLAMA_4_SCOUT, WHISPER, model_of
 
+from einsum_cascade import Cascade
 from einsum_cascade.errors import SpecError
 from workloads import Workload, load, summarize
 from workloads.attention.mixers import attention_of
@@ -52,6 +53,40 @@ def test_chunks_see_their_own_tokens(chunk: int, cached: int, queries: int, batc
         cached_len=shape["M"] - shape["P"],
     )
     assert shape["B"] * own.seen() == batch * pairs
+
+
+@settings(deadline=None, max_examples=30)
+@given(reach=st.integers(0, 20), length=st.integers(1, 30))
+def test_a_window_that_looks_both_ways(reach: int, length: int) -> None:
+    """Against every query and every key."""
+    tokens = Tokens(phase="prefill", batch=1, seq_len=length, cached_len=0)
+    pairs = sum(abs(p - m) <= reach for p in range(length) for m in range(length))
+    assert tokens.seen_on_both_sides(min(reach, length - 1)) == pairs
+    mixer = SoftmaxAttention(
+        heads=2, kv_heads=2, qk_width=4, v_width=4, causal=False, window=2 * reach + 1
+    )
+    found = attention_of(mixer, tokens)
+    if length <= 2 * reach + 1:
+        assert found.cascade == "attention-1pass"
+        return
+    assert found.cascade == "attention-two-sided-window-1pass"
+    assert dict(found.shapes)["W"] == reach
+    (omission,) = found.omissions
+    assert f"{pairs:,} of them count" in omission.note
+
+
+def test_layers_of_modernbert() -> None:
+    work = load("modernbert-base", scope="model", seq_len=1000)
+    parts = {part.name: part for part in work.parts}
+    assert parts["window-129.attention"].times == 14
+    assert dict(parts["window-129.attention"].shapes)["W"] == 64
+    assert parts["full.attention"].cascade == "attention-1pass"
+    assert parts["full.attention"].times == 8
+    assert "output-head" not in parts
+    whole = load("modernbert-base", cascade="attention-1pass", layer=1, seq_len=1000)
+    assert whole.parts[0].left_out_by(Cascade.load("attention-1pass").program)
+    with pytest.raises(SpecError, match="3 queries are not all of 1000 tokens"):
+        load("modernbert-base", layer=1, M=1000, P=3)
 
 
 def test_layers_of_llama_4() -> None:

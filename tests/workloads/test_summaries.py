@@ -40,6 +40,7 @@ PUBLISHED: dict[str, tuple[float, float]] = {
     "jamba-v0.1": (52, 12.1),
     "llama-4-maverick": (400, 17.2),
     "whisper-large-v3": (1.55, 1.55),
+    "modernbert-base": (0.149, 0.149),
     "qwen3-next-80b-a3b": (80, 3.87),
     "kimi-linear-48b-a3b": (49.1, 3.48),
 }

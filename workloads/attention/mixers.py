@@ -28,6 +28,8 @@ from .shared_heads import SharedHeads, Variant
 
 GROUPED = "grouped-query-attention"
 """The cascade of one query token a sequence; its name begins those with masks."""
+TWO_SIDED = "attention-two-sided-window-1pass"
+"""The cascade of a window that looks both ways; its W is how far it looks to either side."""
 ONE_HEAD = "attention-1pass"
 """The cascade of heads that share nothing and see everything."""
 
@@ -110,6 +112,8 @@ def _softmax(a: SoftmaxAttention, tokens: Tokens) -> LayerAttention:
     if a.softcap is not None:
         notes.append(f"the soft cap of scores at {a.softcap:g} (a tanh each) is not counted")
     shapes = _shapes(tokens, a.heads, a.qk_width, a.v_width, keys)
+    if not a.causal and window is not None:
+        return _two_sided(a, shapes, window, tokens)
     masked = a.causal and not alone
     return LayerAttention(
         cascade=_softmax_cascade(a, alone, window),
@@ -155,8 +159,30 @@ def _of_chunks(a: SoftmaxAttention, tokens: Tokens, inside: Tokens) -> str:
     return f"the chunk of {a.chunk} lets the last query see {inside.keys} of {tokens.keys} keys"
 
 
+def _two_sided(
+    a: SoftmaxAttention, shapes: tuple[tuple[str, int], ...], window: int, tokens: Tokens
+) -> LayerAttention:
+    """A query in the middle of its window, which sees as many keys on either side."""
+    reach = window // 2
+    seen = tokens.seen_on_both_sides(reach)
+    note = (
+        f"the window of {window} keys, {reach} on either side, is not applied:"
+        f" {tokens.queries * tokens.keys:,} scores a query head are computed,"
+        f" {seen:,} of them count"
+    )
+    return LayerAttention(
+        cascade=TWO_SIDED,
+        shapes=(*shapes, (WINDOW, reach)),
+        kv_heads=a.kv_heads,
+        omissions=(LayerOmission(feature="mask", note=note),),
+        stand_ins=(ONE_HEAD,),
+    )
+
+
 def _softmax_cascade(a: SoftmaxAttention, alone: bool, window: int | None) -> str:
     """The cascade with the sinks, the mask and the window of a layer."""
+    if not a.causal and window is not None:
+        return TWO_SIDED
     if not a.causal:
         return "attention-sink" if a.sinks else ONE_HEAD
     if a.sinks:
@@ -174,12 +200,13 @@ def _check_causal(a: SoftmaxAttention | LatentAttention, tokens: Tokens) -> None
             f" there are {tokens.keys} of these"
         )
     window = a.window if isinstance(a, SoftmaxAttention) else None
-    if not a.causal and window is not None and window < tokens.keys and tokens.queries > 1:
+    both_ways = not a.causal and window is not None and window < tokens.keys
+    if both_ways and tokens.queries != tokens.keys:
         raise SpecError(
             Problem(
-                f"the layer has a window of {window} keys that looks both ways, and queries here"
-                f" would see {tokens.keys}: no cascade has such a window",
-                hint="take no more tokens than the window, or a layer without a window",
+                f"the layer has a window of {window} keys that looks both ways, and"
+                f" {tokens.queries} queries are not all of {tokens.keys} tokens",
+                hint="take as many queries as keys, or a layer without a window",
             )
         )
 

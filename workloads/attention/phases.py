@@ -78,6 +78,18 @@ class Tokens:
 
         return up_to(self.keys) - up_to(self.keys - self.queries)
 
+    def seen_on_both_sides(self, reach: int) -> int:
+        """Pairs of a query and a key at most ``reach`` before or behind it, of all tokens.
+
+        Examples
+        --------
+        Of four tokens with one on either side the queries see 2, 3, 3 and 2 keys.
+
+        >>> Tokens(phase="prefill", batch=1, seq_len=4, cached_len=0).seen_on_both_sides(1)
+        10
+        """
+        return 2 * self.seen(reach + 1) - self.keys
+
 
 def tokens_of(model: ModelConfig, layer: Layer, tokens: Tokens) -> Tokens:
     """The tokens that a layer of a model computes: of an encoder, as many as the model says."""

@@ -1,4 +1,5 @@
-"""Readers of encoders and encoder-decoders: bert, t5, vit, whisper.
+"""Readers of encoders and encoder-decoders: bert, modernbert, t5, vit,
+whisper.
 
 Field names and defaults are those of Hugging Face Transformers (``BertConfig``, ...).
 """
@@ -15,10 +16,12 @@ from ..models import FeedForward, Layer, ModelConfig, SoftmaxAttention, runs_of
 from .fields import (
     ConfigFields,
     LayerCount,
+    LayerTypes,
     Size,
     attention_biases,
     divided,
     feed_forward,
+    per_layer,
     read_fields,
     refuse,
     stack,
@@ -35,6 +38,27 @@ class _BertConfig(ConfigFields):
     type_vocab_size: Size = 2
     is_decoder: bool = False
     add_cross_attention: bool = False
+    tie_word_embeddings: bool = True
+
+
+class _ModernBertConfig(ConfigFields):
+    harmless = (
+        *("decoder_bias", "deterministic_flash_attn", "sparse_pred*", "reference_compile"),
+        *("repad_logits_with_grad", "global_rope_theta", "local_rope_theta", "hidden_act"),
+    )
+    """Of the head, of training, and rotations; the family reads ``hidden_activation``."""
+
+    hidden_size: Size
+    num_hidden_layers: LayerCount
+    num_attention_heads: Size
+    intermediate_size: Size
+    hidden_activation: str | None = "gelu"
+    attention_bias: bool = False
+    mlp_bias: bool = False
+    norm_bias: bool = False
+    global_attn_every_n_layers: Size = 3
+    local_attention: Size = 128
+    layer_types: LayerTypes | None = None
     tie_word_embeddings: bool = True
 
 
@@ -115,6 +139,34 @@ def bert(root: YamlNode) -> ModelConfig:
     # Positions, kinds of sentence and their norm; then the pooler.
     tables = (c.max_position_embeddings + c.type_vocab_size) * d + 2 * d
     return stack(c, "bert", d, [layer] * c.num_hidden_layers, tables + d * d + d)
+
+
+def modernbert(root: YamlNode) -> ModelConfig:
+    """``ModernBertConfig``: most layers see half a window to either side; its head counts."""
+    c = read_fields(_ModernBertConfig, root)
+    d, inner, heads = c.hidden_size, c.intermediate_size, c.num_attention_heads
+    full = _heads(
+        heads, divided(root, "hidden_size", d, "num_attention_heads", heads), causal=False
+    )
+    # A query sees local_attention // 2 keys before it, itself, and as many behind it.
+    local = replace(full, window=2 * (c.local_attention // 2) + 1)
+    count = c.num_hidden_layers
+    local_layers = [index % c.global_attn_every_n_layers != 0 for index in range(count)]
+    if c.layer_types is not None:
+        per_layer(root, "layer_types", c.layer_types, count)
+        local_layers = [kind == "sliding_attention" for kind in c.layer_types]
+    norm = 2 * d if c.norm_bias else d
+    biases = attention_biases(full, d) if c.attention_bias else 0
+    biases += 2 * inner + d if c.mlp_bias else 0
+    ffn = feed_forward(inner, gated=True, activation=c.hidden_activation)
+    layers = [
+        Layer(mixer=local if is_local else full, ffn=ffn, other_parameters=biases + 2 * norm)
+        for is_local in local_layers
+    ]
+    # Norms of embeddings, of the stack and of the head, but none before the first attention;
+    # the head's product; a bias a word.
+    other = 2 * norm + d * d + (c.vocab_size or 0)
+    return stack(c, "modernbert", d, layers, other)
 
 
 def t5(root: YamlNode) -> ModelConfig:

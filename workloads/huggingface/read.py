@@ -46,6 +46,7 @@ READERS: Mapping[str, str] = MappingProxyType(
         "minimax_text_01": "latent.minimax_text_01",
         "mistral": "decoders.mistral",
         "mixtral": "decoders.mixtral",
+        "modernbert": "encoders.modernbert",
         "olmo2": "decoders.olmo2",
         "phi": "decoders.phi",
         "phi3": "decoders.phi3",

@@ -115,6 +115,7 @@ REFERENCES: tuple[Reference, ...] = tuple(
         normalization.rms_norm,
         normalization.rms_norm_projection,
         attention.causal_attention,
+        attention.two_sided_window_attention,
         attention.window_attention,
         flash.flash_attention,
         flash.flash_attention_causal,

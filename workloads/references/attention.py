@@ -80,3 +80,10 @@ def window_attention(Q: Array, K: Array, V: Array, W: float) -> dict[str, Array]
     p, m = _positions(Q, K)
     last = p + K.shape[-2] - Q.shape[-2]
     return {"AV": _weights(_scores(Q, K), (m <= last) & (m > last - W)) @ V}
+
+
+def two_sided_window_attention(Q: Array, K: Array, V: Array, W: float) -> dict[str, Array]:
+    """Softmax attention over ``W`` keys before m = p + M - P, that one, and ``W`` behind it."""
+    p, m = _positions(Q, K)
+    middle = p + K.shape[-2] - Q.shape[-2]
+    return {"AV": _weights(_scores(Q, K), abs(m - middle) <= W) @ V}
