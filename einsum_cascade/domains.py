@@ -145,6 +145,62 @@ def draw(
     return np.asarray(rng.uniform(domain.low, domain.high, size))
 
 
+def draw_input(
+    program: ir.Program,
+    tensor: ir.Tensor,
+    rng: np.random.Generator,
+    shapes: Mapping[str, int],
+) -> np.ndarray[Any, Any] | None:
+    """Random numbers of the domain of an input, or None where it has none.
+
+    Positions that a result is scattered to differ along what they are scattered by.
+
+    Parameters
+    ----------
+    program : Program
+    tensor : Tensor
+        An input.
+    rng : numpy.random.Generator
+    shapes : mapping
+        Of every rank, in elements.
+    """
+    import numpy as np
+
+    domain = program.domain(tensor.name)
+    if domain is None:
+        return None
+    size = tuple(shapes[r] for r in (*program.parallel, *tensor.ranks))
+    for einsum in program.einsums:
+        for index in einsum.scattered:
+            if index.access.tensor == tensor.name:
+                along = scattered_by(program, einsum, index)
+                apart = [len(program.parallel) + tensor.ranks.index(r) for r in along]
+                return _different(rng, size, apart, shapes[domain.rank])
+    return np.asarray(draw(domain, rng, size, shapes))
+
+
+def scattered_by(program: ir.Program, einsum: ir.Einsum, index: ir.Gather) -> tuple[str, ...]:
+    """Ranks along which the positions of a scattered index have to differ."""
+    others = {v for i in einsum.target.indices if i is not index for v in i.variables}
+    own = (v for v in index.access.variables if v not in others)
+    return tuple(program.rank_of_variable[v] for v in own)
+
+
+def _different(
+    rng: np.random.Generator, size: tuple[int, ...], apart: list[int], below: int
+) -> np.ndarray[Any, Any]:
+    """Whole numbers that differ along some axes."""
+    import numpy as np
+
+    rest = [n for n in range(len(size)) if n not in apart]
+    count = math.prod(size[n] for n in apart)
+    rows = [rng.permutation(below)[:count] for _ in range(math.prod(size[n] for n in rest))]
+    if count > below:
+        rows = [rng.integers(0, below, count) for _ in rows]
+    found = np.array(rows, np.int64).reshape([size[n] for n in (*rest, *apart)])
+    return np.moveaxis(found, range(len(size)), (*rest, *apart))
+
+
 def coordinate_bounds(program: ir.Program, shapes: Mapping[str, int]) -> dict[str, int]:
     """Tensors that others are gathered by, and below what their elements have to stay.
 

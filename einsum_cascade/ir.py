@@ -75,7 +75,7 @@ class Affine(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class Gather(Node):
-    """An index that is an element of an integer tensor, scaled and moved: ``K[I[j]*T + t, e]``."""
+    """An index that is an element of an integer tensor, scaled and moved: ``K[I[j]*T + t]``."""
 
     access: Access
     coefficient: int = 1
@@ -204,11 +204,17 @@ class Einsum(Node):
 
     @cached_property
     def reads(self) -> tuple[Access, ...]:
-        """Accesses on the right (expression, gathers inside indices, ``where``), in order.
+        """Accesses on the right (expression, gathers inside indices, ``where``), in order, each
+        once, and what tells where a result is scattered to.
 
-        Distinct accesses only; gathered index tensors follow the access that uses them.
+        Gathered index tensors follow the access that uses them.
         """
-        return tuple(dict.fromkeys(_accesses(self.expression, self.where)))
+        return tuple(dict.fromkeys(_accesses(self.expression, self.where, *self.target.indices)))
+
+    @cached_property
+    def scattered(self) -> tuple[Gather, ...]:
+        """Indices of the result that are elements of others: ``C[I[j], e] = ...``."""
+        return tuple(i for i in self.target.indices if isinstance(i, Gather))
 
     @cached_property
     def variables(self) -> tuple[str, ...]:
@@ -410,6 +416,8 @@ class Program(Node, Facts):
         return found
 
     def _rank_of_index(self, index: Index) -> str:
+        if isinstance(index, Gather):
+            return self.scatters_along(index) or "?"
         names = [self.rank_of_variable.get(v, v.upper()) for v in index.variables]
         if len(names) == 1:
             return names[0]
@@ -417,6 +425,14 @@ class Program(Node, Facts):
         if len(families) == 1 and (family := next(iter(families))):
             return family
         return "*".join(names)
+
+    def scatters_along(self, index: Gather) -> str | None:
+        """The rank that positions are of: that picks are from, or ``N`` of ``0..N-1``."""
+        picks, domain = self.einsum_of.get(index.access.tensor), self.domain(index.access.tensor)
+        if picks is not None and picks.select is not None and picks.over:
+            return self.rank_of_variable.get(picks.over[0])
+        counted = domain is not None and domain.rank and (domain.low, domain.high) == (0, -1)
+        return domain.rank if domain is not None and counted else None
 
     @cached_property
     def iterative(self) -> dict[str, tuple[str, ...]]:
@@ -436,13 +452,7 @@ class Program(Node, Facts):
 
 
 def children(node: Node) -> tuple[Node, ...]:
-    """Direct sub-nodes of an expression, condition, access or index.
-
-    Returns
-    -------
-    tuple of Node
-        In written order; empty for numbers, names and affine indices.
-    """
+    """Direct sub-nodes in written order; none of numbers, names and affine indices."""
     match node:
         case Access(indices=indices):
             return indices
@@ -461,13 +471,7 @@ def children(node: Node) -> tuple[Node, ...]:
 
 
 def walk(node: Node) -> tuple[Node, ...]:
-    """The node and everything below it, depth first, in written order.
-
-    Returns
-    -------
-    tuple of Node
-        ``node`` first. Indices count, and so do the accesses inside gathers.
-    """
+    """The node and everything below it, depth first, indices and gathers included."""
     found: list[Node] = []
     stack = [node]
     while stack:
@@ -478,13 +482,7 @@ def walk(node: Node) -> tuple[Node, ...]:
 
 
 def variables_of(node: Node) -> tuple[str, ...]:
-    """Rank variables used in an expression, condition or access, in order, each once.
-
-    Returns
-    -------
-    tuple of str
-        Those in indices and those that stand as numbers (``where m <= p``).
-    """
+    """Rank variables, in indices and as numbers, in order, each once."""
     return tuple(dict.fromkeys(v for n in walk(node) for v in _own_variables(n)))
 
 

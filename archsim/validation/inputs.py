@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from einsum_cascade import ir
-from einsum_cascade.domains import coordinate_bounds, draw, last_value
+from einsum_cascade.domains import coordinate_bounds, draw, draw_input, last_value, scattered_by
 from einsum_cascade.errors import EvaluationError
 from einsum_cascade.shapes import resolve_shapes
 
@@ -68,6 +68,7 @@ def random_shapes(
             drawn.limit_selection(einsum)
         if einsum.where is None:
             drawn.cover_windows(einsum)
+        drawn.cover_scatters(einsum)
     return resolve_shapes(program, picked, EvaluationError)
 
 
@@ -136,6 +137,15 @@ class _DrawnShapes:
                 if isinstance(moved, ir.Affine):
                     needed = last_value(self.program, moved, self.shapes) + 1
                     self.picked[rank] = max(self.picked[rank], needed)
+
+    def cover_scatters(self, einsum: ir.Einsum) -> None:
+        """There are as many places as are scattered to."""
+        for index in einsum.scattered:
+            rank = self.program.scatters_along(index)
+            ranks = scattered_by(self.program, einsum, index)
+            needed = prod(self.shapes[r] for r in ranks)
+            if rank in self.picked and rank not in self.given:
+                self.picked[rank] = max(self.picked[rank], needed)
 
     def limit_selection(self, einsum: ir.Einsum) -> None:
         """No more is selected than there is."""
@@ -215,8 +225,8 @@ def random_inputs(
                 f" {_MOST_ELEMENTS} that are made up to run it; its equations read a coordinate"
                 " far out"
             )
-        if domain := program.domain(tensor.name):
-            inputs[tensor.name] = draw(domain, rng, size, shapes)
+        if (drawn := draw_input(program, tensor, rng, shapes)) is not None:
+            inputs[tensor.name] = drawn
         elif tensor.name in coordinates:
             inputs[tensor.name] = rng.integers(0, coordinates[tensor.name], size)
         else:

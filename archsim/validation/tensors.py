@@ -18,7 +18,7 @@ from einsum_cascade.numeric.dtypes import Array, cast
 from einsum_cascade.numeric.expressions import Evaluator
 from einsum_cascade.numeric.lanes import Excluded, Lane, LaneSpace
 from einsum_cascade.numeric.reductions import UFUNCS
-from einsum_cascade.numeric.targets import deciding_places, tensor_shape
+from einsum_cascade.numeric.targets import deciding_places, tensor_shape, unwritten_places
 from einsum_cascade.operations import identity_of
 
 from ..space.access_map import coefficient
@@ -106,6 +106,7 @@ class TensorStore:
         start = float(identity_of(self.program, einsum.reduction)) if einsum.over else 0.0
         working = self.binding.precision.working(einsum.name)
         tensor = _PartialTensor(np.full(shape, start, working), np.zeros(shape, bool))
+        tensor.gone.update((p, np.ones(shape, bool)) for p in unwritten_places(einsum))
         self.tensors[einsum.name] = tensor
         for statement in self.program.init:
             if statement.name == einsum.name:
@@ -128,6 +129,7 @@ class TensorStore:
     def update(self, einsum: ir.Einsum, lanes: Coordinates) -> None:
         """Compute an expression in every lane and store or accumulate it."""
         tensor = self.tensors[einsum.name]
+        lanes = self._placed(einsum, lanes)
         evaluator, lane = self._evaluated(einsum, lanes)
         width = evaluator.space.shape
         skipped, absent = self._excluded(einsum, evaluator, lane, width)
@@ -143,6 +145,16 @@ class TensorStore:
             return
         values = np.broadcast_to(cast(lane.values, tensor.values.dtype), width)[allowed]
         self._store(einsum, tensor, where, values)
+
+    def _placed(self, einsum: ir.Einsum, lanes: Coordinates) -> Coordinates:
+        """The lanes whose result has a place: where an index tensor has no entry it has none."""
+        if not einsum.scattered:
+            return lanes
+        width = np.broadcast_shapes(*(np.shape(c) for c in lanes.values()))
+        nowhere = np.zeros(width, bool)
+        for e in self._unpicked(einsum.target, lanes):
+            nowhere = nowhere | e.flags
+        return {v: np.broadcast_to(c, width)[~nowhere] for v, c in lanes.items()}
 
     def leave(self, einsum: ir.Einsum, lanes: Coordinates) -> None:
         """Lanes that are left out: an iterative rank keeps the state of the step before.

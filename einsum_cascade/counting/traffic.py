@@ -32,7 +32,27 @@ def least_traffic(program: ir.Program) -> Any:
     import sympy
 
     inputs = (_least_of(program, t.name) for t in program.inputs)
-    return sympy.Add(*inputs, *(tensor_size(program, t) for t in program.outputs))
+    return sympy.Add(*inputs, *(_written(program, t) for t in program.outputs))
+
+
+def _written(program: ir.Program, tensor: str) -> Any:
+    """Elements of an output that are written whatever the data are."""
+    import sympy
+
+    einsum = program.einsum_of.get(tensor)
+    if einsum is None or not einsum.scattered:
+        return tensor_size(program, tensor)
+    if Masks(program).skipped(einsum) or any(_may_lack(program, i) for i in einsum.scattered):
+        return sympy.Integer(0)
+    # Each element once: as many as are scattered.
+    ranks = (program.rank_of_variable[v] for v in einsum.target.variables)
+    return size_of(program, [*program.parallel, *ranks])
+
+
+def _may_lack(program: ir.Program, index: ir.Gather) -> bool:
+    """Whether an index tensor may have no entry somewhere."""
+    picks = program.einsum_of.get(index.access.tensor)
+    return picks is not None and bool(Masks(program).skipped(picks))
 
 
 def picked_from(program: ir.Program) -> tuple[str, ...]:

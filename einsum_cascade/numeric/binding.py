@@ -84,7 +84,7 @@ def index_tensors(program: ir.Program) -> frozenset[str]:
     return frozenset(
         node.access.tensor
         for einsum in (*program.init, *program.einsums)
-        for access in einsum.reads
+        for access in (*einsum.reads, einsum.target)
         for node in access.indices
         if isinstance(node, ir.Gather)
     )

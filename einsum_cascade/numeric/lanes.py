@@ -176,7 +176,7 @@ class Buffer:
 
     def write(
         self,
-        where: tuple[slice | int, ...],
+        where: tuple[slice | int | Array, ...],
         values: Array,
         absent: Mapping[frozenset[int], Array],
     ) -> None:

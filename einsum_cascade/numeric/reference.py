@@ -45,6 +45,7 @@ from .contraction import factors
 from .dtypes import Array
 from .evaluation import compute
 from .lanes import Buffer
+from .scatter import store_scattered
 from .schedule import IterativeLoop, Step, einsums_of, schedule
 from .targets import allocate, store_result, tensor_shape
 
@@ -152,7 +153,10 @@ class _EvaluationRun:
     def _evaluate(self, einsum: ir.Einsum, buffer: Buffer, fixed: Mapping[str, int]) -> None:
         mine = {v: fixed[v] for v in einsum.target.variables if v in fixed}
         result = compute(self.program, einsum, self.binding, self.store, mine)
-        store_result(self.program, einsum, self.binding, buffer, result, mine)
+        if einsum.scattered:
+            store_scattered(self.program, einsum, self.binding, self.store, result)
+        else:
+            store_result(self.program, einsum, self.binding, buffer, result, mine)
 
     def _last_use(self) -> dict[str, int]:
         """By tensor, the last step that reads it; one that is wanted is read after all."""

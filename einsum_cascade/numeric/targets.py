@@ -38,7 +38,8 @@ def tensor_shape(
 
 
 def _extent(program: ir.Program, index: ir.Index, shapes: Mapping[str, int]) -> int:
-    assert isinstance(index, ir.Affine)
+    if isinstance(index, ir.Gather):
+        return shapes[program.scatters_along(index) or ""]
     ranks = [program.rank_of_variable[v] for v in index.variables]
     if len(ranks) == 1:
         return shapes[ranks[0]] + (index.offset == 1)
@@ -56,6 +57,7 @@ def allocate(program: ir.Program, einsum: ir.Einsum, binding: Binding) -> Buffer
     whole = not iterative or (len(iterative) == 1 and started)
     return Buffer(
         np.zeros(shape, dtype),
+        absent={places: np.ones(shape, bool) for places in unwritten_places(einsum)},
         unset=None if whole else np.ones(shape, bool),
         carry=len(leading) + iterative[0] if len(iterative) == 1 else None,
     )
@@ -104,6 +106,24 @@ def _by_axes(
         deciding = deciding_places(einsum.target, variables)
         found[deciding] = found.get(deciding, np.False_) | np.broadcast_to(flags, shape)
     return found
+
+
+def unwritten_places(einsum: ir.Einsum) -> tuple[frozenset[int], ...]:
+    """The places of a scattered target that tell which of its elements nothing writes.
+
+    Returns
+    -------
+    tuple of frozenset of int
+        None where the target is not scattered; else where the positions go, and what they are for.
+    """
+    return tuple(
+        frozenset(
+            n
+            for n, index in enumerate(einsum.target.indices)
+            if isinstance(index, ir.Gather) or {*index.variables} & {*scattered.variables}
+        )
+        for scattered in einsum.scattered
+    )
 
 
 def deciding_places(target: ir.Access, variables: frozenset[str]) -> frozenset[int]:

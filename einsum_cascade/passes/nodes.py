@@ -6,7 +6,7 @@ and the value it brings can be ready at different times.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .. import ir
 from ..affine import Families, Form, Term, linear
@@ -68,7 +68,8 @@ def _statement(
 ) -> list[PassNode]:
     picks: list[PassNode] = []
     reads: list[Read] = []
-    inner = {i.access for a in einsum.reads for i in a.indices if isinstance(i, ir.Gather)}
+    accesses = (*einsum.reads, einsum.target)
+    inner = {i.access for a in accesses for i in a.indices if isinstance(i, ir.Gather)}
     for access in einsum.reads:
         if any(isinstance(i, ir.Gather) for i in access.indices):
             name = f"{einsum.name}<{kind}{position}.{len(picks)}"
@@ -89,7 +90,53 @@ def _statement(
         masks=before,
         compared=compared,
     )
+    if einsum.scattered:
+        scatter = _scatter(program, families, einsum, f"{einsum.name}>{position}")
+        written = tuple(f for i in einsum.target.indices for f in _spread(families, i))
+        return [*picks, replace(node, tensor=scatter.reads[0].tensor, target=written), scatter]
     return [*picks, node]
+
+
+def _spread(families: Families, index: ir.Index) -> tuple[Form, ...]:
+    """Where an element stands before it is scattered: by what its position is looked up."""
+    if isinstance(index, ir.Gather):
+        return _forms(families, index.access)
+    return (families.fold(linear(index)),)
+
+
+def _scatter(program: ir.Program, families: Families, einsum: ir.Einsum, name: str) -> PassNode:
+    """The node that puts results in place: each may come from any place that is scattered."""
+    target: list[Form] = []
+    source: list[Form] = []
+    looked: list[Read] = []
+    picked: list[tuple[str, str]] = []
+    variables: list[str] = []
+    plain = {v for i in einsum.target.indices if isinstance(i, ir.Affine) for v in i.variables}
+    for index in einsum.target.indices:
+        if not isinstance(index, ir.Gather):
+            target.append(families.fold(linear(index)))
+            source.append(target[-1])
+            variables += index.variables
+            continue
+        variables.append((program.scatters_along(index) or "").lower())
+        target.append(Form((Term(1, (), variables[-1]),)))
+        forms = _forms(families, index.access)
+        for form in forms:
+            if not {*form.variables} <= plain and (variable := form.variables[0]):
+                picked.append((f"{name}@{len(picked)}", program.rank_of_variable[variable]))
+                form = Form((Term(1, (), picked[-1][0]),))
+            source.append(form)
+        looked.append(Read(index.access.tensor, tuple(source[len(source) - len(forms) :])))
+    return PassNode(
+        name=name,
+        owner=einsum.name,
+        tensor=einsum.name,
+        target=tuple(target),
+        variables=(*families.close(tuple(variables)), *(v for v, _ in picked)),
+        reads=(Read(name, tuple(source)), *looked),
+        kind="pick",
+        picked=tuple(picked),
+    )
 
 
 def _pick(

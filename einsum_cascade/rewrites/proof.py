@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..algebra.terms import variables_of
-from ..domains import coordinate_bounds, draw
+from ..domains import coordinate_bounds, draw_input, scattered_by
 from ..errors import EvaluationError
 from ..ir import Einsum, Program
 from ..operations import einsum_operations
@@ -125,6 +125,11 @@ def proof_shapes(program: Program) -> dict[str, int]:
             for family in program.ranks:
                 if chosen in family.partition:
                     shapes[family.name] = math.prod(shapes[m] for m in family.partition)
+        for index in einsum.scattered:
+            along = program.scatters_along(index)
+            if along is not None:
+                places = math.prod(shapes[r] for r in scattered_by(program, einsum, index))
+                shapes[along] = max(shapes[along], places)
     return shapes
 
 
@@ -142,9 +147,9 @@ def random_inputs(
     inputs = {}
     for tensor in program.inputs:
         size = tuple(shapes[r] for r in (*program.parallel, *tensor.ranks) if r in shapes)
-        if domain := program.domain(tensor.name):
-            drawn = draw(domain, rng, size, shapes)
-            inputs[tensor.name] = drawn if domain.whole else drawn.astype(np.float16)
+        if (drawn := draw_input(program, tensor, rng, shapes)) is not None:
+            whole = drawn.dtype.kind == "i"
+            inputs[tensor.name] = drawn if whole else drawn.astype(np.float16)
         elif tensor.name in coordinates:
             inputs[tensor.name] = rng.integers(0, coordinates[tensor.name], size)
         elif positive:

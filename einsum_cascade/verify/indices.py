@@ -165,7 +165,7 @@ def _target(program: ir.Program, einsum: ir.Einsum) -> Iterator[Problem]:
     seen: set[str] = set()
     for index in einsum.target.indices:
         if isinstance(index, ir.Gather):
-            yield Problem("a result cannot be scattered by an index tensor", index.span)
+            yield from _scatter(program, einsum, index)
             continue
         for variable in index.variables:
             if variable in seen:
@@ -180,6 +180,34 @@ def _target(program: ir.Program, einsum: ir.Einsum) -> Iterator[Problem]:
         else:
             hint = "write a rank variable, or v+1 for an iterative tensor"
             yield Problem(f"'{einsum.name}' cannot be written at this index", index.span, hint)
+
+
+def _scatter(program: ir.Program, einsum: ir.Einsum, index: ir.Gather) -> Iterator[Problem]:
+    """``C[I[j], e] = ...``: where the positions come from, and what else indexes the result."""
+    name, written = index.access.tensor, f"'{einsum.name}'"
+    if not index.plain or any(isinstance(i, ir.Gather) for i in index.access.indices):
+        what = f"{written} is scattered by elements of '{name}' as they are, without arithmetic"
+        yield Problem(what, index.span, "compute the positions beforehand, or cut the rank")
+    if len(einsum.scattered) > 1:
+        yield Problem(f"{written} is scattered along more than one rank", index.span)
+    if einsum.name in program.iterative or einsum.select is not None:
+        yield Problem(
+            f"a running or selected result like {written} cannot be scattered", index.span
+        )
+    writer = program.einsum_of.get(name)
+    if writer is not None and writer.select is None:
+        hint = "an input of whole numbers, or the result of '<< topk(...)'"
+        yield Problem(f"'{name}' does not hold coordinates", index.span, hint)
+        return
+    rank = program.scatters_along(index)
+    if rank is None:
+        hint = f"say so by 'domains: {{{name}: 0..N-1}}', N the rank"
+        yield Problem(
+            f"nothing tells how long {written} is where '{name}' points", index.span, hint
+        )
+    elif rank.lower() in einsum.variables:
+        what = f"'{rank.lower()}' walks the rank along which {written} is scattered"
+        yield Problem(what, index.span, "give the positions on the right a rank of their own")
 
 
 def _init_target(program: ir.Program, einsum: ir.Einsum) -> Iterator[Problem]:
