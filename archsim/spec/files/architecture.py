@@ -91,7 +91,8 @@ class _ArrayFields(Fields):
     operations: Annotated[dict[str, AnyOperation], Field(min_length=1)]
     """By kind, what an element can do."""
     wider: bool = False
-    """Whether an operation may run in the next wider format that the array has."""
+    """Whether an operation in a format that is not listed runs in the narrowest listed one that
+    holds all of its values."""
     convert: dict[Format, Format] = Field(default_factory=dict)
     """By format, the one that its operations may be done in."""
     reduction: dict[str, _ReductionFields] = Field(default_factory=dict)
