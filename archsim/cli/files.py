@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def write_result(result: Result, folder: Path) -> tuple[Path, ...]:
-    """Write ``result.json``, ``report.md`` and four pictures; returns what was written.
+    """Write ``result.json``, ``report.md`` and pictures; returns what was written.
 
     Raises
     ------
@@ -37,6 +37,7 @@ def write_result(result: Result, folder: Path) -> tuple[Path, ...]:
     exact = json.dumps(result.to_dict(), indent=2, allow_nan=False)
     words = to_markdown(report(result)) + "\n" + to_markdown(explain(result))
     pictures = {
+        "waterfall": result.plot_waterfall,
         "time": result.plot_time,
         "utilization": result.plot_utilization,
         "roofline": result.plot_roofline,

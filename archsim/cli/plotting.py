@@ -43,7 +43,8 @@ def plot_command(
 ) -> None:
     """Draw what a folder holds: the results of a sweep, a simulation or a comparison.
 
-    KIND is of a sweep pareto, heatmap, lines, bars, breakdown or parallel.
+    KIND is of a sweep pareto, heatmap, lines, bars, breakdown or parallel; of a simulation
+    breakdown, roofline, waterfall or capacity; of a comparison bars or capacity.
     """
     from ..plotting.options import PlotOptions
     from ..plotting.plot import draw, kind_for, usual_suffix, write

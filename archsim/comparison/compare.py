@@ -104,11 +104,17 @@ class Comparison:
 
         return comparison_report(self)
 
-    def plot(self) -> Picture:
-        """Speedup, energy and area by component (a matplotlib figure)."""
+    def plot(self, width: float = 11.0) -> Picture:
+        """Speedup, energy and area by component (a matplotlib figure).
+
+        Parameters
+        ----------
+        width : float
+            In inches; 3.3 is a column of a paper, 7 a page.
+        """
         from .plot import plot_comparison
 
-        return plot_comparison(self)
+        return plot_comparison(self, width)
 
     def _repr_html_(self) -> str:
         from ..document import to_html

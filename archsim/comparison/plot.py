@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ..document import picture_text
 from ..quantities import area, energy, percent, ratio, seconds
-from ..result.plots.style import Picture, palette
+from ..result.plots.style import Picture, folded, palette
 from .compare import ComparedMachine, Comparison
 
 if TYPE_CHECKING:
@@ -24,15 +24,28 @@ _PLAIN = "#555555"
 _FIRST = "#bbbbbb"
 
 
-def plot_comparison(comparison: Comparison) -> Picture:
+_WIDE_IN = 11.0
+_BESIDE_IN = 8.0
+"""Width from which on the three stand side by side."""
+
+
+def plot_comparison(comparison: Comparison, width_in: float = _WIDE_IN) -> Picture:
     """Speedup, energy and area of every machine, a row of bars each.
 
     Energy and area are relative to the first machine and divided by component. Components have
     the order and the colours of the first machine's picture of energy.
+
+    Parameters
+    ----------
+    width_in : float
+        In inches; in a narrow picture the three stand below one another.
     """
     rows = comparison.rows
-    figure = Picture(figsize=(11, 1.9 + 0.62 * len(rows)), layout="constrained")
-    speed, joules, space = figure.subplots(1, 3, sharey=True)
+    beside = width_in >= _BESIDE_IN
+    tall = 1.9 + 0.62 * len(rows) if beside else 1.6 + 3 * (0.45 + 0.42 * len(rows))
+    figure = Picture(figsize=(width_in, tall), layout="constrained")
+    shape = (1, 3) if beside else (3, 1)
+    speed, joules, space = figure.subplots(*shape, sharey=True).ravel()
     _draw_speedup(speed, rows)
     components = list(
         dict.fromkeys(
@@ -50,11 +63,13 @@ def plot_comparison(comparison: Comparison) -> Picture:
     speed.set_title(f"speedup over {first}", loc="left", fontsize=10)
     joules.set_title(f"energy, {first} = 100 %", loc="left", fontsize=10)
     space.set_title(f"area, {first} = 100 %", loc="left", fontsize=10)
-    speed.set_yticks(range(len(rows)), [_name(r) for r in rows])
+    names = [_name(r) if beside else folded(picture_text(r.label), 14) for r in rows]
+    speed.set_yticks(range(len(rows)), names)
     speed.set_ylim(len(rows) - 0.5, -0.5)
     handles = [Patch(color=colours[c], label=c) for c in components]
+    columns = 6 if beside else max(2, int(width_in / 1.6))
     figure.legend(
-        handles=handles, loc="outside lower center", ncols=min(6, len(handles)), frameon=False
+        handles=handles, loc="outside lower center", ncols=min(columns, len(handles)), frameon=False
     )
     how = " at equal area" if comparison.iso_area else ""
     title = picture_text(f"{comparison.first.result.workload}{how}")

@@ -12,12 +12,12 @@ from typing import Any
 from matplotlib.patches import Patch
 
 from einsum_cascade.errors import InputError, Problem, did_you_mean
-from einsum_cascade.source import visible
 
-from ..result.plots.style import FAINT, Picture, palette
+from ..document import picture_text
+from ..result.plots.style import FAINT, Picture, folded, palette
 from .choose import Slots, best_of, facet_of, shown
 from .options import PlotOptions
-from .panels import Panel, folded, legend, panels_of, remarks, set_scale
+from .panels import Panel, legend, panels_of, remarks, set_scale
 from .scales import label_of, scale_of, with_unit
 from .view import FrameView, column_called, is_ordered, values_of_axis
 
@@ -107,9 +107,13 @@ def _pieces(row: Any, whole: Whole) -> list[tuple[str, float]]:
     """Names of a row's pieces, and how much each is."""
     if whole.name == LATENCY:
         above = row[LATENCY] - row[FLOOR]
-        why = f"above it, bound by {visible(str(row[BOUND_BY]))}" if BOUND_BY in row else "above it"
+        why = (
+            f"above it, bound by {picture_text(str(row[BOUND_BY]))}"
+            if BOUND_BY in row
+            else "above it"
+        )
         return [(_FLOOR, row[FLOOR]), (why, max(0.0, above))]
-    return [(visible(c.partition(".")[2]), row[c]) for c in whole.columns if row[c] == row[c]]
+    return [(picture_text(c.partition(".")[2]), row[c]) for c in whole.columns if row[c] == row[c]]
 
 
 def _stacks(

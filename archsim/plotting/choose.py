@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from einsum_cascade.errors import InputError, Problem
-from einsum_cascade.source import visible
 
+from ..document import picture_text
 from ..sweeping.columns import NUMBERS
 from .scales import label_of, short
 from .view import (
@@ -182,5 +182,5 @@ def _best_rows(frame: DataFrame, keys: Sequence[str], measure: str) -> DataFrame
 def shown(view: FrameView, column: str, value: Any) -> str:
     """A value as people write it."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return visible(str(value))
+        return picture_text(str(value))
     return short(value, view.units.get(column))

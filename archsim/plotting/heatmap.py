@@ -12,12 +12,12 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import NullLocator
 
 from einsum_cascade.errors import InputError, Problem
-from einsum_cascade.source import visible
 
-from ..result.plots.style import ORDERED, Picture, ink_on, palette
+from ..document import picture_text
+from ..result.plots.style import ORDERED, Picture, folded, ink_on, palette
 from .choose import Slots, best_of, facet_of, measure_of
 from .options import PlotOptions
-from .panels import Panel, folded, legend, panels_of, remarks, texts_of_axis, thinned
+from .panels import Panel, legend, panels_of, remarks, texts_of_axis, thinned
 from .scales import PlotScale, label_of, scale_of, ticks_of, with_unit
 from .view import FrameView, column_called, numbers_of, values_of_axis
 
@@ -51,9 +51,9 @@ def draw_heatmap(view: FrameView, options: PlotOptions) -> Picture:
     numbers = numbers_of(view.frame[value])
     if numbers is None:
         names = values_of_axis(view, value)
-        colours = palette([visible(str(n)) for n in names])
+        colours = palette([picture_text(str(n)) for n in names])
         for panel in panels:
-            _cells(panel, x, y, value, view, lambda v: colours[visible(str(v))], None)
+            _cells(panel, x, y, value, view, lambda v: colours[picture_text(str(v))], None)
         legend(figure, value, [Patch(color=c, label=n) for n, c in colours.items()])
     else:
         scale = scale_of(numbers, view.units.get(value))

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from textwrap import fill, wrap
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import matplotlib as mpl
@@ -17,8 +17,7 @@ from matplotlib.colors import to_hex
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from einsum_cascade.source import visible
-
+from ..document import picture_text
 from ..result.plots.style import MARKERS, ORDERED, PALETTE, Picture
 from .choose import shown
 from .scales import PlotScale, label_of, scale_of, ticks_of, with_unit
@@ -167,11 +166,6 @@ def handles_of(shades: Sequence[Shade]) -> list[Line2D]:
     return [Line2D([], [], color=s.colour, marker=s.marker, label=s.label) for s in kept]
 
 
-def folded(text: str, wide: int = 18) -> str:
-    """A long name on several lines."""
-    return "\n".join(wrap(text, wide)) or text
-
-
 def remarks(figure: Picture, told: Sequence[str]) -> None:
     """What is to be known of the picture, below it in small letters; each begins a line."""
     wide = int(_CHARACTERS_IN * figure.get_figwidth())
@@ -241,7 +235,7 @@ def set_axis(panel: Panel, view: FrameView, column: str) -> dict[Any, float]:
     values = values_of_axis(view, column)
     numbers = numbers_written(values)
     if numbers is None:
-        named_axis(panel, [visible(str(v)) for v in values], label_of(column))
+        named_axis(panel, [picture_text(str(v)) for v in values], label_of(column))
         return {value: float(n) for n, value in enumerate(values)}
     scale = scale_of(numbers, view.units.get(column), log=_multiples(numbers))
     places = {v: scale.drawn(n) for v, n in zip(values, numbers, strict=True)}
@@ -266,7 +260,7 @@ def texts_of_axis(view: FrameView, column: str) -> tuple[list[str], str]:
     values = values_of_axis(view, column)
     numbers = numbers_written(values)
     if numbers is None or any(isinstance(v, str) for v in values):
-        return [visible(str(v)) for v in values], ""
+        return [picture_text(str(v)) for v in values], ""
     scale = scale_of(numbers, view.units.get(column), log=_multiples(numbers))
     return [f"{scale.drawn(n):,.4g}" for n in numbers], scale.unit
 

@@ -73,20 +73,25 @@ def _upright(view: FrameView, column: str) -> dict[str, Any]:
             raise InputError(f"parallel: '{column}' has {len(values)} names, too many to be read")
         places = [values.index(v) for v in view.frame[column]]
         return {
-            "label": label_of(column),
+            "label": _plain(label_of(column)),
             "values": places,
             "tickvals": list(range(len(values))),
             "ticktext": [html_text(str(v)) for v in values],
         }
     scale = scale_of(numbers, view.units.get(column), log=False)
     found = {
-        "label": with_unit(label_of(column), scale.unit),
+        "label": with_unit(_plain(label_of(column)), scale.unit),
         "values": [scale.drawn(n) for n in numbers],
     }
     if column in view.axes and len(values) <= _MOST_NAMES:
         # Settings stand evenly: most are multiples of one another.
         found["values"] = [values.index(v) for v in view.frame[column]]
         found["tickvals"] = list(range(len(values)))
-        found["ticktext"] = [shown(view, column, v) for v in values]
-        found["label"] = label_of(column)
+        found["ticktext"] = [_plain(shown(view, column, v)) for v in values]
+        found["label"] = _plain(label_of(column))
     return found
+
+
+def _plain(text: str) -> str:
+    """A text of a picture as a page has it: there is no formula to be kept from."""
+    return html_text(text.replace(r"\$", "$"))

@@ -5,10 +5,12 @@ from __future__ import annotations
 from importlib import import_module
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
 from einsum_cascade.errors import InputError, Problem, did_you_mean
 
+from ..comparison.compare import Comparison
+from ..result.record import Result, ResultPicture
 from ..writing import write_whole
 from .options import PlotOptions
 
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from .source import Drawable
 
 FRAME_KINDS: Final = ("pareto", "heatmap", "lines", "bars", "breakdown", "parallel")
+RESULT_KINDS: Final = ("breakdown", *(k for k in get_args(ResultPicture) if k != "breakdown"))
+COMPARISON_KINDS: Final = ("bars", "capacity")
+ALL_KINDS: Final = frozenset((*FRAME_KINDS, *RESULT_KINDS, *COMPARISON_KINDS))
 
 
 def plot(
@@ -39,7 +44,8 @@ def plot(
         ``simulate``, a comparison of ``compare``; or the folder or file that holds one.
     kind : str, optional
         Of a frame ``pareto`` (by default), ``heatmap``, ``lines``, ``bars``, ``breakdown`` or
-        ``parallel``.
+        ``parallel``; of a result ``breakdown``, ``roofline``, ``waterfall`` or ``capacity``; of
+        a comparison ``bars`` or ``capacity``.
     x, y, colour, facet : str, optional
         Columns of a frame; by themselves those that fit its axes. ``facet`` has a panel for
         every value.
@@ -72,6 +78,24 @@ def plot(
     return figure
 
 
+def kinds_of(data: Drawable) -> tuple[str, ...]:
+    """Kinds of pictures that there are of some data, the usual one first.
+
+    Raises
+    ------
+    InputError
+        It is nothing that can be drawn.
+    """
+    if isinstance(data, Result):
+        return RESULT_KINDS
+    if isinstance(data, Comparison):
+        return COMPARISON_KINDS
+    if hasattr(data, "columns") and hasattr(data, "attrs"):
+        return FRAME_KINDS
+    what = "a frame, a result or a comparison"
+    raise InputError(f"cannot draw a {type(data).__name__}: expected {what}")
+
+
 def kind_for(data: Drawable, kind: str | None) -> str:
     """The kind of picture that is drawn of some data: as asked, else the usual one.
 
@@ -80,25 +104,43 @@ def kind_for(data: Drawable, kind: str | None) -> str:
     InputError
         There is no such picture of these data; says the nearest.
     """
-    if not hasattr(data, "columns"):
-        raise InputError(f"cannot draw a {type(data).__name__}: expected a frame")
-    if kind is None or kind in FRAME_KINDS:
-        return kind or FRAME_KINDS[0]
-    hint = did_you_mean(kind, FRAME_KINDS) or f"there are {', '.join(FRAME_KINDS)}"
-    raise InputError(Problem(f"of a sweep there is no picture '{kind}'", hint=hint))
+    kinds = kinds_of(data)
+    if kind is None or kind in kinds:
+        return kind or kinds[0]
+    what = {RESULT_KINDS: "a result", COMPARISON_KINDS: "a comparison"}.get(kinds, "a sweep")
+    known = f"there are {', '.join(kinds)}"
+    hint = known if kind in ALL_KINDS else did_you_mean(kind, kinds) or known
+    raise InputError(Problem(f"of {what} there is no picture '{kind}'", hint=hint))
 
 
 def draw(data: Drawable, kind: str | None, options: PlotOptions) -> Any:
     """The picture of a kind. Raises InputError where there is none of these data."""
     # Not above: who asks what kinds there are need not wait for what draws them.
     from ..result.plots.style import look
-    from .view import view_of
 
     chosen = kind_for(data, kind)
-    module = import_module(f".{chosen}", __package__)
-    options.check(chosen, module.TAKEN)
+    if isinstance(data, Result):
+        from ..result.plots.draw import draw_result
+
+        options.check(chosen, ())
+        return draw_result(data, cast(ResultPicture, chosen), options.width_in)
     with look():
+        if isinstance(data, Comparison):
+            options.check(chosen, ())
+            return _compared(data, chosen, options.width_in)
+        from .view import view_of
+
+        module = import_module(f".{chosen}", __package__)
+        options.check(chosen, module.TAKEN)
         return getattr(module, f"draw_{chosen}")(view_of(data), options)
+
+
+def _compared(data: Comparison, kind: str, width_in: float) -> Any:
+    if kind == "bars":
+        return data.plot(width_in)
+    from ..result.plots.latency import plot_capacities
+
+    return plot_capacities([(row.label, row.result) for row in data.rows], width_in)
 
 
 def usual_suffix(kind: str) -> str:

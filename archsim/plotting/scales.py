@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from einsum_cascade.source import visible
-
+from ..document import picture_text
 from ..quantities import byte_size, engineering
 
 _WIDE = 12.0
@@ -110,7 +109,7 @@ def label_of(column: str) -> str:
     >>> label_of("latency_s"), label_of("traffic_bytes.DRAM"), label_of("seq_len")
     ('latency', 'DRAM traffic', 'seq_len')
     """
-    column = visible(column)
+    column = picture_text(column)
     stem, dot, member = column.partition(".")
     if dot and member:
         words = {

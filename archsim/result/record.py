@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 
+ResultPicture = Literal["roofline", "waterfall", "breakdown", "capacity"]
+"""Pictures of a result that come in any width."""
+
 Named = tuple[tuple[str, float], ...]
 """Pairs of a component's or Einsum's name and a number."""
 
@@ -319,6 +322,29 @@ class Result:
         from .plots.breakdown import plot_time
 
         return plot_time(self)
+
+    def plot_waterfall(self, width: float = 7.0) -> Picture:
+        """From the floor to the latency: what costs how much (a matplotlib figure).
+
+        Parameters
+        ----------
+        width : float
+            In inches: 3.3 is a column of a paper, 7 a page.
+        """
+        return self._drawn("waterfall", width)
+
+    def plot_breakdown(self, width: float = 7.0) -> Picture:
+        """Time of each array and energy, by Einsum or part, and energy by component."""
+        return self._drawn("breakdown", width)
+
+    def plot_capacity(self, width: float = 7.0) -> Picture:
+        """What live tiles take of the memories."""
+        return self._drawn("capacity", width)
+
+    def _drawn(self, kind: ResultPicture, width: float) -> Picture:
+        from .plots.draw import draw_result
+
+        return draw_result(self, kind, width)
 
     def plot_utilization(self) -> Picture:
         """Useful work of each array as shares of elapsed time, Einsum by Einsum."""

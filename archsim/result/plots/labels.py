@@ -28,9 +28,6 @@ _MARKER = 5.0
 """Half the side of the square a point keeps free, in points."""
 
 
-_LONGEST = 28
-"""Characters of a line of text, where it can be broken."""
-
 _THICK = 1.0
 """Lines at least this thick, in points, are kept clear of."""
 
@@ -70,19 +67,19 @@ class LabelBox(NamedTuple):
         )
 
 
-def place_labels(axes: Axes, labels: Sequence[Label]) -> None:
+def place_labels(axes: Axes, labels: Sequence[Label], longest: int = 28) -> None:
     """Write each text as near to its point as there is room; a line joins distant ones.
 
     Texts keep clear of one another, of the points, and of the texts and thick lines that
-    the axes have already. Points at one place share a text. The axes' limits and size must
-    be final.
+    the axes have already. Points at one place share a text, of lines of ``longest`` characters.
+    The axes' limits and size must be final.
     """
     figure = axes.figure
     scale = 72.0 / figure.dpi
     frame = axes.get_window_extent()
     inside = LabelBox(*(v * scale for v in (frame.x0, frame.y0, frame.x1, frame.y1)))
     merged = [
-        (label._replace(text=_folded(label.text)), x, y)
+        (label._replace(text=_folded(label.text, longest)), x, y)
         for label, x, y in _merged(axes, labels, scale)
     ]
     taken = [LabelBox(x - _MARKER, y - _MARKER, x + _MARKER, y + _MARKER) for _, x, y in merged]
@@ -108,8 +105,8 @@ def place_labels(axes: Axes, labels: Sequence[Label]) -> None:
         )
 
 
-def _folded(text: str) -> str:
-    return fill(text, _LONGEST, break_long_words=False, break_on_hyphens=False)
+def _folded(text: str, longest: int) -> str:
+    return fill(text, longest, break_long_words=False, break_on_hyphens=False)
 
 
 def _drawn(axes: Axes, scale: float) -> list[LabelBox]:

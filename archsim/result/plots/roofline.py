@@ -13,7 +13,7 @@ from einsum_cascade.errors import InputError
 from ...document import picture_text
 from ...quantities import engineering
 from .labels import Label, place_labels
-from .style import Picture, palette
+from .style import Picture, headline, palette
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 
     from ..record import EinsumUse, MemoryRoof, Result, Roofs
 
+
+_LEAST_PANEL_IN = 3.2
+"""Least width of a panel beside another."""
+
+_NARROW_IN = 4.0
+"""A panel below this is narrow."""
+_NARROW_LABEL, _WIDE_LABEL = 13, 28
+"""Characters of a line of a label, where it can be broken."""
 
 _FEW_PARTS = 10
 """So many parts all have a number."""
@@ -41,13 +49,16 @@ class Spot:
     whole_run: bool = False
 
 
-def plot_roofline(result: Result) -> Picture:
+def plot_roofline(result: Result, width_in: float | None = None) -> Picture:
     """Log-log rooflines: a panel per memory, a roof per array, a point per Einsum.
 
     Parameters
     ----------
     result : Result
         A simulation's result.
+    width_in : float, optional
+        In inches; by itself as wide as its panels need side by side. Narrow panels stand below
+        one another.
 
     Raises
     ------
@@ -66,23 +77,28 @@ def plot_roofline(result: Result) -> Picture:
     if not result.roofs.arrays or not result.roofs.memories:
         raise InputError("this result does not say what its machine can do at the most")
     levels = [m for m in result.roofs.memories if spots(result, m)]
-    figure = Picture(figsize=(1.0 + 5.6 * max(1, len(levels)), 4.8), layout="constrained")
-    panels = figure.subplots(1, max(1, len(levels)), squeeze=False)[0]
+    number = max(1, len(levels))
+    wide = width_in or 1.0 + 5.6 * number
+    beside = number if wide / number > _LEAST_PANEL_IN else 1
+    rows = -(-number // beside)
+    high = 4.8 if width_in is None else 0.4 + rows * (0.5 + min(3.2, 0.85 * wide / beside))
+    figure = Picture(figsize=(wide, high), layout="constrained")
+    panels = figure.subplots(rows, beside, squeeze=False).ravel()
     for axes, memory in zip(panels, levels, strict=False):
-        _panel(axes, result, memory)
-    figure.suptitle(
-        picture_text(f"{result.workload} on {result.architecture}, mapped by {result.mapping}"),
-        x=0.01,
-        ha="left",
-        fontsize=11,
-    )
+        _panel(axes, result, memory, wide / beside)
+    subject = f"{result.workload} on {result.architecture}, mapped by {result.mapping}"
+    if width_in is None:
+        figure.suptitle(picture_text(subject), x=0.01, ha="left", fontsize=11)
+    else:
+        headline(figure, subject)
     numbers = _part_numbers(result) if result.parts else None
     if numbers:
-        figure.supxlabel(_key(numbers, len(levels)), x=0.01, ha="left", fontsize=8)
+        figure.supxlabel(_key(numbers, int(16 * wide)), x=0.01, ha="left", fontsize=8)
     # Constrained layout moves the axes; labels need their final places.
     figure.draw_without_rendering()
     for axes, memory in zip(panels, levels, strict=False):
-        _name_spots(axes, spots(result, memory), numbers)
+        longest = _NARROW_LABEL if wide / beside < _NARROW_IN else _WIDE_LABEL
+        _name_spots(axes, spots(result, memory), numbers, longest)
     return figure
 
 
@@ -96,11 +112,11 @@ def _part_numbers(result: Result) -> dict[str, str]:
     return {name: str(at) for at, name in enumerate(dict.fromkeys(named), start=1)}
 
 
-def _key(numbers: dict[str, str], panels: int) -> str:
+def _key(numbers: dict[str, str], characters: int) -> str:
     """What the numbers stand for; a number stays with its name when lines are broken."""
     hard_blank = "\u00a0"
     entries = [f"{number}{hard_blank}{name}" for name, number in numbers.items()]
-    return fill((2 * hard_blank + " ").join(entries), 95 * max(1, panels), break_on_hyphens=False)
+    return fill((2 * hard_blank + " ").join(entries), characters, break_on_hyphens=False)
 
 
 def spots(result: Result, memory: MemoryRoof) -> list[Spot]:
@@ -149,7 +165,7 @@ def _operations(einsum: EinsumUse, untimed: dict[str, set[str]]) -> int:
     return sum(n for kind, n in einsum.operations if kind not in free)
 
 
-def _panel(axes: Axes, result: Result, memory: MemoryRoof) -> None:
+def _panel(axes: Axes, result: Result, memory: MemoryRoof, wide_in: float) -> None:
     found = spots(result, memory)
     peaks = {r.array: r.peak_ops_per_s for r in result.roofs.arrays}
     colours = palette([a.array for a in result.arrays])
@@ -183,30 +199,35 @@ def _panel(axes: Axes, result: Result, memory: MemoryRoof) -> None:
             linestyle="none",
             zorder=3,
         )
-    _describe(axes, result, memory, found)
+    _describe(axes, result, memory, found, wide_in)
 
 
-def _describe(axes: Axes, result: Result, memory: MemoryRoof, found: list[Spot]) -> None:
+def _describe(
+    axes: Axes, result: Result, memory: MemoryRoof, found: list[Spot], wide_in: float
+) -> None:
     limit = "bandwidth without limit"
     if memory.bytes_per_s is not None:
         limit = engineering(memory.bytes_per_s, "B/s")
-    axes.set_title(f"{memory.level}: {limit}", loc="left", fontsize=10)
+    narrow = wide_in < _NARROW_IN
+    axes.set_title(f"{memory.level}: {limit}", loc="left", fontsize=8.5 if narrow else 10)
     used = {s.name for s in found}
     quiet = [u.name for u in result.parts or result.einsums if u.name not in used]
-    below = f"\nno traffic here: {_wrapped(quiet)}" if quiet else ""
+    below = f"\nno traffic here: {_wrapped(quiet, int(11 * wide_in))}" if quiet else ""
     if _nameless(result):
         below += (
             f"\nwithout a number: parts of less than {100 * _LEAST_TIME:.0f} % of the time each"
         )
-    axes.set_xlabel(f"operations a byte of {memory.level} traffic (op/B){below}", fontsize=9)
-    axes.set_ylabel("operations a second (op/s)", fontsize=9)
+    axes.set_xlabel(
+        f"operations a byte of {memory.level} traffic (op/B){below}", fontsize=8 if narrow else 9
+    )
+    axes.set_ylabel("operations a second (op/s)", fontsize=8 if narrow else 9)
     axes.yaxis.set_major_formatter(EngFormatter(sep=" "))
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:,g}")
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _wrapped(names: list[str], width: int = 62) -> str:
-    return fill(", ".join(names), width)
+def _wrapped(names: list[str], width: int) -> str:
+    return fill(", ".join(names), width, initial_indent=" " * 17).lstrip()
 
 
 def _range(values: list[float]) -> tuple[float, float]:
@@ -224,8 +245,10 @@ def _nameless(result: Result) -> frozenset[str]:
     return frozenset(p.name for p in result.parts if p.latency_s < least)
 
 
-def _name_spots(axes: Axes, found: list[Spot], numbers: dict[str, str] | None) -> None:
+def _name_spots(
+    axes: Axes, found: list[Spot], numbers: dict[str, str] | None, longest: int
+) -> None:
     """Name the points, or number them; the run's first, since they are larger."""
     order = sorted(found, key=lambda s: not s.whole_run)
     names = [(s, s.name if s.whole_run or numbers is None else numbers.get(s.name)) for s in order]
-    place_labels(axes, [Label(name, s.intensity, s.ops_per_s) for s, name in names if name])
+    place_labels(axes, [Label(n, s.intensity, s.ops_per_s) for s, n in names if n], longest)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Final
 
 import matplotlib as mpl
@@ -18,6 +19,8 @@ from matplotlib.figure import Figure
 
 from einsum_cascade.errors import InputError, Problem
 
+from ...document import picture_text
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -25,6 +28,9 @@ COLUMN_IN: Final = 3.3
 """Width of a column of a paper, in inches."""
 PAGE_IN: Final = 7.0
 """Width of a page of two columns."""
+
+_LETTERS_IN: Final = 12.5
+"""Letters of a headline on an inch."""
 
 SUFFIXES: Final = (".png", ".svg", ".pdf")
 """What a picture can be written as."""
@@ -64,7 +70,6 @@ _LOOK: Final[dict[Any, Any]] = {
     "ytick.major.width": 0.7,
     "lines.linewidth": 1.3,
     "lines.markersize": 4.5,
-    "text.parse_math": False,
 }
 _FILES: Final[dict[Any, Any]] = {"pdf.fonttype": 42, "svg.hashsalt": "archsim"}
 """Fonts of which a reader can copy the text; the same SVG for the same picture."""
@@ -139,6 +144,21 @@ def ink_on(colour: str | tuple[float, float, float]) -> str:
     return "black" if 0.30 * red + 0.59 * green + 0.11 * blue > 0.5 else "white"
 
 
-def open_axes(axes: Axes) -> None:
-    """Take away the frame's upper and right side, and ticks of bars' names."""
-    axes.spines[["top", "right"]].set_visible(False)
+def folded(text: str, wide: int = 18) -> str:
+    """A long name on several lines."""
+    return "\n".join(wrap(text, wide, break_long_words=False)) or text
+
+
+def headline(figure: Picture, text: str) -> None:
+    """What the picture is of, above all of it and as wide."""
+    lines = folded(picture_text(text), int(_LETTERS_IN * figure.get_figwidth()))
+    figure.set_figheight(figure.get_figheight() + 0.14 * (1 + lines.count("\n")))
+    figure.suptitle(lines, x=0.01, ha="left", fontsize=8.5)
+
+
+def name_bars(axes: Axes, names: Sequence[str]) -> None:
+    """Names beside horizontal bars, the first on top, and nothing else on that side."""
+    axes.set_yticks(range(len(names)), list(names))
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(axis="y", length=0)

@@ -89,7 +89,7 @@ def test_out_writes_the_result_the_report_and_pictures(tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert json.loads((folder / "result.json").read_text(encoding="utf-8")) == simulated()
     assert "| array_2d |" in (folder / "report.md").read_text(encoding="utf-8")
-    for picture in ("time.png", "utilization.png", "roofline.png", "energy.png"):
+    for picture in ("waterfall.png", "time.png", "utilization.png", "roofline.png", "energy.png"):
         assert (folder / picture).read_bytes().startswith(b"\x89PNG")
         assert f"wrote {folder / picture}" in result.stderr
 

@@ -202,7 +202,7 @@ def test_names_are_shown_and_not_obeyed(tmp_path: Path) -> None:
     own = pd.DataFrame({"who": odd * 2, "size": [1] * 3 + [2] * 3, "cost": [3.0, 2, 1, 9, 8, 7]})
     figure = archsim.plot(own, "lines", colour="who", out=tmp_path / "p.svg")
     texts = [t.get_text() for t in figure.legends[0].texts]
-    assert texts == ["$x^{$", "a\\x1b[31m", "<b>&"]
+    assert texts == [r"\$x^{\$", "a\\x1b[31m", "<b>&"]
     ElementTree.parse(tmp_path / "p.svg")
     for kind in ("bars", "heatmap", "pareto"):
         how = {"y": "size"} if kind == "pareto" else {}
