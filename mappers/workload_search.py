@@ -10,7 +10,7 @@ from typing import Any
 from archsim.bound.binding import with_parameters
 from archsim.jobs.defaults import known_mappings
 from archsim.jobs.plan import plan
-from archsim.jobs.programs import program_of
+from archsim.jobs.programs import program_of, refuse_unknown_tensors
 from archsim.jobs.run import run_plan
 from archsim.jobs.selection import ByPart, recalled_mapping
 from archsim.jobs.workload import PartLike, WorkloadLike
@@ -293,7 +293,9 @@ def best_known(
 def check_start(
     workload: WorkloadLike, start: Sequence[Mapping], constraints: Sequence[ConstraintFile] = ()
 ) -> None:
-    """Refuse a mapping to begin with that is of no cascade here, and constraints on several."""
+    """Refuse a mapping to begin with that is of no cascade here, constraints on several, and
+    formats of tensors that are not there, all of it before a search, which may take minutes."""
+    refuse_unknown_tensors(workload, (Cascade.load(p.cascade).program for p in workload.parts))
     if constraints:
         only_part(workload, "a constraint on mappings")
     cascades = dict.fromkeys(c for part in workload.parts for c in (part.cascade, name_of(part)))

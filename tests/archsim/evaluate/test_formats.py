@@ -15,11 +15,17 @@ from nest_masks import MaskedWalker
 import workloads
 from archsim import Architecture, Mapping, Result, simulate
 from archsim.bound.binding import bind
+from archsim.bound.record import Bound
 from archsim.cost.estimators import memory_access, register_access
+from archsim.cost.occupancy import memory_bytes
+from archsim.cost.spill import count_mapping
 from archsim.evaluate.evaluate import evaluate_mapping
+from archsim.schedule.kinds import exact_walks
 from archsim.spec.words import in_formats
+from archsim.steps.limits import StepsError
 from einsum_cascade.errors import MappingError, SpecError
 from einsum_cascade.number_formats import FORMATS, TensorFormats
+from mappers.workload_search import check_start
 
 DECODE = {"phase": "decode", "cached_len": 8191}
 VALUES = 8 * 8192 * 128
@@ -114,7 +120,9 @@ def test_bytes_and_energy_are_what_was_walked() -> None:
             continue
         seen += 1
         machine = case.architecture
-        walk = MaskedWalker(case, bind(case.program, case.mapping, machine, case.given))
+        bound = bind(case.program, case.mapping, machine, case.given)
+        assert stepped_words(bound) == pytest.approx(counted_words(bound))
+        walk = MaskedWalker(case, bound)
         bits: Counter[tuple[str, str]] = Counter()
         energy: Counter[str] = Counter()
         for e in case.program.einsums:
@@ -136,6 +144,28 @@ def test_bytes_and_energy_are_what_was_walked() -> None:
         assert found.latency_s >= found.bounds.bandwidth_s * (1 - 1e-12)
         assert found.latency_s >= found.floor.latency_s * (1 - 1e-12)
     assert seen > 10
+
+
+def stepped_words(bound: Bound) -> list[float]:
+    """Words that all steps of a run move together, by memory."""
+    moved = [0.0] * len(bound.architecture.memories)
+    try:
+        walks = exact_walks(bound, count_mapping(bound))
+    except StepsError:
+        return counted_words(bound)
+    for walk in walks:
+        for number, step in enumerate(walk.classes):
+            for rows in (*step.loads, *step.drains):
+                for memory, words in enumerate(rows):
+                    moved[memory] += float(walk.steps_by_class[number] * words)
+    return moved
+
+
+def counted_words(bound: Bound) -> list[float]:
+    """The same, as counts have it."""
+    word = bound.architecture.word_bytes
+    counts = count_mapping(bound)
+    return [float(memory_bytes(bound, counts, m) / word) for m in bound.architecture.memories]
 
 
 # ------------------------------------------------------------------ what is refused
@@ -176,3 +206,9 @@ def test_what_a_projection_makes_has_the_format_of_the_cache() -> None:
     written = {p.name: p.result.traffic[0].write_bytes for p in found.parts}
     assert written["key-projection"] == 8 * 128
     assert written["value-projection"] == 8 * 128 * 2
+
+
+def test_a_search_refuses_them_before_it_begins() -> None:
+    work = workloads.load("llama-3-8b", "formats.KK=int8", **DECODE)
+    with pytest.raises(SpecError, match="no cascade that runs has a tensor 'KK'"):
+        check_start(work, ())
