@@ -44,6 +44,7 @@ smartquotes = False  # it would make a dash of the two of an option
 nb_execution_mode = os.environ.get("ARCHSIM_NOTEBOOKS", "cache")
 nb_execution_cache_path = str(Path(__file__).parents[1] / "build" / "notebooks")
 nb_execution_timeout = 600
+nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 
 autodoc_typehints = "description"
