@@ -2,7 +2,7 @@
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup hooks format lint types rooms check fast test goldens bench docs ci
+.PHONY: help setup hooks format lint types rooms check fast test goldens attack bench docs ci
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ test: ## all tests
 
 goldens: ## write the golden texts of simulate --dump anew; look at the difference before you commit
 	pytest tests/golden --write-goldens
+
+attack: ## hostile files, mutants, command lines and machines at length; SEED=n repeats
+	$(PYTHON) -W ignore tests/attack/attacking.py $(if $(SEED),--seed $(SEED))
 
 bench: ## ratios of speed, each of one run
 	$(PYTHON) benchmarks/engine.py
