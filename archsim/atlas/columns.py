@@ -58,7 +58,9 @@ LEGEND: Final = (
     "Passes: traversals of a whole fiber that no mapping can avoid; those inside a tile of a "
     "partitioned rank are told below, cascade by cascade. Held for later passes: "
     "elements per fiber that cost traffic when the buffer cannot hold them. The mapping shown is "
-    "the fastest built-in one that is legal; hover over a number for what bounds it."
+    "the fastest built-in one that is legal; hover over a number for what bounds it. Cascades that "
+    "no mapping is written for run one Einsum after the other, every tensor through memory: they "
+    "stand and are sorted apart, as their latency says little of the algorithm."
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from string import Template
 from typing import Any
@@ -38,7 +38,7 @@ def atlas_html(plan: AtlasPlan, entries: tuple[AtlasEntry, ...]) -> str:
         machines=_options(m.name for m in plan.machines),
         lengths=_options(s.label for s in plan.scenarios),
         headings=_headings(arrays),
-        rows="\n".join(_row(e, arrays) for e in entries),
+        bodies="\n".join(_bodies(entries, arrays)),
         legend=html_text(LEGEND),
         details="\n".join(details_html(e) for e in entries),
         runs=_embedded(_data(entries, arrays)),
@@ -60,7 +60,15 @@ def _options(names: Iterable[str]) -> str:
 
 
 def _headings(arrays: tuple[str, ...]) -> str:
-    columns = [
+    return "".join(
+        f'<th scope="col" class="{kind}"><button type="button">{html_text(name)}</button></th>'
+        for name, kind in _columns(arrays)
+    )
+
+
+def _columns(arrays: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Headings, and what stands below them."""
+    return [
         ("cascade", ""),
         ("passes", "number"),
         ("over", ""),
@@ -69,10 +77,23 @@ def _headings(arrays: tuple[str, ...]) -> str:
         *((label, "number") for _, label, _ in MEASURES),
         *((f"{a} busy", "number") for a in arrays),
     ]
-    return "".join(
-        f'<th scope="col" class="{kind}"><button type="button">{html_text(name)}</button></th>'
-        for name, kind in columns
-    )
+
+
+def _bodies(entries: tuple[AtlasEntry, ...], arrays: tuple[str, ...]) -> Iterator[str]:
+    """Rows that can be compared with one another together: sorting leaves them so."""
+    groups = {
+        "under a mapping written for it": [e for e in entries if e.is_mapped],
+        "one Einsum after the other: no mapping is written": [
+            e for e in entries if not e.is_mapped
+        ],
+    }
+    columns = len(_columns(arrays))
+    for title, group in groups.items():
+        if group:
+            rows = "\n".join(_row(e, arrays) for e in group)
+            heading = f'<th scope="rowgroup" colspan="{columns}">{html_text(title)}</th>'
+            yield f'<tbody class="group"><tr>{heading}</tr></tbody>'
+            yield f'<tbody class="rows">{rows}</tbody>'
 
 
 def _row(entry: AtlasEntry, arrays: tuple[str, ...]) -> str:
@@ -80,20 +101,22 @@ def _row(entry: AtlasEntry, arrays: tuple[str, ...]) -> str:
     most, over = most_passes(entry.analysis.passes.ranks)
     name = html_text(program.name)
     fields = [
-        *((field, "number") for field, _, _ in SIZES),
-        ("mapping", ""),
-        *((field, "number") for field, _, _ in MEASURES),
-        *((utilization(a), "number") for a in arrays),
+        *(field for field, _, _ in SIZES),
+        "mapping",
+        *(field for field, _, _ in MEASURES),
+        *(utilization(a) for a in arrays),
     ]
     cells = "".join(
-        f'<td class="{kind}" data-field="{html_text(field)}"></td>' for field, kind in fields
+        f'<td class="{kind}" data-field="{html_text(field)}" data-label="{html_text(label)}"></td>'
+        for field, (label, kind) in zip(fields, _columns(arrays)[3:], strict=True)
     )
     words = html_text(f"{program.name} {program.title}")
     return (
         f'<tr data-name="{name}" data-find="{words}">'
         f'<td data-sort="{name}"><a href="#cascade-{name}">{name}</a><br>'
         f"<small>{html_text(program.title)}</small>{_mark(program.unverified)}</td>"
-        f'<td class="number">{most}</td><td>{html_text(over)}</td>'
+        f'<td class="number" data-label="passes">{most}</td>'
+        f'<td data-label="over">{html_text(over)}</td>'
         f"{cells}</tr>"
     )
 

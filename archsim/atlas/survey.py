@@ -21,6 +21,9 @@ from ..result.record import Result
 from ..spec.arch import Architecture
 from ..spec.mapping import EINSUM_BY_EINSUM, Mapping
 
+_WORTH_PROCESSES = 8
+"""Cascades below which processes take longer to start than they save."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
@@ -51,6 +54,11 @@ class AtlasEntry:
     """Per length the analysis with the workload's shapes, where they fix all counts."""
     runs: tuple[AtlasRun, ...]
 
+    @property
+    def is_mapped(self) -> bool:
+        """Whether a mapping is written for it; else it runs Einsum by Einsum."""
+        return any(run.mapping != EINSUM_BY_EINSUM for run in self.runs)
+
 
 @dataclass(frozen=True, kw_only=True)
 class AtlasPlan:
@@ -73,7 +81,7 @@ class AtlasPlan:
 
 
 def survey(
-    to_survey: AtlasPlan, advance: Callable[[str], Any] = lambda _: None
+    to_survey: AtlasPlan, advance: Callable[[str], Any] = lambda _: None, workers: int = 1
 ) -> tuple[AtlasEntry, ...]:
     """Analyse and simulate everything there.
 
@@ -81,14 +89,36 @@ def survey(
     ----------
     to_survey : AtlasPlan
     advance : callable
-        Called with a short text before each of ``to_survey.steps`` steps.
+        Called with a short text before each of ``to_survey.steps`` steps; of several
+        processes once those of a cascade are done.
+    workers : int
+        Processes.
 
     Raises
     ------
     CascadeError
         A cascade is wrong. (What does not run is recorded with its reason instead.)
     """
-    return tuple(_entry(to_survey, name, advance) for name in to_survey.cascades)
+    names = to_survey.cascades
+    if workers == 1 or len(names) < _WORTH_PROCESSES:
+        return tuple(_entry(to_survey, name, advance) for name in names)
+    # Not above: a survey of a few cascades need not wait for it.
+    from joblib import Parallel, delayed
+
+    found: dict[int, AtlasEntry] = {}
+    pool = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)
+    tasks = (delayed(_numbered)(to_survey, at) for at in range(len(names)))
+    for at, entry, told in pool(tasks):
+        found[at] = entry
+        for text in told:
+            advance(text)
+    return tuple(found[at] for at in range(len(names)))
+
+
+def _numbered(to_survey: AtlasPlan, at: int) -> tuple[int, AtlasEntry, list[str]]:
+    """An entry by its place, and what there was to be told on the way."""
+    told: list[str] = []
+    return at, _entry(to_survey, to_survey.cascades[at], told.append), told
 
 
 def _entry(to_survey: AtlasPlan, name: str, advance: Callable[[str], Any]) -> AtlasEntry:
@@ -113,9 +143,11 @@ def _sized(
         ran = (r.result.shape for r in runs if r.result and r.length == scenario.label)
         try:
             shapes = dict(next(ran, ())) or _shapes(analysis.program, scenario)
+            # Points of a mask may be too many to be counted.
+            found = analysis.at(shapes)
         except InputError:
             continue
-        yield scenario.label, analysis.at(shapes)
+        yield scenario.label, found
 
 
 def _shapes(program: Program, scenario: Scenario) -> dict[str, int]:

@@ -65,14 +65,19 @@ def progress(steps: int) -> Iterator[Callable[[str], None]]:
         BarColumn,
         MofNCompleteColumn,
         Progress,
+        SpinnerColumn,
         TextColumn,
+        TimeElapsedColumn,
         TimeRemainingColumn,
     )
 
     screen = Console(stderr=True, markup=False, highlight=False, emoji=False)
     columns = (
+        # It turns while a step takes long, so that a bar at rest is not taken for a stop.
+        SpinnerColumn(),
         BarColumn(),
         MofNCompleteColumn(),
+        TimeElapsedColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.description}", markup=False),
     )
