@@ -58,21 +58,21 @@ html_extra_path = ["site"]
 html_theme_options = {"navigation_with_keys": True}
 
 _HEADING = re.compile(r"^## (.+)$")
-_PAGE = re.compile(r"\]\(([^)#:]+)\.(?:md|ipynb)\)")
+_PAGE = re.compile(r"\[([^]]+)\]\(([^)#:]+)\.(?:md|ipynb)\)")
 
 
-def sidebar(text: str) -> str:
+def sidebar(index: str) -> str:
     """Hidden tables of contents of the index: a caption a heading, an entry a page linked to."""
     pages: dict[str, list[str]] = {}
     seen: set[str] = set()
     heading = ""
-    for line in text.splitlines():
+    for line in index.splitlines():
         if found := _HEADING.match(line):
             heading = found[1]
-        for page in _PAGE.findall(line):
+        for text, page in _PAGE.findall(line):
             if heading and page not in seen:
                 seen.add(page)
-                pages.setdefault(heading, []).append(page)
+                pages.setdefault(heading, []).append(f"{text} <{page}>")
     return "".join(
         "\n".join(["", "```{toctree}", ":hidden:", f":caption: {name}", "", *found, "```", ""])
         for name, found in pages.items()
