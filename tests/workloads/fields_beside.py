@@ -110,6 +110,9 @@ BESIDE: dict[str, dict[str, Any]] = {
     "jamba": _TEXT
     | {"hidden_act": "silu", "use_mamba_kernels": True, "num_logits_to_keep": 1}
     | {"sliding_window": None, "router_aux_loss_coef": 0.001},
+    "deepseek_v32": _TEXT
+    | {"hidden_act": "silu", "num_key_value_heads": 128, "num_nextn_predict_layers": 1}
+    | {"scoring_func": "sigmoid", "topk_method": "noaux_tc", "ep_size": 1, "n_group": 8},
     "kimi_k2": _TEXT
     | {"hidden_act": "silu", "num_key_value_heads": 64, "num_nextn_predict_layers": 0}
     | {"qk_head_dim": 192, "scoring_func": "sigmoid", "topk_method": "noaux_tc"},

@@ -335,6 +335,14 @@ PUBLISHED = (
         ),
     ),
     Published("deepseek-v3", 671_026_419_200, DEEPSEEK_V3),
+    # 671.03 of DeepSeek-V3, and 61 indexers of 1536 x 64 x 128 + 7168 x (128 + 64) + 2 x 128.
+    Published(
+        "deepseek-v3.2",
+        671_026_419_200 + 61 * (1536 * 64 * 128 + 7168 * (128 + 64) + 2 * 128),
+        DEEPSEEK_V3
+        | {"model_type": "deepseek_v32", "index_n_heads": 64, "index_head_dim": 128}
+        | {"index_topk": 2048},
+    ),
     Published("minimax-text-01", 456_089_655_296, MINIMAX),
     Published(
         "mamba-130m",

@@ -54,7 +54,10 @@ def mixer_cell(mixer: Any) -> str:
             return f"{mixer.kind} {heads} x {mixer.qk_width}{window}"
         case LatentAttention():
             width = f"{mixer.nope_width}+{mixer.rope_width}"
-            return f"MLA {mixer.heads} x ({width}), cache {mixer.kv_rank}+{mixer.rope_width}"
+            found = f"MLA {mixer.heads} x ({width}), cache {mixer.kv_rank}+{mixer.rope_width}"
+            if (index := mixer.indexer) is not None:
+                found += f", {index.picks} keys picked by {index.heads} x {index.width}"
+            return found
         case DecayAttention():
             return f"{mixer.kind} {mixer.heads} x {mixer.qk_width}"
         case DeltaAttention():

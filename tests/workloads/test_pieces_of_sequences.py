@@ -75,6 +75,36 @@ def test_a_window_that_looks_both_ways(reach: int, length: int) -> None:
     assert f"{pairs:,} of them count" in omission.note
 
 
+def test_keys_that_an_indexer_picks() -> None:
+    """All of them up to its number, as in DeepSeek-V3; beyond it the latents that are picked."""
+    fields: dict[str, Any] = {"phase": "decode", "scope": "block"}
+    few = load("deepseek-v3.2", cached_len=2047, **fields)
+    many = load("deepseek-v3.2", cached_len=2048, **fields)
+    assert few.cascade == "mla-absorbed"
+    assert any("the indexer would pick all 2048 keys" in note for note in few.notes)
+    assert many.cascade == "deepseek-sparse-attention"
+    parts = {part.name: part for part in many.parts}
+    shape = parts["attention"].shapes_for(("H", "P", "M", "N", "D", "J", "A", "R", "C", "F"))
+    assert shape == {"H": 128, "P": 1, "M": 2049, "N": 64, "D": 128, "J": 2048} | {
+        "A": 128,
+        "R": 64,
+        "C": 512,
+        "F": 128,
+    }
+    assert dict(parts["indexer-query-projection"].shapes) == {"N": 1, "D": 1536, "J": 64 * 128}
+    assert dict(parts["indexer-key-projection"].shapes) == {"N": 1, "D": 7168, "J": 128}
+    # Keys and values are unfolded inside.
+    assert not [name for name in parts if "unfolding" in name or "absorption" in name]
+    attention = parts["attention"]
+    assert not attention.left_out_by(Cascade.load("deepseek-sparse-attention").program)
+    (left,) = attention.left_out_by(Cascade.load("mla-absorbed").program)
+    assert "not 2048 that an indexer picks" in left
+    # 128 words of every key to the indexer, 576 of those that are picked to the heads.
+    macs = dict(summarize(many).operations)["mac"]
+    more = dict(summarize(load("deepseek-v3.2", cached_len=4096, **fields)).operations)["mac"]
+    assert more - macs == 61 * 2048 * 64 * (128 + 1)
+
+
 def test_layers_of_modernbert() -> None:
     work = load("modernbert-base", scope="model", seq_len=1000)
     parts = {part.name: part for part in work.parts}

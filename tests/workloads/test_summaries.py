@@ -40,6 +40,7 @@ PUBLISHED: dict[str, tuple[float, float]] = {
     "jamba-v0.1": (52, 12.1),
     "llama-4-maverick": (400, 17.2),
     "whisper-large-v3": (1.55, 1.55),
+    "deepseek-v3.2": (671, 38.4),
     "modernbert-base": (0.149, 0.149),
     "qwen3-next-80b-a3b": (80, 3.87),
     "kimi-linear-48b-a3b": (49.1, 3.48),
@@ -92,6 +93,8 @@ def test_active_parameters_are_those_its_authors_publish(name: str) -> None:
         ("gemma-2-9b", 42 * 8 * (256 + 256), 0),
         # The latent, and one rotated key for all heads.
         ("deepseek-v3", 61 * (512 + 64), 0),
+        # Beside these the indexer's key.
+        ("deepseek-v3.2", 61 * (512 + 64 + 128), 0),
         # Ten layers of softmax; 70 with a state of 64 heads.
         ("minimax-text-01", 10 * 8 * (128 + 128), 70 * 64 * 128 * 128),
         # 80 heads of 64 by 128, and three tokens of X, B and C for the convolution.

@@ -16,13 +16,14 @@ from einsum_cascade.errors import Problem, SpecError
 from ..models import (
     DecayAttention,
     DeltaAttention,
+    KeyIndexer,
     LatentAttention,
     Mixer,
     SelectiveScan,
     SoftmaxAttention,
     StateSpaceDual,
 )
-from .omissions import WINDOW, LayerOmission
+from .omissions import PICKS, WINDOW, LayerOmission
 from .phases import Tokens
 from .shared_heads import SharedHeads, Variant
 
@@ -237,6 +238,8 @@ def _of_sinks(a: SoftmaxAttention) -> tuple[LayerOmission, ...]:
 
 def _latent(a: LatentAttention, tokens: Tokens) -> LayerAttention:
     """Unfolded keys and values in a prefill; the cache itself, absorbed, in decoding."""
+    if a.indexer is not None:
+        return _picked(a, a.indexer, tokens)
     _check_causal(a, tokens)
     mask = _of_mask(tokens) if a.causal and tokens.queries > 1 else ()
     # Absorbed, a score takes kv_rank + rope_width products (576 in DeepSeek-V3), unfolded
@@ -270,6 +273,32 @@ def _latent(a: LatentAttention, tokens: Tokens) -> LayerAttention:
         omissions=(*mask, LayerOmission(feature="latent", note=both)),
         stand_ins=(ONE_HEAD,),
         unless_given=((WINDOW, tokens.keys),) if a.causal else (),
+    )
+
+
+def _picked(a: LatentAttention, index: KeyIndexer, tokens: Tokens) -> LayerAttention:
+    """The latents that an indexer picks; all of them, as ever, where it would pick all."""
+    dense = _latent(replace(a, indexer=None), tokens)
+    if tokens.keys <= index.picks:
+        note = f"the indexer would pick all {tokens.keys} keys: none is scored by it"
+        return replace(dense, notes=(*dense.notes, note))
+    cached = a.kv_rank + a.rope_width
+    sizes = (
+        *(("A", a.nope_width), ("C", a.kv_rank), ("D", index.width), ("F", a.v_width)),
+        *((PICKS, index.picks), ("N", index.heads), ("R", a.rope_width)),
+    )
+    note = f"each query attends all keys before it, and not {index.picks} that an indexer picks"
+    return LayerAttention(
+        cascade="deepseek-sparse-attention",
+        shapes=_shapes(tokens, a.heads, cached, a.kv_rank, tokens.keys),
+        kv_heads=1,
+        variants=(Variant(rank=PICKS, shapes=sizes), _unfolding(a)),
+        notes=(
+            f"sparse attention to latents: {index.heads} heads of an indexer score"
+            f" {tokens.keys:,} keys, and {index.picks:,} are attended",
+        ),
+        omissions=(*dense.omissions, LayerOmission(feature="picks", note=note)),
+        stand_ins=(ONE_HEAD, "mla-absorbed"),
     )
 
 

@@ -10,9 +10,11 @@ from einsum_cascade.rows import tells_apart
 
 WINDOW = "W"
 """The parameter that says how many keys a query sees."""
+PICKS = "J"
+"""The rank of the keys that an indexer picks."""
 _OF_HEADS = frozenset("HGS")
 
-Feature = Literal["mask", "window", "sinks", "latent", "state"]
+Feature = Literal["mask", "window", "sinks", "latent", "state", "picks"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,5 +40,7 @@ class LayerOmission:
                 return not any({*t.ranks} <= _OF_HEADS for t in program.inputs)
             case "state":
                 return all("P" in program.tensor_ranks[name] for name in program.outputs)
+            case "picks":
+                return all(r.name != PICKS for r in program.ranks)
             case "latent":
-                return all(r.name != "L" for r in program.ranks)
+                return all(r.name not in ("L", PICKS) for r in program.ranks)

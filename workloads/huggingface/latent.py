@@ -14,6 +14,7 @@ from ..models import (
     DecayAttention,
     Experts,
     FeedForward,
+    KeyIndexer,
     LatentAttention,
     Layer,
     ModelConfig,
@@ -79,8 +80,31 @@ def kimi_k2(root: YamlNode) -> ModelConfig:
     return _deepseek(root, "kimi_k2", router_biases=True)
 
 
+class _DeepseekV32Config(_DeepseekConfig):
+    q_lora_rank: Size
+    index_n_heads: Size
+    index_head_dim: Size
+    index_topk: Size
+
+
+def deepseek_v32(root: YamlNode) -> ModelConfig:
+    """``DeepseekV32Config``: as deepseek_v3, but that an indexer picks the keys of a query."""
+    c = read_fields(_DeepseekV32Config, root)
+    index = KeyIndexer(heads=c.index_n_heads, width=c.index_head_dim, picks=c.index_topk)
+    return _deepseek_stack(root, c, "deepseek_v32", router_biases=True, indexer=index)
+
+
 def _deepseek(root: YamlNode, family: str, router_biases: bool) -> ModelConfig:
-    c = read_fields(_DeepseekConfig, root)
+    return _deepseek_stack(root, read_fields(_DeepseekConfig, root), family, router_biases)
+
+
+def _deepseek_stack(
+    root: YamlNode,
+    c: _DeepseekConfig,
+    family: str,
+    router_biases: bool,
+    indexer: KeyIndexer | None = None,
+) -> ModelConfig:
     d, experts = c.hidden_size, c.n_routed_experts or 0
     mixer = LatentAttention(
         heads=c.num_attention_heads,
@@ -89,9 +113,10 @@ def _deepseek(root: YamlNode, family: str, router_biases: bool) -> ModelConfig:
         nope_width=c.qk_nope_head_dim,
         rope_width=c.qk_rope_head_dim,
         v_width=c.v_head_dim,
+        indexer=indexer,
     )
-    # Both latents are normalised, too.
-    norms = 2 * d + (c.q_lora_rank or 0) + c.kv_lora_rank
+    # Both latents are normalised, too, and the indexer's key, with a bias.
+    norms = 2 * d + (c.q_lora_rank or 0) + c.kv_lora_rank + (2 * indexer.width if indexer else 0)
     ffn = FeedForward(inner=c.intermediate_size, gated=True)
     layers = [Layer(mixer=mixer, ffn=ffn, other_parameters=norms)] * c.num_hidden_layers
     if experts:

@@ -21,7 +21,14 @@ _KEPT = ("lm_head", "gate", "router", "embed_tokens", "norm", "layernorm")
 """Last words of modules that are not converted, which are never converted here."""
 _KNOWN: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "fp8": ("quant_method", "fmt", "activation_scheme", "weight_block_size", "dequantize"),
+        "fp8": (
+            "quant_method",
+            "fmt",
+            "activation_scheme",
+            "weight_block_size",
+            "scale_fmt",
+            "dequantize",
+        ),
         "mxfp4": ("quant_method", "dequantize"),
     }
 )

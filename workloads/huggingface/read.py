@@ -24,6 +24,7 @@ READERS: Mapping[str, str] = MappingProxyType(
         "bert": "encoders.bert",
         "deepseek_v2": "latent.deepseek_v2",
         "deepseek_v3": "latent.deepseek_v3",
+        "deepseek_v32": "latent.deepseek_v32",
         "falcon_mamba": "recurrent.falcon_mamba",
         "gemma": "decoders.gemma",
         "gemma2": "decoders.gemma2",

@@ -4,6 +4,7 @@ from .layers import Experts, FeedForward, Layer, ModelConfig, RepeatedLayer, Wei
 from .mixers import (
     DecayAttention,
     DeltaAttention,
+    KeyIndexer,
     LatentAttention,
     Mixer,
     SelectiveScan,
@@ -16,6 +17,7 @@ __all__ = [
     "DeltaAttention",
     "Experts",
     "FeedForward",
+    "KeyIndexer",
     "LatentAttention",
     "Layer",
     "Mixer",

@@ -73,6 +73,16 @@ class SoftmaxAttention:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeyIndexer:
+    """What picks the keys of a query (DeepSeek-V3.2): small heads over one key a token."""
+
+    heads: int
+    width: int
+    picks: int
+    """Keys that a query attends at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LatentAttention:
     """Multi-head latent attention: keys and values unfold from one latent a token.
 
@@ -91,16 +101,19 @@ class LatentAttention:
     v_width: int
     causal: bool = True
     softcap: float | None = None
+    indexer: KeyIndexer | None = None
+    """What picks the keys; None: a query attends all of them."""
 
     @property
     def kind(self) -> str:
-        """MLA."""
-        return "MLA"
+        """MLA, or DSA where keys are picked."""
+        return "MLA" if self.indexer is None else "DSA"
 
     @property
     def cache_elements(self) -> int:
-        """The latent and the rotated key, for all heads together."""
-        return self.kv_rank + self.rope_width if self.causal else 0
+        """The latent and the rotated key, for all heads together, and the indexer's key."""
+        picked = self.indexer.width if self.indexer is not None else 0
+        return self.kv_rank + self.rope_width + picked if self.causal else 0
 
     @property
     def state_elements(self) -> int:
@@ -115,7 +128,14 @@ class LatentAttention:
             first = self.q_rank * (width + queries)
         down = width * (self.kv_rank + self.rope_width)
         up = self.kv_rank * self.heads * (self.nope_width + self.v_width)
-        return first + down + up + self.heads * self.v_width * width
+        return first + down + up + self.heads * self.v_width * width + self._picking(width)
+
+    def _picking(self, width: int) -> int:
+        """The indexer's queries, of the queries' latent, its key, and a weight for each head."""
+        if (index := self.indexer) is None:
+            return 0
+        source = width if self.q_rank is None else self.q_rank
+        return source * index.heads * index.width + width * (index.width + index.heads)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
