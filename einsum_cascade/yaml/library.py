@@ -30,8 +30,8 @@ def builtin_names(kind: Kind) -> tuple[str, ...]:
     kind : str
         The folder of ``specs`` they are in.
 
-    >>> [n for n in builtin_names("cascades") if n.startswith("flash-attention-2")]
-    ['flash-attention-2', 'flash-attention-2-backward', 'flash-attention-2-causal']
+    >>> [n for n in builtin_names("cascades") if n.startswith("ssd-")]
+    ['ssd-chunked', 'ssd-chunked-prefill', 'ssd-chunked-resumed', 'ssd-recurrent', 'ssd-step']
     """
     folder = files("specs").joinpath(kind)
     if not folder.is_dir():
