@@ -133,7 +133,8 @@ def measure_of(view: FrameView, given: str | None, place: str, but: Iterable[str
     found = [c for c in (*ranked, *others) if numbers_of(view.frame[c].dropna()) is not None]
     moving = [c for c in found if view.frame[c].nunique() > 1] or found
     if not moving:
-        what = f"{place}: the frame has no numbers to measure"
+        beside = f" beside {', '.join(but)}" if (but := tuple(but)) else ""
+        what = f"{place}: the frame has no numbers to measure{beside}"
         raise InputError(Problem(what, hint=f"its columns are {', '.join(named)}"))
     return moving[0]
 

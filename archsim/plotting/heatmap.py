@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm, Normalize, to_rgb
+from matplotlib.colors import LogNorm, Normalize, to_rgb, to_rgba
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import NullLocator
 
@@ -19,14 +20,18 @@ from .choose import Slots, best_of, facet_of, measure_of
 from .options import PlotOptions
 from .panels import Panel, legend, panels_of, remarks, texts_of_axis, thinned
 from .scales import PlotScale, label_of, scale_of, ticks_of, with_unit
-from .view import FrameView, column_called, numbers_of, values_of_axis
+from .view import FrameView, column_called, need_numbers, numbers_of, values_of_axis
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from matplotlib.axes import Axes
+
 _BAR_IN = 0.3
 """What the bar of colours takes of each panel."""
 _LETTER_IN = 0.06
+_MANY = 600
+"""Cells from which on a map is drawn as an image, without numbers."""
 
 TAKEN = ("x", "y", "colour", "facet")
 
@@ -48,14 +53,14 @@ def draw_heatmap(view: FrameView, options: PlotOptions) -> Picture:
     facet = facet_of(slots, options.facet)
     view = best_of(view, slots.take(facet), value)
     figure, panels = panels_of(view, facet, options.width_in, height=0.7, share="xy")
-    numbers = numbers_of(view.frame[value])
-    if numbers is None:
+    if numbers_of(view.frame[value]) is None:
         names = values_of_axis(view, value)
         colours = palette([picture_text(str(n)) for n in names])
         for panel in panels:
             _cells(panel, x, y, value, view, lambda v: colours[picture_text(str(v))], None)
         legend(figure, value, [Patch(color=c, label=n) for n, c in colours.items()])
     else:
+        numbers = need_numbers(view, value, "colour")
         scale = scale_of(numbers, view.units.get(value))
         drawn = [scale.drawn(n) for n in numbers]
         norm = (LogNorm if scale.log else Normalize)(min(drawn), max(drawn))
@@ -106,8 +111,13 @@ def _cells(
     room = (panel.wide_in - _BAR_IN - _LETTER_IN * names) / len(across)
     texts = [_short(scale.drawn(v)) for v in whole.frame[value]] if scale else []
     written = bool(texts) and room >= _LETTER_IN * (1 + max(map(len, texts)))
-    for a, b, v in zip(*(panel.view.frame[c] for c in (x, y, value)), strict=True):
-        place = (across.index(a), up.index(b))
+    found = {
+        (across.index(a), up.index(b)): v
+        for a, b, v in zip(*(panel.view.frame[c] for c in (x, y, value)), strict=True)
+    }
+    if len(found) > _MANY:
+        _pixels(axes, found, (len(across), len(up)), colour)
+    for place, v in found.items() if len(found) <= _MANY else ():
         shade = colour(v)
         corner = (place[0] - 0.5, place[1] - 0.5)
         axes.add_patch(Rectangle(corner, 1, 1, facecolor=shade, edgecolor="white", linewidth=0.5))
@@ -128,6 +138,20 @@ def _cells(
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.label_outer()
+
+
+def _pixels(
+    axes: Axes,
+    found: dict[tuple[int, int], Any],
+    size: tuple[int, int],
+    colour: Callable[[Any], Any],
+) -> None:
+    """Cells of a large map as one image: thousands of rectangles take long to draw."""
+    image = np.ones((size[1], size[0], 4))
+    for (at, up), value in found.items():
+        image[up, at] = to_rgba(colour(value))
+    extent = (-0.5, size[0] - 0.5, -0.5, size[1] - 0.5)
+    axes.imshow(image, origin="lower", extent=extent, aspect="auto", interpolation="nearest")
 
 
 def _short(number: float) -> str:

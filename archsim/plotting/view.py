@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
 from einsum_cascade.errors import InputError, Problem, did_you_mean
@@ -61,11 +62,14 @@ def view_of(frame: DataFrame) -> FrameView:
         raise InputError("there is nothing to draw: the frame has no rows")
     ran, told = _ran(frame)
     axes = tuple(c for c in _settings(ran) if ran[c].nunique(dropna=True) > 1)
+    whole = ran.dropna(subset=list(axes)).reset_index(drop=True)
+    if len(whole) < len(ran):
+        told = (*told, f"not drawn: {len(ran) - len(whole)} without a setting")
     said = frame.attrs.get("work_axes")
     work = frozenset(a for a in axes if a in (WORK_FIELDS if said is None else said))
     units = {c: u for c in map(str, frame.columns) if (u := unit_of(c))}
     units |= dict(frame.attrs.get("units", {}))
-    return FrameView(frame=ran, axes=axes, work=work, units=units, told=told)
+    return FrameView(frame=whole, axes=axes, work=work, units=units, told=told)
 
 
 def _ran(frame: DataFrame) -> tuple[DataFrame, tuple[str, ...]]:
@@ -159,12 +163,16 @@ def need_numbers(view: FrameView, column: str, place: str) -> tuple[float, ...]:
     Raises
     ------
     InputError
-        It has none.
+        It has none, or not in all rows.
     """
     found = numbers_of(view.frame[column])
     if found is None:
         shown = view.frame[column].iloc[0]
         raise InputError(f"{place}: '{column}' holds no numbers ('{shown}'), and is to be measured")
+    if not all(map(isfinite, found)):
+        missing = sum(not isfinite(n) for n in found)
+        text = f"{place}: '{column}' has no finite number in {missing} of {len(found)} rows"
+        raise InputError(Problem(text, hint=f'frame.dropna(subset=["{column}"]) leaves them out'))
     return found
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import matplotlib as mpl
 import pandas as pd
 import pytest
 from commands import refused, run
@@ -17,6 +18,7 @@ import archsim
 from archsim.plotting.pareto import front_of
 from archsim.plotting.plot import FRAME_KINDS
 from archsim.plotting.scales import scale_of
+from archsim.result.plots.style import ORDERED
 from einsum_cascade.errors import InputError
 
 DRAWN = [kind for kind in FRAME_KINDS if kind != "parallel"]
@@ -250,6 +252,28 @@ def test_what_cannot_be_drawn_is_said(
 ) -> None:
     with pytest.raises(InputError, match=f"(?s){message}"):
         archsim.plot(frame, kind, **how)
+
+
+def test_holes_are_told_or_refused() -> None:
+    own = pd.DataFrame({"who": ["a", None, "b"], "size": [1, 2, 2], "cost": [3.0, 2.0, 1.0]})
+    assert "1 without a setting" in archsim.plot(own, "bars").get_supxlabel()
+    own.loc[0, "cost"] = float("inf")
+    for kind in ("bars", "heatmap", "lines"):
+        with pytest.raises(InputError, match="no finite number in 1 of 2 rows"):
+            archsim.plot(own, kind, colour="cost" if kind == "heatmap" else None)
+
+
+def test_a_large_map_is_an_image() -> None:
+    cells = [(x, y) for x in range(40) for y in range(20)]
+    own = pd.DataFrame({"x": [c[0] for c in cells], "y": [c[1] for c in cells]})
+    own["cost"] = own["x"] * 100.0 + own["y"]
+    axes, _ = archsim.plot(own, "heatmap", x="x", y="y", colour="cost").axes
+    (image,) = axes.images
+    shades = image.get_array()
+    assert shades.shape[:2] == (20, 40)
+    ramp = mpl.colormaps[ORDERED]
+    for place, share in (((0, 0), 0.0), ((19, 39), 1.0), ((0, 20), 2000 / 3919)):
+        assert list(shades[place]) == pytest.approx(ramp(share), abs=0.01)
 
 
 def test_frames_without_rows_or_moving_settings_are_refused(frame: pd.DataFrame) -> None:
