@@ -35,6 +35,13 @@ if TYPE_CHECKING:
     type=Known(["analytical", "event"]),
     help="Which of two limits: event runs 100 times as many steps before it takes an average one.",
 )
+@click.option(
+    "--rewrite",
+    "rules",
+    multiple=True,
+    metavar="RULE",
+    help="Rewrite the attention's cascade first, by one rule after another, such as factor:QK.",
+)
 @settings_option
 @json_option
 @click.option("--out", metavar="DIR", type=NamedPath(), help="Write result, report and pictures.")
@@ -53,6 +60,7 @@ def simulate_command(
     architecture: str,
     mappings: tuple[str, ...],
     engine: Literal["analytical", "event"] | None,
+    rules: tuple[str, ...],
     settings: tuple[str, ...],
     as_json: bool,
     out: Path | None,
@@ -71,6 +79,7 @@ def simulate_command(
         check_folder(out)
     if trace:
         check_file(trace)
+    settings = _rewritten(workload, settings, rules)
     asked = _asked(workload, architecture, mappings, settings)
     from ..jobs.run import run_plan
 
@@ -91,6 +100,29 @@ def simulate_command(
         show_json(result.to_dict())
     else:
         _show_result(result, explain, written)
+
+
+def _rewritten(workload: str, settings: tuple[str, ...], rules: tuple[str, ...]) -> tuple[str, ...]:
+    """Settings that name the attention's cascade as rewritten, a file as long as the command."""
+    if not rules:
+        return settings
+    # Here, as whoever rewrites nothing need not wait for sympy.
+    from tempfile import TemporaryDirectory
+
+    from einsum_cascade import Cascade
+    from einsum_cascade.rewrites import rewrite
+
+    from ..jobs.asked import workload_asked
+    from ..jobs.workload import own_part
+    from ..spec.files.overrides import parse_overrides
+
+    own = own_part(workload_asked(workload, parse_overrides(settings)))
+    derived = rewrite(Cascade.load(own.cascade), *rules, prove_it=False).result
+    folder = click.get_current_context().with_resource(TemporaryDirectory())
+    file = Path(folder) / f"{derived.program.name}.yaml"
+    file.write_text(derived.text(), encoding="utf-8")
+    others = (s for s in settings if not s.startswith("cascade="))
+    return (*others, f"cascade={file}")
 
 
 def _asked(
