@@ -7,9 +7,14 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
+from einsum_cascade.errors import MappingError, Problem
+
 from .bands import BandProgression, Box, Window, progressions
 from .iteration import Extents, Loop, inside
 from .progressions import beats, grown, stretches
+
+MOST_WALKED = 1 << 20
+"""Iterations of one walk that are looked at one by one: more take longer than anybody waits."""
 
 _Key = tuple[int, ...]
 _T = TypeVar("_T")
@@ -46,6 +51,27 @@ def windowed_points(
     """
     everything = (True,) * len(loops)
     return windowed_deliveries(loops, everything, extents, window, size)
+
+
+class _Walked:
+    """How many iterations one walk has looked at one by one."""
+
+    def __init__(self) -> None:
+        self._number = 0
+
+    def add(self, number: int) -> None:
+        """Look at some more.
+
+        Raises
+        ------
+        MappingError
+            They are too many.
+        """
+        self._number += number
+        if self._number > MOST_WALKED:
+            text = "tiles along the window of the mask repeat too seldom to be counted"
+            hint = "take tiles of which one is a multiple of the other, or fewer tokens"
+            raise MappingError(Problem(text, hint=hint))
 
 
 class _BandedStream(NamedTuple):
@@ -136,6 +162,7 @@ class _Deliveries:
         self.size = size
         self.memo: dict[tuple[int, Extents, Box | None], _BandedStream] = {}
         self.beat = beats(loops, window)
+        self.walked = _Walked()
 
     def visit(self, depth: int, now: Extents, box: Box | None) -> _BandedStream:
         """What the loops from one on deliver."""
@@ -174,11 +201,13 @@ class _Deliveries:
             return
         done, period = 0, self.beat[depth].period
         for begin, end in stretches(progression, self.beat[depth]):
+            self.walked.add(3 * period)
             long = _growing(progression.first + begin, end - begin, period, _shifted(at, begin))
             if long is not None:
                 yield from (_alike(1, progression.first + n, at(n)) for n in range(done, begin))
                 yield long
                 done = end
+        self.walked.add(progression.count - done)
         yield from (_alike(1, progression.first + n, at(n)) for n in range(done, progression.count))
 
 
@@ -244,6 +273,7 @@ class _Distinct:
         self.size = size
         self.memo: dict[tuple[int, Extents, Box | None], int] = {}
         self.beat = beats(loops, window)
+        self.walked = _Walked()
         along = [window.side(loop.axis) is not None for loop in loops]
         self.late = max((d + 1 for d, c in enumerate(counted) if c and along[d]), default=0)
         inner = zip(loops[self.late :], along[self.late :], strict=True)
@@ -299,10 +329,12 @@ class _Distinct:
             return
         done = 0
         for begin, end in stretches(progression, self.beat[depth]):
+            self.walked.add(3 * self.beat[depth].period)
             if long := _sum_and_most(begin, end, self.beat[depth].period, at):
                 yield from ((at(n), at(n)) for n in range(done, begin))
                 yield long
                 done = end
+        self.walked.add(progression.count - done)
         yield from ((at(n), at(n)) for n in range(done, progression.count))
 
 

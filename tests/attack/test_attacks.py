@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from attacking import mishandled
+from commands import refused
 from generators import KINDS, Attack, attacks
 
 SEED = 20_251
@@ -37,6 +38,12 @@ def test_what_is_met_well_is_not_called_mishandled(
     tmp_path: Path, words: tuple[str, ...], what: str | None
 ) -> None:
     assert mishandled(Attack(words=words, content=b"a: 1"), tmp_path) is what
+
+
+def test_a_window_that_cannot_be_counted_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("simulate", "mistral-7b", "flat", "--set", "seq_len=40001", "--set", "batch=1")
+    monkeypatch.setattr("archsim.space.banded.MOST_WALKED", 1)
+    assert "repeat too seldom to be counted" in refused(*words, code=2)
 
 
 def test_a_traceback_is_mishandled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
