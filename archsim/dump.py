@@ -9,6 +9,7 @@ from typing import Final
 from .bound.dump import bound_text
 from .bound.record import Bound
 from .cost.dump import counts_text
+from .cost.instances import through_ports
 from .cost.spill import count_mapping
 from .jobs.job import JobPlan
 from .schedule.dump import program_text
@@ -20,7 +21,7 @@ def _counts(bound: Bound) -> str:
 
 
 def _programs(bound: Bound) -> str:
-    walks = exact_walks(bound, count_mapping(bound))
+    walks = exact_walks(bound, through_ports(bound, count_mapping(bound)))
     programs = kind_of(bound).programs(bound, walks)
     return "\n\n".join(program_text(program) for program in programs)
 

@@ -14,6 +14,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from .cost.instances import through_ports
 from .cost.spill import count_mapping
 from .events.engine import GroupRun, time_events
 from .jobs.job import Job, JobPlan
@@ -115,7 +116,7 @@ def trace(plan: JobPlan) -> Trace:
 def _runs(job: Job) -> tuple[GroupRun, ...]:
     """What a job runs, with its turns logged."""
     bound = job.bind()
-    return time_events(bound, count_mapping(bound), logged=True).runs
+    return time_events(bound, through_ports(bound, count_mapping(bound)), logged=True).runs
 
 
 def timeline(

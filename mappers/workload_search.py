@@ -342,6 +342,11 @@ def space_of(
 
     Raises as ``Mapspace.of``.
     """
+    if architecture.has_instances:
+        fed = next(m for m in architecture.memories if m.instances)
+        text = f"{architecture.name}: mappings are not searched for several instances yet"
+        hint = f"leave out --mapping: ranks are spread over the {fed.instances[0][0]}"
+        raise SpecError(Problem(text, hint=hint))
     program = program_of(part, architecture, cascade)
     given, _ = with_usual(program, part.shapes_for(program.settable))
     try:

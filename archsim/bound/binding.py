@@ -16,6 +16,7 @@ from .arrangement import Arrangement, arrangements
 from .binder import bind_loops
 from .fit import fit_tile, tile_sizes
 from .footprint import all_fits, requirements
+from .instances import bind_spread, is_spread
 from .masking import leave_out_masked
 from .record import Bound
 from .roles import in_turn, on_machine
@@ -79,6 +80,29 @@ def bind(
     """
     program, shapes = with_parameters(program, shapes)
     mapping = _named(program, mapping, architecture)
+    if is_spread(mapping):
+
+        def of_one(inner: Mapping, own: dict[str, int]) -> Bound:
+            return _bind(program, inner, architecture, own, choose)
+
+        def of_all(inner: Mapping, own: dict[str, int]) -> Bound:
+            return _unasked(program, inner, architecture, own)
+
+        bound = bind_spread(program, mapping, architecture, shapes, of_one, of_all)
+        # What feeds the instances holds the tiles of all of them.
+        _check_capacity(bound, MappingError)
+        return bound
+    return _bind(program, mapping, architecture, shapes, choose)
+
+
+def _bind(
+    program: Program,
+    mapping: Mapping,
+    architecture: Architecture,
+    shapes: dict[str, int],
+    choose: Choose | None,
+) -> Bound:
+    """Bind a mapping that spreads nothing over instances, its open choices made."""
     if not mapping.choices:
         return _closed(program, mapping, architecture, shapes)
     if choose is None:
@@ -99,6 +123,16 @@ def bind(
         return _closed(program, candidate, architecture, shapes)
 
     return choose(program, mapping, architecture, bound, closed)
+
+
+def _unasked(
+    program: Program, mapping: Mapping, architecture: Architecture, shapes: dict[str, int]
+) -> Bound:
+    """Bind a mapping, legal or not, with the least size of tiles that are open."""
+    plain = in_turn(mapping)
+    sizes, _ = tile_sizes(plain, architecture)
+    tiling = build_tiling(program, plain, shapes, sizes)
+    return leave_out_masked(bind_loops(program, plain, architecture, tiling))
 
 
 def _named(program: Program, mapping: Mapping, architecture: Architecture) -> Mapping:

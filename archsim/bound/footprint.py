@@ -191,6 +191,8 @@ def _tiles(bound: Bound, e: BoundEinsum, level: int, tile: _Tile) -> dict[str, i
         tensor = access_map.access.tensor
         if level in bound.memories(e, tensor):
             size = tile(bound, e, access_map, level)
+            if bound.instances is not None:
+                size *= bound.instances.copies(access_map, level)
             found[tensor] = max(found.get(tensor, 0), size)
     for start in e.initial:
         for access_map in start.reads:

@@ -30,7 +30,10 @@ def layout(architecture: Architecture, *, capacities: bool = True) -> tuple[obje
     return (
         architecture.word_bits,
         tuple(
-            (m.name, m.line_bits, m.capacity_bytes if capacities else None)
+            (
+                *(m.name, m.line_bits, m.capacity_bytes if capacities else None),
+                *(m.instances, m.multicast, m.reduces),
+            )
             for m in architecture.memories
         ),
         tuple(

@@ -28,6 +28,7 @@ from ..spec.arch import Architecture, ProcessingArray
 from ..spec.mapping import Mapping
 from ..spec.words import TensorWords, words_of
 from .dataflow import Operand
+from .instances import Instances
 from .residency import Residency
 from .tiling import Tiling
 
@@ -211,6 +212,8 @@ class Bound(Facts):
     """Why masked tiles are run all the same, where they are."""
     idle: Band | None = None
     """A band outside of which whole steps of the nest are left out."""
+    instances: Instances | None = None
+    """Where all this is what one of several instances runs: how it is part of a whole."""
 
     @cached_property
     def words(self) -> TensorWords:

@@ -129,7 +129,9 @@ def action_pj(technology: Technology, name: str) -> float:
 
 
 def areas(architecture: Architecture) -> Named:
-    """Area in um^2 of every component on the chip, memories first, outermost first.
+    """Area in um^2 of every component on the chip, all instances of it together.
+
+    Memories come first, outermost first.
 
     Raises
     ------
@@ -146,7 +148,7 @@ def areas(architecture: Architecture) -> Named:
             found.append((memory.name, area + _adder_area(kind.adder, rows)))
     for array in architecture.arrays:
         found.append((array.name, _array_area(architecture, array)))
-    return tuple(found)
+    return tuple((name, architecture.copies(name) * area) for name, area in found)
 
 
 def functional_units(array: ProcessingArray) -> tuple[str, ...]:

@@ -13,7 +13,8 @@ LEAKAGE = "leakage"
 
 
 def leakage_w(architecture: Architecture) -> tuple[tuple[str, float], ...]:
-    """Power in W that components take whether they are used or not, those that take any.
+    """Power in W that components take whether they are used or not, those that take any, all
+    instances of a component together.
 
     Units of an array leak by the actions that they do, its registers and memories on the chip by
     the bit, and a DRAM idles as a whole.
@@ -40,14 +41,17 @@ def _components(architecture: Architecture) -> Iterator[tuple[str, float]]:
     for memory in architecture.memories:
         kind = technology.memory(memory.energy)
         if kind is not None and kind.kind == "dram":
-            yield memory.name, kind.idle_w
+            yield memory.name, architecture.copies(memory.name) * kind.idle_w
         elif kind is not None:
             held = memory.billed_bytes or memory.capacity_bytes or 0
-            yield memory.name, 8 * held * kind.leakage_w_per_bit
+            bits = 8 * held * architecture.copies(memory.name)
+            yield memory.name, bits * kind.leakage_w_per_bit
     for array in architecture.arrays:
-        yield f"{array.name}.registers", _registers(architecture, array)
+        copies = architecture.copies(array.name)
+        yield f"{array.name}.registers", copies * _registers(architecture, array)
         units = (technology.action(name) for name in functional_units(array))
-        yield array.name, array.elements * sum(u.leakage_w for u in units if u is not None)
+        leaking = sum(u.leakage_w for u in units if u is not None)
+        yield array.name, copies * array.elements * leaking
 
 
 def _registers(architecture: Architecture, array: ProcessingArray) -> float:

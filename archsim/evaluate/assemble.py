@@ -14,6 +14,7 @@ from ..cost.accesses import Amount, EinsumCount
 from ..cost.energy import charges
 from ..cost.estimators import areas
 from ..cost.folds import folds_of
+from ..cost.instances import of_all_instances, through_ports
 from ..cost.leakage import leakage_charges
 from ..cost.occupancy import busy_cycles, work_cycles
 from ..result.record import (
@@ -54,8 +55,10 @@ def assemble(
     """
     architecture = bound.architecture
     seconds = float(timing.cycles / architecture.clock_hz)
+    whole = bound if bound.instances is None else bound.instances.whole
+    own, counts = counts, of_all_instances(bound, counts)
     bill = charges(architecture, counts, bound.words) + leakage_charges(architecture, seconds)
-    work = [_work(bound, e, count) for e, count in zip(bound.einsums, counts, strict=True)]
+    work = [_work(bound, e, *both) for e, *both in zip(bound.einsums, own, counts, strict=True)]
     traffic = _traffic(bound, counts)
     cycles = float(timing.cycles)
     return Result(
@@ -77,8 +80,8 @@ def assemble(
         ),
         energy_by_einsum=_summed((c.einsum, c.energy_pj) for c in bill),
         area_by_component=areas(architecture),
-        bounds=_bounds(bound, work, traffic),
-        floor=floor_of(bound, counts, least),
+        bounds=_bounds(whole, work, _traffic(bound, through_ports(bound, own))),
+        floor=floor_of(whole, counts, least),
         einsums=_einsums(bound, work, timing),
         schedule=_schedule(bound, timing),
         tiles=tuple((m.name, bound.tiling.bound(m)) for m in bound.tiling.members.values()),
@@ -119,10 +122,12 @@ class _Work:
     """Those in which it computes, weighed by the share of the array's elements at work."""
 
 
-def _work(bound: Bound, e: BoundEinsum, count: EinsumCount) -> _Work:
+def _work(bound: Bound, e: BoundEinsum, own: EinsumCount, count: EinsumCount) -> _Work:
+    """Of an Einsum that one instance counts by itself, and all of them together."""
     busy = Fraction(0)
-    if count.iterations:  # else a mask lets nothing through
-        busy = work_cycles(e) * Fraction(count.points, count.iterations * e.array.elements)
+    if own.iterations:  # else a mask lets nothing through
+        elements = e.array.elements * bound.architecture.copies(e.array.name)
+        busy = work_cycles(e) * Fraction(count.points, own.iterations * elements)
     return _Work(count=count, occupied=busy_cycles(bound, e), busy=busy)
 
 
@@ -204,7 +209,10 @@ def _buffers(found: tuple[Requirement, ...]) -> tuple[LevelBuffer, ...]:
 
 
 def _bounds(bound: Bound, work: list[_Work], traffic: tuple[LevelTraffic, ...]) -> Bounds:
-    """Array work alone, traffic alone at full bandwidth, and compulsory traffic."""
+    """Array work alone, traffic alone at full bandwidth, and compulsory traffic.
+
+    ``traffic`` is that of one instance where a memory has several.
+    """
     architecture = bound.architecture
     cycles = [
         total((1, w.occupied) for w in work if w.count.array == array.name)

@@ -7,6 +7,7 @@ from einsum_cascade.ir import Program
 from ..bound.binding import Choose, bind
 from ..bound.record import Bound
 from ..cost.accesses import EinsumCount
+from ..cost.instances import through_ports
 from ..cost.spill import count_mapping
 from ..result.record import Result
 from ..schedule.timing import Timing, refuse_no_time
@@ -71,6 +72,6 @@ def evaluate_bound(
         engine does not count something yet.
     """
     counts = counts or count_mapping(bound)
-    timing = timing or time_bound(bound, counts, engine)
+    timing = timing or time_bound(bound, through_ports(bound, counts), engine)
     refuse_no_time(bound, timing.cycles)
     return assemble(bound, counts, timing, workload, engine, least)

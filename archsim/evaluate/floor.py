@@ -267,7 +267,8 @@ def _by_array(
         for count, cycles in zip(counts, found, strict=True):
             if all(kind in able for kind, _ in count.operations):
                 busy = total((times, able[kind]) for kind, times in count.operations)
-                cycles[number] = shares[count.einsum] * busy / array.elements
+                elements = array.elements * machine.copies(array.name)
+                cycles[number] = shares[count.einsum] * busy / elements
     return found
 
 

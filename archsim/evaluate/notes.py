@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 
 from einsum_cascade.ir import Name, Parameter, walk
 from einsum_cascade.operations import kind_and_format, told
@@ -71,6 +72,17 @@ def _mask_parameters(bound: Bound) -> list[Parameter]:
     return [p for p in bound.program.parameters if p.name in used and p.default is not None]
 
 
+def _instances(bound: Bound) -> Iterator[str]:
+    """What runs on how many instances of what."""
+    spread = bound.instances.spread if bound.instances is not None else ()
+    for number, memory in enumerate(bound.architecture.memories):
+        for name, count in memory.instances:
+            here = [s for s in spread if (s.level, s.instances) == (number, name)]
+            parts = ", ".join(f"{s.rank} in {s.parts} parts of {s.part}" for s in here)
+            used = prod(s.parts for s in here)
+            yield f"{used} of {count} {name} are used" + (f": {parts}" if parts else "")
+
+
 def notes_of(bound: Bound) -> tuple[str, ...]:
     """What the machine's data and the mapping leave unbilled, in sentences."""
     architecture = bound.architecture
@@ -79,6 +91,7 @@ def notes_of(bound: Bound) -> tuple[str, ...]:
         picked = ", ".join(f"{name} {what}" for name, what in bound.mapping.chosen)
         found.append(f"chosen by the mapping's objective: {picked}")
     found.extend(bound.mapping.moved)
+    found.extend(_instances(bound))
     found.extend(_formats(bound))
     if note := spill_note(bound):
         found.append(note)

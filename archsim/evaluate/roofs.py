@@ -25,7 +25,7 @@ def _roofs_of(bound: Bound) -> Roofs:
                 level=m.name,
                 bytes_per_s=None
                 if m.bandwidth_bytes_per_s is None
-                else float(m.bandwidth_bytes_per_s),
+                else float(m.bandwidth_bytes_per_s * bound.architecture.copies(m.name)),
             )
             for m in bound.architecture.memories
         ),
@@ -38,8 +38,9 @@ def _array_roof(bound: Bound, array: ProcessingArray) -> ArrayRoof:
     # What takes no time would put the roof at infinity: it is named, and left aside.
     listed = [o.cycles for o in array.operations if o.cycles > 0]
     fastest = min(listed, default=Fraction(1))
+    elements = array.elements * bound.architecture.copies(array.name)
     return ArrayRoof(
         array=array.name,
-        peak_ops_per_s=float(array.elements * bound.architecture.clock_hz / fastest),
+        peak_ops_per_s=float(elements * bound.architecture.clock_hz / fastest),
         untimed=tuple(dict.fromkeys(kind_and_format(k)[0] for k, n in cycles.items() if not n)),
     )

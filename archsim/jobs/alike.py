@@ -98,7 +98,11 @@ class AlikeJobs:
             return evaluate_bound(job.bind(), workload=job.name)
         work = self._work(mapping, job.shapes, job.program.formats)
         placed = _Key(work, layout(machine, capacities=room_decides(mapping)))
-        bound = rebind(self._bound.of(placed, job.bind), machine)
+        known = self._bound.of(placed, job.bind)
+        if known.instances is not None:
+            # It is several mappings in one, of which each would have to be moved.
+            return evaluate_bound(job.bind(), workload=job.name)
+        bound = rebind(known, machine)
         if not all_fits(bound):
             # Says what does not fit, and where it is written.
             return evaluate_bound(job.bind(), workload=job.name)

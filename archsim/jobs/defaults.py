@@ -28,7 +28,14 @@ from ..spec.index import mapping_entries
 from ..spec.mapping import EINSUM_BY_EINSUM, Mapping
 from .job import Evaluate, Generators, Job, Refusal
 from .parts import job_of
-from .selection import derived_mapping, machines_own, recalled_mapping, stands_in
+from .selection import (
+    derived_mapping,
+    machines_own,
+    recalled_mapping,
+    stands_in,
+    ways_to_spread,
+    written_ways,
+)
 from .workload import PartLike
 
 NEAR = 1.1
@@ -127,18 +134,41 @@ def known_mappings(
     """
     own = machines_own(part, architecture)
     cascade = part.cascade
+    written: list[KnownMapping] = []
     if own is not None:
         cascade = own.cascade
-        yield KnownMapping(own.name, lambda: own, designed=True)
+        written.append(KnownMapping(own.name, lambda: own, designed=True))
     else:
         recalled = recalled_mapping(part, architecture, generators)
         if recalled is not None:
-            yield KnownMapping(recalled.name, lambda: recalled, searched=True)
-    for entry in mapping_entries(cascade):
-        if own is None or entry.name != own.name:
-            yield KnownMapping(entry.name, entry.load)
-    make = partial(derived_mapping, part, architecture, generators, cascade)
-    yield KnownMapping(EINSUM_BY_EINSUM, make)
+            written.append(KnownMapping(recalled.name, lambda: recalled, searched=True))
+    entries = mapping_entries(cascade)
+    written += (KnownMapping(e.name, e.load) for e in entries if own is None or e.name != own.name)
+    for known in written:
+        yield from _in_all_ways(known, part, architecture)
+    for way in range(ways_to_spread(part, architecture, cascade)):
+        make = partial(derived_mapping, part, architecture, generators, cascade, way)
+        yield KnownMapping(EINSUM_BY_EINSUM, make)
+
+
+def _in_all_ways(
+    known: KnownMapping, part: PartLike, architecture: Architecture
+) -> Iterator[KnownMapping]:
+    """A written mapping in each way to spread it over the machine's instances."""
+    if not architecture.has_instances:
+        yield known
+        return
+    try:
+        ways = written_ways(known(), part, architecture)
+    except InputError:
+        yield known  # who asks for it is told
+        return
+    for mapping in ways:
+        yield replace(known, make=partial(_itself, mapping))
+
+
+def _itself(mapping: Mapping) -> Mapping:
+    return mapping
 
 
 def _reason(error: InputError) -> str:

@@ -15,6 +15,7 @@ from ..spec.index import compute_the_same, mapping_entries
 from ..spec.mapping import EINSUM_BY_EINSUM, Mapping
 from .job import Generators
 from .programs import program_of
+from .spreading import part_of, spread_over, spreadings
 from .workload import PartLike, WorkloadLike, own_part
 
 if TYPE_CHECKING:
@@ -63,7 +64,11 @@ def given_mappings(workload: WorkloadLike, mapping: Given) -> tuple[Mapping | No
 
 
 def derived_mapping(
-    part: PartLike, architecture: Architecture, generators: Generators, cascade: str = ""
+    part: PartLike,
+    architecture: Architecture,
+    generators: Generators,
+    cascade: str = "",
+    way: int = 0,
 ) -> Mapping:
     """The mapping made for a part, one Einsum after the other. Raises as ``MakeMapping``.
 
@@ -71,12 +76,37 @@ def derived_mapping(
     ----------
     cascade : str
         One that computes what the part's does; by default the part's own.
+    way : int
+        Of ``spreadings`` over the machine's instances.
     """
     # The part may name a file, whose cascade can be called anything, like a built-in one too.
     cascade = cascade or part.cascade
     program = program_of(part, architecture, cascade)
     given, _ = with_usual(program, part.shapes_for(program.settable))
-    return replace(generators.make(program, architecture, given), cascade=cascade)
+    spreading = spreadings(program, architecture, given)[way]
+    made = generators.make(program, architecture, part_of(spreading, given))
+    return spread_over(replace(made, cascade=cascade), spreading, architecture)
+
+
+def ways_to_spread(part: PartLike, architecture: Architecture, cascade: str) -> int:
+    """In how many ways a cascade is spread over a machine's instances; 1 where it has none."""
+    if not architecture.has_instances:
+        return 1
+    program = program_of(part, architecture, cascade)
+    given, _ = with_usual(program, part.shapes_for(program.settable))
+    return len(spreadings(program, architecture, given))
+
+
+def written_ways(
+    mapping: Mapping, part: PartLike, architecture: Architecture
+) -> tuple[Mapping, ...]:
+    """A written mapping, spread over the machine's instances where it does not say how."""
+    if not architecture.has_instances or any(level.spatial for level in mapping.nest):
+        return (mapping,)
+    program = program_of(part, architecture, mapping.cascade)
+    given, _ = with_usual(program, part.shapes_for(program.settable))
+    ways = spreadings(program, architecture, given)
+    return tuple(spread_over(mapping, way, architecture) for way in ways)
 
 
 def recalled_mapping(

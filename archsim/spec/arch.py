@@ -39,6 +39,12 @@ class Memory:
     write_buffer: int = 1
     """Steps whose results may wait to be written while operands of later ones are read: a
     deeper one keeps a late result from holding up what is read behind it."""
+    instances: tuple[tuple[str, int], ...] = ()
+    """By a name of theirs, how many copies of all that is inside of it this memory feeds."""
+    multicast: bool = False
+    """Whether what several instances read is read once for all of them."""
+    reduces: bool = False
+    """Whether partial sums of several instances are added on their way to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,6 +234,27 @@ class Architecture:
     mapping: str | None = None
     """The mapping it was designed for, where a workload's default one is not legal on it."""
     source: str = field(default="", compare=False)
+
+    @property
+    def has_instances(self) -> bool:
+        """Whether some memory feeds several copies of what is inside of it."""
+        return any(m.instances for m in self.memories)
+
+    def copies(self, place: str) -> int:
+        """How many of a memory or an array there are.
+
+        Examples
+        --------
+        >>> machine = Architecture.load("fusemax", ["memories.DRAM.instances.cores=4"])
+        >>> [machine.copies(name) for name in ("DRAM", "global_buffer", "array_2d")]
+        [1, 4, 4]
+        """
+        found = 1
+        for memory in self.memories:
+            if memory.name == place:
+                break
+            found *= prod(n for _, n in memory.instances)
+        return found
 
     @classmethod
     def load(cls, name: str | PathLike[str], overrides: Overriding = ()) -> Architecture:

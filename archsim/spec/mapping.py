@@ -51,6 +51,8 @@ class Least:
         return f"min({', '.join(map(str, self.sizes))})"
 
 
+REST: Final = "rest"
+"""Parts of a rank written ``rest``: as many as there are instances left."""
 FITTED: Final = (FIT, WHOLE_OR_ONE, EVEN)
 """Sizes that depend on what fits."""
 TileSize = int | DimensionRef | Least | Literal["fit", "whole", "whole or one", "even"]
@@ -70,11 +72,24 @@ class Tile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SpreadRank:
+    """A rank of which each instance below a memory has a part: ``spatial: {cores: H}``."""
+
+    instances: str
+    """What the instances are called."""
+    rank: str
+    parts: int | None = None
+    """As many as there are instances left, where no number is given."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NestLevel:
     """Temporal loops whose iterations exchange tiles with ``level``, outermost first."""
 
     level: str
     loops: tuple[str, ...]
+    spatial: tuple[SpreadRank, ...] = ()
+    """Ranks spread over the instances that the level feeds."""
     span: Span | None = field(default=None, compare=False, repr=False)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from ..bound.record import Bound
+from ..space.access_map import AccessMap
 from ..space.iteration import first_tile
 
 
@@ -24,7 +25,8 @@ def first_fill(bound: Bound, inside: tuple[str, ...]) -> int | Fraction:
             tile = first_tile(e.extents, e.shared)
             for f in e.reads:
                 if bound.residency.memories(f.access.tensor)[:1] == (0,):
-                    needed[f.access.tensor] = max(needed.get(f.access.tensor, 0), f.size(tile))
+                    size = f.size(tile) * _copies(bound, f)
+                    needed[f.access.tensor] = max(needed.get(f.access.tensor, 0), size)
     return sum(n * bound.words.of(tensor) for tensor, n in needed.items())
 
 
@@ -43,5 +45,13 @@ def last_drain(bound: Bound) -> int | Fraction:
     """
     outputs = [e for e in bound.einsums if e.name in bound.program.outputs]
     return sum(
-        e.write.size(first_tile(e.extents, e.shared)) * bound.words.of(e.name) for e in outputs
+        e.write.size(first_tile(e.extents, e.shared))
+        * _copies(bound, e.write)
+        * bound.words.of(e.name)
+        for e in outputs
     )
+
+
+def _copies(bound: Bound, access_map: AccessMap) -> int:
+    """Tiles of a tensor that cross the outermost memory's port at a time."""
+    return 1 if bound.instances is None else bound.instances.copies(access_map, 0)

@@ -63,6 +63,12 @@ class _MemoryFields(Fields):
     """Of reads and writes together; unlimited if left out."""
     write_buffer: Annotated[int, PlainValidator(_depth)] = 1
     """Steps whose results may wait while operands of later ones are read."""
+    instances: dict[Name, Count] = Field(default_factory=dict)
+    """How many copies of all that is inside of it the memory feeds, by a name of theirs."""
+    multicast: bool | None = None
+    """Whether what several instances read is read once for all of them; ``false`` if left out."""
+    reduces: bool | None = None
+    """Whether partial sums of instances are added on their way; ``false`` if left out."""
 
 
 class _RegistersFields(Fields):
@@ -192,6 +198,9 @@ def build_architecture(
                 billed_bytes=m.billed_capacity,
                 bandwidth_bytes_per_s=m.bandwidth,
                 write_buffer=m.write_buffer,
+                instances=tuple(m.instances.items()),
+                multicast=m.multicast is True,
+                reduces=m.reduces is True,
             )
             for m in spec.memories
         ),
@@ -274,6 +283,10 @@ def _memories(
         if kind and kind.kind == "dram" and memory.billed_capacity is not None:
             text = f"'{memory.name}' is billed as {memory.energy}, which costs the same at any size"
             yield Problem(text, root.key_span((*path, "billed_capacity")), "leave it out")
+        for told in ("multicast", "reduces"):
+            if getattr(memory, told) is not None and not memory.instances:
+                text = f"'{memory.name}' has no 'instances' to which '{told}' could apply"
+                yield Problem(text, root.key_span((*path, told)), "give 'instances: {cores: 4}'")
         if memory.capacity is not None and 8 * memory.capacity < memory.line:
             text = f"'{memory.name}' does not hold one line of {memory.line} bit"
             yield Problem(text, root.span_of((*path, "capacity")))

@@ -13,13 +13,22 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainValidator
 
 from einsum_cascade.errors import Problem, SpecError, did_you_mean, nearest
-from einsum_cascade.yaml.schema import Fields, Rank, Title, expected, parse_count, section, validate
+from einsum_cascade.yaml.schema import (
+    Fields,
+    Rank,
+    Title,
+    expected,
+    parse_count,
+    section,
+    validate,
+)
 from einsum_cascade.yaml.source import Path, YamlNode, shorten
 from einsum_cascade.yaml.spec_files import referred
 
 from ..mapping import (
     EVEN,
     FIT,
+    REST,
     WHOLE,
     WHOLE_OR_ONE,
     Case,
@@ -33,6 +42,7 @@ from ..mapping import (
     PhaseTask,
     Schedule,
     ScheduleName,
+    SpreadRank,
     Tile,
     TileSize,
 )
@@ -111,11 +121,30 @@ Size = Annotated[Any, PlainValidator(_tile_size)]
 Task = Annotated[PhaseTask, PlainValidator(_task)]
 
 
+def _spread(value: Any) -> Any:
+    """Ranks by what their parts are spread over, each with how many parts there are, if told."""
+    if isinstance(value, str | tuple):
+        return dict.fromkeys(one_or_more(value), REST)
+    return value
+
+
+def _parts(value: Any) -> int | None:
+    """How many parts a rank has, if that is told."""
+    return None if value == REST else parse_count(value)
+
+
+Parts = Annotated[int | None, PlainValidator(_parts)]
+Spread = Annotated[dict[Rank, Parts], BeforeValidator(_spread), Field(min_length=1)]
+
+
 class _LevelFields(Fields):
     level: Name
     """A memory, by name or role."""
-    loops: Ranks
+    loops: Ranks = ()
     """Ranks or tiles, outermost first."""
+    spatial: dict[Name, Spread] = Field(default_factory=dict)
+    """Ranks of which each of its instances has a part, by what these are called: a rank, some,
+    or some with how many parts each has."""
 
 
 class _EinsumFields(Fields):
@@ -271,7 +300,16 @@ def _nest_levels(
     nest: tuple[_LevelFields, ...], root: YamlNode, path: Path
 ) -> tuple[NestLevel, ...]:
     return tuple(
-        NestLevel(level=n.level, loops=n.loops, span=root.span_of((*path, "nest", at)))
+        NestLevel(
+            level=n.level,
+            loops=n.loops,
+            spatial=tuple(
+                SpreadRank(instances=instances, rank=rank, parts=parts)
+                for instances, ranks in n.spatial.items()
+                for rank, parts in ranks.items()
+            ),
+            span=root.span_of((*path, "nest", at)),
+        )
         for at, n in enumerate(nest)
     )
 
@@ -335,6 +373,17 @@ def _nest(spec: _MappingFields, root: YamlNode) -> Iterator[Problem]:
         for i, name in enumerate(level.loops)
     ]
     yield from _twice(loops, root, "is already a loop of the nest")
+    for at, level in enumerate(spec.nest):
+        if not level.model_fields_set & {"loops", "spatial"}:
+            text = f"'{level.level}' has neither 'loops' nor ranks that are 'spatial'"
+            yield Problem(text, root.span_of((KEY, "nest", at)))
+    spread = [
+        (rank, (KEY, "nest", at, "spatial", instances))
+        for at, level in enumerate(spec.nest)
+        for instances, ranks in level.spatial.items()
+        for rank in ranks
+    ]
+    yield from _twice(spread, root, "is already spread over instances")
     levels = [(level.level, (KEY, "nest", at, "level")) for at, level in enumerate(spec.nest)]
     yield from _twice(levels, root, "already has its loops; give them in one list")
 

@@ -24,6 +24,7 @@ from einsum_cascade.yaml.source import resolve
 
 from ..mapping import (
     FIT,
+    REST,
     Case,
     ChoiceObjective,
     EinsumMapping,
@@ -148,7 +149,22 @@ def _tile_size(size: TileSize) -> int | str:
 
 
 def _nest(nest: Iterable[NestLevel]) -> list[Plain]:
-    return [{"level": n.level, "loops": [*n.loops]} for n in nest]
+    return [
+        {"level": n.level, "loops": [*n.loops]} | ({"spatial": _spread(n)} if n.spatial else {})
+        for n in nest
+    ]
+
+
+def _spread(level: NestLevel) -> Plain:
+    """By instances their ranks; with how many parts each has, where any says so."""
+    found: Plain = {}
+    for instances, ranks in groupby(level.spatial, key=lambda s: s.instances):
+        parts = _by_name(f"{instances}: rank", ((s.rank, s.parts or REST) for s in ranks))
+        if instances in found:
+            raise SpecError(f"a mapping file has one place for '{instances}', not two")
+        told = any(n != REST for n in parts.values())
+        found[instances] = parts if told else _one_or_more(parts)
+    return found
 
 
 def _einsum(e: EinsumMapping) -> Plain:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from archsim.spec.mapping import (
     PhaseTask,
     Schedule,
     Spill,
+    SpreadRank,
     Tile,
 )
 from einsum_cascade import Cascade
@@ -195,8 +197,18 @@ def nests(draw: st.DrawFn) -> tuple[NestLevel, ...]:
     levels = draw(some(NAMES, most=3))
     cuts = sorted(draw(st.integers(0, len(loops))) for _ in levels)
     ends = zip([0, *cuts], cuts, strict=False)
+    spread = iter(draw(some(RANKS, most=4)))
+    parts = st.none() | st.integers(1, 10**6)
     return tuple(
-        NestLevel(level=level, loops=loops[start:end])
+        NestLevel(
+            level=level,
+            loops=loops[start:end],
+            spatial=tuple(
+                SpreadRank(instances=instances, rank=rank, parts=draw(parts))
+                for instances in draw(some(NAMES, most=2))
+                for rank in islice(spread, draw(st.integers(1, 2)))
+            ),
+        )
         for level, (start, end) in zip(levels, ends, strict=True)
     )
 

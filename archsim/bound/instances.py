@@ -1,0 +1,309 @@
+"""Several copies of a machine's inner part, each with a part of some ranks.
+
+What a memory feeds may be there more than once (``instances: {cores: 24}``). A mapping spreads
+ranks over the copies (``spatial: {cores: H}``): each instance runs the same loops on its part of
+them, as the mapping of a smaller problem. All but the last have parts of the same size, so that
+what all do together follows from few problems: of each spread rank, a whole part or the last one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import product
+from math import prod
+from typing import TYPE_CHECKING
+
+from einsum_cascade.errors import MappingError, Problem, SpecError, did_you_mean
+from einsum_cascade.ir import Affine, Program, variables_of
+
+from ..space.access_map import AccessMap
+from ..spec.arch import Architecture
+from ..spec.mapping import EinsumMapping, Keep, Mapping, NestLevel, Schedule, SpreadRank
+from .tiling import Tiling, build_tiling, tile_size
+
+if TYPE_CHECKING:
+    from .record import Bound, BoundEinsum
+
+Last = tuple[bool, ...]
+"""Of every spread rank: whether a problem has its last part, and not a whole one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """A rank in parts, one for each of some instances."""
+
+    rank: str
+    level: int
+    """Index of the memory that feeds the instances."""
+    instances: str
+    available: int
+    """Instances that there are for it."""
+    parts: int
+    """Instances that have a part."""
+    part: int
+    """Its extent in an instance."""
+    last: int
+    """Its extent in the last one."""
+
+    @property
+    def variable(self) -> str:
+        """The rank variable."""
+        return self.rank.lower()
+
+    @property
+    def ragged(self) -> bool:
+        """Whether the last part is smaller."""
+        return self.last != self.part
+
+    def weight(self, last: bool, *, every: bool) -> int:
+        """How many instances run a problem that has the last part, or a whole one.
+
+        Parameters
+        ----------
+        every : bool
+            All instances are meant; else one stands for them.
+        """
+        if not every:
+            return 0 if last else 1
+        if not self.ragged:
+            return 0 if last else self.parts
+        return 1 if last else self.parts - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instances:
+    """How a bound mapping, which is that of one instance, is part of a whole."""
+
+    spread: tuple[Spread, ...]
+    whole: Bound
+    """The same mapping on all of the work, whether it fits or not: for what the work itself is."""
+    others: tuple[tuple[Last, Bound], ...] = ()
+    """The mapping of instances that have the last part of a rank."""
+
+    @cached_property
+    def problems(self) -> dict[Last, Bound | None]:
+        """All problems that instances run; None stands for the bound mapping itself."""
+        return {(False,) * len(self.spread): None, **dict(self.others)}
+
+    def copies(self, access_map: AccessMap, level: int) -> int:
+        """How many tiles of instances a memory that feeds them has of a tensor, side by side.
+
+        Parameters
+        ----------
+        level : int
+            The memory's index.
+        """
+        return prod(
+            s.parts for s in self.spread if s.level >= level and s.variable in access_map.moving
+        )
+
+
+BindShapes = Callable[[Mapping, dict[str, int]], "Bound"]
+"""Binds a mapping to shapes."""
+
+
+def is_spread(mapping: Mapping) -> bool:
+    """Whether a mapping spreads any rank over instances."""
+    return any(level.spatial for level in mapping.nest)
+
+
+def bind_spread(
+    program: Program,
+    mapping: Mapping,
+    architecture: Architecture,
+    shapes: dict[str, int],
+    bind_one: BindShapes,
+    bind_whole: BindShapes,
+) -> Bound:
+    """Bind a mapping that spreads ranks: the mapping of one instance, and what it is part of.
+
+    Parameters
+    ----------
+    shapes : dict
+        Those of the whole work.
+    bind_one : callable
+        Binds the mapping of an instance, and refuses what is not legal.
+    bind_whole : callable
+        Binds all of the work without asking whether it is legal.
+
+    Raises
+    ------
+    SpecError
+        There is no such rank, or nothing that it could be spread over.
+    MappingError
+        The ranks cannot be worked on in parts, or an instance would need what is in another.
+    """
+    inner = _of_one(mapping)
+    sizes = {t.member: tile_size(t, architecture) or 1 for t in inner.tiles}
+    tiling = build_tiling(program, inner, shapes, sizes)
+    spread = tuple(_spread(mapping, architecture, tiling))
+    bound = bind_one(inner, _shapes(tiling, spread, ()))
+    if problems := [Problem(text, bound.mapping.span) for text in _illegal(bound, spread)]:
+        raise MappingError(problems)
+    others: list[tuple[Last, Bound]] = []
+    for last in product(*((False, True) if s.ragged else (False,) for s in spread)):
+        if any(last):
+            others.append((last, bind_one(bound.mapping, _shapes(tiling, spread, last))))
+    whole = bind_whole(_one_by_one(bound), dict(tiling.shapes))
+    return replace(bound, instances=Instances(spread=spread, whole=whole, others=tuple(others)))
+
+
+def _of_one(mapping: Mapping) -> Mapping:
+    """What an instance runs."""
+    levels = (replace(level, spatial=()) for level in mapping.nest)
+    return replace(mapping, nest=tuple(level for level in levels if level.loops))
+
+
+def _one_by_one(bound: Bound) -> Mapping:
+    """A mapping that any shapes have: every Einsum one point after the other."""
+    program, sizes = bound.program, bound.tiling.shapes
+    tensors = dict.fromkeys((*(t.name for t in program.inputs), *bound.by_name))
+    return Mapping(
+        name=bound.mapping.name,
+        cascade=bound.mapping.cascade,
+        # Which of the cascade's own tiles have sizes of the mapping's choice.
+        tiles=tuple(
+            replace(t, size=sizes[t.member])
+            for t in bound.mapping.tiles
+            if t.member in program.rank_of
+        ),
+        einsums=tuple(
+            EinsumMapping(
+                einsum=e.name,
+                array=e.array.name,
+                nest=(NestLevel(level="", loops=_ranks_of(e)),),
+            )
+            for e in bound.einsums
+        ),
+        keep=(Keep(level=bound.architecture.memories[0].name, tensors=tuple(tensors)),),
+        schedule=Schedule(kind="sequential"),
+    )
+
+
+def _ranks_of(e: BoundEinsum) -> tuple[str, ...]:
+    """Its ranks; of those that the cascade cuts the tiles, outermost first."""
+    return tuple(v.upper() for axis in e.axes for v, _ in axis.variables)
+
+
+def _shapes(tiling: Tiling, spread: tuple[Spread, ...], last: Last) -> dict[str, int]:
+    """Shapes of the problem of an instance."""
+    found = dict(tiling.shapes)
+    for number, s in enumerate(spread):
+        found[s.rank] = s.last if last and last[number] else s.part
+        declared = tiling.program.rank_of.get(s.rank)
+        if declared is not None and declared.family is not None:
+            # The cascade's own tiles: all of the rank follows from them.
+            found.pop(declared.family, None)
+    return found
+
+
+def _spread(mapping: Mapping, architecture: Architecture, tiling: Tiling) -> Iterator[Spread]:
+    """Every rank that is spread, with the size of its parts."""
+    names = [m.name for m in architecture.memories]
+    for level in mapping.nest:
+        if level.spatial and level.level not in names:
+            hint = did_you_mean(level.level, names)
+            raise SpecError(Problem(f"no memory is called '{level.level}'", level.span, hint))
+        left = dict(architecture.memories[names.index(level.level)].instances)
+        for asked in level.spatial:
+            if asked.instances not in left:
+                raise SpecError(_no_instances(level, asked, left))
+            found = _parted(level, asked, tiling, left[asked.instances], names.index(level.level))
+            left[asked.instances] //= found.parts
+            yield found
+
+
+def _parted(
+    level: NestLevel, asked: SpreadRank, tiling: Tiling, available: int, number: int
+) -> Spread:
+    """One rank in parts, at most as many as there are instances for it."""
+    declared = tiling.program.rank_of.get(asked.rank)
+    if asked.rank in tiling.shapes and not (declared is not None and declared.partition):
+        rank, extent = asked.rank, tiling.shapes[asked.rank]
+        part = -(-extent // min(asked.parts or available, extent))
+    else:
+        member = tiling.members.get(asked.rank)
+        if member is None or tiling.of_rank(member.rank)[0] != member:
+            text = f"'{asked.rank}' is neither a rank nor the outermost tile of one"
+            hint = did_you_mean(asked.rank, (*tiling.shapes, *tiling.members))
+            raise SpecError(Problem(text, level.span, hint))
+        # One tile for each instance, as the mapping cuts them.
+        rank, extent = member.rank, tiling.shapes[member.rank]
+        part = min(extent, member.stride)
+    parts = -(-extent // part)
+    if parts > available:
+        text = (
+            f"{asked.rank} has {parts} parts, but there are {available} {asked.instances} below"
+            f" {level.level} for it"
+        )
+        raise MappingError(Problem(text, level.span, "use larger tiles, or fewer parts"))
+    return Spread(
+        rank=rank,
+        level=number,
+        instances=asked.instances,
+        available=available,
+        parts=parts,
+        part=part,
+        last=extent - part * (parts - 1),
+    )
+
+
+def _no_instances(level: NestLevel, asked: SpreadRank, there: dict[str, int]) -> Problem:
+    """That a memory does not feed what a rank is spread over."""
+    hint = f"give {level.level} in the architecture 'instances: {{{asked.instances}: 4}}'"
+    if there:
+        hint = did_you_mean(asked.instances, there) or f"there are: {', '.join(there)}"
+    text = f"{level.level} has no instances called '{asked.instances}'"
+    return Problem(text, level.span, hint)
+
+
+def _illegal(bound: Bound, spread: tuple[Spread, ...]) -> Iterator[str]:
+    """Why ranks cannot be worked on in parts, each with all it needs."""
+    for s in spread:
+        variable = s.variable
+        users = [e for e in bound.einsums if variable in e.variables]
+        if not users:
+            yield f"no Einsum has the rank {s.rank}, which is spread over {s.instances}"
+        for e in users:
+            where = e.einsum.where
+            if where is not None and variable in variables_of(where):
+                yield (
+                    f"{e.name} has a mask over {s.rank}: parts of it differ in work, and cannot"
+                    f" be spread over {s.instances}"
+                )
+            yield from _unlike_parts(e, s)
+        for tensor, ranks in bound.program.iterative.items():
+            if s.rank in ranks:
+                yield f"{tensor} runs along {s.rank}: its steps follow one another"
+        yield from _torn(bound, s)
+
+
+def _unlike_parts(e: BoundEinsum, s: Spread) -> Iterator[str]:
+    """Accesses that need more of a tensor than the part of their instance."""
+    for access_map in e.touches:
+        for index in access_map.access.indices:
+            if s.variable in index.variables and not (
+                isinstance(index, Affine) and index.as_variable == s.variable
+            ):
+                name = access_map.access.tensor
+                yield f"{e.name} takes {name} at {index}, which may be in another part of {s.rank}"
+
+
+def _torn(bound: Bound, s: Spread) -> Iterator[str]:
+    """Tensors that one instance makes and another needs, and no memory of both holds."""
+    for e in bound.einsums:
+        for operand, access_map in zip(e.operands, e.reads, strict=True):
+            producer = bound.producer(operand)
+            if producer is None or s.variable in access_map.moving:
+                continue
+            if s.variable not in e.variables and s.variable not in producer.variables:
+                continue
+            tensor = access_map.access.tensor
+            if not any(i <= s.level for i in bound.memories(e, tensor)):
+                parent = bound.architecture.memories[s.level].name
+                yield (
+                    f"{tensor} is needed by all {s.instances}, but {parent} does not hold it for"
+                    f" {e.name}"
+                )

@@ -1,0 +1,198 @@
+"""What several instances do together, from what each of them does.
+
+An instance runs its part of the spread ranks. Inside of the memory that feeds them all do so.
+Through that memory, and outside of it, goes what moves with a spread rank, part by part; what does
+not is the same for all: it comes in once, and is read once for all of them where the network
+multicasts, else by each. Of what they sum over a spread rank each has a partial sum; these meet in
+the memory (each is written, all but the first are added to what is read back) or on the way to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from math import prod
+
+from ..bound.instances import Instances, Last, Spread
+from ..bound.record import Bound, BoundEinsum
+from .accesses import AccessCount, Amount, EinsumCount, RegisterUses, Uses
+from .spill import count_mapping
+
+Counts = tuple[EinsumCount, ...]
+
+_Weight = Callable[[Spread], bool]
+"""Whether all instances count along a rank; else one stands for them."""
+
+
+def through_ports(bound: Bound, counts: Counts) -> Counts:
+    """Counts of one instance, but of memories that feed several those of all of these.
+
+    What takes time: all instances work at once, and share what is outside of them.
+
+    Parameters
+    ----------
+    counts : tuple of EinsumCount
+        Of the bound mapping: of an instance with whole parts.
+    """
+    instances = bound.instances
+    return counts if instances is None else _Sums(bound, counts, instances).counts(timed=True)
+
+
+def of_all_instances(bound: Bound, counts: Counts) -> Counts:
+    """Counts of all instances together: what is done, and what costs energy."""
+    instances = bound.instances
+    return counts if instances is None else _Sums(bound, counts, instances).counts(timed=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _PartCount:
+    """What an instance runs, by which parts it has of ranks."""
+
+    last: Last
+    einsum: BoundEinsum
+    count: EinsumCount
+
+
+def _times(count: EinsumCount, *, number: int) -> int:
+    """How often an operation is done."""
+    return count.operations[number][1]
+
+
+class _Sums:
+    """Sums over instances."""
+
+    def __init__(self, bound: Bound, counts: Counts, instances: Instances) -> None:
+        self.bound = bound
+        self.spread = instances.spread
+        self.levels = {m.name: n for n, m in enumerate(bound.architecture.memories)}
+        self.problems: list[tuple[Last, Bound, Counts]] = [
+            (last, other or bound, count_mapping(other) if other else counts)
+            for last, other in instances.problems.items()
+        ]
+
+    def counts(self, *, timed: bool) -> Counts:
+        """Of every Einsum."""
+        return tuple(self._of(e, timed=timed) for e in self.bound.einsums)
+
+    def _of(self, e: BoundEinsum, *, timed: bool) -> EinsumCount:
+        problems = [
+            _PartCount(last, bound.by_name[e.name], count)
+            for last, bound, counts in self.problems
+            for count in counts
+            if count.einsum == e.name
+        ]
+        one = problems[0].count
+        places = tuple(
+            self._access(e, number, problems, timed=timed) for number in range(len(one.accesses))
+        )
+        if timed:
+            return replace(one, accesses=places)
+
+        def all_of(value: Callable[[EinsumCount], Amount]) -> Amount:
+            return self._sum(e, problems, lambda p: value(p.count), lambda _: True)
+
+        def registers(value: Callable[[EinsumCount], AccessCount]) -> AccessCount:
+            reads, writes = all_of(lambda c: value(c).reads), all_of(lambda c: value(c).writes)
+            return replace(value(one), reads=reads, writes=writes)
+
+        return replace(
+            one,
+            points=int(all_of(lambda c: c.points)),
+            allowed=int(all_of(lambda c: c.allowed)),
+            operations=tuple(
+                (kind, int(all_of(partial(_times, number=number))))
+                for number, (kind, _) in enumerate(one.operations)
+            ),
+            accesses=places,
+            registers=registers(lambda c: c.registers),
+            registers_of_one=registers(lambda c: c.registers_of_one),
+            registers_by_tensor=tuple(
+                (tensor, self._uses(e, problems, number))
+                for number, (tensor, _) in enumerate(one.registers_by_tensor)
+            ),
+        )
+
+    def _uses(self, e: BoundEinsum, problems: list[_PartCount], number: int) -> RegisterUses:
+        def together(of: Callable[[RegisterUses], Uses]) -> Uses:
+            def one(p: _PartCount) -> Uses:
+                return of(p.count.registers_by_tensor[number][1])
+
+            return Uses(
+                reads=self._sum(e, problems, lambda p: one(p).reads, lambda _: True),
+                writes=self._sum(e, problems, lambda p: one(p).writes, lambda _: True),
+            )
+
+        return RegisterUses(
+            of_all=together(lambda u: u.of_all), of_one=together(lambda u: u.of_one)
+        )
+
+    def _access(
+        self, e: BoundEinsum, number: int, problems: list[_PartCount], *, timed: bool
+    ) -> AccessCount:
+        """One place of one tensor."""
+        one = problems[0].count.accesses[number]
+        level = self.levels.get(one.place)
+        touched = [m for m in e.touches if m.access.tensor == one.tensor]
+        moving = frozenset[str]().union(*(m.moving for m in touched))
+        result = one.tensor == e.name
+        held = self.bound.memories(e, one.tensor)
+
+        def every(s: Spread, *, reads: bool) -> bool:
+            if level is None or level > s.level:
+                return not timed
+            if s.variable in moving:
+                return True
+            memory = self.bound.architecture.memories[s.level]
+            # The network begins at the innermost memory outside of the instances that has it.
+            if level != max((i for i in held if i <= s.level), default=level):
+                return False
+            if result:
+                return not reads and not memory.reduces
+            return reads and not memory.multicast
+
+        reads = self._sum(
+            e, problems, lambda p: p.count.accesses[number].reads, lambda s: every(s, reads=True)
+        )
+        writes = self._sum(
+            e, problems, lambda p: p.count.accesses[number].writes, lambda s: every(s, reads=False)
+        )
+        if result and level is not None:
+            met = prod(
+                s.parts
+                for s in self._own(e)
+                if level <= s.level and s.variable not in moving and every(s, reads=False)
+            )
+            # Every partial sum but the first is added to one that is there.
+            reads += (met - 1) * self._size(e, problems)
+        return replace(one, reads=reads, writes=writes)
+
+    def _size(self, e: BoundEinsum, problems: list[_PartCount]) -> Amount:
+        """Elements of what an Einsum writes, of all parts."""
+        return self._sum(
+            e,
+            problems,
+            lambda p: p.einsum.write.size(p.einsum.extents),
+            lambda s: s.variable in e.write.moving,
+        )
+
+    def _own(self, e: BoundEinsum) -> Iterator[Spread]:
+        return (s for s in self.spread if s.variable in e.variables)
+
+    def _sum(
+        self,
+        e: BoundEinsum,
+        problems: list[_PartCount],
+        value: Callable[[_PartCount], Amount],
+        every: _Weight,
+    ) -> Amount:
+        """Over all instances along some ranks, and one of those along the others."""
+        total: Amount = 0
+        for p in problems:
+            weight = prod(
+                s.weight(last, every=s.variable in e.variables and every(s))
+                for s, last in zip(self.spread, p.last, strict=True)
+            )
+            if weight:
+                total += weight * value(p)
+        return total

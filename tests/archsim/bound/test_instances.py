@@ -1,0 +1,244 @@
+"""Several instances of a machine's inner part: against one of them, and against all written out."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from archsim import Architecture, Mapping, Result, simulate
+from archsim.bound.binding import bind
+from archsim.evaluate.evaluate import evaluate_mapping
+from einsum_cascade import Cascade
+from einsum_cascade.errors import InputError
+from workloads import load
+
+AMPLE = "memories.DRAM.bandwidth=1000 TB/s"
+CORES = "memories.DRAM.instances.cores={}"
+
+PRODUCT = """
+cascade: product
+ranks: {M: rows, N: columns, K: summed}
+inputs: {A: [M, K], B: [K, N]}
+output: C
+einsums: |
+  C[m, n] = A[m, k] * B[k, n]
+"""
+
+MACHINE = """
+architecture:
+  name: small
+  technology: accelergy-45nm
+  clock: 1 GHz
+  word: 8 bit
+  memories:
+    - {name: far, energy: dram_hbm2, line: 8 bit, bandwidth: 1 GB/s, instances: {cores: 3}}
+    - {name: near, energy: sram, line: 8 bit, capacity: 4 KiB, bandwidth: 2 GB/s}
+  arrays:
+    - name: unit
+      shape: {lanes: 1}
+      registers: {depth: 8, energy: register_file}
+      operations: {mac: {cycles: 1, bill: {}}}
+"""
+
+MAPPING = """
+mapping:
+  name: parts
+  cascade: {cascade}
+  nest: [{{level: far, loops: [], spatial: {{cores: {spread}}}}}]
+  einsums: {{C: {{array: unit, loops: {{far: [{loops}]}}}}}}
+  keep: {{far: [A, B, C], near: [A, B, C]}}
+  schedule: {{kind: sequential}}
+"""
+
+
+def bert(cores: int, spread: str = "", *settings: str, **shapes: int) -> Result:
+    """BERT by the mapping of FuseMax, some of its ranks spread over cores."""
+    machine = [AMPLE, *settings, *([CORES.format(cores)] if cores > 1 else [])]
+    given = [f"nest.0.spatial={spread}"] if spread else []
+    mapping = Mapping.load("fusemax-binding", given)
+    program = Cascade.load(mapping.cascade).program
+    sizes = {"B": 1, "H": 12, "E": 64, "F": 64, "P": 1024, "M": 1024} | shapes
+    return evaluate_mapping(program, mapping, Architecture.load("fusemax", machine), sizes)
+
+
+def counted(result: Result) -> tuple[object, ...]:
+    return result.cycles, result.traffic, result.energy_by_component, result.buffers
+
+
+def test_one_core_of_many_is_the_machine_of_one_core() -> None:
+    one, of_many = bert(1), bert(4)
+    assert counted(of_many) == counted(one)
+    assert "1 of 4 cores are used" in of_many.notes
+    assert [a.utilization * 4 for a in of_many.arrays] == [a.utilization for a in one.arrays]
+    inner = dict(one.area_by_component)
+    assert dict(of_many.area_by_component) == {name: 4 * area for name, area in inner.items()}
+
+
+def test_cores_with_private_data_and_ample_bandwidth_are_as_many_times_faster() -> None:
+    part, whole = bert(1, H=3), bert(4, "{cores: H}", H=12)
+    assert whole.cycles == pytest.approx(part.cycles, rel=1e-4)
+    assert whole.energy_pj == pytest.approx(4 * part.energy_pj, rel=1e-12)
+    for together, alone in zip(whole.traffic, part.traffic, strict=True):
+        assert together.total_bytes == 4 * alone.total_bytes
+    assert whole.einsums[0].operations == tuple((k, 4 * n) for k, n in part.einsums[0].operations)
+    # What feeds the cores holds nothing more; each of them holds what one alone does.
+    assert whole.buffers == part.buffers
+
+
+def test_floor_is_that_of_all_cores() -> None:
+    alone, fed = bert(1), bert(4, "{cores: H}")
+    assert fed.floor.compute_s == pytest.approx(alone.floor.compute_s / 4)
+    assert fed.floor.bandwidth_s == alone.floor.bandwidth_s
+    assert fed.floor.energy_pj == alone.floor.energy_pj
+
+
+@pytest.mark.parametrize(("setting", "times"), [((), 4), (("memories.DRAM.multicast=true",), 1)])
+def test_a_shared_read_is_counted_once_with_multicast(setting: tuple[str, ...], times: int) -> None:
+    # Queries are spread: each core reads its own, and all read the same keys and values.
+    found = bert(4, "{cores: P}", *setting)
+    own = 2 * 12 * 64 * 1024
+    assert found.traffic[0].read_bytes == own + times * 2 * own
+    assert found.traffic[0].write_bytes == own
+
+
+def test_a_last_part_that_is_smaller_is_counted_as_it_is() -> None:
+    ragged, even = bert(5, "{cores: H}", H=13), bert(1, H=13)
+    assert "5 of 5 cores are used: H in 5 parts of 3" in ragged.notes
+    assert [e.operations for e in ragged.einsums] == [e.operations for e in even.einsums]
+    assert ragged.traffic[0] == even.traffic[0]
+    assert ragged.cycles == pytest.approx(bert(1, H=3).cycles, rel=1e-4)
+
+
+def test_both_engines_say_the_same() -> None:
+    machine = Architecture.load("fusemax", [CORES.format(3), "memories.DRAM.bandwidth=100 GB/s"])
+    given = (load("bert-base", seq_len=512, batch=1), machine)
+    one, other = (simulate(*given, engine=engine) for engine in ("analytical", "event"))
+    assert one.cycles == other.cycles
+    assert one.schedule.timed_by == "steps"
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("small")
+    (folder / "product.yaml").write_text(PRODUCT)
+    (folder / "machine.yaml").write_text(MACHINE)
+    return folder
+
+
+def run(folder: Path, spread: str, *settings: str, loops: str = "M, N, K", **shapes: int) -> Result:
+    cascade = folder / "product.yaml"
+    path = folder / "mapping.yaml"
+    path.write_text(MAPPING.format(cascade=cascade, spread=spread, loops=loops))
+    machine = Architecture.load(folder / "machine.yaml", settings)
+    return evaluate_mapping(Cascade.load(cascade).program, Mapping.load(path), machine, shapes)
+
+
+def written_out(shapes: dict[str, int], parts: dict[str, int], *, multicast: bool) -> int:
+    """Reads of the far memory, element by element: each core holds one element of A and of B at
+    a time, and keeps it while its next step needs the same. With multicast those cores that need
+    the same element in the same step of theirs read it at once."""
+    sizes = {rank: -(-shapes[rank] // parts.get(rank, 1)) for rank in shapes}
+    cores = list(product(*(range(0, shapes[rank], sizes[rank]) for rank in "MNK")))
+    total = 0
+    for variables in ((0, 2), (2, 1)):
+        read: list[object] = []
+        for first in cores:
+            kept = None
+            ends = [min(sizes[r], shapes[r] - a) for a, r in zip(first, "MNK", strict=True)]
+            for step in product(*map(range, ends)):
+                element = tuple(first[v] + step[v] for v in variables)
+                if element != kept:
+                    read.append((step, element))
+                kept = element
+        total += len(set(read) if multicast else read)
+    return total
+
+
+@pytest.mark.parametrize("multicast", [False, True])
+@pytest.mark.parametrize("spread", ["{M: 3}", "{N: 3}", "{N: 2}"])
+@pytest.mark.parametrize("shapes", [(6, 6, 4), (7, 5, 3)])
+def test_reads_are_those_of_all_cores_written_out(
+    small: Path, multicast: bool, spread: str, shapes: tuple[int, int, int]
+) -> None:
+    given = dict(zip("MNK", shapes, strict=True))
+    result = run(small, spread, f"memories.far.multicast={str(multicast).lower()}", **given)
+    rank, parts = spread[1], int(spread[4])
+    assert result.traffic[0].read_bytes == written_out(given, {rank: parts}, multicast=multicast)
+    assert result.traffic[0].write_bytes == given["M"] * given["N"]
+    assert dict(result.einsums[0].operations)["mac"] == given["M"] * given["N"] * given["K"]
+
+
+def test_partial_sums_meet_in_the_memory_or_on_the_way(small: Path) -> None:
+    shapes = {"M": 2, "N": 2, "K": 9}
+    meeting = run(small, "K", **shapes).traffic[0]
+    on_the_way = run(small, "K", "memories.far.reduces=true", **shapes).traffic[0]
+    # Each of 3 cores has a sum of 3 products for every element of C.
+    assert meeting.write_bytes == 3 * 4
+    assert on_the_way.write_bytes == 4
+    assert meeting.read_bytes - on_the_way.read_bytes == 2 * 4
+
+
+@pytest.mark.parametrize(
+    ("spread", "settings", "said"),
+    [
+        ("H", (), "DRAM has no instances called 'cores'"),
+        ("X", (CORES.format(4),), "'X' is neither a rank nor the outermost tile of one"),
+        ("{H: 12}", (CORES.format(4),), "H has 12 parts, but there are 4 cores below DRAM for it"),
+        ("F", (CORES.format(4),), "SLN is needed by all cores, but DRAM does not hold it for SLNV"),
+        ("M1", (CORES.format(4),), "RM runs along M1: its steps follow one another"),
+    ],
+)
+def test_what_cannot_be_spread_is_refused(
+    spread: str, settings: tuple[str, ...], said: str
+) -> None:
+    with pytest.raises(InputError) as refused:
+        simulate(
+            load("bert-base", seq_len=1024, batch=1),
+            Architecture.load("fusemax", settings),
+            Mapping.load("fusemax-binding", [f"nest.0.spatial={{cores: {spread}}}"]),
+        )
+    assert any(said in p.message for p in refused.value.problems)
+
+
+def test_a_rank_with_a_mask_over_it_is_not_spread() -> None:
+    with pytest.raises(InputError, match="has a mask over P"):
+        simulate(
+            load("llama-3-8b", seq_len=512, batch=1),
+            Architecture.load("fusemax", [CORES.format(4)]),
+            Mapping.load("gqa-causal", ["nest.0.spatial={cores: P}"]),
+        )
+
+
+def test_multicast_needs_instances() -> None:
+    with pytest.raises(InputError, match="no 'instances' to which 'multicast' could apply"):
+        Architecture.load("fusemax", ["memories.DRAM.multicast=true"])
+
+
+def test_where_nobody_says_how_ranks_are_spread_over_all_instances() -> None:
+    settings = (CORES.format(24), AMPLE, "memories.global_buffer.capacity=1 MiB")
+    work = load("bert-base", seq_len=1024, batch=1)
+    found = simulate(work, Architecture.load("fusemax", settings))
+    assert "24 of 24 cores are used: H in 12 parts of 1, P in 2 parts of 512" in found.notes
+    assert found.over_floor < 1.6  # filling 24 arrays for half of 12 heads takes its share
+
+
+def test_two_levels_of_instances() -> None:
+    settings = (
+        AMPLE,
+        "memories.DRAM.instances.chips=3",
+        "memories.global_buffer.instances.cores=4",
+    )
+    machine = Architecture.load("fusemax", settings)
+    assert [machine.copies(p) for p in ("DRAM", "global_buffer", "array_2d")] == [1, 3, 12]
+    spread = ("nest.0.spatial={chips: H}", "nest.1.spatial={cores: P}")
+    program = Cascade.load("attention-1pass").program
+    shapes = {"B": 1, "H": 12, "E": 64, "F": 64, "P": 2048, "M": 1024}
+    mapping = Mapping.load("fusemax-binding", spread)
+    bound = bind(program, mapping, machine, shapes)
+    assert dict(bound.shapes) | {"H": 4, "P": 512} == dict(bound.shapes)
+    both = evaluate_mapping(program, mapping, machine, shapes)
+    own = 2 * 12 * 64 * 1024
+    # A chip reads its keys and values once; its buffer gives them to each of its cores.
+    assert both.traffic[0].read_bytes == 2 * own + 2 * own
