@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from zoo_checks import close, reference
 
-from archsim import Architecture, simulate
+from archsim import Architecture, Mapping, simulate
 from archsim.validation.inputs import random_inputs
 from einsum_cascade import Cascade
 from einsum_cascade.shapes import resolve_shapes
@@ -129,3 +129,13 @@ def test_every_form_runs_on_a_machine() -> None:
         settings = {"cascade": name, "batch": 1}
         found = simulate(load("bert-base", seq_len=64, **settings), machine)
         assert found.latency_s >= found.floor.latency_s > 0
+
+
+@pytest.mark.parametrize(
+    ("mapping", "most"),
+    [("lightning-attention-grouped-2", 1.1), ("mlstm-chunked", 2.7)],
+)
+def test_mappings_keep_states_in_the_buffer(mapping: str, most: float) -> None:
+    workload = load("bert-base", seq_len=4096, batch=4, cascade=mapping)
+    found = simulate(workload, Architecture.load("fusemax"), mapping=Mapping.load(mapping))
+    assert found.over_floor <= most
