@@ -10,6 +10,7 @@ import pytest
 from attacking import mishandled
 from commands import refused
 from generators import KINDS, Attack, attacks
+from properties import Point, broken
 
 SEED = 20_251
 FEW = {"files": 15, "mutants": 6, "lines": 10, "extremes": 3}
@@ -44,6 +45,15 @@ def test_a_window_that_cannot_be_counted_is_refused(monkeypatch: pytest.MonkeyPa
     words = ("simulate", "mistral-7b", "flat", "--set", "seq_len=40001", "--set", "batch=1")
     monkeypatch.setattr("archsim.space.banded.MOST_WALKED", 1)
     assert "repeat too seldom to be counted" in refused(*words, code=2)
+
+
+def test_properties_hold_of_a_point_and_a_broken_one_is_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    point = Point(model="t5-small", machine="fusemax", seq_len=96, batch=2, mapping="flat")
+    assert list(broken(point)) == []
+    monkeypatch.setattr("properties.PROPERTIES", {"sooner": lambda *_: 1.5})
+    assert list(broken(point)) == [("sooner", 1.5)]
 
 
 def test_a_traceback_is_mishandled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
