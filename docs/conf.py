@@ -46,6 +46,8 @@ nb_execution_cache_path = str(Path(__file__).parents[1] / "build" / "notebooks")
 nb_execution_timeout = 600
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
+# Equations as equations: the page loads what draws them only where it has some of its own.
+nb_mime_priority_overrides = [("html", "text/latex", 25)]
 
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
