@@ -1,28 +1,37 @@
-"""``archsim map`` where one mapping is no answer: fronts."""
+"""``archsim map`` where one mapping is no answer: fronts and curves."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from ..writing import OutputFolder
+from ..writing import OutputFolder, write_whole
 from .console import say, show, show_json
-from .files import check_folder
+from .files import check_file, check_folder
 from .options import refuse_mapping_settings
 
 if TYPE_CHECKING:
+    from mappers.capacity import CapacityCurves
     from mappers.front import Front
     from workloads import Workload
 
     from .. import Architecture
+    from ..result.plots.style import Picture
     from .mapping import Asked
+
+T = TypeVar("T")
 
 Problems = tuple[str, str, tuple[str, ...]]
 """A workload, a machine, and settings, as they are typed."""
 
 
-def show_front(asked: Problems, axes: str, how: Asked, out: Path | None, *, as_json: bool) -> None:
+Written = tuple[Path | None, Path | None]
+"""A folder and a picture, where they are asked for."""
+
+
+def show_front(asked: Problems, axes: str, how: Asked, places: Written, *, as_json: bool) -> None:
     """What ``map --pareto`` does.
 
     Raises
@@ -37,8 +46,8 @@ def show_front(asked: Problems, axes: str, how: Asked, out: Path | None, *, as_j
     from .mapping import bars
 
     axes_called(axes)
-    if out:
-        check_folder(out)
+    out, plot = places
+    _check(places)
     work, machine = _loaded(asked)
     starts = tuple(Mapping.load(name) for name in how.starts)
     with bars() as start:
@@ -50,7 +59,7 @@ def show_front(asked: Problems, axes: str, how: Asked, out: Path | None, *, as_j
             time_limit_s=how.time_limit_s,
             constraints=how.constraints,
         )
-    written = _write_front(front, out) if out else ()
+    written = (*(_write_front(front, out) if out else ()), *_drawn(_front_picture, front, plot))
     if as_json:
         show_json(front.to_dict())
         return
@@ -59,6 +68,81 @@ def show_front(asked: Problems, axes: str, how: Asked, out: Path | None, *, as_j
         say("--out DIR writes the mappings and a picture", err=True)
     for path in written:
         say(f"wrote {path}", err=True)
+
+
+def show_capacity(
+    asked: Problems, memory: str, how: Asked, places: Written, *, as_json: bool
+) -> None:
+    """What ``map --capacity-curve`` does.
+
+    Raises
+    ------
+    InputError
+        Something named does not exist, or the workload has several parts.
+    """
+    from mappers.capacity_report import capacity_report
+    from mappers.capacity_search import capacity_curves
+
+    from .mapping import bars
+
+    out, plot = places
+    _check(places)
+    work, machine = _loaded(asked)
+    with bars() as start:
+        curves = capacity_curves(
+            work,
+            machine,
+            memory,
+            progress=start,
+            time_limit_s=how.time_limit_s,
+            constraints=how.constraints,
+        )
+    written = _drawn(_capacity_picture, curves, plot)
+    if out:
+        exact = json.dumps(curves.to_dict(), indent=2, allow_nan=False)
+        picture = _capacity_picture(curves)
+        with OutputFolder(out) as folder:
+            folder.text("capacity.json", exact)
+            folder.file("capacity.png", picture.write)
+            folder.file("capacity.svg", picture.write)
+        written = (*written, *folder.paths)
+    if as_json:
+        show_json(curves.to_dict())
+        return
+    show(capacity_report(curves))
+    if not written:
+        say("--out DIR writes the numbers, the mappings and a picture", err=True)
+    for path in written:
+        say(f"wrote {path}", err=True)
+
+
+def _front_picture(front: Front) -> Picture:
+    from mappers.front_plot import plot_front
+
+    return plot_front(front)
+
+
+def _capacity_picture(curves: CapacityCurves) -> Picture:
+    from mappers.capacity_plot import plot_capacity
+
+    return plot_capacity(curves)
+
+
+def _check(places: Written) -> None:
+    """Refuse what cannot be written before the work begins."""
+    out, plot = places
+    if out:
+        check_folder(out)
+    if plot:
+        from ..result.plots.style import check_suffix
+
+        check_suffix(plot)
+        check_file(plot)
+
+
+def _drawn(draw: Callable[[T], Picture], what: T, path: Path | None) -> tuple[Path, ...]:
+    """A picture in a file, where one is asked for."""
+    return (write_whole(path, draw(what).write),) if path else ()
 
 
 def _loaded(asked: Problems) -> tuple[Workload, Architecture]:

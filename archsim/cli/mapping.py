@@ -68,6 +68,12 @@ if TYPE_CHECKING:
     help="All mappings of which none is better in both, instead of the best in one.",
 )
 @click.option(
+    "--capacity-curve",
+    "memory",
+    metavar="MEMORY",
+    help="Least traffic and energy against the capacity of a memory, instead of the best mapping.",
+)
+@click.option(
     "--fix",
     "fixed",
     metavar="FILE",
@@ -81,6 +87,12 @@ if TYPE_CHECKING:
     multiple=True,
     help="The same of what must not hold of a mapping.",
 )
+@click.option(
+    "--plot",
+    metavar="FILE",
+    type=NamedPath(),
+    help="Draw the front or the curve (.png, .svg or .pdf).",
+)
 @settings_option
 @json_option
 @click.option("--out", metavar="DIR", type=NamedPath(), help="Write mappings, result and pictures.")
@@ -92,8 +104,10 @@ def map_command(
     starts: tuple[str, ...],
     time_limit: str | None,
     pareto: str | None,
+    memory: str | None,
     fixed: tuple[str, ...],
     forbidden: tuple[str, ...],
+    plot: Path | None,
     settings: tuple[str, ...],
     as_json: bool,
     out: Path | None,
@@ -101,12 +115,22 @@ def map_command(
     """Find the best mapping of a WORKLOAD on an ARCH, and say how sure that is."""
     limit = _seconds(time_limit)
     how = Asked(objective, strategy, starts, limit, _constraints(fixed, forbidden))
+    asked = (workload, architecture, settings)
     if pareto is not None:
         from .exploring import show_front
 
-        _refuse_beside("--pareto", "objective", "strategy")
-        show_front((workload, architecture, settings), pareto, how, out, as_json=as_json)
+        _refuse_beside("--pareto", "objective", "strategy", "memory")
+        show_front(asked, pareto, how, (out, plot), as_json=as_json)
         return
+    if memory is not None:
+        from .exploring import show_capacity
+
+        _refuse_beside("--capacity-curve", "objective", "strategy", "starts")
+        show_capacity(asked, memory, how, (out, plot), as_json=as_json)
+        return
+    if plot:
+        text = "--plot draws what --pareto or --capacity-curve finds"
+        raise InputError(Problem(text, hint="--out DIR writes pictures of a mapping"))
     if out:
         check_folder(out)
     found, usual = _searched(workload, architecture, how, settings)
@@ -155,8 +179,9 @@ def _refuse_beside(option: str, *others: str) -> None:
     context = click.get_current_context()
     for other in others:
         if context.get_parameter_source(other) is ParameterSource.COMMANDLINE:
+            name = {"starts": "start", "memory": "capacity-curve"}.get(other, other)
             raise InputError(
-                Problem(f"--{other} goes not with {option}", hint="leave one of the two out")
+                Problem(f"--{name} goes not with {option}", hint="leave one of the two out")
             )
 
 

@@ -54,6 +54,11 @@ class KnownTables:
         return self._found[key][2]
 
     @property
+    def all(self) -> Iterator[tuple[Region, Subspace, Tables]]:
+        """Subspaces tabulated, in all ways or in the simplest."""
+        yield from self._found.values()
+
+    @property
     def whole(self) -> Iterator[tuple[Region, Subspace, Tables]]:
         """Subspaces tabulated in all ways, not in the simplest alone."""
         return (found for found in self._found.values() if not found[0].plain)

@@ -94,31 +94,18 @@ class SubspaceSearch:
         SubspaceRefusedError
             The size of some tile cannot be worked out in a batch.
         """
-        choices = _choices(tables)
-        fewest, most = _NODES_OF_TILING
-        nodes = min(most, max(fewest, _NODES // len(subspace.sizes)))
-        strides = strides_of(self.space, subspace)
-        for start in range(0, len(strides), _BATCH):
-            rows = strides[start : start + _BATCH]
-            amounts = measured(tables.measures, rows)
-            if np.isnan(amounts).any():
-                raise SubspaceRefusedError("an index is too irregular", irregular=True)
-            shape = (len(rows), -1, tables.columns)
-            cost = (amounts @ tables.coefficients.T + tables.constants).reshape(shape)
-            tile = amounts @ tables.tile_coefficients.T + tables.tile_constants
-            state = Search(
-                values=np.empty((len(rows), 3)),
-                chosen=np.empty((len(rows), choices.decisions.shape[0]), np.int64),
-                tally=self.tally,
-            )
+        choices = choices_of(tables)
+        nodes = nodes_of(subspace)
+        for start, cost, tile in priced(self.space, subspace, tables):
+            state = fresh_state(choices, len(cost), self.tally)
             # Any weights give a bound: those that suit the first tiling serve the whole batch.
             weights = _weights(tables, choices, cost[0], len(self.space.architecture.arrays))
             limits = (self.limit, self.slack, nodes, self.cap)
             search(choices, self.objective, *limits, weights, cost, tile, state)
             self.least = min(self.least, float(state.values[:, LEAST].min()))
-            for row in range(len(rows)):
+            for row in range(len(cost)):
                 if state.chosen[row, 0] >= 0:
-                    yield self._found(subspace, tables, choices, start + row, row, state)
+                    yield self.proposal(subspace, tables, choices, start + row, row, state)
 
     @property
     def leaves(self) -> int:
@@ -136,7 +123,7 @@ class SubspaceSearch:
         }
         return tuple((why, int(self.tally[place])) for why, place in reasons.items())
 
-    def _found(
+    def proposal(
         self,
         subspace: Subspace,
         tables: Tables,
@@ -145,6 +132,7 @@ class SubspaceSearch:
         row: int,
         state: Search,
     ) -> Proposal:
+        """What a kernel has chosen for a tiling, one row of its state."""
         ways: dict[str, Way] = {}
         places: dict[str, tuple[str, ...]] = {}
         for (kind, number, _), chosen in zip(choices.decisions, state.chosen[row], strict=True):
@@ -185,7 +173,44 @@ def strides_of(space: Region, subspace: Subspace) -> Ints:
     return np.stack(columns, axis=1) if columns else np.zeros((len(one), 0), dtype=np.int64)
 
 
-def _choices(tables: Tables) -> Choices:
+def priced(
+    space: Region, subspace: Subspace, tables: Tables
+) -> Iterator[tuple[int, Floats, Floats]]:
+    """Batches of a subspace's tilings: the first one's number, the costs of all entries, (tilings,
+    rows, columns), and the bytes of all tiles, (tilings, tiles).
+
+    Raises
+    ------
+    SubspaceRefusedError
+        The size of some tile cannot be worked out in a batch.
+    """
+    strides = strides_of(space, subspace)
+    for start in range(0, len(strides), _BATCH):
+        rows = strides[start : start + _BATCH]
+        amounts = measured(tables.measures, rows)
+        if np.isnan(amounts).any():
+            raise SubspaceRefusedError("an index is too irregular", irregular=True)
+        shape = (len(rows), -1, tables.columns)
+        cost = (amounts @ tables.coefficients.T + tables.constants).reshape(shape)
+        yield start, cost, amounts @ tables.tile_coefficients.T + tables.tile_constants
+
+
+def fresh_state(choices: Choices, tilings: int, tally: Floats) -> Search:
+    """A state for the kernel to fill."""
+    return Search(
+        values=np.empty((tilings, 3)),
+        chosen=np.empty((tilings, choices.decisions.shape[0]), np.int64),
+        tally=tally,
+    )
+
+
+def nodes_of(subspace: Subspace) -> int:
+    """Decisions that are looked at for one tiling of a subspace."""
+    fewest, most = _NODES_OF_TILING
+    return min(most, max(fewest, _NODES // len(subspace.sizes)))
+
+
+def choices_of(tables: Tables) -> Choices:
     """A subspace's decisions in the order they are taken."""
     order: list[tuple[int, int, int]] = []
     touching = [

