@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from einsum_cascade.errors import SpecError, did_you_mean
+from einsum_cascade.errors import Problem, SpecError, did_you_mean
 
 if TYPE_CHECKING:
     from .protocol import Mapper
@@ -20,18 +21,20 @@ STRATEGIES = {
 command line lists the names without a need for what they stand for."""
 
 
-def strategy_called(name: str) -> Mapper:
+def strategy_called(name: str, **options: int) -> Mapper:
     """The strategy of a name.
 
     Parameters
     ----------
     name : str
         As ``archsim map --strategy`` takes it.
+    **options : int
+        Fields of its own, such as ``seed`` and ``evaluations``.
 
     Raises
     ------
     SpecError
-        There is none; says the nearest.
+        There is none, which says the nearest; or it has no such field.
     TypeError
         What the module has below ``STRATEGY`` is no mapper.
     """
@@ -39,7 +42,16 @@ def strategy_called(name: str) -> Mapper:
         raise SpecError(f"there is no strategy '{name}'; {did_you_mean(name, STRATEGIES)}")
     from .protocol import Mapper
 
-    found = import_module(STRATEGIES[name]).STRATEGY
+    found: Any = import_module(STRATEGIES[name]).STRATEGY
+    for option, value in options.items():
+        if option not in getattr(found, "__dataclass_fields__", {}):
+            raise SpecError(
+                Problem(
+                    f"--{option}: the strategy '{name}' takes none",
+                    hint="those that try mappings one by one do: anneal, random, optuna",
+                )
+            )
+        found = replace(found, **{option: value})
     if not isinstance(found, Mapper):
         raise TypeError(f"'{STRATEGIES[name]}.STRATEGY' must be a Mapper, not {found!r}")
     return found

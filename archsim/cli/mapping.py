@@ -51,6 +51,16 @@ if TYPE_CHECKING:
     help="How the mapspace is searched.",
 )
 @click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    help="Of a strategy that tries mappings: the same seed finds the same.",
+)
+@click.option(
+    "--evaluations",
+    type=click.IntRange(min=1),
+    help="Legal mappings after which such a strategy ends.",
+)
+@click.option(
     "--start",
     "starts",
     metavar="MAPPING",
@@ -101,6 +111,8 @@ def map_command(
     architecture: str,
     objective: str,
     strategy: str,
+    seed: int | None,
+    evaluations: int | None,
     starts: tuple[str, ...],
     time_limit: str | None,
     pareto: str | None,
@@ -114,18 +126,21 @@ def map_command(
 ) -> None:
     """Find the best mapping of a WORKLOAD on an ARCH, and say how sure that is."""
     limit = _seconds(time_limit)
-    how = Asked(objective, strategy, starts, limit, _constraints(fixed, forbidden))
+    options = {"seed": seed, "evaluations": evaluations}
+    given = tuple((name, value) for name, value in options.items() if value is not None)
+    how = Asked(objective, strategy, starts, limit, _constraints(fixed, forbidden), given)
     asked = (workload, architecture, settings)
     if pareto is not None:
         from .exploring import show_front
 
-        _refuse_beside("--pareto", "objective", "strategy", "memory")
+        _refuse_beside("--pareto", "objective", "strategy", "seed", "evaluations", "memory")
         show_front(asked, pareto, how, (out, plot), as_json=as_json)
         return
     if memory is not None:
         from .exploring import show_capacity
 
-        _refuse_beside("--capacity-curve", "objective", "strategy", "starts")
+        others = ("objective", "strategy", "seed", "evaluations", "starts")
+        _refuse_beside("--capacity-curve", *others)
         show_capacity(asked, memory, how, (out, plot), as_json=as_json)
         return
     if plot:
@@ -160,6 +175,8 @@ class Asked:
     starts: tuple[str, ...] = ()
     time_limit_s: float | None = None
     constraints: tuple[ConstraintFile, ...] = ()
+    options: tuple[tuple[str, int], ...] = ()
+    """Of the strategy, by name."""
 
 
 def _constraints(fixed: tuple[str, ...], forbidden: tuple[str, ...]) -> tuple[ConstraintFile, ...]:
@@ -234,7 +251,7 @@ def searched(work: Workload, machine: Architecture, how: Asked) -> WorkloadSearc
             work,
             machine,
             objective_called(how.objective),
-            strategy=strategy_called(how.strategy),
+            strategy=strategy_called(how.strategy, **dict(how.options)),
             progress=start,
             start=starts,
             time_limit_s=how.time_limit_s,

@@ -14,6 +14,7 @@ from archsim import Architecture, simulate
 from einsum_cascade.errors import MappingError, NoLegalMappingError, SpecError
 from mappers.certificate import Certificate, Searched
 from mappers.engine_run import run_mapping
+from mappers.heuristics.annealing import Annealing
 from mappers.objectives import objective_called
 from mappers.protocol import Progress, SearchProblem, silent
 from mappers.space.fusion import candidates_of, subspaces_of
@@ -97,6 +98,20 @@ def test_the_command_finds_it_by_its_name() -> None:
     assert json.loads(run(*arguments).stdout)["certificate"]["strategy"] == "first-legal"
     arguments = ("map", "bert-base", "fusemax", "--strategy", "first-leg")
     assert "Did you mean 'first-legal'?" in refused(*arguments)
+
+
+def test_a_seed_and_evaluations_are_of_strategies_that_try_mappings() -> None:
+    few = [argument for setting in FEW for argument in ("--set", setting)]
+    arguments = ("map", "bert-base", "fusemax", *few, "--strategy", "random", "--json")
+    told = [
+        json.loads(run(*arguments, "--seed", seed, "--evaluations", "3").stdout)["certificate"]
+        for seed in ("1", "1")
+    ]
+    assert told[0]["engine_runs"] == 3
+    assert told[0] == told[1]
+    assert strategy_called("anneal", seed=7) == Annealing(seed=7)
+    message = refused("map", "bert-base", "fusemax", *few, "--seed", "1")
+    assert "--seed: the strategy 'exhaustive' takes none" in message
 
 
 def test_a_wrong_name_is_answered_with_the_nearest() -> None:
