@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from archsim.document import picture_text
 from archsim.quantities import byte_size, energy
@@ -32,7 +32,7 @@ def plot_capacity(curves: CapacityCurves) -> Picture:
         traffic.axhline(curves.bound_bytes, color=_BOUND, linestyle="--", label=bound)
         _finish(traffic, curves, f"least traffic of {curves.outermost}", byte_size)
         _finish(spent, curves, "least energy", energy)
-        traffic.legend()
+        figure.legend(*traffic.get_legend_handles_labels(), loc="outside lower center", ncols=3)
         title = picture_text(f"{curves.workload} on {curves.architecture}")
         figure.suptitle(title, x=0.01, ha="left")
     return figure
@@ -59,9 +59,8 @@ def _finish(axes: Axes, curves: CapacityCurves, title: str, shown: Callable[[flo
     ticks = curves.capacities[::3]
     axes.set_xticks(ticks, [byte_size(c) for c in ticks], rotation=30, ha="right")
     axes.xaxis.set_minor_locator(NullLocator())
-    low, high = axes.get_ylim()
-    bases = (1.0,) if high > 100 * low else (1.0, 2.0, 5.0)
-    axes.yaxis.set_major_locator(LogLocator(subs=bases))
+    # Bytes are counted in powers of two, and energies differ by a few percent.
+    axes.yaxis.set_major_locator(LogLocator(base=2) if shown is byte_size else MaxNLocator(5))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(lambda y, _: shown(y))
     axes.set_xlabel(picture_text(f"capacity of {curves.memory} (dotted: this machine's)"))
