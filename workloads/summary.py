@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any
 
 from einsum_cascade import Cascade
@@ -15,13 +16,16 @@ from einsum_cascade.shapes import resolve_shapes, with_usual
 
 from .attention.phases import Tokens
 from .models import ModelConfig
+from .models.mixers import Cached
 from .models.names import kinds_of_layers
 from .parts.part import Part
 from .parts.rephase import with_tokens
 from .workload import Workload
 
-ELEMENT_BYTES = 2
-"""Of an element of a cache: 16 bits, as published models are served."""
+ELEMENT_BITS = 16
+"""Of an element of a cache whose format is not stated, as published models are served."""
+_STATE = "SI"
+"""What cascades call the state that they begin from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +51,10 @@ class ModelSummary:
     """Tokens that this token sees, itself included."""
     decoded: bool
     """Whether it is the last, after the others; else operations are an average of all."""
-    cache_bytes_per_token: int
-    """Bytes that a token adds to the cache of a sequence, in all layers, 2 an element."""
-    state_bytes: int
+    cache_bytes_per_token: int | float
+    """Bytes that a token adds to the cache of a sequence, in all layers, 2 an element where the
+    workload states no format of it."""
+    state_bytes: int | float
     """Bytes a sequence keeps however long it is, in all layers."""
     layers: tuple[tuple[str, int], ...]
     """Kinds of layers, and how many there are of each."""
@@ -95,11 +100,18 @@ def summarize(work: Workload) -> ModelSummary:
         operations=_operations(work, model, keys, decoded),
         keys=keys,
         decoded=decoded,
-        cache_bytes_per_token=ELEMENT_BYTES * model.cache_elements,
-        state_bytes=ELEMENT_BYTES * model.state_elements,
+        cache_bytes_per_token=_bytes(work, model.cached),
+        state_bytes=_bytes(work, ((_STATE, model.state_elements),)),
         layers=tuple(kinds_of_layers(model).items()),
         source=work.source or model.source,
     )
+
+
+def _bytes(work: Workload, tensors: Cached) -> int | float:
+    """Bytes of elements in their formats, a whole number where it is one."""
+    formats = replace(work.formats, word_bits=work.formats.word_bits or ELEMENT_BITS)
+    found = sum((formats.bits_of(name) * count for name, count in tensors), Fraction(0)) / 8
+    return int(found) if found.denominator == 1 else float(found)
 
 
 def _operations(

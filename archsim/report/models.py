@@ -28,7 +28,7 @@ def summary_report(summary: ModelSummary) -> Document:
             Fact(
                 "cache",
                 f"{byte_size(summary.cache_bytes_per_token)} a token",
-                f"of a sequence, in all layers, 16 bits an element; {_state(summary)}",
+                f"of a sequence, in all layers; {_state(summary)}",
             ),
         ),
         tables=((_layers(summary), _operations(summary)),),

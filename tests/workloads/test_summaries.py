@@ -117,6 +117,16 @@ def test_cache_and_state_by_hand(name: str, elements: int, state: int) -> None:
     assert (found.cache_bytes_per_token, found.state_bytes) == (2 * elements, 2 * state)
 
 
+def test_formats_of_a_cache() -> None:
+    """32 layers of eight heads: a byte for a key's element, two for a value's; 4.25 bits each."""
+    keys = summarize(load("llama-3-8b", "formats.K=fp8_e4m3"))
+    assert keys.cache_bytes_per_token == 32 * 8 * 128 * (1 + 2)
+    both = summarize(load("llama-3-8b", ("formats.K=mxfp4", "formats.V=mxfp4")))
+    assert both.cache_bytes_per_token == 32 * 8 * 256 * 4.25 / 8
+    latents = summarize(load("deepseek-v3", "formats.default=fp32"))
+    assert latents.cache_bytes_per_token == 4 * 61 * 576
+
+
 def test_operations_of_a_token_by_hand() -> None:
     """Every weight but the input embedding and the norms once, and each key twice."""
     found = summarize(load("llama-3-8b", seq_len=1000))

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 
-from .mixers import Mixer, SoftmaxAttention
+from .mixers import Cached, Mixer, SoftmaxAttention
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,9 +210,13 @@ class ModelConfig:
         return self.vocab_size or None if causal else None
 
     @property
-    def cache_elements(self) -> int:
-        """Elements that a further token adds to the cache of a sequence, in all layers."""
-        return sum(run.count * run.layer.mixer.cache_elements for run in self.runs)
+    def cached(self) -> Cached:
+        """What a further token adds to the cache of a sequence: tensors, all layers together."""
+        found: Counter[str] = Counter()
+        for run in self.runs:
+            for tensor, elements in run.layer.mixer.cached:
+                found[tensor] += run.count * elements
+        return tuple(found.items())
 
     @property
     def state_elements(self) -> int:

@@ -1,13 +1,16 @@
 """What mixes the tokens of a layer: attention of every kind, and recurrences.
 
 Widths and counts are plain numbers of elements. ``weights`` are the parameters of the matrix
-products; ``cache_elements`` is what a further token adds to a sequence's cache,
+products; ``cached`` is what a further token adds to a sequence's cache,
 ``state_elements`` what a sequence keeps however long it is.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+Cached = tuple[tuple[str, int], ...]
+"""Tensors of a cache, as cascades call them, and the elements of a token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +49,11 @@ class SoftmaxAttention:
         return "MQA" if self.kv_heads == 1 else "GQA"
 
     @property
-    def cache_elements(self) -> int:
+    def cached(self) -> Cached:
         """A key and a value of every head that has its own; none where nothing is cached."""
-        return self.kv_heads * (self.qk_width + self.v_width) if self.causal else 0
+        if not self.causal:
+            return ()
+        return (("K", self.kv_heads * self.qk_width), ("V", self.kv_heads * self.v_width))
 
     @property
     def state_elements(self) -> int:
@@ -110,10 +115,14 @@ class LatentAttention:
         return "MLA" if self.indexer is None else "DSA"
 
     @property
-    def cache_elements(self) -> int:
+    def cached(self) -> Cached:
         """The latent and the rotated key, for all heads together, and the indexer's key."""
-        picked = self.indexer.width if self.indexer is not None else 0
-        return self.kv_rank + self.rope_width + picked if self.causal else 0
+        if not self.causal:
+            return ()
+        if self.indexer is None:
+            return (("C", self.kv_rank), ("KR", self.rope_width))
+        # As deepseek-sparse-attention calls them.
+        return (("CKV", self.kv_rank), ("KR", self.rope_width), ("KI", self.indexer.width))
 
     @property
     def state_elements(self) -> int:
@@ -153,9 +162,9 @@ class DecayAttention:
     """The output is multiplied by a gate as wide as the values of all heads."""
 
     @property
-    def cache_elements(self) -> int:
+    def cached(self) -> Cached:
         """None: the state is as large after any token."""
-        return 0
+        return ()
 
     @property
     def state_elements(self) -> int:
@@ -200,9 +209,9 @@ class StateSpaceDual:
         return self.inner + 2 * self.groups * self.state
 
     @property
-    def cache_elements(self) -> int:
+    def cached(self) -> Cached:
         """None: the state is as large after any token."""
-        return 0
+        return ()
 
     @property
     def state_elements(self) -> int:
@@ -231,9 +240,9 @@ class SelectiveScan:
         return "S6"
 
     @property
-    def cache_elements(self) -> int:
+    def cached(self) -> Cached:
         """None: the state is as large after any token."""
-        return 0
+        return ()
 
     @property
     def state_elements(self) -> int:
@@ -277,9 +286,9 @@ class DeltaAttention:
         return 2 * self.key_heads * self.qk_width + self.heads * self.v_width
 
     @property
-    def cache_elements(self) -> int:
+    def cached(self) -> Cached:
         """None: the state is as large after any token."""
-        return 0
+        return ()
 
     @property
     def state_elements(self) -> int:
