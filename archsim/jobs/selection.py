@@ -15,7 +15,7 @@ from ..spec.index import compute_the_same, mapping_entries
 from ..spec.mapping import EINSUM_BY_EINSUM, Mapping
 from .job import Generators
 from .programs import program_of
-from .spreading import part_of, spread_over, spreadings
+from .spreading import part_of, seen_by_one, spread_over, spreadings
 from .workload import PartLike, WorkloadLike, own_part
 
 if TYPE_CHECKING:
@@ -84,7 +84,8 @@ def derived_mapping(
     program = program_of(part, architecture, cascade)
     given, _ = with_usual(program, part.shapes_for(program.settable))
     spreading = spreadings(program, architecture, given)[way]
-    made = generators.make(program, architecture, part_of(spreading, given))
+    seen = seen_by_one(architecture, spreading)
+    made = generators.make(program, seen, part_of(spreading, given))
     return spread_over(replace(made, cascade=cascade), spreading, architecture)
 
 

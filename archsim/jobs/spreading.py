@@ -10,12 +10,14 @@ from collections.abc import Collection, Iterator
 from collections.abc import Mapping as Sizes
 from dataclasses import replace
 from itertools import chain
+from math import prod
+from typing import Final
 
 from einsum_cascade.algebra.conditions import with_masks
 from einsum_cascade.ir import Access, Affine, Einsum, Program, variables_of
 
-from ..spec.arch import Architecture
-from ..spec.mapping import Mapping, NestLevel, SpreadRank
+from ..spec.arch import Architecture, Memory
+from ..spec.mapping import Keep, Mapping, NestLevel, SpreadRank
 from ..spec.roles import memory_in_role
 
 Spreading = tuple[tuple[str, tuple[SpreadRank, ...]], ...]
@@ -41,7 +43,8 @@ def spreadings(
         return ((),)
     parallel = tuple(r for r in program.parallel if r in given)
     others = tuple(r for r in _apart(program) if r in given)
-    found = [_spread(architecture, given, names) for names in ((*parallel, *others), parallel)]
+    tried = [((*parallel, *others), False), ((*parallel, *others), True), (parallel, False)]
+    found = [_spread(architecture, given, names, square) for names, square in tried]
     return tuple(dict.fromkeys((*found, ())))
 
 
@@ -53,10 +56,30 @@ def part_of(spreading: Spreading, given: Sizes[str, int]) -> dict[str, int]:
     return found
 
 
+def seen_by_one(architecture: Architecture, spreading: Spreading) -> Architecture:
+    """The machine as one of its instances sees it: of what feeds them, and of what is outside of
+    that, it has its share of room and speed. It is no more than that where they need the same."""
+    parts = {name: prod(s.parts or 1 for s in ranks) for name, ranks in spreading}
+    memories: list[Memory] = []
+    sharing = 1
+    for memory in reversed(architecture.memories):
+        sharing *= parts.get(memory.name, 1)
+        room, speed = memory.capacity_bytes, memory.bandwidth_bytes_per_s
+        memories.append(
+            replace(
+                memory,
+                capacity_bytes=None if room is None else max(1, room // sharing),
+                bandwidth_bytes_per_s=None if speed is None else speed / sharing,
+            )
+        )
+    return replace(architecture, memories=tuple(reversed(memories)))
+
+
 def spread_over(mapping: Mapping, spreading: Spreading, architecture: Architecture) -> Mapping:
     """A mapping whose ranks are spread, beside those loops that it has at the same memory."""
     nest = list(mapping.nest)
     words = [*(n.level for n in mapping.nest), *(k.level for k in mapping.keep)]
+    keep = mapping.keep
     for memory, ranks in spreading:
         # A mapping names a memory by its role or by its name, not by both.
         word = next((w for w in words if memory_in_role(architecture, w) == memory), memory)
@@ -65,11 +88,21 @@ def spread_over(mapping: Mapping, spreading: Spreading, architecture: Architectu
             nest.insert(0, NestLevel(level=word, loops=(), spatial=ranks))
         else:
             nest[at] = replace(nest[at], spatial=ranks)
-    return replace(mapping, nest=tuple(nest))
+        if memory != architecture.memories[0].name and word not in (k.level for k in keep):
+            # What comes from outside for several of the instances comes once.
+            keep = (*keep, Keep(level=word, tensors=_outermost(mapping, architecture)))
+    return replace(mapping, nest=tuple(nest), keep=keep)
+
+
+def _outermost(mapping: Mapping, architecture: Architecture) -> tuple[str, ...]:
+    """Tensors that a mapping keeps in the outermost memory."""
+    name = architecture.memories[0].name
+    kept = (k for k in mapping.keep if (memory_in_role(architecture, k.level) or k.level) == name)
+    return tuple(t for k in kept for t in k.tensors)
 
 
 def _spread(
-    architecture: Architecture, shapes: Sizes[str, int], ranks: tuple[str, ...]
+    architecture: Architecture, shapes: Sizes[str, int], ranks: tuple[str, ...], square: bool
 ) -> Spreading:
     """As many parts as there are instances, or fewer where that leaves less to do for each."""
     left = {rank: shapes[rank] for rank in ranks}
@@ -77,7 +110,7 @@ def _spread(
     for memory in architecture.memories:
         here: list[SpreadRank] = []
         for name, available in memory.instances:
-            parts = _fewest_left([(r, n) for r, n in left.items() if n > 1], available)
+            parts = _best_parts({r: n for r, n in left.items() if n > 1}, available, square)
             here += (SpreadRank(instances=name, rank=r, parts=n) for r, n in parts.items() if n > 1)
             # A rank that is in parts already stays with these.
             left = {rank: n for rank, n in left.items() if parts.get(rank, 1) == 1}
@@ -86,34 +119,45 @@ def _spread(
     return tuple(found)
 
 
-def _fewest_left(ranks: list[tuple[str, int]], available: int) -> dict[str, int]:
+_SQUARE: Final = 1.25
+"""How much larger the largest part may be where parts are to be as square as they can."""
+
+
+def _best_parts(shapes: Sizes[str, int], available: int, square: bool) -> dict[str, int]:
     """Parts of ranks, so that the largest part of all is as small as it can be.
+
+    Of parts as large, those with most parts of the first ranks. With ``square`` those with the
+    least sum of their sides, if hardly larger: the less they need that others need, too.
 
     Examples
     --------
-    Of 12 heads and 100 queries on 24 instances each has 1 head and 50 queries, or 2 heads and
-    25 queries; on 7 there are at best 2 heads for each of 6.
+    Of 12 heads on 7 instances there are at best 2 for each of 6. Of 12 rows and 100 columns on
+    24 each has 1 row and 50 columns, or 6 rows and 9 columns, which takes fewer of both.
 
-    >>> _fewest_left([("H", 12), ("P", 100)], 24)
-    {'H': 12, 'P': 2}
-    >>> _fewest_left([("H", 12)], 7)
+    >>> _best_parts({"H": 12}, 7, False)
     {'H': 6}
+    >>> [_best_parts({"N": 12, "J": 100}, 24, square) for square in (False, True)]
+    [{'N': 12, 'J': 2}, {'N': 2, 'J': 12}]
     """
+    ways = list(_parts(tuple(shapes.items()), available))
+    sizes = [[-(-n // parts[r]) for r, n in shapes.items()] for parts in ways]
+    if not square:
+        return ways[min(range(len(ways)), key=lambda n: (prod(sizes[n]), sizes[n]))]
+    most = _SQUARE * min(map(prod, sizes))
+    near = [n for n, size in enumerate(sizes) if prod(size) <= most]
+    return ways[min(near, key=lambda n: (sum(sizes[n]), prod(sizes[n])))]
+
+
+def _parts(ranks: tuple[tuple[str, int], ...], available: int) -> Iterator[dict[str, int]]:
+    """All parts of ranks whose sizes differ, no more of them together than are available."""
     if not ranks:
-        return {}
+        yield {}
+        return
     (rank, extent), *others = ranks
-    best: dict[str, int] = {}
-    least: int | None = None
-    # Sizes of the largest part that differ, the smallest first.
-    for part in sorted({-(-extent // n) for n in range(1, min(extent, available) + 1)}):
-        parts = -(-extent // part)
-        rest = _fewest_left(others, available // parts)
-        size = part
-        for name, whole in others:
-            size *= -(-whole // rest.get(name, 1))
-        if least is None or size < least:
-            least, best = size, {rank: parts, **rest}
-    return best
+    for size in {-(-extent // n) for n in range(1, min(extent, available) + 1)}:
+        parts = -(-extent // size)
+        for rest in _parts(tuple(others), available // parts):
+            yield {rank: parts, **rest}
 
 
 def _apart(program: Program) -> Iterator[str]:
