@@ -1,6 +1,6 @@
 """Our times beside measured ones: the tables of docs/validation.md, printed.
 
-Usage: python docs/make_validation.py MEASURED_A100_MATMUL.csv
+Usage: python benchmarks/validation.py MEASURED_A100_MATMUL.csv
 """
 
 from __future__ import annotations
