@@ -33,7 +33,7 @@ check: lint types rooms ## all that must hold before a commit, but for tests
 fast: ## the tests that take a moment: language, bound mappings, counts, the command line
 	pytest -n 2 -m 'not slow' tests/einsum_cascade/test_parse.py tests/archsim tests/test_readme.py
 
-test: ## all tests
+test: ## all tests, the slow ones included
 	pytest -n 2
 
 goldens: ## write the golden texts of simulate --dump anew; look at the difference before you commit

@@ -27,9 +27,8 @@ def products(path: Path) -> Iterator[tuple[int, int, int, float]]:
 def our_seconds(machine: Architecture, m: int, k: int, n: int, folder: Path) -> float:
     """Of a product by its default mapping, and the launch."""
     path = folder / "product.yaml"
-    path.write_text(
-        f"workload:\n  name: product\n  cascade: linear-layer\n  shape: {{N: {m}, D: {k}, J: {n}}}\n"
-    )
+    shape = f"{{N: {m}, D: {k}, J: {n}}}"
+    path.write_text(f"workload:\n  name: product\n  cascade: linear-layer\n  shape: {shape}\n")
     return simulate(load(path), machine).latency_s + LAUNCH_S
 
 

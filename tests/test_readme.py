@@ -28,7 +28,7 @@ def test_there_are_two_command_blocks() -> None:
     run, test = blocks("sh")
     assert "\npip install .\n" in run
     assert run.rstrip().endswith("archsim simulate")
-    assert test.rstrip().endswith("pytest -n 2")
+    assert test.rstrip().endswith("pytest -n 2 -m 'not slow'")
     assert not blocks("bash")
     assert not blocks("console")
 

@@ -114,10 +114,9 @@ def _advised(plan: JobPlan, result: Result) -> Result:
     searched = plan.searched or all(job.searched for job in plan.jobs)
     if searched or result.over_floor <= _FAR:
         return result
-    note = (
-        f"latency is {result.over_floor:.3g} times the floor of any mapping: "
-        "--mapping auto searches for a faster one"
-    )
+    note = f"latency is {result.over_floor:.3g} times the floor of any mapping"
+    if not plan.architecture.has_instances:  # those are not searched yet
+        note += ": --mapping auto searches for a faster one"
     return replace(result, notes=(*result.notes, note))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from places import ROOT
 
 from einsum_cascade import Cascade
@@ -23,6 +24,7 @@ PUBLISHED = {
 }
 
 
+@pytest.mark.slow
 def test_document_is_up_to_date() -> None:
     assert DOCUMENT.read_text(encoding="utf-8") == taxonomy_markdown(), f"run: {COMMAND}"
 

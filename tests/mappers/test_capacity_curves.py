@@ -86,6 +86,7 @@ def test_a_curve_has_the_least_of_all_mappings_at_each_capacity() -> None:
     assert curves
 
 
+@pytest.mark.slow
 def test_a_product_moves_less_the_more_of_its_vector_fits() -> None:
     moved = compared(space_of_a_product(), "global_buffer", (4, 6, 64))
     assert moved[0] > moved[-1]

@@ -42,6 +42,7 @@ def front_of(space: Mapspace) -> CappedFront:
     return capped_front(problem, lambda _: None, clock=Clock(None), effort=THOROUGH)
 
 
+@pytest.mark.slow
 def test_no_mapping_of_a_small_space_is_below_what_is_proven_of_a_front() -> None:
     fronts = points = tight = 0
     for seed in range(SEEDS):

@@ -55,6 +55,7 @@ def bert_space() -> Mapspace:
     return space_of(part, machine)
 
 
+@pytest.mark.slow
 def test_the_python_shown_runs_and_finds_what_the_example_says(tmp_path: Path) -> None:
     names: dict[str, object] = {}
     for text in blocks("python"):

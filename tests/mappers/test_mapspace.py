@@ -74,6 +74,7 @@ def test_units_are_all_different_and_hold_every_tiling() -> None:
     assert rows == {tuple(row) for row in space.tilings.tolist()}
 
 
+@pytest.mark.slow
 def test_strides_are_those_of_the_tilings() -> None:
     compared = 0
     for seed in range(150):
@@ -92,6 +93,7 @@ def test_strides_are_those_of_the_tilings() -> None:
     assert compared > 100
 
 
+@pytest.mark.slow
 def test_no_mapping_shares_what_a_pass_boundary_crosses() -> None:
     refused = 0
     for seed in range(150):

@@ -132,6 +132,7 @@ def test_what_cannot_be_kept_or_read_is_searched_again(
     assert recall(asked) is None
 
 
+@pytest.mark.slow
 def test_compare_searches_for_each_machine_after_it_is_scaled() -> None:
     asked = (
         "compare",

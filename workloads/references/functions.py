@@ -10,7 +10,8 @@ Array = npt.NDArray[np.float64]
 
 def sigmoid(x: Array) -> Array:
     """``1 / (1 + exp(-x))``, element by element."""
-    return np.asarray(1 / (1 + np.exp(-x)))
+    with np.errstate(over="ignore"):  # far below zero it is zero
+        return np.asarray(1 / (1 + np.exp(-x)))
 
 
 def softmax(scores: Array) -> Array:

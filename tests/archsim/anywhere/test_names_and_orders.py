@@ -239,6 +239,7 @@ def test_a_cascade_may_call_ranks_and_tensors_anything(seed: int, tmp_path: Path
     assert (one.floor, one.bounds) == (same.floor, same.bounds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_a_search_asks_for_no_names(seed: int, tmp_path: Path) -> None:
     random = Random(seed)

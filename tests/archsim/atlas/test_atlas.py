@@ -66,6 +66,7 @@ def page(
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("machine", ["fusemax", "flat"])
 @pytest.mark.parametrize("place", range(3))
 def test_built_in_cascades_have_their_entries(place: int, machine: str) -> None:

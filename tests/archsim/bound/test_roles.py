@@ -41,7 +41,13 @@ RENAMED = {
     "lanes": "z",
 }
 MAPPINGS = tuple(entry.name for entry in builtin_mappings())
-MORE = {"depthwise-convolution": {"P": 301, "T": 3, "M": 303, "C": 300, "B": 2}}
+MORE = {
+    "depthwise-convolution": {"P": 301, "T": 3, "M": 303, "C": 300, "B": 2},
+    "paged-decode": {
+        "B": 2, "G": 2, "S": 2, "E": 64, "F": 64,
+        "M1": 3, "N": 4, "T": 8, "C": 30,
+    },
+}
 """Shapes that do not follow from tiles."""
 HEADS = {"S": 2}
 """Heads of a group: how many groups there are follows."""
@@ -137,6 +143,7 @@ def agrees(mapping: str, machine: Architecture) -> None:
     assert report.independent
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     mapping=st.sampled_from(("fusemax-binding", "fusemax-causal", "flat", "retnet-chunked")),

@@ -213,6 +213,7 @@ ODD = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(4))
 def test_every_cascade_runs_step_by_step_on_a_machine_of_odd_sizes(number: int) -> None:
     machine = Architecture.load("fusemax", ODD)

@@ -370,6 +370,7 @@ SEARCH: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 def test_a_search_asks_for_the_same_points_however_it_is_run(tmp_path: Path) -> None:
     whole = archsim.sweep(SEARCH, tmp_path / "whole", workers=1)
     assert (tmp_path / "whole" / "study.sqlite").is_file()
@@ -384,6 +385,7 @@ def test_a_search_asks_for_the_same_points_however_it_is_run(tmp_path: Path) -> 
     pd.testing.assert_frame_equal(found, whole)
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_after_a_kill_between_row_and_study(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
