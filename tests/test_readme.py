@@ -55,7 +55,13 @@ def test_the_python_shown_runs() -> None:
     assert names["result"].latency_s > 0  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("command", re.findall(r"\| `archsim (.*?)` \|", README))
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(c, marks=pytest.mark.slow) if c.startswith("atlas") else c
+        for c in re.findall(r"\| `archsim (.*?)` \|", README)
+    ],
+)
 def test_the_commands_shown_run(
     command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -54,6 +54,7 @@ def test_random_cascades_mean_what_they_say(text: str, seed: int) -> None:
             np.testing.assert_allclose(found[name], wanted, rtol=1e-9, atol=1e-9, err_msg=text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", builtin_names("cascades"))
 def test_builtin_cascades_mean_what_they_say(name: str) -> None:
     """Every tensor of every built-in cascade, tiles that divide their rank and that do not."""

@@ -23,6 +23,8 @@ from mappers.exhaustive.effort import THOROUGH
 from mappers.objectives import OBJECTIVES
 from mappers.space.mapspace import Mapspace
 
+pytestmark = pytest.mark.slow
+
 SEEDS = 16
 CAPACITIES = (4, 24, 64, 128, 1024)
 PRODUCT = """cascade: product
@@ -86,7 +88,6 @@ def test_a_curve_has_the_least_of_all_mappings_at_each_capacity() -> None:
     assert curves
 
 
-@pytest.mark.slow
 def test_a_product_moves_less_the_more_of_its_vector_fits() -> None:
     moved = compared(space_of_a_product(), "global_buffer", (4, 6, 64))
     assert moved[0] > moved[-1]

@@ -131,6 +131,7 @@ def constrained(
     return Mapspace.of(space.program, space.architecture, space.given, obeyed)
 
 
+@pytest.mark.slow
 def test_what_is_found_is_the_best_of_what_obeys(tmp_path: Path) -> None:
     objective = OBJECTIVES["energy"]
     compared = fewer = 0

@@ -19,6 +19,8 @@ from mappers.objectives import OBJECTIVES
 from mappers.protocol import Clock, SearchProblem
 from mappers.space.mapspace import Mapspace
 
+pytestmark = pytest.mark.slow
+
 SMALL = ("--set", "batch=2", "--set", "H=2", "--set", "seq_len=512")
 NAIVE = (*SMALL, "--set", "cascade=attention-naive")
 TOLERANCE = 1e-3
@@ -42,7 +44,6 @@ def front_of(space: Mapspace) -> CappedFront:
     return capped_front(problem, lambda _: None, clock=Clock(None), effort=THOROUGH)
 
 
-@pytest.mark.slow
 def test_no_mapping_of_a_small_space_is_below_what_is_proven_of_a_front() -> None:
     fronts = points = tight = 0
     for seed in range(SEEDS):

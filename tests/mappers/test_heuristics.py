@@ -24,6 +24,8 @@ from mappers.protocol import Advance, Mapper, SearchProblem
 from mappers.space.mapspace import Mapspace
 from mappers.strategies import STRATEGIES, strategy_called
 
+pytestmark = pytest.mark.slow
+
 ENERGY, LATENCY = objective_called("energy"), objective_called("latency")
 Make = Callable[..., Mapper]
 MADE: tuple[Make, ...] = (RandomSearch, Annealing, OptunaSearch)
@@ -70,7 +72,6 @@ def test_what_is_found_is_legal_and_the_same_again(make: Make) -> None:
     assert other.mapping != first.mapping
 
 
-@pytest.mark.slow
 def test_more_evaluations_are_no_worse_and_what_is_known_is_kept(make: Make) -> None:
     few = make(evaluations=4).search(problem_of()).certificate.value
     assert make(evaluations=16).search(problem_of()).certificate.value <= few
@@ -121,7 +122,6 @@ def test_an_interrupt_gives_the_best_so_far(make: Make) -> None:
     assert adds_up(found)
 
 
-@pytest.mark.slow
 def test_nothing_is_below_a_proven_optimum(make: Make) -> None:
     optimum = _optimum()
     assert optimum.optimal

@@ -64,6 +64,7 @@ def test_the_mapping_can_be_simulated(fastest: dict[str, Any], ending: str, tmp_
     assert again == {k: v for k, v in fastest.items() if k not in ("certificate", "mapping_spec")}
 
 
+@pytest.mark.slow
 def test_what_is_written_can_be_simulated_and_validated(tmp_path: Path) -> None:
     few = ("--set", "B=1", "--set", "H=1", "--set", "P=300", "--set", "M=520")
     run(
@@ -114,6 +115,7 @@ def test_the_mapping_of_ones_own_cascade_is_read_where_it_stands(
     assert "cascade: log-softmax\n" in mapping_text(replace(found, cascade="log-softmax"), "out")
 
 
+@pytest.mark.slow
 def test_auto_is_the_fastest(fastest: dict[str, Any]) -> None:
     assert (
         simulated("bert-base", "fusemax", *SMALL, "--mapping", "auto")["cycles"]
@@ -121,6 +123,7 @@ def test_auto_is_the_fastest(fastest: dict[str, Any]) -> None:
     )
 
 
+@pytest.mark.slow
 def test_objectives_are_what_they_say() -> None:
     few = ("--set", "cascade=log-softmax", "--set", "N=64", "--set", "V=300")
     found = {

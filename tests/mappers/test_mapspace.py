@@ -19,6 +19,8 @@ from mappers.space.fusion import bound_subspace, is_crossed, shareable_ranks, su
 from mappers.space.mapspace import Mapspace
 from mappers.space.region import Region
 
+pytestmark = pytest.mark.slow
+
 BERT = {"B": 64, "H": 12, "E": 64, "F": 64, "P": 4096, "M": 4096}
 
 
@@ -74,7 +76,6 @@ def test_units_are_all_different_and_hold_every_tiling() -> None:
     assert rows == {tuple(row) for row in space.tilings.tolist()}
 
 
-@pytest.mark.slow
 def test_strides_are_those_of_the_tilings() -> None:
     compared = 0
     for seed in range(150):
@@ -93,7 +94,6 @@ def test_strides_are_those_of_the_tilings() -> None:
     assert compared > 100
 
 
-@pytest.mark.slow
 def test_no_mapping_shares_what_a_pass_boundary_crosses() -> None:
     refused = 0
     for seed in range(150):

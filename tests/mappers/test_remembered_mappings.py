@@ -18,6 +18,8 @@ from mappers.strategies import strategy_called
 from mappers.workload_search import best_mappings, search_workload
 from workloads import load
 
+pytestmark = pytest.mark.slow
+
 SMALL = ("--set", "seq_len=256", "--set", "batch=1", "--set", "H=2")
 NAIVE = "attention-naive"
 """A cascade of few Einsums: its search is short."""
@@ -132,7 +134,6 @@ def test_what_cannot_be_kept_or_read_is_searched_again(
     assert recall(asked) is None
 
 
-@pytest.mark.slow
 def test_compare_searches_for_each_machine_after_it_is_scaled() -> None:
     asked = (
         "compare",

@@ -19,6 +19,8 @@ from archsim.jobs.run import evaluate_job
 from einsum_cascade.yaml.library import builtin_names
 from workloads import Workload, load
 
+pytestmark = pytest.mark.slow
+
 PHASES: dict[str, dict[str, int]] = {
     "prefill": {},
     "decode": {"cached_len": 4095},

@@ -30,6 +30,8 @@ from einsum_cascade.yaml.library import builtin_names, builtin_source
 from mappers.generators import GENERATORS
 from workloads import load
 
+pytestmark = pytest.mark.slow
+
 CASCADES = ("attention-1pass", "attention-3pass", "layer-norm", "linear-attention")
 
 
@@ -66,7 +68,6 @@ def page(
     return path
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("machine", ["fusemax", "flat"])
 @pytest.mark.parametrize("place", range(3))
 def test_built_in_cascades_have_their_entries(place: int, machine: str) -> None:

@@ -44,8 +44,15 @@ MAPPINGS = tuple(entry.name for entry in builtin_mappings())
 MORE = {
     "depthwise-convolution": {"P": 301, "T": 3, "M": 303, "C": 300, "B": 2},
     "paged-decode": {
-        "B": 2, "G": 2, "S": 2, "E": 64, "F": 64,
-        "M1": 3, "N": 4, "T": 8, "C": 30,
+        "B": 2,
+        "G": 2,
+        "S": 2,
+        "E": 64,
+        "F": 64,
+        "M1": 3,
+        "N": 4,
+        "T": 8,
+        "C": 30,
     },
 }
 """Shapes that do not follow from tiles."""
@@ -104,6 +111,7 @@ def test_the_same_numbers_whatever_the_parts_are_called(mapping: str) -> None:
     assert told(run(mapping, renamed(FUSEMAX))) == told(run(mapping))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mapping", MAPPINGS)
 def test_a_memory_more_on_the_way_changes_nothing_but_what_it_costs(mapping: str) -> None:
     """Between the two memories lies a third, which no built-in mapping uses."""

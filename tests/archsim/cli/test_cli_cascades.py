@@ -110,6 +110,7 @@ def validated(*arguments: str, code: int = 0) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 def test_validate_all_covers_every_built_in_cascade(monkeypatch: pytest.MonkeyPatch) -> None:
     """``all`` is what is meant without a name; each cascade's own validation is tested apart."""
     first = validate_cascade(Cascade.load("attention-1pass"))

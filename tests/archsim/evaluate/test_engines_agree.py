@@ -88,6 +88,7 @@ def agree(one: Result, event: Result) -> None:
     assert untimed(event) == untimed(one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", builtin_names("mappings"))
 def test_engines_agree(name: str) -> None:
     mapping = Mapping.load(name)

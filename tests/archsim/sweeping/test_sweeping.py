@@ -309,6 +309,7 @@ def test_ctrl_c_ends_with_130_and_keeps_what_is_finished(tmp_path: Path) -> None
     assert (kept["status"] == "ok").all()
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "run_batch", _dies)
     with pytest.raises(InputError, match=r"a worker process was killed.*start again to go on"):
@@ -319,6 +320,7 @@ def _dies(task: bytes, points: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_and_what_was_finished_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -435,6 +437,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_the_workers_of_a_dask_cluster_give_the_same_rows(tmp_path: Path, folder: Path) -> None:
     script, path = tmp_path / "cluster.py", tmp_path / "small.yaml"
     script.write_text(CLUSTER)

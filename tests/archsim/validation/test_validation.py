@@ -39,7 +39,10 @@ def validated(name: str, **kwargs: Any) -> ValidationReport:
 
 
 @pytest.mark.parametrize("name", builtin_names("cascades"))
-@pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])
+@pytest.mark.parametrize(
+    "dtype",
+    ["float64", *(pytest.param(d, marks=pytest.mark.slow) for d in ("float16", "bfloat16"))],
+)
 def test_every_builtin_cascade(name: str, dtype: str) -> None:
     report = validated(name, dtype=dtype, seed=7, trials=3 if dtype == "float64" else 1)
     assert report.ok, report
