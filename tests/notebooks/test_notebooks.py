@@ -41,8 +41,18 @@ def test_outputs_are_stripped(path: Path) -> None:
         assert cell.execution_count is None
 
 
+LONG = ("4-softmax-against-lightning", "6-your-own-attention")
+"""Half a minute each on a busy machine."""
+
+
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(p, marks=pytest.mark.slow if p.stem in LONG else (), id=p.stem)
+        for p in NOTEBOOKS
+    ],
+)
 def test_it_runs(path: Path, tmp_path: Path) -> None:
     notebook = read(path)
     for cell in notebook.cells:
