@@ -273,6 +273,8 @@ def _illegal(bound: Bound, spread: tuple[Spread, ...]) -> Iterator[str]:
                     f"{e.name} has a mask over {s.rank}: parts of it differ in work, and cannot"
                     f" be spread over {s.instances}"
                 )
+            if e.einsum.select is not None and variable in e.einsum.over:
+                yield f"{e.name} picks from all of {s.rank}, of which instances have parts"
             yield from _unlike_parts(e, s)
         for tensor, ranks in bound.program.iterative.items():
             if s.rank in ranks:

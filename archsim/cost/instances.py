@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from math import prod
 
 from ..bound.instances import Instances, Last, Spread
@@ -45,13 +45,36 @@ def of_all_instances(bound: Bound, counts: Counts) -> Counts:
     return counts if instances is None else _Sums(bound, counts, instances).counts(timed=False)
 
 
-@dataclass(frozen=True, slots=True)
+_AccessKey = tuple[str, str, int]
+"""A tensor, a place, and which of the accesses to both it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class _PartCount:
     """What an instance runs, by which parts it has of ranks."""
 
     last: Last
     einsum: BoundEinsum
     count: EinsumCount
+
+    @cached_property
+    def accesses(self) -> dict[_AccessKey, AccessCount]:
+        """Every access: a part may lack some, as a loop that goes round once keeps a tile."""
+        found: dict[_AccessKey, AccessCount] = {}
+        for access in self.count.accesses:
+            times = sum(key[:2] == (access.tensor, access.place) for key in found)
+            found[access.tensor, access.place, times] = access
+        return found
+
+    def reads(self, key: _AccessKey) -> Amount:
+        """Elements read by an access; none where there is no such access."""
+        access = self.accesses.get(key)
+        return 0 if access is None else access.reads
+
+    def writes(self, key: _AccessKey) -> Amount:
+        """Elements written by an access."""
+        access = self.accesses.get(key)
+        return 0 if access is None else access.writes
 
 
 def _times(count: EinsumCount, *, number: int) -> int:
@@ -77,15 +100,14 @@ class _Sums:
 
     def _of(self, e: BoundEinsum, *, timed: bool) -> EinsumCount:
         problems = [
-            _PartCount(last, bound.by_name[e.name], count)
+            _PartCount(last=last, einsum=bound.by_name[e.name], count=count)
             for last, bound, counts in self.problems
             for count in counts
             if count.einsum == e.name
         ]
         one = problems[0].count
-        places = tuple(
-            self._access(e, number, problems, timed=timed) for number in range(len(one.accesses))
-        )
+        keys = dict.fromkeys(key for p in problems for key in p.accesses)
+        places = tuple(self._access(e, key, problems, timed=timed) for key in keys)
         if timed:
             return replace(one, accesses=places)
 
@@ -128,10 +150,10 @@ class _Sums:
         )
 
     def _access(
-        self, e: BoundEinsum, number: int, problems: list[_PartCount], *, timed: bool
+        self, e: BoundEinsum, key: _AccessKey, problems: list[_PartCount], *, timed: bool
     ) -> AccessCount:
         """One place of one tensor."""
-        one = problems[0].count.accesses[number]
+        one = next(p.accesses[key] for p in problems if key in p.accesses)
         level = self.levels.get(one.place)
         touched = [m for m in e.touches if m.access.tensor == one.tensor]
         moving = frozenset[str]().union(*(m.moving for m in touched))
@@ -151,12 +173,8 @@ class _Sums:
                 return not reads and not memory.reduces
             return reads and not memory.multicast
 
-        reads = self._sum(
-            e, problems, lambda p: p.count.accesses[number].reads, lambda s: every(s, reads=True)
-        )
-        writes = self._sum(
-            e, problems, lambda p: p.count.accesses[number].writes, lambda s: every(s, reads=False)
-        )
+        reads = self._sum(e, problems, lambda p: p.reads(key), lambda s: every(s, reads=True))
+        writes = self._sum(e, problems, lambda p: p.writes(key), lambda s: every(s, reads=False))
         if result and level is not None:
             met = prod(
                 s.parts

@@ -6,7 +6,7 @@ part of the work is as small as it can be: parallel ranks alone, or others besid
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from collections.abc import Mapping as Sizes
 from dataclasses import replace
 from itertools import chain
@@ -119,6 +119,9 @@ def _spread(
     return tuple(found)
 
 
+_MANY: Final = 4096
+"""Instances up to which all numbers of parts are tried."""
+
 _SQUARE: Final = 1.25
 """How much larger the largest part may be where parts are to be as square as they can."""
 
@@ -154,10 +157,27 @@ def _parts(ranks: tuple[tuple[str, int], ...], available: int) -> Iterator[dict[
         yield {}
         return
     (rank, extent), *others = ranks
-    for size in {-(-extent // n) for n in range(1, min(extent, available) + 1)}:
-        parts = -(-extent // size)
+    for parts in _numbers(extent, available):
         for rest in _parts(tuple(others), available // parts):
             yield {rank: parts, **rest}
+
+
+def _numbers(extent: int, available: int) -> list[int]:
+    """Numbers of parts of which no smaller one has parts as small.
+
+    Of many instances (more than any machine has cores) those near powers of two have to do.
+
+    Examples
+    --------
+    >>> _numbers(12, 24), _numbers(7, 4)
+    ([1, 2, 3, 4, 6, 12], [1, 2, 3, 4])
+    """
+    most = min(extent, available)
+    tried: Iterable[int] = range(1, most + 1)
+    if most > _MANY or available > _MANY:
+        tried = [*(1 << n for n in range(most.bit_length())), most]
+    sizes = {-(-extent // n) for n in tried}
+    return sorted({-(-extent // size) for size in sizes})
 
 
 def _apart(program: Program) -> Iterator[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -9,9 +11,14 @@ import pytest
 
 from archsim import Architecture, Mapping, Result, simulate
 from archsim.bound.binding import bind
+from archsim.cost.instances import of_all_instances
+from archsim.cost.spill import count_mapping
 from archsim.evaluate.evaluate import evaluate_mapping
+from archsim.jobs.spreading import _best_parts
+from archsim.spec.mapping import SpreadRank
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError
+from mappers.choices.choose import choose
 from workloads import load
 
 AMPLE = "memories.DRAM.bandwidth=1000 TB/s"
@@ -242,3 +249,52 @@ def test_two_levels_of_instances() -> None:
     own = 2 * 12 * 64 * 1024
     # A chip reads its keys and values once; its buffer gives them to each of its cores.
     assert both.traffic[0].read_bytes == 2 * own + 2 * own
+
+
+def test_a_last_part_may_lack_accesses_that_whole_parts_have() -> None:
+    """A loop that goes round once keeps a tile: a sequence by itself, against several together."""
+    mapping = Mapping.load("mla-absorbed-decode")
+    program = Cascade.load(mapping.cascade).program
+    given = {"B": 11, "H": 11, "D": 512, "F": 64, "R": 64, "L": 64, "P": 1001, "M": 1001}
+    shapes = {rank: n for rank, n in given.items() if rank in program.settable}
+    machine = Architecture.load("fusemax", [AMPLE, CORES.format(5)])
+    level = replace(mapping.nest[0], spatial=(SpreadRank(instances="cores", rank="B"),))
+    spread = replace(mapping, nest=(level, *mapping.nest[1:]))
+    bound = bind(program, spread, machine, shapes, choose=choose)
+    instances = bound.instances
+    assert instances is not None
+    ((_, last),) = instances.others
+    whole, rest = (count_mapping(b) for b in (bound, last))
+    assert sum(len(c.accesses) for c in whole) != sum(len(c.accesses) for c in rest)
+    found, wanted = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+    parts = instances.spread[0].parts - 1
+    all_counts = of_all_instances(bound, whole)
+    for into, counts, times in ((found, all_counts, 1), (wanted, whole, parts), (wanted, rest, 1)):
+        for access in (a for count in counts for a in count.accesses):
+            if access.place != "DRAM":  # what all share of that comes once
+                into[access.tensor, access.place] += times * int(access.reads + access.writes)
+    assert found == wanted
+
+
+def test_more_instances_than_any_machine_has_take_no_longer() -> None:
+    parts = _best_parts({"B": 64, "H": 12, "P": 10**9}, 10**15, False)
+    assert parts["B"] == 64
+    assert 1 <= parts["P"] <= 10**9
+
+
+def test_what_picks_from_all_of_a_rank_does_not_have_it_in_parts(tmp_path: Path) -> None:
+    cascade = tmp_path / "picks.yaml"
+    cascade.write_text(
+        "cascade: picks\nranks: {M: rows, J: picked}\ninputs: {S: [M]}\noutput: I\n"
+        "einsums: |\n  I[j] << topk(S[m], j)\n"
+    )
+    mapping = tmp_path / "mapping.yaml"
+    mapping.write_text(
+        f"mapping:\n  name: m\n  cascade: {cascade}\n"
+        "  nest: [{level: DRAM, spatial: {cores: M}}]\n"
+        "  einsums: {I: {array: array_1d, loops: {DRAM: [M, J]}}}\n  keep: {DRAM: [S, I]}\n"
+        "  schedule: {kind: sequential}\n"
+    )
+    machine = Architecture.load("fusemax", [CORES.format(4)])
+    with pytest.raises(InputError, match="I picks from all of M"):
+        bind(Cascade.load(cascade).program, Mapping.load(mapping), machine, {"M": 64, "J": 4})
