@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from einsum_cascade import Cascade
     from workloads import Workload, load
 
-    from .api import compare, search, simulate, sweep
+    from .api import compare, loop_nest, search, simulate, sweep
     from .comparison.compare import Comparison
     from .plotting.plot import plot
     from .result.record import Result
@@ -31,6 +31,7 @@ __all__ = [
     "compare",
     "load",
     "load_sweep",
+    "loop_nest",
     "plot",
     "search",
     "simulate",
@@ -49,6 +50,7 @@ _HOMES = {
     "compare": "archsim.api",
     "load": "workloads",
     "load_sweep": "archsim.sweeping.frame",
+    "loop_nest": "archsim.api",
     "plot": "archsim.plotting.plot",
     "search": "archsim.api",
     "simulate": "archsim.api",

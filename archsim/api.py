@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
     from mappers.workload_search import WorkloadSearched
 
+    from .document import Document
+
 
 def simulate(
     workload: WorkloadLike | Name,
@@ -99,6 +101,47 @@ def simulate(
     judge = evaluate or evaluate_job
     jobs = plan(work, machine, how, generators=GENERATORS, evaluate=judge)
     return run_plan(jobs, engine=engine, evaluate=evaluate)
+
+
+def loop_nest(
+    workload: WorkloadLike | Name,
+    architecture: Architecture | Name = "fusemax",
+    mapping: AskedMapping = None,
+    settings: str | Sequence[str] = (),
+    **fields: int | float | str,
+) -> Document:
+    """A mapping as the loop nest that a person reads: memories, loops with sizes, what is fused.
+
+    Parameters
+    ----------
+    workload, architecture, mapping, settings, fields
+        As for ``simulate``.
+
+    Returns
+    -------
+    Document
+        A listing for each part of the workload; ``print`` shows it.
+
+    Raises
+    ------
+    InputError
+        Something named does not exist, or the mapping is not legal.
+
+    Examples
+    --------
+    >>> document = loop_nest("bert-base", "fusemax", scope="attention", seq_len="1K", batch=1)
+    >>> print("\\n".join(document.listings[0].lines[7:10]))
+        for P1 in [0:4)              256 of P each
+          BQK                        on array_2d
+            for E in [0:64)
+    """
+    from .report.loop_nest import loop_nests
+
+    given = overrides_of(settings, fields)
+    work = workload_asked(workload, given)
+    machine = machine_asked(architecture, given)
+    how = mapping_asked(mapping, work, machine, given, generators=GENERATORS, find=_find)
+    return loop_nests(plan(work, machine, how, generators=GENERATORS))
 
 
 def search(

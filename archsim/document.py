@@ -47,12 +47,21 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """Lines whose indentation says something, such as loops."""
+
+    title: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """A title, facts, rows of tables that may stand side by side, and notes."""
+    """A title, facts, listings, rows of tables that may stand side by side, and notes."""
 
     title: str
     subtitle: str = ""
     facts: tuple[Fact, ...] = ()
+    listings: tuple[Listing, ...] = ()
     tables: tuple[tuple[Table, ...], ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -96,6 +105,7 @@ def to_markdown(document: Document) -> str:
         parts.append(document.subtitle)
     if document.facts:
         parts.append("\n".join(_markdown_fact(f) for f in document.facts))
+    parts += [_markdown_listing(x) for x in document.listings]
     parts += [_markdown_table(t) for row in document.tables for t in row]
     if document.notes:
         parts.append("\n".join(f"* {n}" for n in document.notes))
@@ -105,6 +115,11 @@ def to_markdown(document: Document) -> str:
 def _markdown_fact(fact: Fact) -> str:
     remark = f" ({fact.remark})" if fact.remark else ""
     return f"* **{fact.label}**: {fact.value}{remark}"
+
+
+def _markdown_listing(listing: Listing) -> str:
+    body = "\n".join(f"    {line}" for line in listing.lines)
+    return f"## {listing.title}\n\n{body}" if listing.title else body
 
 
 def _markdown_table(table: Table) -> str:
@@ -140,6 +155,7 @@ def to_html(document: Document) -> str:
         parts.append(f"<p>{html_text(document.subtitle)}</p>")
     if document.facts:
         parts.append(f"<table>{''.join(_html_fact(f) for f in document.facts)}</table>")
+    parts += [_html_listing(x) for x in document.listings]
     parts += [_html_table(t) for row in document.tables for t in row]
     parts += [f"<p><small>{html_text(n)}</small></p>" for n in document.notes]
     return f"<div>{''.join(parts)}</div>"
@@ -148,6 +164,12 @@ def to_html(document: Document) -> str:
 def _html_fact(fact: Fact) -> str:
     cells = (f"<b>{html_text(fact.label)}</b>", html_text(fact.value), html_text(fact.remark))
     return "<tr>" + "".join(f"<td style='text-align:left'>{c}</td>" for c in cells) + "</tr>"
+
+
+def _html_listing(listing: Listing) -> str:
+    title = f"<p>{html_text(listing.title)}</p>" if listing.title else ""
+    lines = "\n".join(html_text(line) for line in listing.lines)
+    return f"{title}<pre style='text-align:left'>{lines}</pre>"
 
 
 def _html_table(table: Table) -> str:
@@ -196,6 +218,8 @@ def _lines(document: Document, width: int) -> list[str]:
         lines += _broken(document.subtitle, width)
     if document.facts:
         lines += ["", *_facts(document.facts, width)]
+    for listing in document.listings:
+        lines += ["", *_fitting([_narrow(line) for line in (listing.title, *listing.lines)], width)]
     for tables in document.tables:
         lines += ["", *_beside([_table(t) for t in tables], width)]
     if document.notes:
@@ -280,6 +304,9 @@ def to_rich(document: Document) -> RenderableType:
         parts.append(Text(visible(document.subtitle), style="dim"))
     if document.facts:
         parts += ["", _rich_facts(document.facts)]
+    for listing in document.listings:
+        title = [Text(visible(listing.title), style="bold")] if listing.title else []
+        parts += ["", *title, *(Text(visible(x)) for x in listing.lines)]
     for row in document.tables:
         parts += ["", _side_by_side([_rich_table(t) for t in row])]
     if document.notes:

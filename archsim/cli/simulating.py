@@ -48,7 +48,11 @@ if TYPE_CHECKING:
 @click.option(
     "--trace", metavar="FILE", type=NamedPath(), help="Write the timeline, run by the event engine."
 )
-@click.option("--explain", is_flag=True, help="Say where each cycle and picojoule came from.")
+@click.option(
+    "--explain",
+    is_flag=True,
+    help="Show the loops, and say where each cycle and picojoule came from.",
+)
 @click.option(
     "--dump",
     "stage",
@@ -99,7 +103,7 @@ def simulate_command(
     if as_json:
         show_json(result.to_dict())
     else:
-        _show_result(result, explain, written)
+        _show_result(result, plan if explain else None, written)
 
 
 def _rewritten(workload: str, settings: tuple[str, ...], rules: tuple[str, ...]) -> tuple[str, ...]:
@@ -156,12 +160,15 @@ def _planned(work: WorkloadLike, machine: Architecture, how: Given) -> JobPlan:
     return plan(work, machine, how, generators=GENERATORS)
 
 
-def _show_result(result: Result, explained: bool, written: tuple[Path, ...]) -> None:
+def _show_result(result: Result, explained: JobPlan | None, written: tuple[Path, ...]) -> None:
     from ..result.report import explain, report
 
     show(report(result))
-    if explained:
-        say()
-        show(explain(result))
+    if explained is not None:
+        from ..report.loop_nest import loop_nests
+
+        for document in (loop_nests(explained), explain(result)):
+            say()
+            show(document)
     for path in written:
         say(f"wrote {path}", err=True)
