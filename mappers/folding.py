@@ -94,15 +94,18 @@ class Laid:
         changes = [(_changes(varies, rounds), loaded) for varies, loaded in self._own]
         loads = max((n for n, loaded in changes if loaded), default=0)
         load = self._load_cycles
+        # Nothing is bound: what is loaded is taken to come from elsewhere.
+        streams = self.array.overlap == "streams"
         lost = Folds(
             einsum="",
             array=self.array.name,
             folds=min(n for n, _ in changes),
-            skew=self._skew,
+            skew=() if streams else self._skew,
             loads=loads,
             load_cycles=load,
-            overlap=self.array.overlap,
+            overlap=self.array.overlap is True,
             stall=max(0, ceil(load - work / loads)) if loads else 0,
+            drain=load - 1 if streams else 0,
         )
         return work + lost.cycles
 

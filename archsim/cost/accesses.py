@@ -235,11 +235,6 @@ def touched(e: BoundEinsum, access_map: AccessMap, level: int, meter: Meter[T]) 
     return meter.touched(e, nest, _relevant(nest, access_map), access_map)
 
 
-def register_changes(e: BoundEinsum, access_map: AccessMap) -> int:
-    """How often a tensor's value changes in the registers of one array element."""
-    return EXACT.delivered(e, e.whole, _relevant(e.whole, access_map), one)
-
-
 def _in_registers(bound: Bound, e: BoundEinsum, number: int) -> bool:
     """Whether registers, somewhere, still hold an intermediate when an Einsum reads it."""
     operand = e.operands[number]

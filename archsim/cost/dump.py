@@ -39,7 +39,8 @@ def _einsum(bound: Bound, count: EinsumCount) -> Iterator[str]:
     if folds is not None:
         skew = ", ".join(f"{cycles:,} along {axis}" for axis, cycles in folds.skew) or "none"
         overlap = "overlapped" if folds.overlap else "one after the other"
-        yield f"  {folds.folds:,} folds, {overlap}: skew {skew}; {folds.loads:,} loads"
+        drained = f", each after {folds.drain:,} to drain" if folds.drain else ""
+        yield f"  {folds.folds:,} folds, {overlap}: skew {skew}; {folds.loads:,} loads{drained}"
     own = f"{count.array}.registers"
     for access in count.accesses:
         yield _access(access.tensor, access.place, access)

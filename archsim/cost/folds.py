@@ -5,6 +5,11 @@ it, or a result that is reduced along it) passes from one to the next, a cycle e
 last of ``size`` elements works ``size - 1`` cycles after the first. A *fold* is what runs
 while the tensor that every element has a part of its own of stays; between folds the
 array drains and fills again, and operands of that kind are loaded along an axis first.
+
+Where an array overlaps ``streams``, what streams through follows on what streamed before, and
+the skew of either hides. A load cannot follow: it waits until the last value has left along
+its axis, and then takes a cycle an element. An element of such an array holds one value still,
+so that Einsums which take turns in the steps of a nest load theirs anew at each.
 """
 
 from __future__ import annotations
@@ -15,7 +20,9 @@ from math import ceil
 
 from ..bound.record import Bound, BoundEinsum
 from ..space.access_map import AccessMap
-from .accesses import in_own_registers, register_changes
+from ..space.banded import one
+from .accesses import in_own_registers
+from .meter import EXACT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +44,8 @@ class Folds:
     overlap: bool
     stall: int = 0
     """Cycles by which a load is longer than the work that it hides behind."""
+    drain: int = 0
+    """Cycles that a load waits until what streamed before has left the array."""
     runs: int = 1
     """How often all of this happens: the times a part of a workload runs."""
 
@@ -56,7 +65,8 @@ class Folds:
         """
         skew = sum(n for _, n in self.skew)
         if not self.overlap:
-            return self.runs * (self.folds * skew + self.loads * self.load_cycles)
+            load = self.drain + self.load_cycles
+            return self.runs * (self.folds * skew + self.loads * load)
         waits = max(self.loads - 1, 0) * self.stall
         return self.runs * (
             min(1, self.folds) * skew + min(1, self.loads) * self.load_cycles + waits
@@ -96,10 +106,15 @@ def folds_of(bound: Bound, e: BoundEinsum) -> Folds | None:
     result = len(e.reads)
     loaded = [n for n in own if n != result and not in_own_registers(bound, e, n)]
     load_cycles = _load_cycles(e, shared[result])
-    changes = {n: register_changes(e, e.touches[n]) for n in own}
+    streams = e.array.overlap == "streams"
+    turns = streams and _takes_turns(bound, e)
+    changes = {n: _changes(e, e.touches[n], anew=turns) for n in own}
     loads = max((changes[n] for n in loaded), default=0) if load_cycles else 0
+    if streams:
+        skew = ()
     if not skew and not loads:
         return None
+    drain = load_cycles - 1 if loads and streams and _waits(bound, e, loaded) else 0
     return Folds(
         einsum=e.name,
         array=e.array.name,
@@ -107,9 +122,36 @@ def folds_of(bound: Bound, e: BoundEinsum) -> Folds | None:
         skew=skew,
         loads=loads,
         load_cycles=load_cycles if loads else 0,
-        overlap=e.array.overlap,
-        stall=_stall(e, loads, load_cycles) if loads and e.array.overlap else 0,
+        overlap=e.array.overlap is True,
+        stall=_stall(e, loads, load_cycles) if loads and e.array.overlap is True else 0,
+        drain=drain,
     )
+
+
+def _takes_turns(bound: Bound, e: BoundEinsum) -> bool:
+    """Whether another Einsum of the same steps holds something still in the same elements."""
+    return any(
+        other is not e
+        and other.array.name == e.array.name
+        and other.spatial
+        and not bound.apart(e.name, other.name)
+        for other in bound.einsums
+    )
+
+
+def _changes(e: BoundEinsum, access_map: AccessMap, *, anew: bool) -> int:
+    """How often a tensor's value in an element is another, or was put aside since."""
+    relevant = tuple(
+        (anew and loop in e.shared) or loop.variable in access_map.moving for loop in e.whole.loops
+    )
+    return EXACT.delivered(e, e.whole, relevant, one)
+
+
+def _waits(bound: Bound, e: BoundEinsum, loaded: list[int]) -> bool:
+    """Whether something that is loaded comes from elsewhere. Results of the array itself that
+    come back are what it drains: nothing else is on its way."""
+    makers = [bound.producer(e.operands[n]) for n in loaded]
+    return any(maker is None or maker.array.name != e.array.name for maker in makers)
 
 
 def _stall(e: BoundEinsum, loads: int, load_cycles: int) -> int:

@@ -52,7 +52,7 @@ def reduction_latency(e: BoundEinsum) -> int:
         An Einsum; what it does not reduce across the array is never late.
     """
     axes = {loop.dimension for loop in e.spatial if loop.variable in e.einsum.over}
-    drained = e.array.operands == "systolic" and not e.array.overlap
+    drained = e.array.operands == "systolic" and e.array.overlap is False
     return sum(
         max(0, d.reduction_latency_cycles - (d.size - 1 if drained else 0))
         for d in e.array.dimensions

@@ -395,7 +395,8 @@ def _folds(result: Result) -> Table:
 
 def _paid(folds: Folds) -> str:
     if not folds.overlap:
-        return "each time"
+        drained = f", after {count(folds.drain)} to drain" if folds.drain else ""
+        return f"each time{drained}"
     return f"once, then {count(folds.stall)} a load" if folds.stall else "once"
 
 

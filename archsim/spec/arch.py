@@ -72,6 +72,11 @@ multiplier or adder is half of a multiply-accumulate, and so on along the table 
 ``sub`` from zero, hence ``add``, hence ``mac``)."""
 
 
+Overlap = bool | Literal["streams"]
+"""Of fills and drains with other work on a systolic array: all of them, none, or those of what
+streams by. Then a load waits until the array has drained, and takes its cycles."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dimension:
     """One axis of an array and, where reductions along it are late, by how much."""
@@ -109,7 +114,7 @@ class ProcessingArray:
     """Functional units whose area each element carries; empty: every action it can bill."""
     operands: Literal["broadcast", "systolic"] = "broadcast"
     """How operands reach the elements: without skew, or systolically (row and column skew)."""
-    overlap: bool = True
+    overlap: Overlap = True
     """For ``systolic`` operands: whether fill and drain of one fold hide behind the next."""
     overhead_area_um2: float = 0.0
     """Area of the array's own network, beside its elements."""

@@ -21,7 +21,7 @@ from einsum_cascade.yaml.schema import (
 from einsum_cascade.yaml.source import Path, YamlNode, YamlScalar
 from einsum_cascade.yaml.spec_files import referred
 
-from ..arch import Architecture, Dimension, Memory, ProcessingArray, Registers
+from ..arch import Architecture, Dimension, Memory, Overlap, ProcessingArray, Registers
 from ..technology import Technology
 from .fields import Bandwidth, Bits, Bytes, Format, Frequency, Name, SquareMicrometres, Words
 from .operations import AnyOperation, costs_of, operations
@@ -34,6 +34,15 @@ def _latency(value: Any) -> int | str:
     if isinstance(value, str) and not value[:1].isdigit():
         return value
     return parse_count(value, least=0)
+
+
+def _overlap(value: Any) -> Overlap:
+    """Whether fill and drain hide, all of them or those of what streams by."""
+    if isinstance(value, bool):
+        return value
+    if value == "streams":
+        return "streams"
+    raise expected(f"expected true, false or streams, got {value!r}")
 
 
 _DEEPEST = 1024
@@ -107,8 +116,9 @@ class _ArrayFields(Fields):
     """Units whose area every element carries; of every action that it can bill if left out."""
     operands: Literal["broadcast", "systolic"] = "broadcast"
     """Whether a value reaches all elements at once, or hops from one to the next."""
-    overlap: bool | None = None
-    """Of systolic operands: whether fill and drain hide beside other work."""
+    overlap: Annotated[bool | Literal["streams"] | None, PlainValidator(_overlap)] = None
+    """Of systolic operands: whether fill and drain hide beside other work; ``streams``: those of
+    what streams by do, and loads wait until the array has drained."""
     overhead_area: SquareMicrometres = 0.0
     """Area beside the elements: the network."""
 
@@ -237,7 +247,7 @@ def _array(spec: _ArrayFields, word_bits: int) -> ProcessingArray:
         convert=tuple(spec.convert.items()),
         units=spec.units,
         operands=spec.operands,
-        overlap=spec.overlap is not False,
+        overlap=True if spec.overlap is None else spec.overlap,
         overhead_area_um2=spec.overhead_area,
     )
 

@@ -121,6 +121,15 @@ def test_overlapped_folds_pay_the_skew_once(tmp_path: Path) -> None:
     assert cycles(tmp_path, "output", shapes, 256, 256, "true") == 16 * 64 + 510
 
 
+@pytest.mark.parametrize(("kind", "expected"), [("output", 16 * 64), ("weight", 4 * (1024 + 511))])
+def test_streams_hide_skew_and_loads_wait_for_the_drain(
+    tmp_path: Path, kind: str, expected: int
+) -> None:
+    """Sums stay where they are and nothing is loaded; weights wait 255 cycles and take 256."""
+    shapes = {"M": 1024, "N": 1024, "K": 64}
+    assert cycles(tmp_path, kind, shapes, 256, 256, "streams") == expected
+
+
 # ------------------------------------------------------- shapes and arrays chosen to be awkward
 
 ODD = [
