@@ -16,7 +16,7 @@ from einsum_cascade.errors import NoLegalMappingError, Problem, SpecError, did_y
 from .capacity import CapacityCurves, CapacityPoint, CapacitySeries
 from .constraint_files import ConstraintFile
 from .exhaustive.curve import CapacityCurve, CapacityRun, with_capacity
-from .exhaustive.search import in_batches
+from .exhaustive.irregular import in_batches
 from .generators import GENERATORS
 from .objectives import objective_called
 from .protocol import Advance, Clock, SearchProblem

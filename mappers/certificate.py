@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 from archsim.result.record import Result
+from archsim.spec.files.mapping_text import mapping_dict
 from archsim.spec.mapping import Mapping
 
 TIME_LIMIT, INTERRUPTED = "time limit", "interrupted"
@@ -78,6 +80,57 @@ class Certificate:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """How far a search was at some time."""
+
+    seconds: float
+    """Since it began."""
+    runs: int
+    """Mappings that the engine had run."""
+    value: float
+    """The best so far; infinite where there was none."""
+    bound: float
+    """What no mapping of the space is below, as far as was proven."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """What ``archsim map --json`` says."""
+        best = self.value if isfinite(self.value) else None
+        return {"seconds": self.seconds, "runs": self.runs, "best": best, "bound": self.bound}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """Something that is otherwise in another mapping."""
+
+    what: str
+    here: str
+    there: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerUp:
+    """The best mapping known in which other loops are shared, or in another order."""
+
+    mapping: Mapping
+    result: Result
+    differences: tuple[Difference, ...]
+    """Where it differs from the mapping found (*here*), what matters most first."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """What ``archsim map --json`` says."""
+        return {
+            "latency_s": self.result.latency_s,
+            "cycles": self.result.cycles,
+            "energy_pj": self.result.energy_pj,
+            "bound_by": self.result.bound_by,
+            "differences": [
+                {"what": d.what, "here": d.here, "there": d.there} for d in self.differences
+            ],
+            "mapping_spec": {"mapping": mapping_dict(self.mapping)},
+        }
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Searched:
     """The best mapping that a search found."""
@@ -85,3 +138,6 @@ class Searched:
     mapping: Mapping
     result: Result
     certificate: Certificate
+    runner_up: RunnerUp | None = None
+    history: tuple[Moment, ...] = ()
+    """How the best and the bound met."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import groupby
 
 from archsim.bound.binding import bind
+from archsim.bound.record import Bound
 from archsim.evaluate.evaluate import evaluate_bound
 from archsim.result.record import Result
 from archsim.spec.mapping import Mapping
@@ -16,6 +19,9 @@ from .space.constraints import broken_problem
 from .space.mapspace import Mapspace
 from .space.region import Region
 
+Kind = tuple[str, ...]
+"""Ranks whose loops are shared and go round, outermost first, whatever memory they are at."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineRun:
@@ -25,6 +31,41 @@ class EngineRun:
     """Its objective."""
     mapping: Mapping
     result: Result
+    kind: Kind = ()
+
+
+def kind_of(ranks: Iterable[str]) -> Kind:
+    """Of what kind a mapping is: loops over one rank right inside one another are one.
+
+    Parameters
+    ----------
+    ranks : iterable of str
+        Of all shared loops that go round, outermost first.
+
+    Examples
+    --------
+    >>> kind_of(["B", "M1", "P", "P", "M1"])
+    ('B', 'M1', 'P', 'M1')
+    """
+    return tuple(rank for rank, _ in groupby(ranks))
+
+
+def kind_of_bound(bound: Bound) -> Kind:
+    """Of what kind a mapping is."""
+    return kind_of(x.rank for x in bound.nest if x.bound > 1)
+
+
+def bound_mapping(space: Mapspace | Region, mapping: Mapping) -> Bound:
+    """A mapping of a space's cascade, in the space or not, with its sizes.
+
+    Raises
+    ------
+    MappingError
+        It is not legal on the space's machine.
+    """
+    own = {tile.member for tile in mapping.tiles}
+    given = {rank: size for rank, size in space.given.items() if rank not in own}
+    return bind(space.program, mapping, space.architecture, given, choose=choose)
 
 
 def run_mapping(
@@ -47,10 +88,10 @@ def run_mapping(
         The mapping is not legal on the space's machine, does not fit, or breaks a constraint of
         the space.
     """
-    own = {tile.member for tile in mapping.tiles}
-    given = {rank: size for rank, size in space.given.items() if rank not in own}
-    bound = bind(space.program, mapping, space.architecture, given, choose=choose)
+    bound = bound_mapping(space, mapping)
     if broken := space.constraints.broken(bound):
         raise MappingError(broken_problem(broken, f"the mapping '{mapping.name}'"))
     result = evaluate_bound(bound)
-    return EngineRun(value=objective.of(result), mapping=mapping, result=result)
+    return EngineRun(
+        value=objective.of(result), mapping=mapping, result=result, kind=kind_of_bound(bound)
+    )

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from archsim.document import Column, Document, Fact, Table
-from archsim.quantities import count, energy, percent, seconds
+from archsim.quantities import bar, count, energy, percent, seconds
+from archsim.result.limits import limits
 from archsim.result.record import Result
 
 from .certificate import Certificate
-from .workload_search import WorkloadSearched
+from .workload_search import PartSearched, WorkloadSearched
+
+_DIFFERENCES = 8
+"""Differences from a runner-up that are told, at the most."""
 
 
 def search_report(found: WorkloadSearched, usual: Result | None = None) -> Document:
@@ -24,11 +30,65 @@ def search_report(found: WorkloadSearched, usual: Result | None = None) -> Docum
         f"on {found.result.architecture}",
         facts=(
             *_compared(found.result, usual),
+            _bound_by(found.result),
             *(_proof(p.name, p.found.certificate) for p in found.parts),
             *(Fact("constraint", text) for text in first.constraints),
         ),
-        tables=((_coverage(found),),),
+        listings=found.loop_nests,
+        tables=(
+            *([(_limits(found.result),)] if found.result.latency_s else []),
+            *[(_against_runner_up(p),) for p in found.parts if p.found.runner_up is not None],
+            (_coverage(found),),
+        ),
     )
+
+
+def _limits(result: Result) -> Table:
+    """What bounds the latency: how long each array and each memory works for it."""
+    rows = [
+        (x.name, x.kind, seconds(x.seconds), percent(x.share), bar(min(1.0, x.share)))
+        for x in limits(result)
+    ]
+    return Table(
+        title="what bounds the latency",
+        columns=(
+            Column("part", "name"),
+            Column("works at", "text"),
+            Column("for"),
+            Column("of the latency"),
+            Column("", "bar"),
+        ),
+        rows=tuple(rows),
+    )
+
+
+def _against_runner_up(part: PartSearched) -> Table:
+    """What the best mapping of another kind loses, and where it differs."""
+    mine, other = part.found.result, part.found.runner_up
+    assert other is not None, "what it is put against"
+    its = other.result
+    rows = [
+        ("latency", seconds(mine.latency_s), _lost(its.latency_s, mine.latency_s, seconds)),
+        ("energy", energy(mine.energy_pj), _lost(its.energy_pj, mine.energy_pj, energy)),
+    ]
+    if mine.bound_by != its.bound_by:
+        rows.append(("bound by", mine.bound_by, its.bound_by))
+    rows += [(d.what, d.here, d.there) for d in other.differences[:_DIFFERENCES]]
+    if more := len(other.differences) - _DIFFERENCES:
+        rows += [(f"{more} more differ", "", "")] if more > 0 else []
+    return Table(
+        title=f"{part.name}: against the best found that shares other loops, or in another order",
+        columns=(Column("", "name"), Column("here", "text"), Column("runner-up", "text")),
+        rows=tuple(rows),
+    )
+
+
+def _lost(its: float, mine: float, shown: Callable[[float], str]) -> str:
+    """A number of the runner-up, and how much more it is."""
+    if not mine or percent(abs(its / mine - 1)) == percent(0.0):
+        return shown(its)
+    change = its / mine - 1
+    return f"{shown(its)}, {percent(abs(change))} {'more' if change > 0 else 'less'}"
 
 
 def _compared(result: Result, usual: Result | None) -> tuple[Fact, ...]:
@@ -41,6 +101,12 @@ def _compared(result: Result, usual: Result | None) -> tuple[Fact, ...]:
     return tuple(
         Fact(what, shown(mine), _against(mine, its, name)) for what, shown, mine, its in pairs
     )
+
+
+def _bound_by(result: Result) -> Fact:
+    """What the steady state waits for, and how much of the time is not steady."""
+    share = result.schedule.fill_drain_cycles / result.cycles if result.cycles else 0.0
+    return Fact("bound by", result.bound_by, f"{percent(share)} of the time are fill and drain")
 
 
 def _against(mine: float, other: float, name: str) -> str:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, TypeVar
 
 from archsim.bound.binding import with_parameters
+from archsim.document import Listing
 from archsim.jobs.defaults import known_mappings
+from archsim.jobs.job import JobPlan
 from archsim.jobs.plan import plan
 from archsim.jobs.programs import program_of, refuse_unknown_tensors
 from archsim.jobs.run import run_plan
 from archsim.jobs.selection import ByPart, recalled_mapping
 from archsim.jobs.workload import PartLike, WorkloadLike
+from archsim.report.loop_nest import loop_nest
+from archsim.result.limits import limits
 from archsim.result.record import Result
 from archsim.spec.arch import Architecture
 from archsim.spec.files.mapping_text import mapping_dict
@@ -31,6 +35,8 @@ from .objectives import EDP, SearchObjective, objective_called
 from .protocol import TOLERANCE, Advance, Clock, Mapper, Progress, SearchProblem, at_once, silent
 from .space.mapspace import Mapspace
 from .strategies import strategy_called
+
+T = TypeVar("T")
 
 ProgressOfParts = Callable[[str, int], Advance]
 """Told which part is searched and how much there is to do; gives what to call with each amount."""
@@ -58,7 +64,7 @@ class PartSearched:
         return replace(self, times=self.times + times)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class WorkloadSearched:
     """The result of a workload under the best mappings of its parts."""
 
@@ -68,6 +74,8 @@ class WorkloadSearched:
     objective: SearchObjective
     by_part: ByPart
     """The mapping of every part, for ``simulate``."""
+    plan: JobPlan
+    """What ran: the parts under these mappings."""
 
     @property
     def mappings(self) -> tuple[Mapping, ...]:
@@ -77,15 +85,35 @@ class WorkloadSearched:
     def to_dict(self) -> dict[str, Any]:
         """What ``archsim map --json`` prints: the result, a certificate and the mapping.
 
-        ``mapping_spec`` is what a mapping file holds; a list of such where several parts
-        have mappings of their own.
+        ``mapping_spec`` is what a mapping file holds, ``loop_nest`` the same as a person reads it,
+        ``runner_up`` and ``history`` as of ``Searched``; where several parts have mappings of
+        their own each is a list.
         """
         specs = [{"mapping": mapping_dict(mapping)} for mapping in self.mappings]
+        others = [p.found.runner_up for p in self.parts]
+        met = [[m.to_dict() for m in p.found.history] for p in self.parts]
         return {
             **self.result.to_dict(),
             "certificate": self.certificate(),
-            "mapping_spec": specs[0] if len(specs) == 1 else specs,
+            "mapping_spec": _one_or_all(specs),
+            "loop_nest": _one_or_all(["\n".join(x.lines) for x in self.loop_nests]),
+            "limits": [x.to_dict() for x in limits(self.result)],
+            "runner_up": _one_or_all([None if r is None else r.to_dict() for r in others]),
+            "history": _one_or_all(met),
         }
+
+    @cached_property
+    def loop_nests(self) -> tuple[Listing, ...]:
+        """The loops of every mapping found, those of ``parts`` in their order."""
+        found: list[Listing] = []
+        for part in self.parts:
+            job = next(
+                job
+                for job in self.plan.jobs
+                if job.part.name == part.name and job.mapping == part.found.mapping
+            )
+            found.append(loop_nest(job.bind(), f"{part.name} as loops"))
+        return tuple(found)
 
     def certificate(self) -> dict[str, Any]:
         """How all spaces were covered: sums, and the gap of the whole."""
@@ -120,6 +148,11 @@ class WorkloadSearched:
         least = [p.value * (1 - p.found.certificate.gap) for p in self.parts]
         roots = sum(p.times * x**power for p, x in zip(self.parts, least, strict=True))
         return float(max(0.0, 1 - roots ** (1 / power) / self.objective.of(self.result)))
+
+
+def _one_or_all(found: list[T]) -> T | list[T]:
+    """What a single part has stands by itself."""
+    return found[0] if len(found) == 1 else found
 
 
 def _added(certificates: list[Certificate]) -> tuple[tuple[str, int], ...]:
@@ -185,8 +218,8 @@ def search_workload(
             found[key] = _searched(strategy, part, asked, start, partial(progress, part.name))
         chosen.append(found[key].found.mapping)
     by_part = ByPart(tuple(chosen))
-    result = run_plan(plan(workload, architecture, by_part, generators=GENERATORS))
-    return WorkloadSearched(result, tuple(found.values()), objective, by_part)
+    jobs = plan(workload, architecture, by_part, generators=GENERATORS)
+    return WorkloadSearched(run_plan(jobs), tuple(found.values()), objective, by_part, jobs)
 
 
 def _told_apart_by(space: Mapspace) -> tuple[object, ...]:

@@ -22,8 +22,9 @@ from ..space.grid import PromisedRegion
 from ..space.mapspace import Mapspace
 from ..space.written import mapping_of
 from .effort import USUAL, Effort
+from .irregular import in_batches
 from .known_tables import KnownTables, proposals_below
-from .search import BranchAndBound, in_batches
+from .search import BranchAndBound
 from .subspaces import Proposal
 
 SEARCHES = 16

@@ -30,11 +30,12 @@ from ..space.mapspace import Mapspace
 from ..space.region import Region, Subspace
 from ..space.written import mapping_of
 from .effort import USUAL, Effort
+from .irregular import NotInBatchesError
 from .kernels.arrays import Floats
 from .kernels.cost_to_go import Choices
 from .kernels.descent import LEAST, VALUE, search
 from .known_tables import KnownTables
-from .search import BranchAndBound, NotInBatchesError
+from .search import BranchAndBound
 from .subspaces import Proposal, SubspaceSearch, choices_of, fresh_state, nodes_of, priced
 from .tables import KnownCosts, SubspaceRefusedError, Tables, tabulate
 

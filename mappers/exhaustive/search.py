@@ -13,30 +13,29 @@ proven optimum.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from math import inf, nextafter
-from typing import TypeVar
 
 from archsim.bound.binding import bind
 from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem
 
 from ..certificate import INTERRUPTED, TIME_LIMIT, Certificate, Searched
-from ..engine_run import EngineRun, run_mapping
+from ..engine_run import EngineRun, kind_of, run_mapping
 from ..objectives import LATENCY, OBJECTIVES, SearchObjective
 from ..protocol import TOLERANCE, Advance, Progress, SearchProblem, silent
+from ..seen import Seen
 from ..space.fusion import candidates_of, spread, subspaces_of
 from ..space.mapspace import Mapspace
 from ..space.nothing_left import nothing_left
 from ..space.region import Region, Subspace
 from ..space.written import mapping_of
 from .effort import USUAL, Effort
+from .irregular import NotInBatchesError, in_batches
 from .known_tables import TablesOf
+from .opened import OpenRegion, OpenSubspace
 from .subspaces import Proposal, SubspaceSearch
-from .tables import KnownCosts, SubspaceRefusedError, Tables, tabulate
-
-T = TypeVar("T")
+from .tables import SubspaceRefusedError, Tables, tabulate
 
 _RUNS = 144
 """Engine runs, times Einsums, of a space whose mappings cannot be priced in batches."""
@@ -57,10 +56,6 @@ _SPREAD = 4
 """What a sketch finds to be so many times worse than the best is no estimate of anything."""
 
 
-class NotInBatchesError(Exception):
-    """A space whose mappings cannot be priced in batches as they are."""
-
-
 @dataclass(frozen=True, slots=True)
 class Exhaustive:
     """Every mapping of a space is priced, or shown to be no better (``Mapper``)."""
@@ -77,13 +72,18 @@ class Exhaustive:
         MappingError
             Indices of the cascade are too irregular to be priced in batches.
         """
-        advance = progress(round(min(self.effort.subspaces, _SHOWN)))
-        first = in_batches(
-            problem, lambda aside: BranchAndBound(problem, self.effort, relaxed=aside).run(advance)
+        advance, seen = progress(round(min(self.effort.subspaces, _SHOWN))), Seen()
+        found = in_batches(
+            problem,
+            lambda aside: BranchAndBound(problem, self.effort, relaxed=aside, seen=seen).run(
+                advance
+            ),
         )
-        if problem.objective.other is None or not self.effort.again or first.certificate.ended:
-            return first
-        return self._settled(problem, first, OBJECTIVES[problem.objective.other], advance)
+        over = bool(found.certificate.ended)
+        if problem.objective.other is not None and self.effort.again and not over:
+            found = self._settled(problem, found, OBJECTIVES[problem.objective.other], advance)
+        second = None if over else seen.runner_up(problem.space, found.mapping)
+        return replace(found, runner_up=second, history=tuple(seen.moments))
 
     def _settled(
         self, problem: SearchProblem, first: Searched, other: SearchObjective, advance: Advance
@@ -117,17 +117,6 @@ class Exhaustive:
         return Searched(mapping=mapping, result=found.result, certificate=certificate)
 
 
-def in_batches(problem: SearchProblem, search: Callable[[bool], T]) -> T:
-    """What a search finds that is told whether to leave masks and gathers aside.
-
-    It is told to where an Einsum has a mask, or where it finds that it has to.
-    """
-    if not any(e.where is not None for e in problem.space.program.einsums):
-        with suppress(NotInBatchesError):
-            return search(False)
-    return search(True)
-
-
 STRATEGY = Exhaustive()
 
 
@@ -147,31 +136,6 @@ def _promise(found: Proposal) -> tuple[float, float]:
     return found.estimate, found.tie
 
 
-@dataclass(kw_only=True)
-class _OpenRegion:
-    """A region that is searched, and what no mapping of it is below."""
-
-    region: Region
-    bound: float
-    search: SubspaceSearch
-    sketch: SubspaceSearch
-    """The same with the simplest ways alone."""
-    left: list[Subspace]
-    """Subspaces that nobody has looked at, spread over all that are alike."""
-    estimate: float = inf
-    """The best that was sketched of it."""
-    known: KnownCosts = field(default_factory=KnownCosts)
-
-
-@dataclass(kw_only=True)
-class _OpenSubspace:
-    """A subspace that is still to be searched, and how good a sketch of it was."""
-
-    region: _OpenRegion
-    subspace: Subspace
-    estimate: float = inf
-
-
 class BranchAndBound:
     """One search of a space; ``relaxed`` leaves masks and gathers aside, as for ``OpenMeter``."""
 
@@ -183,7 +147,9 @@ class BranchAndBound:
         relaxed: bool = False,
         cap: tuple[SearchObjective, float] | None = None,
         tables_of: TablesOf = tabulate,
+        seen: Seen | None = None,
     ) -> None:
+        self.seen = seen or Seen()
         self.cap = cap
         self.tables_of = tables_of
         self.found = False
@@ -199,13 +165,14 @@ class BranchAndBound:
         self.is_over = problem.is_over
         self.ended = ""
         self.waiting: list[Proposal] = []
+        self.sketched = False
         self.legal: list[tuple[Region, Subspace]] = []
         self.refused: list[str] = []
         self.failed: list[MappingError] = []
-        self.opened: list[_OpenRegion] = []
+        self.opened: list[OpenRegion] = []
         self.candidates = 0
         self.lost = self.same_loops = 0
-        self.left: list[_OpenSubspace] = []
+        self.left: list[OpenSubspace] = []
         self.unopened = inf
 
     def run(self, advance: Advance) -> Searched:
@@ -226,6 +193,9 @@ class BranchAndBound:
                 self.unopened = min(self.unopened, bound)
                 continue
             self._open(promised.region, bound, slack)
+        if self.best is not None:
+            self.seen.ran(self.best)
+        self._note()
         try:
             self._go_through(advance)
         except KeyboardInterrupt:
@@ -235,6 +205,7 @@ class BranchAndBound:
             self.ended = INTERRUPTED
         if self.best is None:
             raise self._nothing()
+        self._note()
         return Searched(
             mapping=self.best.mapping, result=self.best.result, certificate=self._certificate()
         )
@@ -243,10 +214,12 @@ class BranchAndBound:
         """Search until nothing is left that is worth it."""
         for found in self._sketched(advance):
             self.left.append(found)
+        self.sketched = True
         for found in [*self.left]:
             if self.todo > 0 and not self._beaten(found.region.bound) and not self._is_over():
                 self.left.remove(found)
                 self._look(found, advance)
+                self._note()
         self._run_waiting()
 
     def _is_over(self) -> bool:
@@ -274,7 +247,7 @@ class BranchAndBound:
         plain = replace(region, plain=True)
         cap = inf if self.cap is None else self.cap[1]
         self.opened.append(
-            _OpenRegion(
+            OpenRegion(
                 region=region,
                 bound=bound,
                 search=SubspaceSearch(space=region, objective=code, slack=slack, cap=cap),
@@ -283,9 +256,9 @@ class BranchAndBound:
             )
         )
 
-    def _sketched(self, advance: Advance) -> list[_OpenSubspace]:
+    def _sketched(self, advance: Advance) -> list[OpenSubspace]:
         """Subspaces by what they promise in the simplest ways; those not sketched come last."""
-        found: list[_OpenSubspace] = []
+        found: list[OpenSubspace] = []
         for region in self.opened:
             found += self._sketch_some(region, self.effort.sketches, advance)
         more = self.effort.more_sketches if self.cap is None else 0
@@ -296,31 +269,29 @@ class BranchAndBound:
         # Sorting is stable: of equals those of better regions come first.
         found.sort(key=lambda one: one.estimate)
         others = (
-            _OpenSubspace(region=region, subspace=s) for region in self.opened for s in region.left
+            OpenSubspace(region=region, subspace=s) for region in self.opened for s in region.left
         )
         return [*found, *others]
 
-    def _is_promising(self, region: _OpenRegion) -> bool:
+    def _is_promising(self, region: OpenRegion) -> bool:
         """Whether more of a region should be sketched."""
         # What can be little better than the best is not worth more than a glance.
         return bool(region.left) and not self._near(region.bound) and not self._is_over()
 
-    def _sketch_some(
-        self, region: _OpenRegion, most: float, advance: Advance
-    ) -> list[_OpenSubspace]:
+    def _sketch_some(self, region: OpenRegion, most: float, advance: Advance) -> list[OpenSubspace]:
         """Sketch some subspaces of a region; what is not legal is left out and costs little."""
-        found: list[_OpenSubspace] = []
+        found: list[OpenSubspace] = []
         while len(found) < most and region.left:
             if self._beaten(region.bound) or self._is_over():
                 break
-            mine = _OpenSubspace(region=region, subspace=region.left.pop(0))
+            mine = OpenSubspace(region=region, subspace=region.left.pop(0))
             advance(1)
             if self._sketch(mine):
                 found.append(mine)
                 region.estimate = min(region.estimate, mine.estimate)
         return found
 
-    def _sketch(self, found: _OpenSubspace) -> bool:
+    def _sketch(self, found: OpenSubspace) -> bool:
         """See what a subspace promises; False where no mapping of it is legal."""
         region = found.region
         sketch = region.sketch
@@ -338,11 +309,14 @@ class BranchAndBound:
             return False
         if promising:
             found.estimate = promising[0].estimate
+            nest = region.region.nest(found.subspace.skeleton)
+            kind = kind_of(rank for _, ranks in nest for rank in ranks)
+            self.seen.promise(found.estimate, kind, partial(self._engine, promising[0]))
             if self.best is None or found.estimate < self.best.value * _MUCH:
                 self._run(promising[0])
         return True
 
-    def _look(self, found: _OpenSubspace, advance: Advance) -> None:
+    def _look(self, found: OpenSubspace, advance: Advance) -> None:
         """Search a subspace in all ways."""
         region, subspace = found.region, found.subspace
         of_tiling = region.region.bindings * region.region.residencies
@@ -362,7 +336,7 @@ class BranchAndBound:
             self.lost += len(subspace.sizes) * of_tiling
         advance(1)
 
-    def _tire(self, region: _OpenRegion) -> None:
+    def _tire(self, region: OpenRegion) -> None:
         """Give up where many subspaces brought nothing."""
         self.idle += 1
         value = self.best.value if self.best is not None else inf
@@ -414,7 +388,7 @@ class BranchAndBound:
             raise MappingError(Problem(f"the cascade cannot be searched: {why}"))
         self.refused.append(str(why))
 
-    def _search(self, region: _OpenRegion, subspace: Subspace, tables: Tables) -> None:
+    def _search(self, region: OpenRegion, subspace: Subspace, tables: Tables) -> None:
         """Run what a subspace has that may be better than the best by more than the tolerance."""
         promising = sorted(region.search.search(subspace, tables), key=_promise)
         if self.relaxed:
@@ -445,34 +419,46 @@ class BranchAndBound:
         return max(3, _RUNS // len(self.space.program.einsums))
 
     def _run(self, found: Proposal) -> None:
-        mapping = mapping_of(
-            found.region, found.subspace.skeleton, found.sizes, found.ways, found.places
-        )
         self.runs += 1
         try:
-            run = run_mapping(
-                found.region, replace(mapping, name=f"best-{self.objective.name}"), self.objective
-            )
+            run = self._engine(found)
         except MappingError as error:
             self.failed.append(error)
             return
         if self.cap is not None and self.cap[0].of(run.result) > self.cap[1]:
             return
+        self.seen.ran(run)
         if self.best is None or run.value < self.best.value:
             self.best, self.found = run, True
+            self._note()
+
+    def _engine(self, found: Proposal) -> EngineRun:
+        mapping = mapping_of(
+            found.region, found.subspace.skeleton, found.sizes, found.ways, found.places
+        )
+        named = replace(mapping, name=f"best-{self.objective.name}")
+        return run_mapping(found.region, named, self.objective)
+
+    def _note(self) -> None:
+        value = self.best.value if self.best is not None else inf
+        self.seen.note(self.runs, value, self._least())
 
     def _gap(self) -> float:
         """How much better than the best another mapping could be."""
         assert self.best is not None, "what there is a gap to"
+        return max(0.0, 1 - self._least() / self.best.value)
+
+    def _least(self) -> float:
+        """What no mapping is below, as far as the search has got."""
         bounds = [self.unopened]
         for region in self.opened:
             if not self.relaxed:
                 bounds.append(max(region.bound, region.search.least))
         bounds += [found.region.bound for found in self.left]
-        if self.relaxed or self.ended == INTERRUPTED:
+        if self.relaxed or self.ended == INTERRUPTED or not self.sketched:
             bounds += [region.bound for region in self.opened]
-        least = max(min(bounds), self.objective.floor(self.best.result))
-        return max(0.0, 1 - least / self.best.value)
+        floor = 0.0 if self.best is None else self.objective.floor(self.best.result)
+        return max(min(bounds), floor)
 
     def _nothing(self) -> MappingError:
         """Why there is no mapping: constraints leave none, nothing fits, or nothing is legal."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import inf
-from time import monotonic
 
 from einsum_cascade.errors import MappingError, NoLegalMappingError
 
 from ..certificate import Certificate, Searched
 from ..engine_run import EngineRun, run_mapping
 from ..protocol import Advance, Progress, SearchProblem
+from ..seen import Seen
 from .points import MappingPoint, Points
 
 EVALUATIONS = 300
@@ -19,15 +19,6 @@ EVALUATIONS = 300
 
 _ATTEMPTS = 10
 """Points that are looked at, at the most, for each that is to be run: many are not legal."""
-
-
-@dataclass(frozen=True, slots=True)
-class Improvement:
-    """A mapping that was better than all before it."""
-
-    runs: int
-    seconds: float
-    value: float
 
 
 class MappingTrials:
@@ -45,14 +36,16 @@ class MappingTrials:
         self.problem = problem
         self.points = Points(problem.space, problem.objective)
         self.best = problem.known
-        self.improvements: list[Improvement] = []
+        self.seen = Seen()
+        if self.best is not None:
+            self.seen.ran(self.best)
         self.ended = ""
         self._advance = advance or (lambda _: None)
         self._evaluations = evaluations
         self._values: dict[MappingPoint, float] = {}
         self._legal = self._attempts = 0
         self._failed: MappingError | None = None
-        self._begun = monotonic()
+        self._note()
 
     @property
     def done(self) -> float:
@@ -88,11 +81,15 @@ class MappingTrials:
             return inf
         self._legal += 1
         self._advance(1)
+        self.seen.ran(run)
         if self.best is None or run.value < self.best.value:
             self.best = run
-            seconds = monotonic() - self._begun
-            self.improvements.append(Improvement(self._legal, seconds, run.value))
+            self._note()
         return run.value
+
+    def _note(self) -> None:
+        value = self.best.value if self.best is not None else inf
+        self.seen.note(self._legal, value, self.points.bound)
 
     def searched(self, strategy: str) -> Searched:
         """The best, with what is certain about it.
@@ -110,6 +107,8 @@ class MappingTrials:
             mapping=self.best.mapping,
             result=self.best.result,
             certificate=self._certificate(strategy, self.best),
+            runner_up=self.seen.runner_up(self.problem.space, self.best.mapping),
+            history=tuple(self.seen.moments),
         )
 
     def _certificate(self, strategy: str, best: EngineRun) -> Certificate:

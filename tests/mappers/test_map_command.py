@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ SMALL = (
 BRIEFLY = ("--time-limit", "1 s")
 """For what does not depend on how good a mapping is."""
 
+TOLD = {"certificate", "mapping_spec", "loop_nest", "limits", "runner_up", "history"}
+"""What a search says beside a simulation's result."""
+
 CERTIFICATE = {"strategy", "candidates", "evaluated", "pruned", "optimal", "gap"}
 
 
@@ -47,7 +51,7 @@ def fastest() -> dict[str, Any]:
 
 def test_json_is_a_simulation_with_a_certificate_and_a_mapping(fastest: dict[str, Any]) -> None:
     usual = simulated("bert-base", "fusemax", *SMALL)
-    assert fastest.keys() == usual.keys() | {"certificate", "mapping_spec"}
+    assert fastest.keys() == usual.keys() | TOLD
     certificate = fastest["certificate"]
     assert certificate.keys() >= CERTIFICATE
     assert certificate["evaluated"] + certificate["pruned"] == certificate["candidates"]
@@ -61,7 +65,40 @@ def test_the_mapping_can_be_simulated(fastest: dict[str, Any], ending: str, tmp_
     path = tmp_path / f"mine.{ending}"
     path.write_text(json.dumps(fastest["mapping_spec"]), encoding="utf-8")
     again = simulated("bert-base", "fusemax", *SMALL, "--mapping", str(path))
-    assert again == {k: v for k, v in fastest.items() if k not in ("certificate", "mapping_spec")}
+    assert again == {k: v for k, v in fastest.items() if k not in TOLD}
+
+
+def test_the_winner_is_told_with_what_bounds_it_and_what_the_runner_up_lost(
+    fastest: dict[str, Any], tmp_path: Path
+) -> None:
+    loops = fastest["loop_nest"].splitlines()
+    assert loops[0].startswith("DRAM [Q ")
+    assert sum(" on array_" in line for line in loops) >= len({*fastest["utilization"]})
+    shares = {x["name"]: x["share"] for x in fastest["limits"]}
+    assert shares[fastest["bound_by"]] > 0.5
+    assert max(shares.values()) <= 1 + 1e-9
+    other = fastest["runner_up"]
+    assert other["cycles"] >= fastest["cycles"] * (1 - fastest["certificate"]["tolerance"])
+    # It is what it says: another mapping that runs, of other shared loops.
+    path = tmp_path / "other.json"
+    path.write_text(json.dumps(other["mapping_spec"]), encoding="utf-8")
+    again = simulated("bert-base", "fusemax", *SMALL, "--mapping", str(path))
+    assert (again["cycles"], again["energy_pj"]["total"]) == (other["cycles"], other["energy_pj"])
+    assert any("loops at" in d["what"] for d in other["differences"])
+    assert all(d["here"] != d["there"] for d in other["differences"])
+
+
+def test_bound_and_best_meet_over_time(fastest: dict[str, Any]) -> None:
+    history, certificate = fastest["history"], fastest["certificate"]
+    for before, after in pairwise(history):
+        assert before["seconds"] <= after["seconds"]
+        assert before["runs"] <= after["runs"]
+        assert before["bound"] <= after["bound"]
+        assert before["best"] is None or before["best"] >= after["best"]
+    assert all(m["best"] is None or m["bound"] <= m["best"] for m in history)
+    near = certificate["tolerance"]
+    assert history[-1]["best"] == pytest.approx(certificate["value"], rel=near)
+    assert history[-1]["bound"] == pytest.approx(certificate["bound"], rel=near)
 
 
 @pytest.mark.slow

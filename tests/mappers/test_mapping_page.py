@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from places import ROOT
 
-from archsim import Architecture, Mapping, simulate
+from archsim import Architecture, Mapping, loop_nest, simulate
 from archsim.quantities import byte_size, count, energy, seconds
 from archsim.result.record import Result
 from mappers.protocol import TOLERANCE
@@ -80,6 +80,14 @@ def test_the_python_shown_runs_and_finds_what_the_example_says(tmp_path: Path) -
     assert certificate["pruned_because"].keys() == found.certificate()["pruned_because"].keys()
     assert certificate["candidates"] == found.certificate()["candidates"]
     assert certificate["evaluated"] + certificate["pruned"] == certificate["candidates"]
+
+
+def test_the_example_is_told_as_the_loops_that_are_shown(tmp_path: Path) -> None:
+    (mapping,), (loops,) = blocks("yaml"), blocks("text")
+    file = tmp_path / "mapping.yaml"
+    file.write_text(mapping, encoding="utf-8")
+    (listing,) = loop_nest("bert-base", "fusemax", Mapping.load(file)).listings
+    assert list(listing.lines) == loops.splitlines()
 
 
 def test_the_example_begins_with_the_published_mapping() -> None:

@@ -1,0 +1,108 @@
+"""What a search sees on its way: how the bound and the best meet, and the best of every kind.
+
+Two mappings are of one kind where the same ranks' loops are shared in the same order: what is
+*fused*, and how. Of the kinds that lost, the best is the runner-up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from math import inf
+from time import monotonic
+
+from archsim.spec.mapping import Mapping
+from einsum_cascade.errors import InputError
+
+from .certificate import Moment, RunnerUp
+from .differences import differences
+from .engine_run import EngineRun, Kind, bound_mapping, kind_of_bound
+from .space.mapspace import Mapspace
+from .space.region import Region
+
+_TRIES = 4
+"""Mappings of other kinds that are run at the end, at the most."""
+
+
+class Seen:
+    """What one search sees of a space."""
+
+    def __init__(self) -> None:
+        self.moments: list[Moment] = []
+        self._begun = monotonic()
+        self._runs: dict[Kind, EngineRun] = {}
+        self._promises: dict[Kind, tuple[float, Callable[[], EngineRun]]] = {}
+
+    def note(self, runs: int, value: float, bound: float) -> None:
+        """The best so far, and what is proven; kept where either is better than before.
+
+        Parameters
+        ----------
+        runs : int
+            Mappings that the engine has run by now.
+        value : float
+            The best of them, infinite before there is one.
+        bound : float
+            What no mapping is below, as far as is known by now.
+        """
+        last = self.moments[-1] if self.moments else Moment(0.0, 0, inf, 0.0)
+        value, bound = min(value, last.value), max(bound, last.bound)
+        if (value, bound) != (last.value, last.bound):
+            self.moments.append(Moment(monotonic() - self._begun, runs, value, min(value, bound)))
+
+    def ran(self, run: EngineRun) -> None:
+        """A mapping that the engine ran."""
+        known = self._runs.get(run.kind)
+        if known is None or run.value < known.value:
+            self._runs[run.kind] = run
+
+    def promise(self, estimate: float, kind: Kind, run: Callable[[], EngineRun]) -> None:
+        """A mapping that was not run, and what its objective may be.
+
+        Parameters
+        ----------
+        run : callable
+            Runs it; raises ``MappingError`` where it is not legal.
+        """
+        known = self._promises.get(kind)
+        if known is None or estimate < known[0]:
+            self._promises[kind] = estimate, run
+
+    def runner_up(self, space: Mapspace | Region, winner: Mapping) -> RunnerUp | None:
+        """The best known mapping of another kind than the winner; None where there is none.
+
+        Parameters
+        ----------
+        space : Mapspace or Region
+            Whose cascade, shapes and machine both are of.
+        winner : Mapping
+            The best of all.
+        """
+        try:
+            mine = bound_mapping(space, winner)
+        except InputError:
+            # It is of another cascade that stands in for this one.
+            return None
+        kind = kind_of_bound(mine)
+        others = [run for its, run in self._runs.items() if its != kind]
+        best = min(others, key=lambda run: run.value, default=None)
+        promised = sorted(
+            (p for its, p in self._promises.items() if its != kind), key=lambda p: p[0]
+        )
+        for estimate, run in promised[:_TRIES]:
+            if best is not None and estimate >= best.value:
+                break
+            try:
+                found = run()
+            except InputError:
+                continue
+            if found.kind != kind and (best is None or found.value < best.value):
+                best = found
+        if best is None:
+            return None
+        try:
+            other = bound_mapping(space, best.mapping)
+        except InputError:
+            return None
+        mapping = replace(best.mapping, name="runner-up")
+        return RunnerUp(mapping=mapping, result=best.result, differences=differences(mine, other))
