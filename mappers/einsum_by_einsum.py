@@ -68,7 +68,7 @@ def einsum_by_einsum(
     return Mapping(
         name=EINSUM_BY_EINSUM,
         cascade=program.name,
-        tiles=(*tiles, *_cut_tiles(site)),
+        tiles=(*tiles, *cut_tiles(site)),
         nest=site.nest,
         einsums=tuple(_einsum(site, e) for e in program.einsums),
         keep=tuple(Keep(level=m.name, tensors=tensors) for m in architecture.memories),
@@ -76,7 +76,8 @@ def einsum_by_einsum(
     )
 
 
-def _cut_tiles(site: Site) -> Iterator[Tile]:
+def cut_tiles(site: Site) -> Iterator[Tile]:
+    """The tiles that the ranks of a site are cut into."""
     used = dict.fromkeys(r for e in site.program.einsums for r in site.ranks(e))
     for rank in used:
         for outer, inner in pairwise(site.parts(rank)):
@@ -84,7 +85,7 @@ def _cut_tiles(site: Site) -> Iterator[Tile]:
 
 
 @dataclass(frozen=True, slots=True)
-class _LevelLoops:
+class LevelLoops:
     """The loops that step through the tiles of a memory, outermost first."""
 
     memory: Memory
@@ -115,7 +116,7 @@ _Slow = tuple[Fraction, Fraction, Fraction]
 """Seconds until memories and array are done, those of the slowest memory, bytes that all move."""
 
 
-def _nest(site: Site, e: Einsum, layout: ArrayLayout) -> tuple[list[_LevelLoops], _Slow]:
+def _nest(site: Site, e: Einsum, layout: ArrayLayout) -> tuple[list[LevelLoops], _Slow]:
     """An Einsum's own loops, in the order in which the slowest of its memories and its array is
     soonest done: where a systolic array is loaded, what is loaded had better stay.
 
@@ -129,9 +130,9 @@ def _nest(site: Site, e: Einsum, layout: ArrayLayout) -> tuple[list[_LevelLoops]
     together = [p for r in shared for p in site.parts(r)]
     results = {*site.program.parallel, *(v.upper() for v in e.target.variables)}
     own = sorted((r for r in site.ranks(e) if r not in shared), key=lambda r: r not in results)
-    inside = {r: _wide(site, r, laid) for r in site.ranks(e)}
+    inside = {r: wide(site, r, laid) for r in site.ranks(e)}
 
-    def nested(ranks: Iterable[str]) -> list[_LevelLoops]:
+    def nested(ranks: Iterable[str]) -> list[LevelLoops]:
         ordered = outer_parts_first(site.program, ranks)
         loops = [p for r in ordered for p in site.parts(r) if p.name not in laid]
         return _levels(site, e, loops, inside)
@@ -145,8 +146,8 @@ def _nest(site: Site, e: Einsum, layout: ArrayLayout) -> tuple[list[_LevelLoops]
     orders = islice(permutations(free), ORDERS)
     nests = (nested((*outer, *order, *still)) for order in orders)
 
-    def slow(nest: list[_LevelLoops]) -> _Slow:
-        slowest, moved = _moved(site, e, nest, inside)
+    def slow(nest: list[LevelLoops]) -> _Slow:
+        slowest, moved = moved_bytes(site, e, nest, inside)
         loops = (*together, *(p for level in nest for p in level.loops))
         ranks = dict.fromkeys(p.rank for p in loops)
         busy = layout.laid.cycles([(r, layout.rounds[r]) for r in ranks])
@@ -159,7 +160,7 @@ def _nest(site: Site, e: Einsum, layout: ArrayLayout) -> tuple[list[_LevelLoops]
     return best, least
 
 
-def _finer(site: Site, e: Einsum, nest: list[_LevelLoops]) -> Iterator[list[_LevelLoops]]:
+def _finer(site: Site, e: Einsum, nest: list[LevelLoops]) -> Iterator[list[LevelLoops]]:
     """A nest with more and more of the loops of its innermost memories further out: tiles are
     smaller, and less is waited for at both ends.
 
@@ -175,45 +176,45 @@ def _finer(site: Site, e: Einsum, nest: list[_LevelLoops]) -> Iterator[list[_Lev
             if any(part.rank in ranks and not ranks & outside for ranks in accesses):
                 break
             before = levels[number - 1]
-            levels[number - 1] = _LevelLoops(before.memory, (*before.loops, part))
-            levels[number] = _LevelLoops(levels[number].memory, tuple(inner))
+            levels[number - 1] = LevelLoops(before.memory, (*before.loops, part))
+            levels[number] = LevelLoops(levels[number].memory, tuple(inner))
             yield [*levels]
 
 
 def _levels(
     site: Site, e: Einsum, loops: list[LoopPart], inside: dict[str, int]
-) -> list[_LevelLoops]:
+) -> list[LevelLoops]:
     """Loops by memory, outermost first: each memory is given as many as its tiles allow.
 
     Half of a memory is left to what others keep there; a component's Einsums share the rest.
     """
     users = 2 * len(next(g for g in site.groups if e.name in g))
     outermost, *inner = site.architecture.memories
-    levels: list[_LevelLoops] = []
+    levels: list[LevelLoops] = []
     end = len(loops)
     # A memory holds the tiles of those inside it, so that they may be no larger than it.
-    rooms = list(accumulate((memory.capacity_bytes for memory in inner), _smaller))
+    rooms = list(accumulate((memory.capacity_bytes for memory in inner), smaller))
     # From the inside out: a loop that an inner memory takes makes the tiles of outer ones larger.
     for memory, room in reversed([*zip(inner, rooms, strict=True)]):
         start = end
         while start:
             part = loops[start - 1]
             grown = inside | {part.rank: _grown(site, inside, part)}
-            if room is not None and users * _tile_bytes(site, e, grown) > room:
+            if room is not None and users * tile_bytes(site, e, grown) > room:
                 break
             inside, start = grown, start - 1
-        levels.append(_LevelLoops(memory, tuple(loops[start:end])))
+        levels.append(LevelLoops(memory, tuple(loops[start:end])))
         end = start
-    levels.append(_LevelLoops(outermost, tuple(loops[:end])))
+    levels.append(LevelLoops(outermost, tuple(loops[:end])))
     return levels[::-1]
 
 
-def _smaller(one: int | None, other: int | None) -> int | None:
+def smaller(one: int | None, other: int | None) -> int | None:
     """The smaller of two capacities, None being without an end."""
     return other if one is None else one if other is None else min(one, other)
 
 
-def _tile_bytes(site: Site, e: Einsum, inside: dict[str, int]) -> Fraction:
+def tile_bytes(site: Site, e: Einsum, inside: dict[str, int]) -> Fraction:
     """Bytes of the tiles of all tensors that an Einsum touches, at the most."""
     return site.architecture.word_bytes * sum(
         prod(inside[r] for r in site.ranks_of(a)) * site.words.of(a.tensor)
@@ -221,7 +222,7 @@ def _tile_bytes(site: Site, e: Einsum, inside: dict[str, int]) -> Fraction:
     )
 
 
-def _wide(site: Site, rank: str, laid: set[str]) -> int:
+def wide(site: Site, rank: str, laid: set[str]) -> int:
     """Coordinates of a rank that are laid out."""
     wide = prod(p.count for p in site.parts(rank) if p.name in laid)
     return min(site.shapes[rank], wide)
@@ -242,8 +243,8 @@ def _times(parts: Iterable[LoopPart], moving: frozenset[str]) -> Fraction:
     )
 
 
-def _moved(
-    site: Site, e: Einsum, levels: list[_LevelLoops], inside: dict[str, int]
+def moved_bytes(
+    site: Site, e: Einsum, levels: list[LevelLoops], inside: dict[str, int]
 ) -> tuple[Fraction, Fraction]:
     """Seconds that the slowest memory takes for an Einsum, and bytes that all move, at the most.
 

@@ -24,6 +24,15 @@ def _make(program: Program, architecture: Architecture, given: Sizes[str, int], 
     return einsum_by_einsum(program, architecture, given)
 
 
+def _make_blocks(
+    program: Program, architecture: Architecture, given: Sizes[str, int], /
+) -> Mapping | None:
+    """Blocks in every memory (``block_by_block``)."""
+    from .block_by_block import block_by_block
+
+    return block_by_block(program, architecture, given)
+
+
 def _choose(
     program: Program,
     mapping: Mapping,
@@ -50,6 +59,6 @@ def _recall(
     )
 
 
-GENERATORS: Final = Generators(make=_make, choose=_choose, recall=_recall)
-"""One Einsum after the other where nobody wrote a mapping; the cheapest of open choices; and
-what was searched before."""
+GENERATORS: Final = Generators(make=_make, make_blocks=_make_blocks, choose=_choose, recall=_recall)
+"""One Einsum after the other, or in blocks, where nobody wrote a mapping; the cheapest of open
+choices; and what was searched before."""

@@ -22,6 +22,9 @@ _LAYOUTS = 3
 ORDERS = 120
 """Orders of an Einsum's loops that are tried: all of five ranks that some tensor lacks."""
 
+_NEARLY = Fraction(5, 4)
+"""How many times the least cycles a layout may take that reads less at a time."""
+
 _Along = tuple[tuple[str, tuple[LoopPart, ...]], ...]
 """The dimensions in use of an array, and what is laid out along each."""
 
@@ -74,6 +77,22 @@ def soonest(site: Site, e: Einsum) -> list[ArrayLayout]:
     others = (_layouts(site, e, a) for a in able)
     soon = sorted(chain(*filling, *others), key=lambda layout: layout.cycles)
     return [*soon[:_LAYOUTS], *(x for x in chain(*filling) if x not in soon[:_LAYOUTS])]
+
+
+def sharing(site: Site, e: Einsum) -> ArrayLayout:
+    """Of layouts that are done nearly as soon as any the one that reads fewest operands at a time:
+    32 x 32 results share 32 of one operand and 32 of the other, but 32 sums for each of 32 results
+    need 1,024 of one. Raises as ``soonest``."""
+    first = soonest(site, e)[0]
+    able = arrays_of(site.program, e, site.architecture)
+    others = chain(*(_layouts(site, e, a) for a in able))
+
+    def read(layout: ArrayLayout) -> tuple[int, Fraction]:
+        laid = {r: [p for p in site.parts(r) if p.name in layout.names] for r in site.ranks(e)}
+        wide = {r: prod(p.count for p in parts) for r, parts in laid.items()}
+        return sum(prod(wide[r] for r in site.ranks_of(a)) for a in e.reads), layout.cycles
+
+    return min((first, *(x for x in others if x.cycles <= _NEARLY * first.cycles)), key=read)
 
 
 def _layouts(

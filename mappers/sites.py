@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 
@@ -37,6 +37,9 @@ class Site:
     program: Program
     architecture: Architecture
     shapes: dict[str, int]
+    blocks: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """Coordinates of ranks that memories hold at a time, ascending, each a multiple of the last
+    and of what arrays take; beside what arrays take, ranks are cut so."""
 
     @cached_property
     def words(self) -> TensorWords:
@@ -66,7 +69,8 @@ class Site:
     def _cut(self, rank: str) -> tuple[LoopPart, ...]:
         size = self.shapes[rank]
         taken = {*self.shapes, *self.program.parallel}
-        steps = [1, *(s for s in self.strides if s < size)]
+        cuts = {1, *self.strides, *self.blocks.get(rank, ())}
+        steps = sorted(s for s in cuts if s < max(2, size))
         names = [f"{rank}{number}" for number in range(len(steps))]
         # Names of parts must be free: a cascade may call a rank M0 itself.
         if len(steps) == 1 or taken & {*names}:

@@ -116,6 +116,9 @@ def notes_of(bound: Bound) -> tuple[str, ...]:
     for memory in architecture.memories:
         if memory.bandwidth_bytes_per_s is None:
             found.append(f"{memory.name}: bandwidth is taken as unlimited")
+    if architecture.launch_s is not None:
+        micro = 1e6 * architecture.launch_s
+        found.append(f"to start a kernel takes {micro:.3g} us more, in no latency here")
     leaking = "" if leakage_w(architecture) else "leakage, "
     found.append(f"{leaking}clock and on-chip network energy are not billed")
     return tuple(found)

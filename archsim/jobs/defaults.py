@@ -2,8 +2,10 @@
 
 A machine that was designed for a mapping runs by that where it is legal. Else what is known is
 run, and the fastest is taken: what an earlier search found for the very same problem, the
-built-in mappings of the cascade, and the one that is made for any cascade, one Einsum after the
-other. A mapping that fills the arrays in prefill may leave all rows but one idle when a single
+built-in mappings of the cascade, on machines of many cores those in blocks, and the one that is
+made for any cascade, one Einsum after the other.
+
+A mapping that fills the arrays in prefill may leave all rows but one idle when a single
 token is decoded.
 """
 
@@ -25,10 +27,11 @@ from einsum_cascade.errors import (
 from ..result.record import Result
 from ..spec.arch import Architecture
 from ..spec.index import mapping_entries
-from ..spec.mapping import EINSUM_BY_EINSUM, Mapping
+from ..spec.mapping import BLOCK_BY_BLOCK, EINSUM_BY_EINSUM, Mapping
 from .job import Evaluate, Generators, Job, Refusal
 from .parts import job_of
 from .selection import (
+    blocks_mapping,
     derived_mapping,
     machines_own,
     recalled_mapping,
@@ -146,7 +149,12 @@ def known_mappings(
     written += (KnownMapping(e.name, e.load) for e in entries if own is None or e.name != own.name)
     for known in written:
         yield from _in_all_ways(known, part, architecture)
-    for way in range(ways_to_spread(part, architecture, cascade)):
+    ways = ways_to_spread(part, architecture, cascade)
+    for way in range(ways if ways > 1 else 0):
+        blocks = blocks_mapping(part, architecture, generators, cascade, way)
+        if blocks is not None:
+            yield KnownMapping(BLOCK_BY_BLOCK, partial(_itself, blocks))
+    for way in range(ways):
         make = partial(derived_mapping, part, architecture, generators, cascade, way)
         yield KnownMapping(EINSUM_BY_EINSUM, make)
 

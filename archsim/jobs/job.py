@@ -38,6 +38,16 @@ class RecallMapping(Protocol):
         ...
 
 
+class MakeBlocks(Protocol):
+    """Makes a mapping whose memories hold blocks (``mappers.block_by_block``)."""
+
+    def __call__(
+        self, program: Program, architecture: Architecture, given: Sizes[str, int], /
+    ) -> Mapping | None:
+        """The mapping for shapes in elements by rank; None where there is nothing to cut."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generators:
     """Where mappings come from that no file spells out; ``mappers`` hands them in.
@@ -47,6 +57,8 @@ class Generators:
 
     make: MakeMapping
     """A mapping where nobody wrote one."""
+    make_blocks: MakeBlocks
+    """One in blocks, for machines of many cores."""
     choose: Choose
     """The best combination of a mapping's open choices, bound."""
     recall: RecallMapping

@@ -9,7 +9,7 @@ from einsum_cascade.shapes import with_usual
 
 from ..spec.arch import Architecture
 from ..spec.index import compute_the_same, mapping_entries
-from ..spec.mapping import EINSUM_BY_EINSUM, Mapping
+from ..spec.mapping import BLOCK_BY_BLOCK, EINSUM_BY_EINSUM, Mapping
 from .job import Generators, Job
 from .programs import program_of
 from .selection import stands_in
@@ -17,6 +17,11 @@ from .workload import PartLike
 
 _DERIVED = (
     "a mapping made for any cascade: one Einsum after the other, every tensor through memory; "
+    "one written for this cascade may do better"
+)
+
+_BLOCKS = (
+    "a mapping made for any cascade: one Einsum after the other, in blocks that memories hold; "
     "one written for this cascade may do better"
 )
 
@@ -50,7 +55,8 @@ def job_of(
     except SpecError as wrong:
         raise _for_another(part, mapping, wrong) from None
     given, usual = with_usual(program, shapes, fixed=own)
-    derived = (_DERIVED,) if mapping.name == EINSUM_BY_EINSUM else ()
+    made = {EINSUM_BY_EINSUM: (_DERIVED,), BLOCK_BY_BLOCK: (_BLOCKS,)}
+    derived = made.get(mapping.name, ())
     sizes = ", ".join(f"{rank} = {size}" for rank, size in usual.items())
     said = (f"{sizes}: usual for {program.name}; the workload gives none",) if usual else ()
     return Job(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from einsum_cascade import Cascade
-from einsum_cascade.errors import Problem, SpecError
+from einsum_cascade.errors import InputError, Problem, SpecError
 from einsum_cascade.shapes import with_usual
 
 from ..spec.arch import Architecture
@@ -86,6 +86,26 @@ def derived_mapping(
     spreading = spreadings(program, architecture, given)[way]
     seen = seen_by_one(architecture, spreading)
     made = generators.make(program, seen, part_of(spreading, given))
+    return spread_over(replace(made, cascade=cascade), spreading, architecture)
+
+
+def blocks_mapping(
+    part: PartLike, architecture: Architecture, generators: Generators, cascade: str, way: int
+) -> Mapping | None:
+    """The mapping in blocks made for a part, spread as ``derived_mapping``; None where there is
+    none, or where nothing is spread."""
+    program = program_of(part, architecture, cascade)
+    given, _ = with_usual(program, part.shapes_for(program.settable))
+    spreading = spreadings(program, architecture, given)[way]
+    if not spreading:
+        return None
+    seen = seen_by_one(architecture, spreading)
+    try:
+        made = generators.make_blocks(program, seen, part_of(spreading, given))
+    except InputError:
+        return None  # one Einsum after the other says what is wrong
+    if made is None:
+        return None
     return spread_over(replace(made, cascade=cascade), spreading, architecture)
 
 

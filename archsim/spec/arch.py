@@ -238,6 +238,8 @@ class Architecture:
     arrays: tuple[ProcessingArray, ...]
     mapping: str | None = None
     """The mapping it was designed for, where a workload's default one is not legal on it."""
+    launch_s: float | None = None
+    """What it takes to start a kernel: no latency includes it."""
     source: str = field(default="", compare=False)
 
     @property

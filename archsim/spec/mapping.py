@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 EINSUM_BY_EINSUM: Final = "einsum-by-einsum"
 """The name of every mapping that is made from its cascade (``mappers.einsum_by_einsum``)."""
+BLOCK_BY_BLOCK: Final = "block-by-block"
+"""The name of every mapping whose memories hold blocks (``mappers.block_by_block``)."""
 AUTO: Final = "auto"
 """What stands in a mapping's place where one is to be searched."""
 FIT: Final = "fit"

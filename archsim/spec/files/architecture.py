@@ -23,7 +23,17 @@ from einsum_cascade.yaml.spec_files import referred
 
 from ..arch import Architecture, Dimension, Memory, Overlap, ProcessingArray, Registers
 from ..technology import Technology
-from .fields import Bandwidth, Bits, Bytes, Format, Frequency, Name, SquareMicrometres, Words
+from .fields import (
+    Bandwidth,
+    Bits,
+    Bytes,
+    Format,
+    Frequency,
+    Name,
+    Seconds,
+    SquareMicrometres,
+    Words,
+)
 from .operations import AnyOperation, costs_of, operations
 
 KEY = "architecture"
@@ -138,6 +148,8 @@ class _ArchitectureFields(Fields):
     """Of all arrays."""
     word: Bits
     """Bits of an element of a tensor, where no format says otherwise."""
+    launch: Seconds | None = None
+    """What it takes to start a kernel, which comes beside every latency; unknown if left out."""
     memories: Annotated[tuple[_MemoryFields, ...], Field(min_length=1)]
     """Outermost first."""
     arrays: Annotated[tuple[_ArrayFields, ...], Field(min_length=1)]
@@ -199,6 +211,7 @@ def build_architecture(
         technology=technology,
         clock_hz=spec.clock,
         word_bits=spec.word,
+        launch_s=spec.launch,
         memories=tuple(
             Memory(
                 name=m.name,

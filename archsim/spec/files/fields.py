@@ -66,6 +66,7 @@ Frequency = Annotated[Fraction, PlainValidator(_quantity(units.FREQUENCY)), _tol
 Bandwidth = Annotated[Fraction, PlainValidator(_quantity(units.BANDWIDTH)), _told(units.BANDWIDTH)]
 Bytes = Annotated[int, PlainValidator(_whole(units.CAPACITY, "bytes")), _told(units.CAPACITY)]
 Bits = Annotated[int, PlainValidator(_whole(units.WIDTH, "bits")), _told(units.WIDTH)]
+Seconds = Annotated[float, PlainValidator(_float(units.TIME)), _told(units.TIME)]
 Picojoules = Annotated[float, PlainValidator(_float(units.ENERGY)), _told(units.ENERGY)]
 PicojoulesPerBit = Annotated[
     float, PlainValidator(_float(units.ENERGY_PER_BIT)), _told(units.ENERGY_PER_BIT)

@@ -1,0 +1,175 @@
+"""A mapping in blocks: of every rank each memory holds a tile, chosen from the inside out.
+
+One Einsum after the other keeps whole runs of loops in each memory, so that of two ranks of a
+result one has a long tile and the other a short one. What is read again and again had better come
+in tiles as square as a memory has room for: 128 x 128 results, say, for which a stretch of both
+operands comes at a time. That is what libraries of matrix products do on machines of many cores,
+where all of a wave of blocks share what they need in the memory outside of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from collections.abc import Mapping as Sizes
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import accumulate, product
+
+from archsim.spec.arch import Architecture
+from archsim.spec.mapping import BLOCK_BY_BLOCK, EinsumMapping, Keep, Mapping, NestLevel, Schedule
+from einsum_cascade.ir import Einsum, Program
+
+from .einsum_by_einsum import LevelLoops, cut_tiles, moved_bytes, smaller, tile_bytes, wide
+from .side_by_side import ArrayLayout, sharing, soonest
+from .sites import Site
+from .space.array_tiles import family_tiles, outer_parts_first
+
+_USERS = 2
+"""A tile is in use while the next one comes."""
+
+_Tile = dict[str, int]
+"""Coordinates of every rank that a memory holds at a time."""
+
+
+def block_by_block(
+    program: Program, architecture: Architecture, given: Sizes[str, int]
+) -> Mapping | None:
+    """The mapping whose memories hold blocks: of all tiles that fit, those that make its slowest
+    part least slow, memory by memory from the innermost.
+
+    Parameters
+    ----------
+    given : mapping
+        As for ``einsum_by_einsum``.
+
+    Returns
+    -------
+    Mapping or None
+        Named ``block-by-block``, sequential, every tensor kept in every memory. None where
+        Einsums feed one another from iteration to iteration, or where there is nothing to cut.
+
+    Raises
+    ------
+    SpecError, MappingError
+        As ``einsum_by_einsum``.
+    """
+    tiles, shapes = family_tiles(program, architecture, given)
+    site = Site(program=program, architecture=architecture, shapes=shapes)
+    if tiles or site.nest or len(architecture.memories) < 2:
+        return None
+    ways = (lambda e: soonest(site, e)[0], lambda e: sharing(site, e))
+    blocks = min((_chosen(site, way) for way in ways), key=_slow)
+    site = blocks.site
+    tensors = (*(t.name for t in program.inputs), *(e.name for e in program.einsums))
+    return Mapping(
+        name=BLOCK_BY_BLOCK,
+        cascade=program.name,
+        tiles=tuple(cut_tiles(site)),
+        einsums=tuple(_einsum(blocks, e) for e in program.einsums),
+        keep=tuple(Keep(level=m.name, tensors=tensors) for m in architecture.memories),
+        schedule=Schedule(kind="sequential"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Blocks:
+    """Tiles of all memories but the outermost, outermost first, and the ranks cut so."""
+
+    site: Site
+    layouts: dict[str, ArrayLayout]
+    """Of every Einsum: what arrays take is the same however blocks are cut."""
+    tiles: tuple[_Tile, ...] = ()
+
+    def cut(self, tiles: tuple[_Tile, ...]) -> _Blocks:
+        """The ranks cut into these tiles, too."""
+        blocks = {r: tuple(sorted({t[r] for t in tiles})) for r in self.site.shapes}
+        return replace(self, site=replace(self.site, blocks=blocks), tiles=tiles)
+
+    def levels(self, e: Einsum) -> list[LevelLoops]:
+        """An Einsum's loops by memory: those of its result outside, sums inside."""
+        site, laid = self.site, self.layouts[e.name].names
+        results = {*site.program.parallel, *(v.upper() for v in e.target.variables)}
+        ranks = sorted(site.ranks(e), key=lambda r: r not in results)
+        ordered = outer_parts_first(site.program, ranks)
+        found: list[LevelLoops] = []
+        above: _Tile = site.shapes
+        for memory, tile in zip(site.architecture.memories, (*self.tiles, {}), strict=True):
+            loops = (
+                p
+                for r in ordered
+                for p in site.parts(r)
+                if p.name not in laid and tile.get(r, 1) <= p.stride < max(2, above[r])
+            )
+            found.append(LevelLoops(memory, tuple(loops)))
+            above = tile
+        return found
+
+
+def _chosen(site: Site, way: Callable[[Einsum], ArrayLayout]) -> _Blocks:
+    """The tiles of every memory, each chosen with all that is outside of it in the outermost."""
+    _, *inner = site.architecture.memories
+    rooms = list(accumulate((memory.capacity_bytes for memory in inner), smaller))
+    uncut = _Blocks(site=site, layouts={e.name: way(e) for e in site.program.einsums})
+    chosen: tuple[_Tile, ...] = ()
+    for number, room in reversed([*enumerate(rooms)]):
+        least = chosen[0] if chosen else dict.fromkeys(site.shapes, 1)
+        able = (
+            tile
+            for tile in _tiles(site, least)
+            if room is None or _USERS * _most_bytes(site, tile) <= room
+        )
+        options = [uncut.cut((*(tile for _ in range(number + 1)), *chosen)) for tile in able]
+        options = options or [uncut.cut((*(least for _ in range(number + 1)), *chosen))]
+        chosen = min(options, key=_slow).tiles[number:]
+    return uncut.cut(chosen)
+
+
+def _tiles(site: Site, least: _Tile) -> Iterator[_Tile]:
+    """Tiles of all ranks that hold a smaller one: doubled again and again, up to all of a rank."""
+    used = dict.fromkeys(r for e in site.program.einsums for r in site.ranks(e))
+    sizes: list[list[int]] = []
+    for rank in used:
+        size = site.shapes[rank]
+        step = max([least[rank], *(s for s in site.strides if s < size)])
+        found = []
+        while step < size:
+            found.append(step)
+            step *= 2
+        # Parallel ranks are not shared by anything: nothing is gained by more at a time.
+        sizes.append(found[:1] or [size] if rank in site.program.parallel else [*found, size])
+    for combination in product(*sizes):
+        yield {**site.shapes, **dict(zip(used, combination, strict=True))}
+
+
+def _most_bytes(site: Site, tile: _Tile) -> Fraction:
+    """Bytes of the tiles of the Einsum that has the largest."""
+    return max(tile_bytes(site, e, tile) for e in site.program.einsums)
+
+
+def _slow(blocks: _Blocks) -> tuple[Fraction, Fraction, Fraction]:
+    """Seconds until all Einsums are done, those of their slowest memories, bytes that all move."""
+    site = blocks.site
+    total = memories = all_bytes = Fraction(0)
+    for e in site.program.einsums:
+        layout = blocks.layouts[e.name]
+        inside = {r: wide(site, r, layout.names) for r in site.ranks(e)}
+        slowest, moving = moved_bytes(site, e, blocks.levels(e), inside)
+        busy = layout.cycles / site.architecture.clock_hz
+        total += max(slowest, busy)
+        memories += slowest
+        all_bytes += moving
+    return total, memories, all_bytes
+
+
+def _einsum(blocks: _Blocks, e: Einsum) -> EinsumMapping:
+    layout = blocks.layouts[e.name]
+    return EinsumMapping(
+        einsum=e.name,
+        array=layout.array.name,
+        spatial=layout.along,
+        nest=tuple(
+            NestLevel(level=level.memory.name, loops=tuple(p.name for p in level.loops))
+            for level in blocks.levels(e)
+            if level.loops
+        ),
+    )
