@@ -31,6 +31,8 @@ class MappingEntry:
     """The built-in cascade that it maps."""
     schedule: str
     """The kind of its schedule: ``pipelined``, ``phases`` or ``sequential``."""
+    machine: str = ""
+    """The only architecture that it is for; empty: any that has the roles that it names."""
 
     def load(self) -> Mapping:
         """The whole mapping."""
@@ -44,21 +46,21 @@ def builtin_mappings() -> tuple[MappingEntry, ...]:
     Examples
     --------
     >>> [entry.name for entry in builtin_mappings() if entry.cascade == "attention-1pass"]
-    ['fusemax-binding', 'fusemax-cascade', 'fusemax-arch']
+    ['fusemax-binding', 'fusemax-cascade', 'systolic-attention', 'fusemax-arch']
     """
     found = (_entry(name) for name in builtin_names("mappings"))
     return tuple(sorted(found, key=lambda entry: (entry.schedule != "pipelined", entry.name)))
 
 
 def mapping_entries(cascade: str) -> tuple[MappingEntry, ...]:
-    """The built-in mappings of a cascade; the first is its default.
+    """The built-in mappings of a cascade for any machine; the first is its default.
 
     Parameters
     ----------
     cascade : str
         A built-in name. A file has none, whatever its cascade is called.
     """
-    return tuple(entry for entry in builtin_mappings() if entry.cascade == cascade)
+    return tuple(e for e in builtin_mappings() if e.cascade == cascade and not e.machine)
 
 
 def interchangeable_entries(cascade: str) -> tuple[MappingEntry, ...]:
@@ -80,7 +82,8 @@ def interchangeable_entries(cascade: str) -> tuple[MappingEntry, ...]:
     ['lightning-attention-step']
     """
     reference_of(cascade)
-    return tuple(e for e in builtin_mappings() if compute_the_same(cascade, e.cascade))
+    free = (e for e in builtin_mappings() if not e.machine)
+    return tuple(e for e in free if compute_the_same(cascade, e.cascade))
 
 
 def compute_the_same(cascade: str, other: str) -> bool:
@@ -123,10 +126,16 @@ def _builtin_reference(cascade: str) -> str:
 
 
 def _entry(name: str) -> MappingEntry:
-    fields = _fields(builtin_source("mappings", name), ("cascade", "schedule"), indent=2)
+    keys = ("cascade", "schedule", "machine")
+    fields = _fields(builtin_source("mappings", name), keys, indent=2)
     # A file that says nothing of its schedule has that of any other mapping.
     schedule = fields.get("schedule", {"kind": Schedule().kind})
-    return MappingEntry(name=name, cascade=fields["cascade"], schedule=schedule["kind"])
+    return MappingEntry(
+        name=name,
+        cascade=fields["cascade"],
+        schedule=schedule["kind"],
+        machine=fields.get("machine", ""),
+    )
 
 
 def _fields(source: Source, keys: tuple[str, ...], indent: int) -> dict[str, Any]:

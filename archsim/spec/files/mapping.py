@@ -201,6 +201,8 @@ class _MappingFields(Fields):
     """Where it is from."""
     cascade: str
     """A built-in cascade, or a file."""
+    machine: str = ""
+    """The only architecture that it is for, by its parts: others do not try it by themselves."""
     partition: dict[Rank, dict[Rank, Size]] = Field(default_factory=dict)
     """By rank, its tiles and their sizes: a number, `matrix.rows`, `whole`, `fit`, `even`."""
     nest: tuple[_LevelFields, ...] = ()

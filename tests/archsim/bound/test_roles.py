@@ -40,7 +40,7 @@ RENAMED = {
     "rows": "y",
     "lanes": "z",
 }
-MAPPINGS = tuple(entry.name for entry in builtin_mappings())
+MAPPINGS = tuple(entry.name for entry in builtin_mappings() if not entry.machine)
 MORE = {
     "depthwise-convolution": {"P": 301, "T": 3, "M": 303, "C": 300, "B": 2},
     "paged-decode": {
