@@ -103,6 +103,11 @@ class _Binder:
         alike = like is not None and like.program is program and like.shapes == shapes
         self.known = {e.name: e for e in like.einsums} if like and alike else {}
         """Einsums on the same shapes, in other loops."""
+        nested = (mapping.nest, mapping.tiles)
+        alike = alike and like is not None and like.architecture is architecture
+        alike = alike and like is not None and (like.mapping.nest, like.mapping.tiles) == nested
+        self.settled = {how.einsum: how for how in like.mapping.einsums} if like and alike else {}
+        """How those are mapped that may be in the same loops."""
         self.levels = {m.name: i for i, m in enumerate(architecture.memories)}
         self.mapped = {how.einsum: how for how in reversed(mapping.einsums)}
         self.carried = tuple(r.lower() for r in program.parallel)
@@ -159,6 +164,8 @@ class _Binder:
 
     def _einsum(self, einsum: Einsum, how: EinsumMapping, array: ProcessingArray) -> BoundEinsum:
         known = self.known.get(einsum.name)
+        if known is not None and self.settled.get(einsum.name) == how:
+            return known
         variables = (*self.carried, *einsum.variables)
         axes, addressing = self._space(variables)
         places = {v: (n, stride) for n, axis in enumerate(axes) for v, stride in axis.variables}

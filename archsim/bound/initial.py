@@ -100,4 +100,4 @@ def _kept(e: BoundEinsum, loops: tuple[Loop, ...], axes: tuple[Axis, ...]) -> It
         if loop.variable in after:
             # Where a statement has fewer members of a family, the axis counts in other units.
             axis, stride = after[loop.variable]
-            yield replace(loop, axis=axis, stride=loop.stride // before[loop.variable] * stride)
+            yield loop._replace(axis=axis, stride=loop.stride // before[loop.variable] * stride)

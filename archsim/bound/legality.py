@@ -219,7 +219,7 @@ def is_there(bound: Bound, consumer: BoundEinsum, number: int) -> bool:
     if producer is None or _reads_init(bound, operand):
         return True
     # The outermost home holds the largest tiles: what is gone from there is gone everywhere.
-    return is_left_for(bound, producer, consumer, number, _outermost(bound, producer.name))
+    return is_left_for(bound, consumer, number, _outermost(bound, producer.name))
 
 
 def _reads_init(bound: Bound, operand: Operand) -> bool:

@@ -135,10 +135,17 @@ class BoundEinsum:
         level : int
             A memory's index from the outermost, or the register level below them all.
         """
-        loops = [loop for loop in self.going if loop.level < level]
-        while loops and loops[-1].variable not in access_map.moving:
-            loops.pop()
-        return tuple(loops)
+        key = (access_map.moving, level)
+        if key not in self._stepping:
+            loops = [loop for loop in self.going if loop.level < level]
+            while loops and loops[-1].variable not in access_map.moving:
+                loops.pop()
+            self._stepping[key] = tuple(loops)
+        return self._stepping[key]
+
+    @cached_property
+    def _stepping(self) -> dict[tuple[frozenset[str], int], tuple[Loop, ...]]:
+        return {}
 
     def outer(self, level: int) -> tuple[Loop, ...]:
         """Temporal loops outside the tiles that ``level`` holds."""
@@ -285,7 +292,8 @@ class Bound(Facts):
     @override
     def __getstate__(self) -> dict[str, Any]:
         """The record alone, as of ``Facts``."""
-        return {name: value for name, value in super().__getstate__().items() if name != "alike"}
+        derived = ("alike", "_where_kept")
+        return {name: v for name, v in super().__getstate__().items() if name not in derived}
 
     @cached_property
     def _group_of(self) -> dict[str, int]:
@@ -330,7 +338,57 @@ class Bound(Facts):
             As of ``memories``.
         """
         kept = self.residency.registers(tensor)
+        if not e.bypass:
+            return kept
         return tuple(a for a in kept if (a, tensor) not in e.bypass)
+
+    def kept_otherwise(self, residency: Residency) -> Bound:
+        """The same loops with tensors in other places: names are not gone through again.
+
+        Parameters
+        ----------
+        residency : Residency
+            Of all tensors.
+        """
+        for name in ("by_name", "position", "_group_of", "words", "_where_kept"):
+            getattr(self, name)  # worked out here, for all
+        found = object.__new__(Bound)
+        vars(found).update(vars(self))
+        vars(found)["residency"] = residency
+        for name in ("alike", "_facts"):
+            vars(found).pop(name, None)
+        return found
+
+    @cached_property
+    def _where_kept(self) -> dict[Hashable, bool]:
+        """Answers of ``once_kept``, of all that ``kept_otherwise`` makes, too."""
+        return {}
+
+    def once_kept(
+        self,
+        make: Callable[[Bound, BoundEinsum, int, int], bool],
+        e: BoundEinsum,
+        number: int,
+        level: int,
+    ) -> bool:
+        """What a function says of an operand at a level, if beside loops only this decides it:
+        whether the level keeps the tensor, and which registers do.
+
+        Parameters
+        ----------
+        make, e, number
+            As of ``once_alike``.
+        level : int
+            A memory's index from the outermost, or the register level below them all.
+        """
+        if self.by_name.get(e.name) is not e:
+            return make(self, e, number, level)
+        tensor = e.touches[number].access.tensor
+        kept = level in self.residency.memories(tensor), self.residency.registers(tensor)
+        key = (make, e.name, number, level, kept)
+        if key not in self._where_kept:
+            self._where_kept[key] = make(self, e, number, level)
+        return self._where_kept[key]
 
     @property
     def register_level(self) -> int:

@@ -46,7 +46,11 @@ class Residency:
 
     def registers(self, tensor: str) -> tuple[str, ...]:
         """Arrays whose registers keep a tensor, in the order of the machine."""
-        return tuple(p.name for p in self.of(tensor) if p.memory is None)
+        return self._registers_of[tensor]
+
+    @cached_property
+    def _registers_of(self) -> dict[str, tuple[str, ...]]:
+        return {t: tuple(p.name for p in found if p.memory is None) for t, found in self.places}
 
 
 def residency(

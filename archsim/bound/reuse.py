@@ -26,6 +26,10 @@ def found_at(bound: Bound, e: BoundEinsum, number: int, level: int) -> bool:
     level : int
         Index of a memory, or the register level for an intermediate.
     """
+    return bound.once_kept(_found_at, e, number, level)
+
+
+def _found_at(bound: Bound, e: BoundEinsum, number: int, level: int) -> bool:
     if e.is_initial:
         return False
     operand, taken = e.operands[number], e.reads[number]
@@ -33,7 +37,7 @@ def found_at(bound: Bound, e: BoundEinsum, number: int, level: int) -> bool:
     end = bound.position[e.name]
     begin = 0
     if writer is not None:
-        if is_left_for(bound, writer, e, number, level):
+        if is_left_for(bound, e, number, level):
             return level < bound.register_level or not _streamed_by(bound, writer, e, operand)
         if level == bound.register_level or writer.name in bound.program.iterative:
             return False
@@ -64,16 +68,25 @@ def _holds(bound: Bound, e: BoundEinsum, tensor: str, level: int) -> bool:
     return level == bound.register_level or level in bound.memories(e, tensor)
 
 
-def is_left_for(
-    bound: Bound, writer: BoundEinsum, reader: BoundEinsum, number: int, level: int
-) -> bool:
-    """Whether what one Einsum writes is still at a level when another reads it.
+def is_left_for(bound: Bound, reader: BoundEinsum, number: int, level: int) -> bool:
+    """Whether what another Einsum writes is still at a level when one reads it.
 
-    ``number`` is the place of what is read among the reader's operands.
+    Parameters
+    ----------
+    number : int
+        The place of what is read among the reader's operands; no input.
+    level : int
+        As of ``found_at``.
     """
+    return bound.once_kept(_is_left_for, reader, number, level)
+
+
+def _is_left_for(bound: Bound, reader: BoundEinsum, number: int, level: int) -> bool:
+    operand, taken = reader.operands[number], reader.reads[number]
+    writer = bound.producer(operand)
+    assert writer is not None, "what comes from outside is never gone"
     if not _holds(bound, writer, writer.name, level):
         return False
-    operand, taken = reader.operands[number], reader.reads[number]
     given = (writer, writer.write)
     return _step_together(bound, given, (reader, taken), level, operand.last) and _same_tile(
         bound, writer, reader, number, level

@@ -7,7 +7,6 @@ up before the loop comes to others, so that only as many are there as are in fli
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import takewhile
 
 from einsum_cascade.ir import Affine
@@ -47,7 +46,7 @@ def stream_of(bound: Bound, e: BoundEinsum, tensor: str, level: int) -> tuple[Lo
     member, flying = streams_over(bound, tensor, level), in_flight(bound)
     if member is None or flying is None:
         return ()
-    return tuple(replace(x, stride=x.stride * flying) for x in e.shared if x.member == member)
+    return tuple(x._replace(stride=x.stride * flying) for x in e.shared if x.member == member)
 
 
 def in_flight(bound: Bound) -> int | None:

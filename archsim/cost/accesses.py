@@ -177,10 +177,24 @@ def registers_of(bound: Bound, e: BoundEinsum, number: int, meter: Meter[T]) -> 
     number : int
         The access's place among the Einsum's ``touches``: its reads in order, then its write.
     """
+    reads = number < len(e.reads)
+    return register_uses(e, number, meter, waits=reads and in_own_registers(bound, e, number))
+
+
+def register_uses(e: BoundEinsum, number: int, meter: Meter[T], *, waits: bool) -> RegisterUses[T]:
+    """The same where it is known whether an operand waits where the Einsum runs.
+
+    Parameters
+    ----------
+    e, number, meter
+        As of ``registers_of``.
+    waits : bool
+        What ``in_own_registers`` says of an operand; False of a result.
+    """
     access_map = e.touches[number]
     moved = _relevant(e.whole, access_map)
     points, iterations = meter.whole(meter.points(e)), meter.iterations(e)
-    if access_map is not e.write and in_own_registers(bound, e, number):
+    if waits:
         none = meter.whole(0)
         return RegisterUses(Uses(points, none), Uses(iterations, none))
     fills = meter.delivered(e, e.whole, moved, Lanes(e.spatial))
@@ -313,7 +327,21 @@ def accesses_of(bound: Bound, e: BoundEinsum, number: int, meter: Meter[T]) -> l
         Elements read and written, place by place from the outermost; none of an operand that
         waits in the Einsum's own registers.
     """
-    way = way_of(bound, e, number)
+    return accesses_along(bound, e, number, way_of(bound, e, number), meter)
+
+
+def accesses_along(
+    bound: Bound, e: BoundEinsum, number: int, way: tuple[StopOnTheWay, ...], meter: Meter[T]
+) -> list[AccessCount[T]]:
+    """The same along a way that is known, wherever tensors are kept.
+
+    Parameters
+    ----------
+    bound, e, number, meter
+        As of ``accesses_of``.
+    way : tuple of StopOnTheWay
+        What ``way_of`` says.
+    """
     if number == len(e.reads):
         return _output(bound, e, way, meter)
     return _input(bound, e, e.reads[number], way, meter)

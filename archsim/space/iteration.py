@@ -31,12 +31,11 @@ class Axis:
     variables: tuple[tuple[str, int], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Loop:
+class Loop(NamedTuple):
     """A loop over one axis: each iteration covers ``stride`` elements of what remains.
 
     ``level`` is the index of the memory whose tiles it steps through; a spatial loop has
-    the array dimension it is laid out along.
+    the array dimension it is laid out along. A search compares loops by the million: as tuples.
     """
 
     member: str

@@ -70,6 +70,21 @@ class OpenMeasure(NamedTuple):
     parts: tuple[tuple[tuple[int, OpenDigits], ...], ...]
 
 
+class LinearSum:
+    """A sum of multiples of ``Linear`` that is added up in place."""
+
+    def __init__(self) -> None:
+        self.constant: Number = 0
+        self.terms: dict[int, Number] = {}
+
+    def add(self, form: Linear, factor: Number) -> None:
+        """Add a multiple."""
+        terms = self.terms
+        self.constant += form.constant * factor
+        for place, multiple in form.terms.items():
+            terms[place] = terms.get(place, 0) + multiple * factor
+
+
 @dataclass(frozen=True, slots=True)
 class Linear:
     """A number plus multiples of measures, by their places in a list."""
@@ -139,6 +154,9 @@ class OpenMeter(Meter[Linear]):
         self._places: dict[OpenMeasure, int] = {} if places is None else places
         self._known: dict[tuple[object, ...], Linear] = {}
         """Answers, by the loops and the size that were asked about."""
+        self._asked: dict[tuple[object, ...], tuple[Linear, object, object]] = {}
+        """The same by which objects these are, with the objects, so that no other is taken for
+        one of them. A nest of an Einsum is asked about for every way of every access."""
 
     @property
     def measures(self) -> tuple[OpenMeasure, ...]:
@@ -162,17 +180,30 @@ class OpenMeter(Meter[Linear]):
     def delivered(
         self, e: BoundEinsum, nest: LoopNest, relevant: tuple[bool, ...], size: Size
     ) -> Linear:
-        parts = self._sized(size)
-        key = (nest.extents, nest.loops, relevant, parts)
-        if key not in self._known:
-            modes = (MOVES if moves else STAYS for moves in relevant)
-            self._known[key] = self._form(e, nest.loops, modes, parts)
-        return self._known[key] * self._shares.get(e.name, 1)
+        sized: object = size
+        if isinstance(size, Elements):
+            sized = size.access_map
+        elif isinstance(size, Lanes):
+            sized = size.spatial
+        asked = (id(nest), relevant, type(size), id(sized))
+        if asked not in self._asked:
+            parts = self._sized(size)
+            key = (nest.extents, nest.loops, relevant, parts)
+            if key not in self._known:
+                modes = (MOVES if moves else STAYS for moves in relevant)
+                self._known[key] = self._form(e, nest.loops, modes, parts)
+            found = self._known[key] * self._shares.get(e.name, 1)
+            self._asked[asked] = found, nest, sized
+        return self._asked[asked][0]
 
     @override
     def distinct(self, e: BoundEinsum, nest: LoopNest, counted: tuple[bool, ...]) -> Linear:
-        modes = (MOVES if wanted else ONCE for wanted in counted)
-        return self._form(e, nest.loops, modes, ()) * self._shares.get(e.name, 1)
+        asked = (id(nest), counted)
+        if asked not in self._asked:
+            modes = (MOVES if wanted else ONCE for wanted in counted)
+            found = self._form(e, nest.loops, modes, ()) * self._shares.get(e.name, 1)
+            self._asked[asked] = found, nest, None
+        return self._asked[asked][0]
 
     @override
     def touched(

@@ -174,6 +174,7 @@ class BranchAndBound:
         self.lost = self.same_loops = 0
         self.left: list[OpenSubspace] = []
         self.unopened = inf
+        self.crossed: dict[str, bool] = {}
 
     def run(self, advance: Advance) -> Searched:
         # What slack leaves out counts in the gap: a tenth leaves the rest of the tolerance to
@@ -242,7 +243,7 @@ class BranchAndBound:
         return self.best is not None and bound >= self.best.value * (1 - self.effort.near)
 
     def _open(self, region: Region, bound: float, slack: float) -> None:
-        code, subspaces = self.objective.code, subspaces_of(region)
+        code, subspaces = self.objective.code, subspaces_of(region, self.crossed)
         self.candidates += candidates_of(region, subspaces)
         plain = replace(region, plain=True)
         cap = inf if self.cap is None else self.cap[1]

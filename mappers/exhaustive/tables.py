@@ -25,9 +25,10 @@ from archsim.bound.streaming import stream_of
 from archsim.cost.accesses import (
     AccessCount,
     StopOnTheWay,
-    accesses_of,
+    Uses,
+    accesses_along,
     in_own_registers,
-    registers_of,
+    register_uses,
     way_of,
 )
 from archsim.cost.energy import access_pj, operations_pj
@@ -39,7 +40,7 @@ from ..space.region import Region, Subspace
 from ..space.ways import Way
 from .batch import matrix
 from .kernels.arrays import Floats, Ints
-from .measures import IrregularError, Linear, OpenMeasure, OpenMeter
+from .measures import IrregularError, Linear, LinearSum, OpenMeasure, OpenMeter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +112,23 @@ class SubspaceRefusedError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Price:
+    """What an element costs at a place."""
+
+    read_pj: float
+    write_pj: float
+    cycles: float
+    """To move it; 0 where bandwidth is unlimited."""
+
+
+_Route = tuple[tuple[StopOnTheWay, ...], bool]
+"""Places on the way of an access, and whether what it reads waits in its own registers."""
+
+_NO_ROUTE = -1
+"""Of an access whose tensor would be lost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KnownCosts:
     """Costs that subspaces of one region have in common: an Einsum in the same loops, whose
     tensors go the same ways, costs the same in all of them."""
@@ -118,6 +136,15 @@ class KnownCosts:
     places: dict[OpenMeasure, int] = field(default_factory=dict)
     """Measures, by their places in sums."""
     rows: dict[tuple[object, ...], list[Linear]] = field(default_factory=dict)
+    goings: dict[tuple[object, ...], int] = field(default_factory=dict)
+    """Arrays and loops of Einsums, numbered: what decides what they cost."""
+    routes: dict[_Route, int] = field(default_factory=dict)
+    """Routes of accesses, numbered."""
+    registers: dict[tuple[object, ...], Uses[Linear]] = field(default_factory=dict)
+    prices: dict[tuple[str, str], _Price] = field(default_factory=dict)
+    """By place and tensor."""
+    residencies: dict[str, list[Residency]] = field(default_factory=dict)
+    """The places of all tensors, with each alternative of one."""
 
 
 def tabulate(
@@ -150,20 +177,6 @@ def tabulate(
         raise SubspaceRefusedError(error.problems[0].message) from None
     except IrregularError as error:
         raise SubspaceRefusedError(str(error), irregular=True) from None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Price:
-    """What an element costs at a place."""
-
-    read_pj: float
-    write_pj: float
-    cycles: float
-    """To move it; 0 where bandwidth is unlimited."""
-
-
-_Route = tuple[tuple[StopOnTheWay, ...], bool]
-"""Places on the way of an access, and whether what it reads waits in its own registers."""
 
 
 def _going(e: BoundEinsum) -> tuple[object, ...]:
@@ -207,8 +220,8 @@ class _Tabulator:
         self.columns = 1 + len(self.column)
         self.rows: list[list[Linear]] = []
         self.entries: list[int] = []
-        self._prices: dict[tuple[str, Fraction | int], _Price] = {}
-        self._kept_in: dict[str, list[Residency]] = {}
+        self._route_of: dict[int, _Route] = {}
+        self._goings: dict[int, int] = {}
 
     def _variants(self, subspace: Subspace) -> dict[str, tuple[BoundEinsum, ...]]:
         """Every Einsum in each of its ways that differ; also sets the mapping they come from."""
@@ -219,8 +232,10 @@ class _Tabulator:
         self.base = bound_subspace(self.space, subspace)
         # An Einsum's loops do not depend on the ways of others: as many mappings are bound as
         # one Einsum has ways, not all combinations of them.
+        bound = self.base
         for number in range(max(len(able) for able in ways.values())):
-            bound = bound_subspace(self.space, subspace, self.base, number) if number else self.base
+            # Who has no more ways is not bound again.
+            bound = bound_subspace(self.space, subspace, bound, number) if number else bound
             for e in bound.einsums:
                 if self.space.constraints.broken_by_loops(e) is not None:
                     continue
@@ -282,7 +297,7 @@ class _Tabulator:
 
     def _work(self, e: BoundEinsum) -> list[Linear]:
         """What an Einsum costs by itself: operations, and cycles on its array."""
-        key = (e.name, _going(e))
+        key = (e.name, self._going(e))
         if key not in self.known.rows:
             self.known.rows[key] = self._working(e)
         return self.known.rows[key]
@@ -303,8 +318,7 @@ class _Tabulator:
         first = len(self.entries)
         writing = access_map is self.variants[name][0].write
         others = () if writing else self.variants.get(tensor, ())
-        routes: dict[tuple[int, int, int], _Route | None] = {}
-        rows: dict[tuple[int, _Route], int] = {}
+        routes: dict[tuple[int, int], list[int]] = {}
         numbers: dict[tuple[object, ...], int] = {}
         mine = [
             numbers.setdefault(_loops_of(v, v.touches[position]), len(numbers))
@@ -312,47 +326,72 @@ class _Tabulator:
         ]
         written = [numbers.setdefault(_loops_of(v, v.write), len(numbers)) for v in others]
         for k, own in enumerate(self.variants[name]):
+            rows: dict[int, int] = {_NO_ROUTE: _NO_ROUTE}
+            lines: dict[int, list[int]] = {}
             # An Einsum that writes is its own writer. Its entries with another way of the writer
             # are there to keep the numbering regular, and are never looked at.
-            for w, writer in enumerate(
-                others or (own if writing else None,) * self._writers(tensor)
-            ):
-                for o, residency in enumerate(self._residencies(tensor)):
-                    key = (mine[k], written[w] if others else -1, o)
+            writers = others or (own if writing else None,) * self._writers(tensor)
+            for w, writer in enumerate(writers):
+                there = written[w] if others else -1
+                if there not in lines:
+                    key = (mine[k], there)
                     if key not in routes:
-                        routes[key] = self._route(
-                            self._mixed(own, writer, residency), own, position
-                        )
-                    route = routes[key]
-                    if route is not None and (k, route) not in rows:
-                        known = (name, position, _going(own), route)
-                        if known not in self.known.rows:
-                            mixed = self._mixed(own, writer, residency)
-                            self.known.rows[known] = self._touching(mixed, own, position)
-                        rows[k, route] = self._row(self.known.rows[known])
-                    self.entries.append(-1 if route is None else rows[k, route])
+                        routes[key] = self._routes(own, writer, tensor, position)
+                    for route in routes[key]:
+                        if route not in rows:
+                            rows[route] = self._touching_row(own, position, route)
+                    lines[there] = [rows[route] for route in routes[key]]
+                self.entries += lines[there]
         return AccessEntries(einsum=number, tensor=self.tensors.index(tensor), first=first)
+
+    def _touching_row(self, own: BoundEinsum, position: int, route: int) -> int:
+        """The row of one access along a route."""
+        known = (own.name, position, self._going(own), route)
+        if known not in self.known.rows:
+            self.known.rows[known] = self._touching(own, position, route)
+        return self._row(self.known.rows[known])
+
+    def _going(self, e: BoundEinsum) -> int:
+        """The number of an Einsum's array and loops, the same in all subspaces of the region."""
+        if id(e) not in self._goings:
+            self._goings[id(e)] = self.known.goings.setdefault(_going(e), len(self.known.goings))
+        return self._goings[id(e)]
+
+    def _routes(
+        self, own: BoundEinsum, writer: BoundEinsum | None, tensor: str, position: int
+    ) -> list[int]:
+        """The number of the route of an access, for each of the tensor's places."""
+        numbers = self.known.routes
+        found: list[int] = []
+        mixed = self._mixed(own, writer)
+        for residency in self._residencies(tensor):
+            route = self._route(mixed.kept_otherwise(residency), own, position)
+            number = _NO_ROUTE if route is None else numbers.setdefault(route, len(numbers))
+            found.append(number)
+            if route is not None:
+                self._route_of[number] = route
+        return found
 
     def _writers(self, tensor: str) -> int:
         return len(self.variants.get(tensor, ("",)))
 
     def _residencies(self, tensor: str) -> list[Residency]:
         """The places of all tensors, with each of one's alternatives."""
-        if tensor not in self._kept_in:
+        known = self.known.residencies
+        if tensor not in known:
             levels = {m.name: n for n, m in enumerate(self.machine.memories)}
             kept = dict(self.base.residency.places)
             found: list[Residency] = []
             for places in self.space.places[tensor]:
                 kept[tensor] = tuple(Home(name, levels.get(name)) for name in places)
                 found.append(Residency(places=tuple(kept.items())))
-            self._kept_in[tensor] = found
-        return self._kept_in[tensor]
+            known[tensor] = found
+        return known[tensor]
 
-    def _mixed(self, own: BoundEinsum, writer: BoundEinsum | None, residency: Residency) -> Bound:
+    def _mixed(self, own: BoundEinsum, writer: BoundEinsum | None) -> Bound:
         """The mapping with one Einsum, and the writer of what it reads, on other arrays."""
         put = {own.name: own} if writer is None else {writer.name: writer, own.name: own}
-        einsums = tuple(put.get(e.name, e) for e in self.base.einsums)
-        return replace(self.base, einsums=einsums, residency=residency)
+        return replace(self.base, einsums=tuple(put.get(e.name, e) for e in self.base.einsums))
 
     def _route(self, bound: Bound, e: BoundEinsum, number: int) -> _Route | None:
         """Where one access goes through; None where the tensor would be lost."""
@@ -365,26 +404,35 @@ class _Tabulator:
             return None
         return way_of(bound, e, number), in_own_registers(bound, e, number)
 
-    def _touching(self, bound: Bound, e: BoundEinsum, number: int) -> list[Linear]:
+    def _touching(self, e: BoundEinsum, number: int, route: int) -> list[Linear]:
         """What one access costs: its Einsum's loops and its route decide it."""
-        costs = [Linear()] * self.columns
-        uses = registers_of(bound, e, number, self.meter)
-        own = uses.of_one if e.array.registers.billed == "one" else uses.of_all
-        accesses = accesses_of(bound, e, number, self.meter)
-        moved = [(a.place, a.reads, a.writes) for a in accesses]
+        costs = [LinearSum() for _ in range(self.columns)]
+        way, waits = self._route_of[route]
         tensor = e.touches[number].access.tensor
+        own = self._in_registers(e, number, waits=waits)
+        accesses = accesses_along(self.base, e, number, way, self.meter)
+        moved = [(a.place, a.reads, a.writes) for a in accesses]
         for place, reads, writes in ((e.array.name, own.reads, own.writes), *moved):
             price = self._price(place, tensor)
-            costs[0] = costs[0] + reads * price.read_pj + writes * price.write_pj
+            costs[0].add(reads, price.read_pj)
+            costs[0].add(writes, price.write_pj)
             if price.cycles:
-                column = self.column[place]
-                costs[column] = costs[column] + (reads + writes) * price.cycles
-        return costs
+                costs[self.column[place]].add(reads + writes, price.cycles)
+        return [Linear(c.constant, c.terms) for c in costs]
+
+    def _in_registers(self, e: BoundEinsum, number: int, *, waits: bool) -> Uses[Linear]:
+        """What an access does to the registers of its array that are billed."""
+        key = (e.name, number, self._going(e), waits)
+        if key not in self.known.registers:
+            uses = register_uses(e, number, self.meter, waits=waits)
+            billed = uses.of_one if e.array.registers.billed == "one" else uses.of_all
+            self.known.registers[key] = billed
+        return self.known.registers[key]
 
     def _price(self, place: str, tensor: str) -> _Price:
-        words = self.base.words
-        key = (place, words.of(tensor))
-        if key not in self._prices:
+        key = (place, tensor)
+        if key not in self.known.prices:
+            words = self.base.words
             # As a result is billed, so that a search cannot see another price.
             one = AccessCount(einsum="", tensor=tensor, place=place, reads=1, writes=0)
             read = access_pj(self.machine, one, words)[1]
@@ -394,8 +442,8 @@ class _Tabulator:
             if memory is not None and memory.bandwidth_bytes_per_s:
                 clock = words.of(tensor) * self.machine.word_bytes * self.machine.clock_hz
                 cycles = float(clock / memory.bandwidth_bytes_per_s)
-            self._prices[key] = _Price(read_pj=read, write_pj=write, cycles=cycles)
-        return self._prices[key]
+            self.known.prices[key] = _Price(read_pj=read, write_pj=write, cycles=cycles)
+        return self.known.prices[key]
 
     @property
     def _limited(self) -> list[int]:

@@ -206,7 +206,12 @@ def unlaid_ranks(program: Program, einsum: str = "") -> frozenset[str]:
     einsum : str
         Of this Einsum also those along which its own value runs.
     """
-    found = {*_outer_parts(program), *program.iterative.get(einsum, ())}
+    return program.once(_turned_ranks) | {*program.iterative.get(einsum, ())}
+
+
+def _turned_ranks(program: Program) -> frozenset[str]:
+    """Outer parts, and ranks along which several Einsums feed one another."""
+    found = _outer_parts(program)
     for group in strongly_connected_components(program):
         if len(group) > 1:
             found |= {r for name in group for r in program.iterative.get(name, ())}

@@ -21,15 +21,20 @@ _SHARED = 3
 """Ranks whose loops are shared, at the most: their orders are all gone through."""
 
 
-def subspaces_of(space: Region) -> tuple[Subspace, ...]:
+def subspaces_of(space: Region, crossed: dict[str, bool] | None = None) -> tuple[Subspace, ...]:
     """All subspaces of a space: first those that share what most Einsums have, and little else.
+
+    Parameters
+    ----------
+    crossed : dict, optional
+        As of ``shareable_ranks``.
 
     Returns
     -------
     tuple of Subspace
         Also those whose loops are not legal: that is found when they are tabulated.
     """
-    return tuple(allowed_subspaces(space, shareable_ranks(space)))
+    return tuple(allowed_subspaces(space, shareable_ranks(space, crossed)))
 
 
 def allowed_subspaces(space: Region, ranks: Sequence[str]) -> Iterator[Subspace]:
@@ -71,19 +76,26 @@ def candidates_of(space: Region, subspaces: tuple[Subspace, ...]) -> int:
     return sum(len(s.sizes) for s in subspaces) * space.bindings * space.residencies
 
 
-def shareable_ranks(space: Region) -> tuple[str, ...]:
+def shareable_ranks(space: Region, crossed: dict[str, bool] | None = None) -> tuple[str, ...]:
     """Ranks whose loops can be shared: none of which the boundary of a pass crosses.
 
     Whether a boundary crosses a loop does not depend on what other loops there are, so that
     each rank is asked about by itself. A loop that one Einsum of many goes round is its own.
     Of more than three ranks, those that have to be shared, along which values run, and those of
     most tiles are taken.
+
+    Parameters
+    ----------
+    crossed : dict, optional
+        Whether a boundary crosses the loops of a rank, as other regions of the same mapspace told:
+        it does wherever they go round, or nowhere. What is new is added.
     """
+    known = {} if crossed is None else crossed
     einsums = space.program.einsums
     often = {r: sum(r.lower() in e.variables for e in einsums) for r in space.factorisation_of}
     open_factorisations = (c for c in space.open_factorisations if not c.whole)
     ranks = [c for c in open_factorisations if often[c.rank] > 1 or len(einsums) == 1]
-    found = [c for c in ranks if not is_crossed(space, c.rank)]
+    found = [c for c in ranks if not _is_crossed(space, c.rank, known)]
     stepped = stepped_ranks(space.program)
     wanted = space.constraints.wanted
 
@@ -92,6 +104,15 @@ def shareable_ranks(space: Region) -> tuple[str, ...]:
 
     first = sorted(found, key=late)[:_SHARED]
     return tuple(c.rank for c in found if c in first)
+
+
+def _is_crossed(space: Region, rank: str, known: dict[str, bool]) -> bool:
+    if rank not in known:
+        found = crossing(space, rank)
+        if found is None:
+            return True
+        known[rank] = found
+    return known[rank]
 
 
 def is_crossed(space: Region, rank: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf, prod
 
 import numpy as np
@@ -104,6 +104,16 @@ def _undominated(loads: NDArray[np.float64]) -> NDArray[np.float64]:
     return undominated
 
 
+@dataclass(frozen=True, slots=True)
+class KnownCells:
+    """What grids of one mapspace have in common: most differ in how one rank is cut."""
+
+    iterations: dict[tuple[object, ...], float] = field(default_factory=dict)
+    """The fewest of an Einsum, by its array and how its ranks are cut."""
+    shares: dict[tuple[object, ...], float] = field(default_factory=dict)
+    """Of masked Einsums, by the sizes of their ranks."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RegionGrid:
     """The regions of some ways to cut ranks."""
@@ -130,6 +140,7 @@ class RegionGrid:
         options: Options,
         unusual: int = 0,
         constraints: Constraints = NO_CONSTRAINTS,
+        known: KnownCells | None = None,
     ) -> RegionGrid:
         """The grid of some options.
 
@@ -141,6 +152,8 @@ class RegionGrid:
             Elements of every rank.
         unusual : int
             How much is unusual in those tiles.
+        known : KnownCells, optional
+            Of other grids of the mapspace; what is new is added.
 
         Raises
         ------
@@ -148,6 +161,7 @@ class RegionGrid:
             No array can do all operations of an Einsum.
         """
         bounds = _GridBounds(program, architecture, shapes, options, constraints)
+        bounds.memory = known or bounds.memory
         cycles = bounds.cycles()
         odd = np.full(cycles.shape, float(unusual))
         for axis, (rank, cuts) in enumerate(options.items()):
@@ -231,6 +245,7 @@ class _GridBounds:
         self.architecture = architecture
         self.shapes = shapes
         self.options = options
+        self.memory = KnownCells()
         self.known: dict[tuple[object, ...], Cells] = {}
         """Iterations by ranks and array: Einsums that go over the same ranks are full alike."""
         parallel = program.parallel
@@ -247,7 +262,7 @@ class _GridBounds:
         left = np.ones(grid, dtype=np.bool_)
         costs: list[dict[str, Cells]] = []
         for e in with_masks(self.program).einsums:
-            share = masked_share(self.program, e, self.shapes)
+            share = self._share(e)
             costs.append({})
             able = np.zeros(grid, dtype=np.bool_)
             for array in arrays_of(self.program, self.program.einsum_of[e.name], self.architecture):
@@ -262,6 +277,13 @@ class _GridBounds:
             return np.full(grid, inf)
         busiest = _busiest(costs, [a.name for a in self.architecture.arrays], grid)
         return np.where(left, busiest, inf)
+
+    def _share(self, e: Einsum) -> float:
+        """As ``masked_share``, once for the same sizes."""
+        shares, key = self.memory.shares, (e.name, *self.shapes.items())
+        if key not in shares:
+            shares[key] = masked_share(self.program, e, self.shapes)
+        return shares[key]
 
     def fits(self) -> NDArray[np.bool_]:
         """Whether the smallest memory has room for the smallest tiles of each Einsum."""
@@ -314,8 +336,12 @@ class _GridBounds:
                     LayableRank(r, self.shapes[r], self.fine[r, self.options[r][chosen[r]]])
                     for r in free
                 ]
-                layouts = layouts_of(laid, array.dimensions, still, allowed)
-                found[place] = layouts[0].iterations if layouts else inf
+                fine = tuple((r.rank, r.size, r.fine) for r in laid)
+                cut = (array.name, still, fine, mine and e.name)
+                if cut not in self.memory.iterations:
+                    layouts = layouts_of(laid, array.dimensions, still, allowed)
+                    self.memory.iterations[cut] = layouts[0].iterations if layouts else inf
+                found[place] = self.memory.iterations[cut]
             self.known[key] = found
         return self.known[key]
 

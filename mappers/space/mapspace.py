@@ -23,7 +23,7 @@ from .constraints import NO_CONSTRAINTS, Constraints, MappingConstraint, RunsOn
 from .cuts import cuts_beside, cuts_of, sides_of
 from .factorisation import unlaid_ranks
 from .fusion import allowed_subspaces, crossing, shareable_ranks
-from .grid import Options, PromisedRegion, RegionGrid, RegionKey
+from .grid import KnownCells, Options, PromisedRegion, RegionGrid, RegionKey
 from .region import Region
 
 
@@ -99,6 +99,7 @@ class Mapspace:
 
     @cached_property
     def _grids(self) -> tuple[RegionGrid, ...]:
+        known = KnownCells()
         return tuple(
             RegionGrid.of(
                 self.program,
@@ -108,6 +109,7 @@ class Mapspace:
                 options,
                 number,
                 constraints=self.constraints,
+                known=known,
             )
             for number, (fixed, shapes) in enumerate(self.families)
             for options in self._options(shapes)

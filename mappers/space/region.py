@@ -165,23 +165,28 @@ class Region:
     def subspaces(self, shared: tuple[str, ...]) -> Iterator[Subspace]:
         """All mappings that share the loops of some ranks."""
         members = [m for cut in self.open_factorisations for m in cut.levelled]
-        going_round = np.zeros((len(self.tilings), len(members)), dtype=np.bool_)
-        column = 0
-        for cut, columns in self._columns():
-            loops = slice(column, column + len(cut.levelled))
-            going_round[:, loops] = cut.going(self.tilings[:, columns])
-            column += len(cut.levelled)
-        patterns, which = _patterns(going_round)
         # Those with the fewest loops first: of mappings as good, theirs move least.
-        for number, pattern in enumerate(patterns):
+        for pattern, sizes in self._patterns:
             going = {m for m, goes in zip(members, pattern, strict=True) if goes}
-            sizes = self.tilings[which == number]
             own = frozenset(m for m in going if self.rank_of[m] not in shared)
             if self._nested(going, own):
                 for order in product(*(permutations(x) for x in self._loops(shared, going))):
                     if self._outer_first([m for loops in order for m in loops], going, own):
                         skeleton = Skeleton(shared=shared, order=order, own=own)
                         yield Subspace(skeleton=skeleton, sizes=sizes)
+
+    @cached_property
+    def _patterns(self) -> tuple[tuple[NDArray[np.bool_], Ints], ...]:
+        """Which loops go round together in some tilings, and these."""
+        members = [m for cut in self.open_factorisations for m in cut.levelled]
+        going_round = np.zeros((len(self.tilings), len(members)), dtype=np.bool_)
+        column = 0
+        for cut, columns in self._columns():
+            loops = slice(column, column + len(cut.levelled))
+            going_round[:, loops] = cut.going(self.tilings[:, columns])
+            column += len(cut.levelled)
+        patterns, which = _distinct(going_round)
+        return tuple((pattern, self.tilings[which == n]) for n, pattern in enumerate(patterns))
 
     def steps(self, subspace: Subspace, tiling: int) -> int:
         """How often the innermost shared loop goes round, in one tiling of a subspace."""
@@ -282,9 +287,8 @@ class Region:
         return prod(len(places) for places in self.places.values())
 
 
-def _patterns(rows: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], Ints]:
-    """Distinct rows, and which one each row is."""
-    if not rows.shape[1]:
-        return rows[:1], np.zeros(len(rows), dtype=np.int64)
-    patterns, which = np.unique(rows, axis=0, return_inverse=True)
-    return patterns, which.reshape(-1)
+def _distinct(rows: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], Ints]:
+    """Distinct rows, in the order of the numbers whose bits they are, and which one each row is."""
+    bits = 1 << np.arange(rows.shape[1], dtype=np.int64)[::-1]
+    _, first, which = np.unique(rows @ bits, return_index=True, return_inverse=True)
+    return rows[first], which.reshape(-1)

@@ -34,9 +34,13 @@ def test_what_is_to_come_depends_on_the_frontier_alone() -> None:
         first_state=np.array([0, 1, 3, 7, 8]),
     )
     cost = np.array([*works, 0.0, 4.0])
-    to_go = np.full(8, np.nan)
-    least_to_go(choices, cost, to_go)
+    # A second sum: to hand it on costs nothing.
+    free = np.array([*works, 0.0, 0.0])
+    found = np.full((8, 2), np.nan)
+    least_to_go(choices, np.stack([cost, free], axis=1), found)
+    to_go = found[:, 0]
     assert to_go[0] == 19
     assert to_go[1:3].tolist() == [9, 5]  # S on array 0, on array 1
     assert to_go[3:7].tolist() == [0, 4, 4, 0]  # S and A on (0, 0), (1, 0), (0, 1), (1, 1)
     assert to_go[7] == 0
+    assert found[:, 1].tolist() == [15, 5, 5, 0, 0, 0, 0, 0]

@@ -68,66 +68,96 @@ def state_of(c: Choices, decision: int, picked: Ints) -> int:
 @compiled
 def _unpack(c: Choices, decision: int, state: int, picked: Ints) -> None:
     """Set the arrays of the frontier's Einsums; -1 for all others."""
-    picked[:] = -1
+    for number in range(picked.shape[0]):
+        picked[number] = -1
     for row in range(c.first_frontier[decision], c.first_frontier[decision + 1]):
         number = c.frontier[row, 0]
         picked[number] = state // c.frontier[row, 1] % c.alternatives[number]
 
 
 @compiled
-def _least_of_access(
-    c: Choices, cost: Floats, row: int, writer: int, places: int, alternatives: int, picked: Ints
-) -> float:
-    """The least cost of an access, its Einsum and the writer on any array that is not picked."""
+def _add_least_of_access(
+    c: Choices,
+    cost: Floats,
+    row: int,
+    writer: int,
+    places: int,
+    alternatives: int,
+    picked: Ints,
+    least: Floats,
+    total: Floats,
+) -> None:
+    """Add the least costs of an access, its Einsum and the writer on any array that is not picked.
+
+    ``least`` is written over.
+    """
     own = c.accesses[row, 0]
+    sums = total.shape[0]
     writers = c.alternatives[writer] if writer >= 0 else 1
-    least = np.inf
-    for k in range(c.alternatives[own]):
-        if picked[own] >= 0 and picked[own] != k:
-            continue
-        for w in range(writers):
-            if writer >= 0 and picked[writer] >= 0 and picked[writer] != w:
-                continue
+    mine = max(picked[own], 0), picked[own] + 1 if picked[own] >= 0 else c.alternatives[own]
+    theirs = 0, writers
+    if writer >= 0 and picked[writer] >= 0:
+        theirs = picked[writer], picked[writer] + 1
+    for g in range(sums):
+        least[g] = np.inf
+    for k in range(mine[0], mine[1]):
+        for w in range(theirs[0], theirs[1]):
             # The write itself, or the read of a running value: both are done in one way.
             if writer == own and w != k:
                 continue
-            entry = c.accesses[row, 1] + (k * writers + w) * alternatives + places
-            if c.rows[entry] >= 0:
-                least = min(least, cost[c.rows[entry]])
-    return float(least)
+            entry = c.rows[c.accesses[row, 1] + (k * writers + w) * alternatives + places]
+            if entry >= 0:
+                for g in range(sums):
+                    least[g] = min(least[g], cost[entry, g])
+    for g in range(sums):
+        total[g] += least[g]
 
 
 @compiled
 def least_to_go(c: Choices, cost: Floats, to_go: Floats) -> None:
-    """The least weighted cost from every state of every frontier on.
+    """The least weighted costs from every state of every frontier on, some sums at a time.
 
     Parameters
     ----------
-    cost : array, (rows,)
+    cost : array, (rows, sums)
         Weighted costs.
-    to_go : array, (states,)
+    to_go : array, (states, sums)
         Filled: of the states before decision d those from ``c.first_state[d]`` on.
     """
-    end = c.decisions.shape[0]
+    end, sums = c.decisions.shape[0], cost.shape[1]
     picked = np.empty(c.works.shape[0], np.int64)
-    to_go[c.first_state[end]] = 0.0
+    least, value = np.empty(sums), np.empty(sums)
+    for g in range(sums):
+        to_go[c.first_state[end], g] = 0.0
     for decision in range(end - 1, -1, -1):
-        kind, number, alternatives = c.decisions[decision]
-        first = c.first_state[decision]
-        for state in range(c.first_state[decision + 1] - first):
-            _unpack(c, decision, state, picked)
-            best = np.inf
+        kind, number = c.decisions[decision, 0], c.decisions[decision, 1]
+        alternatives = c.decisions[decision, 2]
+        for state in range(c.first_state[decision], c.first_state[decision + 1]):
+            _unpack(c, decision, state - c.first_state[decision], picked)
+            for g in range(sums):
+                to_go[state, g] = np.inf
             for choice in range(alternatives):
                 if kind == EINSUM:
                     picked[number] = choice
-                    value = cost[c.rows[c.works[number] + choice]]
+                    row = c.rows[c.works[number] + choice]
+                    for g in range(sums):
+                        value[g] = cost[row, g]
                 else:
-                    value = 0.0
+                    for g in range(sums):
+                        value[g] = 0.0
                     # Who is forgotten chooses anew for each access: it costs no more than together.
                     for row in range(c.first[number], c.first[number + 1]):
-                        value += _least_of_access(
-                            c, cost, row, c.writers[number], choice, alternatives, picked
+                        _add_least_of_access(
+                            c,
+                            cost,
+                            row,
+                            c.writers[number],
+                            choice,
+                            alternatives,
+                            picked,
+                            least,
+                            value,
                         )
-                value += to_go[state_of(c, decision + 1, picked)]
-                best = min(best, value)
-            to_go[first + state] = best
+                after = state_of(c, decision + 1, picked)
+                for g in range(sums):
+                    to_go[state, g] = min(to_go[state, g], value[g] + to_go[after, g])

@@ -39,19 +39,21 @@ class Search(NamedTuple):
 
 
 @compiled
-def _value(objective: int, costs: Floats, weights: Floats, to_go: Floats, state: int) -> float:
-    """The least objective of what has cost so much and is in a state of the frontier.
+def _value(
+    objective: int, costs: Floats, more: Floats, weights: Floats, to_go: Floats, state: int
+) -> float:
+    """The least objective of what has cost so much, and more, and is in a state of the frontier.
 
     The first row of weights is energy; the others add up columns of cycles.
     """
-    energy = costs[0] + to_go[0, state]
+    energy = costs[0] + more[0] + to_go[state, 0]
     if objective == ENERGY:
         return float(energy)
     cycles = 0.0
     for g in range(1, weights.shape[0]):
-        total = to_go[g, state]
+        total = to_go[state, g]
         for column in range(1, costs.shape[0]):
-            total += weights[g, column] * costs[column]
+            total += weights[g, column] * (costs[column] + more[column])
         cycles = max(cycles, total)
     return float(cycles if objective == LATENCY else cycles * energy)
 
@@ -101,21 +103,28 @@ def _alternatives(
     Sets ``usable`` to 1, to 0 where a tensor is lost, and to -1 where another alternative
     costs no more in any column and keeps the tensor in no other memory.
     """
-    kind, number, alternatives = c.decisions[decision]
+    kind, number = c.decisions[decision, 0], c.decisions[decision, 1]
+    alternatives, columns = c.decisions[decision, 2], options.shape[1]
     lost = 0
     for choice in range(alternatives):
-        options[choice] = 0.0
         usable[choice] = 1
         if kind == EINSUM:
-            options[choice] += cost[c.rows[c.works[number] + choice]]
-        elif not _add_tensor(c, cost, decision, choice, picked, options[choice]):
+            row = c.rows[c.works[number] + choice]
+            for column in range(columns):
+                options[choice, column] = cost[row, column]
+            continue
+        for column in range(columns):
+            options[choice, column] = 0.0
+        if not _add_tensor(c, cost, decision, choice, picked, options[choice]):
             usable[choice] = 0
             lost += 1
     if kind == TENSOR:
         for choice in range(alternatives):
             for other in range(alternatives):
                 if usable[choice] == 1 and usable[other] == 1 and choice != other:
-                    better = bool(np.all(options[other] <= options[choice]))
+                    better = True
+                    for column in range(columns):
+                        better = better and options[other, column] <= options[choice, column]
                     for memory in range(c.kept.shape[2]):
                         here, there = c.kept[number, choice, memory], c.kept[number, other, memory]
                         better = better and (here or not there)
@@ -128,14 +137,26 @@ def _alternatives(
 def _always(c: Choices, tile: Floats, none: Ints, room: Floats) -> None:
     """Bytes that the decisions from each on need whatever is chosen; ``none`` is picked."""
     end = c.decisions.shape[0]
-    room[end] = 0.0
-    for depth in range(end - 1, -1, -1):
-        room[depth] = room[depth + 1]
-        if c.decisions[depth, 0] == TENSOR:
-            tensor = c.decisions[depth, 1]
-            for memory in range(room.shape[1]):
-                if np.all(c.kept[tensor, : c.decisions[depth, 2], memory]):
+    for memory in range(room.shape[1]):
+        room[end, memory] = 0.0
+        for depth in range(end - 1, -1, -1):
+            room[depth, memory] = room[depth + 1, memory]
+            if c.decisions[depth, 0] == TENSOR:
+                tensor = c.decisions[depth, 1]
+                always = True
+                for places in range(c.decisions[depth, 2]):
+                    always = always and c.kept[tensor, places, memory]
+                if always:
                     room[depth, memory] += _size_of(c, tile, tensor, memory, none)
+
+
+@compiled
+def _holds(c: Choices, used: Floats, room: Floats) -> bool:
+    """Whether memories have room for what is used and what is there whatever is chosen."""
+    for memory in range(used.shape[0]):
+        if used[memory] + room[memory] > c.capacities[memory]:
+            return False
+    return True
 
 
 @compiled
@@ -146,19 +167,27 @@ def _fits(
     for memory in range(used.shape[0]):
         if c.kept[tensor, places, memory]:
             used[memory] += _size_of(c, tile, tensor, memory, picked)
-    return not np.any(used + room > c.capacities)
+    return _holds(c, used, room)
 
 
 @compiled
 def _bounds(c: Choices, cost: Floats, weights: Floats, to_go: Floats) -> None:
     """The least weighted costs to go, for every row of weights."""
-    weighted = np.empty(cost.shape[0])
+    weighted = np.zeros((cost.shape[0], weights.shape[0]))
     for g in range(weights.shape[0]):
-        weighted[:] = 0.0
         for column in range(cost.shape[1]):
             if weights[g, column] != 0.0:
-                weighted += weights[g, column] * cost[:, column]
-        least_to_go(c, weighted, to_go[g])
+                for row in range(cost.shape[0]):
+                    weighted[row, g] += weights[g, column] * cost[row, column]
+    least_to_go(c, weighted, to_go)
+
+
+@compiled
+def _sum(amounts: Floats) -> float:
+    total = 0.0
+    for n in range(amounts.shape[0]):
+        total += amounts[n]
+    return total
 
 
 @compiled
@@ -187,8 +216,8 @@ def _promising(
         if c.decisions[depth, 0] == EINSUM:
             picked[number] = choice
         state = state_of(c, depth + 1, picked)
-        values[choice] = _value(objective, costs + options[choice], weights, to_go, state)
-        if cap < np.inf and _value(other, costs + options[choice], weights, to_go, state) > cap:
+        values[choice] = _value(objective, costs, options[choice], weights, to_go, state)
+        if cap < np.inf and _value(other, costs, options[choice], weights, to_go, state) > cap:
             continue
         place = count
         while place > 0 and values[order[place - 1]] > values[choice]:
@@ -228,12 +257,15 @@ def search(
     """
     end, columns = c.decisions.shape[0], cost.shape[2]
     memories = c.capacities.shape[0]
-    widest = int(c.decisions[:, 2].max())
+    widest = 1
+    for depth in range(end):
+        widest = max(widest, c.decisions[depth, 2])
     other = ENERGY if objective == LATENCY else LATENCY
-    to_go = np.empty((weights.shape[0], c.first_state[end] + 1))
+    to_go = np.empty((c.first_state[end] + 1, weights.shape[0]))
     below = np.ones(end + 1)
     room = np.zeros((end + 1, memories))
     so_far = np.zeros((end + 1, columns))
+    nothing = np.zeros(columns)
     used = np.zeros((end + 1, memories))
     options = np.empty((end, widest, columns))
     order = np.empty((end, widest), np.int64)
@@ -250,15 +282,16 @@ def search(
         _always(c, tile[tiling], none, room)
         _bounds(c, here, weights, to_go)
         best, second = limit, np.inf
-        s.chosen[tiling] = -1
-        s.values[tiling] = np.inf
-        least = _value(objective, so_far[0], weights, to_go, 0)
-        before, looked = s.tally.sum(), 0
+        for step in range(end):
+            s.chosen[tiling, step] = -1
+        s.values[tiling, VALUE] = s.values[tiling, TIE] = np.inf
+        least = _value(objective, so_far[0], nothing, weights, to_go, 0)
+        before, looked = _sum(s.tally), 0
         s.values[tiling, LEAST] = least
         if least >= best * (1 - slack):
             s.tally[BOUND] += below[0]
             continue
-        if np.any(room[0] > c.capacities):
+        if not _holds(c, used[0], room[0]):
             s.tally[CAPACITY] += below[0]
             continue
         depth, entered = 0, True
@@ -284,8 +317,10 @@ def search(
                 s.tally[BOUND] += (count[depth] - at[depth]) * below[depth + 1]
                 depth -= 1
                 continue
-            so_far[depth + 1] = so_far[depth] + options[depth, choice]
-            used[depth + 1] = used[depth]
+            for column in range(columns):
+                so_far[depth + 1, column] = so_far[depth, column] + options[depth, choice, column]
+            for memory in range(memories):
+                used[depth + 1, memory] = used[depth, memory]
             if c.decisions[depth, 0] == EINSUM:
                 picked[number] = choice
             elif not _fits(
@@ -294,7 +329,7 @@ def search(
                 s.tally[CAPACITY] += below[depth + 1]
                 continue
             state = state_of(c, depth + 1, picked)
-            tie = _value(other, so_far[depth + 1], weights, to_go, state)
+            tie = _value(other, so_far[depth + 1], nothing, weights, to_go, state)
             # Of what beats the best by no more than the slack, only what ties better goes on.
             close = values[depth, choice] >= best * (1 - slack)
             if close and tie >= second * (1 - slack):
@@ -309,7 +344,7 @@ def search(
                 for step in range(end):
                     s.chosen[tiling, step] = order[step, at[step]]
         if looked == nodes:
-            s.tally[UNSEEN] += below[0] - (s.tally.sum() - before)
+            s.tally[UNSEEN] += below[0] - (_sum(s.tally) - before)
             s.values[tiling, LEAST] = least
         else:
             s.values[tiling, LEAST] = max(least, best * (1 - slack))

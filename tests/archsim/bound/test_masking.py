@@ -170,7 +170,7 @@ def test_long_bands_equal_a_walk(first: int) -> None:
 
 def far_nest(random: Random) -> tuple[tuple[Loop, ...], tuple[int, ...], tuple[bool, ...]]:
     loops, extents, moves = long_nest(random)
-    wide = tuple(replace(x, stride=7 * x.stride) if random.random() < 0.3 else x for x in loops)
+    wide = tuple(x._replace(stride=7 * x.stride) if random.random() < 0.3 else x for x in loops)
     # Tiles of an axis become smaller from loop to loop.
     fine = all(
         a.stride >= b.stride
