@@ -25,13 +25,22 @@ _TRIES = 4
 
 
 class Seen:
-    """What one search sees of a space."""
+    """What one search sees of a space.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    known : EngineRun, optional
+        A mapping that it begins with.
+    """
+
+    def __init__(self, known: EngineRun | None = None) -> None:
         self.moments: list[Moment] = []
         self._begun = monotonic()
         self._runs: dict[Kind, EngineRun] = {}
         self._promises: dict[Kind, tuple[float, Callable[[], EngineRun]]] = {}
+        if known is not None:
+            self.ran(known)
+            self.note(0, known.value, 0.0)
 
     def note(self, runs: int, value: float, bound: float) -> None:
         """The best so far, and what is proven; kept where either is better than before.
@@ -49,6 +58,13 @@ class Seen:
         value, bound = min(value, last.value), max(bound, last.bound)
         if (value, bound) != (last.value, last.bound):
             self.moments.append(Moment(monotonic() - self._begun, runs, value, min(value, bound)))
+
+    def end(self) -> tuple[Moment, ...]:
+        """All moments, with that of now as the last: the search is over."""
+        if self.moments:
+            now = monotonic() - self._begun
+            self.moments.append(replace(self.moments[-1], seconds=now))
+        return tuple(self.moments)
 
     def ran(self, run: EngineRun) -> None:
         """A mapping that the engine ran."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ..writing import OutputFolder, write_whole
 from .console import say, show, show_json
-from .files import check_file, check_folder
 from .options import refuse_mapping_settings
 
 if TYPE_CHECKING:
@@ -43,11 +42,11 @@ def show_front(asked: Problems, axes: str, how: Asked, places: Written, *, as_js
     from mappers.front_search import axes_called, search_front
 
     from ..spec.mapping import Mapping
-    from .mapping import bars
+    from .mapping import bars, check_places
 
     axes_called(axes)
     out, plot = places
-    _check(places)
+    check_places(out, plot)
     work, machine = _loaded(asked)
     starts = tuple(Mapping.load(name) for name in how.starts)
     with bars() as start:
@@ -83,10 +82,10 @@ def show_capacity(
     from mappers.capacity_report import capacity_report
     from mappers.capacity_search import capacity_curves
 
-    from .mapping import bars
+    from .mapping import bars, check_places
 
     out, plot = places
-    _check(places)
+    check_places(out, plot)
     work, machine = _loaded(asked)
     with bars() as start:
         curves = capacity_curves(
@@ -126,18 +125,6 @@ def _capacity_picture(curves: CapacityCurves) -> Picture:
     from mappers.capacity_plot import plot_capacity
 
     return plot_capacity(curves)
-
-
-def _check(places: Written) -> None:
-    """Refuse what cannot be written before the work begins."""
-    out, plot = places
-    if out:
-        check_folder(out)
-    if plot:
-        from ..result.plots.style import check_suffix
-
-        check_suffix(plot)
-        check_file(plot)
 
 
 def _drawn(draw: Callable[[T], Picture], what: T, path: Path | None) -> tuple[Path, ...]:

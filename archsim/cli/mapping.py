@@ -15,9 +15,9 @@ from einsum_cascade.errors import InputError, Problem
 from mappers.objectives import OBJECTIVES, objective_called
 from mappers.strategies import STRATEGIES, strategy_called
 
-from ..writing import OutputFolder
+from ..writing import OutputFolder, write_whole
 from .console import say, show, show_json
-from .files import NamedPath, check_folder, write_result
+from .files import NamedPath, check_file, check_folder, write_result
 from .options import Known, json_option, refuse_mapping_settings, settings_option
 from .progress import progress
 
@@ -101,7 +101,7 @@ if TYPE_CHECKING:
     "--plot",
     metavar="FILE",
     type=NamedPath(),
-    help="Draw the front or the curve (.png, .svg or .pdf).",
+    help="Draw how best and bound met, or the front or the curve (.png, .svg or .pdf).",
 )
 @settings_option
 @json_option
@@ -143,13 +143,10 @@ def map_command(
         _refuse_beside("--capacity-curve", *others)
         show_capacity(asked, memory, how, (out, plot), as_json=as_json)
         return
-    if plot:
-        text = "--plot draws what --pareto or --capacity-curve finds"
-        raise InputError(Problem(text, hint="--out DIR writes pictures of a mapping"))
-    if out:
-        check_folder(out)
+    check_places(out, plot)
     found, usual = _searched(workload, architecture, how, settings)
     written = (*write_result(found.result, out), *_write_mappings(found, out)) if out else ()
+    written = (*written, *_drawn(found, plot))
     if as_json:
         show_json(found.to_dict())
         return
@@ -177,6 +174,26 @@ class Asked:
     constraints: tuple[ConstraintFile, ...] = ()
     options: tuple[tuple[str, int], ...] = ()
     """Of the strategy, by name."""
+
+
+def check_places(out: Path | None, plot: Path | None) -> None:
+    """Refuse a folder and a picture that cannot be written before the work begins."""
+    if out:
+        check_folder(out)
+    if plot:
+        from ..result.plots.style import check_suffix
+
+        check_suffix(plot)
+        check_file(plot)
+
+
+def _drawn(found: WorkloadSearched, plot: Path | None) -> tuple[Path, ...]:
+    """How the best and the bound met, where somebody wants to see it."""
+    if plot is None:
+        return ()
+    from mappers.history_plot import plot_history
+
+    return (write_whole(plot, plot_history(found).write),)
 
 
 def _constraints(fixed: tuple[str, ...], forbidden: tuple[str, ...]) -> tuple[ConstraintFile, ...]:

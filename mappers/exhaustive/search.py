@@ -72,7 +72,8 @@ class Exhaustive:
         MappingError
             Indices of the cascade are too irregular to be priced in batches.
         """
-        advance, seen = progress(round(min(self.effort.subspaces, _SHOWN))), Seen()
+        advance = progress(round(min(self.effort.subspaces, _SHOWN)))
+        seen = Seen(problem.known)
         found = in_batches(
             problem,
             lambda aside: BranchAndBound(problem, self.effort, relaxed=aside, seen=seen).run(
@@ -83,7 +84,7 @@ class Exhaustive:
         if problem.objective.other is not None and self.effort.again and not over:
             found = self._settled(problem, found, OBJECTIVES[problem.objective.other], advance)
         second = None if over else seen.runner_up(problem.space, found.mapping)
-        return replace(found, runner_up=second, history=tuple(seen.moments))
+        return replace(found, runner_up=second, history=seen.end())
 
     def _settled(
         self, problem: SearchProblem, first: Searched, other: SearchObjective, advance: Advance
@@ -194,8 +195,6 @@ class BranchAndBound:
                 self.unopened = min(self.unopened, bound)
                 continue
             self._open(promised.region, bound, slack)
-        if self.best is not None:
-            self.seen.ran(self.best)
         self._note()
         try:
             self._go_through(advance)

@@ -36,9 +36,7 @@ class MappingTrials:
         self.problem = problem
         self.points = Points(problem.space, problem.objective)
         self.best = problem.known
-        self.seen = Seen()
-        if self.best is not None:
-            self.seen.ran(self.best)
+        self.seen = Seen(problem.known)
         self.ended = ""
         self._advance = advance or (lambda _: None)
         self._evaluations = evaluations
@@ -88,8 +86,10 @@ class MappingTrials:
         return run.value
 
     def _note(self) -> None:
-        value = self.best.value if self.best is not None else inf
-        self.seen.note(self._legal, value, self.points.bound)
+        best, objective = self.best, self.problem.objective
+        floor = 0.0 if best is None else objective.floor(best.result)
+        value = inf if best is None else best.value
+        self.seen.note(self._legal, value, max(self.points.bound, floor))
 
     def searched(self, strategy: str) -> Searched:
         """The best, with what is certain about it.
@@ -108,7 +108,7 @@ class MappingTrials:
             result=self.best.result,
             certificate=self._certificate(strategy, self.best),
             runner_up=self.seen.runner_up(self.problem.space, self.best.mapping),
-            history=tuple(self.seen.moments),
+            history=self.seen.end(),
         )
 
     def _certificate(self, strategy: str, best: EngineRun) -> Certificate:
