@@ -34,6 +34,7 @@ from .memory import MappingQuestion, remember
 from .objectives import EDP, SearchObjective, objective_called
 from .protocol import TOLERANCE, Advance, Clock, Mapper, Progress, SearchProblem, at_once, silent
 from .space.mapspace import Mapspace
+from .spread_search import spread_search
 from .strategies import strategy_called
 
 T = TypeVar("T")
@@ -207,7 +208,7 @@ def search_workload(
     found: dict[tuple[object, ...], PartSearched] = {}
     chosen: list[Mapping] = []
     for number, part in enumerate(workload.parts):
-        space = space_of(part, architecture, constraints=constraints)
+        space = _searchable(part, architecture, constraints)
         # A window's width is a parameter: layers that differ in it alone are searched apart.
         key = (part.cascade, *_told_apart_by(space))
         if key in found:
@@ -220,6 +221,15 @@ def search_workload(
     by_part = ByPart(tuple(chosen))
     jobs = plan(workload, architecture, by_part, generators=GENERATORS)
     return WorkloadSearched(run_plan(jobs), tuple(found.values()), objective, by_part, jobs)
+
+
+def _searchable(
+    part: PartLike, architecture: Architecture, constraints: Sequence[ConstraintFile]
+) -> Mapspace:
+    """The space of a part; of many cores what ``spread_search`` takes."""
+    if architecture.has_instances and not constraints:
+        return _whole_space(part, architecture)
+    return space_of(part, architecture, constraints=constraints)
 
 
 def _told_apart_by(space: Mapspace) -> tuple[object, ...]:
@@ -272,7 +282,11 @@ def _searched(
     Nor is that of the same cascade where a machine is designed for one that stands in for it.
     """
     known = best_known(part, problem, start)
-    found = strategy.search(replace(problem, known=known), progress)
+    asked = replace(problem, known=known)
+    if problem.space.architecture.has_instances:
+        found = spread_search(strategy, asked, progress)
+    else:
+        found = strategy.search(asked, progress)
     if known is None or found.mapping is not known.mapping:
         # The cascade by the name or file that the part gives.
         found = replace(found, mapping=replace(found.mapping, cascade=part.cascade))
@@ -310,7 +324,7 @@ def best_known(
             if mapping.cascade not in mine:
                 if space.constraints:
                     continue
-                space = space_of(part, machine, mapping.cascade)
+                space = _whole_space(part, machine, mapping.cascade)
             run = run_mapping(space, mapping, problem.objective)
         except InputError:
             continue
@@ -377,9 +391,19 @@ def space_of(
     """
     if architecture.has_instances:
         fed = next(m for m in architecture.memories if m.instances)
-        text = f"{architecture.name}: mappings are not searched for several instances yet"
-        hint = f"leave out --mapping: ranks are spread over the {fed.instances[0][0]}"
+        text = f"{architecture.name} has many {fed.instances[0][0]}: one mapping is searched for"
+        hint = "archsim map without --pareto, --capacity-curve, --fix and --forbid"
         raise SpecError(Problem(text, hint=hint))
+    return _whole_space(part, architecture, cascade, constraints)
+
+
+def _whole_space(
+    part: PartLike,
+    architecture: Architecture,
+    cascade: str = "",
+    constraints: Sequence[ConstraintFile] = (),
+) -> Mapspace:
+    """The same of any machine; of one with many cores its mappings are not enumerated."""
     program = program_of(part, architecture, cascade)
     given, _ = with_usual(program, part.shapes_for(program.settable))
     try:

@@ -115,8 +115,7 @@ def _advised(plan: JobPlan, result: Result) -> Result:
     if searched or result.over_floor <= _FAR:
         return result
     note = f"latency is {result.over_floor:.3g} times the floor of any mapping"
-    if not plan.architecture.has_instances:  # those are not searched yet
-        note += ": --mapping auto searches for a faster one"
+    note += ": --mapping auto searches for a faster one"
     return replace(result, notes=(*result.notes, note))
 
 

@@ -1,0 +1,358 @@
+"""Searching machines of many cores: the mappings of one core, spread over all of them.
+
+What a core does is a smaller problem of the same cascade, on a smaller machine: its own memories
+and arrays, below one memory that stands for all that several cores share, as slow as the slowest
+of what comes through there. That problem is searched like any other, for each way to spread the
+cascade. What is found is spread over the cores, and the engine prices it on the whole machine; so
+does it where loops of the outermost memory are at the one that feeds the cores instead, which then
+keeps more and is brought less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from collections.abc import Mapping as Sizes
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import chain
+from math import prod
+from typing import Final
+
+from archsim.jobs.spreading import Spreading, part_of, seen_by_one, spread_over, spreadings
+from archsim.spec.arch import Architecture, Memory
+from archsim.spec.index import mapping_entries
+from archsim.spec.mapping import Mapping, NestLevel
+from archsim.spec.words import words_of
+from einsum_cascade.errors import InputError, NoLegalMappingError, Problem
+from einsum_cascade.ir import Program
+
+from .block_by_block import block_by_block
+from .certificate import Certificate, Searched
+from .einsum_by_einsum import einsum_by_einsum
+from .engine_run import EngineRun, run_mapping
+from .objectives import LATENCY
+from .protocol import Mapper, Progress, SearchProblem
+from .space.mapspace import Mapspace
+
+_ONE_CORE: Final = ", of one core's part"
+
+
+def spread_search(strategy: Mapper, problem: SearchProblem, progress: Progress) -> Searched:
+    """The best mapping that spreads the best ones of a core.
+
+    Parameters
+    ----------
+    problem : SearchProblem
+        Its space is that of the whole machine, whose own mappings are not enumerated.
+
+    Returns
+    -------
+    Searched
+        Its certificate counts the mappings of a core; the gap is against the floor of any mapping
+        on the whole machine.
+
+    Raises
+    ------
+    NoLegalMappingError
+        No mapping is known, and none was found legal.
+    """
+    search = _SpreadSearch(strategy, problem)
+    for spreading in _ways(problem.space):
+        if search.best is None or not (search.is_done or problem.is_over()):
+            search.look_at(spreading, progress)
+    return search.found()
+
+
+def _ways(space: Mapspace) -> tuple[Spreading, ...]:
+    """Ways to spread a cascade; on a single core only where there is no other."""
+    found = spreadings(space.program, space.architecture, space.given)
+    return tuple(way for way in found if way) or found
+
+
+class _SpreadSearch:
+    """The best so far, and how much was looked at for it."""
+
+    def __init__(self, strategy: Mapper, problem: SearchProblem) -> None:
+        self.strategy, self.problem = strategy, problem
+        self.best = problem.known
+        self.certificates: list[Certificate] = []
+        self.runs = 0
+        self.refused: list[InputError] = []
+
+    @property
+    def ended(self) -> str:
+        """Why the search of a core was over before it was through."""
+        return next((c.ended for c in self.certificates if c.ended), "")
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing can be better by enough to matter, or somebody ended the search."""
+        best, problem = self.best, self.problem
+        floor = 0.0 if best is None else problem.objective.floor(best.result)
+        return bool(self.ended) or (
+            best is not None and best.value * (1 - problem.tolerance) <= floor
+        )
+
+    def look_at(self, spreading: Spreading, progress: Progress) -> None:
+        """Search the problem of a core, and run what is found on all of them."""
+        problem, whole = self.problem, self.problem.space
+        shapes = part_of(spreading, whole.given)
+        machine = one_core(whole.program, whole.architecture, spreading, whole.given)
+        try:
+            one = Mapspace.of(whole.program, machine, shapes)
+            known = _first_known(one, problem)
+            if self._beaten(one):
+                return
+            found = self.strategy.search(replace(problem, space=one, known=known), progress)
+        except InputError as wrong:
+            self.refused.append(wrong)
+            return
+        self.certificates.append(found.certificate)
+        for mapping in placements(found.mapping, spreading, whole.architecture):
+            self._run(mapping)
+
+    def _beaten(self, one: Mapspace) -> bool:
+        """Whether the parts of a way are so large that none of its mappings is better."""
+        if self.best is None or self.problem.objective.code != LATENCY:
+            return False
+        promising = one.regions(1)
+        return bool(promising) and promising[0].bound >= self.best.value * (
+            1 - self.problem.tolerance
+        )
+
+    def _run(self, mapping: Mapping) -> None:
+        """Take a mapping if it is better; of those as good, if it takes less energy."""
+        self.runs += 1
+        try:
+            run = run_mapping(self.problem.space, mapping, self.problem.objective)
+        except InputError as wrong:
+            self.refused.append(wrong)
+            return
+        if self.best is None or self._is_better(run, self.best):
+            self.best = run
+
+    def _is_better(self, run: EngineRun, best: EngineRun) -> bool:
+        if run.value < best.value * (1 - self.problem.tolerance):
+            return True
+        return run.value <= best.value and run.result.energy_pj < best.result.energy_pj
+
+    def found(self) -> Searched:
+        """The best, and what was looked at."""
+        best, all_of = self.best, self.certificates
+        if best is None:
+            raise self._nothing()
+        floor = self.problem.objective.floor(best.result)
+        reasons: dict[str, int] = {}
+        for why, number in chain.from_iterable(c.reasons for c in all_of):
+            reasons[why] = reasons.get(why, 0) + number
+        strategy = all_of[0].strategy if all_of else "exhaustive"
+        certificate = Certificate(
+            strategy=strategy + _ONE_CORE,
+            objective=self.problem.objective.name,
+            candidates=sum(c.candidates for c in all_of),
+            evaluated=sum(c.evaluated for c in all_of),
+            reasons=tuple(reasons.items()),
+            runs=self.runs + sum(c.runs for c in all_of),
+            gap=max(0.0, 1 - floor / best.value) if best.value else 0.0,
+            tolerance=self.problem.tolerance,
+            value=best.value,
+            floor=floor,
+            ended=self.ended,
+        )
+        return Searched(mapping=best.mapping, result=best.result, certificate=certificate)
+
+    def _nothing(self) -> InputError:
+        if self.refused:
+            return self.refused[0]
+        name = self.problem.space.architecture.name
+        return NoLegalMappingError(Problem(f"no mapping is legal on the cores of {name}"))
+
+
+def _first_known(one: Mapspace, problem: SearchProblem) -> EngineRun | None:
+    """The best of the mappings that a core could run by where nobody searches."""
+    best: EngineRun | None = None
+    for mapping in _unsearched(one):
+        try:
+            run = run_mapping(one, mapping, problem.objective)
+        except InputError:
+            continue
+        if best is None or run.value < best.value:
+            best = run
+    return best
+
+
+def _unsearched(one: Mapspace) -> Iterator[Mapping]:
+    for entry in mapping_entries(one.program.name):
+        mapping = entry.load()
+        # Its loops are at memories by their roles: any machine has these.
+        if not any(level.spatial for level in mapping.nest):
+            yield mapping
+    for make in (block_by_block, einsum_by_einsum):
+        try:
+            made = make(one.program, one.architecture, one.given)
+        except InputError:
+            continue
+        if made is not None:
+            yield made
+
+
+@dataclass(frozen=True, slots=True)
+class _CompulsoryTensor:
+    """A tensor that comes or goes once: elements in bits, and the ranks it varies along."""
+
+    bits: Fraction
+    ranks: frozenset[str]
+    result: bool
+
+
+def one_core(
+    program: Program, architecture: Architecture, spreading: Spreading, given: Sizes[str, int]
+) -> Architecture:
+    """The machine of one core: one memory in the place of all that several cores share.
+
+    It is as fast as the slowest of them is for one core where each tensor comes once: what cores
+    share is counted once for all, but in a memory that feeds them without multicast once for each,
+    beside what comes into it.
+
+    Parameters
+    ----------
+    given : mapping
+        Shapes of the whole work in elements by rank.
+
+    Examples
+    --------
+    Of 108 cores those of a row share X, those of a column W. L2 gives each of them both, so that
+    a core has little more than a 120th of its bandwidth:
+
+    >>> from archsim.spec.mapping import SpreadRank
+    >>> from einsum_cascade import Cascade
+    >>> machine = Architecture.load("a100-80gb")
+    >>> ways = [SpreadRank(instances="sms", rank=r, parts=n) for r, n in (("N", 12), ("J", 9))]
+    >>> layer = Cascade.load("linear-layer").program
+    >>> shapes = {"N": 1200, "D": 1000, "J": 900}
+    >>> core = one_core(layer, machine, (("L2", tuple(ways)),), shapes)
+    >>> [m.name for m in core.memories]
+    ['HBM', 'L1']
+    >>> round(7219.2e9 / core.memories[0].bandwidth_bytes_per_s)
+    118
+    """
+    feeding = [n for n, m in enumerate(architecture.memories) if m.instances]
+    last = max(feeding, default=0)
+    if last and last == len(architecture.memories) - 1:
+        # Nothing is inside of it but arrays: it is the core's own memory, in parts.
+        seen = seen_by_one(architecture, spreading)
+        return replace(seen, memories=tuple(map(_alone, seen.memories)))
+    spread = [
+        (n, s.rank, s.parts or 1)
+        for n, m in enumerate(architecture.memories)
+        for name, ranks in spreading
+        if name == m.name
+        for s in ranks
+    ]
+    moved = _compulsory(program, architecture, part_of(spreading, given))
+    speeds = [
+        m.bandwidth_bytes_per_s * _share(n, m, moved, spread)
+        for n, m in enumerate(architecture.memories[: last + 1])
+        if m.bandwidth_bytes_per_s is not None
+    ]
+    outermost = replace(
+        _alone(architecture.memories[0]), bandwidth_bytes_per_s=min(speeds, default=None)
+    )
+    memories = (outermost, *architecture.memories[last + 1 :])
+    return replace(architecture, memories=memories, mapping=None)
+
+
+def _alone(memory: Memory) -> Memory:
+    return replace(memory, instances=(), multicast=False, reduces=False)
+
+
+def _compulsory(
+    program: Program, architecture: Architecture, shapes: Sizes[str, int]
+) -> tuple[_CompulsoryTensor, ...]:
+    """Inputs and outputs of a core's part."""
+    bits = words_of(program, architecture.word_bits)
+    found = [(t.name, (*program.parallel, *t.ranks), False) for t in program.inputs]
+    for name in program.outputs:
+        variables = program.einsum_of[name].target.variables
+        found.append((name, (*program.parallel, *(v.upper() for v in variables)), True))
+    return tuple(
+        _CompulsoryTensor(
+            bits=Fraction(prod(shapes.get(r, 1) for r in ranks)) * bits.of(name),
+            ranks=frozenset(ranks),
+            result=result,
+        )
+        for name, ranks, result in found
+    )
+
+
+def _share(
+    number: int,
+    memory: Memory,
+    moved: Sequence[_CompulsoryTensor],
+    spread: Sequence[tuple[int, str, int]],
+) -> Fraction:
+    """The share of a memory's bandwidth that a core has, where all do the same at once."""
+
+    # What is spread outside of it tells copies of the memory apart, each with a bandwidth.
+    ways = [(level, rank, parts) for level, rank, parts in spread if level >= number]
+
+    def served(tensor: _CompulsoryTensor) -> int:
+        once = memory.reduces if tensor.result else memory.multicast
+        all_of = (
+            parts
+            for level, rank, parts in ways
+            if rank in tensor.ranks or (level == number and not once)
+        )
+        return prod(all_of)
+
+    def filled(tensor: _CompulsoryTensor) -> int:
+        """Copies of an operand that come into it, where something is outside."""
+        if tensor.result or not number:
+            return 0
+        return prod(parts for _, rank, parts in ways if rank in tensor.ranks)
+
+    one = sum((t.bits for t in moved), start=Fraction(0))
+    every = sum(t.bits * (served(t) + filled(t)) for t in moved)
+    return one / every if every else Fraction(1)
+
+
+def placements(
+    mapping: Mapping, spreading: Spreading, architecture: Architecture
+) -> Iterator[Mapping]:
+    """The mapping of a core spread over all: with its loops as they are, and with more and more of
+    those of the outermost memory at the one that feeds the cores."""
+    yield spread_over(mapping, spreading, architecture)
+    outer = architecture.memories[0].name
+    feeding = [m.name for m in architecture.memories if m.instances and m.name != outer]
+    if not feeding or not spreading:
+        return
+    inner = feeding[-1]
+    shared = next((level.loops for level in mapping.nest if level.level == outer), ())
+    own = any(level.level == outer for e in mapping.einsums for level in e.nest)
+    for number in range(0 if own else 1, len(shared) + 1):
+        yield spread_over(_inward(mapping, outer, inner, number), spreading, architecture)
+
+
+def _inward(mapping: Mapping, outer: str, inner: str, number: int) -> Mapping:
+    """The innermost shared loops of a memory, and all that Einsums have of their own there, at a
+    memory inside of it."""
+    nest: list[NestLevel] = []
+    for level in mapping.nest:
+        if level.level != outer:
+            nest.append(level)
+            continue
+        stay = len(level.loops) - number
+        nest.append(replace(level, loops=level.loops[:stay]))
+        nest.append(replace(level, level=inner, loops=level.loops[stay:]))
+    einsums = (
+        replace(
+            e,
+            nest=tuple(
+                replace(level, level=inner) if level.level == outer else level for level in e.nest
+            ),
+        )
+        for e in mapping.einsums
+    )
+    return replace(
+        mapping, nest=tuple(level for level in nest if level.loops), einsums=tuple(einsums)
+    )
