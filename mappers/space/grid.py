@@ -9,7 +9,6 @@ from math import inf, prod
 import numpy as np
 from numpy.typing import NDArray
 
-from archsim.cost.shares import tie_shares
 from archsim.spec.arch import Architecture, ProcessingArray
 from archsim.spec.mapping import Tile
 from archsim.spec.words import words_of
@@ -18,6 +17,7 @@ from einsum_cascade.ir import Einsum, Program
 from einsum_cascade.operations import operations_of
 
 from ..arrays import arrays_of
+from .busiest import Cells, busiest
 from .constraints import NO_CONSTRAINTS, Constraints
 from .cuts import Cut, sides_of
 from .factorisation import factorise, unlaid_ranks
@@ -30,10 +30,6 @@ Options = dict[str, tuple[Cut, ...]]
 
 RegionKey = tuple[tuple[Tile, ...], tuple[tuple[str, Cut], ...]]
 """What tells regions of a space apart: tiles that the cascade has, and cuts of ranks."""
-
-Cells = NDArray[np.float64]
-"""A number for every region of a grid: an axis for each rank, or of length one where it does
-not matter how that is cut."""
 
 _ODD = 0.01
 """What a region is put back for everything unusual in its cuts, as a share of its bound."""
@@ -275,8 +271,8 @@ class _GridBounds:
             left &= able
         if not left.any():
             return np.full(grid, inf)
-        busiest = _busiest(costs, [a.name for a in self.architecture.arrays], grid)
-        return np.where(left, busiest, inf)
+        arrays = [a.name for a in self.architecture.arrays]
+        return np.where(left, busiest(costs, arrays, grid), inf)
 
     def _share(self, e: Einsum) -> float:
         """As ``masked_share``, once for the same sizes."""
@@ -344,17 +340,3 @@ class _GridBounds:
                 found[place] = self.memory.iterations[cut]
             self.known[key] = found
         return self.known[key]
-
-
-def _busiest(costs: list[dict[str, Cells]], arrays: list[str], grid: tuple[int, ...]) -> Cells:
-    """The least cycles of the busiest array, however the Einsums are shared out: by the shares
-    at which some of them cost as much on two arrays, at best (``archsim.cost.shares``)."""
-    best = [{arrays.index(a): float(c.min()) for a, c in able.items()} for able in costs]
-    found = np.zeros(grid)
-    for shares in tie_shares(best, len(arrays), 1.0):
-        total = np.zeros(grid)
-        for able in costs:
-            least = [cycles * shares[arrays.index(a)] for a, cycles in able.items()]
-            total = total + np.minimum.reduce(np.broadcast_arrays(*least))
-        found = np.maximum(found, total / sum(shares))
-    return found
