@@ -45,8 +45,8 @@ def builtin_mappings() -> tuple[MappingEntry, ...]:
 
     Examples
     --------
-    >>> [entry.name for entry in builtin_mappings() if entry.cascade == "attention-1pass"]
-    ['fusemax-binding', 'fusemax-cascade', 'systolic-attention', 'fusemax-arch']
+    >>> [entry.name for entry in builtin_mappings() if entry.cascade == "attention-3pass"]
+    ['flat', 'unfused']
     """
     found = (_entry(name) for name in builtin_names("mappings"))
     return tuple(sorted(found, key=lambda entry: (entry.schedule != "pipelined", entry.name)))
