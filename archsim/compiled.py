@@ -3,13 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pickle import UnpicklingError
 from types import FunctionType
-from typing import ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 from numba import njit
+from numba.core.caching import FunctionCache
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+class KeptCode(FunctionCache):
+    """Numba's cache on disk, of which nothing depends: what it cannot keep or read is compiled.
+
+    As it comes, a full disk or a file that a power cut left empty would end the run.
+    """
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """What was kept for a signature; None where nothing is, or nothing that can be used."""
+        numba: Any = super()
+        try:
+            found = numba.load_overload(sig, target_context)
+        except (OSError, EOFError, UnpicklingError):
+            return None
+        # Two processes that keep two signatures at once may give both files one name.
+        return found if found is not None and found.signature.args == sig else None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep what was compiled for a signature, where there is room."""
+        numba: Any = super()
+        # What was kept before is read first.
+        with suppress(OSError, EOFError, UnpicklingError):
+            numba.save_overload(sig, data)
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
@@ -30,10 +57,12 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
         It lets go of the interpreter's lock while it runs. Integers wrap at 2^63 without a
         word: callers bound them beforehand, or count in floats.
     """
-    try:
-        return cast("Callable[P, R]", njit(nogil=True, cache=True)(function))
-    except RuntimeError:
-        return cast("Callable[P, R]", njit(nogil=True)(function))
+    made = njit(nogil=True)(function)
+    if hasattr(made, "_cache"):  # not where Numba is told to compile nothing
+        kept: Any = KeptCode
+        with suppress(RuntimeError):  # where there is no place to keep it in
+            made._cache = kept(function)
+    return cast("Callable[P, R]", made)
 
 
 def compiled_with(

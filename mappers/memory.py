@@ -85,7 +85,13 @@ def _place(question: MappingQuestion) -> Path | None:
         # Not above: who gives a mapping need not wait for it.
         from platformdirs import user_cache_path
 
-        folder = user_cache_path("archsim")
+        try:
+            folder = user_cache_path("archsim")
+        except RuntimeError:  # nobody has a home here
+            return None
+        # Older versions give a place below "~" then, which is a folder like any other.
+        if not folder.is_absolute():
+            return None
     else:
         folder = Path(named)
     return folder / "mappings" / f"{question.key}.yaml"

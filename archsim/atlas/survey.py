@@ -98,6 +98,8 @@ def survey(
     ------
     CascadeError
         A cascade is wrong. (What does not run is recorded with its reason instead.)
+    InputError
+        A process was killed.
     """
     names = to_survey.cascades
     if workers == 1 or len(names) < _WORTH_PROCESSES:
@@ -105,13 +107,16 @@ def survey(
     # Not above: a survey of a few cascades need not wait for it.
     from joblib import Parallel, delayed
 
+    from ..sweeping.workers import killed_workers_told
+
     found: dict[int, AtlasEntry] = {}
     pool = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)
     tasks = (delayed(_numbered)(to_survey, at) for at in range(len(names)))
-    for at, entry, told in pool(tasks):
-        found[at] = entry
-        for text in told:
-            advance(text)
+    with killed_workers_told("nothing was written"):
+        for at, entry, told in pool(tasks):
+            found[at] = entry
+            for text in told:
+                advance(text)
     return tuple(found[at] for at in range(len(names)))
 
 

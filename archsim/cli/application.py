@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import IO, Any
 
 import click
+from click.exceptions import Exit
 
 from einsum_cascade.errors import InputError, NoLegalMappingError, did_you_mean
 from einsum_cascade.source import visible
@@ -103,16 +104,15 @@ class Commands(click.Group):
         parent: click.Context | None = None,
         **extra: Any,
     ) -> click.Context:
-        """As click does it; its messages repeat what was written."""
-        with _visible_messages():
+        """As click does it; its messages repeat what was written, and help is printed here."""
+        with _visible_messages(), _told_of_output():
             return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was asked for."""
         try:
-            with _visible_messages(), waiting(ctx):
-                value = super().invoke(ctx)
-            _flush()
+            with _visible_messages(), _told_of_output(), waiting(ctx):
+                return super().invoke(ctx)
         except NoLegalMappingError as error:
             raise NoLegalMapping(_readable(error)) from None
         except InputError as error:
@@ -121,15 +121,6 @@ class Commands(click.Group):
             raise Refused("error: this is nested or chained too deeply to work on") from None
         except KeyboardInterrupt:
             raise Interrupted("interrupted") from None
-        except BrokenPipeError:
-            _discard_output()
-            ctx.exit(_BROKEN_PIPE)
-        except OSError as error:
-            if error.errno not in _NO_ROOM:
-                raise
-            _discard_output()
-            raise Refused(f"error: cannot write the output: {error.strerror}") from None
-        return value
 
 
 @contextmanager
@@ -139,6 +130,25 @@ def _visible_messages() -> Iterator[None]:
         yield
     except click.UsageError as error:
         raise click.UsageError(visible(error.format_message()), error.ctx) from None
+
+
+@contextmanager
+def _told_of_output() -> Iterator[None]:
+    """A reader that went away, or a place without room, is no fault of ours."""
+    try:
+        try:
+            yield
+        finally:
+            # What was printed before a refusal or the end of help fails here, not at exit.
+            _flush()
+    except BrokenPipeError:
+        _discard_output()
+        raise Exit(_BROKEN_PIPE) from None
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        _discard_output()
+        raise Refused(f"error: cannot write the output: {error.strerror}") from None
 
 
 def _readable(error: InputError) -> str:

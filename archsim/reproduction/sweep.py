@@ -78,8 +78,16 @@ def shared(function: Callable[[T], R], work: Iterable[T], workers: int) -> Itera
     from joblib import Parallel, delayed
 
     parallel = Parallel(n_jobs=workers, return_as="generator", batch_size=1)
-    found: Iterator[R] = parallel(delayed(function)(piece) for piece in work)
-    return found
+    return _whole(parallel(delayed(function)(piece) for piece in work))
+
+
+def _whole(found: Iterator[R]) -> Iterator[R]:
+    """Results of processes, none of which was killed. Raises InputError."""
+    # Not above: with one process nothing of it is needed.
+    from ..sweeping.workers import killed_workers_told
+
+    with killed_workers_told("nothing was written (fewer --workers need less memory)"):
+        yield from found
 
 
 def _told(outcomes: Iterable[Outcome], finished: Finished) -> Iterator[Outcome]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -144,7 +145,7 @@ def opened(folder: Path) -> Iterator[Store]:
     path = folder / FILE
     if not path.is_file():
         raise InputError(f"there is no sweep in {folder}: {path} is not there")
-    with _told(folder, "read"), _connected(path) as connection:
+    with _told(folder, "read"), _connected(path, _read_only(path)) as connection:
         if not _tables(connection):
             raise InputError(f"{path} is no store of a sweep")
         yield Store(folder, connection)
@@ -213,10 +214,23 @@ def _refuse_another(store: Store, sweep: StoredSweep) -> None:
         )
 
 
+def _read_only(path: Path) -> bool:
+    """Whether a store lies where nothing can be written, all of it in one file.
+
+    SQLite makes files beside a store to read it while others write; here nobody does.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    return not os.access(path.parent, os.W_OK) and not (log.exists() and log.stat().st_size)
+
+
 @contextmanager
-def _connected(path: Path) -> Iterator[sqlite3.Connection]:
-    connection = sqlite3.connect(path, timeout=30)
+def _connected(path: Path, immutable: bool = False) -> Iterator[sqlite3.Connection]:
+    where = f"{path.resolve().as_uri()}?immutable=1" if immutable else path
+    connection = sqlite3.connect(where, timeout=30, uri=immutable)
     try:
+        if immutable:
+            yield connection
+            return
         # Every commit is whole after a kill; after a power cut the last ones may be missing.
         connection.execute("PRAGMA synchronous = NORMAL")
         yield connection

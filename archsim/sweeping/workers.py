@@ -151,9 +151,8 @@ def batches_done(pool: Pool, task: bytes, next_points: NextPoints) -> Iterator[B
         finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
         for future in finished:
             try:
-                batch = future.result()
-            except BrokenProcessPool:
-                raise InputError(_KILLED) from None
+                with killed_workers_told(_KEPT):
+                    batch = future.result()
             except Exception as wrong:
                 if not _is_of_cluster(wrong):
                     raise
@@ -162,12 +161,28 @@ def batches_done(pool: Pool, task: bytes, next_points: NextPoints) -> Iterator[B
             size = _next_size(size, batch)
 
 
-_KILLED = (
-    "a worker process was killed, perhaps for want of memory: finished points are kept, start "
-    "again to go on (fewer --workers need less memory)"
-)
+@contextmanager
+def killed_workers_told(left: str) -> Iterator[None]:
+    """Say of a process of a pool that the system ended it.
+
+    Parameters
+    ----------
+    left : str
+        What is left of the work, and what to do.
+
+    Raises
+    ------
+    InputError
+        A process was killed.
+    """
+    try:
+        yield
+    except BrokenProcessPool:
+        told = "a worker process was killed, perhaps for want of memory"
+        raise InputError(f"{told}: {left}") from None
 
 
+_KEPT = "finished points are kept, start again to go on (fewer --workers need less memory)"
 _LOST = "the Dask cluster lost a batch: finished points are kept, start again to go on"
 
 

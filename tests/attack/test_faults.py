@@ -9,12 +9,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from pickle import UnpicklingError
+from types import SimpleNamespace
 
 import pytest
-from commands import refused, run
+from commands import python, refused, run
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 from places import ROOT
 
+from archsim.atlas.survey import AtlasPlan, survey
 from archsim.cli.waiting import WaitingSign
+from archsim.compiled import KeptCode, compiled
+from archsim.reproduction.sweep import shared
 from archsim.writing import OutputFolder, Write, write_whole
 from einsum_cascade.errors import InputError
 
@@ -66,6 +72,64 @@ def test_a_full_disk_is_told() -> None:
     )
 
 
+@pytest.mark.skipif(os.name != "posix", reason="pipes of another kind")
+def test_a_reader_that_went_away_and_a_full_place_are_told() -> None:
+    """Help is printed before a command is there to be run."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    gone = python("-m", "archsim", "--help", stdout=theirs)
+    os.close(theirs)
+    assert (gone.returncode, gone.stderr) == (141, "")
+    if Path("/dev/full").exists():
+        with Path("/dev/full").open("w") as full:
+            told = python("-m", "archsim", "--help", stdout=full)
+        assert told.returncode == 2
+        assert told.stderr.startswith("error: cannot write the output: No space left on device")
+
+
+def test_compiled_code_that_cannot_be_kept_or_read_is_compiled() -> None:
+    def broken(self: IndexDataCacheFile, *_: object) -> None:
+        raise next(faults)
+
+    faults = iter((EOFError(), OSError(28, "No space left on device"), UnpicklingError()))
+    made = compiled(_twice)
+    if not hasattr(made, "_cache"):
+        pytest.skip("nothing is compiled here")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(IndexDataCacheFile, "load", broken)
+        patched.setattr(IndexDataCacheFile, "save", broken)
+        assert made(3) == 6
+    assert isinstance(next(faults), UnpicklingError)
+
+
+def test_code_of_another_signature_is_not_what_was_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes may give what they keep at once the same name."""
+    of_integers = SimpleNamespace(signature=SimpleNamespace(args=("int64",)))
+    monkeypatch.setattr(FunctionCache, "load_overload", lambda *_: of_integers)
+    kept = KeptCode(_twice)
+    assert kept.load_overload(("int64",), None) is of_integers
+    assert kept.load_overload(("float64",), None) is None
+
+
+def _twice(number: int) -> int:
+    return 2 * number
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = r"a worker process was killed, perhaps for want of memory: nothing was written"
+    monkeypatch.setattr("archsim.atlas.survey._numbered", _dies)
+    nothing = AtlasPlan(cascades=("attention-1pass",) * 8, machines=(), mappings=(), scenarios=())
+    with pytest.raises(InputError, match=told):
+        survey(nothing, workers=2)
+    with pytest.raises(InputError, match=told):
+        list(shared(_dies, [1, 2], 2))
+
+
+def _dies(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_takes_nothing_is_told(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
@@ -81,6 +145,19 @@ def test_a_cache_that_takes_nothing_changes_nothing(
     result = run("simulate", *SMALL)
     assert result.exit_code == 0, result.output
     assert result.stdout == expected
+
+
+def test_no_home_and_no_user_of_that_number_keep_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that is run as a user whom it does not know."""
+    monkeypatch.delenv("ARCHSIM_CACHE")
+    for places in (_nobody, lambda _: Path("~/.cache")):
+        monkeypatch.setattr("platformdirs.user_cache_path", places)
+        assert run("simulate", *SMALL).exit_code == 0
+    assert not Path("~").exists()
+
+
+def _nobody(name: str) -> Path:
+    raise RuntimeError("could not determine the home directory")
 
 
 def test_no_home_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from archsim import Architecture, Mapping, simulate
 from archsim.sweeping import sweep as sweeping
 from archsim.sweeping import workers
 from archsim.sweeping.run import run_batch
+from archsim.sweeping.store import opened
 from einsum_cascade.errors import InputError
 from workloads import Workload, load
 
@@ -338,6 +340,20 @@ def test_a_full_disk_is_told_and_what_was_finished_is_kept(
     kept = archsim.load_sweep(tmp_path)
     assert 0 < len(kept) < 400
     assert archsim.sweep(many(400), tmp_path, limit=1)["point"].is_unique
+
+
+def test_a_folder_that_takes_nothing_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite by itself would make files beside the store to read it."""
+    whole = archsim.sweep(many(2), tmp_path, workers=1)
+    before = sorted(tmp_path.iterdir())
+    monkeypatch.setattr("archsim.sweeping.store.os.access", lambda *_: False)
+    with opened(tmp_path) as store:
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            store.add([replace(next(store.rows()), point=7, key="another")])
+        assert sorted(tmp_path.iterdir()) == before
+    assert archsim.load_sweep(tmp_path).equals(whole)
 
 
 def test_two_processes_do_not_sweep_into_one_folder(tmp_path: Path) -> None:
