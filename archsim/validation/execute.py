@@ -3,18 +3,22 @@
 The shared nest is walked step by step, in the mapping's order. In each step every Einsum
 walks its own temporal loops, and all lanes of its array compute at once: each lane has one
 point of the iteration space, reads its operands, and updates its result (``tensors``).
+
+Where ranks are spread over instances all of them walk the nest of their part side by side: in each
+step an Einsum runs in all before the next one does, so that what they sum together is complete.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product, zip_longest
 from typing import Any
 
 import numpy as np
 
 from einsum_cascade.errors import EvaluationError, Problem
 from einsum_cascade.ir import Program
-from einsum_cascade.numeric.binding import Binding, bind
+from einsum_cascade.numeric.binding import bind
 from einsum_cascade.numeric.dtypes import Array
 
 from ..bound.record import Bound, BoundEinsum
@@ -53,16 +57,46 @@ def execute_mapped(
     MappingError
         The mapped program cannot be run (undefined reads).
     """
-    total = sum(e.iterations for e in bound.einsums)
+    cores = tuple(_cores(bound))
+    total = sum(e.iterations for core in cores for e in core.bound.einsums)
     if total > MOST_ITERATIONS:
         what = f"running this mapping takes {total:,} array steps, more than {MOST_ITERATIONS:,}"
         raise EvaluationError(Problem(what, hint="use smaller shapes"))
     _refuse_shared_scales(bound.program)
-    sizes = {k: v for k, v in bound.shapes if k not in bound.program.parallel}
+    whole = bound if bound.instances is None else bound.instances.whole
+    sizes = {k: v for k, v in whole.shapes if k not in bound.program.parallel}
     binding = bind(bound.program, inputs, dtype, sizes, parameters)
     # Lanes that a mask leaves out compute, too, and may divide by zero; they store nothing.
     with np.errstate(all="ignore"):
-        return _NestWalk(bound, binding).outputs()
+        return _outputs(cores, TensorStore(bound.program, dict(whole.shapes), binding))
+
+
+def _cores(bound: Bound) -> Iterator[_NestWalk]:
+    """What each instance walks, from where its parts begin; without instances all of it."""
+    if bound.instances is None:
+        yield _NestWalk(bound, {})
+        return
+    spread, problems = bound.instances.spread, bound.instances.problems
+    for numbers in product(*(range(s.parts) for s in spread)):
+        last = tuple(s.ragged and n == s.parts - 1 for s, n in zip(spread, numbers, strict=True))
+        begin = {s.variable: n * s.part for s, n in zip(spread, numbers, strict=True)}
+        yield _NestWalk(problems[last] or bound, begin)
+
+
+def _outputs(cores: Sequence[_NestWalk], store: TensorStore) -> dict[str, Array]:
+    """Walk the nest in all instances and return the outputs in the storage type."""
+    bound = cores[0].bound
+    for e in bound.einsums:
+        store.allocate(e.einsum)
+    for group in bound.groups:
+        names = [e.name for e in bound.einsums if e.name in group]
+        # A last part may have fewer steps.
+        for steps in zip_longest(*(core.steps() for core in cores)):
+            for name in names:
+                for core, step in zip(cores, steps, strict=True):
+                    if step is not None:
+                        core.run(name, *step, store)
+    return {name: store.output(name) for name in bound.program.outputs}
 
 
 def _refuse_shared_scales(program: Program) -> None:
@@ -78,30 +112,26 @@ def _refuse_shared_scales(program: Program) -> None:
 
 
 class _NestWalk:
-    """One execution: the loops of a bound mapping, and the tensors they fill."""
+    """The loops of a bound mapping, from where the part of its instance begins."""
 
-    def __init__(self, bound: Bound, binding: Binding) -> None:
+    def __init__(self, bound: Bound, begin: Mapping[str, int]) -> None:
         self.bound = bound
-        self.program = bound.program
+        self.begin = begin
+        """By the variable of each spread rank."""
         self.shapes = dict(bound.shapes)
         self.waits = _waits(bound)
-        self.store = TensorStore(bound.program, self.shapes, binding)
-        for e in bound.einsums:
-            self.store.allocate(e.einsum)
 
-    def outputs(self) -> dict[str, Array]:
-        """Walk the nest and return the outputs in the storage type."""
-        for group in self.bound.groups:
-            einsums = [e for e in self.bound.einsums if e.name in group]
-            for indices, last in self._steps():
-                for e in einsums:
-                    if self._runs(e, indices, last):
-                        self._einsum(e, indices)
-        return {name: self.store.output(name) for name in self.program.outputs}
+    def run(
+        self, name: str, indices: dict[str, int], last: dict[str, bool], store: TensorStore
+    ) -> None:
+        """What an Einsum does in a step of the shared nest."""
+        e = self.bound.by_name[name]
+        if self._runs(e, indices, last):
+            self._einsum(e, indices, store)
 
     # --------------------------------------------------------------- the shared nest
 
-    def _steps(self) -> Iterator[tuple[dict[str, int], dict[str, bool]]]:
+    def steps(self) -> Iterator[tuple[dict[str, int], dict[str, bool]]]:
         """Iterations of the shared nest: loop indices, and which loops are at their end."""
         nest = self.bound.nest
         extents = {rank: self.shapes[rank] for rank in {loop.rank for loop in nest}}
@@ -132,7 +162,7 @@ class _NestWalk:
             return False
         return all(indices[m] == 0 for m in {*e.outside} - waits)
 
-    def _einsum(self, e: BoundEinsum, indices: dict[str, int]) -> None:
+    def _einsum(self, e: BoundEinsum, indices: dict[str, int], store: TensorStore) -> None:
         """Walk an Einsum's own temporal loops; all lanes compute at once."""
         start = [0] * len(e.axes)
         left = [a.extent for a in e.axes]
@@ -146,9 +176,9 @@ class _NestWalk:
         for begin, extents in _own_tiles(e.own, *begun):
             lanes = self._lanes(e, begin, extents)
             if idle or _left_out(e, len(e.temporal), begin, extents):
-                self.store.leave(e.einsum, lanes)
+                store.leave(e.einsum, lanes)
             else:
-                self.store.update(e.einsum, lanes)
+                store.update(e.einsum, lanes)
 
     def _lanes(
         self, e: BoundEinsum, begin: tuple[int, ...], extents: tuple[int, ...]
@@ -171,6 +201,7 @@ class _NestWalk:
             rest = place[there]
             for variable, stride in along.variables:
                 found[variable], rest = np.divmod(rest, stride)
+                found[variable] += self.begin.get(variable, 0)
         return found or {"": np.zeros(1, np.int64)}
 
 

@@ -8,7 +8,7 @@ from math import prod
 from typing import Any
 
 from einsum_cascade import Cascade
-from einsum_cascade.errors import MappingError, Problem, SpecError
+from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.ir import Program
 
 from ..bound.binding import bind
@@ -105,10 +105,6 @@ def mapped_run(
         parameters = {n: v for n, v in numbers.items() if n in names}
         how = mapping or generators.make(program, architecture, shapes)
         bound = bind(program, how, architecture, shapes | parameters, choose=generators.choose)
-        if bound.instances is not None:
-            text = f"mapping '{bound.mapping.name}' is spread over instances, which are not run yet"
-            hint = "leave out 'spatial' of its nest: every instance runs the same loops"
-            raise MappingError(Problem(text, bound.mapping.nest[0].span, hint))
         return execute_mapped(bound, inputs, dtype=dtype, **parameters)
 
     return run

@@ -1,0 +1,62 @@
+"""Mappings spread over instances run on numbers, and give what the references give."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from machines import small
+
+from archsim import Architecture
+from archsim.jobs.spreading import spread_over
+from archsim.spec.mapping import SpreadRank
+from archsim.validation import execute
+from archsim.validation.check import validate_cascade
+from archsim.validation.mapped import mapped_run
+from archsim.validation.report import ValidationReport
+from einsum_cascade import Cascade
+from mappers.einsum_by_einsum import einsum_by_einsum
+from mappers.generators import GENERATORS
+from workloads.references import find_reference
+
+
+def cores(count: int) -> Architecture:
+    machine = small((4, 4), 4)
+    outer, *inner = machine.memories
+    return replace(machine, memories=(replace(outer, instances=(("cores", count),)), *inner))
+
+
+SHAPES = {
+    "linear-layer-gelu": {"N": 9, "D": 7, "J": 10},
+    "attention-3pass": {"B": 1, "H": 3, "E": 3, "F": 5, "P": 7, "M": 11},
+}
+
+
+def checked(name: str, spread: dict[str, int]) -> ValidationReport:
+    cascade, shapes, machine = Cascade.load(name), SHAPES[name], cores(8)
+    ranks = tuple(SpreadRank(instances="cores", rank=r, parts=n) for r, n in spread.items())
+    made = einsum_by_einsum(cascade.program, machine, shapes)
+    mapping = spread_over(made, (("DRAM", ranks),), machine)
+    how = mapped_run(cascade, mapping, machine, GENERATORS)
+    reference = find_reference(cascade.program.reference)
+    return validate_cascade(cascade, reference=reference, shapes=shapes, trials=1, run=how)
+
+
+@pytest.mark.parametrize(
+    ("name", "spread"),
+    [
+        ("linear-layer-gelu", {"N": 2, "J": 3}),
+        ("linear-layer-gelu", {"D": 3}),  # each has a partial sum
+        ("attention-3pass", {"H": 2, "P": 3}),
+        ("attention-3pass", {"M": 4}),  # all need the maximum of all
+    ],
+)
+def test_instances_compute_together_what_one_does(name: str, spread: dict[str, int]) -> None:
+    report = checked(name, spread)
+    assert report.ok, report
+
+
+def test_a_part_that_nobody_does_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    every = execute._cores
+    monkeypatch.setattr(execute, "_cores", lambda bound: [*every(bound)][:-1])
+    assert not checked("linear-layer-gelu", {"D": 3}).ok
