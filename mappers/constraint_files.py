@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, PositiveInt
 
 from archsim.spec.arch import Architecture
 from archsim.spec.files.fields import Name, Names, one_or_more
@@ -24,6 +24,7 @@ from einsum_cascade.yaml.source import Path, YamlNode, read_yaml
 
 from .space.constraints import (
     Constraints,
+    HasTiles,
     IsAlone,
     IsInnermost,
     IsKept,
@@ -33,10 +34,51 @@ from .space.constraints import (
     MappingConstraint,
     RunsOn,
 )
+from .space.sizes import SizeRange
 
 KEY = "constraints"
 
+_RANKS = "a rank that Einsums go over in"
+
 Ranks = Annotated[tuple[Rank, ...], BeforeValidator(one_or_more)]
+
+
+class SizeFields(Fields):
+    """How many coordinates: a number, or the least and the most."""
+
+    at_least: int = Field(default=1, ge=1)
+    """The fewest."""
+    at_most: int | None = Field(default=None, ge=1)
+    """The most; any number where none is given."""
+
+
+def _exactly(value: Any) -> Any:
+    """A number by itself is the least and the most."""
+    number = isinstance(value, int) and not isinstance(value, bool)
+    return {"at_least": value, "at_most": value} if number else value
+
+
+Size = Annotated[
+    SizeFields, BeforeValidator(_exactly, json_schema_input_type=PositiveInt | SizeFields)
+]
+
+
+def _each_of_any_size(value: Any) -> Any:
+    """Names by themselves are of ranks any part of which may lie there."""
+    names = one_or_more(value)
+    return {name: {} for name in names} if _are_texts(names) else value
+
+
+def _are_texts(names: Any) -> bool:
+    return isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+
+
+RanksAlong = Annotated[
+    dict[Rank, Size],
+    BeforeValidator(
+        _each_of_any_size, json_schema_input_type=Rank | tuple[Rank, ...] | dict[Rank, Size]
+    ),
+]
 
 
 class EinsumConstraintFields(Fields):
@@ -44,8 +86,8 @@ class EinsumConstraintFields(Fields):
 
     array: Names = ()
     """The arrays it may run on."""
-    spatial: dict[Name, Ranks] = Field(default_factory=dict)
-    """By dimension, ranks that lie along it."""
+    spatial: dict[Name, RanksAlong] = Field(default_factory=dict)
+    """By dimension, ranks that lie along it, perhaps each with how much of it does."""
     innermost: Ranks = ()
     """Ranks one of which is its innermost loop."""
     alone: bool | None = None
@@ -61,6 +103,8 @@ class ConstraintFields(Fields):
     """Ranks whose loops Einsums share."""
     order: dict[Name, Ranks] = Field(default_factory=dict)
     """By level, ranks in the order of their loops."""
+    tiles: dict[Name, dict[Rank, Size]] = Field(default_factory=dict)
+    """By memory, how many coordinates of a rank its tiles have."""
     keep: dict[Name, Names] = Field(default_factory=dict)
     """By level, tensors that it holds."""
 
@@ -147,6 +191,8 @@ class _NamesOfFile:
             right = [self._is_rank(r, (*path, n)) for n, r in enumerate(ranks)]
             if known and all(right):
                 yield from self._order(memory, ranks, path)
+        for name, sizes in self.fields.tiles.items():
+            yield from self._tiles(name, sizes)
         for name, tensors in self.fields.keep.items():
             yield from self._keep(name, tensors)
 
@@ -162,6 +208,28 @@ class _NamesOfFile:
             pair = (inner, outer) if self.must else (outer, inner)
             span = self.root.span_of((*path, ranks.index(inner)))
             yield MappingConstraint(statement=IsOutside(memory, *pair), must=False, span=span)
+
+    def _tiles(self, name: str, sizes: dict[str, SizeFields]) -> Iterator[MappingConstraint]:
+        path: Path = (KEY, "tiles", name)
+        memory = memory_in_role(self.architecture, name) or name
+        known = self._knows(memory, self.memories, "a memory of", path, key=True, machine=True)
+        if known and memory == self.memories[0]:
+            text = f"{memory} is the outermost memory: it holds all of a rank, and not a tile"
+            self.wrong.append(Problem(text, self.root.key_span(path)))
+            return
+        for rank, fields in sizes.items():
+            here: Path = (*path, rank)
+            size = self._size(fields, here)
+            if self._knows(rank, self.ranks, _RANKS, here, key=True) and known and size:
+                yield self._constraint(HasTiles(memory, rank, size), here)
+
+    def _size(self, fields: SizeFields, path: Path) -> SizeRange | None:
+        """A range; if nothing is in it, that is wrong."""
+        if fields.at_most is not None and fields.at_most < fields.at_least:
+            text = f"no size is at least {fields.at_least:,} and at most {fields.at_most:,}"
+            self.wrong.append(Problem(text, self.root.span_of(path)))
+            return None
+        return SizeRange(fields.at_least, fields.at_most)
 
     def _keep(self, name: str, tensors: tuple[str, ...]) -> Iterator[MappingConstraint]:
         path: Path = (KEY, "keep", name)
@@ -189,9 +257,13 @@ class _NamesOfFile:
             at: Path = (*path, "spatial", dimension)
             what = "a dimension of an array of"
             known = self._knows(dimension, dimensions, what, at, key=True, machine=True)
-            for place, rank in enumerate(ranks):
-                if self._is_rank(rank, (*at, place), e) and known:
-                    yield self._constraint(LiesAlong(e, dimension, rank), (*at, place))
+            listed = self.root.at((*at, 0)) is not None
+            for place, (rank, asked) in enumerate(ranks.items()):
+                here: Path = (*at, place if listed else rank)
+                sized = bool(asked.model_fields_set)
+                size = self._size(asked, here) if sized else None
+                if self._is_rank(rank, here, e, key=True) and known and (size or not sized):
+                    yield self._constraint(LiesAlong(e, dimension, rank, size), here)
         if fields.innermost:
             at = (*path, "innermost")
             right = [self._is_rank(r, (*at, n), e) for n, r in enumerate(fields.innermost)]
@@ -207,15 +279,15 @@ class _NamesOfFile:
         array = array_in_role(self.architecture, name)
         return array.name if array is not None else name
 
-    def _is_rank(self, rank: str, path: Path, einsum: str = "") -> bool:
+    def _is_rank(self, rank: str, path: Path, einsum: str = "", *, key: bool = False) -> bool:
         """Whether Einsums, or one, go over a rank."""
-        if not self._knows(rank, self.ranks, "a rank that Einsums go over in", path):
+        if not self._knows(rank, self.ranks, _RANKS, path, key=key):
             return False
         if not einsum:
             return True
         variables = self.program.einsum_of[einsum].variables
         mine = {*self.program.parallel, *(v.upper() for v in variables)}
-        return self._knows(rank, mine, f"a rank that {einsum} goes over in", path)
+        return self._knows(rank, mine, f"a rank that {einsum} goes over in", path, key=key)
 
     def _knows(
         self,
@@ -237,6 +309,8 @@ class _NamesOfFile:
         return False
 
     def _constraint(
-        self, statement: RunsOn | LiesAlong | IsInnermost | IsShared | IsKept, path: Path
+        self,
+        statement: RunsOn | LiesAlong | IsInnermost | IsShared | IsKept | HasTiles,
+        path: Path,
     ) -> MappingConstraint:
         return MappingConstraint(statement=statement, must=self.must, span=self.root.span_of(path))

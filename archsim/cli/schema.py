@@ -181,6 +181,8 @@ def _section(key: str, model: type[Fields], *others: type[Fields]) -> JsonObject
             return made
 
         def function_before_schema(self, schema: Any) -> JsonObject:
+            if "json_schema_input_schema" in schema:
+                return super().function_before_schema(schema)
             inner = self.generate_inner(schema["schema"])
             one = inner.get("items") or inner.get("additionalProperties")
             return {"anyOf": [one, inner]} if isinstance(one, dict) else inner

@@ -7,16 +7,21 @@ engine runs is asked again, so that a mapping from elsewhere obeys them, too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 from archsim.bound.record import Bound, BoundEinsum
 from einsum_cascade.errors import Problem
 from einsum_cascade.source import Span
 
-Lying = Collection[tuple[str, str]]
-"""Pairs of an array dimension and a rank of which a part lies along it."""
+from .sizes import SizeRange
+
+Lying = Mapping[tuple[str, str], int]
+"""By array dimension and rank of which a part lies along it, how many coordinates that has."""
+
+PartOf = Callable[[str], tuple[str, int]]
+"""Of a member its rank, and how many parts of it there are."""
 
 SharedRanks = Sequence[tuple[str, tuple[str, ...]]]
 """By memory the ranks of its shared loops that go round, outermost first."""
@@ -46,15 +51,19 @@ class LiesAlong:
     einsum: str
     dimension: str
     rank: str
+    size: SizeRange | None = None
+    """How many coordinates of it lie there; any number where none is given."""
 
     def text(self, must: str) -> str:
         """A sentence; ``must`` is *must* or *must not*."""
-        return f"{self.rank} {must} lie along {self.dimension} in {self.einsum}"
+        what = self.rank if self.size is None else f"{self.size} of {self.rank}"
+        return f"{what} {must} lie along {self.dimension} in {self.einsum}"
 
     def holds(self, array: str, lying: Lying) -> bool:
         """Whether an Einsum with these ranks along dimensions does."""
         del array
-        return (self.dimension, self.rank) in lying
+        found = lying.get((self.dimension, self.rank))
+        return found is not None and (self.size is None or found in self.size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +149,29 @@ class IsKept:
         return self.level in places
 
 
+@dataclass(frozen=True, slots=True)
+class HasTiles:
+    """Tiles of a rank that a memory holds have so many coordinates: those that stand inside of all
+    loops over the rank at memories further out."""
+
+    memory: str
+    rank: str
+    size: SizeRange
+
+    def text(self, must: str) -> str:
+        """A sentence; ``must`` is *must* or *must not*."""
+        return f"tiles of {self.rank} in {self.memory} {must} have {self.size}"
+
+    def holds(self, sizes: Collection[int]) -> bool:
+        """Whether the tiles of all Einsums that go over the rank do."""
+        return all(size in self.size for size in sizes)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MappingConstraint:
     """A statement that must hold, or must not."""
 
-    statement: RunsOn | LiesAlong | IsInnermost | IsAlone | IsShared | IsOutside | IsKept
+    statement: RunsOn | LiesAlong | IsInnermost | IsAlone | IsShared | IsOutside | IsKept | HasTiles
     must: bool
     span: Span | None = field(default=None, compare=False)
     """Where it was written."""
@@ -200,6 +227,46 @@ class Constraints:
         shared = (c for c in self.of_nest if c.must)
         return frozenset(s.rank for c in shared if isinstance(s := c.statement, IsShared))
 
+    @cached_property
+    def of_tiles(self) -> dict[str, tuple[MappingConstraint, ...]]:
+        """Those on tiles of memories, by rank."""
+        found: dict[str, tuple[MappingConstraint, ...]] = {}
+        for c in self.all:
+            if isinstance(s := c.statement, HasTiles):
+                found[s.rank] = (*found.get(s.rank, ()), c)
+        return found
+
+    def sizes_asked(self, rank: str) -> tuple[int, ...]:
+        """Sizes of tiles of a rank that constraints name: a space has them, as far as it can."""
+        ends: dict[int, None] = {}
+        for c in self.of_tiles.get(rank, ()):
+            if isinstance(s := c.statement, HasTiles):
+                beside = 0 if c.must else 1
+                ends |= dict.fromkeys((s.size.least - beside, s.size.ends[-1] + beside))
+                ends |= dict.fromkeys(s.size.ends)
+        return tuple(n for n in ends if n > 0)
+
+    def sizes_laid(self, rank: str) -> tuple[int, ...]:
+        """Sizes of parts along dimensions that constraints name: ranks are cut so, too."""
+        laid = (c.statement for c in self.all if isinstance(c.statement, LiesAlong))
+        sizes = (s.size for s in laid if s.rank == rank and s.size is not None)
+        return tuple(dict.fromkeys(n for size in sizes for n in size.ends if n > 1))
+
+    def broken_by_tiles(
+        self, rank: str, sizes: Callable[[str], Collection[int]]
+    ) -> MappingConstraint | None:
+        """The first that tiles of a rank break.
+
+        Parameters
+        ----------
+        sizes : callable
+            Of a memory, by its name, the sizes that tiles of the rank have there.
+        """
+        for c in self.of_tiles.get(rank, ()):
+            if isinstance(s := c.statement, HasTiles) and s.holds(sizes(s.memory)) is not c.must:
+                return c
+        return None
+
     def are_on_loops_of(self, einsum: str) -> bool:
         """Whether some are on the loops of an Einsum: those are known once it is bound."""
         mine = (c.statement for c in self.of_einsum(einsum))
@@ -216,7 +283,7 @@ class Constraints:
     def broken_by_array(self, einsum: str, array: str) -> MappingConstraint | None:
         """The first that an Einsum breaks on an array, whatever lies along it."""
         for c in self.of_einsum(einsum):
-            if isinstance(s := c.statement, RunsOn) and s.holds(array, ()) is not c.must:
+            if isinstance(s := c.statement, RunsOn) and s.holds(array, {}) is not c.must:
                 return c
         return None
 
@@ -246,21 +313,24 @@ class Constraints:
         return tuple(places for places in found if not self.broken_by_places(tensor, places))
 
     def layouts(
-        self, einsum: str, array: str, rank_of: Callable[[str], str]
+        self, einsum: str, array: str, part_of: PartOf
     ) -> Callable[[Iterable[tuple[str, tuple[str, ...]]]], bool]:
         """What tells whether members may lie so along dimensions where an Einsum runs on an array.
 
         Parameters
         ----------
-        rank_of : callable
-            The rank of a member.
+        part_of : callable
+            The rank of a member, and how many parts of it there are.
         """
 
         if not self.of_einsum(einsum):
             return lambda _: True
 
         def may(along: Iterable[tuple[str, tuple[str, ...]]]) -> bool:
-            lying = {(dimension, rank_of(m)) for dimension, members in along for m in members}
+            lying: dict[tuple[str, str], int] = {}
+            for dimension, members in along:
+                for rank, parts in map(part_of, members):
+                    lying[dimension, rank] = lying.get((dimension, rank), 1) * parts
             return self.broken_by_way(einsum, array, lying) is None
 
         return may
@@ -270,7 +340,7 @@ class Constraints:
         if not self.all:
             return None
         for e in bound.einsums:
-            lying = {(x.dimension or "", x.variable.upper()) for x in e.spatial}
+            lying = _lying(e)
             wrong = self.broken_by_way(e.name, e.array.name, lying) or self.broken_by_loops(e)
             if wrong is not None:
                 return wrong
@@ -278,11 +348,40 @@ class Constraints:
             wrong = self.broken_by_places(tensor, [home.name for home in homes])
             if wrong is not None:
                 return wrong
+        for rank in self.of_tiles:
+            if wrong := self.broken_by_tiles(rank, partial(_tiles, bound, rank)):
+                return wrong
         shared = [
             (m.name, tuple(x.rank for x in bound.nest if x.level == level and x.bound > 1))
             for level, m in enumerate(bound.architecture.memories)
         ]
         return self.broken_by_nest(shared)
+
+
+def _lying(e: BoundEinsum) -> dict[tuple[str, str], int]:
+    """Coordinates along dimensions, of the first tile."""
+    found: dict[tuple[str, str], int] = {}
+    left = list(e.whole.first_tile)
+    for loop in sorted(e.spatial, key=lambda x: -x.stride):
+        parts = -(-left[loop.axis] // loop.stride)
+        left[loop.axis] = min(left[loop.axis], loop.stride)
+        key = (loop.dimension or "", loop.variable.upper())
+        found[key] = found.get(key, 1) * parts
+    return found
+
+
+def _tiles(bound: Bound, rank: str, memory: str) -> set[int]:
+    """Coordinates of a rank inside of all loops at memories further out than one, by Einsum."""
+    level = [m.name for m in bound.architecture.memories].index(memory)
+    members, found = bound.tiling.members, set[int]()
+    for e in bound.einsums:
+        if rank.lower() in e.variables or rank in bound.program.parallel:
+            size = bound.tiling.shapes[rank]
+            for loop in e.temporal:
+                if loop.level < level and members[loop.member].rank == rank:
+                    size = min(size, members[loop.member].stride)
+            found.add(size)
+    return found
 
 
 NO_CONSTRAINTS = Constraints()

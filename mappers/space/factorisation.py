@@ -57,6 +57,8 @@ class Factorisation:
     """The member whose loop is outside of all others: of a parallel rank, or of one element."""
     whole: bool = False
     """Whether the innermost memory always holds all of it."""
+    asked: tuple[int, ...] = ()
+    """Sizes of tiles, in tiles of the fine members, that are taken beside the usual ones."""
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -73,7 +75,7 @@ class Factorisation:
         """Sizes that the held members may have, inner ones first."""
         if self.whole and self.held:
             return ((self.coarse, *(1 for _ in self.held[1:])),)
-        return tuple(_nested_sizes(self.coarse, len(self.held)))
+        return tuple(_nested_sizes(self.coarse, len(self.held), self.asked))
 
     def going(self, sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which loops at memories go round more than once.
@@ -103,13 +105,17 @@ class Factorisation:
             yield Tile(rank=self.rank, member=member, size=sizes[member])
 
 
-def _nested_sizes(count: int, levels: int) -> Iterator[tuple[int, ...]]:
+def _nested_sizes(
+    count: int, levels: int, asked: tuple[int, ...] = ()
+) -> Iterator[tuple[int, ...]]:
     """Sizes of tiles of tiles, the innermost first, of a count of things."""
     if not levels:
         yield ()
         return
-    for size in tile_sizes(count):
-        for outer in _nested_sizes(-(-count // size), levels - 1):
+    sizes = {*tile_sizes(count), *(n for n in asked if n <= count)}
+    for size in sorted(sizes):
+        within = tuple(n // size for n in asked if n >= size)
+        for outer in _nested_sizes(-(-count // size), levels - 1, within):
             yield (size, *outer)
 
 

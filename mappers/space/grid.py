@@ -323,8 +323,6 @@ class _GridBounds:
             still = prod(self.shapes[r] for r in unlaid)
             free = [r for r in ranks if r not in unlaid]
             shape = [len(cuts) if r in free else 1 for r, cuts in self.options.items()]
-            rank_of = {m: r for (r, _), fine in self.fine.items() for m, _ in fine}
-            allowed = self.constraints.layouts(e.name, array.name, rank_of.__getitem__)
             found = np.empty(shape)
             for place in np.ndindex(*shape):
                 chosen = dict(zip(self.options, place, strict=True))
@@ -335,6 +333,8 @@ class _GridBounds:
                 fine = tuple((r.rank, r.size, r.fine) for r in laid)
                 cut = (array.name, still, fine, mine and e.name)
                 if cut not in self.memory.iterations:
+                    part_of = {m: (x.rank, n) for x in laid for m, n in x.fine}
+                    allowed = self.constraints.layouts(e.name, array.name, part_of.__getitem__)
                     layouts = layouts_of(laid, array.dimensions, still, allowed)
                     self.memory.iterations[cut] = layouts[0].iterations if layouts else inf
                 found[place] = self.memory.iterations[cut]

@@ -150,7 +150,8 @@ class Mapspace:
             return True
         key = (region.fixed, region.cuts)
         if key not in self._left:
-            able = all(region.places.values()) and self._may_share(region)
+            able = all(region.sizes(cut) for cut in region.factorisations)
+            able = able and all(region.places.values()) and self._may_share(region)
             able = able and all(region.ways.values())
             self._left[key] = able and self._has_subspaces(region)
         return self._left[key]
@@ -229,7 +230,7 @@ class Mapspace:
         for rank in ranks:
             usual[rank] = ((),)
             if rank not in unlaid and shapes[rank] > 1:
-                *cuts, none = cuts_of(shapes[rank], sides)
+                *cuts, none = cuts_of(shapes[rank], (*sides, *self.constraints.sizes_laid(rank)))
                 if rank in parallel or shapes[rank] > narrowest:
                     usual[rank] = (*cuts, none)
                 else:

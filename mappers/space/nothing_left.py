@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 
 from einsum_cascade.errors import NoLegalMappingError, Problem
 
 from ..arrays import arrays_of
-from .constraints import Constraints, IsKept, IsShared, MappingConstraint, RunsOn
+from .constraints import Constraints, HasTiles, IsKept, IsShared, MappingConstraint, RunsOn
 from .fusion import shareable_ranks
 from .mapspace import Mapspace
+
+_LOOKED_AT = 8
+"""Regions in which sizes of tiles are looked for."""
 
 
 def nothing_left(space: Mapspace) -> NoLegalMappingError | None:
@@ -44,8 +48,23 @@ def _hint(space: Mapspace, constraint: MappingConstraint) -> str | None:
         case IsKept(tensor, _):
             places = free.regions(1)[0].region.places[tensor]
             return f"{tensor} may be kept in {'; '.join(' and '.join(p) for p in places)}"
+        case HasTiles(memory, rank, _):
+            sizes = _tile_sizes(free, memory, rank)
+            return f"tiles of {rank} in {memory} may have {', '.join(f'{n:,}' for n in sizes)}"
         case IsShared():
             shared = shareable_ranks(free.regions(1)[0].region)
             return f"ranks whose loops may be shared: {', '.join(shared) or 'none'}"
         case _:
             return None
+
+
+def _tile_sizes(space: Mapspace, memory: str, rank: str) -> list[int]:
+    """Sizes of tiles of a rank in a memory, as regions have them that are cut for arrays or not."""
+    found: set[int] = set()
+    inner = len(space.architecture.memories)
+    inner -= [m.name for m in space.architecture.memories].index(memory)
+    for promised in space.regions(_LOOKED_AT):
+        cut, size = promised.region.factorisation_of[rank], promised.region.shapes[rank]
+        fine = prod(n for _, n in cut.fine)
+        found |= {min(size, fine * prod(row[:inner])) for row in cut.sizes()}
+    return sorted(found)

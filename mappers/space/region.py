@@ -14,7 +14,7 @@ Of a region's mappings, each one fused nest, these are open, in this order:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations, permutations, product
 from math import prod
@@ -89,10 +89,39 @@ class Region:
         """How each rank is cut."""
         parallel, levels = self.program.parallel, len(self.architecture.memories)
         found = [
-            factorise(r, self.shapes[r], cut, levels, self.shapes, parallel=r in parallel)
+            self._asked(
+                factorise(r, self.shapes[r], cut, levels, self.shapes, parallel=r in parallel)
+            )
             for r, cut in self.cuts
         ]
-        return closed(found, stepped_ranks(self.program) | self.constraints.wanted)
+        wanted = self.constraints.wanted | {*self.constraints.of_tiles}
+        return closed(found, stepped_ranks(self.program) | wanted)
+
+    def _asked(self, cut: Factorisation) -> Factorisation:
+        """The same with sizes of tiles that constraints ask for."""
+        fine = prod(n for _, n in cut.fine)
+        sizes = self.constraints.sizes_asked(cut.rank)
+        asked = {n for size in sizes for n in (size // fine, -(-size // fine)) if n}
+        return replace(cut, asked=tuple(sorted(asked))) if asked else cut
+
+    def sizes(self, cut: Factorisation) -> tuple[tuple[int, ...], ...]:
+        """Sizes that the held members of a rank may have, those that obey all constraints."""
+        if cut.rank not in self.constraints.of_tiles:
+            return cut.sizes()
+        memories = [m.name for m in self.architecture.memories]
+        fine = prod(n for _, n in cut.fine)
+
+        def obeys(sizes: tuple[int, ...]) -> bool:
+            def there(memory: str) -> tuple[int, ...]:
+                """What stands inside of the loops of all memories further out."""
+                inner = len(memories) - memories.index(memory)
+                whole = inner == len(memories)
+                tile = self.shapes[cut.rank] if whole else fine * prod(sizes[:inner])
+                return (min(tile, self.shapes[cut.rank]),)
+
+            return self.constraints.broken_by_tiles(cut.rank, there) is None
+
+        return tuple(sizes for sizes in (cut.sizes() if cut.levelled else ((),)) if obeys(sizes))
 
     @cached_property
     def factorisation_of(self) -> dict[str, Factorisation]:
@@ -158,7 +187,7 @@ class Region:
     @cached_property
     def tilings(self) -> Ints:
         """All combinations of tile sizes, a row each."""
-        columns = [cut.sizes() for cut in self.open_factorisations]
+        columns = [self.sizes(cut) for cut in self.open_factorisations]
         rows = [tuple(x for sizes in row for x in sizes) for row in product(*columns)]
         return np.array(rows, dtype=np.int64).reshape(len(rows), len(self.tiles))
 

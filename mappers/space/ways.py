@@ -141,12 +141,13 @@ class EinsumWays:
             LayableRank(c.rank, self.shapes[c.rank], c.fine) for c in cuts if c.rank not in unlaid
         ]
         still = prod(self.shapes[c.rank] for c in cuts if c.rank in unlaid)
-        allowed = self.constraints.layouts(name, array, self._rank_of.__getitem__)
+        allowed = self.constraints.layouts(name, array, self._part_of.__getitem__)
         return layouts_of(free, machine.dimensions, still, allowed)
 
     @cached_property
-    def _rank_of(self) -> dict[str, str]:
-        return {member: cut.rank for cut in self.factorisations for member, _ in cut.fine}
+    def _part_of(self) -> dict[str, tuple[str, int]]:
+        """Of every member that arrays may take its rank, and how many parts there are."""
+        return {member: (cut.rank, n) for cut in self.factorisations for member, n in cut.fine}
 
     @cached_property
     def _common(self) -> dict[str, int]:

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from math import prod
 from pathlib import Path
 from random import Random
 from textwrap import dedent
@@ -28,8 +29,10 @@ from mappers.exhaustive.effort import THOROUGH
 from mappers.exhaustive.search import Exhaustive, exhaustive
 from mappers.heuristics.at_random import RandomSearch
 from mappers.objectives import OBJECTIVES, objective_called
+from mappers.space.fusion import subspaces_of
 from mappers.space.mapspace import Mapspace
 from mappers.space.region import Region
+from mappers.space.written import mapping_of
 from mappers.workload_search import search_workload, space_of
 from workloads import Workload, load
 
@@ -66,7 +69,47 @@ def drawn(space: Mapspace, random: Random) -> dict[str, Any]:
         found.append({"shared": [random.choice(common)]})
     if len(common) > 1:
         found.append({"order": {memory: random.sample(common, 2)}})
+    inner = [m.name for m in machine.memories[1:]]
+    if inner and common:
+        found.append({"tiles": {random.choice(inner): {random.choice(common): sized(random)}}})
+    if ranks and array.dimensions:
+        along = {random.choice(array.dimensions).name: {random.choice(ranks): sized(random)}}
+        found.append({"einsums": {e.name: {"spatial": along}}})
     return random.choice(found)
+
+
+def sized(random: Random) -> int | dict[str, int]:
+    """Some sizes, as a file says them."""
+    least, most = sorted(random.choices(range(1, 9), k=2))
+    return random.choice([least, {"at_least": least}, {"at_most": most}])
+
+
+def is_of(size: int, asked: int | dict[str, int]) -> bool:
+    """Whether a size is one that a file asks for."""
+    if isinstance(asked, int):
+        return size == asked
+    return asked.get("at_least", 1) <= size <= asked.get("at_most", size)
+
+
+def tiles_in(bound: Bound, memory: str, rank: str) -> set[int]:
+    """Sizes of a rank's tiles in a memory: what loops at memories further out leave, by Einsum,
+    from the mapping's file alone."""
+    tiling = bound.tiling
+    outer = [m.name for m in bound.architecture.memories]
+    outer = outer[: outer.index(memory)]
+    innermost = bound.architecture.memories[-1].name
+    found = set[int]()
+    for e in bound.program.einsums:
+        if rank.lower() in e.variables or rank in bound.program.parallel:
+            how = bound.mapping.einsum(e.name)
+            assert how is not None
+            shared = [(n.level, m) for n in bound.mapping.nest for m in n.loops]
+            shared = [(level, m) for level, m in shared if m not in how.outside]
+            own = [(n.level or innermost, m) for n in how.nest for m in n.loops]
+            loops = [tiling.members[m] for level, m in (*shared, *own) if level in outer]
+            strides = [m.stride for m in loops if m.rank == rank]
+            found.add(min([tiling.shapes[rank], *strides]))
+    return found
 
 
 def obeys(bound: Bound, said: dict[str, Any], *, must: bool) -> bool:
@@ -76,6 +119,9 @@ def obeys(bound: Bound, said: dict[str, Any], *, must: bool) -> bool:
     if kind == "keep":
         ((level, (tensor,)),) = what.items()
         return must is any(k.level == level and tensor in k.tensors for k in mapping.keep)
+    if kind == "tiles":
+        ((memory, ((rank, asked),)),) = ((m, tuple(f.items())) for m, f in what.items())
+        return must is all(is_of(n, asked) for n in tiles_in(bound, memory, rank))
     around: dict[str, int] = {}
 
     def goes(member: str) -> bool:
@@ -105,9 +151,13 @@ def obeys(bound: Bound, said: dict[str, Any], *, must: bool) -> bool:
         going = {loop.member for loop in bound.by_name[name].going}
         return (must is value) is bool(going & {*how.outside})
     if field == "spatial":
-        ((dimension, (rank,)),) = value.items()
-        laid = dict(how.spatial).get(dimension, ())
-        return must is any(tiling.members[m].rank == rank for m in laid)
+        ((dimension, ranks),) = value.items()
+        (rank,) = ranks
+        laid = [m for m in dict(how.spatial).get(dimension, ()) if tiling.members[m].rank == rank]
+        if not isinstance(ranks, dict):
+            return must is bool(laid)
+        wide = prod(tiling.bounds[m] for m in laid)
+        return must is (bool(laid) and is_of(wide, ranks[rank]))
     last = [loop.member for loop in bound.by_name[name].going][-1:]
     return must is any(tiling.members[m].rank in value for m in last)
 
@@ -168,6 +218,47 @@ def test_what_is_found_is_the_best_of_what_obeys(tmp_path: Path) -> None:
             fewer += len(able) < len(every)
     assert compared > 6
     assert fewer > 2
+
+
+def tiled(space: Mapspace) -> Iterator[tuple[Mapping, Bound]]:
+    """A legal mapping of each tiling of each subspace."""
+    for promised in space.regions(3):
+        region = promised.region
+        ways = {e: found[0] for e, found in region.ways.items()}
+        places = {t: found[-1] for t, found in region.places.items()}
+        for subspace in subspaces_of(region):
+            for row in subspace.sizes:
+                mapping = mapping_of(region, subspace.skeleton, row, ways, places)
+                with suppress(MappingError):
+                    yield mapping, bind(space.program, mapping, space.architecture, region.given)
+
+
+@pytest.mark.parametrize(
+    ("asked", "must", "sizes"),
+    [
+        (4, True, {4}),
+        # No usual cut of 12 has tiles of five: a constraint that names them brings them in.
+        (5, True, {5}),
+        ({"at_most": 5}, True, {1, 2, 3, 4, 5}),
+        ({"at_least": 5}, True, {5, 6, 12}),
+        ({"at_least": 3, "at_most": 4}, True, {3, 4}),
+        ({"at_most": 3}, False, {4, 6, 12}),
+        (12, False, {1, 2, 3, 4, 6, 11}),
+    ],
+)
+def test_tiles_that_obey_are_all_there_and_no_others(
+    asked: int | dict[str, int], must: bool, sizes: set[int], tmp_path: Path
+) -> None:
+    program, machine = Cascade.load("linear-layer").program, Architecture.load("fusemax")
+    space = Mapspace.of(program, machine, {"N": 12, "D": 3, "J": 1})
+    said = {"tiles": {"global_buffer": {"N": asked}}}
+    less = [*tiled(constrained(space, [(said, must)], tmp_path))]
+    assert all(obeys(bound, said, must=must) for _, bound in less)
+    assert {n for _, bound in less for n in tiles_in(bound, "global_buffer", "N")} == sizes
+    every = [*tiled(space)]
+    able = {m for m, bound in every if obeys(bound, said, must=must)}
+    assert able <= {m for m, _ in less}
+    assert len(able) < len(every)
 
 
 def naive(**shapes: int) -> Workload:
@@ -233,7 +324,7 @@ def test_the_file_that_the_page_shows_leaves_something(tmp_path: Path) -> None:
     file = ConstraintFile.read(written(tmp_path, dedent(text)), must=True)
     (part,) = load("bert-base").parts
     space = space_of(part, Architecture.load("fusemax"), constraints=(file,))
-    assert len(space.constraints.all) == 10
+    assert len(space.constraints.all) == 11
     assert space.regions(1)
 
 
@@ -249,6 +340,16 @@ def test_the_file_that_the_page_shows_leaves_something(tmp_path: Path) -> None:
         ("constraints:\n  shared: [P, X]", r":2:15: 'X' is not a rank that Einsums go over"),
         ("constraints:\n  order: {DRAM: P}", "an order is of two ranks"),
         ("constraints:\n  order: {DRRAM: [P, M1]}", "did you mean 'DRAM'"),
+        ("constraints:\n  tiles: {global_bufer: {P: 64}}", "did you mean 'global_buffer'"),
+        ("constraints:\n  tiles: {global_buffer: {X: 64}}", r":2:27: 'X' is not a rank"),
+        ("constraints:\n  tiles: {DRAM: {P: 64}}", "outermost memory: it holds all of a rank"),
+        ("constraints:\n  tiles: {nearest: {P: 0}}", "greater than or equal to 1"),
+        ("constraints:\n  tiles: {nearest: {P: {at_leest: 4}}}", "did you mean 'at_least'"),
+        (
+            "constraints:\n  tiles: {nearest: {P: {at_least: 8, at_most: 4}}}",
+            "no size is at least 8 and at most 4",
+        ),
+        ("constraints:\n  einsums: {BQK: {spatial: {rows: {F: 4}}}}", "a rank that BQK goes over"),
         ("constraints:\n  keep: {global_bufer: K}", "did you mean 'global_buffer'"),
         ("constraints:\n  keep: {nearest: KK}", "'KK' is not a tensor of attention-1pass"),
     ],
@@ -275,6 +376,16 @@ def test_names_that_are_not_there_are_refused_where_they_stand(
         ),
         ("{shared: [P, M0]}", "", ("loops over M0 must be shared", "may be shared: P, M1")),
         ("{einsums: {SLN: {array: array_2d, spatial: {lanes: M0}}}}", "", ("both of them",)),
+        (
+            "{tiles: {nearest: {P: {at_least: 8192}}}}",
+            "",
+            ("tiles of P in global_buffer must have at least 8,192", "may have 256, 512"),
+        ),
+        (
+            "{tiles: {nearest: {P: {at_most: 64}}}}",
+            "{tiles: {nearest: {P: {at_most: 64}}}}",
+            ("both of them", "must have at most 64", "must not have at most 64"),
+        ),
         ("{shared: P}", "{keep: {DRAM: K}}", ("where K must not be kept in DRAM", "DRAM and")),
     ],
 )

@@ -111,6 +111,12 @@ def test_constraints_say_one_or_several() -> None:
     einsums = {"BQK": {"array": "matrix", "spatial": {"rows": ["M0"]}, "innermost": "E"}}
     assert wrong("constraints", {"constraints": {"einsums": einsums, "shared": "M1"}}) == []
     assert wrong("constraints", {"constraints": {"einsum": einsums}})
+    for size in (64, {"at_least": 2}, {"at_least": 2, "at_most": 64}):
+        spatial = {"columns": "P", "rows": {"E": size}}
+        sized = {"tiles": {"nearest": {"P": size}}, "einsums": {"BQK": {"spatial": spatial}}}
+        assert wrong("constraints", {"constraints": sized}) == []
+    assert wrong("constraints", {"constraints": {"tiles": {"nearest": {"P": {"at_leest": 2}}}}})
+    assert wrong("constraints", {"constraints": {"tiles": {"nearest": {"P": 0}}}})
 
 
 def test_a_kind_that_is_not_there_has_a_nearest_one() -> None:
