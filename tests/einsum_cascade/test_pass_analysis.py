@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pass_cascades import CASES, PASSES, TURNED
 from pass_random import random_cascade, random_masked_cascade
 from pass_search import passes_needed, sweeps_needed
+from portions import portions
 
 from einsum_cascade import Cascade, ir
 from einsum_cascade.errors import CascadeError
@@ -84,7 +85,7 @@ def test_random_cascades_over_one_rank(source: random.Random) -> None:
     _agrees(text, {"K": 5}, exact=("K",))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_random_cascades_over_two_ranks(source: random.Random) -> None:
     text = random_cascade(source, ("k", "p"), "K: elements, P: rows")
@@ -163,7 +164,7 @@ def test_no_masked_cascade_needs_more_passes_than_counted(source: random.Random)
         assert count >= needed, text
 
 
-@pytest.mark.parametrize("seed", range(0, 400, 40))
+@pytest.mark.parametrize("seed", portions(400, 40, quick=3))
 def test_passes_of_masked_cascades_are_exact_or_said_to_be_a_bound(seed: int) -> None:
     found = []
     for number in range(seed, seed + 40):

@@ -103,7 +103,7 @@ def tame(program: Program, inputs: dict[str, np.ndarray]) -> bool:
     return all(np.abs(v[np.isfinite(v)]).max(initial=0) < 1e6 for v in values.values())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=24, deadline=None)
 @given(text=cascades(), tiles=st.booleans(), seed=st.integers(0, 99))
 def test_what_is_derived_is_equal_and_never_worse(text: str, tiles: bool, seed: int) -> None:
     try:
@@ -150,7 +150,7 @@ EQUATIONS = (
 NAMES = ("Q", "K", "V", "QK", "GM", "SN", "SD", "A", "AV")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     names=st.permutations(
         ["C", "L", "R", "P_", "U", "RGM", "LSD", "CGM", "Zz", "Rr", "X1", "PSD", "F_", "SNV"]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import cycle
+
 import pytest
+from portions import left
 from rewrite_cases import REDUCIBLE, REFUSED, Case
 
 from einsum_cascade import Cascade, RewriteError
@@ -42,6 +45,11 @@ BUILT_IN = (
 )
 
 
+FIRST = ((), ("partition:M=M1,M0",), ("split_partition:M=M1,M0",))
+IN_TURN = [[*zip(cycle(FIRST[n:] + FIRST[:n]), REDUCIBLE)] for n in range(3)]
+"""Every case as it is or in one of two kinds of tiles; then in another; then in the third."""
+
+
 def passes(program: Program, rank: str) -> int:
     return next(r.count for r in analyze_passes(program).ranks if r.rank == rank)
 
@@ -75,8 +83,11 @@ def test_built_in_cascades_lose_passes_by_tiles(
     assert passes(derivation.program, f"{rank}1") == after
 
 
-@pytest.mark.parametrize("case", REDUCIBLE, ids=lambda c: c.name)
-@pytest.mark.parametrize("rules", [(), ("partition:M=M1,M0",), ("split_partition:M=M1,M0",)])
+@pytest.mark.parametrize(
+    ("rules", "case"),
+    [*IN_TURN[0], *(left(*c) for c in IN_TURN[1] + IN_TURN[2])],
+    ids=lambda v: v.name if isinstance(v, Case) else "then".join(v),
+)
 def test_other_cascades_lose_passes(case: Case, rules: tuple[str, ...]) -> None:
     derivation = Cascade.parse(case.yaml).rewrite(*rules, "reduce_passes")
     check(derivation, case.rank, case.before, case.after)

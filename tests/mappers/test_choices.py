@@ -7,6 +7,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from portions import portions
 
 from archsim import Architecture, Mapping, simulate
 from archsim.bound.binding import bind
@@ -50,7 +51,7 @@ def roofline(lowered: Bound, objective: ChoiceObjective) -> Fraction:
     return max(work + first * per_word, moved * per_word) + starts
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", portions(6, 1, quick=2))
 def test_the_first_of_the_cheapest(seed: int) -> None:
     """On random shapes and machines, with some choices pinned, every candidate is bound."""
     random = Random(seed)

@@ -11,6 +11,7 @@ from commands import refused, run
 from machines import small
 from nest_cases import random_case
 from nest_mappings import random_machine
+from portions import portions, some
 
 from archsim import Architecture, simulate
 from archsim.bound.binding import bind
@@ -32,7 +33,7 @@ from workloads.references import find_reference
 CASES = 400
 
 
-@pytest.mark.parametrize("name", builtin_names("cascades"))
+@pytest.mark.parametrize("name", some(builtin_names("cascades"), 5))
 def test_every_cascade_computes_the_same(name: str) -> None:
     """The mapped nest of every cascade agrees with its independent reference."""
     cascade = Cascade.load(name)
@@ -68,7 +69,7 @@ def can_do(array: ProcessingArray, program: Program, einsum: Einsum) -> bool:
     return all(array.operation(kind) for kind, _ in einsum_operations(program, einsum))
 
 
-@pytest.mark.parametrize("first", range(0, CASES, 50))
+@pytest.mark.parametrize("first", portions(CASES, 50, quick=2))
 def test_it_is_legal_for_any_cascade_on_any_machine_that_can_do_it(first: int) -> None:
     """Legality is checked by ``bind``; a machine may have no array for an operation."""
     legal = 0

@@ -11,6 +11,7 @@ from random import Random
 
 import pytest
 from nest_cases import billed_case
+from portions import left, portions
 
 from archsim.bound.binding import bind
 from archsim.evaluate.evaluate import evaluate_bound
@@ -30,7 +31,7 @@ from mappers.space.region import Region
 from mappers.space.written import mapping_of
 
 SEEDS = 120
-BATCH = 60
+BATCH = 30
 LITTLE = Effort(regions=1, untimed=1, sketches=1, more_sketches=0, subspaces=1)
 MOST = 300
 """Mappings of a space that is gone through one by one."""
@@ -115,7 +116,7 @@ def results(space: Mapspace) -> list[Result]:
     return found
 
 
-@pytest.mark.parametrize("first", range(0, SEEDS, BATCH))
+@pytest.mark.parametrize("first", portions(SEEDS, BATCH))
 def test_nothing_is_better_than_what_is_found(first: int) -> None:
     compared = 0
     for seed in range(first, first + BATCH):
@@ -144,10 +145,11 @@ def test_nothing_is_better_than_what_is_found(first: int) -> None:
     assert compared > BATCH / 4
 
 
-def test_a_search_that_is_cut_short_promises_no_more_than_it_knows() -> None:
+@pytest.mark.parametrize("first", [0, left(1)])
+def test_a_search_that_is_cut_short_promises_no_more_than_it_knows(first: int) -> None:
     """Interrupted at any step, over its time, or content with little: the gap still holds."""
     cut = 0
-    for seed in range(0, SEEDS, 2):
+    for seed in range(2 * first, SEEDS, 4):
         space, random = small_space(seed), Random(seed)
         objective = OBJECTIVES[random.choice(("latency", "energy"))]
         runs = [] if space is None else engine_runs(space, objective)
@@ -164,7 +166,7 @@ def test_a_search_that_is_cut_short_promises_no_more_than_it_knows() -> None:
             pruned = sum(count for _, count in certificate.reasons)
             assert certificate.evaluated + pruned == certificate.candidates, f"seed {seed}"
             cut += certificate.ended == INTERRUPTED
-    assert cut > 20
+    assert cut > 5
 
 
 def engine_runs(space: Mapspace, objective: SearchObjective) -> list[EngineRun]:

@@ -7,8 +7,10 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
+from brief_search import BRIEFLY as BRIEFLY_SEARCHED
 from commands import refused, run
 
 from archsim import Mapping
@@ -46,7 +48,9 @@ def simulated(*arguments: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def fastest() -> dict[str, Any]:
-    return mapped("bert-base", "fusemax", *SMALL)
+    """What a search of little effort finds: as fast as the default at least."""
+    with patch("mappers.exhaustive.search.STRATEGY", BRIEFLY_SEARCHED):
+        return mapped("bert-base", "fusemax", *SMALL)
 
 
 def test_json_is_a_simulation_with_a_certificate_and_a_mapping(fastest: dict[str, Any]) -> None:
@@ -153,11 +157,10 @@ def test_the_mapping_of_ones_own_cascade_is_read_where_it_stands(
 
 
 @pytest.mark.slow
-def test_auto_is_the_fastest(fastest: dict[str, Any]) -> None:
-    assert (
-        simulated("bert-base", "fusemax", *SMALL, "--mapping", "auto")["cycles"]
-        == (fastest["cycles"])
-    )
+def test_auto_is_the_fastest() -> None:
+    fastest = mapped("bert-base", "fusemax", *SMALL)
+    auto = simulated("bert-base", "fusemax", *SMALL, "--mapping", "auto")
+    assert auto["cycles"] == fastest["cycles"]
 
 
 @pytest.mark.slow
@@ -215,8 +218,9 @@ def test_a_mask_is_searched_aside_and_run_as_it_is() -> None:
         ),
         (
             (
-                *("map", "bert-base", "fusemax", *SMALL, "--set"),
-                "architecture.memories.DRAM.capacity=1KiB",
+                *("map", "bert-base", "fusemax", "--set", "cascade=log-softmax"),
+                *("--set", "N=64", "--set", "V=300"),
+                *("--set", "architecture.memories.DRAM.capacity=1KiB"),
             ),
             3,
             "DRAM",

@@ -255,8 +255,9 @@ def search(
         Sums of columns to bound by: energy alone, then cycles.
     cost, tile : arrays, (tilings, rows, columns) and (tilings, tiles)
     """
-    end, columns = c.decisions.shape[0], cost.shape[2]
-    memories = c.capacities.shape[0]
+    end, columns, memories = c.decisions.shape[0], cost.shape[2], c.capacities.shape[0]
+    # It is 0, but no literal: those are types of their own, compiled for once more.
+    first = c.first_state[0]
     widest = 1
     for depth in range(end):
         widest = max(widest, c.decisions[depth, 2])
@@ -285,7 +286,7 @@ def search(
         for step in range(end):
             s.chosen[tiling, step] = -1
         s.values[tiling, VALUE] = s.values[tiling, TIE] = np.inf
-        least = _value(objective, so_far[0], nothing, weights, to_go, 0)
+        least = _value(objective, so_far[0], nothing, weights, to_go, first)
         before, looked = _sum(s.tally), 0
         s.values[tiling, LEAST] = least
         if least >= best * (1 - slack):
@@ -294,7 +295,7 @@ def search(
         if not _holds(c, used[0], room[0]):
             s.tally[CAPACITY] += below[0]
             continue
-        depth, entered = 0, True
+        depth, entered = first, True
         while depth >= 0 and looked < nodes:
             looked += 1
             number, alternatives = c.decisions[depth, 1], c.decisions[depth, 2]

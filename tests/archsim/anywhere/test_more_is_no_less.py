@@ -11,6 +11,7 @@ from random import Random
 import pytest
 from nest_cases import billed_case
 from odd_machines import loaded, odd_machine
+from portions import portions
 
 from archsim import Architecture, Mapping, Result, simulate
 from archsim.evaluate.evaluate import evaluate_mapping
@@ -68,7 +69,7 @@ def roomier(machine: Architecture) -> Iterator[Architecture]:
     yield replace(machine, arrays=tuple(deeper))
 
 
-@pytest.mark.parametrize("first", [0, 25])
+@pytest.mark.parametrize("first", portions(50, 25))
 def test_a_mapping_is_no_slower_on_a_faster_machine(first: int) -> None:
     """And between its bounds on any: floor <= bound <= latency, by both engines alike."""
     legal = 0
@@ -98,7 +99,7 @@ def test_a_mapping_is_no_slower_on_a_faster_machine(first: int) -> None:
     assert legal > 8
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", portions(8, 1, quick=3))
 def test_a_default_is_no_slower_on_a_better_machine(seed: int, tmp_path: Path) -> None:
     random = Random(seed)
     machine = loaded(odd_machine(random), tmp_path)
@@ -127,7 +128,7 @@ def test_a_large_memory_inside_a_small_one_holds_what_the_small_one_does(tmp_pat
     assert found[1].latency_s <= found[0].latency_s * CHOICE
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", portions(6, 1, quick=3))
 def test_twice_the_batch_is_twice_the_work(seed: int, tmp_path: Path) -> None:
     """Exactly, by the same mapping; in at most twice the time, and all but fill and drain of it."""
     random = Random(seed)

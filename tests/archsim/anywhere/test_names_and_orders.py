@@ -13,6 +13,7 @@ import pytest
 from brief_search import BRIEFLY
 from nest_cases import Case, billed_case, varied_case
 from odd_machines import loaded, odd_machine, renamed, shuffled
+from portions import portions
 
 from archsim import Architecture, Result, simulate
 from archsim.evaluate.evaluate import evaluate_mapping
@@ -108,7 +109,7 @@ def called(
     )
 
 
-@pytest.mark.parametrize("first", [0, 30])
+@pytest.mark.parametrize("first", portions(60, 30))
 def test_a_mapping_may_call_parts_anything_and_list_them_in_any_order(first: int) -> None:
     legal = refused = 0
     for seed in range(first, first + 30):
@@ -159,7 +160,7 @@ def test_registers_that_keep_an_operand_give_it_in_the_order_of_the_machine() ->
 # ------------------------------------------------------------------ where nobody says how
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", portions(10, 1, quick=4))
 def test_default_mappings_ask_for_no_names_and_no_order_of_keys(seed: int, tmp_path: Path) -> None:
     random = Random(seed)
     tree = odd_machine(random)

@@ -12,6 +12,7 @@ from bound_cases import bound, walker
 from lockstep import Lockstep
 from named_parts import by_name
 from nest_cases import Case, random_case, varied_case
+from portions import portions
 
 import workloads
 from archsim import Architecture, Mapping, Result, simulate
@@ -29,7 +30,7 @@ def whole(case: Case) -> bool:
     )
 
 
-@pytest.mark.parametrize("first", range(0, 600, 100))
+@pytest.mark.parametrize("first", portions(600, 100, quick=2))
 def test_legal_groups_find_what_they_read(first: int) -> None:
     """Groups of Einsums that share loops, one group after the other, and tensors that some
     Einsums pass by a level."""
@@ -70,7 +71,7 @@ def run_is_lenient(case: Case, run: Lockstep, message: str) -> bool:
     return not any(run.walker.element(a, at) in written for a in taken for at in lanes)
 
 
-@pytest.mark.parametrize("first", range(0, 600, 200))
+@pytest.mark.parametrize("first", portions(600, 200))
 def test_legal_is_what_finds_all_it_reads(first: int) -> None:
     """Run value by value: a mapping that reads a lost or unfinished value is refused.
 

@@ -9,6 +9,7 @@ from bound_cases import bound, counted, walked, walker
 from nest_capacity import required
 from nest_cases import random_case, varied_case
 from nest_starts import StartWalker, started_case
+from portions import portions
 
 from archsim.bound.footprint import requirements
 from archsim.cost.accesses import count_einsum
@@ -18,7 +19,7 @@ CASES = 400
 BATCH = 20
 
 
-@pytest.mark.parametrize("first", range(0, CASES, BATCH))
+@pytest.mark.parametrize("first", portions(CASES, BATCH, quick=10))
 def test_counts_equal_the_walk(first: int) -> None:
     for seed in range(first, first + BATCH):
         case = random_case(seed)
@@ -30,7 +31,7 @@ def test_counts_equal_the_walk(first: int) -> None:
             assert found.operations == tuple((k, n * found.allowed) for k, n in e.operations)
 
 
-@pytest.mark.parametrize("first", range(0, CASES // 2, 2 * BATCH))
+@pytest.mark.parametrize("first", portions(CASES // 2, 2 * BATCH, quick=2))
 def test_groups_and_bypasses_equal_the_walk(first: int) -> None:
     grouped = passing = 0
     for seed in range(first, first + 2 * BATCH):

@@ -14,6 +14,7 @@ from named_parts import by_name
 from nest_capacity import required
 from nest_cases import Case, varied_case
 from nest_walker import NestWalker
+from portions import portions
 
 from archsim import Architecture, Mapping, simulate
 from archsim.bound.footprint import requirements
@@ -69,7 +70,7 @@ def weighed(
     return total
 
 
-@pytest.mark.parametrize("first", range(0, 400, 40))
+@pytest.mark.parametrize("first", portions(400, 40, quick=3))
 def test_spilled_counts_are_weighed_accesses(first: int) -> None:
     fractional = 0
     for seed in range(first, first + 40):

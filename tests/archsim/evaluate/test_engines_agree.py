@@ -10,6 +10,7 @@ from random import Random
 import pytest
 from bound_cases import bound, untimed
 from nest_cases import random_case
+from portions import portions
 
 from archsim import Architecture, Mapping, Result, simulate
 from archsim.bound.binding import bind
@@ -237,7 +238,7 @@ def test_every_cascade_runs_step_by_step_on_a_machine_of_odd_sizes(number: int) 
     assert ran > 20
 
 
-@pytest.mark.parametrize("first", range(0, 200, 100))
+@pytest.mark.parametrize("first", portions(200, 100))
 def test_no_random_mapping_is_averaged_only_or_refused_only(first: int) -> None:
     """Whatever an average step answers, the real ones do, but for a few that say why."""
     averaged = ran = 0

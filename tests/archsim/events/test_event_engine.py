@@ -10,6 +10,7 @@ import pytest
 from bound_cases import bert, bound, untimed
 from event_unrolled import run_unrolled
 from nest_cases import Case, random_case
+from portions import portions
 
 import workloads
 from archsim import Architecture, Mapping, simulate
@@ -67,7 +68,7 @@ KINDS = ("sequential", "grouped", "phases", "pipelined", "one by one")
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("first", range(0, 200, BATCH))
+@pytest.mark.parametrize("first", portions(200, BATCH, quick=3))
 def test_runs_equal_the_unrolled_ones(first: int, kind: str) -> None:
     ran = 0
     cases = legal(first, BATCH, kind)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+from portions import left
 
 from archsim import Architecture, Mapping
 from archsim.jobs.alike import AlikeJobs
@@ -17,9 +18,9 @@ from workloads import load
 
 RUNS = (
     ("bert-base", "fusemax", "fusemax-binding"),
-    ("bert-base", "fusemax", "fusemax-arch"),
+    left("bert-base", "fusemax", "fusemax-arch"),
     ("bert-base", "flat-micro24", "flat"),
-    ("llama-3-8b", "fusemax", "gqa-causal"),
+    left("llama-3-8b", "fusemax", "gqa-causal"),
 )
 MOVES = (
     ("memories.{outer}.bandwidth", ("50 GB/s", "2 TB/s")),

@@ -15,6 +15,7 @@ from random import Random
 
 import pytest
 from places import PUBLICATIONS
+from portions import portions
 
 import workloads
 from archsim import Architecture, Mapping, Result, simulate
@@ -247,7 +248,7 @@ def random_setting(seed: int) -> tuple[Attention, Machine]:
     return attention, machine
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", portions(40, 1, quick=14))
 def test_shapes_and_machines_of_no_paper(seed: int) -> None:
     attention, machine = random_setting(seed)
     check(attention, machine)

@@ -70,7 +70,7 @@ def cases(draw: st.DrawFn) -> Case:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(case=cases())
 def test_cascade(case: Case) -> None:
     result = case.run("cascade-on-flat-micro24", "fusemax-cascade")
@@ -91,7 +91,7 @@ def test_cascade(case: Case) -> None:
     assert cycles * (1 - 1e-12) - case.f <= result.cycles <= cycles * 1.01 + 3 * tile + 2 * first
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(case=cases())
 def test_unfused(case: Case) -> None:
     result = case.run("flat-micro24", "unfused")

@@ -222,7 +222,7 @@ def cases(draw: st.DrawFn) -> Case:
     return Case(n, d, j, rows, columns, max(256, draw(st.integers(tile // 4, 3 * d * (n + j)))))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(case=cases())
 def test_shapes_and_machines_of_no_paper(case: Case) -> None:
     assume(case.features > 1)

@@ -156,7 +156,7 @@ def on_machine(case: tuple[dict[str, int], int, int, int], mapping: str) -> tupl
     return simulate(load("bert-base", **ranks), machine, how), average
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(case=machines(), mapping=st.sampled_from(CONFIGURATIONS))
 def test_shapes_and_machines_of_no_paper(
     case: tuple[dict[str, int], int, int, int], mapping: str

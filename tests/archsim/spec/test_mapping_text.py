@@ -14,6 +14,7 @@ from commands import run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nest_cases import varied_case
+from portions import some
 
 from archsim import Architecture
 from archsim.bound.binding import bind
@@ -77,7 +78,7 @@ def test_built_in_mappings(name: str) -> None:
     assert max(map(len, text.splitlines())) < 100
 
 
-@pytest.mark.parametrize("name", builtin_names("cascades"))
+@pytest.mark.parametrize("name", some(builtin_names("cascades"), 4, 1))
 @pytest.mark.parametrize("size", [3, 700])
 def test_mappings_made_for_every_cascade(name: str, size: int) -> None:
     program = Cascade.load(name).program

@@ -52,7 +52,7 @@ def scalars(node: YamlNode) -> list[Any]:
 
 
 @pytest.mark.parametrize("file", FILES)
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_value_anywhere_in_a_file(file: str, data: st.DataObject) -> None:
     kind, _, name = file.partition("/")
@@ -85,7 +85,7 @@ FIELDS = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(path=FIELDS, value=st.sampled_from(ODD) | st.text(max_size=20))
 def test_any_setting(path: list[str], value: str) -> None:
     message = "--set "

@@ -261,13 +261,13 @@ def finished(out: Path) -> int:
 
 
 def wait_for(out: Path, points: int, process: subprocess.Popen[str]) -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 240
     while finished(out) < points and process.poll() is None and time.monotonic() < until:
-        time.sleep(0.02)
+        time.sleep(0.1)
 
 
 def test_killed_at_any_moment_nothing_is_lost_or_run_twice(tmp_path: Path) -> None:
-    asked = many(120)
+    asked = many(80)
     path = tmp_path / "many.yaml"
     path.write_text(json.dumps({"sweep": asked}))
     archsim.sweep(asked, tmp_path / "whole", workers=1)
@@ -278,13 +278,13 @@ def test_killed_at_any_moment_nothing_is_lost_or_run_twice(tmp_path: Path) -> No
         wait_for(out, kept + 1, process)
         time.sleep(chance.random() / 4)
         process.kill()
-        process.communicate(timeout=30)  # its workers are gone, too
+        process.communicate(timeout=240)  # its workers are gone, too
         now = finished(out)
         assert now > kept
         kept = now
-    assert kept < 120
+    assert kept < 80
     end = start(path, out, "--workers", "2")
-    told = end.communicate(timeout=120)
+    told = end.communicate(timeout=240)
     assert end.returncode == 0, told
     assert (out / "results.csv").read_text() == (tmp_path / "whole" / "results.csv").read_text()
     assert sorted(p.name for p in out.iterdir() if not p.name.startswith("lock")) == [
@@ -298,7 +298,7 @@ def test_ctrl_c_ends_with_130_and_keeps_what_is_finished(tmp_path: Path) -> None
     process = start(path, out, "--workers", "2", start_new_session=True)
     wait_for(out, 1, process)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does it: to the workers, too
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=240)
     assert process.returncode == 130, stderr
     assert stdout == ""
     assert stderr.splitlines() == [
@@ -363,7 +363,7 @@ def test_two_processes_do_not_sweep_into_one_folder(tmp_path: Path) -> None:
     wait_for(tmp_path / "out", 1, process)
     told = refused("sweep", str(path), "--out", str(tmp_path / "out"))
     process.kill()
-    process.communicate(timeout=30)
+    process.communicate(timeout=240)
     assert "another process sweeps into" in told
 
 
@@ -468,7 +468,7 @@ def test_the_workers_of_a_dask_cluster_give_the_same_rows(tmp_path: Path, folder
         assert cluster.stdout is not None
         address = cluster.stdout.readline().strip()
         process = start(path, tmp_path / "out", "--dask", address)
-        told = process.communicate(timeout=60)
+        told = process.communicate(timeout=240)
         cluster.communicate("\n", timeout=30)
     assert process.returncode == 0, told
     whole = folder / "results.csv"
