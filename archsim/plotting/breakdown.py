@@ -15,6 +15,7 @@ from einsum_cascade.errors import InputError, Problem, did_you_mean
 
 from ..document import picture_text
 from ..result.plots.style import FAINT, Picture, folded, palette
+from ..sweeping.columns import unit_of
 from .choose import Slots, best_of, facet_of, shown
 from .options import PlotOptions
 from .panels import Panel, legend, panels_of, remarks, set_scale
@@ -37,10 +38,10 @@ class Whole:
 
 
 def draw_breakdown(view: FrameView, options: PlotOptions) -> Picture:
-    """Bars of pieces: latency as its floor and what is above it, or bytes by memory.
+    """Bars of pieces: latency as its floor and what is above it, bytes or energy by place.
 
     ``y`` is ``latency_s`` (by itself, where a floor is known), or what columns begin with of
-    which each memory has one: ``traffic_bytes``, ``buffer_bytes``.
+    which each memory or component has one: ``traffic_bytes``, ``buffer_bytes``, ``energy_pj``.
 
     Raises
     ------
@@ -79,11 +80,13 @@ def _whole(view: FrameView, given: str | None) -> Whole:
     named = [str(c) for c in view.frame.columns]
     latency = LATENCY in named and FLOOR in named
     stems = [
-        s for s in ("traffic_bytes", "buffer_bytes") if any(c.startswith(f"{s}.") for c in named)
+        s
+        for s in ("traffic_bytes", "buffer_bytes", "energy_pj")
+        if any(c.startswith(f"{s}.") for c in named)
     ]
     known = ([LATENCY] if latency else []) + stems
     if not known:
-        text = "breakdown: the frame has no floor and no bytes by memory, so nothing adds up"
+        text = "breakdown: the frame has no floor, and no bytes or energy by place: nothing adds up"
         raise InputError(Problem(text, hint=f"its columns are {', '.join(named)}"))
     asked = known[0] if given is None else given.removesuffix(".")
     if asked not in known:
@@ -122,8 +125,7 @@ def _stacks(
     axes = panel.axes
     rows = [(row, _pieces(row, whole)) for row in _rows(panel, x)]
     ends = [sum(size for _, size in pieces) for _, pieces in rows]
-    unit = "s" if whole.name == LATENCY else "B"
-    scale = scale_of(ends, unit, log=False)
+    scale = scale_of(ends, unit_of(whole.columns[0]), log=False)
     texts = _texts(view, x)
     for row, pieces in rows:
         at = 0 if x is None else values_of_axis(view, x).index(row[x])

@@ -116,6 +116,7 @@ def label_of(column: str) -> str:
             "traffic_bytes": f"{member} traffic",
             "utilization": f"utilization of {member}",
             "buffer_bytes": f"needed of {member}",
+            "energy_pj": f"energy of {member}",
         }
         return words.get(stem, column)
     return _STEMS.get(column, column)

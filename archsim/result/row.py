@@ -29,7 +29,8 @@ def result_row(result: Result) -> dict[str, Cell]:
     dict
         ``workload``, ``architecture``, ``mapping``, ``latency_s``, ``floor_latency_s``,
         ``cycles``, ``energy_pj``, ``area_um2``, of each memory ``traffic_bytes.LEVEL`` and
-        ``buffer_bytes.LEVEL``, of each array ``utilization.ARRAY``, and ``bound_by``.
+        ``buffer_bytes.LEVEL``, of each array ``utilization.ARRAY``, of each component
+        ``energy_pj.COMPONENT`` (they add up to ``energy_pj``), and ``bound_by``.
     """
     return {
         "workload": result.workload,
@@ -43,6 +44,7 @@ def result_row(result: Result) -> dict[str, Cell]:
         **{f"traffic_bytes.{t.level}": float(t.total_bytes) for t in result.traffic},
         **{f"utilization.{a.array}": float(a.utilization) for a in result.arrays},
         **{f"buffer_bytes.{b.level}": float(b.required_bytes) for b in result.buffers},
+        **{f"energy_pj.{name}": float(energy) for name, energy in result.energy_by_component},
         "bound_by": result.bound_by,
     }
 

@@ -55,7 +55,7 @@ def check_sweep(sweep: Sweep, loader: InputLoader) -> None:
 
 
 def _wrong_members(sweep: Sweep, loader: InputLoader) -> Iterator[Problem]:
-    """Conditions on a memory or an array that none of the machines has."""
+    """Conditions on a memory, an array or a component that none of the machines has."""
     members: set[str] = set()
     for place in _machine_places(sweep):
         try:
@@ -64,7 +64,10 @@ def _wrong_members(sweep: Sweep, loader: InputLoader) -> Iterator[Problem]:
             return
         levels = [m.name for m in machine.memories]
         members |= {f"traffic_bytes.{n}" for n in levels} | {f"buffer_bytes.{n}" for n in levels}
-        members |= {f"utilization.{a.name}" for a in machine.arrays}
+        arrays = [a.name for a in machine.arrays]
+        members |= {f"utilization.{n}" for n in arrays}
+        registers = (f"{n}.registers" for n in arrays)
+        members |= {f"energy_pj.{n}" for n in (*levels, *arrays, *registers)}
     known = {*members, *(axis.name for axis in sweep.axes)}
     for condition in sweep.conditions:
         if condition.column.startswith(LEVELS) and condition.column not in known:

@@ -16,8 +16,8 @@ NUMBERS: Final = ("latency_s", "floor_latency_s", "cycles", "energy_pj", "area_u
 TEXTS: Final = ("workload", "architecture", "mapping", "status", "message")
 FIXED: Final = ("point", *TEXTS, *NUMBERS, "bound_by")
 """Columns that every sweep has."""
-LEVELS: Final = ("traffic_bytes.", "utilization.", "buffer_bytes.")
-"""What columns begin with of which each memory or array has one, in their order."""
+LEVELS: Final = ("traffic_bytes.", "utilization.", "buffer_bytes.", "energy_pj.")
+"""What columns begin with of which each memory, array or component has one, in their order."""
 
 KINDS: Final = MappingProxyType(
     {
@@ -27,6 +27,7 @@ KINDS: Final = MappingProxyType(
         "area_um2": units.AREA,
         "traffic_bytes.": units.CAPACITY,
         "buffer_bytes.": units.CAPACITY,
+        "energy_pj.": units.ENERGY,
     }
 )
 
@@ -40,6 +41,7 @@ _UNITS: Final = MappingProxyType(
         "traffic_bytes.": "B",
         "utilization.": "1",
         "buffer_bytes.": "B",
+        "energy_pj.": "pJ",
     }
 )
 

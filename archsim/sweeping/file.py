@@ -38,7 +38,7 @@ _AXIS = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _CONDITION = re.compile(r"\s*([A-Za-z_][\w.-]*)\s*(<=|>=|==|!=|<|>)\s*(\S.*?)\s*")
 _MOST_POINTS = 10**9
 _FROM = "from"
-_SMALL = ("traffic_bytes.", "buffer_bytes.")
+_SMALL = ("traffic_bytes.", "buffer_bytes.", "energy_pj.")
 """What is to be small, beside the columns of one number each."""
 
 

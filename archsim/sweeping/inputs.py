@@ -18,6 +18,7 @@ from ..jobs.job import Generators
 from ..jobs.selection import ByPart, Given, mapping_called, usual_mapping
 from ..jobs.workload import WorkloadLike
 from ..spec.arch import Architecture
+from ..spec.files.mapping_text import mapping_dict
 from ..spec.files.overrides import Overrides, section_of, sorted_settings
 from ..spec.mapping import AUTO, EINSUM_BY_EINSUM, Mapping
 from .points import Point
@@ -59,18 +60,24 @@ class PointInputs:
     mapping: str
     settings: tuple[tuple[str, str], ...]
     """Fields and their values, as texts."""
+    found: tuple[Mapping, ...] = ()
+    """Mappings that were searched for. What is remembered may be another one tomorrow."""
 
     def to_json(self) -> str:
-        """One line of JSON; the same for the same inputs."""
-        return json.dumps(
-            {
-                "workload": self.workload,
-                "architecture": self.architecture,
-                "mapping": self.mapping,
-                "set": dict(self.settings),
-            },
-            ensure_ascii=False,
-        )
+        """One line of JSON; the same for the same inputs.
+
+        ``mapping_spec`` is there where mappings were searched for: as of ``archsim map --json``.
+        """
+        said: dict[str, object] = {
+            "workload": self.workload,
+            "architecture": self.architecture,
+            "mapping": self.mapping,
+            "set": dict(self.settings),
+        }
+        if self.found:
+            specs = [{"mapping": mapping_dict(mapping)} for mapping in self.found]
+            said["mapping_spec"] = specs[0] if len(specs) == 1 else specs
+        return json.dumps(said, ensure_ascii=False)
 
 
 def key_of(inputs: str, contents: str, version: str) -> str:

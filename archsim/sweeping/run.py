@@ -6,7 +6,7 @@ import pickle
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
@@ -14,10 +14,11 @@ from einsum_cascade.errors import InputError
 from einsum_cascade.yaml.source import Scalar
 
 from ..jobs.alike import AlikeJobs
-from ..jobs.job import Generators
+from ..jobs.job import Generators, JobPlan
 from ..jobs.plan import plan
 from ..jobs.run import run_plan
 from ..result.record import Result
+from ..spec.mapping import Mapping
 from .columns import LEVELS, NUMBERS, Status
 from .conditions import thresholds
 from .inputs import BestMappings, InputLoader, key_of
@@ -47,7 +48,7 @@ class PointRow:
     """Columns of memories and arrays."""
     bound_by: str | None = None
     inputs: str = ""
-    """All that it ran with, as JSON."""
+    """All that it ran with, as JSON: mappings that were searched for stand there in full."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,13 +87,13 @@ class PointRunner:
             axis.values[place].shown
             for axis, place in zip(self.task.sweep.axes, point.places, strict=True)
         )
-        key = key_of(text, self.task.contents, self.task.version)
         try:
-            result = self._result(point)
+            jobs = self._jobs(point)
+            result = run_plan(jobs, evaluate=self.alike.evaluate)
         except InputError as wrong:
             return PointRow(
                 point=point.number,
-                key=key,
+                key=self._key(text),
                 status="refused",
                 message=_one_line(wrong),
                 workload=inputs.workload,
@@ -104,17 +105,19 @@ class PointRunner:
         except Exception as fault:
             fault.add_note(f"at point {point.number}: {text}")
             raise
-        return self._judged(result, point, key, shown, text)
+        return self._judged(result, point, shown, replace(inputs, found=_found(jobs)).to_json())
 
-    def _result(self, point: Point) -> Result:
+    def _key(self, inputs: str) -> str:
+        return key_of(inputs, self.task.contents, self.task.version)
+
+    def _jobs(self, point: Point) -> JobPlan:
         work, machine = self.loader.workload(point), self.loader.machine(point)
         mapping = self.loader.mapping(point, work, machine)
-        evaluate = self.alike.evaluate
-        jobs = plan(work, machine, mapping, generators=self.task.generators, evaluate=evaluate)
-        return run_plan(jobs, evaluate=evaluate)
+        generators, evaluate = self.task.generators, self.alike.evaluate
+        return plan(work, machine, mapping, generators=generators, evaluate=evaluate)
 
     def _judged(
-        self, result: Result, point: Point, key: str, shown: tuple[Scalar, ...], inputs: str
+        self, result: Result, point: Point, shown: tuple[Scalar, ...], inputs: str
     ) -> PointRow:
         """The row of a result, excluded where it does not hold what is asked of it."""
         row = result.to_row()
@@ -126,7 +129,7 @@ class PointRunner:
         failures = [f for t in self.thresholds if (f := t.failure(told))]
         return PointRow(
             point=point.number,
-            key=key,
+            key=self._key(inputs),
             status="excluded" if failures else "ok",
             message="; ".join(failures),
             workload=result.workload,
@@ -138,6 +141,12 @@ class PointRunner:
             bound_by=result.bound_by,
             inputs=inputs,
         )
+
+
+def _found(jobs: JobPlan) -> tuple[Mapping, ...]:
+    """Mappings of a plan that a search found, now or before: no name and no version says them."""
+    found = (job.mapping for job in jobs.jobs if jobs.searched or job.searched)
+    return tuple(dict.fromkeys(found))
 
 
 def _one_line(wrong: InputError) -> str:

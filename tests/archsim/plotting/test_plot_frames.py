@@ -146,6 +146,14 @@ def test_pieces_add_up(frame: pd.DataFrame) -> None:
         )
 
 
+def test_energy_is_drawn_by_component(frame: pd.DataFrame) -> None:
+    parts = frame[["seq_len", "latency_s", "status"]].iloc[:2].copy()
+    parts["energy_pj.near"], parts["energy_pj.array"] = [3e9, 6e9], [1e9, 4e9]
+    axes = archsim.plot(parts, "breakdown", x="latency_s", y="energy_pj").axes[0]
+    assert axes.get_xlabel() == "energy (mJ)"
+    assert sorted(p.get_width() for p in axes.patches) == pytest.approx([1, 3, 4, 6])
+
+
 @pytest.mark.parametrize(
     ("kind", "width"), [*((kind, 3.3) for kind in DRAWN), ("pareto", 7.0), ("heatmap", 7.0)]
 )

@@ -58,6 +58,10 @@ SWEEP: dict[str, Any] = {
 }
 
 
+ARRAYS = ("array_2d", "array_1d")
+COMPONENTS = ("DRAM", "global_buffer", *(n for a in ARRAYS for n in (f"{a}.registers", a)))
+
+
 def many(points: int) -> dict[str, Any]:
     """A sweep of quick points, none of which is refused."""
     axes = {"batch": list(range(1, points // 2 + 1)), "seq_len": [512, 1024]}
@@ -105,6 +109,7 @@ def test_every_row_is_what_a_simulation_says(folder: Path) -> None:
             **{f"traffic_bytes.{t.level}": t.total_bytes for t in result.traffic},
             **{f"utilization.{a}": u for a, u in result.utilization.items()},
             **{f"buffer_bytes.{b.level}": b.required_bytes for b in result.buffers},
+            **{f"energy_pj.{name}": energy for name, energy in result.energy_by_component},
         }.items():
             assert row[column] == value, column
     assert statuses == {"ok", "refused", "excluded"}
@@ -123,7 +128,9 @@ def test_the_files_and_the_frame_are_one_table(folder: Path) -> None:
         *("point", "seq_len", "buffer", "side", "workload", "architecture", "mapping", "status"),
         *("message", "latency_s", "floor_latency_s", "cycles", "energy_pj", "area_um2"),
         *("traffic_bytes.DRAM", "traffic_bytes.global_buffer"),
-        *("utilization.array_2d", "utilization.array_1d", "buffer_bytes.global_buffer", "bound_by"),
+        *("utilization.array_2d", "utilization.array_1d", "buffer_bytes.global_buffer"),
+        *(f"energy_pj.{name}" for name in COMPONENTS),
+        "bound_by",
     ]
     assert frame.attrs["sweep"] == "small"
     assert frame.attrs["units"] == {
@@ -135,7 +142,12 @@ def test_the_files_and_the_frame_are_one_table(folder: Path) -> None:
         "buffer_bytes.global_buffer": "B",
         **{f"traffic_bytes.{level}": "B" for level in ("DRAM", "global_buffer")},
         **{f"utilization.{array}": "1" for array in ("array_2d", "array_1d")},
+        **{f"energy_pj.{name}": "pJ" for name in COMPONENTS},
     }
+    parts = frame[[f"energy_pj.{name}" for name in COMPONENTS]].sum(axis=1)
+    assert parts[frame["status"] != "refused"].tolist() == pytest.approx(
+        frame["energy_pj"].dropna().tolist(), rel=1e-12
+    )
     written = pd.read_csv(folder / "results.csv", keep_default_na=False, dtype=str)
     told = frame.astype(object).where(frame.notna(), "")
     assert written.to_numpy().tolist() == [[str(v) for v in row] for row in told.to_numpy()]

@@ -1,0 +1,71 @@
+"""Mappings that were searched for are inputs of a row: what is remembered may change."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import archsim
+from archsim import Architecture, Mapping, simulate
+from archsim.jobs.programs import program_of
+from archsim.sweeping.store import opened
+from einsum_cascade.shapes import with_usual
+from mappers.memory import MappingQuestion, remember
+from workloads import load
+
+WORK, MACHINE = "bert-base", "fusemax-micro24"
+
+
+def _remembered(name: str) -> None:
+    """What a search would leave: a written mapping of the part's cascade, with its choices."""
+    machine = Architecture.load(MACHINE)
+    (part,) = load(WORK, seq_len=256, batch=1).parts
+    program = program_of(part, machine)
+    given, _ = with_usual(program, part.shapes_for(program.settable))
+    question = MappingQuestion(
+        program=program, architecture=machine, shapes=given, objective="latency"
+    )
+    remember(question, replace(Mapping.load(name), name=f"found-{name}"))
+
+
+def _row(folder: Path, mapping: str) -> tuple[str, dict[str, Any]]:
+    sweep = {
+        "name": "remembered",
+        "workload": WORK,
+        "architecture": MACHINE,
+        "mapping": mapping,
+        "set": {"batch": 1},
+        "axes": {"seq_len": [256]},
+    }
+    frame = archsim.sweep(sweep, folder, workers=1)
+    with opened(folder) as store:
+        (row,) = store.rows()
+    inputs: dict[str, Any] = json.loads(row.inputs)
+    assert frame["mapping"][0] == row.mapping
+    assert row.status == "ok", row.message
+    return row.key, inputs | {"latency_s": row.numbers[0]}
+
+
+def test_what_is_remembered_is_told_and_makes_another_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ARCHSIM_CACHE", str(tmp_path / "cache"))
+    _remembered("fusemax-arch")
+    first, told = _row(tmp_path / "first", "auto")
+    assert told["mapping_spec"]["mapping"]["name"] == "found-fusemax-arch"
+    assert _row(tmp_path / "again", "auto")[0] == first
+    written = tmp_path / "mapping.json"
+    written.write_text(json.dumps(told["mapping_spec"]), encoding="utf-8")
+    same = simulate(load(WORK, seq_len=256, batch=1), MACHINE, Mapping.load(written))
+    assert same.latency_s == told["latency_s"]
+    assert "mapping_spec" not in _row(tmp_path / "slower", "default")[1]
+    _remembered("fusemax-binding")
+    second, told = _row(tmp_path / "second", "auto")
+    assert second != first
+    assert told["mapping_spec"]["mapping"]["name"] == "found-fusemax-binding"
+    default = _row(tmp_path / "default", "default")[1]
+    assert default["mapping_spec"] == told["mapping_spec"]
