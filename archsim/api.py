@@ -206,6 +206,7 @@ def compare(
     architectures: Sequence[Architecture | str],
     *,
     iso_area: bool = False,
+    iso_power: bool = False,
     scale: str = ARRAYS,
     mappings: Named[str, Mapping | str] | Literal["auto"] | None = None,
     **fields: int | float | str,
@@ -220,8 +221,11 @@ def compare(
         Two machines or more, by value, built-in name or file.
     iso_area : bool
         Scale every machine but the first to the area of the first.
+    iso_power : bool
+        Take as many copies of each as draw the average power of the first, each for sequences
+        of its own.
     scale : str
-        What is scaled then: ``"arrays"`` or the name of a memory (``scale_to_area``).
+        What equal area scales: ``"arrays"``, ``"copies"`` or the name of a memory.
     mappings : dict of str to Mapping or str, or "auto", optional
         The mapping of a machine, by the machine's name; ``"auto"``, for a machine or for all,
         is the best that a search finds for every part. A machine without one runs as
@@ -247,6 +251,7 @@ def compare(
         workload_asked(workload, given),
         contenders_of(architectures, mappings, find=_find),
         iso_area=iso_area,
+        iso_power=iso_power,
         scale=scale,
         generators=GENERATORS,
     )

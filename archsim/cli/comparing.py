@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,14 +23,28 @@ if TYPE_CHECKING:
     from ..spec.mapping import Mapping
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Equal:
+    """What machines are brought to before they are compared, and by what."""
+
+    area: bool
+    power: bool
+    scale: str
+
+
 @click.command("compare")
 @click.argument("workload")
 @click.argument("architectures", metavar="ARCH ARCH...", nargs=-1, required=True)
 @click.option("--iso-area", is_flag=True, help="Scale all machines to the area of the first.")
 @click.option(
+    "--iso-power",
+    is_flag=True,
+    help="Take as many copies of each machine as draw the power of the first.",
+)
+@click.option(
     "--scale",
     metavar="WHAT",
-    help="With --iso-area: arrays (default), or a memory by its name.",
+    help="With --iso-area: arrays (default), copies, or a memory by its name.",
 )
 @click.option(
     "--mapping",
@@ -45,6 +60,7 @@ def compare_command(
     workload: str,
     architectures: tuple[str, ...],
     iso_area: bool,
+    iso_power: bool,
     scale: str | None,
     mappings: tuple[str, ...],
     settings: tuple[str, ...],
@@ -60,7 +76,8 @@ def compare_command(
         raise InputError(f"--scale {scale} says what --iso-area scales; give both")
     if out:
         check_folder(out)
-    comparison = _compare(workload, architectures, mappings, settings, iso_area, scale or "arrays")
+    equal = Equal(area=iso_area, power=iso_power, scale=scale or "arrays")
+    comparison = _compare(workload, architectures, mappings, settings, equal)
     written = write_comparison(comparison, out) if out else ()
     if as_json:
         show_json(comparison.to_dict())
@@ -75,8 +92,7 @@ def _compare(
     architectures: tuple[str, ...],
     mappings: tuple[str, ...],
     settings: tuple[str, ...],
-    iso_area: bool,
-    scale: str,
+    equal: Equal,
 ) -> Comparison:
     from mappers.generators import GENERATORS
     from workloads import load
@@ -107,7 +123,12 @@ def _compare(
         for name, machine in zip(architectures, machines, strict=True)
     ]
     return compare_contenders(
-        work, contenders, iso_area=iso_area, scale=scale, generators=GENERATORS
+        work,
+        contenders,
+        iso_area=equal.area,
+        iso_power=equal.power,
+        scale=equal.scale,
+        generators=GENERATORS,
     )
 
 

@@ -17,7 +17,7 @@ from ..jobs.selection import ByPart
 from ..result.record import Result
 from ..spec.arch import Architecture
 from ..spec.mapping import AUTO, Mapping
-from .scaling import ARRAYS, Change, Scaling, check_areas, scale_to_area, total_area
+from .scaling import ARRAYS, COPIES, Change, Scaling, check_areas, scale_to_area, total_area
 
 if TYPE_CHECKING:
     from ..document import Document
@@ -51,7 +51,8 @@ class ComparedMachine:
 
     ``speedup`` is the first's latency over this one's (above 1: this one is faster);
     ``energy_ratio`` and ``area_ratio`` are this one's over the first's (below 1: it needs
-    less).
+    less). Of several copies ``speedup`` is that of what they do together, ``area_ratio`` of all
+    their areas; the energy of a piece of work is the same.
     """
 
     label: str
@@ -61,6 +62,8 @@ class ComparedMachine:
     area_ratio: float
     scaling: Scaling | None = None
     """What was done to bring its area close to the first's; None: nothing."""
+    copies: float = 1.0
+    """Machines of its kind that together have the area, or draw the power, of the first."""
     refused: tuple[Refusal, ...] = ()
     """Mappings that were tried before the one that ran, and why they are not legal."""
     left_out: tuple[str, ...] = ()
@@ -78,6 +81,7 @@ class ComparedMachine:
             "speedup": self.speedup,
             "energy_ratio": self.energy_ratio,
             "area_ratio": self.area_ratio,
+            "copies": self.copies,
             "scaling": scaled,
             "refused_mappings": [asdict(r) for r in self.refused],
             "left_out": list(self.left_out),
@@ -90,6 +94,7 @@ class Comparison:
 
     iso_area: bool
     rows: tuple[ComparedMachine, ...]
+    iso_power: bool = False
 
     @property
     def first(self) -> ComparedMachine:
@@ -123,7 +128,8 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of ``compare --json``; ``from_dict`` reads it."""
-        return {"iso_area": self.iso_area, "rows": [row.to_dict() for row in self.rows]}
+        rows = [row.to_dict() for row in self.rows]
+        return {"iso_area": self.iso_area, "iso_power": self.iso_power, "rows": rows}
 
     @classmethod
     def from_dict(cls, data: MappingOf[str, Any]) -> Comparison:
@@ -135,7 +141,11 @@ class Comparison:
             It is not such an object.
         """
         try:
-            return cls(iso_area=data["iso_area"], rows=tuple(_read_row(r) for r in data["rows"]))
+            return cls(
+                iso_area=data["iso_area"],
+                rows=tuple(_read_row(r) for r in data["rows"]),
+                iso_power=data.get("iso_power", False),
+            )
         except (KeyError, TypeError, AttributeError) as wrong:
             raise InputError(f"this is not the JSON object of a comparison: {wrong}") from None
 
@@ -154,6 +164,7 @@ def _read_row(data: MappingOf[str, Any]) -> ComparedMachine:
         scaling=scaling,
         refused=tuple(Refusal(**r) for r in data["refused_mappings"]),
         left_out=tuple(data.get("left_out", ())),
+        copies=data.get("copies", 1.0),
     )
 
 
@@ -201,6 +212,7 @@ def compare_contenders(
     contenders: Sequence[Contender],
     *,
     iso_area: bool = False,
+    iso_power: bool = False,
     scale: str = ARRAYS,
     generators: Generators,
 ) -> Comparison:
@@ -214,8 +226,11 @@ def compare_contenders(
         Two or more, no two alike; the first is what the others are measured by.
     iso_area : bool
         Scale every machine but the first to the area of the first.
+    iso_power : bool
+        Take as many copies of each, whole or not, as draw the average power of the first while
+        they run: its energy over its latency. Each has sequences of its own.
     scale : str
-        What is scaled then: ``"arrays"`` or the name of a memory (``scale_to_area``).
+        What equal area scales: ``"arrays"``, ``"copies"`` or the name of a memory.
 
     Raises
     ------
@@ -224,6 +239,8 @@ def compare_contenders(
         scaled close to the first, or a mapping that is not legal; says which machine.
     """
     _check_contenders(contenders)
+    if iso_area and iso_power:
+        raise InputError("equal area and equal power are two comparisons: ask for one of them")
     first = contenders[0]
     target = _area(first)
     if iso_area:
@@ -236,11 +253,23 @@ def compare_contenders(
         _area(contender)
         if iso_area:
             check_areas(contender.machine, contender.label)
+        if iso_area and scale != COPIES:
             machine, scaling = scale_to_area(contender.machine, target, scale)
             contender = replace(contender, machine=machine)
         runs.append((contender.label, scaling, _run(workload, contender, generators)))
     base = runs[0][2].result
-    return Comparison(iso_area=iso_area, rows=tuple(_row(base, *run) for run in runs))
+    by = _power if iso_power else _size if iso_area and scale == COPIES else None
+    rows = tuple(_row(base, *run, copies=by(base) / by(run[2].result) if by else 1) for run in runs)
+    return Comparison(iso_area=iso_area, iso_power=iso_power, rows=rows)
+
+
+def _power(result: Result) -> float:
+    """What a machine draws while it runs, on average, in pJ a second."""
+    return result.energy_pj / result.latency_s
+
+
+def _size(result: Result) -> float:
+    return result.area_um2
 
 
 def _check_contenders(contenders: Sequence[Contender]) -> None:
@@ -312,15 +341,18 @@ def _run(workload: WorkloadLike, contender: Contender, generators: Generators) -
     return _MachineRun(result, jobs.refused, (*jobs.left_out, *told))
 
 
-def _row(base: Result, label: str, scaling: Scaling | None, run: _MachineRun) -> ComparedMachine:
+def _row(
+    base: Result, label: str, scaling: Scaling | None, run: _MachineRun, *, copies: float
+) -> ComparedMachine:
     result = run.result
     return ComparedMachine(
         label=label,
         result=result,
-        speedup=base.latency_s / result.latency_s,
+        speedup=copies * base.latency_s / result.latency_s,
         energy_ratio=result.energy_pj / base.energy_pj,
-        area_ratio=result.area_um2 / base.area_um2,
+        area_ratio=copies * result.area_um2 / base.area_um2,
         scaling=scaling,
+        copies=copies,
         refused=run.refused,
         left_out=run.left_out,
     )

@@ -72,6 +72,8 @@ def plot_comparison(comparison: Comparison, width_in: float = _WIDE_IN) -> Pictu
         handles=handles, loc="outside lower center", ncols=min(columns, len(handles)), frameon=False
     )
     how = " at equal area" if comparison.iso_area else ""
+    if comparison.iso_power:
+        how = " at equal power"
     title = picture_text(f"{comparison.first.result.workload}{how}")
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     return figure

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from io import StringIO
 
 from ..document import Column, Document, Table
-from ..quantities import area, byte_size, count, energy, percent, ratio, seconds
+from ..quantities import area, byte_size, count, energy, engineering, percent, ratio, seconds
 from .compare import ComparedMachine, Comparison
 
 
@@ -16,8 +16,12 @@ def comparison_report(comparison: Comparison) -> Document:
     first = comparison.first.result
     scaled = [r for r in comparison.rows if r.scaling is not None]
     how = "at equal area" if comparison.iso_area else "as they are"
+    if comparison.iso_power:
+        how = "at equal power"
     sizes = "  ".join(f"{rank}={size:,}" for rank, size in first.shape)
     tables = [(_ratios(comparison),), (_runs(comparison),), (_areas(comparison),)]
+    if in_copies(comparison):
+        tables.insert(1, (_copies(comparison),))
     if scaled:
         tables.append((_scalings(scaled),))
     return Document(
@@ -25,6 +29,27 @@ def comparison_report(comparison: Comparison) -> Document:
         subtitle=f"{sizes}  (relative to {comparison.first.label})",
         tables=tuple(tables),
         notes=_notes(comparison),
+    )
+
+
+def in_copies(comparison: Comparison) -> bool:
+    """Whether machines are compared as several of a kind."""
+    return any(row.copies != 1 for row in comparison.rows)
+
+
+def _copies(comparison: Comparison) -> Table:
+    what = "power" if comparison.iso_power else "area"
+    return Table(
+        title=f"how many of each have the first machine's {what}",
+        columns=(Column("machine", "name"), Column("copies"), Column("draws")),
+        rows=tuple(
+            (
+                row.label,
+                f"{row.copies:,.3g}",
+                engineering(1e-12 * row.result.energy_pj / row.result.latency_s, "W"),
+            )
+            for row in comparison.rows
+        ),
     )
 
 
@@ -134,7 +159,9 @@ def _notes(comparison: Comparison) -> tuple[str, ...]:
         missing = [name for name, size in row.result.area_by_component if not size]
         if missing:
             found.append(f"{row.label}: no area is given for {', '.join(missing)}")
-    if comparison.iso_area:
+    if in_copies(comparison):
+        found.append("speedup and ratio of areas are of all copies, each with sequences of its own")
+    elif comparison.iso_area:
         found.append("parts that were not scaled (register depth, lines, bandwidth) are as given")
     return tuple(found)
 
@@ -155,7 +182,8 @@ def comparison_csv(comparison: Comparison) -> str:
     writer.writerow(
         (
             *("machine", "mapping", "latency_s", "speedup", "energy_pj", "energy_ratio"),
-            *("area_um2", "area_ratio", "area_residual", "outer_traffic_bytes", "bound_by"),
+            *("area_um2", "area_ratio", "area_residual", "copies"),
+            *("outer_traffic_bytes", "bound_by"),
             *(f"utilization_{a}" for a in arrays),
             *(f"area_{c}_um2" for c in components),
         )
@@ -167,7 +195,7 @@ def comparison_csv(comparison: Comparison) -> str:
                 *(row.label, result.mapping, result.latency_s, row.speedup, result.energy_pj),
                 *(row.energy_ratio, result.area_um2, row.area_ratio),
                 "" if row.scaling is None else row.scaling.residual,
-                *(result.traffic_bytes, result.bound_by),
+                *(row.copies, result.traffic_bytes, result.bound_by),
                 *(result.utilization.get(a, "") for a in arrays),
                 *(parts.get(c, "") for c in components),
             )

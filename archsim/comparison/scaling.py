@@ -15,6 +15,9 @@ from ..spec.arch import Architecture, Dimension, Memory, ProcessingArray
 ARRAYS = "arrays"
 """Scale all axes of all arrays together; anything else is the name of a memory."""
 
+COPIES = "copies"
+"""Scale nothing of a machine: take as many of it, each for sequences of its own."""
+
 _NEAR = 0.05
 """A machine whose closest area is further off than this share is not comparable."""
 
@@ -143,7 +146,7 @@ def _sized_memory(machine: Architecture, name: str) -> Memory:
     memory = machine.memory(name)
     if memory is None or name not in sized:
         what = "has no memory" if memory is None else "has no area on chip for"
-        hint = did_you_mean(name, [ARRAYS, *sized])
+        hint = did_you_mean(name, [ARRAYS, COPIES, *sized])
         raise InputError(Problem(f"--scale: {machine.name} {what} '{name}'", hint=hint))
     return memory
 

@@ -1,0 +1,42 @@
+"""Machines in as many copies as have the area, or draw the power, of the first."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from commands import refused
+
+from archsim import Architecture, Comparison, compare, simulate
+from workloads import load
+
+
+def test_at_equal_power_throughput_is_work_for_energy() -> None:
+    first, second = compare(load("bert-base"), ["fusemax", "edge"], iso_power=True).rows
+    power = [r.result.energy_pj / r.result.latency_s for r in (first, second)]
+    assert (first.copies, second.copies) == (1, power[0] / power[1])
+    assert second.copies > 10
+    assert second.speedup == pytest.approx(first.result.energy_pj / second.result.energy_pj)
+    assert second.area_ratio == second.copies * second.result.area_um2 / first.result.area_um2
+
+
+def test_copies_of_equal_area_are_machines_as_they_are() -> None:
+    found = compare(load("bert-base"), ["fusemax", "edge"], iso_area=True, scale="copies")
+    first, second = found.rows
+    alone = simulate(load("bert-base"), Architecture.load("edge"))
+    assert (second.result, second.scaling) == (alone, None)
+    assert second.copies == first.result.area_um2 / alone.area_um2
+    assert second.area_ratio == pytest.approx(1)
+    assert second.speedup == second.copies * first.result.latency_s / alone.latency_s
+    text = str(found.table())
+    assert "how many of each have the first machine's area" in text
+    assert "32.7" in text
+    again = Comparison.from_dict(json.loads(json.dumps(found.to_dict())))
+    assert again == found
+
+
+def test_one_thing_is_equal() -> None:
+    both = refused("compare", "bert-base", "fusemax", "edge", "--iso-area", "--iso-power")
+    assert "two comparisons" in both
+    scaled = refused("compare", "bert-base", "fusemax", "edge", "--iso-power", "--scale", "arrays")
+    assert "--iso-area" in scaled
