@@ -82,11 +82,11 @@ def bind(
     mapping = _named(program, mapping, architecture)
     if is_spread(mapping):
 
-        def of_one(inner: Mapping, own: dict[str, int]) -> Bound:
-            return _bind(program, inner, architecture, own, choose)
+        def of_one(part: Program, inner: Mapping, own: dict[str, int]) -> Bound:
+            return _bind(part, inner, architecture, own, choose)
 
-        def of_all(inner: Mapping, own: dict[str, int]) -> Bound:
-            return _unasked(program, inner, architecture, own)
+        def of_all(all_of: Program, inner: Mapping, own: dict[str, int]) -> Bound:
+            return _unasked(all_of, inner, architecture, own)
 
         bound = bind_spread(program, mapping, architecture, shapes, of_one, of_all)
         # What feeds the instances holds the tiles of all of them.

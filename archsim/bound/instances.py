@@ -4,19 +4,34 @@ What a memory feeds may be there more than once (``instances: {cores: 24}``). A 
 ranks over the copies (``spatial: {cores: H}``): each instance runs the same loops on its part of
 them, as the mapping of a smaller problem. All but the last have parts of the same size, so that
 what all do together follows from few problems: of each spread rank, a whole part or the last one.
+Under a mask over a spread rank each part is a problem of its own, and the one with most to do
+stands for all that work at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from einsum_cascade.algebra.conditions import with_masks
+from einsum_cascade.algebra.terms import rebuild, substitute_variables
 from einsum_cascade.errors import MappingError, Problem, SpecError, did_you_mean
-from einsum_cascade.ir import Affine, Program, variables_of
+from einsum_cascade.ir import (
+    Access,
+    Affine,
+    AffineTerm,
+    Condition,
+    Name,
+    Node,
+    Number,
+    Program,
+    variables_of,
+    walk,
+)
 
 from ..space.access_map import AccessMap
 from ..spec.arch import Architecture
@@ -26,11 +41,11 @@ from .tiling import Tiling, build_tiling, tile_size
 if TYPE_CHECKING:
     from .record import Bound, BoundEinsum
 
-Last = tuple[bool, ...]
-"""Of every spread rank: whether a problem has its last part, and not a whole one."""
+PartKinds = tuple[int, ...]
+"""Of every spread rank the kind of its part that a problem has: an index of ``Spread.kinds``."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Spread:
     """A rank in parts, one for each of some instances."""
 
@@ -46,6 +61,24 @@ class Spread:
     """Its extent in an instance."""
     last: int
     """Its extent in the last one."""
+    by_work: tuple[int, ...] = ()
+    """Numbers of parts that a mask makes unlike, from the one with most work; else empty."""
+
+    @cached_property
+    def kinds(self) -> tuple[Sequence[int], ...]:
+        """Numbers of parts that are the same problem, those that stand for all of them first."""
+        if self.by_work:
+            return tuple((number,) for number in self.by_work)
+        alike, last = range(self.parts - self.ragged), range(self.parts - 1, self.parts)
+        return (alike, last) if self.ragged else (alike,)
+
+    def kind_of(self, number: int) -> int:
+        """The kind of a part."""
+        return next(kind for kind, numbers in enumerate(self.kinds) if number in numbers)
+
+    def extent(self, kind: int) -> int:
+        """Coordinates of a part of a kind."""
+        return self.last if self.parts - 1 in self.kinds[kind] else self.part
 
     @property
     def variable(self) -> str:
@@ -57,19 +90,17 @@ class Spread:
         """Whether the last part is smaller."""
         return self.last != self.part
 
-    def weight(self, last: bool, *, every: bool) -> int:
-        """How many instances run a problem that has the last part, or a whole one.
+    def weight(self, kind: int, *, every: bool) -> int:
+        """How many instances run a problem that has a part of a kind.
 
         Parameters
         ----------
         every : bool
             All instances are meant; else one stands for them.
         """
-        if not every:
-            return 0 if last else 1
-        if not self.ragged:
-            return 0 if last else self.parts
-        return 1 if last else self.parts - 1
+        if every:
+            return len(self.kinds[kind])
+        return 0 if kind else 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,13 +110,13 @@ class Instances:
     spread: tuple[Spread, ...]
     whole: Bound
     """The same mapping on all of the work, whether it fits or not: for what the work itself is."""
-    others: tuple[tuple[Last, Bound], ...] = ()
-    """The mapping of instances that have the last part of a rank."""
+    others: tuple[tuple[PartKinds, Bound], ...] = ()
+    """The mapping of instances that have other parts of a rank than the bound mapping."""
 
     @cached_property
-    def problems(self) -> dict[Last, Bound | None]:
+    def problems(self) -> dict[PartKinds, Bound | None]:
         """All problems that instances run; None stands for the bound mapping itself."""
-        return {(False,) * len(self.spread): None, **dict(self.others)}
+        return {(0,) * len(self.spread): None, **dict(self.others)}
 
     def copies(self, access_map: AccessMap, level: int) -> int:
         """How many tiles of instances a memory that feeds them has of a tensor, side by side.
@@ -100,8 +131,8 @@ class Instances:
         )
 
 
-BindShapes = Callable[[Mapping, dict[str, int]], "Bound"]
-"""Binds a mapping to shapes."""
+BindShapes = Callable[[Program, Mapping, dict[str, int]], "Bound"]
+"""Binds a mapping of a cascade to shapes."""
 
 
 def is_spread(mapping: Mapping) -> bool:
@@ -139,15 +170,102 @@ def bind_spread(
     sizes = {t.member: tile_size(t, architecture) or 1 for t in inner.tiles}
     tiling = build_tiling(program, inner, shapes, sizes)
     spread = tuple(_spread(mapping, architecture, tiling))
-    bound = bind_one(inner, _shapes(tiling, spread, ()))
-    if problems := [Problem(text, bound.mapping.span) for text in _illegal(bound, spread)]:
+    first = bind_one(program, inner, _shapes(tiling, spread, (0,) * len(spread)))
+    if problems := [Problem(text, first.mapping.span) for text in _illegal(first, spread)]:
         raise MappingError(problems)
-    others: list[tuple[Last, Bound]] = []
-    for last in product(*((False, True) if s.ragged else (False,) for s in spread)):
-        if any(last):
-            others.append((last, bind_one(bound.mapping, _shapes(tiling, spread, last))))
-    whole = bind_whole(_one_by_one(bound), dict(tiling.shapes))
-    return replace(bound, instances=Instances(spread=spread, whole=whole, others=tuple(others)))
+    parts = _BoundParts(program, first.mapping, tiling, bind_one)
+    masked = _masked(program, spread, first.mapping)
+    for s in masked:
+        spread = _by_work(spread, s, parts)
+    bound = parts.of(spread, (0,) * len(spread)) if masked else first
+    every = product(*(range(len(s.kinds)) for s in spread))
+    others = tuple((kinds, parts.of(spread, kinds)) for kinds in every if any(kinds))
+    whole = bind_whole(program, _one_by_one(bound), dict(tiling.shapes))
+    return replace(bound, instances=Instances(spread=spread, whole=whole, others=others))
+
+
+@dataclass(frozen=True, slots=True)
+class _BoundParts:
+    """The problems of instances, each bound once."""
+
+    program: Program
+    mapping: Mapping
+    tiling: Tiling
+    bind: BindShapes
+    known: dict[tuple[int, ...], Bound] = field(default_factory=dict)
+    """By the numbers of parts."""
+
+    def of(self, spread: tuple[Spread, ...], kinds: PartKinds) -> Bound:
+        """The mapping of an instance that has parts of these kinds."""
+        numbers = tuple(s.kinds[kind][0] for s, kind in zip(spread, kinds, strict=True))
+        if numbers not in self.known:
+            program = self.program
+            for s, number in zip(spread, numbers, strict=True):
+                if s.by_work:
+                    whole = self.tiling.shapes[s.rank]
+                    program = program.once(_moved_masks, s.rank, s.part * number, whole)
+            shapes = _shapes(self.tiling, spread, kinds)
+            self.known[numbers] = self.bind(program, self.mapping, shapes)
+        return self.known[numbers]
+
+
+def _masked(program: Program, spread: tuple[Spread, ...], mapping: Mapping) -> list[Spread]:
+    """Spread ranks under a mask: one of them at the most."""
+    found = [s for s in spread if s.parts > 1 and has_mask_over(program, s.rank)]
+    if len(found) > 1:
+        names = " and ".join(s.rank for s in found)
+        text = f"masks are over {names}: of ranks with a mask one may be spread over instances"
+        raise MappingError(Problem(text, mapping.span))
+    return found
+
+
+def has_mask_over(program: Program, rank: str) -> bool:
+    """Whether an Einsum has a mask that asks about a rank's coordinates, or how long it is."""
+    names = {rank, rank.lower()}
+    conditions = (e.where for e in with_masks(program).einsums if e.where is not None)
+    return any(
+        names & {node.name} if isinstance(node, Name) else rank.lower() in variables_of(node)
+        for where in conditions
+        for node in walk(where)
+        if isinstance(node, Name | Access)
+    )
+
+
+_UNLIKE: Final = 256
+"""Parts under a mask, at the most: each is bound and counted by itself."""
+
+
+def _by_work(spread: tuple[Spread, ...], masked: Spread, parts: _BoundParts) -> tuple[Spread, ...]:
+    """Spread ranks, with the parts of one under a mask in the order of what there is to do."""
+    if masked.parts > _UNLIKE:
+        text = f"{masked.rank} has {masked.parts} parts under a mask, at most {_UNLIKE} are bound"
+        raise MappingError(Problem(text, hint="use fewer parts"))
+    at = spread.index(masked)
+
+    def ordered(numbers: Iterable[int]) -> tuple[Spread, ...]:
+        return (*spread[:at], replace(masked, by_work=tuple(numbers)), *spread[at + 1 :])
+
+    unordered = ordered(range(masked.parts))
+    kinds = (tuple(n if i == at else 0 for i in range(len(spread))) for n in range(masked.parts))
+    work = [sum(e.iterations for e in parts.of(unordered, k).einsums) for k in kinds]
+    return ordered(sorted(range(masked.parts), key=lambda n: -work[n]))
+
+
+def _moved_masks(program: Program, rank: str, begin: int, whole: int) -> Program:
+    """The cascade as a part of a rank has it: its masks know where the part begins, and how long
+    all of the rank is."""
+    variable = AffineTerm(variable=rank.lower())
+    terms = (variable, AffineTerm(coefficient=begin)) if begin else (variable,)
+
+    def length(node: Node) -> Node:
+        is_shape = isinstance(node, Name) and node.kind == "shape" and node.name == rank
+        return Number(value=whole) if is_shape else node
+
+    def moved(where: Condition) -> Condition:
+        return rebuild(substitute_variables(where, {rank.lower(): Affine(terms=terms)}), length)
+
+    einsums = (e if e.where is None else replace(e, where=moved(e.where)) for e in program.einsums)
+    return replace(program, einsums=tuple(einsums))
 
 
 def _of_one(mapping: Mapping) -> Mapping:
@@ -187,11 +305,11 @@ def _ranks_of(e: BoundEinsum) -> tuple[str, ...]:
     return tuple(v.upper() for axis in e.axes for v, _ in axis.variables)
 
 
-def _shapes(tiling: Tiling, spread: tuple[Spread, ...], last: Last) -> dict[str, int]:
+def _shapes(tiling: Tiling, spread: tuple[Spread, ...], kinds: PartKinds) -> dict[str, int]:
     """Shapes of the problem of an instance."""
     found = dict(tiling.shapes)
-    for number, s in enumerate(spread):
-        found[s.rank] = s.last if last and last[number] else s.part
+    for s, kind in zip(spread, kinds, strict=True):
+        found[s.rank] = s.extent(kind)
         declared = tiling.program.rank_of.get(s.rank)
         if declared is not None and declared.family is not None:
             # The cascade's own tiles: all of the rank follows from them.
@@ -268,11 +386,10 @@ def _illegal(bound: Bound, spread: tuple[Spread, ...]) -> Iterator[str]:
             yield f"no Einsum has the rank {s.rank}, which is spread over {s.instances}"
         for e in users:
             where = e.einsum.where
-            if where is not None and variable in variables_of(where):
-                yield (
-                    f"{e.name} has a mask over {s.rank}: parts of it differ in work, and cannot"
-                    f" be spread over {s.instances}"
-                )
+            if where is not None and any(
+                isinstance(node, Access) and variable in node.variables for node in walk(where)
+            ):
+                yield f"{e.name} has a mask that reads data along {s.rank}, which has no parts"
             if e.einsum.select is not None and variable in e.einsum.over:
                 yield f"{e.name} picks from all of {s.rank}, of which instances have parts"
             yield from _unlike_parts(e, s)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from math import prod
 
-from ..bound.instances import Instances, Last, Spread
+from ..bound.instances import Instances, PartKinds, Spread
 from ..bound.record import Bound, BoundEinsum
 from .accesses import AccessCount, Amount, EinsumCount, RegisterUses, Uses
 from .spill import count_mapping
@@ -53,7 +53,7 @@ _AccessKey = tuple[str, str, int]
 class _PartCount:
     """What an instance runs, by which parts it has of ranks."""
 
-    last: Last
+    kinds: PartKinds
     einsum: BoundEinsum
     count: EinsumCount
 
@@ -89,9 +89,9 @@ class _Sums:
         self.bound = bound
         self.spread = instances.spread
         self.levels = {m.name: n for n, m in enumerate(bound.architecture.memories)}
-        self.problems: list[tuple[Last, Bound, Counts]] = [
-            (last, other or bound, count_mapping(other) if other else counts)
-            for last, other in instances.problems.items()
+        self.problems: list[tuple[PartKinds, Bound, Counts]] = [
+            (kinds, other or bound, other.once(count_mapping) if other else counts)
+            for kinds, other in instances.problems.items()
         ]
 
     def counts(self, *, timed: bool) -> Counts:
@@ -100,8 +100,8 @@ class _Sums:
 
     def _of(self, e: BoundEinsum, *, timed: bool) -> EinsumCount:
         problems = [
-            _PartCount(last=last, einsum=bound.by_name[e.name], count=count)
-            for last, bound, counts in self.problems
+            _PartCount(kinds=kinds, einsum=bound.by_name[e.name], count=count)
+            for kinds, bound, counts in self.problems
             for count in counts
             if count.einsum == e.name
         ]
@@ -208,8 +208,8 @@ class _Sums:
         total: Amount = 0
         for p in problems:
             weight = prod(
-                s.weight(last, every=s.variable in e.variables and every(s))
-                for s, last in zip(self.spread, p.last, strict=True)
+                s.weight(kind, every=s.variable in e.variables and every(s))
+                for s, kind in zip(self.spread, p.kinds, strict=True)
             )
             if weight:
                 total += weight * value(p)

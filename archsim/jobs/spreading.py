@@ -1,7 +1,9 @@
 """Mappings spread over the instances of a machine where nobody says how.
 
 Ranks of which every Einsum can do a part with what that part needs are spread so that the largest
-part of the work is as small as it can be: parallel ranks alone, or others beside them.
+part of the work is as small as it can be: parallel ranks alone, or others beside them. Where these
+leave instances idle, one under a mask is cut for them as well: its parts differ in work, so that
+others come first.
 """
 
 from __future__ import annotations
@@ -14,8 +16,9 @@ from math import prod
 from typing import Final
 
 from einsum_cascade.algebra.conditions import with_masks
-from einsum_cascade.ir import Access, Affine, Einsum, Program, variables_of
+from einsum_cascade.ir import Access, Affine, Einsum, Program, walk
 
+from ..bound.instances import has_mask_over
 from ..spec.arch import Architecture, Memory
 from ..spec.mapping import Keep, Mapping, NestLevel, SpreadRank
 from ..spec.roles import memory_in_role
@@ -45,7 +48,11 @@ def spreadings(
     others = tuple(r for r in _apart(program) if r in given)
     tried = [((*parallel, *others), False), ((*parallel, *others), True), (parallel, False)]
     found = [_spread(architecture, given, names, square) for names, square in tried]
-    return tuple(dict.fromkeys((*found, ())))
+    masked = [r for r in _apart(program, masked=True) if r in given and r not in others]
+    # Parts under a mask come beside others where there are others: they are worked out one by one.
+    begun = [way for way in found if way] or found
+    more = [_with_left(architecture, given, way, rank) for way in begun for rank in masked]
+    return tuple(dict.fromkeys((*(way for way in more if way is not None), *found, ())))
 
 
 def part_of(spreading: Spreading, given: Sizes[str, int]) -> dict[str, int]:
@@ -119,6 +126,27 @@ def _spread(
     return tuple(found)
 
 
+def _with_left(
+    architecture: Architecture, shapes: Sizes[str, int], way: Spreading, rank: str
+) -> Spreading | None:
+    """A way to spread with parts of one more rank for instances that it leaves idle."""
+    of_memory = dict(way)
+    for memory in architecture.memories:
+        here = of_memory.get(memory.name, ())
+        for name, available in memory.instances:
+            used = prod(s.parts or 1 for s in here if s.instances == name)
+            parts = max(_numbers(shapes[rank], min(_UNLIKE, available // used)), default=1)
+            if parts > 1:
+                more = SpreadRank(instances=name, rank=rank, parts=parts)
+                order = [m.name for m in architecture.memories]
+                all_of = {**of_memory, memory.name: (*here, more)}
+                return tuple(sorted(all_of.items(), key=lambda x: order.index(x[0])))
+    return None
+
+
+_UNLIKE: Final = 32
+"""Parts that differ in work, at the most: each is counted by itself."""
+
 _MANY: Final = 4096
 """Instances up to which all numbers of parts are tried."""
 
@@ -180,14 +208,17 @@ def _numbers(extent: int, available: int) -> list[int]:
     return sorted({-(-extent // size) for size in sizes})
 
 
-def _apart(program: Program) -> Iterator[str]:
-    """Ranks beside the parallel ones that can be worked on in parts, in the order declared."""
+def _apart(program: Program, *, masked: bool = False) -> Iterator[str]:
+    """Ranks beside the parallel ones that can be worked on in parts, in the order declared: those
+    under no mask, or ``masked`` ones, too."""
     einsums = with_masks(program).einsums
     stepped = {*chain.from_iterable(program.iterative.values())}
     alike = {r.like for r in program.ranks} | {r.name for r in program.ranks if r.like}
     made = {e.name for e in einsums}
     for rank in program.ranks:
         if rank.family or rank.partition or rank.name in stepped or rank.name in alike:
+            continue
+        if not masked and has_mask_over(program, rank.name):
             continue
         if all(_in_parts(e, rank.variable, made) for e in einsums):
             yield rank.name
@@ -200,7 +231,9 @@ def _in_parts(e: Einsum, variable: str, made: Collection[str]) -> bool:
         return True
     if variable not in e.target.variables:
         return False  # it sums over all of them
-    if e.where is not None and variable in variables_of(e.where):
+    if e.where is not None and any(
+        isinstance(node, Access) and variable in node.variables for node in walk(e.where)
+    ):
         return False
     accesses: tuple[Access, ...] = (e.target, *e.reads)
     if any(a.tensor in made and variable not in a.variables for a in e.reads):

@@ -74,13 +74,13 @@ def execute_mapped(
 def _cores(bound: Bound) -> Iterator[_NestWalk]:
     """What each instance walks, from where its parts begin; without instances all of it."""
     if bound.instances is None:
-        yield _NestWalk(bound, {})
+        yield _NestWalk(bound, {}, bound)
         return
     spread, problems = bound.instances.spread, bound.instances.problems
     for numbers in product(*(range(s.parts) for s in spread)):
-        last = tuple(s.ragged and n == s.parts - 1 for s, n in zip(spread, numbers, strict=True))
+        kinds = tuple(s.kind_of(n) for s, n in zip(spread, numbers, strict=True))
         begin = {s.variable: n * s.part for s, n in zip(spread, numbers, strict=True)}
-        yield _NestWalk(problems[last] or bound, begin)
+        yield _NestWalk(problems[kinds] or bound, begin, bound.instances.whole)
 
 
 def _outputs(cores: Sequence[_NestWalk], store: TensorStore) -> dict[str, Array]:
@@ -95,7 +95,8 @@ def _outputs(cores: Sequence[_NestWalk], store: TensorStore) -> dict[str, Array]
             for name in names:
                 for core, step in zip(cores, steps, strict=True):
                     if step is not None:
-                        core.run(name, *step, store)
+                        indices, last = step
+                        core.run(name, indices, last, store)
     return {name: store.output(name) for name in bound.program.outputs}
 
 
@@ -114,8 +115,10 @@ def _refuse_shared_scales(program: Program) -> None:
 class _NestWalk:
     """The loops of a bound mapping, from where the part of its instance begins."""
 
-    def __init__(self, bound: Bound, begin: Mapping[str, int]) -> None:
+    def __init__(self, bound: Bound, begin: Mapping[str, int], whole: Bound) -> None:
         self.bound = bound
+        self.whole = whole
+        """Whose masks ask about coordinates of all of the work."""
         self.begin = begin
         """By the variable of each spread rank."""
         self.shapes = dict(bound.shapes)
@@ -176,9 +179,9 @@ class _NestWalk:
         for begin, extents in _own_tiles(e.own, *begun):
             lanes = self._lanes(e, begin, extents)
             if idle or _left_out(e, len(e.temporal), begin, extents):
-                store.leave(e.einsum, lanes)
+                store.leave(self.whole.by_name[e.name].einsum, lanes)
             else:
-                store.update(e.einsum, lanes)
+                store.update(self.whole.by_name[e.name].einsum, lanes)
 
     def _lanes(
         self, e: BoundEinsum, begin: tuple[int, ...], extents: tuple[int, ...]

@@ -209,13 +209,58 @@ def test_what_cannot_be_spread_is_refused(
     assert any(said in p.message for p in refused.value.problems)
 
 
-def test_a_rank_with_a_mask_over_it_is_not_spread() -> None:
-    with pytest.raises(InputError, match="has a mask over P"):
-        simulate(
-            load("llama-3-8b", seq_len=512, batch=1),
-            Architecture.load("fusemax", [CORES.format(4)]),
-            Mapping.load("gqa-causal", ["nest.0.spatial={cores: P}"]),
-        )
+CAUSAL = """
+cascade: masked-product
+ranks: {P: queries, M: keys, E: width}
+inputs: {Q: [P, E], K: [M, E]}
+output: S
+einsums: |
+  S[p, m] = Q[p, e] * K[m, e] where m <= p + M - P
+"""
+
+CAUSAL_MAPPING = """
+mapping:
+  name: parts
+  cascade: CASCADE
+  nest: [{level: far, loops: [], spatial: {cores: P}}]
+  einsums: {S: {array: unit, loops: {far: [P], near: [M, E]}}}
+  keep: {far: [Q, K, S], near: [Q, K, S]}
+  schedule: {kind: sequential}
+"""
+
+
+@pytest.mark.parametrize(("queries", "keys"), [(9, 9), (8, 11), (7, 20)])
+def test_parts_under_a_mask_each_do_what_it_lets_through(
+    tmp_path: Path, queries: int, keys: int
+) -> None:
+    cascade, path = tmp_path / "masked.yaml", tmp_path / "mapping.yaml"
+    cascade.write_text(CAUSAL)
+    path.write_text(CAUSAL_MAPPING.replace("CASCADE", str(cascade)))
+    (tmp_path / "machine.yaml").write_text(MACHINE)
+    machine = Architecture.load(tmp_path / "machine.yaml", ["memories.far.bandwidth=1 TB/s"])
+    shapes = {"P": queries, "M": keys, "E": 2}
+    bound = bind(Cascade.load(cascade).program, Mapping.load(path), machine, shapes)
+    # Query p goes with all keys up to its own, aligned at the end.
+    work = [2 * min(keys, p + 1 + keys - queries) for p in range(queries)]
+    part = -(-queries // 3)
+    parts = [sum(work[n : n + part]) for n in range(0, queries, part)]
+    assert bound.instances is not None
+    (spread,) = bound.instances.spread
+    assert [parts[n] for n in spread.by_work] == sorted(parts, reverse=True)
+    (count,) = of_all_instances(bound, count_mapping(bound))
+    assert dict(count.operations) == {"mac": sum(work)}
+    # The part with most to do is what takes time; its keys are read by it, and by others fewer.
+    (own,) = count_mapping(bound)
+    assert own.allowed == max(parts)
+    (keys_read,) = [a.reads for a in count.accesses if (a.tensor, a.place) == ("K", "far")]
+    assert keys_read <= 2 * keys * len(parts)
+
+
+def test_a_masked_rank_is_cut_for_instances_that_others_leave_idle() -> None:
+    machine = Architecture.load("fusemax", [CORES.format(64), AMPLE])
+    found = simulate(load("llama-3-8b", seq_len=256, batch=1), machine)
+    parts = "G in 8 parts of 1, S in 4 parts of 1, P in 2 parts of 128"
+    assert f"64 of 64 cores are used: {parts}" in found.notes
 
 
 def test_multicast_needs_instances() -> None:

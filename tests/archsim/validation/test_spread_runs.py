@@ -28,6 +28,16 @@ def cores(count: int) -> Architecture:
 
 SHAPES = {
     "linear-layer-gelu": {"N": 9, "D": 7, "J": 10},
+    "grouped-query-attention-causal": {
+        "B": 1,
+        "G": 2,
+        "S": 1,
+        "E": 3,
+        "F": 2,
+        "P": 7,
+        "M": 9,
+        "M0": 4,
+    },
     "attention-3pass": {"B": 1, "H": 3, "E": 3, "F": 5, "P": 7, "M": 11},
 }
 
@@ -48,6 +58,7 @@ def checked(name: str, spread: dict[str, int]) -> ValidationReport:
         ("linear-layer-gelu", {"N": 2, "J": 3}),
         ("linear-layer-gelu", {"D": 3}),  # each has a partial sum
         ("attention-3pass", {"H": 2, "P": 3}),
+        ("grouped-query-attention-causal", {"G": 2, "P": 3}),  # parts under a mask differ
         ("attention-3pass", {"M": 4}),  # all need the maximum of all
     ],
 )
