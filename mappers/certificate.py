@@ -43,6 +43,8 @@ class Certificate:
     """``TIME_LIMIT`` or ``INTERRUPTED``; empty where the search was through."""
     constraints: tuple[str, ...] = ()
     """What all mappings of the space obey, where it is not the whole one."""
+    remembered: bool = False
+    """Whether an earlier run searched, for the very same problem."""
 
     @property
     def pruned(self) -> int:
@@ -77,6 +79,7 @@ class Certificate:
             "floor": self.floor,
             **({"ended": self.ended} if self.ended else {}),
             **({"constraints": [*self.constraints]} if self.constraints else {}),
+            **({"remembered": True} if self.remembered else {}),
         }
 
 

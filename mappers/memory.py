@@ -54,9 +54,19 @@ class MappingQuestion:
         return sha256("\0".join(parts).encode()).hexdigest()
 
 
-def recall(question: MappingQuestion) -> Mapping | None:
-    """The mapping that a search found for just this problem, if one did."""
-    path = _place(question)
+RUNNER_UP = "-runner-up"
+"""What is kept beside a mapping is named by it and this: the runner-up of its search."""
+
+
+def recall(question: MappingQuestion, which: str = "") -> Mapping | None:
+    """The mapping that a search found for just this problem, if one did.
+
+    Parameters
+    ----------
+    which : str
+        ``RUNNER_UP``, or nothing.
+    """
+    path = _place(question, f"{which}.yaml")
     if path is None or not file_is_there(path):
         return None
     # What cannot be read any more is searched for again.
@@ -66,18 +76,48 @@ def recall(question: MappingQuestion) -> Mapping | None:
     return None
 
 
-def remember(question: MappingQuestion, mapping: Mapping) -> None:
-    """Keep a mapping; where nothing can be written, nothing is."""
-    path = _place(question)
+def remember(question: MappingQuestion, mapping: Mapping, which: str = "") -> None:
+    """Keep a mapping; where nothing can be written, nothing is.
+
+    Parameters
+    ----------
+    which : str
+        As of ``recall``.
+    """
+    text = mapping_text(replace(mapping, cascade=question.program.name))
+    _keep(_place(question, f"{which}.yaml"), text)
+
+
+def recall_beside(question: MappingQuestion) -> str | None:
+    """What else was kept of a search, if anything was."""
+    path = _place(question, ".json")
+    if path is None or not file_is_there(path):
+        return None
+    with suppress(OSError, UnicodeDecodeError):
+        return path.read_text(encoding="utf-8")
+    return None
+
+
+def remember_beside(question: MappingQuestion, text: str) -> None:
+    """Keep what else is known of a search; where nothing can be written, nothing is.
+
+    Parameters
+    ----------
+    text : str
+        What ``recall_beside`` gives.
+    """
+    _keep(_place(question, ".json"), text)
+
+
+def _keep(path: Path | None, text: str) -> None:
     if path is None:
         return
-    text = mapping_text(replace(mapping, cascade=question.program.name))
     # Another process may read it at this moment: it finds all of it, or nothing.
     with suppress(InputError), OutputFolder(path.parent) as folder:
         folder.text(path.name, text)
 
 
-def _place(question: MappingQuestion) -> Path | None:
+def _place(question: MappingQuestion, suffix: str) -> Path | None:
     named = os.environ.get(VARIABLE)
     if named == "":
         return None
@@ -94,4 +134,4 @@ def _place(question: MappingQuestion) -> Path | None:
             return None
     else:
         folder = Path(named)
-    return folder / "mappings" / f"{question.key}.yaml"
+    return folder / "mappings" / f"{question.key}{suffix}"

@@ -30,9 +30,10 @@ from .certificate import INTERRUPTED, Certificate, Searched
 from .constraint_files import ConstraintFile, constraints_of
 from .engine_run import EngineRun, run_mapping
 from .generators import GENERATORS
-from .memory import MappingQuestion, remember
+from .memory import MappingQuestion
 from .objectives import EDP, SearchObjective, objective_called
 from .protocol import TOLERANCE, Advance, Clock, Mapper, Progress, SearchProblem, at_once, silent
+from .recollection import recall_search, remember_search
 from .space.mapspace import Mapspace
 from .spread_search import spread_search
 from .strategies import strategy_called
@@ -256,18 +257,28 @@ def best_mappings(
     return search_workload(workload, architecture, latency, progress=progress).by_part
 
 
-def _remember(
-    part: PartLike, architecture: Architecture, objective: SearchObjective, mapping: Mapping
-) -> None:
-    """Keep what was found for a part, if it is of the part's own cascade."""
-    if mapping.cascade != part.cascade:
-        return
-    program = program_of(part, architecture)
+def _question(part: PartLike, problem: SearchProblem) -> MappingQuestion:
+    """What a search of a part answers."""
+    machine = problem.space.architecture
+    program = program_of(part, machine)
     given, _ = with_usual(program, part.shapes_for(program.settable))
-    question = MappingQuestion(
-        program=program, architecture=architecture, shapes=given, objective=objective.name
+    return MappingQuestion(
+        program=program, architecture=machine, shapes=given, objective=problem.objective.name
     )
-    remember(question, mapping)
+
+
+def _remembered(
+    part: PartLike, problem: SearchProblem, start: Sequence[Mapping]
+) -> Searched | None:
+    """What a search found before for the very same part, if nothing to begin with is better."""
+    question = _question(part, problem)
+    found = recall_search(question, problem.space, problem.objective, problem.tolerance)
+    if found is None:
+        return None
+    given = best_of(part, problem, start)
+    if given is not None and given.value < problem.objective.of(found.result):
+        return None
+    return replace(found, mapping=replace(found.mapping, cascade=part.cascade))
 
 
 def _searched(
@@ -281,6 +292,11 @@ def _searched(
 
     Nor is that of the same cascade where a machine is designed for one that stands in for it.
     """
+    constraints = problem.space.constraints
+    whole = not constraints and strategy == strategy_called("exhaustive")
+    if whole and (before := _remembered(part, problem, start)) is not None:
+        value = problem.objective.of(before.result)
+        return PartSearched(name=part.name, found=before, value=value, times=part.times)
     known = best_known(part, problem, start)
     asked = replace(problem, known=known)
     if problem.space.architecture.has_instances:
@@ -290,15 +306,13 @@ def _searched(
     if known is None or found.mapping is not known.mapping:
         # The cascade by the name or file that the part gives.
         found = replace(found, mapping=replace(found.mapping, cascade=part.cascade))
-    constraints = problem.space.constraints
     if constraints:
         certificate = replace(found.certificate, constraints=tuple(c.text for c in constraints.all))
         found = replace(found, certificate=certificate)
     # A search that ended early, or that only tries, or tries less than there is, is not the answer
     # to the next question.
-    through = not found.certificate.ended and not constraints
-    if through and strategy == strategy_called("exhaustive"):
-        _remember(part, problem.space.architecture, problem.objective, found.mapping)
+    if whole and not found.certificate.ended and found.mapping.cascade == part.cascade:
+        remember_search(_question(part, problem), found)
     value = problem.objective.of(found.result)
     return PartSearched(name=part.name, found=found, value=value, times=part.times)
 
@@ -315,9 +329,11 @@ def best_known(
     MappingError
         One to begin with is not legal, or breaks a constraint.
     """
-    best: EngineRun | None = None
+    best = best_of(part, problem, start)
     machine, mine = problem.space.architecture, (part.cascade, name_of(part))
     for make in known_mappings(part, machine, GENERATORS):
+        if best is not None and problem.is_over():
+            break
         try:
             mapping = make()
             space = problem.space
@@ -330,8 +346,20 @@ def best_known(
             continue
         if best is None or run.value < best.value:
             best = run
+    return best
+
+
+def best_of(part: PartLike, problem: SearchProblem, start: Sequence[Mapping]) -> EngineRun | None:
+    """The best of the mappings given for a part; None where none is of its cascade.
+
+    Raises
+    ------
+    MappingError
+        One is not legal, or breaks a constraint.
+    """
+    best: EngineRun | None = None
     for mapping in start:
-        if mapping.cascade in mine:
+        if mapping.cascade in (part.cascade, name_of(part)):
             run = run_mapping(problem.space, mapping, problem.objective)
             best = run if best is None or run.value < best.value else best
     return best

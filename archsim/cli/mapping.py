@@ -249,6 +249,9 @@ def _searched(
     work = load(workload, given.workload)
     machine = Architecture.load(architecture, given)
     found = searched(work, machine, how)
+    if any(part.found.certificate.ended for part in found.parts):
+        # Who has no time to wait for the search has none for what only stands beside it.
+        return found, None
     try:
         usual = simulate(work, machine)
     except InputError:

@@ -21,10 +21,10 @@ from ..protocol import Advance, Clock, SearchProblem
 from ..space.grid import PromisedRegion
 from ..space.mapspace import Mapspace
 from ..space.written import mapping_of
+from .branch_and_bound import BranchAndBound
 from .effort import USUAL, Effort
 from .irregular import in_batches
 from .known_tables import KnownTables, proposals_below
-from .search import BranchAndBound
 from .subspaces import Proposal
 
 SEARCHES = 16
@@ -151,9 +151,9 @@ class _CappedSearch:
         if found.certificate.ended == "interrupted":
             # What is left was not written down.
             return found
-        unfinished = {id(one.region) for one in search.left}
+        unfinished = {one.region.number for one in search.left}
         for opened in search.opened:
-            if id(opened) not in unfinished:
+            if opened.number not in unfinished:
                 key = (opened.region.fixed, opened.region.cuts)
                 self.whole[key] = PromisedRegion(region=opened.region, cycles=opened.bound)
         return found

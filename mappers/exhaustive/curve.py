@@ -29,13 +29,13 @@ from ..space.fusion import subspaces_of
 from ..space.mapspace import Mapspace
 from ..space.region import Region, Subspace
 from ..space.written import mapping_of
+from .branch_and_bound import BranchAndBound
 from .effort import USUAL, Effort
 from .irregular import NotInBatchesError
 from .kernels.arrays import Floats
 from .kernels.cost_to_go import Choices
 from .kernels.descent import LEAST, VALUE, search
 from .known_tables import KnownTables
-from .search import BranchAndBound
 from .subspaces import Proposal, SubspaceSearch, choices_of, fresh_state, nodes_of, priced
 from .tables import KnownCosts, SubspaceRefusedError, Tables, tabulate
 
@@ -155,8 +155,7 @@ class CapacityCurve:
         of both kinds where anything fits. Interrupted, it is what was found by then."""
         try:
             for kinds, region, subspace, tables in self._tables(advance):
-                if self.is_over():
-                    self.ended = TIME_LIMIT
+                if self._ends(self.is_over):
                     break
                 self._look(kinds, region, subspace, tables)
         except KeyboardInterrupt:
@@ -174,8 +173,7 @@ class CapacityCurve:
         for region in regions or self.space.uncut():
             costs = KnownCosts()
             for subspace in subspaces_of(region) if small else self._unlike(region):
-                if self.is_half_over():
-                    self.ended = TIME_LIMIT
+                if self._ends(self.is_half_over):
                     break
                 advance(1)
                 try:
@@ -197,6 +195,12 @@ class CapacityCurve:
             raise KeyboardInterrupt
         for region, subspace, tables in others.all:
             yield KINDS, region, subspace, tables
+
+    def _ends(self, is_over: Callable[[], bool]) -> bool:
+        """Whether time is up; not before there is something to show."""
+        over = bool(self.found) and is_over()
+        self.ended = TIME_LIMIT if over else self.ended
+        return over
 
     def _unlike(self, region: Region) -> Iterator[Subspace]:
         """Subspaces of a region that may differ in what goes to and from the outermost memory and

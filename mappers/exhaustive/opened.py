@@ -5,31 +5,65 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import inf
 
+import numpy as np
+
+from ..engine_run import Kind, kind_of
 from ..space.region import Region, Subspace
-from .subspaces import SubspaceSearch
-from .tables import KnownCosts
+from .answers import OpenRegion, SubspaceQuestion
+from .kernels.arrays import Floats
 
 
 @dataclass(kw_only=True)
-class OpenRegion:
-    """A region that is searched, and what no mapping of it is below."""
+class RegionState:
+    """What is known of an open region by now."""
 
-    region: Region
-    bound: float
-    search: SubspaceSearch
-    sketch: SubspaceSearch
-    """The same with the simplest ways alone."""
-    left: list[Subspace]
-    """Subspaces that nobody has looked at, spread over all that are alike."""
+    number: int
+    opened: OpenRegion
+    left: list[int]
+    """Subspaces that nobody has looked at, in order."""
     estimate: float = inf
     """The best that was sketched of it."""
-    known: KnownCosts = field(default_factory=KnownCosts)
+    least: float = inf
+    """What no mapping of the subspaces searched is below."""
+    tally: Floats = field(default_factory=lambda: np.zeros(6))
+    sketched: int = 0
+    """Subspaces that were sketched, or are by now."""
+
+    @property
+    def region(self) -> Region:
+        """The region itself."""
+        return self.opened.region
+
+    @property
+    def bound(self) -> float:
+        """What no mapping of it is below."""
+        return self.opened.bound
+
+    @property
+    def of_tiling(self) -> int:
+        """Mappings with the same tiling."""
+        return self.region.bindings * self.region.residencies
 
 
 @dataclass(kw_only=True)
 class OpenSubspace:
     """A subspace that is still to be searched, and how good a sketch of it was."""
 
-    region: OpenRegion
-    subspace: Subspace
+    region: RegionState
+    number: int
     estimate: float = inf
+
+    @property
+    def subspace(self) -> Subspace:
+        """The subspace itself."""
+        return self.region.opened.subspaces[self.number]
+
+    @property
+    def kind(self) -> Kind:
+        """Of what kind its mappings are."""
+        nest = self.region.region.nest(self.subspace.skeleton)
+        return kind_of(rank for _, ranks in nest for rank in ranks)
+
+    def asked(self, limit: float, *, plain: bool) -> SubspaceQuestion:
+        """The question what it has to offer."""
+        return SubspaceQuestion(self.region.number, self.number, limit, plain)

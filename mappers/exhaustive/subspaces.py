@@ -21,7 +21,6 @@ from .kernels.descent import (
     CAPACITY,
     ILLEGAL,
     LEAST,
-    LEAVES,
     TIE,
     UNSEEN,
     VALUE,
@@ -107,22 +106,6 @@ class SubspaceSearch:
                 if state.chosen[row, 0] >= 0:
                     yield self.proposal(subspace, tables, choices, start + row, row, state)
 
-    @property
-    def leaves(self) -> int:
-        """Mappings that were priced."""
-        return int(self.tally[LEAVES])
-
-    def pruned(self) -> tuple[tuple[str, int], ...]:
-        """Mappings that were left out, by reason."""
-        reasons = {
-            "no better": BOUND,
-            "over capacity": CAPACITY,
-            "tensor lost": ILLEGAL,
-            "worse places": WORSE,
-            "too many to look at": UNSEEN,
-        }
-        return tuple((why, int(self.tally[place])) for why, place in reasons.items())
-
     def proposal(
         self,
         subspace: Subspace,
@@ -153,6 +136,24 @@ class SubspaceSearch:
             ways=ways,
             places=places,
         )
+
+
+def pruned(tally: Floats) -> tuple[tuple[str, int], ...]:
+    """Mappings that were left out, by reason.
+
+    Parameters
+    ----------
+    tally : array, (6,)
+        As of ``SubspaceSearch``, or a sum of such.
+    """
+    reasons = {
+        "no better": BOUND,
+        "over capacity": CAPACITY,
+        "tensor lost": ILLEGAL,
+        "worse places": WORSE,
+        "too many to look at": UNSEEN,
+    }
+    return tuple((why, int(tally[place])) for why, place in reasons.items())
 
 
 def strides_of(space: Region, subspace: Subspace) -> Ints:

@@ -12,6 +12,7 @@ from commands import run
 from archsim import Architecture, compare, simulate
 from einsum_cascade import Cascade
 from mappers.certificate import TIME_LIMIT
+from mappers.exhaustive.search import Exhaustive
 from mappers.memory import VARIABLE, MappingQuestion, recall, remember
 from mappers.objectives import objective_called
 from mappers.strategies import strategy_called
@@ -66,10 +67,17 @@ def test_a_search_is_made_once(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     work = load("bert-base", seq_len=256, batch=1, H=2, cascade=NAIVE)
     machine = Architecture.load("fusemax")
     first = search_workload(work, machine, objective_called("latency"))
-    assert len(list(folder.glob("*.yaml"))) == 1
+    assert len(list(folder.glob("*.json"))) == 1
+    # All that it told is told again, and nothing is searched.
+    monkeypatch.setattr(Exhaustive, "search", None)
+    told = search_workload(work, machine, objective_called("latency"))
+    again, before = told.to_dict(), first.to_dict()
+    assert again["certificate"].pop("remembered")
+    assert again == before
+    monkeypatch.undo()
+    monkeypatch.setenv(VARIABLE, str(folder.parent))
     monkeypatch.setattr("mappers.workload_search.search_workload", None)
-    again = best_mappings(work, machine)
-    found = simulate(work, machine, again)
+    found = simulate(work, machine, best_mappings(work, machine))
     assert found.cycles == first.result.cycles
     # A run that names no mapping has it among those that it may take.
     default = simulate(work, machine)

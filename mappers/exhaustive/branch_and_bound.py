@@ -1,0 +1,462 @@
+"""One search of a space: every mapping of a space is priced, or shown to be no better.
+
+Subspaces (mappings with the same loops) are tabulated one by one; a compiled branch and bound
+goes through the choices of each of their tilings. Energy is worked out exactly there. Of
+latency it works out a bound, the busiest array or memory; what promises to be better than
+the best is run by the engine, and the gap between the best run and the least bound is
+reported.
+
+Masks and gathers make tiles unlike, and cannot be worked out in batches. They are left aside
+by the branch and bound, and what it finds best is run as it is: a good mapping, but no
+proven optimum.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from math import inf, nextafter
+
+from archsim.bound.binding import bind
+from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem
+
+from ..certificate import INTERRUPTED, TIME_LIMIT, Certificate, Searched
+from ..engine_run import EngineRun
+from ..objectives import LATENCY, SearchObjective
+from ..protocol import Advance, SearchProblem, never
+from ..seen import Seen
+from ..space.fusion import candidates_of
+from ..space.nothing_left import nothing_left
+from ..space.written import mapping_of
+from .answers import (
+    Answer,
+    Answering,
+    Offer,
+    OpenRegion,
+    Question,
+    RunAnswer,
+    SubspaceAnswer,
+    SubspaceQuestion,
+)
+from .effort import Effort
+from .irregular import NotInBatchesError
+from .kernels.descent import LEAVES
+from .known_tables import TablesOf
+from .opened import OpenSubspace, RegionState
+from .subspaces import pruned
+from .tables import SubspaceRefusedError, tabulate
+from .team import Team, usual_workers
+
+_RUNS = 144
+"""Engine runs, times Einsums, of a space whose mappings cannot be priced in batches."""
+
+_MUCH = 0.95
+"""An estimate so far below the best is not waited with."""
+
+_AT_ONCE = 6
+"""Subspaces that are sketched of the most promising region before another is."""
+
+_SPREAD = 4
+"""What a sketch finds to be so many times worse than the best is no estimate of anything."""
+
+_AHEAD = 8
+"""Subspaces that are asked about before the first of them has answered. It is the same however
+many processes there are, and so is what is found: what is asked depends on answers in order."""
+
+
+class BranchAndBound:
+    """One search of a space; ``relaxed`` leaves masks and gathers aside, as for ``OpenMeter``.
+
+    What tables ``tables_of`` makes is this process's to know: with others than ``tabulate`` it
+    does all by itself.
+    """
+
+    def __init__(
+        self,
+        problem: SearchProblem,
+        effort: Effort,
+        *,
+        relaxed: bool = False,
+        cap: tuple[SearchObjective, float] | None = None,
+        tables_of: TablesOf = tabulate,
+        seen: Seen | None = None,
+    ) -> None:
+        self.seen = seen or Seen()
+        self.cap = cap
+        self.found = False
+        self.relaxed = relaxed
+        self.effort = effort
+        self.todo = effort.subspaces
+        self.more = 0.0 if cap is not None else effort.more_sketches
+        self.turn: list[RegionState] = []
+        self.idle, self.reached = 0, inf
+        self.space = problem.space
+        self.objective = problem.objective
+        self.tolerance = problem.tolerance
+        self.runs = 0
+        self.best = problem.known
+        self.is_over = problem.is_over
+        self.ended = ""
+        self.waiting: list[Offer] = []
+        self.sketched = False
+        self.legal: OpenSubspace | None = None
+        self.refused: list[str] = []
+        self.failed: list[MappingError] = []
+        self.opened: list[RegionState] = []
+        self.candidates = 0
+        self.lost = self.same_loops = 0
+        self.left: list[OpenSubspace] = []
+        self.unopened = inf
+        self.regions: list[OpenRegion] = []
+        self.answering = Answering(
+            opened=self.regions,
+            objective=problem.objective,
+            tables_of=tables_of,
+            # What slack leaves out counts in the gap: a tenth leaves the rest of the tolerance to
+            # what a run is slower than its bound.
+            slack=0.0 if problem.objective.exact else self.tolerance / 10,
+            cap=inf if cap is None else cap[1],
+            most=self._most,
+            relaxed=relaxed,
+        )
+        workers = usual_workers() if tables_of is tabulate else 1
+        # What another process does can be left in the middle when time is up.
+        limited = problem.is_over is not never and tables_of is tabulate
+        self.team = Team[Question, Answer](self.answering, workers, at_once=limited)
+
+    def run(self, advance: Advance) -> Searched:
+        try:
+            self._open_promising()
+            self._note()
+            self._go_through(advance)
+        except KeyboardInterrupt:
+            # The best so far is what was asked for; without one there is nothing to say.
+            if self.best is None:
+                raise
+            self.ended = INTERRUPTED
+        finally:
+            self.team.close()
+        if self.best is None:
+            raise self._nothing()
+        self._note()
+        return Searched(
+            mapping=self.best.mapping, result=self.best.result, certificate=self._certificate()
+        )
+
+    def _open_promising(self) -> None:
+        """Open the regions that promise most."""
+        effort = self.effort
+        most = effort.regions if self._timed or self.cap else effort.untimed
+        promising = self.space.regions(
+            round(min(most, self.space.size)), spread=not (self._timed or self.cap)
+        )
+        beside = self.space.bound_beside(promising)
+        if beside < inf:
+            self.unopened = beside if self._timed else 0.0
+        crossed: dict[str, bool] = {}
+        for promised in promising:
+            bound = promised.bound if self._timed else 0.0
+            if self._beaten(bound) or self._is_over():
+                self.unopened = min(self.unopened, bound)
+                continue
+            opened = OpenRegion.of(promised.region, bound, crossed)
+            self.candidates += candidates_of(promised.region, opened.subspaces)
+            self.opened.append(
+                RegionState(
+                    number=len(self.regions), opened=opened, left=[*range(len(opened.subspaces))]
+                )
+            )
+            self.regions.append(opened)
+
+    def _go_through(self, advance: Advance) -> None:
+        """Search until nothing is left that is worth it."""
+        found: list[OpenSubspace] = []
+        for mine, answer in self._in_order(self._next_sketch, self._put_back):
+            advance(1)
+            if self._is_sketched(mine, answer):
+                found.append(mine)
+        # Sorting is stable: of equals those of better regions come first.
+        found.sort(key=lambda one: (one.estimate, one.region.number, one.number))
+        others = [OpenSubspace(region=r, number=n) for r in self.opened for n in r.left]
+        self.left = [*found, *others]
+        self.sketched = True
+        order = iter([*self.left])
+        for mine, answer in self._in_order(lambda: self._next_look(order), lambda _: None):
+            self.left.remove(mine)
+            self._look(mine, answer)
+            self._note()
+            advance(1)
+        self._run_waiting()
+
+    def _in_order(
+        self,
+        following: Callable[[], tuple[OpenSubspace, SubspaceQuestion] | None],
+        put_back: Callable[[OpenSubspace], None],
+    ) -> Iterator[tuple[OpenSubspace, SubspaceAnswer]]:
+        """Subspaces and what they answered, in the order in which they were asked.
+
+        Parameters
+        ----------
+        following : callable
+            What is asked next, as far as is known by now; None: nothing, as far as is known.
+        put_back : callable
+            Told what has no answer when time is up.
+        """
+        asked: deque[tuple[OpenSubspace, int]] = deque()
+        while True:
+            while len(asked) < _AHEAD and (after := following()) is not None:
+                asked.append((after[0], self.team.submit(after[1])))
+            if not asked:
+                return
+            answer = self.team.answer(asked[0][1], self._is_over)
+            if answer is None:
+                for mine, number in asked:
+                    self.team.cancel(number)
+                    put_back(mine)
+                return
+            assert isinstance(answer, SubspaceAnswer), "what is said of a subspace"
+            yield asked.popleft()[0], answer
+
+    def _is_over(self) -> bool:
+        """Whether time is up; not before there is something to show."""
+        if self.best is not None and not self.ended and self.is_over():
+            self.ended = TIME_LIMIT
+        return bool(self.ended)
+
+    @property
+    def _timed(self) -> bool:
+        """Whether cycles alone bound the objective."""
+        return self.objective.code == LATENCY
+
+    def _beaten(self, bound: float) -> bool:
+        """Whether nothing above a bound is better than the best by more than the tolerance."""
+        return self.best is not None and bound >= self.best.value * (1 - self.tolerance)
+
+    def _near(self, bound: float) -> bool:
+        """Whether nothing above a bound is much better than the best."""
+        return self.best is not None and bound >= self.best.value * (1 - self.effort.near)
+
+    def _next_sketch(self) -> tuple[OpenSubspace, SubspaceQuestion] | None:
+        """What is sketched next: a few subspaces of each region, then more of the best ones."""
+        if self._is_over():
+            return None
+        for region in self.opened:
+            few = region.sketched < self.effort.sketches
+            if few and region.left and not self._beaten(region.bound):
+                return self._sketch_of(region)
+        self.turn = [r for r in self.turn if r.left and not self._beaten(r.bound)]
+        if not self.turn and self.more > 0:
+            # What can be little better than the best is not worth more than a glance.
+            able = [r for r in self.opened if r.left and not self._near(r.bound)]
+            best = min(able, key=lambda r: (r.estimate, r.bound), default=None)
+            self.turn = [best] * _AT_ONCE if best is not None else []
+            self.more -= len(self.turn)
+        return self._sketch_of(self.turn.pop()) if self.turn else None
+
+    def _sketch_of(self, region: RegionState) -> tuple[OpenSubspace, SubspaceQuestion]:
+        mine = OpenSubspace(region=region, number=region.left.pop(0))
+        region.sketched += 1
+        # What is worse than others by far is of no interest, but need not beat the best.
+        limit = self.best.value * _SPREAD if self.best is not None else inf
+        return mine, mine.asked(limit, plain=True)
+
+    @staticmethod
+    def _put_back(mine: OpenSubspace) -> None:
+        mine.region.left = sorted((*mine.region.left, mine.number))
+
+    def _is_sketched(self, mine: OpenSubspace, answer: SubspaceAnswer) -> bool:
+        """Take note of a sketch; False where no mapping of the subspace is legal."""
+        region = mine.region
+        if answer.refused is not None:
+            # It is left out, cost little, and another is sketched in its place.
+            region.sketched -= 1
+            self._refuse(answer.refused)
+            self.lost += len(mine.subspace.sizes) * region.of_tiling
+            return False
+        for offer in answer.offers[:1]:
+            mine.estimate = offer.estimate
+            region.estimate = min(region.estimate, mine.estimate)
+            self.seen.promise(offer.estimate, mine.kind, partial(self._engine, offer))
+            if self.best is None or mine.estimate < self.best.value * _MUCH:
+                self._run(offer)
+        return True
+
+    def _next_look(
+        self, order: Iterator[OpenSubspace]
+    ) -> tuple[OpenSubspace, SubspaceQuestion] | None:
+        """What is searched in all ways next."""
+        if self.todo <= 0 or self._is_over():
+            return None
+        mine = next((one for one in order if not self._beaten(one.region.bound)), None)
+        if mine is None:
+            return None
+        self.todo -= 1
+        limit = self.best.value if self.best is not None else inf
+        if self.relaxed:
+            # What is worse than all of these is not run; what is as good may tie better.
+            full = len(self.waiting) == self._most
+            limit = nextafter(self.waiting[-1].value, inf) if full else inf
+        return mine, mine.asked(limit, plain=False)
+
+    def _look(self, mine: OpenSubspace, answer: SubspaceAnswer) -> None:
+        """Take note of what a subspace has in all ways."""
+        region, tilings = mine.region, len(mine.subspace.sizes)
+        if answer.refused is not None:
+            self._refuse(answer.refused)
+            self.lost += tilings * region.of_tiling
+            return
+        region.least = min(region.least, answer.least)
+        region.tally += answer.tally
+        self._run_promising(answer.offers)
+        self._tire(region)
+        self.legal = self.legal or mine
+        self.same_loops += tilings * (region.of_tiling - answer.combinations)
+
+    def _tire(self, region: RegionState) -> None:
+        """Give up where many subspaces brought nothing."""
+        self.idle += 1
+        value = self.best.value if self.best is not None else inf
+        if value < self.reached * (1 - self.tolerance):
+            self.reached, self.idle = value, 0
+        near = self._near(region.bound)
+        if self.idle >= (self.effort.patience_near if near else self.effort.patience):
+            self.todo = 0
+
+    def _certificate(self) -> Certificate:
+        assert self.best is not None, "what is certified"
+        evaluated = int(sum(region.tally[LEAVES] for region in self.opened))
+        return Certificate(
+            strategy="exhaustive, masks and gathers aside" if self.relaxed else "exhaustive",
+            objective=self.objective.name,
+            candidates=self.candidates,
+            evaluated=evaluated,
+            reasons=tuple(self._reasons(evaluated).items()),
+            runs=self.runs,
+            gap=self._gap(),
+            tolerance=self.tolerance,
+            value=self.best.value,
+            floor=self.objective.floor(self.best.result),
+            ended=self.ended,
+        )
+
+    def _reasons(self, evaluated: int) -> dict[str, int]:
+        """Why candidates were left out, and how many for each reason."""
+        found = {"loops not legal": self.lost, "the same loops": self.same_loops}
+        for region in self.opened:
+            for why, count in pruned(region.tally):
+                found[why] = found.get(why, 0) + count
+        for left in self.left:
+            count = len(left.subspace.sizes) * left.region.of_tiling
+            why = "no better" if self._beaten(left.region.bound) else "not looked at"
+            found[why] = found.get(why, 0) + count
+        if self.ended == INTERRUPTED:
+            # Nobody knows where: what is not told by now was not looked at.
+            rest = self.candidates - evaluated - sum(found.values())
+            found["not looked at"] = found.get("not looked at", 0) + rest
+        return found
+
+    def _refuse(self, why: SubspaceRefusedError) -> None:
+        """Go on without a subspace whose loops are not legal."""
+        if why.irregular:
+            if not self.relaxed:
+                raise NotInBatchesError
+            raise MappingError(Problem(f"the cascade cannot be searched: {why}"))
+        self.refused.append(str(why))
+
+    def _run_promising(self, offers: tuple[Offer, ...]) -> None:
+        """Run what a subspace has that may be better than the best by more than the tolerance."""
+        if self.relaxed:
+            self.waiting = sorted((*self.waiting, *offers), key=lambda f: f.promise)[: self._most]
+            # What looks much better than the best is run at once, and tells what to look for.
+            if offers and (self.best is None or offers[0].estimate < self.best.value * _MUCH):
+                self._run(offers[0])
+                self.waiting = [one for one in self.waiting if one is not offers[0]]
+            return
+        for found in offers:
+            if self.best is None or found.value < self.best.value * (1 - self.tolerance):
+                self._run(found)
+
+    def _run_waiting(self) -> None:
+        """Run the most promising mappings of a space whose values are estimates."""
+        numbers = [self.team.submit(found) for found in self.waiting]
+        for number in numbers:
+            self._ran(self.team.answer(number, self._is_over))
+
+    @property
+    def _most(self) -> int:
+        """How many mappings are run where values are estimates."""
+        return max(3, _RUNS // len(self.space.program.einsums))
+
+    def _run(self, found: Offer) -> None:
+        """Let the engine say what an offer is worth."""
+        self._ran(self.team.answer(self.team.submit(found, first=True), self._is_over))
+
+    def _ran(self, answer: Answer | None) -> None:
+        if answer is None:
+            return
+        assert isinstance(answer, RunAnswer), "what is said of an offer"
+        self.runs += 1
+        run = answer.run
+        if run is None:
+            assert answer.refused is not None, "one of the two"
+            self.failed.append(answer.refused)
+            return
+        if self.cap is not None and self.cap[0].of(run.result) > self.cap[1]:
+            return
+        self.seen.ran(run)
+        if self.best is None or run.value < self.best.value:
+            self.best, self.found = run, True
+            self._note()
+
+    def _engine(self, offer: Offer) -> EngineRun:
+        """An offer run here. Raises ``MappingError``."""
+        answer = self.answering.run(offer)
+        if answer.run is None:
+            assert answer.refused is not None, "one of the two"
+            raise answer.refused
+        return answer.run
+
+    def _note(self) -> None:
+        value = self.best.value if self.best is not None else inf
+        self.seen.note(self.runs, value, self._least())
+
+    def _gap(self) -> float:
+        """How much better than the best another mapping could be."""
+        assert self.best is not None, "what there is a gap to"
+        return max(0.0, 1 - self._least() / self.best.value)
+
+    def _least(self) -> float:
+        """What no mapping is below, as far as the search has got."""
+        bounds = [self.unopened]
+        for region in self.opened:
+            if not self.relaxed:
+                bounds.append(max(region.bound, region.least))
+        bounds += [found.region.bound for found in self.left]
+        if self.relaxed or self.ended == INTERRUPTED or not self.sketched:
+            bounds += [region.bound for region in self.opened]
+        floor = 0.0 if self.best is None else self.objective.floor(self.best.result)
+        return max(min(bounds), floor)
+
+    def _nothing(self) -> MappingError:
+        """Why there is no mapping: constraints leave none, nothing fits, or nothing is legal."""
+        if nothing := nothing_left(self.space):
+            return nothing
+        if self.failed:
+            return NoLegalMappingError(self.failed[0].problems)
+        if self.legal is not None:
+            region, subspace = self.legal.region.region, self.legal.subspace
+            ways = {e: found[0] for e, found in region.ways.items()}
+            # The last alternative keeps a tensor everywhere: its first level is the outermost.
+            places = {t: found[-1][:1] for t, found in region.all_places.items()}
+            mapping = mapping_of(region, subspace.skeleton, subspace.sizes[0], ways, places)
+            try:
+                bind(self.space.program, mapping, self.space.architecture, self.space.given)
+            except MappingError as error:
+                hint = "with the smallest tiles, and every tensor in the outermost memory only"
+                problems = [replace(p, hint=hint, span=None) for p in error.problems]
+                return NoLegalMappingError(problems)
+        reasons = "; ".join([*dict.fromkeys(self.refused)][:2])
+        space = "constrained space" if self.space.constraints else "space"
+        return NoLegalMappingError(Problem(f"no mapping of the {space} is legal: {reasons}"))

@@ -1,0 +1,205 @@
+"""Who does pieces of work: processes forked from this one, or this one where that is not worth it.
+
+What a piece needs is there before the fork, so that only what tells pieces apart, and answers, go
+between processes. Who did a piece makes no difference to its answer.
+"""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from time import monotonic
+from typing import Any, Generic, TypeVar
+
+W = TypeVar("W")
+A = TypeVar("A")
+
+_ALONE_S = 0.2
+"""What is done sooner is not worth a fork."""
+
+_LOOK_S = 0.05
+"""How often it is looked whether time is up."""
+
+_COLLECT_AFTER = 50_000
+"""Objects made between two looks for garbage, as in the command line itself."""
+
+
+def usual_workers() -> int:
+    """Processes that work at a time: one for each core; one where a process cannot be forked, and
+    in a process that is itself one of several."""
+    if sys.platform != "linux" or multiprocessing.parent_process() is not None:
+        return 1
+    return len(os.sched_getaffinity(0))
+
+
+class Team(Generic[W, A]):
+    """Does pieces of work; answers are asked for in any order.
+
+    Parameters
+    ----------
+    work : callable
+        The answer to a piece. Pieces and answers can be pickled.
+    workers : int
+        Processes; with one, this process does all.
+    at_once : bool
+        Whether they are forked without a look how long the work takes. Only what another process
+        does can be left in the middle.
+    """
+
+    def __init__(self, work: Callable[[W], A], workers: int, *, at_once: bool = False) -> None:
+        self.work = work
+        self.workers = workers
+        self._fork_at = monotonic() + (0.0 if at_once else _ALONE_S)
+        self._forked = workers == 1 and not at_once
+        self._able = sys.platform == "linux" and multiprocessing.parent_process() is None
+        self._helpers: list[_Helper] = []
+        self._pieces: dict[int, W] = {}
+        self._queue: deque[int] = deque()
+        self._answers: dict[int, tuple[A | None, BaseException | None]] = {}
+        self._number = 0
+
+    @property
+    def forked(self) -> bool:
+        """Whether others work beside this process."""
+        return bool(self._helpers)
+
+    def submit(self, piece: W, *, first: bool = False) -> int:
+        """Put a piece in line, before all others that wait or behind them; its number."""
+        self._number += 1
+        self._pieces[self._number] = piece
+        if first:
+            self._queue.appendleft(self._number)
+        else:
+            self._queue.append(self._number)
+        self._hand_out()
+        return self._number
+
+    def cancel(self, number: int) -> None:
+        """Nobody wants the answer to a piece any more."""
+        self._pieces.pop(number, None)
+        self._answers.pop(number, None)
+        with suppress(ValueError):
+            self._queue.remove(number)
+
+    def answer(self, number: int, is_over: Callable[[], bool]) -> A | None:
+        """The answer to a piece; None where time was up before it was there.
+
+        Raises
+        ------
+        Exception
+            What the work raised.
+        """
+        self._fork()
+        while number not in self._answers:
+            if is_over():
+                return None
+            if not self._helpers:
+                self._queue.remove(number)
+                self._answer_here(number)
+                break
+            self._hand_out()
+            busy = {m.connection: m for m in self._helpers if m.number is not None}
+            for connection in wait([*busy], timeout=_LOOK_S):
+                self._receive(busy[connection])  # type: ignore[index]
+        found, wrong = self._answers.pop(number)
+        self._pieces.pop(number, None)
+        if wrong is not None:
+            raise wrong
+        return found
+
+    def close(self) -> None:
+        """End all processes, whatever they are at."""
+        for helper in self._helpers:
+            helper.process.kill()
+        for helper in self._helpers:
+            helper.process.join()
+            helper.connection.close()
+        self._helpers = []
+
+    def _fork(self) -> None:
+        if self._forked or not self._able or monotonic() < self._fork_at:
+            return
+        self._forked = True
+        # What is there by now is not looked through for garbage: it would be copied.
+        gc.freeze()
+        context = multiprocessing.get_context("fork")
+        for _ in range(self.workers):
+            here, there = context.Pipe()
+            process = context.Process(target=_serve, args=(there, self.work), daemon=True)
+            process.start()
+            there.close()
+            self._helpers.append(_Helper(process, here))
+        gc.unfreeze()
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        for helper in [*self._helpers]:
+            if helper.number is None and self._queue:
+                number = self._queue.popleft()
+                try:
+                    helper.connection.send(self._pieces[number])
+                    helper.number = number
+                except OSError:
+                    self._lose(helper, number)
+
+    def _receive(self, helper: _Helper) -> None:
+        number = helper.number
+        assert number is not None, "who is asked has something to do"
+        try:
+            answer = helper.connection.recv()
+        except (EOFError, OSError):
+            self._lose(helper, number)
+            return
+        helper.number = None
+        if number in self._pieces:
+            self._answers[number] = answer
+
+    def _lose(self, helper: _Helper, number: int) -> None:
+        """Do without a process that was killed, perhaps for want of memory."""
+        self._helpers.remove(helper)
+        helper.connection.close()
+        if number in self._pieces:
+            self._answer_here(number)
+
+    def _answer_here(self, number: int) -> None:
+        try:
+            self._answers[number] = self.work(self._pieces[number]), None
+        except Exception as wrong:  # noqa: BLE001 - told to whoever asks
+            self._answers[number] = None, wrong
+
+
+class _Helper:
+    """A process, what it is told and answers through, and the number of what it does."""
+
+    def __init__(self, process: Any, connection: Connection) -> None:
+        self.process = process
+        self.connection = connection
+        self.number: int | None = None
+
+
+def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
+    """Answer pieces until there is nobody to answer to."""
+    # Ctrl-C is for the process that waits for this one.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.set_threshold(_COLLECT_AFTER)
+    while True:
+        try:
+            piece = connection.recv()
+        except EOFError:
+            return
+        answer: tuple[Any, BaseException | None]
+        try:
+            answer = work(piece), None
+        except Exception as wrong:  # noqa: BLE001 - told to whoever asks
+            answer = None, wrong
+        try:
+            connection.send(answer)
+        except OSError:
+            return
