@@ -176,7 +176,7 @@ def test_what_names_no_reference_is_not_checked(tmp_path: Path) -> None:
     assert run("validate", own).stdout.startswith("1 not checked, in float64")
     assert "nothing says what it ought to compute; --against another cascade" in shown
     # The tiles of a mapping are still compared with the equations.
-    _, mapped = validated(own, "--mapping", "fusemax-binding")
+    _, mapped = validated(own, "--mapping", "fusemax-binding", "--arch", "edge")
     assert (mapped["verdict"], mapped["against"]) == ("ok", "its equations in float64")
     (checked,) = validated(own, "--against", "attention-3pass")
     assert (checked["verdict"], checked["against"]) == ("ok", "attention-3pass")
@@ -187,7 +187,7 @@ def test_what_names_no_reference_is_not_checked(tmp_path: Path) -> None:
 
 def test_a_mapping_fits_a_copy_of_its_cascade_and_nothing_else(tmp_path: Path) -> None:
     copy = cascade_file(tmp_path, "cascade:", "cascade: ")
-    assert len(validated(copy, "--mapping", "fusemax-arch")) == 2
+    assert len(validated(copy, "--mapping", "fusemax-arch", "--arch", "edge")) == 2
     changed = cascade_file(tmp_path, "+ SPD[m1, p]", "+ 2 * SPD[m1, p]")
     assert "is for cascade" in refused("validate", changed, "--mapping", "fusemax-arch")
 
