@@ -43,6 +43,13 @@ def test_a_class_name_has_one_meaning() -> None:
     assert [name for name, count in names.items() if count > 1] == []
 
 
+def test_a_file_of_tests_has_a_name_of_its_own() -> None:
+    """Tests are in no packages: of two files with one name the second cannot be collected."""
+    names = Counter(file.name for file in (ROOT / "tests").rglob("*.py"))
+    names.pop("conftest.py", None)
+    assert [name for name, count in names.items() if count > 1] == []
+
+
 def test_private_words_are_gone() -> None:
     pattern = re.compile(rf"\b({'|'.join(GONE)})s?\b", re.I)
     found = [
