@@ -25,6 +25,7 @@ from einsum_cascade.ir import (
     Affine,
     AffineTerm,
     Condition,
+    Index,
     Name,
     Node,
     Number,
@@ -32,6 +33,7 @@ from einsum_cascade.ir import (
     variables_of,
     walk,
 )
+from einsum_cascade.notation.printer import index_text
 
 from ..space.access_map import AccessMap
 from ..spec.arch import Architecture
@@ -392,22 +394,36 @@ def _illegal(bound: Bound, spread: tuple[Spread, ...]) -> Iterator[str]:
                 yield f"{e.name} has a mask that reads data along {s.rank}, which has no parts"
             if e.einsum.select is not None and variable in e.einsum.over:
                 yield f"{e.name} picks from all of {s.rank}, of which instances have parts"
-            yield from _unlike_parts(e, s)
+            yield from _unlike_parts(bound.program, e, s)
         for tensor, ranks in bound.program.iterative.items():
             if s.rank in ranks:
                 yield f"{tensor} runs along {s.rank}: its steps follow one another"
         yield from _torn(bound, s)
 
 
-def _unlike_parts(e: BoundEinsum, s: Spread) -> Iterator[str]:
+def _unlike_parts(program: Program, e: BoundEinsum, s: Spread) -> Iterator[str]:
     """Accesses that need more of a tensor than the part of their instance."""
     for access_map in e.touches:
         for index in access_map.access.indices:
-            if s.variable in index.variables and not (
-                isinstance(index, Affine) and index.as_variable == s.variable
-            ):
+            if s.variable in index.variables and not _in_order(program, index, s):
                 name = access_map.access.tensor
-                yield f"{e.name} takes {name} at {index}, which may be in another part of {s.rank}"
+                where = index_text(index)
+                yield f"{e.name} takes {name} at {where}, which may be in another part of {s.rank}"
+
+
+def _in_order(program: Program, index: Index, s: Spread) -> bool:
+    """Whether parts of a rank are parts of what an index goes over: the rank itself, or all of a
+    rank that the cascade cuts, whose outermost part is spread."""
+    if not isinstance(index, Affine):
+        return False
+    family = program.rank_of[s.rank].family if s.rank in program.rank_of else None
+    if family is None:
+        return index.as_variable == s.variable
+    members = program.rank_of[family].partition
+    digits = {(m.lower(), *sorted(members[n + 1 :])) for n, m in enumerate(members)}
+    terms = {(t.variable, *sorted(t.shapes)) for t in index.terms if t.coefficient == 1}
+    whole = len(terms) == len(index.terms) and terms == digits
+    return index.as_variable == s.variable or (members[0] == s.rank and whole)
 
 
 def _torn(bound: Bound, s: Spread) -> Iterator[str]:

@@ -14,11 +14,12 @@ from archsim.bound.binding import bind
 from archsim.cost.instances import of_all_instances
 from archsim.cost.spill import count_mapping
 from archsim.evaluate.evaluate import evaluate_mapping
-from archsim.jobs.spreading import _best_parts
+from archsim.jobs.spreading import _best_parts, spread_over
 from archsim.spec.mapping import SpreadRank
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError
 from mappers.choices.choose import choose
+from mappers.einsum_by_einsum import einsum_by_einsum
 from workloads import load
 
 AMPLE = "memories.DRAM.bandwidth=1000 TB/s"
@@ -261,6 +262,26 @@ def test_a_masked_rank_is_cut_for_instances_that_others_leave_idle() -> None:
     found = simulate(load("llama-3-8b", seq_len=256, batch=1), machine)
     parts = "G in 8 parts of 1, S in 4 parts of 1, P in 2 parts of 128"
     assert f"64 of 64 cores are used: {parts}" in found.notes
+
+
+def test_splits_of_keys_are_read_once_by_whoever_has_them() -> None:
+    machine = Architecture.load("fusemax", [CORES.format(8)])
+    program = Cascade.load("flash-decoding").program
+    shapes = {"B": 1, "H": 2, "E": 16, "F": 16, "P": 1, "M2": 4, "M1": 4, "M0": 32}
+    made = einsum_by_einsum(program, machine, {**shapes, "H": 1, "M2": 1})
+    ranks = [SpreadRank(instances="cores", rank=r, parts=n) for r, n in (("H", 2), ("M2", 4))]
+    split = evaluate_mapping(
+        program, spread_over(made, (("DRAM", tuple(ranks)),), machine), machine, shapes
+    )
+    alone = evaluate_mapping(
+        program, spread_over(made, (("DRAM", tuple(ranks[:1])),), machine), machine, shapes
+    )
+    assert "8 of 8 cores are used: H in 2 parts of 1, M2 in 4 parts of 1" in split.notes
+    # Keys and values of 512 tokens and two heads, each by one core; beside them partial results.
+    keys_and_values = 2 * 2 * 512 * 16 * 2
+    assert keys_and_values < split.traffic[0].read_bytes < 1.5 * keys_and_values
+    assert [e.operations for e in split.einsums] == [e.operations for e in alone.einsums]
+    assert split.cycles < alone.cycles
 
 
 def test_multicast_needs_instances() -> None:

@@ -38,6 +38,7 @@ SHAPES = {
         "M": 9,
         "M0": 4,
     },
+    "flash-decoding": {"B": 1, "H": 2, "E": 3, "F": 2, "P": 2, "M2": 3, "M1": 2, "M0": 4},
     "attention-3pass": {"B": 1, "H": 3, "E": 3, "F": 5, "P": 7, "M": 11},
 }
 
@@ -59,6 +60,7 @@ def checked(name: str, spread: dict[str, int]) -> ValidationReport:
         ("linear-layer-gelu", {"D": 3}),  # each has a partial sum
         ("attention-3pass", {"H": 2, "P": 3}),
         ("grouped-query-attention-causal", {"G": 2, "P": 3}),  # parts under a mask differ
+        ("flash-decoding", {"H": 2, "M2": 2}),  # each has some of the splits of the keys
         ("attention-3pass", {"M": 4}),  # all need the maximum of all
     ],
 )
