@@ -182,7 +182,7 @@ def draw_sweep() -> None:
     plot(frame, "heatmap", colour="traffic_bytes.DRAM", out=IMAGES / "sweep-traffic.png")
 
 
-CACHES = ("bf16", "fp8_e4m3", "mxfp6", "nvfp4", "mxfp4")
+CACHES = ("bf16", "int8", "fp8_e4m3", "mxfp6", "nvfp4", "mxfp4")
 """Formats of keys and values in the cache."""
 
 CACHED = (8191, 131071)
@@ -246,7 +246,7 @@ def main() -> None:
     figure = Picture(figsize=(11, 3.6), layout="constrained")
     draw_skew(*figure.subplots(1, 2, width_ratios=(3, 2)))
     figure.savefig(IMAGES / "skew.png", dpi=100)
-    figure = Picture(figsize=(10, 2.9), layout="constrained")
+    figure = Picture(figsize=(10, 3.2), layout="constrained")
     sides = figure.subplots(1, 2)
     for axes, cached in zip(sides, CACHED, strict=True):
         draw_formats(axes, cached)

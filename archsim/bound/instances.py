@@ -347,7 +347,14 @@ def _parted(
         member = tiling.members.get(asked.rank)
         if member is None or tiling.of_rank(member.rank)[0] != member:
             text = f"'{asked.rank}' is neither a rank nor the outermost tile of one"
-            hint = did_you_mean(asked.rank, (*tiling.shapes, *tiling.members))
+            tiles = [
+                m for m in tiling.members if tiling.of_rank(tiling.members[m].rank)[0].name == m
+            ]
+            hint = did_you_mean(asked.rank, dict.fromkeys((*tiling.shapes, *tiles)))
+            raise SpecError(Problem(text, level.span, hint))
+        if asked.parts is not None:
+            text = f"{asked.rank} is a tile, of which each instance has one: it has no parts"
+            hint = f"write {member.rank}: {asked.parts}, or leave out the number"
             raise SpecError(Problem(text, level.span, hint))
         # One tile for each instance, as the mapping cuts them.
         rank, extent = member.rank, tiling.shapes[member.rank]

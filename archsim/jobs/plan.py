@@ -14,7 +14,7 @@ from ..spec.mapping import Mapping
 from .defaults import default_job
 from .job import Evaluate, Generators, Job, JobPlan, told_of
 from .parts import job_of
-from .programs import refuse_unknown_tensors
+from .programs import refuse_unknown_tensors, refuse_what_nobody_computes
 from .run import evaluate_job, once
 from .selection import ByPart, Given, given_mappings
 from .workload import PartLike, WorkloadLike
@@ -63,6 +63,8 @@ def plan(
         try:
             jobs.append(planned(part, how))
         except InputError as wrong:
+            if how is None:
+                refuse_what_nobody_computes(workload, part, architecture)
             raise (wrong if single else told_of(part.name, wrong)) from None
     refuse_unknown_tensors(workload, (job.program for job in jobs))
     return JobPlan(

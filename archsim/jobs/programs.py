@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator
 
 from einsum_cascade import Cascade
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
-from einsum_cascade.ir import Program
+from einsum_cascade.ir import Access, Einsum, Program, walk
 from einsum_cascade.number_formats import ACCUMULATE, DEFAULT
+from einsum_cascade.operations import einsum_operations, kind_and_format, told
+from einsum_cascade.source import Span
 
-from ..spec.arch import Architecture
+from ..spec.arch import OF_WORDS, Architecture
 from ..spec.words import in_formats, on_machine
 from .workload import PartLike, WorkloadLike
 
@@ -54,6 +56,45 @@ def refuse_unknown_tensors(workload: WorkloadLike, programs: Iterable[Program]) 
     ]
     if wrong:
         raise SpecError(wrong)
+
+
+def refuse_what_nobody_computes(
+    workload: WorkloadLike, part: PartLike, architecture: Architecture
+) -> None:
+    """Refuse a format in which no array of a machine does what a part needs.
+
+    It says more than that no mapping is legal: where the format is stated.
+
+    Raises
+    ------
+    SpecError
+        Naming the first operation, and in what the machine does it.
+    """
+    if not workload.formats.stated:
+        return
+    program = program_of(part, architecture)
+    operations = [o for array in architecture.arrays for o in array.operations]
+    for e in program.einsums:
+        for name, _ in einsum_operations(program, e):
+            kind, fmt = kind_and_format(name)
+            own = dict.fromkeys(o.format for o in operations if o.kind == kind and o.format)
+            if fmt and own and not architecture.arrays_for([name]):
+                text = f"no array of {architecture.name} does {told(name)}, which {e.name} needs"
+                known = ", ".join(x for x in own if x != OF_WORDS)
+                hint = f"{kind} is done in {known}; 'convert' or 'wider' of an array say what else"
+                raise SpecError(Problem(text, _stated(workload, program, e.name, fmt), hint))
+
+
+def _stated(workload: WorkloadLike, program: Program, einsum: str, fmt: str) -> Span | None:
+    """Where the format of an Einsum's operands is stated."""
+    places, formats = dict(workload.formats_at), dict(workload.formats.tensors)
+    (e,) = (x for x in program.einsums if x.name == einsum)
+    read = [name for name in formats if formats[name] == fmt and name in _read_by(e)]
+    return next((places[name] for name in (*read, DEFAULT) if name in places), None)
+
+
+def _read_by(e: Einsum) -> set[str]:
+    return {n.tensor for n in walk(e.expression) if isinstance(n, Access)}
 
 
 def _tensors(program: Program) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, PlainValidator
 
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
-from einsum_cascade.number_formats import FORMATS
+from einsum_cascade.number_formats import ACCUMULATE, FORMATS
 from einsum_cascade.source import Span
 from einsum_cascade.yaml.edit import Setting, apply_settings
 from einsum_cascade.yaml.schema import (
@@ -189,6 +189,10 @@ def file_fields(root: YamlNode) -> FileFields:
     config = config_tree(fields)
     spec = spec.model_copy(update={"model": model, "ffn_up": ffn_up})
     formats = tuple((name, root.key_span((*path, "formats", name))) for name in spec.formats)
+    sums = spec.formats.get(ACCUMULATE, "")
+    if sums and FORMATS[sums].block > 1:
+        text = f"accumulate: a sum has no neighbours that share its scale, as values of {sums} do"
+        raise SpecError(Problem(text, root.span_of((*path, "formats", ACCUMULATE))))
     return FileFields(spec, cascade, places, fields, config, formats)
 
 

@@ -124,7 +124,11 @@ Task = Annotated[PhaseTask, PlainValidator(_task)]
 def _spread(value: Any) -> Any:
     """Ranks by what their parts are spread over, each with how many parts there are, if told."""
     if isinstance(value, str | tuple):
-        return dict.fromkeys(one_or_more(value), REST)
+        ranks = one_or_more(value)
+        twice = [rank for rank in ranks if ranks.count(rank) > 1]
+        if twice:
+            raise expected(f"expected ranks that differ, got {twice[0]} twice")
+        return dict.fromkeys(ranks, REST)
     return value
 
 
