@@ -20,8 +20,8 @@ from .objectives import objective_called
 from .protocol import TOLERANCE, Clock, SearchProblem
 from .workload_search import (
     ProgressOfParts,
-    best_known,
     check_start,
+    known_runs,
     only_part,
     quiet,
     space_of,
@@ -91,7 +91,8 @@ def search_front(
     check_start(workload, start)
     space = space_of(part, architecture, constraints=constraints)
     problem = SearchProblem(space, objective_called("latency"), tolerance=tolerance)
-    problem = replace(problem, known=best_known(part, problem, start))
+    known = known_runs(part, problem, start)
+    problem = replace(problem, known=known[0] if known else None, others=known[1:])
     advance = progress(part.name, round(2 * EFFORT.subspaces + SEARCHES))
     found = capped_front(problem, advance, clock=Clock(time_limit_s))
     points: list[FrontPoint] = []

@@ -34,6 +34,10 @@ class SearchObjective:
     other: str | None = None
     """The objective that decides between mappings that are as good."""
 
+    def tie(self, result: Result) -> float:
+        """What decides between mappings that are as good: the less, the better."""
+        return 0.0 if self.other is None else OBJECTIVES[self.other].of(result)
+
 
 def _energy(result: Result) -> float:
     return sum(energy for _, energy in result.energy_by_component)

@@ -81,6 +81,9 @@ class SearchProblem:
         nothing of the space is better.
     is_over : callable
         Whether time is up.
+    others : tuple of EngineRun
+        More such mappings, none better than that one. Of mappings that are as good as what is found
+        the best in the other objective is taken, these among them.
     """
 
     space: Mapspace
@@ -88,6 +91,7 @@ class SearchProblem:
     tolerance: float = TOLERANCE
     known: EngineRun | None = None
     is_over: Callable[[], bool] = never
+    others: tuple[EngineRun, ...] = ()
 
 
 @runtime_checkable

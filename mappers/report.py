@@ -8,6 +8,7 @@ from archsim.document import Column, Document, Fact, Table
 from archsim.quantities import bar, count, energy, percent, seconds
 from archsim.result.limits import limits
 from archsim.result.record import Result
+from archsim.spec.mapping import Mapping
 
 from .certificate import Certificate
 from .workload_search import PartSearched, WorkloadSearched
@@ -68,6 +69,7 @@ def _against_runner_up(part: PartSearched) -> Table:
     assert other is not None, "what it is put against"
     its = other.result
     rows = [
+        ("mapping", part.found.mapping.name, _name_of(other.mapping)),
         ("latency", seconds(mine.latency_s), _lost(its.latency_s, mine.latency_s, seconds)),
         ("energy", energy(mine.energy_pj), _lost(its.energy_pj, mine.energy_pj, energy)),
     ]
@@ -81,6 +83,11 @@ def _against_runner_up(part: PartSearched) -> Table:
         columns=(Column("", "name"), Column("here", "text"), Column("runner-up", "text")),
         rows=tuple(rows),
     )
+
+
+def _name_of(mapping: Mapping) -> str:
+    """The name of one that was known; a search gives all that it tries the same."""
+    return "found" if mapping.name.startswith("best-") else mapping.name
 
 
 def _lost(its: float, mine: float, shown: Callable[[float], str]) -> str:

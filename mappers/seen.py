@@ -6,7 +6,7 @@ Two mappings are of one kind where the same ranks' loops are shared in the same 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from math import inf
 from time import monotonic
@@ -31,13 +31,17 @@ class Seen:
     ----------
     known : EngineRun, optional
         A mapping that it begins with.
+    others : sequence of EngineRun
+        More that are known.
     """
 
-    def __init__(self, known: EngineRun | None = None) -> None:
+    def __init__(self, known: EngineRun | None = None, others: Sequence[EngineRun] = ()) -> None:
         self.moments: list[Moment] = []
         self._begun = monotonic()
         self._runs: dict[Kind, EngineRun] = {}
         self._promises: dict[Kind, tuple[float, Callable[[], EngineRun]]] = {}
+        for run in others:
+            self.ran(run)
         if known is not None:
             self.ran(known)
             self.note(0, known.value, 0.0)
@@ -101,24 +105,27 @@ class Seen:
             return None
         kind = kind_of_bound(mine)
         others = [run for its, run in self._runs.items() if its != kind]
-        best = min(others, key=lambda run: run.value, default=None)
-        promised = sorted(
-            (p for its, p in self._promises.items() if its != kind), key=lambda p: p[0]
-        )
-        for estimate, run in promised[:_TRIES]:
-            if best is not None and estimate >= best.value:
-                break
+        for run in sorted((*others, *self._promised(kind, others)), key=lambda run: run.value):
             try:
-                found = run()
+                other = bound_mapping(space, run.mapping)
             except InputError:
                 continue
-            if found.kind != kind and (best is None or found.value < best.value):
-                best = found
-        if best is None:
-            return None
-        try:
-            other = bound_mapping(space, best.mapping)
-        except InputError:
-            return None
-        mapping = replace(best.mapping, name="runner-up")
-        return RunnerUp(mapping=mapping, result=best.result, differences=differences(mine, other))
+            return RunnerUp(
+                mapping=run.mapping, result=run.result, differences=differences(mine, other)
+            )
+        return None
+
+    def _promised(self, kind: Kind, known: Sequence[EngineRun]) -> Iterator[EngineRun]:
+        """Mappings of other kinds that promise to be better than all that have run: those that
+        are legal."""
+        best = min((run.value for run in known), default=inf)
+        promised = ((p, run) for its, (p, run) in self._promises.items() if its != kind)
+        for estimate, run in sorted(promised, key=lambda p: p[0])[:_TRIES]:
+            if estimate < best:
+                try:
+                    found = run()
+                except InputError:
+                    continue
+                if found.kind != kind:
+                    best = min(best, found.value)
+                    yield found

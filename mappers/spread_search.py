@@ -32,6 +32,7 @@ from .einsum_by_einsum import einsum_by_einsum
 from .engine_run import EngineRun, run_mapping
 from .objectives import LATENCY
 from .protocol import Mapper, Progress, SearchProblem
+from .seen import Seen
 from .space.mapspace import Mapspace
 
 _ONE_CORE: Final = ", of one core's part"
@@ -75,6 +76,7 @@ class _SpreadSearch:
     def __init__(self, strategy: Mapper, problem: SearchProblem) -> None:
         self.strategy, self.problem = strategy, problem
         self.best = problem.known
+        self.seen = Seen(problem.known, problem.others)
         self.certificates: list[Certificate] = []
         self.runs = 0
         self.refused: list[InputError] = []
@@ -103,7 +105,9 @@ class _SpreadSearch:
             known = _first_known(one, problem)
             if self._beaten(one):
                 return
-            found = self.strategy.search(replace(problem, space=one, known=known), progress)
+            found = self.strategy.search(
+                replace(problem, space=one, known=known, others=()), progress
+            )
         except InputError as wrong:
             self.refused.append(wrong)
             return
@@ -128,8 +132,11 @@ class _SpreadSearch:
         except InputError as wrong:
             self.refused.append(wrong)
             return
+        self.seen.ran(run)
         if self.best is None or self._is_better(run, self.best):
             self.best = run
+            floor = self.problem.objective.floor(run.result)
+            self.seen.note(self.runs, run.value, floor)
 
     def _is_better(self, run: EngineRun, best: EngineRun) -> bool:
         if run.value < best.value * (1 - self.problem.tolerance):
@@ -159,7 +166,14 @@ class _SpreadSearch:
             floor=floor,
             ended=self.ended,
         )
-        return Searched(mapping=best.mapping, result=best.result, certificate=certificate)
+        self.seen.note(self.runs, best.value, certificate.bound)
+        return Searched(
+            mapping=best.mapping,
+            result=best.result,
+            certificate=certificate,
+            runner_up=self.seen.runner_up(self.problem.space, best.mapping),
+            history=self.seen.end(),
+        )
 
     def _nothing(self) -> InputError:
         if self.refused:

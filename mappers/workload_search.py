@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, TypeVar
@@ -201,7 +201,7 @@ def search_workload(
     SpecError
         Something named does not exist, or shapes are missing.
     MappingError
-        As ``Mapper.search`` and ``best_known``.
+        As ``Mapper.search`` and ``known_runs``.
     """
     strategy = strategy or strategy_called("exhaustive")
     check_start(workload, start, constraints)
@@ -275,9 +275,10 @@ def _remembered(
     found = recall_search(question, problem.space, problem.objective, problem.tolerance)
     if found is None:
         return None
-    given = best_of(part, problem, start)
-    if given is not None and given.value < problem.objective.of(found.result):
-        return None
+    value, tie = problem.objective.of(found.result), problem.objective.tie(found.result)
+    for given in given_runs(part, problem, start)[:1]:
+        if (given.value, problem.objective.tie(given.result)) < (value, tie):
+            return None
     return replace(found, mapping=replace(found.mapping, cascade=part.cascade))
 
 
@@ -297,13 +298,13 @@ def _searched(
     if whole and (before := _remembered(part, problem, start)) is not None:
         value = problem.objective.of(before.result)
         return PartSearched(name=part.name, found=before, value=value, times=part.times)
-    known = best_known(part, problem, start)
-    asked = replace(problem, known=known)
+    known = known_runs(part, problem, start)
+    asked = replace(problem, known=known[0] if known else None, others=known[1:])
     if problem.space.architecture.has_instances:
         found = spread_search(strategy, asked, progress)
     else:
         found = strategy.search(asked, progress)
-    if known is None or found.mapping is not known.mapping:
+    if all(found.mapping is not run.mapping for run in known):
         # The cascade by the name or file that the part gives.
         found = replace(found, mapping=replace(found.mapping, cascade=part.cascade))
     if constraints:
@@ -317,22 +318,23 @@ def _searched(
     return PartSearched(name=part.name, found=found, value=value, times=part.times)
 
 
-def best_known(
+def known_runs(
     part: PartLike, problem: SearchProblem, start: Sequence[Mapping]
-) -> EngineRun | None:
-    """The best of the mappings known for a part; None if none is legal here.
+) -> tuple[EngineRun, ...]:
+    """The mappings known for a part that are legal here, the best first.
 
-    Where there are constraints only those count that obey them.
+    Of those that are as good the best in the other objective is first. Where there are constraints
+    only those count that obey them.
 
     Raises
     ------
     MappingError
         One to begin with is not legal, or breaks a constraint.
     """
-    best = best_of(part, problem, start)
+    found = given_runs(part, problem, start)
     machine, mine = problem.space.architecture, (part.cascade, name_of(part))
     for make in known_mappings(part, machine, GENERATORS):
-        if best is not None and problem.is_over():
+        if found and problem.is_over():
             break
         try:
             mapping = make()
@@ -341,28 +343,29 @@ def best_known(
                 if space.constraints:
                     continue
                 space = _whole_space(part, machine, mapping.cascade)
-            run = run_mapping(space, mapping, problem.objective)
+            found.append(run_mapping(space, mapping, problem.objective))
         except InputError:
             continue
-        if best is None or run.value < best.value:
-            best = run
-    return best
+    return best_first(problem, found)
 
 
-def best_of(part: PartLike, problem: SearchProblem, start: Sequence[Mapping]) -> EngineRun | None:
-    """The best of the mappings given for a part; None where none is of its cascade.
+def given_runs(part: PartLike, problem: SearchProblem, start: Sequence[Mapping]) -> list[EngineRun]:
+    """The mappings given for a part, the best first; none where none is of its cascade.
 
     Raises
     ------
     MappingError
         One is not legal, or breaks a constraint.
     """
-    best: EngineRun | None = None
-    for mapping in start:
-        if mapping.cascade in (part.cascade, name_of(part)):
-            run = run_mapping(problem.space, mapping, problem.objective)
-            best = run if best is None or run.value < best.value else best
-    return best
+    mine = (part.cascade, name_of(part))
+    given = (mapping for mapping in start if mapping.cascade in mine)
+    runs = [run_mapping(problem.space, mapping, problem.objective) for mapping in given]
+    return [*best_first(problem, runs)]
+
+
+def best_first(problem: SearchProblem, runs: Iterable[EngineRun]) -> tuple[EngineRun, ...]:
+    """Runs by the objective; of those that are as good the best in the other one is first."""
+    return tuple(sorted(runs, key=lambda run: (run.value, problem.objective.tie(run.result))))
 
 
 def check_start(

@@ -114,13 +114,19 @@ class _CappedSearch:
         """Caps in cycles, and energies that nothing below each of them is below."""
 
     def run(self, advance: Advance, clock: Clock) -> CappedFront:
+        for run in self.problem.others:
+            self._keep(run)
         first = self._end("latency", advance, clock.share(3), self.problem.known)
         ended = first.certificate.ended
         if ended == "interrupted":
             # Whoever cannot wait has one point, and what is proven of its energy without a search.
             second = self._as_known(first)
         else:
-            second = self._end("energy", advance, clock.share(2), self._run_of(first, "energy"))
+            least = min(
+                (self._run_of(first, "energy"), *self.problem.others),
+                key=lambda run: OBJECTIVES["energy"].of(run.result),
+            )
+            second = self._end("energy", advance, clock.share(2), least)
             ended = second.certificate.ended or ended
         self.proven.append((inf, second.certificate.bound))
         if ended != "interrupted":

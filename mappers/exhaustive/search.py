@@ -17,6 +17,7 @@ from ..space.mapspace import Mapspace
 from .branch_and_bound import BranchAndBound
 from .effort import USUAL, Effort
 from .irregular import in_batches
+from .ties import instead, tied
 
 _SHOWN = 1_000
 """Steps of a progress bar, at the most."""
@@ -39,15 +40,14 @@ class Exhaustive:
             Indices of the cascade are too irregular to be priced in batches.
         """
         advance = progress(round(min(self.effort.subspaces, _SHOWN)))
-        seen = Seen(problem.known)
+        seen = Seen(problem.known, problem.others)
         found = in_batches(
             problem,
             lambda aside: BranchAndBound(problem, self.effort, relaxed=aside, seen=seen).run(
                 advance
             ),
         )
-        over = bool(found.certificate.ended)
-        if problem.objective.other is not None and self.effort.again and not over:
+        if problem.objective.other is not None:
             found = self._settled(problem, found, OBJECTIVES[problem.objective.other], advance)
         over = bool(found.certificate.ended) or problem.is_over()
         second = None if over else seen.runner_up(problem.space, found.mapping)
@@ -61,6 +61,9 @@ class Exhaustive:
         if problem.known is not None:
             # Never worse than what is known.
             cap = min(cap, problem.known.value)
+        first = tied(problem, first, cap)
+        if first.certificate.ended or not self.effort.again:
+            return first
         known = EngineRun(value=other.of(first.result), mapping=first.mapping, result=first.result)
         second = replace(problem, objective=other, known=known)
         effort = replace(
@@ -77,15 +80,8 @@ class Exhaustive:
             first = replace(first, certificate=replace(first.certificate, ended=INTERRUPTED))
         if not is_new:
             return first
-        value = problem.objective.of(found.result)
-        certificate = replace(
-            first.certificate,
-            runs=first.certificate.runs + found.certificate.runs,
-            value=value,
-            gap=max(0.0, 1 - first.certificate.bound / value),
-        )
         mapping = replace(found.mapping, name=f"best-{problem.objective.name}")
-        return Searched(mapping=mapping, result=found.result, certificate=certificate)
+        return instead(problem, first, mapping, found)
 
 
 STRATEGY = Exhaustive()

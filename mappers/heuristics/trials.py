@@ -36,7 +36,7 @@ class MappingTrials:
         self.problem = problem
         self.points = Points(problem.space, problem.objective)
         self.best = problem.known
-        self.seen = Seen(problem.known)
+        self.seen = Seen(problem.known, problem.others)
         self.ended = ""
         self._advance = advance or (lambda _: None)
         self._evaluations = evaluations
@@ -80,7 +80,11 @@ class MappingTrials:
         self._legal += 1
         self._advance(1)
         self.seen.ran(run)
-        if self.best is None or run.value < self.best.value:
+        tie = self.problem.objective.tie
+        if self.best is None or (run.value, tie(run.result)) < (
+            self.best.value,
+            tie(self.best.result),
+        ):
             self.best = run
             self._note()
         return run.value
