@@ -2,7 +2,7 @@
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup hooks format lint types rooms check fast test goldens attack bench docs ci
+.PHONY: help setup hooks format lint types rooms check fast test goldens attack lowest pythons bench docs ci
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,12 @@ goldens: ## write the golden texts of simulate --dump anew; look at the differen
 
 attack: ## hostile files, mutants, command lines and machines at length; SEED=n repeats
 	$(PYTHON) -W ignore tests/attack/attacking.py $(if $(SEED),--seed $(SEED))
+
+lowest: ## all tests with the lowest versions that pyproject.toml allows
+	.ci/lowest $(PYTHON) . . -n 2
+
+pythons: ## validate all and reproduce fusemax, whole, on every Python from 3.11 on that is here
+	.ci/pythons
 
 bench: ## ratios of speed, each of one run
 	$(PYTHON) benchmarks/engine.py
