@@ -2,8 +2,8 @@
 
 Usage: python benchmarks/validation.py [--pictures DIR] [MEASURED.csv ...]
 
-What was measured is known by the columns of a table; the closed form of FSA needs none. With
---pictures a picture of each is drawn.
+What was measured is known by the columns of a table; the closed form of FSA and the roofline of
+TPU v1 need none. With --pictures a picture of each is drawn.
 """
 
 from __future__ import annotations
@@ -176,6 +176,29 @@ def closed_form_of_fsa() -> list[Compared]:
     return found
 
 
+# --------------------------------------------------------------------- the roofline of TPU v1
+
+RIDGE, PEAK_OPS = 1350, 92e12
+"""As published: operations a byte of weights from which on TPU v1 is bound by its array."""
+
+
+def roofline_of_tpu_v1() -> list[Compared]:
+    """Operations a second of a layer of 4096 x 4096 weights, by tokens: operations a byte."""
+    print("| tokens | published roof | ours | error |\n|---|---|---|---|")
+    found = []
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "layer.yaml"
+        for n in (64, 128, 256, 512, 1024, 1350, 2048, 4096):
+            shape = f"{{N: {n}, D: 4096, J: 4096}}"
+            path.write_text(f"workload: {{name: fc, cascade: linear-layer, shape: {shape}}}\n")
+            ours = 2 * n * 4096 * 4096 / simulate(load(path), "tpu-v1").latency_s
+            roof = PEAK_OPS * min(1, n / RIDGE)
+            found.append(Compared(label=f"{n}", measured=roof, ours=ours))
+            error = f"{100 * found[-1].error:+.0f} %"
+            print(f"| {n:,} | {1e-12 * roof:.1f} TOP/s | {1e-12 * ours:.1f} TOP/s | {error} |")
+    return found
+
+
 # ----------------------------------------------------------------------------------- pictures
 
 
@@ -242,6 +265,7 @@ TABLES = {
 """By the columns of what was measured."""
 
 FSA = Sight(name="fsa", unit="cycles of a tile, by N", scale=1, theirs="published")
+TPU_V1 = Sight(name="tpu-v1", unit="TOP/s, by tokens", scale=1e-12, theirs="published roof")
 
 
 def save(folder: Path, compared: list[Compared], sight: Sight) -> None:
@@ -252,13 +276,14 @@ def save(folder: Path, compared: list[Compared], sight: Sight) -> None:
 
 
 def main() -> None:
-    """Print the closed form of FSA, and a table for each file; draw what is asked for."""
+    """Print what needs no file, and a table for each file; draw what is asked for."""
     names, folder = sys.argv[1:], None
     if names[:1] == ["--pictures"]:
         folder, names = Path(names[1]), names[2:]
-    compared = closed_form_of_fsa()
-    if folder:
-        save(folder, compared, FSA)
+    for published, sight in ((closed_form_of_fsa, FSA), (roofline_of_tpu_v1, TPU_V1)):
+        compared = published()
+        if folder:
+            save(folder, compared, sight)
     for name in names:
         lines = Path(name).read_text().splitlines()
         table = TABLES[next(line for line in lines if not line.startswith("#"))]
