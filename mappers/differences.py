@@ -35,6 +35,8 @@ def _told(bound: Bound) -> Iterator[tuple[str, str]]:
     """Choices of a mapping by what they are about, the same ones in the same order for all."""
     groups = [" ".join(group) for group in bound.groups]
     yield "nests", " | ".join(groups) if len(groups) > 1 else "one"
+    spread = bound.instances.spread if bound.instances is not None else ()
+    yield "spread", _listed(f"{x.rank} over {x.parts:,} {x.instances}" for x in spread)
     for level, memory in enumerate(bound.architecture.memories):
         loops = [x for x in bound.nest if x.level == level and x.bound > 1]
         yield f"shared loops at {memory.name}", _listed(f"{x.rank} {x.bound:,}" for x in loops)

@@ -63,11 +63,17 @@ class Seen:
         if (value, bound) != (last.value, last.bound):
             self.moments.append(Moment(monotonic() - self._begun, runs, value, min(value, bound)))
 
-    def end(self) -> tuple[Moment, ...]:
-        """All moments, with that of now as the last: the search is over."""
+    def end(self, runs: int) -> tuple[Moment, ...]:
+        """All moments, with that of now as the last: the search is over.
+
+        Parameters
+        ----------
+        runs : int
+            Mappings that the engine has run.
+        """
         if self.moments:
             now = monotonic() - self._begun
-            self.moments.append(replace(self.moments[-1], seconds=now))
+            self.moments.append(replace(self.moments[-1], seconds=now, runs=runs))
         return tuple(self.moments)
 
     def ran(self, run: EngineRun) -> None:

@@ -172,7 +172,7 @@ class _SpreadSearch:
             result=best.result,
             certificate=certificate,
             runner_up=self.seen.runner_up(self.problem.space, best.mapping),
-            history=self.seen.end(),
+            history=self.seen.end(self.runs),
         )
 
     def _nothing(self) -> InputError:

@@ -51,7 +51,7 @@ class Exhaustive:
             found = self._settled(problem, found, OBJECTIVES[problem.objective.other], advance)
         over = bool(found.certificate.ended) or problem.is_over()
         second = None if over else seen.runner_up(problem.space, found.mapping)
-        return replace(found, runner_up=second, history=seen.end())
+        return replace(found, runner_up=second, history=seen.end(found.certificate.runs))
 
     def _settled(
         self, problem: SearchProblem, first: Searched, other: SearchObjective, advance: Advance

@@ -112,7 +112,7 @@ class MappingTrials:
             result=self.best.result,
             certificate=self._certificate(strategy, self.best),
             runner_up=self.seen.runner_up(self.problem.space, self.best.mapping),
-            history=self.seen.end(),
+            history=self.seen.end(self._legal),
         )
 
     def _certificate(self, strategy: str, best: EngineRun) -> Certificate:

@@ -21,10 +21,10 @@ def test_moments_keep_what_is_better_than_before() -> None:
     seen = Seen()
     for runs, value, bound in ((0, inf, 2.0), (1, 9.0, 1.0), (2, 10.0, 1.5), (3, 8.0, 8.5)):
         seen.note(runs, value, bound)
-    *moments, end = seen.end()
+    *moments, end = seen.end(4)
     told = [(m.runs, m.value, m.bound) for m in moments]
     assert told == [(0, inf, 2.0), (1, 9.0, 2.0), (3, 8.0, 8.0)]
-    assert (end.runs, end.value, end.bound) == told[-1]
+    assert (end.runs, end.value, end.bound) == (4, 8.0, 8.0)
     assert end.seconds >= moments[-1].seconds
     assert Moment(1.0, 0, inf, 2.0).to_dict()["best"] is None
 
