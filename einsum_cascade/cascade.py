@@ -24,9 +24,13 @@ if TYPE_CHECKING:
     from .rewrites import Derivation
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def _parsed(source: Source) -> ir.Program:
-    """A text read before is the same program: it is frozen, so it can be shared."""
+    """A text read before is the same program: it is frozen, so it can be shared.
+
+    As many are kept as there are built-in cascades, and some: who goes through all of them
+    twice reads each of them once.
+    """
     return parse_program(source)
 
 
