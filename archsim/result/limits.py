@@ -35,8 +35,10 @@ def limits(result: Result) -> tuple[Limit, ...]:
     Examples
     --------
     >>> from archsim import simulate
-    >>> [(x.name, x.kind, round(x.share, 2)) for x in limits(simulate("bert-base"))]
-    [('array_1d', 'compute', 1.0), ('array_2d', 'compute', 0.96), ('DRAM', 'bandwidth', 0.14)]
+    >>> [(x.name, x.kind, round(x.share, 2)) for x in limits(simulate("bert-base"))[:2]]
+    [('array_1d', 'compute', 1.0), ('array_2d', 'compute', 0.96)]
+    >>> [(x.name, x.kind, round(x.share, 2)) for x in limits(simulate("bert-base"))[2:]]
+    [('global_buffer', 'bandwidth', 0.15), ('DRAM', 'bandwidth', 0.13)]
     """
     whole = result.latency_s
     if not whole:
