@@ -159,8 +159,9 @@ def factorise(
     >>> cut = factorise("P", 4096, (128, 1024), 2, (), parallel=False)
     >>> cut.fine, cut.coarse, cut.levelled
     ((('P0', 128), ('P1', 8)), 4, ('P3', 'P2'))
-    >>> factorise("H", 12, (12,), 2, (), parallel=True)
-    Factorisation(rank='H', fine=(('H', 12),), coarse=1, levelled=(), outside='', whole=False)
+    >>> found = factorise("H", 12, (12,), 2, (), parallel=True)
+    >>> found.fine, found.coarse, found.levelled, found.outside, found.whole
+    ((('H', 12),), 1, (), '', False)
     """
     counts = [-(-b // a) for a, b in zip((1, *cut), cut, strict=False)]
     coarse = -(-size // prod(counts))
