@@ -33,7 +33,7 @@ def search_report(found: WorkloadSearched, usual: Result | None = None) -> Docum
             *_compared(found.result, usual),
             _bound_by(found.result),
             *(_proof(p.name, p.found.certificate) for p in found.parts),
-            *(Fact("constraint", text) for text in first.constraints),
+            *(Fact("constraint", "obeyed", text) for text in first.constraints),
         ),
         listings=found.loop_nests,
         tables=(

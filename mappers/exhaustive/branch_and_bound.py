@@ -14,13 +14,13 @@ proven optimum.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from math import inf, nextafter
 
 from archsim.bound.binding import bind
-from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem
+from einsum_cascade.errors import MappingError, Problem
 
 from ..certificate import INTERRUPTED, TIME_LIMIT, Certificate, Searched
 from ..engine_run import EngineRun
@@ -28,7 +28,7 @@ from ..objectives import LATENCY, SearchObjective
 from ..protocol import Advance, SearchProblem, never
 from ..seen import Seen
 from ..space.fusion import candidates_of
-from ..space.nothing_left import nothing_left
+from ..space.nothing_left import none_legal, nothing_left
 from ..space.written import mapping_of
 from .answers import (
     Answer,
@@ -443,8 +443,12 @@ class BranchAndBound:
         """Why there is no mapping: constraints leave none, nothing fits, or nothing is legal."""
         if nothing := nothing_left(self.space):
             return nothing
+        return none_legal(self.space, self._none_legal())
+
+    def _none_legal(self) -> Sequence[Problem]:
+        """Why mappings are not legal: some that were looked at, or the smallest there are."""
         if self.failed:
-            return NoLegalMappingError(self.failed[0].problems)
+            return self.failed[0].problems
         if self.legal is not None:
             region, subspace = self.legal.region.region, self.legal.subspace
             ways = {e: found[0] for e, found in region.ways.items()}
@@ -455,8 +459,6 @@ class BranchAndBound:
                 bind(self.space.program, mapping, self.space.architecture, self.space.given)
             except MappingError as error:
                 hint = "with the smallest tiles, and every tensor in the outermost memory only"
-                problems = [replace(p, hint=hint, span=None) for p in error.problems]
-                return NoLegalMappingError(problems)
+                return [replace(p, hint=hint, span=None) for p in error.problems]
         reasons = "; ".join([*dict.fromkeys(self.refused)][:2])
-        space = "constrained space" if self.space.constraints else "space"
-        return NoLegalMappingError(Problem(f"no mapping of the {space} is legal: {reasons}"))
+        return [Problem(f"no mapping of the space is legal: {reasons}")]

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from math import inf
 
-from einsum_cascade.errors import MappingError, NoLegalMappingError
+from einsum_cascade.errors import MappingError, Problem
 
 from ..certificate import Certificate, Searched
 from ..engine_run import EngineRun, run_mapping
 from ..protocol import Advance, Progress, SearchProblem
 from ..seen import Seen
+from ..space.nothing_left import none_legal
 from .points import MappingPoint, Points
 
 EVALUATIONS = 300
@@ -104,9 +105,8 @@ class MappingTrials:
             There is none; says why the first was not legal.
         """
         if self.best is None:
-            raise NoLegalMappingError(
-                self._failed.problems if self._failed else "no mapping was tried"
-            )
+            tried = self._failed.problems if self._failed else [Problem("no mapping was tried")]
+            raise none_legal(self.problem.space, tried)
         return Searched(
             mapping=self.best.mapping,
             result=self.best.result,

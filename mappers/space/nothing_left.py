@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
 
@@ -35,6 +36,23 @@ def nothing_left(space: Mapspace) -> NoLegalMappingError | None:
     both = "both" if len(left) == 2 else "all"
     text = f"nothing of the mapspace is left under these constraints, {both} of them together:"
     return NoLegalMappingError([Problem(text), *(Problem(c.text, c.span) for c in left)])
+
+
+def none_legal(space: Mapspace, why: Sequence[Problem]) -> NoLegalMappingError:
+    """That no mapping of a space is legal: why the first are not, and what all have to obey.
+
+    Parameters
+    ----------
+    why : sequence of Problem
+        What is wrong with those that were looked at.
+    """
+    obeyed = space.constraints.all
+    if not obeyed:
+        return NoLegalMappingError(why)
+    text = "no mapping that obeys the constraints was found legal; the first is not, as"
+    also = "what is to be obeyed:" if len(obeyed) > 1 else "what is to be obeyed is this:"
+    told = (Problem(c.text, c.span) for c in obeyed)
+    return NoLegalMappingError([Problem(text), *why, Problem(also), *told])
 
 
 def _hint(space: Mapspace, constraint: MappingConstraint) -> str | None:

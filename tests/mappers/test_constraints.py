@@ -22,7 +22,7 @@ from archsim import Architecture, Mapping
 from archsim.bound.binding import bind
 from archsim.bound.record import Bound
 from einsum_cascade import Cascade
-from einsum_cascade.errors import MappingError, SpecError
+from einsum_cascade.errors import MappingError, NoLegalMappingError, SpecError
 from mappers.constraint_files import ConstraintFile, constraints_of
 from mappers.engine_run import run_mapping
 from mappers.exhaustive.effort import THOROUGH
@@ -299,6 +299,20 @@ def test_a_known_mapping_that_breaks_a_constraint_neither_starts_nor_wins(tmp_pa
     assert free.result.cycles < certificate["bound"] <= less.result.cycles
     with pytest.raises(MappingError, match="breaks a constraint"):
         search_workload(naive(), machine, objective, start=(best,), constraints=forbidden)
+
+
+def test_where_nothing_that_obeys_is_legal_the_constraints_are_told(tmp_path: Path) -> None:
+    briefly = Exhaustive(effort=LITTLE)
+    small = Architecture.load("fusemax", ["memories.global_buffer.capacity=1KiB"])
+    text = "constraints:\n  tiles: {nearest: {M: {at_least: 128}}}\n  keep: {nearest: K}"
+    fixed = (ConstraintFile.read(written(tmp_path, text), must=True),)
+    with pytest.raises(NoLegalMappingError) as refusal:
+        search_workload(
+            naive(), small, objective_called("energy"), strategy=briefly, constraints=fixed
+        )
+    told = str(refusal.value)
+    assert "mine.yaml:2:24: tiles of M in global_buffer must have at least 128" in told
+    assert "mine.yaml:3:19: K must be kept in global_buffer" in told
 
 
 def test_what_is_found_under_constraints_is_not_remembered(
