@@ -173,7 +173,8 @@ def bind_spread(
     tiling = build_tiling(program, inner, shapes, sizes)
     spread = tuple(_spread(mapping, architecture, tiling))
     first = bind_one(program, inner, _shapes(tiling, spread, (0,) * len(spread)))
-    if problems := [Problem(text, first.mapping.span) for text in _illegal(first, spread)]:
+    illegal = (*_illegal(first, spread), *_uneven(tiling, spread))
+    if problems := [Problem(text, first.mapping.span) for text in illegal]:
         raise MappingError(problems)
     parts = _BoundParts(program, first.mapping, tiling, bind_one)
     masked = _masked(program, spread, first.mapping)
@@ -416,6 +417,23 @@ def _unlike_parts(program: Program, e: BoundEinsum, s: Spread) -> Iterator[str]:
                 name = access_map.access.tensor
                 where = index_text(index)
                 yield f"{e.name} takes {name} at {where}, which may be in another part of {s.rank}"
+
+
+def _uneven(tiling: Tiling, spread: tuple[Spread, ...]) -> Iterator[str]:
+    """Ranks that the cascade cuts into tiles of which the last is shorter: an instance would take
+    its own last one for as long as the others."""
+    for s in spread:
+        declared = tiling.program.rank_of.get(s.rank)
+        if s.parts == 1 or declared is None or declared.family is None:
+            continue
+        members = tiling.program.rank_of[declared.family].partition
+        even = prod(tiling.shapes[m] for m in members)
+        if (length := tiling.shapes.get(declared.family, even)) != even:
+            product = " x ".join(f"{m} = {tiling.shapes[m]}" for m in members)
+            yield (
+                f"{declared.family} = {length} is not {product}: parts of {s.rank} over"
+                f" {s.instances} have to be of whole tiles"
+            )
 
 
 def _in_order(program: Program, index: Index, s: Spread) -> bool:

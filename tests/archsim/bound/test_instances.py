@@ -17,7 +17,7 @@ from archsim.evaluate.evaluate import evaluate_mapping
 from archsim.jobs.spreading import _best_parts, spread_over
 from archsim.spec.mapping import SpreadRank
 from einsum_cascade import Cascade
-from einsum_cascade.errors import InputError
+from einsum_cascade.errors import InputError, MappingError
 from mappers.choices.choose import choose
 from mappers.einsum_by_einsum import einsum_by_einsum
 from workloads import load
@@ -282,6 +282,18 @@ def test_splits_of_keys_are_read_once_by_whoever_has_them() -> None:
     assert keys_and_values < split.traffic[0].read_bytes < 1.5 * keys_and_values
     assert [e.operations for e in split.einsums] == [e.operations for e in alone.einsums]
     assert split.cycles < alone.cycles
+
+
+def test_splits_of_unlike_length_are_refused() -> None:
+    machine = Architecture.load("fusemax", [CORES.format(4)])
+    program = Cascade.load("attention-2pass").program
+    shapes = {"B": 1, "H": 1, "E": 4, "F": 4, "P": 4, "M": 16, "M0": 5}
+    made = einsum_by_einsum(program, machine, shapes)
+    spread = spread_over(
+        made, (("DRAM", (SpreadRank(instances="cores", rank="M1", parts=3),)),), machine
+    )
+    with pytest.raises(MappingError, match="M = 16 is not M1 = 4 x M0 = 5: parts of M1"):
+        evaluate_mapping(program, spread, machine, shapes)
 
 
 def test_multicast_needs_instances() -> None:
