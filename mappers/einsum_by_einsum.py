@@ -93,7 +93,7 @@ class LevelLoops:
 
 
 def _einsum(site: Site, e: Einsum) -> EinsumMapping:
-    found = [(layout, *_nest(site, e, layout)) for layout in soonest(site, e)]
+    found = [(layout, *nest_of(site, e, layout)) for layout in soonest(site, e)]
     layout, levels, _ = min(found, key=lambda x: x[2])
     shared = site.shared(e.name)
     # Loops of other components are in the nest as well: this Einsum stays out of them.
@@ -112,11 +112,11 @@ def _einsum(site: Site, e: Einsum) -> EinsumMapping:
     )
 
 
-_Slow = tuple[Fraction, Fraction, Fraction]
+Slow = tuple[Fraction, Fraction, Fraction]
 """Seconds until memories and array are done, those of the slowest memory, bytes that all move."""
 
 
-def _nest(site: Site, e: Einsum, layout: ArrayLayout) -> tuple[list[LevelLoops], _Slow]:
+def nest_of(site: Site, e: Einsum, layout: ArrayLayout) -> tuple[list[LevelLoops], Slow]:
     """An Einsum's own loops, in the order in which the slowest of its memories and its array is
     soonest done: where a systolic array is loaded, what is loaded had better stay.
 
@@ -146,7 +146,7 @@ def _nest(site: Site, e: Einsum, layout: ArrayLayout) -> tuple[list[LevelLoops],
     orders = islice(permutations(free), ORDERS)
     nests = (nested((*outer, *order, *still)) for order in orders)
 
-    def slow(nest: list[LevelLoops]) -> _Slow:
+    def slow(nest: list[LevelLoops]) -> Slow:
         slowest, moved = moved_bytes(site, e, nest, inside)
         loops = (*together, *(p for level in nest for p in level.loops))
         ranks = dict.fromkeys(p.rank for p in loops)
@@ -188,7 +188,7 @@ def _levels(
 
     Half of a memory is left to what others keep there; a component's Einsums share the rest.
     """
-    users = 2 * len(next(g for g in site.groups if e.name in g))
+    users = 2 * site.together(e.name)
     outermost, *inner = site.architecture.memories
     levels: list[LevelLoops] = []
     end = len(loops)
@@ -262,7 +262,7 @@ def moved_bytes(
             under = [*around]
             while under and under[-1].rank not in ranks:
                 under.pop()
-            words = prod(tile[r] for r in ranks) * site.words.of(access.tensor)
+            words = site.tile_words(access, tile, level.memory)
             arriving = _times(under, ranks) * words
             moved += arriving
             if access == e.target:

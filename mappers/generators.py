@@ -33,6 +33,13 @@ def _make_blocks(
     return block_by_block(program, architecture, given)
 
 
+def _fuse(program: Program, architecture: Architecture, given: Sizes[str, int], /) -> Mapping:
+    """Intermediates in inner memories (``fused.make``)."""
+    from .fused.make import fused
+
+    return fused(program, architecture, given)
+
+
 def _choose(
     program: Program,
     mapping: Mapping,
@@ -59,6 +66,8 @@ def _recall(
     )
 
 
-GENERATORS: Final = Generators(make=_make, make_blocks=_make_blocks, choose=_choose, recall=_recall)
-"""One Einsum after the other, or in blocks, where nobody wrote a mapping; the cheapest of open
-choices; and what was searched before."""
+GENERATORS: Final = Generators(
+    make=_make, make_blocks=_make_blocks, fuse=_fuse, choose=_choose, recall=_recall
+)
+"""Einsums that share loops, in blocks, or one after the other, where nobody wrote a mapping; the
+cheapest of open choices; and what was searched before."""

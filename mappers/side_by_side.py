@@ -95,6 +95,13 @@ def sharing(site: Site, e: Einsum) -> ArrayLayout:
     return min((first, *(x for x in others if x.cycles <= _NEARLY * first.cycles)), key=read)
 
 
+def layouts_of(site: Site, e: Einsum) -> list[ArrayLayout]:
+    """All layouts that are looked at, on every array that can do an Einsum, the soonest first."""
+    able = arrays_of(site.program, e, site.architecture)
+    found = (_layouts(site, e, a, filling=filling) for a in able for filling in (True, False))
+    return sorted(chain(*found), key=lambda layout: layout.cycles)
+
+
 def _layouts(
     site: Site, e: Einsum, array: ProcessingArray, *, filling: bool = False
 ) -> list[ArrayLayout]:
@@ -201,7 +208,7 @@ def _layable(site: Site, e: Einsum) -> set[str]:
         for place, member in enumerate(rank.partition)
         if mine & {*rank.partition[place + 1 :]}
     }
-    return mine - outer - {*site.shared(e.name)}
+    return mine - outer - site.unlayable(e.name)
 
 
 def _fitting(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from collections.abc import Mapping as Sizes
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
+from math import prod
 
-from archsim.spec.arch import Architecture
+from archsim.spec.arch import Architecture, Memory
 from archsim.spec.mapping import NestLevel
 from archsim.spec.words import TensorWords, words_of
 from einsum_cascade.algebra.conditions import with_masks
@@ -114,6 +116,21 @@ class Site:
             *self.program.parallel,
             *(r for r in dict.fromkeys(self._outer_first(running)) if r in mine),
         )
+
+    def tile_words(self, access: Access, tile: Sizes[str, int], memory: Memory) -> Fraction:
+        """Words that a memory moves for a tile, of so many coordinates by rank."""
+        del memory
+        elements = prod(tile[r] for r in self.ranks_of(access))
+        return Fraction(elements * self.words.of(access.tensor))
+
+    def together(self, name: str) -> int:
+        """How many Einsums share the loops of one, itself included."""
+        return len(next(g for g in self.groups if name in g))
+
+    def unlayable(self, name: str) -> frozenset[str]:
+        """Ranks of an Einsum of which no two coordinates run side by side: values run along them,
+        or they are gone round together."""
+        return frozenset(self.shared(name))
 
     def _outer_first(self, ranks: Iterable[str]) -> Iterator[str]:
         """Ranks, each after the outer parts of the rank that it is a part of."""

@@ -16,8 +16,12 @@ class Addressing:
         carried = tuple(r.lower() for r in program.parallel)
         self._mapper = AccessMapper(axes, tiling.shapes, carried)
         self._running = program.iterative
+        self._ranks = program.tensor_ranks
+        self._shapes = tiling.shapes
 
     def of(self, access: Access) -> AccessMap:
         """What an access addresses; a running value in one copy along its ranks."""
         running = self._running.get(access.tensor, ())
-        return self._mapper.map(access, frozenset(r.lower() for r in running))
+        ranks = self._ranks.get(access.tensor, ())
+        lengths = tuple(self._shapes[r] + (r in running) for r in ranks)
+        return self._mapper.map(access, frozenset(r.lower() for r in running), lengths)

@@ -55,8 +55,9 @@ def complete_after(bound: Bound, e: BoundEinsum, operand: Operand, loop: Loop) -
     if producer is e:
         return False
     mine = _shared_loop(producer, loop.member)
-    if mine is not None and loop.member in e.outside and loop.variable in operand.access.variables:
-        # It takes the whole rank while its producer goes along it.
+    apart = mine is not None and _shared_loop(e, loop.member) is None
+    if apart and loop.variable in producer.einsum.target.variables and not operand.initial:
+        # It takes the whole rank, by this variable or another, while its producer goes along it.
         return True
     if loop.variable not in producer.einsum.over:
         return False
@@ -354,10 +355,15 @@ def _apart(bound: Bound, e: BoundEinsum, tensor: str) -> list[Loop]:
     """Loops over which an Einsum cannot take turns with the one that writes a tensor."""
     ranks = {r.lower() for r in bound.program.iterative.get(tensor, ())}
     loops = e.spatial
+    others: list[Loop] = []
     if tensor != e.name:
         alone = bound.apart(tensor, e.name)
         loops = (*(e.temporal if alone else e.own), *loops)
-    return [x for x in loops if x.variable in ranks and e.widths[x.member] > 1]
+        # Nor may the other go along the rank by itself, while this one is in a shared loop.
+        producer = bound.by_name[tensor]
+        others = [x for x in producer.own if producer.widths[x.member] > 1]
+    going = [*(x for x in loops if e.widths[x.member] > 1), *others]
+    return [x for x in going if x.variable in ranks]
 
 
 def _out_of_step(bound: Bound, e: BoundEinsum, tensor: str, loop: Loop) -> Problem:

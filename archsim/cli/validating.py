@@ -91,13 +91,13 @@ def validate_command(
     """
     from .. import Architecture, Mapping
     from ..report.cascades import validation_report
-    from ..spec.mapping import EINSUM_BY_EINSUM
+    from ..spec.mapping import MADE
     from ..validation.mapped import check_mapping_fits
     from ..validation.validate import reference_for
 
     if arch is not None and mapping is None:
         raise InputError(f"--arch {arch} is the machine of --mapping; give both")
-    derived = mapping == EINSUM_BY_EINSUM
+    derived = mapping if mapping in MADE else None
     chosen = Mapping.load(mapping) if mapping and not derived else None
     machine = Architecture.load(arch or "fusemax")
     found = [Cascade.load(name) for name in _names(cascades, chosen)]
@@ -108,7 +108,8 @@ def validate_command(
     for cascade in found:
         reference = reference_for(cascade, other)
         checks += _checks(cascade, chosen, machine, reference, dtype, seed)
-        checks += _derived_check(cascade, machine, reference, dtype, seed) if derived else ()
+        if derived:
+            checks.append(_derived_check(cascade, derived, machine, reference, dtype, seed))
     if as_json:
         show_json([c.to_dict() for c in checks])
     else:
@@ -163,18 +164,20 @@ def _checks(
 
 def _derived_check(
     cascade: Cascade,
+    mapping: str,
     machine: Architecture,
     reference: ReferenceLike | None,
     dtype: str | TensorFormats,
     seed: int,
-) -> Iterator[Check]:
-    """The nest of the mapping that is made for the cascade."""
+) -> Check:
+    """The nest of the mapping of that name that is made for the cascade."""
     from mappers.generators import GENERATORS
 
-    from ..spec.mapping import EINSUM_BY_EINSUM
+    from ..spec.mapping import FUSED
     from ..validation.check import validate_cascade
     from ..validation.mapped import mapped_run
 
-    run = mapped_run(_rounding(cascade, dtype), None, machine, GENERATORS)
+    make = GENERATORS.fuse if mapping == FUSED else GENERATORS.make
+    run = mapped_run(_rounding(cascade, dtype), make, machine, GENERATORS)
     report = validate_cascade(cascade, reference=reference, dtype=dtype, seed=seed, run=run)
-    yield Check(report, EINSUM_BY_EINSUM)
+    return Check(report, mapping)

@@ -209,7 +209,14 @@ def _cut_by_mapping(bound: Bound) -> dict[str, tuple[str, ...]]:
     """Ranks that the cascade cuts into sizes that are not the workload's, and their members."""
     program = bound.program
     chosen = {*(t.member for t in bound.mapping.tiles), *(u.name for u in program.usual)}
-    cut = [r for r in program.ranks if r.partition and not chosen.isdisjoint(r.partition)]
+    # Where picks are of tiles, their size is part of what is computed.
+    reads = (i for e in program.einsums for a in e.reads for i in a.indices)
+    scaled = {shape for i in reads if isinstance(i, Gather) for shape in i.shapes}
+    cut = [
+        r
+        for r in program.ranks
+        if r.partition and not chosen.isdisjoint(r.partition) and scaled.isdisjoint(r.partition)
+    ]
     families = {_cut_of(program, r.partition[0])[0] for r in cut}
     return {family: program.rank_of[family].partition for family in families}
 

@@ -11,7 +11,7 @@ from einsum_cascade.yaml.edit import parse_setting, python_setting
 
 from ..spec.arch import Architecture
 from ..spec.files.overrides import Overrides, sorted_settings
-from ..spec.mapping import AUTO, EINSUM_BY_EINSUM
+from ..spec.mapping import AUTO, MADE
 from ..spec.mapping import Mapping as MappingSpec
 from .job import Generators
 from .selection import ByPart, Given, mapping_called, usual_mapping
@@ -131,7 +131,7 @@ def mapping_asked(
 def _check_settings(names: Sequence[MappingSpec | str], given: Overrides) -> None:
     """Refuse settings of a mapping that is not written, not alone, or not given by name."""
     if not given.mapping or (
-        len(names) == 1 and names[0] != EINSUM_BY_EINSUM and isinstance(names[0], str)
+        len(names) == 1 and names[0] not in MADE and isinstance(names[0], str)
     ):
         return
     if len(names) > 1:
@@ -140,7 +140,7 @@ def _check_settings(names: Sequence[MappingSpec | str], given: Overrides) -> Non
         )
     if names and isinstance(names[0], MappingSpec):
         _refuse_settings(given, ": the mapping is loaded already, nothing is set in it any more")
-    _refuse_settings(given, f": {EINSUM_BY_EINSUM} is made from the cascade and takes no settings")
+    _refuse_settings(given, f": {names[0]} is made from the cascade and takes no settings")
 
 
 def _refuse_settings(given: Overrides, why: str) -> None:

@@ -27,7 +27,7 @@ from einsum_cascade.errors import (
 from ..result.record import Result
 from ..spec.arch import Architecture
 from ..spec.index import mapping_entries
-from ..spec.mapping import BLOCK_BY_BLOCK, EINSUM_BY_EINSUM, Mapping
+from ..spec.mapping import BLOCK_BY_BLOCK, EINSUM_BY_EINSUM, FUSED, Mapping
 from .job import Evaluate, Generators, Job, Refusal
 from .parts import job_of
 from .selection import (
@@ -43,6 +43,9 @@ from .workload import PartLike
 
 NEAR = 1.1
 """How many times its floor a run may take to be taken without a look at others."""
+
+FAR = 4
+"""How many times its floor a run may take without a look at mappings that take long to make."""
 
 _SEARCHED = "the mapping is one that an earlier search for this very problem found"
 
@@ -79,6 +82,8 @@ def default_job(
     refused: tuple[Refusal, ...] = ()
     unmade: InputError | None = None
     for known in known_mappings(part, architecture, generators):
+        if best is not None and best[1].over_floor <= known.beyond:
+            continue
         try:
             mapping = known()
         except InputError as wrong:
@@ -119,6 +124,8 @@ class KnownMapping:
     """Whether the machine was designed for it, and runs it whatever else is faster."""
     searched: bool = False
     """Whether it is what an earlier search for the very same problem found."""
+    beyond: float = 0
+    """It is tried where all before it take more than so many times their floor."""
 
     def __call__(self) -> Mapping:
         """The mapping. Raises SpecError or MappingError where it cannot be had."""
@@ -133,7 +140,8 @@ def known_mappings(
     Parameters
     ----------
     generators : Generators
-        What makes the last, one Einsum after the other.
+        What makes those that come last: one whose Einsums share loops, and one Einsum after
+        the other.
     """
     own = machines_own(part, architecture)
     cascade = part.cascade
@@ -154,9 +162,11 @@ def known_mappings(
         blocks = blocks_mapping(part, architecture, generators, cascade, way)
         if blocks is not None:
             yield KnownMapping(BLOCK_BY_BLOCK, partial(_itself, blocks))
+    make = partial(derived_mapping, part, architecture, generators, cascade)
     for way in range(ways):
-        make = partial(derived_mapping, part, architecture, generators, cascade, way)
-        yield KnownMapping(EINSUM_BY_EINSUM, make)
+        yield KnownMapping(FUSED, partial(make, way, fuse=True), beyond=FAR)
+    for way in range(ways):
+        yield KnownMapping(EINSUM_BY_EINSUM, partial(make, way))
 
 
 def _in_all_ways(

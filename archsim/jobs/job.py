@@ -19,7 +19,7 @@ from .workload import PartLike, WorkloadLike
 
 
 class MakeMapping(Protocol):
-    """Makes a mapping for any cascade on a machine (``mappers.einsum_by_einsum``)."""
+    """Makes a mapping for any cascade on a machine (``mappers.einsum_by_einsum``, ``fused``)."""
 
     def __call__(
         self, program: Program, architecture: Architecture, given: Sizes[str, int], /
@@ -59,6 +59,8 @@ class Generators:
     """A mapping where nobody wrote one."""
     make_blocks: MakeBlocks
     """One in blocks, for machines of many cores."""
+    fuse: MakeMapping
+    """One whose Einsums share loops, where that fits."""
     choose: Choose
     """The best combination of a mapping's open choices, bound."""
     recall: RecallMapping

@@ -9,21 +9,20 @@ from einsum_cascade.shapes import with_usual
 
 from ..spec.arch import Architecture
 from ..spec.index import compute_the_same, mapping_entries
-from ..spec.mapping import BLOCK_BY_BLOCK, EINSUM_BY_EINSUM, Mapping
+from ..spec.mapping import BLOCK_BY_BLOCK, EINSUM_BY_EINSUM, FUSED, Mapping
 from .job import Generators, Job
 from .programs import program_of
 from .selection import stands_in
 from .workload import PartLike
 
-_DERIVED = (
-    "a mapping made for any cascade: one Einsum after the other, every tensor through memory; "
-    "one written for this cascade may do better"
-)
-
-_BLOCKS = (
-    "a mapping made for any cascade: one Einsum after the other, in blocks that memories hold; "
-    "one written for this cascade may do better"
-)
+_DERIVED = {
+    EINSUM_BY_EINSUM: "a mapping made for any cascade: one Einsum after the other, every tensor "
+    "through memory; one written for this cascade may do better",
+    BLOCK_BY_BLOCK: "a mapping made for any cascade: one Einsum after the other, in blocks that "
+    "memories hold; one written for this cascade may do better",
+    FUSED: "a mapping made for any cascade: Einsums share loops, what they hand on stays inside; "
+    "one written for this cascade may do better",
+}
 
 
 def job_of(
@@ -55,8 +54,7 @@ def job_of(
     except SpecError as wrong:
         raise _for_another(part, mapping, wrong) from None
     given, usual = with_usual(program, shapes, fixed=own)
-    made = {EINSUM_BY_EINSUM: (_DERIVED,), BLOCK_BY_BLOCK: (_BLOCKS,)}
-    derived = made.get(mapping.name, ())
+    derived = (_DERIVED[mapping.name],) if mapping.name in _DERIVED else ()
     sizes = ", ".join(f"{rank} = {size}" for rank, size in usual.items())
     said = (f"{sizes}: usual for {program.name}; the workload gives none",) if usual else ()
     return Job(

@@ -12,7 +12,7 @@ from einsum_cascade.shapes import with_usual
 
 from ..spec.arch import Architecture
 from ..spec.index import compute_the_same, mapping_entries
-from ..spec.mapping import EINSUM_BY_EINSUM, Mapping
+from ..spec.mapping import FUSED, MADE, Mapping
 from .job import Generators
 from .programs import program_of
 from .spreading import part_of, seen_by_one, spread_over, spreadings
@@ -69,6 +69,8 @@ def derived_mapping(
     generators: Generators,
     cascade: str = "",
     way: int = 0,
+    *,
+    fuse: bool = False,
 ) -> Mapping:
     """The mapping made for a part, one Einsum after the other. Raises as ``MakeMapping``.
 
@@ -78,6 +80,8 @@ def derived_mapping(
         One that computes what the part's does; by default the part's own.
     way : int
         Of ``spreadings`` over the machine's instances.
+    fuse : bool
+        Whether Einsums share loops.
     """
     # The part may name a file, whose cascade can be called anything, like a built-in one too.
     cascade = cascade or part.cascade
@@ -85,7 +89,8 @@ def derived_mapping(
     given, _ = with_usual(program, part.shapes_for(program.settable))
     spreading = spreadings(program, architecture, given)[way]
     seen = seen_by_one(architecture, spreading)
-    made = generators.make(program, seen, part_of(spreading, given))
+    make = generators.fuse if fuse else generators.make
+    made = make(program, seen, part_of(spreading, given))
     return spread_over(replace(made, cascade=cascade), spreading, architecture)
 
 
@@ -147,7 +152,7 @@ def mapping_called(
     generators: Generators,
     overrides: Overriding = (),
 ) -> Mapping:
-    """The mapping of a name or file; ``einsum-by-einsum`` is made for the workload's attention.
+    """The mapping of a name or file; ``einsum-by-einsum`` and ``fused`` are made for the attention.
 
     Raises
     ------
@@ -156,9 +161,9 @@ def mapping_called(
     MappingError
         The machine cannot do what an Einsum needs.
     """
-    if name != EINSUM_BY_EINSUM:
+    if name not in MADE:
         return Mapping.load(name, overrides)
-    return derived_mapping(own_part(workload), architecture, generators)
+    return derived_mapping(own_part(workload), architecture, generators, fuse=name == FUSED)
 
 
 def _meant(own: str, parts: tuple[PartLike, ...], mapping: Mapping) -> tuple[str, ...]:

@@ -46,9 +46,10 @@ def refuse_no_time(bound: Bound, cycles: Fraction) -> None:
     MappingError
         Masks let nothing through, or nothing that is done takes time.
     """
-    if cycles:
-        return
     text = "nothing takes time: every operation takes 0 cycles and no memory has a bandwidth"
     if not any(e.points for e in bound.einsums):
+        # Steps that are left out may still be waited for.
         text = "nothing is computed: the masks let no point through at these shapes"
+    elif cycles:
+        return
     raise MappingError(Problem(text, bound.mapping.span))

@@ -150,7 +150,27 @@ def _check_size(sizes: Iterable[int], span: Span | None) -> None:
         )
 
 
-_Parts = tuple[Digits | Sum | CoupledIndices, ...]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picked:
+    """Elements at positions that data says: as many as there are picks, or as positions."""
+
+    picks: _Parts
+    positions: int
+
+    def size(self, extents: Extents) -> int:
+        """Distinct elements at the most.
+
+        Four queries that pick 3 of 10 keys each may touch all 10:
+
+        >>> p, j = (Digits(axis=n, strides=((1, True),)) for n in (0, 1))
+        >>> [Picked(picks=(p, j), positions=10).size((n, 3)) for n in (2, 4)]
+        [6, 10]
+        """
+        return min(self.positions, prod(p.size(extents) for p in self.picks))
+
+
+Part = Digits | Sum | CoupledIndices | Picked
+_Parts = tuple[Part, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,13 +259,20 @@ class AccessMapper:
         self.carried = carried
         self._known: dict[tuple[int, frozenset[int]], Digits] = {}
 
-    def map(self, access: Access, iterative: frozenset[str] = frozenset()) -> AccessMap:
+    def map(
+        self,
+        access: Access,
+        iterative: frozenset[str] = frozenset(),
+        lengths: tuple[int, ...] = (),
+    ) -> AccessMap:
         """What an access addresses.
 
         Parameters
         ----------
         access : Access
             The access, without the cascade's parallel ranks.
+        lengths : tuple of int
+            Elements of the tensor along each index, where they are known.
         iterative : frozenset of str
             Rank variables along which this tensor is iterative.
 
@@ -254,7 +281,7 @@ class AccessMapper:
         MappingError
             When its size is asked for: an index is too irregular to be counted.
         """
-        parts = self.parts(access.indices)
+        parts = self._picked(access.indices, lengths) or self.parts(access.indices)
         lasting = [i for i in access.indices if not i.variables or not iterative >= {*i.variables}]
         return AccessMap(
             access=access,
@@ -263,9 +290,36 @@ class AccessMapper:
             moving=frozenset((*access.variables, *self.carried)),
         )
 
+    def _picked(self, indices: tuple[Index, ...], lengths: tuple[int, ...]) -> _Parts:
+        """Parts of an access that picks more often along one index than there are positions.
+        Empty: it does not, or its other indices move what is picked.
+
+        A variable that is an index of its own moves the picks as a whole: of ``K[b, I[b, j]]``
+        each b has its own.
+        """
+        gathered = [n for n, index in enumerate(indices) if isinstance(index, Gather)]
+        if len(gathered) != 1 or len(lengths) != len(indices):
+            return ()
+        others = [index for n, index in enumerate(indices) if n not in gathered]
+        plain = (index.as_variable for index in others if isinstance(index, Affine))
+        apart = {*self.carried, *(v for v in plain if v)}
+        picks = [i for i in _unwound([indices[gathered[0]]]) if (i.as_variable or "") not in apart]
+        moved = (*self.carried, *(v for index in others for v in index.variables))
+        axes = {self.names[v][0] for v in moved}
+        if any(self.names[v][0] in axes for index in picks for v in index.variables):
+            return ()
+        picked = Picked(picks=self._parts(picks), positions=lengths[gathered[0]])
+        whole = tuple(axis.extent for axis in self.axes)
+        if prod(p.size(whole) for p in picked.picks) <= picked.positions:
+            return ()
+        return (*self.parts(others), picked)
+
     def parts(self, indices: Iterable[Index]) -> _Parts:
         """Independent parts whose sizes multiply to the number of distinct elements."""
-        apart = {self.names[v] for v in self.carried}
+        return self._parts(indices, self.carried)
+
+    def _parts(self, indices: Iterable[Index], carried: tuple[str, ...] = ()) -> _Parts:
+        apart = {self.names[v] for v in carried}
         sums: list[_Weights] = []
         for index in _unwound(indices):
             if (variable := index.as_variable) is not None:

@@ -20,7 +20,7 @@ from ..jobs.workload import WorkloadLike
 from ..spec.arch import Architecture
 from ..spec.files.mapping_text import mapping_dict
 from ..spec.files.overrides import Overrides, section_of, sorted_settings
-from ..spec.mapping import AUTO, EINSUM_BY_EINSUM, Mapping
+from ..spec.mapping import AUTO, MADE, Mapping
 from .points import Point
 from .spec import DEFAULT, Sweep, SweepAxis
 from .values import text_of
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _KEPT: Final = 64
 """Workloads, machines and mappings that are kept: neighbouring points share most of theirs."""
 
-UNWRITTEN: Final = (AUTO, DEFAULT, EINSUM_BY_EINSUM)
+UNWRITTEN: Final = (AUTO, DEFAULT, *MADE)
 """What stands in the place of a mapping's name where no file says it."""
 
 Input = Literal["workload", "architecture", "mapping"]
@@ -144,7 +144,7 @@ class InputLoader:
         name = self._name("mapping", point.places).text
         if name == AUTO:
             return self.find(work, machine)
-        if name == EINSUM_BY_EINSUM:
+        if name in MADE:
             return mapping_called(name, work, machine, self.generators)
         given = self._overrides("mapping", point.places)
         usual = usual_mapping(work, machine) if given.mapping else None

@@ -14,7 +14,7 @@ from einsum_cascade.ir import Program
 from ..bound.binding import bind
 from ..bound.roles import on_machine
 from ..bound.tiling import tile_size
-from ..jobs.job import Generators
+from ..jobs.job import Generators, MakeMapping
 from ..spec.arch import Architecture
 from ..spec.mapping import Mapping
 from ..spec.words import in_formats
@@ -67,7 +67,7 @@ def check_mapping_fits(mapping: Mapping, cascades: Iterable[Cascade]) -> None:
 
 def mapped_run(
     cascade: Cascade,
-    mapping: Mapping | None,
+    mapping: Mapping | MakeMapping | None,
     architecture: Architecture,
     generators: Generators,
 ) -> Runner:
@@ -79,8 +79,8 @@ def mapped_run(
     ----------
     cascade : Cascade
         What is run.
-    mapping : Mapping or None
-        One of this cascade (``mapping_fits``).
+    mapping : Mapping, callable or None
+        One of this cascade (``mapping_fits``), or what makes one.
     architecture : Architecture
         The machine whose arrays give the lanes, and whose memories say what fits.
     generators : Generators
@@ -103,7 +103,9 @@ def mapped_run(
             ranks = (*program.parallel, *tensor.ranks)
             shapes |= dict(zip(ranks, inputs[tensor.name].shape, strict=True))
         parameters = {n: v for n, v in numbers.items() if n in names}
-        how = mapping or generators.make(program, architecture, shapes)
+        how = mapping or generators.make
+        if not isinstance(how, Mapping):
+            how = how(program, architecture, shapes)
         bound = bind(program, how, architecture, shapes | parameters, choose=generators.choose)
         return execute_mapped(bound, inputs, dtype=dtype, **parameters)
 

@@ -21,7 +21,7 @@ from archsim.bound.record import BoundEinsum
 from archsim.bound.tiling import Tiling
 from archsim.cost.meter import Elements, Lanes, Meter, Size
 from archsim.cost.random_access import InLines
-from archsim.space.access_map import AccessMap, CoupledIndices, Digits, Sum
+from archsim.space.access_map import AccessMap, CoupledIndices, Digits, Part, Picked, Sum
 from archsim.space.banded import one
 from archsim.space.iteration import Loop
 from archsim.space.nest import LoopNest
@@ -276,11 +276,15 @@ _Parts = tuple[tuple[tuple[int, OpenDigits], ...], ...]
 
 
 def _access_map_parts(
-    parts: tuple[Digits | Sum | CoupledIndices, ...], *, relaxed: bool
+    parts: tuple[Part, ...], *, relaxed: bool
 ) -> Iterator[tuple[tuple[int, OpenDigits], ...]]:
     for part in parts:
         if isinstance(part, Digits):
             yield ((1, _digits(part)),)
+        elif isinstance(part, Picked):
+            if not relaxed:
+                raise IrregularError("more picks than positions are no product")
+            yield from _access_map_parts(part.picks, relaxed=relaxed)
         elif isinstance(part, Sum) and not (relaxed and _uneven(part)):
             # A sign only shifts the values of a sum. The kernel looks for gaps from the
             # smallest coefficient up.

@@ -95,8 +95,9 @@ def one_of_each_family() -> list[str]:
     """Workloads without a model, and the first model of each family."""
     found: dict[str, str] = {}
     for name in builtin_names("workloads"):
-        model = load(name).model
-        found.setdefault(name if model is None else model.family, name)
+        work = load(name)
+        if work.layers is not None or work.model is not None:  # a kernel by itself has no layers
+            found.setdefault(name if work.model is None else work.model.family, name)
     return list(found.values())
 
 

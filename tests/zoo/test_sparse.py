@@ -56,12 +56,12 @@ def test_branches_of_native_sparse_attention_one_by_one() -> None:
     for gates, length in (((opened, shut, shut), 1), ((shut, opened, shut), 4)):
         inputs = branches(9, gates)
         picks = -(-9 // length)
-        found = evaluated("native-sparse-attention", inputs, w=1, U=length, J=picks)["O"]
+        found = evaluated("native-sparse-attention", inputs, W=1, U=length, J=picks)["O"]
         for s in range(4):
             one = {"Q": inputs["Q"][:, :, s], "K": inputs["K"], "V": inputs["V"]}
             close(found[:, :, s], reference("causal_attention", **one)["AV"])
     inputs = branches(9, (shut, shut, opened))
-    found = evaluated("native-sparse-attention", inputs, w=3, U=4, J=2)["O"]
+    found = evaluated("native-sparse-attention", inputs, W=3, U=4, J=2)["O"]
     one = {"Q": inputs["Q"][:, :, 1], "K": inputs["K"], "V": inputs["V"]}
     close(found[:, :, 1], reference("window_attention", **one, W=3)["AV"])
 
@@ -69,8 +69,8 @@ def test_branches_of_native_sparse_attention_one_by_one() -> None:
 @pytest.mark.parametrize(("queries", "length", "picks"), [(9, 2, 4), (7, 4, 3), (9, 1, 5)])
 def test_picks_of_native_sparse_attention(queries: int, length: int, picks: int) -> None:
     inputs = branches(queries, (0.3, 1.0, -0.5))
-    found = evaluated("native-sparse-attention", inputs, w=3, U=length, J=picks)["O"]
-    wanted = reference("native_sparse_attention", **inputs, w=3, U=length, J=picks)["O"]
+    found = evaluated("native-sparse-attention", inputs, W=3, U=length, J=picks)["O"]
+    wanted = reference("native_sparse_attention", **inputs, W=3, U=length, J=picks)["O"]
     close(found, wanted)
 
 

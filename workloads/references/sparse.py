@@ -77,11 +77,11 @@ def native_sparse_attention(
     GC: Array,
     GS: Array,
     GW: Array,
-    w: float,
+    W: float,
     U: int,
     J: int,
 ) -> dict[str, Array]:
-    """NSA with blocks of U tokens, compressed by their mean; J blocks picked; window w.
+    """NSA with blocks of U tokens, compressed by their mean; J blocks picked; window W.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def native_sparse_attention(
             scores[: min(1, blocks)] = 1.0
             scores[max(0, blocks - 2) :] = 1.0
             seen = [m for n in _best(scores, J) for m in range(n * U, min((n + 1) * U, at + 1))]
-            near = [m for m in range(keys) if at - w < m <= at]
+            near = [m for m in range(keys) if at - W < m <= at]
             for s, query in enumerate(queries):
                 at_s = (*group, s, p)
                 found[at_s] = sigmoid(GC[at_s]) * (shares[s] @ mean_v)

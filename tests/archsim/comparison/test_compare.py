@@ -255,12 +255,12 @@ def test_a_machine_that_cannot_be_scaled_near() -> None:
 # ------------------------------------------------------------------- which mapping is chosen
 
 
-def test_a_cascade_without_a_written_mapping_runs_one_einsum_after_the_other() -> None:
+def test_a_cascade_without_a_written_mapping_runs_by_one_that_is_made() -> None:
     own = [n for n in builtin_names("mappings") if Mapping.load(n).cascade == "attention-naive"]
     assert own == [], "choose another cascade that no built-in mapping runs"
     work = load("bert-base", cascade="attention-naive", seq_len=1024)
     rows = compare(work, ["fusemax-micro24", "fusemax"]).rows
-    assert [r.result.mapping for r in rows] == ["einsum-by-einsum"] * 2
+    assert [r.result.mapping for r in rows] == ["fused"] * 2
 
 
 def test_mappings_are_tried_pipelined_ones_first_then_by_name() -> None:
@@ -322,7 +322,7 @@ def test_speedup_and_energy_over_flat_as_published(tokens: str) -> None:
 
 
 def test_a_machine_on_which_nothing_is_legal_is_told_why_for_each_mapping() -> None:
-    names = [*(m.name for m in mapping_entries("attention-1pass")), "einsum-by-einsum"]
+    names = [*(m.name for m in mapping_entries("attention-1pass")), "fused", "einsum-by-einsum"]
     idle = [
         f"arrays.{array}.operations={{add: {{cycles: 1, bill: {{add: 1}}}}}}" for array in ARRAYS
     ]

@@ -211,3 +211,11 @@ def test_work_is_shared_out_as_well_as_can_be(einsums: list[dict[int, Fraction]]
     found = _work(einsums, 2)
     slack = max(max(c.values()) for c in einsums) / parts
     assert found <= best <= found + slack
+
+
+def test_the_size_of_picked_tiles_is_not_free() -> None:
+    """Blocks of other sizes would be another function: no floor is of blocks of one key."""
+    work = load("bert-base", cascade="mixture-of-block-attention", B=1, H=1, seq_len=4096)
+    floor = simulate(work, Architecture.load("fusemax")).floor
+    macs = 2 * 4096 * 3 * 512 * 64  # scores and values of three blocks of 512 keys
+    assert floor.compute_s * 940e6 >= macs / (256 * 256 + 256)

@@ -1,0 +1,127 @@
+"""What is left of a cascade for one of its Einsums inside of the loops that it shares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Sizes
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from archsim.spec.arch import Memory
+from archsim.spec.mapping import EinsumMapping, NestLevel
+from einsum_cascade.ir import Access, Einsum, Gather
+
+from ..einsum_by_einsum import nest_of
+from ..side_by_side import ArrayLayout, layouts_of, soonest
+from ..sites import LoopPart, Site
+
+_SLOWER = 2
+"""How many times the cycles of the soonest a layout may take where something is gathered."""
+
+_LAYOUTS = 12
+"""Layouts of such an Einsum that are looked at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InnerSite(Site):
+    """A site as an Einsum sees it that is in some shared loops: of ranks that these go over there
+    is what one iteration leaves."""
+
+    whole: Site
+    around: frozenset[str]
+    """Names of the loops."""
+
+    @classmethod
+    def of(cls, site: Site, around: frozenset[str]) -> InnerSite:
+        """The inside of some loops of a site."""
+        shapes = dict(site.shapes)
+        for rank in shapes:
+            gone_round = [p for p in site.parts(rank) if p.name in around]
+            if gone_round:
+                shapes[rank] = min(shapes[rank], gone_round[-1].stride)
+        return cls(
+            program=site.program,
+            architecture=site.architecture,
+            shapes=shapes,
+            whole=site,
+            around=around,
+        )
+
+    def parts(self, rank: str) -> tuple[LoopPart, ...]:
+        """The parts of a rank that no shared loop goes round."""
+        return tuple(p for p in self.whole.parts(rank) if p.name not in self.around)
+
+    def shared(self, name: str) -> tuple[str, ...]:
+        """None: what is shared is outside."""
+        del name
+        return ()
+
+    def unlayable(self, name: str) -> frozenset[str]:
+        """Ranks along which values run."""
+        return frozenset(self.program.iterative.get(name, ()))
+
+    def tile_words(self, access: Access, tile: Sizes[str, int], memory: Memory) -> Fraction:
+        """Words that a memory moves for a tile: whole lines around what is gathered."""
+        words = super().tile_words(access, tile, memory)
+        if not _gathers(access):
+            return words
+        last = access.indices[-1]
+        run = tile[last.variables[0].upper()] if len(last.variables) == 1 else 1
+        line = max(1, memory.line_bits // self.architecture.word_bits)
+        return words * (-(-run // line) * line) / run
+
+    def together(self, name: str) -> int:
+        """How many Einsums share the memories: all of them."""
+        del name
+        return len(self.program.einsums)
+
+
+def inner_mapping(site: InnerSite, e: Einsum, *, alone: bool) -> EinsumMapping:
+    """An Einsum inside of the loops that it shares: on the array that is soonest done with it, its
+    own loops at the inner memories; or at any, if it is ``alone``."""
+    nests = ((layout, *nest_of(site, e, layout)) for layout in _layouts(site, e))
+    layout, levels, _ = min(nests, key=lambda found: (found[2], _late(site, e, found[0])))
+    if len(levels) > 1 and not alone:
+        # What is in the outermost memory comes in under shared loops alone.
+        first, second, *others = levels
+        levels = [replace(second, loops=(*first.loops, *second.loops)), *others]
+    return EinsumMapping(
+        einsum=e.name,
+        array=layout.array.name,
+        spatial=layout.along,
+        nest=tuple(
+            NestLevel(level=level.memory.name, loops=tuple(p.name for p in level.loops))
+            for level in levels
+            if level.loops
+        ),
+    )
+
+
+def _layouts(site: InnerSite, e: Einsum) -> list[ArrayLayout]:
+    """What is soonest done, and the same with two dimensions of one size exchanged."""
+    found = soonest(site, e)
+    if any(_gathers(a) for a in e.reads):
+        # What lies side by side says how many neighbours are read at a position.
+        found = [x for x in layouts_of(site, e) if x.cycles <= _SLOWER * found[0].cycles][:_LAYOUTS]
+    for layout in tuple(found):
+        sizes = {d.name: d.size for d in layout.array.dimensions}
+        if len(layout.along) == 2 and len({sizes[d] for d, _ in layout.along}) == 1:
+            (one, first), (other, second) = layout.along
+            found.append(replace(layout, along=((one, second), (other, first))))
+    return found
+
+
+def _gathers(access: Access) -> bool:
+    return any(isinstance(index, Gather) for index in access.indices)
+
+
+def _late(site: Site, e: Einsum, layout: ArrayLayout) -> int:
+    """Cycles that a sum along the dimensions of an array comes late."""
+    results = {*e.target.variables}
+    rank_of = {p.name: p.rank for r in site.ranks(e) for p in site.parts(r)}
+    late = {d.name: d.reduction_latency_cycles for d in layout.array.dimensions}
+    parallel = site.program.parallel
+    return sum(
+        late[d]
+        for d, names in layout.along
+        if any(rank_of[n] not in parallel and rank_of[n].lower() not in results for n in names)
+    )

@@ -1,0 +1,209 @@
+"""A mapping for any cascade that keeps what Einsums hand on in the inner memories.
+
+Einsums that share loops use up each tile of an intermediate before the next one is made: it goes
+to the outermost memory only where a pass needs all of it, and there is no room. Loops are those of
+``plans``; each Einsum runs inside of them as it would by itself (``inner``). What one hands to
+the next on the same array stays in its registers where that is legal. Of what is legal and fits
+the mapping is taken that promises to be fastest (``price``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Mapping as Sizes
+from dataclasses import dataclass, field, replace
+
+from archsim.bound.binder import bind_loops
+from archsim.bound.binding import with_parameters
+from archsim.bound.complaints import Complaint
+from archsim.bound.footprint import all_fits
+from archsim.bound.legality import crossed_passes, illegalities, is_there
+from archsim.bound.record import Bound
+from archsim.bound.residency import residency
+from archsim.bound.tiling import build_tiling
+from archsim.spec.arch import Architecture
+from archsim.spec.mapping import FUSED, EinsumMapping, Keep, Mapping, NestLevel, Schedule, Tile
+from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem, SpecError
+from einsum_cascade.ir import Program
+
+from ..einsum_by_einsum import cut_tiles
+from ..sites import Site
+from ..space.array_tiles import family_tiles
+from .inner import InnerSite, inner_mapping
+from .plans import SharedLoops, plans_of
+from .price import price
+
+_EXTRAS = tuple(
+    (extras, fine, apart)
+    for apart in (False, True)
+    for extras, fine in ((0, False), (1, False), (1, True), (2, False))
+)
+"""How many ranks that need not be shared have loops that are, and whether by one coordinate;
+whether Einsums that are in no shared loop may go through the outermost memory by themselves."""
+
+_WIDTHS = (None, 64, 16)
+"""Lengths of the parts of ranks that a cascade cuts itself: as wide as an array, or shorter where
+all pairs of a part would not fit."""
+
+
+def fused(program: Program, architecture: Architecture, given: Sizes[str, int]) -> Mapping:
+    """The most promising mapping that keeps intermediates in inner memories.
+
+    Parameters
+    ----------
+    program : Program
+    architecture : Architecture
+    given : mapping
+        Shapes in elements by rank, as of ``einsum_by_einsum``.
+
+    Returns
+    -------
+    Mapping
+        Named ``fused``, pipelined.
+
+    Raises
+    ------
+    SpecError
+        Shapes are missing or contradict one another.
+    MappingError
+        No array of the machine can do all operations of an Einsum.
+    NoLegalMappingError
+        Nothing that was tried is legal and fits.
+    """
+    if len(architecture.memories) > 1:
+        priced = [(price(b), n, b) for n, b in enumerate(_bound(program, architecture, given))]
+        if priced:
+            return min(priced, key=lambda found: found[:2])[-1].mapping
+    text = f"no tiles of fused loops fit the memories of {architecture.name}"
+    raise NoLegalMappingError(Problem(text))
+
+
+def _bound(program: Program, architecture: Architecture, given: Sizes[str, int]) -> Iterator[Bound]:
+    program, given = with_parameters(program, dict(given))
+    seen: list[dict[str, int]] = []
+    for width in _WIDTHS:
+        try:
+            tiles, shapes = family_tiles(program, architecture, given, width)
+        except SpecError:
+            if not seen:
+                raise
+            continue
+        if shapes in seen:
+            continue
+        seen.append(dict(shapes))
+        shapes |= {m: min(shapes[m], shapes[r.name]) for r in program.ranks for m in r.partition}
+        site = Site(program=program, architecture=architecture, shapes=shapes)
+        known = {r: n for r, n in given.items() if r not in {t.member for t in tiles}}
+        fusion = _Fusion(site=site, given=known, tiles=(*tiles, *cut_tiles(site)))
+        yield from fusion.all()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Fusion:
+    """Mappings of a cascade whose ranks are cut in one way."""
+
+    site: Site
+    given: dict[str, int]
+    tiles: tuple[Tile, ...]
+    known: dict[tuple[str, frozenset[str], bool], EinsumMapping] = field(default_factory=dict)
+    """By Einsum and the loops around it."""
+    crossed: set[str] = field(default_factory=set)
+    """Ranks of which is known that the boundary of a pass crosses their loops."""
+
+    def all(self) -> Iterator[Bound]:
+        """What is legal and fits, a mapping for each choice of shared loops."""
+        found = False
+        for extras, fine, apart in _EXTRAS:
+            if found and (fine or apart or extras > 1):
+                return  # what fits is not made finer
+            for plan in dict.fromkeys(plans_of(self.site, extras, fine=fine, apart=apart)):
+                bound = None if self.crossed & {*plan.extra} else self._made(plan)
+                if bound is not None:
+                    found = True
+                    yield _in_registers(bound)
+
+    def _made(self, plan: SharedLoops) -> Bound | None:
+        """With as many of the loops inside of the second memory as leave it room."""
+        for split in range(plan.heads, len(plan.loops) + 1):
+            try:
+                bound = self._legal(plan, split)
+            except MappingError:
+                return None
+            if bound is None or all_fits(bound):
+                return bound
+        return None
+
+    def _legal(self, plan: SharedLoops, split: int) -> Bound | None:
+        """A mapping in which nothing is lost; None where the loops cannot be shared."""
+        program = self.site.program
+        outer = {*(t.name for t in program.inputs), *program.outputs}
+        while True:
+            bound = self._loops(self._mapping(plan, split, outer))
+            if crossed_passes(bound):
+                self.crossed.update(plan.extra if len(plan.extra) == 1 else ())
+                return None
+            lost = {
+                operand.producer
+                for e in bound.einsums
+                for number, operand in enumerate(e.operands)
+                if operand.producer and not is_there(bound, e, number)
+            }
+            if lost <= outer:
+                return None if illegalities(bound) else bound
+            outer |= lost
+
+    def _mapping(self, plan: SharedLoops, split: int, outer: set[str]) -> Mapping:
+        program, (outermost, *inner) = self.site.program, self.site.architecture.memories
+        tensors = (*(t.name for t in program.inputs), *(e.name for e in program.einsums))
+        names = tuple(p.name for p in plan.loops)
+        nest = ((outermost.name, names[:split]), (inner[0].name, names[split:]))
+        kept = Keep(level=outermost.name, tensors=tuple(t for t in tensors if t in outer))
+        return Mapping(
+            name=FUSED,
+            cascade=program.name,
+            tiles=self.tiles,
+            nest=tuple(NestLevel(level=level, loops=loops) for level, loops in nest if loops),
+            einsums=tuple(self._einsum(plan, n) for n in range(len(program.einsums))),
+            keep=(kept, *(Keep(level=m.name, tensors=tensors) for m in inner)),
+            schedule=Schedule(),
+        )
+
+    def _einsum(self, plan: SharedLoops, number: int) -> EinsumMapping:
+        e = self.site.program.einsums[number]
+        around = plan.around(self.site, e)
+        key = (e.name, around, plan.apart)
+        if key not in self.known:
+            alone = plan.apart and not around
+            self.known[key] = inner_mapping(InnerSite.of(self.site, around), e, alone=alone)
+        outside = tuple(p.name for p in plan.loops if p.name not in around)
+        return replace(self.known[key], outside=outside)
+
+    def _loops(self, mapping: Mapping) -> Bound:
+        site = self.site
+        sizes = {t.member: t.size for t in self.tiles if isinstance(t.size, int)}
+        tiling = build_tiling(site.program, mapping, self.given, sizes)
+        return bind_loops(site.program, mapping, site.architecture, tiling)
+
+
+def _in_registers(bound: Bound) -> Bound:
+    """The same with intermediates in the registers of the array that makes and uses them, as
+    far as that is legal."""
+    kept = {*bound.mapping.keep[0].tensors}
+    for e in bound.einsums:
+        users = [x for x in bound.einsums if any(o.producer == e.name for o in x.operands)]
+        if e.name in kept or any(x.array.name != e.array.name for x in users):
+            continue
+        mapping = _moved(bound.mapping, e.name, e.array.name)
+        complaints: list[Complaint] = []
+        places = residency(bound.program, mapping, bound.architecture, complaints)
+        tried = replace(bound, mapping=mapping, residency=places)
+        if not complaints and not illegalities(tried):
+            bound = tried
+    return bound
+
+
+def _moved(mapping: Mapping, tensor: str, level: str) -> Mapping:
+    """A mapping that keeps a tensor in one level alone."""
+    keep = {k.level: tuple(t for t in k.tensors if t != tensor) for k in mapping.keep}
+    keep[level] = (*keep.get(level, ()), tensor)
+    return replace(mapping, keep=tuple(Keep(level=n, tensors=t) for n, t in keep.items()))

@@ -1,0 +1,149 @@
+"""Which loops the Einsums of a cascade may share: a few promising choices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+
+from einsum_cascade.ir import Einsum, Program
+
+from ..sites import LoopPart, Site
+from ..space.array_tiles import outer_parts_first
+
+_SHORT = 64
+"""Coordinates of ranks that arrays take whole, up to which their loops are shared, too."""
+
+_MOST = 4
+"""Ranks beside those that have to be shared, of which one is taken, too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedLoops:
+    """Loops that Einsums share, outermost first."""
+
+    loops: tuple[LoopPart, ...]
+    close: frozenset[str]
+    """Those that only the ``turning`` Einsums go round."""
+    turning: frozenset[str]
+    """Einsums that need one another from step to step, or their running values."""
+    heads: int
+    """How many of the first loops are over ranks that all results have."""
+    extra: tuple[str, ...] = ()
+    """The ranks that need not be shared."""
+    apart: bool = False
+    """Whether Einsums that are in none of the loops go through the outermost memory."""
+
+    def around(self, site: Site, e: Einsum) -> frozenset[str]:
+        """The loops that an Einsum is in: those down to the first over a rank that it lacks."""
+        ranks = {*site.ranks(e)}
+        found: list[str] = []
+        for part in self.loops:
+            if part.rank not in ranks or (part.name in self.close and e.name not in self.turning):
+                break
+            found.append(part.name)
+        return frozenset(found)
+
+
+def _turning(site: Site) -> frozenset[str]:
+    """Einsums that need one another from step to step, those that read their running values one
+    by one, and what is between them."""
+    program = site.program
+    groups = {name: g for g in site.groups if len(g) > 1 for name in g}
+    found = {*groups}
+    for e in program.einsums:
+        for a in e.reads:
+            ranks = program.iterative.get(a.tensor, ()) if a.tensor in groups else ()
+            if any(rank.lower() in a.variables for rank in ranks):
+                found.add(e.name)
+    before, after = _reaching(program, found, back=True), _reaching(program, found, back=False)
+    return frozenset(found | (before & after))
+
+
+def _reaching(program: Program, names: set[str], *, back: bool) -> set[str]:
+    """Einsums that some need, or that need them."""
+    needs = {e.name: {a.tensor for a in e.reads} for e in program.einsums}
+    found, waiting = set[str](), [*names]
+    while waiting:
+        name = waiting.pop()
+        near = needs[name] if back else {n for n, read in needs.items() if name in read}
+        new = (near & needs.keys()) - found
+        found |= new
+        waiting += new
+    return found
+
+
+def _blocks(site: Site, rank: str, *, fine: bool) -> tuple[LoopPart, ...]:
+    """The loops over the blocks of a rank, or over all of a short one or a ``fine`` one."""
+    parts = site.parts(rank)
+    return parts if fine else parts[:-1] or parts
+
+
+def plans_of(site: Site, extras: int, *, fine: bool, apart: bool) -> Iterator[SharedLoops]:
+    """Choices of shared loops, of so many ranks that need not be shared.
+
+    Outermost are ranks that all results have, heads and sequences; all of them, or all but the
+    last, or none where values run along another rank: heads that are left inside fill the arrays
+    while one step waits for the other. Then ranks that need not be shared, in blocks as large as
+    an array is wide or ``fine`` ones of one coordinate, and those along which Einsums need one
+    another.
+    """
+    program = site.program
+    everyones, stepped, others = _ranks(site)
+    turning = _turning(site)
+    inner = [parts[-1].name for r in stepped if len(parts := site.parts(r)) > 1]
+    carried = [r for r in everyones if r in program.parallel]
+    heads = [everyones, carried, *([everyones[:-1], []] if stepped else [])]
+    others = others[:_MOST]
+    for extra in combinations(others, extras):
+        for close in dict.fromkeys((frozenset(), frozenset(inner))):
+            for outside in dict.fromkeys(map(tuple, heads)):
+                around = [p for r in outside for p in site.parts(r) if p.count > 1]
+                blocks = [p for r in extra for p in _blocks(site, r, fine=fine)]
+                steps = [p for r in outer_parts_first(program, stepped) for p in site.parts(r)]
+                loops = (*around, *(p for p in (*blocks, *steps) if p.count > 1))
+                yield SharedLoops(
+                    loops=loops,
+                    close=close,
+                    turning=turning,
+                    heads=len(around),
+                    extra=extra,
+                    apart=apart,
+                )
+
+
+def _ranks(site: Site) -> tuple[list[str], list[str], list[str]]:
+    """Ranks that all results have, those along which Einsums need one another, and others that
+    several Einsums go over, what most have first."""
+    program = site.program
+    einsums = program.einsums
+    often: dict[str, int] = {}
+    for e in einsums:
+        for rank in site.ranks(e):
+            often[rank] = often.get(rank, 0) + 1
+    needed = {r for g in site.groups if len(g) > 1 for n in g for r in program.iterative.get(n, ())}
+    stepped = sorted(needed, key=lambda r: (-often.get(r, 0), r))
+    families = {r.name for r in program.ranks if r.family or r.partition}
+    masked = frozenset[str]().union(*(site.masked(e.name) for e in einsums))
+    everyones = [
+        r
+        for r in often
+        if r in program.parallel
+        or (
+            r not in needed
+            and r not in families
+            and r not in masked
+            and len(site.parts(r)) == 1
+            and all(r.lower() in e.target.variables for e in einsums)
+        )
+    ]
+    others = [
+        r
+        for r in often
+        if r not in everyones
+        and r not in needed
+        and often[r] > 1
+        and (len(site.parts(r)) > 1 or 1 < site.shapes[r] <= _SHORT)
+    ]
+    others.sort(key=lambda r: (len(site.parts(r)) == 1, -often[r]))
+    return everyones, stepped, others

@@ -1,0 +1,196 @@
+"""The mapping whose Einsums share loops: legal, computes the same, and near the floor."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import pytest
+from machines import small
+
+from archsim import Architecture, Mapping, simulate
+from archsim.bound.binding import bind
+from archsim.evaluate.evaluate import evaluate_mapping
+from archsim.spec.arch import Architecture as Machine
+from archsim.validation.check import validate_cascade
+from archsim.validation.mapped import mapped_run
+from einsum_cascade import Cascade
+from einsum_cascade.errors import MappingError, NoLegalMappingError
+from einsum_cascade.yaml.library import builtin_names
+from mappers.fused.make import fused
+from mappers.generators import GENERATORS
+from workloads import load
+from workloads.references import find_reference
+
+QUICK: Final = (
+    "attention-3pass",
+    "forgetting-attention-1pass",
+    "kimi-delta-attention",
+    "mamba-3-recurrent",
+    "recycled-attention",
+)
+"""Of several kinds one: passes, sums along keys, steps, values of the step before, picks."""
+
+
+def shapes_of(cascade: Cascade) -> dict[str, int]:
+    """A few coordinates of ranks that the cascade cuts, so that parts are ragged."""
+    return {r.name: 5 for r in cascade.program.ranks if r.partition and not r.like}
+
+
+def with_buffer(machine: Machine, capacity_bytes: int | None) -> Machine:
+    outer, buffer = machine.memories
+    return replace(machine, memories=(outer, replace(buffer, capacity_bytes=capacity_bytes)))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *QUICK,
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in builtin_names("cascades")
+            if name not in QUICK
+        ),
+    ],
+)
+def test_every_cascade_computes_the_same(name: str) -> None:
+    """The mapped nest agrees with the independent reference, also where next to nothing fits."""
+    cascade = Cascade.load(name)
+    reference = find_reference(cascade.program.reference)
+    for capacity in (None, 3000):
+        machine = with_buffer(small((4, 2), 3), capacity)
+        how = mapped_run(cascade, GENERATORS.fuse, machine, GENERATORS)
+        try:
+            report = validate_cascade(
+                cascade, reference=reference, shapes=shapes_of(cascade), trials=1, run=how
+            )
+        except NoLegalMappingError:
+            continue
+        assert report.ok, report
+
+
+@pytest.mark.parametrize(
+    ("cascade", "times"),
+    [
+        ("attention-t5-bias-1pass", 1.3),
+        ("rwkv-6-recurrent", 2),
+        pytest.param("forgetting-attention-1pass", 1.4, marks=pytest.mark.slow),
+        pytest.param("kimi-delta-attention", 3, marks=pytest.mark.slow),
+        pytest.param("kimi-delta-attention-chunked", 3, marks=pytest.mark.slow),
+    ],
+)
+def test_it_is_near_the_floor_where_one_after_the_other_is_not(cascade: str, times: float) -> None:
+    machine = Architecture.load("fusemax")
+    work = load("xlm", cascade=cascade, batch=1, seq_len=2048, H=16)
+    found = simulate(work, machine, "fused")
+    plain = simulate(work, machine, "einsum-by-einsum")
+    assert found.over_floor < times < plain.over_floor / 3
+    # What Einsums hand on does not pass through the outermost memory.
+    assert found.traffic[0].total_bytes < plain.traffic[0].total_bytes / 3
+
+
+def test_what_does_not_fit_at_all_is_refused() -> None:
+    cascade = Cascade.load("attention-3pass")
+    machine = with_buffer(Architecture.load("fusemax"), 64)
+    given = {"B": 1, "H": 1, "E": 64, "F": 64, "P": 64, "M": 64}
+    with pytest.raises(NoLegalMappingError, match="no tiles of fused loops fit the memories"):
+        fused(cascade.program, machine, given)
+
+
+def test_the_engines_agree_on_it() -> None:
+    cascade, machine = Cascade.load("kimi-delta-attention"), Architecture.load("fusemax")
+    given = {"B": 1, "H": 4, "E": 64, "F": 64, "P": 300}
+    how = fused(cascade.program, machine, given)
+    cycles = [
+        evaluate_mapping(cascade.program, how, machine, given, engine=engine).cycles
+        for engine in ("analytical", "event")
+    ]
+    assert cycles[0] == pytest.approx(cycles[1], rel=1e-3)
+
+
+def test_the_default_says_what_it_is() -> None:
+    work = load("xlm", cascade="forgetting-attention", batch=1, seq_len=1024)
+    found = simulate(work, Architecture.load("fusemax"))
+    assert found.mapping == "fused"
+    assert any("Einsums share loops" in note for note in found.notes)
+
+
+REVERSED = """
+cascade: reversed
+ranks: {P: steps, C: {is: steps from the end, like: P}, E: width}
+inputs: {X: [P, E]}
+output: Y
+init: |
+  S[0, e] = 0
+einsums: |
+  Z[p, e]   = exp(X[p, e])
+  S[c+1, e] = S[c, e] * 0.5 + Z[P-1-c, e]
+  Y[p, e]   = Z[p, e] * S[P-1-p, e]
+"""
+TURNS = """
+cascade: turns
+ranks: {N: steps, U: width, V: {is: width before, like: U}}
+inputs: {X: [N, U], W: [U, V]}
+output: Y
+init: |
+  H[0, u] = 0
+einsums: |
+  R[n, u]   = H[n, v] * W[u, v]
+  H[n+1, u] = tanh(X[n, u] + R[n, u])
+  Y[n, u]   = H[n+1, u]
+"""
+WITHIN = """
+mapping:
+  name: own
+  cascade: {cascade}
+  nest: [{{level: DRAM, loops: [{loops}]}}]
+  einsums:
+{einsums}
+  keep: {{DRAM: [{tensors}], global_buffer: [{tensors}]}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("cascade", "loops", "einsums", "why"),
+    [
+        (
+            REVERSED,
+            "P",
+            """
+    Z: {array: array_1d, spatial: {lanes: E}}
+    S: {array: array_1d, spatial: {lanes: E}, loops: {DRAM: C}, outside: P}
+    Y: {array: array_1d, spatial: {lanes: E}}
+""",
+            "Y runs inside the shared loop P, but needs Z, which is complete only after P",
+        ),
+        (
+            TURNS,
+            "V, N",
+            """
+    R: {array: array_2d, spatial: {columns: U}}
+    H: {array: array_1d, spatial: {lanes: U}, loops: {DRAM: N}, outside: [V, N]}
+    Y: {array: array_1d, spatial: {lanes: U}, loops: {DRAM: N}, outside: [V, N]}
+""",
+            "they take turns at every N, which must be a loop they share",
+        ),
+    ],
+)
+def test_loops_that_would_be_gone_round_too_early_are_refused(
+    cascade: str, loops: str, einsums: str, why: str, tmp_path: Path
+) -> None:
+    """Both were taken before, and gave wrong results in a mapped run."""
+    program = Cascade.parse(cascade).program
+    names = [*(t.name for t in program.inputs), *(e.name for e in program.einsums)]
+    file, own = tmp_path / "own.yaml", tmp_path / "cascade.yaml"
+    own.write_text(cascade, encoding="utf-8")
+    file.write_text(
+        WITHIN.format(
+            cascade=own, loops=loops, einsums=einsums.strip("\n"), tensors=", ".join(names)
+        ),
+        encoding="utf-8",
+    )
+    given = {r.name: 4 for r in program.ranks}
+    with pytest.raises(MappingError, match=re.escape(why)):
+        bind(program, Mapping.load(file), Architecture.load("fusemax"), given)

@@ -1,0 +1,40 @@
+"""The workloads of single kernels: all shapes are there, and each runs near its floor."""
+
+from __future__ import annotations
+
+import pytest
+
+from archsim import Cascade, simulate
+from archsim.bound.binding import with_parameters
+from einsum_cascade.shapes import resolve_shapes, with_usual
+from einsum_cascade.yaml.library import builtin_names
+from workloads import load
+
+KERNELS = tuple(
+    name
+    for name in builtin_names("workloads")
+    if (work := load(name)).model is None and work.layers is None
+)
+
+
+def test_every_kernel_workload_gives_all_shapes() -> None:
+    assert len(KERNELS) == 21
+    for name in KERNELS:
+        program = Cascade.load(load(name).cascade).program
+        program, given = with_parameters(program, load(name).shapes_for(program.settable))
+        found, usual = with_usual(program, given)
+        # Sizes of chunks alone are left to mappings.
+        resolve_shapes(program, found | {m: 64 for r in program.ranks for m in r.partition[1:]})
+        assert not usual, name
+
+
+FAR = {"paged-decode": 100, "moba": 40, "nsa": 20, "path": 15, "delta-product": 300}
+"""Floors do not know which picks agree; the rest is told in docs/models.md."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("machine", ["fusemax", "tpu-v4i"])
+@pytest.mark.parametrize("name", KERNELS)
+def test_every_kernel_workload_runs_near_its_floor(name: str, machine: str) -> None:
+    found = simulate(load(name), machine)
+    assert 1 <= found.over_floor < FAR.get(name, 10) * (1 if machine == "fusemax" else 6)
