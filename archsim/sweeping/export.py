@@ -22,7 +22,8 @@ from .values import symbol
 
 CSV: Final = "results.csv"
 PARQUET: Final = "results.parquet"
-_AT_ONCE = 20_000
+_AT_ONCE = 4_000
+"""Rows that are held at once: memory does not grow with their number."""
 
 
 def units_of(sweep: Sweep, columns: Iterable[str]) -> dict[str, str]:

@@ -112,22 +112,35 @@ class _Numbers:
 
     def _group(self, axes: list[_Range], inequalities: list[Any]) -> int:
         """Points of axes that inequalities tie together."""
-        forms = [_Inequality.of(i) for i in inequalities]
-        # One axis is counted in closed form, the longest: the product of the others is the work.
-        counted = [a for a in axes if all(f.steps(a.symbol) for f in forms if f.names(a.symbol))]
-        # Where no axis is bounded by the others in closed form, all are gone through.
-        nothing = _Range(None, 1, 1, 1)
-        x = max(counted, key=lambda a: a.size, default=nothing)
-        others = [a for a in axes if a is not x]
-        combinations = prod(a.size for a in others)
-        if combinations > _MOST:
+        found = _tied(tuple(axes), tuple(inequalities))
+        if found is None:
             where = self.einsum.where
             text = f"{self.einsum.name}: its mask ties too many points together to count them"
             raise MappingError(Problem(text, None if where is None else where.span))
-        return sum(
-            _counted(x, others, forms, start, min(start + _AT_ONCE, combinations))
-            for start in range(0, combinations, _AT_ONCE)
-        )
+        return found
+
+
+@lru_cache(maxsize=4096)
+def _tied(axes: tuple[_Range, ...], inequalities: tuple[Any, ...]) -> int | None:
+    """Points of axes that inequalities tie together; None where they are too many to count.
+
+    Remembered, as Einsums of a cascade share masks and one shape is run on many machines: going
+    through the points was four fifths of what the atlas took for log-linear attention.
+    """
+    forms = [_Inequality.of(i) for i in inequalities]
+    # One axis is counted in closed form, the longest: the product of the others is the work.
+    counted = [a for a in axes if all(f.steps(a.symbol) for f in forms if f.names(a.symbol))]
+    # Where no axis is bounded by the others in closed form, all are gone through.
+    nothing = _Range(None, 1, 1, 1)
+    x = max(counted, key=lambda a: a.size, default=nothing)
+    others = [a for a in axes if a is not x]
+    combinations = prod(a.size for a in others)
+    if combinations > _MOST:
+        return None
+    return sum(
+        _counted(x, others, forms, start, min(start + _AT_ONCE, combinations))
+        for start in range(0, combinations, _AT_ONCE)
+    )
 
 
 @dataclass(frozen=True)

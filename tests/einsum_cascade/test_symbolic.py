@@ -143,6 +143,16 @@ def _counted(text: str, shapes: dict[str, int]) -> tuple[object, int]:
     return found, sum(1 for e in unroll(cascade, shapes).events if e.einsum == "O")
 
 
+def test_points_of_a_mask_are_gone_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = Cascade.load("attention-causal").program
+    shapes = {"E": 3, "F": 3, "M": 1234, "P": 1234}
+    first = count_points(program, program.einsums[0], shapes)
+    assert first == 3 * 1234 * 1235 // 2
+    monkeypatch.setattr("einsum_cascade.counting.point_counts._counted", lambda *_: 7)
+    assert count_points(program, program.einsums[0], shapes) == first
+    assert count_points(program, program.einsums[0], shapes | {"M": 1235}) == 3 * 7
+
+
 @pytest.mark.parametrize("mask", MASKS)
 def test_masks_are_counted_exactly(mask: str) -> None:
     body = f"O[p] = A[m] * B[p] * C[w] where {mask}"
