@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from multiprocessing import get_context
+from multiprocessing.synchronize import Event
 
 from archsim.jobs.plan import plan
 from archsim.jobs.run import run_plan
@@ -14,12 +16,14 @@ from archsim.spec.roles import memory_in_role
 from einsum_cascade.errors import NoLegalMappingError, Problem, SpecError, did_you_mean
 
 from .capacity import CapacityCurves, CapacityPoint, CapacitySeries
+from .certificate import INTERRUPTED
 from .constraint_files import ConstraintFile
 from .exhaustive.curve import CapacityCurve, CapacityRun, with_capacity
 from .exhaustive.irregular import in_batches
+from .exhaustive.team import Team, usual_workers
 from .generators import GENERATORS
 from .objectives import objective_called
-from .protocol import Advance, Clock, SearchProblem
+from .protocol import Advance, Clock, SearchProblem, never, silent
 from .space.constraints import Constraints, IsKept, IsShared, MappingConstraint
 from .space.mapspace import Mapspace
 from .workload_search import ProgressOfParts, only_part, quiet, space_of
@@ -49,7 +53,7 @@ def capacity_curves(
     progress : callable
         As for ``search_workload``.
     time_limit_s : float, optional
-        Seconds after which what is found has to do: half for each series.
+        Seconds after which what is found has to do.
     constraints : sequence of ConstraintFile
         What all mappings obey.
 
@@ -63,31 +67,94 @@ def capacity_curves(
     part = only_part(workload, "a capacity curve")
     level = memory_called(architecture, memory)
     assert level.capacity_bytes is not None, "as memory_called says"
-    capacities = _capacities(level.capacity_bytes)
     space = space_of(part, architecture, constraints=constraints)
-    clock, found = Clock(time_limit_s), []
-    for left, able in ((2, space), (1, einsum_by_einsum(space))):
-        ends = (clock.share(2 * left), clock.share(left))
-        found.append(_curve(able, level.name, capacities, ends, progress(part.name, STEPS)))
-    (runs, fused), (others, apart) = found
-    series = [_series(workload, part, architecture, level.name, one) for one in (runs, others)]
-    if not series[0].traffic:
-        text = f"no mapping of {part.name} fits whatever {level.name} holds, up to 64 MiB"
-        raise NoLegalMappingError(Problem(text))
-    result = series[0].traffic[-1].result
+    search = _SeriesSearch(
+        workload=workload,
+        part=part,
+        architecture=architecture,
+        memory=level.name,
+        capacities=_capacities(level.capacity_bytes),
+        spaces=(space, einsum_by_einsum(space)),
+        clock=Clock(time_limit_s),
+        advance=progress(part.name, STEPS),
+    )
+    fused, apart = search.both()
+    if not fused.series.traffic:
+        raise NoLegalMappingError(f"no mapping of {part.name} fits {level.name} of up to 64 MiB")
+    result = fused.series.traffic[-1].result
     return CapacityCurves(
         workload=result.workload,
         architecture=architecture.name,
         memory=level.name,
         outermost=architecture.memories[0].name,
         own_bytes=level.capacity_bytes,
-        capacities=capacities,
+        capacities=search.capacities,
         bound_bytes=result.bounds.traffic_bytes,
-        fused=series[0],
-        einsum_by_einsum=series[1],
+        fused=fused.series,
+        einsum_by_einsum=apart.series,
         runs=fused.runs + apart.runs,
         ended=fused.ended or apart.ended,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _SeriesFound:
+    """A series, how many mappings the engine ran for it, and why it ended early, if it did."""
+
+    series: CapacitySeries
+    runs: int
+    ended: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SeriesSearch:
+    """Finds the two series: fused, and Einsum by Einsum."""
+
+    workload: WorkloadLike
+    part: PartLike
+    architecture: Architecture
+    memory: str
+    capacities: tuple[int, ...]
+    spaces: tuple[Mapspace, Mapspace]
+    clock: Clock
+    advance: Advance
+    together: bool = field(default_factory=lambda: usual_workers() > 1)
+    """Whether they are found at the same time; each has half of the time else."""
+    stopped: Event = field(default_factory=lambda: get_context().Event())
+    """Set where somebody cannot wait for the other one."""
+
+    def __call__(self, number: int) -> _SeriesFound:
+        """One of the two."""
+        left = 1 if self.together or number else 2
+        half, whole = self.clock.share(2 * left), self.clock.share(left)
+
+        def is_over() -> bool:
+            return whole() or self.stopped.is_set()
+
+        mine = number == 0 or not self.together
+        advance = self.advance if mine else silent(STEPS)
+        space = self.spaces[number]
+        runs, curve = _curve(space, self.memory, self.capacities, (half, is_over), advance)
+        series = _series(self.workload, self.part, self.architecture, self.memory, runs)
+        return _SeriesFound(series=series, runs=curve.runs, ended=curve.ended)
+
+    def both(self) -> tuple[_SeriesFound, _SeriesFound]:
+        """The first series here, and the other one after it, or by another process meanwhile."""
+        if not self.together:
+            return self(0), self(1)
+        team = Team(self, 1, at_once=True)
+        try:
+            other = team.submit(1)
+            team.begin()
+            first = self(0)
+            if first.ended == INTERRUPTED:
+                # Ctrl-C is for this process: what the other one has by now will do.
+                self.stopped.set()
+            second = team.answer(other, never)
+        finally:
+            team.close()
+        assert second is not None, "it is waited for"
+        return first, second
 
 
 def memory_called(architecture: Architecture, name: str) -> Memory:

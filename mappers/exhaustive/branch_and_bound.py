@@ -177,8 +177,8 @@ class BranchAndBound:
             advance(1)
             if self._is_sketched(mine, answer):
                 found.append(mine)
-        # Sorting is stable: of equals those of better regions come first.
-        found.sort(key=lambda one: (one.estimate, one.region.number, one.number))
+        # Sorting is stable: of equals those come first that were asked first.
+        found.sort(key=lambda one: one.estimate)
         others = [OpenSubspace(region=r, number=n) for r in self.opened for n in r.left]
         self.left = [*found, *others]
         self.sketched = True

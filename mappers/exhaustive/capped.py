@@ -17,7 +17,7 @@ from ..certificate import Searched
 from ..engine_run import EngineRun, run_mapping
 from ..front import FrontRun, undominated
 from ..objectives import ENERGY, LATENCY, OBJECTIVES
-from ..protocol import Advance, Clock, SearchProblem
+from ..protocol import Advance, Clock, SearchProblem, never
 from ..space.grid import PromisedRegion
 from ..space.mapspace import Mapspace
 from ..space.written import mapping_of
@@ -110,6 +110,7 @@ class _CappedSearch:
         self.whole: dict[tuple[object, ...], PromisedRegion] = {}
         self.runs: list[FrontRun] = []
         self.engine_runs = self.searches = 0
+        self.is_over: Callable[[], bool] = never
         self.proven: list[tuple[float, float]] = []
         """Caps in cycles, and energies that nothing below each of them is below."""
 
@@ -182,6 +183,7 @@ class _CappedSearch:
         self, first: Searched, second: Searched, advance: Advance, is_over: Callable[[], bool]
     ) -> str:
         """Halve gaps of the front; why that ended early, if it did."""
+        self.is_over = is_over
         tolerance = self.problem.tolerance
         cycles, energy = OBJECTIVES["latency"], OBJECTIVES["energy"]
         try:
@@ -216,7 +218,9 @@ class _CappedSearch:
         self.searches += 1
         best = self._best(objective, cap)
         limit = best.energy_pj if objective == ENERGY else best.cycles
-        found, least = proposals_below(self.known, objective, limit=limit, cap=cap)
+        found, least = proposals_below(
+            self.known, objective, limit=limit, cap=cap, is_over=self.is_over
+        )
         if objective == ENERGY and not self.relaxed:
             self.proven.append((cap, self._proven(cap, least)))
         for one in found[:_RUNS]:

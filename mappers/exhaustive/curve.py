@@ -34,7 +34,7 @@ from .effort import USUAL, Effort
 from .irregular import NotInBatchesError
 from .kernels.arrays import Floats
 from .kernels.cost_to_go import Choices
-from .kernels.descent import LEAST, VALUE, search
+from .kernels.descent import LEAST, Search, SizedSearch, search, search_sized
 from .known_tables import KnownTables
 from .subspaces import Proposal, SubspaceSearch, choices_of, fresh_state, nodes_of, priced
 from .tables import KnownCosts, SubspaceRefusedError, Tables, tabulate
@@ -222,41 +222,44 @@ class CapacityCurve:
         """See what a subspace has to offer at every capacity."""
         choices, nodes = choices_of(tables), nodes_of(subspace)
         searched = SubspaceSearch(space=region, objective=ENERGY)
-        weights = np.ones((1, 1))
+        sizes = np.repeat(choices.capacities[None], len(self.capacities), axis=0)
+        sizes[:, self.limit] = self.capacities
         for start, cost, tile in priced(region, subspace, tables):
             for kind in kinds:
                 mine = np.ascontiguousarray(cost[:, :, :1])
-                roots = self._roots(choices, mine, tile, searched.tally)
                 if kind == "traffic":
                     # Of mappings that move as many bytes the one of least energy.
-                    self.little = self.little or _LITTLE / float(roots.min())
+                    if not self.little:
+                        self.little = _LITTLE / self._least_root(choices, mine, tile)
                     mine = self.little * mine + cost[:, :, self.column, None]
-                    roots = self._roots(choices, mine, tile, searched.tally)
-                for number, capacity in enumerate(self.capacities):
-                    limit = min(self.best[kind][: number + 1])
-                    rows = np.flatnonzero(roots < limit * (1 - _EQUAL))
-                    if not len(rows):
-                        continue
-                    sized = choices.capacities.copy()
-                    sized[self.limit] = capacity
-                    state = fresh_state(choices, len(rows), searched.tally)
-                    given = (ENERGY, limit, 0.0, nodes, inf, weights, mine[rows], tile[rows], state)
-                    search(choices._replace(capacities=sized), *given)
-                    row = int(np.argmin(state.values[:, VALUE]))
-                    if state.chosen[row, 0] >= 0 and state.values[row, VALUE] < limit:
-                        self.best[kind][number] = float(state.values[row, VALUE])
-                        tiling = start + int(rows[row])
-                        proposal = searched.proposal(subspace, tables, choices, tiling, row, state)
-                        self.found.setdefault((kind, capacity), []).append(proposal)
+                state = SizedSearch(
+                    values=np.array(self.best[kind]),
+                    tilings=np.full(len(sizes), -1),
+                    chosen=np.full((len(sizes), len(choices.decisions)), -1),
+                    tally=searched.tally,
+                )
+                search_sized(choices, sizes, _EQUAL, nodes, mine, tile, state)
+                self.best[kind] = state.values.tolist()
+                for number in np.flatnonzero(state.tilings >= 0):
+                    found = Search(
+                        values=state.values[:, None].repeat(3, axis=1),
+                        chosen=state.chosen,
+                        tally=state.tally,
+                    )
+                    tiling = start + int(state.tilings[number])
+                    proposal = searched.proposal(
+                        subspace, tables, choices, tiling, int(number), found
+                    )
+                    key = (kind, self.capacities[number])
+                    self.found.setdefault(key, []).append(proposal)
 
     @staticmethod
-    def _roots(choices: Choices, cost: Floats, tile: Floats, tally: Floats) -> Floats:
-        """What no choice of each tiling is below, whatever memories hold."""
-        state = fresh_state(choices, len(cost), tally)
+    def _least_root(choices: Choices, cost: Floats, tile: Floats) -> float:
+        """What no choice of any tiling is below, whatever memories hold."""
+        state = fresh_state(choices, len(cost), np.zeros(6))
         weights = np.ones((1, 1))
         search(choices, ENERGY, 0.0, 0.0, 0, inf, weights, cost, tile, state)
-        roots: Floats = state.values[:, LEAST]
-        return roots
+        return float(state.values[:, LEAST].min())
 
     def _confirmed(self) -> Iterator[CapacityRun]:
         """The best at each capacity, run by the engine there. What fits less fits more."""

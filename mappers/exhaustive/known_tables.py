@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from math import inf
 from typing import Protocol
 
+from ..protocol import never
 from ..space.region import Region, Subspace
 from .subspaces import Proposal, SubspaceSearch
 from .tables import KnownCosts, SubspaceRefusedError, Tables, tabulate
@@ -65,7 +66,12 @@ class KnownTables:
 
 
 def proposals_below(
-    known: KnownTables, objective: int, *, limit: float, cap: float = inf
+    known: KnownTables,
+    objective: int,
+    *,
+    limit: float,
+    cap: float = inf,
+    is_over: Callable[[], bool] = never,
 ) -> tuple[list[Proposal], float]:
     """What the subspaces tabulated in all ways have to offer under a cap.
 
@@ -77,6 +83,8 @@ def proposals_below(
         Its value that is to be beaten.
     cap : float
         What the other one must not be above.
+    is_over : callable
+        Whether time is up: what there is by then will do, and nothing is proven.
 
     Returns
     -------
@@ -88,6 +96,9 @@ def proposals_below(
     found: list[Proposal] = []
     least = best = limit
     for region, subspace, tables in known.whole:
+        if is_over():
+            least = 0.0
+            break
         search = SubspaceSearch(space=region, objective=objective, cap=cap, limit=best)
         found += search.search(subspace, tables)
         least = min(least, search.least)

@@ -70,6 +70,11 @@ class Team(Generic[W, A]):
         """Whether others work beside this process."""
         return bool(self._helpers)
 
+    def begin(self) -> None:
+        """Fork, and let others begin with what is in line, before an answer is asked for."""
+        self._fork_at = 0.0
+        self._fork()
+
     def submit(self, piece: W, *, first: bool = False) -> int:
         """Put a piece in line, before all others that wait or behind them; its number."""
         self._number += 1

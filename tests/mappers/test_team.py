@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from references.brief_search import BRIEFLY
+from brief_search import BRIEFLY
 
 from archsim import Architecture
 from einsum_cascade import Cascade

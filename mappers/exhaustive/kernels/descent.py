@@ -38,6 +38,18 @@ class Search(NamedTuple):
     tally: Floats
 
 
+class SizedSearch(NamedTuple):
+    """The best with memories of some sizes: its value, its tiling, -1 where there is none new, and
+    its choices."""
+
+    values: Floats
+    """(sizes,): what is known before, and is to be beaten."""
+    tilings: Ints
+    chosen: Ints
+    """(sizes, decisions)"""
+    tally: Floats
+
+
 @compiled
 def _value(
     objective: int, costs: Floats, more: Floats, weights: Floats, to_go: Floats, state: int
@@ -151,23 +163,30 @@ def _always(c: Choices, tile: Floats, none: Ints, room: Floats) -> None:
 
 
 @compiled
-def _holds(c: Choices, used: Floats, room: Floats) -> bool:
+def _holds(capacities: Floats, used: Floats, room: Floats) -> bool:
     """Whether memories have room for what is used and what is there whatever is chosen."""
+    fits = True
     for memory in range(used.shape[0]):
-        if used[memory] + room[memory] > c.capacities[memory]:
-            return False
-    return True
+        fits = fits and used[memory] + room[memory] <= capacities[memory]
+    return fits
 
 
 @compiled
 def _fits(
-    c: Choices, tensor: int, places: int, tile: Floats, picked: Ints, used: Floats, room: Floats
+    c: Choices,
+    capacities: Floats,
+    tensor: int,
+    places: int,
+    tile: Floats,
+    picked: Ints,
+    used: Floats,
+    room: Floats,
 ) -> bool:
     """Add the bytes of a tensor in some places; False where they are too many."""
     for memory in range(used.shape[0]):
         if c.kept[tensor, places, memory]:
             used[memory] += _size_of(c, tile, tensor, memory, picked)
-    return _holds(c, used, room)
+    return _holds(capacities, used, room)
 
 
 @compiled
@@ -228,6 +247,149 @@ def _promising(
     return count
 
 
+class _Scratch(NamedTuple):
+    """What a descent writes over: rows are decisions."""
+
+    so_far: Floats
+    used: Floats
+    options: Floats
+    order: Ints
+    values: Floats
+    usable: Ints
+    able: Ints
+    at: Ints
+    picked: Ints
+    below: Floats
+    """Combinations of the decisions from each on."""
+    nothing: Floats
+
+
+@compiled
+def _scratch(c: Choices, columns: int) -> _Scratch:
+    end, memories = c.decisions.shape[0], c.capacities.shape[0]
+    widest = 1
+    for depth in range(end):
+        widest = max(widest, c.decisions[depth, 2])
+    below = np.ones(end + 1)
+    for depth in range(end - 1, -1, -1):
+        below[depth] = below[depth + 1] * c.decisions[depth, 2]
+    return _Scratch(
+        np.zeros((end + 1, columns)),
+        np.zeros((end + 1, memories)),
+        np.empty((end, widest, columns)),
+        np.empty((end, widest), np.int64),
+        np.empty((end, widest)),
+        np.empty(widest, np.int64),
+        np.zeros(end, np.int64),
+        np.zeros(end, np.int64),
+        np.zeros(c.works.shape[0], np.int64),
+        below,
+        np.zeros(columns),
+    )
+
+
+@compiled
+def _descend(
+    c: Choices,
+    objective: int,
+    limits: tuple[float, float, int, float],
+    weights: Floats,
+    here: tuple[Floats, Floats, Floats, Floats],
+    capacities: Floats,
+    x: _Scratch,
+    found: tuple[Floats, Ints, Floats],
+) -> None:
+    """The best choices of one tiling, below a limit.
+
+    Parameters
+    ----------
+    limits : limit, slack, nodes, cap
+        As of ``search``.
+    here : cost, tile, room, to_go
+        Of the tiling: costs of all rows, bytes of all tiles, those that are there whatever is
+        chosen, and least costs to go.
+    found : values, chosen, tally
+        As of ``Search``, of this tiling alone.
+    """
+    limit, slack, nodes, cap = limits
+    cost, tile, room, to_go = here
+    result, chosen, tally = found
+    end, columns, memories = c.decisions.shape[0], cost.shape[1], capacities.shape[0]
+    other = ENERGY if objective == LATENCY else LATENCY
+    # It is 0, but no literal: those are types of their own, compiled for once more.
+    first = c.first_state[0]
+    best, second = limit, np.inf
+    for step in range(end):
+        chosen[step] = -1
+    result[VALUE] = result[TIE] = np.inf
+    least = _value(objective, x.so_far[0], x.nothing, weights, to_go, first)
+    before, looked = _sum(tally), 0
+    result[LEAST] = least
+    if least >= best * (1 - slack):
+        tally[BOUND] += x.below[0]
+        return
+    if not _holds(capacities, x.used[0], room[0]):
+        tally[CAPACITY] += x.below[0]
+        return
+    depth, entered = first, True
+    while depth >= 0 and looked < nodes:
+        looked += 1
+        number, alternatives = c.decisions[depth, 1], c.decisions[depth, 2]
+        if entered:
+            lost = _alternatives(c, cost, depth, x.picked, x.options[depth], x.usable)
+            place = (x.so_far[depth], x.options[depth], x.usable, x.picked)
+            into = (x.order[depth], x.values[depth])
+            count = _promising(c, objective, depth, place, weights, to_go, into, cap)
+            x.able[depth] = count
+            tally[ILLEGAL] += lost * x.below[depth + 1]
+            tally[WORSE] += (alternatives - lost - count) * x.below[depth + 1]
+            x.at[depth] = -1
+            entered = False
+        x.at[depth] += 1
+        if x.at[depth] >= x.able[depth]:
+            depth -= 1
+            continue
+        choice = x.order[depth, x.at[depth]]
+        value = x.values[depth, choice]
+        # In order of values: all that follow are worse, too.
+        if value > best:
+            tally[BOUND] += (x.able[depth] - x.at[depth]) * x.below[depth + 1]
+            depth -= 1
+            continue
+        for column in range(columns):
+            more = x.options[depth, choice, column]
+            x.so_far[depth + 1, column] = x.so_far[depth, column] + more
+        for memory in range(memories):
+            x.used[depth + 1, memory] = x.used[depth, memory]
+        if c.decisions[depth, 0] == EINSUM:
+            x.picked[number] = choice
+        elif not _fits(
+            c, capacities, number, choice, tile, x.picked, x.used[depth + 1], room[depth + 1]
+        ):
+            tally[CAPACITY] += x.below[depth + 1]
+            continue
+        state = state_of(c, depth + 1, x.picked)
+        tie = _value(other, x.so_far[depth + 1], x.nothing, weights, to_go, state)
+        # Of what beats the best by no more than the slack, only what ties better goes on.
+        close = value >= best * (1 - slack)
+        if close and tie >= second * (1 - slack):
+            tally[BOUND] += x.below[depth + 1]
+        elif depth + 1 < end:
+            depth += 1
+            entered = True
+        else:
+            tally[LEAVES] += 1
+            best, second = min(best, value), tie
+            result[VALUE], result[TIE] = best, tie
+            for step in range(end):
+                chosen[step] = x.order[step, x.at[step]]
+    if looked == nodes:
+        tally[UNSEEN] += x.below[0] - (_sum(tally) - before)
+        result[LEAST] = least
+    else:
+        result[LEAST] = max(least, best * (1 - slack))
+
+
 @compiled
 def search(
     c: Choices,
@@ -255,97 +417,57 @@ def search(
         Sums of columns to bound by: energy alone, then cycles.
     cost, tile : arrays, (tilings, rows, columns) and (tilings, tiles)
     """
-    end, columns, memories = c.decisions.shape[0], cost.shape[2], c.capacities.shape[0]
-    # It is 0, but no literal: those are types of their own, compiled for once more.
-    first = c.first_state[0]
-    widest = 1
-    for depth in range(end):
-        widest = max(widest, c.decisions[depth, 2])
-    other = ENERGY if objective == LATENCY else LATENCY
-    to_go = np.empty((c.first_state[end] + 1, weights.shape[0]))
-    below = np.ones(end + 1)
-    room = np.zeros((end + 1, memories))
-    so_far = np.zeros((end + 1, columns))
-    nothing = np.zeros(columns)
-    used = np.zeros((end + 1, memories))
-    options = np.empty((end, widest, columns))
-    order = np.empty((end, widest), np.int64)
-    values = np.empty((end, widest))
-    usable = np.empty(widest, np.int64)
-    count = np.zeros(end, np.int64)
-    at = np.zeros(end, np.int64)
+    to_go = np.empty((c.first_state[c.decisions.shape[0]] + 1, weights.shape[0]))
+    room = np.zeros((c.decisions.shape[0] + 1, c.capacities.shape[0]))
     none = np.full(c.works.shape[0], -1, np.int64)
-    picked = np.zeros(c.works.shape[0], np.int64)
-    for depth in range(end - 1, -1, -1):
-        below[depth] = below[depth + 1] * c.decisions[depth, 2]
+    x = _scratch(c, cost.shape[2])
     for tiling in range(cost.shape[0]):
-        here = cost[tiling]
         _always(c, tile[tiling], none, room)
-        _bounds(c, here, weights, to_go)
-        best, second = limit, np.inf
-        for step in range(end):
-            s.chosen[tiling, step] = -1
-        s.values[tiling, VALUE] = s.values[tiling, TIE] = np.inf
-        least = _value(objective, so_far[0], nothing, weights, to_go, first)
-        before, looked = _sum(s.tally), 0
-        s.values[tiling, LEAST] = least
-        if least >= best * (1 - slack):
-            s.tally[BOUND] += below[0]
-            continue
-        if not _holds(c, used[0], room[0]):
-            s.tally[CAPACITY] += below[0]
-            continue
-        depth, entered = first, True
-        while depth >= 0 and looked < nodes:
-            looked += 1
-            number, alternatives = c.decisions[depth, 1], c.decisions[depth, 2]
-            if entered:
-                lost = _alternatives(c, here, depth, picked, options[depth], usable)
-                place = (so_far[depth], options[depth], usable, picked)
-                found = (order[depth], values[depth])
-                count[depth] = _promising(c, objective, depth, place, weights, to_go, found, cap)
-                s.tally[ILLEGAL] += lost * below[depth + 1]
-                s.tally[WORSE] += (alternatives - lost - count[depth]) * below[depth + 1]
-                at[depth] = -1
-                entered = False
-            at[depth] += 1
-            if at[depth] >= count[depth]:
-                depth -= 1
+        _bounds(c, cost[tiling], weights, to_go)
+        here = (cost[tiling], tile[tiling], room, to_go)
+        found = (s.values[tiling], s.chosen[tiling], s.tally)
+        _descend(c, objective, (limit, slack, nodes, cap), weights, here, c.capacities, x, found)
+
+
+@compiled
+def search_sized(
+    c: Choices, sizes: Floats, equal: float, nodes: int, cost: Floats, tile: Floats, s: SizedSearch
+) -> None:
+    """The least of one column with memories of some sizes, over all tilings.
+
+    Bounds do not depend on what memories hold: they are worked out once for a tiling.
+
+    Parameters
+    ----------
+    sizes : array, (sizes, memories)
+        Bytes that each memory holds, in an order in which nothing fits that did not fit later.
+    equal : float
+        Values that differ by no more than this share are one.
+    nodes : int
+        Decisions looked at for one tiling and size, at the most.
+    cost, tile : arrays, (tilings, rows, 1) and (tilings, tiles)
+    """
+    end = c.decisions.shape[0]
+    weights = np.ones((1, 1))
+    to_go = np.empty((c.first_state[end] + 1, 1))
+    room = np.zeros((end + 1, c.capacities.shape[0]))
+    none = np.full(c.works.shape[0], -1, np.int64)
+    x = _scratch(c, 1)
+    result, chosen = np.empty(3), np.empty(end, np.int64)
+    for tiling in range(cost.shape[0]):
+        _always(c, tile[tiling], none, room)
+        _bounds(c, cost[tiling], weights, to_go)
+        here = (cost[tiling], tile[tiling], room, to_go)
+        limit = np.inf
+        for size in range(sizes.shape[0]):
+            # What fits less fits more.
+            limit = min(limit, s.values[size])
+            if to_go[c.first_state[0], 0] >= limit * (1 - equal):
                 continue
-            choice = order[depth, at[depth]]
-            # In order of values: all that follow are worse, too.
-            if values[depth, choice] > best:
-                s.tally[BOUND] += (count[depth] - at[depth]) * below[depth + 1]
-                depth -= 1
-                continue
-            for column in range(columns):
-                so_far[depth + 1, column] = so_far[depth, column] + options[depth, choice, column]
-            for memory in range(memories):
-                used[depth + 1, memory] = used[depth, memory]
-            if c.decisions[depth, 0] == EINSUM:
-                picked[number] = choice
-            elif not _fits(
-                c, number, choice, tile[tiling], picked, used[depth + 1], room[depth + 1]
-            ):
-                s.tally[CAPACITY] += below[depth + 1]
-                continue
-            state = state_of(c, depth + 1, picked)
-            tie = _value(other, so_far[depth + 1], nothing, weights, to_go, state)
-            # Of what beats the best by no more than the slack, only what ties better goes on.
-            close = values[depth, choice] >= best * (1 - slack)
-            if close and tie >= second * (1 - slack):
-                s.tally[BOUND] += below[depth + 1]
-            elif depth + 1 < end:
-                depth += 1
-                entered = True
-            else:
-                s.tally[LEAVES] += 1
-                best, second = min(best, values[depth, choice]), tie
-                s.values[tiling, VALUE], s.values[tiling, TIE] = best, tie
+            limits = (limit, 0.0, nodes, np.inf)
+            _descend(c, ENERGY, limits, weights, here, sizes[size], x, (result, chosen, s.tally))
+            if chosen[0] >= 0 and result[VALUE] < limit * (1 - equal):
+                limit = s.values[size] = result[VALUE]
+                s.tilings[size] = tiling
                 for step in range(end):
-                    s.chosen[tiling, step] = order[step, at[step]]
-        if looked == nodes:
-            s.tally[UNSEEN] += below[0] - (_sum(s.tally) - before)
-            s.values[tiling, LEAST] = least
-        else:
-            s.values[tiling, LEAST] = max(least, best * (1 - slack))
+                    s.chosen[size, step] = chosen[step]
