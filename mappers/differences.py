@@ -9,6 +9,7 @@ from archsim.bound.record import Bound, BoundEinsum
 from .certificate import Difference
 
 _NONE = "none"
+_OUTSIDE = "stays outside of"
 
 
 def differences(one: Bound, other: Bound) -> tuple[Difference, ...]:
@@ -22,12 +23,14 @@ def differences(one: Bound, other: Bound) -> tuple[Difference, ...]:
     Returns
     -------
     tuple of Difference
-        Shared loops by memory, Einsums that stay outside of them, arrays, places, layouts.
+        Shared loops by memory, Einsums that stay outside of them, arrays, places, layouts. Where
+        nests are not the same ones, that they share no loops goes without saying.
     """
+    alike = one.groups == other.groups
     return tuple(
         Difference(what=what, here=here, there=there)
         for (what, here), (_, there) in zip(_told(one), _told(other), strict=True)
-        if here != there
+        if here != there and (alike or _OUTSIDE not in what)
     )
 
 
@@ -41,7 +44,7 @@ def _told(bound: Bound) -> Iterator[tuple[str, str]]:
         loops = [x for x in bound.nest if x.level == level and x.bound > 1]
         yield f"shared loops at {memory.name}", _listed(f"{x.rank} {x.bound:,}" for x in loops)
     for e in bound.einsums:
-        yield f"{e.name} stays outside of", _listed(dict.fromkeys(_left(bound, e)))
+        yield f"{e.name} {_OUTSIDE}", _listed(dict.fromkeys(_left(bound, e)))
         yield f"{e.name} runs on", e.array.name
     homes = dict(bound.residency.places)
     for tensor in sorted(homes):

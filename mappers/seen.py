@@ -94,7 +94,9 @@ class Seen:
         if known is None or estimate < known[0]:
             self._promises[kind] = estimate, run
 
-    def runner_up(self, space: Mapspace | Region, winner: Mapping) -> RunnerUp | None:
+    def runner_up(
+        self, space: Mapspace | Region, winner: Mapping, *, more: bool = True
+    ) -> RunnerUp | None:
         """The best known mapping of another kind than the winner; None where there is none.
 
         Parameters
@@ -103,6 +105,8 @@ class Seen:
             Whose cascade, shapes and machine both are of.
         winner : Mapping
             The best of all.
+        more : bool
+            Whether there is time to run what promises to be better than all that have run.
         """
         try:
             mine = bound_mapping(space, winner)
@@ -111,7 +115,8 @@ class Seen:
             return None
         kind = kind_of_bound(mine)
         others = [run for its, run in self._runs.items() if its != kind]
-        for run in sorted((*others, *self._promised(kind, others)), key=lambda run: run.value):
+        promised = self._promised(kind, others) if more else ()
+        for run in sorted((*others, *promised), key=lambda run: run.value):
             try:
                 other = bound_mapping(space, run.mapping)
             except InputError:

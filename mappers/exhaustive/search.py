@@ -50,7 +50,7 @@ class Exhaustive:
         if problem.objective.other is not None:
             found = self._settled(problem, found, OBJECTIVES[problem.objective.other], advance)
         over = bool(found.certificate.ended) or problem.is_over()
-        second = None if over else seen.runner_up(problem.space, found.mapping)
+        second = seen.runner_up(problem.space, found.mapping, more=not over)
         return replace(found, runner_up=second, history=seen.end(found.certificate.runs))
 
     def _settled(
