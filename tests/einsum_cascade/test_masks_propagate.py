@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pointwise import Pointwise, Refused
+from portions import some
 from random_cascades import cascades
 
 from archsim import Architecture
@@ -148,8 +149,7 @@ def test_counted_points_are_those_that_are_there(text: str, seed: int) -> None:
     checked(program, oracle, {**shapes, "H": 1}, text)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", builtin_names("cascades"))
+@pytest.mark.parametrize("name", some(builtin_names("cascades"), 6, 3))
 def test_a_mask_repeated_changes_nothing(name: str) -> None:
     """Written out wherever it is implied: the same values, and the same counts."""
     program = Cascade.load(name).program

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pointwise import Refused, evaluate_pointwise
+from portions import some
 from random_cascades import cascades
 
 from archsim.validation.inputs import random_inputs, random_parameters, windowed_ranks
@@ -54,8 +55,7 @@ def test_random_cascades_mean_what_they_say(text: str, seed: int) -> None:
             np.testing.assert_allclose(found[name], wanted, rtol=1e-9, atol=1e-9, err_msg=text)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", builtin_names("cascades"))
+@pytest.mark.parametrize("name", some(builtin_names("cascades"), 8, 2))
 def test_builtin_cascades_mean_what_they_say(name: str) -> None:
     """Every tensor of every built-in cascade, tiles that divide their rank and that do not."""
     program = Cascade.load(name).program

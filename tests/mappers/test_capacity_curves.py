@@ -23,8 +23,6 @@ from mappers.exhaustive.effort import THOROUGH
 from mappers.objectives import OBJECTIVES
 from mappers.space.mapspace import Mapspace
 
-pytestmark = pytest.mark.slow
-
 SEEDS = 16
 CAPACITIES = (4, 24, 64, 128, 1024)
 PRODUCT = """cascade: product
@@ -88,6 +86,7 @@ def test_a_curve_has_the_least_of_all_mappings_at_each_capacity() -> None:
     assert curves
 
 
+@pytest.mark.slow
 def test_a_product_moves_less_the_more_of_its_vector_fits() -> None:
     moved = compared(space_of_a_product(), "global_buffer", (4, 6, 64))
     assert moved[0] > moved[-1]
@@ -95,6 +94,7 @@ def test_a_product_moves_less_the_more_of_its_vector_fits() -> None:
     assert moved[-1] == 2 * (9 + 3 + 3)
 
 
+@pytest.mark.slow
 def test_the_command_writes_numbers_mappings_and_a_picture(tmp_path: Path) -> None:
     few = ("batch=1", "H=1", "E=4", "F=4", "P=16", "M=16", "cascade=attention-naive")
     settings = [word for setting in few for word in ("--set", setting)]

@@ -112,8 +112,7 @@ def test_the_same_numbers_whatever_the_parts_are_called(mapping: str) -> None:
     assert told(run(mapping, renamed(FUSEMAX))) == told(run(mapping))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("mapping", MAPPINGS)
+@pytest.mark.parametrize("mapping", some(MAPPINGS, 8, 4))
 def test_a_memory_more_on_the_way_changes_nothing_but_what_it_costs(mapping: str) -> None:
     """Between the two memories lies a third, which no built-in mapping uses."""
     outer, nearest = FUSEMAX.memories

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import FrozenInstanceError
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
+from portions import some
 
 from archsim import validate
 from archsim.validation.check import validate_cascade
@@ -38,10 +40,12 @@ def validated(name: str, **kwargs: Any) -> ValidationReport:
     return validate_cascade(cascade, reference=find_reference(cascade.program.reference), **kwargs)
 
 
-@pytest.mark.parametrize("name", builtin_names("cascades"))
 @pytest.mark.parametrize(
-    "dtype",
-    ["float64", *(pytest.param(d, marks=pytest.mark.slow) for d in ("float16", "bfloat16"))],
+    ("dtype", "name"),
+    [
+        *product(("float64",), builtin_names("cascades")),
+        *some(product(("float16", "bfloat16"), builtin_names("cascades")), 9),
+    ],
 )
 def test_every_builtin_cascade(name: str, dtype: str) -> None:
     report = validated(name, dtype=dtype, seed=7, trials=3 if dtype == "float64" else 1)
