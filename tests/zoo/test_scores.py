@@ -15,7 +15,13 @@ from einsum_cascade.shapes import resolve_shapes
 from workloads import load
 
 CHANGED = (
-    *("attention-softcap", "attention-alibi", "attention-t5-bias", "attention-prefix"),
+    *(
+        "attention-softcap",
+        "attention-alibi",
+        "attention-t5-bias",
+        "attention-t5-bias-causal",
+        "attention-prefix",
+    ),
     *("attention-chunked-local", "gated-attention", "forgetting-attention"),
     *("softpick-attention", "differential-attention"),
 )

@@ -147,6 +147,7 @@ REFERENCES: tuple[Reference, ...] = tuple(
         scores.softcap_attention,
         scores.alibi_attention,
         scores.t5_attention,
+        scores.t5_causal_attention,
         scores.prefix_attention,
         scores.chunked_local_attention,
         scores.gated_attention,

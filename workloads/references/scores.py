@@ -69,6 +69,22 @@ def t5_attention(
     return {"AV": _weights(scores, np.ones(bucket.shape, bool)) @ V}
 
 
+def t5_causal_attention(
+    Q: Array, K: Array, V: Array, TAB: Array, BB: npt.NDArray[np.int64]
+) -> dict[str, Array]:
+    """Attention to the keys up to each query's own, ``TAB[h, BB[distance]]`` added to scores.
+
+    Parameters
+    ----------
+    TAB : array, shape (..., N)
+    BB : array of whole numbers, shape (M,)
+        Buckets of a key so many places before the query.
+    """
+    at, m = _positions(Q, K)
+    scores = _scores(Q, K) + np.take(TAB, BB[np.maximum(at - m, 0)], axis=-1)
+    return {"AV": _weights(scores, m <= at) @ V}
+
+
 def prefix_attention(Q: Array, K: Array, V: Array, L: float) -> dict[str, Array]:
     """Every query sees the first L keys and those up to its own place."""
     at, m = _positions(Q, K)
