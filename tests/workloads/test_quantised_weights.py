@@ -80,7 +80,10 @@ def test_what_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"quant_method": "gptq", "bits": 4}, "weights quantised by 'gptq' are not read"),
+        (
+            {"quant_method": "gptq", "bits": 4},
+            "weights quantised by 'gptq' are not read: their groups have scales and zero points",
+        ),
         ({"quant_method": ["fp8"]}, "are not read"),
         ({"bits": 4}, "weights quantised by 'None' are not read"),
         (7, "weights quantised by 7 are not read"),

@@ -32,6 +32,7 @@ _KNOWN: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "mxfp4": ("quant_method", "dequantize"),
     }
 )
+_GROUPS = ": their groups have scales and zero points, which no format here counts"
 _LEFT_OUT = ("modules_to_not_convert", "ignored_layers")
 
 
@@ -50,7 +51,10 @@ def weight_formats(root: YamlNode) -> WeightFormats:
     method = value.get("quant_method") if isinstance(value, dict) else None
     if not isinstance(method, str) or method not in _KNOWN:
         said = f"'{shorten(str(method))}'" if isinstance(value, dict) else shorten(str(value))
-        raise _refused(node, f"weights quantised by {said} are not read", "known: fp8, mxfp4; ")
+        why = _GROUPS if method in ("gptq", "awq") else ""
+        raise _refused(
+            node, f"weights quantised by {said} are not read{why}", "known: fp8, mxfp4; "
+        )
     known = (*_KNOWN[method], *_LEFT_OUT)
     if other := next((key for key, found in value.items() if key not in known and found), None):
         raise _refused(node, f"'{shorten(str(other))}' is not read for '{method}'")
