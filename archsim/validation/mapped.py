@@ -105,7 +105,7 @@ def mapped_run(
         parameters = {n: v for n, v in numbers.items() if n in names}
         how = mapping or generators.make
         if not isinstance(how, Mapping):
-            how = how(program, architecture, shapes)
+            how = how(program, architecture, shapes | parameters)
         bound = bind(program, how, architecture, shapes | parameters, choose=generators.choose)
         return execute_mapped(bound, inputs, dtype=dtype, **parameters)
 

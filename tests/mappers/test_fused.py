@@ -33,6 +33,9 @@ QUICK: Final = (
 )
 """Of several kinds one: passes, sums along keys, steps, values of the step before, picks."""
 
+LONG: Final = ("agent-attention",)
+"""Runs for minutes, value by value, at the smallest shapes that it draws."""
+
 
 def shapes_of(cascade: Cascade) -> dict[str, int]:
     """A few coordinates of ranks that the cascade cuts, so that parts are ragged."""
@@ -51,7 +54,7 @@ def with_buffer(machine: Machine, capacity_bytes: int | None) -> Machine:
         *(
             pytest.param(name, marks=pytest.mark.slow)
             for name in builtin_names("cascades")
-            if name not in QUICK
+            if name not in (*QUICK, *LONG)
         ),
     ],
 )
