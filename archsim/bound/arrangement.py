@@ -15,7 +15,7 @@ from typing import Any
 
 from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.facts import Recent
-from einsum_cascade.ir import Affine, Program
+from einsum_cascade.ir import Affine, Gather, Program
 
 from ..space.iteration import Axis, Loop
 from .addressing import Addressing
@@ -147,12 +147,13 @@ class _Sizes:
         axes = e.axes if self.same_shapes else self.axes(variables)
         units = [dict(axis.variables) for axis in axes]
         shared, own, spatial = (self.loops(x, units) for x in (e.shared, e.own, e.spatial))
+        same_weights = self.same_shapes or (self.same_weights and not _picks(e))
         # What ``init`` brings may go along ranks of its own.
-        settled = self.same_shapes or (self.same_weights and not e.initial)
+        settled = self.same_shapes or (same_weights and not e.initial)
         if settled and (axes, shared, own, spatial) == (e.axes, e.shared, e.own, e.spatial):
             return e if e.window is None else replace(e, window=None, loose=False)
         reads, write = e.reads, e.write
-        if not (self.same_weights and [a.variables for a in axes] == [a.variables for a in e.axes]):
+        if not (same_weights and [a.variables for a in axes] == [a.variables for a in e.axes]):
             addressing = Addressing(self.program, self.tiling, axes)
             reads = tuple(addressing.of(a) for a in e.einsum.reads)
             write = addressing.of(e.einsum.target)
@@ -199,6 +200,12 @@ class _Sizes:
                 )
             )
         return tuple(found)
+
+
+def _picks(e: BoundEinsum) -> bool:
+    """Whether data says where something lies: at most as many elements count as there are."""
+    accesses = (*e.einsum.reads, e.einsum.target)
+    return any(isinstance(index, Gather) for a in accesses for index in a.indices)
 
 
 def _weighing(program: Program) -> frozenset[str]:
