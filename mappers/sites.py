@@ -112,6 +112,9 @@ class Site:
         if not running:
             return ()
         mine = self.ranks(self.program.einsum_of[name])
+        # What only some of them go along is done again and again inside of what all do.
+        have = [self.ranks(self.program.einsum_of[n]) for n in group]
+        running.sort(key=lambda rank: -sum(rank in ranks for ranks in have))
         return (
             *self.program.parallel,
             *(r for r in dict.fromkeys(self._outer_first(running)) if r in mine),

@@ -39,7 +39,7 @@ def illegalities(bound: Bound) -> tuple[Problem, ...]:
         crossed_passes(bound),
         _read_ahead(bound),
         _crossed_streams(bound),
-        [*_broken_recursions(bound), *_split_recursions(bound)],
+        [*_broken_recursions(bound), *_split_recursions(bound), *_waiting_recursions(bound)],
         [*_lost_tensors(bound), *_lost_state(bound)],
     )
     return next((tuple(dict.fromkeys(found)) for found in kinds if found), ())
@@ -348,6 +348,57 @@ def _split_recursions(bound: Bound) -> list[Problem]:
             )
             span = how.span if how else None
             found.append(Problem(text, span, f"put {sums[0]} inside {member}"))
+    return found
+
+
+def _waiting_recursions(bound: Bound) -> list[Problem]:
+    """What waits for all of a loop, and is needed again inside of it, cannot come in time.
+
+    ``Y[p+1] = X[p, J]``, where X is a recursion over j that starts from ``Y[p]``: with the loop
+    over J outside of that over P the first step of every p would need Y of the p before.
+    """
+    found: list[Problem] = []
+    for e in bound.einsums:
+        for operand in e.operands:
+            producer = bound.producer(operand)
+            if producer is None or producer is e or not bound.program.iterative:
+                continue
+            for number, loop in enumerate(producer.shared):
+                inside = [x for x in producer.shared[number + 1 :] if _shared_loop(e, x.member)]
+                if not inside or _shared_loop(e, loop.member):
+                    continue
+                if not complete_after(bound, e, operand, loop):
+                    continue
+                ranks = _ranks_between(bound, e, producer) - {loop.variable}
+                if late := [x for x in inside if x.variable in ranks and e.widths[x.member] > 1]:
+                    how = bound.mapping.einsum(e.name)
+                    text = (
+                        f"{e.name} is complete only after {loop.member}, but every "
+                        f"{late[0].member} inside that loop needs the one before"
+                    )
+                    hint = f"put {loop.member} inside {late[0].member}"
+                    found.append(Problem(text, how.span if how else None, hint))
+    return found
+
+
+def _ranks_between(bound: Bound, e: BoundEinsum, producer: BoundEinsum) -> set[str]:
+    """Ranks along which values run on a way from an Einsum back to one that it reads; none if
+    there is no such way."""
+    needed = _needed(bound, producer)
+    if e.name not in needed:
+        return set()
+    around = needed & _needed(bound, e) | {e.name, producer.name}
+    return {r.lower() for name in around for r in bound.program.iterative.get(name, ())}
+
+
+def _needed(bound: Bound, e: BoundEinsum) -> set[str]:
+    """All Einsums that one needs, by itself or by what it needs."""
+    found: set[str] = set()
+    waiting = [e]
+    while waiting:
+        reads = {operand.producer for operand in waiting.pop().operands if operand.producer}
+        waiting += [bound.by_name[name] for name in reads - found]
+        found |= reads
     return found
 
 

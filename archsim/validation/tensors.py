@@ -122,8 +122,10 @@ class TensorStore:
         sizes = {r.lower(): self.shapes[r] for r in self.binding.parallel}
         for v in statement.variables:
             sizes[v] = self.shapes[self.program.rank_of_variable[v]]
+        # A statement without variables, such as Y[0] = 0, has one lane of no name.
+        sizes = sizes or {"": 1}
         grids = np.indices(tuple(sizes.values())).reshape(len(sizes), -1)
-        lanes = dict(zip(sizes, grids, strict=True)) if sizes else {"": np.zeros(1, np.int64)}
+        lanes = dict(zip(sizes, grids, strict=True))
         self.update(statement, lanes)
 
     def update(self, einsum: ir.Einsum, lanes: Coordinates) -> None:

@@ -15,7 +15,7 @@ from archsim.validation.check import validate_cascade
 from archsim.validation.execute import execute_mapped
 from archsim.validation.mapped import mapped_run
 from einsum_cascade import Cascade
-from einsum_cascade.errors import EvaluationError
+from einsum_cascade.errors import EvaluationError, MappingError
 from mappers.generators import GENERATORS
 from workloads.references import find_reference
 
@@ -277,3 +277,67 @@ def test_a_reduction_over_no_keys_at_all_is_its_identity_in_a_mapped_run() -> No
     found = run(given, dtype="float64")
     for name, wanted in cascade.evaluate(given).items():
         np.testing.assert_allclose(found[name], wanted, rtol=1e-12)
+
+
+NESTED = """
+cascade: nested-running
+ranks: {P: tokens, J: steps}
+inputs: {A: [P, J], W: [P]}
+output: O
+init: |
+  X[p, 0] = W[p]
+  Y[0] = 0
+einsums: |
+  X[p, j+1] = X[p, j] * 0.5 + A[p, j] + Y[p]
+  Y[p+1] = X[p, J] * 0.25
+  O[p] = Y[p+1]
+"""
+
+
+def nested(loops: str) -> str:
+    """A mapping of the cascade with its two loops in some order."""
+    return f"""
+mapping:
+  name: two-loops
+  cascade: ./nested.yaml
+  nest:
+    - {{level: DRAM, loops: [{loops}]}}
+  einsums:
+    X: {{array: array_1d}}
+    Y: {{array: array_1d, outside: J}}
+    O: {{array: array_1d, outside: [P, J], loops: {{DRAM: [P]}}}}
+  keep:
+    DRAM: [A, W, X, Y, O]
+  schedule: {{kind: pipelined, lookahead: 1}}
+"""
+
+
+@pytest.mark.parametrize("loops", ["", "P, J", "J, P"])
+def test_a_recursion_inside_another_runs_in_its_order_or_not_at_all(
+    tmp_path: Path, loops: str
+) -> None:
+    """Steps of one token feed the next token: with the loop over steps outside, every token
+    but the first would read what is not there yet. No ``loops``: those of the default."""
+    (tmp_path / "nested.yaml").write_text(NESTED)
+    cascade = Cascade.load(str(tmp_path / "nested.yaml"))
+    machine, shapes = Architecture.load("fusemax", SMALL), {"P": 5, "J": 3}
+    if loops:
+        (tmp_path / "mapping.yaml").write_text(nested(loops))
+        mapping = Mapping.load(str(tmp_path / "mapping.yaml"))
+    else:
+        mapping = GENERATORS.make(cascade.program, machine, shapes)
+    if loops == "J, P":
+        with pytest.raises(MappingError, match="Y is complete only after J, but every P inside"):
+            bind(cascade.program, mapping, machine, shapes)
+        return
+    rng = np.random.default_rng(0)
+    a, w = rng.standard_normal((5, 3)), rng.standard_normal(5)
+    out = execute_mapped(bind(cascade.program, mapping, machine, shapes), {"A": a, "W": w})["O"]
+    y, expected = 0.0, []
+    for p in range(5):
+        x = w[p]
+        for j in range(3):
+            x = x * 0.5 + a[p, j] + y
+        y = x * 0.25
+        expected.append(y)
+    np.testing.assert_allclose(out, expected, rtol=1e-12)
