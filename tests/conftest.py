@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from collections.abc import Iterator
 
 import pytest
 
@@ -20,3 +21,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def _no_mapping_is_remembered() -> None:
     """What a run finds depends on no earlier one: tests of that set a directory of their own."""
     os.environ["ARCHSIM_CACHE"] = ""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _searches_stay_in_one_process() -> Iterator[None]:
+    """Of tests that run side by side none has all cores: processes forked by each would only wait
+    for one another, and compile the kernels once more. Tests of forking ask for it themselves."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            for module in ("mappers.exhaustive.branch_and_bound", "mappers.capacity_search"):
+                patch.setattr(f"{module}.usual_workers", lambda: 1)
+        yield
