@@ -318,7 +318,9 @@ def test_what_the_docs_say_about_attention() -> None:
         sides.append(f"arrays.array_1d.shape.lanes={side}")
         ways = ((), ("arrays.array_2d.operands=systolic", "arrays.array_2d.overlap=false"))
         plain, skewed = (
-            simulate(load("bert-base"), Architecture.load("fusemax", (*sides, *way)))
+            simulate(
+                load("bert-base"), Architecture.load("fusemax", (*sides, *way)), "fusemax-binding"
+            )
             for way in ways
         )
         return skewed.latency_s / plain.latency_s
