@@ -16,10 +16,18 @@ from fractions import Fraction
 from itertools import accumulate, product
 
 from archsim.spec.arch import Architecture
-from archsim.spec.mapping import BLOCK_BY_BLOCK, EinsumMapping, Keep, Mapping, NestLevel, Schedule
+from archsim.spec.mapping import BLOCK_BY_BLOCK, EinsumMapping, Keep, Mapping, Schedule
 from einsum_cascade.ir import Einsum, Program
 
-from .einsum_by_einsum import LevelLoops, cut_tiles, moved_bytes, smaller, tile_bytes, wide
+from .einsum_by_einsum import (
+    LevelLoops,
+    cut_tiles,
+    mapped_einsum,
+    moved_bytes,
+    smaller,
+    tile_bytes,
+    wide,
+)
 from .side_by_side import ArrayLayout, sharing, soonest
 from .sites import Site
 from .space.array_tiles import family_tiles, outer_parts_first
@@ -162,14 +170,4 @@ def _slow(blocks: _Blocks) -> tuple[Fraction, Fraction, Fraction]:
 
 
 def _einsum(blocks: _Blocks, e: Einsum) -> EinsumMapping:
-    layout = blocks.layouts[e.name]
-    return EinsumMapping(
-        einsum=e.name,
-        array=layout.array.name,
-        spatial=layout.along,
-        nest=tuple(
-            NestLevel(level=level.memory.name, loops=tuple(p.name for p in level.loops))
-            for level in blocks.levels(e)
-            if level.loops
-        ),
-    )
+    return mapped_einsum(e, blocks.layouts[e.name], blocks.levels(e))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from collections.abc import Mapping as Sizes
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import accumulate, islice, pairwise, permutations
 from math import ceil, prod
@@ -99,6 +99,12 @@ def _einsum(site: Site, e: Einsum) -> EinsumMapping:
     # Loops of other components are in the nest as well: this Einsum stays out of them.
     mine = {p.name for r in shared for p in site.parts(r)}
     everyones = [name for level in site.nest for name in level.loops]
+    outside = tuple(name for name in everyones if name not in mine)
+    return replace(mapped_einsum(e, layout, levels), outside=outside)
+
+
+def mapped_einsum(e: Einsum, layout: ArrayLayout, levels: Iterable[LevelLoops]) -> EinsumMapping:
+    """An Einsum laid out on an array, with loops of its own at some memories."""
     return EinsumMapping(
         einsum=e.name,
         array=layout.array.name,
@@ -108,7 +114,6 @@ def _einsum(site: Site, e: Einsum) -> EinsumMapping:
             for level in levels
             if level.loops
         ),
-        outside=tuple(name for name in everyones if name not in mine),
     )
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from archsim.spec.arch import Memory
-from archsim.spec.mapping import EinsumMapping, NestLevel
+from archsim.spec.mapping import EinsumMapping
 from einsum_cascade.ir import Access, Einsum, Gather
 
-from ..einsum_by_einsum import nest_of
+from ..einsum_by_einsum import mapped_einsum, nest_of
 from ..side_by_side import ArrayLayout, layouts_of, soonest
 from ..sites import LoopPart, Site
 
@@ -84,16 +84,7 @@ def inner_mapping(site: InnerSite, e: Einsum, *, alone: bool) -> EinsumMapping:
         # What is in the outermost memory comes in under shared loops alone.
         first, second, *others = levels
         levels = [replace(second, loops=(*first.loops, *second.loops)), *others]
-    return EinsumMapping(
-        einsum=e.name,
-        array=layout.array.name,
-        spatial=layout.along,
-        nest=tuple(
-            NestLevel(level=level.memory.name, loops=tuple(p.name for p in level.loops))
-            for level in levels
-            if level.loops
-        ),
-    )
+    return mapped_einsum(e, layout, levels)
 
 
 def _layouts(site: InnerSite, e: Einsum) -> list[ArrayLayout]:

@@ -15,7 +15,6 @@ from ..models import (
     DeltaAttention,
     Experts,
     FeedForward,
-    LatentAttention,
     Layer,
     ModelConfig,
     SelectiveScan,
@@ -37,6 +36,7 @@ from .fields import (
     routed,
     stack,
 )
+from .latent import LatentFields
 from .softmax import DecoderConfig, softmax_heads
 
 
@@ -174,7 +174,7 @@ class _KimiDeltaConfig(ConfigFields):
     full_attn_layers: tuple[Size, ...]
 
 
-class _KimiLinearConfig(ConfigFields):
+class _KimiLinearConfig(LatentFields):
     harmless = (
         *("num_nextn_predict_layers", "moe_router_activation_func", "moe_renormalize"),
         *("num_expert_group", "use_grouped_topk", "mla_use_nope", "head_dim"),
@@ -186,13 +186,8 @@ class _KimiLinearConfig(ConfigFields):
     hidden_size: Size
     intermediate_size: Size
     num_hidden_layers: LayerCount
-    num_attention_heads: Size
     linear_attn_config: dict[str, Any]
     q_lora_rank: Size | None = None
-    kv_lora_rank: Size
-    qk_nope_head_dim: Size
-    qk_rope_head_dim: Size
-    v_head_dim: Size
     num_experts: Size
     num_experts_per_token: Size
     num_shared_experts: SizeOrZero = 0
@@ -216,14 +211,7 @@ def kimi_linear(root: YamlNode) -> ModelConfig:
             f"kda_layers and full_attn_layers together are not the layers 1 to {count}, each once"
         )
         raise refuse(root, "linear_attn_config", text)
-    latent = LatentAttention(
-        heads=c.num_attention_heads,
-        q_rank=c.q_lora_rank,
-        kv_rank=c.kv_lora_rank,
-        nope_width=c.qk_nope_head_dim,
-        rope_width=c.qk_rope_head_dim,
-        v_width=c.v_head_dim,
-    )
+    latent = c.latent_attention
     delta = DeltaAttention(
         heads=linear.num_heads,
         key_heads=linear.num_heads,

@@ -6,6 +6,7 @@ MiniMax-Text-01's own configuration.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from einsum_cascade.yaml.source import YamlNode
@@ -36,7 +37,30 @@ from .fields import (
 )
 
 
-class _DeepseekConfig(ConfigFields):
+class LatentFields(ConfigFields):
+    """The widths of latent attention, as DeepSeek's configurations and those after them say."""
+
+    num_attention_heads: Size
+    q_lora_rank: Size | None
+    kv_lora_rank: Size
+    qk_nope_head_dim: Size
+    qk_rope_head_dim: Size
+    v_head_dim: Size
+
+    @property
+    def latent_attention(self) -> LatentAttention:
+        """It, causal and over all keys."""
+        return LatentAttention(
+            heads=self.num_attention_heads,
+            q_rank=self.q_lora_rank,
+            kv_rank=self.kv_lora_rank,
+            nope_width=self.qk_nope_head_dim,
+            rope_width=self.qk_rope_head_dim,
+            v_width=self.v_head_dim,
+        )
+
+
+class _DeepseekConfig(LatentFields):
     harmless = ("num_nextn_predict_layers",)
     """Layers that predict further tokens are no part of what is read."""
     alike = (("num_key_value_heads", "num_attention_heads"), ("qk_head_dim", "qk_width"))
@@ -45,13 +69,7 @@ class _DeepseekConfig(ConfigFields):
     hidden_act: SiluGate = None
     hidden_size: Size
     num_hidden_layers: LayerCount
-    num_attention_heads: Size
     intermediate_size: Size
-    q_lora_rank: Size | None
-    kv_lora_rank: Size
-    qk_nope_head_dim: Size
-    qk_rope_head_dim: Size
-    v_head_dim: Size
     moe_intermediate_size: Size
     n_routed_experts: Size | None
     num_experts_per_tok: Size
@@ -106,15 +124,7 @@ def _deepseek_stack(
     indexer: KeyIndexer | None = None,
 ) -> ModelConfig:
     d, experts = c.hidden_size, c.n_routed_experts or 0
-    mixer = LatentAttention(
-        heads=c.num_attention_heads,
-        q_rank=c.q_lora_rank,
-        kv_rank=c.kv_lora_rank,
-        nope_width=c.qk_nope_head_dim,
-        rope_width=c.qk_rope_head_dim,
-        v_width=c.v_head_dim,
-        indexer=indexer,
-    )
+    mixer = replace(c.latent_attention, indexer=indexer)
     # Both latents are normalised, too, and the indexer's key, with a bias.
     norms = 2 * d + (c.q_lora_rank or 0) + c.kv_lora_rank + (2 * indexer.width if indexer else 0)
     ffn = FeedForward(inner=c.intermediate_size, gated=True)
