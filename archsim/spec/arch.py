@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from math import prod
+from math import isfinite, prod
+from numbers import Rational
 from os import PathLike
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
+from einsum_cascade.errors import SpecError
 from einsum_cascade.number_formats import FORMATS
 from einsum_cascade.operations import in_format, kind_and_format
 
@@ -21,6 +23,21 @@ from .technology import Technology
 
 if TYPE_CHECKING:
     from .files.overrides import Overriding
+
+
+def _exact(value: float | Fraction, what: str) -> Fraction:
+    """A number as it is; files give exact ones, Python perhaps a ``float``.
+
+    Raises
+    ------
+    SpecError
+        It is no positive number.
+    """
+    if isinstance(value, Fraction) and value > 0:
+        return value
+    if isinstance(value, int | float | Rational) and isfinite(value) and value > 0:
+        return Fraction(value)
+    raise SpecError(f"{what}: expected a positive number, got {value!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +62,18 @@ class Memory:
     """Whether what several instances read is read once for all of them."""
     reduces: bool = False
     """Whether partial sums of several instances are added on their way to it."""
+
+    def __post_init__(self) -> None:
+        if self.bandwidth_bytes_per_s is not None:
+            rate = _exact(self.bandwidth_bytes_per_s, f"{self.name}: bandwidth_bytes_per_s")
+            object.__setattr__(self, "bandwidth_bytes_per_s", rate)
+        for field_name in ("line_bits", "capacity_bytes", "billed_bytes", "write_buffer"):
+            if (size := getattr(self, field_name)) is not None:
+                whole = _exact(size, f"{self.name}: {field_name}")
+                if whole.denominator != 1:
+                    text = f"{self.name}: {field_name}: expected a whole number, got {size}"
+                    raise SpecError(text)
+                object.__setattr__(self, field_name, int(whole))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,6 +270,9 @@ class Architecture:
     launch_s: float | None = None
     """What it takes to start a kernel: no latency includes it."""
     source: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "clock_hz", _exact(self.clock_hz, f"{self.name}: clock_hz"))
 
     @property
     def has_instances(self) -> bool:
