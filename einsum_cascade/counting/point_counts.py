@@ -1,7 +1,9 @@
 """How many points of an iteration space a mask lets through, as a number.
 
-What ``points`` says in symbols, for given shapes: conditions are linear inequalities, one
-variable between them is counted in closed form, and the others are gone through with numpy.
+What ``points`` says in symbols, for given shapes: conditions are inequalities, one variable
+that each of them bounds is counted from its bounds, and the others are gone through with numpy.
+A bound is a division where the inequality is linear, and found by halving where it only grows
+or falls, as ``floor(p / 2 ** l)`` does along p.
 """
 
 from __future__ import annotations
@@ -14,12 +16,12 @@ from typing import Any
 
 from .. import ir
 from ..errors import MappingError, Problem
-from ..functions import FUNCTIONS, of
 from .indicators import conjunctions, inlined
+from .inequalities import Inequality
 from .points import CountedAxis, last_tile, spaces
 
-_MOST = 2 * 10**9
-"""Combinations of the other variables that are gone through at most."""
+_MOST = 10**9
+"""Combinations of the other variables that are gone through at most, steps of halving included."""
 # As many at once that an array of them has 8 MiB.
 _AT_ONCE = 1 << 20
 
@@ -56,9 +58,57 @@ def count_points(program: ir.Program, einsum: ir.Einsum, numbers: Mapping[str, f
     return total
 
 
+@dataclass(frozen=True)
+class Mask:
+    """What the points of an Einsum depend on: ranks that its mask ties, and those that multiply.
+
+    Attributes
+    ----------
+    needs : frozenset of str
+        Shapes and parameters without which the points that the mask ties cannot be counted.
+    untied : tuple of str
+        Ranks of its variables that no condition names; their shapes multiply.
+    ones : mapping
+        Shapes with which these count once.
+    """
+
+    needs: frozenset[str]
+    untied: tuple[str, ...]
+    ones: Mapping[str, int]
+
+    @classmethod
+    def of(cls, program: ir.Program, einsum: ir.Einsum) -> Mask:
+        """Of an Einsum with its whole mask written out.
+
+        >>> from einsum_cascade import Cascade
+        >>> program = Cascade.load("attention-causal").program
+        >>> mask = Mask.of(program, program.einsums[0])
+        >>> sorted(mask.needs), mask.untied
+        (['M', 'P'], ('E',))
+        """
+        terms = conjunctions(inlined(program, einsum.where))
+        named = {s.name for _, parts in terms for i in parts for s in i.free_symbols}
+        own = {v: _family(program, program.rank_of_variable[v]) for v in einsum.variables}
+        tied = {rank for v, family in own.items() if v in named for rank in family}
+        ranks = [program.rank_of_variable[v] for v in einsum.variables]
+        untied = tuple(r for r in ranks if r not in tied)
+        return cls(
+            needs=frozenset(tied | (named - own.keys())),
+            untied=untied,
+            ones={name: 1 for r in untied for name in _family(program, r)},
+        )
+
+
+def _family(program: ir.Program, rank: str) -> tuple[str, ...]:
+    """A rank, the one it is a member of, and all its members."""
+    whole = program.rank_of[rank].family or rank
+    return (whole, *program.rank_of[whole].partition)
+
+
 def _last_tiles(program: ir.Program, numbers: Mapping[str, float]) -> Iterator[tuple[str, float]]:
     for rank in program.ranks:
-        if rank.partition:
+        # Those that are not known are not asked for.
+        if rank.partition and {rank.name, *rank.partition} <= numbers.keys():
             inner = prod(numbers[m] for m in rank.partition[1:])
             whole = (numbers[rank.partition[0]] - 1) * inner
             yield last_tile(rank.name).name, numbers[rank.name] - whole
@@ -127,89 +177,36 @@ def _tied(axes: tuple[_Range, ...], inequalities: tuple[Any, ...]) -> int | None
     Remembered, as Einsums of a cascade share masks and one shape is run on many machines: going
     through the points was four fifths of what the atlas took for log-linear attention.
     """
-    forms = [_Inequality.of(i) for i in inequalities]
-    # One axis is counted in closed form, the longest: the product of the others is the work.
-    counted = [a for a in axes if all(f.steps(a.symbol) for f in forms if f.names(a.symbol))]
-    # Where no axis is bounded by the others in closed form, all are gone through.
-    nothing = _Range(None, 1, 1, 1)
-    x = max(counted, key=lambda a: a.size, default=nothing)
+    forms = [Inequality.of(i) for i in inequalities]
+    # One axis is counted from its bounds: the product of the others is the work. Where nothing
+    # bounds any, all are gone through.
+    work = {a: w for a in (*axes, _NOTHING) if (w := _work(a, axes, forms)) is not None}
+    x = min(work, key=lambda a: work[a])
+    if work[x] > _MOST:
+        return None
     others = [a for a in axes if a is not x]
     combinations = prod(a.size for a in others)
-    if combinations > _MOST:
-        return None
     return sum(
         _counted(x, others, forms, start, min(start + _AT_ONCE, combinations))
         for start in range(0, combinations, _AT_ONCE)
     )
 
 
-@dataclass(frozen=True)
-class _Inequality:
-    """An inequality ``expression <= 0``, with its whole coefficients where it is linear."""
-
-    expression: Any
-    coefficients: Mapping[Any, int] | None
-    constant: int
-
-    @classmethod
-    def of(cls, inequality: Any) -> _Inequality:
-        """Read a sympy expression."""
-        import sympy
-
-        terms = sympy.expand(inequality).as_coefficients_dict()
-        constant = terms.pop(sympy.Integer(1), sympy.Integer(0))
-        numbers = [*terms.values(), constant]
-        if not all(t.is_Symbol for t in terms) or not all(n.is_Rational for n in numbers):
-            return cls(inequality, None, 0)
-        # Cleared of fractions, bounds are divisions of whole numbers, and exact.
-        scale = int(sympy.ilcm(1, *(n.q for n in numbers)))
-        return cls(
-            inequality, {t: int(n * scale) for t, n in terms.items() if n}, int(constant * scale)
-        )
-
-    def names(self, symbol: Any) -> bool:
-        """Whether it depends on a variable."""
-        return symbol in self.expression.free_symbols
-
-    def steps(self, symbol: Any) -> bool:
-        """Whether it is a bound of a variable."""
-        return self.coefficients is not None and symbol in self.coefficients
-
-    def rest(self, values: Mapping[Any, Any], without: Any = None) -> Any:
-        """Its value at arrays of the variables, the term of one of them left out."""
-        if self.coefficients is not None:
-            terms = (c * values[s] for s, c in self.coefficients.items() if s != without)
-            return sum(terms, self.constant)
-        import numpy as np
-        import sympy
-
-        symbols = sorted(self.expression.free_symbols, key=str)
-        run = sympy.lambdify(symbols, self.expression, [_functions(), "numpy"])
-        # The logarithm of 0 is what the language says it is, and no matter for a warning.
-        with np.errstate(all="ignore"):
-            try:
-                return run(*(values[s] for s in symbols))
-            except ValueError:
-                # Whole numbers have no negative powers in numpy: 2 ** (l - 1) at l = 0.
-                return run(*(np.asarray(values[s], dtype=np.float64) for s in symbols))
+_NOTHING = _Range(None, 1, 1, 1)
+"""What is counted where no axis is."""
 
 
-@lru_cache(maxsize=1)
-def _functions() -> Mapping[str, Any]:
-    """The language's functions on arrays, by the names under which sympy prints them."""
-    import numpy as np
-
-    def on_floats(function: Any) -> Any:
-        return lambda *values: function(*(np.asarray(v, dtype=np.float64) for v in values))
-
-    # Those sympy knows it prints in numpy's own words.
-    return {
-        name: on_floats(of(np, row.numpy)) for name, row in FUNCTIONS.items() if row.sympy is None
-    } | {"erf": on_floats(of(np, FUNCTIONS["erf"].numpy))}
+def _work(x: _Range, axes: Sequence[_Range], forms: Sequence[Inequality]) -> int | None:
+    """Evaluations when ``x`` is counted from its bounds; None where they are no bounds of it."""
+    naming = [f for f in forms if f.names(x.symbol)]
+    if not all(f.bounds(x.symbol) for f in naming):
+        return None
+    halvings = sum(x.size.bit_length() for f in naming if not f.is_linear)
+    return prod(a.size for a in axes if a is not x) * max(1, halvings)
 
 
 def _counted(
-    x: _Range, others: Sequence[_Range], forms: Sequence[_Inequality], start: int, stop: int
+    x: _Range, others: Sequence[_Range], forms: Sequence[Inequality], start: int, stop: int
 ) -> int:
     """Points of ``x`` at a run of combinations of the other axes."""
     import numpy as np
@@ -228,22 +225,19 @@ def _counted(
     high: Any = np.full(stop - start, x.size, dtype=kind)
     holds: Any = True
     for form in forms:
-        if not form.steps(x.symbol):
-            holds = holds & (form.rest(values) <= 0)
+        if not form.names(x.symbol):
+            holds = holds & form.holds(values)
             continue
-        assert form.coefficients is not None
-        step = form.coefficients[x.symbol]
-        rest = form.rest(values, without=x.symbol)
-        if step > 0:
-            high = np.minimum(high, -rest // step + 1)
+        from_below, bound = form.bound(x.symbol, values, x.size)
+        if from_below:
+            low = np.maximum(low, bound)
         else:
-            # Division rounds down; a lower bound has to be rounded up, hence the two signs.
-            low = np.maximum(low, -(-rest // -step))
+            high = np.minimum(high, bound)
     ends = [np.minimum(np.maximum(bound, 0) * x.tile, x.total) for bound in (low, high)]
     return int(np.sum(np.maximum(ends[1] - ends[0], 0) * weight * holds))
 
 
-def _small(x: _Range, others: Sequence[_Range], forms: Sequence[_Inequality], count: int) -> bool:
+def _small(x: _Range, others: Sequence[_Range], forms: Sequence[Inequality], count: int) -> bool:
     """Whether every number on the way fits 64 bits."""
     sizes = {a.symbol: a.size for a in (x, *others)}
     largest = [x.size * x.tile, x.total * prod(a.tile for a in others) * count]

@@ -1,4 +1,4 @@
-"""A sum over a variable, as sympy has it, that tells its symbols without being built anew."""
+"""Sums over variables, as sympy has them: told apart and added up without what takes it long."""
 
 from __future__ import annotations
 
@@ -24,3 +24,35 @@ class SumOverSymbols(sympy.Sum):  # type: ignore[misc]
             found.discard(variable)
             found.update(*(bound.free_symbols for bound in bounds))
         return found
+
+
+_FEW = 64
+"""Terms of a sum that are added up one by one."""
+
+
+def added_up(expression: Any) -> Any:
+    """An expression whose sums are added up, where they are polynomials or short.
+
+    What is rounded or clipped in symbols has no closed form: term by term sympy takes minutes
+    for some thousand of them, and what comes out has a term for each.
+
+    >>> i, N = sympy.Symbol("i", integer=True), sympy.Symbol("N", integer=True, positive=True)
+    >>> added_up(SumOverSymbols(i, (i, 0, 1000 * N)).subs(N, 4))
+    8002000
+    >>> added_up(SumOverSymbols(sympy.Min(i, N), (i, 0, 4095)))
+    Sum(Min(N, i), (i, 0, 4095))
+    """
+    if not expression.has(sympy.Sum):
+        return expression
+    long = {s: sympy.Dummy() for s in expression.atoms(sympy.Sum) if not _is_short(s)}
+    kept = {dummy: s for s, dummy in long.items()}
+    return expression.xreplace(long).doit().xreplace(kept)
+
+
+def _is_short(total: Any) -> bool:
+    """Whether a sum, with those inside it, has few terms, or nothing in it is rounded."""
+    sums = total.atoms(sympy.Sum)
+    limits = [limit for s in sums for limit in s.limits]
+    terms = sympy.Mul(*(high - low + 1 for _, low, high in limits))
+    rounded = total.has(sympy.Min, sympy.Max, sympy.floor, sympy.ceiling)
+    return bool(terms.is_number and terms <= _FEW) or not rounded

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import prod
 from typing import Any, SupportsIndex
 
 from .. import ir
@@ -146,11 +145,12 @@ class Analysis:
         """
         import sympy
 
+        from .sums import added_up
+
         values = _values(self.program, shapes)
 
         def put(expression: Any) -> Any:
-            found = (sympy.Integer(0) + expression).subs(values)
-            return found.doit() if found.has(sympy.Sum) else found
+            return added_up((sympy.Integer(0) + expression).subs(values))
 
         return replace(
             self,
@@ -167,23 +167,35 @@ class Analysis:
         self, e: EinsumOperations, put: Any, values: Mapping[Any, Any]
     ) -> EinsumOperations:
         """Operations of an Einsum with numbers for symbols; counted where sympy cannot say."""
+        import sympy
+
+        numbers = {s.name: v for s, v in values.items()}
+        # Term by term, a sum over positions takes sympy minutes.
+        if e.points.has(sympy.Sum) and (known := self._at(e, numbers, put)) is not None:
+            return known
         try:
             points = put(e.points)
         except ValueError:  # a mask at log(0): sympy compares no infinities without a sign
             points = None
         if points is not None and (points.free_symbols or points.is_Integer):
             return replace(e, points=points, operations=tuple((k, put(n)) for k, n in e.operations))
-        numbers = {s.name: v for s, v in values.items()}
-        ranks = {*self.program.parallel, *self.program.rank_of}
-        return self._at(e, numbers) if ranks <= numbers.keys() else e
+        return self._at(e, numbers, put) or e
 
-    def _at(self, e: EinsumOperations, numbers: Mapping[str, Any]) -> EinsumOperations:
-        """Operations of an Einsum, its points counted."""
-        from .point_counts import count_points
+    def _at(
+        self, e: EinsumOperations, numbers: Mapping[str, Any], put: Any
+    ) -> EinsumOperations | None:
+        """Operations of an Einsum, its points counted; None where its mask needs more numbers.
+
+        Shapes that no mask names multiply, and may stay symbols.
+        """
+        from .point_counts import Mask, count_points
 
         einsum = with_masks(self.program).einsum_of[e.einsum]
-        outer = prod(int(numbers[r]) for r in self.program.parallel)
-        points = outer * count_points(self.program, einsum, numbers)
+        mask = Mask.of(self.program, einsum)
+        if not mask.needs <= numbers.keys():
+            return None
+        outer = put(size_of(self.program, [*self.program.parallel, *mask.untied]))
+        points = outer * count_points(self.program, einsum, {**numbers, **mask.ones})
         each = einsum_operations(self.program, einsum)
         return replace(e, points=points, operations=tuple((k, n * points) for k, n in each))
 
@@ -208,7 +220,9 @@ class Analysis:
         given: dict[str, float] = {u.name: u.size for u in self.program.usual}
         given |= {p.name: p.default for p in self.program.parameters if p.default is not None}
         found = replace(self, by_einsum=()).subs(shapes)
-        counted = (self._at(e, given | dict(shapes)) for e in self.by_einsum)
+        numbers = given | dict(shapes)
+        sizes = {rank_symbol(r): n for r, n in shapes.items()}
+        counted = (self._at(e, numbers, lambda x: x.subs(sizes)) or e for e in self.by_einsum)
         return replace(found, by_einsum=tuple(counted))
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,0 +1,185 @@
+"""Inequalities of masks on arrays of whole numbers, exact where they round down or up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+from ..functions import FUNCTIONS, of
+
+
+@dataclass(frozen=True)
+class Inequality:
+    """An inequality ``expression <= 0``, with its whole coefficients where it is linear."""
+
+    expression: Any
+    coefficients: Mapping[Any, int] | None
+    constant: int
+
+    @classmethod
+    def of(cls, inequality: Any) -> Inequality:
+        """Read a sympy expression in symbols of whole numbers.
+
+        >>> import sympy
+        >>> p, m = (sympy.Symbol(n, integer=True, nonnegative=True) for n in "pm")
+        >>> half = Inequality.of(p / 2 - m)
+        >>> half.coefficients, half.constant
+        ({p: 1, m: -2}, 0)
+        """
+        import sympy
+
+        terms = sympy.expand(inequality).as_coefficients_dict()
+        # Cleared of fractions, bounds are divisions of whole numbers, and exact.
+        scale = int(sympy.ilcm(1, *(n.q for n in terms.values() if n.is_Rational)))
+        whole = {t: n * scale for t, n in terms.items() if n}
+        linear = all(t.is_Symbol or t == 1 for t in whole)
+        if not linear or not all(n.is_Integer for n in whole.values()):
+            return cls(sympy.Add(*(t * n for t, n in whole.items())), None, 0)
+        constant = int(whole.pop(sympy.Integer(1), 0))
+        return cls(inequality, {t: int(n) for t, n in whole.items()}, constant)
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether its bounds are divisions."""
+        return self.coefficients is not None
+
+    def names(self, symbol: Any) -> bool:
+        """Whether it depends on a variable."""
+        linear = self.coefficients
+        return symbol in (self.expression.free_symbols if linear is None else linear)
+
+    def bounds(self, symbol: Any) -> bool:
+        """Whether it is a bound of a variable: where that grows, it begins or ceases to hold."""
+        return self.is_linear or self._direction(symbol) is not None
+
+    def _direction(self, symbol: Any) -> int | None:
+        return direction(self.expression, symbol)
+
+    def holds(self, values: Mapping[Any, Any]) -> Any:
+        """Whether it holds, at arrays of its variables."""
+        if self.coefficients is not None:
+            terms = (c * values[s] for s, c in self.coefficients.items())
+            return sum(terms, self.constant) <= 0
+        import numpy as np
+
+        symbols, run = self._run
+        # The logarithm of 0 is what the language says it is, and no matter for a warning.
+        with np.errstate(all="ignore"):
+            return run(*(np.asarray(values[s], dtype=np.float64) for s in symbols)) <= 0
+
+    @cached_property
+    def _run(self) -> tuple[tuple[Any, ...], Any]:
+        """Its variables, and its value at floats of them."""
+        import sympy
+
+        symbols = tuple(sorted(self.expression.free_symbols, key=str))
+        written = _with_quotients(self.expression)
+        return symbols, sympy.lambdify(symbols, written, [_functions(), "numpy"])
+
+    def bound(self, symbol: Any, values: Mapping[Any, Any], size: int) -> tuple[bool, Any]:
+        """Where it bounds a variable from 0 to ``size - 1``, at arrays of the others.
+
+        Returns
+        -------
+        bool
+            Whether it holds from the bound on, and not up to it.
+        array
+            The first value at which it holds, or at which it does no more.
+        """
+        if self.coefficients is None:
+            return self._halved(symbol, values, size)
+        step = self.coefficients[symbol]
+        terms = (c * values[s] for s, c in self.coefficients.items() if s != symbol)
+        rest = sum(terms, self.constant)
+        # Division rounds down; a lower bound has to be rounded up, hence the two signs.
+        return (False, -rest // step + 1) if step > 0 else (True, -(-rest // -step))
+
+    def _halved(self, symbol: Any, values: Mapping[Any, Any], size: int) -> tuple[bool, Any]:
+        import numpy as np
+
+        falls = self._direction(symbol) == -1
+        shape = np.shape(next(iter(values.values()))) if values else (1,)
+        low, high = np.zeros(shape, dtype=np.int64), np.full(shape, size, dtype=np.int64)
+        for _ in range(size.bit_length()):
+            middle = (low + high) // 2
+            before = self.holds({**values, symbol: middle}) != falls
+            inside = low < high
+            low = np.where(inside & before, middle + 1, low)
+            high = np.where(inside & ~before, middle, high)
+        return falls, low
+
+
+def direction(expression: Any, symbol: Any) -> int | None:
+    """1 where an expression never falls as a variable grows, -1 where it never grows.
+
+    0 without the variable; None where it may do both.
+
+    >>> import sympy
+    >>> p, m, l = (sympy.Symbol(n, integer=True, nonnegative=True) for n in "pml")
+    >>> level = sympy.floor(p / 2**l) - sympy.floor(m / 2**l)
+    >>> [direction(level, v) for v in (p, m, l)]
+    [1, -1, None]
+    """
+    import sympy
+
+    if symbol not in expression.free_symbols:
+        return 0
+    if expression == symbol:
+        return 1
+    arguments = expression.args
+    if isinstance(expression, sympy.Add | sympy.Min | sympy.Max | sympy.floor | sympy.ceiling):
+        found = {direction(a, symbol) for a in arguments} - {0}
+        return found.pop() if len(found) == 1 else None
+    naming = [a for a in arguments if symbol in a.free_symbols]
+    if len(naming) != 1:
+        return None
+    inner = direction(naming[0], symbol)
+    if isinstance(expression, sympy.Pow) and expression.base.is_number and expression.base >= 1:
+        return inner
+    if isinstance(expression, sympy.Mul) and inner is not None:
+        others = sympy.Mul(*(a for a in arguments if a is not naming[0]))
+        sign = 1 if others.is_nonnegative else -1 if others.is_nonpositive else None
+        return None if sign is None else sign * inner
+    return None
+
+
+def _with_quotients(expression: Any) -> Any:
+    """An expression whose quotients that are rounded are quotients of whole numbers."""
+    import sympy
+
+    quotient = sympy.Function("quotient")
+
+    def rounded_down(argument: Any) -> Any:
+        above, below = sympy.fraction(sympy.together(argument))
+        exact = above.is_integer and below.is_integer and below.is_positive
+        return quotient(above, below) if exact else sympy.floor(argument)
+
+    return expression.replace(sympy.floor, rounded_down).replace(
+        sympy.ceiling, lambda argument: -rounded_down(-argument)
+    )
+
+
+def _quotient(above: Any, below: Any) -> Any:
+    """``floor(above / below)`` of whole numbers below 2**53, or powers of 2, in floats."""
+    import numpy as np
+
+    found = np.floor(np.true_divide(above, below))
+    # sympy writes p / 49 as (1 / 49) * p, which is less than 1 at 49; a quotient is rounded
+    # once, and may only come out as the next whole number.
+    return found - (found * below > above)
+
+
+@lru_cache(maxsize=1)
+def _functions() -> Mapping[str, Any]:
+    """The language's functions on arrays, by the names under which sympy prints them."""
+    import numpy as np
+
+    def on_floats(function: Any) -> Any:
+        return lambda *values: function(*(np.asarray(v, dtype=np.float64) for v in values))
+
+    # Those sympy knows it prints in numpy's own words.
+    return {
+        name: on_floats(of(np, row.numpy)) for name, row in FUNCTIONS.items() if row.sympy is None
+    } | {"erf": on_floats(of(np, FUNCTIONS["erf"].numpy)), "quotient": on_floats(_quotient)}
