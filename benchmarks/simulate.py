@@ -1,7 +1,8 @@
 """``simulate`` in process, now against another revision of the project, in one run.
 
 Two Python processes, one for each tree, simulate the same fresh lengths in turn, so that
-whatever else the machine does slows both alike. Printed are the medians and their ratio.
+whatever else the machine does slows both alike; what counts is processor time. Printed are the
+medians and their ratio.
 
     python benchmarks/simulate.py --against 4cf3f47
 """
@@ -38,9 +39,9 @@ for line in sys.stdin:
     workload, mapping, fields = json.loads(line)
     work = load(workload, **fields)
     how = Mapping.load(mapping) if mapping else None
-    began = time.perf_counter()
+    began = time.process_time()
     simulate(work, machine, how)
-    print(time.perf_counter() - began, flush=True)
+    print(time.process_time() - began, flush=True)
 """
 
 
@@ -58,7 +59,7 @@ class Tree:
         )
 
     def seconds(self, workload: str, mapping: str, fields: dict[str, object]) -> float:
-        """How long one call takes."""
+        """Processor time of one call."""
         import json
 
         assert self._process.stdin is not None
@@ -98,7 +99,7 @@ def main() -> None:
 def measured(
     trees: tuple[Tree, Tree], workload: str, mapping: str, fields: dict[str, object]
 ) -> tuple[float, float]:
-    """Median seconds of both trees over the fresh lengths, in turn; one call warms up."""
+    """Median processor seconds of both trees over the fresh lengths, in turn; one call warms up."""
     for tree in trees:
         tree.seconds(workload, mapping, {**fields, "seq_len": 1024})
     taken = [

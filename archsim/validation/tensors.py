@@ -288,11 +288,10 @@ class TensorStore:
         tensor = self.tensors[access.tensor]
         at = self._at(access, lanes)
         inside = np.ones(next(iter(lanes.values())).shape, bool)
-        clipped: list[Array] = []
         for index, extent in zip(at, tensor.values.shape, strict=True):
             inside &= (index >= 0) & (index < extent)
-            # Where there is nothing to read, anything will do: the lane is excluded below.
-            clipped.append(np.clip(index, 0, extent - 1))
+        # Where there is nothing to read, anything will do: the lane is excluded below.
+        clipped = at if inside.all() else list(map(_within, at, tensor.values.shape))
         self._walk_back(access, tensor, clipped)
         values = tensor.values[tuple(clipped)]
         if np.issubdtype(values.dtype, np.floating):
@@ -330,7 +329,8 @@ class TensorStore:
     def _at(self, access: ir.Access, lanes: Coordinates) -> list[Array]:
         width = next(iter(lanes.values())).shape
         carried = [lanes[r.lower()] for r in self.binding.parallel]
-        return carried + [np.broadcast_to(self._index(i, lanes), width) for i in access.indices]
+        found = [self._index(i, lanes) for i in access.indices]
+        return carried + [i if i.shape == width else np.broadcast_to(i, width) for i in found]
 
     def _index(self, index: ir.Index, lanes: Coordinates) -> Array:
         if isinstance(index, ir.Gather):
@@ -342,6 +342,11 @@ class TensorStore:
             scale = coefficient(term, self.shapes)
             found = found + scale * (lanes[term.variable] if term.variable else 1)
         return found
+
+
+def _within(index: Array, extent: int) -> Array:
+    """Positions that a rank does not have replaced by its first or its last one."""
+    return np.minimum(np.maximum(index, 0), extent - 1)
 
 
 def _fold(

@@ -27,8 +27,8 @@ from workloads.references import find_reference
 QUICK: Final = (
     "attention-3pass",
     "forgetting-attention-1pass",
+    "gla-recurrent",
     "kimi-delta-attention",
-    "mamba-3-recurrent",
     "recycled-attention",
 )
 """Of several kinds one: passes, sums along keys, steps, values of the step before, picks."""

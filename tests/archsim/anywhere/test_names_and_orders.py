@@ -160,7 +160,7 @@ def test_registers_that_keep_an_operand_give_it_in_the_order_of_the_machine() ->
 # ------------------------------------------------------------------ where nobody says how
 
 
-@pytest.mark.parametrize("seed", portions(10, 1, quick=4))
+@pytest.mark.parametrize("seed", portions(10, 1, quick=3))
 def test_default_mappings_ask_for_no_names_and_no_order_of_keys(seed: int, tmp_path: Path) -> None:
     random = Random(seed)
     tree = odd_machine(random)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
+from portions import left
 
 from archsim import Architecture, simulate
 from einsum_cascade.yaml.library import builtin_names
@@ -29,14 +33,21 @@ def test_peaks_are_the_published_ones(name: str) -> None:
     assert peak == pytest.approx(PEAKS[name], rel=6e-3)
 
 
-@pytest.mark.parametrize("name", builtin_names("architectures"))
-def test_layers_run_without_a_mapping(name: str) -> None:
+STEPS = ({"phase": "decode", "cached_len": 300}, {"seq_len": 130})
+
+
+def one_step_each() -> Iterator[Any]:
+    """Every machine with one token or with many, in turn, and the other left to `make test`."""
+    for number, name in enumerate(builtin_names("architectures")):
+        yield name, STEPS[number % 2]
+        yield left(name, STEPS[1 - number % 2])
+
+
+@pytest.mark.parametrize(("name", "step"), [*one_step_each()])
+def test_layers_run_without_a_mapping(name: str, step: dict[str, Any]) -> None:
     machine = Architecture.load(name)
-    for settings in ({"phase": "decode", "cached_len": 300}, {"seq_len": 130}):
-        found = simulate(load("llama-3-8b", batch=1, scope="block", **settings), machine)
-        assert found.over_floor < 60  # short sequences leave a large machine waiting
-        for memory in machine.memories:
-            for count in dict(memory.instances).values():
-                assert any(
-                    f"of {count} " in note for part in found.parts for note in part.result.notes
-                )
+    found = simulate(load("llama-3-8b", batch=1, scope="block", **step), machine)
+    assert found.over_floor < 60  # short sequences leave a large machine waiting
+    for memory in machine.memories:
+        for count in dict(memory.instances).values():
+            assert any(f"of {count} " in note for part in found.parts for note in part.result.notes)
