@@ -13,24 +13,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import product
+from itertools import pairwise, product
 from math import prod
 from typing import TYPE_CHECKING, Final
 
-from einsum_cascade.algebra.conditions import with_masks
-from einsum_cascade.algebra.terms import rebuild, substitute_variables
 from einsum_cascade.errors import MappingError, Problem, SpecError, did_you_mean
 from einsum_cascade.ir import (
     Access,
     Affine,
-    AffineTerm,
-    Condition,
     Index,
-    Name,
-    Node,
-    Number,
     Program,
-    variables_of,
     walk,
 )
 from einsum_cascade.notation.printer import index_text
@@ -38,6 +30,8 @@ from einsum_cascade.notation.printer import index_text
 from ..space.access_map import AccessMap
 from ..spec.arch import Architecture
 from ..spec.mapping import EinsumMapping, Keep, Mapping, NestLevel, Schedule, SpreadRank
+from .balancing import balanced_begins
+from .part_masks import has_mask_over, moved_masks
 from .tiling import Tiling, build_tiling, tile_size
 
 if TYPE_CHECKING:
@@ -60,11 +54,15 @@ class Spread:
     parts: int
     """Instances that have a part."""
     part: int
-    """Its extent in an instance."""
+    """Its extent in an instance, at the most."""
     last: int
     """Its extent in the last one."""
     by_work: tuple[int, ...] = ()
     """Numbers of parts that a mask makes unlike, from the one with most work; else empty."""
+    balanced: bool = False
+    """Whether parts are to be as large as lets all do as much."""
+    begins: tuple[int, ...] = ()
+    """Where each part begins, if they are not alike in size."""
 
     @cached_property
     def kinds(self) -> tuple[Sequence[int], ...]:
@@ -80,7 +78,17 @@ class Spread:
 
     def extent(self, kind: int) -> int:
         """Coordinates of a part of a kind."""
-        return self.last if self.parts - 1 in self.kinds[kind] else self.part
+        return self.size(self.kinds[kind][0])
+
+    def begin(self, number: int) -> int:
+        """The first coordinate of a part."""
+        return self.begins[number] if self.begins else self.part * number
+
+    def size(self, number: int) -> int:
+        """Coordinates of a part by its number."""
+        if number == self.parts - 1:
+            return self.last
+        return self.begins[number + 1] - self.begins[number] if self.begins else self.part
 
     @property
     def variable(self) -> str:
@@ -91,6 +99,14 @@ class Spread:
     def ragged(self) -> bool:
         """Whether the last part is smaller."""
         return self.last != self.part
+
+    @property
+    def told(self) -> str:
+        """The size of its parts, in words."""
+        if not self.begins:
+            return f"{self.part}"
+        least = min(self.size(number) for number in range(self.parts))
+        return f"{least} to {self.part}, balanced" if least != self.part else f"{self.part}"
 
     def weight(self, kind: int, *, every: bool) -> int:
         """How many instances run a problem that has a part of a kind.
@@ -131,6 +147,11 @@ class Instances:
         return prod(
             s.parts for s in self.spread if s.level >= level and s.variable in access_map.moving
         )
+
+
+def total_iterations(bound: Bound) -> int:
+    """What an instance has to do, in iterations of all Einsums."""
+    return sum(e.iterations for e in bound.einsums)
 
 
 BindShapes = Callable[[Program, Mapping, dict[str, int]], "Bound"]
@@ -179,7 +200,11 @@ def bind_spread(
     parts = _BoundParts(program, first.mapping, tiling, bind_one)
     masked = _masked(program, spread, first.mapping)
     for s in masked:
-        spread = _by_work(spread, s, parts)
+        at = spread.index(s)
+        if s.balanced:
+            spread = _balanced(spread, at, parts)
+            parts = replace(parts, known={})
+        spread = _by_work(spread, at, parts)
     bound = parts.of(spread, (0,) * len(spread)) if masked else first
     every = product(*(range(len(s.kinds)) for s in spread))
     others = tuple((kinds, parts.of(spread, kinds)) for kinds in every if any(kinds))
@@ -206,7 +231,7 @@ class _BoundParts:
             for s, number in zip(spread, numbers, strict=True):
                 if s.by_work:
                     whole = self.tiling.shapes[s.rank]
-                    program = program.once(_moved_masks, s.rank, s.part * number, whole)
+                    program = program.once(moved_masks, s.rank, s.begin(number), whole)
             shapes = _shapes(self.tiling, spread, kinds)
             self.known[numbers] = self.bind(program, self.mapping, shapes)
         return self.known[numbers]
@@ -222,53 +247,37 @@ def _masked(program: Program, spread: tuple[Spread, ...], mapping: Mapping) -> l
     return found
 
 
-def has_mask_over(program: Program, rank: str) -> bool:
-    """Whether an Einsum has a mask that asks about a rank's coordinates, or how long it is."""
-    names = {rank, rank.lower()}
-    conditions = (e.where for e in with_masks(program).einsums if e.where is not None)
-    return any(
-        names & {node.name} if isinstance(node, Name) else rank.lower() in variables_of(node)
-        for where in conditions
-        for node in walk(where)
-        if isinstance(node, Name | Access)
-    )
-
-
 _UNLIKE: Final = 256
 """Parts under a mask, at the most: each is bound and counted by itself."""
 
 
-def _by_work(spread: tuple[Spread, ...], masked: Spread, parts: _BoundParts) -> tuple[Spread, ...]:
+def _balanced(spread: tuple[Spread, ...], at: int, parts: _BoundParts) -> tuple[Spread, ...]:
+    """Spread ranks, with parts of one under a mask that take as long as one another."""
+    masked = spread[at]
+    even = replace(masked, by_work=tuple(range(masked.parts)))
+    number = max(0, masked.parts - 1 - masked.ragged)
+    kinds = tuple(number if i == at else 0 for i in range(len(spread)))
+    sample = parts.of((*spread[:at], even, *spread[at + 1 :]), kinds)
+    begins = balanced_begins(parts.tiling, masked.rank, masked.parts, sample, even.begin(number))
+    sizes = [b - a for a, b in pairwise((*begins, parts.tiling.shapes[masked.rank]))]
+    found = replace(masked, parts=len(sizes), part=max(sizes), last=sizes[-1], begins=begins)
+    return (*spread[:at], found, *spread[at + 1 :])
+
+
+def _by_work(spread: tuple[Spread, ...], at: int, parts: _BoundParts) -> tuple[Spread, ...]:
     """Spread ranks, with the parts of one under a mask in the order of what there is to do."""
+    masked = spread[at]
     if masked.parts > _UNLIKE:
         text = f"{masked.rank} has {masked.parts} parts under a mask, at most {_UNLIKE} are bound"
         raise MappingError(Problem(text, hint="use fewer parts"))
-    at = spread.index(masked)
 
     def ordered(numbers: Iterable[int]) -> tuple[Spread, ...]:
         return (*spread[:at], replace(masked, by_work=tuple(numbers)), *spread[at + 1 :])
 
     unordered = ordered(range(masked.parts))
     kinds = (tuple(n if i == at else 0 for i in range(len(spread))) for n in range(masked.parts))
-    work = [sum(e.iterations for e in parts.of(unordered, k).einsums) for k in kinds]
+    work = [total_iterations(parts.of(unordered, k)) for k in kinds]
     return ordered(sorted(range(masked.parts), key=lambda n: -work[n]))
-
-
-def _moved_masks(program: Program, rank: str, begin: int, whole: int) -> Program:
-    """The cascade as a part of a rank has it: its masks know where the part begins, and how long
-    all of the rank is."""
-    variable = AffineTerm(variable=rank.lower())
-    terms = (variable, AffineTerm(coefficient=begin)) if begin else (variable,)
-
-    def length(node: Node) -> Node:
-        is_shape = isinstance(node, Name) and node.kind == "shape" and node.name == rank
-        return Number(value=whole) if is_shape else node
-
-    def moved(where: Condition) -> Condition:
-        return rebuild(substitute_variables(where, {rank.lower(): Affine(terms=terms)}), length)
-
-    einsums = (e if e.where is None else replace(e, where=moved(e.where)) for e in program.einsums)
-    return replace(program, einsums=tuple(einsums))
 
 
 def _of_one(mapping: Mapping) -> Mapping:
@@ -375,6 +384,7 @@ def _parted(
         parts=parts,
         part=part,
         last=extent - part * (parts - 1),
+        balanced=asked.balanced,
     )
 
 

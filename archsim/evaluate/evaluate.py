@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from einsum_cascade.ir import Program
 
 from ..bound.binding import Choose, bind
+from ..bound.longest import longest_ones
 from ..bound.record import Bound
 from ..cost.accesses import EinsumCount
 from ..cost.instances import through_ports
@@ -71,7 +74,26 @@ def evaluate_bound(
         The schedule contradicts the cascade's dependencies, nothing takes time, or the
         engine does not count something yet.
     """
+    if timing is None:
+        longest = max(
+            (_timed(one, counts if one is bound else (), engine) for one in longest_ones(bound)),
+            key=lambda run: run.timing.cycles,
+        )
+        bound, counts, timing = longest.bound, longest.counts, longest.timing
     counts = counts or count_mapping(bound)
-    timing = timing or time_bound(bound, through_ports(bound, counts), engine)
     refuse_no_time(bound, timing.cycles)
     return assemble(bound, counts, timing, workload, engine, least)
+
+
+@dataclass(frozen=True, slots=True)
+class _TimedInstance:
+    """A bound mapping, what it counts, and how long its instance takes."""
+
+    bound: Bound
+    counts: tuple[EinsumCount, ...]
+    timing: Timing
+
+
+def _timed(bound: Bound, counts: tuple[EinsumCount, ...], engine: str) -> _TimedInstance:
+    counts = counts or count_mapping(bound)
+    return _TimedInstance(bound, counts, time_bound(bound, through_ports(bound, counts), engine))

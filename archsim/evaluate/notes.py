@@ -78,7 +78,7 @@ def _instances(bound: Bound) -> Iterator[str]:
     for number, memory in enumerate(bound.architecture.memories):
         for name, count in memory.instances:
             here = [s for s in spread if (s.level, s.instances) == (number, name)]
-            parts = ", ".join(f"{s.rank} in {s.parts} parts of {s.part}" for s in here)
+            parts = ", ".join(f"{s.rank} in {s.parts} parts of {s.told}" for s in here)
             used = prod(s.parts for s in here)
             yield f"{used} of {count} {name} are used" + (f": {parts}" if parts else "")
 

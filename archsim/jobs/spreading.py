@@ -2,8 +2,8 @@
 
 Ranks of which every Einsum can do a part with what that part needs are spread so that the largest
 part of the work is as small as it can be: parallel ranks alone, or others beside them. Where these
-leave instances idle, one under a mask is cut for them as well: its parts differ in work, so that
-others come first.
+leave instances idle, one under a mask is cut for them as well, into parts that are balanced: each
+is counted by itself, so that others come first.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Final
 from einsum_cascade.algebra.conditions import with_masks
 from einsum_cascade.ir import Access, Affine, Einsum, Program, walk
 
-from ..bound.instances import has_mask_over
+from ..bound.part_masks import has_mask_over
 from ..spec.arch import Architecture, Memory
 from ..spec.mapping import Keep, Mapping, NestLevel, SpreadRank
 from ..spec.roles import memory_in_role
@@ -52,6 +52,7 @@ def spreadings(
     # Parts under a mask come beside others where there are others: they are worked out one by one.
     begun = [way for way in found if way] or found
     more = [_with_left(architecture, given, way, rank) for way in begun for rank in masked]
+    more += [_beside(architecture, given, (*parallel, *others), rank) for rank in masked]
     return tuple(dict.fromkeys((*(way for way in more if way is not None), *found, ())))
 
 
@@ -137,11 +138,45 @@ def _with_left(
             used = prod(s.parts or 1 for s in here if s.instances == name)
             parts = max(_numbers(shapes[rank], min(_UNLIKE, available // used)), default=1)
             if parts > 1:
-                more = SpreadRank(instances=name, rank=rank, parts=parts)
+                more = SpreadRank(instances=name, rank=rank, parts=parts, balanced=True)
                 order = [m.name for m in architecture.memories]
                 all_of = {**of_memory, memory.name: (*here, more)}
                 return tuple(sorted(all_of.items(), key=lambda x: order.index(x[0])))
     return None
+
+
+def _beside(
+    architecture: Architecture, shapes: Sizes[str, int], ranks: tuple[str, ...], rank: str
+) -> Spreading | None:
+    """As many balanced parts of a rank as leave the least to do for each instance, with what parts
+    of others these leave room for.
+
+    Examples
+    --------
+    32 heads and 3 parts of the queries are 96 of 108 SMs. With 4 of the heads and 27 all have work:
+
+    >>> machine = Architecture.load("a100-80gb")
+    >>> ((memory, ways),) = _beside(machine, {"G": 8, "S": 4, "P": 8192}, ("G", "S"), "P")
+    >>> memory, [(s.rank, s.parts) for s in ways]
+    ('L2', [('G', 4), ('P', 27)])
+    """
+    fed = [(m.name, name, n) for m in architecture.memories for name, n in m.instances]
+    if len(fed) != 1:
+        return None
+    ((memory, instances, available),) = fed
+    sizes = {r: shapes[r] for r in ranks if shapes[r] > 1}
+    ways = [
+        (_best_parts(sizes, available // parts, False), parts)
+        for parts in _numbers(shapes[rank], min(_UNLIKE, available))
+    ]
+    others, parts = min(
+        ways, key=lambda w: (prod(-(-n // w[0].get(r, 1)) for r, n in sizes.items()) / w[1], w[1])
+    )
+    if parts == 1:
+        return None
+    spread = [SpreadRank(instances=instances, rank=r, parts=n) for r, n in others.items() if n > 1]
+    spread.append(SpreadRank(instances=instances, rank=rank, parts=parts, balanced=True))
+    return ((memory, tuple(spread)),)
 
 
 _UNLIKE: Final = 32

@@ -59,6 +59,8 @@ class Least:
 
 REST: Final = "rest"
 """Parts of a rank written ``rest``: as many as there are instances left."""
+BALANCED: Final = "balanced"
+"""Parts of a rank written ``balanced`` or ``4 balanced``: as large as lets all do as much."""
 FITTED: Final = (FIT, WHOLE_OR_ONE, EVEN)
 """Sizes that depend on what fits."""
 TileSize = int | DimensionRef | Least | Literal["fit", "whole", "whole or one", "even"]
@@ -86,6 +88,8 @@ class SpreadRank:
     rank: str
     parts: int | None = None
     """As many as there are instances left, where no number is given."""
+    balanced: bool = False
+    """Whether parts are as large as lets all do as much under a mask, instead of alike."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -79,7 +79,7 @@ def _cores(bound: Bound) -> Iterator[_NestWalk]:
     spread, problems = bound.instances.spread, bound.instances.problems
     for numbers in product(*(range(s.parts) for s in spread)):
         kinds = tuple(s.kind_of(n) for s, n in zip(spread, numbers, strict=True))
-        begin = {s.variable: n * s.part for s, n in zip(spread, numbers, strict=True)}
+        begin = {s.variable: s.begin(n) for s, n in zip(spread, numbers, strict=True)}
         yield _NestWalk(problems[kinds] or bound, begin, bound.instances.whole)
 
 

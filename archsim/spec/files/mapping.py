@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainValidator
@@ -26,6 +27,7 @@ from einsum_cascade.yaml.source import Path, YamlNode, shorten
 from einsum_cascade.yaml.spec_files import referred
 
 from ..mapping import (
+    BALANCED,
     EVEN,
     FIT,
     REST,
@@ -61,6 +63,7 @@ KEY = "mapping"
 
 _DIMENSION = re.compile(r"([A-Za-z_][A-Za-z0-9_-]*)\.([A-Za-z_][A-Za-z0-9_-]*)")
 _LEAST = re.compile(r"min\((.*)\)")
+_BALANCED = re.compile(rf"(?:(\S+) )?{BALANCED}")
 _TASK = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?:@([-+]?[0-9]{1,4}))?")
 
 
@@ -132,12 +135,22 @@ def _spread(value: Any) -> Any:
     return value
 
 
-def _parts(value: Any) -> int | None:
-    """How many parts a rank has, if that is told."""
-    return None if value == REST else parse_count(value)
+@dataclass(frozen=True, slots=True)
+class _SpreadParts:
+    """How many parts a rank has, if that is told, and whether they are balanced."""
+
+    number: int | None
+    balanced: bool
 
 
-Parts = Annotated[int | None, PlainValidator(_parts)]
+def _parts(value: Any) -> _SpreadParts:
+    number, balanced = value, False
+    if isinstance(value, str) and (found := _BALANCED.fullmatch(value)):
+        number, balanced = found[1] or REST, True
+    return _SpreadParts(None if number == REST else parse_count(number), balanced)
+
+
+Parts = Annotated[_SpreadParts, PlainValidator(_parts)]
 Spread = Annotated[dict[Rank, Parts], BeforeValidator(_spread), Field(min_length=1)]
 
 
@@ -310,7 +323,9 @@ def _nest_levels(
             level=n.level,
             loops=n.loops,
             spatial=tuple(
-                SpreadRank(instances=instances, rank=rank, parts=parts)
+                SpreadRank(
+                    instances=instances, rank=rank, parts=parts.number, balanced=parts.balanced
+                )
                 for instances, ranks in n.spatial.items()
                 for rank, parts in ranks.items()
             ),

@@ -23,6 +23,7 @@ from einsum_cascade.yaml.library import is_file_name
 from einsum_cascade.yaml.source import resolve
 
 from ..mapping import (
+    BALANCED,
     FIT,
     REST,
     Case,
@@ -35,6 +36,7 @@ from ..mapping import (
     PhaseTask,
     Schedule,
     Spill,
+    SpreadRank,
     Tile,
     TileSize,
 )
@@ -159,12 +161,19 @@ def _spread(level: NestLevel) -> Plain:
     """By instances their ranks; with how many parts each has, where any says so."""
     found: Plain = {}
     for instances, ranks in groupby(level.spatial, key=lambda s: s.instances):
-        parts = _by_name(f"{instances}: rank", ((s.rank, s.parts or REST) for s in ranks))
+        parts = _by_name(f"{instances}: rank", ((s.rank, _parts(s)) for s in ranks))
         if instances in found:
             raise SpecError(f"a mapping file has one place for '{instances}', not two")
         told = any(n != REST for n in parts.values())
         found[instances] = parts if told else _one_or_more(parts)
     return found
+
+
+def _parts(spread: SpreadRank) -> int | str:
+    """How many parts a rank has, as a file says it."""
+    if not spread.balanced:
+        return spread.parts or REST
+    return BALANCED if spread.parts is None else f"{spread.parts} {BALANCED}"
 
 
 def _einsum(e: EinsumMapping) -> Plain:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
-from itertools import product
+from itertools import combinations, pairwise, product
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from archsim import Architecture, Mapping, Result, simulate
 from archsim.bound.binding import bind
 from archsim.cost.instances import of_all_instances
 from archsim.cost.spill import count_mapping
-from archsim.evaluate.evaluate import evaluate_mapping
+from archsim.evaluate.evaluate import evaluate_bound, evaluate_mapping
 from archsim.jobs.spreading import _best_parts, spread_over
 from archsim.spec.mapping import SpreadRank
 from einsum_cascade import Cascade
@@ -255,6 +256,69 @@ def test_parts_under_a_mask_each_do_what_it_lets_through(
     assert own.allowed == max(parts)
     (keys_read,) = [a.reads for a in count.accesses if (a.tensor, a.place) == ("K", "far")]
     assert keys_read <= 2 * keys * len(parts)
+
+
+def balanced_by_hand(work: list[int], parts: int) -> int:
+    """The least that the part with most to do can have, over all ways to cut."""
+    cuts = combinations(range(1, len(work)), parts - 1)
+    return min(max(sum(work[a:b]) for a, b in pairwise((0, *cut, len(work)))) for cut in cuts)
+
+
+LET_THROUGH: dict[str, Callable[[int, int, int], bool]] = {
+    "m <= p": lambda p, m, late: m <= p,
+    "m <= p + M - P": lambda p, m, late: m <= p + late,
+    "m >= p": lambda p, m, late: m >= p,
+    "p - 3 <= m and m <= p": lambda p, m, late: p - 3 <= m <= p,
+}
+
+
+@pytest.mark.parametrize("where", LET_THROUGH)
+@pytest.mark.parametrize(("queries", "keys"), [(12, 12), (11, 17)])
+def test_balanced_parts_are_cut_where_the_longest_is_shortest(
+    tmp_path: Path, where: str, queries: int, keys: int
+) -> None:
+    cascade, path = tmp_path / "masked.yaml", tmp_path / "mapping.yaml"
+    cascade.write_text(CAUSAL.replace("m <= p + M - P", where))
+    path.write_text(
+        CAUSAL_MAPPING.replace("CASCADE", str(cascade)).replace("cores: P", "cores: {P: balanced}")
+    )
+    (tmp_path / "machine.yaml").write_text(MACHINE)
+    machine = Architecture.load(tmp_path / "machine.yaml", ["memories.far.bandwidth=1 TB/s"])
+    shapes = {"P": queries, "M": keys, "E": 2}
+    work = [
+        2 * sum(LET_THROUGH[where](p, m, keys - queries) for m in range(keys))
+        for p in range(queries)
+    ]
+    program, mapping = Cascade.load(cascade).program, Mapping.load(path)
+    bound = bind(program, mapping, machine, shapes)
+    (own,), (every,) = count_mapping(bound), of_all_instances(bound, count_mapping(bound))
+    assert dict(every.operations) == {"mac": sum(work)}
+    assert own.allowed == balanced_by_hand(work, 3)
+    # Each of the cores reads its own queries, and all keys before it looks at the first.
+    reads = {a.tensor: a.reads for a in every.accesses if a.place == "far"}
+    assert reads["Q"] == 2 * queries
+    assert reads["K"] == 2 * keys * 3
+    one, other = (
+        evaluate_mapping(program, mapping, machine, shapes, engine=e)
+        for e in ("analytical", "event")
+    )
+    assert one.cycles == other.cycles
+    assert one.cycles >= own.allowed
+
+
+def test_of_balanced_parts_the_one_that_takes_longest_takes_the_time() -> None:
+    machine = Architecture.load("ascend-910b2")
+    mapping = Mapping.load("gqa-causal")
+    program = Cascade.load(mapping.cascade).program
+    ranks = [("G", 8, False), ("P", 3, True)]
+    spread = tuple(SpreadRank(instances="cores", rank=r, parts=n, balanced=b) for r, n, b in ranks)
+    shapes = {"B": 1, "G": 8, "S": 4, "E": 128, "F": 128, "P": 1000, "M": 1000}
+    bound = bind(program, spread_over(mapping, (("L2", spread),), machine), machine, shapes)
+    assert bound.instances is not None
+    alone = [replace(bound, instances=None), *(b for _, b in bound.instances.others)]
+    cycles = [evaluate_bound(b).cycles for b in alone]
+    assert max(cycles) != cycles[0]
+    assert max(cycles) <= evaluate_bound(bound).cycles < 1.02 * max(cycles)
 
 
 def test_a_masked_rank_is_cut_for_instances_that_others_leave_idle() -> None:

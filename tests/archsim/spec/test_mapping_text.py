@@ -205,7 +205,9 @@ def nests(draw: st.DrawFn) -> tuple[NestLevel, ...]:
             level=level,
             loops=loops[start:end],
             spatial=tuple(
-                SpreadRank(instances=instances, rank=rank, parts=draw(parts))
+                SpreadRank(
+                    instances=instances, rank=rank, parts=draw(parts), balanced=draw(st.booleans())
+                )
                 for instances in draw(some(NAMES, most=2))
                 for rank in islice(spread, draw(st.integers(1, 2)))
             ),

@@ -38,14 +38,18 @@ SHAPES = {
         "M": 9,
         "M0": 4,
     },
+    "attention-causal": {"B": 1, "H": 1, "E": 3, "F": 2, "P": 12, "M": 12},
     "flash-decoding": {"B": 1, "H": 2, "E": 3, "F": 2, "P": 2, "M2": 3, "M1": 2, "M0": 4},
     "attention-3pass": {"B": 1, "H": 3, "E": 3, "F": 5, "P": 7, "M": 11},
 }
 
 
-def checked(name: str, spread: dict[str, int]) -> ValidationReport:
+def checked(name: str, spread: dict[str, int], *, balanced: str = "") -> ValidationReport:
     cascade, shapes, machine = Cascade.load(name), SHAPES[name], cores(8)
-    ranks = tuple(SpreadRank(instances="cores", rank=r, parts=n) for r, n in spread.items())
+    ranks = tuple(
+        SpreadRank(instances="cores", rank=r, parts=n, balanced=r == balanced)
+        for r, n in spread.items()
+    )
     made = einsum_by_einsum(cascade.program, machine, shapes)
     mapping = spread_over(made, (("DRAM", ranks),), machine)
     how = mapped_run(cascade, mapping, machine, GENERATORS)
@@ -66,6 +70,12 @@ def checked(name: str, spread: dict[str, int]) -> ValidationReport:
 )
 def test_instances_compute_together_what_one_does(name: str, spread: dict[str, int]) -> None:
     report = checked(name, spread)
+    assert report.ok, report
+
+
+@pytest.mark.parametrize("name", ["attention-causal", "grouped-query-attention-causal"])
+def test_balanced_parts_compute_what_one_does(name: str) -> None:
+    report = checked(name, {"P": 3}, balanced="P")
     assert report.ok, report
 
 

@@ -1,0 +1,49 @@
+"""Masks of a rank that is in parts: whether there are any, and as a part has them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from einsum_cascade.algebra.conditions import with_masks
+from einsum_cascade.algebra.terms import rebuild, substitute_variables
+from einsum_cascade.ir import (
+    Access,
+    Affine,
+    AffineTerm,
+    Condition,
+    Name,
+    Node,
+    Number,
+    Program,
+    variables_of,
+    walk,
+)
+
+
+def has_mask_over(program: Program, rank: str) -> bool:
+    """Whether an Einsum has a mask that asks about a rank's coordinates, or how long it is."""
+    names = {rank, rank.lower()}
+    conditions = (e.where for e in with_masks(program).einsums if e.where is not None)
+    return any(
+        names & {node.name} if isinstance(node, Name) else rank.lower() in variables_of(node)
+        for where in conditions
+        for node in walk(where)
+        if isinstance(node, Name | Access)
+    )
+
+
+def moved_masks(program: Program, rank: str, begin: int, whole: int) -> Program:
+    """The cascade as a part of a rank has it: its masks know where the part begins, and how long
+    all of the rank is."""
+    variable = AffineTerm(variable=rank.lower())
+    terms = (variable, AffineTerm(coefficient=begin)) if begin else (variable,)
+
+    def length(node: Node) -> Node:
+        is_shape = isinstance(node, Name) and node.kind == "shape" and node.name == rank
+        return Number(value=whole) if is_shape else node
+
+    def moved(where: Condition) -> Condition:
+        return rebuild(substitute_variables(where, {rank.lower(): Affine(terms=terms)}), length)
+
+    einsums = (e if e.where is None else replace(e, where=moved(e.where)) for e in program.einsums)
+    return replace(program, einsums=tuple(einsums))
