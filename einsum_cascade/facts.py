@@ -36,6 +36,23 @@ class Facts:
         found: T = self._facts[key]
         return found
 
+    def tell(
+        self, make: Callable[Concatenate[Self, P], T], value: T, *given: P.args, **none: P.kwargs
+    ) -> None:
+        """Keep what ``once`` would make: whoever made the record may know it already.
+
+        >>> class Half(Facts):
+        ...     pass
+        >>> def size(half):
+        ...     return 1
+        >>> half = Half()
+        >>> half.tell(size, 2)
+        >>> half.once(size)
+        2
+        """
+        del none
+        self._facts[make, given] = value
+
     def __getstate__(self) -> dict[str, Any]:
         """The record alone: who receives it works out what it needs."""
         return {name: value for name, value in self.__dict__.items() if name != "_facts"}

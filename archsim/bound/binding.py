@@ -15,11 +15,12 @@ from ..spec.mapping import Mapping
 from .arrangement import Arrangement, arrangements
 from .binder import bind_loops
 from .fit import fit_tile, tile_sizes
-from .footprint import all_fits, requirements
+from .footprint import all_fits, limited_requirements, requirements
 from .instances import bind_spread, is_spread
 from .masking import leave_out_masked
 from .record import Bound
 from .roles import in_turn, on_machine
+from .room import RoomAsked, room_of
 from .tiling import build_tiling
 
 BindClosed = Callable[[Mapping], Bound]
@@ -165,9 +166,14 @@ def _closed(
     if problems:
         raise MappingError(problems)
     _check_capacity(bound, NoLegalMappingError if open_tiles else MappingError)
+    if not open_tiles:
+        return leave_out_masked(bound)
+    asked = RoomAsked(limited_requirements(bound))
     for member in open_tiles:
-        bound = fit_tile(arrangement, bound, shapes, sizes, member)
-    return leave_out_masked(bound)
+        bound = fit_tile(arrangement, bound, shapes, sizes, member, asked)
+    bound = leave_out_masked(bound)
+    bound.tell(room_of, asked.room)
+    return bound
 
 
 def with_parameters(program: Program, given: dict[str, int]) -> tuple[Program, dict[str, int]]:

@@ -8,8 +8,9 @@ from typing import Any
 from ..spec.arch import Architecture
 from ..spec.mapping import EVEN, WHOLE_OR_ONE, Mapping, TileSize
 from .arrangement import Arrangement
-from .footprint import whole_tiles_fit
+from .footprint import whole_tiles
 from .record import Bound
+from .room import RoomAsked
 from .tiling import Tiling, recut, tile_size
 
 _TRIED = 1 << 17
@@ -34,6 +35,7 @@ def fit_tile(
     shapes: dict[str, int],
     sizes: dict[str, int],
     member: str,
+    asked: RoomAsked,
 ) -> Bound:
     """The mapping bound with the largest size of a tile that is legal, by bisection.
 
@@ -56,7 +58,7 @@ def fit_tile(
         if size not in tried:
             changed = {**sizes, member: size}
             tiling = recut(bound.tiling, bound.mapping, shapes, changed, tile.rank)
-            tried[size] = _with_tiles(arrangement, best, tiling)
+            tried[size] = _with_tiles(arrangement, best, tiling, asked)
         trial = tried[size]
         if trial is not None:
             best, low = trial, middle + 1
@@ -87,10 +89,12 @@ class _Even(Sequence[int]):
         return -(-self._count // (self._count - index))
 
 
-def _with_tiles(arrangement: Arrangement, like: Bound, tiling: Tiling) -> Bound | None:
+def _with_tiles(
+    arrangement: Arrangement, like: Bound, tiling: Tiling, asked: RoomAsked
+) -> Bound | None:
     """The mapping in other tiles, if that is legal."""
     trial = arrangement.bound(tiling, like)
-    if trial is None or not whole_tiles_fit(trial) or arrangement.illegalities(trial):
+    if trial is None or not asked.fits(whole_tiles(trial)) or arrangement.illegalities(trial):
         return None
     return trial
 

@@ -68,12 +68,17 @@ def requirements(bound: Bound) -> tuple[Requirement, ...]:
 
 def all_fits(bound: Bound) -> bool:
     """Whether every memory holds what it must."""
-    return all(bound.once(requirement, i).fits for i in _limited(bound))
+    return all(r.fits for r in limited_requirements(bound))
 
 
-def whole_tiles_fit(bound: Bound) -> bool:
-    """Whether every memory would hold what it must if nothing streamed."""
-    return all(bound.once(_whole_tiles, i).fits for i in _limited(bound))
+def limited_requirements(bound: Bound) -> Iterator[Requirement]:
+    """``requirements`` of memories that have a capacity."""
+    return (bound.once(requirement, i) for i in _limited(bound))
+
+
+def whole_tiles(bound: Bound) -> Iterator[Requirement]:
+    """``limited_requirements`` as they would be if nothing streamed."""
+    return (bound.once(_whole_tiles, i) for i in _limited(bound))
 
 
 def _limited(bound: Bound) -> Iterator[int]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 
-from ..spec.arch import Architecture
-from ..spec.mapping import FITTED, Mapping
+from ..spec.arch import Architecture, ProcessingArray
+from ..spec.mapping import Mapping
+from .footprint import requirement
 from .record import Bound, BoundEinsum
+from .room import room_of
 
 
 def layout(architecture: Architecture, *, capacities: bool = True) -> tuple[object, ...]:
@@ -27,6 +29,12 @@ def layout(architecture: Architecture, *, capacities: bool = True) -> tuple[obje
     tuple
         Hashable; equal for machines between which ``rebind`` may move a mapping.
     """
+    memories = memories_layout(architecture, capacities=capacities)
+    return (*memories, arrays_layout(architecture.arrays))
+
+
+def memories_layout(architecture: Architecture, *, capacities: bool) -> tuple[object, ...]:
+    """What of memories and words is part of a ``layout``."""
     return (
         architecture.word_bits,
         tuple(
@@ -36,43 +44,56 @@ def layout(architecture: Architecture, *, capacities: bool = True) -> tuple[obje
             )
             for m in architecture.memories
         ),
-        tuple(
-            (
-                a.name,
-                tuple((d.name, d.size) for d in a.dimensions),
-                a.registers.depth,
-                frozenset((o.kind, o.format) for o in a.operations),
-                (a.wider, a.convert),
-            )
-            for a in architecture.arrays
-        ),
     )
 
 
+def arrays_layout(arrays: tuple[ProcessingArray, ...]) -> tuple[object, ...]:
+    """What of arrays is part of a ``layout``."""
+    return tuple(
+        (
+            a.name,
+            tuple((d.name, d.size) for d in a.dimensions),
+            a.registers.depth,
+            frozenset((o.kind, o.format) for o in a.operations),
+            (a.wider, a.convert),
+        )
+        for a in arrays
+    )
+
+
+def whatever_capacities(architecture: Architecture) -> Architecture:
+    """The machine without the capacities of its memories: equal where nothing else differs."""
+    memories = (replace(m, capacity_bytes=None, billed_bytes=None) for m in architecture.memories)
+    return replace(architecture, memories=tuple(memories))
+
+
 def room_decides(mapping: Mapping) -> bool:
-    """Whether more than the legality of a mapping depends on what memories can hold."""
-    open_sizes = any(tile.size in FITTED for tile in mapping.tiles)
-    return open_sizes or bool(mapping.choices) or mapping.spill is not None
+    """Whether more than the legality of a mapping, and sizes of tiles that are fitted, depends
+    on what memories can hold."""
+    return bool(mapping.choices) or mapping.spill is not None
 
 
-def pace(architecture: Architecture) -> tuple[object, ...]:
-    """What of a machine, beside its layout, decides how many cycles a bound mapping takes.
+def stays(bound: Bound, architecture: Architecture) -> bool:
+    """Whether tiles that were fitted come out the same on a machine of other capacities."""
+    room = bound.once(room_of)
+    return room is None or room.has(architecture)
+
+
+def speeds(architecture: Architecture) -> tuple[object, ...]:
+    """What of memories, beside a layout, decides how many cycles a bound mapping takes.
 
     Returns
     -------
     tuple
-        Hashable: its arrays, and of every memory bytes per cycle and steps that writes may wait.
+        Hashable: of every memory bytes per cycle and steps that writes may wait.
     """
     clock = architecture.clock_hz
-    return (
-        architecture.arrays,
-        tuple(
-            (
-                Fraction(m.bandwidth_bytes_per_s, clock) if m.bandwidth_bytes_per_s else None,
-                m.write_buffer,
-            )
-            for m in architecture.memories
-        ),
+    return tuple(
+        (
+            Fraction(m.bandwidth_bytes_per_s, clock) if m.bandwidth_bytes_per_s else None,
+            m.write_buffer,
+        )
+        for m in architecture.memories
     )
 
 
@@ -84,12 +105,22 @@ def rebind(bound: Bound, architecture: Architecture) -> Bound:
     bound : Bound
         A mapping; loops, tiles and what is addressed stay.
     architecture : Architecture
-        The other machine. That its layout is the same is taken for granted.
+        The other machine. That its layout is the same, but for capacities where these do not
+        decide (``room_decides``), is taken for granted.
     """
-    einsums = bound.einsums
-    if architecture.arrays != bound.architecture.arrays:
-        einsums = tuple(_on(e, architecture) for e in einsums)
+    if architecture.arrays == bound.architecture.arrays:
+        return bound.on(architecture)
+    einsums = tuple(_on(e, architecture) for e in bound.einsums)
     return replace(bound, architecture=architecture, einsums=einsums)
+
+
+def moved(bound: Bound, architecture: Architecture) -> Bound:
+    """As ``rebind``, with what memories must hold, which is the same whatever they can."""
+    found = rebind(bound, architecture)
+    for level, memory in enumerate(architecture.memories):
+        needed = bound.once(requirement, level)
+        found.tell(requirement, replace(needed, capacity_bytes=memory.capacity_bytes), level)
+    return found
 
 
 def _on(e: BoundEinsum, architecture: Architecture) -> BoundEinsum:

@@ -350,14 +350,28 @@ class Bound(Facts):
         residency : Residency
             Of all tensors.
         """
+        return self._with(residency=residency)
+
+    def _with(self, **changed: Any) -> Bound:
+        """The same but for fields on which what follows from names does not depend."""
         for name in ("by_name", "position", "_group_of", "words", "_where_kept"):
             getattr(self, name)  # worked out here, for all
         found = object.__new__(Bound)
         vars(found).update(vars(self))
-        vars(found)["residency"] = residency
+        vars(found).update(changed)
         for name in ("alike", "_facts"):
             vars(found).pop(name, None)
         return found
+
+    def on(self, architecture: Architecture) -> Bound:
+        """The same loops on a machine with the same arrays and memories of the same names.
+
+        Parameters
+        ----------
+        architecture : Architecture
+            It may be as fast and as large as it likes.
+        """
+        return self._with(architecture=architecture)
 
     @cached_property
     def _where_kept(self) -> dict[Hashable, bool]:

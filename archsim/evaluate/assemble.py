@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from einsum_cascade.operations import kind_and_format
@@ -11,7 +11,7 @@ from einsum_cascade.operations import kind_and_format
 from ..bound.footprint import Requirement, requirements
 from ..bound.record import Bound, BoundEinsum
 from ..cost.accesses import Amount, EinsumCount
-from ..cost.energy import charges
+from ..cost.energy import Charge, charges
 from ..cost.estimators import areas
 from ..cost.folds import folds_of
 from ..cost.instances import of_all_instances, through_ports
@@ -60,6 +60,7 @@ def assemble(
     bill = charges(architecture, counts, bound.words) + leakage_charges(architecture, seconds)
     work = [_work(bound, e, *both) for e, *both in zip(bound.einsums, own, counts, strict=True)]
     traffic = _traffic(bound, counts)
+    by_component, by_einsum = _billed(bound, bill)
     cycles = float(timing.cycles)
     return Result(
         workload=workload,
@@ -73,12 +74,8 @@ def assemble(
         arrays=_arrays(bound, work, timing),
         traffic=traffic,
         buffers=_buffers(requirements(bound)),
-        energy_by_component=in_machine_order(
-            _summed((c.component, c.energy_pj) for c in bill),
-            (m.name for m in architecture.memories),
-            (a.name for a in architecture.arrays),
-        ),
-        energy_by_einsum=_summed((c.einsum, c.energy_pj) for c in bill),
+        energy_by_component=by_component,
+        energy_by_einsum=by_einsum,
         area_by_component=areas(architecture),
         bounds=_bounds(whole, work, _traffic(bound, through_ports(bound, own))),
         floor=floor_of(whole, counts, least),
@@ -90,6 +87,48 @@ def assemble(
         roofs=roofs_of(bound),
         folds=tuple(f for e in bound.einsums if (f := folds_of(bound, e)) is not None),
     )
+
+
+def priced_anew(
+    known: Result, bound: Bound, counts: tuple[EinsumCount, ...], least: LeastWork
+) -> Result:
+    """A result on a machine whose memories have other capacities, into which all fits as well.
+
+    Parameters
+    ----------
+    known : Result
+        Of the same mapping on a machine that differs in nothing else.
+    bound : Bound
+        The mapping on the machine. It neither spills nor is one of several instances.
+    counts, least
+        As of ``assemble``; both are the same on either machine.
+    """
+    machine = bound.architecture
+    bill = charges(machine, counts, bound.words) + leakage_charges(machine, known.latency_s)
+    by_component, by_einsum = _billed(bound, bill)
+    return replace(
+        known,
+        buffers=_buffers(requirements(bound)),
+        energy_by_component=by_component,
+        energy_by_einsum=by_einsum,
+        area_by_component=areas(machine),
+        floor=floor_of(bound, counts, least),
+        charges=tuple((c.einsum, c.component, c.energy_pj) for c in bill),
+    )
+
+
+_Named = tuple[tuple[str, float], ...]
+
+
+def _billed(bound: Bound, bill: tuple[Charge, ...]) -> tuple[_Named, _Named]:
+    """A bill by component, in the machine's order, and by Einsum."""
+    machine = bound.architecture
+    by_component = in_machine_order(
+        _summed((c.component, c.energy_pj) for c in bill),
+        (m.name for m in machine.memories),
+        (a.name for a in machine.arrays),
+    )
+    return by_component, _summed((c.einsum, c.energy_pj) for c in bill)
 
 
 def _schedule(bound: Bound, timing: Timing) -> ScheduleReport:

@@ -4,23 +4,35 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final, Generic, TypeVar
 
 from typing_extensions import override
 
+from einsum_cascade.facts import Recent
+
 from ..bound.footprint import all_fits
-from ..bound.layout import layout, pace, rebind, room_decides
+from ..bound.layout import (
+    arrays_layout,
+    memories_layout,
+    moved,
+    room_decides,
+    speeds,
+    stays,
+    whatever_capacities,
+)
 from ..bound.record import Bound
 from ..cost.accesses import EinsumCount
 from ..cost.spill import count_mapping, spilled_share
+from ..evaluate.assemble import priced_anew
 from ..evaluate.evaluate import evaluate_bound
 from ..evaluate.floor import LeastWork, least_work
 from ..evaluate.one_answer import time_bound
 from ..result.record import Result
 from ..schedule.kinds import exact_walks
 from ..schedule.timing import Timing
-from ..spec.arch import ProcessingArray
+from ..spec.arch import Architecture, ProcessingArray
 from ..steps.group import Walk
 from ..steps.limits import StepsError
 from .job import Job
@@ -28,6 +40,7 @@ from .job import Job
 _ENGINE: Final = "analytical"
 _PACES_KEPT: Final = 256
 _ARRAYS_KEPT: Final = 8
+_SIZES_KEPT: Final = 16
 
 T = TypeVar("T")
 
@@ -69,14 +82,26 @@ class _Latest(Generic[T]):
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class _ArrayKeys:
+    """Arrays of a machine, whatever its memories are."""
+
+    same: _Key
+    laid_out: _Key
+
+    @classmethod
+    def of(cls, arrays: tuple[ProcessingArray, ...]) -> _ArrayKeys:
+        return cls(same=_Key(arrays), laid_out=_Key(arrays_layout(arrays)))
+
+
 class AlikeJobs:
     """Evaluates jobs as ``evaluate_job`` does, those that are alike in less time.
 
     A mapping is bound once for machines of one layout, and counted once wherever its tiles come
     out the same: speeds, energies and areas change neither, nor do capacities, as long as all
-    fits. One with open choices is not, as speeds decide about these, too. It is run once for
-    machines of one pace: what is paid for energy and area, and how much more a memory could
-    hold, takes no time.
+    fits and tiles that are fitted are as large. One with open choices is not, as speeds decide
+    about these, too. It is run once for machines of one pace: what is paid for energy and area,
+    and how much more a memory could hold, takes no time.
 
     Parameters
     ----------
@@ -86,8 +111,9 @@ class AlikeJobs:
 
     def __init__(self, kept: int | None = None) -> None:
         self._work = lru_cache(maxsize=kept)(_Key)
-        self._bound: _Latest[Bound] = _Latest(kept)
+        self._bound: _Latest[_BoundAlike] = _Latest(kept)
         self._runs: _Latest[_BoundOnce] = _Latest(kept)
+        self._arrays: Recent[_ArrayKeys] = Recent()
 
     def evaluate(self, job: Job, /) -> Result:
         """The result of a job, without the job's own notes. Raises as ``Job.bind``."""
@@ -97,18 +123,40 @@ class AlikeJobs:
         if mapping.choices:
             return evaluate_bound(job.bind(), workload=job.name)
         work = self._work(mapping, job.shapes, job.program.formats)
-        placed = _Key(work, layout(machine, capacities=room_decides(mapping)))
-        known = self._bound.of(placed, job.bind)
+        arrays = self._array_keys(machine.arrays)
+        memories = memories_layout(machine, capacities=room_decides(mapping))
+        placed = _Key(work, memories, arrays.laid_out)
+        known = self._bound.of(placed, _BoundAlike).of(job)
         if known.instances is not None:
             # It is several mappings in one, of which each would have to be moved.
             return evaluate_bound(job.bind(), workload=job.name)
-        bound = rebind(known, machine)
+        bound = moved(known, machine)
         if not all_fits(bound):
             # Says what does not fit, and where it is written.
             return evaluate_bound(job.bind(), workload=job.name)
         cut = (bound.tiling.cuts, tuple(bound.tiling.shapes.items()), spilled_share(bound))
-        same = _Key(work, layout(machine, capacities=False), cut)
-        return self._runs.of(same, lambda: _BoundOnce(bound)).evaluate(bound, job.name)
+        memories = memories_layout(machine, capacities=False)
+        same = _Key(work, memories, arrays.laid_out, cut)
+        return self._runs.of(same, lambda: _BoundOnce(bound)).evaluate(bound, job.name, arrays)
+
+    def _array_keys(self, arrays: tuple[ProcessingArray, ...]) -> _ArrayKeys:
+        found = self._arrays.find(arrays)
+        return found or self._arrays.keep(_ArrayKeys.of(arrays), arrays)
+
+
+class _BoundAlike:
+    """Bound mappings on machines of one layout: of tiles that are fitted, one for each size."""
+
+    def __init__(self) -> None:
+        self._known: list[Bound] = []
+
+    def of(self, job: Job) -> Bound:
+        """One that is the job's but for its machine. Raises as ``Job.bind``."""
+        for known in self._known:
+            if stays(known, job.architecture):
+                return known
+        self._known = [job.bind(), *self._known[: _SIZES_KEPT - 1]]
+        return self._known[0]
 
 
 class _BoundOnce:
@@ -118,20 +166,15 @@ class _BoundOnce:
         self.bound = bound
         self.counts: tuple[EinsumCount, ...] = count_mapping(bound)
         self._walks: tuple[Walk, ...] | None = None
-        self._timings: _Latest[Timing] = _Latest(_PACES_KEPT)
+        self._paces: _Latest[_Pace] = _Latest(_PACES_KEPT)
         self._least: _Latest[LeastWork] = _Latest(_ARRAYS_KEPT)
 
-    def evaluate(self, bound: Bound, workload: str) -> Result:
+    def evaluate(self, bound: Bound, workload: str, arrays: _ArrayKeys) -> Result:
         """The result on the machine that the mapping was moved to."""
         machine = bound.architecture
-        counts = self.counts
-        return evaluate_bound(
-            bound,
-            workload=workload,
-            counts=counts,
-            timing=self._timings.of(_Key(pace(machine)), lambda: self._timed(bound)),
-            least=self._least.of(_Key(machine.arrays), lambda: least_work(bound, counts)),
-        )
+        least = self._least.of(arrays.same, lambda: least_work(bound, self.counts))
+        pace = self._paces.of(_Key(arrays.same, speeds(machine)), lambda: _Pace(self._timed(bound)))
+        return pace.result(bound, workload, self.counts, least)
 
     def _timed(self, bound: Bound) -> Timing:
         walks = self._walks_on(bound.architecture.arrays)
@@ -147,3 +190,25 @@ class _BoundOnce:
             except StepsError:
                 self._walks = ()
         return self._walks
+
+
+class _Pace:
+    """How long a bound mapping takes on machines of one pace, and the last result there."""
+
+    def __init__(self, timing: Timing) -> None:
+        self._timing = timing
+        self._last: tuple[Architecture, Result] | None = None
+
+    def result(
+        self, bound: Bound, workload: str, counts: tuple[EinsumCount, ...], least: LeastWork
+    ) -> Result:
+        """The result on one of those machines."""
+        whatever = whatever_capacities(bound.architecture)
+        if self._last is not None and self._last[0] == whatever and bound.mapping.spill is None:
+            known = replace(self._last[1], workload=workload)
+            return priced_anew(known, bound, counts, least)
+        found = evaluate_bound(
+            bound, workload=workload, counts=counts, timing=self._timing, least=least
+        )
+        self._last = whatever, found
+        return found

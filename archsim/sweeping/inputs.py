@@ -18,6 +18,8 @@ from ..jobs.job import Generators
 from ..jobs.selection import ByPart, Given, mapping_called, usual_mapping
 from ..jobs.workload import WorkloadLike
 from ..spec.arch import Architecture
+from ..spec.files.architecture import RecentArrays
+from ..spec.files.load import load_architectures
 from ..spec.files.mapping_text import mapping_dict
 from ..spec.files.overrides import Overrides, section_of, sorted_settings
 from ..spec.mapping import AUTO, MADE, Mapping
@@ -106,6 +108,7 @@ class InputLoader:
             part: tuple(n for n, axis in enumerate(sweep.axes) if _concerns(axis, part))
             for part in ("workload", "architecture", "mapping")
         }
+        self._arrays = RecentArrays()
         keep = lru_cache(maxsize=_KEPT)
         self._workload: Callable[[tuple[int, ...]], Workload] = keep(self._load_workload)
         self._machine: Callable[[tuple[int, ...]], Architecture] = keep(self._load_machine)
@@ -177,7 +180,8 @@ class InputLoader:
     def _load_machine(self, places: tuple[int, ...]) -> Architecture:
         name = self._name("architecture", places)
         given = self._overrides("architecture", places)
-        return Architecture.load(referred("architectures", name.text, name.span), given)
+        found = referred("architectures", name.text, name.span)
+        return load_architectures([found], given, self._arrays)[0]
 
     def _load_mapping(self, places: tuple[int, ...]) -> Mapping:
         name = self._name("mapping", places)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainValidator
 
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
+from einsum_cascade.facts import Recent
 from einsum_cascade.functions import OPERATION_KINDS
 from einsum_cascade.yaml.schema import (
     Count,
@@ -18,7 +20,7 @@ from einsum_cascade.yaml.schema import (
     section,
     validate,
 )
-from einsum_cascade.yaml.source import Path, YamlNode, YamlScalar
+from einsum_cascade.yaml.source import Path, YamlMapping, YamlNode, YamlScalar
 from einsum_cascade.yaml.spec_files import referred
 
 from ..arch import Architecture, Dimension, Memory, Overlap, ProcessingArray, Registers
@@ -37,6 +39,7 @@ from .fields import (
 from .operations import AnyOperation, costs_of, operations
 
 KEY = "architecture"
+_ARRAYS = "arrays"
 
 
 def _latency(value: Any) -> int | str:
@@ -133,7 +136,7 @@ class _ArrayFields(Fields):
     """Area beside the elements: the network."""
 
 
-class _ArchitectureFields(Fields):
+class _BesideArrays(Fields):
     name: Title
     """What it is called."""
     title: Words = ""
@@ -152,8 +155,25 @@ class _ArchitectureFields(Fields):
     """What it takes to start a kernel, which comes beside every latency; unknown if left out."""
     memories: Annotated[tuple[_MemoryFields, ...], Field(min_length=1)]
     """Outermost first."""
+
+
+class _ArchitectureFields(_BesideArrays):
     arrays: Annotated[tuple[_ArrayFields, ...], Field(min_length=1)]
     """What computes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArraysRead:
+    """Arrays that were checked and built: of most machines of a sweep settings change others."""
+
+    checked: tuple[_ArrayFields, ...]
+    technology: Technology
+    word_bits: int
+    built: tuple[ProcessingArray, ...]
+
+
+RecentArrays = Recent[ArraysRead]
+"""Those that were read lately, by their node in the file."""
 
 
 FILE_FIELDS: type[Fields] = _ArchitectureFields
@@ -166,24 +186,51 @@ def technology_name(root: YamlNode) -> YamlScalar | None:
     return node if isinstance(node, YamlScalar) and isinstance(node.value, str) else None
 
 
-def check_architecture(root: YamlNode) -> _ArchitectureFields:
+def arrays_node(root: YamlNode) -> YamlNode | None:
+    """Where an architecture has its arrays."""
+    return root.at((KEY, _ARRAYS))
+
+
+def check_architecture(root: YamlNode, known: ArraysRead | None = None) -> _ArchitectureFields:
     """The fields of an architecture file, each right by itself.
 
     Parameters
     ----------
     root : YamlNode
         The tree of the file, settings made; its spans say where a problem is.
+    known : ArraysRead, optional
+        Its arrays, if they were checked before.
 
     Raises
     ------
     SpecError
         They are not; every problem with its place.
     """
-    return validate(_ArchitectureFields, root, section(root, KEY))
+    path = section(root, KEY)
+    if known is not None:
+        try:
+            beside = validate(_BesideArrays, _without_arrays(root), path)
+        except SpecError:
+            pass  # all fields are looked at to say what is wrong
+        else:
+            return _ArchitectureFields.model_construct(**dict(beside), arrays=known.checked)
+    return validate(_ArchitectureFields, root, path)
+
+
+def _without_arrays(root: YamlNode) -> YamlNode:
+    """The tree of a file whose arrays are known."""
+    assert isinstance(root, YamlMapping)
+    (key, machine), *_ = root.entries
+    assert isinstance(machine, YamlMapping)
+    rest = tuple((k, v) for k, v in machine.entries if k.text != _ARRAYS)
+    return replace(root, entries=((key, replace(machine, entries=rest)),))
 
 
 def build_architecture(
-    spec: _ArchitectureFields, root: YamlNode, technology: Technology
+    spec: _ArchitectureFields,
+    root: YamlNode,
+    technology: Technology,
+    known: ArraysRead | None = None,
 ) -> Architecture:
     """The machine of checked fields, with its technology.
 
@@ -195,14 +242,18 @@ def build_architecture(
         The same tree, for the places of problems.
     technology : Technology
         The one that the fields name.
+    known : ArraysRead, optional
+        Its arrays, if they were built before.
 
     Raises
     ------
     SpecError
         Names clash, or refer to what the machine, the technology or the project lacks.
     """
+    if known is not None and known.technology is not technology:
+        known = None
     problems = [*_names(spec, root), *_memories(spec, root, technology)]
-    for at, array in enumerate(spec.arrays):
+    for at, array in enumerate(() if known else spec.arrays):
         problems += _array_problems(array, root, (KEY, "arrays", at), technology)
     if problems:
         raise SpecError(problems)
@@ -227,7 +278,9 @@ def build_architecture(
             )
             for m in spec.memories
         ),
-        arrays=tuple(_array(a, spec.word) for a in spec.arrays),
+        arrays=known.built
+        if known and known.word_bits == spec.word
+        else tuple(_array(a, spec.word) for a in spec.arrays),
         mapping=None
         if spec.mapping is None
         else referred("mappings", spec.mapping, root.span_of((KEY, "mapping"))),

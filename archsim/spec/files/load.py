@@ -14,7 +14,13 @@ from ..arch import Architecture
 from ..mapping import Mapping
 from ..technology import Technology
 from .architecture import KEY as ARCHITECTURE
-from .architecture import build_architecture, check_architecture
+from .architecture import (
+    ArraysRead,
+    RecentArrays,
+    arrays_node,
+    build_architecture,
+    check_architecture,
+)
 from .mapping import build_mapping
 from .overrides import Overrides, Overriding
 from .technology import build_technology
@@ -37,8 +43,17 @@ def load_architecture(name: Name, overrides: Overriding = ()) -> Architecture:
     return load_architectures([name], overrides)[0]
 
 
-def load_architectures(names: Iterable[Name], overrides: Overriding = ()) -> list[Architecture]:
+def load_architectures(
+    names: Iterable[Name], overrides: Overriding = (), recent: RecentArrays | None = None
+) -> list[Architecture]:
     """Machines with the same settings, each of which is for one of them at least.
+
+    Parameters
+    ----------
+    names, overrides
+        As of ``Architecture.load``.
+    recent : RecentArrays, optional
+        Where to look for arrays that the last machines had, too.
 
     Raises
     ------
@@ -46,17 +61,28 @@ def load_architectures(names: Iterable[Name], overrides: Overriding = ()) -> lis
         As ``Architecture.load``; or a setting is of what none of the machines bills.
     """
     given = _only("architecture", overrides)
-    machines = [_architecture(name, given) for name in names]
+    recent = recent or RecentArrays()
+    machines = [_architecture(name, given, recent) for name in names]
     refuse_unbilled(machines, given.technology)
     return machines
 
 
-def _architecture(name: Name, given: Overrides) -> Architecture:
+def _architecture(name: Name, given: Overrides, recent: RecentArrays) -> Architecture:
     root = spec_tree("architectures", name, given.rooted("architecture"))
-    spec = check_architecture(root)
+    known = recent.find(arrays_node(root))
+    spec = check_architecture(root, known)
     span = root.span_of((ARCHITECTURE, "technology"))
     technology = load_technology(referred("technology", spec.technology, span), given)
-    return build_architecture(spec, root, technology)
+    machine = build_architecture(spec, root, technology, known)
+    if known is None:
+        read = ArraysRead(
+            checked=spec.arrays,
+            technology=technology,
+            word_bits=machine.word_bits,
+            built=machine.arrays,
+        )
+        recent.keep(read, arrays_node(root))
+    return machine
 
 
 def load_mapping(name: Name, overrides: Overriding = ()) -> Mapping:

@@ -19,7 +19,7 @@ from nest_mappings import random_machine, random_mapping
 
 from archsim import Architecture, Mapping
 from archsim.bound.binding import bind
-from archsim.bound.footprint import held_tile, largest_tile, requirements, whole_tiles_fit
+from archsim.bound.footprint import held_tile, largest_tile, requirements, whole_tiles
 from archsim.bound.legality import illegalities
 from archsim.bound.record import Bound
 from archsim.bound.streaming import in_flight, streams_over
@@ -71,8 +71,8 @@ def test_a_size_to_be_fitted_is_that_of_whole_tiles() -> None:
     size = fitted.tiling.bounds["P1"]
     tiles = tuple(replace(t, size=2 * size) if t.member == "P1" else t for t in mapping.tiles)
     twice = bind(program, replace(mapping, tiles=tiles), machine, shapes)
-    assert whole_tiles_fit(fitted)
-    assert not whole_tiles_fit(twice)
+    assert all(r.fits for r in whole_tiles(fitted))
+    assert not all(r.fits for r in whole_tiles(twice))
 
 
 # ------------------------------------------------------------------ alive at any time

@@ -8,6 +8,7 @@ import pytest
 from portions import left
 
 from archsim import Architecture, Mapping
+from archsim.bound.room import Room, room_of
 from archsim.jobs.alike import AlikeJobs
 from archsim.jobs.job import Job
 from archsim.jobs.plan import plan
@@ -60,3 +61,26 @@ def outcome(alike: AlikeJobs | None, job: Job) -> object:
         return evaluate_job(job) if alike is None else alike.evaluate(job)
     except InputError as wrong:
         return str(wrong)
+
+
+def test_tiles_are_fitted_once_for_all_capacities_between() -> None:
+    """Also up to the last byte with which the next size does not fit, and with less than any."""
+    work, mapping = load("bert-base", seq_len=2048, batch=1), Mapping.load("fusemax-binding")
+    alike, rooms = AlikeJobs(), set[Room]()
+
+    def same(capacity: int) -> None:
+        machine = Architecture.load("fusemax", [f"memories.global_buffer.capacity={capacity} B"])
+        (job,) = plan(work, machine, mapping, generators=GENERATORS).jobs
+        fresh = outcome(None, job)
+        assert outcome(alike, job) == fresh
+        if not isinstance(fresh, str) and (room := job.bind().once(room_of)):
+            rooms.add(room)
+
+    for capacity in range(1 << 17, 1 << 20, 1 << 17):
+        same(capacity)
+    ends = {int(size) for room in rooms for _, size in (*room.least, *room.below)}
+    for end in sorted(ends):
+        same(end - 1)
+        same(end)
+    (known,) = alike._bound._made.values()
+    assert 2 < len(known._known) == len(rooms) < len(ends) + 2

@@ -10,6 +10,8 @@ import pytest
 from commands import refused, run
 
 from archsim.spec.arch import Architecture
+from archsim.spec.files.architecture import RecentArrays
+from archsim.spec.files.load import load_architectures
 from archsim.spec.files.overrides import Overrides, parse_overrides
 from archsim.spec.mapping import Mapping
 from archsim.spec.technology import Technology
@@ -231,3 +233,27 @@ def test_all_wrong_settings_are_told_at_once() -> None:
     with pytest.raises(SpecError) as caught:
         parse_overrides(["seq_len", "x.y=1", "E="])
     assert len(caught.value.problems) == 3
+
+
+def test_arrays_that_were_read_before_are_those_read_afresh() -> None:
+    recent = RecentArrays()
+    for settings in (
+        ["memories.DRAM.bandwidth=1 TB/s"],
+        ["memories.DRAM.bandwidth=2 TB/s"],
+        ["word=8 bit"],
+        ["technology.actions.fp_mul.energy=3 pJ"],
+        ["arrays.array_2d.shape.rows=128", "clock=1 GHz"],
+        ["clock=2 GHz"],
+        ["memories.DRAM.bandwith=2 TB/s", "memories.DRAM.line=3"],
+        ["aray=2"],
+        ["technology=tsmc"],
+    ):
+        given = Overrides.of_part("architecture", settings)
+        assert outcome(given, recent) == outcome(given, None)
+
+
+def outcome(given: Overrides, recent: RecentArrays | None) -> object:
+    try:
+        return load_architectures(["fusemax"], given, recent)
+    except SpecError as wrong:
+        return str(wrong)
