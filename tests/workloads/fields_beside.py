@@ -127,6 +127,10 @@ BESIDE: dict[str, dict[str, Any]] = {
     | {"hidden_act": "silu", "num_key_value_heads": 32, "head_dim": 72, "mla_use_nope": True}
     | {"moe_router_activation_func": "sigmoid", "moe_renormalize": True, "moe_layer_freq": 1}
     | {"num_expert_group": 1, "use_grouped_topk": True, "model_max_length": 1048576},
+    "rwkv7": _TEXT
+    | {"hidden_act": "sqrelu", "attn": None, "attn_mode": "chunk", "fuse_norm": False}
+    | {"hidden_ratio": 4.0, "norm_first": True, "norm_bias": True, "norm_eps": 1e-05}
+    | {"use_l2warp": True, "num_heads": None, "value_dim": None},
     "whisper": _TEXT
     | {"activation_function": "gelu", "is_encoder_decoder": True, "num_hidden_layers": 32}
     | {"suppress_tokens": [1], "begin_suppress_tokens": [220], "mask_time_prob": 0.05}

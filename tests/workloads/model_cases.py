@@ -177,6 +177,23 @@ KIMI_LINEAR = _deepseek(
     },
     vocab_size=163840,
 )
+
+
+def _rwkv7(width: int, layers: int, narrow: int, values: int, gate: int) -> Any:
+    return {
+        "model_type": "rwkv7",
+        "hidden_size": width,
+        "head_dim": 64,
+        "num_hidden_layers": layers,
+        "decay_low_rank_dim": narrow,
+        "a_low_rank_dim": narrow,
+        "v_low_rank_dim": values,
+        "gate_low_rank_dim": gate,
+        "vocab_size": 65536,
+    }
+
+
+RWKV7 = _rwkv7(768, 12, 64, 32, 128)
 WHISPER = {
     "model_type": "whisper",
     "d_model": 1280,
@@ -381,6 +398,11 @@ PUBLISHED = (
     ),
     # Without its further-token layer; 49.1 billion as the checkpoint counts, 48 in its name.
     Published("qwen3-next-80b-a3b", 79_674_391_296, QWEN3_NEXT),
+    # Table of the paper, arXiv 2503.14456.
+    Published("rwkv-7-0.19b", 191_034_624, RWKV7),
+    Published("rwkv-7-0.45b", 450_767_872, _rwkv7(1024, 24, 64, 32, 128)),
+    Published("rwkv-7-1.5b", 1_527_404_544, _rwkv7(2048, 24, 96, 64, 256)),
+    Published("rwkv-7-2.9b", 2_947_735_040, _rwkv7(2560, 32, 96, 64, 320)),
     Published("kimi-linear-48b-a3b", 49_122_681_728, KIMI_LINEAR),
     Published("whisper-large-v3", 1_543_490_560, WHISPER),
     Published("jamba-v0.1", 51_570_323_328, JAMBA),

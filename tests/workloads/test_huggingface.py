@@ -20,6 +20,7 @@ from model_cases import (
     MISTRAL,
     PUBLISHED,
     QWEN3_NEXT,
+    RWKV7,
     T5,
     Published,
     model_of,
@@ -475,6 +476,11 @@ def test_layers_of_qwen3_next_and_kimi_linear() -> None:
         (QWEN3_NEXT | {"linear_num_value_heads": 24}, "16 does not divide linear_num_value_heads"),
         (QWEN3_NEXT | {"layer_types": ["mamba"] * 48}, "expected 'full_attention' or 'linear_att"),
         (QWEN3_NEXT | {"num_experts_per_tok": 513}, "a token goes to 513 experts, there are 512"),
+        (RWKV7 | {"num_heads": 32}, "hidden_size 768 has 12 heads of head_dim 64, not 32"),
+        (RWKV7 | {"attn": {"layers": [3]}}, "'attn' is not read for 'rwkv7'"),
+        (RWKV7 | {"hidden_act": "relu"}, "expected 'sqrelu', 'relu2', got 'relu'"),
+        (RWKV7 | {"value_dim": [768] * 11}, "expected one entry for each of 12 layers"),
+        (RWKV7 | {"value_dim": 767}, "12 does not divide value_dim, 767"),
         (QWEN3_NEXT | {"full_attention_interval": 0}, "at least 1, got 0"),
         (
             KIMI_LINEAR

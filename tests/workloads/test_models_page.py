@@ -26,6 +26,7 @@ from workloads.models import (
     FeedForward,
     LatentAttention,
     ModelConfig,
+    RwkvAttention,
     SelectiveScan,
     SoftmaxAttention,
     StateSpaceDual,
@@ -58,7 +59,7 @@ def mixer_cell(mixer: Any) -> str:
             if (index := mixer.indexer) is not None:
                 found += f", {index.picks} keys picked by {index.heads} x {index.width}"
             return found
-        case DecayAttention():
+        case DecayAttention() | RwkvAttention():
             return f"{mixer.kind} {mixer.heads} x {mixer.qk_width}"
         case DeltaAttention():
             shared = f"/{mixer.key_heads}" if mixer.key_heads != mixer.heads else ""

@@ -44,6 +44,7 @@ PUBLISHED: dict[str, tuple[float, float]] = {
     "modernbert-base": (0.149, 0.149),
     "qwen3-next-80b-a3b": (80, 3.87),
     "kimi-linear-48b-a3b": (49.1, 3.48),
+    "rwkv-7-2.9b": (2.947735040, 2.947735040),
 }
 WITHOUT_EMBEDDINGS: dict[str, tuple[float, int]] = {
     # Active parameters where authors leave out the input embedding (1) or both (2).
@@ -109,6 +110,8 @@ def test_active_parameters_are_those_its_authors_publish(name: str) -> None:
             12 * 2 * (256 + 256),
             36 * (32 * 128 * 128 + 3 * (2 * 16 * 128 + 32 * 128)),
         ),
+        # Forty states of 64 by 64, and the token before, twice.
+        ("rwkv-7-2.9b", 0, 32 * (40 * 64 * 64 + 2 * 2560)),
         ("kimi-linear-48b-a3b", 7 * (512 + 64), 20 * (32 * 128 * 128 + 3 * 3 * 32 * 128)),
     ],
 )

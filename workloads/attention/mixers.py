@@ -19,6 +19,7 @@ from ..models import (
     KeyIndexer,
     LatentAttention,
     Mixer,
+    RwkvAttention,
     SelectiveScan,
     SoftmaxAttention,
     StateSpaceDual,
@@ -410,6 +411,25 @@ def _delta(a: DeltaAttention, tokens: Tokens) -> LayerAttention:
     )
 
 
+_RWKV_CHUNK = 16
+"""Tokens a chunk, as in the authors' kernels: decays of channels differ in each pair of tokens."""
+
+
+def _rwkv(a: RwkvAttention, tokens: Tokens) -> LayerAttention:
+    """A token from the state, or a sequence in chunks, which leaves its state to itself."""
+    state = f"the state, {a.qk_width} x {a.v_width} words a head,"
+    shapes = _shapes(tokens, a.heads, a.qk_width, a.v_width, tokens.keys)
+    if tokens.phase == "decode":
+        note = f"{state} is read and written"
+        return LayerAttention(cascade="rwkv-7-step", shapes=shapes, notes=(note,))
+    _, not_done = _OF_STATE[tokens.phase]
+    return LayerAttention(
+        cascade="rwkv-7-chunked",
+        shapes=(*shapes, ("P0", min(_RWKV_CHUNK, tokens.queries))),
+        omissions=(LayerOmission(feature="state", note=f"{state} is {not_done}"),),
+    )
+
+
 def _scan(a: SelectiveScan, tokens: Tokens) -> LayerAttention:
     found = _recurrent(a.kind, tokens, f"{a.state} words a channel")
     shapes = (
@@ -445,5 +465,6 @@ _BY_MIXER: Mapping[type[Mixer], Callable[[Any, Tokens], LayerAttention]] = Mappi
         StateSpaceDual: _dual,
         SelectiveScan: _scan,
         DeltaAttention: _delta,
+        RwkvAttention: _rwkv,
     }
 )

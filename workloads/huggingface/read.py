@@ -56,6 +56,7 @@ READERS: Mapping[str, str] = MappingProxyType(
         "qwen3_moe": "decoders.qwen3_moe",
         "qwen3_next": "hybrids.qwen3_next",
         "retnet": "recurrent.retnet",
+        "rwkv7": "rwkv.rwkv7",
         "t5": "encoders.t5",
         "transnormer": "recurrent.transnormer",
         "vit": "encoders.vit",

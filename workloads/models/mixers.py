@@ -310,6 +310,56 @@ class DeltaAttention:
         return found + self.convolved * self.conv_width
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RwkvAttention:
+    """RWKV-7's time mixing (arXiv 2503.14456): a decay a channel, and a removal of rank one.
+
+    Decays, rates of removal, the gate, and the share of the first layer's values are made of
+    the stream through a narrower layer each.
+    """
+
+    heads: int
+    qk_width: int
+    v_width: int
+    decay_rank: int
+    rate_rank: int
+    gate_rank: int
+    value_rank: int | None
+    """None in the first layer, whose values the others share."""
+
+    @property
+    def kind(self) -> str:
+        """RWKV-7."""
+        return "RWKV-7"
+
+    @property
+    def cached(self) -> Cached:
+        """None: the state is as large after any token."""
+        return ()
+
+    @property
+    def state_elements(self) -> int:
+        """The state of every head, and the token before, of this mixing and of the channels'."""
+        return self.heads * self.qk_width * (self.v_width + 2)
+
+    def low_ranks(self) -> tuple[tuple[str, int, int], ...]:
+        """What is made through a narrower layer: names, ranks, and widths that come out."""
+        keys, values = self.heads * self.qk_width, self.heads * self.v_width
+        found = (
+            ("decay", self.decay_rank, keys),
+            ("rate", self.rate_rank, keys),
+            ("value-share", self.value_rank or 0, values),
+            ("gate", self.gate_rank, values),
+        )
+        return tuple(made for made in found if made[1])
+
+    def weights(self, width: int) -> int:
+        """Parameters of the four projections, and of the layers of low rank."""
+        keys, values = self.heads * self.qk_width, self.heads * self.v_width
+        narrow = sum(rank * (width + out) for _, rank, out in self.low_ranks())
+        return 2 * width * (keys + values) + narrow
+
+
 Mixer = (
     SoftmaxAttention
     | LatentAttention
@@ -317,5 +367,6 @@ Mixer = (
     | StateSpaceDual
     | SelectiveScan
     | DeltaAttention
+    | RwkvAttention
 )
 """What mixes tokens in a layer."""

@@ -25,6 +25,7 @@ from ..models import (
     LatentAttention,
     Layer,
     Mixer,
+    RwkvAttention,
     SelectiveScan,
     SoftmaxAttention,
     StateSpaceDual,
@@ -282,6 +283,18 @@ def _delta(run: LayerRun, a: DeltaAttention) -> Iterator[Part]:
     yield linear("output-projection", n, values, run.width)
 
 
+def _rwkv(run: LayerRun, a: RwkvAttention) -> Iterator[Part]:
+    _refuse_by_hand(run, a.kind)
+    n, keys, values = run.tokens, a.heads * a.qk_width, a.heads * a.v_width
+    for name, width in (("receptance", keys), ("key", keys), ("value", values)):
+        yield linear(f"{name}-projection", n, run.width, width)
+    for name, rank, width in a.low_ranks():
+        yield linear(f"{name}-down-projection", n, run.width, rank)
+        yield linear(f"{name}-up-projection", n, rank, width)
+    yield run.attention
+    yield linear("output-projection", n, values, run.width)
+
+
 def _convolution(run: LayerRun, channels: int, taps: int) -> Part:
     """The tokens computed, and the taps before them: of a cache, or zeros."""
     shapes = dict(run.attention.shapes)
@@ -308,5 +321,6 @@ _BY_MIXER: Mapping[type[Mixer], Callable[[LayerRun, Any], Iterator[Part]]] = Map
         StateSpaceDual: _dual,
         SelectiveScan: _scan,
         DeltaAttention: _delta,
+        RwkvAttention: _rwkv,
     }
 )

@@ -25,7 +25,13 @@ from .layer import LayerRun, spread, touched, unfolds
 from .part import Part, linear
 
 _GATED = "linear-layer-swiglu"
-_PLAIN = MappingProxyType({"gelu": "linear-layer-gelu", "relu": "linear-layer-relu"})
+_PLAIN = MappingProxyType(
+    {
+        "gelu": "linear-layer-gelu",
+        "relu": "linear-layer-relu",
+        "squared relu": "linear-layer-squared-relu",
+    }
+)
 """The cascade of the first feed-forward layer, with a gate and, by activation, without."""
 
 

@@ -14,6 +14,11 @@ def linear_layer(X: Array, W: Array) -> dict[str, Array]:
     return {"Z": X @ W}
 
 
+def linear_layer_squared_relu(X: Array, W: Array) -> dict[str, Array]:
+    """``max(0, x W) ** 2``."""
+    return {"Z": np.where(X @ W > 0, (X @ W) ** 2, 0.0)}
+
+
 def linear_layer_relu(X: Array, W: Array) -> dict[str, Array]:
     """``Z = max(X W, 0)``; shapes as ``linear_layer``."""
     return {"Z": np.maximum(X @ W, 0.0)}

@@ -153,6 +153,25 @@ def kimi_delta_attention_step(
     return {"O": read, "SO": state}
 
 
+def rwkv7_step(
+    R: Array, K: Array, V: Array, G: Array, KK: Array, AL: Array, SI: Array
+) -> dict[str, Array]:
+    """One token of RWKV-7 (arXiv 2503.14456): ``S = (diag(exp g) - kk (AL kk)^T)^T S + k v^T``.
+
+    Parameters
+    ----------
+    R, K, G, KK, AL : array, shape (..., H, E)
+        Removal keys KK are made unit vectors; G holds logarithms of the decays.
+    V : array, shape (..., H, F)
+    SI : array, shape (..., H, E, F)
+    """
+    unit = KK / np.sqrt((KK * KK).sum(axis=-1, keepdims=True))
+    removed = (AL * unit)[..., :, None] * unit[..., None, :]
+    transition = np.exp(G)[..., None] * np.eye(K.shape[-1]) - removed
+    state = transition @ SI + K[..., :, None] * V[..., None, :]
+    return {"O": (R[..., None, :] @ state)[..., 0, :], "SO": state}
+
+
 def selective_scan_step(
     U: Array,
     DT: Array,
