@@ -35,6 +35,7 @@ from .selection import (
     derived_mapping,
     machines_own,
     recalled_mapping,
+    split_ways,
     stands_in,
     ways_to_spread,
     written_ways,
@@ -167,6 +168,17 @@ def known_mappings(
         yield KnownMapping(FUSED, partial(make, way, fuse=True), beyond=FAR)
     for way in range(ways):
         yield KnownMapping(EINSUM_BY_EINSUM, partial(make, way))
+    yield from _split(part, architecture, generators, cascade)
+
+
+def _split(
+    part: PartLike, architecture: Architecture, generators: Generators, cascade: str
+) -> Iterator[KnownMapping]:
+    """What is made for cascades that let cores share what one of them would sum up alone."""
+    for other, way in split_ways(part, architecture, cascade):
+        for name, fuse in ((FUSED, True), (EINSUM_BY_EINSUM, False)):
+            make = partial(derived_mapping, part, architecture, generators, other, way, fuse=fuse)
+            yield KnownMapping(name, make, beyond=NEAR)
 
 
 def _in_all_ways(

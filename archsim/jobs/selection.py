@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from einsum_cascade import Cascade
@@ -11,11 +12,11 @@ from einsum_cascade.errors import InputError, Problem, SpecError
 from einsum_cascade.shapes import with_usual
 
 from ..spec.arch import Architecture
-from ..spec.index import compute_the_same, mapping_entries
+from ..spec.index import compute_the_same, interchangeable_entries, mapping_entries
 from ..spec.mapping import FUSED, MADE, Mapping
 from .job import Generators
 from .programs import program_of
-from .spreading import part_of, seen_by_one, spread_over, spreadings
+from .spreading import part_of, seen_by_one, splitting, spread_over, spreadings
 from .workload import PartLike, WorkloadLike, own_part
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def derived_mapping(
     seen = seen_by_one(architecture, spreading)
     make = generators.fuse if fuse else generators.make
     made = make(program, seen, part_of(spreading, given))
-    return spread_over(replace(made, cascade=cascade), spreading, architecture)
+    return spread_over(replace(made, cascade=cascade), spreading, architecture, program)
 
 
 def blocks_mapping(
@@ -111,7 +112,7 @@ def blocks_mapping(
         return None  # one Einsum after the other says what is wrong
     if made is None:
         return None
-    return spread_over(replace(made, cascade=cascade), spreading, architecture)
+    return spread_over(replace(made, cascade=cascade), spreading, architecture, program)
 
 
 def ways_to_spread(part: PartLike, architecture: Architecture, cascade: str) -> int:
@@ -132,7 +133,36 @@ def written_ways(
     program = program_of(part, architecture, mapping.cascade)
     given, _ = with_usual(program, part.shapes_for(program.settable))
     ways = spreadings(program, architecture, given)
-    return tuple(spread_over(mapping, way, architecture) for way in ways)
+    return tuple(spread_over(mapping, way, architecture, program) for way in ways)
+
+
+def split_ways(
+    part: PartLike, architecture: Architecture, cascade: str
+) -> tuple[tuple[str, int], ...]:
+    """Cascades that compute what a part's does, and ways to spread them in which instances have
+    parts of what is summed up: where one that runs along a rank cannot be in parts, one of several
+    passes can.
+
+    Parameters
+    ----------
+    cascade : str
+        The one that is tried in all ways anyhow.
+    """
+    if not architecture.has_instances:
+        return ()
+    entries = chain.from_iterable(
+        interchangeable_entries(other) for other in (part.cascade, *part.stand_ins)
+    )
+    found: list[tuple[str, int]] = []
+    for name in dict.fromkeys(entry.cascade for entry in entries if entry.cascade != cascade):
+        program = program_of(part, architecture, name)
+        if part.left_out_by(program):
+            continue
+        given, _ = with_usual(program, part.shapes_for(program.settable))
+        for number, way in enumerate(spreadings(program, architecture, given)):
+            if splitting(program, way):
+                found.append((name, number))
+    return tuple(found)
 
 
 def recalled_mapping(

@@ -51,9 +51,26 @@ def spreadings(
     masked = [r for r in _apart(program, masked=True) if r in given and r not in others]
     # Parts under a mask come beside others where there are others: they are worked out one by one.
     begun = [way for way in found if way] or found
-    more = [_with_left(architecture, given, way, rank) for way in begun for rank in masked]
+    more = [
+        _with_left(architecture, given, way, rank, masked=True) for way in begun for rank in masked
+    ]
     more += [_beside(architecture, given, (*parallel, *others), rank) for rank in masked]
-    return tuple(dict.fromkeys((*(way for way in more if way is not None), *found, ())))
+    summed = [r for r in _summed(program) if r in given]
+    idle = [way for way in found if _leaves_idle(architecture, way)]
+    split = [
+        wider
+        for way in idle
+        for rank in summed
+        if (wider := _with_left(architecture, given, way, rank))
+        and _meet_cheaply(program, wider, given)
+    ]
+    return tuple(dict.fromkeys(way for way in (*more, *found, *split, ()) if way is not None))
+
+
+def splitting(program: Program, spreading: Spreading) -> bool:
+    """Whether instances have parts of what an Einsum sums up."""
+    summed = {*_summed(program)}
+    return any(s.rank in summed for _, ranks in spreading for s in ranks)
 
 
 def part_of(spreading: Spreading, given: Sizes[str, int]) -> dict[str, int]:
@@ -83,8 +100,20 @@ def seen_by_one(architecture: Architecture, spreading: Spreading) -> Architectur
     return replace(architecture, memories=tuple(reversed(memories)))
 
 
-def spread_over(mapping: Mapping, spreading: Spreading, architecture: Architecture) -> Mapping:
-    """A mapping whose ranks are spread, beside those loops that it has at the same memory."""
+def spread_over(
+    mapping: Mapping,
+    spreading: Spreading,
+    architecture: Architecture,
+    program: Program | None = None,
+) -> Mapping:
+    """A mapping whose ranks are spread, beside those loops that it has at the same memory.
+
+    Parameters
+    ----------
+    program : Program, optional
+        The cascade: where instances have parts of what it sums up, the results of all are kept in
+        the memory that feeds them.
+    """
     nest = list(mapping.nest)
     words = [*(n.level for n in mapping.nest), *(k.level for k in mapping.keep)]
     keep = mapping.keep
@@ -99,7 +128,26 @@ def spread_over(mapping: Mapping, spreading: Spreading, architecture: Architectu
         if memory != architecture.memories[0].name and word not in (k.level for k in keep):
             # What comes from outside for several of the instances comes once.
             keep = (*keep, Keep(level=word, tensors=_outermost(mapping, architecture)))
+        if program is not None:
+            keep = _kept_too(keep, word, _meeting(program, {s.rank.lower() for s in ranks}))
     return replace(mapping, nest=tuple(nest), keep=keep)
+
+
+def _kept_too(keep: tuple[Keep, ...], word: str, tensors: tuple[str, ...]) -> tuple[Keep, ...]:
+    """What levels keep, and one of them some tensors besides."""
+    return tuple(
+        replace(k, tensors=tuple(dict.fromkeys((*k.tensors, *tensors)))) if k.level == word else k
+        for k in keep
+    )
+
+
+def _meeting(program: Program, spread: Collection[str]) -> tuple[str, ...]:
+    """Tensors of which instances have partial results: sums over what is spread."""
+    return tuple(
+        e.name
+        for e in program.einsums
+        if any(v in e.variables and v not in e.target.variables for v in spread)
+    )
 
 
 def _outermost(mapping: Mapping, architecture: Architecture) -> tuple[str, ...]:
@@ -128,17 +176,23 @@ def _spread(
 
 
 def _with_left(
-    architecture: Architecture, shapes: Sizes[str, int], way: Spreading, rank: str
+    architecture: Architecture,
+    shapes: Sizes[str, int],
+    way: Spreading,
+    rank: str,
+    *,
+    masked: bool = False,
 ) -> Spreading | None:
     """A way to spread with parts of one more rank for instances that it leaves idle."""
     of_memory = dict(way)
+    most = _UNLIKE if masked else _MANY
     for memory in architecture.memories:
         here = of_memory.get(memory.name, ())
         for name, available in memory.instances:
             used = prod(s.parts or 1 for s in here if s.instances == name)
-            parts = max(_numbers(shapes[rank], min(_UNLIKE, available // used)), default=1)
+            parts = max(_numbers(shapes[rank], min(most, available // used)), default=1)
             if parts > 1:
-                more = SpreadRank(instances=name, rank=rank, parts=parts, balanced=True)
+                more = SpreadRank(instances=name, rank=rank, parts=parts, balanced=masked)
                 order = [m.name for m in architecture.memories]
                 all_of = {**of_memory, memory.name: (*here, more)}
                 return tuple(sorted(all_of.items(), key=lambda x: order.index(x[0])))
@@ -177,6 +231,15 @@ def _beside(
     spread = [SpreadRank(instances=instances, rank=r, parts=n) for r, n in others.items() if n > 1]
     spread.append(SpreadRank(instances=instances, rank=rank, parts=parts, balanced=True))
     return ((memory, tuple(spread)),)
+
+
+_IDLE: Final = 0.75
+"""The share of instances in use up to which a way to spread leaves many idle."""
+
+
+def _leaves_idle(architecture: Architecture, way: Spreading) -> bool:
+    used = prod(s.parts or 1 for _, ranks in way for s in ranks)
+    return used <= _IDLE * prod(n for m in architecture.memories for _, n in m.instances)
 
 
 _UNLIKE: Final = 32
@@ -257,6 +320,69 @@ def _apart(program: Program, *, masked: bool = False) -> Iterator[str]:
             continue
         if all(_in_parts(e, rank.variable, made) for e in einsums):
             yield rank.name
+
+
+def _summed(program: Program) -> Iterator[str]:
+    """Ranks of which every Einsum can do a part, and some sum up what they do: instances have
+    partial results, which meet in the memory outside of them."""
+    stepped = {*chain.from_iterable(program.iterative.values())}
+    alike = {r.like for r in program.ranks} | {r.name for r in program.ranks if r.like}
+    for rank in program.ranks:
+        if rank.family or rank.partition or rank.name in stepped or rank.name in alike:
+            continue
+        if has_mask_over(program, rank.name):
+            continue
+        users = [e for e in program.einsums if rank.variable in e.variables]
+        if all(_divisible(e, rank.variable) for e in users) and any(
+            rank.variable not in e.target.variables for e in users
+        ):
+            yield rank.name
+
+
+_CHEAP: Final = 1 / 16
+"""How much partial results may be, as a share of what is read, to be worth it."""
+
+
+def _meet_cheaply(program: Program, way: Spreading, given: Sizes[str, int]) -> bool:
+    """Whether partial results of all instances are little beside the inputs: those of the keys of
+    one query are, those of the width of queries and keys (a part of every score) are not."""
+    summed = {*_summed(program)}
+    spread = [s for _, ranks in way for s in ranks if s.rank in summed]
+    copies = prod(s.parts or 1 for s in spread)
+    meeting = _meeting(program, {s.rank.lower() for s in spread})
+    partial = copies * sum(_elements(program, program.einsum_of[t].target, given) for t in meeting)
+    inputs = (
+        prod(_extent(program, rank, given) for rank in (*program.parallel, *t.ranks))
+        for t in program.inputs
+    )
+    return partial <= _CHEAP * sum(inputs)
+
+
+def _elements(program: Program, access: Access, given: Sizes[str, int]) -> int:
+    """Elements of a tensor, tiles of a rank together as many as that has."""
+    names = dict.fromkeys(_family(program, v.upper()) for v in access.variables)
+    return prod(_extent(program, rank, given) for rank in (*program.parallel, *names))
+
+
+def _family(program: Program, rank: str) -> str:
+    declared = program.rank_of.get(rank)
+    return declared.family if declared is not None and declared.family else rank
+
+
+def _extent(program: Program, rank: str, given: Sizes[str, int]) -> int:
+    return given.get(_family(program, rank), 1)
+
+
+def _divisible(e: Einsum, variable: str) -> bool:
+    """Whether an Einsum takes operands at the coordinates of a part, and picks from none."""
+    if e.select is not None and variable in e.over:
+        return False
+    if e.where is not None and any(
+        isinstance(node, Access) and variable in node.variables for node in walk(e.where)
+    ):
+        return False
+    indices = [i for a in (e.target, *e.reads) for i in a.indices if variable in i.variables]
+    return all(isinstance(i, Affine) and i.as_variable == variable for i in indices)
 
 
 def _in_parts(e: Einsum, variable: str, made: Collection[str]) -> bool:

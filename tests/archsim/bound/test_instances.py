@@ -348,6 +348,16 @@ def test_splits_of_keys_are_read_once_by_whoever_has_them() -> None:
     assert split.cycles < alone.cycles
 
 
+def test_keys_of_one_sequence_are_split_over_cores_that_heads_leave_idle() -> None:
+    machine = Architecture.load("fusemax", [CORES.format(24), "memories.DRAM.bandwidth=9600 GiB/s"])
+    found = simulate(load("llama-3-8b", phase="decode", cached_len=4096, batch=1), machine)
+    assert "24 of 24 cores are used: H in 8 parts of 1, M in 3 parts of 1366" in found.notes
+    assert found.over_floor < 1.2
+    # Keys and values come once, beside them the maxima, sums and results of three parts.
+    keys_and_values = 2 * 2 * 8 * 4097 * 128
+    assert keys_and_values < found.traffic[0].read_bytes < 1.05 * keys_and_values
+
+
 def test_splits_of_unlike_length_are_refused() -> None:
     machine = Architecture.load("fusemax", [CORES.format(4)])
     program = Cascade.load("attention-2pass").program
