@@ -54,7 +54,8 @@ def block_by_block(
     -------
     Mapping or None
         Named ``block-by-block``, sequential, every tensor kept in every memory. None where
-        Einsums feed one another from iteration to iteration, or where there is nothing to cut.
+        Einsums feed one another from iteration to iteration, where there is nothing to cut, or
+        where memories are side by side.
 
     Raises
     ------
@@ -63,7 +64,7 @@ def block_by_block(
     """
     tiles, shapes = family_tiles(program, architecture, given)
     site = Site(program=program, architecture=architecture, shapes=shapes)
-    if tiles or site.nest or len(architecture.memories) < 2:
+    if tiles or site.nest or len(architecture.memories) < 2 or not architecture.tree.is_line:
         return None
     ways = (lambda e: soonest(site, e)[0], lambda e: sharing(site, e))
     blocks = min((_chosen(site, way) for way in ways), key=_slow)

@@ -29,6 +29,7 @@ from archsim.spec.mapping import (
 )
 from einsum_cascade.ir import Einsum, Program
 
+from .branched import by_branches
 from .side_by_side import ORDERS, ArrayLayout, soonest
 from .sites import LoopPart, Site
 from .space.array_tiles import family_tiles, outer_parts_first
@@ -65,7 +66,7 @@ def einsum_by_einsum(
     site = Site(program=program, architecture=architecture, shapes=shapes)
     tensors = (*(t.name for t in program.inputs), *(e.name for e in program.einsums))
     groups = (tuple(PhaseTask(einsum=n) for n in group) for group in site.groups)
-    return Mapping(
+    mapping = Mapping(
         name=EINSUM_BY_EINSUM,
         cascade=program.name,
         tiles=(*tiles, *cut_tiles(site)),
@@ -74,6 +75,7 @@ def einsum_by_einsum(
         keep=tuple(Keep(level=m.name, tensors=tensors) for m in architecture.memories),
         schedule=Schedule(kind="sequential", groups=tuple(groups)),
     )
+    return by_branches(program, architecture, mapping)
 
 
 def cut_tiles(site: Site) -> Iterator[Tile]:
@@ -140,7 +142,7 @@ def nest_of(site: Site, e: Einsum, layout: ArrayLayout) -> tuple[list[LevelLoops
     def nested(ranks: Iterable[str]) -> list[LevelLoops]:
         ordered = outer_parts_first(site.program, ranks)
         loops = [p for r in ordered for p in site.parts(r) if p.name not in laid]
-        return _levels(site, e, loops, inside)
+        return _levels(site, e, layout.array.name, loops, inside)
 
     # Ranks of every tensor are best outside, in any order; what does not go round is no matter.
     common = frozenset.intersection(*(site.ranks_of(a) for a in (*e.reads, e.target)))
@@ -187,14 +189,14 @@ def _finer(site: Site, e: Einsum, nest: list[LevelLoops]) -> Iterator[list[Level
 
 
 def _levels(
-    site: Site, e: Einsum, loops: list[LoopPart], inside: dict[str, int]
+    site: Site, e: Einsum, array: str, loops: list[LoopPart], inside: dict[str, int]
 ) -> list[LevelLoops]:
     """Loops by memory, outermost first: each memory is given as many as its tiles allow.
 
     Half of a memory is left to what others keep there; a component's Einsums share the rest.
     """
     users = 2 * site.together(e.name)
-    outermost, *inner = site.architecture.memories
+    outermost, *inner = site.memories(array)
     levels: list[LevelLoops] = []
     end = len(loops)
     # A memory holds the tiles of those inside it, so that they may be no larger than it.

@@ -48,6 +48,13 @@ class Site:
         """Words of the machine that a value of each tensor takes."""
         return self.program.once(words_of, self.architecture.word_bits)
 
+    def memories(self, array: str) -> tuple[Memory, ...]:
+        """Memories that feed an array, outermost first."""
+        tree, memories = self.architecture.tree, self.architecture.memories
+        if tree.is_line:
+            return memories
+        return tuple(memories[i] for i in sorted(tree.feeding(array)))
+
     @cached_property
     def groups(self) -> tuple[tuple[str, ...], ...]:
         """Einsums that need one another, components in the order of what they need."""

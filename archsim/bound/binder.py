@@ -17,6 +17,7 @@ from ..space.iteration import Axis, Loop
 from ..spec.arch import Architecture, ProcessingArray
 from ..spec.mapping import EinsumMapping, Mapping
 from .addressing import Addressing
+from .branches import branch_problems
 from .checks import (
     cover_problems,
     level_problems,
@@ -129,6 +130,9 @@ class _Binder:
             raise SpecError(wrong)
         self.complaints.extend(
             bypass_problems(self.program, self.mapping, places, self.architecture)
+        )
+        self.complaints.extend(
+            branch_problems(self.program, self.mapping, places, self.architecture)
         )
         return groups_of(self.program, self.mapping, self.complaints), places
 

@@ -319,11 +319,15 @@ class Bound(Facts):
         Parameters
         ----------
         e : BoundEinsum
-            The Einsum; a level that it passes the tensor by is left out.
+            The Einsum; a level that it passes the tensor by, or that does not feed its array, is
+            left out.
         tensor : str
             A tensor of the cascade.
         """
         kept = self.residency.memories(tensor)
+        if not (tree := self.architecture.tree).is_line:
+            reach = tree.reach(e.array.name, result=tensor == e.name)
+            kept = tuple(i for i in kept if i in reach)
         if not e.bypass:
             return kept
         names = self.architecture.memories

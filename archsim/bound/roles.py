@@ -30,6 +30,7 @@ from ..spec.mapping import (
     Tile,
 )
 from ..spec.roles import NEAREST, ROLES, array_in_role, axis_in_role, memory_in_role
+from .near import Near
 
 _Tensors = tuple[str, tuple[str, ...]]
 """A level, and tensors there."""
@@ -105,7 +106,9 @@ def on_machine(program: Program, mapping: Mapping, architecture: Architecture) -
     naming = _Naming(program, architecture, mapping)
     found = naming.named()
     displaced = _displaced(found, naming.moved)
-    return _through_memory(program, found, architecture, displaced) if displaced else found
+    if displaced:
+        found = _through_memory(program, found, naming.near, displaced)
+    return naming.near.without_strays(found)
 
 
 def in_turn(mapping: Mapping) -> Mapping:
@@ -140,6 +143,7 @@ class _Naming:
         self.mapping = mapping
         self.written = {how.einsum: how.array for how in mapping.einsums}
         self.inner = len(architecture.memories) > 1
+        self.near = Near(program, architecture, mapping)
         self.moved: dict[str, tuple[ProcessingArray, ProcessingArray]] = {}
         """By Einsum the array it was written for, and the one it runs on."""
 
@@ -149,6 +153,7 @@ class _Naming:
         lists: list[Sequence[Keep | NestLevel]] = [p.keep for p in parts] + [p.nest for p in parts]
         if wrong := [problem for levels in lists for problem in self._said_twice(levels)]:
             raise SpecError(wrong)
+        self.near.runs_on({how.einsum: self._runs_on(how) for how in mapping.einsums})
         found = replace(
             mapping,
             tiles=tuple(map(self._tile, mapping.tiles)),
@@ -165,7 +170,7 @@ class _Naming:
         by_name = {k.level: k for k in levels}
         for k in levels:
             name = self._level(k.level)
-            if name != k.level and name in by_name:
+            if name != k.level and name in by_name and not self.near.is_many(k.level):
                 text = (
                     f"'{name}' is the {k.level} of {self.architecture.name}, which is there already"
                 )
@@ -207,6 +212,10 @@ class _Naming:
         self.moved[einsum] = (array, able[0])
         return able[0]
 
+    def _runs_on(self, how: EinsumMapping) -> str:
+        array = self._array(how.einsum, how.array)
+        return how.array if array is None else array.name
+
     def _einsum(self, how: EinsumMapping, role: str) -> EinsumMapping:
         """``role`` is the array of the Einsum, which a patch need not repeat."""
         array = self._array(how.einsum, role)
@@ -221,10 +230,11 @@ class _Naming:
             spatial=spatial,
             nest=_merged_nest(how.nest, self._level),
             bypass=_merged(
-                (self._level(level), tensors)
+                place
                 for level, tensors in how.bypass
                 # Nobody passes by the only memory there is.
                 if level != NEAREST or self.inner
+                for place in self._places(level, tensors, how.einsum)
             ),
         )
 
@@ -250,16 +260,30 @@ class _Naming:
     def _kept(self, keep: tuple[Keep, ...]) -> tuple[Keep, ...]:
         found: dict[str, Keep] = {}
         for k in keep:
-            level = self._level(k.level)
-            before = found.get(level, replace(k, level=level, tensors=()))
-            tensors = tuple(dict.fromkeys((*before.tensors, *k.tensors)))
-            found[level] = replace(before, tensors=tensors)
+            for level, held in self._places(k.level, k.tensors):
+                before = found.get(level, replace(k, level=level, tensors=()))
+                tensors = tuple(dict.fromkeys((*before.tensors, *held)))
+                found[level] = replace(before, tensors=tensors)
         return tuple(found.values())
 
+    def _places(
+        self, level: str, tensors: tuple[str, ...], einsum: str | None = None
+    ) -> Iterator[_Tensors]:
+        """Memories that tensors are kept in, or passed by for an Einsum."""
+        if self.near.is_many(level):
+            yield from self.near.places(tensors, einsum)
+        else:
+            yield self._level(level), tensors
+
     def _spill(self, spill: Spill | None) -> Spill | None:
-        return None if spill is None else replace(spill, level=self._level(spill.level))
+        if spill is None:
+            return None
+        if self.near.is_many(spill.level):
+            return replace(spill, level=self.near.spilling(spill))
+        return replace(spill, level=self._level(spill.level))
 
     def _case(self, case: Case) -> Case:
+        self.near.check(case)
         return replace(
             case,
             tiles=tuple(map(self._tile, case.tiles)),
@@ -318,14 +342,14 @@ def _displaced(mapping: Mapping, moved: Iterable[str]) -> dict[str, _Elsewhere]:
 
 
 def _through_memory(
-    program: Program, mapping: Mapping, architecture: Architecture, displaced: dict[str, _Elsewhere]
+    program: Program, mapping: Mapping, near: Near, displaced: dict[str, _Elsewhere]
 ) -> Mapping:
     """Let what displaced Einsums read and write pass through the innermost memory.
 
     Registers of another array hold a tile in the layout of that array, which is not theirs;
     nor do their own where what lay along an axis now comes one after the other.
     """
-    memories = [m.name for m in architecture.memories]
+    memories = near.memories
     kept = {k.level: list(k.tensors) for k in mapping.keep}
     bypass: dict[str, dict[str, list[str]]] = {name: {} for name in displaced}
     left: dict[str, set[str]] = {level: set() for level in kept}
@@ -338,7 +362,8 @@ def _through_memory(
             if not strange or (own and tensor != name):
                 continue
             if not own and not {*homes} & {*memories}:
-                kept.setdefault(memories[-1], []).append(tensor)
+                for level, _ in near.places((tensor,)):
+                    kept.setdefault(level, []).append(tensor)
             for level in strange:
                 if tensor == name:
                     left[level].add(tensor)

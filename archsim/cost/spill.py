@@ -106,7 +106,7 @@ def spilled_accesses(
         return accesses
     e = bound.by_name[here[0].einsum]
     outside = [i for i in bound.memories(e, here[0].tensor) if i < level]
-    home = names[outside[-1] if outside else level - 1]
+    home = names[outside[-1] if outside else _outside(bound, level)]
     beyond = [a for a in accesses if a.place == home]
     # What comes in from outside is written here too, but it is no update from below: all of
     # an operand (read in whole lines where it is gathered), of a result what was read back.
@@ -124,6 +124,13 @@ def spilled_accesses(
         writes=_whole(own_writes + updates),
     )
     return (*(a for a in accesses if a.place != home), moved)
+
+
+def _outside(bound: Bound, level: int) -> int:
+    """The memory outside of one that spills."""
+    outside = bound.architecture.tree.outside(level)
+    assert outside is not None, "the outermost memory spills nothing"
+    return outside
 
 
 def _whole(amount: Fraction) -> Amount:
@@ -146,8 +153,9 @@ def spill_note(bound: Bound) -> str:
     level = names.index(spill.level)
     required = bound.once(requirement, level)
     kept = [t for t, _ in bound.residency.places if level in bound.residency.memories(t)]
+    home = names[_outside(bound, level)]
     return (
         f"{spill.level}: {float(share):.3%} of what it keeps ({', '.join(kept)}) spills to "
-        f"{names[level - 1]}: it needs {byte_size(float(required.required_bytes))} and has "
+        f"{home}: it needs {byte_size(float(required.required_bytes))} and has "
         f"{byte_size(float(required.capacity_bytes or 0))}"
     )

@@ -19,6 +19,7 @@ from einsum_cascade.errors import SpecError
 from einsum_cascade.number_formats import FORMATS
 from einsum_cascade.operations import in_format, kind_and_format
 
+from .memory_tree import MemoryTree, memory_tree, tree_problems
 from .technology import Technology
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ class Memory:
     """Whether what several instances read is read once for all of them."""
     reduces: bool = False
     """Whether partial sums of several instances are added on their way to it."""
+    inside: str | None = None
+    """The memory outside of it, listed before; None: the one listed just before."""
 
     def __post_init__(self) -> None:
         if self.bandwidth_bytes_per_s is not None:
@@ -152,6 +155,10 @@ class ProcessingArray:
     holds all of its values."""
     convert: tuple[tuple[str, str], ...] = ()
     """Pairs of a format that it may lack and the one in which its operations are done."""
+    reads: tuple[str, ...] = ()
+    """Memories that its operands come from; empty: the one that nothing is inside of."""
+    writes: tuple[str, ...] = ()
+    """Memories that its results go to; empty: those that it reads from."""
 
     @property
     def elements(self) -> int:
@@ -257,7 +264,13 @@ class ProcessingArray:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
-    """A machine: memories outermost first, and arrays that work side by side."""
+    """A machine: memories outermost first, and arrays that work side by side.
+
+    Raises
+    ------
+    SpecError
+        The clock is no positive number, or the memories are no tree that feeds the arrays.
+    """
 
     name: str
     technology: Technology
@@ -270,9 +283,14 @@ class Architecture:
     launch_s: float | None = None
     """What it takes to start a kernel: no latency includes it."""
     source: str = field(default="", compare=False)
+    tree: MemoryTree = field(init=False, repr=False, compare=False)
+    """Which memories are inside of which, and feed which arrays."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "clock_hz", _exact(self.clock_hz, f"{self.name}: clock_hz"))
+        if wrong := [p.text for p in tree_problems(self.memories, self.arrays)]:
+            raise SpecError(f"{self.name}: {'; '.join(wrong)}")
+        object.__setattr__(self, "tree", memory_tree(self.memories, self.arrays))
 
     @property
     def has_instances(self) -> bool:

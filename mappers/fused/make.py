@@ -26,6 +26,7 @@ from archsim.spec.mapping import FUSED, EinsumMapping, Keep, Mapping, NestLevel,
 from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem, SpecError
 from einsum_cascade.ir import Program
 
+from ..branched import by_branches
 from ..einsum_by_einsum import cut_tiles
 from ..sites import Site
 from ..space.array_tiles import family_tiles
@@ -158,7 +159,7 @@ class _Fusion:
         names = tuple(p.name for p in plan.loops)
         nest = ((outermost.name, names[:split]), (inner[0].name, names[split:]))
         kept = Keep(level=outermost.name, tensors=tuple(t for t in tensors if t in outer))
-        return Mapping(
+        mapping = Mapping(
             name=FUSED,
             cascade=program.name,
             tiles=self.tiles,
@@ -167,6 +168,7 @@ class _Fusion:
             keep=(kept, *(Keep(level=m.name, tensors=tensors) for m in inner)),
             schedule=Schedule(),
         )
+        return by_branches(program, self.site.architecture, mapping)
 
     def _einsum(self, plan: SharedLoops, number: int) -> EinsumMapping:
         e = self.site.program.einsums[number]
@@ -206,4 +208,10 @@ def _moved(mapping: Mapping, tensor: str, level: str) -> Mapping:
     """A mapping that keeps a tensor in one level alone."""
     keep = {k.level: tuple(t for t in k.tensors if t != tensor) for k in mapping.keep}
     keep[level] = (*keep.get(level, ()), tensor)
-    return replace(mapping, keep=tuple(Keep(level=n, tensors=t) for n, t in keep.items()))
+    # Nobody passes it by where it is no longer.
+    einsums = tuple(
+        replace(how, bypass=tuple((n, tuple(t for t in ts if t != tensor)) for n, ts in how.bypass))
+        for how in mapping.einsums
+    )
+    kept = tuple(Keep(level=n, tensors=t) for n, t in keep.items())
+    return replace(mapping, keep=kept, einsums=einsums)

@@ -6,7 +6,7 @@ Nothing here knows a formula; coordinates outside the shapes are skipped one by 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import EinsumMapping, Mapping
@@ -206,7 +206,25 @@ class Nest:
             if k.level in self.levels
             and tensor in k.tensors
             and not self._passed_by(einsum, k.level, tensor)
+            and self._feeds(einsum, k.level, tensor)
         )
+
+    def _feeds(self, einsum: ir.Einsum | None, level: str, tensor: str) -> bool:
+        """Whether the way from an Einsum's array out to the outermost memory leads through one."""
+        if einsum is None:
+            return True
+        memories = self.architecture.memories
+        array = next(a for a in self.architecture.arrays if a.name == self.how(einsum).array)
+        outer = {b.name: b.inside or a.name for a, b in pairwise(memories)}
+        ends = array.reads or (memories[-1].name,)
+        if tensor == einsum.name and array.writes:
+            ends = array.writes
+        for end in ends:
+            while end != level and end in outer:
+                end = outer[end]
+            if end == level:
+                return True
+        return False
 
     def arrays(self, tensor: str, einsum: ir.Einsum | None = None) -> list[str]:
         """Arrays whose registers keep a tensor (and are not passed by)."""

@@ -24,6 +24,7 @@ from einsum_cascade.yaml.source import Path, YamlMapping, YamlNode, YamlScalar
 from einsum_cascade.yaml.spec_files import referred
 
 from ..arch import Architecture, Dimension, Memory, Overlap, ProcessingArray, Registers
+from ..memory_tree import tree_problems
 from ..technology import Technology
 from .fields import (
     Bandwidth,
@@ -32,6 +33,7 @@ from .fields import (
     Format,
     Frequency,
     Name,
+    Names,
     Seconds,
     SquareMicrometres,
     Words,
@@ -91,6 +93,8 @@ class _MemoryFields(Fields):
     """Whether what several instances read is read once for all of them; ``false`` if left out."""
     reduces: bool | None = None
     """Whether partial sums of instances are added on their way; ``false`` if left out."""
+    inside: Name | None = None
+    """The memory outside of it, listed before; the one listed just before if left out."""
 
 
 class _RegistersFields(Fields):
@@ -114,6 +118,11 @@ class _ArrayFields(Fields):
     """What it is called, in mappings and settings."""
     shape: Annotated[dict[Name, Count], Field(min_length=1)]
     """Elements along each dimension, by its name."""
+    reads: Names = ()
+    """Memories that operands come from, the preferred one first; the one that nothing is inside of
+    if left out."""
+    writes: Names = ()
+    """Memories that results go to; those that it reads from if left out."""
     registers: _RegistersFields
     """Those of each element."""
     operations: Annotated[dict[str, AnyOperation], Field(min_length=1)]
@@ -253,6 +262,7 @@ def build_architecture(
     if known is not None and known.technology is not technology:
         known = None
     problems = [*_names(spec, root), *_memories(spec, root, technology)]
+    problems = problems or [*_tree(spec, root)]
     for at, array in enumerate(() if known else spec.arrays):
         problems += _array_problems(array, root, (KEY, "arrays", at), technology)
     if problems:
@@ -263,21 +273,7 @@ def build_architecture(
         clock_hz=spec.clock,
         word_bits=spec.word,
         launch_s=spec.launch,
-        memories=tuple(
-            Memory(
-                name=m.name,
-                energy=m.energy,
-                line_bits=m.line,
-                capacity_bytes=m.capacity,
-                billed_bytes=m.billed_capacity,
-                bandwidth_bytes_per_s=m.bandwidth,
-                write_buffer=m.write_buffer,
-                instances=tuple(m.instances.items()),
-                multicast=m.multicast is True,
-                reduces=m.reduces is True,
-            )
-            for m in spec.memories
-        ),
+        memories=tuple(_memory(spec, at) for at in range(len(spec.memories))),
         arrays=known.built
         if known and known.word_bits == spec.word
         else tuple(_array(a, spec.word) for a in spec.arrays),
@@ -285,6 +281,23 @@ def build_architecture(
         if spec.mapping is None
         else referred("mappings", spec.mapping, root.span_of((KEY, "mapping"))),
         source=root.span.source.name,
+    )
+
+
+def _memory(spec: _ArchitectureFields, at: int) -> Memory:
+    m = spec.memories[at]
+    return Memory(
+        name=m.name,
+        energy=m.energy,
+        line_bits=m.line,
+        capacity_bytes=m.capacity,
+        billed_bytes=m.billed_capacity,
+        bandwidth_bytes_per_s=m.bandwidth,
+        write_buffer=m.write_buffer,
+        instances=tuple(m.instances.items()),
+        multicast=m.multicast is True,
+        reduces=m.reduces is True,
+        inside=None if at and m.inside == spec.memories[at - 1].name else m.inside,
     )
 
 
@@ -315,6 +328,8 @@ def _array(spec: _ArrayFields, word_bits: int) -> ProcessingArray:
         operands=spec.operands,
         overlap=True if spec.overlap is None else spec.overlap,
         overhead_area_um2=spec.overhead_area,
+        reads=spec.reads,
+        writes=spec.writes,
     )
 
 
@@ -342,6 +357,19 @@ def _names(spec: _ArchitectureFields, root: YamlNode) -> Iterator[Problem]:
             span = root.span_of((KEY, group, at, "name"))
             yield Problem(f"another {first[name]} is called '{name}' already", span)
         first.setdefault(name, what)
+
+
+def _tree(spec: _ArchitectureFields, root: YamlNode) -> Iterator[Problem]:
+    """Memories that are no tree, or of which some feed no array."""
+    for at, memory in enumerate(spec.memories):
+        if at and memory.inside is None and "inside" in memory.model_fields_set:
+            text = f"'{memory.name}' is inside of nothing, and so is '{spec.memories[0].name}'"
+            span = root.span_of((KEY, "memories", at, "inside"))
+            yield Problem(text, span, "one memory is outside of all others, and is listed first")
+    for p in tree_problems(spec.memories, spec.arrays):
+        path = (KEY, p.group, p.at, p.field)
+        span = root.key_span(path) if p.field == "instances" else root.span_of(path)
+        yield Problem(p.text, span, p.hint)
 
 
 def _memories(

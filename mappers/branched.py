@@ -1,0 +1,65 @@
+"""Mappings that keep every tensor in all memories, on machines whose memories are side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from archsim.bound.branches import Routes, touched_by
+from archsim.bound.near import passing
+from archsim.spec.arch import Architecture
+from archsim.spec.mapping import EinsumMapping, Keep, Mapping
+from einsum_cascade.ir import Program
+
+
+def by_branches(program: Program, architecture: Architecture, mapping: Mapping) -> Mapping:
+    """A mapping in which tensors are where they pass on their way, and go one way to each Einsum.
+
+    What the outermost memory keeps stays there; what it does not keep, but what is made in one
+    branch and read in another which have nothing else in common, comes to it.
+
+    Parameters
+    ----------
+    mapping : Mapping
+        Of named parts, which keeps tensors in inner memories as if all fed every array. The same
+        one where all do.
+    """
+    if architecture.tree.is_line:
+        return mapping
+    arrays = {how.einsum: how.array for how in mapping.einsums}
+    routes = Routes(program=program, architecture=architecture, arrays=arrays)
+    names = [m.name for m in architecture.memories]
+    kept: dict[str, set[int]] = {}
+    for keep in mapping.keep:
+        for tensor in keep.tensors:
+            kept.setdefault(tensor, set()).add(names.index(keep.level))
+    for tensor, levels in kept.items():
+        meeting = routes.meeting(tensor)
+        wanted = {i for i in levels if i == 0 or i in routes.everywhere(tensor)}
+        # Inside of where all ways part, and there.
+        kept[tensor] = wanted if min(wanted, default=meeting) <= meeting else wanted | {meeting}
+    return replace(
+        mapping,
+        keep=tuple(
+            Keep(level=name, tensors=tuple(t for t in tensors if number in kept[t]))
+            for number, name in enumerate(names)
+            for tensors in (_kept_in(mapping, kept),)
+        ),
+        einsums=tuple(_one_way(how, routes, kept, names) for how in mapping.einsums),
+    )
+
+
+def _kept_in(mapping: Mapping, kept: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*(t for k in mapping.keep for t in k.tensors), *kept)))
+
+
+def _one_way(
+    how: EinsumMapping, routes: Routes, kept: dict[str, set[int]], names: list[str]
+) -> EinsumMapping:
+    e = routes.program.einsum_of[how.einsum]
+    strays = (
+        (names[i], tensor)
+        for tensor in touched_by(routes.program, e)
+        for i in routes.strays(e.name, tensor, kept.get(tensor, ()))
+    )
+    return passing(how, strays)
