@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from functools import partial
+from pathlib import Path
 from pickle import UnpicklingError
 from types import FunctionType
 from typing import Any, ParamSpec, TypeVar, cast
 
+from filelock import FileLock, Timeout
 from numba import njit
 from numba.core.caching import FunctionCache
+
+_PATIENCE_S = 60
+"""How long another process may take to compile a function."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -20,6 +26,12 @@ class KeptCode(FunctionCache):
 
     As it comes, a full disk or a file that a power cut left empty would end the run.
     """
+
+    @property
+    def lock(self) -> Path:
+        """The file that is locked by who compiles the function."""
+        numba: Any = self
+        return Path(numba.cache_path) / f"{numba._impl.filename_base}.lock"
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """What was kept for a signature; None where nothing is, or nothing that can be used."""
@@ -57,12 +69,27 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
         It lets go of the interpreter's lock while it runs. Integers wrap at 2^63 without a
         word: callers bound them beforehand, or count in floats.
     """
-    made = njit(nogil=True)(function)
+    made: Any = njit(nogil=True)(function)
     if hasattr(made, "_cache"):  # not where Numba is told to compile nothing
         kept: Any = KeptCode
         with suppress(RuntimeError):  # where there is no place to keep it in
             made._cache = kept(function)
+            made.compile = partial(_in_turn, made._cache.lock, made.compile)
     return cast("Callable[P, R]", made)
+
+
+def _in_turn(lock: Path, make: Callable[[Any], R], signature: Any) -> R:
+    """What one process compiles others read: several that begin at a time would compile it all.
+
+    Without a lock, and where another takes too long, it is compiled nevertheless.
+    """
+    with ExitStack() as turn:
+        with suppress(OSError, Timeout):
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            # One a process: who compiles for one signature may need another.
+            held = FileLock(lock, timeout=_PATIENCE_S, is_singleton=True)
+            turn.enter_context(held)
+        return make(signature)
 
 
 def compiled_with(
