@@ -35,22 +35,26 @@ def in_folder(folder: Path) -> list[str]:
 def test_a_killed_writer_leaves_one_runs_files_and_the_next_clears_up(tmp_path: Path) -> None:
     folder, chance = tmp_path / "out", random.Random(3)
     seen = set[str]()
-    for turn in range(40):
-        if turn == 20:
+    for turn in range(20):
+        if turn == 10:
             (folder / "mine.txt").write_text("mine", encoding="utf-8")
+        ours, theirs = os.pipe()
         if not (child := os.fork()):
             try:
                 for n in count(1000 * turn):
                     written(folder, str(n))
+                    os.write(theirs, b".")
             finally:
                 os._exit(1)
-        time.sleep(0.002 + 0.02 * chance.random())
+        os.read(ours, 1)
+        time.sleep(0.01 * chance.random())
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        if folder.exists():
-            (text,) = kept(folder)
-            seen.add(text)
-    assert len(seen) > 2
+        os.close(ours)
+        os.close(theirs)
+        (text,) = kept(folder)
+        seen.add(text)
+    assert len(seen) == 20
     written(folder, "last")
     assert kept(folder) == {"last\n"}
     assert in_folder(folder) == [*NAMES, "mine.txt"]
