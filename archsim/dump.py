@@ -52,7 +52,7 @@ def dump(plan: JobPlan, stage: str) -> str:
     """
     units, text = STAGES[stage]
     found = []
-    for job in plan.jobs:
+    for job in plan.nests:
         title = f"{job.name} on {job.architecture.name}, mapped by {job.mapping.name} ({units})"
         found.append(f"{title}\n{'=' * len(title)}\n{text(job.bind())}")
     return "\n\n".join(found)

@@ -103,8 +103,8 @@ def trace(plan: JobPlan) -> Trace:
     """
     at = Fraction(0)
     found: list[tuple[str, GroupRun]] = []
-    for job in plan.jobs:
-        prefix = f"{job.part.name}: " if len(plan.jobs) > 1 else ""
+    for job in plan.nests:
+        prefix = f"{job.name}: " if len(plan.nests) > 1 else ""
         runs = _runs(job)
         found += [(prefix, replace(r, start=r.start + at)) for r in runs]
         at = found[-1][1].start + runs[-1].run.cycles

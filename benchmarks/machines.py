@@ -1,18 +1,24 @@
 """What the search finds on every machine of the library, for ten workloads and two objectives.
 
-    python benchmarks/machines.py [--limit SECONDS] [WORD ...]
+    python benchmarks/machines.py [--limit SECONDS] [--store FILE] [WORD ...]
 
 A row for each: found, proven gap, floor, seconds of the clock and of processors. With words only
 those whose machine, workload and objective have all of them. A machine that a workload does not
-run on says why.
+run on says why. Rows that are in the store, a JSON object a line, are not searched again; new ones
+are written there as they come, so that it may be stopped and started. ``--table`` prints what
+the store has as it is in docs/mapping.md, and searches nothing.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
-import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
 from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 
 from archsim import Architecture
@@ -51,13 +57,50 @@ WORKS = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """What a search found, or why it could not begin."""
+
+    machine: str
+    work: str
+    objective: str
+    found: float = 0.0
+    gap: float = 0.0
+    floor: float = 0.0
+    seconds: float = 0.0
+    processors: float = 0.0
+    ended: str = ""
+    refused: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What it is a row of."""
+        return self.machine, self.work, self.objective
+
+    @property
+    def text(self) -> str:
+        """The row as it stands in a table."""
+        head = " | ".join(self.key)
+        if self.refused:
+            return f"| {head} | {self.refused} | | | | | |"
+        said = count if self.objective == "latency" else energy
+        return (
+            f"| {head} | {said(self.found)} | {100 * self.gap:.1f} % | {said(self.floor)} "
+            f"| {self.found / self.floor:.3f} | {self.seconds:.0f} | {self.processors:.0f} "
+            f"{self.ended}|"
+        )
+
+
+HEAD = "| machine | workload | least | found | gap | floor | times it | seconds | of processors |"
+
+
 def used() -> float:
     """Seconds of processors by now, those of processes that have ended included."""
     both = (getrusage(RUSAGE_SELF), getrusage(RUSAGE_CHILDREN))
     return sum(u.ru_utime + u.ru_stime for u in both)
 
 
-def row(machine: str, work: Work, objective: str, limit_s: float | None) -> str:
+def row(machine: str, work: Work, objective: str, limit_s: float | None) -> Row:
     """A row of the table."""
     wanted = objective_called(objective)
     begun, before = time.perf_counter(), used()
@@ -65,31 +108,58 @@ def row(machine: str, work: Work, objective: str, limit_s: float | None) -> str:
         asked = load(work.workload, parse_overrides(work.settings).workload)
         found = search_workload(asked, Architecture.load(machine), wanted, time_limit_s=limit_s)
     except InputError as wrong:
-        return f"{wrong.problems[0].message} | | | | |"
-    said = count if objective == "latency" else energy
-    value = wanted.of(found.result)
+        return Row(
+            machine=machine,
+            work=work.name,
+            objective=objective,
+            refused=wrong.problems[0].message,
+        )
     certificate = found.certificate()
-    gap, ended = certificate["gap"], certificate.get("ended", "")
-    return (
-        f"{said(value)} | {100 * gap:.1f} % | {said(wanted.floor(found.result))} "
-        f"| {time.perf_counter() - begun:.0f} | {used() - before:.0f} | {ended}"
+    return Row(
+        machine=machine,
+        work=work.name,
+        objective=objective,
+        found=wanted.of(found.result),
+        gap=certificate["gap"],
+        floor=wanted.floor(found.result),
+        seconds=time.perf_counter() - begun,
+        processors=used() - before,
+        ended=certificate.get("ended", ""),
     )
+
+
+def stored(store: Path | None) -> Iterator[Row]:
+    """The rows that a store has."""
+    if store is not None and store.exists():
+        yield from (Row(**json.loads(line)) for line in store.read_text().splitlines())
 
 
 def main() -> None:
     """Print a row for each."""
     os.environ[VARIABLE] = ""
-    words, limit = sys.argv[1:], None
-    if words[:1] == ["--limit"]:
-        limit, words = float(words[1]), words[2:]
-    print("| machine | workload | least | found | gap | floor | seconds | of processors | ended |")
-    print("|---|---|---|---|---|---|---|---|---|")
-    for machine in builtin_names("architectures"):
-        for work in WORKS:
-            for objective in ("latency", "energy"):
-                mine = f"{machine} | {work.name} | {objective}"
-                if all(word in mine for word in words):
-                    print(f"| {mine} | {row(machine, work, objective, limit)} |", flush=True)
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("--limit", type=float, help="seconds of a search")
+    asked.add_argument("--store", type=Path, help="file of rows")
+    asked.add_argument("--table", action="store_true", help="print the store")
+    asked.add_argument("words", nargs="*")
+    told = asked.parse_args()
+    known = {r.key: r for r in stored(told.store)}
+    print(HEAD)
+    print("|" + "---|" * 9)
+    for objective, machine, work in product(
+        ("latency", "energy"), builtin_names("architectures"), WORKS
+    ):
+        key = (machine, work.name, objective)
+        if not all(word in " | ".join(key) for word in told.words):
+            continue
+        if key not in known and told.table:
+            continue
+        if key not in known:
+            known[key] = row(machine, work, objective, told.limit)
+            if told.store is not None:
+                with told.store.open("a") as file:
+                    file.write(json.dumps(asdict(known[key])) + "\n")
+        print(known[key].text, flush=True)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from archsim.bound.record import Bound, BoundEinsum
 
@@ -10,6 +10,22 @@ from .certificate import Difference
 
 _NONE = "none"
 _OUTSIDE = "stays outside of"
+
+
+def differences_of_nests(
+    one: Sequence[tuple[str, Bound]], other: Sequence[tuple[str, Bound]]
+) -> tuple[Difference, ...]:
+    """Where two mappings differ of which either may have several nests.
+
+    Parameters
+    ----------
+    one, other : sequence of tuple
+        The name of each nest, and its mapping, bound.
+    """
+    if len(one) == len(other) == 1:
+        return differences(one[0][1], other[0][1])
+    here, there = (" | ".join(name for name, _ in x) or "one" for x in (one, other))
+    return (Difference(what="nests", here=here, there=there),)
 
 
 def differences(one: Bound, other: Bound) -> tuple[Difference, ...]:

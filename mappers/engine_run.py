@@ -7,17 +7,21 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from archsim.bound.binding import bind
+from archsim.bound.nests import nests_of
 from archsim.bound.record import Bound
 from archsim.evaluate.evaluate import evaluate_bound
+from archsim.evaluate.nests import evaluate_nests
 from archsim.result.record import Result
 from archsim.spec.mapping import Mapping
-from einsum_cascade.errors import MappingError
+from einsum_cascade.errors import MappingError, Problem
 
 from .choices.choose import choose
 from .objectives import SearchObjective
 from .space.constraints import broken_problem
 from .space.mapspace import Mapspace
 from .space.region import Region
+
+_NEXT_NEST = "|"
 
 Kind = tuple[str, ...]
 """Ranks whose loops are shared and go round, outermost first, whatever memory they are at."""
@@ -68,6 +72,37 @@ def bound_mapping(space: Mapspace | Region, mapping: Mapping) -> Bound:
     return bind(space.program, mapping, space.architecture, given, choose=choose)
 
 
+def bound_nests(space: Mapspace | Region, mapping: Mapping) -> tuple[tuple[str, Bound], ...]:
+    """Each nest of a mapping by its name, bound; one where it has no several.
+
+    Raises
+    ------
+    SpecError
+        The nests do not go together.
+    MappingError
+        One is not legal on the space's machine.
+    """
+    if not mapping.nests:
+        return (("", bound_mapping(space, mapping)),)
+    own = {tile.member for nest in mapping.nests for tile in nest.tiles}
+    given = {rank: size for rank, size in space.given.items() if rank not in own}
+    return tuple(
+        (part.name, bind(part.program, part.mapping, space.architecture, part.shapes))
+        for part in nests_of(space.program, mapping, given)
+    )
+
+
+def _run_nests(space: Mapspace | Region, mapping: Mapping, objective: SearchObjective) -> EngineRun:
+    if space.constraints:
+        text = f"constraints are on one nest, and the mapping '{mapping.name}' has several"
+        raise MappingError(Problem(text, mapping.span))
+    nests = bound_nests(space, mapping)
+    result = evaluate_nests(space.program, mapping, nests)
+    kinds = ((*kind_of_bound(bound), _NEXT_NEST) for _, bound in nests)
+    kind = tuple(rank for its in kinds for rank in its)
+    return EngineRun(value=objective.of(result), mapping=mapping, result=result, kind=kind)
+
+
 def run_mapping(
     space: Mapspace | Region, mapping: Mapping, objective: SearchObjective
 ) -> EngineRun:
@@ -88,6 +123,8 @@ def run_mapping(
         The mapping is not legal on the space's machine, does not fit, or breaks a constraint of
         the space.
     """
+    if mapping.nests:
+        return _run_nests(space, mapping, objective)
     bound = bound_mapping(space, mapping)
     if broken := space.constraints.broken(bound):
         raise MappingError(broken_problem(broken, f"the mapping '{mapping.name}'"))

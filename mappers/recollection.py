@@ -16,8 +16,8 @@ from archsim.spec.mapping import Mapping
 from einsum_cascade.errors import InputError
 
 from .certificate import Certificate, Moment, RunnerUp, Searched
-from .differences import differences
-from .engine_run import bound_mapping, run_mapping
+from .differences import differences_of_nests
+from .engine_run import bound_nests, run_mapping
 from .memory import RUNNER_UP, MappingQuestion, recall, recall_beside, remember, remember_beside
 from .objectives import SearchObjective
 from .space.mapspace import Mapspace
@@ -114,5 +114,5 @@ def _runner_up(
     mapping: Mapping, winner: Mapping, space: Mapspace, objective: SearchObjective
 ) -> RunnerUp:
     run = run_mapping(space, mapping, objective)
-    others = differences(bound_mapping(space, winner), bound_mapping(space, mapping))
+    others = differences_of_nests(bound_nests(space, winner), bound_nests(space, mapping))
     return RunnerUp(mapping=mapping, result=run.result, differences=others)

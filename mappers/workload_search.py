@@ -29,8 +29,10 @@ from einsum_cascade.shapes import with_usual
 from .certificate import INTERRUPTED, Certificate, Searched
 from .constraint_files import ConstraintFile, constraints_of
 from .engine_run import EngineRun, run_mapping
+from .exhaustive.search import Exhaustive
 from .generators import GENERATORS
 from .memory import MappingQuestion
+from .nest_search import of_nest, search_nests
 from .objectives import EDP, SearchObjective, objective_called
 from .protocol import TOLERANCE, Advance, Clock, Mapper, Progress, SearchProblem, at_once, silent
 from .recollection import recall_search, remember_search
@@ -114,7 +116,12 @@ class WorkloadSearched:
                 for job in self.plan.jobs
                 if job.part.name == part.name and job.mapping == part.found.mapping
             )
-            found.append(loop_nest(job.bind(), f"{part.name} as loops"))
+            nests = [loop_nest(nest.bind()).lines for nest in job.nests]
+            first, *others = nests
+            if others:
+                first = (f"{len(nests)} nests, one after the other", *first)
+            lines = (*first, *(line for nest in others for line in ("", *nest)))
+            found.append(Listing(title=f"{part.name} as loops", lines=lines))
         return tuple(found)
 
     def certificate(self) -> dict[str, Any]:
@@ -304,6 +311,8 @@ def _searched(
         found = spread_search(strategy, asked, progress)
     else:
         found = strategy.search(asked, progress)
+        if isinstance(strategy, Exhaustive) and not constraints:
+            found = search_nests(asked, found, of_nest(strategy.effort))
     if all(found.mapping is not run.mapping for run in known):
         # The cascade by the name or file that the part gives.
         found = replace(found, mapping=replace(found.mapping, cascade=part.cascade))

@@ -74,11 +74,17 @@ def bind(
         The mapping or the shapes name something that does not exist, or the mapping leaves
         choices open and nobody makes them.
     MappingError
-        The mapping breaks a dependency, loses a tensor, or needs more than a level holds.
+        The mapping breaks a dependency, loses a tensor, or needs more than a level holds; or it has
+        several nests, each of which is bound by itself (``nests_of``).
     NoLegalMappingError
         No size of a tile written ``fit``, ``even`` or ``whole or one`` makes the mapping fit,
         or no combination of open choices is legal.
     """
+    if mapping.nests:
+        text = (
+            f"the mapping '{mapping.name}' has {len(mapping.nests)} nests, and one is needed here"
+        )
+        raise MappingError(Problem(text, mapping.span))
     program, shapes = with_parameters(program, shapes)
     mapping = _named(program, mapping, architecture)
     if is_spread(mapping):

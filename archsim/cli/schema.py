@@ -44,7 +44,8 @@ def _technology() -> JsonObject:
 
 
 def _mapping() -> JsonObject:
-    from ..spec.files.mapping import FILE_FIELDS, KEY
+    from ..spec.files.mapping import FILE_FIELDS
+    from ..spec.files.mapping_fields import KEY
 
     return _section(KEY, FILE_FIELDS)
 

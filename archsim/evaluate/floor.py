@@ -10,7 +10,7 @@ of a result (``Bounds``) are of its mapping; the floor is of its work.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import lcm, prod
@@ -102,6 +102,40 @@ def floor_of(bound: Bound, counts: tuple[EinsumCount, ...], work: LeastWork | No
         energy_pj=_energy(bound, work.counts, dict(work.shares), compulsory)
         + sum(charge.energy_pj for charge in leaked),
     )
+
+
+def floor_of_nests(
+    program: Program, nests: Sequence[tuple[Bound, tuple[EinsumCount, ...]]]
+) -> Floor:
+    """The floor of a cascade of which several nests each run some Einsums.
+
+    It is that of one nest: what nests hand to one another need not cross the outermost memory.
+
+    Parameters
+    ----------
+    program : Program
+        The whole cascade.
+    nests : sequence of tuple
+        Each nest's mapping, bound, and its counts; at least one.
+    """
+    ends = {*(t.name for t in program.inputs), *program.outputs}
+    works = [least_work(bound, counts) for bound, counts in nests]
+    words: dict[str, Fraction] = {}
+    for bound, _ in nests:
+        for name, size in _touched(bound, least_nests(bound, _cut_ranks(bound))).items():
+            if name in ends:
+                moved = min(size, _elements(bound, name)) * Fraction(bound.words.of(name))
+                words[name] = max(words.get(name, Fraction(0)), moved)
+    least = tuple(c for work in works for c in work.counts)
+    shares = tuple(s for work in works for s in work.shares)
+    machine = nests[0][0].architecture
+    whole = LeastWork(
+        words=sum(words.values(), Fraction(0)),
+        counts=least,
+        shares=shares,
+        cycles=_work(_by_array(machine, least, dict(shares)), len(machine.arrays)),
+    )
+    return floor_of(nests[0][0], least, whole)
 
 
 def _least(e: BoundEinsum, count: EinsumCount, nests: tuple[LoopNest, ...]) -> EinsumCount:

@@ -36,6 +36,7 @@ from ..spec.arch import Architecture, ProcessingArray
 from ..steps.group import Walk
 from ..steps.limits import StepsError
 from .job import Job
+from .run import evaluate_job
 
 _ENGINE: Final = "analytical"
 _PACES_KEPT: Final = 256
@@ -120,6 +121,8 @@ class AlikeJobs:
         if job.known is not None:
             return job.known
         machine, mapping = job.architecture, job.mapping
+        if mapping.nests:
+            return evaluate_job(job)
         if mapping.choices:
             return evaluate_bound(job.bind(), workload=job.name)
         work = self._work(mapping, job.shapes, job.program.formats)

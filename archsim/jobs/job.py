@@ -10,7 +10,8 @@ from typing import Protocol
 from einsum_cascade.errors import InputError
 from einsum_cascade.ir import Program
 
-from ..bound.binding import Choose, bind
+from ..bound.binding import Choose, bind, with_parameters
+from ..bound.nests import nests_of
 from ..bound.record import Bound
 from ..result.record import Result
 from ..spec.arch import Architecture
@@ -97,8 +98,36 @@ class Job:
     """Its result, where the mapping was chosen by it."""
     refused: tuple[Refusal, ...] = ()
     """Mappings that were tried before its own."""
+    nest: str = ""
+    """Of the nests of one mapping the one that it is."""
     searched: bool = False
     """Whether its mapping is what a search found."""
+
+    @cached_property
+    def nests(self) -> tuple[Job, ...]:
+        """What is bound by itself: a job for each of the mapping's nests, or this one.
+
+        Raises
+        ------
+        SpecError
+            The nests do not go together.
+        """
+        if not self.mapping.nests:
+            return (self,)
+        program, shapes = with_parameters(self.program, dict(self.shapes))
+        return tuple(
+            replace(
+                self,
+                name=f"{self.name}, {part.name}",
+                nest=part.name,
+                program=part.program,
+                mapping=part.mapping,
+                shapes=tuple(part.shapes.items()),
+                known=None,
+                notes=(),
+            )
+            for part in nests_of(program, self.mapping, shapes)
+        )
 
     def bind(self) -> Bound:
         """The mapping bound to the job's cascade, shapes and machine.
@@ -137,6 +166,11 @@ class JobPlan:
     def single(self) -> bool:
         """Whether the workload is one job that runs once."""
         return len(self.jobs) == 1 and self.jobs[0].part.times == 1
+
+    @property
+    def nests(self) -> tuple[Job, ...]:
+        """All that is bound by itself, in the order in which it runs: jobs, or nests of these."""
+        return tuple(nest for job in self.jobs for nest in job.nests)
 
     @property
     def mappings(self) -> tuple[Mapping, ...]:

@@ -48,7 +48,7 @@ def job_of(
     program = program_of(part, architecture, mapping.cascade)
     ranks = (*program.parallel, *(r.name for r in program.ranks))
     _refuse_unlike_rows(program, part.folded_for(ranks))
-    own = [t.member for t in mapping.tiles]
+    own = [t.member for m in (mapping, *mapping.nests) for t in m.tiles]
     try:
         shapes = part.shapes_for(program.settable, program.name)
     except SpecError as wrong:

@@ -31,6 +31,12 @@ def evaluate_job(job: Job, engine: Engine = "analytical") -> Result:
     """
     if job.known is not None and job.known.engine == engine:
         return job.known
+    if job.mapping.nests:
+        # Not above: few mappings have several.
+        from ..evaluate.nests import evaluate_nests
+
+        parts = tuple((nest.nest, nest.bind()) for nest in job.nests)
+        return evaluate_nests(job.program, job.mapping, parts, workload=job.name, engine=engine)
     return evaluate_bound(job.bind(), workload=job.name, engine=engine)
 
 

@@ -75,7 +75,7 @@ def loop_nests(plan: JobPlan) -> Document:
         As ``Job.bind``.
     """
     found: dict[tuple[str, ...], Listing] = {}
-    for job in plan.jobs:
+    for job in plan.nests:
         listing = loop_nest(job.bind(), f"{job.name} as loops, by {job.mapping.name}")
         found.setdefault(listing.lines, listing)
     title = f"{plan.workload.name} on {plan.architecture.name}"

@@ -245,6 +245,9 @@ class Mapping:
     """What binding chose."""
     moved: tuple[str, ...] = ()
     """Which Einsums a machine runs on another array than in their role, and why, in sentences."""
+    nests: tuple[Mapping, ...] = ()
+    """Fused nests that run one after the other, each with some of the Einsums, its own loops and
+    tiles; all that says how Einsums run is in them then (``archsim.bound.nests``)."""
     source: str = field(default="", compare=False)
 
     @classmethod
@@ -289,4 +292,6 @@ class Mapping:
     @property
     def span(self) -> Span | None:
         """Where the mapping's Einsums begin, for what is missing there."""
+        if self.nests:
+            return self.nests[0].span
         return self.einsums[0].span if self.einsums else None

@@ -12,6 +12,7 @@ from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.ir import Program
 
 from ..bound.binding import bind
+from ..bound.nests import nests_of
 from ..bound.roles import on_machine
 from ..bound.tiling import tile_size
 from ..jobs.job import Generators, MakeMapping
@@ -106,10 +107,30 @@ def mapped_run(
         how = mapping or generators.make
         if not isinstance(how, Mapping):
             how = how(program, architecture, shapes | parameters)
+        if how.nests:
+            return _nest_by_nest(program, how, architecture, (shapes, parameters), inputs, dtype)
         bound = bind(program, how, architecture, shapes | parameters, choose=generators.choose)
         return execute_mapped(bound, inputs, dtype=dtype, **parameters)
 
     return run
+
+
+def _nest_by_nest(
+    program: Program,
+    mapping: Mapping,
+    architecture: Architecture,
+    numbers: tuple[dict[str, int], dict[str, Any]],
+    inputs: dict[str, Any],
+    dtype: Any,
+) -> dict[str, Any]:
+    """Run several nests, each on what those before it handed on."""
+    shapes, parameters = numbers
+    known = dict(inputs)
+    for part in nests_of(program, mapping, shapes):
+        bound = bind(part.program, part.mapping, architecture, part.shapes | parameters)
+        own = {t.name: known[t.name] for t in part.program.inputs}
+        known |= execute_mapped(bound, own, dtype=dtype, **parameters)
+    return {name: known[name] for name in program.outputs}
 
 
 def mapped_shapes(cascade: Cascade, mapping: Mapping, architecture: Architecture) -> dict[str, int]:
@@ -142,8 +163,9 @@ def mapped_shapes(cascade: Cascade, mapping: Mapping, architecture: Architecture
     (517, 256, 3)
     """
     program = cascade.program
-    named = on_machine(program, mapping, architecture)
-    sizes = {t.member: tile_size(t, architecture) or 1 for t in named.tiles}
+    nests = mapping.nests or (mapping,)
+    named = [on_machine(program, nest, architecture) for nest in nests]
+    sizes = [{t.member: tile_size(t, architecture) or 1 for t in nest.tiles} for nest in named]
     shapes: dict[str, int] = dict.fromkeys(program.parallel, _PARALLEL)
     windowed = windowed_ranks(program)
     for rank in program.ranks:
@@ -153,9 +175,13 @@ def mapped_shapes(cascade: Cascade, mapping: Mapping, architecture: Architecture
             continue
         if rank.shape is not None:
             continue  # it can have no other
-        tile = prod(sizes[t.member] for t in mapping.tiles if t.rank == rank.name)
-        cut = any(t.rank == rank.name for t in mapping.tiles)
+        # Of several nests that with the largest tiles says how many there are.
+        tile = max(
+            prod(own[t.member] for t in nest.tiles if t.rank == rank.name)
+            for nest, own in zip(nests, sizes, strict=True)
+        )
+        cut = any(t.rank == rank.name for nest in nests for t in nest.tiles)
         shapes[rank.name] = _TILES * tile + min(_RAGGED, tile - 1) if cut else _REST
-        inner = rank.partition[1:]
-        shapes |= {member: sizes[member] for member in inner if member in sizes}
+        for own in sizes:
+            shapes |= {member: own[member] for member in rank.partition[1:] if member in own}
     return shapes

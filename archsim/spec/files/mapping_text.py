@@ -40,14 +40,14 @@ from ..mapping import (
     Tile,
     TileSize,
 )
-from .mapping import KEY
+from .mapping_fields import KEY
 
 Plain = dict[str, Any]
 
 _WIDTH = 99
 _LONGEST_ALIGNED = 16
 """Longer names do not move the column in which the values of the others begin."""
-_OPENED = (("nest", 1), ("einsums", 1), ("keep", 1), ("choices", 1), ("cases", 2))
+_OPENED = (("nest", 1), ("einsums", 1), ("keep", 1), ("choices", 1), ("cases", 2), ("nests", 3))
 """Sections that are opened up even where one line would hold them, and how deep."""
 _ALIGNED = ("einsums", "choices")
 # What a plain YAML scalar may hold, inside [ ] and { } too.
@@ -83,6 +83,12 @@ def mapping_text(mapping: Mapping, folder: str | os.PathLike[str] = "") -> str:
     return "\n".join(lines) + "\n"
 
 
+def _one_nest(nest: Mapping) -> Plain:
+    """One of several nests: what it is called and runs is said of the whole."""
+    told = mapping_dict(nest)
+    return {name: value for name, value in told.items() if name not in ("name", "cascade")}
+
+
 def mapping_dict(mapping: Mapping) -> Plain:
     """What stands below ``mapping:`` in the file of a mapping, ready for JSON.
 
@@ -95,6 +101,9 @@ def mapping_dict(mapping: Mapping) -> Plain:
         No file can hold the mapping: it names something twice that is there once, or has
         tiles of other ranks between those of one.
     """
+    if mapping.nests:
+        nests = [_one_nest(nest) for nest in mapping.nests]
+        return _given(name=mapping.name, cascade=mapping.cascade, nests=nests)
     return _given(
         name=mapping.name,
         cascade=mapping.cascade,

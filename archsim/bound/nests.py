@@ -1,0 +1,140 @@
+"""Several nests of one mapping: each has some Einsums, and is through before the next begins.
+
+Every nest is a mapping of its own, of a cascade of its own (``algebra.excerpt``): what
+one hands to another is written to the outermost memory and read from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Mapping as Sizes
+from dataclasses import dataclass, field, replace
+
+from einsum_cascade.algebra.excerpt import crossing, excerpt, tiled_families
+from einsum_cascade.errors import Problem, SpecError, did_you_mean
+from einsum_cascade.ir import Program
+
+from ..spec.mapping import Mapping
+
+
+@dataclass(frozen=True, kw_only=True)
+class NestPart:
+    """One nest of several: its Einsums as a cascade, and how that is mapped."""
+
+    name: str
+    """Its Einsum, or the first and the last of them."""
+    program: Program
+    mapping: Mapping
+    shapes: dict[str, int] = field(repr=False)
+    """Shapes that its cascade has, and parameters."""
+
+
+def nests_of(program: Program, mapping: Mapping, shapes: Sizes[str, int]) -> tuple[NestPart, ...]:
+    """The nests of a mapping, in the order in which they run.
+
+    Parameters
+    ----------
+    program : Program
+        The whole cascade.
+    shapes : mapping
+        By rank, and parameters of the cascade.
+
+    Raises
+    ------
+    SpecError
+        A nest names no Einsum, an Einsum is in no nest or in two, or runs before what it reads;
+        what one hands to another runs along a rank, or is of tiles that both cut otherwise.
+    """
+    groups = [tuple(e.einsum for e in nest.einsums) for nest in mapping.nests]
+    problems = [*_names(program, mapping)]
+    if not problems:
+        problems = [*_disorder(program, mapping, groups), *_unlike(program, mapping, groups)]
+    if problems:
+        raise SpecError(problems)
+    return tuple(
+        part_of_nests(program, nest, group, shapes)
+        for nest, group in zip(mapping.nests, groups, strict=True)
+    )
+
+
+def part_of_nests(
+    program: Program, nest: Mapping, names: tuple[str, ...], shapes: Sizes[str, int]
+) -> NestPart:
+    """One nest of several, whose Einsums are known to go together."""
+    ordered = tuple(e.name for e in program.einsums if e.name in names)
+    mine = program.once(excerpt, ordered)
+    known = {*mine.settable}
+    return NestPart(
+        name=ordered[0] if len(ordered) == 1 else f"{ordered[0]} to {ordered[-1]}",
+        program=mine,
+        mapping=nest,
+        shapes={name: size for name, size in shapes.items() if name in known},
+    )
+
+
+def _names(program: Program, mapping: Mapping) -> Iterator[Problem]:
+    names = [e.name for e in program.einsums]
+    seen: set[str] = set()
+    for nest in mapping.nests:
+        for how in nest.einsums:
+            if how.einsum not in names:
+                text = f"the cascade {program.name} has no Einsum '{how.einsum}'"
+                yield Problem(text, how.span, did_you_mean(how.einsum, names))
+            elif how.einsum in seen:
+                yield Problem(f"{how.einsum} is in two nests", how.span)
+            seen.add(how.einsum)
+    for name in names:
+        if name not in seen:
+            yield Problem(f"no nest runs {name}", mapping.span)
+
+
+def _disorder(
+    program: Program, mapping: Mapping, groups: list[tuple[str, ...]]
+) -> Iterator[Problem]:
+    """Einsums that read what a later nest writes, and values that run from nest to nest."""
+    place = {name: number for number, group in enumerate(groups) for name in group}
+    for e in program.einsums:
+        for tensor in dict.fromkeys(a.tensor for a in e.reads if a.tensor in place):
+            span = mapping.nests[place[e.name]].span
+            if place[tensor] > place[e.name]:
+                yield Problem(
+                    f"{e.name} runs in an earlier nest than {tensor}, which it reads", span
+                )
+            elif place[tensor] < place[e.name] and tensor in program.iterative:
+                along = ", ".join(program.iterative[tensor])
+                text = f"{tensor} runs along {along}: {e.name}, which reads it, is in another nest"
+                yield Problem(text, span, f"put {e.name} into the nest of {tensor}")
+
+
+def _unlike(program: Program, mapping: Mapping, groups: list[tuple[str, ...]]) -> Iterator[Problem]:
+    """Tiles of the cascade's own that two nests hand on and cut otherwise."""
+    for number, group in enumerate(groups):
+        for tensor in crossing(program, group):
+            for family in tiled_families(program, tensor):
+                mine = _sizes(program, mapping.nests[number], family)
+                for other, nest in zip(
+                    groups[number + 1 :], mapping.nests[number + 1 :], strict=True
+                ):
+                    reads = any(
+                        a.tensor == tensor
+                        for e in program.einsums
+                        if e.name in other
+                        for a in e.reads
+                    )
+                    if reads and _sizes(program, nest, family) != mine:
+                        text = (
+                            f"{tensor} is made of tiles of {family}, which two nests cut otherwise"
+                        )
+                        yield Problem(text, nest.span)
+
+
+def _sizes(program: Program, nest: Mapping, family: str) -> list[tuple[str, object]]:
+    members = program.rank_of[family].partition
+    return [(t.member, t.size) for t in nest.tiles if t.member in members]
+
+
+def in_nests(mapping: Mapping, nests: tuple[Mapping, ...]) -> Mapping:
+    """A mapping of several nests, with the name and the cascade of one."""
+    name, cascade = mapping.name, mapping.cascade
+    same = tuple(replace(n, name=name, cascade=cascade) for n in nests)
+    return Mapping(name=name, cascade=cascade, nests=same)

@@ -1,0 +1,58 @@
+"""Several nests of a cascade run one after the other: one result."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from einsum_cascade.ir import Program
+
+from ..bound.record import Bound
+from ..cost.spill import count_mapping
+from ..result.merge import merged
+from ..result.record import PartUse, Result
+from ..spec.mapping import Mapping
+from .evaluate import evaluate_bound
+from .floor import floor_of_nests
+
+
+def evaluate_nests(
+    program: Program,
+    mapping: Mapping,
+    nests: tuple[tuple[str, Bound], ...],
+    *,
+    workload: str = "",
+    engine: str = "analytical",
+) -> Result:
+    """Counts, latency, energy, area and bounds of a mapping of several nests.
+
+    Nothing of two nests overlaps, and what one hands to another crosses the outermost memory. The
+    floor is that of the cascade, by any mapping.
+
+    Parameters
+    ----------
+    program : Program
+        The whole cascade.
+    mapping : Mapping
+        The whole mapping.
+    nests : tuple of tuple
+        Each nest's name and its mapping, bound, in the order in which they run.
+    workload, engine : str
+        As of ``evaluate_mapping``.
+
+    Raises
+    ------
+    MappingError
+        As ``evaluate_bound``.
+    """
+    counted = [(bound, count_mapping(bound)) for _, bound in nests]
+    parts = tuple(
+        PartUse(
+            name=name,
+            times=1,
+            result=evaluate_bound(bound, workload=name, engine=engine, counts=counts),
+        )
+        for (name, _), (bound, counts) in zip(nests, counted, strict=True)
+    )
+    shape = {rank: size for bound, _ in counted for rank, size in bound.shapes}
+    whole = merged(parts, workload=workload, mapping=mapping.name, shape=tuple(shape.items()))
+    return replace(whole, floor=floor_of_nests(program, counted))

@@ -1,0 +1,149 @@
+"""Some Einsums of a cascade as a cascade of their own, and where a cascade can be cut so.
+
+What others hand to them is an input then, and what they hand on an output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ..ir import Affine, Einsum, Name, Program, Tensor, walk
+from .conditions import with_masks
+
+
+def excerpt(program: Program, names: tuple[str, ...]) -> Program:
+    """A cascade of some of the Einsums of another, for ``Program.once``.
+
+    Masks are written out, as what is inherited from Einsums that are left out would be lost.
+    Ranks that none of them goes over are left out; parameters stay.
+
+    Parameters
+    ----------
+    names : tuple of str
+        Einsums. None of them reads an element of another that is written later than it is read
+        (``cut_blocks`` says which belong together).
+
+    Examples
+    --------
+    >>> from einsum_cascade import Cascade
+    >>> program = Cascade.load("attention-3pass").program
+    >>> part = excerpt(program, ("SN", "SD"))
+    >>> [t.name for t in part.inputs], part.outputs, [r.name for r in part.ranks]
+    (['QK', 'GM'], ('SN', 'SD'), ['P', 'M'])
+    """
+    told = with_masks(program)
+    inside = tuple(e for e in told.einsums if e.name in names)
+    init = tuple(e for e in told.init if e.name in names)
+    others = (e for e in told.einsums if e.name not in names)
+    wanted = {a.tensor for e in others for a in e.reads}
+    declared = {t.name: t for t in program.inputs}
+    read = dict.fromkeys(a.tensor for e in (*inside, *init) for a in e.reads)
+    inputs = tuple(
+        declared.get(name) or Tensor(name=name, ranks=program.tensor_ranks[name])
+        for name in read
+        if name not in names
+    )
+    ranks = _ranks(program, (*inside, *init), inputs)
+    return replace(
+        program,
+        ranks=tuple(r for r in program.ranks if r.name in ranks),
+        inputs=inputs,
+        outputs=tuple(e.name for e in inside if e.name in {*program.outputs, *wanted}),
+        domains=tuple(d for d in program.domains if d.name in read or d.name not in declared),
+        usual=tuple(u for u in program.usual if u.name in ranks or u.name not in program.rank_of),
+        init=init,
+        einsums=inside,
+        reference="",
+    )
+
+
+def _ranks(program: Program, einsums: tuple[Einsum, ...], inputs: tuple[Tensor, ...]) -> set[str]:
+    """Ranks that Einsums or inputs have, or whose sizes they ask for, with all of their families
+    and what these are declared to be like."""
+    pending = [r for t in inputs for r in t.ranks]
+    pending += [d.rank for t in inputs if (d := program.domain(t.name)) is not None]
+    bodies = (*(f.body for f in program.functions), *(r.body for r in program.reductions))
+    for e in einsums:
+        pending += [program.rank_of_variable.get(v, v.upper()) for v in e.variables]
+        for root in (e.target, e.expression, *(() if e.where is None else (e.where,))):
+            pending += _sizes(root)
+    for body in bodies:
+        pending += _sizes(body)
+    found: set[str] = set()
+    while pending:
+        rank = program.rank_of.get(pending.pop())
+        if rank is not None and rank.name not in found:
+            found.add(rank.name)
+            pending += [*rank.partition, rank.family or "", rank.like or ""]
+    return found
+
+
+def _sizes(root: object) -> Iterator[str]:
+    """Names whose sizes are asked for."""
+    for node in walk(root):  # type: ignore[arg-type]
+        if isinstance(node, Name) and node.kind == "shape":
+            yield node.name
+        if isinstance(node, Affine):
+            yield from (shape for term in node.terms for shape in term.shapes)
+
+
+def crossing(program: Program, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Tensors that some Einsums hand to others, in the order of the cascade."""
+    outside = {a.tensor for e in program.einsums if e.name not in names for a in e.reads}
+    return tuple(e.name for e in program.einsums if e.name in names and e.name in outside)
+
+
+def cut_blocks(program: Program) -> tuple[tuple[str, ...], ...]:
+    """The shortest runs of Einsums between which a cascade can be cut, for ``Program.once``.
+
+    Not cut are Einsums that hand on a value that runs along a rank: its readers want some
+    of its steps, and its own writer the last one.
+
+    Returns
+    -------
+    tuple of tuple of str
+        In the order of the cascade; all Einsums, each once.
+
+    Examples
+    --------
+    >>> from einsum_cascade import Cascade
+    >>> cut_blocks(Cascade.load("attention-3pass").program)
+    (('QK',), ('GM',), ('SN',), ('SD',), ('A',), ('AV',))
+    >>> [len(block) for block in cut_blocks(Cascade.load("mla-absorbed").program)]
+    [1, 1, 1, 1, 11, 1]
+    """
+    place = {e.name: number for number, e in enumerate(program.einsums)}
+    ends = {number: number for number in place.values()}
+    for name in program.iterative:
+        readers = [place[e.name] for e in program.einsums if any(a.tensor == name for a in e.reads)]
+        first, last = (
+            min(place[name], *readers, place[name]),
+            max(place[name], *readers, place[name]),
+        )
+        ends[first] = max(ends[first], last)
+    names, found, first = [*place], list[tuple[str, ...]](), 0
+    while first < len(names):
+        last, at = ends[first], first
+        while at <= last:
+            last = max(last, ends[at])
+            at += 1
+        found.append(tuple(names[first : last + 1]))
+        first = last + 1
+    return tuple(found)
+
+
+def tiled_families(program: Program, tensor: str) -> tuple[str, ...]:
+    """Ranks that the cascade itself cuts, of whose tiles a tensor is made.
+
+    Whoever hands it on and whoever reads it have to cut them alike.
+
+    Examples
+    --------
+    >>> from einsum_cascade import Cascade
+    >>> program = Cascade.load("attention-1pass").program
+    >>> tiled_families(program, "BQK"), tiled_families(program, "AV")
+    (('M',), ())
+    """
+    ranks = (program.rank_of.get(r) for r in program.tensor_ranks[tensor])
+    return tuple(dict.fromkeys(r.family for r in ranks if r is not None and r.family is not None))

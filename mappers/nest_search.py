@@ -1,0 +1,401 @@
+"""Several fused nests one after the other: the best cut of a cascade, and the best of each nest.
+
+A cascade may be cut wherever no running value goes across. What nests hand to one another crosses
+the outermost memory, so that each is a problem of its own, and cycles and energies add up: the best
+cut is a shortest path over the places between Einsums. What a nest costs at the least is known
+before it is searched (its floor), so that only nests on paths that may still be the shortest are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, fields, replace
+from itertools import pairwise
+from math import inf, prod
+from time import monotonic
+
+from archsim.bound.nests import in_nests
+from archsim.cost.estimators import memory_access
+from archsim.spec.mapping import Mapping, Tile
+from archsim.spec.words import words_of
+from einsum_cascade.algebra.conditions import with_masks
+from einsum_cascade.algebra.excerpt import crossing, cut_blocks, excerpt, tiled_families
+from einsum_cascade.errors import InputError
+
+from .certificate import INTERRUPTED, TIME_LIMIT, Certificate, Moment, RunnerUp, Searched
+from .differences import differences_of_nests
+from .engine_run import EngineRun, bound_nests, run_mapping
+from .exhaustive.effort import Effort
+from .exhaustive.search import Exhaustive
+from .generators import GENERATORS
+from .objectives import EDP, ENERGY, LATENCY
+from .protocol import SearchProblem
+from .space.mapspace import Mapspace
+
+_BLOCKS = 10
+"""Blocks of Einsums at the most: between more of them the cheapest places to cut are looked at."""
+
+_SEARCHES = 8
+"""Nests that are searched, at the most."""
+
+_WORTH = 0.03
+"""What could be better by less than this share is not worth a search of a nest."""
+
+_OF_NEST = Effort(
+    regions=6,
+    untimed=12,
+    sketches=3,
+    more_sketches=8,
+    subspaces=24,
+    patience=8,
+    patience_near=4,
+    again=0,
+)
+
+
+def of_nest(effort: Effort) -> Effort:
+    """What one of several nests is worth where one nest is worth some effort."""
+    limits = {
+        f.name: min(getattr(effort, f.name), getattr(_OF_NEST, f.name)) for f in fields(Effort)
+    }
+    return Effort(**limits)
+
+
+_Path = tuple[tuple[int, int], ...]
+"""Nests that follow one another: the first block of each, and the first that is no more of it."""
+
+
+@dataclass(kw_only=True)
+class _Nest:
+    """A run of blocks as a nest of its own."""
+
+    names: tuple[str, ...]
+    pinned: tuple[tuple[str, str, int], ...]
+    """Rank, member and size of tiles that others cut alike."""
+    least: float = 0.0
+    """The objective, which no mapping is below."""
+    run: EngineRun | None = None
+    """The best that is known."""
+    able: bool = True
+    looked_at: bool = False
+    searched: Certificate | None = None
+
+    @property
+    def value(self) -> float:
+        """The objective of the best that is known."""
+        return inf if self.run is None else self.run.value
+
+    @property
+    def hoped(self) -> float:
+        """What a search may find at the best."""
+        if not self.able:
+            return inf
+        return self.value if self.searched is not None else self.least
+
+
+def search_nests(problem: SearchProblem, found: Searched, effort: Effort = _OF_NEST) -> Searched:
+    """The best of what was found in one nest and of all that several nests could be.
+
+    Parameters
+    ----------
+    problem : SearchProblem
+        Of the whole cascade, without constraints, on a machine without instances.
+    found : Searched
+        The best in one nest.
+    effort : Effort
+        Of the search of each nest.
+
+    Returns
+    -------
+    Searched
+        Its certificate is of mappings of one and of several nests, but for cuts of which there are
+        too many to look at.
+    """
+    if found.certificate.ended == INTERRUPTED:
+        return found
+    return _Cutting(problem, found, effort).best()
+
+
+@dataclass
+class _Cutting:
+    """All ways to cut one cascade."""
+
+    problem: SearchProblem
+    found: Searched
+    effort: Effort
+    begun: float = field(default_factory=monotonic)
+    searches: int = 0
+    ended: str = ""
+
+    def __post_init__(self) -> None:
+        self.space = self.problem.space
+        self.objective = self.problem.objective
+        self.value = self.objective.of(self.found.result)
+        self.path: _Path = ()
+        # A sum of roots bounds the root of a product of sums (Cauchy and Schwarz).
+        self.power = 0.5 if self.objective.code == EDP else 1.0
+        self.beside = inf
+        self.complete = True
+        self.blocks = self._blocks()
+        self.nests: dict[tuple[int, int], _Nest] = {}
+
+    def best(self) -> Searched:
+        """What is found."""
+        if len(self.blocks) > 1:
+            self._look()
+        if not self.path:
+            return replace(self.found, certificate=self._certificate(self.found.certificate))
+        nests = [self.nests[place] for place in self.path]
+        runs = [nest.run for nest in nests if nest.run is not None]
+        whole = Mapping(name=f"best-{self.objective.name}", cascade=self.space.program.name)
+        mapping = in_nests(
+            whole,
+            tuple(_with_pinned(r.mapping, n.pinned) for r, n in zip(runs, nests, strict=True)),
+        )
+        try:
+            run = run_mapping(self.space, mapping, self.objective)
+        except InputError:
+            self.path = ()
+            return replace(self.found, certificate=self._certificate(self.found.certificate))
+        return self._as_found(run)
+
+    def _as_found(self, run: EngineRun) -> Searched:
+        before = self.found
+        certificate = self._certificate(
+            replace(
+                before.certificate,
+                strategy=f"{before.certificate.strategy}, nest by nest",
+                value=run.value,
+            )
+        )
+        moments = before.history
+        if moments:
+            last = moments[-1]
+            seconds = last.seconds + monotonic() - self.begun
+            moments += (Moment(seconds, certificate.runs, run.value, certificate.bound),)
+        return Searched(
+            mapping=run.mapping,
+            result=run.result,
+            certificate=certificate,
+            runner_up=self._beaten(run),
+            history=moments,
+        )
+
+    def _beaten(self, run: EngineRun) -> RunnerUp | None:
+        """The best in one nest, if it is of this cascade."""
+        try:
+            other = bound_nests(self.space, self.found.mapping)
+        except InputError:
+            return None
+        return RunnerUp(
+            mapping=self.found.mapping,
+            result=self.found.result,
+            differences=differences_of_nests(bound_nests(self.space, run.mapping), other),
+        )
+
+    # ------------------------------------------------------------------ where to cut
+
+    def _blocks(self) -> tuple[tuple[str, ...], ...]:
+        """Runs of Einsums between the places where a cut may be worth it."""
+        finest = self.space.program.once(cut_blocks)
+        costs: list[tuple[float, int]] = []
+        for at in range(1, len(finest)):
+            least = self._least_cut(tuple(n for block in finest[:at] for n in block))
+            if least < self.value * (1 - self.problem.tolerance):
+                costs.append((least, at))
+            else:
+                self.beside = min(self.beside, least)
+        self.complete = len(costs) < _BLOCKS
+        cuts = sorted(at for _, at in sorted(costs)[: _BLOCKS - 1])
+        ends = [0, *cuts, len(finest)]
+        return tuple(
+            tuple(n for block in finest[first:last] for n in block)
+            for first, last in pairwise(ends)
+        )
+
+    def _least_cut(self, before: tuple[str, ...]) -> float:
+        """What no mapping is below that hands on all that crosses a cut."""
+        program, machine = self.space.program, self.space.architecture
+        outermost, words = machine.memories[0], program.once(words_of, machine.word_bits)
+        masked = {e.name for e in with_masks(program).einsums if e.where is not None}
+        moved = 0.0
+        for name in crossing(program, before):
+            ranks = (*program.parallel, *program.tensor_ranks[name])
+            # How much of what is masked has to be handed on is not asked.
+            if name not in masked and all(r in self.space.shapes for r in ranks):
+                elements = prod(self.space.shapes[r] for r in ranks)
+                moved += float(elements * words.of(name) * machine.word_bytes)
+        floor = self.found.result.floor
+        seconds = 0.0
+        if outermost.bandwidth_bytes_per_s is not None:
+            seconds = floor.bandwidth_s + 2 * moved / float(outermost.bandwidth_bytes_per_s)
+        cycles = max(floor.latency_s, seconds) * float(machine.clock_hz)
+        price = memory_access(machine, outermost)
+        lines = moved * 8 / float(outermost.line_bits)
+        energy = floor.energy_pj + lines * (price.read_pj + price.write_pj)
+        return {LATENCY: cycles, ENERGY: energy}.get(self.objective.code, cycles * energy)
+
+    def _nest(self, place: tuple[int, int]) -> _Nest:
+        if place not in self.nests:
+            first, last = place
+            names = tuple(n for block in self.blocks[first:last] for n in block)
+            self.nests[place] = _Nest(names=names, pinned=tuple(self._pinned(names)))
+        return self.nests[place]
+
+    def _pinned(self, names: tuple[str, ...]) -> Iterator[tuple[str, str, int]]:
+        """Sizes of the cascade's own tiles that a nest and others have to agree about: those of
+        the best in one nest."""
+        program = self.space.program
+        others = tuple(e.name for e in program.einsums if e.name not in names)
+        read = {a.tensor for e in program.einsums if e.name in names for a in e.reads}
+        handed = (*crossing(program, names), *(t for t in crossing(program, others) if t in read))
+        sizes = dict(self.found.result.shape)
+        families = dict.fromkeys(f for t in handed for f in tiled_families(program, t))
+        for family in families:
+            for member in program.rank_of[family].partition[1:]:
+                if member not in self.space.given:
+                    yield family, member, sizes[member]
+
+    # ------------------------------------------------------------------ which nests
+
+    def _look(self) -> None:
+        """Look at nests on the path that may be best, until none may be better."""
+        while not self._over():
+            hoped, path = self._shortest(lambda nest: nest.hoped)
+            new = [place for place in path if not self.nests[place].looked_at]
+            if hoped >= self._good_enough(self.problem.tolerance):
+                return
+            if new:
+                for place in new:
+                    self._make(self.nests[place])
+            else:
+                left = [p for p in path if self.nests[p].searched is None]
+                if not left or self.searches >= _SEARCHES:
+                    return
+                if hoped >= self._good_enough(_WORTH):
+                    return
+                widest = max(left, key=lambda p: self.nests[p].value - self.nests[p].least)
+                self._search(self.nests[widest])
+            self._improve()
+
+    def _over(self) -> bool:
+        if not self.ended and self.problem.is_over():
+            self.ended = TIME_LIMIT
+        return bool(self.ended)
+
+    def _good_enough(self, share: float) -> float:
+        return float((self.value * (1 - share)) ** self.power)
+
+    def _improve(self) -> None:
+        """Take the best path of mappings that are known, if it is better than the best by now."""
+        value, path = self._shortest(lambda nest: nest.value)
+        if value >= self._good_enough(self.problem.tolerance):
+            return
+        runs = [self.nests[place].run for place in path]
+        if self.objective.code == EDP:
+            results = [run.result for run in runs if run is not None]
+            whole = sum(r.cycles for r in results) * sum(r.energy_pj for r in results)
+        else:
+            whole = value
+        if whole < self.value * (1 - self.problem.tolerance):
+            self.value, self.path = whole, path
+
+    def _shortest(self, cost: Callable[[_Nest], float]) -> tuple[float, _Path]:
+        """The least sum of costs over at least two nests, and the nests."""
+        count = len(self.blocks)
+        best: list[tuple[float, _Path]] = [(0.0, ())]
+        for last in range(1, count + 1):
+            ways = (
+                (best[first][0] + cost(self._nest((first, last))) ** self.power, first)
+                for first in range(last)
+                if (first, last) != (0, count)
+            )
+            total, first = min(ways)
+            best.append((total, (*best[first][1], (first, last))))
+        return best[count]
+
+    def _space(self, nest: _Nest) -> Mapspace:
+        program = self.space.program.once(excerpt, nest.names)
+        known = {*program.settable}
+        given = self.space.given | {member: size for _, member, size in nest.pinned}
+        own = {name: size for name, size in given.items() if name in known}
+        return Mapspace.of(program, self.space.architecture, own)
+
+    def _make(self, nest: _Nest) -> None:
+        """Run the mappings that are made for any cascade."""
+        nest.looked_at = True
+        try:
+            space = self._space(nest)
+        except InputError:
+            nest.able = False
+            return
+        for make in (GENERATORS.fuse, GENERATORS.make):
+            try:
+                mapping = make(space.program, space.architecture, space.given)
+                run = run_mapping(space, mapping, self.objective)
+            except InputError:
+                continue
+            if run.value < nest.value:
+                nest.run = run
+        if nest.run is not None:
+            nest.least = self.objective.floor(nest.run.result)
+
+    def _search(self, nest: _Nest) -> None:
+        self.searches += 1
+        asked = SearchProblem(
+            space=self._space(nest),
+            objective=self.objective,
+            tolerance=self.problem.tolerance,
+            known=nest.run,
+            is_over=self.problem.is_over,
+        )
+        try:
+            found = Exhaustive(self.effort).search(asked)
+        except InputError:
+            nest.able = nest.run is not None
+            nest.searched = replace(
+                self.found.certificate, candidates=0, evaluated=0, reasons=(), runs=0
+            )
+            return
+        value = self.objective.of(found.result)
+        nest.searched = found.certificate
+        nest.least = max(nest.least, found.certificate.bound)
+        nest.run = EngineRun(value=value, mapping=found.mapping, result=found.result)
+        if found.certificate.ended:
+            self.ended = found.certificate.ended
+
+    # ------------------------------------------------------------------ certificate
+
+    def _certificate(self, own: Certificate) -> Certificate:
+        """Of one nest and of several: candidates of all that were searched, and the lower bound."""
+        all_of = [own, *(n.searched for n in self.nests.values() if n.searched is not None)]
+        reasons: dict[str, int] = {}
+        for why, count in (pair for c in all_of for pair in c.reasons):
+            reasons[why] = reasons.get(why, 0) + count
+        floor = own.floor
+        least = min(self.found.certificate.bound, max(floor, self._least()))
+        return replace(
+            own,
+            candidates=sum(c.candidates for c in all_of),
+            evaluated=sum(c.evaluated for c in all_of),
+            reasons=tuple(reasons.items()),
+            runs=sum(c.runs for c in all_of),
+            gap=max(0.0, 1 - least / own.value) if own.value else 0.0,
+            ended=own.ended or self.ended,
+        )
+
+    def _least(self) -> float:
+        """What no mapping of several nests is below, as far as is known."""
+        if not self.complete:
+            return 0.0
+        if len(self.blocks) < 2:
+            return self.beside
+        proven, _ = self._shortest(lambda nest: nest.least if nest.able else inf)
+        return float(min(self.beside, proven ** (1 / self.power)))
+
+
+def _with_pinned(mapping: Mapping, pinned: Iterable[tuple[str, str, int]]) -> Mapping:
+    """A nest's mapping, which says what tiles it has in common with others."""
+    known = {t.member for t in mapping.tiles}
+    tiles = (Tile(rank=r, member=m, size=n) for r, m, n in pinned if m not in known)
+    return replace(mapping, tiles=(*tiles, *mapping.tiles))

@@ -1,0 +1,129 @@
+"""Several nests of a mapping cost what each does, and all of them compute what one nest does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from archsim import Architecture, simulate
+from archsim.bound.binding import bind
+from archsim.bound.nests import in_nests, nests_of
+from archsim.cost.spill import count_mapping
+from archsim.evaluate.evaluate import evaluate_mapping
+from archsim.evaluate.floor import floor_of_nests
+from archsim.evaluate.nests import evaluate_nests
+from archsim.spec.files.mapping_text import mapping_text
+from archsim.spec.mapping import Mapping
+from archsim.validation.mapped import mapped_run
+from archsim.validation.validate import validate_cascade
+from einsum_cascade import Cascade
+from einsum_cascade.algebra.excerpt import cut_blocks, excerpt
+from einsum_cascade.errors import MappingError, SpecError
+from einsum_cascade.ir import Program
+from mappers.einsum_by_einsum import einsum_by_einsum
+from mappers.generators import GENERATORS
+
+SHAPES = {"B": 2, "H": 2, "E": 16, "F": 16, "P": 40, "M": 24}
+MACHINE = Architecture.load("fusemax")
+
+
+def cut(program: Program, shapes: dict[str, int], *places: int) -> Mapping:
+    """A mapping of several nests, each one Einsum after the other."""
+    blocks = program.once(cut_blocks)
+    ends = [0, *places, len(blocks)]
+    nests: list[Mapping] = []
+    for first, last in pairwise(ends):
+        part = program.once(excerpt, tuple(n for block in blocks[first:last] for n in block))
+        own = {r: n for r, n in shapes.items() if r in part.settable}
+        nests.append(einsum_by_einsum(part, MACHINE, own))
+    return in_nests(replace(nests[0], name="cut", cascade=program.name), tuple(nests))
+
+
+@pytest.mark.parametrize("name", ["attention-3pass", "attention-causal", "feed-forward"])
+def test_nests_are_priced_each_by_itself_and_have_the_floor_of_the_whole(name: str) -> None:
+    program = Cascade.load(name).program
+    shapes = {r: SHAPES.get(r, 24) for r in program.settable}
+    mapping = cut(program, shapes, 1, 2)
+    nests = tuple(
+        (p.name, bind(p.program, p.mapping, MACHINE, p.shapes))
+        for p in nests_of(program, mapping, shapes)
+    )
+    found = evaluate_nests(program, mapping, nests)
+    assert found.cycles == sum(p.result.cycles for p in found.parts)
+    assert found.energy_pj == pytest.approx(sum(p.result.energy_pj for p in found.parts))
+    whole = evaluate_mapping(program, einsum_by_einsum(program, MACHINE, shapes), MACHINE, shapes)
+    assert found.floor.latency_s == pytest.approx(whole.floor.latency_s, rel=1e-12)
+    assert found.floor.energy_pj == pytest.approx(whole.floor.energy_pj, rel=1e-9)
+    # What is handed on is read from the outermost memory, and no more is written than anyway.
+    assert found.traffic[0].write_bytes == whole.traffic[0].write_bytes
+    assert found.traffic[0].read_bytes > whole.traffic[0].read_bytes
+
+
+def test_the_floor_of_one_nest_is_that_of_the_cascade() -> None:
+    program = Cascade.load("mla-absorbed").program
+    shapes = {"B": 2, "H": 4, "D": 16, "R": 8, "L": 32, "F": 16, "P": 1, "M": 64}
+    mapping = einsum_by_einsum(program, MACHINE, shapes)
+    bound = bind(program, mapping, MACHINE, shapes)
+    counts = count_mapping(bound)
+    floor = floor_of_nests(program, [(bound, counts)])
+    assert floor == evaluate_mapping(program, mapping, MACHINE, shapes).floor
+
+
+@pytest.mark.parametrize("name", ["attention-3pass", "attention-causal", "delta-rule"])
+def test_nest_by_nest_computes_what_the_cascade_does(name: str) -> None:
+    cascade = Cascade.load(name)
+    program = cascade.program
+    shapes = {r: SHAPES.get(r, 5) for r in program.settable} | {"B": 1, "P": 6, "M": 6, "E": 4}
+    mapping = cut(program, shapes, 1, 3)
+    run = mapped_run(cascade, mapping, MACHINE, GENERATORS)
+    found = validate_cascade(cascade, run=run, shapes=shapes)
+    assert found.ok
+
+
+def test_a_file_holds_nests_and_both_engines_run_them(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    program = Cascade.load("attention-3pass").program
+    mapping = cut(program, SHAPES, 2, 4)
+    path = tmp_path / "nests.yaml"
+    path.write_text(mapping_text(mapping))
+    read = Mapping.load(path)
+    assert read == mapping
+    workload = "bert-base"
+    setting = ["cascade=attention-3pass", "batch=2", "H=2", "E=16", "F=16", "seq_len=40"]
+    told = [
+        simulate(workload, "fusemax", mapping=read, engine=e, settings=setting)
+        for e in ("analytical", "event")
+    ]
+    assert told[0].cycles == pytest.approx(told[1].cycles, rel=1e-3)
+    assert [p.name for p in told[0].parts] == ["QK to GM", "SN to SD", "A to AV"]
+
+
+def test_nests_that_do_not_go_together_are_refused() -> None:
+    program = Cascade.load("attention-3pass").program
+    mapping = cut(program, SHAPES, 2, 4)
+    first, second, third = mapping.nests
+    with pytest.raises(SpecError, match="SN runs in an earlier nest than QK"):
+        nests_of(program, replace(mapping, nests=(second, first, third)), SHAPES)
+    with pytest.raises(SpecError, match="no nest runs A"):
+        nests_of(program, replace(mapping, nests=(first, second)), SHAPES)
+    with pytest.raises(MappingError, match="has 3 nests, and one is needed here"):
+        bind(program, mapping, MACHINE, SHAPES)
+
+
+def test_what_runs_along_a_rank_stays_in_its_nest_and_tiles_handed_on_are_cut_alike() -> None:
+    program = Cascade.load("attention-1pass").program
+    mapping = einsum_by_einsum(program, MACHINE, SHAPES)
+
+    def having(*names: str, size: int = 8) -> Mapping:
+        own = tuple(e for e in mapping.einsums if e.einsum in names)
+        tiles = tuple(replace(t, size=size) if t.member == "M0" else t for t in mapping.tiles)
+        return replace(mapping, einsums=own, tiles=tiles)
+
+    names = [e.name for e in program.einsums]
+    whole = in_nests(mapping, (having(*names[:-1]), having(names[-1])))
+    with pytest.raises(SpecError, match="RNV runs along M1: AV, which reads it"):
+        nests_of(program, whole, SHAPES)
+    whole = in_nests(mapping, (having(names[0]), having(*names[1:], size=4)))
+    with pytest.raises(SpecError, match="BQK is made of tiles of M, which two nests cut otherwise"):
+        nests_of(program, whole, SHAPES)
