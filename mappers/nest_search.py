@@ -35,8 +35,8 @@ from .space.mapspace import Mapspace
 _BLOCKS = 10
 """Blocks of Einsums at the most: between more of them the cheapest places to cut are looked at."""
 
-_SEARCHES = 8
-"""Nests that are searched, at the most."""
+_EINSUMS = 40
+"""Einsums of all nests that are searched, at the most: a search takes as long as it has many."""
 
 _WORTH = 0.03
 """What could be better by less than this share is not worth a search of a nest."""
@@ -124,7 +124,7 @@ class _Cutting:
     found: Searched
     effort: Effort
     begun: float = field(default_factory=monotonic)
-    searches: int = 0
+    searched: int = 0
     ended: str = ""
 
     def __post_init__(self) -> None:
@@ -269,10 +269,10 @@ class _Cutting:
                 for place in new:
                     self._make(self.nests[place])
             else:
-                left = [p for p in path if self.nests[p].searched is None]
-                if not left or self.searches >= _SEARCHES:
-                    return
-                if hoped >= self._good_enough(_WORTH):
+                room = _EINSUMS - self.searched
+                open_ = (p for p in path if self.nests[p].searched is None)
+                left = [p for p in open_ if len(self.nests[p].names) <= room]
+                if not left or hoped >= self._good_enough(_WORTH):
                     return
                 widest = max(left, key=lambda p: self.nests[p].value - self.nests[p].least)
                 self._search(self.nests[widest])
@@ -341,7 +341,7 @@ class _Cutting:
             nest.least = self.objective.floor(nest.run.result)
 
     def _search(self, nest: _Nest) -> None:
-        self.searches += 1
+        self.searched += len(nest.names)
         asked = SearchProblem(
             space=self._space(nest),
             objective=self.objective,

@@ -13,7 +13,7 @@ Of a region's mappings, each one fused nest, these are open, in this order:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations, permutations, product
@@ -33,6 +33,12 @@ from .factorisation import Factorisation, closed, factorise, stepped_ranks
 from .ways import EinsumWays, Way
 
 Ints = NDArray[np.int64]
+
+_MEMORIES = 2
+"""With no more memories than these, sizes of tiles are as they come."""
+
+_TILINGS = 20_000
+"""Combinations of tile sizes beyond which some sizes are left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,8 +192,15 @@ class Region:
 
     @cached_property
     def tilings(self) -> Ints:
-        """All combinations of tile sizes, a row each."""
+        """All combinations of tile sizes, a row each.
+
+        Where several memories lie one inside the other and there would be too many, every other
+        size is left out, of the rank that has most.
+        """
         columns = [self.sizes(cut) for cut in self.open_factorisations]
+        if len(self.architecture.memories) > _MEMORIES:
+            named = [cut.rank in self.constraints.of_tiles for cut in self.open_factorisations]
+            columns = fewer_tilings(columns, named)
         rows = [tuple(x for sizes in row for x in sizes) for row in product(*columns)]
         return np.array(rows, dtype=np.int64).reshape(len(rows), len(self.tiles))
 
@@ -314,6 +327,44 @@ class Region:
     def residencies(self) -> int:
         """Ways to keep tensors."""
         return prod(len(places) for places in self.places.values())
+
+
+def fewer_tilings(
+    columns: Sequence[tuple[tuple[int, ...], ...]], named: Sequence[bool] = ()
+) -> list[tuple[tuple[int, ...], ...]]:
+    """Sizes of the tiles of several ranks, so few that all combinations can be gone through.
+
+    Parameters
+    ----------
+    columns : sequence of tuple
+        By rank the sizes of its tiles, as many together as memories hold some.
+    named : sequence of bool
+        Ranks whose sizes somebody named: none of these is left out.
+
+    Examples
+    --------
+    The least and the largest are kept:
+
+    >>> sizes = tuple((a, b) for a in range(1, 200) for b in range(1, 200))
+    >>> (fewer,) = fewer_tilings([sizes])
+    >>> len(fewer), fewer[0], fewer[-1]
+    (10000, (1, 1), (199, 199))
+    """
+    found = [*columns]
+    fixed = {n for n, is_named in enumerate(named) if is_named}
+    while prod(map(len, found)) > _TILINGS:
+        open_ = [n for n in range(len(found)) if n not in fixed]
+        if not open_:
+            break
+        most = max(open_, key=lambda n: len(found[n]))
+        values = sorted({size for sizes in found[most] for size in sizes})
+        kept = {*values[::2], values[-1]}
+        fewer = tuple(sizes for sizes in found[most] if kept.issuperset(sizes))
+        if len(fewer) == len(found[most]) or not fewer:
+            fixed.add(most)
+        else:
+            found[most] = fewer
+    return found
 
 
 def _distinct(rows: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], Ints]:

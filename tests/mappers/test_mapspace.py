@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -127,3 +128,21 @@ def crossed_ranks(space: Region) -> list[str]:
         for cut in space.open_factorisations
     }
     return [r for r, n in often.items() if n > 1 and is_crossed(space, r)]
+
+
+def test_three_memories_have_no_more_tilings_than_can_be_gone_through() -> None:
+    """One region of attention had 4.8 million, and filled the memory of a computer."""
+    machine = Architecture.load("fusemax")
+    outer, buffer = machine.memories
+    inner = replace(buffer, name="l1", capacity_bytes=2**20)
+    three = replace(machine, memories=(outer, replace(buffer, name="l2"), inner))
+    program = Cascade.load("attention-1pass").program
+    space = Mapspace.of(program, three, {"B": 1, "H": 1, "E": 64, "F": 64, "P": 4096, "M": 4096})
+    for promised in space.regions(6):
+        region = promised.region
+        assert len(region.tilings) <= 20_000
+        # The smallest and the largest tiles are there.
+        for cut in region.open_factorisations:
+            columns = [n for n, (rank, _) in enumerate(region.tiles) if rank == cut.rank]
+            rows = {tuple(row) for row in region.tilings[:, columns].tolist()}
+            assert {min(region.sizes(cut)), max(region.sizes(cut))} <= rows

@@ -105,7 +105,7 @@ class Idle:
 @pytest.mark.parametrize("name", ["latency", "energy", "edp"])
 def test_the_best_of_all_cuts_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nest_search, "_WORTH", 0.0)
-    monkeypatch.setattr(nest_search, "_SEARCHES", 1000)
+    monkeypatch.setattr(nest_search, "_EINSUMS", 1000)
     monkeypatch.setattr(nest_search, "Exhaustive", Idle)
     objective = objective_called(name)
     program = Cascade.parse(TWO_LAYERS).program
