@@ -48,6 +48,7 @@ def resolve_shapes(
     problems: list[Problem] = []
     shapes = _checked(program, given, problems)
     _fixed(program, shapes, problems)
+    _follow(program, shapes, frozenset(given))
     _alike(program, shapes, problems)
     families = {
         rank.name: _family(rank, shapes, problems, frozenset(given))
@@ -131,6 +132,32 @@ def _fixed(program: ir.Program, shapes: dict[str, int], problems: list[Problem])
         if shapes.setdefault(rank.name, rank.shape) != rank.shape:
             what = f"{rank.name} is {rank.shape} in '{program.name}', not {shapes[rank.name]}"
             problems.append(Problem(what))
+
+
+def following(program: ir.Program, given: Mapping[str, int]) -> dict[str, int]:
+    """Shapes that are given, and those that follow from them; the rest is left out.
+
+    >>> from einsum_cascade import Cascade
+    >>> program = Cascade.load("delta-product-chunked").program
+    >>> found = following(program, {"P": 7, "J": 2, "X0": 4})
+    >>> found["N"], found["X1"], found["M0"]
+    (14, 4, 4)
+    """
+    shapes = dict(given)
+    _fixed(program, shapes, [])
+    _follow(program, shapes, frozenset(given))
+    return shapes
+
+
+def _follow(program: ir.Program, shapes: dict[str, int], given: frozenset[str]) -> None:
+    """Fill in what follows, in place: of a family what a rank like its member has, and so on."""
+    known = -1
+    while known != len(shapes):
+        known = len(shapes)
+        _alike(program, shapes, [])
+        for rank in program.ranks:
+            if rank.partition:
+                _family(rank, shapes, [], given)
 
 
 def _alike(program: ir.Program, shapes: dict[str, int], problems: list[Problem]) -> None:

@@ -80,9 +80,16 @@ def _picked(
     followers = {r.name for r in program.ranks if r.like is not None}
     for name in program.parallel:
         picked.setdefault(name, int(rng.choice(_PARALLEL)))
-    picked.update({r.name: r.shape for r in program.ranks if r.shape and r.name not in given})
+    # What it is like has that shape as well: chunks of a fixed length.
+    fixed = [(n, r.shape) for r in program.ranks if r.shape for n in (r.name, r.like) if n]
+    picked.update({name: size for name, size in fixed if name not in given})
     for rank in program.ranks:
         alike = {r.name for r in program.ranks if r.like == rank.name}
+        if rank.name in followers and not program.rank_of[rank.like or ""].partition:
+            # As long as another, and cut in tiles that the other has not.
+            picked.update(
+                {n: int(rng.choice(_TILES)) for n in rank.partition[1:] if n not in given}
+            )
         if rank.family is not None or rank.name in followers or alike & set(given):
             continue
         if not rank.partition:

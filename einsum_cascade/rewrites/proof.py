@@ -112,9 +112,7 @@ def proof_shapes(program: Program) -> dict[str, int]:
         elif rank.family is None:
             shapes[rank.name] = _SWEPT if rank.name in swept else _OTHER[plain % len(_OTHER)]
             plain += 1
-    for rank in program.ranks:
-        if rank.like is not None:
-            shapes[rank.name] = shapes[rank.like]
+    _give_alike(program, shapes)
     for einsum in program.einsums:
         if einsum.select is not None:
             # No more can be selected than there is.
@@ -130,7 +128,24 @@ def proof_shapes(program: Program) -> dict[str, int]:
             if along is not None:
                 places = math.prod(shapes[r] for r in scattered_by(program, einsum, index))
                 shapes[along] = max(shapes[along], places)
+    _give_alike(program, shapes)
     return shapes
+
+
+def _give_alike(program: Program, shapes: dict[str, int]) -> None:
+    """Give ranks the shapes of those they are like, in place; a rank that has a shape of its own,
+    or is cut where the other is not, gives its shape to the other."""
+    for rank in program.ranks:
+        if rank.like is None:
+            continue
+        model = program.rank_of[rank.like]
+        if rank.shape is None and (model.partition or not rank.partition):
+            shapes[rank.name] = shapes[model.name]
+            continue
+        shapes[model.name] = shapes[rank.name]
+        if model.family is not None:
+            members = program.rank_of[model.family].partition
+            shapes[model.family] = math.prod(shapes[m] for m in members)
 
 
 # --------------------------------------------------------------------------- running

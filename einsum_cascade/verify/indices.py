@@ -291,7 +291,8 @@ def _affine(place: _Place, index: ir.Affine) -> Iterator[Problem]:
     offset = index.offset
     if offset is None:
         family = family_of(place.program, index)
-        if family is not None and family != place.rank:
+        apart = family not in (None, place.rank)
+        if apart and not place.program.alike(family or "", place.rank):
             yield place.problem(f"this index walks '{family}', but '{place.rank}' is expected")
         return
     found = place.program.rank_of_variable.get(index.variables[0])

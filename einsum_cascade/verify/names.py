@@ -189,7 +189,10 @@ def _partitions(program: ir.Program) -> Iterator[Problem]:
     for rank in program.ranks:
         if rank.like is not None:
             yield from _alike(program, rank)
-        if rank.shape is not None and (rank.partition or rank.like):
+        like = program.rank_of.get(rank.like or "")
+        # A member has no line of its own: what is like it says which length it has.
+        apart = like is not None and like.family is None
+        if rank.shape is not None and (rank.partition or apart):
             what = f"rank '{rank.name}' has a shape and takes it from elsewhere, too"
             yield Problem(what, rank.span, "leave out 'shape', or 'partition' and 'like'")
         if rank.family is not None:
@@ -211,7 +214,7 @@ def _alike(program: ir.Program, rank: ir.Rank) -> Iterator[Problem]:
         yield Problem(
             f"rank '{rank.name}' is like '{rank.like}', which is no rank", rank.span, hint
         )
-    elif rank.partition and len(other.partition) != len(rank.partition):
+    elif rank.partition and len(other.partition) not in (0, len(rank.partition)):
         what = f"ranks '{rank.name}' and '{other.name}' are alike, but not partitioned alike"
         yield Problem(what, rank.span)
 

@@ -104,7 +104,7 @@ def test_every_cascade_has_all_shapes_of_a_bert_layer(name: str) -> None:
     given = {r: n for r, n in bert.items() if r in program.settable}
     shapes, _ = with_usual(program, given)
     tiles = {m: 64 for r in program.ranks for m in r.partition[1:] if m not in shapes}
-    likes = {r.name for r in program.ranks if r.like}
+    likes = {r.name for r in program.ranks if r.like and program.rank_of[r.like].partition}
     owned = {m for r in program.ranks if r.name in likes for m in r.partition}
     sizes = {n: v for n, v in (shapes | tiles).items() if n not in owned}
     found = resolve_shapes(program, {n: v for n, v in sizes.items() if n in program.rank_of})

@@ -199,6 +199,49 @@ def mamba3(
     return {"Y": np.stack(rows, axis=-2)}
 
 
+def mamba3_mimo(
+    CT: Array,
+    BT: Array,
+    X: Array,
+    DT: Array,
+    LM: Array,
+    AN: Array,
+    Z: Array,
+    MX: Array,
+    MZ: Array,
+    MO: Array,
+    A: Array,
+    DSK: Array,
+) -> dict[str, Array]:
+    """Mamba-3 with R inputs and outputs of a head, as ``mamba3`` with complex states.
+
+    Parameters
+    ----------
+    CT, BT : array, shape (..., P, R, I, 2)
+    MX, MZ, MO : array, shape (H, R, F)
+        Weights of inputs, gates and outputs, the same for all sequences.
+    X, Z, DT, LM, AN, A, DSK : array
+        As of ``mamba3``.
+    """
+    queries, keys = CT[..., 0] + 1j * CT[..., 1], BT[..., 0] + 1j * BT[..., 1]
+    state = np.zeros((*X.shape[:-2], BT.shape[-2], X.shape[-1]), complex)
+    before = np.zeros_like(state)
+    rows = []
+    for t in range(X.shape[-2]):
+        dt, lam = DT[..., t, None, None], LM[..., t, None, None]
+        inputs = X[..., t, None, :] * MX
+        decay = np.exp(np.asarray(A)[..., None, None] * dt)
+        turn = np.exp(-1j * np.pi * np.tanh(AN[..., t, :, None]) * dt)
+        own = np.swapaxes(keys[..., t, :, :], -1, -2) @ inputs
+        state = decay * turn * (state + (1 - lam) * dt * before) + lam * dt * own
+        before = own
+        read = (np.conj(queries[..., t, :, :]) @ state).real
+        gate = Z[..., t, None, :] * MZ
+        read = (read + np.asarray(DSK)[..., None, None] * inputs) * gate * sigmoid(gate)
+        rows.append((read * MO).sum(axis=-2))
+    return {"Y": np.stack(rows, axis=-2)}
+
+
 def log_linear_attention(Q: Array, K: Array, V: Array, A: Array, LS: Array) -> dict[str, Array]:
     """Log-linear attention (arXiv 2506.04761) over pairs, by the highest bit that differs.
 

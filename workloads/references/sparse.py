@@ -155,3 +155,65 @@ def path_attention(Q: Array, K: Array, V: Array, W: Array, BETA: Array) -> dict[
                 row = row - BETA[head][m] * (row @ unit[m]) * unit[m]
             found[(*head, p)] = softmax(scores) @ V[head][: p + 1]
     return {"O": found}
+
+
+def native_sparse_attention_overlapped(
+    Q: Array,
+    KA: Array,
+    VA: Array,
+    KB: Array,
+    VB: Array,
+    KW: Array,
+    VW: Array,
+    PK: Array,
+    PV: Array,
+    GC: Array,
+    GS: Array,
+    GW: Array,
+    W: float,
+    R: int,
+    J: int,
+) -> dict[str, Array]:
+    """NSA (arXiv 2502.11089) whose compressed blocks overlap: A cells of T tokens at every cell.
+
+    Parameters
+    ----------
+    Q : array, shape (..., S, P, E)
+    KA, KB, KW, VA, VB, VW : array, shape (..., M, E) or (..., M, F)
+        Keys and values of the compressed, the picked, and the window's branch.
+    PK, PV : array, shape (..., A, T)
+        Weights of the tokens of a compressed block, in order.
+    GC, GS, GW : array, shape (..., S, P)
+    """
+    found = np.zeros((*Q.shape[:-1], VA.shape[-1]))
+    keys, (cells, tokens) = KA.shape[-2], PK.shape[-2:]
+    length, block = cells * tokens, R * tokens
+    for group in np.ndindex(*Q.shape[:-3]):
+        weigh_k, weigh_v = PK[group[-1:]].reshape(-1), PV[group[-1:]].reshape(-1)
+        starts = range(0, keys - length + 1, tokens)
+        small_k = np.array([weigh_k @ KA[group][b : b + length] for b in starts])
+        small_v = np.array([weigh_v @ VA[group][b : b + length] for b in starts])
+        for p in range(Q.shape[-2]):
+            at = p + keys - Q.shape[-2]
+            seen = [i for i, b in enumerate(starts) if b + length <= at + 1]
+            queries = Q[group][:, p]
+            shares = softmax(queries @ small_k[seen].T) if seen else np.zeros((len(queries), 0))
+            scores = np.zeros(max(0, at // block + 1))
+            for i in seen:
+                for n in range(len(scores)):
+                    # Tokens that both have, cell by cell.
+                    both = min(starts[i] + length, (n + 1) * block) - max(starts[i], n * block)
+                    scores[n] += max(0, both) // tokens * shares[:, i].sum()
+            scores[:1] = np.inf
+            scores[max(0, len(scores) - 2) :] = np.inf
+            picked = np.where(np.isinf(scores), np.finfo(float).max, scores)
+            near = [m for n in _best(picked, J) for m in range(n * block, (n + 1) * block)]
+            near = [m for m in near if m <= at]
+            last = [m for m in range(keys) if at - W < m <= at]
+            for s, query in enumerate(queries):
+                at_s = (*group, s, p)
+                if seen:
+                    found[at_s] += sigmoid(GC[at_s]) * (shares[s] @ small_v[seen])
+                found[at_s] += sigmoid(GS[at_s]) * _attend(query, KB[group][near], VB[group][near])
+                found[at_s] += sigmoid(GW[at_s]) * _attend(query, KW[group][last], VW[group][last])
+    return {"O": found}

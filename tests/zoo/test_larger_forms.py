@@ -1,0 +1,87 @@
+"""Forms over chunks, heads with several inputs, blocks that overlap: their limits, and passes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from zoo_checks import close, draw, reference
+
+from einsum_cascade import Cascade
+from einsum_cascade.errors import CascadeError, RewriteError
+from einsum_cascade.shapes import resolve_shapes
+
+
+def evaluated(name: str, inputs: dict[str, Any], **numbers: Any) -> Any:
+    return Cascade.load(name).evaluate(inputs, **numbers)
+
+
+@pytest.mark.parametrize(("tokens", "last", "chunk"), [(5, 3, 4), (6, 3, 3), (4, 1, 64)])
+def test_chunks_of_delta_product_begin_anywhere(tokens: int, last: int, chunk: int) -> None:
+    """Also inside a token, and the last token has fewer steps."""
+    steps = 3 * (tokens - 1) + last
+    inputs = draw(5, Q=(1, 2, tokens, 4), K=(1, 2, steps, 4), V=(1, 2, steps, 3))
+    inputs |= {"BETA": 1 + np.tanh(inputs["V"][..., 0]), "G": -np.abs(inputs["Q"][..., 0])}
+    found = evaluated("delta-product-chunked", inputs, J=3, X0=chunk)["O"]
+    close(found, reference("delta_product", **inputs, J=3)["O"])
+    close(found, evaluated("delta-product", inputs, J=3)["O"])
+
+
+@pytest.mark.parametrize("length", [64 * 5 + 3, 64])
+def test_levels_of_chunks_are_those_of_their_positions(length: int) -> None:
+    inputs = draw(6, Q=(1, 1, length, 3), K=(1, 1, length, 3), V=(1, 1, length, 2))
+    inputs |= draw(7, LS=(1, 1, length, 10)) | {"A": -0.1 * np.abs(inputs["Q"][..., 0])}
+    found = evaluated("log-linear-attention-chunked", inputs)["O"]
+    close(found, reference("log_linear_attention", **inputs)["O"])
+
+
+def test_chunks_of_log_linear_attention_have_their_length() -> None:
+    program = Cascade.load("log-linear-attention-chunked").program
+    given = {"E": 4, "F": 4, "P": 300, "L": 10}
+    assert resolve_shapes(program, given)["P1"] == 5
+    with pytest.raises(CascadeError, match="M0 = 64, P0 = 32"):
+        resolve_shapes(program, given | {"P0": 32})
+
+
+@pytest.mark.parametrize("form", ["recurrent", "chunked"])
+def test_one_input_and_output_of_a_head(form: str) -> None:
+    """Weights of 1 make it Mamba-3 as it is with one input."""
+    inputs = draw(8, CT=(1, 2, 7, 3, 2), BT=(1, 2, 7, 3, 2), X=(1, 2, 7, 4), Z=(1, 2, 7, 4))
+    inputs |= draw(9, AN=(1, 2, 7, 3), DT=(1, 2, 7), LM=(1, 2, 7))
+    inputs |= {n: np.abs(inputs[n]) / 4 for n in ("DT", "LM")}
+    inputs |= {"A": np.array([-0.3, -0.8]), "DSK": np.array([0.5, 1.5])}
+    sizes = {"P0": 3} if form == "chunked" else {}
+    single = evaluated(f"mamba-3-{form}", inputs, **sizes)["Y"]
+    for name in ("CT", "BT"):
+        inputs[name] = inputs[name][:, :, :, None]
+    ones = {name: np.ones((2, 1, 4)) for name in ("MX", "MZ", "MO")}
+    close(evaluated(f"mamba-3-mimo-{form}", inputs | ones, **sizes)["Y"], single)
+
+
+def test_blocks_that_do_not_overlap_are_those_of_one_length() -> None:
+    """One cell is a compressed block and a block that is picked; one key for all branches."""
+    inputs = draw(10, Q=(1, 2, 3, 9, 4), K=(1, 2, 9, 4), V=(1, 2, 9, 5))
+    inputs |= draw(11, GC=(1, 2, 3, 9), GS=(1, 2, 3, 9), GW=(1, 2, 3, 9))
+    wanted = evaluated("native-sparse-attention", inputs, W=3, U=2, J=3)["O"]
+    keys, values = inputs.pop("K"), inputs.pop("V")
+    inputs |= {f"K{branch}": keys for branch in "ABW"} | {f"V{branch}": values for branch in "ABW"}
+    inputs |= {weights: np.full((2, 1, 2), 0.5) for weights in ("PK", "PV")}
+    close(evaluated("native-sparse-attention-overlapped", inputs, W=3, R=1, J=3)["O"], wanted)
+
+
+@pytest.mark.parametrize(
+    ("name", "rank", "reason"),
+    [
+        ("delta-product-chunked", "E", "its target is not indexed by bare rank variables"),
+        ("mamba-3-mimo-chunked", "R", "nothing waits for the end of a sweep of R"),
+    ],
+)
+def test_further_passes_stay_and_the_reason_is_told(name: str, rank: str, reason: str) -> None:
+    with pytest.raises(RewriteError, match=reason):
+        Cascade.load(name).rewrite(f"reduce_passes:{rank}")
+
+
+def test_one_pass_over_picked_blocks_is_derived() -> None:
+    derived = Cascade.load("native-sparse-attention-overlapped").rewrite("reduce_passes:J")
+    assert derived.result.passes("J").count == 1
