@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
+from pathlib import Path
 
 import pytest
 from brief_search import BRIEFLY
@@ -20,9 +21,11 @@ from mappers.certificate import Certificate, Searched
 from mappers.engine_run import EngineRun, run_mapping
 from mappers.exhaustive.effort import Effort
 from mappers.generators import GENERATORS
+from mappers.memory import VARIABLE, MappingQuestion
 from mappers.nest_search import search_nests
 from mappers.objectives import SearchObjective, objective_called
 from mappers.protocol import SearchProblem
+from mappers.recollection import recall_search, remember_search
 from mappers.space.mapspace import Mapspace
 
 TWO_LAYERS = """
@@ -135,11 +138,14 @@ def test_the_best_of_all_cuts_is_found(name: str, monkeypatch: pytest.MonkeyPatc
     assert found.certificate.floor <= found.certificate.bound * (1 + 1e-12)
 
 
-def test_several_nests_are_taken_where_they_are_better() -> None:
+def test_several_nests_are_taken_where_they_are_better_and_remembered(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     objective = objective_called("latency")
-    program = Cascade.parse(TWO_LAYERS).program
-    space = Mapspace.of(program, small(), SHAPES)
-    fused = GENERATORS.fuse(program, space.architecture, SHAPES)
+    program = Cascade.load("feed-forward").program
+    shapes = {"N": 8, "D": 32, "S": 8}
+    space = Mapspace.of(program, small(), shapes)
+    fused = GENERATORS.fuse(program, space.architecture, shapes)
     one = known(run_mapping(space, fused, objective), objective)
     effort = replace(BRIEFLY.effort, regions=1, sketches=1, subspaces=1, again=0)
     found = search_nests(SearchProblem(space, objective), one, effort)
@@ -150,3 +156,13 @@ def test_several_nests_are_taken_where_they_are_better() -> None:
     assert again.value == objective.of(found.result)
     assert found.runner_up is not None
     assert found.runner_up.differences[0].what == "nests"
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    question = MappingQuestion(
+        program=program, architecture=space.architecture, shapes=shapes, objective=objective.name
+    )
+    remember_search(question, found)
+    before = recall_search(question, space, objective, found.certificate.tolerance)
+    assert before is not None
+    assert before.mapping == found.mapping
+    assert before.runner_up is not None
+    assert before.runner_up.differences == found.runner_up.differences

@@ -127,3 +127,27 @@ def test_what_runs_along_a_rank_stays_in_its_nest_and_tiles_handed_on_are_cut_al
     whole = in_nests(mapping, (having(names[0]), having(*names[1:], size=4)))
     with pytest.raises(SpecError, match="BQK is made of tiles of M, which two nests cut otherwise"):
         nests_of(program, whole, SHAPES)
+
+
+@pytest.mark.parametrize(
+    ("nests", "said"),
+    [
+        ("nests: [{einsums: {QK: {array: matrix}}}]", "several nests are two at the least"),
+        (
+            "nests: [{einsums: {QK: {array: matrix}}}, {einsums: {QK: {array: matrix}}}]",
+            "'QK' is already in a nest",
+        ),
+        (
+            "einsums: {QK: {array: matrix}}\n  nests: [{einsums: {GM: {array: vector}}},"
+            " {einsums: {SN: {array: vector}}}]",
+            "a mapping of several nests has no 'einsums' of its own",
+        ),
+        ("nests: [{einsums: {}}, {einsums: {SN: {array: vector}}}]", "at least one entry"),
+        ("keep: {outer: [Q]}", "the field 'einsums' is missing in 'mapping'"),
+    ],
+)
+def test_files_of_nests_that_are_wrong_are_refused(tmp_path, nests: str, said: str) -> None:  # type: ignore[no-untyped-def]
+    path = tmp_path / "wrong.yaml"
+    path.write_text(f"mapping:\n  name: wrong\n  cascade: attention-3pass\n  {nests}\n")
+    with pytest.raises(SpecError, match=said):
+        Mapping.load(path)
