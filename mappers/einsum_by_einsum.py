@@ -30,6 +30,7 @@ from archsim.spec.mapping import (
 from einsum_cascade.ir import Einsum, Program
 
 from .branched import by_branches
+from .fitting import fitted, least_cycles
 from .side_by_side import ORDERS, ArrayLayout, soonest
 from .sites import LoopPart, Site
 from .space.array_tiles import family_tiles, outer_parts_first
@@ -65,13 +66,14 @@ def einsum_by_einsum(
     shapes |= {m: min(shapes[m], shapes[r.name]) for r in program.ranks for m in r.partition}
     site = Site(program=program, architecture=architecture, shapes=shapes)
     tensors = (*(t.name for t in program.inputs), *(e.name for e in program.einsums))
+    site, made = _best_cut(site)
     groups = (tuple(PhaseTask(einsum=n) for n in group) for group in site.groups)
     mapping = Mapping(
         name=EINSUM_BY_EINSUM,
         cascade=program.name,
         tiles=(*tiles, *cut_tiles(site)),
         nest=site.nest,
-        einsums=tuple(_einsum(site, e) for e in program.einsums),
+        einsums=tuple(x.mapped for x in made),
         keep=tuple(Keep(level=m.name, tensors=tensors) for m in architecture.memories),
         schedule=Schedule(kind="sequential", groups=tuple(groups)),
     )
@@ -86,6 +88,13 @@ def cut_tiles(site: Site) -> Iterator[Tile]:
             yield Tile(rank=rank, member=inner.name, size=outer.stride // inner.stride)
 
 
+_BETTER = Fraction(19, 20)
+"""The share of the time that ranks must take which are cut each by itself, to be preferred."""
+
+Slow = tuple[Fraction, Fraction, Fraction]
+"""Seconds until memories and array are done, those of the slowest memory, bytes that all move."""
+
+
 @dataclass(frozen=True, slots=True)
 class LevelLoops:
     """The loops that step through the tiles of a memory, outermost first."""
@@ -94,15 +103,42 @@ class LevelLoops:
     loops: tuple[LoopPart, ...]
 
 
-def _einsum(site: Site, e: Einsum) -> EinsumMapping:
+@dataclass(frozen=True, slots=True)
+class _InItsLoops:
+    """An Einsum on the array and in the loops that are soonest done."""
+
+    mapped: EinsumMapping
+    cycles: Fraction
+    """That the array is busy."""
+    slow: Slow
+
+
+def _best_cut(site: Site) -> tuple[Site, list[_InItsLoops]]:
+    """All Einsums, ranks cut at the sides of arrays, or each by itself where that is faster."""
+    made = [_einsum(site, e) for e in site.program.einsums]
+    least = [
+        max(x.slow[1], least_cycles(site, e) / site.architecture.clock_hz)
+        for x, e in zip(made, site.program.einsums, strict=True)
+    ]
+    enough = _BETTER * sum(x.slow[0] for x in made)
+    if sum(least) < enough:
+        other = fitted(site, {x.mapped.einsum: x.cycles for x in made})
+        again = [_einsum(other, e) for e in site.program.einsums]
+        if sum(x.slow[0] for x in again) < enough:
+            return other, again
+    return site, made
+
+
+def _einsum(site: Site, e: Einsum) -> _InItsLoops:
     found = [(layout, *nest_of(site, e, layout)) for layout in soonest(site, e)]
-    layout, levels, _ = min(found, key=lambda x: x[2])
+    layout, levels, slow = min(found, key=lambda x: x[2])
     shared = site.shared(e.name)
     # Loops of other components are in the nest as well: this Einsum stays out of them.
     mine = {p.name for r in shared for p in site.parts(r)}
     everyones = [name for level in site.nest for name in level.loops]
     outside = tuple(name for name in everyones if name not in mine)
-    return replace(mapped_einsum(e, layout, levels), outside=outside)
+    mapped = replace(mapped_einsum(e, layout, levels), outside=outside)
+    return _InItsLoops(mapped, layout.cycles, slow)
 
 
 def mapped_einsum(e: Einsum, layout: ArrayLayout, levels: Iterable[LevelLoops]) -> EinsumMapping:
@@ -117,10 +153,6 @@ def mapped_einsum(e: Einsum, layout: ArrayLayout, levels: Iterable[LevelLoops]) 
             if level.loops
         ),
     )
-
-
-Slow = tuple[Fraction, Fraction, Fraction]
-"""Seconds until memories and array are done, those of the slowest memory, bytes that all move."""
 
 
 def nest_of(site: Site, e: Einsum, layout: ArrayLayout) -> tuple[list[LevelLoops], Slow]:

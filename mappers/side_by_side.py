@@ -14,6 +14,7 @@ from einsum_cascade.operations import einsum_operations
 
 from .arrays import arrays_of
 from .folding import Laid
+from .idle import CutRank, Run, layouts_along
 from .sites import LoopPart, Site
 
 _LAYOUTS = 3
@@ -71,6 +72,8 @@ def soonest(site: Site, e: Einsum) -> list[ArrayLayout]:
         No array can do all of its operations.
     """
     able = arrays_of(site.program, e, site.architecture)
+    if site.fitted:
+        return _fitted(site, e, able)
     filling = [_layouts(site, e, a, filling=True) for a in able]
     if all(a.operands == "broadcast" for a in able):
         return sorted(chain(*filling), key=lambda layout: layout.cycles)[:1]
@@ -110,7 +113,7 @@ def _layouts(
 
     Ranks of a mask are better gone through in time, where their empty tiles are left out.
     """
-    able = _layable(site, e) - site.masked(e.name)
+    able = layable(site, e) - site.masked(e.name)
     ranks = [r for r in site.ranks(e) if r in able and site.shapes[r] > 1]
     axes = min(len(ranks), len(array.dimensions))
     found = (
@@ -148,7 +151,7 @@ def _laid_out(
     ``first`` are the ranks that axes begin with; unless they are to be ``filled``, nothing comes
     beside them.
     """
-    free = dict.fromkeys(r for r in site.ranks(e) if r in _layable(site, e))
+    free = dict.fromkeys(r for r in site.ranks(e) if r in layable(site, e))
     along: dict[str, tuple[LoopPart, ...]] = {}
     for number, dimension in enumerate(order):
         room, found = dimension.size, list[LoopPart]()
@@ -163,6 +166,36 @@ def _laid_out(
         if found:
             along[dimension.name] = tuple(found)
     return along
+
+
+def _fitted(site: Site, e: Einsum, able: Iterable[ProcessingArray]) -> list[ArrayLayout]:
+    """Layouts of ranks that are cut each by itself, the soonest first; of equals those that are
+    not late, then those that read least at a time."""
+    able_ranks = layable(site, e)  # a set: what is first of equals is said by the Einsum
+    ranks = {r: site.parts(r)[::-1] for r in site.ranks(e) if r in able_ranks}
+    cut = {r: CutRank(site.shapes[r], tuple(p.stride for p in ps)) for r, ps in ranks.items()}
+    found = [
+        _layout(site, e, a, tuple((d, _parts_of(site, runs)) for d, runs in x.along))
+        for a in able
+        for x in layouts_along(a, cut, cut=False)
+    ]
+    found.sort(key=lambda layout: (layout.cycles, *_asked(site, e, layout)))
+    return found[:1] if found[0].array.operands == "broadcast" else found[:_LAYOUTS]
+
+
+def _parts_of(site: Site, runs: Iterable[Run]) -> tuple[LoopPart, ...]:
+    return tuple(p for rank, strides in runs for p in site.parts(rank) if p.stride in strides)
+
+
+def _asked(site: Site, e: Einsum, layout: ArrayLayout) -> tuple[int, int]:
+    """Cycles that sums come late, and operands that are read at a time."""
+    late = {d.name: d.reduction_latency_cycles for d in layout.array.dimensions}
+    result = site.ranks_of(e.target)
+    reduced = (late[d] for d, ranks in layout.laid.along if ranks - result)
+    wide = {
+        r: prod(p.count for p in site.parts(r) if p.name in layout.names) for r in site.ranks(e)
+    }
+    return sum(reduced), sum(prod(wide[r] for r in site.ranks_of(a)) for a in e.reads)
 
 
 def _layout(site: Site, e: Einsum, array: ProcessingArray, along: _Along) -> ArrayLayout:
@@ -199,7 +232,7 @@ def _at_once(site: Site, parts: tuple[LoopPart, ...]) -> Fraction:
     return Fraction(size, -(-size // prod(p.count for p in parts)))
 
 
-def _layable(site: Site, e: Einsum) -> set[str]:
+def layable(site: Site, e: Einsum) -> set[str]:
     """Ranks that may run side by side: no running ones, none with an own part inside."""
     mine = {*site.ranks(e)}
     outer = {

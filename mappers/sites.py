@@ -42,6 +42,10 @@ class Site:
     blocks: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Coordinates of ranks that memories hold at a time, ascending, each a multiple of the last
     and of what arrays take; beside what arrays take, ranks are cut so."""
+    cuts: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """Where some ranks are cut instead of at ``strides``: ascending, multiples of the last."""
+    fitted: bool = False
+    """Whether ranks are cut for what lies side by side, so that stretches of several may."""
 
     @cached_property
     def words(self) -> TensorWords:
@@ -78,7 +82,7 @@ class Site:
     def _cut(self, rank: str) -> tuple[LoopPart, ...]:
         size = self.shapes[rank]
         taken = {*self.shapes, *self.program.parallel}
-        cuts = {1, *self.strides, *self.blocks.get(rank, ())}
+        cuts = {1, *self.cuts.get(rank, self.strides), *self.blocks.get(rank, ())}
         steps = sorted(s for s in cuts if s < max(2, size))
         names = [f"{rank}{number}" for number in range(len(steps))]
         # Names of parts must be free: a cascade may call a rank M0 itself.
