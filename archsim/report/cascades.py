@@ -214,12 +214,15 @@ def validation_report(checks: Sequence[tuple[ValidationReport, str | None]]) -> 
         With the mapping under which a cascade was run, if any.
     """
     good = sum(check.ok is True for check, _ in checks)
-    unknown = sum(check.ok is None for check, _ in checks)
-    known = f"{good} of {len(checks) - unknown} as they should be"
+    beyond = sum(bool(check.beyond) for check, _ in checks)
+    unknown = sum(check.ok is None for check, _ in checks) - beyond
+    compared = len(checks) - unknown - beyond
+    known = f"{good} of {compared} as they should be"
     title = ", ".join(
         [
-            *([known] if unknown < len(checks) else []),
+            *([known] if compared else []),
             *([f"{unknown} not checked"] if unknown else []),
+            *([f"{beyond} not comparable"] if beyond else []),
         ]
     )
     dtypes = " and ".join(dict.fromkeys(check.dtype for check, _ in checks))
@@ -245,7 +248,9 @@ def validation_report(checks: Sequence[tuple[ValidationReport, str | None]]) -> 
 def _validation_notes(check: ValidationReport) -> Iterator[str]:
     if check.failure:
         yield f"{check.cascade}: {check.failure}"
-    if check.ok is None:
+    if check.beyond:
+        yield f"{check.cascade}: not comparable, for {check.beyond}"
+    elif check.ok is None:
         yield (
             f"{check.cascade}: nothing says what it ought to compute; --against another cascade, "
             "or validate(cascade, reference=a function of the inputs) in Python, checks it"

@@ -23,7 +23,8 @@ class ValidationReport:
         What ``max_rel_error`` may be.
     ok : bool or None
         It is not larger; None where the cascade was compared with itself alone, which says
-        how much is lost to rounding and not whether it computes what it ought to.
+        how much is lost to rounding and not whether it computes what it ought to, or where
+        ``beyond`` says why it cannot be compared.
     against : str
         The reference's name; ``"itself in float64"``, or of a mapped nest ``"its equations in
         float64"``.
@@ -33,6 +34,9 @@ class ValidationReport:
         Shapes of the worst trial.
     failure : str
         Why there is no error to report: the run gave what is not a number.
+    beyond : str
+        Why formats make more of an error than rounding explains: what they decide otherwise, and
+        what is larger than they hold.
     set_aside : int
         Inputs of all trials that were drawn again, because rounding to ``dtype`` alone
         changes what the cascade selects (see ``validation_decisions``).
@@ -48,11 +52,14 @@ class ValidationReport:
     independent: bool
     shapes: tuple[tuple[str, int], ...]
     failure: str = ""
+    beyond: str = ""
     set_aside: int = 0
 
     @property
     def verdict(self) -> str:
-        """``ok``, ``FAILED``, or ``not checked``."""
+        """``ok``, ``FAILED``, ``not checked`` or ``not comparable``."""
+        if self.beyond:
+            return "not comparable"
         if self.ok is None:
             return "not checked"
         return "ok" if self.ok else "FAILED"
@@ -71,6 +78,7 @@ class ValidationReport:
             "independent": self.independent,
             "shapes": dict(self.shapes),
             "failure": self.failure,
+            "beyond": self.beyond,
             "set_aside": self.set_aside,
         }
 

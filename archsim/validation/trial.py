@@ -15,6 +15,7 @@ from einsum_cascade.errors import EvaluationError, NotANumberError, Problem
 from einsum_cascade.number_formats import TensorFormats
 from einsum_cascade.numeric.dtypes import dtype_of
 
+from .decisions import beyond_rounding
 from .inputs import random_inputs, random_parameters, random_shapes
 from .report import ValidationReport
 from .tolerance import tolerance
@@ -106,6 +107,9 @@ class Trial:
         except NotANumberError as wrong:
             failure = wrong.problems[0].message
         close = errors[1] <= limit
+        beyond: tuple[str, ...] = ()
+        if self.formats.stated and not close and not failure:
+            beyond = beyond_rounding(self.cascade, rounding, self.inputs, self.numbers)
         unchecked = close and reference is None and run is None and not self.formats.stated
         itself = "itself in float64" if run is None else "its equations in float64"
         return ValidationReport(
@@ -114,11 +118,12 @@ class Trial:
             max_abs_error=errors[0],
             max_rel_error=errors[1],
             tolerance=limit,
-            ok=None if unchecked else close,
+            ok=None if unchecked or beyond else close,
             against=reference.name if reference else itself,
             independent=reference is not None,
             shapes=tuple(self.shapes.items()),
             failure=failure,
+            beyond="; ".join(beyond),
         )
 
     @property

@@ -80,6 +80,17 @@ def unit_roundoff(fmt: NumberFormat) -> float:
     return float(max(half, 1 - _most(element) / 2.0 ** _top(element)))
 
 
+def largest(fmt: NumberFormat) -> float:
+    """The largest value of a format; none where a scale goes with the values.
+
+    >>> [largest(FORMATS[name]) for name in ("fp8_e4m3", "fp16", "mxfp8", "int8")]
+    [448.0, 65504.0, inf, inf]
+    """
+    if fmt.exponent == 0 or fmt.block > 1 or fmt.name == "tf32":
+        return float("inf")
+    return _LARGEST[fmt.name] if fmt.name in _LARGEST else float(_most(_element(fmt)))
+
+
 def _floating(values: Array, fmt: NumberFormat) -> Array:
     if fmt.name == "tf32":
         fraction, exponent = np.frexp(values)

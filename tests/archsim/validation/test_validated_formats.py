@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from commands import refused, run
 
@@ -54,3 +55,20 @@ def test_what_is_refused() -> None:
         validate("attention-1pass", dtype={"accumulate": "int8"})
     text = refused("validate", "--mapping", "linear-layer", "--dtype", "Z=mxfp4")
     assert "'Z' is computed value by value, and in mxfp4 many share a scale" in text
+
+
+def test_what_no_rounding_explains_is_told() -> None:
+    formats = {"default": "fp8_e4m3"}
+    picks = validate("recycled-attention-full", dtype=formats)
+    assert (picks.ok, picks.verdict) == (None, "not comparable")
+    assert picks.beyond == "IX is decided otherwise by scores that are rounded"
+    sums = validate("transnormer-attention", dtype=formats)
+    assert sums.beyond == "AA comes to 2.81e+03, and fp8_e4m3 ends at 448"
+    # Neither is an excuse for what is wrong: scores by the wrong function pick nothing.
+    wrong = validate("attention-1pass", dtype={"default": "bf16"}, reference=_doubled)
+    assert (wrong.ok, wrong.beyond, wrong.verdict) == (False, "", "FAILED")
+
+
+def _doubled(Q, K, V):
+    scores = np.exp(2 * Q @ np.swapaxes(K, -1, -2))
+    return scores / scores.sum(axis=-1, keepdims=True) @ V
