@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 
 from archsim.bound.branches import Routes, touched_by
@@ -30,27 +29,27 @@ def by_branches(program: Program, architecture: Architecture, mapping: Mapping) 
     routes = Routes(program=program, architecture=architecture, arrays=arrays)
     names = [m.name for m in architecture.memories]
     kept: dict[str, set[int]] = {}
-    for keep in mapping.keep:
+    in_memories = [k for k in mapping.keep if k.level in names]
+    for keep in in_memories:
         for tensor in keep.tensors:
             kept.setdefault(tensor, set()).add(names.index(keep.level))
     for tensor, levels in kept.items():
         meeting = routes.meeting(tensor)
-        wanted = {i for i in levels if i == 0 or i in routes.everywhere(tensor)}
+        passed = routes.everywhere(tensor)
+        wanted = {i for i in levels if i == 0 or i in passed} or {*passed} - {0} or {0}
         # Inside of where all ways part, and there.
         kept[tensor] = wanted if min(wanted, default=meeting) <= meeting else wanted | {meeting}
     return replace(
         mapping,
-        keep=tuple(
-            Keep(level=name, tensors=tuple(t for t in tensors if number in kept[t]))
-            for number, name in enumerate(names)
-            for tensors in (_kept_in(mapping, kept),)
+        keep=(
+            *(
+                Keep(level=name, tensors=tuple(t for t, levels in kept.items() if number in levels))
+                for number, name in enumerate(names)
+            ),
+            *(k for k in mapping.keep if k not in in_memories),
         ),
         einsums=tuple(_one_way(how, routes, kept, names) for how in mapping.einsums),
     )
-
-
-def _kept_in(mapping: Mapping, kept: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((*(t for k in mapping.keep for t in k.tensors), *kept)))
 
 
 def _one_way(

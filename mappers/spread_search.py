@@ -14,26 +14,22 @@ from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as Sizes
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import chain
+from functools import partial
 from math import prod
 from typing import Final
 
 from archsim.jobs.spreading import Spreading, part_of, seen_by_one, spread_over, spreadings
 from archsim.spec.arch import Architecture, Memory
-from archsim.spec.index import mapping_entries
 from archsim.spec.mapping import Mapping, NestLevel
 from archsim.spec.words import words_of
-from einsum_cascade.errors import InputError, NoLegalMappingError, Problem
+from einsum_cascade.errors import InputError
 from einsum_cascade.ir import Program
 
-from .block_by_block import block_by_block
-from .certificate import Certificate, Searched
-from .einsum_by_einsum import einsum_by_einsum
-from .engine_run import EngineRun, run_mapping
+from .certificate import Searched
 from .objectives import LATENCY
 from .protocol import Mapper, Progress, SearchProblem
-from .seen import Seen
 from .space.mapspace import Mapspace
+from .transfer import Transfer, first_known
 
 _ONE_CORE: Final = ", of one core's part"
 
@@ -57,10 +53,10 @@ def spread_search(strategy: Mapper, problem: SearchProblem, progress: Progress) 
     NoLegalMappingError
         No mapping is known, and none was found legal.
     """
-    search = _SpreadSearch(strategy, problem)
+    search = Transfer(strategy, problem, _ONE_CORE)
     for spreading in _ways(problem.space):
-        if search.best is None or not (search.is_done or problem.is_over()):
-            search.look_at(spreading, progress)
+        if search.best is None or not search.is_done:
+            _look_at(search, spreading, progress)
     return search.found()
 
 
@@ -70,144 +66,30 @@ def _ways(space: Mapspace) -> tuple[Spreading, ...]:
     return tuple(way for way in found if way) or found
 
 
-class _SpreadSearch:
-    """The best so far, and how much was looked at for it."""
-
-    def __init__(self, strategy: Mapper, problem: SearchProblem) -> None:
-        self.strategy, self.problem = strategy, problem
-        self.best = problem.known
-        self.seen = Seen(problem.known, problem.others)
-        self.certificates: list[Certificate] = []
-        self.runs = 0
-        self.refused: list[InputError] = []
-
-    @property
-    def ended(self) -> str:
-        """Why the search of a core was over before it was through."""
-        return next((c.ended for c in self.certificates if c.ended), "")
-
-    @property
-    def is_done(self) -> bool:
-        """Whether nothing can be better by enough to matter, or somebody ended the search."""
-        best, problem = self.best, self.problem
-        floor = 0.0 if best is None else problem.objective.floor(best.result)
-        return bool(self.ended) or (
-            best is not None and best.value * (1 - problem.tolerance) <= floor
-        )
-
-    def look_at(self, spreading: Spreading, progress: Progress) -> None:
-        """Search the problem of a core, and run what is found on all of them."""
-        problem, whole = self.problem, self.problem.space
-        shapes = part_of(spreading, whole.given)
-        machine = one_core(whole.program, whole.architecture, spreading, whole.given)
-        try:
-            one = Mapspace.of(whole.program, machine, shapes)
-            known = _first_known(one, problem)
-            if self._beaten(one):
-                return
-            found = self.strategy.search(
-                replace(problem, space=one, known=known, others=()), progress
-            )
-        except InputError as wrong:
-            self.refused.append(wrong)
+def _look_at(search: Transfer, spreading: Spreading, progress: Progress) -> None:
+    """Search the problem of a core, and run what is found on all of them."""
+    whole = search.problem.space
+    shapes = part_of(spreading, whole.given)
+    machine = one_core(whole.program, whole.architecture, spreading, whole.given)
+    try:
+        one = Mapspace.of(whole.program, machine, shapes)
+        known = first_known(one, search.problem)
+        if _beaten(search, one):
             return
-        self.certificates.append(found.certificate)
-        for mapping in placements(found.mapping, spreading, whole.architecture):
-            self._run(mapping)
-
-    def _beaten(self, one: Mapspace) -> bool:
-        """Whether the parts of a way are so large that none of its mappings is better."""
-        if self.best is None or self.problem.objective.code != LATENCY:
-            return False
-        promising = one.regions(1)
-        return bool(promising) and promising[0].bound >= self.best.value * (
-            1 - self.problem.tolerance
-        )
-
-    def _run(self, mapping: Mapping) -> None:
-        """Take a mapping if it is better; of those as good, if it takes less energy."""
-        self.runs += 1
-        try:
-            run = run_mapping(self.problem.space, mapping, self.problem.objective)
-        except InputError as wrong:
-            self.refused.append(wrong)
-            return
-        self.seen.ran(run)
-        if self.best is None or self._is_better(run, self.best):
-            self.best = run
-            floor = self.problem.objective.floor(run.result)
-            self.seen.note(self.runs, run.value, floor)
-
-    def _is_better(self, run: EngineRun, best: EngineRun) -> bool:
-        if run.value < best.value * (1 - self.problem.tolerance):
-            return True
-        return run.value <= best.value and run.result.energy_pj < best.result.energy_pj
-
-    def found(self) -> Searched:
-        """The best, and what was looked at."""
-        best, all_of = self.best, self.certificates
-        if best is None:
-            raise self._nothing()
-        floor = self.problem.objective.floor(best.result)
-        reasons: dict[str, int] = {}
-        for why, number in chain.from_iterable(c.reasons for c in all_of):
-            reasons[why] = reasons.get(why, 0) + number
-        strategy = all_of[0].strategy if all_of else "exhaustive"
-        certificate = Certificate(
-            strategy=strategy + _ONE_CORE,
-            objective=self.problem.objective.name,
-            candidates=sum(c.candidates for c in all_of),
-            evaluated=sum(c.evaluated for c in all_of),
-            reasons=tuple(reasons.items()),
-            runs=self.runs + sum(c.runs for c in all_of),
-            gap=max(0.0, 1 - floor / best.value) if best.value else 0.0,
-            tolerance=self.problem.tolerance,
-            value=best.value,
-            floor=floor,
-            ended=self.ended,
-        )
-        self.seen.note(self.runs, best.value, certificate.bound)
-        return Searched(
-            mapping=best.mapping,
-            result=best.result,
-            certificate=certificate,
-            runner_up=self.seen.runner_up(self.problem.space, best.mapping),
-            history=self.seen.end(self.runs),
-        )
-
-    def _nothing(self) -> InputError:
-        if self.refused:
-            return self.refused[0]
-        name = self.problem.space.architecture.name
-        return NoLegalMappingError(Problem(f"no mapping is legal on the cores of {name}"))
+    except InputError as wrong:
+        search.refused.append(wrong)
+        return
+    brought = partial(placements, spreading=spreading, architecture=whole.architecture)
+    search.look_at(one, known, brought, progress)
 
 
-def _first_known(one: Mapspace, problem: SearchProblem) -> EngineRun | None:
-    """The best of the mappings that a core could run by where nobody searches."""
-    best: EngineRun | None = None
-    for mapping in _unsearched(one):
-        try:
-            run = run_mapping(one, mapping, problem.objective)
-        except InputError:
-            continue
-        if best is None or run.value < best.value:
-            best = run
-    return best
-
-
-def _unsearched(one: Mapspace) -> Iterator[Mapping]:
-    for entry in mapping_entries(one.program.name):
-        mapping = entry.load()
-        # Its loops are at memories by their roles: any machine has these.
-        if not any(level.spatial for level in mapping.nest):
-            yield mapping
-    for make in (block_by_block, einsum_by_einsum):
-        try:
-            made = make(one.program, one.architecture, one.given)
-        except InputError:
-            continue
-        if made is not None:
-            yield made
+def _beaten(search: Transfer, one: Mapspace) -> bool:
+    """Whether the parts of a way are so large that none of its mappings is better."""
+    best, problem = search.best, search.problem
+    if best is None or problem.objective.code != LATENCY:
+        return False
+    promising = one.regions(1)
+    return bool(promising) and promising[0].bound >= best.value * (1 - problem.tolerance)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from .constraint_files import ConstraintFile, constraints_of
 from .engine_run import EngineRun, run_mapping
 from .exhaustive.search import Exhaustive
 from .generators import GENERATORS
+from .line_search import line_search
 from .memory import MappingQuestion
 from .nest_search import of_nest, search_nests
 from .objectives import EDP, SearchObjective, objective_called
@@ -234,8 +235,10 @@ def search_workload(
 def _searchable(
     part: PartLike, architecture: Architecture, constraints: Sequence[ConstraintFile]
 ) -> Mapspace:
-    """The space of a part; of many cores what ``spread_search`` takes."""
-    if architecture.has_instances and not constraints:
+    """The space of a part; of many cores what ``spread_search`` takes, and of memories side by
+    side what ``line_search`` does."""
+    many, branched = architecture.has_instances, not architecture.tree.is_line
+    if many != branched and not constraints:  # one of the two, not both
         return _whole_space(part, architecture)
     return space_of(part, architecture, constraints=constraints)
 
@@ -309,6 +312,8 @@ def _searched(
     asked = replace(problem, known=known[0] if known else None, others=known[1:])
     if problem.space.architecture.has_instances:
         found = spread_search(strategy, asked, progress)
+    elif not problem.space.architecture.tree.is_line:
+        found = line_search(strategy, asked, progress)
     else:
         found = strategy.search(asked, progress)
         if isinstance(strategy, Exhaustive) and not constraints:
@@ -418,6 +423,9 @@ def only_part(workload: WorkloadLike, what: str) -> PartLike:
     return workload.parts[0]
 
 
+_ONE_MAPPING = "archsim map without --pareto, --capacity-curve, --fix and --forbid"
+
+
 def space_of(
     part: PartLike,
     architecture: Architecture,
@@ -432,8 +440,14 @@ def space_of(
     if architecture.has_instances:
         fed = next(m for m in architecture.memories if m.instances)
         text = f"{architecture.name} has many {fed.instances[0][0]}: one mapping is searched for"
-        hint = "archsim map without --pareto, --capacity-curve, --fix and --forbid"
-        raise SpecError(Problem(text, hint=hint))
+        if not architecture.tree.is_line:
+            text = f"no mapping is searched for on {architecture.name}: it has many cores, "
+            text += "and memories side by side"
+            raise SpecError(Problem(text, hint="archsim simulate runs what is known there"))
+        raise SpecError(Problem(text, hint=_ONE_MAPPING))
+    if not architecture.tree.is_line:
+        text = f"{architecture.name} has memories side by side: one mapping is searched for"
+        raise SpecError(Problem(text, hint=_ONE_MAPPING))
     return _whole_space(part, architecture, cascade, constraints)
 
 

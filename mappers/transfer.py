@@ -1,0 +1,182 @@
+"""Mappings that are searched for on another machine, and run on the one that is asked about.
+
+Where the mappings of a machine are not enumerated, those of a smaller or plainer one are. What is
+found there is brought over in a few ways, and the engine prices it; the floor is that of the
+machine itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from itertools import chain
+
+from archsim.spec.index import mapping_entries
+from archsim.spec.mapping import Mapping
+from einsum_cascade.errors import InputError, NoLegalMappingError, Problem
+
+from .block_by_block import block_by_block
+from .certificate import Certificate, Searched
+from .einsum_by_einsum import einsum_by_einsum
+from .engine_run import EngineRun, run_mapping
+from .protocol import Mapper, Progress, SearchProblem
+from .seen import Seen
+from .space.mapspace import Mapspace
+
+
+class Transfer:
+    """The best so far, and how much was looked at for it.
+
+    Parameters
+    ----------
+    problem : SearchProblem
+        Its space is that of the machine itself, whose own mappings are not enumerated.
+    where : str
+        What of the machine is searched, as the certificate says it behind the strategy.
+    """
+
+    def __init__(self, strategy: Mapper, problem: SearchProblem, where: str) -> None:
+        self.strategy, self.problem, self.where = strategy, problem, where
+        self.best = problem.known
+        self.seen = Seen(problem.known, problem.others)
+        self.certificates: list[Certificate] = []
+        self.runs = 0
+        self.refused: list[InputError] = []
+
+    @property
+    def ended(self) -> str:
+        """Why the search of another machine was over before it was through."""
+        return next((c.ended for c in self.certificates if c.ended), "")
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing can be better by enough to matter, or time is up."""
+        best, problem = self.best, self.problem
+        if best is None:
+            return bool(self.ended)
+        floor = problem.objective.floor(best.result)
+        near = best.value * (1 - problem.tolerance) <= floor
+        return bool(self.ended) or near or problem.is_over()
+
+    def look_at(
+        self,
+        other: Mapspace,
+        known: EngineRun | None,
+        brought: Callable[[Mapping], Iterable[Mapping]],
+        progress: Progress,
+    ) -> None:
+        """Search the space of another machine, and run what is found on this one.
+
+        Parameters
+        ----------
+        known : EngineRun or None
+            What the search begins with there.
+        brought : callable
+            Mappings of this machine from one of the other.
+        """
+        asked = replace(self.problem, space=other, known=known, others=())
+        try:
+            found = self.strategy.search(asked, progress)
+        except InputError as wrong:
+            self.refused.append(wrong)
+            return
+        self.certificates.append(found.certificate)
+        for mapping in brought(found.mapping):
+            self._run(mapping)
+
+    def _run(self, mapping: Mapping) -> None:
+        """Take a mapping if it is better; of those as good, if it takes less energy."""
+        self.runs += 1
+        try:
+            run = run_mapping(self.problem.space, mapping, self.problem.objective)
+        except InputError as wrong:
+            self.refused.append(wrong)
+            return
+        self.seen.ran(run)
+        if self.best is None or self._is_better(run, self.best):
+            self.best = run
+            floor = self.problem.objective.floor(run.result)
+            self.seen.note(self.runs, run.value, floor)
+
+    def _is_better(self, run: EngineRun, best: EngineRun) -> bool:
+        if run.value < best.value * (1 - self.problem.tolerance):
+            return True
+        return run.value <= best.value and run.result.energy_pj < best.result.energy_pj
+
+    def found(self) -> Searched:
+        """The best, and what was looked at; its gap is against the floor of any mapping.
+
+        Raises
+        ------
+        NoLegalMappingError
+            No mapping is known, and none was found legal.
+        """
+        best, all_of = self.best, self.certificates
+        if best is None:
+            raise self._nothing()
+        floor = self.problem.objective.floor(best.result)
+        reasons: dict[str, int] = {}
+        for why, number in chain.from_iterable(c.reasons for c in all_of):
+            reasons[why] = reasons.get(why, 0) + number
+        strategy = all_of[0].strategy if all_of else "exhaustive"
+        certificate = Certificate(
+            strategy=strategy + self.where,
+            objective=self.problem.objective.name,
+            candidates=sum(c.candidates for c in all_of),
+            evaluated=sum(c.evaluated for c in all_of),
+            reasons=tuple(reasons.items()),
+            runs=self.runs + sum(c.runs for c in all_of),
+            gap=max(0.0, 1 - floor / best.value) if best.value else 0.0,
+            tolerance=self.problem.tolerance,
+            value=best.value,
+            floor=floor,
+            ended=self.ended,
+        )
+        self.seen.note(self.runs, best.value, certificate.bound)
+        return Searched(
+            mapping=best.mapping,
+            result=best.result,
+            certificate=certificate,
+            runner_up=self.seen.runner_up(self.problem.space, best.mapping),
+            history=self.seen.end(self.runs),
+        )
+
+    def _nothing(self) -> InputError:
+        if self.refused:
+            return self.refused[0]
+        name = self.problem.space.architecture.name
+        return NoLegalMappingError(Problem(f"no mapping is legal on {name}"))
+
+
+def first_known(space: Mapspace, problem: SearchProblem) -> EngineRun | None:
+    """The best of the mappings that a machine could run by where nobody searches.
+
+    Parameters
+    ----------
+    space : Mapspace
+        Of the other machine.
+    """
+    best: EngineRun | None = None
+    for mapping in _unsearched(space):
+        try:
+            run = run_mapping(space, mapping, problem.objective)
+        except InputError:
+            continue
+        if best is None or run.value < best.value:
+            best = run
+    return best
+
+
+def _unsearched(space: Mapspace) -> Iterator[Mapping]:
+    for entry in mapping_entries(space.program.name):
+        mapping = entry.load()
+        # Its loops are at memories by their roles: any machine has these.
+        if not any(level.spatial for level in mapping.nest):
+            yield mapping
+    for make in (block_by_block, einsum_by_einsum):
+        try:
+            made = make(space.program, space.architecture, space.given)
+        except InputError:
+            continue
+        if made is not None:
+            yield made

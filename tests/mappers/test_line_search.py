@@ -1,0 +1,107 @@
+"""Searches on machines whose memories are side by side: in a line, then as they are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from commands import refused
+
+from archsim import Architecture, simulate
+from mappers.line_search import lines_of
+from mappers.objectives import objective_called
+from mappers.workload_search import search_workload
+from workloads import load
+
+MACHINE = """
+architecture:
+  name: split
+  technology: jouppi-7nm
+  clock: 1 GHz
+  word: 16 bit
+  memories:
+    - {name: far, bandwidth: 16 GB/s, line: 64 bit, energy: dram_hbm2e}
+    - {name: sums, inside: far, capacity: 32 KiB, line: 128 bit, bandwidth: 64 GB/s, energy: sram}
+    - {name: tiles, inside: far, capacity: 64 KiB, line: 128 bit, bandwidth: 64 GB/s, energy: sram}
+  arrays:
+    - name: grid
+      reads: tiles
+      writes: sums
+      shape: {columns: 16, rows: 16}
+      registers: {depth: 8}
+      operations: {mac: {cycles: 1, bill: {mac: 1}}, copy: {cycles: 1, bill: {}}}
+    - name: strip
+      reads: [tiles, sums]
+      writes: tiles
+      shape: {lanes: 16}
+      registers: {depth: 16}
+      operations: {OPERATIONS}
+"""
+
+
+@pytest.fixture
+def split(tmp_path: Path) -> Path:
+    names = ("mac", "mul", "add", "sub", "max", "exp", "div", "copy")
+    made = ", ".join(f"{name}: {{cycles: 1, bill: {{}}}}" for name in names)
+    path = tmp_path / "split.yaml"
+    path.write_text(MACHINE.replace("OPERATIONS", made))
+    return path
+
+
+def branched() -> Architecture:
+    """Gemmini by other names: sums of its mesh have a memory of their own."""
+    base = Architecture.load("gemmini")
+    far, near = base.memories[0], base.memories[-1]
+    mesh, lanes = base.arrays
+    return replace(
+        base,
+        name="branched",
+        memories=(
+            replace(far, name="far"),
+            replace(near, name="sums", inside="far", capacity_bytes=65536),
+            replace(near, name="tiles", inside="far", capacity_bytes=262144),
+        ),
+        arrays=(
+            replace(mesh, name="grid", reads=("tiles",), writes=("sums",)),
+            replace(lanes, name="strip", reads=("tiles", "sums"), writes=("tiles",)),
+        ),
+    )
+
+
+@pytest.mark.parametrize("cascade", ["attention-1pass", "attention-3pass"])
+def test_what_is_found_is_legal_here_and_better_than_what_is_known(cascade: str) -> None:
+    machine = branched()
+    work = load("bert-base", cascade=cascade, seq_len=256, batch=1, H=1)
+    known = simulate(work, machine)
+    found = search_workload(work, machine, objective_called("latency"))
+    result = found.result
+    assert result.floor.latency_s <= result.latency_s < 0.8 * known.latency_s
+    assert "with memories in a line" in found.certificate()["strategy"]
+    again = simulate(work, machine, found.by_part.mappings[0], engine="event")
+    assert (again.cycles, again.traffic) == (result.cycles, result.traffic)
+
+
+def test_a_line_is_a_machine_of_those_memories(split: Path) -> None:
+    machine = Architecture.load(split)
+    assert [[m.name for m in line.memories] for line in lines_of(machine)] == [
+        ["far", "sums", "tiles"],
+        ["far", "tiles"],
+        ["far", "sums"],
+    ]
+    assert all(line.tree.is_line for line in lines_of(machine))
+
+
+@pytest.mark.parametrize("asked", [("--pareto", "latency,energy"), ("--capacity-curve", "tiles")])
+def test_what_is_not_searched_there_is_refused(split: Path, asked: tuple[str, str]) -> None:
+    told = refused("map", "bert-base", str(split), *asked, code=2)
+    assert "split has memories side by side: one mapping is searched for" in told
+
+
+def test_cores_with_memories_side_by_side_are_refused(split: Path) -> None:
+    text = split.read_text().replace(
+        "energy: dram_hbm2e}", "energy: dram_hbm2e, instances: {cores: 2}}"
+    )
+    split.write_text(text)
+    told = refused("map", "bert-base", str(split), code=2)
+    assert "it has many cores, and memories side by side" in told
