@@ -42,6 +42,9 @@ _EXTRAS = tuple(
 """How many ranks that need not be shared have loops that are, and whether by one coordinate;
 whether Einsums that are in no shared loop may go through the outermost memory by themselves."""
 
+_NARROW = 16
+"""Coordinates down to which blocks are made narrower than an array, where no wider ones fit."""
+
 _WIDTHS = (None, 64, 16)
 """Lengths of the parts of ranks that a cascade cuts itself: as wide as an array, or shorter where
 all pairs of a part would not fit."""
@@ -95,7 +98,8 @@ def _bound(program: Program, architecture: Architecture, given: Sizes[str, int])
         shapes |= {m: min(shapes[m], shapes[r.name]) for r in program.ranks for m in r.partition}
         site = Site(program=program, architecture=architecture, shapes=shapes)
         known = {r: n for r, n in given.items() if r not in {t.member for t in tiles}}
-        fusion = _Fusion(site=site, given=known, tiles=(*tiles, *cut_tiles(site)))
+        every = (*tiles, *cut_tiles(site))
+        fusion = _Fusion(site=site, given=known, family=tuple(tiles), tiles=every)
         yield from fusion.all()
 
 
@@ -105,7 +109,10 @@ class _Fusion:
 
     site: Site
     given: dict[str, int]
+    family: tuple[Tile, ...]
+    """Tiles of ranks that the cascade cuts itself."""
     tiles: tuple[Tile, ...]
+    """All of them."""
     known: dict[tuple[str, frozenset[str], bool], EinsumMapping] = field(default_factory=dict)
     """By Einsum and the loops around it."""
     crossed: set[str] = field(default_factory=set)
@@ -115,6 +122,10 @@ class _Fusion:
         """What is legal and fits, a mapping for each choice of shared loops."""
         found = False
         for extras, fine, apart in _EXTRAS:
+            if fine and not apart and not found:
+                narrow = [*self._narrow()]
+                found = bool(narrow)
+                yield from narrow
             if found and (fine or apart or extras > 1):
                 return  # what fits is not made finer
             for plan in dict.fromkeys(plans_of(self.site, extras, fine=fine, apart=apart)):
@@ -122,6 +133,26 @@ class _Fusion:
                 if bound is not None:
                     found = True
                     yield _in_registers(bound)
+
+    def _narrow(self) -> Iterator[Bound]:
+        """With blocks of one rank that are a half, a quarter, ... of what an array takes: a wider
+        array is no reason to fuse nothing."""
+        plans = dict.fromkeys(plans_of(self.site, 1, fine=False, apart=False))
+        ranks = list(dict.fromkeys(r for plan in plans for r in plan.extra))
+        width, found = max(self.site.strides), False
+        while not found and width % 2 == 0 and width > _NARROW:
+            width //= 2
+            for rank in ranks:
+                if rank in self.crossed or self.site.shapes[rank] <= width:
+                    continue
+                site = replace(self.site, blocks={rank: (width,)})
+                tiles = (*self.family, *cut_tiles(site))
+                cut = replace(self, site=site, tiles=tiles, known={})
+                for plan in dict.fromkeys(plans_of(site, 1, fine=False, apart=False)):
+                    bound = cut._made(plan) if plan.extra == (rank,) else None
+                    if bound is not None:
+                        found = True
+                        yield _in_registers(bound)
 
     def _made(self, plan: SharedLoops) -> Bound | None:
         """With as many of the loops inside of the second memory as leave it room."""

@@ -102,6 +102,38 @@ def test_what_does_not_fit_at_all_is_refused() -> None:
         fused(cascade.program, machine, given)
 
 
+def test_blocks_are_narrower_than_an_array_where_no_wider_ones_fit() -> None:
+    cascade = Cascade.load("attention-3pass")
+    machine = with_buffer(small((32, 32), 32), 1500)
+    given = {"B": 1, "H": 1, "E": 3, "F": 2, "P": 40, "M": 9}
+    found = fused(cascade.program, machine, given)
+    assert [(t.member, t.size) for t in found.tiles] == [("P1", 2), ("P0", 16)]
+    report = validate_cascade(
+        cascade,
+        reference=find_reference(cascade.program.reference),
+        shapes=given,
+        trials=1,
+        run=mapped_run(cascade, GENERATORS.fuse, machine, GENERATORS),
+    )
+    assert report.ok, report
+
+
+def test_by_default_a_wider_array_is_no_slower() -> None:
+    """Tiles as wide as it is do not fit the buffer: it was slower than one a quarter as wide."""
+    arrays = ("array_2d.shape.rows", "array_2d.shape.columns", "array_1d.shape.lanes")
+    settings = ["batch=1", "seq_len=1K", "cascade=attention-3pass"]
+    settings += ["architecture.memories.global_buffer.capacity=1 MiB"]
+    times = [
+        simulate(
+            "bert-base",
+            "fusemax",
+            settings=[*settings, *(f"architecture.arrays.{a}={side}" for a in arrays)],
+        ).latency_s
+        for side in (64, 256)
+    ]
+    assert times[1] < times[0] / 2
+
+
 def test_the_engines_agree_on_it() -> None:
     cascade, machine = Cascade.load("kimi-delta-attention"), Architecture.load("fusemax")
     given = {"B": 1, "H": 4, "E": 64, "F": 64, "P": 300}
