@@ -398,6 +398,14 @@ PUBLISHED = (
     ),
     # Without its further-token layer; 49.1 billion as the checkpoint counts, 48 in its name.
     Published("qwen3-next-80b-a3b", 79_674_391_296, QWEN3_NEXT),
+    # Of models that do not ship, as their checkpoints have them.
+    Published(
+        "qwen3-0.6b",
+        596_049_920,
+        _decoder("qwen3", 1024, 3072, 28, 16, num_key_value_heads=8, head_dim=128)
+        | {"tie_word_embeddings": True, "vocab_size": 151936},
+    ),
+    Published("olmo-2-1b", 1_484_916_736, _decoder("olmo2", 2048, 8192, 16, 16, vocab_size=100352)),
     # Table of the paper, arXiv 2503.14456.
     Published("rwkv-7-0.19b", 191_034_624, RWKV7),
     Published("rwkv-7-0.45b", 450_767_872, _rwkv7(1024, 24, 64, 32, 128)),
