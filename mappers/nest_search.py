@@ -35,7 +35,7 @@ from .space.mapspace import Mapspace
 _BLOCKS = 10
 """Blocks of Einsums at the most: between more of them the cheapest places to cut are looked at."""
 
-_EINSUMS = 40
+_EINSUMS = 120
 """Einsums of all nests that are searched, at the most: a search takes as long as it has many."""
 
 _WORTH = 0.03
