@@ -138,13 +138,16 @@ def _check_settings(names: Sequence[MappingSpec | str], given: Overrides) -> Non
         _refuse_settings(
             given, f"is for one mapping, but {len(names)} are given: change it in its file"
         )
-    if names and isinstance(names[0], MappingSpec):
+    if not names:
+        why = ": no mapping is written for this cascade, and one that is made takes no settings"
+        _refuse_settings(given, why, "write one, and name its file: --mapping FILE")
+    if isinstance(names[0], MappingSpec):
         _refuse_settings(given, ": the mapping is loaded already, nothing is set in it any more")
     _refuse_settings(given, f": {names[0]} is made from the cascade and takes no settings")
 
 
-def _refuse_settings(given: Overrides, why: str) -> None:
+def _refuse_settings(given: Overrides, why: str, hint: str = "") -> None:
     if given.mapping:
         setting = given.mapping[0]
         gap = "" if why.startswith(":") else " "
-        raise InputError(Problem(f"mapping.{setting.field}{gap}{why}", setting.span))
+        raise InputError(Problem(f"mapping.{setting.field}{gap}{why}", setting.span, hint))

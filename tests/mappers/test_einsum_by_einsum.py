@@ -178,6 +178,8 @@ def test_it_takes_no_settings() -> None:
         *("--set", "mapping.schedule.lookahead=2"),
     )
     assert "is made from the cascade and takes no settings" in said
+    unwritten = ("simulate", "--set", "cascade=attention-naive", "--set", "mapping.schedule=x")
+    assert "no mapping is written for this cascade" in refused(*unwritten)
 
 
 def test_a_machine_that_cannot_do_it_is_named() -> None:
