@@ -162,7 +162,7 @@ def _slow(blocks: _Blocks) -> tuple[Fraction, Fraction, Fraction]:
     for e in site.program.einsums:
         layout = blocks.layouts[e.name]
         inside = {r: wide(site, r, layout.names) for r in site.ranks(e)}
-        slowest, moving = moved_bytes(site, e, blocks.levels(e), inside)
+        slowest, moving = moved_bytes(site, e, layout.array.name, blocks.levels(e), inside)
         busy = layout.cycles / site.architecture.clock_hz
         total += max(slowest, busy)
         memories += slowest

@@ -27,7 +27,7 @@ from archsim.spec.mapping import (
     Schedule,
     Tile,
 )
-from einsum_cascade.ir import Einsum, Program
+from einsum_cascade.ir import Access, Einsum, Program
 
 from .branched import by_branches
 from .fitting import fitted, least_cycles
@@ -186,7 +186,7 @@ def nest_of(site: Site, e: Einsum, layout: ArrayLayout) -> tuple[list[LevelLoops
     nests = (nested((*outer, *order, *still)) for order in orders)
 
     def slow(nest: list[LevelLoops]) -> Slow:
-        slowest, moved = moved_bytes(site, e, nest, inside)
+        slowest, moved = moved_bytes(site, e, layout.array.name, nest, inside)
         loops = (*together, *(p for level in nest for p in level.loops))
         ranks = dict.fromkeys(p.rank for p in loops)
         busy = layout.laid.cycles([(r, layout.rounds[r]) for r in ranks])
@@ -229,17 +229,27 @@ def _levels(
     """
     users = 2 * site.together(e.name)
     outermost, *inner = site.memories(array)
+    accesses = dict.fromkeys((*e.reads, e.target))
+    held = {a: site.held(array, e, a) for a in accesses}
+    kept = [[a for a in accesses if n in held[a]] for n in range(1, len(inner) + 1)]
+
+    def fits(number: int, tile: dict[str, int]) -> bool:
+        """Whether a memory, and all outside of it, hold the tiles of what passes them."""
+        return all(
+            memory.capacity_bytes is None
+            or users * bytes_of(site, here, tile) <= memory.capacity_bytes
+            for memory, here in zip(inner[: number + 1], kept, strict=False)
+        )
+
     levels: list[LevelLoops] = []
     end = len(loops)
-    # A memory holds the tiles of those inside it, so that they may be no larger than it.
-    rooms = list(accumulate((memory.capacity_bytes for memory in inner), smaller))
     # From the inside out: a loop that an inner memory takes makes the tiles of outer ones larger.
-    for memory, room in reversed([*zip(inner, rooms, strict=True)]):
+    for number, memory in reversed([*enumerate(inner)]):
         start = end
         while start:
             part = loops[start - 1]
             grown = inside | {part.rank: _grown(site, inside, part)}
-            if room is not None and users * tile_bytes(site, e, grown) > room:
+            if not fits(number, grown):
                 break
             inside, start = grown, start - 1
         levels.append(LevelLoops(memory, tuple(loops[start:end])))
@@ -255,9 +265,13 @@ def smaller(one: int | None, other: int | None) -> int | None:
 
 def tile_bytes(site: Site, e: Einsum, inside: dict[str, int]) -> Fraction:
     """Bytes of the tiles of all tensors that an Einsum touches, at the most."""
+    return bytes_of(site, dict.fromkeys((*e.reads, e.target)), inside)
+
+
+def bytes_of(site: Site, accesses: Iterable[Access], inside: dict[str, int]) -> Fraction:
+    """Bytes of the tiles of some accesses, at the most."""
     return site.architecture.word_bytes * sum(
-        prod(inside[r] for r in site.ranks_of(a)) * site.words.of(a.tensor)
-        for a in dict.fromkeys((*e.reads, e.target))
+        prod(inside[r] for r in site.ranks_of(a)) * site.words.of(a.tensor) for a in accesses
     )
 
 
@@ -283,35 +297,32 @@ def _times(parts: Iterable[LoopPart], moving: frozenset[str]) -> Fraction:
 
 
 def moved_bytes(
-    site: Site, e: Einsum, levels: list[LevelLoops], inside: dict[str, int]
+    site: Site, e: Einsum, array: str, levels: list[LevelLoops], inside: dict[str, int]
 ) -> tuple[Fraction, Fraction]:
     """Seconds that the slowest memory takes for an Einsum, and bytes that all move, at the most.
 
     What comes into a tile is read from the memory outside it. A result whose tile comes again
     is read back and written once more (Timeloop's rules; what is left of a rank counts as it is).
     """
-    slowest = total = Fraction(0)
-    tile = dict(inside)
-    around = [p for level in levels for p in level.loops]
-    for level in reversed(levels):
-        # Tiles of what is inside this memory: they come under all loops down to its own.
-        moved = Fraction(0)
-        for access in dict.fromkeys((*e.reads, e.target)):
-            ranks = site.ranks_of(access)
-            under = [*around]
+    tiles, around = [dict(inside)], [p for level in levels for p in level.loops]
+    for part in (p for level in reversed(levels) for p in reversed(level.loops)):
+        tiles.append(tiles[-1] | {part.rank: _grown(site, tiles[-1], part)})
+    # By the number of loops around them: what is inside of a memory is under those down to it.
+    down = [0, *accumulate(len(level.loops) for level in levels)]
+    moved = [Fraction(0)] * len(levels)
+    for access in dict.fromkeys((*e.reads, e.target)):
+        ranks = site.ranks_of(access)
+        for at, below in pairwise((*site.way(array, e, access), len(levels))):
+            under, tile = around[: down[below]], tiles[len(around) - down[below]]
             while under and under[-1].rank not in ranks:
                 under.pop()
-            words = site.tile_words(access, tile, level.memory)
+            words = site.tile_words(access, tile, levels[at].memory)
             arriving = _times(under, ranks) * words
-            moved += arriving
+            moved[at] += arriving
             if access == e.target:
                 distinct = _times([p for p in under if p.rank in ranks], ranks)
-                moved += arriving - distinct * words
-        moved *= site.architecture.word_bytes
-        total += moved
-        if level.memory.bandwidth_bytes_per_s is not None:
-            slowest = max(slowest, moved / level.memory.bandwidth_bytes_per_s)
-        for part in level.loops:
-            tile[part.rank] = _grown(site, tile, part)
-        around = around[: len(around) - len(level.loops)]
-    return slowest, total
+                moved[at] += arriving - distinct * words
+    sizes = [amount * site.architecture.word_bytes for amount in moved]
+    speeds = [level.memory.bandwidth_bytes_per_s for level in levels]
+    taken = (n / speed for n, speed in zip(sizes, speeds, strict=True) if speed is not None)
+    return max(taken, default=Fraction(0)), sum(sizes, Fraction(0))

@@ -79,6 +79,13 @@ def soonest(site: Site, e: Einsum) -> list[ArrayLayout]:
         return sorted(chain(*filling), key=lambda layout: layout.cycles)[:1]
     others = (_layouts(site, e, a) for a in able)
     soon = sorted(chain(*filling, *others), key=lambda layout: layout.cycles)
+    if not site.architecture.tree.is_line:
+        # What is held still decides which of several memories is asked for much.
+        return [
+            x
+            for n, x in enumerate(soon)
+            if x not in soon[:n] and x.cycles <= _NEARLY * soon[0].cycles
+        ]
     return [*soon[:_LAYOUTS], *(x for x in chain(*filling) if x not in soon[:_LAYOUTS])]
 
 

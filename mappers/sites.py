@@ -59,6 +59,33 @@ class Site:
             return memories
         return tuple(memories[i] for i in sorted(tree.feeding(array)))
 
+    def way(self, array: str, e: Einsum, access: Access) -> tuple[int, ...]:
+        """Places, among the memories that feed an array, of those that an access passes."""
+        memories, tree = self.memories(array), self.architecture.tree
+        if tree.is_line:
+            return tuple(range(len(memories)))
+        home = tree.home(array, self._number(e, access), None)
+        return self._places(array, frozenset(tree.paths[home]))
+
+    def held(self, array: str, e: Einsum, access: Access) -> tuple[int, ...]:
+        """The same of those that it may pass, wherever another Einsum makes the tensor."""
+        tree = self.architecture.tree
+        if tree.is_line or access == e.target or access.tensor not in self.program.einsum_of:
+            return self.way(array, e, access)
+        return self._places(array, tree.feeding(array))
+
+    def _number(self, e: Einsum, access: Access) -> int | None:
+        """The place of an access among the operands of an Einsum; None of its result."""
+        if access.tensor == e.name:
+            return None
+        return [*dict.fromkeys(a.tensor for a in e.reads if a.tensor != e.name)].index(
+            access.tensor
+        )
+
+    def _places(self, array: str, levels: frozenset[int]) -> tuple[int, ...]:
+        fed = sorted(self.architecture.tree.feeding(array))
+        return tuple(n for n, level in enumerate(fed) if level in levels)
+
     @cached_property
     def groups(self) -> tuple[tuple[str, ...], ...]:
         """Einsums that need one another, components in the order of what they need."""

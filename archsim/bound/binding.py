@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
-from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem, SpecError
+from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError, Problem, SpecError
 from einsum_cascade.facts import Recent
 from einsum_cascade.ir import Program
 
@@ -85,6 +85,25 @@ def bind(
             f"the mapping '{mapping.name}' has {len(mapping.nests)} nests, and one is needed here"
         )
         raise MappingError(Problem(text, mapping.span))
+    try:
+        return _on_machine(program, mapping, architecture, shapes, choose)
+    except InputError as wrong:
+        if mapping.machine in ("", architecture.name):
+            raise
+        text = (
+            f"mapping '{mapping.name}' is made for {mapping.machine}, not for {architecture.name}"
+        )
+        raise type(wrong)((Problem(text), *wrong.problems)) from None
+
+
+def _on_machine(
+    program: Program,
+    mapping: Mapping,
+    architecture: Architecture,
+    shapes: dict[str, int],
+    choose: Choose | None,
+) -> Bound:
+    """Bind a mapping, whichever machine it is for."""
     program, shapes = with_parameters(program, shapes)
     mapping = _named(program, mapping, architecture)
     if is_spread(mapping):

@@ -76,6 +76,12 @@ class Routes:
         paths = self.architecture.tree.paths
         return {0, *(i for end in self.ends(tensor) for i in paths[end])}
 
+    def reach(self, einsum: str, tensor: str) -> frozenset[int]:
+        """Memories that an Einsum can take a tensor from, or hand it to."""
+        return self.architecture.tree.reach(
+            self.arrays[einsum], result=tensor == einsum, made=self.arrays.get(tensor)
+        )
+
     def strays(self, einsum: str, tensor: str, kept: Iterable[int]) -> tuple[int, ...]:
         """Memories that an Einsum passes a tensor by: they keep it for others, and its array could
         reach them, but its way is another.
@@ -86,7 +92,7 @@ class Routes:
             Memories that keep the tensor.
         """
         tree = self.architecture.tree
-        reach = tree.reach(self.arrays[einsum], result=tensor == einsum)
+        reach = self.reach(einsum, tensor)
         way = tree.paths[self.homes[einsum, tensor]]
         return tuple(sorted(i for i in kept if i in reach and i not in way))
 
@@ -100,18 +106,20 @@ def branch_problems(
     if tree.is_line:
         return
     names = [m.name for m in architecture.memories]
+    arrays = {how.einsum: how.array for how in mapping.einsums if architecture.array(how.array)}
+    routes = Routes(program=program, architecture=architecture, arrays=arrays)
     reached: dict[str, set[int]] = {}
     for how in mapping.einsums:
         einsum = program.einsum_of.get(how.einsum)
-        if einsum is None or architecture.array(how.array) is None:
+        if einsum is None or how.einsum not in arrays:
             continue
         for tensor in touched_by(program, einsum):
             kept = places.memories(tensor)
-            reach = tree.reach(how.array, result=tensor == einsum.name)
+            reach = routes.reach(how.einsum, tensor)
             reached.setdefault(tensor, set()).update(reach)
             passed = {level for level, tensors in how.bypass if tensor in tensors}
             here = [i for i in kept if i in reach and names[i] not in passed]
-            yield from _unreachable(how, tensor, kept[:1], here, architecture)
+            yield from _unreachable(how, tensor, kept[:1], here, routes)
             yield from _two_ways(how, tensor, here, architecture)
         # Loops at the last memory are inside of all tiles, of whatever branch.
         fed = {*(names[i] for i in tree.feeding(how.array)), *names[-1:]}
@@ -138,13 +146,13 @@ def _unreachable(
     tensor: str,
     outermost: tuple[int, ...],
     here: list[int],
-    architecture: Architecture,
+    routes: Routes,
 ) -> Iterator[Complaint]:
     """A tensor whose outermost memory does not feed the array of an Einsum."""
     if not outermost or outermost[0] in here:
         return
-    tree, (far,) = architecture.tree, outermost
-    reach = tree.reach(how.array, result=tensor == how.einsum)
+    architecture, (far,) = routes.architecture, outermost
+    tree, reach = architecture.tree, routes.reach(how.einsum, tensor)
     if far in reach:
         return  # passed by, which ``groups.bypass_problems`` tells
     meeting = architecture.memories[max(i for i in tree.paths[far] if i in reach)].name

@@ -82,10 +82,9 @@ class Near:
                 yield self.memories[level], (tensor,)
 
     def _reach(self, einsum: str, tensor: str) -> frozenset[int]:
-        array = self.routes.arrays.get(einsum)
-        if array is None:
+        if einsum not in self.routes.arrays:
             return frozenset()
-        return self.architecture.tree.reach(array, result=tensor == einsum)
+        return self.routes.reach(einsum, tensor)
 
     def spilling(self, spill: Spill) -> str:
         """The memory that spills.

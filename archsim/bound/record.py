@@ -326,7 +326,8 @@ class Bound(Facts):
         """
         kept = self.residency.memories(tensor)
         if not (tree := self.architecture.tree).is_line:
-            reach = tree.reach(e.array.name, result=tensor == e.name)
+            made = self.by_name[tensor].array.name if tensor in self.by_name else None
+            reach = tree.reach(e.array.name, result=tensor == e.name, made=made)
             kept = tuple(i for i in kept if i in reach)
         if not e.bypass:
             return kept

@@ -231,6 +231,8 @@ class Mapping:
 
     name: str
     cascade: str
+    machine: str = ""
+    """The only architecture that it is for; empty: any that has its parts."""
     tiles: tuple[Tile, ...] = ()
     nest: tuple[NestLevel, ...] = ()
     einsums: tuple[EinsumMapping, ...] = ()

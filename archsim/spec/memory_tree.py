@@ -74,7 +74,7 @@ class MemoryTree:
     _operands: dict[str, frozenset[int]] = field(repr=False)
     _results: dict[str, frozenset[int]] = field(repr=False)
 
-    def reach(self, array: str, *, result: bool) -> frozenset[int]:
+    def reach(self, array: str, *, result: bool, made: str | None = None) -> frozenset[int]:
         """Memories that an operand, or a result, of an array may pass through.
 
         Parameters
@@ -83,8 +83,12 @@ class MemoryTree:
             Its name.
         result : bool
             Of what it writes; partial and running values of that come back from there, too.
+        made : str or None
+            The array that makes an operand: its own results it may take from where they are.
         """
-        return (self._results if result else self._operands)[array]
+        if result:
+            return self._results[array]
+        return self.feeding(array) if made == array else self._operands[array]
 
     def feeding(self, array: str) -> frozenset[int]:
         """Memories that anything passes through which an array reads or writes."""

@@ -59,9 +59,12 @@ def _way(machine: Architecture, end: str) -> list[str]:
     return found
 
 
-def _ways(machine: Architecture, how: EinsumMapping, tensor: str) -> Iterator[list[str]]:
+def _ways(case: Case, how: EinsumMapping, tensor: str) -> Iterator[list[str]]:
+    machine = case.architecture
     array = next(a for a in machine.arrays if a.name == how.array)
-    for end in (array.writes or array.reads) if tensor == how.einsum else array.reads:
+    here = {x.einsum for x in case.mapping.einsums if x.array == how.array}
+    ends = (*array.reads, *array.writes) if tensor in here else array.reads
+    for end in (array.writes or array.reads) if tensor == how.einsum else ends:
         yield _way(machine, end)
 
 
@@ -74,7 +77,7 @@ def _kept_on_ways(random: Random, case: Case) -> Case:
         e.name: [*dict.fromkeys(a.tensor for a in (*e.reads, e.target))] for e in program.einsums
     }
     way = {
-        (how.einsum, tensor): random.choice([*_ways(machine, how, tensor)])
+        (how.einsum, tensor): random.choice([*_ways(case, how, tensor)])
         for how in case.mapping.einsums
         for tensor in touched[how.einsum]
     }
@@ -95,10 +98,10 @@ def _kept_on_ways(random: Random, case: Case) -> Case:
     for how in case.mapping.einsums:
         passed: dict[str, list[str]] = {}
         for tensor in touched[how.einsum]:
-            reached = {n for w in _ways(machine, how, tensor) for n in w}
+            reached = {n for w in _ways(case, how, tensor) for n in w}
             for level in sorted(kept.get(tensor, set()) & reached - {*way[how.einsum, tensor]}):
                 passed.setdefault(level, []).append(tensor)
-        reached = {n for t in (how.einsum, "") for w in _ways(machine, how, t) for n in w}
+        reached = {n for t in (how.einsum, "") for w in _ways(case, how, t) for n in w}
         fed = all(level.level in reached for level in how.nest)
         loops = tuple(name for level in how.nest for name in level.loops)
         # Where theirs feeds nothing of the Einsum, loops are inside of all memories.

@@ -219,6 +219,9 @@ class Nest:
         ends = array.reads or (memories[-1].name,)
         if tensor == einsum.name and array.writes:
             ends = array.writes
+        elif tensor in self.program.einsum_of:
+            made = self.how(self.program.einsum_of[tensor]).array
+            ends = (*ends, *array.writes) if made == array.name else ends
         for end in ends:
             while end != level and end in outer:
                 end = outer[end]

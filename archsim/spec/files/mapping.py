@@ -61,6 +61,7 @@ def build_mapping(root: YamlNode) -> Mapping:
     return Mapping(
         name=spec.name,
         cascade=referred("cascades", spec.cascade, root.span_of((*path, "cascade"))),
+        machine=spec.machine,
         tiles=_tiles(spec.partition, root, (KEY,)),
         nest=_nest_levels(spec.nest, root, (KEY,)),
         einsums=tuple(_einsum(name, e, root, (KEY,)) for name, e in spec.einsums.items()),
@@ -82,6 +83,7 @@ def _built_nest(whole: MappingFields, root: YamlNode, at: int) -> Mapping:
     return Mapping(
         name=whole.name,
         cascade=referred("cascades", whole.cascade, root.span_of((KEY, "cascade"))),
+        machine=whole.machine,
         tiles=_tiles(spec.partition, root, path),
         nest=_nest_levels(spec.nest, root, path),
         einsums=tuple(_einsum(name, e, root, path) for name, e in spec.einsums.items()),

@@ -83,10 +83,13 @@ def mapping_text(mapping: Mapping, folder: str | os.PathLike[str] = "") -> str:
     return "\n".join(lines) + "\n"
 
 
+_OF_ALL_NESTS = ("name", "cascade", "machine")
+
+
 def _one_nest(nest: Mapping) -> Plain:
     """One of several nests: what it is called and runs is said of the whole."""
     told = mapping_dict(nest)
-    return {name: value for name, value in told.items() if name not in ("name", "cascade")}
+    return {name: value for name, value in told.items() if name not in _OF_ALL_NESTS}
 
 
 def mapping_dict(mapping: Mapping) -> Plain:
@@ -103,10 +106,12 @@ def mapping_dict(mapping: Mapping) -> Plain:
     """
     if mapping.nests:
         nests = [_one_nest(nest) for nest in mapping.nests]
-        return _given(name=mapping.name, cascade=mapping.cascade, nests=nests)
+        machine = mapping.machine or None
+        return _given(name=mapping.name, cascade=mapping.cascade, machine=machine, nests=nests)
     return _given(
         name=mapping.name,
         cascade=mapping.cascade,
+        machine=mapping.machine or None,
         choices=_by_name("choice", ((c.name, [*c.alternatives]) for c in mapping.choices)) or None,
         objective=_objective(mapping.objective),
         partition=_partition(mapping.tiles) or None,

@@ -80,8 +80,8 @@ def two_branches(*shared: str) -> Architecture:
     """Gemmini by other names: its arrays have a buffer each, inside of some memories that both
     share, of which ``far`` is the outermost."""
     base = Architecture.load("gemmini")
-    dram, buffer = base.memories
-    mesh, lanes = base.arrays
+    dram, buffer = base.memories[0], replace(base.memories[-1], inside=None)
+    mesh, lanes = (replace(a, writes=()) for a in base.arrays)
     return replace(
         base,
         name="branched",
@@ -166,7 +166,7 @@ def test_operands_come_from_memories_in_turn_and_results_go_to_another() -> None
 @pytest.mark.parametrize("mapping", [None, "einsum-by-einsum", "fused"])
 def test_mappings_made_for_any_machine_run_on_branches(mapping: str | None) -> None:
     machine = two_branches("middle")
-    work = workloads.load("bert-base", seq_len=32, batch=1)
+    work = workloads.load("bert-base", seq_len=32, batch=1, H=1, E=16, F=16)
     one, event = (simulate(work, machine, mapping, engine=x) for x in ("analytical", "event"))
     assert untimed(one) == untimed(event)
     assert one.latency_s == event.latency_s
@@ -319,7 +319,7 @@ def test_two_ways_to_one_einsum_are_refused(tmp_path: Path) -> None:
 
 
 def test_what_spills_is_one_memory() -> None:
-    work = workloads.load("bert-base", seq_len=32, batch=1)
+    work = workloads.load("bert-base", seq_len=32, batch=1, H=1, E=16, F=16)
     told = r"several memories of branched are 'nearest' \(middle, left, right\), and one may spill"
     with pytest.raises(SpecError, match=told):
         simulate(work, two_branches("middle"), "flat")

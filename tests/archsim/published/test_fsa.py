@@ -9,6 +9,7 @@ from __future__ import annotations
 import pytest
 
 from archsim import Architecture, Result, simulate
+from einsum_cascade.errors import SpecError
 
 TILES = 64
 
@@ -46,3 +47,9 @@ def test_every_tile_loads_its_queries_anew() -> None:
     assert (queries.loads, queries.load_cycles, queries.drain) == (TILES, 128, 127)
     # They come back from the array itself, which has nothing else to drain.
     assert (scores.loads, scores.load_cycles, scores.drain) == (TILES, 128, 0)
+
+
+def test_another_machine_is_told_whom_the_mapping_is_for() -> None:
+    told = "mapping 'systolic-attention' is made for fsa, not for fusemax\n.*no array is called"
+    with pytest.raises(SpecError, match=told):
+        simulate("bert-base", "fusemax", "systolic-attention", seq_len=256)
