@@ -15,9 +15,11 @@ from collections.abc import Mapping as Sizes
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
+from itertools import chain
 from math import prod
 from typing import Final
 
+from archsim.bound.part_masks import moved_masks
 from archsim.jobs.spreading import Spreading, part_of, seen_by_one, spread_over, spreadings
 from archsim.spec.arch import Architecture, Memory
 from archsim.spec.mapping import Mapping, NestLevel
@@ -72,7 +74,7 @@ def _look_at(search: Transfer, spreading: Spreading, progress: Progress) -> None
     shapes = part_of(spreading, whole.given)
     machine = one_core(whole.program, whole.architecture, spreading, whole.given)
     try:
-        one = Mapspace.of(whole.program, machine, shapes)
+        one = Mapspace.of(_of_middle_part(whole, spreading), machine, shapes)
         known = first_known(one, search.problem)
         if _beaten(search, one):
             return
@@ -81,6 +83,18 @@ def _look_at(search: Transfer, spreading: Spreading, progress: Progress) -> None
         return
     brought = partial(placements, spreading=spreading, architecture=whole.architecture)
     search.look_at(one, known, brought, progress)
+
+
+def _of_middle_part(whole: Mapspace, spreading: Spreading) -> Program:
+    """The cascade as a core has it: of a rank under a mask with balanced parts, whose sizes the
+    mapping decides, it has one of their mean length from the middle, and so of their mean work."""
+    program = whole.program
+    for spread in chain.from_iterable(ranks for _, ranks in spreading):
+        if spread.balanced:
+            extent = whole.given[spread.rank]
+            begin = (extent + extent // -(spread.parts or 1)) // 2
+            program = program.once(moved_masks, spread.rank, begin, extent)
+    return program
 
 
 def _beaten(search: Transfer, one: Mapspace) -> bool:
