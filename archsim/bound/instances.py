@@ -336,20 +336,13 @@ def _spread(mapping: Mapping, architecture: Architecture, tiling: Tiling) -> Ite
         if level.spatial and level.level not in names:
             hint = did_you_mean(level.level, names)
             raise SpecError(Problem(f"no memory is called '{level.level}'", level.span, hint))
-        there = dict(architecture.memories[names.index(level.level)].instances)
-        left = dict(there)
+        left = dict(architecture.memories[names.index(level.level)].instances)
         for asked in level.spatial:
             if asked.instances not in left:
                 raise SpecError(_no_instances(level, asked, left))
             found = _parted(level, asked, tiling, left[asked.instances], names.index(level.level))
             left[asked.instances] //= found.parts
             yield found
-        for name in dict.fromkeys(asked.instances for asked in level.spatial):
-            if left[name] == there[name] > 1:
-                ranks = " and ".join(s.rank for s in level.spatial if s.instances == name)
-                text = f"no loop fills the {there[name]} {name} below {level.level}: {ranks}"
-                hint = "spread a rank that is longer, or leave out 'spatial'"
-                raise MappingError(Problem(f"{text} has one part", level.span, hint))
 
 
 def _parted(

@@ -197,8 +197,6 @@ def test_partial_sums_meet_in_the_memory_or_on_the_way(small: Path) -> None:
         ("{H: 12}", (CORES.format(4),), "H has 12 parts, but there are 4 cores below DRAM for it"),
         ("F", (CORES.format(4),), "SLN is needed by all cores, but DRAM does not hold it for SLNV"),
         ("M1", (CORES.format(4),), "RM runs along M1: its steps follow one another"),
-        ("B", (CORES.format(4),), "no loop fills the 4 cores below DRAM: B has one part"),
-        ("{H: 1, P: 1}", (CORES.format(4),), "no loop fills the 4 cores below DRAM: H and P"),
     ],
 )
 def test_what_cannot_be_spread_is_refused(
