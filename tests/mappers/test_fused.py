@@ -79,7 +79,7 @@ def test_every_cascade_computes_the_same(name: str) -> None:
     [
         ("attention-t5-bias-1pass", 1.3),
         ("rwkv-6-recurrent", 2),
-        pytest.param("forgetting-attention-1pass", 1.4, marks=pytest.mark.slow),
+        pytest.param("forgetting-attention-1pass", 1.5, marks=pytest.mark.slow),
         pytest.param("kimi-delta-attention", 3, marks=pytest.mark.slow),
         pytest.param("kimi-delta-attention-chunked", 3, marks=pytest.mark.slow),
     ],
