@@ -63,10 +63,13 @@ def einsum_by_einsum(
     """
     tiles, shapes = family_tiles(program, architecture, given)
     # A tile that is given longer than its rank holds no more than the rank has.
-    shapes |= {m: min(shapes[m], shapes[r.name]) for r in program.ranks for m in r.partition}
+    held = {m: min(shapes[m], shapes[r.name]) for r in program.ranks for m in r.partition}
+    is_longer = any(size < shapes[member] for member, size in held.items())
+    shapes |= held
     site = Site(program=program, architecture=architecture, shapes=shapes)
     tensors = (*(t.name for t in program.inputs), *(e.name for e in program.einsums))
-    site, made = _best_cut(site)
+    # What lies side by side has to fit for all that such a tile might hold.
+    site, made = _best_cut(site, may_cut=not is_longer)
     groups = (tuple(PhaseTask(einsum=n) for n in group) for group in site.groups)
     mapping = Mapping(
         name=EINSUM_BY_EINSUM,
@@ -113,9 +116,11 @@ class _InItsLoops:
     slow: Slow
 
 
-def _best_cut(site: Site) -> tuple[Site, list[_InItsLoops]]:
+def _best_cut(site: Site, *, may_cut: bool) -> tuple[Site, list[_InItsLoops]]:
     """All Einsums, ranks cut at the sides of arrays, or each by itself where that is faster."""
     made = [_einsum(site, e) for e in site.program.einsums]
+    if not may_cut:
+        return site, made
     least = [
         max(x.slow[1], least_cycles(site, e) / site.architecture.clock_hz)
         for x, e in zip(made, site.program.einsums, strict=True)
