@@ -89,7 +89,8 @@ class Mask:
         terms = conjunctions(inlined(program, einsum.where))
         named = {s.name for _, parts in terms for i in parts for s in i.free_symbols}
         own = {v: _family(program, program.rank_of_variable[v]) for v in einsum.variables}
-        tied = {rank for v, family in own.items() if v in named for rank in family}
+        # A condition may ask for the length of a rank whose variable it does not name.
+        tied = {r for v, family in own.items() if named & {v, *family} for r in family}
         ranks = [program.rank_of_variable[v] for v in einsum.variables]
         untied = tuple(r for r in ranks if r not in tied)
         return cls(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from einsum_cascade import Cascade
 from einsum_cascade.counting.point_counts import count_points
+from einsum_cascade.counting.symbolic import analyze
 
 HEAD = """cascade: a
 ranks: {P: queries, M: keys, L: levels}
@@ -59,3 +62,22 @@ def test_sums_of_what_is_clipped_stay_where_a_shape_is_missing():
     numbers = found.subs({"U": 512, "N": 8, "P": 4096, "M": 4096})
     (gate,) = (e for e in numbers.by_einsum if e.einsum == "GT")
     assert str(gate.points) == f"{512 * (1 + 2 + 3 + 4 + 5 + 6 + 7)}*B*E*H"
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+@pytest.mark.parametrize(
+    ("mask", "holds"),
+    [
+        ("not (m < A - 1 or m == 1)", lambda m, a: m >= a - 1 and m != 1),
+        ("m >= A - 1", lambda m, a: m >= a - 1),
+    ],
+)
+def test_a_mask_may_ask_for_the_length_of_a_rank_it_does_not_tie(
+    size: int, mask: str, holds: Callable[[int, int], bool]
+) -> None:
+    text = (
+        "cascade: lengths\nranks: {A: some, M: more}\ninputs: {X: [A], K: [M, A]}\noutput: Y\n"
+        f"einsums: |\n  Y = K[m, a] * X[a] where {mask}\n"
+    )
+    (found,) = analyze(Cascade.parse(text).program).at({"A": size, "M": 5}).by_einsum
+    assert found.points == size * sum(holds(m, size) for m in range(5))
