@@ -119,7 +119,7 @@ def _parts(value: Any) -> _SpreadParts:
     return _SpreadParts(None if number == REST else parse_count(number), balanced)
 
 
-Parts = Annotated[_SpreadParts, PlainValidator(_parts, json_schema_input_type=int | str)]
+Parts = Annotated[Any, PlainValidator(_parts)]
 Spread = Annotated[dict[Rank, Parts], BeforeValidator(_spread), Field(min_length=1)]
 
 
