@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple, TypeVar
@@ -11,6 +12,7 @@ from einsum_cascade.errors import MappingError, Problem
 
 from .bands import BandProgression, Box, Window, progressions
 from .iteration import Extents, Loop, inside
+from .joined import joined
 from .progressions import beats, grown, stretches
 
 MOST_WALKED = 1 << 20
@@ -142,7 +144,12 @@ def windowed_deliveries(
     """
     if window.box.empty:
         return 0
-    walk = _Deliveries(loops, relevant, window, size)
+    if all(relevant):
+        # Every iteration brings a tile, in whatever order.
+        ruled, rest = loops[: window.governed], loops[window.governed :]
+        loops = (*sorted(ruled, key=lambda loop: loop.axis), *rest)
+    loops, relevant, governed = joined(loops, relevant, window.governed)
+    walk = _Deliveries(loops, relevant, replace(window, governed=governed), size)
     return walk.visit(0, extents, None if window.box.full else window.box.trimmed()).total
 
 
@@ -253,7 +260,9 @@ def windowed_distinct(
     """
     if window.box.empty:
         return 0
-    walk = _Distinct(*_postponed(loops, counted, window), window, size)
+    loops, counted = _postponed(loops, counted, window)
+    loops, counted, governed = joined(loops, counted, window.governed)
+    walk = _Distinct(loops, counted, replace(window, governed=governed), size)
     return walk.visit(0, extents, None if window.box.full else window.box.trimmed())
 
 
@@ -360,5 +369,7 @@ def _postponed(
     governed, rest = pairs[: window.governed], pairs[window.governed :]
     free = [(x, c) for x, c in governed if window.side(x.axis) is None]
     along = [(x, c) for x, c in governed if window.side(x.axis) is not None]
-    order = [*free, *sorted(along, key=lambda pair: not pair[1]), *rest]
+    # Those along one rank one after the other, so that they can be one.
+    behind = sorted(along, key=lambda pair: (not pair[1], pair[0].axis))
+    order = [*free, *behind, *rest]
     return tuple(x for x, _ in order), tuple(c for _, c in order)
