@@ -14,6 +14,7 @@ from archsim.spec.mapping import NestLevel
 from archsim.spec.words import TensorWords, words_of
 from einsum_cascade.algebra.conditions import with_masks
 from einsum_cascade.ir import Access, Einsum, Program, variables_of
+from einsum_cascade.masks import conjuncts, depends_on_data
 
 from .components import strongly_connected_components
 from .space.array_tiles import array_strides, outer_parts_first
@@ -138,9 +139,14 @@ class Site:
         return frozenset((*self.program.parallel, *(v.upper() for v in access.variables)))
 
     def masked(self, name: str) -> frozenset[str]:
-        """Ranks that the mask of an Einsum asks about."""
-        condition = with_masks(self.program).einsum_of[name].where
-        return frozenset(v.upper() for v in ((condition and variables_of(condition)) or ()))
+        """Ranks that the mask of an Einsum asks about, where it can be told before it runs: of
+        what depends on data nothing is left out."""
+        known = (
+            c
+            for c in conjuncts(with_masks(self.program).einsum_of[name].where)
+            if not depends_on_data(c)
+        )
+        return frozenset(v.upper() for c in known for v in variables_of(c))
 
     def shared(self, name: str) -> tuple[str, ...]:
         """Ranks of the loops that an Einsum shares with the others of its component."""

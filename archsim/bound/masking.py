@@ -250,6 +250,8 @@ def _scale(tiling: Tiling, axis: Axis) -> int:
     if rank is None or not rank.partition:
         return 1
     present = {v for v, _ in axis.variables}
+    if rank.name.lower() in present:
+        return 1
     return prod(tiling.shapes[m] for m in rank.partition if m.lower() not in present)
 
 

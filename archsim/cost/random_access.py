@@ -7,11 +7,12 @@ else is wanted, and every run of neighbouring words is fetched in lines of the m
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
 
-from einsum_cascade.ir import Gather, Index
+from einsum_cascade.ir import Access, Gather, Index
 
 from ..bound.record import BoundEinsum
 from ..space.access_map import AccessMap
@@ -47,19 +48,42 @@ class InLines:
 def _run(e: BoundEinsum, access_map: AccessMap, extents: Extents) -> int:
     """Neighbouring words at one gathered position: the ranks after it, as far as all is read."""
     axes = {a.variables[0][0]: n for n, a in enumerate(e.axes) if len(a.variables) == 1}
-    used = [v for index in access_map.access.indices for v in _told(index)]
+    read = {v: extents[n] for v, n in axes.items()}
+    return neighbours(access_map.access, read, {v: e.extents[n] for v, n in axes.items()})
+
+
+def neighbours(access: Access, read: Mapping[str, int], whole: Mapping[str, int]) -> int:
+    """Words beside one another that an access reads at one gathered position.
+
+    Parameters
+    ----------
+    access : Access
+    read : mapping of str to int
+        Coordinates that are read, by rank variable; of others one at a time.
+    whole : mapping of str to int
+        How many there are.
+    """
+    used = [v for index in access.indices for v in _told(index)]
     found = 1
-    for index in reversed(access_map.access.indices):
+    for index in reversed(access.indices):
         # From the gathered position on neighbours may be read: of K[I[j]*T + t] the t.
         moved = index.offset if isinstance(index, Gather) else index
-        variable = moved.as_variable
-        # A variable that stands in two indices moves both, and no two neighbours are read.
-        if variable not in axes or used.count(variable) > 1:
+        terms = {term.shapes: term for term in moved.terms if term.coefficient == 1}
+        if len(terms) < len(moved.terms):
             break
-        number = axes[variable]
-        found *= extents[number]
-        # What is not read to its end leaves a gap before the next position of the rank outside.
-        if extents[number] < e.extents[number] or moved is not index:
+        inside: tuple[str, ...] = ()
+        # Of r*T + t the t lie side by side, and behind all of them those of the next r.
+        while inside in terms:
+            variable = terms.pop(inside).variable
+            # A variable that stands in two indices moves both, and no two neighbours are read.
+            if variable is None or variable not in read or used.count(variable) > 1:
+                return found
+            found *= read[variable]
+            # What is not read to its end leaves a gap before the next position outside of it.
+            if read[variable] < whole[variable]:
+                return found
+            inside = (variable.upper(), *inside)
+        if moved is not index or terms:
             break
     return found
 

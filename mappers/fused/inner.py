@@ -6,6 +6,7 @@ from collections.abc import Mapping as Sizes
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from archsim.cost.random_access import neighbours
 from archsim.spec.arch import Memory
 from archsim.spec.mapping import EinsumMapping
 from einsum_cascade.ir import Access, Einsum, Gather
@@ -64,8 +65,9 @@ class InnerSite(Site):
         words = super().tile_words(access, tile, memory)
         if not _gathers(access):
             return words
-        last = access.indices[-1]
-        run = tile[last.variables[0].upper()] if len(last.variables) == 1 else 1
+        ranks = {v: v.upper() for v in access.variables}
+        whole = {v: self.whole.shapes[r] for v, r in ranks.items()}
+        run = neighbours(access, {v: tile[r] for v, r in ranks.items()}, whole)
         line = max(1, memory.line_bits // self.architecture.word_bits)
         return words * (-(-run // line) * line) / run
 

@@ -29,6 +29,7 @@ from archsim.validation.execute import execute_mapped
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError
 from einsum_cascade.idle.steps import idle_problem
+from mappers.einsum_by_einsum import einsum_by_einsum
 from workloads import load
 
 # ------------------------------------------------------------------ windows
@@ -420,6 +421,34 @@ def test_a_mask_that_is_no_band_is_run_whole_and_says_so() -> None:
     assert lowered.steps == 4
     assert all(e.window is None for e in lowered.einsums)
     assert "no band" in lowered.unskipped[0]
+
+
+def test_a_window_along_all_of_a_rank_that_has_parts_is_a_band() -> None:
+    """Blocks of keys are summed up, and each query sees a window of single keys."""
+    text = """
+cascade: window
+ranks: {P: queries, M: {is: keys, partition: [N, U]}}
+inputs: {Q: [P], K: [M]}
+output: O
+einsums: |
+  KS[n]   = K[n*U + u]
+  X[p, m] = Q[p] * K[m] where p + M - P - 40 < m and m <= p + M - P
+  Y[p]    = X[p, m]
+  O[p]    = Y[p] * KS[n]
+"""
+    plain = text.replace("{is: keys, partition: [N, U]}", "keys, N: blocks, U: in one")
+    plain = plain.replace("K: [M]", "K: [M], L: [N, U]").replace("K[n*U + u]", "L[n, u]")
+    machine, shapes = Architecture.load("fusemax"), {"P": 1024, "M": 1024, "N": 64, "U": 16}
+    found = {}
+    for written in (text, plain):
+        program = Cascade.parse(written).program
+        given = {r: n for r, n in shapes.items() if written is plain or r != "N"}
+        lowered = bind(program, einsum_by_einsum(program, machine, given), machine, given)
+        assert not lowered.unskipped
+        found[written] = [counted(count_einsum(lowered, lowered.by_name[n])) for n in "XY"]
+    assert found[text] == found[plain]
+    # Of 16 tiles the four on the diagonal and, for the window, the three below it.
+    assert lowered.by_name["X"].iterations == 7
 
 
 def test_masks_that_differ_leave_the_unmasked_einsums_alone() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from archsim import Architecture
+from archsim.cost.random_access import neighbours
 from archsim.evaluate.evaluate import evaluate_mapping
 from einsum_cascade import Cascade
 from mappers.einsum_by_einsum import einsum_by_einsum
@@ -50,6 +51,20 @@ def test_a_page_is_a_run() -> None:
     text = GATHERING.replace("K: [M, S, E]", "K: [M, E]").replace("I[j], s", "I[j]*S + s")
     shapes = {"M": 5000, "S": 5, "E": 6, "J": 10}
     assert dram_words(text, "64 bit", shapes) == 10 * 32 + 10
+
+
+def test_slots_in_two_parts_are_a_run_as_far_as_the_inner_is_whole() -> None:
+    """Slots are told by rows of them: two rows of three are the six that one rank would be."""
+    text = GATHERING.replace("S: slots", "S: rows, T: slots").replace("K: [M, S, E]", "K: [M, E]")
+    text = text.replace("C[j, s, e] = K[I[j], s, e]", "C[j, s, t, e] = K[I[j]*S*T + s*T + t, e]")
+    shapes = {"M": 6000, "S": 2, "T": 3, "E": 6, "J": 10}
+    assert dram_words(text, "64 bit", shapes) == 10 * 36 + 10
+    access = Cascade.parse(text).program.einsums[0].reads[0]
+    whole = {"s": 2, "t": 3, "e": 6}
+    assert neighbours(access, whole, whole) == 36
+    assert neighbours(access, whole | {"s": 1}, whole) == 18
+    assert neighbours(access, whole | {"t": 2}, whole) == 12
+    assert neighbours(access, whole | {"e": 5}, whole) == 5
 
 
 def test_single_words_cost_a_line_each() -> None:
