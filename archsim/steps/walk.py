@@ -9,17 +9,20 @@ spread evenly over the loop's steps: it is fetched ahead, and handed outwards me
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from einsum_cascade.errors import Problem
 
 from ..space.bands import BandProgression, Box, Run
 from ..space.iteration import Extents, inside, iterations
+from ..space.progressions import beats, stretches
 from .fit import fitted
 from .group import FusionGroup, StepClass, Walk
+from .growth import rows_grown
 from .limits import VISITS_AT_MOST, StepsError
-from .run_length import OneStep, RunLengths, repeat, sequence
+from .run_length import OneStep, RunLengths, renamed_classes, repeat, sequence
 from .shares import Numbered, Shares, within
 
 
@@ -60,9 +63,23 @@ def walk(group: FusionGroup, wanted: frozenset[str] = frozenset()) -> Walk:
     """
     walker = _Walker(group, wanted)
     runs = walker.visit(0, walker.start())
-    found = Walk(group=group, run_lengths=runs, classes=tuple(walker.classes.values))
+    found = _in_order(Walk(group=group, run_lengths=runs, classes=tuple(walker.classes.values)))
     masked = any(p.e.window is not None for p in group.parts)
     return fitted(found) if masked else found
+
+
+def _in_order(found: Walk) -> Walk:
+    """A walk whose classes are numbered as they come, though some places were gone to before."""
+    order = tuple(found.steps_by_class)
+    if order == tuple(range(len(found.classes))):
+        return found
+    number = {kind: n for n, kind in enumerate(order)}
+    kinds = tuple(number.get(kind, -1) for kind in range(len(found.classes)))
+    return replace(
+        found,
+        run_lengths=renamed_classes(found.run_lengths, kinds),
+        classes=tuple(found.classes[kind] for kind in order),
+    )
 
 
 _Turn = tuple[int, bool, bool, bool, int, Box | None]
@@ -73,6 +90,10 @@ the first, the last, and at the edge; what it leaves of the axis, and of the ban
 _Ramp = tuple[int, tuple[bool, bool], bool, int, int, int, tuple[Box | None, Box | None]]
 """A ramp of a loop: its place as above; whether it has the first and the last iteration, and the
 edge; extent, count, by how much the band moves, and the band at both ends."""
+
+
+_Place = tuple[int, _WalkState, int]
+"""How many loops are outside, the state inside them, and the number of both but for the band."""
 
 
 class _Walker:
@@ -86,6 +107,8 @@ class _Walker:
         self.places: Numbered[tuple[int, _WalkState]] = Numbered()
         self.entered: dict[_Turn, RunLengths] = {}
         self.ramps: dict[_Ramp, list[RunLengths]] = {}
+        window = group.nest.window
+        self.beats = () if window is None else beats(group.loops, window)
         depths = range(len(group.loops))
         out = [[p for p in group.parts if p.loops[d] is None] for d in depths]
         asked = {x.variable for x in group.loops if x.member in wanted}
@@ -96,9 +119,9 @@ class _Walker:
         self.ask_last = [any(not p.early for p in ps) for ps in out]
         self.outside = [[d for d in depths if p.loops[d] is None] for p in group.parts]
 
-    def look(self) -> None:
-        """Count one more place that is gone to. Raises StepsError where they are too many."""
-        self.visits += 1
+    def look(self, places: int = 1) -> None:
+        """Count more places that are gone to. Raises StepsError where they are too many."""
+        self.visits += places
         if self.visits > VISITS_AT_MOST:
             text = f"steps are too unlike: they differ in more than {VISITS_AT_MOST:,} places"
             raise StepsError(text)
@@ -146,17 +169,60 @@ class _Walker:
         known = self.ramps.get(key) if ramp.moved and None not in whole else None
         if known is not None:
             return known
-        found: list[RunLengths] = []
-        for run, first, last in _turns(ramp, *ends):
-            self.look()
-            at_edge = edge and run.first + run.count == ramp.first + ramp.count
-            turn = (place, first, last, at_edge, run.extent, run.box)
-            if turn not in self.entered:
-                inner = self.enter(depth, state, (first, last, at_edge), run)
-                self.entered[turn] = self.visit(depth + 1, inner)
-            found.append(repeat(run.count, self.entered[turn]))
+        place_of_turns = depth, state, place
+        if ramp.moved:
+            found = self.moving(place_of_turns, ramp, ends, edge)
+        else:
+            found = [
+                repeat(run.count, self.turn(place_of_turns, run, (first, last, edge and till_end)))
+                for run, first, last, till_end in _turns(ramp, *ends)
+            ]
         self.ramps[key] = found
         return found
+
+    def moving(
+        self, where: _Place, ramp: BandProgression, ends: tuple[bool, bool], edge: bool
+    ) -> list[RunLengths]:
+        """Iterations of a ramp along which the band moves: all differ, but mostly evenly."""
+        latest = ramp.count - 1
+
+        def at(n: int) -> RunLengths:
+            run = Run(1, ramp.first + n, ramp.extent, ramp.at(n))
+            turn = ends[0] and n == 0, ends[1] and n == latest, edge and n == latest
+            return self.turn(where, run, turn)
+
+        found: list[RunLengths] = []
+        beat = self.beats[where[0]]
+        for begin, end in stretches(ramp, beat):
+            found += map(at, range(len(found), begin))
+            found += self.stretch(at, range(begin, end), beat.period)
+        return [*found, *map(at, range(len(found), ramp.count))]
+
+    def stretch(
+        self, at: Callable[[int], RunLengths], numbers: range, period: int
+    ) -> list[RunLengths]:
+        """Iterations of which every ``period`` are like those before, but for how long they are."""
+        first = [at(n) for n in numbers[:period]]
+        before = self.visits
+        second = [at(n) for n in numbers[period : 2 * period]]
+        each, times = self.visits - before, len(numbers) // period
+        if rows_grown(first, second, second, 2) is not None:
+            last = [at(n) for n in numbers[-period:]]
+            grown = rows_grown(first, second, last, times)
+            if grown is not None:
+                # They count as if all had been gone to.
+                self.look(each * (times - 3))
+                return [*grown]
+        return [*first, *second, *(at(n) for n in numbers[2 * period :])]
+
+    def turn(self, where: _Place, run: Run, ends: tuple[bool, bool, bool]) -> RunLengths:
+        """What is inside an iteration of a loop: its first, its last, at the axis' edge."""
+        self.look()
+        depth, state, place = where
+        turn = (place, *ends, run.extent, run.box)
+        if turn not in self.entered:
+            self.entered[turn] = self.visit(depth + 1, self.enter(depth, state, ends, run))
+        return self.entered[turn]
 
     def enter(
         self, depth: int, state: _WalkState, ends: tuple[bool, bool, bool], run: Run
@@ -264,18 +330,16 @@ class _Walker:
         return found
 
 
-def _turns(ramp: BandProgression, first: bool, last: bool) -> Iterator[tuple[Run, bool, bool]]:
-    """Iterations in groups of like ones, a loop's very first and very last on their own."""
-    if ramp.moved:
-        for n in range(ramp.count):
-            run = Run(1, ramp.first + n, ramp.extent, ramp.at(n))
-            yield run, first and n == 0, last and n == ramp.count - 1
-        return
+def _turns(
+    ramp: BandProgression, first: bool, last: bool
+) -> Iterator[tuple[Run, bool, bool, bool]]:
+    """Like iterations in groups, a loop's very first and very last on their own; whether a group
+    goes to the end."""
     count, begin, extent, box = ramp.count, ramp.first, ramp.extent, ramp.at(0)
     if first and count > 1:
-        yield Run(1, begin, extent, box), True, False
+        yield Run(1, begin, extent, box), True, False, False
         count, begin, first = count - 1, begin + 1, False
     if last and count > 1:
-        yield Run(count - 1, begin, extent, box), first, False
+        yield Run(count - 1, begin, extent, box), first, False, False
         count, begin, first = 1, begin + count - 1, False
-    yield Run(count, begin, extent, box), first, last
+    yield Run(count, begin, extent, box), first, last, True

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from bound_cases import bound
@@ -17,7 +19,9 @@ from archsim.bound.binding import bind
 from archsim.bound.record import Bound
 from archsim.cost.spill import count_mapping
 from archsim.steps.group import FusionGroup, fused_group, single_group
+from archsim.steps.growth import rows_grown
 from archsim.steps.limits import StepsError
+from archsim.steps.run_length import RunLengths
 from archsim.steps.walk import walk
 from einsum_cascade import Cascade
 
@@ -84,6 +88,28 @@ def test_long_bands_are_walked_alike(
     lowered = banded(mask, queries, keys, inner)
     for group in units(lowered):
         same(group, frozenset(asked))
+
+
+@pytest.mark.parametrize(("mask", "queries", "keys", "inner"), [(0, 400, 300, 1), (2, 300, 400, 3)])
+def test_tiles_that_grow_evenly_are_those_gone_to(
+    monkeypatch: pytest.MonkeyPatch, mask: int, queries: int, keys: int, inner: int
+) -> None:
+    grown: list[int] = []
+
+    def rows(*given: Any) -> Iterator[RunLengths] | None:
+        found = rows_grown(*given)
+        grown.append(0 if found is None else given[-1])
+        return found
+
+    monkeypatch.setattr("archsim.steps.walk.rows_grown", rows)
+    lowered = banded(MASKS[mask], queries, keys, inner)
+    for group in units(lowered):
+        same(group, frozenset())
+        assert max(grown) > 8
+    # So far back as nobody else, every tile is one of its own.
+    grown.clear()
+    same(units(lowered)[0], frozenset({"P2"}))
+    assert not any(grown)
 
 
 def test_a_long_band_has_many_classes() -> None:
