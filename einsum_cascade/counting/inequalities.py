@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
@@ -54,8 +54,22 @@ class Inequality:
         """Whether it is a bound of a variable: where that grows, it begins or ceases to hold."""
         return self.is_linear or self._direction(symbol) is not None
 
+    def takes(self, symbol: Any, size: int) -> int:
+        """How often it is looked at to find where it bounds a variable from 0 to ``size - 1``."""
+        return 1 if self.is_linear or self._rounded(symbol) else size.bit_length()
+
     def _direction(self, symbol: Any) -> int | None:
         return direction(self.expression, symbol)
+
+    def _rounded(self, symbol: Any) -> _Rounded | None:
+        """The one quotient that is rounded down and names a variable, if that is all."""
+        if symbol not in self._known:
+            self._known[symbol] = _Rounded.of(self.expression, symbol)
+        return self._known[symbol]
+
+    @cached_property
+    def _known(self) -> dict[Any, _Rounded | None]:
+        return {}
 
     def holds(self, values: Mapping[Any, Any]) -> Any:
         """Whether it holds, at arrays of its variables."""
@@ -64,19 +78,14 @@ class Inequality:
             return sum(terms, self.constant) <= 0
         import numpy as np
 
-        symbols, run = self._run
         # The logarithm of 0 is what the language says it is, and no matter for a warning.
         with np.errstate(all="ignore"):
-            return run(*(np.asarray(values[s], dtype=np.float64) for s in symbols)) <= 0
+            return self._run(values) <= 0
 
     @cached_property
-    def _run(self) -> tuple[tuple[Any, ...], Any]:
-        """Its variables, and its value at floats of them."""
-        import sympy
-
-        symbols = tuple(sorted(self.expression.free_symbols, key=str))
-        written = _with_quotients(self.expression)
-        return symbols, sympy.lambdify(symbols, written, [_functions(), "numpy"])
+    def _run(self) -> Callable[[Mapping[Any, Any]], Any]:
+        """Its value at floats of its variables."""
+        return _on_floats(self.expression)
 
     def bound(self, symbol: Any, values: Mapping[Any, Any], size: int) -> tuple[bool, Any]:
         """Where it bounds a variable from 0 to ``size - 1``, at arrays of the others.
@@ -89,7 +98,9 @@ class Inequality:
             The first value at which it holds, or at which it does no more.
         """
         if self.coefficients is None:
-            return self._halved(symbol, values, size)
+            rounded = self._rounded(symbol)
+            found = None if rounded is None else rounded.bound(values, size)
+            return found or self._halved(symbol, values, size)
         step = self.coefficients[symbol]
         terms = (c * values[s] for s, c in self.coefficients.items() if s != symbol)
         rest = sum(terms, self.constant)
@@ -109,6 +120,66 @@ class Inequality:
             low = np.where(inside & before, middle + 1, low)
             high = np.where(inside & ~before, middle, high)
         return falls, low
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Rounded:
+    """``times * floor((step * x + above) / below) + rest <= 0``, all of whole numbers.
+
+    Only x is the variable that it bounds; ``step`` and ``times`` are not 0, ``below`` is more.
+    """
+
+    times: int
+    step: int
+    above: Callable[[Mapping[Any, Any]], Any]
+    below: Callable[[Mapping[Any, Any]], Any]
+    rest: Callable[[Mapping[Any, Any]], Any]
+
+    @classmethod
+    def of(cls, expression: Any, symbol: Any) -> _Rounded | None:
+        """Read a sympy expression; None where it is none."""
+        import sympy
+
+        rest, term = sympy.expand(expression).as_independent(symbol, as_Add=True)
+        times, quotient = term.as_coeff_Mul()
+        if isinstance(quotient, sympy.ceiling):
+            times, quotient = -times, sympy.floor(-quotient.args[0], evaluate=False)
+        if not (isinstance(quotient, sympy.floor) and times.is_Integer and rest.is_integer):
+            return None
+        above, below = sympy.fraction(sympy.together(quotient.args[0]))
+        above, moving = sympy.expand(above).as_independent(symbol, as_Add=True)
+        step = moving.coeff(symbol)
+        if moving != step * symbol or not step.is_Integer or not above.is_integer:
+            return None
+        if not (below.is_integer and below.is_positive) or symbol in below.free_symbols:
+            return None
+        return cls(
+            times=int(times),
+            step=int(step),
+            above=_on_floats(above),
+            below=_on_floats(below),
+            rest=_on_floats(rest),
+        )
+
+    def bound(self, values: Mapping[Any, Any], size: int) -> tuple[bool, Any] | None:
+        """As of ``Inequality.bound``; None where a number on the way is too large for floats."""
+        import numpy as np
+
+        above, below, rest = (part(values) for part in (self.above, self.below, self.rest))
+        # The quotient is at most this many, or at least.
+        with np.errstate(all="ignore"):
+            if self.times > 0:
+                edge = below * (_quotient(-rest, float(self.times)) + 1) - above
+            else:
+                edge = -below * _quotient(-rest, float(-self.times)) - above
+            # From there on ``step * x`` is as much; up to it, it is less than one more.
+            turned = _quotient(-edge, float(abs(self.step)))
+            found = -turned if self.step > 0 else 1 + turned
+        shape = np.shape(next(iter(values.values()))) if values else (1,)
+        if not np.all(np.isfinite(found)):
+            return None
+        found = np.broadcast_to(np.clip(found, 0, size).astype(np.int64), shape)
+        return (self.times > 0) != (self.step > 0), found
 
 
 def direction(expression: Any, symbol: Any) -> int | None:
@@ -159,6 +230,16 @@ def _with_quotients(expression: Any) -> Any:
     return expression.replace(sympy.floor, rounded_down).replace(
         sympy.ceiling, lambda argument: -rounded_down(-argument)
     )
+
+
+def _on_floats(expression: Any) -> Callable[[Mapping[Any, Any]], Any]:
+    """The value of an expression at floats of its variables."""
+    import numpy as np
+    import sympy
+
+    symbols = tuple(sorted(expression.free_symbols, key=str))
+    run = sympy.lambdify(symbols, _with_quotients(expression), [_functions(), "numpy"])
+    return lambda values: run(*(np.asarray(values[s], dtype=np.float64) for s in symbols))
 
 
 def _quotient(above: Any, below: Any) -> Any:

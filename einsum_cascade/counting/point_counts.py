@@ -2,8 +2,8 @@
 
 What ``points`` says in symbols, for given shapes: conditions are inequalities, one variable
 that each of them bounds is counted from its bounds, and the others are gone through with numpy.
-A bound is a division where the inequality is linear, and found by halving where it only grows
-or falls, as ``floor(p / 2 ** l)`` does along p.
+A bound is a division where the inequality is linear, or names a variable in one quotient that is
+rounded, as ``floor(p / 2 ** l)`` is along p, and found by halving where it only grows or falls.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ def _work(x: _Range, axes: Sequence[_Range], forms: Sequence[Inequality]) -> int
     naming = [f for f in forms if f.names(x.symbol)]
     if not all(f.bounds(x.symbol) for f in naming):
         return None
-    halvings = sum(x.size.bit_length() for f in naming if not f.is_linear)
+    halvings = sum(f.takes(x.symbol, x.size) for f in naming if not f.is_linear)
     return prod(a.size for a in axes if a is not x) * max(1, halvings)
 
 

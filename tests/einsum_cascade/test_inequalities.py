@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import sympy
 
 from einsum_cascade import Cascade
+from einsum_cascade.counting.inequalities import Inequality
 from einsum_cascade.counting.point_counts import count_points
 from einsum_cascade.counting.symbolic import analyze
 
@@ -36,6 +38,20 @@ def test_counts_are_those_of_whole_numbers(where, holds, c):
     shapes = {"P": 53, "M": 61, "L": 7, "C": c}
     wanted = int(np.broadcast_to(holds(c), (53, 61, 7)).sum())
     assert count_points(program, program.einsums[0], shapes) == wanted
+
+
+@pytest.mark.parametrize("more", ["", " - 7", " + floor(y / 5)"])
+@pytest.mark.parametrize(
+    "text",
+    ["y - floor(x/6)", "floor((3*x + y)/4) - 5", "y - 2*floor((9 - 2*x)/3)", "y - ceiling(x/2)"],
+)
+def test_bounds_of_rounded_quotients_are_found_at_once(text: str, more: str) -> None:
+    x, y = (sympy.Symbol(n, integer=True, nonnegative=True) for n in "xy")
+    form = Inequality.of(sympy.sympify(text + more, {"x": x, "y": y}))
+    assert form.takes(x, 40) == 1
+    at, of = np.ogrid[:40, :30]
+    from_below, bound = form.bound(x, {y: of[0]}, 40)
+    assert np.array_equal(form.holds({x: at, y: of}), (at >= bound) == from_below)
 
 
 def test_blocks_of_a_length_that_no_float_divides_by_are_counted():
