@@ -123,7 +123,7 @@ def timeline(
     title: str, architecture: Architecture, runs: tuple[tuple[str, GroupRun], ...]
 ) -> Trace:
     """The timeline of runs whose slices were logged, each with what its names begin with."""
-    outermost = architecture.memories[0].name
+    outermost = architecture.home.name
     spans = tuple(
         replace(s, name=prefix + s.name)
         for prefix, run in runs

@@ -191,4 +191,4 @@ class Site:
         """The loops of all components of several Einsums, at the outermost memory."""
         ranks = dict.fromkeys(r for e in self.program.einsums for r in self.shared(e.name))
         loops = tuple(p.name for r in outer_parts_first(self.program, ranks) for p in self.parts(r))
-        return (NestLevel(level=self.architecture.memories[0].name, loops=loops),) if loops else ()
+        return (NestLevel(level=self.architecture.home.name, loops=loops),) if loops else ()

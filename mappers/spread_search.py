@@ -146,6 +146,10 @@ def one_core(
     >>> round(7219.2e9 / core.memories[0].bandwidth_bytes_per_s)
     118
     """
+    if architecture.memories[0].ring:
+        # A chip holds what it works on: it is the machine, or has cores of its own.
+        chip = replace(architecture, memories=architecture.memories[1:], mapping=None)
+        return one_core(program, chip, spreading, given)
     feeding = [n for n, m in enumerate(architecture.memories) if m.instances]
     last = max(feeding, default=0)
     if last and last == len(architecture.memories) - 1:
@@ -232,7 +236,7 @@ def placements(
     """The mapping of a core spread over all: with its loops as they are, and with more and more of
     those of the outermost memory at the one that feeds the cores."""
     yield spread_over(mapping, spreading, architecture)
-    outer = architecture.memories[0].name
+    outer = architecture.home.name
     feeding = [m.name for m in architecture.memories if m.instances and m.name != outer]
     if not feeding or not spreading:
         return

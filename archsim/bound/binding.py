@@ -106,7 +106,7 @@ def _on_machine(
     """Bind a mapping, whichever machine it is for."""
     program, shapes = with_parameters(program, shapes)
     mapping = _named(program, mapping, architecture)
-    if is_spread(mapping):
+    if is_spread(mapping) or architecture.memories[0].ring:
 
         def of_one(part: Program, inner: Mapping, own: dict[str, int]) -> Bound:
             return _bind(part, inner, architecture, own, choose)

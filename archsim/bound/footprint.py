@@ -11,6 +11,7 @@ from ..space.access_map import AccessMap
 from ..space.iteration import first_tile
 from ..spec.mapping import Spill
 from .record import Bound, BoundEinsum
+from .ring import visiting
 from .streaming import stream_of
 
 
@@ -192,19 +193,51 @@ _Tile = Callable[[Bound, BoundEinsum, AccessMap, int], int]
 
 def _tiles(bound: Bound, e: BoundEinsum, level: int, tile: _Tile) -> dict[str, int]:
     found: dict[str, int] = {}
+    if bound.architecture.memories[level].ring:
+        return found  # links hold nothing
     for access_map in e.touches:
         tensor = access_map.access.tensor
         if level in bound.memories(e, tensor):
             size = tile(bound, e, access_map, level)
             if bound.instances is not None:
+                size = max(size, at_home(bound, e, access_map, level, size))
                 size *= bound.instances.copies(access_map, level)
             found[tensor] = max(found.get(tensor, 0), size)
     for start in e.initial:
         for access_map in start.reads:
             tensor = access_map.access.tensor
             if level in bound.memories(e, tensor):
-                found[tensor] = max(found.get(tensor, 0), largest_tile(start, access_map, level))
+                size = largest_tile(start, access_map, level)
+                size = max(size, at_home(bound, start, access_map, level, size))
+                found[tensor] = max(found.get(tensor, 0), size)
     return found
+
+
+def at_home(bound: Bound, e: BoundEinsum, access_map: AccessMap, level: int, tile: int) -> int:
+    """Elements of a tensor that an instance holds as long as a run lasts, where links in a ring are
+    outside of it: all that it needs; or a part, and beside that one on its way round.
+
+    Parameters
+    ----------
+    bound, e, access_map, level
+        As of ``held_tile``.
+    tile : int
+        Elements of a tile that comes to the level.
+
+    Returns
+    -------
+    int
+        None at a level that is not the outermost one that holds anything.
+    """
+    tensor = access_map.access.tensor
+    if bound.instances is None or not level == bound.architecture.home_level > 0:
+        return 0
+    if 0 not in bound.memories(e, tensor):
+        return 0
+    whole, ring = _whole_tile(bound, e, access_map, 0), bound.instances.ring
+    if ring.rank(tensor) is None:
+        return whole
+    return -(-whole // ring.parts) + visiting(bound, e, access_map, ring, tile)
 
 
 def in_step(bound: Bound, tensor: str, level: int) -> bool:
@@ -261,7 +294,9 @@ def _largest_moment(bound: Bound, sizes: list[_Words], level: int) -> _Words:
     for now, group in enumerate(bound.groups):
         moment = _together([tiles[name] for name in group])
         for name in names:
-            homes = bound.residency.memories(name)
+            homes = [
+                i for i in bound.residency.memories(name) if i >= bound.architecture.home_level
+            ]
             waits = number[name] < now < last_use.get(name, -1)
             if waits and homes and level == homes[0]:
                 moment[name] = max(moment.get(name, 0), tiles[name][name])

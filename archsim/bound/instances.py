@@ -32,6 +32,7 @@ from ..spec.arch import Architecture
 from ..spec.mapping import EinsumMapping, Keep, Mapping, NestLevel, Schedule, SpreadRank
 from .balancing import balanced_begins
 from .part_masks import has_mask_over, moved_masks
+from .ring import NO_RING, Ring, ring_of
 from .tiling import Tiling, build_tiling, tile_size
 
 if TYPE_CHECKING:
@@ -130,6 +131,8 @@ class Instances:
     """The same mapping on all of the work, whether it fits or not: for what the work itself is."""
     others: tuple[tuple[PartKinds, Bound], ...] = ()
     """The mapping of instances that have other parts of a rank than the bound mapping."""
+    ring: Ring = NO_RING
+    """What they pass on to one another."""
 
     @cached_property
     def problems(self) -> dict[PartKinds, Bound | None]:
@@ -197,6 +200,7 @@ def bind_spread(
     illegal = (*_illegal(first, spread), *_uneven(tiling, spread))
     if problems := [Problem(text, first.mapping.span) for text in illegal]:
         raise MappingError(problems)
+    ring = ring_of(mapping, first, spread)
     parts = _BoundParts(program, first.mapping, tiling, bind_one)
     masked = _masked(program, spread, first.mapping)
     for s in masked:
@@ -209,7 +213,7 @@ def bind_spread(
     every = product(*(range(len(s.kinds)) for s in spread))
     others = tuple((kinds, parts.of(spread, kinds)) for kinds in every if any(kinds))
     whole = bind_whole(program, _one_by_one(bound), dict(tiling.shapes))
-    return replace(bound, instances=Instances(spread=spread, whole=whole, others=others))
+    return replace(bound, instances=Instances(spread=spread, whole=whole, others=others, ring=ring))
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +286,7 @@ def _by_work(spread: tuple[Spread, ...], at: int, parts: _BoundParts) -> tuple[S
 
 def _of_one(mapping: Mapping) -> Mapping:
     """What an instance runs."""
-    levels = (replace(level, spatial=()) for level in mapping.nest)
+    levels = (replace(level, spatial=(), ring=()) for level in mapping.nest)
     return replace(mapping, nest=tuple(level for level in levels if level.loops))
 
 
@@ -307,7 +311,7 @@ def _one_by_one(bound: Bound) -> Mapping:
             )
             for e in bound.einsums
         ),
-        keep=(Keep(level=bound.architecture.memories[0].name, tensors=tuple(tensors)),),
+        keep=(Keep(level=bound.architecture.home.name, tensors=tuple(tensors)),),
         schedule=Schedule(kind="sequential"),
     )
 

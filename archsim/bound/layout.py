@@ -40,7 +40,7 @@ def memories_layout(architecture: Architecture, *, capacities: bool) -> tuple[ob
         tuple(
             (
                 *(m.name, m.line_bits, m.capacity_bytes if capacities else None),
-                *(m.instances, m.multicast, m.reduces),
+                *(m.instances, m.multicast, m.reduces, m.ring),
             )
             for m in architecture.memories
         ),

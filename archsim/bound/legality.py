@@ -259,7 +259,7 @@ def _gone(bound: Bound, consumer: BoundEinsum, number: int) -> Problem:
         f"{producer.name} is kept in {places} only, one tile at a time, and is gone when "
         f"{consumer.name} reads it: {why}",
         how.span if how else None,
-        f"keep {producer.name} in {bound.architecture.memories[0].name}, or in a memory "
+        f"keep {producer.name} in {bound.architecture.home.name}, or in a memory "
         f"outside these loops{fused}",
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -68,7 +69,7 @@ def residency(
     memories = {m.name: i for i, m in enumerate(architecture.memories)}
     arrays = [a.name for a in architecture.arrays]
     levels = [*memories, *arrays]
-    wrong: list[Problem] = []
+    wrong = [*_past_homes(mapping, architecture)]
     found: dict[str, list[Home]] = {t: [] for t in tensors}
     for keep in mapping.keep:
         if keep.level not in levels:
@@ -87,20 +88,22 @@ def residency(
                 found[tensor].append(Home(keep.level, memories.get(keep.level)))
     if wrong:
         raise SpecError(wrong)
-    outermost = architecture.memories[0].name
     span = mapping.keep[0].span if mapping.keep else mapping.span
     for tensor, places in found.items():
         # Registers in the order of the machine, too: the first that hold an operand give it.
         places.sort(key=lambda p: levels.index(p.name))
         produced = tensor in program.einsum_of
         ends = tensor in program.outputs or not produced
-        if ends and (not places or places[0].memory != 0):
-            end = "output" if produced else "input"
+        if ends and (not places or places[0].memory != architecture.home_level):
+            outermost, end = architecture.home.name, "output" if produced else "input"
             text = f" is an {end} of the cascade: {outermost} must keep it"
             hint = f"add {tensor} to 'keep: {{{outermost}: [...]}}'"
             # Each input is named by itself; outputs that lack a home are told together.
             complaint = (tensor, text) if produced else ("", f"{tensor}{text}")
             complaints.append(Complaint(*complaint, span, hint))
+        elif ends and architecture.memories[0].ring:
+            # What an instance needs of others comes over the links.
+            places.insert(0, Home(architecture.memories[0].name, 0))
         elif not places:
             complaints.append(
                 Complaint(
@@ -111,3 +114,24 @@ def residency(
                 )
             )
     return Residency(places=tuple((t, tuple(p)) for t, p in found.items()))
+
+
+def _past_homes(mapping: Mapping, architecture: Architecture) -> Iterator[Problem]:
+    """What would pass by the memory that holds all where links in a ring are outside of it."""
+    links, home = architecture.memories[0], architecture.home.name
+    if not links.ring:
+        return
+    for keep in mapping.keep:
+        if keep.level == links.name:
+            text = f"{links.name} is a ring of links, which hold nothing"
+            hint = f"keep {', '.join(keep.tensors)} in {home}, which is inside of it"
+            yield Problem(text, keep.span, hint)
+    for how in mapping.einsums:
+        for level, tensors in how.bypass:
+            if level in (links.name, home):
+                text = f"{how.einsum} passes {', '.join(tensors)} by {level}"
+                hint = f"what comes over the links of a ring goes through {home}"
+                yield Problem(text, how.span, hint)
+    if mapping.spill is not None:
+        text = f"what spills from {mapping.spill.level} has no place outside of a ring of links"
+        yield Problem(text, mapping.spill.span, "leave out 'spill'")

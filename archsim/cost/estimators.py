@@ -62,7 +62,7 @@ def memory_access(architecture: Architecture, memory: Memory) -> AccessEnergy:
     """
     kind = _memory_class(architecture.technology, memory.energy, memory.name)
     bits = memory.line_bits
-    if kind.kind == "dram":
+    if kind.kind in ("dram", "link"):
         energy = kind.energy_per_bit_pj * bits
         return AccessEnergy(energy, energy, bits)
     rows = _rows(memory, kind)

@@ -17,6 +17,7 @@ from math import prod
 from ..bound.instances import Instances, PartKinds, Spread
 from ..bound.record import Bound, BoundEinsum
 from .accesses import AccessCount, Amount, EinsumCount, RegisterUses, Uses
+from .ring import over_links
 from .spill import count_mapping
 
 Counts = tuple[EinsumCount, ...]
@@ -89,10 +90,16 @@ class _Sums:
         self.bound = bound
         self.spread = instances.spread
         self.levels = {m.name: n for n, m in enumerate(bound.architecture.memories)}
+        self.memories = bound.architecture.memories
         self.problems: list[tuple[PartKinds, Bound, Counts]] = [
             (kinds, other or bound, other.once(count_mapping) if other else counts)
             for kinds, other in instances.problems.items()
         ]
+        if self.memories[0].ring:
+            self.problems = [
+                (kinds, one, over_links(one, all_of, instances.ring))
+                for kinds, one, all_of in self.problems
+            ]
 
     def counts(self, *, timed: bool) -> Counts:
         """Of every Einsum."""
@@ -161,11 +168,11 @@ class _Sums:
         held = self.bound.memories(e, one.tensor)
 
         def every(s: Spread, *, reads: bool) -> bool:
-            if level is None or level > s.level:
-                return not timed
+            if level is None or level > s.level or self.memories[level].ring:
+                return not timed  # each has its own, and a link of a ring
             if s.variable in moving:
                 return True
-            memory = self.bound.architecture.memories[s.level]
+            memory = self.memories[s.level]
             # The network begins at the innermost memory outside of the instances that has it.
             if level != max((i for i in held if i <= s.level), default=level):
                 return False

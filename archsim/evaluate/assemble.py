@@ -213,6 +213,7 @@ def _by_kind(count: EinsumCount) -> tuple[tuple[str, int], ...]:
 
 def _traffic(bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[LevelTraffic, ...]:
     word, words = bound.architecture.word_bytes, bound.words
+    links = [m.name for m in bound.architecture.memories if m.ring]
     reads: dict[str, Amount] = {m.name: 0 for m in bound.architecture.memories}
     writes = dict(reads)
     for count in counts:
@@ -225,6 +226,7 @@ def _traffic(bound: Bound, counts: tuple[EinsumCount, ...]) -> tuple[LevelTraffi
             level=level,
             read_bytes=_number(read * word) if read else 0,
             write_bytes=_number(writes[level] * word) if writes[level] else 0,
+            links=level in links,
         )
         for level, read in reads.items()
     )

@@ -91,7 +91,9 @@ def floor_of(bound: Bound, counts: tuple[EinsumCount, ...], work: LeastWork | No
     machine = bound.architecture
     work = work or least_work(bound, counts)
     compulsory = work.words * machine.word_bytes
-    bandwidth = machine.memories[0].bandwidth_bytes_per_s
+    bandwidth = machine.home.bandwidth_bytes_per_s
+    if bandwidth is not None:
+        bandwidth *= machine.copies(machine.home.name)  # of chips in a ring each has its own
     compute = float(work.cycles / machine.clock_hz)
     transfer = float(compulsory / bandwidth) if bandwidth is not None else 0.0
     leaked = leakage_charges(machine, max(compute, transfer))
@@ -286,7 +288,7 @@ def _energy(
     compulsory: Fraction,
 ) -> float:
     machine = bound.architecture
-    outermost = machine.memories[0]
+    outermost = machine.home
     price = memory_access(machine, outermost)
     # The cheaper direction: a floor need not know which lines are read and which written.
     found = float(compulsory * 8 / outermost.line_bits) * min(price.read_pj, price.write_pj)

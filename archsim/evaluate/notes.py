@@ -81,6 +81,23 @@ def _instances(bound: Bound) -> Iterator[str]:
             parts = ", ".join(f"{s.rank} in {s.parts} parts of {s.told}" for s in here)
             used = prod(s.parts for s in here)
             yield f"{used} of {count} {name} are used" + (f": {parts}" if parts else "")
+    yield from _in_a_ring(bound)
+
+
+def _in_a_ring(bound: Bound) -> Iterator[str]:
+    """What each of several instances holds, where links in a ring are all that is between them."""
+    instances = bound.instances
+    if instances is None or not bound.architecture.memories[0].ring:
+        return
+    ring = instances.ring
+    ((name, _),) = bound.architecture.memories[0].instances
+    if ring.tensors:
+        parts = ", ".join(
+            f"{tensor} in {ring.parts} parts of {rank}" for tensor, rank in ring.tensors
+        )
+        yield f"each of {ring.parts} {name} passes on to the next what it has: {parts}"
+    if ring.copied:
+        yield f"each of {ring.parts} {name} has a copy of {', '.join(ring.copied)} before it begins"
 
 
 def notes_of(bound: Bound) -> tuple[str, ...]:

@@ -83,11 +83,12 @@ def part_of(spreading: Spreading, given: Sizes[str, int]) -> dict[str, int]:
 
 def seen_by_one(architecture: Architecture, spreading: Spreading) -> Architecture:
     """The machine as one of its instances sees it: of what feeds them, and of what is outside of
-    that, it has its share of room and speed. It is no more than that where they need the same."""
+    that, it has its share of room and speed. It is no more than that where they need the same.
+    Links in a ring it does not see: what it works on is its own."""
     parts = {name: prod(s.parts or 1 for s in ranks) for name, ranks in spreading}
     memories: list[Memory] = []
     sharing = 1
-    for memory in reversed(architecture.memories):
+    for memory in reversed(architecture.memories[architecture.home_level :]):
         sharing *= parts.get(memory.name, 1)
         room, speed = memory.capacity_bytes, memory.bandwidth_bytes_per_s
         memories.append(

@@ -169,6 +169,8 @@ class _FusedNest:
         """The tiles of a memory, and how full it is at the most."""
         word, words = self.bound.architecture.word_bytes, self.bound.words
         sizes: dict[str, int] = {}
+        if self.memories[level].ring:
+            return  # links hold nothing
         for e in einsums:
             for touched in e.touches:
                 tensor = touched.access.tensor

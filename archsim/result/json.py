@@ -90,6 +90,7 @@ def _of_tokens(result: Result) -> dict[str, float | None]:
 def _traffic(levels: tuple[LevelTraffic, ...]) -> dict[str, dict[str, float]]:
     return {
         t.level: {"read": t.read_bytes, "write": t.write_bytes, "total": t.total_bytes}
+        | ({"links": True} if t.links else {})
         for t in levels
     }
 
@@ -204,7 +205,12 @@ def _read_arrays(data: Mapping[str, Any]) -> tuple[ArrayUse, ...]:
 
 def _read_traffic(levels: Mapping[str, Any]) -> tuple[LevelTraffic, ...]:
     return tuple(
-        LevelTraffic(level=k, read_bytes=t["read"], write_bytes=t["write"])
+        LevelTraffic(
+            level=k,
+            read_bytes=t["read"],
+            write_bytes=t["write"],
+            links=bool(t.get("links", False)),
+        )
         for k, t in levels.items()
     )
 

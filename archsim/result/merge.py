@@ -174,8 +174,8 @@ def _array(parts: tuple[PartUse, ...], name: str, cycles: float) -> ArrayUse:
 
 def _level(parts: tuple[PartUse, ...], level: str) -> LevelTraffic:
     moved = [(p.times, t) for p in parts for t in p.result.traffic if t.level == level]
-    return LevelTraffic(
-        level=level,
+    return replace(
+        moved[0][1],
         read_bytes=sum(times * t.read_bytes for times, t in moved),
         write_bytes=sum(times * t.write_bytes for times, t in moved),
     )
@@ -197,11 +197,7 @@ def _einsum(einsum: EinsumUse, name: str, part: PartUse, cycles: float) -> Einsu
         utilization=einsum.utilization * (part.cycles / cycles),
         formats=einsum.formats,
         traffic=tuple(
-            LevelTraffic(
-                level=t.level,
-                read_bytes=times * t.read_bytes,
-                write_bytes=times * t.write_bytes,
-            )
+            replace(t, read_bytes=times * t.read_bytes, write_bytes=times * t.write_bytes)
             for t in einsum.traffic
         ),
     )

@@ -59,6 +59,8 @@ class LevelTraffic:
     level: str
     read_bytes: float
     write_bytes: float
+    links: bool = False
+    """Whether it is a ring of links, all of them together: it holds nothing."""
 
     @property
     def total_bytes(self) -> float:
@@ -295,7 +297,7 @@ class Result:
     @property
     def traffic_bytes(self) -> float:
         """Bytes to and from the outermost memory."""
-        return self.traffic[0].total_bytes
+        return next(t.total_bytes for t in self.traffic if not t.links)
 
     @property
     def over_floor(self) -> float:

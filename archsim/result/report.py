@@ -87,7 +87,7 @@ def _facts(result: Result) -> tuple[Fact, ...]:
     bounds = result.bounds
     compute, bandwidth = seconds(bounds.compute_s), seconds(bounds.bandwidth_s)
     least = max(bounds.compute_s, bounds.bandwidth_s)
-    outer = result.traffic[0] if result.traffic else None
+    outer = next((t for t in result.traffic if not t.links), None)
     facts = [
         Fact(
             "latency",

@@ -121,5 +121,5 @@ def unless_ends(
     bound: Bound, cycles: Fraction, ends: Fraction, limit: tuple[str, tuple[str, ...]]
 ) -> tuple[str, tuple[str, ...]]:
     """What bounds a run: the outermost memory where first fill and last drain are most of it."""
-    name = bound.architecture.memories[0].name
+    name = bound.architecture.home.name
     return (name, (f"first fill and last drain of {name}",)) if 2 * ends > cycles else limit

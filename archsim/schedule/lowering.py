@@ -204,7 +204,7 @@ class ProgramBuilder:
 
     def _ends(self) -> tuple[Fraction, Fraction]:
         """Cycles until the first operands are there, and until the last results are."""
-        memory = self.bound.architecture.memories[0]
+        memory = self.bound.architecture.home
         word = self.bound.architecture.word_bytes
         fill = transfer_cycles(self.bound, memory, first_fill(self.bound, self.group.inside) * word)
         return fill, transfer_cycles(self.bound, memory, last_drain(self.bound) * word)

@@ -63,6 +63,9 @@ class Memory:
     """Whether what several instances read is read once for all of them."""
     reduces: bool = False
     """Whether partial sums of several instances are added on their way to it."""
+    ring: bool = False
+    """Whether it holds nothing, and stands for links of the instances that it feeds to their
+    neighbours in a ring; its bandwidth is that of each."""
     inside: str | None = None
     """The memory outside of it, listed before; None: the one listed just before."""
 
@@ -297,8 +300,18 @@ class Architecture:
         """Whether some memory feeds several copies of what is inside of it."""
         return any(m.instances for m in self.memories)
 
+    @property
+    def home_level(self) -> int:
+        """Index of the outermost memory that holds anything: a ring of links does not."""
+        return int(self.memories[0].ring)
+
+    @property
+    def home(self) -> Memory:
+        """The outermost memory that holds anything."""
+        return self.memories[self.home_level]
+
     def copies(self, place: str) -> int:
-        """How many of a memory or an array there are.
+        """How many of a memory or an array there are; of a ring its links.
 
         Examples
         --------
@@ -308,9 +321,11 @@ class Architecture:
         """
         found = 1
         for memory in self.memories:
-            if memory.name == place:
+            if memory.name == place and not memory.ring:
                 break
             found *= prod(n for _, n in memory.instances)
+            if memory.name == place:
+                break
         return found
 
     @classmethod

@@ -100,6 +100,8 @@ class NestLevel:
     loops: tuple[str, ...]
     spatial: tuple[SpreadRank, ...] = ()
     """Ranks spread over the instances that the level feeds."""
+    ring: tuple[str, ...] = ()
+    """Ranks of which each instance holds a part of what all need, and passes it on in a ring."""
     span: Span | None = field(default=None, compare=False, repr=False)
 
 

@@ -32,6 +32,10 @@ class TreeMemory(Protocol):
     def instances(self) -> Sized:
         """Copies that it feeds, by their names."""
 
+    @property
+    def ring(self) -> bool | None:
+        """Whether it stands for links between these."""
+
 
 class TreeArray(Protocol):
     """What the tree asks of an array."""
@@ -188,7 +192,8 @@ def tree_problems(
     """
     known = [m.name for m in memories]
     wrong = [*_unknown(known, memories, arrays)] or [*_order(known, memories)]
-    yield from wrong or [*_unfed(memories, arrays)] or _copied_in_part(memories, arrays)
+    wrong = wrong or [*_unfed(memories, arrays)] or [*_copied_in_part(memories, arrays)]
+    yield from wrong or _open_rings(memories)
 
 
 def _unknown(
@@ -275,3 +280,28 @@ def _copied_in_part(
             text = f"'{memory.name}' feeds instances, but {', '.join(beside)} is not inside of it"
             hint = "give 'instances' to a memory that all arrays are inside of"
             yield TreeProblem("memories", at, "instances", text, hint)
+
+
+def _open_rings(memories: Sequence[TreeMemory]) -> Iterator[TreeProblem]:
+    """Links in a ring that have something outside, nothing to pass on from, or two memories to."""
+    for at, memory in enumerate(memories):
+        if not memory.ring:
+            continue
+        inside = [
+            m.name
+            for n, m in enumerate(memories)
+            if n and (m.inside or memories[n - 1].name) == memory.name
+        ]
+        text = hint = ""
+        if at:
+            text = f"'{memory.name}' is a ring of links, but inside of '{memories[0].name}'"
+            hint = "what is outside of all others may be one"
+        elif len(memory.instances) != 1:
+            text = f"'{memory.name}' is a ring of links of one kind of instances"
+            hint = "give it 'instances: {chips: 4}'"
+        elif len(inside) != 1:
+            found = " and ".join(inside) or "nothing"
+            text = f"'{memory.name}' is a ring of links, which hold nothing, and {found} is inside"
+            hint = "one memory has to be inside of it, which holds what an instance has"
+        if text:
+            yield TreeProblem("memories", at, "ring", text, hint)

@@ -2,9 +2,9 @@
 
 ``matrix`` is the first array of more than one axis whose elements multiply and accumulate,
 ``vector`` the first of the others; where a machine has arrays of one sort only, both are its
-first. ``outer`` is the outermost memory, ``nearest`` the innermost. Axes have roles, too:
-``matrix.columns`` and ``matrix.rows`` are the axes of these names, else the first and the
-second; ``vector.lanes`` is the axis of that name, else the first.
+first. ``outer`` is the outermost memory (a ring of links is none), ``nearest`` the innermost.
+Axes have roles, too: ``matrix.columns`` and ``matrix.rows`` are the axes of these names, else the
+first and the second; ``vector.lanes`` is the axis of that name, else the first.
 
 A part that is called so itself is that part: names come before roles.
 """
@@ -62,7 +62,7 @@ def memory_in_role(architecture: Architecture, role: str) -> str | None:
     """
     if role not in (OUTER, NEAREST) or architecture.memory(role) is not None:
         return None
-    return architecture.memories[0 if role == OUTER else -1].name
+    return (architecture.home if role == OUTER else architecture.memories[-1]).name
 
 
 def axis_in_role(array: ProcessingArray, role: str, axis: str) -> str | None:

@@ -49,15 +49,16 @@ class MemoryClass:
     """How accesses of one kind of memory are billed.
 
     ``kind`` is ``dram`` (energy per bit, no area on chip), ``sram`` (a table of compiled
-    points and a model between them) or ``registers`` (energy and area per entry and bit,
-    never for less than ``least_depth`` entries of ``least_width_bits``).
+    points and a model between them), ``registers`` (energy and area per entry and bit,
+    never for less than ``least_depth`` entries of ``least_width_bits``) or ``link`` (energy per bit
+    that a machine passes on to its neighbour).
     """
 
     name: str
     kind: str
     source: str
     energy_per_bit_pj: float = 0.0
-    """DRAM: of one bit read or written."""
+    """DRAM: of one bit read or written; a link: of one that it carries."""
     idle_w: float = 0.0
     """DRAM: power of the whole memory whether it is used or not."""
     leakage_w_per_bit: float = 0.0

@@ -19,12 +19,13 @@ def first_fill(bound: Bound, inside: tuple[str, ...]) -> int | Fraction:
         the step; tiles of what they read are awaited, each tensor's once.
     """
     needed: dict[str, int] = {}
+    level = bound.architecture.home_level
     for e in bound.einsums:
         waits = any(a.tensor in inside for a in e.einsum.reads)
         if e.name in inside and not waits:
             tile = first_tile(e.extents, e.shared)
             for f in e.reads:
-                if bound.residency.memories(f.access.tensor)[:1] == (0,):
+                if level in bound.residency.memories(f.access.tensor)[: level + 1]:
                     size = f.size(tile) * _copies(bound, f)
                     needed[f.access.tensor] = max(needed.get(f.access.tensor, 0), size)
     return sum(n * bound.words.of(tensor) for tensor, n in needed.items())
@@ -54,4 +55,6 @@ def last_drain(bound: Bound) -> int | Fraction:
 
 def _copies(bound: Bound, access_map: AccessMap) -> int:
     """Tiles of a tensor that cross the outermost memory's port at a time."""
-    return 1 if bound.instances is None else bound.instances.copies(access_map, 0)
+    if bound.instances is None:
+        return 1
+    return bound.instances.copies(access_map, bound.architecture.home_level)

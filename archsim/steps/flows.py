@@ -206,6 +206,9 @@ class _Flows:
         def move(memory: int, role: Role, flow: int, *, again: bool) -> None:
             self.moves.append(Move(memory=memory, role=role, flow=flow, again=again, scale=scale))
 
+        if levels[:1] == [0] and self.bound.architecture.memories[0].ring:
+            self._passed_on(access_map, levels[1], scale)
+            levels, below = levels[1:], below[1:]
         for level, inner in zip(levels, below, strict=True):
             if level == self.bound.register_level:
                 continue
@@ -217,6 +220,17 @@ class _Flows:
                 move(level, "load", flow, again=False)
             if level != levels[0]:
                 move(level, "load", self._flow(access_map, level), again=result)
+
+    def _passed_on(self, access_map: AccessMap, home: int, scale: Fraction) -> None:
+        """Moves of what goes round in a ring: tiles of others come over a link, are written where
+        an instance holds its own, and read from there to be passed on."""
+        instances = self.bound.instances
+        if instances is not None and instances.ring.rank(access_map.access.tensor) is not None:
+            passed, flow = scale * instances.ring.passed, self._flow(access_map, home)
+            for memory, times in ((0, 1), (home, 2)):
+                self.moves.append(
+                    Move(memory=memory, role="load", flow=flow, again=False, scale=times * passed)
+                )
 
     def _flow(self, access_map: AccessMap, level: int) -> int:
         key = (id(access_map), level)

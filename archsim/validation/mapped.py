@@ -184,4 +184,24 @@ def mapped_shapes(cascade: Cascade, mapping: Mapping, architecture: Architecture
         shapes[rank.name] = _TILES * tile + min(_RAGGED, tile - 1) if cut else _REST
         for own in sizes:
             shapes |= {member: own[member] for member in rank.partition[1:] if member in own}
+    for nest in named:
+        shapes |= _in_a_ring(nest, architecture, shapes)
     return shapes
+
+
+def _in_a_ring(
+    mapping: Mapping, architecture: Architecture, shapes: dict[str, int]
+) -> dict[str, int]:
+    """Shapes of which chips in a ring have parts: those of one size, and of what goes round whole
+    tiles, one for each chip."""
+    found: dict[str, int] = {}
+    for level in mapping.nest:
+        memory = architecture.memory(level.level)
+        if level.ring and memory is not None:
+            chips = prod(n for _, n in memory.instances)
+            for rank in (s.rank for s in level.spatial if s.rank in shapes):
+                found[rank] = -(-shapes[rank] // chips) * chips
+            for rank in (r for r in level.ring if r in shapes):
+                tiles = (tile_size(t, architecture) or 1 for t in mapping.tiles if t.rank == rank)
+                found[rank] = chips * prod(tiles)
+    return found

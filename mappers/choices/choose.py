@@ -190,7 +190,7 @@ class _Prices:
         words = loops.bound.words
         tiles = objective.first_tiles
         first = sum(tiling.elements(factors) * words.of(tensor) for tensor, factors in tiles)
-        outermost = self.architecture.memories[0].name
+        outermost = self.architecture.home.name
         return max(work.values()) + first * self.per_word[outermost] + _starts(objective, loops)
 
     def price(self, candidate: Candidate, least: Fraction) -> Fraction:

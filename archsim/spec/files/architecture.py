@@ -93,6 +93,9 @@ class _MemoryFields(Fields):
     """Whether what several instances read is read once for all of them; ``false`` if left out."""
     reduces: bool | None = None
     """Whether partial sums of instances are added on their way; ``false`` if left out."""
+    ring: bool | None = None
+    """Whether it holds nothing, and stands for links of its instances to their neighbours in a
+    ring, each with its bandwidth; ``false`` if left out."""
     inside: Name | None = None
     """The memory outside of it, listed before; the one listed just before if left out."""
 
@@ -297,6 +300,7 @@ def _memory(spec: _ArchitectureFields, at: int) -> Memory:
         instances=tuple(m.instances.items()),
         multicast=m.multicast is True,
         reduces=m.reduces is True,
+        ring=m.ring is True,
         inside=None if at and m.inside == spec.memories[at - 1].name else m.inside,
     )
 
@@ -378,7 +382,11 @@ def _memories(
     for at, memory in enumerate(spec.memories):
         path: Path = (KEY, "memories", at)
         yield from _class_problem(
-            memory.energy, ("dram", "sram"), root, (*path, "energy"), technology
+            memory.energy,
+            ("link",) if memory.ring else ("dram", "sram"),
+            root,
+            (*path, "energy"),
+            technology,
         )
         kind = technology.memory(memory.energy)
         if kind and kind.kind == "sram" and memory.capacity is None:
@@ -387,7 +395,10 @@ def _memories(
         if kind and kind.kind == "dram" and memory.billed_capacity is not None:
             text = f"'{memory.name}' is billed as {memory.energy}, which costs the same at any size"
             yield Problem(text, root.key_span((*path, "billed_capacity")), "leave it out")
-        for told in ("multicast", "reduces"):
+        if memory.ring and memory.bandwidth is None:
+            text = f"'{memory.name}' is a ring of links and needs a 'bandwidth': that of each link"
+            yield Problem(text, root.span_of(path))
+        for told in ("multicast", "reduces", "ring"):
             if getattr(memory, told) is not None and not memory.instances:
                 text = f"'{memory.name}' has no 'instances' to which '{told}' could apply"
                 yield Problem(text, root.key_span((*path, told)), "give 'instances: {cores: 4}'")

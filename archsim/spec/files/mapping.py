@@ -136,6 +136,7 @@ def _nest_levels(
                 for instances, ranks in n.spatial.items()
                 for rank, parts in ranks.items()
             ),
+            ring=n.ring,
             span=root.span_of((*path, "nest", at)),
         )
         for at, n in enumerate(nest)

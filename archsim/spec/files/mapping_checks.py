@@ -85,6 +85,11 @@ def _nest(spec: MappingFields | NestFields, root: YamlNode, above: Path) -> Iter
         if not level.model_fields_set & {"loops", "spatial"}:
             text = f"'{level.level}' has neither 'loops' nor ranks that are 'spatial'"
             yield Problem(text, root.span_of((*above, "nest", at)))
+        if level.ring and not level.spatial:
+            text = (
+                f"'{level.level}' has ranks in a 'ring', but none is 'spatial' over its instances"
+            )
+            yield Problem(text, root.span_of((*above, "nest", at)), "add 'spatial: {chips: P}'")
     spread = [
         (rank, (*above, "nest", at, "spatial", instances))
         for at, level in enumerate(spec.nest)

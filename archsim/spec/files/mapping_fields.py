@@ -131,6 +131,8 @@ class LevelFields(Fields):
     spatial: dict[Name, Spread] = Field(default_factory=dict)
     """Ranks of which each of its instances has a part, by what these are called: a rank, some,
     or some with how many parts each has."""
+    ring: Ranks = ()
+    """Ranks of which each instance holds a part of what all need, and passes it on in a ring."""
 
 
 class EinsumFields(Fields):

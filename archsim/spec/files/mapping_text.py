@@ -166,7 +166,9 @@ def _tile_size(size: TileSize) -> int | str:
 
 def _nest(nest: Iterable[NestLevel]) -> list[Plain]:
     return [
-        {"level": n.level, "loops": [*n.loops]} | ({"spatial": _spread(n)} if n.spatial else {})
+        {"level": n.level, "loops": [*n.loops]}
+        | ({"spatial": _spread(n)} if n.spatial else {})
+        | ({"ring": _one_or_more(n.ring)} if n.ring else {})
         for n in nest
     ]
 

@@ -72,12 +72,12 @@ class _PointFields(Fields):
 
 
 class _MemoryClassFields(Fields):
-    kind: Literal["dram", "sram", "registers"]
+    kind: Literal["dram", "sram", "registers", "link"]
     """What it is made of, which says which of the other fields it has."""
     source: Words
     """Where the numbers are from."""
     energy: PicojoulesPerBit | None = None
-    """Of DRAM, for each bit moved."""
+    """Of DRAM and links, for each bit moved."""
     idle: Watts | None = None
     """Of all of a DRAM, whether it works or not."""
     leakage: WattsPerBit | None = None
@@ -128,6 +128,7 @@ _NEEDS = MappingProxyType(
             *("read_per_bit", "write_per_bit", "access_per_entry"),
             *("area_per_bit", "area_per_entry"),
         ),
+        "link": ("energy",),
     }
 )
 _MAY = MappingProxyType(
@@ -135,6 +136,7 @@ _MAY = MappingProxyType(
         "dram": ("idle",),
         "sram": ("address", "leakage"),
         "registers": ("address", "least_depth", "least_width", "leakage"),
+        "link": (),
     }
 )
 

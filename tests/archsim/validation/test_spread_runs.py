@@ -9,10 +9,11 @@ from machines import small
 
 from archsim import Architecture
 from archsim.jobs.spreading import spread_over
-from archsim.spec.mapping import SpreadRank
+from archsim.spec.arch import Memory
+from archsim.spec.mapping import Mapping, SpreadRank
 from archsim.validation import execute
 from archsim.validation.check import validate_cascade
-from archsim.validation.mapped import mapped_run
+from archsim.validation.mapped import mapped_run, mapped_shapes
 from archsim.validation.report import ValidationReport
 from einsum_cascade import Cascade
 from mappers.einsum_by_einsum import einsum_by_einsum
@@ -83,3 +84,19 @@ def test_a_part_that_nobody_does_is_missed(monkeypatch: pytest.MonkeyPatch) -> N
     every = execute._cores
     monkeypatch.setattr(execute, "_cores", lambda bound: [*every(bound)][:-1])
     assert not checked("linear-layer-gelu", {"D": 3}).ok
+
+
+def test_ring_attention_gives_what_the_reference_does() -> None:
+    chip = small((4, 4), 16)
+    links = Memory(
+        name="links", ring=True, instances=(("chips", 3),), energy="link_board", line_bits=64
+    )
+    machine = replace(chip, memories=(links, *chip.memories))
+    cascade, mapping = Cascade.load("attention-1pass"), Mapping.load("ring-attention")
+    shapes = mapped_shapes(cascade, mapping, machine) | {"B": 1, "H": 1}
+    assert (shapes["P"] % 3, shapes["M"]) == (0, 3 * 4)
+    shapes["P"] = 3 * 5
+    how = mapped_run(cascade, replace(mapping, machine=""), machine, GENERATORS)
+    reference = find_reference(cascade.program.reference)
+    report = validate_cascade(cascade, reference=reference, shapes=shapes, trials=1, run=how)
+    assert report.ok, report
