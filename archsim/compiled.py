@@ -24,8 +24,18 @@ R = TypeVar("R")
 class KeptCode(FunctionCache):
     """Numba's cache on disk, of which nothing depends: what it cannot keep or read is compiled.
 
-    As it comes, a full disk or a file that a power cut left empty would end the run.
+    As it comes, a full disk or a file that a power cut left empty would end the run, and code is
+    taken for new while its own file is, though what it calls from others has changed.
     """
+
+    def __init__(self, function: FunctionType) -> None:
+        numba: Any = super()
+        numba.__init__(function)
+        self.files = files_of(function)
+        kept: Any = self
+        kept._cache_file._source_stamp = tuple(
+            (str(file), file.stat().st_mtime, file.stat().st_size) for file in self.files
+        )
 
     @property
     def lock(self) -> Path:
@@ -51,6 +61,14 @@ class KeptCode(FunctionCache):
             numba.save_overload(sig, data)
 
 
+def files_of(function: FunctionType) -> tuple[Path, ...]:
+    """The files of a function and of all compiled ones that its module has from others."""
+    found = {Path(function.__code__.co_filename)}
+    for other in function.__globals__.values():
+        found.update(getattr(getattr(other, "_cache", None), "files", ()))
+    return tuple(sorted(found))
+
+
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """The function compiled, and kept on disk where that can be done.
 
@@ -61,7 +79,7 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     ----------
     function : callable
         Of integers, floats, numpy arrays and named tuples of them only, and at the top of a
-        module: Numba finds what it kept by the file and its date.
+        module: Numba finds what it kept by the files of it and of what it calls, and their dates.
 
     Returns
     -------
@@ -73,7 +91,7 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     if hasattr(made, "_cache"):  # not where Numba is told to compile nothing
         kept: Any = KeptCode
         with suppress(RuntimeError):  # where there is no place to keep it in
-            made._cache = kept(function)
+            made._cache = kept(cast("FunctionType", function))
             made.compile = partial(_in_turn, made._cache.lock, made.compile)
     return cast("Callable[P, R]", made)
 

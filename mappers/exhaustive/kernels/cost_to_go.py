@@ -75,46 +75,179 @@ def _unpack(c: Choices, decision: int, state: int, picked: Ints) -> None:
         picked[number] = state // c.frontier[row, 1] % c.alternatives[number]
 
 
-@compiled
-def _add_least_of_access(
-    c: Choices,
-    cost: Floats,
-    row: int,
-    writer: int,
-    places: int,
-    alternatives: int,
-    picked: Ints,
-    least: Floats,
-    total: Floats,
-) -> None:
-    """Add the least costs of an access, its Einsum and the writer on any array that is not picked.
+class Plan(NamedTuple):
+    """What the least costs to go are made of, the same for all costs that choices may have.
 
-    ``least`` is written over.
+    What a tensor's places cost is up to the Einsums that touch it: states in which these are
+    alike have it in common. Of each such, and of each of its places, every access of the tensor
+    is a range of ``rows``, the least of which it takes.
     """
-    own = c.accesses[row, 0]
-    sums = total.shape[0]
-    writers = c.alternatives[writer] if writer >= 0 else 1
-    mine = max(picked[own], 0), picked[own] + 1 if picked[own] >= 0 else c.alternatives[own]
-    theirs = 0, writers
-    if writer >= 0 and picked[writer] >= 0:
-        theirs = picked[writer], picked[writer] + 1
-    for g in range(sums):
-        least[g] = np.inf
-    for k in range(mine[0], mine[1]):
-        for w in range(theirs[0], theirs[1]):
-            # The write itself, or the read of a running value: both are done in one way.
-            if writer == own and w != k:
-                continue
-            entry = c.rows[c.accesses[row, 1] + (k * writers + w) * alternatives + places]
-            if entry >= 0:
-                for g in range(sums):
-                    least[g] = min(least[g], cost[entry, g])
-    for g in range(sums):
-        total[g] += least[g]
+
+    after: Ints
+    """(states,): the state after the decision; of one about an Einsum, after its first choice."""
+    step: Ints
+    """(decisions,): how much further the state is after each further choice."""
+    alike: Ints
+    """(states,): before a decision about a tensor, the number of what is alike."""
+    first_alike: Ints
+    """(decisions + 1,)"""
+    accesses: Ints
+    """(decisions,): how many a tensor has."""
+    first_range: Ints
+    """(decisions,): of (alike, place, access) in this order."""
+    ranges: Ints
+    """(ranges + 1,): where each begins in ``rows``."""
+    rows: Ints
 
 
 @compiled
-def least_to_go(c: Choices, cost: Floats, to_go: Floats) -> None:
+def _touching(c: Choices, decision: int, factors: Ints) -> int:
+    """How many states the frontier's Einsums have that touch a tensor; their factors in it, 0 of
+    those that do not."""
+    number, states = c.decisions[decision, 1], 1
+    for row in range(c.first_frontier[decision], c.first_frontier[decision + 1]):
+        einsum = c.frontier[row, 0]
+        touches = c.writers[number] == einsum
+        for access in range(c.first[number], c.first[number + 1]):
+            touches = touches or c.accesses[access, 0] == einsum
+        factors[row] = states if touches else 0
+        if touches:
+            states *= c.alternatives[einsum]
+    return states
+
+
+@compiled
+def _states_planned(c: Choices, p: Plan, factors: Ints, picked: Ints) -> None:
+    """Fill what is said of states."""
+    alike = 0
+    for decision in range(c.decisions.shape[0]):
+        kind, number = c.decisions[decision, 0], c.decisions[decision, 1]
+        p.first_alike[decision] = alike
+        p.step[decision] = 0
+        together = _touching(c, decision, factors) if kind == TENSOR else 0
+        for state in range(c.first_state[decision], c.first_state[decision + 1]):
+            _unpack(c, decision, state - c.first_state[decision], picked)
+            if kind == EINSUM:
+                picked[number] = 1
+                p.step[decision] = state_of(c, decision + 1, picked)
+                picked[number] = 0
+                p.step[decision] -= state_of(c, decision + 1, picked)
+            p.after[state] = state_of(c, decision + 1, picked)
+            p.alike[state] = alike
+            if kind == TENSOR:
+                for row in range(c.first_frontier[decision], c.first_frontier[decision + 1]):
+                    p.alike[state] += factors[row] * picked[c.frontier[row, 0]]
+        alike += together
+    p.first_alike[c.decisions.shape[0]] = alike
+
+
+@compiled
+def _ranges_planned(c: Choices, decision: int, p: Plan, picked: Ints, begun: int, end: int) -> int:
+    """Fill the ranges of what is alike as picked, from number ``begun`` on; the end of rows."""
+    number, places = c.decisions[decision, 1], c.decisions[decision, 2]
+    writer = c.writers[number]
+    writers = c.alternatives[writer] if writer >= 0 else 1
+    for place in range(places):
+        for access in range(c.first[number], c.first[number + 1]):
+            p.ranges[begun] = end
+            begun += 1
+            own = c.accesses[access, 0]
+            for k in range(c.alternatives[own]):
+                for w in range(writers):
+                    mine = picked[own] < 0 or picked[own] == k
+                    theirs = writer < 0 or picked[writer] < 0 or picked[writer] == w
+                    # The write itself, or the read of a running value: both are done in one way.
+                    if mine and theirs and (writer != own or w == k):
+                        entry = c.accesses[access, 1] + (k * writers + w) * places + place
+                        if c.rows[entry] >= 0:
+                            p.rows[end] = c.rows[entry]
+                            end += 1
+    p.ranges[begun] = end
+    return end
+
+
+@compiled
+def planned(c: Choices) -> Plan:
+    """The plan of some choices."""
+    decisions, states = c.decisions.shape[0], c.first_state[c.decisions.shape[0]]
+    factors = np.zeros(c.frontier.shape[0], np.int64)
+    picked = np.empty(c.works.shape[0], np.int64)
+    accesses = np.zeros(decisions, np.int64)
+    first_range = np.zeros(decisions, np.int64)
+    ranges = rows = 0
+    for decision in range(decisions):
+        first_range[decision] = ranges
+        if c.decisions[decision, 0] == TENSOR:
+            number, writer = c.decisions[decision, 1], c.writers[c.decisions[decision, 1]]
+            writers = c.alternatives[writer] if writer >= 0 else 1
+            lists = _touching(c, decision, factors) * c.decisions[decision, 2]
+            accesses[decision] = c.first[number + 1] - c.first[number]
+            ranges += lists * accesses[decision]
+            for access in range(c.first[number], c.first[number + 1]):
+                rows += lists * writers * c.alternatives[c.accesses[access, 0]]
+    p = Plan(
+        np.empty(states, np.int64),
+        np.empty(decisions, np.int64),
+        np.empty(states, np.int64),
+        np.empty(decisions + 1, np.int64),
+        accesses,
+        first_range,
+        np.zeros(ranges + 1, np.int64),
+        np.empty(rows, np.int64),
+    )
+    _states_planned(c, p, factors, picked)
+    done, end = np.zeros(p.first_alike[decisions], np.bool_), 0
+    for decision in range(decisions):
+        if c.decisions[decision, 0] == TENSOR:
+            each = c.decisions[decision, 2] * accesses[decision]
+            # States come so that what is alike appears in the order of its numbers.
+            for state in range(c.first_state[decision], c.first_state[decision + 1]):
+                if not done[p.alike[state]]:
+                    done[p.alike[state]] = True
+                    begun = first_range[decision]
+                    begun += (p.alike[state] - p.first_alike[decision]) * each
+                    _unpack(c, decision, state - c.first_state[decision], picked)
+                    end = _ranges_planned(c, decision, p, picked, begun, end)
+    return p
+
+
+@compiled
+def _least_places(
+    cost: Floats,
+    p: tuple[Ints, Ints],
+    begun: int,
+    end: int,
+    accesses: int,
+    scratch: tuple[Floats, Floats],
+    found: Floats,
+) -> None:
+    """The least that a tensor costs in any places: (sums,), with ranges of (place, access).
+
+    Who is forgotten chooses anew for each access: it costs no more than together.
+    """
+    ranges, rows = p
+    least, value = scratch
+    sums = found.shape[0]
+    for g in range(sums):
+        found[g] = np.inf if accesses else 0.0
+    while begun < end:
+        for g in range(sums):
+            value[g] = 0.0
+        for access in range(begun, begun + accesses):
+            for g in range(sums):
+                least[g] = np.inf
+            for place in range(ranges[access], ranges[access + 1]):
+                for g in range(sums):
+                    least[g] = min(least[g], cost[rows[place], g])
+            for g in range(sums):
+                value[g] += least[g]
+        begun += accesses
+        for g in range(sums):
+            found[g] = min(found[g], value[g])
+
+
+@compiled
+def least_to_go(c: Choices, p: Plan, cost: Floats, to_go: Floats) -> None:
     """The least weighted costs from every state of every frontier on, some sums at a time.
 
     Parameters
@@ -125,39 +258,29 @@ def least_to_go(c: Choices, cost: Floats, to_go: Floats) -> None:
         Filled: of the states before decision d those from ``c.first_state[d]`` on.
     """
     end, sums = c.decisions.shape[0], cost.shape[1]
-    picked = np.empty(c.works.shape[0], np.int64)
-    least, value = np.empty(sums), np.empty(sums)
+    scratch = np.empty(sums), np.empty(sums)
+    known = np.empty((p.first_alike[end], sums))
     for g in range(sums):
         to_go[c.first_state[end], g] = 0.0
     for decision in range(end - 1, -1, -1):
-        kind, number = c.decisions[decision, 0], c.decisions[decision, 1]
-        alternatives = c.decisions[decision, 2]
-        for state in range(c.first_state[decision], c.first_state[decision + 1]):
-            _unpack(c, decision, state - c.first_state[decision], picked)
-            for g in range(sums):
-                to_go[state, g] = np.inf
-            for choice in range(alternatives):
-                if kind == EINSUM:
-                    picked[number] = choice
-                    row = c.rows[c.works[number] + choice]
-                    for g in range(sums):
-                        value[g] = cost[row, g]
-                else:
-                    for g in range(sums):
-                        value[g] = 0.0
-                    # Who is forgotten chooses anew for each access: it costs no more than together.
-                    for row in range(c.first[number], c.first[number + 1]):
-                        _add_least_of_access(
-                            c,
-                            cost,
-                            row,
-                            c.writers[number],
-                            choice,
-                            alternatives,
-                            picked,
-                            least,
-                            value,
-                        )
-                after = state_of(c, decision + 1, picked)
+        number, alternatives = c.decisions[decision, 1], c.decisions[decision, 2]
+        if c.decisions[decision, 0] == EINSUM:
+            for state in range(c.first_state[decision], c.first_state[decision + 1]):
                 for g in range(sums):
-                    to_go[state, g] = min(to_go[state, g], value[g] + to_go[after, g])
+                    to_go[state, g] = np.inf
+                for choice in range(alternatives):
+                    row = c.rows[c.works[number] + choice]
+                    after = p.after[state] + choice * p.step[decision]
+                    for g in range(sums):
+                        to_go[state, g] = min(to_go[state, g], cost[row, g] + to_go[after, g])
+            continue
+        each = alternatives * p.accesses[decision]
+        for alike in range(p.first_alike[decision], p.first_alike[decision + 1]):
+            begun = p.first_range[decision] + (alike - p.first_alike[decision]) * each
+            flat = (p.ranges, p.rows)
+            _least_places(
+                cost, flat, begun, begun + each, p.accesses[decision], scratch, known[alike]
+            )
+        for state in range(c.first_state[decision], c.first_state[decision + 1]):
+            for g in range(sums):
+                to_go[state, g] = known[p.alike[state], g] + to_go[p.after[state], g]

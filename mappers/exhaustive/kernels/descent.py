@@ -16,7 +16,8 @@ from archsim.compiled import compiled
 
 from ...objectives import ENERGY, LATENCY
 from .arrays import Floats, Ints
-from .cost_to_go import EINSUM, TENSOR, Choices, least_to_go, state_of
+from .cost_to_go import EINSUM, TENSOR, Choices, Plan, least_to_go, planned
+from .options import options_of
 
 LEAVES, BOUND, CAPACITY, ILLEGAL, WORSE, UNSEEN = range(6)
 """Places in ``Search.tally``: combinations tried, and left out because of the bound, of a
@@ -52,47 +53,32 @@ class SizedSearch(NamedTuple):
 
 @compiled
 def _value(
-    objective: int, costs: Floats, more: Floats, weights: Floats, to_go: Floats, state: int
+    objective: int,
+    costs: Floats,
+    more: Floats,
+    weights: Floats,
+    to_go: Floats,
+    state: int,
+    enough: float,
 ) -> float:
     """The least objective of what has cost so much, and more, and is in a state of the frontier.
 
-    The first row of weights is energy; the others add up columns of cycles.
+    The first row of weights is energy; the others add up columns of cycles. It may be too little,
+    but not below ``enough``.
     """
     energy = costs[0] + more[0] + to_go[state, 0]
     if objective == ENERGY:
         return float(energy)
-    cycles = 0.0
+    scale = 1.0 if objective == LATENCY else energy
+    value = 0.0
     for g in range(1, weights.shape[0]):
         total = to_go[state, g]
         for column in range(1, costs.shape[0]):
             total += weights[g, column] * (costs[column] + more[column])
-        cycles = max(cycles, total)
-    return float(cycles if objective == LATENCY else cycles * energy)
-
-
-@compiled
-def _add_tensor(
-    c: Choices,
-    cost: Floats,
-    decision: int,
-    places: int,
-    picked: Ints,
-    total: Floats,
-) -> bool:
-    """Add what a tensor costs in some places; False where it would be lost."""
-    tensor, alternatives = c.decisions[decision, 1], c.decisions[decision, 2]
-    writer = c.writers[tensor]
-    written = picked[writer] if writer >= 0 else 0
-    writers = c.alternatives[writer] if writer >= 0 else 1
-    for row in range(c.first[tensor], c.first[tensor + 1]):
-        own = picked[c.accesses[row, 0]]
-        entry = c.accesses[row, 1] + (own * writers + written) * alternatives + places
-        place = c.rows[entry]
-        if place < 0:
-            return False
-        for column in range(total.shape[0]):
-            total[column] += cost[place, column]
-    return True
+        value = max(value, total * scale)
+        if value > enough:
+            return float(value)
+    return float(value)
 
 
 @compiled
@@ -104,45 +90,6 @@ def _size_of(c: Choices, tile: Floats, tensor: int, memory: int, picked: Ints) -
         if place == memory and (way < 0 or picked[einsum] == way):
             largest = max(largest, tile[row])
     return float(largest)
-
-
-@compiled
-def _alternatives(
-    c: Choices, cost: Floats, decision: int, picked: Ints, options: Floats, usable: Ints
-) -> int:
-    """Costs of the alternatives of a decision; how many of them are not legal.
-
-    Sets ``usable`` to 1, to 0 where a tensor is lost, and to -1 where another alternative
-    costs no more in any column and keeps the tensor in no other memory.
-    """
-    kind, number = c.decisions[decision, 0], c.decisions[decision, 1]
-    alternatives, columns = c.decisions[decision, 2], options.shape[1]
-    lost = 0
-    for choice in range(alternatives):
-        usable[choice] = 1
-        if kind == EINSUM:
-            row = c.rows[c.works[number] + choice]
-            for column in range(columns):
-                options[choice, column] = cost[row, column]
-            continue
-        for column in range(columns):
-            options[choice, column] = 0.0
-        if not _add_tensor(c, cost, decision, choice, picked, options[choice]):
-            usable[choice] = 0
-            lost += 1
-    if kind == TENSOR:
-        for choice in range(alternatives):
-            for other in range(alternatives):
-                if usable[choice] == 1 and usable[other] == 1 and choice != other:
-                    better = True
-                    for column in range(columns):
-                        better = better and options[other, column] <= options[choice, column]
-                    for memory in range(c.kept.shape[2]):
-                        here, there = c.kept[number, choice, memory], c.kept[number, other, memory]
-                        better = better and (here or not there)
-                    if better:
-                        usable[choice] = -1
-    return lost
 
 
 @compiled
@@ -190,7 +137,7 @@ def _fits(
 
 
 @compiled
-def _bounds(c: Choices, cost: Floats, weights: Floats, to_go: Floats) -> None:
+def _bounds(c: Choices, plan: Plan, cost: Floats, weights: Floats, to_go: Floats) -> None:
     """The least weighted costs to go, for every row of weights."""
     weighted = np.zeros((cost.shape[0], weights.shape[0]))
     for g in range(weights.shape[0]):
@@ -198,7 +145,7 @@ def _bounds(c: Choices, cost: Floats, weights: Floats, to_go: Floats) -> None:
             if weights[g, column] != 0.0:
                 for row in range(cost.shape[0]):
                     weighted[row, g] += weights[g, column] * cost[row, column]
-    least_to_go(c, weighted, to_go)
+    least_to_go(c, plan, weighted, to_go)
 
 
 @compiled
@@ -211,32 +158,42 @@ def _sum(amounts: Floats) -> float:
 
 @compiled
 def _promising(
-    c: Choices,
     objective: int,
-    depth: int,
-    state_here: tuple[Floats, Floats, Ints, Ints],
-    weights: Floats,
-    to_go: Floats,
+    after: tuple[int, int],
+    here: tuple[Floats, Floats, Ints, int],
+    bounds: tuple[Floats, Floats],
     found: tuple[Ints, Floats],
-    cap: float,
+    limits: tuple[float, float],
 ) -> int:
     """The usable alternatives of a decision, the most promising first; how many there are.
 
-    Those that lead above ``cap`` in the other objective are none.
+    Parameters
+    ----------
+    after : tuple of int
+        The state after the first alternative, and how much further it is after each other.
+    here : costs, options, usable, alternatives
+        Of the decision.
+    bounds : weights, to_go
+        As of ``_value``.
+    found : order, values
+        Filled.
+    limits : best, cap
+        What leads above ``cap`` in the other objective is left out; values above the best are
+        no more than that.
     """
     other = ENERGY if objective == LATENCY else LATENCY
-    costs, options, usable, picked = state_here
+    costs, options, usable, alternatives = here
+    weights, to_go = bounds
     order, values = found
+    best, cap = limits
     count = 0
-    number, alternatives = c.decisions[depth, 1], c.decisions[depth, 2]
     for choice in range(alternatives):
         if usable[choice] != 1:
             continue
-        if c.decisions[depth, 0] == EINSUM:
-            picked[number] = choice
-        state = state_of(c, depth + 1, picked)
-        values[choice] = _value(objective, costs, options[choice], weights, to_go, state)
-        if cap < np.inf and _value(other, costs, options[choice], weights, to_go, state) > cap:
+        state = after[0] + choice * after[1]
+        more = options[choice]
+        values[choice] = _value(objective, costs, more, weights, to_go, state, best)
+        if cap < np.inf and _value(other, costs, more, weights, to_go, state, cap) > cap:
             continue
         place = count
         while place > 0 and values[order[place - 1]] > values[choice]:
@@ -259,6 +216,8 @@ class _Scratch(NamedTuple):
     able: Ints
     at: Ints
     picked: Ints
+    state: Ints
+    """Of the frontier before each decision, and after all."""
     below: Floats
     """Combinations of the decisions from each on."""
     nothing: Floats
@@ -283,6 +242,7 @@ def _scratch(c: Choices, columns: int) -> _Scratch:
         np.zeros(end, np.int64),
         np.zeros(end, np.int64),
         np.zeros(c.works.shape[0], np.int64),
+        np.zeros(end + 1, np.int64),
         below,
         np.zeros(columns),
     )
@@ -291,6 +251,7 @@ def _scratch(c: Choices, columns: int) -> _Scratch:
 @compiled
 def _descend(
     c: Choices,
+    plan: Plan,
     objective: int,
     limits: tuple[float, float, int, float],
     weights: Floats,
@@ -322,7 +283,8 @@ def _descend(
     for step in range(end):
         chosen[step] = -1
     result[VALUE] = result[TIE] = np.inf
-    least = _value(objective, x.so_far[0], x.nothing, weights, to_go, first)
+    least = _value(objective, x.so_far[0], x.nothing, weights, to_go, first, np.inf)
+    x.state[0] = first
     before, looked = _sum(tally), 0
     result[LEAST] = least
     if least >= best * (1 - slack):
@@ -336,10 +298,15 @@ def _descend(
         looked += 1
         number, alternatives = c.decisions[depth, 1], c.decisions[depth, 2]
         if entered:
-            lost = _alternatives(c, cost, depth, x.picked, x.options[depth], x.usable)
-            place = (x.so_far[depth], x.options[depth], x.usable, x.picked)
-            into = (x.order[depth], x.values[depth])
-            count = _promising(c, objective, depth, place, weights, to_go, into, cap)
+            lost = options_of(c, cost, depth, x.picked, x.options[depth], x.usable)
+            count = _promising(
+                objective,
+                (plan.after[x.state[depth]], plan.step[depth]),
+                (x.so_far[depth], x.options[depth], x.usable, alternatives),
+                (weights, to_go),
+                (x.order[depth], x.values[depth]),
+                (best, cap),
+            )
             x.able[depth] = count
             tally[ILLEGAL] += lost * x.below[depth + 1]
             tally[WORSE] += (alternatives - lost - count) * x.below[depth + 1]
@@ -368,8 +335,9 @@ def _descend(
         ):
             tally[CAPACITY] += x.below[depth + 1]
             continue
-        state = state_of(c, depth + 1, x.picked)
-        tie = _value(other, x.so_far[depth + 1], x.nothing, weights, to_go, state)
+        state = plan.after[x.state[depth]] + choice * plan.step[depth]
+        x.state[depth + 1] = state
+        tie = _value(other, x.so_far[depth + 1], x.nothing, weights, to_go, state, np.inf)
         # Of what beats the best by no more than the slack, only what ties better goes on.
         close = value >= best * (1 - slack)
         if close and tie >= second * (1 - slack):
@@ -421,12 +389,14 @@ def search(
     room = np.zeros((c.decisions.shape[0] + 1, c.capacities.shape[0]))
     none = np.full(c.works.shape[0], -1, np.int64)
     x = _scratch(c, cost.shape[2])
+    plan = planned(c)
     for tiling in range(cost.shape[0]):
         _always(c, tile[tiling], none, room)
-        _bounds(c, cost[tiling], weights, to_go)
+        _bounds(c, plan, cost[tiling], weights, to_go)
         here = (cost[tiling], tile[tiling], room, to_go)
         found = (s.values[tiling], s.chosen[tiling], s.tally)
-        _descend(c, objective, (limit, slack, nodes, cap), weights, here, c.capacities, x, found)
+        limits = (limit, slack, nodes, cap)
+        _descend(c, plan, objective, limits, weights, here, c.capacities, x, found)
 
 
 @compiled
@@ -453,10 +423,11 @@ def search_sized(
     room = np.zeros((end + 1, c.capacities.shape[0]))
     none = np.full(c.works.shape[0], -1, np.int64)
     x = _scratch(c, 1)
+    plan = planned(c)
     result, chosen = np.empty(3), np.empty(end, np.int64)
     for tiling in range(cost.shape[0]):
         _always(c, tile[tiling], none, room)
-        _bounds(c, cost[tiling], weights, to_go)
+        _bounds(c, plan, cost[tiling], weights, to_go)
         here = (cost[tiling], tile[tiling], room, to_go)
         limit = np.inf
         for size in range(sizes.shape[0]):
@@ -465,7 +436,8 @@ def search_sized(
             if to_go[c.first_state[0], 0] >= limit * (1 - equal):
                 continue
             limits = (limit, 0.0, nodes, np.inf)
-            _descend(c, ENERGY, limits, weights, here, sizes[size], x, (result, chosen, s.tally))
+            found = (result, chosen, s.tally)
+            _descend(c, plan, ENERGY, limits, weights, here, sizes[size], x, found)
             if chosen[0] >= 0 and result[VALUE] < limit * (1 - equal):
                 limit = s.values[size] = result[VALUE]
                 s.tilings[size] = tiling
