@@ -14,7 +14,7 @@ from collections.abc import Mapping as Sizes
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import accumulate, islice, pairwise, permutations
-from math import ceil, prod
+from math import prod
 
 from archsim.spec.arch import Architecture, Memory
 from archsim.spec.mapping import (
@@ -175,11 +175,13 @@ def nest_of(site: Site, e: Einsum, layout: ArrayLayout) -> tuple[list[LevelLoops
     results = {*site.program.parallel, *(v.upper() for v in e.target.variables)}
     own = sorted((r for r in site.ranks(e) if r not in shared), key=lambda r: r not in results)
     inside = {r: wide(site, r, laid) for r in site.ranks(e)}
+    outermost, held = _held(site, e, layout.array.name)
+    passed = _passed(site, e, layout.array.name, 1 + len(held))
 
     def nested(ranks: Iterable[str]) -> list[LevelLoops]:
         ordered = outer_parts_first(site.program, ranks)
         loops = [p for r in ordered for p in site.parts(r) if p.name not in laid]
-        return _levels(site, e, layout.array.name, loops, inside)
+        return _levels(site, outermost, held, loops, inside)
 
     # Ranks of every tensor are best outside, in any order; what does not go round is no matter.
     common = frozenset.intersection(*(site.ranks_of(a) for a in (*e.reads, e.target)))
@@ -191,7 +193,7 @@ def nest_of(site: Site, e: Einsum, layout: ArrayLayout) -> tuple[list[LevelLoops
     nests = (nested((*outer, *order, *still)) for order in orders)
 
     def slow(nest: list[LevelLoops]) -> Slow:
-        slowest, moved = moved_bytes(site, e, layout.array.name, nest, inside)
+        slowest, moved = _moved(site, e, passed, nest, inside)
         loops = (*together, *(p for level in nest for p in level.loops))
         ranks = dict.fromkeys(p.rank for p in loops)
         busy = layout.laid.cycles([(r, layout.rounds[r]) for r in ranks])
@@ -225,10 +227,25 @@ def _finer(site: Site, e: Einsum, nest: list[LevelLoops]) -> Iterator[list[Level
             yield [*levels]
 
 
-def _levels(
-    site: Site, e: Einsum, array: str, loops: list[LoopPart], inside: dict[str, int]
-) -> list[LevelLoops]:
-    """Loops by memory, outermost first: each memory is given as many as its tiles allow.
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What an inner memory holds of the tensors that an Einsum touches."""
+
+    memory: Memory
+    tensors: tuple[tuple[frozenset[str], Fraction | int], ...]
+    """Of each its ranks, and bits of a value."""
+    room: int | None
+    """Bits that there are for it; None: without an end."""
+
+    def fits(self, tile: dict[str, int]) -> bool:
+        """Whether it has room for a tile of each of them."""
+        if self.room is None:
+            return True
+        return sum(prod(tile[r] for r in rs) * bits for rs, bits in self.tensors) <= self.room
+
+
+def _held(site: Site, e: Einsum, array: str) -> tuple[Memory, list[_Held]]:
+    """The outermost memory of an array, and what those inside of it hold.
 
     Half of a memory is left to what others keep there; a component's Einsums share the rest.
     """
@@ -236,28 +253,42 @@ def _levels(
     outermost, *inner = site.memories(array)
     accesses = dict.fromkeys((*e.reads, e.target))
     held = {a: site.held(array, e, a) for a in accesses}
-    kept = [[a for a in accesses if n in held[a]] for n in range(1, len(inner) + 1)]
-
-    def fits(number: int, tile: dict[str, int]) -> bool:
-        """Whether a memory, and all outside of it, hold the tiles of what passes them."""
-        return all(
-            memory.capacity_bytes is None
-            or users * bytes_of(site, here, tile) <= memory.capacity_bytes
-            for memory, here in zip(inner[: number + 1], kept, strict=False)
+    bits = users * site.architecture.word_bits
+    return outermost, [
+        _Held(
+            memory,
+            tuple(
+                (site.ranks_of(a), bits * site.words.of(a.tensor))
+                for a in accesses
+                if number in held[a]
+            ),
+            None if memory.capacity_bytes is None else 8 * memory.capacity_bytes,
         )
+        for number, memory in enumerate(inner, 1)
+    ]
 
+
+def _levels(
+    site: Site,
+    outermost: Memory,
+    inner: list[_Held],
+    loops: list[LoopPart],
+    inside: dict[str, int],
+) -> list[LevelLoops]:
+    """Loops by memory, outermost first: each memory is given as many as its tiles allow."""
     levels: list[LevelLoops] = []
     end = len(loops)
     # From the inside out: a loop that an inner memory takes makes the tiles of outer ones larger.
-    for number, memory in reversed([*enumerate(inner)]):
+    for number, held in reversed([*enumerate(inner)]):
         start = end
         while start:
             part = loops[start - 1]
             grown = inside | {part.rank: _grown(site, inside, part)}
-            if not fits(number, grown):
+            # It, and all outside of it, hold the tiles of what passes them.
+            if not all(x.fits(grown) for x in inner[: number + 1]):
                 break
             inside, start = grown, start - 1
-        levels.append(LevelLoops(memory, tuple(loops[start:end])))
+        levels.append(LevelLoops(held.memory, tuple(loops[start:end])))
         end = start
     levels.append(LevelLoops(outermost, tuple(loops[:end])))
     return levels[::-1]
@@ -291,14 +322,32 @@ def _grown(site: Site, tile: dict[str, int], part: LoopPart) -> int:
     return min(site.shapes[part.rank], tile[part.rank] * part.count)
 
 
-def _times(parts: Iterable[LoopPart], moving: frozenset[str]) -> Fraction:
-    """How often a tile comes under loops: as many whole ones as hold all, of ranks that move it."""
-    rounds: dict[str, Fraction] = {}
+@dataclass(frozen=True, slots=True)
+class _Passed:
+    """A tensor as an Einsum touches it, and the memories that it passes."""
+
+    access: Access
+    ranks: frozenset[str]
+    steps: tuple[tuple[int, int], ...]
+    """Each memory that it passes and the next, by their numbers, outermost first."""
+
+
+def _times(parts: Iterable[LoopPart], moving: frozenset[str]) -> tuple[int, int]:
+    """How often a tile comes under loops: as many whole ones as hold all, of ranks that move it.
+
+    As a number over another: there are very many of these, and fractions are slow to make.
+    """
+    rounds: dict[str, tuple[int, int]] = {}
     for p in parts:
-        rounds[p.rank] = rounds.get(p.rank, Fraction(1)) * p.mean
-    return prod(
-        (n if r in moving else Fraction(ceil(n)) for r, n in rounds.items()), start=Fraction(1)
-    )
+        top, below = rounds.get(p.rank, (1, 1))
+        rounds[p.rank] = top * p.mean.numerator, below * p.mean.denominator
+    times = under = 1
+    for rank, (top, below) in rounds.items():
+        if rank in moving:
+            times, under = times * top, under * below
+        else:
+            times *= -(-top // below)
+    return times, under
 
 
 def moved_bytes(
@@ -309,24 +358,42 @@ def moved_bytes(
     What comes into a tile is read from the memory outside it. A result whose tile comes again
     is read back and written once more (Timeloop's rules; what is left of a rank counts as it is).
     """
+    return _moved(site, e, _passed(site, e, array, len(levels)), levels, inside)
+
+
+def _passed(site: Site, e: Einsum, array: str, levels: int) -> list[_Passed]:
+    accesses = dict.fromkeys((*e.reads, e.target))
+    ways = ((*site.way(array, e, a), levels) for a in accesses)
+    return [
+        _Passed(a, site.ranks_of(a), tuple(pairwise(way)))
+        for a, way in zip(accesses, ways, strict=True)
+    ]
+
+
+def _moved(
+    site: Site,
+    e: Einsum,
+    passed: list[_Passed],
+    levels: list[LevelLoops],
+    inside: dict[str, int],
+) -> tuple[Fraction, Fraction]:
     tiles, around = [dict(inside)], [p for level in levels for p in level.loops]
-    for part in (p for level in reversed(levels) for p in reversed(level.loops)):
+    for part in reversed(around):
         tiles.append(tiles[-1] | {part.rank: _grown(site, tiles[-1], part)})
     # By the number of loops around them: what is inside of a memory is under those down to it.
     down = [0, *accumulate(len(level.loops) for level in levels)]
     moved = [Fraction(0)] * len(levels)
-    for access in dict.fromkeys((*e.reads, e.target)):
-        ranks = site.ranks_of(access)
-        for at, below in pairwise((*site.way(array, e, access), len(levels))):
+    for x in passed:
+        for at, below in x.steps:
             under, tile = around[: down[below]], tiles[len(around) - down[below]]
-            while under and under[-1].rank not in ranks:
+            while under and under[-1].rank not in x.ranks:
                 under.pop()
-            words = site.tile_words(access, tile, levels[at].memory)
-            arriving = _times(under, ranks) * words
-            moved[at] += arriving
-            if access == e.target:
-                distinct = _times([p for p in under if p.rank in ranks], ranks)
-                moved[at] += arriving - distinct * words
+            words = site.tile_words(x.access, x.ranks, tile, levels[at].memory)
+            times, over = _times(under, x.ranks)
+            if x.access == e.target:
+                distinct, of = _times([p for p in under if p.rank in x.ranks], x.ranks)
+                times, over = 2 * times * of - distinct * over, over * of
+            moved[at] += Fraction(times * words.numerator, over * words.denominator)
     sizes = [amount * site.architecture.word_bytes for amount in moved]
     speeds = [level.memory.bandwidth_bytes_per_s for level in levels]
     taken = (n / speed for n, speed in zip(sizes, speeds, strict=True) if speed is not None)

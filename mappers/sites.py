@@ -164,11 +164,13 @@ class Site:
             *(r for r in dict.fromkeys(self._outer_first(running)) if r in mine),
         )
 
-    def tile_words(self, access: Access, tile: Sizes[str, int], memory: Memory) -> Fraction:
-        """Words that a memory moves for a tile, of so many coordinates by rank."""
+    def tile_words(
+        self, access: Access, ranks: frozenset[str], tile: Sizes[str, int], memory: Memory
+    ) -> Fraction | int:
+        """Words that a memory moves for a tile, of so many coordinates by rank; ``ranks`` are
+        those along which the tensor varies."""
         del memory
-        elements = prod(tile[r] for r in self.ranks_of(access))
-        return Fraction(elements * self.words.of(access.tensor))
+        return prod(tile[r] for r in ranks) * self.words.of(access.tensor)
 
     def together(self, name: str) -> int:
         """How many Einsums share the loops of one, itself included."""

@@ -45,7 +45,7 @@ from .workload import PartLike
 NEAR = 1.1
 """How many times its floor a run may take to be taken without a look at others."""
 
-FAR = 4
+FAR = 2
 """How many times its floor a run may take without a look at mappings that take long to make."""
 
 _SEARCHED = "the mapping is one that an earlier search for this very problem found"

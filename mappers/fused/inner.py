@@ -60,16 +60,18 @@ class InnerSite(Site):
         """Ranks along which values run."""
         return frozenset(self.program.iterative.get(name, ()))
 
-    def tile_words(self, access: Access, tile: Sizes[str, int], memory: Memory) -> Fraction:
+    def tile_words(
+        self, access: Access, ranks: frozenset[str], tile: Sizes[str, int], memory: Memory
+    ) -> Fraction | int:
         """Words that a memory moves for a tile: whole lines around what is gathered."""
-        words = super().tile_words(access, tile, memory)
+        words = super().tile_words(access, ranks, tile, memory)
         if not _gathers(access):
             return words
         ranks = {v: v.upper() for v in access.variables}
         whole = {v: self.whole.shapes[r] for v, r in ranks.items()}
         run = neighbours(access, {v: tile[r] for v, r in ranks.items()}, whole)
         line = max(1, memory.line_bits // self.architecture.word_bits)
-        return words * (-(-run // line) * line) / run
+        return Fraction(words * (-(-run // line) * line)) / run
 
     def together(self, name: str) -> int:
         """How many Einsums share the memories: all of them."""

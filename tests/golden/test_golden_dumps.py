@@ -13,11 +13,12 @@ HERE = Path(__file__).parent
 
 CASES = {
     # Two ragged tiles of keys and of queries, every Einsum in one nest, tiles overlap.
-    "pipelined": "bert-base fusemax --set seq_len=300 --set B=1 --set H=2",
+    "pipelined": "bert-base fusemax --mapping fusemax-binding"
+    " --set seq_len=300 --set B=1 --set H=2",
     # The same with a barrier between groups of Einsums.
     "phases": "bert-base fusemax --mapping fusemax-arch --set seq_len=300 --set B=1 --set H=2",
     # A causal mask: steps whose tiles hold no point are left out.
-    "masked": "bert-base fusemax --set cascade=attention-causal-1pass"
+    "masked": "bert-base fusemax --mapping fusemax-causal --set cascade=attention-causal-1pass"
     " --set seq_len=600 --set B=1 --set H=1",
     # One Einsum after the other, by the mapping that is made for any cascade.
     "sequential": "bert-base fusemax --mapping einsum-by-einsum"

@@ -51,6 +51,16 @@ def test_the_fastest_of_those_known_is_taken() -> None:
     assert best <= simulate(work, machine).latency_s <= max(best / 0.98, 1.1 * runs[0].latency_s)
 
 
+def test_twice_the_floor_is_reason_enough_to_look_at_shared_loops() -> None:
+    """A written mapping at three times its floor was kept: what shares loops takes half of that."""
+    work, machine = load("grouped-lightning", seq_len=512), Architecture.load("fusemax")
+    written = simulate(work, machine, Mapping.load("lightning-attention-grouped-2"))
+    assert 2 < written.over_floor < 4
+    found = simulate(work, machine)
+    assert found.mapping == "fused"
+    assert found.latency_s < 0.6 * written.latency_s
+
+
 def test_a_machine_keeps_the_mapping_it_was_designed_for() -> None:
     """However much faster another would be."""
     work = load("bert-base", seq_len=4096)
