@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
-from einsum_cascade.errors import InputError
+from einsum_cascade.errors import InputError, Problem, SpecError
 from einsum_cascade.ir import Program
 
 from ..bound.binding import Choose, bind, with_parameters
@@ -102,6 +102,9 @@ class Job:
     """Of the nests of one mapping the one that it is."""
     searched: bool = False
     """Whether its mapping is what a search found."""
+    foreign: Problem | None = None
+    """What is said first of shapes that the mapping lacks, where its cascade computes something
+    else than the part's."""
 
     @cached_property
     def nests(self) -> tuple[Job, ...]:
@@ -139,9 +142,13 @@ class Job:
         MappingError
             The mapping is not legal on this machine; says why, with the numbers.
         """
-        return bind(
-            self.program, self.mapping, self.architecture, dict(self.shapes), choose=self.choose
-        )
+        shapes = dict(self.shapes)
+        try:
+            return bind(self.program, self.mapping, self.architecture, shapes, choose=self.choose)
+        except SpecError as wrong:
+            if self.foreign is None:
+                raise
+            raise SpecError([self.foreign, *wrong.problems]) from None
 
 
 class Evaluate(Protocol):

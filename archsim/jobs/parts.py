@@ -52,11 +52,14 @@ def job_of(
     try:
         shapes = part.shapes_for(program.settable, program.name)
     except SpecError as wrong:
-        raise _for_another(part, mapping, wrong) from None
+        if mapping.cascade == part.cascade:
+            raise
+        raise SpecError([_for_another(part, mapping), *wrong.problems]) from None
     given, usual = with_usual(program, shapes, fixed=own)
     derived = (_DERIVED[mapping.name],) if mapping.name in _DERIVED else ()
     sizes = ", ".join(f"{rank} = {size}" for rank, size in usual.items())
     said = (f"{sizes}: usual for {program.name}; the workload gives none",) if usual else ()
+    another = _another(part, mapping)
     return Job(
         name=name or part.name,
         part=part,
@@ -65,8 +68,9 @@ def job_of(
         shapes=tuple(given.items()),
         architecture=architecture,
         choose=generators.choose,
+        foreign=_for_another(part, mapping) if another else None,
         notes=(
-            *_another(part, mapping),
+            *another,
             *part.notes_for(ranks),
             *part.left_out_by(program),
             *said,
@@ -83,16 +87,14 @@ def _another(part: PartLike, mapping: Mapping) -> tuple[str, ...]:
     return (f"mapping '{mapping.name}' runs {other}, which does not compute what {own} does",)
 
 
-def _for_another(part: PartLike, mapping: Mapping, wrong: SpecError) -> SpecError:
-    """The error, saying first that the mapping is for another cascade where that is why."""
-    if mapping.cascade == part.cascade:
-        return wrong
+def _for_another(part: PartLike, mapping: Mapping) -> Problem:
+    """That a mapping is for another cascade than a part's, and which are for that."""
     text = f"mapping '{mapping.name}' is for cascade '{mapping.cascade}', not '{part.cascade}'"
     others = ", ".join(entry.name for entry in mapping_entries(part.cascade))
     hint = (
         f"mappings of '{part.cascade}': {others}" if others else f"or --mapping {EINSUM_BY_EINSUM}"
     )
-    return SpecError([Problem(text, mapping.span, hint), *wrong.problems])
+    return Problem(text, mapping.span, hint)
 
 
 def _refuse_unlike_rows(program: Program, folded: int) -> None:

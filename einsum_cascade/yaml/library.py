@@ -85,7 +85,20 @@ def builtin_hint(kind: Kind, name: str) -> str:
     where = f"'archsim list {listed}' names all {len(names)}"
     if not others:
         return where
+    if kind == "workloads" and others[0] == "cascade":
+        where = cascade_setting(name)
     return f"that is the name of {'an' if others[0][0] in 'aeiou' else 'a'} {others[0]}; {where}"
+
+
+def cascade_setting(name: str) -> str:
+    """What to write where a cascade was given as a workload, whose shapes it would run on.
+
+    Parameters
+    ----------
+    name : str
+        The cascade's, or its file.
+    """
+    return f"name a workload for its shapes, and set its cascade: --set cascade={name}"
 
 
 def could_mean(kind: Kind, name: str) -> tuple[str, ...]:

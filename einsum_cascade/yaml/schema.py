@@ -89,7 +89,9 @@ def parse_count(value: Any, least: int = 1) -> int:
     shown = shorten(str(value))
     number = exact_number(value)
     if number is None and isinstance(value, str):
-        raise expected(f"{wanted} such as 4096 or '4K', got '{shown}'")
+        meant = value.upper()
+        hint = f"did you mean '{meant}'?" if exact_number(meant) is not None else ""
+        raise expected(f"{wanted} such as 4096 or '4K', got '{shown}'", hint)
     if number is None:
         raise expected(f"{wanted}, got {shown}, which is not finite")
     if number != int(number):

@@ -67,9 +67,9 @@ class InnerSite(Site):
         words = super().tile_words(access, ranks, tile, memory)
         if not _gathers(access):
             return words
-        ranks = {v: v.upper() for v in access.variables}
-        whole = {v: self.whole.shapes[r] for v, r in ranks.items()}
-        run = neighbours(access, {v: tile[r] for v, r in ranks.items()}, whole)
+        rank_of = {v: v.upper() for v in access.variables}
+        whole = {v: self.whole.shapes[r] for v, r in rank_of.items()}
+        run = neighbours(access, {v: tile[r] for v, r in rank_of.items()}, whole)
         line = max(1, memory.line_bits // self.architecture.word_bits)
         return Fraction(words * (-(-run // line) * line)) / run
 

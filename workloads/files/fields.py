@@ -12,6 +12,7 @@ from einsum_cascade.errors import Problem, SpecError, did_you_mean
 from einsum_cascade.number_formats import ACCUMULATE, FORMATS
 from einsum_cascade.source import Span
 from einsum_cascade.yaml.edit import Setting, apply_settings
+from einsum_cascade.yaml.library import cascade_setting
 from einsum_cascade.yaml.schema import (
     Count,
     Fields,
@@ -142,6 +143,10 @@ def workload_tree(root: YamlNode) -> YamlNode:
     if fields is None and root.span.source.name.lower().endswith(".json"):
         text = "expected 'workload' and its fields, or a model's fields with its 'model_type'"
         raise SpecError(Problem(text, root.span))
+    if fields is None and root.child("cascade") is not None and len(root.entries) == 1:
+        name = root.span.source.name
+        text = "this is a cascade: what is computed, without shapes to compute it on"
+        raise SpecError(Problem(text, root.entries[0][0].span, cascade_setting(name)))
     beside: tuple[tuple[YamlScalar, YamlNode], ...] = ()
     if isinstance(fields, YamlScalar) and fields.value is not None and root.child("name") is None:
         # `workload: NAME` beside its fields.

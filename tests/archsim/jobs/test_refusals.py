@@ -12,7 +12,7 @@ from places import ROOT
 
 from archsim import Architecture, Mapping, simulate
 from archsim.spec.index import mapping_entries
-from einsum_cascade.errors import InputError
+from einsum_cascade.errors import InputError, SpecError
 from workloads import load
 
 
@@ -81,6 +81,33 @@ def test_a_mapping_for_another_cascade_is_told_apart_from_what_that_lacks() -> N
     with pytest.raises(InputError, match=r"cascade 'attention-1pass' has no rank 'Z'") as own:
         simulate(load("bert-base", Z=3), Architecture.load("fusemax"))
     assert "is for cascade" not in str(own.value)
+
+
+def test_a_mapping_for_another_cascade_is_named_where_shapes_are_missing(tmp_path: Path) -> None:
+    """What is missing is known once the mapping is bound, and it is the mapping's cascade's."""
+    file = tmp_path / "mine.yaml"
+    file.write_text("workload: {name: mine, cascade: layer-norm, shape: {N: 256, D: 512}}")
+    with pytest.raises(SpecError, match="shapes are missing: 'H'") as no:
+        simulate(load(file), Architecture.load("fusemax"), Mapping.load("projections"))
+    said = "mapping 'projections' is for cascade 'projections', not 'layer-norm'"
+    assert [p.message for p in no.value.problems[:1]] == [said]
+
+
+def test_a_cascade_is_no_workload_and_the_way_to_one_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("cascade:\n  name: mine\n")
+    with pytest.raises(SpecError, match="this is a cascade: what is computed, without") as no:
+        load(file)
+    assert f"--set cascade={file}" in str(no.value)
+    with pytest.raises(SpecError, match="--set cascade=attention-3pass"):
+        load("attention-3pass")
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("1k", "1K"), ("2m", "2M"), ("1kk", ""), ("k", "")])
+def test_a_binary_number_in_lower_case_is_told_how_to_write(typed: str, meant: str) -> None:
+    with pytest.raises(SpecError, match="expected a whole number such as 4096 or '4K'") as no:
+        load("bert-base", f"seq_len={typed}")
+    assert no.value.problems[0].hint == (f"did you mean '{meant}'?" if meant else None)
 
 
 def test_bytes_follow_the_word_and_operations_do_not() -> None:
