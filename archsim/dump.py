@@ -10,6 +10,7 @@ from .bound.dump import bound_text
 from .bound.record import Bound
 from .cost.dump import counts_text
 from .cost.instances import through_ports
+from .cost.ring import over_links
 from .cost.spill import count_mapping
 from .jobs.job import JobPlan
 from .schedule.dump import program_text
@@ -17,7 +18,10 @@ from .schedule.kinds import exact_walks, kind_of
 
 
 def _counts(bound: Bound) -> str:
-    return counts_text(bound, count_mapping(bound))
+    counts = count_mapping(bound)
+    if bound.instances is not None and bound.architecture.memories[0].ring:
+        counts = over_links(bound, counts, bound.instances.ring)
+    return counts_text(bound, counts)
 
 
 def _programs(bound: Bound) -> str:

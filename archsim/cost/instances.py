@@ -90,7 +90,7 @@ class _Sums:
         self.bound = bound
         self.spread = instances.spread
         self.levels = {m.name: n for n, m in enumerate(bound.architecture.memories)}
-        self.memories = bound.architecture.memories
+        self.memories, self.ring = bound.architecture.memories, instances.ring
         self.problems: list[tuple[PartKinds, Bound, Counts]] = [
             (kinds, other or bound, other.once(count_mapping) if other else counts)
             for kinds, other in instances.problems.items()
@@ -168,7 +168,7 @@ class _Sums:
         held = self.bound.memories(e, one.tensor)
 
         def every(s: Spread, *, reads: bool) -> bool:
-            if level is None or level > s.level or self.memories[level].ring:
+            if level is None or level > s.level or (level == s.level and self.memories[level].ring):
                 return not timed  # each has its own, and a link of a ring
             if s.variable in moving:
                 return True
@@ -180,8 +180,14 @@ class _Sums:
                 return not reads and not memory.reduces
             return reads and not memory.multicast
 
-        reads = self._sum(e, problems, lambda p: p.reads(key), lambda s: every(s, reads=True))
         writes = self._sum(e, problems, lambda p: p.writes(key), lambda s: every(s, reads=False))
+        if self._is_passed_on(one):
+            # All that came in is passed on once, whoever reads it beside that.
+            used = self._sum(
+                e, problems, lambda p: p.reads(key) - p.writes(key), lambda s: every(s, reads=True)
+            )
+            return replace(one, reads=used + writes, writes=writes)
+        reads = self._sum(e, problems, lambda p: p.reads(key), lambda s: every(s, reads=True))
         if result and level is not None:
             met = prod(
                 s.parts
@@ -191,6 +197,11 @@ class _Sums:
             # Every partial sum but the first is added to one that is there.
             reads += (met - 1) * self._size(e, problems)
         return replace(one, reads=reads, writes=writes)
+
+    def _is_passed_on(self, access: AccessCount) -> bool:
+        """Whether instances pass on in a ring what an access brings to where they hold it."""
+        at_home = access.place == self.bound.architecture.home.name
+        return at_home and self.ring.rank(access.tensor) is not None
 
     def _size(self, e: BoundEinsum, problems: list[_PartCount]) -> Amount:
         """Elements of what an Einsum writes, of all parts."""

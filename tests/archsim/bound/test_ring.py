@@ -200,6 +200,35 @@ def test_ring_attention_that_ships() -> None:
     assert slow.latency_s == pytest.approx(3 / 4 * keys / 5e9, rel=0.02)
 
 
+@pytest.mark.parametrize(("cores", "ring"), [("B", "N"), ("N", "K")])
+def test_chips_in_a_ring_may_have_cores(small: Path, cores: str, ring: str) -> None:
+    """What goes round comes to a chip once, and is read once to be passed on, whether its cores
+    each need a part of it (of N) or all of it (with parts of the batch B)."""
+    text = PRODUCT.replace("{M: rows", "{B: batch, M: rows").replace("A: [M", "A: [B, M")
+    text = text.replace("C[m, n] = A[m", "C[b, m, n] = A[b, m")
+    (small / "batch.yaml").write_text(text)
+    program = Cascade.load(small / "batch.yaml").program
+    slow = ["memories.home.instances.cores=2", "memories.links.bandwidth=1 MB/s"]
+    machine = Architecture.load(small / "machine.yaml", slow)
+    below = replace(machine.memories[1], name="near", instances=())
+    machine = replace(machine, memories=(*machine.memories, below))
+    shapes = {"B": 2, "M": 6, "N": 6, "K": 6}
+    nest = f"{{level: home, loops: [], spatial: {{cores: {cores}}}}}"
+    links = f"{{level: links, loops: [], spatial: {{chips: M}}, ring: {ring}}}"
+    given = ["einsums.C.loops={links: [N, K], home: [B], near: [M]}", "keep.near=[A, B, C]"]
+
+    def moved(nest: str, sizes: dict[str, int]) -> Result:
+        mapping = Mapping.load(small / "mapping.yaml", [*given, f"nest=[{nest}]"])
+        return evaluate_mapping(program, mapping, machine, sizes)
+
+    found = moved(f"{links}, {nest}", shapes)
+    whole, alone = found.traffic, moved(nest, shapes | {"M": 2}).traffic
+    assert found.bounds.bandwidth_s == whole[0].read_bytes / CHIPS / 1e6
+    assert whole[0].read_bytes == (CHIPS - 1) * shapes["K"] * shapes["N"]
+    assert whole[1].read_bytes == CHIPS * alone[1].read_bytes + whole[0].read_bytes
+    assert whole[1].write_bytes == CHIPS * alone[1].write_bytes + whole[0].read_bytes
+
+
 def test_under_a_causal_mask_all_parts_go_round_and_the_last_chip_takes_the_time() -> None:
     whole, causal = (attention(f"attention-{name}") for name in ("1pass", "causal-1pass"))
     assert causal.traffic[0] == whole.traffic[0]
