@@ -14,7 +14,7 @@ proven optimum.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from math import inf, nextafter
@@ -44,7 +44,7 @@ from .effort import Effort
 from .irregular import NotInBatchesError
 from .kernels.descent import LEAVES
 from .known_tables import TablesOf
-from .opened import OpenSubspace, RegionState
+from .opened import OpenSubspace, RegionState, SubspaceKey
 from .subspaces import pruned
 from .tables import SubspaceRefusedError, tabulate
 from .team import Team, usual_workers
@@ -69,6 +69,9 @@ many processes there are, and so is what is found: what is asked depends on answ
 class BranchAndBound:
     """One search of a space; ``relaxed`` leaves masks and gathers aside, as for ``OpenMeter``.
 
+    ``before`` has ``leasts`` of a search for the objective that ``cap`` is of: what is above it
+    there is not asked about again.
+
     What tables ``tables_of`` makes is this process's to know: with others than ``tabulate`` it
     does all by itself.
     """
@@ -82,8 +85,12 @@ class BranchAndBound:
         cap: tuple[SearchObjective, float] | None = None,
         tables_of: TablesOf = tabulate,
         seen: Seen | None = None,
+        before: Mapping[SubspaceKey, float] | None = None,
     ) -> None:
         self.seen = seen or Seen()
+        self.before = before or {}
+        self.leasts: dict[SubspaceKey, float] = {}
+        """What nothing is below of what was asked about, in the objective of this search."""
         self.cap = cap
         self.found = False
         self.relaxed = relaxed
@@ -180,7 +187,7 @@ class BranchAndBound:
         # Sorting is stable: of equals those come first that were asked first.
         found.sort(key=lambda one: one.estimate)
         others = [OpenSubspace(region=r, number=n) for r in self.opened for n in r.left]
-        self.left = [*found, *others]
+        self.left = [*found, *self.left, *others]
         self.sketched = True
         order = iter([*self.left])
         for mine, answer in self._in_order(lambda: self._next_look(order), lambda _: None):
@@ -242,10 +249,22 @@ class BranchAndBound:
         """What is sketched next: a few subspaces of each region, then more of the best ones."""
         if self._is_over():
             return None
+        while (region := self._next_region()) is not None:
+            mine = OpenSubspace(region=region, number=region.left.pop(0))
+            region.sketched += 1
+            if not self._ruled_out(mine, plain=True):
+                # What is worse than others by far is of no interest, but need not beat the best.
+                limit = self.best.value * _SPREAD if self.best is not None else inf
+                return mine, mine.asked(limit, plain=True)
+            self.left.append(mine)
+        return None
+
+    def _next_region(self) -> RegionState | None:
+        """The region of which a subspace is sketched next."""
         for region in self.opened:
             few = region.sketched < self.effort.sketches
             if few and region.left and not self._beaten(region.bound):
-                return self._sketch_of(region)
+                return region
         self.turn = [r for r in self.turn if r.left and not self._beaten(r.bound)]
         if not self.turn and self.more > 0:
             # What can be little better than the best is not worth more than a glance.
@@ -253,14 +272,11 @@ class BranchAndBound:
             best = min(able, key=lambda r: (r.estimate, r.bound), default=None)
             self.turn = [best] * _AT_ONCE if best is not None else []
             self.more -= len(self.turn)
-        return self._sketch_of(self.turn.pop()) if self.turn else None
+        return self.turn.pop() if self.turn else None
 
-    def _sketch_of(self, region: RegionState) -> tuple[OpenSubspace, SubspaceQuestion]:
-        mine = OpenSubspace(region=region, number=region.left.pop(0))
-        region.sketched += 1
-        # What is worse than others by far is of no interest, but need not beat the best.
-        limit = self.best.value * _SPREAD if self.best is not None else inf
-        return mine, mine.asked(limit, plain=True)
+    def _ruled_out(self, mine: OpenSubspace, *, plain: bool) -> bool:
+        """Whether all of a subspace is above the cap, as another search has told."""
+        return self.cap is not None and self.before.get(mine.key(plain=plain), 0.0) > self.cap[1]
 
     @staticmethod
     def _put_back(mine: OpenSubspace) -> None:
@@ -269,6 +285,7 @@ class BranchAndBound:
     def _is_sketched(self, mine: OpenSubspace, answer: SubspaceAnswer) -> bool:
         """Take note of a sketch; False where no mapping of the subspace is legal."""
         region = mine.region
+        self.leasts[mine.key(plain=True)] = answer.least
         if answer.refused is not None:
             # It is left out, cost little, and another is sketched in its place.
             region.sketched -= 1
@@ -289,7 +306,11 @@ class BranchAndBound:
         """What is searched in all ways next."""
         if self.todo <= 0 or self._is_over():
             return None
-        mine = next((one for one in order if not self._beaten(one.region.bound)), None)
+        mine = next(order, None)
+        while mine is not None and (
+            self._beaten(mine.region.bound) or self._ruled_out(mine, plain=False)
+        ):
+            mine = next(order, None)
         if mine is None:
             return None
         self.todo -= 1
@@ -303,6 +324,7 @@ class BranchAndBound:
     def _look(self, mine: OpenSubspace, answer: SubspaceAnswer) -> None:
         """Take note of what a subspace has in all ways."""
         region, tilings = mine.region, len(mine.subspace.sizes)
+        self.leasts[mine.key(plain=False)] = answer.least
         if answer.refused is not None:
             self._refuse(answer.refused)
             self.lost += tilings * region.of_tiling

@@ -8,7 +8,8 @@ from math import inf
 import numpy as np
 
 from ..engine_run import Kind, kind_of
-from ..space.region import Region, Subspace
+from ..space.grid import RegionKey
+from ..space.region import Region, Skeleton, Subspace
 from .answers import OpenRegion, SubspaceQuestion
 from .kernels.arrays import Floats
 
@@ -45,6 +46,11 @@ class RegionState:
         return self.region.bindings * self.region.residencies
 
 
+SubspaceKey = tuple[RegionKey, Skeleton, bool]
+"""What tells apart what is asked of a space: a region, loops in it, and whether in the simplest
+ways alone."""
+
+
 @dataclass(kw_only=True)
 class OpenSubspace:
     """A subspace that is still to be searched, and how good a sketch of it was."""
@@ -63,6 +69,11 @@ class OpenSubspace:
         """Of what kind its mappings are."""
         nest = self.region.region.nest(self.subspace.skeleton)
         return kind_of(rank for _, ranks in nest for rank in ranks)
+
+    def key(self, *, plain: bool) -> SubspaceKey:
+        """What tells it from all others, in whatever search."""
+        region = self.region.region
+        return (region.fixed, region.cuts), self.subspace.skeleton, plain
 
     def asked(self, limit: float, *, plain: bool) -> SubspaceQuestion:
         """The question what it has to offer."""

@@ -17,6 +17,7 @@ from ..space.mapspace import Mapspace
 from .branch_and_bound import BranchAndBound
 from .effort import USUAL, Effort
 from .irregular import in_batches
+from .opened import SubspaceKey
 from .ties import instead, tied
 
 _SHOWN = 1_000
@@ -41,20 +42,26 @@ class Exhaustive:
         """
         advance = progress(round(min(self.effort.subspaces, _SHOWN)))
         seen = Seen(problem.known, problem.others)
-        found = in_batches(
-            problem,
-            lambda aside: BranchAndBound(problem, self.effort, relaxed=aside, seen=seen).run(
-                advance
-            ),
-        )
+
+        def searched(aside: bool) -> tuple[Searched, dict[SubspaceKey, float]]:
+            search = BranchAndBound(problem, self.effort, relaxed=aside, seen=seen)
+            return search.run(advance), search.leasts
+
+        found, leasts = in_batches(problem, searched)
         if problem.objective.other is not None:
-            found = self._settled(problem, found, OBJECTIVES[problem.objective.other], advance)
+            other = OBJECTIVES[problem.objective.other]
+            found = self._settled(problem, found, leasts, other, advance)
         over = bool(found.certificate.ended) or problem.is_over()
         second = seen.runner_up(problem.space, found.mapping, more=not over)
         return replace(found, runner_up=second, history=seen.end(found.certificate.runs))
 
     def _settled(
-        self, problem: SearchProblem, first: Searched, other: SearchObjective, advance: Advance
+        self,
+        problem: SearchProblem,
+        first: Searched,
+        leasts: dict[SubspaceKey, float],
+        other: SearchObjective,
+        advance: Advance,
     ) -> Searched:
         """Of what is as good as the first, to the tolerance, the best in the other objective."""
         cap = problem.objective.of(first.result) * (1 + problem.tolerance)
@@ -71,7 +78,9 @@ class Exhaustive:
         )
 
         def searched(aside: bool) -> tuple[Searched, bool]:
-            search = BranchAndBound(second, effort, relaxed=aside, cap=(problem.objective, cap))
+            search = BranchAndBound(
+                second, effort, relaxed=aside, cap=(problem.objective, cap), before=leasts
+            )
             return search.run(advance), search.found
 
         found, is_new = in_batches(second, searched)

@@ -39,6 +39,9 @@ _MIXTURES = 24
 _NODES = 1_000_000
 """Decisions looked at in a subspace, shared out among its tilings."""
 
+_NODES_OF_SKETCH = 250_000
+"""The same in the simplest ways, to see which subspaces promise most."""
+
 _NODES_OF_TILING = 1_000, 50_000
 """Decisions looked at for one tiling, at the least and at the most."""
 
@@ -94,7 +97,7 @@ class SubspaceSearch:
             The size of some tile cannot be worked out in a batch.
         """
         choices = choices_of(tables)
-        nodes = nodes_of(subspace)
+        nodes = nodes_of(subspace, plain=self.space.plain)
         for start, cost, tile in priced(self.space, subspace, tables):
             state = fresh_state(choices, len(cost), self.tally)
             # Any weights give a bound: those that suit the first tiling serve the whole batch.
@@ -205,10 +208,11 @@ def fresh_state(choices: Choices, tilings: int, tally: Floats) -> Search:
     )
 
 
-def nodes_of(subspace: Subspace) -> int:
-    """Decisions that are looked at for one tiling of a subspace."""
+def nodes_of(subspace: Subspace, *, plain: bool = False) -> int:
+    """Decisions that are looked at for one tiling of a subspace; ``plain``: in a sketch."""
     fewest, most = _NODES_OF_TILING
-    return min(most, max(fewest, _NODES // len(subspace.sizes)))
+    together = _NODES_OF_SKETCH if plain else _NODES
+    return min(most, max(fewest, together // len(subspace.sizes)))
 
 
 def choices_of(tables: Tables) -> Choices:
