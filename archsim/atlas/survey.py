@@ -73,6 +73,10 @@ class AtlasPlan:
         """The mappings that name a cascade."""
         return tuple(m for m in self.mappings if m.cascade == cascade)
 
+    def only(self, cascade: str) -> AtlasPlan:
+        """What there is to survey of one cascade: the rest need not be sent to a process."""
+        return replace(self, cascades=(cascade,), mappings=self.mappings_of(cascade))
+
     @property
     def steps(self) -> int:
         """Analyses and simulations, for a progress bar."""
@@ -105,15 +109,18 @@ def survey(
     if workers == 1 or len(names) < _WORTH_PROCESSES:
         return tuple(_entry(to_survey, name, advance) for name in names)
     # Not above: a survey of a few cascades need not wait for it.
-    from joblib import Parallel, delayed
+    from concurrent.futures import as_completed
 
-    from ..sweeping.workers import killed_workers_told
+    from ..sweeping.workers import killed_workers_told, processes
 
     found: dict[int, AtlasEntry] = {}
-    pool = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)
-    tasks = (delayed(_numbered)(to_survey, at) for at in range(len(names)))
-    with killed_workers_told("nothing was written"):
-        for at, entry, told in pool(tasks):
+    with processes(workers) as pool, killed_workers_told("nothing was written"):
+        tasks = [
+            pool.executor.submit(_numbered, to_survey.only(name), at)
+            for at, name in enumerate(names)
+        ]
+        for task in as_completed(tasks):
+            at, entry, told = task.result()
             found[at] = entry
             for text in told:
                 advance(text)
@@ -121,9 +128,9 @@ def survey(
 
 
 def _numbered(to_survey: AtlasPlan, at: int) -> tuple[int, AtlasEntry, list[str]]:
-    """An entry by its place, and what there was to be told on the way."""
+    """The entry of the only cascade, its place, and what there was to be told on the way."""
     told: list[str] = []
-    return at, _entry(to_survey, to_survey.cascades[at], told.append), told
+    return at, _entry(to_survey, to_survey.cascades[0], told.append), told
 
 
 def _entry(to_survey: AtlasPlan, name: str, advance: Callable[[str], Any]) -> AtlasEntry:

@@ -143,14 +143,17 @@ class Analysis:
             A name is no rank of the cascade, or a shape is no positive whole number, or
             shapes contradict each other.
         """
-        import sympy
 
         from .sums import added_up
 
         values = _values(self.program, shapes)
 
+        known: dict[Any, Any] = {}
+
         def put(expression: Any) -> Any:
-            return added_up((sympy.Integer(0) + expression).subs(values))
+            if expression not in known:
+                known[expression] = added_up(_with_numbers(expression, values))
+            return known[expression]
 
         return replace(
             self,
@@ -222,7 +225,9 @@ class Analysis:
         found = replace(self, by_einsum=()).subs(shapes)
         numbers = given | dict(shapes)
         sizes = {rank_symbol(r): n for r, n in shapes.items()}
-        counted = (self._at(e, numbers, lambda x: x.subs(sizes)) or e for e in self.by_einsum)
+        counted = (
+            self._at(e, numbers, lambda x: _with_numbers(x, sizes)) or e for e in self.by_einsum
+        )
         return replace(found, by_einsum=tuple(counted))
 
     def to_dict(self) -> dict[str, Any]:
@@ -324,6 +329,19 @@ def _footprint_with(footprint: RankFootprint, put: Any) -> RankFootprint:
         for t in footprint.tensors
     )
     return replace(footprint, tensors=tensors, needed=put(footprint.needed))
+
+
+def _with_numbers(expression: Any, values: Mapping[Any, Any]) -> Any:
+    """An expression with numbers for symbols, as ``subs`` has it."""
+    import sympy
+
+    one = sympy.Integer(0) + expression
+    plain = sympy.floor | sympy.ceiling | sympy.Min | sympy.Max
+    parts = one.atoms(sympy.core.function.Application, sympy.Sum)
+    if not all(isinstance(part, plain) for part in parts):
+        return one.subs(values)
+    # Of one look at the whole, where ``subs`` takes one for each symbol.
+    return one.xreplace({s: sympy.sympify(v) for s, v in values.items()})
 
 
 def _values(program: ir.Program, shapes: Mapping[str, SupportsIndex]) -> dict[Any, Any]:
