@@ -16,7 +16,7 @@ from .job import Evaluate, Generators, Job, JobPlan, told_of
 from .parts import job_of
 from .programs import refuse_unknown_tensors, refuse_what_nobody_computes
 from .run import evaluate_job, once
-from .selection import ByPart, Given, given_mappings
+from .selection import ByPart, Given, check_spread, given_mappings
 from .workload import PartLike, WorkloadLike
 
 
@@ -56,7 +56,10 @@ def plan(
         name = workload.name if single else part.name
         if how is None:
             return default_job(part, name, architecture, generators, judge)
-        return job_of(part, how, architecture, generators, name=name)
+        job = job_of(part, how, architecture, generators, name=name)
+        if not isinstance(mapping, ByPart):
+            check_spread(job)
+        return job
 
     jobs: list[Job] = []
     for part, how in zip(parts, given, strict=True):

@@ -8,13 +8,14 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from einsum_cascade import Cascade
-from einsum_cascade.errors import InputError, Problem, SpecError
+from einsum_cascade.errors import InputError, MappingError, Problem, SpecError
 from einsum_cascade.shapes import with_usual
 
 from ..spec.arch import Architecture
 from ..spec.index import compute_the_same, interchangeable_entries, mapping_entries
-from ..spec.mapping import FUSED, MADE, Mapping
-from .job import Generators
+from ..spec.mapping import FUSED, MADE, Mapping, SpreadRank
+from ..spec.roles import memory_in_role
+from .job import Generators, Job
 from .programs import program_of
 from .spreading import part_of, seen_by_one, splitting, spread_over, spreadings
 from .workload import PartLike, WorkloadLike, own_part
@@ -134,6 +135,49 @@ def written_ways(
     given, _ = with_usual(program, part.shapes_for(program.settable))
     ways = spreadings(program, architecture, given)
     return tuple(spread_over(mapping, way, architecture, program) for way in ways)
+
+
+def check_spread(job: Job) -> None:
+    """Refuse a written mapping that says nothing of a machine's instances, where there is something
+    that they could share: all but one would do nothing.
+
+    Raises
+    ------
+    MappingError
+        With the place in the mapping's file. That one instance is meant a mapping can say.
+    """
+    mapping, architecture = job.mapping, job.architecture
+    if not (mapping.source and architecture.has_instances):
+        return
+    shapes = dict(job.shapes)
+    way = next((way for way in spreadings(job.program, architecture, shapes) if way), ())
+    for memory, ranks in way:
+        for nest in mapping.nests or (mapping,):
+            if not _spreads_at(memory, nest, architecture):
+                raise MappingError(_unspread(nest, memory, ranks[0], architecture))
+
+
+def _spreads_at(memory: str, mapping: Mapping, architecture: Architecture) -> bool:
+    """Whether a mapping spreads anything over instances that a memory feeds."""
+    return any(
+        level.spatial and (memory_in_role(architecture, level.level) or level.level) == memory
+        for level in mapping.nest
+    )
+
+
+def _unspread(
+    mapping: Mapping, memory: str, spread: SpreadRank, architecture: Architecture
+) -> Problem:
+    fed = architecture.memory(memory)
+    assert fed is not None, "ranks are spread over what a memory feeds"
+    name, rank = spread.instances, spread.rank
+    return Problem(
+        f"nothing is spread over the {dict(fed.instances)[name]} {name} below {memory}: all but one"
+        " would do nothing",
+        mapping.nest[0].span if mapping.nest else mapping.span,
+        f"'{{level: {memory}, spatial: {{{name}: {rank}}}}}' in 'nest' gives each a part of {rank};"
+        f" '{{{rank}: 1}}' says that one is meant",
+    )
 
 
 def split_ways(

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from commands import refused
 
+from archsim import simulate
+
 MACHINE = """architecture:
   name: mine
   technology: jouppi-7nm
@@ -49,6 +51,7 @@ WORK = """workload:
         ("1 GHz", "1 GB", "machine.yaml:4:10: clock: expected a frequency"),
         ("1 MiB", "1 MHz", "machine.yaml:8:32: capacity: expected a size in bytes"),
         # A fan-out that no loop fills.
+        (", spatial: {tiles: N2}", "", "map.yaml:5:10: nothing is spread over the 4 tiles below"),
         ("tiles: N2", "tiles: N1", "map.yaml:5:10: 'N1' is neither a rank nor the outermost tile"),
         (
             "tiles: N2",
@@ -69,6 +72,17 @@ def test_machines_and_mappings(
     monkeypatch.chdir(tmp_path)
     text = refused("simulate", "work.yaml", "machine.yaml", "--mapping", "map.yaml")
     assert says in text
+
+
+def test_a_mapping_may_say_that_one_instance_is_meant(tmp_path: Path) -> None:
+    files = {"machine.yaml": MACHINE, "map.yaml": MAPPING, "work.yaml": WORK}
+    whole = "loops: [N2, N1], spatial: {tiles: {J: 1}}"
+    for name, text in files.items():
+        said = text.replace("loops: [N1], spatial: {tiles: N2}", whole)
+        (tmp_path / name).write_text(said)
+    given = (str(tmp_path / name) for name in ("work.yaml", "machine.yaml", "map.yaml"))
+    found = simulate(*given)
+    assert "1 of 4 tiles are used: J in 1 parts of 64" in found.notes
 
 
 @pytest.mark.parametrize(
