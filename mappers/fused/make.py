@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from collections.abc import Mapping as Sizes
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
 from archsim.bound.binder import bind_loops
 from archsim.bound.binding import with_parameters
@@ -28,10 +29,12 @@ from einsum_cascade.ir import Program
 
 from ..branched import by_branches
 from ..einsum_by_einsum import cut_tiles
+from ..fitting import fitted, least_cycles
+from ..side_by_side import soonest
 from ..sites import Site
 from ..space.array_tiles import family_tiles
 from .inner import InnerSite, inner_mapping
-from .plans import SharedLoops, plans_of
+from .plans import SharedLoops, plans_of, steps_of
 from .price import price
 
 _EXTRAS = tuple(
@@ -45,9 +48,17 @@ whether Einsums that are in no shared loop may go through the outermost memory b
 _NARROW = 16
 """Coordinates down to which blocks are made narrower than an array, where no wider ones fit."""
 
+_IDLE = Fraction(5, 4)
+"""How many times the cycles that full arrays would take steps may take without ranks being cut
+otherwise."""
+
 _WIDTHS = (None, 64, 16)
 """Lengths of the parts of ranks that a cascade cuts itself: as wide as an array, or shorter where
 all pairs of a part would not fit."""
+
+_SHORT = 8
+"""One more where values run from part to part: the fewer pairs a part has, the less there is to
+do, and heads beside one another fill the arrays."""
 
 
 def fused(program: Program, architecture: Architecture, given: Sizes[str, int]) -> Mapping:
@@ -85,7 +96,7 @@ def fused(program: Program, architecture: Architecture, given: Sizes[str, int]) 
 def _bound(program: Program, architecture: Architecture, given: Sizes[str, int]) -> Iterator[Bound]:
     program, given = with_parameters(program, dict(given))
     seen: list[dict[str, int]] = []
-    for width in _WIDTHS:
+    for width in (*_WIDTHS, _SHORT):
         try:
             tiles, shapes = family_tiles(program, architecture, given, width)
         except SpecError:
@@ -100,7 +111,28 @@ def _bound(program: Program, architecture: Architecture, given: Sizes[str, int])
         known = {r: n for r, n in given.items() if r not in {t.member for t in tiles}}
         every = (*tiles, *cut_tiles(site))
         fusion = _Fusion(site=site, given=known, family=tuple(tiles), tiles=every)
-        yield from fusion.all()
+        if width == _SHORT and steps_of(site):
+            yield from fusion.plain()
+        elif width != _SHORT or program.iterative:
+            yield from fusion.all()
+        filling = _cut_for_steps(site)
+        if filling is not None:
+            every = (*tiles, *cut_tiles(filling))
+            yield from replace(fusion, site=filling, tiles=every, known={}).all()
+
+
+def _cut_for_steps(site: Site) -> Site | None:
+    """The site with its ranks cut for the arrays, each by itself, where short steps leave them
+    idle; None where they do not."""
+    running = steps_of(site) or [r for rs in site.program.iterative.values() for r in rs]
+    if not running:
+        return None
+    inside = InnerSite.of(site, frozenset(p.name for r in running for p in site.parts(r)))
+    took = {e.name: soonest(inside, e)[0].cycles for e in site.program.einsums}
+    least = sum(least_cycles(inside, e) for e in site.program.einsums)
+    if least * _IDLE > sum(took.values()):
+        return None
+    return replace(site, cuts=fitted(inside, took).cuts, fitted=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +152,8 @@ class _Fusion:
 
     def all(self) -> Iterator[Bound]:
         """What is legal and fits, a mapping for each choice of shared loops."""
-        found = False
+        # Ranks cut for the arrays are one more way to do what is found without, not a last one.
+        found = self.site.fitted
         for extras, fine, apart in _EXTRAS:
             if fine and not apart and not found:
                 narrow = [*self._narrow()]
@@ -133,6 +166,13 @@ class _Fusion:
                 if bound is not None:
                     found = True
                     yield _in_registers(bound)
+
+    def plain(self) -> Iterator[Bound]:
+        """What is legal and fits where nothing is shared that need not be."""
+        for plan in dict.fromkeys(plans_of(self.site, 0, fine=False, apart=False)):
+            bound = self._made(plan)
+            if bound is not None:
+                yield _in_registers(bound)
 
     def _narrow(self) -> Iterator[Bound]:
         """With blocks of one rank that are a half, a quarter, ... of what an array takes: a wider

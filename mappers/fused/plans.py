@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -93,12 +93,16 @@ def plans_of(site: Site, extras: int, *, fine: bool, apart: bool) -> Iterator[Sh
     turning = _turning(site)
     inner = [parts[-1].name for r in stepped if len(parts := site.parts(r)) > 1]
     carried = [r for r in everyones if r in program.parallel]
-    heads = [everyones, carried, *([everyones[:-1], []] if stepped else [])]
+    heads = [_round(site, ranks) for ranks in (everyones, carried)]
+    if stepped:
+        heads += [_round(site, everyones[:-1]), ()]
+    if site.fitted:
+        # Of the last rank as many coordinates inside as fill the arrays.
+        heads = [(*_round(site, everyones[:-1]), *site.parts(r)[:1]) for r in everyones[-1:]]
     others = others[:_MOST]
     for extra in combinations(others, extras):
         for close in dict.fromkeys((frozenset(), frozenset(inner))):
-            for outside in dict.fromkeys(map(tuple, heads)):
-                around = [p for r in outside for p in site.parts(r) if p.count > 1]
+            for around in dict.fromkeys(heads):
                 blocks = [p for r in extra for p in _blocks(site, r, fine=fine)]
                 steps = [p for r in outer_parts_first(program, stepped) for p in site.parts(r)]
                 loops = (*around, *(p for p in (*blocks, *steps) if p.count > 1))
@@ -110,6 +114,16 @@ def plans_of(site: Site, extras: int, *, fine: bool, apart: bool) -> Iterator[Sh
                     extra=extra,
                     apart=apart,
                 )
+
+
+def steps_of(site: Site) -> list[str]:
+    """Ranks along which Einsums need one another."""
+    return _ranks(site)[1]
+
+
+def _round(site: Site, ranks: Iterable[str]) -> tuple[LoopPart, ...]:
+    """All loops over some ranks that go round."""
+    return tuple(p for r in ranks for p in site.parts(r) if p.count > 1)
 
 
 def _ranks(site: Site) -> tuple[list[str], list[str], list[str]]:

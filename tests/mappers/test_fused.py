@@ -94,6 +94,12 @@ def test_it_is_near_the_floor_where_one_after_the_other_is_not(cascade: str, tim
     assert found.traffic[0].total_bytes < plain.traffic[0].total_bytes / 3
 
 
+def test_heads_beside_one_another_fill_arrays_that_a_step_leaves_idle() -> None:
+    """16 heads of width 64 on 1,024 lanes: all of them at once, or 64 lanes at work."""
+    work = load("xlm", cascade="ssd-chunked", batch=1, seq_len=256, H=16, E=64, F=64)
+    assert simulate(work, "tpu-v4i", "fused").over_floor < 1.5  # 2.8 with one head at a time
+
+
 def test_what_does_not_fit_at_all_is_refused() -> None:
     cascade = Cascade.load("attention-3pass")
     machine = with_buffer(Architecture.load("fusemax"), 64)
