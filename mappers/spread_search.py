@@ -28,6 +28,7 @@ from einsum_cascade.errors import InputError
 from einsum_cascade.ir import Program
 
 from .certificate import Searched
+from .line_search import line_search
 from .objectives import LATENCY
 from .protocol import Mapper, Progress, SearchProblem
 from .space.mapspace import Mapspace
@@ -82,7 +83,9 @@ def _look_at(search: Transfer, spreading: Spreading, progress: Progress) -> None
         search.refused.append(wrong)
         return
     brought = partial(placements, spreading=spreading, architecture=whole.architecture)
-    search.look_at(one, known, brought, progress)
+    # A core whose memories are side by side is searched with them in a line.
+    how = None if machine.tree.is_line else line_search
+    search.look_at(one, known, brought, progress, how)
 
 
 def _of_middle_part(whole: Mapspace, spreading: Spreading) -> Program:
@@ -148,7 +151,7 @@ def one_core(
     """
     if architecture.memories[0].ring:
         # A chip holds what it works on: it is the machine, or has cores of its own.
-        chip = replace(architecture, memories=architecture.memories[1:], mapping=None)
+        chip = _inside_of(architecture, 0, architecture.memories[1])
         return one_core(program, chip, spreading, given)
     feeding = [n for n, m in enumerate(architecture.memories) if m.instances]
     last = max(feeding, default=0)
@@ -172,8 +175,16 @@ def one_core(
     outermost = replace(
         _alone(architecture.memories[0]), bandwidth_bytes_per_s=min(speeds, default=None)
     )
-    memories = (outermost, *architecture.memories[last + 1 :])
-    return replace(architecture, memories=memories, mapping=None)
+    return _inside_of(architecture, last, outermost)
+
+
+def _inside_of(architecture: Architecture, last: int, outermost: Memory) -> Architecture:
+    """A machine of what is inside of a memory, with another in the place of all that is outside."""
+    gone = {m.name for m in architecture.memories[: last + 1]} | {outermost.name}
+    inner = (m for m in architecture.memories[last + 1 :] if m.name != outermost.name)
+    memories = (replace(m, inside=outermost.name) if m.inside in gone else m for m in inner)
+    whole = (replace(outermost, inside=None), *memories)
+    return replace(architecture, memories=whole, mapping=None)
 
 
 def _alone(memory: Memory) -> Memory:

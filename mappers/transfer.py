@@ -64,6 +64,7 @@ class Transfer:
         known: EngineRun | None,
         brought: Callable[[Mapping], Iterable[Mapping]],
         progress: Progress,
+        how: Callable[[Mapper, SearchProblem, Progress], Searched] | None = None,
     ) -> None:
         """Search the space of another machine, and run what is found on this one.
 
@@ -73,10 +74,15 @@ class Transfer:
             What the search begins with there.
         brought : callable
             Mappings of this machine from one of the other.
+        how : callable, optional
+            Searches the other by the strategy, where that does not do so itself.
         """
         asked = replace(self.problem, space=other, known=known, others=())
         try:
-            found = self.strategy.search(asked, progress)
+            if how is None:
+                found = self.strategy.search(asked, progress)
+            else:
+                found = how(self.strategy, asked, progress)
         except InputError as wrong:
             self.refused.append(wrong)
             return

@@ -237,8 +237,8 @@ def _searchable(
 ) -> Mapspace:
     """The space of a part; of many cores what ``spread_search`` takes, and of memories side by
     side what ``line_search`` does."""
-    many, branched = architecture.has_instances, not architecture.tree.is_line
-    if many != branched and not constraints:  # one of the two, not both
+    apart = architecture.has_instances or not architecture.tree.is_line
+    if apart and not constraints:
         return _whole_space(part, architecture)
     return space_of(part, architecture, constraints=constraints)
 
@@ -440,10 +440,6 @@ def space_of(
     if architecture.has_instances:
         fed = next(m for m in architecture.memories if m.instances)
         text = f"{architecture.name} has many {fed.instances[0][0]}: one mapping is searched for"
-        if not architecture.tree.is_line:
-            text = f"no mapping is searched for on {architecture.name}: it has many cores, "
-            text += "and memories side by side"
-            raise SpecError(Problem(text, hint="archsim simulate runs what is known there"))
         raise SpecError(Problem(text, hint=_ONE_MAPPING))
     if not architecture.tree.is_line:
         text = f"{architecture.name} has memories side by side: one mapping is searched for"

@@ -69,15 +69,21 @@ def branched() -> Architecture:
     )
 
 
-@pytest.mark.parametrize("cascade", ["attention-1pass", "attention-3pass"])
-def test_what_is_found_is_legal_here_and_better_than_what_is_known(cascade: str) -> None:
-    machine = branched()
-    work = load("bert-base", cascade=cascade, seq_len=256, batch=1, H=1)
+@pytest.mark.parametrize(("cascade", "cores"), [("attention-1pass", 1), ("attention-3pass", 2)])
+def test_what_is_found_is_legal_here_and_better_than_what_is_known(
+    cascade: str, cores: int
+) -> None:
+    machine, where = branched(), "with memories in a line"
+    if cores > 1:
+        far = replace(machine.memories[0], instances=(("cores", cores),))
+        machine = replace(machine, memories=(far, *machine.memories[1:]))
+        where += ", of one core's part"
+    work = load("bert-base", cascade=cascade, seq_len=256, batch=1, H=cores)
     known = simulate(work, machine)
     found = search_workload(work, machine, objective_called("latency"))
     result = found.result
     assert result.floor.latency_s <= result.latency_s < 0.8 * known.latency_s
-    assert "with memories in a line" in found.certificate()["strategy"]
+    assert where in found.certificate()["strategy"]
     again = simulate(work, machine, found.by_part.mappings[0], engine="event")
     assert (again.cycles, again.traffic) == (result.cycles, result.traffic)
 
@@ -96,12 +102,3 @@ def test_a_line_is_a_machine_of_those_memories(split: Path) -> None:
 def test_what_is_not_searched_there_is_refused(split: Path, asked: tuple[str, str]) -> None:
     told = refused("map", "bert-base", str(split), *asked, code=2)
     assert "split has memories side by side: one mapping is searched for" in told
-
-
-def test_cores_with_memories_side_by_side_are_refused(split: Path) -> None:
-    text = split.read_text().replace(
-        "energy: dram_hbm2e}", "energy: dram_hbm2e, instances: {cores: 2}}"
-    )
-    split.write_text(text)
-    told = refused("map", "bert-base", str(split), code=2)
-    assert "it has many cores, and memories side by side" in told
