@@ -395,9 +395,8 @@ def _memories(
         if kind and kind.kind == "dram" and memory.billed_capacity is not None:
             text = f"'{memory.name}' is billed as {memory.energy}, which costs the same at any size"
             yield Problem(text, root.key_span((*path, "billed_capacity")), "leave it out")
-        if memory.ring and memory.bandwidth is None:
-            text = f"'{memory.name}' is a ring of links and needs a 'bandwidth': that of each link"
-            yield Problem(text, root.span_of(path))
+        if memory.ring:
+            yield from _ring_of_links(memory, root, path)
         for told in ("multicast", "reduces", "ring"):
             if getattr(memory, told) is not None and not memory.instances:
                 text = f"'{memory.name}' has no 'instances' to which '{told}' could apply"
@@ -405,6 +404,17 @@ def _memories(
         if memory.capacity is not None and 8 * memory.capacity < memory.line:
             text = f"'{memory.name}' does not hold one line of {memory.line} bit"
             yield Problem(text, root.span_of((*path, "capacity")))
+
+
+def _ring_of_links(memory: _MemoryFields, root: YamlNode, path: Path) -> Iterator[Problem]:
+    """What links lack, or have no use for."""
+    if memory.bandwidth is None:
+        text = f"'{memory.name}' is a ring of links and needs a 'bandwidth': that of each link"
+        yield Problem(text, root.span_of(path))
+    for told in ("capacity", "billed_capacity", "write_buffer", "multicast", "reduces"):
+        if told in memory.model_fields_set:
+            text = f"'{memory.name}' is a ring of links, which hold nothing and have no '{told}'"
+            yield Problem(text, root.key_span((*path, told)), "leave it out")
 
 
 def _array_problems(

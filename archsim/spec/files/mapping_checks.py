@@ -90,6 +90,8 @@ def _nest(spec: MappingFields | NestFields, root: YamlNode, above: Path) -> Iter
                 f"'{level.level}' has ranks in a 'ring', but none is 'spatial' over its instances"
             )
             yield Problem(text, root.span_of((*above, "nest", at)), "add 'spatial: {chips: P}'")
+        passed = [(rank, (*above, "nest", at, "ring", i)) for i, rank in enumerate(level.ring)]
+        yield from _twice(passed, root, "goes round already")
     spread = [
         (rank, (*above, "nest", at, "spatial", instances))
         for at, level in enumerate(spec.nest)

@@ -15,7 +15,6 @@ from archsim.spec.files.mapping_text import mapping_text
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, SpecError
 from mappers.choices.choose import choose
-from workloads import load
 
 CHIPS = 3
 
@@ -239,7 +238,7 @@ def test_under_a_causal_mask_all_parts_go_round_and_the_last_chip_takes_the_time
 
 
 def test_heads_need_no_links_and_copies_are_told(small: Path) -> None:
-    found = simulate(load("bert-base", seq_len=64, batch=1), "tpu-v4i-board")
+    found = simulate("bert-base", "tpu-v4i-board", "einsum-by-einsum", seq_len=64, batch=1)
     assert not found.traffic[0].total_bytes
     assert any("4 of 4 chips are used: H in 4 parts" in note for note in found.notes)
     copied = run(small, {"M": 6, "N": 9, "K": 2}, "nest.0.ring=[]")
@@ -273,6 +272,7 @@ def test_a_ring_is_written_and_kept(small: Path) -> None:
             ["einsums.C.loops={home: [N, K, M]}"],
             "parts of 3 along N, which are not whole tiles of 9",
         ),
+        (["nest.0.ring=[N, N]"], "'N' goes round already"),
         (["nest.0.level=home"], "home has no instances called 'chips'"),
     ],
 )
@@ -310,6 +310,8 @@ def test_a_ring_is_asked_for_where_there_is_one(small: Path) -> None:
         (",\n       bandwidth: 1000 GB/s", "", "needs a 'bandwidth': that of each link"),
         ("instances: {chips: 3}, ", "", "'links' has no 'instances' to which 'ring' could apply"),
         ("instances: {chips: 3}", "instances: {chips: 3, cores: 2}", "of one kind of instances"),
+        ("ring: true", "ring: true, multicast: true", "hold nothing and have no 'multicast'"),
+        ("ring: true", "ring: true, capacity: 1 KiB", "hold nothing and have no 'capacity'"),
         ("link_board", "dram_hbm2", "'dram_hbm2' is of kind dram, expected link"),
         ("ring: true, ", "", "'link_board' is of kind link, expected dram or sram"),
         ("home, energy: dram_hbm2", "home, energy: link_board, ring: true, instances: {cores: 2}",
