@@ -314,7 +314,8 @@ def test_a_ring_is_asked_for_where_there_is_one(small: Path) -> None:
         ("ring: true", "ring: true, capacity: 1 KiB", "hold nothing and have no 'capacity'"),
         ("link_board", "dram_hbm2", "'dram_hbm2' is of kind dram, expected link"),
         ("ring: true, ", "", "'link_board' is of kind link, expected dram or sram"),
-        ("home, energy: dram_hbm2", "home, energy: link_board, ring: true, instances: {cores: 2}",
+        ("home, energy: dram_hbm2, line: 8 bit, capacity: 4 KiB",
+         "home, energy: link_board, line: 8 bit, ring: true, instances: {cores: 2}",
          "'home' is a ring of links, but inside of 'links'"),
     ],
 )  # fmt: skip
