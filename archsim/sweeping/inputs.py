@@ -18,10 +18,10 @@ from ..jobs.job import Generators
 from ..jobs.selection import ByPart, Given, mapping_called, usual_mapping
 from ..jobs.workload import WorkloadLike
 from ..spec.arch import Architecture
-from ..spec.files.architecture import RecentArrays
 from ..spec.files.load import load_architectures
 from ..spec.files.mapping_text import mapping_dict
 from ..spec.files.overrides import Overrides, section_of, sorted_settings
+from ..spec.files.recent_arrays import RecentArrays
 from ..spec.mapping import AUTO, MADE, Mapping
 from .points import Point
 from .spec import DEFAULT, Sweep, SweepAxis

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainValidator
 
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
-from einsum_cascade.facts import Recent
 from einsum_cascade.functions import OPERATION_KINDS
 from einsum_cascade.yaml.schema import (
     Count,
@@ -41,7 +40,8 @@ from .fields import (
 from .operations import AnyOperation, costs_of, operations
 
 KEY = "architecture"
-_ARRAYS = "arrays"
+ARRAYS = "arrays"
+"""The field of what computes."""
 
 
 def _latency(value: Any) -> int | str:
@@ -184,10 +184,6 @@ class ArraysRead:
     built: tuple[ProcessingArray, ...]
 
 
-RecentArrays = Recent[ArraysRead]
-"""Those that were read lately, by their node in the file."""
-
-
 FILE_FIELDS: type[Fields] = _ArchitectureFields
 """What such a file holds below its key."""
 
@@ -200,7 +196,7 @@ def technology_name(root: YamlNode) -> YamlScalar | None:
 
 def arrays_node(root: YamlNode) -> YamlNode | None:
     """Where an architecture has its arrays."""
-    return root.at((KEY, _ARRAYS))
+    return root.at((KEY, ARRAYS))
 
 
 def check_architecture(root: YamlNode, known: ArraysRead | None = None) -> _ArchitectureFields:
@@ -234,7 +230,7 @@ def _without_arrays(root: YamlNode) -> YamlNode:
     assert isinstance(root, YamlMapping)
     (key, machine), *_ = root.entries
     assert isinstance(machine, YamlMapping)
-    rest = tuple((k, v) for k, v in machine.entries if k.text != _ARRAYS)
+    rest = tuple((k, v) for k, v in machine.entries if k.text != ARRAYS)
     return replace(root, entries=((key, replace(machine, entries=rest)),))
 
 

@@ -16,13 +16,13 @@ from ..technology import Technology
 from .architecture import KEY as ARCHITECTURE
 from .architecture import (
     ArraysRead,
-    RecentArrays,
     arrays_node,
     build_architecture,
     check_architecture,
 )
 from .mapping import build_mapping
 from .overrides import Overrides, Overriding
+from .recent_arrays import RecentArrays
 from .technology import build_technology
 from .unbilled import refuse_unbilled, refuse_unread
 
@@ -68,7 +68,7 @@ def load_architectures(
 
 
 def _architecture(name: Name, given: Overrides, recent: RecentArrays) -> Architecture:
-    root = spec_tree("architectures", name, given.rooted("architecture"))
+    root = recent.tree(spec_tree("architectures", name), given.rooted("architecture"))
     known = recent.find(arrays_node(root))
     spec = check_architecture(root, known)
     span = root.span_of((ARCHITECTURE, "technology"))

@@ -10,9 +10,9 @@ import pytest
 from commands import refused, run
 
 from archsim.spec.arch import Architecture
-from archsim.spec.files.architecture import RecentArrays
 from archsim.spec.files.load import load_architectures
 from archsim.spec.files.overrides import Overrides, parse_overrides
+from archsim.spec.files.recent_arrays import RecentArrays
 from archsim.spec.mapping import Mapping
 from archsim.spec.technology import Technology
 from einsum_cascade.errors import SpecError
@@ -250,6 +250,27 @@ def test_arrays_that_were_read_before_are_those_read_afresh() -> None:
     ):
         given = Overrides.of_part("architecture", settings)
         assert outcome(given, recent) == outcome(given, None)
+
+
+def test_arrays_that_are_set_alike_are_read_once() -> None:
+    recent = RecentArrays()
+    rows, more = "arrays.array_2d.shape.rows=128", "arrays.array_1d.shape.lanes=64"
+    machines = [
+        load_architectures(["fusemax"], Overrides.of_part("architecture", settings), recent)[0]
+        for settings in (
+            [rows, more],
+            [more, rows],
+            ["clock=2 GHz", rows, more],
+            [rows, "memories.DRAM.bandwidth=2 TB/s", more],
+            [rows],
+        )
+    ]
+    first, turned, clocked, between, other = (machine.arrays for machine in machines)
+    assert clocked is first
+    assert between is first
+    assert turned == first
+    assert other != first
+    assert machines[2].clock_hz == 2e9
 
 
 def outcome(given: Overrides, recent: RecentArrays | None) -> object:
