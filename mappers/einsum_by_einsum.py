@@ -9,7 +9,7 @@ and keeps as many of its loops inside each memory as that can hold the tiles of.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from collections.abc import Mapping as Sizes
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -52,7 +52,8 @@ def einsum_by_einsum(
     Returns
     -------
     Mapping
-        Named ``einsum-by-einsum``, sequential, every tensor kept in every memory.
+        Named ``einsum-by-einsum``, sequential, every tensor kept in every memory; but what an
+        Einsum uses once passes by a memory without room for what its array takes at a time.
 
     Raises
     ------
@@ -64,19 +65,19 @@ def einsum_by_einsum(
     tiles, shapes = family_tiles(program, architecture, given)
     # A tile that is given longer than its rank holds no more than the rank has.
     held = {m: min(shapes[m], shapes[r.name]) for r in program.ranks for m in r.partition}
-    is_longer = any(size < shapes[member] for member, size in held.items())
+    longer = {m: shapes[m] for m, size in held.items() if size < shapes[m]}
     shapes |= held
-    site = Site(program=program, architecture=architecture, shapes=shapes)
+    site = Site(program=program, architecture=architecture, shapes=shapes, longer=longer)
     tensors = (*(t.name for t in program.inputs), *(e.name for e in program.einsums))
     # What lies side by side has to fit for all that such a tile might hold.
-    site, made = _best_cut(site, may_cut=not is_longer)
+    site, made = _best_cut(site, may_cut=not longer)
     groups = (tuple(PhaseTask(einsum=n) for n in group) for group in site.groups)
     mapping = Mapping(
         name=EINSUM_BY_EINSUM,
         cascade=program.name,
         tiles=(*tiles, *cut_tiles(site)),
         nest=site.nest,
-        einsums=tuple(x.mapped for x in made),
+        einsums=tuple(_passing_by(site, made)),
         keep=tuple(Keep(level=m.name, tensors=tensors) for m in architecture.memories),
         schedule=Schedule(kind="sequential", groups=tuple(groups)),
     )
@@ -111,9 +112,13 @@ class _InItsLoops:
     """An Einsum on the array and in the loops that are soonest done."""
 
     mapped: EinsumMapping
-    cycles: Fraction
-    """That the array is busy."""
+    layout: ArrayLayout
     slow: Slow
+
+    @property
+    def cycles(self) -> Fraction:
+        """That the array is busy."""
+        return self.layout.cycles
 
 
 def _best_cut(site: Site, *, may_cut: bool) -> tuple[Site, list[_InItsLoops]]:
@@ -143,7 +148,62 @@ def _einsum(site: Site, e: Einsum) -> _InItsLoops:
     everyones = [name for level in site.nest for name in level.loops]
     outside = tuple(name for name in everyones if name not in mine)
     mapped = replace(mapped_einsum(e, layout, levels), outside=outside)
-    return _InItsLoops(mapped, layout.cycles, slow)
+    return _InItsLoops(mapped, layout, slow)
+
+
+def _passing_by(site: Site, made: Iterable[_InItsLoops]) -> Iterator[EinsumMapping]:
+    """All Einsums; of memories that do not hold at a time what the arrays of a component take at
+    a time, the largest tensors pass by them whose elements an Einsum uses once: they lose
+    nothing. What is used again has to fit."""
+    layouts = {x.mapped.einsum: x.layout for x in made}
+    passing: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
+    for group in site.groups:
+        for memory in site.architecture.memories[1:]:
+            taken = {name: _taken(site, name, layouts[name], memory) for name in group}
+            sizes: dict[str, Fraction | int] = {}
+            for tensor, bits in (pair for own in taken.values() for pair in own.items()):
+                sizes[tensor] = max(bits, sizes.get(tensor, 0))
+            again = {t for name in group for t in taken[name] if not _once(site, name, t)}
+            past = tuple(_largest(sizes, again, memory))
+            for name in group:
+                if mine := tuple(t for t in past if t in taken[name]):
+                    passing.setdefault(name, []).append((memory.name, mine))
+    for x in made:
+        yield replace(x.mapped, bypass=tuple(passing.get(x.mapped.einsum, ())))
+
+
+def _taken(site: Site, name: str, layout: ArrayLayout, memory: Memory) -> dict[str, Fraction | int]:
+    """Bits that an Einsum's array takes at a time of each tensor that comes to it by a memory."""
+    e, array = site.program.einsum_of[name], layout.array.name
+    inside = {r: wide(site, r, layout.names) for r in site.ranks(e)}
+    feeding = site.memories(array)
+    taken: dict[str, Fraction | int] = {}
+    for a in dict.fromkeys((*e.reads, e.target)):
+        if memory in (feeding[n] for n in site.held(array, e, a)):
+            words = prod(inside[r] for r in site.ranks_of(a)) * site.words.of(a.tensor)
+            bits = words * site.architecture.word_bits
+            taken[a.tensor] = max(bits, taken.get(a.tensor, 0))
+    return taken
+
+
+def _once(site: Site, name: str, tensor: str) -> bool:
+    """Whether an Einsum comes to each element of a tensor at one point alone."""
+    e = site.program.einsum_of[name]
+    accesses = [a for a in (*e.reads, e.target) if a.tensor == tensor]
+    return len(accesses) == 1 and site.ranks_of(accesses[0]) == {*site.ranks(e)}
+
+
+def _largest(
+    sizes: Sizes[str, Fraction | int], again: Container[str], memory: Memory
+) -> Iterator[str]:
+    """The largest tensors, in bits, until a memory holds all others; none used ``again``."""
+    left = sum(sizes.values())
+    for tensor in sorted(sizes, key=lambda t: -sizes[t]):
+        if memory.capacity_bytes is None or left <= 8 * memory.capacity_bytes:
+            return
+        if tensor not in again:
+            yield tensor
+            left -= sizes[tensor]
 
 
 def mapped_einsum(e: Einsum, layout: ArrayLayout, levels: Iterable[LevelLoops]) -> EinsumMapping:

@@ -257,7 +257,7 @@ def _fitting(
     """Of every rank the parts that fit, if more than one coordinate does."""
     found: list[tuple[LoopPart, ...]] = []
     for rank in ranks:
-        parts = tuple(p for p in site.parts(rank) if p.stride * p.count <= room)
+        parts = tuple(p for p in site.parts(rank) if site.extent(p) <= room)
         wide = prod(p.count for p in parts)
         if 1 < wide <= room and (wide >= site.shapes[rank] or not whole):
             found.append(parts)

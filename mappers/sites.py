@@ -45,6 +45,8 @@ class Site:
     and of what arrays take; beside what arrays take, ranks are cut so."""
     cuts: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Where some ranks are cut instead of at ``strides``: ascending, multiples of the last."""
+    longer: dict[str, int] = field(default_factory=dict)
+    """Sizes of tiles that are given longer than their rank, which ``shapes`` has as long as it."""
     fitted: bool = False
     """Whether ranks are cut for what lies side by side, so that stretches of several may."""
 
@@ -129,6 +131,13 @@ class Site:
             )
             for name, step, above in reversed([*cut])
         )
+
+    def extent(self, part: LoopPart) -> int:
+        """Coordinates of a rank that a part and all inside of it go over, whether or not there
+        are as many."""
+        outermost = part.name == self.parts(part.rank)[0].name
+        whole = part.stride * part.count
+        return max(whole, self.longer.get(part.rank, 0)) if outermost else whole
 
     def ranks(self, e: Einsum) -> tuple[str, ...]:
         """Ranks an Einsum goes over, those of its result first."""
