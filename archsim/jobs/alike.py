@@ -42,6 +42,8 @@ _ENGINE: Final = "analytical"
 _PACES_KEPT: Final = 256
 _ARRAYS_KEPT: Final = 8
 _SIZES_KEPT: Final = 16
+_RESULTS_KEPT: Final = 256
+"""Of all mappings and paces together: a result is some ten times as large as a timing."""
 
 T = TypeVar("T")
 
@@ -115,6 +117,7 @@ class AlikeJobs:
         self._bound: _Latest[_BoundAlike] = _Latest(kept)
         self._runs: _Latest[_BoundOnce] = _Latest(kept)
         self._arrays: Recent[_ArrayKeys] = Recent()
+        self._results = _RecentResults(None if kept is None else _RESULTS_KEPT)
 
     def evaluate(self, job: Job, /) -> Result:
         """The result of a job, without the job's own notes. Raises as ``Job.bind``."""
@@ -140,7 +143,8 @@ class AlikeJobs:
         cut = (bound.tiling.cuts, tuple(bound.tiling.shapes.items()), spilled_share(bound))
         memories = memories_layout(machine, capacities=False)
         same = _Key(work, memories, arrays.laid_out, cut)
-        return self._runs.of(same, lambda: _BoundOnce(bound)).evaluate(bound, job.name, arrays)
+        run = self._runs.of(same, lambda: _BoundOnce(bound, self._results))
+        return run.evaluate(bound, job.name, arrays)
 
     def _array_keys(self, arrays: tuple[ProcessingArray, ...]) -> _ArrayKeys:
         found = self._arrays.find(arrays)
@@ -165,8 +169,9 @@ class _BoundAlike:
 class _BoundOnce:
     """A bound mapping, its counts, its steps on the arrays of its machine, and their times."""
 
-    def __init__(self, bound: Bound) -> None:
+    def __init__(self, bound: Bound, results: _RecentResults) -> None:
         self.bound = bound
+        self.results = results
         self.counts: tuple[EinsumCount, ...] = count_mapping(bound)
         self._walks: tuple[Walk, ...] | None = None
         self._paces: _Latest[_Pace] = _Latest(_PACES_KEPT)
@@ -177,6 +182,7 @@ class _BoundOnce:
         machine = bound.architecture
         least = self._least.of(arrays.same, lambda: least_work(bound, self.counts))
         pace = self._paces.of(_Key(arrays.same, speeds(machine)), lambda: _Pace(self._timed(bound)))
+        self.results.of(pace)
         return pace.result(bound, workload, self.counts, least)
 
     def _timed(self, bound: Bound) -> Timing:
@@ -215,3 +221,26 @@ class _Pace:
         )
         self._last = whatever, found
         return found
+
+    def forget(self) -> None:
+        """Let go of the last result."""
+        self._last = None
+
+
+class _RecentResults:
+    """Paces that have kept their last results, of which the oldest let go of theirs."""
+
+    def __init__(self, kept: int | None) -> None:
+        self._kept = kept
+        self._paces: OrderedDict[int, _Pace] = OrderedDict()
+
+    def of(self, pace: _Pace) -> None:
+        """A pace that is asked for its result."""
+        if self._kept is None:
+            return
+        # They are held here, so that no other one has the number.
+        self._paces[id(pace)] = pace
+        self._paces.move_to_end(id(pace))
+        if len(self._paces) > self._kept:
+            _, oldest = self._paces.popitem(last=False)
+            oldest.forget()

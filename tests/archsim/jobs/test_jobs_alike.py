@@ -36,7 +36,10 @@ MOVES = (
 
 
 @pytest.mark.parametrize(("workload", "machine", "mapping"), RUNS)
-def test_what_is_shared_changes_no_result(workload: str, machine: str, mapping: str) -> None:
+def test_what_is_shared_changes_no_result(
+    monkeypatch: pytest.MonkeyPatch, workload: str, machine: str, mapping: str
+) -> None:
+    monkeypatch.setattr("archsim.jobs.alike._RESULTS_KEPT", 2)
     chance, alike = random.Random(workload + mapping), AlikeJobs(kept=2)
     base = Architecture.load(machine)
     names = {
