@@ -48,7 +48,7 @@ class ArrayLayout:
         return {name for _, names in self.along for name in names}
 
 
-def soonest(site: Site, e: Einsum) -> list[ArrayLayout]:
+def soonest(site: Site, e: Einsum, on: ProcessingArray | None = None) -> list[ArrayLayout]:
     """The array that is soonest done with an Einsum, and how; the first of equals.
 
     Where loads cost cycles, some that are soon done, and those that fill the arrays: what they
@@ -60,6 +60,8 @@ def soonest(site: Site, e: Einsum) -> list[ArrayLayout]:
         The cascade and the machine.
     e : Einsum
         One of the cascade's.
+    on : ProcessingArray, optional
+        One that can do it; by default any may.
 
     Returns
     -------
@@ -71,7 +73,7 @@ def soonest(site: Site, e: Einsum) -> list[ArrayLayout]:
     MappingError
         No array can do all of its operations.
     """
-    able = arrays_of(site.program, e, site.architecture)
+    able = arrays_of(site.program, e, site.architecture) if on is None else (on,)
     if site.fitted:
         return _fitted(site, e, able)
     filling = [_layouts(site, e, a, filling=True) for a in able]

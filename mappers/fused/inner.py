@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from archsim.cost.random_access import neighbours
-from archsim.spec.arch import Memory
+from archsim.spec.arch import Memory, ProcessingArray
 from archsim.spec.mapping import EinsumMapping
 from einsum_cascade.ir import Access, Einsum, Gather
 
+from ..arrays import arrays_of
 from ..einsum_by_einsum import mapped_einsum, nest_of
 from ..side_by_side import ArrayLayout, layouts_of, soonest
 from ..sites import LoopPart, Site
@@ -79,10 +80,12 @@ class InnerSite(Site):
         return len(self.program.einsums)
 
 
-def inner_mapping(site: InnerSite, e: Einsum, *, alone: bool) -> EinsumMapping:
-    """An Einsum inside of the loops that it shares: on the array that is soonest done with it, its
-    own loops at the inner memories; or at any, if it is ``alone``."""
-    nests = ((layout, *nest_of(site, e, layout)) for layout in _layouts(site, e))
+def inner_mapping(
+    site: InnerSite, e: Einsum, *, alone: bool, on: ProcessingArray | None = None
+) -> EinsumMapping:
+    """An Einsum inside of the loops that it shares: on the array that is soonest done with it, or
+    one that is given, its own loops at the inner memories; or at any, if it is ``alone``."""
+    nests = ((layout, *nest_of(site, e, layout)) for layout in _layouts(site, e, on))
     layout, levels, _ = min(nests, key=lambda found: (found[2], _late(site, e, found[0])))
     if len(levels) > 1 and not alone:
         # What is in the outermost memory comes in under shared loops alone.
@@ -91,12 +94,19 @@ def inner_mapping(site: InnerSite, e: Einsum, *, alone: bool) -> EinsumMapping:
     return mapped_einsum(e, layout, levels)
 
 
-def _layouts(site: InnerSite, e: Einsum) -> list[ArrayLayout]:
+def inner_cycles(site: InnerSite, e: Einsum) -> dict[str, Fraction]:
+    """Cycles of one run of an Einsum inside of the loops that it shares, on each array."""
+    able = arrays_of(site.program, e, site.architecture)
+    return {array.name: soonest(site, e, array)[0].cycles for array in able}
+
+
+def _layouts(site: InnerSite, e: Einsum, on: ProcessingArray | None) -> list[ArrayLayout]:
     """What is soonest done, and the same with two dimensions of one size exchanged."""
-    found = soonest(site, e)
+    found = soonest(site, e, on)
     if any(_gathers(a) for a in e.reads):
         # What lies side by side says how many neighbours are read at a position.
-        found = [x for x in layouts_of(site, e) if x.cycles <= _SLOWER * found[0].cycles][:_LAYOUTS]
+        others = (x for x in layouts_of(site, e) if on is None or x.array == on)
+        found = [x for x in others if x.cycles <= _SLOWER * found[0].cycles][:_LAYOUTS]
     for layout in tuple(found):
         sizes = {d.name: d.size for d in layout.array.dimensions}
         if len(layout.along) == 2 and len({sizes[d] for d, _ in layout.along}) == 1:

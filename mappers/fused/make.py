@@ -4,7 +4,8 @@ Einsums that share loops use up each tile of an intermediate before the next one
 to the outermost memory only where a pass needs all of it, and there is no room. Loops are those of
 ``plans``; each Einsum runs inside of them as it would by itself (``inner``). What one hands to
 the next on the same array stays in its registers where that is legal. Of what is legal and fits
-the mapping is taken that promises to be fastest (``price``).
+the mapping is taken that promises to be fastest (``price``), or the same with its Einsums shared
+out over all arrays (``even``), if that is done sooner.
 """
 
 from __future__ import annotations
@@ -13,19 +14,23 @@ from collections.abc import Iterator
 from collections.abc import Mapping as Sizes
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from math import prod
 
 from archsim.bound.binder import bind_loops
-from archsim.bound.binding import with_parameters
+from archsim.bound.binding import bind, with_parameters
 from archsim.bound.complaints import Complaint
 from archsim.bound.footprint import all_fits
 from archsim.bound.legality import crossed_passes, illegalities, is_there
 from archsim.bound.record import Bound
 from archsim.bound.residency import residency
 from archsim.bound.tiling import build_tiling
+from archsim.cost.instances import through_ports
+from archsim.cost.spill import count_mapping
+from archsim.evaluate.one_answer import time_bound
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import FUSED, EinsumMapping, Keep, Mapping, NestLevel, Schedule, Tile
 from einsum_cascade.errors import MappingError, NoLegalMappingError, Problem, SpecError
-from einsum_cascade.ir import Program
+from einsum_cascade.ir import Einsum, Program
 
 from ..branched import by_branches
 from ..einsum_by_einsum import cut_tiles
@@ -33,7 +38,8 @@ from ..fitting import fitted, least_cycles
 from ..side_by_side import soonest
 from ..sites import Site
 from ..space.array_tiles import family_tiles
-from .inner import InnerSite, inner_mapping
+from .even import shared_out
+from .inner import InnerSite, inner_cycles, inner_mapping
 from .plans import SharedLoops, plans_of, steps_of
 from .price import price
 
@@ -59,6 +65,13 @@ all pairs of a part would not fit."""
 _SHORT = 8
 """One more where values run from part to part: the fewer pairs a part has, the less there is to
 do, and heads beside one another fill the arrays."""
+
+_BETTER = Fraction(19, 20)
+"""The share of what is promised that a choice of other arrays must promise, to be run."""
+
+_ODD = Fraction(4, 5)
+"""The share of its cycles that a cascade may need with all elements at work, at the most, for its
+ranks to be cut for arrays of odd sizes."""
 
 
 def fused(program: Program, architecture: Architecture, given: Sizes[str, int]) -> Mapping:
@@ -86,14 +99,19 @@ def fused(program: Program, architecture: Architecture, given: Sizes[str, int]) 
         Nothing that was tried is legal and fits.
     """
     if len(architecture.memories) > 1:
-        priced = [(price(b), n, b) for n, b in enumerate(_bound(program, architecture, given))]
+        made = enumerate(_made(program, architecture, given))
+        priced = [(price(x.bound), n, x) for n, x in made]
         if priced:
-            return min(priced, key=lambda found: found[:2])[-1].mapping
+            least, _, best = min(priced, key=lambda found: found[:2])
+            even = best.fusion.evened(best)
+            if even is not None and price(even)[0] < _BETTER * least[0] and _is_sooner(even, best):
+                return even.mapping
+            return best.bound.mapping
     text = f"no tiles of fused loops fit the memories of {architecture.name}"
     raise NoLegalMappingError(Problem(text))
 
 
-def _bound(program: Program, architecture: Architecture, given: Sizes[str, int]) -> Iterator[Bound]:
+def _made(program: Program, architecture: Architecture, given: Sizes[str, int]) -> Iterator[_Made]:
     program, given = with_parameters(program, dict(given))
     seen: list[dict[str, int]] = []
     for width in (*_WIDTHS, _SHORT):
@@ -115,10 +133,33 @@ def _bound(program: Program, architecture: Architecture, given: Sizes[str, int])
             yield from fusion.plain()
         elif width != _SHORT or program.iterative:
             yield from fusion.all()
-        filling = _cut_for_steps(site)
-        if filling is not None:
+        for filling in _cuts(site):
             every = (*tiles, *cut_tiles(filling))
             yield from replace(fusion, site=filling, tiles=every, known={}).all()
+
+
+def _cuts(site: Site) -> Iterator[Site]:
+    """A site with its ranks cut each by itself, where steps leave arrays idle, or sides of arrays
+    do that do not divide one another."""
+    filling = _cut_for_steps(site)
+    if filling is not None:
+        yield filling
+        return
+    einsums, arrays = site.program.einsums, site.architecture.arrays
+    if {d.size for a in arrays for d in a.dimensions} <= {1, *site.strides}:
+        return
+    if any(site.shapes[m] > site.shapes[r.name] for r in site.program.ranks for m in r.partition):
+        return
+    # Ranks that all have may lie side by side, or be gone round outside, one coordinate inside.
+    one = replace(site, shapes=site.shapes | dict.fromkeys(site.program.parallel, 1))
+    seen: list[dict[str, tuple[int, ...]]] = []
+    for inside in (site, one):
+        took = {e.name: soonest(inside, e)[0].cycles for e in einsums}
+        if sum(least_cycles(inside, e) for e in einsums) < _ODD * sum(took.values()):
+            cuts = fitted(inside, took).cuts
+            if cuts not in seen:
+                yield replace(site, cuts=cuts, fitted=True)
+            seen.append(cuts)
 
 
 def _cut_for_steps(site: Site) -> Site | None:
@@ -147,10 +188,12 @@ class _Fusion:
     """All of them."""
     known: dict[tuple[str, frozenset[str], bool], EinsumMapping] = field(default_factory=dict)
     """By Einsum and the loops around it."""
+    moved: tuple[tuple[str, str], ...] = ()
+    """Arrays of Einsums that are not on the one that is soonest done with them."""
     crossed: set[str] = field(default_factory=set)
     """Ranks of which is known that the boundary of a pass crosses their loops."""
 
-    def all(self) -> Iterator[Bound]:
+    def all(self) -> Iterator[_Made]:
         """What is legal and fits, a mapping for each choice of shared loops."""
         # Ranks cut for the arrays are one more way to do what is found without, not a last one.
         found = self.site.fitted
@@ -162,19 +205,19 @@ class _Fusion:
             if found and (fine or apart or extras > 1):
                 return  # what fits is not made finer
             for plan in dict.fromkeys(plans_of(self.site, extras, fine=fine, apart=apart)):
-                bound = None if self.crossed & {*plan.extra} else self._made(plan)
-                if bound is not None:
+                made = None if self.crossed & {*plan.extra} else self._made(plan)
+                if made is not None:
                     found = True
-                    yield _in_registers(bound)
+                    yield made
 
-    def plain(self) -> Iterator[Bound]:
+    def plain(self) -> Iterator[_Made]:
         """What is legal and fits where nothing is shared that need not be."""
         for plan in dict.fromkeys(plans_of(self.site, 0, fine=False, apart=False)):
-            bound = self._made(plan)
-            if bound is not None:
-                yield _in_registers(bound)
+            made = self._made(plan)
+            if made is not None:
+                yield made
 
-    def _narrow(self) -> Iterator[Bound]:
+    def _narrow(self) -> Iterator[_Made]:
         """With blocks of one rank that are a half, a quarter, ... of what an array takes: a wider
         array is no reason to fuse nothing."""
         plans = dict.fromkeys(plans_of(self.site, 1, fine=False, apart=False))
@@ -189,21 +232,41 @@ class _Fusion:
                 tiles = (*self.family, *cut_tiles(site))
                 cut = replace(self, site=site, tiles=tiles, known={})
                 for plan in dict.fromkeys(plans_of(site, 1, fine=False, apart=False)):
-                    bound = cut._made(plan) if plan.extra == (rank,) else None
-                    if bound is not None:
+                    made = cut._made(plan) if plan.extra == (rank,) else None
+                    if made is not None:
                         found = True
-                        yield _in_registers(bound)
+                        yield made
 
-    def _made(self, plan: SharedLoops) -> Bound | None:
+    def _made(self, plan: SharedLoops) -> _Made | None:
         """With as many of the loops inside of the second memory as leave it room."""
         for split in range(plan.heads, len(plan.loops) + 1):
             try:
                 bound = self._legal(plan, split)
             except MappingError:
                 return None
-            if bound is None or all_fits(bound):
-                return bound
+            if bound is None:
+                return None
+            if all_fits(bound):
+                return _Made(fusion=self, plan=plan, bound=_in_registers(bound))
         return None
+
+    def evened(self, made: _Made) -> Bound | None:
+        """The same with Einsums shared out over all arrays; None where that changes nothing."""
+        plan, arrays = made.plan, {e.name: e.array.name for e in made.bound.einsums}
+        work = {e.name: self._cycles(plan, e) for e in self.site.program.einsums}
+        even = shared_out(work, arrays)
+        if even == arrays:
+            return None
+        moved = tuple((name, on) for name, on in even.items() if on != arrays[name])
+        other = replace(self, moved=moved, known={})._made(plan)
+        return None if other is None else other.bound
+
+    def _cycles(self, plan: SharedLoops, e: Einsum) -> dict[str, Fraction]:
+        """Cycles of all runs of an Einsum on each array that can do it."""
+        around = plan.around(self.site, e)
+        runs = prod((p.mean for p in plan.loops if p.name in around), start=Fraction(1))
+        once = inner_cycles(InnerSite.of(self.site, around), e)
+        return {array: runs * cycles for array, cycles in once.items()}
 
     def _legal(self, plan: SharedLoops, split: int) -> Bound | None:
         """A mapping in which nothing is lost; None where the loops cannot be shared."""
@@ -246,8 +309,10 @@ class _Fusion:
         around = plan.around(self.site, e)
         key = (e.name, around, plan.apart)
         if key not in self.known:
-            alone = plan.apart and not around
-            self.known[key] = inner_mapping(InnerSite.of(self.site, around), e, alone=alone)
+            inside, alone = InnerSite.of(self.site, around), plan.apart and not around
+            on = dict(self.moved).get(e.name)
+            array = None if on is None else self.site.architecture.array(on)
+            self.known[key] = inner_mapping(inside, e, alone=alone, on=array)
         outside = tuple(p.name for p in plan.loops if p.name not in around)
         return replace(self.known[key], outside=outside)
 
@@ -256,6 +321,28 @@ class _Fusion:
         sizes = {t.member: t.size for t in self.tiles if isinstance(t.size, int)}
         tiling = build_tiling(site.program, mapping, self.given, sizes)
         return bind_loops(site.program, mapping, site.architecture, tiling)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Made:
+    """A mapping that is legal and fits, and what it was made of."""
+
+    fusion: _Fusion
+    plan: SharedLoops
+    bound: Bound
+
+
+def _is_sooner(even: Bound, made: _Made) -> bool:
+    """Whether a mapping is sooner done: more arrays at work wait for one another more often."""
+    shapes = made.fusion.given
+    return _cycles(even, shapes) < _cycles(made.bound, shapes)
+
+
+def _cycles(made: Bound, shapes: dict[str, int]) -> Fraction:
+    # Bound as it will be run: tiles that masks leave empty are left out.
+    bound = bind(made.program, made.mapping, made.architecture, shapes)
+    counts = count_mapping(bound)
+    return time_bound(bound, through_ports(bound, counts), "analytical").cycles
 
 
 def _in_registers(bound: Bound) -> Bound:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from fractions import Fraction
+from itertools import product
 from pathlib import Path
+from random import Random
 from typing import Final
 
 import pytest
@@ -19,6 +22,7 @@ from archsim.validation.mapped import mapped_run
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError, NoLegalMappingError
 from einsum_cascade.yaml.library import builtin_names
+from mappers.fused.even import shared_out
 from mappers.fused.make import fused
 from mappers.generators import GENERATORS
 from workloads import load
@@ -98,6 +102,40 @@ def test_heads_beside_one_another_fill_arrays_that_a_step_leaves_idle() -> None:
     """16 heads of width 64 on 1,024 lanes: all of them at once, or 64 lanes at work."""
     work = load("xlm", cascade="ssd-chunked", batch=1, seq_len=256, H=16, E=64, F=64)
     assert simulate(work, "tpu-v4i", "fused").over_floor < 1.5  # 2.8 with one head at a time
+
+
+def test_arrays_that_are_as_fast_as_one_another_share_the_work() -> None:
+    """All Einsums were on the first of them, which took twice the floor."""
+    work = load("bert-base", B=1, H=1, seq_len=128)
+    found = simulate(work, small((8, 8), 64), "fused")
+    assert found.over_floor < 1.7
+    one, other = found.arrays
+    assert 0.8 < one.busy_cycles / other.busy_cycles < 1.25
+
+
+def test_ranks_are_cut_for_arrays_whose_sides_do_not_divide_one_another() -> None:
+    """Cut at 3 and at 6 for 7 x 5 elements beside 3 lanes they took 1.9 times the floor."""
+    work = load("bert-base", cascade="attention-3pass", B=1, H=2, seq_len=211, E=24, F=40)
+    assert simulate(work, small((7, 5), 3), "fused").over_floor < 1.3
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_move_and_no_exchange_leaves_the_busiest_less(seed: int) -> None:
+    random = Random(seed)
+    work = {
+        f"E{n}": {a: Fraction(random.randint(1, 30)) for a in random.sample("abc", 3 - n % 2)}
+        for n in range(6)
+    }
+
+    def busiest(arrays: dict[str, str]) -> Fraction:
+        return max(sum(work[e][a] for e, a in arrays.items() if a == on) for on in "abc")
+
+    first = {e: min(able, key=lambda a, able=able: able[a]) for e, able in work.items()}
+    found = shared_out(work, first)
+    every = [dict(zip(work, on, strict=True)) for on in product(*work.values())]
+    near = [a for a in every if sum(a[e] != found[e] for e in work) <= 1]
+    assert busiest(found) == min(map(busiest, near)) <= busiest(first)
+    assert busiest(found) <= 1.5 * min(map(busiest, every))
 
 
 def test_what_does_not_fit_at_all_is_refused() -> None:
