@@ -35,8 +35,8 @@ class ValidationReport:
     failure : str
         Why there is no error to report: the run gave what is not a number.
     beyond : str
-        Why formats make more of an error than rounding explains: what they decide otherwise, and
-        what is larger than they hold.
+        Why there is more of an error than the tolerance says: what formats decide otherwise, what
+        is larger than they hold, or that every rounding grows on its way to the result.
     set_aside : int
         Inputs of all trials that were drawn again, because rounding to ``dtype`` alone
         changes what the cascade selects (see ``validation_decisions``).

@@ -20,6 +20,12 @@ from .inputs import random_inputs, random_parameters, random_shapes
 from .report import ValidationReport
 from .tolerance import tolerance
 
+_MOVED = 2.0**-30
+"""How far inputs are moved, as a share of each, to see how far that moves the result."""
+
+_STEEP = 16
+"""How many times as far the result is moved where rounding is not held to its usual limit."""
+
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
@@ -110,6 +116,8 @@ class Trial:
         beyond: tuple[str, ...] = ()
         if self.formats.stated and not close and not failure:
             beyond = beyond_rounding(self.cascade, rounding, self.inputs, self.numbers)
+        if not close and not failure and not beyond:
+            beyond = self._steep(reference, expected, errors[1] / limit)
         unchecked = close and reference is None and run is None and not self.formats.stated
         itself = "itself in float64" if run is None else "its equations in float64"
         return ValidationReport(
@@ -134,6 +142,22 @@ class Trial:
         sizes = {n: size for n, size in self.shapes.items() if n not in carried}
         return {**sizes, **self.parameters}
 
+    def _steep(
+        self, reference: ReferenceLike | None, expected: Arrays, times: float
+    ) -> tuple[str, ...]:
+        """That rounding explains an error of so many times its limit, if it does, in words: where
+        inputs that move a little move the result far, so does every rounding on the way."""
+        rng = np.random.default_rng(0)
+        moved = {
+            n: a if a.dtype.kind == "i" else a.astype(float) * (1 + _MOVED * _signs(rng, a.shape))
+            for n, a in self.inputs.items()
+        }
+        found = replace(self, inputs=moved)._expected(reference)
+        steepness = _errors(expected, found)[1] / _MOVED
+        if steepness < _STEEP or times > steepness:
+            return ()
+        return (f"what moves these inputs moves the result {steepness:.0f} times as far",)
+
     def _run(self, run: Runner, inputs: Mapping[str, Any], dtype: str) -> Arrays:
         return run(inputs, dtype=dtype, **self.numbers)
 
@@ -154,6 +178,11 @@ class Trial:
             what = f"reference '{reference.name}' does not give {', '.join(missing)}"
             raise EvaluationError(Problem(f"{what}; it gives {', '.join(found)}"))
         return {n: np.asarray(found[n]) for n in program.outputs}
+
+
+def _signs(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    """Random numbers that are 1 or -1."""
+    return rng.choice([-1.0, 1.0], shape)
 
 
 def _errors(expected: Arrays, found: Arrays) -> tuple[float, float]:

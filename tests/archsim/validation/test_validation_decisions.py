@@ -43,6 +43,36 @@ def test_a_tie_within_rounding_is_found(second: float, otherwise: bool) -> None:
     assert not decides_otherwise(Cascade.parse(text), inputs, "float64", {})
 
 
+STEEP = """
+cascade: steep
+ranks: {M: keys}
+inputs: {S: [M]}
+output: O
+einsums: |
+  T[m] = 30 * S[m]
+  O[m] = exp(T[m])
+"""
+
+
+def test_what_rounding_grows_to_is_told_from_what_is_wrong() -> None:
+    """An exponent of 60 or so: a last place of bfloat16 in it is a good part of the result. What
+    is wrong is so in float64, too."""
+
+    def steep(S: Any) -> Any:
+        return np.exp(30 * S)
+
+    def wrong(S: Any) -> Any:
+        return 2 * steep(S)
+
+    cascade, right = Cascade.parse(STEEP), Reference("steep", steep)
+    narrow = validate_cascade(cascade, reference=right, dtype="bfloat16", shapes={"M": 9})
+    assert narrow.verdict == "not comparable"
+    assert "times as far" in narrow.beyond
+    assert validate_cascade(cascade, reference=right, shapes={"M": 9}).ok
+    other = validate_cascade(cascade, reference=Reference("wrong", wrong), shapes={"M": 9})
+    assert other.verdict == "FAILED"
+
+
 def test_set_aside_is_reported() -> None:
     """Of sums that nearly always tie in bfloat16 some draws have to be set aside."""
     text = PICK.replace("topk(S[m], j)", "topk(T[m], j)").replace(
