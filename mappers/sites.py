@@ -159,6 +159,15 @@ class Site:
 
     def shared(self, name: str) -> tuple[str, ...]:
         """Ranks of the loops that an Einsum shares with the others of its component."""
+        if name not in self._shared:
+            self._shared[name] = self._in_component(name)
+        return self._shared[name]
+
+    @cached_property
+    def _shared(self) -> dict[str, tuple[str, ...]]:
+        return {}
+
+    def _in_component(self, name: str) -> tuple[str, ...]:
         group = next(g for g in self.groups if name in g)
         read = {a.tensor for n in group for a in self.program.einsum_of[n].reads}
         running = [r for n in group if n in read for r in self.program.iterative.get(n, ())]
