@@ -30,6 +30,9 @@ from .transfer import Transfer, first_known
 
 _IN_A_LINE = ", with memories in a line"
 
+_FAR = 1.1
+"""How many times the floor the best of brief searches may cost, to be good enough."""
+
 _NEARLY = 1.05
 """How many times the best of a line a mapping may cost to be as good as promised."""
 
@@ -53,10 +56,11 @@ def line_search(strategy: Mapper, problem: SearchProblem, progress: Progress) ->
     NoLegalMappingError
         No mapping is known, and none was found legal.
     """
-    if strategy == Exhaustive():
-        strategy = Exhaustive(effort=BRIEF)  # the best of a line is not proven to be anything here
-    search, whole = Transfer(strategy, problem, _IN_A_LINE), problem.space
-    for line in lines_of(whole.architecture):
+    # The best of a line is not proven to be anything here.
+    brief = Exhaustive(effort=BRIEF) if strategy == Exhaustive() else strategy
+    search, whole = Transfer(brief, problem, _IN_A_LINE), problem.space
+    promised: list[tuple[float, int, Mapspace]] = []
+    for number, line in enumerate(lines_of(whole.architecture)):
         if search.best is not None and (search.is_done or _as_promised(search)):
             break
         try:
@@ -64,9 +68,27 @@ def line_search(strategy: Mapper, problem: SearchProblem, progress: Progress) ->
         except InputError as wrong:
             search.refused.append(wrong)
             continue
-        bring = partial(brought_from, whole, line)
-        search.look_at(space, first_known(space, problem), bring, progress)
+        looked = len(search.certificates)
+        _look_at(search, space, progress)
+        promised += [(c.value, number, space) for c in search.certificates[looked:]]
+    if promised and brief != strategy and _is_far(search):
+        search.strategy = strategy
+        _look_at(search, min(promised)[2], progress)
     return search.found()
+
+
+def _look_at(search: Transfer, line: Mapspace, progress: Progress) -> None:
+    """Search a line, and run what is found on the machine itself."""
+    bring = partial(brought_from, search.problem.space, line.architecture)
+    search.look_at(line, first_known(line, search.problem), bring, progress)
+
+
+def _is_far(search: Transfer) -> bool:
+    """Whether a longer search of the line that promises most is worth its time."""
+    best = search.best
+    if best is None or search.is_done:
+        return best is None
+    return best.value > _FAR * search.problem.objective.floor(best.result)
 
 
 def _as_promised(search: Transfer) -> bool:
