@@ -7,6 +7,7 @@ choices, and a command should not wait for what it does not use.
 from __future__ import annotations
 
 from collections.abc import Mapping as Sizes
+from time import monotonic
 from typing import Final
 
 from archsim.bound.binding import BindClosed
@@ -33,11 +34,29 @@ def _make_blocks(
     return block_by_block(program, architecture, given)
 
 
-def _fuse(program: Program, architecture: Architecture, given: Sizes[str, int], /) -> Mapping:
-    """Intermediates in inner memories (``fused.make``)."""
-    from .fused.make import fused
+_FUSED = "fused, first edition"
+"""What mappings made by this version of ``fused`` are kept as; another version makes others."""
 
-    return fused(program, architecture, given)
+_WORTH_S = 0.3
+"""What is made sooner is made again: a sweep would keep thousands of them."""
+
+
+def _fuse(program: Program, architecture: Architecture, given: Sizes[str, int], /) -> Mapping:
+    """Intermediates in inner memories (``fused.make``); what takes long is kept from one run to the
+    next."""
+    from .fused.make import fused
+    from .memory import MappingQuestion, recall, remember
+
+    question = MappingQuestion(
+        program=program, architecture=architecture, shapes=given, objective=_FUSED
+    )
+    if (known := recall(question)) is not None:
+        return known
+    begun = monotonic()
+    made = fused(program, architecture, given)
+    if monotonic() - begun > _WORTH_S:
+        remember(question, made)
+    return made
 
 
 def _choose(

@@ -17,14 +17,17 @@ from archsim import Architecture, Mapping, simulate
 from archsim.bound.binding import bind
 from archsim.evaluate.evaluate import evaluate_mapping
 from archsim.spec.arch import Architecture as Machine
+from archsim.spec.files.mapping_text import mapping_text
 from archsim.validation.check import validate_cascade
 from archsim.validation.mapped import mapped_run
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError, NoLegalMappingError
 from einsum_cascade.yaml.library import builtin_names
+from mappers import generators
 from mappers.fused.even import shared_out
 from mappers.fused.make import fused
 from mappers.generators import GENERATORS
+from mappers.memory import VARIABLE
 from workloads import load
 from workloads.references import find_reference
 
@@ -273,3 +276,21 @@ def test_loops_that_would_be_gone_round_too_early_are_refused(
     given = {r.name: 4 for r in program.ranks}
     with pytest.raises(MappingError, match=re.escape(why)):
         bind(program, Mapping.load(file), Architecture.load("fusemax"), given)
+
+
+def test_what_took_long_is_kept_from_one_run_to_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    monkeypatch.setattr(generators, "_WORTH_S", 0.0)
+    machine, program = Architecture.load("fusemax"), Cascade.load("attention-3pass").program
+    shapes = {"B": 1, "H": 2, "E": 16, "F": 16, "P": 64, "M": 64}
+    made = GENERATORS.fuse(program, machine, shapes)
+    kept = [*tmp_path.rglob("*.yaml")]
+    assert len(kept) == 1
+    again = GENERATORS.fuse(program, machine, shapes)
+    assert mapping_text(again) == mapping_text(made)
+    assert again.einsums[0].span is not None, "as it was written down"
+    # Another length is another question.
+    GENERATORS.fuse(program, machine, shapes | {"P": 32})
+    assert len([*tmp_path.rglob("*.yaml")]) == 2
