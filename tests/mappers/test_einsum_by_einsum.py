@@ -40,7 +40,7 @@ def test_every_cascade_computes_the_same(name: str) -> None:
     computes_the_same(name, small((4, 8), 6))
 
 
-@pytest.mark.parametrize("name", some(builtin_names("cascades"), 2))
+@pytest.mark.parametrize("name", some(builtin_names("cascades"), 14))
 def test_every_cascade_computes_the_same_without_room(name: str) -> None:
     """So does that in which what is used once passes by a memory that does not hold what an array
     takes at a time."""

@@ -9,6 +9,8 @@ import pytest
 from commands import refused
 
 from archsim import Architecture, simulate
+from mappers.exhaustive.effort import BRIEF
+from mappers.exhaustive.search import Exhaustive
 from mappers.line_search import lines_of
 from mappers.objectives import objective_called
 from mappers.workload_search import search_workload
@@ -69,18 +71,22 @@ def branched() -> Architecture:
     )
 
 
-@pytest.mark.parametrize(("cascade", "cores"), [("attention-1pass", 1), ("attention-3pass", 2)])
+@pytest.mark.parametrize(
+    ("cascade", "cores"),
+    [("attention-1pass", 1), pytest.param("attention-3pass", 2, marks=pytest.mark.slow)],
+)
 def test_what_is_found_is_legal_here_and_better_than_what_is_known(
     cascade: str, cores: int
 ) -> None:
-    machine, where = branched(), "with memories in a line"
+    machine, where, strategy = branched(), "with memories in a line", Exhaustive()
     if cores > 1:
+        strategy = Exhaustive(effort=BRIEF)
         far = replace(machine.memories[0], instances=(("cores", cores),))
         machine = replace(machine, memories=(far, *machine.memories[1:]))
         where += ", of one core's part"
     work = load("bert-base", cascade=cascade, seq_len=256, batch=1, H=cores)
     known = simulate(work, machine)
-    found = search_workload(work, machine, objective_called("latency"))
+    found = search_workload(work, machine, objective_called("latency"), strategy=strategy)
     result = found.result
     assert result.floor.latency_s <= result.latency_s < 0.8 * known.latency_s
     assert where in found.certificate()["strategy"]

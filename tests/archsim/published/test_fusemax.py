@@ -337,7 +337,7 @@ def test_a_1d_array_narrower_than_the_2d_array_is_what_binds() -> None:
     """Tiles of queries are as wide as the 1D array: RM, SPD and RD take a cycle of it, PRM
     seven, SPNV and RNV one for each of 64 features, and AV 64 once in 32 tiles."""
     machine = Architecture.load("fusemax", NARROW)
-    found = simulate(workloads.load("bert-base", seq_len=4096), machine)
+    found = simulate(workloads.load("bert-base", seq_len=4096), machine, "fusemax-binding")
     tiles = 64 * 12 * (4096 // 64) * (4096 // 128)
     assert dict(found.tiles)["P0"] == 64
     assert found.bound_by == "array_1d"
