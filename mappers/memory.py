@@ -129,8 +129,10 @@ def _place(question: MappingQuestion, suffix: str) -> Path | None:
             folder = user_cache_path("archsim")
         except RuntimeError:  # nobody has a home here
             return None
-        # Older versions give a place below "~" then, which is a folder like any other.
-        if not folder.is_absolute():
+        # Older versions give a place below "~" then, which is a folder like any other; and a home
+        # that is not there is not made.
+        *below, _root = folder.parents
+        if not folder.is_absolute() or not any(path.is_dir() for path in below):
             return None
     else:
         folder = Path(named)

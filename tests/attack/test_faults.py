@@ -164,7 +164,9 @@ def test_no_home_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HOME", "XDG_CACHE_HOME", "ARCHSIM_CACHE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", "/nowhere")
+    monkeypatch.setattr("mappers.generators._WORTH_S", 0.0)  # what is made is worth keeping
     assert run("simulate", *SMALL).exit_code == 0
+    assert not Path("/nowhere").exists(), "a home is not made"
 
 
 def test_somebody_who_waits_is_told_on_one_line_that_is_taken_back(
