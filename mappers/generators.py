@@ -48,7 +48,7 @@ def _fuse(program: Program, architecture: Architecture, given: Sizes[str, int], 
     from .memory import MappingQuestion, recall, remember
 
     question = MappingQuestion(
-        program=program, architecture=architecture, shapes=given, objective=_FUSED
+        program=program, architecture=architecture, shapes=given, objective=_FUSED, folder="made"
     )
     if (known := recall(question)) is not None:
         return known

@@ -37,6 +37,8 @@ class MappingQuestion:
     architecture: Architecture
     shapes: Sizes[str, int]
     objective: str
+    folder: str = "mappings"
+    """Where answers are kept, below the user's cache directory."""
 
     @property
     def key(self) -> str:
@@ -136,4 +138,4 @@ def _place(question: MappingQuestion, suffix: str) -> Path | None:
             return None
     else:
         folder = Path(named)
-    return folder / "mappings" / f"{question.key}{suffix}"
+    return folder / question.folder / f"{question.key}{suffix}"
