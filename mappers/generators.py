@@ -7,6 +7,7 @@ choices, and a command should not wait for what it does not use.
 from __future__ import annotations
 
 from collections.abc import Mapping as Sizes
+from dataclasses import replace
 from time import monotonic
 from typing import Final
 
@@ -51,7 +52,8 @@ def _fuse(program: Program, architecture: Architecture, given: Sizes[str, int], 
         program=program, architecture=architecture, shapes=given, objective=_FUSED, folder="made"
     )
     if (known := recall(question)) is not None:
-        return known
+        # It is one that was made, wherever it was kept: what is said of written ones is not meant.
+        return replace(known, source="")
     begun = monotonic()
     made = fused(program, architecture, given)
     if monotonic() - begun > _WORTH_S:

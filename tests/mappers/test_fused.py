@@ -291,6 +291,7 @@ def test_what_took_long_is_kept_from_one_run_to_the_next(
     again = GENERATORS.fuse(program, machine, shapes)
     assert mapping_text(again) == mapping_text(made)
     assert again.einsums[0].span is not None, "as it was written down"
+    assert again.source == made.source == "", "made, not written by anybody"
     # Another length is another question.
     GENERATORS.fuse(program, machine, shapes | {"P": 32})
     assert len([*tmp_path.rglob("*.yaml")]) == 2
