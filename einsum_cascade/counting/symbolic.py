@@ -341,7 +341,7 @@ def _with_numbers(expression: Any, values: Mapping[Any, Any]) -> Any:
     if not all(isinstance(part, plain) for part in parts):
         return one.subs(values)
     # Of one look at the whole, where ``subs`` takes one for each symbol.
-    return one.xreplace({s: sympy.sympify(v) for s, v in values.items()})
+    return one.xreplace({s: sympy.sympify(v, strict=True) for s, v in values.items()})
 
 
 def _values(program: ir.Program, shapes: Mapping[str, SupportsIndex]) -> dict[Any, Any]:
