@@ -9,6 +9,7 @@ from itertools import combinations, pairwise, product
 from pathlib import Path
 
 import pytest
+from products import PRODUCT
 
 from archsim import Architecture, Mapping, Result, simulate
 from archsim.bound.binding import bind
@@ -25,15 +26,6 @@ from workloads import load
 
 AMPLE = "memories.DRAM.bandwidth=1000 TB/s"
 CORES = "memories.DRAM.instances.cores={}"
-
-PRODUCT = """
-cascade: product
-ranks: {M: rows, N: columns, K: summed}
-inputs: {A: [M, K], B: [K, N]}
-output: C
-einsums: |
-  C[m, n] = A[m, k] * B[k, n]
-"""
 
 MACHINE = """
 architecture:

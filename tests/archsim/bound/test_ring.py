@@ -7,6 +7,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+from products import PRODUCT
 
 from archsim import Architecture, Mapping, Result, simulate
 from archsim.evaluate.evaluate import evaluate_mapping
@@ -17,15 +18,6 @@ from einsum_cascade.errors import InputError, SpecError
 from mappers.choices.choose import choose
 
 CHIPS = 3
-
-PRODUCT = """
-cascade: product
-ranks: {M: rows, N: columns, K: summed}
-inputs: {A: [M, K], B: [K, N]}
-output: C
-einsums: |
-  C[m, n] = A[m, k] * B[k, n]
-"""
 
 MACHINE = """
 architecture:
