@@ -20,9 +20,9 @@ from archsim import Architecture
 from archsim.result.plots.style import PAGE_IN, PALETTE, Picture, headline, look
 from mappers.certificate import Moment
 from mappers.objectives import objective_called
+from mappers.part_space import space_of
 from mappers.protocol import SearchProblem
 from mappers.strategies import strategy_called
-from mappers.workload_search import space_of
 from workloads import load
 
 if TYPE_CHECKING:

@@ -23,10 +23,11 @@ from .exhaustive.irregular import in_batches
 from .exhaustive.team import Team, usual_workers
 from .generators import GENERATORS
 from .objectives import objective_called
+from .part_space import space_of
 from .protocol import Advance, Clock, SearchProblem, never, silent
 from .space.constraints import Constraints, IsKept, IsShared, MappingConstraint
 from .space.mapspace import Mapspace
-from .workload_search import ProgressOfParts, only_part, quiet, space_of
+from .workload_search import ProgressOfParts, only_part, quiet
 
 LEAST, MOST = 1 << 10, 1 << 26
 """Bytes: from 1 KiB to 64 MiB, or to four times what the machine has."""

@@ -16,15 +16,15 @@ from einsum_cascade.errors import Problem, SpecError, did_you_mean
 from .exhaustive.capped import EFFORT, SEARCHES, capped_front
 from .front import Front, FrontPoint
 from .generators import GENERATORS
+from .known_runs import known_runs
 from .objectives import objective_called
+from .part_space import space_of
 from .protocol import TOLERANCE, Clock, SearchProblem
 from .workload_search import (
     ProgressOfParts,
     check_start,
-    known_runs,
     only_part,
     quiet,
-    space_of,
 )
 
 if TYPE_CHECKING:
@@ -91,8 +91,8 @@ def search_front(
     check_start(workload, start)
     space = space_of(part, architecture, constraints=constraints)
     problem = SearchProblem(space, objective_called("latency"), tolerance=tolerance)
-    known = known_runs(part, problem, start)
-    problem = replace(problem, known=known[0] if known else None, others=known[1:])
+    known = known_runs(part, problem, start, sparing=False)
+    problem = replace(problem, known=known.best, others=known.others)
     advance = progress(part.name, round(2 * EFFORT.subspaces + SEARCHES))
     found = capped_front(problem, advance, clock=Clock(time_limit_s))
     points: list[FrontPoint] = []

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
-from archsim.bound.binding import with_parameters
 from archsim.document import Listing
-from archsim.jobs.defaults import known_mappings
 from archsim.jobs.job import JobPlan
 from archsim.jobs.plan import plan
 from archsim.jobs.programs import program_of, refuse_unknown_tensors
@@ -23,18 +21,19 @@ from archsim.spec.arch import Architecture
 from archsim.spec.files.mapping_text import mapping_dict
 from archsim.spec.mapping import Mapping
 from einsum_cascade import Cascade
-from einsum_cascade.errors import InputError, Problem, SpecError
+from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.shapes import with_usual
 
 from .certificate import INTERRUPTED, Certificate, Searched
-from .constraint_files import ConstraintFile, constraints_of
-from .engine_run import EngineRun, run_mapping
+from .constraint_files import ConstraintFile
 from .exhaustive.search import Exhaustive
 from .generators import GENERATORS
+from .known_runs import given_runs, known_runs
 from .line_search import line_search
 from .memory import MappingQuestion
 from .nest_search import of_nest, search_nests
 from .objectives import EDP, SearchObjective, objective_called
+from .part_space import name_of, space_of, whole_space
 from .protocol import TOLERANCE, Advance, Clock, Mapper, Progress, SearchProblem, at_once, silent
 from .recollection import recall_search, remember_search
 from .space.mapspace import Mapspace
@@ -239,7 +238,7 @@ def _searchable(
     side what ``line_search`` does."""
     apart = architecture.has_instances or not architecture.tree.is_line
     if apart and not constraints:
-        return _whole_space(part, architecture)
+        return whole_space(part, architecture)
     return space_of(part, architecture, constraints=constraints)
 
 
@@ -309,7 +308,7 @@ def _searched(
         value = problem.objective.of(before.result)
         return PartSearched(name=part.name, found=before, value=value, times=part.times)
     known = known_runs(part, problem, start)
-    asked = replace(problem, known=known[0] if known else None, others=known[1:])
+    asked = replace(problem, known=known.best, others=known.others)
     if problem.space.architecture.has_instances:
         found = spread_search(strategy, asked, progress)
     elif not problem.space.architecture.tree.is_line:
@@ -318,7 +317,8 @@ def _searched(
         found = strategy.search(asked, progress)
         if isinstance(strategy, Exhaustive) and not constraints:
             found = search_nests(asked, found, of_nest(strategy.effort))
-    if all(found.mapping is not run.mapping for run in known):
+    found, late = known.made_good(found)
+    if all(found.mapping is not run.mapping for run in (*known.runs, *late)):
         # The cascade by the name or file that the part gives.
         found = replace(found, mapping=replace(found.mapping, cascade=part.cascade))
     if constraints:
@@ -330,56 +330,6 @@ def _searched(
         remember_search(_question(part, problem), found)
     value = problem.objective.of(found.result)
     return PartSearched(name=part.name, found=found, value=value, times=part.times)
-
-
-def known_runs(
-    part: PartLike, problem: SearchProblem, start: Sequence[Mapping]
-) -> tuple[EngineRun, ...]:
-    """The mappings known for a part that are legal here, the best first.
-
-    Of those that are as good the best in the other objective is first. Where there are constraints
-    only those count that obey them.
-
-    Raises
-    ------
-    MappingError
-        One to begin with is not legal, or breaks a constraint.
-    """
-    found = given_runs(part, problem, start)
-    machine, mine = problem.space.architecture, (part.cascade, name_of(part))
-    for make in known_mappings(part, machine, GENERATORS):
-        if found and problem.is_over():
-            break
-        try:
-            mapping = make()
-            space = problem.space
-            if mapping.cascade not in mine:
-                if space.constraints:
-                    continue
-                space = _whole_space(part, machine, mapping.cascade)
-            found.append(run_mapping(space, mapping, problem.objective))
-        except InputError:
-            continue
-    return best_first(problem, found)
-
-
-def given_runs(part: PartLike, problem: SearchProblem, start: Sequence[Mapping]) -> list[EngineRun]:
-    """The mappings given for a part, the best first; none where none is of its cascade.
-
-    Raises
-    ------
-    MappingError
-        One is not legal, or breaks a constraint.
-    """
-    mine = (part.cascade, name_of(part))
-    given = (mapping for mapping in start if mapping.cascade in mine)
-    runs = [run_mapping(problem.space, mapping, problem.objective) for mapping in given]
-    return [*best_first(problem, runs)]
-
-
-def best_first(problem: SearchProblem, runs: Iterable[EngineRun]) -> tuple[EngineRun, ...]:
-    """Runs by the objective; of those that are as good the best in the other one is first."""
-    return tuple(sorted(runs, key=lambda run: (run.value, problem.objective.tie(run.result))))
 
 
 def check_start(
@@ -399,11 +349,6 @@ def check_start(
             )
 
 
-def name_of(part: PartLike) -> str:
-    """The name of a part's cascade, which may be given by its file."""
-    return Cascade.load(part.cascade).program.name
-
-
 def only_part(workload: WorkloadLike, what: str) -> PartLike:
     """The part of a workload that has just one.
 
@@ -421,45 +366,3 @@ def only_part(workload: WorkloadLike, what: str) -> PartLike:
             )
         )
     return workload.parts[0]
-
-
-_ONE_MAPPING = "archsim map without --pareto, --capacity-curve, --fix and --forbid"
-
-
-def space_of(
-    part: PartLike,
-    architecture: Architecture,
-    cascade: str = "",
-    *,
-    constraints: Sequence[ConstraintFile] = (),
-) -> Mapspace:
-    """The mapspace of a part of a workload, by its own cascade or another that computes it.
-
-    Raises as ``Mapspace.of``.
-    """
-    if architecture.has_instances:
-        fed = next(m for m in architecture.memories if m.instances)
-        text = f"{architecture.name} has many {fed.instances[0][0]}: one mapping is searched for"
-        raise SpecError(Problem(text, hint=_ONE_MAPPING))
-    if not architecture.tree.is_line:
-        text = f"{architecture.name} has memories side by side: one mapping is searched for"
-        raise SpecError(Problem(text, hint=_ONE_MAPPING))
-    return _whole_space(part, architecture, cascade, constraints)
-
-
-def _whole_space(
-    part: PartLike,
-    architecture: Architecture,
-    cascade: str = "",
-    constraints: Sequence[ConstraintFile] = (),
-) -> Mapspace:
-    """The same of any machine; of one with many cores its mappings are not enumerated."""
-    program = program_of(part, architecture, cascade)
-    given, _ = with_usual(program, part.shapes_for(program.settable))
-    try:
-        program, shapes = with_parameters(program, given)
-        obeyed = constraints_of(constraints, program, architecture)
-        return Mapspace.of(program, architecture, shapes, obeyed)
-    except InputError as wrong:
-        problems = [replace(p, message=f"{part.name}: {p.message}") for p in wrong.problems]
-        raise type(wrong)(problems) from None

@@ -108,6 +108,11 @@ Question = SubspaceQuestion | Offer
 Answer = SubspaceAnswer | RunAnswer
 
 
+def region_of(question: Question) -> int | None:
+    """The region of which a question makes use of what is known of it; None: of none."""
+    return question.region if isinstance(question, SubspaceQuestion) else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Answering:
     """Answers the questions of one search.

@@ -39,6 +39,7 @@ from .answers import (
     RunAnswer,
     SubspaceAnswer,
     SubspaceQuestion,
+    region_of,
 )
 from .effort import Effort
 from .irregular import NotInBatchesError
@@ -60,6 +61,9 @@ _AT_ONCE = 6
 
 _SPREAD = 4
 """What a sketch finds to be so many times worse than the best is no estimate of anything."""
+
+_FIRST = 2
+"""Subspaces of every region that are sketched before more of any."""
 
 _AHEAD = 8
 """Subspaces that are asked about before the first of them has answered. It is the same however
@@ -131,7 +135,7 @@ class BranchAndBound:
         workers = usual_workers() if tables_of is tabulate else 1
         # What another process does can be left in the middle when time is up.
         limited = problem.is_over is not never and tables_of is tabulate
-        self.team = Team[Question, Answer](self.answering, workers, at_once=limited)
+        self.team = Team[Question, Answer](self.answering, workers, at_once=limited, kin=region_of)
 
     def run(self, advance: Advance) -> Searched:
         try:
@@ -261,10 +265,13 @@ class BranchAndBound:
 
     def _next_region(self) -> RegionState | None:
         """The region of which a subspace is sketched next."""
-        for region in self.opened:
-            few = region.sketched < self.effort.sketches
-            if few and region.left and not self._beaten(region.bound):
-                return region
+        for few in (min(_FIRST, self.effort.sketches), self.effort.sketches):
+            for region in self.opened:
+                # More of those of which the first ones are of interest.
+                promising = few == _FIRST or region.estimate < inf
+                wanted = region.sketched < few and promising and region.left
+                if wanted and not self._beaten(region.bound):
+                    return region
         self.turn = [r for r in self.turn if r.left and not self._beaten(r.bound)]
         if not self.turn and self.more > 0:
             # What can be little better than the best is not worth more than a glance.

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from time import monotonic
@@ -51,10 +51,21 @@ class Team(Generic[W, A]):
     at_once : bool
         Whether they are forked without a look how long the work takes. Only what another process
         does can be left in the middle.
+    kin : callable, optional
+        Pieces of which this is the same cost less after one another: a process that has done one
+        takes others before it takes what is new to it. None: any process is as good.
     """
 
-    def __init__(self, work: Callable[[W], A], workers: int, *, at_once: bool = False) -> None:
+    def __init__(
+        self,
+        work: Callable[[W], A],
+        workers: int,
+        *,
+        at_once: bool = False,
+        kin: Callable[[W], Hashable] = lambda _: None,
+    ) -> None:
         self.work = work
+        self.kin = kin
         self.workers = workers
         self._fork_at = monotonic() + (0.0 if at_once else _ALONE_S)
         self._forked = workers == 1 and not at_once
@@ -147,12 +158,25 @@ class Team(Generic[W, A]):
     def _hand_out(self) -> None:
         for helper in [*self._helpers]:
             if helper.number is None and self._queue:
-                number = self._queue.popleft()
+                number = self._fitting(helper)
+                self._queue.remove(number)
                 try:
                     helper.connection.send(self._pieces[number])
                     helper.number = number
                 except OSError:
                     self._lose(helper, number)
+
+    def _fitting(self, helper: _Helper) -> int:
+        """The piece in line that a process does next."""
+        kin = {number: self.kin(self._pieces[number]) for number in self._queue}
+        first = self._queue[0]
+        if kin[first] is None:
+            return first
+        apart = {k for other in self._helpers for k in other.kin}
+        mine = (n for n, k in kin.items() if k in helper.kin)
+        found = next(mine, None) or next((n for n, k in kin.items() if k not in apart), first)
+        helper.kin.add(kin[found])
+        return found
 
     def _receive(self, helper: _Helper) -> None:
         number = helper.number
@@ -187,6 +211,7 @@ class _Helper:
         self.process = process
         self.connection = connection
         self.number: int | None = None
+        self.kin: set[Hashable] = set()
 
 
 def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:

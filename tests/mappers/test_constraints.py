@@ -29,11 +29,12 @@ from mappers.exhaustive.effort import THOROUGH
 from mappers.exhaustive.search import Exhaustive, exhaustive
 from mappers.heuristics.at_random import RandomSearch
 from mappers.objectives import OBJECTIVES, objective_called
+from mappers.part_space import space_of
 from mappers.space.fusion import subspaces_of
 from mappers.space.mapspace import Mapspace
 from mappers.space.region import Region
 from mappers.space.written import mapping_of
-from mappers.workload_search import search_workload, space_of
+from mappers.workload_search import search_workload
 from workloads import Workload, load
 
 SEEDS = 18

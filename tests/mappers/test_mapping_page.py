@@ -12,11 +12,12 @@ from places import ROOT
 from archsim import Architecture, Mapping, loop_nest, simulate
 from archsim.quantities import byte_size, count, energy, seconds
 from archsim.result.record import Result
+from mappers.part_space import space_of
 from mappers.protocol import TOLERANCE
 from mappers.space.fusion import subspaces_of
 from mappers.space.mapspace import Mapspace
 from mappers.space.region import Region
-from mappers.workload_search import WorkloadSearched, space_of
+from mappers.workload_search import WorkloadSearched
 from workloads import load
 
 PAGE = (ROOT / "docs" / "mapping.md").read_text(encoding="utf-8")

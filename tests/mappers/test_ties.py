@@ -12,9 +12,10 @@ from archsim.result.record import Result
 from mappers.certificate import Certificate, Searched
 from mappers.engine_run import EngineRun
 from mappers.exhaustive.ties import tied
+from mappers.known_runs import known_runs
 from mappers.objectives import OBJECTIVES
+from mappers.part_space import space_of
 from mappers.protocol import SearchProblem
-from mappers.workload_search import known_runs, space_of
 from workloads import load
 
 MACHINE = Architecture.load("fusemax")
@@ -83,7 +84,7 @@ def test_a_known_mapping_as_good_wins_by_the_other_objective(
 def test_of_known_mappings_as_good_the_better_is_the_first() -> None:
     (part,) = WORK.parts
     problem = SearchProblem(space_of(part, MACHINE), LATENCY)
-    runs = known_runs(part, problem, (Mapping.load("fusemax-binding"),))
+    runs = known_runs(part, problem, (Mapping.load("fusemax-binding"),)).runs
     keys = [(one.value, one.result.energy_pj) for one in runs]
     assert keys == sorted(keys)
     assert len(keys) > 2

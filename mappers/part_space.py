@@ -1,0 +1,63 @@
+"""The mapspace of one part of a workload."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from archsim.bound.binding import with_parameters
+from archsim.jobs.programs import program_of
+from archsim.jobs.workload import PartLike
+from archsim.spec.arch import Architecture
+from einsum_cascade import Cascade
+from einsum_cascade.errors import InputError, Problem, SpecError
+from einsum_cascade.shapes import with_usual
+
+from .constraint_files import ConstraintFile, constraints_of
+from .space.mapspace import Mapspace
+
+_ONE_MAPPING = "archsim map without --pareto, --capacity-curve, --fix and --forbid"
+
+
+def name_of(part: PartLike) -> str:
+    """The name of a part's cascade, which may be given by its file."""
+    return Cascade.load(part.cascade).program.name
+
+
+def space_of(
+    part: PartLike,
+    architecture: Architecture,
+    cascade: str = "",
+    *,
+    constraints: Sequence[ConstraintFile] = (),
+) -> Mapspace:
+    """The mapspace of a part of a workload, by its own cascade or another that computes it.
+
+    Raises as ``Mapspace.of``.
+    """
+    if architecture.has_instances:
+        fed = next(m for m in architecture.memories if m.instances)
+        text = f"{architecture.name} has many {fed.instances[0][0]}: one mapping is searched for"
+        raise SpecError(Problem(text, hint=_ONE_MAPPING))
+    if not architecture.tree.is_line:
+        text = f"{architecture.name} has memories side by side: one mapping is searched for"
+        raise SpecError(Problem(text, hint=_ONE_MAPPING))
+    return whole_space(part, architecture, cascade, constraints)
+
+
+def whole_space(
+    part: PartLike,
+    architecture: Architecture,
+    cascade: str = "",
+    constraints: Sequence[ConstraintFile] = (),
+) -> Mapspace:
+    """The same of any machine; of one with many cores its mappings are not enumerated."""
+    program = program_of(part, architecture, cascade)
+    given, _ = with_usual(program, part.shapes_for(program.settable))
+    try:
+        program, shapes = with_parameters(program, given)
+        obeyed = constraints_of(constraints, program, architecture)
+        return Mapspace.of(program, architecture, shapes, obeyed)
+    except InputError as wrong:
+        problems = [replace(p, message=f"{part.name}: {p.message}") for p in wrong.problems]
+        raise type(wrong)(problems) from None
