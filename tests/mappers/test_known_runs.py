@@ -86,7 +86,11 @@ def test_it_is_not_made_near_the_floor_nor_when_time_is_up(known: KnownRuns) -> 
     best, slow = known.best, max(known.runs, key=lambda run: run.value)
     assert best is not None
     dear = replace(known, put_off=(KnownMapping("dear", none_is_wanted, beyond=2),))
-    assert dear.made_good(searched(best)) == (searched(best), ())
+    at_its_floor = replace(PROBLEM.objective, floor=lambda _: best.value / 1.009)
+    near = replace(dear, problem=replace(PROBLEM, objective=at_its_floor))
+    assert near.made_good(searched(best)) == (searched(best), ())
+    with pytest.raises(AssertionError, match="dear to make"):
+        dear.made_good(searched(slow))
     ended = searched(slow)
     ended = replace(ended, certificate=replace(ended.certificate, ended="time limit"))
     assert dear.made_good(ended) == (ended, ())
