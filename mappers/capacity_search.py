@@ -166,6 +166,9 @@ def memory_called(architecture: Architecture, name: str) -> Memory:
     SpecError
         There is none of that name or role, it is the outermost, or of no limit.
     """
+    if architecture.has_instances or not architecture.tree.is_line:
+        text = f"--capacity-curve: {architecture.name} has many cores, or memories side by side"
+        raise SpecError(Problem(text, hint="take a machine of one core"))
     outermost, *inner = architecture.memories
     known = [m.name for m in inner if m.capacity_bytes is not None]
     named = memory_in_role(architecture, name) or name

@@ -61,6 +61,11 @@ class Certificate:
         """Whether no mapping of the space is better by more than the tolerance."""
         return self.gap <= self.tolerance
 
+    @property
+    def is_floor(self) -> bool:
+        """Whether nothing is proven but the floor, which is no mapping's of any space."""
+        return self.bound <= self.floor * (1 + 1e-9)
+
     def to_dict(self) -> dict[str, Any]:
         """What ``archsim map --json`` says."""
         return {

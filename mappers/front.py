@@ -11,6 +11,7 @@ from archsim.spec.files.mapping_text import mapping_dict
 from archsim.spec.mapping import Mapping
 
 from .certificate import Certificate
+from .objectives import OBJECTIVES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +22,16 @@ class FrontRun:
     result: Result
     cycles: float
     energy_pj: float
+
+    @classmethod
+    def of(cls, mapping: Mapping, result: Result) -> FrontRun:
+        """A mapping and what the engine says of it."""
+        return cls(
+            mapping=mapping,
+            result=result,
+            cycles=OBJECTIVES["latency"].of(result),
+            energy_pj=OBJECTIVES["energy"].of(result),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

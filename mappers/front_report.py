@@ -50,4 +50,6 @@ def front_report(front: Front) -> Document:
 def _sure(certificate: Certificate) -> str:
     """What is proven of an end."""
     share = f"{100 * certificate.gap:.2g} %"
+    if certificate.is_floor:
+        return f"proven only against the floor: no mapping can be better by more than {share}"
     return f"no mapping of the space can be better by more than {share}"

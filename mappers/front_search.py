@@ -13,13 +13,14 @@ from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Mapping
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
 
-from .exhaustive.capped import EFFORT, SEARCHES, capped_front
+from .exhaustive.capped import EFFORT, SEARCHES
 from .front import Front, FrontPoint
 from .generators import GENERATORS
 from .known_runs import known_runs
 from .objectives import objective_called
 from .part_space import space_of
 from .protocol import TOLERANCE, Clock, SearchProblem
+from .wide_front import front_on
 from .workload_search import (
     ProgressOfParts,
     check_start,
@@ -94,7 +95,7 @@ def search_front(
     known = known_runs(part, problem, start, sparing=False)
     problem = replace(problem, known=known.best, others=known.others)
     advance = progress(part.name, round(2 * EFFORT.subspaces + SEARCHES))
-    found = capped_front(problem, advance, clock=Clock(time_limit_s))
+    found = front_on(problem, advance, Clock(time_limit_s))
     points: list[FrontPoint] = []
     for number, (run, bound) in enumerate(zip(found.runs, found.bounds_pj, strict=True), start=1):
         mapping = run.mapping

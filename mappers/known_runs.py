@@ -15,7 +15,7 @@ from .certificate import Searched
 from .engine_run import EngineRun, run_mapping
 from .generators import GENERATORS
 from .objectives import LATENCY
-from .part_space import name_of, whole_space
+from .part_space import name_of, space_of
 from .protocol import SearchProblem
 
 _AT_THE_FLOOR = 1.01
@@ -112,7 +112,7 @@ def _run_of(
         if mapping.cascade not in (part.cascade, name_of(part)):
             if space.constraints:
                 return ()
-            space = whole_space(part, space.architecture, mapping.cascade)
+            space = space_of(part, space.architecture, mapping.cascade)
         return (run_mapping(space, mapping, problem.objective),)
     except InputError:
         return ()

@@ -9,7 +9,7 @@ their own branches. What is found in each line is brought over so, and priced by
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -21,14 +21,17 @@ from archsim.spec.mapping import Keep, Mapping
 from einsum_cascade.errors import InputError
 
 from .branched import by_branches
+from .carried import carried
 from .certificate import Searched
 from .exhaustive.effort import BRIEF
 from .exhaustive.search import Exhaustive
 from .protocol import Mapper, Progress, SearchProblem
 from .space.mapspace import Mapspace
+from .stand_in import StandIn
 from .transfer import Transfer, first_known
 
-_IN_A_LINE = ", with memories in a line"
+IN_A_LINE = ", with memories in a line"
+"""What is searched of such a machine, as certificates say it behind the strategy."""
 
 _FAR = 1.1
 """How many times the floor the best of brief searches may cost, to be good enough."""
@@ -58,29 +61,40 @@ def line_search(strategy: Mapper, problem: SearchProblem, progress: Progress) ->
     """
     # The best of a line is not proven to be anything here.
     brief = Exhaustive(effort=BRIEF) if strategy == Exhaustive() else strategy
-    search, whole = Transfer(brief, problem, _IN_A_LINE), problem.space
-    promised: list[tuple[float, int, Mapspace]] = []
+    search, whole = Transfer(brief, problem, IN_A_LINE), problem.space
+    promised: list[tuple[float, int, StandIn]] = []
     for number, line in enumerate(lines_of(whole.architecture)):
         if search.best is not None and (search.is_done or _as_promised(search)):
             break
         try:
-            space = Mapspace.of(whole.program, line, whole.given)
+            other = stand_in_of(whole, line)
         except InputError as wrong:
             search.refused.append(wrong)
             continue
         looked = len(search.certificates)
-        _look_at(search, space, progress)
-        promised += [(c.value, number, space) for c in search.certificates[looked:]]
+        _look_at(search, other, progress)
+        promised += [(c.value, number, other) for c in search.certificates[looked:]]
     if promised and brief != strategy and _is_far(search):
         search.strategy = strategy
-        _look_at(search, min(promised)[2], progress)
+        _look_at(search, min(promised, key=lambda p: p[:2])[2], progress)
     return search.found()
 
 
-def _look_at(search: Transfer, line: Mapspace, progress: Progress) -> None:
+def in_lines(space: Mapspace) -> Iterator[Callable[[], StandIn]]:
+    """What makes the space of each line. Raises as ``Mapspace.of``."""
+    return (partial(stand_in_of, space, line) for line in lines_of(space.architecture))
+
+
+def stand_in_of(whole: Mapspace, line: Architecture) -> StandIn:
+    """The space of a line, and what brings its mappings to the machine itself. Raises as
+    ``Mapspace.of``."""
+    space = Mapspace.of(whole.program, line, whole.given, carried(whole, line, whole.given))
+    return StandIn(space=space, brought=partial(brought_from, whole, line))
+
+
+def _look_at(search: Transfer, other: StandIn, progress: Progress) -> None:
     """Search a line, and run what is found on the machine itself."""
-    bring = partial(brought_from, search.problem.space, line.architecture)
-    search.look_at(line, first_known(line, search.problem), bring, progress)
+    search.look_at(other.space, first_known(other.space, search.problem), other.brought, progress)
 
 
 def _is_far(search: Transfer) -> bool:

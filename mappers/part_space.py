@@ -10,13 +10,11 @@ from archsim.jobs.programs import program_of
 from archsim.jobs.workload import PartLike
 from archsim.spec.arch import Architecture
 from einsum_cascade import Cascade
-from einsum_cascade.errors import InputError, Problem, SpecError
+from einsum_cascade.errors import InputError
 from einsum_cascade.shapes import with_usual
 
 from .constraint_files import ConstraintFile, constraints_of
 from .space.mapspace import Mapspace
-
-_ONE_MAPPING = "archsim map without --pareto, --capacity-curve, --fix and --forbid"
 
 
 def name_of(part: PartLike) -> str:
@@ -31,27 +29,11 @@ def space_of(
     *,
     constraints: Sequence[ConstraintFile] = (),
 ) -> Mapspace:
-    """The mapspace of a part of a workload, by its own cascade or another that computes it.
+    """The mapspace of a part of a workload, by its own cascade or another that computes it. Of many
+    cores and of memories side by side its mappings are not enumerated: stand-ins are searched.
 
     Raises as ``Mapspace.of``.
     """
-    if architecture.has_instances:
-        fed = next(m for m in architecture.memories if m.instances)
-        text = f"{architecture.name} has many {fed.instances[0][0]}: one mapping is searched for"
-        raise SpecError(Problem(text, hint=_ONE_MAPPING))
-    if not architecture.tree.is_line:
-        text = f"{architecture.name} has memories side by side: one mapping is searched for"
-        raise SpecError(Problem(text, hint=_ONE_MAPPING))
-    return whole_space(part, architecture, cascade, constraints)
-
-
-def whole_space(
-    part: PartLike,
-    architecture: Architecture,
-    cascade: str = "",
-    constraints: Sequence[ConstraintFile] = (),
-) -> Mapspace:
-    """The same of any machine; of one with many cores its mappings are not enumerated."""
     program = program_of(part, architecture, cascade)
     given, _ = with_usual(program, part.shapes_for(program.settable))
     try:

@@ -56,6 +56,12 @@ class Clock:
     def __init__(self, limit_s: float | None) -> None:
         self._end = None if limit_s is None else monotonic() + limit_s
 
+    def part(self, searches: int) -> Clock:
+        """The time of the first of some searches, to be shared out among what it does."""
+        if self._end is None:
+            return self
+        return Clock(max(0.0, self._end - monotonic()) / searches)
+
     def share(self, searches: int) -> Callable[[], bool]:
         """Tells whether the first of some searches has had its share of what is left."""
         if self._end is None:

@@ -138,7 +138,10 @@ def _proof(part: str, certificate: Certificate) -> Fact:
     if certificate.optimal:
         text = f"no mapping of the {space} is better by more than {share}{beside}"
         return Fact(part, "optimal", text)
-    text = f"no mapping of the {space} can be better by more than {share}{beside}{ended}"
+    whose = f"no mapping of the {space}"
+    if certificate.is_floor:
+        whose = "proven only against the floor: no mapping"
+    text = f"{whose} can be better by more than {share}{beside}{ended}"
     return Fact(part, "not proven", f"{text}; searched {certificate.strategy}")
 
 

@@ -10,7 +10,7 @@ keeps more and is brought less.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Mapping as Sizes
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -27,14 +27,17 @@ from archsim.spec.words import words_of
 from einsum_cascade.errors import InputError
 from einsum_cascade.ir import Program
 
+from .carried import carried, kept_as_told
 from .certificate import Searched
 from .line_search import line_search
 from .objectives import LATENCY
 from .protocol import Mapper, Progress, SearchProblem
 from .space.mapspace import Mapspace
+from .stand_in import StandIn
 from .transfer import Transfer, first_known
 
-_ONE_CORE: Final = ", of one core's part"
+ONE_CORE: Final = ", of one core's part"
+"""What is searched of such a machine, as certificates say it behind the strategy."""
 
 
 def spread_search(strategy: Mapper, problem: SearchProblem, progress: Progress) -> Searched:
@@ -56,36 +59,57 @@ def spread_search(strategy: Mapper, problem: SearchProblem, progress: Progress) 
     NoLegalMappingError
         No mapping is known, and none was found legal.
     """
-    search = Transfer(strategy, problem, _ONE_CORE)
-    for spreading in _ways(problem.space):
+    search = Transfer(strategy, problem, ONE_CORE)
+    for spreading in ways_of(problem.space):
         if search.best is None or not search.is_done:
             _look_at(search, spreading, progress)
     return search.found()
 
 
-def _ways(space: Mapspace) -> tuple[Spreading, ...]:
+def ways_of(space: Mapspace) -> tuple[Spreading, ...]:
     """Ways to spread a cascade; on a single core only where there is no other."""
     found = spreadings(space.program, space.architecture, space.given)
     return tuple(way for way in found if way) or found
 
 
-def _look_at(search: Transfer, spreading: Spreading, progress: Progress) -> None:
-    """Search the problem of a core, and run what is found on all of them."""
-    whole = search.problem.space
+def over_cores(space: Mapspace) -> Iterator[Callable[[], StandIn]]:
+    """What makes the problem of a core, for each way to spread a cascade. Raises as ``core_of``."""
+    return (partial(core_of, space, spreading) for spreading in ways_of(space))
+
+
+def core_of(whole: Mapspace, spreading: Spreading) -> StandIn:
+    """The problem of a core, and what brings its mappings to all of them.
+
+    Raises
+    ------
+    InputError
+        A core cannot do its part.
+    """
     shapes = part_of(spreading, whole.given)
     machine = one_core(whole.program, whole.architecture, spreading, whole.given)
+    program, obeyed = _of_middle_part(whole, spreading), carried(whole, machine, shapes)
+    space = Mapspace.of(program, machine, shapes, obeyed)
+
+    def brought(mapping: Mapping) -> Iterator[Mapping]:
+        for placed in placements(mapping, spreading, whole.architecture):
+            yield kept_as_told(whole, machine, placed)
+
+    return StandIn(space=space, brought=brought)
+
+
+def _look_at(search: Transfer, spreading: Spreading, progress: Progress) -> None:
+    """Search the problem of a core, and run what is found on all of them."""
     try:
-        one = Mapspace.of(_of_middle_part(whole, spreading), machine, shapes)
-        known = first_known(one, search.problem)
-        if _beaten(search, one):
+        core = core_of(search.problem.space, spreading)
+        known = first_known(core.space, search.problem)
+        if _beaten(search, core.space):
             return
     except InputError as wrong:
         search.refused.append(wrong)
         return
-    brought = partial(placements, spreading=spreading, architecture=whole.architecture)
     # A core whose memories are side by side is searched with them in a line.
-    how = None if machine.tree.is_line else line_search
-    search.look_at(one, known, brought, progress, how)
+    how = None if core.space.architecture.tree.is_line else line_search
+    search.look_at(core.space, known, core.brought, progress, how)
 
 
 def _of_middle_part(whole: Mapspace, spreading: Spreading) -> Program:

@@ -7,10 +7,11 @@ machine itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 
+from archsim.result.record import Result
 from archsim.spec.index import mapping_entries
 from archsim.spec.mapping import Mapping
 from einsum_cascade.errors import InputError, NoLegalMappingError, Problem
@@ -22,6 +23,7 @@ from .engine_run import EngineRun, run_mapping
 from .protocol import Mapper, Progress, SearchProblem
 from .seen import Seen
 from .space.mapspace import Mapspace
+from .space.nothing_left import none_legal
 
 
 class Transfer:
@@ -119,23 +121,13 @@ class Transfer:
         """
         best, all_of = self.best, self.certificates
         if best is None:
-            raise self._nothing()
-        floor = self.problem.objective.floor(best.result)
-        reasons: dict[str, int] = {}
-        for why, number in chain.from_iterable(c.reasons for c in all_of):
-            reasons[why] = reasons.get(why, 0) + number
-        strategy = all_of[0].strategy if all_of else "exhaustive"
-        certificate = Certificate(
-            strategy=strategy + self.where,
-            objective=self.problem.objective.name,
-            candidates=sum(c.candidates for c in all_of),
-            evaluated=sum(c.evaluated for c in all_of),
-            reasons=tuple(reasons.items()),
-            runs=self.runs + sum(c.runs for c in all_of),
-            gap=max(0.0, 1 - floor / best.value) if best.value else 0.0,
-            tolerance=self.problem.tolerance,
-            value=best.value,
-            floor=floor,
+            raise nothing_found(self.problem.space, self.refused)
+        certificate = brought_certificate(
+            self.problem,
+            best.result,
+            all_of,
+            where=self.where,
+            runs=self.runs,
             ended=self.ended,
         )
         self.seen.note(self.runs, best.value, certificate.bound)
@@ -147,11 +139,66 @@ class Transfer:
             history=self.seen.end(self.runs),
         )
 
-    def _nothing(self) -> InputError:
-        if self.refused:
-            return self.refused[0]
-        name = self.problem.space.architecture.name
-        return NoLegalMappingError(Problem(f"no mapping is legal on {name}"))
+
+def brought_certificate(
+    problem: SearchProblem,
+    best: Result,
+    all_of: Sequence[Certificate],
+    *,
+    where: str,
+    runs: int,
+    ended: str,
+) -> Certificate:
+    """How the spaces of other machines were covered; the gap is against the floor of any mapping.
+
+    Parameters
+    ----------
+    best : Result
+        The best that the engine ran on the machine itself.
+    all_of : sequence of Certificate
+        Of the other machines.
+    where : str
+        What of the machine was searched, as it is said behind the strategy.
+    runs : int
+        Mappings that the engine ran on the machine itself.
+    """
+    value, floor = problem.objective.of(best), problem.objective.floor(best)
+    reasons: dict[str, int] = {}
+    for why, number in chain.from_iterable(c.reasons for c in all_of):
+        reasons[why] = reasons.get(why, 0) + number
+    strategy = all_of[0].strategy if all_of else "exhaustive"
+    return Certificate(
+        strategy=strategy + where,
+        objective=problem.objective.name,
+        candidates=sum(c.candidates for c in all_of),
+        evaluated=sum(c.evaluated for c in all_of),
+        reasons=tuple(reasons.items()),
+        runs=runs + sum(c.runs for c in all_of),
+        gap=max(0.0, 1 - floor / value) if value else 0.0,
+        tolerance=problem.tolerance,
+        value=value,
+        floor=floor,
+        ended=ended,
+    )
+
+
+def nothing_found(space: Mapspace, refused: Sequence[InputError]) -> InputError:
+    """Why nothing that was brought over is legal.
+
+    Parameters
+    ----------
+    space : Mapspace
+        Of the machine itself.
+    refused : sequence of InputError
+        What was wrong with what was looked at.
+    """
+    if refused and not space.constraints:
+        return refused[0]
+    if refused:
+        # Where constraints leave nothing anywhere, what was looked at first says so.
+        nothing = (why for why in refused if isinstance(why, NoLegalMappingError))
+        return next(nothing, None) or none_legal(space, refused[0].problems)
+    return NoLegalMappingError(Problem(f"no mapping is legal on {space.architecture.name}"))
 
 
 def first_known(space: Mapspace, problem: SearchProblem) -> EngineRun | None:

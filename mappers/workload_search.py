@@ -33,7 +33,7 @@ from .line_search import line_search
 from .memory import MappingQuestion
 from .nest_search import of_nest, search_nests
 from .objectives import EDP, SearchObjective, objective_called
-from .part_space import name_of, space_of, whole_space
+from .part_space import name_of, space_of
 from .protocol import TOLERANCE, Advance, Clock, Mapper, Progress, SearchProblem, at_once, silent
 from .recollection import recall_search, remember_search
 from .space.mapspace import Mapspace
@@ -216,7 +216,7 @@ def search_workload(
     found: dict[tuple[object, ...], PartSearched] = {}
     chosen: list[Mapping] = []
     for number, part in enumerate(workload.parts):
-        space = _searchable(part, architecture, constraints)
+        space = space_of(part, architecture, constraints=constraints)
         # A window's width is a parameter: layers that differ in it alone are searched apart.
         key = (part.cascade, *_told_apart_by(space))
         if key in found:
@@ -229,17 +229,6 @@ def search_workload(
     by_part = ByPart(tuple(chosen))
     jobs = plan(workload, architecture, by_part, generators=GENERATORS)
     return WorkloadSearched(run_plan(jobs), tuple(found.values()), objective, by_part, jobs)
-
-
-def _searchable(
-    part: PartLike, architecture: Architecture, constraints: Sequence[ConstraintFile]
-) -> Mapspace:
-    """The space of a part; of many cores what ``spread_search`` takes, and of memories side by
-    side what ``line_search`` does."""
-    apart = architecture.has_instances or not architecture.tree.is_line
-    if apart and not constraints:
-        return whole_space(part, architecture)
-    return space_of(part, architecture, constraints=constraints)
 
 
 def _told_apart_by(space: Mapspace) -> tuple[object, ...]:

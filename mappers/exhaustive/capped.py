@@ -132,7 +132,7 @@ class _CappedSearch:
         self.proven.append((inf, second.certificate.bound))
         if ended != "interrupted":
             ended = self._between(first, second, advance, clock.share(1)) or ended
-        found = self._spread(undominated(self.runs, self.problem.tolerance))
+        found = spread_out(undominated(self.runs, self.problem.tolerance))
         return CappedFront(
             runs=found,
             bounds_pj=tuple(max(b for cap, b in self.proven if r.cycles <= cap) for r in found),
@@ -259,19 +259,19 @@ class _CappedSearch:
         )
 
     def _keep(self, run: EngineRun) -> None:
-        self.runs.append(
-            FrontRun(
-                mapping=run.mapping,
-                result=run.result,
-                cycles=OBJECTIVES["latency"].of(run.result),
-                energy_pj=OBJECTIVES["energy"].of(run.result),
-            )
-        )
+        self.runs.append(FrontRun.of(run.mapping, run.result))
 
-    def _spread(self, runs: tuple[FrontRun, ...]) -> tuple[FrontRun, ...]:
-        """A dozen of many points: of neighbours that differ least the slower goes, never an end."""
-        found = [*runs]
-        while len(found) > POINTS:
-            inner = range(1, len(found) - 1)
-            found.pop(min(inner, key=lambda n: found[n - 1].energy_pj - found[n].energy_pj))
-        return tuple(found)
+
+def spread_out(runs: tuple[FrontRun, ...]) -> tuple[FrontRun, ...]:
+    """A dozen of many points: of neighbours that differ least the slower goes, never an end.
+
+    Parameters
+    ----------
+    runs : tuple of FrontRun
+        None of them better in both, the fastest first.
+    """
+    found = [*runs]
+    while len(found) > POINTS:
+        inner = range(1, len(found) - 1)
+        found.pop(min(inner, key=lambda n: found[n - 1].energy_pj - found[n].energy_pj))
+    return tuple(found)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from brief_search import BRIEFLY
-from commands import refused, run
+from commands import run
 from machines import small
 
 import archsim
@@ -138,8 +138,10 @@ def test_commands_search_machines_of_many_cores(folder: Path) -> None:
     (folder / "found.yaml").write_text(json.dumps(found["mapping_spec"]))
     given = ("simulate", work, machine, "--mapping", str(folder / "found.yaml"), "--json")
     assert json.loads(run(*given).stdout)["cycles"] == found["cycles"]
-    said = refused("map", work, machine, "--pareto", "latency,energy")
-    assert "cores has many cores: one mapping is searched for" in said
+    (folder / "fix.yaml").write_text("constraints: {keep: {L2: X}, einsums: {Z: {innermost: N}}}")
+    fixed = ("--fix", str(folder / "fix.yaml"), "--time-limit", "1 s", "--json")
+    told = json.loads(run("map", work, machine, *fixed).stdout)["certificate"]["constraints"]
+    assert told == ["the innermost loop of Z must be over N", "X must be kept in L2"]
 
 
 def test_comparisons_and_sweeps_search_them_too(folder: Path) -> None:
