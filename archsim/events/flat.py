@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
+from functools import cache, partial
 from itertools import accumulate
 from math import lcm
 
@@ -21,11 +21,16 @@ from ..steps.limits import StepsError
 from ..steps.run_length import OneStep, Repeat, RunLengths, length, steps_by_class
 from .kernel import (
     DONE,
+    END,
     FIRED,
     LOGGED,
+    LOOP,
     LOOP_FIELDS,
+    NEXT,
     OVERFLOW,
     REGISTERS,
+    ROWS,
+    STEP,
     TOP_SHIFT,
     TOP_STEPS,
     KernelProgram,
@@ -34,6 +39,7 @@ from .kernel import (
     State,
     run,
 )
+from .rows import EvenRows, GrowingPart, resources_used, with_rows
 from .tables import filled, row, rows_of, table
 
 _LONGEST = 1 << 61
@@ -181,7 +187,7 @@ def flatten(program: StepProgram, unit: int, logged: bool = False) -> FlatRun:
     """Arrays of a program whose tasks are in firing order, times in ``unit`` per cycle."""
     least = min(t.stage for t in program.tasks)
     reach = max(t.stage for t in program.tasks) - least
-    code, depth = _code(program.run_lengths, reach)
+    code, depth = _code(program, reach)
     p = _program(program, unit, code)
     back = max(*p.need, reach, 1)
     tasks, resources = len(program.tasks), len(program.resources)
@@ -256,28 +262,74 @@ def _units(cycles: Fraction, unit: int) -> int:
     return -(-cycles.numerator * unit // cycles.denominator)
 
 
-def _code(runs: RunLengths, drain: int) -> tuple[memoryview[int], int]:
+_Instruction = tuple[int, int, int, int, int]
+
+
+def _code(program: StepProgram, drain: int) -> tuple[memoryview[int], int]:
     """Instructions of a run, with ``drain`` empty periods after it, and its loops' depth."""
-    rows: list[tuple[int, int, int, int]] = []
-    deepest = _emit(runs, 0, rows)
+    code = _Code(program)
+    deepest = code.emit(program.run_lengths, 0, True)
     # Tasks of late stages are behind: they still work when the last step has begun.
-    rows += [(0, -1, 0, 0)] * drain
-    return table(rows), max(deepest, 1)
+    code.rows += [(STEP, -1, 0, 0, 0)] * drain
+    return table(code.rows), max(deepest, 1)
 
 
-def _emit(part: RunLengths, depth: int, rows: list[tuple[int, int, int, int]]) -> int:
-    """Write a part's instructions down. The depth of its innermost loops."""
-    if isinstance(part, OneStep):
-        rows.append((0, part.kind, 0, 0))
-        return depth
-    if isinstance(part, Repeat):
-        steps = length(part.body)
-        rows.append((1, part.count, depth, steps))
-        begin = len(rows)
-        deepest = _emit(part.body, depth + 1, rows)
-        rows.append((2, begin, depth, steps))
+class _Code:
+    """Instructions of a program's run, as they are written."""
+
+    def __init__(self, program: StepProgram) -> None:
+        self.rows: list[_Instruction] = []
+        classes = zip(*(t.occupancy for t in program.tasks), strict=True)
+        self.uses = [
+            frozenset(
+                t.resource for t, x in zip(program.tasks, times, strict=True) if x is not None
+            )
+            for times in classes
+        ]
+
+    def emit(self, part: RunLengths, depth: int, top: bool) -> int:
+        """Write a part's instructions down. The depth of its innermost loops.
+
+        ``top`` says that it is in no loop, but for rows.
+        """
+        if isinstance(part, OneStep):
+            self.rows.append((STEP, part.kind, 0, 0, 0))
+            return depth
+        if isinstance(part, Repeat):
+            return self.loop(GrowingPart(part.count, 0, part.body), depth, top)
+        deepest = depth
+        for inner in with_rows(part.parts, partial(resources_used, self.uses)):
+            found = (
+                self.even_rows(inner, depth, top)
+                if isinstance(inner, EvenRows)
+                else self.emit(inner, depth, top)
+            )
+            deepest = max(deepest, found)
         return deepest
-    return max((_emit(inner, depth, rows) for inner in part.parts), default=depth)
+
+    def loop(self, part: GrowingPart, depth: int, top: bool) -> int:
+        """A repetition, or one of some rows."""
+        steps = length(part.body)
+        self.rows.append((LOOP, part.count, depth, steps, part.more))
+        begin = len(self.rows)
+        deepest = self.emit(part.body, depth + 1, False)
+        self.rows.append((END, begin, depth, steps, int(top)))
+        return deepest
+
+    def even_rows(self, rows: EvenRows, depth: int, top: bool) -> int:
+        """Rows that are alike but for how long loops are."""
+        self.rows.append((ROWS, rows.count, depth, 0, 0))
+        begin = len(self.rows)
+        deepest = max(
+            self.emit(p.body, depth + 1, top)
+            if (p.count, p.more) == (1, 0)
+            else self.loop(p, depth + 1, top)
+            for p in rows.parts
+        )
+        steps = [(p, length(p.body)) for p in rows.parts]
+        first, more = sum(p.count * n for p, n in steps), sum(p.more * n for p, n in steps)
+        self.rows.append((NEXT, begin, depth, first, more))
+        return deepest
 
 
 def _run(program: StepProgram, jumping: bool, logged: bool, most: int) -> EventRun:

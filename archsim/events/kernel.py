@@ -1,8 +1,8 @@
 """The event engine's inner loop: fires tasks and jumps over what repeats.
 
 It is Python as it stands here, which short runs are done with, and Numba's in ``native``.
-A program is flat: ``code`` holds one instruction a row, ``(STEP, class, 0, 0)``, or
-``(LOOP, count, slot, steps of the body)`` and ``(END, first of the body, slot, steps)``.
+A program is flat: ``code`` holds one instruction a row, ``(STEP, class, 0, 0, 0)``, or
+``(LOOP, count, slot, steps of the body, more)`` and ``(END, first of the body, slot, steps, top)``.
 All state is in arrays of the caller, so that a run can be stopped and taken up again.
 
 At the end of each iteration of a loop the state is compared with a mark that moves on by
@@ -11,29 +11,43 @@ tasks as far back as anything waits for, the free times of resources that were u
 the mark, and the classes of steps that are not yet through. Where it is the same but for a
 shift in time, whole multiples of what lies between are skipped, exactly: the graph is
 (max,+) linear and the iterations to come are alike. The last two rounds are always run.
+
+Rows that are alike but for loops that go on ``more`` iterations longer in each (``flat_rows``)
+stand between ``(ROWS, count, slot, 0, 0)`` and ``(NEXT, first of the row, slot, steps, more)``.
+Where the state after a row is that after an earlier one, and all such loops in between had
+settled, on repetitions that what they have grown by is whole multiples of, the next rows end in
+that state too, and each round takes longer than the one before by as much: two rounds tell by
+how much. ``flat_rows`` lets a loop grow only if no resource of its row stands still in it.
 """
 
 from __future__ import annotations
 
+from math import gcd
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     Numbers = memoryview[int]
     """A table of ``tables``; in ``native`` an array of the same memory."""
 
-STEP, LOOP, END = 0, 1, 2
+STEP, LOOP, END, ROWS, NEXT = range(5)
 
 PC, PERIOD, FIRED, SKIPPED, LOGGED, TOP_SHIFT, TOP_STEPS, TOP_LENGTH = range(8)
 """Places in ``regs``: next instruction, period, tasks fired, steps skipped, log entries, and
 of the longest outermost loop that repeats: the shift and steps of a round, and all steps."""
 REGISTERS = 8
 
-REMAINING, SINCE, REACH, PHASE = range(4)
-"""Places in a row of ``loops``; the phase is 0 before the first mark, 1, or 2 once done."""
-LOOP_FIELDS = 4
+REMAINING, SINCE, REACH, PHASE, ROW, SHIFT, EVEN, LAST = range(8)
+"""Places in a row of ``loops``; the phase is 0 before the first mark, 1, or 2 once done. Of rows
+also the number of this one, the shift of the round before the mark (-1: none is known), after how
+many rows all loops are whole repetitions longer (0: not all settle), and the last row in which
+they are long enough to."""
+LOOP_FIELDS = 8
 
 DONE, PAUSED, OVERFLOW = 0, 1, 2
 """Status codes."""
+
+MOST_ROWS = 1 << 20
+"""Rows in a round that are still looked for."""
 
 LIMIT = 1 << 62
 
@@ -219,14 +233,28 @@ def _advance(p: KernelProgram, s: State, m: Marks, slot: int, period: int, time:
     return True
 
 
+def _settled(s: State, slot: int, count: int, more: int) -> None:
+    """Let the rows around a loop know on what it has settled."""
+    loops = s.loops
+    rows, each = slot - 1, loops[slot, SINCE]
+    # After so many rows the loop is a whole number of what repeats longer.
+    apart = each // gcd(each, abs(more))
+    even = loops[rows, EVEN] * (apart // gcd(apart, loops[rows, EVEN]))
+    loops[rows, EVEN] = even if even <= MOST_ROWS else 0
+    if more < 0:
+        now = count + more * loops[rows, ROW]
+        least = now - loops[slot, REMAINING] - each
+        loops[rows, LAST] = min(loops[rows, LAST], (count - least) // -more)
+
+
 def _iterated(
-    p: KernelProgram, s: State, m: Marks, log: Log, slot: int, reach: int, steps: int
+    p: KernelProgram, s: State, m: Marks, log: Log, slot: int, reach: int, end: int
 ) -> bool:
     """After an iteration of a loop: skip what repeats, or move the mark on.
 
     False if the times would not fit.
     """
-    loops = s.loops
+    loops, code = s.loops, p.code
     period = s.regs[PERIOD] - 1
     if loops[slot, PHASE] == 1:
         loops[slot, SINCE] += 1
@@ -234,8 +262,13 @@ def _iterated(
         if shift >= 0:
             loops[slot, PHASE] = 2
             rounds = loops[slot, REMAINING] // loops[slot, SINCE] - 1
-            length = p.code[s.regs[PC] - 1, 1] * steps
-            if slot == 0 and length > s.regs[TOP_LENGTH]:
+            steps, begin = code[end, 3], code[end, 1] - 1
+            count, more = code[begin, 1], code[begin, 4]
+            if more != 0:
+                _settled(s, slot, count, more)
+                count += more * loops[slot - 1, ROW]
+            length = count * steps
+            if code[end, 4] > 0 and length > s.regs[TOP_LENGTH]:
                 s.regs[TOP_LENGTH] = length
                 s.regs[TOP_SHIFT] = shift
                 s.regs[TOP_STEPS] = loops[slot, SINCE] * steps
@@ -258,6 +291,70 @@ def _iterated(
     loops[slot, SINCE] = 0
     _mark(p, s, m, slot, reach, period)
     return True
+
+
+def _next_row(
+    p: KernelProgram, s: State, m: Marks, log: Log, slot: int, reach: int, end: int
+) -> bool:
+    """After a row: skip rounds of rows that grow evenly, or move the mark on.
+
+    False if the times would not fit.
+    """
+    loops = s.loops
+    period = s.regs[PERIOD] - 1
+    loops[slot, SINCE] += 1
+    since, even = loops[slot, SINCE], loops[slot, EVEN]
+    before = loops[slot, SHIFT]
+    marked = loops[slot, PHASE] == 1
+    shift = -1
+    if marked and even > 0 and since % even == 0 and (before < 0 or since == loops[slot, REACH]):
+        shift = _shift(p, s, m, slot, reach, period)
+    if shift >= 0 and before >= 0:
+        loops[slot, PHASE] = 2
+        row = loops[slot, ROW]
+        left = loops[slot, LAST] + 1 - row
+        rounds = min(loops[slot, REMAINING] // since - 1, left // since)
+        if rounds <= 0:
+            return True
+        more = shift - before
+        # A round takes so much more than the one before; rows have so many more steps.
+        pairs, rows = rounds * (rounds + 1) // 2, rounds * since
+        if rounds > LIMIT // max(shift, 1) or pairs > LIMIT // max(abs(more), 1):
+            return False
+        skipped = p.code[end, 3] * rows + p.code[end, 4] * (row * rows + rows * (rows - 1) // 2)
+        loops[slot, REMAINING] -= rows
+        loops[slot, ROW] += rows
+        s.regs[SKIPPED] += skipped
+        if log.tail > 0:
+            _note(s, log, -1, skipped, 0, 0)
+        return _advance(p, s, m, slot, period, rounds * shift + pairs * more)
+    if shift >= 0:
+        # One round is known: another of as many rows tells how they grow.
+        loops[slot, SHIFT], loops[slot, REACH] = shift, since
+    elif marked and even > 0 and since < loops[slot, REACH]:
+        return True
+    else:
+        if not marked:
+            loops[slot, REACH] = 1
+        elif even > 0:
+            loops[slot, REACH] *= 2
+        loops[slot, SHIFT] = -1
+    loops[slot, PHASE] = 1
+    loops[slot, SINCE] = 0
+    loops[slot, EVEN], loops[slot, LAST] = 1, LIMIT
+    _mark(p, s, m, slot, reach, period)
+    return True
+
+
+def _begin(p: KernelProgram, s: State, pc: int, slot: int) -> None:
+    """Enter a loop, or the first of some rows."""
+    loops, more = s.loops, p.code[pc, 4]
+    count = p.code[pc, 1]
+    if more != 0:
+        count += more * loops[slot - 1, ROW]
+    loops[slot, REMAINING] = count
+    loops[slot, PHASE] = 0
+    loops[slot, ROW] = 0
 
 
 def run(
@@ -295,20 +392,27 @@ def run(
             continue
         slot = p.code[pc, 2]
         s.regs[PC] = pc + 1
-        if what == LOOP:
-            s.loops[slot, REMAINING] = p.code[pc, 1]
-            s.loops[slot, PHASE] = 0
+        if what in (LOOP, ROWS):
+            _begin(p, s, pc, slot)
             continue
         s.loops[slot, REMAINING] -= 1
         if s.loops[slot, REMAINING] == 0:
+            if what == END and s.loops[slot, PHASE] != 2 and p.code[p.code[pc, 1] - 1, 4] != 0:
+                s.loops[slot - 1, EVEN] = 0
             continue
         s.regs[PC] = p.code[pc, 1]
+        if what == NEXT:
+            s.loops[slot, ROW] += 1
         if not jumping or s.loops[slot, PHASE] == 2:
             continue
-        if not _iterated(p, s, m, log, slot, reach, p.code[pc, 3]):
+        if what == END:
+            fits = _iterated(p, s, m, log, slot, reach, pc)
+        else:
+            fits = _next_row(p, s, m, log, slot, reach, pc)
+        if not fits:
             return OVERFLOW
     return DONE
 
 
-HELPERS = (_note, _fire, _shift, _mark, _advance, _iterated)
+HELPERS = (_note, _fire, _shift, _mark, _advance, _settled, _iterated, _next_row, _begin)
 """What ``run`` calls, each after those that it calls itself."""
