@@ -23,6 +23,11 @@ _LAYOUTS = 12
 """Layouts of such an Einsum that are looked at."""
 
 
+InnerQuestion = tuple[str, tuple[tuple[int, int, tuple[LoopPart, ...]], ...], bool, str | None]
+"""An Einsum, of each of its ranks what one iteration leaves, the size, and the parts that it goes
+round by itself, whether it is alone, and on which array it has to be."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class InnerSite(Site):
     """A site as an Einsum sees it that is in some shared loops: of ranks that these go over there
@@ -51,6 +56,11 @@ class InnerSite(Site):
     def parts(self, rank: str) -> tuple[LoopPart, ...]:
         """The parts of a rank that no shared loop goes round."""
         return tuple(p for p in self.whole.parts(rank) if p.name not in self.around)
+
+    def question(self, e: Einsum, *, alone: bool, on: str | None) -> InnerQuestion:
+        """All that the mapping of an Einsum depends on, of one cascade and machine."""
+        ranks = ((self.shapes[r], self.whole.shapes[r], self.parts(r)) for r in self.ranks(e))
+        return e.name, tuple(ranks), alone, on
 
     def shared(self, name: str) -> tuple[str, ...]:
         """None: what is shared is outside."""

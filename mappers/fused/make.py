@@ -34,14 +34,13 @@ from einsum_cascade.ir import Einsum, Program
 
 from ..branched import by_branches
 from ..einsum_by_einsum import cut_tiles
-from ..fitting import fitted, least_cycles
-from ..side_by_side import soonest
 from ..sites import Site
 from ..space.array_tiles import family_tiles
+from .cuts import NarrowBand, cuts_for_band, cuts_of, narrow_band
 from .even import shared_out
-from .inner import InnerSite, inner_cycles, inner_mapping
-from .plans import SharedLoops, plans_of, steps_of
-from .price import price
+from .inner import InnerQuestion, InnerSite, inner_cycles, inner_mapping
+from .plans import SharedLoops, Structure, plans_of, steps_of
+from .price import array_cycles, price
 
 _EXTRAS = tuple(
     (extras, fine, apart)
@@ -54,10 +53,6 @@ whether Einsums that are in no shared loop may go through the outermost memory b
 _NARROW = 16
 """Coordinates down to which blocks are made narrower than an array, where no wider ones fit."""
 
-_IDLE = Fraction(5, 4)
-"""How many times the cycles that full arrays would take steps may take without ranks being cut
-otherwise."""
-
 _WIDTHS = (None, 64, 16)
 """Lengths of the parts of ranks that a cascade cuts itself: as wide as an array, or shorter where
 all pairs of a part would not fit."""
@@ -68,10 +63,6 @@ do, and heads beside one another fill the arrays."""
 
 _BETTER = Fraction(19, 20)
 """The share of what is promised that a choice of other arrays must promise, to be run."""
-
-_ODD = Fraction(4, 5)
-"""The share of its cycles that a cascade may need with all elements at work, at the most, for its
-ranks to be cut for arrays of odd sizes."""
 
 
 def fused(program: Program, architecture: Architecture, given: Sizes[str, int]) -> Mapping:
@@ -98,22 +89,56 @@ def fused(program: Program, architecture: Architecture, given: Sizes[str, int]) 
     NoLegalMappingError
         Nothing that was tried is legal and fits.
     """
-    if len(architecture.memories) > 1:
-        made = enumerate(_made(program, architecture, given))
-        priced = [(price(x.bound), n, x) for n, x in made]
-        if priced:
-            least, _, best = min(priced, key=lambda found: found[:2])
-            even = best.fusion.evened(best)
-            if even is not None and price(even)[0] < _BETTER * least[0] and _is_sooner(even, best):
-                return even.mapping
-            return best.bound.mapping
+    best = _best(program, architecture, given) if len(architecture.memories) > 1 else None
+    if best is not None:
+        even = best.fusion.evened(best)
+        promised = _BETTER * price(best.bound)[0]
+        if even is not None and price(even)[0] < promised and _is_sooner(even, best):
+            return even.mapping
+        return best.bound.mapping
     text = f"no tiles of fused loops fit the memories of {architecture.name}"
     raise NoLegalMappingError(Problem(text))
 
 
+def _best(program: Program, architecture: Architecture, given: Sizes[str, int]) -> _Made | None:
+    """What promises most, the first of equals; None where nothing is legal and fits."""
+    best: _Made | None = None
+    least: tuple[Fraction, Fraction] | None = None
+    for made in _made(program, architecture, given):
+        # What arrays take alone is soon told, and most need not be asked for more.
+        if least is not None and array_cycles(made.bound) > least[0]:
+            continue
+        found = replace(made, bound=_in_registers(made.bound))
+        promised = price(found.bound)
+        if least is None or promised < least:
+            best, least = found, promised
+    return best
+
+
 def _made(program: Program, architecture: Architecture, given: Sizes[str, int]) -> Iterator[_Made]:
-    program, given = with_parameters(program, dict(given))
+    band: NarrowBand | None = None
+    asked = False
+    for width, fusion in _in_widths(*with_parameters(program, dict(given)), architecture):
+        if band is None:
+            for made in fusion.of_width(width):
+                if not asked:
+                    band, asked = narrow_band(made.bound), True
+                yield made
+        if band is not None:
+            for rank, blocks in cuts_for_band(fusion.site, band):
+                yield from fusion.cut_as(blocks).sharing(rank)
+        else:
+            for filling in cuts_of(fusion.site):
+                yield from fusion.cut_as(filling).all()
+
+
+def _in_widths(
+    program: Program, given: dict[str, int], architecture: Architecture
+) -> Iterator[tuple[int | None, _Fusion]]:
+    """Lengths of the parts of ranks that a cascade cuts itself, and what can be made with them."""
     seen: list[dict[str, int]] = []
+    laid_out: dict[InnerQuestion, EinsumMapping] = {}
+    refused: set[Structure] = set()
     for width in (*_WIDTHS, _SHORT):
         try:
             tiles, shapes = family_tiles(program, architecture, given, width)
@@ -126,54 +151,15 @@ def _made(program: Program, architecture: Architecture, given: Sizes[str, int]) 
         seen.append(dict(shapes))
         shapes |= {m: min(shapes[m], shapes[r.name]) for r in program.ranks for m in r.partition}
         site = Site(program=program, architecture=architecture, shapes=shapes)
-        known = {r: n for r, n in given.items() if r not in {t.member for t in tiles}}
-        every = (*tiles, *cut_tiles(site))
-        fusion = _Fusion(site=site, given=known, family=tuple(tiles), tiles=every)
-        if width == _SHORT and steps_of(site):
-            yield from fusion.plain()
-        elif width != _SHORT or program.iterative:
-            yield from fusion.all()
-        for filling in _cuts(site):
-            every = (*tiles, *cut_tiles(filling))
-            yield from replace(fusion, site=filling, tiles=every, known={}).all()
-
-
-def _cuts(site: Site) -> Iterator[Site]:
-    """A site with its ranks cut each by itself, where steps leave arrays idle, or sides of arrays
-    do that do not divide one another."""
-    filling = _cut_for_steps(site)
-    if filling is not None:
-        yield filling
-        return
-    einsums, arrays = site.program.einsums, site.architecture.arrays
-    if {d.size for a in arrays for d in a.dimensions} <= {1, *site.strides}:
-        return
-    if any(site.shapes[m] > site.shapes[r.name] for r in site.program.ranks for m in r.partition):
-        return
-    # Ranks that all have may lie side by side, or be gone round outside, one coordinate inside.
-    one = replace(site, shapes=site.shapes | dict.fromkeys(site.program.parallel, 1))
-    seen: list[dict[str, tuple[int, ...]]] = []
-    for inside in (site, one):
-        took = {e.name: soonest(inside, e)[0].cycles for e in einsums}
-        if sum(least_cycles(inside, e) for e in einsums) < _ODD * sum(took.values()):
-            cuts = fitted(inside, took).cuts
-            if cuts not in seen:
-                yield replace(site, cuts=cuts, fitted=True)
-            seen.append(cuts)
-
-
-def _cut_for_steps(site: Site) -> Site | None:
-    """The site with its ranks cut for the arrays, each by itself, where short steps leave them
-    idle; None where they do not."""
-    running = steps_of(site) or [r for rs in site.program.iterative.values() for r in rs]
-    if not running:
-        return None
-    inside = InnerSite.of(site, frozenset(p.name for r in running for p in site.parts(r)))
-    took = {e.name: soonest(inside, e)[0].cycles for e in site.program.einsums}
-    least = sum(least_cycles(inside, e) for e in site.program.einsums)
-    if least * _IDLE > sum(took.values()):
-        return None
-    return replace(site, cuts=fitted(inside, took).cuts, fitted=True)
+        fusion = _Fusion(
+            site=site,
+            given={r: n for r, n in given.items() if r not in {t.member for t in tiles}},
+            family=tuple(tiles),
+            tiles=(*tiles, *cut_tiles(site)),
+            known=laid_out,
+            refused=refused,
+        )
+        yield width, fusion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,10 +172,12 @@ class _Fusion:
     """Tiles of ranks that the cascade cuts itself."""
     tiles: tuple[Tile, ...]
     """All of them."""
-    known: dict[tuple[str, frozenset[str], bool], EinsumMapping] = field(default_factory=dict)
-    """By Einsum and the loops around it."""
+    known: dict[InnerQuestion, EinsumMapping]
+    """What was laid out before, whatever loops were around it."""
     moved: tuple[tuple[str, str], ...] = ()
     """Arrays of Einsums that are not on the one that is soonest done with them."""
+    refused: set[Structure]
+    """Choices of loops that cannot be shared, whatever their sizes."""
     crossed: set[str] = field(default_factory=set)
     """Ranks of which is known that the boundary of a pass crosses their loops."""
 
@@ -210,6 +198,25 @@ class _Fusion:
                     found = True
                     yield made
 
+    def cut_as(self, site: Site) -> _Fusion:
+        """The same with its ranks cut in another way."""
+        return replace(self, site=site, tiles=(*self.family, *cut_tiles(site)))
+
+    def sharing(self, rank: str) -> Iterator[_Made]:
+        """What is legal and fits where loops over blocks of a rank are shared that need not be."""
+        for plan in dict.fromkeys(plans_of(self.site, 1, fine=False, apart=False)):
+            made = self._made(plan) if plan.extra == (rank,) else None
+            if made is not None:
+                yield made
+
+    def of_width(self, width: int | None) -> Iterator[_Made]:
+        """What is looked at where the cascade's own parts are so long."""
+        if width != _SHORT:
+            return self.all()
+        if steps_of(self.site):
+            return self.plain()
+        return self.all() if self.site.program.iterative else iter(())
+
     def plain(self) -> Iterator[_Made]:
         """What is legal and fits where nothing is shared that need not be."""
         for plan in dict.fromkeys(plans_of(self.site, 0, fine=False, apart=False)):
@@ -229,25 +236,22 @@ class _Fusion:
                 if rank in self.crossed or self.site.shapes[rank] <= width:
                     continue
                 site = replace(self.site, blocks={rank: (width,)})
-                tiles = (*self.family, *cut_tiles(site))
-                cut = replace(self, site=site, tiles=tiles, known={})
-                for plan in dict.fromkeys(plans_of(site, 1, fine=False, apart=False)):
-                    made = cut._made(plan) if plan.extra == (rank,) else None
-                    if made is not None:
-                        found = True
-                        yield made
+                cut = self.cut_as(site)
+                for made in cut.sharing(rank):
+                    found = True
+                    yield made
 
     def _made(self, plan: SharedLoops) -> _Made | None:
         """With as many of the loops inside of the second memory as leave it room."""
+        if plan.extra and not self.moved and plan.structure in self.refused:
+            return None
         for split in range(plan.heads, len(plan.loops) + 1):
-            try:
-                bound = self._legal(plan, split)
-            except MappingError:
-                return None
+            bound = self._legal(plan, split)
             if bound is None:
+                self.refused.add(plan.structure)
                 return None
             if all_fits(bound):
-                return _Made(fusion=self, plan=plan, bound=_in_registers(bound))
+                return _Made(fusion=self, plan=plan, bound=bound)
         return None
 
     def evened(self, made: _Made) -> Bound | None:
@@ -258,8 +262,8 @@ class _Fusion:
         if even == arrays:
             return None
         moved = tuple((name, on) for name, on in even.items() if on != arrays[name])
-        other = replace(self, moved=moved, known={})._made(plan)
-        return None if other is None else other.bound
+        other = replace(self, moved=moved)._made(plan)
+        return None if other is None else _in_registers(other.bound)
 
     def _cycles(self, plan: SharedLoops, e: Einsum) -> dict[str, Fraction]:
         """Cycles of all runs of an Einsum on each array that can do it."""
@@ -273,7 +277,10 @@ class _Fusion:
         program = self.site.program
         outer = {*(t.name for t in program.inputs), *program.outputs}
         while True:
-            bound = self._loops(self._mapping(plan, split, outer))
+            try:
+                bound = self._loops(self._mapping(plan, split, outer))
+            except MappingError:
+                return None
             if crossed_passes(bound):
                 self.crossed.update(plan.extra if len(plan.extra) == 1 else ())
                 return None
@@ -307,10 +314,10 @@ class _Fusion:
     def _einsum(self, plan: SharedLoops, number: int) -> EinsumMapping:
         e = self.site.program.einsums[number]
         around = plan.around(self.site, e)
-        key = (e.name, around, plan.apart)
+        inside, alone = InnerSite.of(self.site, around), plan.apart and not around
+        on = dict(self.moved).get(e.name)
+        key = inside.question(e, alone=alone, on=on)
         if key not in self.known:
-            inside, alone = InnerSite.of(self.site, around), plan.apart and not around
-            on = dict(self.moved).get(e.name)
             array = None if on is None else self.site.architecture.array(on)
             self.known[key] = inner_mapping(inside, e, alone=alone, on=array)
         outside = tuple(p.name for p in plan.loops if p.name not in around)

@@ -18,6 +18,10 @@ _MOST = 4
 """Ranks beside those that have to be shared, of which one is taken, too."""
 
 
+Structure = tuple[tuple[tuple[str, bool], ...], tuple[str, ...], bool, bool]
+"""Choices of shared loops that differ in sizes alone have the same one."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SharedLoops:
     """Loops that Einsums share, outermost first."""
@@ -33,6 +37,14 @@ class SharedLoops:
     """The ranks that need not be shared."""
     apart: bool = False
     """Whether Einsums that are in none of the loops go through the outermost memory."""
+
+    @property
+    def structure(self) -> Structure:
+        """Ranks of the loops inside of those that all results have, and whether down to single
+        coordinates, those of them that need not be shared, whether some Einsums only turn in them,
+        and whether others are apart."""
+        inner = dict.fromkeys((p.rank, p.stride == 1) for p in self.loops[self.heads :])
+        return tuple(inner), self.extra, bool(self.close), self.apart
 
     def around(self, site: Site, e: Einsum) -> frozenset[str]:
         """The loops that an Einsum is in: those down to the first over a rank that it lacks."""

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import lru_cache
 from math import prod
 
-from archsim.bound.record import Bound
-from archsim.cost.occupancy import busy_cycles, reduction_latency
-from archsim.cost.spill import count_mapping
+from archsim.bound.masking import leave_out_masked
+from archsim.bound.record import Bound, BoundEinsum
+from archsim.cost.accesses import accesses_of
+from archsim.cost.meter import EXACT
+from archsim.cost.occupancy import busy_cycles, reduction_latency, work_cycles
+from archsim.space.bands import Box
+from archsim.space.iteration import first_tile, iterations
 
 from ..components import strongly_connected_components
+
+_LOOKED_AT = 256
+"""Tiles along one side of a band that are looked at."""
 
 
 def price(bound: Bound) -> tuple[Fraction, Fraction]:
     """Cycles of the slowest, and of all together.
 
     The slowest of arrays, memories, and Einsums that need one another from step to step: these
-    take turns, and wait for sums that come late. Masks are left aside.
+    take turns, and wait for sums that come late. Of an Einsum of which a mask leaves tiles out all
+    is taken as the share of its iterations that are run.
 
     Parameters
     ----------
@@ -28,18 +37,14 @@ def price(bound: Bound) -> tuple[Fraction, Fraction]:
     tuple of Fraction
         To compare mappings of one cascade with one another: the engine has the last word.
     """
-    machine = bound.architecture
+    machine, shares = bound.architecture, _shares(bound)
     busy: dict[str, Fraction] = {}
-    times = {e.name: busy_cycles(bound, e) for e in bound.einsums}
+    times = {e.name: busy_cycles(bound, e) * shares[e.name] for e in bound.einsums}
     for e in bound.einsums:
         busy[e.array.name] = busy.get(e.array.name, Fraction(0)) + times[e.name]
-    words: dict[str, Fraction] = {}
-    for count in count_mapping(bound):
-        for access in count.accesses:
-            moved = (access.reads + access.writes) * bound.words.of(access.tensor)
-            words[access.place] = words.get(access.place, Fraction(0)) + moved
+    words = _words(bound, shares)
     per_word = machine.word_bytes * machine.clock_hz
-    found = [*busy.values(), *_turns(bound, times)]
+    found = [*busy.values(), *_turns(bound, times, shares)]
     for memory in machine.memories:
         if memory.bandwidth_bytes_per_s is not None:
             moved = words.get(memory.name, Fraction(0))
@@ -47,13 +52,81 @@ def price(bound: Bound) -> tuple[Fraction, Fraction]:
     return max(found), sum(found, Fraction(0))
 
 
-def _turns(bound: Bound, times: dict[str, Fraction]) -> list[Fraction]:
+def array_cycles(bound: Bound) -> Fraction:
+    """Cycles of the busiest array alone: ``price`` is no less, wherever tensors are kept."""
+    shares = _shares(bound)
+    busy: dict[str, Fraction] = {}
+    for e in bound.einsums:
+        taken = work_cycles(e) * shares[e.name]
+        busy[e.array.name] = busy.get(e.array.name, Fraction(0)) + taken
+    return max(busy.values())
+
+
+def _shares(bound: Bound) -> dict[str, Fraction]:
+    """The share of each Einsum's iterations that its mask, or that of its steps, leaves to run."""
+    return {e.name: _share(e) for e in leave_out_masked(bound).einsums}
+
+
+def _share(e: BoundEinsum) -> Fraction:
+    window = e.window
+    if window is None:
+        return Fraction(1)
+    tile = first_tile(e.extents, e.temporal[: window.governed])
+    x = window.box.plus if window.plus is None else tile[window.plus] * window.plus_scale
+    y = window.box.minus if window.minus is None else tile[window.minus] * window.minus_scale
+    return touched_share(window.box, x, y)
+
+
+@lru_cache(maxsize=1 << 12)
+def touched_share(box: Box, x: int, y: int) -> Fraction:
+    """The share of tiles that hold any point of a band: near enough of many, which are not all
+    looked at.
+
+    Parameters
+    ----------
+    box : Box
+        The band.
+    x, y : int
+        Elements of a tile along either side.
+
+    Examples
+    --------
+    Of 4 x 4 tiles of two keys and two queries a causal mask leaves ten, a window of two seven:
+
+    >>> touched_share(Box(-7, 0, 8, 8), 2, 2), touched_share(Box(-1, 0, 8, 8), 2, 2)
+    (Fraction(5, 8), Fraction(7, 16))
+    """
+    count, across = iterations(box.plus, x), iterations(box.minus, y)
+    looked_at = range(0, count, -(-count // _LOOKED_AT))
+    found = 0
+    for number in looked_at:
+        first, last = box.tile(number, x, plus=True).touched(y, plus=False)
+        found += max(0, min(across - 1, last) - max(0, first) + 1)
+    return Fraction(max(1, found), len(looked_at) * across)
+
+
+def _words(bound: Bound, shares: dict[str, Fraction]) -> dict[str, Fraction]:
+    """Words that each memory and register file moves for others."""
+    found: dict[str, Fraction] = {}
+    for e in bound.einsums:
+        for part in (e, *e.initial):
+            for number in range(len(part.touches)):
+                for access in accesses_of(bound, part, number, EXACT):
+                    moved = (access.reads + access.writes) * bound.words.of(access.tensor)
+                    before = found.get(access.place, Fraction(0))
+                    found[access.place] = before + moved * shares[e.name]
+    return found
+
+
+def _turns(bound: Bound, times: dict[str, Fraction], shares: dict[str, Fraction]) -> list[Fraction]:
     """Cycles of Einsums that take turns, for each group of them."""
     found = []
     for group in strongly_connected_components(bound.program):
         if len(group) > 1:
-            late = sum(reduction_latency(bound.by_name[n]) * _runs(bound, n) for n in group)
-            found.append(sum((times[n] for n in group), Fraction(late)))
+            late = (
+                reduction_latency(bound.by_name[n]) * _runs(bound, n) * shares[n] for n in group
+            )
+            found.append(sum((times[n] for n in group), sum(late, Fraction(0))))
     return found
 
 
