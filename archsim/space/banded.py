@@ -168,6 +168,7 @@ class _Deliveries:
         self.window = window
         self.size = size
         self.memo: dict[tuple[int, Extents, Box | None], _BandedStream] = {}
+        self.grain = window.grain(loops)
         self.beat = beats(loops, window)
         self.walked = _Walked()
 
@@ -176,6 +177,8 @@ class _Deliveries:
         # Further inside nothing is left out: a tile on the edge of the band runs whole.
         if depth == self.window.governed:
             box = None
+        if box is not None:
+            box = box.coarse(self.grain[depth])
         key = (depth, now, box)
         if (known := self.memo.get(key)) is not None:
             return known
@@ -281,6 +284,7 @@ class _Distinct:
         self.window = window
         self.size = size
         self.memo: dict[tuple[int, Extents, Box | None], int] = {}
+        self.grain = window.grain(loops)
         self.beat = beats(loops, window)
         self.walked = _Walked()
         along = [window.side(loop.axis) is not None for loop in loops]
@@ -304,6 +308,8 @@ class _Distinct:
             box = None
         if depth == len(self.loops):
             return self.size(now)
+        if box is not None:
+            box = box.coarse(self.grain[depth])
         key = (depth, now, box)
         if (known := self.memo.get(key)) is not None:
             return known

@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from math import gcd
 from typing import NamedTuple
 
-from .iteration import iterations
+from .iteration import Loop, iterations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +73,30 @@ class Box(NamedTuple):
         low, high = max(self.low, 1 - self.minus), min(self.high, self.plus - 1)
         return Box(low, high, self.plus, self.minus)
 
+    def coarse(self, size: int) -> Box:
+        """A box of which the same tiles hold a point, and the same are full.
+
+        Boxes that no tile tells apart so become equal. The edges move to the corners of tiles
+        that they pass next; a band that lies between such corners stays as it is.
+
+        >>> Box(-7, -1, 8, 8).coarse(4) == Box(-7, 0, 8, 8).coarse(4)
+        True
+
+        Parameters
+        ----------
+        size : int
+            Elements of which all tiles are multiples, along x and y, but for ragged last ones;
+            0: nothing is cut any more.
+        """
+        if size == 0:
+            return _SOMETHING
+        if size == 1:
+            return self
+        corners = (1, 1 - self.minus, -1, self.plus - 1)
+        high = self.high - min([(self.high - corner) % size for corner in corners])
+        low = self.low + min([(corner - self.low) % size for corner in corners])
+        return Box(low, high, self.plus, self.minus) if low <= high else self
+
     def tile(self, index: int, size: int, *, plus: bool) -> Box:
         """The box that one iteration of a loop over an axis leaves.
 
@@ -128,6 +153,10 @@ class Box(NamedTuple):
         return _ceil(self.plus - 1 - self.high, size), (1 - size - self.low) // size
 
 
+_SOMETHING = Box(0, 0, 2, 2)
+"""A box that is neither empty nor full."""
+
+
 def _staircase(end: int, width: int) -> int:
     """The sum of ``j`` cut to ``[0, width]`` over all whole ``j < end``."""
     top = min(max(end, 0), width)
@@ -161,6 +190,17 @@ class Window:
     minus_scale: int = 1
     box: Box
     governed: int
+
+    def grain(self, loops: tuple[Loop, ...]) -> list[int]:
+        """By how many loops are outside, elements of which all tiles inside are multiples.
+
+        0 where the window leaves nothing out any more (``Box.coarse``).
+        """
+        found = [0]
+        for loop in reversed(loops[: self.governed]):
+            side = self.side(loop.axis)
+            found.append(found[-1] if side is None else gcd(found[-1], loop.stride * side[1]))
+        return [*reversed(found), *[0] * (len(loops) - self.governed)]
 
     def side(self, axis: int) -> tuple[bool, int] | None:
         """Whether an axis is added or subtracted, and its scale; None: it is neither."""

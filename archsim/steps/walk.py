@@ -109,6 +109,7 @@ class _Walker:
         self.ramps: dict[_Ramp, list[RunLengths]] = {}
         window = group.nest.window
         self.beats = () if window is None else beats(group.loops, window)
+        self.grain = () if window is None else window.grain(group.loops)
         depths = range(len(group.loops))
         out = [[p for p in group.parts if p.loops[d] is None] for d in depths]
         asked = {x.variable for x in group.loops if x.member in wanted}
@@ -219,8 +220,13 @@ class _Walker:
         """What is inside an iteration of a loop: its first, its last, at the axis' edge."""
         self.look()
         depth, state, place = where
-        turn = (place, *ends, run.extent, run.box)
+        box = run.box
+        if box is not None:
+            # Bands that no tile further inside tells apart.
+            box = box.coarse(self.grain[depth + 1])
+        turn = (place, *ends, run.extent, box)
         if turn not in self.entered:
+            run = replace(run, box=box)
             self.entered[turn] = self.visit(depth + 1, self.enter(depth, state, ends, run))
         return self.entered[turn]
 
