@@ -258,7 +258,7 @@ class CapacityCurve:
         """What no choice of any tiling is below, whatever memories hold."""
         state = fresh_state(choices, len(cost), np.zeros(6))
         weights = np.ones((1, 1))
-        search(choices, ENERGY, 0.0, 0.0, 0, inf, weights, cost, tile, state)
+        search(choices, ENERGY, 0.0, 0.0, 0, inf, True, weights, cost, tile, state)
         return float(state.values[:, LEAST].min())
 
     def _confirmed(self) -> Iterator[CapacityRun]:

@@ -39,11 +39,14 @@ _MIXTURES = 24
 _NODES = 1_000_000
 """Decisions looked at in a subspace, shared out among its tilings."""
 
-_NODES_OF_SKETCH = 250_000
+_NODES_OF_SKETCH = 100_000
 """The same in the simplest ways, to see which subspaces promise most."""
 
 _NODES_OF_TILING = 1_000, 50_000
 """Decisions looked at for one tiling, at the least and at the most."""
+
+_NODES_OF_TILING_IN_SKETCH = 300, 12_000
+"""The same in a sketch: the first way down is good, and what follows is little better."""
 
 _FILL = 2
 """Steps that pass before arrays and memories all have something to do, about."""
@@ -102,7 +105,8 @@ class SubspaceSearch:
             state = fresh_state(choices, len(cost), self.tally)
             # Any weights give a bound: those that suit the first tiling serve the whole batch.
             weights = _weights(tables, choices, cost[0], len(self.space.architecture.arrays))
-            limits = (self.limit, self.slack, nodes, self.cap)
+            # What a sketch is for, which subspaces promise most, equals do not tell.
+            limits = (self.limit, self.slack, nodes, self.cap, not self.space.plain)
             search(choices, self.objective, *limits, weights, cost, tile, state)
             self.least = min(self.least, float(state.values[:, LEAST].min()))
             for row in range(len(cost)):
@@ -210,7 +214,7 @@ def fresh_state(choices: Choices, tilings: int, tally: Floats) -> Search:
 
 def nodes_of(subspace: Subspace, *, plain: bool = False) -> int:
     """Decisions that are looked at for one tiling of a subspace; ``plain``: in a sketch."""
-    fewest, most = _NODES_OF_TILING
+    fewest, most = _NODES_OF_TILING_IN_SKETCH if plain else _NODES_OF_TILING
     together = _NODES_OF_SKETCH if plain else _NODES
     return min(most, max(fewest, together // len(subspace.sizes)))
 

@@ -253,7 +253,7 @@ def _descend(
     c: Choices,
     plan: Plan,
     objective: int,
-    limits: tuple[float, float, int, float],
+    limits: tuple[float, float, int, float, bool],
     weights: Floats,
     here: tuple[Floats, Floats, Floats, Floats],
     capacities: Floats,
@@ -264,7 +264,7 @@ def _descend(
 
     Parameters
     ----------
-    limits : limit, slack, nodes, cap
+    limits : limit, slack, nodes, cap, settle
         As of ``search``.
     here : cost, tile, room, to_go
         Of the tiling: costs of all rows, bytes of all tiles, those that are there whatever is
@@ -272,7 +272,7 @@ def _descend(
     found : values, chosen, tally
         As of ``Search``, of this tiling alone.
     """
-    limit, slack, nodes, cap = limits
+    limit, slack, nodes, cap, settle = limits
     cost, tile, room, to_go = here
     result, chosen, tally = found
     end, columns, memories = c.decisions.shape[0], cost.shape[1], capacities.shape[0]
@@ -340,7 +340,7 @@ def _descend(
         tie = _value(other, x.so_far[depth + 1], x.nothing, weights, to_go, state, np.inf)
         # Of what beats the best by no more than the slack, only what ties better goes on.
         close = value >= best * (1 - slack)
-        if close and tie >= second * (1 - slack):
+        if close and (not settle or tie >= second * (1 - slack)):
             tally[BOUND] += x.below[depth + 1]
         elif depth + 1 < end:
             depth += 1
@@ -366,6 +366,7 @@ def search(
     slack: float,
     nodes: int,
     cap: float,
+    settle: bool,
     weights: Floats,
     cost: Floats,
     tile: Floats,
@@ -381,6 +382,8 @@ def search(
         Decisions looked at for one tiling at the most.
     cap : float
         What the other objective (of energy and latency) must not be above.
+    settle : bool
+        Whether, of choices that are as good, the best in the other objective is looked for.
     weights : array, (sums, columns)
         Sums of columns to bound by: energy alone, then cycles.
     cost, tile : arrays, (tilings, rows, columns) and (tilings, tiles)
@@ -395,7 +398,7 @@ def search(
         _bounds(c, plan, cost[tiling], weights, to_go)
         here = (cost[tiling], tile[tiling], room, to_go)
         found = (s.values[tiling], s.chosen[tiling], s.tally)
-        limits = (limit, slack, nodes, cap)
+        limits = (limit, slack, nodes, cap, settle)
         _descend(c, plan, objective, limits, weights, here, c.capacities, x, found)
 
 
@@ -435,7 +438,7 @@ def search_sized(
             limit = min(limit, s.values[size])
             if to_go[c.first_state[0], 0] >= limit * (1 - equal):
                 continue
-            limits = (limit, 0.0, nodes, np.inf)
+            limits = (limit, 0.0, nodes, np.inf, True)
             found = (result, chosen, s.tally)
             _descend(c, plan, ENERGY, limits, weights, here, sizes[size], x, found)
             if chosen[0] >= 0 and result[VALUE] < limit * (1 - equal):
