@@ -39,7 +39,7 @@ test: ## all tests, the slow ones included
 goldens: ## write the golden texts of simulate --dump anew; look at the difference before you commit
 	pytest tests/golden --write-goldens
 
-attack: ## hostile files, mutants, command lines and machines at length; SEED=n repeats
+attack: ## hostile files, mutants, command lines, machines, mappings, searches at length; SEED=n repeats
 	$(PYTHON) -W ignore tests/attack/attacking.py $(if $(SEED),--seed $(SEED))
 
 lowest: ## all tests with the lowest versions that pyproject.toml allows

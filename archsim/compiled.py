@@ -56,8 +56,9 @@ class KeptCode(FunctionCache):
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep what was compiled for a signature, where there is room."""
         numba: Any = super()
-        # What was kept before is read first.
-        with suppress(OSError, EOFError, UnpicklingError):
+        # What was kept before is read first; and LLVM may not have handed over the code itself
+        # (RuntimeError: no compiled object yet), though it runs.
+        with suppress(OSError, EOFError, UnpicklingError, RuntimeError):
             numba.save_overload(sig, data)
 
 

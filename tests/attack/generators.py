@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
@@ -73,11 +73,17 @@ MAPPINGS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Attack:
-    """Words of a command line; ``FILE`` in them is the file that holds ``content``."""
+    """Words of a command line; ``FILE`` in them is the file that holds ``content``.
+
+    ``BESIDE`` is another file, ``OUT`` nothing yet; ``SWEPT``, ``SIMULATED`` and ``COMPARED`` are
+    folders of results, of which a file is ``broken`` in some way.
+    """
 
     words: tuple[str, ...]
     content: bytes | None = None
     suffix: str = ".yaml"
+    beside: bytes | None = None
+    broken: str | None = None
 
 
 @lru_cache(maxsize=1)
@@ -234,14 +240,6 @@ def extreme(draw: random.Random) -> Attack:
     return Attack(words=(*words, "--json"))
 
 
-KINDS: Mapping[str, Callable[[random.Random], Attack]] = MappingProxyType(
+TEXTS: Mapping[str, Callable[[random.Random], Attack]] = MappingProxyType(
     {"files": hostile_file, "mutants": mutant, "lines": command_line, "extremes": extreme}
 )
-
-
-def attacks(kind: str, seed: int, first: int = 0) -> Iterator[tuple[int, Attack]]:
-    """Attacks of a kind without end, each with its number."""
-    number = first
-    while True:
-        yield number, KINDS[kind](random.Random(f"{kind} {seed} {number}"))
-        number += 1

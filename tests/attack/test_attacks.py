@@ -2,24 +2,55 @@
 
 from __future__ import annotations
 
+import json
 import random
 from itertools import islice
 from pathlib import Path
 
 import pytest
-from attacking import mishandled
-from commands import refused
-from generators import KINDS, Attack, attacks
+from commands import refused, run
+from generators import Attack
+from kinds import KINDS, attacks
+from met import mishandled
 from properties import Point, broken
+from sums import wrong
 
 SEED = 20_251
-FEW = {"files": 15, "mutants": 6, "lines": 10, "extremes": 3}
+FEW = {"files": 15, "mutants": 6, "lines": 10, "extremes": 3, "machines": 1, "mappings": 8}
+FEW |= {"searches": 1, "sweeps": 1, "folders": 3, "outputs": 2}
+SLOW = {"folders"}
+"""Kinds that begin with results of three sorts."""
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=pytest.mark.slow if k in SLOW else ()) for k in KINDS]
+)
 def test_nothing_hostile_is_mishandled(tmp_path: Path, kind: str) -> None:
     for number, attack in islice(attacks(kind, SEED), FEW[kind]):
         assert mishandled(attack, tmp_path) is None, f"{kind} {number}: {attack.words}"
+
+
+def test_sums_that_are_not_of_their_parts_and_numbers_that_are_none_are_seen() -> None:
+    told = run("simulate", "bert-base", "fusemax", "--set", "seq_len=64", "--json").stdout
+    assert wrong(told) is None
+    tree = json.loads(told)
+    tree["energy_pj"]["by_einsum"]["LM"] *= 1.01
+    assert str(wrong(json.dumps(tree))).startswith(".energy_pj.by_einsum")
+    tree = json.loads(told)
+    tree["traffic_bytes"]["DRAM"]["read"] += 1
+    assert str(wrong(json.dumps(tree))).startswith(".traffic_bytes.DRAM")
+    assert wrong('{"a": [1, -2]}') == ".a.1 is -2"
+    assert wrong('{"a": NaN}') == "no JSON: NaN is no number of JSON"
+
+
+def test_a_file_that_is_left_by_a_refusal_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attack = Attack(words=("analyze", "nothing", "OUT"))
+    monkeypatch.setattr(
+        "met.run", lambda *words: Path(words[-1] + ".json").touch() or run("nothing")
+    )
+    assert mishandled(attack, tmp_path) == "out.json is there after a refusal"
 
 
 def test_an_attack_is_the_same_for_a_seed() -> None:

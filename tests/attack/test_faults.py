@@ -102,6 +102,20 @@ def test_compiled_code_that_cannot_be_kept_or_read_is_compiled() -> None:
     assert isinstance(next(faults), UnpicklingError)
 
 
+def test_code_that_llvm_does_not_hand_over_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen once in a search: "no compiled object yet for <Library '_is_better'>"."""
+
+    def lost(*_: object) -> None:
+        raise RuntimeError("no compiled object yet")
+
+    made = compiled(_twice)
+    if not hasattr(made, "_cache"):
+        pytest.skip("nothing is compiled here")
+    monkeypatch.setattr("numba.core.caching.CompileResultCacheImpl.reduce", lost)
+    monkeypatch.setattr(IndexDataCacheFile, "load", lambda *_: None)
+    assert made(3) == 6
+
+
 def test_code_of_another_signature_is_not_what_was_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two processes may give what they keep at once the same name."""
     of_integers = SimpleNamespace(signature=SimpleNamespace(args=("int64",)))
