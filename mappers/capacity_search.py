@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from multiprocessing.synchronize import Event
@@ -18,15 +18,14 @@ from einsum_cascade.errors import NoLegalMappingError, Problem, SpecError, did_y
 from .capacity import CapacityCurves, CapacityPoint, CapacitySeries
 from .certificate import INTERRUPTED
 from .constraint_files import ConstraintFile
-from .exhaustive.curve import CapacityCurve, CapacityRun, with_capacity
-from .exhaustive.irregular import in_batches
+from .exhaustive.curve import CapacityRun, with_capacity
 from .exhaustive.team import Team, usual_workers
 from .generators import GENERATORS
-from .objectives import objective_called
 from .part_space import space_of
-from .protocol import Advance, Clock, SearchProblem, never, silent
+from .protocol import Advance, Clock, never, silent
 from .space.constraints import Constraints, IsKept, IsShared, MappingConstraint
 from .space.mapspace import Mapspace
+from .wide_curve import curve_on
 from .workload_search import ProgressOfParts, only_part, quiet
 
 LEAST, MOST = 1 << 10, 1 << 26
@@ -87,7 +86,7 @@ def capacity_curves(
         workload=result.workload,
         architecture=architecture.name,
         memory=level.name,
-        outermost=architecture.memories[0].name,
+        outermost=architecture.home.name,
         own_bytes=level.capacity_bytes,
         capacities=search.capacities,
         bound_bytes=result.bounds.traffic_bytes,
@@ -127,17 +126,19 @@ class _SeriesSearch:
     def __call__(self, number: int) -> _SeriesFound:
         """One of the two."""
         left = 1 if self.together or number else 2
-        half, whole = self.clock.share(2 * left), self.clock.share(left)
-
-        def is_over() -> bool:
-            return whole() or self.stopped.is_set()
-
+        clock = self.clock.part(left)
         mine = number == 0 or not self.together
         advance = self.advance if mine else silent(STEPS)
-        space = self.spaces[number]
-        runs, curve = _curve(space, self.memory, self.capacities, (half, is_over), advance)
-        series = _series(self.workload, self.part, self.architecture, self.memory, runs)
-        return _SeriesFound(series=series, runs=curve.runs, ended=curve.ended)
+        found = curve_on(
+            self.spaces[number],
+            self.memory,
+            self.capacities,
+            clock,
+            advance,
+            is_stopped=self.stopped.is_set,
+        )
+        series = _series(self.workload, self.part, self.architecture, self.memory, found.runs)
+        return _SeriesFound(series=series, runs=found.engine_runs, ended=found.ended)
 
     def both(self) -> tuple[_SeriesFound, _SeriesFound]:
         """The first series here, and the other one after it, or by another process meanwhile."""
@@ -166,10 +167,7 @@ def memory_called(architecture: Architecture, name: str) -> Memory:
     SpecError
         There is none of that name or role, it is the outermost, or of no limit.
     """
-    if architecture.has_instances or not architecture.tree.is_line:
-        text = f"--capacity-curve: {architecture.name} has many cores, or memories side by side"
-        raise SpecError(Problem(text, hint="take a machine of one core"))
-    outermost, *inner = architecture.memories
+    outermost, *inner = architecture.memories[architecture.home_level :]
     known = [m.name for m in inner if m.capacity_bytes is not None]
     named = memory_in_role(architecture, name) or name
     if named not in [m.name for m in architecture.memories]:
@@ -194,7 +192,7 @@ def einsum_by_einsum(space: Mapspace) -> Mapspace:
     intermediate goes to the outermost memory."""
     program = space.program
     ranks = dict.fromkeys(v.upper() for e in program.einsums for v in e.variables)
-    outermost = space.architecture.memories[0].name
+    outermost = space.architecture.home.name
     apart = (IsShared(rank) for rank in ranks if rank not in program.parallel)
     kept = (IsKept(e.name, outermost) for e in program.einsums)
     more = (
@@ -202,25 +200,6 @@ def einsum_by_einsum(space: Mapspace) -> Mapspace:
         *(MappingConstraint(statement=s, must=True) for s in kept),
     )
     return replace(space, constraints=Constraints((*space.constraints.all, *more)))
-
-
-def _curve(
-    space: Mapspace,
-    memory: str,
-    capacities: tuple[int, ...],
-    ends: tuple[Callable[[], bool], Callable[[], bool]],
-    advance: Advance,
-) -> tuple[tuple[CapacityRun, ...], CapacityCurve]:
-    """What a space has to offer at each capacity, and the search that says so."""
-
-    def searched(aside: bool) -> tuple[tuple[CapacityRun, ...], CapacityCurve]:
-        half, whole = ends
-        curve = CapacityCurve(
-            space, memory, capacities, is_half_over=half, is_over=whole, relaxed=aside
-        )
-        return curve.run(advance), curve
-
-    return in_batches(SearchProblem(space, objective_called("energy")), searched)
 
 
 def _series(

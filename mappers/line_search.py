@@ -80,9 +80,14 @@ def line_search(strategy: Mapper, problem: SearchProblem, progress: Progress) ->
     return search.found()
 
 
-def in_lines(space: Mapspace) -> Iterator[Callable[[], StandIn]]:
-    """What makes the space of each line. Raises as ``Mapspace.of``."""
-    return (partial(stand_in_of, space, line) for line in lines_of(space.architecture))
+def in_lines(space: Mapspace, memory: str = "") -> Iterator[Callable[[], StandIn]]:
+    """What makes the space of each line that has a memory. Raises as ``Mapspace.of``."""
+    lines = (
+        line
+        for line in lines_of(space.architecture)
+        if not memory or memory in [m.name for m in line.memories]
+    )
+    return (partial(stand_in_of, space, line) for line in lines)
 
 
 def stand_in_of(whole: Mapspace, line: Architecture) -> StandIn:

@@ -22,11 +22,12 @@ from typing import Final
 from archsim.bound.part_masks import moved_masks
 from archsim.jobs.spreading import Spreading, part_of, seen_by_one, spread_over, spreadings
 from archsim.spec.arch import Architecture, Memory
-from archsim.spec.mapping import Mapping, NestLevel
+from archsim.spec.mapping import Keep, Mapping, NestLevel
 from archsim.spec.words import words_of
 from einsum_cascade.errors import InputError
 from einsum_cascade.ir import Program
 
+from .branched import by_branches
 from .carried import carried, kept_as_told
 from .certificate import Searched
 from .line_search import line_search
@@ -72,13 +73,18 @@ def ways_of(space: Mapspace) -> tuple[Spreading, ...]:
     return tuple(way for way in found if way) or found
 
 
-def over_cores(space: Mapspace) -> Iterator[Callable[[], StandIn]]:
-    """What makes the problem of a core, for each way to spread a cascade. Raises as ``core_of``."""
-    return (partial(core_of, space, spreading) for spreading in ways_of(space))
+def over_cores(space: Mapspace, memory: str = "") -> Iterator[Callable[[], StandIn]]:
+    """What makes the problem of a core, for each way to spread a cascade. As ``core_of``."""
+    return (partial(core_of, space, spreading, memory) for spreading in ways_of(space))
 
 
-def core_of(whole: Mapspace, spreading: Spreading) -> StandIn:
+def core_of(whole: Mapspace, spreading: Spreading, memory: str = "") -> StandIn:
     """The problem of a core, and what brings its mappings to all of them.
+
+    Parameters
+    ----------
+    memory : str
+        One that the core has to see: of what it shares with others it has its share.
 
     Raises
     ------
@@ -87,14 +93,63 @@ def core_of(whole: Mapspace, spreading: Spreading) -> StandIn:
     """
     shapes = part_of(spreading, whole.given)
     machine = one_core(whole.program, whole.architecture, spreading, whole.given)
+    share, sees_all = 1, _is_shared(whole.architecture, memory)
+    if sees_all:
+        machine, share = _seeing(whole.architecture, spreading, memory)
     program, obeyed = _of_middle_part(whole, spreading), carried(whole, machine, shapes)
     space = Mapspace.of(program, machine, shapes, obeyed)
 
     def brought(mapping: Mapping) -> Iterator[Mapping]:
+        if sees_all:
+            # It says itself which loops are at the memory that cores share, and what that keeps.
+            yield from _passed_on(whole, machine, mapping, spreading)
+            return
         for placed in placements(mapping, spreading, whole.architecture):
             yield kept_as_told(whole, machine, placed)
 
-    return StandIn(space=space, brought=brought)
+    return StandIn(space=space, brought=brought, share=share)
+
+
+def _is_shared(architecture: Architecture, memory: str) -> bool:
+    """Whether a memory feeds instances, or is outside of one that does."""
+    names = [m.name for m in architecture.memories]
+    return bool(memory) and any(m.instances for m in architecture.memories[names.index(memory) :])
+
+
+def _seeing(
+    architecture: Architecture, spreading: Spreading, memory: str
+) -> tuple[Architecture, int]:
+    """A core between the outermost memory and one that it shares, and how many share that: what is
+    inside of it makes no difference to what is outside."""
+    seen = {m.name: _alone(m) for m in seen_by_one(architecture, spreading).memories}
+    outer = replace(seen[architecture.home.name], inside=None)
+    inner = replace(seen[memory], inside=None)
+    arrays = tuple(replace(a, reads=(), writes=()) for a in architecture.arrays)
+    machine = replace(architecture, memories=(outer, inner), arrays=arrays, mapping=None)
+    names = [m.name for m in architecture.memories]
+    fed = {m.name for m in architecture.memories[names.index(memory) :]}
+    return machine, prod(s.parts or 1 for name, ranks in spreading if name in fed for s in ranks)
+
+
+def _passed_on(
+    whole: Mapspace, machine: Architecture, mapping: Mapping, spreading: Spreading
+) -> Iterator[Mapping]:
+    """The mapping of a core between two memories, spread over all cores: with all in those that it
+    does not see, and with nothing; with all that comes from outside in what it shares, so that it
+    comes once for all cores, and with what it keeps there itself."""
+    outer, shared = (m.name for m in machine.memories)
+    inside = whole.architecture.memories[whole.architecture.home_level :]
+    unseen = [m.name for m in inside if m.name not in (outer, shared)]
+    tensors = (*(t.name for t in whole.program.inputs), *(e.name for e in whole.program.einsums))
+    everything = tuple(Keep(level=name, tensors=tensors) for name in unseen)
+    held = {k.level: k.tensors for k in mapping.keep}
+    at_once = dict.fromkeys((*held.get(outer, ()), *held.get(shared, ())))
+    others = tuple(k for k in mapping.keep if k.level != shared)
+    for more in dict.fromkeys((everything, ())):
+        for here in dict.fromkeys((tuple(at_once), held.get(shared, ()))):
+            keep = (*others, *([Keep(level=shared, tensors=here)] if here else []), *more)
+            spread = spread_over(replace(mapping, keep=keep), spreading, whole.architecture)
+            yield by_branches(whole.program, whole.architecture, replace(spread, keep=keep))
 
 
 def _look_at(search: Transfer, spreading: Spreading, progress: Progress) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import chain, islice
 from math import inf
 from typing import Literal
 
@@ -52,6 +53,9 @@ _EQUAL = 1e-12
 
 _LITTLE = 1e-3
 """What the least energy counts for in bytes, where two mappings move as many."""
+
+_FEW = 128
+"""Subspaces of a space of which all are looked at, in all regions."""
 
 _TRIES = 3
 """Mappings that the engine runs, at the most, for one point of a curve."""
@@ -168,8 +172,8 @@ class CapacityCurve:
         """Subspaces with their tables, and what is looked for in them: the least traffic where
         ranks are not cut, so that tiles may be of any size, and both where a search looks for the
         least energy. Of a small space all."""
-        small = self.space.size <= self.effort.regions
-        regions = [one.region for one in self.space.regions(self.space.size)] if small else []
+        regions = self._all_regions()
+        small = bool(regions)
         for region in regions or self.space.uncut():
             costs = KnownCosts()
             for subspace in subspaces_of(region) if small else self._unlike(region):
@@ -195,6 +199,18 @@ class CapacityCurve:
             raise KeyboardInterrupt
         for region, subspace, tables in others.all:
             yield KINDS, region, subspace, tables
+
+    def _all_regions(self) -> list[Region]:
+        """The regions of a space that is small enough to look at all of it; none of others."""
+        if self.space.size > self.effort.regions:
+            return []
+        regions = [one.region for one in self.space.regions(self.space.size)]
+        most = max(_FEW, self.effort.subspaces)
+        if most < inf:
+            subspaces = chain.from_iterable(map(subspaces_of, regions))
+            if sum(1 for _ in islice(subspaces, round(most) + 1)) > most:
+                return []
+        return regions
 
     def _ends(self, is_over: Callable[[], bool]) -> bool:
         """Whether time is up; not before there is something to show."""
@@ -269,12 +285,11 @@ class CapacityCurve:
             for capacity in self.capacities:
                 if kind == "energy":
                     best = least(kind, best, others.get(capacity))
-                machine = with_capacity(self.machine, self.memory, capacity)
                 for proposal in self.found.get((kind, capacity), [])[::-1][:_TRIES]:
                     region, skeleton = proposal.region, proposal.subspace.skeleton
                     chosen = (proposal.sizes, proposal.ways, proposal.places)
                     mapping = replace(mapping_of(region, skeleton, *chosen), name=f"least-{kind}")
-                    run = self._run(machine, mapping)
+                    run = self._run(capacity, mapping)
                     if run is not None:
                         best = least(kind, best, run)
                         break
@@ -282,11 +297,23 @@ class CapacityCurve:
                     others[capacity] = best
                     yield CapacityRun(capacity_bytes=capacity, kind=kind, run=best)
 
-    def _run(self, machine: Architecture, mapping: Mapping) -> EngineRun | None:
-        """A mapping run on a machine; None where the engine refuses it."""
+    def _run(self, capacity: int, mapping: Mapping) -> EngineRun | None:
         self.runs += 1
-        with suppress(MappingError):
-            return run_mapping(
-                replace(self.space, architecture=machine), mapping, OBJECTIVES["energy"]
-            )
-        return None
+        return run_with(
+            replace(self.space, architecture=self.machine), self.memory, capacity, mapping
+        )
+
+
+def run_with(space: Mapspace, memory: str, capacity: int, mapping: Mapping) -> EngineRun | None:
+    """A mapping run on a space's machine with so much of a memory; None where the engine refuses
+    it.
+
+    Parameters
+    ----------
+    capacity : int
+        In bytes.
+    """
+    machine = with_capacity(space.architecture, memory, capacity)
+    with suppress(MappingError):
+        return run_mapping(replace(space, architecture=machine), mapping, OBJECTIVES["energy"])
+    return None

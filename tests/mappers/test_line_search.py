@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from commands import refused
 
 from archsim import Architecture, simulate
 from mappers.exhaustive.effort import BRIEF
@@ -102,8 +101,3 @@ def test_a_line_is_a_machine_of_those_memories(split: Path) -> None:
         ["far", "sums"],
     ]
     assert all(line.tree.is_line for line in lines_of(machine))
-
-
-def test_what_is_not_searched_there_is_refused(split: Path) -> None:
-    told = refused("map", "bert-base", str(split), "--capacity-curve", "tiles", code=2)
-    assert "split has many cores, or memories side by side" in told

@@ -1,12 +1,12 @@
-"""Constraints and fronts on machines of many cores and of memories side by side: against every
-mapping of their stand-ins, looked at one by one on the machine itself."""
+"""Constraints, fronts and curves on machines of many cores and of memories side by side: against
+mappings of their stand-ins, looked at one by one on the machine itself."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, product
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,14 @@ from einsum_cascade.errors import InputError, NoLegalMappingError
 from mappers.constraint_files import ConstraintFile, constraints_of
 from mappers.engine_run import EngineRun, bound_mapping, run_mapping
 from mappers.exhaustive.capped import CappedFront
+from mappers.exhaustive.curve import run_with, value_of
 from mappers.exhaustive.effort import BRIEF
 from mappers.line_search import line_search
 from mappers.objectives import OBJECTIVES
 from mappers.protocol import Clock, SearchProblem, silent
 from mappers.space.mapspace import Mapspace
 from mappers.spread_search import over_cores, spread_search
+from mappers.wide_curve import curve_on
 from mappers.wide_front import front_on
 
 LATENCY, ENERGY = OBJECTIVES["latency"], OBJECTIVES["energy"]
@@ -118,16 +120,40 @@ def test_fronts_have_all_that_is_not_beaten(
         assert front.least[number].certificate.is_floor
 
 
+@pytest.mark.parametrize("memory", ["L1", "L2"])
+def test_nothing_moves_less_with_so_much_of_a_memory(
+    memory: str, two_cores: Architecture, tried: list[EngineRun], tmp_path: Path
+) -> None:
+    space, capacities = space_of(two_cores, tmp_path), (32, 64, 4096)
+    runs = curve_on(space, memory, capacities, Clock(None), lambda _: None).runs
+    moved = {r.capacity_bytes: r.value for r in runs if r.kind == "traffic"}
+    assert [*moved.values()] == sorted(moved.values(), reverse=True)
+    bounds = tried[0].result.bounds
+    assert moved[4096] == bounds.traffic_bytes
+    for found in runs:
+        again = run_with(space, memory, found.capacity_bytes, found.run.mapping)
+        assert again is not None
+        assert value_of(found.kind, again) == found.value
+    for run, capacity in product(tried, capacities):
+        (needs,) = [b.required_bytes for b in run.result.buffers if b.level == memory]
+        if needs <= capacity:
+            assert moved[capacity] <= value_of("traffic", run)
+
+
 def test_one_core_below_its_memory_is_the_machine_itself(tmp_path: Path) -> None:
     one = fed_by_dram(1)
     outer, *inner = one.memories
     told = ({"einsums": {"Z": {"array": "array_2d"}}}, True)
     below = replace(one, memories=(replace(outer, instances=(("cores", 1),)), *inner))
-    fronts = []
+    fronts, curves = [], []
     for machine in (one, below):
-        front = front_of(space_of(machine, tmp_path, told))
+        space = space_of(machine, tmp_path, told)
+        front = front_of(space)
         fronts.append([(run.cycles, run.energy_pj) for run in front.runs])
+        curve = curve_on(space, "global_buffer", (64, 256), Clock(None), lambda _: None)
+        curves.append([(r.kind, r.capacity_bytes, r.value) for r in curve.runs])
     assert fronts[0] == fronts[1]
+    assert curves[0] == curves[1]
 
 
 def test_what_cores_share_need_not_keep_what_a_core_is_brought(
