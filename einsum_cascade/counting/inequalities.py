@@ -45,6 +45,20 @@ class Inequality:
         """Whether its bounds are divisions."""
         return self.coefficients is not None
 
+    def always(self, sizes: Mapping[Any, int]) -> bool:
+        """Whether it plainly holds wherever its variables are, each from 0 to its size less one.
+
+        >>> import sympy
+        >>> p, m = (sympy.Symbol(n, integer=True, nonnegative=True) for n in "pm")
+        >>> inside = Inequality.of(4 * p + m - 15)
+        >>> inside.always({p: 4, m: 4}), inside.always({p: 4, m: 5})
+        (True, False)
+        """
+        if self.coefficients is None:
+            return False
+        ends = (max(c * (sizes[s] - 1), 0) for s, c in self.coefficients.items())
+        return self.constant + sum(ends) <= 0
+
     def names(self, symbol: Any) -> bool:
         """Whether it depends on a variable."""
         linear = self.coefficients

@@ -147,7 +147,9 @@ class _Numbers:
         left = [self._value(i, symbols) for i in inequalities]
         if any(not i.free_symbols and not i <= 0 for i in left):
             return 0
-        left = [i for i in left if i.free_symbols]
+        # What holds everywhere, as the last tile's end where tiles are whole, ties nothing.
+        sizes = {a.symbol: a.size for a in ranges}
+        left = [i for i in left if i.free_symbols and not Inequality.of(i).always(sizes)]
         found = int(self._value(times))
         while ranges and found:
             group = [ranges.pop(0)]

@@ -97,3 +97,26 @@ def test_a_mask_may_ask_for_the_length_of_a_rank_it_does_not_tie(
     )
     (found,) = analyze(Cascade.parse(text).program).at({"A": size, "M": 5}).by_einsum
     assert found.points == size * sum(holds(m, size) for m in range(5))
+
+
+@pytest.mark.parametrize("more", [0, 1, 7])
+@pytest.mark.parametrize("steps", [1, 5])
+def test_what_holds_everywhere_ties_nothing(more: int, steps: int) -> None:
+    """Chunks that end in time, and those of which the last does not, against all points."""
+    where = f"p <= m and 5*p + l < 30 - {steps} + {more}"
+    program = Cascade.parse(f"{HEAD}  Z[p] = X[p, m, l] * C where {where}\n").program
+    p, m, chunk = np.ogrid[:6, :8, :5]
+    wanted = int(((p <= m) & (5 * p + chunk < 30 - steps + more)).sum())
+    assert count_points(program, program.einsums[0], {"P": 6, "M": 8, "L": 5, "C": 1}) == wanted
+
+
+def test_a_million_tokens_in_chunks_are_counted_by_their_pairs() -> None:
+    """Queries and keys of chunks are tied two by two: together they are 10**12 points."""
+    where = "m <= p and l < 1024 and 1024*p + l < 1048576"
+    program = Cascade.parse(f"{HEAD}  Z[p] = X[p, m, l] * C where {where}\n").program
+    shapes = {"P": 1024, "M": 1024, "L": 1024, "C": 1}
+    assert count_points(program, program.einsums[0], shapes) == 1024 * (1024 * 1025 // 2)
+    (form,) = (Inequality.of(sympy.Symbol("p") * 1024 + sympy.Symbol("l") - 1048575),)
+    sizes = {sympy.Symbol("p"): 1024, sympy.Symbol("l"): 1024}
+    assert form.always(sizes)
+    assert not form.always({**sizes, sympy.Symbol("l"): 1025})
