@@ -27,6 +27,7 @@ from archsim.spec.words import words_of
 from einsum_cascade.errors import InputError
 from einsum_cascade.ir import Program
 
+from .around_ring import around_ring, with_room
 from .branched import by_branches
 from .carried import carried, kept_as_told
 from .certificate import Searched
@@ -61,9 +62,14 @@ def spread_search(strategy: Mapper, problem: SearchProblem, progress: Progress) 
         No mapping is known, and none was found legal.
     """
     search = Transfer(strategy, problem, ONE_CORE)
+    is_ring = problem.space.architecture.memories[0].ring
     for spreading in ways_of(problem.space):
         if search.best is None or not search.is_done:
-            _look_at(search, spreading, progress)
+            ran = search.ran
+            _look_at(search, core_of, spreading, progress)
+            if is_ring and search.ran == ran:
+                # There is no room for copies of what all chips need: it may go round.
+                _look_at(search, chip_of, spreading, progress)
     return search.found()
 
 
@@ -152,10 +158,28 @@ def _passed_on(
             yield by_branches(whole.program, whole.architecture, replace(spread, keep=keep))
 
 
-def _look_at(search: Transfer, spreading: Spreading, progress: Progress) -> None:
+def chip_of(whole: Mapspace, spreading: Spreading) -> StandIn:
+    """The problem of a chip in a ring that has a part of what all chips need, where ``core_of`` has
+    a copy. Raises as that."""
+    core = core_of(whole, spreading)
+    machine = with_room(core.space.architecture, spreading, whole.program, core.space.given)
+
+    def brought(mapping: Mapping) -> Iterator[Mapping]:
+        for placed in around_ring(mapping, spreading, whole.program, whole.architecture):
+            yield kept_as_told(whole, machine, placed)
+
+    return StandIn(space=replace(core.space, architecture=machine), brought=brought)
+
+
+def _look_at(
+    search: Transfer,
+    of_way: Callable[[Mapspace, Spreading], StandIn],
+    spreading: Spreading,
+    progress: Progress,
+) -> None:
     """Search the problem of a core, and run what is found on all of them."""
     try:
-        core = core_of(search.problem.space, spreading)
+        core = of_way(search.problem.space, spreading)
         known = first_known(core.space, search.problem)
         if _beaten(search, core.space):
             return

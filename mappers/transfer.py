@@ -43,6 +43,8 @@ class Transfer:
         self.seen = Seen(problem.known, problem.others)
         self.certificates: list[Certificate] = []
         self.runs = 0
+        self.ran = 0
+        """Those of them that are legal."""
         self.refused: list[InputError] = []
 
     @property
@@ -100,6 +102,7 @@ class Transfer:
         except InputError as wrong:
             self.refused.append(wrong)
             return
+        self.ran += 1
         self.seen.ran(run)
         if self.best is None or self._is_better(run, self.best):
             self.best = run

@@ -107,18 +107,37 @@ def _on_machine(
     program, shapes = with_parameters(program, shapes)
     mapping = _named(program, mapping, architecture)
     if is_spread(mapping) or architecture.memories[0].ring:
+        # Until it is known what goes round a ring, chips would need room for copies.
+        rings = any(level.ring for level in mapping.nest)
+        chip = _with_room(architecture) if rings else architecture
 
         def of_one(part: Program, inner: Mapping, own: dict[str, int]) -> Bound:
-            return _bind(part, inner, architecture, own, choose)
+            return _bind(part, inner, chip, own, choose)
 
         def of_all(all_of: Program, inner: Mapping, own: dict[str, int]) -> Bound:
             return _unasked(all_of, inner, architecture, own)
 
         bound = bind_spread(program, mapping, architecture, shapes, of_one, of_all)
+        bound = _on(architecture, bound) if rings else bound
         # What feeds the instances holds the tiles of all of them.
         _check_capacity(bound, MappingError)
         return bound
     return _bind(program, mapping, architecture, shapes, choose)
+
+
+def _with_room(architecture: Architecture) -> Architecture:
+    """The machine with a home memory that holds as much as is asked for."""
+    home = replace(architecture.home, capacity_bytes=None)
+    memories = (home if m.name == home.name else m for m in architecture.memories)
+    return replace(architecture, memories=tuple(memories))
+
+
+def _on(architecture: Architecture, bound: Bound) -> Bound:
+    """What all instances run, on the machine as it is."""
+    instances = bound.instances
+    assert instances is not None, "what is spread has instances"
+    others = tuple((kinds, replace(b, architecture=architecture)) for kinds, b in instances.others)
+    return replace(bound, architecture=architecture, instances=replace(instances, others=others))
 
 
 def _bind(

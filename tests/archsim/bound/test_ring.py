@@ -7,6 +7,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+from brief_search import BRIEFLY
 from products import PRODUCT
 
 from archsim import Architecture, Mapping, Result, simulate
@@ -14,8 +15,13 @@ from archsim.evaluate.evaluate import evaluate_mapping
 from archsim.result.json import result_from_dict, result_to_dict
 from archsim.spec.files.mapping_text import mapping_text
 from einsum_cascade import Cascade
-from einsum_cascade.errors import InputError, SpecError
+from einsum_cascade.errors import InputError, MappingError, SpecError
 from mappers.choices.choose import choose
+from mappers.engine_run import run_mapping
+from mappers.objectives import OBJECTIVES
+from mappers.protocol import SearchProblem, silent
+from mappers.space.mapspace import Mapspace
+from mappers.spread_search import spread_search
 
 CHIPS = 3
 
@@ -237,6 +243,37 @@ def test_heads_need_no_links_and_copies_are_told(small: Path) -> None:
     assert not copied.traffic[0].total_bytes
     assert copied.buffers[0].required_bytes == 2 * 2 + 2 * 9 + 2 * 9
     assert "each of 3 chips has a copy of B before it begins" in copied.notes
+
+
+def test_parts_go_round_where_there_is_no_room_for_copies(small: Path) -> None:
+    shapes = {"M": 6, "N": 9, "K": 2}
+    ample = run(small, shapes)
+    (buffer,) = ample.buffers
+    tight = (f"memories.home.capacity={buffer.required_bytes}B",)
+    assert run(small, shapes, machine=tight).cycles == ample.cycles
+    for setting in ("nest.0.ring=[]", "nest.0.ring=N"):
+        less = (
+            tight if "[]" in setting else (f"memories.home.capacity={buffer.required_bytes - 1}B",)
+        )
+        with pytest.raises(MappingError, match="home needs"):
+            run(small, shapes, setting, machine=less)
+
+
+def test_a_search_lets_go_round_what_has_no_room(small: Path) -> None:
+    program, shapes = Cascade.load(small / "product.yaml").program, {"M": 6, "N": 9, "K": 2}
+    latency = OBJECTIVES["latency"]
+
+    def searched(room: int) -> Result:
+        machine = Architecture.load(small / "machine.yaml", [f"memories.home.capacity={room}B"])
+        space = Mapspace.of(program, machine, shapes)
+        found = spread_search(BRIEFLY, SearchProblem(space, latency), silent)
+        again = run_mapping(space, found.mapping, latency)
+        assert again.value == found.certificate.value
+        return found.result
+
+    assert not searched(64).traffic[0].total_bytes
+    # A chip has no room for all of what the others need, too: parts of it go round.
+    assert searched(33).traffic[0].total_bytes > 0
 
 
 def test_a_ring_is_written_and_kept(small: Path) -> None:
