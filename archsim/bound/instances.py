@@ -416,18 +416,18 @@ def _illegal(bound: Bound, spread: tuple[Spread, ...]) -> Iterator[str]:
                 yield f"{e.name} has a mask that reads data along {s.rank}, which has no parts"
             if e.einsum.select is not None and variable in e.einsum.over:
                 yield f"{e.name} picks from all of {s.rank}, of which instances have parts"
-            yield from _unlike_parts(bound.program, e, s)
+            yield from _unlike_parts(bound.tiling, e, s)
         for tensor, ranks in bound.program.iterative.items():
             if s.rank in ranks:
                 yield f"{tensor} runs along {s.rank}: its steps follow one another"
         yield from _torn(bound, s)
 
 
-def _unlike_parts(program: Program, e: BoundEinsum, s: Spread) -> Iterator[str]:
+def _unlike_parts(tiling: Tiling, e: BoundEinsum, s: Spread) -> Iterator[str]:
     """Accesses that need more of a tensor than the part of their instance."""
     for access_map in e.touches:
         for index in access_map.access.indices:
-            if s.variable in index.variables and not _in_order(program, index, s):
+            if s.variable in index.variables and not _in_order(tiling, index, s):
                 name = access_map.access.tensor
                 where = index_text(index)
                 yield f"{e.name} takes {name} at {where}, which may be in another part of {s.rank}"
@@ -450,11 +450,12 @@ def _uneven(tiling: Tiling, spread: tuple[Spread, ...]) -> Iterator[str]:
             )
 
 
-def _in_order(program: Program, index: Index, s: Spread) -> bool:
+def _in_order(tiling: Tiling, index: Index, s: Spread) -> bool:
     """Whether parts of a rank are parts of what an index goes over: the rank itself, or all of a
-    rank that the cascade cuts, whose outermost part is spread."""
+    rank that the cascade cuts, whose outermost part is spread (of which there is more than one)."""
     if not isinstance(index, Affine):
         return False
+    program = tiling.program
     family = program.rank_of[s.rank].family if s.rank in program.rank_of else None
     if family is None:
         return index.as_variable == s.variable
@@ -462,7 +463,9 @@ def _in_order(program: Program, index: Index, s: Spread) -> bool:
     digits = {(m.lower(), *sorted(members[n + 1 :])) for n, m in enumerate(members)}
     terms = {(t.variable, *sorted(t.shapes)) for t in index.terms if t.coefficient == 1}
     whole = len(terms) == len(index.terms) and terms == digits
-    return index.as_variable == s.variable or (members[0] == s.rank and whole)
+    outer = members[: members.index(s.rank)]
+    outermost = all(tiling.shapes[m] == 1 for m in outer)
+    return index.as_variable == s.variable or (outermost and whole)
 
 
 def _torn(bound: Bound, s: Spread) -> Iterator[str]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 
 from einsum_cascade import Cascade
 from einsum_cascade.errors import (
@@ -32,14 +33,17 @@ from .job import Evaluate, Generators, Job, Refusal
 from .parts import job_of
 from .selection import (
     blocks_mapping,
+    copying_ways,
     derived_mapping,
     machines_own,
     recalled_mapping,
     split_ways,
+    spread_in_way,
     stands_in,
     ways_to_spread,
     written_ways,
 )
+from .spreading import Spreading, idle_times
 from .workload import PartLike
 
 NEAR = 1.1
@@ -83,7 +87,7 @@ def default_job(
     refused: tuple[Refusal, ...] = ()
     unmade: InputError | None = None
     for known in known_mappings(part, architecture, generators):
-        if best is not None and best[1].over_floor <= known.beyond:
+        if best is not None and not known.may_be_sooner(best[1]):
             continue
         try:
             mapping = known()
@@ -127,6 +131,13 @@ class KnownMapping:
     """Whether it is what an earlier search for the very same problem found."""
     beyond: float = 0
     """It is tried where all before it take more than so many times their floor."""
+    idle: float = 1
+    """How many times what it would take if all instances of the machine were at work its arrays
+    take at the least."""
+
+    def may_be_sooner(self, best: Result) -> bool:
+        """Whether it is worth a look beside the best of those before it."""
+        return best.over_floor > self.beyond and best.latency_s > best.floor.compute_s * self.idle
 
     def __call__(self) -> Mapping:
         """The mapping. Raises SpecError or MappingError where it cannot be had."""
@@ -159,15 +170,20 @@ def known_mappings(
     for known in written:
         yield from _in_all_ways(known, part, architecture)
     ways = ways_to_spread(part, architecture, cascade)
-    for way in range(ways if ways > 1 else 0):
+    copying = copying_ways(part, architecture, cascade)
+    for known, way in product(written, copying):
+        spread = partial(_spread_so, known, way, part, architecture)
+        yield replace(known, make=spread, beyond=FAR, idle=idle_times(architecture, way))
+    for way in ways if len(ways) > 1 else ():
         blocks = blocks_mapping(part, architecture, generators, cascade, way)
         if blocks is not None:
             yield KnownMapping(BLOCK_BY_BLOCK, partial(_itself, blocks))
     make = partial(derived_mapping, part, architecture, generators, cascade)
-    for way in range(ways):
-        yield KnownMapping(FUSED, partial(make, way, fuse=True), beyond=FAR)
-    for way in range(ways):
-        yield KnownMapping(EINSUM_BY_EINSUM, partial(make, way))
+    for name, fuse in ((FUSED, True), (EINSUM_BY_EINSUM, False)):
+        for way in (*ways, *copying):
+            beyond = FAR if fuse or way in copying else 0
+            idle = idle_times(architecture, way)
+            yield KnownMapping(name, partial(make, way, fuse=fuse), beyond=beyond, idle=idle)
     yield from _split(part, architecture, generators, cascade)
 
 
@@ -195,6 +211,12 @@ def _in_all_ways(
         return
     for mapping in ways:
         yield replace(known, make=partial(_itself, mapping))
+
+
+def _spread_so(
+    known: KnownMapping, way: Spreading, part: PartLike, architecture: Architecture
+) -> Mapping:
+    return spread_in_way(known(), way, part, architecture)
 
 
 def _itself(mapping: Mapping) -> Mapping:

@@ -17,7 +17,15 @@ from ..spec.mapping import FUSED, MADE, Mapping, SpreadRank
 from ..spec.roles import memory_in_role
 from .job import Generators, Job
 from .programs import program_of
-from .spreading import part_of, seen_by_one, splitting, spread_over, spreadings
+from .spreading import (
+    Spreading,
+    copying_spreadings,
+    part_of,
+    seen_by_one,
+    splitting,
+    spread_over,
+    spreadings,
+)
 from .workload import PartLike, WorkloadLike, own_part
 
 if TYPE_CHECKING:
@@ -70,7 +78,7 @@ def derived_mapping(
     architecture: Architecture,
     generators: Generators,
     cascade: str = "",
-    way: int = 0,
+    way: int | Spreading = 0,
     *,
     fuse: bool = False,
 ) -> Mapping:
@@ -80,8 +88,8 @@ def derived_mapping(
     ----------
     cascade : str
         One that computes what the part's does; by default the part's own.
-    way : int
-        Of ``spreadings`` over the machine's instances.
+    way : int or tuple
+        One of ``spreadings`` over the machine's instances by its number, or any way.
     fuse : bool
         Whether Einsums share loops.
     """
@@ -89,21 +97,24 @@ def derived_mapping(
     cascade = cascade or part.cascade
     program = program_of(part, architecture, cascade)
     given, _ = with_usual(program, part.shapes_for(program.settable))
-    spreading = spreadings(program, architecture, given)[way]
+    spreading = spreadings(program, architecture, given)[way] if isinstance(way, int) else way
     seen = seen_by_one(architecture, spreading)
     make = generators.fuse if fuse else generators.make
-    made = make(program, seen, part_of(spreading, given))
+    made = make(program, seen, part_of(spreading, given, program))
     return spread_over(replace(made, cascade=cascade), spreading, architecture, program)
 
 
 def blocks_mapping(
-    part: PartLike, architecture: Architecture, generators: Generators, cascade: str, way: int
+    part: PartLike,
+    architecture: Architecture,
+    generators: Generators,
+    cascade: str,
+    spreading: Spreading,
 ) -> Mapping | None:
-    """The mapping in blocks made for a part, spread as ``derived_mapping``; None where there is
-    none, or where nothing is spread."""
+    """The mapping in blocks made for a part, spread in one way; None where there is none, or where
+    nothing is spread."""
     program = program_of(part, architecture, cascade)
     given, _ = with_usual(program, part.shapes_for(program.settable))
-    spreading = spreadings(program, architecture, given)[way]
     if not spreading:
         return None
     seen = seen_by_one(architecture, spreading)
@@ -116,13 +127,15 @@ def blocks_mapping(
     return spread_over(replace(made, cascade=cascade), spreading, architecture, program)
 
 
-def ways_to_spread(part: PartLike, architecture: Architecture, cascade: str) -> int:
-    """In how many ways a cascade is spread over a machine's instances; 1 where it has none."""
+def ways_to_spread(
+    part: PartLike, architecture: Architecture, cascade: str
+) -> tuple[Spreading, ...]:
+    """The usual ways to spread a cascade over a machine's instances; one where it has none."""
     if not architecture.has_instances:
-        return 1
+        return ((),)
     program = program_of(part, architecture, cascade)
     given, _ = with_usual(program, part.shapes_for(program.settable))
-    return len(spreadings(program, architecture, given))
+    return spreadings(program, architecture, given)
 
 
 def written_ways(
@@ -135,6 +148,24 @@ def written_ways(
     given, _ = with_usual(program, part.shapes_for(program.settable))
     ways = spreadings(program, architecture, given)
     return tuple(spread_over(mapping, way, architecture, program) for way in ways)
+
+
+def copying_ways(part: PartLike, architecture: Architecture, cascade: str) -> tuple[Spreading, ...]:
+    """Ways to spread a cascade in which all instances need what one of them makes, where the usual
+    ones leave instances idle."""
+    if not architecture.has_instances:
+        return ()
+    program = program_of(part, architecture, cascade)
+    given, _ = with_usual(program, part.shapes_for(program.settable))
+    return copying_spreadings(program, architecture, given)
+
+
+def spread_in_way(
+    mapping: Mapping, way: Spreading, part: PartLike, architecture: Architecture
+) -> Mapping:
+    """A mapping spread in one way."""
+    program = program_of(part, architecture, mapping.cascade)
+    return spread_over(mapping, way, architecture, program)
 
 
 def check_spread(job: Job) -> None:

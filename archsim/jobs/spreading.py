@@ -8,7 +8,7 @@ is counted by itself, so that others come first.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from collections.abc import Mapping as Sizes
 from dataclasses import replace
 from itertools import chain
@@ -16,12 +16,13 @@ from math import prod
 from typing import Final
 
 from einsum_cascade.algebra.conditions import with_masks
-from einsum_cascade.ir import Access, Affine, Einsum, Program, walk
+from einsum_cascade.ir import Access, Affine, Einsum, Index, Program, walk
 
 from ..bound.part_masks import has_mask_over
 from ..spec.arch import Architecture, Memory
 from ..spec.mapping import Keep, Mapping, NestLevel, SpreadRank
 from ..spec.roles import memory_in_role
+from .best_parts import MANY, best_parts, numbers_of_parts
 
 Spreading = tuple[tuple[str, tuple[SpreadRank, ...]], ...]
 """By memory what is spread over the instances that it feeds."""
@@ -45,10 +46,10 @@ def spreadings(
     if not architecture.has_instances:
         return ((),)
     parallel = tuple(r for r in program.parallel if r in given)
-    others = tuple(r for r in _apart(program) if r in given)
+    others = tuple(r for r in ranks_apart(program) if r in given)
     tried = [((*parallel, *others), False), ((*parallel, *others), True), (parallel, False)]
     found = [_spread(architecture, given, names, square) for names, square in tried]
-    masked = [r for r in _apart(program, masked=True) if r in given and r not in others]
+    masked = [r for r in ranks_apart(program, masked=True) if r in given and r not in others]
     # Parts under a mask come beside others where there are others: they are worked out one by one.
     begun = [way for way in found if way] or found
     more = [
@@ -67,17 +68,92 @@ def spreadings(
     return tuple(dict.fromkeys(way for way in (*more, *found, *split, ()) if way is not None))
 
 
+def copying_spreadings(
+    program: Program, architecture: Architecture, given: Sizes[str, int]
+) -> tuple[Spreading, ...]:
+    """More ways where ``spreadings`` leave instances idle: with ranks of which an instance can do a
+    part if it has what all need, which one of them makes and the memory that feeds them holds.
+
+    80 heads of Mamba-2 that share their keys are 80 parts once the scores of a chunk are there.
+    """
+    usual = spreadings(program, architecture, given)
+    apart = [way for way in usual if not splitting(program, way)]
+    if not architecture.has_instances or not all(_leaves_idle(architecture, w) for w in apart):
+        return ()
+    outermost = outermost_parts(program, given)
+    sizes = {**given, **outermost}
+    parallel = tuple(r for r in program.parallel if r in sizes)
+    strict = tuple(r for r in ranks_apart(program) if r in sizes)
+    wider = [r for r in ranks_apart(program, copied=outermost) if r in sizes and r not in strict]
+    masked = [
+        r
+        for r in ranks_apart(program, masked=True, copied=outermost)
+        if r in sizes and r not in (*strict, *wider)
+    ]
+    choices = [(*parallel, *strict, *wider), *((*parallel, *strict, r) for r in wider)]
+    found = [
+        _spread(architecture, sizes, ranks, square) for ranks in choices for square in (False, True)
+    ]
+    more = [
+        _with_left(architecture, sizes, way, rank, masked=True)
+        for way in (*found[:1], ())
+        if _leaves_idle(architecture, way)
+        for rank in masked
+    ]
+    return tuple(dict.fromkeys(way for way in (*more, *found) if way and way not in usual))
+
+
 def splitting(program: Program, spreading: Spreading) -> bool:
     """Whether instances have parts of what an Einsum sums up."""
     summed = {*_summed(program)}
     return any(s.rank in summed for _, ranks in spreading for s in ranks)
 
 
-def part_of(spreading: Spreading, given: Sizes[str, int]) -> dict[str, int]:
-    """Shapes of the largest problem that an instance has."""
+def part_of(
+    spreading: Spreading, given: Sizes[str, int], program: Program | None = None
+) -> dict[str, int]:
+    """Shapes of the largest problem that an instance has.
+
+    Parameters
+    ----------
+    program : Program, optional
+        The cascade: a rank that it cuts is shorter where its outermost part is spread.
+    """
     found = dict(given)
+    if program is not None:
+        found |= {r: n for r, n in outermost_parts(program, given).items() if r not in found}
     for spread in chain.from_iterable(ranks for _, ranks in spreading):
-        found[spread.rank] = -(-found[spread.rank] // (spread.parts or 1))
+        whole = found[spread.rank]
+        found[spread.rank] = -(-whole // (spread.parts or 1))
+        declared = program.rank_of.get(spread.rank) if program is not None else None
+        if declared is not None and declared.family in found:
+            found[declared.family] = found[declared.family] // whole * found[spread.rank]
+    return found
+
+
+def outermost_parts(program: Program, given: Sizes[str, int]) -> dict[str, int]:
+    """Sizes of the outermost parts of ranks that the cascade cuts, of which there are more than
+    one: of those that are cut evenly by sizes that are given.
+
+    Examples
+    --------
+    80 heads of which all share their keys are one group of 80: what is outermost are these.
+
+    >>> from einsum_cascade import Cascade
+    >>> program = Cascade.load("ssd-chunked-prefill").program
+    >>> outermost_parts(program, {"H": 80, "S": 80}), outermost_parts(program, {"H": 80, "S": 10})
+    ({'S': 80}, {'G': 8})
+    """
+    found: dict[str, int] = {}
+    for rank in (r for r in program.ranks if r.partition):
+        sizes = [given.get(m) for m in rank.partition]
+        inner = prod(n for n in sizes[1:] if n is not None)
+        if rank.name not in given or None in sizes[1:] or given[rank.name] % inner:
+            continue
+        every = (given[rank.name] // inner, *(n or 1 for n in sizes[1:]))
+        first = next((n for n, size in enumerate(every) if size > 1), None)
+        if first is not None:
+            found[rank.partition[first]] = every[first]
     return found
 
 
@@ -130,7 +206,10 @@ def spread_over(
             # What comes from outside for several of the instances comes once.
             keep = (*keep, Keep(level=word, tensors=_outermost(mapping, architecture)))
         if program is not None:
-            keep = _kept_too(keep, word, _meeting(program, {s.rank.lower() for s in ranks}))
+            variables = {s.rank.lower() for s in ranks}
+            keep = _kept_too(
+                keep, word, (*_meeting(program, variables), *_common(program, variables))
+            )
     return replace(mapping, nest=tuple(nest), keep=keep)
 
 
@@ -139,6 +218,23 @@ def _kept_too(keep: tuple[Keep, ...], word: str, tensors: tuple[str, ...]) -> tu
     return tuple(
         replace(k, tensors=tuple(dict.fromkeys((*k.tensors, *tensors)))) if k.level == word else k
         for k in keep
+    )
+
+
+def _common(program: Program, spread: Collection[str]) -> tuple[str, ...]:
+    """Tensors that all instances need, and none of them has a part of."""
+    made = program.einsum_of
+    return tuple(
+        dict.fromkeys(
+            a.tensor
+            for e in program.einsums
+            for a in e.reads
+            for v in spread
+            if a.tensor in made
+            and v in e.variables
+            and v not in a.variables
+            and v not in made[a.tensor].variables
+        )
     )
 
 
@@ -167,7 +263,7 @@ def _spread(
     for memory in architecture.memories:
         here: list[SpreadRank] = []
         for name, available in memory.instances:
-            parts = _best_parts({r: n for r, n in left.items() if n > 1}, available, square)
+            parts = best_parts({r: n for r, n in left.items() if n > 1}, available, square)
             here += (SpreadRank(instances=name, rank=r, parts=n) for r, n in parts.items() if n > 1)
             # A rank that is in parts already stays with these.
             left = {rank: n for rank, n in left.items() if parts.get(rank, 1) == 1}
@@ -186,12 +282,12 @@ def _with_left(
 ) -> Spreading | None:
     """A way to spread with parts of one more rank for instances that it leaves idle."""
     of_memory = dict(way)
-    most = _UNLIKE if masked else _MANY
+    most = _UNLIKE if masked else MANY
     for memory in architecture.memories:
         here = of_memory.get(memory.name, ())
         for name, available in memory.instances:
             used = prod(s.parts or 1 for s in here if s.instances == name)
-            parts = max(_numbers(shapes[rank], min(most, available // used)), default=1)
+            parts = max(numbers_of_parts(shapes[rank], min(most, available // used)), default=1)
             if parts > 1:
                 more = SpreadRank(instances=name, rank=rank, parts=parts, balanced=masked)
                 order = [m.name for m in architecture.memories]
@@ -221,8 +317,8 @@ def _beside(
     ((memory, instances, available),) = fed
     sizes = {r: shapes[r] for r in ranks if shapes[r] > 1}
     ways = [
-        (_best_parts(sizes, available // parts, False), parts)
-        for parts in _numbers(shapes[rank], min(_UNLIKE, available))
+        (best_parts(sizes, available // parts, False), parts)
+        for parts in numbers_of_parts(shapes[rank], min(_UNLIKE, available))
     ]
     others, parts = min(
         ways, key=lambda w: (prod(-(-n // w[0].get(r, 1)) for r, n in sizes.items()) / w[1], w[1])
@@ -239,87 +335,51 @@ _IDLE: Final = 0.75
 
 
 def _leaves_idle(architecture: Architecture, way: Spreading) -> bool:
-    used = prod(s.parts or 1 for _, ranks in way for s in ranks)
-    return used <= _IDLE * prod(n for m in architecture.memories for _, n in m.instances)
+    return _used(way) <= _IDLE * _available(architecture)
+
+
+def idle_times(architecture: Architecture, way: Spreading) -> float:
+    """How many instances a machine has for each that has something to do."""
+    return _available(architecture) / _used(way)
+
+
+def _used(way: Spreading) -> int:
+    return prod(s.parts or 1 for _, ranks in way for s in ranks)
+
+
+def _available(architecture: Architecture) -> int:
+    return prod(n for m in architecture.memories for _, n in m.instances)
 
 
 _UNLIKE: Final = 32
 """Parts that differ in work, at the most: each is counted by itself."""
 
-_MANY: Final = 4096
-"""Instances up to which all numbers of parts are tried."""
 
-_SQUARE: Final = 1.25
-"""How much larger the largest part may be where parts are to be as square as they can."""
-
-
-def _best_parts(shapes: Sizes[str, int], available: int, square: bool) -> dict[str, int]:
-    """Parts of ranks, so that the largest part of all is as small as it can be.
-
-    Of parts as large, those with most parts of the first ranks. With ``square`` those with the
-    least sum of their sides, if hardly larger: the less they need that others need, too.
-
-    Examples
-    --------
-    Of 12 heads on 7 instances there are at best 2 for each of 6. Of 12 rows and 100 columns on
-    24 each has 1 row and 50 columns, or 6 rows and 9 columns, which takes fewer of both.
-
-    >>> _best_parts({"H": 12}, 7, False)
-    {'H': 6}
-    >>> [_best_parts({"N": 12, "J": 100}, 24, square) for square in (False, True)]
-    [{'N': 12, 'J': 2}, {'N': 2, 'J': 12}]
-    """
-    ways = list(_parts(tuple(shapes.items()), available))
-    sizes = [[-(-n // parts[r]) for r, n in shapes.items()] for parts in ways]
-    if not square:
-        return ways[min(range(len(ways)), key=lambda n: (prod(sizes[n]), sizes[n]))]
-    most = _SQUARE * min(map(prod, sizes))
-    near = [n for n, size in enumerate(sizes) if prod(size) <= most]
-    return ways[min(near, key=lambda n: (sum(sizes[n]), prod(sizes[n])))]
-
-
-def _parts(ranks: tuple[tuple[str, int], ...], available: int) -> Iterator[dict[str, int]]:
-    """All parts of ranks whose sizes differ, no more of them together than are available."""
-    if not ranks:
-        yield {}
-        return
-    (rank, extent), *others = ranks
-    for parts in _numbers(extent, available):
-        for rest in _parts(tuple(others), available // parts):
-            yield {rank: parts, **rest}
-
-
-def _numbers(extent: int, available: int) -> list[int]:
-    """Numbers of parts of which no smaller one has parts as small.
-
-    Of many instances (more than any machine has cores) those near powers of two have to do.
-
-    Examples
-    --------
-    >>> _numbers(12, 24), _numbers(7, 4)
-    ([1, 2, 3, 4, 6, 12], [1, 2, 3, 4])
-    """
-    most = min(extent, available)
-    tried: Iterable[int] = range(1, most + 1)
-    if most > _MANY or available > _MANY:
-        tried = [*(1 << n for n in range(most.bit_length())), most]
-    sizes = {-(-extent // n) for n in tried}
-    return sorted({-(-extent // size) for size in sizes})
-
-
-def _apart(program: Program, *, masked: bool = False) -> Iterator[str]:
+def ranks_apart(
+    program: Program, *, masked: bool = False, copied: Collection[str] | None = None
+) -> Iterator[str]:
     """Ranks beside the parallel ones that can be worked on in parts, in the order declared: those
-    under no mask, or ``masked`` ones, too."""
+    under no mask, or ``masked`` ones, too.
+
+    Parameters
+    ----------
+    copied : collection of str, optional
+        Parts of ranks that the cascade cuts that may be in parts, too. Where it is given, Einsums
+        may need what others make that have no part of a rank: all instances read it.
+    """
     einsums = with_masks(program).einsums
     stepped = {*chain.from_iterable(program.iterative.values())}
     alike = {r.like for r in program.ranks} | {r.name for r in program.ranks if r.like}
     made = {e.name for e in einsums}
     for rank in program.ranks:
-        if rank.family or rank.partition or rank.name in stepped or rank.name in alike:
+        if rank.partition or rank.name in stepped or rank.name in alike:
+            continue
+        if rank.family and rank.name not in (copied or ()):
             continue
         if not masked and has_mask_over(program, rank.name):
             continue
-        if all(_in_parts(e, rank.variable, made) for e in einsums):
+        needed = made if copied is None else ()
+        if all(_in_parts(program, e, rank.variable, needed) for e in einsums):
             yield rank.name
 
 
@@ -386,7 +446,7 @@ def _divisible(e: Einsum, variable: str) -> bool:
     return all(isinstance(i, Affine) and i.as_variable == variable for i in indices)
 
 
-def _in_parts(e: Einsum, variable: str, made: Collection[str]) -> bool:
+def _in_parts(program: Program, e: Einsum, variable: str, made: Collection[str]) -> bool:
     """Whether an Einsum can do a part of a rank with that part of its operands, those ``made`` by
     others of the cascade included: what all instances need no single one of them can make."""
     if variable not in e.variables:
@@ -401,4 +461,18 @@ def _in_parts(e: Einsum, variable: str, made: Collection[str]) -> bool:
     if any(a.tensor in made and variable not in a.variables for a in e.reads):
         return False
     indices = [i for a in accesses for i in a.indices if variable in i.variables]
-    return all(isinstance(i, Affine) and i.as_variable == variable for i in indices)
+    return all(_is_of_part(program, i, variable) for i in indices)
+
+
+def _is_of_part(program: Program, index: Index, variable: str) -> bool:
+    """Whether a part of a rank is a part of what an index goes over: the rank, or one that it is a
+    part of (``archsim.bound`` has the last word: what is outside of it has to be one)."""
+    if not isinstance(index, Affine):
+        return False
+    if index.as_variable == variable:
+        return True
+    declared = program.rank_of.get(variable.upper())
+    if declared is None or declared.family is None:
+        return False
+    members = program.rank_of[declared.family].partition
+    return {t.variable for t in index.terms} == {m.lower() for m in members}

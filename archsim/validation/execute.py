@@ -129,6 +129,9 @@ class _NestWalk:
     ) -> None:
         """What an Einsum does in a step of the shared nest."""
         e = self.bound.by_name[name]
+        # What has no part of a rank one instance makes for all: a sum would be added up again.
+        if any(at > 0 for v, at in self.begin.items() if v not in e.variables):
+            return
         if self._runs(e, indices, last):
             self._einsum(e, indices, store)
 

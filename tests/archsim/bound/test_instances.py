@@ -16,7 +16,8 @@ from archsim.bound.binding import bind
 from archsim.cost.instances import of_all_instances
 from archsim.cost.spill import count_mapping
 from archsim.evaluate.evaluate import evaluate_bound, evaluate_mapping
-from archsim.jobs.spreading import _best_parts, spread_over
+from archsim.jobs.best_parts import best_parts
+from archsim.jobs.spreading import spread_over
 from archsim.spec.mapping import SpreadRank
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError, MappingError
@@ -421,7 +422,7 @@ def test_a_last_part_may_lack_accesses_that_whole_parts_have() -> None:
 
 
 def test_more_instances_than_any_machine_has_take_no_longer() -> None:
-    parts = _best_parts({"B": 64, "H": 12, "P": 10**9}, 10**15, False)
+    parts = best_parts({"B": 64, "H": 12, "P": 10**9}, 10**15, False)
     assert parts["B"] == 64
     assert 1 <= parts["P"] <= 10**9
 

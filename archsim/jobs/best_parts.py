@@ -1,0 +1,68 @@
+"""Ranks in parts, as many as there are instances: so that the largest part is small."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from collections.abc import Mapping as Sizes
+from math import prod
+from typing import Final
+
+MANY: Final = 4096
+"""Instances up to which all numbers of parts are tried."""
+
+_SQUARE: Final = 1.25
+"""How much larger the largest part may be where parts are to be as square as they can."""
+
+
+def best_parts(shapes: Sizes[str, int], available: int, square: bool) -> dict[str, int]:
+    """Parts of ranks, so that the largest part of all is as small as it can be.
+
+    Of parts as large, those with most parts of the first ranks. With ``square`` those with the
+    least sum of their sides, if hardly larger: the less they need that others need, too.
+
+    Examples
+    --------
+    Of 12 heads on 7 instances there are at best 2 for each of 6. Of 12 rows and 100 columns on
+    24 each has 1 row and 50 columns, or 6 rows and 9 columns, which takes fewer of both.
+
+    >>> best_parts({"H": 12}, 7, False)
+    {'H': 6}
+    >>> [best_parts({"N": 12, "J": 100}, 24, square) for square in (False, True)]
+    [{'N': 12, 'J': 2}, {'N': 2, 'J': 12}]
+    """
+    ways = list(_parts(tuple(shapes.items()), available))
+    sizes = [[-(-n // parts[r]) for r, n in shapes.items()] for parts in ways]
+    if not square:
+        return ways[min(range(len(ways)), key=lambda n: (prod(sizes[n]), sizes[n]))]
+    most = _SQUARE * min(map(prod, sizes))
+    near = [n for n, size in enumerate(sizes) if prod(size) <= most]
+    return ways[min(near, key=lambda n: (sum(sizes[n]), prod(sizes[n])))]
+
+
+def _parts(ranks: tuple[tuple[str, int], ...], available: int) -> Iterator[dict[str, int]]:
+    """All parts of ranks whose sizes differ, no more of them together than are available."""
+    if not ranks:
+        yield {}
+        return
+    (rank, extent), *others = ranks
+    for parts in numbers_of_parts(extent, available):
+        for rest in _parts(tuple(others), available // parts):
+            yield {rank: parts, **rest}
+
+
+def numbers_of_parts(extent: int, available: int) -> list[int]:
+    """Numbers of parts of which no smaller one has parts as small.
+
+    Of many instances (more than any machine has cores) those near powers of two have to do.
+
+    Examples
+    --------
+    >>> numbers_of_parts(12, 24), numbers_of_parts(7, 4)
+    ([1, 2, 3, 4, 6, 12], [1, 2, 3, 4])
+    """
+    most = min(extent, available)
+    tried: Iterable[int] = range(1, most + 1)
+    if most > MANY or available > MANY:
+        tried = [*(1 << n for n in range(most.bit_length())), most]
+    sizes = {-(-extent // n) for n in tried}
+    return sorted({-(-extent // size) for size in sizes})
