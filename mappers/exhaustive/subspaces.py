@@ -45,9 +45,6 @@ _NODES_OF_SKETCH = 100_000
 _NODES_OF_TILING = 1_000, 50_000
 """Decisions looked at for one tiling, at the least and at the most."""
 
-_NODES_OF_TILING_IN_SKETCH = 300, 12_000
-"""The same in a sketch: the first way down is good, and what follows is little better."""
-
 _FILL = 2
 """Steps that pass before arrays and memories all have something to do, about."""
 
@@ -214,7 +211,7 @@ def fresh_state(choices: Choices, tilings: int, tally: Floats) -> Search:
 
 def nodes_of(subspace: Subspace, *, plain: bool = False) -> int:
     """Decisions that are looked at for one tiling of a subspace; ``plain``: in a sketch."""
-    fewest, most = _NODES_OF_TILING_IN_SKETCH if plain else _NODES_OF_TILING
+    fewest, most = _NODES_OF_TILING
     together = _NODES_OF_SKETCH if plain else _NODES
     return min(most, max(fewest, together // len(subspace.sizes)))
 
