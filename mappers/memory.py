@@ -2,8 +2,9 @@
 
 A mapping is kept under the content of its problem: the cascade's equations, the shapes, the
 machine with its technology, the objective, and the version of this package. Whoever changes
-one of them asks another question. ``ARCHSIM_CACHE`` names another directory; set to nothing,
-nothing is kept.
+one of them asks another question. The first line of a file says what the rest was, so that one
+which is no longer all there is not believed. ``ARCHSIM_CACHE`` names another directory; set to
+nothing, nothing is kept.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def recall(question: MappingQuestion, which: str = "") -> Mapping | None:
         ``RUNNER_UP``, or nothing.
     """
     path = _place(question, f"{which}.yaml")
-    if path is None or not file_is_there(path):
+    if path is None or _kept(path) is None:
         return None
     # What cannot be read any more is searched for again.
     with suppress(InputError):
@@ -93,11 +94,7 @@ def remember(question: MappingQuestion, mapping: Mapping, which: str = "") -> No
 def recall_beside(question: MappingQuestion) -> str | None:
     """What else was kept of a search, if anything was."""
     path = _place(question, ".json")
-    if path is None or not file_is_there(path):
-        return None
-    with suppress(OSError, UnicodeDecodeError):
-        return path.read_text(encoding="utf-8")
-    return None
+    return None if path is None else _kept(path)
 
 
 def remember_beside(question: MappingQuestion, text: str) -> None:
@@ -116,7 +113,22 @@ def _keep(path: Path | None, text: str) -> None:
         return
     # Another process may read it at this moment: it finds all of it, or nothing.
     with suppress(InputError), OutputFolder(path.parent) as folder:
-        folder.text(path.name, text)
+        folder.text(path.name, f"{_sealed(text)}\n{text}")
+
+
+def _kept(path: Path) -> str | None:
+    """The text that was kept; None where there is none, or it is not all as it was."""
+    if not file_is_there(path):
+        return None
+    with suppress(OSError, UnicodeDecodeError):
+        head, _, text = path.read_text(encoding="utf-8").partition("\n")
+        return text if head == _sealed(text) else None
+    return None
+
+
+def _sealed(text: str) -> str:
+    """A comment of YAML that no other text has."""
+    return f"# {sha256(text.rstrip().encode()).hexdigest()}"
 
 
 def _place(question: MappingQuestion, suffix: str) -> Path | None:

@@ -244,17 +244,20 @@ class _Cutting:
 
     def _pinned(self, names: tuple[str, ...]) -> Iterator[tuple[str, str, int]]:
         """Sizes of the cascade's own tiles that a nest and others have to agree about: those of
-        the best in one nest."""
+        the best in one nest, if that is of this cascade; else as long as an array is wide."""
         program = self.space.program
         others = tuple(e.name for e in program.einsums if e.name not in names)
         read = {a.tensor for e in program.einsums if e.name in names for a in e.reads}
         handed = (*crossing(program, names), *(t for t in crossing(program, others) if t in read))
         sizes = dict(self.found.result.shape)
         families = dict.fromkeys(f for t in handed for f in tiled_families(program, t))
+        widest = max(d.size for a in self.space.architecture.arrays for d in a.dimensions)
         for family in families:
-            for member in program.rank_of[family].partition[1:]:
+            members = program.rank_of[family].partition[1:]
+            for member in members:
                 if member not in self.space.given:
-                    yield family, member, sizes[member]
+                    usual = min(widest, self.space.shapes[family]) if member == members[-1] else 1
+                    yield family, member, sizes.get(member, usual)
 
     # ------------------------------------------------------------------ which nests
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from brief_search import BRIEFLY
+from commands import run
 
 from archsim import Architecture
 from archsim.spec.files.overrides import parse_overrides
@@ -166,3 +167,10 @@ def test_several_nests_are_taken_where_they_are_better_and_remembered(
     assert before.mapping == found.mapping
     assert before.runner_up is not None
     assert before.runner_up.differences == found.runner_up.differences
+
+
+def test_the_best_in_one_nest_may_be_of_another_cascade() -> None:
+    """One token on flat is soonest done in three passes, which know no chunks of keys."""
+    small = ("--set", "seq_len=1", "--set", "batch=1", "--set", "H=2")
+    result = run("simulate", "bert-base", "flat", *small, "--mapping", "auto", "--json")
+    assert result.exit_code == 0, result.exception
