@@ -26,11 +26,14 @@ if TYPE_CHECKING:
 
 @lru_cache(maxsize=256)
 def _parsed(source: Source) -> ir.Program:
-    """A text read before is the same program: it is frozen, so it can be shared.
+    """A text read before is the same program: it is frozen, so it can be shared."""
+    return parse_program(source)
 
-    As many are kept as there are built-in cascades, and some: who goes through all of them
-    twice reads each of them once.
-    """
+
+@lru_cache(maxsize=256)
+def _built_in(source: Source) -> ir.Program:
+    """As many are kept as there are, and some: who goes through all of them twice reads each of
+    them once, whatever other texts are read in between."""
     return parse_program(source)
 
 
@@ -59,7 +62,7 @@ class Cascade:
         """
         text = os.fspath(name)
         if isinstance(name, str) and not is_file_name(text):
-            return cls(_parsed(builtin_source("cascades", text, CascadeError)))
+            return cls(_built_in(builtin_source("cascades", text, CascadeError)))
         return cls(_parsed(read_source(text, CascadeError)))
 
     @classmethod

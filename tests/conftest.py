@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 
@@ -21,6 +22,19 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def _no_mapping_is_remembered() -> None:
     """What a run finds depends on no earlier one: tests of that set a directory of their own."""
     os.environ["ARCHSIM_CACHE"] = ""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _what_is_made_is_made_once() -> Iterator[None]:
+    """Mappings whose Einsums share loops take seconds to make, and follow from what they are made
+    for alone. Tests of how they are made ask for that themselves."""
+    from mappers.fused import make  # not above: tests of the language alone need none of it
+
+    fused = cache(lambda program, machine, given: make_fused(program, machine, dict(given)))
+    make_fused = make.fused
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(make, "fused", lambda p, m, given: fused(p, m, tuple(given.items())))
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -416,7 +416,7 @@ FRAGMENTS = (
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.sampled_from(builtin_names("cascades")), st.data())
 def test_a_damaged_file_is_a_cascade_or_a_message(name: str, data: st.DataObject) -> None:
     text = builtin_source("cascades", name).text

@@ -34,7 +34,7 @@ from workloads.references import find_reference
 CASES = 400
 
 
-@pytest.mark.parametrize("name", some(builtin_names("cascades"), 5))
+@pytest.mark.parametrize("name", some(builtin_names("cascades"), 8))
 def test_every_cascade_computes_the_same(name: str) -> None:
     """The mapped nest of every cascade agrees with its independent reference."""
     computes_the_same(name, small((4, 8), 6))

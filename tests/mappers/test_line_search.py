@@ -77,9 +77,8 @@ def branched() -> Architecture:
 def test_what_is_found_is_legal_here_and_better_than_what_is_known(
     cascade: str, cores: int
 ) -> None:
-    machine, where, strategy = branched(), "with memories in a line", Exhaustive()
+    machine, where, strategy = branched(), "with memories in a line", Exhaustive(effort=BRIEF)
     if cores > 1:
-        strategy = Exhaustive(effort=BRIEF)
         far = replace(machine.memories[0], instances=(("cores", cores),))
         machine = replace(machine, memories=(far, *machine.memories[1:]))
         where += ", of one core's part"

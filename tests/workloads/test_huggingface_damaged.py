@@ -48,7 +48,7 @@ def damaged(draw: st.DrawFn) -> dict[str, Any]:
     return fields
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(damaged())
 def test_only_our_errors_on_damaged_configurations(fields: dict[str, Any]) -> None:
     try:

@@ -107,7 +107,7 @@ def told(result: Result) -> str:
     return text
 
 
-@pytest.mark.parametrize("mapping", some(MAPPINGS, 4))
+@pytest.mark.parametrize("mapping", some(MAPPINGS, 7))
 def test_the_same_numbers_whatever_the_parts_are_called(mapping: str) -> None:
     assert told(run(mapping, renamed(FUSEMAX))) == told(run(mapping))
 

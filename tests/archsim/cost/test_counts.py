@@ -19,7 +19,7 @@ CASES = 400
 BATCH = 20
 
 
-@pytest.mark.parametrize("first", portions(CASES, BATCH, quick=10))
+@pytest.mark.parametrize("first", portions(CASES, BATCH, quick=5))
 def test_counts_equal_the_walk(first: int) -> None:
     for seed in range(first, first + BATCH):
         case = random_case(seed)
@@ -50,10 +50,11 @@ def test_groups_and_bypasses_equal_the_walk(first: int) -> None:
     assert passing > 10
 
 
-def test_what_running_values_begin_with_equals_the_walk() -> None:
+@pytest.mark.parametrize("first", portions(CASES // 2, CASES // 8))
+def test_what_running_values_begin_with_equals_the_walk(first: int) -> None:
     """Inputs that only ``init`` reads come once for every tile that begins, by the same rules."""
     seen = Counter[str]()
-    for seed in range(CASES // 2):
+    for seed in range(first, first + CASES // 8):
         case = started_case(seed)
         if case is None:
             continue
@@ -73,8 +74,8 @@ def test_what_running_values_begin_with_equals_the_walk() -> None:
                 seen["summed"] += bool(statement.over)
             assert counted(count_einsum(lowered, e)) == walked(expected), f"seed {seed}, {e.name}"
             seen["started"] += bool(statements)
-    assert seen["started"] > 60
-    assert seen["summed"] > 10
+    assert seen["started"] > 15
+    assert seen["summed"] > 2
 
 
 def test_the_cases_cover_what_they_should() -> None:

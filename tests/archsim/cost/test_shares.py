@@ -30,7 +30,7 @@ def bound(work: Work) -> Fraction:
     return max(least(work, shares) for shares in tie_shares(work, ARRAYS, Fraction(1)))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(works)
 def test_no_way_to_share_out_is_below(work: Work) -> None:
     for chosen in product(*(able.items() for able in work)):

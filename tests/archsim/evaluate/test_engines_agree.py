@@ -90,7 +90,7 @@ def agree(one: Result, event: Result) -> None:
     assert untimed(event) == untimed(one)
 
 
-@pytest.mark.parametrize("name", some(builtin_names("mappings"), 5))
+@pytest.mark.parametrize("name", some(builtin_names("mappings"), 8))
 def test_engines_agree(name: str) -> None:
     mapping = Mapping.load(name)
     program = Cascade.load(mapping.cascade).program

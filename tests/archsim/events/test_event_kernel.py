@@ -85,7 +85,7 @@ def test_words_are_spelled() -> None:
 # ------------------------------------------------------------------ the kernel
 
 
-@settings(max_examples=120 if COMPILED else 20, deadline=None)
+@settings(max_examples=60 if COMPILED else 20, deadline=None)
 @given(st.integers(0, 10**9))
 def test_jumping_or_not_equals_the_unrolled_run(seed: int) -> None:
     program = random_program(Random(seed))

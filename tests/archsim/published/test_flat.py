@@ -65,7 +65,7 @@ def shapes(draw: st.DrawFn) -> Shape:
 FLOWS = list(dataflows())
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(shape=shapes(), flow=st.sampled_from(FLOWS))
 def test_pinned_dataflows_on_machines_of_no_paper(shape: Shape, flow: Dataflow) -> None:
     # Partial sums of wide heads are not in the publication's formulas.

@@ -34,7 +34,7 @@ CASES = {
     "1M": lambda: run(seq_len="1M"),
     "linear": lambda: run(cascade="linear-attention", seq_len=1024),
     "unlimited": lambda: run("fusemax-micro24"),
-    "systolic": lambda: run("fusemax", *SYSTOLIC),
+    "systolic": lambda: run("fusemax", *SYSTOLIC, cascade="attention-3pass"),
 }
 
 

@@ -9,6 +9,7 @@ from random import Random
 
 import pytest
 from event_queue import run_events
+from portions import some
 from random_graphs import bounded, random_graph, random_issue
 
 from archsim.schedule.cycle_mean import maximum_cycle_mean
@@ -18,7 +19,7 @@ from archsim.schedule.makespan import makespan, shortest, unsurpassed
 from archsim.schedule.modulo import modulo_schedule
 
 
-@pytest.mark.parametrize("seed", range(250))
+@pytest.mark.parametrize("seed", some(range(250), 2))
 def test_equals_the_event_queue(seed: int) -> None:
     random = Random(seed)
     graph = random_graph(random)

@@ -78,7 +78,7 @@ def test_built_in_mappings(name: str) -> None:
     assert max(map(len, text.splitlines())) < 100
 
 
-@pytest.mark.parametrize("name", some(builtin_names("cascades"), 4, 1))
+@pytest.mark.parametrize("name", some(builtin_names("cascades"), 8, 1))
 @pytest.mark.parametrize("size", [3, 700])
 def test_mappings_made_for_every_cascade(name: str, size: int) -> None:
     program = Cascade.load(name).program
@@ -344,7 +344,7 @@ def test_whatever_a_mapping_holds(mapping: Mapping) -> None:
     written(mapping)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 @given(mappings(), st.data())
 def test_every_field_is_written(mapping: Mapping, data: st.DataObject) -> None:
     """Mappings that differ have texts that differ."""

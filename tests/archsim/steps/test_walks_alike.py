@@ -64,7 +64,7 @@ def test_random_mappings_are_walked_alike(seed: int, asked: bool) -> None:
         same(group, wanted)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10**6), asked=st.booleans())
 def test_random_masks_are_walked_alike(seed: int, asked: bool) -> None:
     lowered = masked(masked_attention(seed))
@@ -74,7 +74,7 @@ def test_random_masks_are_walked_alike(seed: int, asked: bool) -> None:
         same(group, wanted)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     mask=st.sampled_from(MASKS[:4]),
     queries=st.integers(1, 100),
