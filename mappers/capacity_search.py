@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from multiprocessing.synchronize import Event
@@ -141,6 +141,11 @@ class _SeriesSearch:
         return _SeriesFound(series=series, runs=found.engine_runs, ended=found.ended)
 
     def both(self) -> tuple[_SeriesFound, _SeriesFound]:
+        """The two series; mappings of the second are some of what the first is of."""
+        first, second = self._each()
+        return replace(first, series=_with(first.series, second.series)), second
+
+    def _each(self) -> tuple[_SeriesFound, _SeriesFound]:
         """The first series here, and the other one after it, or by another process meanwhile."""
         if not self.together:
             return self(0), self(1)
@@ -157,6 +162,27 @@ class _SeriesSearch:
             team.close()
         assert second is not None, "it is waited for"
         return first, second
+
+
+def _with(mine: CapacitySeries, others: CapacitySeries) -> CapacitySeries:
+    """A series with the points of another where these are better."""
+    return CapacitySeries(
+        traffic=_better(mine.traffic, others.traffic, lambda p: p.result.traffic_bytes),
+        energy=_better(mine.energy, others.energy, lambda p: p.result.energy_pj),
+    )
+
+
+def _better(
+    mine: Sequence[CapacityPoint],
+    others: Sequence[CapacityPoint],
+    value: Callable[[CapacityPoint], float],
+) -> tuple[CapacityPoint, ...]:
+    """At each capacity the point of less; of equals mine."""
+    found = {point.capacity_bytes: point for point in others}
+    for point in mine:
+        other = found.get(point.capacity_bytes, point)
+        found[point.capacity_bytes] = point if value(point) <= value(other) else other
+    return tuple(found[capacity] for capacity in sorted(found))
 
 
 def memory_called(architecture: Architecture, name: str) -> Memory:

@@ -18,11 +18,13 @@ from test_exhaustive import mappings, small_space
 from archsim import Architecture
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError
+from mappers.capacity_search import capacity_curves
 from mappers.engine_run import run_mapping
 from mappers.exhaustive.curve import KINDS, CapacityCurve, value_of, with_capacity
 from mappers.exhaustive.effort import THOROUGH
 from mappers.objectives import OBJECTIVES
 from mappers.space.mapspace import Mapspace
+from workloads import load
 
 SEEDS = 16
 CAPACITIES = (4, 24, 64, 128, 1024)
@@ -122,6 +124,19 @@ def test_the_command_writes_numbers_mappings_and_a_picture(tmp_path: Path) -> No
         *("--mapping", str(mapping), "--json"),
     )
     assert json.loads(again.stdout)["traffic_bytes"]["DRAM"]["total"] == last["traffic_bytes"]
+
+
+def test_any_mapping_moves_no_more_than_one_einsum_after_the_other() -> None:
+    settings = ["batch=1", "H=1", "E=4", "F=4", "P=16", "M=16", "cascade=attention-naive"]
+    curves = capacity_curves(
+        load("bert-base", settings), Architecture.load("fusemax"), "nearest", time_limit_s=0.1
+    )
+    fused, apart = curves.fused, curves.einsum_by_einsum
+    moved = {p.capacity_bytes: p.result.traffic_bytes for p in fused.traffic}
+    taken = {p.capacity_bytes: p.result.energy_pj for p in fused.energy}
+    assert apart.traffic
+    assert all(moved[p.capacity_bytes] <= p.result.traffic_bytes for p in apart.traffic)
+    assert all(taken[p.capacity_bytes] <= p.result.energy_pj for p in apart.energy)
 
 
 @pytest.mark.parametrize(
