@@ -14,6 +14,7 @@ from kinds import KINDS, attacks
 from met import mishandled
 from properties import Point, broken
 from sums import wrong
+from trees import changed
 
 SEED = 20_251
 FEW = {"files": 15, "mutants": 6, "lines": 10, "extremes": 3, "machines": 1, "mappings": 8}
@@ -51,6 +52,12 @@ def test_a_file_that_is_left_by_a_refusal_is_seen(
         "met.run", lambda *words: Path(words[-1] + ".json").touch() or run("nothing")
     )
     assert mishandled(attack, tmp_path) == "out.json is there after a refusal"
+
+
+def test_a_tree_of_which_nothing_is_left_stays() -> None:
+    tree: dict[str, object] = {"constraints": {}}
+    changed(random.Random(1), tree, ("1",))
+    assert tree == {"constraints": {}}
 
 
 def test_an_attack_is_the_same_for_a_seed() -> None:

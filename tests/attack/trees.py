@@ -49,10 +49,13 @@ def found(tree: Any, place: Place) -> Any:
 
 def changed(draw: random.Random, tree: Tree, scalars: tuple[str, ...]) -> None:
     """Change a tree at a random place."""
-    place = draw.choice([p for p in places(tree) if len(p) > 1])
+    below = [p for p in places(tree) if len(p) > 1]
+    if not below:  # all of it was taken away before
+        return
+    place = draw.choice(below)
     holder, key = found(tree, place[:-1]), place[-1]
     how = draw.randrange(8)
-    others = [p for p in places(tree) if len(p) > 1 and p != place]
+    others = [p for p in below if p != place]
     if how == 0:
         del holder[key]
     elif how <= 3:
