@@ -112,6 +112,7 @@ class BranchAndBound:
         self.ended = ""
         self.waiting: list[Offer] = []
         self.sketched = False
+        self.promised: Offer | None = None
         self.legal: OpenSubspace | None = None
         self.refused: list[str] = []
         self.failed: list[MappingError] = []
@@ -267,19 +268,23 @@ class BranchAndBound:
         """The region of which a subspace is sketched next."""
         for few in (min(_FIRST, self.effort.sketches), self.effort.sketches):
             for region in self.opened:
-                # More of those of which the first ones are of interest.
-                promising = few == _FIRST or region.estimate < inf
-                wanted = region.sketched < few and promising and region.left
-                if wanted and not self._beaten(region.bound):
+                if region.wants(few, _FIRST) and not self._beaten(region.bound):
                     return region
         self.turn = [r for r in self.turn if r.left and not self._beaten(r.bound)]
         if not self.turn and self.more > 0:
+            self._run_promised()
             # What can be little better than the best is not worth more than a glance.
             able = [r for r in self.opened if r.left and not self._near(r.bound)]
             best = min(able, key=lambda r: (r.estimate, r.bound), default=None)
             self.turn = [best] * _AT_ONCE if best is not None else []
             self.more -= len(self.turn)
         return self.turn.pop() if self.turn else None
+
+    def _run_promised(self) -> None:
+        """Let the engine say what the best sketch is worth, which others are measured by."""
+        found, self.promised = self.promised, None
+        if found is not None and self.best is not None and found.estimate < self.best.value:
+            self._run(found)
 
     def _ruled_out(self, mine: OpenSubspace, *, plain: bool) -> bool:
         """Whether all of a subspace is above the cap, as another search has told."""
@@ -305,6 +310,8 @@ class BranchAndBound:
             self.seen.promise(offer.estimate, mine.kind, partial(self._engine, offer))
             if self.best is None or mine.estimate < self.best.value * _MUCH:
                 self._run(offer)
+            elif self.promised is None or offer.promise < self.promised.promise:
+                self.promised = offer
         return True
 
     def _next_look(

@@ -40,6 +40,11 @@ class RegionState:
         """What no mapping of it is below."""
         return self.opened.bound
 
+    def wants(self, few: float, first: float) -> bool:
+        """Whether it has fewer sketches than ``few``: more than the first of those alone of which
+        some sketch was of interest."""
+        return bool(self.left) and self.sketched < few and (few <= first or self.estimate < inf)
+
     @property
     def of_tiling(self) -> int:
         """Mappings with the same tiling."""
