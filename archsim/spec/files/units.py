@@ -188,17 +188,24 @@ def _factor(unit: str, measure: QuantityKind, wanted: str) -> Fraction:
         one = registry.Quantity(Fraction(1), unit.replace("²", "**2").replace("^", "**"))
         factor = one.to(measure.unit).magnitude
     except pint.UndefinedUnitError:
-        raise expected(f"{wanted}, '{unit}' is not a unit", _nearest_unit(unit)) from None
+        raise expected(f"{wanted}, '{unit}' is not a unit", _nearest_unit(unit, measure)) from None
     except pint.DimensionalityError:
         raise expected(f"{wanted}, '{unit}' is no unit of that") from None
     return Fraction(factor)
 
 
-def _nearest_unit(unit: str) -> str:
+def _nearest_unit(unit: str, measure: QuantityKind) -> str:
     words = re.split(r"\s*([/*])\s*", unit)
-    right = [w if w in "/*" else nearest(w, _SPELLINGS) or w for w in words]
+    fitting = _fitting(measure.unit) if len(words) == 1 else _SPELLINGS
+    right = [w if w in "/*" else nearest(w, fitting) or w for w in words]
     close = "".join(right)
     return f"did you mean '{close}'?" if close != unit else ""
+
+
+def _fitting(measured: str) -> list[str]:
+    """Spellings of units of one measure."""
+    unit = _registry().Unit(measured)
+    return [one for one in _SPELLINGS if _registry().Unit(one).is_compatible_with(unit)]
 
 
 @cache

@@ -106,6 +106,8 @@ def test_what_is_no_frequency_is_refused(value: object, reason: str) -> None:
         ("16 KB", units.CAPACITY, "did you mean 'kB'?"),
         ("8 TB/sec", units.BANDWIDTH, "did you mean 'TB/s'?"),
         ("940 mhz", units.FREQUENCY, "did you mean 'MHz'?"),
+        ("5 kHs", units.FREQUENCY, "did you mean 'kHz'?"),
+        ("5 kg", units.FREQUENCY, ""),
     ],
 )
 def test_the_right_spelling_is_named(value: object, measure: units.QuantityKind, hint: str) -> None:
