@@ -30,7 +30,8 @@ def balanced_begins(
     """Where parts of a rank begin, so that the longest is as short as it can be.
 
     Cuts are where tiles end that an array does at once, as far as these are cut alike. Parts that
-    are no larger than such a tile are alike: each takes as long as its last row.
+    are no larger than such a tile are alike: each takes as long as its last row, and an array that
+    holds a whole part has no room for a longer one.
 
     Parameters
     ----------
@@ -46,7 +47,7 @@ def balanced_begins(
     """
     extent = tiling.shapes[rank]
     grain = _rows_at_once(sample, rank)
-    if grain * parts > extent:
+    if grain * parts >= extent:
         return tuple(range(0, extent, -(-extent // parts)))
     work = _row_work(sample, rank, begin)
 

@@ -314,6 +314,17 @@ def test_of_balanced_parts_the_one_that_takes_longest_takes_the_time() -> None:
     assert max(cycles) <= evaluate_bound(bound).cycles < 1.02 * max(cycles)
 
 
+def test_parts_that_an_array_holds_whole_stay_as_long_as_they_are() -> None:
+    """Two of these three parts have no more to do than the last one, but do not fit together."""
+    settings = [CORES.format(3), "arrays.array_2d.shape.rows=8", "arrays.array_2d.shape.columns=8"]
+    machine = Architecture.load("fusemax", [AMPLE, *settings, "arrays.array_1d.shape.lanes=8"])
+    workload = load(
+        "bert-base", cascade="attention-causal-1pass", seq_len=6, batch=1, H=1, E=4, F=4
+    )
+    found = simulate(workload, machine, mapping="einsum-by-einsum")
+    assert "3 of 3 cores are used: P in 3 parts of 2" in found.notes
+
+
 def test_a_masked_rank_is_cut_for_instances_that_others_leave_idle() -> None:
     machine = Architecture.load("fusemax", [CORES.format(64), AMPLE])
     found = simulate(load("llama-3-8b", seq_len=256, batch=1), machine)
