@@ -61,12 +61,6 @@ def arrays_layout(arrays: tuple[ProcessingArray, ...]) -> tuple[object, ...]:
     )
 
 
-def whatever_capacities(architecture: Architecture) -> Architecture:
-    """The machine without the capacities of its memories: equal where nothing else differs."""
-    memories = (replace(m, capacity_bytes=None, billed_bytes=None) for m in architecture.memories)
-    return replace(architecture, memories=tuple(memories))
-
-
 def room_decides(mapping: Mapping) -> bool:
     """Whether more than the legality of a mapping, and sizes of tiles that are fitted, depends
     on what memories can hold."""

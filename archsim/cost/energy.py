@@ -118,6 +118,39 @@ class _PriceList:
 
 
 @dataclass(frozen=True, slots=True)
+class PricedAmounts:
+    """Lines of a memory, or values in registers, that are read and written and paid for."""
+
+    reads: float | Fraction
+    writes: float | Fraction
+
+    def pj(self, price: AccessEnergy) -> float:
+        """What they cost at a price of each."""
+        return self.reads * price.read_pj + self.writes * price.write_pj
+
+
+def priced_lines(
+    architecture: Architecture, count: EinsumCount, words: TensorWords, memory: str
+) -> tuple[PricedAmounts, ...]:
+    """Lines of a memory that an Einsum pays for, access by access; as ``charges`` has them.
+
+    Parameters
+    ----------
+    architecture, words
+        As of ``charges``.
+    count : EinsumCount
+        Of the Einsum.
+    memory : str
+        Its name.
+    """
+    return tuple(
+        _price_of(architecture, memory, words.of(access.tensor)).priced(access)
+        for access in count.accesses
+        if access.place == memory
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class _PlacePrice:
     """What is charged at one place: a component, and its energy for some values."""
 
@@ -126,11 +159,14 @@ class _PlacePrice:
     """Of what is priced that a value takes: of a line of a memory, of a value in registers."""
     energy: AccessEnergy
 
+    def priced(self, access: AccessCount) -> PricedAmounts:
+        """How many lines, or values, are priced for some accesses."""
+        part, whole = self.share.numerator, self.share.denominator
+        return PricedAmounts(access.reads * part / whole, access.writes * part / whole)
+
     def of(self, access: AccessCount) -> tuple[str, float]:
         """What is charged for some accesses: the component, and its energy in pJ."""
-        part, whole = self.share.numerator, self.share.denominator
-        energy = access.reads * part / whole * self.energy.read_pj
-        return self.component, energy + access.writes * part / whole * self.energy.write_pj
+        return self.component, self.priced(access).pj(self.energy)
 
 
 def _price_of(architecture: Architecture, place: str, words: Fraction | int) -> _PlacePrice:

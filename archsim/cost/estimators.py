@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from itertools import pairwise
 from math import dist, exp, log
 
@@ -141,14 +142,32 @@ def areas(architecture: Architecture) -> Named:
     technology = architecture.technology
     found: list[tuple[str, float]] = []
     for memory in architecture.memories:
-        kind = _memory_class(technology, memory.energy, memory.name)
-        if kind.kind == "sram":
-            rows = _rows(memory, kind)
-            area = sram_area(kind.points, rows, memory.line_bits)
-            found.append((memory.name, area + _adder_area(kind.adder, rows)))
+        area = _memory_area(technology, memory)
+        if area is not None:
+            found.append((memory.name, area))
     for array in architecture.arrays:
         found.append((array.name, _array_area(architecture, array)))
     return tuple((name, architecture.copies(name) * area) for name, area in found)
+
+
+def memory_area(architecture: Architecture, memory: Memory) -> float | None:
+    """That of all instances of one of the machine's memories; None: it is not on the chip.
+
+    Raises
+    ------
+    SpecError
+        As ``areas``.
+    """
+    area = _memory_area(architecture.technology, memory)
+    return None if area is None else architecture.copies(memory.name) * area
+
+
+def _memory_area(technology: Technology, memory: Memory) -> float | None:
+    kind = _memory_class(technology, memory.energy, memory.name)
+    if kind.kind != "sram":
+        return None
+    rows = _rows(memory, kind)
+    return sram_area(kind.points, rows, memory.line_bits) + _adder_area(kind.adder, rows)
 
 
 def functional_units(array: ProcessingArray) -> tuple[str, ...]:
@@ -167,18 +186,34 @@ def sram_area(points: tuple[SramPoint, ...], rows: int, width_bits: int) -> floa
     known = {(p.rows, p.width_bits): p.area_um2 for p in points if p.area_um2 is not None}
     if (rows, width_bits) in known:
         return known[rows, width_bits]
+    return _area_fit(points).area_um2(rows, width_bits)
+
+
+@dataclass(frozen=True, slots=True)
+class _AreaFit:
+    """What ``sram_area`` makes of compiled points, wherever it is asked."""
+
+    base: Callable[[int, int], float]
+    weights: tuple[tuple[float, tuple[float, float]], ...]
+    """Of each point, and the logarithms of its rows and width."""
+
+    def area_um2(self, rows: int, width_bits: int) -> float:
+        here = (log(rows), log(width_bits))
+        correction = sum(weight * _nearness(here, place) for weight, place in self.weights)
+        return self.base(rows, width_bits) * exp(correction)
+
+
+@lru_cache(maxsize=16)
+def _area_fit(points: tuple[SramPoint, ...]) -> _AreaFit:
     import numpy as np
 
+    known = {(p.rows, p.width_bits): p.area_um2 for p in points if p.area_um2 is not None}
     base = _area_base(known)
     places = [(log(r), log(w)) for r, w in known]
     misses = [log(area / base(r, w)) for (r, w), area in known.items()]
     kernel = [[_nearness(a, b) for b in places] for a in places]
     weights = np.linalg.solve(np.array(kernel), np.array(misses))
-    here = (log(rows), log(width_bits))
-    correction = sum(
-        float(w) * _nearness(here, place) for w, place in zip(weights, places, strict=True)
-    )
-    return base(rows, width_bits) * exp(correction)
+    return _AreaFit(base, tuple(zip(map(float, weights), places, strict=True)))
 
 
 def _area_base(known: Mapping[tuple[int, int], float]) -> Callable[[int, int], float]:

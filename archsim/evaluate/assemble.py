@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 
 from einsum_cascade.operations import kind_and_format
 
-from ..bound.footprint import Requirement, requirements
+from ..bound.footprint import requirements
 from ..bound.record import Bound, BoundEinsum
 from ..cost.accesses import Amount, EinsumCount
-from ..cost.energy import Charge, charges
+from ..cost.energy import charges
 from ..cost.estimators import areas
 from ..cost.folds import folds_of
 from ..cost.instances import of_all_instances, through_ports
@@ -23,15 +23,25 @@ from ..result.record import (
     EinsumUse,
     LevelBuffer,
     LevelTraffic,
+    Named,
     Result,
     ScheduleReport,
     in_machine_order,
 )
 from ..schedule.timing import Timing
 from ..space.exact import total
+from ..spec.arch import Architecture
 from .floor import LeastWork, compulsory_words, floor_of
 from .notes import notes_of
 from .roofs import roofs_of
+
+
+@dataclass(frozen=True, slots=True)
+class EnergyBy:
+    """Picojoules of a run by component, in the machine's order, and by Einsum."""
+
+    by_component: Named
+    by_einsum: Named
 
 
 def assemble(
@@ -58,9 +68,10 @@ def assemble(
     whole = bound if bound.instances is None else bound.instances.whole
     own, counts = counts, of_all_instances(bound, counts)
     bill = charges(architecture, counts, bound.words) + leakage_charges(architecture, seconds)
+    charged = tuple((c.einsum, c.component, c.energy_pj) for c in bill)
+    energy = energy_by(architecture, charged)
     work = [_work(bound, e, *both) for e, *both in zip(bound.einsums, own, counts, strict=True)]
     traffic = _traffic(bound, counts)
-    by_component, by_einsum = _billed(bound, bill)
     cycles = float(timing.cycles)
     return Result(
         workload=workload,
@@ -73,9 +84,9 @@ def assemble(
         bound_by=timing.bound_by,
         arrays=_arrays(bound, work, timing),
         traffic=traffic,
-        buffers=_buffers(requirements(bound)),
-        energy_by_component=by_component,
-        energy_by_einsum=by_einsum,
+        buffers=buffers_of(architecture, (r.required_bytes for r in requirements(bound))),
+        energy_by_component=energy.by_component,
+        energy_by_einsum=energy.by_einsum,
         area_by_component=areas(architecture),
         bounds=_bounds(whole, work, _traffic(bound, through_ports(bound, own))),
         floor=floor_of(whole, counts, least),
@@ -83,52 +94,33 @@ def assemble(
         schedule=_schedule(bound, timing),
         tiles=tuple((m.name, bound.tiling.bound(m)) for m in bound.tiling.members.values()),
         notes=(*notes_of(bound), *timing.notes),
-        charges=tuple((c.einsum, c.component, c.energy_pj) for c in bill),
+        charges=charged,
         roofs=roofs_of(bound),
         folds=tuple(f for e in bound.einsums if (f := folds_of(bound, e)) is not None),
     )
 
 
-def priced_anew(
-    known: Result, bound: Bound, counts: tuple[EinsumCount, ...], least: LeastWork
-) -> Result:
-    """A result on a machine whose memories have other capacities, into which all fits as well.
+def energy_by(machine: Architecture, charges: Sequence[tuple[str, str, float]]) -> EnergyBy:
+    """A bill by component, in the machine's order, and by Einsum.
 
     Parameters
     ----------
-    known : Result
-        Of the same mapping on a machine that differs in nothing else.
-    bound : Bound
-        The mapping on the machine. It neither spills nor is one of several instances.
-    counts, least
-        As of ``assemble``; both are the same on either machine.
+    machine : Architecture
+        Whose memories and arrays the components are.
+    charges : sequence of (Einsum, component, pJ)
+        As of a result.
     """
-    machine = bound.architecture
-    bill = charges(machine, counts, bound.words) + leakage_charges(machine, known.latency_s)
-    by_component, by_einsum = _billed(bound, bill)
-    return replace(
-        known,
-        buffers=_buffers(requirements(bound)),
-        energy_by_component=by_component,
-        energy_by_einsum=by_einsum,
-        area_by_component=areas(machine),
-        floor=floor_of(bound, counts, least),
-        charges=tuple((c.einsum, c.component, c.energy_pj) for c in bill),
-    )
-
-
-_Named = tuple[tuple[str, float], ...]
-
-
-def _billed(bound: Bound, bill: tuple[Charge, ...]) -> tuple[_Named, _Named]:
-    """A bill by component, in the machine's order, and by Einsum."""
-    machine = bound.architecture
-    by_component = in_machine_order(
-        _summed((c.component, c.energy_pj) for c in bill),
+    by_component: dict[str, float] = {}
+    by_einsum: dict[str, float] = {}
+    for einsum, component, energy in charges:
+        by_component[component] = by_component.get(component, 0.0) + energy
+        by_einsum[einsum] = by_einsum.get(einsum, 0.0) + energy
+    ordered = in_machine_order(
+        by_component.items(),
         (m.name for m in machine.memories),
         (a.name for a in machine.arrays),
     )
-    return by_component, _summed((c.einsum, c.energy_pj) for c in bill)
+    return EnergyBy(ordered, tuple(by_einsum.items()))
 
 
 def _schedule(bound: Bound, timing: Timing) -> ScheduleReport:
@@ -142,13 +134,6 @@ def _schedule(bound: Bound, timing: Timing) -> ScheduleReport:
         simulated_events=timing.simulated,
         timed_by=timing.timed_by,
     )
-
-
-def _summed(pairs: Iterable[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
-    found: dict[str, float] = {}
-    for name, value in pairs:
-        found[name] = found.get(name, 0.0) + value
-    return tuple(found.items())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,15 +222,24 @@ def _number(value: Fraction) -> float:
     return int(value) if value.denominator == 1 else float(value)
 
 
-def _buffers(found: tuple[Requirement, ...]) -> tuple[LevelBuffer, ...]:
+def buffers_of(machine: Architecture, needed: Iterable[Fraction]) -> tuple[LevelBuffer, ...]:
+    """What memories of a capacity must hold, and can.
+
+    Parameters
+    ----------
+    machine : Architecture
+        Whose they are.
+    needed : iterable of Fraction
+        Bytes of all of its memories, the outermost first.
+    """
     return tuple(
         LevelBuffer(
-            level=r.level,
-            required_bytes=_number(r.required_bytes),
-            capacity_bytes=r.capacity_bytes,
+            level=memory.name,
+            required_bytes=_number(required),
+            capacity_bytes=memory.capacity_bytes,
         )
-        for r in found
-        if r.capacity_bytes is not None
+        for memory, required in zip(machine.memories, needed, strict=True)
+        if memory.capacity_bytes is not None
     )
 
 

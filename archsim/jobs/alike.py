@@ -11,6 +11,7 @@ from typing import Final, Generic, TypeVar
 from typing_extensions import override
 
 from einsum_cascade.facts import Recent
+from einsum_cascade.number_formats import TensorFormats
 
 from ..bound.footprint import all_fits
 from ..bound.layout import (
@@ -20,19 +21,19 @@ from ..bound.layout import (
     room_decides,
     speeds,
     stays,
-    whatever_capacities,
 )
 from ..bound.record import Bound
 from ..cost.accesses import EinsumCount
 from ..cost.spill import count_mapping, spilled_share
-from ..evaluate.assemble import priced_anew
 from ..evaluate.evaluate import evaluate_bound
 from ..evaluate.floor import LeastWork, least_work
 from ..evaluate.one_answer import time_bound
+from ..evaluate.other_capacities import MemoryPrices, OtherCapacities, differ_in_capacities
 from ..result.record import Result
 from ..schedule.kinds import exact_walks
 from ..schedule.timing import Timing
 from ..spec.arch import Architecture, ProcessingArray
+from ..spec.mapping import Mapping
 from ..steps.group import Walk
 from ..steps.limits import StepsError
 from .job import Job
@@ -45,6 +46,10 @@ _SIZES_KEPT: Final = 16
 _RESULTS_KEPT: Final = 256
 """Of all mappings and paces together: a result is some ten times as large as a timing."""
 
+_AT_HAND: Final = 8
+"""Of work that is told by which mapping it is, not by what that says."""
+
+_Shapes = tuple[tuple[str, int], ...]
 T = TypeVar("T")
 
 
@@ -113,7 +118,8 @@ class AlikeJobs:
     """
 
     def __init__(self, kept: int | None = None) -> None:
-        self._work = lru_cache(maxsize=kept)(_Key)
+        self._works = lru_cache(maxsize=kept)(_Key)
+        self._at_hand: list[tuple[tuple[Mapping, _Shapes, TensorFormats], _Key]] = []
         self._bound: _Latest[_BoundAlike] = _Latest(kept)
         self._runs: _Latest[_BoundOnce] = _Latest(kept)
         self._arrays: Recent[_ArrayKeys] = Recent()
@@ -145,6 +151,15 @@ class AlikeJobs:
         same = _Key(work, memories, arrays.laid_out, cut)
         run = self._runs.of(same, lambda: _BoundOnce(bound, self._results))
         return run.evaluate(bound, job.name, arrays)
+
+    def _work(self, mapping: Mapping, shapes: _Shapes, formats: TensorFormats) -> _Key:
+        """What is done; to hash a mapping takes longer than to see that it is the last one."""
+        for known, key in self._at_hand:
+            if known[0] is mapping and known[1] == shapes and known[2] == formats:
+                return key
+        key = self._works(mapping, shapes, formats)
+        self._at_hand = [((mapping, shapes, formats), key), *self._at_hand[: _AT_HAND - 1]]
+        return key
 
     def _array_keys(self, arrays: tuple[ProcessingArray, ...]) -> _ArrayKeys:
         found = self._arrays.find(arrays)
@@ -181,9 +196,12 @@ class _BoundOnce:
         """The result on the machine that the mapping was moved to."""
         machine = bound.architecture
         least = self._least.of(arrays.same, lambda: least_work(bound, self.counts))
-        pace = self._paces.of(_Key(arrays.same, speeds(machine)), lambda: _Pace(self._timed(bound)))
+        pace = self._paces.of(_Key(arrays.same, speeds(machine)), lambda: self._paced(bound))
         self.results.of(pace)
         return pace.result(bound, workload, self.counts, least)
+
+    def _paced(self, bound: Bound) -> _Pace:
+        return _Pace(self._timed(bound), self.results.prices)
 
     def _timed(self, bound: Bound) -> Timing:
         walks = self._walks_on(bound.architecture.arrays)
@@ -204,23 +222,30 @@ class _BoundOnce:
 class _Pace:
     """How long a bound mapping takes on machines of one pace, and the last result there."""
 
-    def __init__(self, timing: Timing) -> None:
+    def __init__(self, timing: Timing, prices: MemoryPrices) -> None:
         self._timing = timing
-        self._last: tuple[Architecture, Result] | None = None
+        self._prices = prices
+        self._last: OtherCapacities | None = None
 
     def result(
         self, bound: Bound, workload: str, counts: tuple[EinsumCount, ...], least: LeastWork
     ) -> Result:
-        """The result on one of those machines."""
-        whatever = whatever_capacities(bound.architecture)
-        if self._last is not None and self._last[0] == whatever and bound.mapping.spill is None:
-            known = replace(self._last[1], workload=workload)
-            return priced_anew(known, bound, counts, least)
+        """The result on one of those machines, into which all fits."""
+        known = self.known(bound.architecture)
+        if known is not None:
+            return replace(known, workload=workload)
         found = evaluate_bound(
             bound, workload=workload, counts=counts, timing=self._timing, least=least
         )
-        self._last = whatever, found
+        if bound.mapping.spill is None:
+            self._last = OtherCapacities(found, bound, counts, least, self._prices)
         return found
+
+    def known(self, machine: Architecture) -> Result | None:
+        """The last result on a machine that differs in capacities alone, if all fits there."""
+        if self._last is None or not differ_in_capacities(self._last.machine, machine):
+            return None
+        return self._last.on(machine)
 
     def forget(self) -> None:
         """Let go of the last result."""
@@ -231,6 +256,7 @@ class _RecentResults:
     """Paces that have kept their last results, of which the oldest let go of theirs."""
 
     def __init__(self, kept: int | None) -> None:
+        self.prices = MemoryPrices()
         self._kept = kept
         self._paces: OrderedDict[int, _Pace] = OrderedDict()
 

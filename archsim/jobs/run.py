@@ -80,9 +80,10 @@ def run_plan(
     """
     if engine not in ("analytical", "event"):
         raise InputError(f"there is no engine '{engine}'; use 'analytical' or 'event'")
-    run = once(evaluate or partial(evaluate_job, engine=engine))
+    run = evaluate or partial(evaluate_job, engine=engine)
     if plan.single:
         return _advised(plan, _with_notes(plan.jobs[0], run))
+    run = once(run)
     parts = tuple(_part_use(job, run) for job in plan.jobs)
     # Not above: most workloads are one job, and need not wait for this.
     from ..result.merge import merged

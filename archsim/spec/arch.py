@@ -295,6 +295,20 @@ class Architecture:
             raise SpecError(f"{self.name}: {'; '.join(wrong)}")
         object.__setattr__(self, "tree", memory_tree(self.memories, self.arrays))
 
+    def resized(self, memories: tuple[Memory, ...]) -> Architecture:
+        """The machine with memories that differ in capacity and bandwidth: its tree stays.
+
+        Parameters
+        ----------
+        memories : tuple of Memory
+            Its own, but for these numbers; that they are is taken for granted.
+        """
+        # Made field by field: to look for problems of the tree takes longer than all else.
+        found = object.__new__(Architecture)
+        for name in Architecture.__slots__:
+            object.__setattr__(found, name, memories if name == "memories" else getattr(self, name))
+        return found
+
     @property
     def has_instances(self) -> bool:
         """Whether some memory feeds several copies of what is inside of it."""

@@ -18,10 +18,9 @@ from ..jobs.job import Generators
 from ..jobs.selection import ByPart, Given, mapping_called, usual_mapping
 from ..jobs.workload import WorkloadLike
 from ..spec.arch import Architecture
-from ..spec.files.load import load_architectures
 from ..spec.files.mapping_text import mapping_dict
 from ..spec.files.overrides import Overrides, section_of, sorted_settings
-from ..spec.files.recent_arrays import RecentArrays
+from ..spec.files.recent_machines import RecentMachines
 from ..spec.mapping import AUTO, MADE, Mapping
 from .points import Point
 from .spec import DEFAULT, Sweep, SweepAxis
@@ -32,6 +31,9 @@ if TYPE_CHECKING:
 
 _KEPT: Final = 64
 """Workloads, machines and mappings that are kept: neighbouring points share most of theirs."""
+
+_VALUES_KEPT: Final = 1024
+"""Values of axes whose settings are kept."""
 
 UNWRITTEN: Final = (AUTO, DEFAULT, *MADE)
 """What stands in the place of a mapping's name where no file says it."""
@@ -108,7 +110,11 @@ class InputLoader:
             part: tuple(n for n, axis in enumerate(sweep.axes) if _concerns(axis, part))
             for part in ("workload", "architecture", "mapping")
         }
-        self._arrays = RecentArrays()
+        self._machines = RecentMachines()
+        of_axis = lru_cache(maxsize=_VALUES_KEPT)
+        self._set_by: Callable[[int, int], tuple[Setting, ...]] = of_axis(self._set_by_axis)
+        self._told_by: Callable[[int, int], tuple[tuple[str, str], ...]]
+        self._told_by = of_axis(self._told_by_axis)
         keep = lru_cache(maxsize=_KEPT)
         self._workload: Callable[[tuple[int, ...]], Workload] = keep(self._load_workload)
         self._machine: Callable[[tuple[int, ...]], Architecture] = keep(self._load_machine)
@@ -120,7 +126,10 @@ class InputLoader:
             workload=self._name("workload", point.places).text,
             architecture=self._name("architecture", point.places).text,
             mapping=self._name("mapping", point.places).text,
-            settings=tuple((s.field, text_of(s.value)) for s in self._settings(point.places)),
+            settings=(
+                *((s.field, text_of(s.value)) for s in self.sweep.settings),
+                *(said for n, place in enumerate(point.places) for said in self._told_by(n, place)),
+            ),
         )
 
     def workload(self, point: Point) -> Workload:
@@ -181,7 +190,7 @@ class InputLoader:
         name = self._name("architecture", places)
         given = self._overrides("architecture", places)
         found = referred("architectures", name.text, name.span)
-        return load_architectures([found], given, self._arrays)[0]
+        return self._machines.machine(found, given)
 
     def _load_mapping(self, places: tuple[int, ...]) -> Mapping:
         name = self._name("mapping", places)
@@ -200,15 +209,21 @@ class InputLoader:
         concerned = self._axes[part]
         return sorted_settings(self._settings(places, concerned))
 
-    def _settings(
-        self, places: tuple[int, ...], among: tuple[int, ...] | None = None
-    ) -> Iterator[Setting]:
-        """The settings of all points, then those of the axes (of some of them)."""
+    def _settings(self, places: tuple[int, ...], among: tuple[int, ...]) -> Iterator[Setting]:
+        """The settings of all points, then those of some axes."""
         yield from self.sweep.settings
-        for n, (axis, place) in enumerate(zip(self.sweep.axes, places, strict=True)):
-            if among is None or n in among:
-                for field in axis.fields:
-                    yield written_setting(field, axis.values[place].node)
+        for n, place in enumerate(places):
+            if n in among:
+                yield from self._set_by(n, place)
+
+    def _set_by_axis(self, axis: int, place: int) -> tuple[Setting, ...]:
+        """What a value of an axis sets."""
+        moved = self.sweep.axes[axis]
+        return tuple(written_setting(field, moved.values[place].node) for field in moved.fields)
+
+    def _told_by_axis(self, axis: int, place: int) -> tuple[tuple[str, str], ...]:
+        """The same as texts."""
+        return tuple((s.field, text_of(s.value)) for s in self._set_by(axis, place))
 
 
 def name_of(axis: SweepAxis, place: int) -> YamlScalar:

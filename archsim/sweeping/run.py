@@ -105,7 +105,9 @@ class PointRunner:
         except Exception as fault:
             fault.add_note(f"at point {point.number}: {text}")
             raise
-        return self._judged(result, point, shown, replace(inputs, found=_found(jobs)).to_json())
+        if found := _found(jobs):
+            text = replace(inputs, found=found).to_json()
+        return self._judged(result, point, shown, text)
 
     def _key(self, inputs: str) -> str:
         return key_of(inputs, self.task.contents, self.task.version)

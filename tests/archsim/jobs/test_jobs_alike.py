@@ -87,3 +87,29 @@ def test_tiles_are_fitted_once_for_all_capacities_between() -> None:
         same(end)
     (known,) = alike._bound._made.values()
     assert 2 < len(known._known) == len(rooms) < len(ends) + 2
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["technology.memories.sram.leakage=10 pW/bit", "technology.memories.dram_hbm2.idle=2 W"],
+        ["memories.DRAM.energy=sram"],
+        ["memories.global_buffer.billed_capacity=5 MiB"],
+    ],
+)
+def test_other_capacities_are_priced_as_a_run_of_their_own_is(given: list[str]) -> None:
+    work, mapping, alike = (
+        load("bert-base", seq_len=512, batch=1),
+        Mapping.load("fusemax-binding"),
+        AlikeJobs(),
+    )
+    for outer, inner in ((30, 24), (30, 25), (31, 25), (31, 10)):
+        sizes = [
+            f"memories.DRAM.capacity={1 << outer} B",
+            f"memories.global_buffer.capacity={1 << inner} B",
+        ]
+        (job,) = plan(
+            work, Architecture.load("fusemax", [*given, *sizes]), mapping, generators=GENERATORS
+        ).jobs
+        assert outcome(alike, job) == outcome(None, job)
+    assert len(alike._runs) == 1

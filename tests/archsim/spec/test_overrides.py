@@ -13,6 +13,7 @@ from archsim.spec.arch import Architecture
 from archsim.spec.files.load import load_architectures
 from archsim.spec.files.overrides import Overrides, parse_overrides
 from archsim.spec.files.recent_arrays import RecentArrays
+from archsim.spec.files.recent_machines import RecentMachines
 from archsim.spec.mapping import Mapping
 from archsim.spec.technology import Technology
 from einsum_cascade.errors import SpecError
@@ -278,3 +279,47 @@ def outcome(given: Overrides, recent: RecentArrays | None) -> object:
         return load_architectures(["fusemax"], given, recent)
     except SpecError as wrong:
         return str(wrong)
+
+
+def test_machines_that_differ_in_sizes_alone_are_those_read_afresh() -> None:
+    recent, sizes = RecentMachines(), "memories.global_buffer.capacity="
+    for settings in (
+        [f"{sizes}1 MiB"],
+        [f"{sizes}3 MiB"],
+        [f"{sizes}1 B"],  # does not hold a line
+        [f"{sizes}1.5 B"],
+        [f"{sizes}3 MHz"],
+        [f"{sizes}7"],
+        [f"{sizes}3 MiB", "memories.DRAM.bandwidth=2 TB/s", "memories.DRAM.line=64 bit"],
+        ["memories.DRAM.bandwidth=3 TB/s", f"{sizes}5 MiB", "memories.DRAM.line=64 bit"],
+        [f"{sizes}5 MiB", "memories.DRAM.bandwidth=3 TB/s", "memories.DRAM.line=64 bit"],
+        [f"{sizes}5 MiB", "memories.DRAM.bandwidth=3 TB", "memories.DRAM.line=64 bit"],
+        [f"{sizes}3 MiB", "memories.global_buffer.name=other", f"{sizes}4 MiB"],
+        ["memories.1.capacity=2 MiB"],
+        ["memories.1.capacity=5 MiB"],
+        [f"{sizes}3 MiB", f"{sizes}5 MiB"],
+        [f"{sizes}3 MiB", "technology.memories.sram.leakage=1 pW/bit"],
+        [f"{sizes}6 MiB", "technology.memories.sram.leakage=2 pW/bit"],
+        ["memories.bufer.capacity=3 MiB"],
+    ):
+        given = Overrides.of_part("architecture", settings)
+        try:
+            found: object = [recent.machine("fusemax", given)]
+        except SpecError as wrong:
+            found = str(wrong)
+        assert found == outcome(given, None)
+        if isinstance(found, list):
+            (fresh,) = load_architectures(["fusemax"], given)
+            assert (found[0].tree, found[0].source) == (fresh.tree, fresh.source)
+
+
+def test_a_machine_of_another_size_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    recent = RecentMachines()
+
+    def sized(size: str) -> Architecture:
+        given = [f"memories.global_buffer.capacity={size}", "memories.DRAM.bandwidth=1 TB/s"]
+        return recent.machine("fusemax", Overrides.of_part("architecture", given))
+
+    sized("2 MiB")
+    monkeypatch.setattr("archsim.spec.files.recent_machines.load_architectures", None)
+    assert sized("3 MiB").memories[1].capacity_bytes == 3 << 20
