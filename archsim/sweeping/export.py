@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,12 +41,33 @@ def columns_of(store: Store, sweep: Sweep) -> tuple[str, ...]:
 
 def values_of(row: PointRow, sweep: Sweep, columns: tuple[str, ...]) -> list[Scalar]:
     """A row's values in the order of the columns; None where it has none."""
-    named: dict[str, Scalar] = {"point": row.point, "bound_by": row.bound_by}
-    named |= {name: getattr(row, name) for name in TEXTS}
-    named |= dict(zip(NUMBERS, row.numbers, strict=True))
-    named |= dict(row.members)
-    named |= {axis.name: value for axis, value in zip(sweep.axes, row.axes, strict=True)}
-    return [named.get(column) for column in columns]
+    return RowValues(sweep, columns).of(row)
+
+
+class RowValues:
+    """Reads rows, each as values in the order of the columns.
+
+    Parameters
+    ----------
+    sweep : Sweep
+        Whose axes come before columns of the same name.
+    columns : tuple of str
+        As of ``columns_of``.
+    """
+
+    def __init__(self, sweep: Sweep, columns: tuple[str, ...]) -> None:
+        known = ("point", *TEXTS, *NUMBERS, "bound_by", *(axis.name for axis in sweep.axes))
+        place = {name: at for at, name in enumerate(known)}
+        self._places = tuple((column, place.get(column)) for column in columns)
+
+    def of(self, row: PointRow) -> list[Scalar]:
+        """The values of one row; None where it has none."""
+        found = (row.point, *_texts(row), *row.numbers, row.bound_by, *row.axes)
+        members = dict(row.members)
+        return [members.get(name) if at is None else found[at] for name, at in self._places]
+
+
+_texts = attrgetter(*TEXTS)
 
 
 def export(store: Store, sweep: Sweep) -> tuple[Path, ...]:
@@ -87,7 +109,7 @@ def _csv(path: Path, store: Store, sweep: Sweep, columns: tuple[str, ...]) -> No
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows(values_of(row, sweep, columns) for row in store.rows())
+        writer.writerows(map(RowValues(sweep, columns).of, store.results()))
 
 
 def _parquet(path: Path, store: Store, sweep: Sweep, columns: tuple[str, ...]) -> None:
@@ -100,18 +122,17 @@ def _parquet(path: Path, store: Store, sweep: Sweep, columns: tuple[str, ...]) -
         [(c, kinds[_type(sweep, c)]) for c in columns],
         metadata={"units": json.dumps(units_of(sweep, columns)), "sweep": sweep.name},
     )
+    values = RowValues(sweep, columns)
     with ParquetWriter(path, schema) as writer:
-        for rows in _in_pieces(store.rows()):
-            named = [_named(row, sweep, columns, texts) for row in rows]
-            writer.write_table(pa.Table.from_pylist(named, schema=schema))
+        for rows in _in_pieces(store.results()):
+            found = zip(schema, zip(*map(values.of, rows), strict=True), strict=True)
+            arrays = [pa.array(_as_texts(c) if f.name in texts else c, f.type) for f, c in found]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
 
 
-def _named(
-    row: PointRow, sweep: Sweep, columns: tuple[str, ...], texts: set[str]
-) -> dict[str, Scalar]:
-    """A row by column; on an axis of numbers and words all are texts."""
-    values = zip(columns, values_of(row, sweep, columns), strict=True)
-    return {c: str(v) if c in texts and v is not None else v for c, v in values}
+def _as_texts(values: Iterable[Scalar]) -> list[str | None]:
+    """Those of an axis of numbers and words: all are texts."""
+    return [None if value is None else str(value) for value in values]
 
 
 def _in_pieces(rows: Iterator[PointRow]) -> Iterator[list[PointRow]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from einsum_cascade.source import Source
 
-from .export import columns_of, units_of, values_of
+from .export import RowValues, columns_of, units_of
 from .file import read_sweep
 from .store import Store, opened
 
@@ -49,7 +49,7 @@ def frame_of(store: Store) -> DataFrame:
     meta = store.meta()
     sweep = read_sweep(Source(meta.source, meta.text))
     columns = columns_of(store, sweep)
-    rows = [values_of(row, sweep, columns) for row in store.rows()]
+    rows = list(map(RowValues(sweep, columns).of, store.results()))
     frame = DataFrame(rows, columns=list(columns))
     frame.attrs |= {
         "sweep": meta.name,

@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -88,6 +89,12 @@ class Store:
         command = f"SELECT {', '.join(_COLUMNS)} FROM points ORDER BY point"  # noqa: S608
         return map(_as_row, self._connection.execute(command))
 
+    def results(self) -> Iterator[PointRow]:
+        """The same without their inputs, which are the most of them."""
+        names = ("'' AS inputs" if c == "inputs" else c for c in _COLUMNS)
+        command = f"SELECT {', '.join(names)} FROM points ORDER BY point"  # noqa: S608
+        return map(_as_row, self._connection.execute(command))
+
     def row(self, point: int) -> PointRow | None:
         """The row of one point, if it is finished."""
         command = f"SELECT {', '.join(_COLUMNS)} FROM points WHERE point = ?"  # noqa: S608
@@ -115,22 +122,33 @@ class Store:
 
 
 def _as_columns(row: PointRow) -> Sequence[Any]:
-    texts = (getattr(row, name) for name in TEXTS)
     return (
-        *(row.point, row.key, *texts, *row.numbers, row.bound_by),
-        *(json.dumps(v, ensure_ascii=False) for v in (row.axes, dict(row.members))),
-        row.inputs,
+        *(row.point, row.key, *_texts(row), *row.numbers, row.bound_by),
+        *(_json(row.axes), _json(dict(row.members)), row.inputs),
     )
 
 
 def _as_row(found: Sequence[Any]) -> PointRow:
-    named = dict(zip(_COLUMNS, found, strict=True))
+    point, key, *rest = found
+    texts, numbers, others = rest[:_NUMBERS_AT], rest[_NUMBERS_AT:_OTHERS_AT], rest[_OTHERS_AT:]
+    bound_by, axes, members, inputs = others
     return PointRow(
-        numbers=tuple(named.pop(name) for name in NUMBERS),
-        axes=tuple(json.loads(named.pop("axes"))),
-        members=tuple(json.loads(named.pop("members")).items()),
-        **named,
+        point=point,
+        key=key,
+        numbers=tuple(numbers),
+        bound_by=bound_by,
+        axes=tuple(json.loads(axes)),
+        members=tuple(json.loads(members).items()),
+        inputs=inputs,
+        **dict(zip(TEXTS, texts, strict=True)),
     )
+
+
+_texts = attrgetter(*TEXTS)
+_json = json.JSONEncoder(ensure_ascii=False).encode
+_NUMBERS_AT: Final = len(TEXTS)
+_OTHERS_AT: Final = _NUMBERS_AT + len(NUMBERS)
+"""Where columns begin, behind the point and its key."""
 
 
 @contextmanager
