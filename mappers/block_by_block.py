@@ -14,6 +14,7 @@ from collections.abc import Mapping as Sizes
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import accumulate, product
+from math import prod
 
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import BLOCK_BY_BLOCK, EinsumMapping, Keep, Mapping, Schedule
@@ -35,6 +36,9 @@ from .space.array_tiles import family_tiles, outer_parts_first
 _USERS = 2
 """A tile is in use while the next one comes."""
 
+_MOST = 1 << 14
+"""Tiles that are looked at: of a cascade of many ranks there are millions."""
+
 _Tile = dict[str, int]
 """Coordinates of every rank that a memory holds at a time."""
 
@@ -54,8 +58,8 @@ def block_by_block(
     -------
     Mapping or None
         Named ``block-by-block``, sequential, every tensor kept in every memory. None where
-        Einsums feed one another from iteration to iteration, where there is nothing to cut, or
-        where memories are side by side.
+        Einsums feed one another from iteration to iteration, where there is nothing to cut or too
+        much, or where memories are side by side.
 
     Raises
     ------
@@ -65,6 +69,8 @@ def block_by_block(
     tiles, shapes = family_tiles(program, architecture, given)
     site = Site(program=program, architecture=architecture, shapes=shapes)
     if tiles or site.nest or len(architecture.memories) < 2 or not architecture.tree.is_line:
+        return None
+    if prod(map(len, _sizes(site, dict.fromkeys(site.shapes, 1)).values())) > _MOST:
         return None
     ways = (lambda e: soonest(site, e)[0], lambda e: sharing(site, e))
     blocks = min((_chosen(site, way) for way in ways), key=_slow)
@@ -101,13 +107,14 @@ class _Blocks:
         ranks = sorted(site.ranks(e), key=lambda r: r not in results)
         ordered = outer_parts_first(site.program, ranks)
         found: list[LevelLoops] = []
-        above: _Tile = site.shapes
+        # What has one coordinate goes round in the outermost memory.
+        above = {rank: max(2, size) for rank, size in site.shapes.items()}
         for memory, tile in zip(site.architecture.memories, (*self.tiles, {}), strict=True):
             loops = (
                 p
                 for r in ordered
                 for p in site.parts(r)
-                if p.name not in laid and tile.get(r, 1) <= p.stride < max(2, above[r])
+                if p.name not in laid and tile.get(r, 1) <= p.stride < above[r]
             )
             found.append(LevelLoops(memory, tuple(loops)))
             above = tile
@@ -134,9 +141,16 @@ def _chosen(site: Site, way: Callable[[Einsum], ArrayLayout]) -> _Blocks:
 
 
 def _tiles(site: Site, least: _Tile) -> Iterator[_Tile]:
-    """Tiles of all ranks that hold a smaller one: doubled again and again, up to all of a rank."""
+    """Tiles of all ranks that hold a smaller one."""
+    sizes = _sizes(site, least)
+    for combination in product(*sizes.values()):
+        yield {**site.shapes, **dict(zip(sizes, combination, strict=True))}
+
+
+def _sizes(site: Site, least: _Tile) -> dict[str, list[int]]:
+    """Sizes of tiles by rank: doubled again and again, up to all of a rank."""
     used = dict.fromkeys(r for e in site.program.einsums for r in site.ranks(e))
-    sizes: list[list[int]] = []
+    sizes: dict[str, list[int]] = {}
     for rank in used:
         size = site.shapes[rank]
         step = max([least[rank], *(s for s in site.strides if s < size)])
@@ -145,9 +159,8 @@ def _tiles(site: Site, least: _Tile) -> Iterator[_Tile]:
             found.append(step)
             step *= 2
         # Parallel ranks are not shared by anything: nothing is gained by more at a time.
-        sizes.append(found[:1] or [size] if rank in site.program.parallel else [*found, size])
-    for combination in product(*sizes):
-        yield {**site.shapes, **dict(zip(used, combination, strict=True))}
+        sizes[rank] = found[:1] or [size] if rank in site.program.parallel else [*found, size]
+    return sizes
 
 
 def _most_bytes(site: Site, tile: _Tile) -> Fraction:

@@ -18,13 +18,7 @@ from math import prod
 from typing import TYPE_CHECKING, Final
 
 from einsum_cascade.errors import MappingError, Problem, SpecError, did_you_mean
-from einsum_cascade.ir import (
-    Access,
-    Affine,
-    Index,
-    Program,
-    walk,
-)
+from einsum_cascade.ir import Access, Affine, Index, Program, walk
 from einsum_cascade.notation.printer import index_text
 
 from ..space.access_map import AccessMap
@@ -32,6 +26,7 @@ from ..spec.arch import Architecture
 from ..spec.mapping import EinsumMapping, Keep, Mapping, NestLevel, Schedule, SpreadRank
 from .balancing import balanced_begins
 from .part_masks import has_mask_over, moved_masks
+from .part_picks import is_own_pick, lies_in_parts
 from .ring import NO_RING, Ring, ring_of
 from .tiling import Tiling, build_tiling, tile_size
 
@@ -410,10 +405,13 @@ def _illegal(bound: Bound, spread: tuple[Spread, ...]) -> Iterator[str]:
             yield f"no Einsum has the rank {s.rank}, which is spread over {s.instances}"
         for e in users:
             where = e.einsum.where
-            if where is not None and any(
-                isinstance(node, Access) and variable in node.variables for node in walk(where)
+            if where is not None and not all(
+                _is_of_part(bound.tiling, node, index, s)
+                for node in walk(where)
+                if isinstance(node, Access)
+                for index in node.indices
             ):
-                yield f"{e.name} has a mask that reads data along {s.rank}, which has no parts"
+                yield f"{e.name} has a mask that reads data of other parts of {s.rank}"
             if e.einsum.select is not None and variable in e.einsum.over:
                 yield f"{e.name} picks from all of {s.rank}, of which instances have parts"
             yield from _unlike_parts(bound.tiling, e, s)
@@ -427,7 +425,7 @@ def _unlike_parts(tiling: Tiling, e: BoundEinsum, s: Spread) -> Iterator[str]:
     """Accesses that need more of a tensor than the part of their instance."""
     for access_map in e.touches:
         for index in access_map.access.indices:
-            if s.variable in index.variables and not _in_order(tiling, index, s):
+            if not _is_of_part(tiling, access_map.access, index, s):
                 name = access_map.access.tensor
                 where = index_text(index)
                 yield f"{e.name} takes {name} at {where}, which may be in another part of {s.rank}"
@@ -450,6 +448,15 @@ def _uneven(tiling: Tiling, spread: tuple[Spread, ...]) -> Iterator[str]:
             )
 
 
+def _is_of_part(tiling: Tiling, access: Access, index: Index, s: Spread) -> bool:
+    """Whether what an index goes over is in the part of an instance, or there for all of them."""
+    return (
+        s.variable not in index.variables
+        or _in_order(tiling, index, s)
+        or is_own_pick(tiling.program, access, index, s.variable)
+    )
+
+
 def _in_order(tiling: Tiling, index: Index, s: Spread) -> bool:
     """Whether parts of a rank are parts of what an index goes over: the rank itself, or all of a
     rank that the cascade cuts, whose outermost part is spread (of which there is more than one)."""
@@ -470,10 +477,12 @@ def _in_order(tiling: Tiling, index: Index, s: Spread) -> bool:
 
 def _torn(bound: Bound, s: Spread) -> Iterator[str]:
     """Tensors that one instance makes and another needs, and no memory of both holds."""
+    if s.rank in bound.program.parallel:
+        return
     for e in bound.einsums:
         for operand, access_map in zip(e.operands, e.reads, strict=True):
             producer = bound.producer(operand)
-            if producer is None or s.variable in access_map.moving:
+            if producer is None or lies_in_parts(access_map.access, s.variable):
                 continue
             if s.variable not in e.variables and s.variable not in producer.variables:
                 continue

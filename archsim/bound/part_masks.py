@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from einsum_cascade.algebra.conditions import with_masks
-from einsum_cascade.algebra.terms import rebuild, substitute_variables
+from einsum_cascade.algebra.indices import affine_value
+from einsum_cascade.algebra.terms import rebuild
 from einsum_cascade.ir import (
     Access,
     Affine,
     AffineTerm,
-    Condition,
     Name,
     Node,
     Number,
@@ -38,12 +38,14 @@ def moved_masks(program: Program, rank: str, begin: int, whole: int) -> Program:
     variable = AffineTerm(variable=rank.lower())
     terms = (variable, AffineTerm(coefficient=begin)) if begin else (variable,)
 
-    def length(node: Node) -> Node:
+    def moved(node: Node) -> Node:
+        # What a mask reads of tensors is of the part itself, and lies where it lay.
+        if isinstance(node, Name) and node.kind == "variable" and node.name == rank.lower():
+            return affine_value(Affine(terms=terms))
         is_shape = isinstance(node, Name) and node.kind == "shape" and node.name == rank
         return Number(value=whole) if is_shape else node
 
-    def moved(where: Condition) -> Condition:
-        return rebuild(substitute_variables(where, {rank.lower(): Affine(terms=terms)}), length)
-
-    einsums = (e if e.where is None else replace(e, where=moved(e.where)) for e in program.einsums)
+    einsums = (
+        e if e.where is None else replace(e, where=rebuild(e.where, moved)) for e in program.einsums
+    )
     return replace(program, einsums=tuple(einsums))

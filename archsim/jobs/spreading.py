@@ -19,6 +19,7 @@ from einsum_cascade.algebra.conditions import with_masks
 from einsum_cascade.ir import Access, Affine, Einsum, Index, Program, walk
 
 from ..bound.part_masks import has_mask_over
+from ..bound.part_picks import is_own_pick, lies_in_parts
 from ..spec.arch import Architecture, Memory
 from ..spec.mapping import Keep, Mapping, NestLevel, SpreadRank
 from ..spec.roles import memory_in_role
@@ -232,7 +233,7 @@ def _common(program: Program, spread: Collection[str]) -> tuple[str, ...]:
             for v in spread
             if a.tensor in made
             and v in e.variables
-            and v not in a.variables
+            and not lies_in_parts(a, v)
             and v not in made[a.tensor].variables
         )
     )
@@ -371,9 +372,12 @@ def ranks_apart(
     stepped = {*chain.from_iterable(program.iterative.values())}
     alike = {r.like for r in program.ranks} | {r.name for r in program.ranks if r.like}
     made = {e.name for e in einsums}
+    gone_over = {v for e in einsums for v in e.variables}
     for rank in program.ranks:
         if rank.partition or rank.name in stepped or rank.name in alike:
             continue
+        if rank.variable not in gone_over:
+            continue  # it is a length of what is picked from, no more
         if rank.family and rank.name not in (copied or ()):
             continue
         if not masked and has_mask_over(program, rank.name):
@@ -453,15 +457,17 @@ def _in_parts(program: Program, e: Einsum, variable: str, made: Collection[str])
         return True
     if variable not in e.target.variables:
         return False  # it sums over all of them
-    if e.where is not None and any(
-        isinstance(node, Access) and variable in node.variables for node in walk(e.where)
-    ):
+    accesses = [e.target, *e.reads]
+    if e.where is not None:
+        accesses += (node for node in walk(e.where) if isinstance(node, Access))
+    if any(a.tensor in made and not lies_in_parts(a, variable) for a in e.reads):
         return False
-    accesses: tuple[Access, ...] = (e.target, *e.reads)
-    if any(a.tensor in made and variable not in a.variables for a in e.reads):
-        return False
-    indices = [i for a in accesses for i in a.indices if variable in i.variables]
-    return all(_is_of_part(program, i, variable) for i in indices)
+    return all(
+        _is_of_part(program, i, variable) or is_own_pick(program, a, i, variable)
+        for a in accesses
+        for i in a.indices
+        if variable in i.variables
+    )
 
 
 def _is_of_part(program: Program, index: Index, variable: str) -> bool:

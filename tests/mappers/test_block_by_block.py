@@ -116,3 +116,19 @@ def test_products_are_near_measured_ones(
     assert machine.launch_s is not None
     assert found.latency_s + machine.launch_s == pytest.approx(measured_s, rel=0.15)
     assert "to start a kernel takes 21 us more, in no latency here" in found.notes
+
+
+def test_ranks_of_one_coordinate_are_gone_round_once() -> None:
+    """One sequence went round in two memories, and what was made was refused."""
+    program, machine = Cascade.load("attention-naive").program, Architecture.load("ascend-910b2")
+    shapes = {"B": 1, "H": 1, "E": 64, "F": 64, "P": 512, "M": 512}
+    mapping = block_by_block(program, machine, shapes)
+    assert mapping is not None
+    assert evaluate_mapping(program, mapping, machine, shapes).over_floor >= 1
+
+
+def test_of_a_cascade_with_many_ranks_no_blocks_are_made() -> None:
+    """There would be millions."""
+    program = Cascade.load("deepseek-sparse-attention").program
+    shapes = dict.fromkeys(("H", "P", "M", "N", "D", "J", "A", "R", "C", "F"), 1 << 12) | {"B": 1}
+    assert block_by_block(program, Architecture.load("ascend-910b2"), shapes) is None

@@ -1,0 +1,89 @@
+"""Ranks along which something is picked, in parts: each instance has the picks of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from archsim import Architecture
+from archsim.bound.binding import bind
+from archsim.evaluate.evaluate import evaluate_bound
+from archsim.jobs.selection import ways_to_spread
+from archsim.jobs.spreading import part_of, seen_by_one, spread_over
+from archsim.spec.mapping import SpreadRank
+from archsim.validation.check import validate_cascade
+from archsim.validation.mapped import mapped_run
+from einsum_cascade import Cascade
+from einsum_cascade.errors import MappingError
+from mappers.einsum_by_einsum import einsum_by_einsum
+from mappers.generators import GENERATORS
+from workloads import load
+from workloads.references import find_reference
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from archsim.jobs.spreading import Spreading
+    from archsim.spec.mapping import Mapping as Written
+    from einsum_cascade.ir import Program
+
+MACHINE = "ascend-910b2"
+QUERIES: Spreading = (("L2", (SpreadRank(instances="cores", rank="P", parts=3),)),)
+
+
+def spread(program: Program, machine: Architecture, shapes: Mapping[str, int]) -> Written:
+    one = part_of(QUERIES, shapes, program)
+    made = einsum_by_einsum(program, seen_by_one(machine, QUERIES), one)
+    return spread_over(made, QUERIES, machine, program)
+
+
+@pytest.mark.parametrize(
+    ("cascade", "given"),
+    [
+        ("deepseek-sparse-attention", {"B": 1, "H": 2, "P": 7, "M": 9, "J": 3}),
+        ("mixture-of-block-attention", {"B": 1, "H": 2, "P": 7, "M": 12, "U": 3, "J": 2}),
+    ],
+)
+def test_queries_in_parts_pick_what_they_pick_together(cascade: str, given: dict[str, int]) -> None:
+    """A mask that reads the picks, too, is that of the part: ``IX[p, j] * U + u <= p + M - P``."""
+    known, machine = Cascade.load(cascade), Architecture.load(MACHINE)
+    report = validate_cascade(
+        known,
+        reference=find_reference(known.program.reference),
+        shapes=given,
+        trials=1,
+        run=mapped_run(known, spread, machine, GENERATORS),
+    )
+    assert report.ok, report
+
+
+def test_all_parts_together_compute_what_one_core_does() -> None:
+    program, machine = Cascade.load("deepseek-sparse-attention").program, Architecture.load(MACHINE)
+    shapes = {"B": 1, "H": 2, "P": 48, "M": 64, "J": 8, "N": 2, "D": 4, "A": 4, "R": 2, "C": 8}
+    shapes["F"] = 4
+    one, parts = (
+        evaluate_bound(bind(program, make(program, machine, shapes), machine, shapes))
+        for make in (einsum_by_einsum, spread)
+    )
+    assert parts.latency_s < 0.7 * one.latency_s
+    counted = [{e.name: sorted(e.operations) for e in r.einsums} for r in (one, parts)]
+    assert counted[0] == counted[1]
+
+
+def test_what_is_picked_from_is_not_made_in_parts() -> None:
+    """A query may pick what another instance makes."""
+    head = "cascade: a\nranks: [P, E]\ninputs: {X: [P, E], I: [P]}\noutput: Z\n"
+    text = head + "einsums: |\n  Y[p, e] = X[p, e] + X[p, e]\n  Z[p, e] = Y[I[p], e]\n"
+    program, machine = Cascade.parse(text).program, Architecture.load(MACHINE)
+    shapes = {"P": 6, "E": 2}
+    with pytest.raises(MappingError, match="Y at I\\[p\\], which may be in another part of P"):
+        bind(program, spread(program, machine, shapes), machine, shapes)
+
+
+def test_what_is_only_a_length_is_not_spread() -> None:
+    """T5's buckets: no Einsum goes over them, and all ways but that of one core were refused."""
+    work = load("t5-bias", seq_len=64, batch=2)
+    ways = ways_to_spread(work.parts[0], Architecture.load(MACHINE), work.cascade)
+    assert ways[0]
+    assert not any(s.rank == "N" for way in ways for _, ranks in way for s in ranks)
