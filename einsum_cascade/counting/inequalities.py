@@ -99,7 +99,7 @@ class Inequality:
     @cached_property
     def _run(self) -> Callable[[Mapping[Any, Any]], Any]:
         """Its value at floats of its variables."""
-        return _on_floats(self.expression)
+        return on_floats(self.expression)
 
     def bound(self, symbol: Any, values: Mapping[Any, Any], size: int) -> tuple[bool, Any]:
         """Where it bounds a variable from 0 to ``size - 1``, at arrays of the others.
@@ -112,9 +112,28 @@ class Inequality:
             The first value at which it holds, or at which it does no more.
         """
         if self.coefficients is None:
+            import numpy as np
+
+            found = self.edge(symbol, values)
+            if found is None:
+                return self._halved(symbol, values, size)
+            return found[0], np.clip(found[1], 0, size).astype(np.int64)
+        found = self.edge(symbol, values)
+        assert found is not None, "where it is linear, a division says it"
+        return found
+
+    def has_edge(self, symbol: Any) -> bool:
+        """Whether ``edge`` says where it bounds a variable, as a rule."""
+        return self.is_linear or self._rounded(symbol) is not None
+
+    def edge(self, symbol: Any, values: Mapping[Any, Any]) -> tuple[bool, Any] | None:
+        """As ``bound``, wherever it is: the variable may be below 0, or as large as it likes.
+
+        None where it has to be found by halving, or a number on the way is too large for floats.
+        """
+        if self.coefficients is None:
             rounded = self._rounded(symbol)
-            found = None if rounded is None else rounded.bound(values, size)
-            return found or self._halved(symbol, values, size)
+            return None if rounded is None else rounded.edge(values)
         step = self.coefficients[symbol]
         terms = (c * values[s] for s, c in self.coefficients.items() if s != symbol)
         rest = sum(terms, self.constant)
@@ -170,13 +189,13 @@ class _Rounded:
         return cls(
             times=int(times),
             step=int(step),
-            above=_on_floats(above),
-            below=_on_floats(below),
-            rest=_on_floats(rest),
+            above=on_floats(above),
+            below=on_floats(below),
+            rest=on_floats(rest),
         )
 
-    def bound(self, values: Mapping[Any, Any], size: int) -> tuple[bool, Any] | None:
-        """As of ``Inequality.bound``; None where a number on the way is too large for floats."""
+    def edge(self, values: Mapping[Any, Any]) -> tuple[bool, Any] | None:
+        """As of ``Inequality.edge``; None where a number on the way is too large for floats."""
         import numpy as np
 
         above, below, rest = (part(values) for part in (self.above, self.below, self.rest))
@@ -189,10 +208,10 @@ class _Rounded:
             # From there on ``step * x`` is as much; up to it, it is less than one more.
             turned = _quotient(-edge, float(abs(self.step)))
             found = -turned if self.step > 0 else 1 + turned
-        shape = np.shape(next(iter(values.values()))) if values else (1,)
+        shapes = [np.shape(v) for v in values.values()] or [(1,)]
         if not np.all(np.isfinite(found)):
             return None
-        found = np.broadcast_to(np.clip(found, 0, size).astype(np.int64), shape)
+        found = np.broadcast_to(found, np.broadcast_shapes(*shapes))
         return (self.times > 0) != (self.step > 0), found
 
 
@@ -246,7 +265,7 @@ def _with_quotients(expression: Any) -> Any:
     )
 
 
-def _on_floats(expression: Any) -> Callable[[Mapping[Any, Any]], Any]:
+def on_floats(expression: Any) -> Callable[[Mapping[Any, Any]], Any]:
     """The value of an expression at floats of its variables."""
     import numpy as np
     import sympy
@@ -271,10 +290,10 @@ def _functions() -> Mapping[str, Any]:
     """The language's functions on arrays, by the names under which sympy prints them."""
     import numpy as np
 
-    def on_floats(function: Any) -> Any:
+    def of_floats(function: Any) -> Any:
         return lambda *values: function(*(np.asarray(v, dtype=np.float64) for v in values))
 
     # Those sympy knows it prints in numpy's own words.
     return {
-        name: on_floats(of(np, row.numpy)) for name, row in FUNCTIONS.items() if row.sympy is None
-    } | {"erf": on_floats(of(np, FUNCTIONS["erf"].numpy)), "quotient": on_floats(_quotient)}
+        name: of_floats(of(np, row.numpy)) for name, row in FUNCTIONS.items() if row.sympy is None
+    } | {"erf": of_floats(of(np, FUNCTIONS["erf"].numpy)), "quotient": of_floats(_quotient)}

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from math import prod
 from typing import Any
 
@@ -18,12 +19,15 @@ from .. import ir
 from ..errors import MappingError, Problem
 from .indicators import conjunctions, inlined
 from .inequalities import Inequality
+from .periods import Periodic
 from .points import CountedAxis, last_tile, spaces
 
 _MOST = 10**9
 """Combinations of the other variables that are gone through at most, steps of halving included."""
 # As many at once that an array of them has 8 MiB.
 _AT_ONCE = 1 << 20
+_LONG = 1 << 10
+"""Values of an axis for each combination of the others from which on periods are looked for."""
 
 
 def count_points(program: ir.Program, einsum: ir.Einsum, numbers: Mapping[str, float]) -> int:
@@ -188,11 +192,30 @@ def _tied(axes: tuple[_Range, ...], inequalities: tuple[Any, ...]) -> int | None
     if work[x] > _MOST:
         return None
     others = [a for a in axes if a is not x]
+    if (found := _by_periods(x, others, forms)) is not None:
+        return found
     combinations = prod(a.size for a in others)
     return sum(
         _counted(x, others, forms, start, min(start + _AT_ONCE, combinations))
         for start in range(0, combinations, _AT_ONCE)
     )
+
+
+def _by_periods(x: _Range, others: Sequence[_Range], forms: Sequence[Inequality]) -> int | None:
+    """Points whose bounds repeat along x and a long axis; None where they do not, or are few."""
+    y = max(others, key=lambda a: a.size, default=_NOTHING)
+    rest = [a for a in others if a is not y]
+    if y.size < _LONG * prod(a.size for a in rest) or any(a.tile != 1 for a in (x, *others)):
+        return None
+    periodic = Periodic.of(x.symbol, y.symbol, forms)
+    total = 0
+    for at in product(*(range(a.size) for a in rest)):
+        values = {a.symbol: n for a, n in zip(rest, at, strict=True)}
+        found = None if periodic is None else periodic.count(x.size, y.size, values)
+        if found is None:
+            return None
+        total += found
+    return total
 
 
 _NOTHING = _Range(None, 1, 1, 1)

@@ -146,12 +146,12 @@ def _counted(text: str, shapes: dict[str, int]) -> tuple[object, int]:
 
 def test_points_of_a_mask_are_gone_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
     program = Cascade.load("attention-causal").program
-    shapes = {"E": 3, "F": 3, "M": 1234, "P": 1234}
+    shapes = {"E": 3, "F": 3, "M": 734, "P": 734}
     first = count_points(program, program.einsums[0], shapes)
-    assert first == 3 * 1234 * 1235 // 2
+    assert first == 3 * 734 * 735 // 2
     monkeypatch.setattr("einsum_cascade.counting.point_counts._counted", lambda *_: 7)
     assert count_points(program, program.einsums[0], shapes) == first
-    assert count_points(program, program.einsums[0], shapes | {"M": 1235}) == 3 * 7
+    assert count_points(program, program.einsums[0], shapes | {"M": 735}) == 3 * 7
 
 
 @pytest.mark.parametrize("mask", some(MASKS, 3))
