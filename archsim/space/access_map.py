@@ -156,6 +156,10 @@ class Picked:
 
     picks: _Parts
     positions: int
+    beside: _Parts = ()
+    """What is touched at each position that is picked: of K[I[j]*T + t] the t."""
+    elements: int | None = None
+    """Of the tensor along the index, where they may be fewer than positions and what is beside."""
 
     def size(self, extents: Extents) -> int:
         """Distinct elements at the most.
@@ -166,7 +170,9 @@ class Picked:
         >>> [Picked(picks=(p, j), positions=10).size((n, 3)) for n in (2, 4)]
         [6, 10]
         """
-        return min(self.positions, prod(p.size(extents) for p in self.picks))
+        picked = min(self.positions, prod(p.size(extents) for p in self.picks))
+        found = picked * prod(p.size(extents) for p in self.beside)
+        return found if self.elements is None else min(self.elements, found)
 
 
 Part = Digits | Sum | CoupledIndices | Picked
@@ -303,16 +309,40 @@ class AccessMapper:
         others = [index for n, index in enumerate(indices) if n not in gathered]
         plain = (index.as_variable for index in others if isinstance(index, Affine))
         apart = {*self.carried, *(v for v in plain if v)}
-        picks = [i for i in _unwound([indices[gathered[0]]]) if (i.as_variable or "") not in apart]
-        moved = (*self.carried, *(v for index in others for v in index.variables))
+        index, length = indices[gathered[0]], lengths[gathered[0]]
+        picks = [i for i in _unwound([index]) if (i.as_variable or "") not in apart]
+        moved = (*self.carried, *(v for other in others for v in other.variables))
         axes = {self.names[v][0] for v in moved}
-        if any(self.names[v][0] in axes for index in picks for v in index.variables):
+        if any(self.names[v][0] in axes for i in picks for v in i.variables):
             return ()
-        picked = Picked(picks=self._parts(picks), positions=lengths[gathered[0]])
+        picked = self._in_tiles(index, length, picks)
         whole = tuple(axis.extent for axis in self.axes)
-        if prod(p.size(whole) for p in picked.picks) <= picked.positions:
+        if prod(p.size(whole) for p in (*picked.picks, *picked.beside)) <= length and (
+            prod(p.size(whole) for p in picked.picks) <= picked.positions
+        ):
             return ()
         return (*self.parts(others), picked)
+
+    def _in_tiles(self, index: Index, length: int, picks: list[Affine]) -> Picked:
+        """What an index picks: positions one by one or, of ``K[I[j]*T + t]``, tiles of T, of which
+        as much as the t go over is touched in each."""
+        together = Picked(picks=self._parts(picks), positions=length)
+        if not isinstance(index, Gather) or not index.offset.variables:
+            return together
+        step = index.coefficient * prod(self.shapes[s] for s in index.shapes)
+        beside = [i for i in picks if i == index.offset]
+        others = [i for i in picks if i != index.offset]
+        mine, theirs = (
+            {self.names[v][0] for i in x for v in i.variables} for x in (beside, others)
+        )
+        if step <= 1 or mine & theirs or any(t.coefficient < 0 for t in index.offset.terms):
+            return together
+        return Picked(
+            picks=self._parts(others),
+            positions=-(-length // step),
+            beside=self._parts(beside),
+            elements=length,
+        )
 
     def parts(self, indices: Iterable[Index]) -> _Parts:
         """Independent parts whose sizes multiply to the number of distinct elements."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping as Sizes
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import prod
 
 from archsim.cost.random_access import neighbours
 from archsim.spec.arch import Memory, ProcessingArray
@@ -78,11 +79,25 @@ class InnerSite(Site):
         words = super().tile_words(access, ranks, tile, memory)
         if not _gathers(access):
             return words
+        words = Fraction(words) / self._again(access, tile)
         rank_of = {v: v.upper() for v in access.variables}
         whole = {v: self.whole.shapes[r] for v, r in rank_of.items()}
         run = neighbours(access, {v: tile[r] for v, r in rank_of.items()}, whole)
         line = max(1, memory.line_bits // self.architecture.word_bits)
-        return Fraction(words * (-(-run // line) * line)) / run
+        return words * (-(-run // line) * line) / run
+
+    def _again(self, access: Access, tile: Sizes[str, int]) -> Fraction:
+        """How often each element of a tile is picked, at the least: of 16 blocks 256 queries that
+        pick three each touch no more than all."""
+        again = Fraction(1)
+        lengths = self.program.tensor_ranks[access.tensor]
+        for index, rank in zip(access.indices, lengths, strict=True):
+            if isinstance(index, Gather):
+                step = index.coefficient * prod(self.whole.shapes[s] for s in index.shapes)
+                positions = -(-self.whole.shapes[rank] // max(1, step))
+                picks = prod(tile[v.upper()] for v in index.access.variables)
+                again *= max(Fraction(1), Fraction(picks, positions))
+        return again
 
     def together(self, name: str) -> int:
         """How many Einsums share the memories: all of them."""

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import product
+from random import Random
+
 import pytest
 
-from archsim import Architecture
+from archsim import Architecture, simulate
 from archsim.cost.random_access import neighbours
 from archsim.evaluate.evaluate import evaluate_mapping
+from archsim.space.access_map import AccessMapper
+from archsim.space.iteration import Axis
 from einsum_cascade import Cascade
 from mappers.einsum_by_einsum import einsum_by_einsum
+from workloads import load
 
 GATHERING = """
 cascade: gathering
@@ -70,3 +76,28 @@ def test_slots_in_two_parts_are_a_run_as_far_as_the_inner_is_whole() -> None:
 def test_single_words_cost_a_line_each() -> None:
     shapes = {"M": 1000, "S": 1, "E": 1, "J": 300}
     assert dram_words(GATHERING, "64 bit", shapes) == 300 * 4 + 300
+
+
+def test_of_tiles_that_are_picked_again_each_counts_once() -> None:
+    """Eight queries that pick two of three blocks of four keys: all blocks, however little of each
+    is read at a time. Against random picks, of which some come to all of it."""
+    head = "cascade: a\nranks: [P, J, U, M]\ninputs: {K: [M], I: [P, J]}\noutput: C\n"
+    lines = "einsums: |\n  C[p, j, u] = K[I[p, j]*U + u]\n"
+    program = Cascade.parse(head + lines).program
+    shapes, drawn = {"P": 8, "J": 2, "U": 4, "M": 11}, Random(0)
+    axes = tuple(Axis(name=r, extent=shapes[r], variables=((r.lower(), 1),)) for r in "PJU")
+    access = program.einsums[0].reads[0]
+    found = AccessMapper(axes, shapes).map(access, lengths=(shapes["M"],))
+    for p, j, u in product((1, 2, 8), (1, 2), (1, 3, 4)):
+        runs = []
+        for _ in range(40):
+            picks = [drawn.randrange(3) for _ in range(p * j)]
+            runs.append(len({i * 4 + n for i in picks for n in range(u)} & {*range(11)}))
+        assert max(runs) == found.size((p, j, u))
+
+
+def test_queries_beside_one_another_share_the_blocks_that_they_pick() -> None:
+    """One after the other every query reads its own blocks again: 16 times the floor."""
+    work = load("moba", seq_len=4096, H=1)
+    result = simulate(work, "fusemax", "fused")
+    assert 1 <= result.over_floor < 5
