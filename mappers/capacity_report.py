@@ -48,8 +48,18 @@ def capacity_report(curves: CapacityCurves) -> Document:
             f"an access costs what it does with {byte_size(curves.own_bytes)} of {curves.memory}, "
             "whatever the capacity",
             *((ended.get(curves.ended, "ended by its time limit"),) if curves.ended else ()),
+            *_not_confirmed(curves),
         ),
     )
+
+
+def _not_confirmed(curves: CapacityCurves) -> tuple[str, ...]:
+    """That the largest capacities have no points, where time was up before their mappings ran."""
+    last = max(p.capacity_bytes for p in curves.fused.traffic)
+    largest = [capacity for capacity in curves.capacities if capacity > last]
+    if not curves.ended or not largest:
+        return ()
+    return (f"no mapping was run with {byte_size(largest[0])} or more: give it more time",)
 
 
 _AT_BOUND = 1.001

@@ -11,14 +11,16 @@ from archsim.jobs.plan import plan
 from archsim.jobs.run import run_plan
 from archsim.jobs.selection import ByPart
 from archsim.jobs.workload import PartLike, WorkloadLike
+from archsim.result.record import Result
 from archsim.spec.arch import Architecture, Memory
+from archsim.spec.mapping import Mapping
 from archsim.spec.roles import memory_in_role
 from einsum_cascade.errors import NoLegalMappingError, Problem, SpecError, did_you_mean
 
 from .capacity import CapacityCurves, CapacityPoint, CapacitySeries
-from .certificate import INTERRUPTED
+from .certificate import INTERRUPTED, TIME_LIMIT
 from .constraint_files import ConstraintFile
-from .exhaustive.curve import CapacityRun, with_capacity
+from .exhaustive.curve import KINDS, CapacityRun, with_capacity
 from .exhaustive.team import Team, usual_workers
 from .generators import GENERATORS
 from .part_space import space_of
@@ -80,7 +82,7 @@ def capacity_curves(
     )
     fused, apart = search.both()
     if not fused.series.traffic:
-        raise NoLegalMappingError(f"no mapping of {part.name} fits {level.name} of up to 64 MiB")
+        raise NoLegalMappingError(_nothing_fits(part.name, level.name, fused.ended))
     result = fused.series.traffic[-1].result
     return CapacityCurves(
         workload=result.workload,
@@ -95,6 +97,11 @@ def capacity_curves(
         runs=fused.runs + apart.runs,
         ended=fused.ended or apart.ended,
     )
+
+
+def _nothing_fits(part: str, memory: str, ended: str) -> str:
+    which = f"of {part} that was found in time" if ended else f"of {part}"
+    return f"no mapping {which} fits {memory} of up to 64 MiB"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,18 +134,21 @@ class _SeriesSearch:
         """One of the two."""
         left = 1 if self.together or number else 2
         clock = self.clock.part(left)
+        is_late = clock.share(1)
         mine = number == 0 or not self.together
         advance = self.advance if mine else silent(STEPS)
         found = curve_on(
             self.spaces[number],
             self.memory,
             self.capacities,
-            clock,
+            clock.most(),
             advance,
             is_stopped=self.stopped.is_set,
         )
-        series = _series(self.workload, self.part, self.architecture, self.memory, found.runs)
-        return _SeriesFound(series=series, runs=found.engine_runs, ended=found.ended)
+        points = _SeriesPoints(self.workload, self.part, self.architecture, self.memory)
+        series = points.series(found.runs, is_late)
+        ended = found.ended or points.ended
+        return _SeriesFound(series=series, runs=found.engine_runs, ended=ended)
 
     def both(self) -> tuple[_SeriesFound, _SeriesFound]:
         """The two series; mappings of the second are some of what the first is of."""
@@ -228,20 +238,46 @@ def einsum_by_einsum(space: Mapspace) -> Mapspace:
     return replace(space, constraints=Constraints((*space.constraints.all, *more)))
 
 
-def _series(
-    workload: WorkloadLike,
-    part: PartLike,
-    architecture: Architecture,
-    memory: str,
-    runs: Sequence[CapacityRun],
-) -> CapacitySeries:
-    """The points of a series: the whole workload under each mapping."""
-    points: dict[str, list[CapacityPoint]] = {"traffic": [], "energy": []}
-    for found in runs:
-        machine = with_capacity(architecture, memory, found.capacity_bytes)
-        mapping = replace(found.run.mapping, cascade=part.cascade)
-        result = run_plan(plan(workload, machine, ByPart((mapping,)), generators=GENERATORS))
-        points[found.kind].append(
-            CapacityPoint(capacity_bytes=found.capacity_bytes, mapping=mapping, result=result)
+class _SeriesPoints:
+    """Points of a series: the whole workload under each mapping, which is run once."""
+
+    def __init__(
+        self, workload: WorkloadLike, part: PartLike, architecture: Architecture, memory: str
+    ) -> None:
+        self.workload, self.part = workload, part
+        self.architecture, self.memory = architecture, memory
+        self.known: dict[Mapping, Result] = {}
+        self.ended = ""
+
+    def series(self, runs: Sequence[CapacityRun], is_late: Callable[[], bool]) -> CapacitySeries:
+        """Those of what the engine ran, in ascending order of capacities.
+
+        Parameters
+        ----------
+        is_late : callable
+            Whether no mapping is to be run any more, but for a first point.
+        """
+        points: dict[str, list[CapacityPoint]] = {kind: [] for kind in KINDS}
+        for found in runs:
+            mapping = replace(found.run.mapping, cascade=self.part.cascade)
+            if self.known and mapping not in self.known and is_late():
+                self.ended = TIME_LIMIT
+                break
+            result = self._result(mapping, found.capacity_bytes)
+            points[found.kind].append(
+                CapacityPoint(capacity_bytes=found.capacity_bytes, mapping=mapping, result=result)
+            )
+        return CapacitySeries(traffic=tuple(points["traffic"]), energy=tuple(points["energy"]))
+
+    def _result(self, mapping: Mapping, capacity: int) -> Result:
+        """What fits less fits more, and is the same there but for what is left of the memory."""
+        if mapping not in self.known:
+            machine = with_capacity(self.architecture, self.memory, capacity)
+            jobs = plan(self.workload, machine, ByPart((mapping,)), generators=GENERATORS)
+            self.known[mapping] = run_plan(jobs)
+        known = self.known[mapping]
+        buffers = (
+            replace(b, capacity_bytes=capacity) if b.level == self.memory else b
+            for b in known.buffers
         )
-    return CapacitySeries(traffic=tuple(points["traffic"]), energy=tuple(points["energy"]))
+        return replace(known, buffers=tuple(buffers))

@@ -44,6 +44,10 @@ def at_once() -> bool:
     return True
 
 
+_MOST = 0.8
+"""Of the time for a search and for runs of what it found, what the search takes at most."""
+
+
 class Clock:
     """Time that several searches share.
 
@@ -61,6 +65,12 @@ class Clock:
         if self._end is None:
             return self
         return Clock(max(0.0, self._end - monotonic()) / searches)
+
+    def most(self) -> Clock:
+        """The time of a search whose finds are to be run by the engine in what is left then."""
+        if self._end is None:
+            return self
+        return Clock(_MOST * max(0.0, self._end - monotonic()))
 
     def share(self, searches: int) -> Callable[[], bool]:
         """Tells whether the first of some searches has had its share of what is left."""

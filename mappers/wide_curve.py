@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from archsim.spec.mapping import Mapping
 from einsum_cascade.errors import InputError
 
-from .certificate import INTERRUPTED
+from .certificate import INTERRUPTED, TIME_LIMIT
 from .engine_run import EngineRun
 from .exhaustive.curve import KINDS, CapacityCurve, CapacityRun, Kind, least, run_with
 from .exhaustive.irregular import in_batches
@@ -41,6 +41,7 @@ def curve_on(
     advance: Advance,
     *,
     is_stopped: Callable[[], bool] = never,
+    all_confirmed: bool = False,
 ) -> CurveFound:
     """The least traffic and energy of a space, or of what stands in for it, at some capacities.
 
@@ -54,6 +55,8 @@ def curve_on(
         In bytes, ascending.
     is_stopped : callable
         Whether somebody cannot wait any longer.
+    all_confirmed : bool
+        Whether all that was found is confirmed, however long that takes.
     """
     machine = space.architecture
     if machine.has_instances:
@@ -61,7 +64,8 @@ def curve_on(
     elif not machine.tree.is_line:
         others = [*in_lines(space, memory)]
     else:
-        return _enumerated(space, memory, capacities, clock, advance, is_stopped)
+        is_late = never if all_confirmed else clock.share(1)
+        return _enumerated(space, memory, capacities, clock, advance, is_stopped, is_late)
     return _BroughtCurve(space, memory, capacities).run(others, clock, advance, is_stopped)
 
 
@@ -72,9 +76,11 @@ def _enumerated(
     clock: Clock,
     advance: Advance,
     is_stopped: Callable[[], bool],
+    is_late: Callable[[], bool],
 ) -> CurveFound:
     """The same where a machine's own mappings are."""
-    half, whole = clock.share(2), clock.share(1)
+    search = clock.most()
+    half, whole = search.share(2), search.share(1)
 
     def searched(aside: bool) -> CurveFound:
         curve = CapacityCurve(
@@ -83,6 +89,7 @@ def _enumerated(
             capacities,
             is_half_over=half,
             is_over=lambda: whole() or is_stopped(),
+            is_late=is_late,
             relaxed=aside,
         )
         runs = curve.run(advance)
@@ -108,14 +115,21 @@ class _BroughtCurve:
         is_stopped: Callable[[], bool],
     ) -> CurveFound:
         """What all that stands in for the machine has to offer, run on it."""
+        is_late, search = clock.share(1), clock.most()
+        is_over = search.share(1)
         try:
             for number, make in enumerate(others):
-                if self.ended != INTERRUPTED and not (self.found and is_stopped()):
-                    mine = clock.part(len(others) - number)
+                if self.ended != INTERRUPTED and not (self.found and (is_stopped() or is_over())):
+                    mine = search.part(len(others) - number)
                     self._look_at(make, mine, advance, is_stopped)
         except KeyboardInterrupt:
             self.ended = INTERRUPTED
-        runs = tuple(self._confirmed())
+        runs = tuple(self._confirmed(is_late))
+        if not runs and self.ended == TIME_LIMIT:
+            # Of what there was time for nothing is legal here; of the rest something may be.
+            for make in others:
+                self._look_at(make, Clock(0.0), advance, is_stopped, all_confirmed=True)
+            runs = tuple(self._confirmed(is_late))
         return CurveFound(runs=runs, engine_runs=self.engine_runs, ended=self.ended)
 
     def _look_at(
@@ -124,13 +138,22 @@ class _BroughtCurve:
         clock: Clock,
         advance: Advance,
         is_stopped: Callable[[], bool],
+        *,
+        all_confirmed: bool = False,
     ) -> None:
         """The curve of a stand-in; what shares the memory with others has its share of it."""
         try:
             other = make()
             of_share = {max(1, c // other.share): c for c in self.capacities[::-1]}
-            asked = (other.space, self.memory, sorted(of_share))
-            found = curve_on(*asked, clock, advance, is_stopped=is_stopped)
+            found = curve_on(
+                other.space,
+                self.memory,
+                sorted(of_share),
+                clock,
+                advance,
+                is_stopped=is_stopped,
+                all_confirmed=all_confirmed,
+            )
         except InputError:
             return  # others may do
         self.engine_runs += found.engine_runs
@@ -139,21 +162,26 @@ class _BroughtCurve:
             here = self.found.setdefault((run.kind, of_share[run.capacity_bytes]), [])
             here += [m for m in other.brought(run.run.mapping) if m not in here]
 
-    def _confirmed(self) -> Iterator[CapacityRun]:
-        """The best at each capacity, run by the engine there. What fits less fits more."""
-        others: dict[int, EngineRun] = {}
-        for kind in KINDS:
-            best: EngineRun | None = None
-            fitted: list[Mapping] = []
-            for capacity in self.capacities:
+    def _confirmed(self, is_late: Callable[[], bool]) -> Iterator[CapacityRun]:
+        """The best at each capacity, run by the engine there. What fits less fits more; late, the
+        largest capacities have no points."""
+        best: dict[Kind, EngineRun | None] = dict.fromkeys(KINDS)
+        fitted: dict[Kind, list[Mapping]] = {kind: [] for kind in KINDS}
+        for capacity in self.capacities:
+            for kind in KINDS:
+                if any(best.values()) and is_late():
+                    self.ended = self.ended or TIME_LIMIT
+                    return
                 if kind == "energy":
-                    best = least(kind, best, others.get(capacity))
+                    best[kind] = least(kind, best[kind], best["traffic"])
                 for mapping in self.found.get((kind, capacity), []):
-                    if mapping not in fitted:
+                    if mapping not in fitted[kind]:
                         self.engine_runs += 1
                         run = run_with(self.space, self.memory, capacity, mapping)
-                        fitted += [] if run is None else [mapping]
-                        best = least(kind, best, run)
-                if best is not None:
-                    others[capacity] = best
-                    yield CapacityRun(capacity_bytes=capacity, kind=kind, run=best)
+                        fitted[kind] += [] if run is None else [mapping]
+                        best[kind] = least(kind, best[kind], run)
+                    if best[kind] is not None and is_late():
+                        self.ended = self.ended or TIME_LIMIT
+                        break
+                if (found := best[kind]) is not None:
+                    yield CapacityRun(capacity_bytes=capacity, kind=kind, run=found)

@@ -127,6 +127,8 @@ class CapacityCurve:
         In bytes, ascending.
     is_half_over, is_over : callable
         Whether the time of the first half is up, in which ranks are not cut, and all of it.
+    is_late : callable
+        Whether what was found need not be confirmed any more, but for a first point.
     """
 
     def __init__(
@@ -138,13 +140,14 @@ class CapacityCurve:
         effort: Effort = EFFORT,
         is_half_over: Callable[[], bool] = never,
         is_over: Callable[[], bool] = never,
+        is_late: Callable[[], bool] = never,
         relaxed: bool = False,
     ) -> None:
         self.machine, self.memory, self.capacities = space.architecture, memory, tuple(capacities)
         largest = with_capacity(self.machine, memory, self.capacities[-1])
         self.space = replace(space, architecture=metered(largest))
         self.effort, self.relaxed = effort, relaxed
-        self.is_half_over, self.is_over = is_half_over, is_over
+        self.is_half_over, self.is_over, self.is_late = is_half_over, is_over, is_late
         self.ended = ""
         self.runs = 0
         self.little = 0.0
@@ -156,7 +159,8 @@ class CapacityCurve:
 
     def run(self, advance: Advance) -> tuple[CapacityRun, ...]:
         """What was found, confirmed by the engine: at each capacity, in ascending order, the least
-        of both kinds where anything fits. Interrupted, it is what was found by then."""
+        of both kinds where anything fits. Interrupted, it is what was found by then; late, the
+        largest capacities have no points."""
         try:
             for kinds, region, subspace, tables in self._tables(advance):
                 if self._ends(self.is_over):
@@ -279,23 +283,28 @@ class CapacityCurve:
 
     def _confirmed(self) -> Iterator[CapacityRun]:
         """The best at each capacity, run by the engine there. What fits less fits more."""
-        others: dict[int, EngineRun] = {}
-        for kind in KINDS:
-            best: EngineRun | None = None
-            for capacity in self.capacities:
+        best: dict[Kind, EngineRun | None] = dict.fromkeys(KINDS)
+        for capacity in self.capacities:
+            for kind in KINDS:
+                if any(best.values()) and self.is_late():
+                    self.ended = self.ended or TIME_LIMIT
+                    return
                 if kind == "energy":
-                    best = least(kind, best, others.get(capacity))
-                for proposal in self.found.get((kind, capacity), [])[::-1][:_TRIES]:
-                    region, skeleton = proposal.region, proposal.subspace.skeleton
-                    chosen = (proposal.sizes, proposal.ways, proposal.places)
-                    mapping = replace(mapping_of(region, skeleton, *chosen), name=f"least-{kind}")
-                    run = self._run(capacity, mapping)
-                    if run is not None:
-                        best = least(kind, best, run)
-                        break
-                if best is not None:
-                    others[capacity] = best
-                    yield CapacityRun(capacity_bytes=capacity, kind=kind, run=best)
+                    best[kind] = least(kind, best[kind], best["traffic"])
+                best[kind] = least(kind, best[kind], self._first(kind, capacity))
+                if (run := best[kind]) is not None:
+                    yield CapacityRun(capacity_bytes=capacity, kind=kind, run=run)
+
+    def _first(self, kind: Kind, capacity: int) -> EngineRun | None:
+        """The best that was found at one capacity, of those that the engine takes."""
+        for proposal in self.found.get((kind, capacity), [])[::-1][:_TRIES]:
+            region, skeleton = proposal.region, proposal.subspace.skeleton
+            chosen = (proposal.sizes, proposal.ways, proposal.places)
+            mapping = replace(mapping_of(region, skeleton, *chosen), name=f"least-{kind}")
+            run = self._run(capacity, mapping)
+            if run is not None:
+                return run
+        return None
 
     def _run(self, capacity: int, mapping: Mapping) -> EngineRun | None:
         self.runs += 1

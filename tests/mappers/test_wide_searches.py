@@ -140,6 +140,25 @@ def test_nothing_moves_less_with_so_much_of_a_memory(
             assert moved[capacity] <= value_of("traffic", run)
 
 
+class UpAfterTheSearch(Clock):
+    """Time that is up when what was found is to be confirmed."""
+
+    def most(self) -> Clock:
+        return Clock(None)
+
+
+def test_time_that_is_up_leaves_a_first_point(two_cores: Architecture, tmp_path: Path) -> None:
+    """It covers what confirms points, on a machine of cores and on one of them."""
+    space, capacities = space_of(two_cores, tmp_path), (32, 64, 4096)
+    (core, *_) = (make() for make in over_cores(space))
+    for one in (space, core.space):
+        whole = curve_on(one, "L1", capacities, Clock(None), lambda _: None)
+        hasty = curve_on(one, "L1", capacities, UpAfterTheSearch(0.0), lambda _: None)
+        assert len(hasty.runs) == 1 < len(whole.runs)
+        assert (hasty.ended, whole.ended) == ("time limit", "")
+        assert hasty.engine_runs < whole.engine_runs
+
+
 def test_one_core_below_its_memory_is_the_machine_itself(tmp_path: Path) -> None:
     one = fed_by_dram(1)
     outer, *inner = one.memories
