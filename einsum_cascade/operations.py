@@ -55,6 +55,17 @@ def einsum_operations(program: Program, einsum: Einsum) -> Operations:
     >>> einsum_operations(program, program.einsum_of["SN"])
     (('exp', 1), ('sub', 1))
     """
+    if program.einsum_of.get(einsum.name) is einsum:
+        return program.once(_own_operations, einsum.name)
+    return _counted(program, einsum)
+
+
+def _own_operations(program: Program, name: str) -> Operations:
+    """Operations of one of the program's own Einsums, by name (for ``Program.once``)."""
+    return _counted(program, program.einsum_of[name])
+
+
+def _counted(program: Program, einsum: Einsum) -> Operations:
     count = _expression(program, einsum.expression)
     merged: Counter[str] = Counter()
     if einsum.select is not None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import pairwise, product
+from itertools import accumulate, pairwise, product
 from math import ceil
 from operator import add
 
@@ -87,6 +87,8 @@ def modulo_schedule(graph: EventGraph) -> Issue:
         if overlapped:
             found.update(overlapped)
             break
+        if all(never_placed(graph, orders) for orders in _orders(graph)):
+            break
         period = ceil(period * _GROWTH)
     return shortest(trial, found)
 
@@ -125,6 +127,38 @@ def _orders(graph: EventGraph) -> Iterator[_Orders]:
         choices.append([(resource, order) for order in dict.fromkeys([*orders, members])])
     for combination in product(*choices):
         yield dict(combination)
+
+
+def never_placed(graph: EventGraph, orders: _Orders) -> bool:
+    """Whether tasks that a resource runs back to back wait for themselves at any period.
+
+    Who waits for a result that comes later than its slot behind the other's is a period late.
+    """
+    for order in orders.values():
+        ends = accumulate((graph.occupancy[i] for i in order), initial=0)
+        slot = dict(zip(order, ends, strict=False))
+        late = [
+            (e.before, e.after, int(e.weight > slot[e.after] - slot[e.before]) - e.tokens)
+            for e in graph.edges
+            if e.weight > 0 and e.before in slot and e.after in slot
+        ]
+        if _grows_for_ever(late, order):
+            return True
+    return False
+
+
+def _grows_for_ever(edges: Iterable[tuple[int, int, int]], nodes: Iterable[int]) -> bool:
+    """Whether weights add up to more than nothing round some circle."""
+    far = dict.fromkeys(nodes, 0)
+    for _ in range(len(far) + 1):
+        again = False
+        for before, after, weight in edges:
+            if far[before] + weight > far[after]:
+                far[after] = far[before] + weight
+                again = True
+        if not again:
+            return False
+    return True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,21 +264,21 @@ class _Pattern:
         every chain: when there are more rounds than tasks, some wait for themselves. Most that
         do are found out after a few rounds, from who put off whom.
         """
-        latency, period = self.graph.latency, self.period
-        put_off = [False] * len(starts)
+        latency, period, all_followers = self.graph.latency, self.period, self.followers
+        # In bytes, so that who is put off is looked for in no time: mostly few are.
+        put_off = bytearray(len(starts))
         because = [-1] * len(starts)
         for i in late:
-            put_off[i] = True
+            put_off[i] = 1
         for number in range(len(starts) + 2):
             again = False
-            for before, followers in enumerate(self.followers):
-                if not put_off[before]:
-                    continue
-                put_off[before] = False
+            before = -1
+            while (before := put_off.find(1, before + 1)) >= 0:
+                put_off[before] = 0
                 start = starts[before]
                 if limit is not None and start + latency[before] >= limit:
                     return None
-                for after, weight in followers:
+                for after, weight in all_followers[before]:
                     reach = start + weight
                     if reach > starts[after]:
                         slot = slots[after]
@@ -252,7 +286,7 @@ class _Pattern:
                             reach = slot - period * ((slot - reach) // period)
                         starts[after] = reach
                         because[after] = before
-                        put_off[after] = True
+                        put_off[after] = 1
                         again |= after <= before
             if not again:
                 return starts

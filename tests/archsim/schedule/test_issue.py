@@ -134,3 +134,34 @@ def _pattern_starts(graph: EventGraph) -> list[list[int] | None]:
             pattern = modulo._Pattern.build(graph, period, slack)
             found += [pattern.phased(orders) for orders in modulo._orders(graph)]
     return found
+
+
+def _running(random: Random) -> EventGraph:
+    """A chain of tasks on one array whose first needs what the last made some steps ago."""
+    graph = chain(random, 1)
+    graph = replace(graph, tasks=tuple(replace(t, resource="x") for t in graph.tasks))
+    last, before = len(graph.tasks) - 1, random.randint(1, 3)
+    back = GraphDependency(before=last, after=0, distance=before, delay=graph.tasks[-1].latency)
+    return replace(graph, dependencies=(*graph.dependencies, back))
+
+
+def test_what_is_never_placed_is_placed_at_no_period() -> None:
+    """Beside trying short and long periods, with and without waits between resources."""
+    never = placed = 0
+    for seed in range(150):
+        random = Random(seed)
+        graph = _running(random) if seed % 2 else random_graph(random)
+        busiest = max(1, *graph.work)
+        for orders in modulo._orders(graph):
+            found = [
+                modulo._Pattern.build(graph, period, slack).phased(orders)
+                for period in (busiest, busiest + 1, 3 * busiest, 1000 * busiest)
+                for slack in (0, period // 2)
+            ]
+            if modulo.never_placed(graph, orders):
+                never += 1
+                assert not any(found), seed
+            else:
+                placed += any(found)
+    assert never > 10
+    assert placed > 100
