@@ -161,8 +161,11 @@ class BranchAndBound:
         """Open the regions that promise most."""
         effort = self.effort
         most = effort.regions if self._timed or self.cap else effort.untimed
+        capped = self.cap is not None and self.cap[0].code == LATENCY
         promising = self.space.regions(
-            round(min(most, self.space.size)), spread=not (self._timed or self.cap)
+            round(min(most, self.space.size)),
+            spread=not (self._timed or self.cap),
+            within=self.answering.cap if capped else inf,
         )
         beside = self.space.bound_beside(promising)
         if beside < inf:

@@ -27,6 +27,10 @@ from .grid import KnownCells, Options, PromisedRegion, RegionGrid, RegionKey
 from .region import Region
 
 
+_LOOKED_AT = 8
+"""Regions that are looked at, for one of those that are wanted, where few may be fast enough."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Mapspace:
     """All mappings of a cascade of some shapes on a machine."""
@@ -120,7 +124,9 @@ class Mapspace:
         """How many regions there are whose layouts obey all constraints."""
         return sum(grid.size for grid in self._grids)
 
-    def regions(self, most: int, *, spread: bool = False) -> tuple[PromisedRegion, ...]:
+    def regions(
+        self, most: int, *, spread: bool = False, within: float = inf
+    ) -> tuple[PromisedRegion, ...]:
         """The most promising regions, best first.
 
         Parameters
@@ -130,9 +136,13 @@ class Mapspace:
         spread : bool
             Whether all sizes of what the cascade itself cuts take turns: where cycles do not
             tell what is best.
+        within : float
+            Cycles; regions with no mapping as fast are left out.
         """
         # Constraints on loops and places may leave nothing of a region: others are taken then.
         enough = self.size if self.constraints else most
+        if within < inf:
+            enough = max(enough, _LOOKED_AT * most)
         found = [best for grid in self._grids for best in grid.best(enough)]
         found.sort(key=lambda one: one[0])
         if spread:
@@ -142,7 +152,8 @@ class Mapspace:
                 order[number], turns[grid.fixed] = turns[grid.fixed], turns[grid.fixed] + 1
             found = [one for _, one in sorted(zip(order, found, strict=True), key=lambda p: p[0])]
         promised = (grid.region(place) for _, grid, place in found)
-        return tuple(islice((one for one in promised if self._is_left(one.region)), most))
+        able = (p for p in promised if within == inf or p.bound <= within)
+        return tuple(islice((one for one in able if self._is_left(one.region)), most))
 
     def _is_left(self, region: Region) -> bool:
         """Whether any mapping of a region may obey all constraints."""
