@@ -29,7 +29,6 @@ from ..protocol import Advance, SearchProblem, never
 from ..seen import Seen
 from ..space.fusion import candidates_of
 from ..space.nothing_left import none_legal, nothing_left
-from ..space.written import mapping_of
 from .answers import (
     Answer,
     Answering,
@@ -54,7 +53,7 @@ _RUNS = 144
 """Engine runs, times Einsums, of a space whose mappings cannot be priced in batches."""
 
 _MUCH = 0.95
-"""An estimate so far below the best is not waited with."""
+"""An estimate so far below the best is not waited with, where masks are left aside."""
 
 _AT_ONCE = 6
 """Subspaces that are sketched of the most promising region before another is."""
@@ -161,12 +160,9 @@ class BranchAndBound:
         """Open the regions that promise most."""
         effort = self.effort
         most = effort.regions if self._timed or self.cap else effort.untimed
-        capped = self.cap is not None and self.cap[0].code == LATENCY
-        promising = self.space.regions(
-            round(min(most, self.space.size)),
-            spread=not (self._timed or self.cap),
-            within=self.answering.cap if capped else inf,
-        )
+        most, cap = min(most, self.space.size), self.cap
+        within = cap[1] if cap is not None and cap[0].code == LATENCY else inf
+        promising = self.space.regions(round(most), spread=not (self._timed or cap), within=within)
         beside = self.space.bound_beside(promising)
         if beside < inf:
             self.unopened = beside if self._timed else 0.0
@@ -271,9 +267,9 @@ class BranchAndBound:
         """The region of which a subspace is sketched next."""
         for few in (min(_FIRST, self.effort.sketches), self.effort.sketches):
             for region in self.opened:
-                if region.wants(few, _FIRST) and not self._beaten(region.bound):
+                if region.wants(few, _FIRST) and not self._near(region.bound):
                     return region
-        self.turn = [r for r in self.turn if r.left and not self._beaten(r.bound)]
+        self.turn = [r for r in self.turn if r.left and not self._near(r.bound)]
         if not self.turn and self.more > 0:
             self._run_promised()
             # What can be little better than the best is not worth more than a glance.
@@ -293,6 +289,11 @@ class BranchAndBound:
         """Whether all of a subspace is above the cap, as another search has told."""
         return self.cap is not None and self.before.get(mine.key(plain=plain), 0.0) > self.cap[1]
 
+    def _much_better(self, estimate: float) -> bool:
+        """Whether an estimate is run at once: what is open may be worth no more than a glance."""
+        share = _MUCH if self.relaxed else 1 - self.effort.near
+        return self.best is None or estimate < self.best.value * share
+
     @staticmethod
     def _put_back(mine: OpenSubspace) -> None:
         mine.region.left = sorted((*mine.region.left, mine.number))
@@ -311,7 +312,7 @@ class BranchAndBound:
             mine.estimate = offer.estimate
             region.estimate = min(region.estimate, mine.estimate)
             self.seen.promise(offer.estimate, mine.kind, partial(self._engine, offer))
-            if self.best is None or mine.estimate < self.best.value * _MUCH:
+            if self._much_better(offer.estimate):
                 self._run(offer)
             elif self.promised is None or offer.promise < self.promised.promise:
                 self.promised = offer
@@ -409,7 +410,7 @@ class BranchAndBound:
         if self.relaxed:
             self.waiting = sorted((*self.waiting, *offers), key=lambda f: f.promise)[: self._most]
             # What looks much better than the best is run at once, and tells what to look for.
-            if offers and (self.best is None or offers[0].estimate < self.best.value * _MUCH):
+            if offers and self._much_better(offers[0].estimate):
                 self._run(offers[0])
                 self.waiting = [one for one in self.waiting if one is not offers[0]]
             return
@@ -480,22 +481,16 @@ class BranchAndBound:
 
     def _nothing(self) -> MappingError:
         """Why there is no mapping: constraints leave none, nothing fits, or nothing is legal."""
-        if nothing := nothing_left(self.space):
-            return nothing
-        return none_legal(self.space, self._none_legal())
+        return nothing_left(self.space) or none_legal(self.space, self._none_legal())
 
     def _none_legal(self) -> Sequence[Problem]:
         """Why mappings are not legal: some that were looked at, or the smallest there are."""
         if self.failed:
             return self.failed[0].problems
         if self.legal is not None:
-            region, subspace = self.legal.region.region, self.legal.subspace
-            ways = {e: found[0] for e, found in region.ways.items()}
-            # The last alternative keeps a tensor everywhere: its first level is the outermost.
-            places = {t: found[-1][:1] for t, found in region.all_places.items()}
-            mapping = mapping_of(region, subspace.skeleton, subspace.sizes[0], ways, places)
             try:
-                bind(self.space.program, mapping, self.space.architecture, self.space.given)
+                space, smallest = self.space, self.legal.smallest_mapping()
+                bind(space.program, smallest, space.architecture, space.given)
             except MappingError as error:
                 hint = "with the smallest tiles, and every tensor in the outermost memory only"
                 return [replace(p, hint=hint, span=None) for p in error.problems]

@@ -7,9 +7,12 @@ from math import inf
 
 import numpy as np
 
+from archsim.spec.mapping import Mapping
+
 from ..engine_run import Kind, kind_of
 from ..space.grid import RegionKey
 from ..space.region import Region, Skeleton, Subspace
+from ..space.written import mapping_of
 from .answers import OpenRegion, SubspaceQuestion
 from .kernels.arrays import Floats
 
@@ -74,6 +77,14 @@ class OpenSubspace:
         """Of what kind its mappings are."""
         nest = self.region.region.nest(self.subspace.skeleton)
         return kind_of(rank for _, ranks in nest for rank in ranks)
+
+    def smallest_mapping(self) -> Mapping:
+        """One of the smallest tiles, with every tensor in the outermost memory only."""
+        region, subspace = self.region.region, self.subspace
+        ways = {e: found[0] for e, found in region.ways.items()}
+        # The last alternative keeps a tensor everywhere: its first level is the outermost.
+        places = {t: found[-1][:1] for t, found in region.all_places.items()}
+        return mapping_of(region, subspace.skeleton, subspace.sizes[0], ways, places)
 
     def key(self, *, plain: bool) -> SubspaceKey:
         """What tells it from all others, in whatever search."""

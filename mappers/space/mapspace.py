@@ -26,7 +26,6 @@ from .fusion import allowed_subspaces, crossing, shareable_ranks
 from .grid import KnownCells, Options, PromisedRegion, RegionGrid, RegionKey
 from .region import Region
 
-
 _LOOKED_AT = 8
 """Regions that are looked at, for one of those that are wanted, where few may be fast enough."""
 

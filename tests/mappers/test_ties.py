@@ -88,3 +88,13 @@ def test_of_known_mappings_as_good_the_better_is_the_first() -> None:
     keys = [(one.value, one.result.energy_pj) for one in runs]
     assert keys == sorted(keys)
     assert len(keys) > 2
+
+
+def test_only_regions_that_are_as_fast_are_asked_for_less_energy() -> None:
+    """What a region's bound rules out would take the place of one that is worth a look."""
+    space = space_of(load("bert-base").parts[0], MACHINE)
+    every = space.regions(40)
+    limit = sorted(one.bound for one in every)[len(every) // 2]
+    able = [one.region.cuts for one in every if one.bound <= limit]
+    assert [one.region.cuts for one in space.regions(5, within=limit)] == able[:5]
+    assert [one.region.cuts for one in every[:5]] != able[:5]
