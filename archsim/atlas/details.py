@@ -6,16 +6,16 @@ from collections.abc import Iterable
 from typing import Any
 
 from einsum_cascade.counting.symbolic import Analysis
+from einsum_cascade.ir import Program
 from einsum_cascade.notation.mathml import expression_mathml, program_mathml
 from einsum_cascade.source import html_text
 
 from ..quantities import byte_size, energy, percent, seconds
-from .survey import AtlasEntry, AtlasRun
+from .run import AtlasRun
 
 
-def details_html(entry: AtlasEntry) -> str:
+def details_html(program: Program, analysis: Analysis, runs: tuple[AtlasRun, ...]) -> str:
     """A ``<details>`` element that the table's names link to."""
-    program = entry.cascade.program
     name = html_text(program.name)
     source = f'<p class="source">{html_text(program.origin)}</p>' if program.origin else ""
     doubt = (
@@ -25,10 +25,10 @@ def details_html(entry: AtlasEntry) -> str:
     )
     parts = (
         f'<div class="box">{program_mathml(program)}</div>',
-        _passes(entry.analysis),
-        _footprints(entry.analysis),
-        _operations(entry.analysis),
-        _runs(entry.runs),
+        _passes(analysis),
+        _footprints(analysis),
+        _operations(analysis),
+        _runs(runs),
     )
     return (
         f'<details class="cascade" id="cascade-{name}"><summary><h2>{name}</h2> '

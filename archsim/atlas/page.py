@@ -12,8 +12,8 @@ from einsum_cascade.source import html_text
 
 from ..result.record import Result
 from .columns import LEGEND, MEASURES, SIZES, Shown, most_passes, utilization
-from .details import details_html
-from .survey import AtlasEntry, AtlasPlan, AtlasRun
+from .run import AtlasRun
+from .survey import AtlasEntry, AtlasPlan
 
 
 def atlas_html(plan: AtlasPlan, entries: tuple[AtlasEntry, ...]) -> str:
@@ -40,7 +40,7 @@ def atlas_html(plan: AtlasPlan, entries: tuple[AtlasEntry, ...]) -> str:
         headings=_headings(arrays),
         bodies="\n".join(_bodies(entries, arrays)),
         legend=html_text(LEGEND),
-        details="\n".join(details_html(e) for e in entries),
+        details="\n".join(e.details for e in entries),
         runs=_embedded(_data(entries, arrays)),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from einsum_cascade import Cascade
@@ -20,6 +21,8 @@ from ..jobs.workload import WorkloadLike, own_part
 from ..result.record import Result
 from ..spec.arch import Architecture
 from ..spec.mapping import EINSUM_BY_EINSUM, Mapping
+from .details import details_html
+from .run import AtlasRun
 
 _WORTH_PROCESSES = 8
 """Cascades below which processes take longer to start than they save."""
@@ -31,17 +34,6 @@ class Scenario:
 
     label: str
     workload: WorkloadLike
-
-
-@dataclass(frozen=True, kw_only=True)
-class AtlasRun:
-    """A cascade under one mapping on one machine at one length, or why it does not run."""
-
-    machine: str
-    mapping: str
-    length: str
-    result: Result | None
-    refusal: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +50,11 @@ class AtlasEntry:
     def is_mapped(self) -> bool:
         """Whether a mapping is written for it; else it runs Einsum by Einsum."""
         return any(run.mapping != EINSUM_BY_EINSUM for run in self.runs)
+
+    @cached_property
+    def details(self) -> str:
+        """A ``<details>`` element with all of it, which goes along where the entry is sent."""
+        return details_html(self.cascade.program, self.analysis, self.runs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +127,9 @@ def survey(
 def _numbered(to_survey: AtlasPlan, at: int) -> tuple[int, AtlasEntry, list[str]]:
     """The entry of the only cascade, its place, and what there was to be told on the way."""
     told: list[str] = []
-    return at, _entry(to_survey, to_survey.cascades[0], told.append), told
+    entry = _entry(to_survey, to_survey.cascades[0], told.append)
+    _ = entry.details  # written by all processes: it takes a while
+    return at, entry, told
 
 
 def _entry(to_survey: AtlasPlan, name: str, advance: Callable[[str], Any]) -> AtlasEntry:

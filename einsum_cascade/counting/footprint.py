@@ -15,7 +15,7 @@ from typing import Any
 from .. import ir
 from ..analysis_report import PassAnalysis, RankPasses, TensorPasses
 from .indicators import rank_symbol
-from .points import size_of
+from .points import factored, size_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,8 +246,8 @@ class _Traversal:
         return ExtraTraffic(
             rank=self.rank.rank,
             needed=self._needed,
-            spilled=sympy.factor_terms(spilled),
-            reread=sympy.factor_terms(reread),
+            spilled=factored(spilled),
+            reread=factored(reread),
             tensors=tuple(t.tensor for t in again),
             inputs=tuple(dict.fromkeys(s for _, found in sources for s in found)),
         )

@@ -109,7 +109,15 @@ def points_of(program: ir.Program, einsum: ir.Einsum) -> Any:
     for sign, inequalities in conjunctions(inlined(program, einsum.where)):
         for times, space in spaces(program, einsum.variables, inequalities):
             total += sign * times * space.with_symbols(shared).count()
-    return sympy.factor_terms(_tidy(program, total))
+    return factored(_tidy(program, total))
+
+
+@lru_cache(maxsize=1024)
+def factored(expression: Any) -> Any:
+    """An expression with common factors in front; Einsums often have one and the same count."""
+    import sympy
+
+    return sympy.factor_terms(expression)
 
 
 # ------------------------------------------------------------------ points of the iteration space

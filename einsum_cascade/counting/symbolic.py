@@ -26,7 +26,7 @@ from .footprint import (
     footprints,
 )
 from .indicators import rank_symbol
-from .points import points_of, size_of
+from .points import factored, points_of, size_of
 from .traffic import least_traffic
 
 BUFFER = "buffer"
@@ -80,7 +80,7 @@ class Analysis:
 
         kinds = sorted({k for e in self.by_einsum for k, _ in e.operations})
         return {
-            kind: sympy.factor_terms(
+            kind: factored(
                 sympy.Add(*(n for e in self.by_einsum for k, n in e.operations if k == kind))
             )
             for kind in kinds
@@ -96,9 +96,7 @@ class Analysis:
     @property
     def intensity(self) -> Any:
         """Operations per element of minimum traffic."""
-        import sympy
-
-        return sympy.factor_terms(self.total_operations) / self.traffic_min
+        return factored(self.total_operations) / self.traffic_min
 
     def traffic(self, buffer: Any = None) -> Any:
         """Least traffic in elements, when ``buffer`` elements can be held.
@@ -299,8 +297,6 @@ def analyze(program: ir.Program) -> Analysis:
     CascadeError
         A declared reduction is not associative.
     """
-    import sympy
-
     passes = analyze_passes(program)
     masks = Masks(program)
     return Analysis(
@@ -308,7 +304,7 @@ def analyze(program: ir.Program) -> Analysis:
         passes=passes,
         by_einsum=tuple(_operations(program, e, masks) for e in with_masks(program).einsums),
         footprint=footprints(program, passes),
-        traffic_min=sympy.factor_terms(least_traffic(program)),
+        traffic_min=factored(least_traffic(program)),
         extra=extra_traffic(program, passes),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 from .. import ir
@@ -23,6 +24,7 @@ def program_mathml(program: ir.Program) -> str:
     return f'<math displaystyle="true"><mtable class="equations">{rows}</mtable></math>'
 
 
+@lru_cache(maxsize=1024)
 def expression_mathml(expression: Any) -> str:
     """A number or a sympy expression in the shapes as a ``<math>`` element.
 
