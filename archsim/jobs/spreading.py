@@ -97,7 +97,7 @@ def copying_spreadings(
     ]
     more = [
         _with_left(architecture, sizes, way, rank, masked=True)
-        for way in (*found[:1], ())
+        for way in dict.fromkeys((*found[:1], _spread(architecture, sizes, parallel, False)))
         if _leaves_idle(architecture, way)
         for rank in masked
     ]
@@ -283,7 +283,7 @@ def _with_left(
 ) -> Spreading | None:
     """A way to spread with parts of one more rank for instances that it leaves idle."""
     of_memory = dict(way)
-    most = _UNLIKE if masked else MANY
+    most = _ALONE if masked else MANY
     for memory in architecture.memories:
         here = of_memory.get(memory.name, ())
         for name, available in memory.instances:
@@ -354,6 +354,9 @@ def _available(architecture: Architecture) -> int:
 
 _UNLIKE: Final = 32
 """Parts that differ in work, at the most: each is counted by itself."""
+
+_ALONE: Final = 128
+"""The same where no other rank is in as many parts."""
 
 
 def ranks_apart(

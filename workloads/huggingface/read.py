@@ -65,6 +65,27 @@ READERS: Mapping[str, str] = MappingProxyType(
 )
 """By ``model_type``, the module and function that read it; imported when one is read."""
 
+_REFUSED: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "rwkv": (
+            "RWKV-4 carries running sums of one channel each, of which there is no cascade here,"
+            " and lets a receptance gate what its channels mix",
+            "RWKV-7 is read (model_type 'rwkv7'), as in workload 'rwkv-7-2.9b'",
+        ),
+        "rwkv5": (
+            "RWKV-5 lets a receptance gate what its channels mix, and there is no cascade of its"
+            " time mixing here",
+            "RWKV-7 is read (model_type 'rwkv7'), as in workload 'rwkv-7-2.9b'",
+        ),
+        "rwkv6": (
+            "RWKV-6 lets a receptance gate what its channels mix, and there is no cascade here of"
+            " a token from its state",
+            "its time mixing by itself is workload 'rwkv-6'; RWKV-7 is read (model_type 'rwkv7')",
+        ),
+    }
+)
+"""Families near ones that are read: what is not there, and what to use."""
+
 _CLASS = re.compile(r"For[A-Z]\w*|(LMHead|Double\w*)?Model")
 
 
@@ -95,6 +116,11 @@ def read_config(root: YamlNode) -> ModelConfig:
     """
     family, where = _family(root)
     reader = READERS.get(family)
+    if family in _REFUSED:
+        why, instead = _REFUSED[family]
+        raise SpecError(
+            Problem(f"models of type '{family}' are not read: {why}", where.span, instead)
+        )
     if reader is None:
         text = f"models of type '{shorten(family)}' are not read"
         known = f"known: {', '.join(sorted(READERS))}"

@@ -10,7 +10,13 @@ from archsim import Architecture
 from archsim.bound.binding import bind
 from archsim.evaluate.evaluate import evaluate_bound
 from archsim.jobs.selection import ways_to_spread
-from archsim.jobs.spreading import part_of, seen_by_one, spread_over
+from archsim.jobs.spreading import (
+    copying_spreadings,
+    part_of,
+    seen_by_one,
+    spread_over,
+    spreadings,
+)
 from archsim.spec.mapping import SpreadRank
 from archsim.validation.check import validate_cascade
 from archsim.validation.mapped import mapped_run
@@ -79,6 +85,21 @@ def test_what_is_picked_from_is_not_made_in_parts() -> None:
     shapes = {"P": 6, "E": 2}
     with pytest.raises(MappingError, match="Y at I\\[p\\], which may be in another part of P"):
         bind(program, spread(program, machine, shapes), machine, shapes)
+
+
+def test_queries_fill_all_instances_that_nothing_else_does() -> None:
+    """Of 108 they had 32; and 27 parts of them go beside four groups that need the same blocks."""
+    machine = Architecture.load("a100-80gb")
+
+    def parts(ways: tuple[Spreading, ...]) -> list[list[tuple[str, int | None]]]:
+        return [[(s.rank, s.parts) for _, ranks in way for s in ranks] for way in ways]
+
+    program = Cascade.load("deepseek-sparse-attention").program
+    shapes = {"B": 1, "H": 128, "P": 4096, "M": 4096, "F": 128, "C": 512, "J": 2048}
+    assert parts(spreadings(program, machine, shapes))[0] == [("P", 108)]
+    program = Cascade.load("native-sparse-attention").program
+    shapes = {"B": 1, "G": 4, "S": 16, "P": 8192, "M": 8192, "U": 64, "J": 16, "F": 128}
+    assert [("G", 4), ("P", 27)] in parts(copying_spreadings(program, machine, shapes))
 
 
 def test_what_is_only_a_length_is_not_spread() -> None:
