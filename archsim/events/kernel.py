@@ -46,6 +46,8 @@ LOOP_FIELDS = 8
 DONE, PAUSED, OVERFLOW = 0, 1, 2
 """Status codes."""
 
+_NEWEST = 4
+"""Periods that are compared first."""
 MOST_ROWS = 1 << 20
 """Rows in a round that are still looked for."""
 
@@ -171,20 +173,20 @@ def _shift(p: KernelProgram, s: State, m: Marks, slot: int, reach: int, period: 
         if s.kind[(period - q) & mask] != m.kind[slot, q]:
             return -1
     # The newest periods first: where states differ, they mostly differ there.
-    for q in range(m.back):
-        row = (period - q) & mask
+    newest = min(m.back, _NEWEST)
+    for begin in (0, newest):
         for i in range(len(need)):
-            if q >= need[i]:
-                continue
-            now, was = result[row, i], m.result[slot, q, i]
-            if now < 0 or was < 0:
-                if now != was:
+            for q in range(begin, min(need[i], newest) if begin == 0 else need[i]):
+                row = (period - q) & mask
+                now, was = result[row, i], m.result[slot, q, i]
+                if now < 0 or was < 0:
+                    if now != was:
+                        return -1
+                    continue
+                if shift < 0:
+                    shift = now - was
+                if now - was != shift or leave[row, i] - m.leave[slot, q, i] != shift:
                     return -1
-                continue
-            if shift < 0:
-                shift = now - was
-            if now - was != shift or leave[row, i] - m.leave[slot, q, i] != shift:
-                return -1
     for r in range(len(s.free)):
         if s.used[r] != m.used[slot, r]:
             if shift < 0:
