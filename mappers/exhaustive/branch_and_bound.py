@@ -58,9 +58,6 @@ _MUCH = 0.95
 _AT_ONCE = 6
 """Subspaces that are sketched of the most promising region before another is."""
 
-_SPREAD = 4
-"""What a sketch finds to be so many times worse than the best is no estimate of anything."""
-
 _FIRST = 2
 """Subspaces of every region that are sketched before more of any."""
 
@@ -258,7 +255,7 @@ class BranchAndBound:
             region.sketched += 1
             if not self._ruled_out(mine, plain=True):
                 # What is worse than others by far is of no interest, but need not beat the best.
-                limit = self.best.value * _SPREAD if self.best is not None else inf
+                limit = self.best.value * self.effort.of_interest if self.best is not None else inf
                 return mine, mine.asked(limit, plain=True)
             self.left.append(mine)
         return None
@@ -272,8 +269,10 @@ class BranchAndBound:
         self.turn = [r for r in self.turn if r.left and not self._near(r.bound)]
         if not self.turn and self.more > 0:
             self._run_promised()
-            # What can be little better than the best is not worth more than a glance.
+            # What can be little better than the best, or looks far worse, is worth a glance alone.
+            most = self.best.value * self.effort.further if self.best is not None else inf
             able = [r for r in self.opened if r.left and not self._near(r.bound)]
+            able = [r for r in able if r.estimate <= most]
             best = min(able, key=lambda r: (r.estimate, r.bound), default=None)
             self.turn = [best] * _AT_ONCE if best is not None else []
             self.more -= len(self.turn)

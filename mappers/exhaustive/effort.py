@@ -18,6 +18,10 @@ class Effort:
     """Subspaces of every region that are sketched."""
     more_sketches: float = 36
     """Those that are sketched besides, of the regions that promise most."""
+    of_interest: float = 4
+    """What a sketch finds to be so many times worse than the best is no estimate of anything."""
+    further: float = 2
+    """A region whose sketches are so many times worse than the best is not sketched further."""
     subspaces: float = 160
     """Subspaces that are tabulated in all ways."""
     patience: float = 24
