@@ -23,7 +23,7 @@ from einsum_cascade.errors import InputError
 from .branched import by_branches
 from .carried import carried
 from .certificate import Searched
-from .exhaustive.effort import BRIEF
+from .exhaustive.effort import BRIEF, USUAL
 from .exhaustive.search import Exhaustive
 from .protocol import Mapper, Progress, SearchProblem
 from .space.mapspace import Mapspace
@@ -75,7 +75,8 @@ def line_search(strategy: Mapper, problem: SearchProblem, progress: Progress) ->
         _look_at(search, other, progress)
         promised += [(c.value, number, other) for c in search.certificates[looked:]]
     if promised and brief != strategy and _is_far(search):
-        search.strategy = strategy
+        # Energy in a line tells little of energy here: who is as fast is not told apart by it.
+        search.strategy = Exhaustive(effort=replace(USUAL, again=0))
         _look_at(search, min(promised, key=lambda p: p[:2])[2], progress)
     return search.found()
 

@@ -100,3 +100,11 @@ def test_a_line_is_a_machine_of_those_memories(split: Path) -> None:
         ["far", "sums"],
     ]
     assert all(line.tree.is_line for line in lines_of(machine))
+
+
+@pytest.mark.slow
+def test_what_is_fast_in_a_line_is_brought_over_as_it_was_found() -> None:
+    """Not what takes less energy in the line, which has partial sums where no array writes them."""
+    machine, latency = Architecture.load("gemmini"), objective_called("latency")
+    found = search_workload(load("bert-base"), machine, latency)
+    assert found.result.over_floor < 1.15
