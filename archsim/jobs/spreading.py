@@ -59,12 +59,13 @@ def spreadings(
     more += [_beside(architecture, given, (*parallel, *others), rank) for rank in masked]
     summed = [r for r in _summed(program) if r in given]
     idle = [way for way in found if _leaves_idle(architecture, way)]
+    few = _FEW * _available(architecture)
     split = [
         wider
         for way in idle
         for rank in summed
         if (wider := _with_left(architecture, given, way, rank))
-        and _meet_cheaply(program, wider, given)
+        and _meet_cheaply(program, wider, given, _CHEAP if _used(way) > few else _NO_MORE)
     ]
     return tuple(dict.fromkeys(way for way in (*more, *found, *split, ()) if way is not None))
 
@@ -411,9 +412,16 @@ _CHEAP: Final = 1 / 16
 """How much partial results may be, as a share of what is read, to be worth it."""
 
 
-def _meet_cheaply(program: Program, way: Spreading, given: Sizes[str, int]) -> bool:
-    """Whether partial results of all instances are little beside the inputs: those of the keys of
-    one query are, those of the width of queries and keys (a part of every score) are not."""
+_FEW: Final = 1 / 3
+"""The share of instances in use up to which partial results may be as much as what is read."""
+
+_NO_MORE: Final = 1.0
+
+
+def _meet_cheaply(program: Program, way: Spreading, given: Sizes[str, int], share: float) -> bool:
+    """Whether partial results of all instances are little beside the inputs, a ``share`` at the
+    most: those of the keys of one query are, those of the width of queries and keys (a part of
+    every score) are not."""
     summed = {*_summed(program)}
     spread = [s for _, ranks in way for s in ranks if s.rank in summed]
     copies = prod(s.parts or 1 for s in spread)
@@ -423,7 +431,7 @@ def _meet_cheaply(program: Program, way: Spreading, given: Sizes[str, int]) -> b
         prod(_extent(program, rank, given) for rank in (*program.parallel, *t.ranks))
         for t in program.inputs
     )
-    return partial <= _CHEAP * sum(inputs)
+    return partial <= share * sum(inputs)
 
 
 def _elements(program: Program, access: Access, given: Sizes[str, int]) -> int:
