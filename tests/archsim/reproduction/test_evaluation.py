@@ -16,7 +16,7 @@ from archsim.reproduction.values import quantity_of
 
 @pytest.fixture(scope="module")
 def found() -> Study:
-    return study(Reproduction.load("fusemax"), workers=2)
+    return study(Reproduction.load("fusemax"))
 
 
 def test_every_run_is_there(found: Study) -> None:
