@@ -134,7 +134,7 @@ class _SeriesSearch:
         """One of the two."""
         left = 1 if self.together or number else 2
         clock = self.clock.part(left)
-        is_late = clock.share(1)
+        is_late = clock.late()
         mine = number == 0 or not self.together
         advance = self.advance if mine else silent(STEPS)
         found = curve_on(

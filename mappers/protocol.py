@@ -59,6 +59,7 @@ class Clock:
 
     def __init__(self, limit_s: float | None) -> None:
         self._end = None if limit_s is None else monotonic() + limit_s
+        self._rest = 0.0 if limit_s is None else (1 - _MOST) * limit_s
 
     def part(self, searches: int) -> Clock:
         """The time of the first of some searches, to be shared out among what it does."""
@@ -71,6 +72,20 @@ class Clock:
         if self._end is None:
             return self
         return Clock(_MOST * max(0.0, self._end - monotonic()))
+
+    def late(self) -> Callable[[], bool]:
+        """Tells whether runs that come after ``most`` have had their time: from when it is first
+        asked all that is left, or their part of it where a search took longer than it should."""
+        if self._end is None:
+            return never
+        whole, rest, end = self._end, self._rest, 0.0
+
+        def is_late() -> bool:
+            nonlocal end
+            end = end or max(whole, monotonic() + rest)
+            return monotonic() >= end
+
+        return is_late
 
     def share(self, searches: int) -> Callable[[], bool]:
         """Tells whether the first of some searches has had its share of what is left."""

@@ -64,7 +64,7 @@ def curve_on(
     elif not machine.tree.is_line:
         others = [*in_lines(space, memory)]
     else:
-        is_late = never if all_confirmed else clock.share(1)
+        is_late = never if all_confirmed else clock.late()
         return _enumerated(space, memory, capacities, clock, advance, is_stopped, is_late)
     return _BroughtCurve(space, memory, capacities).run(others, clock, advance, is_stopped)
 
@@ -115,7 +115,7 @@ class _BroughtCurve:
         is_stopped: Callable[[], bool],
     ) -> CurveFound:
         """What all that stands in for the machine has to offer, run on it."""
-        is_late, search = clock.share(1), clock.most()
+        is_late, search = clock.late(), clock.most()
         is_over = search.share(1)
         try:
             for number, make in enumerate(others):

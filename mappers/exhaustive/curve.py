@@ -8,7 +8,7 @@ whose least is no better than what is known at a capacity is not looked at there
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -114,6 +114,16 @@ def metered(machine: Architecture) -> Architecture:
     return replace(machine, memories=(replace(outermost, bandwidth_bytes_per_s=rate), *inner))
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """A subspace with its tables, and what is looked for in it."""
+
+    kinds: tuple[Kind, ...]
+    region: Region
+    subspace: Subspace
+    tables: Tables
+
+
 class CapacityCurve:
     """The least traffic and energy of a space at some capacities of a memory.
 
@@ -162,37 +172,29 @@ class CapacityCurve:
         of both kinds where anything fits. Interrupted, it is what was found by then; late, the
         largest capacities have no points."""
         try:
-            for kinds, region, subspace, tables in self._tables(advance):
-                if self._ends(self.is_over):
+            for look in self._tables(advance):
+                if self._ends():
                     break
-                self._look(kinds, region, subspace, tables)
+                self._look(look)
         except KeyboardInterrupt:
             self.ended = INTERRUPTED
         return tuple(self._confirmed())
 
-    def _tables(
-        self, advance: Advance
-    ) -> Iterator[tuple[tuple[Kind, ...], Region, Subspace, Tables]]:
+    def _tables(self, advance: Advance) -> Iterator[_Look]:
         """Subspaces with their tables, and what is looked for in them: the least traffic where
         ranks are not cut, so that tiles may be of any size, and both where a search looks for the
         least energy. Of a small space all."""
         regions = self._all_regions()
-        small = bool(regions)
-        for region in regions or self.space.uncut():
-            costs = KnownCosts()
-            for subspace in subspaces_of(region) if small else self._unlike(region):
-                if self._ends(self.is_half_over):
-                    break
-                advance(1)
-                try:
-                    tables = tabulate(region, subspace, relaxed=self.relaxed, known=costs)
-                except SubspaceRefusedError as why:
-                    if why.irregular and not self.relaxed:
-                        raise NotInBatchesError from None
-                    continue
-                yield KINDS if small else ("traffic",), region, subspace, tables
-        if small:
+        if regions:
+            yield from filter(None, self._simple(KINDS, regions, subspaces_of, advance))
             return
+        uncut = self._simple(("traffic",), self.space.uncut(), self._unlike, advance)
+        for look in uncut:
+            if look is not None:
+                yield look
+            if self.is_half_over():
+                self.ended = TIME_LIMIT
+                break
         problem = SearchProblem(self.space, OBJECTIVES["energy"], is_over=self.is_over)
         others = KnownTables()
         with_energy = BranchAndBound(problem, self.effort, relaxed=self.relaxed, tables_of=others)
@@ -202,7 +204,31 @@ class CapacityCurve:
         if with_energy.ended == INTERRUPTED:
             raise KeyboardInterrupt
         for region, subspace, tables in others.all:
-            yield KINDS, region, subspace, tables
+            yield _Look(KINDS, region, subspace, tables)
+        if not self.found:
+            yield from filter(None, uncut)
+
+    def _simple(
+        self,
+        kinds: tuple[Kind, ...],
+        regions: Sequence[Region],
+        subspaces: Callable[[Region], Iterable[Subspace]],
+        advance: Advance,
+    ) -> Iterator[_Look | None]:
+        """Subspaces of some regions, one after the other; None for those whose loops are refused,
+        of which there may be many."""
+        for region in regions:
+            costs = KnownCosts()
+            for subspace in subspaces(region):
+                advance(1)
+                try:
+                    tables = tabulate(region, subspace, relaxed=self.relaxed, known=costs)
+                except SubspaceRefusedError as why:
+                    if why.irregular and not self.relaxed:
+                        raise NotInBatchesError from None
+                    yield None
+                else:
+                    yield _Look(kinds, region, subspace, tables)
 
     def _all_regions(self) -> list[Region]:
         """The regions of a space that is small enough to look at all of it; none of others."""
@@ -216,9 +242,9 @@ class CapacityCurve:
                 return []
         return regions
 
-    def _ends(self, is_over: Callable[[], bool]) -> bool:
+    def _ends(self) -> bool:
         """Whether time is up; not before there is something to show."""
-        over = bool(self.found) and is_over()
+        over = bool(self.found) and self.is_over()
         self.ended = TIME_LIMIT if over else self.ended
         return over
 
@@ -236,16 +262,15 @@ class CapacityCurve:
                 seen.add(key)
                 yield subspace
 
-    def _look(
-        self, kinds: tuple[Kind, ...], region: Region, subspace: Subspace, tables: Tables
-    ) -> None:
+    def _look(self, look: _Look) -> None:
         """See what a subspace has to offer at every capacity."""
+        region, subspace, tables = look.region, look.subspace, look.tables
         choices, nodes = choices_of(tables), nodes_of(subspace)
         searched = SubspaceSearch(space=region, objective=ENERGY)
         sizes = np.repeat(choices.capacities[None], len(self.capacities), axis=0)
         sizes[:, self.limit] = self.capacities
         for start, cost, tile in priced(region, subspace, tables):
-            for kind in kinds:
+            for kind in look.kinds:
                 mine = np.ascontiguousarray(cost[:, :, :1])
                 if kind == "traffic":
                     # Of mappings that move as many bytes the one of least energy.
