@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
-from math import prod
+from math import lcm, prod
 from random import Random
 
 import pytest
@@ -149,7 +149,7 @@ def test_random_mappings_of_a_cascade_have_one_floor() -> None:
     assert leaving >= 1
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(picked(), st.integers(0, 2**20))
 def test_the_floor_moves_no_more_than_a_run_touches(text: str, seed: int) -> None:
     """Of what is gathered the picks that are certain to differ are moved, and no others."""
@@ -201,16 +201,18 @@ def test_work_is_shared_out_as_well_as_can_be(einsums: list[dict[int, Fraction]]
     """Against all ways of giving eighths of every Einsum to two arrays: no way is below it,
     and the best in eighths is not far above."""
     parts = 8
-    loads = {(Fraction(0), Fraction(0))}
+    # Whole numbers of a unit: most of the time was reducing fractions.
+    unit = parts * lcm(*(c.denominator for cycles in einsums for c in cycles.values()))
+    loads = {(0, 0)}
     for cycles in einsums:
-        here, there = cycles.get(0), cycles.get(1)
+        here, there = (int(c * unit) if (c := cycles.get(n)) is not None else None for n in (0, 1))
         ways = [
-            (Fraction(n, parts) * (here or 0), Fraction(parts - n, parts) * (there or 0))
+            (n * (here or 0) // parts, (parts - n) * (there or 0) // parts)
             for n in range(parts + 1)
             if (here is not None or n == 0) and (there is not None or n == parts)
         ]
         loads = {(a + x, b + y) for a, b in loads for x, y in ways}
-    best = min(max(pair) for pair in loads)
+    best = Fraction(min(max(pair) for pair in loads), unit)
     found = _work(einsums, 2)
     slack = max(max(c.values()) for c in einsums) / parts
     assert found <= best <= found + slack
