@@ -167,7 +167,7 @@ def test_simulate_refuses_wrong_input(arguments: list[str], said: str) -> None:
 
 def test_a_machine_without_room_has_no_legal_mapping() -> None:
     small = "architecture.memories.global_buffer.capacity=1KiB"
-    message = refused("simulate", "--set", small, code=3)
+    message = refused("simulate", "--set", small, "--set", "seq_len=256", code=3)
     assert "global_buffer needs" in message
     assert "has 1 KiB" in message
 
