@@ -70,8 +70,10 @@ class Box(NamedTuple):
 
         Boxes of the same points so become equal, and what is counted in one is found again.
         """
-        low, high = max(self.low, 1 - self.minus), min(self.high, self.plus - 1)
-        return Box(low, high, self.plus, self.minus)
+        low, high, plus, minus = self
+        # Compared, not by min and max: walks over tiles come here millions of times.
+        least, most = 1 - minus, plus - 1
+        return Box(low if low > least else least, high if high < most else most, plus, minus)
 
     def coarse(self, size: int) -> Box:
         """A box of which the same tiles hold a point, and the same are full.
@@ -92,10 +94,11 @@ class Box(NamedTuple):
             return _SOMETHING
         if size == 1:
             return self
-        corners = (1, 1 - self.minus, -1, self.plus - 1)
-        high = self.high - min([(self.high - corner) % size for corner in corners])
-        low = self.low + min([(corner - self.low) % size for corner in corners])
-        return Box(low, high, self.plus, self.minus) if low <= high else self
+        low, high, plus, minus = self
+        one, end = 1 - minus, plus - 1  # corners, beside 1 and -1
+        high -= min((high - 1) % size, (high - one) % size, (high + 1) % size, (high - end) % size)
+        low += min((1 - low) % size, (one - low) % size, (-1 - low) % size, (end - low) % size)
+        return Box(low, high, plus, minus) if low <= high else self
 
     def tile(self, index: int, size: int, *, plus: bool) -> Box:
         """The box that one iteration of a loop over an axis leaves.
@@ -269,8 +272,13 @@ class BandProgression:
             return None
         low, high, plus, minus = self.box
         by = number * self.moved
-        inner = Box(low + by, high + by, plus, minus).trimmed()
-        return None if inner.full else inner
+        low, high, least, most = low + by, high + by, 1 - minus, plus - 1
+        if low <= least:
+            if high >= most:
+                return None
+            low = least
+        # As ``trimmed`` has it, of which there are very many.
+        return Box(low, high if high < most else most, plus, minus)
 
 
 @lru_cache(maxsize=1 << 14)

@@ -226,7 +226,7 @@ class _Walker:
             box = box.coarse(self.grain[depth + 1])
         turn = (place, *ends, run.extent, box)
         if turn not in self.entered:
-            run = replace(run, box=box)
+            run = Run(run.count, run.first, run.extent, box)
             self.entered[turn] = self.visit(depth + 1, self.enter(depth, state, ends, run))
         return self.entered[turn]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import product
 from random import Random
 
-from archsim.space.bands import Box
+from archsim.space.bands import BandProgression, Box
 
 
 def tiles(length: int, size: int) -> list[tuple[int, int]]:
@@ -42,3 +42,20 @@ def test_where_nothing_is_cut_any_more_all_are_alike() -> None:
     assert one == other
     assert not one.empty
     assert not one.full
+
+
+def test_bands_further_on_are_boxes_moved_and_trimmed() -> None:
+    random = Random(3)
+    seen = set()
+    for _ in range(2000):
+        low, high = random.randint(-12, 12), random.randint(-12, 12)
+        plus, minus = random.randint(1, 8), random.randint(1, 8)
+        moved, number = random.randint(-3, 3), random.randint(0, 5)
+        ramp = BandProgression(6, 0, plus, Box(low, high, plus, minus), moved)
+        by = number * moved
+        here = Box(low + by, high + by, plus, minus)
+        whole = all(low + by <= x - y <= high + by for x in range(plus) for y in range(minus))
+        assert ramp.at(number) == (None if whole else here.trimmed())
+        assert here.trimmed().points == here.points
+        seen.add(whole)
+    assert seen == {True, False}
