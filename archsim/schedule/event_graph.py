@@ -154,17 +154,25 @@ class EventGraph:
     def heads(self) -> tuple[int, ...]:
         """What a step takes to come to every task, at the least, in units."""
         forward = [(a.before, a.after, a.weight) for a in self.arcs if not a.tokens]
-        return _longest([0] * len(self.tasks), forward)
+        return longest_chains([0] * len(self.tasks), forward)
 
     @cached_property
     def tails(self) -> tuple[int, ...]:
         """What a step takes from the start of every task to its end, at the least, in units."""
         backward = [(a.after, a.before, a.weight) for a in self.arcs if not a.tokens]
-        return _longest(list(self.latency), backward)
+        return longest_chains(list(self.latency), backward)
 
 
-def _longest(found: list[int], links: list[tuple[int, int, int]]) -> tuple[int, ...]:
-    """The longest chains that end at every task; as many rounds as one has links."""
+def longest_chains(found: list[int], links: list[tuple[int, int, int]]) -> tuple[int, ...]:
+    """The longest chains that end at every task; as many rounds as one has links.
+
+    Parameters
+    ----------
+    found : list of int
+        What every task has without any chain, in units; changed on the way.
+    links : list of tuple
+        One task, another that comes after it, and how much later, in units.
+    """
     for _ in found:
         settled = True
         for one, other, weight in links:

@@ -18,7 +18,7 @@ from math import ceil
 from operator import add
 
 from .cycle_mean import maximum_cycle_mean
-from .event_graph import EventGraph, Issue
+from .event_graph import EventGraph, Issue, longest_chains
 from .makespan import shortest, unsurpassed
 
 _GROWTH = 17 / 16
@@ -185,7 +185,17 @@ class _Pattern:
     def ready(self) -> list[int] | None:
         """Earliest starts as far as dependencies go, or None."""
         everyone = range(len(self.graph.tasks))
-        return self._settle([0 for _ in everyone], [None for _ in everyone], everyone, None)
+        return self._settle([0 for _ in everyone], [None for _ in everyone], everyone, None, ())
+
+    @cached_property
+    def tails(self) -> tuple[int, ...]:
+        """From the start of every task until all that wait for it are done, at the least."""
+        links = [
+            (after, before, weight)
+            for before, followers in enumerate(self.followers)
+            for after, weight in followers
+        ]
+        return longest_chains(list(self.graph.latency), links)
 
     def phased(self, orders: _Orders) -> list[int] | None:
         """Starts with the phases that end the first step soonest, or None."""
@@ -204,38 +214,80 @@ class _Pattern:
             ready = self.ready
             best = None if ready is None else ([None] * len(ready), ready)
         elif (outer := self._placed(orders[:-1])) is not None:
-            slots, starts = outer
-            end: int | None = None
-            for phase in self._phases(starts, orders[-1]) if len(orders) > 1 else (0,):
-                found = self._place(slots, starts, orders[-1], phase, end)
-                if found is not None:
-                    best, end = found, max(map(add, found[1], self.graph.latency))
+            best = self._soonest(outer, orders[-1], anywhere=len(orders) > 1)
         self.known[orders] = best
         return best
 
-    def _phases(self, ready: list[int], order: tuple[int, ...]) -> list[int]:
+    def _soonest(
+        self, outer: _Slotted, order: tuple[int, ...], *, anywhere: bool
+    ) -> _Slotted | None:
+        """Slots and starts with one more resource, at the phase that ends soonest.
+
+        Of phases at which no task that is put off ends as late as one that is not, the last
+        is taken; else the first of the best. Those that may end soonest are tried first, until
+        no other can be better.
+        """
+        ready, latency = outer[1], self.graph.latency
+        before = max(map(add, ready, latency))
+        phases = self._phases(ready, order) if anywhere else (0,)
+        offers = sorted([(self._least(ready, order, p, before), p) for p in phases])
+        for least, phase in reversed(offers) if len(offers) > 1 else ():
+            if least == before:
+                # Tails may end with a task that is not put off.
+                found = self._place(outer, order, phase, before, latency)
+                if found is not None:
+                    return found
+        best: _Slotted | None = None
+        won: tuple[int, int] | None = None
+        for least, phase in offers:
+            if won is not None and (least, phase) > won:
+                break
+            # One that ends as soon as the best is taken if its phase comes before.
+            limit = None if won is None else won[0] + (phase < won[1])
+            found = self._place(outer, order, phase, limit, self.tails)
+            if found is not None:
+                best, won = found, (max(map(add, found[1], latency)), phase)
+        return best
+
+    def _phases(self, ready: list[int], order: tuple[int, ...]) -> set[int]:
         """Phases at which some task of a resource starts just when its operands are there."""
         found: set[int] = set()
         offset = 0
         for i in order:
             found.add((ready[i] - offset) % self.period)
             offset += self.graph.occupancy[i]
-        return sorted(found)
+        return found
+
+    def _least(self, ready: list[int], order: tuple[int, ...], phase: int, least: int) -> int:
+        """What all is not done before, with slots from a phase on for one more resource.
+
+        ``least`` is that without them.
+        """
+        occupancy, tails, period = self.graph.occupancy, self.tails, self.period
+        slot = phase
+        for i in order:
+            start = slot
+            if start < ready[i]:
+                start -= period * ((start - ready[i]) // period)
+            if start + tails[i] > least:
+                least = start + tails[i]
+            slot += occupancy[i]
+        return least
 
     def _place(
         self,
-        slots: list[int | None],
-        ready: list[int],
+        outer: _Slotted,
         order: tuple[int, ...],
         phase: int,
         limit: int | None,
+        tails: tuple[int, ...],
     ) -> _Slotted | None:
         """Slots from a phase on for one more resource, and the earliest starts with them.
 
-        No task starts before it did without them. None where all is not done by ``limit``.
+        No task starts before it did without them. None as of ``_settle``.
         """
-        occupancy, latency, period = self.graph.occupancy, self.graph.latency, self.period
-        slots, starts = list(slots), list(ready)
+        occupancy, period = self.graph.occupancy, self.period
+        slots, starts = list(outer[0]), list(outer[1])
         late: list[int] = []
         for i in order:
             slots[i] = slot = phase
@@ -243,11 +295,9 @@ class _Pattern:
             if slot < starts[i]:
                 slot -= period * ((slot - starts[i]) // period)
             if slot > starts[i]:
-                if limit is not None and slot + latency[i] >= limit:
-                    return None
                 starts[i] = slot
                 late.append(i)
-        settled = self._settle(starts, slots, late, limit)
+        settled = self._settle(starts, slots, late, limit, tails)
         return None if settled is None else (slots, settled)
 
     def _settle(
@@ -256,15 +306,16 @@ class _Pattern:
         slots: list[int | None],
         late: Iterable[int],
         limit: int | None,
+        tails: tuple[int, ...],
     ) -> list[int] | None:
         """Put off all who wait for late tasks, until nobody is; None where that never ends.
 
         A task that has a slot starts there, this period or a later one. Starts only grow, so
-        that a task that ends at ``limit`` or later decides. A round settles one more task of
-        every chain: when there are more rounds than tasks, some wait for themselves. Most that
-        do are found out after a few rounds, from who put off whom.
+        that one that is put off and whose tail ends at ``limit`` or later decides: None then. A
+        round settles one more task of every chain: when there are more rounds than tasks, some
+        wait for themselves. Most that do are found out after a few rounds, from who put off whom.
         """
-        latency, period, all_followers = self.graph.latency, self.period, self.followers
+        period, all_followers = self.period, self.followers
         # In bytes, so that who is put off is looked for in no time: mostly few are.
         put_off = bytearray(len(starts))
         because = [-1] * len(starts)
@@ -276,7 +327,7 @@ class _Pattern:
             while (before := put_off.find(1, before + 1)) >= 0:
                 put_off[before] = 0
                 start = starts[before]
-                if limit is not None and start + latency[before] >= limit:
+                if limit is not None and start + tails[before] >= limit:
                     return None
                 for after, weight in all_followers[before]:
                     reach = start + weight
