@@ -16,6 +16,7 @@ from ..arrays import arrays_of
 from ..einsum_by_einsum import mapped_einsum, nest_of
 from ..side_by_side import ArrayLayout, layouts_of, soonest
 from ..sites import LoopPart, Site
+from .picks import gathers
 
 _SLOWER = 2
 """How many times the cycles of the soonest a layout may take where something is gathered."""
@@ -77,7 +78,7 @@ class InnerSite(Site):
     ) -> Fraction | int:
         """Words that a memory moves for a tile: whole lines around what is gathered."""
         words = super().tile_words(access, ranks, tile, memory)
-        if not _gathers(access):
+        if not gathers(access):
             return words
         words = Fraction(words) / self._again(access, tile)
         rank_of = {v: v.upper() for v in access.variables}
@@ -128,7 +129,7 @@ def inner_cycles(site: InnerSite, e: Einsum) -> dict[str, Fraction]:
 def _layouts(site: InnerSite, e: Einsum, on: ProcessingArray | None) -> list[ArrayLayout]:
     """What is soonest done, and the same with two dimensions of one size exchanged."""
     found = soonest(site, e, on)
-    if any(_gathers(a) for a in e.reads):
+    if any(gathers(a) for a in e.reads):
         # What lies side by side says how many neighbours are read at a position.
         others = (x for x in layouts_of(site, e) if on is None or x.array == on)
         found = [x for x in others if x.cycles <= _SLOWER * found[0].cycles][:_LAYOUTS]
@@ -138,10 +139,6 @@ def _layouts(site: InnerSite, e: Einsum, on: ProcessingArray | None) -> list[Arr
             (one, first), (other, second) = layout.along
             found.append(replace(layout, along=((one, second), (other, first))))
     return found
-
-
-def _gathers(access: Access) -> bool:
-    return any(isinstance(index, Gather) for index in access.indices)
 
 
 def _late(site: Site, e: Einsum, layout: ArrayLayout) -> int:

@@ -39,6 +39,7 @@ from ..space.array_tiles import family_tiles
 from .cuts import NarrowBand, cuts_for_band, cuts_of, narrow_band
 from .even import shared_out
 from .inner import InnerQuestion, InnerSite, inner_cycles, inner_mapping
+from .picks import blocks_for_picks
 from .plans import SharedLoops, Structure, plans_of, steps_of
 from .price import array_cycles, price
 
@@ -60,6 +61,9 @@ all pairs of a part would not fit."""
 _SHORT = 8
 """One more where values run from part to part: the fewer pairs a part has, the less there is to
 do, and heads beside one another fill the arrays."""
+
+_SMALLER = 3
+"""Sizes of blocks of what picks that are tried, from the largest that fits."""
 
 _BETTER = Fraction(19, 20)
 """The share of what is promised that a choice of other arrays must promise, to be run."""
@@ -130,6 +134,7 @@ def _made(program: Program, architecture: Architecture, given: Sizes[str, int]) 
         else:
             for filling in cuts_of(fusion.site):
                 yield from fusion.cut_as(filling).all()
+        yield from fusion.picking()
 
 
 def _in_widths(
@@ -208,6 +213,18 @@ class _Fusion:
             made = self._made(plan) if plan.extra == (rank,) else None
             if made is not None:
                 yield made
+
+    def picking(self) -> Iterator[_Made]:
+        """What is legal and fits in the largest blocks of what picks, and in smaller ones."""
+        for cuts in blocks_for_picks(self.site):
+            found = 0
+            for site, plans in cuts:
+                cut = self.cut_as(site)
+                made = [m for m in map(cut._made, plans) if m is not None]
+                yield from made
+                found += bool(made)
+                if found == _SMALLER:
+                    break
 
     def of_width(self, width: int | None) -> Iterator[_Made]:
         """What is looked at where the cascade's own parts are so long."""

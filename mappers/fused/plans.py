@@ -68,12 +68,21 @@ def _turning(site: Site) -> frozenset[str]:
             ranks = program.iterative.get(a.tensor, ()) if a.tensor in groups else ()
             if any(rank.lower() in a.variables for rank in ranks):
                 found.add(e.name)
-    before, after = _reaching(program, found, back=True), _reaching(program, found, back=False)
+    before, after = reaching(program, found, back=True), reaching(program, found, back=False)
     return frozenset(found | (before & after))
 
 
-def _reaching(program: Program, names: set[str], *, back: bool) -> set[str]:
-    """Einsums that some need, or that need them."""
+def reaching(program: Program, names: set[str], *, back: bool) -> set[str]:
+    """Einsums that some need, or that need them.
+
+    Parameters
+    ----------
+    program : Program
+    names : set of str
+        Of the Einsums to begin with.
+    back : bool
+        Whether what they need is asked for.
+    """
     needs = {e.name: {a.tensor for a in e.reads} for e in program.einsums}
     found, waiting = set[str](), [*names]
     while waiting:
@@ -104,8 +113,7 @@ def plans_of(site: Site, extras: int, *, fine: bool, apart: bool) -> Iterator[Sh
     everyones, stepped, others = _ranks(site)
     turning = _turning(site)
     inner = [parts[-1].name for r in stepped if len(parts := site.parts(r)) > 1]
-    carried = [r for r in everyones if r in program.parallel]
-    heads = [_round(site, ranks) for ranks in (everyones, carried)]
+    heads = heads_of(site)
     if stepped:
         heads += [_round(site, everyones[:-1]), ()]
     if site.fitted:
@@ -126,6 +134,13 @@ def plans_of(site: Site, extras: int, *, fine: bool, apart: bool) -> Iterator[Sh
                     extra=extra,
                     apart=apart,
                 )
+
+
+def heads_of(site: Site) -> list[tuple[LoopPart, ...]]:
+    """Loops over all ranks that all results have, or over those alone that are parallel."""
+    everyones, _, _ = _ranks(site)
+    carried = [r for r in everyones if r in site.program.parallel]
+    return [_round(site, ranks) for ranks in (everyones, carried)]
 
 
 def steps_of(site: Site) -> list[str]:

@@ -1,0 +1,91 @@
+"""Loops around Einsums that read what was picked, in blocks of what picks.
+
+Queries that each pick their keys share those that they pick again: a block of queries that picks
+more often than there are keys brings each key once. The more queries there are in a block, the
+less comes in, and the fewer there are, the more room is left to what is handed on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from einsum_cascade.ir import Access, Gather, Program
+
+from ..sites import Site
+from .plans import SharedLoops, heads_of, reaching
+
+_RANKS = 2
+"""Ranks that move picks, of which blocks are made."""
+
+
+def gathers(access: Access) -> bool:
+    """Whether some index of an access is itself read."""
+    return any(isinstance(index, Gather) for index in access.indices)
+
+
+def among_picks(program: Program) -> frozenset[str]:
+    """Einsums that read what was picked, those between them, and what is made of these alone."""
+    found = {e.name for e in program.einsums if any(map(gathers, e.reads))}
+    before, after = (reaching(program, found, back=back) for back in (True, False))
+    found |= before & after
+    for e in program.einsums:
+        if found and {a.tensor for a in e.reads} <= found:
+            found.add(e.name)
+    return frozenset(found)
+
+
+def ranks_that_pick(site: Site, names: frozenset[str]) -> list[str]:
+    """Ranks that all of these Einsums' results have, and along which picks move."""
+    einsums = [e for e in site.program.einsums if e.name in names]
+    moved = dict.fromkeys(
+        v
+        for e in einsums
+        for a in e.reads
+        for index in a.indices
+        if isinstance(index, Gather)
+        for v in index.access.variables
+    )
+    own = {m for r in site.program.ranks if r.family or r.partition for m in (r.name, *r.partition)}
+    ranks = [v.upper() for v in moved if all(v in e.target.variables for e in einsums)]
+    able = (r for r in ranks if r not in own and r not in site.program.parallel)
+    return [r for r in able if site.shapes[r] > 1][:_RANKS]
+
+
+def blocks_for_picks(site: Site) -> Iterator[Iterator[tuple[Site, list[SharedLoops]]]]:
+    """Of each rank along which picks move the site cut into blocks, from large to small, and the
+    loops over them, shared by all Einsums or by those among the picks alone.
+
+    Parameters
+    ----------
+    site : Site
+        With its ranks cut for the arrays.
+    """
+    among = among_picks(site.program)
+    for rank in ranks_that_pick(site, among) if among else ():
+        yield _in_blocks(site, rank, among)
+
+
+def _in_blocks(
+    site: Site, rank: str, among: frozenset[str]
+) -> Iterator[tuple[Site, list[SharedLoops]]]:
+    size = 1 << (site.shapes[rank] - 1).bit_length() >> 1
+    while size:
+        cut = replace(site, blocks={rank: (size,)})
+        blocks = tuple(p for p in cut.parts(rank) if p.stride >= size and p.count > 1)
+        yield (
+            cut,
+            [
+                SharedLoops(
+                    loops=(*heads, *blocks),
+                    close=close,
+                    turning=among,
+                    heads=len(heads),
+                    extra=(rank,),
+                    apart=bool(close),
+                )
+                for heads in dict.fromkeys(heads_of(cut))
+                for close in (frozenset[str](), frozenset(p.name for p in blocks))
+            ],
+        )
+        size //= 2
