@@ -16,6 +16,7 @@ from fractions import Fraction
 from itertools import accumulate, islice, pairwise, permutations
 from math import prod
 
+from archsim.bound.binding import bind
 from archsim.spec.arch import Architecture, Memory
 from archsim.spec.mapping import (
     EINSUM_BY_EINSUM,
@@ -27,6 +28,7 @@ from archsim.spec.mapping import (
     Schedule,
     Tile,
 )
+from einsum_cascade.errors import MappingError
 from einsum_cascade.ir import Access, Einsum, Program
 
 from .branched import by_branches
@@ -53,7 +55,8 @@ def einsum_by_einsum(
     -------
     Mapping
         Named ``einsum-by-einsum``, sequential, every tensor kept in every memory; but what an
-        Einsum uses once passes by a memory without room for what its array takes at a time.
+        Einsum uses once passes by a memory without room for what its array takes at a time. Where
+        that does not help, parts of the arrays stay idle.
 
     Raises
     ------
@@ -62,6 +65,38 @@ def einsum_by_einsum(
     MappingError
         No array of the machine can do all operations of an Einsum.
     """
+    mapping, has_room = _made(program, architecture, given)
+    if has_room:
+        return mapping
+    try:
+        bind(program, mapping, architecture, dict(given))
+    except MappingError:
+        machine = architecture
+        for _ in range(_HALVINGS):
+            machine = _narrower(machine)
+            narrow, has_room = _made(program, machine, given)
+            if has_room:
+                return narrow
+    return mapping
+
+
+_HALVINGS = 2
+"""How often sides of arrays are halved for want of room: what leaves more idle is no answer."""
+
+
+def _narrower(architecture: Architecture) -> Architecture:
+    """The machine with arrays half as long on each side: what lies along them does so here."""
+    arrays = (
+        replace(a, dimensions=tuple(replace(d, size=-(-d.size // 2)) for d in a.dimensions))
+        for a in architecture.arrays
+    )
+    return replace(architecture, arrays=tuple(arrays))
+
+
+def _made(
+    program: Program, architecture: Architecture, given: Sizes[str, int]
+) -> tuple[Mapping, bool]:
+    """The mapping, and whether all memories have room for what arrays take at a time."""
     tiles, shapes = family_tiles(program, architecture, given)
     # A tile that is given longer than its rank holds no more than the rank has.
     held = {m: min(shapes[m], shapes[r.name]) for r in program.ranks for m in r.partition}
@@ -72,16 +107,17 @@ def einsum_by_einsum(
     # What lies side by side has to fit for all that such a tile might hold.
     site, made = _best_cut(site, may_cut=not longer)
     groups = (tuple(PhaseTask(einsum=n) for n in group) for group in site.groups)
+    past, has_room = _passing_by(site, made)
     mapping = Mapping(
         name=EINSUM_BY_EINSUM,
         cascade=program.name,
         tiles=(*tiles, *cut_tiles(site)),
         nest=site.nest,
-        einsums=tuple(_passing_by(site, made)),
+        einsums=tuple(replace(x.mapped, bypass=tuple(past.get(x.mapped.einsum, ()))) for x in made),
         keep=tuple(Keep(level=m.name, tensors=tensors) for m in architecture.memories),
         schedule=Schedule(kind="sequential", groups=tuple(groups)),
     )
-    return by_branches(program, architecture, mapping)
+    return by_branches(program, architecture, mapping), has_room
 
 
 def cut_tiles(site: Site) -> Iterator[Tile]:
@@ -151,12 +187,15 @@ def _einsum(site: Site, e: Einsum) -> _InItsLoops:
     return _InItsLoops(mapped, layout, slow)
 
 
-def _passing_by(site: Site, made: Iterable[_InItsLoops]) -> Iterator[EinsumMapping]:
-    """All Einsums; of memories that do not hold at a time what the arrays of a component take at
-    a time, the largest tensors pass by them whose elements an Einsum uses once: they lose
-    nothing. What is used again has to fit."""
+def _passing_by(
+    site: Site, made: Iterable[_InItsLoops]
+) -> tuple[dict[str, list[tuple[str, tuple[str, ...]]]], bool]:
+    """By Einsum memories and what passes by them. Of those that do not hold at a time what the arrays of a component take at a time, the
+    largest tensors pass by whose elements an Einsum uses once: they lose nothing. What is used
+    again has to fit; whether it does."""
     layouts = {x.mapped.einsum: x.layout for x in made}
     passing: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
+    has_room = True
     for group in site.groups:
         for memory in site.architecture.memories[1:]:
             taken = {name: _taken(site, name, layouts[name], memory) for name in group}
@@ -165,11 +204,12 @@ def _passing_by(site: Site, made: Iterable[_InItsLoops]) -> Iterator[EinsumMappi
                 sizes[tensor] = max(bits, sizes.get(tensor, 0))
             again = {t for name in group for t in taken[name] if not _once(site, name, t)}
             past = tuple(_largest(sizes, again, memory))
+            left = sum(bits for tensor, bits in sizes.items() if tensor not in past)
+            has_room &= memory.capacity_bytes is None or left <= 8 * memory.capacity_bytes
             for name in group:
                 if mine := tuple(t for t in past if t in taken[name]):
                     passing.setdefault(name, []).append((memory.name, mine))
-    for x in made:
-        yield replace(x.mapped, bypass=tuple(passing.get(x.mapped.einsum, ())))
+    return passing, has_room
 
 
 def _taken(site: Site, name: str, layout: ArrayLayout, memory: Memory) -> dict[str, Fraction | int]:

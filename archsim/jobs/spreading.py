@@ -57,6 +57,9 @@ def spreadings(
         _with_left(architecture, given, way, rank, masked=True) for way in begun for rank in masked
     ]
     more += [_beside(architecture, given, (*parallel, *others), rank) for rank in masked]
+    if sum(len(m.instances) for m in architecture.memories) > 1:
+        # What a rank does for outer instances it cannot do for inner ones that are more.
+        more += [_with_left(architecture, given, found[-1], rank) for rank in others]
     summed = [r for r in _summed(program) if r in given]
     idle = [way for way in found if _leaves_idle(architecture, way)]
     few = _FEW * _available(architecture)
@@ -285,17 +288,19 @@ def _with_left(
     """A way to spread with parts of one more rank for instances that it leaves idle."""
     of_memory = dict(way)
     most = _ALONE if masked else MANY
+    able: list[tuple[str, SpreadRank]] = []
     for memory in architecture.memories:
         here = of_memory.get(memory.name, ())
         for name, available in memory.instances:
             used = prod(s.parts or 1 for s in here if s.instances == name)
             parts = max(numbers_of_parts(shapes[rank], min(most, available // used)), default=1)
-            if parts > 1:
-                more = SpreadRank(instances=name, rank=rank, parts=parts, balanced=masked)
-                order = [m.name for m in architecture.memories]
-                all_of = {**of_memory, memory.name: (*here, more)}
-                return tuple(sorted(all_of.items(), key=lambda x: order.index(x[0])))
-    return None
+            more = SpreadRank(instances=name, rank=rank, parts=parts, balanced=masked)
+            able += [(memory.name, more)] if parts > 1 else []
+    if not able:
+        return None
+    at, more = max(able, key=lambda x: x[1].parts or 1)  # of equals the outer ones
+    of_memory[at] = (*of_memory.get(at, ()), more)
+    return tuple((m.name, of_memory[m.name]) for m in architecture.memories if m.name in of_memory)
 
 
 def _beside(

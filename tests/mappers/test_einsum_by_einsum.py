@@ -54,6 +54,26 @@ def test_every_cascade_computes_the_same_without_room(name: str) -> None:
     pytest.fail("1 KiB is enough for all of them")
 
 
+def test_arrays_that_a_memory_cannot_feed_whole_stay_idle_in_part() -> None:
+    """16 keys fit, and so do 17: what a 7 x 16 array takes at a time does not."""
+    settings = ["arrays.array_2d.shape.rows=16", "arrays.array_2d.shape.columns=7"]
+    settings += ["arrays.array_1d.shape.lanes=6", "memories.global_buffer.capacity=128 B"]
+    settings += ["memories.global_buffer.line=64 bit"]
+    machine, program = (
+        Architecture.load("fusemax", settings),
+        Cascade.load("attention-3pass").program,
+    )
+    for keys in (16, 17, 18):
+        given = {"B": 1, "H": 3, "E": 4, "F": 4, "P": 5, "M": keys}
+        mapping = einsum_by_einsum(program, machine, given)
+        assert evaluate_mapping(program, mapping, machine, given).cycles > 0
+    # No answer where next to nothing of the arrays is fed.
+    less = Architecture.load("fusemax", ["memories.global_buffer.capacity=1 KiB"])
+    mapping = einsum_by_einsum(program, less, {**given, "P": 1024, "M": 1024})
+    with pytest.raises(MappingError, match="global_buffer needs"):
+        evaluate_mapping(program, mapping, less, {**given, "P": 1024, "M": 1024})
+
+
 def computes_the_same(name: str, machine: Architecture) -> None:
     cascade = Cascade.load(name)
     reference = find_reference(cascade.program.reference)

@@ -387,6 +387,15 @@ def test_where_nobody_says_how_ranks_are_spread_over_all_instances() -> None:
     assert found.over_floor < 1.6  # filling 24 arrays for half of 12 heads takes its share
 
 
+def test_a_rank_is_spread_over_those_instances_that_do_most_of_it() -> None:
+    """Two sequences on four chips of eight cores leave two chips idle, or all cores but one."""
+    two = ["memories.DRAM.instances.chips=4", "memories.global_buffer.instances.cores=8", AMPLE]
+    for cascade in ("attention-1pass", "attention-causal-1pass"):
+        work = load("bert-base", cascade=cascade, batch=2, H=1, seq_len=256)
+        found = simulate(work, Architecture.load("fusemax", two), mapping="einsum-by-einsum")
+        assert "8 of 8 cores are used" in " ".join(found.notes)
+
+
 def test_two_levels_of_instances() -> None:
     settings = (
         AMPLE,
