@@ -183,7 +183,8 @@ def held_tile(bound: Bound, e: BoundEinsum, access_map: AccessMap, level: int) -
 
 
 def _whole_tile(bound: Bound, e: BoundEinsum, access_map: AccessMap, level: int) -> int:
-    one_copy = access_map.running and in_step(bound, access_map.access.tensor, level)
+    tensor = access_map.access.tensor
+    one_copy = access_map.running and bound.once_of_any_size(in_step, tensor, level)
     return largest_tile(e, access_map, level, one_copy=one_copy)
 
 

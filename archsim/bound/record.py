@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from math import prod
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from typing_extensions import override
 
@@ -32,6 +32,7 @@ from .instances import Instances
 from .residency import Residency
 from .tiling import Tiling
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 Pattern = tuple[tuple[bool, ...], tuple[tuple[bool, ...], ...], tuple[str, ...]]
@@ -276,17 +277,22 @@ class Bound(Facts):
         found: T = self.alike[key]
         return found
 
-    def once_of_any_size(self, make: Callable[[Bound], T]) -> T:
+    def once_of_any_size(
+        self, make: Callable[Concatenate[Bound, P], T], *given: P.args, **none: P.kwargs
+    ) -> T:
         """What a function says of the mapping, if only names and the pattern decide it.
 
         Parameters
         ----------
         make : callable
             As of ``once_alike``.
+        given : hashable
+            What else it takes: names and numbers of levels.
         """
-        if make not in self.alike:
-            self.alike[make] = make(self)
-        found: T = self.alike[make]
+        key = (make, given)
+        if key not in self.alike:
+            self.alike[key] = make(self, *given, **none)
+        found: T = self.alike[key]
         return found
 
     @override

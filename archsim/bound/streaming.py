@@ -43,7 +43,8 @@ def stream_of(bound: Bound, e: BoundEinsum, tensor: str, level: int) -> tuple[Lo
         m.name for m in bound.architecture.memories[level:][:1]
     ]:
         return ()
-    member, flying = streams_over(bound, tensor, level), in_flight(bound)
+    member = bound.once_of_any_size(streams_over, tensor, level)
+    flying = in_flight(bound)
     if member is None or flying is None:
         return ()
     return tuple(x._replace(stride=x.stride * flying) for x in e.shared if x.member == member)

@@ -331,11 +331,13 @@ def _work(einsums: list[dict[int, Fraction]], arrays: int) -> Fraction:
     >>> _work([{0: Fraction(10), 1: Fraction(30)}, dict.fromkeys(range(3), Fraction(20))], 3)
     Fraction(10, 1)
     """
+    # In whole numbers: there are many products, and one is the answer.
+    unit = lcm(*(x.denominator for cycles in einsums for x in cycles.values()))
+    whole = [[(a, int(x * unit)) for a, x in cycles.items()] for cycles in einsums]
     found = Fraction(0)
     for shares in tie_shares(einsums, arrays, Fraction(1)):
-        # In whole numbers: there are many products, and one is the answer.
         common = lcm(*(x.denominator for x in shares))
-        whole = [int(x * common) for x in shares]
-        least = total((1, min(x * whole[a] for a, x in cycles.items())) for cycles in einsums)
-        found = max(found, least / sum(whole))
-    return found
+        parts = [int(x * common) for x in shares]
+        least = sum(min([x * parts[a] for a, x in cycles]) for cycles in whole)
+        found = max(found, Fraction(least, sum(parts)))
+    return found / unit
