@@ -183,7 +183,7 @@ def search(
     """
     # Not above: it imports the search.
     from mappers.objectives import objective_called
-    from mappers.strategies import strategy_called
+    from mappers.strategies import unless_usual
     from mappers.workload_search import search_workload
 
     given = overrides_of(settings, fields)
@@ -195,7 +195,7 @@ def search(
         workload_asked(workload, given),
         machine_asked(architecture, given),
         objective_called(objective),
-        strategy=strategy_called(strategy),
+        strategy=unless_usual(strategy),
         start=tuple(m if isinstance(m, Mapping) else Mapping.load(m) for m in start),
         time_limit_s=time_limit_s,
     )

@@ -190,9 +190,9 @@ def _einsum(site: Site, e: Einsum) -> _InItsLoops:
 def _passing_by(
     site: Site, made: Iterable[_InItsLoops]
 ) -> tuple[dict[str, list[tuple[str, tuple[str, ...]]]], bool]:
-    """By Einsum memories and what passes by them. Of those that do not hold at a time what the arrays of a component take at a time, the
-    largest tensors pass by whose elements an Einsum uses once: they lose nothing. What is used
-    again has to fit; whether it does."""
+    """By Einsum memories and what passes by them. Of those that do not hold at a time what the
+    arrays of a component take at a time, the largest tensors pass by whose elements an Einsum uses
+    once: they lose nothing. What is used again has to fit; whether it does."""
     layouts = {x.mapped.einsum: x.layout for x in made}
     passing: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
     has_room = True

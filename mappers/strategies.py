@@ -21,6 +21,12 @@ STRATEGIES = {
 command line lists the names without a need for what they stand for."""
 
 
+def unless_usual(name: str, **options: int) -> Mapper | None:
+    """The strategy of a name; None for the usual one, which whoever searches then loads itself:
+    what is remembered needs none. Parameters, and what is raised, as of ``strategy_called``."""
+    return None if name == "exhaustive" and not options else strategy_called(name, **options)
+
+
 def strategy_called(name: str, **options: int) -> Mapper:
     """The strategy of a name.
 

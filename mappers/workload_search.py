@@ -26,18 +26,14 @@ from einsum_cascade.shapes import with_usual
 
 from .certificate import INTERRUPTED, Certificate, Searched
 from .constraint_files import ConstraintFile
-from .exhaustive.search import Exhaustive
 from .generators import GENERATORS
 from .known_runs import given_runs, known_runs
-from .line_search import line_search
 from .memory import MappingQuestion
-from .nest_search import of_nest, search_nests
 from .objectives import EDP, SearchObjective, objective_called
 from .part_space import name_of, space_of
 from .protocol import TOLERANCE, Advance, Clock, Mapper, Progress, SearchProblem, at_once, silent
 from .recollection import recall_search, remember_search
 from .space.mapspace import Mapspace
-from .spread_search import spread_search
 from .strategies import strategy_called
 
 T = TypeVar("T")
@@ -210,7 +206,6 @@ def search_workload(
     MappingError
         As ``Mapper.search`` and ``known_runs``.
     """
-    strategy = strategy or strategy_called("exhaustive")
     check_start(workload, start, constraints)
     clock = Clock(time_limit_s)
     found: dict[tuple[object, ...], PartSearched] = {}
@@ -281,7 +276,7 @@ def _remembered(
 
 
 def _searched(
-    strategy: Mapper,
+    strategy: Mapper | None,
     part: PartLike,
     problem: SearchProblem,
     start: Sequence[Mapping],
@@ -292,20 +287,17 @@ def _searched(
     Nor is that of the same cascade where a machine is designed for one that stands in for it.
     """
     constraints = problem.space.constraints
-    whole = not constraints and strategy == strategy_called("exhaustive")
+    usual = strategy is None or strategy == strategy_called("exhaustive")
+    whole = usual and not constraints
     if whole and (before := _remembered(part, problem, start)) is not None:
         value = problem.objective.of(before.result)
         return PartSearched(name=part.name, found=before, value=value, times=part.times)
+    # What is remembered needs no search, which takes a third of a second to load.
+    from .machine_search import machine_search
+
     known = known_runs(part, problem, start)
     asked = replace(problem, known=known.best, others=known.others)
-    if problem.space.architecture.has_instances:
-        found = spread_search(strategy, asked, progress)
-    elif not problem.space.architecture.tree.is_line:
-        found = line_search(strategy, asked, progress)
-    else:
-        found = strategy.search(asked, progress)
-        if isinstance(strategy, Exhaustive) and not constraints:
-            found = search_nests(asked, found, of_nest(strategy.effort))
+    found = machine_search(strategy, asked, progress)
     found, late = known.made_good(found)
     if all(found.mapping is not run.mapping for run in (*known.runs, *late)):
         # The cascade by the name or file that the part gives.

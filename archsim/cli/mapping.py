@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from einsum_cascade.errors import InputError, Problem
 from mappers.objectives import OBJECTIVES, objective_called
-from mappers.strategies import STRATEGIES, strategy_called
+from mappers.strategies import STRATEGIES, unless_usual
 
 from ..writing import OutputFolder, write_whole
 from .console import say, show, show_json
@@ -271,7 +271,7 @@ def searched(work: Workload, machine: Architecture, how: Asked) -> WorkloadSearc
             work,
             machine,
             objective_called(how.objective),
-            strategy=strategy_called(how.strategy, **dict(how.options)),
+            strategy=unless_usual(how.strategy, **dict(how.options)),
             progress=start,
             start=starts,
             time_limit_s=how.time_limit_s,
