@@ -216,11 +216,11 @@ class _Fusion:
 
     def picking(self) -> Iterator[_Made]:
         """What is legal and fits in the largest blocks of what picks, and in smaller ones."""
-        for cuts in blocks_for_picks(self.site):
+        for sizes in blocks_for_picks(self.site):
             found = 0
-            for site, plans in cuts:
-                cut = self.cut_as(site)
-                made = [m for m in map(cut._made, plans) if m is not None]
+            for cuts in sizes:
+                tried = ((self.cut_as(site), plan) for site, plans in cuts for plan in plans)
+                made = [m for cut, plan in tried if (m := cut._made(plan)) is not None]
                 yield from made
                 found += bool(made)
                 if found == _SMALLER:

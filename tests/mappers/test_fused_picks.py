@@ -13,7 +13,7 @@ from archsim.validation.check import validate_cascade
 from archsim.validation.mapped import mapped_run
 from einsum_cascade import Cascade
 from mappers.fused.make import fused
-from mappers.fused.picks import among_picks
+from mappers.fused.picks import among_picks, beside_picks
 from mappers.generators import GENERATORS
 from workloads import load
 from workloads.references import find_reference
@@ -67,3 +67,12 @@ def test_what_is_picked_again_comes_in_once_a_block() -> None:
     found, event = (simulate(work, "fusemax", "fused", engine=e) for e in ("analytical", "event"))
     assert 1 <= found.over_floor < 2.7
     assert event.cycles == pytest.approx(found.cycles, rel=1e-2)
+
+
+def test_a_window_beside_the_picks_goes_round_in_finer_blocks() -> None:
+    program = Cascade.load("native-sparse-attention").program
+    among = among_picks(program)
+    assert beside_picks(program, among) == {"VC", "OC", "XW", "MW", "NW", "DW", "VW", "OW"}
+    work = load("nsa", seq_len=2048, G=1)
+    found = simulate(work, "fusemax", "fused")
+    assert 1 <= found.over_floor < 2.9
