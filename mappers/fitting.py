@@ -51,10 +51,11 @@ def _best(
     site: Site, e: Einsum, cuts: dict[str, tuple[int, ...]], known: dict[_Question, LaidRanks]
 ) -> LaidRanks:
     """What takes fewest cycles, ranks being cut as they are and once more for each axis."""
+    able = layable(site, e)
     ranks = {
         r: CutRank(site.shapes[r], cuts.get(r, (1,)))
         for r in site.ranks(e)
-        if r in layable(site, e) and site.shapes[r] > 1
+        if r in able and site.shapes[r] > 1
     }
 
     def laid(array: ProcessingArray) -> LaidRanks:

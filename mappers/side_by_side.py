@@ -9,7 +9,7 @@ from itertools import chain, islice, permutations
 from math import prod
 
 from archsim.spec.arch import Dimension, ProcessingArray
-from einsum_cascade.ir import Einsum
+from einsum_cascade.ir import Einsum, Program
 from einsum_cascade.operations import einsum_operations
 
 from .arrays import arrays_of
@@ -135,7 +135,9 @@ def _layouts(
         )
     )
     distinct = ({d.name: x[d.name] for d in array.dimensions if d.name in x} for x in found)
-    return [_layout(site, e, array, x) for x in dict.fromkeys(tuple(y.items()) for y in distinct)]
+    takes = array.cycles_of(einsum_operations(site.program, e))
+    alongs = dict.fromkeys(tuple(x.items()) for x in distinct)
+    return [_layout(site, e, array, along, takes) for along in alongs]
 
 
 def _axis_orders(array: ProcessingArray) -> Iterator[tuple[Dimension, ...]]:
@@ -160,7 +162,8 @@ def _laid_out(
     ``first`` are the ranks that axes begin with; unless they are to be ``filled``, nothing comes
     beside them.
     """
-    free = dict.fromkeys(r for r in site.ranks(e) if r in layable(site, e))
+    able = layable(site, e)
+    free = dict.fromkeys(r for r in site.ranks(e) if r in able)
     along: dict[str, tuple[LoopPart, ...]] = {}
     for number, dimension in enumerate(order):
         room, found = dimension.size, list[LoopPart]()
@@ -184,8 +187,9 @@ def _fitted(site: Site, e: Einsum, able: Iterable[ProcessingArray]) -> list[Arra
     ranks = {r: site.parts(r)[::-1] for r in site.ranks(e) if r in able_ranks}
     cut = {r: CutRank(site.shapes[r], tuple(p.stride for p in ps)) for r, ps in ranks.items()}
     found = [
-        _layout(site, e, a, tuple((d, _parts_of(site, runs)) for d, runs in x.along))
+        _layout(site, e, a, tuple((d, _parts_of(site, runs)) for d, runs in x.along), takes)
         for a in able
+        for takes in (a.cycles_of(einsum_operations(site.program, e)),)
         for x in layouts_along(a, cut, cut=False)
     ]
     found.sort(key=lambda layout: (layout.cycles, *_asked(site, e, layout)))
@@ -207,13 +211,15 @@ def _asked(site: Site, e: Einsum, layout: ArrayLayout) -> tuple[int, int]:
     return sum(reduced), sum(prod(wide[r] for r in site.ranks_of(a)) for a in e.reads)
 
 
-def _layout(site: Site, e: Einsum, array: ProcessingArray, along: _Along) -> ArrayLayout:
+def _layout(
+    site: Site, e: Einsum, array: ProcessingArray, along: _Along, point_cycles: Fraction
+) -> ArrayLayout:
     laid = Laid(
         array=array,
         along=tuple((d, frozenset(p.rank for p in parts)) for d, parts in along),
         reads=tuple(site.ranks_of(a) for a in e.reads),
         result=site.ranks_of(e.target),
-        point_cycles=array.cycles_of(einsum_operations(site.program, e)),
+        point_cycles=point_cycles,
     )
     wide = dict.fromkeys(site.ranks(e), 1)
     for part in (p for _, parts in along for p in parts):
@@ -241,16 +247,20 @@ def _at_once(site: Site, parts: tuple[LoopPart, ...]) -> Fraction:
     return Fraction(size, -(-size // prod(p.count for p in parts)))
 
 
-def layable(site: Site, e: Einsum) -> set[str]:
+def layable(site: Site, e: Einsum) -> frozenset[str]:
     """Ranks that may run side by side: no running ones, none with an own part inside."""
-    mine = {*site.ranks(e)}
-    outer = {
+    return site.program.once(_with_none_inside, site.ranks(e)) - site.unlayable(e.name)
+
+
+def _with_none_inside(program: Program, ranks: tuple[str, ...]) -> frozenset[str]:
+    """Those of some ranks of which no part inside is among them."""
+    mine = frozenset(ranks)
+    return mine - {
         member
-        for rank in site.program.ranks
+        for rank in program.ranks
         for place, member in enumerate(rank.partition)
         if mine & {*rank.partition[place + 1 :]}
     }
-    return mine - outer - site.unlayable(e.name)
 
 
 def _fitting(
@@ -259,8 +269,7 @@ def _fitting(
     """Of every rank the parts that fit, if more than one coordinate does."""
     found: list[tuple[LoopPart, ...]] = []
     for rank in ranks:
-        parts = tuple(p for p in site.parts(rank) if site.extent(p) <= room)
-        wide = prod(p.count for p in parts)
-        if 1 < wide <= room and (wide >= site.shapes[rank] or not whole):
+        parts, wide = site.within(rank, room)
+        if parts and (wide >= site.shapes[rank] or not whole):
             found.append(parts)
     return found

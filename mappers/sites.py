@@ -92,7 +92,7 @@ class Site:
     @cached_property
     def groups(self) -> tuple[tuple[str, ...], ...]:
         """Einsums that need one another, components in the order of what they need."""
-        return strongly_connected_components(self.program)
+        return self.program.once(strongly_connected_components)
 
     @cached_property
     def strides(self) -> tuple[int, ...]:
@@ -107,6 +107,19 @@ class Site:
 
     @cached_property
     def _parts(self) -> dict[str, tuple[LoopPart, ...]]:
+        return {}
+
+    def within(self, rank: str, room: int) -> tuple[tuple[LoopPart, ...], int]:
+        """The parts of a rank whose coordinates fit into some room, and how many they are; none
+        where no more than one does."""
+        if (rank, room) not in self._within:
+            parts = tuple(p for p in self.parts(rank) if self.extent(p) <= room)
+            wide = prod(p.count for p in parts)
+            self._within[rank, room] = (parts, wide) if 1 < wide <= room else ((), 1)
+        return self._within[rank, room]
+
+    @cached_property
+    def _within(self) -> dict[tuple[str, int], tuple[tuple[LoopPart, ...], int]]:
         return {}
 
     def _cut(self, rank: str) -> tuple[LoopPart, ...]:
@@ -141,11 +154,11 @@ class Site:
 
     def ranks(self, e: Einsum) -> tuple[str, ...]:
         """Ranks an Einsum goes over, those of its result first."""
-        return tuple(dict.fromkeys((*self.program.parallel, *(v.upper() for v in e.variables))))
+        return self.program.once(_ranks_along, e.variables)
 
     def ranks_of(self, access: Access) -> frozenset[str]:
         """Ranks along which a tensor varies where it is accessed so."""
-        return frozenset((*self.program.parallel, *(v.upper() for v in access.variables)))
+        return self.program.once(_set_along, access.variables)
 
     def masked(self, name: str) -> frozenset[str]:
         """Ranks that the mask of an Einsum asks about, where it can be told before it runs: of
@@ -159,28 +172,7 @@ class Site:
 
     def shared(self, name: str) -> tuple[str, ...]:
         """Ranks of the loops that an Einsum shares with the others of its component."""
-        if name not in self._shared:
-            self._shared[name] = self._in_component(name)
-        return self._shared[name]
-
-    @cached_property
-    def _shared(self) -> dict[str, tuple[str, ...]]:
-        return {}
-
-    def _in_component(self, name: str) -> tuple[str, ...]:
-        group = next(g for g in self.groups if name in g)
-        read = {a.tensor for n in group for a in self.program.einsum_of[n].reads}
-        running = [r for n in group if n in read for r in self.program.iterative.get(n, ())]
-        if not running:
-            return ()
-        mine = self.ranks(self.program.einsum_of[name])
-        # What only some of them go along is done again and again inside of what all do.
-        have = [self.ranks(self.program.einsum_of[n]) for n in group]
-        running.sort(key=lambda rank: -sum(rank in ranks for ranks in have))
-        return (
-            *self.program.parallel,
-            *(r for r in dict.fromkeys(self._outer_first(running)) if r in mine),
-        )
+        return self.program.once(_shared_loops, name)
 
     def tile_words(
         self, access: Access, ranks: frozenset[str], tile: Sizes[str, int], memory: Memory
@@ -199,16 +191,43 @@ class Site:
         or they are gone round together."""
         return frozenset(self.shared(name))
 
-    def _outer_first(self, ranks: Iterable[str]) -> Iterator[str]:
-        """Ranks, each after the outer parts of the rank that it is a part of."""
-        for name in ranks:
-            family = self.program.rank_of[name].family
-            members = self.program.rank_of[family].partition if family else (name,)
-            yield from members[: members.index(name) + 1]
-
     @cached_property
     def nest(self) -> tuple[NestLevel, ...]:
         """The loops of all components of several Einsums, at the outermost memory."""
         ranks = dict.fromkeys(r for e in self.program.einsums for r in self.shared(e.name))
         loops = tuple(p.name for r in outer_parts_first(self.program, ranks) for p in self.parts(r))
         return (NestLevel(level=self.architecture.home.name, loops=loops),) if loops else ()
+
+
+# Facts of the cascade alone, kept with it: sites of it are made for every machine and length.
+
+
+def _ranks_along(program: Program, variables: tuple[str, ...]) -> tuple[str, ...]:
+    """Ranks of some variables, those that all Einsums have first."""
+    return tuple(dict.fromkeys((*program.parallel, *(v.upper() for v in variables))))
+
+
+def _set_along(program: Program, variables: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(_ranks_along(program, variables))
+
+
+def _shared_loops(program: Program, name: str) -> tuple[str, ...]:
+    """Ranks of the loops that an Einsum shares with the others of its component."""
+    group = next(g for g in program.once(strongly_connected_components) if name in g)
+    read = {a.tensor for n in group for a in program.einsum_of[n].reads}
+    running = [r for n in group if n in read for r in program.iterative.get(n, ())]
+    if not running:
+        return ()
+    have = {n: program.once(_ranks_along, program.einsum_of[n].variables) for n in group}
+    # What only some of them go along is done again and again inside of what all do.
+    running.sort(key=lambda rank: -sum(rank in ranks for ranks in have.values()))
+    outer = dict.fromkeys(_outer_first(program, running))
+    return (*program.parallel, *(r for r in outer if r in have[name]))
+
+
+def _outer_first(program: Program, ranks: Iterable[str]) -> Iterator[str]:
+    """Ranks, each after the outer parts of the rank that it is a part of."""
+    for name in ranks:
+        family = program.rank_of[name].family
+        members = program.rank_of[family].partition if family else (name,)
+        yield from members[: members.index(name) + 1]

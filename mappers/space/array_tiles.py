@@ -99,6 +99,8 @@ def outer_parts_first(program: Program, ranks: Iterable[str]) -> list[str]:
     found = list(ranks)
     for rank in program.ranks:
         present = [m for m in rank.partition if m in found]
+        if len(present) < 2:
+            continue
         places = sorted(found.index(m) for m in present)
         for place, member in zip(places, present, strict=True):
             found[place] = member
