@@ -38,17 +38,36 @@ def _sparse(n: int) -> Workload:
     return Workload(name=cascade, cascade=cascade, shapes=tuple(sorted(shapes.items())))
 
 
+def _native_sparse(n: int) -> Workload:
+    """NSA with the sizes of its paper; 16 heads share keys, as there: two groups of them."""
+    shapes = {"B": 1, "G": 2, "S": 16, "P": 1, "M": n, "E": 128, "F": 128}
+    shapes |= {"T": 16, "A": 2, "R": 4, "J": min(16, -(-n // 64)), "L": min(512, n), "W": 512}
+    cascade = "native-sparse-attention-decode"
+    return Workload(name=cascade, cascade=cascade, shapes=tuple(sorted(shapes.items())))
+
+
 SOFTMAX, LIGHTNING, HYBRID = "softmax, 8 heads of keys", "Lightning", "7 Lightning, 1 softmax"
 KINDS: dict[str, Callable[[int], Workload]] = {
     SOFTMAX: _layer("llama-3-8b"),
     "window of 4K": _layer("mistral-7b"),
     "latents (MLA)": _layer("deepseek-v3", "config.num_attention_heads=32"),
     "sparse latents (DSA)": _sparse,
+    "sparse, 2 groups (NSA)": _native_sparse,
     LIGHTNING: _layer("minimax-text-01", *WIDE, "config.num_attention_heads=32"),
     "Mamba-2": _layer("mamba-2-2.7b", *WIDE, "config.num_heads=128"),
     "KDA": _layer("kimi-linear-48b-a3b"),
 }
-COLOURS = ("#4477aa", "#66ccee", "#228833", "#ccbb44", "#ee6677", "#aa3377", "#bbbbbb", "#222222")
+COLOURS = (
+    "#4477aa",
+    "#66ccee",
+    "#228833",
+    "#ccbb44",
+    "#885522",
+    "#ee6677",
+    "#aa3377",
+    "#bbbbbb",
+    "#222222",
+)
 
 
 @cache
@@ -98,7 +117,7 @@ def row(kind: str) -> str:
 def draw(axes: Axes, cost: Callable[[str, int], float], unit: float) -> None:
     """A line for each kind."""
     for (kind, colour), marker in zip(
-        zip((*KINDS, HYBRID), COLOURS, strict=True), "osD^vPX*", strict=True
+        zip((*KINDS, HYBRID), COLOURS, strict=True), "osD^dvPX*", strict=True
     ):
         line = [cost(kind, n) / unit for n in LENGTHS]
         axes.plot(LENGTHS, line, color=colour, marker=marker, markersize=4, label=kind)

@@ -58,6 +58,7 @@ def test_random_cascades_mean_what_they_say(text: str, seed: int) -> None:
 SHAPED_OTHERWISE = (
     "delta-product-chunked",
     "log-linear-attention-chunked",
+    "native-sparse-attention-decode",
     "native-sparse-attention-overlapped",
 )
 """Ranks alike of which one alone is cut, or that are as long as the other's fixed part, or as many

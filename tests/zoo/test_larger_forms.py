@@ -71,6 +71,36 @@ def test_blocks_that_do_not_overlap_are_those_of_one_length() -> None:
 
 
 @pytest.mark.parametrize(
+    ("queries", "keys", "picks", "window", "kept"),
+    [(1, 24, 3, 5, 5), (1, 21, 2, 4, 9), (3, 23, 4, 5, 7), (1, 3, 1, 5, 3), (2, 7, 2, 1, 2)],
+)
+def test_decoded_tokens_are_the_last_of_all(
+    queries: int, keys: int, picks: int, window: int, kept: int
+) -> None:
+    """What the shipped form compresses goes into the cache, and of the window's keys no more than
+    it looks at; blocks that are not whole are not read, whatever is there."""
+    keyed = {"KA": 4, "KB": 4, "KW": 4, "VA": 5, "VB": 5, "VW": 5}
+    inputs = draw(12, Q=(1, 2, 3, keys, 4), **{n: (1, 2, keys, w) for n, w in keyed.items()})
+    inputs |= draw(13, **dict.fromkeys(("GC", "GS", "GW"), (1, 2, 3, keys)))
+    inputs |= draw(14, PK=(2, 2, 2), PV=(2, 2, 2))
+    whole = Cascade.load("native-sparse-attention-overlapped")
+    every = whole.evaluate(inputs, keep="all", W=window, R=2, J=picks)
+
+    cached = {n: np.array(every[n]) for n in ("KC", "VC")}
+    ends = (np.arange(cached["KC"].shape[-2]) + 2) * 2
+    for tensor in cached.values():
+        tensor[..., ends > keys, :] = 1e30
+    cached |= {n: inputs[n] for n in ("KB", "VB")}
+    cached |= {n: inputs[n][..., keys - kept :, :] for n in ("KW", "VW")}
+    cached["Q"] = inputs["Q"][..., keys - queries :, :]
+    cached |= {gate: inputs[gate][..., keys - queries :] for gate in ("GC", "GS", "GW")}
+    sizes = {"W": window, "R": 2, "J": picks, "A": 2, "T": 2}
+    found = evaluated("native-sparse-attention-decode", cached, **sizes)["O"]
+    close(found, every["O"][..., keys - queries :, :])
+    close(found, reference("native_sparse_attention_decode", **cached, **sizes)["O"])
+
+
+@pytest.mark.parametrize(
     ("name", "rank", "reason"),
     [
         ("delta-product-chunked", "E", "its target is not indexed by bare rank variables"),

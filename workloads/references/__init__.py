@@ -170,6 +170,7 @@ REFERENCES: tuple[Reference, ...] = tuple(
         sparse.deepseek_sparse_attention,
         sparse.native_sparse_attention,
         sparse.native_sparse_attention_overlapped,
+        sparse.native_sparse_attention_decode,
         sparse.mixture_of_block_attention,
         sparse.path_attention,
         deep_memory.titans_deep_memory,

@@ -198,15 +198,8 @@ def native_sparse_attention_overlapped(
             seen = [i for i, b in enumerate(starts) if b + length <= at + 1]
             queries = Q[group][:, p]
             shares = softmax(queries @ small_k[seen].T) if seen else np.zeros((len(queries), 0))
-            scores = np.zeros(max(0, at // block + 1))
-            for i in seen:
-                for n in range(len(scores)):
-                    # Tokens that both have, cell by cell.
-                    both = min(starts[i] + length, (n + 1) * block) - max(starts[i], n * block)
-                    scores[n] += max(0, both) // tokens * shares[:, i].sum()
-            scores[:1] = np.inf
-            scores[max(0, len(scores) - 2) :] = np.inf
-            picked = np.where(np.isinf(scores), np.finfo(float).max, scores)
+            spans = [(starts[i], starts[i] + length) for i in seen]
+            picked = _overlapping(shares.sum(axis=0), spans, at, block, tokens)
             near = [m for n in _best(picked, J) for m in range(n * block, (n + 1) * block)]
             near = [m for m in near if m <= at]
             last = [m for m in range(keys) if at - W < m <= at]
@@ -216,4 +209,70 @@ def native_sparse_attention_overlapped(
                     found[at_s] += sigmoid(GC[at_s]) * (shares[s] @ small_v[seen])
                 found[at_s] += sigmoid(GS[at_s]) * _attend(query, KB[group][near], VB[group][near])
                 found[at_s] += sigmoid(GW[at_s]) * _attend(query, KW[group][last], VW[group][last])
+    return {"O": found}
+
+
+def _overlapping(
+    shares: Array, spans: list[tuple[int, int]], at: int, block: int, tokens: int
+) -> Array:
+    """What blocks up to a query's own are worth: the share of each compressed block, for every
+    cell of ``tokens`` that both have; the largest number for those that are always picked."""
+    scores = np.zeros(max(0, at // block + 1))
+    for share, (first, end) in zip(shares, spans, strict=True):
+        for n in range(len(scores)):
+            both = min(end, (n + 1) * block) - max(first, n * block)
+            scores[n] += max(0, both) // tokens * share
+    scores[:1] = np.finfo(float).max
+    scores[max(0, len(scores) - 2) :] = np.finfo(float).max
+    return scores
+
+
+def native_sparse_attention_decode(
+    Q: Array,
+    KC: Array,
+    VC: Array,
+    KB: Array,
+    VB: Array,
+    KW: Array,
+    VW: Array,
+    GC: Array,
+    GS: Array,
+    GW: Array,
+    W: float,
+    A: int,
+    T: int,
+    R: int,
+    J: int,
+) -> dict[str, Array]:
+    """The last tokens of :func:`native_sparse_attention_overlapped`, each key compressed before.
+
+    Parameters
+    ----------
+    Q : array, shape (..., S, P, E)
+    KC, VC : array, shape (..., C, E) and (..., C, F)
+        Compressed blocks of A cells of T tokens, one from every cell on; of the last cells, whose
+        blocks are not whole, nothing is read.
+    KB, VB : array, shape (..., M, E) and (..., M, F)
+    KW, VW : array, shape (..., L, E) and (..., L, F)
+        The last L keys and values.
+    GC, GS, GW : array, shape (..., S, P)
+    """
+    found = np.zeros((*Q.shape[:-1], VC.shape[-1]))
+    queries, keys = Q.shape[-2], KB.shape[-2]
+    for at_s in np.ndindex(*Q.shape[:-1]):
+        group, at = at_s[:-2], keys - queries + at_s[-1]
+        spans = [(c * T, (c + A) * T) for c in range(KC.shape[-2]) if (c + A) * T <= at + 1]
+        whole = len(spans)
+        per_head = [
+            softmax(KC[group][:whole] @ q) if whole else np.zeros(0) for q in Q[group][:, at_s[-1]]
+        ]
+        worth = _overlapping(np.sum(per_head, axis=0), spans, at, R * T, T)
+        chosen = {int(n) for n in _best(worth, J)}
+        near = [m for m in range(at + 1) if m // (R * T) in chosen]
+        # Of the last keys alone, counted from the newest.
+        last = [-1 - back for back in range(KW.shape[-2]) if 0 <= back - (keys - 1 - at) < W]
+        query = Q[at_s]
+        found[at_s] = sigmoid(GC[at_s]) * (per_head[at_s[-2]] @ VC[group][:whole])
+        found[at_s] += sigmoid(GS[at_s]) * _attend(query, KB[group][near], VB[group][near])
+        found[at_s] += sigmoid(GW[at_s]) * _attend(query, KW[group][last], VW[group][last])
     return {"O": found}
