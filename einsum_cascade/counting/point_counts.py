@@ -205,7 +205,9 @@ def _by_periods(x: _Range, others: Sequence[_Range], forms: Sequence[Inequality]
     """Points whose bounds repeat along x and a long axis; None where they do not, or are few."""
     y = max(others, key=lambda a: a.size, default=_NOTHING)
     rest = [a for a in others if a is not y]
-    if y.size < _LONG * prod(a.size for a in rest) or any(a.tile != 1 for a in (x, *others)):
+    if x is _NOTHING or y.size < _LONG * prod(a.size for a in rest):
+        return None
+    if any(a.tile != 1 for a in (x, *others)):
         return None
     periodic = Periodic.of(x.symbol, y.symbol, forms)
     total = 0

@@ -54,6 +54,14 @@ def test_bounds_of_rounded_quotients_are_found_at_once(text: str, more: str) -> 
     assert np.array_equal(form.holds({x: at, y: of}), (at >= bound) == from_below)
 
 
+def test_a_long_axis_that_no_condition_bounds_is_gone_through():
+    """Every other one of 2,048 queries: neither below something nor above it."""
+    where = "p == 2 * floor((p + 1) / 2)"
+    program = Cascade.parse(f"{HEAD}  Z[p] = X[p, m, l] * C where {where}\n").program
+    shapes = {"P": 2048, "M": 3, "L": 1, "C": 1}
+    assert count_points(program, program.einsums[0], shapes) == 1024 * 3
+
+
 def test_blocks_of_a_length_that_no_float_divides_by_are_counted():
     program = Cascade.load("attention-chunked-local").program
     shapes = {"E": 1, "F": 1, "P": 1000, "M": 1000, "C": 49}
