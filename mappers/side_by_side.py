@@ -173,7 +173,8 @@ def _laid_out(
             asked = [] if found else [x for x in fitting if x[0].rank in first[number:][:1]]
             best = max(asked or fitting, key=lambda parts: _filling(site, e, parts))
             found += best
-            room //= prod(p.count for p in best)
+            # A tile that is given longer than its rank takes the room of all of it.
+            room //= max(site.extent(p) for p in best)
             free.pop(best[0].rank)
         if found:
             along[dimension.name] = tuple(found)

@@ -215,7 +215,7 @@ def test_a_machine_that_cannot_run_the_mask(tmp_path: Path) -> None:
     assert simulate(work, Architecture.load("flat")).mapping == "gqa-causal"
     small = tmp_path / "flat.yaml"
     text = builtin_source("architectures", "flat").text
-    small.write_text(text.replace("capacity: 32 MiB", "capacity: 100 KiB"), encoding="utf-8")
+    small.write_text(text.replace("capacity: 32 MiB", "capacity: 4 KiB"), encoding="utf-8")
     flat = Architecture.load(small)
     with pytest.raises(MappingError, match="global_buffer needs") as caught:
         simulate(work, flat)
