@@ -6,11 +6,11 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from einsum_cascade.errors import InputError
 
@@ -18,6 +18,8 @@ from .columns import NUMBERS, TEXTS
 from .run import PointRow
 
 FILE: Final = "store.sqlite"
+J = TypeVar("J")
+
 _LOCK: Final = "lock.sqlite"
 
 _COLUMNS: Final = ("point", "key", *TEXTS, *NUMBERS, "bound_by", "axes", "members", "inputs")
@@ -105,7 +107,7 @@ class Store:
         """Columns of memories and arrays, in the order in which points have them first."""
         found: dict[str, None] = {}
         for (text,) in self._connection.execute("SELECT members FROM points ORDER BY point"):
-            found |= dict.fromkeys(json.loads(text))
+            found |= dict.fromkeys(_read(text, dict))
         return tuple(found)
 
     def meta(self) -> StoredSweep:
@@ -128,6 +130,14 @@ def _as_columns(row: PointRow) -> Sequence[Any]:
     )
 
 
+def _read(text: Any, kind: type[J]) -> J:
+    """What a text of JSON holds: a file with a page that is damaged has something else there."""
+    with suppress(TypeError, ValueError):
+        if isinstance(found := json.loads(text), kind):
+            return found
+    raise sqlite3.DatabaseError("what it keeps of a point is damaged")
+
+
 def _as_row(found: Sequence[Any]) -> PointRow:
     point, key, *rest = found
     texts, numbers, others = rest[:_NUMBERS_AT], rest[_NUMBERS_AT:_OTHERS_AT], rest[_OTHERS_AT:]
@@ -137,8 +147,8 @@ def _as_row(found: Sequence[Any]) -> PointRow:
         key=key,
         numbers=tuple(numbers),
         bound_by=bound_by,
-        axes=tuple(json.loads(axes)),
-        members=tuple(json.loads(members).items()),
+        axes=tuple(_read(axes, list)),
+        members=tuple(_read(members, dict).items()),
         inputs=inputs,
         **dict(zip(TEXTS, texts, strict=True)),
     )
