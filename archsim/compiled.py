@@ -114,23 +114,24 @@ def _in_turn(lock: Path, make: Callable[[Any], R], signature: Any) -> R:
 def compiled_with(
     helpers: Iterable[Callable[..., object]], function: Callable[P, R]
 ) -> Callable[P, R]:
-    """A function compiled with those it calls, while their module keeps them as they are.
+    """A function compiled with those it calls, while their modules keep them as they are.
 
     Parameters
     ----------
     helpers : iterable of callable
-        What it calls, of the same module; each calls none but those before it.
+        What it calls, by no other name; each calls none but those before it.
     function : callable
         As in ``compiled``.
     """
-    names = dict(function.__globals__)
+    made: dict[str, object] = {}
     for helper in helpers:
-        names[helper.__name__] = compiled(_among(names, helper))
-    return compiled(_among(names, function))
+        made[helper.__name__] = compiled(_among(made, helper))
+    return compiled(_among(made, function))
 
 
-def _among(names: dict[str, object], function: Callable[P, R]) -> Callable[P, R]:
-    """A function's code, calling others by other names."""
+def _among(made: dict[str, object], function: Callable[P, R]) -> Callable[P, R]:
+    """A function's code, calling others where it calls those of their names."""
+    names = {**function.__globals__, **made}
     copy = FunctionType(function.__code__, names, function.__name__)
     # By these Numba finds what it has kept on disk.
     copy.__qualname__, copy.__module__ = function.__qualname__, function.__module__

@@ -12,17 +12,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache, partial
-from itertools import accumulate
+from itertools import accumulate, chain
 from math import lcm
 
 from ..schedule.program import StepDependency, StepProgram, components
 from ..space.exact import total
 from ..steps.limits import StepsError
 from ..steps.run_length import OneStep, Repeat, RunLengths, length, steps_by_class
-from .kernel import (
+from .kernel import run
+from .rows import EvenRows, GrowingPart, resources_used, with_rows
+from .tables import (
     DONE,
     END,
     FIRED,
+    LOG_FIELDS,
     LOGGED,
     LOOP,
     LOOP_FIELDS,
@@ -36,11 +39,10 @@ from .kernel import (
     KernelProgram,
     Log,
     Marks,
+    Numbers,
     State,
-    run,
+    filled,
 )
-from .rows import EvenRows, GrowingPart, resources_used, with_rows
-from .tables import filled, row, rows_of, table
 
 _LONGEST = 1 << 61
 """Units a run may last."""
@@ -51,7 +53,7 @@ EVENTS_AT_MOST = 2_000_000_000
 _CHUNK = 20_000_000
 """Task events between two chances to interrupt."""
 
-_FIRST = 20_000
+_FIRST = 100_000
 """Task events that Python fires in a process before Numba is imported for the rest: much longer
 takes neither."""
 
@@ -201,7 +203,7 @@ def flatten(program: StepProgram, unit: int, logged: bool = False) -> FlatRun:
             kind=filled(-1, rows),
             result=filled(-1, rows, tasks),
             leave=filled(-1, rows, tasks),
-            free=row(free),
+            free=free,
             used=filled(0, resources),
             last=filled(-1, tasks),
             loops=filled(0, depth, LOOP_FIELDS),
@@ -214,16 +216,20 @@ def flatten(program: StepProgram, unit: int, logged: bool = False) -> FlatRun:
             leave=filled(0, depth, back, tasks),
             free=filled(0, depth, resources),
             used=filled(0, depth, resources),
+            last=filled(0, depth, tasks),
+            rate=filled(0, tasks),
+            pace=filled(0, resources),
+            held=filled(0, resources),
         ),
         log=Log(
-            rows=filled(0, _LOG_HEAD + _LOG_TAIL if logged else 1, 4),
+            rows=filled(0, _LOG_HEAD + _LOG_TAIL if logged else 1, LOG_FIELDS),
             tail=_LOG_TAIL if logged else 0,
         ),
         reach=reach,
     )
 
 
-def _program(program: StepProgram, unit: int, code: memoryview[int]) -> KernelProgram:
+def _program(program: StepProgram, unit: int, code: Numbers) -> KernelProgram:
     tasks = program.tasks
     names = {name: number for number, name in enumerate(program.resources)}
     least = min(t.stage for t in tasks)
@@ -241,20 +247,20 @@ def _program(program: StepProgram, unit: int, code: memoryview[int]) -> KernelPr
     return KernelProgram(
         code=code,
         occupancy=_by_class(occupancy),
-        late=row(_units(t.late, unit) for t in tasks),
+        late=[_units(t.late, unit) for t in tasks],
         ago=_by_class(agos or [[-1] * len(occupancy[0])]),
-        stage=row(t.stage - least for t in tasks),
-        resource=row(names[t.resource] for t in tasks),
-        first=row(accumulate((len(ds) for ds in incoming), initial=0)),
-        before=row([d.before for d in flat] or [0]),
-        room=row([int(d.room) for d in flat] or [0]),
-        need=row(need),
+        stage=[t.stage - least for t in tasks],
+        resource=[names[t.resource] for t in tasks],
+        first=list(accumulate((len(ds) for ds in incoming), initial=0)),
+        before=[d.before for d in flat] or [0],
+        room=[int(d.room) for d in flat] or [0],
+        need=need,
     )
 
 
-def _by_class(columns: list[list[int]]) -> memoryview[int]:
+def _by_class(columns: list[list[int]]) -> Numbers:
     """A row for each class of step."""
-    return table(list(zip(*columns, strict=True)))
+    return list(chain.from_iterable(zip(*columns, strict=True)))
 
 
 def _units(cycles: Fraction, unit: int) -> int:
@@ -265,13 +271,13 @@ def _units(cycles: Fraction, unit: int) -> int:
 _Instruction = tuple[int, int, int, int, int]
 
 
-def _code(program: StepProgram, drain: int) -> tuple[memoryview[int], int]:
+def _code(program: StepProgram, drain: int) -> tuple[Numbers, int]:
     """Instructions of a run, with ``drain`` empty periods after it, and its loops' depth."""
     code = _Code(program)
     deepest = code.emit(program.run_lengths, 0, True)
     # Tasks of late stages are behind: they still work when the last step has begun.
     code.rows += [(STEP, -1, 0, 0, 0)] * drain
-    return table(code.rows), max(deepest, 1)
+    return list(chain.from_iterable(code.rows)), max(deepest, 1)
 
 
 class _Code:
@@ -414,7 +420,10 @@ def _shown(
     program: StepProgram, flat: FlatRun, unit: int, logged: int
 ) -> tuple[tuple[Slice, ...], tuple[Gap, ...]]:
     """Slices in the order they were fired, and what is missing between them."""
-    log, head, tail = rows_of(flat.log.rows), _LOG_HEAD, flat.log.tail
+    numbers = iter(flat.log.rows)
+    # One iterator in each place: it gives out rows.
+    log = list(zip(*(numbers,) * LOG_FIELDS, strict=True))
+    head, tail = _LOG_HEAD, flat.log.tail
     stretches = [log[:logged]]
     if logged > len(log):
         turn = head + (logged - head) % tail

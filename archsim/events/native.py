@@ -8,7 +8,7 @@ import numpy as np
 
 from ..compiled import compiled_with
 from . import kernel
-from .kernel import KernelProgram, Log, Marks, State
+from .tables import KernelProgram, Log, Marks, State
 
 _run = compiled_with(kernel.HELPERS, kernel.run)
 
@@ -17,14 +17,20 @@ def run(
     p: KernelProgram, s: State, m: Marks, log: Log, reach: int, budget: int, jumping: bool
 ) -> int:
     """As ``kernel.run``, on the same tables."""
-    return _run(_arrays(p), _arrays(s), _arrays(m), _arrays(log), reach, budget, jumping)
+    state, marks, rows = _arrays(s), _arrays(m), _arrays(log)
+    status = _run(_arrays(p), state, marks, rows, reach, budget, jumping)
+    for tables, arrays in ((s, state), (m, marks), (log, rows)):
+        for table, array in zip(tables, arrays, strict=True):
+            if isinstance(table, list):
+                table[:] = array.tolist()
+    return status
 
 
 def _arrays(tables: KernelProgram | State | Marks | Log) -> Any:
-    """The same memory as arrays of numpy, which are all that Numba knows."""
+    """The same tables as arrays of numpy, which are all that Numba knows."""
     arrays: dict[str, Any] = {
-        name: np.asarray(t).view(np.int64)
-        for name, t in tables._asdict().items()
-        if isinstance(t, memoryview)
+        name: np.array(table, np.int64)
+        for name, table in tables._asdict().items()
+        if isinstance(table, list)
     }
     return tables._replace(**arrays)

@@ -52,7 +52,7 @@ def test_the_kernel_is_kept_in_the_users_cache_or_nowhere(tmp_path: Path) -> Non
     caches = tmp_path / "caches"
     caches.mkdir()
     said = python(folder, caches, "-c", _LONG, "simulate", "--set", "seq_len=64K", "--json")
-    assert json.loads(said)["schedule"]["simulated_events"] > 20_000
+    assert json.loads(said)["schedule"]["simulated_events"] > 1000
     assert list(caches.rglob("kernel.run-*.nbi"))
     # Where nothing can be kept the kernel is there too; a small function is as soon compiled.
     small = folder / "archsim" / "events" / "small.py"

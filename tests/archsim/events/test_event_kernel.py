@@ -178,13 +178,74 @@ def test_the_finest_unit_that_holds() -> None:
     assert 0 <= run.cycles - 2**55 * occupancy[0] <= Fraction(2**55, 32)
 
 
+def running_ahead(random: Random) -> StepProgram:
+    """Tasks in a line, each at its own speed, with room for many results between them."""
+    tasks = tuple(
+        StepTask(
+            name=f"t{i}",
+            resource=f"r{random.randint(0, i)}",
+            occupancy=(Fraction(random.randint(1, 9)), Fraction(random.randint(1, 9))),
+            late=Fraction(random.choice((0, 0, 40))),
+        )
+        for i in range(random.randint(2, 5))
+    )
+    rooms = [random.randint(5, 40) for _ in tasks[1:]]
+    dependencies = [
+        d
+        for i, room in enumerate(rooms)
+        for d in (
+            StepDependency(before=i, after=i + 1, distance=(0, 0)),
+            StepDependency(before=i + 1, after=i, distance=(room, room), room=True),
+        )
+    ]
+    row = sequence([repeat(random.randint(1, 300), OneStep(0)), repeat(2, OneStep(1))])
+    return StepProgram(
+        tasks=tasks,
+        dependencies=tuple(dependencies),
+        run_lengths=repeat(random.randint(1, 4), row),
+    )
+
+
+@settings(max_examples=60 if COMPILED else 10, deadline=None)
+@given(st.integers(0, 10**9))
+def test_tasks_that_run_ahead_equal_the_unrolled_run(seed: int) -> None:
+    program = running_ahead(Random(seed))
+    expected, turns = run_unrolled(program)
+    assert run_program(program).cycles == expected
+    run = run_program(program, logged=True)
+    assert run.cycles == expected
+    names = [t.name for t in program.tasks]
+    for s in run.slices:
+        assert turns[names.index(s.task), s.step] == (s.start, s.end)
+
+
+def test_what_runs_ahead_is_taken_on_to_where_it_waits() -> None:
+    """A gains a cycle a step on b until 1,000 results lie between them: nobody waits for that."""
+    program = two(1000, 10**9, late=0)
+    tasks = (
+        replace(program.tasks[0], occupancy=(Fraction(100),)),
+        replace(program.tasks[1], occupancy=(Fraction(101),)),
+    )
+    run = run_program(replace(program, tasks=tasks))
+    assert run.cycles == 100 + 101 * 10**9
+    assert run.fired < 10_000
+
+
 def test_a_run_that_does_not_settle_is_given_up() -> None:
-    """A producer without room runs ahead of a slower consumer for ever."""
-    program = two(1, 10**9, late=0)
+    """A producer without room runs ahead of a slower consumer for ever.
+
+    Step by step it does so evenly, and is taken on to the end; steps of two kinds are not.
+    """
+    fast, slow = two(1, 10**9, late=0).tasks
+    slow = replace(slow, occupancy=(Fraction(2),))
+    program = replace(two(1, 10**9), tasks=(fast, slow), dependencies=two(1, 1).dependencies[:1])
+    assert run_program(program).cycles == 1 + 2 * 10**9
+    times = {"a": (Fraction(1), Fraction(1)), "b": (Fraction(2), Fraction(3))}
     program = replace(
         program,
-        tasks=(program.tasks[0], replace(program.tasks[1], occupancy=(Fraction(2),))),
-        dependencies=program.dependencies[:1],
+        tasks=tuple(replace(t, occupancy=times[t.name]) for t in program.tasks),
+        dependencies=(StepDependency(before=0, after=1, distance=(0, 0)),),
+        run_lengths=repeat(10**9, sequence([OneStep(0), OneStep(1)])),
     )
     with pytest.raises(InputError, match="has not settled after 100,000 task events"):
         run_program(program, most=100_000)

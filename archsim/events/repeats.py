@@ -1,0 +1,192 @@
+"""What of a run can be skipped: states that come again, and tasks that go on as they do.
+
+The state is what the next periods depend on: the ends of tasks as far back as anything waits for,
+the free times of resources, and the classes of steps that are not yet through. The graph is
+(max,+) linear: where a state comes again but for a shift in time, all that follows does.
+"""
+
+from __future__ import annotations
+
+from .tables import LIMIT, KernelProgram, Marks, State
+
+_NEWEST = 4
+"""Periods that are compared first."""
+
+
+def _shift(p: KernelProgram, s: State, m: Marks, slot: int, reach: int, period: int) -> int:
+    """By how much the state is later than a mark's; -1 where it is another."""
+    need, result, leave = p.need, s.result, s.leave
+    mask, tasks, resources = len(s.kind) - 1, len(need), len(s.free)
+    shift = -1
+    for q in range(reach):
+        if s.kind[(period - q) & mask] != m.kind[slot * m.back + q]:
+            return -1
+    # The newest periods first: where states differ, they mostly differ there.
+    newest = min(m.back, _NEWEST)
+    for begin in (0, newest):
+        for i in range(tasks):
+            for q in range(begin, min(need[i], newest) if begin == 0 else need[i]):
+                here = ((period - q) & mask) * tasks + i
+                there = (slot * m.back + q) * tasks + i
+                now, was = result[here], m.result[there]
+                if now < 0 or was < 0:
+                    if now != was:
+                        return -1
+                    continue
+                if shift < 0:
+                    shift = now - was
+                if now - was != shift or leave[here] - m.leave[there] != shift:
+                    return -1
+    for r in range(resources):
+        there = slot * resources + r
+        if s.used[r] != m.used[there]:
+            if shift < 0:
+                shift = s.free[r] - m.free[there]
+            if s.free[r] - m.free[there] != shift:
+                return -1
+    return max(shift, 0)
+
+
+def _mark(p: KernelProgram, s: State, m: Marks, slot: int, reach: int, period: int) -> None:
+    """Keep the state to compare later ones with."""
+    result, leave, kind, need = m.result, m.leave, m.kind, p.need
+    mask, tasks, resources = len(s.kind) - 1, len(need), len(s.free)
+    for q in range(reach):
+        kind[slot * m.back + q] = s.kind[(period - q) & mask]
+    for i in range(tasks):
+        for q in range(need[i]):
+            here = ((period - q) & mask) * tasks + i
+            there = (slot * m.back + q) * tasks + i
+            result[there] = s.result[here]
+            leave[there] = s.leave[here]
+        m.last[slot * tasks + i] = s.last[i]
+    for r in range(resources):
+        m.free[slot * resources + r] = s.free[r]
+        m.used[slot * resources + r] = s.used[r]
+
+
+def _advance(p: KernelProgram, s: State, m: Marks, slot: int, period: int, time: int) -> bool:
+    """Let all that happened since the mark have happened later; resources that stood still do.
+
+    False if the times would not fit.
+    """
+    result, leave, need, last = s.result, s.leave, p.need, s.last
+    mask, tasks, resources = len(s.kind) - 1, len(need), len(s.free)
+    for i in range(tasks):
+        for q in range(need[i]):
+            at = ((period - q) & mask) * tasks + i
+            if result[at] > LIMIT - time:
+                return False
+            if result[at] >= 0:
+                result[at] += time
+                leave[at] += time
+        if last[i] != m.last[slot * tasks + i]:
+            if last[i] > LIMIT - time:
+                return False
+            last[i] += time
+    for r in range(resources):
+        if s.used[r] != m.used[slot * resources + r]:
+            if s.free[r] > LIMIT - time:
+                return False
+            s.free[r] += time
+    return True
+
+
+def _even(p: KernelProgram, s: State, m: Marks, reach: int, period: int) -> bool:
+    """Whether each task ended later by as much in all periods that are still asked for.
+
+    It writes the rates down, and where resources were free before this period. False also where
+    all rates are one: then the state is as it was but for a shift.
+    """
+    result, need, resource, kinds = s.result, p.need, p.resource, s.kind
+    mask, tasks = len(kinds) - 1, len(need)
+    row = (period & mask) * tasks
+    kind = kinds[period & mask]
+    for q in range(reach + 1):
+        if kinds[(period - q) & mask] != kind:
+            return False
+    for r in range(len(m.pace)):
+        m.pace[r] = -1
+    least, most = LIMIT, -1
+    for i in range(tasks):
+        if p.occupancy[kind * tasks + i] < 0:
+            for q in range(need[i] + 1):
+                if result[((period - q) & mask) * tasks + i] >= 0:
+                    return False
+            m.rate[i] = 0
+            continue
+        now = result[row + i]
+        rate = now - result[((period - 1) & mask) * tasks + i]
+        for q in range(1, max(need[i], 1) + 1):
+            then = result[((period - q) & mask) * tasks + i]
+            if then < 0 or now - then != rate * q:
+                return False
+        m.rate[i] = rate
+        m.pace[resource[i]] = rate
+        m.held[resource[i]] = s.leave[row + i] - rate
+        least, most = min(least, rate), max(most, rate)
+    return least < most
+
+
+def _ahead(p: KernelProgram, s: State, m: Marks, period: int) -> int:
+    """Periods like this one until a task waits for another than now, its rates being even.
+
+    What it waits for goes on at the task's rate. All else that it could wait for is behind that,
+    and comes nearer where its rate is higher.
+    """
+    result, leave, rates, pace, held = s.result, s.leave, m.rate, m.pace, m.held
+    mask, tasks, waits = len(s.kind) - 1, len(rates), len(p.before)
+    row, kind = (period & mask) * tasks, s.kind[period & mask]
+    least = LIMIT
+    for i in range(tasks):
+        busy = p.occupancy[kind * tasks + i]
+        if busy < 0:
+            continue
+        start, rate, r = leave[row + i] - busy, rates[i], p.resource[i]
+        lag, nearer = start - held[r], pace[r] - rate
+        waited_for = lag == 0 and nearer == 0
+        if nearer > 0:
+            least = min(least, lag // nearer)
+        pace[r], held[r] = rate, leave[row + i]
+        for d in range(p.first[i], p.first[i + 1]):
+            back = p.ago[kind * waits + d]
+            if back < 0:
+                continue
+            at, other = ((period - back) & mask) * tasks, p.before[d]
+            there = leave[at + other] if p.room[d] else result[at + other]
+            if there < 0:
+                continue
+            lag, nearer = start - there, rates[other] - rate
+            waited_for = waited_for or (lag == 0 and nearer == 0)
+            if nearer > 0:
+                least = min(least, lag // nearer)
+        if not waited_for:
+            return 0
+    return least
+
+
+def _go_on(p: KernelProgram, s: State, m: Marks, period: int, rounds: int) -> bool:
+    """Let so many periods pass, each task at its rate. False if the times would not fit."""
+    result, leave, rates, need = s.result, s.leave, m.rate, p.need
+    mask, tasks = len(s.kind) - 1, len(need)
+    row = (period & mask) * tasks
+    for i in range(tasks):
+        if rates[i] > 0 and rounds > (LIMIT - result[row + i]) // rates[i]:
+            return False
+    for i in range(tasks):
+        if result[row + i] < 0:
+            continue
+        time = rounds * rates[i]
+        for q in range(max(need[i], 1) + 1):
+            at = ((period - q) & mask) * tasks + i
+            result[at] += time
+            leave[at] += time
+        s.last[i] = result[row + i]
+    for r in range(len(s.free)):
+        if m.pace[r] >= 0:
+            s.free[r] += rounds * m.pace[r]
+    return True
+
+
+HELPERS = (_shift, _mark, _advance, _even, _ahead, _go_on)
+"""What the kernel calls of these."""
