@@ -5,6 +5,7 @@ Nothing here asks whether the loops compute what the cascade says (``legality``)
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from functools import cached_property
 
@@ -78,6 +79,30 @@ def bind_loops(
         groups=groups,
         residency=places,
     )
+
+
+def bind_otherwise(
+    like: Bound, mapping: Mapping, names: Collection[str]
+) -> tuple[BoundEinsum, ...]:
+    """Some Einsums of a bound mapping as another maps them that shares its loops and tiles.
+
+    Parameters
+    ----------
+    mapping : Mapping
+        Other than the bound one in these Einsums alone.
+    names : collection of str
+        These Einsums.
+
+    Raises
+    ------
+    MappingError
+        As ``bind_loops``, of what is other.
+    """
+    builder = _Binder(like.program, mapping, like.architecture, like.tiling, like)
+    found = builder.otherwise(names)
+    if builder.complaints:
+        raise MappingError(told_once(builder.complaints))
+    return found
 
 
 _Places = dict[str, tuple[int, int]]
@@ -161,12 +186,18 @@ class _Binder:
                     )
                 )
                 continue
-            array = self.architecture.array(how.array)
-            assert array is not None, "array names are checked first"
-            found.append(self._einsum(einsum, how, array))
+            found.append(self._einsum(einsum, how))
         return tuple(found)
 
-    def _einsum(self, einsum: Einsum, how: EinsumMapping, array: ProcessingArray) -> BoundEinsum:
+    def otherwise(self, names: Collection[str]) -> tuple[BoundEinsum, ...]:
+        """Some Einsums, of a mapping that was found whole."""
+        return tuple(
+            self._einsum(e, self.mapped[e.name]) for e in self.program.einsums if e.name in names
+        )
+
+    def _einsum(self, einsum: Einsum, how: EinsumMapping) -> BoundEinsum:
+        array = self.architecture.array(how.array)
+        assert array is not None, "array names are checked first"
         known = self.known.get(einsum.name)
         if known is not None and self.settled.get(einsum.name) == how:
             return known

@@ -363,6 +363,23 @@ class Bound(Facts):
         """
         return self._with(residency=residency)
 
+    def with_loops_of(self, *einsums: BoundEinsum) -> Bound:
+        """The same mapping with other loops of some Einsums, on whatever arrays.
+
+        Parameters
+        ----------
+        einsums : BoundEinsum
+            Of one name the last one counts.
+        """
+        put = {e.name: e for e in einsums}
+        found = self._with(
+            einsums=tuple(put.get(e.name, e) for e in self.einsums),
+            by_name=self.by_name | put,
+            _where_kept={},
+        )
+        vars(found).pop("pattern", None)
+        return found
+
     def _with(self, **changed: Any) -> Bound:
         """The same but for fields on which what follows from names does not depend."""
         for name in ("by_name", "position", "_group_of", "words", "_where_kept"):

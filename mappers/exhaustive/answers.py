@@ -21,9 +21,10 @@ from ..space.region import Region, Subspace
 from ..space.ways import Way
 from ..space.written import mapping_of
 from .kernels.arrays import Floats, Ints
+from .known_costs import KnownCosts
 from .known_tables import TablesOf
 from .subspaces import Proposal, SubspaceSearch
-from .tables import KnownCosts, SubspaceRefusedError
+from .tables import SubspaceRefusedError
 
 _OF_SUBSPACE = 4
 """Engine runs of one subspace; what it has beside is as good or worse, so far as bounds tell."""

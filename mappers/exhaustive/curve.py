@@ -36,9 +36,10 @@ from .irregular import NotInBatchesError
 from .kernels.arrays import Floats
 from .kernels.cost_to_go import Choices
 from .kernels.descent import LEAST, Search, SizedSearch, search, search_sized
+from .known_costs import KnownCosts
 from .known_tables import KnownTables
 from .subspaces import Proposal, SubspaceSearch, choices_of, fresh_state, nodes_of, priced
-from .tables import KnownCosts, SubspaceRefusedError, Tables, tabulate
+from .tables import SubspaceRefusedError, Tables, tabulate
 
 Kind = Literal["traffic", "energy"]
 """What is to be least: bytes of the outermost memory, or pJ."""

@@ -9,8 +9,9 @@ from typing import Protocol
 
 from ..protocol import never
 from ..space.region import Region, Subspace
+from .known_costs import KnownCosts
 from .subspaces import Proposal, SubspaceSearch
-from .tables import KnownCosts, SubspaceRefusedError, Tables, tabulate
+from .tables import SubspaceRefusedError, Tables, tabulate
 
 _NEAR = 1.02
 """What promises to be worse than the best by more is not handed on."""

@@ -10,7 +10,7 @@ costs are what the rules of counting and billing say of it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import prod
 
@@ -18,29 +18,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsim.bound.footprint import in_step
-from archsim.bound.legality import crossed_stream, illegalities, interruption, is_there
-from archsim.bound.record import Bound, BoundEinsum
-from archsim.bound.residency import Home, Residency
+from archsim.bound.legality import illegalities
+from archsim.bound.record import BoundEinsum
 from archsim.bound.streaming import stream_of
-from archsim.cost.accesses import (
-    AccessCount,
-    StopOnTheWay,
-    Uses,
-    accesses_along,
-    in_own_registers,
-    register_uses,
-    way_of,
-)
+from archsim.cost.accesses import AccessCount, Uses, accesses_along, register_uses
 from archsim.cost.energy import access_pj, operations_pj
 from archsim.space.access_map import AccessMap
 from einsum_cascade.errors import MappingError
 
-from ..space.fusion import bound_subspace
+from ..space.fusion import bound_subspace, bound_ways
 from ..space.region import Region, Subspace
 from ..space.ways import Way
 from .batch import matrix
 from .kernels.arrays import Floats, Ints
+from .known_costs import NO_ROUTE, KnownCosts, Price
 from .measures import IrregularError, Linear, LinearSum, OpenMeasure, OpenMeter
+from .routes import AccessRoutes, loops_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,42 +104,6 @@ class SubspaceRefusedError(Exception):
         self.irregular = irregular
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Price:
-    """What an element costs at a place."""
-
-    read_pj: float
-    write_pj: float
-    cycles: float
-    """To move it; 0 where bandwidth is unlimited."""
-
-
-_Route = tuple[tuple[StopOnTheWay, ...], bool]
-"""Places on the way of an access, and whether what it reads waits in its own registers."""
-
-_NO_ROUTE = -1
-"""Of an access whose tensor would be lost."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnownCosts:
-    """Costs that subspaces of one region have in common: an Einsum in the same loops, whose
-    tensors go the same ways, costs the same in all of them."""
-
-    places: dict[OpenMeasure, int] = field(default_factory=dict)
-    """Measures, by their places in sums."""
-    rows: dict[tuple[object, ...], list[Linear]] = field(default_factory=dict)
-    goings: dict[tuple[object, ...], int] = field(default_factory=dict)
-    """Arrays and loops of Einsums, numbered: what decides what they cost."""
-    routes: dict[_Route, int] = field(default_factory=dict)
-    """Routes of accesses, numbered."""
-    registers: dict[tuple[object, ...], Uses[Linear]] = field(default_factory=dict)
-    prices: dict[tuple[str, str], _Price] = field(default_factory=dict)
-    """By place and tensor."""
-    residencies: dict[str, list[Residency]] = field(default_factory=dict)
-    """The places of all tensors, with each alternative of one."""
-
-
 def tabulate(
     space: Region, subspace: Subspace, *, relaxed: bool = False, known: KnownCosts | None = None
 ) -> Tables:
@@ -179,20 +136,6 @@ def tabulate(
         raise SubspaceRefusedError(str(error), irregular=True) from None
 
 
-def _going(e: BoundEinsum) -> tuple[object, ...]:
-    """An Einsum's array and its loops: all of it that decides its costs."""
-    spatial = tuple((x.member, x.dimension) for x in e.spatial)
-    return e.array.name, tuple((x.member, x.level) for x in e.going), spatial
-
-
-def _loops_of(e: BoundEinsum, access_map: AccessMap) -> tuple[object, ...]:
-    """All of an Einsum that decides whether another finds what it leaves: its array, the loops
-    that step through the tensor at each level, and what is laid out."""
-    levels = {loop.level for loop in e.going} | {1 + max((x.level for x in e.going), default=0)}
-    stepping = tuple((n, e.stepping(access_map, n)) for n in sorted(levels))
-    return e.array.name, stepping, frozenset(x.member for x in e.spatial)
-
-
 class _Tabulator:
     """Builds the tables of one subspace."""
 
@@ -220,7 +163,7 @@ class _Tabulator:
         self.columns = 1 + len(self.column)
         self.rows: list[list[Linear]] = []
         self.entries: list[int] = []
-        self._route_of: dict[int, _Route] = {}
+        self.routes = AccessRoutes(space, self.base, known)
         self._goings: dict[int, int] = {}
 
     def _variants(self, subspace: Subspace) -> dict[str, tuple[BoundEinsum, ...]]:
@@ -230,17 +173,16 @@ class _Tabulator:
         self.ways: dict[str, list[Way]] = {name: [] for name in self.names}
         seen: set[tuple[object, ...]] = set()
         self.base = bound_subspace(self.space, subspace)
-        # An Einsum's loops do not depend on the ways of others: as many mappings are bound as
-        # one Einsum has ways, not all combinations of them.
-        bound = self.base
+        # An Einsum's loops do not depend on the ways of others: not all combinations are bound.
         for number in range(max(len(able) for able in ways.values())):
-            # Who has no more ways is not bound again.
-            bound = bound_subspace(self.space, subspace, bound, number) if number else bound
-            for e in bound.einsums:
+            bound = self.base.einsums
+            if number:
+                bound = bound_ways(self.space, subspace, self.base, number)
+            for e in bound:
                 if self.space.constraints.broken_by_loops(e) is not None:
                     continue
-                going = tuple((x.member, x.level) for x in e.temporal if e.widths[x.member] > 1)
-                if number < len(ways[e.name]) and (e.name, e.array.name, going) not in seen:
+                going = tuple((x.member, x.level) for x in e.going)
+                if (e.name, e.array.name, going) not in seen:
                     seen.add((e.name, e.array.name, going))
                     found[e.name].append(e)
                     self.ways[e.name].append(ways[e.name][number])
@@ -321,12 +263,12 @@ class _Tabulator:
         routes: dict[tuple[int, int], list[int]] = {}
         numbers: dict[tuple[object, ...], int] = {}
         mine = [
-            numbers.setdefault(_loops_of(v, v.touches[position]), len(numbers))
+            numbers.setdefault(loops_of(v, v.touches[position]), len(numbers))
             for v in self.variants[name]
         ]
-        written = [numbers.setdefault(_loops_of(v, v.write), len(numbers)) for v in others]
+        written = [numbers.setdefault(loops_of(v, v.write), len(numbers)) for v in others]
         for k, own in enumerate(self.variants[name]):
-            rows: dict[int, int] = {_NO_ROUTE: _NO_ROUTE}
+            rows: dict[int, int] = {NO_ROUTE: NO_ROUTE}
             lines: dict[int, list[int]] = {}
             # An Einsum that writes is its own writer. Its entries with another way of the writer
             # are there to keep the numbering regular, and are never looked at.
@@ -336,7 +278,7 @@ class _Tabulator:
                 if there not in lines:
                     key = (mine[k], there)
                     if key not in routes:
-                        routes[key] = self._routes(own, writer, tensor, position)
+                        routes[key] = self.routes.of(own, writer, position)
                     for route in routes[key]:
                         if route not in rows:
                             rows[route] = self._touching_row(own, position, route)
@@ -354,60 +296,16 @@ class _Tabulator:
     def _going(self, e: BoundEinsum) -> int:
         """The number of an Einsum's array and loops, the same in all subspaces of the region."""
         if id(e) not in self._goings:
-            self._goings[id(e)] = self.known.goings.setdefault(_going(e), len(self.known.goings))
+            self._goings[id(e)] = self.known.going(e)
         return self._goings[id(e)]
-
-    def _routes(
-        self, own: BoundEinsum, writer: BoundEinsum | None, tensor: str, position: int
-    ) -> list[int]:
-        """The number of the route of an access, for each of the tensor's places."""
-        numbers = self.known.routes
-        found: list[int] = []
-        mixed = self._mixed(own, writer)
-        for residency in self._residencies(tensor):
-            route = self._route(mixed.kept_otherwise(residency), own, position)
-            number = _NO_ROUTE if route is None else numbers.setdefault(route, len(numbers))
-            found.append(number)
-            if route is not None:
-                self._route_of[number] = route
-        return found
 
     def _writers(self, tensor: str) -> int:
         return len(self.variants.get(tensor, ("",)))
 
-    def _residencies(self, tensor: str) -> list[Residency]:
-        """The places of all tensors, with each of one's alternatives."""
-        known = self.known.residencies
-        if tensor not in known:
-            levels = {m.name: n for n, m in enumerate(self.machine.memories)}
-            kept = dict(self.base.residency.places)
-            found: list[Residency] = []
-            for places in self.space.places[tensor]:
-                kept[tensor] = tuple(Home(name, levels.get(name)) for name in places)
-                found.append(Residency(places=tuple(kept.items())))
-            known[tensor] = found
-        return known[tensor]
-
-    def _mixed(self, own: BoundEinsum, writer: BoundEinsum | None) -> Bound:
-        """The mapping with one Einsum, and the writer of what it reads, on other arrays."""
-        put = {own.name: own} if writer is None else {writer.name: writer, own.name: own}
-        return replace(self.base, einsums=tuple(put.get(e.name, e) for e in self.base.einsums))
-
-    def _route(self, bound: Bound, e: BoundEinsum, number: int) -> _Route | None:
-        """Where one access goes through; None where the tensor would be lost."""
-        # Accesses are the reads in order, and then the write.
-        if number == len(e.reads):
-            if interruption(bound, e) is not None:
-                return None
-            return way_of(bound, e, number), False
-        if not is_there(bound, e, number) or crossed_stream(bound, e, e.operands[number]):
-            return None
-        return way_of(bound, e, number), in_own_registers(bound, e, number)
-
     def _touching(self, e: BoundEinsum, number: int, route: int) -> list[Linear]:
         """What one access costs: its Einsum's loops and its route decide it."""
         costs = [LinearSum() for _ in range(self.columns)]
-        way, waits = self._route_of[route]
+        way, waits = self.routes[route]
         tensor = e.touches[number].access.tensor
         own = self._in_registers(e, number, waits=waits)
         accesses = accesses_along(self.base, e, number, way, self.meter)
@@ -429,7 +327,7 @@ class _Tabulator:
             self.known.registers[key] = billed
         return self.known.registers[key]
 
-    def _price(self, place: str, tensor: str) -> _Price:
+    def _price(self, place: str, tensor: str) -> Price:
         key = (place, tensor)
         if key not in self.known.prices:
             words = self.base.words
@@ -442,7 +340,7 @@ class _Tabulator:
             if memory is not None and memory.bandwidth_bytes_per_s:
                 clock = words.of(tensor) * self.machine.word_bytes * self.machine.clock_hz
                 cycles = float(clock / memory.bandwidth_bytes_per_s)
-            self.known.prices[key] = _Price(read_pj=read, write_pj=write, cycles=cycles)
+            self.known.prices[key] = Price(read_pj=read, write_pj=write, cycles=cycles)
         return self.known.prices[key]
 
     @property
@@ -466,7 +364,7 @@ class _Tabulator:
                 variants = self.variants[name]
                 for position, access_map in enumerate(variants[0].touches):
                     tensor = self.tensors.index(access_map.access.tensor)
-                    sizes = [self._tile(v, v.touches[position], level) for v in variants]
+                    sizes = [self._tile(v, position, level) for v in variants]
                     for way, size in enumerate(sizes):
                         if all(other == size for other in sizes):
                             # Most accesses of a tensor have one and the same tile.
@@ -476,10 +374,21 @@ class _Tabulator:
                         else:
                             yield TileEntry(tensor, number, einsum, way), size
 
-    def _tile(self, e: BoundEinsum, access_map: AccessMap, level: int) -> Linear:
+    def _tile(self, e: BoundEinsum, position: int, level: int) -> Linear:
         """Bytes of a tensor's tile as an Einsum has it at a level."""
+        access_map = e.touches[position]
         tensor = access_map.access.tensor
-        loops = (*e.outer(level), *stream_of(self.base, e, tensor, level))
+        outer, stream = e.outer(level), stream_of(self.base, e, tensor, level)
         one_copy = in_step(self.base, tensor, level)
-        size = self.meter.first_tile(e, loops, access_map, one_copy=one_copy)
-        return size * Fraction(self.base.words.of(tensor) * self.machine.word_bytes)
+        going = (
+            tuple(x.member for x in loops if e.widths[x.member] > 1) for loops in (outer, stream)
+        )
+        key = (e.name, position, level, one_copy, *going)
+        if key not in self.known.tiles:
+            size = self.meter.first_tile(e, (*outer, *stream), access_map, one_copy=one_copy)
+            self.known.tiles[key] = size * self._bytes_of(tensor)
+        return self.known.tiles[key]
+
+    def _bytes_of(self, tensor: str) -> Fraction:
+        """Bytes of an element."""
+        return Fraction(self.base.words.of(tensor) * self.machine.word_bytes)

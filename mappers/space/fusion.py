@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from archsim.bound.binder import bind_loops
+from archsim.bound.binder import bind_loops, bind_otherwise
 from archsim.bound.legality import crossed_passes
-from archsim.bound.record import Bound
+from archsim.bound.record import Bound, BoundEinsum
 from archsim.bound.tiling import build_tiling
 from einsum_cascade.errors import MappingError
 
 from .factorisation import Factorisation, stepped_ranks
 from .region import Region, Subspace
-from .written import mapping_of
+from .written import mapping_of, with_ways
 
 _GOLDEN = 0.6180339887498949
 """Multiples of the golden ratio fall evenly into one, however many there are."""
@@ -139,17 +139,8 @@ def crossing(space: Region, rank: str) -> bool | None:
         return False
 
 
-def bound_subspace(
-    space: Region, subspace: Subspace, like: Bound | None = None, alternative: int = 0
-) -> Bound:
-    """One mapping of a subspace, bound: its first tiling, everything kept everywhere.
-
-    Parameters
-    ----------
-    like : Bound, optional
-        The same with other ways.
-    alternative : int
-        Which of its ways each Einsum takes; the last one where there are fewer.
+def bound_subspace(space: Region, subspace: Subspace) -> Bound:
+    """One mapping of a subspace, bound: its first tiling and ways, everything kept everywhere.
 
     Raises
     ------
@@ -157,9 +148,30 @@ def bound_subspace(
         Loops are out of order or missing.
     """
     everywhere = {t: found[-1] for t, found in space.all_places.items()}
-    ways = {n: found[min(alternative, len(found) - 1)] for n, found in space.ways.items()}
+    ways = {n: found[0] for n, found in space.ways.items()}
     mapping = mapping_of(space, subspace.skeleton, subspace.sizes[0], ways, everywhere)
     sizes = {t.member: t.size for t in mapping.tiles if isinstance(t.size, int)}
     given = {r: n for r, n in space.shapes.items() if r not in sizes}
     tiling = build_tiling(space.program, mapping, given, sizes)
-    return bind_loops(space.program, mapping, space.architecture, tiling, like)
+    return bind_loops(space.program, mapping, space.architecture, tiling)
+
+
+def bound_ways(
+    space: Region, subspace: Subspace, like: Bound, alternative: int
+) -> tuple[BoundEinsum, ...]:
+    """The Einsums of a subspace in other ways, those alone that have so many.
+
+    Parameters
+    ----------
+    like : Bound
+        As ``bound_subspace``.
+    alternative : int
+        Which of its ways each Einsum takes.
+
+    Raises
+    ------
+    MappingError
+        Loops are out of order or missing.
+    """
+    able = {n: found[alternative] for n, found in space.ways.items() if alternative < len(found)}
+    return bind_otherwise(like, with_ways(space, subspace.skeleton, like.mapping, able), able)

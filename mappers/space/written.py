@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from archsim.spec.mapping import EinsumMapping, Keep, Mapping, NestLevel, Schedule
 
 from .array_tiles import outer_parts_first
@@ -46,6 +48,17 @@ def mapping_of(
         keep=tuple(Keep(level=level, tensors=found) for level, found in keep if found),
         schedule=Schedule(kind="pipelined"),
     )
+
+
+def with_ways(
+    region: Region, skeleton: Skeleton, mapping: Mapping, ways: dict[str, Way]
+) -> Mapping:
+    """The same mapping with other ways of some Einsums."""
+    found = tuple(
+        _einsum(region, skeleton, how.einsum, ways[how.einsum]) if how.einsum in ways else how
+        for how in mapping.einsums
+    )
+    return replace(mapping, einsums=found)
 
 
 def _nest(region: Region, skeleton: Skeleton) -> list[list[str]]:
