@@ -99,9 +99,13 @@ def main() -> None:
 def measured(
     trees: tuple[Tree, Tree], workload: str, mapping: str, fields: dict[str, object]
 ) -> tuple[float, float]:
-    """Median processor seconds of both trees over the fresh lengths, in turn; one call warms up."""
+    """Median processor seconds of both trees over the fresh lengths, in turn.
+
+    As many others warm up: what a process imports once is no part of a call.
+    """
     for tree in trees:
-        tree.seconds(workload, mapping, {**fields, "seq_len": 1024})
+        for length in LENGTHS:
+            tree.seconds(workload, mapping, {**fields, "seq_len": length + 64})
     taken = [
         [tree.seconds(workload, mapping, {**fields, "seq_len": length}) for tree in trees]
         for length in LENGTHS

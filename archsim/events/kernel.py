@@ -178,7 +178,7 @@ def _iterated(
         loops[at + PHASE] = 1
         loops[at + REACH] = 1
     loops[at + SINCE] = 0
-    _mark(p, s, m, slot, reach, period)
+    _mark(p, s, m, slot, period)
     return True
 
 
@@ -256,7 +256,7 @@ def _next_row(
     loops[at + PHASE] = 1
     loops[at + SINCE] = 0
     loops[at + EVEN], loops[at + LAST] = 1, LIMIT
-    _mark(p, s, m, slot, reach, period)
+    _mark(p, s, m, slot, period)
     return True
 
 

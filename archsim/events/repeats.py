@@ -9,23 +9,26 @@ from __future__ import annotations
 
 from .tables import LIMIT, KernelProgram, Marks, State
 
-_NEWEST = 4
-"""Periods that are compared first."""
-
 
 def _shift(p: KernelProgram, s: State, m: Marks, slot: int, reach: int, period: int) -> int:
     """By how much the state is later than a mark's; -1 where it is another."""
     need, result, leave = p.need, s.result, s.leave
     mask, tasks, resources = len(s.kind) - 1, len(need), len(s.free)
     shift = -1
+    # What differs mostly does in when resources are free, else in the newest or oldest period.
+    for r in range(resources):
+        there = slot * resources + r
+        if s.used[r] != m.used[there]:
+            if shift < 0:
+                shift = s.free[r] - m.free[there]
+            if s.free[r] - m.free[there] != shift:
+                return -1
     for q in range(reach):
         if s.kind[(period - q) & mask] != m.kind[slot * m.back + q]:
             return -1
-    # The newest periods first: where states differ, they mostly differ there.
-    newest = min(m.back, _NEWEST)
-    for begin in (0, newest):
+    for newest in (True, False):
         for i in range(tasks):
-            for q in range(begin, min(need[i], newest) if begin == 0 else need[i]):
+            for q in range(min(need[i], 1)) if newest else range(need[i] - 1, 0, -1):
                 here = ((period - q) & mask) * tasks + i
                 there = (slot * m.back + q) * tasks + i
                 now, was = result[here], m.result[there]
@@ -37,32 +40,22 @@ def _shift(p: KernelProgram, s: State, m: Marks, slot: int, reach: int, period: 
                     shift = now - was
                 if now - was != shift or leave[here] - m.leave[there] != shift:
                     return -1
-    for r in range(resources):
-        there = slot * resources + r
-        if s.used[r] != m.used[there]:
-            if shift < 0:
-                shift = s.free[r] - m.free[there]
-            if s.free[r] - m.free[there] != shift:
-                return -1
     return max(shift, 0)
 
 
-def _mark(p: KernelProgram, s: State, m: Marks, slot: int, reach: int, period: int) -> None:
+def _mark(p: KernelProgram, s: State, m: Marks, slot: int, period: int) -> None:
     """Keep the state to compare later ones with."""
-    result, leave, kind, need = m.result, m.leave, m.kind, p.need
-    mask, tasks, resources = len(s.kind) - 1, len(need), len(s.free)
-    for q in range(reach):
-        kind[slot * m.back + q] = s.kind[(period - q) & mask]
-    for i in range(tasks):
-        for q in range(need[i]):
-            here = ((period - q) & mask) * tasks + i
-            there = (slot * m.back + q) * tasks + i
-            result[there] = s.result[here]
-            leave[there] = s.leave[here]
-        m.last[slot * tasks + i] = s.last[i]
-    for r in range(resources):
-        m.free[slot * resources + r] = s.free[r]
-        m.used[slot * resources + r] = s.used[r]
+    mask, tasks, resources = len(s.kind) - 1, len(p.need), len(s.free)
+    for q in range(m.back):
+        row, at = (period - q) & mask, slot * m.back + q
+        m.kind[at] = s.kind[row]
+        row, at = row * tasks, at * tasks
+        m.result[at : at + tasks] = s.result[row : row + tasks]
+        m.leave[at : at + tasks] = s.leave[row : row + tasks]
+    m.last[slot * tasks : (slot + 1) * tasks] = s.last[:]
+    at = slot * resources
+    m.free[at : at + resources] = s.free[:]
+    m.used[at : at + resources] = s.used[:]
 
 
 def _advance(p: KernelProgram, s: State, m: Marks, slot: int, period: int, time: int) -> bool:

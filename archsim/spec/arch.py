@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from einsum_cascade.errors import SpecError
+from einsum_cascade.facts import Facts
 from einsum_cascade.number_formats import FORMATS
 from einsum_cascade.operations import in_format, kind_and_format
 
@@ -137,8 +138,8 @@ class Registers:
     element or for a single one (as the published evaluation did)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessingArray:
+@dataclass(frozen=True, kw_only=True)
+class ProcessingArray(Facts):
     """A spatial array of identical processing elements."""
 
     name: str
@@ -189,13 +190,7 @@ class ProcessingArray:
         >>> array.operation("exp") is None
         True
         """
-        listed = self.listed(kind)
-        if listed is not None:
-            return listed
-        plain, fmt = kind_and_format(kind)
-        if plain == "copy":
-            return Operation(kind="copy", cycles=Fraction(1), bill=())
-        return self.operation(in_format(STAND_INS[plain], fmt)) if plain in STAND_INS else None
+        return self.once(_operation, kind)
 
     def listed(self, kind: str) -> Operation | None:
         """The entry for ``kind`` in the operations table itself, or None.
@@ -263,6 +258,16 @@ class ProcessingArray:
                 raise ValueError(f"{self.name} cannot do '{kind}'")
             total += count * found.cycles
         return total
+
+
+def _operation(array: ProcessingArray, kind: str) -> Operation | None:
+    listed = array.listed(kind)
+    if listed is not None:
+        return listed
+    plain, fmt = kind_and_format(kind)
+    if plain == "copy":
+        return Operation(kind="copy", cycles=Fraction(1), bill=())
+    return array.operation(in_format(STAND_INS[plain], fmt)) if plain in STAND_INS else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
