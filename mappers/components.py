@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from einsum_cascade.graphs import strongly_connected
 from einsum_cascade.ir import Program
 
 
@@ -25,18 +26,15 @@ def strongly_connected_components(program: Program) -> tuple[tuple[str, ...], ..
     >>> strongly_connected_components(Cascade.load("retnet-recurrent").program)
     (('G',), ('DKV', 'KV'), ('O',))
     """
-    # Imported only where a mapping has to be made: most runs have a written one.
-    import networkx as nx
-
     place = {e.name: number for number, e in enumerate(program.einsums)}
-    needs = nx.DiGraph()
-    needs.add_nodes_from(place)
-    for e in program.einsums:
-        needs.add_edges_from((a.tensor, e.name) for a in e.reads if a.tensor in place)
-    together = nx.condensation(needs)
-    members = {
-        node: sorted(data["members"], key=place.__getitem__)
-        for node, data in together.nodes.items()
-    }
-    order = nx.lexicographical_topological_sort(together, key=lambda node: place[members[node][0]])
-    return tuple(tuple(members[node]) for node in order)
+    needs = {e.name: {a.tensor for a in e.reads if a.tensor in place} for e in program.einsums}
+    groups = (sorted(group, key=place.__getitem__) for group in strongly_connected(needs))
+    left = sorted(groups, key=lambda group: place[group[0]])
+    found: list[tuple[str, ...]] = []
+    able: set[str] = set()
+    while left:
+        first = next(g for g in left if all(needs[name] <= {*able, *g} for name in g))
+        left.remove(first)
+        able.update(first)
+        found.append(tuple(first))
+    return tuple(found)

@@ -21,7 +21,7 @@ from .busiest import Cells, busiest
 from .constraints import NO_CONSTRAINTS, Constraints
 from .cuts import Cut, sides_of
 from .factorisation import factorise, unlaid_ranks
-from .layout import LayableRank, layouts_of
+from .layout import LayableRank, fewest_iterations, layouts_of
 from .region import Region
 from .ways import masked_share
 
@@ -330,13 +330,23 @@ class _GridBounds:
                     LayableRank(r, self.shapes[r], self.fine[r, self.options[r][chosen[r]]])
                     for r in free
                 ]
-                fine = tuple((r.rank, r.size, r.fine) for r in laid)
-                cut = (array.name, still, fine, mine and e.name)
-                if cut not in self.memory.iterations:
-                    part_of = {m: (x.rank, n) for x in laid for m, n in x.fine}
-                    allowed = self.constraints.layouts(e.name, array.name, part_of.__getitem__)
-                    layouts = layouts_of(laid, array.dimensions, still, allowed)
-                    self.memory.iterations[cut] = layouts[0].iterations if layouts else inf
-                found[place] = self.memory.iterations[cut]
+                found[place] = still * self._fewest(e, array, laid)
             self.known[key] = found
         return self.known[key]
+
+    def _fewest(self, e: Einsum, array: ProcessingArray, laid: list[LayableRank]) -> float:
+        """The fewest times that some ranks fill an array; infinite where they may not lie there."""
+        known = self.memory.iterations
+        if not self.constraints.of_einsum(e.name):
+            # Whatever they are called: ranks of one length that are cut alike are alike.
+            sizes = tuple((r.size, *(n for _, n in r.fine)) for r in laid)
+            if (array.name, sizes) not in known:
+                known[array.name, sizes] = fewest_iterations(laid, array.dimensions)
+            return known[array.name, sizes]
+        key = (array.name, tuple((r.rank, r.size, r.fine) for r in laid), e.name)
+        if key not in known:
+            part_of = {m: (x.rank, n) for x in laid for m, n in x.fine}
+            allowed = self.constraints.layouts(e.name, array.name, part_of.__getitem__)
+            layouts = layouts_of(laid, array.dimensions, 1, allowed)
+            known[key] = layouts[0].iterations if layouts else inf
+        return known[key]

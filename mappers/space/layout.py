@@ -91,13 +91,24 @@ def layouts_of(
             before = after
         if not allowed(tuple(along)):
             continue
-        covered = (prod(n for _, n in r.fine[:k]) for r, k in zip(ranks, before, strict=True))
-        times = prod(-(-r.size // n) for r, n in zip(ranks, covered, strict=True))
+        times = _times(ranks, before)
         # Along dimensions of one size members may change places: the same layout.
         sizes = {d.name: d.size for d in dimensions}
         same = frozenset((sizes[name], frozenset(members)) for name, members in along)
         found.setdefault(same, Layout(tuple(along), times * still))
     return tuple(sorted(found.values(), key=lambda layout: layout.iterations))
+
+
+def fewest_iterations(ranks: Sequence[LayableRank], dimensions: Sequence[Dimension]) -> int:
+    """How many times an array is filled by the best of ``layouts_of``, where any is allowed."""
+    last = {taken[-1] for taken in _filled(ranks, dimensions, (0,) * len(ranks)) if taken}
+    return min((_times(ranks, taken) for taken in last), default=_times(ranks, (0,) * len(ranks)))
+
+
+def _times(ranks: Sequence[LayableRank], taken: Sequence[int]) -> int:
+    """How many times an array is filled that takes so many members of each rank."""
+    covered = (prod(n for _, n in r.fine[:k]) for r, k in zip(ranks, taken, strict=True))
+    return prod(-(-r.size // n) for r, n in zip(ranks, covered, strict=True))
 
 
 Taken = tuple[int, ...]

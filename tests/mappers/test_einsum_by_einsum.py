@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
+import networkx
 import pytest
 from commands import refused, run
 from machines import small
@@ -187,6 +188,20 @@ def test_what_feeds_itself_takes_turns_and_all_else_does_not() -> None:
     assert [g for g in groups if len(g) > 1] == [("SPD", "RD"), ("SPNV", "RNV")]
     solver = strongly_connected_components(Cascade.load("delta-rule-chunked").program)
     assert ("KS", "R", "U", "RS", "SU", "S") in solver
+
+
+@pytest.mark.parametrize("name", ["attention-1pass", "delta-rule-chunked"])
+def test_groups_run_in_the_first_order_that_networkx_finds(name: str) -> None:
+    program = Cascade.load(name).program
+    place = {e.name: number for number, e in enumerate(program.einsums)}
+    needs = networkx.DiGraph()
+    needs.add_nodes_from(place)
+    for e in program.einsums:
+        needs.add_edges_from((a.tensor, e.name) for a in e.reads if a.tensor in place)
+    together = networkx.condensation(needs)
+    found = {node: sorted(m, key=place.get) for node, m in together.nodes(data="members")}
+    order = networkx.lexicographical_topological_sort(together, key=lambda n: place[found[n][0]])
+    assert strongly_connected_components(program) == tuple(tuple(found[n]) for n in order)
 
 
 def test_a_cascade_without_a_mapping_runs_and_says_how() -> None:
