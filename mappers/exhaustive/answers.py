@@ -30,6 +30,10 @@ _OF_SUBSPACE = 4
 """Engine runs of one subspace; what it has beside is as good or worse, so far as bounds tell."""
 
 
+_FEW_MORE = 2
+"""A sketch saves little where there are no more than so many times its ways altogether."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class OpenRegion:
     """A region that is searched, and what no mapping of it is below."""
@@ -51,6 +55,12 @@ class OpenRegion:
     def plain(self) -> Region:
         """The same with the simplest ways alone."""
         return replace(self.region, plain=True)
+
+    @cached_property
+    def at_once(self) -> bool:
+        """Whether its subspaces are searched in all ways where others are sketched."""
+        plain, every = (sum(map(len, r.ways.values())) for r in (self.plain, self.region))
+        return every <= _FEW_MORE * plain
 
 
 @dataclass(frozen=True, slots=True)

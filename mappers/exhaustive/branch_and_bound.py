@@ -14,12 +14,10 @@ proven optimum.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from math import inf, nextafter
 
-from archsim.bound.binding import bind
 from einsum_cascade.errors import MappingError, Problem
 
 from ..certificate import INTERRUPTED, TIME_LIMIT, Certificate, Searched
@@ -44,7 +42,7 @@ from .effort import Effort
 from .irregular import NotInBatchesError
 from .kernels.descent import LEAVES
 from .known_tables import TablesOf
-from .opened import OpenSubspace, RegionState, SubspaceKey
+from .opened import OpenSubspace, RegionState, SubspaceKey, why_none
 from .subspaces import pruned
 from .tables import SubspaceRefusedError, tabulate
 from .team import Team, usual_workers
@@ -192,7 +190,6 @@ class BranchAndBound:
         self.sketched = True
         order = iter([*self.left])
         for mine, answer in self._in_order(lambda: self._next_look(order), lambda _: None):
-            self.left.remove(mine)
             self._look(mine, answer)
             self._note()
             advance(1)
@@ -256,15 +253,23 @@ class BranchAndBound:
             if not self._ruled_out(mine, plain=True):
                 # What is worse than others by far is of no interest, but need not beat the best.
                 limit = self.best.value * self.effort.of_interest if self.best is not None else inf
-                return mine, mine.asked(limit, plain=True)
+                return mine, mine.asked(limit, plain=not self._at_once(region))
             self.left.append(mine)
         return None
 
+    def _at_once(self, region: RegionState) -> bool:
+        """Whether subspaces are searched in all ways where others are sketched. Where masks are
+        left aside a sketch tells better which promise most: of more ways more are mistaken."""
+        return region.opened.at_once and not self.relaxed
+
     def _next_region(self) -> RegionState | None:
         """The region of which a subspace is sketched next."""
+        # What settles ties has no use for regions that look worse than what is to be beaten.
+        most = inf if self.cap is None or self.best is None else self.best.value
+        most *= 1 + self.effort.near
         for few in (min(_FIRST, self.effort.sketches), self.effort.sketches):
             for region in self.opened:
-                if region.wants(few, _FIRST) and not self._near(region.bound):
+                if region.wants(few, _FIRST, most) and not self._near(region.bound):
                     return region
         self.turn = [r for r in self.turn if r.left and not self._near(r.bound)]
         if not self.turn and self.more > 0:
@@ -301,6 +306,7 @@ class BranchAndBound:
         """Take note of a sketch; False where no mapping of the subspace is legal."""
         region = mine.region
         self.leasts[mine.key(plain=True)] = answer.least
+        mine.answer = answer if self._at_once(region) else None
         if answer.refused is not None:
             # It is left out, cost little, and another is sketched in its place.
             region.sketched -= 1
@@ -321,16 +327,9 @@ class BranchAndBound:
         self, order: Iterator[OpenSubspace]
     ) -> tuple[OpenSubspace, SubspaceQuestion] | None:
         """What is searched in all ways next."""
-        if self.todo <= 0 or self._is_over():
-            return None
-        mine = next(order, None)
-        while mine is not None and (
-            self._beaten(mine.region.bound) or self._ruled_out(mine, plain=False)
-        ):
-            mine = next(order, None)
+        mine = self._still_open(order)
         if mine is None:
             return None
-        self.todo -= 1
         limit = self.best.value if self.best is not None else inf
         if self.relaxed:
             # What is worse than all of these is not run; what is as good may tie better.
@@ -338,8 +337,21 @@ class BranchAndBound:
             limit = nextafter(self.waiting[-1].value, inf) if full else inf
         return mine, mine.asked(limit, plain=False)
 
+    def _still_open(self, order: Iterator[OpenSubspace]) -> OpenSubspace | None:
+        """The next subspace that is worth a search in all ways and had none; what was searched so
+        when others were sketched is taken note of when it would be asked about."""
+        while self.todo > 0 and not self._is_over() and (mine := next(order, None)) is not None:
+            beaten = self._beaten(mine.region.bound) or self._ruled_out(mine, plain=False)
+            self.todo -= not beaten
+            if mine.answer is not None:
+                self._look(mine, mine.answer)
+            elif not beaten:
+                return mine
+        return None
+
     def _look(self, mine: OpenSubspace, answer: SubspaceAnswer) -> None:
         """Take note of what a subspace has in all ways."""
+        self.left.remove(mine)
         region, tilings = mine.region, len(mine.subspace.sizes)
         self.leasts[mine.key(plain=False)] = answer.least
         if answer.refused is not None:
@@ -480,18 +492,5 @@ class BranchAndBound:
 
     def _nothing(self) -> MappingError:
         """Why there is no mapping: constraints leave none, nothing fits, or nothing is legal."""
-        return nothing_left(self.space) or none_legal(self.space, self._none_legal())
-
-    def _none_legal(self) -> Sequence[Problem]:
-        """Why mappings are not legal: some that were looked at, or the smallest there are."""
-        if self.failed:
-            return self.failed[0].problems
-        if self.legal is not None:
-            try:
-                space, smallest = self.space, self.legal.smallest_mapping()
-                bind(space.program, smallest, space.architecture, space.given)
-            except MappingError as error:
-                hint = "with the smallest tiles, and every tensor in the outermost memory only"
-                return [replace(p, hint=hint, span=None) for p in error.problems]
-        reasons = "; ".join([*dict.fromkeys(self.refused)][:2])
-        return [Problem(f"no mapping of the space is legal: {reasons}")]
+        why = why_none(self.space, self.failed, self.legal, self.refused)
+        return nothing_left(self.space) or none_legal(self.space, why)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from math import inf
 
 import numpy as np
 
+from archsim.bound.binding import bind
 from archsim.spec.mapping import Mapping
+from einsum_cascade.errors import MappingError, Problem
 
 from ..engine_run import Kind, kind_of
 from ..space.grid import RegionKey
+from ..space.mapspace import Mapspace
 from ..space.region import Region, Skeleton, Subspace
 from ..space.written import mapping_of
-from .answers import OpenRegion, SubspaceQuestion
+from .answers import OpenRegion, SubspaceAnswer, SubspaceQuestion
 from .kernels.arrays import Floats
 
 
@@ -43,10 +47,11 @@ class RegionState:
         """What no mapping of it is below."""
         return self.opened.bound
 
-    def wants(self, few: float, first: float) -> bool:
+    def wants(self, few: float, first: float, most: float = inf) -> bool:
         """Whether it has fewer sketches than ``few``: more than the first of those alone of which
-        some sketch was of interest."""
-        return bool(self.left) and self.sketched < few and (few <= first or self.estimate < inf)
+        some sketch was of interest, and is no worse than ``most``."""
+        able = few <= first or (self.estimate < inf and self.estimate <= most)
+        return bool(self.left) and self.sketched < few and able
 
     @property
     def of_tiling(self) -> int:
@@ -66,6 +71,8 @@ class OpenSubspace:
     region: RegionState
     number: int
     estimate: float = inf
+    answer: SubspaceAnswer | None = None
+    """What it has to offer in all ways, where that was asked at once."""
 
     @property
     def subspace(self) -> Subspace:
@@ -94,3 +101,32 @@ class OpenSubspace:
     def asked(self, limit: float, *, plain: bool) -> SubspaceQuestion:
         """The question what it has to offer."""
         return SubspaceQuestion(self.region.number, self.number, limit, plain)
+
+
+def why_none(
+    space: Mapspace,
+    failed: Sequence[MappingError],
+    legal: OpenSubspace | None,
+    refused: Iterable[str],
+) -> Sequence[Problem]:
+    """Why mappings of a space are not legal: some that were looked at, or the smallest there are.
+
+    Parameters
+    ----------
+    failed : sequence of MappingError
+        Why those are not that were run.
+    legal : OpenSubspace or None
+        One whose loops are legal.
+    refused : iterable of str
+        Why subspaces are not.
+    """
+    if failed:
+        return failed[0].problems
+    if legal is not None:
+        try:
+            bind(space.program, legal.smallest_mapping(), space.architecture, space.given)
+        except MappingError as error:
+            hint = "with the smallest tiles, and every tensor in the outermost memory only"
+            return [replace(p, hint=hint, span=None) for p in error.problems]
+    reasons = "; ".join([*dict.fromkeys(refused)][:2])
+    return [Problem(f"no mapping of the space is legal: {reasons}")]

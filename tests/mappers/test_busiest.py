@@ -1,4 +1,4 @@
-"""The bound of the busiest array against all ways to share Einsums out, and what fills one array."""
+"""The bound of the busiest array against all ways to share Einsums out, and how full one is."""
 
 from __future__ import annotations
 
