@@ -53,7 +53,7 @@ def _product(measure: OpenMeasure, places: dict[LoopChain, int]) -> Product:
     where: list[tuple[int, int]] = []
     mine: dict[int, int] = {}
     for axis, extent in enumerate(measure.extents):
-        loops = tuple(_by_itself(x) for x in measure.loops if x.axis == axis)
+        loops = tuple([_by_itself(x) for x in measure.loops if x.axis == axis])
         chain = LoopChain(extent=extent, loops=loops, size=sizes.get(axis))
         mine[axis] = places.setdefault(chain, len(places))
     seen: dict[int, int] = {}
@@ -71,4 +71,5 @@ def _product(measure: OpenMeasure, places: dict[LoopChain, int]) -> Product:
 
 def _by_itself(loop: OpenLoop) -> OpenLoop:
     """The loop on its own: what turns inside it decides that it counts like one that moves."""
-    return loop._replace(axis=0, mode=ONCE if loop.mode == ONCE else MOVES)
+    _, member, unit, limit, mode = loop
+    return OpenLoop(0, member, unit, limit, ONCE if mode == ONCE else MOVES)

@@ -43,8 +43,8 @@ class KnownCosts:
     routes: dict[Route, int] = field(default_factory=dict)
     """Routes of accesses, numbered."""
     alternatives: dict[tuple[object, ...], list[int]] = field(default_factory=dict)
-    """By an access and the loops of who has to do with its tensor the routes for each of the
-    tensor's places."""
+    """By an access and the loops of who has to do with its tensor the routes for those of the
+    tensor's places that are in memories alone, or in registers."""
     registers: dict[tuple[object, ...], Uses[Linear]] = field(default_factory=dict)
     prices: dict[tuple[str, str], Price] = field(default_factory=dict)
     """By place and tensor."""
@@ -63,4 +63,20 @@ class KnownCosts:
         """The number of all of an Einsum that decides what it finds, and what others find of it."""
         shared = sum(e.widths[x.member] > 1 for x in e.shared)
         key = (self.going(e), shared, e.outside)
+        return self.nests.setdefault(key, len(self.nests))
+
+    def outer_nest(self, e: BoundEinsum, inner: int, *, line: bool) -> int:
+        """The number of all of an Einsum that decides what it finds in memories, and what others
+        find of it there: its loops outside of the innermost of them.
+
+        Parameters
+        ----------
+        inner : int
+            The index of the innermost memory.
+        line : bool
+            Whether all arrays have the same memories.
+        """
+        outer = tuple((x.member, x.level) for x in e.going if x.level < inner)
+        shared = sum(e.widths[x.member] > 1 and x.level < inner for x in e.shared)
+        key = (outer, shared, e.outside, "" if line else e.array.name)
         return self.nests.setdefault(key, len(self.nests))

@@ -157,6 +157,9 @@ class OpenMeter(Meter[Linear]):
         self._asked: dict[tuple[object, ...], tuple[Linear, object, object]] = {}
         """The same by which objects these are, with the objects, so that no other is taken for
         one of them. A nest of an Einsum is asked about for every way of every access."""
+        self._parts: dict[tuple[object, ...], tuple[_Parts, object]] = {}
+        """Parts of sizes, by objects in the same way."""
+        self._opened: dict[tuple[str, int], tuple[int, int, int]] = {}
 
     @property
     def measures(self) -> tuple[OpenMeasure, ...]:
@@ -187,7 +190,7 @@ class OpenMeter(Meter[Linear]):
             sized = size.spatial
         asked = (id(nest), relevant, type(size), id(sized))
         if asked not in self._asked:
-            parts = self._sized(size)
+            parts = self._parts_of(size, sized)
             key = (nest.extents, nest.loops, relevant, parts)
             if key not in self._known:
                 modes = (MOVES if moves else STAYS for moves in relevant)
@@ -218,20 +221,22 @@ class OpenMeter(Meter[Linear]):
         self, e: BoundEinsum, loops: tuple[Loop, ...], access_map: AccessMap, *, one_copy: bool
     ) -> Linear:
         """The size of the largest tile under ``loops``."""
-        parts = access_map.one_copy if one_copy else access_map.parts
-        return self._form(
-            e, loops, (ONCE for _ in loops), tuple(_access_map_parts(parts, relaxed=self._relaxed))
-        )
+        asked = (one_copy, id(access_map))
+        if asked not in self._parts:
+            parts = access_map.one_copy if one_copy else access_map.parts
+            found = tuple(_access_map_parts(parts, relaxed=self._relaxed))
+            self._parts[asked] = found, access_map
+        return self._form(e, loops, (ONCE for _ in loops), self._parts[asked][0])
 
     def _form(
         self, e: BoundEinsum, loops: tuple[Loop, ...], modes: Iterable[int], parts: _Parts
     ) -> Linear:
         self._refuse_masks(e)
-        opened = tuple(
-            self._open(loop, mode)
+        opened = [
+            (loop.axis, *self._open(loop), mode)
             for loop, mode in zip(loops, modes, strict=True)
             if e.widths[loop.member] > 1
-        )
+        ]
         measure = _normal(e.extents, opened, parts)
         if not measure.loops:
             return Linear(prod(_closed(part, measure.extents) for part in measure.parts))
@@ -241,6 +246,12 @@ class OpenMeter(Meter[Linear]):
     def _refuse_masks(self, e: BoundEinsum) -> None:
         if e.einsum.where is not None and not self._relaxed:
             raise IrregularError(f"{e.name}: a mask makes tiles unlike")
+
+    def _parts_of(self, size: Size, sized: object) -> _Parts:
+        asked = (type(size), id(sized))
+        if asked not in self._parts:
+            self._parts[asked] = self._sized(size), sized
+        return self._parts[asked][0]
 
     def _sized(self, size: Size) -> _Parts:
         """The parts of a size."""
@@ -257,19 +268,18 @@ class OpenMeter(Meter[Linear]):
         assert isinstance(size, Elements), "counting measures nothing else"
         return tuple(_access_map_parts(size.access_map.parts, relaxed=self._relaxed))
 
-    def _open(self, loop: Loop, mode: int) -> OpenLoop:
-        if loop.member not in self._strides:
-            return OpenLoop(axis=loop.axis, member=FIXED, unit=loop.stride, limit=0, mode=mode)
-        # Bound loops have the first tiling's strides; what is left over is there in all tilings.
-        unit, rest = divmod(loop.stride, self._strides[loop.member])
-        assert not rest, "strides on an axis are multiples of those on the rank"
-        return OpenLoop(
-            axis=loop.axis,
-            member=self._number[loop.member],
-            unit=unit,
-            limit=self._limits[loop.member],
-            mode=mode,
-        )
+    def _open(self, loop: Loop) -> tuple[int, int, int]:
+        """The member of a loop, its unit and its limit, as ``OpenLoop`` has them."""
+        key = (loop.member, loop.stride)
+        if key not in self._opened:
+            self._opened[key] = FIXED, loop.stride, 0
+            if loop.member in self._strides:
+                # Bound loops have the first tiling's strides; what is left over is there in all
+                # tilings.
+                unit, rest = divmod(loop.stride, self._strides[loop.member])
+                assert not rest, "strides on an axis are multiples of those on the rank"
+                self._opened[key] = self._number[loop.member], unit, self._limits[loop.member]
+        return self._opened[key]
 
 
 _Parts = tuple[tuple[tuple[int, OpenDigits], ...], ...]
@@ -316,20 +326,31 @@ def _digits(digits: Digits) -> OpenDigits:
     return OpenDigits(digits.axis, tuple(reversed(found)))
 
 
-def _normal(extents: tuple[int, ...], loops: tuple[OpenLoop, ...], parts: _Parts) -> OpenMeasure:
-    """The measure without what changes nothing, so that equal ones look alike."""
+def _normal(
+    extents: tuple[int, ...], loops: list[tuple[int, int, int, int, int]], parts: _Parts
+) -> OpenMeasure:
+    """The measure without what changes nothing, so that equal ones look alike.
+
+    Parameters
+    ----------
+    loops : list of tuple
+        Of each what an ``OpenLoop`` has.
+    """
     sized = {d.axis for part in parts for _, d in part}
     # Innermost, such a loop leaves the tile as it is, and nothing is inside to notice.
-    while loops and loops[-1].mode != MOVES and loops[-1].axis not in sized:
-        loops = loops[:-1]
-    axes = sorted({*sized, *(loop.axis for loop in loops)})
+    while loops and loops[-1][-1] != MOVES and loops[-1][0] not in sized:
+        loops.pop()
+    axes = sorted({*sized, *(loop[0] for loop in loops)})
     place = {axis: n for n, axis in enumerate(axes)}
     return OpenMeasure(
-        extents=tuple(extents[a] for a in axes),
-        loops=tuple(OpenLoop(place[x.axis], x.member, x.unit, x.limit, x.mode) for x in loops),
+        extents=tuple([extents[a] for a in axes]),
+        loops=tuple([OpenLoop(place[axis], *rest) for axis, *rest in loops]),
         parts=tuple(
             sorted(
-                tuple((c, OpenDigits(place[d.axis], d.digits)) for c, d in part) for part in parts
+                [
+                    tuple([(c, OpenDigits(place[d.axis], d.digits)) for c, d in part])
+                    for part in parts
+                ]
             )
         ),
     )

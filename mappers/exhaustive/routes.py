@@ -35,7 +35,9 @@ class AccessRoutes:
         self._space = space
         self._base = base
         self._known = known
-        self._nests: dict[int, int] = {}
+        self._inner = base.register_level - 1
+        self._nests: dict[tuple[int, bool], int] = {}
+        self._kinds: dict[str, tuple[tuple[bool, tuple[int, ...]], ...]] = {}
         self._route_of: dict[int, Route] = {}
 
     def __getitem__(self, number: int) -> Route:
@@ -56,30 +58,68 @@ class AccessRoutes:
         position : int
             Among the Einsum's ``touches``.
         """
+        found: dict[int, int] = {}
+        for registers, places in self._places(own.touches[position].access.tensor):
+            key = (own.name, position, registers, *self._loops(own, writer, position, registers))
+            known = self._known.alternatives
+            if key not in known:
+                known[key] = self._worked_out(own, writer, position, places)
+            found.update(zip(places, known[key], strict=True))
+        return [found[place] for place in range(len(found))]
+
+    def _places(self, tensor: str) -> tuple[tuple[bool, tuple[int, ...]], ...]:
+        """Numbers of a tensor's places: those in registers, and those in memories alone."""
+        if tensor not in self._kinds:
+            kept = [r.registers(tensor) for r in self._residencies(tensor)]
+            kinds = (
+                (kind, tuple(n for n, x in enumerate(kept) if bool(x) is kind))
+                for kind in (False, True)
+            )
+            self._kinds[tensor] = tuple((kind, places) for kind, places in kinds if places)
+        return self._kinds[tensor]
+
+    def _loops(
+        self, own: BoundEinsum, writer: BoundEinsum | None, position: int, registers: bool
+    ) -> tuple[object, ...]:
+        """The loops of who has to do with a tensor: all that decide which way an access goes."""
         others: tuple[int, ...] = ()
         if position < len(own.reads):
             # What is read is perhaps there, as another that reads it has brought it.
             place, names = self._base.position, own.operands[position].readers
             before = (r for r in names if place[r] < place[own.name])
-            others = tuple(self._nest(self._base.by_name[r]) for r in before)
-        made = NO_ROUTE if writer is None else self._nest(writer)
-        key = (own.name, position, self._nest(own), made, others)
-        known = self._known.alternatives
-        if key not in known:
-            known[key] = self._worked_out(own, writer, position)
-        return known[key]
+            others = tuple(self._nest(self._base.by_name[r], registers) for r in before)
+        made = NO_ROUTE if writer is None else self._nest(writer, registers)
+        return self._nest(own, registers), made, others
 
-    def _nest(self, e: BoundEinsum) -> int:
-        if id(e) not in self._nests:
-            self._nests[id(e)] = self._known.nest(e)
-        return self._nests[id(e)]
+    def _nest(self, e: BoundEinsum, registers: bool) -> int:
+        """The number of what decides what an Einsum finds, and what others find of it.
 
-    def _worked_out(self, own: BoundEinsum, writer: BoundEinsum | None, position: int) -> list[int]:
+        What memories hold, loops inside of all of them do not change.
+        """
+        if (id(e), registers) not in self._nests:
+            number = (
+                self._known.nest(e)
+                if registers
+                else self._known.outer_nest(
+                    e, self._inner, line=self._base.architecture.tree.is_line
+                )
+            )
+            self._nests[id(e), registers] = number
+        return self._nests[id(e), registers]
+
+    def _worked_out(
+        self,
+        own: BoundEinsum,
+        writer: BoundEinsum | None,
+        position: int,
+        places: tuple[int, ...],
+    ) -> list[int]:
         numbers = self._known.routes
         mixed = self._base.with_loops_of(own if writer is None else writer, own)
+        residencies = self._residencies(own.touches[position].access.tensor)
         found: list[int] = []
-        for residency in self._residencies(own.touches[position].access.tensor):
-            route = _route(mixed.kept_otherwise(residency), own, position)
+        for place in places:
+            route = _route(mixed.kept_otherwise(residencies[place]), own, position)
             number = NO_ROUTE if route is None else numbers.setdefault(route, len(numbers))
             found.append(number)
         return found
