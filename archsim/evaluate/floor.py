@@ -2,6 +2,7 @@
 
 Every operation is done where it costs least, all elements of an array at work and all arrays
 side by side; every input that is touched and every output crosses the outermost memory once.
+Each operand is read from registers at each point, and a result is written to them.
 Points that a mask takes out are not computed, whatever the tiles are, nor steps that are provably
 idle without them. Where a cascade itself cuts a rank and a mapping chooses the size
 (``M: [M1, M0]``), an Einsum is counted at the size at which it has the fewest points. The bounds
@@ -21,9 +22,9 @@ from ..bound.addressing import Addressing
 from ..bound.initial import with_initial
 from ..bound.least import least_nests
 from ..bound.record import Bound, BoundEinsum
-from ..cost.accesses import EinsumCount
+from ..cost.accesses import EinsumCount, RegisterUses, Uses
 from ..cost.energy import operations_pj
-from ..cost.estimators import memory_access
+from ..cost.estimators import memory_access, register_access
 from ..cost.leakage import leakage_charges
 from ..cost.meter import EXACT
 from ..cost.shares import tie_shares
@@ -31,7 +32,7 @@ from ..result.record import Floor
 from ..space.access_map import AccessMap
 from ..space.exact import total
 from ..space.nest import LoopNest
-from ..spec.arch import Architecture
+from ..spec.arch import Architecture, ProcessingArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,10 +143,16 @@ def floor_of_nests(
 
 def _least(e: BoundEinsum, count: EinsumCount, nests: tuple[LoopNest, ...]) -> EinsumCount:
     """The count of an Einsum with as few operations as any mapping does."""
-    if e.einsum.where is not None:
-        return count  # all that its mask lets through, whatever the tiles are
-    points = min(nest.delivered((True,) * len(nest.loops), prod) for nest in nests)
-    return replace(count, operations=tuple((kind, n * points) for kind, n in e.operations))
+    points = count.allowed  # all that its mask lets through, whatever the tiles are
+    if e.einsum.where is None:
+        points = min(nest.delivered((True,) * len(nest.loops), prod) for nest in nests)
+    read, written = Uses(points, 0), Uses(0, points)
+    used = [*((m, read) for m in e.reads), (e.write, written)]
+    return replace(
+        count,
+        operations=tuple((kind, n * points) for kind, n in e.operations),
+        registers_by_tensor=tuple((m.access.tensor, RegisterUses(uses, uses)) for m, uses in used),
+    )
 
 
 def compulsory_words(bound: Bound) -> int | Fraction:
@@ -294,9 +301,25 @@ def _energy(
     found = float(compulsory * 8 / outermost.line_bits) * min(price.read_pj, price.write_pj)
     for count in counts:
         able = machine.arrays_for(kind for kind, _ in count.operations)
-        least = min(sum(operations_pj(machine, array, count.operations)) for array in able)
+        least = min(
+            sum(operations_pj(machine, array, count.operations))
+            + _registers_pj(bound, array, count)
+            for array in able
+        )
         found += least * float(shares[count.einsum])
     return found
+
+
+def _registers_pj(bound: Bound, array: ProcessingArray, count: EinsumCount) -> float:
+    """Least energy of an Einsum's own registers on an array, in pJ."""
+    machine = bound.architecture
+    found = 0.0
+    for tensor, uses in count.registers_by_tensor:
+        price = register_access(machine, array, machine.word_bits * bound.words.of(tensor))
+        found += uses.of_all.reads * price.read_pj + uses.of_all.writes * price.write_pj
+    # Where one element alone is billed, it has no less to do than an equal part of all.
+    alone = array.registers.billed == "one"
+    return found / (machine.copies(array.name) * array.elements) if alone else found
 
 
 def _by_array(

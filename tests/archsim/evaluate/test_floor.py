@@ -19,6 +19,8 @@ from random_picks import SHAPES, picked, touched_in_a_run
 
 from archsim import Architecture, simulate
 from archsim.bound.binding import bind
+from archsim.cost.energy import operations_pj
+from archsim.cost.estimators import memory_access, register_access
 from archsim.evaluate.evaluate import evaluate_bound
 from archsim.evaluate.floor import _work
 from archsim.jobs.plan import plan
@@ -138,7 +140,9 @@ def test_random_mappings_of_a_cascade_have_one_floor() -> None:
                 mapping, _ = random_mapping(random, case.program, case.architecture, case.shapes)
             try:
                 bound = bind(case.program, mapping, case.architecture, case.given)
-                floors.add(evaluate_bound(bound).floor)
+                result = evaluate_bound(bound)
+                floors.add(result.floor)
+                assert result.energy_pj >= result.floor.energy_pj * (1 - 1e-12)
             except InputError:
                 continue
             left.add(sum(e.points for e in bound.einsums if e.einsum.where is None))
@@ -147,6 +151,35 @@ def test_random_mappings_of_a_cascade_have_one_floor() -> None:
         leaving += len(left) > 1
     assert others > 20
     assert leaving >= 1
+
+
+def test_operands_are_read_from_registers_and_results_written_to_them() -> None:
+    """A product of 5 x 6 x 7 reads 210 values of A and of B, and writes as many sums.
+
+    On one element nothing is added up across lanes, and a mapping reads all but the first sums
+    back; what it does above the floor is to move values into registers.
+    """
+    text = (
+        "cascade: p\nranks: [M, K, N]\ninputs: {A: [M, K], B: [K, N]}\noutputs: [Z]\n"
+        "einsums: |\n  Z[m, n] = A[m, k] * B[k, n]\n"
+    )
+    program = Cascade.parse(text).program
+    pair, shapes = small((1, 1), 4), {"M": 5, "K": 6, "N": 7}
+    machine = replace(pair, arrays=pair.arrays[:1])
+    found = evaluate_bound(
+        bind(program, einsum_by_einsum(program, machine, shapes), machine, shapes)
+    )
+    (array,) = machine.arrays
+    access = register_access(machine, array)
+    prices = memory_access(machine, machine.home)
+    ends = (5 * 6 + 6 * 7 + 5 * 7) * machine.word_bits / machine.home.line_bits
+    expected = (
+        210 * (2 * access.read_pj + access.write_pj)
+        + sum(operations_pj(machine, array, (("mac", 210),)))
+        + ends * min(prices.read_pj, prices.write_pj)
+    )
+    assert found.floor.energy_pj == pytest.approx(expected, rel=1e-12)
+    assert found.energy_pj > found.floor.energy_pj
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
