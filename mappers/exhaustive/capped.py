@@ -13,7 +13,7 @@ from math import inf, sqrt
 
 from einsum_cascade.errors import MappingError
 
-from ..certificate import Searched
+from ..certificate import INTERRUPTED, Searched
 from ..engine_run import EngineRun, run_mapping
 from ..front import FrontRun, undominated
 from ..objectives import ENERGY, LATENCY, OBJECTIVES
@@ -25,6 +25,7 @@ from .branch_and_bound import BranchAndBound
 from .effort import USUAL, Effort
 from .irregular import in_batches
 from .known_tables import KnownTables, proposals_below
+from .opened import SubspaceKey
 from .subspaces import Proposal
 
 SEARCHES = 16
@@ -119,7 +120,7 @@ class _CappedSearch:
             self._keep(run)
         first = self._end("latency", advance, clock.share(3), self.problem.known)
         ended = first.certificate.ended
-        if ended == "interrupted":
+        if ended == INTERRUPTED:
             # Whoever cannot wait has one point, and what is proven of its energy without a search.
             second = self._as_known(first)
         else:
@@ -130,7 +131,7 @@ class _CappedSearch:
             second = self._end("energy", advance, clock.share(2), least)
             ended = second.certificate.ended or ended
         self.proven.append((inf, second.certificate.bound))
-        if ended != "interrupted":
+        if ended != INTERRUPTED:
             ended = self._between(first, second, advance, clock.share(1)) or ended
         found = spread_out(undominated(self.runs, self.problem.tolerance))
         return CappedFront(
@@ -155,15 +156,47 @@ class _CappedSearch:
         found = search.run(advance)
         self.engine_runs += found.certificate.runs
         self._keep(self._run_of(found, name))
-        if found.certificate.ended == "interrupted":
+        if found.certificate.ended == INTERRUPTED:
             # What is left was not written down.
             return found
+        if name == "latency" and self._settle(found, search.leasts, problem, advance):
+            found = replace(found, certificate=replace(found.certificate, ended=INTERRUPTED))
         unfinished = {one.region.number for one in search.left}
         for opened in search.opened:
             if opened.number not in unfinished:
                 key = (opened.region.fixed, opened.region.cuts)
                 self.whole[key] = PromisedRegion(region=opened.region, cycles=opened.bound)
         return found
+
+    def _settle(
+        self,
+        first: Searched,
+        leasts: dict[SubspaceKey, float],
+        problem: SearchProblem,
+        advance: Advance,
+    ) -> bool:
+        """Look for less energy in what is as fast as the fastest: the subspaces that have it need
+        not be among those that a search of either end goes through. Whether it was interrupted."""
+        if not self.effort.again or first.certificate.ended:
+            return False
+        cap = first.certificate.value * (1 + problem.tolerance)
+        known = self._run_of(first, "energy")
+        second = replace(problem, objective=OBJECTIVES["energy"], known=known)
+        effort = replace(
+            self.effort, subspaces=self.effort.again, regions=self.effort.again_regions
+        )
+        search = BranchAndBound(
+            second,
+            effort,
+            relaxed=self.relaxed,
+            tables_of=self.known,
+            cap=(problem.objective, cap),
+            before=leasts,
+        )
+        found = search.run(advance)
+        self.engine_runs += found.certificate.runs
+        self._keep(self._run_of(found, "energy"))
+        return found.certificate.ended == INTERRUPTED
 
     def _as_known(self, found: Searched) -> Searched:
         """What a search for the least latency found, as one for the least energy that did not
@@ -202,7 +235,7 @@ class _CappedSearch:
                 gaps += self._halved(gap)
                 advance(1)
         except KeyboardInterrupt:
-            return "interrupted"
+            return INTERRUPTED
         return ""
 
     def _halved(self, gap: _FrontGap) -> tuple[_FrontGap, ...]:

@@ -11,13 +11,17 @@ import pytest
 from commands import refused, run
 from test_exhaustive import mappings, small_space
 
+from archsim import Architecture
 from einsum_cascade.errors import InputError, NoLegalMappingError
 from mappers.engine_run import run_mapping
 from mappers.exhaustive.capped import CappedFront, capped_front
 from mappers.exhaustive.effort import THOROUGH
+from mappers.front_search import search_front
 from mappers.objectives import OBJECTIVES
 from mappers.protocol import Clock, SearchProblem
 from mappers.space.mapspace import Mapspace
+from mappers.workload_search import search_workload
+from workloads import load
 
 pytestmark = pytest.mark.slow
 
@@ -73,6 +77,14 @@ def test_no_mapping_of_a_small_space_is_below_what_is_proven_of_a_front() -> Non
     assert fronts > 5
     assert points > fronts
     assert tight > points / 2
+
+
+def test_the_fastest_point_takes_no_more_energy_than_a_search_for_it_finds() -> None:
+    work, machine = load("bert-base"), Architecture.load("fusemax")
+    fastest = search_front(work, machine).points[0].result
+    found = search_workload(work, machine, OBJECTIVES["latency"]).result
+    assert fastest.cycles <= found.cycles * (1 + TOLERANCE)
+    assert fastest.energy_pj <= found.energy_pj * (1 + TOLERANCE)
 
 
 @pytest.fixture(scope="module")
