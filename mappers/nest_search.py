@@ -16,6 +16,7 @@ from time import monotonic
 
 from archsim.bound.nests import in_nests
 from archsim.cost.estimators import memory_access
+from archsim.jobs.job import MakeMapping
 from archsim.spec.mapping import Mapping, Tile
 from archsim.spec.words import words_of
 from einsum_cascade.algebra.conditions import with_masks
@@ -78,6 +79,8 @@ class _Nest:
     """The best that is known."""
     able: bool = True
     looked_at: bool = False
+    fused: bool = False
+    """Whether the mapping that takes longer to make was made, too."""
     searched: Certificate | None = None
 
     @property
@@ -270,12 +273,17 @@ class _Cutting:
                 return
             if new:
                 for place in new:
-                    self._make(self.nests[place])
+                    self._look_at(self.nests[place])
+            elif hoped >= self._good_enough(_WORTH):
+                return
+            elif plain := [place for place in path if not self.nests[place].fused]:
+                for place in plain:
+                    self._fuse(self.nests[place])
             else:
                 room = _EINSUMS - self.searched
                 open_ = (p for p in path if self.nests[p].searched is None)
                 left = [p for p in open_ if len(self.nests[p].names) <= room]
-                if not left or hoped >= self._good_enough(_WORTH):
+                if not left:
                     return
                 widest = max(left, key=lambda p: self.nests[p].value - self.nests[p].least)
                 self._search(self.nests[widest])
@@ -324,24 +332,32 @@ class _Cutting:
         own = {name: size for name, size in given.items() if name in known}
         return Mapspace.of(program, self.space.architecture, own)
 
-    def _make(self, nest: _Nest) -> None:
-        """Run the mappings that are made for any cascade."""
+    def _look_at(self, nest: _Nest) -> None:
+        """Run one Einsum after the other, which tells what no mapping is below."""
         nest.looked_at = True
+        self._make(nest, GENERATORS.make)
+
+    def _fuse(self, nest: _Nest) -> None:
+        """Run the mapping that is made for any cascade, and takes longer to make."""
+        nest.fused = True
+        self._make(nest, GENERATORS.fuse)
+
+    def _make(self, nest: _Nest, make: MakeMapping) -> None:
+        if not nest.able:
+            return
         try:
             space = self._space(nest)
         except InputError:
             nest.able = False
             return
-        for make in (GENERATORS.fuse, GENERATORS.make):
-            try:
-                mapping = make(space.program, space.architecture, space.given)
-                run = run_mapping(space, mapping, self.objective)
-            except InputError:
-                continue
-            if run.value < nest.value:
-                nest.run = run
-        if nest.run is not None:
-            nest.least = self.objective.floor(nest.run.result)
+        try:
+            mapping = make(space.program, space.architecture, space.given)
+            run = run_mapping(space, mapping, self.objective)
+        except InputError:
+            return
+        nest.least = max(nest.least, self.objective.floor(run.result))
+        if run.value < nest.value:
+            nest.run = run
 
     def _search(self, nest: _Nest) -> None:
         self.searched += len(nest.names)

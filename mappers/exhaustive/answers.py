@@ -5,7 +5,7 @@ Questions and answers are small: whoever answers has the regions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import inf
@@ -87,6 +87,12 @@ class Offer:
     sizes: Ints
     ways: dict[str, Way]
     places: dict[str, tuple[str, ...]]
+
+    @property
+    def key(self) -> Hashable:
+        """What tells it from all other mappings of a search."""
+        chosen = (*self.ways.items(), *self.places.items())
+        return self.region, self.subspace, self.sizes.tobytes(), chosen
 
     @property
     def promise(self) -> tuple[float, float]:

@@ -14,7 +14,7 @@ proven optimum.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from functools import partial
 from math import inf, nextafter
 
@@ -100,8 +100,9 @@ class BranchAndBound:
         self.space = problem.space
         self.objective = problem.objective
         self.tolerance = problem.tolerance
-        self.runs = 0
+        self.tried: set[Hashable] = set()
         self.best = problem.known
+        self.start = problem.known.value if problem.known is not None else inf
         self.is_over = problem.is_over
         self.ended = ""
         self.waiting: list[Offer] = []
@@ -111,8 +112,7 @@ class BranchAndBound:
         self.refused: list[str] = []
         self.failed: list[MappingError] = []
         self.opened: list[RegionState] = []
-        self.candidates = 0
-        self.lost = self.same_loops = 0
+        self.candidates = self.runs = self.lost = self.same_loops = 0
         self.left: list[OpenSubspace] = []
         self.unopened = inf
         self.regions: list[OpenRegion] = []
@@ -179,7 +179,7 @@ class BranchAndBound:
     def _go_through(self, advance: Advance) -> None:
         """Search until nothing is left that is worth it."""
         found: list[OpenSubspace] = []
-        for mine, answer in self._in_order(self._next_sketch, self._put_back):
+        for mine, answer in self._in_order(self._next_sketch, OpenSubspace.put_back):
             advance(1)
             if self._is_sketched(mine, answer):
                 found.append(mine)
@@ -264,9 +264,10 @@ class BranchAndBound:
 
     def _next_region(self) -> RegionState | None:
         """The region of which a subspace is sketched next."""
-        # What settles ties has no use for regions that look worse than what is to be beaten.
-        most = inf if self.cap is None or self.best is None else self.best.value
-        most *= 1 + self.effort.near
+        # What settles ties has no use for regions that do not look better than what there was.
+        most = inf
+        if self.cap is not None and self.best is not None:
+            most = min(self.best.value * (1 + self.effort.near), self.start * (1 - self.tolerance))
         for few in (min(_FIRST, self.effort.sketches), self.effort.sketches):
             for region in self.opened:
                 if region.wants(few, _FIRST, most) and not self._near(region.bound):
@@ -297,10 +298,6 @@ class BranchAndBound:
         """Whether an estimate is run at once: what is open may be worth no more than a glance."""
         share = _MUCH if self.relaxed else 1 - self.effort.near
         return self.best is None or estimate < self.best.value * share
-
-    @staticmethod
-    def _put_back(mine: OpenSubspace) -> None:
-        mine.region.left = sorted((*mine.region.left, mine.number))
 
     def _is_sketched(self, mine: OpenSubspace, answer: SubspaceAnswer) -> bool:
         """Take note of a sketch; False where no mapping of the subspace is legal."""
@@ -431,7 +428,7 @@ class BranchAndBound:
 
     def _run_waiting(self) -> None:
         """Run the most promising mappings of a space whose values are estimates."""
-        numbers = [self.team.submit(found) for found in self.waiting]
+        numbers = [self.team.submit(found) for found in self.waiting if self._is_new(found)]
         for number in numbers:
             self._ran(self.team.answer(number, self._is_over))
 
@@ -442,7 +439,14 @@ class BranchAndBound:
 
     def _run(self, found: Offer) -> None:
         """Let the engine say what an offer is worth."""
-        self._ran(self.team.answer(self.team.submit(found, first=True), self._is_over))
+        if self._is_new(found):
+            self._ran(self.team.answer(self.team.submit(found, first=True), self._is_over))
+
+    def _is_new(self, found: Offer) -> bool:
+        """Whether an offer was not run before: what is sketched is found again in all ways."""
+        new = found.key not in self.tried
+        self.tried.add(found.key)
+        return new
 
     def _ran(self, answer: Answer | None) -> None:
         if answer is None:

@@ -93,6 +93,10 @@ class OpenSubspace:
         places = {t: found[-1][:1] for t, found in region.all_places.items()}
         return mapping_of(region, subspace.skeleton, subspace.sizes[0], ways, places)
 
+    def put_back(self) -> None:
+        """Leave it to others of its region that nobody has looked at."""
+        self.region.left = sorted((*self.region.left, self.number))
+
     def key(self, *, plain: bool) -> SubspaceKey:
         """What tells it from all others, in whatever search."""
         region = self.region.region
