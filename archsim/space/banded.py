@@ -13,7 +13,7 @@ from einsum_cascade.errors import MappingError, Problem
 from .bands import BandProgression, Box, Window, progressions
 from .iteration import Extents, Loop, inside
 from .joined import joined
-from .progressions import beats, grown, stretches
+from .progressions import EvenStretch, beats, grown, stretches
 
 MOST_WALKED = 1 << 20
 """Iterations of one walk that are looked at one by one: more take longer than anybody waits."""
@@ -169,7 +169,7 @@ class _Deliveries:
         self.size = size
         self.memo: dict[tuple[int, Extents, Box | None], _BandedStream] = {}
         self.grain = window.grain(loops)
-        self.beat = beats(loops, window)
+        self.beats = beats(loops, window)
         self.walked = _Walked()
 
     def visit(self, depth: int, now: Extents, box: Box | None) -> _BandedStream:
@@ -209,8 +209,9 @@ class _Deliveries:
         if not progression.moved:
             yield _alike(progression.count, progression.first, at(0))
             return
-        done, period = 0, self.beat[depth].period
-        for begin, end in stretches(progression, self.beat[depth]):
+        done = 0
+        for stretch in stretches(progression, self.beats[depth]):
+            begin, end, period = stretch.begin, stretch.end, stretch.period
             self.walked.add(3 * period)
             long = _growing(progression.first + begin, end - begin, period, _shifted(at, begin))
             if long is not None:
@@ -285,7 +286,7 @@ class _Distinct:
         self.size = size
         self.memo: dict[tuple[int, Extents, Box | None], int] = {}
         self.grain = window.grain(loops)
-        self.beat = beats(loops, window)
+        self.beats = beats(loops, window)
         self.walked = _Walked()
         along = [window.side(loop.axis) is not None for loop in loops]
         self.late = max((d + 1 for d, c in enumerate(counted) if c and along[d]), default=0)
@@ -343,20 +344,19 @@ class _Distinct:
             yield progression.count * same, same
             return
         done = 0
-        for begin, end in stretches(progression, self.beat[depth]):
-            self.walked.add(3 * self.beat[depth].period)
-            if long := _sum_and_most(begin, end, self.beat[depth].period, at):
-                yield from ((at(n), at(n)) for n in range(done, begin))
+        for stretch in stretches(progression, self.beats[depth]):
+            self.walked.add(3 * stretch.period)
+            if long := _sum_and_most(stretch, at):
+                yield from ((at(n), at(n)) for n in range(done, stretch.begin))
                 yield long
-                done = end
+                done = stretch.end
         self.walked.add(progression.count - done)
         yield from ((at(n), at(n)) for n in range(done, progression.count))
 
 
-def _sum_and_most(
-    begin: int, end: int, period: int, at: Callable[[int], int]
-) -> tuple[int, int] | None:
+def _sum_and_most(stretch: EvenStretch, at: Callable[[int], int]) -> tuple[int, int] | None:
     """The sum and the largest of values that grow as much every period; None: they do not."""
+    begin, end, period = stretch.begin, stretch.end, stretch.period
     first, second, last = (
         [at(start + n) for n in range(period)] for start in (begin, begin + period, end - period)
     )

@@ -193,10 +193,9 @@ class _Walker:
             return self.turn(where, run, turn)
 
         found: list[RunLengths] = []
-        beat = self.beats[where[0]]
-        for begin, end in stretches(ramp, beat):
-            found += map(at, range(len(found), begin))
-            found += self.stretch(at, range(begin, end), beat.period)
+        for stretch in stretches(ramp, self.beats[where[0]]):
+            found += map(at, range(len(found), stretch.begin))
+            found += self.stretch(at, range(stretch.begin, stretch.end), stretch.period)
         return [*found, *map(at, range(len(found), ramp.count))]
 
     def stretch(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from math import prod
@@ -24,7 +25,7 @@ from archsim.cost.accesses import count_einsum
 from archsim.space.banded import one, windowed_deliveries, windowed_distinct
 from archsim.space.bands import BandProgression, Box, Window, runs
 from archsim.space.iteration import Loop
-from archsim.space.progressions import Beat, stretches
+from archsim.space.progressions import Beat, EvenStretch, stretches
 from archsim.validation.execute import execute_mapped
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError
@@ -172,7 +173,8 @@ def test_long_bands_equal_a_walk(first: int) -> None:
 
 def far_nest(random: Random) -> tuple[tuple[Loop, ...], tuple[int, ...], tuple[bool, ...]]:
     loops, extents, moves = long_nest(random)
-    wide = tuple(x._replace(stride=7 * x.stride) if random.random() < 0.3 else x for x in loops)
+    times = [random.choice((7, 40)) if random.random() < 0.3 else 1 for _ in loops]
+    wide = tuple(x._replace(stride=n * x.stride) for x, n in zip(loops, times, strict=True))
     # Tiles of an axis become smaller from loop to loop.
     fine = all(
         a.stride >= b.stride
@@ -197,17 +199,22 @@ def test_tiles_added_up_are_those_taken_one_by_one(monkeypatch: pytest.MonkeyPat
         asked.append((loops, relevant, extents, window, prod))
     counts = (windowed_deliveries, windowed_distinct)
     saved = [[count(*ask) for count in counts] for ask in asked]
-    left: list[tuple[int, int]] = []
+    left: list[EvenStretch] = []
+    shorter = 0
 
-    def none_of_them(ramp: BandProgression, beat: Beat) -> tuple[tuple[int, int], ...]:
-        left.extend(stretches(ramp, beat))
+    def none_of_them(ramp: BandProgression, beats: Sequence[Beat]) -> tuple[EvenStretch, ...]:
+        nonlocal shorter
+        found = stretches(ramp, beats)
+        left.extend(found)
+        shorter += any(x.period < beats[0].period for x in found)
         return ()
 
     monkeypatch.setattr("archsim.space.banded.stretches", none_of_them)
     for count in counts:
         count.cache_clear()
     assert saved == [[count(*ask) for count in counts] for ask in asked]
-    assert sum(end - begin for begin, end in left) > 20 * len(asked)
+    assert sum(x.end - x.begin for x in left) > 20 * len(asked)
+    assert shorter > 9
 
 
 @given(seed=st.integers(0, 10**6), sized=st.sets(st.integers(0, 2)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -18,12 +18,15 @@ from archsim import Architecture, Mapping
 from archsim.bound.binding import bind
 from archsim.bound.record import Bound
 from archsim.cost.spill import count_mapping
+from archsim.space.bands import BandProgression
+from archsim.space.progressions import Beat, EvenStretch, stretches
 from archsim.steps.group import FusionGroup, fused_group, single_group
 from archsim.steps.growth import rows_grown
 from archsim.steps.limits import StepsError
 from archsim.steps.run_length import RunLengths
 from archsim.steps.walk import walk
 from einsum_cascade import Cascade
+from mappers.generators import GENERATORS
 
 
 def banded(mask: str, queries: int, keys: int, inner: int) -> Bound:
@@ -110,6 +113,28 @@ def test_tiles_that_grow_evenly_are_those_gone_to(
     grown.clear()
     same(units(lowered)[0], frozenset({"P2"}))
     assert not any(grown)
+
+
+def test_bands_inside_of_larger_tiles_are_walked_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiles of 16 keys beside tiles of 256 queries, which are tiles of 16."""
+    periods: set[int] = set()
+
+    def along(ramp: BandProgression, beats: Sequence[Beat]) -> tuple[EvenStretch, ...]:
+        found = stretches(ramp, beats)
+        periods.update(x.period for x in found if x.period < beats[0].period)
+        return found
+
+    monkeypatch.setattr("archsim.steps.walk.stretches", along)
+    fields = ("array_2d.shape.rows", "array_2d.shape.columns", "array_1d.shape.lanes")
+    machine = Architecture.load("fusemax", [f"arrays.{field}=16" for field in fields])
+    program = Cascade.load("forgetting-attention-1pass").program
+    shapes = {"B": 1, "H": 1, "E": 4, "F": 4, "P": 768, "M": 768, "M0": 16}
+    mapping = GENERATORS.make(program, machine, shapes)
+    lowered = bind(program, mapping, machine, shapes)
+    counts = count_mapping(lowered)
+    for e in lowered.einsums:
+        same(single_group(lowered, counts, e), frozenset())
+    assert periods == {1}
 
 
 def test_a_long_band_has_many_classes() -> None:
