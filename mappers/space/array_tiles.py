@@ -80,6 +80,26 @@ def family_tiles(
     return tuple(tiles), shapes
 
 
+def decided_by(program: Program, tiles: Iterable[Tile]) -> frozenset[str]:
+    """Ranks whose shapes follow from tiles: the parts of what they cut, and what is declared
+    like them.
+
+    Examples
+    --------
+    In chunked SSD the keys of a chunk, M0, are as many as its queries:
+
+    >>> from einsum_cascade import Cascade
+    >>> program = Cascade.load("ssd-chunked-prefill").program
+    >>> sorted(decided_by(program, [Tile(rank="P", member="P0", size=128)]))
+    ['M0', 'P0', 'P1']
+    """
+    members = {tile.member for tile in tiles}
+    found = members | {
+        m for r in program.ranks for m in r.partition[:1] if {*r.partition} & members
+    }
+    return frozenset(found | {r.name for r in program.ranks if r.like in found})
+
+
 def outer_parts_first(program: Program, ranks: Iterable[str]) -> list[str]:
     """Ranks in their order, but parts of one and the same rank with the outer ones first.
 

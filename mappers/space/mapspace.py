@@ -18,7 +18,7 @@ from einsum_cascade.errors import SpecError
 from einsum_cascade.ir import Program
 
 from ..arrays import arrays_of
-from .array_tiles import family_tiles
+from .array_tiles import decided_by, family_tiles
 from .constraints import NO_CONSTRAINTS, Constraints, MappingConstraint, RunsOn
 from .cuts import cuts_beside, cuts_of, sides_of
 from .factorisation import unlaid_ranks
@@ -84,9 +84,7 @@ class Mapspace:
             if family not in found and (alike or not found):
                 found.append(family)
         fixed, shapes = found[0]
-        members = {tile.member for tile in fixed}
-        follows = {m for r in program.ranks for m in r.partition[:1] if {*r.partition} & members}
-        left = {r: size for r, size in shapes.items() if r not in members | follows}
+        left = {r: size for r, size in shapes.items() if r not in decided_by(program, fixed)}
         return cls(
             program=program,
             architecture=architecture,

@@ -27,6 +27,7 @@ from archsim.spec.mapping import Tile
 from einsum_cascade.ir import Program
 
 from ..arrays import arrays_of
+from .array_tiles import decided_by
 from .constraints import NO_CONSTRAINTS, Constraints, SharedRanks
 from .cuts import Cut
 from .factorisation import Factorisation, closed, factorise, stepped_ranks
@@ -86,9 +87,8 @@ class Region:
     @property
     def given(self) -> dict[str, int]:
         """Shapes of the ranks that are not cut by a mapping's tiles."""
-        fixed = {tile.member for tile in self.fixed}
-        follows = {m for r in self.program.ranks for m in r.partition[:1] if {*r.partition} & fixed}
-        return {r: size for r, size in self.shapes.items() if r not in fixed | follows}
+        decided = decided_by(self.program, self.fixed)
+        return {r: size for r, size in self.shapes.items() if r not in decided}
 
     @cached_property
     def factorisations(self) -> tuple[Factorisation, ...]:

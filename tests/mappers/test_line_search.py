@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from brief_search import BRIEFLY
 
 from archsim import Architecture, simulate
 from mappers.exhaustive.effort import BRIEF
@@ -108,3 +109,12 @@ def test_what_is_fast_in_a_line_is_brought_over_as_it_was_found() -> None:
     machine, latency = Architecture.load("gemmini"), objective_called("latency")
     found = search_workload(load("bert-base"), machine, latency)
     assert found.result.over_floor < 1.15
+
+
+@pytest.mark.slow
+def test_sizes_that_are_declared_alike_are_decided_together() -> None:
+    """What is found says how long chunks are: keys of one, as many as its queries, were given."""
+    work = load("mamba-2-2.7b", batch=1, seq_len=256)
+    machine = Architecture.load("fsa")
+    found = search_workload(work, machine, objective_called("latency"), strategy=BRIEFLY)
+    assert found.result.cycles < simulate(work, machine).cycles
