@@ -471,18 +471,14 @@ def _passed(site: Site, e: Einsum, array: str, levels: int) -> list[_Passed]:
 
 
 def _moved(
-    site: Site,
-    e: Einsum,
-    passed: list[_Passed],
-    levels: list[LevelLoops],
-    inside: dict[str, int],
+    site: Site, e: Einsum, passed: list[_Passed], levels: list[LevelLoops], inside: dict[str, int]
 ) -> tuple[Fraction, Fraction]:
     tiles, around = [dict(inside)], [p for level in levels for p in level.loops]
     for part in reversed(around):
         tiles.append(tiles[-1] | {part.rank: _grown(site, tiles[-1], part)})
     # By the number of loops around them: what is inside of a memory is under those down to it.
     down = [0, *accumulate(len(level.loops) for level in levels)]
-    moved = [Fraction(0)] * len(levels)
+    moved = [(0, 1)] * len(levels)  # words, as numbers over others
     for x in passed:
         for at, below in x.steps:
             under, tile = around[: down[below]], tiles[len(around) - down[below]]
@@ -493,8 +489,9 @@ def _moved(
             if x.access == e.target:
                 distinct, of = _times([p for p in under if p.rank in x.ranks], x.ranks)
                 times, over = 2 * times * of - distinct * over, over * of
-            moved[at] += Fraction(times * words.numerator, over * words.denominator)
-    sizes = [amount * site.architecture.word_bytes for amount in moved]
+            (before, parts), over = moved[at], over * words.denominator
+            moved[at] = before * over + times * words.numerator * parts, parts * over
+    sizes = [Fraction(n, parts) * site.architecture.word_bytes for n, parts in moved]
     speeds = [level.memory.bandwidth_bytes_per_s for level in levels]
     taken = (n / speed for n, speed in zip(sizes, speeds, strict=True) if speed is not None)
     return max(taken, default=Fraction(0)), sum(sizes, Fraction(0))

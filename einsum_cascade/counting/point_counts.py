@@ -28,6 +28,10 @@ _MOST = 10**9
 _AT_ONCE = 1 << 20
 _LONG = 1 << 10
 """Values of an axis for each combination of the others from which on periods are looked for."""
+_MANY = 1 << 22
+"""Combinations from which on a short axis is taken value by value."""
+_SHORT = 64
+"""Values of such an axis at most: each takes some milliseconds to write out."""
 
 
 def count_points(program: ir.Program, einsum: ir.Einsum, numbers: Mapping[str, float]) -> int:
@@ -194,6 +198,8 @@ def _tied(axes: tuple[_Range, ...], inequalities: tuple[Any, ...]) -> int | None
     others = [a for a in axes if a is not x]
     if (found := _by_periods(x, others, forms)) is not None:
         return found
+    if work[x] >= _MANY and (found := _value_by_value(axes, inequalities)) is not None:
+        return found
     combinations = prod(a.size for a in others)
     return sum(
         _counted(x, others, forms, start, min(start + _AT_ONCE, combinations))
@@ -201,14 +207,63 @@ def _tied(axes: tuple[_Range, ...], inequalities: tuple[Any, ...]) -> int | None
     )
 
 
+def _value_by_value(axes: Sequence[_Range], inequalities: Sequence[Any]) -> int | None:
+    """Points at each value of the shortest axis, where the others are not tied to one another but
+    by that; None where they are, or it is long.
+
+    >>> import sympy
+    >>> p, l, j = (sympy.Symbol(n, integer=True, nonnegative=True) for n in "plj")
+    >>> axes = [_Range(p, 8, 1, 8), _Range(l, 3, 1, 3), _Range(j, 4, 1, 4)]
+    >>> _value_by_value(axes, [p - 2**l * sympy.floor(p / 2**l), j - l])  # 8 + 2 * 4 + 3 * 2
+    22
+    """
+    short = min(axes, key=lambda a: a.size)
+    others = [a for a in axes if a is not short]
+    if len(others) < 2 or short.size > _SHORT or short.tile != 1:
+        return None
+    total = 0
+    for value in range(short.size):
+        left = [i.xreplace({short.symbol: value}) for i in inequalities]
+        naming = [{a for a in others if a.symbol in i.free_symbols} for i in left]
+        if any(len(named) > 1 for named in naming):
+            return None
+        if any(not named and not i <= 0 for i, named in zip(left, naming, strict=True)):
+            continue
+        counts = 1
+        for axis in others:
+            mine = tuple(i for i, named in zip(left, naming, strict=True) if axis in named)
+            found = _tied((axis,), mine) if mine else axis.total
+            if found is None:
+                return None
+            counts *= found
+        total += counts
+    return total
+
+
+def _again(y: _Range, forms: Sequence[Inequality]) -> int | None:
+    """Points of one axis along which whatever holds does so again and again; None where it does
+    not, or the axis is short."""
+    import sympy
+
+    alone = Periodic.of(sympy.Dummy(), y.symbol, forms)
+    period = None if alone is None else alone.period({})
+    if period is None or period >= y.size:
+        return None
+    whole, rest = divmod(y.size, period)
+    first, last = (_counted(_NOTHING, [y], forms, 0, stop) for stop in (period, rest))
+    return whole * first + last
+
+
 def _by_periods(x: _Range, others: Sequence[_Range], forms: Sequence[Inequality]) -> int | None:
     """Points whose bounds repeat along x and a long axis; None where they do not, or are few."""
     y = max(others, key=lambda a: a.size, default=_NOTHING)
     rest = [a for a in others if a is not y]
-    if x is _NOTHING or y.size < _LONG * prod(a.size for a in rest):
+    if y.size < _LONG * prod(a.size for a in rest):
         return None
     if any(a.tile != 1 for a in (x, *others)):
         return None
+    if x is _NOTHING:
+        return None if rest else _again(y, forms)
     periodic = Periodic.of(x.symbol, y.symbol, forms)
     total = 0
     for at in product(*(range(a.size) for a in rest)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import sympy
 
 from einsum_cascade import Cascade
 from einsum_cascade.counting.inequalities import Inequality
-from einsum_cascade.counting.point_counts import count_points
+from einsum_cascade.counting.point_counts import _tied, _value_by_value, count_points
 from einsum_cascade.counting.symbolic import analyze
 
 HEAD = """cascade: a
@@ -66,6 +67,41 @@ def test_blocks_of_a_length_that_no_float_divides_by_are_counted():
     program = Cascade.load("attention-chunked-local").program
     shapes = {"E": 1, "F": 1, "P": 1000, "M": 1000, "C": 49}
     assert count_points(program, program.einsums[0], shapes) == sum(p % 49 + 1 for p in range(1000))
+
+
+@pytest.mark.parametrize(
+    ("where", "holds"),
+    [
+        (
+            "p == 2 ** l * floor(p / 2 ** l) + 2 ** (l - 1) and m < l",
+            lambda: (2 * (P % 2**L) == 2**L) & (M < L),
+        ),
+        (
+            "p >= 2 ** l * floor(p / 2 ** l) + l and 2 * m > l",
+            lambda: (P % 2**L >= L) & (2 * M > L),
+        ),
+        ("p + l <= 40 and floor(m / 2 ** l) == 2", lambda: (P + L <= 40) & (M // 2**L == 2)),
+    ],
+)
+def test_axes_that_a_short_one_ties_are_counted_value_by_value(
+    monkeypatch: pytest.MonkeyPatch, where: str, holds: Callable[[], Any]
+) -> None:
+    """The first two conditions hold of what a quotient leaves of p, again and again."""
+    program = Cascade.parse(f"{HEAD}  Z[p] = X[p, m, l] * C where {where}\n").program
+    found: list[int | None] = []
+
+    def value_by_value(*given: Any) -> int | None:
+        found.append(_value_by_value(*given))
+        return found[-1]
+
+    at = "einsum_cascade.counting.point_counts"
+    monkeypatch.setattr(f"{at}._MANY", 100)
+    monkeypatch.setattr(f"{at}._LONG", 2)
+    monkeypatch.setattr(f"{at}._value_by_value", value_by_value)
+    _tied.cache_clear()
+    wanted = int(np.broadcast_to(holds(), (53, 61, 7)).sum())
+    assert count_points(program, program.einsums[0], {"P": 53, "M": 61, "L": 7, "C": 2}) == wanted
+    assert found == [wanted]
 
 
 def test_levels_of_pairs_are_counted_without_going_through_the_pairs():
