@@ -13,7 +13,7 @@ proven optimum.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from functools import partial
 from math import inf, nextafter
@@ -42,8 +42,7 @@ from .effort import Effort
 from .irregular import NotInBatchesError
 from .kernels.descent import LEAVES
 from .known_tables import TablesOf
-from .opened import OpenSubspace, RegionState, SubspaceKey, why_none
-from .subspaces import pruned
+from .opened import OpenSubspace, RegionState, SubspaceKey, left_out, why_none
 from .tables import SubspaceRefusedError, tabulate
 from .team import Team, usual_workers
 
@@ -53,6 +52,9 @@ _RUNS = 144
 _MUCH = 0.95
 """An estimate so far below the best is not waited with, where masks are left aside."""
 
+_ALIKE = 4
+"""Offers of a region with one estimate that are run at once in vain."""
+
 _AT_ONCE = 6
 """Subspaces that are sketched of the most promising region before another is."""
 
@@ -60,8 +62,8 @@ _FIRST = 2
 """Subspaces of every region that are sketched before more of any."""
 
 _AHEAD = 8
-"""Subspaces that are asked about before the first of them has answered. It is the same however
-many processes there are, and so is what is found: what is asked depends on answers in order."""
+"""Subspaces that are asked about before the first has answered, however many processes there are:
+so what is found is the same."""
 
 
 class BranchAndBound:
@@ -90,23 +92,23 @@ class BranchAndBound:
         self.leasts: dict[SubspaceKey, float] = {}
         """What nothing is below of what was asked about, in the objective of this search."""
         self.cap = cap
-        self.found = False
         self.relaxed = relaxed
         self.effort = effort
         self.todo = effort.subspaces
         self.more = 0.0 if cap is not None else effort.more_sketches
         self.turn: list[RegionState] = []
-        self.idle, self.reached = 0, inf
+        self.idle, self.reached, self.unopened = 0, inf, inf
         self.space = problem.space
         self.objective = problem.objective
         self.tolerance = problem.tolerance
         self.tried: set[Hashable] = set()
+        self.in_vain: Counter[tuple[int, float]] = Counter()
         self.best = problem.known
         self.start = problem.known.value if problem.known is not None else inf
         self.is_over = problem.is_over
         self.ended = ""
         self.waiting: list[Offer] = []
-        self.sketched = False
+        self.found = self.sketched = False
         self.promised: Offer | None = None
         self.legal: OpenSubspace | None = None
         self.refused: list[str] = []
@@ -114,7 +116,6 @@ class BranchAndBound:
         self.opened: list[RegionState] = []
         self.candidates = self.runs = self.lost = self.same_loops = 0
         self.left: list[OpenSubspace] = []
-        self.unopened = inf
         self.regions: list[OpenRegion] = []
         self.answering = Answering(
             opened=self.regions,
@@ -266,7 +267,7 @@ class BranchAndBound:
         """The region of which a subspace is sketched next."""
         # What settles ties has no use for regions that do not look better than what there was.
         most = inf
-        if self.cap is not None and self.best is not None:
+        if self.cap and self.best:
             most = min(self.best.value * (1 + self.effort.near), self.start * (1 - self.tolerance))
         for few in (min(_FIRST, self.effort.sketches), self.effort.sketches):
             for region in self.opened:
@@ -294,10 +295,12 @@ class BranchAndBound:
         """Whether all of a subspace is above the cap, as another search has told."""
         return self.cap is not None and self.before.get(mine.key(plain=plain), 0.0) > self.cap[1]
 
-    def _much_better(self, estimate: float) -> bool:
-        """Whether an estimate is run at once: what is open may be worth no more than a glance."""
+    def _much_better(self, offer: Offer) -> bool:
+        """Whether an offer is run at once: what is open may be worth no more than a glance, and of
+        a region's offers that look alike a few are enough."""
         share = _MUCH if self.relaxed else 1 - self.effort.near
-        return self.best is None or estimate < self.best.value * share
+        new = self.in_vain[offer.region, offer.estimate] < _ALIKE
+        return self.best is None or (new and offer.estimate < self.best.value * share)
 
     def _is_sketched(self, mine: OpenSubspace, answer: SubspaceAnswer) -> bool:
         """Take note of a sketch; False where no mapping of the subspace is legal."""
@@ -314,7 +317,7 @@ class BranchAndBound:
             mine.estimate = offer.estimate
             region.estimate = min(region.estimate, mine.estimate)
             self.seen.promise(offer.estimate, mine.kind, partial(self._engine, offer))
-            if self._much_better(offer.estimate):
+            if self._much_better(offer):
                 self._run(offer)
             elif self.promised is None or offer.promise < self.promised.promise:
                 self.promised = offer
@@ -382,7 +385,7 @@ class BranchAndBound:
             evaluated=evaluated,
             reasons=tuple(self._reasons(evaluated).items()),
             runs=self.runs,
-            gap=self._gap(),
+            gap=max(0.0, 1 - self._least() / self.best.value),
             tolerance=self.tolerance,
             value=self.best.value,
             floor=self.objective.floor(self.best.result),
@@ -392,12 +395,7 @@ class BranchAndBound:
     def _reasons(self, evaluated: int) -> dict[str, int]:
         """Why candidates were left out, and how many for each reason."""
         found = {"loops not legal": self.lost, "the same loops": self.same_loops}
-        for region in self.opened:
-            for why, count in pruned(region.tally):
-                found[why] = found.get(why, 0) + count
-        for left in self.left:
-            count = len(left.subspace.sizes) * left.region.of_tiling
-            why = "no better" if self._beaten(left.region.bound) else "not looked at"
+        for why, count in left_out(self.opened, self.left, self._beaten):
             found[why] = found.get(why, 0) + count
         if self.ended == INTERRUPTED:
             # Nobody knows where: what is not told by now was not looked at.
@@ -418,12 +416,14 @@ class BranchAndBound:
         if self.relaxed:
             self.waiting = sorted((*self.waiting, *offers), key=lambda f: f.promise)[: self._most]
             # What looks much better than the best is run at once, and tells what to look for.
-            if offers and self._much_better(offers[0].estimate):
+            if offers and self._much_better(offers[0]):
                 self._run(offers[0])
                 self.waiting = [one for one in self.waiting if one is not offers[0]]
             return
         for found in offers:
-            if self.best is None or found.value < self.best.value * (1 - self.tolerance):
+            # The way of the first step counts where no more than the tolerance hangs on it.
+            sure = found.estimate <= found.value * (1 + self.tolerance)
+            if not self._beaten(found.estimate if sure else found.value):
                 self._run(found)
 
     def _run_waiting(self) -> None:
@@ -439,14 +439,16 @@ class BranchAndBound:
 
     def _run(self, found: Offer) -> None:
         """Let the engine say what an offer is worth."""
+        best = self.best
         if self._is_new(found):
             self._ran(self.team.answer(self.team.submit(found, first=True), self._is_over))
+            self.in_vain[found.region, found.estimate] += self.best is best
 
     def _is_new(self, found: Offer) -> bool:
         """Whether an offer was not run before: what is sketched is found again in all ways."""
-        new = found.key not in self.tried
+        before = len(self.tried)
         self.tried.add(found.key)
-        return new
+        return len(self.tried) > before
 
     def _ran(self, answer: Answer | None) -> None:
         if answer is None:
@@ -476,11 +478,6 @@ class BranchAndBound:
     def _note(self) -> None:
         value = self.best.value if self.best is not None else inf
         self.seen.note(self.runs, value, self._least())
-
-    def _gap(self) -> float:
-        """How much better than the best another mapping could be."""
-        assert self.best is not None, "what there is a gap to"
-        return max(0.0, 1 - self._least() / self.best.value)
 
     def _least(self) -> float:
         """What no mapping is below, as far as the search has got."""

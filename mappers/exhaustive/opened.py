@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 
@@ -19,6 +19,7 @@ from ..space.region import Region, Skeleton, Subspace
 from ..space.written import mapping_of
 from .answers import OpenRegion, SubspaceAnswer, SubspaceQuestion
 from .kernels.arrays import Floats
+from .subspaces import pruned
 
 
 @dataclass(kw_only=True)
@@ -105,6 +106,29 @@ class OpenSubspace:
     def asked(self, limit: float, *, plain: bool) -> SubspaceQuestion:
         """The question what it has to offer."""
         return SubspaceQuestion(self.region.number, self.number, limit, plain)
+
+
+def left_out(
+    regions: Iterable[RegionState],
+    left: Iterable[OpenSubspace],
+    beaten: Callable[[float], bool],
+) -> Iterator[tuple[str, int]]:
+    """Why mappings were left out, and how many; a reason may come several times.
+
+    Parameters
+    ----------
+    regions : iterable of RegionState
+        Those that were opened.
+    left : iterable of OpenSubspace
+        What nobody has searched in all ways.
+    beaten : callable
+        Whether nothing above a bound is better than the best.
+    """
+    for region in regions:
+        yield from pruned(region.tally)
+    for mine in left:
+        count = len(mine.subspace.sizes) * mine.region.of_tiling
+        yield "no better" if beaten(mine.region.bound) else "not looked at", count
 
 
 def why_none(
