@@ -57,6 +57,9 @@ _FIRST = 100_000
 """Task events that Python fires in a process before Numba is imported for the rest: much longer
 takes neither."""
 
+_COMPARED = 32
+"""Periods of a state that are compared in about the time of a task event."""
+
 _FARTHEST = 4096
 """Periods that a dependency may reach back; farther ones wait for this one."""
 
@@ -384,10 +387,12 @@ def _go_on(flat: FlatRun, left: int, jumping: bool) -> int:
     """
     patience, regs = _patience(), flat.state.regs
     tables = flat.program, flat.state, flat.marks, flat.log
-    if patience.left > 0 and "numba" not in sys.modules:
+    # To compare states takes longer the farther back anything looks.
+    each = 1 + flat.marks.back // _COMPARED
+    if patience.left >= each and "numba" not in sys.modules:
         before = regs[FIRED]
-        status = run(*tables, flat.reach, min(patience.left, left), jumping)
-        patience.left -= regs[FIRED] - before
+        status = run(*tables, flat.reach, min(patience.left // each, left), jumping)
+        patience.left -= each * (regs[FIRED] - before)
         return status
     from . import native
 
