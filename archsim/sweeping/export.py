@@ -18,13 +18,16 @@ from ..writing import write_whole
 from .columns import NUMBERS, TEXTS, header, unit_of
 from .run import PointRow
 from .spec import Sweep
-from .store import Store
+from .store import Store, opened
 from .values import symbol
+from .workers import killed_workers_told, others
 
 CSV: Final = "results.csv"
 PARQUET: Final = "results.parquet"
 _AT_ONCE = 4_000
 """Rows that are held at once: memory does not grow with their number."""
+_WORTH_A_PROCESS = 20_000
+"""Rows below which another process takes longer to start than it saves."""
 
 
 def units_of(sweep: Sweep, columns: Iterable[str]) -> dict[str, str]:
@@ -70,20 +73,42 @@ class RowValues:
 _texts = attrgetter(*TEXTS)
 
 
-def export(store: Store, sweep: Sweep) -> tuple[Path, ...]:
+def export(store: Store, sweep: Sweep, *, workers: int = 1) -> tuple[Path, ...]:
     """Write the results; returns what was written.
+
+    Parameters
+    ----------
+    workers : int
+        With several, one writes the one file of many rows and this process the other.
 
     Raises
     ------
     InputError
-        A file cannot be written; says why.
+        A file cannot be written, or a process was killed; says why.
     """
     columns = columns_of(store, sweep)
-    found = [_written(store.folder / CSV, lambda path: _csv(path, store, sweep, columns))]
-    if has_parquet():
-        path = store.folder / PARQUET
-        found.append(_written(path, lambda path: _parquet(path, store, sweep, columns)))
-    return tuple(found)
+    asked = (sweep, columns)
+    if not has_parquet():
+        return (_write_csv(store, *asked),)
+    if workers == 1 or store.count() < _WORTH_A_PROCESS:
+        return _write_csv(store, *asked), _write_parquet(store, *asked)
+    with others(1) as pool, killed_workers_told("the store has it all, start again"):
+        other = pool.executor.submit(_parquet_of, store.folder, *asked)
+        return _write_csv(store, *asked), other.result()
+
+
+def _write_csv(store: Store, sweep: Sweep, columns: tuple[str, ...]) -> Path:
+    return _written(store.folder / CSV, lambda path: _csv(path, store, sweep, columns))
+
+
+def _write_parquet(store: Store, sweep: Sweep, columns: tuple[str, ...]) -> Path:
+    return _written(store.folder / PARQUET, lambda path: _parquet(path, store, sweep, columns))
+
+
+def _parquet_of(folder: Path, sweep: Sweep, columns: tuple[str, ...]) -> Path:
+    """The same by another process, which reads the store beside the one that wrote it."""
+    with opened(folder) as store:
+        return _write_parquet(store, sweep, columns)
 
 
 def has_parquet() -> bool:

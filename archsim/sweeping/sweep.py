@@ -96,10 +96,11 @@ def run_sweep(
         before = store.count()
         left = sweep.total - before
         now = left if limit is None else min(left, limit)
+        workers = workers or _usual_workers(now)
         if now:
             withdraw(folder)
             with progress(before + now, before) as advance:
-                pool = cluster(dask) if dask else processes(workers or _usual_workers(now))
+                pool = cluster(dask) if dask else processes(workers)
                 _run(task, store, now, pool, advance)
         counts = store.counts()
         return SweepDone(
@@ -108,7 +109,7 @@ def run_sweep(
             now=now,
             counts=tuple(sorted(counts.items())),
             refused=store.first_message() if counts.get("refused") else "",
-            written=export(store, sweep),
+            written=export(store, sweep, workers=workers),
         )
 
 

@@ -58,6 +58,13 @@ def processes(workers: int) -> Iterator[Pool]:
     if workers == 1:
         yield Pool(SameProcess(), 1)
         return
+    with others(workers) as pool:
+        yield pool
+
+
+@contextmanager
+def others(workers: int) -> Iterator[Pool]:
+    """Some processes beside this one; they are gone afterwards, whatever happened."""
     # With one process nothing of joblib is needed: it would be a tenth of a second.
     from joblib.externals.loky import ProcessPoolExecutor
 
