@@ -20,18 +20,11 @@ from archsim.spec.arch import Architecture
 from archsim.spec.mapping import BLOCK_BY_BLOCK, EinsumMapping, Keep, Mapping, Schedule
 from einsum_cascade.ir import Einsum, Program
 
-from .einsum_by_einsum import (
-    LevelLoops,
-    cut_tiles,
-    mapped_einsum,
-    moved_bytes,
-    smaller,
-    tile_bytes,
-    wide,
-)
+from .einsum_by_einsum import cut_tiles, mapped_einsum, smaller, tile_bytes, wide
 from .side_by_side import ArrayLayout, sharing, soonest
 from .sites import Site
 from .space.array_tiles import family_tiles, outer_parts_first
+from .words_moved import LevelLoops, moved_bytes
 
 _USERS = 2
 """A tile is in use while the next one comes."""

@@ -13,7 +13,7 @@ from collections.abc import Container, Iterable, Iterator
 from collections.abc import Mapping as Sizes
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import accumulate, islice, pairwise, permutations
+from itertools import islice, pairwise, permutations
 from math import prod
 
 from archsim.bound.binding import bind
@@ -36,6 +36,7 @@ from .fitting import fitted, least_cycles
 from .side_by_side import ORDERS, ArrayLayout, soonest
 from .sites import LoopPart, Site
 from .space.array_tiles import family_tiles, outer_parts_first
+from .words_moved import LevelLoops, grown, moved_along, passed_by
 
 
 def einsum_by_einsum(
@@ -133,14 +134,6 @@ _BETTER = Fraction(19, 20)
 
 Slow = tuple[Fraction, Fraction, Fraction]
 """Seconds until memories and array are done, those of the slowest memory, bytes that all move."""
-
-
-@dataclass(frozen=True, slots=True)
-class LevelLoops:
-    """The loops that step through the tiles of a memory, outermost first."""
-
-    memory: Memory
-    loops: tuple[LoopPart, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +269,7 @@ def nest_of(site: Site, e: Einsum, layout: ArrayLayout) -> tuple[list[LevelLoops
     own = sorted((r for r in site.ranks(e) if r not in shared), key=lambda r: r not in results)
     inside = {r: wide(site, r, laid) for r in site.ranks(e)}
     outermost, held = _held(site, e, layout.array.name)
-    passed = _passed(site, e, layout.array.name, 1 + len(held))
+    passed = passed_by(site, e, layout.array.name, 1 + len(held))
 
     def nested(ranks: Iterable[str]) -> list[LevelLoops]:
         ordered = outer_parts_first(site.program, ranks)
@@ -293,7 +286,7 @@ def nest_of(site: Site, e: Einsum, layout: ArrayLayout) -> tuple[list[LevelLoops
     nests = (nested((*outer, *order, *still)) for order in orders)
 
     def slow(nest: list[LevelLoops]) -> Slow:
-        slowest, moved = _moved(site, e, passed, nest, inside)
+        slowest, moved = moved_along(site, e, passed, nest, inside)
         loops = (*together, *(p for level in nest for p in level.loops))
         ranks = dict.fromkeys(p.rank for p in loops)
         busy = layout.laid.cycles([(r, layout.rounds[r]) for r in ranks])
@@ -383,11 +376,11 @@ def _levels(
         start = end
         while start:
             part = loops[start - 1]
-            grown = inside | {part.rank: _grown(site, inside, part)}
+            larger = inside | {part.rank: grown(site, inside, part)}
             # It, and all outside of it, hold the tiles of what passes them.
-            if not all(x.fits(grown) for x in inner[: number + 1]):
+            if not all(x.fits(larger) for x in inner[: number + 1]):
                 break
-            inside, start = grown, start - 1
+            inside, start = larger, start - 1
         levels.append(LevelLoops(held.memory, tuple(loops[start:end])))
         end = start
     levels.append(LevelLoops(outermost, tuple(loops[:end])))
@@ -415,83 +408,3 @@ def wide(site: Site, rank: str, laid: set[str]) -> int:
     """Coordinates of a rank that are laid out."""
     wide = prod(p.count for p in site.parts(rank) if p.name in laid)
     return min(site.shapes[rank], wide)
-
-
-def _grown(site: Site, tile: dict[str, int], part: LoopPart) -> int:
-    """Coordinates of a rank in a tile with one more loop inside; no more than there are."""
-    return min(site.shapes[part.rank], tile[part.rank] * part.count)
-
-
-@dataclass(frozen=True, slots=True)
-class _Passed:
-    """A tensor as an Einsum touches it, and the memories that it passes."""
-
-    access: Access
-    ranks: frozenset[str]
-    steps: tuple[tuple[int, int], ...]
-    """Each memory that it passes and the next, by their numbers, outermost first."""
-
-
-def _times(parts: Iterable[LoopPart], moving: frozenset[str]) -> tuple[int, int]:
-    """How often a tile comes under loops: as many whole ones as hold all, of ranks that move it.
-
-    As a number over another: there are very many of these, and fractions are slow to make.
-    """
-    rounds: dict[str, tuple[int, int]] = {}
-    for p in parts:
-        top, below = rounds.get(p.rank, (1, 1))
-        rounds[p.rank] = top * p.mean.numerator, below * p.mean.denominator
-    times = under = 1
-    for rank, (top, below) in rounds.items():
-        if rank in moving:
-            times, under = times * top, under * below
-        else:
-            times *= -(-top // below)
-    return times, under
-
-
-def moved_bytes(
-    site: Site, e: Einsum, array: str, levels: list[LevelLoops], inside: dict[str, int]
-) -> tuple[Fraction, Fraction]:
-    """Seconds that the slowest memory takes for an Einsum, and bytes that all move, at the most.
-
-    What comes into a tile is read from the memory outside it. A result whose tile comes again
-    is read back and written once more (Timeloop's rules; what is left of a rank counts as it is).
-    """
-    return _moved(site, e, _passed(site, e, array, len(levels)), levels, inside)
-
-
-def _passed(site: Site, e: Einsum, array: str, levels: int) -> list[_Passed]:
-    accesses = dict.fromkeys((*e.reads, e.target))
-    ways = ((*site.way(array, e, a), levels) for a in accesses)
-    return [
-        _Passed(a, site.ranks_of(a), tuple(pairwise(way)))
-        for a, way in zip(accesses, ways, strict=True)
-    ]
-
-
-def _moved(
-    site: Site, e: Einsum, passed: list[_Passed], levels: list[LevelLoops], inside: dict[str, int]
-) -> tuple[Fraction, Fraction]:
-    tiles, around = [dict(inside)], [p for level in levels for p in level.loops]
-    for part in reversed(around):
-        tiles.append(tiles[-1] | {part.rank: _grown(site, tiles[-1], part)})
-    # By the number of loops around them: what is inside of a memory is under those down to it.
-    down = [0, *accumulate(len(level.loops) for level in levels)]
-    moved = [(0, 1)] * len(levels)  # words, as numbers over others
-    for x in passed:
-        for at, below in x.steps:
-            under, tile = around[: down[below]], tiles[len(around) - down[below]]
-            while under and under[-1].rank not in x.ranks:
-                under.pop()
-            words = site.tile_words(x.access, x.ranks, tile, levels[at].memory)
-            times, over = _times(under, x.ranks)
-            if x.access == e.target:
-                distinct, of = _times([p for p in under if p.rank in x.ranks], x.ranks)
-                times, over = 2 * times * of - distinct * over, over * of
-            (before, parts), over = moved[at], over * words.denominator
-            moved[at] = before * over + times * words.numerator * parts, parts * over
-    sizes = [Fraction(n, parts) * site.architecture.word_bytes for n, parts in moved]
-    speeds = [level.memory.bandwidth_bytes_per_s for level in levels]
-    taken = (n / speed for n, speed in zip(sizes, speeds, strict=True) if speed is not None)
-    return max(taken, default=Fraction(0)), sum(sizes, Fraction(0))

@@ -31,6 +31,8 @@ class LoopPart:
     mean: Fraction
     """As ``count``, on average: the last round of what is outside may be shorter. Of 8 sequences
     in tiles of 7 there are 8/7 tiles of 7, and not 2."""
+    even: bool
+    """Whether the two are equal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +133,7 @@ class Site:
         # Names of parts must be free: a cascade may call a rank M0 itself.
         if len(steps) == 1 or taken & {*names}:
             mean = Fraction(size)
-            return (LoopPart(name=rank, rank=rank, stride=1, count=size, mean=mean),)
+            return (LoopPart(name=rank, rank=rank, stride=1, count=size, mean=mean, even=True),)
         upper = [*steps[1:], size]
         cut = zip(names, steps, upper, strict=True)
         return tuple(
@@ -141,6 +143,7 @@ class Site:
                 stride=step,
                 count=-(-above // step),
                 mean=Fraction(above, step),
+                even=above % step == 0,
             )
             for name, step, above in reversed([*cut])
         )
@@ -181,6 +184,11 @@ class Site:
         those along which the tensor varies."""
         del memory
         return prod(tile[r] for r in ranks) * self.words.of(access.tensor)
+
+    def gathers(self, access: Access) -> bool:
+        """Whether more than a tile's own words come in for it (``tile_words``)."""
+        del access
+        return False
 
     def together(self, name: str) -> int:
         """How many Einsums share the loops of one, itself included."""

@@ -136,10 +136,11 @@ class BoundEinsum:
         level : int
             A memory's index from the outermost, or the register level below them all.
         """
-        key = (access_map.moving, level)
+        moving = self.moved_by(access_map, level)
+        key = (moving, level)
         if key not in self._stepping:
             loops = [loop for loop in self.going if loop.level < level]
-            while loops and loops[-1].variable not in access_map.moving:
+            while loops and loops[-1].variable not in moving:
                 loops.pop()
             self._stepping[key] = tuple(loops)
         return self._stepping[key]
@@ -147,6 +148,18 @@ class BoundEinsum:
     @cached_property
     def _stepping(self) -> dict[tuple[frozenset[str], int], tuple[Loop, ...]]:
         return {}
+
+    def moved_by(self, access_map: AccessMap, level: int) -> frozenset[str]:
+        """Rank variables whose loops bring other elements of a tensor to a level.
+
+        Parameters
+        ----------
+        access_map, level
+            As of ``stepping``.
+        """
+        nest = self.nest(level)
+        # What elements of an array take at a time is not held: each has what it picks itself.
+        return access_map.moving if nest is self.whole else access_map.moving_in(nest.first_tile)
 
     def outer(self, level: int) -> tuple[Loop, ...]:
         """Temporal loops outside the tiles that ``level`` holds."""

@@ -192,7 +192,7 @@ def register_uses(e: BoundEinsum, number: int, meter: Meter[T], *, waits: bool) 
         What ``in_own_registers`` says of an operand; False of a result.
     """
     access_map = e.touches[number]
-    moved = _relevant(e.whole, access_map)
+    moved = _relevant(e.whole, access_map.moving)
     points, iterations = meter.whole(meter.points(e)), meter.iterations(e)
     if waits:
         none = meter.whole(0)
@@ -213,8 +213,8 @@ def _updated(updates: T, arrivals: T, elements: T) -> Uses[T]:
     return Uses(updates - elements, updates + arrivals - elements)
 
 
-def _relevant(nest: LoopNest, access_map: AccessMap) -> tuple[bool, ...]:
-    return tuple(loop.variable in access_map.moving for loop in nest.loops)
+def _relevant(nest: LoopNest, moving: frozenset[str]) -> tuple[bool, ...]:
+    return tuple(loop.variable in moving for loop in nest.loops)
 
 
 def deliveries(e: BoundEinsum, access_map: AccessMap, level: int, meter: Meter[T]) -> T:
@@ -228,7 +228,7 @@ def deliveries(e: BoundEinsum, access_map: AccessMap, level: int, meter: Meter[T
 
 def _arriving(e: BoundEinsum, access_map: AccessMap, level: int, size: Size, meter: Meter[T]) -> T:
     nest = e.nest(level)
-    return meter.delivered(e, nest, _relevant(nest, access_map), size)
+    return meter.delivered(e, nest, _relevant(nest, e.moved_by(access_map, level)), size)
 
 
 def touched(e: BoundEinsum, access_map: AccessMap, level: int, meter: Meter[T]) -> T:
@@ -246,7 +246,7 @@ def touched(e: BoundEinsum, access_map: AccessMap, level: int, meter: Meter[T]) 
         What answers, and what in.
     """
     nest = e.nest(level)
-    return meter.touched(e, nest, _relevant(nest, access_map), access_map)
+    return meter.touched(e, nest, _relevant(nest, e.moved_by(access_map, level)), access_map)
 
 
 def _in_registers(bound: Bound, e: BoundEinsum, number: int) -> bool:

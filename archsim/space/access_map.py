@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from math import prod
@@ -160,6 +160,12 @@ class Picked:
     """What is touched at each position that is picked: of K[I[j]*T + t] the t."""
     elements: int | None = None
     """Of the tensor along the index, where they may be fewer than positions and what is beside."""
+    by: frozenset[str] = frozenset()
+    """Rank variables that move the picks, and nothing else of the access."""
+
+    def all_held(self, extents: Extents) -> bool:
+        """Whether a tile has as many picks as there are positions: it is of all of them then."""
+        return prod(p.size(extents) for p in self.picks) >= self.positions
 
     def size(self, extents: Extents) -> int:
         """Distinct elements at the most.
@@ -190,11 +196,19 @@ class AccessMap:
     parts: _Parts
     one_copy: _Parts
     moving: frozenset[str]
-    """Rank variables whose loops bring other elements."""
+    """Rank variables whose loops bring other elements, if not all are there (``moving_in``)."""
 
     def size(self, extents: Extents) -> int:
         """Distinct elements touched inside ``extents``."""
         return prod(p.size(extents) for p in self.parts)
+
+    def moving_in(self, extents: Extents) -> frozenset[str]:
+        """Rank variables whose loops bring other elements to what holds a tile of ``extents``.
+
+        Where a tile is of all positions it stays while others pick: they find theirs there.
+        """
+        stay = [p.by for p in self.parts if isinstance(p, Picked) and p.by and p.all_held(extents)]
+        return self.moving.difference(*stay) if stay else self.moving
 
     @property
     def running(self) -> bool:
@@ -237,6 +251,10 @@ def _unwound(indices: Iterable[Index]) -> Iterator[Affine]:
                 yield index.offset
         else:
             yield index
+
+
+def _variables(indices: Iterable[Affine]) -> frozenset[str]:
+    return frozenset(v for index in indices for v in index.variables)
 
 
 class AccessMapper:
@@ -316,6 +334,7 @@ class AccessMapper:
         if any(self.names[v][0] in axes for i in picks for v in i.variables):
             return ()
         picked = self._in_tiles(index, length, picks)
+        picked = replace(picked, by=picked.by.difference(moved))
         whole = tuple(axis.extent for axis in self.axes)
         if prod(p.size(whole) for p in (*picked.picks, *picked.beside)) <= length and (
             prod(p.size(whole) for p in picked.picks) <= picked.positions
@@ -326,7 +345,7 @@ class AccessMapper:
     def _in_tiles(self, index: Index, length: int, picks: list[Affine]) -> Picked:
         """What an index picks: positions one by one or, of ``K[I[j]*T + t]``, tiles of T, of which
         as much as the t go over is touched in each."""
-        together = Picked(picks=self._parts(picks), positions=length)
+        together = Picked(picks=self._parts(picks), positions=length, by=_variables(picks))
         if not isinstance(index, Gather) or not index.offset.variables:
             return together
         step = index.coefficient * prod(self.shapes[s] for s in index.shapes)
@@ -342,6 +361,7 @@ class AccessMapper:
             positions=-(-length // step),
             beside=self._parts(beside),
             elements=length,
+            by=_variables(others),
         )
 
     def parts(self, indices: Iterable[Index]) -> _Parts:

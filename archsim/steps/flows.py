@@ -235,11 +235,11 @@ class _Flows:
     def _flow(self, access_map: AccessMap, level: int) -> int:
         key = (id(access_map), level)
         if key not in self.flows:
-            loops = self.e.outer(level)
+            loops, moving = self.e.outer(level), self.e.moved_by(access_map, level)
             self.flows[key] = Flow(
                 access_map=access_map,
                 loops=loops,
-                moving=tuple(loop.variable in access_map.moving for loop in loops),
+                moving=tuple(loop.variable in moving for loop in loops),
                 stepped=min(len(loops), len(self.steps)),
                 steps=self.steps,
             )

@@ -13,9 +13,10 @@ from archsim.spec.mapping import EinsumMapping
 from einsum_cascade.ir import Access, Einsum, Gather
 
 from ..arrays import arrays_of
-from ..einsum_by_einsum import mapped_einsum, nest_of
+from ..einsum_by_einsum import Slow, mapped_einsum, nest_of, wide
 from ..side_by_side import ArrayLayout, layouts_of, soonest
 from ..sites import LoopPart, Site
+from ..words_moved import LevelLoops
 from .picks import gathers
 
 _SLOWER = 2
@@ -38,6 +39,8 @@ class InnerSite(Site):
     whole: Site
     around: frozenset[str]
     """Names of the loops."""
+    alone: bool = False
+    """Whether what is in the outermost memory comes in under an Einsum's own loops, too."""
 
     @classmethod
     def of(cls, site: Site, around: frozenset[str]) -> InnerSite:
@@ -80,12 +83,18 @@ class InnerSite(Site):
         words = super().tile_words(access, ranks, tile, memory)
         if not gathers(access):
             return words
+        if not self.alone and memory.name == self.architecture.home.name:
+            return 0  # as many whatever lies side by side
         words = Fraction(words) / self._again(access, tile)
         rank_of = {v: v.upper() for v in access.variables}
         whole = {v: self.whole.shapes[r] for v, r in rank_of.items()}
         run = neighbours(access, {v: tile[r] for v, r in rank_of.items()}, whole)
         line = max(1, memory.line_bits // self.architecture.word_bits)
         return words * (-(-run // line) * line) / run
+
+    def gathers(self, access: Access) -> bool:
+        """Whether some index of it is itself read."""
+        return gathers(access)
 
     def _again(self, access: Access, tile: Sizes[str, int]) -> Fraction:
         """How often each element of a tile is picked, at the least: of 16 blocks 256 queries that
@@ -111,8 +120,18 @@ def inner_mapping(
 ) -> EinsumMapping:
     """An Einsum inside of the loops that it shares: on the array that is soonest done with it, or
     one that is given, its own loops at the inner memories; or at any, if it is ``alone``."""
-    nests = ((layout, *nest_of(site, e, layout)) for layout in _layouts(site, e, on))
-    layout, levels, _ = min(nests, key=lambda found: (found[2], _late(site, e, found[0])))
+    site = replace(site, alone=alone)
+    best: tuple[tuple[Slow, int], ArrayLayout, list[LevelLoops]] | None = None
+    for layout in _layouts(site, e, on):
+        # No order of its loops is sooner done than the array is by itself.
+        if best is not None and layout.cycles / site.architecture.clock_hz > best[0][0][0]:
+            continue
+        nest, slow = nest_of(site, e, layout)
+        found = slow, _late(site, e, layout)
+        if best is None or found < best[0]:
+            best = found, layout, nest
+    assert best is not None, "there is no Einsum without a layout"
+    _, layout, levels = best
     if len(levels) > 1 and not alone:
         # What is in the outermost memory comes in under shared loops alone.
         first, second, *others = levels
@@ -129,16 +148,32 @@ def inner_cycles(site: InnerSite, e: Einsum) -> dict[str, Fraction]:
 def _layouts(site: InnerSite, e: Einsum, on: ProcessingArray | None) -> list[ArrayLayout]:
     """What is soonest done, and the same with two dimensions of one size exchanged."""
     found = soonest(site, e, on)
-    if any(gathers(a) for a in e.reads):
+    gathered = [a for a in e.reads if gathers(a)]
+    if gathered:
         # What lies side by side says how many neighbours are read at a position.
         others = (x for x in layouts_of(site, e) if on is None or x.array == on)
-        found = [x for x in others if x.cycles <= _SLOWER * found[0].cycles][:_LAYOUTS]
+        near = (x for x in others if x.cycles <= _SLOWER * found[0].cycles)
+        distinct = {(x.array.name, x.along): x for x in near}.values()
+        found = sorted(distinct, key=lambda x: _fed(site, e, x, gathered))[:_LAYOUTS]
     for layout in tuple(found):
         sizes = {d.name: d.size for d in layout.array.dimensions}
         if len(layout.along) == 2 and len({sizes[d] for d, _ in layout.along}) == 1:
             (one, first), (other, second) = layout.along
             found.append(replace(layout, along=((one, second), (other, first))))
-    return found
+    return [x for n, x in enumerate(found) if x not in found[:n]]
+
+
+def _fed(site: InnerSite, e: Einsum, layout: ArrayLayout, gathered: list[Access]) -> Fraction:
+    """Seconds of an Einsum whose array takes what it gathers anew from the memory beside it, at
+    every step."""
+    memory = site.memories(layout.array.name)[-1]
+    seconds = layout.cycles / site.architecture.clock_hz
+    if memory.bandwidth_bytes_per_s is None:
+        return seconds
+    tile = {r: wide(site, r, layout.names) for r in site.ranks(e)}
+    words = sum(site.tile_words(a, site.ranks_of(a), tile, memory) for a in gathered)
+    moved = words * prod(layout.rounds.values()) * site.architecture.word_bytes
+    return max(seconds, moved / memory.bandwidth_bytes_per_s)
 
 
 def _late(site: Site, e: Einsum, layout: ArrayLayout) -> int:

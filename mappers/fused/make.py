@@ -40,7 +40,7 @@ from .cuts import NarrowBand, cuts_for_band, cuts_of, narrow_band
 from .even import shared_out
 from .inner import InnerQuestion, InnerSite, inner_cycles, inner_mapping
 from .picks import blocks_for_picks
-from .plans import SharedLoops, Structure, plans_of, steps_of
+from .plans import SharedLoops, Structure, heads_of, plans_of, steps_of
 from .price import array_cycles, price
 
 _EXTRAS = tuple(
@@ -63,7 +63,11 @@ _SHORT = 8
 do, and heads beside one another fill the arrays."""
 
 _SMALLER = 3
-"""Sizes of blocks of what picks that are tried, from the largest that fits."""
+"""Sizes of blocks of what picks that are tried in each way, from the largest that fits."""
+
+_SIZES = 6
+"""The same in all ways together, where what is made before picking may come in by itself under the
+loops over heads: no other way finds room in smaller blocks."""
 
 _BETTER = Fraction(19, 20)
 """The share of what is promised that a choice of other arrays must promise, to be run."""
@@ -217,14 +221,25 @@ class _Fusion:
     def picking(self) -> Iterator[_Made]:
         """What is legal and fits in the largest blocks of what picks, and in smaller ones."""
         for sizes in blocks_for_picks(self.site):
-            found = 0
+            found: dict[Structure, int] = {}
+            left = _SIZES if heads_of(self.site)[0] else _SMALLER
             for cuts in sizes:
-                tried = ((self.cut_as(site), plan) for site, plans in cuts for plan in plans)
-                made = [m for cut, plan in tried if (m := cut._made(plan)) is not None]
-                yield from made
-                found += bool(made)
-                if found == _SMALLER:
+                for site, plan in ((s, p) for s, plans in cuts for p in plans):
+                    if found.get(plan.structure, 0) < _SMALLER:
+                        made = self.cut_as(site)._picking(plan)
+                        if made is not None:
+                            found[plan.structure] = found.get(plan.structure, 0) + 1
+                            yield made
+                left -= bool(found)
+                if not left:
                     break
+
+    def _picking(self, plan: SharedLoops) -> _Made | None:
+        """What is made before anything is picked comes in by itself where it has no room else."""
+        made = self._made(plan)
+        if made is None and plan.heads + (not plan.apart):
+            made = self._made(replace(plan, streamed=True))
+        return made
 
     def of_width(self, width: int | None) -> Iterator[_Made]:
         """What is looked at where the cascade's own parts are so long."""
@@ -331,7 +346,7 @@ class _Fusion:
     def _einsum(self, plan: SharedLoops, number: int) -> EinsumMapping:
         e = self.site.program.einsums[number]
         around = plan.around(self.site, e)
-        inside, alone = InnerSite.of(self.site, around), plan.apart and not around
+        inside, alone = InnerSite.of(self.site, around), plan.is_alone(around)
         on = dict(self.moved).get(e.name)
         key = inside.question(e, alone=alone, on=on)
         if key not in self.known:

@@ -18,7 +18,7 @@ _MOST = 4
 """Ranks beside those that have to be shared, of which one is taken, too."""
 
 
-Structure = tuple[tuple[tuple[str, bool], ...], tuple[str, ...], bool, bool]
+Structure = tuple[tuple[tuple[str, bool], ...], tuple[str, ...], bool, bool, bool]
 """Choices of shared loops that differ in sizes alone have the same one."""
 
 
@@ -37,14 +37,22 @@ class SharedLoops:
     """The ranks that need not be shared."""
     apart: bool = False
     """Whether Einsums that are in none of the loops go through the outermost memory."""
+    streamed: bool = False
+    """Whether those do, too, that are in no loops but the first over ranks that all have."""
 
     @property
     def structure(self) -> Structure:
         """Ranks of the loops inside of those that all results have, and whether down to single
         coordinates, those of them that need not be shared, whether some Einsums only turn in them,
-        and whether others are apart."""
+        and which are apart."""
         inner = dict.fromkeys((p.rank, p.stride == 1) for p in self.loops[self.heads :])
-        return tuple(inner), self.extra, bool(self.close), self.apart
+        return tuple(inner), self.extra, bool(self.close), self.apart, self.streamed
+
+    def is_alone(self, around: frozenset[str]) -> bool:
+        """Whether an Einsum in these of the loops goes through the outermost memory by itself."""
+        if not self.streamed:
+            return self.apart and not around
+        return around <= {p.name for p in self.loops[: self.heads]}
 
     def around(self, site: Site, e: Einsum) -> frozenset[str]:
         """The loops that an Einsum is in: those down to the first over a rank that it lacks."""

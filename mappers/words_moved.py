@@ -1,0 +1,123 @@
+"""What memories move for an Einsum in loops of its own, and how long that takes, at the most."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import accumulate, pairwise
+from math import prod
+
+from archsim.spec.arch import Memory
+from einsum_cascade.ir import Access, Einsum
+
+from .sites import LoopPart, Site
+
+
+@dataclass(frozen=True, slots=True)
+class LevelLoops:
+    """The loops that step through the tiles of a memory, outermost first."""
+
+    memory: Memory
+    loops: tuple[LoopPart, ...]
+
+
+def grown(site: Site, tile: dict[str, int], part: LoopPart) -> int:
+    """Coordinates of a rank in a tile with one more loop inside; no more than there are."""
+    return min(site.shapes[part.rank], tile[part.rank] * part.count)
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A tensor as an Einsum touches it, and the memories that it passes."""
+
+    access: Access
+    ranks: frozenset[str]
+    steps: tuple[tuple[int, int], ...]
+    """Each memory that it passes and the next, by their numbers, outermost first."""
+    words: Fraction | int
+    """Of a value."""
+    gathered: bool
+    """Whether more than a tile's own words come in."""
+
+
+def _times(parts: list[LoopPart], moving: frozenset[str]) -> tuple[int, int]:
+    """How often a tile comes under loops: as many whole ones as hold all, of ranks that move it.
+
+    As a number over another: there are very many of these, and fractions are slow to make.
+    """
+    if all(p.even for p in parts):
+        return prod([p.count for p in parts]), 1
+    rounds: dict[str, tuple[int, int]] = {}
+    for p in parts:
+        top, below = rounds.get(p.rank, (1, 1))
+        rounds[p.rank] = top * p.mean.numerator, below * p.mean.denominator
+    times = under = 1
+    for rank, (top, below) in rounds.items():
+        if rank in moving:
+            times, under = times * top, under * below
+        else:
+            times *= -(-top // below)
+    return times, under
+
+
+def moved_bytes(
+    site: Site, e: Einsum, array: str, levels: list[LevelLoops], inside: dict[str, int]
+) -> tuple[Fraction, Fraction]:
+    """Seconds that the slowest memory takes for an Einsum, and bytes that all move, at the most.
+
+    What comes into a tile is read from the memory outside it. A result whose tile comes again
+    is read back and written once more (Timeloop's rules; what is left of a rank counts as it is).
+    """
+    return moved_along(site, e, passed_by(site, e, array, len(levels)), levels, inside)
+
+
+def passed_by(site: Site, e: Einsum, array: str, levels: int) -> list[Passed]:
+    """What an Einsum touches on an array that so many memories feed, and where it passes."""
+    accesses = dict.fromkeys((*e.reads, e.target))
+    ways = ((*site.way(array, e, a), levels) for a in accesses)
+    return [
+        Passed(
+            access=a,
+            ranks=site.ranks_of(a),
+            steps=tuple(pairwise(way)),
+            words=site.words.of(a.tensor),
+            gathered=site.gathers(a),
+        )
+        for a, way in zip(accesses, ways, strict=True)
+    ]
+
+
+def moved_along(
+    site: Site,
+    e: Einsum,
+    passed: list[Passed],
+    levels: list[LevelLoops],
+    inside: dict[str, int],
+) -> tuple[Fraction, Fraction]:
+    """``moved_bytes`` of what passes where is known."""
+    tiles, around = [dict(inside)], [p for level in levels for p in level.loops]
+    for part in reversed(around):
+        tiles.append(tiles[-1] | {part.rank: grown(site, tiles[-1], part)})
+    # By the number of loops around them: what is inside of a memory is under those down to it.
+    down = [0, *accumulate(len(level.loops) for level in levels)]
+    moved = [(0, 1)] * len(levels)  # words, as numbers over others
+    for x in passed:
+        for at, below in x.steps:
+            under, tile = around[: down[below]], tiles[len(around) - down[below]]
+            while under and under[-1].rank not in x.ranks:
+                under.pop()
+            words = (
+                site.tile_words(x.access, x.ranks, tile, levels[at].memory)
+                if x.gathered
+                else prod([tile[r] for r in x.ranks]) * x.words
+            )
+            times, over = _times(under, x.ranks)
+            if x.access == e.target:
+                distinct, of = _times([p for p in under if p.rank in x.ranks], x.ranks)
+                times, over = 2 * times * of - distinct * over, over * of
+            (before, parts), over = moved[at], over * words.denominator
+            moved[at] = before * over + times * words.numerator * parts, parts * over
+    sizes = [Fraction(n, parts) * site.architecture.word_bytes for n, parts in moved]
+    speeds = [level.memory.bandwidth_bytes_per_s for level in levels]
+    taken = (n / speed for n, speed in zip(sizes, speeds, strict=True) if speed is not None)
+    return max(taken, default=Fraction(0)), sum(sizes, Fraction(0))
