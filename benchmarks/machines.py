@@ -1,12 +1,12 @@
 """What the search finds on every machine of the library, for ten workloads and two objectives.
 
-    python benchmarks/machines.py [--limit SECONDS] [--store FILE] [WORD ...]
+    python benchmarks/machines.py [--limit SECONDS] [--store FILE] [--page FILE] [WORD ...]
 
 A row for each: found, proven gap, floor, seconds of the clock and of processors. With words only
 those whose machine, workload and objective have all of them. A machine that a workload does not
 run on says why. Rows that are in the store, a JSON object a line, are not searched again; new ones
 are written there as they come, so that it may be stopped and started. ``--table`` prints what
-the store has as it is in docs/mapping.md, and searches nothing.
+the store has, and searches nothing; ``--page docs/machines.md`` writes the tables of that page.
 """
 
 from __future__ import annotations
@@ -90,6 +90,35 @@ class Row:
             f"{self.ended}|"
         )
 
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The row in a table of one workload: what was found, and how near that is."""
+        if self.refused:
+            return (self.refused, "", "", "", "")
+        said = "{:,.0f}".format if self.objective == "latency" else energy
+        shown = (said(self.found), said(self.floor), f"{self.found / self.floor:.3f}")
+        cut = " *" if self.ended else ""
+        return (*shown, f"{100 * self.gap:.1f} %", f"{self.processors:.0f}{cut}")
+
+
+BEGIN = "<!-- what follows is written by benchmarks/machines.py -->"
+"""Where tables begin in the page."""
+
+
+def page(rows: dict[tuple[str, str, str], Row], before: str) -> str:
+    """A page that ends with a table for each workload, machine by machine."""
+    lines = [before.split(BEGIN)[0] + BEGIN, ""]
+    heading = ("machine", "cycles", "floor", "times it", "gap", "s")
+    for work in WORKS:
+        both = (*heading, "energy", *heading[2:])
+        lines += [f"## {work.name}", "", f"| {' | '.join(both)} |", "|---" * len(both) + "|"]
+        for machine in builtin_names("architectures"):
+            found = [rows.get((machine, work.name, name)) for name in ("latency", "energy")]
+            cells = [c for row in found for c in (row.cells if row else ("not run", *("",) * 4))]
+            lines.append(f"| `{machine}` | {' | '.join(cells)} |")
+        lines.append("")
+    return "\n".join(lines)
+
 
 HEAD = "| machine | workload | least | found | gap | floor | times it | seconds | of processors |"
 
@@ -141,9 +170,13 @@ def main() -> None:
     asked.add_argument("--limit", type=float, help="seconds of a search")
     asked.add_argument("--store", type=Path, help="file of rows")
     asked.add_argument("--table", action="store_true", help="print the store")
+    asked.add_argument("--page", type=Path, help="a page whose tables are those of the store")
     asked.add_argument("words", nargs="*")
     told = asked.parse_args()
     known = {r.key: r for r in stored(told.store)}
+    if told.page is not None:
+        told.page.write_text(page(known, told.page.read_text()))
+        return
     print(HEAD)
     print("|" + "---|" * 9)
     for objective, machine, work in product(
