@@ -271,6 +271,14 @@ def _begin(p: KernelProgram, s: State, pc: int, slot: int) -> None:
     loops[at + ROW] = 0
 
 
+def _ended(p: KernelProgram, s: State, pc: int, slot: int) -> None:
+    """Let the rows around a loop know where it ended before it had settled."""
+    loops, at = s.loops, slot * LOOP_FIELDS
+    begin = (p.code[pc * CODE_FIELDS + 1] - 1) * CODE_FIELDS
+    if loops[at + PHASE] != 2 and p.code[begin + 4] != 0:
+        loops[at - LOOP_FIELDS + EVEN] = 0
+
+
 def run(
     p: KernelProgram, s: State, m: Marks, log: Log, reach: int, budget: int, jumping: bool
 ) -> int:
@@ -315,9 +323,8 @@ def run(
             continue
         loops[at + REMAINING] -= 1
         if loops[at + REMAINING] == 0:
-            more = code[(code[now + 1] - 1) * CODE_FIELDS + 4]
-            if what == END and loops[at + PHASE] != 2 and more != 0:
-                loops[at - LOOP_FIELDS + EVEN] = 0
+            if what == END:
+                _ended(p, s, pc, slot)
             continue
         regs[PC] = code[now + 1]
         if what == NEXT:
@@ -337,6 +344,6 @@ def run(
 
 HELPERS = (
     *repeats.HELPERS,
-    *(_note, _fire, _settled, _skipped, _repeated, _iterated, _next_row, _begin),
+    *(_note, _fire, _settled, _skipped, _repeated, _iterated, _next_row, _begin, _ended),
 )
 """What ``run`` calls, each after those that it calls itself."""
