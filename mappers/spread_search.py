@@ -20,7 +20,15 @@ from math import prod
 from typing import Final
 
 from archsim.bound.part_masks import moved_masks
-from archsim.jobs.spreading import Spreading, part_of, seen_by_one, spread_over, spreadings
+from archsim.jobs.spreading import (
+    Spreading,
+    copying_spreadings,
+    part_of,
+    seen_by_one,
+    spread_over,
+    spreadings,
+    whole_rank_of,
+)
 from archsim.spec.arch import Architecture, Memory
 from archsim.spec.mapping import Keep, Mapping, NestLevel
 from archsim.spec.words import words_of
@@ -74,9 +82,16 @@ def spread_search(strategy: Mapper, problem: SearchProblem, progress: Progress) 
 
 
 def ways_of(space: Mapspace) -> tuple[Spreading, ...]:
-    """Ways to spread a cascade; on a single core only where there is no other."""
-    found = spreadings(space.program, space.architecture, space.given)
-    return tuple(way for way in found if way) or found
+    """Ways to spread a cascade; on a single core only where there is no other.
+
+    Where they leave cores idle, those in which all need what one of them makes come first: it takes
+    that one as long as any would take for itself. Chips in a ring have no place for it.
+    """
+    program, machine = space.program, space.architecture
+    usual = spreadings(program, machine, space.given)
+    in_ring = machine.memories[0].ring
+    copying = () if in_ring else copying_spreadings(program, machine, space.given)
+    return tuple(way for way in (*copying, *usual) if way) or usual
 
 
 def over_cores(space: Mapspace, memory: str = "") -> Iterator[Callable[[], StandIn]]:
@@ -97,7 +112,7 @@ def core_of(whole: Mapspace, spreading: Spreading, memory: str = "") -> StandIn:
     InputError
         A core cannot do its part.
     """
-    shapes = part_of(spreading, whole.given)
+    shapes = _shapes_of_part(spreading, whole.given, whole.program)
     machine = one_core(whole.program, whole.architecture, spreading, whole.given)
     share, sees_all = 1, _is_shared(whole.architecture, memory)
     if sees_all:
@@ -110,7 +125,7 @@ def core_of(whole: Mapspace, spreading: Spreading, memory: str = "") -> StandIn:
             # It says itself which loops are at the memory that cores share, and what that keeps.
             yield from _passed_on(whole, machine, mapping, spreading)
             return
-        for placed in placements(mapping, spreading, whole.architecture):
+        for placed in placements(mapping, spreading, whole.architecture, whole.program):
             yield kept_as_told(whole, machine, placed)
 
     return StandIn(space=space, brought=brought, share=share)
@@ -191,6 +206,15 @@ def _look_at(
     search.look_at(core.space, known, core.brought, progress, how)
 
 
+def _shapes_of_part(
+    spreading: Spreading, given: Sizes[str, int], program: Program
+) -> dict[str, int]:
+    """Shapes of a core's part: the cascade's cuts as given, if none of their parts is spread."""
+    spread = (program.rank_of.get(s.rank) for _, ranks in spreading for s in ranks)
+    of_cut = any(declared is not None and declared.family for declared in spread)
+    return part_of(spreading, given, program if of_cut else None)
+
+
 def _of_middle_part(whole: Mapspace, spreading: Spreading) -> Program:
     """The cascade as a core has it: of a rank under a mask with balanced parts, whose sizes the
     mapping decides, it has one of their mean length from the middle, and so of their mean work."""
@@ -269,7 +293,8 @@ def one_core(
         if name == m.name
         for s in ranks
     ]
-    moved = _compulsory(program, architecture, part_of(spreading, given))
+    shapes = _shapes_of_part(spreading, given, program)
+    moved = _compulsory(program, architecture, shapes)
     speeds = [
         m.bandwidth_bytes_per_s * _share(n, m, moved, spread)
         for n, m in enumerate(architecture.memories[: last + 1])
@@ -301,16 +326,23 @@ def _compulsory(
     bits = words_of(program, architecture.word_bits)
     found = [(t.name, (*program.parallel, *t.ranks), False) for t in program.inputs]
     for name in program.outputs:
-        variables = program.einsum_of[name].target.variables
-        found.append((name, (*program.parallel, *(v.upper() for v in variables)), True))
+        named = (v.upper() for v in program.einsum_of[name].target.variables)
+        ranks = dict.fromkeys(whole_rank_of(program, rank) for rank in named)
+        found.append((name, (*program.parallel, *ranks), True))
     return tuple(
         _CompulsoryTensor(
             bits=Fraction(prod(shapes.get(r, 1) for r in ranks)) * bits.of(name),
-            ranks=frozenset(ranks),
+            ranks=frozenset(chain(ranks, *(_parts_of(program, r) for r in ranks))),
             result=result,
         )
         for name, ranks, result in found
     )
+
+
+def _parts_of(program: Program, rank: str) -> tuple[str, ...]:
+    """What the cascade cuts a rank into: who has a part of that has a part of the rank."""
+    declared = program.rank_of.get(rank)
+    return declared.partition if declared is not None else ()
 
 
 def _share(
@@ -345,11 +377,11 @@ def _share(
 
 
 def placements(
-    mapping: Mapping, spreading: Spreading, architecture: Architecture
+    mapping: Mapping, spreading: Spreading, architecture: Architecture, program: Program
 ) -> Iterator[Mapping]:
     """The mapping of a core spread over all: with its loops as they are, and with more and more of
     those of the outermost memory at the one that feeds the cores."""
-    yield spread_over(mapping, spreading, architecture)
+    yield spread_over(mapping, spreading, architecture, program)
     outer = architecture.home.name
     feeding = [m.name for m in architecture.memories if m.instances and m.name != outer]
     if not feeding or not spreading:
@@ -358,7 +390,8 @@ def placements(
     shared = next((level.loops for level in mapping.nest if level.level == outer), ())
     own = any(level.level == outer for e in mapping.einsums for level in e.nest)
     for number in range(0 if own else 1, len(shared) + 1):
-        yield spread_over(_inward(mapping, outer, inner, number), spreading, architecture)
+        inward = _inward(mapping, outer, inner, number)
+        yield spread_over(inward, spreading, architecture, program)
 
 
 def _inward(mapping: Mapping, outer: str, inner: str, number: int) -> Mapping:

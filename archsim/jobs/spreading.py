@@ -416,7 +416,6 @@ def _summed(program: Program) -> Iterator[str]:
 _CHEAP: Final = 1 / 16
 """How much partial results may be, as a share of what is read, to be worth it."""
 
-
 _FEW: Final = 1 / 3
 """The share of instances in use up to which partial results may be as much as what is read."""
 
@@ -441,17 +440,18 @@ def _meet_cheaply(program: Program, way: Spreading, given: Sizes[str, int], shar
 
 def _elements(program: Program, access: Access, given: Sizes[str, int]) -> int:
     """Elements of a tensor, tiles of a rank together as many as that has."""
-    names = dict.fromkeys(_family(program, v.upper()) for v in access.variables)
+    names = dict.fromkeys(whole_rank_of(program, v.upper()) for v in access.variables)
     return prod(_extent(program, rank, given) for rank in (*program.parallel, *names))
 
 
-def _family(program: Program, rank: str) -> str:
+def whole_rank_of(program: Program, rank: str) -> str:
+    """The rank that a rank is a part of, as the cascade cuts it, or itself."""
     declared = program.rank_of.get(rank)
     return declared.family if declared is not None and declared.family else rank
 
 
 def _extent(program: Program, rank: str, given: Sizes[str, int]) -> int:
-    return given.get(_family(program, rank), 1)
+    return given.get(whole_rank_of(program, rank), 1)
 
 
 def _divisible(e: Einsum, variable: str) -> bool:

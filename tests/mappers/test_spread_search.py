@@ -18,6 +18,7 @@ from archsim.evaluate.evaluate import evaluate_mapping
 from archsim.jobs.spreading import Spreading, part_of
 from archsim.spec.mapping import SpreadRank
 from einsum_cascade import Cascade
+from mappers import spread_search
 from mappers.objectives import objective_called
 from mappers.spread_search import one_core, placements
 from mappers.workload_search import search_workload
@@ -117,7 +118,7 @@ def test_a_core_has_the_share_that_the_engine_gives_it(
         " schedule: {kind: sequential}}"
     )
     once = Mapping.load(path)
-    whole, *_ = placements(once, spreading, machine)
+    whole, *_ = placements(once, spreading, machine, program)
     traffic = {t.level: t for t in evaluate_mapping(program, whole, machine, given).traffic}
     slowest = max(
         float(traffic[m.name].total_bytes / m.bandwidth_bytes_per_s)
@@ -128,6 +129,56 @@ def test_a_core_has_the_share_that_the_engine_gives_it(
     speed = core.memories[0].bandwidth_bytes_per_s
     assert speed is not None
     assert float(alone.total_bytes / speed) == pytest.approx(slowest)
+
+
+SHARING = """
+cascade: sharing
+title: rows of which all need a product that has none of them
+ranks: {S: rows, P: queries, E: width, F: features}
+inputs: {A: [P, E], B: [E, F], X: [S, F]}
+output: Y
+einsums: |
+  C[p, f] = A[p, e] * B[e, f]
+  Y[s, p] = C[p, f] * X[s, f]
+"""
+
+
+def test_cores_have_parts_of_what_needs_what_one_of_them_makes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "sharing.yaml").write_text(SHARING)
+    (folder / "rows.yaml").write_text(
+        "workload: {name: rows, cascade: sharing.yaml, shape: {S: 72, P: 4, E: 4, F: 16}}"
+    )
+    speeds = ("HBM.bandwidth=240 GB/s", "L2.bandwidth=600 GB/s", "L1.bandwidth=24 GB/s")
+    machine = Architecture.load(folder / "cores.yaml", [f"memories.{s}" for s in speeds])
+    work = load(folder / "rows.yaml")
+    found = search_workload(work, machine, LATENCY, strategy=BRIEFLY)
+    assert found.result.floor.latency_s <= found.result.latency_s
+    monkeypatch.setattr(spread_search, "copying_spreadings", lambda *_: ())
+    without = search_workload(work, machine, LATENCY, strategy=BRIEFLY)
+    assert found.result.cycles < 0.9 * without.result.cycles
+
+
+def test_what_has_a_part_of_a_cut_rank_comes_to_each_core_for_its_own() -> None:
+    """Heads are groups of some: a core with a part of a group has its part of what all heads have,
+    and all that heads of a group share."""
+    program = Cascade.load("ssd-chunked-prefill").program
+    machine = Architecture.load("h100-sxm")
+    given = {"B": 1, "H": 80, "G": 1, "S": 80, "E": 128, "F": 64, "P": 4096}
+    spreading: Spreading = (("L2", (SpreadRank(instances="sms", rank="S", parts=80),)),)
+    core = one_core(program, machine, spreading, given)
+    length, heads, cores = 4096, 80, 80
+    own = 2 * heads * length * 64 + heads * length + heads * 128 * 64  # X and Y, A, SO
+    shared = 2 * length * 128  # BT and CT
+    part = own / cores + shared
+    # Into L2 each comes once, and from it to each core; results go through it once.
+    into, outof = heads * length * 64 + heads * length + shared, own + cores * shared
+    l2 = machine.memories[1].bandwidth_bytes_per_s
+    assert l2 is not None
+    speed = core.memories[0].bandwidth_bytes_per_s
+    assert speed is not None
+    assert float(speed / l2) == pytest.approx(part / (into + outof))
 
 
 def test_commands_search_machines_of_many_cores(folder: Path) -> None:
