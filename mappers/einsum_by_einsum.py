@@ -33,7 +33,8 @@ from einsum_cascade.ir import Access, Einsum, Program
 
 from .branched import by_branches
 from .fitting import fitted, least_cycles
-from .side_by_side import ORDERS, ArrayLayout, soonest
+from .gathering import soonest_fed
+from .side_by_side import ORDERS, ArrayLayout
 from .sites import LoopPart, Site
 from .space.array_tiles import family_tiles, outer_parts_first
 from .words_moved import LevelLoops, grown, moved_along, passed_by
@@ -169,7 +170,7 @@ def _best_cut(site: Site, *, may_cut: bool) -> tuple[Site, list[_InItsLoops]]:
 
 
 def _einsum(site: Site, e: Einsum) -> _InItsLoops:
-    found = [(layout, *nest_of(site, e, layout)) for layout in soonest(site, e)]
+    found = [(layout, *nest_of(site, e, layout)) for layout in soonest_fed(site, e)]
     layout, levels, slow = min(found, key=lambda x: x[2])
     shared = site.shared(e.name)
     # Loops of other components are in the nest as well: this Einsum stays out of them.
@@ -277,7 +278,8 @@ def nest_of(site: Site, e: Einsum, layout: ArrayLayout) -> tuple[list[LevelLoops
         return _levels(site, outermost, held, loops, inside)
 
     # Ranks of every tensor are best outside, in any order; what does not go round is no matter.
-    common = frozenset.intersection(*(site.ranks_of(a) for a in (*e.reads, e.target)))
+    # So are not those that move picks alone: what is picked may stay while others pick.
+    common = frozenset.intersection(*(site.moving(a, site.shapes) for a in (*e.reads, e.target)))
     outer = [r for r in own if r in common]
     moving = [r for r in own if any(p.name not in laid and p.count > 1 for p in site.parts(r))]
     free = [r for r in moving if r not in common]
@@ -327,6 +329,11 @@ class _Held:
     memory: Memory
     tensors: tuple[tuple[frozenset[str], Fraction | int], ...]
     """Of each its ranks, and bits of a value."""
+    gathered: tuple[Access, ...]
+    """Those of which a tile may be less than its ranks say."""
+    users: int
+    """How many there are at a time."""
+    site: Site
     room: int | None
     """Bits that there are for it; None: without an end."""
 
@@ -334,7 +341,11 @@ class _Held:
         """Whether it has room for a tile of each of them."""
         if self.room is None:
             return True
-        return sum(prod(tile[r] for r in rs) * bits for rs, bits in self.tensors) <= self.room
+        held = sum([prod([tile[r] for r in ranks]) * bits for ranks, bits in self.tensors])
+        if self.gathered:
+            bits = self.users * self.site.architecture.word_bits
+            held += bits * sum(self.site.kept_words(a, tile) for a in self.gathered)
+        return held <= self.room
 
 
 def _held(site: Site, e: Einsum, array: str) -> tuple[Memory, list[_Held]]:
@@ -353,8 +364,11 @@ def _held(site: Site, e: Einsum, array: str) -> tuple[Memory, list[_Held]]:
             tuple(
                 (site.ranks_of(a), bits * site.words.of(a.tensor))
                 for a in accesses
-                if number in held[a]
+                if number in held[a] and not site.gathers(a)
             ),
+            tuple(a for a in accesses if number in held[a] and site.gathers(a)),
+            users,
+            site,
             None if memory.capacity_bytes is None else 8 * memory.capacity_bytes,
         )
         for number, memory in enumerate(inner, 1)

@@ -17,6 +17,7 @@ from einsum_cascade.ir import Access, Einsum, Program, variables_of
 from einsum_cascade.masks import conjuncts, depends_on_data
 
 from .components import strongly_connected_components
+from .picked import PickedAgain, gathers, in_lines, picked_in
 from .space.array_tiles import array_strides, outer_parts_first
 
 
@@ -177,18 +178,39 @@ class Site:
         """Ranks of the loops that an Einsum shares with the others of its component."""
         return self.program.once(_shared_loops, name)
 
+    @property
+    def whole_shapes(self) -> dict[str, int]:
+        """Coordinates of all ranks, whatever loops are around."""
+        return self.shapes
+
     def tile_words(
         self, access: Access, ranks: frozenset[str], tile: Sizes[str, int], memory: Memory
     ) -> Fraction | int:
         """Words that a memory moves for a tile, of so many coordinates by rank; ``ranks`` are
-        those along which the tensor varies."""
-        del memory
-        return prod(tile[r] for r in ranks) * self.words.of(access.tensor)
+        those along which the tensor varies. Around what is gathered whole lines."""
+        words = prod(tile[r] for r in ranks) * self.words.of(access.tensor)
+        if not self.gathers(access):
+            return words
+        line = max(1, memory.line_bits // self.architecture.word_bits)
+        distinct = words / self._picked(access, tile).again
+        return in_lines(distinct, access, self.whole_shapes, tile, line)
+
+    def kept_words(self, access: Access, tile: Sizes[str, int]) -> Fraction | int:
+        """Words of a tile that a memory has to hold: of what is gathered each element once."""
+        words = prod(tile[r] for r in self.ranks_of(access)) * self.words.of(access.tensor)
+        return words / self._picked(access, tile).again if self.gathers(access) else words
+
+    def moving(self, access: Access, tile: Sizes[str, int]) -> frozenset[str]:
+        """Ranks whose loops bring other elements to what holds a tile."""
+        ranks = self.ranks_of(access)
+        return ranks - self._picked(access, tile).staying if self.gathers(access) else ranks
 
     def gathers(self, access: Access) -> bool:
-        """Whether more than a tile's own words come in for it (``tile_words``)."""
-        del access
-        return False
+        """Whether some index of it is itself read."""
+        return self.program.once(_gathers, access)
+
+    def _picked(self, access: Access, tile: Sizes[str, int]) -> PickedAgain:
+        return picked_in(self.program, self.whole_shapes, access, tile)
 
     def together(self, name: str) -> int:
         """How many Einsums share the loops of one, itself included."""
@@ -217,6 +239,11 @@ def _ranks_along(program: Program, variables: tuple[str, ...]) -> tuple[str, ...
 
 def _set_along(program: Program, variables: tuple[str, ...]) -> frozenset[str]:
     return frozenset(_ranks_along(program, variables))
+
+
+def _gathers(program: Program, access: Access) -> bool:
+    del program
+    return gathers(access)
 
 
 def _shared_loops(program: Program, name: str) -> tuple[str, ...]:

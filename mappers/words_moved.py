@@ -104,7 +104,10 @@ def moved_along(
     for x in passed:
         for at, below in x.steps:
             under, tile = around[: down[below]], tiles[len(around) - down[below]]
-            while under and under[-1].rank not in x.ranks:
+            # What elements of an array take at a time is not held for others that pick it.
+            held = x.gathered and below < len(levels)
+            moving = site.moving(x.access, tile) if held else x.ranks
+            while under and under[-1].rank not in moving:
                 under.pop()
             words = (
                 site.tile_words(x.access, x.ranks, tile, levels[at].memory)

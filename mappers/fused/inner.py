@@ -5,26 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping as Sizes
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import prod
 
-from archsim.cost.random_access import neighbours
 from archsim.spec.arch import Memory, ProcessingArray
 from archsim.spec.mapping import EinsumMapping
-from einsum_cascade.ir import Access, Einsum, Gather
+from einsum_cascade.ir import Access, Einsum
 
 from ..arrays import arrays_of
-from ..einsum_by_einsum import Slow, mapped_einsum, nest_of, wide
-from ..side_by_side import ArrayLayout, layouts_of, soonest
+from ..einsum_by_einsum import Slow, mapped_einsum, nest_of
+from ..gathering import soonest_fed
+from ..side_by_side import ArrayLayout, soonest
 from ..sites import LoopPart, Site
 from ..words_moved import LevelLoops
-from .picks import gathers
-
-_SLOWER = 2
-"""How many times the cycles of the soonest a layout may take where something is gathered."""
-
-_LAYOUTS = 12
-"""Layouts of such an Einsum that are looked at."""
-
 
 InnerQuestion = tuple[str, tuple[tuple[int, int, tuple[LoopPart, ...]], ...], bool, str | None]
 """An Einsum, of each of its ranks what one iteration leaves, the size, and the parts that it goes
@@ -76,38 +67,20 @@ class InnerSite(Site):
         """Ranks along which values run."""
         return frozenset(self.program.iterative.get(name, ()))
 
+    @property
+    def whole_shapes(self) -> dict[str, int]:
+        """Coordinates of all ranks, whatever loops are around."""
+        return self.whole.shapes
+
     def tile_words(
         self, access: Access, ranks: frozenset[str], tile: Sizes[str, int], memory: Memory
     ) -> Fraction | int:
-        """Words that a memory moves for a tile: whole lines around what is gathered."""
-        words = super().tile_words(access, ranks, tile, memory)
-        if not gathers(access):
-            return words
-        if not self.alone and memory.name == self.architecture.home.name:
-            return 0  # as many whatever lies side by side
-        words = Fraction(words) / self._again(access, tile)
-        rank_of = {v: v.upper() for v in access.variables}
-        whole = {v: self.whole.shapes[r] for v, r in rank_of.items()}
-        run = neighbours(access, {v: tile[r] for v, r in rank_of.items()}, whole)
-        line = max(1, memory.line_bits // self.architecture.word_bits)
-        return words * (-(-run // line) * line) / run
-
-    def gathers(self, access: Access) -> bool:
-        """Whether some index of it is itself read."""
-        return gathers(access)
-
-    def _again(self, access: Access, tile: Sizes[str, int]) -> Fraction:
-        """How often each element of a tile is picked, at the least: of 16 blocks 256 queries that
-        pick three each touch no more than all."""
-        again = Fraction(1)
-        lengths = self.program.tensor_ranks[access.tensor]
-        for index, rank in zip(access.indices, lengths, strict=True):
-            if isinstance(index, Gather):
-                step = index.coefficient * prod(self.whole.shapes[s] for s in index.shapes)
-                positions = -(-self.whole.shapes[rank] // max(1, step))
-                picks = prod(tile[v.upper()] for v in index.access.variables)
-                again *= max(Fraction(1), Fraction(picks, positions))
-        return again
+        """Words that a memory moves for a tile: of what is gathered under shared loops the
+        outermost one moves as many whatever lies side by side."""
+        outermost = memory.name == self.architecture.home.name
+        if not self.alone and outermost and self.gathers(access):
+            return 0
+        return super().tile_words(access, ranks, tile, memory)
 
     def together(self, name: str) -> int:
         """How many Einsums share the memories: all of them."""
@@ -147,33 +120,13 @@ def inner_cycles(site: InnerSite, e: Einsum) -> dict[str, Fraction]:
 
 def _layouts(site: InnerSite, e: Einsum, on: ProcessingArray | None) -> list[ArrayLayout]:
     """What is soonest done, and the same with two dimensions of one size exchanged."""
-    found = soonest(site, e, on)
-    gathered = [a for a in e.reads if gathers(a)]
-    if gathered:
-        # What lies side by side says how many neighbours are read at a position.
-        others = (x for x in layouts_of(site, e) if on is None or x.array == on)
-        near = (x for x in others if x.cycles <= _SLOWER * found[0].cycles)
-        distinct = {(x.array.name, x.along): x for x in near}.values()
-        found = sorted(distinct, key=lambda x: _fed(site, e, x, gathered))[:_LAYOUTS]
+    found = soonest_fed(site, e, on)
     for layout in tuple(found):
         sizes = {d.name: d.size for d in layout.array.dimensions}
         if len(layout.along) == 2 and len({sizes[d] for d, _ in layout.along}) == 1:
             (one, first), (other, second) = layout.along
             found.append(replace(layout, along=((one, second), (other, first))))
     return [x for n, x in enumerate(found) if x not in found[:n]]
-
-
-def _fed(site: InnerSite, e: Einsum, layout: ArrayLayout, gathered: list[Access]) -> Fraction:
-    """Seconds of an Einsum whose array takes what it gathers anew from the memory beside it, at
-    every step."""
-    memory = site.memories(layout.array.name)[-1]
-    seconds = layout.cycles / site.architecture.clock_hz
-    if memory.bandwidth_bytes_per_s is None:
-        return seconds
-    tile = {r: wide(site, r, layout.names) for r in site.ranks(e)}
-    words = sum(site.tile_words(a, site.ranks_of(a), tile, memory) for a in gathered)
-    moved = words * prod(layout.rounds.values()) * site.architecture.word_bytes
-    return max(seconds, moved / memory.bandwidth_bytes_per_s)
 
 
 def _late(site: Site, e: Einsum, layout: ArrayLayout) -> int:

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from math import prod
 
-from einsum_cascade.ir import Access, Gather, Program
+from einsum_cascade.ir import Gather, Program
 
+from ..picked import gathers
 from ..sites import Site
 from .plans import SharedLoops, heads_of, reaching
 
@@ -21,11 +22,6 @@ _FINER = (4, 8)
 
 _RANKS = 2
 """Ranks that move picks, of which blocks are made."""
-
-
-def gathers(access: Access) -> bool:
-    """Whether some index of an access is itself read."""
-    return any(isinstance(index, Gather) for index in access.indices)
 
 
 def among_picks(program: Program) -> frozenset[str]:
