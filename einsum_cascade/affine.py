@@ -203,9 +203,14 @@ class Families:
     def _members_of(self) -> dict[str, tuple[str, ...]]:
         return dict(self.members)
 
+    @cached_property
+    def _family_of(self) -> dict[str, str]:
+        # Of two that name a member, the first.
+        return {m: f for f, members in reversed(self.members) for m in members}
+
     def family_of(self, variable: str) -> str | None:
         """The family variable a member belongs to."""
-        return next((f for f, members in self.members if variable in members), None)
+        return self._family_of.get(variable)
 
     def members_of(self, variable: str) -> tuple[str, ...]:
         """The member variables of a family variable; empty for any other variable."""

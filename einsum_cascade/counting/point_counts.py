@@ -20,7 +20,7 @@ from ..errors import MappingError, Problem
 from .indicators import conjunctions, inlined
 from .inequalities import Inequality
 from .periods import Periodic
-from .points import CountedAxis, last_tile, spaces
+from .points import CountedAxis, last_tile, signed_spaces
 
 _MOST = 10**9
 """Combinations of the other variables that are gone through at most, steps of halving included."""
@@ -60,9 +60,8 @@ def count_points(program: ir.Program, einsum: ir.Einsum, numbers: Mapping[str, f
     total = 0
     # By the names under which ``spaces`` writes them; no file can use these.
     numbers = {**numbers, **dict(_last_tiles(program, numbers))}
-    for sign, inequalities in conjunctions(inlined(program, einsum.where)):
-        for times, space in spaces(program, einsum.variables, inequalities):
-            total += sign * _Numbers(numbers, einsum).space(times, space.axes, space.inequalities)
+    for times, space in signed_spaces(program, einsum):
+        total += _Numbers(numbers, einsum).space(times, space.axes, space.inequalities)
     return total
 
 
@@ -84,8 +83,8 @@ class Mask:
     untied: tuple[str, ...]
     ones: Mapping[str, int]
 
-    @classmethod
-    def of(cls, program: ir.Program, einsum: ir.Einsum) -> Mask:
+    @staticmethod
+    def of(program: ir.Program, einsum: ir.Einsum) -> Mask:
         """Of an Einsum with its whole mask written out.
 
         >>> from einsum_cascade import Cascade
@@ -94,18 +93,23 @@ class Mask:
         >>> sorted(mask.needs), mask.untied
         (['M', 'P'], ('E',))
         """
-        terms = conjunctions(inlined(program, einsum.where))
-        named = {s.name for _, parts in terms for i in parts for s in i.free_symbols}
-        own = {v: _family(program, program.rank_of_variable[v]) for v in einsum.variables}
-        # A condition may ask for the length of a rank whose variable it does not name.
-        tied = {r for v, family in own.items() if named & {v, *family} for r in family}
-        ranks = [program.rank_of_variable[v] for v in einsum.variables]
-        untied = tuple(r for r in ranks if r not in tied)
-        return cls(
-            needs=frozenset(tied | (named - own.keys())),
-            untied=untied,
-            ones={name: 1 for r in untied for name in _family(program, r)},
-        )
+        return program.once(_mask_of, einsum.variables, einsum.where)
+
+
+def _mask_of(program: ir.Program, variables: tuple[str, ...], where: ir.Condition | None) -> Mask:
+    """Of Einsums that are masked alike, whatever else they are (for ``Program.once``)."""
+    terms = conjunctions(inlined(program, where))
+    named = {s.name for _, parts in terms for i in parts for s in i.free_symbols}
+    own = {v: _family(program, program.rank_of_variable[v]) for v in variables}
+    # A condition may ask for the length of a rank whose variable it does not name.
+    tied = {r for v, family in own.items() if named & {v, *family} for r in family}
+    ranks = [program.rank_of_variable[v] for v in variables]
+    untied = tuple(r for r in ranks if r not in tied)
+    return Mask(
+        needs=frozenset(tied | (named - own.keys())),
+        untied=untied,
+        ones={name: 1 for r in untied for name in _family(program, r)},
+    )
 
 
 def _family(program: ir.Program, rank: str) -> tuple[str, ...]:

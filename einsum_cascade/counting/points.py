@@ -106,9 +106,8 @@ def points_of(program: ir.Program, einsum: ir.Einsum) -> Any:
 
     total = sympy.Integer(0)
     shared = _shared_symbols(program)
-    for sign, inequalities in conjunctions(inlined(program, einsum.where)):
-        for times, space in spaces(program, einsum.variables, inequalities):
-            total += sign * times * space.with_symbols(shared).count()
+    for times, space in signed_spaces(program, einsum):
+        total += times * space.with_symbols(shared).count()
     return factored(_tidy(program, total))
 
 
@@ -200,6 +199,24 @@ class CountedSpace:
 
     def _together(self, a: CountedAxis, b: CountedAxis) -> bool:
         return any({a.symbol, b.symbol} <= i.free_symbols for i in self.inequalities)
+
+
+def signed_spaces(program: ir.Program, einsum: ir.Einsum) -> tuple[tuple[Any, CountedSpace], ...]:
+    """Spaces without masks in them, and how often each counts for the points of an Einsum.
+
+    Written out once for all shapes, and for all Einsums of a program that are masked alike.
+    """
+    return program.once(_signed_spaces, einsum.variables, einsum.where)
+
+
+def _signed_spaces(
+    program: ir.Program, variables: tuple[str, ...], where: ir.Condition | None
+) -> tuple[tuple[Any, CountedSpace], ...]:
+    return tuple(
+        (sign * times, space)
+        for sign, inequalities in conjunctions(inlined(program, where))
+        for times, space in spaces(program, variables, inequalities)
+    )
 
 
 def spaces(

@@ -148,14 +148,12 @@ class _RankAnalysis:
         if not sharing:
             return Level(names, (frozenset(names),), tuple(constraints))
         first: dict[tuple[str, int], str] = {}
-        common = [(first.setdefault(p, name), name) for name in names for p in self._places(name)]
+        common = [
+            (first.setdefault(place, name), name)
+            for name in names
+            for place in self.traversals.places(name, self.traversing[name])
+        ]
         return Level(names, connected(names, common), tuple(constraints))
-
-    def _places(self, name: str) -> frozenset[tuple[str, int]]:
-        node = self.traversals.dependences.node_of[name]
-        return frozenset(
-            place for v in self.traversing[name] for place in self.traversals.provenance.of(node, v)
-        )
 
     def _by_einsum(self, numbers: dict[str, int]) -> tuple[tuple[str, int], ...]:
         """Passes by Einsum in written order; a later pick counts for its Einsum."""

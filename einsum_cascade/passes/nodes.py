@@ -7,6 +7,7 @@ and the value it brings can be ready at different times.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from .. import ir
 from ..affine import Families, Form, Term, linear
@@ -20,6 +21,20 @@ class Read:
 
     tensor: str
     forms: tuple[Form, ...]
+
+    @cached_property
+    def used(self) -> frozenset[str]:
+        """Variables of its forms."""
+        return frozenset(v for form in self.forms for v in form.variables)
+
+    @cached_property
+    def moving(self) -> tuple[tuple[int, str, int], ...]:
+        """Dimensions, each with a variable that it moves with, and in which direction."""
+        return tuple(
+            (dimension, v, -1 if (form.coefficient(v) or 1) < 0 else 1)
+            for dimension, form in enumerate(self.forms)
+            for v in form.variables
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +55,11 @@ class PassNode:
     picked: tuple[tuple[str, str], ...] = ()
     masks: tuple[Before, ...] = ()
     compared: tuple[Compared, ...] = ()
+
+    @cached_property
+    def written(self) -> Read:
+        """What it writes, as if it were read."""
+        return Read(self.tensor, self.target)
 
     def same_as(self, variable: str) -> tuple[str, ...]:
         """Variables the mask holds equal to ``variable``, itself first."""

@@ -70,8 +70,7 @@ class Provenance:
     def own_tensors(self, node: PassNode, variable: str) -> tuple[tuple[str, bool], ...]:
         """Tensors the node itself traverses along ``variable``, and whether it writes them."""
         found = []
-        written = Read(node.tensor, node.target)
-        if node.kind != "pick" and any(True for _ in self._along(written, variable)):
+        if node.kind != "pick" and any(True for _ in self._along(node.written, variable)):
             found.append((node.tensor, True))
         for read in node.reads:
             if any(True for _ in self._along(read, variable)):
@@ -91,7 +90,7 @@ class Provenance:
         seen.add((node.name, variable))
         for v in node.same_as(variable):
             if node.kind != "pick":
-                for dimension, s in self._along(Read(node.tensor, node.target), v):
+                for dimension, s in self._along(node.written, v):
                     found.setdefault((node.tensor, dimension), sign * s)
             for read in node.reads:
                 yield self._follow(read, v, sign, found, seen)
@@ -115,17 +114,16 @@ class Provenance:
     def _along(self, read: Read, variable: str) -> Iterator[tuple[int, int]]:
         """Dimensions of ``read`` that move with ``variable``, and in which direction."""
         members = self.families.members_of(variable)
-        used = {v for form in read.forms for v in form.variables}
+        used = read.used
         # A tensor with some members alone (``LM[m1, p]``) has an element per tile, not per element
         # of the family: traversing it is no pass over the family's fibers.
         whole = not members or variable in used or set(members) <= used
         names = {variable, self.families.family_of(variable), *(members if whole else ())}
         if used.isdisjoint(names):
             return
-        for dimension, form in enumerate(read.forms):
-            for v in form.variables:
-                if v in names:
-                    yield dimension, -1 if (form.coefficient(v) or 1) < 0 else 1
+        for dimension, v, sign in read.moving:
+            if v in names:
+                yield dimension, sign
 
     def _inside(self, form: Form, variable: str) -> str | None:
         """The writer's variable at a dimension; a family's own grain is kept."""

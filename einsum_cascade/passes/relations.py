@@ -289,12 +289,11 @@ def _finer(outer: Interval) -> Interval:
 
 
 @dataclass(frozen=True, eq=False)
-class ReadChain:
-    """How a state was reached: from which node, in which state."""
+class KnownState:
+    """A state, of which there is one object however often it is reached, and its number."""
 
-    node: str
     state: State
-    before: ReadChain | None
+    number: int
 
     @cached_property
     def known(self) -> dict[tuple[str, str], Interval]:
@@ -312,6 +311,15 @@ class ReadChain:
         return not self.ends and all(
             i.sign <= 0 or i.low <= 0 <= i.high for i in self.known.values()
         )
+
+
+@dataclass(frozen=True, eq=False)
+class ReadChain:
+    """How a state was reached: from which node, in which state."""
+
+    node: str
+    at: KnownState
+    before: ReadChain | None
 
 
 @dataclass(frozen=True)
@@ -348,11 +356,38 @@ class Dependences:
         return {n.name: n for n in self.nodes}
 
     @cached_property
-    def _leaving(self) -> dict[str, tuple[ReadEdge, ...]]:
-        found: dict[str, list[ReadEdge]] = {n.name: [] for n in self.nodes}
+    def _leaving(self) -> dict[str, list[tuple[int, ReadEdge]]]:
+        """By node its edges, each with a number: that of all behind which the same is known."""
+        numbers: dict[object, int] = {}
+        found: dict[str, list[tuple[int, ReadEdge]]] = {n.name: [] for n in self.nodes}
         for edge in self.edges:
-            found[edge.writer].append(edge)
-        return {name: tuple(edges) for name, edges in found.items()}
+            n = self.node_of[edge.reader]
+            alike = (edge.ties, edge.looping, n.variables, n.masks, n.compared)
+            found[edge.writer].append((numbers.setdefault(alike, len(numbers)), edge))
+        return found
+
+    @cached_property
+    def _states(self) -> dict[State, KnownState]:
+        return {}
+
+    def _known(self, state: State) -> KnownState:
+        """The one object of a state."""
+        return self._states.setdefault(state, KnownState(state, len(self._states)))
+
+    @cached_property
+    def _after(self) -> dict[tuple[int, int], KnownState]:
+        return {}
+
+    def _along(self, at: KnownState, number: int, edge: ReadEdge) -> KnownState:
+        """The state behind an edge: it is the same of all sources that come in one state."""
+        found = self._after.get((at.number, number))
+        if found is None:
+            found = self._known(self._closed(_carried(at.state, edge), self.node_of[edge.reader]))
+            self._after[at.number, number] = found
+        return found
+
+    def _closed(self, known: dict[tuple[str, str], Interval], node: PassNode) -> State:
+        return closed(known, node, self.families, self.moving, self.hopeful)
 
     @cached_property
     def reached(self) -> dict[str, dict[str, tuple[ReadChain, ...]]]:
@@ -376,27 +411,29 @@ class Dependences:
 
     def _reached(self, source: PassNode) -> dict[str, tuple[ReadChain, ...]]:
         """Every node that depends on ``source``, with the states it may be in."""
-        start = closed(
-            {(v, v): EQUAL for v in source.variables},
-            source,
-            self.families,
-            self.moving,
-            self.hopeful,
-        )
+        start = self._known(self._closed({(v, v): EQUAL for v in source.variables}, source))
         steps: dict[str, list[ReadChain]] = {}
         # Breadth first: of two chains to one state the shorter is kept, which is the one to tell.
         queue = deque([ReadChain(source.name, start, None)])
         while queue:
             step = queue.popleft()
-            for edge in self._leaving[step.node]:
-                reader = self.node_of[edge.reader]
-                state = closed(
-                    _carried(step.state, edge), reader, self.families, self.moving, self.hopeful
-                )
-                _visit(
-                    steps.setdefault(edge.reader, []), queue, ReadChain(edge.reader, state, step)
-                )
+            for number, edge in self._leaving[step.node]:
+                reached = ReadChain(edge.reader, self._along(step.at, number, edge), step)
+                self._visit(steps.setdefault(edge.reader, []), queue, reached)
         return {name: tuple(found) for name, found in steps.items()}
+
+    def _visit(self, found: list[ReadChain], queue: deque[ReadChain], step: ReadChain) -> None:
+        """Keep a state unless one that allows more is there; join when there are too many."""
+        if any(old.at is step.at or _implied(step.at.known, old.at) for old in found):
+            return
+        if len(found) >= MAX_STATES:
+            joined = step.at.state
+            for old in found:
+                joined = _joined(joined, old.at.state)
+            step = ReadChain(step.node, self._known(joined), step.before)
+            found.clear()
+        found.append(step)
+        queue.append(step)
 
 
 def _carried(state: State, edge: ReadEdge) -> dict[tuple[str, str], Interval]:
@@ -424,30 +461,16 @@ def relation(step: ReadChain, u: str, v: str) -> Interval | None:
 
     Returns None when it says nothing: ``v`` needs every ``u``.
     """
-    known = step.known
+    known = step.at.known
     result = known.get((u, v))
-    if step.ends:
+    if step.at.ends:
         for at, way in ((START, _AFTER), (STOP, _UNTIL)):
             if (u, at) in known and not (end := known[u, at].then(way)).everything:
                 result = end if result is None else result.meet(end)
     return result
 
 
-def _visit(found: list[ReadChain], queue: deque[ReadChain], step: ReadChain) -> None:
-    """Keep a state unless one that allows more is there; join when there are too many."""
-    if any(_implied(step.known, old) for old in found):
-        return
-    if len(found) >= MAX_STATES:
-        joined = step.state
-        for old in found:
-            joined = _joined(joined, old.state)
-        step = ReadChain(step.node, joined, step.before)
-        found.clear()
-    found.append(step)
-    queue.append(step)
-
-
-def _implied(mine: Mapping[tuple[str, str], Interval], other: ReadChain) -> bool:
+def _implied(mine: Mapping[tuple[str, str], Interval], other: KnownState) -> bool:
     return all(k in mine and mine[k].inside(i) for k, i in other.state)
 
 

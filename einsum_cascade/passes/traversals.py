@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
+from itertools import product
 
 from .. import ir
 from ..affine import Families
@@ -106,45 +106,50 @@ class Traversals:
         """Every dependence between two nodes that traverse ``rank``."""
         found = []
         directions = self.directions(traversing)
+        places = {name: self.places(name, own) for name, own in traversing.items()}
         for earlier in traversing:
             for later, steps in self.dependences.reached[earlier].items():
                 if later in traversing:
                     ends = (traversing[earlier], traversing[later])
-                    pair = self._pair(rank, (earlier, later), ends, directions, steps)
-                    if pair is not None:
-                        found.append(pair)
+                    kept = self._dependent(rank, (earlier, later), ends, directions, steps)
+                    if kept[1]:
+                        shared = not places[earlier].isdisjoint(places[later])
+                        chains = tuple([steps[i] for i in kept[1]])
+                        found.append(Pair(earlier, later, kept[0], shared, chains))
         return tuple(found)
 
-    def _pair(
+    def places(self, name: str, coordinates: tuple[str, ...]) -> frozenset[Place]:
+        """The fibers that a node traverses along any of some coordinates."""
+        node = self.dependences.node_of[name]
+        return frozenset(place for v in coordinates for place in self.provenance.of(node, v))
+
+    def _dependent(
         self,
         rank: str,
         names: tuple[str, str],
         coordinates: tuple[tuple[str, ...], tuple[str, ...]],
         directions: dict[tuple[str, str], int],
         steps: tuple[ReadChain, ...],
-    ) -> Pair | None:
-        source, reader = (self.dependences.node_of[name] for name in names)
-        starts, ends = coordinates
+    ) -> tuple[Order, tuple[int, ...]]:
+        """``_kept`` of two nodes by name, each of which has its ``coordinates`` along the rank."""
+        source, reader = names
         signs = tuple(
-            (directions[source.name, a], directions[reader.name, b])
-            for a, b in itertools.product(starts, ends)
+            [(directions[source, a], directions[reader, b]) for a, b in product(*coordinates)]
         )
         # Of many pairs all that counts is the same: a long cascade says it once.
-        alike = (
-            *(rank, coordinates, signs, tuple([s.state for s in steps])),
-            *(source.variables, source.masks, reader.variables, reader.masks),
-        )
+        states = tuple([s.at.number for s in steps])
+        alike = (rank, coordinates, signs, states, self._looks[source], self._looks[reader])
         if alike not in self._known:
-            self._known[alike] = self._kept(rank, (source, reader), coordinates, signs, steps)
-        order, kept = self._known[alike]
-        if not kept:
-            return None
-        shared = any(
-            not mine.keys().isdisjoint(theirs)
-            for mine in (self.provenance.of(source, a) for a in starts)
-            for theirs in (self.provenance.of(reader, b) for b in ends)
-        )
-        return Pair(source.name, reader.name, order, shared, tuple([steps[i] for i in kept]))
+            nodes = (self.dependences.node_of[source], self.dependences.node_of[reader])
+            self._known[alike] = self._kept(rank, nodes, coordinates, signs, steps)
+        return self._known[alike]
+
+    @cached_property
+    def _looks(self) -> dict[str, int]:
+        """By node a number, which those share that go over the same points."""
+        numbers: dict[object, int] = {}
+        nodes = self.dependences.nodes
+        return {n.name: numbers.setdefault((n.variables, n.masks), len(numbers)) for n in nodes}
 
     @cached_property
     def _known(self) -> dict[tuple[object, ...], tuple[Order, tuple[int, ...]]]:
@@ -165,12 +170,12 @@ class Traversals:
         kept = tuple(
             i
             for i, s in enumerate(steps)
-            if s.still or all(_same_possible(s, v, starts) for v in outer)
+            if s.at.still or all(_same_possible(s, v, starts) for v in outer)
         )
         steps = tuple(steps[i] for i in kept)
         still = (self._outer(rank, source, (*starts, *ends)), outer)
         order = Order.ANY
-        for (a, b), turns in zip(itertools.product(starts, ends), signs, strict=True):
+        for (a, b), turns in zip(product(starts, ends), signs, strict=True):
             moving = steps
             if self.hopeful:
                 beyond = _on_either_side(source.masks, reader.masks, (a, b), outer)
