@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 from filelock import FileLock, Timeout
 from numba import njit
 from numba.core.caching import FunctionCache
+from numba.core.registry import CPUDispatcher
 
 _PATIENCE_S = 60
 """How long another process may take to compile a function."""
@@ -88,7 +89,44 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
         It lets go of the interpreter's lock while it runs. Integers wrap at 2^63 without a
         word: callers bound them beforehand, or count in floats.
     """
-    made: Any = njit(nogil=True)(function)
+    return _kept(function, _made(function))
+
+
+def compiled_inside(function: Callable[P, R]) -> Callable[P, R]:
+    """As ``compiled``, for a function that none but compiled ones call.
+
+    What turns Python's objects into what it takes is not made: of named tuples of arrays that is
+    a quarter of what there is to compile.
+
+    Returns
+    -------
+    callable
+        Called from Python it raises TypeError, but for where Numba is told to compile nothing.
+    """
+    made = _made(function, no_cpython_wrapper=True)
+    if isinstance(made, CPUDispatcher):
+        made.__class__ = _Inside
+    return _kept(function, made)
+
+
+class _Inside(CPUDispatcher):
+    """Compiled code without a way in from Python, which would end the process."""
+
+    def __call__(self, *_: object, **__: object) -> None:
+        """Refuse."""
+        name = self.py_func.__name__
+        raise TypeError(f"{name} is called by compiled code alone: @compiled lets Python call it")
+
+
+def _made(function: Callable[P, R], **options: bool) -> Any:
+    """What Numba makes of a function."""
+    make: Any = njit
+    # C has no way in, either: nobody asks for it, and it takes time to compile.
+    return make(nogil=True, no_cfunc_wrapper=True, **options)(function)
+
+
+def _kept(function: Callable[P, R], made: Any) -> Callable[P, R]:
+    """What Numba makes of a function, kept on disk where that can be done."""
     if hasattr(made, "_cache"):  # not where Numba is told to compile nothing
         kept: Any = KeptCode
         with suppress(RuntimeError):  # where there is no place to keep it in
@@ -125,7 +163,7 @@ def compiled_with(
     """
     made: dict[str, object] = {}
     for helper in helpers:
-        made[helper.__name__] = compiled(_among(made, helper))
+        made[helper.__name__] = compiled_inside(_among(made, helper))
     return compiled(_among(made, function))
 
 

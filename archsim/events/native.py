@@ -8,9 +8,17 @@ import numpy as np
 
 from ..compiled import compiled_with
 from . import kernel
-from .tables import KernelProgram, Log, Marks, State
+from .tables import KernelProgram, Log, Marks, Numbers, State
 
-_run = compiled_with(kernel.HELPERS, kernel.run)
+
+def _copy(into: Numbers, at: int, table: Numbers, start: int, count: int) -> None:
+    """As in ``repeats``, one after the other: what Numba says of slices of unlike lengths takes
+    longer to compile than any function of the kernel."""
+    for n in range(count):
+        into[at + n] = table[start + n]
+
+
+_run = compiled_with((_copy, *kernel.HELPERS), kernel.run)
 
 
 def run(

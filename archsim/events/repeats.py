@@ -7,7 +7,7 @@ the free times of resources, and the classes of steps that are not yet through. 
 
 from __future__ import annotations
 
-from .tables import LIMIT, KernelProgram, Marks, State
+from .tables import LIMIT, KernelProgram, Marks, Numbers, State
 
 
 def _shift(p: KernelProgram, s: State, m: Marks, slot: int, reach: int, period: int) -> int:
@@ -43,6 +43,11 @@ def _shift(p: KernelProgram, s: State, m: Marks, slot: int, reach: int, period: 
     return max(shift, 0)
 
 
+def _copy(into: Numbers, at: int, table: Numbers, start: int, count: int) -> None:
+    """Entries of a table into another; compiled, it is that of ``native``."""
+    into[at : at + count] = table[start : start + count]
+
+
 def _mark(p: KernelProgram, s: State, m: Marks, slot: int, period: int) -> None:
     """Keep the state to compare later ones with."""
     mask, tasks, resources = len(s.kind) - 1, len(p.need), len(s.free)
@@ -50,12 +55,11 @@ def _mark(p: KernelProgram, s: State, m: Marks, slot: int, period: int) -> None:
         row, at = (period - q) & mask, slot * m.back + q
         m.kind[at] = s.kind[row]
         row, at = row * tasks, at * tasks
-        m.result[at : at + tasks] = s.result[row : row + tasks]
-        m.leave[at : at + tasks] = s.leave[row : row + tasks]
-    m.last[slot * tasks : (slot + 1) * tasks] = s.last[:]
-    at = slot * resources
-    m.free[at : at + resources] = s.free[:]
-    m.used[at : at + resources] = s.used[:]
+        _copy(m.result, at, s.result, row, tasks)
+        _copy(m.leave, at, s.leave, row, tasks)
+    _copy(m.last, slot * tasks, s.last, 0, tasks)
+    _copy(m.free, slot * resources, s.free, 0, resources)
+    _copy(m.used, slot * resources, s.used, 0, resources)
 
 
 def _advance(p: KernelProgram, s: State, m: Marks, slot: int, period: int, time: int) -> bool:

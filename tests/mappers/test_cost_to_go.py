@@ -9,11 +9,18 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mappers.exhaustive.kernels.arrays import Ints
+from archsim.compiled import compiled
+from mappers.exhaustive.kernels.arrays import Floats, Ints
 from mappers.exhaustive.kernels.cost_to_go import EINSUM, TENSOR, Choices, least_to_go, planned
 
 S, A = 0, 1
 REGISTERS, BUFFER = 0, 1
+
+
+@compiled
+def fill(c: Choices, cost: Floats, to_go: Floats) -> None:
+    """The least cost to go: compiled code calls that of the search, Python cannot."""
+    least_to_go(c, planned(c), cost, to_go)
 
 
 def test_what_is_to_come_depends_on_the_frontier_alone() -> None:
@@ -41,7 +48,7 @@ def test_what_is_to_come_depends_on_the_frontier_alone() -> None:
     # A second sum: to hand it on costs nothing.
     free = np.array([*works, 0.0, 0.0])
     found = np.full((8, 2), np.nan)
-    least_to_go(choices, planned(choices), np.stack([cost, free], axis=1), found)
+    fill(choices, np.stack([cost, free], axis=1), found)
     to_go = found[:, 0]
     assert to_go[0] == 19
     assert to_go[1:3].tolist() == [9, 5]  # S on array 0, on array 1
@@ -137,7 +144,7 @@ def least_of_access(
 def test_what_is_to_go_is_the_least_of_all_choices(c: Choices, seed: int) -> None:
     cost = np.random.default_rng(seed).integers(0, 50, len(c.rows)).astype(np.float64)
     found = np.full((c.first_state[-1] + 1, 1), np.nan)
-    least_to_go(c, planned(c), cost[:, None], found)
+    fill(c, cost[:, None], found)
     for decision in range(len(c.decisions)):
         rows = c.frontier[c.first_frontier[decision] : c.first_frontier[decision + 1]]
         for state in range(c.first_state[decision], c.first_state[decision + 1]):

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from archsim.compiled import compiled
+from archsim.compiled import compiled_inside
 
 from .arrays import Floats, Ints
 
@@ -56,7 +56,7 @@ class Choices(NamedTuple):
     first_state: Ints
 
 
-@compiled
+@compiled_inside
 def state_of(c: Choices, decision: int, picked: Ints) -> int:
     """The number of the frontier's state before a decision."""
     state = c.first_state[decision]
@@ -65,7 +65,7 @@ def state_of(c: Choices, decision: int, picked: Ints) -> int:
     return int(state)
 
 
-@compiled
+@compiled_inside
 def _unpack(c: Choices, decision: int, state: int, picked: Ints) -> None:
     """Set the arrays of the frontier's Einsums; -1 for all others."""
     for number in range(picked.shape[0]):
@@ -100,7 +100,7 @@ class Plan(NamedTuple):
     rows: Ints
 
 
-@compiled
+@compiled_inside
 def _touching(c: Choices, decision: int, factors: Ints) -> int:
     """How many states the frontier's Einsums have that touch a tensor; their factors in it, 0 of
     those that do not."""
@@ -116,7 +116,7 @@ def _touching(c: Choices, decision: int, factors: Ints) -> int:
     return states
 
 
-@compiled
+@compiled_inside
 def _states_planned(c: Choices, p: Plan, factors: Ints, picked: Ints) -> None:
     """Fill what is said of states."""
     alike = 0
@@ -141,7 +141,7 @@ def _states_planned(c: Choices, p: Plan, factors: Ints, picked: Ints) -> None:
     p.first_alike[c.decisions.shape[0]] = alike
 
 
-@compiled
+@compiled_inside
 def _ranges_planned(c: Choices, decision: int, p: Plan, picked: Ints, begun: int, end: int) -> int:
     """Fill the ranges of what is alike as picked, from number ``begun`` on; the end of rows."""
     number, places = c.decisions[decision, 1], c.decisions[decision, 2]
@@ -166,7 +166,7 @@ def _ranges_planned(c: Choices, decision: int, p: Plan, picked: Ints, begun: int
     return end
 
 
-@compiled
+@compiled_inside
 def planned(c: Choices) -> Plan:
     """The plan of some choices."""
     decisions, states = c.decisions.shape[0], c.first_state[c.decisions.shape[0]]
@@ -211,7 +211,7 @@ def planned(c: Choices) -> Plan:
     return p
 
 
-@compiled
+@compiled_inside
 def _least_places(
     cost: Floats,
     p: tuple[Ints, Ints],
@@ -246,7 +246,7 @@ def _least_places(
             found[g] = min(found[g], value[g])
 
 
-@compiled
+@compiled_inside
 def least_to_go(c: Choices, p: Plan, cost: Floats, to_go: Floats) -> None:
     """The least weighted costs from every state of every frontier on, some sums at a time.
 

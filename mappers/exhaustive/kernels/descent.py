@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from archsim.compiled import compiled
+from archsim.compiled import compiled, compiled_inside
 
 from ...objectives import ENERGY, LATENCY
 from .arrays import Floats, Ints
@@ -51,7 +51,7 @@ class SizedSearch(NamedTuple):
     tally: Floats
 
 
-@compiled
+@compiled_inside
 def _value(
     objective: int,
     costs: Floats,
@@ -81,7 +81,7 @@ def _value(
     return float(value)
 
 
-@compiled
+@compiled_inside
 def _size_of(c: Choices, tile: Floats, tensor: int, memory: int, picked: Ints) -> float:
     """Bytes of a tensor's largest tile at a memory, of Einsums in the ways that are picked."""
     largest = 0.0
@@ -92,7 +92,7 @@ def _size_of(c: Choices, tile: Floats, tensor: int, memory: int, picked: Ints) -
     return float(largest)
 
 
-@compiled
+@compiled_inside
 def _always(c: Choices, tile: Floats, none: Ints, room: Floats) -> None:
     """Bytes that the decisions from each on need whatever is chosen; ``none`` is picked."""
     end = c.decisions.shape[0]
@@ -109,7 +109,7 @@ def _always(c: Choices, tile: Floats, none: Ints, room: Floats) -> None:
                     room[depth, memory] += _size_of(c, tile, tensor, memory, none)
 
 
-@compiled
+@compiled_inside
 def _holds(capacities: Floats, used: Floats, room: Floats) -> bool:
     """Whether memories have room for what is used and what is there whatever is chosen."""
     fits = True
@@ -118,7 +118,7 @@ def _holds(capacities: Floats, used: Floats, room: Floats) -> bool:
     return fits
 
 
-@compiled
+@compiled_inside
 def _fits(
     c: Choices,
     capacities: Floats,
@@ -136,7 +136,7 @@ def _fits(
     return _holds(capacities, used, room)
 
 
-@compiled
+@compiled_inside
 def _bounds(c: Choices, plan: Plan, cost: Floats, weights: Floats, to_go: Floats) -> None:
     """The least weighted costs to go, for every row of weights."""
     weighted = np.zeros((cost.shape[0], weights.shape[0]))
@@ -148,7 +148,7 @@ def _bounds(c: Choices, plan: Plan, cost: Floats, weights: Floats, to_go: Floats
     least_to_go(c, plan, weighted, to_go)
 
 
-@compiled
+@compiled_inside
 def _sum(amounts: Floats) -> float:
     total = 0.0
     for n in range(amounts.shape[0]):
@@ -156,7 +156,7 @@ def _sum(amounts: Floats) -> float:
     return total
 
 
-@compiled
+@compiled_inside
 def _promising(
     objective: int,
     after: tuple[int, int],
@@ -223,7 +223,7 @@ class _Scratch(NamedTuple):
     nothing: Floats
 
 
-@compiled
+@compiled_inside
 def _scratch(c: Choices, columns: int) -> _Scratch:
     end, memories = c.decisions.shape[0], c.capacities.shape[0]
     widest = 1
@@ -248,7 +248,7 @@ def _scratch(c: Choices, columns: int) -> _Scratch:
     )
 
 
-@compiled
+@compiled_inside
 def _descend(
     c: Choices,
     plan: Plan,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from archsim.compiled import compiled
+from archsim.compiled import compiled, compiled_inside
 
 from .arrays import FlatMeasures, FlatProducts, Floats, Ints
 
@@ -19,13 +19,13 @@ _DEEPEST = 64
 than any run has."""
 
 
-@compiled
+@compiled_inside
 def _stride(f: FlatMeasures, loop: int, strides: Ints) -> int:
     member, unit = f.loops[loop, 1], f.loops[loop, 2]
     return int(unit if member < 0 else unit * min(strides[member], f.loops[loop, 3]))
 
 
-@compiled
+@compiled_inside
 def _digits_of(f: FlatMeasures, term: int, extent: int) -> int:
     """Distinct tuples of the digits told apart inside an extent."""
     found = 0
@@ -41,7 +41,7 @@ def _digits_of(f: FlatMeasures, term: int, extent: int) -> int:
     return int(found + 1)
 
 
-@compiled
+@compiled_inside
 def _size(f: FlatMeasures, measure: int, now: Ints) -> float:
     """The size of a tile of some extents; NaN where it is irregular."""
     size = 1.0
@@ -63,7 +63,7 @@ def _size(f: FlatMeasures, measure: int, now: Ints) -> float:
     return size
 
 
-@compiled
+@compiled_inside
 def _total(
     f: FlatMeasures, measure: int, strides: Ints, now: Ints, stack: Ints, first: Floats
 ) -> float:
@@ -123,7 +123,7 @@ def _total(
             return total
 
 
-@compiled
+@compiled_inside
 def _factor(f: FlatMeasures, chain: int, strides: Ints, turns: Ints, whole: Floats) -> float:
     """One chain of one tiling; NaN where whole tiles are not cut evenly.
 
@@ -164,7 +164,7 @@ def _factor(f: FlatMeasures, chain: int, strides: Ints, turns: Ints, whole: Floa
     return total + (_digits_of(f, term, rest) if sized else 1.0)
 
 
-@compiled
+@compiled_inside
 def _turned(p: FlatProducts, measure: int, turns: Ints) -> bool:
     """Whether a measure is the product of its chains."""
     if p.walked[measure]:

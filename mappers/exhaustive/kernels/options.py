@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from archsim.compiled import compiled
+from archsim.compiled import compiled_inside
 
 from .arrays import Floats, Ints
 from .cost_to_go import EINSUM, Choices
 
 
-@compiled
+@compiled_inside
 def _options_of_tensor(
     c: Choices, cost: Floats, decision: int, picked: Ints, options: Floats, usable: Ints
 ) -> int:
@@ -36,7 +36,7 @@ def _options_of_tensor(
     return lost
 
 
-@compiled
+@compiled_inside
 def _is_better(options: Floats, kept: NDArray[np.bool_], other: int, choice: int) -> bool:
     """Whether places cost no more than others in any column and are in no other memory."""
     for column in range(options.shape[1]):
@@ -48,7 +48,7 @@ def _is_better(options: Floats, kept: NDArray[np.bool_], other: int, choice: int
     return True
 
 
-@compiled
+@compiled_inside
 def options_of(
     c: Choices, cost: Floats, decision: int, picked: Ints, options: Floats, usable: Ints
 ) -> int:

@@ -14,7 +14,7 @@ import pytest
 from filelock import FileLock
 
 from archsim import compiled as room
-from archsim.compiled import compiled
+from archsim.compiled import compiled, compiled_inside
 
 pytestmark = [
     pytest.mark.skipif(numba.config.DISABLE_JIT, reason="Numba is told to compile nothing"),
@@ -56,3 +56,20 @@ def test_who_takes_too_long_is_not_waited_for(
     made._cache.lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(made._cache.lock):
         assert made(3) == 27
+
+
+@compiled_inside
+def _half(x: int) -> int:
+    return x // 2
+
+
+@compiled
+def _quarter(x: int) -> int:
+    return _half(_half(x))
+
+
+def test_what_has_no_way_in_from_python_says_so() -> None:
+    for made in (None, _quarter(13)):  # before it is compiled, and after
+        assert made in (None, 3)
+        with pytest.raises(TypeError, match="_half is called by compiled code alone: @compiled"):
+            _half(13)
