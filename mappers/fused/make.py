@@ -38,6 +38,7 @@ from ..sites import Site
 from ..space.array_tiles import family_tiles
 from .cuts import NarrowBand, cuts_for_band, cuts_of, narrow_band
 from .even import shared_out
+from .inmost import with_second, without_second
 from .inner import InnerQuestion, InnerSite, inner_cycles, inner_mapping
 from .picks import blocks_for_picks
 from .plans import SharedLoops, Structure, heads_of, plans_of, steps_of
@@ -72,6 +73,9 @@ loops over heads: no other way finds room in smaller blocks."""
 _BETTER = Fraction(19, 20)
 """The share of what is promised that a choice of other arrays must promise, to be run."""
 
+_NEAR = Fraction(3, 2)
+"""How many times the least that is promised another may take to be run, too."""
+
 
 def fused(program: Program, architecture: Architecture, given: Sizes[str, int]) -> Mapping:
     """The most promising mapping that keeps intermediates in inner memories.
@@ -97,15 +101,44 @@ def fused(program: Program, architecture: Architecture, given: Sizes[str, int]) 
     NoLegalMappingError
         Nothing that was tried is legal and fits.
     """
-    best = _best(program, architecture, given) if len(architecture.memories) > 1 else None
-    if best is not None:
-        even = best.fusion.evened(best)
-        promised = _BETTER * price(best.bound)[0]
-        if even is not None and price(even)[0] < promised and _is_sooner(even, best):
-            return even.mapping
-        return best.bound.mapping
+    found = [*_promising(program, architecture, given)]
+    if found:
+        return _soonest(found).mapping
     text = f"no tiles of fused loops fit the memories of {architecture.name}"
     raise NoLegalMappingError(Problem(text))
+
+
+def _soonest(found: list[tuple[Bound, dict[str, int]]]) -> Bound:
+    """What promises most; of about as much what is sooner done as it will be run."""
+    promised = [price(bound)[0] for bound, _ in found]
+    near = [x for x, cycles in zip(found, promised, strict=True) if cycles <= _NEAR * min(promised)]
+    return near[0][0] if len(near) == 1 else min(near, key=lambda x: _cycles(*x))[0]
+
+
+def _promising(
+    program: Program, architecture: Architecture, given: Sizes[str, int]
+) -> Iterator[tuple[Bound, dict[str, int]]]:
+    """The most promising mapping whose loops are shared inside of the second memory, and the one
+    whose loops are inside of the third; with the shapes that they are bound to."""
+    for machine in (architecture, without_second(architecture)):
+        best = None
+        if machine is not None and len(machine.memories) > 1:
+            best = _best(program, machine, given)
+        if best is None:
+            continue
+        bound = _shared_out(best)
+        whole = bound if machine is architecture else with_second(bound, architecture)
+        if whole is not None:
+            yield whole, best.fusion.given
+
+
+def _shared_out(best: _Made) -> Bound:
+    """A mapping, or the same with its Einsums shared out over all arrays, if that is sooner."""
+    even = best.fusion.evened(best)
+    promised = _BETTER * price(best.bound)[0]
+    if even is not None and price(even)[0] < promised and _is_sooner(even, best):
+        return even
+    return best.bound
 
 
 def _best(program: Program, architecture: Architecture, given: Sizes[str, int]) -> _Made | None:
@@ -277,7 +310,13 @@ class _Fusion:
         """With as many of the loops inside of the second memory as leave it room."""
         if plan.extra and not self.moved and plan.structure in self.refused:
             return None
-        for split in range(plan.heads, len(plan.loops) + 1):
+        last = len(plan.loops)
+        if plan.heads < last:
+            # Where the smallest tiles have no room no others do.
+            least = self._legal(plan, last)
+            if least is not None and not all_fits(least):
+                return None
+        for split in range(plan.heads, last + 1):
             bound = self._legal(plan, split)
             if bound is None:
                 self.refused.add(plan.structure)
