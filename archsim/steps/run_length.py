@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +34,28 @@ class Repeat:
     body: OneStep | Seq
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Seq:
-    """One after the other, no two neighbours alike."""
+    """One after the other, no two neighbours alike.
+
+    A run has the same one in many places: it is counted once.
+    """
 
     parts: tuple[OneStep | Repeat, ...]
+
+    @cached_property
+    def steps(self) -> int:
+        """How many steps it has."""
+        return sum([length(p) for p in self.parts])
+
+    @cached_property
+    def by_class(self) -> dict[int, int]:
+        """How many steps of each class, in the order of first occurrence."""
+        found: dict[int, int] = {}
+        for part in self.parts:
+            for kind, times in steps_by_class(part).items():
+                found[kind] = found.get(kind, 0) + times
+        return found
 
 
 RunLengths = OneStep | Repeat | Seq
@@ -79,11 +97,20 @@ def sequence(parts: Iterable[RunLengths]) -> RunLengths:
 def _merged(parts: Iterable[tuple[int, OneStep | Seq]]) -> list[tuple[int, OneStep | Seq]]:
     found: list[tuple[int, OneStep | Seq]] = []
     for count, body in parts:
-        if found and found[-1][1] == body:
+        if found and _same(found[-1][1], body):
             found[-1] = (found[-1][0] + count, body)
         elif not _empty(body):
             found.append((count, body))
     return found
+
+
+def _same(one: OneStep | Seq, other: OneStep | Seq) -> bool:
+    """Whether two are equal; most that are not differ in length, which is known sooner."""
+    if one is other:
+        return True
+    if isinstance(one, OneStep) or isinstance(other, OneStep):
+        return one == other
+    return one.steps == other.steps and one == other
 
 
 def length(runs: RunLengths) -> int:
@@ -98,7 +125,7 @@ def length(runs: RunLengths) -> int:
         return 1
     if isinstance(runs, Repeat):
         return runs.count * length(runs.body)
-    return sum(length(p) for p in runs.parts)
+    return runs.steps
 
 
 def steps_by_class(runs: RunLengths) -> dict[int, int]:
@@ -114,17 +141,11 @@ def steps_by_class(runs: RunLengths) -> dict[int, int]:
     dict of int to int
         Steps by class, in the order of first occurrence; a class that never occurs is absent.
     """
-    found: dict[int, int] = {}
-    queue: list[tuple[int, RunLengths]] = [(1, runs)]
-    while queue:
-        times, part = queue.pop()
-        if isinstance(part, Repeat):
-            times, part = times * part.count, part.body
-        if isinstance(part, OneStep):
-            found[part.kind] = found.get(part.kind, 0) + times
-        else:
-            queue.extend((times, p) for p in reversed(part.parts))
-    return found
+    if isinstance(runs, OneStep):
+        return {runs.kind: 1}
+    if isinstance(runs, Repeat):
+        return {kind: runs.count * n for kind, n in steps_by_class(runs.body).items()}
+    return dict(runs.by_class)
 
 
 def unrolled(runs: RunLengths) -> Iterator[int]:

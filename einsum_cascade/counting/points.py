@@ -116,7 +116,9 @@ def factored(expression: Any) -> Any:
     """An expression with common factors in front; Einsums often have one and the same count."""
     import sympy
 
-    return sympy.factor_terms(expression)
+    from .factors import factor_terms
+
+    return factor_terms(sympy.sympify(expression))
 
 
 # ------------------------------------------------------------------ points of the iteration space
