@@ -139,6 +139,14 @@ class RunnerUp:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class RanMapping:
+    """A mapping that the engine ran, and what it is worth."""
+
+    value: float
+    mapping: Mapping
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Searched:
     """The best mapping that a search found."""
@@ -149,3 +157,6 @@ class Searched:
     runner_up: RunnerUp | None = None
     history: tuple[Moment, ...] = ()
     """How the best and the bound met."""
+    ran: tuple[RanMapping, ...] = ()
+    """A few of all that ran, the best first: of a machine that stands in for another, where the
+    best of its mappings may be none of the other's."""

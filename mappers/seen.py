@@ -14,11 +14,14 @@ from time import monotonic
 from archsim.spec.mapping import Mapping
 from einsum_cascade.errors import InputError
 
-from .certificate import Moment, RunnerUp
+from .certificate import Moment, RanMapping, RunnerUp
 from .differences import differences
 from .engine_run import EngineRun, Kind, bound_mapping, kind_of_bound
 from .space.mapspace import Mapspace
 from .space.region import Region
+
+_FEW = 8
+"""Runs that are told of beside the best."""
 
 _TRIES = 4
 """Mappings of other kinds that are run at the end, at the most."""
@@ -39,6 +42,8 @@ class Seen:
         self.moments: list[Moment] = []
         self._begun = monotonic()
         self._runs: dict[Kind, EngineRun] = {}
+        self._few: dict[float, Mapping] = {}
+        """The best few of all runs, by their values."""
         self._promises: dict[Kind, tuple[float, Callable[[], EngineRun]]] = {}
         for run in others:
             self.ran(run)
@@ -81,6 +86,13 @@ class Seen:
         known = self._runs.get(run.kind)
         if known is None or run.value < known.value:
             self._runs[run.kind] = run
+        self._few.setdefault(run.value, run.mapping)
+        if len(self._few) > _FEW:
+            del self._few[max(self._few)]
+
+    def best(self) -> tuple[RanMapping, ...]:
+        """A few of all that ran, the best first, of those that are as good the first."""
+        return tuple(RanMapping(value, self._few[value]) for value in sorted(self._few))
 
     def promise(self, estimate: float, kind: Kind, run: Callable[[], EngineRun]) -> None:
         """A mapping that was not run, and what its objective may be.

@@ -93,6 +93,13 @@ class Transfer:
         self.certificates.append(found.certificate)
         for mapping in brought(found.mapping):
             self._run(mapping)
+        for ran in found.ran:
+            # What is no better there can hardly be better here.
+            if self._beaten(ran.value) or self.problem.is_over():
+                return
+            if ran.mapping != found.mapping:
+                for mapping in brought(ran.mapping):
+                    self._run(mapping)
 
     def _run(self, mapping: Mapping) -> None:
         """Take a mapping if it is better; of those as good, if it takes less energy."""
@@ -108,6 +115,9 @@ class Transfer:
             self.best = run
             floor = self.problem.objective.floor(run.result)
             self.seen.note(self.runs, run.value, floor)
+
+    def _beaten(self, value: float) -> bool:
+        return self.best is not None and value >= self.best.value * (1 - self.problem.tolerance)
 
     def _is_better(self, run: EngineRun, best: EngineRun) -> bool:
         if run.value < best.value * (1 - self.problem.tolerance):

@@ -73,6 +73,37 @@ class Folds:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldStill:
+    """What an Einsum has in the elements of a systolic array while other values pass through."""
+
+    skew: tuple[tuple[str, int], ...]
+    """As ``Folds``; what streams has none."""
+    own: tuple[int, ...]
+    """What varies along most axes, so that every element has its own part: accesses by number."""
+    loaded: tuple[int, ...]
+    """Operands among these; a result begins in its element."""
+    load_cycles: int
+
+
+def held_still(e: BoundEinsum) -> HeldStill | None:
+    """What stays in the array; None where operands are broadcast, or nothing is laid out."""
+    if e.array.operands == "broadcast" or not e.spatial:
+        return None
+    shared = [_shared_axes(e, access_map) for access_map in e.touches]
+    hopping = {axis for axes in shared for axis in axes}
+    least, result = min(map(len, shared)), len(e.reads)
+    own = tuple(n for n, axes in enumerate(shared) if len(axes) == least)
+    return HeldStill(
+        skew=tuple(
+            (d.name, d.size - 1) for d in e.array.dimensions if d.name in hopping and d.size > 1
+        ),
+        own=own,
+        loaded=tuple(n for n in own if n != result),
+        load_cycles=_load_cycles(e, shared[result]),
+    )
+
+
 def folds_of(bound: Bound, e: BoundEinsum) -> Folds | None:
     """What skew costs an Einsum; None where it costs nothing.
 
@@ -92,20 +123,13 @@ def folds_of(bound: Bound, e: BoundEinsum) -> Folds | None:
     Folds or None
         None also where operands are broadcast, or nothing is laid out side by side.
     """
-    if e.array.operands == "broadcast" or not e.spatial:
+    held = held_still(e)
+    if held is None:
         return None
-    shared = [_shared_axes(e, access_map) for access_map in e.touches]
-    hopping = {axis for axes in shared for axis in axes}
-    skew = tuple(
-        (d.name, d.size - 1) for d in e.array.dimensions if d.name in hopping and d.size > 1
-    )
-    # Stationary is what varies along most axes: every element has its own part of it.
-    least = min(map(len, shared))
-    own = [n for n, axes in enumerate(shared) if len(axes) == least]
-    # A result begins in its element, and what waits in the registers is there: no loads.
-    result = len(e.reads)
-    loaded = [n for n in own if n != result and not in_own_registers(bound, e, n)]
-    load_cycles = _load_cycles(e, shared[result])
+    skew, own = held.skew, held.own
+    # What waits in the registers is there: no loads.
+    loaded = [n for n in held.loaded if not in_own_registers(bound, e, n)]
+    load_cycles = held.load_cycles
     streams = e.array.overlap == "streams"
     turns = streams and _takes_turns(bound, e)
     changes = {n: _changes(e, e.touches[n], anew=turns) for n in own}

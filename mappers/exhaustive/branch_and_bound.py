@@ -158,7 +158,9 @@ class BranchAndBound:
         most = effort.regions if self._timed or self.cap else effort.untimed
         most, cap = min(most, self.space.size), self.cap
         within = cap[1] if cap is not None and cap[0].code == LATENCY else inf
-        promising = self.space.regions(round(most), spread=not (self._timed or cap), within=within)
+        promising = self.space.regions(
+            round(most), spread=not (self._timed or cap), within=within, fair=True
+        )
         beside = self.space.bound_beside(promising)
         if beside < inf:
             self.unopened = beside if self._timed else 0.0

@@ -53,7 +53,9 @@ class Exhaustive:
             found = self._settled(problem, found, leasts, other, advance)
         over = bool(found.certificate.ended) or problem.is_over()
         second = seen.runner_up(problem.space, found.mapping, more=not over)
-        return replace(found, runner_up=second, history=seen.end(found.certificate.runs))
+        return replace(
+            found, runner_up=second, history=seen.end(found.certificate.runs), ran=seen.best()
+        )
 
     def _settled(
         self,

@@ -30,6 +30,7 @@ from ..space.fusion import bound_subspace, bound_ways
 from ..space.region import Region, Subspace
 from ..space.ways import Way
 from .batch import matrix
+from .held import HeldCosts
 from .kernels.arrays import Floats, Ints
 from .known_costs import NO_ROUTE, KnownCosts, Price
 from .measures import IrregularError, Linear, LinearSum, OpenMeasure, OpenMeter
@@ -60,8 +61,9 @@ class TileEntry:
 class Tables:
     """The choices of a subspace and what they cost.
 
-    Costs are columns: energy in pJ, then cycles of every array and every memory. Many entries
-    cost the same: each has the number of a row, and -1 where it is not legal.
+    Costs are columns: energy in pJ, then cycles of every array and every memory, and of loads that
+    hide behind the work of an array. Many entries cost the same: each has the number of a row, and
+    -1 where it is not legal.
     """
 
     einsums: tuple[str, ...]
@@ -160,7 +162,12 @@ class _Tabulator:
         self.column = {a.name: n for n, a in enumerate(self.machine.arrays, start=1)}
         first = 1 + len(self.column)
         self.column |= {m.name: n for n, m in enumerate(self.memories, start=first)}
-        self.columns = 1 + len(self.column)
+        first = 1 + len(self.column)
+        behind = [a for a in self.machine.arrays if a.operands == "systolic" and a.overlap is True]
+        self.loading = {a.name: n for n, a in enumerate(behind, start=first)}
+        """Of arrays whose loads hide behind work the column of these loads."""
+        self.columns = 1 + len(self.column) + len(self.loading)
+        self.held = HeldCosts(self.base, self.variants, self.meter)
         self.rows: list[list[Linear]] = []
         self.entries: list[int] = []
         self.routes = AccessRoutes(space, self.base, known)
@@ -239,7 +246,7 @@ class _Tabulator:
 
     def _work(self, e: BoundEinsum) -> list[Linear]:
         """What an Einsum costs by itself: operations, and cycles on its array."""
-        key = (e.name, self._going(e))
+        key = (e.name, self._going(e), *self.held.anew(e))
         if key not in self.known.rows:
             self.known.rows[key] = self._working(e)
         return self.known.rows[key]
@@ -251,7 +258,7 @@ class _Tabulator:
         # However a rank is cut, its points are as many: the same number in all tilings.
         costs[0] = Linear(sum(operations_pj(self.machine, e.array, operations)))
         busy = self.meter.iterations(e) * e.cycles_of_point
-        costs[self.column[e.array.name]] = busy
+        costs[self.column[e.array.name]] = busy + self.held.skew(e)
         return costs
 
     def _access(self, number: int, position: int, access_map: AccessMap) -> AccessEntries:
@@ -288,7 +295,7 @@ class _Tabulator:
 
     def _touching_row(self, own: BoundEinsum, position: int, route: int) -> int:
         """The row of one access along a route."""
-        known = (own.name, position, self._going(own), route)
+        known = (own.name, position, self._going(own), route, *self.held.anew(own))
         if known not in self.known.rows:
             self.known.rows[known] = self._touching(own, position, route)
         return self._row(self.known.rows[known])
@@ -316,6 +323,9 @@ class _Tabulator:
             costs[0].add(writes, price.write_pj)
             if price.cycles:
                 costs[self.column[place]].add(reads + writes, price.cycles)
+        array = e.array.name
+        column = self.loading.get(array, self.column[array])
+        costs[column].add(self.held.loads(e, number, waits=waits), 1)
         return [Linear(c.constant, c.terms) for c in costs]
 
     def _in_registers(self, e: BoundEinsum, number: int, *, waits: bool) -> Uses[Linear]:

@@ -6,11 +6,11 @@ chosen: every region has a bound of its cycles, and the most promising regions c
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from math import inf
+from math import inf, prod
 
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Tile
@@ -30,6 +30,56 @@ _LOOKED_AT = 8
 """Regions that are looked at, for one of those that are wanted, where few may be fast enough."""
 
 
+_PARTED = 3
+"""How unusual it is to cut a rank that fits along any array."""
+
+Family = tuple[tuple[Tile, ...], dict[str, int]]
+"""Sizes of the tiles of ranks that the cascade itself cuts, and all shapes that follow."""
+
+
+def _is_alike(program: Program, family: Family) -> bool:
+    """Whether ranks that are declared alike are of one size."""
+    return all(family[1][r.name] == family[1][r.like] for r in program.ranks if r.like)
+
+
+def _smaller(
+    program: Program,
+    architecture: Architecture,
+    given: dict[str, int],
+    width: int,
+    known: Collection[Family],
+) -> Iterator[Family]:
+    """Tiles of the cascade that are a half as wide as the narrowest array, a quarter, and so on, as
+    long as there is less to do in all: what grows with the chunks of a kernel is not worth it
+    because an array is wide."""
+
+    def of_width(width: int) -> Family | None:
+        try:
+            return family_tiles(program, architecture, given, width)
+        except SpecError:
+            return None  # a size that is given does not go with it
+
+    family = of_width(width)
+    least = inf if family is None else _work(program, family)
+    while family is not None and (width := width // 2) > 1:
+        family = of_width(width)
+        if family is None or family in known:
+            continue
+        if not _is_alike(program, family) or (work := _work(program, family)) >= least:
+            return
+        least = work
+        yield family
+
+
+def _work(program: Program, family: Family) -> float:
+    """Points of all Einsums; what the last tile of a rank has too much is not counted."""
+    sizes = {rank: float(size) for rank, size in family[1].items()}
+    for rank in program.ranks:
+        if rank.partition:
+            sizes[rank.partition[0]] = sizes[rank.name] / prod(sizes[m] for m in rank.partition[1:])
+    return sum(prod(sizes[v.upper()] for v in e.variables) for e in program.einsums)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Mapspace:
     """All mappings of a cascade of some shapes on a machine."""
@@ -38,8 +88,9 @@ class Mapspace:
     architecture: Architecture
     given: dict[str, int]
     """Shapes in elements, by rank, without what mappings decide."""
-    families: tuple[tuple[tuple[Tile, ...], dict[str, int]], ...]
-    """Sizes of ranks that the cascade itself cuts, and all shapes that follow."""
+    families: tuple[Family, ...]
+    torn: bool = False
+    """Whether small tiles of the cascade leave less to do, and large ones less to move."""
     constraints: Constraints = NO_CONSTRAINTS
 
     @classmethod
@@ -69,7 +120,7 @@ class Mapspace:
         sides = sides_of(architecture) or (1,)
         longest = max(given.values(), default=1)
         widths = {*sides, 4 * sides[-1], longest}
-        found: list[tuple[tuple[Tile, ...], dict[str, int]]] = []
+        found: list[Family] = []
         # As wide as an array first: of equals that is what is taken.
         for width in sorted(widths, key=lambda w: (w != sides[-1], w)):
             try:
@@ -80,9 +131,10 @@ class Mapspace:
                     raise
                 continue
             # Nor may parts of ranks that are declared alike differ, where one is given.
-            alike = all(family[1][r.name] == family[1][r.like] for r in program.ranks if r.like)
-            if family not in found and (alike or not found):
+            if family not in found and (not found or _is_alike(program, family)):
                 found.append(family)
+        smaller = (*_smaller(program, architecture, given, sides[0], found),)
+        found += smaller
         fixed, shapes = found[0]
         left = {r: size for r, size in shapes.items() if r not in decided_by(program, fixed)}
         return cls(
@@ -90,6 +142,7 @@ class Mapspace:
             architecture=architecture,
             given=left,
             families=tuple(found),
+            torn=bool(smaller),
             constraints=constraints,
         )
 
@@ -108,12 +161,12 @@ class Mapspace:
                 fixed,
                 shapes,
                 options,
-                number,
+                number + odd,
                 constraints=self.constraints,
                 known=known,
             )
             for number, (fixed, shapes) in enumerate(self.families)
-            for options in self._options(shapes)
+            for odd, options in self._options(shapes)
         )
 
     @property
@@ -122,7 +175,7 @@ class Mapspace:
         return sum(grid.size for grid in self._grids)
 
     def regions(
-        self, most: int, *, spread: bool = False, within: float = inf
+        self, most: int, *, spread: bool = False, within: float = inf, fair: bool = False
     ) -> tuple[PromisedRegion, ...]:
         """The most promising regions, best first.
 
@@ -135,6 +188,9 @@ class Mapspace:
             tell what is best.
         within : float
             Cycles; regions with no mapping as fast are left out.
+        fair : bool
+            Whether each size of the cascade's tiles has a region with usual cuts besides, where
+            small ones leave less to do and large ones less to move.
         """
         # Constraints on loops and places may leave nothing of a region: others are taken then.
         enough = self.size if self.constraints else most
@@ -148,9 +204,29 @@ class Mapspace:
             for number, (_, grid, _) in enumerate(found):
                 order[number], turns[grid.fixed] = turns[grid.fixed], turns[grid.fixed] + 1
             found = [one for _, one in sorted(zip(order, found, strict=True), key=lambda p: p[0])]
-        promised = (grid.region(place) for _, grid, place in found)
-        able = (p for p in promised if within == inf or p.bound <= within)
-        return tuple(islice((one for one in able if self._is_left(one.region)), most))
+        promised = ((grid, grid.region(place)) for _, grid, place in found)
+        able = ((g, p) for g, p in promised if within == inf or p.bound <= within)
+        left = ((g, p) for g, p in able if self._is_left(p.region))
+        best = [*islice(left, most)]
+        if fair and self.torn:
+            best += self._of_each_size(best, left)
+        return tuple(promised for _, promised in best)
+
+    def _of_each_size(
+        self,
+        best: Collection[tuple[RegionGrid, PromisedRegion]],
+        others: Iterable[tuple[RegionGrid, PromisedRegion]],
+    ) -> Iterator[tuple[RegionGrid, PromisedRegion]]:
+        """One more region of each size of the cascade's tiles that has none with usual cuts: what
+        is moved no bound of cycles knows, and those speak for small tiles."""
+        usual = {grid.fixed: grid for grid in reversed(self._grids)}
+        missing = [grid for grid in usual.values() if all(grid is not g for g, _ in best)]
+        for grid, promised in others:
+            if not missing:
+                return
+            if any(grid is one for one in missing):
+                missing = [one for one in missing if one is not grid]
+                yield grid, promised
 
     def _is_left(self, region: Region) -> bool:
         """Whether any mapping of a region may obey all constraints."""
@@ -227,9 +303,10 @@ class Mapspace:
         known |= {key for key, left in self._left.items() if not left}
         return min((grid.least_beside(known) for grid in self._grids), default=inf)
 
-    def _options(self, shapes: dict[str, int]) -> Iterator[Options]:
+    def _options(self, shapes: dict[str, int]) -> Iterator[tuple[int, Options]]:
         """Ways to cut each rank that Einsums go over, parallel ones first: all that fill arrays
-        by themselves, and those where a part of one rank lies beside another."""
+        by themselves, and those where a part of one rank lies beside another; and how unusual
+        these are."""
         sides = sides_of(self.architecture)
         parallel, unlaid = self.program.parallel, unlaid_ranks(self.program)
         ranks = [*parallel, *(r.name for r in self.program.ranks if r.name in self._walked)]
@@ -245,13 +322,14 @@ class Mapspace:
                     # What fits along any array may as well be left to loops, first of all where
                     # most Einsums may share them.
                     usual[rank] = (none, *cuts) if self._common(rank) else (*cuts, none)
-        yield usual
+        yield 0, usual
         for rank in ranks:
-            if rank in parallel or rank in unlaid or shapes[rank] <= narrowest:
+            if rank in parallel or rank in unlaid:
                 continue
             beside = cuts_beside(shapes[rank], sides, self._companions(rank, shapes, narrowest))
             if beside := tuple(cut for cut in beside if cut not in usual[rank]):
-                yield usual | {rank: beside}
+                # A rank that fits as a whole seldom lies there in part.
+                yield _PARTED if shapes[rank] <= narrowest else 0, usual | {rank: beside}
 
     @cached_property
     def _walked(self) -> frozenset[str]:

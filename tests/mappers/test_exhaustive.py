@@ -74,7 +74,7 @@ def small_machine(machine: Architecture, random: Random) -> Architecture:
         replace(
             a,
             operands=random.choice(("broadcast", "systolic")),
-            overlap=random.random() < 0.5,
+            overlap=random.choice((False, True, "streams")),
             operations=_some(a.operations, random) if len(machine.arrays) > 1 else a.operations,
         )
         for a in machine.arrays
