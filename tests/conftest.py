@@ -10,11 +10,17 @@ from functools import cache
 import pytest
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Of what is imported and collected nothing goes before the end."""
+    gc.disable()
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Thousands of collected tests and whole libraries stay until the end: the collector of
     garbage, which would go through them hundreds of times, leaves them out."""
     gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(20_000, 20, 20)
 
 

@@ -11,11 +11,15 @@ from . import kernel
 from .tables import KernelProgram, Log, Marks, Numbers, State
 
 
-def _copy(into: Numbers, at: int, table: Numbers, start: int, count: int) -> None:
+def _copy(
+    into: Numbers, at: int, ring: Numbers, newest: int, mask: int, rows: int, width: int
+) -> None:
     """As in ``repeats``, one after the other: what Numba says of slices of unlike lengths takes
     longer to compile than any function of the kernel."""
-    for n in range(count):
-        into[at + n] = table[start + n]
+    for q in range(rows):
+        row = ((newest - q) & mask) * width
+        for n in range(width):
+            into[at + q * width + n] = ring[row + n]
 
 
 _run = compiled_with((_copy, *kernel.HELPERS), kernel.run)

@@ -43,23 +43,25 @@ def _shift(p: KernelProgram, s: State, m: Marks, slot: int, reach: int, period: 
     return max(shift, 0)
 
 
-def _copy(into: Numbers, at: int, table: Numbers, start: int, count: int) -> None:
-    """Entries of a table into another; compiled, it is that of ``native``."""
-    into[at : at + count] = table[start : start + count]
+def _copy(
+    into: Numbers, at: int, ring: Numbers, newest: int, mask: int, rows: int, width: int
+) -> None:
+    """The newest rows of a ring into a table; compiled, it is that of ``native``."""
+    for q in range(rows):
+        row = ((newest - q) & mask) * width
+        into[at : at + width] = ring[row : row + width]
+        at += width
 
 
 def _mark(p: KernelProgram, s: State, m: Marks, slot: int, period: int) -> None:
     """Keep the state to compare later ones with."""
-    mask, tasks, resources = len(s.kind) - 1, len(p.need), len(s.free)
-    for q in range(m.back):
-        row, at = (period - q) & mask, slot * m.back + q
-        m.kind[at] = s.kind[row]
-        row, at = row * tasks, at * tasks
-        _copy(m.result, at, s.result, row, tasks)
-        _copy(m.leave, at, s.leave, row, tasks)
-    _copy(m.last, slot * tasks, s.last, 0, tasks)
-    _copy(m.free, slot * resources, s.free, 0, resources)
-    _copy(m.used, slot * resources, s.used, 0, resources)
+    mask, tasks, resources, back = len(s.kind) - 1, len(p.need), len(s.free), m.back
+    _copy(m.kind, slot * back, s.kind, period, mask, back, 1)
+    _copy(m.result, slot * back * tasks, s.result, period, mask, back, tasks)
+    _copy(m.leave, slot * back * tasks, s.leave, period, mask, back, tasks)
+    _copy(m.last, slot * tasks, s.last, 0, 0, 1, tasks)
+    _copy(m.free, slot * resources, s.free, 0, 0, 1, resources)
+    _copy(m.used, slot * resources, s.used, 0, 0, 1, resources)
 
 
 def _advance(p: KernelProgram, s: State, m: Marks, slot: int, period: int, time: int) -> bool:
