@@ -9,9 +9,10 @@ from typing import Any
 
 from einsum_cascade import Cascade
 from einsum_cascade.counting.symbolic import Analysis
-from einsum_cascade.errors import InputError
+from einsum_cascade.errors import CascadeError, InputError
 from einsum_cascade.ir import Program
 from einsum_cascade.shapes import resolve_shapes, with_usual
+from einsum_cascade.yaml.library import builtin_source, is_file_name, read_source
 from mappers.generators import GENERATORS
 
 from ..jobs.job import Job
@@ -112,16 +113,22 @@ def survey(
 
     found: dict[int, AtlasEntry] = {}
     with processes(workers) as pool, killed_workers_told("nothing was written"):
-        tasks = [
-            pool.executor.submit(_numbered, to_survey.only(name), at)
-            for at, name in enumerate(names)
-        ]
+        # Long ones first: with one of them at the end all other processes would wait for it.
+        order = sorted(range(len(names)), key=lambda at: -_length(names[at]))
+        tasks = [pool.executor.submit(_numbered, to_survey.only(names[at]), at) for at in order]
         for task in as_completed(tasks):
             at, entry, told = task.result()
             found[at] = entry
             for text in told:
                 advance(text)
     return tuple(found[at] for at in range(len(names)))
+
+
+def _length(cascade: str) -> int:
+    """Characters of a cascade's text: one of many Einsums takes long, as a rule."""
+    if is_file_name(cascade):
+        return len(read_source(cascade, CascadeError).text)
+    return len(builtin_source("cascades", cascade, CascadeError).text)
 
 
 def _numbered(to_survey: AtlasPlan, at: int) -> tuple[int, AtlasEntry, list[str]]:

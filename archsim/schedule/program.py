@@ -177,6 +177,8 @@ def _cycle(program: StepProgram, waits: list[set[int]]) -> tuple[str, ...]:
 
 
 def _renumbered(program: StepProgram, order: list[int]) -> StepProgram:
+    if order == [*range(len(program.tasks))]:
+        return program
     place = {i: n for n, i in enumerate(order)}
     return replace(
         program,
