@@ -94,7 +94,8 @@ def in_lines(space: Mapspace, memory: str = "") -> Iterator[Callable[[], StandIn
 def stand_in_of(whole: Mapspace, line: Architecture) -> StandIn:
     """The space of a line, and what brings its mappings to the machine itself. Raises as
     ``Mapspace.of``."""
-    space = Mapspace.of(whole.program, line, whole.given, carried(whole, line, whole.given))
+    obeyed = carried(whole, line, whole.given)
+    space = Mapspace.of(whole.program, line, whole.given, obeyed, slow=whole.slow)
     return StandIn(space=space, brought=partial(brought_from, whole, line))
 
 

@@ -118,7 +118,7 @@ def core_of(whole: Mapspace, spreading: Spreading, memory: str = "") -> StandIn:
     if sees_all:
         machine, share = _seeing(whole.architecture, spreading, memory)
     program, obeyed = _of_middle_part(whole, spreading), carried(whole, machine, shapes)
-    space = Mapspace.of(program, machine, shapes, obeyed)
+    space = Mapspace.of(program, machine, shapes, obeyed, slow=whole.slow)
 
     def brought(mapping: Mapping) -> Iterator[Mapping]:
         if sees_all:

@@ -29,7 +29,7 @@ from .constraint_files import ConstraintFile
 from .generators import GENERATORS
 from .known_runs import given_runs, known_runs
 from .memory import MappingQuestion
-from .objectives import EDP, SearchObjective, objective_called
+from .objectives import EDP, LATENCY, SearchObjective, objective_called
 from .part_space import name_of, space_of
 from .protocol import TOLERANCE, Advance, Clock, Mapper, Progress, SearchProblem, at_once, silent
 from .recollection import recall_search, remember_search
@@ -218,7 +218,10 @@ def search_workload(
             found[key] = found[key].again(part.times)
         else:
             is_over = _end_of([*found.values()], clock.share(len(workload.parts) - number))
-            asked = SearchProblem(space, objective, tolerance, is_over=is_over)
+            timed = objective.code == LATENCY
+            asked = SearchProblem(
+                replace(space, slow=not timed), objective, tolerance, is_over=is_over
+            )
             found[key] = _searched(strategy, part, asked, start, partial(progress, part.name))
         chosen.append(found[key].found.mapping)
     by_part = ByPart(tuple(chosen))

@@ -47,6 +47,10 @@ EFFORT = replace(USUAL, untimed=16, sketches=3, more_sketches=24, subspaces=64, 
 """Less than a single search takes: each of the two ends is one."""
 
 
+SLOW_EFFORT = replace(EFFORT, sketches=2, more_sketches=12, subspaces=24)
+"""For the least energy on slow arrays, where that is not all of a space."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CappedFront:
     """Runs of a front, what no energy at each of their latencies is below, and the two ends."""
@@ -128,7 +132,7 @@ class _CappedSearch:
                 (self._run_of(first, "energy"), *self.problem.others),
                 key=lambda run: OBJECTIVES["energy"].of(run.result),
             )
-            second = self._end("energy", advance, clock.share(2), least)
+            second = self._least_energy(least, advance, clock)
             ended = second.certificate.ended or ended
         self.proven.append((inf, second.certificate.bound))
         if ended != INTERRUPTED:
@@ -143,16 +147,37 @@ class _CappedSearch:
             ended=ended,
         )
 
+    def _least_energy(self, known: EngineRun, advance: Advance, clock: Clock) -> Searched:
+        """The least energy; on arrays that are of no use where time counts, too."""
+        found = self._end("energy", advance, clock.share(2), known)
+        aside = any(one.region.leaves_aside for one in self.space.regions(1))
+        if not aside or found.certificate.ended:
+            return found
+        again = self._run_of(found, "energy")
+        return self._end("energy", advance, clock.share(2), again, slow=True)
+
     def _end(
-        self, name: str, advance: Advance, is_over: Callable[[], bool], known: EngineRun | None
+        self,
+        name: str,
+        advance: Advance,
+        is_over: Callable[[], bool],
+        known: EngineRun | None,
+        *,
+        slow: bool = False,
     ) -> Searched:
-        """The least in one objective; its subspaces are kept for searches under caps."""
+        """The least in one objective; its subspaces are kept for searches under caps. ``slow`` is
+        as of the space."""
         objective = OBJECTIVES[name]
         if known is not None:
             known = replace(known, value=objective.of(known.result))
             self._keep(known)
-        problem = replace(self.problem, objective=objective, known=known, is_over=is_over)
-        search = BranchAndBound(problem, self.effort, relaxed=self.relaxed, tables_of=self.known)
+        space, effort = replace(self.space, slow=slow), self.effort
+        if slow and space.size > effort.untimed:
+            effort = SLOW_EFFORT
+        problem = replace(
+            self.problem, space=space, objective=objective, known=known, is_over=is_over
+        )
+        search = BranchAndBound(problem, effort, relaxed=self.relaxed, tables_of=self.known)
         found = search.run(advance)
         self.engine_runs += found.certificate.runs
         self._keep(self._run_of(found, name))
@@ -270,9 +295,10 @@ class _CappedSearch:
 
     def _proven(self, cap: float, least: float) -> float:
         """What no mapping as fast as a cap takes less energy than: where every region was searched
-        as a whole whose bound does not say that it is slower."""
-        beside = self.space.bound_beside([*self.whole.values()])
-        return least if beside > cap else 0.0
+        as a whole whose bound does not say that it is slower, as is what it left aside."""
+        whole = [*self.whole.values()]
+        aside = min((p.region.slower for p in whole), default=inf)
+        return least if min(aside, self.space.bound_beside(whole)) > cap else 0.0
 
     def _try(self, found: Proposal) -> None:
         mapping = mapping_of(

@@ -190,8 +190,8 @@ class RegionGrid:
                 break
             yield float(self.order[where]), self, tuple(int(n) for n in where)
 
-    def region(self, place: tuple[int, ...]) -> PromisedRegion:
-        """One region."""
+    def region(self, place: tuple[int, ...], *, slow: bool = False) -> PromisedRegion:
+        """One region; ``slow`` is as of it."""
         cycles = float(self.cycles[place])
         region = Region(
             program=self.program,
@@ -200,6 +200,7 @@ class RegionGrid:
             fixed=self.fixed,
             cuts=self._cuts(place),
             least_cycles=cycles,
+            slow=slow,
             constraints=self.constraints,
         )
         return PromisedRegion(region=region, cycles=cycles)

@@ -91,6 +91,8 @@ class Mapspace:
     families: tuple[Family, ...]
     torn: bool = False
     """Whether small tiles of the cascade leave less to do, and large ones less to move."""
+    slow: bool = False
+    """Whether Einsums may run on arrays where one takes longer than all need: for least energy."""
     constraints: Constraints = NO_CONSTRAINTS
 
     @classmethod
@@ -100,6 +102,8 @@ class Mapspace:
         architecture: Architecture,
         given: dict[str, int],
         constraints: Constraints = NO_CONSTRAINTS,
+        *,
+        slow: bool = False,
     ) -> Mapspace:
         """The space of a cascade on a machine.
 
@@ -109,6 +113,8 @@ class Mapspace:
             Shapes in elements, by rank.
         constraints : Constraints
             What all of its mappings obey; names are those of the cascade and the machine.
+        slow : bool
+            Whether arrays that are too slow to be of use where time counts are tried, too.
 
         Raises
         ------
@@ -143,6 +149,7 @@ class Mapspace:
             given=left,
             families=tuple(found),
             torn=bool(smaller),
+            slow=slow,
             constraints=constraints,
         )
 
@@ -204,7 +211,7 @@ class Mapspace:
             for number, (_, grid, _) in enumerate(found):
                 order[number], turns[grid.fixed] = turns[grid.fixed], turns[grid.fixed] + 1
             found = [one for _, one in sorted(zip(order, found, strict=True), key=lambda p: p[0])]
-        promised = ((grid, grid.region(place)) for _, grid, place in found)
+        promised = ((grid, grid.region(place, slow=self.slow)) for _, grid, place in found)
         able = ((g, p) for g, p in promised if within == inf or p.bound <= within)
         left = ((g, p) for g, p in able if self._is_left(p.region))
         best = [*islice(left, most)]

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations, permutations, product
-from math import prod
+from math import inf, prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ from .array_tiles import decided_by
 from .constraints import NO_CONSTRAINTS, Constraints, SharedRanks
 from .cuts import Cut
 from .factorisation import Factorisation, closed, factorise, stepped_ranks
-from .ways import EinsumWays, Way
+from .ways import SLOWEST, EinsumWays, Way
 
 Ints = NDArray[np.int64]
 
@@ -79,6 +79,8 @@ class Region:
     """Of every rank that Einsums go over, parallel ones first."""
     least_cycles: float
     """What no mapping of the region takes less than: ways that are much slower are none."""
+    slow: bool = False
+    """Whether they are ways nevertheless, where nobody asks how long anything takes."""
     plain: bool = False
     """Whether each Einsum has few layouts on an array, and one order of loops, alone."""
     constraints: Constraints = NO_CONSTRAINTS
@@ -289,6 +291,16 @@ class Region:
         cuts = [self.factorisation_of[rank] for rank in shared]
         return [[cut.levelled[n] for cut in cuts if cut.levelled[n] in going] for n in range(depth)]
 
+    @property
+    def slower(self) -> float:
+        """Cycles that ways which are none take at the least."""
+        return inf if self.slow else SLOWEST * self.least_cycles
+
+    @property
+    def leaves_aside(self) -> bool:
+        """Whether there are such ways: some array is too slow for an Einsum that it could do."""
+        return any(max(able.values()) > self.slower for able in self.all_ways.least_work if able)
+
     @cached_property
     def all_ways(self) -> EinsumWays:
         """What makes the ways of Einsums."""
@@ -298,6 +310,7 @@ class Region:
             shapes=self.shapes,
             factorisations=self.factorisations,
             least_cycles=self.least_cycles,
+            slow=self.slow,
             plain=self.plain,
             constraints=self.constraints,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from math import prod
+from math import inf, prod
 
 from archsim.spec.arch import Architecture
 from einsum_cascade.algebra.conditions import with_masks
@@ -28,7 +28,7 @@ _SMALL, _OF_SMALL = 0.02, 2
 _NEAR = 2
 """Layouts that fill an array less by more than this factor are left aside."""
 
-_SLOWEST = 2
+SLOWEST = 2
 """So are ways in which one Einsum takes so many times longer than all have to take together."""
 
 
@@ -54,6 +54,8 @@ class EinsumWays:
     factorisations: tuple[Factorisation, ...]
     least_cycles: float
     """What no mapping takes less than: ways that are much slower are left aside."""
+    slow: bool
+    """Whether these are not, as nobody asks how long anything takes."""
     plain: bool
     """Whether each Einsum has few layouts on an array, and one order of loops, alone."""
     constraints: Constraints = NO_CONSTRAINTS
@@ -72,7 +74,8 @@ class EinsumWays:
         ]
         if not found:
             return
-        most = max(_SLOWEST * self.least_cycles, min(work for work, _, _ in found))
+        most = max(SLOWEST * self.least_cycles, min(work for work, _, _ in found))
+        most = inf if self.slow else most
         # Which loop is innermost is known once it is bound: where that is open, all orders are.
         one = self.plain and not self.constraints.are_on_loops_of(e.name)
         for work, array, layout in found:
