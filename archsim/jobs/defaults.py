@@ -52,6 +52,10 @@ NEAR = 1.1
 FAR = 2
 """How many times its floor a run may take without a look at mappings that take long to make."""
 
+FAR_OF_MANY = 1.5
+"""The same where memories stand one inside of another: those written for a single one leave the
+innermost with next to nothing."""
+
 _SEARCHED = "the mapping is one that an earlier search for this very problem found"
 
 FASTER = 0.98
@@ -178,10 +182,11 @@ def known_mappings(
         blocks = blocks_mapping(part, architecture, generators, cascade, way)
         if blocks is not None:
             yield KnownMapping(BLOCK_BY_BLOCK, partial(_itself, blocks))
+    far = FAR_OF_MANY if len(architecture.memories) > 2 and architecture.tree.is_line else FAR
     make = partial(derived_mapping, part, architecture, generators, cascade)
     for name, fuse in ((FUSED, True), (EINSUM_BY_EINSUM, False)):
         for way in (*ways, *copying):
-            beyond = FAR if fuse or way in copying else 0
+            beyond = far if fuse else FAR if way in copying else 0
             idle = idle_times(architecture, way)
             yield KnownMapping(name, partial(make, way, fuse=fuse), beyond=beyond, idle=idle)
     yield from _split(part, architecture, generators, cascade)

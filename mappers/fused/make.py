@@ -41,7 +41,7 @@ from .even import shared_out
 from .inmost import with_second, without_second
 from .inner import InnerQuestion, InnerSite, inner_cycles, inner_mapping
 from .picks import blocks_for_picks
-from .plans import SharedLoops, Structure, heads_of, plans_of, steps_of
+from .plans import SharedLoops, Structure, coarser_plans, heads_of, plans_of, steps_of
 from .price import array_cycles, price
 
 _EXTRAS = tuple(
@@ -121,15 +121,13 @@ def _promising(
     """The most promising mapping whose loops are shared inside of the second memory, and the one
     whose loops are inside of the third; with the shapes that they are bound to."""
     for machine in (architecture, without_second(architecture)):
-        best = None
-        if machine is not None and len(machine.memories) > 1:
-            best = _best(program, machine, given)
-        if best is None:
+        if machine is None or len(machine.memories) < 2:
             continue
-        bound = _shared_out(best)
-        whole = bound if machine is architecture else with_second(bound, architecture)
-        if whole is not None:
-            yield whole, best.fusion.given
+        for best in _best(program, machine, given):
+            bound = _shared_out(best)
+            whole = bound if machine is architecture else with_second(bound, architecture)
+            if whole is not None:
+                yield whole, best.fusion.given
 
 
 def _shared_out(best: _Made) -> Bound:
@@ -141,19 +139,22 @@ def _shared_out(best: _Made) -> Bound:
     return best.bound
 
 
-def _best(program: Program, architecture: Architecture, given: Sizes[str, int]) -> _Made | None:
-    """What promises most, the first of equals; None where nothing is legal and fits."""
-    best: _Made | None = None
-    least: tuple[Fraction, Fraction] | None = None
+def _best(program: Program, architecture: Architecture, given: Sizes[str, int]) -> list[_Made]:
+    """What promises most, the first of equals, in larger blocks and in blocks as wide as the
+    narrowest array, of which more are left out under a mask; none where nothing is legal and fits.
+    """
+    best: dict[bool, _Made] = {}
+    least: dict[bool, tuple[Fraction, Fraction]] = {}
     for made in _made(program, architecture, given):
         # What arrays take alone is soon told, and most need not be asked for more.
-        if least is not None and array_cycles(made.bound) > least[0]:
+        before = least.get(made.larger)
+        if before is not None and array_cycles(made.bound) > before[0]:
             continue
         found = replace(made, bound=_in_registers(made.bound))
         promised = price(found.bound)
-        if least is None or promised < least:
-            best, least = found, promised
-    return best
+        if before is None or promised < before:
+            best[made.larger], least[made.larger] = found, promised
+    return [*best.values()]
 
 
 def _made(program: Program, architecture: Architecture, given: Sizes[str, int]) -> Iterator[_Made]:
@@ -234,6 +235,10 @@ class _Fusion:
                 yield from narrow
             if found and (fine or apart or extras > 1):
                 return  # what fits is not made finer
+            if extras == 1 and not fine and not apart:
+                larger = [*self._coarser()]
+                found |= bool(larger)
+                yield from larger
             for plan in dict.fromkeys(plans_of(self.site, extras, fine=fine, apart=apart)):
                 made = None if self.crossed & {*plan.extra} else self._made(plan)
                 if made is not None:
@@ -288,6 +293,14 @@ class _Fusion:
             made = self._made(plan)
             if made is not None:
                 yield made
+
+    def _coarser(self) -> Iterator[_Made]:
+        """With the largest blocks of one rank that fit, where arrays are of several widths."""
+        for plans in coarser_plans(self.site):
+            able = (p for p in plans if not self.crossed & {*p.extra})
+            made = next((made for plan in able if (made := self._made(plan)) is not None), None)
+            if made is not None:
+                yield replace(made, larger=True)
 
     def _narrow(self) -> Iterator[_Made]:
         """With blocks of one rank that are a half, a quarter, ... of what an array takes: a wider
@@ -408,6 +421,8 @@ class _Made:
     fusion: _Fusion
     plan: SharedLoops
     bound: Bound
+    larger: bool = False
+    """Whether its blocks are as long as a wider array is wide."""
 
 
 def _is_sooner(even: Bound, made: _Made) -> bool:

@@ -108,14 +108,17 @@ def _blocks(site: Site, rank: str, *, fine: bool) -> tuple[LoopPart, ...]:
     return parts if fine else parts[:-1] or parts
 
 
-def plans_of(site: Site, extras: int, *, fine: bool, apart: bool) -> Iterator[SharedLoops]:
+def plans_of(
+    site: Site, extras: int, *, fine: bool, apart: bool, outer: int | None = None
+) -> Iterator[SharedLoops]:
     """Choices of shared loops, of so many ranks that need not be shared.
 
     Outermost are ranks that all results have, heads and sequences; all of them, or all but the
     last, or none where values run along another rank: heads that are left inside fill the arrays
     while one step waits for the other. Then ranks that need not be shared, in blocks as large as
     an array is wide or ``fine`` ones of one coordinate, and those along which Einsums need one
-    another.
+    another. Of arrays of several widths that is the least; blocks are larger under the ``outer``
+    loops over them alone.
     """
     program = site.program
     everyones, stepped, others = _ranks(site)
@@ -131,7 +134,7 @@ def plans_of(site: Site, extras: int, *, fine: bool, apart: bool) -> Iterator[Sh
     for extra in combinations(others, extras):
         for close in dict.fromkeys((frozenset(), frozenset(inner))):
             for around in dict.fromkeys(heads):
-                blocks = [p for r in extra for p in _blocks(site, r, fine=fine)]
+                blocks = [p for r in extra for p in _blocks(site, r, fine=fine)[:outer]]
                 steps = [p for r in outer_parts_first(program, stepped) for p in site.parts(r)]
                 loops = (*around, *(p for p in (*blocks, *steps) if p.count > 1))
                 yield SharedLoops(
@@ -142,6 +145,18 @@ def plans_of(site: Site, extras: int, *, fine: bool, apart: bool) -> Iterator[Sh
                     extra=extra,
                     apart=apart,
                 )
+
+
+def coarser_plans(site: Site) -> Iterator[Iterator[SharedLoops]]:
+    """The same with loops over larger blocks of one rank, for each rank and way to share them those
+    over the largest blocks first."""
+    found: dict[tuple[object, ...], list[SharedLoops]] = {}
+    for outer in range(1, len(site.strides)):
+        for plan in plans_of(site, 1, fine=False, apart=False, outer=outer):
+            if len(_blocks(site, plan.extra[0], fine=False)) > outer:
+                key = plan.extra, plan.close, plan.loops[: plan.heads]
+                found.setdefault(key, []).append(plan)
+    yield from map(iter, found.values())
 
 
 def heads_of(site: Site) -> list[tuple[LoopPart, ...]]:

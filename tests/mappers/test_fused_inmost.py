@@ -72,5 +72,23 @@ def test_the_second_memory_holds_inputs_under_as_few_loops_as_leave_it_room() ->
     assert with_second(bound, of_three_memories(16)) is None
 
 
+def test_blocks_are_as_large_as_have_room_where_arrays_are_of_several_widths(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of 16 queries 8 at a time need keys and values half as often as 4."""
+    program, shapes = Cascade.load(NAME).program, SHAPES | {"P": 16, "M": 32}
+    wide = small((8, 4), 4)
+    outer, buffer = wide.memories
+    outer = replace(outer, bandwidth_bytes_per_s=1e9)
+    machine = replace(wide, memories=(outer, replace(buffer, capacity_bytes=1200)))
+    cycles = []
+    for plans in (make.coarser_plans, lambda _: iter(())):
+        monkeypatch.setattr(make, "coarser_plans", plans)
+        monkeypatch.setattr(make, "_WIDTHS", (None,))
+        made = fused(program, machine, shapes)
+        cycles.append(evaluate_mapping(program, made, machine, shapes).cycles)
+    assert cycles[0] < 0.8 * cycles[1]
+
+
 def test_there_is_no_memory_to_spare_among_two() -> None:
     assert without_second(small((4, 4), 4)) is None

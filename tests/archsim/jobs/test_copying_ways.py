@@ -39,14 +39,16 @@ def operations(result: Result) -> dict[str, dict[str, int]]:
 def test_heads_that_share_their_keys_are_spread_over_cores() -> None:
     """All 80 heads of Mamba-2 are one group: they ran on one core of 24, at 34 times the floor."""
     work = load("mamba-2-2.7b", seq_len=512, batch=1)
-    found = simulate(work, MACHINE)
-    assert found.mapping == "ssd-chunked-prefill"
+    machine, written = Architecture.load(MACHINE), Written.load("ssd-chunked-prefill")
+    (part,) = work.parts
+    ways = copying_ways(part, machine, part.cascade)
+    spread = [spread_in_way(written, way, part, machine) for way in ways]
+    runs = [(simulate(work, machine, mapping), mapping) for mapping in spread]
+    found, best = min(runs, key=lambda run: run[0].latency_s)
     assert 1 <= found.over_floor < 3
-    event = simulate(work, MACHINE, engine="event")
+    event = simulate(work, machine, best, engine="event")
     assert event.cycles == pytest.approx(found.cycles, rel=1e-3)
     # What all of them need is made once.
-    written = Written.load("ssd-chunked-prefill")
-    machine = Architecture.load(MACHINE)
     feeding = next(m for m in machine.memories if m.instances)
     one = SpreadRank(instances="cores", rank="B", parts=1)
     level = NestLevel(level=feeding.name, loops=(), spatial=(one,))
