@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
 from archsim.jobs.defaults import KnownMapping, known_mappings
+from archsim.jobs.job import Refusal
 from archsim.jobs.workload import PartLike
 from archsim.spec.mapping import Mapping
 from einsum_cascade.errors import InputError
@@ -33,6 +34,8 @@ class KnownRuns:
     objective is first."""
     put_off: tuple[KnownMapping, ...] = ()
     """Dear to make, and tried by nobody whose latency is as near its floor as what is known."""
+    refused: tuple[Refusal, ...] = ()
+    """Those that are not legal here in any way to spread them, or break a constraint, and why."""
 
     @property
     def best(self) -> EngineRun | None:
@@ -57,7 +60,7 @@ class KnownRuns:
         for known in self.put_off:
             if self.problem.is_over():
                 break
-            late += _run_of(self.part, self.problem, known)
+            late += _Runs(self.part, self.problem).of(known)
         runs = best_first(self.problem, late)
         if not runs or runs[0].value >= value:
             return found, runs
@@ -90,6 +93,7 @@ def known_runs(
     found = given_runs(part, problem, start)
     sparing = sparing and problem.objective.code == LATENCY
     put_off: list[KnownMapping] = []
+    runs = _Runs(part, problem)
     for known in known_mappings(part, problem.space.architecture, GENERATORS):
         if found and problem.is_over():
             break
@@ -97,25 +101,43 @@ def known_runs(
         if sparing and near <= known.beyond:
             put_off.append(known)
         else:
-            found += _run_of(part, problem, known)
-    runs = best_first(problem, found)
-    return KnownRuns(part=part, problem=problem, runs=runs, put_off=tuple(put_off))
+            found += runs.of(known)
+    return KnownRuns(
+        part=part,
+        problem=problem,
+        runs=best_first(problem, found),
+        put_off=tuple(put_off),
+        refused=runs.refused,
+    )
 
 
-def _run_of(
-    part: PartLike, problem: SearchProblem, make: Callable[[], Mapping]
-) -> tuple[EngineRun, ...]:
-    """A known mapping, run; nothing where it is not legal, or breaks a constraint."""
-    try:
-        mapping = make()
-        space = problem.space
-        if mapping.cascade not in (part.cascade, name_of(part)):
-            if space.constraints:
-                return ()
-            space = space_of(part, space.architecture, mapping.cascade)
-        return (run_mapping(space, mapping, problem.objective),)
-    except InputError:
-        return ()
+class _Runs:
+    """Runs of known mappings, and which of them are not legal."""
+
+    def __init__(self, part: PartLike, problem: SearchProblem) -> None:
+        self.part, self.problem = part, problem
+        self._legal: set[str] = set()
+        self._refused: dict[str, Refusal] = {}
+
+    @property
+    def refused(self) -> tuple[Refusal, ...]:
+        """Mappings of which no way to spread them is legal."""
+        return tuple(r for name, r in self._refused.items() if name not in self._legal)
+
+    def of(self, known: KnownMapping) -> tuple[EngineRun, ...]:
+        """A known mapping, run; nothing where it is not legal, or breaks a constraint."""
+        try:
+            mapping, space = known(), self.problem.space
+            if mapping.cascade not in (self.part.cascade, name_of(self.part)):
+                if space.constraints:
+                    return ()
+                space = space_of(self.part, space.architecture, mapping.cascade)
+            run = run_mapping(space, mapping, self.problem.objective)
+        except InputError as wrong:
+            self._refused.setdefault(known.name, Refusal(known.name, wrong.problems[0].message))
+            return ()
+        self._legal.add(known.name)
+        return (run,)
 
 
 def given_runs(part: PartLike, problem: SearchProblem, start: Sequence[Mapping]) -> list[EngineRun]:

@@ -35,6 +35,11 @@ def search_report(found: WorkloadSearched, usual: Result | None = None) -> Docum
             *(_proof(p.name, p.found.certificate) for p in found.parts),
             *(Fact("constraint", "obeyed", text) for text in first.constraints),
         ),
+        notes=tuple(
+            f"{p.name} could not begin with '{r.mapping}': {r.reason}"
+            for p in found.parts
+            for r in p.refused
+        ),
         listings=found.loop_nests,
         tables=(
             *([(_limits(found.result),)] if found.result.latency_s else []),

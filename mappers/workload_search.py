@@ -8,7 +8,7 @@ from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from archsim.document import Listing
-from archsim.jobs.job import JobPlan
+from archsim.jobs.job import JobPlan, Refusal
 from archsim.jobs.plan import plan
 from archsim.jobs.programs import program_of, refuse_unknown_tensors
 from archsim.jobs.run import run_plan
@@ -58,6 +58,8 @@ class PartSearched:
     """The objective, of one run."""
     times: int = 1
     """How often it runs, as it or as another part that is the same."""
+    refused: tuple[Refusal, ...] = ()
+    """Known mappings that the search could not begin with, and why."""
 
     def again(self, times: int) -> PartSearched:
         """The same where another part needs it, too."""
@@ -312,8 +314,13 @@ def _searched(
     # to the next question.
     if whole and not found.certificate.ended and found.mapping.cascade == part.cascade:
         remember_search(_question(part, problem), found)
-    value = problem.objective.of(found.result)
-    return PartSearched(name=part.name, found=found, value=value, times=part.times)
+    return PartSearched(
+        name=part.name,
+        found=found,
+        value=problem.objective.of(found.result),
+        times=part.times,
+        refused=known.refused,
+    )
 
 
 def check_start(

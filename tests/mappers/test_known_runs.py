@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from brief_search import BRIEFLY
 
 from archsim import Architecture, Mapping
 from archsim.jobs.defaults import KnownMapping
@@ -14,6 +15,8 @@ from mappers.known_runs import KnownRuns, known_runs
 from mappers.objectives import objective_called
 from mappers.part_space import space_of
 from mappers.protocol import SearchProblem, never
+from mappers.report import search_report
+from mappers.workload_search import search_workload
 from workloads import load
 
 PART = load("bert-base", ("seq_len=4K", "batch=2", "H=2")).parts[0]
@@ -94,3 +97,15 @@ def test_it_is_not_made_near_the_floor_nor_when_time_is_up(known: KnownRuns) -> 
     ended = searched(slow)
     ended = replace(ended, certificate=replace(ended.certificate, ended="time limit"))
     assert dear.made_good(ended) == (ended, ())
+
+
+def test_what_is_not_legal_here_is_told() -> None:
+    """A built-in mapping that was dropped without a word hid a fault of the search."""
+    narrow = Architecture.load("fusemax", ["memories.global_buffer.capacity=100 KiB"])
+    work = load("bert-base", ("seq_len=512", "batch=1", "H=1"))
+    found = search_workload(work, narrow, objective_called("latency"), strategy=BRIEFLY)
+    refused = {r.mapping: r.reason for r in found.parts[0].refused}
+    assert "global_buffer needs" in refused["fusemax-binding"]
+    assert "could not begin with 'fusemax-binding'" in str(search_report(found))
+    run = known_runs(PART, PROBLEM, ()).refused
+    assert "fusemax-binding" not in [r.mapping for r in run]
