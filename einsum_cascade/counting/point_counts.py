@@ -150,11 +150,18 @@ class _Numbers:
             {s: sympy.Rational(self.numbers[s.name]) for s in one.free_symbols - keep}
         )
 
+    def _whole(self, expression: Any) -> int:
+        """The number that an expression is; most are a shape, and need no arithmetic of sympy."""
+        if isinstance(expression, int):
+            return expression
+        if expression.is_Symbol:
+            return int(self.numbers[expression.name])
+        return int(self._value(expression))
+
     def space(self, times: Any, axes: Sequence[CountedAxis], inequalities: Sequence[Any]) -> int:
         symbols = frozenset(a.symbol for a in axes)
         ranges = [
-            _Range(a.symbol, *(int(self._value(x)) for x in (a.size, a.tile, a.total)))
-            for a in axes
+            _Range(a.symbol, *(self._whole(x) for x in (a.size, a.tile, a.total))) for a in axes
         ]
         left = [self._value(i, symbols) for i in inequalities]
         if any(not i.free_symbols and not i <= 0 for i in left):
@@ -162,7 +169,7 @@ class _Numbers:
         # What holds everywhere, as the last tile's end where tiles are whole, ties nothing.
         sizes = {a.symbol: a.size for a in ranges}
         left = [i for i in left if i.free_symbols and not Inequality.of(i).always(sizes)]
-        found = int(self._value(times))
+        found = self._whole(times)
         while ranges and found:
             group = [ranges.pop(0)]
             mine: list[Any] = []
