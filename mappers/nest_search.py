@@ -39,8 +39,12 @@ _BLOCKS = 10
 _EINSUMS = 120
 """Einsums of all nests that are searched, at the most: a search takes as long as it has many."""
 
-_WORTH = 0.03
+_WORTH = 0.01
 """What could be better by less than this share is not worth a search of a nest."""
+
+_AS_MUCH = 0.95
+"""The share of what a nest costs at the least that one inside of it costs, to be searched before
+it: what is found for the one is most of the other, too."""
 
 _OF_NEST = Effort(
     regions=6,
@@ -88,12 +92,15 @@ class _Nest:
         """The objective of the best that is known."""
         return inf if self.run is None else self.run.value
 
+    inside: float = 0.0
+    """What it may cost at the best, as nests inside of it were searched."""
+
     @property
     def hoped(self) -> float:
         """What a search may find at the best."""
         if not self.able:
             return inf
-        return self.value if self.searched is not None else self.least
+        return self.value if self.searched is not None else max(self.least, self.inside)
 
 
 def search_nests(problem: SearchProblem, found: Searched, effort: Effort = _OF_NEST) -> Searched:
@@ -218,25 +225,36 @@ class _Cutting:
 
     def _least_cut(self, before: tuple[str, ...]) -> float:
         """What no mapping is below that hands on all that crosses a cut."""
-        program, machine = self.space.program, self.space.architecture
-        outermost, words = machine.memories[0], program.once(words_of, machine.word_bits)
+        program = self.space.program
         masked = {e.name for e in with_masks(program).einsums if e.where is not None}
-        moved = 0.0
-        for name in crossing(program, before):
-            ranks = (*program.parallel, *program.tensor_ranks[name])
-            # How much of what is masked has to be handed on is not asked.
-            if name not in masked and all(r in self.space.shapes for r in ranks):
-                elements = prod(self.space.shapes[r] for r in ranks)
-                moved += float(elements * words.of(name) * machine.word_bytes)
+        # How much of what is masked has to be handed on is not asked.
+        sizes = [self._bytes_of(t) for t in crossing(program, before) if t not in masked]
+        moved = sum(size for size in sizes if size < inf)
         floor = self.found.result.floor
-        seconds = 0.0
-        if outermost.bandwidth_bytes_per_s is not None:
-            seconds = floor.bandwidth_s + 2 * moved / float(outermost.bandwidth_bytes_per_s)
-        cycles = max(floor.latency_s, seconds) * float(machine.clock_hz)
-        price = memory_access(machine, outermost)
-        lines = moved * 8 / float(outermost.line_bits)
-        energy = floor.energy_pj + lines * (price.read_pj + price.write_pj)
+        seconds, energy = self._moving(2 * moved)
+        clock = float(self.space.architecture.clock_hz)
+        cycles = max(floor.latency_s, floor.bandwidth_s + seconds if seconds else 0.0) * clock
+        energy += floor.energy_pj
         return {LATENCY: cycles, ENERGY: energy}.get(self.objective.code, cycles * energy)
+
+    def _bytes_of(self, tensor: str) -> float:
+        """Of all of a tensor; infinite where the sizes of its ranks are not known."""
+        program, machine = self.space.program, self.space.architecture
+        ranks = (*program.parallel, *program.tensor_ranks[tensor])
+        if any(r not in self.space.shapes for r in ranks):
+            return inf
+        words = program.once(words_of, machine.word_bits).of(tensor)
+        return float(prod(self.space.shapes[r] for r in ranks) * words * machine.word_bytes)
+
+    def _moving(self, moved: float) -> tuple[float, float]:
+        """Seconds and energy in pJ of so many bytes of the outermost memory, half of them read."""
+        machine, outermost = self.space.architecture, self.space.architecture.memories[0]
+        rate, price = outermost.bandwidth_bytes_per_s, memory_access(machine, outermost)
+        if moved == inf:
+            return inf, inf
+        seconds = 0.0 if rate is None else moved / float(rate)
+        lines = moved * 8 / float(outermost.line_bits)
+        return seconds, lines / 2 * (price.read_pj + price.write_pj)
 
     def _nest(self, place: tuple[int, int]) -> _Nest:
         if place not in self.nests:
@@ -286,7 +304,9 @@ class _Cutting:
                 if not left:
                     return
                 widest = max(left, key=lambda p: self.nests[p].value - self.nests[p].least)
-                self._search(self.nests[widest])
+                place = self._before(widest, hoped)
+                self._search(self.nests[place])
+                self._told_by(place)
             self._improve()
 
     def _over(self) -> bool:
@@ -324,6 +344,56 @@ class _Cutting:
             total, first = min(ways)
             best.append((total, (*best[first][1], (first, last))))
         return best[count]
+
+    def _before(self, place: tuple[int, int], hoped: float) -> tuple[int, int]:
+        """The nest that is searched before one: the shortest inside of it that costs about as much
+        at the least and is on a path about as short, or it itself."""
+        (first, last), nest = place, self.nests[place]
+        ends = range(first, last + 1)
+        found = [place]
+        for inner in ((a, b) for a in ends for b in ends if a < b and (a, b) != place):
+            other = self.nests[inner]
+            if other.looked_at and other.searched is None and other.able:
+                near = self._around(inner) + other.hoped**self.power <= hoped * (1 + _WORTH)
+                if near and other.least >= _AS_MUCH * nest.least:
+                    found.append(inner)
+        return min(found, key=lambda p: (p[1] - p[0], p))
+
+    def _around(self, place: tuple[int, int]) -> float:
+        """What the shortest paths to a nest and from it on are hoped to cost."""
+        first, last = place
+        return self._least_between(0, first) + self._least_between(last, len(self.blocks))
+
+    def _least_between(self, first: int, last: int) -> float:
+        """What the blocks from one to another are hoped to cost."""
+        best = {first: 0.0}
+        for end in range(first + 1, last + 1):
+            ways = (best[n] + self._nest((n, end)).hoped ** self.power for n in range(first, end))
+            best[end] = min(ways)
+        return best[last]
+
+    def _told_by(self, place: tuple[int, int]) -> None:
+        """Nests around one that was searched cost no less, but that they need not read and write
+        what is handed on inside of them: by each Einsum that reads it, at the most."""
+        mine = self.nests[place]
+        if self.objective.code == EDP:
+            return
+        for (first, last), nest in self.nests.items():
+            if (first, last) != place and first <= place[0] and place[1] <= last:
+                nest.inside = max(nest.inside, mine.value - self._handed(mine, nest))
+
+    def _handed(self, inner: _Nest, outer: _Nest) -> float:
+        """What it costs to read and write what an inner nest gets from an outer one or gives it."""
+        program = self.space.program
+        moved = 0.0
+        for e in program.einsums:
+            for access in e.reads if e.name in outer.names else ():
+                if access.tensor in outer.names:
+                    across = (e.name in inner.names) != (access.tensor in inner.names)
+                    moved += across * self._bytes_of(access.tensor)
+        seconds, energy = self._moving(moved)
+        clock = float(self.space.architecture.clock_hz)
+        return energy if self.objective.code == ENERGY else seconds * clock
 
     def _space(self, nest: _Nest) -> Mapspace:
         program = self.space.program.once(excerpt, nest.names)

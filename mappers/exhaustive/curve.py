@@ -38,7 +38,16 @@ from .kernels.cost_to_go import Choices
 from .kernels.descent import LEAST, Search, SizedSearch, search, search_sized
 from .known_costs import KnownCosts
 from .known_tables import KnownTables
-from .subspaces import Proposal, SubspaceSearch, choices_of, fresh_state, nodes_of, priced
+from .subspaces import (
+    Proposal,
+    SubspaceSearch,
+    choices_of,
+    column_sum,
+    fresh_state,
+    nodes_of,
+    priced,
+    with_rents,
+)
 from .tables import SubspaceRefusedError, Tables, tabulate
 
 Kind = Literal["traffic", "energy"]
@@ -303,8 +312,8 @@ class CapacityCurve:
     def _least_root(choices: Choices, cost: Floats, tile: Floats) -> float:
         """What no choice of any tiling is below, whatever memories hold."""
         state = fresh_state(choices, len(cost), np.zeros(6))
-        weights = np.ones((1, 1))
-        search(choices, ENERGY, 0.0, 0.0, 0, inf, True, weights, cost, tile, state)
+        weights = with_rents([column_sum(1, 0)] * 2, len(choices.capacities))
+        search(choices, ENERGY, 0.0, 0.0, 0, inf, True, 0, weights, cost, tile, state)
         return float(state.values[:, LEAST].min())
 
     def _confirmed(self) -> Iterator[CapacityRun]:

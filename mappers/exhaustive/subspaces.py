@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -36,14 +36,17 @@ _STATES = 1 << 10
 _MIXTURES = 24
 """Mixtures of arrays at the most."""
 
-_NODES = 1_000_000
+_NODES = 300_000
 """Decisions looked at in a subspace, shared out among its tilings."""
 
-_NODES_OF_SKETCH = 100_000
+_NODES_OF_SKETCH = 30_000
 """The same in the simplest ways, to see which subspaces promise most."""
 
-_NODES_OF_TILING = 1_000, 50_000
+_NODES_OF_TILING = 300, 50_000
 """Decisions looked at for one tiling, at the least and at the most."""
+
+STEPS = 24
+"""Steps that raise the bound of one tiling, at the most."""
 
 _FILL = 2
 """Steps that pass before arrays and memories all have something to do, about."""
@@ -75,7 +78,7 @@ class SubspaceSearch:
 
     ``limit`` is the value that is to be beaten, by the share ``slack`` at the least; the other
     objective (of energy and latency) is to be no more than ``cap``. No value of any tiling is
-    below ``least``.
+    below ``least``. Bounds are raised in so many ``steps`` at the most.
     """
 
     space: Region
@@ -84,6 +87,7 @@ class SubspaceSearch:
     cap: float = np.inf
     limit: float = np.inf
     least: float = np.inf
+    steps: int = STEPS
 
     def __post_init__(self) -> None:
         self.tally = np.zeros(6)
@@ -101,9 +105,9 @@ class SubspaceSearch:
         for start, cost, tile in priced(self.space, subspace, tables):
             state = fresh_state(choices, len(cost), self.tally)
             # Any weights give a bound: those that suit the first tiling serve the whole batch.
-            weights = _weights(tables, choices, cost[0], len(self.space.architecture.arrays))
+            weights = weights_of(tables, choices, cost[0], len(self.space.architecture.arrays))
             # What a sketch is for, which subspaces promise most, equals do not tell.
-            limits = (self.limit, self.slack, nodes, self.cap, not self.space.plain)
+            limits = (self.limit, self.slack, nodes, self.cap, not self.space.plain, self.steps)
             search(choices, self.objective, *limits, weights, cost, tile, state)
             self.least = min(self.least, float(state.values[:, LEAST].min()))
             for row in range(len(cost)):
@@ -284,8 +288,9 @@ def _factors(tables: Tables, einsums: list[int]) -> Iterator[tuple[int, int]]:
         factor *= len(tables.ways[number])
 
 
-def _weights(tables: Tables, choices: Choices, cost: Floats, arrays: int) -> Floats:
-    """Sums of columns that bound: energy, cycles of each place, and mixtures of arrays.
+def weights_of(tables: Tables, choices: Choices, cost: Floats, arrays: int) -> Floats:
+    """Sums of columns that bound: energy twice, cycles of each place, mixtures of arrays, and one
+    of all places.
 
     The best mixture (the largest least sum) is one in which some Einsums cost as much on one
     array as on another (``archsim.cost.shares``).
@@ -300,9 +305,24 @@ def _weights(tables: Tables, choices: Choices, cost: Floats, arrays: int) -> Flo
     mixtures = sorted(
         {tuple(x / sum(shares) for x in shares) for shares in tie_shares(work, arrays, 1.0)}
     )
-    rows = [np.eye(tables.columns)[column] for column in range(tables.columns)]
+    sums = [column_sum(tables.columns, n) for n in (0, 0, *range(1, tables.columns))]
     for shares in mixtures[:: max(1, -(-len(mixtures) // _MIXTURES))]:
         row = np.zeros(tables.columns)
         row[1 : 1 + arrays] = shares
-        rows.append(row)
-    return np.array(rows)
+        sums.append(row)
+    even = np.zeros(tables.columns)
+    even[1:] = 1 / (tables.columns - 1)
+    return with_rents([*sums, even], len(choices.capacities))
+
+
+def column_sum(columns: int, column: int) -> Floats:
+    """A sum of columns that is one of them."""
+    found: Floats = np.zeros(columns)
+    found[column] = 1.0
+    return found
+
+
+def with_rents(sums: Sequence[Floats], memories: int) -> Floats:
+    """Sums of columns, as rows that have a rent for each memory, which is 0."""
+    rows = np.stack([*sums])
+    return np.pad(rows, ((0, 0), (0, memories)))

@@ -20,7 +20,9 @@ REGISTERS, BUFFER = 0, 1
 @compiled
 def fill(c: Choices, cost: Floats, to_go: Floats) -> None:
     """The least cost to go: compiled code calls that of the search, Python cannot."""
-    least_to_go(c, planned(c), cost, to_go)
+    sums = cost.shape[1]
+    rent = np.zeros((c.first.shape[0] - 1, c.kept.shape[1], sums))
+    least_to_go(c, planned(c), cost, rent, np.zeros(sums), to_go)
 
 
 def test_what_is_to_come_depends_on_the_frontier_alone() -> None:

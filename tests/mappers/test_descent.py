@@ -9,7 +9,13 @@ from numpy.typing import NDArray
 from archsim import Architecture
 from einsum_cascade import Cascade
 from mappers.exhaustive.kernels.descent import LEAST, TIE, VALUE, search
-from mappers.exhaustive.subspaces import choices_of, fresh_state, priced
+from mappers.exhaustive.subspaces import (
+    choices_of,
+    column_sum,
+    fresh_state,
+    priced,
+    with_rents,
+)
 from mappers.exhaustive.tables import Tables, tabulate
 from mappers.objectives import LATENCY
 from mappers.space.fusion import subspaces_of
@@ -24,9 +30,11 @@ def values(
     tables: Tables, cost: NDArray[np.float64], tile: NDArray[np.float64], *, settle: bool
 ) -> NDArray[np.float64]:
     """What the kernel says of every tiling."""
-    choices, weights = choices_of(tables), np.eye(tables.columns)
+    choices = choices_of(tables)
+    sums = [column_sum(tables.columns, n) for n in (0, *range(tables.columns))]
+    weights = with_rents(sums, len(choices.capacities))
     state = fresh_state(choices, len(cost), np.zeros(6))
-    limits = (np.inf, 0.0, MANY, np.inf, settle)
+    limits = (np.inf, 0.0, MANY, np.inf, settle, 0)
     search(choices, LATENCY, *limits, weights, cost, tile, state)
     return state.values
 

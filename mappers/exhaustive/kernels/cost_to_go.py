@@ -218,10 +218,12 @@ def _least_places(
     begun: int,
     end: int,
     accesses: int,
+    rent: Floats,
     scratch: tuple[Floats, Floats],
     found: Floats,
 ) -> None:
     """The least that a tensor costs in any places: (sums,), with ranges of (place, access).
+    In each it pays its ``rent``, (places, sums).
 
     Who is forgotten chooses anew for each access: it costs no more than together.
     """
@@ -230,9 +232,10 @@ def _least_places(
     sums = found.shape[0]
     for g in range(sums):
         found[g] = np.inf if accesses else 0.0
+    places = 0
     while begun < end:
         for g in range(sums):
-            value[g] = 0.0
+            value[g] = rent[places, g]
         for access in range(begun, begun + accesses):
             for g in range(sums):
                 least[g] = np.inf
@@ -242,18 +245,25 @@ def _least_places(
             for g in range(sums):
                 value[g] += least[g]
         begun += accesses
+        places += 1
         for g in range(sums):
             found[g] = min(found[g], value[g])
 
 
 @compiled_inside
-def least_to_go(c: Choices, p: Plan, cost: Floats, to_go: Floats) -> None:
+def least_to_go(
+    c: Choices, p: Plan, cost: Floats, rent: Floats, off: Floats, to_go: Floats
+) -> None:
     """The least weighted costs from every state of every frontier on, some sums at a time.
 
     Parameters
     ----------
     cost : array, (rows, sums)
         Weighted costs.
+    rent : array, (tensors, places, sums)
+        What a tensor costs in its places beside.
+    off : array, (sums,)
+        What all costs beside, at the end.
     to_go : array, (states, sums)
         Filled: of the states before decision d those from ``c.first_state[d]`` on.
     """
@@ -261,7 +271,7 @@ def least_to_go(c: Choices, p: Plan, cost: Floats, to_go: Floats) -> None:
     scratch = np.empty(sums), np.empty(sums)
     known = np.empty((p.first_alike[end], sums))
     for g in range(sums):
-        to_go[c.first_state[end], g] = 0.0
+        to_go[c.first_state[end], g] = off[g]
     for decision in range(end - 1, -1, -1):
         number, alternatives = c.decisions[decision, 1], c.decisions[decision, 2]
         if c.decisions[decision, 0] == EINSUM:
@@ -277,10 +287,8 @@ def least_to_go(c: Choices, p: Plan, cost: Floats, to_go: Floats) -> None:
         each = alternatives * p.accesses[decision]
         for alike in range(p.first_alike[decision], p.first_alike[decision + 1]):
             begun = p.first_range[decision] + (alike - p.first_alike[decision]) * each
-            flat = (p.ranges, p.rows)
-            _least_places(
-                cost, flat, begun, begun + each, p.accesses[decision], scratch, known[alike]
-            )
+            flat, pays, accesses = (p.ranges, p.rows), rent[number], p.accesses[decision]
+            _least_places(cost, flat, begun, begun + each, accesses, pays, scratch, known[alike])
         for state in range(c.first_state[decision], c.first_state[decision + 1]):
             for g in range(sums):
                 to_go[state, g] = known[p.alike[state], g] + to_go[p.after[state], g]

@@ -14,10 +14,12 @@ import numpy as np
 
 from archsim.compiled import compiled, compiled_inside
 
-from ...objectives import ENERGY, LATENCY
+from ...objectives import EDP, ENERGY, LATENCY
 from .arrays import Floats, Ints
 from .cost_to_go import EINSUM, TENSOR, Choices, Plan, least_to_go, planned
 from .options import options_of
+from .rents import least_sizes, raised, rents_of, share_of, weighed
+from .room import always, fits, holds, size_of
 
 LEAVES, BOUND, CAPACITY, ILLEGAL, WORSE, UNSEEN = range(6)
 """Places in ``Search.tally``: combinations tried, and left out because of the bound, of a
@@ -27,6 +29,10 @@ way, or because a tiling took too long."""
 VALUE, TIE, LEAST = range(3)
 """Places in a row of ``Search.values``: the best value, what decides between equals, and
 what no choice of the tiling is below."""
+
+
+_NODES_OF_STEP = 50
+"""Decisions of a tiling for each step that raises its bound: these take no longer than those."""
 
 
 class Search(NamedTuple):
@@ -63,17 +69,22 @@ def _value(
 ) -> float:
     """The least objective of what has cost so much, and more, and is in a state of the frontier.
 
-    The first row of weights is energy; the others add up columns of cycles. It may be too little,
-    but not below ``enough``.
+    The first row of weights is energy, the second energy with rents; the others add up columns of
+    cycles. It may be too little, but not below ``enough``.
     """
     energy = costs[0] + more[0] + to_go[state, 0]
+    if objective != LATENCY:
+        rented = to_go[state, 1]
+        for column in range(costs.shape[0]):
+            rented += weights[1, column] * (costs[column] + more[column])
+        energy = max(energy, rented)
     if objective == ENERGY:
         return float(energy)
     scale = 1.0 if objective == LATENCY else energy
     value = 0.0
-    for g in range(1, weights.shape[0]):
+    for g in range(2, weights.shape[0]):
         total = to_go[state, g]
-        for column in range(1, costs.shape[0]):
+        for column in range(costs.shape[0]):
             total += weights[g, column] * (costs[column] + more[column])
         value = max(value, total * scale)
         if value > enough:
@@ -82,70 +93,21 @@ def _value(
 
 
 @compiled_inside
-def _size_of(c: Choices, tile: Floats, tensor: int, memory: int, picked: Ints) -> float:
-    """Bytes of a tensor's largest tile at a memory, of Einsums in the ways that are picked."""
-    largest = 0.0
-    for row in range(c.first_tile[tensor], c.first_tile[tensor + 1]):
-        place, einsum, way = c.tiles[row]
-        if place == memory and (way < 0 or picked[einsum] == way):
-            largest = max(largest, tile[row])
-    return float(largest)
-
-
-@compiled_inside
-def _always(c: Choices, tile: Floats, none: Ints, room: Floats) -> None:
-    """Bytes that the decisions from each on need whatever is chosen; ``none`` is picked."""
-    end = c.decisions.shape[0]
-    for memory in range(room.shape[1]):
-        room[end, memory] = 0.0
-        for depth in range(end - 1, -1, -1):
-            room[depth, memory] = room[depth + 1, memory]
-            if c.decisions[depth, 0] == TENSOR:
-                tensor = c.decisions[depth, 1]
-                always = True
-                for places in range(c.decisions[depth, 2]):
-                    always = always and c.kept[tensor, places, memory]
-                if always:
-                    room[depth, memory] += _size_of(c, tile, tensor, memory, none)
-
-
-@compiled_inside
-def _holds(capacities: Floats, used: Floats, room: Floats) -> bool:
-    """Whether memories have room for what is used and what is there whatever is chosen."""
-    fits = True
-    for memory in range(used.shape[0]):
-        fits = fits and used[memory] + room[memory] <= capacities[memory]
-    return fits
-
-
-@compiled_inside
-def _fits(
+def _bounds(
     c: Choices,
-    capacities: Floats,
-    tensor: int,
-    places: int,
-    tile: Floats,
-    picked: Ints,
-    used: Floats,
-    room: Floats,
-) -> bool:
-    """Add the bytes of a tensor in some places; False where they are too many."""
-    for memory in range(used.shape[0]):
-        if c.kept[tensor, places, memory]:
-            used[memory] += _size_of(c, tile, tensor, memory, picked)
-    return _holds(capacities, used, room)
-
-
-@compiled_inside
-def _bounds(c: Choices, plan: Plan, cost: Floats, weights: Floats, to_go: Floats) -> None:
-    """The least weighted costs to go, for every row of weights."""
-    weighted = np.zeros((cost.shape[0], weights.shape[0]))
-    for g in range(weights.shape[0]):
-        for column in range(cost.shape[1]):
-            if weights[g, column] != 0.0:
-                for row in range(cost.shape[0]):
-                    weighted[row, g] += weights[g, column] * cost[row, column]
-    least_to_go(c, plan, weighted, to_go)
+    plan: Plan,
+    cost: Floats,
+    sizes: Floats,
+    weights: Floats,
+    rented: int,
+    most: Floats,
+    to_go: Floats,
+) -> None:
+    """The least weighted costs to go, for every row of weights; limits count in the rented one."""
+    sums = weights.shape[0]
+    rent, off = np.zeros((sizes.shape[0], c.kept.shape[1], sums)), np.zeros(sums)
+    rents_of(c, sizes, weights, rented, most, rent, off)
+    least_to_go(c, plan, weighed(cost, weights), rent, off, to_go)
 
 
 @compiled_inside
@@ -225,6 +187,7 @@ class _Scratch(NamedTuple):
 
 @compiled_inside
 def _scratch(c: Choices, columns: int) -> _Scratch:
+    """For so many columns, those of memories' shares among them."""
     end, memories = c.decisions.shape[0], c.capacities.shape[0]
     widest = 1
     for depth in range(end):
@@ -246,6 +209,18 @@ def _scratch(c: Choices, columns: int) -> _Scratch:
         below,
         np.zeros(columns),
     )
+
+
+@compiled_inside
+def _shares(c: Choices, depth: int, capacities: Floats, tile: Floats, x: _Scratch) -> None:
+    """Add what shares of memories a tensor takes in each of its places to what these cost."""
+    tensor = c.decisions[depth, 1]
+    columns = x.nothing.shape[0] - capacities.shape[0]
+    for memory in range(capacities.shape[0]):
+        share = share_of(size_of(c, tile, tensor, memory, x.picked), capacities[memory])
+        for places in range(c.decisions[depth, 2]):
+            if c.kept[tensor, places, memory]:
+                x.options[depth, places, columns + memory] = share
 
 
 @compiled_inside
@@ -275,7 +250,7 @@ def _descend(
     limit, slack, nodes, cap, settle = limits
     cost, tile, room, to_go = here
     result, chosen, tally = found
-    end, columns, memories = c.decisions.shape[0], cost.shape[1], capacities.shape[0]
+    end, columns, memories = c.decisions.shape[0], x.nothing.shape[0], capacities.shape[0]
     other = ENERGY if objective == LATENCY else LATENCY
     # It is 0, but no literal: those are types of their own, compiled for once more.
     first = c.first_state[0]
@@ -290,7 +265,7 @@ def _descend(
     if least >= best * (1 - slack):
         tally[BOUND] += x.below[0]
         return
-    if not _holds(capacities, x.used[0], room[0]):
+    if not holds(capacities, x.used[0], room[0]):
         tally[CAPACITY] += x.below[0]
         return
     depth, entered = first, True
@@ -299,6 +274,8 @@ def _descend(
         number, alternatives = c.decisions[depth, 1], c.decisions[depth, 2]
         if entered:
             lost = options_of(c, cost, depth, x.picked, x.options[depth], x.usable)
+            if c.decisions[depth, 0] == TENSOR:
+                _shares(c, depth, capacities, tile, x)
             count = _promising(
                 objective,
                 (plan.after[x.state[depth]], plan.step[depth]),
@@ -330,7 +307,7 @@ def _descend(
             x.used[depth + 1, memory] = x.used[depth, memory]
         if c.decisions[depth, 0] == EINSUM:
             x.picked[number] = choice
-        elif not _fits(
+        elif not fits(
             c, capacities, number, choice, tile, x.picked, x.used[depth + 1], room[depth + 1]
         ):
             tally[CAPACITY] += x.below[depth + 1]
@@ -367,6 +344,7 @@ def search(
     nodes: int,
     cap: float,
     settle: bool,
+    steps: int,
     weights: Floats,
     cost: Floats,
     tile: Floats,
@@ -384,19 +362,45 @@ def search(
         What the other objective (of energy and latency) must not be above.
     settle : bool
         Whether, of choices that are as good, the best in the other objective is looked for.
-    weights : array, (sums, columns)
-        Sums of columns to bound by: energy alone, then cycles.
+    steps : int
+        Steps at the most, in which rents are looked for that raise the bound of a tiling.
+    weights : array, (sums, columns + memories)
+        Sums of columns to bound by: energy alone, energy with rents, then cycles. Rents are looked
+        for, from those of the second and the last sum on.
     cost, tile : arrays, (tilings, rows, columns) and (tilings, tiles)
     """
-    to_go = np.empty((c.first_state[c.decisions.shape[0]] + 1, weights.shape[0]))
-    room = np.zeros((c.decisions.shape[0] + 1, c.capacities.shape[0]))
+    end, columns, memories = c.decisions.shape[0], cost.shape[2], c.capacities.shape[0]
+    to_go = np.empty((c.first_state[end] + 1, weights.shape[0]))
+    room = np.zeros((end + 1, memories))
+    sizes = np.empty((c.first.shape[0] - 1, memories))
     none = np.full(c.works.shape[0], -1, np.int64)
-    x = _scratch(c, cost.shape[2])
+    x = _scratch(c, columns + memories)
     plan = planned(c)
+    most = np.full(columns + memories, np.inf)
+    most[columns:] = 1.0
+    if objective == ENERGY:
+        most[1:columns] = cap
+    elif objective == LATENCY:
+        most[0] = cap
+    weights = weights.copy()
+    rented = 1 if objective == ENERGY else weights.shape[0] - 1
+    # Of a product either factor is bounded by itself.
+    enough = np.inf if objective == EDP else limit * (1 - slack)
+    goal = enough, min(steps, nodes // _NODES_OF_STEP)
     for tiling in range(cost.shape[0]):
-        _always(c, tile[tiling], none, room)
-        _bounds(c, plan, cost[tiling], weights, to_go)
-        here = (cost[tiling], tile[tiling], room, to_go)
+        least_sizes(c, tile[tiling], sizes)
+        costs, row = cost[tiling], weights[rented : rented + 1]
+        if goal[1] > 0:
+            least = raised(c, plan, objective, goal, most, costs, sizes, row)
+            if least >= enough:
+                s.values[tiling, VALUE] = s.values[tiling, TIE] = np.inf
+                s.values[tiling, LEAST] = least
+                s.chosen[tiling, :] = -1
+                s.tally[BOUND] += x.below[0]
+                continue
+        always(c, tile[tiling], none, room)
+        _bounds(c, plan, costs, sizes, weights, rented, most, to_go)
+        here = (costs, tile[tiling], room, to_go)
         found = (s.values[tiling], s.chosen[tiling], s.tally)
         limits = (limit, slack, nodes, cap, settle)
         _descend(c, plan, objective, limits, weights, here, c.capacities, x, found)
@@ -421,16 +425,20 @@ def search_sized(
     cost, tile : arrays, (tilings, rows, 1) and (tilings, tiles)
     """
     end = c.decisions.shape[0]
-    weights = np.ones((1, 1))
-    to_go = np.empty((c.first_state[end] + 1, 1))
-    room = np.zeros((end + 1, c.capacities.shape[0]))
+    memories = c.capacities.shape[0]
+    # Rents would be others for every size.
+    weights, most = np.zeros((2, 1 + memories)), np.full(1 + memories, np.inf)
+    weights[:, 0] = 1.0
+    unrented = np.zeros((c.first.shape[0] - 1, memories))
+    to_go = np.empty((c.first_state[end] + 1, 2))
+    room = np.zeros((end + 1, memories))
     none = np.full(c.works.shape[0], -1, np.int64)
-    x = _scratch(c, 1)
+    x = _scratch(c, 1 + memories)
     plan = planned(c)
     result, chosen = np.empty(3), np.empty(end, np.int64)
     for tiling in range(cost.shape[0]):
-        _always(c, tile[tiling], none, room)
-        _bounds(c, plan, cost[tiling], weights, to_go)
+        always(c, tile[tiling], none, room)
+        _bounds(c, plan, cost[tiling], unrented, weights, 1, most, to_go)
         here = (cost[tiling], tile[tiling], room, to_go)
         limit = np.inf
         for size in range(sizes.shape[0]):

@@ -17,7 +17,7 @@ def _options_of_tensor(
 ) -> int:
     """Add what a tensor costs in each of its places; in how many it would be lost."""
     tensor, alternatives = c.decisions[decision, 1], c.decisions[decision, 2]
-    accesses, rows, columns = c.accesses, c.rows, options.shape[1]
+    accesses, rows, columns = c.accesses, c.rows, cost.shape[1]
     writer = c.writers[tensor]
     written = picked[writer] if writer >= 0 else 0
     writers = c.alternatives[writer] if writer >= 0 else 1
@@ -37,9 +37,11 @@ def _options_of_tensor(
 
 
 @compiled_inside
-def _is_better(options: Floats, kept: NDArray[np.bool_], other: int, choice: int) -> bool:
+def _is_better(
+    options: Floats, columns: int, kept: NDArray[np.bool_], other: int, choice: int
+) -> bool:
     """Whether places cost no more than others in any column and are in no other memory."""
-    for column in range(options.shape[1]):
+    for column in range(columns):
         if options[other, column] > options[choice, column]:
             return False
     for memory in range(kept.shape[1]):
@@ -52,16 +54,17 @@ def _is_better(options: Floats, kept: NDArray[np.bool_], other: int, choice: int
 def options_of(
     c: Choices, cost: Floats, decision: int, picked: Ints, options: Floats, usable: Ints
 ) -> int:
-    """Costs of the alternatives of a decision; how many of them are not legal.
+    """Costs of the alternatives of a decision; how many of them are not legal. Columns that
+    ``options`` has beside those of ``cost`` are zeros.
 
     Sets ``usable`` to 1, to 0 where a tensor is lost, and to -1 where another alternative
     costs no more in any column and keeps the tensor in no other memory.
     """
     kind, number = c.decisions[decision, 0], c.decisions[decision, 1]
-    alternatives, columns = c.decisions[decision, 2], options.shape[1]
+    alternatives, columns = c.decisions[decision, 2], cost.shape[1]
     for choice in range(alternatives):
         usable[choice] = 1
-        for column in range(columns):
+        for column in range(options.shape[1]):
             options[choice, column] = 0.0
     if kind == EINSUM:
         for choice in range(alternatives):
@@ -73,6 +76,6 @@ def options_of(
     for choice in range(alternatives):
         for other in range(alternatives):
             able = usable[choice] == 1 and usable[other] == 1 and choice != other
-            if able and _is_better(options, c.kept[number], other, choice):
+            if able and _is_better(options, columns, c.kept[number], other, choice):
                 usable[choice] = -1
     return lost
