@@ -400,7 +400,7 @@ class _Cutting:
         known = {*program.settable}
         given = self.space.given | {member: size for _, member, size in nest.pinned}
         own = {name: size for name, size in given.items() if name in known}
-        return Mapspace.of(program, self.space.architecture, own)
+        return Mapspace.of(program, self.space.architecture, own, slow=self.space.slow)
 
     def _look_at(self, nest: _Nest) -> None:
         """Run one Einsum after the other, which tells what no mapping is below."""
