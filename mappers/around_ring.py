@@ -13,7 +13,8 @@ from dataclasses import replace
 from fractions import Fraction
 from math import prod
 
-from archsim.jobs.spreading import Spreading, spread_over
+from archsim.jobs.best_parts import Spreading
+from archsim.jobs.spreading import spread_over
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Mapping, NestLevel
 from archsim.spec.roles import memory_in_role

@@ -20,8 +20,8 @@ from math import prod
 from typing import Final
 
 from archsim.bound.part_masks import moved_masks
+from archsim.jobs.best_parts import Spreading
 from archsim.jobs.spreading import (
-    Spreading,
     copying_spreadings,
     part_of,
     seen_by_one,

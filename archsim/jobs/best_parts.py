@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Hashable, Iterable, Iterator
 from collections.abc import Mapping as Sizes
 from math import prod
 from typing import Final
+
+from ..spec.mapping import SpreadRank
+
+Spreading = tuple[tuple[str, tuple[SpreadRank, ...]], ...]
+"""By memory what is spread over the instances that it feeds."""
 
 MANY: Final = 4096
 """Instances up to which all numbers of parts are tried."""
@@ -66,3 +71,39 @@ def numbers_of_parts(extent: int, available: int) -> list[int]:
         tried = [*(1 << n for n in range(most.bit_length())), most]
     sizes = {-(-extent // n) for n in tried}
     return sorted({-(-extent // size) for size in sizes})
+
+
+def unlike_ways(
+    ways: Iterable[Spreading], parallel: Collection[str], shapes: Sizes[str, int]
+) -> tuple[Spreading, ...]:
+    """Ways to spread that differ, the first of those that do not: every tensor has all parallel
+    ranks, so that of these only how much an instance has makes a difference.
+
+    Parameters
+    ----------
+    parallel : collection of str
+        The cascade's parallel ranks.
+    shapes : mapping of str to int
+        Elements of ranks.
+
+    Examples
+    --------
+    64 sequences of 12 heads in 96 parts are 8 pairs in each, whichever are in more parts:
+
+    >>> def spread(**parts: int) -> Spreading:
+    ...     ranks = (SpreadRank(instances="sms", rank=r, parts=n) for r, n in parts.items())
+    ...     return (("L2", tuple(ranks)),)
+    >>> ways = spread(B=32, H=3), spread(B=16, H=6), spread(B=8, P=12)
+    >>> found = unlike_ways(ways, ("B", "H"), {"B": 64, "H": 12, "P": 4096})
+    >>> [[(s.rank, s.parts) for s in ranks] for ((_, ranks),) in found]
+    [[('B', 32), ('H', 3)], [('B', 8), ('P', 12)]]
+    """
+    found: dict[Hashable, Spreading] = {}
+    for way in ways:
+        spread = [s for _, ranks in way for s in ranks]
+        key: Hashable = way
+        if all(s.rank in parallel and s.rank in shapes for s in spread):
+            parts = tuple((memory, prod(s.parts or 1 for s in ranks)) for memory, ranks in way)
+            key = parts, prod(-(-shapes[s.rank] // (s.parts or 1)) for s in spread)
+        found.setdefault(key, way)
+    return tuple(found.values())

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
+from math import log2
 
 from einsum_cascade import Cascade
 from einsum_cascade.errors import (
@@ -29,6 +30,7 @@ from ..result.record import Result
 from ..spec.arch import Architecture
 from ..spec.index import mapping_entries
 from ..spec.mapping import BLOCK_BY_BLOCK, EINSUM_BY_EINSUM, FUSED, Mapping
+from .best_parts import Spreading
 from .job import Evaluate, Generators, Job, Refusal
 from .parts import job_of
 from .selection import (
@@ -43,7 +45,7 @@ from .selection import (
     ways_to_spread,
     written_ways,
 )
-from .spreading import Spreading, idle_times
+from .spreading import idle_times
 from .workload import PartLike
 
 NEAR = 1.1
@@ -185,11 +187,17 @@ def known_mappings(
     far = FAR_OF_MANY if len(architecture.memories) > 2 and architecture.tree.is_line else FAR
     make = partial(derived_mapping, part, architecture, generators, cascade)
     for name, fuse in ((FUSED, True), (EINSUM_BY_EINSUM, False)):
-        for way in (*ways, *copying):
+        # Those that leave most idle last: what is known by then is sooner than they can be.
+        for way in sorted((*ways, *copying), key=partial(_idle_twofold, architecture)):
             beyond = far if fuse else FAR if way in copying else 0
             idle = idle_times(architecture, way)
             yield KnownMapping(name, partial(make, way, fuse=fuse), beyond=beyond, idle=idle)
     yield from _split(part, architecture, generators, cascade)
+
+
+def _idle_twofold(architecture: Architecture, way: Spreading) -> int:
+    """How often the instances in use are doubled before all are, in halves."""
+    return round(2 * log2(idle_times(architecture, way)))
 
 
 def _split(

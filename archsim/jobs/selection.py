@@ -15,17 +15,10 @@ from ..spec.arch import Architecture
 from ..spec.index import compute_the_same, interchangeable_entries, mapping_entries
 from ..spec.mapping import FUSED, MADE, Mapping, SpreadRank
 from ..spec.roles import memory_in_role
+from .best_parts import Spreading
 from .job import Generators, Job
 from .programs import program_of
-from .spreading import (
-    Spreading,
-    copying_spreadings,
-    part_of,
-    seen_by_one,
-    splitting,
-    spread_over,
-    spreadings,
-)
+from .spreading import copying_spreadings, part_of, seen_by_one, splitting, spread_over, spreadings
 from .workload import PartLike, WorkloadLike, own_part
 
 if TYPE_CHECKING:

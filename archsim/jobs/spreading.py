@@ -23,10 +23,7 @@ from ..bound.part_picks import is_own_pick, lies_in_parts
 from ..spec.arch import Architecture, Memory
 from ..spec.mapping import Keep, Mapping, NestLevel, SpreadRank
 from ..spec.roles import memory_in_role
-from .best_parts import MANY, best_parts, numbers_of_parts
-
-Spreading = tuple[tuple[str, tuple[SpreadRank, ...]], ...]
-"""By memory what is spread over the instances that it feeds."""
+from .best_parts import MANY, Spreading, best_parts, numbers_of_parts, unlike_ways
 
 
 def spreadings(
@@ -70,7 +67,8 @@ def spreadings(
         if (wider := _with_left(architecture, given, way, rank))
         and _meet_cheaply(program, wider, given, _CHEAP if _used(way) > few else _NO_MORE)
     ]
-    return tuple(dict.fromkeys(way for way in (*more, *found, *split, ()) if way is not None))
+    ways = (way for way in (*more, *found, *split, ()) if way is not None)
+    return unlike_ways(ways, program.parallel, given)
 
 
 def copying_spreadings(

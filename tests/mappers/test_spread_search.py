@@ -15,7 +15,8 @@ from machines import small
 import archsim
 from archsim import Architecture, Mapping, simulate
 from archsim.evaluate.evaluate import evaluate_mapping
-from archsim.jobs.spreading import Spreading, part_of
+from archsim.jobs.best_parts import Spreading
+from archsim.jobs.spreading import part_of
 from archsim.spec.mapping import SpreadRank
 from einsum_cascade import Cascade
 from mappers import spread_search

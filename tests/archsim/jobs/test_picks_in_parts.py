@@ -30,7 +30,7 @@ from workloads.references import find_reference
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from archsim.jobs.spreading import Spreading
+    from archsim.jobs.best_parts import Spreading
     from archsim.spec.mapping import Mapping as Written
     from einsum_cascade.ir import Program
 
