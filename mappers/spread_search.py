@@ -85,12 +85,11 @@ def ways_of(space: Mapspace) -> tuple[Spreading, ...]:
     """Ways to spread a cascade; on a single core only where there is no other.
 
     Where they leave cores idle, those in which all need what one of them makes come first: it takes
-    that one as long as any would take for itself. Chips in a ring have no place for it.
+    that one as long as any would take for itself, as chips in a ring do.
     """
     program, machine = space.program, space.architecture
     usual = spreadings(program, machine, space.given)
-    in_ring = machine.memories[0].ring
-    copying = () if in_ring else copying_spreadings(program, machine, space.given)
+    copying = copying_spreadings(program, machine, space.given)
     return tuple(way for way in (*copying, *usual) if way) or usual
 
 

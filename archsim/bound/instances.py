@@ -26,7 +26,8 @@ from ..spec.arch import Architecture
 from ..spec.mapping import EinsumMapping, Keep, Mapping, NestLevel, Schedule, SpreadRank
 from .balancing import balanced_begins
 from .part_masks import has_mask_over, moved_masks
-from .part_picks import is_own_pick, lies_in_parts
+from .part_picks import is_own_pick
+from .remade import remade_by_each, torn
 from .ring import NO_RING, Ring, ring_of
 from .tiling import Tiling, build_tiling, tile_size
 
@@ -128,6 +129,8 @@ class Instances:
     """The mapping of instances that have other parts of a rank than the bound mapping."""
     ring: Ring = NO_RING
     """What they pass on to one another."""
+    remade: frozenset[tuple[str, str]] = frozenset()
+    """By names: Einsums that each runs for itself, and ranks in parts of which it has none."""
 
     @cached_property
     def problems(self) -> dict[PartKinds, Bound | None]:
@@ -208,7 +211,9 @@ def bind_spread(
     every = product(*(range(len(s.kinds)) for s in spread))
     others = tuple((kinds, parts.of(spread, kinds)) for kinds in every if any(kinds))
     whole = bind_whole(program, _one_by_one(bound), dict(tiling.shapes))
-    return replace(bound, instances=Instances(spread=spread, whole=whole, others=others, ring=ring))
+    remade = frozenset((name, s.rank) for s in spread for name in remade_by_each(bound, s))
+    instances = Instances(spread=spread, whole=whole, others=others, ring=ring, remade=remade)
+    return replace(bound, instances=instances)
 
 
 @dataclass(frozen=True, slots=True)
@@ -418,7 +423,7 @@ def _illegal(bound: Bound, spread: tuple[Spread, ...]) -> Iterator[str]:
         for tensor, ranks in bound.program.iterative.items():
             if s.rank in ranks:
                 yield f"{tensor} runs along {s.rank}: its steps follow one another"
-        yield from _torn(bound, s)
+        yield from torn(bound, s, remade_by_each(bound, s))
 
 
 def _unlike_parts(tiling: Tiling, e: BoundEinsum, s: Spread) -> Iterator[str]:
@@ -473,23 +478,3 @@ def _in_order(tiling: Tiling, index: Index, s: Spread) -> bool:
     outer = members[: members.index(s.rank)]
     outermost = all(tiling.shapes[m] == 1 for m in outer)
     return index.as_variable == s.variable or (outermost and whole)
-
-
-def _torn(bound: Bound, s: Spread) -> Iterator[str]:
-    """Tensors that one instance makes and another needs, and no memory of both holds."""
-    if s.rank in bound.program.parallel:
-        return
-    for e in bound.einsums:
-        for operand, access_map in zip(e.operands, e.reads, strict=True):
-            producer = bound.producer(operand)
-            if producer is None or lies_in_parts(access_map.access, s.variable):
-                continue
-            if s.variable not in e.variables and s.variable not in producer.variables:
-                continue
-            tensor = access_map.access.tensor
-            if not any(i <= s.level for i in bound.memories(e, tensor)):
-                parent = bound.architecture.memories[s.level].name
-                yield (
-                    f"{tensor} is needed by all {s.instances}, but {parent} does not hold it for"
-                    f" {e.name}"
-                )

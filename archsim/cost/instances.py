@@ -91,6 +91,7 @@ class _Sums:
         self.spread = instances.spread
         self.levels = {m.name: n for n, m in enumerate(bound.architecture.memories)}
         self.memories, self.ring = bound.architecture.memories, instances.ring
+        self.remade = instances.remade
         self.problems: list[tuple[PartKinds, Bound, Counts]] = [
             (kinds, other or bound, other.once(count_mapping) if other else counts)
             for kinds, other in instances.problems.items()
@@ -128,7 +129,12 @@ class _Sums:
         return replace(
             one,
             points=int(all_of(lambda c: c.points)),
-            allowed=int(all_of(lambda c: c.allowed)),
+            # What there is to do, however often it is done.
+            allowed=int(
+                self._sum(
+                    e, problems, lambda p: p.count.allowed, lambda s: s.variable in e.variables
+                )
+            ),
             operations=tuple(
                 (kind, int(all_of(partial(_times, number=number))))
                 for number, (kind, _) in enumerate(one.operations)
@@ -215,6 +221,10 @@ class _Sums:
     def _own(self, e: BoundEinsum) -> Iterator[Spread]:
         return (s for s in self.spread if s.variable in e.variables)
 
+    def _is_run_by_each(self, e: BoundEinsum, s: Spread) -> bool:
+        """Whether every instance runs an Einsum, its part or all of it; else one does for all."""
+        return s.variable in e.variables or (e.name, s.rank) in self.remade
+
     def _sum(
         self,
         e: BoundEinsum,
@@ -226,7 +236,7 @@ class _Sums:
         total: Amount = 0
         for p in problems:
             weight = prod(
-                s.weight(kind, every=s.variable in e.variables and every(s))
+                s.weight(kind, every=self._is_run_by_each(e, s) and every(s))
                 for s, kind in zip(self.spread, p.kinds, strict=True)
             )
             if weight:

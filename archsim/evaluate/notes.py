@@ -82,6 +82,14 @@ def _instances(bound: Bound) -> Iterator[str]:
             used = prod(s.parts for s in here)
             yield f"{used} of {count} {name} are used" + (f": {parts}" if parts else "")
     yield from _in_a_ring(bound)
+    for s in spread:
+        made = [e.name for e in bound.einsums if (e.name, s.rank) in _remade(bound)]
+        if made:
+            yield f"each of {s.parts} {s.instances} makes {', '.join(made)} for itself"
+
+
+def _remade(bound: Bound) -> frozenset[tuple[str, str]]:
+    return bound.instances.remade if bound.instances is not None else frozenset()
 
 
 def _in_a_ring(bound: Bound) -> Iterator[str]:
