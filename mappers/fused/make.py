@@ -43,6 +43,7 @@ from .inner import InnerQuestion, InnerSite, inner_cycles, inner_mapping
 from .picks import blocks_for_picks
 from .plans import SharedLoops, Structure, coarser_plans, heads_of, plans_of, steps_of
 from .price import array_cycles, price
+from .room import has_no_room
 
 _EXTRAS = tuple(
     (extras, fine, apart)
@@ -322,6 +323,8 @@ class _Fusion:
     def _made(self, plan: SharedLoops) -> _Made | None:
         """With as many of the loops inside of the second memory as leave it room."""
         if plan.extra and not self.moved and plan.structure in self.refused:
+            return None
+        if has_no_room(self.site, plan):
             return None
         last = len(plan.loops)
         if plan.heads < last:
