@@ -33,7 +33,7 @@ class TablesOf(Protocol):
 class KnownTables:
     """Makes the tables of each subspace once, whatever they are searched for.
 
-    Searches of one space, with masks left aside in all of them or in none.
+    Searches of one space, with slow arrays or without, masks left aside in all of them or in none.
     """
 
     _found: dict[_Key, tuple[Region, Subspace, Tables]] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class KnownTables:
         self, space: Region, subspace: Subspace, *, relaxed: bool, known: KnownCosts | None
     ) -> Tables:
         """The tables of a subspace, made before or now. Raises as ``tabulate``."""
-        key = (space.fixed, space.cuts, space.plain, subspace.skeleton)
+        key = (space.fixed, space.cuts, space.slow, space.plain, subspace.skeleton)
         if key in self._refused:
             raise self._refused[key]
         if key not in self._found:

@@ -10,8 +10,12 @@ from brief_search import BRIEFLY
 from machines import small
 
 from archsim import Architecture, simulate
+from einsum_cascade import Cascade
+from mappers.exhaustive.known_tables import KnownTables
 from mappers.front_search import search_front
 from mappers.objectives import objective_called
+from mappers.space.fusion import subspaces_of
+from mappers.space.mapspace import Mapspace
 from mappers.workload_search import search_workload
 from workloads import Workload, load
 
@@ -35,6 +39,23 @@ def test_the_least_energy_runs_where_time_would_never_allow_it(tmp_path: Path) -
     assert [e.array for e in usual.einsums] == [machine.arrays[0].name]
     assert [e.array for e in sparing.einsums] == [machine.arrays[1].name]
     assert sparing.energy_pj < usual.energy_pj / 2
+
+
+def test_tables_of_a_region_do_not_stand_for_those_with_slow_arrays(tmp_path: Path) -> None:
+    """Both ends of a front are searched with tables that are remembered."""
+    work, machine = product_on(tmp_path)
+    known = KnownTables()
+    program, shapes = Cascade.load(work.cascade).program, {"N": 16, "D": 16, "J": 16}
+
+    def arrays(*, slow: bool) -> set[str]:
+        space = Mapspace.of(program, machine, shapes, slow=slow)
+        region = replace(space.regions(1)[0].region, plain=True)
+        tables = known(region, subspaces_of(region)[0], relaxed=False, known=None)
+        return {way.array for ways in tables.ways for way in ways}
+
+    first, second = (a.name for a in machine.arrays)
+    assert arrays(slow=False) == {first}
+    assert arrays(slow=True) == {first, second}
 
 
 @pytest.mark.slow
