@@ -158,7 +158,7 @@ class RegionGrid:
         """
         bounds = _GridBounds(program, architecture, shapes, options, constraints)
         bounds.memory = known or bounds.memory
-        cycles = bounds.cycles()
+        cycles = bounds.cycles().reshape([len(cuts) for cuts in options.values()])
         odd = np.full(cycles.shape, float(unusual))
         for axis, (rank, cuts) in enumerate(options.items()):
             shape = [1] * len(options)
@@ -185,7 +185,8 @@ class RegionGrid:
     def best(self, most: int) -> Iterator[tuple[float, RegionGrid, tuple[int, ...]]]:
         """The most promising regions: by what they are ordered, this grid, and their places."""
         for place in np.argsort(self.order, axis=None, kind="stable")[:most]:
-            where = np.unravel_index(place, self.order.shape)
+            # Of a cascade without ranks there is one region, which has no place along any.
+            where = np.unravel_index(place, self.order.shape) if self.options else ()
             if not np.isfinite(self.cycles[where]):
                 break
             yield float(self.order[where]), self, tuple(int(n) for n in where)
@@ -290,14 +291,14 @@ class _GridBounds:
         words = self.program.once(words_of, self.architecture.word_bits)
         found = np.ones([len(cuts) for cuts in self.options.values()], dtype=np.bool_)
         for e in self.program.einsums:
-            total = np.zeros(1)
+            total: Cells = np.zeros([1] * len(self.options))
             # Of tensors over the same ranks one is counted, the one with the widest values.
             widest: dict[frozenset[str], float] = {}
             for a in (*e.reads, e.target):
                 key = frozenset(a.variables)
                 widest[key] = max(widest.get(key, 0.0), float(words.of(a.tensor)))
             for variables, share in widest.items():
-                tile = np.full(1, share)
+                tile: Cells = np.full([1] * len(self.options), share)
                 for rank, sizes in axes.items():
                     if rank in self.program.parallel or rank.lower() in variables:
                         tile = tile * sizes

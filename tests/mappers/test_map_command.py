@@ -229,3 +229,17 @@ def test_a_mask_is_searched_aside_and_run_as_it_is() -> None:
 )
 def test_what_is_refused(arguments: tuple[str, ...], code: int, says: str) -> None:
     assert says in refused(*arguments, code=code)
+
+
+@pytest.mark.parametrize("machine", ["fusemax", "a100-80gb"])
+def test_a_cascade_without_ranks_has_one_region(tmp_path: Path, machine: str) -> None:
+    (tmp_path / "scalars.yaml").write_text(
+        "cascade: scalars\ntitle: two numbers\nranks: []\ninputs: {A: [], B: []}\noutput: C\n"
+        "einsums: C = exp(A - B)\n"
+    )
+    path = tmp_path / "work.yaml"
+    path.write_text("workload: {name: two, cascade: scalars.yaml, shape: {}}")
+    found = json.loads(run("map", str(path), machine, "--json").stdout)
+    certificate = found["certificate"]
+    assert 0 < certificate["floor"] <= found["cycles"]
+    assert certificate["evaluated"] + certificate["pruned"] == certificate["candidates"]
