@@ -116,9 +116,7 @@ def factored(expression: Any) -> Any:
     """An expression with common factors in front; Einsums often have one and the same count."""
     import sympy
 
-    from .factors import factor_terms
-
-    return factor_terms(sympy.sympify(expression))
+    return sympy.factor_terms(expression)
 
 
 # ------------------------------------------------------------------ points of the iteration space
