@@ -27,7 +27,8 @@ def soonest_fed(site: Site, e: Einsum, on: ProcessingArray | None = None) -> lis
         return found
     others = (x for x in layouts_of(site, e) if on is None or x.array == on)
     near = (x for x in others if x.cycles <= _SLOWER * found[0].cycles)
-    distinct = {(x.array.name, x.along): x for x in near}.values()
+    # Where ranks are cut each by itself all others may take far longer than the soonest.
+    distinct = {(x.array.name, x.along): x for x in (*found, *near)}.values()
     return sorted(distinct, key=lambda x: _fed(site, e, x, gathered))[:_LAYOUTS]
 
 

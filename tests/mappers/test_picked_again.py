@@ -1,11 +1,15 @@
 """What stays of what was picked before, as those who choose loops see it."""
 
 import random
+from dataclasses import replace
+
+import pytest
 
 from archsim.api import simulate
 from archsim.bound.binding import bind
 from archsim.spec.arch import Architecture
 from einsum_cascade import Cascade
+from mappers import gathering
 from mappers.einsum_by_einsum import einsum_by_einsum
 from mappers.sites import Site
 from workloads import load
@@ -37,3 +41,19 @@ def test_slots_of_blocks_stay_while_queries_go_round() -> None:
     where queries were outside each brought its keys anew, for 160 times the floor."""
     found = simulate(load("moba", seq_len="2K"), "a100-80gb", "einsum-by-einsum")
     assert found.over_floor < 7
+
+
+def test_the_soonest_is_looked_at_where_all_others_take_far_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where ranks are cut each by itself those that are cut at the sides of arrays may."""
+    program = Cascade.load("mixture-of-block-attention").program
+    site = Site(
+        program=program, architecture=Architecture.load("fusemax"), shapes=SHAPES | {"N": 8}
+    )
+    (e,) = (x for x in program.einsums if x.name == "X")
+    assert any(site.gathers(a) for a in e.reads)
+    every = gathering.layouts_of(site, e)
+    slow = [replace(x, cycles=100 * x.cycles) for x in every]
+    monkeypatch.setattr(gathering, "layouts_of", lambda *_: slow)
+    assert gathering.soonest_fed(site, e) == gathering.soonest(site, e)
