@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
+from itertools import islice, pairwise
 from math import inf, prod
 
 from archsim.spec.arch import Architecture
@@ -69,6 +69,12 @@ def _smaller(
             return
         least = work
         yield family
+
+
+def _are_torn(program: Program, families: Collection[Family]) -> bool:
+    """Whether tiles of the cascade leave less to do where they are smaller."""
+    sized = sorted(([t.size for t in family[0]], _work(program, family)) for family in families)
+    return any(small < large for (_, small), (_, large) in pairwise(sized))
 
 
 def _work(program: Program, family: Family) -> float:
@@ -139,8 +145,7 @@ class Mapspace:
             # Nor may parts of ranks that are declared alike differ, where one is given.
             if family not in found and (not found or _is_alike(program, family)):
                 found.append(family)
-        smaller = (*_smaller(program, architecture, given, sides[0], found),)
-        found += smaller
+        found += _smaller(program, architecture, given, sides[0], found)
         fixed, shapes = found[0]
         left = {r: size for r, size in shapes.items() if r not in decided_by(program, fixed)}
         return cls(
@@ -148,7 +153,7 @@ class Mapspace:
             architecture=architecture,
             given=left,
             families=tuple(found),
-            torn=bool(smaller),
+            torn=_are_torn(program, found),
             slow=slow,
             constraints=constraints,
         )
