@@ -299,8 +299,7 @@ def run(
         ``DONE``, ``PAUSED`` (call again), or ``OVERFLOW``.
     """
     code, regs, loops = p.code, s.regs, s.loops
-    mask = len(s.kind) - 1
-    stop = regs[FIRED] + budget
+    mask, stop = len(s.kind) - 1, regs[FIRED] + budget
     instructions = len(code) // CODE_FIELDS
     while regs[PC] < instructions:
         pc = regs[PC]

@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from machines import small
+from mapped_checks import computes_the_same
 
 from archsim import simulate
-from archsim.validation.check import validate_cascade
-from archsim.validation.mapped import mapped_run
 from einsum_cascade import Cascade
 from mappers.fused.make import fused
 from mappers.fused.picks import among_picks, beside_picks
-from mappers.generators import GENERATORS
 from workloads import load
-from workloads.references import find_reference
 
 if TYPE_CHECKING:
     from archsim import Architecture
@@ -40,20 +37,6 @@ def test_what_picks_and_what_is_made_of_it_alone_is_together() -> None:
     program = Cascade.load("deepseek-sparse-attention").program
     assert among_picks(program) == {"XC", "XR", "X", "GM", "SN", "SD", "NC", "OC"}
     assert not among_picks(Cascade.load("attention-1pass").program)
-
-
-def computes_the_same(
-    known: Cascade, made: Mapping, machine: Architecture, shapes: dict[str, int]
-) -> None:
-    """Under a mapping the numbers are those of the cascade's reference."""
-    report = validate_cascade(
-        known,
-        reference=find_reference(known.program.reference),
-        shapes=shapes,
-        trials=1,
-        run=mapped_run(known, lambda *_: made, machine, GENERATORS),
-    )
-    assert report.ok, report
 
 
 def test_queries_that_pick_go_round_in_blocks_and_compute_the_same() -> None:
