@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import inf, sqrt
+from math import inf, log, sqrt
 
 from einsum_cascade.errors import MappingError
 
@@ -43,7 +43,7 @@ _RUNS = 3
 _SMALL = 1e-3
 """A gap of the front that is less of its whole area is left as it is."""
 
-EFFORT = replace(USUAL, untimed=16, sketches=3, more_sketches=24, subspaces=64, patience=16)
+EFFORT = replace(USUAL, sketches=3, more_sketches=24, subspaces=64, patience=16)
 """Less than a single search takes: each of the two ends is one."""
 
 
@@ -75,7 +75,11 @@ class _FrontGap:
 
     @property
     def area(self) -> float:
-        return max(0.0, self.to_cycles - self.cycles) * max(0.0, self.energy_pj - self.to_energy_pj)
+        # Of ratios: a slow end that saves next to nothing would make all that is near the fast
+        # one small.
+        if self.to_cycles <= self.cycles or self.to_energy_pj >= self.energy_pj:
+            return 0.0
+        return log(self.to_cycles / self.cycles) * log(self.energy_pj / self.to_energy_pj)
 
 
 def capped_front(
