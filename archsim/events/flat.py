@@ -63,6 +63,9 @@ _COMPARED = 32
 _FARTHEST = 4096
 """Periods that a dependency may reach back; farther ones wait for this one."""
 
+_LATEST = 4 * _FARTHEST
+"""Periods that a task may be behind another: a state has all of them, to be copied and compared."""
+
 _LOG_HEAD = 8000
 _LOG_TAIL = 8000
 
@@ -127,7 +130,8 @@ def run_program(
     Raises
     ------
     StepsError
-        The run is too long for whole numbers, or does not settle in ``most`` events.
+        The run is too long for whole numbers, does not settle in ``most`` events, or has a task
+        too far behind another.
     """
     runs = [_run(p, jumping, logged, most) for p in components(program)]
     slowest = max(runs, key=lambda r: r.cycles)
@@ -189,9 +193,17 @@ class FlatRun:
 
 
 def flatten(program: StepProgram, unit: int, logged: bool = False) -> FlatRun:
-    """Arrays of a program whose tasks are in firing order, times in ``unit`` per cycle."""
+    """Arrays of a program whose tasks are in firing order, times in ``unit`` per cycle.
+
+    Raises
+    ------
+    StepsError
+        A task is too far behind another.
+    """
     least = min(t.stage for t in program.tasks)
     reach = max(t.stage for t in program.tasks) - least
+    if reach > _LATEST:
+        raise StepsError(f"a task is {reach:,} steps behind another")
     code, depth = _code(program, reach)
     p = _program(program, unit, code)
     back = max(*p.need, reach, 1)

@@ -23,6 +23,7 @@ from archsim.schedule.program import (
     components,
     ordered,
 )
+from archsim.steps.limits import StepsError
 from archsim.steps.run_length import (
     EMPTY,
     OneStep,
@@ -249,6 +250,20 @@ def test_a_run_that_does_not_settle_is_given_up() -> None:
     )
     with pytest.raises(InputError, match="has not settled after 100,000 task events"):
         run_program(program, most=100_000)
+
+
+@pytest.mark.parametrize("behind", [1 << 14, 1 << 20])
+def test_a_task_too_far_behind_another_is_not_run(behind: int) -> None:
+    """All periods in between are kept of a state, and compared: of a million that takes hours."""
+    program = two(1, 2 * behind)
+    first, second = program.tasks
+    late = first, replace(second, stage=first.stage + behind)
+    program = replace(program, tasks=late, dependencies=program.dependencies[:1])
+    if behind == 1 << 14:
+        assert run_program(program, most=10**6).cycles > 0
+        return
+    with pytest.raises(StepsError, match="1,048,576 steps behind"):
+        run_program(program, most=10**6)
 
 
 def test_parts_that_hang_together() -> None:
