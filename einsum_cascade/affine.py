@@ -72,7 +72,10 @@ class Form:
         return collected((*self.terms, *flipped))
 
     def times(self, other: Form) -> Form | None:
-        """The product of two forms; None where it is not linear in the variables."""
+        """The product of two forms; None where it is not linear in the variables.
+
+        A shape times a variable is still linear (``M0 * m1``); ``m * p`` is not.
+        """
         if self.variables and other.variables:
             return None
         return collected(
@@ -94,6 +97,7 @@ def collected(terms: tuple[Term, ...]) -> Form:
     """
     sums: dict[tuple[tuple[str, ...], str | None], int] = {}
     for t in terms:
+        # Sorted, so that M0*M1 and M1*M0 are one key; a sum that comes to 0 falls out below.
         key = (tuple(sorted(t.shapes)), t.variable)
         sums[key] = sums.get(key, 0) + t.coefficient
     return Form(tuple(Term(c, shapes, v) for (shapes, v), c in sums.items() if c))
@@ -209,7 +213,10 @@ class Families:
         return {m: f for f, members in reversed(self.members) for m in members}
 
     def family_of(self, variable: str) -> str | None:
-        """The family variable a member belongs to."""
+        """The family variable a member belongs to.
+
+        None for a variable that is no member, a family's own included.
+        """
         return self._family_of.get(variable)
 
     def members_of(self, variable: str) -> tuple[str, ...]:
@@ -228,6 +235,7 @@ class Families:
         True
         """
         for family, members in self.members:
+            # Over all members: m1*M0 + m0 - p has sign 1, p - m1*M0 - m0 has sign -1.
             sign = self._whole(form, members)
             if sign:
                 rest = tuple(t for t in form.terms if t.variable not in members)
@@ -258,7 +266,13 @@ class Families:
         )
 
     def close(self, variables: tuple[str, ...]) -> tuple[str, ...]:
-        """Add families all of whose members are there, and members of families there."""
+        """Add families all of whose members are there, and members of families there.
+
+        >>> Families((("m", ("m1", "m0")),)).close(("m0", "m1", "p"))
+        ('m0', 'm1', 'p', 'm')
+        >>> Families((("m", ("m1", "m0")),)).close(("m0", "p"))  # m1 is missing
+        ('m0', 'p')
+        """
         found = dict.fromkeys(variables)
         for family, members in self.members:
             if family in found or (members and set(members) <= set(found)):

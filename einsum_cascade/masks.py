@@ -174,6 +174,13 @@ def orders_of(
     conditions : iterable of Condition
     families : Families
         Partitioned ranks, whose members together are one position.
+
+    Returns
+    -------
+    tuple of Before
+        ``m + gap <= p`` everywhere, sorted, each once.
+    tuple of Compared
+        Pairs that a mask names together without such an order: a window, a sum, data.
     """
     found: set[Before | Compared] = set()
     for part in (p for c in conditions for p in inequalities(c)):
@@ -197,11 +204,15 @@ def _order(form: Form) -> Iterator[Before | Compared]:
     """
     signs = [form.coefficient(v) for v in form.variables]
     if len(signs) < 2 or (signs != [1, 1] and signs != [-1, -1] and _one_sided(form)):
+        # One variable alone, or all with one sign (m1*M0 + m0 <= M - 1): no position is compared
+        # with another. Two with one sign and coefficients 1 are kept: ``m + p < M`` compares m with
+        # p counted from the other end.
         return  # whether an index is inside its rank
     if sorted(s or 0 for s in signs) != [-1, 1]:
         sign = -1 if len(signs) == 2 and signs[0] == signs[1] else 1
         yield from (Compared(a, b, sign) for a, b in itertools.combinations(form.variables, 2))
         return
+    # One coefficient is 1, the other -1: what is added comes first in first - second + gap <= 0.
     first, second = sorted(form.variables, key=lambda v: -(form.coefficient(v) or 0))
     if form.constant >= 0 and all(t.coefficient > 0 for t in form.shape_terms):
         yield Before(first, second, form.constant)

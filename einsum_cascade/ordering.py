@@ -123,6 +123,7 @@ def too_early(program: ir.Program, edges: tuple[Dependence, ...]) -> Iterator[De
         while changed:
             changed = False
             for edge in edges:
+                # Where the Einsum that completes it stands can only move down the file: this ends.
                 last = complete[edge.writer]
                 if variable in edge.in_step and last > complete[edge.reader]:
                     complete[edge.reader] = last

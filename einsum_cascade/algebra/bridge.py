@@ -174,6 +174,7 @@ class Bridge:
         return Call(function=name, arguments=arguments)
 
     def _sum(self, value: Any) -> Expression:
+        # 2*a + 2*b is written 2 * (a + b): one multiplication.
         content, rest = value.primitive()
         if content.is_Integer and content != 1:
             inside = self.from_sympy(rest)
@@ -240,6 +241,11 @@ def free_factor(new: Any, old: Any, operator: Operator) -> Any:
     >>> x, a, b = sympy.symbols("x a b", real=True)
     >>> free_factor(sympy.exp(x - b), sympy.exp(x - a), "*")
     exp(a - b)
+
+    Returns
+    -------
+    expression
+        Any symbol may be left in it: whether it is free of what it should be, the caller looks.
     """
     match operator:
         case "+":
@@ -303,6 +309,7 @@ def tidy(value: Any) -> Any:
     )
     joined = sympy.powsimp(joined, combine="exp", deep=True)
     simple = sympy.powsimp(sympy.simplify(joined), combine="exp", deep=True)
+    # simplify may also make it longer, or bring symbols back that had cancelled.
     return min((joined, simple), key=lambda e: (len(e.free_symbols), sympy.count_ops(e)))
 
 

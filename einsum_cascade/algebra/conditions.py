@@ -263,7 +263,10 @@ class Masks:
 
 
 def _at_ends(form: Form, last: Mapping[str, bool]) -> Form:
-    """A form with variables at 0 or, where ``last``, at their end; others where it is most."""
+    """A form with variables at 0 or, where ``last``, at their end; others where it is most.
+
+    Where it is most: at the end of the rank for a coefficient above 0, at 0 for one below.
+    """
     terms: list[Term] = []
     for t in form.terms:
         if t.variable is None:
@@ -287,7 +290,14 @@ def _says_all(condition: Condition, forms: Sequence[Form]) -> bool:
 
 
 def _follows(wanted: Form, given: Sequence[Form]) -> bool:
-    """Whether ``wanted <= 0`` where all given forms are: by itself, by one, or by two of them."""
+    """Whether ``wanted <= 0`` where all given forms are: by itself, by one, or by two of them.
+
+    >>> less = lambda a, b: Form((Term(1, (), a), Term(-1, (), b)))  # a <= b
+    >>> _follows(less("m", "q"), [less("m", "p"), less("p", "q")])
+    True
+    >>> _follows(less("q", "m"), [less("m", "p"), less("p", "q")])
+    False
+    """
     rest = [wanted.minus(g) for g in given]
     return any(
         _never_positive(form)
@@ -296,7 +306,10 @@ def _follows(wanted: Form, given: Sequence[Form]) -> bool:
 
 
 def _never_positive(form: Form) -> bool:
-    """Whether a form is at most zero wherever variables and shapes are not negative."""
+    """Whether a form is at most zero wherever variables and shapes are not negative.
+
+    The form without terms is 0, and at most zero.
+    """
     return all(t.coefficient < 0 for t in form.terms)
 
 

@@ -15,6 +15,7 @@ from .. import ir
 from ..errors import Problem
 from ..functions import ARITHMETIC, COMPARISONS, FUNCTIONS
 
+# Both signs, zero, below and above one; exact in binary, so that their sums are exact, too.
 _SAMPLES = (-1.5, -0.25, 0.0, 0.5, 1.0, 3.0)
 _TOLERANCE = 1e-9
 

@@ -177,7 +177,10 @@ class RankView:
         return tuple(dict.fromkeys(a for a in reads if self.is_final(a)))
 
     def inlined(self, einsum: Einsum) -> Expression:
-        """The Einsum's expression with the stale maps it reads written out."""
+        """The Einsum's expression with the stale maps it reads written out.
+
+        In the Einsum's variables; a stale tensor is left where ``readable_map`` has no body for it.
+        """
         return self._inlined(einsum, einsum.expression)
 
     def _inlined(self, reader: Einsum, expression: Expression) -> Expression:

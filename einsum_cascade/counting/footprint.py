@@ -91,7 +91,20 @@ class ExtraTraffic:
 
 
 def tensor_size(program: ir.Program, tensor: str, *, parallel: bool = True) -> Any:
-    """Elements of a tensor; an iterative one has its initial coordinate as well."""
+    """Elements of a tensor; an iterative one has its initial coordinate as well.
+
+    Parameters
+    ----------
+    program : Program
+    tensor : str
+    parallel : bool, default True
+        Whether the ranks of ``parallel`` multiply, too.
+
+    Returns
+    -------
+    expression
+        Elements, in the shapes: ``I + 1`` along an iterative rank I, whose states are 0 to I.
+    """
     import sympy
 
     ranks = program.tensor_ranks[tensor]
@@ -102,12 +115,27 @@ def tensor_size(program: ir.Program, tensor: str, *, parallel: bool = True) -> A
 
 
 def footprints(program: ir.Program, passes: PassAnalysis) -> tuple[RankFootprint, ...]:
-    """A footprint per rank of the analysis."""
+    """A footprint per rank of the analysis.
+
+    Parameters
+    ----------
+    program : Program
+    passes : PassAnalysis
+        Of the same program.
+
+    Returns
+    -------
+    tuple of RankFootprint
+        In elements, in the order of ``passes.ranks``.
+    """
     return tuple(_Traversal(program, passes, r).footprint for r in passes.ranks)
 
 
 def extra_traffic(program: ir.Program, passes: PassAnalysis) -> tuple[ExtraTraffic, ...]:
-    """What each plain rank or family with more than one pass costs when nothing is held."""
+    """What each plain rank or family with more than one pass costs when nothing is held.
+
+    A member is left out: the passes of its family count them already.
+    """
     found = []
     for r in passes.ranks:
         if r.count > 1 and r.grain != "member":
@@ -174,6 +202,8 @@ class _Traversal:
         import sympy
 
         size, reasons = self._along(tensor)
+        # Loops that run outside the traversal hold one coordinate at a time; all other ranks of the
+        # tensor are gone through inside it and have to be held whole.
         outer = self._own | set(self._per)
         inner = [
             r

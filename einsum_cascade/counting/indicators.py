@@ -84,11 +84,13 @@ def conjunctions(condition: ir.Condition | None) -> list[Signed]:
                 found = _times(found, conjunctions(operand))
             return found
         case ir.Logical(operator="or", operands=operands):
+            # a or b = 1 - (1 - a)(1 - b).
             none = everything
             for operand in operands:
                 none = _times(none, _inverted(conjunctions(operand)))
             return _inverted(none)
         case ir.Logical(operands=(operand,)):
+            # Its negation counts as let through, too: inverted, "everything" would be nothing.
             if depends_on_data(operand):
                 return everything
             return _inverted(conjunctions(operand))
@@ -121,10 +123,12 @@ def _cases(condition: ir.Relational) -> tuple[ir.Condition, ...]:
 
 
 def _times(a: list[Signed], b: list[Signed]) -> list[Signed]:
+    """Both hold: signs multiply, inequalities come together."""
     return [(s * t, (*x, *y)) for s, x in a for t, y in b]
 
 
 def _inverted(terms: list[Signed]) -> list[Signed]:
+    """``1 - indicator``: a condition that does not hold."""
     return [(1, ()), *((-s, x) for s, x in terms)]
 
 
@@ -149,6 +153,7 @@ def _below(difference: Any) -> list[Signed]:
     """``difference < 0``; one less than zero where it is a whole number."""
     if difference.is_integer:
         return [(1, (difference + 1,))]
+    # Halves lie between whole numbers: ``d < 0`` is ``not -d <= 0``.
     return _inverted([(1, (-difference,))])
 
 

@@ -56,6 +56,7 @@ class Inequality:
         """
         if self.coefficients is None:
             return False
+        # A linear form is largest in a corner: at the far end of what has a positive coefficient.
         ends = (max(c * (sizes[s] - 1), 0) for s, c in self.coefficients.items())
         return self.constant + sum(ends) <= 0
 
@@ -144,10 +145,14 @@ class Inequality:
         import numpy as np
 
         falls = self._direction(symbol) == -1
+        # A binary search in every element of the arrays at once: ``size.bit_length()`` halvings
+        # leave low == high everywhere, and elements that are done stay as they are (``inside``).
         shape = np.shape(next(iter(values.values()))) if values else (1,)
         low, high = np.zeros(shape, dtype=np.int64), np.full(shape, size, dtype=np.int64)
         for _ in range(size.bit_length()):
             middle = (low + high) // 2
+            # Whether the edge is beyond the middle: a form that grows holds up to it, one that
+            # falls not.
             before = self.holds({**values, symbol: middle}) != falls
             inside = low < high
             low = np.where(inside & before, middle + 1, low)
@@ -176,6 +181,7 @@ class _Rounded:
         rest, term = sympy.expand(expression).as_independent(symbol, as_Add=True)
         times, quotient = term.as_coeff_Mul()
         if isinstance(quotient, sympy.ceiling):
+            # ceiling(x) = -floor(-x)
             times, quotient = -times, sympy.floor(-quotient.args[0], evaluate=False)
         if not (isinstance(quotient, sympy.floor) and times.is_Integer and rest.is_integer):
             return None
@@ -199,6 +205,8 @@ class _Rounded:
         import numpy as np
 
         above, below, rest = (part(values) for part in (self.above, self.below, self.rest))
+        # times > 0: floor(q) <= n = floor(-rest / times), so q < n + 1, and step * x < edge. times
+        # < 0: floor(q) >= n = ceiling(rest / -times), so q >= n, and step * x >= edge.
         # The quotient is at most this many, or at least.
         with np.errstate(all="ignore"):
             if self.times > 0:
@@ -234,6 +242,7 @@ def direction(expression: Any, symbol: Any) -> int | None:
         return 1
     arguments = expression.args
     if isinstance(expression, sympy.Add | sympy.Min | sympy.Max | sympy.floor | sympy.ceiling):
+        # None among them, or both 1 and -1: terms that may work against each other.
         found = {direction(a, symbol) for a in arguments} - {0}
         return found.pop() if len(found) == 1 else None
     naming = [a for a in arguments if symbol in a.free_symbols]

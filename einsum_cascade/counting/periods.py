@@ -62,6 +62,8 @@ class Periodic:
     def period(self, others: Mapping[Any, int]) -> int | None:
         """Steps along both variables after which all holds as before; None where it never does."""
         found = [[(t, int(t.below(others))) for t in terms] for terms in self.moving]
+        # (a + b) * period / below is whole for every term: then all that is rounded moves by whole
+        # numbers. Where what a form gains in a period is not 0, it ceases to hold in the end.
         period = lcm(*(below // gcd(below, t.by) for terms in found for t, below in terms))
         gained = (sum(t.times * t.by * period // below for t, below in terms) for terms in found)
         return None if any(gained) else period
@@ -74,6 +76,7 @@ class Periodic:
         import numpy as np
 
         period = self.period(others)
+        # The sums below stay whole numbers of 64 bits, and edges whole numbers of floats.
         if period is None or 8 * steps * (size + 2 * steps) > _LARGEST:
             return None
         period = min(period, steps)
@@ -81,6 +84,8 @@ class Periodic:
         values = {**{s: np.int64(n) for s, n in others.items()}, self.y: at}
         # In how many periods there is such a value of y, and x at most so far below the first.
         times = -(-(steps - at) // period)
+        # In the n-th period the bounds of x are low + n * period and high + n * period: they move
+        # along with y. Hence ``_beyond``, of bounds against 0 and against the size of the axis.
         low: Any = np.full(period, -steps - period, dtype=np.int64)
         high: Any = np.full(period, size, dtype=np.int64)
         holds: Any = True
@@ -98,6 +103,8 @@ class Periodic:
                 high = np.minimum(high, bound.astype(np.int64))
         low = np.minimum(low, size)
         high = np.maximum(low, high)
+        # Of [low, high) moved by n * period, what lies in [0, size): with r(t) = max(0, t), r(high)
+        # - r(low) - r(high - size) + r(low - size), added over n.
         within = [
             _beyond(high, times, period),
             -_beyond(low, times, period),
@@ -111,13 +118,19 @@ def _beyond(first: Any, times: Any, period: int) -> Any:
     """The sum of ``max(0, first + n * period)`` over n from 0 to ``times - 1``."""
     import numpy as np
 
+    # From n = begin on the term is not negative: -(first // period) is ceiling(-first / period).
     begin = np.clip(-(first // period), 0, times)
     many = times - begin
     return many * first + period * ((begin + times - 1) * many // 2)
 
 
 def _terms(form: Inequality, x: Any, y: Any) -> tuple[_Moving, ...] | None:
-    """What moves along with two variables; None where it is not known how."""
+    """What moves along with two variables; None where it is not known how.
+
+    ``times * floor((a * x + b * y + c) / below)`` gains ``times * (a + b) / below`` where x and y
+    both go one further, on average, and exactly that in each whole period; a linear form gains
+    the sum of its two coefficients.
+    """
     import sympy
 
     if form.coefficients is not None:

@@ -122,6 +122,7 @@ def _last_tiles(program: ir.Program, numbers: Mapping[str, float]) -> Iterator[t
     for rank in program.ranks:
         # Those that are not known are not asked for.
         if rank.partition and {rank.name, *rank.partition} <= numbers.keys():
+            # 10 keys in 3 tiles of 4: the last has 10 - (3 - 1) * 4 = 2.
             inner = prod(numbers[m] for m in rank.partition[1:])
             whole = (numbers[rank.partition[0]] - 1) * inner
             yield last_tile(rank.name).name, numbers[rank.name] - whole
@@ -159,6 +160,23 @@ class _Numbers:
         return int(self._value(expression))
 
     def space(self, times: Any, axes: Sequence[CountedAxis], inequalities: Sequence[Any]) -> int:
+        """Parameters
+        ----------
+        times : expression
+            How often the space counts; below 0 in an inclusion and exclusion.
+        axes, inequalities
+            Of a ``CountedSpace``, still in symbols.
+
+        Returns
+        -------
+        int
+            Points, ``times`` multiplied in.
+
+        Raises
+        ------
+        MappingError
+            A group of axes has more than 10**9 combinations to go through.
+        """
         symbols = frozenset(a.symbol for a in axes)
         ranges = [
             _Range(a.symbol, *(self._whole(x) for x in (a.size, a.tile, a.total))) for a in axes
@@ -173,6 +191,8 @@ class _Numbers:
         while ranges and found:
             group = [ranges.pop(0)]
             mine: list[Any] = []
+            # All axes that inequalities tie to the first, directly or through others. Groups know
+            # nothing of one another, so that their points multiply.
             while more := [i for i in left if i.free_symbols & {a.symbol for a in group}]:
                 mine += more
                 left = [i for i in left if i not in more]
@@ -256,6 +276,7 @@ def _again(y: _Range, forms: Sequence[Inequality]) -> int | None:
     not, or the axis is short."""
     import sympy
 
+    # With a dummy in the place of x, which no form names, it is the period along y alone.
     alone = Periodic.of(sympy.Dummy(), y.symbol, forms)
     period = None if alone is None else alone.period({})
     if period is None or period >= y.size:
@@ -269,6 +290,8 @@ def _by_periods(x: _Range, others: Sequence[_Range], forms: Sequence[Inequality]
     """Points whose bounds repeat along x and a long axis; None where they do not, or are few."""
     y = max(others, key=lambda a: a.size, default=_NOTHING)
     rest = [a for a in others if a is not y]
+    # Each combination of the rest is a call of numpy on a period, where going through all points is
+    # one on arrays of them: it pays where y alone has the points.
     if y.size < _LONG * prod(a.size for a in rest):
         return None
     if any(a.tile != 1 for a in (x, *others)):
@@ -309,6 +332,8 @@ def _counted(
     kind: Any = np.int64 if _small(x, others, forms, stop - start) else object
     at = np.arange(start, stop, dtype=np.int64)
     values: dict[Any, Any] = {}
+    # The number of a combination, taken apart like a number of mixed radix, the last axis fastest:
+    # 7 among axes of 2, 3 and 4 values is (0, 1, 3).
     weight: Any = 1
     for axis in reversed(others):
         at, digit = np.divmod(at, axis.size)
@@ -327,6 +352,7 @@ def _counted(
             low = np.maximum(low, bound)
         else:
             high = np.minimum(high, bound)
+    # Bounds are in tiles of x, the count is in points: the last tile ends where the rank does.
     ends = [np.minimum(np.maximum(bound, 0) * x.tile, x.total) for bound in (low, high)]
     return int(np.sum(np.maximum(ends[1] - ends[0], 0) * weight * holds))
 
@@ -336,6 +362,7 @@ def _small(x: _Range, others: Sequence[_Range], forms: Sequence[Inequality], cou
     sizes = {a.symbol: a.size for a in (x, *others)}
     largest = [x.size * x.tile, x.total * prod(a.tile for a in others) * count]
     for form in forms:
+        # What is not linear has none: it is worked out in floats, whatever the arrays hold.
         reach = sum(abs(c) * sizes[s] for s, c in (form.coefficients or {}).items())
         largest.append((reach + abs(form.constant) + 1) * max(1, x.tile))
     return max(largest) < 1 << 62

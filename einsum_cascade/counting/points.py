@@ -67,7 +67,20 @@ def last_tile(family: str) -> Any:
 
 
 def size_of(program: ir.Program, ranks: Iterable[str]) -> Any:
-    """The product of shapes; all members of a family together count as the family."""
+    """The product of shapes; all members of a family together count as the family.
+
+    Parameters
+    ----------
+    program : Program
+    ranks : iterable of str
+        Ranks of a tensor or a space, each as often as it counts.
+
+    Returns
+    -------
+    expression
+        A product of symbols: M1 and M0 together are M, which they cover even where the last tile
+        is short; M1 alone stays M1.
+    """
     import sympy
 
     left = [program.model_of(r) for r in ranks]
@@ -226,6 +239,19 @@ def spaces(
 
     A family that conditions cut inside its tiles alone becomes its full tiles, as often as
     there are, and the last one by itself.
+
+    Parameters
+    ----------
+    program : Program
+    variables : tuple of str
+        Of an Einsum, members and families as it names them.
+    inequalities : tuple of expression
+        What must be at most 0, in the symbols of these variables.
+
+    Returns
+    -------
+    list of (expression, CountedSpace)
+        How often each space counts, and the space.
     """
     names = list(variables)
     found: list[tuple[Any, tuple[CountedAxis, ...]]] = [(1, ())]
@@ -272,6 +298,8 @@ def _folded(
     rewritten = []
     for i in inequalities:
         one = sympy.expand(i)
+        # The innermost member has stride 1, so that its coefficient is the whole position's:
+        # 2*m1*M0 + 2*m0 - p is 2*m - p. What names members in another way stops the loop.
         c = one.coeff(symbols[-1])
         rest = sympy.expand(one - c * sum(s * x for s, x in zip(strides, symbols, strict=True)))
         if rest.free_symbols & set(symbols):
@@ -279,6 +307,7 @@ def _folded(
         rewritten.append(rest + c * whole.symbol)
     else:
         return [whole], tuple(rewritten)
+    # Conditions on whole tiles alone: an axis of tiles, each of ``strides[0]`` points.
     inner = set(symbols[1:])
     if not any(i.free_symbols & inner for i in inequalities):
         return [CountedAxis(symbols[0], sizes[0], strides[0], whole.size)], inequalities
@@ -305,7 +334,10 @@ def _group(axes: tuple[CountedAxis, ...], inequalities: tuple[Any, ...]) -> Any:
 
 
 def _digits(x: CountedAxis, y: CountedAxis, inequalities: tuple[Any, ...]) -> Any:
-    """Points with ``x * Y + y < end``, which count up to ``X * Y`` like a number's digits."""
+    """Points with ``x * Y + y < end``, which count up to ``X * Y`` like a number's digits.
+
+    ``x`` is the digit that counts ``Y`` each: the pairs up to an end are the first ``end`` of all.
+    """
     import sympy
 
     if len(inequalities) != 1 or x.tile != 1 or y.tile != 1:
@@ -341,9 +373,12 @@ def _band(x: CountedAxis, y: CountedAxis, inequalities: tuple[Any, ...]) -> Any:
     if x.tile != 1 or y.tile != 1:
         return None
     # Counted from the other end of y, a bound on x + y is one on x - y.
+    # As many points: y and Y - 1 - y run through the same values.
     turned = [sympy.expand(i.subs(y.symbol, y.size - 1 - y.symbol)) for i in inequalities]
     straight = [sympy.expand(i) for i in inequalities]
     for form in (straight, turned):
+        # Each form is a * (x - y) + rest <= 0: x < y + floor(-rest) + 1 for a = 1, and x >= y +
+        # ceiling(rest) for a = -1. The narrowest of each side counts.
         lows: list[Any] = []
         highs: list[Any] = []
         for i in form:
@@ -367,7 +402,10 @@ def _band(x: CountedAxis, y: CountedAxis, inequalities: tuple[Any, ...]) -> Any:
 
 
 def _under(x: CountedAxis, y: CountedAxis, shift: Any) -> Any:
-    """Points with ``x < y + shift``."""
+    """Points with ``x < y + shift``.
+
+    For each y from 0 to Y - 1 there are ``clip(y + shift, 0, X)``.
+    """
     return _staircase(y.size + shift, x.size) - _staircase(shift, x.size)
 
 
@@ -401,6 +439,7 @@ def _summed(axes: Sequence[CountedAxis], inequalities: Sequence[Any]) -> Any:
             break
     for i in rest:
         # No Piecewise: sympy takes its condition out of a sum over what the condition names.
+        # The factor is 1 where i <= 0, and 0 elsewhere.
         body *= sympy.Max(0, sympy.Min(1, 1 - sympy.ceiling(i)))
     for axis in left:
         body = SumOverSymbols(body * axis.weight, (axis.symbol, 0, axis.size - 1))

@@ -196,6 +196,7 @@ class Analysis:
         if not mask.needs <= numbers.keys():
             return None
         outer = put(size_of(self.program, [*self.program.parallel, *mask.untied]))
+        # Ranks that the mask does not tie count once here (``ones``): they multiply, as ``outer``.
         points = outer * count_points(self.program, einsum, {**numbers, **mask.ones})
         each = einsum_operations(self.program, einsum)
         return replace(e, points=points, operations=tuple((k, n * points) for k, n in each))

@@ -139,6 +139,7 @@ def _touched(program: ir.Program, einsum: ir.Einsum, access: ir.Access) -> Any:
 
 def _along(program: ir.Program, index: ir.Affine, rank: str) -> str:
     """The rank that has as many positions as an index takes."""
+    # 2*e, or e*E0, touches one position for each value of e; a sum as e + r all of the rank.
     if len(index.variables) == 1 and any(abs(t.coefficient) != 1 or t.shapes for t in index.terms):
         return program.rank_of_variable[index.variables[0]]
     return rank

@@ -66,6 +66,8 @@ def _read_later(
     names = {e.name for e in inside}
     outside = [e for e in program.einsums if e.name not in names]
     for einsum in inside:
+        # A running value is what it was, as ``add`` has shown; a sum over the steps gained its
+        # identity; what a mask removes without a sum is absent for every reader.
         running = _iterative(program, einsum) & stepping
         summed = {*einsum.over} & stepping
         certain = einsum.where is not None and not einsum.over

@@ -105,6 +105,7 @@ def _call(function: str, values: tuple[ir.Expression, ...]) -> ir.Expression:
     match function:
         case "max" | "min":
             empty = -math.inf if function == "max" else math.inf
+            # max(x, -inf, x) is x: the identity says nothing, and what stands twice counts once.
             left = [v for v in dict.fromkeys(values) if _number(v) != empty]
             if len(left) == 1:
                 return left[0]

@@ -69,6 +69,7 @@ class Level:
     def _searched(
         self, group: frozenset[str], orders: Mapping[str, tuple[Order, ...]]
     ) -> tuple[dict[str, int], dict[str, tuple[Order, ...]]]:
+        # A direction for each pass there is now and three to move to; 2**7 sequences at most.
         length = min(max(self._assigned(orders).values()) + 3, MAX_SEARCHED)
         found: list[tuple[int, int, int]] = []
         for sequence in itertools.product((Order.UP, Order.DOWN), repeat=length):
@@ -105,6 +106,8 @@ def _earliest(
         return here
     if c.order is Order.NEVER:
         return max(here, numbers[c.earlier] + 1) if c.earlier != c.later else here
+    # From here on UP or DOWN: free where no order was searched for this group, and met by itself
+    # where ``later`` is in a later pass than ``earlier`` anyhow.
     sequence = orders.get(c.later)
     if sequence is None or (c.earlier != c.later and here > numbers[c.earlier]):
         return here

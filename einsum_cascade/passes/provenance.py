@@ -91,6 +91,8 @@ class Provenance:
         for v in node.same_as(variable):
             if node.kind != "pick":
                 for dimension, s in self._along(node.written, v):
+                    # The first way that reaches a place says its direction: -1 where it is read
+                    # backwards.
                     found.setdefault((node.tensor, dimension), sign * s)
             for read in node.reads:
                 yield self._follow(read, v, sign, found, seen)

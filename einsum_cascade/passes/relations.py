@@ -18,78 +18,14 @@ from functools import cached_property
 
 from ..affine import Families, Form
 from ..graphs import connected, on_cycles
+from .intervals import BOUNDED, EQUAL, Interval, add, coarser, finer
 from .nodes import PassNode, Read
 
-# A mark rather than a size: sums come out as small whole numbers, as this, or as infinity.
-BOUNDED = 1e9
 # Per node; past it what is known is joined to what all agree on. Knowing less can only ask for
 # more passes, never for fewer.
 MAX_STATES = 24
 
 
-@dataclass(frozen=True)
-class Interval:
-    """``sign`` +1: ``u - v`` is in ``[low, high]``; -1: ``u + v - (shape - 1)`` is.
-
-    A reader at ``v`` of ``u = v - 1`` that is read at ``w`` with ``v`` in ``w..w+2``:
-
-    >>> Interval(-1, -1).then(Interval(0, 2))
-    Interval(low=-1, high=1, sign=1)
-
-    Read backwards twice is forwards again:
-
-    >>> Interval(0, 1, -1).then(Interval(0, 0, -1))
-    Interval(low=0, high=1, sign=1)
-    """
-
-    low: float
-    high: float
-    sign: int = 1
-
-    def then(self, other: Interval) -> Interval:
-        """``u`` to ``v`` by this interval, ``v`` to ``w`` by ``other``: ``u`` to ``w``."""
-        if other is EQUAL:  # the common case, not worth an addition
-            return self
-        # Backwards u + w is (u + v) - (v - w), so the second interval counts negative.
-        low, high = (other.low, other.high) if self.sign > 0 else (-other.high, -other.low)
-        return Interval(_add(self.low, low), _add(self.high, high), self.sign * other.sign)
-
-    @property
-    def everything(self) -> bool:
-        """Whether the interval says nothing."""
-        return self.low == -math.inf and self.high == math.inf
-
-    def inside(self, other: Interval) -> bool:
-        """Whether ``other`` allows all this one does."""
-        return self.sign == other.sign and other.low <= self.low and self.high <= other.high
-
-    def meet(self, other: Interval) -> Interval:
-        """Both hold. Intervals of opposite sign cannot be combined; the first stays."""
-        if self.sign != other.sign:
-            return self
-        return Interval(max(self.low, other.low), min(self.high, other.high), self.sign)
-
-    def cover(self, other: Interval) -> Interval | None:
-        """Either holds; None when that is everything."""
-        if self.sign != other.sign:
-            return None
-        found = Interval(min(self.low, other.low), max(self.high, other.high), self.sign)
-        return None if found.everything else found
-
-
-def _add(a: float, b: float) -> float:
-    """A bounded width stays bounded whatever whole number is added to it."""
-    if math.isinf(a) or math.isinf(b):
-        return a if math.isinf(a) else b
-    total = a + b
-    if abs(total) >= BOUNDED / 2:
-        return math.copysign(BOUNDED, total)
-    if abs(a) >= BOUNDED / 2 or abs(b) >= BOUNDED / 2:  # opposite widths: either sign
-        return math.copysign(BOUNDED, a if abs(a) >= BOUNDED / 2 else b)
-    return total
-
-
-EQUAL = Interval(0, 0)
 _AFTER, _UNTIL = Interval(-math.inf, 0), Interval(0, math.inf)
 START, STOP = "#start", "#stop"
 """Where coordinate 0 and the last coordinate of a source's own rank stand."""
@@ -117,7 +53,26 @@ Ties = Mapping[tuple[str, str], Interval]
 
 
 def ties_of(written: tuple[Form, ...], read: Read) -> dict[tuple[str, str], Interval]:
-    """Relations between the writer's variables and the reader's, from equal positions."""
+    """Relations between the writer's variables and the reader's, from equal positions.
+
+    Parameters
+    ----------
+    written : tuple of Form
+        Where the writer puts an element, by dimension.
+    read : Read
+        Of the same tensor.
+
+    Returns
+    -------
+    dict
+        By (variable written, variable read) the interval of their difference. Dimensions that tie
+        one pair twice both hold.
+
+    >>> from ..affine import Term
+    >>> at = lambda v, c: Form((Term(1, (), v), Term(c)))
+    >>> ties_of((Form((Term(1, (), "i"),)),), Read("X", (at("i", -1),)))  # X[i], read as X[i - 1]
+    {('i', 'i'): Interval(low=-1.0, high=-1.0, sign=1)}
+    """
     found: dict[tuple[str, str], Interval] = {}
     for to, at in zip(written, read.forms, strict=False):
         for pair, interval in _dimension(to, at):
@@ -155,6 +110,8 @@ def _fixed(v: str, to: Form, at: Form) -> list[tuple[tuple[str, str], Interval]]
 def _against(at: Form, w: str, to: Form, v: str) -> Interval | None:
     """The relation of the written variable ``v`` to ``w``, one of those that read."""
     coefficient = at.coefficient(w)
+    # Both stand at one position: v + (rest of to) = +-w + (rest of at), so that v - w, or v + w, is
+    # what is left when the one rest is taken from the other.
     if coefficient not in (1, -1):
         return None
     others = Form(tuple(t for t in at.terms if t.variable != w))
@@ -165,12 +122,13 @@ def _against(at: Form, w: str, to: Form, v: str) -> Interval | None:
         # Another variable adds anything from 0 to the end of its own rank.
         if t.variable:
             low, high = (
-                (low, _add(high, BOUNDED)) if t.coefficient > 0 else (_add(low, -BOUNDED), high)
+                (low, add(high, BOUNDED)) if t.coefficient > 0 else (add(low, -BOUNDED), high)
             )
         elif t.shapes and coefficient < 0 and t.coefficient == 1 and not turned:
-            turned, low, high = True, _add(low, 1), _add(high, 1)
+            # v + w = S + c is told as v + w - (S - 1) = c + 1: the shape goes into the sign.
+            turned, low, high = True, add(low, 1), add(high, 1)
         elif t.shapes:
-            low, high = _add(low, -BOUNDED), _add(high, BOUNDED)
+            low, high = add(low, -BOUNDED), add(high, BOUNDED)
     if coefficient < 0:
         return Interval(low, high, -1) if turned else None
     return Interval(low, high) if low or high else EQUAL
@@ -189,6 +147,23 @@ def closed(
     """Add what masks and the make-up of families imply, and where the chain meets new ranks.
 
     A rank along which nothing is shifted (not in ``moving``) cannot have moved on since then.
+
+    Parameters
+    ----------
+    known : dict
+        Intervals by (source variable, variable of ``node``), as a read brings them.
+    node : PassNode
+        The reader.
+    families : Families
+    moving : frozenset of str
+        Variables that some read shifts (``Dependences.moving``).
+    hopeful : bool, default False
+        Take masks that no order follows from for the most they can say.
+
+    Returns
+    -------
+    State
+        Sorted, without pairs of which nothing is known.
     """
     found = dict(known)
     tied = {u for u, v in known if v not in (START, STOP) and not u.startswith(SINCE)}
@@ -264,25 +239,11 @@ def _families(found: dict[tuple[str, str], Interval], node: PassNode, families: 
                 if same:
                     found[(m, m)] = EQUAL
                 elif position == 0 and (m, m) not in found:
-                    found[(m, m)] = _coarser(whole)
+                    found[(m, m)] = coarser(whole)
         elif all(found.get((m, m)) == EQUAL for m in members):
             found[(family, family)] = EQUAL
         elif (outer := found.get((members[0], members[0]))) is not None:
-            found[(family, family)] = _finer(outer)
-
-
-def _coarser(whole: Interval) -> Interval:
-    """A shift of elements as a shift of tiles."""
-    low = whole.low if math.isinf(whole.low) else (0.0 if whole.low >= 0 else -BOUNDED)
-    high = whole.high if math.isinf(whole.high) else (0.0 if whole.high <= 0 else BOUNDED)
-    return Interval(low, high, whole.sign)
-
-
-def _finer(outer: Interval) -> Interval:
-    """A shift of tiles as a shift of elements; inside a tile any element may be meant."""
-    low = outer.low if math.isinf(outer.low) else -BOUNDED
-    high = outer.high if math.isinf(outer.high) else BOUNDED
-    return Interval(low, high, outer.sign)
+            found[(family, family)] = finer(outer)
 
 
 # ------------------------------------------------------------------ along reads
@@ -450,7 +411,13 @@ def _carried(state: State, edge: ReadEdge) -> dict[tuple[str, str], Interval]:
 
 
 def _looped(known: Interval, tie: Interval) -> Interval:
-    """A shift on a cycle repeats without end."""
+    """A shift on a cycle repeats without end.
+
+    ``v - 1`` is ``v - 2`` after one more turn, and any earlier one after enough of them:
+
+    >>> _looped(EQUAL, Interval(-1, -1))
+    Interval(low=-inf, high=-1, sign=1)
+    """
     new = known.then(tie)
     low, high = (tie.low, tie.high) if known.sign > 0 else (-tie.high, -tie.low)
     return Interval(-math.inf if low < 0 else new.low, math.inf if high > 0 else new.high, new.sign)
@@ -464,6 +431,7 @@ def relation(step: ReadChain, u: str, v: str) -> Interval | None:
     known = step.at.known
     result = known.get((u, v))
     if step.at.ends:
+        # u = c from the start and v >= 0: u - v is at most c. From the stop it is at least c.
         for at, way in ((START, _AFTER), (STOP, _UNTIL)):
             if (u, at) in known and not (end := known[u, at].then(way)).everything:
                 result = end if result is None else result.meet(end)
@@ -471,10 +439,12 @@ def relation(step: ReadChain, u: str, v: str) -> Interval | None:
 
 
 def _implied(mine: Mapping[tuple[str, str], Interval], other: KnownState) -> bool:
+    """Whether a state allows no more than another: all that the other says holds in it."""
     return all(k in mine and mine[k].inside(i) for k, i in other.state)
 
 
 def _joined(a: State, b: State) -> State:
+    """What two states agree on: of a pair that one says nothing of, nothing is known."""
     theirs = dict(b)
     both = ((k, i.cover(theirs[k])) for k, i in a if k in theirs)
     return tuple((k, i) for k, i in both if i is not None)

@@ -12,9 +12,10 @@ from itertools import product
 from .. import ir
 from ..affine import Families
 from ..masks import Before
+from .intervals import BOUNDED, Interval
 from .nodes import PassNode
 from .provenance import Place, Provenance
-from .relations import BOUNDED, Dependences, Interval, ReadChain, dependences_of, relation, since
+from .relations import Dependences, ReadChain, dependences_of, relation, since
 
 
 class Order(Enum):
@@ -237,6 +238,8 @@ class Traversals:
         """The order a dependence allows, in the direction of a shared tensor's fibers."""
         a, b = ends
         found = _order([_turned(relation(s, a, b), *signs) for s in steps])
+        # A reader may need all of one tile and yet nothing of another, or the same place of all
+        # tiles: the family's coordinates say nothing then, one member's do.
         members = self.program.rank_of[rank].partition if rank in self.program.rank_of else ()
         if found is Order.NEVER and members and a == b == rank.lower():
             for m in (x.lower() for x in members):  # held as long as one member is tied
@@ -295,7 +298,11 @@ def _on_either_side(
 
 
 def _turned(known: Interval | None, sign_a: int, sign_b: int) -> Interval | None:
-    """A relation of loop variables as one of positions in a tensor; None: everything."""
+    """A relation of loop variables as one of positions in a tensor; None: everything.
+
+    A loop that goes down stands at S - 1 - a: a difference of its variable is one of positions
+    with the other sign. Where one of two goes down, all that is known is their sum: None.
+    """
     if known is None or known.sign * sign_a * sign_b < 0:
         return None
     if sign_a > 0:

@@ -130,6 +130,8 @@ def _factors(program: Program, einsum: Einsum) -> tuple[list[ProductPart], tuple
     inner: tuple[str, ...] = ()
     for part in flat(program, einsum, einsum.expression, 1):
         source = summed(program, part)
+        # One factor is written out, and only where its own reduced variable is not one of this
+        # Einsum's: two sums over one name would become one.
         shared = source is not None and set(source.over) & set(einsum.variables)
         if source is None or inner or shared or not isinstance(part.value, Access):
             found.append(part)
@@ -160,6 +162,7 @@ def _decay(
             f"by {sympy.sstr(decay)}",
             einsum,
         )
+    # At distance zero the power is 1: what is left of the weight is its constant.
     scale = sympy.simplify(value.subs(m, p))
     return tuple(None if v == 1 else bridge.from_sympy(v) for v in (decay, scale))  # type: ignore[return-value]
 

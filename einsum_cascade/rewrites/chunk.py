@@ -234,6 +234,8 @@ class _ChunkWriter:
         chunk, einsum = self.chunks.chunk, found.einsum
         key = self.chunks.position(self.chunks.key.variable)[0].variables[0]
         last = Binary(operator="-", left=self.chunks.size, right=number(1))
+        # To the last key of the chunk: the state is kept as it stands there, and its next reader,
+        # at place p0 of the next chunk, is p0 + 1 positions further (``_split``).
         steps = Binary(operator="-", left=last, right=Name(name=key, kind="variable"))
         added = yield from self._decayed("D", list(found.keys), found.decay, steps)
         assert added is not None
@@ -282,6 +284,8 @@ class _ChunkWriter:
         if whole is None:
             return factor
         first, *rest = [self.node(p.value) for p in parts]
+        # A tensor with its decay is written once and read by all sums that want it (``shared``);
+        # what is no plain tensor, or a divisor, is written where it is used.
         if not isinstance(first, Access) or any(p.count != 1 for p in parts):
             return Binary(operator="*", left=whole, right=factor)
         expression = Binary(operator="*", left=first, right=factor)
@@ -337,6 +341,7 @@ class _ChunkWriter:
             if not computed:
                 new.append(whole)
                 continue
+            # S[p, m] has both ranks in the own chunk: its index stands once, S[p1, p0, m0].
             if self.chunks.chunk not in new:
                 new.append(self.chunks.chunk)
             new.append(inside)

@@ -220,7 +220,20 @@ def acted(value: Any, operator: Operator, factor: Any) -> Any:
 
 
 def distributes(bridge: Bridge, reduction: UserReduction, operator: Operator) -> bool:
-    """Whether ``c (operator) .`` may be moved into both sides of a declared reduction."""
+    """Whether ``c (operator) .`` may be moved into both sides of a declared reduction.
+
+    Parameters
+    ----------
+    bridge : Bridge
+    reduction : UserReduction
+    operator : str
+        ``+``: is ``r(a, b) + c`` the same as ``r(a + c, b + c)``?
+
+    Returns
+    -------
+    bool
+        False also where sympy cannot prove it: a correction is then refused.
+    """
     a, b, c = sympy.symbols("a b c", real=True)
 
     def merged(left: Any, right: Any) -> Any:
@@ -261,6 +274,7 @@ def _identity(bridge: Bridge, factor: Any, operator: Operator, before: Any, afte
 
 
 def _divisors(factor: Any) -> tuple[Any, ...]:
+    """Bases of negative powers: ``d1`` of ``d2 / d1``."""
     return tuple(p.base for p in factor.atoms(sympy.Pow) if p.exp.could_extract_minus_sign())
 
 

@@ -67,6 +67,14 @@ def factor_out(
 
     Out of a sum go factors; out of a max or min go summands, and factors that are
     proved positive.
+
+    Parameters
+    ----------
+    program : Program
+    einsum : Einsum
+        The reduction.
+    wanted : callable
+        Which of the parts that are free of its reduced variables are to leave.
     """
     if not einsum.over or einsum.select or einsum.reduction not in ("+", "max", "min"):
         return None
@@ -99,6 +107,7 @@ def _split(
     if not any(variables_of(p.value) & over for p in inside):
         if einsum.where is not None or einsum.reduction != "+":
             return None
+        # sum over m of c is M * c.
         counted = size_of(program, einsum.over)
         inner: Expression = product([*inside, ProductPart(counted)])
         new: tuple[Einsum, ...] = ()

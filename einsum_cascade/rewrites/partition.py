@@ -257,7 +257,10 @@ def member_index(members: tuple[str, ...]) -> Affine:
 
 
 def family_index(index: Affine, whole: Affine, name: str) -> Affine:
-    """``index`` with the members' combination inside it replaced by the family's variable."""
+    """``index`` with the members' combination inside it replaced by the family's variable.
+
+    2*m1*M0 + 2*m0 + 1 is 2*m + 1; m1*M0 + 2*m0 is left as it is.
+    """
     terms = {(t.variable, t.shapes): t.coefficient for t in index.terms}
     wanted = {(t.variable, t.shapes): t.coefficient for t in whole.terms}
     # A guess, by division that rounds; whether it is exact is asked below.

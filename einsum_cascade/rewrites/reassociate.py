@@ -134,6 +134,8 @@ def attempt(program: Program, einsum: Einsum) -> RewriteStep | Objection:
                 "first is not the same for all of them",
                 "for a causal mask m <= p the rule 'chunk' splits the mask first",
             )
+    # QK[p, m] * V[m, f] with QK written out is Q[p, e] * K[m, e] * V[m, f]: K and V carry the outer
+    # m and are summed over it first, Q and the sum over e come after.
     first = [p for p in chain.factors if variables_of(p.value) & outer]
     rest = [p for p in chain.factors if not variables_of(p.value) & outer]
     if not variables_of(*(p.value for p in rest)) & set(chain.inner):
@@ -167,7 +169,10 @@ def inner_sum(
 
 
 def flat(program: Program, einsum: Einsum, expression: Expression, count: int) -> list[ProductPart]:
-    """Factors of a product, product maps opened."""
+    """Factors of a product, product maps opened.
+
+    ``count`` is the power of each factor: -1 below a division.
+    """
     match expression:
         case Binary(operator="*", left=left, right=right):
             return [

@@ -40,6 +40,16 @@ def prefix_step(program: Program, einsum: Einsum, query: str, key: str, rule: st
     ------
     RewriteError
         When the term is not made of factors of the query and factors of the key.
+
+    Parameters
+    ----------
+    program : Program
+    einsum : Einsum
+        The prefix reduction.
+    query, key : str
+        Rank variables of its mask ``key <= query``.
+    rule : str
+        What the step is called in a derivation.
     """
     for name in (query, key):
         rank = program.rank_of[program.rank_of_variable[name]]

@@ -20,6 +20,7 @@ from .plan import RunningPlan, plan_of
 from .running import write
 from .separate import separated
 
+# So that a rule that undoes another does not go on for ever.
 _MOST_STEPS = 200
 
 

@@ -47,6 +47,14 @@ def write(
     """The program of ``view`` with ``plan`` carried out.
 
     ``in_sweep`` False leaves what else the plan's reductions need to the end of a sweep.
+
+    Parameters
+    ----------
+    view : RankView
+    plan : RunningPlan
+        Which reductions become running ones, and what lies between them.
+    corrections : Corrections
+        Of the same view.
     """
     names = Names(view.program)
     running = {
@@ -103,6 +111,8 @@ class _RunningWriter:
         program, grain = self.view.program, self.view.grain.variable
         term = yield from self._term(einsum)
         previous: Expression = self.values.at(bare(einsum.target), variable(grain))
+        # A target is summed from what finals say so far: what it has is repaired when they move on.
+        # A final such as a running maximum is not, and takes the new term as it is.
         if einsum.name in self.plan.targets:
             previous = yield from self._corrected(einsum, previous)
             update = combine(program, einsum.reduction, term, previous)

@@ -30,6 +30,13 @@ def leaves_identity(view: RankView, einsum: Einsum, correction: Correction) -> b
 
     ``exp(-inf - x)`` times an empty sum is 0: good. ``d2 / d1`` with ``d1 = 0`` times an
     empty sum is not a number: the first correction must then be left out.
+
+    Parameters
+    ----------
+    view : RankView
+    einsum : Einsum
+        The reduction whose running value is corrected.
+    correction : Correction
     """
     identity = identity_of(view.program, einsum.reduction)
     with np.errstate(all="ignore"):
