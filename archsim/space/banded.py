@@ -129,7 +129,6 @@ def _growing(
     return _BandedStreams(count, begin, total, again, early[0], late[period - 1])
 
 
-@lru_cache(maxsize=1 << 8)
 def windowed_deliveries(
     loops: tuple[Loop, ...],
     relevant: tuple[bool, ...],
@@ -142,19 +141,60 @@ def windowed_deliveries(
     A tile is told from the one before by the iterations of its relevant loops; what is
     left out in between does not matter. Many Einsums of a nest ask for the same.
     """
+    return sum(
+        times * size(tile) for tile, times in tiles_delivered(loops, relevant, extents, window)
+    )
+
+
+_FIELD = 128
+"""Bits that hold how often any tile is delivered."""
+
+
+@lru_cache(maxsize=1 << 8)
+def tiles_delivered(
+    loops: tuple[Loop, ...], relevant: tuple[bool, ...], extents: Extents, window: Window
+) -> tuple[tuple[Extents, int], ...]:
+    """What loops leave of each axis where a tile is delivered, and how often: whatever is counted
+    of a tile, its tensors, lanes or points, one walk says it of all.
+
+    Parameters
+    ----------
+    loops, relevant, extents, window
+        As of ``windowed_deliveries``.
+
+    Examples
+    --------
+    Of 10 keys in tiles of 4 under a mask the last tile is shorter; both heads have as many:
+
+    >>> heads = Loop(member="H", axis=0, stride=1, level=0, variable="h")
+    >>> keys = Loop(member="M1", axis=1, stride=4, level=0, variable="m")
+    >>> causal = Window(plus=1, minus=None, box=Box(-9, 0, 10, 10), governed=2)
+    >>> tiles_delivered((heads, keys), (True, True), (2, 10), causal)
+    (((1, 4), 4), ((1, 2), 2))
+    """
     if window.box.empty:
-        return 0
+        return ()
     if all(relevant):
         # Every iteration brings a tile, in whatever order.
         ruled, rest = loops[: window.governed], loops[window.governed :]
         loops = (*sorted(ruled, key=lambda loop: loop.axis), *rest)
     loops, relevant, governed = joined(loops, relevant, window.governed)
-    walk = _Deliveries(loops, relevant, replace(window, governed=governed), size)
-    return walk.visit(0, extents, None if window.box.full else window.box.trimmed()).total
+    # Tiles that differ are counted in fields of one number: a walk adds and multiplies alone, so
+    # that a field holds what another walk would find of its tile.
+    fields: dict[Extents, int] = {}
+    walk = _Deliveries(
+        loops,
+        relevant,
+        replace(window, governed=governed),
+        lambda tile: 1 << _FIELD * fields.setdefault(tile, len(fields)),
+    )
+    found = walk.visit(0, extents, None if window.box.full else window.box.trimmed()).total
+    every = (1 << _FIELD) - 1
+    return tuple((tile, found >> _FIELD * n & every) for tile, n in fields.items())
 
 
 class _Deliveries:
-    """The walk of ``windowed_deliveries``."""
+    """The walk of ``tiles_delivered``."""
 
     def __init__(
         self,
@@ -206,7 +246,8 @@ class _Deliveries:
         def at(number: int) -> _BandedStream:
             return self.visit(depth + 1, now, progression.at(number))
 
-        if not progression.moved:
+        if not progression.moved or self.grain[depth + 1] == 0:
+            # Where no tile further inside is left out, it does not matter where the band is.
             yield _alike(progression.count, progression.first, at(0))
             return
         done = 0
@@ -336,7 +377,7 @@ class _Distinct:
         def at(number: int) -> int:
             return self.visit(depth + 1, now, progression.at(number))
 
-        if not progression.moved:
+        if not progression.moved or self.grain[depth + 1] == 0:
             value = at(0)
             yield progression.count * value, value
             return

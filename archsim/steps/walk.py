@@ -171,13 +171,16 @@ class _Walker:
         if known is not None:
             return known
         place_of_turns = depth, state, place
-        if ramp.moved:
+        # Where no tile further inside is left out, it does not matter where the band is.
+        if ramp.moved and self.grain[depth + 1]:
             found = self.moving(place_of_turns, ramp, ends, edge)
         else:
             found = [
                 repeat(run.count, self.turn(place_of_turns, run, (first, last, edge and till_end)))
                 for run, first, last, till_end in _turns(ramp, *ends)
             ]
+            if ramp.moved:
+                self.look(ramp.count - len(found))  # they count as if all had been gone to
         self.ramps[key] = found
         return found
 

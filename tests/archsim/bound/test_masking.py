@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
 from math import prod
@@ -22,7 +22,12 @@ from archsim import Architecture, Mapping, simulate
 from archsim.bound.binder import bind_loops
 from archsim.bound.binding import bind
 from archsim.cost.accesses import count_einsum
-from archsim.space.banded import one, windowed_deliveries, windowed_distinct
+from archsim.space.banded import (
+    one,
+    tiles_delivered,
+    windowed_deliveries,
+    windowed_distinct,
+)
 from archsim.space.bands import BandProgression, Box, Window, runs
 from archsim.space.iteration import Loop
 from archsim.space.progressions import Beat, EvenStretch, stretches
@@ -89,6 +94,7 @@ def brute(
     moves: tuple[bool, ...],
     extents: tuple[int, ...],
     window: Window,
+    size: Callable[[tuple[int, ...]], int] = one,
 ) -> tuple[int, int]:
     """Deliveries and distinct tiles, iteration by iteration and point by point."""
     held: tuple[int, ...] | None = None
@@ -104,7 +110,7 @@ def brute(
                 return
         if depth == len(loops):
             tag = tuple(i for i, x in zip(index, loops, strict=True) if moves[x.axis])
-            delivered += tag != held
+            delivered += size(tuple(left)) if tag != held else 0
             held = tag
             seen.add(tag)
             return
@@ -134,6 +140,8 @@ def test_windowed_counts_equal_a_walk(first: int) -> None:
             windowed_distinct(loops, relevant, extents, window, lambda _: 1),
         )
         assert found == brute(loops, moves, extents, window), f"seed {seed}"
+        elements, _ = brute(loops, moves, extents, window, prod)
+        assert windowed_deliveries(loops, relevant, extents, window, prod) == elements
 
 
 def long_nest(random: Random) -> tuple[tuple[Loop, ...], tuple[int, ...], tuple[bool, ...]]:
@@ -210,8 +218,8 @@ def test_tiles_added_up_are_those_taken_one_by_one(monkeypatch: pytest.MonkeyPat
         return ()
 
     monkeypatch.setattr("archsim.space.banded.stretches", none_of_them)
-    for count in counts:
-        count.cache_clear()
+    for walk in (tiles_delivered, windowed_distinct):
+        walk.cache_clear()
     assert saved == [[count(*ask) for count in counts] for ask in asked]
     assert sum(x.end - x.begin for x in left) > 20 * len(asked)
     assert shorter > 9
