@@ -31,8 +31,13 @@ def count_mapping(bound: Bound) -> tuple[EinsumCount, ...]:
     MappingError
         A mask needs a parameter that has no value, or an index is too irregular to be counted.
     """
-    counts = tuple(count_einsum(bound, e) for e in bound.einsums)
+    counts = tuple(bound.once(count_of, e.name) for e in bound.einsums)
     return spilled(bound, counts, spilled_share(bound))
+
+
+def count_of(bound: Bound, name: str) -> EinsumCount[int]:
+    """The counts of one Einsum as if nothing spilled (for ``Bound.once``). Raises as above."""
+    return count_einsum(bound, bound.by_name[name])
 
 
 def spilled_share(bound: Bound) -> Fraction:

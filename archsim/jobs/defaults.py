@@ -31,7 +31,7 @@ from ..spec.arch import Architecture
 from ..spec.index import mapping_entries
 from ..spec.mapping import BLOCK_BY_BLOCK, EINSUM_BY_EINSUM, FUSED, Mapping
 from .best_parts import Spreading
-from .job import Evaluate, Generators, Job, Refusal
+from .job import Evaluate, Generators, Job, Refusal, SlowerError
 from .parts import job_of
 from .selection import (
     blocks_mapping,
@@ -104,7 +104,9 @@ def default_job(
             job = job_of(part, mapping, architecture, generators, name=name)
             if known.searched:
                 job = replace(job, searched=True, notes=(*job.notes, _SEARCHED))
-            result = evaluate(job)
+            result = evaluate(job if best is None else replace(job, limit_s=_limit(job, *best)))
+        except SlowerError:
+            continue
         except InputError as wrong:
             errors[known.name] = _alone(wrong)
             continue
@@ -118,6 +120,13 @@ def default_job(
     job, result = best
     said = (f"mapping '{r.mapping}' is not legal here: {r.reason}" for r in refused)
     return replace(job, known=result, refused=refused, notes=(*job.notes, *said))
+
+
+def _limit(job: Job, other: Job, best: Result) -> float | None:
+    """Seconds beyond which a job is neither preferred to the best before it nor near the floor."""
+    if job.mapping.cascade != other.mapping.cascade:
+        return None  # its floor may be another
+    return max(FASTER * best.latency_s, NEAR * best.floor.latency_s)
 
 
 def _alone(wrong: InputError) -> InputError:

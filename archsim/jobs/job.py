@@ -76,6 +76,10 @@ class Refusal:
     reason: str
 
 
+class SlowerError(Exception):
+    """A run that certainly takes longer than its job allows, and was not timed."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """A part of a workload under one mapping on one machine.
@@ -102,6 +106,8 @@ class Job:
     """Of the nests of one mapping the one that it is."""
     searched: bool = False
     """Whether its mapping is what a search found."""
+    limit_s: float | None = None
+    """Seconds of another run: if this one certainly takes longer, it need not be timed."""
     foreign: Problem | None = None
     """What is said first of shapes that the mapping lacks, where its cascade computes something
     else than the part's."""
@@ -155,7 +161,10 @@ class Evaluate(Protocol):
     """What simulates one job: ``evaluate_job``, or something that remembers."""
 
     def __call__(self, job: Job, /) -> Result:
-        """The result of a job, without the job's own notes. Raises as ``Job.bind``."""
+        """The result of a job, without the job's own notes.
+
+        Raises as ``Job.bind``, and ``SlowerError`` where the job has a limit and is above it.
+        """
         ...
 
 

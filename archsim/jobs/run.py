@@ -9,10 +9,11 @@ from typing import Literal
 from einsum_cascade.errors import InputError
 from einsum_cascade.number_formats import TensorFormats
 
+from ..evaluate.at_least import takes_longer
 from ..evaluate.evaluate import evaluate_bound
 from ..result.record import PartUse, RequestUse, Result
 from ..spec.mapping import Mapping
-from .job import Evaluate, Job, JobPlan, told_of
+from .job import Evaluate, Job, JobPlan, SlowerError, told_of
 from .workload import RequestLike
 
 Engine = Literal["analytical", "event"]
@@ -28,6 +29,8 @@ def evaluate_job(job: Job, engine: Engine = "analytical") -> Result:
     ------
     SpecError, MappingError
         As ``Job.bind``, and where the schedule contradicts the cascade's dependencies.
+    SlowerError
+        It certainly takes longer than the job's limit.
     """
     if job.known is not None and job.known.engine == engine:
         return job.known
@@ -37,7 +40,10 @@ def evaluate_job(job: Job, engine: Engine = "analytical") -> Result:
 
         parts = tuple((nest.nest, nest.bind()) for nest in job.nests)
         return evaluate_nests(job.program, job.mapping, parts, workload=job.name, engine=engine)
-    return evaluate_bound(job.bind(), workload=job.name, engine=engine)
+    bound = job.bind()
+    if job.limit_s is not None and takes_longer(bound, job.limit_s):
+        raise SlowerError
+    return evaluate_bound(bound, workload=job.name, engine=engine)
 
 
 def once(evaluate: Evaluate) -> Evaluate:
@@ -49,13 +55,21 @@ def once(evaluate: Evaluate) -> Evaluate:
         What simulates a job of one machine.
     """
     found: dict[tuple[Mapping, tuple[tuple[str, int], ...], TensorFormats], Result] = {}
+    slower: dict[tuple[Mapping, tuple[tuple[str, int], ...], TensorFormats], float] = {}
 
     def run(job: Job) -> Result:
         if job.known is not None:
             return evaluate(job)
         key = (job.mapping, job.shapes, job.program.formats)
         if key not in found:
-            found[key] = evaluate(job)
+            if job.limit_s is not None and job.limit_s <= slower.get(key, -1.0):
+                raise SlowerError
+            try:
+                found[key] = evaluate(job)
+            except SlowerError:
+                assert job.limit_s is not None, "it is slower than something"
+                slower[key] = job.limit_s
+                raise
         return replace(found[key], workload=job.name)
 
     return run

@@ -7,7 +7,10 @@ from dataclasses import replace
 import pytest
 
 from archsim import Architecture, Mapping, Result, simulate
+from archsim.evaluate.at_least import takes_longer
 from archsim.jobs.defaults import known_mappings
+from archsim.jobs.job import Job
+from archsim.jobs.run import evaluate_job
 from archsim.jobs.selection import mapping_called
 from einsum_cascade.errors import MappingError
 from mappers.generators import GENERATORS
@@ -89,3 +92,32 @@ def test_where_no_array_can_do_an_operation_the_hint_is_not_to_search() -> None:
         simulate(work, machine)
     with pytest.raises(MappingError):
         mapping_called("einsum-by-einsum", work, machine, GENERATORS)
+
+
+@pytest.mark.parametrize(
+    ("workload", "fields", "machine"),
+    [
+        ("llama-3-8b", {"scope": "block", "batch": 1, "seq_len": 500}, "fusemax"),
+        ("bert-base", {"seq_len": 1024}, "tpu-v4i"),
+        ("bert-base", {"seq_len": 128}, "h100-sxm"),
+        ("mamba-2-2.7b", {"batch": 1, "seq_len": 512}, "fusemax"),
+    ],
+)
+def test_what_is_not_timed_would_not_have_been_taken(
+    workload: str, fields: dict[str, int | str], machine: str
+) -> None:
+    """With and without a limit the same is found; no bound is above what the engine counts."""
+    work, architecture = load(workload, **fields), Architecture.load(machine)
+    slower = 0
+
+    def judge(job: Job) -> Result:
+        nonlocal slower
+        result = evaluate_job(replace(job, limit_s=None))
+        if not job.mapping.nests:
+            assert not takes_longer(job.bind(), result.latency_s)
+            if job.limit_s is not None and takes_longer(job.bind(), job.limit_s):
+                slower += 1
+        return result
+
+    assert simulate(work, architecture) == simulate(work, architecture, evaluate=judge)
+    assert slower

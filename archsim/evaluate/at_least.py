@@ -1,0 +1,70 @@
+"""What a run takes at the least, known before any of its steps are.
+
+Of several mappings the fastest is taken. One whose arrays or memories alone are busy for longer
+than another takes need not be run, nor counted to its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+from ..bound.record import Bound
+from ..cost.accesses import EinsumCount
+from ..cost.instances import through_ports
+from ..cost.occupancy import busy_cycles, memory_bytes, transfer_cycles
+from ..cost.spill import count_mapping, count_of
+from ..schedule.kinds import kind_of
+
+
+def takes_longer(bound: Bound, seconds: float) -> bool:
+    """Whether a bound mapping certainly takes longer, as soon as that is certain.
+
+    An array does one thing after the other, and so does a memory: what runs together takes no less
+    than the busiest of them, and what runs in turn the sum of that. ``False`` promises nothing.
+
+    Parameters
+    ----------
+    seconds : float
+        A latency of something else.
+
+    Raises
+    ------
+    MappingError
+        As ``count_mapping``.
+    """
+    # Results are rounded to floats: what is as long but for that is not longer.
+    limit = Fraction(seconds * (1 + 1e-9)) * bound.architecture.clock_hz
+    least = Fraction(0)
+    for counts in _run_together(bound):
+        least += _busiest(bound, counts)
+        if least > limit:
+            return True
+    return False
+
+
+def _run_together(bound: Bound) -> Iterator[tuple[EinsumCount, ...]]:
+    """Counts of what runs together, one group after the other."""
+    every = tuple(e.name for e in bound.einsums)
+    groups = [every]
+    if kind_of(bound).in_turn:
+        written = [tuple(t.einsum for t in group) for group in bound.mapping.schedule.groups]
+        groups = written or [(name,) for name in every]
+    if bound.instances is None and bound.mapping.spill is None:
+        yield from (tuple(bound.once(count_of, name) for name in names) for names in groups)
+        return
+    ported = through_ports(bound, bound.once(count_mapping))
+    yield from (tuple(c for c in ported if c.einsum in names) for names in groups)
+
+
+def _busiest(bound: Bound, counts: tuple[EinsumCount, ...]) -> Fraction:
+    """Cycles of the array, or memory, that has most to do."""
+    arrays: dict[str, Fraction] = {}
+    for count in counts:
+        busy = busy_cycles(bound, bound.by_name[count.einsum])
+        arrays[count.array] = arrays.get(count.array, Fraction(0)) + busy
+    memories = (
+        transfer_cycles(bound, memory, memory_bytes(bound, counts, memory))
+        for memory in bound.architecture.memories
+    )
+    return max((*arrays.values(), *memories), default=Fraction(0))
