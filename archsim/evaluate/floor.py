@@ -16,7 +16,9 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import lcm, prod
 
+from einsum_cascade.affine import Form, Term, digits
 from einsum_cascade.ir import Gather, Program
+from einsum_cascade.masks import AtMostZero, inequalities
 
 from ..bound.addressing import Addressing
 from ..bound.initial import with_initial
@@ -208,7 +210,8 @@ def least_shares(bound: Bound) -> dict[str, Fraction]:
 
     An Einsum that goes over all members of a cut rank has as many points at any size. One that
     goes over some of them alone (a running maximum over M1) could have a single tile, or tiles
-    of a single element: those have a size of one.
+    of a single element: those have a size of one. Under a mask there may be nothing left of it at
+    some size, unless the mask is of positions alone.
 
     Parameters
     ----------
@@ -230,22 +233,66 @@ def least_shares(bound: Bound) -> dict[str, Fraction]:
 
 def _share(bound: Bound, e: BoundEinsum, free: dict[str, tuple[str, ...]]) -> Fraction:
     """The least share of an Einsum's points."""
-    known, sizes = bound.program.rank_of_variable, dict(bound.shapes)
+    sizes = dict(bound.shapes)
     extents: dict[str, list[tuple[str, int]]] = {family: [] for family in free}
     for axis in e.axes:
-        variable = axis.variables[0][0]
-        family, member = _cut_of(bound.program, known.get(variable, variable.upper()))
+        family, member = _member_of(bound.program, axis.variables[0][0])
         # Members that together are positions of the rank are one axis, as long at any size.
         if len(axis.variables) == 1 and family in free:
             extents[family].append((member, axis.extent))
     masked = any(x.where is not None for x in bound.program.einsums)
+    whole = _of_positions(bound.program, e)
     share = Fraction(1)
     for family, found in extents.items():
+        if family == whole:
+            continue  # each position of the rank once, however it is cut
         times = min(sum(m == member for m, _ in found) for member in free[family])
         share *= Fraction(sizes[family] ** times, prod(extent for _, extent in found))
         if found and masked:
             return Fraction(0)  # at some sizes there may be no tile that has to be run
     return min(share, Fraction(1))
+
+
+def _of_positions(program: Program, e: BoundEinsum) -> str:
+    """The cut rank of which an Einsum's mask lets through each position once, and leaves out what
+    the last tile has beyond the end; empty where it has another mask, or none.
+
+    An example: ``where p1*M0 + m0 < P`` of an Einsum over p1 and m0, where M0 is as long as P0.
+    So many points are P, whatever P0 is.
+    """
+    if e.einsum.where is None or len(conditions := inequalities(e.einsum.where)) != 1:
+        return ""
+    (condition,) = conditions
+    if not isinstance(condition, AtMostZero):
+        return ""
+    mine = [(v, *_member_of(program, v)) for axis in e.axes for v, _ in axis.variables]
+    for family in dict.fromkeys(family for _, family, _ in mine if family):
+        names = {v: member.lower() for v, of, member in mine if of == family}
+        members = program.rank_of[family].partition
+        within = digits(members).plus(Form((Term(1), Term(-1, (family,)))))
+        once = sorted(names.values()) == sorted(m.lower() for m in members)
+        if once and _terms(program, condition.form, names) == _terms(program, within, {}):
+            return family
+    return ""
+
+
+def _terms(
+    program: Program, form: Form, names: Mapping[str, str]
+) -> frozenset[tuple[int, tuple[str, ...], str | None]]:
+    """The terms of a form, with ranks that are alike called by the first, and variables renamed."""
+    return frozenset(
+        (
+            t.coefficient,
+            tuple(sorted(_cut_of(program, shape)[1] for shape in t.shapes)),
+            names.get(t.variable or "", t.variable),
+        )
+        for t in form.terms
+    )
+
+
+def _member_of(program: Program, variable: str) -> tuple[str, str]:
+    """The cut rank that a variable goes over a member of, and the member."""
+    return _cut_of(program, program.rank_of_variable.get(variable, variable.upper()))
 
 
 def _cut_by_mapping(bound: Bound) -> dict[str, tuple[str, ...]]:

@@ -21,8 +21,9 @@ from archsim import Architecture, simulate
 from archsim.bound.binding import bind
 from archsim.cost.energy import operations_pj
 from archsim.cost.estimators import memory_access, register_access
+from archsim.cost.spill import count_mapping
 from archsim.evaluate.evaluate import evaluate_bound
-from archsim.evaluate.floor import _work
+from archsim.evaluate.floor import _work, least_shares
 from archsim.jobs.plan import plan
 from archsim.jobs.run import run_plan
 from archsim.jobs.selection import mapping_called
@@ -81,7 +82,14 @@ def test_floors_of_parts_add_up() -> None:
 
 
 @pytest.mark.parametrize(
-    "cascade", ["attention-1pass", "attention-causal-1pass", "lightning-attention-2", "ssd-chunked"]
+    "cascade",
+    [
+        "attention-1pass",
+        "attention-causal-1pass",
+        "lightning-attention-2",
+        "ssd-chunked",
+        "ssd-chunked-prefill",
+    ],
 )
 def test_the_floor_is_that_of_any_sizes_of_the_cascades_own_tiles(cascade: str) -> None:
     machine = Architecture.load("fusemax")
@@ -95,6 +103,52 @@ def test_the_floor_is_that_of_any_sizes_of_the_cascades_own_tiles(cascade: str) 
     # There is something to find: what is counted does depend on the size.
     assert len({r.bounds.compute_s for r in results}) > 1
     assert all(r.over_floor >= 1 for r in results)
+    assert all(r.energy_pj >= r.floor.energy_pj for r in results)
+
+
+MASKED = """
+cascade: p
+ranks:
+  E: width
+  P: {is: positions, partition: [P1, P0]}
+  M0: {is: positions in a chunk, like: P0}
+inputs: {A: [P, E], B: [P, E]}
+outputs: [Z]
+einsums: |
+  X[p1, m0, e] = A[p1*M0 + m0, e] + 1 where MASK
+  S[p1, e] = X[p1, m0, e]
+  Z[p1*P0 + p0, e] = B[p1*P0 + p0, e] + S[p1, e]
+"""
+
+
+@pytest.mark.parametrize(
+    ("mask", "whole"),
+    [
+        ("p1*M0 + m0 < P", True),
+        ("P - 1 >= m0 + p1*P0", True),
+        ("p1*M0 + m0 < P - 2", False),
+        ("p1*E + m0 < P", False),
+        ("p1 + m0 < P", False),
+        ("m0 <= p1", False),
+        ("p1*M0 + m0 < P and m0 < 3", False),
+    ],
+)
+def test_a_mask_of_positions_leaves_as_many_points_at_any_size(mask: str, whole: bool) -> None:
+    """What lets all positions through, and nothing beyond their end, counts whole in the floor."""
+    program, machine = Cascade.parse(MASKED.replace("MASK", mask)).program, small((2, 3), 4)
+    given, left = {"P": 11, "E": 4}, []
+    for size in (1, 2, 3, 5, 11, 16):
+        mapping = einsum_by_einsum(program, machine, given)
+        tiles = tuple(replace(t, size=size) for t in mapping.tiles if t.member == "P0")
+        others = tuple(t for t in mapping.tiles if t.member != "P0")
+        bound = bind(program, replace(mapping, tiles=(*tiles, *others)), machine, given)
+        points = next(c.allowed for c in count_mapping(bound) if c.einsum == "X")
+        share = least_shares(bound)["X"]
+        assert share == whole, "as little as none is known of other masks"
+        left.append((share * points, points))
+    assert len({least for least, _ in left}) == 1
+    assert all(least <= points for least, points in left)
+    assert {points for _, points in left} == {44} or not whole
 
 
 def _sized(mapping: Mapping, cascade: str, size: int) -> tuple[object, ...]:
