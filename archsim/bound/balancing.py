@@ -81,6 +81,7 @@ def equal_parts(
     (0, 32, 48, 56)
     """
     total = until(extent)
+    # Work along a band grows or falls: the most that one step of rows has to do is at an end.
     step = max(
         b - a
         for first in (0, (extent - 1) // grain * grain)
@@ -112,6 +113,7 @@ def _greedy(
 
         if fits(extent):
             return tuple(begins)
+        # The last multiple of the grain up to which rows still fit, by bisection.
         low, high = begins[-1] // grain, -(-extent // grain)
         while high - low > 1:
             middle = (low + high) // 2

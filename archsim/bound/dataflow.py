@@ -59,7 +59,18 @@ class Operand:
 
 
 def operands_of(program: Program) -> dict[str, tuple[Operand, ...]]:
-    """What every Einsum of a cascade reads, by the Einsum's name, in the order of its reads."""
+    """What every Einsum of a cascade reads, by the Einsum's name, in the order of its reads.
+
+    The running maximum of one-pass attention is read as it was a tile of keys before, and its
+    denominator at the end:
+
+    >>> from einsum_cascade import Cascade
+    >>> found = operands_of(Cascade.load("attention-1pass").program)
+    >>> [(o.access.tensor, o.earlier, o.shifts) for o in found["RM"]]
+    [('RM', True, (('m1', 1),)), ('LM', False, ())]
+    >>> [(o.access.tensor, sorted(o.ends)) for o in found["AV"]]
+    [('RNV', ['m1']), ('RD', ['m1'])]
+    """
     readers: dict[str, list[tuple[Access, str]]] = {}
     for e in program.einsums:
         for access in e.reads:

@@ -43,6 +43,21 @@ def fit_tile(
     All of the rank is tried first: it often fits.
     A size divides the tile's count; one written ``even`` is that of so many tiles as equal
     as they can be; one written ``whole or one`` is all of it, or one.
+
+    Parameters
+    ----------
+    arrangement : Arrangement
+        Of the mapping: it binds other sizes and says whether they are legal.
+    bound : Bound
+        The mapping with the tile at 1.
+    shapes : dict
+        Elements of every rank.
+    sizes : dict
+        Of all tiles; the one found is written into it.
+    member : str
+        The tile to be fitted.
+    asked : RoomAsked
+        Whether memories have room.
     """
     tile = next(t for t in bound.mapping.tiles if t.member == member)
     outermost = bound.tiling.of_rank(tile.rank)[0]
@@ -51,6 +66,7 @@ def fit_tile(
     best = bound
     # Neighbouring choices may be of one size.
     tried: dict[int, Bound | None] = {}
+    # The first choice, tiles of 1, is what ``bound`` has already.
     low, high = 1, len(choices) - 1
     middle = high
     while low <= high:
@@ -86,6 +102,7 @@ class _Even(Sequence[int]):
         return self._count
 
     def __getitem__(self, index: Any) -> Any:
+        # Of 10: 10 tiles of 1, then 9, 8, 7, 6 or 5 tiles of 2, 4 of 3, 3 of 4, 2 of 5, 1 of 10.
         return -(-self._count // (self._count - index))
 
 

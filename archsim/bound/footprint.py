@@ -295,6 +295,7 @@ def _largest_moment(bound: Bound, sizes: list[_Words], level: int) -> _Words:
     for now, group in enumerate(bound.groups):
         moment = _together([tiles[name] for name in group])
         for name in names:
+            # What an earlier group made for a later one waits in its outermost memory meanwhile.
             homes = [
                 i for i in bound.residency.memories(name) if i >= bound.architecture.home_level
             ]

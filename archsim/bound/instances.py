@@ -259,6 +259,7 @@ def _balanced(spread: tuple[Spread, ...], at: int, parts: _BoundParts) -> tuple[
     """Spread ranks, with parts of one under a mask that take as long as one another."""
     masked = spread[at]
     even = replace(masked, by_work=tuple(range(masked.parts)))
+    # The sample is the last whole part.
     number = max(0, masked.parts - 1 - masked.ragged)
     kinds = tuple(number if i == at else 0 for i in range(len(spread)))
     sample = parts.of((*spread[:at], even, *spread[at + 1 :]), kinds)
@@ -345,6 +346,7 @@ def _spread(mapping: Mapping, architecture: Architecture, tiling: Tiling) -> Ite
             if asked.instances not in left:
                 raise SpecError(_no_instances(level, asked, left))
             found = _parted(level, asked, tiling, left[asked.instances], names.index(level.level))
+            # Of 24 cores, with H in 6 parts, 4 are left for each part of the next rank.
             left[asked.instances] //= found.parts
             yield found
 
@@ -356,6 +358,7 @@ def _parted(
     declared = tiling.program.rank_of.get(asked.rank)
     if asked.rank in tiling.shapes and not (declared is not None and declared.partition):
         rank, extent = asked.rank, tiling.shapes[asked.rank]
+        # 10 heads for 4 instances are parts of 3, 3, 3 and 1.
         part = -(-extent // min(asked.parts or available, extent))
     else:
         member = tiling.members.get(asked.rank)

@@ -10,6 +10,8 @@ from typing import Final
 from .instances import total_iterations
 from .record import Bound
 
+# Parts within a sixteenth of the most there is to do, and three of them with the first: what each
+# takes has to be run.
 _NEAR: Final = Fraction(15, 16)
 _RUN: Final = 3
 

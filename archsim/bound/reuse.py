@@ -105,6 +105,8 @@ def _step_together(
     ``last`` has variables whose last value is taken, which stays when their loop is over.
     """
     giver, taker = given[0], taken[0]
+    # Loops that bring the giver another tile: of what it leaves the last one is there, so that the
+    # taker has to go along each of them with it.
     left = [x for x in giver.stepping(given[1], level) if x.variable not in last]
     if left and bound.apart(giver.name, taker.name):
         # The giver is done with all its tiles before the taker sees the first.
@@ -124,6 +126,7 @@ def _step_together(
         return together and remaining == [x.member for x in right]
     if any(x in giver.own for x in left):
         return False
+    # Of the taker's loops those inside of all that bring other tiles leave the tile where it is.
     moving = {x.variable for x in left} & given[1].moving
     right = [x for x in taker.shared if x.level < level and taker.widths[x.member] > 1]
     while right and right[-1].variable not in moving:

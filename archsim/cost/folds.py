@@ -65,6 +65,7 @@ class Folds:
         """
         skew = sum(n for _, n in self.skew)
         if not self.overlap:
+            # Every fold waits for the last value to have hopped through; every load for itself.
             load = self.drain + self.load_cycles
             return self.runs * (self.folds * skew + self.loads * load)
         waits = max(self.loads - 1, 0) * self.stall
@@ -92,6 +93,9 @@ def held_still(e: BoundEinsum) -> HeldStill | None:
         return None
     shared = [_shared_axes(e, access_map) for access_map in e.touches]
     hopping = {axis for axes in shared for axis in axes}
+    # Z[m, n] = A[m, k] * B[n, k] with m along rows and n along columns: A is shared by columns, B
+    # by rows, Z by neither, so that Z stays in its element (output-stationary). With k along rows
+    # and n along columns it is B that stays (weight-stationary).
     least, result = min(map(len, shared)), len(e.reads)
     own = tuple(n for n, axes in enumerate(shared) if len(axes) == least)
     return HeldStill(
@@ -203,6 +207,18 @@ def _load_cycles(e: BoundEinsum, reduced: frozenset[str]) -> int:
 
 
 def skew_cycles(bound: Bound, e: BoundEinsum) -> Fraction:
-    """Cycles that an Einsum occupies its array beyond its work, over the whole run."""
+    """Cycles that an Einsum occupies its array beyond its work, over the whole run.
+
+    Parameters
+    ----------
+    bound : Bound
+    e : BoundEinsum
+        One of its Einsums.
+
+    Returns
+    -------
+    Fraction
+        Zero where operands are broadcast (``folds_of`` has nothing to say).
+    """
     found = folds_of(bound, e)
     return Fraction(0 if found is None else found.cycles)

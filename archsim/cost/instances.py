@@ -41,7 +41,15 @@ def through_ports(bound: Bound, counts: Counts) -> Counts:
 
 
 def of_all_instances(bound: Bound, counts: Counts) -> Counts:
-    """Counts of all instances together: what is done, and what costs energy."""
+    """Counts of all instances together: what is done, and what costs energy.
+
+    Parameters
+    ----------
+    bound : Bound
+        What one instance with whole parts runs.
+    counts : tuple of EinsumCount
+        Of that instance.
+    """
     instances = bound.instances
     return counts if instances is None else _Sums(bound, counts, instances).counts(timed=False)
 

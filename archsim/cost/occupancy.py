@@ -78,7 +78,21 @@ def transfer_cycles(bound: Bound, memory: Memory, moved_bytes: Fraction) -> Frac
 
 
 def memory_bytes(bound: Bound, counts: tuple[EinsumCount, ...], memory: Memory) -> Fraction:
-    """Bytes a memory moves, reads and writes, for some Einsums."""
+    """Bytes a memory moves, reads and writes, for some Einsums.
+
+    Parameters
+    ----------
+    bound : Bound
+        Where the width of each tensor's values comes from.
+    counts : tuple of EinsumCount
+        Accesses in elements.
+    memory : Memory
+
+    Returns
+    -------
+    Fraction
+        Of the whole run; a value may take part of a byte.
+    """
     words = bound.words
     moved = sum(
         (a.reads + a.writes) * words.of(a.tensor)

@@ -41,6 +41,7 @@ class InLines:
     line: Fraction
 
     def __call__(self, extents: Extents) -> int:
+        # Runs of 24 words in lines of 16: each takes 2 lines, which are 32 words.
         run = _run(self.e, self.access_map, extents)
         return self.access_map.size(extents) // run * ceil(ceil(run / self.line) * self.line)
 

@@ -62,6 +62,7 @@ def _at_home(
     passed = 0
     if ring.rank(links.tensor) is not None:
         every = deliveries(replace(e, window=None), e.reads[number], 1, EXACT)
+        # Its own part comes over no link; all others are passed on to it.
         passed = every - every // ring.parts
     return [
         replace(links, reads=passed, writes=0),

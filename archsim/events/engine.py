@@ -19,6 +19,7 @@ from ..steps.group import FusionGroup, Walk
 from ..steps.run_length import steps_by_class
 from .flat import EVENTS_AT_MOST, EventRun, run_program
 
+# Not all of it: even what bounds a run waits for its first operands.
 _MOSTLY = Fraction(98, 100)
 """A resource that is busy for this share of a run bounds it."""
 

@@ -132,6 +132,20 @@ def run_program(
     StepsError
         The run is too long for whole numbers, does not settle in ``most`` events, or has a task
         too far behind another.
+
+    Examples
+    --------
+    A tile takes 3 cycles to make and 2 to use, on another array; of 1000 steps some are run:
+
+    >>> from ..schedule.program import StepTask
+    >>> make = StepTask(name="A", resource="one", occupancy=(Fraction(3),))
+    >>> use = StepTask(name="B", resource="other", occupancy=(Fraction(2),))
+    >>> flow = StepDependency(before=0, after=1, distance=(0,))
+    >>> steps = Repeat(1000, OneStep(0))
+    >>> program = StepProgram(tasks=(make, use), dependencies=(flow,), run_lengths=steps)
+    >>> found = run_program(program)
+    >>> str(found.cycles), str(found.period), found.turns, found.fired < 20
+    ('3002', '3', 2000, True)
     """
     runs = [_run(p, jumping, logged, most) for p in components(program)]
     slowest = max(runs, key=lambda r: r.cycles)
@@ -176,6 +190,7 @@ def time_unit(program: StepProgram) -> tuple[int, bool]:
             f"the run has {count // 2:.3g} task events and may take {float(longest):.3g} cycles: "
             "too long for the whole numbers of the event engine"
         )
+    # Each of ``count`` times may be rounded up by less than a unit.
     while longest * (2 * unit) + count < _LONGEST:
         unit *= 2
     return unit, False
@@ -208,6 +223,7 @@ def flatten(program: StepProgram, unit: int, logged: bool = False) -> FlatRun:
     p = _program(program, unit, code)
     back = max(*p.need, reach, 1)
     tasks, resources = len(program.tasks), len(program.resources)
+    # Back 4 needs 5 rows, the newest among them, and has 8.
     # A ring of periods, longer than anything looks back; of a power of two a mask finds the row.
     rows = 1 << back.bit_length()
     start = dict(program.start)
@@ -287,7 +303,15 @@ _Instruction = tuple[int, int, int, int, int]
 
 
 def _code(program: StepProgram, drain: int) -> tuple[Numbers, int]:
-    """Instructions of a run, with ``drain`` empty periods after it, and its loops' depth."""
+    """Instructions of a run, with ``drain`` empty periods after it, and its loops' depth.
+
+    >>> from ..schedule.program import StepTask
+    >>> task = StepTask(name="A", resource="array", occupancy=(Fraction(4),))
+    >>> runs = Repeat(3, OneStep(0))
+    >>> numbers, depth = _code(StepProgram(tasks=(task,), dependencies=(), run_lengths=runs), 1)
+    >>> [numbers[at : at + 5] for at in range(0, 20, 5)]  # LOOP, STEP, END, STEP
+    [[1, 3, 0, 1, 0], [0, 0, 0, 0, 0], [2, 1, 0, 1, 1], [0, -1, 0, 0, 0]]
+    """
     code = _Code(program)
     deepest = code.emit(program.run_lengths, 0, True)
     # Tasks of late stages are behind: they still work when the last step has begun.
@@ -443,6 +467,7 @@ def _shown(
     head, tail = _LOG_HEAD, flat.log.tail
     stretches = [log[:logged]]
     if logged > len(log):
+        # The ring's next row to be written over is its oldest.
         turn = head + (logged - head) % tail
         stretches = [log[:head], [*log[turn:], *log[head:turn]]]
     slices: list[Slice] = []

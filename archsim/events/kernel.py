@@ -73,6 +73,7 @@ _LOOK = 4
 
 def _note(s: State, log: Log, task: int, step: int, start: int, end: int) -> None:
     """Write a turn down."""
+    # The first ``head`` turns stay; later ones go round the ``tail`` rows behind them.
     at = s.regs[LOGGED]
     most = len(log.rows) // LOG_FIELDS
     head = most - log.tail
@@ -95,6 +96,8 @@ def _fire(p: KernelProgram, s: State, log: Log, period: int) -> None:
     mask, tasks, waits = len(kinds) - 1, len(stage), len(before)
     row = (period & mask) * tasks
     fired = 0
+    # ``kind`` is the class of the step that this task is at: ``stage`` steps behind the newest. One
+    # that does not run there, or has begun no step yet (-1), leaves -1, for which nobody waits.
     for i in range(tasks):
         kind = kinds[(period - stage[i]) & mask]
         busy = occupancy[kind * tasks + i] if kind >= 0 else -1
@@ -102,6 +105,8 @@ def _fire(p: KernelProgram, s: State, log: Log, period: int) -> None:
             result[row + i] = -1
             leave[row + i] = -1
             continue
+        # It starts when its resource is free and the last of what it waits for has happened: turns
+        # of the period ``back`` ago, whose row is still in the ring.
         r = resource[i]
         start = free[r]
         for d in range(first[i], first[i + 1]):
@@ -115,6 +120,8 @@ def _fire(p: KernelProgram, s: State, log: Log, period: int) -> None:
         free[r] = end
         used[r] += 1
         leave[row + i] = end
+        # ``leave`` is when the resource is free again, ``result`` when what was computed can be
+        # used.
         end += late[i]
         result[row + i] = end
         if end > last[i]:
@@ -131,11 +138,15 @@ def _settled(s: State, slot: int, count: int, more: int) -> None:
     loops = s.loops
     at, rows = slot * LOOP_FIELDS, (slot - 1) * LOOP_FIELDS
     each = loops[at + SINCE]
+    # A loop of 6, 8, 10, ... iterations that repeats every 3 is a whole number of repetitions
+    # longer after 3 rows, and one that repeats every 4 after 2: of both together, every 6 rows.
     # After so many rows the loop is a whole number of what repeats longer.
     apart = each // gcd(each, abs(more))
     even = loops[rows + EVEN] * (apart // gcd(apart, loops[rows + EVEN]))
     loops[rows + EVEN] = even if even <= MOST_ROWS else 0
     if more < 0:
+        # A loop that gets shorter settles as long as it has the iterations that stand before the
+        # repetition began (``least``); ``LAST`` is the last row in which it has.
         now = count + more * loops[rows + ROW]
         least = now - loops[at + REMAINING] - each
         loops[rows + LAST] = min(loops[rows + LAST], (count - least) // -more)
@@ -157,6 +168,9 @@ def _iterated(
     """
     loops, code, at, end = s.loops, p.code, slot * LOOP_FIELDS, pc * CODE_FIELDS
     period = s.regs[PERIOD] - 1
+    # Each iteration is compared with one mark, which stands still for 1, 2, 4, ... iterations: a
+    # repetition is found once the mark lies in it and stands for as long as it is (Brent, BIT 20,
+    # 1980).
     if loops[at + PHASE] == 1:
         loops[at + SINCE] += 1
         shift = _shift(p, s, m, slot, reach, period)
@@ -165,6 +179,7 @@ def _iterated(
             return _repeated(p, s, m, log, slot, pc, shift)
         alone = code[end + 1] == pc - 1
         if alone and loops[at + SINCE] % _LOOK == 0 and _even(p, s, m, reach, period):
+            # At least two iterations stay to be run as they are.
             rounds = min(_ahead(p, s, m, period), loops[at + REMAINING] - 2)
             if rounds > 0:
                 loops[at + REMAINING] -= rounds
@@ -187,6 +202,7 @@ def _repeated(
 ) -> bool:
     """Skip iterations that are as those since the mark. False if the times would not fit."""
     loops, code, at, end = s.loops, p.code, slot * LOOP_FIELDS, pc * CODE_FIELDS
+    # Whole repetitions that are left; the rest of the loop is run.
     rounds = loops[at + REMAINING] // loops[at + SINCE]
     if log.tail > 0:
         rounds -= 1
@@ -196,6 +212,7 @@ def _repeated(
         _settled(s, slot, count, more)
         count += more * loops[at - LOOP_FIELDS + ROW]
     length = count * steps
+    # The run's period is that of its longest loop that stands in no other.
     if code[end + 4] > 0 and length > s.regs[TOP_LENGTH]:
         s.regs[TOP_LENGTH] = length
         s.regs[TOP_SHIFT] = shift
@@ -228,15 +245,19 @@ def _next_row(
     if shift >= 0 and before >= 0:
         loops[at + PHASE] = 2
         row = loops[at + ROW]
+        # As many rounds as there are, less one to be run, and none with a loop too short to settle.
         left = loops[at + LAST] + 1 - row
         rounds = min(loops[at + REMAINING] // since - 1, left // since)
         if rounds <= 0:
             return True
+        # Two rounds, one after the other, took ``before`` and ``shift``: the next take shift +
+        # more, shift + 2 * more, ...
         more = shift - before
         # A round takes so much more than the one before; rows have so many more steps.
         pairs, rows = rounds * (rounds + 1) // 2, rounds * since
         if rounds > LIMIT // max(shift, 1) or pairs > LIMIT // max(abs(more), 1):
             return False
+        # Row n has each + growth * n steps; left out are those from ``row`` on, ``rows`` of them.
         each, growth = p.code[end + 3], p.code[end + 4]
         loops[at + REMAINING] -= rows
         loops[at + ROW] += rows

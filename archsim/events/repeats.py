@@ -11,13 +11,19 @@ from .tables import LIMIT, KernelProgram, Marks, Numbers, State
 
 
 def _shift(p: KernelProgram, s: State, m: Marks, slot: int, reach: int, period: int) -> int:
-    """By how much the state is later than a mark's; -1 where it is another."""
+    """By how much the state is later than a mark's; -1 where it is another.
+
+    The first difference found, of a resource or a task, is what all others must be: a state whose
+    tasks end at 10 and 14 is that of 3 and 7, later by 7, and not that of 3 and 8.
+    """
     need, result, leave = p.need, s.result, s.leave
     mask, tasks, resources = len(s.kind) - 1, len(need), len(s.free)
     shift = -1
     # What differs mostly does in when resources are free, else in the newest or oldest period.
     for r in range(resources):
         there = slot * resources + r
+        # One that was not used since the mark is used by nothing that repeats: when it was free
+        # last decides nothing, and it is not shifted either (``_advance``).
         if s.used[r] != m.used[there]:
             if shift < 0:
                 shift = s.free[r] - m.free[there]
@@ -40,6 +46,7 @@ def _shift(p: KernelProgram, s: State, m: Marks, slot: int, reach: int, period: 
                     shift = now - was
                 if now - was != shift or leave[here] - m.leave[there] != shift:
                     return -1
+    # -1 still: nothing that takes time happened, and the state is the same.
     return max(shift, 0)
 
 
@@ -116,12 +123,15 @@ def _even(p: KernelProgram, s: State, m: Marks, reach: int, period: int) -> bool
             continue
         now = result[row + i]
         rate = now - result[((period - 1) & mask) * tasks + i]
+        # Evenly in all periods that a later one may ask for, not between the last two alone.
         for q in range(1, max(need[i], 1) + 1):
             then = result[((period - q) & mask) * tasks + i]
             if then < 0 or now - then != rate * q:
                 return False
         m.rate[i] = rate
         m.pace[resource[i]] = rate
+        # What stands there in the end is of the last task on the resource: it was free at ``held``
+        # when the first one of this period came. ``_ahead`` goes on from there, task by task.
         m.held[resource[i]] = s.leave[row + i] - rate
         least, most = min(least, rate), max(most, rate)
     return least < most
@@ -132,6 +142,10 @@ def _ahead(p: KernelProgram, s: State, m: Marks, period: int) -> int:
 
     What it waits for goes on at the task's rate. All else that it could wait for is behind that,
     and comes nearer where its rate is higher.
+
+    A task that starts 40 after it had room, and whose room comes 2 later each period than the task
+    does itself, goes on at its rate for 20 periods: ``lag // nearer``. A task that started with
+    nothing to wait for does not go on evenly, and no period is taken for granted: 0.
     """
     result, leave, rates, pace, held = s.result, s.leave, m.rate, m.pace, m.held
     mask, tasks, waits = len(s.kind) - 1, len(rates), len(p.before)
@@ -143,6 +157,7 @@ def _ahead(p: KernelProgram, s: State, m: Marks, period: int) -> int:
             continue
         start, rate, r = leave[row + i] - busy, rates[i], p.resource[i]
         lag, nearer = start - held[r], pace[r] - rate
+        # It started as its resource was freed, by one that is as fast as itself.
         waited_for = lag == 0 and nearer == 0
         if nearer > 0:
             least = min(least, lag // nearer)

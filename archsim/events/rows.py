@@ -87,7 +87,11 @@ def _next_alike(bodies: Sequence[int]) -> list[int]:
 
 
 def _grown_evenly(bodies: Sequence[int], counts: Sequence[int], at: int, apart: int) -> int:
-    """How many parts from one on are rows, ``apart`` parts each, that grow evenly."""
+    """How many parts from one on are rows, ``apart`` parts each, that grow evenly.
+
+    Of ``a b^2 a b^4 a b^6 c`` (counts 1, 2, 1, 4, 1, 6) six parts are rows of two: each count lies
+    in the middle of those ``apart`` before and behind it.
+    """
     end = at
     while (
         end + 2 * apart < len(bodies)

@@ -44,6 +44,9 @@ class KernelProgram(NamedTuple):
     ``occupancy`` is by class and task (-1: it does not run), ``ago`` by class and
     dependency, in periods (-1: nothing to wait for). Dependencies of task i are those from
     ``first[i]`` to ``first[i + 1]``. The future depends on ``need[i]`` periods of task i.
+
+    Of tasks A and B and classes 0 to 2 the occupancies are ``[A0, B0, A1, B1, A2, B2]``: that of
+    task i in class k is at ``k * tasks + i``.
     """
 
     code: Numbers
@@ -63,6 +66,9 @@ class State(NamedTuple):
 
     ``kind`` (class of the period's newest step), ``result`` and ``leave`` (ends of tasks,
     -1: it did not run) are rings of a power of two of periods. ``used`` counts turns.
+
+    Period t is row ``t % rows`` of a ring, which is ``t & (rows - 1)``; task i of it is at
+    ``row * tasks + i``.
     """
 
     kind: Numbers

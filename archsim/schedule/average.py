@@ -62,6 +62,8 @@ def average_step(
     place: dict[int, int] = {}
     for group in groups:
         first = program.tasks[group[0]]
+        # Cycles of the whole run, spread evenly over all steps, also those in which it does not
+        # run.
         share = _busy((program.tasks[i] for i in group), times) / steps
         name = first.resource if first.resource in memories else first.name
         place |= {i: len(tasks) for i in group if program.tasks[i].role != "drain"}

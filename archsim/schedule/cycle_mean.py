@@ -71,11 +71,15 @@ def _positive_cycle(
     """A cycle whose weight exceeds ``mean`` per token, or nothing (Bellman-Ford)."""
     longest = [0] * nodes
     through: list[TimedEdge | None] = [None] * nodes
+    # Times the denominator, all are whole numbers: the sum over a cycle is above 0 exactly where
+    # its weight per token is above the mean.
     reduced = [
         (e.before, e.after, e.weight * mean.denominator - mean.numerator * e.tokens, e)
         for e in edges
     ]
     touched: int | None = None
+    # All nodes begin at 0, as if a source led to each. Without a positive cycle the longest ways
+    # are settled after as many rounds as there are nodes.
     for _ in range(nodes + 1):
         touched = None
         for before, after, weight, edge in reduced:
@@ -92,6 +96,7 @@ def _positive_cycle(
 def _trace(through: list[TimedEdge | None], start: int | None, nodes: int) -> tuple[TimedEdge, ...]:
     """Walk back from a node that still improves into the cycle that feeds it."""
     node = start
+    # So many steps back every walk has entered the cycle.
     for _ in range(nodes):
         edge = through[node] if node is not None else None
         assert edge is not None, "an improving node has a predecessor"

@@ -207,6 +207,15 @@ def period_edges(graph: EventGraph, issue: Issue) -> tuple[TimedEdge, ...]:
     Period j runs task i on step j - stage[i]; a dependency of distance d then spans
     ``d + stage[after] - stage[before]`` periods. The order of a resource adds an edge from
     each task to the next, and from the last to the first of the next period.
+
+    >>> one, two = Fraction(1), Fraction(2)
+    >>> make = GraphTask(name="A", resource="one", occupancy=two, latency=two)
+    >>> use = GraphTask(name="B", resource="other", occupancy=one, latency=one)
+    >>> flow = GraphDependency(before=0, after=1, distance=0, delay=two)
+    >>> graph = EventGraph(tasks=(make, use), dependencies=(flow,), steps=8)
+    >>> edges = period_edges(graph, Issue(stage=(0, 1), position=(0, 1)))
+    >>> [(e.before, e.after, e.weight, e.tokens) for e in edges]  # B works a step behind A
+    [(0, 1, 2, 1), (0, 0, 2, 1), (1, 1, 1, 1)]
     """
     edges = [
         TimedEdge(

@@ -43,6 +43,9 @@ def work_ends(graph: EventGraph, issue: Issue) -> WorkEnds:
         done = active = 0
         last = stages[0]
         for now in stages:
+            # ``active`` is the work in a period of all tasks whose stage has come: they have turns
+            # from their own stage on, ``now - last`` periods of them since the stage before this
+            # one.
             done += (now - last) * active
             last, filled = now, done
             for x, work, head, _ in order:

@@ -44,6 +44,7 @@ def fitted_lookahead(bound: Bound, group: FusionGroup) -> int:
     return max(
         1,
         min(
+            # 10 registers, two values of each tile that wait: 5 tiles.
             depth // max(1, len(_waiting(bound, array, operands, where)))
             for array, depth in depths.items()
         ),

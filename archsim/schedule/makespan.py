@@ -134,6 +134,8 @@ class _PeriodRun:
             starts[i] = self.free[resource]
             first.setdefault(resource, i)
             for before, delay, ago in incoming:
+                # ago - back periods after the next one it waits for the turn ``back`` periods ago,
+                # which has been run; it will be so many rates later itself by then.
                 for back in range(1, min(ago, len(history)) + 1):
                     earlier = history[-back][before]
                     if earlier is not None:
@@ -162,6 +164,8 @@ _CHECK = 4
 """Periods between two looks at whether a run can still win."""
 
 _MODULUS = (1 << 61) - 1
+# A polynomial hash of the last ``window`` shapes, modulo a prime (2**61 - 1): two that differ and
+# hash alike cost a comparison, no more, as ``_repeats`` looks at the starts themselves.
 _BASE = 1_000_003
 
 
@@ -203,6 +207,12 @@ class _SteadyState:
         return False
 
     def _roll(self, history: list[_Row]) -> None:
+        """Take the newest period's shape into the hash, and the oldest one's out of it.
+
+        The shape is how its starts lie to its first task's, and that to the one before: windows of
+        equal shapes are alike but for when they begin. The oldest stands with the base to the
+        power ``window`` once a new one has come (``lost``).
+        """
         row = history[-1]
         before = history[-2][0] if len(history) > 1 else None
         base = row[0]
@@ -236,6 +246,15 @@ def makespan(graph: EventGraph, issue: Issue) -> Makespan:
     -------
     Makespan
         Time from the start of the first task to the availability of the last result.
+
+    >>> from .event_graph import GraphDependency, GraphTask
+    >>> make = GraphTask(name="A", resource="one", occupancy=Fraction(3), latency=Fraction(3))
+    >>> use = GraphTask(name="B", resource="other", occupancy=Fraction(2), latency=Fraction(2))
+    >>> flow = GraphDependency(before=0, after=1, distance=0, delay=Fraction(3))
+    >>> graph = EventGraph(tasks=(make, use), dependencies=(flow,), steps=1000)
+    >>> found = makespan(graph, Issue(stage=(0, 0), position=(0, 1)))
+    >>> str(found.cycles), found.simulated_periods < 10
+    ('3002', True)
     """
     end = simulated = 0
     for flat in _flatten(graph, issue):
@@ -325,11 +344,13 @@ class _Trials:
 
     def _least(self, free: list[int], issue: Issue, ends: WorkEnds, period: int) -> int:
         """What a run cannot end before: every resource still has work, and what follows it."""
+        # ``now``: when it has done its turns so far.
         ahead = [now + late for now, late in zip(free, ends.after, strict=True)]
         graph, steps = self.graph, self.steps
         for resource, occupancy, behind in zip(
             graph.resource, graph.occupancy, issue.stage, strict=True
         ):
+            # Turns after this period: its step is ``behind`` the newest, and counts as done.
             left = steps - period + behind - 1
             if left > 0:
                 ahead[resource] += min(left, steps) * occupancy
@@ -341,6 +362,8 @@ def _run(flat: _Flat, steps: int) -> tuple[int, int]:
     run = _PeriodRun(flat, steps)
     repetition: _SteadyState | None = _SteadyState(flat.window)
     late = max(flat.stage)
+    # In period ``late`` the task that is furthest behind has its first turn, in ``last`` its last
+    # one.
     period, last = min(flat.stage), steps - 1 + late
     look = late + 1
     simulated = 0

@@ -21,10 +21,12 @@ from .cycle_mean import maximum_cycle_mean
 from .event_graph import EventGraph, Issue, longest_chains
 from .makespan import shortest, unsurpassed
 
+# The period grows by a sixteenth where nothing fits: 80 tries come to 128 times the first one.
 _GROWTH = 17 / 16
 _TRIES = 80
 _SLACKS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 """Waits added between resources, in periods: patience lets the first tiles run ahead."""
+# Orders are compared over so many steps, which shows their fill and drain and how they go on.
 _TRIAL_STEPS = 32
 _PATIENT = 3
 """Rounds of putting off after which a look is worth while at who does it to whom."""
@@ -125,6 +127,7 @@ def _orders(graph: EventGraph) -> Iterator[_Orders]:
         places = range(len(tied) + 1) if free else range(1)
         orders = [(*tied[: len(tied) - p], *free, *tied[len(tied) - p :]) for p in places]
         choices.append([(resource, order) for order in dict.fromkeys([*orders, members])])
+    # Of tied tasks a and b and a free one x: (a, b, x), (a, x, b) and (x, a, b).
     for combination in product(*choices):
         yield dict(combination)
 
@@ -135,6 +138,7 @@ def never_placed(graph: EventGraph, orders: _Orders) -> bool:
     Who waits for a result that comes later than its slot behind the other's is a period late.
     """
     for order in orders.values():
+        # Slots are sums of what stands before: of occupancies 3, 2, 4 they are 0, 3, 5.
         ends = accumulate((graph.occupancy[i] for i in order), initial=0)
         slot = dict(zip(order, ends, strict=False))
         late = [
@@ -176,6 +180,7 @@ class _Pattern:
     def build(cls, graph: EventGraph, period: int, slack: int) -> _Pattern:
         followers: list[list[tuple[int, int]]] = [[] for _ in graph.tasks]
         for e, d in zip(graph.edges, graph.dependencies, strict=True):
+            # ``tokens`` steps earlier is as many periods earlier, whatever the stages.
             apart = graph.resource[e.before] != graph.resource[e.after] and not d.room
             weight = e.weight - period * e.tokens + (slack if apart else 0)
             followers[e.before].append((e.after, weight))
@@ -332,6 +337,8 @@ class _Pattern:
                 for after, weight in all_followers[before]:
                     reach = start + weight
                     if reach > starts[after]:
+                        # The first time not before ``reach`` at which its slot comes: with slot 3
+                        # of a period of 10, 25 becomes 33.
                         slot = slots[after]
                         if slot is not None:
                             reach = slot - period * ((slot - reach) // period)

@@ -122,6 +122,8 @@ def _disorder(bound: Bound, group: FusionGroup, place: _Place) -> Iterator[tuple
             continue
         distance = sum(shift * bound.inner_bound(member) for member, shift in read.shifts)
         (phase, shift), (then, later) = place[before], place[after]
+        # Phases numbered through, from step to step: what works on a tile ``shift`` steps further
+        # on does its work on this one as many whole periods sooner.
         if phase - shift * phases > then + (distance - later) * phases:
             yield before, after
 
@@ -147,6 +149,8 @@ def _exposed(
         if d.room or before.name not in place or after.name not in place:
             continue
         (phase, shift), (then, later) = place[before.name], place[after.name]
+        # Phases from the one that makes a result to the one that needs it. Those in between hide
+        # what it is late.
         ahead = then - phase + (shift - later + d.distance) * phases
         if phase == index and ahead > 0 and before.latency != before.occupancy:
             between = total((1, lengths[k % phases][0]) for k in range(phase + 1, phase + ahead))

@@ -224,6 +224,8 @@ def _staged(
     rank: dict[str, int] = {}
     for i, number in enumerate(step.tasks):
         name = program.tasks[number].name
+        # Stage and place as one time: a task of stage 2 goes two periods after the first of its
+        # step.
         when[name] = Fraction(issue.stage[i] * period + issue.position[i])
         rank[name] = 1
     sooner = [p for p in builder.group.parts if p.early]
@@ -304,6 +306,7 @@ def _begin_of_outside(
     due = min((when[n] for n in takers if n in when), default=None)
     if part.early and due is not None:
         start = due - longest[task.name]
+        # The last time at its place that is early enough.
         start = place + period * ((start - place) // period)
         start = max(start, due - period * builder.group.round(part))
         if ready is None or start >= ready:

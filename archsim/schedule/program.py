@@ -133,12 +133,16 @@ def ordered(program: StepProgram) -> StepProgram:
         after[first].add(then)
         waits[then].add(first)
     for d in program.dependencies:
+        # The least over all classes: one in which the two are of the same period decides their
+        # order. A dependency without any (1) decides nothing.
         ago = min((a for a in program.ago(d) if a is not None), default=1)
         if ago < 0 or (ago == 0 and d.before == d.after):
             raise IssueError((program.tasks[d.before].name, program.tasks[d.after].name))
         if ago == 0:
             after[d.before].add(d.after)
             waits[d.after].add(d.before)
+    # Of all tasks that wait for no other of the period, the one with the least priority comes
+    # first.
     ready = [(program.tasks[i].priority, i) for i in range(count) if not waits[i]]
     heapify(ready)
     order: list[int] = []

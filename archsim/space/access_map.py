@@ -423,6 +423,7 @@ class AccessMapper:
             return None
         # A coefficient is to a stride as every other is to its own: the index is a multiple of
         # the number whose digits the variables are, so no two tuples give one value.
+        # (m1*M0 + m0: 256 is to 256 as 1 is to 1. Also twice as much, 512 and 2; not m1 + m0.)
         ratios = {(c, self._stride(n)) for n, c in weights.by_name}
         first = next(iter(ratios))
         return set(names) if all(c * first[1] == first[0] * s for c, s in ratios) else None

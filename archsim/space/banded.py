@@ -140,6 +140,19 @@ def windowed_deliveries(
 
     A tile is told from the one before by the iterations of its relevant loops; what is
     left out in between does not matter. Many Einsums of a nest ask for the same.
+
+    Parameters
+    ----------
+    loops : tuple of Loop
+        Loops, outermost first.
+    relevant : tuple of bool
+        Whether each loop brings another tile.
+    extents : Extents
+        What is left of every axis outside all loops.
+    window : Window
+        The band outside of which iterations are left out.
+    size : callable
+        Size of a tile, given what the loops leave of each axis.
     """
     return sum(
         times * size(tile) for tile, times in tiles_delivered(loops, relevant, extents, window)
@@ -271,6 +284,7 @@ def _shifted(at: Callable[[int], _T], by: int) -> Callable[[int], _T]:
 def _one_by_one(parts: list[_BandedStreams]) -> _BandedStream:
     """Every iteration has a tile of its own."""
     head, tail = parts[0], parts[-1]
+    # A tile's name: the iteration of this loop, and its name inside.
     first = (head.begin, *head.head.first)
     last = (tail.begin + tail.iterations - 1, *tail.tail.last)
     return _BandedStream(sum(p.total for p in parts), head.head.size, first, last)
@@ -302,6 +316,19 @@ def windowed_distinct(
     Any other loop is entered once, in its fullest iteration. Along the window's ranks that
     is found last, among those that hold a point for the indices counted. ``size`` is no
     less for a larger tile.
+
+    Parameters
+    ----------
+    loops : tuple of Loop
+        Loops, outermost first.
+    counted : tuple of bool
+        Whether each loop's iterations are told apart.
+    extents : Extents
+        What is left of every axis outside all loops.
+    window : Window
+        The band outside of which iterations are left out.
+    size : callable
+        What one iteration counts, given what the loops leave of each axis.
     """
     if window.box.empty:
         return 0

@@ -47,6 +47,7 @@ class Box(NamedTuple):
     @property
     def empty(self) -> bool:
         """Whether no point is inside the band."""
+        # Over the box x - y goes from 1 - minus to plus - 1.
         return self.low > min(self.high, self.plus - 1) or self.high < 1 - self.minus
 
     @property
@@ -95,6 +96,10 @@ class Box(NamedTuple):
         if size == 1:
             return self
         low, high, plus, minus = self
+        # Tile (i, j) of S by S holds a point from high = (i - j - 1)*S + 1 on and is full from (i -
+        # j + 1)*S - 1 on; ragged last ones from some n*S + 1 - minus, or n*S + plus - 1, on.
+        # ``high`` goes down to the next of these, and ``low``, of which the same is true backwards,
+        # up.
         one, end = 1 - minus, plus - 1  # corners, beside 1 and -1
         high -= min((high - 1) % size, (high - one) % size, (high + 1) % size, (high - end) % size)
         low += min((1 - low) % size, (one - low) % size, (-1 - low) % size, (end - low) % size)
@@ -133,6 +138,8 @@ class Box(NamedTuple):
             Whether tiles are cut along x; else along y.
         """
         if plus:
+            # Tile i has x from i*size to i*size + size - 1: some x - y reaches ``low`` with the
+            # last x and y = 0, and is no more than ``high`` with the first x and the last y.
             return _ceil(self.low - size + 1, size), (self.high + self.minus - 1) // size
         return _ceil(1 - size - self.high, size), (self.plus - 1 - self.low) // size
 
@@ -152,6 +159,8 @@ class Box(NamedTuple):
             Uncut, as of ``touched``; the first is after the last where no tile is covered.
         """
         if plus:
+            # As ``touched``, of all x and y: the first x and last y reach ``low``, the last x and y
+            # = 0 are no more than ``high``.
             return _ceil(self.low + self.minus - 1, size), (self.high - size + 1) // size
         return _ceil(self.plus - 1 - self.high, size), (1 - size - self.low) // size
 
@@ -315,6 +324,7 @@ def progressions(
     begin, end = box.covered(size, plus=plus)
     begin, end = max(begin, first), min(end, last)
     if begin > end:
+        # None is covered: all are on an edge, and go into the first of the three.
         begin, end = last + 1, last
     return (
         *_moving(extent, stride, box, size, plus, range(first, begin)),

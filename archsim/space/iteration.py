@@ -137,6 +137,15 @@ def count_distinct(loops: tuple[Loop, ...], counted: tuple[bool, ...], extents: 
     10
     >>> count_distinct((outer, inner), (False, True), (10,))
     4
+
+    Parameters
+    ----------
+    loops : tuple of Loop
+        Loops, outermost first.
+    counted : tuple of bool
+        Whether each loop's iterations are told apart.
+    extents : Extents
+        What is left of every axis outside all loops.
     """
     even = even_tiles(loops, extents)
     if even is not None:
@@ -242,7 +251,20 @@ def ragged_deliveries(
 
 
 def even_deliveries(counts: list[int], relevant: tuple[bool, ...]) -> int:
-    """How often a tile is delivered where all are of one size."""
+    """How often a tile is delivered where all are of one size.
+
+    Parameters
+    ----------
+    counts : list of int
+        Iterations of each loop, outermost first.
+    relevant : tuple of bool
+        Whether each brings another tile.
+
+    >>> even_deliveries([4, 3, 2], (True, False, True))  # the two tiles inside push each other out
+    24
+    >>> even_deliveries([4, 3, 2], (False, True, False))  # each of 3 tiles, in every one of 4 turns
+    12
+    """
     # From the inside out; ``returns`` says whether what is inside ends with the tile that it
     # begins with. If so, an irrelevant loop finds that tile again at all but its first turn.
     total, returns = 1, True

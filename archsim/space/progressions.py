@@ -83,6 +83,8 @@ def stretches(progression: BandProgression, beats: Sequence[Beat]) -> tuple[Even
     found: tuple[EvenStretch, ...] = ()
     left = progression.count
     for beat in beats:
+        # Beside every edge ``reach`` iterations on either side are gone to one by one, and of what
+        # lies behind it the first two periods and the last.
         each = 2 * beat.reach + 3 * beat.period
         edges = sum(progression.count * abs(progression.moved) // size for size in beat.sizes)
         if progression.count < beat.least or edges * each >= left:

@@ -94,6 +94,8 @@ class Flow:
         # Inside the last loop that brings more tiles than one, the tile stays.
         several = [d for d, n in enumerate(counts) if n > 1 and moving[d]]
         depth = min(several[-1] + 1 if several else 0, self.stepped - outer)
+        # Of loops of 4 that moves, 3 that does not and 2 that moves, a walk comes in 24 times; what
+        # arrives is new in the 8 of them with the second loop at its first iteration.
         times = prod(counts[:depth])
         new = prod(n for n, moves in zip(counts[:depth], moving, strict=False) if moves)
         arrives = even_deliveries(counts[depth:], moving[depth:]) * self.access_map.size(tile)
@@ -206,6 +208,7 @@ class _Flows:
         def move(memory: int, role: Role, flow: int, *, again: bool) -> None:
             self.moves.append(Move(memory=memory, role=role, flow=flow, again=again, scale=scale))
 
+        # Memory 0 is links between chips: what comes over them is counted by itself.
         if levels[:1] == [0] and self.bound.architecture.memories[0].ring:
             self._passed_on(access_map, levels[1], scale)
             levels, below = levels[1:], below[1:]
@@ -213,6 +216,8 @@ class _Flows:
             if level == self.bound.register_level:
                 continue
             flow = self._flow(access_map, inner)
+            # A result leaves its level as often as its tile is done with, and comes back to be
+            # added to; an operand only comes.
             if result:
                 move(level, "drain", flow, again=False)
                 move(level, "load", flow, again=True)
@@ -260,6 +265,8 @@ class _Flows:
                 for a in count.accesses
                 if a.place == memory.name
             )
+            # Counts are by the rules of ``cost.accesses``; what is moved step by step has to add up
+            # to them.
             found = sum(_amount(totals, m) for m in here)
             every.append(Fraction(counted))
             if found and found == counted:

@@ -239,6 +239,8 @@ def _unit_loop(bound: Bound, axes: tuple[Axis, ...], name: str) -> Loop:
     for number, axis in enumerate(axes):
         stride = dict(axis.variables).get(variable)
         if stride is not None:
+            # A tile longer than its rank is as long as that. ``stride`` is in elements of the axis:
+            # a tile of 2 m1, of 256 keys each, is 512 along it.
             size = min(member.stride, bound.tiling.shapes[member.rank])
             return Loop(member=name, axis=number, stride=size * stride, level=0, variable=variable)
     raise AssertionError(f"{name} is no axis of the nest")

@@ -83,7 +83,20 @@ def rows_grown(
     last: Sequence[RunLengths],
     times: int,
 ) -> Iterator[RunLengths] | None:
-    """All runs of ``times`` rows that grow evenly, by the first two rows and the last; or None."""
+    """All runs of ``times`` rows that grow evenly, by the first two rows and the last; or None.
+
+    Parameters
+    ----------
+    first, second, last : sequence of RunLengths
+        Three of the rows, part by part.
+    times : int
+        Rows in all.
+
+    Returns
+    -------
+    iterator of RunLengths or None
+        Every part of every row, in order; None where a part does not grow evenly.
+    """
     found: list[Callable[[int], RunLengths]] = []
     for each in zip(first, second, last, strict=True):
         grown = evenly_grown(*each, times)

@@ -70,7 +70,18 @@ class StepNest:
         return ranks <= entered
 
     def indices(self, step: int) -> tuple[tuple[str, int], ...]:
-        """Where a step is: the iteration of every loop, by member."""
+        """Where a step is: the iteration of every loop, by member.
+
+        Parameters
+        ----------
+        step : int
+            From 0, in the order of the nest.
+
+        Returns
+        -------
+        tuple of (str, int)
+            Iterations from 0, counted with those that hold no point and are no steps.
+        """
         extents, box = self.extents, self.box
         found: list[tuple[str, int]] = []
         for depth, loop in enumerate(self.loops):

@@ -64,7 +64,11 @@ EMPTY: RunLengths = Seq(())
 
 
 def repeat(count: int, body: RunLengths) -> RunLengths:
-    """``body`` so many times; a repetition of a repetition is one."""
+    """``body`` so many times; a repetition of a repetition is one.
+
+    >>> run_lengths_text(repeat(3, repeat(2, OneStep(0))))
+    'a^6'
+    """
     if count == 1:
         return body
     if count == 0 or _empty(body):
@@ -79,7 +83,12 @@ def _empty(runs: RunLengths) -> bool:
 
 
 def sequence(parts: Iterable[RunLengths]) -> RunLengths:
-    """Runs one after the other, equal neighbours merged into repetitions."""
+    """Runs one after the other, equal neighbours merged into repetitions.
+
+    >>> a, b = OneStep(0), OneStep(1)
+    >>> run_lengths_text(sequence([repeat(2, a), sequence([a, b]), b]))
+    'a^3 b^2'
+    """
     whole = _merged((w.count, w.body) if isinstance(w, Repeat) else (1, w) for w in parts)
     flat: list[tuple[int, OneStep | Seq]] = []
     for count, body in whole:
@@ -149,7 +158,11 @@ def steps_by_class(runs: RunLengths) -> dict[int, int]:
 
 
 def unrolled(runs: RunLengths) -> Iterator[int]:
-    """The class of every step in turn."""
+    """The class of every step in turn.
+
+    >>> [*unrolled(sequence([repeat(2, OneStep(0)), OneStep(1)]))]
+    [0, 0, 1]
+    """
     if isinstance(runs, OneStep):
         yield runs.kind
     elif isinstance(runs, Repeat):

@@ -107,6 +107,8 @@ class Shares:
         for number, p in enumerate(self.parts):
             own, now, new = p.loops[depth], view.extents[number], view.fresh[number]
             if own is not None and now is not None:
+                # An Einsum whose loop goes round as often as the nest's is in the same iteration of
+                # it; of another nobody can tell which of its tiles goes with this one.
                 alike = iterations(now[own.axis], own.stride) == total
                 now = within(now, own, edge) if alike else None
                 if not first:
@@ -135,6 +137,8 @@ class Shares:
             if extents is None or (out is not None and depth > out):
                 continue
             for i, flow in enumerate(p.flows.flows):
+                # From here on one tile is all that comes: its elements, spread evenly over the
+                # steps inside.
                 if place >= flow.stepped or flow.stays(place, extents):
                     share = flow.slice(place, extents, now.fresh[number][i])
                     found.append((number, i, self.slices.told(share.key, share)))
@@ -208,6 +212,8 @@ class Shares:
 
     def _row(self, role: Role, number: int, runs: bool, slices: tuple[int | None, ...]) -> int:
         """The number of what an Einsum moves: words by memory."""
+        # What an Einsum outside a loop moves is spread over all steps (``spread``), also those in
+        # which it does not run.
         sums = [_NOTHING] * self.memories
         even = self.apart[number] is not None
         for m in self.parts[number].flows.moves if runs or even else ():

@@ -105,6 +105,8 @@ def _moved(bound: Bound, group: FusionGroup, steps: int, ends: Amount) -> tuple[
                 place = names.index(a.place)
                 reads[number][place] += a.reads * bound.words.of(a.tensor)
                 writes[number][place] += a.writes * bound.words.of(a.tensor)
+    # Of the outermost memory, the first of all, what is moved before and after the steps is not
+    # among what they move.
     total = sum(row[0] for row in (*reads, *writes))
     outermost = Fraction(max(total - ends, 0)) / total if total else Fraction(0)
     shares = (outermost / steps, *(Fraction(1, steps) for _ in names[1:]))

@@ -113,6 +113,8 @@ class _Walker:
         depths = range(len(group.loops))
         out = [[p for p in group.parts if p.loops[d] is None] for d in depths]
         asked = {x.variable for x in group.loops if x.member in wanted}
+        # Whether an iteration is a loop's first or last is part of the state only where somebody
+        # asks: states that differ in nothing else are one, and are gone to once.
         self.ask_first = [
             any(p.early for p in ps) or x.variable in asked
             for x, ps in zip(group.loops, out, strict=True)
@@ -209,11 +211,14 @@ class _Walker:
         before = self.visits
         second = [at(n) for n in numbers[period : 2 * period]]
         each, times = self.visits - before, len(numbers) // period
+        # Of two rows any counts grow evenly: this asks whether they have the same letters. Only
+        # then is the last one worth going to.
         if rows_grown(first, second, second, 2) is not None:
             last = [at(n) for n in numbers[-period:]]
             grown = rows_grown(first, second, last, times)
             if grown is not None:
                 # They count as if all had been gone to.
+                # Three were: the first, the second, the last.
                 self.look(each * (times - 3))
                 return [*grown]
         return [*first, *second, *(at(n) for n in numbers[2 * period :])]
@@ -262,6 +267,7 @@ class _Walker:
         outer = zip(self.group.loops[:depth], state.at, strict=True)
         if first and all(a.first for x, a in outer if x.variable == loop.variable):
             return None
+        # Without a band the iteration before is a whole one, also where this one is cut short.
         if run.box is None:
             inner = within(state.nest, loop, False)
         return self.steps(depth + 1, inner, run.box)
