@@ -213,6 +213,7 @@ def _closed(
     if not open_tiles:
         return leave_out_masked(bound)
     asked = RoomAsked(limited_requirements(bound))
+    # In the order in which they are written: the first takes what room it can use.
     for member in open_tiles:
         bound = fit_tile(arrangement, bound, shapes, sizes, member, asked)
     bound = leave_out_masked(bound)

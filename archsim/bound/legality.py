@@ -93,6 +93,7 @@ def crossed_passes(bound: Bound) -> list[Problem]:
     for shared in bound.nest:
         if shared.bound == 1:
             continue
+        # By Einsum what it waits for until the loop is over, directly or by what it reads.
         after: dict[str, str] = {}
         anyones = next((x for e in bound.einsums if (x := _shared_loop(e, shared.member))), None)
         for e in bound.einsums:
@@ -303,6 +304,7 @@ def interruption(bound: Bound, e: BoundEinsum) -> tuple[Loop, Loop] | None:
     moving = e.write.moving - ranks
     level = _outermost(bound, e.name)
     for number, loop in enumerate(e.going):
+        # Inside of it a loop brings other tiles: this one is gone before the next update comes.
         if loop.variable in returning:
             for x in e.going[number + 1 :]:
                 if x.level < level and x.variable in moving:

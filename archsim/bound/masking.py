@@ -316,6 +316,8 @@ def _half(
     for name, value in right.items():
         form[name] = form.get(name, 0) - value
     constant = form.pop("", 0)
+    # left - right is plus - minus + constant: of m <= p + 3 it is m - p - 3, so that m - p is at
+    # most 3.
     signs = _signs(tiling, axes, form)
     if signs is None:
         return None
@@ -334,6 +336,7 @@ def _half(
             low = high = -constant
         case _:
             return None
+    # One rank, subtracted: -p + 3 <= 0 is the band of p from 3 on.
     if plus is None:
         assert minus is not None, "a comparison has a rank"
         return Band(plus=minus, minus=None, low=-high, high=-low)
@@ -350,6 +353,8 @@ def _signs(
         given = [left.pop(v, 0) for v, _ in axis.variables]
         if not any(given):
             continue
+        # m1*M0 + m0 has coefficients that are the strides of the axis, 256 and 1: it is the
+        # position along it, added or subtracted.
         sign = given[-1]
         if abs(sign) != 1 or sign in found or _scale(tiling, axis) != 1:
             return None

@@ -188,6 +188,7 @@ def visiting(bound: Bound, e: BoundEinsum, access_map: AccessMap, ring: Ring, ti
     """
     at = _axis_of(bound, e, access_map, ring.rank(access_map.access.tensor) or "")
     assert at is not None, "what goes round is checked when it is bound"
+    # Tiles in a part, so many elements each.
     return tile * (e.extents[at] // ring.parts // first_tile(e.extents, e.outer(1))[at])
 
 

@@ -77,7 +77,18 @@ class Tiling:
         return {name: self.bound(member) for name, member in self.members.items()}
 
     def axes(self, variables: tuple[str, ...]) -> tuple[Axis, ...]:
-        """Axes of an iteration space: members of one family share an axis."""
+        """Axes of an iteration space: members of one family share an axis.
+
+        Parameters
+        ----------
+        variables : tuple of str
+            Of an Einsum's iteration space.
+
+        Returns
+        -------
+        tuple of Axis
+            In the order of the first variable of each.
+        """
         found: list[Axis] = []
         done: set[str] = set()
         for variable in variables:
@@ -104,6 +115,7 @@ class Tiling:
         sizes = [self.shapes[m] for m in members]
         below = prod(sizes[len(present) :])
         pairs = tuple((m.lower(), prod(sizes[i + 1 : len(present)])) for i, m in enumerate(present))
+        # Along m1 alone, of M cut into (M1, M0), the axis has a unit for each tile.
         extent = iterations(self.shapes[rank.family], below)
         return Axis(name=rank.family, extent=extent, variables=pairs)
 
@@ -225,7 +237,10 @@ def recut(
 
 
 def _chain(rank: str, tiles: list[Tile], sizes: dict[str, int]) -> Iterator[Member]:
-    """Members outermost first: the implied one counts what the given ones leave."""
+    """Members outermost first: the implied one counts what the given ones leave.
+
+    Of M0: 256 and M1: 4 one iteration of M2 covers 1024 coordinates, one of M1 256, one of M0 1.
+    """
     numbered = sorted((_number(rank, t), t) for t in tiles)
     for position, (number, tile) in enumerate(numbered):
         if number != position:

@@ -176,6 +176,7 @@ def _with_memory(machine: Architecture, memory: Memory) -> Callable[[int], Archi
 
 def _closest(make: Callable[[int], Architecture], now: int, target: float) -> int:
     """The size whose area is closest to the target, by bisection: areas grow with size."""
+    # Doubled until it is too large: then the target lies between low and high.
     low, high = 1, max(2, now)
     while total_area(make(high)) <= target:
         low, high = high, 2 * high

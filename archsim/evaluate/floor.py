@@ -52,7 +52,15 @@ class LeastWork:
 
 
 def least_work(bound: Bound, counts: tuple[EinsumCount, ...]) -> LeastWork:
-    """The least work of any mapping; as ``floor_of``. Speeds of memories do not matter to it."""
+    """The least work of any mapping; as ``floor_of``. Speeds of memories do not matter to it.
+
+    Parameters
+    ----------
+    bound : Bound
+        Any mapping of the cascade.
+    counts : tuple of EinsumCount
+        Its operations.
+    """
     machine = bound.architecture
     nests = least_nests(bound, _cut_ranks(bound))
     touched = _touched(bound, nests)
@@ -122,6 +130,11 @@ def floor_of_nests(
         The whole cascade.
     nests : sequence of tuple
         Each nest's mapping, bound, and its counts; at least one.
+
+    Returns
+    -------
+    Floor
+        Seconds, and pJ; no result of any mapping of the cascade is below it.
     """
     ends = {*(t.name for t in program.inputs), *program.outputs}
     works = [least_work(bound, counts) for bound, counts in nests]
@@ -246,6 +259,8 @@ def _share(bound: Bound, e: BoundEinsum, free: dict[str, tuple[str, ...]]) -> Fr
     for family, found in extents.items():
         if family == whole:
             continue  # each position of the rank once, however it is cut
+        # Members each on an axis of its own: M1 and M0 have M points together at the least,
+        # whatever their sizes; M1 alone may be 1, so that nothing of its extent is left.
         times = min(sum(m == member for m, _ in found) for member in free[family])
         share *= Fraction(sizes[family] ** times, prod(extent for _, extent in found))
         if found and masked:

@@ -108,6 +108,7 @@ def _softmax(a: SoftmaxAttention, tokens: Tokens) -> LayerAttention:
     alone = tokens.queries == 1
     keys, notes = tokens.keys, []
     # Of one query the keys in its window are all that is read: a shape, and no mask.
+    # (Keys that are given by hand win, whatever the window.)
     if window is not None and alone and tokens.given_keys is None:
         notes.append(f"the window lets the query see {window} of {keys} keys")
         keys = window
@@ -141,6 +142,7 @@ def _in_chunks(a: SoftmaxAttention, tokens: Tokens) -> Tokens:
     before = tokens.keys - tokens.queries
     begin, end = before // a.chunk, (tokens.keys - 1) // a.chunk
     if begin == end:
+        # Queries 18 and 19 in chunks of 8 are in the third, of which keys 16 to 19 are there: 4.
         # The keys of the one chunk, up to the last query.
         return replace(tokens, given_keys=tokens.keys - end * a.chunk)
     if before % a.chunk or tokens.queries % a.chunk:
@@ -151,6 +153,7 @@ def _in_chunks(a: SoftmaxAttention, tokens: Tokens) -> Tokens:
         raise SpecError(
             Problem(text, hint=f"take a multiple of {a.chunk} tokens, or fewer than one")
         )
+    # They begin where a chunk does, so that nothing cached is seen.
     whole = tokens.queries // a.chunk
     return Tokens(phase="prefill", batch=tokens.batch * whole, seq_len=a.chunk, cached_len=0)
 
@@ -165,6 +168,7 @@ def _two_sided(
     a: SoftmaxAttention, shapes: tuple[tuple[str, int], ...], window: int, tokens: Tokens
 ) -> LayerAttention:
     """A query in the middle of its window, which sees as many keys on either side."""
+    # A window of 129 is the query's own key, 64 before it and 64 behind.
     reach = window // 2
     seen = tokens.seen_on_both_sides(reach)
     note = (
@@ -278,7 +282,11 @@ def _latent(a: LatentAttention, tokens: Tokens) -> LayerAttention:
 
 
 def _picked(a: LatentAttention, index: KeyIndexer, tokens: Tokens) -> LayerAttention:
-    """The latents that an indexer picks; all of them, as ever, where it would pick all."""
+    """The latents that an indexer picks; all of them, as ever, where it would pick all.
+
+    An indexer scores every key for every query with small heads and keeps the best ``picks`` of
+    them; attention goes over the latents at those places alone (a gather).
+    """
     dense = _latent(replace(a, indexer=None), tokens)
     if tokens.keys <= index.picks:
         note = f"the indexer would pick all {tokens.keys} keys: none is scored by it"

@@ -88,6 +88,8 @@ class Tokens:
         >>> Tokens(phase="prefill", batch=1, seq_len=4, cached_len=0).seen_on_both_sides(1)
         10
         """
+        # The keys up to a query's own and those from it on are as many, all queries together; its
+        # own is in both.
         return 2 * self.seen(reach + 1) - self.keys
 
 

@@ -87,6 +87,7 @@ def jamba(root: YamlNode) -> ModelConfig:
 
 
 def _mamba(root: YamlNode, c: _JambaConfig) -> SelectiveScan:
+    # ``auto`` is a sixteenth of the stream, rounded up, as in Mamba.
     rank = auto_or_size(root, "mamba_dt_rank", c.mamba_dt_rank)
     return SelectiveScan(
         inner=c.mamba_expand * c.hidden_size,

@@ -137,6 +137,8 @@ def _deepseek_stack(
             # Shared experts are one network as wide as all of them.
             shared_inner=c.moe_intermediate_size * (c.n_shared_experts or 0),
         )
+        # DeepSeek-V3's router adds a bias to the score of each expert, which balances their load
+        # (arXiv 2412.19437).
         biases = experts if router_biases else 0
         sparse = Layer(mixer=mixer, ffn=mixture, other_parameters=norms + biases)
         for index in range(c.first_k_dense_replace, c.num_hidden_layers):
@@ -183,6 +185,7 @@ class _MiniMaxText01Config(_MiniMaxConfig):
 def minimax(root: YamlNode) -> ModelConfig:
     """``MiniMaxConfig``: without ``layer_types`` every second layer is softmax."""
     c = read_fields(_MiniMaxConfig, root)
+    # The first, the third, and so on.
     softmax = [bool((index + 1) % 2) for index in range(c.num_hidden_layers)]
     if c.layer_types is not None:
         per_layer(root, "layer_types", c.layer_types, c.num_hidden_layers)

@@ -71,6 +71,7 @@ class SoftmaxAttention:
         >>> mixer.weights(4096) == 4096 * 128 * (32 + 8 + 8 + 32)
         True
         """
+        # The gate comes with the queries' projection, or beside it: as wide as the values.
         queries = self.heads * self.qk_width
         keys, values = self.kv_heads * self.qk_width, self.kv_heads * self.v_width
         outputs = (2 if self.gated else 1) * self.heads * self.v_width
@@ -130,7 +131,18 @@ class LatentAttention:
         return 0
 
     def weights(self, width: int) -> int:
-        """Parameters of the down, up and output projections."""
+        """Parameters of the down, up and output projections.
+
+        Examples
+        --------
+        DeepSeek-V3, whose norms of the two latents are 2,048 parameters more:
+
+        >>> mixer = LatentAttention(
+        ...     heads=128, q_rank=1536, kv_rank=512, nope_width=128, rope_width=64, v_width=128
+        ... )
+        >>> mixer.weights(7168)
+        187105280
+        """
         queries = self.heads * (self.nope_width + self.rope_width)
         first = width * queries
         if self.q_rank is not None:
@@ -219,7 +231,19 @@ class StateSpaceDual:
         return self.inner * self.state + self.convolved * (self.conv_width - 1)
 
     def weights(self, width: int) -> int:
-        """Parameters of the two projections and the depthwise convolution."""
+        """Parameters of the two projections and the depthwise convolution.
+
+        Examples
+        --------
+        A layer of Mamba-2 of 2.7 billion parameters, and what a sequence keeps:
+
+        >>> mixer = StateSpaceDual(
+        ...     heads=80, head_width=64, state=128, groups=1, conv_width=4, chunk=256
+        ... )
+        >>> mixer.weights(2560), mixer.state_elements
+        (40203264, 671488)
+        """
+        # The gate Z; X, B and C; and a step size a head.
         into = self.inner + self.convolved + self.heads
         return width * (into + self.inner) + self.convolved * self.conv_width
 
@@ -250,7 +274,13 @@ class SelectiveScan:
         return self.inner * (self.state + self.conv_width - 1)
 
     def weights(self, width: int) -> int:
-        """Parameters of the projections, the depthwise convolution, and A."""
+        """Parameters of the projections, the depthwise convolution, and A.
+
+        Examples
+        --------
+        >>> SelectiveScan(inner=5120, state=16, dt_rank=160, conv_width=4).weights(2560)
+        41226240
+        """
         # X and Z in, one out; the step size down and up, B and C.
         projections = 3 * width * self.inner + self.inner * (2 * self.dt_rank + 2 * self.state)
         return projections + self.inner * (self.conv_width + self.state)

@@ -84,6 +84,7 @@ class LayerRun:
     def _cross(self) -> Iterator[Part]:
         if self.cross is None:
             return
+        # Heads of keys and values: each serves a group of query heads.
         heads = dict(self.cross.shapes)["H"] // self.cross.heads.group
         parts = around_heads(self.cross, self.width, heads, self.encoder_tokens)
         yield from (replace(part, name=f"cross-{part.name}") for part in parts)
@@ -122,6 +123,7 @@ def touched(ffn: Experts, tokens: int) -> float:
     [2.0, 3.5, 8.0]
     """
     n, k = ffn.experts, ffn.per_token
+    # (With k = n the logarithm would be of 0.)
     # 1 - (1 - k/n) ** tokens, which would lose all its digits where k/n is small.
     return float(n if k == n else -n * expm1(tokens * log1p(-k / n)))
 
@@ -144,6 +146,7 @@ def spread(ffn: Experts, tokens: int) -> tuple[tuple[str, int, int], ...]:
     >>> spread(mixture, 1)
     (('expert', 2, 1),)
     """
+    # A single token goes to ``per_token`` of them, so that no fewer run.
     running = max(ffn.per_token, round(touched(ffn, tokens)))
     each, more = divmod(tokens * ffn.per_token, running)
     found = (("fuller-expert", more, each + 1), ("expert", running - more, each))
