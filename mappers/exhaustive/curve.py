@@ -173,6 +173,7 @@ class CapacityCurve:
         self.little = 0.0
         limited = [m.name for m in self.space.architecture.memories if m.capacity_bytes is not None]
         self.limit = limited.index(memory)
+        # Of costs: after energy and the arrays come the memories, the outermost first.
         self.column = 1 + len(self.machine.arrays)
         self.best = {kind: [inf] * len(self.capacities) for kind in KINDS}
         self.found: dict[tuple[Kind, int], list[Proposal]] = {}
@@ -311,6 +312,7 @@ class CapacityCurve:
     @staticmethod
     def _least_root(choices: Choices, cost: Floats, tile: Floats) -> float:
         """What no choice of any tiling is below, whatever memories hold."""
+        # With a limit of 0 each tiling is left at its bound, which is all that is asked for.
         state = fresh_state(choices, len(cost), np.zeros(6))
         weights = with_rents([column_sum(1, 0)] * 2, len(choices.capacities))
         search(choices, ENERGY, 0.0, 0.0, 0, inf, True, 0, weights, cost, tile, state)

@@ -315,7 +315,11 @@ def _uneven(part: Sum) -> bool:
 
 
 def _digits(digits: Digits) -> OpenDigits:
-    """Digits with what each stride holds of the inner ones."""
+    """Digits with what each stride holds of the inner ones.
+
+    >>> _digits(Digits(axis=0, strides=((4, True), (1, True))))  # a tile of 4 holds 4 places
+    OpenDigits(axis=0, digits=((4, True, 4), (1, True, 1)))
+    """
     found: list[tuple[int, bool, int]] = []
     below = 1
     inner: tuple[tuple[int, bool], ...] = ()

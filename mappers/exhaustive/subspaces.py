@@ -172,6 +172,8 @@ def strides_of(space: Region, subspace: Subspace) -> Ints:
     for rank in space.tiled_ranks:
         cut = space.factorisation_of.get(rank)
         counts = dict(cut.fine) if cut is not None else {}
+        # From the innermost member on: of P0: 256, P1 open and P2 they are 1, 256, and 256 times
+        # P1.
         inner: list[Ints] = []
         stride = one
         for member in cut.members if cut is not None else (rank,):
@@ -228,6 +230,7 @@ def choices_of(tables: Tables) -> Choices:
     ]
     for number, alternatives in enumerate(map(len, tables.ways)):
         order.append((EINSUM, number, alternatives))
+        # A tensor's places are decided when the last Einsum that touches it has its way.
         ready = (t for t, einsums in enumerate(touching) if max(einsums, default=0) == number)
         order += [(TENSOR, t, tables.places[t]) for t in ready]
     rows = sorted(tables.accesses, key=lambda a: a.tensor)
@@ -306,6 +309,7 @@ def weights_of(tables: Tables, choices: Choices, cost: Floats, arrays: int) -> F
         {tuple(x / sum(shares) for x in shares) for shares in tie_shares(work, arrays, 1.0)}
     )
     sums = [column_sum(tables.columns, n) for n in (0, 0, *range(1, tables.columns))]
+    # Every so many of them, so that no more are left.
     for shares in mixtures[:: max(1, -(-len(mixtures) // _MIXTURES))]:
         row = np.zeros(tables.columns)
         row[1 : 1 + arrays] = shares

@@ -158,6 +158,7 @@ class _Tabulator:
         self.meter = OpenMeter(
             self.base.tiling, relaxed=relaxed, shares=shares, places=known.places
         )
+        # Columns: 0 energy, then one for each array, each memory with a bandwidth, and loads.
         self.memories = [m for m in self.machine.memories if m.bandwidth_bytes_per_s]
         self.column = {a.name: n for n, a in enumerate(self.machine.arrays, start=1)}
         first = 1 + len(self.column)

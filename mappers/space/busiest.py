@@ -54,6 +54,8 @@ def busiest(
     split = [_split(others, dict(zip(arrays, one, strict=True)), grid) for one in shares]
     found = np.full(grid, np.inf)
     for assigned in product(*([*costs[number]] for number in apart)):
+        # With the largest so assigned, every choice of shares bounds the busiest array from below:
+        # the best of these bounds counts, and of all assignments the one with least to do.
         loads = {a: np.zeros(1) for a in arrays}
         for number, array in zip(apart, assigned, strict=True):
             loads[array] = loads[array] + costs[number][array]

@@ -91,6 +91,8 @@ class Factorisation:
             Loops outermost first.
         """
         found = []
+        # 16 tiles of which the buffer holds 4: its loop goes round (4 > 1), and so does the DRAM's,
+        # 4 times.
         rest = np.full(sizes.shape[0], self.coarse)
         for column in range(sizes.shape[1]):
             found.append(sizes[:, column] > 1)

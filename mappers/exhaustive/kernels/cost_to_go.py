@@ -59,6 +59,8 @@ class Choices(NamedTuple):
 @compiled_inside
 def state_of(c: Choices, decision: int, picked: Ints) -> int:
     """The number of the frontier's state before a decision."""
+    # Of mixed radix: with S in 2 ways and A in 3 their factors are 1 and 2, and S in way 1 with A
+    # in way 2 is 1 + 2 * 2 = 5 beyond the first state of the decision.
     state = c.first_state[decision]
     for row in range(c.first_frontier[decision], c.first_frontier[decision + 1]):
         state += picked[c.frontier[row, 0]] * c.frontier[row, 1]
@@ -72,6 +74,7 @@ def _unpack(c: Choices, decision: int, state: int, picked: Ints) -> None:
         picked[number] = -1
     for row in range(c.first_frontier[decision], c.first_frontier[decision + 1]):
         number = c.frontier[row, 0]
+        # The digit back: 5 // 2 % 3 = 2 for A, 5 // 1 % 2 = 1 for S.
         picked[number] = state // c.frontier[row, 1] % c.alternatives[number]
 
 
@@ -128,6 +131,8 @@ def _states_planned(c: Choices, p: Plan, factors: Ints, picked: Ints) -> None:
         for state in range(c.first_state[decision], c.first_state[decision + 1]):
             _unpack(c, decision, state - c.first_state[decision], picked)
             if kind == EINSUM:
+                # A choice k moves the state by k times the Einsum's factor, or not at all if nobody
+                # asks for it any more: choice 1 against choice 0 tells by how much.
                 picked[number] = 1
                 p.step[decision] = state_of(c, decision + 1, picked)
                 picked[number] = 0
@@ -158,6 +163,8 @@ def _ranges_planned(c: Choices, decision: int, p: Plan, picked: Ints, begun: int
                     theirs = writer < 0 or picked[writer] < 0 or picked[writer] == w
                     # The write itself, or the read of a running value: both are done in one way.
                     if mine and theirs and (writer != own or w == k):
+                        # Entries of an access go by the way of its Einsum, then that of the
+                        # tensor's writer, then the tensor's places.
                         entry = c.accesses[access, 1] + (k * writers + w) * places + place
                         if c.rows[entry] >= 0:
                             p.rows[end] = c.rows[entry]
@@ -272,6 +279,7 @@ def least_to_go(
     known = np.empty((p.first_alike[end], sums))
     for g in range(sums):
         to_go[c.first_state[end], g] = off[g]
+    # From the last decision back: what is after each state is known by then.
     for decision in range(end - 1, -1, -1):
         number, alternatives = c.decisions[decision, 1], c.decisions[decision, 2]
         if c.decisions[decision, 0] == EINSUM:

@@ -80,6 +80,8 @@ def _value(
         energy = max(energy, rented)
     if objective == ENERGY:
         return float(energy)
+    # Energy and latency of a product each have a bound; neither is negative, so that the product of
+    # the two bounds is one as well.
     scale = 1.0 if objective == LATENCY else energy
     value = 0.0
     for g in range(2, weights.shape[0]):
@@ -157,6 +159,7 @@ def _promising(
         values[choice] = _value(objective, costs, more, weights, to_go, state, best)
         if cap < np.inf and _value(other, costs, more, weights, to_go, state, cap) > cap:
             continue
+        # Sorted as they come: there are few.
         place = count
         while place > 0 and values[order[place - 1]] > values[choice]:
             order[place] = order[place - 1]
@@ -302,6 +305,8 @@ def _descend(
             continue
         for column in range(columns):
             more = x.options[depth, choice, column]
+            # A row for each decision: to go back is to look at the row before, and nothing is
+            # undone.
             x.so_far[depth + 1, column] = x.so_far[depth, column] + more
         for memory in range(memories):
             x.used[depth + 1, memory] = x.used[depth, memory]
@@ -332,6 +337,7 @@ def _descend(
         tally[UNSEEN] += x.below[0] - (_sum(tally) - before)
         result[LEAST] = least
     else:
+        # All was looked at: nothing is better than the best by more than the slack.
         result[LEAST] = max(least, best * (1 - slack))
 
 
@@ -377,6 +383,7 @@ def search(
     x = _scratch(c, columns + memories)
     plan = planned(c)
     most = np.full(columns + memories, np.inf)
+    # Shares of a memory add up to one at the most; the other objective is below its cap.
     most[columns:] = 1.0
     if objective == ENERGY:
         most[1:columns] = cap

@@ -27,7 +27,12 @@ def _stride(f: FlatMeasures, loop: int, strides: Ints) -> int:
 
 @compiled_inside
 def _digits_of(f: FlatMeasures, term: int, extent: int) -> int:
-    """Distinct tuples of the digits told apart inside an extent."""
+    """Distinct tuples of the digits told apart inside an extent.
+
+    Counted digit by digit, as a number is read: of 10 elements in tiles of 4, with tile and place
+    told apart, 2 tiles of 4 tuples and 2 of the third are 10; with the tile alone told apart there
+    are 2, and one more for what is left.
+    """
     found = 0
     for row in range(f.first_digit[term], f.first_digit[term + 1]):
         stride = f.digits[row, 0]
@@ -45,6 +50,8 @@ def _digits_of(f: FlatMeasures, term: int, extent: int) -> int:
 def _size(f: FlatMeasures, measure: int, now: Ints) -> float:
     """The size of a tile of some extents; NaN where it is irregular."""
     size = 1.0
+    # As ``Sum.size`` of ``archsim.space.access_map``, which enumerates what has gaps: here that is
+    # NaN.
     for part in range(f.first_part[measure], f.first_part[measure + 1]):
         run, unit = 1, 0
         for term in range(f.parts[part], f.parts[part + 1]):
@@ -89,11 +96,15 @@ def _total(
                 whole, last = 1, 0
             else:
                 now[axis] = stride
+            # Entered once, in its first iteration, which is the fullest (``measures.ONCE``).
             if mode > _MOVES:
                 whole, last = 1, 0
             stack[here, 1], stack[here, 2] = whole, last
             depth += 1
         tile = _size(f, measure, now)
+        # What the loops from ``depth`` on deliver, their first tile, and whether their last one is
+        # it: keys of 10 in tiles of 4 are 4 + 4 + 2 = 10, end with another tile than the first, and
+        # so are delivered again in each of 3 iterations of a loop over queries outside: 30.
         total, head, returns = tile, tile, True
         while depth > begin:
             depth -= 1
@@ -140,6 +151,7 @@ def _factor(f: FlatMeasures, chain: int, strides: Ints, turns: Ints, whole: Floa
         here = loop - begin
         if loop == end - 1:
             whole[here] = _digits_of(f, term, stride) if sized else 1.0
+        # Whole tiles would have a shorter last one inside, and what is inside them is no product.
         elif stride % inner != 0:
             return np.nan
         else:

@@ -192,6 +192,8 @@ def _step(
     for column in range(along.shape[0]):
         along[column] = 0.0
         if most[column] < np.inf:
+            # How much more than there is was taken, as a share: a memory asked for twice what it
+            # holds has 1, one that is half empty -0.5.
             along[column] = taken[column] / most[column] - 1.0
         elif objective != ENERGY and 0 < column < columns:
             along[column] = (taken[column] - mean) / scale
@@ -212,6 +214,7 @@ def _go(
     """Change weights along a step, to such as bound."""
     total = 0.0
     for column in range(along.shape[0]):
+        # A rent is in what the objective counts in, for all of a memory (``most`` is 1 there).
         unit = scale / most[column] if most[column] < np.inf else 1.0
         weights[0, column] = max(0.0, weights[0, column] + far * along[column] * unit)
         if most[column] == np.inf and 0 < column < columns:
@@ -278,6 +281,8 @@ def raised(
         square = _step(objective, taken, most, columns, aim, along)
         if square == 0.0:
             break
+        # As far as would lead ``towards`` there if the bound rose as steeply all the way (Polyak's
+        # rule).
         towards = best + shorter * (_BEYOND * aim - best)
         _go(objective, weights, most, columns, aim, along, (towards - bound) / aim / square)
     weights[:] = kept
