@@ -21,13 +21,13 @@ from typing import Final
 
 from archsim.bound.part_masks import moved_masks
 from archsim.jobs.best_parts import Spreading
+from archsim.jobs.partial_results import whole_rank_of
 from archsim.jobs.spreading import (
     copying_spreadings,
     part_of,
     seen_by_one,
     spread_over,
     spreadings,
-    whole_rank_of,
 )
 from archsim.spec.arch import Architecture, Memory
 from archsim.spec.mapping import Keep, Mapping, NestLevel

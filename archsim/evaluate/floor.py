@@ -65,9 +65,9 @@ def least_work(bound: Bound, counts: tuple[EinsumCount, ...]) -> LeastWork:
     nests = least_nests(bound, _cut_ranks(bound))
     touched = _touched(bound, nests)
     shares = least_shares(bound)
-    least = tuple(
-        _least(e, count, nests[e.name]) for e, count in zip(bound.einsums, counts, strict=True)
-    )
+    # Einsums of one instance may be in another order than those of the whole.
+    of = {e.name: e for e in bound.einsums}
+    least = tuple(_least(of[c.einsum], c, nests[c.einsum]) for c in counts)
     return LeastWork(
         # Tiles of a cascade's own may reach beyond the end of a tensor, at other sizes less far.
         words=total(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from einsum_cascade.ir import Program
 
 from ..bound.record import Bound
+from ..cost.instances import of_all_instances
 from ..cost.spill import count_mapping
 from ..result.merge import merged
 from ..result.record import PartUse, Result
@@ -55,4 +56,8 @@ def evaluate_nests(
     )
     shape = {rank: size for bound, _ in counted for rank, size in bound.shapes}
     whole = merged(parts, workload=workload, mapping=mapping.name, shape=tuple(shape.items()))
-    return replace(whole, floor=floor_of_nests(program, counted))
+    works = [
+        (bound if bound.instances is None else bound.instances.whole, of_all_instances(bound, own))
+        for bound, own in counted
+    ]
+    return replace(whole, floor=floor_of_nests(program, works))

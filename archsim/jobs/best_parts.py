@@ -73,6 +73,11 @@ def numbers_of_parts(extent: int, available: int) -> list[int]:
     return sorted({-(-extent // size) for size in sizes})
 
 
+def parts_of(way: Spreading) -> int:
+    """Instances that a way to spread gives something to do."""
+    return prod(s.parts or 1 for _, ranks in way for s in ranks)
+
+
 def unlike_ways(
     ways: Iterable[Spreading], parallel: Collection[str], shapes: Sizes[str, int]
 ) -> tuple[Spreading, ...]:

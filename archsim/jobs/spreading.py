@@ -23,7 +23,17 @@ from ..bound.part_picks import is_own_pick, lies_in_parts
 from ..spec.arch import Architecture, Memory
 from ..spec.mapping import Keep, Mapping, NestLevel, SpreadRank
 from ..spec.roles import memory_in_role
-from .best_parts import MANY, Spreading, best_parts, numbers_of_parts, unlike_ways
+from .best_parts import MANY, Spreading, best_parts, numbers_of_parts, parts_of, unlike_ways
+from .partial_results import (
+    CHEAP,
+    FEW,
+    MANY_MORE,
+    NO_MORE,
+    meet_cheaply,
+    meet_sooner,
+    partial_results,
+    summed_ranks,
+)
 
 
 def spreadings(
@@ -57,18 +67,39 @@ def spreadings(
     if sum(len(m.instances) for m in architecture.memories) > 1:
         # What a rank does for outer instances it cannot do for inner ones that are more.
         more += [_with_left(architecture, given, found[-1], rank) for rank in others]
-    summed = [r for r in _summed(program) if r in given]
+    summed = [r for r in summed_ranks(program) if r in given]
     idle = [way for way in found if _leaves_idle(architecture, way)]
-    few = _FEW * _available(architecture)
+    all_idle = len(idle) == len(found)
     split = [
         wider
         for way in idle
-        for rank in summed
-        if (wider := _with_left(architecture, given, way, rank))
-        and _meet_cheaply(program, wider, given, _CHEAP if _used(way) > few else _NO_MORE)
+        for wider in _split(program, architecture, given, way, summed, all_idle=all_idle)
     ]
     ways = (way for way in (*more, *found, *split, ()) if way is not None)
     return unlike_ways(ways, program.parallel, given)
+
+
+def _split(
+    program: Program,
+    architecture: Architecture,
+    given: Sizes[str, int],
+    way: Spreading,
+    summed: list[str],
+    *,
+    all_idle: bool,
+) -> list[Spreading]:
+    """A way to spread with parts of what is summed up, where partial results are few; else, if all
+    ways leave instances idle, where they take less time than it saves."""
+    few = parts_of(way) <= FEW * _available(architecture)
+    found = [x for rank in summed if (x := _with_left(architecture, given, way, rank))]
+    cheap = NO_MORE if few else CHEAP
+    return [x for x in found if meet_cheaply(program, x, given, cheap)] or [
+        x
+        for x in found
+        if all_idle
+        and meet_cheaply(program, x, given, MANY_MORE)
+        and meet_sooner(program, architecture, given, way, x)
+    ]
 
 
 def copying_spreadings(
@@ -108,7 +139,7 @@ def copying_spreadings(
 
 def splitting(program: Program, spreading: Spreading) -> bool:
     """Whether instances have parts of what an Einsum sums up."""
-    summed = {*_summed(program)}
+    summed = {*summed_ranks(program)}
     return any(s.rank in summed for _, ranks in spreading for s in ranks)
 
 
@@ -211,7 +242,7 @@ def spread_over(
         if program is not None:
             variables = {s.rank.lower() for s in ranks}
             keep = _kept_too(
-                keep, word, (*_meeting(program, variables), *_common(program, variables))
+                keep, word, (*partial_results(program, variables), *_common(program, variables))
             )
     return replace(mapping, nest=tuple(nest), keep=keep)
 
@@ -238,15 +269,6 @@ def _common(program: Program, spread: Collection[str]) -> tuple[str, ...]:
             and not lies_in_parts(a, v)
             and v not in made[a.tensor].variables
         )
-    )
-
-
-def _meeting(program: Program, spread: Collection[str]) -> tuple[str, ...]:
-    """Tensors of which instances have partial results: sums over what is spread."""
-    return tuple(
-        e.name
-        for e in program.einsums
-        if any(v in e.variables and v not in e.target.variables for v in spread)
     )
 
 
@@ -340,16 +362,12 @@ _IDLE: Final = 0.75
 
 
 def _leaves_idle(architecture: Architecture, way: Spreading) -> bool:
-    return _used(way) <= _IDLE * _available(architecture)
+    return parts_of(way) <= _IDLE * _available(architecture)
 
 
 def idle_times(architecture: Architecture, way: Spreading) -> float:
     """How many instances a machine has for each that has something to do."""
-    return _available(architecture) / _used(way)
-
-
-def _used(way: Spreading) -> int:
-    return prod(s.parts or 1 for _, ranks in way for s in ranks)
+    return _available(architecture) / parts_of(way)
 
 
 def _available(architecture: Architecture) -> int:
@@ -392,76 +410,6 @@ def ranks_apart(
         needed = made if copied is None else ()
         if all(_in_parts(program, e, rank.variable, needed) for e in einsums):
             yield rank.name
-
-
-def _summed(program: Program) -> Iterator[str]:
-    """Ranks of which every Einsum can do a part, and some sum up what they do: instances have
-    partial results, which meet in the memory outside of them."""
-    stepped = {*chain.from_iterable(program.iterative.values())}
-    alike = {r.like for r in program.ranks} | {r.name for r in program.ranks if r.like}
-    for rank in program.ranks:
-        if rank.family or rank.partition or rank.name in stepped or rank.name in alike:
-            continue
-        if has_mask_over(program, rank.name):
-            continue
-        users = [e for e in program.einsums if rank.variable in e.variables]
-        if all(_divisible(e, rank.variable) for e in users) and any(
-            rank.variable not in e.target.variables for e in users
-        ):
-            yield rank.name
-
-
-_CHEAP: Final = 1 / 16
-"""How much partial results may be, as a share of what is read, to be worth it."""
-
-_FEW: Final = 1 / 3
-"""The share of instances in use up to which partial results may be as much as what is read."""
-
-_NO_MORE: Final = 1.0
-
-
-def _meet_cheaply(program: Program, way: Spreading, given: Sizes[str, int], share: float) -> bool:
-    """Whether partial results of all instances are little beside the inputs, a ``share`` at the
-    most: those of the keys of one query are, those of the width of queries and keys (a part of
-    every score) are not."""
-    summed = {*_summed(program)}
-    spread = [s for _, ranks in way for s in ranks if s.rank in summed]
-    copies = prod(s.parts or 1 for s in spread)
-    meeting = _meeting(program, {s.rank.lower() for s in spread})
-    partial = copies * sum(_elements(program, program.einsum_of[t].target, given) for t in meeting)
-    inputs = (
-        prod(_extent(program, rank, given) for rank in (*program.parallel, *t.ranks))
-        for t in program.inputs
-    )
-    return partial <= share * sum(inputs)
-
-
-def _elements(program: Program, access: Access, given: Sizes[str, int]) -> int:
-    """Elements of a tensor, tiles of a rank together as many as that has."""
-    names = dict.fromkeys(whole_rank_of(program, v.upper()) for v in access.variables)
-    return prod(_extent(program, rank, given) for rank in (*program.parallel, *names))
-
-
-def whole_rank_of(program: Program, rank: str) -> str:
-    """The rank that a rank is a part of, as the cascade cuts it, or itself."""
-    declared = program.rank_of.get(rank)
-    return declared.family if declared is not None and declared.family else rank
-
-
-def _extent(program: Program, rank: str, given: Sizes[str, int]) -> int:
-    return given.get(whole_rank_of(program, rank), 1)
-
-
-def _divisible(e: Einsum, variable: str) -> bool:
-    """Whether an Einsum takes operands at the coordinates of a part, and picks from none."""
-    if e.select is not None and variable in e.over:
-        return False
-    if e.where is not None and any(
-        isinstance(node, Access) and variable in node.variables for node in walk(e.where)
-    ):
-        return False
-    indices = [i for a in (e.target, *e.reads) for i in a.indices if variable in i.variables]
-    return all(isinstance(i, Affine) and i.as_variable == variable for i in indices)
 
 
 def _in_parts(program: Program, e: Einsum, variable: str, made: Collection[str]) -> bool:

@@ -14,8 +14,10 @@ from archsim.cost.spill import count_mapping
 from archsim.evaluate.evaluate import evaluate_mapping
 from archsim.evaluate.floor import floor_of_nests
 from archsim.evaluate.nests import evaluate_nests
+from archsim.jobs.spreading import spread_over
+from archsim.result.record import Floor
 from archsim.spec.files.mapping_text import mapping_text
-from archsim.spec.mapping import Mapping
+from archsim.spec.mapping import Mapping, SpreadRank
 from archsim.validation.mapped import mapped_run
 from archsim.validation.validate import validate_cascade
 from einsum_cascade import Cascade
@@ -69,6 +71,28 @@ def test_the_floor_of_one_nest_is_that_of_the_cascade() -> None:
     counts = count_mapping(bound)
     floor = floor_of_nests(program, [(bound, counts)])
     assert floor == evaluate_mapping(program, mapping, MACHINE, shapes).floor
+
+
+def test_the_floor_of_nests_that_are_spread_is_that_of_all_instances() -> None:
+    """It was that of the work of one of them, on all."""
+    first, *inner = MACHINE.memories
+    machine = replace(MACHINE, memories=(replace(first, instances=(("cores", 4),)), *inner))
+    program = Cascade.load("attention-3pass").program
+    shapes = {**SHAPES, "H": 4}
+    heads = SpreadRank(instances="cores", rank="H", parts=4)
+
+    def floor(*, spread: bool) -> Floor:
+        mapping = cut(program, shapes, 1, 2)
+        nests = []
+        for part in nests_of(program, mapping, shapes):
+            how = part.mapping
+            if spread:
+                how = spread_over(how, ((first.name, (heads,)),), machine)
+            nests.append((part.name, bind(part.program, how, machine, part.shapes)))
+        return evaluate_nests(program, mapping, tuple(nests)).floor
+
+    assert floor(spread=True).latency_s == pytest.approx(floor(spread=False).latency_s, rel=1e-12)
+    assert floor(spread=True).energy_pj == pytest.approx(floor(spread=False).energy_pj, rel=1e-9)
 
 
 @pytest.mark.parametrize("name", ["attention-3pass", "attention-causal", "delta-rule"])

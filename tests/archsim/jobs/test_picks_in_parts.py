@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import pytest
@@ -111,6 +113,20 @@ def test_sums_meet_where_most_instances_would_be_idle() -> None:
     spread = [{s.rank for _, ranks in way for s in ranks} for way in ways]
     assert {"G", "S"} in spread
     assert not any({"E", "F"} & ranks for ranks in spread)
+
+
+def test_partial_results_meet_where_they_take_less_time_than_they_save() -> None:
+    """Eight memories of 256 hidden features: 8 of 108 SMs were at work, at 29 times the floor. What
+    all parts of the features have to add up comes and goes soon enough where it is kept on the
+    chip, and does not in a memory as slow as this."""
+    program, machine = Cascade.load("titans-deep-chunked").program, Architecture.load("a100-80gb")
+    shapes = {"B": 1, "H": 8, "P": 4096, "E": 64, "F": 64, "N": 256}
+    first, second, *others = machine.memories
+    slow = replace(second, bandwidth_bytes_per_s=Fraction(10**11))
+    for l2, met in ((second, True), (slow, False)):
+        ways = spreadings(program, replace(machine, memories=(first, l2, *others)), shapes)
+        spread = [[(s.rank, s.parts) for _, ranks in way for s in ranks] for way in ways]
+        assert ([("H", 8), ("N", 13)] in spread) is met
 
 
 def test_what_is_only_a_length_is_not_spread() -> None:

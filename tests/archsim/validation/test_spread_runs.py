@@ -42,6 +42,7 @@ SHAPES = {
     "attention-causal": {"B": 1, "H": 1, "E": 3, "F": 2, "P": 12, "M": 12},
     "flash-decoding": {"B": 1, "H": 2, "E": 3, "F": 2, "P": 2, "M2": 3, "M1": 2, "M0": 4},
     "attention-3pass": {"B": 1, "H": 3, "E": 3, "F": 5, "P": 7, "M": 11},
+    "titans-deep-chunked": {"B": 1, "H": 1, "E": 2, "F": 2, "P": 6, "P0": 3, "N": 4},
 }
 
 
@@ -67,6 +68,7 @@ def checked(name: str, spread: dict[str, int], *, balanced: str = "") -> Validat
         ("grouped-query-attention-causal", {"G": 2, "P": 3}),  # parts under a mask differ
         ("flash-decoding", {"H": 2, "M2": 2}),  # each has some of the splits of the keys
         ("attention-3pass", {"M": 4}),  # all need the maximum of all
+        ("titans-deep-chunked", {"N": 2}),  # partial results meet in every chunk
     ],
 )
 def test_instances_compute_together_what_one_does(name: str, spread: dict[str, int]) -> None:
