@@ -132,6 +132,8 @@ class LaidRanks:
                         if laid.rounds < before:
                             run = (name, laid.strides[rank.laid : laid.laid])
                             state = ranks | {name: laid}
+                            # ``rounds`` is a product over all ranks: this one's factor is put in
+                            # the place of the old.
                             fewer = rounds // before * laid.rounds
                             more.append((fewer, room // length, state, (*along, run)))
             if not more:

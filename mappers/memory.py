@@ -54,6 +54,7 @@ class MappingQuestion:
             repr(shapes),
             self.objective,
         )
+        # No part has a zero byte, so that two questions never run into one text.
         return sha256("\0".join(parts).encode()).hexdigest()
 
 

@@ -334,6 +334,7 @@ class _Cutting:
     def _shortest(self, cost: Callable[[_Nest], float]) -> tuple[float, _Path]:
         """The least sum of costs over at least two nests, and the nests."""
         count = len(self.blocks)
+        # ``best[n]`` is the least of the first n blocks; the last nest of it begins at any of them.
         best: list[tuple[float, _Path]] = [(0.0, ())]
         for last in range(1, count + 1):
             ways = (

@@ -221,6 +221,8 @@ def _of_middle_part(whole: Mapspace, spreading: Spreading) -> Program:
     for spread in chain.from_iterable(ranks for _, ranks in spreading):
         if spread.balanced:
             extent = whole.given[spread.rank]
+            # ``extent // -n`` is minus the length of a part, rounded up: as much is before it as
+            # behind.
             begin = (extent + extent // -(spread.parts or 1)) // 2
             program = program.once(moved_masks, spread.rank, begin, extent)
     return program

@@ -47,6 +47,8 @@ def _times(parts: list[LoopPart], moving: frozenset[str]) -> tuple[int, int]:
     """
     if all(p.even for p in parts):
         return prod([p.count for p in parts]), 1
+    # 8 sequences in tiles of 7 are 8/7 of a tile together; what does not vary along them comes in
+    # two rounds all the same.
     rounds: dict[str, tuple[int, int]] = {}
     for p in parts:
         top, below = rounds.get(p.rank, (1, 1))
@@ -67,6 +69,17 @@ def moved_bytes(
 
     What comes into a tile is read from the memory outside it. A result whose tile comes again
     is read back and written once more (Timeloop's rules; what is left of a rank counts as it is).
+
+    Parameters
+    ----------
+    site : Site
+    e : Einsum
+    array : str
+        Where it runs.
+    levels : list of LevelLoops
+        Memories that feed the array, outermost first, with the loops at each.
+    inside : dict of str to int
+        Coordinates of each rank inside of all these loops.
     """
     return moved_along(site, e, passed_by(site, e, array, len(levels)), levels, inside)
 
@@ -94,7 +107,20 @@ def moved_along(
     levels: list[LevelLoops],
     inside: dict[str, int],
 ) -> tuple[Fraction, Fraction]:
-    """``moved_bytes`` of what passes where is known."""
+    """``moved_bytes`` of what passes where is known.
+
+    Parameters
+    ----------
+    site, e, levels, inside
+        As of ``moved_bytes``.
+    passed : list of Passed
+        What ``passed_by`` says.
+
+    Returns
+    -------
+    tuple of Fraction
+        Seconds of the slowest memory, and bytes of all.
+    """
     tiles, around = [dict(inside)], [p for level in levels for p in level.loops]
     for part in reversed(around):
         tiles.append(tiles[-1] | {part.rank: grown(site, tiles[-1], part)})
@@ -116,6 +142,8 @@ def moved_along(
             )
             times, over = _times(under, x.ranks)
             if x.access == e.target:
+                # Each tile of a result is written whenever it leaves, and read back but the first
+                # time.
                 distinct, of = _times([p for p in under if p.rank in x.ranks], x.ranks)
                 times, over = 2 * times * of - distinct * over, over * of
             (before, parts), over = moved[at], over * words.denominator

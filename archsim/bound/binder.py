@@ -51,6 +51,18 @@ def bind_loops(
     ``like`` is the cascade bound otherwise: where all shapes are the same, what the Einsums
     address is taken from there.
 
+    Parameters
+    ----------
+    program : Program
+        The cascade.
+    mapping : Mapping
+        With the machine's names in it, and sizes of all tiles.
+    architecture : Architecture
+    tiling : Tiling
+        The cascade's ranks, cut by the mapping.
+    like : Bound, optional
+        As above.
+
     Raises
     ------
     SpecError

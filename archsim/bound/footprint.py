@@ -156,6 +156,16 @@ def largest_tile(
     """Elements of a tensor in the tile that a level has while one Einsum runs.
 
     With ``one_copy``, only one of them along a rank the tensor is iterative in.
+
+    Parameters
+    ----------
+    e : BoundEinsum
+    access_map : AccessMap
+        One of its ``touches``.
+    level : int
+        Index of a memory, or the register level.
+    one_copy : bool, default True
+        As above; False: all of a running value's steps.
     """
     extents = e.nest(level).first_tile
     return access_map.live(extents) if one_copy else access_map.size(extents)

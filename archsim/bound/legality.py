@@ -46,7 +46,24 @@ def illegalities(bound: Bound) -> tuple[Problem, ...]:
 
 
 def complete_after(bound: Bound, e: BoundEinsum, operand: Operand, loop: Loop) -> bool:
-    """Whether an operand of an Einsum is complete only when ``loop`` is over."""
+    """Whether an operand of an Einsum is complete only when ``loop`` is over.
+
+    Parameters
+    ----------
+    bound : Bound
+        The mapping.
+    e : BoundEinsum
+        Who reads.
+    operand : Operand
+        One of its operands.
+    loop : Loop
+        A shared loop, in which ``e`` may or may not run.
+
+    Returns
+    -------
+    bool
+        False of an input, and of what another group of the schedule writes.
+    """
     producer = bound.producer(operand)
     if producer is None or bound.apart(producer.name, e.name):
         return False

@@ -34,7 +34,23 @@ def has_mask_over(program: Program, rank: str) -> bool:
 
 def moved_masks(program: Program, rank: str, begin: int, whole: int) -> Program:
     """The cascade as a part of a rank has it: its masks know where the part begins, and how long
-    all of the rank is."""
+    all of the rank is.
+
+    Parameters
+    ----------
+    program : Program
+    rank : str
+        The rank of which there is a part.
+    begin : int
+        The part's first coordinate.
+    whole : int
+        Coordinates of all of the rank.
+
+    Returns
+    -------
+    Program
+        ``m <= p`` for the queries from 256 on is ``m <= p + 256``.
+    """
     variable = AffineTerm(variable=rank.lower())
     terms = (variable, AffineTerm(coefficient=begin)) if begin else (variable,)
 

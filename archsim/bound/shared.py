@@ -12,7 +12,20 @@ from .tiling import Tiling
 def shared_loops(
     mapping: Mapping, architecture: Architecture, tiling: Tiling
 ) -> tuple[SharedLoop, ...]:
-    """The shared nest of a mapping, outermost first, with the iterations of the first tile."""
+    """The shared nest of a mapping, outermost first, with the iterations of the first tile.
+
+    Parameters
+    ----------
+    mapping : Mapping
+    architecture : Architecture
+    tiling : Tiling
+        The cascade's ranks, cut by the mapping.
+
+    Returns
+    -------
+    tuple of SharedLoop
+        Bounds inside one iteration of the outer loops over the same rank.
+    """
     levels = {m.name: i for i, m in enumerate(architecture.memories)}
     left = dict(tiling.shapes)
     found: list[SharedLoop] = []

@@ -138,6 +138,19 @@ def allowed_points(bound: Bound, e: BoundEinsum, meter: Meter[Any]) -> int:
 
     What depends on data is taken to let everything through: nobody can count it beforehand.
 
+    Parameters
+    ----------
+    bound : Bound
+        The mapping, for shapes and parameters.
+    e : BoundEinsum
+    meter : Meter
+        Says how many points there are without a mask.
+
+    Returns
+    -------
+    int
+        With parallel ranks.
+
     Raises
     ------
     MappingError
@@ -229,6 +242,16 @@ def deliveries(e: BoundEinsum, access_map: AccessMap, level: int, meter: Meter[T
 
     For the register level the tile is what all array elements take together, shared
     values once.
+
+    Parameters
+    ----------
+    e : BoundEinsum
+    access_map : AccessMap
+        One of its ``touches``.
+    level : int
+        Index of a memory, or the register level.
+    meter : Meter
+        What answers, and what in.
     """
     return _arriving(e, access_map, level, Elements(access_map), meter)
 
@@ -267,7 +290,15 @@ def _in_registers(bound: Bound, e: BoundEinsum, number: int) -> bool:
 
 
 def in_own_registers(bound: Bound, e: BoundEinsum, number: int) -> bool:
-    """Whether an operand waits where an Einsum runs, so that nothing brings it there."""
+    """Whether an operand waits where an Einsum runs, so that nothing brings it there.
+
+    Parameters
+    ----------
+    bound : Bound
+    e : BoundEinsum
+    number : int
+        The operand's place among the Einsum's reads.
+    """
     return bound.once_alike(_in_own_registers, e, number)
 
 

@@ -24,7 +24,24 @@ from .meter import Elements, Size
 def words_in_lines(
     e: BoundEinsum, access_map: AccessMap, memory: Memory, bits: int | Fraction
 ) -> Size:
-    """Values of ``bits`` that a memory reads for a tile, whole lines where it is gathered."""
+    """Values of ``bits`` that a memory reads for a tile, whole lines where it is gathered.
+
+    Parameters
+    ----------
+    e : BoundEinsum
+    access_map : AccessMap
+        One of its reads.
+    memory : Memory
+        Whose lines are read.
+    bits : int or Fraction
+        Of a value.
+
+    Returns
+    -------
+    callable
+        The size of a tile in values, given what loops leave of each axis: as many as it has where
+        nothing is gathered, or a line holds no more than a value.
+    """
     gathered = any(isinstance(i, Gather) for i in access_map.access.indices)
     line = Fraction(memory.line_bits) / bits
     if not gathered or line <= 1:

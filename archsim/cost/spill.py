@@ -66,7 +66,22 @@ def share_of(required: Requirement) -> Fraction:
 def spilled(
     bound: Bound, counts: tuple[EinsumCount, ...], share: Fraction
 ) -> tuple[EinsumCount, ...]:
-    """Counts with a share of the spilling level's accesses sent to the memory outside."""
+    """Counts with a share of the spilling level's accesses sent to the memory outside.
+
+    Parameters
+    ----------
+    bound : Bound
+        The mapping, which names a level under ``spill`` where the share is not 0.
+    counts : tuple of EinsumCount
+        As if everything fitted.
+    share : Fraction
+        As ``spilled_share`` says.
+
+    Returns
+    -------
+    tuple of EinsumCount
+        The same where nothing spills; else accesses are fractions.
+    """
     if not share:
         return counts
     found: list[EinsumCount] = []

@@ -51,6 +51,11 @@ def event_programs(
 
     ``walks`` are those of what runs together, if known.
 
+    Returns
+    -------
+    tuple of (FusionGroup, StepProgram)
+        One, but for a ``sequential`` schedule of several groups.
+
     Raises
     ------
     MappingError
@@ -73,6 +78,21 @@ def time_events(
     """Latency of a bound mapping by running its tiles.
 
     ``walks`` are as in ``event_programs``, ``most`` is as in ``run_program``.
+
+    Parameters
+    ----------
+    bound : Bound
+    counts : tuple of EinsumCount
+        Accesses in elements.
+    jumping : bool, default True
+        Whether repetitions are skipped; the result is the same.
+    logged : bool, default False
+        Whether turns are written down, for a timeline.
+
+    Returns
+    -------
+    EventTiming
+        In cycles.
 
     Raises
     ------

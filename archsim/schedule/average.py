@@ -122,6 +122,15 @@ def _tasks_of_memories(program: StepProgram, memories: tuple[str, ...]) -> list[
 def unless_ends(
     bound: Bound, cycles: Fraction, ends: Fraction, limit: tuple[str, tuple[str, ...]]
 ) -> tuple[str, tuple[str, ...]]:
-    """What bounds a run: the outermost memory where first fill and last drain are most of it."""
+    """What bounds a run: the outermost memory where first fill and last drain are most of it.
+
+    Parameters
+    ----------
+    bound : Bound
+    cycles, ends : Fraction
+        Of the whole run, and of its first fill and last drain.
+    limit : (str, tuple of str)
+        What bounds the steady state: a resource, and its tasks.
+    """
     name = bound.architecture.home.name
     return (name, (f"first fill and last drain of {name}",)) if 2 * ends > cycles else limit

@@ -130,7 +130,19 @@ class ProgramBuilder:
         room: bool = False,
         pace: bool = False,
     ) -> None:
-        """``after`` waits for ``before``."""
+        """``after`` waits for ``before``.
+
+        Parameters
+        ----------
+        before, after : str
+            Names of tasks.
+        distance : int or tuple
+            Steps that ``before`` is ahead: the same, or by class of the step of ``after``.
+        why : str
+            What for, as reports say it.
+        room, pace : bool
+            As of ``StepDependency``.
+        """
         if isinstance(distance, int):
             distance = (distance,) * len(self.steps.classes)
         wait = _Wait(before=before, after=after, distance=distance, room=room, pace=pace, why=why)

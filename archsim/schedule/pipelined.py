@@ -98,7 +98,17 @@ def _limit(graph: EventGraph, cycle: CriticalCycle) -> tuple[str, tuple[str, ...
 
 def unordered(builder: ProgramBuilder, lookahead: int, *, ends: bool = True) -> StepProgram:
     """The program with who waits for whose results, and for room where what runs ahead is
-    held back; its tasks in written order."""
+    held back; its tasks in written order.
+
+    Parameters
+    ----------
+    builder : ProgramBuilder
+        With the tasks of a group.
+    lookahead : int
+        Tiles in flight on an array.
+    ends : bool, default True
+        As of ``ProgramBuilder.program``.
+    """
     tasks, outside = builder.tasks, builder.outside
     names = [p.e.name for p in builder.group.parts]
     for consumer in names:
@@ -135,6 +145,16 @@ def _flows(builder: ProgramBuilder, consumer: str, lookahead: int) -> None:
 
 def overlapped(builder: ProgramBuilder, lookahead: int, *, ends: bool = True) -> StepProgram:
     """A group whose tasks overlap as far as dependencies, resources and room allow.
+
+    Parameters
+    ----------
+    builder, lookahead, ends
+        As of ``unordered``.
+
+    Returns
+    -------
+    StepProgram
+        Its tasks in firing order, each with its stage.
 
     Raises
     ------

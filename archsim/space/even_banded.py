@@ -77,7 +77,13 @@ def banded_distinct(
     extents: Extents,
     window: Window,
 ) -> int:
-    """Distinct indices of the ``counted`` loops; the rest as of ``banded_deliveries``."""
+    """Distinct indices of the ``counted`` loops; the rest as of ``banded_deliveries``.
+
+    Parameters
+    ----------
+    counted : tuple of bool
+        Whether each loop's iterations are told apart; any other is entered once.
+    """
     if window.box.empty:
         return 0
     along = [window.side(loop.axis) is not None for loop in loops]

@@ -231,7 +231,13 @@ def ragged_deliveries(
     extents: Extents,
     size: Callable[[Extents], int],
 ) -> int:
-    """``count_deliveries`` where the last tile of some loop may be a shorter one."""
+    """``count_deliveries`` where the last tile of some loop may be a shorter one.
+
+    Parameters
+    ----------
+    loops, relevant, extents, size
+        As of ``count_deliveries``.
+    """
     # What loops leave of each axis, from the outside in; then streams from the inside out.
     left: list[set[Extents]] = [{extents}]
     for loop in loops:

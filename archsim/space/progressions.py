@@ -130,6 +130,16 @@ def grown(
     """The sum of several progressions of ``times`` terms; None where one is none.
 
     Each is given by its first two terms and its last.
+
+    Parameters
+    ----------
+    first, second, last : sequence of int
+        The first, second and last term of each.
+    times : int
+        Terms of each.
+
+    >>> grown([1, 10], [2, 10], [4, 10], times=4)  # 1 + 2 + 3 + 4, and four times 10
+    50
     """
     total = 0
     for a, b, end in zip(first, second, last, strict=True):

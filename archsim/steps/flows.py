@@ -69,6 +69,20 @@ class Flow:
 
         ``first`` tells that the loops outside which do not move the tile are at their
         first iteration: what arrives is new, no partial result comes back.
+
+        Parameters
+        ----------
+        depth : int
+            Loops outside: the tile stays in those inside.
+        extents : Extents
+            What they leave of each axis.
+        first : bool
+            As above.
+
+        Returns
+        -------
+        StepShare
+            Elements in each of the steps inside.
         """
         arrives, known = self._arriving(depth, extents)
         steps = count_points(self.steps[depth:], extents)
@@ -85,7 +99,17 @@ class Flow:
         return arrives, self.access_map.size(extents)
 
     def total(self, extents: Extents, outer: int = 0, fresh: bool = True) -> StepShare:
-        """What all steps inside the first ``outer`` loops move together."""
+        """What all steps inside the first ``outer`` loops move together.
+
+        Parameters
+        ----------
+        extents : Extents
+            What the ``outer`` loops leave of each axis.
+        outer : int
+            Loops outside.
+        fresh : bool
+            As ``first`` of ``slice``.
+        """
         even = even_tiles(self.loops[outer:], extents)
         if even is None:
             return self._ragged_total(extents, outer, fresh)
@@ -179,7 +203,17 @@ def einsum_flows(
     count: EinsumCount,
     steps: tuple[Loop, ...],
 ) -> EinsumFlows:
-    """Flows of an Einsum whose ``steps`` loops make steps, scaled to what is counted."""
+    """Flows of an Einsum whose ``steps`` loops make steps, scaled to what is counted.
+
+    Parameters
+    ----------
+    bound : Bound
+    e : BoundEinsum
+    count : EinsumCount
+        Its accesses in elements: what all steps together move.
+    steps : tuple of Loop
+        Loops whose iterations are steps, outermost first.
+    """
     builder = _Flows(bound, e, steps)
     for number, access_map in enumerate(e.touches):
         levels = [stop.level for stop in way_of(bound, e, number)]

@@ -103,7 +103,18 @@ def nest_window(
     loops: tuple[Loop, ...],
     einsums: tuple[BoundEinsum, ...],
 ) -> Window | None:
-    """The window of the steps that some Einsums share; None where every step is run."""
+    """The window of the steps that some Einsums share; None where every step is run.
+
+    Parameters
+    ----------
+    bound : Bound
+    axes : tuple of Axis
+        Those that the loops go along.
+    loops : tuple of Loop
+        Whose iterations are steps.
+    einsums : tuple of BoundEinsum
+        That run in them.
+    """
     if bound.idle is None:
         return None
     ranks = {axes[loop.axis].name for loop in loops}

@@ -28,6 +28,14 @@ def step_reads(
 
     Left out is what no step waits for: an Einsum that goes along the whole rank within one
     step hands its running value on by itself.
+
+    Parameters
+    ----------
+    bound : Bound
+    einsums : tuple of BoundEinsum
+        That run together.
+    members : frozenset of str
+        The loops whose iterations are steps.
     """
     by_name = {e.name: e for e in einsums}
     found: list[StepRead] = []

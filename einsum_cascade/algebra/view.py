@@ -52,11 +52,6 @@ class Grain:
 def grain_of(program: Program, rank: str) -> Grain:
     """The grain of a rank: a family, its outermost member, or a rank without members.
 
-    Raises
-    ------
-    RewriteError
-        When there is no such rank, or it is a member that is not the outermost.
-
     Parameters
     ----------
     program : Program
@@ -67,6 +62,11 @@ def grain_of(program: Program, rank: str) -> Grain:
     >>> grain = grain_of(Cascade.load("attention-1pass").program, "M")
     >>> grain.variable, grain.inner
     ('m1', ('m0',))
+
+    Raises
+    ------
+    RewriteError
+        When there is no such rank, or it is a member that is not the outermost.
     """
     found = program.rank_of.get(rank)
     if found is None:

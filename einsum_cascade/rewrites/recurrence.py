@@ -36,11 +36,6 @@ def prefix_step(program: Program, einsum: Einsum, query: str, key: str, rule: st
     and ``S[p] = RS[p+1]``; in a causal sum the factors of the query stay outside and a
     weight ``lam ** (p - m)`` becomes ``lam`` per step.
 
-    Raises
-    ------
-    RewriteError
-        When the term is not made of factors of the query and factors of the key.
-
     Parameters
     ----------
     program : Program
@@ -50,6 +45,11 @@ def prefix_step(program: Program, einsum: Einsum, query: str, key: str, rule: st
         Rank variables of its mask ``key <= query``.
     rule : str
         What the step is called in a derivation.
+
+    Raises
+    ------
+    RewriteError
+        When the term is not made of factors of the query and factors of the key.
     """
     for name in (query, key):
         rank = program.rank_of[program.rank_of_variable[name]]

@@ -297,6 +297,21 @@ def weights_of(tables: Tables, choices: Choices, cost: Floats, arrays: int) -> F
 
     The best mixture (the largest least sum) is one in which some Einsums cost as much on one
     array as on another (``archsim.cost.shares``).
+
+    Parameters
+    ----------
+    tables : Tables
+    choices : Choices
+        Of the tables.
+    cost : array, (rows, columns)
+        Of one tiling: any weights bound, and those that suit it are taken for others as well.
+    arrays : int
+        Columns of arrays: the first behind energy.
+
+    Returns
+    -------
+    array, (sums, columns + memories)
+        Those of cycles add up to one; rents are 0.
     """
     work: list[dict[int, float]] = []
     for number, alternatives in enumerate(map(len, tables.ways)):

@@ -54,6 +54,15 @@ def family_tiles(
     The innermost part is as long as ``width``, or as an array is wide; where there are three,
     the two outer ones are about equally many. Parts that are given stay.
 
+    Parameters
+    ----------
+    program : Program
+    architecture : Architecture
+    given : mapping of str to int
+        Shapes in elements, by rank.
+    width : int, optional
+        Coordinates of innermost parts.
+
     Raises
     ------
     SpecError

@@ -80,6 +80,7 @@ def least_makespan(work: Collection[Mapping[str, float]]) -> float:
     for able in sorted(work, key=lambda able: -min(able.values())):
         rows = []
         for array, cycles in able.items():
+            # All that was shared out so far, with this Einsum on one more array.
             more = loads.copy()
             more[:, arrays.index(array)] += cycles
             rows.append(more)
@@ -94,6 +95,8 @@ def _undominated(loads: NDArray[np.float64]) -> NDArray[np.float64]:
     loads = np.unique(loads, axis=0)
     if loads.shape[1] > 2:
         return loads
+    # Rows are in the order of the first array's load: one is of use if the second has less to do
+    # than in all before it. Of (3, 9), (4, 9), (5, 2) the one in the middle is not.
     best = np.minimum.accumulate(loads[:, -1])
     kept = np.concatenate([[True], loads[1:, -1] < best[:-1]])
     undominated: NDArray[np.float64] = loads[kept]
@@ -267,6 +270,7 @@ class _GridBounds:
                 cycles = float(array.cycles_of(operations[e.name]))
                 iterations = self._iterations(e, array)
                 able |= np.isfinite(iterations)
+                # (0 times infinity would be none.)
                 # Shares may be zero: what is infinite is a number here.
                 if np.isfinite(iterations).any():
                     costs[-1][array.name] = np.minimum(iterations, _NEVER) * (cycles * share)

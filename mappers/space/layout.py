@@ -130,6 +130,7 @@ def _filled(
 def _along(ranks: Sequence[LayableRank], room: int, taken: Taken, number: int) -> Iterator[Taken]:
     """Ways to fill a dimension so that nothing more fits, from one rank on."""
     if number == len(ranks):
+        # Where something more would fit this is no way: the one that takes it comes by itself.
         fits = any(
             k < len(r.fine) and r.fine[k][1] <= room for r, k in zip(ranks, taken, strict=True)
         )

@@ -211,6 +211,7 @@ class Mapspace:
         found = [best for grid in self._grids for best in grid.best(enough)]
         found.sort(key=lambda one: one[0])
         if spread:
+            # The best of every size first, then the second of every size, and so on.
             turns: dict[tuple[Tile, ...], int] = {}
             order = [turns.setdefault(grid.fixed, 0) for _, grid, _ in found]
             for number, (_, grid, _) in enumerate(found):

@@ -177,6 +177,7 @@ class EinsumWays:
             if (c := self._cut_of[r]).levelled or any(m not in laid for m, n in c.fine if n > 1)
         ]
         first = sorted(ranks, key=lambda r: r not in results)
+        # Of QK[p, m] = Q[p, e] * K[m, e]: (P, M, E) as written, then with P, M or E innermost.
         found = [first, *([*(x for x in first if x != r), r] for r in moving)]
         seen: dict[tuple[str, ...], tuple[str, ...]] = {}
         for order in found:

@@ -190,7 +190,16 @@ def _turned(p: FlatProducts, measure: int, turns: Ints) -> bool:
 
 @compiled
 def measure_all(f: FlatMeasures, p: FlatProducts, strides: Ints, found: Floats) -> None:
-    """All measures of all tilings: rows of ``strides`` (members) to rows of ``found``."""
+    """All measures of all tilings: rows of ``strides`` (members) to rows of ``found``.
+
+    Parameters
+    ----------
+    f, p : FlatMeasures, FlatProducts
+        The measures one by one, and as products of chains.
+    strides : array of int64, (tilings, members)
+    found : array, (tilings, measures)
+        Filled; NaN where a size is irregular.
+    """
     now = np.empty(_DEEPEST, np.int64)
     stack = np.empty((_DEEPEST, 3), np.int64)
     first = np.empty((_DEEPEST, 3))

@@ -59,6 +59,19 @@ def options_of(
 
     Sets ``usable`` to 1, to 0 where a tensor is lost, and to -1 where another alternative
     costs no more in any column and keeps the tensor in no other memory.
+
+    Parameters
+    ----------
+    cost : array, (rows, columns)
+        Of one tiling.
+    decision : int
+        Its number.
+    picked : array, (einsums,)
+        The way of every Einsum that has one by now.
+    options : array, (alternatives, columns or more)
+        Filled.
+    usable : array, (alternatives,)
+        Filled.
     """
     kind, number = c.decisions[decision, 0], c.decisions[decision, 1]
     alternatives, columns = c.decisions[decision, 2], cost.shape[1]

@@ -43,7 +43,13 @@ def share_of(size: float, capacity: float) -> float:
 @compiled_inside
 def least_sizes(c: Choices, tile: Floats, found: Floats) -> None:
     """What share of every memory a tensor takes at the least, in whatever ways: (tensors,
-    memories), filled."""
+    memories), filled.
+
+    Parameters
+    ----------
+    tile : array, (tiles,)
+        Bytes of one tiling's.
+    """
     for tensor in range(found.shape[0]):
         first, end = c.first_tile[tensor], c.first_tile[tensor + 1]
         for memory in range(found.shape[1]):

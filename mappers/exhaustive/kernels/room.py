@@ -56,7 +56,21 @@ def fits(
     used: Floats,
     room: Floats,
 ) -> bool:
-    """Add the bytes of a tensor in some places; False where they are too many."""
+    """Add the bytes of a tensor in some places; False where they are too many.
+
+    Parameters
+    ----------
+    tensor, places : int
+        Numbers of the tensor and of where it is kept.
+    tile : array, (tiles,)
+        Bytes.
+    picked : array, (einsums,)
+        The way of every Einsum.
+    used : array, (memories,)
+        Bytes by now; changed.
+    room : array, (memories,)
+        Bytes that later decisions need in any case.
+    """
     for memory in range(used.shape[0]):
         if c.kept[tensor, places, memory]:
             used[memory] += size_of(c, tile, tensor, memory, picked)
