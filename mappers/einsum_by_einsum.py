@@ -212,7 +212,7 @@ def _taken(site: Site, name: str, layout: ArrayLayout, memory: Memory) -> dict[s
     inside = {r: wide(site, r, layout.names) for r in site.ranks(e)}
     feeding = site.memories(array)
     taken: dict[str, Fraction | int] = {}
-    for a in dict.fromkeys((*e.reads, e.target)):
+    for a in site.accesses(e):
         if memory in (feeding[n] for n in site.held(array, e, a)):
             words = prod(inside[r] for r in site.ranks_of(a)) * site.words.of(a.tensor)
             bits = words * site.architecture.word_bits
@@ -288,7 +288,7 @@ def nest_of(site: Site, e: Einsum, layout: ArrayLayout) -> tuple[list[LevelLoops
     nests = (nested((*outer, *order, *still)) for order in orders)
 
     def slow(nest: list[LevelLoops]) -> Slow:
-        slowest, moved = moved_along(site, e, passed, nest, inside)
+        slowest, moved = moved_along(site, passed, nest, inside)
         loops = (*together, *(p for level in nest for p in level.loops))
         ranks = dict.fromkeys(p.rank for p in loops)
         busy = layout.laid.cycles([(r, layout.rounds[r]) for r in ranks])
@@ -355,7 +355,7 @@ def _held(site: Site, e: Einsum, array: str) -> tuple[Memory, list[_Held]]:
     """
     users = 2 * site.together(e.name)
     outermost, *inner = site.memories(array)
-    accesses = dict.fromkeys((*e.reads, e.target))
+    accesses = site.accesses(e)
     held = {a: site.held(array, e, a) for a in accesses}
     bits = users * site.architecture.word_bits
     return outermost, [
@@ -408,7 +408,7 @@ def smaller(one: int | None, other: int | None) -> int | None:
 
 def tile_bytes(site: Site, e: Einsum, inside: dict[str, int]) -> Fraction:
     """Bytes of the tiles of all tensors that an Einsum touches, at the most."""
-    return bytes_of(site, dict.fromkeys((*e.reads, e.target)), inside)
+    return bytes_of(site, site.accesses(e), inside)
 
 
 def bytes_of(site: Site, accesses: Iterable[Access], inside: dict[str, int]) -> Fraction:

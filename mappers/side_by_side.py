@@ -134,10 +134,12 @@ def _layouts(
             for filled in (True, False)
         )
     )
-    distinct = ({d.name: x[d.name] for d in array.dimensions if d.name in x} for x in found)
+    alongs: dict[tuple[tuple[str, tuple[str, ...]], ...], _Along] = {}
+    for x in found:
+        along = tuple((d.name, x[d.name]) for d in array.dimensions if d.name in x)
+        alongs.setdefault(tuple((d, tuple([p.name for p in parts])) for d, parts in along), along)
     takes = array.cycles_of(einsum_operations(site.program, e))
-    alongs = dict.fromkeys(tuple(x.items()) for x in distinct)
-    return [_layout(site, e, array, along, takes) for along in alongs]
+    return [_layout(site, e, array, along, takes) for along in alongs.values()]
 
 
 def _axis_orders(array: ProcessingArray) -> Iterator[tuple[Dimension, ...]]:

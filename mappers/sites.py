@@ -207,7 +207,17 @@ class Site:
 
     def gathers(self, access: Access) -> bool:
         """Whether some index of it is itself read."""
-        return self.program.once(_gathers, access)
+        return gathers(access)
+
+    def accesses(self, e: Einsum) -> tuple[Access, ...]:
+        """What an Einsum reads and writes, each access once: to tell them apart takes a while."""
+        if e.name not in self._accesses:
+            self._accesses[e.name] = tuple(dict.fromkeys((*e.reads, e.target)))
+        return self._accesses[e.name]
+
+    @cached_property
+    def _accesses(self) -> dict[str, tuple[Access, ...]]:
+        return {}
 
     def _picked(self, access: Access, tile: Sizes[str, int]) -> PickedAgain:
         return picked_in(self.program, self.whole_shapes, access, tile)
@@ -239,11 +249,6 @@ def _ranks_along(program: Program, variables: tuple[str, ...]) -> tuple[str, ...
 
 def _set_along(program: Program, variables: tuple[str, ...]) -> frozenset[str]:
     return frozenset(_ranks_along(program, variables))
-
-
-def _gathers(program: Program, access: Access) -> bool:
-    del program
-    return gathers(access)
 
 
 def _shared_loops(program: Program, name: str) -> tuple[str, ...]:

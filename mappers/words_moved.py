@@ -38,6 +38,8 @@ class Passed:
     """Of a value."""
     gathered: bool
     """Whether more than a tile's own words come in."""
+    result: bool
+    """Whether the Einsum writes it."""
 
 
 def _times(parts: list[LoopPart], moving: frozenset[str]) -> tuple[int, int]:
@@ -81,12 +83,12 @@ def moved_bytes(
     inside : dict of str to int
         Coordinates of each rank inside of all these loops.
     """
-    return moved_along(site, e, passed_by(site, e, array, len(levels)), levels, inside)
+    return moved_along(site, passed_by(site, e, array, len(levels)), levels, inside)
 
 
 def passed_by(site: Site, e: Einsum, array: str, levels: int) -> list[Passed]:
     """What an Einsum touches on an array that so many memories feed, and where it passes."""
-    accesses = dict.fromkeys((*e.reads, e.target))
+    accesses = site.accesses(e)
     ways = ((*site.way(array, e, a), levels) for a in accesses)
     return [
         Passed(
@@ -95,23 +97,20 @@ def passed_by(site: Site, e: Einsum, array: str, levels: int) -> list[Passed]:
             steps=tuple(pairwise(way)),
             words=site.words.of(a.tensor),
             gathered=site.gathers(a),
+            result=a == e.target,
         )
         for a, way in zip(accesses, ways, strict=True)
     ]
 
 
 def moved_along(
-    site: Site,
-    e: Einsum,
-    passed: list[Passed],
-    levels: list[LevelLoops],
-    inside: dict[str, int],
+    site: Site, passed: list[Passed], levels: list[LevelLoops], inside: dict[str, int]
 ) -> tuple[Fraction, Fraction]:
     """``moved_bytes`` of what passes where is known.
 
     Parameters
     ----------
-    site, e, levels, inside
+    site, levels, inside
         As of ``moved_bytes``.
     passed : list of Passed
         What ``passed_by`` says.
@@ -141,14 +140,18 @@ def moved_along(
                 else prod([tile[r] for r in x.ranks]) * x.words
             )
             times, over = _times(under, x.ranks)
-            if x.access == e.target:
+            if x.result:
                 # Each tile of a result is written whenever it leaves, and read back but the first
                 # time.
                 distinct, of = _times([p for p in under if p.rank in x.ranks], x.ranks)
                 times, over = 2 * times * of - distinct * over, over * of
             (before, parts), over = moved[at], over * words.denominator
             moved[at] = before * over + times * words.numerator * parts, parts * over
-    sizes = [Fraction(n, parts) * site.architecture.word_bytes for n, parts in moved]
-    speeds = [level.memory.bandwidth_bytes_per_s for level in levels]
-    taken = (n / speed for n, speed in zip(sizes, speeds, strict=True) if speed is not None)
-    return max(taken, default=Fraction(0)), sum(sizes, Fraction(0))
+    word = site.architecture.word_bytes
+    every, of, taken = 0, 1, [Fraction(0)]
+    for (words, parts), level in zip(moved, levels, strict=True):
+        size, over = words * word.numerator, parts * word.denominator
+        every, of = every * over + size * of, of * over
+        if (speed := level.memory.bandwidth_bytes_per_s) is not None:
+            taken.append(Fraction(size * speed.denominator, over * speed.numerator))
+    return max(taken), Fraction(every, of)

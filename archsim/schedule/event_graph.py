@@ -75,6 +75,12 @@ class EventGraph:
     dependencies: tuple[GraphDependency, ...]
     steps: int
 
+    def at_most(self, steps: int) -> EventGraph:
+        """The same for no more than so many steps, with all that is known of one step."""
+        found = object.__new__(EventGraph)
+        vars(found).update(vars(self), steps=min(self.steps, steps))
+        return found
+
     @cached_property
     def members(self) -> dict[str, tuple[int, ...]]:
         """GraphTask numbers by resource, in written order."""

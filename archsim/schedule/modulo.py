@@ -11,7 +11,7 @@ trial.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate, pairwise, product
 from math import ceil
@@ -80,8 +80,8 @@ def modulo_schedule(graph: EventGraph) -> Issue:
     busiest = max(graph.work)
     mean = maximum_cycle_mean(len(graph.tasks), graph.edges, least=busiest).mean
     period = max(ceil(mean), 1)
-    trial = replace(graph, steps=min(graph.steps, _TRIAL_STEPS))
     found = dict.fromkeys(_in_order(graph, orders) for orders in _orders(graph))
+    trial = graph.at_most(_TRIAL_STEPS)
     if (plain := unsurpassed(trial, found)) is not None:
         return plain
     for _ in range(_TRIES):
@@ -109,7 +109,9 @@ def _in_order(graph: EventGraph, orders: _Orders) -> Issue:
 
 def _candidates(graph: EventGraph, period: int) -> Iterator[Issue]:
     """Orders of issue that keep every dependency at a period."""
-    patterns = [_Pattern.build(graph, period, int(slack * period)) for slack in _SLACKS]
+    patterns: list[_Pattern] = []
+    for slack in _SLACKS:
+        patterns.append(_Pattern.build(graph, period, int(slack * period), patterns[-1:]))
     for orders in _orders(graph):
         for pattern in patterns:
             starts = pattern.phased(orders)
@@ -173,24 +175,38 @@ class _Pattern:
     period: int
     followers: tuple[tuple[tuple[int, int], ...], ...]
     """Per task, who waits for it: (after, weight less tokens' periods)."""
+    hastier: tuple[_Pattern, ...] = ()
+    """One with less slack, if there is one: nothing is there sooner with more."""
     known: dict[tuple[tuple[int, ...], ...], _Slotted | None] = field(default_factory=dict)
     """What is placed already, by the orders of the first resources."""
 
     @classmethod
-    def build(cls, graph: EventGraph, period: int, slack: int) -> _Pattern:
+    def build(
+        cls, graph: EventGraph, period: int, slack: int, hastier: Iterable[_Pattern] = ()
+    ) -> _Pattern:
         followers: list[list[tuple[int, int]]] = [[] for _ in graph.tasks]
         for e, d in zip(graph.edges, graph.dependencies, strict=True):
             # ``tokens`` steps earlier is as many periods earlier, whatever the stages.
             apart = graph.resource[e.before] != graph.resource[e.after] and not d.room
             weight = e.weight - period * e.tokens + (slack if apart else 0)
             followers[e.before].append((e.after, weight))
-        return cls(graph=graph, period=period, followers=tuple(map(tuple, followers)))
+        return cls(
+            graph=graph,
+            period=period,
+            followers=tuple(map(tuple, followers)),
+            hastier=tuple(hastier),
+        )
 
     @cached_property
     def ready(self) -> list[int] | None:
         """Earliest starts as far as dependencies go, or None."""
         everyone = range(len(self.graph.tasks))
-        return self._settle([0 for _ in everyone], [None for _ in everyone], everyone, None, ())
+        starts = [0 for _ in everyone]
+        for one in self.hastier:
+            if one.ready is None:
+                return None
+            starts = [*one.ready]
+        return self._settle(starts, [None for _ in everyone], everyone, None, ())
 
     @cached_property
     def tails(self) -> tuple[int, ...]:
@@ -200,7 +216,8 @@ class _Pattern:
             for before, followers in enumerate(self.followers)
             for after, weight in followers
         ]
-        return longest_chains(list(self.graph.latency), links)
+        least = [one.tails for one in self.hastier]
+        return longest_chains([*(least or [self.graph.latency])[0]], links)
 
     def phased(self, orders: _Orders) -> list[int] | None:
         """Starts with the phases that end the first step soonest, or None."""

@@ -207,3 +207,24 @@ def test_what_is_never_placed_is_placed_at_no_period() -> None:
                 placed += any(found)
     assert never > 10
     assert placed > 100
+
+
+def test_what_is_there_with_less_slack_is_where_more_begins() -> None:
+    """Earliest starts and tails with more and more slack, beside those from nothing."""
+    later = never = 0
+    for seed in range(80):
+        random = Random(seed)
+        graph = _running(random) if seed % 2 else random_graph(random)
+        period = max(1, *graph.work)
+        chained: list[modulo._Pattern] = []
+        for slack in (0, period // 2, 2 * period):
+            alone = modulo._Pattern.build(graph, period, slack)
+            chained = [modulo._Pattern.build(graph, period, slack, chained)]
+            assert chained[0].ready == alone.ready, seed
+            if alone.ready is None:
+                never += 1
+                continue
+            assert chained[0].tails == alone.tails, seed
+            later += slack > 0
+    assert never > 10
+    assert later > 50
