@@ -10,10 +10,8 @@ keeps more and is brought less.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from collections.abc import Mapping as Sizes
-from dataclasses import dataclass, replace
-from fractions import Fraction
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from math import prod
@@ -21,17 +19,15 @@ from typing import Final
 
 from archsim.bound.part_masks import moved_masks
 from archsim.jobs.best_parts import Spreading
-from archsim.jobs.partial_results import whole_rank_of
+from archsim.jobs.served import least_times
 from archsim.jobs.spreading import (
     copying_spreadings,
-    part_of,
     seen_by_one,
     spread_over,
     spreadings,
 )
-from archsim.spec.arch import Architecture, Memory
+from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Keep, Mapping, NestLevel
-from archsim.spec.words import words_of
 from einsum_cascade.errors import InputError
 from einsum_cascade.ir import Program
 
@@ -39,8 +35,10 @@ from .around_ring import around_ring, with_room
 from .branched import by_branches
 from .carried import carried, kept_as_told
 from .certificate import Searched
+from .engine_run import EngineRun
 from .line_search import line_search
 from .objectives import LATENCY
+from .one_core import alone, one_core, shapes_of_part
 from .protocol import Mapper, Progress, SearchProblem
 from .space.mapspace import Mapspace
 from .stand_in import StandIn
@@ -90,7 +88,10 @@ def ways_of(space: Mapspace) -> tuple[Spreading, ...]:
     program, machine = space.program, space.architecture
     usual = spreadings(program, machine, space.given)
     copying = copying_spreadings(program, machine, space.given)
-    return tuple(way for way in (*copying, *usual) if way) or usual
+    ways = tuple(way for way in (*copying, *usual) if way) or usual
+    # Those that promise most first: what is found tells which of the others cannot be better.
+    times = least_times(program, machine, space.given, ways)
+    return tuple(way for _, way in sorted(zip(times, ways, strict=True), key=lambda p: p[0]))
 
 
 def over_cores(space: Mapspace, memory: str = "") -> Iterator[Callable[[], StandIn]]:
@@ -111,7 +112,7 @@ def core_of(whole: Mapspace, spreading: Spreading, memory: str = "") -> StandIn:
     InputError
         A core cannot do its part.
     """
-    shapes = _shapes_of_part(spreading, whole.given, whole.program)
+    shapes = shapes_of_part(spreading, whole.given, whole.program)
     machine = one_core(whole.program, whole.architecture, spreading, whole.given)
     share, sees_all = 1, _is_shared(whole.architecture, memory)
     if sees_all:
@@ -141,7 +142,7 @@ def _seeing(
 ) -> tuple[Architecture, int]:
     """A core between the outermost memory and one that it shares, and how many share that: what is
     inside of it makes no difference to what is outside."""
-    seen = {m.name: _alone(m) for m in seen_by_one(architecture, spreading).memories}
+    seen = {m.name: alone(m) for m in seen_by_one(architecture, spreading).memories}
     outer = replace(seen[architecture.home.name], inside=None)
     inner = replace(seen[memory], inside=None)
     arrays = tuple(replace(a, reads=(), writes=()) for a in architecture.arrays)
@@ -195,7 +196,7 @@ def _look_at(
     try:
         core = of_way(search.problem.space, spreading)
         known = first_known(core.space, search.problem)
-        if _beaten(search, core.space):
+        if _beaten(search, core.space, known):
             return
     except InputError as wrong:
         search.refused.append(wrong)
@@ -203,15 +204,6 @@ def _look_at(
     # A core whose memories are side by side is searched with them in a line.
     how = None if core.space.architecture.tree.is_line else line_search
     search.look_at(core.space, known, core.brought, progress, how)
-
-
-def _shapes_of_part(
-    spreading: Spreading, given: Sizes[str, int], program: Program
-) -> dict[str, int]:
-    """Shapes of a core's part: the cascade's cuts as given, if none of their parts is spread."""
-    spread = (program.rank_of.get(s.rank) for _, ranks in spreading for s in ranks)
-    of_cut = any(declared is not None and declared.family for declared in spread)
-    return part_of(spreading, given, program if of_cut else None)
 
 
 def _of_middle_part(whole: Mapspace, spreading: Spreading) -> Program:
@@ -228,153 +220,16 @@ def _of_middle_part(whole: Mapspace, spreading: Spreading) -> Program:
     return program
 
 
-def _beaten(search: Transfer, one: Mapspace) -> bool:
-    """Whether the parts of a way are so large that none of its mappings is better."""
+def _beaten(search: Transfer, one: Mapspace, known: EngineRun | None) -> bool:
+    """Whether the parts of a way are so large, or need so much of what they share, that none of its
+    mappings is better."""
     best, problem = search.best, search.problem
     if best is None or problem.objective.code != LATENCY:
         return False
+    if known is not None and problem.objective.floor(known.result) >= best.value:
+        return True
     promising = one.regions(1)
     return bool(promising) and promising[0].bound >= best.value * (1 - problem.tolerance)
-
-
-@dataclass(frozen=True, slots=True)
-class _CompulsoryTensor:
-    """A tensor that comes or goes once: elements in bits, and the ranks it varies along."""
-
-    bits: Fraction
-    ranks: frozenset[str]
-    result: bool
-
-
-def one_core(
-    program: Program, architecture: Architecture, spreading: Spreading, given: Sizes[str, int]
-) -> Architecture:
-    """The machine of one core: one memory in the place of all that several cores share.
-
-    It is as fast as the slowest of them is for one core where each tensor comes once: what cores
-    share is counted once for all, but in a memory that feeds them without multicast once for each,
-    beside what comes into it.
-
-    Parameters
-    ----------
-    given : mapping
-        Shapes of the whole work in elements by rank.
-
-    Examples
-    --------
-    Of 108 cores those of a row share X, those of a column W. L2 gives each of them both, so that
-    a core has little more than a 120th of its bandwidth:
-
-    >>> from archsim.spec.mapping import SpreadRank
-    >>> from einsum_cascade import Cascade
-    >>> machine = Architecture.load("a100-80gb")
-    >>> ways = [SpreadRank(instances="sms", rank=r, parts=n) for r, n in (("N", 12), ("J", 9))]
-    >>> layer = Cascade.load("linear-layer").program
-    >>> shapes = {"N": 1200, "D": 1000, "J": 900}
-    >>> core = one_core(layer, machine, (("L2", tuple(ways)),), shapes)
-    >>> [m.name for m in core.memories]
-    ['HBM', 'L1']
-    >>> round(7219.2e9 / core.memories[0].bandwidth_bytes_per_s)
-    118
-    """
-    if architecture.memories[0].ring:
-        # A chip holds what it works on: it is the machine, or has cores of its own.
-        chip = _inside_of(architecture, 0, architecture.memories[1])
-        return one_core(program, chip, spreading, given)
-    feeding = [n for n, m in enumerate(architecture.memories) if m.instances]
-    last = max(feeding, default=0)
-    if last and last == len(architecture.memories) - 1:
-        # Nothing is inside of it but arrays: it is the core's own memory, in parts.
-        seen = seen_by_one(architecture, spreading)
-        return replace(seen, memories=tuple(map(_alone, seen.memories)))
-    spread = [
-        (n, s.rank, s.parts or 1)
-        for n, m in enumerate(architecture.memories)
-        for name, ranks in spreading
-        if name == m.name
-        for s in ranks
-    ]
-    shapes = _shapes_of_part(spreading, given, program)
-    moved = _compulsory(program, architecture, shapes)
-    speeds = [
-        m.bandwidth_bytes_per_s * _share(n, m, moved, spread)
-        for n, m in enumerate(architecture.memories[: last + 1])
-        if m.bandwidth_bytes_per_s is not None
-    ]
-    outermost = replace(
-        _alone(architecture.memories[0]), bandwidth_bytes_per_s=min(speeds, default=None)
-    )
-    return _inside_of(architecture, last, outermost)
-
-
-def _inside_of(architecture: Architecture, last: int, outermost: Memory) -> Architecture:
-    """A machine of what is inside of a memory, with another in the place of all that is outside."""
-    gone = {m.name for m in architecture.memories[: last + 1]} | {outermost.name}
-    inner = (m for m in architecture.memories[last + 1 :] if m.name != outermost.name)
-    memories = (replace(m, inside=outermost.name) if m.inside in gone else m for m in inner)
-    whole = (replace(outermost, inside=None), *memories)
-    return replace(architecture, memories=whole, mapping=None)
-
-
-def _alone(memory: Memory) -> Memory:
-    return replace(memory, instances=(), multicast=False, reduces=False)
-
-
-def _compulsory(
-    program: Program, architecture: Architecture, shapes: Sizes[str, int]
-) -> tuple[_CompulsoryTensor, ...]:
-    """Inputs and outputs of a core's part."""
-    bits = words_of(program, architecture.word_bits)
-    found = [(t.name, (*program.parallel, *t.ranks), False) for t in program.inputs]
-    for name in program.outputs:
-        named = (v.upper() for v in program.einsum_of[name].target.variables)
-        ranks = dict.fromkeys(whole_rank_of(program, rank) for rank in named)
-        found.append((name, (*program.parallel, *ranks), True))
-    return tuple(
-        _CompulsoryTensor(
-            bits=Fraction(prod(shapes.get(r, 1) for r in ranks)) * bits.of(name),
-            ranks=frozenset(chain(ranks, *(_parts_of(program, r) for r in ranks))),
-            result=result,
-        )
-        for name, ranks, result in found
-    )
-
-
-def _parts_of(program: Program, rank: str) -> tuple[str, ...]:
-    """What the cascade cuts a rank into: who has a part of that has a part of the rank."""
-    declared = program.rank_of.get(rank)
-    return declared.partition if declared is not None else ()
-
-
-def _share(
-    number: int,
-    memory: Memory,
-    moved: Sequence[_CompulsoryTensor],
-    spread: Sequence[tuple[int, str, int]],
-) -> Fraction:
-    """The share of a memory's bandwidth that a core has, where all do the same at once."""
-
-    # What is spread outside of it tells copies of the memory apart, each with a bandwidth.
-    ways = [(level, rank, parts) for level, rank, parts in spread if level >= number]
-
-    def served(tensor: _CompulsoryTensor) -> int:
-        once = memory.reduces if tensor.result else memory.multicast
-        all_of = (
-            parts
-            for level, rank, parts in ways
-            if rank in tensor.ranks or (level == number and not once)
-        )
-        return prod(all_of)
-
-    def filled(tensor: _CompulsoryTensor) -> int:
-        """Copies of an operand that come into it, where something is outside."""
-        if tensor.result or not number:
-            return 0
-        return prod(parts for _, rank, parts in ways if rank in tensor.ranks)
-
-    one = sum((t.bits for t in moved), start=Fraction(0))
-    every = sum(t.bits * (served(t) + filled(t)) for t in moved)
-    return one / every if every else Fraction(1)
 
 
 def placements(

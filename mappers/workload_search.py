@@ -299,11 +299,12 @@ def _searched(
         return PartSearched(name=part.name, found=before, value=value, times=part.times)
     # What is remembered needs no search, which takes a third of a second to load.
     from .machine_search import machine_search
+    from .split_search import with_splits
 
-    known = known_runs(part, problem, start)
+    known, splits = with_splits(strategy, part, problem, known_runs(part, problem, start), progress)
     asked = replace(problem, known=known.best, others=known.others)
     found = machine_search(strategy, asked, progress)
-    found, late = known.made_good(found)
+    found, late = known.made_good(replace(found, certificate=splits.beside(found.certificate)))
     if all(found.mapping is not run.mapping for run in (*known.runs, *late)):
         # The cascade by the name or file that the part gives.
         found = replace(found, mapping=replace(found.mapping, cascade=part.cascade))

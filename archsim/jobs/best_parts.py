@@ -35,13 +35,18 @@ def best_parts(shapes: Sizes[str, int], available: int, square: bool) -> dict[st
     >>> [best_parts({"N": 12, "J": 100}, 24, square) for square in (False, True)]
     [{'N': 12, 'J': 2}, {'N': 2, 'J': 12}]
     """
-    ways = list(_parts(tuple(shapes.items()), available))
+    ways = ways_in_parts(shapes, available)
     sizes = [[-(-n // parts[r]) for r, n in shapes.items()] for parts in ways]
     if not square:
         return ways[min(range(len(ways)), key=lambda n: (prod(sizes[n]), sizes[n]))]
     most = _SQUARE * min(map(prod, sizes))
     near = [n for n, size in enumerate(sizes) if prod(size) <= most]
     return ways[min(near, key=lambda n: (sum(sizes[n]), prod(sizes[n])))]
+
+
+def ways_in_parts(shapes: Sizes[str, int], available: int) -> list[dict[str, int]]:
+    """All parts of ranks whose sizes differ, no more of them together than are available."""
+    return list(_parts(tuple(shapes.items()), available))
 
 
 def _parts(ranks: tuple[tuple[str, int], ...], available: int) -> Iterator[dict[str, int]]:

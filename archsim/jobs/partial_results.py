@@ -51,7 +51,7 @@ def meet_cheaply(program: Program, way: Spreading, given: Sizes[str, int], share
     """Whether partial results of all instances are little beside the inputs, a ``share`` at the
     most: those of the keys of one query are, those of the width of queries and keys (a part of
     every score) are not."""
-    inputs = (_elements(program, t.ranks, given) for t in program.inputs)
+    inputs = (elements_of(program, t.ranks, given) for t in program.inputs)
     return _partial(program, way, given) <= share * sum(inputs)
 
 
@@ -65,7 +65,7 @@ def meet_sooner(
     """Whether partial results come and go in a part of the time, at the most, that the work takes
     on those instances which a way with fewer parts has."""
     points = sum(
-        _elements(program, (v.upper() for v in e.variables), given) for e in program.einsums
+        elements_of(program, (v.upper() for v in e.variables), given) for e in program.einsums
     )
     at_once = parts_of(way) * max(a.elements for a in architecture.arrays)
     working = points / (at_once * architecture.clock_hz)
@@ -85,15 +85,15 @@ def _partial(program: Program, way: Spreading, given: Sizes[str, int]) -> int:
         program.einsum_of[t] for t in partial_results(program, {s.rank.lower() for s in spread})
     )
     return copies * sum(
-        _elements(program, (v.upper() for v in e.target.variables), given) for e in meeting
+        elements_of(program, (v.upper() for v in e.target.variables), given) for e in meeting
     )
 
 
-def _elements(program: Program, ranks: Iterable[str], given: Sizes[str, int]) -> int:
+def elements_of(program: Program, ranks: Iterable[str], given: Sizes[str, int]) -> int:
     """Coordinates of some ranks and those that all have, tiles of a rank together as many as that
     has."""
     names = dict.fromkeys(whole_rank_of(program, rank) for rank in (*program.parallel, *ranks))
-    return prod(_extent(program, rank, given) for rank in names)
+    return prod(extent_of(program, rank, given) for rank in names)
 
 
 def whole_rank_of(program: Program, rank: str) -> str:
@@ -102,7 +102,8 @@ def whole_rank_of(program: Program, rank: str) -> str:
     return declared.family if declared is not None and declared.family else rank
 
 
-def _extent(program: Program, rank: str, given: Sizes[str, int]) -> int:
+def extent_of(program: Program, rank: str, given: Sizes[str, int]) -> int:
+    """Elements of a rank, of a part of one those of all of it."""
     return given.get(whole_rank_of(program, rank), 1)
 
 

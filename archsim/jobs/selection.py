@@ -18,6 +18,7 @@ from ..spec.roles import memory_in_role
 from .best_parts import Spreading
 from .job import Generators, Job
 from .programs import program_of
+from .served import least_times
 from .spreading import copying_spreadings, part_of, seen_by_one, splitting, spread_over, spreadings
 from .workload import PartLike, WorkloadLike, own_part
 
@@ -231,6 +232,39 @@ def split_ways(
             if splitting(program, way):
                 found.append((name, number))
     return tuple(found)
+
+
+_SOONER = 0.8
+"""The share of what a part's own cascade takes at the best without parts of what is summed up that
+another one in such parts has to stay below to be searched."""
+
+_AS_SOON = 1.05
+"""How many times what the own one takes in whatever parts it may take."""
+
+
+def promised_splits(part: PartLike, architecture: Architecture) -> tuple[str, ...]:
+    """Cascades that compute what a part's does, and in parts of what is summed up promise to be
+    sooner: not all instances read what none of them has a part of."""
+    splits = dict.fromkeys(name for name, _ in split_ways(part, architecture, part.cascade))
+    if not splits:
+        return ()
+    own = _least_time(part, architecture, part.cascade)
+    most = min(
+        _AS_SOON * own, _SOONER * _least_time(part, architecture, part.cascade, summed=False)
+    )
+    return tuple(n for n in splits if _least_time(part, architecture, n) < most)
+
+
+def _least_time(
+    part: PartLike, architecture: Architecture, cascade: str, *, summed: bool = True
+) -> float:
+    """What a cascade takes at the best, in seconds, of all ways to spread it, or of those without
+    parts of what is ``summed`` up."""
+    program = program_of(part, architecture, cascade)
+    given, _ = with_usual(program, part.shapes_for(program.settable))
+    ways = spreadings(program, architecture, given)
+    able = [way for way in ways if summed or not splitting(program, way)]
+    return min(least_times(program, architecture, given, able))
 
 
 def recalled_mapping(

@@ -34,6 +34,7 @@ from .partial_results import (
     partial_results,
     summed_ranks,
 )
+from .served import least_served
 
 
 def spreadings(
@@ -75,7 +76,9 @@ def spreadings(
         for way in idle
         for wider in _split(program, architecture, given, way, summed, all_idle=all_idle)
     ]
-    ways = (way for way in (*more, *found, *split, ()) if way is not None)
+    choices = ((*parallel, *others, *more_of) for more_of in ((), *((r,) for r in summed)))
+    least = least_served(program, architecture, given, [*choices], [w for w in found if w])
+    ways = (way for way in (*more, *found, *split, least, ()) if way is not None)
     return unlike_ways(ways, program.parallel, given)
 
 

@@ -157,8 +157,9 @@ def test_cores_have_parts_of_what_needs_what_one_of_them_makes(
     found = search_workload(work, machine, LATENCY, strategy=BRIEFLY)
     assert found.result.floor.latency_s <= found.result.latency_s
     monkeypatch.setattr(spread_search, "copying_spreadings", lambda *_: ())
+    # Others have the columns in parts, whose sums meet.
     without = search_workload(work, machine, LATENCY, strategy=BRIEFLY)
-    assert found.result.cycles < 0.9 * without.result.cycles
+    assert found.result.cycles < 0.92 * without.result.cycles
 
 
 def test_what_has_a_part_of_a_cut_rank_comes_to_each_core_for_its_own() -> None:

@@ -133,6 +133,7 @@ def test_one_more_token_is_576_words_more() -> None:
         "gqa-sink",
         "gqa-sink-window",
         "mla-absorbed-decode",
+        "mla-absorbed-2pass-decode",
     ],
 )
 def test_as_mapped_they_compute_what_they_should(mapping: str) -> None:

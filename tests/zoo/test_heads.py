@@ -137,7 +137,7 @@ def least_traffic(name: str, **shapes: int) -> int:
 def test_the_latent_cache_is_read_once_for_all_heads() -> None:
     """576 words a token: 512 of the latent and 64 of the rotated key (DeepSeek-V3)."""
     model = {"B": 1, "H": 128, "D": 128, "R": 64, "L": 512, "F": 128, "P": 1}
-    for name in ("mla-absorbed", "mla-naive"):
+    for name in ("mla-absorbed", "mla-absorbed-2pass", "mla-naive"):
         grown = least_traffic(name, M=4097, **model) - least_traffic(name, M=4096, **model)
         assert grown == 576, name
         # The up-projections are the same for every sequence of the batch.

@@ -27,6 +27,8 @@ PASSES: list[tuple[str, str, int]] = [
     ("mla-absorbed", "M", 1),
     # Maximum, sum, weighted sum. A mask shortens the passes and does not make them fewer.
     ("attention-causal", "M", 3),
+    # The division comes after the weighted sum, which waits for the maximum alone.
+    ("mla-absorbed-2pass", "M", 2),
     ("attention-sliding-window", "M", 3),
     # The log-sum-exp is known: nothing waits for a whole row or column any more.
     ("flash-attention-2-backward", "M", 1),

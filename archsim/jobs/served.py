@@ -1,0 +1,199 @@
+"""What the memory that feeds a machine's instances has to serve in a way to spread a cascade.
+
+Instances that have parts of a rank all read what has no part of it: 128 cores with a head each
+read the keys that all heads share 128 times. Fewer parts of the heads beside parts of the keys
+leave as much work to each and less to the memory, though partial results have to meet there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from collections.abc import Mapping as Sizes
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from einsum_cascade.ir import Program
+
+from ..spec.arch import Architecture, Memory
+from ..spec.mapping import SpreadRank
+from ..spec.words import words_of
+from .best_parts import Spreading, ways_in_parts
+from .partial_results import elements_of, extent_of, whole_rank_of
+
+_WORTH: Final = 0.8
+"""The share of what other ways take at the least that a way must stay below to be one more."""
+
+Amounts = npt.NDArray[np.float64]
+"""Of each way to spread that is compared."""
+
+
+_NEAR: Final = 1.1
+"""How many times the least time ways may take that are as good."""
+
+
+def least_served(
+    program: Program,
+    architecture: Architecture,
+    given: Sizes[str, int],
+    choices: Collection[tuple[str, ...]],
+    others: Collection[Spreading],
+) -> Spreading | None:
+    """The way that takes the least time at the best, if that is clearly less than of all others.
+
+    Parameters
+    ----------
+    choices : collection of tuple of str
+        Ranks that may be in parts together.
+    others : collection
+        Ways that are known.
+
+    Returns
+    -------
+    tuple or None
+        None also where instances are fed by several memories, or pass on what they have in a ring.
+
+    Examples
+    --------
+    A token of 128 heads that share 4K latent keys, on 132 cores: 4 of the heads and 32 of the keys.
+
+    >>> from einsum_cascade import Cascade
+    >>> machine = Architecture.load("h100-sxm")
+    >>> program = Cascade.load("mla-absorbed-2pass").program
+    >>> shapes = {"B": 1, "H": 128, "D": 128, "R": 64, "L": 512, "F": 128, "P": 1, "M": 4096}
+    >>> ((memory, ways),) = least_served(program, machine, shapes, [("H", "M")], [])
+    >>> memory, [(s.rank, s.parts) for s in ways]
+    ('L2', [('H', 4), ('M', 32)])
+    """
+    fed = [(m, name, n) for m in architecture.memories for name, n in m.instances]
+    if len(fed) != 1 or architecture.memories[0].ring:
+        return None
+    ((memory, instances, available),) = fed
+    ways = _Served(program, architecture, memory, given)
+    tried = [
+        parts
+        for ranks in choices
+        for parts in ways_in_parts({r: given[r] for r in ranks if given[r] > 1}, available)
+    ]
+    known = [{s.rank: s.parts or 1 for _, spread in way for s in spread} for way in others]
+    times, sums = ways.times((*tried, *known))
+    best = times[: len(tried)].min()
+    if known and best > _WORTH * times[len(tried) :].min():
+        return None
+    # What overlaps at the best does not in full: of ways about as good the one with least in all,
+    # of those whose parts are alike if there are any, which can be cut for arrays in more ways.
+    near = np.flatnonzero(times[: len(tried)] <= _NEAR * best)
+    found = tried[
+        min(near, key=lambda w: (any(given[r] % n for r, n in tried[w].items()), sums[w]))
+    ]
+    spread = tuple(
+        SpreadRank(instances=instances, rank=r, parts=n) for r, n in found.items() if n > 1
+    )
+    return ((memory.name, spread),) if spread else None
+
+
+def least_times(
+    program: Program,
+    architecture: Architecture,
+    given: Sizes[str, int],
+    ways: Collection[Spreading],
+) -> tuple[float, ...]:
+    """What ways to spread take at the best, in seconds, where each instance reads what it needs
+    once; nothing is told, and all are 0, where instances are fed by several memories or in a
+    ring."""
+    fed = [m for m in architecture.memories for _ in m.instances]
+    if len(fed) != 1 or fed[0].ring:
+        return (0.0,) * len(ways)
+    parts = [{s.rank: s.parts or 1 for _, spread in way for s in spread} for way in ways]
+    times, _ = _Served(program, architecture, fed[0], given).times(parts)
+    return tuple(float(time) for time in times)
+
+
+@dataclass
+class _Served:
+    """Times that ways to spread take at the least, in seconds: what moves where each instance
+    reads what it needs once, and what instances do where their arrays are full."""
+
+    program: Program
+    architecture: Architecture
+    memory: Memory
+    given: Sizes[str, int]
+
+    @cached_property
+    def _rate(self) -> float:
+        """Points a second of an instance."""
+        widest = max(prod(d.size for d in a.dimensions) for a in self.architecture.arrays)
+        return widest * float(self.architecture.clock_hz)
+
+    def times(self, ways: Collection[Sizes[str, int]]) -> tuple[Amounts, Amounts]:
+        """The time of each way, given as parts by rank: of what is busy longest, and of all."""
+        ranks = dict.fromkeys(r for way in ways for r in way)
+        parts = {r: np.array([way.get(r, 1) for way in ways], dtype=np.float64) for r in ranks}
+        one = np.ones(len(ways))
+        outer = self.architecture.home
+        moved = one * sum(self._bytes(t.name) for t in self.program.inputs)
+        busy = [self._work(parts, one) / self._rate]
+        if outer.bandwidth_bytes_per_s:
+            busy.append(moved / float(outer.bandwidth_bytes_per_s))
+        if self.memory.bandwidth_bytes_per_s:
+            served = self._served(parts, one)
+            if self.memory.name != outer.name:
+                served = served + moved
+            busy.append(served / float(self.memory.bandwidth_bytes_per_s))
+        return np.maximum.reduce(busy), np.add.reduce(busy)
+
+    def _work(self, parts: Sizes[str, Amounts], one: Amounts) -> Amounts:
+        """Points of an instance, where the largest part of each rank counts."""
+        work = 0 * one
+        for e in self.program.einsums:
+            ranks = self._ranks(e.variables)
+            points = one * prod(extent_of(self.program, r, self.given) for r in ranks)
+            for rank in ranks & parts.keys():
+                size = extent_of(self.program, rank, self.given)
+                points = points / size * np.ceil(size / parts[rank])
+            work = work + points
+        return work
+
+    def _served(self, parts: Sizes[str, Amounts], one: Amounts) -> Amounts:
+        """Bytes that instances read and write: of each tensor what the Einsum reads that has most
+        of them at work, and partial results, which are read and written where they meet."""
+        copies: dict[str, Amounts] = {}
+        met = 0 * one
+        made = self.program.einsum_of
+        for e in self.program.einsums:
+            mine = self._ranks(e.variables) & parts.keys()
+            for access in e.reads:
+                own = self._ranks(access.variables)
+                if access.tensor in made and mine <= own:
+                    continue  # it need not leave the instance
+                times = self._times(parts, mine - own, one)
+                times = one if self.memory.multicast else times
+                copies[access.tensor] = np.maximum(copies.get(access.tensor, one), times)
+            partial = self._times(parts, mine - self._ranks(e.target.variables), one)
+            once = 1 if self.memory.reduces else 2
+            met = met + self._bytes(e.name) * np.where(partial > 1, once * partial, 0)
+        for tensor, times in copies.items():
+            met = met + self._bytes(tensor) * times
+        return met
+
+    @staticmethod
+    def _times(parts: Sizes[str, Amounts], ranks: set[str], one: Amounts) -> Amounts:
+        """Parts of ranks together."""
+        times = one
+        for rank in sorted(ranks):
+            times = times * parts[rank]
+        return times
+
+    def _ranks(self, variables: Collection[str]) -> set[str]:
+        own = {whole_rank_of(self.program, v.upper()) for v in variables}
+        return own | {*self.program.parallel}
+
+    def _bytes(self, tensor: str) -> float:
+        words = self.program.once(words_of, self.architecture.word_bits).of(tensor)
+        ranks = self.program.tensor_ranks[tensor]
+        elements = elements_of(self.program, ranks, self.given)
+        return float(elements * words * self.architecture.word_bytes)

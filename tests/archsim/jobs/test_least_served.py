@@ -1,0 +1,75 @@
+"""What the memory that feeds cores serves in a way to spread a cascade, against a count by hand
+and the engine's; and which way has the least."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from archsim import Architecture
+from archsim.evaluate.evaluate import evaluate_mapping
+from archsim.jobs.best_parts import Spreading, numbers_of_parts
+from archsim.jobs.served import least_served, least_times
+from archsim.jobs.spreading import part_of, seen_by_one, splitting, spread_over, spreadings
+from archsim.spec.mapping import SpreadRank
+from einsum_cascade import Cascade
+from mappers.generators import GENERATORS
+
+LATENT = {"B": 1, "H": 16, "D": 16, "R": 8, "L": 32, "F": 16, "P": 1, "M": 512}
+ABSORBED = Cascade.load("mla-absorbed-2pass").program
+
+
+def cores(**fields: str) -> Architecture:
+    """16 cores whose L2 is as slow as the memory outside of it."""
+    given = {"L2.bandwidth": "3350 GB/s", "L2.instances.sms": "16", **fields}
+    return Architecture.load("h100-sxm", [f"memories.{k}={v}" for k, v in given.items()])
+
+
+def way(**parts: int) -> Spreading:
+    ranks = (SpreadRank(instances="sms", rank=r, parts=n) for r, n in parts.items() if n > 1)
+    return (("L2", tuple(ranks)),)
+
+
+@pytest.mark.parametrize("parts", [{"N": 4, "J": 4}, {"N": 16}, {"N": 2, "J": 8}])
+def test_time_is_that_of_what_all_cores_read(parts: dict[str, int]) -> None:
+    """Of X J parts read a copy each, of W N parts; the sum over D is nobody's part."""
+    machine, program = cores(), Cascade.load("linear-layer").program
+    given = {"N": 64, "D": 64, "J": 128}
+    served = 64 * 64 * parts.get("J", 1) + 64 * 128 * parts.get("N", 1)
+    once = 64 * 64 + 64 * 128
+    (found,) = least_times(program, machine, given, [way(**parts)])
+    assert found == pytest.approx(2 * (served + once) / 3350e9)
+
+
+def test_no_time_is_above_what_a_run_takes() -> None:
+    machine = cores()
+    for spreading in spreadings(ABSORBED, machine, LATENT):
+        (least,) = least_times(ABSORBED, machine, LATENT, [spreading])
+        seen = seen_by_one(machine, spreading)
+        made = GENERATORS.make(ABSORBED, seen, part_of(spreading, LATENT, ABSORBED))
+        mapping = spread_over(made, spreading, machine, ABSORBED)
+        assert least <= evaluate_mapping(ABSORBED, mapping, machine, LATENT).latency_s
+
+
+def test_the_least_of_all_ways_is_found() -> None:
+    """Against all parts of heads and keys that there are, one by one."""
+    machine = cores()
+    found = least_served(ABSORBED, machine, LATENT, [("H", "M")], [way(H=16)])
+    assert found is not None
+    assert splitting(ABSORBED, found)
+    numbers = (numbers_of_parts(LATENT[r], 16) for r in ("H", "M"))
+    every = [way(H=h, M=m) for h, m in product(*numbers) if h * m <= 16]
+    times = least_times(ABSORBED, machine, LATENT, every)
+    (mine, alone) = least_times(ABSORBED, machine, LATENT, [found, way(H=16)])
+    assert min(times) <= mine <= 1.1 * min(times)
+    assert mine < 0.8 * alone
+    assert all(LATENT[s.rank] % (s.parts or 1) == 0 for _, ranks in found for s in ranks)
+
+
+def test_none_is_found_where_others_are_as_good() -> None:
+    multicast = cores(**{"L2.multicast": "true", "L2.bandwidth": "900 TB/s"})
+    assert least_served(ABSORBED, multicast, LATENT, [("H", "M")], [way(H=16)]) is None
+    found = least_served(ABSORBED, cores(), LATENT, [("H", "M")], [way(H=16)])
+    assert found is not None
+    assert least_served(ABSORBED, cores(), LATENT, [("H", "M")], [found]) is None

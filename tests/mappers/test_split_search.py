@@ -1,0 +1,84 @@
+"""Cascades whose sums may be in parts over cores are searched where that promises more."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from brief_search import BRIEFLY
+
+from archsim import Architecture
+from archsim.jobs.selection import derived_mapping, promised_splits
+from archsim.jobs.workload import PartLike
+from archsim.spec.mapping import SpreadRank
+from mappers import split_search
+from mappers.certificate import Searched
+from mappers.engine_run import run_mapping
+from mappers.generators import GENERATORS
+from mappers.known_runs import KnownRuns
+from mappers.objectives import objective_called
+from mappers.part_space import space_of
+from mappers.protocol import Mapper, Progress, SearchProblem, silent
+from mappers.split_search import with_splits
+from mappers.transfer import Transfer
+from workloads import load
+
+LATENCY = objective_called("latency")
+OTHER = "mla-absorbed-2pass"
+SPREAD = tuple(SpreadRank(instances="sms", rank=r, parts=4) for r in ("H", "M"))
+WORK = """
+workload:
+  name: latents
+  cascade: mla-absorbed
+  shape: {B: 1, H: 16, D: 16, R: 8, L: 32, F: 16, P: 1, M: 1024}
+"""
+
+
+@pytest.fixture
+def part(tmp_path: Path) -> PartLike:
+    (tmp_path / "latents.yaml").write_text(WORK)
+    (found,) = load(tmp_path / "latents.yaml").parts
+    return found
+
+
+def cores(*settings: str) -> Architecture:
+    """16 cores that share an L2 that is no faster than the memory outside of it."""
+    given = ("bandwidth=3350 GB/s", "instances.sms=16", *settings)
+    return Architecture.load("h100-sxm", [f"memories.L2.{s}" for s in given])
+
+
+def test_what_is_found_of_another_cascade_is_known(
+    part: PartLike, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def first(strategy: Mapper, problem: SearchProblem, progress: Progress) -> Searched:
+        """What is made for one way to spread, for a search of all."""
+        machine = problem.space.architecture
+        search = Transfer(strategy, problem, "")
+        mapping = derived_mapping(part, machine, GENERATORS, OTHER, (("L2", SPREAD),))
+        run = run_mapping(problem.space, mapping, problem.objective)
+        if problem.known is None or run.value < problem.known.value:
+            search.best = replace(run, mapping=replace(mapping, cascade="whatever"))
+        return search.found()
+
+    monkeypatch.setattr(split_search, "spread_search", first)
+    problem = SearchProblem(space_of(part, cores()), LATENCY)
+    nothing = KnownRuns(part=part, problem=problem, runs=())
+    known, searches = with_splits(BRIEFLY, part, problem, nothing, silent)
+    assert known.best is not None
+    assert known.best.mapping.cascade == OTHER
+    assert run_mapping(space_of(part, cores(), OTHER), known.best.mapping, LATENCY) == known.best
+    # Nothing is better than what is found: it is not known twice, but what was done counts.
+    again, more = with_splits(BRIEFLY, part, problem, known, silent)
+    assert again.runs == known.runs
+    (certificate,) = more.certificates
+    both = searches.beside(replace(certificate, runs=3, candidates=5, reasons=(("why", 5),)))
+    assert (both.runs, both.candidates, both.reasons) == (3, 5, (("why", 5),))
+    assert more.beside(both).candidates == 5 + certificate.candidates
+
+
+def test_keys_are_in_parts_where_each_core_would_read_all_of_them(part: PartLike) -> None:
+    assert promised_splits(part, cores()) == (OTHER,)
+    assert promised_splits(part, cores("multicast=true")) == ()
+    assert promised_splits(part, cores("bandwidth=900 TB/s")) == ()
+    assert promised_splits(part, Architecture.load("fusemax")) == ()
