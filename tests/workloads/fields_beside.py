@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-_TEXT = {
+TEXT: dict[str, Any] = {
     "architectures": ["AnyForCausalLM"],
     "bos_token_id": 1,
     "eos_token_id": [2, 3],
@@ -22,15 +22,15 @@ _TEXT = {
     "_name_or_path": "somewhere",
 }
 BESIDE: dict[str, dict[str, Any]] = {
-    "llama": _TEXT | {"hidden_act": "silu", "pretraining_tp": 1, "mlp_bias": False},
-    "mistral": _TEXT | {"hidden_act": "silu"},
-    "mixtral": _TEXT
+    "llama": TEXT | {"hidden_act": "silu", "pretraining_tp": 1, "mlp_bias": False},
+    "mistral": TEXT | {"hidden_act": "silu"},
+    "mixtral": TEXT
     | {"hidden_act": "silu", "router_aux_loss_coef": 0.02, "output_router_logits": False},
-    "qwen2": _TEXT | {"hidden_act": "silu", "use_mrope": False},
-    "qwen3": _TEXT | {"hidden_act": "silu"},
-    "qwen3_moe": _TEXT | {"hidden_act": "silu", "router_aux_loss_coef": 0.001},
-    "gemma": _TEXT | {"hidden_act": "gelu", "hidden_activation": None},
-    "gemma2": _TEXT
+    "qwen2": TEXT | {"hidden_act": "silu", "use_mrope": False},
+    "qwen3": TEXT | {"hidden_act": "silu"},
+    "qwen3_moe": TEXT | {"hidden_act": "silu", "router_aux_loss_coef": 0.001},
+    "gemma": TEXT | {"hidden_act": "gelu", "hidden_activation": None},
+    "gemma2": TEXT
     | {
         "hidden_act": "gelu_pytorch_tanh",
         "hidden_activation": "gelu_pytorch_tanh",
@@ -38,10 +38,10 @@ BESIDE: dict[str, dict[str, Any]] = {
         "final_logit_softcapping": 30.0,
         "cache_implementation": "hybrid",
     },
-    "gemma3_text": _TEXT | {"rope_local_base_freq": 10000, "_sliding_window_pattern": 6},
-    "phi": _TEXT | {"hidden_act": "gelu_new", "partial_rotary_factor": 0.4, "resid_pdrop": 0.1},
-    "phi3": _TEXT | {"hidden_act": "silu", "original_max_position_embeddings": 4096},
-    "gpt_oss": _TEXT
+    "gemma3_text": TEXT | {"rope_local_base_freq": 10000, "_sliding_window_pattern": 6},
+    "phi": TEXT | {"hidden_act": "gelu_new", "partial_rotary_factor": 0.4, "resid_pdrop": 0.1},
+    "phi3": TEXT | {"hidden_act": "silu", "original_max_position_embeddings": 4096},
+    "gpt_oss": TEXT
     | {
         "hidden_act": "silu",
         "attention_bias": True,
@@ -49,8 +49,8 @@ BESIDE: dict[str, dict[str, Any]] = {
         "swiglu_limit": 7.0,
         "initial_context_length": 4096,
     },
-    "gpt_neox": _TEXT | {"hidden_act": "gelu", "rotary_pct": 0.25, "use_parallel_residual": True},
-    "gpt2": _TEXT
+    "gpt_neox": TEXT | {"hidden_act": "gelu", "rotary_pct": 0.25, "use_parallel_residual": True},
+    "gpt2": TEXT
     | {
         "activation_function": "gelu_new",
         "n_ctx": 1024,
@@ -58,7 +58,7 @@ BESIDE: dict[str, dict[str, Any]] = {
         "summary_first_dropout": 0.1,
         "task_specific_params": {"text-generation": {"do_sample": True}},
     },
-    "bert": _TEXT
+    "bert": TEXT
     | {
         "max_position_embeddings": 512,
         "hidden_act": "gelu",
@@ -67,15 +67,15 @@ BESIDE: dict[str, dict[str, Any]] = {
         "position_embedding_type": "absolute",
         "gradient_checkpointing": False,
     },
-    "modernbert": _TEXT
+    "modernbert": TEXT
     | {"hidden_activation": "gelu", "global_rope_theta": 160000.0, "local_rope_theta": 10000.0}
     | {"decoder_bias": True, "deterministic_flash_attn": False, "sparse_prediction": False}
     | {"classifier_pooling": "mean", "embedding_dropout": 0.0, "norm_eps": 1e-05},
-    "vit": _TEXT | {"hidden_act": "gelu", "encoder_stride": 16, "id2label": {"0": "tench"}},
-    "t5": _TEXT | {"is_encoder_decoder": True, "dropout_rate": 0.1, "n_positions": 512},
-    "deepseek_v2": _TEXT
+    "vit": TEXT | {"hidden_act": "gelu", "encoder_stride": 16, "id2label": {"0": "tench"}},
+    "t5": TEXT | {"is_encoder_decoder": True, "dropout_rate": 0.1, "n_positions": 512},
+    "deepseek_v2": TEXT
     | {"hidden_act": "silu", "aux_loss_alpha": 0.001, "n_group": 8, "topk_group": 3},
-    "deepseek_v3": _TEXT
+    "deepseek_v3": TEXT
     | {
         "hidden_act": "silu",
         "num_key_value_heads": 128,
@@ -86,9 +86,9 @@ BESIDE: dict[str, dict[str, Any]] = {
         "ep_size": 1,
         "seq_aux": True,
     },
-    "minimax_text_01": _TEXT
+    "minimax_text_01": TEXT
     | {"hidden_act": "silu", "postnorm": True, "layernorm_mlp_alpha": 3.5, "rotary_dim": 64},
-    "mamba": _TEXT
+    "mamba": TEXT
     | {
         "hidden_act": "silu",
         "d_inner": 1536,
@@ -103,39 +103,39 @@ BESIDE: dict[str, dict[str, Any]] = {
         "rms_norm": True,
         "pad_vocab_size_multiple": 8,
     },
-    "falcon_mamba": _TEXT | {"hidden_act": "silu", "mixer_rms_eps": 1e-6, "use_mambapy": False},
-    "glm4_moe": _TEXT
+    "falcon_mamba": TEXT | {"hidden_act": "silu", "mixer_rms_eps": 1e-6, "use_mambapy": False},
+    "glm4_moe": TEXT
     | {"hidden_act": "silu", "partial_rotary_factor": 0.5, "n_group": 1, "topk_group": 1}
     | {"num_nextn_predict_layers": 1, "norm_topk_prob": True, "routed_scaling_factor": 1.0},
-    "jamba": _TEXT
+    "jamba": TEXT
     | {"hidden_act": "silu", "use_mamba_kernels": True, "num_logits_to_keep": 1}
     | {"sliding_window": None, "router_aux_loss_coef": 0.001},
-    "deepseek_v32": _TEXT
+    "deepseek_v32": TEXT
     | {"hidden_act": "silu", "num_key_value_heads": 128, "num_nextn_predict_layers": 1}
     | {"scoring_func": "sigmoid", "topk_method": "noaux_tc", "ep_size": 1, "n_group": 8},
-    "kimi_k2": _TEXT
+    "kimi_k2": TEXT
     | {"hidden_act": "silu", "num_key_value_heads": 64, "num_nextn_predict_layers": 0}
     | {"qk_head_dim": 192, "scoring_func": "sigmoid", "topk_method": "noaux_tc"},
-    "llama4_text": _TEXT
+    "llama4_text": TEXT
     | {"hidden_act": "silu", "attn_temperature_tuning": True, "use_qk_norm": True}
     | {"attention_chunk_size": 8192, "attn_scale": 0.1, "router_jitter_noise": 0.0},
     "llama4": {"boi_token_index": 200080, "image_token_index": 200092, "torch_dtype": "bfloat16"},
-    "qwen3_next": _TEXT
+    "qwen3_next": TEXT
     | {"hidden_act": "silu", "partial_rotary_factor": 0.25, "full_attention_interval": 4}
     | {"decoder_sparse_step": 1, "mlp_only_layers": [], "output_router_logits": False},
-    "kimi_linear": _TEXT
+    "kimi_linear": TEXT
     | {"hidden_act": "silu", "num_key_value_heads": 32, "head_dim": 72, "mla_use_nope": True}
     | {"moe_router_activation_func": "sigmoid", "moe_renormalize": True, "moe_layer_freq": 1}
     | {"num_expert_group": 1, "use_grouped_topk": True, "model_max_length": 1048576},
-    "rwkv7": _TEXT
+    "rwkv7": TEXT
     | {"hidden_act": "sqrelu", "attn": None, "attn_mode": "chunk", "fuse_norm": False}
     | {"hidden_ratio": 4.0, "norm_first": True, "norm_bias": True, "norm_eps": 1e-05}
     | {"use_l2warp": True, "num_heads": None, "value_dim": None},
-    "whisper": _TEXT
+    "whisper": TEXT
     | {"activation_function": "gelu", "is_encoder_decoder": True, "num_hidden_layers": 32}
     | {"suppress_tokens": [1], "begin_suppress_tokens": [220], "mask_time_prob": 0.05}
     | {"max_target_positions": 448, "median_filter_width": 7, "apply_spec_augment": False},
-    "olmo2": _TEXT | {"hidden_act": "silu", "attention_bias": False},
-    "mamba2": _TEXT | {"hidden_act": "silu", "time_step_limit": [0.0, 1e6], "rms_norm": True},
+    "olmo2": TEXT | {"hidden_act": "silu", "attention_bias": False},
+    "mamba2": TEXT | {"hidden_act": "silu", "time_step_limit": [0.0, 1e6], "rms_norm": True},
 }
 """By family, what its published files have beside that and which changes nothing here."""

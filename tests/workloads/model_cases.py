@@ -8,8 +8,9 @@ without its classifier).
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any
+
+from family_cases import NEWER, Published, decoder
 
 from einsum_cascade.source import Source
 from einsum_cascade.yaml.source import read_yaml
@@ -17,29 +18,9 @@ from workloads.huggingface.read import read_config
 from workloads.models import ModelConfig
 
 
-@dataclass(frozen=True)
-class Published:
-    """A model's fields and the number of its parameters."""
-
-    name: str
-    parameters: int
-    fields: dict[str, Any]
-
-
 def model_of(fields: dict[str, Any]) -> ModelConfig:
     """The model of fields, through the text of a JSON file."""
     return read_config(read_yaml(Source("config.json", json.dumps(fields, indent=1))))
-
-
-def _decoder(kind: str, width: int, inner: int, layers: int, heads: int, **more: Any) -> Any:
-    return {
-        "model_type": kind,
-        "hidden_size": width,
-        "intermediate_size": inner,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        **more,
-    }
 
 
 def _deepseek(kind: str, width: int, inner: int, layers: int, heads: int, **more: Any) -> Any:
@@ -49,15 +30,15 @@ def _deepseek(kind: str, width: int, inner: int, layers: int, heads: int, **more
         "qk_rope_head_dim": 64,
         "v_head_dim": 128,
     }
-    return _decoder(kind, width, inner, layers, heads, **latent, **more)
+    return decoder(kind, width, inner, layers, heads, **latent, **more)
 
 
-LLAMA = _decoder("llama", 4096, 14336, 32, 32, num_key_value_heads=8, vocab_size=128256)
-MISTRAL = _decoder("mistral", 4096, 14336, 32, 32, num_key_value_heads=8, vocab_size=32000)
-GEMMA2 = _decoder(
+LLAMA = decoder("llama", 4096, 14336, 32, 32, num_key_value_heads=8, vocab_size=128256)
+MISTRAL = decoder("mistral", 4096, 14336, 32, 32, num_key_value_heads=8, vocab_size=32000)
+GEMMA2 = decoder(
     "gemma2", 3584, 14336, 42, 16, num_key_value_heads=8, head_dim=256, vocab_size=256000
 )
-GPT_OSS = _decoder(
+GPT_OSS = decoder(
     "gpt_oss",
     2880,
     2880,
@@ -82,7 +63,7 @@ DEEPSEEK_V3 = _deepseek(
     first_k_dense_replace=3,
     vocab_size=129280,
 )
-MINIMAX = _decoder(
+MINIMAX = decoder(
     "minimax_text_01",
     6144,
     9216,
@@ -114,7 +95,7 @@ T5 = {
     "vocab_size": 32128,
 }
 
-GLM_4_5_AIR = _decoder(
+GLM_4_5_AIR = decoder(
     "glm4_moe",
     4096,
     10944,
@@ -131,7 +112,7 @@ GLM_4_5_AIR = _decoder(
     first_k_dense_replace=1,
     vocab_size=151552,
 )
-LLAMA_4_SCOUT = _decoder(
+LLAMA_4_SCOUT = decoder(
     "llama4_text",
     5120,
     8192,
@@ -145,7 +126,7 @@ LLAMA_4_SCOUT = _decoder(
     no_rope_layers=[1, 1, 1, 0] * 12,
     vocab_size=202048,
 )
-QWEN3_NEXT = _decoder(
+QWEN3_NEXT = decoder(
     "qwen3_next",
     2048,
     5120,
@@ -203,7 +184,7 @@ WHISPER = {
     "num_mel_bins": 128,
     "vocab_size": 51866,
 }
-JAMBA = _decoder("jamba", 4096, 14336, 32, 32, mamba_dt_rank=256, vocab_size=65536)
+JAMBA = decoder("jamba", 4096, 14336, 32, 32, mamba_dt_rank=256, vocab_size=65536)
 FALCON_MAMBA = {
     "model_type": "falcon_mamba",
     "hidden_size": 4096,
@@ -221,31 +202,29 @@ PUBLISHED = (
     Published(
         "llama-3-70b",
         70_553_706_496,
-        _decoder("llama", 8192, 28672, 80, 64, num_key_value_heads=8, vocab_size=128256),
+        decoder("llama", 8192, 28672, 80, 64, num_key_value_heads=8, vocab_size=128256),
     ),
-    Published(
-        "llama-2-7b", 6_738_415_616, _decoder("llama", 4096, 11008, 32, 32, vocab_size=32000)
-    ),
+    Published("llama-2-7b", 6_738_415_616, decoder("llama", 4096, 11008, 32, 32, vocab_size=32000)),
     Published("mistral-7b", 7_241_732_096, MISTRAL),
     Published(
         "mixtral-8x7b",
         46_702_792_704,
-        _decoder("mixtral", 4096, 14336, 32, 32, vocab_size=32000),
+        decoder("mixtral", 4096, 14336, 32, 32, vocab_size=32000),
     ),
     Published(
         "qwen2-7b",
         7_615_616_512,
-        _decoder("qwen2", 3584, 18944, 28, 28, num_key_value_heads=4, vocab_size=152064),
+        decoder("qwen2", 3584, 18944, 28, 28, num_key_value_heads=4, vocab_size=152064),
     ),
     Published(
         "qwen3-8b",
         8_190_735_360,
-        _decoder("qwen3", 4096, 12288, 36, 32, num_key_value_heads=8, vocab_size=151936),
+        decoder("qwen3", 4096, 12288, 36, 32, num_key_value_heads=8, vocab_size=151936),
     ),
     Published(
         "qwen3-30b-a3b",
         30_532_122_624,
-        _decoder(
+        decoder(
             "qwen3_moe",
             2048,
             6144,
@@ -262,12 +241,12 @@ PUBLISHED = (
             vocab_size=151936,
         ),
     ),
-    Published("gemma-7b", 8_537_680_896, _decoder("gemma", 3072, 24576, 28, 16, vocab_size=256000)),
+    Published("gemma-7b", 8_537_680_896, decoder("gemma", 3072, 24576, 28, 16, vocab_size=256000)),
     Published("gemma-2-9b", 9_241_705_984, GEMMA2),
     Published(
         "gemma-3-1b",
         999_885_952,
-        _decoder(
+        decoder(
             "gemma3_text",
             1152,
             6912,
@@ -278,14 +257,14 @@ PUBLISHED = (
             vocab_size=262144,
         ),
     ),
-    Published("phi-2", 2_779_683_840, _decoder("phi", 2560, 10240, 32, 32, vocab_size=51200)),
-    Published("phi-3-mini", 3_821_079_552, _decoder("phi3", 3072, 8192, 32, 32, vocab_size=32064)),
+    Published("phi-2", 2_779_683_840, decoder("phi", 2560, 10240, 32, 32, vocab_size=51200)),
+    Published("phi-3-mini", 3_821_079_552, decoder("phi3", 3072, 8192, 32, 32, vocab_size=32064)),
     Published("gpt-oss-20b", 20_914_757_184, GPT_OSS),
-    Published("pythia-70m", 70_426_624, _decoder("gpt_neox", 512, 2048, 6, 8, vocab_size=50304)),
+    Published("pythia-70m", 70_426_624, decoder("gpt_neox", 512, 2048, 6, 8, vocab_size=50304)),
     Published(
         "gpt-neox-20b",
         20_554_567_680,
-        _decoder("gpt_neox", 6144, 24576, 44, 64, vocab_size=50432),
+        decoder("gpt_neox", 6144, 24576, 44, 64, vocab_size=50432),
     ),
     Published(
         "gpt2",
@@ -293,15 +272,15 @@ PUBLISHED = (
         {"model_type": "gpt2", "n_embd": 768, "n_layer": 12, "n_head": 12, "vocab_size": 50257},
     ),
     Published(
-        "bert-base-uncased", 109_482_240, _decoder("bert", 768, 3072, 12, 12, vocab_size=30522)
+        "bert-base-uncased", 109_482_240, decoder("bert", 768, 3072, 12, 12, vocab_size=30522)
     ),
     # With its head, as the checkpoint has it.
     Published(
         "modernbert-base",
         149_655_232,
-        _decoder("modernbert", 768, 1152, 22, 12, vocab_size=50368),
+        decoder("modernbert", 768, 1152, 22, 12, vocab_size=50368),
     ),
-    Published("vit-base-patch16-224", 85_798_656, _decoder("vit", 768, 3072, 12, 12)),
+    Published("vit-base-patch16-224", 85_798_656, decoder("vit", 768, 3072, 12, 12)),
     Published("t5-small", 60_506_624, T5),
     Published(
         "flan-t5-small",
@@ -402,10 +381,10 @@ PUBLISHED = (
     Published(
         "qwen3-0.6b",
         596_049_920,
-        _decoder("qwen3", 1024, 3072, 28, 16, num_key_value_heads=8, head_dim=128)
+        decoder("qwen3", 1024, 3072, 28, 16, num_key_value_heads=8, head_dim=128)
         | {"tie_word_embeddings": True, "vocab_size": 151936},
     ),
-    Published("olmo-2-1b", 1_484_916_736, _decoder("olmo2", 2048, 8192, 16, 16, vocab_size=100352)),
+    Published("olmo-2-1b", 1_484_916_736, decoder("olmo2", 2048, 8192, 16, 16, vocab_size=100352)),
     # Table of the paper, arXiv 2503.14456.
     Published("rwkv-7-0.19b", 191_034_624, RWKV7),
     Published("rwkv-7-0.45b", 450_767_872, _rwkv7(1024, 24, 64, 32, 128)),
@@ -433,6 +412,7 @@ PUBLISHED = (
         ),
     ),
     Published(
-        "olmo-2-13b", 13_716_198_400, _decoder("olmo2", 5120, 13824, 40, 40, vocab_size=100352)
+        "olmo-2-13b", 13_716_198_400, decoder("olmo2", 5120, 13824, 40, 40, vocab_size=100352)
     ),
+    *NEWER,
 )

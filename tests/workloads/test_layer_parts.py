@@ -102,7 +102,10 @@ def test_active_parameters_are_those_published(
     assert weights_read(work) + embeddings * table == pytest.approx(published, rel=0.01)
 
 
-ENCODERS = ("bert-base-uncased", "vit-base-patch16-224", "modernbert-base")
+ENCODERS = (
+    *("bert-base-uncased", "vit-base-patch16-224", "modernbert-base"),
+    *("FacebookAI/roberta-base", "distilbert/distilbert-base-uncased"),
+)
 
 
 @pytest.mark.parametrize(

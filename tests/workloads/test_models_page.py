@@ -57,7 +57,8 @@ def mixer_cell(mixer: Any) -> str:
             width = f"{mixer.nope_width}+{mixer.rope_width}"
             found = f"MLA {mixer.heads} x ({width}), cache {mixer.kv_rank}+{mixer.rope_width}"
             if (index := mixer.indexer) is not None:
-                found += f", {index.picks} keys picked by {index.heads} x {index.width}"
+                by = "a layer before" if index.shared else f"{index.heads} x {index.width}"
+                found += f", {index.picks} keys picked by {by}"
             return found
         case DecayAttention() | RwkvAttention():
             return f"{mixer.kind} {mixer.heads} x {mixer.qk_width}"

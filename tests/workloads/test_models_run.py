@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from model_cases import PUBLISHED
+from family_cases import NEWER
+from model_cases import PUBLISHED, model_of
 
 from archsim import Architecture, Result, simulate
 from archsim.jobs.job import Job
 from archsim.jobs.run import evaluate_job
 from einsum_cascade.yaml.library import builtin_names
 from workloads import Workload, load
+from workloads.models import ModelConfig
+from workloads.parts.model import ffn_up_of
 
 pytestmark = pytest.mark.slow
 
@@ -39,9 +42,31 @@ OTHERS: tuple[dict[str, Any], ...] = (
         "add_cross_attention": True,
     },
 )
-# Of models that differ in widths alone the first is enough.
+# Of models that differ in widths alone the first is enough; of the newer families, those whose
+# layers are of other kinds than the ones before.
 _FIRST = {str(case.fields["model_type"]): case for case in reversed(PUBLISHED)}
-FAMILIES: dict[str, dict[str, Any]] = {case.name: case.fields for case in _FIRST.values()}
+
+
+def kinds_of(model: ModelConfig) -> frozenset[str]:
+    """What layers differ in beside their widths."""
+    return frozenset(
+        f"{'cross' if layer.cross else ''} {layer.mixer.kind} {type(layer.ffn).__name__}"
+        f" {ffn_up_of(layer)} {_switches(layer.mixer)}"
+        for layer in (run.layer for run in model.runs)
+    )
+
+
+def _switches(mixer: object) -> list[str]:
+    names = ("causal", "window", "chunk", "sinks", "gated", "softcap", "q_rank", "low_rank")
+    return [name for name in names if getattr(mixer, name, None)]
+
+
+FAMILIES: dict[str, dict[str, Any]] = {}
+_RUN: set[frozenset[str]] = set()
+for _case in reversed(_FIRST.values()):
+    if (_kinds := kinds_of(model_of(_case.fields))) not in _RUN or _case not in NEWER:
+        FAMILIES[_case.name] = _case.fields
+        _RUN.add(_kinds)
 FAMILIES |= {f"a {fields['model_type']}": fields for fields in OTHERS}
 
 
@@ -147,8 +172,11 @@ def test_every_family_that_is_read_is_among_them() -> None:
     from workloads.huggingface.read import READERS
 
     read = {fields["model_type"] for fields in FAMILIES.values()}
+    # Of kinds that run by another name, or inside of a model of several inputs.
+    newer = [case.fields for case in NEWER if kinds_of(model_of(case.fields)) in _RUN]
+    read |= {inside["model_type"] for f in newer for inside in (f, f.get("text_config", f))}
     shipped = (load(name).model for name in builtin_names("workloads"))
     read |= {model.family for model in shipped if model is not None}
     # Other names of the same fields.
-    same = {"gemma3": "gemma3_text", "minimax_m1": "minimax_text_01", "minimax": "minimax_text_01"}
+    same = {"minimax_m1": "minimax_text_01", "minimax": "minimax_text_01"}
     assert {same.get(family, family) for family in READERS} <= read

@@ -45,6 +45,9 @@ PUBLISHED: dict[str, tuple[float, float]] = {
     "qwen3-next-80b-a3b": (80, 3.87),
     "kimi-linear-48b-a3b": (49.1, 3.48),
     "rwkv-7-2.9b": (2.947735040, 2.947735040),
+    "qwen3.5-27b": (26.9, 26.9),  # of 27.8 an encoder of images and a further layer are 0.9
+    "minimax-m2": (228.7, 11.03),  # 9.8 without its two embeddings of 0.61 each
+    "glm-5.2": (744, 41.25),
 }
 WITHOUT_EMBEDDINGS: dict[str, tuple[float, int]] = {
     # Active parameters where authors leave out the input embedding (1) or both (2).
@@ -54,6 +57,8 @@ WITHOUT_EMBEDDINGS: dict[str, tuple[float, int]] = {
     "glm-4.5": (32, 2),
     "qwen3-235b-a22b": (22, 0),
     "mixtral-8x7b": (12.9, 0),
+    "minimax-m2": (9.8, 2),
+    "glm-5.2": (39.4, 2),
 }
 SHIPPED = tuple(name for name in builtin_names("workloads") if load(name).model is not None)
 

@@ -99,6 +99,29 @@ def test_the_indexer_picks_for_all_heads(queries: int, keys: int, picks: int) ->
     close(found, reference("deepseek_sparse_attention", **inputs, J=picks)["O"], 10)
 
 
+def shared_picks(inputs: dict[str, Any], picks: int) -> dict[str, Any]:
+    """What a layer that shares them reads: each query's best keys, and 0 where there are none."""
+    late = inputs["KI"].shape[1] - inputs["QI"].shape[1]
+    scores = np.einsum("bpnd,bmd->bpnm", inputs["QI"], inputs["KI"])
+    index = np.einsum("bpn,bpnm->bpm", inputs["IW"], np.maximum(scores, 0))
+    found = np.zeros((*index.shape[:2], picks), dtype=np.int64)
+    for b, p in np.ndindex(index.shape[:2]):
+        seen = p + late + 1
+        best = np.argsort(-index[b, p, : max(0, seen)], kind="stable")[:picks]
+        found[b, p, : len(best)] = best
+    return {n: inputs[n] for n in ("QN", "QR", "CKV", "KR", "WK", "WV")} | {"IX": found}
+
+
+@pytest.mark.parametrize(("queries", "keys", "picks"), [(7, 7, 3), (1, 9, 4), (5, 9, 1), (6, 8, 8)])
+def test_picks_of_a_layer_before(queries: int, keys: int, picks: int) -> None:
+    """With the picks that its own indexer would make, a layer that shares them is the same."""
+    inputs = latent(queries, keys)
+    given = shared_picks(inputs, picks)
+    found = evaluated("deepseek-sparse-attention-shared", given)["O"]
+    close(found, evaluated("deepseek-sparse-attention", inputs, J=picks)["O"], 10)
+    close(found, reference("deepseek_sparse_attention_shared", **given)["O"], 10)
+
+
 def test_as_many_picks_as_keys_are_dense_latent_attention() -> None:
     """Each query attends all keys that it sees, however the indexer weighs them."""
     inputs = latent(1, 8)
@@ -207,6 +230,8 @@ def test_gradients_of_groups(queries: int, keys: int) -> None:
         # The indexer's keys are swept, then the picks are fetched: other tensors, one pass each.
         ("deepseek-sparse-attention", "M", 1),
         ("deepseek-sparse-attention", "J", 2),
+        ("deepseek-sparse-attention-shared", "M", 1),
+        ("deepseek-sparse-attention-shared", "J", 2),
         # Keys for their means, and again where they are picked.
         ("mixture-of-block-attention", "M", 2),
         ("native-sparse-attention", "M", 2),
@@ -225,6 +250,7 @@ def test_passes(name: str, rank: str, count: int) -> None:
     ("name", "rank"),
     [
         ("deepseek-sparse-attention", "J"),
+        ("deepseek-sparse-attention-shared", "J"),
         ("mixture-of-block-attention", "J"),
         ("path-attention", "M"),
     ],

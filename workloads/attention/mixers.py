@@ -297,15 +297,19 @@ def _picked(a: LatentAttention, index: KeyIndexer, tokens: Tokens) -> LayerAtten
         *((PICKS, index.picks), ("N", index.heads), ("R", a.rope_width)),
     )
     note = f"each query attends all keys before it, and not {index.picks} that an indexer picks"
+    scored = (
+        f"sparse attention to latents: {index.picks:,} of {tokens.keys:,} keys are attended,"
+        " those that a layer before has picked"
+        if index.shared
+        else f"sparse attention to latents: {index.heads} heads of an indexer score"
+        f" {tokens.keys:,} keys, and {index.picks:,} are attended"
+    )
     return LayerAttention(
-        cascade="deepseek-sparse-attention",
+        cascade=f"deepseek-sparse-attention{'-shared' if index.shared else ''}",
         shapes=_shapes(tokens, a.heads, cached, a.kv_rank, tokens.keys),
         kv_heads=1,
         variants=(Variant(rank=PICKS, shapes=sizes), _unfolding(a)),
-        notes=(
-            f"sparse attention to latents: {index.heads} heads of an indexer score"
-            f" {tokens.keys:,} keys, and {index.picks:,} are attended",
-        ),
+        notes=(scored,),
         omissions=(*dense.omissions, LayerOmission(feature="picks", note=note)),
         stand_ins=(ONE_HEAD, "mla-absorbed"),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from einsum_cascade.yaml.source import YamlNode
+from einsum_cascade.yaml.source import YamlNode, YamlScalar, shorten
 
 from ..models import Experts, FeedForward, Layer, ModelConfig, SoftmaxAttention
 from .fields import (
@@ -24,10 +24,19 @@ from .fields import (
     divided,
     feed_forward,
     read_fields,
+    refuse,
     routed,
     stack,
 )
 from .softmax import DecoderConfig, layer_windows, softmax_heads
+from .variants import ministral3
+from .vision import (
+    Mistral3Inputs,
+    SeveralInputs,
+    of_several_inputs,
+    pixtral_encoder,
+    siglip_encoder,
+)
 
 
 class _LlamaConfig(DecoderConfig):
@@ -68,6 +77,9 @@ class _Qwen3Config(_Qwen2Config):
 
 
 class _Qwen3MoeConfig(_Qwen3Config):
+    harmless = ("use_qk_norm",)
+    """Queries and keys of the family are always normalised."""
+
     # As the class has it, where Qwen3's own is 128.
     head_dim: Size | None = None
     num_key_value_heads: Size | None = 4
@@ -258,17 +270,27 @@ def gemma3(root: YamlNode) -> ModelConfig:
     return _gemma_stack(root, c, "gemma3", windows, norms=4, softcap=softcap, qk_norm=True)
 
 
-class _SeveralInputsConfig(ConfigFields):
+class _Gemma3Inputs(SeveralInputs):
     harmless = ("text_config", "vision_config", "mm_tokens_per_image")
 
 
 def gemma3_of_several_inputs(root: YamlNode) -> ModelConfig:
-    """``Gemma3Config``: the language model stands in ``text_config``, and is all that is read."""
-    inner = root.child("text_config")
-    if inner is None:
-        return gemma3(root)
-    read_fields(_SeveralInputsConfig, root)
-    return gemma3(inner)
+    """``Gemma3Config``: the language model runs; an encoder of images counts as parameters."""
+    return of_several_inputs(root, _Gemma3Inputs, gemma3, siglip_encoder)
+
+
+def mistral3(root: YamlNode) -> ModelConfig:
+    """``Mistral3Config``: a mistral or ministral3, and an encoder of images."""
+    return of_several_inputs(root, Mistral3Inputs, _mistral_or_ministral, pixtral_encoder)
+
+
+def _mistral_or_ministral(root: YamlNode) -> ModelConfig:
+    kind = root.child("model_type")
+    named = kind.text if isinstance(kind, YamlScalar) else "mistral"
+    if named not in ("mistral", "ministral3", "mistral3"):
+        text = f"the language model is 'mistral' or 'ministral3', got '{shorten(named)}'"
+        raise refuse(root, "model_type", text)
+    return ministral3(root) if named == "ministral3" else mistral(root)
 
 
 def _gemma_stack(
@@ -321,6 +343,9 @@ class _PhiConfig(DecoderConfig):
 
 
 class _Phi3Config(DecoderConfig):
+    harmless = ("full_attn_mod", "interpolate_factor")
+    """Which of the layers see all keys: the class lets all of them do the same."""
+
     num_key_value_heads: Size | None = None
     sliding_window: Size | None = None
 

@@ -1,4 +1,4 @@
-"""Readers of encoders and encoder-decoders: bert, modernbert, t5, vit,
+"""Readers of encoders and encoder-decoders: bert, distilbert, modernbert, roberta, t5, vit,
 whisper.
 
 Field names and defaults are those of Hugging Face Transformers (``BertConfig``, ...).
@@ -38,6 +38,19 @@ class _BertConfig(ConfigFields):
     type_vocab_size: Size = 2
     is_decoder: bool = False
     add_cross_attention: bool = False
+    tie_word_embeddings: bool = True
+
+
+class _DistilBertConfig(ConfigFields):
+    harmless = ("sinusoidal_pos_embds", "tie_weights_")
+    """With what the table of positions begins, and a setting of old."""
+
+    dim: Size
+    n_layers: LayerCount
+    n_heads: Size
+    hidden_dim: Size
+    activation: str | None = "gelu"
+    max_position_embeddings: Size = 512
     tie_word_embeddings: bool = True
 
 
@@ -123,6 +136,15 @@ def _heads(heads: int, width: int, causal: bool) -> SoftmaxAttention:
 
 def bert(root: YamlNode) -> ModelConfig:
     """``BertConfig``; parameters are those of the encoder with its pooler."""
+    return _bert(root, "bert")
+
+
+def roberta(root: YamlNode) -> ModelConfig:
+    """``RobertaConfig``: as bert; positions begin behind that of padding."""
+    return _bert(root, "roberta")
+
+
+def _bert(root: YamlNode, family: str) -> ModelConfig:
     c = read_fields(_BertConfig, root)
     d, inner, heads = c.hidden_size, c.intermediate_size, c.num_attention_heads
     width = divided(root, "hidden_size", d, "num_attention_heads", heads)
@@ -138,7 +160,21 @@ def bert(root: YamlNode) -> ModelConfig:
     )
     # Positions, kinds of sentence and their norm; then the pooler.
     tables = (c.max_position_embeddings + c.type_vocab_size) * d + 2 * d
-    return stack(c, "bert", d, [layer] * c.num_hidden_layers, tables + d * d + d)
+    return stack(c, family, d, [layer] * c.num_hidden_layers, tables + d * d + d)
+
+
+def distilbert(root: YamlNode) -> ModelConfig:
+    """``DistilBertConfig``: as bert, without kinds of sentences and without a pooler."""
+    c = read_fields(_DistilBertConfig, root)
+    d, inner = c.dim, c.hidden_dim
+    mixer = _heads(c.n_heads, divided(root, "dim", d, "n_heads", c.n_heads), causal=False)
+    layer = Layer(
+        mixer=mixer,
+        ffn=feed_forward(inner, gated=False, activation=c.activation),
+        other_parameters=4 * d + attention_biases(mixer, d) + inner + d,
+    )
+    tables = c.max_position_embeddings * d + 2 * d
+    return stack(c, "distilbert", d, [layer] * c.n_layers, tables)
 
 
 def modernbert(root: YamlNode) -> ModelConfig:

@@ -1,12 +1,13 @@
-"""Readers of stacks whose layers mix tokens in different ways: jamba, qwen3_next, kimi_linear.
+"""Readers of stacks whose layers mix tokens in different ways: jamba, qwen3_next,
+qwen3_5, kimi_linear.
 
 Fields and defaults are those of Hugging Face Transformers (``JambaConfig``,
-``Qwen3NextConfig``) and of Kimi Linear's own configuration.
+``Qwen3NextConfig``, ...) and of Kimi Linear's own configuration.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from einsum_cascade.yaml.source import YamlNode
@@ -18,6 +19,7 @@ from ..models import (
     Layer,
     ModelConfig,
     SelectiveScan,
+    SoftmaxAttention,
 )
 from .fields import (
     ConfigFields,
@@ -29,6 +31,8 @@ from .fields import (
     auto_or_size,
     divided,
     feed_forward,
+    grouped_heads,
+    head_width,
     one_a_layer,
     per_layer,
     read_fields,
@@ -38,6 +42,7 @@ from .fields import (
 )
 from .latent import LatentFields
 from .softmax import DecoderConfig, softmax_heads
+from .vision import Qwen35Inputs, of_several_inputs, qwen3_5_encoder
 
 
 class _JambaConfig(DecoderConfig):
@@ -105,10 +110,15 @@ def _beside_mamba(c: _JambaConfig, m: SelectiveScan) -> int:
     return other + (2 * m.inner + c.hidden_size if c.mamba_proj_bias else 0)
 
 
-class _Qwen3NextConfig(DecoderConfig):
+class _GatedDeltaConfig(ConfigFields):
+    """What layers of Gated DeltaNet and of softmax with a gate say, whatever follows them."""
+
+    hidden_size: Size
+    num_hidden_layers: LayerCount
+    num_attention_heads: Size
+    head_dim: Size | None = 256
     hidden_act: SiluGate = None
     num_key_value_heads: Size = 2
-    head_dim: Size | None = 256
     attention_bias: bool = False
     full_attention_interval: Size = 4
     layer_types: (
@@ -119,6 +129,10 @@ class _Qwen3NextConfig(DecoderConfig):
     linear_value_head_dim: Size = 128
     linear_num_key_heads: Size = 16
     linear_num_value_heads: Size = 32
+
+
+class _Qwen3NextConfig(_GatedDeltaConfig):
+    intermediate_size: Size
     num_experts: SizeOrZero = 512
     num_experts_per_tok: Size = 10
     moe_intermediate_size: Size = 512
@@ -127,11 +141,96 @@ class _Qwen3NextConfig(DecoderConfig):
     mlp_only_layers: tuple[SizeOrZero, ...] = ()
 
 
+_QWEN35 = ("mtp_*", "mamba_ssm_dtype", "num_nextn_predict_layers", "mrope_*")
+"""Layers that predict further tokens, the width of states, and positions."""
+
+
+class _Qwen35Config(_GatedDeltaConfig):
+    harmless = _QWEN35
+
+    num_key_value_heads: Size = 4
+    intermediate_size: Size
+    attn_output_gate: bool = True
+
+
+class _Qwen35MoeConfig(_GatedDeltaConfig):
+    harmless = (*_QWEN35, "intermediate_size")
+    """No layer is dense."""
+
+    num_experts: Size = 256
+    num_experts_per_tok: Size = 8
+    moe_intermediate_size: Size = 512
+    shared_expert_intermediate_size: SizeOrZero = 512
+    attn_output_gate: bool = True
+
+
 def qwen3_next(root: YamlNode) -> ModelConfig:
     """``Qwen3NextConfig``: three layers of Gated DeltaNet, one of softmax with an output gate."""
     c = read_fields(_Qwen3NextConfig, root)
-    d, experts = c.hidden_size, c.num_experts
-    softmax = replace(softmax_heads(root, c, c.num_key_value_heads, qk_norm=True), gated=True)
+    dense = feed_forward(c.intermediate_size, gated=True, activation=None)
+    ffns: list[FeedForward | Experts] = [dense] * c.num_hidden_layers
+    if c.num_experts:
+        mixture = _beside_a_shared_one(root, c)
+        for index in range(c.decoder_sparse_step - 1, len(ffns), c.decoder_sparse_step):
+            if index not in c.mlp_only_layers:
+                ffns[index] = mixture
+    return _gated_delta_stack(root, c, "qwen3_next", ffns)
+
+
+def qwen3_5_text(root: YamlNode) -> ModelConfig:
+    """``Qwen3_5TextConfig``: as qwen3_next without experts."""
+    c = read_fields(_Qwen35Config, root)
+    _check_gate(root, c.attn_output_gate)
+    dense = feed_forward(c.intermediate_size, gated=True, activation=None)
+    return _gated_delta_stack(root, c, "qwen3_5_text", [dense] * c.num_hidden_layers)
+
+
+def qwen3_5_moe_text(root: YamlNode) -> ModelConfig:
+    """``Qwen3_5MoeTextConfig``: as qwen3_next, with experts in all layers."""
+    c = read_fields(_Qwen35MoeConfig, root)
+    _check_gate(root, c.attn_output_gate)
+    ffns = [_beside_a_shared_one(root, c)] * c.num_hidden_layers
+    return _gated_delta_stack(root, c, "qwen3_5_moe_text", ffns)
+
+
+def qwen3_5(root: YamlNode) -> ModelConfig:
+    """``Qwen3_5Config``: the language model runs; an encoder of images counts as parameters."""
+    return of_several_inputs(root, Qwen35Inputs, qwen3_5_text, qwen3_5_encoder)
+
+
+def qwen3_5_moe(root: YamlNode) -> ModelConfig:
+    """``Qwen3_5MoeConfig``: likewise."""
+    return of_several_inputs(root, Qwen35Inputs, qwen3_5_moe_text, qwen3_5_encoder)
+
+
+def _check_gate(root: YamlNode, gated: bool) -> None:
+    if not gated:
+        raise refuse(root, "attn_output_gate", "the family's softmax layers have a gate")
+
+
+def _beside_a_shared_one(root: YamlNode, c: _Qwen3NextConfig | _Qwen35MoeConfig) -> Experts:
+    experts = c.num_experts
+    return Experts(
+        experts=experts,
+        per_token=routed(root, "num_experts_per_tok", c.num_experts_per_tok, experts),
+        inner=c.moe_intermediate_size,
+        shared_inner=c.shared_expert_intermediate_size,
+    )
+
+
+def _gated_delta_stack(
+    root: YamlNode, c: _GatedDeltaConfig, family: str, ffns: Sequence[FeedForward | Experts]
+) -> ModelConfig:
+    d, heads = c.hidden_size, c.num_attention_heads
+    width = head_width(root, d, heads, c.head_dim)
+    softmax = SoftmaxAttention(
+        heads=heads,
+        kv_heads=grouped_heads(root, heads, c.num_key_value_heads),
+        qk_width=width,
+        v_width=width,
+        qk_norm=True,
+        gated=True,
+    )
     keys, values = c.linear_num_key_heads, c.linear_num_value_heads
     divided(root, "linear_num_value_heads", values, "linear_num_key_heads", keys)
     delta = DeltaAttention(
@@ -141,30 +240,21 @@ def qwen3_next(root: YamlNode) -> ModelConfig:
         v_width=c.linear_value_head_dim,
         conv_width=c.linear_conv_kernel_dim,
     )
-    dense = feed_forward(c.intermediate_size, gated=True, activation=None)
     full = [(i + 1) % c.full_attention_interval == 0 for i in range(c.num_hidden_layers)]
     if c.layer_types is not None:
         per_layer(root, "layer_types", c.layer_types, c.num_hidden_layers)
         full = [kind == "full_attention" for kind in c.layer_types]
     layers = []
-    for index, attends in enumerate(full):
+    for attends, ffn in zip(full, ffns, strict=True):
         # A head's bias of steps and A, and the norm of its output; norms of queries and keys.
         other = 2 * d + (2 * softmax.qk_width if attends else 2 * values + delta.v_width)
         # Queries carry the gate, and so does their bias.
         biases = attention_biases(softmax, d) + softmax.heads * softmax.v_width
         other += biases if attends and c.attention_bias else 0
-        ffn: FeedForward | Experts = dense
-        if experts and index not in c.mlp_only_layers and (index + 1) % c.decoder_sparse_step == 0:
-            ffn = Experts(
-                experts=experts,
-                per_token=routed(root, "num_experts_per_tok", c.num_experts_per_tok, experts),
-                inner=c.moe_intermediate_size,
-                shared_inner=c.shared_expert_intermediate_size,
-            )
-            # One number a token weighs the shared expert.
-            other += d
+        # One number a token weighs the shared expert.
+        other += d if isinstance(ffn, Experts) else 0
         layers.append(Layer(mixer=softmax if attends else delta, ffn=ffn, other_parameters=other))
-    return stack(c, "qwen3_next", d, layers, d)
+    return stack(c, family, d, layers, d)
 
 
 class _KimiDeltaConfig(ConfigFields):

@@ -1,13 +1,17 @@
-"""Readers of deepseek (latent attention, mixtures of experts) and minimax (hybrid stacks).
+"""Readers of deepseek and glm_moe_dsa (latent attention, mixtures of experts), and of minimax
+(hybrid stacks).
 
-Fields are those of ``DeepseekV2Config``, ``DeepseekV3Config``, ``MiniMaxConfig``, and of
-MiniMax-Text-01's own configuration.
+Fields are those of ``DeepseekV2Config``, ``DeepseekV3Config``, ``GlmMoeDsaConfig``,
+``MiniMaxConfig``, and of MiniMax-Text-01's own configuration.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator
 
 from einsum_cascade.yaml.source import YamlNode
 
@@ -32,6 +36,7 @@ from .fields import (
     one_a_layer,
     per_layer,
     read_fields,
+    refuse,
     routed,
     stack,
 )
@@ -61,7 +66,7 @@ class LatentFields(ConfigFields):
 
 
 class _DeepseekConfig(LatentFields):
-    harmless = ("num_nextn_predict_layers",)
+    harmless: ClassVar[tuple[str, ...]] = ("num_nextn_predict_layers",)
     """Layers that predict further tokens are no part of what is read."""
     alike = (("num_key_value_heads", "num_attention_heads"), ("qk_head_dim", "qk_width"))
     """Every head has keys of its own once they are unfolded."""
@@ -112,6 +117,59 @@ def deepseek_v32(root: YamlNode) -> ModelConfig:
     return _deepseek_stack(root, c, "deepseek_v32", router_biases=True, indexer=index)
 
 
+def _letters(value: Any) -> Any:
+    return list(value) if isinstance(value, str) else value
+
+
+_PATTERN = one_a_layer("F", "S", "full", "shared")
+
+
+class _GlmMoeDsaConfig(_DeepseekV32Config):
+    harmless = ("num_nextn_predict_layers", "head_dim", "indexer_rope_interleave", "mtp_*")
+    """A head's width with rotations is said by itself."""
+
+    index_n_heads: Size = 32
+    index_head_dim: Size = 128
+    index_topk: Size = 2048
+    first_k_dense_replace: SizeOrZero = 3
+    mlp_layer_types: Annotated[tuple[str, ...], one_a_layer("dense", "sparse")] | None = None
+    indexer_types: Annotated[tuple[str, ...], one_a_layer("full", "shared")] | None = None
+    index_topk_freq: Size = 1
+    index_skip_topk_offset: SizeOrZero = 2
+    index_topk_pattern: Annotated[tuple[str, ...], _PATTERN, BeforeValidator(_letters)] | None = (
+        None
+    )
+
+
+def glm_moe_dsa(root: YamlNode) -> ModelConfig:
+    """``GlmMoeDsaConfig``: as deepseek_v32; some layers take the picks of a layer before."""
+    c = read_fields(_GlmMoeDsaConfig, root)
+    count = c.num_hidden_layers
+    sparse = [index >= c.first_k_dense_replace for index in range(count)]
+    if c.mlp_layer_types is not None:
+        per_layer(root, "mlp_layer_types", c.mlp_layer_types, count)
+        sparse = [kind == "sparse" for kind in c.mlp_layer_types]
+    index = KeyIndexer(heads=c.index_n_heads, width=c.index_head_dim, picks=c.index_topk)
+    indexers = [replace(index, shared=not own) for own in _own_indexers(root, c)]
+    return _latent_stack(root, c, "glm_moe_dsa", sparse, indexers, router_biases=True)
+
+
+def _own_indexers(root: YamlNode, c: _GlmMoeDsaConfig) -> list[bool]:
+    """Whether a layer picks keys itself: as listed, else every so many behind the first."""
+    count, offset = c.num_hidden_layers, c.index_skip_topk_offset
+    own = [max(index - offset + 1, 0) % c.index_topk_freq == 0 for index in range(count)]
+    for field, listed in (
+        ("index_topk_pattern", c.index_topk_pattern),
+        ("indexer_types", c.indexer_types),
+    ):
+        if listed is not None:
+            per_layer(root, field, listed, count)
+            own = [kind in ("full", "F") for kind in listed]
+    if not own[0]:
+        raise refuse(root, "indexer_types", "the first layer has no picks to share")
+    return own
+
+
 def _deepseek(root: YamlNode, family: str, router_biases: bool) -> ModelConfig:
     return _deepseek_stack(root, read_fields(_DeepseekConfig, root), family, router_biases)
 
@@ -123,27 +181,47 @@ def _deepseek_stack(
     router_biases: bool,
     indexer: KeyIndexer | None = None,
 ) -> ModelConfig:
+    count, first = c.num_hidden_layers, c.first_k_dense_replace
+    sparse = [
+        bool(c.n_routed_experts) and index >= first and index % c.moe_layer_freq == 0
+        for index in range(count)
+    ]
+    return _latent_stack(root, c, family, sparse, [indexer] * count, router_biases)
+
+
+def _latent_stack(
+    root: YamlNode,
+    c: _DeepseekConfig,
+    family: str,
+    sparse: Sequence[bool],
+    indexers: Sequence[KeyIndexer | None],
+    router_biases: bool,
+) -> ModelConfig:
+    """Latent attention, layers with experts among them, and layers that pick keys."""
     d, experts = c.hidden_size, c.n_routed_experts or 0
-    mixer = replace(c.latent_attention, indexer=indexer)
-    # Both latents are normalised, too, and the indexer's key, with a bias.
-    norms = 2 * d + (c.q_lora_rank or 0) + c.kv_lora_rank + (2 * indexer.width if indexer else 0)
-    ffn = FeedForward(inner=c.intermediate_size, gated=True)
-    layers = [Layer(mixer=mixer, ffn=ffn, other_parameters=norms)] * c.num_hidden_layers
-    if experts:
-        mixture = Experts(
+    dense = FeedForward(inner=c.intermediate_size, gated=True)
+    mixture = (
+        Experts(
             experts=experts,
             per_token=routed(root, "num_experts_per_tok", c.num_experts_per_tok, experts),
             inner=c.moe_intermediate_size,
             # Shared experts are one network as wide as all of them.
             shared_inner=c.moe_intermediate_size * (c.n_shared_experts or 0),
         )
+        if experts
+        else None
+    )
+    layers = []
+    for spread, indexer in zip(sparse, indexers, strict=True):
+        # Both latents are normalised, too, and the key of an indexer, with a bias.
+        other = 2 * d + (c.q_lora_rank or 0) + c.kv_lora_rank
+        other += 2 * indexer.width if indexer and not indexer.shared else 0
         # DeepSeek-V3's router adds a bias to the score of each expert, which balances their load
         # (arXiv 2412.19437).
-        biases = experts if router_biases else 0
-        sparse = Layer(mixer=mixer, ffn=mixture, other_parameters=norms + biases)
-        for index in range(c.first_k_dense_replace, c.num_hidden_layers):
-            if index % c.moe_layer_freq == 0:
-                layers[index] = sparse
+        other += experts if spread and router_biases else 0
+        ffn = mixture if spread and mixture is not None else dense
+        mixer = replace(c.latent_attention, indexer=indexer)
+        layers.append(Layer(mixer=mixer, ffn=ffn, other_parameters=other))
     return stack(c, family, d, layers, d)
 
 

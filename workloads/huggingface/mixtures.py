@@ -1,7 +1,7 @@
-"""Readers of decoders some of whose layers are mixtures of experts: glm4_moe, llama4.
+"""Readers of decoders some of whose layers are mixtures of experts: ernie4_5_moe, glm4_moe,
+granitemoe, llama4, minimax_m2, olmoe, qwen2_moe.
 
-Fields and defaults are those of Hugging Face Transformers (``Glm4MoeConfig``,
-``Llama4TextConfig``, ``Llama4VisionConfig``).
+Fields and defaults are those of Hugging Face Transformers (``Glm4MoeConfig``, ...).
 """
 
 from __future__ import annotations
@@ -13,14 +13,11 @@ from einsum_cascade.yaml.source import YamlNode
 
 from ..models import Experts, FeedForward, Layer, ModelConfig
 from .fields import (
-    ConfigFields,
-    LayerCount,
     SiluGate,
     Size,
     SizeOrZero,
     all_full,
     attention_biases,
-    divided,
     feed_forward,
     one_a_layer,
     per_layer,
@@ -29,7 +26,8 @@ from .fields import (
     routed,
     stack,
 )
-from .softmax import DecoderConfig, softmax_heads
+from .softmax import DecoderConfig, Halves, decoder_stack, layer_windows, softmax_heads
+from .vision import SeveralInputs, llama4_encoder, of_several_inputs
 
 
 class _Glm4MoeConfig(DecoderConfig):
@@ -148,45 +146,189 @@ def _chunked_layers(root: YamlNode, c: _Llama4TextConfig) -> list[bool]:
     return [(index + 1) % c.no_rope_layer_interval != 0 for index in range(count)]
 
 
-class _Llama4Config(ConfigFields):
-    harmless = ("text_config", "vision_config")
-
-
-class _Llama4VisionConfig(ConfigFields):
-    harmless = ("*",)
-    """An image's tokens are no part of what is run: the encoder's parameters alone are counted."""
-
-    hidden_size: Size = 768
-    num_hidden_layers: LayerCount = 34
-    intermediate_size: Size = 5632
-    vision_output_dim: Size = 7680
-    projector_input_dim: Size = 4096
-    projector_output_dim: Size = 4096
-    image_size: Size = 448
-    patch_size: Size = 14
-    num_channels: Size = 3
-
-
 def llama4(root: YamlNode) -> ModelConfig:
     """``Llama4Config``: the language model runs; an encoder of images counts as parameters."""
-    text, vision = root.child("text_config"), root.child("vision_config")
-    if text is None:
-        return llama4_text(root)
-    read_fields(_Llama4Config, root)
-    model = llama4_text(text)
-    if vision is None:
-        return model
-    other = model.other_parameters + _vision_parameters(vision, model.width)
-    return replace(model, other_parameters=other)
+    return of_several_inputs(root, SeveralInputs, llama4_text, llama4_encoder)
 
 
-def _vision_parameters(root: YamlNode, width: int) -> int:
-    c = read_fields(_Llama4VisionConfig, root)
-    d, inner = c.hidden_size, c.intermediate_size
-    # Four projections and two products, each with biases, and two norms with theirs.
-    layer = 4 * (d * d + d) + 2 * d * inner + inner + d + 4 * d
-    patches = divided(root, "image_size", c.image_size, "patch_size", c.patch_size) ** 2
-    # Patches in, positions (one for the class, and the class itself), norms at both ends.
-    ends = c.num_channels * c.patch_size**2 * d + (patches + 1) * d + d + 4 * d
-    adapter = inner * c.projector_input_dim + c.projector_output_dim**2
-    return c.num_hidden_layers * layer + ends + adapter + c.vision_output_dim * width
+def _mixture(
+    root: YamlNode, experts: int, per_token: int, inner: int, shared: int = 0, field: str = ""
+) -> Experts:
+    """Experts of which a token goes to some, checked against how many there are."""
+    chosen = routed(root, field or "num_experts_per_tok", per_token, experts)
+    return Experts(experts=experts, per_token=chosen, inner=inner, shared_inner=shared)
+
+
+class _Qwen2MoeConfig(DecoderConfig):
+    num_key_value_heads: Size | None = 16
+    hidden_act: SiluGate = None
+    use_sliding_window: bool = False
+    sliding_window: SizeOrZero | None = 4096
+    max_window_layers: SizeOrZero = 28
+    num_experts: SizeOrZero = 60
+    num_experts_per_tok: Size = 4
+    moe_intermediate_size: Size = 1408
+    shared_expert_intermediate_size: SizeOrZero = 5632
+    decoder_sparse_step: Size = 1
+    mlp_only_layers: tuple[SizeOrZero, ...] | None = None
+    qkv_bias: bool = True
+
+
+def qwen2_moe(root: YamlNode) -> ModelConfig:
+    """``Qwen2MoeConfig``: as qwen2, with experts beside one that all tokens pass."""
+    c = read_fields(_Qwen2MoeConfig, root)
+    d, count, experts = c.hidden_size, c.num_hidden_layers, c.num_experts
+    ffns: list[FeedForward | Experts] = [
+        feed_forward(c.intermediate_size, gated=True, activation=None)
+    ] * count
+    if experts:
+        shared = c.shared_expert_intermediate_size
+        mixture = _mixture(root, experts, c.num_experts_per_tok, c.moe_intermediate_size, shared)
+        for index in range(c.decoder_sparse_step - 1, count, c.decoder_sparse_step):
+            if index not in (c.mlp_only_layers or ()):
+                ffns[index] = mixture
+    # Every second layer up to so many, the first among them, where windows are switched on.
+    window = (c.sliding_window or None) if c.use_sliding_window else None
+    slides = [index % 2 == 0 and index < c.max_window_layers for index in range(count)]
+
+    def beside(halves: Halves) -> int:
+        biases = attention_biases(halves.mixer, d, output=False) if c.qkv_bias else 0
+        # One number a token weighs the shared expert.
+        return 2 * d + biases + (d if isinstance(halves.ffn, Experts) else 0)
+
+    return decoder_stack(
+        root,
+        c,
+        "qwen2_moe",
+        c.num_key_value_heads,
+        beside,
+        windows=layer_windows(root, c, window, slides),
+        ffns=ffns,
+    )
+
+
+class _OlmoeConfig(DecoderConfig):
+    num_key_value_heads: Size | None = None
+    hidden_act: SiluGate = None
+    attention_bias: bool = False
+    num_experts: Size = 64
+    num_experts_per_tok: Size = 8
+
+
+def olmoe(root: YamlNode) -> ModelConfig:
+    """``OlmoeConfig``: experts in all layers; queries and keys normalised over all heads."""
+    c = read_fields(_OlmoeConfig, root)
+    all_full(root, c.layer_types, c.num_hidden_layers)
+    d = c.hidden_size
+    mixture = _mixture(root, c.num_experts, c.num_experts_per_tok, c.intermediate_size)
+
+    def beside(halves: Halves) -> int:
+        a = halves.mixer
+        biases = attention_biases(a, d) if c.attention_bias else 0
+        return 2 * d + (a.heads + a.kv_heads) * a.qk_width + biases
+
+    ffns = [mixture] * c.num_hidden_layers
+    return decoder_stack(root, c, "olmoe", c.num_key_value_heads, beside, ffns=ffns, qk_norm=True)
+
+
+class _GraniteMoeConfig(DecoderConfig):
+    harmless = (
+        *("embedding_multiplier", "logits_scaling", "residual_multiplier"),
+        "attention_multiplier",
+    )
+    """Constants by which what is there is multiplied."""
+
+    num_key_value_heads: Size | None = None
+    hidden_act: SiluGate = None
+    attention_bias: bool = False
+    num_local_experts: Size = 8
+    num_experts_per_tok: Size = 2
+
+
+def granitemoe(root: YamlNode) -> ModelConfig:
+    """``GraniteMoeConfig``: as granite, with experts in all layers."""
+    c = read_fields(_GraniteMoeConfig, root)
+    all_full(root, c.layer_types, c.num_hidden_layers)
+    d = c.hidden_size
+    mixture = _mixture(root, c.num_local_experts, c.num_experts_per_tok, c.intermediate_size)
+
+    def beside(halves: Halves) -> int:
+        return 2 * d + (attention_biases(halves.mixer, d) if c.attention_bias else 0)
+
+    ffns = [mixture] * c.num_hidden_layers
+    return decoder_stack(root, c, "granitemoe", c.num_key_value_heads, beside, ffns=ffns)
+
+
+class _MiniMaxM2Config(DecoderConfig):
+    harmless = (
+        *("use_mtp", "num_mtp_modules", "mtp_transformer_layers", "scoring_func"),
+        *("use_routing_bias", "attn_type_list", "rotary_dim", "layernorm_*"),
+        *("mlp_intermediate_size", "shared_moe_mode", "qk_norm_type"),
+    )
+    """Further tokens, how experts are chosen, what no layer has; norms are over all heads."""
+    alike = (("num_experts", "num_local_experts"),)
+
+    num_key_value_heads: Size | None = 8
+    head_dim: Size | None = 128
+    hidden_act: SiluGate = None
+    num_local_experts: Size = 256
+    num_experts_per_tok: Size = 8
+    use_qk_norm: bool = True
+
+
+def minimax_m2(root: YamlNode) -> ModelConfig:
+    """``MiniMaxM2Config``: queries and keys normalised over all heads; experts in all layers."""
+    c = read_fields(_MiniMaxM2Config, root)
+    all_full(root, c.layer_types, c.num_hidden_layers)
+    d, experts = c.hidden_size, c.num_local_experts
+    mixture = _mixture(root, experts, c.num_experts_per_tok, c.intermediate_size)
+
+    def beside(halves: Halves) -> int:
+        a = halves.mixer
+        norms = (a.heads + a.kv_heads) * a.qk_width if c.use_qk_norm else 0
+        # The router has a bias an expert, by which loads are evened out.
+        return 2 * d + norms + experts
+
+    ffns = [mixture] * c.num_hidden_layers
+    kv_heads = c.num_key_value_heads
+    return decoder_stack(root, c, "minimax_m2", kv_heads, beside, ffns=ffns, qk_norm=c.use_qk_norm)
+
+
+class _Ernie45MoeConfig(DecoderConfig):
+    harmless = ("moe_norm_min", "moe_use_aux_free", "moe_gate*", "moe_capacity")
+    """How experts are chosen; capacities are of training."""
+    alike = (("num_experts", "moe_num_experts"), ("num_experts_per_tok", "moe_k"))
+
+    num_key_value_heads: Size | None = 4
+    hidden_act: SiluGate = None
+    moe_intermediate_size: Size = 1536
+    moe_k: Size = 6
+    moe_num_experts: Size = 64
+    moe_num_shared_experts: SizeOrZero = 2
+    moe_layer_start_index: SizeOrZero = 1
+    moe_layer_end_index: int = -1
+    moe_layer_interval: Size = 1
+    tie_word_embeddings: bool = True
+
+
+def ernie4_5_moe(root: YamlNode) -> ModelConfig:
+    """``Ernie4_5_MoeConfig``: the first layers are dense; some experts are for all tokens."""
+    c = read_fields(_Ernie45MoeConfig, root)
+    all_full(root, c.layer_types, c.num_hidden_layers)
+    d, count, inner = c.hidden_size, c.num_hidden_layers, c.moe_intermediate_size
+    shared = inner * c.moe_num_shared_experts
+    mixture = _mixture(root, c.moe_num_experts, c.moe_k, inner, shared, "moe_k")
+    dense = feed_forward(c.intermediate_size, gated=True, activation=None)
+    last = count - 1 if c.moe_layer_end_index == -1 else c.moe_layer_end_index
+    ffns: list[FeedForward | Experts] = [
+        mixture
+        if c.moe_layer_start_index <= i <= last and (i + 1) % c.moe_layer_interval == 0
+        else dense
+        for i in range(count)
+    ]
+
+    def beside(halves: Halves) -> int:
+        # The router has a bias an expert, by which loads are evened out.
+        return 2 * d + (c.moe_num_experts if isinstance(halves.ffn, Experts) else 0)
+
+    return decoder_stack(root, c, "ernie4_5_moe", c.num_key_value_heads, beside, ffns=ffns)

@@ -16,8 +16,16 @@ from einsum_cascade.yaml.source import YamlMapping, YamlNode, shorten
 from ..models import WeightFormats
 
 FIELD = "quantization_config"
-_FP8 = MappingProxyType({"e4m3": "fp8_e4m3", "e5m2": "fp8_e5m2"})
-_KEPT = ("lm_head", "gate", "router", "embed_tokens", "norm", "layernorm")
+_FP8 = MappingProxyType(
+    {
+        **dict.fromkeys(("e4m3", "float8_e4m3fn"), "fp8_e4m3"),
+        **dict.fromkeys(("e5m2", "float8_e5m2"), "fp8_e5m2"),
+    }
+)
+_KEPT = (
+    *("lm_head", "gate", "router", "embed_tokens", "norm", "layernorm"),
+    *("e_score_correction_bias", "vision_tower", "multi_modal_projector"),
+)
 """Last words of modules that are not converted, which are never converted here."""
 _KNOWN: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {

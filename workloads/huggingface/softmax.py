@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from einsum_cascade.yaml.source import YamlNode
 
-from ..models import SoftmaxAttention
+from ..models import Experts, FeedForward, Layer, ModelConfig, SoftmaxAttention
 from .fields import (
     ConfigFields,
     LayerCount,
     LayerTypes,
     Size,
+    feed_forward,
     grouped_heads,
     head_width,
     per_layer,
     refuse,
+    stack,
 )
 
 
@@ -72,3 +75,57 @@ def layer_windows(
         if any(slides) and window is None:
             raise refuse(root, "layer_types", "'sliding_attention' needs a sliding_window")
     return [window if slide else None for slide in slides]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Halves:
+    """Both halves of a layer, of whose norms and biases a family counts the parameters."""
+
+    mixer: SoftmaxAttention
+    ffn: FeedForward | Experts
+
+
+def decoder_stack(
+    root: YamlNode,
+    c: DecoderConfig,
+    family: str,
+    kv_heads: int | None,
+    beside: Callable[[Halves], int],
+    *,
+    windows: Sequence[int | None] | None = None,
+    ffns: Sequence[FeedForward | Experts] | None = None,
+    qk_norm: bool = False,
+    gated: bool = True,
+    last: int | None = None,
+) -> ModelConfig:
+    """The model of a decoder whose layers are attention and a feed-forward network.
+
+    Parameters
+    ----------
+    root, c : YamlNode, DecoderConfig
+        The configuration, and what was read of it.
+    family : str
+        The ``model_type``.
+    kv_heads : int or None
+        Heads of keys and values; None: as many as of queries.
+    beside : callable
+        Parameters of a layer beside its matrix products, by its halves.
+    windows : sequence of int or None, optional
+        Keys that a query of a layer sees; without it, all layers see all.
+    ffns : sequence, optional
+        The network of each layer; without it, ``intermediate_size`` wide.
+    qk_norm : bool
+        Whether queries and keys are normalised.
+    gated : bool
+        Whether such a network has a gate.
+    last : int, optional
+        Parameters beside those of the layers and the embeddings; without it, of one norm.
+    """
+    count = c.num_hidden_layers
+    dense = feed_forward(c.intermediate_size, gated=gated, activation=c.hidden_act)
+    layers = []
+    for window, ffn in zip(windows or [None] * count, ffns or [dense] * count, strict=True):
+        mixer = softmax_heads(root, c, kv_heads, window=window, qk_norm=qk_norm)
+        other = beside(Halves(mixer=mixer, ffn=ffn))
+        layers.append(Layer(mixer=mixer, ffn=ffn, other_parameters=other))
+    return stack(c, family, c.hidden_size, layers, c.hidden_size if last is None else last)

@@ -86,6 +86,8 @@ class KeyIndexer:
     width: int
     picks: int
     """Keys that a query attends at most."""
+    shared: bool = False
+    """Whether the picks are those of a layer before (GLM-5.2): none is scored here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +115,9 @@ class LatentAttention:
     @property
     def kind(self) -> str:
         """MLA, or DSA where keys are picked."""
-        return "MLA" if self.indexer is None else "DSA"
+        if self.indexer is None:
+            return "MLA"
+        return "DSA-shared" if self.indexer.shared else "DSA"
 
     @property
     def cached(self) -> Cached:
@@ -123,7 +127,8 @@ class LatentAttention:
         if self.indexer is None:
             return (("C", self.kv_rank), ("KR", self.rope_width))
         # As deepseek-sparse-attention calls them.
-        return (("CKV", self.kv_rank), ("KR", self.rope_width), ("KI", self.indexer.width))
+        latents = (("CKV", self.kv_rank), ("KR", self.rope_width))
+        return latents if self.indexer.shared else (*latents, ("KI", self.indexer.width))
 
     @property
     def state_elements(self) -> int:
@@ -153,7 +158,7 @@ class LatentAttention:
 
     def _picking(self, width: int) -> int:
         """The indexer's queries, of the queries' latent, its key, and a weight for each head."""
-        if (index := self.indexer) is None:
+        if (index := self.indexer) is None or index.shared:
             return 0
         source = width if self.q_rank is None else self.q_rank
         return source * index.heads * index.width + width * (index.width + index.heads)

@@ -199,7 +199,7 @@ def _latent(run: LayerRun, a: LatentAttention) -> Iterator[Part]:
         yield linear("query-down-projection", n, run.width, a.q_rank)
         yield linear("query-up-projection", n, a.q_rank, queries)
     yield linear("latent-projection", n, run.width, a.kv_rank + a.rope_width)
-    if (index := a.indexer) is not None:
+    if (index := a.indexer) is not None and not index.shared:
         source = run.width if a.q_rank is None else a.q_rank
         yield linear("indexer-query-projection", n, source, index.heads * index.width)
         yield linear("indexer-key-projection", n, run.width, index.width)

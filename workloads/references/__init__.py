@@ -168,6 +168,7 @@ REFERENCES: tuple[Reference, ...] = tuple(
         gated.mamba3_mimo,
         gated.log_linear_attention,
         sparse.deepseek_sparse_attention,
+        sparse.deepseek_sparse_attention_shared,
         sparse.native_sparse_attention,
         sparse.native_sparse_attention_overlapped,
         sparse.native_sparse_attention_decode,

@@ -70,6 +70,37 @@ def deepseek_sparse_attention(
     return {"O": found}
 
 
+def deepseek_sparse_attention_shared(
+    IX: npt.NDArray[np.int64],
+    QN: Array,
+    QR: Array,
+    CKV: Array,
+    KR: Array,
+    WK: Array,
+    WV: Array,
+) -> dict[str, Array]:
+    """Every query's picked keys, attended by all heads, brought up from the latent.
+
+    Parameters
+    ----------
+    IX : array of whole numbers, shape (B, P, J)
+        Of a query that sees fewer than J keys, the first as many as it sees count.
+    QN, QR : array, shapes (B, H, P, A) and (B, H, P, R)
+    CKV, KR : array, shapes (B, M, C) and (B, M, R)
+    WK, WV : array, shapes (H, A, C) and (H, F, C)
+    """
+    batch, heads, queries = QN.shape[:3]
+    late = CKV.shape[1] - queries
+    found = np.zeros((batch, heads, queries, WV.shape[1]))
+    for b, h, p in np.ndindex(batch, heads, queries):
+        picked = IX[b, p, : max(0, p + late + 1)]
+        latent = CKV[b, picked]
+        keys = np.concatenate([latent @ WK[h].T, KR[b, picked]], axis=-1)
+        query = np.concatenate([QN[b, h, p], QR[b, h, p]])
+        found[b, h, p] = _attend(query, keys, latent @ WV[h].T)
+    return {"O": found}
+
+
 def native_sparse_attention(
     Q: Array,
     K: Array,

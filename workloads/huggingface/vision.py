@@ -1,0 +1,180 @@
+"""Models of several inputs: the language model runs, an encoder of images counts as parameters.
+
+An image's tokens are no part of what is run. Fields and defaults are those of Hugging Face
+Transformers (``Llama4VisionConfig``, ``SiglipVisionConfig``, ``PixtralVisionConfig``,
+``Qwen3_5VisionConfig``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import ClassVar
+
+from einsum_cascade.yaml.source import YamlMapping, YamlNode
+
+from ..models import ModelConfig
+from .fields import ConfigFields, LayerCount, Size, divided, read_fields
+
+Encoder = Callable[[YamlNode, YamlNode, int], int]
+"""Parameters of an encoder and what leads out of it, by its fields, all fields, and the width."""
+
+_TIED = "tie_word_embeddings"
+
+
+class SeveralInputs(ConfigFields):
+    """Fields beside those of the two models."""
+
+    harmless: ClassVar[tuple[str, ...]] = ("text_config", "vision_config")
+
+
+def of_several_inputs(
+    root: YamlNode,
+    outer: type[SeveralInputs],
+    text: Callable[[YamlNode], ModelConfig],
+    encoder: Encoder,
+) -> ModelConfig:
+    """A model whose language model stands in ``text_config``, or is all there is.
+
+    Parameters
+    ----------
+    root : YamlNode
+        The configuration.
+    outer : type of SeveralInputs
+        The fields beside.
+    text, encoder : callable
+        Readers of the language model, and of the encoder in ``vision_config``.
+    """
+    inner, vision = root.child("text_config"), root.child("vision_config")
+    if inner is None:
+        return text(root)
+    read_fields(outer, root)
+    model = text(_with_ties_of(root, inner))
+    if vision is None or not vision.plain():
+        return model
+    other = model.other_parameters + encoder(vision, root, model.width)
+    return replace(model, other_parameters=other)
+
+
+def _with_ties_of(root: YamlNode, inner: YamlNode) -> YamlNode:
+    """The language model's fields; whether embeddings are tied is said outside, too."""
+    if not isinstance(root, YamlMapping) or not isinstance(inner, YamlMapping):
+        return inner
+    if _TIED in inner.keys:
+        return inner
+    said = tuple((key, node) for key, node in root.entries if key.text == _TIED)
+    return YamlMapping(span=inner.span, entries=(*inner.entries, *said))
+
+
+class _EncoderConfig(ConfigFields):
+    harmless = ("*",)
+    """Parameters alone are counted."""
+
+
+class _Llama4VisionConfig(_EncoderConfig):
+    hidden_size: Size = 768
+    num_hidden_layers: LayerCount = 34
+    intermediate_size: Size = 5632
+    vision_output_dim: Size = 7680
+    projector_input_dim: Size = 4096
+    projector_output_dim: Size = 4096
+    image_size: Size = 448
+    patch_size: Size = 14
+    num_channels: Size = 3
+
+
+def _layer_with_biases(width: int, inner: int) -> int:
+    """Four projections and two products, each with biases, and two norms with theirs."""
+    return 4 * (width * width + width) + 2 * width * inner + inner + width + 4 * width
+
+
+def llama4_encoder(vision: YamlNode, root: YamlNode, width: int) -> int:
+    """``Llama4VisionConfig``."""
+    del root
+    c = read_fields(_Llama4VisionConfig, vision)
+    d, inner = c.hidden_size, c.intermediate_size
+    patches = divided(vision, "image_size", c.image_size, "patch_size", c.patch_size) ** 2
+    # Patches in, positions (one for the class, and the class itself), norms at both ends.
+    ends = c.num_channels * c.patch_size**2 * d + (patches + 1) * d + d + 4 * d
+    adapter = inner * c.projector_input_dim + c.projector_output_dim**2
+    layers = c.num_hidden_layers * _layer_with_biases(d, inner)
+    return layers + ends + adapter + c.vision_output_dim * width
+
+
+class _SiglipConfig(_EncoderConfig):
+    hidden_size: Size = 768
+    num_hidden_layers: LayerCount = 12
+    intermediate_size: Size = 3072
+    image_size: Size = 224
+    patch_size: Size = 16
+    num_channels: Size = 3
+
+
+def siglip_encoder(vision: YamlNode, root: YamlNode, width: int) -> int:
+    """``SiglipVisionConfig`` as Gemma 3 has it: a norm and one product lead out of it."""
+    del root
+    c = read_fields(_SiglipConfig, vision)
+    d = c.hidden_size
+    patches = divided(vision, "image_size", c.image_size, "patch_size", c.patch_size) ** 2
+    ends = c.num_channels * c.patch_size**2 * d + d + patches * d + 2 * d
+    layers = c.num_hidden_layers * _layer_with_biases(d, c.intermediate_size)
+    return layers + ends + d + d * width
+
+
+class _PixtralConfig(_EncoderConfig):
+    hidden_size: Size = 1024
+    num_hidden_layers: LayerCount = 24
+    intermediate_size: Size = 4096
+    patch_size: Size = 16
+    num_channels: Size = 3
+
+
+class Mistral3Inputs(SeveralInputs):
+    """Of ``Mistral3Config``."""
+
+    harmless = ("text_config", "vision_config", "projector_hidden_act", "vision_feature_layer")
+    """What leads out of the encoder: its function, and of which layer."""
+
+    spatial_merge_size: Size = 2
+    multimodal_projector_bias: bool = False
+
+
+def pixtral_encoder(vision: YamlNode, root: YamlNode, width: int) -> int:
+    """``PixtralVisionConfig`` as Mistral 3 has it: patches are merged, and pass two products."""
+    c, outer = read_fields(_PixtralConfig, vision), read_fields(Mistral3Inputs, root)
+    d = c.hidden_size
+    layer = 4 * d * d + 3 * d * c.intermediate_size + 2 * d
+    ends = c.num_channels * c.patch_size**2 * d + d
+    merged = d + outer.spatial_merge_size**2 * d * d + d * width + width * width
+    biases = 2 * width if outer.multimodal_projector_bias else 0
+    return c.num_hidden_layers * layer + ends + merged + biases
+
+
+class _Qwen35VisionConfig(_EncoderConfig):
+    hidden_size: Size = 1152
+    depth: LayerCount = 27
+    intermediate_size: Size = 4304
+    in_channels: Size = 3
+    patch_size: Size = 16
+    temporal_patch_size: Size = 2
+    spatial_merge_size: Size = 2
+    num_position_embeddings: Size = 2304
+    out_hidden_size: Size = 3584
+
+
+class Qwen35Inputs(SeveralInputs):
+    """Of ``Qwen3_5Config``."""
+
+    harmless = ("text_config", "vision_config", "language_model_only")
+
+
+def qwen3_5_encoder(vision: YamlNode, root: YamlNode, width: int) -> int:
+    """``Qwen3_5VisionConfig``: patches of several frames, merged by two products."""
+    del root, width
+    c = read_fields(_Qwen35VisionConfig, vision)
+    d = c.hidden_size
+    patch = c.in_channels * c.temporal_patch_size * c.patch_size**2
+    ends = patch * d + d + c.num_position_embeddings * d
+    merged = d * c.spatial_merge_size**2
+    merger = 2 * d + merged * merged + merged + merged * c.out_hidden_size + c.out_hidden_size
+    return c.depth * _layer_with_biases(d, c.intermediate_size) + ends + merger
