@@ -354,6 +354,8 @@ def _held(site: Site, e: Einsum, array: str) -> tuple[Memory, list[_Held]]:
     Half of a memory is left to what others keep there; a component's Einsums share the rest.
     """
     users = 2 * site.together(e.name)
+    # Bits of tiles times ``users`` must be no more than the memory's: each Einsum's share is so
+    # many times smaller.
     outermost, *inner = site.memories(array)
     accesses = site.accesses(e)
     held = {a: site.held(array, e, a) for a in accesses}

@@ -27,6 +27,8 @@ def fitted(site: Site, took: dict[str, Fraction]) -> Site:
         Cycles that each Einsum takes so.
     """
     cuts: dict[str, tuple[int, ...]] = {}
+    # Greedy: what takes longest has its way, and later Einsums may only cut further what it has
+    # cut.
     known: dict[_Question, LaidRanks] = {}
     for e in sorted(site.program.einsums, key=lambda e: -took[e.name]):
         cuts |= {r: cut.strides for r, cut in _best(site, e, cuts, known).ranks.items()}
@@ -77,6 +79,8 @@ def _point_cycles(site: Site, e: Einsum, array: ProcessingArray) -> Fraction:
 def _longer(site: Site, strides: tuple[int, ...]) -> tuple[int, ...]:
     """Cuts with those that follow at the sides of arrays: tiles of memories are as before."""
     found = [*strides]
+    # Whole multiples of what is laid out: with strides 1 and 50 and a side of 128 there follows
+    # 100.
     for side in site.strides:
         if side // found[-1] > 1:
             found.append(side // found[-1] * found[-1])

@@ -163,6 +163,8 @@ def _laid_out(
 
     ``first`` are the ranks that axes begin with; unless they are to be ``filled``, nothing comes
     beside them.
+
+    Of a dimension of 128 elements: 64 queries take half of it, and 2 heads that fit whole the rest.
     """
     able = layable(site, e)
     free = dict.fromkeys(r for r in site.ranks(e) if r in able)
@@ -196,6 +198,7 @@ def _fitted(site: Site, e: Einsum, able: Iterable[ProcessingArray]) -> list[Arra
         for x in layouts_along(a, cut, cut=False)
     ]
     found.sort(key=lambda layout: (layout.cycles, *_asked(site, e, layout)))
+    # Of broadcast arrays cycles say it all; several layouts of systolic ones load in several ways.
     return found[:1] if found[0].array.operands == "broadcast" else found[:_LAYOUTS]
 
 

@@ -74,7 +74,11 @@ class Site:
         return self._places(array, frozenset(tree.paths[home]))
 
     def held(self, array: str, e: Einsum, access: Access) -> tuple[int, ...]:
-        """The same of those that it may pass, wherever another Einsum makes the tensor."""
+        """The same of those that it may pass, wherever another Einsum makes the tensor.
+
+        Of an input or an own result that is one way; what another Einsum makes may lie in any
+        memory that feeds the array.
+        """
         tree = self.architecture.tree
         if tree.is_line or access == e.target or access.tensor not in self.program.einsum_of:
             return self.way(array, e, access)
@@ -128,6 +132,9 @@ class Site:
     def _cut(self, rank: str) -> tuple[LoopPart, ...]:
         size = self.shapes[rank]
         taken = {*self.shapes, *self.program.parallel}
+        # 4,096 keys of a machine with arrays of 32 and 128: strides 1, 32 and 128, and so,
+        # outermost first, parts of 32, 4 and 32 rounds. Of 100 keys: 4 rounds of 32, on average
+        # 100/32, and 32 of 1.
         cuts = {1, *self.cuts.get(rank, self.strides), *self.blocks.get(rank, ())}
         steps = sorted(s for s in cuts if s < max(2, size))
         names = [f"{rank}{number}" for number in range(len(steps))]

@@ -151,6 +151,7 @@ class WorkloadSearched:
         """
         if len(self.parts) == 1:
             return self.parts[0].found.certificate.gap
+        # sum E * sum D >= (sum sqrt(E D))**2: with products of 4 and 9 at best no less than 25.
         power = 0.5 if self.objective.code == EDP else 1.0
         least = [p.value * (1 - p.found.certificate.gap) for p in self.parts]
         roots = sum(p.times * x**power for p, x in zip(self.parts, least, strict=True))

@@ -16,6 +16,8 @@ from .lanes import Buffer, Excluded, Lane, LaneSpace, Outside
 
 Store = Mapping[str, Buffer]
 
+# Indices are int64 arrays, which wrap round silently. Ends are therefore worked out first, in whole
+# numbers of Python, which do not: what stays below this has no wrapped index.
 _LARGEST = 2**62
 
 
@@ -42,6 +44,7 @@ def read(space: LaneSpace, store: Store, access: ir.Access) -> Lane:
     """
     free = [v for i in access.indices if isinstance(i, ir.Affine) for v in _free(i, space)]
     gathers = any(isinstance(i, ir.Gather) for i in access.indices)
+    # Of X[a, a] slices would give all pairs and not the diagonal.
     if gathers or len(set(free)) < len(free):
         return _scattered(space, store, access)
     return _sliced(space, store[access.tensor], access)
@@ -69,6 +72,8 @@ def _linear(index: ir.Affine, space: LaneSpace) -> _Numeric:
 
 
 def _interval(linear: _Numeric, space: LaneSpace) -> tuple[int, int]:
+    # Exact: each variable has one term, from 0 to its size - 1, so that each term is at one of its
+    # ends.
     ends = [(c * (space.size(v) - 1)) for c, v in linear.terms]
     low = linear.constant + sum(min(0, e) for e in ends)
     return low, linear.constant + sum(max(0, e) for e in ends)
@@ -97,6 +102,7 @@ def _sliced(space: LaneSpace, buffer: Buffer, access: ir.Access) -> Lane:
             flags = _beyond(_aligned(linear, space), extent)
             outside.append(Outside(flags, access))
         labels.extend(linear.variables)
+        # An index of two variables is two axes: X[e, 2*p + r] has the labels e, p, r.
         selectors.append(_selector(linear, space, extent))
 
     def chosen(array: Array) -> Array:
@@ -142,6 +148,7 @@ def _take(array: Array, selectors: list[slice | int | Array], leading: int) -> A
     # From the last axis to the first, so that the axes still to come keep their places.
     for axis in reversed(range(len(selectors))):
         selector = selectors[axis]
+        # An array of n axes puts n in the place of the one that it is taken along.
         if isinstance(selector, np.ndarray):
             array = np.take(array, selector, axis=leading + axis)
         else:
@@ -154,6 +161,7 @@ def _placed(array: Array, labels: list[str], space: LaneSpace) -> Array:
     names = (*space.parallel, *space.variables)
     order = [labels.index(n) for n in names if n in labels]
     present = tuple(slice(None) if n in labels else None for n in names)
+    # None makes an axis of length 1.
     return np.asarray(array.transpose(order)[present])
 
 
@@ -195,6 +203,7 @@ def _scattered(space: LaneSpace, store: Store, access: ir.Access) -> Lane:
             outside.append(Outside(beyond, access))
         indices.append(np.clip(at, 0, extent - 1))
     places = tuple(indices)
+    # One array for each axis, parallel ranks too: numpy then picks point by point.
 
     def chosen(array: Array) -> Array:
         return np.asarray(array[places])

@@ -50,6 +50,22 @@ def bind(
 ) -> Binding:
     """Check everything a user passes.
 
+    Parameters
+    ----------
+    program : Program
+    inputs : mapping
+        What numpy takes as an array, by the name of the input.
+    dtype : str, type or None
+        In which tensors are stored; None: the widest of the floating inputs.
+    sizes : mapping
+        Shapes in elements of ranks that no input has.
+    parameters : mapping
+        Numbers by name; those that are absent have their defaults.
+
+    Returns
+    -------
+    Binding
+
     Raises
     ------
     EvaluationError
@@ -70,6 +86,7 @@ def bind(
     values = dict(_parameters(program, parameters, problems))
     if problems:
         raise EvaluationError(problems)
+    # Only now: with a name or a kind wrong, shapes would be wrong as a consequence.
     parallel = _parallel(program, arrays)
     shapes = _shapes(program, arrays, parallel, sizes)
     _domains(program, {**values, **arrays}, shapes)
@@ -175,6 +192,7 @@ def _shapes(
         ranks = (*parallel, *tensor.ranks)
         for rank, size in zip(ranks, arrays[tensor.name].shape, strict=True):
             known, other = found.setdefault(rank, (size, tensor.name))
+            # The first input with a rank says how long it is; the others have to agree.
             if known != size:
                 what = f"rank {rank} has shape {known} in '{other}' and {size} in '{tensor.name}'"
                 problems.append(Problem(what))
@@ -208,6 +226,7 @@ def _stored(name: str, array: Array, precision: Precision, is_index: bool) -> Ar
     stored = cast(array, precision.storage)
     overflow = np.isinf(stored)
     if overflow.any():
+        # An infinity that was given stays one.
         lost = overflow & np.isfinite(array.astype(np.float64))
         if lost.any():
             at = np.argwhere(lost)[0].tolist()
@@ -222,10 +241,30 @@ def split_named(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Sort keywords into shapes and parameters.
 
+    Parameters
+    ----------
+    program : Program
+    named : mapping
+        Keywords and what they are set to.
+    taken : iterable of str
+        Other keywords of the caller, to be suggested where a name is misspelt.
+
+    Returns
+    -------
+    tuple of dict
+        Shapes by rank, and parameters by name.
+
     Raises
     ------
     EvaluationError
         A keyword is neither; names the nearest one that is.
+
+    Examples
+    --------
+    >>> from einsum_cascade import Cascade
+    >>> program = Cascade.load("attention-softcap").program
+    >>> split_named(program, {"M": 64, "cap": 30}, ())
+    ({'M': 64}, {'cap': 30})
     """
     ranks = (*program.parallel, *(r.name for r in program.ranks))
     parameters = tuple(p.name for p in program.parameters)

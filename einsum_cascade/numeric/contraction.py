@@ -45,6 +45,8 @@ def contract(
     # Along an axis that no operand has, every element counts as often as the axis is long.
     if any(covered[axis] < shape[axis] for axis in range(kept, len(shape))):
         return None
+    # A factor 0 does not remove an infinite point (0 * inf is not a number), and products of more
+    # than two factors may overflow in one order alone: such sums are taken again, point by point.
     result = _einsum(arrays, kept, working)
     result = result if sign > 0 else -result
     return result if np.isfinite(result).all() else None

@@ -46,6 +46,20 @@ def compute(
 ) -> Computed:
     """Evaluate one Einsum at the given values of the loop variables.
 
+    Parameters
+    ----------
+    program : Program
+    einsum : Einsum
+    binding : Binding
+    store : mapping
+        A ``Buffer`` of each tensor that it reads.
+    fixed : mapping
+        By variable the step of each surrounding loop; only those of the target may be given.
+
+    Returns
+    -------
+    Computed
+
     Raises
     ------
     EvaluationError
@@ -108,6 +122,7 @@ class _Computation:
 
     def _restriction(self) -> tuple[Lane, ...]:
         """The ends of partitioned fibers and the parts of ``where``, as exclusions."""
+        # Lanes of which the values do not matter: they are here for what they exclude.
         found = [Lane(self.evaluator.space.scalar(0), (e,)) for e in self._ends()]
         for part in conjuncts(self.einsum.where):
             lane = self.evaluator.condition(part)
@@ -129,6 +144,8 @@ class _Computation:
                 members = [m for m in rank.partition if m.lower() in names]
                 if not members:
                     continue
+                # M = 10 in parts M1 = 3 by M0 = 4: m is 4*m1 + m0, and (2, 2) and (2, 3) are beyond
+                # it.
                 strides = {
                     m: prod(space.shapes[n] for n in rank.partition[i + 1 :])
                     for i, m in enumerate(rank.partition)
@@ -181,6 +198,7 @@ class _Computation:
         if not axes:
             return values
         excluded = union(masks, space.ndim)
+        # A mask may go along a result's axis along which the values are all the same (length 1).
         kept = values.shape[: self.kept]
         if excluded is not None:
             kept = np.broadcast_shapes(kept, excluded.shape[: self.kept])

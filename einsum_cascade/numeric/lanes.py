@@ -196,6 +196,8 @@ class Buffer:
             return
         values = np.moveaxis(self.values, self.carry, 0)
         causes = [np.moveaxis(flags, self.carry, 0) for flags in self.absent.values()]
+        # One after the other: the step before may have been skipped, too, and have got its state
+        # just now; flags are copied with it, for a state that is absent stays so.
         for at in range(first, last + 1):
             skipped = np.logical_or.reduce([absent[at : at + 1] for absent in causes])
             for kept in (values, *causes):

@@ -47,9 +47,27 @@ def reduce_axes(
         A 16-bit type the running result is rounded to.
     operator : callable, optional
         A user's operator; None for a built-in one.
+
+    Returns
+    -------
+    array
+        Of the axes that are left, in the type of ``values``.
+
+    Examples
+    --------
+    In bfloat16, of 8 significant bits, a sum of ones does not get beyond 256:
+
+    >>> from .dtypes import dtype_of
+    >>> ones = np.ones(300, np.float32)
+    >>> how = {"excluded": None, "identity": 0.0, "operator": None}
+    >>> float(reduce_axes(ones, 1, "+", accumulator=dtype_of("bfloat16"), **how))
+    256.0
+    >>> float(reduce_axes(ones, 1, "+", accumulator=None, **how))
+    300.0
     """
     trailing = tuple(range(values.ndim - axes, values.ndim))
     ufunc = UFUNCS.get(reduction)
+    # A maximum is one of its operands: nothing is rounded on the way.
     if ufunc is not None and (accumulator is None or reduction in ("max", "min")):
         if excluded is not None:
             values = np.where(excluded, np.asarray(identity, values.dtype), values)

@@ -171,6 +171,7 @@ class _EvaluationRun:
 
     def _check_memory(self) -> None:
         """Refuse what would take too much memory, before anything is computed."""
+        # The same life times as ``outputs`` has, in bytes.
         alive = {name: b.values.nbytes for name, b in self.store.items()}
         worst, largest = 0, ""
         for at, step in enumerate(self.steps):
@@ -197,6 +198,8 @@ class _EvaluationRun:
         """The iteration space in the working type, or the result where it is never built."""
         product, _ = factors(einsum.expression)
         contracted = einsum.over and einsum.reduction == "+" and len(product) > 1
+        # A 16-bit accumulator is rounded point after point: all points are built.
+        contracted = contracted and self.binding.precision.accumulator(einsum.name) is None
         names = einsum.target.variables if contracted else einsum.variables
         leading = prod(self.binding.shapes[r] for r in self.binding.parallel)
         points = prod(self.binding.shapes[self.program.rank_of_variable[v]] for v in names)

@@ -94,6 +94,7 @@ def largest(fmt: NumberFormat) -> float:
 def _floating(values: Array, fmt: NumberFormat) -> Array:
     if fmt.name == "tf32":
         fraction, exponent = np.frexp(values)
+        # The exponents are those of float32; of fractions in [0.5, 1) 11 bits are kept.
         scale = 2.0**_TF32_BITS
         return np.asarray(np.ldexp(np.rint(fraction * scale) / scale, exponent))
     if fmt.name in ("fp32", "fp16"):
@@ -125,6 +126,8 @@ def _in_blocks(values: Array, fmt: NumberFormat) -> Array:
     largest = np.max(np.abs(blocks), axis=-1, keepdims=True, initial=0.0)
     element = _element(fmt)
     most = _most(element)
+    # Of mxfp4 (largest element 6, so that top = 3): a block whose largest is 100 = 0.78 * 2**7 has
+    # the scale 2**(7 - 3) = 16, and 100 / 16 = 6.25 becomes 6.
     scale = _scales(largest, most, _top(element), fmt)
     inside = np.clip(np.where(scale > 0, blocks / np.where(scale > 0, scale, 1), 0), -most, most)
     found = inside.astype(element).astype(np.float64) * scale
@@ -133,9 +136,12 @@ def _in_blocks(values: Array, fmt: NumberFormat) -> Array:
 
 def _scales(largest: Array, most: float, top: int, fmt: NumberFormat) -> Array:
     if fmt.name != "nvfp4":
+        # The specification takes floor(log2 largest) less that of the largest element. frexp's
+        # exponents are both one more, and their difference the same.
         _, exponent = np.frexp(largest)
         return np.asarray(np.where(largest > 0, np.ldexp(1.0, exponent - top), 0.0))
     eight = FORMATS["fp8_e4m3"]
+    # One scale for the tensor makes the largest scale of a block 448, the largest of fp8_e4m3.
     whole = float(np.max(largest, initial=0.0)) / (most * _most(_element(eight)))
     return _floating(largest / most / whole, eight) * whole if whole else largest
 

@@ -69,7 +69,7 @@ def _position(space: LaneSpace, store: Store, index: ir.Index) -> tuple[Array, t
     for term in index.terms:
         factor = term.coefficient * prod(space.shapes[s] for s in term.shapes)
         at = at + factor * (space.values(term.variable) if term.variable else 1)
-    # The last tile of a family may be cut short.
+    # Beyond the end of a last tile that is cut short the result is absent, which is told already.
     return at, ()
 
 

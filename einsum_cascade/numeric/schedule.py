@@ -89,9 +89,12 @@ def _loop(members: tuple[ir.Einsum, ...], edges: tuple[Dependence, ...]) -> Iter
     inside = tuple(e for e in edges if e.reader in group and e.writer in group)
     common = frozenset.intersection(*(e.in_step for e in inside))
     variables = sorted(v for v in common if any(v in e.delayed for e in inside))
+    # Along v every reader must stand at its writer's step or one later, or the steps of v could not
+    # be taken in turn; and one later on some edge, which is what breaks the cycle.
     if not variables:
         what = f"these Einsums depend on one another: {', '.join(sorted(group))}"
         raise EvaluationError(Problem(what, members[0].target.span))
     variable = variables[0]
+    # Inside of one step the edges that are left order the Einsums; a cycle of them is one more loop.
     rest = tuple(e for e in inside if variable not in e.delayed)
     return IterativeLoop(variable, _steps(members, rest))

@@ -48,12 +48,27 @@ def _extent(program: ir.Program, index: ir.Index, shapes: Mapping[str, int]) -> 
 
 
 def allocate(program: ir.Program, einsum: ir.Einsum, binding: Binding) -> Buffer:
-    """An empty buffer for the tensor an Einsum writes."""
+    """An empty buffer for the tensor an Einsum writes.
+
+    Parameters
+    ----------
+    program : Program
+    einsum : Einsum
+        With a target of all coordinates, whatever loops it runs in.
+    binding : Binding
+
+    Returns
+    -------
+    Buffer
+        Of zeros. Unless all of it will be written or is set by ``init``, all of it is ``unset``;
+        of a scattered target all is absent until it is written.
+    """
     leading = tuple(binding.shapes[r] for r in binding.parallel)
     shape = leading + tensor_shape(program, einsum, binding.shapes)
     dtype = np.dtype(np.int64) if einsum.select else binding.precision.storage
     iterative = [axis for axis, index in enumerate(einsum.target.indices) if _is_next(index)]
     started = any(e.name == einsum.name for e in program.init)
+    # Coordinate 0 of an iterative rank, the state before the first step, is set by ``init`` alone.
     whole = not iterative or (len(iterative) == 1 and started)
     return Buffer(
         np.zeros(shape, dtype),
@@ -71,7 +86,21 @@ def store_result(
     result: Computed,
     fixed: Mapping[str, int],
 ) -> None:
-    """Write a result to its place, rounded to the type of the buffer."""
+    """Write a result to its place, rounded to the type of the buffer.
+
+    Parameters
+    ----------
+    program : Program
+    einsum : Einsum
+        Not scattered.
+    binding : Binding
+    buffer : Buffer
+        Of the tensor; changed.
+    result : Computed
+        Along the target's variables that are not ``fixed``.
+    fixed : mapping
+        By variable the step of each loop around.
+    """
     sizes = {v: binding.shapes[program.rank_of_variable[v]] for v in einsum.target.variables}
     free = [v for v in einsum.target.variables if v not in fixed]
     leading = tuple(binding.shapes[r] for r in binding.parallel)
@@ -158,6 +187,8 @@ def _coordinates(
     index: ir.Affine, sizes: Mapping[str, int], fixed: Mapping[str, int], shapes: Mapping[str, int]
 ) -> Array:
     """The coordinates an index takes, its free variables walked in order of appearance."""
+    # Of m1*M0 + m0 with M0 = 4 and m1 of 2: 0 1 2 3 4 5 6 7, one for each pair in the order of the
+    # axes of the result that are made one; with m1 fixed to 1: 4 5 6 7.
     found = np.zeros((), np.int64)
     for variable in index.variables:
         along = np.array([fixed[variable]]) if variable in fixed else np.arange(sizes[variable])

@@ -107,6 +107,7 @@ def cuts_for_band(site: Site, band: NarrowBand) -> Iterator[tuple[str, Site]]:
     for rank, other in (band.ranks, band.ranks[::-1]):
         if site.program.rank_of[rank].family:
             continue
+        # Powers of two: of a band of 100 blocks of 64, 32 and 16.
         sizes = (1 << (band.width // n).bit_length() - 1 for n in _BLOCKS if band.width >= n)
         for size in dict.fromkeys((widest, *sizes)):
             if 1 < size < site.shapes[rank]:

@@ -32,6 +32,7 @@ def shared_out(
     {'QK': 'b', 'SN': 'a', 'AV': 'a'}
     """
     found = dict(arrays)
+    # Each time the busiest array has less to do, and there are finitely many ways: it ends.
     while (better := _better(work, found)) is not None:
         found = better
     return found

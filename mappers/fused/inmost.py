@@ -53,6 +53,7 @@ def _moved_in(bound: Bound, architecture: Architecture) -> Iterator[Bound]:
     inside = tuple(n for n in mapping.nest if n.level != first)
     held = next(k.tensors for k in mapping.keep if k.level == first)
     keep = (*(k for k in mapping.keep if k.level != second), Keep(level=second, tensors=held))
+    # From no loop around what the second memory holds, which asks for most room, to all of them.
     for split in range(len(outside) + 1):
         levels = ((first, outside[:split]), (second, outside[split:]))
         nest = tuple(NestLevel(level=level, loops=loops) for level, loops in levels if loops)

@@ -322,6 +322,8 @@ class _Fusion:
 
     def _made(self, plan: SharedLoops) -> _Made | None:
         """With as many of the loops inside of the second memory as leave it room."""
+        # Whether loops can be shared is asked of the cascade, not of their sizes; with Einsums on
+        # other arrays than usual it is asked again.
         if plan.extra and not self.moved and plan.structure in self.refused:
             return None
         if has_no_room(self.site, plan):
@@ -364,6 +366,8 @@ class _Fusion:
         program = self.site.program
         outer = {*(t.name for t in program.inputs), *program.outputs}
         while True:
+            # What no inner memory can keep until it is used goes through the outermost one; that may
+            # leave other tensors without a place. Each time ``outer`` grows, so that it ends.
             try:
                 bound = self._loops(self._mapping(plan, split, outer))
             except MappingError:

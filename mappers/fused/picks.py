@@ -81,6 +81,8 @@ def _from_large_to_small(
     site: Site, rank: str, among: frozenset[str]
 ) -> Iterator[list[BlocksAndLoops]]:
     beside = beside_picks(site.program, among)
+    # The largest power of two that is no more: of 1,000 queries, 500 of which fit, 256. One block
+    # of all of them would be no loop. 0, which fits nowhere, stays 0.
     size = 1 << (min(site.shapes[rank] - 1, _most(site, rank, among))).bit_length() >> 1
     while size:
         found = [_in_blocks(site, rank, size, among)]

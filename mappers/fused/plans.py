@@ -58,6 +58,8 @@ class SharedLoops:
         """The loops that an Einsum is in: those down to the first over a rank that it lacks."""
         ranks = {*site.ranks(e)}
         found: list[str] = []
+        # Loops over H, P1, M1: what has no M is inside of H and P1 alone; what has no P is inside
+        # of H alone, even if it has M, for it is done before P1 goes round.
         for part in self.loops:
             if part.rank not in ranks or (part.name in self.close and e.name not in self.turning):
                 break
@@ -201,6 +203,7 @@ def _ranks(site: Site) -> tuple[list[str], list[str], list[str]]:
             and all(r.lower() in e.target.variables for e in einsums)
         )
     ]
+    # A loop that one Einsum alone would go round shares nothing.
     others = [
         r
         for r in often

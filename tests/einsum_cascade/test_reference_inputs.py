@@ -144,6 +144,15 @@ def test_more_memory_than_there_is_allowed() -> None:
     assert Cascade.load("linear-attention").evaluate(wide)["O"].shape == (40000, 1)
 
 
+def test_a_narrow_accumulator_needs_all_points_at_once() -> None:
+    product = "Z[a, m] = X[a, b] * Y[b, m]", "X: [A, B], Y: [B, M]"
+    given = {"X": np.zeros((1200, 1200)), "Y": np.zeros((1200, 1200))}
+    narrow = small(*product, more="accumulate: {Z: bfloat16}\n")
+    with pytest.raises(EvaluationError, match=r"needs about 6\.\d GiB of arrays .*Einsum 'Z'"):
+        narrow.evaluate(given, dtype="float32")
+    assert small(*product).evaluate(given, dtype="float32")["Z"].shape == (1200, 1200)
+
+
 def test_an_index_beyond_all_bounds() -> None:
     cascade = small(f"Z[a] = X[{HUGE}*{HUGE}*a] where a < 1", "X: [A]")
     with pytest.raises(EvaluationError, match=r"grows beyond 2\*\*62"):
