@@ -219,6 +219,7 @@ def _check_causal(a: SoftmaxAttention | LatentAttention, tokens: Tokens) -> None
 
 def _of_mask(tokens: Tokens, window: int | None = None) -> tuple[LayerOmission, ...]:
     """What leaving the mask out means, or the window alone."""
+    # Of 4,096 queries and keys 16,777,216 pairs, of which 8,390,656 are under a causal mask.
     pairs, seen = tokens.queries * tokens.keys, tokens.seen(window)
 
     def note(what: str, computed: int) -> str:
@@ -317,6 +318,7 @@ def _picked(a: LatentAttention, index: KeyIndexer, tokens: Tokens) -> LayerAtten
 
 def _unfolding(a: LatentAttention) -> Variant:
     """Shapes for a cascade that computes on the latent (rank L) itself."""
+    # Of DeepSeek-V3: D and F 128, L 512, R 64.
     shapes = (("D", a.nope_width), ("F", a.v_width), ("L", a.kv_rank), ("R", a.rope_width))
     return Variant(rank="L", shapes=shapes)
 

@@ -57,6 +57,8 @@ class SharedHeads:
 
     def folded(self, ranks: Collection[str]) -> int:
         """How many query heads become rows of one head in a cascade of those ranks."""
+        # A cascade that knows of groups does not fold, nor one with shapes of its own; nor one that
+        # has no query tokens to fold heads into.
         apart = {GROUPS, SHARING} <= set(ranks) or self.variant(ranks) is not None
         apart = apart or self.own_values
         return 1 if apart or not {"H", "P"} <= set(ranks) else self.group

@@ -139,6 +139,7 @@ def llama(root: YamlNode) -> ModelConfig:
     if c.attention_bias:
         other += attention_biases(mixer, d)
     if c.mlp_bias:
+        # Biases of gate and up, and of down.
         other += 2 * c.intermediate_size + d
     ffn = feed_forward(c.intermediate_size, gated=True, activation=c.hidden_act)
     layer = Layer(mixer=mixer, ffn=ffn, other_parameters=other)
@@ -151,6 +152,7 @@ def olmo2(root: YamlNode) -> ModelConfig:
     all_full(root, c.layer_types, c.num_hidden_layers)
     d = c.hidden_size
     mixer = softmax_heads(root, c, c.num_key_value_heads, qk_norm=True)
+    # A norm has a weight a channel: two of the stream, and all heads of queries and of keys.
     other = 2 * d + (mixer.heads + mixer.kv_heads) * mixer.qk_width
     other += attention_biases(mixer, d) if c.attention_bias else 0
     ffn = feed_forward(c.intermediate_size, gated=True, activation=c.hidden_act)
@@ -265,6 +267,7 @@ def gemma3(root: YamlNode) -> ModelConfig:
     """``Gemma3TextConfig``: the last of every ``sliding_window_pattern`` layers is full."""
     c = read_fields(_Gemma3Config, root)
     slides = [(i + 1) % c.sliding_window_pattern != 0 for i in range(c.num_hidden_layers)]
+    # Of a pattern of 6: layers 5, 11, 17, ... from 0 are full.
     windows = layer_windows(root, c, c.sliding_window, slides)
     softcap = c.attn_logit_softcapping
     return _gemma_stack(root, c, "gemma3", windows, norms=4, softcap=softcap, qk_norm=True)
@@ -309,6 +312,8 @@ def _gemma_stack(
         mixer = softmax_heads(
             root, c, c.num_key_value_heads, window=window, softcap=softcap, qk_norm=qk_norm
         )
+        # Norms of queries and keys have one weight for each channel of a head, the same for all
+        # heads.
         other = norms * d + (2 * mixer.qk_width if qk_norm else 0)
         other += attention_biases(mixer, d) if c.attention_bias else 0
         activation = c.hidden_activation or "gelu"
@@ -363,6 +368,7 @@ def phi(root: YamlNode) -> ModelConfig:
     all_full(root, c.layer_types, c.num_hidden_layers)
     d = c.hidden_size
     mixer = softmax_heads(root, c, c.num_key_value_heads, qk_norm=c.qk_layernorm)
+    # One norm, of a weight and a bias a channel; then biases of both products.
     other = 2 * d + attention_biases(mixer, d) + c.intermediate_size + d
     # Norms of queries and keys with a weight and a bias, all heads sharing them.
     other += 4 * mixer.qk_width if c.qk_layernorm else 0
@@ -396,6 +402,7 @@ def gpt_neox(root: YamlNode) -> ModelConfig:
     all_full(root, c.layer_types, c.num_hidden_layers)
     d = c.hidden_size
     mixer = softmax_heads(root, c, None)
+    # Two norms, each of a weight and a bias a channel; then biases of both products.
     other = 4 * d + c.intermediate_size + d
     other += attention_biases(mixer, d) if c.attention_bias else 0
     ffn = feed_forward(c.intermediate_size, gated=False, activation=c.hidden_act)
@@ -424,4 +431,5 @@ def gpt2(root: YamlNode) -> ModelConfig:
         ffn=feed_forward(inner, gated=False, activation=c.activation_function),
         other_parameters=4 * d + attention_biases(mixer, d) + inner + d,
     )
+    # A table of positions, and the last norm with its bias.
     return stack(c, "gpt2", d, [layer] * c.n_layer, c.n_positions * d + 2 * d)

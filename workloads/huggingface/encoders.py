@@ -150,6 +150,7 @@ def _bert(root: YamlNode, family: str) -> ModelConfig:
     width = divided(root, "hidden_size", d, "num_attention_heads", heads)
     mixer = _heads(heads, width, causal=c.is_decoder)
     cross = _heads(heads, width, causal=False) if c.add_cross_attention else None
+    # Two norms, each of a weight and a bias a channel; then biases of all products.
     other = 4 * d + attention_biases(mixer, d) + inner + d
     other += attention_biases(cross, d) + 2 * d if cross else 0
     layer = Layer(

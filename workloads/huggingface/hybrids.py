@@ -82,6 +82,8 @@ def jamba(root: YamlNode) -> ModelConfig:
     softmax, mamba = softmax_heads(root, c, c.num_key_value_heads), _mamba(root, c)
     layers = []
     for index in range(c.num_hidden_layers):
+        # Jamba: of every 8 layers from 0 the one at 4 attends, and those at 1, 3, 5 and 7 have
+        # experts.
         attends = index % c.attn_layer_period == c.attn_layer_offset
         sparse = index % c.expert_layer_period == c.expert_layer_offset and c.num_experts > 1
         ffn: FeedForward | Experts = mixture if sparse else dense
@@ -240,6 +242,7 @@ def _gated_delta_stack(
         v_width=c.linear_value_head_dim,
         conv_width=c.linear_conv_kernel_dim,
     )
+    # Of an interval of 4: layers 3, 7, 11, ... from 0 attend.
     full = [(i + 1) % c.full_attention_interval == 0 for i in range(c.num_hidden_layers)]
     if c.layer_types is not None:
         per_layer(root, "layer_types", c.layer_types, c.num_hidden_layers)

@@ -157,6 +157,7 @@ def glm_moe_dsa(root: YamlNode) -> ModelConfig:
 def _own_indexers(root: YamlNode, c: _GlmMoeDsaConfig) -> list[bool]:
     """Whether a layer picks keys itself: as listed, else every so many behind the first."""
     count, offset = c.num_hidden_layers, c.index_skip_topk_offset
+    # An offset of 2 and every 4th: layers 0 and 1, then 5, 9, 13, ...; 2 to 4 take the picks of 1.
     own = [max(index - offset + 1, 0) % c.index_topk_freq == 0 for index in range(count)]
     for field, listed in (
         ("index_topk_pattern", c.index_topk_pattern),

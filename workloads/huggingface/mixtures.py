@@ -121,6 +121,7 @@ def llama4_text(root: YamlNode) -> ModelConfig:
 
 def _sparse_layers(root: YamlNode, c: _Llama4TextConfig) -> frozenset[int]:
     """The layers with experts: as listed, else every so many, the last of them."""
+    # A step of 2: layers 1, 3, 5, ... from 0. A step of 0: none.
     step, count = c.interleave_moe_layer_step, c.num_hidden_layers
     listed = range(step - 1, count, step) if c.moe_layers is None and step else c.moe_layers or ()
     if any(index >= count for index in listed):

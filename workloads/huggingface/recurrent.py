@@ -188,7 +188,8 @@ def _fla_retnet(root: YamlNode) -> ModelConfig:
     d, heads = c.hidden_size, c.num_heads
     inner = c.intermediate_size
     if inner is None:
-        # Two thirds of the ratio, rounded down, then up to a multiple of 256.
+        # Two thirds of the ratio, rounded down, then up to a multiple of 256: of 2,048 with a ratio
+        # of 2 first 2,730, then 2,816.
         inner = -(-(2 * d * (c.hidden_ratio or 4) // 3) // 256) * 256
     keys = _expanded(root, "expand_k", d, c.expand_k)
     values = _expanded(root, "expand_v", d, c.expand_v)
@@ -256,6 +257,7 @@ def transnormer(root: YamlNode) -> ModelConfig:
         decay="slopes as ALiBi's, weaker in later layers",
     )
     ffn = FeedForward(inner=c.glu_dim, gated=True, activation="no function")
+    # Of queries, keys, values and the gate; of the outputs of both halves; of gate and up.
     biases = 4 * c.hidden_dim + 2 * d + 2 * c.glu_dim if c.bias else 0
     layer = Layer(mixer=mixer, ffn=ffn, other_parameters=biases)
     return stack(c, "transnormer", d, [layer] * c.decoder_layers, 0)

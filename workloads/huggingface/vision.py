@@ -116,6 +116,7 @@ def siglip_encoder(vision: YamlNode, root: YamlNode, width: int) -> int:
     c = read_fields(_SiglipConfig, vision)
     d = c.hidden_size
     patches = divided(vision, "image_size", c.image_size, "patch_size", c.patch_size) ** 2
+    # A product of a patch's pixels, with a bias; positions; the last norm with its bias.
     ends = c.num_channels * c.patch_size**2 * d + d + patches * d + 2 * d
     layers = c.num_hidden_layers * _layer_with_biases(d, c.intermediate_size)
     return layers + ends + d + d * width
@@ -143,8 +144,10 @@ def pixtral_encoder(vision: YamlNode, root: YamlNode, width: int) -> int:
     """``PixtralVisionConfig`` as Mistral 3 has it: patches are merged, and pass two products."""
     c, outer = read_fields(_PixtralConfig, vision), read_fields(Mistral3Inputs, root)
     d = c.hidden_size
+    # No biases: four projections, a gated network, two norms.
     layer = 4 * d * d + 3 * d * c.intermediate_size + 2 * d
     ends = c.num_channels * c.patch_size**2 * d + d
+    # A norm, what makes 2 x 2 patches one, and the projector's two products.
     merged = d + outer.spatial_merge_size**2 * d * d + d * width + width * width
     biases = 2 * width if outer.multimodal_projector_bias else 0
     return c.num_hidden_layers * layer + ends + merged + biases
@@ -175,6 +178,7 @@ def qwen3_5_encoder(vision: YamlNode, root: YamlNode, width: int) -> int:
     d = c.hidden_size
     patch = c.in_channels * c.temporal_patch_size * c.patch_size**2
     ends = patch * d + d + c.num_position_embeddings * d
+    # 2 x 2 patches side by side are one row: a norm, then two products with biases.
     merged = d * c.spatial_merge_size**2
     merger = 2 * d + merged * merged + merged + merged * c.out_hidden_size + c.out_hidden_size
     return c.depth * _layer_with_biases(d, c.intermediate_size) + ends + merger

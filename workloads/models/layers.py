@@ -163,6 +163,7 @@ class ModelConfig:
 
     def kinds(self) -> tuple[RepeatedLayer, ...]:
         """Each different layer and how many there are, the most frequent first."""
+        # Layers are compared by value: equal ones of different runs count together.
         counts: Counter[Layer] = Counter()
         for run in self.runs:
             counts[run.layer] += run.count

@@ -170,6 +170,7 @@ def around_heads(
         projected here (all M).
     """
     b, h, e, f, p, m = (dict(attention.shapes)[rank] for rank in _HEAD_RANKS)
+    # Of tokens whose keys are in a cache none are projected again.
     keys = b * (m if new_keys is None else new_keys)
     groups = h if key_heads is None else key_heads
     found = (

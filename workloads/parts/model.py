@@ -93,6 +93,7 @@ def _runs(work: WorkloadSpec, model: ModelConfig) -> tuple[RepeatedLayer, ...]:
 
 def _layer(work: WorkloadSpec, attention: Part, model: ModelConfig, layer: Layer) -> LayerRun:
     own = model.layer(work.layer or 0)
+    # Layers with the chosen layer's mixer run its attention, with what was given by hand.
     mine = layer.mixer == own.mixer
     tokens = _tokens(work)
     own_tokens = tokens_of(model, layer, tokens)
