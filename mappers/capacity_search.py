@@ -12,10 +12,9 @@ from archsim.jobs.run import run_plan
 from archsim.jobs.selection import ByPart
 from archsim.jobs.workload import PartLike, WorkloadLike
 from archsim.result.record import Result
-from archsim.spec.arch import Architecture, Memory
+from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Mapping
-from archsim.spec.roles import memory_in_role
-from einsum_cascade.errors import NoLegalMappingError, Problem, SpecError, did_you_mean
+from einsum_cascade.errors import NoLegalMappingError
 
 from .capacity import CapacityCurves, CapacityPoint, CapacitySeries
 from .certificate import INTERRUPTED, TIME_LIMIT
@@ -23,6 +22,7 @@ from .constraint_files import ConstraintFile
 from .exhaustive.curve import KINDS, CapacityRun, with_capacity
 from .exhaustive.team import Team, usual_workers
 from .generators import GENERATORS
+from .limited import limited_memory
 from .part_space import space_of
 from .protocol import Advance, Clock, never, silent
 from .space.constraints import Constraints, IsKept, IsShared, MappingConstraint
@@ -67,8 +67,8 @@ def capacity_curves(
         Nothing fits, whatever the capacity.
     """
     part = only_part(workload, "a capacity curve")
-    level = memory_called(architecture, memory)
-    assert level.capacity_bytes is not None, "as memory_called says"
+    level = limited_memory(architecture, memory, "--capacity-curve")
+    assert level.capacity_bytes is not None, "as limited_memory says"
     space = space_of(part, architecture, constraints=constraints)
     search = _SeriesSearch(
         workload=workload,
@@ -193,27 +193,6 @@ def _better(
         other = found.get(point.capacity_bytes, point)
         found[point.capacity_bytes] = point if value(point) <= value(other) else other
     return tuple(found[capacity] for capacity in sorted(found))
-
-
-def memory_called(architecture: Architecture, name: str) -> Memory:
-    """A memory whose capacity a curve can be drawn against.
-
-    Raises
-    ------
-    SpecError
-        There is none of that name or role, it is the outermost, or of no limit.
-    """
-    outermost, *inner = architecture.memories[architecture.home_level :]
-    known = [m.name for m in inner if m.capacity_bytes is not None]
-    named = memory_in_role(architecture, name) or name
-    if named not in [m.name for m in architecture.memories]:
-        hint = did_you_mean(name, known)
-        raise SpecError(f"--capacity-curve: {architecture.name} has no memory '{name}'; {hint}")
-    if named not in known:
-        why = "is the outermost" if named == outermost.name else "has no limit"
-        text = f"--capacity-curve: {named} {why}: a curve is against the size of an inner memory"
-        raise SpecError(Problem(text, hint=f"known: {', '.join(known) or 'none'}"))
-    return next(m for m in inner if m.name == named)
 
 
 def _capacities(own: int) -> tuple[int, ...]:

@@ -43,7 +43,9 @@ class FrontPoint:
     """The workload's, by the engine."""
     gap: float
     """How much less energy another mapping of the space could take in that latency at the most,
-    as a share of it."""
+    as a share of it; of a front of three, one that holds no more."""
+    held_bytes: float | None = None
+    """Of a front of three: what it holds of the memory."""
 
     def to_dict(self) -> dict[str, Any]:
         """A point as ``archsim map --pareto --json`` has it."""
@@ -52,6 +54,7 @@ class FrontPoint:
             "latency_s": self.result.latency_s,
             "energy_pj": self.result.energy_pj,
             "traffic_bytes": self.result.traffic_bytes,
+            **({} if self.held_bytes is None else {"held_bytes": self.held_bytes}),
             "gap": self.gap,
             "bound_energy_pj": self.result.energy_pj * (1 - self.gap),
             "mapping_spec": {"mapping": mapping_dict(self.mapping)},
@@ -60,12 +63,12 @@ class FrontPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Front:
-    """Latency against energy: what each costs of the other."""
+    """Latency against energy, and what a memory holds, if asked: what each costs of the others."""
 
     workload: str
     architecture: str
     points: tuple[FrontPoint, ...]
-    """Fastest first, each of less energy than the one before."""
+    """Fastest first; of a front of two, each of less energy than the one before."""
     least: tuple[Certificate, Certificate]
     """How sure the two ends are: least latency, least energy."""
     searches: int
@@ -76,6 +79,13 @@ class Front:
     """Of points whose energies differ by no more than this share the faster alone stays."""
     ended: str = ""
     """Why it was over before it was through, if somebody wanted that."""
+    memory: str = ""
+    """The memory of a front of three."""
+
+    @property
+    def least_energy_pj(self) -> float:
+        """Of all points, in pJ."""
+        return min(point.result.energy_pj for point in self.points)
 
     def to_dict(self) -> dict[str, Any]:
         """What ``archsim map --pareto --json`` prints."""
@@ -83,7 +93,8 @@ class Front:
         return {
             "workload": self.workload,
             "architecture": self.architecture,
-            "pareto": ["latency", "energy"],
+            "pareto": ["latency", "energy", *(("buffer",) if self.memory else ())],
+            **({"memory": self.memory} if self.memory else {}),
             "points": [point.to_dict() for point in self.points],
             "least_latency": latency.to_dict(),
             "least_energy": energy.to_dict(),

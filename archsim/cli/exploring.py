@@ -44,10 +44,10 @@ def show_front(asked: Problems, axes: str, how: Asked, places: Written, *, as_js
     from ..spec.mapping import Mapping
     from .mapping import bars, check_places
 
-    axes_called(axes)
     out, plot = places
     check_places(out, plot)
     work, machine = _loaded(asked)
+    memory = axes_called(axes, machine)
     starts = tuple(Mapping.load(name) for name in how.starts)
     with bars() as start:
         front = search_front(
@@ -57,6 +57,7 @@ def show_front(asked: Problems, axes: str, how: Asked, places: Written, *, as_js
             start=starts,
             time_limit_s=how.time_limit_s,
             constraints=how.constraints,
+            memory=memory,
         )
     written = (*(_write_front(front, out) if out else ()), *_drawn(_front_picture, front, plot))
     if as_json:

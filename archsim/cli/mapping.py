@@ -74,8 +74,9 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--pareto",
-    metavar="latency,energy",
-    help="All mappings of which none is better in both, instead of the best in one.",
+    metavar="latency,energy[,buffer]",
+    help="All mappings of which none is better in each, instead of the best in one. `buffer`, or"
+    " a memory's name: what it holds counts, too.",
 )
 @click.option(
     "--capacity-curve",

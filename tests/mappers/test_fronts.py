@@ -117,7 +117,9 @@ def test_each_point_is_a_mapping_that_simulates_to_what_it_says(
     [
         (("--pareto", "latncy,energy"), "did you mean 'latency'"),
         (("--pareto", "latency"), "write latency,energy"),
-        (("--pareto", "latency,energy,buffer"), "nothing that a search makes small"),
+        (("--pareto", "latency,energy,bufer"), "did you mean 'buffer'"),
+        (("--pareto", "latency,energy,DRAM"), "DRAM is the outermost"),
+        (("--pareto", "latency,buffer"), "write latency,energy or latency,energy,buffer"),
         (("--pareto", "latency,energy", "--objective", "edp"), "--objective goes not with"),
         (("--pareto", "latency,energy", "--set", "scope=block"), "scope=attention"),
     ],
