@@ -95,6 +95,7 @@ def _loop(members: tuple[ir.Einsum, ...], edges: tuple[Dependence, ...]) -> Iter
         what = f"these Einsums depend on one another: {', '.join(sorted(group))}"
         raise EvaluationError(Problem(what, members[0].target.span))
     variable = variables[0]
-    # Inside of one step the edges that are left order the Einsums; a cycle of them is one more loop.
+    # Inside of one step the edges that are left order the Einsums; a cycle of them is one more
+    # loop.
     rest = tuple(e for e in inside if variable not in e.delayed)
     return IterativeLoop(variable, _steps(members, rest))

@@ -366,8 +366,8 @@ class _Fusion:
         program = self.site.program
         outer = {*(t.name for t in program.inputs), *program.outputs}
         while True:
-            # What no inner memory can keep until it is used goes through the outermost one; that may
-            # leave other tensors without a place. Each time ``outer`` grows, so that it ends.
+            # What no inner memory can keep until it is used goes through the outermost one; that
+            # may leave other tensors without a place. Each time ``outer`` grows, so that it ends.
             try:
                 bound = self._loops(self._mapping(plan, split, outer))
             except MappingError:
