@@ -180,7 +180,22 @@ def draw_input(
 
 
 def scattered_by(program: ir.Program, einsum: ir.Einsum, index: ir.Gather) -> tuple[str, ...]:
-    """Ranks along which the positions of a scattered index have to differ."""
+    """Ranks along which the positions of a scattered index have to differ.
+
+    Parameters
+    ----------
+    program : Program
+    einsum : Einsum
+        With a scattered target.
+    index : Gather
+        One of the target's indices.
+
+    Returns
+    -------
+    tuple of str
+        Of ``C[I[j], e]`` J: two picks of one place would write it twice. Of ``C[I[b, j], b]`` J
+        alone, for another b is another place.
+    """
     others = {v for i in einsum.target.indices if i is not index for v in i.variables}
     own = (v for v in index.access.variables if v not in others)
     return tuple(program.rank_of_variable[v] for v in own)
@@ -196,6 +211,7 @@ def _different(
     count = math.prod(size[n] for n in apart)
     rows = [rng.permutation(below)[:count] for _ in range(math.prod(size[n] for n in rest))]
     if count > below:
+        # They cannot all differ, which the evaluation will say.
         rows = [rng.integers(0, below, count) for _ in rows]
     found = np.array(rows, np.int64).reshape([size[n] for n in (*rest, *apart)])
     return np.moveaxis(found, range(len(size)), (*rest, *apart))

@@ -182,6 +182,18 @@ def sram_area(points: tuple[SramPoint, ...], rows: int, width_bits: int) -> floa
     ``a * bits**1.05 + b * width**3.5`` fitted to the compiled ``points`` (relative least
     squares, neither coefficient negative), times a correction that makes it exact at
     every point and fades away from them: an exponential kernel in the logarithms.
+
+    Parameters
+    ----------
+    points : tuple of SramPoint
+        As compiled; those without an area are passed over.
+    rows, width_bits : int
+        Lines, and bits of each.
+
+    Returns
+    -------
+    float
+        As compiled where it is one of the points.
     """
     known = {(p.rows, p.width_bits): p.area_um2 for p in points if p.area_um2 is not None}
     if (rows, width_bits) in known:
@@ -210,6 +222,7 @@ def _area_fit(points: tuple[SramPoint, ...]) -> _AreaFit:
     known = {(p.rows, p.width_bits): p.area_um2 for p in points if p.area_um2 is not None}
     base = _area_base(known)
     places = [(log(r), log(w)) for r, w in known]
+    # Weights for which the correction at each known point is just what the base form misses there.
     misses = [log(area / base(r, w)) for (r, w), area in known.items()]
     kernel = [[_nearness(a, b) for b in places] for a in places]
     weights = np.linalg.solve(np.array(kernel), np.array(misses))
@@ -222,6 +235,8 @@ def _area_base(known: Mapping[tuple[int, int], float]) -> Callable[[int, int], f
     def terms(rows: int, width: int) -> tuple[float, float]:
         return (float(rows * width) ** _AREA_BITS_EXPONENT, float(width) ** _AREA_WIDTH_EXPONENT)
 
+    # Least squares of a * x + b * y = 1, x and y being the terms as shares of each point's area:
+    # the normal equations by Cramer's rule.
     relative = [tuple(t / area for t in terms(*place)) for place, area in known.items()]
     xx = sum(x * x for x, _ in relative)
     xy = sum(x * y for x, y in relative)
@@ -276,6 +291,7 @@ def _along(points: list[tuple[int, float]], x: int) -> float:
         return value * x / at
     (x0, y0), (x1, y1) = points[:2] if below else points[-2:]
     slope = (y1 - y0) / (x1 - x0)
+    # A line through the first two points may meet zero before zero rows do.
     if below:
         slope = min(slope, value / at)
     return max(value + slope * (x - at), 0.0)

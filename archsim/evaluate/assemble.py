@@ -151,6 +151,8 @@ def _work(bound: Bound, e: BoundEinsum, own: EinsumCount, count: EinsumCount) ->
     busy = Fraction(0)
     if own.iterations:  # else a mask lets nothing through
         elements = e.array.elements * bound.architecture.copies(e.array.name)
+        # Of 4 iterations on 128 elements 512 points could be done: with 384 three quarters of the
+        # cycles count.
         busy = work_cycles(e) * Fraction(count.points, own.iterations * elements)
     return _Work(count=count, occupied=busy_cycles(bound, e), busy=busy)
 

@@ -100,6 +100,7 @@ class OtherCapacities:
         leaking = len(leakage_w(self.machine))
         kinds = self.machine.technology.memories
         self._leaks = leaking > 0 or any(kind.leakage_w_per_bit for kind in kinds)
+        # What leaks is charged last (``assemble``), a line for each component.
         self._charges = known.charges[: len(known.charges) - leaking]
         self._lines: dict[tuple[str, str], tuple[PricedAmounts, ...]] = {}
 

@@ -74,6 +74,7 @@ def numbers_of_parts(extent: int, available: int) -> list[int]:
     tried: Iterable[int] = range(1, most + 1)
     if most > MANY or available > MANY:
         tried = [*(1 << n for n in range(most.bit_length())), most]
+    # 12 in 5 parts are up to 3 in each, as in 4: of each size that there is the fewest parts.
     sizes = {-(-extent // n) for n in tried}
     return sorted({-(-extent // size) for size in sizes})
 

@@ -50,7 +50,17 @@ _SOONER: Final = 1 / 2
 def meet_cheaply(program: Program, way: Spreading, given: Sizes[str, int], share: float) -> bool:
     """Whether partial results of all instances are little beside the inputs, a ``share`` at the
     most: those of the keys of one query are, those of the width of queries and keys (a part of
-    every score) are not."""
+    every score) are not.
+
+    Parameters
+    ----------
+    program : Program
+    way : Spreading
+    given : mapping
+        Shapes in elements by rank.
+    share : float
+        As above; more than 1 where partial results may be more than the inputs.
+    """
     inputs = (elements_of(program, t.ranks, given) for t in program.inputs)
     return _partial(program, way, given) <= share * sum(inputs)
 
@@ -63,7 +73,17 @@ def meet_sooner(
     wider: Spreading,
 ) -> bool:
     """Whether partial results come and go in a part of the time, at the most, that the work takes
-    on those instances which a way with fewer parts has."""
+    on those instances which a way with fewer parts has.
+
+    Parameters
+    ----------
+    program : Program
+    architecture : Architecture
+    given : mapping
+        Shapes in elements by rank.
+    way, wider : Spreading
+        One without parts of what is summed up, and the same with them.
+    """
     points = sum(
         elements_of(program, (v.upper() for v in e.variables), given) for e in program.einsums
     )
@@ -71,6 +91,7 @@ def meet_sooner(
     working = points / (at_once * architecture.clock_hz)
     meeting = {memory for memory, ranks in wider if ranks != dict(way).get(memory)}
     speeds = [m.bandwidth_bytes_per_s for m in architecture.memories if m.name in meeting]
+    # Each instance writes its own, and they are read to be put together.
     words = 2 * _partial(program, wider, given)
     moving = (words * architecture.word_bytes / speed for speed in speeds if speed is not None)
     return max(moving, default=0) <= _SOONER * working

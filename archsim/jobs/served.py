@@ -104,7 +104,16 @@ def least_times(
 ) -> tuple[float, ...]:
     """What ways to spread take at the best, in seconds, where each instance reads what it needs
     once; nothing is told, and all are 0, where instances are fed by several memories or in a
-    ring."""
+    ring.
+
+    Parameters
+    ----------
+    program : Program
+    architecture : Architecture
+    given : mapping
+        Shapes in elements by rank.
+    ways : collection of Spreading
+    """
     fed = [m for m in architecture.memories for _ in m.instances]
     if len(fed) != 1 or fed[0].ring:
         return (0.0,) * len(ways)
@@ -154,6 +163,7 @@ class _Served:
             points = one * prod(extent_of(self.program, r, self.given) for r in ranks)
             for rank in ranks & parts.keys():
                 size = extent_of(self.program, rank, self.given)
+                # 100 keys in 3 parts: 34 are in the largest.
                 points = points / size * np.ceil(size / parts[rank])
             work = work + points
         return work
@@ -174,6 +184,8 @@ class _Served:
                 times = one if self.memory.multicast else times
                 copies[access.tensor] = np.maximum(copies.get(access.tensor, one), times)
             partial = self._times(parts, mine - self._ranks(e.target.variables), one)
+            # A memory that adds up itself is written to; from another partial results are read
+            # again.
             once = 1 if self.memory.reduces else 2
             met = met + self._bytes(e.name) * np.where(partial > 1, once * partial, 0)
         for tensor, times in copies.items():

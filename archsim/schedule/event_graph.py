@@ -77,6 +77,7 @@ class EventGraph:
 
     def at_most(self, steps: int) -> EventGraph:
         """The same for no more than so many steps, with all that is known of one step."""
+        # Properties that are worked out once are in ``vars``; none of them depends on ``steps``.
         found = object.__new__(EventGraph)
         vars(found).update(vars(self), steps=min(self.steps, steps))
         return found
@@ -100,6 +101,7 @@ class EventGraph:
         """Tasks that hang together by dependencies or a common resource."""
         parts = [frozenset(members) for members in self.members.values()]
         for e in self.dependencies:
+            # One part, if both ends are in it already; else the two become one.
             touched = [p for p in parts if e.before in p or e.after in p]
             if len(touched) > 1:
                 rest = [p for p in parts if p not in touched]
@@ -179,6 +181,7 @@ def longest_chains(found: list[int], links: list[tuple[int, int, int]]) -> tuple
     links : list of tuple
         One task, another that comes after it, and how much later, in units.
     """
+    # Links between tasks that form no cycle: a chain has fewer links than there are tasks.
     for _ in found:
         settled = True
         for one, other, weight in links:

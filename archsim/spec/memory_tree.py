@@ -224,6 +224,8 @@ def _order(known: Sequence[str], memories: Sequence[TreeMemory]) -> Iterator[Tre
     said = {m.name: m.inside for m in memories if m.inside is not None}
     told: set[str] = set()
     for at, memory in enumerate(memories):
+        # By what is said alone: a loop that goes by the order of the list, too, has a memory that
+        # is listed before what it is said to be inside of, which is told below.
         chain = [memory.name]
         while (outside := said.get(chain[-1])) is not None and outside not in chain:
             chain.append(outside)
@@ -263,6 +265,7 @@ def _copied_in_part(
 ) -> Iterator[TreeProblem]:
     """Memories that feed instances, beside others or arrays that are not inside of them."""
     tree = memory_tree(memories, arrays)
+    # What is neither inside of it nor outside of it would be there once, and its copies many times.
     for at, memory in enumerate(memories):
         if not memory.instances:
             continue

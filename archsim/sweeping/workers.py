@@ -149,6 +149,7 @@ def batches_done(pool: Pool, task: bytes, next_points: NextPoints) -> Iterator[B
     """
     size = 1
     waiting: set[Future[BatchDone]] = set()
+    # For each worker a batch that it runs and one that waits for it.
     most = 1 if pool.workers == 1 else 2 * pool.workers
     while True:
         while len(waiting) < most and (points := next_points(size)):

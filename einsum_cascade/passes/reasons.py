@@ -22,6 +22,18 @@ def explain(
 
     The shortest path of reads is told. No pair means that no dependence forces the
     barrier: two loops run in opposite directions over the same fibers.
+
+    Parameters
+    ----------
+    traversals : Traversals
+    rank : str
+    traversing : dict of str to tuple of str
+        By node the variables with which it goes along the rank.
+    node : PassNode
+    number : int
+        From 2.
+    forcing : list of Pair
+        Of each an earlier node, ``node``, and the reads between the two that need the whole fiber.
     """
     words = _Words(traversals, rank)
     revisits = _revisits(traversals, traversing, node, forcing)

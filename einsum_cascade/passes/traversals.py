@@ -225,7 +225,16 @@ class Traversals:
         return tuple(v for v in reader.variables if v not in inner)
 
     def loses(self, rank: str, step: ReadChain, a: str, b: str) -> bool:
-        """Whether one chain of reads makes a reader at ``b`` need every ``a``."""
+        """Whether one chain of reads makes a reader at ``b`` need every ``a``.
+
+        Parameters
+        ----------
+        rank : str
+        step : ReadChain
+            The last read of the chain.
+        a, b : str
+            Variables, of the source and of the reader.
+        """
         return self._order(rank, (step,), (a, b)) is Order.NEVER
 
     def _order(

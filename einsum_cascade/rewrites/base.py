@@ -56,6 +56,19 @@ class Rewrite:
 def step(rule: str, before: Program, after: Program, *because: str) -> RewriteStep:
     """A step whose product is in order and has been verified.
 
+    Parameters
+    ----------
+    rule : str
+        Its name and, behind a colon, the Einsum: ``factor:AV``.
+    before, after : Program
+    *because : str
+        Reasons, one a line of the derivation.
+
+    Returns
+    -------
+    RewriteStep
+        With the Einsums of ``after`` in an order in which they can run.
+
     Raises
     ------
     CascadeError
@@ -69,7 +82,23 @@ def step(rule: str, before: Program, after: Program, *because: str) -> RewriteSt
 def refuse(
     rule: str, condition: str, einsum: Einsum | None = None, hint: str | None = None
 ) -> RewriteError:
-    """The error of a rule whose precondition fails: which condition, at which Einsum."""
+    """The error of a rule whose precondition fails: which condition, at which Einsum.
+
+    Parameters
+    ----------
+    rule : str
+    condition : str
+        What does not hold, in words that go on after a colon.
+    einsum : Einsum, optional
+        Where.
+    hint : str, optional
+        What to do about it.
+
+    Returns
+    -------
+    RewriteError
+        To be raised.
+    """
     where = f" at '{einsum.name}'" if einsum is not None else ""
     span = einsum.span if einsum is not None else None
     return RewriteError(Problem(f"{rule} does not apply{where}: {condition}", span, hint))
@@ -77,6 +106,13 @@ def refuse(
 
 def einsum_named(program: Program, name: str, rule: str) -> Einsum:
     """The Einsum a rule was asked to work on.
+
+    Parameters
+    ----------
+    program : Program
+    name : str
+    rule : str
+        Which asks, for the error.
 
     Raises
     ------

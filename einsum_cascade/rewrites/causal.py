@@ -79,6 +79,18 @@ def causal(condition: Condition) -> tuple[str, str] | None:
 def causal_sum(program: Program, einsum: Einsum, query: str, key: str) -> CausalSum:
     """A reduction over the keys as a causal sum.
 
+    Parameters
+    ----------
+    program : Program
+    einsum : Einsum
+    query, key : str
+        Variables of the mask ``key <= query``.
+
+    Returns
+    -------
+    CausalSum
+        Its term taken apart into factors of queries, of keys, and what decays between the two.
+
     Raises
     ------
     RewriteError

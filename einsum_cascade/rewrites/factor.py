@@ -131,7 +131,22 @@ def _split(
 def reduction_of(
     program: Program, einsum: Einsum, term: Expression
 ) -> tuple[Access, tuple[Einsum, ...]]:
-    """Reads ``term`` reduced as ``einsum`` does: an Einsum that is there, or a new one."""
+    """Reads ``term`` reduced as ``einsum`` does: an Einsum that is there, or a new one.
+
+    Parameters
+    ----------
+    program : Program
+    einsum : Einsum
+        Whose operator, variables and mask the reduction has.
+    term : Expression
+
+    Returns
+    -------
+    Access
+        That reads it.
+    tuple of Einsum
+        The new one, to be put before ``einsum``; empty where there is one already.
+    """
     used = variables_of(term, einsum.where)
     kept = tuple(i for i in einsum.target.indices if set(i.variables) & used)
     bridge = Bridge(program)

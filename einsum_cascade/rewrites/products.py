@@ -28,7 +28,22 @@ class ProductPart:
 def parts_of(
     program: Program, einsum: Einsum, free: Free, *, additive: bool
 ) -> tuple[ProductPart, ...]:
-    """The parts of an Einsum's term; a map it reads is opened where a free part is inside."""
+    """The parts of an Einsum's term; a map it reads is opened where a free part is inside.
+
+    Parameters
+    ----------
+    program : Program
+    einsum : Einsum
+    free : callable
+        Whether a part is one that is looked for, such as one without a reduced variable.
+    additive : bool
+        Whether terms of a sum are asked for; else factors of a product.
+
+    Returns
+    -------
+    tuple of ProductPart
+        In the order in which they are written; ``a / b`` is a once and b ``-1`` times.
+    """
     opener = _Opener(additive, program, einsum, free)
     return tuple(opener.parts(einsum.expression, 1))
 
@@ -58,6 +73,7 @@ class _Parts:
             case Unary(operand=operand):
                 if self.additive:
                     return self.parts(operand, -count)
+                # (-x) ** count is (-1) ** count * x ** count.
                 sign = [ProductPart(number(-1))] if count % 2 else []
                 return [*sign, *self.parts(operand, count)]
             case Binary(operator=operator, left=left, right=right):

@@ -154,7 +154,22 @@ def _give_alike(program: Program, shapes: dict[str, int]) -> None:
 def random_inputs(
     program: Program, shapes: dict[str, int], seed: int, *, positive: bool = False
 ) -> dict[str, np.ndarray[Any, Any]]:
-    """Random inputs; index tensors get coordinates of the rank they index."""
+    """Random inputs; index tensors get coordinates of the rank they index.
+
+    Parameters
+    ----------
+    program : Program
+    shapes : dict of str to int
+        Of every rank, in elements.
+    seed : int
+    positive : bool
+        Whether all numbers are from 0.5 to 1.5; else they are normal, of both signs.
+
+    Returns
+    -------
+    dict of str to array
+        Of float16, so that they are the same in every type that a run is repeated in.
+    """
     import numpy as np
 
     rng = np.random.default_rng(seed)

@@ -158,7 +158,25 @@ def attempt(program: Program, einsum: Einsum) -> RewriteStep | Objection:
 def inner_sum(
     program: Program, einsum: Einsum, factors: Iterable[ProductPart], over: frozenset[str]
 ) -> tuple[Access, Einsum]:
-    """An Einsum that sums the product of ``factors`` over some variables."""
+    """An Einsum that sums the product of ``factors`` over some variables.
+
+    Parameters
+    ----------
+    program : Program
+        For names that are free.
+    einsum : Einsum
+        Whose place in the file the new one has.
+    factors : iterable of ProductPart
+    over : frozenset of str
+        Variables.
+
+    Returns
+    -------
+    Access
+        That reads it.
+    Einsum
+        Over what the factors carry besides, in the order in which they do.
+    """
     factors = tuple(factors)
     term = product(factors)
     order = [v for p in factors for v in ordered_variables(p.value)]
@@ -172,6 +190,15 @@ def flat(program: Program, einsum: Einsum, expression: Expression, count: int) -
     """Factors of a product, product maps opened.
 
     ``count`` is the power of each factor: -1 below a division.
+
+    Parameters
+    ----------
+    program : Program
+    einsum : Einsum
+        Where the product stands: what its mask hides stays hidden.
+    expression : Expression
+    count : int
+        To begin with, 1.
     """
     match expression:
         case Binary(operator="*", left=left, right=right):

@@ -68,6 +68,15 @@ def separated(
 
     ``opened`` says which maps may be written out; with ``apart`` a sum of terms is split
     even where no factor leaves a sum.
+
+    Parameters
+    ----------
+    program : Program
+    einsum : Einsum
+    opened : callable
+        Of an Einsum that is read, whether it may be written out.
+    apart : bool
+        As above.
     """
     if einsum.reduction != "+" or not einsum.over or einsum.select:
         return None
@@ -75,6 +84,7 @@ def separated(
     expression = _written_out(program, einsum, einsum.expression, opened)
     terms = expand_products(bridge.to_sympy(expression))
     groups = _grouped(bridge, terms, frozenset(einsum.over))
+    # (x - mu)**2: sums of x**2, of x with -2*mu outside, and of 1 with mu**2 outside.
     if len(groups) < 2 or not (apart or any(h != 1 for _, h in groups)):
         return None
     before = program
