@@ -43,6 +43,7 @@ from .irregular import NotInBatchesError
 from .kernels.descent import LEAVES
 from .known_tables import TablesOf
 from .opened import OpenSubspace, RegionState, SubspaceKey, left_out, why_none
+from .sketch_turns import SketchTurns
 from .tables import SubspaceRefusedError, tabulate
 from .team import Team, usual_workers
 
@@ -54,12 +55,6 @@ _MUCH = 0.95
 
 _ALIKE = 4
 """Offers of a region with one estimate that are run at once in vain."""
-
-_AT_ONCE = 6
-"""Subspaces that are sketched of the most promising region before another is."""
-
-_FIRST = 2
-"""Subspaces of every region that are sketched before more of any."""
 
 _AHEAD = 8
 """Subspaces that are asked about before the first has answered, however many processes there are:
@@ -95,8 +90,6 @@ class BranchAndBound:
         self.relaxed = relaxed
         self.effort = effort
         self.todo = effort.subspaces
-        self.more = 0.0 if cap is not None else effort.more_sketches
-        self.turn: list[RegionState] = []
         self.idle, self.reached, self.unopened = 0, inf, inf
         self.space = problem.space
         self.objective = problem.objective
@@ -114,6 +107,8 @@ class BranchAndBound:
         self.refused: list[str] = []
         self.failed: list[MappingError] = []
         self.opened: list[RegionState] = []
+        more, early = (effort.more_sketches, not self._timed) if cap is None else (0.0, False)
+        self.turns = SketchTurns(self.opened, effort, more, early=early, is_near=self._near)
         self.candidates = self.runs = self.lost = self.same_loops = 0
         self.left: list[OpenSubspace] = []
         self.regions: list[OpenRegion] = []
@@ -186,6 +181,8 @@ class BranchAndBound:
             advance(1)
             if self._is_sketched(mine, answer):
                 found.append(mine)
+                if self.turns.is_glance(len(found)):
+                    self._glance(min(found, key=lambda one: one.estimate))
         # Sorting is stable: of equals those come first that were asked first.
         found.sort(key=lambda one: one.estimate)
         others = [OpenSubspace(region=r, number=n) for r in self.opened for n in r.left]
@@ -271,27 +268,14 @@ class BranchAndBound:
         most = inf
         if self.cap and self.best:
             most = min(self.best.value * (1 + self.effort.near), self.start * (1 - self.tolerance))
-        for few in (min(_FIRST, self.effort.sketches), self.effort.sketches):
-            for region in self.opened:
-                if region.wants(few, _FIRST, most) and not self._near(region.bound):
-                    return region
-        self.turn = [r for r in self.turn if r.left and not self._near(r.bound)]
-        if not self.turn and self.more > 0:
-            self._run_promised()
-            # What can be little better than the best, or looks far worse, is worth a glance alone.
-            most = self.best.value * self.effort.further if self.best is not None else inf
-            able = [r for r in self.opened if r.left and not self._near(r.bound)]
-            able = [r for r in able if r.estimate <= most]
-            best = min(able, key=lambda r: (r.estimate, r.bound), default=None)
-            self.turn = [best] * _AT_ONCE if best is not None else []
-            self.more -= len(self.turn)
-        return self.turn.pop() if self.turn else None
+        return self.turns.few(most) or self.turns.again(self._worst)
 
-    def _run_promised(self) -> None:
-        """Let the engine say what the best sketch is worth, which others are measured by."""
+    def _worst(self) -> float:
+        """What looks worse is worth a glance alone; the engine says what others are measured by."""
         found, self.promised = self.promised, None
         if found is not None and self.best is not None and found.estimate < self.best.value:
             self._run(found)
+        return self.best.value * self.effort.further if self.best is not None else inf
 
     def _ruled_out(self, mine: OpenSubspace, *, plain: bool) -> bool:
         """Whether all of a subspace is above the cap, as another search has told."""
@@ -325,19 +309,30 @@ class BranchAndBound:
                 self.promised = offer
         return True
 
+    def _glance(self, mine: OpenSubspace) -> None:
+        """Search what looks best by now in all ways, before more is sketched."""
+        if mine.answer is None:
+            asked = self.team.submit(mine.asked(self._limit(), plain=False), first=True)
+            answer = self.team.answer(asked, self._is_over)
+            if isinstance(answer, SubspaceAnswer) and answer.refused is None:
+                mine.answer = answer
+                for offer in (one for one in answer.offers[:1] if self._much_better(one)):
+                    self._run(offer)
+
     def _next_look(
         self, order: Iterator[OpenSubspace]
     ) -> tuple[OpenSubspace, SubspaceQuestion] | None:
         """What is searched in all ways next."""
         mine = self._still_open(order)
-        if mine is None:
-            return None
-        limit = self.best.value if self.best is not None else inf
+        return None if mine is None else (mine, mine.asked(self._limit(), plain=False))
+
+    def _limit(self) -> float:
+        """What is searched in all ways is to be better than that."""
         if self.relaxed:
             # What is worse than all of these is not run; what is as good may tie better.
             full = len(self.waiting) == self._most
-            limit = nextafter(self.waiting[-1].value, inf) if full else inf
-        return mine, mine.asked(limit, plain=False)
+            return nextafter(self.waiting[-1].value, inf) if full else inf
+        return self.best.value if self.best is not None else inf
 
     def _still_open(self, order: Iterator[OpenSubspace]) -> OpenSubspace | None:
         """The next subspace that is worth a search in all ways and had none; what was searched so
