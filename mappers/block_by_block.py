@@ -117,6 +117,7 @@ class _Blocks:
 def _chosen(site: Site, way: Callable[[Einsum], ArrayLayout]) -> _Blocks:
     """The tiles of every memory, each chosen with all that is outside of it in the outermost."""
     _, *inner = site.architecture.memories
+    # A tile is held by all memories outside of it, too: it has to fit the smallest of these.
     rooms = list(accumulate((memory.capacity_bytes for memory in inner), smaller))
     uncut = _Blocks(site=site, layouts={e.name: way(e) for e in site.program.einsums})
     chosen: tuple[_Tile, ...] = ()
@@ -127,6 +128,8 @@ def _chosen(site: Site, way: Callable[[Einsum], ArrayLayout]) -> _Blocks:
             for tile in _tiles(site, least)
             if room is None or _USERS * _most_bytes(site, tile) <= room
         )
+        # Until it is their turn memories further out hold the same tile: only loops of the
+        # outermost are around.
         options = [uncut.cut((*(tile for _ in range(number + 1)), *chosen)) for tile in able]
         options = options or [uncut.cut((*(least for _ in range(number + 1)), *chosen))]
         chosen = min(options, key=_slow).tiles[number:]

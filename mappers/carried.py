@@ -84,7 +84,17 @@ def shared_outside(whole: Architecture, other: Architecture) -> tuple[str, ...]:
 
 def kept_as_told(whole: Mapspace, other: Architecture, mapping: Mapping) -> Mapping:
     """A mapping that keeps what constraints ask for, and nothing that they forbid, in memories of
-    which the other machine knew nothing."""
+    which the other machine knew nothing.
+
+    Parameters
+    ----------
+    whole : Mapspace
+        Of the machine itself, with its constraints.
+    other : Architecture
+        The machine that was searched in its place.
+    mapping : Mapping
+        On the machine itself.
+    """
     levels = shared_outside(whole.architecture, other)
     for c in whole.constraints.all:
         if isinstance(s := c.statement, IsKept) and s.level in levels:

@@ -241,7 +241,15 @@ def _largest(
 
 
 def mapped_einsum(e: Einsum, layout: ArrayLayout, levels: Iterable[LevelLoops]) -> EinsumMapping:
-    """An Einsum laid out on an array, with loops of its own at some memories."""
+    """An Einsum laid out on an array, with loops of its own at some memories.
+
+    Parameters
+    ----------
+    e : Einsum
+    layout : ArrayLayout
+    levels : iterable of LevelLoops
+        As of ``nest_of``; those without loops are left out.
+    """
     return EinsumMapping(
         einsum=e.name,
         array=layout.array.name,
@@ -262,6 +270,19 @@ def nest_of(site: Site, e: Einsum, layout: ArrayLayout) -> tuple[list[LevelLoops
     one that moves fewest bytes; of those the first, which has the
     ranks of the result outside and sums innermost. Weights that eight tokens share are read
     eight times in the written order of a linear layer, and once with the tokens inside.
+
+    Parameters
+    ----------
+    site : Site
+    e : Einsum
+    layout : ArrayLayout
+
+    Returns
+    -------
+    list of LevelLoops
+        Of the memories that feed its array, outermost first.
+    Slow
+        Seconds and bytes of one run of all these loops.
     """
     laid = layout.names
     shared = site.shared(e.name)

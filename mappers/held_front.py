@@ -177,6 +177,7 @@ def unbeaten(runs: Iterable[HeldRun], tolerance: float) -> tuple[HeldRun, ...]:
     saves = _SAVES
     found = _unbeaten(left, tolerance, saves)
     while len(found) > POINTS:
+        # Fewer points differ by twice as much; in the end there are few enough.
         saves *= 2
         tolerance *= 2
         found = _unbeaten(left, tolerance, saves)

@@ -175,6 +175,7 @@ def _with_all(space: Mapspace, mapping: Mapping) -> Mapping:
     outer = space.architecture.memories[0].name
     sizes = {t.member: t.size for t in mapping.tiles if isinstance(t.size, int)}
     given = {r: n for r, n in space.given.items() if r not in {t.member for t in mapping.tiles}}
+    # Each time the outermost memory keeps more, so that it ends.
     while True:
         try:
             tiling = build_tiling(space.program, mapping, given, sizes)

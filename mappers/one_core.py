@@ -24,7 +24,15 @@ from einsum_cascade.ir import Program
 def shapes_of_part(
     spreading: Spreading, given: Sizes[str, int], program: Program
 ) -> dict[str, int]:
-    """Shapes of a core's part: the cascade's cuts as given, if none of their parts is spread."""
+    """Shapes of a core's part: the cascade's cuts as given, if none of their parts is spread.
+
+    Parameters
+    ----------
+    spreading : Spreading
+    given : mapping
+        Shapes of the whole work in elements by rank.
+    program : Program
+    """
     spread = (program.rank_of.get(s.rank) for _, ranks in spreading for s in ranks)
     of_cut = any(declared is not None and declared.family for declared in spread)
     return part_of(spreading, given, program if of_cut else None)

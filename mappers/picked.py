@@ -53,6 +53,8 @@ def picked_in(
     """
     gathered = [(n, i) for n, i in enumerate(access.indices) if isinstance(i, Gather)]
     if len(gathered) != 1:
+        # Nothing is told of several picks at once: each element comes once (1 < 2), and moves with
+        # all.
         return PickedAgain(picks=1, positions=2, by=frozenset())
     number, index = gathered[0]
     others = (i for n, i in enumerate(access.indices) if n != number)
@@ -66,8 +68,20 @@ def picked_in(
 def in_lines(
     words: Fraction, access: Access, shapes: Sizes[str, int], tile: Sizes[str, int], line: int
 ) -> Fraction:
-    """Words of the lines, of so many words each, around those that a gathered tile has."""
+    """Words of the lines, of so many words each, around those that a gathered tile has.
+
+    Parameters
+    ----------
+    words : Fraction
+        Of the tile.
+    access : Access
+    shapes, tile : mapping
+        Coordinates of all ranks, and of a tile, by rank.
+    line : int
+        Words of a line.
+    """
     rank_of = {v: v.upper() for v in access.variables}
     whole = {v: shapes[r] for v, r in rank_of.items()}
     run = neighbours(access, {v: tile[r] for v, r in rank_of.items()}, whole)
+    # Of 3 neighbours in lines of 8 words a line comes for each 3: 8/3 times the words.
     return words * (-(-run // line) * line) / run

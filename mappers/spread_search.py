@@ -236,7 +236,22 @@ def placements(
     mapping: Mapping, spreading: Spreading, architecture: Architecture, program: Program
 ) -> Iterator[Mapping]:
     """The mapping of a core spread over all: with its loops as they are, and with more and more of
-    those of the outermost memory at the one that feeds the cores."""
+    those of the outermost memory at the one that feeds the cores.
+
+    Parameters
+    ----------
+    mapping : Mapping
+        Of one core's part, which knows one memory in the place of all that cores share.
+    spreading : Spreading
+    architecture : Architecture
+        The whole machine.
+    program : Program
+
+    Yields
+    ------
+    Mapping
+        Of the whole machine; not all of them are legal.
+    """
     yield spread_over(mapping, spreading, architecture, program)
     outer = architecture.home.name
     feeding = [m.name for m in architecture.memories if m.instances and m.name != outer]

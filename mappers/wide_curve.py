@@ -144,6 +144,8 @@ class _BroughtCurve:
         """The curve of a stand-in; what shares the memory with others has its share of it."""
         try:
             other = make()
+            # From the largest on, so that of several with one share (of 1 B, say) the smallest is
+            # left.
             of_share = {max(1, c // other.share): c for c in self.capacities[::-1]}
             found = curve_on(
                 other.space,

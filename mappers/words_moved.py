@@ -87,7 +87,16 @@ def moved_bytes(
 
 
 def passed_by(site: Site, e: Einsum, array: str, levels: int) -> list[Passed]:
-    """What an Einsum touches on an array that so many memories feed, and where it passes."""
+    """What an Einsum touches on an array that so many memories feed, and where it passes.
+
+    Parameters
+    ----------
+    site : Site
+    e : Einsum
+    array : str
+    levels : int
+        Memories that feed the array.
+    """
     accesses = site.accesses(e)
     ways = ((*site.way(array, e, a), levels) for a in accesses)
     return [
@@ -143,6 +152,7 @@ def moved_along(
             if x.result:
                 # Each tile of a result is written whenever it leaves, and read back but the first
                 # time.
+                # 6 times 2 distinct tiles: 6 are written, and 4 read back, 2 * 6 - 2.
                 distinct, of = _times([p for p in under if p.rank in x.ranks], x.ranks)
                 times, over = 2 * times * of - distinct * over, over * of
             (before, parts), over = moved[at], over * words.denominator

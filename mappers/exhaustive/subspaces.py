@@ -123,7 +123,18 @@ class SubspaceSearch:
         row: int,
         state: Search,
     ) -> Proposal:
-        """What a kernel has chosen for a tiling, one row of its state."""
+        """What a kernel has chosen for a tiling, one row of its state.
+
+        Parameters
+        ----------
+        subspace : Subspace
+        tables : Tables
+        choices : Choices
+            Of its tables.
+        tiling, row : int
+            The number of a tiling in the subspace, and in the batch that ``state`` is of.
+        state : Search
+        """
         ways: dict[str, Way] = {}
         places: dict[str, tuple[str, ...]] = {}
         for (kind, number, _), chosen in zip(choices.decisions, state.chosen[row], strict=True):
@@ -190,6 +201,14 @@ def priced(
     """Batches of a subspace's tilings: the first one's number, the costs of all entries, (tilings,
     rows, columns), and the bytes of all tiles, (tilings, tiles).
 
+    Parameters
+    ----------
+    space : Region
+    subspace : Subspace
+        Of the region.
+    tables : Tables
+        Of the subspace.
+
     Raises
     ------
     SubspaceRefusedError
@@ -207,7 +226,16 @@ def priced(
 
 
 def fresh_state(choices: Choices, tilings: int, tally: Floats) -> Search:
-    """A state for the kernel to fill."""
+    """A state for the kernel to fill.
+
+    Parameters
+    ----------
+    choices : Choices
+    tilings : int
+        Of a batch.
+    tally : array
+        Counted on, over all batches (``kernels.descent`` says of what).
+    """
     return Search(
         values=np.empty((tilings, 3)),
         chosen=np.empty((tilings, choices.decisions.shape[0]), np.int64),

@@ -93,7 +93,17 @@ def inner_mapping(
     site: InnerSite, e: Einsum, *, alone: bool, on: ProcessingArray | None = None
 ) -> EinsumMapping:
     """An Einsum inside of the loops that it shares: on the array that is soonest done with it, or
-    one that is given, its own loops at the inner memories; or at any, if it is ``alone``."""
+    one that is given, its own loops at the inner memories; or at any, if it is ``alone``.
+
+    Parameters
+    ----------
+    site : InnerSite
+    e : Einsum
+    alone : bool
+        Whether it goes through the outermost memory by itself.
+    on : ProcessingArray, optional
+        One that can do it.
+    """
     site = replace(site, alone=alone)
     best: tuple[tuple[Slow, int], ArrayLayout, list[LevelLoops]] | None = None
     for layout in _layouts(site, e, on):

@@ -121,6 +121,19 @@ def plans_of(
     an array is wide or ``fine`` ones of one coordinate, and those along which Einsums need one
     another. Of arrays of several widths that is the least; blocks are larger under the ``outer``
     loops over them alone.
+
+    Parameters
+    ----------
+    site : Site
+        With its ranks cut for the arrays.
+    extras : int
+        Ranks that need not be shared, none to two.
+    fine : bool
+        Whether these are gone round coordinate by coordinate.
+    apart : bool
+        Whether Einsums that are in no shared loop go through the outermost memory.
+    outer : int, optional
+        How many of the loops over blocks are taken, the outermost first; all by default.
     """
     program = site.program
     everyones, stepped, others = _ranks(site)

@@ -169,6 +169,8 @@ class Points:
         if not mine.size:
             return point
         column = random.randrange(mine.size)
+        # Tilings that differ from this one in one column alone; of their sizes the next ones below
+        # and above.
         others = np.delete(rows, column, axis=1) == np.delete(mine, column)
         alike = others.all(axis=1) & (rows[:, column] != mine[column])
         if not alike.any():

@@ -241,6 +241,7 @@ class Constraints:
         ends: dict[int, None] = {}
         for c in self.of_tiles.get(rank, ()):
             if isinstance(s := c.statement, HasTiles):
+                # What must not be 32 to 64 may be 31 or 65: sizes just beside are worth trying.
                 beside = 0 if c.must else 1
                 ends |= dict.fromkeys((s.size.least - beside, s.size.ends[-1] + beside))
                 ends |= dict.fromkeys(s.size.ends)
@@ -273,7 +274,15 @@ class Constraints:
         return any(isinstance(s, IsInnermost | IsAlone) for s in mine)
 
     def broken_by_way(self, einsum: str, array: str, lying: Lying) -> MappingConstraint | None:
-        """The first that an Einsum breaks that runs so."""
+        """The first that an Einsum breaks that runs so.
+
+        Parameters
+        ----------
+        einsum, array : str
+            By name, the Einsum and where it runs.
+        lying : mapping
+            By dimension and rank, how many coordinates lie there.
+        """
         for c in self.of_einsum(einsum):
             s = c.statement
             if isinstance(s, RunsOn | LiesAlong) and s.holds(array, lying) is not c.must:
@@ -362,6 +371,7 @@ def _lying(e: BoundEinsum) -> dict[tuple[str, str], int]:
     """Coordinates along dimensions, of the first tile."""
     found: dict[tuple[str, str], int] = {}
     left = list(e.whole.first_tile)
+    # Outer parts first: of 100 coordinates 4 parts of 32 lie there, inside of one 32 of 1.
     for loop in sorted(e.spatial, key=lambda x: -x.stride):
         parts = -(-left[loop.axis] // loop.stride)
         left[loop.axis] = min(left[loop.axis], loop.stride)

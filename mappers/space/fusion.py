@@ -43,6 +43,7 @@ def allowed_subspaces(space: Region, ranks: Sequence[str]) -> Iterator[Subspace]
     einsums = space.program.einsums
     often = {r: 2 * sum(r.lower() in e.variables for e in einsums) > len(einsums) for r in ranks}
     choices = [tuple(r for n, r in enumerate(ranks) if m >> n & 1) for m in range(1 << len(ranks))]
+    # Bits of m say which ranks are shared: of three ranks there are eight choices.
     choices.sort(
         key=lambda shared: sum(1 if often[r] else -1 for r in ranks if r in shared), reverse=True
     )

@@ -53,7 +53,17 @@ def mapping_of(
 def with_ways(
     region: Region, skeleton: Skeleton, mapping: Mapping, ways: dict[str, Way]
 ) -> Mapping:
-    """The same mapping with other ways of some Einsums."""
+    """The same mapping with other ways of some Einsums.
+
+    Parameters
+    ----------
+    region : Region
+    skeleton : Skeleton
+        Of the mapping.
+    mapping : Mapping
+    ways : dict of str to Way
+        By Einsum; those that are absent stay as they are.
+    """
     found = tuple(
         _einsum(region, skeleton, how.einsum, ways[how.einsum]) if how.einsum in ways else how
         for how in mapping.einsums
