@@ -275,6 +275,7 @@ _GRANITE = {
     "tie_word_embeddings": True,
 }
 
+
 NEWER = (
     Published("Qwen/Qwen1.5-MoE-A2.7B", 14_315_784_192, QWEN2_MOE),
     Published(

@@ -11,6 +11,7 @@ import json
 from typing import Any
 
 from family_cases import NEWER, Published, decoder
+from hybrid_cases import HYBRIDS
 
 from einsum_cascade.source import Source
 from einsum_cascade.yaml.source import read_yaml
@@ -415,4 +416,5 @@ PUBLISHED = (
         "olmo-2-13b", 13_716_198_400, decoder("olmo2", 5120, 13824, 40, 40, vocab_size=100352)
     ),
     *NEWER,
+    *HYBRIDS,
 )

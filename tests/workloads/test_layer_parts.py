@@ -77,7 +77,9 @@ def test_one_token_reads_the_active_parameters_of_a_shipped_model(name: str) -> 
         if isinstance(mixer, SelectiveScan):
             other += run.count * mixer.inner * mixer.state  # A, in its scan
         if isinstance(ffn, Experts):
-            idle += run.count * (ffn.experts - ffn.per_token) * 3 * model.width * ffn.inner
+            products = 3 if ffn.gated else 2
+            each = products * model.width * ffn.inner
+            idle += run.count * (ffn.experts - ffn.per_token) * each
     outside = (model.embedding_parameters or 0) + model.other_parameters
     head = model.width * (model.head_width or 0)
     assert weights_read(work) == model.parameters - outside - other - idle + head

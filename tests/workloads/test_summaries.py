@@ -48,6 +48,7 @@ PUBLISHED: dict[str, tuple[float, float]] = {
     "qwen3.5-27b": (26.9, 26.9),  # of 27.8 an encoder of images and a further layer are 0.9
     "minimax-m2": (228.7, 11.03),  # 9.8 without its two embeddings of 0.61 each
     "glm-5.2": (744, 41.25),
+    "nemotron-3-nano-30b-a3b": (31.6, 3.58),
 }
 WITHOUT_EMBEDDINGS: dict[str, tuple[float, int]] = {
     # Active parameters where authors leave out the input embedding (1) or both (2).
@@ -59,6 +60,7 @@ WITHOUT_EMBEDDINGS: dict[str, tuple[float, int]] = {
     "mixtral-8x7b": (12.9, 0),
     "minimax-m2": (9.8, 2),
     "glm-5.2": (39.4, 2),
+    "nemotron-3-nano-30b-a3b": (3.23, 1),
 }
 SHIPPED = tuple(name for name in builtin_names("workloads") if load(name).model is not None)
 

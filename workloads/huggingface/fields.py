@@ -205,7 +205,7 @@ def per_layer(root: YamlNode, field: str, written: tuple[Any, ...], layers: int)
 
 _FUNCTIONS = MappingProxyType(
     {"swish": "silu", **dict.fromkeys(("gelu_new", "gelu_fast", "gelu_python"), "gelu")}
-    | {"gelu_pytorch_tanh": "gelu"}
+    | {"gelu_pytorch_tanh": "gelu", "relu2": "squared relu"}
 )
 """Activation functions under other names, or approximated."""
 

@@ -21,6 +21,7 @@ TYPE, CLASSES = "model_type", "architectures"
 
 READERS: Mapping[str, str] = MappingProxyType(
     {
+        "bamba": "dual.bamba",
         "bert": "encoders.bert",
         "cohere": "variants.cohere",
         "cohere2": "variants.cohere2",
@@ -44,6 +45,7 @@ READERS: Mapping[str, str] = MappingProxyType(
         "gpt_oss": "decoders.gpt_oss",
         "granite": "variants.granite",
         "granitemoe": "mixtures.granitemoe",
+        "granitemoehybrid": "dual.granitemoehybrid",
         "jamba": "hybrids.jamba",
         "kimi_k2": "latent.kimi_k2",
         "kimi_linear": "hybrids.kimi_linear",
@@ -61,6 +63,7 @@ READERS: Mapping[str, str] = MappingProxyType(
         "mistral3": "decoders.mistral3",
         "mixtral": "decoders.mixtral",
         "modernbert": "encoders.modernbert",
+        "nemotron_h": "dual.nemotron_h",
         "olmo2": "decoders.olmo2",
         "olmo3": "variants.olmo3",
         "olmoe": "mixtures.olmoe",
@@ -91,6 +94,21 @@ READERS: Mapping[str, str] = MappingProxyType(
 
 _REFUSED: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
+        "falcon_h1": (
+            "Falcon-H1 adds up softmax and Mamba-2 side by side in each layer, and a layer here has"
+            " one of them",
+            "where they take turns they are read: 'bamba', 'granitemoehybrid', 'nemotron_h'",
+        ),
+        "lfm2": (
+            "LFM2 gates a short convolution on both sides, and the one here has its own activation"
+            " function",
+            "its layers of softmax are those of model_type 'qwen3'",
+        ),
+        "recurrent_gemma": (
+            "RecurrentGemma's gated recurrence is here as one over a sequence from no state, and"
+            " not as a token from its state",
+            "its recurrence by itself is workload 'rg-lru'",
+        ),
         "rwkv": (
             "RWKV-4 carries running sums of one channel each, of which there is no cascade here,"
             " and lets a receptance gate what its channels mix",

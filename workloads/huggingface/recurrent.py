@@ -104,6 +104,16 @@ def _selective(root: YamlNode, c: _MambaConfig, family: str, inner: int) -> Mode
     return stack(c, family, d, [layer] * c.num_hidden_layers, d)
 
 
+def beside_dual(a: StateSpaceDual, width: int, *, conv_bias: bool, proj_bias: bool) -> int:
+    """Parameters of Mamba-2's mixer beside its products.
+
+    The norm of its output, and A, the bias of the steps and the skip, a number a head each;
+    then biases of the convolution and of both projections, which may be left out.
+    """
+    other = a.inner + 3 * a.heads + (a.convolved if conv_bias else 0)
+    return other + (a.inner + a.convolved + a.heads + width if proj_bias else 0)
+
+
 def mamba2(root: YamlNode) -> ModelConfig:
     """``Mamba2Config``."""
     c = read_fields(_Mamba2Config, root)
@@ -124,9 +134,7 @@ def mamba2(root: YamlNode) -> ModelConfig:
         conv_width=c.conv_kernel,
         chunk=c.chunk_size,
     )
-    # Two norms; A, dt's bias and the skip a head; then biases that may be left out.
-    other = d + mixer.inner + 3 * c.num_heads + (mixer.convolved if c.use_conv_bias else 0)
-    other += mixer.inner + mixer.convolved + c.num_heads + d if c.use_bias else 0
+    other = d + beside_dual(mixer, d, conv_bias=c.use_conv_bias, proj_bias=c.use_bias)
     layer = Layer(mixer=mixer, ffn=None, other_parameters=other)
     return stack(c, "mamba2", d, [layer] * c.num_hidden_layers, d)
 

@@ -42,7 +42,7 @@ class FeedForward:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experts:
-    """A mixture of gated experts, a router, and experts every token passes."""
+    """A mixture of experts, a router, and experts every token passes."""
 
     experts: int
     per_token: int
@@ -50,10 +50,19 @@ class Experts:
     """Width inside one routed expert."""
     shared_inner: int = 0
     """Width inside all shared experts together."""
+    gated: bool = True
+    activation: str = ""
+    """As its family has it; empty: SiLU of a gate, GELU without one."""
+
+    @property
+    def network(self) -> FeedForward:
+        """One routed expert."""
+        return FeedForward(inner=self.inner, gated=self.gated, activation=self.activation)
 
     def weights(self, width: int) -> int:
         """Parameters of all experts and the router."""
-        return 3 * width * (self.experts * self.inner + self.shared_inner) + width * self.experts
+        inner = self.experts * self.inner + self.shared_inner
+        return self.network.products * width * inner + width * self.experts
 
     def active_weights(self, width: int) -> int:
         """Parameters one token meets."""
@@ -61,7 +70,7 @@ class Experts:
 
     def idle_weights(self, width: int) -> int:
         """Parameters of the experts that one token does not go to."""
-        return 3 * width * (self.experts - self.per_token) * self.inner
+        return (self.experts - self.per_token) * self.network.weights(width)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,11 +19,17 @@ def _kind(layer: Layer) -> str:
     return layer.mixer.kind
 
 
+def _feed_forward(layer: Layer) -> str:
+    if layer.ffn is None:
+        return "alone"
+    return "sparse" if isinstance(layer.ffn, Experts) else "dense"
+
+
 _ASPECTS: tuple[Callable[[Layer], str], ...] = (
     lambda layer: "encoder" if layer.cross is None else "decoder",
     _kind,
     _window,
-    lambda layer: "sparse" if isinstance(layer.ffn, Experts) else "dense",
+    _feed_forward,
 )
 
 

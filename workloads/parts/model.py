@@ -12,7 +12,6 @@ from ..attention.mixers import attention_of, heads_of
 from ..attention.phases import Tokens, running, tokens_of
 from ..models import (
     Experts,
-    FeedForward,
     LatentAttention,
     Layer,
     Mixer,
@@ -43,10 +42,10 @@ def ffn_up_of(layer: Layer) -> str:
     Returns
     -------
     str
-        A built-in cascade. Experts are gated in all models that are read.
+        A built-in cascade; of experts, that of each.
     """
-    ffn = layer.ffn
-    if not isinstance(ffn, FeedForward) or ffn.gated:
+    ffn = layer.ffn.network if isinstance(layer.ffn, Experts) else layer.ffn
+    if ffn is None or ffn.gated:
         return _GATED
     return _PLAIN.get(ffn.function, _PLAIN["gelu"])
 
@@ -190,10 +189,11 @@ def _layer_notes(work: WorkloadSpec, layer: Layer) -> Iterable[str]:
     usual = ffn_up_of(layer)
     if ffn is not None and work.model is not None and _said(work, work.model):
         yield f"the first feed-forward layer is '{work.ffn_up}', the model's is '{usual}'"
-    if isinstance(ffn, FeedForward) and ffn.gated and ffn.function != "silu":
-        yield f"the gate's activation function, {ffn.function}, is counted as SiLU"
-    if isinstance(ffn, FeedForward) and not ffn.gated and ffn.function not in _PLAIN:
-        yield f"the activation function, {ffn.function}, is counted as GELU"
+    network = ffn.network if isinstance(ffn, Experts) else ffn
+    if network is not None and network.gated and network.function != "silu":
+        yield f"the gate's activation function, {network.function}, is counted as SiLU"
+    if network is not None and not network.gated and network.function not in _PLAIN:
+        yield f"the activation function, {network.function}, is counted as GELU"
     if isinstance(ffn, Experts):
         number = tokens.batch * tokens.queries
         groups = spread(ffn, number)

@@ -1,0 +1,126 @@
+"""Stacks of Mamba-2 and softmax: their layers by hand, what fields change, what is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hybrid_cases import BAMBA, GRANITE_H_TINY, HYBRIDS, NEMOTRON_3_NANO, NEMOTRON_9B
+from model_cases import LLAMA, model_of
+
+from einsum_cascade.errors import SpecError
+from workloads import load, summarize
+from workloads.models import (
+    Experts,
+    FeedForward,
+    SoftmaxAttention,
+    StateSpaceDual,
+)
+from workloads.models.names import kinds_of_layers
+
+MICRO = next(case.fields for case in HYBRIDS if case.name.endswith("h-micro"))
+
+
+def test_blocks_of_nemotron() -> None:
+    """A mixer and the network behind it are a layer; some mixers have none behind them."""
+    model = model_of(NEMOTRON_3_NANO)
+    # 52 blocks: 23 of Mamba-2 and 6 of softmax, 23 of experts behind 17 and 6 of them.
+    assert kinds_of_layers(model) == {"SSD-sparse": 17, "SSD-alone": 6, "GQA-sparse": 6}
+    first, third = model.layer(0), model.layer(2)
+    dual = StateSpaceDual(heads=64, head_width=64, state=128, groups=8, conv_width=4, chunk=128)
+    assert first.mixer == third.mixer == dual
+    assert third.ffn is None
+    assert model.layer(3).mixer == SoftmaxAttention(heads=32, kv_heads=2, qk_width=128, v_width=128)
+    experts = first.ffn
+    assert isinstance(experts, Experts)
+    assert experts.network == FeedForward(inner=1856, gated=False, activation="squared relu")
+    # Two products in each of 128 experts and in the shared one, and the router.
+    assert experts.weights(2688) == 2 * 2688 * (128 * 1856 + 3712) + 128 * 2688
+    assert experts.idle_weights(2688) == 2 * 2688 * (128 - 6) * 1856
+    # Norms of both blocks, of the state's output; A, steps and skip a head; the convolution's
+    # biases of X, B and C; the router's.
+    assert first.other_parameters == 2 * 2688 + 4096 + 3 * 64 + (4096 + 2 * 8 * 128) + 128
+    dense = model_of(NEMOTRON_9B)
+    assert dense.layer(0).ffn == FeedForward(inner=15680, gated=False, activation="squared relu")
+    kinds = {"M": "mamba", "*": "attention", "-": "mlp", "E": "moe"}
+    for names in (kinds, kinds | {"M": "linear_attention", "*": "full_attention"}):
+        fields = dict(NEMOTRON_3_NANO)
+        pattern = fields.pop("hybrid_override_pattern")
+        assert model_of(fields | {"layers_block_type": [names[k] for k in pattern]}) == model
+
+
+def test_experts_without_gates_run_as_such(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(NEMOTRON_3_NANO), encoding="utf-8")
+    work = load(str(path), phase="decode", cached_len=99, scope="model")
+    first = {part.cascade for part in work.parts if part.name.endswith("expert-up")}
+    assert first == {"linear-layer-squared-relu"}
+    # A key and a value of both heads in six layers; in 23 a state of 64 heads and three tokens.
+    summary = summarize(work)
+    assert summary.cache_bytes_per_token == 2 * 6 * 2 * 2 * 128
+    assert summary.state_bytes == 2 * 23 * (64 * 64 * 128 + 3 * (4096 + 2 * 8 * 128))
+
+
+def test_layers_of_bamba_and_granite() -> None:
+    bamba, tiny, micro = (model_of(fields) for fields in (BAMBA, GRANITE_H_TINY, MICRO))
+    assert [i for i in range(32) if bamba.layer(i).mixer.kind == "GQA"] == [9, 18, 27]
+    assert model_of(BAMBA | {"attn_layer_indices": None}).cached == ()
+    assert model_of(BAMBA | {"mamba_d_head": "auto"}) == bamba
+    assert tiny.layer(0).ffn == Experts(experts=64, per_token=6, inner=512, shared_inner=1024)
+    assert micro.layer(0).ffn == FeedForward(inner=8192, gated=True)
+    assert kinds_of_layers(tiny) == {"SSD": 36, "GQA": 4}
+    without = {k: v for k, v in MICRO.items() if k != "layer_types"}
+    assert kinds_of_layers(model_of(without)) == {"SSD": 40}
+
+
+@pytest.mark.parametrize(
+    ("fields", "change", "more"),
+    [
+        # Of both projections: Z, X, B, C and the steps, and what comes out.
+        (BAMBA, {"mamba_proj_bias": True}, 29 * (2 * 8192 + 2 * 128 + 128 + 4096)),
+        (BAMBA, {"mamba_conv_bias": False}, -29 * (8192 + 2 * 128)),
+        (GRANITE_H_TINY, {"attention_bias": True}, 4 * (2 * 1536 + 2 * 512)),
+        (NEMOTRON_9B, {"use_conv_bias": False}, -27 * (10240 + 2 * 8 * 128)),
+        (NEMOTRON_9B, {"mlp_bias": True}, 25 * (15680 + 4480)),
+        (NEMOTRON_9B, {"attention_bias": True}, 4 * (5120 + 2 * 1024 + 4480)),
+        (NEMOTRON_9B, {"use_bias": True}, 27 * (2 * 10240 + 2 * 8 * 128 + 128 + 4480)),
+    ],
+)
+def test_what_a_field_adds(fields: dict[str, Any], change: dict[str, Any], more: int) -> None:
+    before, after = model_of(fields).parameters, model_of(fields | change).parameters
+    assert before is not None
+    assert after == before + more
+
+
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [
+        (BAMBA | {"attn_layer_indices": [32]}, "the layers are 0 to 31, got 32"),
+        (BAMBA | {"mamba_d_head": 32}, "128 heads of mamba_d_head 32 are not mamba_expand x"),
+        (BAMBA | {"mamba_d_head": None}, "expected a whole number"),
+        (BAMBA | {"mamba_n_groups": 3}, "mamba_n_groups: 3 does not divide mamba_n_heads, 128"),
+        (BAMBA | {"num_local_experts": 8}, "'num_local_experts' is not read for 'bamba'"),
+        (GRANITE_H_TINY | {"layer_types": ["mamba"]}, "one entry for each of 40 layers"),
+        (GRANITE_H_TINY | {"layer_types": ["full"] * 40}, "expected 'mamba' or 'attention'"),
+        (GRANITE_H_TINY | {"num_experts_per_tok": 0}, "layers have experts, and this is 0"),
+        (NEMOTRON_9B | {"hybrid_override_pattern": "M-M"}, "one entry for each of 56 layers"),
+        (NEMOTRON_9B | {"hybrid_override_pattern": "X" * 56}, "entry 0: expected 'M' or"),
+        (NEMOTRON_9B | {"hybrid_override_pattern": None}, "it says which blocks there are"),
+        (
+            NEMOTRON_9B | {"num_hidden_layers": 3, "hybrid_override_pattern": "M--"},
+            "a feed-forward network stands behind no mixer",
+        ),
+        (NEMOTRON_3_NANO | {"n_routed_experts": 0}, "some blocks have experts, and this is 0"),
+        (NEMOTRON_3_NANO | {"moe_latent_size": 1024}, "'moe_latent_size' is not read"),
+        (NEMOTRON_3_NANO | {"mamba_proj_bias": True}, "'mamba_proj_bias' is not read"),
+        (LLAMA | {"model_type": "falcon_h1"}, "adds up softmax and Mamba-2 side by side"),
+        (LLAMA | {"model_type": "lfm2"}, "gates a short convolution on both sides"),
+        (LLAMA | {"model_type": "recurrent_gemma"}, "not as a token from its state"),
+    ],
+)
+def test_what_is_refused(fields: dict[str, Any], wanted: str) -> None:
+    with pytest.raises(SpecError, match=re.escape(wanted)):
+        model_of(fields)
