@@ -48,7 +48,10 @@ class SketchTurns:
         """A region that has had fewer sketches than each is to have; none that is worse than
         ``most`` but for the first of them."""
         first, few = min(_FIRST, self.effort.sketches), self.effort.sketches
-        rounds = [(self.regions, first, _FIRST), (self.regions, few, _FIRST)]
+        rounds: list[tuple[Sequence[RegionState], float, float]] = [
+            (self.regions, first, _FIRST),
+            (self.regions, few, _FIRST),
+        ]
         if self.early:
             rounds.insert(0, (self.regions[:_EARLY], few, few))
         for regions, enough, unasked in rounds:
