@@ -63,6 +63,9 @@ def strongly_connected(successors: Mapping[str, Collection[str]]) -> tuple[froze
     >>> [sorted(g) for g in strongly_connected({"a": ["b"], "b": ["a", "c"], "d": ["a"]})]
     [['c'], ['a', 'b'], ['d']]
     """
+    # ``index``: the how many-th a node was found; ``low``: the first found of those open nodes that
+    # it is known to reach. A node that reaches none before itself closes a group: all open ones
+    # since.
     index: dict[str, int] = {}
     low: dict[str, int] = {}
     open_nodes: dict[str, None] = {}

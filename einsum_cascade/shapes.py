@@ -55,6 +55,7 @@ def resolve_shapes(
         for rank in program.ranks
         if rank.partition
     }
+    # Once more: by now there may be shapes of members and families that others are like.
     _alike(program, shapes, problems)
     missing: list[str] = []
     for rank in program.ranks:

@@ -101,7 +101,17 @@ def branch_problems(
     program: Program, mapping: MachineMapping, places: Residency, architecture: Architecture
 ) -> Iterator[Complaint]:
     """What memories side by side make impossible: tensors that are out of reach, or come from
-    two at once, and loops at memories that feed nothing of an Einsum."""
+    two at once, and loops at memories that feed nothing of an Einsum.
+
+    Parameters
+    ----------
+    program : Program
+    mapping : Mapping
+    places : Residency
+        What each level keeps.
+    architecture : Architecture
+        One in a line has no such problems.
+    """
     tree = architecture.tree
     if tree.is_line:
         return

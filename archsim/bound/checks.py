@@ -35,7 +35,16 @@ def selection_problems(program: Program, tiling: Tiling) -> Iterator[Problem]:
 def name_problems(
     program: Program, mapping: Mapping, architecture: Architecture, tiling: Tiling
 ) -> Iterator[Problem]:
-    """Names that exist nowhere."""
+    """Names that exist nowhere.
+
+    Parameters
+    ----------
+    program : Program
+    mapping : Mapping
+    architecture : Architecture
+    tiling : Tiling
+        Whose members loops may be over.
+    """
     known = [e.name for e in program.einsums]
     arrays = [a.name for a in architecture.arrays]
     levels = [m.name for m in architecture.memories]
@@ -85,7 +94,17 @@ def placed(how: EinsumMapping) -> tuple[str, ...]:
 def cover_problems(
     how: EinsumMapping, axes: tuple[Axis, ...], loops: tuple[Loop, ...], tiling: Tiling
 ) -> Iterator[Complaint]:
-    """Loops that come twice, out of order, or not at all."""
+    """Loops that come twice, out of order, or not at all.
+
+    Parameters
+    ----------
+    how : EinsumMapping
+    axes : tuple of Axis
+        Of the Einsum.
+    loops : tuple of Loop
+        All that it has, shared, own and side by side, outermost first.
+    tiling : Tiling
+    """
     names = [loop.member for loop in loops]
     twice = [n for n in names if names.count(n) > 1] if len({*names}) < len(names) else []
     for name in dict.fromkeys(twice):
@@ -131,7 +150,16 @@ def level_problems(
 def operation_problems(
     how: EinsumMapping, array: ProcessingArray, operations: Operations
 ) -> Iterator[Complaint]:
-    """Operations that an array cannot do."""
+    """Operations that an array cannot do.
+
+    Parameters
+    ----------
+    how : EinsumMapping
+    array : ProcessingArray
+        On which it runs.
+    operations : Operations
+        Kinds with their formats, and how often each is done at a point.
+    """
     for name in array.cannot_do(kind for kind, _ in operations):
         kind, fmt = kind_and_format(name)
         formats = ", ".join(array.formats_of(kind))

@@ -29,6 +29,13 @@ def groups_of(
 
     An Einsum in a later group than one that reads it joins ``complaints``.
 
+    Parameters
+    ----------
+    program : Program
+    mapping : Mapping
+    complaints : list of Complaint
+        Changed.
+
     Raises
     ------
     SpecError
@@ -89,7 +96,16 @@ def in_order(
 def bypass_problems(
     program: Program, mapping: Mapping, places: Residency, architecture: Architecture
 ) -> Iterator[Complaint]:
-    """What an Einsum cannot pass by: what is not there, or the outermost home of a tensor."""
+    """What an Einsum cannot pass by: what is not there, or the outermost home of a tensor.
+
+    Parameters
+    ----------
+    program : Program
+    mapping : Mapping
+    places : Residency
+        What each level keeps.
+    architecture : Architecture
+    """
     levels = [m.name for m in architecture.memories] + [a.name for a in architecture.arrays]
     for how in mapping.einsums:
         einsum = program.einsum_of.get(how.einsum)

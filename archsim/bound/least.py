@@ -59,6 +59,7 @@ def _idle_steps(bound: Bound, masks: MaskBands) -> Iterator[tuple[frozenset[str]
     declared = bound.program.rank_of
     members = (declared[r].partition or (r,) for r in band_ranks(masks.bands) if r in declared)
     variables = sorted(m.lower() for m in chain.from_iterable(members))
+    # A mapping may share the loops of any of these variables, and what is idle then differs.
     for count in range(1, len(variables) + 1):
         for chosen in map(frozenset, combinations(variables, count)):
             band = idle_band(bound, masks.bands, chosen)

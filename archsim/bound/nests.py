@@ -60,7 +60,18 @@ def nests_of(program: Program, mapping: Mapping, shapes: Sizes[str, int]) -> tup
 def part_of_nests(
     program: Program, nest: Mapping, names: tuple[str, ...], shapes: Sizes[str, int]
 ) -> NestPart:
-    """One nest of several, whose Einsums are known to go together."""
+    """One nest of several, whose Einsums are known to go together.
+
+    Parameters
+    ----------
+    program : Program
+        The whole cascade.
+    nest : Mapping
+    names : tuple of str
+        Its Einsums.
+    shapes : mapping
+        By rank, and parameters, of the whole cascade.
+    """
     ordered = tuple(e.name for e in program.einsums if e.name in names)
     mine = program.once(excerpt, ordered)
     known = {*mine.settable}

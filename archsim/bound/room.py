@@ -74,6 +74,9 @@ class RoomAsked:
 
 
 def room_of(bound: Bound) -> Room | None:
-    """Where tiles of a bound mapping were fitted, the capacities it is the same for (a fact)."""
+    """Where tiles of a bound mapping were fitted, the capacities it is the same for (a fact).
+
+    Binding tells it of mappings whose tiles were fitted (``Bound.tell``); others have none.
+    """
     del bound
     return None

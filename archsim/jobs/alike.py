@@ -83,6 +83,8 @@ class _Latest(Generic[T]):
 
     def of(self, key: _Key, make: Callable[[], T]) -> T:
         """What is known for a key, or is made now."""
+        # Taken out and put back, so that the latest is last and the first goes when there are too
+        # many.
         known = self._made.pop(key, None)
         found = self._made[key] = make() if known is None else known
         if self._kept is not None and len(self._made) > self._kept:

@@ -106,7 +106,18 @@ def blocks_mapping(
     spreading: Spreading,
 ) -> Mapping | None:
     """The mapping in blocks made for a part, spread in one way; None where there is none, or where
-    nothing is spread."""
+    nothing is spread.
+
+    Parameters
+    ----------
+    part : PartLike
+    architecture : Architecture
+    generators : Generators
+        What makes mappings.
+    cascade : str
+        The part's own, or one that computes the same.
+    spreading : Spreading
+    """
     program = program_of(part, architecture, cascade)
     given, _ = with_usual(program, part.shapes_for(program.settable))
     if not spreading:
@@ -124,7 +135,15 @@ def blocks_mapping(
 def ways_to_spread(
     part: PartLike, architecture: Architecture, cascade: str
 ) -> tuple[Spreading, ...]:
-    """The usual ways to spread a cascade over a machine's instances; one where it has none."""
+    """The usual ways to spread a cascade over a machine's instances; one where it has none.
+
+    Parameters
+    ----------
+    part : PartLike
+    architecture : Architecture
+    cascade : str
+        The part's own, or one that computes the same.
+    """
     if not architecture.has_instances:
         return ((),)
     program = program_of(part, architecture, cascade)
@@ -135,7 +154,19 @@ def ways_to_spread(
 def written_ways(
     mapping: Mapping, part: PartLike, architecture: Architecture
 ) -> tuple[Mapping, ...]:
-    """A written mapping, spread over the machine's instances where it does not say how."""
+    """A written mapping, spread over the machine's instances where it does not say how.
+
+    Parameters
+    ----------
+    mapping : Mapping
+    part : PartLike
+    architecture : Architecture
+
+    Returns
+    -------
+    tuple of Mapping
+        One for each of ``spreadings``; the mapping itself where there is nothing to say.
+    """
     if not architecture.has_instances or any(level.spatial for level in mapping.nest):
         return (mapping,)
     program = program_of(part, architecture, mapping.cascade)
@@ -146,7 +177,13 @@ def written_ways(
 
 def copying_ways(part: PartLike, architecture: Architecture, cascade: str) -> tuple[Spreading, ...]:
     """Ways to spread a cascade in which all instances need what one of them makes, where the usual
-    ones leave instances idle."""
+    ones leave instances idle.
+
+    Parameters
+    ----------
+    part, architecture, cascade
+        As of ``ways_to_spread``.
+    """
     if not architecture.has_instances:
         return ()
     program = program_of(part, architecture, cascade)
@@ -157,7 +194,17 @@ def copying_ways(part: PartLike, architecture: Architecture, cascade: str) -> tu
 def spread_in_way(
     mapping: Mapping, way: Spreading, part: PartLike, architecture: Architecture
 ) -> Mapping:
-    """A mapping spread in one way."""
+    """A mapping spread in one way.
+
+    Parameters
+    ----------
+    mapping : Mapping
+        One that says nothing of instances.
+    way : Spreading
+    part : PartLike
+    architecture : Architecture
+        The whole machine.
+    """
     program = program_of(part, architecture, mapping.cascade)
     return spread_over(mapping, way, architecture, program)
 
@@ -270,7 +317,15 @@ def _least_time(
 def recalled_mapping(
     part: PartLike, architecture: Architecture, generators: Generators
 ) -> Mapping | None:
-    """The mapping that an earlier search found for a part on a machine, if one did."""
+    """The mapping that an earlier search found for a part on a machine, if one did.
+
+    Parameters
+    ----------
+    part : PartLike
+    architecture : Architecture
+    generators : Generators
+        What remembers mappings.
+    """
     program = program_of(part, architecture)
     given, _ = with_usual(program, part.shapes_for(program.settable))
     found = generators.recall(program, architecture, given)
@@ -285,6 +340,17 @@ def mapping_called(
     overrides: Overriding = (),
 ) -> Mapping:
     """The mapping of a name or file; ``einsum-by-einsum`` and ``fused`` are made for the attention.
+
+    Parameters
+    ----------
+    name : str
+        Of a built-in mapping, a path, or ``einsum-by-einsum`` or ``fused``.
+    workload : WorkloadLike
+    architecture : Architecture
+    generators : Generators
+        What makes mappings.
+    overrides : Overriding
+        Settings that a written mapping is read with.
 
     Raises
     ------

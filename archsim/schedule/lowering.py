@@ -111,6 +111,7 @@ class ProgramBuilder:
         task = StepTask(
             name=f"{memory.name} {role}",
             resource=memory.name,
+            # None, and no task, in steps of a class in which nothing moves.
             occupancy=tuple(n * of_word or None for n in words),
             role=role,
         )
@@ -157,6 +158,7 @@ class ProgramBuilder:
         for c in self.steps.classes:
             back = [(c.back[place[m]], shift) for m, shift in shifts]
             known = [b * shift for b, shift in back if b is not None]
+            # The first iteration of some loop reads what no step has written.
             found.append(sum(known) if len(known) == len(back) else None)
         return tuple(found)
 

@@ -78,6 +78,7 @@ def prefix_step(program: Program, einsum: Einsum, query: str, key: str, rule: st
     new.append(settled(replace(einsum, expression=whole, over=(), where=None)))
     start = number(identity_of(program, einsum.reduction))
     init = (*program.init, Einsum(target=first, expression=start, span=einsum.span))
+    # One walk goes along both now: they have to be equally long.
     ranks = tuple(
         replace(r, like=program.rank_of_variable[query]) if r.variable == key else r
         for r in program.ranks
