@@ -93,7 +93,13 @@ def _choices(size: TileSize, count: int) -> Sequence[int]:
 
 
 class _Even(Sequence[int]):
-    """The sizes of the largest of 1, 2, ... ``count`` equal tiles, the smallest first."""
+    """The sizes of the largest of 1, 2, ... ``count`` equal tiles, the smallest first.
+
+    Of 10: 10 tiles of 1, then 9, 8, 7, 6 or 5 tiles of 2, 4 of 3, 3 of 4, 2 of 5, 1 of 10.
+
+    >>> [*_Even(10)]
+    [1, 2, 2, 2, 2, 2, 3, 4, 5, 10]
+    """
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -102,7 +108,8 @@ class _Even(Sequence[int]):
         return self._count
 
     def __getitem__(self, index: Any) -> Any:
-        # Of 10: 10 tiles of 1, then 9, 8, 7, 6 or 5 tiles of 2, 4 of 3, 3 of 4, 2 of 5, 1 of 10.
+        if not 0 <= index < self._count:
+            raise IndexError(index)
         return -(-self._count // (self._count - index))
 
 

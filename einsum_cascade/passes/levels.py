@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from .traversals import Order
 
 MAX_SEARCHED = 7
-"""Traversals whose orders are searched exhaustively; past this all but the last are up."""
+"""Traversals whose orders are searched exhaustively; behind these either order is taken to do."""
 
 
 @dataclass(frozen=True)
