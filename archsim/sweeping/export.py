@@ -16,7 +16,7 @@ from einsum_cascade.yaml.source import Scalar
 
 from ..writing import write_whole
 from .columns import NUMBERS, TEXTS, header, unit_of
-from .run import PointRow
+from .rows import PointRow
 from .spec import Sweep
 from .store import Store, opened
 from .values import symbol

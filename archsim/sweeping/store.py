@@ -5,24 +5,22 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from einsum_cascade.errors import InputError
 
 from .columns import NUMBERS, TEXTS
-from .run import PointRow
+from .rows import COLUMNS, PointRow, RowColumns, as_row, text_of
 
 FILE: Final = "store.sqlite"
 J = TypeVar("J")
 
 _LOCK: Final = "lock.sqlite"
 
-_COLUMNS: Final = ("point", "key", *TEXTS, *NUMBERS, "bound_by", "axes", "members", "inputs")
 _SCHEMA: Final = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
     "CREATE TABLE points (point INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, "
@@ -56,13 +54,13 @@ class Store:
         self.folder = folder
         self._connection = connection
 
-    def add(self, rows: Iterable[PointRow]) -> None:
-        """Keep rows: all of them, or none. Raises InputError where there is no room."""
-        marks = ", ".join("?" for _ in _COLUMNS)
+    def add(self, rows: Iterable[RowColumns]) -> None:
+        """Keep rows, as their columns: all, or none. Raises InputError where there is no room."""
+        marks = ", ".join("?" for _ in COLUMNS)
         # Names of columns are ours, values are bound.
-        command = f"INSERT INTO points ({', '.join(_COLUMNS)}) VALUES ({marks})"  # noqa: S608
+        command = f"INSERT INTO points ({', '.join(COLUMNS)}) VALUES ({marks})"  # noqa: S608
         with self._connection:
-            self._connection.executemany(command, map(_as_columns, rows))
+            self._connection.executemany(command, rows)
 
     def count(self) -> int:
         """How many points are finished."""
@@ -88,26 +86,26 @@ class Store:
 
     def rows(self) -> Iterator[PointRow]:
         """All rows in the order of their points."""
-        command = f"SELECT {', '.join(_COLUMNS)} FROM points ORDER BY point"  # noqa: S608
-        return map(_as_row, self._connection.execute(command))
+        command = f"SELECT {', '.join(COLUMNS)} FROM points ORDER BY point"  # noqa: S608
+        return map(as_row, self._connection.execute(command))
 
     def results(self) -> Iterator[PointRow]:
         """The same without their inputs, which are the most of them."""
-        names = ("'' AS inputs" if c == "inputs" else c for c in _COLUMNS)
+        names = ("'' AS inputs" if c == "inputs" else c for c in COLUMNS)
         command = f"SELECT {', '.join(names)} FROM points ORDER BY point"  # noqa: S608
-        return map(_as_row, self._connection.execute(command))
+        return map(as_row, self._connection.execute(command))
 
     def row(self, point: int) -> PointRow | None:
         """The row of one point, if it is finished."""
-        command = f"SELECT {', '.join(_COLUMNS)} FROM points WHERE point = ?"  # noqa: S608
+        command = f"SELECT {', '.join(COLUMNS)} FROM points WHERE point = ?"  # noqa: S608
         found = self._connection.execute(command, (point,)).fetchone()
-        return None if found is None else _as_row(found)
+        return None if found is None else as_row(found)
 
     def member_columns(self) -> tuple[str, ...]:
         """Columns of memories and arrays, in the order in which points have them first."""
         found: dict[str, None] = {}
         for (text,) in self._connection.execute("SELECT members FROM points ORDER BY point"):
-            found |= dict.fromkeys(_read(text, dict))
+            found |= dict.fromkeys(text_of(text, dict))
         return tuple(found)
 
     def meta(self) -> StoredSweep:
@@ -121,44 +119,6 @@ class Store:
     def _one(self, command: str) -> Any:
         found = self._connection.execute(command).fetchone()
         return None if found is None else found[0]
-
-
-def _as_columns(row: PointRow) -> Sequence[Any]:
-    return (
-        *(row.point, row.key, *_texts(row), *row.numbers, row.bound_by),
-        *(_json(row.axes), _json(dict(row.members)), row.inputs),
-    )
-
-
-def _read(text: Any, kind: type[J]) -> J:
-    """What a text of JSON holds: a file with a page that is damaged has something else there."""
-    with suppress(TypeError, ValueError):
-        if isinstance(found := json.loads(text), kind):
-            return found
-    raise sqlite3.DatabaseError("what it keeps of a point is damaged")
-
-
-def _as_row(found: Sequence[Any]) -> PointRow:
-    point, key, *rest = found
-    texts, numbers, others = rest[:_NUMBERS_AT], rest[_NUMBERS_AT:_OTHERS_AT], rest[_OTHERS_AT:]
-    bound_by, axes, members, inputs = others
-    return PointRow(
-        point=point,
-        key=key,
-        numbers=tuple(numbers),
-        bound_by=bound_by,
-        axes=tuple(_read(axes, list)),
-        members=tuple(_read(members, dict).items()),
-        inputs=inputs,
-        **dict(zip(TEXTS, texts, strict=True)),
-    )
-
-
-_texts = attrgetter(*TEXTS)
-_json = json.JSONEncoder(ensure_ascii=False).encode
-_NUMBERS_AT: Final = len(TEXTS)
-_OTHERS_AT: Final = _NUMBERS_AT + len(NUMBERS)
-"""Where columns begin, behind the point and its key."""
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, Final
 
@@ -19,7 +19,8 @@ from einsum_cascade.errors import InputError
 
 from .columns import NUMBERS
 from .points import Point, places_at, shuffled
-from .run import PointRow
+from .rows import PointRow
+from .run import BatchDone
 from .spec import SearchedPoints, Sweep, SweepAxis
 from .store import Store
 from .values import measured
@@ -73,15 +74,18 @@ class StudyPoints:
                 self._ask(number)
         return (self._waiting.popleft(),) if most and self._waiting else ()
 
-    def done(self, rows: Sequence[PointRow]) -> None:
+    def done(self, batch: BatchDone) -> None:
         """Tell the study what points gave, once their rows are in the store."""
-        for row in rows:
-            trial = self._open.pop(row.point)
-            with warnings.catch_warnings():
-                # It was set already if the last run ended just here; it was the same.
-                warnings.simplefilter("ignore")
-                trial.set_constraint(_STATUS, 0.0 if row.status == "ok" else 1.0)
-            self._study.tell(trial, self._values(row))
+        for row in batch.rows:
+            self._tell(row)
+
+    def _tell(self, row: PointRow) -> None:
+        trial = self._open.pop(row.point)
+        with warnings.catch_warnings():
+            # It was set already if the last run ended just here; it was the same.
+            warnings.simplefilter("ignore")
+            trial.set_constraint(_STATUS, 0.0 if row.status == "ok" else 1.0)
+        self._study.tell(trial, self._values(row))
 
     def _opened(self, store: Store) -> Any:
         """The study of the folder, made if it is not there."""
@@ -117,7 +121,7 @@ class StudyPoints:
         if row is None:
             self._waiting.append(Point(number, places))
         else:
-            self.done([row])
+            self._tell(row)
 
     def _ask(self, number: int) -> None:
         """Ask for one more point, one that was not run before."""

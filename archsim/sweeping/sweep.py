@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -16,7 +16,7 @@ from .checks import check_sweep, contents_of
 from .export import export, withdraw
 from .inputs import BestMappings, InputLoader
 from .points import Point, point_at
-from .run import PointRow, SweepTask
+from .run import BatchDone, SweepTask
 from .spec import SearchedPoints, Sweep
 from .store import Store, StoredSweep, opened_for
 from .workers import Pool, batches_done, cluster, processes, usable_cores
@@ -144,9 +144,9 @@ def _run(
 
     with opening as pool:
         for batch in batches_done(pool, pickle.dumps(task), next_points):
-            store.add(batch.rows)
-            points.done(batch.rows)
-            advance(len(batch.rows))
+            store.add(batch.columns)
+            points.done(batch)
+            advance(len(batch.columns))
 
 
 class PointSource(Protocol):
@@ -156,7 +156,7 @@ class PointSource(Protocol):
         """The next points to run, at most so many; none while what they are depends on others."""
         ...
 
-    def done(self, rows: Sequence[PointRow], /) -> None:
+    def done(self, batch: BatchDone, /) -> None:
         """What some points gave; it is in the store."""
         ...
 
@@ -179,7 +179,7 @@ class _GridPoints:
     def next(self, most: int) -> tuple[Point, ...]:
         return tuple(islice(self._points, most))
 
-    def done(self, rows: Sequence[PointRow]) -> None:
+    def done(self, batch: BatchDone) -> None:
         """Nothing follows from them."""
 
 

@@ -201,7 +201,7 @@ def _is_of_cluster(wrong: Exception) -> bool:
 
 def _next_size(size: int, batch: BatchDone) -> int:
     """At most twice as many: the first points of a process take longer than those after them."""
-    wanted = int(_SECONDS * len(batch.rows) / max(batch.seconds, 1e-6))
+    wanted = int(_SECONDS * len(batch.columns) / max(batch.seconds, 1e-6))
     return max(1, min(wanted, 2 * size, _LARGEST))
 
 

@@ -25,6 +25,7 @@ import archsim
 from archsim import Architecture, Mapping, simulate
 from archsim.sweeping import sweep as sweeping
 from archsim.sweeping import workers
+from archsim.sweeping.rows import as_columns
 from archsim.sweeping.run import run_batch
 from archsim.sweeping.store import opened
 from einsum_cascade.errors import InputError
@@ -360,8 +361,9 @@ def test_a_folder_that_takes_nothing_is_read(
     before = sorted(tmp_path.iterdir())
     monkeypatch.setattr("archsim.sweeping.store.os.access", lambda *_: False)
     with opened(tmp_path) as store:
+        another = as_columns(replace(next(store.rows()), point=7, key="another"))
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
-            store.add([replace(next(store.rows()), point=7, key="another")])
+            store.add([another])
         assert sorted(tmp_path.iterdir()) == before
     assert archsim.load_sweep(tmp_path).equals(whole)
 
