@@ -33,6 +33,7 @@ def strongly_connected_components(program: Program) -> tuple[tuple[str, ...], ..
     found: list[tuple[str, ...]] = []
     able: set[str] = set()
     while left:
+        # There is always one: between groups nothing goes round in a circle.
         first = next(g for g in left if all(needs[name] <= {*able, *g} for name in g))
         left.remove(first)
         able.update(first)

@@ -69,6 +69,7 @@ def _measure(chain: LoopChain) -> OpenMeasure:
 
 
 def _begins(lengths: Sequence[int]) -> Ints:
+    # Of lengths 2, 0 and 3: 0, 2, 2, 5. What is of number n is from the n-th of them to the next.
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 

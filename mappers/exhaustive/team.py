@@ -172,6 +172,7 @@ class Team(Generic[W, A]):
         first = self._queue[0]
         if kin[first] is None:
             return first
+        # What it knows already, else what nobody does, else the first in line.
         apart = {k for other in self._helpers for k in other.kin}
         mine = (n for n, k in kin.items() if k in helper.kin)
         found = next(mine, None) or next((n for n, k in kin.items() if k not in apart), first)
