@@ -11,7 +11,7 @@ from typing import Any
 from einsum_cascade.source import html_text
 
 from ..result.record import Result
-from .columns import LEGEND, MEASURES, SIZES, Shown, most_passes, utilization
+from .columns import LEGEND, MEASURES, SIZES, Shown, utilization
 from .run import AtlasRun
 from .survey import AtlasEntry, AtlasPlan
 
@@ -98,7 +98,7 @@ def _bodies(entries: tuple[AtlasEntry, ...], arrays: tuple[str, ...]) -> Iterato
 
 def _row(entry: AtlasEntry, arrays: tuple[str, ...]) -> str:
     program = entry.cascade.program
-    most, over = most_passes(entry.analysis.passes.ranks)
+    most, over = entry.passes
     name = html_text(program.name)
     fields = [
         *(field for field, _, _ in SIZES),
@@ -133,10 +133,7 @@ def _data(entries: tuple[AtlasEntry, ...], arrays: tuple[str, ...]) -> dict[str,
     sized: dict[str, Any] = {}
     for entry in entries:
         name = entry.cascade.name
-        sized[name] = {
-            label: {field: measure(analysis) for field, _, measure in SIZES}
-            for label, analysis in entry.sized
-        }
+        sized[name] = dict(entry.sized)
         for run in entry.runs:
             by_length = runs.setdefault(name, {}).setdefault(run.machine, {})
             best = by_length.get(run.length)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 from einsum_cascade import Cascade
@@ -22,6 +21,7 @@ from ..jobs.workload import WorkloadLike, own_part
 from ..result.record import Result
 from ..spec.arch import Architecture
 from ..spec.mapping import EINSUM_BY_EINSUM, Mapping
+from .columns import SIZES, Shown, most_passes
 from .details import details_html
 from .run import AtlasRun
 
@@ -39,23 +39,44 @@ class Scenario:
 
 @dataclass(frozen=True, kw_only=True)
 class AtlasEntry:
-    """A cascade, what analysis says of it, and its runs."""
+    """A cascade, what is shown of its analysis, and its runs.
+
+    The analysis itself stays where it was made: to send its expressions takes longer than all else.
+    """
 
     cascade: Cascade
-    analysis: Analysis
-    sized: tuple[tuple[str, Analysis], ...]
-    """Per length the analysis with the workload's shapes, where they fix all counts."""
+    passes: tuple[str, str]
+    """As ``most_passes`` says them."""
+    sized: tuple[tuple[str, dict[str, Shown]], ...]
+    """Per length what ``SIZES`` are in the workload's shapes, where they fix all counts."""
     runs: tuple[AtlasRun, ...]
+    details: str
+    """A ``<details>`` element with all of it."""
+
+    @classmethod
+    def of(
+        cls,
+        cascade: Cascade,
+        analysis: Analysis,
+        sized: Iterable[tuple[str, Analysis]],
+        runs: tuple[AtlasRun, ...],
+    ) -> AtlasEntry:
+        """What is shown of an analysis, which is ``sized`` per length."""
+        return cls(
+            cascade=cascade,
+            passes=most_passes(analysis.passes.ranks),
+            sized=tuple(
+                (label, {field: measure(found) for field, _, measure in SIZES})
+                for label, found in sized
+            ),
+            runs=runs,
+            details=details_html(cascade.program, analysis, runs),
+        )
 
     @property
     def is_mapped(self) -> bool:
         """Whether a mapping is written for it; else it runs Einsum by Einsum."""
         return any(run.mapping != EINSUM_BY_EINSUM for run in self.runs)
-
-    @cached_property
-    def details(self) -> str:
-        """A ``<details>`` element with all of it, which goes along where the entry is sent."""
-        return details_html(self.cascade.program, self.analysis, self.runs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,9 +155,7 @@ def _length(cascade: str) -> int:
 def _numbered(to_survey: AtlasPlan, at: int) -> tuple[int, AtlasEntry, list[str]]:
     """The entry of the only cascade, its place, and what there was to be told on the way."""
     told: list[str] = []
-    entry = _entry(to_survey, to_survey.cascades[0], told.append)
-    _ = entry.details  # written by all processes: it takes a while
-    return at, entry, told
+    return at, _entry(to_survey, to_survey.cascades[0], told.append), told
 
 
 def _entry(to_survey: AtlasPlan, name: str, advance: Callable[[str], Any]) -> AtlasEntry:
@@ -144,12 +163,7 @@ def _entry(to_survey: AtlasPlan, name: str, advance: Callable[[str], Any]) -> At
     cascade = Cascade.load(name)
     analysis = cascade.analyze()
     runs = tuple(_runs(to_survey, name, advance))
-    return AtlasEntry(
-        cascade=cascade,
-        analysis=analysis,
-        sized=tuple(_sized(analysis, to_survey.scenarios, runs)),
-        runs=runs,
-    )
+    return AtlasEntry.of(cascade, analysis, _sized(analysis, to_survey.scenarios, runs), runs)
 
 
 def _sized(

@@ -298,7 +298,7 @@ einsums: |
   Y = A[m]
 """
     cascade = Cascade.parse(text)
-    entry = AtlasEntry(cascade=cascade, analysis=cascade.analyze(), sized=(), runs=())
+    entry = AtlasEntry.of(cascade, cascade.analyze(), (), ())
     html = atlas_html(AtlasPlan(cascades=(), machines=(), mappings=(), scenarios=()), (entry,))
     assert "<img" not in html
     assert "<b>1</b>" in html
