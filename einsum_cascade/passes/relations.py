@@ -117,6 +117,7 @@ def _against(at: Form, w: str, to: Form, v: str) -> Interval | None:
     others = Form(tuple(t for t in at.terms if t.variable != w))
     rest = others.minus(Form(tuple(t for t in to.terms if t.variable != v)))
     low = high = float(rest.constant)
+    own = ((v.upper(),), (w.upper(),))
     turned = False
     for t in rest.terms:
         # Another variable adds anything from 0 to the end of its own rank.
@@ -124,8 +125,9 @@ def _against(at: Form, w: str, to: Form, v: str) -> Interval | None:
             low, high = (
                 (low, add(high, BOUNDED)) if t.coefficient > 0 else (add(low, -BOUNDED), high)
             )
-        elif t.shapes and coefficient < 0 and t.coefficient == 1 and not turned:
+        elif t.shapes in own and coefficient < 0 and t.coefficient == 1 and not turned:
             # v + w = S + c is told as v + w - (S - 1) = c + 1: the shape goes into the sign.
+            # That of a rank of neither would be taken for theirs when it is turned back.
             turned, low, high = True, add(low, 1), add(high, 1)
         elif t.shapes:
             low, high = add(low, -BOUNDED), add(high, BOUNDED)

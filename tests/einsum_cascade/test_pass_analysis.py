@@ -359,3 +359,25 @@ def test_a_mask_that_compares_with_infinity_orders_nothing() -> None:
     cascade = Cascade.parse(f"{head}einsums: |\n  Y[p] = X[m, p] where m < inf\n")
     assert cascade.passes("M").count == 1
     assert str(cascade.analyze().by_einsum[0].points) == "M*P"
+
+
+def test_turned_twice_about_ends_that_differ_is_not_in_order_again() -> None:
+    def count(end: str) -> int:
+        text = f"""
+cascade: turned
+ranks: {{M: keys, T: others}}
+inputs: {{X: [M], W: [T]}}
+outputs: [D, U]
+einsums: |
+  A[m] = exp(X[m])
+  B[m] = exp(A[{end} - 1 - m])
+  C[m] = exp(B[M - 1 - m])
+  D[m] = C[m] * X[m]
+  U[t] = exp(W[t])
+"""
+        return Cascade.parse(text).passes("M").count
+
+    # B goes through A from its end and C through B from its end: C meets A in order, in one pass.
+    assert count("M") == 1
+    # From T elements in, the two are T - M apart, which may be all of a fiber.
+    assert count("T") == 2
