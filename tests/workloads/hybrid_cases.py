@@ -1,4 +1,5 @@
-"""Stacks of Mamba-2 and softmax: ``config.json`` as published, and the sizes of the checkpoints.
+"""Stacks of states or convolutions and softmax: ``config.json`` as published, whole, and the
+sizes of the checkpoints.
 
 Where authors say no more than the first digits, these stand beside.
 """
@@ -132,6 +133,84 @@ BAMBA = decoder("bamba", 4096, 14336, 32, 32) | {
     "vocab_size": 128256,
 }
 
+
+def _lfm2(width: int, inner: int, heads: int) -> Any:
+    return {
+        "model_type": "lfm2",
+        "block_auto_adjust_ff_dim": True,
+        "block_dim": width,
+        "block_ff_dim": inner,
+        "block_ffn_dim_multiplier": 1.0,
+        "block_mlp_init_scale": 1.0,
+        "block_multiple_of": 256,
+        "block_norm_eps": 1e-05,
+        "block_out_init_scale": 1.0,
+        "block_use_swiglu": True,
+        "block_use_xavier_init": True,
+        "conv_L_cache": 3,
+        "conv_bias": False,
+        "conv_dim": width,
+        "conv_dim_out": width,
+        "conv_use_xavier_init": True,
+        "full_attn_idxs": [2, 5, 8, 10, 12, 14],
+        "hidden_size": width,
+        "norm_eps": 1e-05,
+        "num_attention_heads": heads,
+        "num_heads": heads,
+        "num_hidden_layers": 16,
+        "num_key_value_heads": 8,
+        "theta": 1000000.0,
+        "use_pos_enc": True,
+        "vocab_size": 65536,
+    }
+
+
+LFM2 = _lfm2(2048, 12288, 32)
+LFM2_MOE = {
+    "model_type": "lfm2_moe",
+    "conv_L_cache": 3,
+    "conv_bias": False,
+    "hidden_size": 2048,
+    "intermediate_size": 7168,
+    "layer_types": [
+        "full_attention" if index in (2, 6, 10, 14, 18, 21) else "conv" for index in range(24)
+    ],
+    "moe_intermediate_size": 1792,
+    "norm_eps": 1e-05,
+    "norm_topk_prob": True,
+    "num_attention_heads": 32,
+    "num_dense_layers": 2,
+    "num_experts": 32,
+    "num_experts_per_tok": 4,
+    "num_hidden_layers": 24,
+    "num_key_value_heads": 8,
+    "routed_scaling_factor": 1.0,
+    "use_expert_bias": True,
+    "vocab_size": 65536,
+}
+RECURRENT_GEMMA = {
+    "model_type": "recurrent_gemma",
+    "_block_types": ["recurrent", "recurrent", "attention"],
+    "attention_bias": False,
+    "attention_window_size": 2048,
+    "block_types": ["recurrent", "recurrent", "attention"],
+    "conv1d_width": 4,
+    "embeddings_scale_by_sqrt_dim": True,
+    "final_w_init_variance_scale": 0.07692307692307693,
+    "head_dim": 256,
+    "hidden_activation": "gelu_pytorch_tanh",
+    "hidden_size": 2560,
+    "intermediate_size": 15360,
+    "logits_soft_cap": 30.0,
+    "lru_width": 2560,
+    "num_attention_heads": 10,
+    "num_hidden_layers": 26,
+    "num_key_value_heads": 1,
+    "partial_rotary_factor": 0.5,
+    "vocab_size": 256000,
+    "w_init_variance_scale": 0.01,
+}
+
 HYBRIDS = (
     # Published as 9.78 billion.
     Published("ibm-ai-platform/Bamba-9B-v1", 9_780_235_392, BAMBA),
@@ -172,5 +251,10 @@ HYBRIDS = (
         NEMOTRON_3_NANO,
     ),
     Published("nvidia/NVIDIA-Nemotron-Nano-9B-v2", 8_888_227_328, NEMOTRON_9B),
+    Published("LiquidAI/LFM2-1.2B", 1_170_340_608, LFM2),
+    Published("LiquidAI/LFM2-350M", 354_483_968, _lfm2(1024, 6656, 16)),
+    # 8,339,929,856 in bf16, and the biases of 22 routers.
+    Published("LiquidAI/LFM2-8B-A1B", 8_339_929_856 + 22 * 32, LFM2_MOE),
+    Published("google/recurrentgemma-2b", 2_682_862_080, RECURRENT_GEMMA),
 )
 """By their names on the Hugging Face hub."""

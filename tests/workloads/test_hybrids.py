@@ -1,4 +1,4 @@
-"""Stacks of Mamba-2 and softmax: their layers by hand, what fields change, what is refused."""
+"""Stacks of states or convolutions and softmax: layers by hand, fields, and refusals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hybrid_cases import BAMBA, GRANITE_H_TINY, HYBRIDS, NEMOTRON_3_NANO, NEMOTRON_9B
+from hybrid_cases import (
+    BAMBA,
+    GRANITE_H_TINY,
+    HYBRIDS,
+    LFM2,
+    LFM2_MOE,
+    NEMOTRON_3_NANO,
+    NEMOTRON_9B,
+    RECURRENT_GEMMA,
+)
 from model_cases import LLAMA, model_of
 
 from einsum_cascade.errors import SpecError
@@ -16,6 +25,8 @@ from workloads import load, summarize
 from workloads.models import (
     Experts,
     FeedForward,
+    GatedRecurrence,
+    ShortConvolution,
     SoftmaxAttention,
     StateSpaceDual,
 )
@@ -76,6 +87,73 @@ def test_layers_of_bamba_and_granite() -> None:
     assert kinds_of_layers(model_of(without)) == {"SSD": 40}
 
 
+def test_layers_of_lfm2() -> None:
+    dense, sparse = model_of(LFM2), model_of(LFM2_MOE)
+    short = ShortConvolution(channels=2048, conv_width=3)
+    assert [i for i in range(16) if dense.layer(i).mixer != short] == [2, 5, 8, 10, 12, 14]
+    # Two thirds of 12,288.
+    assert dense.layer(0).ffn == FeedForward(inner=8192, gated=True)
+    odd = LFM2 | {"block_ff_dim": 6656, "block_ffn_dim_multiplier": 1.1}
+    assert model_of(odd).layer(0).ffn == FeedForward(inner=5120, gated=True), "up from 4,880"
+    plain = model_of(LFM2 | {"block_auto_adjust_ff_dim": False})
+    assert plain.layer(0).ffn == FeedForward(inner=12288, gated=True)
+    assert [type(sparse.layer(i).ffn) for i in (1, 2)] == [FeedForward, Experts]
+    # Projections of channels and both gates, and of what comes out; three taps.
+    assert short.weights(2048) == 4 * 2048**2 + 3 * 2048
+    kinds = ["conv"] * 15 + ["full_attention"]
+    assert kinds_of_layers(model_of(LFM2 | {"layer_types": kinds})) == {"convolution": 15, "GQA": 1}
+
+
+def test_layers_of_recurrent_gemma() -> None:
+    model = model_of(RECURRENT_GEMMA)
+    gated = GatedRecurrence(inner=2560, blocks=10, conv_width=4)
+    assert [i for i in range(9) if model.layer(i).mixer != gated] == [2, 5, 8]
+    assert model.layer(2).mixer == SoftmaxAttention(
+        heads=10, kv_heads=1, qk_width=256, v_width=256, window=2048
+    )
+    assert model.layer(0).ffn == FeedForward(inner=7680, gated=True, activation="gelu")
+    # Channels, their gate, and the output; four taps; two gates of ten blocks of 256 channels.
+    assert gated.weights(2560) == 3 * 2560**2 + 4 * 2560 + 2 * 10 * 256**2
+    assert dict(model.cached) == {"K": 8 * 256, "V": 8 * 256}
+    # A word of each channel, and three tokens before the convolution.
+    assert model.state_elements == 18 * (2560 + 3 * 2560)
+
+
+@pytest.mark.parametrize(
+    ("fields", "parts", "cascades"),
+    [
+        (
+            LFM2,
+            ["input-projection", "attention", "output-projection"],
+            ["depthwise-convolution-linear"] * 3,
+        ),
+        (
+            RECURRENT_GEMMA,
+            [
+                *("input-projection", "convolution", "input-gate-projection"),
+                *("recurrent-gate-projection", "attention", "output-projection"),
+            ],
+            ["rg-lru-prefill", "rg-lru-resumed", "rg-lru-step"],
+        ),
+    ],
+    ids=["lfm2", "recurrent_gemma"],
+)
+def test_what_a_layer_runs(
+    tmp_path: Path, fields: dict[str, Any], parts: list[str], cascades: list[str]
+) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(fields), encoding="utf-8")
+    phases: list[dict[str, Any]] = [
+        {"seq_len": 24},
+        {"phase": "chunked-prefill", "cached_len": 99, "seq_len": 24},
+        {"phase": "decode", "cached_len": 99},
+    ]
+    for phase, cascade in zip(phases, cascades, strict=True):
+        work = load(str(path), scope="block", layer=0, **phase)
+        assert [part.name for part in work.parts][: len(parts)] == parts
+        assert [part.cascade for part in work.parts if part.name == "attention"] == [cascade]
+
+
 @pytest.mark.parametrize(
     ("fields", "change", "more"),
     [
@@ -83,6 +161,11 @@ def test_layers_of_bamba_and_granite() -> None:
         (BAMBA, {"mamba_proj_bias": True}, 29 * (2 * 8192 + 2 * 128 + 128 + 4096)),
         (BAMBA, {"mamba_conv_bias": False}, -29 * (8192 + 2 * 128)),
         (GRANITE_H_TINY, {"attention_bias": True}, 4 * (2 * 1536 + 2 * 512)),
+        # Of what goes in, of the taps, and of what comes out.
+        (LFM2, {"conv_bias": True}, 10 * 5 * 2048),
+        (LFM2, {"tie_embedding": False}, 65536 * 2048),
+        (LFM2_MOE, {"use_expert_bias": False}, -22 * 32),
+        (RECURRENT_GEMMA, {"attention_bias": True}, 8 * (2560 + 2 * 256)),
         (NEMOTRON_9B, {"use_conv_bias": False}, -27 * (10240 + 2 * 8 * 128)),
         (NEMOTRON_9B, {"mlp_bias": True}, 25 * (15680 + 4480)),
         (NEMOTRON_9B, {"attention_bias": True}, 4 * (5120 + 2 * 1024 + 4480)),
@@ -117,8 +200,14 @@ def test_what_a_field_adds(fields: dict[str, Any], change: dict[str, Any], more:
         (NEMOTRON_3_NANO | {"moe_latent_size": 1024}, "'moe_latent_size' is not read"),
         (NEMOTRON_3_NANO | {"mamba_proj_bias": True}, "'mamba_proj_bias' is not read"),
         (LLAMA | {"model_type": "falcon_h1"}, "adds up softmax and Mamba-2 side by side"),
-        (LLAMA | {"model_type": "lfm2"}, "gates a short convolution on both sides"),
-        (LLAMA | {"model_type": "recurrent_gemma"}, "not as a token from its state"),
+        (LFM2 | {"block_dim": 1024}, "block_dim: expected 2048"),
+        (LFM2 | {"layer_types": ["conv"]}, "expected one entry for each of 16 layers"),
+        (LFM2 | {"block_ff_dim": 1}, "nothing is left of it once it is adjusted"),
+        (LFM2_MOE | {"num_experts_per_tok": 33}, "a token goes to 33 experts, there are 32"),
+        (RECURRENT_GEMMA | {"head_dim": 128}, "10 heads of 2560 are 256 wide, not 128"),
+        (RECURRENT_GEMMA | {"lru_width": 2561}, "10 does not divide lru_width, 2561"),
+        (RECURRENT_GEMMA | {"intermediate_size": 7}, "2 does not divide intermediate_size, 7"),
+        (RECURRENT_GEMMA | {"block_types": []}, "no kind of layer is named"),
     ],
 )
 def test_what_is_refused(fields: dict[str, Any], wanted: str) -> None:

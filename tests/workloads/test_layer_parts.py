@@ -42,7 +42,7 @@ def weights_of(part: Part) -> int:
     shape = dict(part.shapes)
     if part.cascade.startswith("linear-layer"):
         return PRODUCTS.get(part.cascade, 1) * shape["D"] * shape["J"]
-    if part.cascade == "depthwise-convolution":
+    if part.cascade.startswith("depthwise-convolution"):
         return shape["T"] * shape["C"]
     inside = part.shapes_for(("H", "D", "L", "F"))
     return inside["H"] * inside["L"] * (inside["D"] + inside["F"]) if "mla" in part.cascade else 0

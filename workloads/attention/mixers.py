@@ -7,7 +7,7 @@ one value of ``kv_rank`` a token among all heads (DeepSeek-V2, arXiv 2405.04434,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -16,14 +16,18 @@ from einsum_cascade.errors import Problem, SpecError
 from ..models import (
     DecayAttention,
     DeltaAttention,
+    GatedRecurrence,
     KeyIndexer,
     LatentAttention,
     Mixer,
     RwkvAttention,
     SelectiveScan,
+    ShortConvolution,
     SoftmaxAttention,
     StateSpaceDual,
 )
+from . import recurrent
+from .layer_attention import LayerAttention, shapes_of
 from .omissions import PICKS, WINDOW, LayerOmission
 from .phases import Tokens
 from .shared_heads import SharedHeads, Variant
@@ -34,28 +38,6 @@ TWO_SIDED = "attention-two-sided-window-1pass"
 """The cascade of a window that looks both ways; its W is how far it looks to either side."""
 ONE_HEAD = "attention-1pass"
 """The cascade of heads that share nothing and see everything."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerAttention:
-    """What a cascade needs to know of one layer's attention."""
-
-    cascade: str
-    """A built-in cascade."""
-    shapes: tuple[tuple[str, int], ...]
-    """H are query heads, P query tokens."""
-    kv_heads: int | None = None
-    """Heads of keys and values; None: as many as of queries."""
-    own_values: bool = False
-    """Whether heads that share keys (and queries) have values of their own."""
-    variants: tuple[Variant, ...] = ()
-    notes: tuple[str, ...] = ()
-    omissions: tuple[LayerOmission, ...] = ()
-    """What other cascades may leave out."""
-    stand_ins: tuple[str, ...] = ()
-    """Cascades that compute it on the same shapes, but for their omissions."""
-    unless_given: tuple[tuple[str, int], ...] = ()
-    """Parameters of other cascades: a window as long as the keys is none."""
 
 
 def attention_of(mixer: Mixer, tokens: Tokens) -> LayerAttention:
@@ -114,7 +96,7 @@ def _softmax(a: SoftmaxAttention, tokens: Tokens) -> LayerAttention:
         keys = window
     if a.softcap is not None:
         notes.append(f"the soft cap of scores at {a.softcap:g} (a tanh each) is not counted")
-    shapes = _shapes(tokens, a.heads, a.qk_width, a.v_width, keys)
+    shapes = shapes_of(tokens, a.heads, a.qk_width, a.v_width, keys)
     if not a.causal and window is not None:
         return _two_sided(a, shapes, window, tokens)
     masked = a.causal and not alone
@@ -255,7 +237,7 @@ def _latent(a: LatentAttention, tokens: Tokens) -> LayerAttention:
         width = a.nope_width + a.rope_width
         return LayerAttention(
             cascade=(GROUPED if alone else f"{GROUPED}-causal") if a.causal else ONE_HEAD,
-            shapes=_shapes(tokens, a.heads, width, a.v_width, tokens.keys),
+            shapes=shapes_of(tokens, a.heads, width, a.v_width, tokens.keys),
             variants=(_unfolding(a),),
             notes=("latent attention with keys and values unfolded to every head",),
             omissions=mask,
@@ -270,7 +252,7 @@ def _latent(a: LatentAttention, tokens: Tokens) -> LayerAttention:
     )
     return LayerAttention(
         cascade="mla-absorbed",
-        shapes=_shapes(tokens, a.heads, cached, a.kv_rank, tokens.keys),
+        shapes=shapes_of(tokens, a.heads, cached, a.kv_rank, tokens.keys),
         kv_heads=1,
         variants=(_unfolding(a),),
         notes=(
@@ -307,7 +289,7 @@ def _picked(a: LatentAttention, index: KeyIndexer, tokens: Tokens) -> LayerAtten
     )
     return LayerAttention(
         cascade=f"deepseek-sparse-attention{'-shared' if index.shared else ''}",
-        shapes=_shapes(tokens, a.heads, cached, a.kv_rank, tokens.keys),
+        shapes=shapes_of(tokens, a.heads, cached, a.kv_rank, tokens.keys),
         kv_heads=1,
         variants=(Variant(rank=PICKS, shapes=sizes), _unfolding(a)),
         notes=(scored,),
@@ -323,162 +305,16 @@ def _unfolding(a: LatentAttention) -> Variant:
     return Variant(rank="L", shapes=shapes)
 
 
-_CHUNKS: Mapping[str, str] = MappingProxyType(
-    {
-        "lightning": "lightning-attention-2",
-        "retention": "retnet-chunked",
-        "SSD": "ssd-chunked",
-        "S6": "mamba-s6",
-    }
-)
-"""By kind of mixer, the cascade of a sequence in chunks, or positions. ``-prefill`` leaves its
-state behind, ``-resumed`` also begins from one."""
-_STEPS: Mapping[str, str] = MappingProxyType(
-    {
-        "lightning": "lightning-attention-step",
-        "retention": "retnet-step",
-        "SSD": "ssd-step",
-        "S6": "mamba-s6-step",
-    }
-)
-"""By kind of mixer, the cascade of one token."""
-_OF_STATE: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {
-        "prefill": ("prefill", "not written at the end"),
-        "chunked-prefill": ("resumed", "neither read nor written"),
-    }
-)
-"""By phase the end of a cascade's name, and what becomes of the state in other cascades."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Recurrence:
-    """The cascade of a recurrent mixer, which moves its state, and what others leave out."""
-
-    cascade: str
-    notes: tuple[str, ...] = ()
-    omissions: tuple[LayerOmission, ...] = ()
-
-
-def _recurrent(kind: str, tokens: Tokens, state: str) -> _Recurrence:
-    if tokens.phase == "decode":
-        return _Recurrence(
-            cascade=_STEPS[kind], notes=(f"the state, {state}, is read and written",)
-        )
-    form, not_done = _OF_STATE[tokens.phase]
-    omission = LayerOmission(feature="state", note=f"the state, {state}, is {not_done}")
-    return _Recurrence(cascade=f"{_CHUNKS[kind]}-{form}", omissions=(omission,))
-
-
-def _decay(a: DecayAttention, tokens: Tokens) -> LayerAttention:
-    found = _recurrent(a.kind, tokens, f"{a.qk_width} x {a.v_width} words a head")
-    return LayerAttention(
-        cascade=found.cascade,
-        shapes=_shapes(tokens, a.heads, a.qk_width, a.v_width, tokens.keys),
-        notes=found.notes,
-        omissions=found.omissions,
-    )
-
-
-def _dual(a: StateSpaceDual, tokens: Tokens) -> LayerAttention:
-    """The heads of a group share B and C, and have X, values in attention's terms, apart."""
-    found = _recurrent(a.kind, tokens, f"{a.state} x {a.head_width} words a head")
-    return LayerAttention(
-        cascade=found.cascade,
-        shapes=_shapes(tokens, a.heads, a.state, a.head_width, tokens.keys),
-        kv_heads=a.groups,
-        own_values=True,
-        notes=found.notes,
-        omissions=found.omissions,
-    )
-
-
-_DELTA: Mapping[str, str] = MappingProxyType(
-    {"gated-delta": "gated-delta-rule", "KDA": "kimi-delta-attention"}
-)
-"""By kind of the delta rule, its cascade; ``-chunked`` takes a sequence, ``-step`` a token."""
-_DELTA_CHUNK = 64
-"""Tokens a chunk, as in the kernels of flash-linear-attention."""
-
-
-def _delta(a: DeltaAttention, tokens: Tokens) -> LayerAttention:
-    """A token from the state, or a sequence in chunks, which leaves its state to itself."""
-    state = f"the state, {a.qk_width} x {a.v_width} words a head,"
-    shapes = _shapes(tokens, a.heads, a.qk_width, a.v_width, tokens.keys)
-    if tokens.phase == "decode":
-        return LayerAttention(
-            cascade=f"{_DELTA[a.kind]}-step",
-            shapes=shapes,
-            kv_heads=a.key_heads,
-            own_values=True,
-            notes=(f"{state} is read and written",),
-        )
-    _, not_done = _OF_STATE[tokens.phase]
-    shared = "every head of values has its keys apart" if a.key_heads != a.heads else ""
-    return LayerAttention(
-        cascade=f"{_DELTA[a.kind]}-chunked",
-        shapes=(*shapes, ("P0", min(_DELTA_CHUNK, tokens.queries))),
-        kv_heads=a.key_heads,
-        own_values=True,
-        notes=(shared,) if shared else (),
-        omissions=(LayerOmission(feature="state", note=f"{state} is {not_done}"),),
-    )
-
-
-_RWKV_CHUNK = 16
-"""Tokens a chunk, as in the authors' kernels: decays of channels differ in each pair of tokens."""
-
-
-def _rwkv(a: RwkvAttention, tokens: Tokens) -> LayerAttention:
-    """A token from the state, or a sequence in chunks, which leaves its state to itself."""
-    state = f"the state, {a.qk_width} x {a.v_width} words a head,"
-    shapes = _shapes(tokens, a.heads, a.qk_width, a.v_width, tokens.keys)
-    if tokens.phase == "decode":
-        note = f"{state} is read and written"
-        return LayerAttention(cascade="rwkv-7-step", shapes=shapes, notes=(note,))
-    _, not_done = _OF_STATE[tokens.phase]
-    return LayerAttention(
-        cascade="rwkv-7-chunked",
-        shapes=(*shapes, ("P0", min(_RWKV_CHUNK, tokens.queries))),
-        omissions=(LayerOmission(feature="state", note=f"{state} is {not_done}"),),
-    )
-
-
-def _scan(a: SelectiveScan, tokens: Tokens) -> LayerAttention:
-    found = _recurrent(a.kind, tokens, f"{a.state} words a channel")
-    shapes = (
-        ("B", tokens.batch),
-        ("C", a.inner),
-        ("M", tokens.keys),
-        ("N", a.state),
-        ("P", tokens.queries),
-    )
-    return LayerAttention(
-        cascade=found.cascade, shapes=shapes, notes=found.notes, omissions=found.omissions
-    )
-
-
-def _shapes(
-    tokens: Tokens, heads: int, qk_width: int, v_width: int, keys: int
-) -> tuple[tuple[str, int], ...]:
-    return (
-        ("B", tokens.batch),
-        ("E", qk_width),
-        ("F", v_width),
-        ("H", heads),
-        ("M", keys),
-        ("P", tokens.queries),
-    )
-
-
 _BY_MIXER: Mapping[type[Mixer], Callable[[Any, Tokens], LayerAttention]] = MappingProxyType(
     {
         SoftmaxAttention: _softmax,
         LatentAttention: _latent,
-        DecayAttention: _decay,
-        StateSpaceDual: _dual,
-        SelectiveScan: _scan,
-        DeltaAttention: _delta,
-        RwkvAttention: _rwkv,
+        DecayAttention: recurrent.decay,
+        StateSpaceDual: recurrent.dual,
+        SelectiveScan: recurrent.scan,
+        DeltaAttention: recurrent.delta,
+        RwkvAttention: recurrent.rwkv,
+        GatedRecurrence: recurrent.gated,
+        ShortConvolution: recurrent.short,
     }
 )

@@ -9,7 +9,8 @@ from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.source import Span
 from einsum_cascade.yaml.source import YamlMapping, YamlNode
 
-from ..attention.mixers import LayerAttention, attention_of
+from ..attention.layer_attention import LayerAttention
+from ..attention.mixers import attention_of
 from ..attention.phases import AskedPhase, Phase, Tokens, tokens_of, usual_layer
 from ..attention.shared_heads import SharedHeads
 from ..huggingface.read import read_config

@@ -49,6 +49,8 @@ READERS: Mapping[str, str] = MappingProxyType(
         "jamba": "hybrids.jamba",
         "kimi_k2": "latent.kimi_k2",
         "kimi_linear": "hybrids.kimi_linear",
+        "lfm2": "short.lfm2",
+        "lfm2_moe": "short.lfm2_moe",
         "llama": "decoders.llama",
         "llama4": "mixtures.llama4",
         "llama4_text": "mixtures.llama4_text",
@@ -78,6 +80,7 @@ READERS: Mapping[str, str] = MappingProxyType(
         "qwen3_5_text": "hybrids.qwen3_5_text",
         "qwen3_moe": "decoders.qwen3_moe",
         "qwen3_next": "hybrids.qwen3_next",
+        "recurrent_gemma": "short.recurrent_gemma",
         "retnet": "recurrent.retnet",
         "roberta": "encoders.roberta",
         "rwkv7": "rwkv.rwkv7",
@@ -98,16 +101,6 @@ _REFUSED: Mapping[str, tuple[str, str]] = MappingProxyType(
             "Falcon-H1 adds up softmax and Mamba-2 side by side in each layer, and a layer here has"
             " one of them",
             "where they take turns they are read: 'bamba', 'granitemoehybrid', 'nemotron_h'",
-        ),
-        "lfm2": (
-            "LFM2 gates a short convolution on both sides, and the one here has its own activation"
-            " function",
-            "its layers of softmax are those of model_type 'qwen3'",
-        ),
-        "recurrent_gemma": (
-            "RecurrentGemma's gated recurrence is here as one over a sequence from no state, and"
-            " not as a token from its state",
-            "its recurrence by itself is workload 'rg-lru'",
         ),
         "rwkv": (
             "RWKV-4 carries running sums of one channel each, of which there is no cascade here,"

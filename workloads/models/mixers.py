@@ -395,6 +395,70 @@ class RwkvAttention:
         return 2 * width * (keys + values) + narrow
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatedRecurrence:
+    """RG-LRU (Griffin, arXiv 2402.19427): every channel by itself, its gates made in blocks."""
+
+    inner: int
+    """Channels."""
+    blocks: int
+    """Of channels; the gates of a block are made of its channels alone."""
+    conv_width: int
+
+    @property
+    def kind(self) -> str:
+        """RG-LRU."""
+        return "RG-LRU"
+
+    @property
+    def block_width(self) -> int:
+        """Channels of a block."""
+        return self.inner // self.blocks
+
+    @property
+    def cached(self) -> Cached:
+        """None: the state is as large after any token."""
+        return ()
+
+    @property
+    def state_elements(self) -> int:
+        """A word of every channel, and the tokens that the convolution still meets."""
+        return self.inner * self.conv_width
+
+    def weights(self, width: int) -> int:
+        """Parameters of the projections, the depthwise convolution, and both gates."""
+        # The channels and their output gate in, one out.
+        gates = 2 * self.blocks * self.block_width**2
+        return 3 * width * self.inner + self.inner * self.conv_width + gates
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShortConvolution:
+    """A short convolution with a gate before and one behind it (LFM2)."""
+
+    channels: int
+    conv_width: int
+
+    @property
+    def kind(self) -> str:
+        """Convolution."""
+        return "convolution"
+
+    @property
+    def cached(self) -> Cached:
+        """None: what is kept is as large after any token."""
+        return ()
+
+    @property
+    def state_elements(self) -> int:
+        """The tokens that the convolution still meets."""
+        return self.channels * (self.conv_width - 1)
+
+    def weights(self, width: int) -> int:
+        """Parameters of the projections, of channels and both gates, and of the taps."""
+        return 4 * width * self.channels + self.channels * self.conv_width
+
+
 Mixer = (
     SoftmaxAttention
     | LatentAttention
@@ -403,5 +467,7 @@ Mixer = (
     | SelectiveScan
     | DeltaAttention
     | RwkvAttention
+    | GatedRecurrence
+    | ShortConvolution
 )
 """What mixes tokens in a layer."""

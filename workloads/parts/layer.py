@@ -22,18 +22,20 @@ from ..models import (
     DeltaAttention,
     Experts,
     FeedForward,
+    GatedRecurrence,
     LatentAttention,
     Layer,
     Mixer,
     RwkvAttention,
     SelectiveScan,
+    ShortConvolution,
     SoftmaxAttention,
     StateSpaceDual,
     WeightFormats,
 )
 from .part import Part, linear
 
-CONVOLUTION = "depthwise-convolution"
+CONVOLUTION, LINEAR_CONVOLUTION = "depthwise-convolution", "depthwise-convolution-linear"
 _HEAD_RANKS = ("B", "H", "E", "F", "P", "M")
 
 
@@ -70,11 +72,11 @@ class LayerRun:
         """
         mixer = self.layer.mixer
         around = chain(_BY_MIXER[type(mixer)](self, mixer), self._cross())
-        projected = self.weights.projections
+        projected, taps = self.weights.projections, (CONVOLUTION, LINEAR_CONVOLUTION)
         return tuple(
             part
             for part in chain(
-                (replace(p, weights=projected if p.cascade != CONVOLUTION else "") for p in around),
+                (replace(p, weights="" if p.cascade in taps else projected) for p in around),
                 self._feed_forward(),
             )
             # With a cache, nothing of an encoder's output is projected any more.
@@ -299,12 +301,32 @@ def _rwkv(run: LayerRun, a: RwkvAttention) -> Iterator[Part]:
     yield linear("output-projection", n, values, run.width)
 
 
-def _convolution(run: LayerRun, channels: int, taps: int) -> Part:
+def _gated(run: LayerRun, a: GatedRecurrence) -> Iterator[Part]:
+    _refuse_by_hand(run, a.kind)
+    n = run.tokens
+    # The channels, and the gate of what comes out of them.
+    yield linear("input-projection", n, run.width, 2 * a.inner)
+    yield _convolution(run, a.inner, a.conv_width, LINEAR_CONVOLUTION)
+    for gate in ("input-gate", "recurrent-gate"):
+        yield linear(f"{gate}-projection", n, a.block_width, a.block_width, times=a.blocks)
+    yield run.attention
+    yield linear("output-projection", n, a.inner, run.width)
+
+
+def _short(run: LayerRun, a: ShortConvolution) -> Iterator[Part]:
+    _refuse_by_hand(run, a.kind)
+    # The channels, and a gate before and one behind their convolution.
+    yield linear("input-projection", run.tokens, run.width, 3 * a.channels)
+    yield run.attention
+    yield linear("output-projection", run.tokens, a.channels, run.width)
+
+
+def _convolution(run: LayerRun, channels: int, taps: int, cascade: str = CONVOLUTION) -> Part:
     """The tokens computed, and the taps before them: of a cache, or zeros."""
     shapes = dict(run.attention.shapes)
     b, p = shapes["B"], shapes["P"]
     sizes = (("B", b), ("C", channels), ("M", bounded("M", p + taps - 1)), ("P", p), ("T", taps))
-    return Part(name="convolution", cascade=CONVOLUTION, shapes=sizes)
+    return Part(name="convolution", cascade=cascade, shapes=sizes)
 
 
 def _refuse_by_hand(run: LayerRun, kind: str) -> None:
@@ -326,5 +348,7 @@ _BY_MIXER: Mapping[type[Mixer], Callable[[LayerRun, Any], Iterator[Part]]] = Map
         SelectiveScan: _scan,
         DeltaAttention: _delta,
         RwkvAttention: _rwkv,
+        GatedRecurrence: _gated,
+        ShortConvolution: _short,
     }
 )

@@ -128,14 +128,29 @@ def rg_lru(X: Array, RG: Array, IG: Array, L: Array) -> dict[str, Array]:
         ``r`` and ``i`` are the sigmoids of ``RG`` and ``IG``; the first token comes in whole.
     L : array, shape (C,)
     """
-    state = np.zeros((*X.shape[:-2], X.shape[-1]))
-    rows = []
+    return {"Y": rg_lru_prefill(X, RG, IG, L)["Y"]}
+
+
+def rg_lru_prefill(X: Array, RG: Array, IG: Array, L: Array) -> dict[str, Array]:
+    """As ``rg_lru``, with the state after the last token."""
+    first = (sigmoid(IG) * X)[..., :1, :]
+    rest = rg_lru_resumed(X[..., 1:, :], RG[..., 1:, :], IG[..., 1:, :], L, first[..., 0, :])
+    return {"Y": np.concatenate([first, rest["Y"]], axis=-2), "SO": rest["SO"]}
+
+
+def rg_lru_resumed(X: Array, RG: Array, IG: Array, L: Array, SI: Array) -> dict[str, Array]:
+    """As ``rg_lru`` from a state (..., C) on: the tokens are not the first."""
+    state, rows = SI, np.empty(X.shape)
     for t in range(X.shape[-2]):
-        a = sigmoid(-L) ** (8 * sigmoid(RG[..., t, :]))
-        enter = sigmoid(IG[..., t, :]) * X[..., t, :]
-        state = enter if t == 0 else a * state + np.sqrt(1 - a * a) * enter
-        rows.append(state)
-    return {"Y": np.stack(rows, axis=-2)}
+        state = rg_lru_step(X[..., t, :], RG[..., t, :], IG[..., t, :], L, state)["SO"]
+        rows[..., t, :] = state
+    return {"Y": rows, "SO": state}
+
+
+def rg_lru_step(X: Array, RG: Array, IG: Array, L: Array, SI: Array) -> dict[str, Array]:
+    """One token: ``X``, ``RG``, ``IG`` and the state ``SI`` are (..., C)."""
+    a = sigmoid(-L) ** (8 * sigmoid(RG))
+    return {"SO": a * SI + np.sqrt(1 - a * a) * sigmoid(IG) * X}
 
 
 def lightning_attention_grouped(Q: Array, K: Array, V: Array, LAM: Array) -> dict[str, Array]:

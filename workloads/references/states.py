@@ -236,7 +236,18 @@ def depthwise_convolution(X: Array, W: Array, P: int) -> dict[str, Array]:
     W : array, shape (..., T, C)
     P : int
     """
-    taps = W.shape[-2]
-    rows = [(X[..., p : p + taps, :] * W).sum(axis=-2) for p in range(P)]
-    y = np.stack(rows, axis=-2)
+    y = depthwise_convolution_linear(X, W, P)["Y"]
     return {"Y": y * sigmoid(y)}
+
+
+def depthwise_convolution_linear(X: Array, W: Array, P: int) -> dict[str, Array]:
+    """A causal convolution of each channel: ``sum_t X[p + t] W[t]``; shapes as with SiLU.
+
+    Tokens that X does not have (M < P + T - 1) add nothing.
+    """
+    taps = W.shape[-2]
+    rows = []
+    for p in range(P):
+        met = X[..., p : p + taps, :]
+        rows.append((met * W[..., : met.shape[-2], :]).sum(axis=-2))
+    return {"Y": np.stack(rows, axis=-2)}
