@@ -18,7 +18,6 @@ from ..spec.roles import memory_in_role
 from .best_parts import Spreading
 from .job import Generators, Job
 from .programs import program_of
-from .served import least_times
 from .spreading import copying_spreadings, part_of, seen_by_one, splitting, spread_over, spreadings
 from .workload import PartLike, WorkloadLike, own_part
 
@@ -307,6 +306,9 @@ def _least_time(
 ) -> float:
     """What a cascade takes at the best, in seconds, of all ways to spread it, or of those without
     parts of what is ``summed`` up."""
+    # Not above: it takes numpy, without which one core is simulated.
+    from .served import least_times
+
     program = program_of(part, architecture, cascade)
     given, _ = with_usual(program, part.shapes_for(program.settable))
     ways = spreadings(program, architecture, given)

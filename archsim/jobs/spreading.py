@@ -34,7 +34,6 @@ from .partial_results import (
     partial_results,
     summed_ranks,
 )
-from .served import least_served
 
 
 def spreadings(
@@ -76,6 +75,9 @@ def spreadings(
         for way in idle
         for wider in _split(program, architecture, given, way, summed, all_idle=all_idle)
     ]
+    # Not above: it takes numpy, without which one core is simulated.
+    from .served import least_served
+
     choices = ((*parallel, *others, *more_of) for more_of in ((), *((r,) for r in summed)))
     least = least_served(program, architecture, given, [*choices], [w for w in found if w])
     ways = (way for way in (*more, *found, *split, least, ()) if way is not None)
