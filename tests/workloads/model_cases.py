@@ -12,6 +12,7 @@ from typing import Any
 
 from family_cases import NEWER, Published, decoder
 from hybrid_cases import HYBRIDS
+from later_cases import LATER
 
 from einsum_cascade.source import Source
 from einsum_cascade.yaml.source import read_yaml
@@ -417,4 +418,5 @@ PUBLISHED = (
     ),
     *NEWER,
     *HYBRIDS,
+    *LATER,
 )

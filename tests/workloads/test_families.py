@@ -22,6 +22,7 @@ from family_cases import (
     SMOLLM3,
 )
 from fresh_cases import FRESH
+from later_cases import GLM_4_7_FLASH
 from model_cases import LLAMA, model_of
 
 from einsum_cascade.errors import SpecError
@@ -96,6 +97,7 @@ def test_windows_without_a_list_of_layers() -> None:
         ("granitemoe", {"attention_bias": True}, 32 * (2 * 1536 + 2 * 512)),
         ("qwen2_moe", {"qkv_bias": False}, -24 * 3 * 2048),
         ("minimax_m2", {"use_qk_norm": False}, -62 * (48 + 8) * 128),
+        ("minimax_m2", {"use_routing_bias": False}, -62 * 256),
         ("mistral3", {"multimodal_projector_bias": True}, 2 * 5120),
         ("exaone4", {"tie_word_embeddings": True}, -102400 * 5120),
         ("qwen3_5", {"tie_word_embeddings": True}, -248320 * 5120),
@@ -185,6 +187,8 @@ def test_layers_that_share_picks() -> None:
         {"index_topk_pattern": "".join(kind[0].upper() for kind in listed)},
     ):
         assert model_of(GLM_5 | other) == shared
+    flash = model_of(GLM_4_7_FLASH)
+    assert model_of(GLM_4_7_FLASH | {"mlp_layer_types": ["dense"] + ["sparse"] * 46}) == flash
     by_layer = ["dense"] * 3 + ["sparse"] * 75
     assert model_of(GLM_5 | {"mlp_layer_types": by_layer}) == full
 
@@ -228,6 +232,19 @@ def test_cache_bytes_of_the_newer_ones(tmp_path: Path) -> None:
         (GLM_5 | {"indexer_types": ["shared"] * 78}, "the first layer has no picks to share"),
         (GLM_5 | {"indexer_types": ["full"]}, "expected one entry for each of 78 layers"),
         (GLM_5 | {"index_topk_pattern": "FX" * 39}, "entry 1: expected 'F' or 'S'"),
+        (
+            EXAONE4 | {"sliding_window_pattern": [4]},
+            "expected a whole number, or a word of L and G",
+        ),
+        (COHERE2 | {"use_parallel_block": False}, "expected true, which all models of the family"),
+        (COHERE2 | {"order_of_interleaved_layers": "global_attn_first"}, "'local_attn_first'"),
+        (BY_TYPE["starcoder2"] | {"mlp_type": "gated"}, "mlp_type: expected 'default'"),
+        (MINIMAX_M2 | {"attn_type_list": [1, 0] * 31}, "entry 1: expected 1, got 0"),
+        (MINIMAX_M2 | {"qk_norm_type": "per_head"}, "qk_norm_type: expected 'per_layer'"),
+        (
+            GLM_4_7_FLASH | {"n_routed_experts": None, "mlp_layer_types": ["sparse"] * 47},
+            "some layers have experts, and there are none",
+        ),
         (BY_TYPE["olmoe"] | {"clip_qkv": 8.0}, "'clip_qkv' is not read for 'olmoe'"),
         (QWEN35["text_config"] | {"attn_output_gate": False}, "softmax layers have a gate"),
         (QWEN35 | {"a_field_of_tomorrow": 1}, "'a_field_of_tomorrow' is not read"),

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from family_cases import NEWER
 from hybrid_cases import HYBRIDS
+from later_cases import LATER
 from model_cases import PUBLISHED, model_of
 
 from archsim import Architecture, Result, simulate
@@ -65,7 +66,11 @@ def _switches(mixer: object) -> list[str]:
 FAMILIES: dict[str, dict[str, Any]] = {}
 _RUN: set[frozenset[str]] = set()
 for _case in reversed(_FIRST.values()):
-    if (_kinds := kinds_of(model_of(_case.fields))) not in _RUN or _case not in (*NEWER, *HYBRIDS):
+    if (_kinds := kinds_of(model_of(_case.fields))) not in _RUN or _case not in (
+        *NEWER,
+        *HYBRIDS,
+        *LATER,
+    ):
         FAMILIES[_case.name] = _case.fields
         _RUN.add(_kinds)
 FAMILIES |= {f"a {fields['model_type']}": fields for fields in OTHERS}
@@ -174,7 +179,11 @@ def test_every_family_that_is_read_is_among_them() -> None:
 
     read = {fields["model_type"] for fields in FAMILIES.values()}
     # Of kinds that run by another name, or inside of a model of several inputs.
-    newer = [case.fields for case in (*NEWER, *HYBRIDS) if kinds_of(model_of(case.fields)) in _RUN]
+    newer = [
+        case.fields
+        for case in (*NEWER, *HYBRIDS, *LATER)
+        if kinds_of(model_of(case.fields)) in _RUN
+    ]
     read |= {inside["model_type"] for f in newer for inside in (f, f.get("text_config", f))}
     shipped = (load(name).model for name in builtin_names("workloads"))
     read |= {model.family for model in shipped if model is not None}

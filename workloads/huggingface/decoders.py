@@ -32,9 +32,11 @@ from .softmax import DecoderConfig, layer_windows, softmax_heads
 from .variants import ministral3
 from .vision import (
     Mistral3Inputs,
+    Qwen35Inputs,
     SeveralInputs,
     of_several_inputs,
     pixtral_encoder,
+    qwen3_vl_encoder,
     siglip_encoder,
 )
 
@@ -280,6 +282,16 @@ class _Gemma3Inputs(SeveralInputs):
 def gemma3_of_several_inputs(root: YamlNode) -> ModelConfig:
     """``Gemma3Config``: the language model runs; an encoder of images counts as parameters."""
     return of_several_inputs(root, _Gemma3Inputs, gemma3, siglip_encoder)
+
+
+def qwen3_vl(root: YamlNode) -> ModelConfig:
+    """``Qwen3VLConfig``: a qwen3, and an encoder of images."""
+    return of_several_inputs(root, Qwen35Inputs, qwen3, qwen3_vl_encoder)
+
+
+def qwen3_vl_moe(root: YamlNode) -> ModelConfig:
+    """``Qwen3VLMoeConfig``: a qwen3_moe, and an encoder of images."""
+    return of_several_inputs(root, Qwen35Inputs, qwen3_moe, qwen3_vl_encoder)
 
 
 def mistral3(root: YamlNode) -> ModelConfig:

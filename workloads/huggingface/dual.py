@@ -37,6 +37,7 @@ from .fields import (
     grouped_heads,
     head_width,
     one_a_layer,
+    only,
     per_layer,
     read_fields,
     refuse,
@@ -79,15 +80,16 @@ class _GraniteHybridConfig(_DualFields):
     harmless = (
         *_STEPS,
         *("embedding_multiplier", "logits_scaling", "residual_multiplier"),
-        *("attention_multiplier", "position_embedding_type", "normalization_function"),
+        *("attention_multiplier", "position_embedding_type"),
     )
-    """Constants by which what is there is multiplied; positions; the norm that there always is."""
+    """Constants by which what is there is multiplied, and positions."""
 
     num_key_value_heads: Size | None = None
     attention_bias: bool = False
     num_local_experts: SizeOrZero = 8
     num_experts_per_tok: SizeOrZero = 2
     shared_intermediate_size: Size = 1024
+    normalization_function: Annotated[str | None, only("rmsnorm")] = None
     layer_types: Annotated[tuple[str, ...], one_a_layer("mamba", "attention")] | None = None
 
 

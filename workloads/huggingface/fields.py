@@ -127,6 +127,17 @@ def one_a_layer(*allowed: str | int) -> PlainValidator:
     return PlainValidator(read)
 
 
+def only(*allowed: str | bool) -> PlainValidator:
+    """What a family always has: any other value is of a model that is not read, null says it."""
+
+    def read(value: Any) -> None:
+        if value is not None and value not in allowed:
+            words = " or ".join(shown(word) for word in allowed)
+            raise expected(f"expected {words}, which all models of the family have")
+
+    return PlainValidator(read)
+
+
 def _silu(value: Any) -> str | None:
     if value not in (None, "silu", "swish"):
         raise expected(f"expected 'silu', which its gates are counted as, got {_shown(value)}")

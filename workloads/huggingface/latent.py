@@ -117,6 +117,21 @@ def deepseek_v32(root: YamlNode) -> ModelConfig:
     return _deepseek_stack(root, c, "deepseek_v32", router_biases=True, indexer=index)
 
 
+class _Glm4MoeLiteConfig(_DeepseekConfig):
+    harmless = ("num_nextn_predict_layers", "head_dim", "mtp_*")
+
+    first_k_dense_replace: SizeOrZero = 1
+    mlp_layer_types: Annotated[tuple[str, ...], one_a_layer("dense", "sparse")] | None = None
+
+
+def glm4_moe_lite(root: YamlNode) -> ModelConfig:
+    """``Glm4MoeLiteConfig``: as deepseek_v3; dense and sparse layers may be listed."""
+    c = read_fields(_Glm4MoeLiteConfig, root)
+    sparse = _sparse_layers(root, c, c.mlp_layer_types)
+    indexers = [None] * c.num_hidden_layers
+    return _latent_stack(root, c, "glm4_moe_lite", sparse, indexers, router_biases=True)
+
+
 def _letters(value: Any) -> Any:
     return list(value) if isinstance(value, str) else value
 
@@ -144,14 +159,24 @@ class _GlmMoeDsaConfig(_DeepseekV32Config):
 def glm_moe_dsa(root: YamlNode) -> ModelConfig:
     """``GlmMoeDsaConfig``: as deepseek_v32; some layers take the picks of a layer before."""
     c = read_fields(_GlmMoeDsaConfig, root)
-    count = c.num_hidden_layers
-    sparse = [index >= c.first_k_dense_replace for index in range(count)]
-    if c.mlp_layer_types is not None:
-        per_layer(root, "mlp_layer_types", c.mlp_layer_types, count)
-        sparse = [kind == "sparse" for kind in c.mlp_layer_types]
+    sparse = _sparse_layers(root, c, c.mlp_layer_types)
     index = KeyIndexer(heads=c.index_n_heads, width=c.index_head_dim, picks=c.index_topk)
     indexers = [replace(index, shared=not own) for own in _own_indexers(root, c)]
     return _latent_stack(root, c, "glm_moe_dsa", sparse, indexers, router_biases=True)
+
+
+def _sparse_layers(
+    root: YamlNode, c: _DeepseekConfig, listed: tuple[str, ...] | None = None
+) -> list[bool]:
+    """Which layers have experts: as listed, else all but the first ones, or every so many."""
+    count = c.num_hidden_layers
+    found = [i >= c.first_k_dense_replace and i % c.moe_layer_freq == 0 for i in range(count)]
+    if listed is not None:
+        per_layer(root, "mlp_layer_types", listed, count)
+        found = [kind == "sparse" for kind in listed]
+        if any(found) and not c.n_routed_experts:
+            raise refuse(root, "mlp_layer_types", "some layers have experts, and there are none")
+    return [bool(c.n_routed_experts) and sparse for sparse in found]
 
 
 def _own_indexers(root: YamlNode, c: _GlmMoeDsaConfig) -> list[bool]:
@@ -182,12 +207,8 @@ def _deepseek_stack(
     router_biases: bool,
     indexer: KeyIndexer | None = None,
 ) -> ModelConfig:
-    count, first = c.num_hidden_layers, c.first_k_dense_replace
-    sparse = [
-        bool(c.n_routed_experts) and index >= first and index % c.moe_layer_freq == 0
-        for index in range(count)
-    ]
-    return _latent_stack(root, c, family, sparse, [indexer] * count, router_biases)
+    indexers = [indexer] * c.num_hidden_layers
+    return _latent_stack(root, c, family, _sparse_layers(root, c), indexers, router_biases)
 
 
 def _latent_stack(

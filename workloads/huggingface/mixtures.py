@@ -20,6 +20,7 @@ from .fields import (
     attention_biases,
     feed_forward,
     one_a_layer,
+    only,
     per_layer,
     read_fields,
     refuse,
@@ -262,11 +263,10 @@ def granitemoe(root: YamlNode) -> ModelConfig:
 
 class _MiniMaxM2Config(DecoderConfig):
     harmless = (
-        *("use_mtp", "num_mtp_modules", "mtp_transformer_layers", "scoring_func"),
-        *("use_routing_bias", "attn_type_list", "rotary_dim", "layernorm_*"),
-        *("mlp_intermediate_size", "shared_moe_mode", "qk_norm_type"),
+        *("use_mtp", "num_mtp_modules", "mtp_transformer_layers", "layernorm_*"),
+        *("mlp_intermediate_size", "shared_moe_mode"),
     )
-    """Further tokens, how experts are chosen, what no layer has; norms are over all heads."""
+    """Further tokens, and what no layer has."""
     alike = (("num_experts", "num_local_experts"),)
 
     num_key_value_heads: Size | None = 8
@@ -275,6 +275,9 @@ class _MiniMaxM2Config(DecoderConfig):
     num_local_experts: Size = 256
     num_experts_per_tok: Size = 8
     use_qk_norm: bool = True
+    qk_norm_type: Annotated[str | None, only("per_layer")] = None
+    use_routing_bias: bool = True
+    attn_type_list: Annotated[tuple[int, ...], one_a_layer(1)] | None = None
 
 
 def minimax_m2(root: YamlNode) -> ModelConfig:
@@ -288,7 +291,7 @@ def minimax_m2(root: YamlNode) -> ModelConfig:
         a = halves.mixer
         norms = (a.heads + a.kv_heads) * a.qk_width if c.use_qk_norm else 0
         # The router has a bias an expert, by which loads are evened out.
-        return 2 * d + norms + experts
+        return 2 * d + norms + (experts if c.use_routing_bias else 0)
 
     ffns = [mixture] * c.num_hidden_layers
     kv_heads = c.num_key_value_heads

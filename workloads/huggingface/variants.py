@@ -12,7 +12,16 @@ from typing import Annotated, Any
 from einsum_cascade.yaml.source import YamlNode
 
 from ..models import ModelConfig
-from .fields import Size, all_full, attention_biases, one_a_layer, per_layer, read_fields, refuse
+from .fields import (
+    Size,
+    all_full,
+    attention_biases,
+    one_a_layer,
+    only,
+    per_layer,
+    read_fields,
+    refuse,
+)
 from .softmax import DecoderConfig, Halves, decoder_stack, layer_windows
 
 
@@ -64,8 +73,8 @@ class _Glm4Config(DecoderConfig):
 
 
 class _CohereConfig(DecoderConfig):
-    harmless = ("layer_norm_bias", "position_embedding_type", "rotary_pct")
-    """Norms have no biases in any model that Transformers reads; positions are not counted."""
+    harmless = ("position_embedding_type",)
+    """Positions are not counted."""
 
     num_key_value_heads: Size | None = None
     attention_bias: bool = False
@@ -74,11 +83,8 @@ class _CohereConfig(DecoderConfig):
 
 
 class _Cohere2Config(DecoderConfig):
-    harmless = (
-        *("use_embedding_sharing", "use_gated_activation", "use_parallel_*"),
-        *("order_of_interleaved_layers", "position_embedding_type"),
-    )
-    """What the family always has, and its positions."""
+    harmless = ("use_embedding_sharing", "use_parallel_embedding", "position_embedding_type")
+    """What is said by other fields, how work is spread, and positions."""
     alike = (
         ("layer_switch", "sliding_window_pattern"),
         ("_sliding_window_pattern", "sliding_window_pattern"),
@@ -88,6 +94,9 @@ class _Cohere2Config(DecoderConfig):
     attention_bias: bool = False
     sliding_window: Size | None = 4096
     sliding_window_pattern: Size = 4
+    order_of_interleaved_layers: Annotated[str | None, only("local_attn_first")] = None
+    use_gated_activation: Annotated[bool | None, only(True)] = None
+    use_parallel_block: Annotated[bool | None, only(True)] = None
     tie_word_embeddings: bool = True
 
 
@@ -111,11 +120,13 @@ class _Ministral3Config(DecoderConfig):
 
 
 class _Starcoder2Config(DecoderConfig):
-    harmless = ("norm_type", "mlp_type", "attention_softmax_in_fp32", "scale_attention_softmax_*")
-    """Written by the authors' own code, of which the class knows one kind."""
+    harmless = ("attention_softmax_in_fp32", "scale_attention_softmax_*")
+    """How exactly scores are computed."""
 
     num_key_value_heads: Size | None = 2
     hidden_act: str | None = "gelu_pytorch_tanh"
+    norm_type: Annotated[str | None, only("layer_norm")] = None
+    mlp_type: Annotated[str | None, only("default")] = None
     use_bias: bool = True
     sliding_window: Size | None = None
     tie_word_embeddings: bool = True
@@ -231,6 +242,9 @@ def exaone4(root: YamlNode) -> ModelConfig:
     """``Exaone4Config``: norms behind both halves; queries and keys are normalised a head."""
     c = read_fields(_Exaone4Config, root)
     d, pattern = c.hidden_size, c.sliding_window_pattern
+    if isinstance(pattern, bool) or not isinstance(pattern, int | str | None):
+        text = "expected a whole number, or a word of L and G"
+        raise refuse(root, "sliding_window_pattern", text)
     # The class itself cannot make kinds of layers of a word: files that have one list them.
     if isinstance(pattern, str) and c.layer_types is None and c.sliding_window is not None:
         text = f"'{pattern[:20]}' says not which layers have the window without layer_types"

@@ -14,7 +14,7 @@ from typing import ClassVar
 from einsum_cascade.yaml.source import YamlMapping, YamlNode
 
 from ..models import ModelConfig
-from .fields import ConfigFields, LayerCount, Size, divided, read_fields
+from .fields import ConfigFields, LayerCount, Size, SizeOrZero, divided, read_fields
 
 Encoder = Callable[[YamlNode, YamlNode, int], int]
 """Parameters of an encoder and what leads out of it, by its fields, all fields, and the width."""
@@ -169,6 +169,19 @@ class Qwen35Inputs(SeveralInputs):
     """Of ``Qwen3_5Config``."""
 
     harmless = ("text_config", "vision_config", "language_model_only")
+
+
+class _Qwen3VlVisionConfig(_Qwen35VisionConfig):
+    deepstack_visual_indexes: tuple[SizeOrZero, ...] = (8, 16, 24)
+
+
+def qwen3_vl_encoder(vision: YamlNode, root: YamlNode, width: int) -> int:
+    """``Qwen3VLVisionConfig``: as Qwen3.5's, and what some of its layers hand on by themselves."""
+    c = read_fields(_Qwen3VlVisionConfig, vision)
+    merged = c.hidden_size * c.spatial_merge_size**2
+    # Norms are of patches that are merged, with a bias; then two products.
+    each = 2 * merged + merged * merged + merged + merged * c.out_hidden_size + c.out_hidden_size
+    return qwen3_5_encoder(vision, root, width) + len(c.deepstack_visual_indexes) * each
 
 
 def qwen3_5_encoder(vision: YamlNode, root: YamlNode, width: int) -> int:
