@@ -14,7 +14,7 @@ proven optimum.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from functools import partial
 from math import inf, nextafter
 
@@ -26,6 +26,7 @@ from ..objectives import LATENCY, SearchObjective
 from ..protocol import Advance, SearchProblem, never
 from ..seen import Seen
 from ..space.fusion import candidates_of
+from ..space.grid import PromisedRegion
 from ..space.nothing_left import none_legal, nothing_left
 from .answers import (
     Answer,
@@ -43,7 +44,7 @@ from .irregular import NotInBatchesError
 from .kernels.descent import LEAVES
 from .known_tables import TablesOf
 from .opened import OpenSubspace, RegionState, SubspaceKey, left_out, why_none
-from .sketch_turns import SketchTurns
+from .sketch_turns import SketchTurns, promising_regions
 from .tables import SubspaceRefusedError, tabulate
 from .team import Team, usual_workers
 
@@ -104,13 +105,13 @@ class BranchAndBound:
         self.found = self.sketched = False
         self.promised: Offer | None = None
         self.legal: OpenSubspace | None = None
-        self.refused: list[str] = []
-        self.failed: list[MappingError] = []
+        self.refused, self.failed = list[str](), list[MappingError]()
         self.opened: list[RegionState] = []
         more, early = (effort.more_sketches, not self._timed) if cap is None else (0.0, False)
         self.turns = SketchTurns(self.opened, effort, more, early=early, is_near=self._near)
         self.candidates = self.runs = self.lost = self.same_loops = 0
-        self.left: list[OpenSubspace] = []
+        self.left, self.sketches = list[OpenSubspace](), list[OpenSubspace]()
+        self.crossed: dict[str, bool] = {}
         self.regions: list[OpenRegion] = []
         self.answering = Answering(
             opened=self.regions,
@@ -123,15 +124,14 @@ class BranchAndBound:
             most=self._most,
             relaxed=relaxed,
         )
-        workers = usual_workers() if tables_of is tabulate else 1
-        # What another process does can be left in the middle when time is up.
-        limited = problem.is_over is not never and tables_of is tabulate
-        self.team = Team[Question, Answer](self.answering, workers, at_once=limited, kin=region_of)
+        self.team = self._new_team()
 
     def run(self, advance: Advance) -> Searched:
         try:
-            self._open_promising()
-            self._note()
+            for some in self.turns.stages(self._promising()):
+                self._open(some)
+                self._note()
+                self._sketch(advance)
             self._go_through(advance)
         except KeyboardInterrupt:
             # The best so far is what was asked for; without one there is nothing to say.
@@ -147,44 +147,48 @@ class BranchAndBound:
             mapping=self.best.mapping, result=self.best.result, certificate=self._certificate()
         )
 
-    def _open_promising(self) -> None:
-        """Open the regions that promise most."""
-        effort = self.effort
-        most = effort.regions if self._timed or self.cap else effort.untimed
-        most, cap = min(most, self.space.size), self.cap
-        within = cap[1] if cap is not None and cap[0].code == LATENCY else inf
-        promising = self.space.regions(
-            round(most), spread=not (self._timed or cap), within=within, fair=True
-        )
-        beside = self.space.bound_beside(promising)
-        if beside < inf:
+    def _promising(self) -> tuple[PromisedRegion, ...]:
+        """The regions that promise most."""
+        promising = promising_regions(self.space, self.effort, self._timed, self.cap)
+        if (beside := self.space.bound_beside(promising)) < inf:
             self.unopened = beside if self._timed else 0.0
-        crossed: dict[str, bool] = {}
+        return promising
+
+    def _open(self, promising: Iterable[PromisedRegion]) -> None:
+        """Open some regions, before others are asked about any."""
+        self.team.close()
+        self.team = self._new_team()
         for promised in promising:
             bound = promised.bound if self._timed else 0.0
             if self._beaten(bound) or self._is_over():
                 self.unopened = min(self.unopened, bound)
                 continue
-            opened = OpenRegion.of(promised.region, bound, crossed)
+            opened = OpenRegion.of(promised.region, bound, self.crossed)
             self.candidates += candidates_of(promised.region, opened.subspaces)
-            self.opened.append(
-                RegionState(
-                    number=len(self.regions), opened=opened, left=[*range(len(opened.subspaces))]
-                )
-            )
+            number, left = len(self.regions), [*range(len(opened.subspaces))]
+            self.opened.append(RegionState(number=number, opened=opened, left=left))
             self.regions.append(opened)
 
-    def _go_through(self, advance: Advance) -> None:
-        """Search until nothing is left that is worth it."""
-        found: list[OpenSubspace] = []
+    def _new_team(self) -> Team[Question, Answer]:
+        """Who knows the regions that are open by now."""
+        alone = self.answering.tables_of is not tabulate
+        # What another process does can be left in the middle when time is up.
+        limited = self.is_over is not never and not alone
+        return Team(self.answering, 1 if alone else usual_workers(), at_once=limited, kin=region_of)
+
+    def _sketch(self, advance: Advance) -> None:
+        """Sketch what has its turn."""
         for mine, answer in self._in_order(self._next_sketch, OpenSubspace.put_back):
             advance(1)
             if self._is_sketched(mine, answer):
-                found.append(mine)
-                if self.turns.is_glance(len(found)):
-                    self._glance(min(found, key=lambda one: one.estimate))
+                self.sketches.append(mine)
+        if self.turns.first and self.sketches:
+            self._glance(min(self.sketches, key=lambda one: one.estimate))
+
+    def _go_through(self, advance: Advance) -> None:
+        """Search what was sketched in all ways, until nothing is left that is worth it."""
         # Sorting is stable: of equals those come first that were asked first.
-        found.sort(key=lambda one: one.estimate)
+        found = sorted(self.sketches, key=lambda one: one.estimate)
         others = [OpenSubspace(region=r, number=n) for r in self.opened for n in r.left]
         self.left = [*found, *self.left, *others]
         self.sketched = True
@@ -209,7 +213,7 @@ class BranchAndBound:
         put_back : callable
             Told what has no answer when time is up.
         """
-        asked: deque[tuple[OpenSubspace, int]] = deque()
+        asked = deque[tuple[OpenSubspace, int]]()
         while True:
             while len(asked) < _AHEAD and (after := following()) is not None:
                 asked.append((after[0], self.team.submit(after[1])))

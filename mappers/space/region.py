@@ -203,16 +203,23 @@ class Region:
         if len(self.architecture.memories) > _MEMORIES:
             named = [cut.rank in self.constraints.of_tiles for cut in self.open_factorisations]
             columns = fewer_tilings(columns, named)
-        rows = [tuple(x for sizes in row for x in sizes) for row in product(*columns)]
-        return np.array(rows, dtype=np.int64).reshape(len(rows), len(self.tiles))
+        tables = [np.array(sizes, dtype=np.int64).reshape(len(sizes), -1) for sizes in columns]
+        rows = prod(map(len, tables))
+        if not rows:
+            return np.empty((0, len(self.tiles)), dtype=np.int64)
+        found, alike = np.empty((rows, len(self.tiles)), dtype=np.int64), rows
+        for table, (_, place) in zip(tables, self._columns(), strict=True):
+            # As a product goes through them: the last rank's sizes change from row to row.
+            alike //= len(table)
+            found[:, place] = table[np.arange(rows) // alike % len(table)]
+        return found
 
     def subspaces(self, shared: tuple[str, ...]) -> Iterator[Subspace]:
         """All mappings that share the loops of some ranks."""
-        members = [m for cut in self.open_factorisations for m in cut.levelled]
+        others = frozenset(m for m, rank in self.rank_of.items() if rank not in shared)
         # Those with the fewest loops first: of mappings as good, theirs move least.
-        for pattern, sizes in self._patterns:
-            going = {m for m, goes in zip(members, pattern, strict=True) if goes}
-            own = frozenset(m for m in going if self.rank_of[m] not in shared)
+        for going, sizes in self._patterns:
+            own = going & others
             if self._nested(going, own):
                 for order in product(*(permutations(x) for x in self._loops(shared, going))):
                     if self._outer_first([m for loops in order for m in loops], going, own):
@@ -220,7 +227,7 @@ class Region:
                         yield Subspace(skeleton=skeleton, sizes=sizes)
 
     @cached_property
-    def _patterns(self) -> tuple[tuple[NDArray[np.bool_], Ints], ...]:
+    def _patterns(self) -> tuple[tuple[frozenset[str], Ints], ...]:
         """Which loops go round together in some tilings, and these."""
         members = [m for cut in self.open_factorisations for m in cut.levelled]
         going_round = np.zeros((len(self.tilings), len(members)), dtype=np.bool_)
@@ -230,7 +237,15 @@ class Region:
             going_round[:, loops] = cut.going(self.tilings[:, columns])
             column += len(cut.levelled)
         patterns, which = _distinct(going_round)
-        return tuple((pattern, self.tilings[which == n]) for n, pattern in enumerate(patterns))
+        # Stable: tilings of a pattern stay in their order.
+        places = np.argsort(which, kind="stable")
+        ends = np.cumsum(np.bincount(which, minlength=len(patterns)))[:-1]
+        alike = np.split(self.tilings[places], ends)
+        named = (
+            frozenset(m for m, goes in zip(members, pattern, strict=True) if goes)
+            for pattern in patterns.tolist()
+        )
+        return tuple(zip(named, alike, strict=True))
 
     def steps(self, subspace: Subspace, tiling: int) -> int:
         """How often the innermost shared loop goes round, in one tiling of a subspace."""
@@ -251,15 +266,20 @@ class Region:
     def rank_of(self) -> dict[str, str]:
         return {m: cut.rank for cut in self.open_factorisations for m in cut.levelled}
 
-    def _nested(self, going: set[str], own: frozenset[str]) -> bool:
+    @cached_property
+    def _level(self) -> dict[str, int]:
+        """At which memory the loop over a member is."""
+        return {m: n for cut in self.open_factorisations for n, m in enumerate(cut.levelled)}
+
+    def _nested(self, going: frozenset[str], own: frozenset[str]) -> bool:
         """Whether no loop of an Einsum's own is at a memory outside of a shared one's."""
-        level = {m: n for cut in self.open_factorisations for n, m in enumerate(cut.levelled)}
+        level = self._level
         deepest = max((level[m] for m in going - own), default=0)
         return all(level[m] >= deepest for m in own)
 
-    def _outer_first(self, shared: list[str], going: set[str], own: frozenset[str]) -> bool:
+    def _outer_first(self, shared: list[str], going: frozenset[str], own: frozenset[str]) -> bool:
         """Whether all loops over an outer part of a rank are outside of those over an inner one."""
-        level = {m: n for cut in self.open_factorisations for n, m in enumerate(cut.levelled)}
+        level = self._level
         for outer, inner in self.parts:
             around = [m for m in going if self.rank_of[m] == outer]
             inside = [m for m in going if self.rank_of[m] == inner]
@@ -285,7 +305,7 @@ class Region:
             yield cut, slice(start, start + len(cut.held))
             start += len(cut.held)
 
-    def _loops(self, shared: tuple[str, ...], going: set[str]) -> list[list[str]]:
+    def _loops(self, shared: tuple[str, ...], going: frozenset[str]) -> list[list[str]]:
         """Shared loops that go round, by memory."""
         depth = len(self.architecture.memories)
         cuts = [self.factorisation_of[rank] for rank in shared]
