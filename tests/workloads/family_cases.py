@@ -1,8 +1,8 @@
 """Further families: ``config.json`` as published, whole, and the sizes of the checkpoints.
 
 ``parameters`` are the totals that the Hugging Face hub gives for the files named in ``name``
-(``safetensors.total`` of their pages, encoders of images included), less the layers that predict
-further tokens, which are no part of what is read: ``less`` has these by hand.
+(``safetensors.total``, encoders of images included), less the layers that predict further
+tokens, which are no part of what is read: the constants that end in ``_NEXT`` have these by hand.
 """
 
 from __future__ import annotations
@@ -323,6 +323,7 @@ NEWER = (
         | {"logit_scale": 0.8333333333333334, "use_qk_norm": True},
     ),
     Published("CohereForAI/c4ai-command-r7b-12-2024", 8_028_033_024, COHERE2),
+    # Published as 32.0 billion.
     Published("LGAI-EXAONE/EXAONE-4.0-32B", 32_003_216_384, EXAONE4),
     Published(
         "LGAI-EXAONE/EXAONE-4.0-1.2B",

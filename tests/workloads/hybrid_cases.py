@@ -215,7 +215,7 @@ HYBRIDS = (
     # Published as 9.78 billion.
     Published("ibm-ai-platform/Bamba-9B-v1", 9_780_235_392, BAMBA),
     Published("ibm-granite/granite-4.0-h-tiny", 6_939_037_248, GRANITE_H_TINY),
-    # Published as 32.2 and 3.19 billion; the second has no experts.
+    # As files in GGUF count; the second has no experts.
     Published(
         "ibm-granite/granite-4.0-h-small",
         32_207_337_984,
@@ -244,7 +244,7 @@ HYBRIDS = (
             shared_intermediate_size=8192,
         ),
     ),
-    # 31,577,937,344 in bf16, and the biases of 23 routers.
+    # The hub's total is without the biases of 23 routers.
     Published(
         "nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16",
         31_577_937_344 + 23 * 128,
