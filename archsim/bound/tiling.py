@@ -56,16 +56,11 @@ class Tiling:
 
     @cached_property
     def _by_rank(self) -> dict[str, tuple[Member, ...]]:
-        return dict(self.cuts)
+        return {rank: (Member(rank, rank, 1),) for rank in self.ranks} | dict(self.cuts)
 
     def bound(self, member: Member) -> int:
         """Iterations of a member inside one iteration of the next outer one."""
-        extent = self.shapes[member.rank]
-        for other in self.of_rank(member.rank):
-            if other == member:
-                break
-            extent = min(extent, other.stride)
-        return iterations(extent, member.stride)
+        return self.bounds[member.name]
 
     def elements(self, factors: Factors) -> int:
         """A product of members' bounds and numbers."""
@@ -74,7 +69,13 @@ class Tiling:
     @cached_property
     def bounds(self) -> dict[str, int]:
         """``bound`` of every member, by name."""
-        return {name: self.bound(member) for name, member in self.members.items()}
+        found: dict[str, int] = {}
+        for rank in self.ranks:
+            extent = self.shapes[rank]
+            for member in self.of_rank(rank):
+                found[member.name] = iterations(extent, member.stride)
+                extent = min(extent, member.stride)
+        return found
 
     def axes(self, variables: tuple[str, ...]) -> tuple[Axis, ...]:
         """Axes of an iteration space: members of one family share an axis.
@@ -89,6 +90,15 @@ class Tiling:
         tuple of Axis
             In the order of the first variable of each.
         """
+        if variables not in self._axes:
+            self._axes[variables] = self._axes_of(variables)
+        return self._axes[variables]
+
+    @cached_property
+    def _axes(self) -> dict[tuple[str, ...], tuple[Axis, ...]]:
+        return {}
+
+    def _axes_of(self, variables: tuple[str, ...]) -> tuple[Axis, ...]:
         found: list[Axis] = []
         done: set[str] = set()
         for variable in variables:
