@@ -1,6 +1,7 @@
-"""Further families: ``config.json`` as published, whole, and the sizes of the checkpoints.
+"""Further families: the fields of their ``config.json``, and the sizes of the checkpoints.
 
-``parameters`` are the totals that the Hugging Face hub gives for the files named in ``name``
+Fields are those of the published files as far as they are known, not copies of the files: that they
+make up the published total says that those which count are right. ``parameters`` are the totals that the Hugging Face hub gives for the files named in ``name``
 (``safetensors.total``, encoders of images included), less the layers that predict further
 tokens, which are no part of what is read: the constants that end in ``_NEXT`` have these by hand.
 """

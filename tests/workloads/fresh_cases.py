@@ -1,4 +1,4 @@
-"""Files of families that were read before, as published, whole, and the sizes of their weights.
+"""Fields of families that were read before, and the sizes of their weights (``family_cases``).
 
 The totals are those of the checkpoints on the Hugging Face hub, under these names.
 """

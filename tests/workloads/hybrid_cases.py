@@ -1,5 +1,5 @@
-"""Stacks of states or convolutions and softmax: ``config.json`` as published, whole, and the
-sizes of the checkpoints.
+"""Stacks of states or convolutions and softmax: the fields of their ``config.json``, and the
+sizes of the checkpoints (as of ``family_cases``).
 
 Where authors say no more than the first digits, these stand beside.
 """

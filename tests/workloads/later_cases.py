@@ -1,4 +1,4 @@
-"""Qwen3-VL and GLM-4.7-Flash: ``config.json`` as published, whole, and the checkpoints' sizes."""
+"""Qwen3-VL and GLM-4.7-Flash: the fields of their ``config.json``, and the checkpoints' sizes."""
 
 from __future__ import annotations
 
