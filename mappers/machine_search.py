@@ -7,7 +7,7 @@ from .exhaustive.search import STRATEGY, Exhaustive
 from .line_search import line_search
 from .nest_search import of_nest, search_nests
 from .protocol import Mapper, Progress, SearchProblem
-from .spread_search import spread_search
+from .spread_nests import search_spread
 
 
 def machine_search(strategy: Mapper | None, problem: SearchProblem, progress: Progress) -> Searched:
@@ -25,7 +25,7 @@ def machine_search(strategy: Mapper | None, problem: SearchProblem, progress: Pr
     """
     strategy, space = strategy or STRATEGY, problem.space
     if space.architecture.has_instances:
-        return spread_search(strategy, problem, progress)
+        return search_spread(strategy, problem, progress)
     if not space.architecture.tree.is_line:
         return line_search(strategy, problem, progress)
     found = strategy.search(problem, progress)

@@ -159,14 +159,27 @@ class _Served:
         """Points of an instance, where the largest part of each rank counts."""
         work = 0 * one
         for e in self.program.einsums:
-            ranks = self._ranks(e.variables)
-            points = one * prod(extent_of(self.program, r, self.given) for r in ranks)
-            for rank in ranks & parts.keys():
-                size = extent_of(self.program, rank, self.given)
-                # 100 keys in 3 parts: 34 are in the largest.
-                points = points / size * np.ceil(size / parts[rank])
+            points = one * prod(self._extents(e.variables).values())
+            for rank, size in self._extents(e.variables).items():
+                if rank in parts:
+                    # 100 keys in 3 parts: 34 are in the largest.
+                    points = points / size * np.ceil(size / parts[rank])
             work = work + points
         return work
+
+    def _extents(self, variables: Collection[str]) -> dict[str, int]:
+        """Coordinates that an Einsum goes to by rank. Of a rank that the cascade cuts, and of which
+        it has not all parts, the innermost one is taken to be as long as an array is wide."""
+        found = {r: extent_of(self.program, r, self.given) for r in self._ranks(variables)}
+        own = {v.upper() for v in variables}
+        width = max(d.size for a in self.architecture.arrays for d in a.dimensions)
+        for rank in (r for r in self.program.ranks if r.partition and r.name in found):
+            tile = min(width, found[rank.name])
+            if rank.partition[-1] not in own and own & {*rank.partition}:
+                found[rank.name] = -(-found[rank.name] // tile)
+            elif not own & {rank.name, *rank.partition[:-1]}:
+                found[rank.name] = tile
+        return found
 
     def _served(self, parts: Sizes[str, Amounts], one: Amounts) -> Amounts:
         """Bytes that instances read and write: of each tensor what the Einsum reads that has most
