@@ -48,7 +48,7 @@ from .room import has_no_room
 _EXTRAS = tuple(
     (extras, fine, apart)
     for apart in (False, True)
-    for extras, fine in ((0, False), (1, False), (1, True), (2, False))
+    for extras, fine in ((0, False), (1, False), (1, True), (2, False), (2, True))
 )
 """How many ranks that need not be shared have loops that are, and whether by one coordinate;
 whether Einsums that are in no shared loop may go through the outermost memory by themselves."""
@@ -60,9 +60,9 @@ _WIDTHS = (None, 64, 16)
 """Lengths of the parts of ranks that a cascade cuts itself: as wide as an array, or shorter where
 all pairs of a part would not fit."""
 
-_SHORT = 8
-"""One more where values run from part to part: the fewer pairs a part has, the less there is to
-do, and heads beside one another fill the arrays."""
+_SHORT = (8, 4, 2)
+"""More where values run from part to part: the fewer pairs a part has, the less there is to do, and
+heads beside one another fill the arrays."""
 
 _SMALLER = 3
 """Sizes of blocks of what picks that are tried in each way, from the largest that fits."""
@@ -183,7 +183,7 @@ def _in_widths(
     seen: list[dict[str, int]] = []
     laid_out: dict[InnerQuestion, EinsumMapping] = {}
     refused: set[Structure] = set()
-    for width in (*_WIDTHS, _SHORT):
+    for width in (*_WIDTHS, *_SHORT):
         try:
             tiles, shapes = family_tiles(program, architecture, given, width)
         except SpecError:
@@ -282,7 +282,7 @@ class _Fusion:
 
     def of_width(self, width: int | None) -> Iterator[_Made]:
         """What is looked at where the cascade's own parts are so long."""
-        if width != _SHORT:
+        if width not in _SHORT:
             return self.all()
         if steps_of(self.site):
             return self.plain()
