@@ -1,9 +1,10 @@
 """Further families: the fields of their ``config.json``, and the sizes of the checkpoints.
 
 Fields are those of the published files as far as they are known, not copies of the files: that they
-make up the published total says that those which count are right. ``parameters`` are the totals that the Hugging Face hub gives for the files named in ``name``
-(``safetensors.total``, encoders of images included), less the layers that predict further
-tokens, which are no part of what is read: the constants that end in ``_NEXT`` have these by hand.
+make up the published total says that those which count are right. ``parameters`` are the totals
+that the Hugging Face hub gives for the files named in ``name`` (``safetensors.total``, encoders of
+images included), less the layers that predict further tokens, which are no part of what is read:
+the constants that end in ``_NEXT`` have these by hand.
 """
 
 from __future__ import annotations
