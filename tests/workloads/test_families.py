@@ -22,7 +22,7 @@ from family_cases import (
     SMOLLM3,
 )
 from fresh_cases import FRESH
-from later_cases import GLM_4_7_FLASH
+from later_cases import GLM_4_7_FLASH, QWEN3_VL_MOE
 from model_cases import LLAMA, model_of
 
 from einsum_cascade.errors import SpecError
@@ -37,6 +37,7 @@ from workloads.models import (
 
 FIELDS = {case.name: case.fields for case in NEWER}
 BY_TYPE = {str(case.fields["model_type"]): case.fields for case in reversed(NEWER)}
+CODER = "Qwen/Qwen3-Coder-480B-A35B-Instruct"
 
 
 def windows(model: ModelConfig) -> list[int | None]:
@@ -73,6 +74,15 @@ def test_windows_without_a_list_of_layers() -> None:
     assert windows(model_of(without(bare, "no_rope_layers") | unrotated)) == (
         [None, None, None, 7] * 9
     )
+    # By the class of today windows are of all layers; what its first version did with the other
+    # field is refused, unless layers are listed.
+    sparse = without(FRESH[CODER][1], "max_window_layers")
+    slides = {"use_sliding_window": True, "sliding_window": 5}
+    assert windows(model_of(sparse | slides)) == [5] * 62
+    assert windows(model_of(FRESH[CODER][1] | slides | {"max_window_layers": 0})) == [5] * 62
+    kinds = ["full_attention"] * 61 + ["sliding_attention"]
+    listed = FRESH[CODER][1] | slides | {"layer_types": kinds}
+    assert windows(model_of(listed)) == [None] * 61 + [5]
     exaone = without(EXAONE4, "layer_types", "sliding_window_pattern")
     assert windows(model_of(exaone)) == windows(model_of(EXAONE4))
     assert windows(model_of(exaone | {"sliding_window": None})) == [None] * 64
@@ -108,6 +118,37 @@ def test_what_a_field_adds(family: str, change: dict[str, Any], more: int) -> No
     before, after = model_of(fields).parameters, model_of(fields | change).parameters
     assert before is not None
     assert after == before + more
+
+
+@pytest.mark.parametrize(
+    ("fields", "absent", "default"),
+    [
+        (BY_TYPE["glm4"], "attention_bias", True),
+        (QWEN3_VL_MOE["text_config"], "num_experts", 60),
+        (QWEN3_VL_MOE["text_config"], "num_experts_per_tok", 4),
+        (QWEN3_VL_MOE["text_config"], "num_key_value_heads", 16),
+        (QWEN3_VL_MOE["text_config"], "moe_intermediate_size", 1408),
+        (FRESH[CODER][1], "num_experts", 128),
+        (FRESH[CODER][1], "mlp_only_layers", None),
+    ],
+)
+def test_a_field_that_is_absent(fields: dict[str, Any], absent: str, default: Any) -> None:
+    """Has the default of the family's own class, not of the one that it is read like."""
+    assert model_of(without(fields, absent)) == model_of(fields | {absent: default})
+
+
+def test_names_that_later_versions_save() -> None:
+    """Files that Transformers 5 writes have them in place of those that were published."""
+    for fields in (FRESH[CODER][1], QWEN3_VL_MOE["text_config"]):
+        renamed = without(fields, "num_experts") | {"num_local_experts": fields["num_experts"]}
+        assert model_of(renamed) == model_of(fields) == model_of(fields | renamed)
+    for kind in ("deepseek_sparse_attention", "indexed_attention"):
+        assert model_of(GLM_5 | {"layer_types": [kind] * 78}) == model_of(GLM_5)
+    beside = {"index_share_for_mtp_iteration": True, "moe_router_dtype": "float32"}
+    assert model_of(GLM_5_2 | beside) == model_of(GLM_5_2)
+    beside = {"use_rmsnorm": True, "num_nextn_predict_layers": 1}
+    for fields in (ERNIE_MOE, BY_TYPE["ernie4_5"]):
+        assert model_of(fields | beside) == model_of(fields)
 
 
 def test_layers_with_experts() -> None:
@@ -231,6 +272,18 @@ def test_cache_bytes_of_the_newer_ones(tmp_path: Path) -> None:
         (MINIMAX_M2 | {"shared_intermediate_size": 9}, "'shared_intermediate_size' is not read"),
         (GLM_5 | {"indexer_types": ["shared"] * 78}, "the first layer has no picks to share"),
         (GLM_5 | {"indexer_types": ["full"]}, "expected one entry for each of 78 layers"),
+        (GLM_5 | {"layer_types": ["indexed_attention"]}, "expected one entry for each of 78"),
+        (GLM_5 | {"layer_types": ["full_attention"] * 78}, "entry 0: expected 'deepseek_sparse"),
+        (ERNIE_MOE | {"use_rmsnorm": False}, "use_rmsnorm: expected true"),
+        (FRESH[CODER][1] | {"num_local_experts": 8}, "num_local_experts: expected 160"),
+        (
+            FRESH[CODER][1] | {"use_sliding_window": True, "sliding_window": 5},
+            "max_window_layers: layers from this one on have the window in the first version",
+        ),
+        (
+            QWEN3_VL_MOE["text_config"] | {"use_sliding_window": True},
+            "use_sliding_window: expected false",
+        ),
         (GLM_5 | {"index_topk_pattern": "FX" * 39}, "entry 1: expected 'F' or 'S'"),
         (
             EXAONE4 | {"sliding_window_pattern": [4]},

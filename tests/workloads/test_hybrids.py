@@ -83,6 +83,10 @@ def test_layers_of_bamba_and_granite() -> None:
     assert tiny.layer(0).ffn == Experts(experts=64, per_token=6, inner=512, shared_inner=1024)
     assert micro.layer(0).ffn == FeedForward(inner=8192, gated=True)
     assert kinds_of_layers(tiny) == {"SSD": 36, "GQA": 4}
+    # As later versions of the class call them.
+    later = {"mamba": "linear_attention", "attention": "full_attention"}
+    renamed = {"layer_types": [later[kind] for kind in GRANITE_H_TINY["layer_types"]]}
+    assert model_of(GRANITE_H_TINY | renamed) == tiny
     without = {k: v for k, v in MICRO.items() if k != "layer_types"}
     assert kinds_of_layers(model_of(without)) == {"SSD": 40}
 
@@ -207,7 +211,8 @@ def test_what_a_field_adds(fields: dict[str, Any], change: dict[str, Any], more:
         (RECURRENT_GEMMA | {"head_dim": 128}, "10 heads of 2560 are 256 wide, not 128"),
         (RECURRENT_GEMMA | {"lru_width": 2561}, "10 does not divide lru_width, 2561"),
         (RECURRENT_GEMMA | {"intermediate_size": 7}, "2 does not divide intermediate_size, 7"),
-        (RECURRENT_GEMMA | {"block_types": []}, "no kind of layer is named"),
+        (RECURRENT_GEMMA | {"block_types": [], "_block_types": []}, "no kind of layer is named"),
+        (RECURRENT_GEMMA | {"_block_types": ["attention"]}, "_block_types: expected ('recurrent'"),
     ],
 )
 def test_what_is_refused(fields: dict[str, Any], wanted: str) -> None:

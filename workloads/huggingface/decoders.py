@@ -8,6 +8,9 @@ classes of Hugging Face Transformers (``LlamaConfig``, ...).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AliasChoices, Field
 
 from einsum_cascade.yaml.source import YamlNode, YamlScalar, shorten
 
@@ -23,6 +26,7 @@ from .fields import (
     attention_biases,
     divided,
     feed_forward,
+    only,
     read_fields,
     refuse,
     routed,
@@ -78,19 +82,38 @@ class _Qwen3Config(_Qwen2Config):
     attention_bias: bool = False
 
 
-class _Qwen3MoeConfig(_Qwen3Config):
-    harmless = ("use_qk_norm",)
-    """Queries and keys of the family are always normalised."""
+_SAVED_AS = AliasChoices("num_experts", "num_local_experts")
+"""Files that Transformers 5 saves have the second name."""
 
-    # As the class has it, where Qwen3's own is 128.
-    head_dim: Size | None = None
+
+class _Qwen3MoeConfig(DecoderConfig):
+    harmless: ClassVar[tuple[str, ...]] = ("use_qk_norm",)
+    """Queries and keys of the family are always normalised."""
+    alike = (("num_local_experts", "num_experts"),)
+
+    # A null is the width over the heads, as is no field: Qwen3's own default is 128.
     num_key_value_heads: Size | None = 4
     hidden_act: SiluGate = None
-    num_experts: SizeOrZero = 128
+    attention_bias: bool = False
+    use_sliding_window: bool = False
+    sliding_window: Size | None = 4096
+    max_window_layers: SizeOrZero | None = None
+    num_experts: SizeOrZero = Field(default=128, validation_alias=_SAVED_AS)
     num_experts_per_tok: Size = 8
     moe_intermediate_size: Size = 768
     decoder_sparse_step: Size = 1
-    mlp_only_layers: tuple[SizeOrZero, ...] = ()
+    mlp_only_layers: tuple[SizeOrZero, ...] | None = None
+
+
+class _Qwen3VlMoeTextConfig(_Qwen3MoeConfig):
+    harmless = ("use_qk_norm", "sliding_window", "max_window_layers")
+    """There is no window, whatever is said of it."""
+
+    num_key_value_heads: Size | None = 16
+    use_sliding_window: Annotated[Any, only(False)] = False
+    num_experts: SizeOrZero = Field(default=60, validation_alias=_SAVED_AS)
+    num_experts_per_tok: Size = 4
+    moe_intermediate_size: Size = 1408
 
 
 class _GemmaConfig(DecoderConfig):
@@ -234,14 +257,35 @@ def qwen3(root: YamlNode) -> ModelConfig:
 def qwen3_moe(root: YamlNode) -> ModelConfig:
     """``Qwen3MoeConfig``: as qwen3, but for experts in all layers or every few."""
     c = read_fields(_Qwen3MoeConfig, root)
+    window = c.sliding_window if c.use_sliding_window else None
+    if window and c.max_window_layers and c.layer_types is None:
+        text = (
+            "layers from this one on have the window in the first version of the class, and all"
+            " of them in later ones: layer_types says which"
+        )
+        raise refuse(root, "max_window_layers", text)
+    windows = layer_windows(root, c, window, [True] * c.num_hidden_layers)
+    return _qwen3_moe_stack(root, c, windows)
+
+
+def qwen3_vl_moe_text(root: YamlNode) -> ModelConfig:
+    """``Qwen3VLMoeTextConfig``: as qwen3_moe with defaults of its own, and without windows."""
+    c = read_fields(_Qwen3VlMoeTextConfig, root)
+    all_full(root, c.layer_types, c.num_hidden_layers)
+    return _qwen3_moe_stack(root, c, [None] * c.num_hidden_layers)
+
+
+def _qwen3_moe_stack(
+    root: YamlNode, c: _Qwen3MoeConfig, windows: Sequence[int | None]
+) -> ModelConfig:
     d, experts = c.hidden_size, c.num_experts
     dense = feed_forward(c.intermediate_size, gated=True, activation=None)
     layers = []
-    for index, window in enumerate(_qwen_windows(root, c)):
+    for index, window in enumerate(windows):
         mixer = softmax_heads(root, c, c.num_key_value_heads, window=window, qk_norm=True)
         other = 2 * d + 2 * mixer.qk_width
         other += attention_biases(mixer, d) if c.attention_bias else 0
-        sparse = experts and index not in c.mlp_only_layers
+        sparse = experts and index not in (c.mlp_only_layers or ())
         ffn: FeedForward | Experts = dense
         if sparse and (index + 1) % c.decoder_sparse_step == 0:
             per_token = routed(root, "num_experts_per_tok", c.num_experts_per_tok, experts)
@@ -291,7 +335,7 @@ def qwen3_vl(root: YamlNode) -> ModelConfig:
 
 def qwen3_vl_moe(root: YamlNode) -> ModelConfig:
     """``Qwen3VLMoeConfig``: a qwen3_moe, and an encoder of images."""
-    return of_several_inputs(root, Qwen35Inputs, qwen3_moe, qwen3_vl_encoder)
+    return of_several_inputs(root, Qwen35Inputs, qwen3_vl_moe_text, qwen3_vl_encoder)
 
 
 def mistral3(root: YamlNode) -> ModelConfig:

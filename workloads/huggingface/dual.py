@@ -76,6 +76,11 @@ class _BambaConfig(_DualFields):
     attn_layer_indices: tuple[SizeOrZero, ...] | None = None
 
 
+_ATTENDS = ("attention", "full_attention")
+_KINDS = ("mamba", "attention", "linear_attention", "full_attention")
+"""What layers are called, by earlier versions of the class and by later ones."""
+
+
 class _GraniteHybridConfig(_DualFields):
     harmless = (
         *_STEPS,
@@ -90,7 +95,7 @@ class _GraniteHybridConfig(_DualFields):
     num_experts_per_tok: SizeOrZero = 2
     shared_intermediate_size: Size = 1024
     normalization_function: Annotated[str | None, only("rmsnorm")] = None
-    layer_types: Annotated[tuple[str, ...], one_a_layer("mamba", "attention")] | None = None
+    layer_types: Annotated[tuple[str, ...], one_a_layer(*_KINDS)] | None = None
 
 
 def _dual(root: YamlNode, c: _DualFields) -> StateSpaceDual:
@@ -163,7 +168,7 @@ def granitemoehybrid(root: YamlNode) -> ModelConfig:
     recurs = Layer(mixer=dual, ffn=ffn, other_parameters=other)
     kinds = c.layer_types or ("mamba",) * count
     per_layer(root, "layer_types", kinds, count)
-    layers = [attends if kind == "attention" else recurs for kind in kinds]
+    layers = [attends if kind in _ATTENDS else recurs for kind in kinds]
     return stack(c, "granitemoehybrid", d, layers, d)
 
 

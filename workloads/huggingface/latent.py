@@ -104,6 +104,11 @@ def kimi_k2(root: YamlNode) -> ModelConfig:
 
 
 class _DeepseekV32Config(_DeepseekConfig):
+    # One name after the other, of the same: every layer attends to picked keys.
+    layer_types: (
+        Annotated[tuple[str, ...], one_a_layer("deepseek_sparse_attention", "indexed_attention")]
+        | None
+    ) = None
     q_lora_rank: Size
     index_n_heads: Size
     index_head_dim: Size
@@ -113,8 +118,14 @@ class _DeepseekV32Config(_DeepseekConfig):
 def deepseek_v32(root: YamlNode) -> ModelConfig:
     """``DeepseekV32Config``: as deepseek_v3, but that an indexer picks the keys of a query."""
     c = read_fields(_DeepseekV32Config, root)
+    _check_kinds(root, c)
     index = KeyIndexer(heads=c.index_n_heads, width=c.index_head_dim, picks=c.index_topk)
     return _deepseek_stack(root, c, "deepseek_v32", router_biases=True, indexer=index)
+
+
+def _check_kinds(root: YamlNode, c: _DeepseekV32Config) -> None:
+    if c.layer_types is not None:
+        per_layer(root, "layer_types", c.layer_types, c.num_hidden_layers)
 
 
 class _Glm4MoeLiteConfig(_DeepseekConfig):
@@ -140,8 +151,12 @@ _PATTERN = one_a_layer("F", "S", "full", "shared")
 
 
 class _GlmMoeDsaConfig(_DeepseekV32Config):
-    harmless = ("num_nextn_predict_layers", "head_dim", "indexer_rope_interleave", "mtp_*")
-    """A head's width with rotations is said by itself."""
+    harmless = (
+        *("num_nextn_predict_layers", "head_dim", "indexer_rope_interleave", "mtp_*"),
+        *("index_share_for_mtp_iteration", "moe_router_dtype"),
+    )
+    """A head's width with rotations is said by itself; of further tokens, who picks; and in what
+    width a router's scores are."""
 
     index_n_heads: Size = 32
     index_head_dim: Size = 128
@@ -159,6 +174,7 @@ class _GlmMoeDsaConfig(_DeepseekV32Config):
 def glm_moe_dsa(root: YamlNode) -> ModelConfig:
     """``GlmMoeDsaConfig``: as deepseek_v32; some layers take the picks of a layer before."""
     c = read_fields(_GlmMoeDsaConfig, root)
+    _check_kinds(root, c)
     sparse = _sparse_layers(root, c, c.mlp_layer_types)
     index = KeyIndexer(heads=c.index_n_heads, width=c.index_head_dim, picks=c.index_topk)
     indexers = [replace(index, shared=not own) for own in _own_indexers(root, c)]

@@ -299,8 +299,12 @@ def minimax_m2(root: YamlNode) -> ModelConfig:
 
 
 class _Ernie45MoeConfig(DecoderConfig):
-    harmless = ("moe_norm_min", "moe_use_aux_free", "moe_gate*", "moe_capacity")
-    """How experts are chosen; capacities are of training."""
+    harmless = (
+        *("moe_norm_min", "moe_use_aux_free", "moe_gate*", "moe_capacity"),
+        "num_nextn_predict_layers",
+    )
+    """How experts are chosen; capacities are of training; and layers that predict further
+    tokens, which are no part of what is read."""
     alike = (("num_experts", "moe_num_experts"), ("num_experts_per_tok", "moe_k"))
 
     num_key_value_heads: Size | None = 4
@@ -312,6 +316,7 @@ class _Ernie45MoeConfig(DecoderConfig):
     moe_layer_start_index: SizeOrZero = 1
     moe_layer_end_index: int = -1
     moe_layer_interval: Size = 1
+    use_rmsnorm: Annotated[bool | None, only(True)] = None
     tie_word_embeddings: bool = True
 
 

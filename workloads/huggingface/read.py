@@ -83,7 +83,7 @@ READERS: Mapping[str, str] = MappingProxyType(
         "qwen3_next": "hybrids.qwen3_next",
         "qwen3_vl": "decoders.qwen3_vl",
         "qwen3_vl_moe": "decoders.qwen3_vl_moe",
-        "qwen3_vl_moe_text": "decoders.qwen3_moe",
+        "qwen3_vl_moe_text": "decoders.qwen3_vl_moe_text",
         "qwen3_vl_text": "decoders.qwen3",
         "recurrent_gemma": "short.recurrent_gemma",
         "retnet": "recurrent.retnet",

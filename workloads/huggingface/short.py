@@ -149,6 +149,7 @@ def _lfm2_stack(
 class _RecurrentGemmaConfig(ConfigFields):
     harmless = ("logits_soft_cap", "*_init_variance_scale", "embeddings_scale_by_sqrt_dim")
     """A function of each logit, how weights begin, and a constant."""
+    alike = (("_block_types", "block_types"),)
 
     hidden_size: Size
     intermediate_size: Size

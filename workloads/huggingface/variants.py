@@ -60,16 +60,20 @@ class _SeedOssConfig(DecoderConfig):
 
 
 class _Ernie45Config(DecoderConfig):
+    harmless = ("num_nextn_predict_layers",)
+    """Layers that predict further tokens are no part of what is read."""
+
     num_key_value_heads: Size | None = 2
     head_dim: Size | None = 128
     use_bias: bool = False
+    use_rmsnorm: Annotated[bool | None, only(True)] = None
     tie_word_embeddings: bool = True
 
 
 class _Glm4Config(DecoderConfig):
     num_key_value_heads: Size | None = 2
     head_dim: Size | None = 128
-    attention_bias: bool = False
+    attention_bias: bool = True
 
 
 class _CohereConfig(DecoderConfig):
