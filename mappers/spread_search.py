@@ -17,7 +17,7 @@ from itertools import chain
 from math import prod
 from typing import Final
 
-from archsim.bound.part_masks import moved_masks
+from archsim.bound.part_masks import moved_masks, whole_lengths
 from archsim.jobs.best_parts import Spreading
 from archsim.jobs.served import least_times
 from archsim.jobs.spreading import (
@@ -216,7 +216,8 @@ def _of_middle_part(whole: Mapspace, spreading: Spreading) -> Program:
             # ``extent // -n`` is minus the length of a part, rounded up: as much is before it as
             # behind.
             begin = (extent + extent // -(spread.parts or 1)) // 2
-            program = program.once(moved_masks, spread.rank, begin, extent)
+            lengths = whole_lengths(program, spread.rank, whole.given)
+            program = program.once(moved_masks, spread.rank, begin, lengths)
     return program
 
 

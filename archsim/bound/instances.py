@@ -25,7 +25,7 @@ from ..space.access_map import AccessMap
 from ..spec.arch import Architecture
 from ..spec.mapping import EinsumMapping, Keep, Mapping, NestLevel, Schedule, SpreadRank
 from .balancing import balanced_begins
-from .part_masks import has_mask_over, moved_masks
+from .part_masks import has_mask_over, moved_masks, whole_lengths
 from .part_picks import is_own_pick
 from .remade import remade_by_each, torn
 from .ring import NO_RING, Ring, ring_of
@@ -234,7 +234,7 @@ class _BoundParts:
             program = self.program
             for s, number in zip(spread, numbers, strict=True):
                 if s.by_work:
-                    whole = self.tiling.shapes[s.rank]
+                    whole = whole_lengths(self.program, s.rank, self.tiling.shapes)
                     program = program.once(moved_masks, s.rank, s.begin(number), whole)
             shapes = _shapes(self.tiling, spread, kinds)
             self.known[numbers] = self.bind(program, self.mapping, shapes)

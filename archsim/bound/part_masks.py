@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping as Sizes
 from dataclasses import replace
+from math import prod
 
 from einsum_cascade.algebra.conditions import with_masks
 from einsum_cascade.algebra.indices import affine_value
@@ -19,10 +21,16 @@ from einsum_cascade.ir import (
     walk,
 )
 
+Lengths = tuple[tuple[str, int], ...]
+"""Ranks and how many coordinates they have."""
+
 
 def has_mask_over(program: Program, rank: str) -> bool:
-    """Whether an Einsum has a mask that asks about a rank's coordinates, or how long it is."""
+    """Whether an Einsum has a mask that asks about a rank's coordinates, or how long it is, or the
+    rank of which it is a part as the cascade cuts it."""
     names = {rank, rank.lower()}
+    if (declared := program.rank_of.get(rank)) is not None and declared.family is not None:
+        names.add(declared.family)
     conditions = (e.where for e in with_masks(program).einsums if e.where is not None)
     return any(
         names & {node.name} if isinstance(node, Name) else rank.lower() in variables_of(node)
@@ -32,7 +40,27 @@ def has_mask_over(program: Program, rank: str) -> bool:
     )
 
 
-def moved_masks(program: Program, rank: str, begin: int, whole: int) -> Program:
+def whole_lengths(program: Program, rank: str, shapes: Sizes[str, int]) -> Lengths:
+    """How long a rank is before it is in parts, and the rank of which it is a part itself.
+
+    Parameters
+    ----------
+    program : Program
+    rank : str
+        The rank that is in parts.
+    shapes : mapping
+        By rank, of the whole work.
+    """
+    declared = program.rank_of.get(rank)
+    if declared is None or declared.family is None:
+        return ((rank, shapes[rank]),)
+    family = declared.family
+    if (length := shapes.get(family)) is None:
+        length = prod(shapes[m] for m in program.rank_of[family].partition)
+    return (rank, shapes[rank]), (family, length)
+
+
+def moved_masks(program: Program, rank: str, begin: int, whole: Lengths) -> Program:
     """The cascade as a part of a rank has it: its masks know where the part begins, and how long
     all of the rank is.
 
@@ -43,8 +71,8 @@ def moved_masks(program: Program, rank: str, begin: int, whole: int) -> Program:
         The rank of which there is a part.
     begin : int
         The part's first coordinate.
-    whole : int
-        Coordinates of all of the rank.
+    whole : tuple
+        What ``whole_lengths`` says.
 
     Returns
     -------
@@ -53,13 +81,15 @@ def moved_masks(program: Program, rank: str, begin: int, whole: int) -> Program:
     """
     variable = AffineTerm(variable=rank.lower())
     terms = (variable, AffineTerm(coefficient=begin)) if begin else (variable,)
+    lengths = dict(whole)
 
     def moved(node: Node) -> Node:
         # What a mask reads of tensors is of the part itself, and lies where it lay.
         if isinstance(node, Name) and node.kind == "variable" and node.name == rank.lower():
             return affine_value(Affine(terms=terms))
-        is_shape = isinstance(node, Name) and node.kind == "shape" and node.name == rank
-        return Number(value=whole) if is_shape else node
+        if isinstance(node, Name) and node.kind == "shape" and node.name in lengths:
+            return Number(value=lengths[node.name])
+        return node
 
     einsums = (
         e if e.where is None else replace(e, where=rebuild(e.where, moved)) for e in program.einsums

@@ -41,6 +41,17 @@ SHAPES = {
     },
     "attention-causal": {"B": 1, "H": 1, "E": 3, "F": 2, "P": 12, "M": 12},
     "flash-decoding": {"B": 1, "H": 2, "E": 3, "F": 2, "P": 2, "M2": 3, "M1": 2, "M0": 4},
+    "flash-attention-2-backward-grouped": {
+        "B": 1,
+        "G": 1,
+        "S": 1,
+        "E": 2,
+        "F": 2,
+        "P1": 4,
+        "P0": 2,
+        "M1": 5,
+        "M0": 2,
+    },
     "attention-3pass": {"B": 1, "H": 3, "E": 3, "F": 5, "P": 7, "M": 11},
     "titans-deep-chunked": {"B": 1, "H": 1, "E": 2, "F": 2, "P": 6, "P0": 3, "N": 4},
 }
@@ -66,6 +77,7 @@ def checked(name: str, spread: dict[str, int], *, balanced: str = "") -> Validat
         ("linear-layer-gelu", {"D": 3}),  # each has a partial sum
         ("attention-3pass", {"H": 2, "P": 3}),
         ("grouped-query-attention-causal", {"G": 2, "P": 3}),  # parts under a mask differ
+        ("flash-attention-2-backward-grouped", {"M1": 3}),  # so do tiles of a rank that is cut
         ("flash-decoding", {"H": 2, "M2": 2}),  # each has some of the splits of the keys
         ("attention-3pass", {"M": 4}),  # all need the maximum of all
         ("titans-deep-chunked", {"N": 2}),  # partial results meet in every chunk
