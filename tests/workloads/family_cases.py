@@ -169,6 +169,15 @@ GLM_5 = decoder("glm_moe_dsa", 6144, 12288, 78, 64) | {
     "v_head_dim": 256,
     "vocab_size": 154880,
 }
+GLM_5_2 = GLM_5 | {
+    "head_dim": 192,
+    "index_share_for_mtp_iteration": True,
+    "index_skip_topk_offset": 3,
+    "index_topk_freq": 4,
+    "index_topk_pattern": None,
+    "mlp_layer_types": ["dense"] * 3 + ["sparse"] * 75,
+    "rope_interleave": True,
+}
 # As the others of the stack, the product of both inputs, and their norms and the last one.
 GLM_5_INDEXER = 2048 * 32 * 128 + 6144 * (128 + 32) + 2 * 128
 GLM_5_NEXT = (
@@ -406,7 +415,7 @@ NEWER = (
     Published(
         "zai-org/GLM-5.2",
         753_329_940_480 - GLM_5_NEXT,
-        GLM_5 | {"index_skip_topk_offset": 3, "index_topk_freq": 4},
+        GLM_5_2,
     ),
     Published("zai-org/GLM-5", 753_864_139_008 - GLM_5_NEXT, GLM_5),
     # The encoder with its pooler, as BERT's; without the heads that the file has beside.

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from commands import refused
-from model_cases import DEEPSEEK_V3, GPT_OSS, LLAMA, model_of
+from family_cases import GLM_5_2, QWEN35
+from model_cases import DEEPSEEK_V3, GPT_OSS, LLAMA, QWEN3_NEXT, model_of
 
 from archsim import Architecture, simulate
 from workloads import Part, Workload, load
@@ -75,6 +76,83 @@ def test_what_changes_nothing() -> None:
     kept_too = LLAMA | {"quantization_config": FP8 | {"modules_to_not_convert": kept}}
     assert model_of(kept_too) == model_of(fields) != plain
     assert model_of(fields).parameters == plain.parameters
+
+
+def listed(*modules: str) -> dict[str, Any]:
+    return FP8 | {"modules_to_not_convert": list(modules)}
+
+
+def qwen35_modules(layers: range) -> list[str]:
+    """As Qwen3.5-27B-FP8 names them, for the layers of the gated delta rule among these."""
+    stem = "model.language_model.layers"
+    names = ("conv1d", "in_proj_a", "in_proj_b")
+    return [f"{stem}.{i}.linear_attn.{name}" for i in layers if (i + 1) % 4 != 0 for name in names]
+
+
+def test_small_projections_that_a_file_leaves_out_everywhere_stay_wide(tmp_path: Path) -> None:
+    # Read in the public repositories that keep its list: also the head, the embedding, all of
+    # the encoder of images, and the projection of the layer that predicts further tokens.
+    beside = ["lm_head", "model.visual.merger.linear_fc1", "mtp.fc"]
+    beside += ["model.language_model.embed_tokens", "mtp.layers.0.mlp.down_proj"]
+    fields = QWEN35 | {"quantization_config": listed(*beside, *qwen35_modules(range(64)))}
+    work = of_fields(tmp_path, fields, scope="model", phase="decode", cached_len=9)
+    found = {part.name.split(".")[-1]: formats(part) for part in work.parts}
+    assert found["beta-projection"] == found["decay-projection"] == found["convolution"] == {}
+    assert found["gate-projection"] == found["output-projection"] == {"W": "fp8_e4m3"}
+    said = "projections (but for beta-projection and decay-projection) fp8_e4m3"
+    assert any(said in note for note in work.left_out)
+    assert model_of(fields).parameters == model_of(QWEN35).parameters
+
+
+def test_qwen3_next_has_both_in_one_module() -> None:
+    kept = ("A_log", "dt_bias", "in_proj_ba", "norm")
+    modules = [f"model.layers.{i}.linear_attn.{name}" for i in range(48) for name in kept]
+    fields = QWEN3_NEXT | {"quantization_config": listed(*modules)}
+    assert model_of(fields).weights.kept == ("beta-projection", "decay-projection")
+
+
+def test_weights_of_the_indexer_as_glm_5_2_names_them(tmp_path: Path) -> None:
+    # Its list has a module in every layer, whether it has an indexer or takes picks; layer 78
+    # predicts a further token.
+    modules = [f"model.layers.{i}.self_attn.indexers_proj" for i in range(79)]
+    beside = ("indexer.k_norm", "indexer.k_norm.bias")
+    modules += [f"model.layers.0.self_attn.{name}" for name in beside]
+    modules += ["model.layers.78.eh_proj", "model.layers.0.mlp.gate.e_score_correction_bias"]
+    fields = GLM_5_2 | {"quantization_config": listed(*modules)}
+    work = of_fields(tmp_path, fields, scope="block", layer=6, phase="decode", cached_len=9)
+    found = {part.name: formats(part) for part in work.parts}
+    assert found["indexer-weight-projection"] == {}
+    assert found["indexer-key-projection"] == {"W": "fp8_e4m3"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "modules", "message"),
+    [
+        (QWEN35, qwen35_modules(range(63))[:-3], "is converted in layer 62: fp8 is for all"),
+        (
+            LLAMA,
+            ["model.layers.0.linear_attn.in_proj_a"],
+            "in_proj_a' is left out, and no layer has it",
+        ),
+        (LLAMA, ["model.layers.31.mlp.down_proj"], "down_proj' is left out"),
+        (GLM_5_2, ["model.layers.77.mlp.down_proj"], "down_proj' is left out"),
+        (QWEN35, ["model.layers.0.linear_attn.out_proj"], "linear_attn.out_proj' is left out"),
+    ],
+)
+def test_projections_left_out_of_some_layers_are_refused(
+    tmp_path: Path, fields: dict[str, Any], modules: list[str], message: str
+) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(fields | {"quantization_config": listed(*modules)}))
+    assert message in refused("show", str(path), "--summary")
+
+
+def test_layers_behind_the_last_are_not_run() -> None:
+    one, more = (
+        LLAMA | {"quantization_config": value}
+        for value in (FP8, listed("model.layers.32.mlp.down_proj"))
+    )
+    assert model_of(more) == model_of(one)
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,21 @@
 """``quantization_config``: in which formats a checkpoint keeps its weights.
 
 ``fp8`` as DeepSeek-V3 and Qwen3 have it (transformers, ``FineGrainedFP8Config``): all linear
-layers but the output head and routers. ``mxfp4`` as gpt-oss has it (``Mxfp4Config``): experts.
+layers but the output head and routers, and but small projections that a file names for all layers
+that have them. ``mxfp4`` as gpt-oss has it (``Mxfp4Config``): experts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
 from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.yaml.source import YamlMapping, YamlNode, shorten
 
-from ..models import WeightFormats
+from ..models import DeltaAttention, LatentAttention, Mixer, ModelConfig, WeightFormats
 
 FIELD = "quantization_config"
 _FP8 = MappingProxyType(
@@ -25,8 +27,24 @@ _FP8 = MappingProxyType(
 _KEPT = (
     *("lm_head", "gate", "router", "embed_tokens", "norm", "layernorm"),
     *("e_score_correction_bias", "vision_tower", "multi_modal_projector"),
+    *("conv1d", "A_log", "dt_bias", ".bias"),
 )
 """Last words of modules that are not converted, which are never converted here."""
+_ELSEWHERE = frozenset(("mtp", "visual", "vision_tower", "multi_modal_projector"))
+"""Words of modules that are no part of the layers that run."""
+_PARTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        # Qwen3-Next has both in one module, Qwen3.5 in two.
+        "in_proj_ba": ("beta-projection", "decay-projection"),
+        "in_proj_b": ("beta-projection",),
+        "in_proj_a": ("decay-projection",),
+        # Files of GLM-5 have the first name for the module of the second.
+        "indexers_proj": ("indexer-weight-projection",),
+        "weights_proj": ("indexer-weight-projection",),
+    }
+)
+"""By the last word of a module, the parts of a layer that stay as wide as words."""
+_LAYER = re.compile(r"(?:^|\.)layers\.(\d{1,9})\.")
 _KNOWN: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "fp8": (
@@ -70,13 +88,67 @@ def weight_formats(root: YamlNode) -> WeightFormats:
         return WeightFormats()
     if method == "mxfp4":
         return WeightFormats(experts="mxfp4")
-    for module in (m for key in _LEFT_OUT for m in _listed(value.get(key))):
-        if not str(module).endswith(_KEPT):
-            raise _refused(node, f"'{shorten(str(module))}' is left out, and fp8 is for all layers")
+    kept = tuple(sorted({part for _, parts in _left_out(node, root) for part in parts}))
     fmt = _FP8.get(str(value.get("fmt") or "e4m3"))
     if fmt is None:
         raise _refused(node, f"fmt: expected e4m3 or e5m2, got '{shorten(str(value['fmt']))}'")
-    return WeightFormats(projections=fmt, feed_forward=fmt, experts=fmt)
+    return WeightFormats(projections=fmt, feed_forward=fmt, experts=fmt, kept=kept)
+
+
+def _never(module: str, blocks: int | None) -> bool:
+    """Whether a module is never converted here, or is of no layer that runs."""
+    number = _LAYER.search(module)
+    # Layers that predict further tokens are numbered on behind the last.
+    behind = number is not None and blocks is not None and int(number[1]) >= blocks
+    return behind or module.endswith(_KEPT) or not _ELSEWHERE.isdisjoint(module.split("."))
+
+
+def _blocks(root: YamlNode) -> int | None:
+    """Layers as the file counts them."""
+    for node in (root.child("text_config"), root):
+        found: Any = node.child("num_hidden_layers") if node is not None else None
+        if found is not None and isinstance(count := found.plain(), int):
+            return count
+    return None
+
+
+def _left_out(node: YamlNode, root: YamlNode) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Modules that are not converted though others of their kind may be, and their parts."""
+    value: Any = node.plain()
+    blocks = _blocks(root)
+    for module in (str(m) for key in _LEFT_OUT for m in _listed(value.get(key))):
+        if _never(module, blocks):
+            continue
+        if (parts := _PARTS.get(module.rpartition(".")[2])) is None:
+            raise _refused(node, f"'{shorten(module)}' is left out, and fp8 is for all layers")
+        yield module, parts
+
+
+def check_left_out(root: YamlNode, found: WeightFormats, model: ModelConfig) -> None:
+    """Refuse parts that are not converted in some of the layers that have them, or in none."""
+    node = root.child(FIELD)
+    if node is None or not found.kept:
+        return
+    every = range(model.layer_count)
+    named: dict[str, set[int]] = {part: set() for part in found.kept}
+    for module, parts in _left_out(node, root):
+        number = _LAYER.search(module)
+        if not any(_has(model.layer(i).mixer, parts[0]) for i in every):
+            raise _refused(node, f"'{shorten(module)}' is left out, and no layer has it")
+        for part in parts:
+            named[part].update([int(number[1])] if number else every)
+    for part, layers in named.items():
+        other = (i for i in every if i not in layers and _has(model.layer(i).mixer, part))
+        if (one := next(other, None)) is not None:
+            text = f"{part} is left out of some layers, and is converted in layer {one}"
+            raise _refused(node, f"{text}: fp8 is for all layers, or for none")
+
+
+def _has(mixer: Mixer, part: str) -> bool:
+    if part == "indexer-weight-projection":
+        index = mixer.indexer if isinstance(mixer, LatentAttention) else None
+        return index is not None and not index.shared
+    return isinstance(mixer, DeltaAttention) and mixer.low_rank is None
 
 
 def _listed(value: Any) -> list[Any]:

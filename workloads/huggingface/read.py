@@ -12,7 +12,7 @@ from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.yaml.source import YamlMapping, YamlNode, YamlScalar, YamlSequence, shorten
 
 from ..models import Experts, ModelConfig, WeightFormats
-from .quantised import FIELD, weight_formats, without_quantisation
+from .quantised import FIELD, check_left_out, weight_formats, without_quantisation
 
 Reader = Callable[[YamlNode], ModelConfig]
 
@@ -172,6 +172,7 @@ def read_config(root: YamlNode) -> ModelConfig:
     weights = weight_formats(root)
     model = _function(reader)(without_quantisation(root))
     _check_experts(weights, root, model)
+    check_left_out(root, weights, model)
     return replace(model, source=text, weights=weights)
 
 

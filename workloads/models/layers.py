@@ -110,10 +110,13 @@ class WeightFormats:
     """Of dense networks, and of the experts that every token passes."""
     experts: str = ""
     """Of those that some tokens go to."""
+    kept: tuple[str, ...] = ()
+    """Parts of layers, by name, whose projections are not converted with the others."""
 
     def __str__(self) -> str:
+        but = f" (but for {' and '.join(self.kept)})" if self.kept else ""
         named = (
-            ("projections", self.projections),
+            (f"projections{but}", self.projections),
             ("feed-forward networks", self.feed_forward),
             ("experts", self.experts),
         )

@@ -72,16 +72,19 @@ class LayerRun:
         """
         mixer = self.layer.mixer
         around = chain(_BY_MIXER[type(mixer)](self, mixer), self._cross())
-        projected, taps = self.weights.projections, (CONVOLUTION, LINEAR_CONVOLUTION)
         return tuple(
             part
             for part in chain(
-                (replace(p, weights="" if p.cascade in taps else projected) for p in around),
-                self._feed_forward(),
+                (replace(p, weights=self._format(p)) for p in around), self._feed_forward()
             )
             # With a cache, nothing of an encoder's output is projected any more.
             if dict(part.shapes).get("N") != 0
         )
+
+    def _format(self, part: Part) -> str:
+        """Of the weights of a part around the mixer; nothing: as wide as words."""
+        wide = part.cascade in (CONVOLUTION, LINEAR_CONVOLUTION) or part.name in self.weights.kept
+        return "" if wide else self.weights.projections
 
     def _cross(self) -> Iterator[Part]:
         if self.cross is None:
