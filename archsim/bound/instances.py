@@ -328,8 +328,9 @@ def _shapes(tiling: Tiling, spread: tuple[Spread, ...], kinds: PartKinds) -> dic
     for s, kind in zip(spread, kinds, strict=True):
         found[s.rank] = s.extent(kind)
         declared = tiling.program.rank_of.get(s.rank)
-        if declared is not None and declared.family is not None:
-            # The cascade's own tiles: all of the rank follows from them.
+        if s.parts > 1 and declared is not None and declared.family is not None:
+            # The cascade's own tiles: all of the rank follows from them. One part is all of it, and
+            # its last tile may be shorter.
             found.pop(declared.family, None)
     return found
 

@@ -252,17 +252,23 @@ def test_parts_under_a_mask_each_do_what_it_lets_through(
     assert keys_read <= 2 * keys * len(parts)
 
 
-@pytest.mark.parametrize("balanced", [False, True])
-@pytest.mark.parametrize("rank", ["M1", "P1"])
+@pytest.mark.parametrize(
+    ("rank", "number", "balanced", "keys"),
+    [
+        *(("M1", 3, balanced, 14) for balanced in (False, True)),
+        *(("P1", 3, balanced, 14) for balanced in (False, True)),
+        ("M1", 1, False, 13),  # the last of M1 tiles, of which one instance has all, is shorter
+    ],
+)
 def test_parts_of_a_cut_rank_under_a_mask_do_together_what_one_instance_does(
-    rank: str, balanced: bool
+    rank: str, number: int, balanced: bool, keys: int
 ) -> None:
     # The mask asks how long M and P are, of which M1 and P1 are parts.
     program = Cascade.load("flash-attention-2-backward-grouped").program
-    shapes = {"B": 1, "G": 1, "S": 1, "E": 2, "F": 2, "P1": 5, "P0": 2, "M1": 7, "M0": 2}
+    shapes = {"B": 1, "G": 1, "S": 1, "E": 2, "F": 2, "P1": 5, "P0": 2, "M": keys, "M0": 2}
     machine = Architecture.load("edge", [CORES.format(3)])
     made = einsum_by_einsum(program, machine, shapes)
-    parts = SpreadRank(instances="cores", rank=rank, parts=3, balanced=balanced)
+    parts = SpreadRank(instances="cores", rank=rank, parts=number, balanced=balanced)
     whole, together = (
         of_all_instances(bound, count_mapping(bound))
         for bound in (
@@ -273,7 +279,7 @@ def test_parts_of_a_cut_rank_under_a_mask_do_together_what_one_instance_does(
     masked = [n for n, e in enumerate(program.einsums) if e.where is not None]
     assert len(masked) == 2
     for n in masked:
-        assert together[n].allowed == whole[n].allowed < 10 * 14 * 2
+        assert together[n].allowed == whole[n].allowed < 10 * keys * 2
     assert [c.operations for c in together] == [c.operations for c in whole]
 
 
