@@ -5,6 +5,12 @@ make up the published total says that those which count are right. ``parameters`
 that the Hugging Face hub gives for the files named in ``name`` (``safetensors.total``, encoders of
 images included), less the layers that predict further tokens, which are no part of what is read:
 the constants that end in ``_NEXT`` have these by hand.
+
+In November 2026 they were compared with the configuration classes of Transformers (of
+``ernie4_5_moe``, ``granitemoe`` and ``mistral3`` in earlier versions) and with public repositories.
+Those have whole copies of GLM-5.1, 5.2 and 5.3, MiniMax-M2 and Qwen3.6 35B (as Qwen3.5), selected
+fields of most others, and these totals (some of another model of the same sizes) but for those of
+Command R, Command R+, StarCoder2 and ERNIE 4.5 21B: where their readers miscount, these agree.
 """
 
 from __future__ import annotations
@@ -175,6 +181,8 @@ GLM_5_2 = GLM_5 | {
     "index_skip_topk_offset": 3,
     "index_topk_freq": 4,
     "index_topk_pattern": None,
+    "indexer_types": ["full"] * 3 + (["shared"] * 3 + ["full"]) * 18 + ["shared"] * 3,
+    "moe_router_dtype": "float32",
     "mlp_layer_types": ["dense"] * 3 + ["sparse"] * 75,
     "rope_interleave": True,
 }

@@ -37,6 +37,7 @@ BESIDE: dict[str, dict[str, Any]] = {
         "query_pre_attn_scalar": 256,
         "final_logit_softcapping": 30.0,
         "cache_implementation": "hybrid",
+        "sliding_window_size": 4096,
     },
     "gemma3_text": TEXT | {"rope_local_base_freq": 10000, "_sliding_window_pattern": 6},
     "phi": TEXT | {"hidden_act": "gelu_new", "partial_rotary_factor": 0.4, "resid_pdrop": 0.1},
@@ -135,6 +136,16 @@ BESIDE: dict[str, dict[str, Any]] = {
     | {"activation_function": "gelu", "is_encoder_decoder": True, "num_hidden_layers": 32}
     | {"suppress_tokens": [1], "begin_suppress_tokens": [220], "mask_time_prob": 0.05}
     | {"max_target_positions": 448, "median_filter_width": 7, "apply_spec_augment": False},
+    "cohere2": TEXT
+    | {"cache_implementation": "hybrid", "layer_norm_eps": 1e-05, "logit_scale": 0.25}
+    | {"position_embedding_type": "rope_gptj", "rotary_pct": 1.0, "use_gated_activation": True}
+    | {"use_embedding_sharing": True, "use_parallel_block": True, "use_qk_norm": False},
+    "ernie4_5_moe": TEXT
+    | {"moe_capacity": [64, 64, 64], "moe_gate": "topk", "moe_use_aux_free": True}
+    | {"num_nextn_predict_layers": 1, "use_rmsnorm": True},
+    "glm_moe_dsa": TEXT
+    | {"hidden_act": "silu", "index_share_for_mtp_iteration": True, "pretraining_tp": 1}
+    | {"moe_router_dtype": "float32", "rope_interleave": True},
     "olmo2": TEXT | {"hidden_act": "silu", "attention_bias": False},
     "mamba2": TEXT | {"hidden_act": "silu", "time_step_limit": [0.0, 1e6], "rms_norm": True},
 }

@@ -1,14 +1,18 @@
 """Fields of families that were read before, and the sizes of their weights (``family_cases``).
 
-The totals are those of the checkpoints on the Hugging Face hub, under these names.
+The totals are those of the checkpoints on the Hugging Face hub, under these names, but for two: the
+hub counts the head of Qwen3-1.7B, which is its embedding, a second time, and scales of blocks with
+the weights of Kimi-K2, whose tensors others have added up to this number. Those of ``SIZES`` were
+found in public repositories in November 2026, and so were all others but Jamba's.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from family_cases import decoder
+from family_cases import GLM_5, GLM_5_NEXT, QWEN35, QWEN35_MOE, decoder
 from fields_beside import TEXT
+from hybrid_cases import GRANITE_H_TINY, LFM2
 
 FRESH: dict[str, tuple[int, dict[str, Any]]] = {
     "meta-llama/Llama-3.2-1B": (
@@ -92,3 +96,80 @@ FRESH: dict[str, tuple[int, dict[str, Any]]] = {
         },
     ),
 }
+
+
+def _qwen35(
+    base: dict[str, Any], text: dict[str, Any], tied: bool = False, **vision: Any
+) -> dict[str, Any]:
+    fields = base["text_config"] | text
+    kinds = (["linear_attention"] * 3 + ["full_attention"]) * (fields["num_hidden_layers"] // 4)
+    return base | {
+        "text_config": fields | {"layer_types": kinds},
+        "tie_word_embeddings": tied,
+        "vision_config": base["vision_config"]
+        | {"out_hidden_size": fields["hidden_size"]}
+        | vision,
+    }
+
+
+def _qwen35_next(width: int, heads: int, kv_heads: int, network: int) -> int:
+    """Of the layer that predicts further tokens: softmax, products of both inputs, norms."""
+    heads_of_256 = 3 * heads + 2 * kv_heads
+    return width * (256 * heads_of_256 + 2 * width + 5) + 2 * 256 + network
+
+
+def _granite(width: int, heads: int, kv_heads: int, inner: int, layers: int) -> dict[str, Any]:
+    sizes = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads}
+    kinds = {"layer_types": ["attention"] * layers, "position_embedding_type": "rope"}
+    none = {"num_local_experts": 0, "num_experts_per_tok": 0, "mamba_n_heads": width // 32}
+    dense = {"shared_intermediate_size": inner, "intermediate_size": inner}
+    return GRANITE_H_TINY | sizes | {"num_key_value_heads": kv_heads} | dense | kinds | none
+
+
+_SMALL = {"depth": 24, "hidden_size": 1024, "intermediate_size": 4096}
+SIZES: dict[str, tuple[int, dict[str, Any]]] = {
+    "Qwen/Qwen3.5-397B-A17B": (
+        403_397_928_944 - _qwen35_next(4096, 32, 2, 4096 * (513 * 3 * 1024 + 512 + 1)),
+        _qwen35(
+            QWEN35_MOE,
+            {"hidden_size": 4096, "linear_num_value_heads": 64, "moe_intermediate_size": 1024}
+            | {"num_attention_heads": 32, "num_experts": 512, "num_experts_per_tok": 10}
+            | {"num_hidden_layers": 60, "shared_expert_intermediate_size": 1024},
+        ),
+    ),
+    "Qwen/Qwen3.5-9B": (
+        9_653_104_368 - _qwen35_next(4096, 16, 4, 3 * 4096 * 12288),
+        _qwen35(
+            QWEN35,
+            {"hidden_size": 4096, "intermediate_size": 12288, "num_hidden_layers": 32}
+            | {"num_attention_heads": 16, "linear_num_value_heads": 32},
+        ),
+    ),
+    "Qwen/Qwen3.5-4B": (
+        4_659_865_088 - _qwen35_next(2560, 16, 4, 3 * 2560 * 9216),
+        _qwen35(
+            QWEN35,
+            {"hidden_size": 2560, "intermediate_size": 9216, "num_hidden_layers": 32}
+            | {"num_attention_heads": 16, "linear_num_value_heads": 32},
+            tied=True,
+            **_SMALL,
+        ),
+    ),
+    "zai-org/GLM-5.1": (753_864_139_008 - GLM_5_NEXT, GLM_5 | {"rope_interleave": True}),
+    "ibm-granite/granite-4.0-micro": (3_402_836_480, _granite(2560, 40, 8, 8192, 40)),
+    "ibm-granite/granite-4.0-1b": (1_631_750_144, _granite(2048, 16, 4, 4096, 40)),
+    "ibm-granite/granite-4.0-350m": (352_379_904, _granite(1024, 16, 4, 2048, 28)),
+    "LiquidAI/LFM2-2.6B": (
+        2_569_272_320,
+        LFM2
+        | {"block_auto_adjust_ff_dim": False, "block_ff_dim": 10752, "num_hidden_layers": 30}
+        | {"full_attn_idxs": [2, 5, 9, 13, 17, 21, 24, 27]},
+    ),
+    # Three in four layers have windows though the file does not list them.
+    "allenai/Olmo-3-1125-32B": (
+        32_233_522_176,
+        decoder("olmo3", 5120, 27648, 64, 40, num_key_value_heads=8, vocab_size=100278)
+        | {"attention_bias": False, "sliding_window": 4096},
+    ),
+}
+"""Further sizes of the families of ``family_cases`` and ``hybrid_cases``."""

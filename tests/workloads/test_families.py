@@ -21,9 +21,9 @@ from family_cases import (
     QWEN35_MOE,
     SMOLLM3,
 )
-from fresh_cases import FRESH
+from fresh_cases import FRESH, SIZES
 from later_cases import GLM_4_7_FLASH, QWEN3_VL_MOE
-from model_cases import LLAMA, model_of
+from model_cases import GEMMA2, LLAMA, model_of
 
 from einsum_cascade.errors import SpecError
 from workloads import load, summarize
@@ -49,10 +49,10 @@ def without(fields: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name not in names}
 
 
-@pytest.mark.parametrize("name", FRESH)
+@pytest.mark.parametrize("name", [*FRESH, *SIZES])
 def test_files_of_families_read_before(name: str) -> None:
     """As published, whole: nothing is refused, and parameters are those of the checkpoint."""
-    parameters, fields = FRESH[name]
+    parameters, fields = (FRESH | SIZES)[name]
     assert model_of(fields).parameters == parameters
 
 
@@ -284,6 +284,7 @@ def test_cache_bytes_of_the_newer_ones(tmp_path: Path) -> None:
             QWEN3_VL_MOE["text_config"] | {"use_sliding_window": True},
             "use_sliding_window: expected false",
         ),
+        (GEMMA2 | {"sliding_window_size": 7}, "sliding_window_size: expected 4096"),
         (GLM_5 | {"index_topk_pattern": "FX" * 39}, "entry 1: expected 'F' or 'S'"),
         (
             EXAONE4 | {"sliding_window_pattern": [4]},

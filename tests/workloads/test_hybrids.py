@@ -212,6 +212,8 @@ def test_what_a_field_adds(fields: dict[str, Any], change: dict[str, Any], more:
         (RECURRENT_GEMMA | {"lru_width": 2561}, "10 does not divide lru_width, 2561"),
         (RECURRENT_GEMMA | {"intermediate_size": 7}, "2 does not divide intermediate_size, 7"),
         (RECURRENT_GEMMA | {"block_types": [], "_block_types": []}, "no kind of layer is named"),
+        (NEMOTRON_9B | {"mamba_state_dim": 64}, "mamba_state_dim: expected 128"),
+        (NEMOTRON_9B | {"mamba_num_groups": 1}, "mamba_num_groups: expected 8"),
         (RECURRENT_GEMMA | {"_block_types": ["attention"]}, "_block_types: expected ('recurrent'"),
     ],
 )

@@ -129,6 +129,8 @@ class _GemmaConfig(DecoderConfig):
 
 
 class _Gemma2Config(_GemmaConfig):
+    alike: ClassVar[tuple[tuple[str, str], ...]] = (("sliding_window_size", "sliding_window"),)
+
     num_attention_heads: Size = 8
     num_key_value_heads: Size = 4
     sliding_window: Size | None = 4096
@@ -136,7 +138,10 @@ class _Gemma2Config(_GemmaConfig):
 
 
 class _Gemma3Config(_Gemma2Config):
-    alike = (("_sliding_window_pattern", "sliding_window_pattern"),)
+    alike = (
+        ("_sliding_window_pattern", "sliding_window_pattern"),
+        ("sliding_window_size", "sliding_window"),
+    )
 
     attn_logit_softcapping: Positive | None = None
     sliding_window_pattern: Size = 6

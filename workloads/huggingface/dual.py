@@ -206,7 +206,11 @@ class _NemotronHConfig(ConfigFields):
     )
     """Heads say how wide a state is; further tokens, what is done at once, and the number of
     shared experts, of which there is always one."""
-    alike = (("attention_head_dim", "head_dim"),)
+    alike = (
+        ("attention_head_dim", "head_dim"),
+        ("mamba_num_groups", "n_groups"),
+        ("mamba_state_dim", "ssm_state_size"),
+    )
 
     hidden_size: Size
     num_hidden_layers: Size | None = None
