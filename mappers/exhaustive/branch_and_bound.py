@@ -102,7 +102,7 @@ class BranchAndBound:
         self.is_over = problem.is_over
         self.ended = ""
         self.waiting: list[Offer] = []
-        self.found = self.sketched = False
+        self.found = self.sketched = self.all_open = False
         self.promised: Offer | None = None
         self.legal: OpenSubspace | None = None
         self.refused, self.failed = list[str](), list[MappingError]()
@@ -130,6 +130,7 @@ class BranchAndBound:
         try:
             for some in self.turns.stages(self._promising()):
                 self._open(some)
+                self.all_open = not self.turns.first
                 self._note()
                 self._sketch(advance)
             self._go_through(advance)
@@ -482,7 +483,7 @@ class BranchAndBound:
 
     def _least(self) -> float:
         """What no mapping is below, as far as the search has got."""
-        bounds = [self.unopened]
+        bounds = [self.unopened if self.all_open else 0.0]
         for region in self.opened:
             if not self.relaxed:
                 bounds.append(max(region.bound, region.least))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import product
 from random import Random
+from typing import Any
 
 import pytest
 from nest_cases import billed_case
@@ -21,6 +22,7 @@ from archsim.spec.mapping import Mapping
 from einsum_cascade.errors import InputError, MappingError, NoLegalMappingError
 from mappers.certificate import INTERRUPTED
 from mappers.engine_run import EngineRun, run_mapping
+from mappers.exhaustive.answers import OpenRegion
 from mappers.exhaustive.effort import THOROUGH, USUAL, Effort
 from mappers.exhaustive.search import Exhaustive, exhaustive
 from mappers.objectives import OBJECTIVES, SearchObjective
@@ -167,6 +169,29 @@ def test_a_search_that_is_cut_short_promises_no_more_than_it_knows(first: int) -
             assert certificate.evaluated + pruned == certificate.candidates, f"seed {seed}"
             cut += certificate.ended == INTERRUPTED
     assert cut > 5
+
+
+@pytest.mark.parametrize("before", [0, 1])
+@pytest.mark.parametrize("objective", ["latency", "energy"])
+def test_a_search_that_ends_while_regions_are_opened_knows_nothing_of_the_others(
+    monkeypatch: pytest.MonkeyPatch, objective: str, before: int
+) -> None:
+    left, of = [before], OpenRegion.of
+
+    def interrupted(*given: Any) -> OpenRegion:
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return of(*given)
+
+    monkeypatch.setattr(OpenRegion, "of", interrupted)
+    space = small_space(4)
+    assert space is not None
+    assert space.size > 2
+    run = next(iter(engine_runs(space, OBJECTIVES[objective])))
+    found = Exhaustive().search(SearchProblem(space, OBJECTIVES[objective], known=run))
+    assert found.certificate.ended == INTERRUPTED
+    assert found.certificate.bound == pytest.approx(OBJECTIVES[objective].floor(run.result))
 
 
 def engine_runs(space: Mapspace, objective: SearchObjective) -> list[EngineRun]:
