@@ -3,6 +3,7 @@
 Every operation is done where it costs least, all elements of an array at work and all arrays
 side by side; every input that is touched and every output crosses the outermost memory once.
 Each operand is read from registers at each point, and a result is written to them.
+What comes into a systolic array comes over one of its edges, an element at a time.
 Points that a mask takes out are not computed, whatever the tiles are, nor steps that are provably
 idle without them. Where a cascade itself cuts a rank and a mapping chooses the size
 (``M: [M1, M0]``), an Einsum is counted at the size at which it has the fewest points. The bounds
@@ -37,6 +38,16 @@ from ..space.nest import LoopNest
 from ..spec.arch import Architecture, ProcessingArray
 
 
+@dataclass(frozen=True, slots=True)
+class Entering:
+    """What an Einsum takes in of the input of which it uses each value least often."""
+
+    points: int
+    """At the least."""
+    uses: int
+    """Points at which one value is of use, at the most; of an Einsum without inputs all."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class LeastWork:
     """What no mapping of a cascade's work on the arrays of a machine does with less of."""
@@ -47,6 +58,8 @@ class LeastWork:
     """With as few operations as any mapping does."""
     shares: tuple[tuple[str, Fraction], ...]
     """By Einsum what the best sizes of the cascade's tiles leave of it (``least_shares``)."""
+    entering: tuple[tuple[str, Entering], ...]
+    """By Einsum what comes into whatever array runs it."""
     cycles: Fraction
     """Of the busiest array, all elements at work and all arrays side by side."""
 
@@ -68,6 +81,7 @@ def least_work(bound: Bound, counts: tuple[EinsumCount, ...]) -> LeastWork:
     # Einsums of one instance may be in another order than those of the whole.
     of = {e.name: e for e in bound.einsums}
     least = tuple(_least(of[c.einsum], c, nests[c.einsum]) for c in counts)
+    entering = {c.einsum: _entering(bound, of[c.einsum], c, nests[c.einsum]) for c in counts}
     return LeastWork(
         # Tiles of a cascade's own may reach beyond the end of a tensor, at other sizes less far.
         words=total(
@@ -76,7 +90,8 @@ def least_work(bound: Bound, counts: tuple[EinsumCount, ...]) -> LeastWork:
         ),
         counts=least,
         shares=tuple(shares.items()),
-        cycles=_work(_by_array(machine, least, shares), len(machine.arrays)),
+        entering=tuple(entering.items()),
+        cycles=_work(_by_array(machine, least, shares, entering), len(machine.arrays)),
     )
 
 
@@ -146,21 +161,21 @@ def floor_of_nests(
                 words[name] = max(words.get(name, Fraction(0)), moved)
     least = tuple(c for work in works for c in work.counts)
     shares = tuple(s for work in works for s in work.shares)
+    entering = tuple(s for work in works for s in work.entering)
     machine = nests[0][0].architecture
     whole = LeastWork(
         words=sum(words.values(), Fraction(0)),
         counts=least,
         shares=shares,
-        cycles=_work(_by_array(machine, least, dict(shares)), len(machine.arrays)),
+        entering=entering,
+        cycles=_work(_by_array(machine, least, dict(shares), dict(entering)), len(machine.arrays)),
     )
     return floor_of(nests[0][0], least, whole)
 
 
 def _least(e: BoundEinsum, count: EinsumCount, nests: tuple[LoopNest, ...]) -> EinsumCount:
     """The count of an Einsum with as few operations as any mapping does."""
-    points = count.allowed  # all that its mask lets through, whatever the tiles are
-    if e.einsum.where is None:
-        points = min(nest.delivered((True,) * len(nest.loops), prod) for nest in nests)
+    points = _least_points(e, count, nests)
     read, written = Uses(points, 0), Uses(0, points)
     used = [*((m, read) for m in e.reads), (e.write, written)]
     return replace(
@@ -168,6 +183,37 @@ def _least(e: BoundEinsum, count: EinsumCount, nests: tuple[LoopNest, ...]) -> E
         operations=tuple((kind, n * points) for kind, n in e.operations),
         registers_by_tensor=tuple((m.access.tensor, RegisterUses(uses, uses)) for m, uses in used),
     )
+
+
+def _least_points(e: BoundEinsum, count: EinsumCount, nests: tuple[LoopNest, ...]) -> int:
+    """The points of an Einsum by the mapping that has fewest."""
+    if e.einsum.where is not None:
+        return count.allowed  # all that its mask lets through, whatever the tiles are
+    return min(nest.delivered((True,) * len(nest.loops), prod) for nest in nests)
+
+
+def _entering(
+    bound: Bound, e: BoundEinsum, count: EinsumCount, nests: tuple[LoopNest, ...]
+) -> Entering:
+    """What comes into an array for an Einsum, however its points are laid out.
+
+    A value is what has coordinates of its own along all ranks that move an input, as ``folds_of``
+    has it. It is of use at a point for each of the other ranks' coordinates; of ranks that the
+    cascade cuts as a mapping says these are as many as the whole rank has, at any size.
+    """
+    program, free, sizes = bound.program, _cut_by_mapping(bound), dict(bound.shapes)
+    points = _least_points(e, count, nests)
+    found = points
+    for operand, access_map in zip(e.operands, e.reads, strict=True):
+        if operand.producer is not None:
+            continue  # an array's own results may wait where they are used
+        uses = 1
+        for variable in e.variables - access_map.moving:
+            rank = program.rank_of_variable.get(variable, variable.upper())
+            family, _ = _cut_of(program, rank)
+            uses *= sizes[family if family in free else rank]
+        found = min(found, uses)
+    return Entering(points, max(found, 1))
 
 
 def compulsory_words(bound: Bound) -> int | Fraction:
@@ -385,9 +431,18 @@ def _registers_pj(bound: Bound, array: ProcessingArray, count: EinsumCount) -> f
 
 
 def _by_array(
-    machine: Architecture, counts: tuple[EinsumCount, ...], shares: dict[str, Fraction]
+    machine: Architecture,
+    counts: tuple[EinsumCount, ...],
+    shares: dict[str, Fraction],
+    entering: dict[str, Entering],
 ) -> list[dict[int, Fraction]]:
-    """Cycles of every Einsum's share on the arrays that can do it, all elements at work."""
+    """Cycles of every Einsum's share on the arrays that can do it, all elements at work.
+
+    Nor is a systolic array done before the values of an input are in it (``cost.folds``). What
+    elements share along an axis comes in once for them, in each point's time as many values as the
+    others have elements. What each has for itself is loaded along an axis, a cycle an element. In
+    a row of elements each is at the edge.
+    """
     kinds = dict.fromkeys(kind for c in counts for kind, _ in c.operations)
     found: list[dict[int, Fraction]] = [{} for _ in counts]
     for number, array in enumerate(machine.arrays):
@@ -395,6 +450,11 @@ def _by_array(
         for count, cycles in zip(counts, found, strict=True):
             if all(kind in able for kind, _ in count.operations):
                 busy = total((times, able[kind]) for kind, times in count.operations)
+                if array.operands == "systolic" and len(array.dimensions) > 1:
+                    came = entering[count.einsum]
+                    hops = min(d.size for d in array.dimensions)
+                    least = min(Fraction(came.points), Fraction(busy))
+                    busy = max(busy, least * Fraction(hops, came.uses))
                 elements = array.elements * machine.copies(array.name)
                 cycles[number] = shares[count.einsum] * busy / elements
     return found
