@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from math import isfinite
 from typing import Any
 
@@ -66,6 +68,18 @@ class Certificate:
         """Whether nothing is proven but the floor, which is no mapping's of any space."""
         return self.bound <= self.floor * (1 + 1e-9)
 
+    def beside(self, others: Sequence[Certificate]) -> Certificate:
+        """The same, with what was looked at for it in other spaces."""
+        all_of = (self, *others)
+        return replace(
+            self,
+            candidates=sum(c.candidates for c in all_of),
+            evaluated=sum(c.evaluated for c in all_of),
+            reasons=added_reasons(all_of),
+            runs=sum(c.runs for c in all_of),
+            ended=next((c.ended for c in all_of if c.ended), ""),
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """What ``archsim map --json`` says."""
         return {
@@ -86,6 +100,14 @@ class Certificate:
             **({"constraints": [*self.constraints]} if self.constraints else {}),
             **({"remembered": True} if self.remembered else {}),
         }
+
+
+def added_reasons(certificates: Iterable[Certificate]) -> tuple[tuple[str, int], ...]:
+    """Why mappings were left out in several searches, and how many each time."""
+    found: dict[str, int] = {}
+    for why, count in chain.from_iterable(c.reasons for c in certificates):
+        found[why] = found.get(why, 0) + count
+    return tuple(found.items())
 
 
 @dataclass(frozen=True, slots=True)

@@ -458,18 +458,10 @@ class _Cutting:
 
     def _certificate(self, own: Certificate) -> Certificate:
         """Of one nest and of several: candidates of all that were searched, and the lower bound."""
-        all_of = [own, *(n.searched for n in self.nests.values() if n.searched is not None)]
-        reasons: dict[str, int] = {}
-        for why, count in (pair for c in all_of for pair in c.reasons):
-            reasons[why] = reasons.get(why, 0) + count
-        floor = own.floor
-        least = min(self.found.certificate.bound, max(floor, self._least()))
+        others = [n.searched for n in self.nests.values() if n.searched is not None]
+        least = min(self.found.certificate.bound, max(own.floor, self._least()))
         return replace(
-            own,
-            candidates=sum(c.candidates for c in all_of),
-            evaluated=sum(c.evaluated for c in all_of),
-            reasons=tuple(reasons.items()),
-            runs=sum(c.runs for c in all_of),
+            own.beside(others),
             gap=max(0.0, 1 - least / own.value) if own.value else 0.0,
             ended=own.ended or self.ended,
         )

@@ -15,7 +15,7 @@ from archsim.jobs.selection import promised_splits
 from archsim.jobs.workload import PartLike
 from einsum_cascade.errors import InputError
 
-from .certificate import Certificate
+from .certificate import INTERRUPTED, Certificate
 from .engine_run import EngineRun
 from .exhaustive.search import STRATEGY
 from .known_runs import KnownRuns, best_first
@@ -33,17 +33,12 @@ class SplitsSearched:
 
     def beside(self, own: Certificate) -> Certificate:
         """What was looked at with that of a part's own cascade."""
-        all_of = (own, *self.certificates)
-        reasons: dict[str, int] = {}
-        for why, count in (pair for c in all_of for pair in c.reasons):
-            reasons[why] = reasons.get(why, 0) + count
-        return replace(
-            own,
-            candidates=sum(c.candidates for c in all_of),
-            evaluated=sum(c.evaluated for c in all_of),
-            reasons=tuple(reasons.items()),
-            runs=sum(c.runs for c in all_of),
-        )
+        return own.beside(self.certificates)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether somebody asked for what there is by now."""
+        return any(c.ended == INTERRUPTED for c in self.certificates)
 
 
 def with_splits(
@@ -80,6 +75,8 @@ def with_splits(
             mapping = replace(found.mapping, cascade=cascade)
             run = EngineRun(value=value, mapping=mapping, result=found.result)
             known = replace(known, runs=best_first(problem, (run, *known.runs)))
+        if found.certificate.ended == INTERRUPTED:
+            break
     return known, SplitsSearched(tuple(certificates))
 
 

@@ -61,7 +61,7 @@ def search_spread(strategy: Mapper, problem: SearchProblem, progress: Progress) 
             searched.append(spread_search(strategy, asked, progress))
         except InputError:
             return found  # a nest that nobody can map
-    certificate = _with(found.certificate, [s.certificate for s in searched])
+    certificate = found.certificate.beside([s.certificate for s in searched])
     whole = Mapping(name="best-latency", cascade=problem.space.program.name)
     mapping = in_nests(whole, tuple(s.mapping for s in searched))
     try:
@@ -141,22 +141,6 @@ class Cuts:
             for t in handed
         )
         return float(moved * machine.word_bytes / speed)
-
-
-def _with(own: Certificate, nests: list[Certificate]) -> Certificate:
-    """What was looked at in one nest and in several."""
-    all_of = (own, *nests)
-    reasons: dict[str, int] = {}
-    for why, count in (pair for c in all_of for pair in c.reasons):
-        reasons[why] = reasons.get(why, 0) + count
-    return replace(
-        own,
-        candidates=sum(c.candidates for c in all_of),
-        evaluated=sum(c.evaluated for c in all_of),
-        reasons=tuple(reasons.items()),
-        runs=sum(c.runs for c in all_of),
-        ended=next((c.ended for c in all_of if c.ended), ""),
-    )
 
 
 def _of_nests(

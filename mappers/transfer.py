@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import chain
 
 from archsim.result.record import Result
 from archsim.spec.index import mapping_entries
@@ -17,7 +16,7 @@ from archsim.spec.mapping import Mapping
 from einsum_cascade.errors import InputError, NoLegalMappingError, Problem
 
 from .block_by_block import block_by_block
-from .certificate import Certificate, Searched
+from .certificate import Certificate, Searched, added_reasons
 from .einsum_by_einsum import einsum_by_einsum
 from .engine_run import EngineRun, run_mapping
 from .protocol import Mapper, Progress, SearchProblem
@@ -176,16 +175,13 @@ def brought_certificate(
         Mappings that the engine ran on the machine itself.
     """
     value, floor = problem.objective.of(best), problem.objective.floor(best)
-    reasons: dict[str, int] = {}
-    for why, number in chain.from_iterable(c.reasons for c in all_of):
-        reasons[why] = reasons.get(why, 0) + number
     strategy = all_of[0].strategy if all_of else "exhaustive"
     return Certificate(
         strategy=strategy + where,
         objective=problem.objective.name,
         candidates=sum(c.candidates for c in all_of),
         evaluated=sum(c.evaluated for c in all_of),
-        reasons=tuple(reasons.items()),
+        reasons=added_reasons(all_of),
         runs=runs + sum(c.runs for c in all_of),
         gap=max(0.0, 1 - floor / value) if value else 0.0,
         tolerance=problem.tolerance,

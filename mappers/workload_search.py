@@ -24,7 +24,7 @@ from einsum_cascade import Cascade
 from einsum_cascade.errors import Problem, SpecError
 from einsum_cascade.shapes import with_usual
 
-from .certificate import INTERRUPTED, Certificate, Searched
+from .certificate import INTERRUPTED, Searched, added_reasons
 from .constraint_files import ConstraintFile
 from .generators import GENERATORS
 from .known_runs import given_runs, known_runs
@@ -130,7 +130,7 @@ class WorkloadSearched:
             max(all_of, key=lambda c: c.gap),
             candidates=sum(c.candidates for c in all_of),
             evaluated=sum(c.evaluated for c in all_of),
-            reasons=_added(all_of),
+            reasons=added_reasons(all_of),
             runs=sum(c.runs for c in all_of),
             gap=self._gap(),
             value=self.objective.of(self.result),
@@ -161,14 +161,6 @@ class WorkloadSearched:
 def _one_or_all(found: list[T]) -> T | list[T]:
     """What a single part has stands by itself."""
     return found[0] if len(found) == 1 else found
-
-
-def _added(certificates: list[Certificate]) -> tuple[tuple[str, int], ...]:
-    found: dict[str, int] = {}
-    for certificate in certificates:
-        for why, count in certificate.reasons:
-            found[why] = found.get(why, 0) + count
-    return tuple(found.items())
 
 
 def search_workload(
@@ -303,7 +295,8 @@ def _searched(
     from .split_search import with_splits
 
     known, splits = with_splits(strategy, part, problem, known_runs(part, problem, start), progress)
-    asked = replace(problem, known=known.best, others=known.others)
+    is_over = at_once if splits.interrupted else problem.is_over
+    asked = replace(problem, known=known.best, others=known.others, is_over=is_over)
     found = machine_search(strategy, asked, progress)
     found, late = known.made_good(replace(found, certificate=splits.beside(found.certificate)))
     if all(found.mapping is not run.mapping for run in (*known.runs, *late)):

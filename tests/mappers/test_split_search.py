@@ -13,7 +13,7 @@ from archsim.jobs.selection import derived_mapping, promised_splits
 from archsim.jobs.workload import PartLike
 from archsim.spec.mapping import SpreadRank
 from mappers import split_search
-from mappers.certificate import Searched
+from mappers.certificate import INTERRUPTED, Searched
 from mappers.engine_run import run_mapping
 from mappers.generators import GENERATORS
 from mappers.known_runs import KnownRuns
@@ -75,6 +75,28 @@ def test_what_is_found_of_another_cascade_is_known(
     both = searches.beside(replace(certificate, runs=3, candidates=5, reasons=(("why", 5),)))
     assert (both.runs, both.candidates, both.reasons) == (3, 5, (("why", 5),))
     assert more.beside(both).candidates == 5 + certificate.candidates
+
+
+def test_an_interrupted_search_of_another_cascade_ends_the_whole(
+    part: PartLike, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(strategy: Mapper, problem: SearchProblem, progress: Progress) -> Searched:
+        search = Transfer(strategy, problem, "")
+        machine = problem.space.architecture
+        mapping = derived_mapping(part, machine, GENERATORS, OTHER, (("L2", SPREAD),))
+        search.best = run_mapping(problem.space, mapping, problem.objective)
+        found = search.found()
+        return replace(found, certificate=replace(found.certificate, ended=INTERRUPTED))
+
+    monkeypatch.setattr(split_search, "spread_search", interrupted)
+    monkeypatch.setattr(split_search, "promised_splits", lambda *_: (OTHER, OTHER))
+    problem = SearchProblem(space_of(part, cores()), LATENCY)
+    nothing = KnownRuns(part=part, problem=problem, runs=())
+    _, searches = with_splits(BRIEFLY, part, problem, nothing, silent)
+    (certificate,) = searches.certificates
+    assert searches.interrupted
+    # What was not searched to its end is not remembered as if it had been.
+    assert searches.beside(replace(certificate, ended="")).ended == INTERRUPTED
 
 
 def test_keys_are_in_parts_where_each_core_would_read_all_of_them(part: PartLike) -> None:
