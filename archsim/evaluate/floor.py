@@ -12,7 +12,7 @@ of a result (``Bounds``) are of its mapping; the floor is of its work.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import lcm, prod
@@ -64,7 +64,9 @@ class LeastWork:
     """Of the busiest array, all elements at work and all arrays side by side."""
 
 
-def least_work(bound: Bound, counts: tuple[EinsumCount, ...]) -> LeastWork:
+def least_work(
+    bound: Bound, counts: tuple[EinsumCount, ...], whole: Program | None = None
+) -> LeastWork:
     """The least work of any mapping; as ``floor_of``. Speeds of memories do not matter to it.
 
     Parameters
@@ -73,15 +75,19 @@ def least_work(bound: Bound, counts: tuple[EinsumCount, ...]) -> LeastWork:
         Any mapping of the cascade.
     counts : tuple of EinsumCount
         Its operations.
+    whole : Program, optional
+        The cascade of which the mapping has some Einsums.
     """
     machine = bound.architecture
     nests = least_nests(bound, _cut_ranks(bound))
     touched = _touched(bound, nests)
-    shares = least_shares(bound)
+    shares = least_shares(bound, whole)
     # Einsums of one instance may be in another order than those of the whole.
     of = {e.name: e for e in bound.einsums}
     least = tuple(_least(of[c.einsum], c, nests[c.einsum]) for c in counts)
-    entering = {c.einsum: _entering(bound, of[c.einsum], c, nests[c.einsum]) for c in counts}
+    made = (whole or bound.program).einsum_of
+    points = {c.einsum: _least_points(of[c.einsum], c, nests[c.einsum]) for c in counts}
+    entering = {name: _entering(bound, of[name], n, made) for name, n in points.items()}
     return LeastWork(
         # Tiles of a cascade's own may reach beyond the end of a tensor, at other sizes less far.
         words=total(
@@ -152,7 +158,7 @@ def floor_of_nests(
         Seconds, and pJ; no result of any mapping of the cascade is below it.
     """
     ends = {*(t.name for t in program.inputs), *program.outputs}
-    works = [least_work(bound, counts) for bound, counts in nests]
+    works = [least_work(bound, counts, program) for bound, counts in nests]
     words: dict[str, Fraction] = {}
     for bound, _ in nests:
         for name, size in _touched(bound, least_nests(bound, _cut_ranks(bound))).items():
@@ -192,9 +198,7 @@ def _least_points(e: BoundEinsum, count: EinsumCount, nests: tuple[LoopNest, ...
     return min(nest.delivered((True,) * len(nest.loops), prod) for nest in nests)
 
 
-def _entering(
-    bound: Bound, e: BoundEinsum, count: EinsumCount, nests: tuple[LoopNest, ...]
-) -> Entering:
+def _entering(bound: Bound, e: BoundEinsum, points: int, made: Collection[str]) -> Entering:
     """What comes into an array for an Einsum, however its points are laid out.
 
     A value is what has coordinates of its own along all ranks that move an input, as ``folds_of``
@@ -202,10 +206,9 @@ def _entering(
     cascade cuts as a mapping says these are as many as the whole rank has, at any size.
     """
     program, free, sizes = bound.program, _cut_by_mapping(bound), dict(bound.shapes)
-    points = _least_points(e, count, nests)
     found = points
-    for operand, access_map in zip(e.operands, e.reads, strict=True):
-        if operand.producer is not None:
+    for access_map in e.reads:
+        if access_map.access.tensor in made:
             continue  # an array's own results may wait where they are used
         uses = 1
         for variable in e.variables - access_map.moving:
@@ -264,7 +267,7 @@ def _elements(bound: Bound, tensor: str) -> int:
     return prod(sizes[rank] + (rank in begun) for rank in ranks)
 
 
-def least_shares(bound: Bound) -> dict[str, Fraction]:
+def least_shares(bound: Bound, whole: Program | None = None) -> dict[str, Fraction]:
     """The share of each Einsum's points that is left at the best sizes of the cascade's tiles.
 
     An Einsum that goes over all members of a cut rank has as many points at any size. One that
@@ -276,6 +279,9 @@ def least_shares(bound: Bound) -> dict[str, Fraction]:
     ----------
     bound : Bound
         Any mapping of the cascade.
+    whole : Program, optional
+        The cascade of which the mapping has some Einsums: what masks of others leave out of it,
+        another mapping need not do.
 
     Returns
     -------
@@ -287,10 +293,13 @@ def least_shares(bound: Bound) -> dict[str, Fraction]:
     Of one-pass attention with 4 tiles of 256 keys, ``RM[m1+1, p]`` is left with a quarter.
     """
     free = _cut_by_mapping(bound)
-    return {e.name: _share(bound, e, free) for e in bound.einsums}
+    masked = any(x.where is not None for x in (whole or bound.program).einsums)
+    return {e.name: _share(bound, e, free, masked) for e in bound.einsums}
 
 
-def _share(bound: Bound, e: BoundEinsum, free: dict[str, tuple[str, ...]]) -> Fraction:
+def _share(
+    bound: Bound, e: BoundEinsum, free: dict[str, tuple[str, ...]], masked: bool
+) -> Fraction:
     """The least share of an Einsum's points."""
     sizes = dict(bound.shapes)
     extents: dict[str, list[tuple[str, int]]] = {family: [] for family in free}
@@ -299,7 +308,6 @@ def _share(bound: Bound, e: BoundEinsum, free: dict[str, tuple[str, ...]]) -> Fr
         # Members that together are positions of the rank are one axis, as long at any size.
         if len(axis.variables) == 1 and family in free:
             extents[family].append((member, axis.extent))
-    masked = any(x.where is not None for x in bound.program.einsums)
     whole = _of_positions(bound.program, e)
     share = Fraction(1)
     for family, found in extents.items():

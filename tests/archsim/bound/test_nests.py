@@ -31,7 +31,9 @@ SHAPES = {"B": 2, "H": 2, "E": 16, "F": 16, "P": 40, "M": 24}
 MACHINE = Architecture.load("fusemax")
 
 
-def cut(program: Program, shapes: dict[str, int], *places: int) -> Mapping:
+def cut(
+    program: Program, shapes: dict[str, int], *places: int, on: Architecture = MACHINE
+) -> Mapping:
     """A mapping of several nests, each one Einsum after the other."""
     blocks = program.once(cut_blocks)
     ends = [0, *places, len(blocks)]
@@ -39,7 +41,7 @@ def cut(program: Program, shapes: dict[str, int], *places: int) -> Mapping:
     for first, last in pairwise(ends):
         part = program.once(excerpt, tuple(n for block in blocks[first:last] for n in block))
         own = {r: n for r, n in shapes.items() if r in part.settable}
-        nests.append(einsum_by_einsum(part, MACHINE, own))
+        nests.append(einsum_by_einsum(part, on, own))
     return in_nests(replace(nests[0], name="cut", cascade=program.name), tuple(nests))
 
 
@@ -61,6 +63,29 @@ def test_nests_are_priced_each_by_itself_and_have_the_floor_of_the_whole(name: s
     # What is handed on is read from the outermost memory, and no more is written than anyway.
     assert found.traffic[0].write_bytes == whole.traffic[0].write_bytes
     assert found.traffic[0].read_bytes > whole.traffic[0].read_bytes
+
+
+@pytest.mark.parametrize(
+    ("name", "machine", "places"),
+    [
+        ("attention-causal-1pass", "fusemax", (3,)),  # masks leave tiles out of the second nest
+        ("attention-3pass", "fsa", (1,)),  # what a nest reads may wait in a systolic array
+        ("attention-3pass", "fsa", (5,)),
+    ],
+)
+def test_what_nests_hand_on_and_leave_to_one_another_is_not_in_the_floor(
+    name: str, machine: str, places: tuple[int, ...]
+) -> None:
+    program, on = Cascade.load(name).program, Architecture.load(machine)
+    shapes = {r: SHAPES[r] for r in program.settable if r in SHAPES}
+    nests = tuple(
+        (p.name, bind(p.program, p.mapping, on, p.shapes))
+        for p in nests_of(program, cut(program, shapes, *places, on=on), shapes)
+    )
+    whole = evaluate_mapping(program, einsum_by_einsum(program, on, shapes), on, shapes).floor
+    found = evaluate_nests(program, cut(program, shapes, *places, on=on), nests).floor
+    assert found.latency_s == pytest.approx(whole.latency_s, rel=1e-12)
+    assert found.energy_pj == pytest.approx(whole.energy_pj, rel=1e-9)
 
 
 def test_the_floor_of_one_nest_is_that_of_the_cascade() -> None:
