@@ -78,6 +78,7 @@ def line_search(strategy: Mapper, problem: SearchProblem, progress: Progress) ->
         # Energy in a line tells little of energy here: who is as fast is not told apart by it.
         search.strategy = Exhaustive(effort=replace(USUAL, again=0))
         _look_at(search, min(promised, key=lambda p: p[:2])[2], progress)
+    search.settle()
     return search.found()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from time import monotonic
 
 from archsim.result.record import Result
 from archsim.spec.index import mapping_entries
@@ -16,13 +17,17 @@ from archsim.spec.mapping import Mapping
 from einsum_cascade.errors import InputError, NoLegalMappingError, Problem
 
 from .block_by_block import block_by_block
-from .certificate import Certificate, Searched, added_reasons
+from .certificate import INTERRUPTED, Certificate, Searched, added_reasons
 from .einsum_by_einsum import einsum_by_einsum
 from .engine_run import EngineRun, run_mapping
 from .protocol import Mapper, Progress, SearchProblem
 from .seen import Seen
 from .space.mapspace import Mapspace
 from .space.nothing_left import none_legal
+from .tree_places import settled, starts_of
+
+_SETTLING_S = 1.0
+"""Seconds for better places of tensors, at the most, where time is up already."""
 
 
 class Transfer:
@@ -57,9 +62,7 @@ class Transfer:
         best, problem = self.best, self.problem
         if best is None:
             return bool(self.ended)
-        floor = problem.objective.floor(best.result)
-        near = best.value * (1 - problem.tolerance) <= floor
-        return bool(self.ended) or near or problem.is_over()
+        return bool(self.ended) or self._is_near(best) or problem.is_over()
 
     def look_at(
         self,
@@ -100,20 +103,48 @@ class Transfer:
                 for mapping in brought(ran.mapping):
                     self._run(mapping)
 
-    def _run(self, mapping: Mapping) -> None:
-        """Take a mapping if it is better; of those as good, if it takes less energy."""
+    def _run(self, mapping: Mapping) -> EngineRun | None:
+        """Take a mapping if it is better; of those as good, if it takes less energy. None where it
+        is not legal."""
         self.runs += 1
         try:
             run = run_mapping(self.problem.space, mapping, self.problem.objective)
         except InputError as wrong:
             self.refused.append(wrong)
-            return
+            return None
         self.ran += 1
         self.seen.ran(run)
         if self.best is None or self._is_better(run, self.best):
             self.best = run
             floor = self.problem.objective.floor(run.result)
             self.seen.note(self.runs, run.value, floor)
+        return run
+
+    def settle(self) -> None:
+        """Put tensors of the best in better places, where the machine's memories are a tree. That
+        takes little time, and some of it where time is up: much is better afterwards."""
+        problem, best = self.problem, self.best
+        if best is None or self.ended == INTERRUPTED or self._is_near(best):
+            return
+        end = monotonic() + _SETTLING_S
+        for start in starts_of(problem.space.architecture, best.mapping):
+            # What is better than its start need not be better than the best yet.
+            known: list[EngineRun] = []
+
+            def better(mapping: Mapping, known: list[EngineRun] = known) -> bool:
+                late = problem.is_over() and monotonic() >= end
+                run = None if late else self._run(mapping)
+                if run is None or (known and not self._is_better(run, known[-1])):
+                    return False
+                known.append(run)
+                return True
+
+            if better(start):
+                settled(problem.space.architecture, start, better)
+
+    def _is_near(self, best: EngineRun) -> bool:
+        floor = self.problem.objective.floor(best.result)
+        return best.value * (1 - self.problem.tolerance) <= floor
 
     def _beaten(self, value: float) -> bool:
         return self.best is not None and value >= self.best.value * (1 - self.problem.tolerance)
