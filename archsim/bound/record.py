@@ -366,15 +366,17 @@ class Bound(Facts):
             return kept
         return tuple(a for a in kept if (a, tensor) not in e.bypass)
 
-    def kept_otherwise(self, residency: Residency) -> Bound:
+    def kept_otherwise(self, residency: Residency, mapping: Mapping | None = None) -> Bound:
         """The same loops with tensors in other places: names are not gone through again.
 
         Parameters
         ----------
         residency : Residency
             Of all tensors.
+        mapping : Mapping, optional
+            What says so, other than the bound one in what it keeps alone.
         """
-        return self._with(residency=residency)
+        return self._with(residency=residency, mapping=mapping or self.mapping)
 
     def with_loops_of(self, *einsums: BoundEinsum) -> Bound:
         """The same mapping with other loops of some Einsums, on whatever arrays.

@@ -20,7 +20,7 @@ from archsim.bound.binder import bind_loops
 from archsim.bound.binding import bind, with_parameters
 from archsim.bound.complaints import Complaint
 from archsim.bound.footprint import all_fits
-from archsim.bound.legality import crossed_passes, illegalities, is_there
+from archsim.bound.legality import crossed_passes, forgets, illegalities, is_there
 from archsim.bound.record import Bound
 from archsim.bound.residency import residency
 from archsim.bound.tiling import build_tiling
@@ -220,6 +220,8 @@ class _Fusion:
     """What was laid out before, whatever loops were around it."""
     moved: tuple[tuple[str, str], ...] = ()
     """Arrays of Einsums that are not on the one that is soonest done with them."""
+    before: list[Bound] = field(default_factory=list)
+    """What was bound last, if anything was."""
     refused: set[Structure]
     """Choices of loops that cannot be shared, whatever their sizes."""
     crossed: set[str] = field(default_factory=set)
@@ -328,18 +330,28 @@ class _Fusion:
             return None
         if has_no_room(self.site, plan):
             return None
+        try:
+            # Wherever the loops are, Einsums do the same inside of them.
+            inside = tuple(self._einsum(plan, n) for n in range(len(self.site.program.einsums)))
+        except MappingError:
+            self.refused.add(plan.structure)
+            return None
         last = len(plan.loops)
+        least: Bound | None = None
         if plan.heads < last:
-            # Where the smallest tiles have no room no others do.
-            least = self._legal(plan, last)
-            if least is not None and not all_fits(least):
+            # Where the smallest tiles have no room no others do; where a pass is crossed it is so
+            # whichever memory the loops are at.
+            least, crossed = self._legal(plan, inside, last)
+            if crossed:
+                self.refused.add(plan.structure)
+            if crossed or (least is not None and not all_fits(least)):
                 return None
         for split in range(plan.heads, last + 1):
-            bound = self._legal(plan, split)
+            bound = self._legal(plan, inside, split)[0] if split < last or least is None else least
             if bound is None:
                 self.refused.add(plan.structure)
                 return None
-            if all_fits(bound):
+            if bound is least or all_fits(bound):
                 return _Made(fusion=self, plan=plan, bound=bound)
         return None
 
@@ -361,20 +373,23 @@ class _Fusion:
         once = inner_cycles(InnerSite.of(self.site, around), e)
         return {array: runs * cycles for array, cycles in once.items()}
 
-    def _legal(self, plan: SharedLoops, split: int) -> Bound | None:
-        """A mapping in which nothing is lost; None where the loops cannot be shared."""
+    def _legal(
+        self, plan: SharedLoops, inside: tuple[EinsumMapping, ...], split: int
+    ) -> tuple[Bound | None, bool]:
+        """A mapping in which nothing is lost; None where the loops cannot be shared. And whether
+        that is because the boundary of a pass crosses them."""
         program = self.site.program
         outer = {*(t.name for t in program.inputs), *program.outputs}
         while True:
             # What no inner memory can keep until it is used goes through the outermost one; that
             # may leave other tensors without a place. Each time ``outer`` grows, so that it ends.
             try:
-                bound = self._loops(self._mapping(plan, split, outer))
+                bound = self._loops(self._mapping(plan, inside, split, outer))
             except MappingError:
-                return None
+                return None, False
             if crossed_passes(bound):
                 self.crossed.update(plan.extra if len(plan.extra) == 1 else ())
-                return None
+                return None, True
             lost = {
                 operand.producer
                 for e in bound.einsums
@@ -382,10 +397,12 @@ class _Fusion:
                 if operand.producer and not is_there(bound, e, number)
             }
             if lost <= outer:
-                return None if illegalities(bound) else bound
+                return (None if illegalities(bound) else bound), False
             outer |= lost
 
-    def _mapping(self, plan: SharedLoops, split: int, outer: set[str]) -> Mapping:
+    def _mapping(
+        self, plan: SharedLoops, inside: tuple[EinsumMapping, ...], split: int, outer: set[str]
+    ) -> Mapping:
         program, (outermost, *inner) = self.site.program, self.site.architecture.memories
         tensors = (*(t.name for t in program.inputs), *(e.name for e in program.einsums))
         names = tuple(p.name for p in plan.loops)
@@ -396,7 +413,7 @@ class _Fusion:
             cascade=program.name,
             tiles=self.tiles,
             nest=tuple(NestLevel(level=level, loops=loops) for level, loops in nest if loops),
-            einsums=tuple(self._einsum(plan, n) for n in range(len(program.einsums))),
+            einsums=inside,
             keep=(kept, *(Keep(level=m.name, tensors=tensors) for m in inner)),
             schedule=Schedule(),
         )
@@ -418,7 +435,11 @@ class _Fusion:
         site = self.site
         sizes = {t.member: t.size for t in self.tiles if isinstance(t.size, int)}
         tiling = build_tiling(site.program, mapping, self.given, sizes)
-        return bind_loops(site.program, mapping, site.architecture, tiling)
+        # What Einsums address is the same in all loops over the same shapes.
+        like = next(iter(self.before), None)
+        bound = bind_loops(site.program, mapping, site.architecture, tiling, like)
+        self.before[:] = [bound]
+        return bound
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -456,8 +477,8 @@ def _in_registers(bound: Bound) -> Bound:
         mapping = _moved(bound.mapping, e.name, e.array.name)
         complaints: list[Complaint] = []
         places = residency(bound.program, mapping, bound.architecture, complaints)
-        tried = replace(bound, mapping=mapping, residency=places)
-        if not complaints and not illegalities(tried):
+        tried = bound.kept_otherwise(places, mapping)
+        if not complaints and not forgets(tried):
             bound = tried
     return bound
 

@@ -9,6 +9,7 @@ from machines import small
 
 from archsim.bound.footprint import requirement
 from archsim.bound.record import Bound
+from archsim.spec.mapping import EinsumMapping
 from einsum_cascade import Cascade
 from mappers.fused import make
 from mappers.fused.make import fused
@@ -31,14 +32,16 @@ def test_it_is_no_more_than_is_needed_and_the_same_mapping_is_made(
     told: list[bool] = []
     legal = make._Fusion._legal
 
-    def slowly(fusion: make._Fusion, plan: SharedLoops, split: int) -> Bound | None:
-        bound = legal(fusion, plan, split)
+    def slowly(
+        fusion: make._Fusion, plan: SharedLoops, inside: tuple[EinsumMapping, ...], split: int
+    ) -> tuple[Bound | None, bool]:
+        bound, crossed = legal(fusion, plan, inside, split)
         if bound is not None and split == len(plan.loops):
             needed = requirement(bound, 1)
             assert least_bytes(fusion.site, plan) <= needed.required_bytes
             told.append(has_no_room(fusion.site, plan))
             assert not (told[-1] and needed.fits)
-        return bound
+        return bound, crossed
 
     monkeypatch.setattr(make, "has_no_room", lambda *_: False)
     monkeypatch.setattr(make._Fusion, "_legal", slowly)
