@@ -28,7 +28,9 @@ def limited_memory(architecture: Architecture, name: str, option: str) -> Memory
     outermost, *inner = architecture.memories[architecture.home_level :]
     known = [m.name for m in inner if m.capacity_bytes is not None]
     named = memory_in_role(architecture, name) or name
-    if named == BUFFER and known and architecture.memory(named) is None:
+    if named == BUFFER and architecture.memory(named) is None:
+        if not known:
+            raise SpecError(f"{option}: no inner memory of {architecture.name} is limited in size")
         named = known[0]
     if named not in [m.name for m in architecture.memories]:
         hint = did_you_mean(name, known)

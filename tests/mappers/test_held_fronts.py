@@ -12,9 +12,11 @@ from commands import run
 from test_exhaustive import mappings, small_space
 from test_fronts import front_of
 
-from einsum_cascade.errors import InputError, NoLegalMappingError
+from archsim import Architecture
+from einsum_cascade.errors import InputError, NoLegalMappingError, SpecError
 from mappers.engine_run import run_mapping
 from mappers.front import FrontRun
+from mappers.front_search import axes_called
 from mappers.held_front import POINTS, HeldRun, held_front, unbeaten
 from mappers.objectives import OBJECTIVES
 from mappers.protocol import Clock, SearchProblem
@@ -106,3 +108,12 @@ def test_with_less_of_a_memory_other_mappings_are_found(tmp_path: Path) -> None:
         again = json.loads(run("simulate", *naive, "--mapping", str(written)).stdout)
         assert again["cycles"] == point["cycles"]
         assert again["buffer_bytes"]["global_buffer"]["required"] == point["held_bytes"]
+
+
+def test_a_machine_none_of_whose_inner_memories_is_limited_is_told_so() -> None:
+    machine = Architecture.load("fusemax")
+    outermost, inner = machine.memories
+    endless = replace(machine, memories=(outermost, replace(inner, capacity_bytes=None)))
+    assert axes_called("energy,latency,buffer", machine) == "global_buffer"
+    with pytest.raises(SpecError, match="no inner memory of fusemax is limited in size"):
+        axes_called("latency,energy,buffer", endless)
