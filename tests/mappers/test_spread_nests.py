@@ -6,6 +6,7 @@ from itertools import combinations, pairwise
 
 import pytest
 from brief_search import BRIEFLY
+from machines import cores
 
 from archsim import Architecture
 from archsim.spec.mapping import Mapping
@@ -31,23 +32,7 @@ einsums: |
 """
 SHAPES = {"B": 8, "H": 8, "D": 16, "L": 16, "M": 4}
 
-MACHINE = """
-architecture:
-  name: cores
-  technology: jouppi-7nm
-  clock: 1 GHz
-  word: 16 bit
-  memories:
-    - {name: HBM, bandwidth: 60 GB/s, line: 64 bit, energy: dram_hbm2e}
-    - {name: L2, capacity: 64 KiB, line: 256 bit, bandwidth: 60 GB/s, energy: sram,
-       instances: {cores: 8}}
-    - {name: L1, capacity: 4 KiB, line: 256 bit, bandwidth: 64 GB/s, energy: sram}
-  arrays:
-    - name: matrix
-      shape: {columns: 4, rows: 4}
-      registers: {depth: 32}
-      operations: {mac: {cycles: 1, bill: {mac: 1}}}
-"""
+MACHINE = cores(8, bandwidth="60 GB/s")
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from brief_search import BRIEFLY
 from commands import run
-from machines import small
+from machines import cores, small
 
 import archsim
 from archsim import Architecture, Mapping, simulate
@@ -31,23 +31,7 @@ PRODUCT = """
 workload: {name: product, cascade: linear-layer, shape: {N: 24, D: 16, J: 24}}
 """
 
-MACHINE = """
-architecture:
-  name: cores
-  technology: jouppi-7nm
-  clock: 1 GHz
-  word: 16 bit
-  memories:
-    - {name: HBM, bandwidth: 24 GB/s, line: 64 bit, energy: dram_hbm2e}
-    - {name: L2, capacity: 64 KiB, line: 256 bit, bandwidth: 60 GB/s, energy: sram,
-       instances: {cores: 6}}
-    - {name: L1, capacity: 4 KiB, line: 256 bit, bandwidth: 64 GB/s, energy: sram}
-  arrays:
-    - name: matrix
-      shape: {columns: 4, rows: 4}
-      registers: {depth: 32}
-      operations: {mac: {cycles: 1, bill: {mac: 1}}}
-"""
+MACHINE = cores(6, bandwidth="24 GB/s")
 
 
 @pytest.fixture(scope="module")
