@@ -7,7 +7,7 @@ from dataclasses import replace
 from archsim.bound.branches import Routes, touched_by
 from archsim.bound.near import passing
 from archsim.spec.arch import Architecture
-from archsim.spec.mapping import EinsumMapping, Keep, Mapping
+from archsim.spec.mapping import EinsumMapping, Keep, Mapping, NestLevel
 from einsum_cascade.ir import Program
 
 
@@ -56,9 +56,24 @@ def _one_way(
     how: EinsumMapping, routes: Routes, kept: dict[str, set[int]], names: list[str]
 ) -> EinsumMapping:
     e = routes.program.einsum_of[how.einsum]
+    how = replace(how, nest=_where_fed(how, routes.architecture))
     strays = (
         (names[i], tensor)
         for tensor in touched_by(routes.program, e)
         for i in routes.strays(e.name, tensor, kept.get(tensor, ()))
     )
     return passing(how, strays)
+
+
+def _where_fed(how: EinsumMapping, architecture: Architecture) -> tuple[NestLevel, ...]:
+    """An Einsum's own loops: those at a memory that does not feed its array are at the next one
+    that does, or at the last, whose loops are inside of all tiles."""
+    names = [m.name for m in architecture.memories]
+    fed = sorted({*architecture.tree.feeding(how.array), len(names) - 1})
+    moved: dict[str, tuple[str, ...]] = {}
+    for level in how.nest:
+        at = level.level
+        if at in names:
+            at = names[next(i for i in fed if i >= names.index(at))]
+        moved[at] = (*moved.get(at, ()), *level.loops)
+    return tuple(NestLevel(level=at, loops=loops) for at, loops in moved.items())

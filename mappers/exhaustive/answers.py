@@ -47,9 +47,8 @@ class OpenRegion:
     @classmethod
     def of(cls, region: Region, bound: float, crossed: dict[str, bool]) -> OpenRegion:
         """A region opened; ``crossed`` is as of ``shareable_ranks``."""
-        return cls(
-            region=region, bound=bound, subspaces=tuple(spread(subspaces_of(region, crossed)))
-        )
+        found = spread(region, subspaces_of(region, crossed))
+        return cls(region=region, bound=bound, subspaces=tuple(found))
 
     @cached_property
     def plain(self) -> Region:

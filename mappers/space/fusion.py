@@ -17,6 +17,9 @@ from .written import mapping_of, with_ways
 _GOLDEN = 0.6180339887498949
 """Multiples of the golden ratio fall evenly into one, however many there are."""
 
+_MEMORIES = 2
+"""With no more memories than these, some subspaces are like all."""
+
 _SHARED = 3
 """Ranks whose loops are shared, at the most: their orders are all gone through."""
 
@@ -53,11 +56,19 @@ def allowed_subspaces(space: Region, ranks: Sequence[str]) -> Iterator[Subspace]
     return (s for s in found if not constrained or broken(space.nest(s.skeleton)) is None)
 
 
-def spread(subspaces: tuple[Subspace, ...]) -> list[Subspace]:
+def spread(space: Region, subspaces: tuple[Subspace, ...]) -> list[Subspace]:
     """Subspaces of the same shared ranks in an order in which the first are unlike: neighbours
-    differ in little, the order of a loop, or one that goes round."""
+    differ in little, the order of a loop, or one that goes round.
+
+    Of many memories there are so many that a few are not alike to all: those come first in which
+    memories between the outermost and the innermost have no loops.
+    """
     shared = list(dict.fromkeys(s.skeleton.shared for s in subspaces))
-    order = [(shared.index(s.skeleton.shared), n * _GOLDEN % 1) for n, s in enumerate(subspaces)]
+    deep = len(space.architecture.memories) > _MEMORIES
+    order = [
+        (shared.index(s.skeleton.shared), deep and not space.is_flat(s.skeleton), n * _GOLDEN % 1)
+        for n, s in enumerate(subspaces)
+    ]
     return [s for _, s in sorted(zip(order, subspaces, strict=True), key=lambda pair: pair[0])]
 
 

@@ -271,6 +271,12 @@ class Region:
         """At which memory the loop over a member is."""
         return {m: n for cut in self.open_factorisations for n, m in enumerate(cut.levelled)}
 
+    def is_flat(self, skeleton: Skeleton) -> bool:
+        """Whether all shared loops that go round are at the outermost memory, and all of an
+        Einsum's own at the innermost: each memory holds what one step asks for."""
+        last = len(self.architecture.memories) - 1
+        return not any(skeleton.order[1:]) and all(self._level[m] == last for m in skeleton.own)
+
     def _nested(self, going: frozenset[str], own: frozenset[str]) -> bool:
         """Whether no loop of an Einsum's own is at a memory outside of a shared one's."""
         level = self._level
