@@ -1,7 +1,8 @@
 """What no mapping of a cascade on a machine does with less of: the floor.
 
-Every operation is done where it costs least, all elements of an array at work and all arrays
-side by side; every input that is touched and every output crosses the outermost memory once.
+Every Einsum runs on the array that suits all together best, all elements of an array at work and
+all arrays side by side, and costs the energy of where that is least; every input that is touched
+and every output crosses the outermost memory once.
 Each operand is read from registers at each point, and a result is written to them.
 What comes into a systolic array comes over one of its edges, an element at a time.
 Points that a mask takes out are not computed, whatever the tiles are, nor steps that are provably
@@ -15,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import lcm, prod
+from math import prod
 
 from einsum_cascade.affine import Form, Term, digits
 from einsum_cascade.ir import Gather, Program
@@ -30,12 +31,12 @@ from ..cost.energy import operations_pj
 from ..cost.estimators import memory_access, register_access
 from ..cost.leakage import leakage_charges
 from ..cost.meter import EXACT
-from ..cost.shares import tie_shares
 from ..result.record import Floor
 from ..space.access_map import AccessMap
 from ..space.exact import total
 from ..space.nest import LoopNest
 from ..spec.arch import Architecture, ProcessingArray
+from .assigned import busiest_array
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class LeastWork:
     entering: tuple[tuple[str, Entering], ...]
     """By Einsum what comes into whatever array runs it."""
     cycles: Fraction
-    """Of the busiest array, all elements at work and all arrays side by side."""
+    """Of the busiest array, each Einsum on one of them, all elements at work."""
 
 
 def least_work(
@@ -97,7 +98,7 @@ def least_work(
         counts=least,
         shares=tuple(shares.items()),
         entering=tuple(entering.items()),
-        cycles=_work(_by_array(machine, least, shares, entering), len(machine.arrays)),
+        cycles=busiest_array(_by_array(machine, least, shares, entering), len(machine.arrays)),
     )
 
 
@@ -174,7 +175,9 @@ def floor_of_nests(
         counts=least,
         shares=shares,
         entering=entering,
-        cycles=_work(_by_array(machine, least, dict(shares), dict(entering)), len(machine.arrays)),
+        cycles=busiest_array(
+            _by_array(machine, least, dict(shares), dict(entering)), len(machine.arrays)
+        ),
     )
     return floor_of(nests[0][0], least, whole)
 
@@ -466,31 +469,3 @@ def _by_array(
                 elements = array.elements * machine.copies(array.name)
                 cycles[number] = shares[count.einsum] * busy / elements
     return found
-
-
-def _work(einsums: list[dict[int, Fraction]], arrays: int) -> Fraction:
-    """Cycles of the busiest array, however work is shared out (``cost.shares``).
-
-    Examples
-    --------
-    One Einsum takes 10 cycles on the first array or 30 on the second, another 20 on either.
-    All of the first and a quarter of the second on the first array keep both busy for 15:
-
-    >>> _work([{0: Fraction(10), 1: Fraction(30)}, {0: Fraction(20), 1: Fraction(20)}], 2)
-    Fraction(15, 1)
-
-    A third array like the second takes a part of the second Einsum, too:
-
-    >>> _work([{0: Fraction(10), 1: Fraction(30)}, dict.fromkeys(range(3), Fraction(20))], 3)
-    Fraction(10, 1)
-    """
-    # In whole numbers: there are many products, and one is the answer.
-    unit = lcm(*(x.denominator for cycles in einsums for x in cycles.values()))
-    whole = [[(a, int(x * unit)) for a, x in cycles.items()] for cycles in einsums]
-    found = Fraction(0)
-    for shares in tie_shares(einsums, arrays, Fraction(1)):
-        common = lcm(*(x.denominator for x in shares))
-        parts = [int(x * common) for x in shares]
-        least = sum(min([x * parts[a] for a, x in cycles]) for cycles in whole)
-        found = max(found, Fraction(least, sum(parts)))
-    return found / unit

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from fractions import Fraction
-from math import lcm, prod
+from math import prod
 from random import Random
 
 import pytest
@@ -23,7 +22,7 @@ from archsim.cost.energy import operations_pj
 from archsim.cost.estimators import memory_access, register_access
 from archsim.cost.spill import count_mapping
 from archsim.evaluate.evaluate import evaluate_bound
-from archsim.evaluate.floor import _work, least_shares, least_work
+from archsim.evaluate.floor import least_shares, least_work
 from archsim.jobs.plan import plan
 from archsim.jobs.run import run_plan
 from archsim.jobs.selection import mapping_called
@@ -272,37 +271,6 @@ def test_a_slow_run_says_that_a_faster_mapping_may_be_found() -> None:
     fine = simulate(load("bert-base", seq_len=4096), Architecture.load("fusemax"))
     assert fine.over_floor < 1.5
     assert not [n for n in fine.notes if "--mapping auto" in n]
-
-
-@settings(max_examples=60)
-@given(
-    st.lists(
-        st.tuples(st.integers(1, 9), st.integers(0, 9)).map(
-            lambda pair: {n: Fraction(c) for n, c in enumerate(pair) if c}
-        ),
-        min_size=1,
-        max_size=4,
-    )
-)
-def test_work_is_shared_out_as_well_as_can_be(einsums: list[dict[int, Fraction]]) -> None:
-    """Against all ways of giving eighths of every Einsum to two arrays: no way is below it,
-    and the best in eighths is not far above."""
-    parts = 8
-    # Whole numbers of a unit: most of the time was reducing fractions.
-    unit = parts * lcm(*(c.denominator for cycles in einsums for c in cycles.values()))
-    loads = {(0, 0)}
-    for cycles in einsums:
-        here, there = (int(c * unit) if (c := cycles.get(n)) is not None else None for n in (0, 1))
-        ways = [
-            (n * (here or 0) // parts, (parts - n) * (there or 0) // parts)
-            for n in range(parts + 1)
-            if (here is not None or n == 0) and (there is not None or n == parts)
-        ]
-        loads = {(a + x, b + y) for a, b in loads for x, y in ways}
-    best = Fraction(min(max(pair) for pair in loads), unit)
-    found = _work(einsums, 2)
-    slack = max(max(c.values()) for c in einsums) / parts
-    assert found <= best <= found + slack
 
 
 def test_the_size_of_picked_tiles_is_not_free() -> None:
