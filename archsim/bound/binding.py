@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -18,6 +18,7 @@ from .fit import fit_tile, tile_sizes
 from .footprint import all_fits, limited_requirements, requirements
 from .instances import bind_spread, is_spread
 from .masking import leave_out_masked
+from .one_by_one import one_by_one
 from .record import Bound
 from .roles import in_turn, on_machine
 from .room import RoomAsked, room_of
@@ -178,6 +179,33 @@ def _unasked(
     sizes, _ = tile_sizes(plain, architecture)
     tiling = build_tiling(program, plain, shapes, sizes)
     return leave_out_masked(bind_loops(program, plain, architecture, tiling))
+
+
+def whole_of_nests(program: Program, nests: Sequence[Bound]) -> Bound:
+    """All of a cascade's work, of which nests each do some Einsums: for what the work itself is.
+
+    Parameters
+    ----------
+    program : Program
+        The whole cascade.
+    nests : sequence of Bound
+        At least one.
+    """
+    works = [b if b.instances is None else b.instances.whole for b in nests]
+    mapping = one_by_one(works)
+    sizes = {t.member: t.size for t in mapping.tiles if isinstance(t.size, int)}
+    found: dict[str, int] = {}
+    for work in works:
+        found = {**work.tiling.shapes, **found}
+    # How many tiles there are follows from their size.
+    cut = {
+        m for r in program.ranks if not sizes.keys().isdisjoint(r.partition) for m in r.partition
+    }
+    shapes = {rank: n for rank, n in found.items() if rank not in cut}
+    values = {p.name: p.default for b in works for p in b.program.parameters}
+    valued = tuple(replace(p, default=values.get(p.name, p.default)) for p in program.parameters)
+    told = program if valued == program.parameters else replace(program, parameters=valued)
+    return _unasked(told, mapping, works[0].architecture, shapes)
 
 
 def _named(program: Program, mapping: Mapping, architecture: Architecture) -> Mapping:

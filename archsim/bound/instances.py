@@ -23,8 +23,9 @@ from einsum_cascade.notation.printer import index_text
 
 from ..space.access_map import AccessMap
 from ..spec.arch import Architecture
-from ..spec.mapping import EinsumMapping, Keep, Mapping, NestLevel, Schedule, SpreadRank
+from ..spec.mapping import Mapping, NestLevel, SpreadRank
 from .balancing import balanced_begins
+from .one_by_one import one_by_one
 from .part_masks import has_mask_over, moved_masks, whole_lengths
 from .part_picks import is_own_pick
 from .remade import remade_by_each, torn
@@ -210,7 +211,7 @@ def bind_spread(
     bound = parts.of(spread, (0,) * len(spread)) if masked else first
     every = product(*(range(len(s.kinds)) for s in spread))
     others = tuple((kinds, parts.of(spread, kinds)) for kinds in every if any(kinds))
-    whole = bind_whole(program, _one_by_one(bound), dict(tiling.shapes))
+    whole = bind_whole(program, one_by_one((bound,)), dict(tiling.shapes))
     remade = frozenset((name, s.rank) for s in spread for name in remade_by_each(bound, s))
     instances = Instances(spread=spread, whole=whole, others=others, ring=ring, remade=remade)
     return replace(bound, instances=instances)
@@ -289,37 +290,6 @@ def _of_one(mapping: Mapping) -> Mapping:
     """What an instance runs."""
     levels = (replace(level, spatial=(), ring=()) for level in mapping.nest)
     return replace(mapping, nest=tuple(level for level in levels if level.loops))
-
-
-def _one_by_one(bound: Bound) -> Mapping:
-    """A mapping that any shapes have: every Einsum one point after the other."""
-    program, sizes = bound.program, bound.tiling.shapes
-    tensors = dict.fromkeys((*(t.name for t in program.inputs), *bound.by_name))
-    return Mapping(
-        name=bound.mapping.name,
-        cascade=bound.mapping.cascade,
-        # Which of the cascade's own tiles have sizes of the mapping's choice.
-        tiles=tuple(
-            replace(t, size=sizes[t.member])
-            for t in bound.mapping.tiles
-            if t.member in program.rank_of
-        ),
-        einsums=tuple(
-            EinsumMapping(
-                einsum=e.name,
-                array=e.array.name,
-                nest=(NestLevel(level="", loops=_ranks_of(e)),),
-            )
-            for e in bound.einsums
-        ),
-        keep=(Keep(level=bound.architecture.home.name, tensors=tuple(tensors)),),
-        schedule=Schedule(kind="sequential"),
-    )
-
-
-def _ranks_of(e: BoundEinsum) -> tuple[str, ...]:
-    """Its ranks; of those that the cascade cuts the tiles, outermost first."""
-    return tuple(v.upper() for axis in e.axes for v, _ in axis.variables)
 
 
 def _shapes(tiling: Tiling, spread: tuple[Spread, ...], kinds: PartKinds) -> dict[str, int]:

@@ -9,19 +9,31 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from itertools import chain, combinations
+from typing import NamedTuple
 
 from ..space.bands import Band
 from ..space.iteration import Loop
 from ..space.nest import LoopNest
-from .masking import MaskBands, band_ranks, idle_band, mask_bands, window_over
+from .masking import MaskBands, band_ranks, mask_bands, window_over
 from .record import Bound, BoundEinsum
+
+
+class _IdleSteps(NamedTuple):
+    """Steps in which some Einsums may do nothing."""
+
+    stepping: frozenset[str]
+    """Rank variables of the loops that make the steps."""
+    band: Band
+    """Outside of which they are idle."""
+    idle: frozenset[str]
+    """Einsums that some nest may leave out then."""
 
 
 def least_nests(bound: Bound, fine: Collection[str] = ()) -> dict[str, tuple[LoopNest, ...]]:
     """Loops over the iteration spaces of all Einsums, by name.
 
     Of every Einsum each mapping runs all that is left under the loops of some one of the nests;
-    which one, is for the mapping's shared loops to say.
+    which one, is for the mapping's shared loops to say, and for the Einsums that share them.
 
     Parameters
     ----------
@@ -31,8 +43,8 @@ def least_nests(bound: Bound, fine: Collection[str] = ()) -> dict[str, tuple[Loo
         Ranks that the cascade cuts in a size that others may choose otherwise: a step of a part
         may be as short as an element of theirs.
     """
-    masks = mask_bands(bound)
-    steps = () if masks.without else tuple(_idle_steps(bound, masks))
+    masks = mask_bands(bound, any_loops=True)
+    steps = tuple(_idle_steps(bound, masks))
     return {e.name: tuple(_nests(bound, e, masks, steps, fine)) for e in bound.einsums}
 
 
@@ -40,7 +52,7 @@ def _nests(
     bound: Bound,
     e: BoundEinsum,
     masks: MaskBands,
-    steps: tuple[tuple[frozenset[str], Band], ...],
+    steps: tuple[_IdleSteps, ...],
     fine: Collection[str],
 ) -> Iterator[LoopNest]:
     band = masks.bands.get(e.name)
@@ -49,22 +61,40 @@ def _nests(
         return
     yield LoopNest(loops=(), extents=e.extents)
     if e.einsum.where is None:
-        for stepping, idle in steps:
-            if stepping <= e.variables:
-                yield _windowed(bound, e, stepping, idle, fine)
+        for step in steps:
+            if e.name in step.idle:
+                yield _windowed(bound, e, step.stepping, step.band, fine)
 
 
-def _idle_steps(bound: Bound, masks: MaskBands) -> Iterator[tuple[frozenset[str], Band]]:
-    """Rank variables whose loops make steps that are idle outside a band, and the band."""
-    declared = bound.program.rank_of
+def _idle_steps(bound: Bound, masks: MaskBands) -> Iterator[_IdleSteps]:
+    """Steps that may be idle outside a band, each with the Einsums that may be left out in them.
+
+    A mapping's nests each have some Einsums: with those that have other masks, or do something in
+    such a step, an Einsum needs to share a nest only where the cascade cannot be cut between them.
+    """
+    if not masks.bands:
+        return
+    # Few cascades have masks.
+    from einsum_cascade.algebra.excerpt import inseparable
+    from einsum_cascade.idle.steps import busy_einsums
+
+    program = bound.program
+    declared = program.rank_of
     members = (declared[r].partition or (r,) for r in band_ranks(masks.bands) if r in declared)
     variables = sorted(m.lower() for m in chain.from_iterable(members))
+    unused = frozenset(chain.from_iterable(masks.without.values()))
+    beside = program.once(inseparable)
     # A mapping may share the loops of any of these variables, and what is idle then differs.
     for count in range(1, len(variables) + 1):
         for chosen in map(frozenset, combinations(variables, count)):
-            band = idle_band(bound, masks.bands, chosen)
-            if isinstance(band, Band):
-                yield chosen, band
+            inside = [e.name for e in bound.einsums if chosen <= {*e.einsum.variables}]
+            for band in dict.fromkeys(masks.bands[n] for n in inside if n in masks.bands):
+                alike = tuple(n for n in inside if masks.bands.get(n) == band)
+                other = {n for n in inside if n in masks.bands}.difference(alike)
+                busy = unused | other | program.once(busy_einsums, alike, chosen)
+                idle = frozenset(n for n in inside if busy.isdisjoint(beside[n]))
+                if not idle <= {*alike}:
+                    yield _IdleSteps(chosen, band, idle)
 
 
 def _windowed(

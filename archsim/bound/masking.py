@@ -67,10 +67,17 @@ class MaskBands:
     """By whether the mask depends on data."""
 
 
-def mask_bands(bound: Bound) -> MaskBands:
+def mask_bands(bound: Bound, *, any_loops: bool = False) -> MaskBands:
     """The bands that the masks of a mapping's Einsums are.
 
     Equal bands look equal, in whatever order their comparisons are written.
+
+    Parameters
+    ----------
+    bound : Bound
+        The mapping.
+    any_loops : bool
+        Whether bands are told that other loops than the mapping's can use.
     """
     numbers = _numbers(bound)
     bands: dict[str, Band] = {}
@@ -80,7 +87,7 @@ def mask_bands(bound: Bound) -> MaskBands:
         if e.einsum.where is None:
             continue
         band, exact = _band(bound.tiling, e, numbers)
-        if band is not None and _told_apart(e, band):
+        if band is not None and _told_apart(e, band, any_loops=any_loops):
             turned = any((b.plus, b.minus) == (band.minus, band.plus) for b in bands.values())
             bands[e.name] = _turned(band) if turned else band
             loose |= set() if exact else {e.name}
@@ -255,7 +262,7 @@ def _scale(tiling: Tiling, axis: Axis) -> int:
     return prod(tiling.shapes[m] for m in rank.partition if m.lower() not in present)
 
 
-def _told_apart(e: BoundEinsum, band: Band) -> bool:
+def _told_apart(e: BoundEinsum, band: Band, *, any_loops: bool) -> bool:
     """Whether loops over one axis of a band all have one variable, outermost ones first.
 
     An access that moves with an inner variable but not with an outer one would see tiles
@@ -269,6 +276,8 @@ def _told_apart(e: BoundEinsum, band: Band) -> bool:
             moving = [v in access_map.access.variables for v in order]
             if moving != sorted(moving, reverse=True):
                 return False
+        if any_loops:
+            continue
         loops = [loop.variable for loop in e.temporal if loop.axis == number]
         if [order.index(v) for v in loops] != sorted(order.index(v) for v in loops):
             return False

@@ -13,7 +13,7 @@ of a result (``Bounds``) are of its mapping; the floor is of its work.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import prod
@@ -65,9 +65,7 @@ class LeastWork:
     """Of the busiest array, each Einsum on one of them, all elements at work."""
 
 
-def least_work(
-    bound: Bound, counts: tuple[EinsumCount, ...], whole: Program | None = None
-) -> LeastWork:
+def least_work(bound: Bound, counts: tuple[EinsumCount, ...]) -> LeastWork:
     """The least work of any mapping; as ``floor_of``. Speeds of memories do not matter to it.
 
     Parameters
@@ -76,17 +74,15 @@ def least_work(
         Any mapping of the cascade.
     counts : tuple of EinsumCount
         Its operations.
-    whole : Program, optional
-        The cascade of which the mapping has some Einsums.
     """
     machine = bound.architecture
     nests = least_nests(bound, _cut_ranks(bound))
     touched = _touched(bound, nests)
-    shares = least_shares(bound, whole)
+    shares = least_shares(bound)
     # Einsums of one instance may be in another order than those of the whole.
     of = {e.name: e for e in bound.einsums}
     least = tuple(_least(of[c.einsum], c, nests[c.einsum]) for c in counts)
-    made = (whole or bound.program).einsum_of
+    made = bound.program.einsum_of
     points = {c.einsum: _least_points(of[c.einsum], c, nests[c.einsum]) for c in counts}
     entering = {name: _entering(bound, of[name], n, made) for name, n in points.items()}
     return LeastWork(
@@ -137,49 +133,6 @@ def floor_of(bound: Bound, counts: tuple[EinsumCount, ...], work: LeastWork | No
         energy_pj=_energy(bound, work.counts, dict(work.shares), compulsory)
         + sum(charge.energy_pj for charge in leaked),
     )
-
-
-def floor_of_nests(
-    program: Program, nests: Sequence[tuple[Bound, tuple[EinsumCount, ...]]]
-) -> Floor:
-    """The floor of a cascade of which several nests each run some Einsums.
-
-    It is that of one nest: what nests hand to one another need not cross the outermost memory.
-
-    Parameters
-    ----------
-    program : Program
-        The whole cascade.
-    nests : sequence of tuple
-        Each nest's mapping, bound, and its counts; at least one.
-
-    Returns
-    -------
-    Floor
-        Seconds, and pJ; no result of any mapping of the cascade is below it.
-    """
-    ends = {*(t.name for t in program.inputs), *program.outputs}
-    works = [least_work(bound, counts, program) for bound, counts in nests]
-    words: dict[str, Fraction] = {}
-    for bound, _ in nests:
-        for name, size in _touched(bound, least_nests(bound, _cut_ranks(bound))).items():
-            if name in ends:
-                moved = min(size, _elements(bound, name)) * Fraction(bound.words.of(name))
-                words[name] = max(words.get(name, Fraction(0)), moved)
-    least = tuple(c for work in works for c in work.counts)
-    shares = tuple(s for work in works for s in work.shares)
-    entering = tuple(s for work in works for s in work.entering)
-    machine = nests[0][0].architecture
-    whole = LeastWork(
-        words=sum(words.values(), Fraction(0)),
-        counts=least,
-        shares=shares,
-        entering=entering,
-        cycles=busiest_array(
-            _by_array(machine, least, dict(shares), dict(entering)), len(machine.arrays)
-        ),
-    )
-    return floor_of(nests[0][0], least, whole)
 
 
 def _least(e: BoundEinsum, count: EinsumCount, nests: tuple[LoopNest, ...]) -> EinsumCount:
@@ -270,7 +223,7 @@ def _elements(bound: Bound, tensor: str) -> int:
     return prod(sizes[rank] + (rank in begun) for rank in ranks)
 
 
-def least_shares(bound: Bound, whole: Program | None = None) -> dict[str, Fraction]:
+def least_shares(bound: Bound) -> dict[str, Fraction]:
     """The share of each Einsum's points that is left at the best sizes of the cascade's tiles.
 
     An Einsum that goes over all members of a cut rank has as many points at any size. One that
@@ -282,9 +235,6 @@ def least_shares(bound: Bound, whole: Program | None = None) -> dict[str, Fracti
     ----------
     bound : Bound
         Any mapping of the cascade.
-    whole : Program, optional
-        The cascade of which the mapping has some Einsums: what masks of others leave out of it,
-        another mapping need not do.
 
     Returns
     -------
@@ -296,7 +246,7 @@ def least_shares(bound: Bound, whole: Program | None = None) -> dict[str, Fracti
     Of one-pass attention with 4 tiles of 256 keys, ``RM[m1+1, p]`` is left with a quarter.
     """
     free = _cut_by_mapping(bound)
-    masked = any(x.where is not None for x in (whole or bound.program).einsums)
+    masked = any(x.where is not None for x in bound.program.einsums)
     return {e.name: _share(bound, e, free, masked) for e in bound.einsums}
 
 

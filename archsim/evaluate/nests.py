@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from einsum_cascade.ir import Program
 
+from ..bound.binding import whole_of_nests
 from ..bound.record import Bound
 from ..cost.instances import of_all_instances
 from ..cost.spill import count_mapping
@@ -13,7 +14,7 @@ from ..result.merge import merged
 from ..result.record import PartUse, Result
 from ..spec.mapping import Mapping
 from .evaluate import evaluate_bound
-from .floor import floor_of_nests
+from .floor import floor_of
 
 
 def evaluate_nests(
@@ -56,8 +57,8 @@ def evaluate_nests(
     )
     shape = {rank: size for bound, _ in counted for rank, size in bound.shapes}
     whole = merged(parts, workload=workload, mapping=mapping.name, shape=tuple(shape.items()))
-    works = [
-        (bound if bound.instances is None else bound.instances.whole, of_all_instances(bound, own))
-        for bound, own in counted
-    ]
-    return replace(whole, floor=floor_of_nests(program, works))
+    # What nests hand to one another need not cross the outermost memory, and what masks of one
+    # leave out of another may be left out.
+    every = whole_of_nests(program, [bound for bound, _ in counted])
+    counts = tuple(count for bound, own in counted for count in of_all_instances(bound, own))
+    return replace(whole, floor=floor_of(every, counts))

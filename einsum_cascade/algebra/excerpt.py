@@ -136,6 +136,27 @@ def cut_blocks(program: Program) -> tuple[tuple[str, ...], ...]:
     return tuple(found)
 
 
+def inseparable(program: Program) -> dict[str, frozenset[str]]:
+    """By Einsum those that are in the same nest as it wherever the cascade is cut, itself included.
+
+    A value that runs along a rank is made where it is read.
+
+    Examples
+    --------
+    >>> from einsum_cascade import Cascade
+    >>> found = Cascade.load("attention-causal-1pass").program.once(inseparable)
+    >>> sorted(found["LM"]), sorted(found["RM"])
+    (['LM'], ['PRM', 'RM', 'SLN'])
+    """
+    group = {e.name: e.name for e in program.einsums}
+    for name in program.iterative:
+        if name in group:
+            readers = [e.name for e in program.einsums if any(a.tensor == name for a in e.reads)]
+            merged = {group[n] for n in (name, *readers)}
+            group = {n: group[name] if g in merged else g for n, g in group.items()}
+    return {n: frozenset(m for m, of in group.items() if of == g) for n, g in group.items()}
+
+
 def tiled_families(program: Program, tensor: str) -> tuple[str, ...]:
     """Ranks that the cascade itself cuts, of whose tiles a tensor is made.
 

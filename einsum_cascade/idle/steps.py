@@ -55,6 +55,42 @@ def idle_problem(
     return problem or _read_later(program, inside, frozenset(stepping))
 
 
+def busy_einsums(
+    program: ir.Program, masked: Collection[str], stepping: Collection[str]
+) -> frozenset[str]:
+    """Einsums that do something in a step without points of the ``masked`` ones, whichever of the
+    others run beside them.
+
+    An Einsum is no less busy where others are taken away (into another nest): of what they write
+    less is known, and what it hands to them is wanted then.
+
+    Parameters
+    ----------
+    program, masked, stepping
+        As of ``idle_problem``, which names the first of them.
+
+    Returns
+    -------
+    frozenset of str
+        Among those that have all variables of ``stepping``.
+
+    >>> from einsum_cascade import Cascade
+    >>> causal = Cascade.load("attention-causal-1pass").program
+    >>> sorted(busy_einsums(causal, [], ["m1"]))
+    ['RD', 'RM', 'RNV']
+    """
+    inside = [e for e in program.einsums if set(stepping) <= {*e.variables}]
+    sets = frozenset(masked), frozenset(stepping)
+    busy = _changing(_EmptyStep(program, *sets, PlainValues(program)), inside)
+    if busy:
+        busy &= _changing(_EmptyStep(program, *sets, SympyValues(program)), inside)
+    return busy | {e.name for e in inside if _wanted(program, e, inside, frozenset(stepping))}
+
+
+def _changing(proof: _EmptyStep, inside: list[ir.Einsum]) -> frozenset[str]:
+    return frozenset(e.name for e in inside if proof.add(e))
+
+
 def _first_problem(proof: _EmptyStep, inside: list[ir.Einsum]) -> str | None:
     return next((p for e in inside if (p := proof.add(e))), None)
 
@@ -63,22 +99,26 @@ def _read_later(
     program: ir.Program, inside: list[ir.Einsum], stepping: frozenset[str]
 ) -> str | None:
     """A value of one step that something outside the step wants to have."""
+    return next((why for e in inside if (why := _wanted(program, e, inside, stepping))), None)
+
+
+def _wanted(
+    program: ir.Program, einsum: ir.Einsum, inside: list[ir.Einsum], stepping: frozenset[str]
+) -> str | None:
+    """Who outside of a step wants what an Einsum writes in it, in words."""
+    # A running value is what it was, as ``add`` has shown; a sum over the steps gained its
+    # identity; what a mask removes without a sum is absent for every reader.
+    running = _iterative(program, einsum) & stepping
+    summed = {*einsum.over} & stepping
+    certain = einsum.where is not None and not einsum.over
+    if running or summed or certain:
+        return None
+    if einsum.name in program.outputs:
+        return f"{einsum.name} is an output"
     names = {e.name for e in inside}
-    outside = [e for e in program.einsums if e.name not in names]
-    for einsum in inside:
-        # A running value is what it was, as ``add`` has shown; a sum over the steps gained its
-        # identity; what a mask removes without a sum is absent for every reader.
-        running = _iterative(program, einsum) & stepping
-        summed = {*einsum.over} & stepping
-        certain = einsum.where is not None and not einsum.over
-        if running or summed or certain:
-            continue
-        if einsum.name in program.outputs:
-            return f"{einsum.name} is an output"
-        readers = [e.name for e in outside if any(a.tensor == einsum.name for a in e.reads)]
-        if readers:
-            return f"{readers[0]} reads {einsum.name} later"
-    return None
+    outside = (e for e in program.einsums if e.name not in names)
+    reader = next((e for e in outside if any(a.tensor == einsum.name for a in e.reads)), None)
+    return f"{reader.name} reads {einsum.name} later" if reader is not None else None
 
 
 def _iterative(program: ir.Program, einsum: ir.Einsum) -> set[str]:

@@ -10,9 +10,7 @@ import pytest
 from archsim import Architecture, simulate
 from archsim.bound.binding import bind
 from archsim.bound.nests import in_nests, nests_of
-from archsim.cost.spill import count_mapping
 from archsim.evaluate.evaluate import evaluate_mapping
-from archsim.evaluate.floor import floor_of_nests
 from archsim.evaluate.nests import evaluate_nests
 from archsim.jobs.spreading import spread_over
 from archsim.result.record import Floor
@@ -66,18 +64,25 @@ def test_nests_are_priced_each_by_itself_and_have_the_floor_of_the_whole(name: s
 
 
 @pytest.mark.parametrize(
-    ("name", "machine", "places"),
+    ("name", "machine", "places", "tiles"),
     [
-        ("attention-causal-1pass", "fusemax", (3,)),  # masks leave tiles out of the second nest
-        ("attention-3pass", "fsa", (1,)),  # what a nest reads may wait in a systolic array
-        ("attention-3pass", "fsa", (5,)),
+        ("attention-causal-1pass", "fusemax", (3,), {}),  # masks leave tiles out of another nest
+        ("attention-causal-1pass", "fusemax", (1, 2, 3), {"M0": 4}),  # and steps of the whole
+        (
+            "flash-attention-2-backward-grouped",
+            "fusemax",
+            (6,),
+            {"G": 1, "S": 2},
+        ),  # steps of a nest alone
+        ("attention-3pass", "fsa", (1,), {}),  # what a nest reads may wait in a systolic array
+        ("attention-3pass", "fsa", (5,), {}),
     ],
 )
 def test_what_nests_hand_on_and_leave_to_one_another_is_not_in_the_floor(
-    name: str, machine: str, places: tuple[int, ...]
+    name: str, machine: str, places: tuple[int, ...], tiles: dict[str, int]
 ) -> None:
     program, on = Cascade.load(name).program, Architecture.load(machine)
-    shapes = {r: SHAPES[r] for r in program.settable if r in SHAPES}
+    shapes = {r: SHAPES[r] for r in program.settable if r in SHAPES} | tiles
     nests = tuple(
         (p.name, bind(p.program, p.mapping, on, p.shapes))
         for p in nests_of(program, cut(program, shapes, *places, on=on), shapes)
@@ -86,16 +91,6 @@ def test_what_nests_hand_on_and_leave_to_one_another_is_not_in_the_floor(
     found = evaluate_nests(program, cut(program, shapes, *places, on=on), nests).floor
     assert found.latency_s == pytest.approx(whole.latency_s, rel=1e-12)
     assert found.energy_pj == pytest.approx(whole.energy_pj, rel=1e-9)
-
-
-def test_the_floor_of_one_nest_is_that_of_the_cascade() -> None:
-    program = Cascade.load("mla-absorbed").program
-    shapes = {"B": 2, "H": 4, "D": 16, "R": 8, "L": 32, "F": 16, "P": 1, "M": 64}
-    mapping = einsum_by_einsum(program, MACHINE, shapes)
-    bound = bind(program, mapping, MACHINE, shapes)
-    counts = count_mapping(bound)
-    floor = floor_of_nests(program, [(bound, counts)])
-    assert floor == evaluate_mapping(program, mapping, MACHINE, shapes).floor
 
 
 def test_the_floor_of_nests_that_are_spread_is_that_of_all_instances() -> None:
