@@ -255,12 +255,17 @@ def _share(
 ) -> Fraction:
     """The least share of an Einsum's points."""
     sizes = dict(bound.shapes)
-    extents: dict[str, list[tuple[str, int]]] = {family: [] for family in free}
+    extents: dict[str, list[int]] = {family: [] for family in free}
+    gone: dict[str, list[str]] = {family: [] for family in free}
     for axis in e.axes:
-        family, member = _member_of(bound.program, axis.variables[0][0])
-        # Members that together are positions of the rank are one axis, as long at any size.
-        if len(axis.variables) == 1 and family in free:
-            extents[family].append((member, axis.extent))
+        family, _ = _member_of(bound.program, axis.variables[0][0])
+        if family in free:
+            members = [_member_of(bound.program, v)[1] for v, _ in axis.variables]
+            # Members that together are positions of the rank are one axis, as long at any size;
+            # M2 and M1 of three are an axis of as many tiles of M0 as there are.
+            if len(members) < len(free[family]):
+                extents[family].append(axis.extent)
+                gone[family] += members
     whole = _of_positions(bound.program, e)
     share = Fraction(1)
     for family, found in extents.items():
@@ -268,8 +273,8 @@ def _share(
             continue  # each position of the rank once, however it is cut
         # Members each on an axis of its own: M1 and M0 have M points together at the least,
         # whatever their sizes; M1 alone may be 1, so that nothing of its extent is left.
-        times = min(sum(m == member for m, _ in found) for member in free[family])
-        share *= Fraction(sizes[family] ** times, prod(extent for _, extent in found))
+        times = min(gone[family].count(member) for member in free[family])
+        share *= Fraction(sizes[family] ** times, prod(found))
         if found and masked:
             return Fraction(0)  # at some sizes there may be no tile that has to be run
     return min(share, Fraction(1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 from math import prod
 from random import Random
 
@@ -103,6 +104,24 @@ def test_the_floor_is_that_of_any_sizes_of_the_cascades_own_tiles(cascade: str) 
     assert len({r.bounds.compute_s for r in results}) > 1
     assert all(r.over_floor >= 1 for r in results)
     assert all(r.energy_pj >= r.floor.energy_pj for r in results)
+
+
+def test_tiles_of_tiles_may_be_few_where_an_einsum_goes_over_two_of_three_members() -> None:
+    """RM[m2, m1] of splits of tiles of keys has one value where a tile has all keys."""
+    program, machine = Cascade.load("flash-decoding").program, small((2, 3), 4)
+    given, found = {"B": 1, "H": 1, "E": 2, "F": 2, "P": 1, "M": 12}, set()
+    mapping = einsum_by_einsum(program, machine, given)
+    others = tuple(t for t in mapping.tiles if t.member not in ("M0", "M1"))
+    for size, tiles in ((1, 4), (2, 2), (3, 4), (4, 1)):
+        own = tuple(
+            replace(t, size={"M0": size, "M1": tiles}[t.member])
+            for t in mapping.tiles
+            if t.member in ("M0", "M1")
+        )
+        bound = bind(program, replace(mapping, tiles=(*own, *others)), machine, given)
+        found.add((least_work(bound, count_mapping(bound)).cycles, least_shares(bound)["BQK"]))
+        assert least_shares(bound)["RM"] == Fraction(size, 12)
+    assert len(found) == 1
 
 
 MASKED = """
