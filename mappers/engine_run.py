@@ -9,6 +9,7 @@ from itertools import groupby
 from archsim.bound.binding import bind
 from archsim.bound.nests import nests_of
 from archsim.bound.record import Bound
+from archsim.evaluate.at_least import takes_longer
 from archsim.evaluate.evaluate import evaluate_bound
 from archsim.evaluate.nests import evaluate_nests
 from archsim.result.record import Result
@@ -16,7 +17,7 @@ from archsim.spec.mapping import Mapping
 from einsum_cascade.errors import MappingError, Problem
 
 from .choices.choose import choose
-from .objectives import SearchObjective
+from .objectives import LATENCY, SearchObjective
 from .space.constraints import broken_problem
 from .space.mapspace import Mapspace
 from .space.region import Region
@@ -59,6 +60,14 @@ def kind_of_bound(bound: Bound) -> Kind:
     return kind_of(x.rank for x in bound.nest if x.bound > 1)
 
 
+def kind_of_nests(nests: Iterable[tuple[str, Bound]]) -> Kind:
+    """Of what kind a mapping of several nests is, or of one."""
+    kinds = [kind_of_bound(bound) for _, bound in nests]
+    if len(kinds) == 1:
+        return kinds[0]
+    return tuple(rank for kind in kinds for rank in (*kind, _NEXT_NEST))
+
+
 def bound_mapping(space: Mapspace | Region, mapping: Mapping) -> Bound:
     """A mapping of a space's cascade, in the space or not, with its sizes.
 
@@ -98,9 +107,9 @@ def _run_nests(space: Mapspace | Region, mapping: Mapping, objective: SearchObje
         raise MappingError(Problem(text, mapping.span))
     nests = bound_nests(space, mapping)
     result = evaluate_nests(space.program, mapping, nests)
-    kinds = ((*kind_of_bound(bound), _NEXT_NEST) for _, bound in nests)
-    kind = tuple(rank for its in kinds for rank in its)
-    return EngineRun(value=objective.of(result), mapping=mapping, result=result, kind=kind)
+    return EngineRun(
+        value=objective.of(result), mapping=mapping, result=result, kind=kind_of_nests(nests)
+    )
 
 
 def run_mapping(
@@ -125,9 +134,40 @@ def run_mapping(
     """
     if mapping.nests:
         return _run_nests(space, mapping, objective)
+    return _run_bound(_obeying(space, mapping), mapping, objective)
+
+
+def run_to_beat(
+    space: Mapspace | Region, mapping: Mapping, objective: SearchObjective, best: EngineRun
+) -> EngineRun | None:
+    """The same, or None as soon as it is certain to be slower than the best, where that decides.
+
+    Parameters
+    ----------
+    best : EngineRun
+        What it has to be as good as.
+
+    Raises
+    ------
+    MappingError
+        As ``run_mapping``, as far as it was looked at.
+    """
+    if mapping.nests or objective.code != LATENCY:
+        return run_mapping(space, mapping, objective)
+    bound = _obeying(space, mapping)
+    if takes_longer(bound, best.result.latency_s):
+        return None
+    return _run_bound(bound, mapping, objective)
+
+
+def _obeying(space: Mapspace | Region, mapping: Mapping) -> Bound:
     bound = bound_mapping(space, mapping)
     if broken := space.constraints.broken(bound):
         raise MappingError(broken_problem(broken, f"the mapping '{mapping.name}'"))
+    return bound
+
+
+def _run_bound(bound: Bound, mapping: Mapping, objective: SearchObjective) -> EngineRun:
     result = evaluate_bound(bound)
     return EngineRun(
         value=objective.of(result), mapping=mapping, result=result, kind=kind_of_bound(bound)

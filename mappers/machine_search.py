@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from time import monotonic
+
 from .certificate import Searched
 from .exhaustive.search import STRATEGY, Exhaustive
 from .line_search import line_search
+from .local_search import improved
 from .nest_search import of_nest, search_nests
 from .protocol import Mapper, Progress, SearchProblem
 from .spread_nests import search_spread
@@ -23,7 +26,13 @@ def machine_search(strategy: Mapper | None, problem: SearchProblem, progress: Pr
     MappingError
         As ``Mapper.search``.
     """
-    strategy, space = strategy or STRATEGY, problem.space
+    strategy, began = strategy or STRATEGY, monotonic()
+    found = _searched(strategy, problem, progress)
+    return improved(problem, found, began) if isinstance(strategy, Exhaustive) else found
+
+
+def _searched(strategy: Mapper, problem: SearchProblem, progress: Progress) -> Searched:
+    space = problem.space
     if space.architecture.has_instances:
         return search_spread(strategy, problem, progress)
     if not space.architecture.tree.is_line:

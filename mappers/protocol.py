@@ -68,7 +68,7 @@ class Clock:
         return Clock(max(0.0, self._end - monotonic()) / searches)
 
     def most(self) -> Clock:
-        """The time of a search whose finds are to be run by the engine in what is left then."""
+        """The time of a search, where what it finds needs what is left then."""
         if self._end is None:
             return self
         return Clock(_MOST * max(0.0, self._end - monotonic()))
@@ -111,10 +111,12 @@ class SearchProblem:
         A mapping to begin with, that need not be of the space. It is what is found where
         nothing of the space is better.
     is_over : callable
-        Whether time is up.
+        Whether time for the search is up.
     others : tuple of EngineRun
         More such mappings, none better than that one. Of mappings that are as good as what is found
         the best in the other objective is taken, these among them.
+    is_late : callable
+        Whether time for what comes after the search is up, too.
     """
 
     space: Mapspace
@@ -123,6 +125,7 @@ class SearchProblem:
     known: EngineRun | None = None
     is_over: Callable[[], bool] = never
     others: tuple[EngineRun, ...] = ()
+    is_late: Callable[[], bool] = never
 
 
 @runtime_checkable

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from archsim.spec.arch import Architecture
-from archsim.spec.mapping import Keep, Mapping, NestLevel
+from archsim.spec.mapping import Mapping, NestLevel
+
+from .moves import with_place
 
 _ROUNDS = 2
 """How often all places are gone through, as long as one was better in the last round."""
@@ -59,29 +61,6 @@ def with_loops_outside(architecture: Architecture, mapping: Mapping) -> Mapping:
         return mapping
     loops = tuple(loop for level in mapping.nest for loop in level.loops)
     return replace(mapping, nest=(NestLevel(level=architecture.memories[0].name, loops=loops),))
-
-
-def with_place(mapping: Mapping, tensor: str, memory: str) -> Mapping:
-    """A mapping that keeps a tensor in a memory; one that does, without it there.
-
-    Examples
-    --------
-    >>> one = with_place(Mapping(name="m", cascade="c"), "K", "latches")
-    >>> [(k.level, k.tensors) for k in one.keep]
-    [('latches', ('K',))]
-    >>> [k.tensors for k in with_place(one, "K", "latches").keep]
-    [()]
-    """
-    there = [k for k in mapping.keep if k.level == memory]
-    if not there:
-        return replace(mapping, keep=(*mapping.keep, Keep(level=memory, tensors=(tensor,))))
-    keep = tuple(_toggled(k, tensor) if k.level == memory else k for k in mapping.keep)
-    return replace(mapping, keep=keep)
-
-
-def _toggled(keep: Keep, tensor: str) -> Keep:
-    others = tuple(t for t in keep.tensors if t != tensor)
-    return replace(keep, tensors=others if tensor in keep.tensors else (*others, tensor))
 
 
 def starts_of(architecture: Architecture, mapping: Mapping) -> Iterator[Mapping]:

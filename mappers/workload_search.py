@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, TypeVar
@@ -212,11 +212,12 @@ def search_workload(
         if key in found:
             found[key] = found[key].again(part.times)
         else:
-            is_over = _end_of([*found.values()], clock.share(len(workload.parts) - number))
-            timed = objective.code == LATENCY
-            asked = SearchProblem(
-                replace(space, slow=not timed), objective, tolerance, is_over=is_over
-            )
+            its = clock.part(len(workload.parts) - number)
+            # The usual search is followed by small changes of what it finds.
+            search = its.most() if _is_usual(strategy) else its
+            is_over, is_late = (_end_of(found.values(), c) for c in (search.share(1), its.late()))
+            space = replace(space, slow=objective.code != LATENCY)
+            asked = SearchProblem(space, objective, tolerance, is_over=is_over, is_late=is_late)
             found[key] = _searched(strategy, part, asked, start, partial(progress, part.name))
         chosen.append(found[key].found.mapping)
     by_part = ByPart(tuple(chosen))
@@ -224,12 +225,16 @@ def search_workload(
     return WorkloadSearched(run_plan(jobs), tuple(found.values()), objective, by_part, jobs)
 
 
+def _is_usual(strategy: Mapper | None) -> bool:
+    return strategy is None or strategy == strategy_called("exhaustive")
+
+
 def _told_apart_by(space: Mapspace) -> tuple[object, ...]:
     """What makes two spaces of one cascade on one machine different."""
     return tuple(space.shapes.items()), space.program.parameters, space.program.formats
 
 
-def _end_of(parts: Sequence[PartSearched], usual: Callable[[], bool]) -> Callable[[], bool]:
+def _end_of(parts: Iterable[PartSearched], usual: Callable[[], bool]) -> Callable[[], bool]:
     """What tells a search that time is up: at once where somebody interrupted one before it."""
     return at_once if any(p.found.certificate.ended == INTERRUPTED for p in parts) else usual
 
@@ -285,8 +290,7 @@ def _searched(
     Nor is that of the same cascade where a machine is designed for one that stands in for it.
     """
     constraints = problem.space.constraints
-    usual = strategy is None or strategy == strategy_called("exhaustive")
-    whole = usual and not constraints
+    whole = _is_usual(strategy) and not constraints
     if whole and (before := _remembered(part, problem, start)) is not None:
         value = problem.objective.of(before.result)
         return PartSearched(name=part.name, found=before, value=value, times=part.times)
@@ -295,8 +299,9 @@ def _searched(
     from .split_search import with_splits
 
     known, splits = with_splits(strategy, part, problem, known_runs(part, problem, start), progress)
-    is_over = at_once if splits.interrupted else problem.is_over
-    asked = replace(problem, known=known.best, others=known.others, is_over=is_over)
+    asked = replace(problem, known=known.best, others=known.others)
+    if splits.interrupted:
+        asked = replace(asked, is_over=at_once, is_late=at_once)
     found = machine_search(strategy, asked, progress)
     found, late = known.made_good(replace(found, certificate=splits.beside(found.certificate)))
     if all(found.mapping is not run.mapping for run in (*known.runs, *late)):

@@ -1,0 +1,202 @@
+"""Small changes of what a search found: from a worse mapping next to it back to it, or further."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from fractions import Fraction
+from functools import cache, partial
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from archsim import Architecture
+from archsim.spec.mapping import Mapping
+from einsum_cascade import Cascade
+from einsum_cascade.errors import InputError
+from mappers import local_search
+from mappers.certificate import INTERRUPTED, Certificate, RunnerUp, Searched
+from mappers.engine_run import EngineRun, bound_mapping, run_mapping, run_to_beat
+from mappers.local_search import improved
+from mappers.moves import Move, moves_of, transposed, with_place, with_tile
+from mappers.objectives import objective_called
+from mappers.protocol import SearchProblem, at_once
+from mappers.space.mapspace import Mapspace
+
+SHAPES = {"B": 1, "H": 2, "E": 16, "F": 16, "M": 64, "P": 96}
+SIDES = ("array_2d.shape.rows=8", "array_2d.shape.columns=8", "array_1d.shape.lanes=8")
+
+
+@cache
+def small() -> Mapspace:
+    machine = Architecture.load("fusemax", [f"arrays.{side}" for side in SIDES])
+    return Mapspace.of(Cascade.load("attention-1pass").program, machine, {**SHAPES, "M0": 8})
+
+
+Changing = Callable[..., Mapping]
+
+
+@pytest.fixture
+def only(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Leaves some kinds of moves, of some things, and the time for all of them."""
+    monkeypatch.setattr(local_search, "_LEAST_S", 1e6)
+
+    def leave(*kinds: Changing, **of: str) -> None:
+        def some(*args: Any) -> Iterator[Move]:
+            for move in moves_of(*args):
+                assert isinstance(move, partial)
+                if move.func in kinds and of.items() <= move.keywords.items():
+                    yield move
+
+        monkeypatch.setattr(local_search, "moves_of", some)
+
+    return leave
+
+
+def written() -> Mapping:
+    """A mapping that is there already, with its parts by their names."""
+    return bound_mapping(small(), Mapping.load("fusemax-binding")).mapping
+
+
+def searched(run: EngineRun, gap: float = 0.9, other: EngineRun | None = None) -> Searched:
+    floor = objective_called("latency").floor(run.result)
+    certificate = Certificate(
+        strategy="exhaustive",
+        objective="latency",
+        candidates=10,
+        evaluated=10,
+        reasons=(),
+        runs=3,
+        gap=gap,
+        tolerance=1e-3,
+        value=run.value,
+        floor=floor,
+    )
+    beaten = (
+        None
+        if other is None
+        else RunnerUp(mapping=other.mapping, result=other.result, differences=())
+    )
+    return Searched(
+        mapping=run.mapping, result=run.result, certificate=certificate, runner_up=beaten
+    )
+
+
+def problem(objective: str = "latency") -> SearchProblem:
+    return SearchProblem(small(), objective_called(objective))
+
+
+def ran(mapping: Mapping, objective: str = "latency") -> EngineRun:
+    return run_mapping(small(), mapping, objective_called(objective))
+
+
+SHORTER = partial(with_tile, member="P0", times=Fraction(1, 4), sizes={"P0": 8})
+WITHOUT = partial(with_place, tensor="K", place="global_buffer")
+TWICE = partial(with_place, tensor="SLNV", place="global_buffer")
+
+
+@pytest.mark.parametrize(
+    ("objective", "spoil", "of"),
+    [
+        ("latency", SHORTER, "member"),
+        ("energy", WITHOUT, "tensor"),
+        ("energy", TWICE, "tensor"),
+    ],
+)
+def test_what_was_made_worse_is_made_good(
+    objective: str, spoil: partial[Mapping], of: str, only: Callable[..., None]
+) -> None:
+    only(spoil.func, **{of: spoil.keywords[of]})
+    good = ran(written(), objective)
+    bad = ran(spoil(good.mapping), objective)
+    assert bad.value > good.value
+    found = improved(problem(objective), searched(bad), monotonic())
+    value = objective_called(objective).of(found.result)
+    assert value <= good.value
+    assert ran(found.mapping, objective).value == value
+    # What was proven before is proven now.
+    assert found.certificate.bound == pytest.approx(bad.value / 10)
+    assert found.certificate.value == value
+    assert found.certificate.runs > 3
+
+
+def test_what_is_proven_is_left_as_it_is() -> None:
+    found = searched(ran(written()), gap=0.01)
+    assert improved(problem(), found, monotonic()) is found
+
+
+def test_of_what_is_as_good_that_of_less_energy_is_taken(only: Callable[..., None]) -> None:
+    only(with_place, tensor="SLNV")
+    mapping = with_place(written(), "SLNV", "global_buffer")
+    found = improved(problem(), searched(ran(mapping)), monotonic())
+    assert found.result.cycles <= ran(mapping).value
+    assert found.result.energy_pj < ran(mapping).result.energy_pj
+
+
+def test_tiles_that_the_workload_gives_stay(only: Callable[..., None]) -> None:
+    only(with_tile)
+    mapping, machine = written(), small().architecture
+    free, fixed = (
+        len([*moves_of(machine, mapping, {"P0": 8}, members)]) for members in ((), ("P0",))
+    )
+    assert free > fixed
+    found = improved(problem(), searched(ran(mapping)), monotonic())
+    assert dict(found.result.shape)["M0"] == 8
+
+
+def test_it_ends_with_the_best_where_it_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = ran(with_tile(written(), "P1", Fraction(1, 8), {"P1": 96}))
+    asked: list[Mapping] = []
+
+    def interrupted(
+        space: Mapspace, mapping: Mapping, objective: object, best: EngineRun
+    ) -> EngineRun | None:
+        asked.append(mapping)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return run_to_beat(space, mapping, objective_called("latency"), best)
+
+    monkeypatch.setattr(local_search, "run_to_beat", interrupted)
+    found = improved(problem(), searched(bad), monotonic())
+    assert found.certificate.ended == INTERRUPTED
+    assert found.result.cycles <= bad.value
+    assert len(asked) == 2
+
+
+def test_it_takes_no_time_where_there_is_none() -> None:
+    late = replace(problem(), is_late=at_once)
+    found = improved(late, searched(ran(written())), monotonic())
+    assert found.certificate.runs == 3
+
+
+def test_what_is_certainly_slower_is_not_run() -> None:
+    good, latency = ran(written()), objective_called("latency")
+    slow = with_tile(written(), "P0", Fraction(1, 8), {"P0": 8})
+    assert run_mapping(small(), slow, latency).value > good.value
+    assert run_to_beat(small(), slow, latency, good) is None
+    assert run_to_beat(small(), slow, objective_called("energy"), good) is not None
+
+
+def of_another_kind(good: EngineRun) -> EngineRun:
+    """A worse mapping next to it, in which other loops are shared or in another order."""
+    for move in moves_of(small().architecture, good.mapping, {"P0": 8, "P1": 96}):
+        try:
+            run = ran(move(good.mapping))
+        except InputError:
+            continue
+        if run.kind != good.kind and run.value > good.value:
+            return run
+    raise AssertionError
+
+
+def test_it_goes_on_from_the_runner_up_too(only: Callable[..., None]) -> None:
+    """What was best is the runner-up of what was made of its runner-up."""
+    good = ran(written())
+    second = of_another_kind(good)
+    only(transposed)
+    found = improved(problem(), searched(second, other=good), monotonic())
+    assert found.result.cycles <= good.value
+    assert found.runner_up is not None
+    assert found.runner_up.differences
+    assert ran(found.runner_up.mapping).kind != ran(found.mapping).kind
