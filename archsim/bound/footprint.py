@@ -13,6 +13,7 @@ from ..spec.mapping import Spill
 from .record import Bound, BoundEinsum
 from .ring import visiting
 from .streaming import stream_of
+from .together import size_of_all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,7 +213,8 @@ def _tiles(bound: Bound, e: BoundEinsum, level: int, tile: _Tile) -> dict[str, i
             size = tile(bound, e, access_map, level)
             if bound.instances is not None:
                 size = max(size, at_home(bound, e, access_map, level, size))
-                size *= bound.instances.copies(access_map, level)
+                inside = e.nest(level).first_tile
+                size = size_of_all(bound, e, access_map, level, inside, size)
             found[tensor] = max(found.get(tensor, 0), size)
     for start in e.initial:
         for access_map in start.reads:

@@ -14,9 +14,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from math import prod
 
+from einsum_cascade.ir import Gather
+
 from ..bound.instances import Instances, PartKinds, Spread
 from ..bound.record import Bound, BoundEinsum
-from .accesses import AccessCount, Amount, EinsumCount, RegisterUses, Uses
+from ..bound.together import held_together
+from .accesses import AccessCount, Amount, EinsumCount, RegisterUses, Uses, way_of
+from .meter import Size
+from .random_access import words_in_lines
 from .ring import over_links
 from .spill import count_mapping
 
@@ -84,6 +89,17 @@ class _PartCount:
         """Elements written by an access."""
         access = self.accesses.get(key)
         return 0 if access is None else access.writes
+
+
+@dataclass(frozen=True, slots=True)
+class _GatheredAt:
+    """A place on the way of an operand that is picked."""
+
+    number: int
+    """Of the operand."""
+    place: str
+    levels: tuple[int | None, int]
+    """The memory itself, if anything comes to it from outside, and what is next inside of it."""
 
 
 def _times(count: EinsumCount, *, number: int) -> int:
@@ -202,6 +218,10 @@ class _Sums:
             )
             return replace(one, reads=used + writes, writes=writes)
         reads = self._sum(e, problems, lambda p: p.reads(key), lambda s: every(s, reads=True))
+        if (gathered := self._gathered(e, key)) is not None:
+            into, out_of = (partial(self._held, e, problems, gathered, n) for n in (0, 1))
+            writes = min(writes, into(lambda s: every(s, reads=False), writes))
+            reads = min(reads, out_of(lambda s: every(s, reads=True), reads))
         if result and level is not None:
             met = prod(
                 s.parts
@@ -211,6 +231,50 @@ class _Sums:
             # Every partial sum but the first is added to one that is there.
             reads += (met - 1) * self._size(e, problems)
         return replace(one, reads=reads, writes=writes)
+
+    def _gathered(self, e: BoundEinsum, key: _AccessKey) -> _GatheredAt | None:
+        """The access that a key is of, if it gathers: where it stops, and where inside of that."""
+        tensor, place, times = key
+        for number, access_map in enumerate(e.reads):
+            if access_map.access.tensor != tensor:
+                continue
+            way = way_of(self.bound, e, number)
+            levels = (*(stop.level for stop in way), self.bound.register_level)
+            for stop, inside in zip(way, levels[1:], strict=True):
+                if stop.place == place and not times:
+                    gathers = any(isinstance(i, Gather) for i in access_map.access.indices)
+                    arrives = stop.level if stop.level != levels[0] else None
+                    return _GatheredAt(number, stop.place, (arrives, inside)) if gathers else None
+                times -= stop.place == place
+        return None
+
+    def _held(
+        self,
+        e: BoundEinsum,
+        problems: list[_PartCount],
+        gathered: _GatheredAt,
+        which: int,
+        every: _Weight,
+        otherwise: Amount,
+    ) -> Amount:
+        """What moves of picks that a memory holds for all instances together, each element once."""
+        access_map, level = e.reads[gathered.number], gathered.levels[which]
+        if level is None or level == self.bound.register_level:
+            return otherwise
+        tile = e.nest(level).first_tile
+        held = held_together(self.bound, e, access_map, level, tile)
+        if held is None:
+            return otherwise
+        size: Size = held.access_map.size
+        if which and (memory := self.bound.architecture.memory(gathered.place)) is not None:
+            bits = self.bound.architecture.word_bits * self.bound.words.of(access_map.access.tensor)
+            size = words_in_lines(held.e, held.access_map, memory, bits)
+        return self._sum(
+            e,
+            problems,
+            lambda p: held.delivered(p.einsum, level, size),
+            lambda s: s.variable not in held.shared and every(s),
+        )
 
     def _is_passed_on(self, access: AccessCount) -> bool:
         """Whether instances pass on in a ring what an access brings to where they hold it."""

@@ -16,7 +16,7 @@ from math import prod
 from typing import Final
 
 from einsum_cascade.algebra.conditions import with_masks
-from einsum_cascade.ir import Access, Affine, Einsum, Index, Program, walk
+from einsum_cascade.ir import Access, Affine, Einsum, Gather, Index, Program, walk
 
 from ..bound.part_masks import has_mask_over
 from ..bound.part_picks import is_own_pick, lies_in_parts
@@ -139,7 +139,17 @@ def copying_spreadings(
         if _leaves_idle(architecture, way)
         for rank in masked
     ]
-    return tuple(dict.fromkeys(way for way in (*more, *found) if way and way not in usual))
+    # Fewer heads at a time, each in more parts: the memory that feeds them has room for all that
+    # these could pick.
+    picking = (_beside(architecture, sizes, parallel, r) for r in masked if _picks(program, r))
+    ways = (*picking, *more, *found)
+    return tuple(dict.fromkeys(way for way in ways if way and way not in usual))
+
+
+def _picks(program: Program, rank: str) -> bool:
+    """Whether something is picked at each coordinate of a rank."""
+    indices = (i for e in program.einsums for a in e.reads for i in a.indices)
+    return any(isinstance(i, Gather) and rank.lower() in i.access.variables for i in indices)
 
 
 def splitting(program: Program, spreading: Spreading) -> bool:

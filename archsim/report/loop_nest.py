@@ -15,6 +15,7 @@ from math import prod
 
 from ..bound.footprint import Requirement, held_tile, requirement
 from ..bound.record import Bound, BoundEinsum, SharedLoop
+from ..bound.together import size_of_all
 from ..document import Document, Listing
 from ..jobs.job import JobPlan
 from ..quantities import byte_size
@@ -176,8 +177,8 @@ class _FusedNest:
                 tensor = touched.access.tensor
                 if level in self.bound.memories(e, tensor):
                     size = held_tile(self.bound, e, touched, level)
-                    if self.bound.instances is not None:
-                        size *= self.bound.instances.copies(touched, level)
+                    tile = e.nest(level).first_tile
+                    size = size_of_all(self.bound, e, touched, level, tile, size)
                     sizes[tensor] = max(sizes.get(tensor, 0), size)
         if not sizes:
             return

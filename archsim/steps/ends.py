@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from ..bound.record import Bound
+from ..bound.together import size_of_all
 from ..space.access_map import AccessMap
 from ..space.iteration import first_tile
 
@@ -26,7 +27,9 @@ def first_fill(bound: Bound, inside: tuple[str, ...]) -> int | Fraction:
             tile = first_tile(e.extents, e.shared)
             for f in e.reads:
                 if level in bound.residency.memories(f.access.tensor)[: level + 1]:
-                    size = f.size(tile) * _copies(bound, f)
+                    inner = (n for n in bound.memories(e, f.access.tensor) if n > level)
+                    to = next(inner, bound.register_level)
+                    size = size_of_all(bound, e, f, level, tile, f.size(tile), to=to)
                     needed[f.access.tensor] = max(needed.get(f.access.tensor, 0), size)
     return sum(n * bound.words.of(tensor) for tensor, n in needed.items())
 

@@ -102,6 +102,10 @@ def test_queries_fill_all_instances_that_nothing_else_does() -> None:
     program = Cascade.load("native-sparse-attention").program
     shapes = {"B": 1, "G": 4, "S": 16, "P": 8192, "M": 8192, "U": 64, "J": 16, "F": 128}
     assert [("G", 4), ("P", 27)] in parts(copying_spreadings(program, machine, shapes))
+    # Blocks of 32 heads are more than L2 has room for, those of 4 are not.
+    program = Cascade.load("mixture-of-block-attention").program
+    shapes = {"B": 1, "H": 32, "P": 8192, "M": 8192, "U": 512, "J": 3, "E": 128, "F": 128}
+    assert parts(copying_spreadings(program, machine, shapes))[0] == [("H", 4), ("P", 27)]
 
 
 def test_sums_meet_where_most_instances_would_be_idle() -> None:
