@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import accumulate, product
 from math import prod
+from operator import itemgetter
 
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import BLOCK_BY_BLOCK, EinsumMapping, Keep, Mapping, Schedule
@@ -123,11 +124,7 @@ def _chosen(site: Site, way: Callable[[Einsum], ArrayLayout]) -> _Blocks:
     chosen: tuple[_Tile, ...] = ()
     for number, room in reversed([*enumerate(rooms)]):
         least = chosen[0] if chosen else dict.fromkeys(site.shapes, 1)
-        able = (
-            tile
-            for tile in _tiles(site, least)
-            if room is None or _USERS * _most_bytes(site, tile) <= room
-        )
+        able = _tiles(site, least) if room is None else _tiles_in(site, least, room)
         # Until it is their turn memories further out hold the same tile: only loops of the
         # outermost are around.
         options = [uncut.cut((*(tile for _ in range(number + 1)), *chosen)) for tile in able]
@@ -159,9 +156,21 @@ def _sizes(site: Site, least: _Tile) -> dict[str, list[int]]:
     return sizes
 
 
-def _most_bytes(site: Site, tile: _Tile) -> Fraction:
-    """Bytes of the tiles of the Einsum that has the largest."""
-    return max(tile_bytes(site, e, tile) for e in site.program.einsums)
+def _tiles_in(site: Site, least: _Tile, room: int) -> Iterator[_Tile]:
+    """Those of which the tiles of each Einsum take half of a memory at the most."""
+    # Einsums have few of the ranks, so that most of what each holds has been asked before.
+    ranks = [(e, itemgetter(*(site.ranks(e) or [next(iter(least))]))) for e in site.program.einsums]
+    known: list[dict[object, bool]] = [{} for _ in ranks]
+    for tile in _tiles(site, least):
+        for (e, own), found in zip(ranks, known, strict=True):
+            key = own(tile)
+            fits = found.get(key)
+            if fits is None:
+                fits = found[key] = _USERS * tile_bytes(site, e, tile) <= room
+            if not fits:
+                break
+        else:
+            yield tile
 
 
 def _slow(blocks: _Blocks) -> tuple[Fraction, Fraction, Fraction]:

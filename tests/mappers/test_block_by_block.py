@@ -16,8 +16,10 @@ from archsim.validation.check import validate_cascade
 from archsim.validation.mapped import mapped_run
 from einsum_cascade import Cascade
 from einsum_cascade.errors import MappingError
-from mappers.block_by_block import block_by_block
+from mappers.block_by_block import _tiles, _tiles_in, block_by_block
+from mappers.einsum_by_einsum import tile_bytes
 from mappers.generators import GENERATORS
+from mappers.sites import Site
 from workloads import load
 from workloads.references import find_reference
 
@@ -132,3 +134,19 @@ def test_of_a_cascade_with_many_ranks_no_blocks_are_made() -> None:
     program = Cascade.load("deepseek-sparse-attention").program
     shapes = dict.fromkeys(("H", "P", "M", "N", "D", "J", "A", "R", "C", "F"), 1 << 12) | {"B": 1}
     assert block_by_block(program, Architecture.load("ascend-910b2"), shapes) is None
+
+
+def test_tiles_that_fit_are_those_of_which_no_einsum_has_too_much() -> None:
+    """What each Einsum holds is asked once for each tile of its own ranks."""
+    program = Cascade.load("attention-3pass").program
+    shapes = {"B": 1, "H": 2, "P": 32, "M": 48, "E": 16, "F": 16}
+    site = Site(program=program, architecture=small((4, 4), 4), shapes=shapes)
+    least = dict.fromkeys(shapes, 1)
+    every = [*_tiles(site, least)]
+    held = [2 * max(tile_bytes(site, e, tile) for e in program.einsums) for tile in every]
+    counts = []
+    for room in (500, 2000, 5000, 10**9):
+        found = [*_tiles_in(site, least, room)]
+        assert found == [tile for tile, size in zip(every, held, strict=True) if size <= room]
+        counts.append(len(found))
+    assert 0 < counts[0] < counts[1] < counts[2] < counts[3] == len(every)
