@@ -26,7 +26,7 @@ from ..spec.arch import Architecture
 from ..spec.mapping import Mapping, NestLevel, SpreadRank
 from .balancing import balanced_begins
 from .one_by_one import one_by_one
-from .part_masks import has_mask_over, moved_masks, whole_lengths
+from .part_masks import has_mask_over, moved_masks, whole_indices, whole_lengths
 from .part_picks import is_own_pick
 from .remade import remade_by_each, torn
 from .ring import NO_RING, Ring, ring_of
@@ -195,6 +195,7 @@ def bind_spread(
     sizes = {t.member: tile_size(t, architecture) or 1 for t in inner.tiles}
     tiling = build_tiling(program, inner, shapes, sizes)
     spread = tuple(_spread(mapping, architecture, tiling))
+    everything, program = program, _of_parts(program, spread, tiling)
     first = bind_one(program, inner, _shapes(tiling, spread, (0,) * len(spread)))
     illegal = (*_illegal(first, spread), *_uneven(tiling, spread))
     if problems := [Problem(text, first.mapping.span) for text in illegal]:
@@ -211,10 +212,20 @@ def bind_spread(
     bound = parts.of(spread, (0,) * len(spread)) if masked else first
     every = product(*(range(len(s.kinds)) for s in spread))
     others = tuple((kinds, parts.of(spread, kinds)) for kinds in every if any(kinds))
-    whole = bind_whole(program, one_by_one((bound,)), dict(tiling.shapes))
+    whole = bind_whole(everything, one_by_one((bound,)), dict(tiling.shapes))
     remade = frozenset((name, s.rank) for s in spread for name in remade_by_each(bound, s))
     instances = Instances(spread=spread, whole=whole, others=others, ring=ring, remade=remade)
     return replace(bound, instances=instances)
+
+
+def _of_parts(program: Program, spread: tuple[Spread, ...], tiling: Tiling) -> Program:
+    """The cascade whose indices know how long ranks are that are in parts."""
+    for s in spread:
+        if s.parts > 1:
+            program = program.once(
+                whole_indices, s.rank, whole_lengths(program, s.rank, tiling.shapes)
+            )
+    return program
 
 
 @dataclass(frozen=True, slots=True)

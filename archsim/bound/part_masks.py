@@ -1,4 +1,4 @@
-"""Masks of a rank that is in parts: whether there are any, and as a part has them."""
+"""Masks and indices of a rank that is in parts, as a part has them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from math import prod
 
 from einsum_cascade.algebra.conditions import with_masks
 from einsum_cascade.algebra.indices import affine_value
-from einsum_cascade.algebra.terms import rebuild
+from einsum_cascade.algebra.terms import map_einsum, rebuild
 from einsum_cascade.ir import (
     Access,
     Affine,
     AffineTerm,
+    Index,
     Name,
     Node,
     Number,
@@ -95,3 +96,53 @@ def moved_masks(program: Program, rank: str, begin: int, whole: Lengths) -> Prog
         e if e.where is None else replace(e, where=rebuild(e.where, moved)) for e in program.einsums
     )
     return replace(program, einsums=tuple(einsums))
+
+
+def whole_indices(program: Program, rank: str, whole: Lengths) -> Program:
+    """The cascade as a part of a rank has it: its indices know how long all of the rank is.
+
+    ``X[p*M + e]`` is of other elements at each p, however short a part of M is.
+
+    Parameters
+    ----------
+    program, rank, whole
+        As of ``moved_masks``.
+
+    Returns
+    -------
+    Program
+        The same one, where no index asks how long the rank is.
+    """
+    lengths = dict(whole)
+    declared = program.rank_of.get(rank)
+    cut = program.rank_of.get(declared.family or "") if declared is not None else None
+    digits = {m.lower() for m in (cut.partition if cut is not None else (rank,))}
+    running = {t for t, ranks in program.iterative.items() if not lengths.keys().isdisjoint(ranks)}
+
+    def told(shapes: tuple[str, ...], coefficient: int) -> tuple[tuple[str, ...], int]:
+        times = prod(lengths[s] for s in shapes if s in lengths)
+        return tuple(s for s in shapes if s not in lengths), coefficient * times
+
+    def term(t: AffineTerm) -> AffineTerm:
+        if t.variable in digits or lengths.keys().isdisjoint(t.shapes):
+            return t  # positions of the rank itself are of the part
+        shapes, coefficient = told(t.shapes, t.coefficient)
+        return replace(t, shapes=shapes, coefficient=coefficient)
+
+    def index(i: Index) -> Index:
+        if isinstance(i, Affine):
+            return replace(i, terms=tuple(map(term, i.terms)))
+        shapes, coefficient = told(i.shapes, i.coefficient)
+        offset = replace(i.offset, terms=tuple(map(term, i.offset.terms)))
+        return replace(i, shapes=shapes, coefficient=coefficient, offset=offset)
+
+    def access(a: Access) -> Access:
+        # The end of what runs along the rank is that of the part.
+        same = a.tensor in running
+        return a if same else replace(a, indices=tuple(map(index, a.indices)))
+
+    def known(node: Node) -> Node:
+        return rebuild(node, lambda n: access(n) if isinstance(n, Access) else n)
+
+    einsums = tuple(replace(map_einsum(e, known), target=access(e.target)) for e in program.einsums)
+    return program if einsums == program.einsums else replace(program, einsums=einsums)
