@@ -330,12 +330,13 @@ class _GridBounds:
             free = [r for r in ranks if r not in unlaid]
             shape = [len(cuts) if r in free else 1 for r, cuts in self.options.items()]
             found = np.empty(shape)
+            ways = {
+                r: [LayableRank(r, self.shapes[r], self.fine[r, cut]) for cut in self.options[r]]
+                for r in free
+            }
+            at = [n for n, r in enumerate(self.options) if r in free]
             for place in np.ndindex(*shape):
-                chosen = dict(zip(self.options, place, strict=True))
-                laid = [
-                    LayableRank(r, self.shapes[r], self.fine[r, self.options[r][chosen[r]]])
-                    for r in free
-                ]
+                laid = [ways[r][place[n]] for r, n in zip(ways, at, strict=True)]
                 found[place] = still * self._fewest(e, array, laid)
             self.known[key] = found
         return self.known[key]
@@ -344,11 +345,15 @@ class _GridBounds:
         """The fewest times that some ranks fill an array; infinite where they may not lie there."""
         known = self.memory.iterations
         if not self.constraints.of_einsum(e.name):
-            # Whatever they are called: ranks of one length that are cut alike are alike.
-            sizes = tuple((r.size, *(n for _, n in r.fine)) for r in laid)
-            if (array.name, sizes) not in known:
-                known[array.name, sizes] = fewest_iterations(laid, array.dimensions)
-            return known[array.name, sizes]
+            # Whatever they are called, in whatever order: ranks of one length that are cut alike
+            # are alike. Of those without a part that may be laid out each element is a round.
+            cut = sorted(
+                ((r.size, *(n for _, n in r.fine)), n) for n, r in enumerate(laid) if r.fine
+            )
+            alike = (array.name, tuple(sizes for sizes, _ in cut))
+            if alike not in known:
+                known[alike] = fewest_iterations([laid[n] for _, n in cut], array.dimensions)
+            return known[alike] * prod(r.size for r in laid if not r.fine)
         key = (array.name, tuple((r.rank, r.size, r.fine) for r in laid), e.name)
         if key not in known:
             part_of = {m: (x.rank, n) for x in laid for m, n in x.fine}

@@ -9,12 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 
 from archsim.spec.arch import Dimension
 
 Along = tuple[tuple[str, tuple[str, ...]], ...]
 """Pairs of an array dimension and the members along it."""
+
+Counts = tuple[tuple[int, ...], ...]
+"""By rank how many coordinates each of its members has, inner ones first."""
+
+Taken = tuple[int, ...]
+"""How many members of each rank are laid out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +81,8 @@ def layouts_of(
     ((('lanes', ('P1', 'P0')),), 1024)
     """
     found: dict[frozenset[tuple[int, frozenset[str]]], Layout] = {}
-    for taken in _filled(ranks, dimensions, (0,) * len(ranks)):
+    counts = tuple(tuple(n for _, n in r.fine) for r in ranks)
+    for taken in _filled(counts, [d.size for d in dimensions], (0,) * len(ranks)):
         along: list[tuple[str, tuple[str, ...]]] = []
         before = (0,) * len(ranks)
         for dimension, after in zip(dimensions, taken, strict=True):
@@ -101,8 +109,27 @@ def layouts_of(
 
 def fewest_iterations(ranks: Sequence[LayableRank], dimensions: Sequence[Dimension]) -> int:
     """How many times an array is filled by the best of ``layouts_of``, where any is allowed."""
-    last = {taken[-1] for taken in _filled(ranks, dimensions, (0,) * len(ranks)) if taken}
-    return min((_times(ranks, taken) for taken in last), default=_times(ranks, (0,) * len(ranks)))
+    counts = tuple(tuple(n for _, n in r.fine) for r in ranks)
+    sizes = [r.size for r in ranks]
+    return min(
+        prod(-(-size // n) for size, n in zip(sizes, covered, strict=True))
+        for covered in _covered(counts, tuple(d.size for d in dimensions))
+    )
+
+
+@lru_cache(maxsize=1 << 14)
+def _covered(counts: Counts, rooms: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """Coordinates of each rank that lie on an array at once, in every way that fills it: of ranks
+    of whatever length, by the counts of their members, inner ones first."""
+    # What is taken in the end counts, not along which dimensions: most ways come to the same.
+    found: set[Taken] = {(0,) * len(counts)}
+    for room in rooms:
+        found = {after for taken in found for after in _along(counts, room, taken, 0)}
+    return tuple(
+        dict.fromkeys(
+            tuple(prod(mine[:k]) for mine, k in zip(counts, taken, strict=True)) for taken in found
+        )
+    )
 
 
 def _times(ranks: Sequence[LayableRank], taken: Sequence[int]) -> int:
@@ -111,37 +138,29 @@ def _times(ranks: Sequence[LayableRank], taken: Sequence[int]) -> int:
     return prod(-(-r.size // n) for r, n in zip(ranks, covered, strict=True))
 
 
-Taken = tuple[int, ...]
-"""How many members of each rank are laid out."""
-
-
-def _filled(
-    ranks: Sequence[LayableRank], dimensions: Sequence[Dimension], taken: Taken
-) -> Iterator[tuple[Taken, ...]]:
+def _filled(counts: Counts, rooms: Sequence[int], taken: Taken) -> Iterator[tuple[Taken, ...]]:
     """What is taken after each dimension, in every way that fills one after the other."""
-    if not dimensions:
+    if not rooms:
         yield ()
         return
-    for after in _along(ranks, dimensions[0].size, taken, 0):
-        for others in _filled(ranks, dimensions[1:], after):
+    for after in _along(counts, rooms[0], taken, 0):
+        for others in _filled(counts, rooms[1:], after):
             yield (after, *others)
 
 
-def _along(ranks: Sequence[LayableRank], room: int, taken: Taken, number: int) -> Iterator[Taken]:
+def _along(counts: Counts, room: int, taken: Taken, number: int) -> Iterator[Taken]:
     """Ways to fill a dimension so that nothing more fits, from one rank on."""
-    if number == len(ranks):
+    if number == len(counts):
         # Where something more would fit this is no way: the one that takes it comes by itself.
-        fits = any(
-            k < len(r.fine) and r.fine[k][1] <= room for r, k in zip(ranks, taken, strict=True)
-        )
+        fits = any(k < len(mine) and mine[k] <= room for mine, k in zip(counts, taken, strict=True))
         if not fits:
             yield taken
         return
     options = [(taken, room)]
-    for member in range(taken[number], len(ranks[number].fine)):
-        room //= ranks[number].fine[member][1]
+    for member in range(taken[number], len(counts[number])):
+        room //= counts[number][member]
         if not room:
             break
         options.append(((*taken[:number], member + 1, *taken[number + 1 :]), room))
     for after, left in reversed(options):
-        yield from _along(ranks, left, after, number + 1)
+        yield from _along(counts, left, after, number + 1)
