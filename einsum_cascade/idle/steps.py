@@ -116,9 +116,37 @@ def _wanted(
     if einsum.name in program.outputs:
         return f"{einsum.name} is an output"
     names = {e.name for e in inside}
-    outside = (e for e in program.einsums if e.name not in names)
-    reader = next((e for e in outside if any(a.tensor == einsum.name for a in e.reads)), None)
-    return f"{reader.name} reads {einsum.name} later" if reader is not None else None
+    for reader in program.einsums:
+        reads = [a for a in reader.reads if a.tensor == einsum.name]
+        if reads and reader.name not in names:
+            return f"{reader.name} reads {einsum.name} later"
+        # A reader that stays out of the loops may ask for what other steps write: U[p, m].
+        if not all(_of_this_step(program, einsum.target, a, stepping) for a in reads):
+            return f"{reader.name} reads {einsum.name} of other steps"
+    return None
+
+
+def _of_this_step(
+    program: ir.Program, written: ir.Access, read: ir.Access, stepping: frozenset[str]
+) -> bool:
+    """Whether what is read at the point of a step is written in that step."""
+    pairs = zip(written.indices, read.indices, strict=True)
+    return all(
+        _moves(program, mine, stepping) == _moves(program, theirs, stepping)
+        for mine, theirs in pairs
+        if stepping.intersection(mine.variables)
+    )
+
+
+def _moves(program: ir.Program, index: ir.Index, stepping: frozenset[str]) -> object:
+    """How an index moves with steps, and by how many other variables inside of them."""
+    if not isinstance(index, ir.Affine):
+        return index
+    apart = [t for t in index.terms if t.variable is None or t.variable in stepping]
+    # P0 and what is declared to be like it are as long.
+    like = {r.name: r.like for r in program.ranks if r.like is not None}
+    terms = {(t.coefficient, tuple(like.get(s, s) for s in t.shapes), t.variable) for t in apart}
+    return frozenset(terms), len(index.terms) - len(apart)
 
 
 def _iterative(program: ir.Program, einsum: ir.Einsum) -> set[str]:
