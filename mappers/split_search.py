@@ -22,7 +22,7 @@ from .known_runs import KnownRuns, best_first
 from .objectives import LATENCY
 from .part_space import space_of
 from .protocol import Mapper, Progress, SearchProblem
-from .spread_search import spread_search
+from .spread_nests import search_spread
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def with_splits(
         try:
             other = replace(space_of(part, problem.space.architecture, cascade), slow=False)
             asked = replace(problem, space=other, known=best)
-            found = spread_search(strategy or STRATEGY, asked, progress)
+            found = search_spread(strategy or STRATEGY, asked, progress)
         except InputError:
             continue  # the part's own cascade says what is wrong
         certificates.append(found.certificate)

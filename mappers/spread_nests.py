@@ -9,6 +9,7 @@ each of these nests is searched like a cascade of its own.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -23,11 +24,11 @@ from archsim.spec.words import words_of
 from einsum_cascade.algebra.excerpt import crossing, cut_blocks, excerpt, tiled_families
 from einsum_cascade.errors import InputError
 
-from .certificate import Certificate, Moment, RunnerUp, Searched
+from .certificate import INTERRUPTED, Certificate, Moment, RunnerUp, Searched
 from .differences import differences_of_nests
 from .engine_run import EngineRun, bound_nests, run_mapping
 from .objectives import LATENCY
-from .protocol import Mapper, Progress, SearchProblem
+from .protocol import Mapper, Progress, SearchProblem, at_once
 from .space.mapspace import Mapspace
 from .spread_search import spread_search, ways_of
 
@@ -45,32 +46,61 @@ def search_spread(strategy: Mapper, problem: SearchProblem, progress: Progress) 
 
     Parameters and errors as of ``spread_search``.
     """
-    begun = monotonic()
+    if problem.objective.code != LATENCY or problem.space.constraints:
+        return spread_search(strategy, problem, progress)
+    begun, cuts = monotonic(), Cuts(problem.space)
+    seconds, nests = cuts.best
+    promised = seconds * float(problem.space.architecture.clock_hz)
+    if len(nests) < 2 or (problem.known and promised > _SOONER * problem.known.value):
+        return spread_search(strategy, problem, progress)
+    if seconds <= _SOONER * cuts.in_one_way:
+        # What nests take shows which ways to spread all of them need not be searched.
+        run, certificates = _search_nests(strategy, problem, nests, progress)
+        found = spread_search(strategy, _from(problem, run, certificates), progress)
+        certificate = found.certificate.beside(certificates)
+        if run is None or found.mapping != run.mapping:
+            return replace(found, certificate=certificate)
+        named = f"{certificate.strategy}, nest by nest"
+        return replace(found, certificate=replace(certificate, strategy=named))
     found = spread_search(strategy, problem, progress)
-    if problem.objective.code != LATENCY or problem.space.constraints or found.certificate.ended:
-        return found
-    seconds, nests = Cuts(problem.space).best
-    clock = float(problem.space.architecture.clock_hz)
     value = problem.objective.of(found.result)
-    if len(nests) < 2 or seconds * clock > _SOONER * value:
+    if found.certificate.ended or promised > _SOONER * value:
         return found
-    searched: list[Searched] = []
-    for names in nests:
-        asked = replace(problem, space=space_of_nest(problem.space, names), known=None, others=())
-        try:
-            searched.append(spread_search(strategy, asked, progress))
-        except InputError:
-            return found  # a nest that nobody can map
-    certificate = found.certificate.beside([s.certificate for s in searched])
-    whole = Mapping(name="best-latency", cascade=problem.space.program.name)
-    mapping = in_nests(whole, tuple(s.mapping for s in searched))
-    try:
-        run = run_mapping(problem.space, mapping, problem.objective)
-    except InputError:
-        return replace(found, certificate=certificate)
-    if run.value >= value * (1 - problem.tolerance):
+    run, certificates = _search_nests(strategy, problem, nests, progress)
+    certificate = found.certificate.beside(certificates)
+    if run is None or run.value >= value * (1 - problem.tolerance):
         return replace(found, certificate=certificate)
     return _of_nests(problem, found, run, certificate, monotonic() - begun)
+
+
+def _search_nests(
+    strategy: Mapper, problem: SearchProblem, nests: tuple[Names, ...], progress: Progress
+) -> tuple[EngineRun | None, tuple[Certificate, ...]]:
+    """A cascade in the best mappings of its nests, if there are legal ones, and how their spaces
+    were covered."""
+    searched: list[Searched] = []
+    whole = Mapping(name="best-latency", cascade=problem.space.program.name)
+    run = None
+    with suppress(InputError):  # a nest that nobody can map
+        for names in nests:
+            space = space_of_nest(problem.space, names)
+            asked = replace(problem, space=space, known=None, others=())
+            searched.append(spread_search(strategy, asked, progress))
+        mapping = in_nests(whole, tuple(s.mapping for s in searched))
+        run = run_mapping(problem.space, mapping, problem.objective)
+    return run, tuple(s.certificate for s in searched)
+
+
+def _from(
+    problem: SearchProblem, run: EngineRun | None, certificates: tuple[Certificate, ...]
+) -> SearchProblem:
+    """The same problem, with what is known by now; over where somebody asked for what there is."""
+    if any(c.ended == INTERRUPTED for c in certificates):
+        problem = replace(problem, is_over=at_once)
+    if run is None or (problem.known is not None and problem.known.value <= run.value):
+        return problem
+    others = problem.others if problem.known is None else (problem.known, *problem.others)
+    return replace(problem, known=run, others=others)
 
 
 def space_of_nest(whole: Mapspace, names: Names) -> Mapspace:
@@ -115,6 +145,11 @@ class Cuts:
             ends.append((seconds, (*path, last)))
         seconds, path = ends[-1]
         return seconds, tuple(self._names(first, last) for first, last in pairwise(path))
+
+    @property
+    def in_one_way(self) -> float:
+        """The least time where all Einsums are spread in one way, in seconds."""
+        return self._time(0, len(self.blocks))
 
     def _names(self, first: int, last: int) -> Names:
         return tuple(name for block in self.blocks[first:last] for name in block)

@@ -19,7 +19,7 @@ from typing import Final
 
 from archsim.bound.part_masks import moved_masks, whole_lengths
 from archsim.jobs.best_parts import Spreading
-from archsim.jobs.served import least_times
+from archsim.jobs.served import least_moved, least_times
 from archsim.jobs.spreading import (
     copying_spreadings,
     seen_by_one,
@@ -193,6 +193,8 @@ def _look_at(
     progress: Progress,
 ) -> None:
     """Search the problem of a core, and run what is found on all of them."""
+    if _moves_more(search, spreading):
+        return
     try:
         core = of_way(search.problem.space, spreading)
         known = first_known(core.space, search.problem)
@@ -225,6 +227,20 @@ _FAR: Final = 2.0
 """How many times what the best takes a core may take at the least for its way to be worth a search:
 the memory that stands for all that cores share may be slower than they are. Mamba-2 on ``h100-sxm``
 takes 78 K cycles on a core at the least, by one way to spread it, and 48 K on all of them."""
+
+
+_SLOWER: Final = 1.25
+"""How many times what the best takes memories have to take for a way to be worth no search: inputs
+count whole, of which picks read a part."""
+
+
+def _moves_more(search: Transfer, spreading: Spreading) -> bool:
+    """Whether memories alone take clearly longer in a way than the best does in all."""
+    best, space = search.best, search.problem.space
+    if best is None or search.problem.objective.code != LATENCY:
+        return False
+    seconds = least_moved(space.program, space.architecture, space.given, spreading)
+    return seconds * float(space.architecture.clock_hz) > _SLOWER * best.value
 
 
 def _beaten(search: Transfer, one: Mapspace, known: EngineRun | None) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from collections.abc import Mapping as Sizes
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -17,7 +18,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from einsum_cascade.errors import InputError
 from einsum_cascade.ir import Program
+from einsum_cascade.passes.analysis import analyze_passes
 
 from ..spec.arch import Architecture, Memory
 from ..spec.mapping import SpreadRank
@@ -28,11 +31,14 @@ from .partial_results import elements_of, extent_of, whole_rank_of
 _WORTH: Final = 0.8
 """The share of what other ways take at the least that a way must stay below to be one more."""
 
+_ROOM: Final = 0.75
+"""The share of an instance's memory that one input may have: others need some, too."""
+
 Amounts = npt.NDArray[np.float64]
 """Of each way to spread that is compared."""
 
 
-_NEAR: Final = 1.1
+_NEAR: Final = 1.15
 """How many times the least time ways may take that are as good."""
 
 
@@ -79,7 +85,7 @@ def least_served(
         for ranks in choices
         for parts in ways_in_parts({r: given[r] for r in ranks if given[r] > 1}, available)
     ]
-    known = [{s.rank: s.parts or 1 for _, spread in way for s in spread} for way in others]
+    known = [_parts(way) for way in others]
     times, sums = ways.times((*tried, *known))
     best = times[: len(tried)].min()
     if known and best > _WORTH * times[len(tried) :].min():
@@ -114,18 +120,44 @@ def least_times(
         Shapes in elements by rank.
     ways : collection of Spreading
     """
+    served = _served(program, architecture, given)
+    if served is None:
+        return (0.0,) * len(ways)
+    times, _ = served.times([_parts(way) for way in ways])
+    return tuple(float(time) for time in times)
+
+
+def least_moved(
+    program: Program, architecture: Architecture, given: Sizes[str, int], way: Spreading
+) -> float:
+    """What memories alone take in one way, whatever instances do. Otherwise as ``least_times``."""
+    served = _served(program, architecture, given)
+    return 0.0 if served is None else max(float(t[0]) for t in served.moving([_parts(way)]))
+
+
+def _parts(way: Spreading) -> dict[str, int]:
+    return {s.rank: s.parts or 1 for _, spread in way for s in spread}
+
+
+def _served(program: Program, architecture: Architecture, given: Sizes[str, int]) -> _Served | None:
     fed = [m for m in architecture.memories for _ in m.instances]
     if len(fed) != 1 or fed[0].ring:
-        return (0.0,) * len(ways)
-    parts = [{s.rank: s.parts or 1 for _, spread in way for s in spread} for way in ways]
-    times, _ = _Served(program, architecture, fed[0], given).times(parts)
-    return tuple(float(time) for time in times)
+        return None
+    return _Served(program, architecture, fed[0], given)
+
+
+def _by_rank(ways: Collection[Sizes[str, int]]) -> tuple[dict[str, Amounts], Amounts]:
+    """Numbers of parts of all ways by rank, and a 1 for each way."""
+    ranks = dict.fromkeys(r for way in ways for r in way)
+    parts = {r: np.array([way.get(r, 1) for way in ways], dtype=np.float64) for r in ranks}
+    return parts, np.ones(len(ways))
 
 
 @dataclass
 class _Served:
     """Times that ways to spread take at the least, in seconds: what moves where each instance
-    reads what it needs once, and what instances do where their arrays are full."""
+    reads what it needs once, or once a pass where it has no room to keep it, and what instances do
+    where their arrays are full."""
 
     program: Program
     architecture: Architecture
@@ -140,20 +172,81 @@ class _Served:
 
     def times(self, ways: Collection[Sizes[str, int]]) -> tuple[Amounts, Amounts]:
         """The time of each way, given as parts by rank: of what is busy longest, and of all."""
-        ranks = dict.fromkeys(r for way in ways for r in way)
-        parts = {r: np.array([way.get(r, 1) for way in ways], dtype=np.float64) for r in ranks}
-        one = np.ones(len(ways))
-        outer = self.architecture.home
-        moved = one * sum(self._bytes(t.name) for t in self.program.inputs)
-        busy = [self._work(parts, one) / self._rate]
-        if outer.bandwidth_bytes_per_s:
-            busy.append(moved / float(outer.bandwidth_bytes_per_s))
-        if self.memory.bandwidth_bytes_per_s:
-            served = self._served(parts, one)
-            if self.memory.name != outer.name:
-                served = served + moved
-            busy.append(served / float(self.memory.bandwidth_bytes_per_s))
+        parts, one = _by_rank(ways)
+        busy = [self._work(parts, one) / self._rate, *self.moving(ways)]
         return np.maximum.reduce(busy), np.add.reduce(busy)
+
+    def moving(self, ways: Collection[Sizes[str, int]]) -> list[Amounts]:
+        """The time of the outermost memory in each way, and of the one that feeds instances."""
+        parts, one = _by_rank(ways)
+        outer, memory = self.architecture.home, self.memory
+        moved, served = self._moved(parts, one), self._served(parts, one)
+        if memory.name != outer.name:
+            served = served + moved
+        amounts = ((outer, moved), (memory, served))
+        found = [n / float(m.bandwidth_bytes_per_s) for m, n in amounts if m.bandwidth_bytes_per_s]
+        return found or [0 * one]
+
+    def _moved(self, parts: Sizes[str, Amounts], one: Amounts) -> Amounts:
+        """Bytes of all inputs: of one that is gone over again as often as that where it is too
+        large to stay with the instances, or for all of them where they are fed."""
+        moved, room = 0 * one, self.memory.capacity_bytes
+        for name in (t.name for t in self.program.inputs):
+            of_all, part = self._gone_over(name, parts, one)
+            here = room is None or self.memory.name == self.architecture.home.name
+            stays = self._stays(part) | (one > 0 if here else of_all <= (room or 0))
+            moved = moved + self._bytes(name) * np.where(stays, 1, self._times_over(name))
+        return moved
+
+    @cached_property
+    def _passes(self) -> dict[str, dict[str, int]]:
+        """Of inputs that are gone over again once all of a rank is seen: how often, by rank."""
+        found: dict[str, dict[str, int]] = {}
+        readers = [{a.tensor for a in e.reads} for e in self.program.einsums]
+        again = {t.name for t in self.program.inputs if sum(t.name in r for r in readers) > 1}
+        if not again:
+            return found
+        # Of what is not associative nobody counts passes: one.
+        with suppress(InputError):
+            for rank in self.program.once(analyze_passes).ranks:
+                whole = whole_rank_of(self.program, rank.rank) == rank.rank
+                for t in (t for t in rank.tensors if whole and not rank.at_most):
+                    if t.tensor in again and len({*t.read}) > 1:
+                        found.setdefault(t.tensor, {})[rank.rank] = len({*t.read})
+        return found
+
+    def _times_over(self, tensor: str) -> int:
+        return max(self._passes.get(tensor, {}).values(), default=1)
+
+    @cached_property
+    def _outside(self) -> set[str]:
+        """Ranks that loops around all of the Einsums can go along."""
+        of_each = [self._ranks(e.target.variables) for e in self.program.einsums]
+        return set.intersection(*of_each)
+
+    def _gone_over(
+        self, tensor: str, parts: Sizes[str, Amounts], one: Amounts
+    ) -> tuple[Amounts, Amounts]:
+        """Bytes of an input that all instances and one of them keep for it to be read once: of
+        ranks that are gone over once loops are around those of others."""
+        ranks = {whole_rank_of(self.program, r) for r in self.program.tensor_ranks[tensor]}
+        words = self.program.once(words_of, self.architecture.word_bits).of(tensor)
+        of_all = part = one * float(words * self.architecture.word_bytes)
+        for rank in ranks | {*self.program.parallel}:
+            number = parts.get(rank, one)
+            length = np.ceil(extent_of(self.program, rank, self.given) / number)
+            again = rank in self._passes.get(tensor, {}) and rank not in self._outside
+            size = length if again else one
+            of_all, part = of_all * size * number, part * size
+        return of_all, part
+
+    def _stays(self, part: Amounts) -> npt.NDArray[np.bool_]:
+        """Whether an instance's own memory has room for so much."""
+        names = [m.name for m in self.architecture.memories]
+        inner = self.architecture.memories[names.index(self.memory.name) + 1 :]
+        rooms = [m.capacity_bytes for m in inner]
+        most = max((n for n in rooms if n is not None), default=None)
+        return part <= (np.inf if most is None or None in rooms else _ROOM * most)
 
     def _work(self, parts: Sizes[str, Amounts], one: Amounts) -> Amounts:
         """Points of an instance, where the largest part of each rank counts."""
@@ -202,6 +295,10 @@ class _Served:
             once = 1 if self.memory.reduces else 2
             met = met + self._bytes(e.name) * np.where(partial > 1, once * partial, 0)
         for tensor, times in copies.items():
+            again = self._times_over(tensor)
+            if again > 1:
+                _, part = self._gone_over(tensor, parts, one)
+                times = times * np.where(self._stays(part), 1, again)
             met = met + self._bytes(tensor) * times
         return met
 

@@ -61,7 +61,7 @@ def test_what_is_found_of_another_cascade_is_known(
             search.best = replace(run, mapping=replace(mapping, cascade="whatever"))
         return search.found()
 
-    monkeypatch.setattr(split_search, "spread_search", first)
+    monkeypatch.setattr(split_search, "search_spread", first)
     problem = SearchProblem(space_of(part, cores()), LATENCY)
     nothing = KnownRuns(part=part, problem=problem, runs=())
     known, searches = with_splits(BRIEFLY, part, problem, nothing, silent)
@@ -88,7 +88,7 @@ def test_an_interrupted_search_of_another_cascade_ends_the_whole(
         found = search.found()
         return replace(found, certificate=replace(found.certificate, ended=INTERRUPTED))
 
-    monkeypatch.setattr(split_search, "spread_search", interrupted)
+    monkeypatch.setattr(split_search, "search_spread", interrupted)
     monkeypatch.setattr(split_search, "promised_splits", lambda *_: (OTHER, OTHER))
     problem = SearchProblem(space_of(part, cores()), LATENCY)
     nothing = KnownRuns(part=part, problem=problem, runs=())

@@ -10,10 +10,11 @@ import pytest
 from archsim import Architecture
 from archsim.evaluate.evaluate import evaluate_mapping
 from archsim.jobs.best_parts import Spreading, numbers_of_parts
-from archsim.jobs.served import least_served, least_times
+from archsim.jobs.served import least_moved, least_served, least_times
 from archsim.jobs.spreading import part_of, seen_by_one, splitting, spread_over, spreadings
 from archsim.spec.mapping import SpreadRank
 from einsum_cascade import Cascade
+from einsum_cascade.algebra.excerpt import excerpt
 from mappers.generators import GENERATORS
 
 LATENT = {"B": 1, "H": 16, "D": 16, "R": 8, "L": 32, "F": 16, "P": 1, "M": 512}
@@ -42,14 +43,42 @@ def test_time_is_that_of_what_all_cores_read(parts: dict[str, int]) -> None:
     assert found == pytest.approx(2 * (served + once) / 3350e9)
 
 
-def test_no_time_is_above_what_a_run_takes() -> None:
-    machine = cores()
+@pytest.mark.parametrize("room", ["384 KiB", "14 KiB"])
+def test_no_time_is_above_what_a_run_takes(room: str) -> None:
+    machine = cores(**{"L1.capacity": room})
     for spreading in spreadings(ABSORBED, machine, LATENT):
         (least,) = least_times(ABSORBED, machine, LATENT, [spreading])
+        assert least_moved(ABSORBED, machine, LATENT, spreading) <= least
         seen = seen_by_one(machine, spreading)
         made = GENERATORS.make(ABSORBED, seen, part_of(spreading, LATENT, ABSORBED))
         mapping = spread_over(made, spreading, machine, ABSORBED)
         assert least <= evaluate_mapping(ABSORBED, mapping, machine, LATENT).latency_s
+
+
+@pytest.mark.parametrize(
+    ("parts", "room", "shared", "passes"),
+    [
+        (4, "16 KiB", "50 MiB", (1, 1)),  # C, as the keys of a core, is 512 / 4 * 32 * 2 = 8 KiB
+        (4, "10 KiB", "50 MiB", (2, 1)),
+        (4, "10 KiB", "31 KiB", (2, 2)),
+        (1, "32 KiB", "50 MiB", (2, 1)),
+    ],
+)
+def test_what_is_gone_over_again_is_read_again_where_it_has_no_room(
+    parts: int, room: str, shared: str, passes: tuple[int, int]
+) -> None:
+    machine = cores(**{"L1.capacity": room, "L2.capacity": shared})
+    nest = excerpt(ABSORBED, ("SC", "SR", "QK", "GM", "SN", "SD", "OL"))
+    given = {r: n for r, n in LATENT.items() if r not in ("D", "F")}
+    keys, rest = 512 * 32, 512 * 8 + 16 * (32 + 8)
+    heads = 16 // parts
+    served = passes[0] * keys * heads + 512 * 8 * heads + 16 * (32 + 8) * parts
+    moved = passes[1] * keys + rest
+    # Maxima, sums and what is weighed, written by all that have parts of the keys, and read; all
+    # of these read the maxima of all.
+    met = parts * 16 * (2 * (1 + 1 + 32) + 1) if parts > 1 else 0
+    found = least_moved(nest, machine, given, way(H=heads, M=parts))
+    assert found == pytest.approx(2 * (served + moved + met) / 3350e9)
 
 
 def test_the_least_of_all_ways_is_found() -> None:
@@ -62,7 +91,7 @@ def test_the_least_of_all_ways_is_found() -> None:
     every = [way(H=h, M=m) for h, m in product(*numbers) if h * m <= 16]
     times = least_times(ABSORBED, machine, LATENT, every)
     (mine, alone) = least_times(ABSORBED, machine, LATENT, [found, way(H=16)])
-    assert min(times) <= mine <= 1.1 * min(times)
+    assert min(times) <= mine <= 1.15 * min(times)
     assert mine < 0.8 * alone
     assert all(LATENT[s.rank] % (s.parts or 1) == 0 for _, ranks in found for s in ranks)
 
