@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
-from typing import Any, Generic, overload
+from typing import Any, Generic, NamedTuple, overload
 
 from typing_extensions import TypeVar
 
@@ -48,16 +48,14 @@ class AccessCount(Generic[A_co]):
     writes: A_co
 
 
-@dataclass(frozen=True, slots=True)
-class Uses(Generic[A_co]):
+class Uses(NamedTuple, Generic[A_co]):
     """Reads and writes of registers."""
 
     reads: A_co
     writes: A_co
 
 
-@dataclass(frozen=True, slots=True)
-class RegisterUses(Generic[A_co]):
+class RegisterUses(NamedTuple, Generic[A_co]):
     """What one access does to registers: those of all elements together, and of the first."""
 
     of_all: Uses[A_co]

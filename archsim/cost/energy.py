@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import NamedTuple
 
 from einsum_cascade.operations import Operations
 
@@ -14,8 +15,7 @@ from .accesses import AccessCount, EinsumCount
 from .estimators import AccessEnergy, action_pj, memory_access, register_access
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Charge:
+class Charge(NamedTuple):
     """Energy of one Einsum at one component."""
 
     einsum: str
@@ -44,7 +44,7 @@ def charges(
     SpecError
         The technology lacks a memory class or an action that is billed.
     """
-    prices = _PriceList(architecture, words)
+    prices = PriceList(architecture, words)
     return tuple(
         Charge(einsum=count.einsum, component=component, energy_pj=energy)
         for count in counts
@@ -53,7 +53,7 @@ def charges(
 
 
 def _of_einsum(
-    architecture: Architecture, prices: _PriceList, count: EinsumCount
+    architecture: Architecture, prices: PriceList, count: EinsumCount
 ) -> dict[str, float]:
     found: dict[str, float] = {}
     array = architecture.array(count.array)
@@ -98,27 +98,30 @@ def access_pj(
     SpecError
         The technology lacks the memory class of the place.
     """
-    return _PriceList(architecture, words).of(access)
+    return PriceList(architecture, words).of(access)
 
 
-class _PriceList:
+class PriceList:
     """Prices of places, for values of each width."""
 
     def __init__(self, architecture: Architecture, words: TensorWords) -> None:
         self._architecture = architecture
         self._words = words
-        self._known: dict[tuple[str, Fraction | int], _PlacePrice] = {}
+        self._known: dict[tuple[str, Fraction | int], PlacePrice] = {}
 
     def of(self, access: AccessCount) -> tuple[str, float]:
         """What is charged for some accesses: the component, and its energy in pJ."""
-        key = (access.place, self._words.of(access.tensor))
+        return self.at(access.place, access.tensor).of(access)
+
+    def at(self, place: str, tensor: str) -> PlacePrice:
+        """What is charged for a tensor's values at a place: a memory, or an array's registers."""
+        key = (place, self._words.of(tensor))
         if key not in self._known:
             self._known[key] = _price_of(self._architecture, *key)
-        return self._known[key].of(access)
+        return self._known[key]
 
 
-@dataclass(frozen=True, slots=True)
-class PricedAmounts:
+class PricedAmounts(NamedTuple):
     """Lines of a memory, or values in registers, that are read and written and paid for."""
 
     reads: float | Fraction
@@ -151,7 +154,7 @@ def priced_lines(
 
 
 @dataclass(frozen=True, slots=True)
-class _PlacePrice:
+class PlacePrice:
     """What is charged at one place: a component, and its energy for some values."""
 
     component: str
@@ -169,7 +172,7 @@ class _PlacePrice:
         return self.component, self.priced(access).pj(self.energy)
 
 
-def _price_of(architecture: Architecture, place: str, words: Fraction | int) -> _PlacePrice:
+def _price_of(architecture: Architecture, place: str, words: Fraction | int) -> PlacePrice:
     """The price of values of so many words at a place: a memory, or an array's registers."""
     bits = architecture.word_bits * words
     memory = architecture.memory(place)
@@ -177,10 +180,10 @@ def _price_of(architecture: Architecture, place: str, words: Fraction | int) -> 
         array = architecture.array(place)
         assert array is not None, "places are checked when a mapping is bound"
         energy = register_access(architecture, array, bits)
-        return _PlacePrice(f"{array.name}.registers", Fraction(1), energy)
+        return PlacePrice(f"{array.name}.registers", Fraction(1), energy)
     # A memory is priced by the line; a part of a line costs its part.
     line = memory_access(architecture, memory)
-    return _PlacePrice(memory.name, Fraction(bits) / memory.line_bits, line)
+    return PlacePrice(memory.name, Fraction(bits) / memory.line_bits, line)
 
 
 def operations_pj(

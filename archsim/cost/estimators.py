@@ -11,6 +11,7 @@ from fractions import Fraction
 from functools import lru_cache
 from itertools import pairwise
 from math import dist, exp, log
+from typing import NamedTuple
 
 from einsum_cascade.errors import SpecError, did_you_mean
 
@@ -25,8 +26,7 @@ _AREA_CORRELATION = 1.0
 """How far, in units of the natural logarithm, a compiled point corrects its neighbours."""
 
 
-@dataclass(frozen=True, slots=True)
-class AccessEnergy:
+class AccessEnergy(NamedTuple):
     """Energy of one access of ``bits``: one line of a memory, one value of a register."""
 
     read_pj: float

@@ -27,8 +27,8 @@ from ..bound.initial import with_initial
 from ..bound.least import least_nests
 from ..bound.record import Bound, BoundEinsum
 from ..cost.accesses import EinsumCount, RegisterUses, Uses
-from ..cost.energy import operations_pj
-from ..cost.estimators import memory_access, register_access
+from ..cost.energy import PriceList, operations_pj
+from ..cost.estimators import memory_access
 from ..cost.leakage import leakage_charges
 from ..cost.meter import EXACT
 from ..result.record import Floor
@@ -161,7 +161,7 @@ def _entering(bound: Bound, e: BoundEinsum, points: int, made: Collection[str]) 
     has it. It is of use at a point for each of the other ranks' coordinates; of ranks that the
     cascade cuts as a mapping says these are as many as the whole rank has, at any size.
     """
-    program, free, sizes = bound.program, _cut_by_mapping(bound), dict(bound.shapes)
+    program, free, sizes = bound.program, bound.once(_cut_by_mapping), dict(bound.shapes)
     found = points
     for access_map in e.reads:
         if access_map.access.tensor in made:
@@ -245,7 +245,7 @@ def least_shares(bound: Bound) -> dict[str, Fraction]:
     --------
     Of one-pass attention with 4 tiles of 256 keys, ``RM[m1+1, p]`` is left with a quarter.
     """
-    free = _cut_by_mapping(bound)
+    free = bound.once(_cut_by_mapping)
     masked = any(x.where is not None for x in bound.program.einsums)
     return {e.name: _share(bound, e, free, masked) for e in bound.einsums}
 
@@ -340,7 +340,7 @@ def _cut_by_mapping(bound: Bound) -> dict[str, tuple[str, ...]]:
 
 def _cut_ranks(bound: Bound) -> frozenset[str]:
     """The same ranks, and those that are cut like them."""
-    free, ranks = _cut_by_mapping(bound), (r for r in bound.program.ranks if r.partition)
+    free, ranks = bound.once(_cut_by_mapping), (r for r in bound.program.ranks if r.partition)
     return frozenset(r.name for r in ranks if _cut_of(bound.program, r.partition[0])[0] in free)
 
 
@@ -371,25 +371,27 @@ def _energy(
     machine = bound.architecture
     outermost = machine.home
     price = memory_access(machine, outermost)
+    prices = PriceList(machine, bound.words)
     # The cheaper direction: a floor need not know which lines are read and which written.
     found = float(compulsory * 8 / outermost.line_bits) * min(price.read_pj, price.write_pj)
     for count in counts:
         able = machine.arrays_for(kind for kind, _ in count.operations)
         least = min(
             sum(operations_pj(machine, array, count.operations))
-            + _registers_pj(bound, array, count)
+            + _registers_pj(machine, prices, array, count)
             for array in able
         )
         found += least * float(shares[count.einsum])
     return found
 
 
-def _registers_pj(bound: Bound, array: ProcessingArray, count: EinsumCount) -> float:
+def _registers_pj(
+    machine: Architecture, prices: PriceList, array: ProcessingArray, count: EinsumCount
+) -> float:
     """Least energy of an Einsum's own registers on an array, in pJ."""
-    machine = bound.architecture
     found = 0.0
     for tensor, uses in count.registers_by_tensor:
-        price = register_access(machine, array, machine.word_bits * bound.words.of(tensor))
+        price = prices.at(array.name, tensor).energy
         found += uses.of_all.reads * price.read_pj + uses.of_all.writes * price.write_pj
     # Where one element alone is billed, it has no less to do than an equal part of all.
     alone = array.registers.billed == "one"

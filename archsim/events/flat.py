@@ -264,16 +264,17 @@ def _program(program: StepProgram, unit: int, code: Numbers) -> KernelProgram:
     tasks = program.tasks
     names = {name: number for number, name in enumerate(program.resources)}
     least = min(t.stage for t in tasks)
-    incoming: list[list[StepDependency]] = [[] for _ in tasks]
-    for d in program.dependencies:
-        incoming[d.after].append(d)
-    flat = [d for ds in incoming for d in ds]
-    waits = [program.ago(d) for d in flat]
-    assert all(x is None or x >= 0 for ago in waits for x in ago), "an order respects dependencies"
-    agos = [[-1 if x is None else min(x, _FARTHEST) for x in ago] for ago in waits]
+    incoming: list[list[tuple[StepDependency, list[int]]]] = [[] for _ in tasks]
     need = [0] * len(tasks)
-    for d, ago in zip(flat, agos, strict=True):
+    for d in program.dependencies:
+        waits = program.ago(d)
+        assert all(x is None or x >= 0 for x in waits), "an order respects dependencies"
+        ago = [-1 if x is None else min(x, _FARTHEST) for x in waits]
         need[d.before] = max(need[d.before], *ago)
+        if not program.in_turn(d):
+            incoming[d.after].append((d, ago))
+    flat = [d for ds in incoming for d, _ in ds]
+    agos = [ago for ds in incoming for _, ago in ds]
     occupancy = [[-1 if x is None else _units(x, unit) for x in t.occupancy] for t in tasks]
     return KernelProgram(
         code=code,

@@ -10,7 +10,7 @@ a common unit where they are computed with.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from math import lcm
@@ -31,8 +31,7 @@ class GraphTask:
     latency: Fraction
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GraphDependency:
+class GraphDependency(NamedTuple):
     """``after`` (step k) starts ``delay`` cycles or more after ``before`` (step k - distance).
 
     ``room`` marks a limit on tiles in flight, apart from the flow of data.
@@ -46,15 +45,14 @@ class GraphDependency:
     room: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class TimedEdge:
+class TimedEdge(NamedTuple):
     """A constraint between periods: ``weight`` units of time, ``tokens`` periods later."""
 
     before: int
     after: int
     weight: int
     tokens: int
-    why: str = field(default="", compare=False)
+    why: str = ""
 
 
 class Arc(NamedTuple):
@@ -198,8 +196,7 @@ def _units(cycles: Fraction, unit: int) -> int:
     return cycles.numerator * (unit // cycles.denominator)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Issue:
+class Issue(NamedTuple):
     """The fixed order of issue.
 
     ``stage[i]`` says how many steps behind the newest one task ``i`` runs; ``position[i]``

@@ -8,13 +8,12 @@ when it has begun a task for the last time, the chain that follows is still to c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .event_graph import EventGraph, Issue
 
 
-@dataclass(frozen=True, slots=True)
-class WorkEnds:
+class WorkEnds(NamedTuple):
     """What a run takes beside the work of a resource at the least, in units, by resource."""
 
     before: tuple[int, ...]

@@ -7,8 +7,8 @@ all are alike (``average``).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
+from typing import NamedTuple
 
 from einsum_cascade.errors import Problem
 
@@ -50,8 +50,7 @@ def exact_walk(bound: Bound, group: FusionGroup) -> Walk:
     return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Wait:
+class _Wait(NamedTuple):
     """A dependency between tasks that have no numbers yet."""
 
     before: str
@@ -146,8 +145,7 @@ class ProgramBuilder:
         """
         if isinstance(distance, int):
             distance = (distance,) * len(self.steps.classes)
-        wait = _Wait(before=before, after=after, distance=distance, room=room, pace=pace, why=why)
-        self.waits.append(wait)
+        self.waits.append(_Wait(before, after, distance, room, pace, why))
 
     def distances(self, shifts: Shifts) -> Distances:
         """Steps between writing and reading, by class; None where nothing was written."""

@@ -9,11 +9,11 @@ starts when its resource is free and all it waits for has happened.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from ..steps.run_length import RunLengths, renamed_classes
 
@@ -40,8 +40,7 @@ class StepTask:
     """Whether its priority is its place on the resource among others that are settled."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepDependency:
+class StepDependency(NamedTuple):
     """``after`` at step k waits for ``before`` at step k - distance, if that ran then.
 
     ``distance`` is by class of the step of ``after``; None where it waits for nothing.
@@ -54,7 +53,7 @@ class StepDependency:
     room: bool = False
     pace: bool = False
     """Whether it only keeps a memory that serves nothing inside all loops from running off."""
-    why: str = field(default="", compare=False)
+    why: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +107,20 @@ class StepProgram:
             None if steps is None or busy is None else steps + later
             for steps, busy in zip(d.distance, after.occupancy, strict=True)
         ]
+
+    def in_turn(self, d: StepDependency) -> bool:
+        """Whether a dependency asks for no more than that its resource runs tasks in turn.
+
+        A resource is free when the task that is waited for has left it, and that is its result, or
+        all that is asked for.
+
+        Parameters
+        ----------
+        d : StepDependency
+            One of the program's; as of ``ago`` the task that waits is not issued first.
+        """
+        before = self.tasks[d.before]
+        return before.resource == self.tasks[d.after].resource and (d.room or not before.late)
 
 
 class IssueError(ValueError):
@@ -188,7 +201,7 @@ def _renumbered(program: StepProgram, order: list[int]) -> StepProgram:
         program,
         tasks=tuple(program.tasks[i] for i in order),
         dependencies=tuple(
-            replace(d, before=place[d.before], after=place[d.after])
+            d._replace(before=place[d.before], after=place[d.after])
             for d in program.dependencies
             if d.before in place and d.after in place
         ),
@@ -241,7 +254,7 @@ def _condensed(part: StepProgram) -> StepProgram:
         part,
         tasks=tuple(replace(t, occupancy=tuple(t.occupancy[k] for k in kept)) for t in part.tasks),
         dependencies=tuple(
-            replace(d, distance=tuple(d.distance[k] for k in kept)) for d in part.dependencies
+            d._replace(distance=tuple([d.distance[k] for k in kept])) for d in part.dependencies
         ),
         run_lengths=renamed_classes(part.run_lengths, tuple(numbers)),
     )

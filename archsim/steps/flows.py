@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from math import prod
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from ..bound.record import Bound, BoundEinsum
 from ..cost.accesses import EinsumCount, way_of
@@ -152,8 +152,7 @@ class Flow:
         return StepShare(arrives, again)
 
 
-@dataclass(frozen=True, slots=True)
-class StepShare:
+class StepShare(NamedTuple):
     """Elements that arrive in a step, and of those the ones that came before."""
 
     arrives: Fraction | int

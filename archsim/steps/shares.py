@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable
 from fractions import Fraction
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from ..space.iteration import Extents, Loop, count_points, inside, iterations, split
+from ..space.iteration import Extents, Loop, count_points, inside, iterations
 from .flows import Move, Role, StepShare
 from .group import FusionGroup
 
@@ -111,32 +111,38 @@ class Shares:
                 # it; of another nobody can tell which of its tiles goes with this one.
                 alike = iterations(now[own.axis], own.stride) == total
                 now = within(now, own, edge) if alike else None
-                if not first:
-                    new = self._seen(number, depth, new)
+                if not first and (stale := self.once(self._stale, number, depth)):
+                    new = tuple([f and i not in stale for i, f in enumerate(new)])
             extents.append(now)
             fresh.append(new)
         return self.views.number(RemainingExtents(tuple(extents), tuple(fresh)))
 
-    def _seen(self, number: int, depth: int, fresh: tuple[bool, ...]) -> tuple[bool, ...]:
-        """What is fresh after the first iteration: tiles that the loop moves."""
+    def _stale(self, number: int, depth: int) -> frozenset[int]:
+        """Flows that are fresh at a loop's first iteration alone: it does not move their tiles."""
         flows, place = self.parts[number].flows.flows, self.place[number][depth]
-        return tuple(
-            f
-            and (place >= len(flow.loops) or flow.moving[place] or i not in self.ask_fresh[number])
-            for i, (f, flow) in enumerate(zip(fresh, flows, strict=True))
+        return frozenset(
+            i
+            for i in self.ask_fresh[number]
+            if i is not None and place < len(flows[i].loops) and not flows[i].moving[place]
         )
 
     # ------------------------------------------------------------------ shares of tiles
 
-    def staying(self, depth: int, view: int) -> tuple[tuple[int, int, int], ...]:
-        """Einsum, flow and number of its share, of all whose tiles stay in the loops inside."""
+    def staying(
+        self, depth: int, view: int, waiting: tuple[tuple[int, ...], ...]
+    ) -> tuple[tuple[int, int, int], ...]:
+        """Einsum, flow and number of its share, of all whose tiles stay in the loops inside.
+
+        ``waiting`` are the flows of every Einsum that are asked.
+        """
         now = self.views.values[view]
         found: list[tuple[int, int, int]] = []
         for number, (p, extents) in enumerate(zip(self.parts, now.extents, strict=True)):
             place, out = self.place[number][depth], self.apart[number]
             if extents is None or (out is not None and depth > out):
                 continue
-            for i, flow in enumerate(p.flows.flows):
+            for i in waiting[number]:
+                flow = p.flows.flows[i]
                 # From here on one tile is all that comes: its elements, spread evenly over the
                 # steps inside.
                 if place >= flow.stepped or flow.stays(place, extents):
@@ -146,9 +152,15 @@ class Shares:
 
     def arriving(self, depth: int, view: int, held: int) -> tuple[tuple[int, int, int], ...]:
         """Those that stay from here on, and did not outside."""
-        known = self.held.values[held]
-        staying = self.once(self.staying, depth, view)
-        return tuple((number, i, share) for number, i, share in staying if known[number][i] is None)
+        waiting = self.once(self._waiting, held)
+        return self.once(self.staying, depth, view, waiting) if any(waiting) else ()
+
+    def _waiting(self, held: int) -> tuple[tuple[int, ...], ...]:
+        """By Einsum, its flows of which no tile stays yet."""
+        return tuple(
+            tuple([i for i, share in enumerate(shares) if share is None])
+            for shares in self.held.values[held]
+        )
 
     def keep(
         self, held: int, arriving: tuple[tuple[int, int, int], ...], many: int, of: int
@@ -238,5 +250,7 @@ class Shares:
 
 def within(extents: Extents, loop: Loop, last: bool) -> Extents:
     """Extents inside the last iteration of a loop, or inside one before it."""
-    parts = split(extents[loop.axis], loop.stride)
-    return inside(extents, loop, parts[-1 if last else 0][1])
+    left, stride = extents[loop.axis], loop.stride
+    # Of 10 in tiles of 4 the last one has 10 - 2 * 4.
+    extent = left - (left - 1) // stride * stride if last else min(left, stride)
+    return inside(extents, loop, extent)
