@@ -10,10 +10,10 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from types import MappingProxyType
 
 from . import ir
+from .facts import cached_property
 
 _NO_NUMBERS: Mapping[str, int] = MappingProxyType({})
 

@@ -8,10 +8,9 @@ lower-case names are rank variables.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Literal
 
-from .facts import Facts
+from .facts import Facts, cached_property
 from .number_formats import TensorFormats
 from .source import Span
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
 from math import ceil, prod
 
 from archsim.cost.folds import Folds
 from archsim.spec.arch import ProcessingArray
+from einsum_cascade.facts import cached_property
 
 Ranks = frozenset[str]
 """Ranks along which a tensor varies."""

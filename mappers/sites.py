@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator
 from collections.abc import Mapping as Sizes
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import cached_property
 from math import prod
 
 from archsim.spec.arch import Architecture, Memory
 from archsim.spec.mapping import NestLevel
 from archsim.spec.words import TensorWords, words_of
 from einsum_cascade.algebra.conditions import with_masks
+from einsum_cascade.facts import cached_property
 from einsum_cascade.ir import Access, Einsum, Program, variables_of
 from einsum_cascade.masks import conjuncts, depends_on_data
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import pairwise
 from math import inf
 from time import monotonic
@@ -23,6 +22,7 @@ from archsim.spec.mapping import Mapping
 from archsim.spec.words import words_of
 from einsum_cascade.algebra.excerpt import crossing, cut_blocks, excerpt, tiled_families
 from einsum_cascade.errors import InputError
+from einsum_cascade.facts import cached_property
 
 from .certificate import INTERRUPTED, Certificate, Moment, RunnerUp, Searched
 from .differences import differences_of_nests

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, TypeVar
 
 from archsim.document import Listing
@@ -22,6 +22,7 @@ from archsim.spec.files.mapping_text import mapping_dict
 from archsim.spec.mapping import Mapping
 from einsum_cascade import Cascade
 from einsum_cascade.errors import Problem, SpecError
+from einsum_cascade.facts import cached_property
 from einsum_cascade.shapes import with_usual
 
 from .certificate import INTERRUPTED, Searched, added_reasons

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
-from functools import cached_property
 
 from einsum_cascade.algebra.conditions import with_masks
 from einsum_cascade.errors import MappingError, SpecError, did_you_mean
+from einsum_cascade.facts import cached_property
 from einsum_cascade.ir import Einsum, Program
 from einsum_cascade.operations import operations_of
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
+from einsum_cascade.facts import cached_property
 from einsum_cascade.ir import Einsum, Program
 
 from ..spec.arch import Architecture

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from itertools import pairwise, product
 from math import prod
 from typing import TYPE_CHECKING, Final
 
 from einsum_cascade.errors import MappingError, Problem, SpecError, did_you_mean
+from einsum_cascade.facts import cached_property
 from einsum_cascade.ir import Access, Affine, Index, Program, walk
 from einsum_cascade.notation.printer import index_text
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
 from math import prod
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from typing_extensions import override
 
-from einsum_cascade.facts import Facts
+from einsum_cascade.facts import Facts, cached_property
 from einsum_cascade.ir import Einsum, Program
 from einsum_cascade.operations import Operations
 

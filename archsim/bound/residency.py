@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
+from einsum_cascade.facts import cached_property
 from einsum_cascade.ir import Program
 
 from ..spec.arch import Architecture

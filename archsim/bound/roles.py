@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 from einsum_cascade.errors import Problem, SpecError
+from einsum_cascade.facts import cached_property
 from einsum_cascade.ir import Program
 from einsum_cascade.operations import einsum_operations, told
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 from math import prod
 
 from einsum_cascade.errors import CascadeError, Problem, SpecError, did_you_mean
+from einsum_cascade.facts import cached_property
 from einsum_cascade.ir import Program
 from einsum_cascade.shapes import resolve_shapes
 

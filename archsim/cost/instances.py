@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from math import prod
 
+from einsum_cascade.facts import cached_property
 from einsum_cascade.ir import Gather
 
 from ..bound.instances import Instances, PartKinds, Spread

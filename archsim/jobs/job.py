@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping as Sizes
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Protocol
 
 from einsum_cascade.errors import InputError, Problem, SpecError
+from einsum_cascade.facts import cached_property
 from einsum_cascade.ir import Program
 
 from ..bound.binding import Choose, bind, with_parameters

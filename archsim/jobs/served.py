@@ -11,7 +11,6 @@ from collections.abc import Collection
 from collections.abc import Mapping as Sizes
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from math import prod
 from typing import Final
 
@@ -19,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from einsum_cascade.errors import InputError
+from einsum_cascade.facts import cached_property
 from einsum_cascade.ir import Program
 from einsum_cascade.passes.analysis import analyze_passes
 

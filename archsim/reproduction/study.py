@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import chain
 from statistics import fmean, geometric_mean, harmonic_mean
 from types import MappingProxyType
+
+from einsum_cascade.facts import cached_property
 
 from ..result.record import Result
 from .plan import MeanName, OmittedCost, PublishedFigure, PublishedMean, Reproduction

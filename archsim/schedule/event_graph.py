@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
 from math import lcm
 from typing import NamedTuple
+
+from einsum_cascade.facts import cached_property
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

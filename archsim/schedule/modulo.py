@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import accumulate, pairwise, product
 from math import ceil
 from operator import add
+
+from einsum_cascade.facts import cached_property
 
 from .cycle_mean import maximum_cycle_mean
 from .event_graph import EventGraph, Issue, longest_chains

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import product
 from math import prod
 
 from einsum_cascade.errors import MappingError, Problem
+from einsum_cascade.facts import cached_property
 from einsum_cascade.ir import Access, Affine, AffineTerm, Gather, Index
 from einsum_cascade.source import Span
 

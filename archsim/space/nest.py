@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from math import prod
+
+from einsum_cascade.facts import cached_property
 
 from .banded import one, windowed_deliveries, windowed_distinct
 from .bands import Window

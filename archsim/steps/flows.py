@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import cached_property
 from math import prod
 from typing import Literal, NamedTuple
+
+from einsum_cascade.facts import cached_property
 
 from ..bound.record import Bound, BoundEinsum
 from ..cost.accesses import EinsumCount, way_of

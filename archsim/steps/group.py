@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import cached_property
+
+from einsum_cascade.facts import cached_property
 
 from ..bound.record import Bound, BoundEinsum
 from ..cost.accesses import EinsumCount

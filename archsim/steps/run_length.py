@@ -16,7 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+
+from einsum_cascade.facts import cached_property
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 from ..affine import (
     Families,
@@ -24,6 +23,7 @@ from ..affine import (
     linear,
     linear_expression,
 )
+from ..facts import cached_property
 from ..ir import (
     Access,
     Affine,

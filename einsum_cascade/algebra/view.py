@@ -10,9 +10,9 @@ and needs a final value, itself or through others, is *stale*: it belongs to a l
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 from ..errors import Problem, RewriteError, did_you_mean
+from ..facts import cached_property
 from ..ir import (
     Access,
     Affine,

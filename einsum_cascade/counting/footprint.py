@@ -9,11 +9,11 @@ tile) at a time, whatever the size of the rank.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from .. import ir
 from ..analysis_report import PassAnalysis, RankPasses, TensorPasses
+from ..facts import cached_property
 from .indicators import rank_symbol
 from .points import factored, size_of
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, SupportsIndex
 
 from .. import ir
 from ..algebra.conditions import Masks, with_masks
 from ..analysis_report import PASS_HEADINGS, PassAnalysis, html_table, pass_rows
 from ..errors import CascadeError, Problem, did_you_mean
+from ..facts import cached_property
 from ..operations import einsum_operations
 from ..passes.analysis import analyze_passes
 from ..shapes import resolve_shapes

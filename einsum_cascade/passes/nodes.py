@@ -7,11 +7,11 @@ and the value it brings can be ready at different times.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 from .. import ir
 from ..affine import Families, Form, Term, linear
 from ..algebra.conditions import Masks
+from ..facts import cached_property
 from ..masks import Before, Compared, orders_of
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 from ..affine import Families, Form
+from ..facts import cached_property
 from .nodes import PassNode, Read
 
 Place = tuple[str, int]

@@ -14,9 +14,9 @@ import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 from ..affine import Families, Form
+from ..facts import cached_property
 from ..graphs import connected, on_cycles
 from .intervals import BOUNDED, EQUAL, Interval, add, coarser, finer
 from .nodes import PassNode, Read

@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from functools import cached_property
 from itertools import product
 
 from .. import ir
 from ..affine import Families
+from ..facts import cached_property
 from ..masks import Before
 from .intervals import BOUNDED, Interval
 from .nodes import PassNode

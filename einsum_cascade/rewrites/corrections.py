@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import sympy
@@ -26,6 +25,7 @@ from ..algebra.terms import (
     variables_of,
 )
 from ..algebra.view import RankView, gathers_through
+from ..facts import cached_property
 from ..ir import Access, Einsum, Expression, Name, UserReduction
 
 OLD, NEW = "'", "''"

@@ -11,13 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from math import isinf
 from typing import Any
 
 import yaml
 
 from ..errors import InputError, Problem, SpecError
+from ..facts import cached_property
 from ..source import Source, Span
 
 MAX_CHARACTERS = 4_000_000

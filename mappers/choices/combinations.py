@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from itertools import product
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ from archsim.spec.mapping import (
     Spill,
     Tile,
 )
+from einsum_cascade.facts import cached_property
 from einsum_cascade.source import Span
 
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from math import inf
 
 import numpy as np
 
 from einsum_cascade.errors import MappingError
+from einsum_cascade.facts import cached_property
 
 from ..engine_run import EngineRun, run_mapping
 from ..objectives import SearchObjective

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from functools import cached_property
 from random import Random
 
 import numpy as np
 from numpy.typing import NDArray
 
 from archsim.spec.mapping import Mapping
+from einsum_cascade.facts import cached_property
 
 from ..objectives import LATENCY, SearchObjective
 from ..space.fusion import candidates_of, subspaces_of

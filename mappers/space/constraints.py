@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 
 from archsim.bound.record import Bound, BoundEinsum
 from einsum_cascade.errors import Problem
+from einsum_cascade.facts import cached_property
 from einsum_cascade.source import Span
 
 from .sizes import SizeRange

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import islice, pairwise
 from math import inf, prod
 
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Tile
 from einsum_cascade.errors import SpecError
+from einsum_cascade.facts import cached_property
 from einsum_cascade.ir import Program
 
 from ..arrays import arrays_of

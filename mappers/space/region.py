@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import combinations, permutations, product
 from math import inf, prod
 
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import Tile
+from einsum_cascade.facts import cached_property
 from einsum_cascade.ir import Program
 
 from ..arrays import arrays_of

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from math import inf, prod
 
 from archsim.spec.arch import Architecture
 from einsum_cascade.algebra.conditions import with_masks
 from einsum_cascade.counting.point_counts import count_points
+from einsum_cascade.facts import cached_property
 from einsum_cascade.ir import Einsum, Program
 from einsum_cascade.operations import operations_of
 
