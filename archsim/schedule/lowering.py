@@ -218,5 +218,7 @@ class ProgramBuilder:
         """Cycles until the first operands are there, and until the last results are."""
         memory = self.bound.architecture.home
         word = self.bound.architecture.word_bytes
-        fill = transfer_cycles(self.bound, memory, first_fill(self.bound, self.group.inside) * word)
-        return fill, transfer_cycles(self.bound, memory, last_drain(self.bound) * word)
+        filled = self.bound.once(first_fill, self.group.inside)
+        drained = self.bound.once(last_drain)
+        fill, drain = (transfer_cycles(self.bound, memory, n * word) for n in (filled, drained))
+        return fill, drain

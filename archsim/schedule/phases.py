@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from fractions import Fraction
 
 from einsum_cascade.errors import MappingError, Problem, SpecError, did_you_mean
@@ -217,7 +216,7 @@ def _phased(builder: ProgramBuilder) -> StepProgram:
     for name, task in builder.tasks.items():
         stage, priority = _turn(builder, name, place, groups, ahead)
         settled = name in place
-        builder.tasks[name] = replace(task, stage=stage, priority=priority, settled=settled)
+        builder.tasks[name] = task._replace(stage=stage, priority=priority, settled=settled)
     return builder.program()
 
 

@@ -267,8 +267,7 @@ def _staged(
             early = max((priority for _, (priority, _) in loads), default=Fraction(0))
             stages[t.name] = (int(ready // period) + depths[t.resource], (early, 2))
     tasks = tuple(
-        replace(
-            t,
+        t._replace(
             stage=stages[t.name][0],
             priority=stages[t.name][1],
             settled=rank.get(t.name) == 1,

@@ -18,8 +18,7 @@ from typing import Literal, NamedTuple
 from ..steps.run_length import RunLengths, renamed_classes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepTask:
+class StepTask(NamedTuple):
     """What a resource does in a step, by class of step.
 
     ``occupancy`` (cycles) is None where the task does not run; its result can be used
@@ -252,7 +251,9 @@ def _condensed(part: StepProgram) -> StepProgram:
     kept = [numbers.index(n) for n in range(len(kinds))]
     return replace(
         part,
-        tasks=tuple(replace(t, occupancy=tuple(t.occupancy[k] for k in kept)) for t in part.tasks),
+        tasks=tuple(
+            t._replace(occupancy=tuple([t.occupancy[k] for k in kept])) for t in part.tasks
+        ),
         dependencies=tuple(
             d._replace(distance=tuple([d.distance[k] for k in kept])) for d in part.dependencies
         ),

@@ -119,7 +119,7 @@ def _same(one: OneStep | Seq, other: OneStep | Seq) -> bool:
     if one is other:
         return True
     if isinstance(one, OneStep) or isinstance(other, OneStep):
-        return one == other
+        return isinstance(one, OneStep) and isinstance(other, OneStep) and one.kind == other.kind
     return one.steps == other.steps and one == other
 
 

@@ -169,7 +169,7 @@ def test_the_finest_unit_that_holds() -> None:
     """Odd fractions are exact while they fit, then powers of two, rounded up."""
     occupancy = (Fraction(1000, 1001),)
     short = two(1, 1000, late=0)
-    short = replace(short, tasks=tuple(replace(t, occupancy=occupancy) for t in short.tasks))
+    short = replace(short, tasks=tuple(t._replace(occupancy=occupancy) for t in short.tasks))
     assert time_unit(short) == (1001, True)
     assert run_program(short).cycles == 2000 * occupancy[0]
     long = replace(short, run_lengths=repeat(2**54, OneStep(0)))
@@ -224,8 +224,8 @@ def test_what_runs_ahead_is_taken_on_to_where_it_waits() -> None:
     """A gains a cycle a step on b until 1,000 results lie between them: nobody waits for that."""
     program = two(1000, 10**9, late=0)
     tasks = (
-        replace(program.tasks[0], occupancy=(Fraction(100),)),
-        replace(program.tasks[1], occupancy=(Fraction(101),)),
+        program.tasks[0]._replace(occupancy=(Fraction(100),)),
+        program.tasks[1]._replace(occupancy=(Fraction(101),)),
     )
     run = run_program(replace(program, tasks=tasks))
     assert run.cycles == 100 + 101 * 10**9
@@ -238,13 +238,13 @@ def test_a_run_that_does_not_settle_is_given_up() -> None:
     Step by step it does so evenly, and is taken on to the end; steps of two kinds are not.
     """
     fast, slow = two(1, 10**9, late=0).tasks
-    slow = replace(slow, occupancy=(Fraction(2),))
+    slow = slow._replace(occupancy=(Fraction(2),))
     program = replace(two(1, 10**9), tasks=(fast, slow), dependencies=two(1, 1).dependencies[:1])
     assert run_program(program).cycles == 1 + 2 * 10**9
     times = {"a": (Fraction(1), Fraction(1)), "b": (Fraction(2), Fraction(3))}
     program = replace(
         program,
-        tasks=tuple(replace(t, occupancy=times[t.name]) for t in program.tasks),
+        tasks=tuple(t._replace(occupancy=times[t.name]) for t in program.tasks),
         dependencies=(StepDependency(before=0, after=1, distance=(0, 0)),),
         run_lengths=repeat(10**9, sequence([OneStep(0), OneStep(1)])),
     )
@@ -257,7 +257,7 @@ def test_a_task_too_far_behind_another_is_not_run(behind: int) -> None:
     """All periods in between are kept of a state, and compared: of a million that takes hours."""
     program = two(1, 2 * behind)
     first, second = program.tasks
-    late = first, replace(second, stage=first.stage + behind)
+    late = first, second._replace(stage=first.stage + behind)
     program = replace(program, tasks=late, dependencies=program.dependencies[:1])
     if behind == 1 << 14:
         assert run_program(program, most=10**6).cycles > 0
