@@ -1,4 +1,4 @@
-"""Steps that a mask leaves empty, and readers that ask for what these write at other coordinates."""
+"""Steps that a mask leaves empty, and readers that ask for what they write at other coordinates."""
 
 from __future__ import annotations
 
