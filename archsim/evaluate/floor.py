@@ -4,7 +4,8 @@ Every Einsum runs on the array that suits all together best, all elements of an 
 all arrays side by side, and costs the energy of where that is least; every input that is touched
 and every output crosses the outermost memory once.
 Each operand is read from registers at each point, and a result is written to them.
-What comes into a systolic array comes over one of its edges, an element at a time.
+What comes into a systolic array comes over one of its edges, an element at a time. What arrives
+at elements of an array is read once for those that can share it (``delivering``).
 Points that a mask takes out are not computed, whatever the tiles are, nor steps that are provably
 idle without them. Where a cascade itself cuts a rank and a mapping chooses the size
 (``M: [M1, M0]``), an Einsum is counted at the size at which it has the fewest points. The bounds
@@ -13,7 +14,7 @@ of a result (``Bounds``) are of its mapping; the floor is of its work.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import prod
@@ -37,6 +38,7 @@ from ..space.exact import total
 from ..space.nest import LoopNest
 from ..spec.arch import Architecture, ProcessingArray
 from .assigned import busiest_array
+from .delivering import Delivering, delivering_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ class LeastWork:
     """By Einsum what the best sizes of the cascade's tiles leave of it (``least_shares``)."""
     entering: tuple[tuple[str, Entering], ...]
     """By Einsum what comes into whatever array runs it."""
+    delivering: tuple[tuple[str, Delivering], ...]
+    """By Einsum what arrives at its elements, and what leaves them in parts."""
     cycles: Fraction
     """Of the busiest array, each Einsum on one of them, all elements at work."""
 
@@ -85,15 +89,17 @@ def least_work(bound: Bound, counts: tuple[EinsumCount, ...]) -> LeastWork:
     made = bound.program.einsum_of
     points = {c.einsum: _least_points(of[c.einsum], c, nests[c.einsum]) for c in counts}
     entering = {name: _entering(bound, of[name], n, made) for name, n in points.items()}
+    # Tiles of a cascade's own may reach beyond the end of a tensor, at other sizes less far.
+    words = {
+        name: min(size, _elements(bound, name)) * Fraction(bound.words.of(name))
+        for name, size in touched.items()
+    }
     return LeastWork(
-        # Tiles of a cascade's own may reach beyond the end of a tensor, at other sizes less far.
-        words=total(
-            (min(size, _elements(bound, name)), Fraction(bound.words.of(name)))
-            for name, size in touched.items()
-        ),
+        words=sum(words.values(), Fraction(0)),
         counts=least,
         shares=tuple(shares.items()),
         entering=tuple(entering.items()),
+        delivering=tuple(_delivering(bound, points, shares, words)),
         cycles=busiest_array(_by_array(machine, least, shares, entering), len(machine.arrays)),
     )
 
@@ -130,8 +136,7 @@ def floor_of(bound: Bound, counts: tuple[EinsumCount, ...], work: LeastWork | No
         latency_s=max(compute, transfer),
         compute_s=compute,
         bandwidth_s=transfer,
-        energy_pj=_energy(bound, work.counts, dict(work.shares), compulsory)
-        + sum(charge.energy_pj for charge in leaked),
+        energy_pj=_energy(bound, work, compulsory) + sum(charge.energy_pj for charge in leaked),
     )
 
 
@@ -173,6 +178,26 @@ def _entering(bound: Bound, e: BoundEinsum, points: int, made: Collection[str]) 
             uses *= sizes[family if family in free else rank]
         found = min(found, uses)
     return Entering(points, max(found, 1))
+
+
+def _delivering(
+    bound: Bound,
+    points: Mapping[str, int],
+    shares: Mapping[str, Fraction],
+    words: Mapping[str, Fraction],
+) -> Iterator[tuple[str, Delivering]]:
+    """What arrives by Einsum, of which any mapping runs so many points, of words that cross."""
+    program, free = bound.program, _cut_by_mapping(bound)
+    crossing = {name: n for name, n in words.items() if name not in program.einsum_of}
+    for e in bound.einsums:
+        chosen = {v for v in e.variables if _member_of(program, v)[0] in free}
+        settled = not (e.initial or e.name in program.iterative)
+        # What stays where a mask leaves tiles out is another question, and so is what is taken in
+        # by an Einsum of which some tiles of the cascade's leave next to nothing.
+        if shares[e.name] == 1 and all(x.where is None for x in program.einsums):
+            yield e.name, delivering_of(e, points[e.name], crossing, chosen, settled)
+        else:
+            yield e.name, Delivering(points=0)
 
 
 def compulsory_words(bound: Bound) -> int | Fraction:
@@ -362,23 +387,19 @@ def _moving(nest: LoopNest, access_map: AccessMap) -> tuple[bool, ...]:
     return tuple(loop.variable in access_map.moving for loop in nest.loops)
 
 
-def _energy(
-    bound: Bound,
-    counts: tuple[EinsumCount, ...],
-    shares: dict[str, Fraction],
-    compulsory: Fraction,
-) -> float:
-    machine = bound.architecture
+def _energy(bound: Bound, work: LeastWork, compulsory: Fraction) -> float:
+    machine, shares, delivering = bound.architecture, dict(work.shares), dict(work.delivering)
     outermost = machine.home
     price = memory_access(machine, outermost)
     prices = PriceList(machine, bound.words)
     # The cheaper direction: a floor need not know which lines are read and which written.
     found = float(compulsory * 8 / outermost.line_bits) * min(price.read_pj, price.write_pj)
-    for count in counts:
+    for count in work.counts:
         able = machine.arrays_for(kind for kind, _ in count.operations)
         least = min(
             sum(operations_pj(machine, array, count.operations))
             + _registers_pj(machine, prices, array, count)
+            + delivering[count.einsum].energy_pj(machine, array, bound.words)
             for array in able
         )
         found += least * float(shares[count.einsum])

@@ -1,0 +1,103 @@
+"""What arrives at the elements of an array costs what the floor of the energy says, or more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from itertools import combinations, permutations
+from random import Random
+from typing import Literal
+
+import pytest
+from machines import small
+from nest_cases import billed_case
+from nest_mappings import random_mapping
+
+from archsim.bound.binding import bind
+from archsim.bound.record import Bound
+from archsim.cost.spill import count_mapping
+from archsim.evaluate.evaluate import evaluate_bound
+from archsim.evaluate.floor import least_work
+from archsim.spec.arch import Architecture
+from archsim.spec.mapping import EinsumMapping, Keep, Mapping, NestLevel, Tile
+from einsum_cascade import Cascade
+from einsum_cascade.errors import InputError
+
+PRODUCT = Cascade.parse(
+    "cascade: p\nranks: [P, M, E]\ninputs: {Q: [P, E], K: [M, E]}\noutputs: [Z]\n"
+    "einsums: |\n  Z[p, m] = Q[p, e] * K[m, e]\n"
+).program
+
+
+def test_no_random_mapping_takes_less_than_what_arrives() -> None:
+    arriving = near = 0
+    for seed in range(60, 84):
+        case = billed_case(seed)
+        for n in range(3):
+            mapping = case.mapping
+            if n:
+                random = Random(11 * seed + n)
+                mapping, _ = random_mapping(random, case.program, case.architecture, case.shapes)
+            try:
+                bound = bind(case.program, mapping, case.architecture, case.given)
+            except InputError:
+                continue
+            found = evaluate_bound(bound)
+            assert found.energy_pj >= found.floor.energy_pj * (1 - 1e-12), f"seed {seed}"
+            arriving += _arriving(bound) > 0
+            near += found.energy_pj < 1.3 * found.floor.energy_pj
+    assert arriving > 10
+    assert near > 1
+
+
+@pytest.mark.parametrize("billed", ["all", "one"])
+def test_the_best_mapping_of_a_product_is_near_what_arrives(billed: Literal["all", "one"]) -> None:
+    """Layouts, orders of loops and places of 32 x 32 x 32 points on 4 x 4 elements."""
+    pair = small((4, 4), 4)
+    array = replace(pair.arrays[0], registers=replace(pair.arrays[0].registers, billed=billed))
+    bounds = list(_all(replace(pair, arrays=(array,))))
+    found = [evaluate_bound(b) for b in bounds]
+    (floor,) = {r.floor.energy_pj for r in found}
+    best = min(r.energy_pj for r in found)
+    assert len(bounds) > 30
+    assert floor <= best < 1.3 * floor
+    assert best > 1.6 * (floor - _arriving(bounds[0]))  # without it the floor is far below
+
+
+def _arriving(bound: Bound) -> float:
+    work, machine = least_work(bound, count_mapping(bound)), bound.architecture
+    return sum(d.energy_pj(machine, machine.arrays[0], bound.words) for _, d in work.delivering)
+
+
+def _all(machine: Architecture) -> Iterator[Bound]:
+    outer, inner = (m.name for m in machine.memories)
+    (array,) = machine.arrays
+    loops = {f"{rank}{n}": rank for rank in "PME" for n in (1, 0)}
+    for layout in combinations("PME", 2):
+        axes = tuple((d.name, (f"{r}0",)) for d, r in zip(array.dimensions, layout, strict=True))
+        went = [name for name, rank in loops.items() if name[1] == "1" or rank not in layout]
+        for order in permutations(went):
+            if any(order.index(f"{r}0") < order.index(f"{r}1") for r in "PME" if f"{r}0" in order):
+                continue
+            for near in (("Q", "K", "Z"), ("Z",)):
+                mapping = Mapping(
+                    name="laid-out",
+                    cascade="p",
+                    tiles=tuple(Tile(rank=r, member=f"{r}0", size=4) for r in "PME"),
+                    nest=(NestLevel(level=outer, loops=()),),
+                    einsums=(
+                        EinsumMapping(
+                            einsum="Z",
+                            array=array.name,
+                            spatial=axes,
+                            nest=(NestLevel(level=inner, loops=order),),
+                        ),
+                    ),
+                    keep=(
+                        Keep(level=outer, tensors=("Q", "K", "Z")),
+                        Keep(level=inner, tensors=near),
+                    ),
+                )
+                with suppress(InputError):
+                    yield bind(PRODUCT, mapping, machine, {"P": 32, "M": 32, "E": 32})
