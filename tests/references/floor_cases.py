@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from inspect import signature
 from itertools import pairwise
 from random import Random
 from typing import Any
@@ -24,6 +25,7 @@ from einsum_cascade.algebra.excerpt import cut_blocks, excerpt
 from einsum_cascade.errors import InputError
 from einsum_cascade.ir import Program
 from mappers.einsum_by_einsum import einsum_by_einsum
+from workloads.references import find_reference
 
 KINDS = ("line", "one array", "tree", "cores", "chips", "ring", "systolic")
 _SIDES = (1, 2, 3, 4, 5, 8)
@@ -153,9 +155,12 @@ def _ways(program: Program, on: Architecture, random: Random) -> list[Spreading]
 
 
 def _sized(program: Program, mapping: Mapping, size: int) -> Mapping:
-    """A mapping whose tiles of the cascade's own have another size, where inputs do not say it."""
+    """A mapping whose tiles of the cascade's own have another size, where inputs do not say it and
+    it is no part of what is computed."""
     ends = (*(t.name for t in program.inputs), *program.outputs)
     shaped = {r for name in ends for r in program.tensor_ranks[name]}
+    if (reference := find_reference(program.reference)) is not None:
+        shaped |= {*signature(reference.function).parameters}
     cut = [r.partition for r in program.ranks if shaped.isdisjoint(r.partition)]
     own = {member for members in cut for member in members}
     tiles = (replace(t, size=size) if t.member in own else t for t in mapping.tiles)

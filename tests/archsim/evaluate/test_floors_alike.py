@@ -58,4 +58,4 @@ def test_all_mappings_of_a_cascade_have_one_floor_and_none_is_below(
         assert floor.energy_pj == pytest.approx(first.energy_pj, rel=1e-9), mapping
         assert floor.latency_s <= result.latency_s * (1 + 1e-9), mapping
         assert floor.energy_pj <= result.energy_pj * (1 + 1e-9), mapping
-    assert ran > 1
+    assert ran > 1 or (name, kind, own) not in QUICK
