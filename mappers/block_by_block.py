@@ -159,7 +159,7 @@ def _sizes(site: Site, least: _Tile) -> dict[str, list[int]]:
 def _tiles_in(site: Site, least: _Tile, room: int) -> Iterator[_Tile]:
     """Those of which the tiles of each Einsum take half of a memory at the most."""
     # Einsums have few of the ranks, so that most of what each holds has been asked before.
-    ranks = [(e, itemgetter(*(site.ranks(e) or [next(iter(least))]))) for e in site.program.einsums]
+    ranks = [(e, _part_of(tuple(site.ranks(e)))) for e in site.program.einsums]
     known: list[dict[object, bool]] = [{} for _ in ranks]
     for tile in _tiles(site, least):
         for (e, own), found in zip(ranks, known, strict=True):
@@ -171,6 +171,11 @@ def _tiles_in(site: Site, least: _Tile, room: int) -> Iterator[_Tile]:
                 break
         else:
             yield tile
+
+
+def _part_of(ranks: tuple[str, ...]) -> Callable[[_Tile], object]:
+    """What tells tiles apart for an Einsum of some ranks; of none nothing does."""
+    return itemgetter(*ranks) if ranks else lambda _: None
 
 
 def _slow(blocks: _Blocks) -> tuple[Fraction, Fraction, Fraction]:
