@@ -230,12 +230,12 @@ takes 78 K cycles on a core at the least, by one way to spread it, and 48 K on a
 
 
 _SLOWER: Final = 1.25
-"""How many times what the best takes memories have to take for a way to be worth no search: inputs
-count whole, of which picks read a part."""
+"""How many times what the best takes inputs have to take memories for a way to be worth no search:
+they count whole, and picks read a part of them."""
 
 
 def _moves_more(search: Transfer, spreading: Spreading) -> bool:
-    """Whether memories alone take clearly longer in a way than the best does in all."""
+    """Whether inputs alone take memories clearly longer in a way than the best does in all."""
     best, space = search.best, search.problem.space
     if best is None or search.problem.objective.code != LATENCY:
         return False

@@ -130,9 +130,15 @@ def least_times(
 def least_moved(
     program: Program, architecture: Architecture, given: Sizes[str, int], way: Spreading
 ) -> float:
-    """What memories alone take in one way, whatever instances do. Otherwise as ``least_times``."""
+    """What inputs alone take in one way, whatever else moves: how large a piece is of what
+    Einsums hand on follows from tiles where the cascade cuts ranks. Nothing is told, either, where
+    an input has parts of such a rank. Otherwise as ``least_times``.
+    """
     served = _served(program, architecture, given)
-    return 0.0 if served is None else max(float(t[0]) for t in served.moving([_parts(way)]))
+    ranks = {r for t in program.inputs for r in program.tensor_ranks[t.name]}
+    if served is None or any(whole_rank_of(program, r) != r for r in ranks):
+        return 0.0
+    return max(float(t[0]) for t in served.moving([_parts(way)], only_inputs=True))
 
 
 def _parts(way: Spreading) -> dict[str, int]:
@@ -176,11 +182,13 @@ class _Served:
         busy = [self._work(parts, one) / self._rate, *self.moving(ways)]
         return np.maximum.reduce(busy), np.add.reduce(busy)
 
-    def moving(self, ways: Collection[Sizes[str, int]]) -> list[Amounts]:
+    def moving(
+        self, ways: Collection[Sizes[str, int]], *, only_inputs: bool = False
+    ) -> list[Amounts]:
         """The time of the outermost memory in each way, and of the one that feeds instances."""
         parts, one = _by_rank(ways)
         outer, memory = self.architecture.home, self.memory
-        moved, served = self._moved(parts, one), self._served(parts, one)
+        moved, served = self._moved(parts, one), self._served(parts, one, only_inputs)
         if memory.name != outer.name:
             served = served + moved
         amounts = ((outer, moved), (memory, served))
@@ -274,7 +282,9 @@ class _Served:
                 found[rank.name] = tile
         return found
 
-    def _served(self, parts: Sizes[str, Amounts], one: Amounts) -> Amounts:
+    def _served(
+        self, parts: Sizes[str, Amounts], one: Amounts, only_inputs: bool = False
+    ) -> Amounts:
         """Bytes that instances read and write: of each tensor what the Einsum reads that has most
         of them at work, and partial results, which are read and written where they meet."""
         copies: dict[str, Amounts] = {}
@@ -284,11 +294,13 @@ class _Served:
             mine = self._ranks(e.variables) & parts.keys()
             for access in e.reads:
                 own = self._ranks(access.variables)
-                if access.tensor in made and mine <= own:
+                if access.tensor in made and (only_inputs or mine <= own):
                     continue  # it need not leave the instance
                 times = self._times(parts, mine - own, one)
                 times = one if self.memory.multicast else times
                 copies[access.tensor] = np.maximum(copies.get(access.tensor, one), times)
+            if only_inputs:
+                continue
             partial = self._times(parts, mine - self._ranks(e.target.variables), one)
             # A memory that adds up itself is written to; from another partial results are read
             # again.

@@ -77,8 +77,18 @@ def test_what_is_gone_over_again_is_read_again_where_it_has_no_room(
     # Maxima, sums and what is weighed, written by all that have parts of the keys, and read; all
     # of these read the maxima of all.
     met = parts * 16 * (2 * (1 + 1 + 32) + 1) if parts > 1 else 0
-    found = least_moved(nest, machine, given, way(H=heads, M=parts))
+    (found,) = least_times(nest, machine, given, [way(H=heads, M=parts)])
+    assert least_moved(nest, machine, given, way(H=heads, M=parts)) == pytest.approx(
+        2 * (served + moved) / 3350e9
+    )
     assert found == pytest.approx(2 * (served + moved + met) / 3350e9)
+
+
+def test_of_parts_of_a_rank_as_inputs_have_them_nothing_is_told() -> None:
+    """Keys that all heads of a group share are as many as groups, not as heads."""
+    program, machine = Cascade.load("ssd-chunked-prefill").program, cores()
+    given = {"B": 1, "H": 16, "S": 16, "P": 64, "P0": 16, "E": 16, "F": 16}
+    assert least_moved(program, machine, given, way(F=16)) == 0
 
 
 def test_the_least_of_all_ways_is_found() -> None:
