@@ -75,21 +75,25 @@ def recall(question: MappingQuestion, which: str = "") -> Mapping | None:
         return None
     # What cannot be read any more is searched for again.
     with suppress(InputError):
-        found = Mapping.load(path)
-        return found if found.cascade == question.program.name else None
+        return Mapping.load(path)
     return None
 
 
-def remember(question: MappingQuestion, mapping: Mapping, which: str = "") -> None:
+def remember(
+    question: MappingQuestion, mapping: Mapping, which: str = "", *, another: bool = False
+) -> None:
     """Keep a mapping; where nothing can be written, nothing is.
 
     Parameters
     ----------
     which : str
         As of ``recall``.
+    another : bool
+        Whether it is of the cascade that it names, and not of the question's, which it need not
+        call by its name.
     """
-    text = mapping_text(replace(mapping, cascade=question.program.name))
-    _keep(_place(question, f"{which}.yaml"), text)
+    kept = mapping if another else replace(mapping, cascade=question.program.name)
+    _keep(_place(question, f"{which}.yaml"), mapping_text(kept))
 
 
 def recall_beside(question: MappingQuestion) -> str | None:

@@ -7,6 +7,7 @@ taken to be the same.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
 from math import inf, isfinite
@@ -29,18 +30,21 @@ _EQUAL = 1e-9
 """Values of one mapping that differ by no more than this share are one."""
 
 
-def remember_search(question: MappingQuestion, found: Searched) -> None:
+def remember_search(question: MappingQuestion, found: Searched, *, another: bool = False) -> None:
     """Keep what a search found.
 
     Parameters
     ----------
     question : MappingQuestion
-        What it is the answer to; the mapping is of this cascade.
+        What it is the answer to.
     found : Searched
         Through: neither ended early nor of a constrained space.
+    another : bool
+        Whether its mapping is of another cascade that computes the same, which it names. Then no
+        runner-up is kept: there may be none of that cascade.
     """
-    remember(question, found.mapping)
-    second = found.runner_up
+    remember(question, found.mapping, another=another)
+    second = None if another else found.runner_up
     if second is not None:
         remember(question, second.mapping, RUNNER_UP)
     known = {
@@ -56,14 +60,17 @@ def remember_search(question: MappingQuestion, found: Searched) -> None:
 
 
 def recall_search(
-    question: MappingQuestion, space: Mapspace, objective: SearchObjective, tolerance: float
+    question: MappingQuestion,
+    space_of: Callable[[str], Mapspace],
+    objective: SearchObjective,
+    tolerance: float,
 ) -> Searched | None:
     """What a search found for just this problem, if one did.
 
     Parameters
     ----------
-    space : Mapspace
-        The whole space.
+    space_of : callable
+        Gives the whole space of the question, by the name of the cascade that the mapping is of.
     tolerance : float
         That of the search.
     """
@@ -74,6 +81,7 @@ def recall_search(
     with suppress(InputError, ValueError, TypeError, KeyError):
         known = json.loads(text)
         second = recall(question, RUNNER_UP) if known["runner_up"] else None
+        space = space_of(mapping.cascade)
         return _recalled(known, (mapping, second), space, objective, tolerance)
     return None
 

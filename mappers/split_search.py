@@ -30,6 +30,8 @@ class SplitsSearched:
     """How the spaces of other cascades were covered."""
 
     certificates: tuple[Certificate, ...] = ()
+    cascades: tuple[str, ...] = ()
+    """Names of these cascades."""
 
     def beside(self, own: Certificate) -> Certificate:
         """What was looked at with that of a part's own cascade."""
@@ -59,6 +61,7 @@ def with_splits(
         Of the part's own cascade.
     """
     certificates: list[Certificate] = []
+    cascades: list[str] = []
     for cascade in _cascades(part, problem):
         best = known.best
         if best is not None and problem.is_over():
@@ -70,6 +73,7 @@ def with_splits(
         except InputError:
             continue  # the part's own cascade says what is wrong
         certificates.append(found.certificate)
+        cascades.append(cascade)
         value = problem.objective.of(found.result)
         if best is None or value < best.value:
             mapping = replace(found.mapping, cascade=cascade)
@@ -77,7 +81,7 @@ def with_splits(
             known = replace(known, runs=best_first(problem, (run, *known.runs)))
         if found.certificate.ended == INTERRUPTED:
             break
-    return known, SplitsSearched(tuple(certificates))
+    return known, SplitsSearched(tuple(certificates), tuple(cascades))
 
 
 def _cascades(part: PartLike, problem: SearchProblem) -> Iterator[str]:

@@ -269,13 +269,22 @@ def _remembered(
 ) -> Searched | None:
     """What a search found before for the very same part, if nothing to begin with is better."""
     question = _question(part, problem)
-    found = recall_search(question, problem.space, problem.objective, problem.tolerance)
+    own = question.program.name
+
+    def space_called(cascade: str) -> Mapspace:
+        if cascade == own:
+            return problem.space
+        return space_of(part, problem.space.architecture, cascade)
+
+    found = recall_search(question, space_called, problem.objective, problem.tolerance)
     if found is None:
         return None
     value, tie = problem.objective.of(found.result), problem.objective.tie(found.result)
     for given in given_runs(part, problem, start)[:1]:
         if (given.value, problem.objective.tie(given.result)) < (value, tie):
             return None
+    if found.mapping.cascade != own:
+        return found
     return replace(found, mapping=replace(found.mapping, cascade=part.cascade))
 
 
@@ -313,8 +322,9 @@ def _searched(
         found = replace(found, certificate=certificate)
     # A search that ended early, or that only tries, or tries less than there is, is not the answer
     # to the next question.
-    if whole and not found.certificate.ended and found.mapping.cascade == part.cascade:
-        remember_search(_question(part, problem), found)
+    another = found.mapping.cascade in splits.cascades
+    if whole and not found.certificate.ended and (another or found.mapping.cascade == part.cascade):
+        remember_search(_question(part, problem), found, another=another)
     return PartSearched(
         name=part.name,
         found=found,

@@ -331,7 +331,9 @@ def recalled_mapping(
     program = program_of(part, architecture)
     given, _ = with_usual(program, part.shapes_for(program.settable))
     found = generators.recall(program, architecture, given)
-    return None if found is None else replace(found, cascade=part.cascade)
+    if found is None or found.cascade != program.name:
+        return found  # nothing, or one of another cascade that computes the same
+    return replace(found, cascade=part.cascade)
 
 
 def mapping_called(

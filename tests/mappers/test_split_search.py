@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 from brief_search import BRIEFLY
 
-from archsim import Architecture
-from archsim.jobs.selection import derived_mapping, promised_splits
+from archsim import Architecture, simulate
+from archsim.jobs.selection import derived_mapping, promised_splits, recalled_mapping
 from archsim.jobs.workload import PartLike
 from archsim.spec.mapping import SpreadRank
-from mappers import split_search
+from mappers import local_search, machine_search, split_search, workload_search
 from mappers.certificate import INTERRUPTED, Searched
 from mappers.engine_run import run_mapping
 from mappers.generators import GENERATORS
 from mappers.known_runs import KnownRuns
+from mappers.memory import VARIABLE
 from mappers.objectives import objective_called
 from mappers.part_space import space_of
 from mappers.protocol import Mapper, Progress, SearchProblem, silent
 from mappers.split_search import with_splits
 from mappers.transfer import Transfer
+from mappers.workload_search import search_workload
 from workloads import load
 
 LATENCY = objective_called("latency")
@@ -104,3 +107,42 @@ def test_keys_are_in_parts_where_each_core_would_read_all_of_them(part: PartLike
     assert promised_splits(part, cores("multicast=true")) == ()
     assert promised_splits(part, cores("bandwidth=900 TB/s")) == ()
     assert promised_splits(part, Architecture.load("fusemax")) == ()
+
+
+def test_what_is_found_of_another_cascade_is_remembered(
+    part: PartLike, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searches: list[str] = []
+
+    def spread(strategy: Mapper, problem: SearchProblem, progress: Progress) -> Searched:
+        """What is made for one way to spread, of the other cascade; what is known, of its own."""
+        searches.append(problem.space.program.name)
+        search = Transfer(strategy, problem, "")
+        if problem.space.program.name == OTHER:
+            machine = problem.space.architecture
+            mapping = derived_mapping(part, machine, GENERATORS, OTHER, (("L2", SPREAD),))
+            search.best = run_mapping(problem.space, mapping, problem.objective)
+        return search.found()
+
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setattr(split_search, "search_spread", spread)
+    monkeypatch.setattr(machine_search, "search_spread", spread)
+    monkeypatch.setattr(local_search, "_TRIES", 0)
+    # Defaults take long to make.
+    none = partial(KnownRuns, runs=())
+    monkeypatch.setattr(
+        workload_search, "known_runs", lambda part, problem, _: none(part=part, problem=problem)
+    )
+    work, machine = load(tmp_path / "latents.yaml"), cores()
+    found, again = (search_workload(work, machine, LATENCY) for _ in range(2))
+    assert searches == [OTHER, "mla-absorbed"]
+    assert [s.certificate().get("remembered", False) for s in (found, again)] == [False, True]
+    for searched in (found, again):
+        (its,) = searched.parts
+        assert its.found.mapping.cascade == OTHER
+    assert again.result.cycles == found.result.cycles
+    # Who asks for what is known is given it, too.
+    recalled = recalled_mapping(part, machine, GENERATORS)
+    assert recalled is not None
+    assert recalled.cascade == OTHER
+    assert simulate(work, machine, recalled).cycles == found.result.cycles
