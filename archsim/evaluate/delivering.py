@@ -8,17 +8,19 @@ more than an array has can do so, and those that share one operand each need ano
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations, product
-from math import inf, prod, sqrt
+from math import ceil, inf, prod, sqrt
+
+from einsum_cascade.facts import Recent
 
 from ..bound.record import BoundEinsum
 from ..cost.estimators import memory_access, register_access
 from ..space.access_map import AccessMap, Digits
 from ..spec.arch import Architecture, ProcessingArray
-from ..spec.words import TensorWords
+from ..spec.words import ONE_WORD, TensorWords
 
 _GRID = 4
 """Steps in which the number of elements that add up one result is doubled."""
@@ -75,22 +77,49 @@ class Delivering:
         home = memory_access(machine, machine.home)
         # Of what comes from the outermost memory itself a part is what crosses it in any case.
         crossed = float(self.crossing * machine.word_bits / machine.home.line_bits)
-        found = self._mean(_ArrivalPrices(machine, array, words)) * self.points
+        prices, registers = _prices_of(machine, array, words)
+        found = self._mean(prices) * self.points
         found -= crossed * min(home.read_pj, home.write_pj)
-        kept = self._mean(_ArrivalPrices(machine, array, words, free=True)) * self.points
+        kept = self._mean(registers) * self.points
         return max(found, kept) * _ROUNDED
 
     def _mean(self, prices: _ArrivalPrices) -> float:
         """The least cost of a point."""
+        result, key = self.result, self._key(prices)
+        known = prices.known.get(key)
+        if known is None:
+            known = prices.keep(key, self._cheapest(prices))
+        stay, parts = known
+        least = stay
+        if result is not None:
+            for most, goes in parts:
+                least = min([least, *self._in_parts(prices, result, goes, most, stay)])
+        return least
+
+    def _key(self, prices: _ArrivalPrices) -> Hashable:
+        """What ``_cheapest`` depends on: not how many points share a value where these are more
+        than the elements that could."""
+        inputs = tuple(
+            [(i.tensor, i.moving, i.sharing, min(i.most, prices.reach)) for i in self.inputs]
+        )
+        if self.result is None:
+            return inputs, self.innermost, None
+        r = self.result
+        return inputs, self.innermost, (r.moving, r.sharing, min(r.most, prices.elements))
+
+    def _cheapest(self, prices: _ArrivalPrices) -> _CheapestPoints:
         result = self.result
         moves = result.moving if result is not None else frozenset[str]()
-        stays = [self._moved_by(v) for v in self.innermost if v not in moves]
-        leaves = [self._moved_by(v) for v in self.innermost if v in moves]
-        least = stay = min((prices.of(i, 1.0, frozenset()) for i in stays), default=inf)
-        if result is not None:
-            for lanes in prices.lanes(result.most):
-                least = min([least, *self._in_parts(prices, result, leaves, lanes, stay)])
-        return least
+        # Of variables that bring values of the same inputs one tells what all do.
+        stays = dict.fromkeys(self._moved_by(v) for v in self.innermost if v not in moves)
+        stay = min((prices.of(i, 1.0, frozenset()) for i in stays), default=inf)
+        leaves = dict.fromkeys(self._moved_by(v) for v in self.innermost if v in moves)
+        if result is None or not leaves:
+            return stay, ()
+        return stay, tuple(
+            (most, min(prices.of(i, fewest, result.sharing) for i in leaves))
+            for fewest, most in prices.lanes(result.most)
+        )
 
     def _moved_by(self, variable: str) -> tuple[Arriving, ...]:
         return tuple(i for i in self.inputs if variable in i.moving)
@@ -99,16 +128,13 @@ class Delivering:
         self,
         prices: _ArrivalPrices,
         result: Arriving,
-        leaves: list[tuple[Arriving, ...]],
-        lanes: tuple[float, float],
+        goes: float,
+        most: float,
         staying: float,
     ) -> Iterator[float]:
         """The mean cost of a point where results leave again and again, summed over so many
-        elements (at the least, at the most): in a share of all points, and stay in the others."""
-        fewest, most = lanes
-        goes = min((prices.of(i, fewest, result.sharing) for i in leaves), default=inf)
-        if goes == inf:
-            return
+        elements at the most, in a share of all points (each for ``goes``), and stay in the
+        others."""
         # What arrives first is no partial result. It is one for each instance that has a part.
         free = min(1.0, most * prices.copies / result.most)
         if staying < inf:
@@ -124,6 +150,14 @@ class _ArrivalLine:
     write: float
     arrays: float
     """How many arrays of the kind an instance of the memory feeds."""
+
+
+_CheapestPoints = tuple[float, tuple[tuple[float, float], ...]]
+"""The least that arrives for a point whose result stays; and for one whose result leaves, by the
+number of elements that add it up at the most."""
+
+_KEPT = 512
+"""Einsums whose cheapest points are remembered, for an array."""
 
 
 class _ArrivalPrices:
@@ -149,14 +183,28 @@ class _ArrivalPrices:
         self._lines: dict[str, tuple[_ArrivalLine, ...]] = {}
         self._feeding: dict[str, tuple[_ArrivalLine, ...]] = {}
         self._written: dict[str, float] = {}
+        self._back: dict[str, float] = {}
+        self.known: dict[Hashable, _CheapestPoints] = {}
+        """By what it depends on (``Delivering``), which is mostly the same at any length."""
+        self.elements = array.elements
         self.copies = machine.copies(array.name)
+        together = max((self.copies / machine.copies(m.name) for m in machine.memories), default=1)
+        self.reach = ceil(self.elements * max(1.0, together))
+        """Elements among which a memory may share out a value, at the most."""
         alone = array.registers.billed == "one"
         # Where one element alone is billed, it has no less to do than an equal part of all.
         self._billed = 1 / (self.copies * array.elements) if alone else 1.0
 
+    def keep(self, key: Hashable, found: _CheapestPoints) -> _CheapestPoints:
+        """Remember the cheapest points of an Einsum."""
+        if len(self.known) >= _KEPT:
+            self.known.clear()
+        self.known[key] = found
+        return found
+
     def lanes(self, most: float) -> Iterator[tuple[float, float]]:
         """Numbers of elements that may add up one result: from, and up to."""
-        bound, at = min(most, float(self._array.elements)), 1.0
+        bound, at = min(most, float(self.elements)), 1.0
         while True:
             after = min(bound, at * 2 ** (1 / _GRID))
             yield at, after
@@ -170,8 +218,9 @@ class _ArrivalPrices:
         kept = sum(self._kept(i.tensor) for i in inputs)
         if self._free:
             return kept
-        alone = {i.tensor: self._least((i,), self._room(i, lanes, taken)) for i in inputs}
-        apart = sum(self._least((i,), self._room(i, lanes, taken)) for i in inputs)
+        single = [self._least((i,), self._room(i, lanes, taken)) for i in inputs]
+        alone = {i.tensor: least for i, least in zip(inputs, single, strict=True)}
+        apart = sum(single)
         best = apart
         for one, other in combinations(inputs, 2):
             # Elements that share the one each have their own of the other.
@@ -183,12 +232,14 @@ class _ArrivalPrices:
 
     def back(self, tensor: str) -> float:
         """A partial result that is written to a memory and comes back once more."""
-        there = min(line.read + line.write for line in self._of_all(tensor))
-        return there + self._kept(tensor)
+        if tensor not in self._back:
+            there = min(line.read + line.write for line in self._of_all(tensor))
+            self._back[tensor] = there + self._kept(tensor)
+        return self._back[tensor]
 
     def _room(self, arriving: Arriving, lanes: float, taken: Collection[str]) -> float:
         """Elements of one array that can share a value."""
-        return self._array.elements / (lanes if arriving.sharing.isdisjoint(taken) else 1.0)
+        return self.elements / (lanes if arriving.sharing.isdisjoint(taken) else 1.0)
 
     def _least(self, inputs: tuple[Arriving, ...], room: float) -> float:
         """The least that memories read for a point, of one input or of two that share out the
@@ -231,6 +282,22 @@ class _ArrivalPrices:
             price = register_access(self._machine, self._array, bits)
             self._written[tensor] = price.write_pj * self._billed
         return self._written[tensor]
+
+
+_PRICES = Recent[tuple[_ArrivalPrices, _ArrivalPrices]](kept=16)
+
+
+def _prices_of(
+    machine: Architecture, array: ProcessingArray, words: TensorWords
+) -> tuple[_ArrivalPrices, _ArrivalPrices]:
+    """What values cost that arrive at an array from memories, and from nowhere."""
+    # Of cascades whose values are all words prices are the same.
+    words = ONE_WORD if words.alike else words
+    known = _PRICES.find(machine, array, words)
+    if known is not None:
+        return known
+    found = tuple(_ArrivalPrices(machine, array, words, free=free) for free in (False, True))
+    return _PRICES.keep((found[0], found[1]), machine, array, words)
 
 
 def _shared_out(inputs: list[tuple[float, float]], elements: float) -> float:

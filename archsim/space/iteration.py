@@ -176,13 +176,56 @@ def even_tiles(loops: tuple[Loop, ...], extents: Extents) -> tuple[list[int], Ex
     return counts, tuple(rest)
 
 
-class _Stream(NamedTuple):
-    """Deliveries of one sub-nest: their total size, the first one's, and how they end."""
+_Stream = tuple[int, int, bool]
+"""Deliveries of one sub-nest: their total size, the first one's, and whether the last tile is the
+first: one that stays when the sub-nest is repeated."""
 
-    total: int
-    first: int
-    returns: bool
-    """Whether the last tile is the first: one that stays when the sub-nest is repeated."""
+_Runs = tuple[tuple[int, int], ...]
+"""Iterations of a loop, as of ``split``: how many, and the number of what each leaves."""
+
+
+class RaggedTiles(NamedTuple):
+    """What loops leave of the axes, where the last tile of some loop may be a shorter one."""
+
+    levels: tuple[tuple[_Runs, ...], ...]
+    """By loop, outermost first, and by what the loops outside leave: its iterations."""
+    tiles: tuple[Extents, ...]
+    """What all loops leave."""
+
+
+def ragged_tiles(loops: tuple[Loop, ...], extents: Extents) -> RaggedTiles:
+    """All that loops leave of the axes: the same whatever tensor is counted.
+
+    >>> rows = Loop(member="M1", axis=0, stride=4, level=0, variable="m")
+    >>> ragged_tiles((rows,), (10,))
+    RaggedTiles(levels=((((2, 0), (1, 1)),),), tiles=((4,), (2,)))
+
+    Parameters
+    ----------
+    loops : tuple of Loop
+        Loops, outermost first.
+    extents : Extents
+        What is left of every axis outside all loops.
+    """
+    left: dict[Extents, int] = {extents: 0}
+    levels: list[tuple[_Runs, ...]] = []
+    for loop in loops:
+        inner: dict[Extents, int] = {}
+        levels.append(
+            tuple(
+                [
+                    tuple(
+                        [
+                            (count, inner.setdefault(inside(now, loop, extent), len(inner)))
+                            for count, extent in split(now[loop.axis], loop.stride)
+                        ]
+                    )
+                    for now in left
+                ]
+            )
+        )
+        left = inner
+    return RaggedTiles(tuple(levels), tuple(left))
 
 
 def count_deliveries(
@@ -222,38 +265,27 @@ def count_deliveries(
     even = even_tiles(loops, extents)
     if even is not None:
         return even_deliveries(even[0], relevant) * size(even[1])
-    return ragged_deliveries(loops, relevant, extents, size)
+    return ragged_deliveries(ragged_tiles(loops, extents), relevant, size)
 
 
 def ragged_deliveries(
-    loops: tuple[Loop, ...],
-    relevant: tuple[bool, ...],
-    extents: Extents,
-    size: Callable[[Extents], int],
+    left: RaggedTiles, relevant: tuple[bool, ...], size: Callable[[Extents], int]
 ) -> int:
     """``count_deliveries`` where the last tile of some loop may be a shorter one.
 
     Parameters
     ----------
-    loops, relevant, extents, size
+    left : RaggedTiles
+        What the loops leave of the axes.
+    relevant, size
         As of ``count_deliveries``.
     """
-    # What loops leave of each axis, from the outside in; then streams from the inside out.
-    left: list[set[Extents]] = [{extents}]
-    for loop in loops:
-        cut = ((now, split(now[loop.axis], loop.stride)) for now in left[-1])
-        left.append({inside(now, loop, extent) for now, parts in cut for _, extent in parts})
-    tiles = ((now, size(now)) for now in left.pop())
-    streams = {now: _Stream(tile, tile, True) for now, tile in tiles}
-    for loop, moves in zip(reversed(loops), reversed(relevant), strict=True):
-        inner, streams = streams, {}
-        for now in left.pop():
-            runs = [
-                (count, inner[inside(now, loop, extent)])
-                for count, extent in split(now[loop.axis], loop.stride)
-            ]
-            streams[now] = _moving(runs) if moves else _staying(runs)
-    return streams[extents].total
+    # From the inside out.
+    streams: list[_Stream] = [(tile, tile, True) for tile in map(size, left.tiles)]
+    for level, moves in zip(reversed(left.levels), reversed(relevant), strict=True):
+        count = _moving if moves else _staying
+        streams = [count(runs, streams) for runs in level]
+    return streams[0][0]
 
 
 def even_deliveries(counts: list[int], relevant: tuple[bool, ...]) -> int:
@@ -282,22 +314,22 @@ def even_deliveries(counts: list[int], relevant: tuple[bool, ...]) -> int:
     return total
 
 
-def _moving(runs: list[tuple[int, _Stream]]) -> _Stream:
-    total = sum(count * stream.total for count, stream in runs)
+def _moving(runs: _Runs, inner: list[_Stream]) -> _Stream:
+    """Iterations of a loop each of which brings another tile."""
+    (count, number), *ragged = runs
+    total, first, returns = inner[number]
+    if ragged:
+        return count * total + inner[ragged[0][1]][0], first, False
     # A relevant loop of one iteration brings nothing else ("loops of bound 1 do not exist").
-    once = sum(count for count, _ in runs) == 1
-    return _Stream(total, runs[0][1].first, once and runs[0][1].returns)
+    return count * total, first, returns and count == 1
 
 
-def _staying(runs: list[tuple[int, _Stream]]) -> _Stream:
+def _staying(runs: _Runs, inner: list[_Stream]) -> _Stream:
     """Repetitions of a stream: a tile that is still there is not delivered again."""
-    total = 0
-    before: _Stream | None = None
-    for count, stream in runs:
-        total += count * stream.total
-        repeats = count - 1 if stream.returns else 0
-        if before is not None and before.returns:
-            repeats += 1
-        total -= repeats * stream.first
-        before = stream
-    return _Stream(total, runs[0][1].first, runs[-1][1].returns)
+    (count, number), *ragged = runs
+    total, first, returns = inner[number]
+    total = count * total - (count - 1 if returns else 0) * first
+    if not ragged:
+        return total, first, returns
+    shorter, again, ends = inner[ragged[0][1]]
+    return total + shorter - (again if returns else 0), first, ends

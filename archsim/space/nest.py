@@ -14,11 +14,13 @@ from .even_banded import banded_deliveries, banded_distinct
 from .iteration import (
     Extents,
     Loop,
+    RaggedTiles,
     count_distinct,
     even_deliveries,
     even_tiles,
     first_tile,
     ragged_deliveries,
+    ragged_tiles,
 )
 
 
@@ -54,6 +56,10 @@ class LoopNest:
     def _even(self) -> tuple[list[int], Extents] | None:
         return even_tiles(self.loops, self.extents)
 
+    @cached_property
+    def _ragged(self) -> RaggedTiles:
+        return ragged_tiles(self.loops, self.extents)
+
     def delivered(self, relevant: tuple[bool, ...], size: Callable[[Extents], int]) -> int:
         """Total size of all tiles that come under the loops, moved by the relevant ones.
 
@@ -67,7 +73,7 @@ class LoopNest:
         """
         if self._even is None:
             if self.window is None:
-                return ragged_deliveries(self.loops, relevant, self.extents, size)
+                return ragged_deliveries(self._ragged, relevant, size)
             return windowed_deliveries(self.loops, relevant, self.extents, self.window, size)
         counts, inside = self._even
         if self.window is None:

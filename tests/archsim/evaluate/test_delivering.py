@@ -17,10 +17,12 @@ from nest_mappings import random_mapping
 from archsim.bound.binding import bind
 from archsim.bound.record import Bound
 from archsim.cost.spill import count_mapping
+from archsim.evaluate.delivering import Arriving, Delivering
 from archsim.evaluate.evaluate import evaluate_bound
 from archsim.evaluate.floor import least_work
 from archsim.spec.arch import Architecture
 from archsim.spec.mapping import EinsumMapping, Keep, Mapping, NestLevel, Tile
+from archsim.spec.words import ONE_WORD
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError
 
@@ -63,6 +65,34 @@ def test_the_best_mapping_of_a_product_is_near_what_arrives(billed: Literal["all
     assert len(bounds) > 30
     assert floor <= best < 1.3 * floor
     assert best > 1.6 * (floor - _arriving(bounds[0]))  # without it the floor is far below
+
+
+def test_what_is_remembered_of_other_lengths_is_what_is_found_anew() -> None:
+    """Products on 4 x 4 elements: values are shared by fewer, or more than there are."""
+    sizes = (2, 96, 3, 8, 40, 17, 16, 5)
+    products = [_product(p, m, e) for p, m in combinations(sizes, 2) for e in sizes]
+    known = small((4, 4), 4)
+    found = [d.energy_pj(known, known.arrays[0], ONE_WORD) for d in products]
+    anew = [
+        d.energy_pj(other, other.arrays[0], ONE_WORD)
+        for d in products
+        for other in (replace(known),)  # equal, but another one: nothing is remembered of it
+    ]
+    assert found == anew
+    assert len(set(found)) > 50
+
+
+def _product(p: int, m: int, e: int) -> Delivering:
+    """``Z[p, m] = Q[p, e] * K[m, e]``."""
+    q, k, z = (
+        Arriving(tensor=t, moving=frozenset(moving), sharing=frozenset(sharing), most=most)
+        for t, moving, sharing, most in (
+            ("Q", "pe", "m", m),
+            ("K", "me", "p", p),
+            ("Z", "pm", "e", e),
+        )
+    )
+    return Delivering(points=p * m * e, inputs=(q, k), result=z, innermost=("e", "m", "p"))
 
 
 def _arriving(bound: Bound) -> float:
