@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import accumulate, pairwise, product
 from math import ceil
 from operator import add
@@ -31,6 +32,9 @@ _SLACKS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 _TRIAL_STEPS = 32
 _PATIENT = 3
 """Rounds of putting off after which a look is worth while at who does it to whom."""
+
+_KEPT = 512
+"""Graphs whose orders are remembered: most mappings that a search tries have steps like others."""
 
 _Orders = dict[str, tuple[int, ...]]
 
@@ -78,6 +82,41 @@ def modulo_schedule(graph: EventGraph) -> Issue:
     3152
     2464
     """
+    return _scheduled(_Alike.of(graph))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Alike:
+    """A graph, equal to all others of which the same order is chosen.
+
+    That is chosen by whole numbers of units and who shares a resource: what tasks are called, why
+    they wait, how long a unit is, and steps beyond those that are tried make no difference.
+    """
+
+    resource: tuple[int, ...]
+    occupancy: tuple[int, ...]
+    latency: tuple[int, ...]
+    waits: tuple[tuple[int, int, int, int, bool], ...]
+    """(before, after, weight, tokens, room)."""
+    steps: int
+    graph: EventGraph = field(compare=False, repr=False)
+
+    @classmethod
+    def of(cls, graph: EventGraph) -> _Alike:
+        rooms = (d.room for d in graph.dependencies)
+        return cls(
+            resource=graph.resource,
+            occupancy=graph.occupancy,
+            latency=graph.latency,
+            waits=tuple((*e[:4], room) for e, room in zip(graph.edges, rooms, strict=True)),
+            steps=min(graph.steps, _TRIAL_STEPS),
+            graph=graph,
+        )
+
+
+@lru_cache(maxsize=_KEPT)
+def _scheduled(alike: _Alike) -> Issue:
+    graph = alike.graph
     busiest = max(graph.work)
     mean = maximum_cycle_mean(len(graph.tasks), graph.edges, least=busiest).mean
     period = max(ceil(mean), 1)
