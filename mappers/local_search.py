@@ -19,7 +19,7 @@ from archsim.result.record import Result
 from archsim.spec.mapping import Mapping
 from einsum_cascade.errors import InputError
 
-from .certificate import INTERRUPTED, Moment, RunnerUp, Searched
+from .certificate import INTERRUPTED, TIME_LIMIT, Moment, RunnerUp, Searched
 from .differences import differences_of_nests
 from .engine_run import EngineRun, bound_nests, kind_of_nests, run_to_beat
 from .moves import Move, moves_of
@@ -112,7 +112,12 @@ class _Climb:
                 return
 
     def _over(self) -> bool:
-        return self.left <= 0 or monotonic() >= self.end or self.problem.is_late()
+        if self.left <= 0 or monotonic() >= self.end:
+            return True
+        # With more time more might be found: it is not the answer to the next question.
+        if self.problem.is_late():
+            self.ended = TIME_LIMIT
+        return bool(self.ended)
 
     def _moves(self) -> tuple[Move, ...]:
         """Changes of each nest; none of a mapping of another cascade that stands in for this."""
@@ -188,9 +193,12 @@ def _beaten(problem: SearchProblem, found: Searched, best: EngineRun) -> RunnerU
     space = problem.space
     now = bound_nests(space, best.mapping)
     for mapping, result in ((runner_up.mapping, runner_up.result), (found.mapping, found.result)):
-        other = bound_nests(space, mapping)
-        differences = differences_of_nests(now, other)
+        try:
+            other = bound_nests(space, mapping)
+        except InputError:
+            continue  # it is of another cascade, and has nothing to be compared by
         if kind_of_nests(other) != kind_of_nests(now):
+            differences = differences_of_nests(now, other)
             return RunnerUp(mapping=mapping, result=result, differences=differences)
     return None
 

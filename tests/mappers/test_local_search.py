@@ -16,7 +16,7 @@ from archsim.spec.mapping import Mapping
 from einsum_cascade import Cascade
 from einsum_cascade.errors import InputError
 from mappers import local_search
-from mappers.certificate import INTERRUPTED, Certificate, RunnerUp, Searched
+from mappers.certificate import INTERRUPTED, TIME_LIMIT, Certificate, RunnerUp, Searched
 from mappers.engine_run import EngineRun, bound_mapping, run_mapping, run_to_beat
 from mappers.local_search import improved
 from mappers.moves import Move, moves_of, transposed, with_place, with_tile
@@ -168,6 +168,7 @@ def test_it_takes_no_time_where_there_is_none() -> None:
     late = replace(problem(), is_late=at_once)
     found = improved(late, searched(ran(written())), monotonic())
     assert found.certificate.runs == 3
+    assert found.certificate.ended == TIME_LIMIT
 
 
 def test_what_is_certainly_slower_is_not_run() -> None:
@@ -200,3 +201,20 @@ def test_it_goes_on_from_the_runner_up_too(only: Callable[..., None]) -> None:
     assert found.runner_up is not None
     assert found.runner_up.differences
     assert ran(found.runner_up.mapping).kind != ran(found.mapping).kind
+
+
+def test_a_mapping_of_another_cascade_is_beaten_by_what_the_runner_up_becomes(
+    only: Callable[..., None],
+) -> None:
+    good = ran(written())
+    spoilt = ran(SHORTER(good.mapping))
+    loop = replace(good.mapping.nest[0], loops=("R1", *good.mapping.nest[0].loops))
+    foreign = replace(good.mapping, nest=(loop, *good.mapping.nest[1:]))
+    with pytest.raises(InputError):
+        bound_mapping(small(), foreign)
+    only(with_tile, member=SHORTER.keywords["member"])
+    found = improved(
+        problem(), searched(replace(spoilt, mapping=foreign), other=spoilt), monotonic()
+    )
+    assert found.result.cycles <= good.value
+    assert found.runner_up is None
