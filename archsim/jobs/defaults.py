@@ -30,9 +30,11 @@ from ..result.record import Result
 from ..spec.arch import Architecture
 from ..spec.index import mapping_entries
 from ..spec.mapping import BLOCK_BY_BLOCK, EINSUM_BY_EINSUM, FUSED, Mapping
+from .alike_picks import MANY_ALIKE, fused_with_more_room, picking_alike
 from .best_parts import Spreading
 from .job import Evaluate, Generators, Job, Refusal, SlowerError
 from .parts import job_of
+from .programs import program_of
 from .selection import (
     blocks_mapping,
     copying_ways,
@@ -201,7 +203,22 @@ def known_mappings(
             beyond = far if fuse else FAR if way in copying else 0
             idle = idle_times(architecture, way)
             yield KnownMapping(name, partial(make, way, fuse=fuse), beyond=beyond, idle=idle)
+    picking = _picking(part, architecture, cascade, (*copying, *ways))
+    if picking is not None:
+        more = partial(fused_with_more_room, part, architecture, generators, cascade, picking)
+        yield KnownMapping(FUSED, more, beyond=FAR, idle=idle_times(architecture, picking))
     yield from _split(part, architecture, generators, cascade)
+
+
+def _picking(
+    part: PartLike, architecture: Architecture, cascade: str, ways: tuple[Spreading, ...]
+) -> Spreading | None:
+    """The first way in which instances pick alike, so that a memory has more room than for what
+    each of them needs by itself; None if there is none."""
+    if not any(ways):
+        return None
+    program = program_of(part, architecture, cascade)
+    return next((way for way in ways if picking_alike(program, way) >= MANY_ALIKE), None)
 
 
 def _idle_twofold(architecture: Architecture, way: Spreading) -> int:

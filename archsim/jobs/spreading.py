@@ -141,12 +141,12 @@ def copying_spreadings(
     ]
     # Fewer heads at a time, each in more parts: the memory that feeds them has room for all that
     # these could pick.
-    picking = (_beside(architecture, sizes, parallel, r) for r in masked if _picks(program, r))
+    picking = (_beside(architecture, sizes, parallel, r) for r in masked if moves_picks(program, r))
     ways = (*picking, *more, *found)
     return tuple(dict.fromkeys(way for way in ways if way and way not in usual))
 
 
-def _picks(program: Program, rank: str) -> bool:
+def moves_picks(program: Program, rank: str) -> bool:
     """Whether something is picked at each coordinate of a rank."""
     indices = (i for e in program.einsums for a in e.reads for i in a.indices)
     return any(isinstance(i, Gather) and rank.lower() in i.access.variables for i in indices)
