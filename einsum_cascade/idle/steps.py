@@ -7,6 +7,7 @@ the step is ever read later, the step may be left out.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -139,14 +140,20 @@ def _of_this_step(
 
 
 def _moves(program: ir.Program, index: ir.Index, stepping: frozenset[str]) -> object:
-    """How an index moves with steps, and by how many other variables inside of them."""
+    """How an index moves with steps, and what it goes over inside of them."""
     if not isinstance(index, ir.Affine):
         return index
-    apart = [t for t in index.terms if t.variable is None or t.variable in stepping]
-    # P0 and what is declared to be like it are as long.
+    # P0 and what is declared to be like it are as long; of others that is not known, and a longer
+    # window would reach into other steps.
     like = {r.name: r.like for r in program.ranks if r.like is not None}
-    terms = {(t.coefficient, tuple(like.get(s, s) for s in t.shapes), t.variable) for t in apart}
-    return frozenset(terms), len(index.terms) - len(apart)
+
+    def alike(term: ir.AffineTerm) -> object:
+        name, shapes = term.variable, tuple(like.get(s, s) for s in term.shapes)
+        if name is not None and name not in stepping:
+            name = like.get(name.upper(), name.upper())
+        return term.coefficient, shapes, name
+
+    return Counter(alike(term) for term in index.terms)
 
 
 def _iterative(program: ir.Program, einsum: ir.Einsum) -> set[str]:

@@ -10,6 +10,7 @@ from archsim.spec.mapping import EinsumMapping, Keep, Mapping, NestLevel, Schedu
 from archsim.validation.mapped import mapped_run
 from archsim.validation.validate import validate_cascade
 from einsum_cascade import Cascade
+from einsum_cascade.idle.steps import idle_problem
 from mappers.generators import GENERATORS
 
 TEXT = """
@@ -56,3 +57,24 @@ def test_what_is_read_turned_round_after_the_loops_is_made_in_all_steps(
     assert bind(cascade.program, mapping, machine, {"P": 6}).steps == steps
     run = mapped_run(cascade, mapping, machine, GENERATORS)
     assert validate_cascade(cascade, shapes={"P": 6}, trials=1, run=run).ok
+
+
+WINDOW = """
+cascade: c
+ranks: {P: queries, M: {is: keys, partition: [M1, M0]}, E: IS}
+inputs: {A: [M], B: [P], C: [M, P]}
+outputs: [Y]
+einsums: |
+  U[m1*M0+m0, p] = A[m1*M0+m0] * B[p]
+  Z[m1, p] = U[m1*M0+m0, p] * C[m1*M0+m0, p] where m1*M0+m0 <= p
+  X[m1, e, p] = U[m1*M0+e, p] * Z[m1, p]
+  Y[p] = X[m1, e, p]
+"""
+
+
+@pytest.mark.parametrize("length", ["window", "{is: keys, like: M0}"])
+def test_a_window_of_another_length_reaches_into_other_steps(length: str) -> None:
+    """The tile before an empty one reads on into it, where E is longer than M0."""
+    program = Cascade.parse(WINDOW.replace("IS", length)).program
+    problem = idle_problem(program, ["Z"], ["m1", "p"])
+    assert (problem is None) == ("like" in length)
