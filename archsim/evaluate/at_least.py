@@ -6,7 +6,7 @@ than another takes need not be run, nor counted to its end.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
 from ..bound.record import Bound
@@ -17,7 +17,7 @@ from ..cost.spill import count_mapping, count_of
 from ..schedule.kinds import kind_of
 
 
-def takes_longer(bound: Bound, seconds: float) -> bool:
+def takes_longer(bound: Bound, seconds: float, *, before: Iterable[Bound] = ()) -> bool:
     """Whether a bound mapping certainly takes longer, as soon as that is certain.
 
     An array does one thing after the other, and so does a memory: what runs together takes no less
@@ -27,6 +27,8 @@ def takes_longer(bound: Bound, seconds: float) -> bool:
     ----------
     seconds : float
         A latency of something else.
+    before : iterable of Bound, optional
+        Other nests of the mapping, which are through before it begins: what they take counts, too.
 
     Raises
     ------
@@ -36,10 +38,11 @@ def takes_longer(bound: Bound, seconds: float) -> bool:
     # Results are rounded to floats: what is as long but for that is not longer.
     limit = Fraction(seconds * (1 + 1e-9)) * bound.architecture.clock_hz
     least = Fraction(0)
-    for counts in _run_together(bound):
-        least += _busiest(bound, counts)
-        if least > limit:
-            return True
+    for nest in (*before, bound):
+        for counts in _run_together(nest):
+            least += _busiest(nest, counts)
+            if least > limit:
+                return True
     return False
 
 

@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 
 from archsim import Architecture
+from archsim.bound.nests import in_nests
 from archsim.spec.mapping import Mapping
 from einsum_cascade import Cascade
+from einsum_cascade.algebra.excerpt import cut_blocks, excerpt
 from einsum_cascade.errors import InputError
 from mappers import local_search
 from mappers.certificate import INTERRUPTED, TIME_LIMIT, Certificate, RunnerUp, Searched
+from mappers.einsum_by_einsum import einsum_by_einsum
 from mappers.engine_run import EngineRun, bound_mapping, run_mapping, run_to_beat
 from mappers.local_search import improved
 from mappers.moves import Move, moves_of, transposed, with_place, with_tile
@@ -175,6 +178,24 @@ def test_what_is_certainly_slower_is_not_run() -> None:
     good, latency = ran(written()), objective_called("latency")
     slow = with_tile(written(), "P0", Fraction(1, 8), {"P0": 8})
     assert run_mapping(small(), slow, latency).value > good.value
+    assert run_to_beat(small(), slow, latency, good) is None
+    assert run_to_beat(small(), slow, objective_called("energy"), good) is not None
+
+
+def test_nests_that_are_certainly_slower_together_are_not_run() -> None:
+    latency, program = objective_called("latency"), small().program
+    slow = in_nests(
+        Mapping(name="slow", cascade=program.name),
+        tuple(
+            einsum_by_einsum(program.once(excerpt, names), small().architecture, SHAPES)
+            for names in program.once(cut_blocks)
+        ),
+    )
+    assert len(slow.nests) > 1
+    run = ran(slow)
+    assert run_to_beat(small(), slow, latency, run) == run
+    good = ran(written())
+    assert good.value < run.value
     assert run_to_beat(small(), slow, latency, good) is None
     assert run_to_beat(small(), slow, objective_called("energy"), good) is not None
 

@@ -10,6 +10,8 @@ import pytest
 from archsim import Architecture, simulate
 from archsim.bound.binding import bind
 from archsim.bound.nests import in_nests, nests_of
+from archsim.bound.record import Bound
+from archsim.evaluate.at_least import takes_longer
 from archsim.evaluate.evaluate import evaluate_mapping
 from archsim.evaluate.nests import evaluate_nests
 from archsim.jobs.spreading import spread_over
@@ -43,6 +45,16 @@ def cut(
     return in_nests(replace(nests[0], name="cut", cascade=program.name), tuple(nests))
 
 
+STEPS = 100
+
+
+def least_of(nests: list[Bound], end: float) -> float:
+    """What nests certainly take, in seconds, to a hundredth of an end."""
+    *before, last = nests
+    times = (end * step / STEPS for step in range(STEPS))
+    return max(t for t in times if takes_longer(last, t, before=before))
+
+
 @pytest.mark.parametrize("name", ["attention-3pass", "attention-causal", "feed-forward"])
 def test_nests_are_priced_each_by_itself_and_have_the_floor_of_the_whole(name: str) -> None:
     program = Cascade.load(name).program
@@ -54,6 +66,11 @@ def test_nests_are_priced_each_by_itself_and_have_the_floor_of_the_whole(name: s
     )
     found = evaluate_nests(program, mapping, nests)
     assert found.cycles == sum(p.result.cycles for p in found.parts)
+    # What they take at the least adds up, and is not above what they take.
+    bounds, end = [bound for _, bound in nests], found.latency_s
+    assert not takes_longer(bounds[-1], end, before=bounds[:-1])
+    each = sum(least_of([bound], end) for bound in bounds)
+    assert least_of(bounds, end) == pytest.approx(each, abs=(len(bounds) + 1) * end / STEPS)
     assert found.energy_pj == pytest.approx(sum(p.result.energy_pj for p in found.parts))
     whole = evaluate_mapping(program, einsum_by_einsum(program, MACHINE, shapes), MACHINE, shapes)
     assert found.floor.latency_s == pytest.approx(whole.floor.latency_s, rel=1e-12)
