@@ -23,6 +23,7 @@ from archsim.spec.mapping import Mapping, SpreadRank
 from archsim.validation.inputs import random_shapes
 from einsum_cascade.algebra.excerpt import cut_blocks, excerpt
 from einsum_cascade.errors import InputError
+from einsum_cascade.functions import OPERATION_KINDS
 from einsum_cascade.ir import Program
 from mappers.einsum_by_einsum import einsum_by_einsum
 from workloads.references import find_reference
@@ -32,6 +33,8 @@ _SIDES = (1, 2, 3, 4, 5, 8)
 _BARE = ("mac", "mul", "add", "copy")
 _CYCLES = dict.fromkeys(("mac", "mul", "add", "sub", "max", "copy", "select", "compare"), 1)
 _CYCLES |= {"div": 2, "sqrt": 4, "rsqrt": 4, "exp": 6, "log": 6, "elu": 8, "pow": 9}
+# Whatever else a cascade may ask for.
+_CYCLES = {**dict.fromkeys(OPERATION_KINDS, 3), **_CYCLES}
 
 
 def machine(kind: str, random: Random) -> dict[str, Any]:
