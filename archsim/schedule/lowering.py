@@ -104,7 +104,8 @@ class ProgramBuilder:
         if not of_word:
             return
         moved = [c.loads if role == "load" else c.drains for c in self.steps.classes]
-        words = [total((1, row[place]) for row in rows) for rows in moved]
+        # Of a memory most Einsums move nothing.
+        words = [total((1, n) for row in rows if (n := row[place])) for rows in moved]
         if not any(words):
             return
         task = StepTask(

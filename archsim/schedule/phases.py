@@ -48,10 +48,16 @@ class Phases:
         """
         (group,) = groups
         _check(bound, group)
-        program = _phased(ProgramBuilder(bound, uniform_walk(bound, group)))
+        phases = bound.mapping.schedule.groups
+        builder = ProgramBuilder(bound, uniform_walk(bound, group))
+        # No more of the program than is asked of its average step: what takes how long, and which
+        # Einsums wait for which results.
+        place = _places(bound)
+        _barriers(builder, place, len(phases))
+        _across(builder, place, len(phases))
+        program = builder.program()
         graph = timed_step(bound, program).graph
         tasks = {t.name: t for t in graph.tasks}
-        phases = bound.mapping.schedule.groups
         lengths = [max((n, r) for r, n in _loads(tasks, g).items()) for g in phases]
         waits = [_exposed(bound, graph, index, lengths) for index in range(len(phases))]
         period = sum((cycles for cycles, _ in lengths), Fraction(0)) + sum(waits, Fraction(0))
