@@ -71,13 +71,15 @@ class Certificate:
     def beside(self, others: Sequence[Certificate]) -> Certificate:
         """The same, with what was looked at for it in other spaces."""
         all_of = (self, *others)
+        # Whoever interrupted one of them wants what there is: the others end as if time were up.
+        ended = [c.ended for c in all_of if c.ended]
         return replace(
             self,
             candidates=sum(c.candidates for c in all_of),
             evaluated=sum(c.evaluated for c in all_of),
             reasons=added_reasons(all_of),
             runs=sum(c.runs for c in all_of),
-            ended=next((c.ended for c in all_of if c.ended), ""),
+            ended=INTERRUPTED if INTERRUPTED in ended else next(iter(ended), ""),
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -239,3 +239,12 @@ def test_a_mapping_of_another_cascade_is_beaten_by_what_the_runner_up_becomes(
     )
     assert found.result.cycles <= good.value
     assert found.runner_up is None
+
+
+def test_nothing_is_tried_once_a_nest_was_interrupted() -> None:
+    """What is searched after it ends as if time were up."""
+    found = searched(ran(written()))
+    late, stopped = (replace(found.certificate, ended=why) for why in (TIME_LIMIT, INTERRUPTED))
+    found = replace(found, certificate=late.beside([stopped]))
+    assert found.certificate.ended == INTERRUPTED
+    assert improved(problem(), found, monotonic()) is found
