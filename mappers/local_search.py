@@ -21,7 +21,7 @@ from einsum_cascade.errors import InputError
 
 from .certificate import INTERRUPTED, TIME_LIMIT, Moment, RunnerUp, Searched
 from .differences import differences_of_nests
-from .engine_run import EngineRun, bound_nests, kind_of_nests, run_to_beat
+from .engine_run import EngineRun, bound_nests, kind_of_nests, run_mapping, run_to_beat
 from .moves import Move, moves_of
 from .protocol import SearchProblem
 
@@ -124,8 +124,11 @@ class _Climb:
         space, mapping = self.problem.space, self.best.mapping
         try:
             bounds = [bound for _, bound in bound_nests(space, mapping)]
+            run = run_mapping(space, mapping, self.problem.objective)
         except InputError:
             return ()
+        if run.value != self.best.value:
+            return ()  # the other cascade has the same names
         if not mapping.nests:
             # Roles are parts of this machine from here on.
             mapping = bounds[0].mapping

@@ -14,7 +14,8 @@ from einsum_cascade.algebra.excerpt import crossing, excerpt, tiled_families
 from einsum_cascade.errors import Problem, SpecError, did_you_mean
 from einsum_cascade.ir import Program
 
-from ..spec.mapping import Mapping
+from ..spec.arch import Architecture
+from ..spec.mapping import Mapping, SpreadRank
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +143,53 @@ def _unlike(program: Program, mapping: Mapping, groups: list[tuple[str, ...]]) -
 def _sizes(program: Program, nest: Mapping, family: str) -> list[tuple[str, object]]:
     members = program.rank_of[family].partition
     return [(t.member, t.size) for t in nest.tiles if t.member in members]
+
+
+def chips_problems(
+    program: Program, mapping: Mapping, architecture: Architecture
+) -> Iterator[Problem]:
+    """What chips in a ring make in one nest, and others of them read in a later one.
+
+    Links hold nothing, so that it stays with the chip that made it; what would come over the links
+    between two nests is not counted.
+
+    Parameters
+    ----------
+    program : Program
+        The whole cascade.
+    mapping : Mapping
+        Of several nests.
+    """
+    links = architecture.memories[0]
+    if not links.ring:
+        return
+    maker = {how.einsum: nest for nest in mapping.nests for how in nest.einsums}
+    for e in program.einsums:
+        for tensor in dict.fromkeys(a.tensor for a in e.reads if a.tensor in maker):
+            made, read = (
+                _parts_of(program, maker[x], tensor, links.name) for x in (tensor, e.name)
+            )
+            if made != read:
+                yield Problem(
+                    f"{e.name} reads {tensor} by other parts than those in which chips make it "
+                    f"({_told(read)}, and {_told(made)}): what changes chips between two nests is "
+                    "not counted",
+                    maker[e.name].span,
+                    f"spread both nests by the same parts of {tensor}, or map them as one",
+                )
+
+
+def _parts_of(program: Program, nest: Mapping, tensor: str, links: str) -> tuple[SpreadRank, ...]:
+    """Of a tensor's ranks, those of which each chip has a part, and in how many."""
+    families = {m: r.name for r in program.ranks for m in r.partition}
+    ranks = {*program.parallel, *program.tensor_ranks[tensor]}
+    ranks |= {families[r] for r in ranks if r in families}
+    spread = (s for level in nest.nest if level.level == links for s in level.spatial)
+    return tuple(s for s in spread if s.rank in ranks or families.get(s.rank) in ranks)
+
+
+def _told(spread: tuple[SpreadRank, ...]) -> str:
+    return " and ".join(f"parts of {s.rank}" for s in spread) or "not in parts"
 
 
 def in_nests(mapping: Mapping, nests: tuple[Mapping, ...]) -> Mapping:

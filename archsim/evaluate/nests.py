@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from einsum_cascade.errors import MappingError
 from einsum_cascade.ir import Program
 
 from ..bound.binding import whole_of_nests
+from ..bound.nests import chips_problems
 from ..bound.record import Bound
 from ..cost.instances import of_all_instances
 from ..cost.spill import count_mapping
@@ -44,8 +46,12 @@ def evaluate_nests(
     Raises
     ------
     MappingError
-        As ``evaluate_bound``.
+        As ``evaluate_bound``, and where chips in a ring read what others of them made in another
+        nest.
     """
+    machine = nests[0][1].architecture
+    if problems := [*chips_problems(program, mapping, machine)]:
+        raise MappingError(problems)
     counted = [(bound, count_mapping(bound)) for _, bound in nests]
     parts = tuple(
         PartUse(

@@ -248,3 +248,13 @@ def test_nothing_is_tried_once_a_nest_was_interrupted() -> None:
     found = replace(found, certificate=late.beside([stopped]))
     assert found.certificate.ended == INTERRUPTED
     assert improved(problem(), found, monotonic()) is found
+
+
+def test_nothing_is_made_of_a_mapping_of_another_cascade() -> None:
+    """It takes something else where it comes from, though it has the same names."""
+    run = ran(written())
+    found = improved(problem(), searched(replace(run, value=2 * run.value)), monotonic())
+    assert found.certificate.runs > 3
+    longer = replace(run.result, cycles=2 * run.result.cycles)
+    found = improved(problem(), searched(replace(run, result=longer)), monotonic())
+    assert found.certificate.runs == 3
