@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from one_lane import ARRAYS
 
 from archsim import Architecture
 from archsim.spec.mapping import Mapping
@@ -24,7 +25,8 @@ einsums: |
   Z[m, l] = D[m, n] * C[n, l]
 """
 
-MACHINE = """
+MACHINE = (
+    """
 architecture:
   name: board
   technology: jouppi-7nm
@@ -34,12 +36,9 @@ architecture:
     - {name: wires, ring: true, instances: {dies: 2}, energy: link_board, line: 8 bit,
        bandwidth: 10 GB/s}
     - {name: own, energy: dram_hbm2, line: 8 bit, bandwidth: 10 GB/s}
-  arrays:
-    - name: unit
-      shape: {lanes: 1}
-      registers: {depth: 8, energy: register_file}
-      operations: {mac: {cycles: 1, bill: {}}}
 """
+    + ARRAYS
+)
 
 MAPPING = """
 mapping:

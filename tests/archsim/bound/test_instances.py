@@ -9,6 +9,7 @@ from itertools import combinations, pairwise, product
 from pathlib import Path
 
 import pytest
+from one_lane import ARRAYS
 from products import PRODUCT
 
 from archsim import Architecture, Mapping, Result, simulate
@@ -29,7 +30,8 @@ from workloads import load
 AMPLE = "memories.DRAM.bandwidth=1000 TB/s"
 CORES = "memories.DRAM.instances.cores={}"
 
-MACHINE = """
+MACHINE = (
+    """
 architecture:
   name: small
   technology: accelergy-45nm
@@ -38,12 +40,9 @@ architecture:
   memories:
     - {name: far, energy: dram_hbm2, line: 8 bit, bandwidth: 1 GB/s, instances: {cores: 3}}
     - {name: near, energy: sram, line: 8 bit, capacity: 4 KiB, bandwidth: 2 GB/s}
-  arrays:
-    - name: unit
-      shape: {lanes: 1}
-      registers: {depth: 8, energy: register_file}
-      operations: {mac: {cycles: 1, bill: {}}}
 """
+    + ARRAYS
+)
 
 MAPPING = """
 mapping:

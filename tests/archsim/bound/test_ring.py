@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from brief_search import BRIEFLY
+from one_lane import ARRAYS
 from products import PRODUCT
 
 from archsim import Architecture, Mapping, Result, simulate
@@ -25,7 +26,8 @@ from mappers.spread_search import spread_search
 
 CHIPS = 3
 
-MACHINE = """
+MACHINE = (
+    """
 architecture:
   name: small
   technology: jouppi-7nm
@@ -35,12 +37,9 @@ architecture:
     - {name: links, ring: true, instances: {chips: 3}, energy: link_board, line: 8 bit,
        bandwidth: 1000 GB/s}
     - {name: home, energy: dram_hbm2, line: 8 bit, capacity: 4 KiB, bandwidth: 1000 GB/s}
-  arrays:
-    - name: unit
-      shape: {lanes: 1}
-      registers: {depth: 8, energy: register_file}
-      operations: {mac: {cycles: 1, bill: {}}}
 """
+    + ARRAYS
+)
 
 MAPPING = """
 mapping:
